@@ -1,0 +1,112 @@
+"""Every error that orch raises on purpose, in one family.
+
+OrchError                   something went wrong that a person can act on
+├── UsageError              the command line or the arguments of a call are wrong   (exit 2)
+│   └── InventoryError      the inventory file or a host selection is wrong        (exit 2)
+└── LaunchError             orch could not start the job                           (exit 125)
+    ├── ConnectError        nodes cannot be reached over SSH
+    ├── SyncError           files cannot be brought to a node
+    ├── PlanError           the nodes, as they are, cannot run this job
+    └── NodeError           orch's own agent on a node failed or broke off
+
+Each says what happened, where, and what to do about it. The command line prints `str(error)` and
+exits with `error.exit_code`; nothing here is ever shown as a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class OrchError(Exception):
+    """Something went wrong that a person can act on.
+
+    `message` is what happened (and where), `remedy` what to do about it, if anything is known.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  → {self.remedy}" if self.remedy else self.message
+
+
+class UsageError(OrchError):
+    """The command line or the arguments of a call are wrong."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault in an inventory file: where it stands (1-based) and what is wrong with it."""
+
+    file: str
+    line: int
+    column: int
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}:{self.column}"
+        return f"{where}: {self.key}: {self.message}" if self.key else f"{where}: {self.message}"
+
+
+class InventoryError(UsageError):
+    """The inventory file or a host selection is wrong; `problems` has every fault of the file."""
+
+    def __init__(
+        self, message: str, *, problems: Sequence[Problem] = (), remedy: str | None = None
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.problems = tuple(problems)
+
+
+class LaunchError(OrchError):
+    """orch could not start the job."""
+
+    exit_code = 125
+
+
+@dataclass(frozen=True)
+class Unreachable:
+    """Why one node cannot be reached: a `cause` id, one sentence, and what to do.
+
+    `cause` is one of: refused, timed-out, no-route, name, host-key-unknown, host-key-changed,
+    authentication, protocol, gateway, shell.
+    """
+
+    node: str
+    cause: str
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.node}: {self.message}\n  → {self.remedy}"
+
+
+class ConnectError(LaunchError):
+    """Some nodes cannot be reached over SSH; `failures` has one verdict per node, in host order."""
+
+    def __init__(self, failures: Sequence[Unreachable], total: int) -> None:
+        self.failures = tuple(failures)
+        count = len(self.failures)
+        head = f"{count} of {total} nodes cannot be reached; nothing was started"
+        super().__init__("\n".join([head, *(str(failure) for failure in self.failures)]))
+
+
+class SyncError(LaunchError):
+    """Files cannot be brought to a node."""
+
+
+class PlanError(LaunchError):
+    """The nodes, as they are, cannot run this job."""
+
+
+class NodeError(LaunchError):
+    """orch's own agent on a node failed or broke off."""
