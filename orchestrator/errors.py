@@ -8,6 +8,7 @@ OrchError                   something went wrong that a person can act on
     ├── SyncError           files cannot be brought to a node
     ├── PlanError           the nodes, as they are, cannot run this job
     └── NodeError           orch's own agent on a node failed or broke off
+        └── LinkLost        the connection to a node broke; what runs there may run on
 
 Each says what happened, where, and what to do about it. The command line prints `str(error)` and
 exits with `error.exit_code`; nothing here is ever shown as a traceback.
@@ -110,3 +111,7 @@ class PlanError(LaunchError):
 
 class NodeError(LaunchError):
     """orch's own agent on a node failed or broke off."""
+
+
+class LinkLost(NodeError):
+    """The connection to a node broke; what runs there may run on."""
