@@ -1,0 +1,1 @@
+"""orch: one command launches a PyTorch training script on every machine you can reach over SSH."""
