@@ -27,7 +27,7 @@ class Completed:
 
 
 class ShellError(NodeError):
-    """The login shell on a node did not come to run our script; `verdict` is the same as a value."""
+    """The login shell on a node did not come to our script; `verdict` says so as a value."""
 
     def __init__(self, verdict: Unreachable) -> None:
         super().__init__(f"{verdict.node}: {verdict.message}", remedy=verdict.remedy)

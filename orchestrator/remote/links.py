@@ -1,0 +1,292 @@
+"""SSH connections, and the gateways that several of them share.
+
+A `Link` is one open SSH connection. A link through a gateway holds on to the gateway's link; when
+the last one lets go, the gateway's connection is closed too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+from asyncssh import encryption, kex, mac
+from asyncssh.pattern import WildcardPattern
+from asyncssh.public_key import (
+    get_default_certificate_algs,
+    get_default_public_key_algs,
+    get_public_key_algs,
+)
+
+from orchestrator.errors import Unreachable
+from orchestrator.remote import verdicts
+from orchestrator.remote.dial import dial, resolve_name
+from orchestrator.remote.hostkeys import Known, KnownHosts
+from orchestrator.remote.identities import KeyFiles
+from orchestrator.remote.login import Login, Trust
+from orchestrator.remote.ssh_config import ConfigParseError, Target, resolve_hop
+
+# sshd starts to drop unauthenticated connections at 10 (MaxStartups 10:30:100).
+_PER_ENDPOINT = 8
+_AT_ONCE = 128
+_KEEPALIVES_MISSED = 3
+
+
+class Link:
+    """One open SSH connection, and the gateway's that it goes through."""
+
+    def __init__(self, connection: asyncssh.SSHClientConnection, via: Link | None) -> None:
+        self.connection = connection
+        self._via = via
+        self._holders = 1
+        if via is not None:
+            via.hold()
+
+    def hold(self) -> None:
+        """Keep the connection open until one more `release`."""
+        self._holders += 1
+
+    async def release(self) -> None:
+        """Let go; the last one to do so closes the connection, and lets go of its gateway."""
+        self._holders -= 1
+        if self._holders:
+            return
+        self.connection.close()
+        await self.connection.wait_closed()
+        if self._via is not None:
+            await self._via.release()
+
+
+class Links:
+    """Opens links: each bounded in time, each gateway once, few handshakes at a time."""
+
+    def __init__(
+        self,
+        *,
+        timeout: float,
+        accept_new: bool,
+        keepalive: float,
+        trust: Trust | None,
+        files: tuple[Path, ...],
+    ) -> None:
+        self._timeout = timeout
+        self._accept_new = accept_new
+        self._keepalive = keepalive
+        self._trust = trust
+        self._files = files
+        self._known_hosts = KnownHosts()
+        self._key_files = KeyFiles()
+        self._at_once = asyncio.Semaphore(_AT_ONCE)
+        self._per_endpoint: dict[object, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(_PER_ENDPOINT)
+        )
+        self._gateways: dict[tuple[Target, ...], asyncio.Task[Link | Unreachable]] = {}
+
+    async def __aenter__(self) -> Links:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let go of the gateways: those that nobody goes through are closed."""
+        for task in self._gateways.values():
+            task.cancel()
+        for result in await asyncio.gather(*self._gateways.values(), return_exceptions=True):
+            if isinstance(result, Link):
+                await result.release()
+
+    async def open(self, name: str, target: Target) -> Link | Unreachable:
+        """Return a link to `target`, or why there is none, for the node called `name`."""
+        try:
+            hops = self._hops(target)
+        except ConfigParseError as error:
+            return Unreachable(
+                name, "gateway", str(error), "correct proxy_jump, or ProxyJump in ~/.ssh/config"
+            )
+        via = await self._gateway(hops) if hops else None
+        if isinstance(via, Unreachable):
+            return verdicts.behind(name, via)
+        return await self._connect(name, target, via, hops)
+
+    def _hops(self, target: Target) -> tuple[Target, ...]:
+        """Return the gateways on the way to `target`, the first one first.
+
+        The first of several in a ProxyJump may have a ProxyJump of its own, as for ssh -J.
+        """
+        hops: tuple[Target, ...] = ()
+        jump, seen = target.proxy_jump, {(target.hostname, target.port)}
+        while jump:
+            chain = [
+                resolve_hop(hop.strip(), self._files, target.extra_known_hosts)
+                for hop in jump.split(",")
+            ]
+            first = (chain[0].hostname, chain[0].port)
+            if first in seen:  # `Host *` with a ProxyJump applies to the gateway itself, too
+                own = first == (target.hostname, target.port) or first == (
+                    hops[0].hostname,
+                    hops[0].port,
+                )
+                if own and len(chain) == 1:
+                    break
+                raise ConfigParseError(f"the gateways of {target.label} lead in a circle")
+            seen.add(first)
+            hops = (*chain, *hops)
+            jump = chain[0].proxy_jump
+        return hops
+
+    async def _gateway(self, hops: tuple[Target, ...]) -> Link | Unreachable:
+        """Return the one link to the last of `hops`, opening what is not open yet."""
+        if hops not in self._gateways:
+            self._gateways[hops] = asyncio.create_task(self._open_gateway(hops))
+        return await asyncio.shield(self._gateways[hops])
+
+    async def _open_gateway(self, hops: tuple[Target, ...]) -> Link | Unreachable:
+        *before, last = hops
+        via = await self._gateway(tuple(before)) if before else None
+        if isinstance(via, Unreachable):
+            return verdicts.behind(last.label, via)
+        return await self._connect(last.label, last, via, tuple(before))
+
+    async def _connect(
+        self, name: str, target: Target, via: Link | None, hops: tuple[Target, ...]
+    ) -> Link | Unreachable:
+        endpoint = (hops, target.hostname, target.port, target.proxy_command)
+        async with self._at_once, self._per_endpoint[endpoint]:
+            deadline = asyncio.get_running_loop().time() + self._timeout
+            way: dict[str, Any]
+            if via is not None:
+                way = {"tunnel": via.connection}
+            elif target.proxy_command is not None:
+                # As ssh does: through a shell, which the command replaces.
+                way = {"proxy_command": ["/bin/sh", "-c", f"exec {target.proxy_command}"]}
+            else:
+                sock = await self._dial(name, target, deadline)
+                if isinstance(sock, Unreachable):
+                    return sock
+                way = {"sock": sock}
+            return await self._log_in(name, target, via, hops, way, deadline)
+
+    async def _dial(self, name: str, target: Target, deadline: float) -> Any:
+        try:
+            async with asyncio.timeout_at(deadline):
+                addresses = await resolve_name(target.hostname, target.port, target.family)
+        except TimeoutError:
+            return verdicts.name_timed_out(name, target, self._timeout)
+        except OSError as error:
+            return verdicts.not_connected(name, target, error, self._timeout)
+        left = deadline - asyncio.get_running_loop().time()
+        try:
+            return await dial(addresses, target.bind_address, left)
+        except OSError as error:
+            return verdicts.not_connected(name, target, error, self._timeout)
+
+    async def _log_in(
+        self,
+        name: str,
+        target: Target,
+        via: Link | None,
+        hops: tuple[Target, ...],
+        way: dict[str, Any],
+        deadline: float,
+    ) -> Link | Unreachable:
+        login = Login(
+            name,
+            target,
+            self._known_hosts,
+            self._key_files,
+            accept_new=self._accept_new,
+            trust=self._trust,
+        )
+        try:
+            async with asyncio.timeout_at(deadline):
+                connection = await asyncssh.connect(
+                    target.hostname,
+                    target.port,
+                    config=None,
+                    client_factory=lambda: login,
+                    **way,
+                    **self._settings(target, login.known),
+                )
+        except asyncssh.ChannelOpenError as error:
+            return verdicts.not_through(name, target, hops[-1].label, error)
+        except Exception as error:
+            # Whatever bytes the other end sends, and whatever asyncssh makes of them, is the
+            # node's fault and its verdict, not the end of all other nodes' connections.
+            return verdicts.not_logged_in(name, target, login, error, self._timeout)
+        finally:
+            if login.connection is None and "sock" in way:
+                way["sock"].close()
+            if login.agent is not None:
+                login.agent.close()
+        return Link(connection, via)
+
+    def _settings(self, target: Target, known: Known) -> dict[str, Any]:
+        """Return the arguments of asyncssh.connect that do not depend on the way there."""
+        settings: dict[str, Any] = {
+            "username": target.user,
+            # Host keys and client keys are judged and offered by Login, nowhere else.
+            "known_hosts": ((), (), [_key(entry.blob) for entry in known.revoked]),
+            "host_key_alias": target.host_key_alias,
+            "client_keys": None,
+            "x509_trusted_certs": None,
+            "preferred_auth": "publickey",
+            "password_auth": False,
+            "kbdint_auth": False,
+            "host_based_auth": False,
+            "gss_host": None,
+            "agent_forwarding": False,
+            "tcp_keepalive": target.tcp_keepalive,
+            "connect_timeout": None,  # `timeout` covers all of it
+            "login_timeout": 0,
+            "keepalive_interval": self._keepalive,
+            "keepalive_count_max": _KEEPALIVES_MISSED,
+            "compression_algs": "none",
+            "server_host_key_algs": _host_key_algorithms(target, known),
+        }
+        wanted = {
+            "encryption_algs": (
+                target.ciphers,
+                encryption.get_encryption_algs(),
+                encryption.get_default_encryption_algs(),
+            ),
+            "kex_algs": (target.kex_algorithms, kex.get_kex_algs(), kex.get_default_kex_algs()),
+            "mac_algs": (target.macs, mac.get_mac_algs(), mac.get_default_mac_algs()),
+        }
+        for key, (pattern, possible, default) in wanted.items():
+            if pattern:
+                settings[key] = _expand(pattern, possible, default)
+        return settings
+
+
+def _key(blob: bytes) -> asyncssh.SSHKey:
+    return asyncssh.import_public_key(b"key " + base64.b64encode(blob))
+
+
+def _host_key_algorithms(target: Target, known: Known) -> list[str]:
+    """Return the host key algorithms in the order to ask for: what is known comes first.
+
+    A host known by its RSA key alone is asked for that key, so its new ed25519 key is not taken
+    for a change. Certificates are asked for only where an authority is trusted to sign them.
+    """
+    plain = get_default_public_key_algs()
+    if target.host_key_algorithms:
+        certificates = get_default_certificate_algs()
+        return _expand(target.host_key_algorithms, [*certificates, *get_public_key_algs()], plain)
+    certificates = get_default_certificate_algs() if known.authorities else []
+    possible = get_public_key_algs()
+    first = [name.encode() for name in known.algorithms if name.encode() in possible]
+    return [name.decode() for name in dict.fromkeys([*certificates, *first, *plain])]
+
+
+def _expand(pattern: str, possible: list[bytes], default: list[bytes]) -> list[str]:
+    """Return what an algorithm list of ssh_config selects; names asyncssh lacks are left out."""
+    sign = pattern[0] if pattern[0] in "+-^" else ""
+    globs = [WildcardPattern(glob) for glob in pattern.removeprefix(sign).split(",")]
+    names = [name.decode() for name in possible]
+    chosen = [name for glob in globs for name in names if glob.matches(name)]
+    usual = [name.decode() for name in default]
+    if sign == "-":
+        return [name for name in usual if name not in chosen]
+    found = {"+": [*usual, *chosen], "^": [*chosen, *usual], "": chosen}[sign]
+    return list(dict.fromkeys(found)) or usual

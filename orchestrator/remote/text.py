@@ -1,0 +1,12 @@
+"""Make what a remote machine said fit for one line of a message."""
+
+from __future__ import annotations
+
+
+def printable(said: str | bytes, limit: int = 200) -> str:
+    """Return `said` as one line without control characters, at most `limit` characters long."""
+    if isinstance(said, bytes):
+        said = said[: 8 * limit].decode("utf-8", "replace")
+    # str.isprintable is false for C0, C1, newlines, surrogates and bidirectional controls alike.
+    line = " ".join("".join(c if c.isprintable() else " " for c in said[: 8 * limit]).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
