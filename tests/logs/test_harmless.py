@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.logs.harmless import harmless
+
+SGR = re.compile(r"\x1b\[[0-9;:]*m")
+LURES = st.sampled_from(
+    [b"\x1b[31m", b"\x1b[0m", b"\x1b[m", b"\x1b[2J", b"\x1b", b"[", b"\xc2\x9b", b"\n", b"\xe2\x80"]
+)
+HOSTILE = st.lists(LURES | st.binary(max_size=8) | st.text(max_size=8).map(str.encode)).map(
+    b"".join
+)
+
+
+@given(HOSTILE)
+def test_only_tab_newline_and_colour_are_left_of_the_controls(lines: bytes) -> None:
+    shown = harmless(lines).decode()  # valid UTF-8
+    assert not re.search(
+        "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", SGR.sub("", shown)
+    )
+
+
+@given(HOSTILE)
+def test_colour_never_leaks_out_of_its_line(lines: bytes) -> None:
+    for line in harmless(lines).decode().split("\n"):
+        assert SGR.findall(line)[-1:] in ([], ["\x1b[0m"], ["\x1b[m"])
+
+
+@given(HOSTILE)
+def test_lines_are_treated_each_by_itself(lines: bytes) -> None:
+    assert harmless(lines) == b"\n".join(map(harmless, lines.split(b"\n")))
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]) | st.sampled_from("\t\n")))
+def test_ordinary_text_passes_as_it_is(text: str) -> None:
+    assert harmless(text.encode()).decode() == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (b"\x1b[2Jx", "^[[2Jx"),  # CSI: clear the screen
+        (b"\x1b]0;title\x07", "^[]0;title^G"),  # OSC: retitle the window
+        (b"\x1b]52;c;AAAA\x1b\\", "^[]52;c;AAAA^[\\"),  # OSC: write the clipboard
+        (b"\x1bP+q544e\x1b\\", "^[P+q544e^[\\"),  # DCS
+        (b"\x1b[>4;2m", "^[[>4;2m"),  # ends with m, is not SGR
+        (b"\x00\x08\x0b\x7f", "^@^H^K^?"),
+        (b"\xc2\x9b2J", "<U+009B>2J"),  # C1 in UTF-8
+        (b"\x9b2J", "�2J"),  # C1 as a raw byte
+        ("a\u202eb\u2066c".encode(), "a<U+202E>b<U+2066>c"),
+        (b"\xff\xfe", "��"),
+        (b"a\tb", "a\tb"),
+        (b"\x1b[1;38:5:208mhot\x1b[0m cold", "\x1b[1;38:5:208mhot\x1b[0m cold"),
+        (b"\x1b[31mred\nplain", "\x1b[31mred\x1b[0m\nplain"),
+    ],
+)
+def test_what_a_person_sees(raw: bytes, shown: str) -> None:
+    assert harmless(raw).decode() == shown
