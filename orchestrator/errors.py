@@ -3,6 +3,7 @@
 OrchError                   something went wrong that a person can act on
 ├── UsageError              the command line or the arguments of a call are wrong   (exit 2)
 │   └── InventoryError      the inventory file or a host selection is wrong        (exit 2)
+├── Interrupted              a person ended it before anything was started             (exit 128 + signal)
 └── LaunchError             orch could not start the job                           (exit 125)
     ├── ConnectError        nodes cannot be reached over SSH
     ├── SyncError           files cannot be brought to a node
@@ -115,3 +116,11 @@ class NodeError(LaunchError):
 
 class LinkLost(NodeError):
     """The connection to a node broke; what runs there may run on."""
+
+
+class Interrupted(OrchError):
+    """A person ended it, by this signal, before anything was started."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__("interrupted; nothing was started")
+        self.exit_code = 128 + signal

@@ -19,3 +19,12 @@ def command_line(argv: Sequence[str], env: Mapping[str, str] | None = None) -> s
         if "\0" in word:
             raise ValueError(f"a NUL byte cannot be part of a command: {word!r}")
     return shlex.join(words)
+
+
+def home_path(path: str) -> str:
+    """Return `path` as one word for a POSIX shell; a leading `~/` stays the home of whoever runs it."""
+    if path == "~":
+        return '"$HOME"'
+    if path.startswith("~/"):
+        return f'"$HOME"/{shlex.quote(path[2:])}' if path[2:] else '"$HOME"'
+    return shlex.quote(path)

@@ -1,0 +1,164 @@
+"""`orch launch`: one script on every node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import options
+
+
+def launch(
+    script: Annotated[
+        str, typer.Argument(help="The training script (with -m: the module).", show_default=False)
+    ],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ARGS]...", help="Handed to the script as they are.", show_default=False
+        ),
+    ] = None,
+    inventory: options.Inventory = None,
+    local: options.Local = None,
+    nodes: options.Nodes = None,
+    exclude: options.Exclude = None,
+    nproc: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="Ranks a node: a number, or auto (its GPUs, else 1).  [default: the inventory's]",
+        ),
+    ] = None,
+    launcher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="torchrun; fabric (Lightning's `fabric run`); python (one process a node, for scripts that "
+            "launch themselves); direct (orch starts every rank).  [default: the inventory's, else torchrun]",
+        ),
+    ] = None,
+    launcher_arg: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ARG",
+            help="One more argument for the launcher, such as --precision=bf16-mixed. Repeatable.",
+        ),
+    ] = None,
+    module: Annotated[
+        bool, typer.Option("--module", "-m", help="SCRIPT is a module, as in `python -m`.")
+    ] = False,
+    main_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Where the ranks meet.  [default: main's address on the subnet that all nodes share]",
+        ),
+    ] = None,
+    main_port: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PORT|auto",
+            help="The port there.  [default: 29500, or a free one if it is taken]",
+        ),
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--env",
+            "-e",
+            metavar="K=V",
+            help="Set a variable for the ranks; K alone takes it from here. Repeatable.",
+        ),
+    ] = None,
+    env_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Set the variables in FILE (K=V lines); their values are never shown.",
+        ),
+    ] = None,
+    sync: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Copy this folder to the nodes.  [default: the script's folder]"
+        ),
+    ] = None,
+    no_sync: Annotated[
+        bool, typer.Option("--no-sync", help="Copy nothing: SCRIPT is on the nodes already.")
+    ] = False,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Begin the run's name with NAME.")
+    ] = None,
+    grace: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0.0, help="Between SIGTERM and SIGKILL when the run is stopped."
+        ),
+    ] = 3.0,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print what would run on each node, ready to paste, and exit."
+        ),
+    ] = False,
+    rank: Annotated[
+        str | None,
+        typer.Option(metavar="SET", help="Show these ranks only, such as 0 or 0,4-7."),
+    ] = None,
+    timestamps: Annotated[
+        bool, typer.Option("--timestamps", help="Begin each line with its time.")
+    ] = False,
+    output: options.Output = "text",
+    accept_new: options.AcceptNew = False,
+    connect_timeout: options.ConnectTimeout = 10.0,
+) -> None:
+    """Run SCRIPT on every node and stream its output back.
+
+    Copies the script's folder to each node, starts the launcher there with the right node rank and main
+    address, shows every rank's lines, and exits with the job's own exit code. Ctrl-C stops every rank on
+    every node.
+
+    \b
+    Examples:
+      orch launch train.py --epochs 10
+      orch launch -i hosts.yaml --nodes 'gpu[0-3]' --launcher fabric train.py
+      orch launch --local 2 --nproc 2 train.py
+      orch launch --dry-run train.py
+    """
+    from orchestrator.cli import run_launch
+    from orchestrator.errors import UsageError
+
+    if no_sync and sync is not None:
+        raise UsageError("--sync and --no-sync exclude each other")
+    if local is not None and inventory is not None:
+        raise UsageError("--local and --inventory exclude each other")
+    run_launch.run(
+        run_launch.Arguments(
+            script=script,
+            arguments=tuple(arguments or ()),
+            inventory=inventory or options.inventory_from_environment(),
+            local=local,
+            nodes=nodes,
+            exclude=exclude,
+            nproc=nproc,
+            launcher=launcher,
+            launcher_arguments=tuple(launcher_arg or ()),
+            module=module,
+            main_address=main_address,
+            main_port=main_port,
+            env=tuple(env or ()),
+            env_file=env_file,
+            sync=sync,
+            no_sync=no_sync,
+            name=name,
+            grace=grace,
+            dry_run=dry_run,
+            rank=rank,
+            timestamps=timestamps,
+            output=output,
+            accept_new=accept_new,
+            connect_timeout=connect_timeout,
+        )
+    )

@@ -1,0 +1,53 @@
+"""Options that mean the same in every command."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Inventory = Annotated[
+    Path | None,
+    typer.Option(
+        "--inventory",
+        "-i",
+        metavar="FILE",
+        help="The hosts.  [default: $ORCH_INVENTORY, else hosts.yaml]",
+    ),
+]
+Local = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        max=64,
+        help="No inventory: N nodes on this machine, through SSH all the same.",
+    ),
+]
+Nodes = Annotated[
+    str | None, typer.Option(metavar="SEL", help="Only these hosts, such as 'gpu[0-3],node7'.")
+]
+Exclude = Annotated[str | None, typer.Option(metavar="SEL", help="All hosts but these.")]
+Output = Annotated[
+    Literal["text", "json", "raw"],
+    typer.Option(help="text: prefixed lines; json: one object a line; raw: the bytes as they are."),
+]
+AcceptNew = Annotated[
+    bool,
+    typer.Option(
+        "--accept-new",
+        help="Trust and remember hosts seen for the first time; never a changed key.",
+    ),
+]
+ConnectTimeout = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", min=0.1, help="For reaching a node, from name to log-in."),
+]
+
+
+def inventory_from_environment() -> Path | None:
+    """Return the inventory that $ORCH_INVENTORY names."""
+    named = os.environ.get("ORCH_INVENTORY")
+    return Path(named) if named else None

@@ -1,0 +1,172 @@
+"""Turn the words of `orch launch` into one request, and carry it out."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from orchestrator.cli.environment import environment_of
+from orchestrator.errors import UsageError
+from orchestrator.inventory import Inventory, Main, load, select
+from orchestrator.launch import Request, dry_run, launch, require_inside
+from orchestrator.logs.select import RankSet
+from orchestrator.plan import Job, paste
+from orchestrator.remote.ssh import ConnectOptions
+from orchestrator.runs.interrupts import Interrupts
+from orchestrator.runs.record import state_folder
+from orchestrator.ui.console import Console, View
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The words of the command line, as typed."""
+
+    script: str
+    arguments: tuple[str, ...]
+    inventory: Path | None
+    local: int | None
+    nodes: str | None
+    exclude: str | None
+    nproc: str | None
+    launcher: str | None
+    launcher_arguments: tuple[str, ...]
+    module: bool
+    main_address: str | None
+    main_port: str | None
+    env: tuple[str, ...]
+    env_file: Path | None
+    sync: Path | None
+    no_sync: bool
+    name: str | None
+    grace: float
+    dry_run: bool
+    rank: str | None
+    timestamps: bool
+    output: Literal["text", "json", "raw"]
+    accept_new: bool
+    connect_timeout: float
+
+
+def run(arguments: Arguments) -> None:
+    """Carry out `orch launch`; exits with the job's exit code."""
+    console = Console(View(arguments.output, _rank_set(arguments.rank), arguments.timestamps))
+    try:
+        code = asyncio.run(_run(arguments, console))
+    finally:
+        console.close()
+    sys.exit(code)
+
+
+async def _run(arguments: Arguments, console: Console) -> int:
+    interrupts = Interrupts()
+    loop = asyncio.get_running_loop()
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if arguments.local is not None:
+        signals.append(signal.SIGHUP)  # the embedded nodes end with this process, so the run must
+    for number in signals:
+        loop.add_signal_handler(number, interrupts.send, number)
+    async with AsyncExitStack() as stack:
+        request = await _request(arguments, stack)
+        if arguments.dry_run:
+            plan = await dry_run(request, console)
+            console.close()
+            sys.stdout.write("".join(f"{line}\n" for line in paste.lines(plan)))
+            return 0
+        return (await launch(request, console, interrupts)).exit_code
+
+
+async def _request(arguments: Arguments, stack: AsyncExitStack) -> Request:
+    script, source = _script_and_source(arguments)
+    job = _job(arguments, script, source)
+    inventory, connect = await _nodes(arguments, stack, job.workdir_name)
+    return Request(
+        inventory=inventory,
+        job=job,
+        source=source,
+        script=script if script.is_file() and not arguments.module else None,
+        name=arguments.name,
+        grace=arguments.grace,
+        connect=connect,
+    )
+
+
+async def _nodes(
+    arguments: Arguments, stack: AsyncExitStack, workdir_name: str
+) -> tuple[Inventory, ConnectOptions]:
+    """Return the hosts to launch on, and how to connect to them."""
+    if arguments.local is None:
+        inventory = load(arguments.inventory or Path("hosts.yaml"))
+        options = ConnectOptions(timeout=arguments.connect_timeout, accept_new=arguments.accept_new)
+        return select(inventory, arguments.nodes, arguments.exclude), options
+    from orchestrator.remote.local import LocalCluster
+
+    root = state_folder() / "local" / workdir_name
+    cluster = await stack.enter_async_context(LocalCluster(arguments.local, root))
+    inventory = Inventory(hosts=cluster.hosts, main=Main(), source=Path("--local"))
+    return select(inventory, arguments.nodes, arguments.exclude), cluster.options
+
+
+def _job(arguments: Arguments, script: Path, source: Path | None) -> Job:
+    environment, secrets = environment_of(arguments.env, arguments.env_file)
+    inside = source is not None and not arguments.module
+    return Job(
+        script=require_inside(script, source) if source and inside else arguments.script,
+        arguments=arguments.arguments,
+        module=arguments.module,
+        launcher=arguments.launcher,
+        launcher_arguments=arguments.launcher_arguments,
+        devices=_number_or_auto("--nproc", arguments.nproc, 1024),
+        main_address=arguments.main_address,
+        main_port=_number_or_auto("--main-port", arguments.main_port, 65535),
+        environment=environment,
+        secrets=secrets,
+        workdir_name=_workdir_name(source),
+    )
+
+
+def _script_and_source(arguments: Arguments) -> tuple[Path, Path | None]:
+    """Return the script as it can be seen from here, and the folder that goes to the nodes."""
+    script = Path(arguments.script)
+    if arguments.no_sync:
+        return script, None
+    if arguments.module:
+        return script, arguments.sync or Path()
+    if not script.is_file():
+        raise UsageError(
+            f"{script}: {'not a file' if script.exists() else 'no such file'}",
+            remedy="with --no-sync, SCRIPT is a path on the nodes",
+        )
+    source = arguments.sync or script.parent
+    if not source.is_dir():
+        raise UsageError(f"--sync {source}: no such folder")
+    return script, source
+
+
+def _workdir_name(source: Path | None) -> str:
+    """Return the name of the working folder on the nodes: that of the folder here."""
+    name = (source or Path()).resolve().name
+    return name if name.isprintable() and name else "job"
+
+
+def _number_or_auto(option: str, text: str | None, largest: int) -> int | Literal["auto"] | None:
+    if text is None:
+        return None
+    if text == "auto":
+        return "auto"
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= largest:
+        return int(text)
+    raise UsageError(f"{option} {text}: a number from 1 to {largest}, or auto")
+
+
+def _rank_set(text: str | None) -> RankSet | None:
+    if text is None:
+        return None
+    try:
+        return RankSet.parse(text)
+    except ValueError as error:
+        raise UsageError(f"--rank {text}: {error}") from None

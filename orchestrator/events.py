@@ -1,0 +1,144 @@
+"""What happens during a use case, as typed values: ui renders them, JSON serialises them, a run records
+them. Times are seconds; moments are since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.logs.stream import Stream
+from orchestrator.plan.plan import Plan
+
+
+@dataclass(frozen=True)
+class PhaseBegan:
+    """A phase (connect, facts, sync, start) began; it has `total` nodes to go."""
+
+    phase: str
+    total: int
+
+
+@dataclass(frozen=True)
+class PhaseAdvanced:
+    """`node` is done with the phase, well or not."""
+
+    phase: str
+    node: str
+    succeeded: bool
+
+
+@dataclass(frozen=True)
+class PhaseEnded:
+    """All nodes are done with the phase, after `seconds`; `detail` is worth a few words, or empty."""
+
+    phase: str
+    seconds: float
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class SyncAdvanced:
+    """rsync has sent `sent` of `total` bytes to `node`."""
+
+    node: str
+    sent: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something that a person should know, and that stops nothing."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Planned:
+    """It is decided what will run where."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Started:
+    """Every node has started its share; logs come to `folder` on this machine."""
+
+    run: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Output:
+    """Bytes that a stream gained: `data` at `offset`, kept at `copy` on this machine."""
+
+    stream: Stream
+    offset: int
+    data: bytes
+    time: float
+    copy: Path
+
+
+@dataclass(frozen=True)
+class RankEnded:
+    """A rank ended with `code`, or by `signal`."""
+
+    rank: int
+    node: str
+    code: int | None
+    signal: int | None
+    time: float
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """All nodes are told to stop, for `reason`; they have `grace` seconds."""
+
+    reason: str
+    grace: float
+
+
+@dataclass(frozen=True)
+class NodeLost:
+    """The connection to `node` broke; the run goes on there, and orch tries to come back."""
+
+    node: str
+    cause: str
+
+
+@dataclass(frozen=True)
+class NodeBack:
+    """The connection to `node` is there again."""
+
+    node: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The run is over: one line on how, and where its logs are."""
+
+    run: str
+    exit_code: int
+    seconds: float
+    summary: str
+    folder: Path
+
+
+Event = (
+    PhaseBegan
+    | PhaseAdvanced
+    | PhaseEnded
+    | SyncAdvanced
+    | Warned
+    | Planned
+    | Started
+    | Output
+    | RankEnded
+    | Stopping
+    | NodeLost
+    | NodeBack
+    | Ended
+)
+
+Emit = Callable[[Event], None]

@@ -1,0 +1,68 @@
+"""What this node is: the facts that a plan needs, quickly and without importing torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import socket
+import sys
+import time
+from typing import Any, Dict, Optional
+
+from . import network
+
+# What orch sets for a job unless the node's own login environment does.
+_OF_INTEREST = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "OMP_NUM_THREADS")
+
+
+def facts() -> Dict[str, Any]:
+    """Return what this node is, as one JSON object (`plan/facts.py` reads it)."""
+    return {
+        "hostname": socket.gethostname(),
+        "identity": identity(),
+        "home": os.path.expanduser("~"),
+        "user_id": os.getuid(),
+        "python": sys.executable,
+        "python_version": platform.python_version(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "gpus": count_gpus(),
+        "rsync": shutil.which("rsync"),
+        "interfaces": network.interfaces(),
+        "ssh_address": network.ssh_address(),
+        "environment": {name: os.environ[name] for name in _OF_INTEREST if name in os.environ},
+        "time": time.time(),
+    }
+
+
+def identity() -> str:
+    """Return a text that two names of one machine (and one network namespace) have in common."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        boot = file.read().strip()
+    return "{}/{}".format(boot, os.readlink("/proc/self/ns/net"))
+
+
+def count_gpus(devices: str = "/dev", environment: Optional[Dict[str, str]] = None) -> int:
+    """Return how many GPUs a process here would see: NVIDIA's device files, else AMD's.
+
+    CUDA_VISIBLE_DEVICES (HIP_VISIBLE_DEVICES) in the environment narrows them, as it does for torch.
+    A container shows only the device files that it was given, so this holds there too.
+    """
+    environment = dict(os.environ) if environment is None else environment
+    for pattern, folder, variable in (
+        (r"nvidia\d+\Z", devices, "CUDA_VISIBLE_DEVICES"),
+        (r"renderD\d+\Z", os.path.join(devices, "dri"), "HIP_VISIBLE_DEVICES"),
+    ):
+        if variable.startswith("HIP") and not os.path.exists(os.path.join(devices, "kfd")):
+            continue  # render nodes without AMD's compute driver only draw
+        try:
+            count = sum(1 for name in os.listdir(folder) if re.match(pattern, name))
+        except FileNotFoundError:
+            continue
+        if count:
+            visible = environment.get(variable)
+            if visible is None:
+                return count
+            return min(count, len([entry for entry in visible.split(",") if entry.strip()]))
+    return 0

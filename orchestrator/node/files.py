@@ -1,0 +1,54 @@
+"""Where orch keeps its files on a node, and how it replaces one without ever showing half of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+
+
+def state_root() -> str:
+    """Return orch's state folder of this user on this node (the same for every node of a shared home)."""
+    return os.path.join(os.path.expanduser("~"), ".local", "state", "orch")
+
+
+def run_directory(run: str, node: str) -> str:
+    """Return the folder of `run` on `node`; nodes that share a home have a folder each.
+
+    Raises ValueError for a name that is not one path component.
+    """
+    for name in (run, node):
+        if not _NAME.match(name):
+            raise ValueError("not a name: {!r}".format(name))
+    return os.path.join(state_root(), "runs", run, node)
+
+
+def attempt_name(attempt: int) -> str:
+    """Return the name of the folder that holds the log files of one attempt (from 0)."""
+    return "attempt-{:d}".format(attempt)
+
+
+def open_log(path: str) -> int:
+    """Open a log file for appending, readable by its owner only; return its descriptor."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def write_json(path: str, value: Any) -> None:
+    """Replace the file at `path` with `value` as JSON, all at once."""
+    temporary = "{}.{}.tmp".format(path, os.getpid())
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(value, file)
+    os.replace(temporary, path)
+
+
+def read_json(path: str) -> Any:
+    """Return the JSON at `path`, or None where there is no such file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,72 @@
+"""The few Linux calls that Python's standard library does not offer: prctl and inotify."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from typing import Iterator, Tuple
+
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+
+IN_MODIFY = 0x2
+IN_MOVED_TO = 0x80
+IN_CREATE = 0x100
+_IN_CLOEXEC_NONBLOCK = os.O_CLOEXEC | os.O_NONBLOCK
+_EVENT = struct.Struct("iIII")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, call: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, "{}: {}".format(call, os.strerror(number)))
+    return result
+
+
+def become_subreaper() -> None:
+    """Make this process the parent of every descendant whose own parent ends (prctl(2))."""
+    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
+
+
+def set_name(name: str) -> None:
+    """Set the name of this process as `ps -o comm` and `top` show it (15 bytes at most)."""
+    _check(_libc.prctl(_PR_SET_NAME, name.encode("utf-8")[:15], 0, 0, 0), "prctl")
+
+
+class Inotify:
+    """Told by the kernel when files of watched folders change (inotify(7)).
+
+    Raises OSError where the kernel gives no more instances or watches.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor = _check(_libc.inotify_init1(_IN_CLOEXEC_NONBLOCK), "inotify_init1")
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def watch(self, folder: str) -> int:
+        """Watch `folder` for files that are made, moved in or written; return the watch's number."""
+        mask = IN_MODIFY | IN_MOVED_TO | IN_CREATE
+        path = os.fsencode(folder)
+        return _check(_libc.inotify_add_watch(self._descriptor, path, mask), "inotify_add_watch")
+
+    def read(self) -> Iterator[Tuple[int, str]]:
+        """Yield (watch, file name) of what changed since the last call; an overflow is (-1, "")."""
+        try:
+            data = os.read(self._descriptor, 65536)
+        except BlockingIOError:
+            return
+        position = 0
+        while position < len(data):
+            watch, _mask, _cookie, length = _EVENT.unpack_from(data, position)
+            position += _EVENT.size
+            name = data[position : position + length].rstrip(b"\0")
+            position += length
+            yield watch, os.fsdecode(name)
+
+    def close(self) -> None:
+        os.close(self._descriptor)

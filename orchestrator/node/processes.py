@@ -1,0 +1,123 @@
+"""Find, signal and outlast the processes of a run, by what /proc says.
+
+A process belongs to a run when its environment carries `ORCH_RUN=<run>` or when it descends from the
+run's supervisor (which is the subreaper of everything it starts, so that a grandchild in a session of
+its own is still a descendant). Nothing is ever found or killed by its name.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Dict, List, NamedTuple, Optional, Set
+
+
+class Process(NamedTuple):
+    """One live process: its pid, its parent's, its state letter and its start (clock ticks since boot)."""
+
+    pid: int
+    parent: int
+    state: str
+    start: int
+
+
+def read_process(pid: int) -> Optional[Process]:
+    """Return the process `pid`, or None where there is none (any more)."""
+    try:
+        with open("/proc/{:d}/stat".format(pid), "rb") as file:
+            stat = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The second field is the command in brackets and may hold anything, brackets and blanks too.
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    return Process(pid, int(fields[1]), fields[0].decode("ascii"), int(fields[19]))
+
+
+def is_alive(pid: int, start: int) -> bool:
+    """Tell whether the process that had `pid` and began at `start` still runs (a zombie does not)."""
+    process = read_process(pid)
+    return process is not None and process.start == start and process.state not in "ZX"
+
+
+def _all_processes() -> List[Process]:
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            process = read_process(int(name))
+            if process is not None and process.state not in "ZX":
+                found.append(process)
+    return found
+
+
+def belongs(pid: int, run: str) -> bool:
+    """Tell whether `pid` is a live process that carries the tag of `run`."""
+    process = read_process(pid)
+    return process is not None and process.state not in "ZX" and _is_tagged(pid, _tag(run))
+
+
+def _tag(run: str) -> bytes:
+    return b"ORCH_RUN=" + run.encode("utf-8")
+
+
+def _is_tagged(pid: int, tag: bytes) -> bool:
+    try:
+        with open("/proc/{:d}/environ".format(pid), "rb") as file:
+            return tag in file.read().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return False  # it ended just now, or is another user's
+
+
+def of_run(run: str, supervisor: Optional[int] = None) -> Set[int]:
+    """Return the pids of `run`: the tagged ones and the descendants of its `supervisor`.
+
+    The supervisor and the calling process are never among them.
+    """
+    tag = _tag(run)
+    everything = _all_processes()
+    children: Dict[int, List[int]] = {}
+    for process in everything:
+        children.setdefault(process.parent, []).append(process.pid)
+    found = {process.pid for process in everything if _is_tagged(process.pid, tag)}
+    frontier = list(children.get(supervisor, ())) if supervisor is not None else []
+    while frontier:
+        pid = frontier.pop()
+        if pid not in found:
+            found.add(pid)
+        frontier.extend(children.pop(pid, ()))
+    return found - {os.getpid(), supervisor}
+
+
+def send(pids: Set[int], number: int) -> None:
+    """Send signal `number` to each of `pids` that is still there and ours."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):
+            continue  # gone, or has changed its user: `kill_all` reports what stays
+
+
+def kill_all(run: str, supervisor: Optional[int] = None, patience: float = 10.0) -> List[int]:
+    """Kill every process of `run` and return the pids that are left after `patience` seconds.
+
+    An empty list is the proof that nothing of the run is left. What can be left is a process in an
+    uninterruptible wait (a dead network file system, a hung driver).
+    """
+    deadline = time.monotonic() + patience
+    pause = 0.005
+    while True:
+        _reap_orphans()
+        left = of_run(run, supervisor)
+        if not left or time.monotonic() > deadline:
+            return sorted(left)
+        send(left, signal.SIGKILL)
+        time.sleep(pause)
+        pause = min(0.1, pause * 2)
+
+
+def _reap_orphans() -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass  # there are no children at all

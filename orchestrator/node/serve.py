@@ -1,0 +1,173 @@
+"""Answer the controller over stdin and stdout: one JSON object a line, raw bytes after a chunk's line.
+
+The first line that the agent writes is {"hello": {...}}. A request is {"id": N, "verb": NAME, ...}; its
+answer is {"id": N, "ok": VALUE} or {"id": N, "error": TEXT}. `follow` sends any number of
+{"id": N, ...} lines before its answer; one with "n" is followed by n raw bytes. The agent ends with its
+stdin. A supervisor that it started does not.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import select
+import sys
+import time
+from typing import Any, Callable, Deque, Dict, List
+
+from . import files, network, place, ports, processes, supervise
+from .facts import facts
+from .follow import Follower
+
+_ENOUGH = 1 << 20  # bytes waiting for the controller at which a follow pauses
+
+
+class _Outbox:
+    """Bytes on their way to the controller; writing never blocks the agent."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._parts: Deque[memoryview] = collections.deque()
+        self.size = 0
+        os.set_blocking(descriptor, False)
+
+    def put(self, header: Dict[str, Any], payload: bytes = b"") -> None:
+        if payload:
+            header = dict(header, n=len(payload))
+        for part in (json.dumps(header).encode("ascii") + b"\n", payload):
+            if part:
+                self._parts.append(memoryview(part))
+                self.size += len(part)
+
+    def write(self) -> None:
+        """Write as much as the pipe takes."""
+        while self._parts:
+            part = self._parts[0]
+            try:
+                written = os.write(self._descriptor, part)
+            except BlockingIOError:
+                return
+            self.size -= written
+            if written == len(part):
+                self._parts.popleft()
+            else:
+                self._parts[0] = part[written:]
+
+
+class Agent:
+    """One conversation with a controller."""
+
+    def __init__(self) -> None:
+        self._outbox = _Outbox(1)
+        self._followers: Dict[int, Follower] = {}
+        self._locks: List[int] = []  # of reserved ports: handed on to the supervisor
+        self._buffer = b""
+        self._verbs: Dict[str, Callable[..., Any]] = {
+            "facts": facts,
+            "prepare": place.prepare,
+            "shared": place.shared,
+            "tidy": place.tidy,
+            "route": network.route,
+            "reserve": self._reserve,
+            "start": self._start,
+            "stop": self._stop,
+            "sweep": self._sweep,
+        }
+
+    def run(self) -> None:
+        """Serve until the controller hangs up."""
+        self._outbox.put({"hello": {"pid": os.getpid(), "time": time.time()}})
+        os.set_blocking(0, False)
+        while True:
+            self._outbox.write()
+            poll = select.poll()
+            poll.register(0, select.POLLIN)
+            if self._outbox.size:
+                poll.register(1, select.POLLOUT)
+            paused = self._outbox.size > _ENOUGH
+            timeout = None
+            if not paused:
+                for follower in self._followers.values():
+                    for descriptor in follower.descriptors():
+                        poll.register(descriptor, select.POLLIN)
+                    wait = follower.wait()
+                    timeout = wait if timeout is None else min(timeout, wait)
+            # Rounded up: a wait of a fraction of a millisecond must not spin.
+            ready = poll.poll(None if timeout is None else int(timeout * 1000 + 0.999))
+            if any(descriptor == 0 for descriptor, _ in ready) and not self._hear():
+                return
+            if not paused:
+                self._follow()
+
+    def _hear(self) -> bool:
+        """Take in requests; return False when the controller has hung up."""
+        try:
+            data = os.read(0, 1 << 16)
+        except BlockingIOError:
+            return True
+        if not data:
+            return False
+        self._buffer += data
+        *lines, self._buffer = self._buffer.split(b"\n")
+        for line in lines:
+            request = json.loads(line)
+            self._answer(request.pop("id"), request.pop("verb"), request)
+        return True
+
+    def _answer(self, number: int, verb: str, arguments: Dict[str, Any]) -> None:
+        try:
+            if verb == "follow":
+                self._begin_follow(number, **arguments)
+                return
+            answer = {"id": number, "ok": self._verbs[verb](**arguments)}
+        except OSError as error:
+            path = "" if error.filename is None else os.fsdecode(error.filename) + ": "
+            text = "{}{}".format(path, error.strerror or error)
+            answer = {"id": number, "error": text, "errno": error.errno}
+        except Exception as error:  # whatever it is, the controller must hear of it
+            answer = {"id": number, "error": "{}: {}".format(type(error).__name__, error)}
+        self._outbox.put(answer)
+
+    def _reserve(self, address: str, preferred: int, exact: bool) -> Any:
+        port, lock = ports.reserve(address, preferred, exact)
+        if lock is not None:
+            self._locks.append(lock)
+        return port
+
+    def _start(self, **spec: Any) -> Dict[str, Any]:
+        return {"problem": supervise.daemonise(spec, self._locks)}
+
+    def _stop(self, run: str, node: str, grace: float, reason: str) -> Dict[str, Any]:
+        return {"alive": supervise.request_stop(files.run_directory(run, node), grace, reason)}
+
+    def _sweep(self, run: str) -> Dict[str, Any]:
+        """Kill what a run left behind whose supervisor is gone."""
+        return {"left": processes.kill_all(run)}
+
+    def _begin_follow(self, number: int, run: str, node: str, offsets: Dict[str, int]) -> None:
+        def send(header: Dict[str, Any], payload: bytes) -> None:
+            self._outbox.put(dict(header, id=number), payload)
+
+        self._followers[number] = Follower(files.run_directory(run, node), offsets, send)
+
+    def _follow(self) -> None:
+        for number, follower in list(self._followers.items()):
+            try:
+                follower.step()
+            except OSError as error:
+                self._outbox.put({"id": number, "error": str(error), "errno": error.errno})
+            else:
+                if not follower.finished:
+                    continue
+                self._outbox.put({"id": number, "ok": None})
+            follower.close()
+            del self._followers[number]
+
+
+def main() -> None:
+    """Serve one controller on stdin and stdout."""
+    try:
+        Agent().run()
+    except BrokenPipeError:
+        sys.exit(0)  # the controller went away; there is nobody left to tell

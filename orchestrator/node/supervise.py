@@ -1,0 +1,291 @@
+"""Start the processes of one run on this node, outlive the connection, and end the run without rests.
+
+The supervisor is a daemon of its own session, without terminal or pipe to SSH. It starts the launcher
+(or the ranks themselves), is the subreaper of everything below it, records how each process ended,
+and keeps `status.json` in the run's folder, which is all that anyone needs to know about it:
+
+    {"state": "running" | "stopping" | "ended", "pid": 17, "start": 123456, "began": T, "ended": T,
+     "launcher": {"pid", "started", "ended", "code", "signal"} | null, "stopped": REASON | null,
+     "left": [PID, ...]}
+
+Times are seconds since the epoch. `left` names what could not be killed; it is empty when the end is
+clean. To stop a run, put a request into `stop.json` ({"grace": SECONDS, "reason": TEXT}) and send the
+supervisor SIGTERM (`request_stop`): the ranks get SIGTERM, then what is left of the run gets it, and
+after the grace everything is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from typing import Any, Callable, Dict, List, Optional, Set
+
+from . import files, linux, processes
+from .shim import exit_fields, write_wrapper
+
+_WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_LAUNCHER_GRACE = 1.0  # once its ranks are gone, a launcher has nothing left to save
+_UNKILLABLE = (
+    10.0  # seconds after SIGKILL at which a process in an uninterruptible wait is given up
+)
+_RANK_RECORD = re.compile(r"rank-\d+\.json\Z")
+
+
+def request_stop(directory: str, grace: float, reason: str) -> bool:
+    """Ask the supervisor of the run in `directory` to stop; return False when it does not live."""
+    status = files.read_json(os.path.join(directory, "status.json"))
+    if status is None or not processes.is_alive(status["pid"], status["start"]):
+        return False
+    files.write_json(os.path.join(directory, "stop.json"), {"grace": grace, "reason": reason})
+    try:
+        os.kill(status["pid"], signal.SIGTERM)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class Supervisor:
+    """The life of one run on this node, from start to proof of the end."""
+
+    def __init__(self, spec: Dict[str, Any]) -> None:
+        self._run: str = spec["run"]
+        self._spec = spec
+        self._directory = files.run_directory(spec["run"], spec["node"])
+        self._attempt = os.path.join(self._directory, files.attempt_name(spec["attempt"]))
+        self._records: Dict[int, Dict[str, Any]] = {}  # of our own children, by pid
+        self._status: Dict[str, Any] = {
+            "state": "running", "pid": os.getpid(), "start": 0, "began": time.time(),
+            "ended": None, "launcher": None, "stopped": None, "left": [],
+        }  # fmt: skip
+        self._stop_at: Optional[float] = None  # monotonic: when the grace is over
+        self._launcher_told: Optional[float] = None
+
+    def main(self, report: Callable[[Optional[str]], None]) -> None:
+        """Start everything, `report` None or what went wrong, then watch until the end."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        linux.become_subreaper()
+        linux.set_name("orch-supervisor")
+        own = processes.read_process(os.getpid())
+        assert own is not None
+        self._status["start"] = own.start
+        try:
+            os.makedirs(self._attempt, mode=0o700, exist_ok=True)
+            self._write_status()
+            for child in self._spec["processes"]:
+                self._spawn(child)
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            self._end()
+            report(_explain(error))
+            return
+        self._write_status()
+        report(None)
+        self._watch()
+        self._end()
+
+    def _spawn(self, child: Dict[str, Any]) -> None:
+        base = os.path.join(self._attempt, child["name"])
+        environment = dict(os.environ)
+        for name in list(environment):
+            if name in self._spec["unset"] or name.startswith("PET_"):
+                del environment[name]
+        environment.update(self._spec["env"])
+        environment.update(child["env"])
+        environment.update(
+            ORCH_RUN=self._run, ORCH_DIR=self._directory, ORCH_ATTEMPT=str(self._spec["attempt"])
+        )
+        if child["rank"] is None:
+            wrapper = os.path.join(self._directory, "shim")
+            write_wrapper(wrapper)
+            environment.update(PYTHON_EXEC=wrapper, ORCH_PYTHON=child["argv"][0])
+        output, error = files.open_log(base + ".out"), files.open_log(base + ".err")
+        try:
+            process = subprocess.Popen(
+                child["argv"], stdin=subprocess.DEVNULL, stdout=output, stderr=error,
+                cwd=self._spec["cwd"], env=environment, start_new_session=True,
+                preexec_fn=_unblock,
+            )  # fmt: skip
+        finally:
+            os.close(output)
+            os.close(error)
+        process.returncode = 0  # it is reaped by pid, below; Popen is only the safe way to start it
+        record: Dict[str, Any] = {
+            "pid": process.pid,
+            "started": time.time(),
+            "ended": None,
+            "code": None,
+            "signal": None,
+        }
+        if child["rank"] is None:
+            self._status["launcher"] = record
+        else:
+            record.update(
+                rank=child["rank"], local_rank=child["local_rank"], attempt=self._spec["attempt"],
+                path=base + ".json",
+            )  # fmt: skip
+            self._write_record(record)
+        self._records[process.pid] = record
+
+    def _watch(self) -> None:
+        while any(record["ended"] is None for record in self._records.values()):
+            if self._stop_at is not None and time.monotonic() > self._stop_at + _UNKILLABLE:
+                return
+            got = signal.sigtimedwait(_WATCHED, self._advance_stop())
+            if got is not None and got.si_signo != signal.SIGCHLD:
+                self._begin_stop()
+            self._reap()
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            record = self._records.get(pid)
+            if record is None:
+                continue  # an orphan of the run that came to us, its subreaper
+            record.update(exit_fields(status), ended=time.time())
+            if "path" in record:
+                self._write_record(record)
+            else:
+                self._write_status()
+
+    # -- stopping ------------------------------------------------------------------------------
+
+    def _begin_stop(self) -> None:
+        request = files.read_json(os.path.join(self._directory, "stop.json"))
+        if request is None:
+            request = {"grace": 3.0, "reason": "the supervisor was told to stop"}
+        deadline = time.monotonic() + request["grace"]
+        if self._stop_at is not None:
+            self._stop_at = min(self._stop_at, deadline)
+            return
+        self._stop_at = deadline
+        self._status.update(state="stopping", stopped=request["reason"])
+        self._write_status()
+        processes.send(self._live_ranks(), signal.SIGTERM)
+
+    def _advance_stop(self) -> float:
+        """Take the next step of a stop that is due; return how long to wait for news, in seconds."""
+        if self._stop_at is None:
+            return 3600.0
+        now = time.monotonic()
+        if now >= self._stop_at:
+            processes.send(processes.of_run(self._run, os.getpid()), signal.SIGKILL)
+            return 0.05
+        if self._launcher_told is None and not self._live_ranks():
+            processes.send(processes.of_run(self._run, os.getpid()), signal.SIGTERM)
+            self._launcher_told = now
+            self._stop_at = min(self._stop_at, now + _LAUNCHER_GRACE)
+        return min(0.05, self._stop_at - now)
+
+    def _live_ranks(self) -> Set[int]:
+        """Return the pids of the ranks that have not ended, whoever started them."""
+        live = set()
+        for name in os.listdir(self._directory):
+            folder = os.path.join(self._directory, name)
+            if not name.startswith("attempt-"):
+                continue
+            for entry in os.listdir(folder):
+                if _RANK_RECORD.match(entry):
+                    record = files.read_json(os.path.join(folder, entry))
+                    if record is not None and record["ended"] is None:
+                        live.add(record["pid"])
+        return {pid for pid in live if processes.belongs(pid, self._run)}
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        """Leave nothing of the run behind, and say so."""
+        rest = processes.of_run(self._run, os.getpid())
+        if rest:
+            processes.send(rest, signal.SIGTERM)
+            deadline = time.monotonic() + _LAUNCHER_GRACE
+            while rest and time.monotonic() < deadline:
+                signal.sigtimedwait({signal.SIGCHLD}, 0.05)
+                self._reap()
+                rest = processes.of_run(self._run, os.getpid())
+        self._status["left"] = processes.kill_all(self._run, os.getpid())
+        self._status.update(state="ended", ended=time.time())
+        self._write_status()
+
+    def _write_status(self) -> None:
+        files.write_json(os.path.join(self._directory, "status.json"), self._status)
+
+    def _write_record(self, record: Dict[str, Any]) -> None:
+        public = {key: value for key, value in record.items() if key != "path"}
+        files.write_json(record["path"], public)
+
+
+def _unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return "{}: {}".format(error.filename, error.strerror)
+    return str(error)
+
+
+def daemonise(spec: Dict[str, Any], keep: List[int]) -> Optional[str]:
+    """Start a supervisor that outlives this process; return None, or why it could not start.
+
+    Returns once the processes of `spec` are started. The descriptors `keep` stay open in it. The caller
+    must have one thread only.
+    """
+    directory = files.run_directory(spec["run"], spec["node"])
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reader)
+            os.setsid()
+            if os.fork() == 0:
+                _cut_loose(directory, keep=[writer, *keep])
+
+                def report(problem: Optional[str]) -> None:
+                    os.write(
+                        writer,
+                        b"ok" if problem is None else b"!" + problem.encode("utf-8", "replace"),
+                    )
+                    os.close(writer)
+
+                Supervisor(spec).main(report)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()  # to supervisor.log, or to the agent's stderr before that
+            os._exit(1)
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    answer = b""
+    with os.fdopen(reader, "rb") as pipe:
+        answer = pipe.read()
+    if answer == b"ok":
+        return None
+    if answer.startswith(b"!"):
+        return answer[1:].decode("utf-8", "replace")
+    return "the supervisor died: see {}".format(os.path.join(directory, "supervisor.log"))
+
+
+def _cut_loose(directory: str, keep: List[int]) -> None:
+    """Let go of everything that ties this process to the one it came from."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    log = files.open_log(os.path.join(directory, "supervisor.log"))
+    os.dup2(null, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    for name in os.listdir("/proc/self/fd"):
+        descriptor = int(name)
+        if descriptor > 2 and descriptor not in keep:
+            try:
+                os.close(descriptor)
+            except OSError:
+                continue  # the descriptor of this very listing
+    os.chdir("/")

@@ -1,0 +1,189 @@
+"""Inventory + Facts + Job -> Plan: what runs on each node, exactly, and nothing done yet."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.errors import PlanError, UsageError
+from orchestrator.inventory import Host
+from orchestrator.plan import launchers
+from orchestrator.plan.facts import Facts
+from orchestrator.plan.job import Job
+from orchestrator.plan.launchers import Process, Share
+from orchestrator.plan.network import Network, environment_for
+
+# A job starts from its plan alone, not from what an outer job or a login shell left behind.
+_UNSET = (
+    "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE",
+    "NODE_RANK", "ROLE_NAME", "ROLE_RANK", "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
+    "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_MAX_RESTARTS",
+    "TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_ERROR_FILE", "PYTHON_EXEC", "ORCH_PYTHON",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """What runs on one node.
+
+    `environment` is laid over the node's own, after `unset` is taken from that; each process has more
+    of its own. Ranks `first_rank` to `first_rank + devices - 1` live here.
+    """
+
+    host: Host
+    node_rank: int
+    devices: int
+    first_rank: int
+    interface: str | None
+    workdir: str
+    environment: Mapping[str, str]
+    unset: tuple[str, ...]
+    processes: tuple[Process, ...]
+
+    @property
+    def name(self) -> str:
+        return self.host.name
+
+    @property
+    def ranks(self) -> range:
+        return range(self.first_rank, self.first_rank + self.devices)
+
+    def spec(self, run: str, attempt: int) -> dict[str, Any]:
+        """Return the request that starts this on the node (`node/supervise.py` reads it)."""
+        return {
+            "run": run,
+            "node": self.name,
+            "attempt": attempt,
+            "cwd": self.workdir,
+            "env": dict(self.environment),
+            "unset": list(self.unset),
+            "processes": [
+                {
+                    "name": process.name,
+                    "argv": list(process.argv),
+                    "env": dict(process.environment),
+                    "rank": process.rank,
+                    "local_rank": process.local_rank,
+                }
+                for process in self.processes
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What runs on every node, in node order; main is the first."""
+
+    run: str
+    launcher: str
+    main_address: str
+    main_port: int
+    subnet: str | None
+    world_size: int
+    nodes: tuple[NodePlan, ...]
+    secrets: frozenset[str]
+
+    @property
+    def expected_ranks(self) -> frozenset[int]:
+        """The ranks that orch sees by themselves: with `python`, a script's own children are not."""
+        if self.launcher == "python":
+            return frozenset(node.first_rank for node in self.nodes)
+        return frozenset(range(self.world_size))
+
+
+def count_devices(host: Host, facts: Facts, job: Job) -> int:
+    """Return the ranks of one node: as asked for, else its GPUs, else 1."""
+    asked = job.devices if job.devices is not None else host.devices
+    return max(1, facts.gpus) if asked == "auto" else int(asked)
+
+
+def choose_launcher(hosts: Sequence[Host], job: Job) -> str:
+    """Return the launcher of all nodes. Raises UsageError when they do not agree on one."""
+    names = {job.launcher or host.launcher or "torchrun" for host in hosts}
+    unknown = sorted(names - set(launchers.NAMES))
+    if unknown:
+        raise UsageError(
+            f"unknown launcher {unknown[0]!r}", remedy=f"one of: {', '.join(launchers.NAMES)}"
+        )
+    if len(names) > 1:
+        raise UsageError(
+            f"the inventory gives these nodes different launchers: {', '.join(sorted(names))}",
+            remedy="choose one for the whole job with --launcher",
+        )
+    return names.pop()
+
+
+def make_plan(
+    run: str,
+    hosts: Sequence[Host],
+    facts: Sequence[Facts],
+    job: Job,
+    network: Network,
+    main_port: int,
+) -> Plan:
+    """Return what runs where. Node rank is the position in `hosts`; ranks are numbered through.
+
+    Raises UsageError or PlanError when the job cannot be planned on these nodes.
+    """
+    name = choose_launcher(hosts, job)
+    counts = [count_devices(h, f, job) for h, f in zip(hosts, facts, strict=True)]
+    world_size = sum(counts)
+    nodes = []
+    for node_rank, (host, fact) in enumerate(zip(hosts, facts, strict=True)):
+        share = Share(
+            run=run,
+            python=expand(host.python, fact.home),
+            node_rank=node_rank,
+            nodes=len(hosts),
+            devices=counts[node_rank],
+            gpus=fact.gpus,
+            first_rank=sum(counts[:node_rank]),
+            world_size=world_size,
+            main_address=network.address,
+            main_port=main_port,
+        )
+        interface = network.interfaces[node_rank]
+        nodes.append(
+            NodePlan(
+                host=host,
+                node_rank=node_rank,
+                devices=share.devices,
+                first_rank=share.first_rank,
+                interface=interface,
+                workdir=workdir_of(host, fact, job),
+                environment=_environment(host, fact, job, share, interface),
+                unset=_UNSET,
+                processes=launchers.find(name)(share, job),
+            )
+        )
+    return Plan(
+        run, name, network.address, main_port, network.subnet, world_size, tuple(nodes), job.secrets
+    )
+
+
+def workdir_of(host: Host, facts: Facts, job: Job) -> str:
+    """Return the absolute working folder of the job on a node."""
+    return expand(host.workdir or f"~/orch/{job.workdir_name}", facts.home)
+
+
+def expand(path: str, home: str) -> str:
+    """Return `path` with a leading ~ as the node's home; a bare command name stays one."""
+    if path == "~" or path.startswith("~/"):
+        return posixpath.join(home, path[2:])
+    if path.startswith("~"):
+        raise PlanError(f"{path}: only ~ and ~/ are understood", remedy="write the absolute path")
+    return path
+
+
+def _environment(
+    host: Host, facts: Facts, job: Job, share: Share, interface: str | None
+) -> dict[str, str]:
+    given = {**host.env, **job.environment}
+    environment = {"PYTHONUNBUFFERED": "1"}  # or nothing of a rank arrives before it ends
+    if share.devices > 1 and "OMP_NUM_THREADS" not in facts.environment:
+        environment["OMP_NUM_THREADS"] = "1"  # torchrun's default, for every launcher alike
+    environment.update(environment_for(interface, {**facts.environment, **given}))
+    environment.update(given)
+    return environment

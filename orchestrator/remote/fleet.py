@@ -1,0 +1,100 @@
+"""All nodes of a use case at once: connect, start the agents, ask them, come back to one that was lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from orchestrator.errors import ConnectError, LaunchError, NodeError, Unreachable
+from orchestrator.inventory import Host
+from orchestrator.remote.agent import Agent
+from orchestrator.remote.base import Node
+from orchestrator.remote.ssh import ConnectOptions, connect_all
+
+T = TypeVar("T")
+
+OnNode = Callable[[str, bool], None]
+"""Told the node's name and whether it went well, as each node is done."""
+
+
+class Fleet:
+    """The open connections and agents of `hosts`, in their order."""
+
+    def __init__(self, hosts: Sequence[Host], options: ConnectOptions) -> None:
+        self.hosts = tuple(hosts)
+        self._options = options
+        self._nodes: list[Node] = []
+        self.agents: list[Agent] = []
+
+    async def connect(self, on_node: OnNode) -> None:
+        """Open one connection to each node. Raises ConnectError with the verdict of every failure."""
+        results = await connect_all(
+            self.hosts,
+            self._options,
+            on_result=lambda name, result, _: on_node(name, not isinstance(result, Unreachable)),
+        )
+        self._nodes = [result for result in results if not isinstance(result, Unreachable)]
+        failures = [result for result in results if isinstance(result, Unreachable)]
+        if failures:
+            raise ConnectError(failures, len(self.hosts))
+
+    async def start_agents(self) -> None:
+        """Start the agent on every node. Raises LaunchError that names each node's failure."""
+        self.agents = await self.each(self._nodes, Agent.open)
+
+    async def ask_all(
+        self,
+        verb: str,
+        arguments: Callable[[int], Mapping[str, Any]] = lambda index: {},
+        *,
+        timeout: float = 30.0,
+    ) -> list[Any]:
+        """Return every agent's answer to `verb`; `arguments` gives them by the node's position.
+
+        Raises LaunchError that names each node's failure.
+        """
+        indexed = list(enumerate(self.agents))
+        return await self.each(
+            indexed, lambda item: item[1].ask(verb, timeout=timeout, **arguments(item[0]))
+        )
+
+    async def reconnect(self, index: int) -> Agent:
+        """Open the connection and the agent of one node again.
+
+        Raises NodeError, or ConnectError with the one verdict.
+        """
+        old = self.agents[index]
+        with suppress(NodeError, OSError):
+            await old.close()
+            await self._nodes[index].close()
+        result = (await connect_all([self.hosts[index]], self._options))[0]
+        if isinstance(result, Unreachable):
+            raise ConnectError([result], len(self.hosts))
+        self._nodes[index] = result
+        self.agents[index] = await Agent.open(result)
+        return self.agents[index]
+
+    async def close(self) -> None:
+        """Hang up on every node; what runs there goes on."""
+        for agent in self.agents:
+            await agent.close()
+        await asyncio.gather(*(node.close() for node in self._nodes), return_exceptions=True)
+
+    @staticmethod
+    async def each(items: Sequence[T], action: Callable[[T], Awaitable[Any]]) -> list[Any]:
+        """Do `action` for all items at once and return the results in order.
+
+        All are waited for: one node's failure never hides another's verdict. Raises LaunchError.
+        """
+        results = await asyncio.gather(*(action(item) for item in items), return_exceptions=True)
+        failures = [result for result in results if isinstance(result, BaseException)]
+        for failure in failures:
+            if not isinstance(failure, (NodeError, LaunchError)):
+                raise failure
+        if len(failures) == 1:
+            raise failures[0]
+        if failures:
+            raise LaunchError("\n".join(str(failure) for failure in failures))
+        return results

@@ -1,0 +1,113 @@
+"""What an agent reports of a run, as typed values; whatever else it says is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Bytes that a log file on the node gained: `data` at `offset` of `path`, read at `time` there."""
+
+    path: str
+    offset: int
+    time: float
+    data: bytes
+
+
+@dataclass(frozen=True)
+class ProcessEnd:
+    """How a process ended: its exit code, or the signal that ended it."""
+
+    code: int | None
+    signal: int | None
+
+    @property
+    def succeeded(self) -> bool:
+        return self.code == 0
+
+    @property
+    def exit_code(self) -> int:
+        """The code as a shell reports it: 128 + N for signal N."""
+        return 128 + (self.signal or 0) if self.code is None else self.code
+
+
+@dataclass(frozen=True)
+class RankReport:
+    """The state of one rank; `end` is None while it runs. Times are the node's, since the epoch."""
+
+    rank: int
+    local_rank: int
+    attempt: int
+    pid: int
+    started: float
+    ended: float | None
+    end: ProcessEnd | None
+
+
+@dataclass(frozen=True)
+class StatusReport:
+    """The state of a supervisor: running, stopping, ended, or lost (it died without a word).
+
+    `launcher` is how the launcher ended, where there is one and it has; `left` the processes of the run
+    that could not be killed.
+    """
+
+    state: str
+    launcher: ProcessEnd | None
+    left: tuple[int, ...]
+
+
+Report = Chunk | RankReport | StatusReport
+
+
+def parse(header: dict[str, Any], payload: bytes) -> Report:
+    """Return the report that one message of a `follow` carries.
+
+    Raises ValueError, KeyError or TypeError for anything that is not one.
+    """
+    if "f" in header:
+        return Chunk(_text(header["f"]), _count(header["o"]), float(header["t"]), payload)
+    if "rank" in header:
+        record = header["rank"]
+        ended = None if record["ended"] is None else float(record["ended"])
+        return RankReport(
+            rank=_count(record["rank"]),
+            local_rank=_count(record["local_rank"]),
+            attempt=_count(record["attempt"]),
+            pid=_count(record["pid"]),
+            started=float(record["started"]),
+            ended=ended,
+            end=None if ended is None else _end(record),
+        )
+    status = header["status"]
+    launcher = status["launcher"]
+    if status["state"] not in ("running", "stopping", "ended", "lost"):
+        raise ValueError(f"unknown state {status['state']!r}")
+    return StatusReport(
+        state=status["state"],
+        launcher=None if launcher is None or launcher["ended"] is None else _end(launcher),
+        left=tuple(_count(pid) for pid in status["left"]),
+    )
+
+
+def _end(record: dict[str, Any]) -> ProcessEnd:
+    code, number = record["code"], record["signal"]
+    if (code is None) == (number is None):
+        raise ValueError("a process ends with a code or by a signal")
+    return ProcessEnd(
+        None if code is None else _count(code), None if number is None else _count(number)
+    )
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"not a count: {value!r}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"not a text: {value!r}")
+    return value

@@ -1,0 +1,240 @@
+"""Drive a run from its start on all nodes to its verdict: follow, keep, react, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from orchestrator import events
+from orchestrator.errors import LaunchError, NodeError
+from orchestrator.logs.store import GapError
+from orchestrator.logs.stream import Stream
+from orchestrator.plan import Plan
+from orchestrator.remote.agent import Agent
+from orchestrator.remote.fleet import Fleet
+from orchestrator.remote.reports import Chunk, RankReport, StatusReport
+from orchestrator.runs.interrupts import Interrupts
+from orchestrator.runs.record import Record
+from orchestrator.runs.verdict import NodeState, Verdict, all_succeeded, find_culprit, judge
+
+SETTLE = 1.0  # seconds that the others have, after a failure, to print their own errors
+BARRIER = 2.0  # seconds that launchers have, after every rank ended well, to end too
+_STOP_MARGIN = 20.0  # seconds beyond the grace until a node that says nothing is given up
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # seconds between attempts to come back to a node
+
+
+class Run:
+    """One run on the nodes of `fleet`, as planned; `emit` hears what happens."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        fleet: Fleet,
+        record: Record,
+        emit: events.Emit,
+        interrupts: Interrupts,
+        *,
+        clock_skews: Sequence[float],
+        grace: float,
+    ) -> None:
+        self._plan = plan
+        self._fleet = fleet
+        self._record = record
+        self._emit_outside = emit
+        self._interrupts = interrupts
+        self._grace = grace
+        self._nodes = [
+            _Node(node.name, skew) for node, skew in zip(plan.nodes, clock_skews, strict=True)
+        ]
+        self._news = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._stop_grace: float | None = None
+
+    async def start(self) -> None:
+        """Start every node's share. If one cannot, stop the others and raise LaunchError."""
+        answers = await asyncio.gather(
+            *(
+                agent.ask("start", timeout=60.0, **node.spec(self._plan.run, attempt=0))
+                for agent, node in zip(self._fleet.agents, self._plan.nodes, strict=True)
+            ),
+            return_exceptions=True,
+        )
+        problems = []
+        for node, answer in zip(self._plan.nodes, answers, strict=True):
+            if isinstance(answer, NodeError):
+                problems.append(str(answer))
+            elif isinstance(answer, BaseException):
+                raise answer
+            elif answer["problem"] is not None:
+                problems.append(f"{node.name}: cannot start the job: {answer['problem']}")
+        if problems:
+            await self._stop_all("a node could not start", 0.0)
+            self._record.write_state("failed", problem="\n".join(problems))
+            raise LaunchError("\n".join([*problems, "the other nodes were stopped again"]))
+        self._record.write_state("running")
+        self._emit(events.Started(self._plan.run, self._record.folder))
+
+    async def watch(self) -> Verdict:
+        """Follow every node to the end of the run and return the verdict."""
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            followers = [tasks.create_task(self._follow(i)) for i in range(len(self._nodes))]
+            minders = [tasks.create_task(self._mind_gang()), tasks.create_task(self._mind_person())]
+            await self._await_end(followers)
+            for task in (*followers, *minders):
+                task.cancel()
+        verdict = judge(self._plan, self._states(), self._interrupts.signal)
+        self._record.write_state("ended", exit_code=verdict.exit_code, summary=verdict.summary)
+        seconds = time.monotonic() - began
+        self._emit(
+            events.Ended(
+                self._plan.run, verdict.exit_code, seconds, verdict.summary, self._record.folder
+            )
+        )
+        return verdict
+
+    async def _await_end(self, followers: Sequence[asyncio.Task[None]]) -> None:
+        """Wait until all nodes have ended; once they are told to stop, not for ever."""
+        ended = asyncio.create_task(asyncio.wait(followers))
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait([ended, stopping], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([ended], timeout=self._grace + _STOP_MARGIN)
+        finally:
+            ended.cancel()
+            stopping.cancel()
+        for node, follower in zip(self._nodes, followers, strict=True):
+            if not follower.done():
+                message = f"{node.name}: gave up waiting for its end; run {self._plan.run} may go on there"
+                self._emit(events.Warned(message))
+
+    # -- following -----------------------------------------------------------------------------
+
+    async def _follow(self, index: int) -> None:
+        """Follow one node to the end of its share, coming back for as long as it takes."""
+        node, pause = self._nodes[index], _FIRST_PAUSE
+        while True:
+            try:
+                await self._follow_connection(index, self._fleet.agents[index])
+                return
+            except (NodeError, GapError, OSError) as error:  # OSError: this machine's disk is full
+                if not node.lost:
+                    node.lost = True
+                    self._emit(events.NodeLost(node.name, str(error)))
+            while True:
+                await asyncio.sleep(pause)
+                pause = min(_LONGEST_PAUSE, pause * 2)
+                with suppress(LaunchError):  # still away: NodeLost has said so
+                    await self._fleet.reconnect(index)
+                    break
+            node.lost, pause = False, _FIRST_PAUSE
+            self._emit(events.NodeBack(node.name))
+            if self._stop_grace is not None:
+                await self._stop_node(index, self._stop_grace, "the run was stopped meanwhile")
+
+    async def _follow_connection(self, index: int, agent: Agent) -> None:
+        node = self._nodes[index]
+        first_rank = self._plan.nodes[index].first_rank
+        offsets = self._record.store.sizes(node.name)
+        async for report in agent.follow(self._plan.run, offsets):
+            if isinstance(report, Chunk):
+                self._keep(node, first_rank, report)
+            elif isinstance(report, RankReport):
+                self._note_rank(node, report)
+            else:
+                node.status = report
+                if report.state == "lost":
+                    answer = await agent.ask("sweep", run=self._plan.run)
+                    node.status = StatusReport("lost", report.launcher, tuple(answer["left"]))
+                self._news.set()
+
+    def _keep(self, node: _Node, first_rank: int, chunk: Chunk) -> None:
+        stream = node.streams.get(chunk.path)
+        if stream is None:
+            stream = Stream.parse(node.name, chunk.path)
+            if stream.rank is not None:
+                stream = Stream.parse(node.name, chunk.path, stream.rank - first_rank)
+            node.streams[chunk.path] = stream
+        fresh = self._record.store.append(stream, chunk.offset, chunk.data, chunk.time)
+        if fresh:
+            offset = chunk.offset + len(chunk.data) - len(fresh)
+            copy = self._record.folder / "logs" / node.name / chunk.path
+            self._emit_outside(events.Output(stream, offset, fresh, chunk.time, copy))
+
+    def _note_rank(self, node: _Node, report: RankReport) -> None:
+        known = node.ranks.get(report.rank)
+        if known is not None and (known.attempt, known.end) == (report.attempt, report.end):
+            return
+        node.ranks[report.rank] = report
+        if report.end is not None and report.ended is not None:
+            end = report.end
+            self._emit(events.RankEnded(report.rank, node.name, end.code, end.signal, report.ended))
+        self._news.set()
+
+    # -- stopping ------------------------------------------------------------------------------
+
+    async def _mind_gang(self) -> None:
+        """Stop all nodes when a rank failed anywhere, or when only launchers are left."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            if find_culprit(self._states()) is not None:
+                await asyncio.sleep(SETTLE)
+                return await self._stop_all("a rank failed", self._grace)
+            if all_succeeded(self._plan, self._states()):
+                await asyncio.sleep(BARRIER)
+                return await self._stop_all("every rank has ended", self._grace)
+
+    async def _mind_person(self) -> None:
+        """Stop all nodes at the first interrupt, kill at the second."""
+        await self._interrupts.wait(1)
+        await self._stop_all("interrupted", self._grace)
+        await self._interrupts.wait(2)
+        await self._stop_all("interrupted twice", 0.0)
+
+    async def _stop_all(self, reason: str, grace: float) -> None:
+        self._stop_grace = grace
+        self._stopping.set()
+        self._emit(events.Stopping(reason, grace))
+        await asyncio.gather(
+            *(self._stop_node(index, grace, reason) for index in range(len(self._nodes)))
+        )
+
+    async def _stop_node(self, index: int, grace: float, reason: str) -> None:
+        node = self._nodes[index]
+        if node.stopped_at is None:
+            node.stopped_at = time.time() + node.clock_skew
+        try:
+            agent = self._fleet.agents[index]
+            answer = await agent.ask(
+                "stop", run=self._plan.run, node=node.name, grace=grace, reason=reason
+            )
+            if not answer["alive"] and node.status is None:
+                await agent.ask("sweep", run=self._plan.run)
+        except NodeError as error:
+            self._emit(events.Warned(f"{error} (it is told to stop when it is back)"))
+
+    def _states(self) -> list[NodeState]:
+        return [
+            NodeState(node.name, node.ranks, node.status, node.clock_skew, node.stopped_at)
+            for node in self._nodes
+        ]
+
+    def _emit(self, event: events.Event) -> None:
+        self._record.note(event)
+        self._emit_outside(event)
+
+
+class _Node:
+    """What is known of one node while the run goes on."""
+
+    def __init__(self, name: str, clock_skew: float) -> None:
+        self.name = name
+        self.clock_skew = clock_skew
+        self.streams: dict[str, Stream] = {}
+        self.ranks: dict[int, RankReport] = {}
+        self.status: StatusReport | None = None
+        self.stopped_at: float | None = None
+        self.lost = False

@@ -1,0 +1,134 @@
+"""How a run ended, from what its nodes reported: pure."""
+
+from __future__ import annotations
+
+import signal as signals
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.plan import Plan
+from orchestrator.remote.reports import ProcessEnd, RankReport, StatusReport
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """The last that is known of one node: its supervisor, its ranks, and how far its clock is ahead.
+
+    `stopped_at` is when orch told it to stop (the node's clock), None if it did not.
+    """
+
+    name: str
+    ranks: Mapping[int, RankReport]
+    status: StatusReport | None
+    clock_skew: float = 0.0
+    stopped_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """The first process that failed: a rank, or (rank None) a launcher before any rank did."""
+
+    node: str
+    rank: int | None
+    end: ProcessEnd
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a run ended. `left` has, by node, the processes that could not be killed.
+
+    `unknown` names the nodes whose end orch has not seen.
+    """
+
+    exit_code: int
+    summary: str
+    culprit: Culprit | None
+    left: Mapping[str, tuple[int, ...]]
+    unknown: tuple[str, ...]
+
+
+def find_culprit(nodes: Sequence[NodeState]) -> Culprit | None:
+    """Return the first process that failed by itself, in the order of time across nodes.
+
+    A rank that ended after its node was told to stop is a victim. A launcher's own failure only counts
+    where no rank failed, for it fails after them. None while nothing failed.
+    """
+    failed = [
+        (rank.ended - node.clock_skew, rank.rank, node.name, rank.end)
+        for node in nodes
+        for rank in node.ranks.values()
+        if rank.end is not None
+        and rank.ended is not None
+        and not rank.end.succeeded
+        and (node.stopped_at is None or rank.ended <= node.stopped_at)
+    ]
+    if failed:
+        _, number, name, end = min(failed, key=lambda item: item[:2])
+        return Culprit(name, number, end)
+    for node in nodes:
+        if node.stopped_at is None and node.status is not None and node.status.launcher is not None:
+            unfinished = any(rank.end is None for rank in node.ranks.values())
+            if not node.status.launcher.succeeded and (unfinished or not node.ranks):
+                return Culprit(node.name, None, node.status.launcher)
+    for node in nodes:
+        if node.stopped_at is None and node.status is not None and node.status.state == "lost":
+            return Culprit(node.name, None, ProcessEnd(None, signals.SIGKILL))
+    return None
+
+
+def all_succeeded(plan: Plan, nodes: Sequence[NodeState]) -> bool:
+    """Tell whether every rank that orch sees has ended well."""
+    well = {
+        rank.rank
+        for node in nodes
+        for rank in node.ranks.values()
+        if rank.end is not None and rank.end.succeeded
+    }
+    return plan.expected_ranks <= well
+
+
+def judge(plan: Plan, nodes: Sequence[NodeState], interrupted_by: int | None) -> Verdict:
+    """Return the verdict of a run whose nodes have all ended, or were given up.
+
+    `interrupted_by` is the signal by which a person ended it.
+    """
+    left = {node.name: node.status.left for node in nodes if node.status and node.status.left}
+    unknown = tuple(
+        node.name
+        for node in nodes
+        if node.status is None or node.status.state not in ("ended", "lost")
+    )
+    culprit = find_culprit(nodes)
+    if culprit is not None:
+        code, summary = culprit.end.exit_code or 1, _describe(culprit)
+    elif all_succeeded(plan, nodes):
+        ranks = "1 rank" if plan.world_size == 1 else f"all {plan.world_size} ranks"
+        code, summary = 0, f"{ranks} succeeded"
+    elif interrupted_by is not None:
+        name = signals.Signals(interrupted_by).name
+        code, summary = 128 + interrupted_by, f"stopped by {name}"
+    elif unknown:
+        code, summary = 1, f"lost sight of {', '.join(unknown)}"
+    else:
+        code, summary = _launchers_end(plan, nodes)
+    return Verdict(code, summary, culprit, left, unknown)
+
+
+def _launchers_end(plan: Plan, nodes: Sequence[NodeState]) -> tuple[int, str]:
+    """The launchers ended well, yet not every rank was seen to."""
+    seen = {rank for node in nodes for rank in node.ranks}
+    missing = sorted(plan.expected_ranks - seen)
+    if missing:
+        return 1, f"the launcher ended without having started rank {missing[0]}"
+    return 1, "not every rank ended by itself"
+
+
+def _describe(culprit: Culprit) -> str:
+    who = f"rank {culprit.rank}" if culprit.rank is not None else "the launcher"
+    if culprit.end.signal is not None:
+        try:
+            name = signals.Signals(culprit.end.signal).name
+        except ValueError:
+            name = f"signal {culprit.end.signal}"
+        return f"{who} on {culprit.node} was killed by {name}"
+    return f"{who} on {culprit.node} exited with {culprit.end.code}"
