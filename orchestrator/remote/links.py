@@ -33,6 +33,8 @@ from orchestrator.remote.ssh_config import ConfigParseError, Target, resolve_hop
 _PER_ENDPOINT = 8
 _AT_ONCE = 128
 _KEEPALIVES_MISSED = 3
+# AES-GCM costs about 0.6 of ChaCha20 (which asyncssh asks for first) where the CPU knows AES.
+_FAST_CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 
 
 class Link:
@@ -246,7 +248,7 @@ class Links:
         }
         wanted = {
             "encryption_algs": (
-                target.ciphers,
+                target.ciphers or _FAST_CIPHERS,
                 encryption.get_encryption_algs(),
                 encryption.get_default_encryption_algs(),
             ),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import asyncssh
+from asyncssh.constants import OPEN_CONNECT_FAILED
 
 from orchestrator.errors import LinkLost, NodeError, Unreachable, UsageError
 from orchestrator.remote import verdicts
@@ -78,7 +79,7 @@ class SshNode:
                 max_pktsize=PACKET,
             )
         except asyncssh.ChannelOpenError as error:
-            if self._link.connection.is_closed() or error.code == asyncssh.OPEN_CONNECT_FAILED:
+            if self._link.connection.is_closed() or error.code == OPEN_CONNECT_FAILED:
                 raise self._lost(error) from error
             raise NodeError(
                 f"{self.name}: sshd refuses another session ({printable(error.reason)})",

@@ -21,19 +21,21 @@ if TYPE_CHECKING:
 
 __all__ = ["ConfigParseError", "Target", "config_files", "resolve", "resolve_hop"]
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Read by asyncssh's parser and used here.
-_HONOURED = frozenset(
-    """
+_HONOURED = _words("""
     host match include tag addressfamily bindaddress certificatefile ciphers
     globalknownhostsfile hostkeyalgorithms hostkeyalias hostname identitiesonly identityagent
     identityfile kexalgorithms macs port proxycommand proxyjump tcpkeepalive user
     userknownhostsfile
-    """.split()
-)
+""")
 # Nothing to say about these: they steer a person's own session (prompts, terminals, forwarding,
 # multiplexing), or name a mechanism or a limit that orch has its own rule for.
-_BESIDE_THE_POINT = frozenset(
-    """
+_BESIDE_THE_POINT = _words("""
     addkeystoagent batchmode canonicalizefallbacklocal canonicalizemaxdots
     challengeresponseauthentication clearallforwardings compression connectionattempts
     connecttimeout controlmaster controlpath controlpersist dynamicforward
@@ -47,8 +49,7 @@ _BESIDE_THE_POINT = frozenset(
     requesttty sendenv serveralivecountmax serveraliveinterval sessiontype setenv stdinnull
     syslogfacility streamlocalbindmask streamlocalbindunlink tunnel tunneldevice updatehostkeys
     usekeychain visualhostkey xauthlocation
-    """.split()
-)
+""")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,19 @@
+"""What remote machines say fits on one harmless line."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.remote.text import printable
+
+
+@given(said=st.text() | st.binary(), limit=st.integers(min_value=1, max_value=300))
+def test_any_bytes_become_one_short_printable_line(said: str | bytes, limit: int) -> None:
+    line = printable(said, limit)
+    assert len(line) <= limit
+    assert line.isprintable()
+
+
+def test_escape_sequences_and_direction_marks_lose_their_power() -> None:
+    assert printable("\x1b[31mred\x07 \u202eevil\r\nnext") == "[31mred evil next"
