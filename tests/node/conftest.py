@@ -1,0 +1,129 @@
+"""The agent as a real process: the zipapp, its stdin and stdout, a home of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.node import processes
+from orchestrator.remote.package import node_package
+
+Message = tuple[dict[str, Any], bytes]
+
+
+class AgentProcess:
+    """One agent and a run that it may start."""
+
+    def __init__(self, home: Path, python: str = sys.executable) -> None:
+        self.home = home
+        self.run = f"test-{secrets.token_hex(4)}"
+        app = home / node_package().name
+        app.write_bytes(node_package().data)
+        self.process = subprocess.Popen(
+            [python, "-IS", str(app), "serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={"HOME": str(home), "PATH": os.environ["PATH"]},
+        )
+        self._next = 0
+        self.hello = self._read()[0]["hello"]
+
+    @property
+    def directory(self) -> Path:
+        return self.home / ".local/state/orch/runs" / self.run / "node0"
+
+    def ask(self, verb: str, **arguments: Any) -> dict[str, Any]:
+        """Return the whole answer."""
+        number = self.send(verb, **arguments)
+        while True:
+            header, _ = self._read()
+            if header["id"] == number and ("ok" in header or "error" in header):
+                return header
+
+    def send(self, verb: str, **arguments: Any) -> int:
+        assert self.process.stdin is not None
+        self._next += 1
+        request = {"id": self._next, "verb": verb, **arguments}
+        self.process.stdin.write(json.dumps(request).encode() + b"\n")
+        self.process.stdin.flush()
+        return self._next
+
+    def follow(
+        self, offsets: dict[str, int] | None = None, until: Callable[[Message], bool] | None = None
+    ) -> list[Message]:
+        """Follow the run to its end, or until a message for which `until` holds."""
+        number = self.send("follow", run=self.run, node="node0", offsets=offsets or {})
+        messages = []
+        while True:
+            message = self._read()
+            if message[0]["id"] != number:
+                continue
+            messages.append(message)
+            if "ok" in message[0] or "error" in message[0] or (until and until(message)):
+                return messages
+
+    def start(self, *argvs: list[str], launcher: bool = False, **more: Any) -> dict[str, Any]:
+        """Start one process for each of `argvs`, as ranks or as the launcher."""
+        children = [
+            {
+                "name": "launcher" if launcher else f"rank-{rank}",
+                "argv": argv,
+                "env": {},
+                "rank": None if launcher else rank,
+                "local_rank": None if launcher else rank,
+            }
+            for rank, argv in enumerate(argvs)
+        ]
+        spec = {
+            "run": self.run, "node": "node0", "attempt": 0, "cwd": str(self.home),
+            "env": {}, "unset": [], "processes": children, **more,
+        }  # fmt: skip
+        return self.ask("start", **spec)
+
+    def stop(self, grace: float = 3.0) -> dict[str, Any]:
+        return self.ask("stop", run=self.run, node="node0", grace=grace, reason="test")
+
+    def left(self) -> set[int]:
+        """The live processes that carry the run's tag."""
+        return processes.of_run(self.run)
+
+    def close(self) -> None:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait(10)
+        self.process.stdout.close()
+
+    def _read(self) -> Message:
+        assert self.process.stdout is not None
+        header = json.loads(self.process.stdout.readline())
+        return header, self.process.stdout.read(header.get("n", 0))
+
+
+def text_of(messages: list[Message], path: str) -> bytes:
+    """What the follow sent of one stream."""
+    return b"".join(payload for header, payload in messages if header.get("f") == path)
+
+
+def last_status(messages: list[Message]) -> dict[str, Any]:
+    found: dict[str, Any] = [m[0]["status"] for m in messages if "status" in m[0]][-1]
+    return found
+
+
+def rank_records(messages: list[Message]) -> dict[int, dict[str, Any]]:
+    return {m[0]["rank"]["rank"]: m[0]["rank"] for m in messages if "rank" in m[0]}
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[AgentProcess]:
+    agent = AgentProcess(tmp_path)
+    yield agent
+    agent.close()
+    assert processes.kill_all(agent.run) == []

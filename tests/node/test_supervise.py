@@ -1,0 +1,163 @@
+"""The supervisor: processes started, recorded, stopped, and nothing left of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+from orchestrator.node import processes
+
+from .conftest import AgentProcess, last_status, rank_records, text_of
+
+SLEEP = ["sleep", "1000"]
+
+
+def sh(script: str) -> list[str]:
+    return ["/bin/sh", "-c", script]
+
+
+def test_records_how_each_rank_ended(agent: AgentProcess) -> None:
+    assert agent.start(sh("exit 7"), sh("kill -SEGV $$"), sh("true"))["ok"] == {"problem": None}
+    messages = agent.follow()
+    ends = {rank: (r["code"], r["signal"]) for rank, r in rank_records(messages).items()}
+    assert ends == {0: (7, None), 1: (None, signal.SIGSEGV), 2: (0, None)}
+    status = last_status(messages)
+    assert (status["state"], status["left"]) == ("ended", [])
+
+
+def test_a_rank_writes_straight_to_its_own_files(agent: AgentProcess) -> None:
+    agent.start(sh("readlink /proc/self/fd/1 /proc/self/fd/2; readlink /proc/self/fd/0"))
+    out = text_of(agent.follow(), "attempt-0/rank-0.out").decode().split()
+    folder = agent.directory / "attempt-0"
+    assert out == [f"{folder}/rank-0.out", f"{folder}/rank-0.err", "/dev/null"]
+    assert (folder / "rank-0.out").stat().st_mode & 0o777 == 0o600
+    assert agent.directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_run_outlives_the_agent_that_started_it(agent: AgentProcess) -> None:
+    os.mkfifo(agent.home / "gate")
+    agent.start(sh("read x < gate; echo done"))
+    agent.close()
+    second = AgentProcess(agent.home)
+    second.run = agent.run
+    (agent.home / "gate").write_text("go\n")
+    assert text_of(second.follow(), "attempt-0/rank-0.out") == b"done\n"
+    second.close()
+
+
+def test_nothing_is_started_when_a_process_cannot_be(agent: AgentProcess) -> None:
+    answer = agent.start(SLEEP, ["/no/such/python", "x"])
+    assert "/no/such/python" in answer["ok"]["problem"]
+    assert agent.left() == set()
+
+
+def test_a_missing_working_folder_is_named(agent: AgentProcess) -> None:
+    answer = agent.start(SLEEP, cwd="/no/such/folder")
+    assert "/no/such/folder" in answer["ok"]["problem"]
+
+
+def test_stop_gives_ranks_sigterm_and_time(agent: AgentProcess) -> None:
+    agent.start(
+        sh(
+            "trap 'echo saving; sleep 0.3; echo saved; exit 3' TERM; echo up; while :; do sleep 0.05; done"
+        )
+    )
+    agent.follow(until=lambda m: m[1] == b"up\n")
+    assert agent.stop()["ok"] == {"alive": True}
+    messages = agent.follow()
+    assert text_of(messages, "attempt-0/rank-0.out") == b"up\nsaving\nsaved\n"
+    assert rank_records(messages)[0]["code"] == 3
+    assert last_status(messages)["stopped"] == "test"
+
+
+def test_stop_kills_what_ignores_sigterm(agent: AgentProcess) -> None:
+    agent.start(sh("trap '' TERM; echo up; while :; do sleep 0.05; done"))
+    agent.follow(until=lambda m: m[1] == b"up\n")
+    began = time.monotonic()
+    agent.stop(grace=0.3)
+    messages = agent.follow()
+    assert rank_records(messages)[0]["signal"] == signal.SIGKILL
+    assert time.monotonic() - began < 5
+    assert agent.left() == set()
+
+
+def test_a_second_stop_with_less_grace_is_heeded(agent: AgentProcess) -> None:
+    agent.start(sh("trap '' TERM; echo up; while :; do sleep 0.05; done"))
+    agent.follow(until=lambda m: m[1] == b"up\n")
+    agent.stop(grace=60)
+    agent.stop(grace=0)
+    assert last_status(agent.follow())["left"] == []
+
+
+def test_grandchildren_in_sessions_of_their_own_are_swept(agent: AgentProcess) -> None:
+    agent.start(sh("setsid sleep 1000 & setsid env -i sleep 1000 & echo up; exit 0"))
+    messages = agent.follow()
+    assert last_status(messages)["left"] == []
+    assert agent.left() == set()
+    assert not [p for p in processes._all_processes() if _argv(p.pid) == ["sleep", "1000"]]
+
+
+def test_a_sibling_run_goes_on(agent: AgentProcess) -> None:
+    agent.start(sh("echo up; exec sleep 1000"))
+    agent.follow(until=lambda m: m[1] == b"up\n")
+    first = agent.run
+    agent.run = first + "-sibling"
+    agent.start(SLEEP)
+    agent.stop(grace=0)
+    agent.follow()
+    assert agent.left() == set()
+    agent.run = first
+    assert len(agent.left()) == 1
+    agent.stop(grace=0)
+    agent.follow()
+
+
+def test_a_supervisor_that_dies_is_reported_and_its_run_can_be_swept(agent: AgentProcess) -> None:
+    agent.start(SLEEP)
+    status = last_status(agent.follow(until=lambda m: "status" in m[0]))
+    os.kill(status["pid"], signal.SIGKILL)
+    assert last_status(agent.follow())["state"] == "lost"
+    assert agent.stop()["ok"] == {"alive": False}
+    assert agent.ask("sweep", run=agent.run)["ok"] == {"left": []}
+    assert agent.left() == set()
+
+
+def test_the_launcher_gets_a_shim_for_an_interpreter(agent: AgentProcess) -> None:
+    script = agent.home / "rank.py"
+    script.write_text("import os, sys; print(os.environ['RANK'], sys.argv[1:]); sys.exit(5)\n")
+    agent.start(
+        [sys.executable, "-c",
+         "import os, subprocess, sys;"
+         "env = dict(os.environ, RANK='3', LOCAL_RANK='1');"
+         f"sys.exit(subprocess.call([os.environ['PYTHON_EXEC'], '-u', {str(script)!r}, 'a b'], env=env))"],
+        launcher=True,
+    )  # fmt: skip
+    messages = agent.follow()
+    assert text_of(messages, "attempt-0/rank-3.out") == b"3 ['a b']\n"
+    record = rank_records(messages)[3]
+    assert (record["code"], record["local_rank"]) == (5, 1)
+    assert last_status(messages)["launcher"]["code"] == 5
+
+
+def test_a_signal_that_ends_a_rank_reaches_its_launcher_as_that_signal(agent: AgentProcess) -> None:
+    agent.start(
+        [sys.executable, "-c",
+         "import os, subprocess;"
+         "env = dict(os.environ, RANK='0', LOCAL_RANK='0');"
+         "print(subprocess.call([os.environ['PYTHON_EXEC'], '-c', "
+         "'import os; os.kill(os.getpid(), 9)'], env=env))"],
+        launcher=True,
+    )  # fmt: skip
+    messages = agent.follow()
+    assert text_of(messages, "attempt-0/launcher.out") == b"-9\n"
+    assert rank_records(messages)[0]["signal"] == signal.SIGKILL
+
+
+def _argv(pid: int) -> list[str]:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123
+            return file.read().decode("utf-8", "replace").split("\0")[:-1]
+    except OSError:
+        return []
