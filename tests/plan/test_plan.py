@@ -1,0 +1,153 @@
+"""What runs where: ranks, commands, environment."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import PlanError, UsageError
+from orchestrator.plan import Job, Network, Plan, make_plan, paste
+
+from .helpers import facts, host
+
+
+def plan_of(devices: list[int], launcher: str = "torchrun", **job: Any) -> Plan:
+    hosts = [host(f"n{i}", devices=count, python="/opt/py") for i, count in enumerate(devices)]
+    interfaces = tuple("eth0" for _ in devices)
+    return make_plan(
+        "lusab-babad",
+        hosts,
+        [facts(h.name) for h in hosts],
+        Job(**{"script": "train.py", "launcher": launcher, "workdir_name": "demo", **job}),
+        Network("10.0.0.1", interfaces, "10.0.0.0/24"),
+        29500,
+    )
+
+
+@given(st.lists(st.integers(1, 16), min_size=1, max_size=12))
+def test_ranks_are_numbered_through_whatever_the_devices(devices: list[int]) -> None:
+    plan = plan_of(devices, "direct")
+    ranks = [process.rank for node in plan.nodes for process in node.processes]
+    assert ranks == list(range(sum(devices))) == sorted(plan.expected_ranks)
+    for node, count in zip(plan.nodes, devices, strict=True):
+        assert [process.local_rank for process in node.processes] == list(range(count))
+
+
+def test_torchrun_gets_each_nodes_own_rank_and_count() -> None:
+    plan = plan_of([4, 2])
+    assert plan.nodes[1].processes[0].argv == (
+        "/opt/py", "-m", "torch.distributed.run", "--nnodes=2", "--node-rank=1", "--nproc-per-node=2",
+        "--master-addr=10.0.0.1", "--master-port=29500", "--rdzv-id=lusab-babad", "train.py",
+    )  # fmt: skip
+
+
+def test_fabric_run_gets_its_own_flags_and_a_bar_before_the_script() -> None:
+    plan = plan_of(
+        [2, 2], "fabric", arguments=("--devices", "x"), launcher_arguments=("--precision=32",)
+    )
+    assert plan.nodes[0].processes[0].argv == (
+        "/opt/py", "-m", "lightning.fabric.cli", "--accelerator=cpu", "--devices=2", "--num-nodes=2",
+        "--node-rank=0", "--main-address=10.0.0.1", "--main-port=29500", "--precision=32", "--",
+        "train.py", "--devices", "x",
+    )  # fmt: skip
+
+
+def test_python_is_one_process_a_node_that_knows_its_place() -> None:
+    plan = plan_of([2, 2], "python")
+    (process,) = plan.nodes[1].processes
+    assert process.argv == ("/opt/py", "-u", "train.py")
+    assert process.environment == {
+        "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500", "NODE_RANK": "1",
+    }  # fmt: skip
+    assert (process.rank, plan.expected_ranks) == (2, {0, 2})
+
+
+def test_direct_sets_the_whole_environment_of_a_rank() -> None:
+    process = plan_of([4, 2], "direct").nodes[1].processes[1]
+    wanted = {
+        "RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "1",
+        "GROUP_WORLD_SIZE": "2", "NODE_RANK": "1", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500",
+    }  # fmt: skip
+    assert wanted.items() <= dict(process.environment).items()
+
+
+def test_a_module_is_run_as_one() -> None:
+    argv = plan_of([1], "direct", script="pkg.train", module=True).nodes[0].processes[0].argv
+    assert argv == ("/opt/py", "-u", "-m", "pkg.train")
+    with pytest.raises(PlanError, match="not a module"):
+        plan_of([1], "fabric", script="pkg.train", module=True)
+
+
+def test_auto_devices_are_the_gpus_else_one() -> None:
+    hosts, network = [host("a"), host("b")], Network("10.0.0.1", ("eth0", "eth0"), None)
+    known = [facts("a", gpus=8), facts("b")]
+    job = Job("t.py")
+    assert [n.devices for n in make_plan("r", hosts, known, job, network, 1).nodes] == [8, 1]
+    fixed = Job("t.py", devices=3)
+    assert [n.devices for n in make_plan("r", hosts, known, fixed, network, 1).nodes] == [3, 3]
+
+
+def test_the_interface_is_set_unless_the_user_set_one_anywhere() -> None:
+    network = Network("10.0.0.1", ("eth0", "eth1", "eth2"), None)
+    hosts = [host("a"), host("b", env={"GLOO_SOCKET_IFNAME": "bond0"}), host("c")]
+    known = [facts("a"), facts("b"), facts("c", environment={"NCCL_SOCKET_IFNAME": "ib0"})]
+    nodes = make_plan("r", hosts, known, Job("t.py"), network, 1).nodes
+    got = [{k: v for k, v in node.environment.items() if k.endswith("IFNAME")} for node in nodes]
+    assert got == [
+        {"NCCL_SOCKET_IFNAME": "=eth0", "GLOO_SOCKET_IFNAME": "eth0"},
+        {"NCCL_SOCKET_IFNAME": "=eth1", "GLOO_SOCKET_IFNAME": "bond0"},
+        {"GLOO_SOCKET_IFNAME": "eth2"},
+    ]
+
+
+def test_the_jobs_environment_wins_over_the_hosts() -> None:
+    network = Network("10.0.0.1", ("eth0",), None)
+    hosts = [host("a", env={"A": "host", "B": "host"})]
+    plan = make_plan("r", hosts, [facts("a")], Job("t.py", environment={"A": "job"}), network, 1)
+    environment = plan.nodes[0].environment
+    assert (environment["A"], environment["B"]) == ("job", "host")
+
+
+def test_paths_below_home_are_the_nodes_own() -> None:
+    network = Network("10.0.0.1", ("eth0",), None)
+    hosts = [host("a", python="~/venv/bin/python")]
+    plan = make_plan("r", hosts, [facts("a")], Job("t.py", workdir_name="demo"), network, 1)
+    assert plan.nodes[0].workdir == "/home/ubuntu/orch/demo"
+    assert plan.nodes[0].processes[0].argv[0] == "/home/ubuntu/venv/bin/python"
+
+
+def test_hosts_that_disagree_on_the_launcher_are_refused() -> None:
+    hosts = [host("a", launcher="direct"), host("b")]
+    network = Network("10.0.0.1", ("eth0", "eth0"), None)
+    with pytest.raises(UsageError, match="different launchers: direct, torchrun"):
+        make_plan("r", hosts, [facts("a"), facts("b")], Job("t.py"), network, 1)
+
+
+def test_what_is_printed_can_be_pasted(tmp_path: object) -> None:
+    plan = plan_of([1], "direct", arguments=("a b", "$HOME", "é\n"), environment={"X": "it's"})
+    comment, command = list(paste.lines(plan))
+    assert comment == "# n0: node rank 0, rank 0 of 1"
+    command = command.replace("cd /home/ubuntu/orch/demo", f"cd {tmp_path}")
+    command = command.replace(
+        "/opt/py -u train.py", "python3 -c 'import os,sys;print(sys.argv[1:],os.environ[\"X\"])'"
+    )
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{['a b', '$HOME', 'é' + chr(10)]} it's\n"
+
+
+def test_no_secret_is_printed() -> None:
+    plan = plan_of(
+        [1],
+        environment={"HF_TOKEN": "hunter2", "FROM_FILE": "hunter3"},
+        secrets=frozenset({"FROM_FILE"}),
+    )
+    text = "\n".join(paste.lines(plan))
+    assert "hunter" not in text
+    words = shlex.split(text.splitlines()[1].replace("&&", ""))
+    assert "HF_TOKEN=$HF_TOKEN" in words
+    assert paste.masked({"HF_TOKEN": "x", "A": "y"}, frozenset()) == {"HF_TOKEN": "***", "A": "y"}
