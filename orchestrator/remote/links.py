@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from asyncssh.public_key import (
 from orchestrator.errors import Unreachable
 from orchestrator.remote import verdicts
 from orchestrator.remote.dial import dial, resolve_name
-from orchestrator.remote.hostkeys import Known, KnownHosts
+from orchestrator.remote.hostkeys import Entry, Known, KnownHosts
 from orchestrator.remote.identities import KeyFiles
 from orchestrator.remote.login import Login, Trust
 from orchestrator.remote.ssh_config import ConfigParseError, Target, resolve_hop
@@ -200,6 +202,7 @@ class Links:
             accept_new=self._accept_new,
             trust=self._trust,
         )
+        settings = self._settings(target, login.known)
         try:
             async with asyncio.timeout_at(deadline):
                 connection = await asyncssh.connect(
@@ -208,7 +211,7 @@ class Links:
                     config=None,
                     client_factory=lambda: login,
                     **way,
-                    **self._settings(target, login.known),
+                    **settings,
                 )
         except asyncssh.ChannelOpenError as error:
             return verdicts.not_through(name, target, hops[-1].label, error)
@@ -228,7 +231,7 @@ class Links:
         settings: dict[str, Any] = {
             "username": target.user,
             # Host keys and client keys are judged and offered by Login, nowhere else.
-            "known_hosts": ((), (), [_key(entry.blob) for entry in known.revoked]),
+            "known_hosts": ((), (), _keys(known.revoked)),
             "host_key_alias": target.host_key_alias,
             "client_keys": None,
             "x509_trusted_certs": None,
@@ -261,8 +264,14 @@ class Links:
         return settings
 
 
-def _key(blob: bytes) -> asyncssh.SSHKey:
-    return asyncssh.import_public_key(b"key " + base64.b64encode(blob))
+def _keys(entries: Iterable[Entry]) -> list[asyncssh.SSHKey]:
+    """Return the keys of known_hosts lines; one that asyncssh cannot read, nobody can offer."""
+    keys = []
+    for entry in entries:
+        text = f"{entry.key_type} {base64.b64encode(entry.blob).decode('ascii')}"
+        with suppress(asyncssh.KeyImportError):
+            keys.append(asyncssh.import_public_key(text))
+    return keys
 
 
 def _host_key_algorithms(target: Target, known: Known) -> list[str]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import asyncssh
-from asyncssh.constants import OPEN_CONNECT_FAILED
 
 from orchestrator.errors import LinkLost, NodeError, Unreachable, UsageError
 from orchestrator.remote import verdicts
@@ -79,11 +78,11 @@ class SshNode:
                 max_pktsize=PACKET,
             )
         except asyncssh.ChannelOpenError as error:
-            if self._link.connection.is_closed() or error.code == OPEN_CONNECT_FAILED:
+            if self._link.connection.is_closed() or "connection closed" in error.reason:
                 raise self._lost(error) from error
             raise NodeError(
                 f"{self.name}: sshd refuses another session ({printable(error.reason)})",
-                remedy="raise MaxSessions in the node's sshd_config (10 is its default)",
+                remedy="raise MaxSessions in the node's sshd_config (its default is 10)",
             ) from error
         except (asyncssh.DisconnectError, OSError) as error:
             raise self._lost(error) from error

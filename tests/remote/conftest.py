@@ -10,23 +10,24 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.inventory import Host
 
 MakeHost = Callable[..., Host]
-StartSshd = Callable[..., "Sshd"]
+StartSshd = Callable[..., Any]
 
 
-def keygen(path: Path, kind: str = "ed25519", passphrase: str = "", *extra: str) -> Path:
+def _keygen(path: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
     """Make a key pair with ssh-keygen; return the private file."""
-    command = ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", str(path), *extra]
+    command = ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", str(path)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     return path
 
 
-def free_port() -> int:
+def _free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
@@ -50,6 +51,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     return folder
+
+
+@pytest.fixture
+def keygen() -> Callable[..., Path]:
+    """Make a key pair: path, kind, passphrase -> the private file."""
+    return _keygen
 
 
 @pytest.fixture
@@ -103,15 +110,15 @@ def start_sshd(tmp_path: Path, home: Path) -> Iterator[StartSshd]:
         pytest.skip("needs root and OpenSSH's sshd")
     Path("/run/sshd").mkdir(exist_ok=True)
     client = home / ".ssh" / "id_ed25519"
-    keygen(client)
+    _keygen(client)
     started: list[Sshd] = []
 
     def start(*config: str, kinds: tuple[str, ...] = ("ed25519",), port: int = 0) -> Sshd:
         folder = tmp_path / f"sshd{len(started)}"
         folder.mkdir()
-        keys = [keygen(folder / f"host_{kind}", kind) for kind in kinds]
+        keys = [_keygen(folder / f"host_{kind}", kind) for kind in kinds]
         shutil.copy(f"{client}.pub", folder / "authorized_keys")
-        port = port or free_port()
+        port = port or _free_port()
         lines = [
             f"Port {port}",
             "ListenAddress 127.0.0.1",
@@ -140,11 +147,11 @@ def start_sshd(tmp_path: Path, home: Path) -> Iterator[StartSshd]:
 
 
 @pytest.fixture
-def trusted_sshd(start_sshd: StartSshd, home: Path) -> Callable[..., Sshd]:
+def trusted_sshd(start_sshd: StartSshd, home: Path) -> StartSshd:
     """Start an sshd whose host key is already in ~/.ssh/known_hosts."""
 
     def start(*config: str, kinds: tuple[str, ...] = ("ed25519",)) -> Sshd:
-        server = start_sshd(*config, kinds=kinds)
+        server: Sshd = start_sshd(*config, kinds=kinds)
         with (home / ".ssh" / "known_hosts").open("a") as file:
             file.write(server.known_hosts_line())
         return server

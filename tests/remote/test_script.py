@@ -14,7 +14,7 @@ from orchestrator.remote.script import command_for
 
 SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh", "fish", "tcsh") if shutil.which(shell)]
 
-words = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=40)
+words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 delicate = st.text("'\"\\!%$`\n\t ~#&|;<>(){}[]*?^=é\x7f01", max_size=30)
 
 

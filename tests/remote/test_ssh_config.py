@@ -7,17 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.inventory import Host
 from orchestrator.remote.ssh_config import ConfigParseError, Target, resolve, resolve_hop
-
-MakeHost = Callable[..., object]
 
 
 @pytest.fixture
-def resolved(home: Path, make_host: Callable[..., object]) -> Callable[..., Target]:
+def resolved(home: Path, make_host: Callable[..., Host]) -> Callable[..., Target]:
     def resolve_with(config: str, **host: object) -> Target:
         file = home / ".ssh" / "config"
         file.write_text(config)
-        return resolve(make_host(**host), (file,))  # type: ignore[arg-type]
+        return resolve(make_host(**host), (file,))
 
     return resolve_with
 

@@ -1,0 +1,54 @@
+"""The fake node keeps the contract that the real one keeps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from orchestrator.errors import LinkLost, NodeError
+from orchestrator.inventory import Host
+from orchestrator.remote.base import Channel, Node
+from orchestrator.remote.fake import FakeNode
+
+
+async def test_it_runs_scripts(make_host: Callable[..., Host]) -> None:
+    node: Node = FakeNode(make_host("n"))
+    result = await node.run("cat; echo err >&2; exit 4", input=b"in")
+    assert (result.exit_code, result.stdout, result.stderr) == (4, b"in", b"err\n")
+    assert (await node.run("kill -9 $$")).exit_code == 137
+    await node.close()
+
+
+async def test_its_channels_go_both_ways(make_host: Callable[..., Host]) -> None:
+    node = FakeNode(make_host("n"))
+    channel: Channel = await node.open('while read -r word; do echo "<$word>"; done')
+    await channel.write(b"one\n")
+    assert await channel.readline() == b"<one>\n"
+    channel.write_eof()
+    assert await channel.wait() == 0
+    await node.close()
+
+
+async def test_it_fails_where_it_is_told_to(make_host: Callable[..., Host]) -> None:
+    node = FakeNode(make_host("n"), lambda s: NodeError("full") if "df" in s else None)
+    assert (await node.run("true")).exit_code == 0
+    with pytest.raises(NodeError, match="full"):
+        await node.run("df")
+    assert node.scripts == ["true", "df"]
+    await node.close()
+
+
+async def test_a_dropped_link_is_lost_for_every_channel(make_host: Callable[..., Host]) -> None:
+    node = FakeNode(make_host("n"))
+    channel = await node.open("sleep 60")
+    reading = asyncio.create_task(channel.read())
+    node.drop()
+    with pytest.raises(LinkLost):
+        await reading
+    with pytest.raises(LinkLost):
+        await channel.wait()
+    with pytest.raises(LinkLost):
+        await node.open("true")
+    await node.close()
