@@ -1,0 +1,130 @@
+"""Ignore files mean here what they mean to git: git itself is the judge."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.sync import collect
+from orchestrator.sync.ignore import Rules
+
+NO_USER_SETTINGS = {
+    "PATH": os.environ["PATH"],
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_SYSTEM": "/dev/null",
+}
+
+
+def git(folder: Path, *words: str) -> bytes:
+    return subprocess.run(
+        ["git", *words], cwd=folder, env=NO_USER_SETTINGS, check=True, stdout=subprocess.PIPE
+    ).stdout
+
+
+def wanted_by_git(folder: Path) -> list[str]:
+    listing = git(folder, "ls-files", "-z", "-co", "--exclude-standard")
+    return sorted(os.fsdecode(name) for name in listing.split(b"\0")[:-1])
+
+
+# Few names, so that patterns meet files and each other; and every sign that means something.
+PLAIN = st.sampled_from(["a", "b", "c"])
+ODD = st.sampled_from(["ab", "a.b", "B", "-a", "a b", "a\n", "[a]", "#a", "!a", "é", "\\a", "a\\"])
+NAMES = PLAIN | PLAIN | ODD
+PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
+GLOBS = st.sampled_from(
+    (
+        r"* ** *** ? ?? *.b a* *b [ab] [!a] [^b] [a-c] []a] []-a] [a-] [!-] [z-a] \* \a \é \[a] [\]a]"
+        r" [[:alpha:]] [[:upper:]b] [[:nope:]] [[:] [ [a" + " \\"
+    ).split(" ")
+)
+SEGMENTS = PLAIN | st.sampled_from(["*", "**"]) | ODD | GLOBS
+PATTERNS = st.tuples(
+    st.sampled_from(["", "", "", "", "!", "!", "!", "!", "\\!", "#", "\\#", " "]),
+    st.sampled_from(["", "", "/"]),
+    st.lists(SEGMENTS, min_size=1, max_size=3).map("/".join),
+    st.sampled_from(["", "", "", "", "/", "/", "/**", " ", "  ", "\\ ", "\t", "\r", "//"]),
+).map("".join)
+IGNORE_FILES = st.tuples(st.lists(PATTERNS, max_size=8).map("\n".join), st.sampled_from(["", "\n"]))
+
+
+def make(root: Path, path: str, content: str = "") -> None:
+    """Write a file, unless its path meets a file that is there already."""
+    file = root / path
+    if any((root / parent).is_file() for parent in Path(path).parents) or file.is_dir():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(os.fsencode(content))
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("repository")
+    git(folder, "init", "--quiet")
+    yield folder
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    files=st.lists(PATHS, min_size=6, max_size=20),
+    top=IGNORE_FILES,
+    nested=st.dictionaries(PATHS, IGNORE_FILES, max_size=2),
+)
+def test_a_folder_has_the_files_that_git_would_add(
+    repository: Path,
+    files: list[str],
+    top: tuple[str, str],
+    nested: dict[str, tuple[str, str]],
+) -> None:
+    with tempfile.TemporaryDirectory(dir=repository, prefix="x") as name:
+        root = Path(name)
+        make(root, ".gitignore", "".join(top))
+        for path in files:
+            make(root, path)
+        for path, lines in nested.items():
+            make(root, f"{path}/.gitignore", "".join(lines))
+        assert list(collect(root).files) == wanted_by_git(root)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "path", "ignored"),
+    [
+        ("*.log", "a/b.log", True),
+        ("/a", "b/a", None),
+        ("a/b", "c/a/b", None),
+        ("*\n!a", "a", False),
+        ("a\n!a\na", "a", True),
+        ("data/", "data", None),  # a file
+        ("a\\ ", "a ", True),
+        ("a ", "a", True),
+        ("a\r", "a", True),
+        ("\ufeffa", "a", True),
+        ("a/**/b", "a/b", True),
+        ("a/**", "a", None),
+        ("[", "[", None),
+        ("/a[!b]c", "a/c", None),
+        ("[a-c]", "c", True),
+        ("a", "a\n", None),
+    ],
+)
+def test_the_last_pattern_that_matches_decides(
+    patterns: str, path: str, ignored: bool | None
+) -> None:
+    assert Rules(patterns.encode()).ignored(path.encode(), directory=False) is ignored
+
+
+def test_a_pattern_with_a_trailing_slash_matches_directories_only() -> None:
+    assert Rules(b"data/").ignored(b"data", directory=True) is True
+    assert Rules(b"data/").ignored(b"data", directory=False) is None
+
+
+def test_a_file_without_patterns_says_nothing() -> None:
+    assert Rules(b"# nothing\n\n!\n/\n").ignored(b"a", directory=False) is None
