@@ -12,12 +12,15 @@ from orchestrator.cli import options
 
 def launch(
     script: Annotated[
-        str, typer.Argument(help="The training script (with -m: the module).", show_default=False)
+        str,
+        typer.Argument(
+            metavar="SCRIPT", help="The training script (with -m: the module).", show_default=False
+        ),
     ],
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[ARGS]...", help="Handed to the script as they are.", show_default=False
+            metavar="[ARGS]", help="Handed to the script as they are.", show_default=False
         ),
     ] = None,
     inventory: options.Inventory = None,

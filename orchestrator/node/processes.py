@@ -1,8 +1,9 @@
 """Find, signal and outlast the processes of a run, by what /proc says.
 
-A process belongs to a run when its environment carries `ORCH_RUN=<run>` or when it descends from the
-run's supervisor (which is the subreaper of everything it starts, so that a grandchild in a session of
-its own is still a descendant). Nothing is ever found or killed by its name.
+A process belongs to a run on this node when its environment carries `ORCH_DIR=<the run's folder here>`
+(two nodes may be one machine), or when it descends from the run's supervisor, which is the subreaper of
+everything it starts, so that a grandchild in a session of its own is still a descendant. Nothing is ever
+found or killed by its name.
 """
 
 from __future__ import annotations
@@ -50,14 +51,14 @@ def _all_processes() -> List[Process]:
     return found
 
 
-def belongs(pid: int, run: str) -> bool:
-    """Tell whether `pid` is a live process that carries the tag of `run`."""
+def belongs(pid: int, directory: str) -> bool:
+    """Tell whether `pid` is a live process that carries the tag of the run in `directory`."""
     process = read_process(pid)
-    return process is not None and process.state not in "ZX" and _is_tagged(pid, _tag(run))
+    return process is not None and process.state not in "ZX" and _is_tagged(pid, _tag(directory))
 
 
-def _tag(run: str) -> bytes:
-    return b"ORCH_RUN=" + run.encode("utf-8")
+def _tag(directory: str) -> bytes:
+    return b"ORCH_DIR=" + os.fsencode(directory)
 
 
 def _is_tagged(pid: int, tag: bytes) -> bool:
@@ -68,12 +69,12 @@ def _is_tagged(pid: int, tag: bytes) -> bool:
         return False  # it ended just now, or is another user's
 
 
-def of_run(run: str, supervisor: Optional[int] = None) -> Set[int]:
-    """Return the pids of `run`: the tagged ones and the descendants of its `supervisor`.
+def of_run(directory: str, supervisor: Optional[int] = None) -> Set[int]:
+    """Return the pids of the run in `directory`: the tagged ones and the descendants of its `supervisor`.
 
     The supervisor and the calling process are never among them.
     """
-    tag = _tag(run)
+    tag = _tag(directory)
     everything = _all_processes()
     children: Dict[int, List[int]] = {}
     for process in everything:
@@ -97,8 +98,8 @@ def send(pids: Set[int], number: int) -> None:
             continue  # gone, or has changed its user: `kill_all` reports what stays
 
 
-def kill_all(run: str, supervisor: Optional[int] = None, patience: float = 10.0) -> List[int]:
-    """Kill every process of `run` and return the pids that are left after `patience` seconds.
+def kill_all(directory: str, supervisor: Optional[int] = None, patience: float = 10.0) -> List[int]:
+    """Kill every process of the run in `directory` and return the pids that are left after `patience` seconds.
 
     An empty list is the proof that nothing of the run is left. What can be left is a process in an
     uninterruptible wait (a dead network file system, a hung driver).
@@ -107,7 +108,7 @@ def kill_all(run: str, supervisor: Optional[int] = None, patience: float = 10.0)
     pause = 0.005
     while True:
         _reap_orphans()
-        left = of_run(run, supervisor)
+        left = of_run(directory, supervisor)
         if not left or time.monotonic() > deadline:
             return sorted(left)
         send(left, signal.SIGKILL)

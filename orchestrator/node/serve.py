@@ -141,9 +141,9 @@ class Agent:
     def _stop(self, run: str, node: str, grace: float, reason: str) -> Dict[str, Any]:
         return {"alive": supervise.request_stop(files.run_directory(run, node), grace, reason)}
 
-    def _sweep(self, run: str) -> Dict[str, Any]:
+    def _sweep(self, run: str, node: str) -> Dict[str, Any]:
         """Kill what a run left behind whose supervisor is gone."""
-        return {"left": processes.kill_all(run)}
+        return {"left": processes.kill_all(files.run_directory(run, node))}
 
     def _begin_follow(self, number: int, run: str, node: str, offsets: Dict[str, int]) -> None:
         def send(header: Dict[str, Any], payload: bytes) -> None:

@@ -175,10 +175,10 @@ class Supervisor:
             return 3600.0
         now = time.monotonic()
         if now >= self._stop_at:
-            processes.send(processes.of_run(self._run, os.getpid()), signal.SIGKILL)
+            processes.send(processes.of_run(self._directory, os.getpid()), signal.SIGKILL)
             return 0.05
         if self._launcher_told is None and not self._live_ranks():
-            processes.send(processes.of_run(self._run, os.getpid()), signal.SIGTERM)
+            processes.send(processes.of_run(self._directory, os.getpid()), signal.SIGTERM)
             self._launcher_told = now
             self._stop_at = min(self._stop_at, now + _LAUNCHER_GRACE)
         return min(0.05, self._stop_at - now)
@@ -195,21 +195,21 @@ class Supervisor:
                     record = files.read_json(os.path.join(folder, entry))
                     if record is not None and record["ended"] is None:
                         live.add(record["pid"])
-        return {pid for pid in live if processes.belongs(pid, self._run)}
+        return {pid for pid in live if processes.belongs(pid, self._directory)}
 
     # -- the end -------------------------------------------------------------------------------
 
     def _end(self) -> None:
         """Leave nothing of the run behind, and say so."""
-        rest = processes.of_run(self._run, os.getpid())
+        rest = processes.of_run(self._directory, os.getpid())
         if rest:
             processes.send(rest, signal.SIGTERM)
             deadline = time.monotonic() + _LAUNCHER_GRACE
             while rest and time.monotonic() < deadline:
                 signal.sigtimedwait({signal.SIGCHLD}, 0.05)
                 self._reap()
-                rest = processes.of_run(self._run, os.getpid())
-        self._status["left"] = processes.kill_all(self._run, os.getpid())
+                rest = processes.of_run(self._directory, os.getpid())
+        self._status["left"] = processes.kill_all(self._directory, os.getpid())
         self._status.update(state="ended", ended=time.time())
         self._write_status()
 

@@ -74,11 +74,11 @@ class Run:
             self._record.write_state("failed", problem="\n".join(problems))
             raise LaunchError("\n".join([*problems, "the other nodes were stopped again"]))
         self._record.write_state("running")
-        self._emit(events.Started(self._plan.run, self._record.folder))
 
     async def watch(self) -> Verdict:
         """Follow every node to the end of the run and return the verdict."""
         began = time.monotonic()
+        self._emit(events.Started(self._plan.run, self._record.folder))
         async with asyncio.TaskGroup() as tasks:
             followers = [tasks.create_task(self._follow(i)) for i in range(len(self._nodes))]
             minders = [tasks.create_task(self._mind_gang()), tasks.create_task(self._mind_person())]
@@ -146,7 +146,7 @@ class Run:
             else:
                 node.status = report
                 if report.state == "lost":
-                    answer = await agent.ask("sweep", run=self._plan.run)
+                    answer = await agent.ask("sweep", run=self._plan.run, node=node.name)
                     node.status = StatusReport("lost", report.launcher, tuple(answer["left"]))
                 self._news.set()
 
@@ -212,7 +212,7 @@ class Run:
                 "stop", run=self._plan.run, node=node.name, grace=grace, reason=reason
             )
             if not answer["alive"] and node.status is None:
-                await agent.ask("sweep", run=self._plan.run)
+                await agent.ask("sweep", run=self._plan.run, node=node.name)
         except NodeError as error:
             self._emit(events.Warned(f"{error} (it is told to stop when it is back)"))
 

@@ -40,6 +40,7 @@ class Console:
         self._phases = Phases(self._stderr.is_terminal)
         self._display: Display | None = None
         self._plan: Plan | None = None
+        self._failed = False
 
     def __call__(self, event: events.Event) -> None:
         match event:
@@ -60,9 +61,11 @@ class Console:
                 self._phases.close()
                 self._stderr.line(self._phases.summary())
             case events.RankEnded():
-                if event.code != 0:
+                if event.code != 0 and not self._failed:  # the others' ends follow from it
+                    self._failed = True
                     self._stderr.line(words.rank_ended(event), "red")
             case events.Stopping():
+                self._failed = True
                 self._stderr.line(words.stopping(event), "yellow")
             case events.NodeLost():
                 self._stderr.line(words.node_lost(event), "yellow")

@@ -72,7 +72,7 @@ class AgentProcess:
 
     def start(self, *argvs: list[str], launcher: bool = False, **more: Any) -> dict[str, Any]:
         """Start one process for each of `argvs`, as ranks or as the launcher."""
-        children = [
+        children: list[dict[str, Any]] = [
             {
                 "name": "launcher" if launcher else f"rank-{rank}",
                 "argv": argv,
@@ -93,7 +93,7 @@ class AgentProcess:
 
     def left(self) -> set[int]:
         """The live processes that carry the run's tag."""
-        return processes.of_run(self.run)
+        return processes.of_run(str(self.directory))
 
     def close(self) -> None:
         assert self.process.stdin is not None and self.process.stdout is not None
@@ -126,4 +126,4 @@ def agent(tmp_path: Path) -> Iterator[AgentProcess]:
     agent = AgentProcess(tmp_path)
     yield agent
     agent.close()
-    assert processes.kill_all(agent.run) == []
+    assert processes.kill_all(str(agent.directory)) == []

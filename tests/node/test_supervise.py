@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 
 from orchestrator.node import processes
 
@@ -120,7 +121,7 @@ def test_a_supervisor_that_dies_is_reported_and_its_run_can_be_swept(agent: Agen
     os.kill(status["pid"], signal.SIGKILL)
     assert last_status(agent.follow())["state"] == "lost"
     assert agent.stop()["ok"] == {"alive": False}
-    assert agent.ask("sweep", run=agent.run)["ok"] == {"left": []}
+    assert agent.ask("sweep", run=agent.run, node="node0")["ok"] == {"left": []}
     assert agent.left() == set()
 
 
@@ -161,3 +162,20 @@ def _argv(pid: int) -> list[str]:
             return file.read().decode("utf-8", "replace").split("\0")[:-1]
     except OSError:
         return []
+
+
+def test_another_node_of_the_run_on_the_same_machine_goes_on(agent: AgentProcess) -> None:
+    agent.start(sh("echo up; exec sleep 1000"))
+    agent.start(sh("true"), node="node1")
+    other = agent.home / ".local/state/orch/runs" / agent.run / "node1"
+    wait_until(lambda: b'"state": "ended"' in (other / "status.json").read_bytes())
+    assert len(agent.left()) == 1
+    agent.stop(grace=0)
+    agent.follow()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
