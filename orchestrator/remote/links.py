@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
@@ -158,18 +159,31 @@ class Links:
         endpoint = (hops, target.hostname, target.port, target.proxy_command)
         async with self._at_once, self._per_endpoint[endpoint]:
             deadline = asyncio.get_running_loop().time() + self._timeout
-            way: dict[str, Any]
             if via is not None:
-                way = {"tunnel": via.connection}
-            elif target.proxy_command is not None:
-                # As ssh does: through a shell, which the command replaces.
-                way = {"proxy_command": ["/bin/sh", "-c", f"exec {target.proxy_command}"]}
-            else:
-                sock = await self._dial(name, target, deadline)
-                if isinstance(sock, Unreachable):
-                    return sock
-                way = {"sock": sock}
-            return await self._log_in(name, target, via, hops, way, deadline)
+                way: dict[str, Any] = {"tunnel": via.connection}
+                return await self._log_in(name, target, via, hops, way, deadline)
+            if target.proxy_command is not None:
+                return await self._log_in_by_command(name, target, deadline)
+            sock = await self._dial(name, target, deadline)
+            if isinstance(sock, Unreachable):
+                return sock
+            return await self._log_in(name, target, None, (), {"sock": sock}, deadline)
+
+    async def _log_in_by_command(
+        self, name: str, target: Target, deadline: float
+    ) -> Link | Unreachable:
+        """Connect through a ProxyCommand, which a shell runs, as for ssh.
+
+        asyncssh takes what comes on standard error for the node's bytes, and its closing for the
+        node's hanging up. So the command's goes to a file, while the shell keeps its own open.
+        """
+        with tempfile.NamedTemporaryFile(prefix="orch-proxy-") as said:
+            script = f'{{ {target.proxy_command}\n}} 2>"$0"; exit $?'
+            way = {"proxy_command": ["/bin/sh", "-c", script, said.name]}
+            result = await self._log_in(name, target, None, (), way, deadline)
+            if isinstance(result, Unreachable):
+                return verdicts.by_command(result, said.read(4096))
+            return result
 
     async def _dial(self, name: str, target: Target, deadline: float) -> Any:
         try:

@@ -52,7 +52,6 @@ class Login(asyncssh.SSHClient):
         self.host_key_verdict: Unreachable | None = None
         self.offer: Offer | None = None
         self.agent: asyncssh.SSHAgentClient | None = None
-        self.proxy_said = ""
 
     def _what_is_known(self) -> Known:
         if self._trust is not None:

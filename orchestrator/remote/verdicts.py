@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import asyncssh
@@ -79,6 +80,14 @@ def not_through(node: str, target: Target, gateway: str, error: Exception) -> Un
     )
 
 
+def by_command(verdict: Unreachable, said: bytes) -> Unreachable:
+    """Return `verdict` on a node behind a ProxyCommand with what the command had to say."""
+    if not said.strip():
+        return verdict
+    message = f"{verdict.message} (its ProxyCommand says: {printable(said)})"
+    return replace(verdict, message=message)
+
+
 def behind(node: str, gateway: Unreachable) -> Unreachable:
     """Return the verdict on a node whose gateway cannot be reached."""
     message = f"its gateway {gateway.node} cannot be reached: {gateway.message}"
@@ -113,11 +122,10 @@ def not_logged_in(
         return _denied(node, target, login, error)
     if not greeted:
         if isinstance(error, asyncssh.ConnectionLost | ConnectionError | BrokenPipeError):
-            text = f"{where} closed the connection before any SSH greeting"
             return Unreachable(
                 node,
                 "protocol",
-                text + (f" ({printable(login.proxy_said)})" if login.proxy_said else ""),
+                f"{where} closed the connection before any SSH greeting",
                 f"try again; if it stays, check MaxStartups in the node's sshd_config, "
                 f"and with: {target.ssh_command}",
             )

@@ -338,6 +338,38 @@ async def test_a_proxy_command_is_honoured(
     assert await works(make_host(address="hidden"))
 
 
+async def test_what_a_proxy_command_complains_of_is_told(
+    trusted_sshd: Start, make_host: MakeHost, home: Path
+) -> None:
+    (home / ".ssh" / "config").write_text("ProxyCommand echo no such door >&2; exit 1\n")
+    result = await refusal(make_host(address="hidden"))
+    assert result.cause == "protocol"
+    assert "no such door" in result.message
+
+
+async def test_a_chatty_proxy_command_does_no_harm(
+    trusted_sshd: Start, make_host: MakeHost, home: Path
+) -> None:
+    server = trusted_sshd()
+    (home / ".ssh" / "config").write_text(
+        f"HostKeyAlias [127.0.0.1]:{server.port}\n"
+        f"ProxyCommand sh -c 'echo hello >&2; exec ssh -F none -i {home}/.ssh/id_ed25519 "
+        f"-o UserKnownHostsFile={home}/.ssh/known_hosts -p {server.port} "
+        f"-W 127.0.0.1:{server.port} 127.0.0.1'\n"
+    )
+    assert await works(make_host(address="hidden"))
+
+
+async def test_a_gateway_for_all_hosts_is_not_its_own_gateway(
+    trusted_sshd: Start, make_host: MakeHost, home: Path
+) -> None:
+    gate, inner = trusted_sshd(), trusted_sshd()
+    (home / ".ssh" / "config").write_text(f"Host *\n ProxyJump 127.0.0.1:{gate.port}\n")
+    assert await works(make_host(port=inner.port))
+    assert await works(make_host(port=gate.port))
+    assert log_of(gate).count("Accepted publickey") == 2
+
+
 # Shells and links.
 
 
@@ -391,7 +423,7 @@ async def test_a_broken_connection_is_not_an_end_of_output(
 ) -> None:
     node = await reach(make_host(port=trusted_sshd().port))
     assert isinstance(node, SshNode)
-    channel = await node.open("echo $PPID; echo tail; exec sleep 60")
+    channel = await node.open("printf '%s\\ntail\\n' $PPID; exec sleep 60")
     session = int(await channel.readline())  # the sshd process of this connection
     os.kill(session, 9)
     assert await channel.readline() == b"tail\n"
