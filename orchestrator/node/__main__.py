@@ -1,11 +1,15 @@
 """The zipapp's entry: `serve` for a controller, `shim` in place of a rank's interpreter."""
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the verb that the command line names."""
     verb, arguments = sys.argv[1], sys.argv[2:]
+    compiled = "{}.{}.pyz".format(sys.argv[0][: -len(".pyz")], sys.implementation.cache_tag)
+    if os.path.exists(compiled):
+        sys.path.insert(0, compiled)  # see compiled.py
     if verb == "serve":
         from orchestrator.node.serve import main as serve
 

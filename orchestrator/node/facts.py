@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
-import shutil
 import socket
 import sys
 import time
@@ -25,10 +23,10 @@ def facts() -> Dict[str, Any]:
         "home": os.path.expanduser("~"),
         "user_id": os.getuid(),
         "python": sys.executable,
-        "python_version": platform.python_version(),
+        "python_version": ".".join(map(str, sys.version_info[:3])),
         "cpus": len(os.sched_getaffinity(0)),
         "gpus": count_gpus(),
-        "rsync": shutil.which("rsync"),
+        "rsync": _which("rsync"),
         "interfaces": network.interfaces(),
         "ssh_address": network.ssh_address(),
         "environment": {name: os.environ[name] for name in _OF_INTEREST if name in os.environ},
@@ -41,6 +39,14 @@ def identity() -> str:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         boot = file.read().strip()
     return "{}/{}".format(boot, os.readlink("/proc/self/ns/net"))
+
+
+def _which(command: str) -> Optional[str]:
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        path = os.path.join(folder, command)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
 
 
 def count_gpus(devices: str = "/dev", environment: Optional[Dict[str, str]] = None) -> int:

@@ -170,4 +170,10 @@ def main() -> None:
     try:
         Agent().run()
     except BrokenPipeError:
-        sys.exit(0)  # the controller went away; there is nobody left to tell
+        pass  # the controller went away; there is nobody left to tell
+    from . import compiled
+
+    try:
+        compiled.leave_twin(sys.argv[0])
+    except OSError:
+        pass  # no room for it: the next start is as slow as this one
