@@ -16,16 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
-from asyncssh import encryption, kex, mac
-from asyncssh.pattern import WildcardPattern
-from asyncssh.public_key import (
-    get_default_certificate_algs,
-    get_default_public_key_algs,
-    get_public_key_algs,
-)
 
 from orchestrator.errors import Unreachable
 from orchestrator.remote import verdicts
+from orchestrator.remote.algorithms import algorithms
 from orchestrator.remote.dial import dial, resolve_name
 from orchestrator.remote.hostkeys import Entry, Known, KnownHosts
 from orchestrator.remote.identities import KeyFiles
@@ -36,8 +30,6 @@ from orchestrator.remote.ssh_config import ConfigParseError, Target, resolve_hop
 _PER_ENDPOINT = 8
 _AT_ONCE = 128
 _KEEPALIVES_MISSED = 3
-# AES-GCM costs about 0.6 of ChaCha20 (which asyncssh asks for first) where the CPU knows AES.
-_FAST_CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 
 
 class Link:
@@ -242,7 +234,7 @@ class Links:
 
     def _settings(self, target: Target, known: Known) -> dict[str, Any]:
         """Return the arguments of asyncssh.connect that do not depend on the way there."""
-        settings: dict[str, Any] = {
+        return {
             "username": target.user,
             # Host keys and client keys are judged and offered by Login, nowhere else.
             "known_hosts": ((), (), _keys(known.revoked)),
@@ -261,21 +253,8 @@ class Links:
             "keepalive_interval": self._keepalive,
             "keepalive_count_max": _KEEPALIVES_MISSED,
             "compression_algs": "none",
-            "server_host_key_algs": _host_key_algorithms(target, known),
+            **algorithms(target, known),
         }
-        wanted = {
-            "encryption_algs": (
-                target.ciphers or _FAST_CIPHERS,
-                encryption.get_encryption_algs(),
-                encryption.get_default_encryption_algs(),
-            ),
-            "kex_algs": (target.kex_algorithms, kex.get_kex_algs(), kex.get_default_kex_algs()),
-            "mac_algs": (target.macs, mac.get_mac_algs(), mac.get_default_mac_algs()),
-        }
-        for key, (pattern, possible, default) in wanted.items():
-            if pattern:
-                settings[key] = _expand(pattern, possible, default)
-        return settings
 
 
 def _keys(entries: Iterable[Entry]) -> list[asyncssh.SSHKey]:
@@ -286,32 +265,3 @@ def _keys(entries: Iterable[Entry]) -> list[asyncssh.SSHKey]:
         with suppress(asyncssh.KeyImportError):
             keys.append(asyncssh.import_public_key(text))
     return keys
-
-
-def _host_key_algorithms(target: Target, known: Known) -> list[str]:
-    """Return the host key algorithms in the order to ask for: what is known comes first.
-
-    A host known by its RSA key alone is asked for that key, so its new ed25519 key is not taken
-    for a change. Certificates are asked for only where an authority is trusted to sign them.
-    """
-    plain = get_default_public_key_algs()
-    if target.host_key_algorithms:
-        certificates = get_default_certificate_algs()
-        return _expand(target.host_key_algorithms, [*certificates, *get_public_key_algs()], plain)
-    certificates = get_default_certificate_algs() if known.authorities else []
-    possible = get_public_key_algs()
-    first = [name.encode() for name in known.algorithms if name.encode() in possible]
-    return [name.decode() for name in dict.fromkeys([*certificates, *first, *plain])]
-
-
-def _expand(pattern: str, possible: list[bytes], default: list[bytes]) -> list[str]:
-    """Return what an algorithm list of ssh_config selects; names asyncssh lacks are left out."""
-    sign = pattern[0] if pattern[0] in "+-^" else ""
-    globs = [WildcardPattern(glob) for glob in pattern.removeprefix(sign).split(",")]
-    names = [name.decode() for name in possible]
-    chosen = [name for glob in globs for name in names if glob.matches(name)]
-    usual = [name.decode() for name in default]
-    if sign == "-":
-        return [name for name in usual if name not in chosen]
-    found = {"+": [*usual, *chosen], "^": [*chosen, *usual], "": chosen}[sign]
-    return list(dict.fromkeys(found)) or usual
