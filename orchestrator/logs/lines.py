@@ -29,9 +29,7 @@ _OVERWRITTEN = re.compile(rb"^[^\n]*\r(?=[^\r\n])", re.MULTILINE)
 class _Partial:
     """The unfinished last line of one stream."""
 
-    text: bytes = (
-        b""  # what is left of it; ends with one \r if the next byte decides what that means
-    )
+    text: bytes = b""  # what is left of it; ends with one \r if its meaning is still open
     t: float = 0.0  # when its last bytes came, seconds since the epoch
     progress: bool = False  # it had a \r
     shown: bytes | None = None  # if it ends as just this, it was already shown

@@ -185,6 +185,14 @@ class TestCarriageReturns:
         lines.flush(0.0)
         assert lines.feed(RANK0, end) + lines.close() == shown
 
+    def test_the_line_after_progress_is_an_ordinary_one(self) -> None:
+        lines = text_lines("terminal")
+        lines.feed(RANK0, b"\r50%")
+        lines.flush(0.0)
+        assert lines.feed(RANK0, b"\r100%\ncontinue?") == b"r0| 100%\n"
+        assert lines.flush(5.0) == b""
+        assert lines.flush(5.5) == b"r0| continue?\n"
+
     def test_a_final_state_that_was_shown_is_not_repeated_at_the_close(self) -> None:
         lines = text_lines("terminal")
         lines.feed(RANK0, b"\r50%\r")
@@ -240,6 +248,9 @@ class TestIdleLines:
 
 def seconds(run: Callable[[], object]) -> float:
     """The best of several runs, in seconds of this thread's CPU."""
+    # glibc learns from a large block that is freed to keep memory for the next one. Until then it
+    # may return every chunk's to the kernel, and the page faults outweigh all that is measured.
+    bytearray(16 * 1024 * 1024)
     times = []
     for _ in range(7):
         start = time.thread_time()
@@ -251,15 +262,16 @@ def seconds(run: Callable[[], object]) -> float:
 CHUNK = (b"step 1200 loss 0.123456 " + b"x" * 47 + b"\n") * 3640  # 256 KiB of 72-byte lines
 
 
-@pytest.mark.parametrize(("mode", "factor"), [("pipe", 5.0), ("terminal", 2.5)])
-def test_a_chunk_costs_much_less_than_its_lines_one_by_one(mode: Mode, factor: float) -> None:
+@pytest.mark.parametrize("mode", ["pipe", "terminal"])
+def test_a_chunk_costs_much_less_than_its_lines_one_by_one(mode: Mode) -> None:
     lines = text_lines(mode)
-    fed = CHUNK[5:] + CHUNK[:5]  # begins and ends within a line, as chunks do
+    whole = CHUNK[5:] + CHUNK[:5]  # begins and ends within a line, as chunks do
+    single = CHUNK.splitlines(keepends=True)
 
     def line_by_line() -> bytes:
-        return b"".join(b"r0| " + line + b"\n" for line in fed.split(b"\n"))
+        return b"".join([lines.feed(RANK1, line) for line in single])
 
-    assert seconds(lambda: lines.feed(RANK0, fed)) * factor < seconds(line_by_line)
+    assert seconds(lambda: lines.feed(RANK0, whole)) * 5 < seconds(line_by_line)
 
 
 @pytest.mark.parametrize(
