@@ -77,21 +77,27 @@ async def _make_ready(
     fleet: Fleet, request: Request, emit: events.Emit
 ) -> tuple[list[Facts], Plan]:
     """Do everything that comes before the first process is started."""
-    facts = await reach(fleet, emit)
-    plan = await settle_plan(fleet, facts, request, new_name(request.name))
+    facts, plan = await _decide(fleet, request, emit)
     emit(events.Planned(plan))
     if request.source is not None:
         await spread(fleet, plan, request.source, emit)
     return facts, plan
 
 
-async def dry_run(request: Request, emit: events.Emit) -> Plan:
+async def _decide(fleet: Fleet, request: Request, emit: events.Emit) -> tuple[list[Facts], Plan]:
+    """Learn what the nodes are, and plan."""
+    facts = await reach(fleet, emit)
+    return facts, await settle_plan(fleet, facts, request, new_name(request.name))
+
+
+async def dry_run(
+    request: Request, emit: events.Emit, interrupts: Interrupts | None = None
+) -> Plan:
     """Return what `launch` would run, having asked the nodes what they are, and started nothing."""
     check_script(request)
     fleet = Fleet(request.inventory.hosts, request.connect)
     try:
-        facts = await reach(fleet, emit)
-        return await settle_plan(fleet, facts, request, new_name(request.name))
+        return (await (interrupts or Interrupts()).abort(_decide(fleet, request, emit)))[1]
     finally:
         await fleet.close()
 
@@ -134,6 +140,8 @@ async def reach(fleet: Fleet, emit: events.Emit) -> list[Facts]:
     """Connect to every node and learn what it is."""
     with Phase("connect", len(fleet.hosts), emit) as phase:
         await fleet.connect(phase.advance)
+    for warning in fleet.warnings:
+        emit(events.Warned(warning))
     with Phase("facts", len(fleet.hosts), emit):
         await fleet.start_agents()
         return await asyncio.gather(*(_learn(fleet, index) for index in range(len(fleet.hosts))))

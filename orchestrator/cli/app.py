@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated
 
 import typer
 
 from orchestrator.cli.launch import launch
-from orchestrator.errors import OrchError
+from orchestrator.errors import LaunchError, OrchError
 
 app = typer.Typer(
     name="orch",
@@ -41,12 +42,34 @@ def _root(
 
 
 def run() -> None:
-    """Run the command line; errors of orch's own become text and an exit code."""
+    """Run the command line; what goes wrong becomes text and an exit code, never a traceback."""
     try:
         app()
     except OrchError as error:
-        text = f"orch: {error}"
-        if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
-            text = f"\x1b[31m{text}\x1b[0m"
-        sys.stderr.write(f"{text}\n")
+        _complain(str(error))
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        _complain(
+            f"this is a bug in orch: {type(error).__name__}: {error}\n"
+            f"  → please report it with {_keep_traceback()}"
+        )
+        sys.exit(LaunchError.exit_code)
+
+
+def _complain(message: str) -> None:
+    text = f"orch: {message}"
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        text = f"\x1b[31m{text}\x1b[0m"
+    sys.stderr.write(f"{text}\n")
+
+
+def _keep_traceback() -> str:
+    """Write the traceback of the current exception to a file of its own and return its path."""
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="orch-bug-", suffix=".txt", delete=False) as file:
+        traceback.print_exc(file=file)
+    return file.name

@@ -20,7 +20,7 @@ def launch(
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[ARGS]", help="Handed to the script as they are.", show_default=False
+            metavar="ARGS", help="Handed to the script as they are.", show_default=False
         ),
     ] = None,
     inventory: options.Inventory = None,
@@ -38,8 +38,9 @@ def launch(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="torchrun; fabric (Lightning's `fabric run`); python (one process a node, for scripts that "
-            "launch themselves); direct (orch starts every rank).  [default: the inventory's, else torchrun]",
+            help="torchrun; fabric (Lightning's `fabric run`); python (one process a node, for scripts "
+            "that launch themselves); direct (orch starts every rank).  [default: the inventory's, else "
+            "torchrun]",
         ),
     ] = None,
     launcher_arg: Annotated[

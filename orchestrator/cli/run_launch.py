@@ -73,7 +73,7 @@ async def _run(arguments: Arguments, console: Console) -> int:
     async with AsyncExitStack() as stack:
         request = await _request(arguments, stack)
         if arguments.dry_run:
-            plan = await dry_run(request, console)
+            plan = await dry_run(request, console, interrupts)
             console.close()
             sys.stdout.write("".join(f"{line}\n" for line in paste.lines(plan)))
             return 0

@@ -99,7 +99,7 @@ def send(pids: Set[int], number: int) -> None:
 
 
 def kill_all(directory: str, supervisor: Optional[int] = None, patience: float = 10.0) -> List[int]:
-    """Kill every process of the run in `directory` and return the pids that are left after `patience` seconds.
+    """Kill every process of the run in `directory`; return the pids left after `patience` seconds.
 
     An empty list is the proof that nothing of the run is left. What can be left is a process in an
     uninterruptible wait (a dead network file system, a hung driver).

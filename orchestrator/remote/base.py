@@ -86,6 +86,10 @@ class Node(Protocol):
     @property
     def host(self) -> Host: ...
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know of how it was reached."""
+
     async def open(self, script: str) -> Channel:
         """Start `script` (POSIX sh) on the node and return once it runs.
 

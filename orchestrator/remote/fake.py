@@ -41,6 +41,10 @@ class FakeNode:
     def host(self) -> Host:
         return self._host
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return ()
+
     async def open(self, script: str) -> FakeChannel:
         self.scripts.append(script)
         error = self._fault(script) if self._fault is not None else None

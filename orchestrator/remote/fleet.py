@@ -40,6 +40,11 @@ class Fleet:
         if failures:
             raise ConnectError(failures, len(self.hosts))
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know of how the nodes were reached, each thing once."""
+        return list(dict.fromkeys(text for node in self._nodes for text in node.warnings))
+
     async def start_agents(self) -> None:
         """Start the agent on every node. Raises LaunchError that names each node's failure."""
         self.agents = await self.each(self._nodes, Agent.open)
