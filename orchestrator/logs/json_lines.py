@@ -59,6 +59,11 @@ class JsonLines:
             del self._partials[stream]
         return "".join(shown).encode()
 
+    @property
+    def waiting(self) -> bool:
+        """Nothing that is held back is shown before its line is whole."""
+        return False
+
     def flush(self, now: float) -> bytes:
         """Nothing: a line is written when it is complete, whatever the time."""
         return b""

@@ -1,4 +1,7 @@
-"""The zipapp's entry: `serve` for a controller, `shim` in place of a rank's interpreter."""
+"""The zipapp's entry.
+
+`serve` for a controller, `shim` in place of a rank's interpreter, `compile` once after it was uploaded.
+"""
 
 import os
 import sys
@@ -18,6 +21,10 @@ def main() -> None:
         from orchestrator.node.shim import main as shim
 
         shim(arguments)
+    elif verb == "compile":
+        from orchestrator.node.compiled import leave_twin
+
+        leave_twin(sys.argv[0])
     else:
         sys.exit("orch: no such verb: {!r}".format(verb))
 

@@ -1,8 +1,7 @@
 """Keep a compiled twin beside the zipapp: compiling is most of what a start would take.
 
-Python writes no cache for what it imports from a zip file. The first agent on a node leaves, when it has
-nothing else to do any more, `node-HASH.<cache tag>.pyz` with the same modules compiled; later starts find
-it (`__main__.py`).
+Python writes no cache for what it imports from a zip file. So the upload leaves `node-HASH.<cache tag>.pyz`
+with the same modules compiled, and every start finds it (`__main__.py`).
 """
 
 from __future__ import annotations

@@ -171,9 +171,3 @@ def main() -> None:
         Agent().run()
     except BrokenPipeError:
         pass  # the controller went away; there is nobody left to tell
-    from . import compiled
-
-    try:
-        compiled.leave_twin(sys.argv[0])
-    except OSError:
-        pass  # no room for it: the next start is as slow as this one

@@ -84,6 +84,8 @@ class Console:
         self._finish_output()
 
     def _show(self, event: events.Output) -> None:
+        if self._failed and event.stream.rank is None and self._view.output == "text":
+            return  # a launcher's account of how its ranks ended: it is in its log
         if self._view.ranks is not None and event.stream.rank not in self._view.ranks:
             return
         if self._display is None:
@@ -138,6 +140,8 @@ class Stderr:
 
 class _Raw:
     """The bytes as they are."""
+
+    waiting = False
 
     def feed(self, stream: Stream, chunk: bytes, t: float) -> bytes:
         return chunk

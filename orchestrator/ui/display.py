@@ -25,6 +25,10 @@ _FLUSH_EVERY = 0.25
 class Lines(Protocol):
     """Turns chunks of streams into what is shown (`logs.lines`, `logs.json_lines`)."""
 
+    @property
+    def waiting(self) -> bool:
+        """Whether `flush` may have something to show."""
+
     def feed(self, stream: Stream, chunk: bytes, t: float) -> bytes: ...
     def flush(self, now: float) -> bytes: ...
     def close(self) -> bytes: ...
@@ -87,10 +91,11 @@ class Display:
             self._thread.join(0.5)  # in steps, so that a signal is heard
 
     def _run(self) -> None:
-        flushed = time.monotonic()
+        flushed = 0.0
         while True:
             try:
-                piece = self._queue.get(timeout=_FLUSH_EVERY)
+                # While nothing is held back there is nothing to do before the next piece.
+                piece = self._queue.get(timeout=_FLUSH_EVERY if self._lines.waiting else None)
             except queue.Empty:
                 pass
             else:
@@ -98,7 +103,7 @@ class Display:
                     break
                 self._show(piece)
             now = time.monotonic()
-            if now - flushed >= _FLUSH_EVERY:
+            if self._lines.waiting and now - flushed >= _FLUSH_EVERY:
                 flushed = now
                 self._write(1, self._lines.flush(now))
         self._write(1, self._lines.close())

@@ -17,6 +17,8 @@ STREAM = Stream("n0", 0, 0, 0, "stdout")
 class Plain:
     """Shows bytes as they are."""
 
+    waiting = False
+
     def feed(self, stream: Stream, chunk: bytes, t: float) -> bytes:
         return chunk
 
@@ -80,6 +82,8 @@ def test_a_reader_that_goes_away_is_told_once(tmp_path: Path) -> None:
 
 def test_what_is_held_back_is_flushed_while_nothing_comes(tmp_path: Path) -> None:
     class Held(Plain):
+        waiting = True
+
         def flush(self, now: float) -> bytes:
             return b"flushed"
 
