@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     PlainSerializer,
     PlainValidator,
     ValidationInfo,
@@ -29,11 +28,11 @@ _Variables = Annotated[Mapping[str, str], PlainValidator(values.environment), Pl
 _Text = Annotated[str, PlainValidator(values.text)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+class _Frozen(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
+    """Said again on each model, `frozen` tells type checkers, too."""
 
 
-class Settings(_Frozen):
+class Settings(_Frozen, frozen=True):
     """What `defaults` can give to every host.
 
     Validating with a folder as pydantic's context makes local paths relative to that folder.
@@ -51,7 +50,7 @@ class Settings(_Frozen):
     launcher: Annotated[Launcher, PlainValidator(values.launcher)] | None = None
 
 
-class Host(Settings):
+class Host(Settings, frozen=True):
     """One node: what to call it, how to reach it, and what to run there."""
 
     name: Annotated[str, PlainValidator(values.name)]
@@ -65,14 +64,14 @@ class Host(Settings):
         return given
 
 
-class Main(_Frozen):
+class Main(_Frozen, frozen=True):
     """Where the ranks meet. None: an address on the shared subnet, a free port."""
 
     address: Annotated[str, PlainValidator(values.address)] | None = None
     port: Annotated[int | None, PlainValidator(values.port_or_auto)] = None
 
 
-class Inventory(_Frozen):
+class Inventory(_Frozen, frozen=True):
     """The nodes of a cluster; a host's position in `hosts` is its node rank."""
 
     hosts: tuple[Host, ...]

@@ -6,13 +6,14 @@ goes on. Only when nothing was noted is there an Inventory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.inventory import values
+from orchestrator.inventory.duplicates import Duplicates
 from orchestrator.inventory.environment import Environment
 from orchestrator.inventory.model import Host, Inventory, Main, Settings
 from orchestrator.inventory.problems import Problems, TooMany, nearest
@@ -42,6 +43,13 @@ def parse(text: str, source: Path) -> Inventory:
     return inventory
 
 
+class _Spot(NamedTuple):
+    """A node, and the keys under which it is found."""
+
+    node: Node
+    path: str
+
+
 class _Reader:
     """Walks the tree once, notes what is wrong with it, and gathers the rest."""
 
@@ -49,9 +57,7 @@ class _Reader:
         self._source = source
         self._tables = Tables(problems)
         self._hosts: list[Host] = []
-        # Which host had a name, or a way to a node, first, and on which line.
-        self._names: dict[str, tuple[str, int]] = {}
-        self._ways: dict[tuple[str, int | None, str | None], tuple[str, int]] = {}
+        self._duplicates = Duplicates(self._tables)
 
     def inventory(self, root: Node | None) -> Inventory:
         """Return what could be read of it; complete only if no problem was noted."""
@@ -85,63 +91,47 @@ class _Reader:
         """Read one entry of the list, which stands for as many hosts as its name has."""
         self._tables.spend(node, 1)
         if isinstance(node, Scalar):
-            names = self._expand(node, path, values.name)
-            self._add(node, path, zip(names, names, strict=True), defaults)
+            self._add(_Spot(node, path), None, defaults)
             return
         entries = dict(self._tables.read(node, path, _HOST))
         name, address = entries.pop("name", None), entries.pop("address", None)
         given = self._section(Settings, entries, path)
         env = Environment({**defaults.get("env", {}), **given.get("env", {})})
-        if name is None:
-            if isinstance(node, Table):
-                self._tables.note(node, f"{path}.name", "missing; expected a host name")
-            return
-        names = addresses = self._expand(name.value, f"{path}.name", values.name)
-        if address is not None and not address.value.is_null:
-            addresses = self._expand(address.value, f"{path}.address", values.address)
-            if names and addresses and len(names) != len(addresses):
-                message = (
-                    f"expected {len(names)} addresses, one for each name; found {len(addresses)}"
-                )
-                self._tables.note(address.value, f"{path}.address", message)
-        # The shorter one ends it: what is left over belongs to a fault that has been noted.
-        ends = zip(names, addresses, strict=False)
-        self._add(name.value, f"{path}.name", ends, {**defaults, **given, "env": env})
+        if name is not None:
+            at = None
+            if address is not None and not address.value.is_null:
+                at = _Spot(address.value, f"{path}.address")
+            settings = {**defaults, **given, "env": env}
+            self._add(_Spot(name.value, f"{path}.name"), at, settings)
+        elif isinstance(node, Table):
+            self._tables.note(node, f"{path}.name", "missing; expected a host name")
 
-    def _expand(self, node: Node, path: str, value: Callable[[object], str]) -> list[str]:
-        """Return the names or addresses that `node` stands for; none if there is a fault in it."""
+    def _add(self, name: _Spot, address: _Spot | None, settings: dict[str, Any]) -> None:
+        """Take in the hosts of one entry; the address is the name unless given."""
+        names = self._expand(name, values.name)
+        addresses = self._expand(address or name, values.address) if address or names else []
+        if address and names and addresses and len(names) != len(addresses):
+            message = f"expected {len(names)} addresses, one for each name; found {len(addresses)}"
+            self._tables.note(*address, message)
+        self._tables.spend(name.node, len(names) * (1 + len(settings.get("env", ()))))
+        self._duplicates.check_names(*name, names)
+        # There are as many of both, unless a fault has been noted.
+        ends = zip(names, addresses, strict=False)
+        hosts = [Host(name=one, address=its, **settings) for one, its in ends]
+        self._duplicates.check_ways(*name, hosts)
+        self._hosts += hosts
+
+    def _expand(self, spot: _Spot, value: Callable[[object], str]) -> list[str]:
+        """Return the names or addresses that stand there; none if there is a fault in them."""
+        node = spot.node
         try:
             if not isinstance(node, Scalar) or node.is_null:
                 return [value(None)]
             words = expand(node.text, MOST_HOSTS - len(self._hosts))
             return [value(word) for word in words or [""]]
         except ValueError as error:
-            self._tables.note(node, path, f"{error}; found {shown(node)}")
+            self._tables.note(*spot, f"{error}; found {shown(node)}")
             return []
-
-    def _add(
-        self, at: Node, path: str, ends: Iterable[tuple[str, str]], settings: dict[str, Any]
-    ) -> None:
-        """Take in the hosts of the entry whose name stands `at`, up to the first repetition."""
-        for name, address in ends:
-            self._tables.spend(at, len(settings.get("env", ())))
-            host = Host(name=name, address=address, **settings)
-            self._hosts.append(host)
-            mine = (name, at.line)
-            # Folders are named by it, and not every file system tells case apart.
-            first, line = namesake = self._names.setdefault(name.casefold(), mine)
-            if namesake is not mine:
-                message = f"duplicate name {name!r}; the host on line {line} is called {first!r}"
-                self._tables.note(at, path, message)
-                return
-            way = (address.lower(), host.port, host.proxy_jump)
-            first, line = neighbour = self._ways.setdefault(way, mine)
-            if neighbour is not mine:
-                message = (
-                    f"{name!r} has the address, port and proxy_jump of {first!r} (line {line})"
-                )
-                self._tables.note(at, path, message)
-                return
 
     def _section(self, model: type[BaseModel], entries: Entries, path: str) -> dict[str, Any]:
         """Return the values of `entries` as `model` takes them; none if one of them is faulty.

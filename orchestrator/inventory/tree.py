@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 _DEEPEST = 32  # levels; an inventory has five
 _NULL = ("", "~", "null", "Null", "NULL")
-_TAGS = "tag:yaml.org,2002:"
+# What !!str and the like stand for. They are let pass, not obeyed, but for !!str: no merge, no null.
+_CORE = ("str", "int", "float", "bool", "null", "seq", "map")
+_TAGS = ("!", *(f"tag:yaml.org,2002:{kind}" for kind in _CORE))
 
 
 @dataclass(eq=False)
@@ -108,6 +110,13 @@ def _explained(error: Any) -> str:
     return words
 
 
+def _joined(text: str) -> str:
+    """`text` with surrogate pairs joined: JSON, which is YAML, escapes one character as two."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+
+
 class _Refused(Exception):
     """Valid YAML that no inventory needs: args are line, column, message."""
 
@@ -134,7 +143,8 @@ class _Composer:
                 raise _Refused(line, column, f"*{alias} has no anchor &{alias} above it")
             self._place(self._anchors[event.anchor])
         elif isinstance(event, events.ScalarEvent):
-            node = Scalar(line, column, event.value, not event.style and event.tag is None)
+            plain = not event.style and event.tag is None
+            node = Scalar(line, column, _joined(event.value), plain)
             self._begin(node, event)
         elif isinstance(event, events.SequenceStartEvent):
             node = Listing(line, column)
@@ -152,7 +162,7 @@ class _Composer:
 
     def _begin(self, node: Node, event: Any) -> None:
         tag = event.tag
-        if tag is not None and tag != "!" and not tag.startswith(_TAGS):
+        if tag is not None and tag not in _TAGS:
             raise _Refused(node.line, node.column, f"tags have no meaning here: {printable(tag)}")
         if event.anchor is not None:
             self._anchors[event.anchor] = node

@@ -89,7 +89,7 @@ def text(value: object) -> str:
     """A path or a command on the node: one line that does not look like an option."""
     if isinstance(value, str) and _is_text(value):
         return value
-    raise ValueError("expected a path: one line of text, no '-' first")
+    raise ValueError("expected one line of text, no '-' first")
 
 
 def local_path(value: object, folder: Path | None) -> str:

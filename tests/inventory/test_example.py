@@ -1,0 +1,40 @@
+"""The example that people copy: it loads, and it has every key there is."""
+
+from pathlib import Path
+
+from orchestrator.inventory import Host, Main, load, parse
+from orchestrator.inventory.problems import Problems
+from orchestrator.inventory.read import _TOP
+from orchestrator.inventory.tree import Node, Table, compose
+
+EXAMPLE = Path(__file__).parents[2] / "inventory.example.yaml"
+
+
+def keys(node: Node | None) -> set[str]:
+    found: set[str] = set()
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Table):
+            found |= {getattr(key, "text", "") for key, _ in node.pairs}
+            waiting += [value for _, value in node.pairs]
+        else:
+            waiting += getattr(node, "items", [])
+    return found
+
+
+def test_the_example_loads() -> None:
+    names = [host.name for host in load(EXAMPLE).hosts]
+    assert names == ["node0", "gpu01", "gpu02", "gpu03", "gpu04", "big-box", "workstation"]
+
+
+def test_every_key_appears_in_the_example() -> None:
+    there = keys(compose(EXAMPLE.read_text(), Problems(EXAMPLE)))
+    assert {*_TOP, *Main.model_fields, *Host.model_fields} <= there
+
+
+def test_the_inventories_within_its_comments_load_too() -> None:
+    remarks = [line[2:] for line in EXAMPLE.read_text().splitlines() if line.startswith("#  ")]
+    shortest, shared = remarks[0], "\n".join(remarks[1:])
+    assert [host.name for host in parse(shortest, EXAMPLE).hosts] == ["node0", "node1"]
+    assert parse(shared, EXAMPLE).hosts[0].devices == 8

@@ -1,0 +1,78 @@
+"""`--nodes` and `--exclude`: which hosts are left, in which order, and what a typo leads to."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import InventoryError
+from orchestrator.inventory import Host, Inventory, parse, select
+
+CLUSTER = parse("hosts: ['node[0-3]', gpu-a, gpu-b]", Path("hosts.yaml"))
+
+
+def names(inventory: Inventory) -> list[str]:
+    return [host.name for host in inventory.hosts]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "exclude", "left"),
+    [
+        (None, None, ["node0", "node1", "node2", "node3", "gpu-a", "gpu-b"]),
+        ("node[0-1],gpu-a", None, ["node0", "node1", "gpu-a"]),
+        ("gpu-a,node[2,0]", None, ["node0", "node2", "gpu-a"]),
+        (None, "node[1-3]", ["node0", "gpu-a", "gpu-b"]),
+        ("node[0-3]", "node0", ["node1", "node2", "node3"]),
+    ],
+)
+def test_hosts_are_chosen_in_the_inventorys_order(
+    nodes: str | None, exclude: str | None, left: list[str]
+) -> None:
+    assert names(select(CLUSTER, nodes, exclude)) == left
+
+
+@pytest.mark.parametrize(
+    ("nodes", "exclude", "words"),
+    [
+        ("nod0", None, ["--nodes", "'nod0' (did you mean 'node0'?)", "gpu-a,gpu-b,node[0-3]"]),
+        (None, "GPU-A", ["--exclude", "'GPU-A' (did you mean 'gpu-a'?)"]),
+        ("node[0-20]", None, ["'node4'", "'node8'", "and 12 more"]),
+        ("node[0-1", None, ["--nodes 'node[0-1'", "closing bracket"]),
+        ("node[0-99999999]", None, ["10,000"]),
+        ("", None, ["--nodes ''", "expected host names"]),
+        ("\x1b[2J", None, [r"\x1b"]),
+        ("node0", "node[0-3]", ["no node is left"]),
+    ],
+)
+def test_a_selection_that_cannot_be_meant_is_refused(
+    nodes: str | None, exclude: str | None, words: list[str]
+) -> None:
+    with pytest.raises(InventoryError) as caught:
+        select(CLUSTER, nodes, exclude)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_the_rest_of_the_inventory_stays() -> None:
+    inventory = parse("main: {port: 29500}\nhosts: [a, b]", Path("hosts.yaml"))
+    chosen = select(inventory, "b")
+    assert (chosen.main, chosen.source) == (inventory.main, inventory.source)
+
+
+@given(
+    st.lists(st.integers(0, 999), min_size=2, max_size=20, unique=True),
+    st.data(),
+)
+def test_order_is_kept_and_nodes_and_exclude_are_each_others_complement(
+    numbers: list[int], data: st.DataObject
+) -> None:
+    every = [f"n{number}" for number in numbers]
+    inventory = Inventory(hosts=tuple(Host(name=name) for name in every), source=Path("h"))
+    chosen = data.draw(
+        st.lists(st.sampled_from(every), min_size=1, max_size=len(every) - 1, unique=True)
+    )
+    kept = names(select(inventory, ",".join(chosen)))
+    dropped = names(select(inventory, exclude=",".join(chosen)))
+    assert kept == [name for name in every if name in chosen]
+    assert dropped == [name for name in every if name not in chosen]
