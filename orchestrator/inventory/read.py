@@ -81,6 +81,9 @@ class _Reader:
     def _read_hosts(self, node: Node, defaults: dict[str, Any]) -> None:
         if isinstance(node, Listing) and node.items:
             for index, item in enumerate(node.items):
+                if len(self._hosts) == MOST_HOSTS:
+                    self._tables.note(item, f"hosts[{index}]", f"more than {MOST_HOSTS:,} hosts")
+                    raise TooMany
                 self._read_host(item, f"hosts[{index}]", defaults)
         else:
             found = "an empty list" if isinstance(node, Listing) else shown(node)

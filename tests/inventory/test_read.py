@@ -147,7 +147,7 @@ class TestFaults:
             ("hosts: {a: b}", "1:8: hosts: expected a list of hosts, each after '- '; found a map"),
             ("hosts: [a]\nmain: b", "2:7: main: expected the keys address, port; found 'b'"),
             ("hosts: [10]", "1:9: hosts[0]: expected a host name or a complete IP address; found"),
-            ("hosts: ['n[0-9999]', m]", "1:22: hosts[1]: expected at most 10,000 hosts; found 'm'"),
+            ("hosts: ['n[0-9999]', m, o]", "1:22: hosts[1]: more than 10,000 hosts"),
         ],
     )
     def test_a_fault_of_the_whole_file_is_told_alone(self, text: str, told: str) -> None:
