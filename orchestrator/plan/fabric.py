@@ -39,10 +39,12 @@ def processes(share: Share, job: Job) -> tuple[Process, ...]:
 def find_launch_call(source: str) -> int | None:
     """Return the line on which a script calls `launch()` of its Fabric object whatever happens.
 
-    Such a script raises RuntimeError under `fabric run`, which has launched it already. A call that
-    stands under a condition of the script's own is the script's own business. None for a script that
-    does not call it, or that is not Python.
+    Such a script raises RuntimeError under `fabric run`, which has launched it already. A script that
+    asks whether the CLI runs it (LT_CLI_USED), or calls under a condition of its own, is left alone.
+    None for a script that does not call it, or that is not Python.
     """
+    if "LT_CLI_USED" in source or "_is_using_cli" in source:
+        return None
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):

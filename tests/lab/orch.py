@@ -1,0 +1,136 @@
+"""Run `orch` from the controller's side of a lab, and look at what it left."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from labkit.lab import Lab
+
+ORCH = [sys.executable, "-m", "orchestrator"]
+
+
+def orch(
+    lab: Lab, *words: str | Path, timeout: float = 120, **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run one `orch` command to its end."""
+    return lab.run([*ORCH, *map(str, words)], timeout=timeout, **more)
+
+
+def launch(
+    lab: Lab, *words: str | Path, inventory: Path | None = None, timeout: float = 120, **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run `orch launch` on the lab's hosts to its end."""
+    return orch(lab, "launch", "-i", inventory or lab.inventory, *words, timeout=timeout, **more)
+
+
+class Launch:
+    """An `orch launch` that goes on while the test does."""
+
+    def __init__(self, lab: Lab, *words: str | Path, inventory: Path | None = None) -> None:
+        self.lab = lab
+        self.process = lab.popen(
+            [*ORCH, "launch", "-i", str(inventory or lab.inventory), *map(str, words)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.out: list[str] = []
+
+    def __enter__(self) -> Launch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.send_signal(signal.SIGINT)
+        self.process.communicate(timeout=60)
+
+    def wait_for_lines(self, count: int, containing: str) -> list[str]:
+        """Return the first `count` lines that have this text; the test's time-out is the bound."""
+        while sum(containing in line for line in self.out) < count:
+            line = _stream(self.process.stdout).readline()
+            assert line, f"orch ended: {self.out} {_stream(self.process.stderr).read()!r}"
+            self.out.append(line.decode())
+        return [line for line in self.out if containing in line]
+
+    def interrupt(self, number: int = signal.SIGINT, timeout: float = 60) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(number)
+        return self.end(timeout)
+
+    def end(self, timeout: float = 60) -> int:
+        """Return the exit code."""
+        out, err = self.process.communicate(timeout=timeout)
+        self.out += out.decode(errors="replace").splitlines(keepends=True)
+        self.err = err.decode()
+        return self.process.returncode
+
+
+def _stream(stream: IO[bytes] | None) -> IO[bytes]:
+    assert stream is not None
+    return stream
+
+
+def run_name(stderr: str) -> str:
+    """Return the run's name from what orch said."""
+    found = re.search(r"run ([a-z0-9.-]+):? ", stderr)
+    assert found, stderr
+    return found[1]
+
+
+def copies(lab: Lab, run: str) -> Path:
+    """Return the folder of the controller's copies of a run's logs."""
+    return lab.home / ".local/state/orch/runs" / run / "logs"
+
+
+def record(lab: Lab, run: str) -> dict[str, Any]:
+    """Return run.json."""
+    found: dict[str, Any] = json.loads(
+        (lab.home / ".local/state/orch/runs" / run / "run.json").read_text()
+    )
+    return found
+
+
+def processes_of_runs(lab: Lab, run: str | None = None) -> list[tuple[str, Sequence[str]]]:
+    """Return (node, argv) of every process on any node that belongs to a run (to this one)."""
+    tag = b"ORCH_RUN=" + (run.encode() if run else b"")
+    return [
+        (node, argv)
+        for node in lab.nodes
+        for _, argv, environ in lab.processes(node)
+        if any(entry == tag if run else entry.startswith(tag) for entry in environ.split(b"\0"))
+    ]
+
+
+def agents(lab: Lab) -> list[tuple[str, Sequence[str]]]:
+    """Return (node, argv) of every process of orch's own: agents, supervisors, shims."""
+    return [
+        (node, argv)
+        for node in lab.nodes
+        for _, argv, _ in lab.processes(node)
+        if any("/orch/node/node-" in word for word in argv)
+    ]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Return when `condition` holds; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.05)
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    """Write a script into a folder of its own, which is what gets synced."""
+    folder.mkdir(exist_ok=True)
+    script = folder / name
+    script.write_text(text)
+    return script

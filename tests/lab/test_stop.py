@@ -1,0 +1,176 @@
+"""However a run ends, nothing of it is left on any node, and its siblings go on."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from labkit.lab import Lab
+
+from .orch import Launch, agents, launch, processes_of_runs, record, run_name, wait_until, write
+
+pytestmark = pytest.mark.lab
+
+# A rank with all that clings: a grandchild in a session of its own, one without the run's
+# environment, one that ignores SIGTERM.
+CLINGING = """
+import os, signal, subprocess, sys, time
+subprocess.Popen(["setsid", "sleep", "1001"])
+subprocess.Popen(["setsid", "env", "-i", "sleep", "1002"])
+subprocess.Popen(["sh", "-c", "trap '' TERM; while :; do sleep 0.2; done"])
+print("up", os.environ["RANK"], flush=True)
+if "fail" in sys.argv and os.environ["RANK"] == "1":
+    time.sleep(0.5)
+    sys.exit(7)
+time.sleep(1000)
+"""
+
+
+def nothing_left(lab: Lab, run: str | None = None) -> bool:
+    strays = [argv for node in lab.nodes for _, argv, _ in lab.processes(node) if "1002" in argv]
+    return processes_of_runs(lab, run) == [] and strays == []
+
+
+@pytest.mark.parametrize("launcher", ["direct", pytest.param("torchrun", marks=pytest.mark.torch)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_ends_every_process_on_every_node(
+    lab3: Lab, tmp_path: Path, launcher: str, number: int, code: int
+) -> None:
+    script = write(tmp_path / "job", "cling.py", CLINGING)
+    with Launch(lab3, "--launcher", launcher, "--nproc", "2", script) as running:
+        running.wait_for_lines(6, "up")
+        assert running.interrupt(number) == code
+        assert nothing_left(lab3)
+        assert record(lab3, run_name(running.err))["state"] == "ended"
+    wait_until(lambda: agents(lab3) == [])
+
+
+@pytest.mark.parametrize("launcher", ["direct", pytest.param("torchrun", marks=pytest.mark.torch)])
+def test_a_failing_rank_ends_every_process_on_every_node(
+    lab3: Lab, tmp_path: Path, launcher: str
+) -> None:
+    script = write(tmp_path / "job", "cling.py", CLINGING)
+    done = launch(lab3, "--launcher", launcher, script, "fail")
+    assert done.returncode == 7, done.stderr
+    assert nothing_left(lab3)
+
+
+def test_a_second_interrupt_kills_at_once(lab3: Lab, tmp_path: Path) -> None:
+    source = (
+        "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('up')\ntime.sleep(1000)\n"
+    )
+    script = write(tmp_path / "job", "deaf.py", source)
+    with Launch(lab3, "--launcher", "direct", "--grace", "600", script) as running:
+        running.wait_for_lines(3, "up")
+        running.process.send_signal(signal.SIGINT)
+        # The first is heard: only then is the next one a second.
+        line = b""
+        while b"stopping all ranks" not in line:
+            assert running.process.stderr is not None
+            line = running.process.stderr.readline()
+            assert line
+        assert running.interrupt(signal.SIGINT) == 130
+    assert nothing_left(lab3)
+
+
+def test_ranks_have_time_to_save_when_they_are_stopped(lab3: Lab, tmp_path: Path) -> None:
+    source = (
+        "import signal, sys, time\n"
+        "def save(*_):\n    time.sleep(0.5)\n    print('saved')\n    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, save)\nprint('up')\n"
+        "while True: time.sleep(0.1)\n"
+    )
+    script = write(tmp_path / "job", "save.py", source)
+    with Launch(lab3, "--launcher", "direct", "--grace", "30", script) as running:
+        running.wait_for_lines(3, "up")
+        running.interrupt()
+        assert sum("saved" in line for line in running.out) == 3
+
+
+def test_a_sibling_run_on_the_same_nodes_goes_on(lab3: Lab, tmp_path: Path) -> None:
+    script = write(tmp_path / "job", "cling.py", CLINGING)
+    with (
+        Launch(lab3, "--launcher", "direct", "--name", "sibling", script) as sibling,
+        Launch(lab3, "--launcher", "direct", "--name", "first", script) as first,
+    ):
+        sibling.wait_for_lines(3, "up")
+        first.wait_for_lines(3, "up")
+        ranks = {(node, tuple(argv)) for node, argv in processes_of_runs(lab3)}
+        assert first.interrupt() == 130
+        assert nothing_left_of(lab3, run_name(first.err))
+        left = processes_of_runs(lab3)
+        assert {(node, tuple(argv)) for node, argv in left} == ranks
+        assert len([argv for _, argv in left if argv[-1].endswith("cling.py")]) == 3
+        assert sibling.interrupt() == 130
+    assert nothing_left(lab3)
+
+
+def nothing_left_of(lab: Lab, run: str) -> bool:
+    return processes_of_runs(lab, run) == []
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("how", ["interrupt", "failure"])
+def test_torchruns_exit_barrier_holds_nobody_up(lab3: Lab, tmp_path: Path, how: str) -> None:
+    source = (
+        "import os, sys, time\nprint('up', flush=True)\n"
+        "if os.environ['RANK'] == '0': sys.exit(0)\n"
+        "while not os.path.exists('/tmp/fail-now'): time.sleep(0.05)\nsys.exit(3)\n"
+    )
+    script = write(tmp_path / "job", "barrier.py", source)
+    with Launch(lab3, "--nodes", "node[0-1]", script) as running:
+        running.wait_for_lines(2, "up")
+        # Rank 0 has ended; its torchrun waits in the barrier for the other node's.
+        wait_until(lambda: ranks_of(lab3, "node0") == [])
+        assert [argv for node, argv in processes_of_runs(lab3) if node == "node0"]
+        began = time.monotonic()
+        if how == "interrupt":
+            assert running.interrupt() == 130
+        else:
+            (lab3.files("node1") / "tmp/fail-now").touch()
+            assert running.end() == 3
+            (lab3.files("node1") / "tmp/fail-now").unlink()
+        assert time.monotonic() - began < 25  # the barrier itself would last 300 s
+    assert nothing_left(lab3)
+
+
+def ranks_of(lab: Lab, node: str) -> list[object]:
+    return [
+        argv for where, argv in processes_of_runs(lab) if where == node and argv[-1].endswith("barrier.py")
+        and "torch.distributed.run" not in argv
+    ]  # fmt: skip
+
+
+def test_a_run_outlives_the_death_of_orch(lab3: Lab, tmp_path: Path) -> None:
+    source = (
+        "import os, time\nprint('up', flush=True)\n"
+        "while not os.path.exists('/tmp/go'): time.sleep(0.05)\nprint('went on')\n"
+    )
+    script = write(tmp_path / "job", "long.py", source)
+    with Launch(lab3, "--nodes", "node0", "--launcher", "direct", script) as running:
+        running.wait_for_lines(1, "up")
+        (node, _), *_ = processes_of_runs(lab3)
+        running.process.kill()
+        running.end()
+    # The agent hangs up; the supervisor, which was forked from it, stays.
+    wait_until(lambda: len(agents(lab3)) == 1)
+    assert processes_of_runs(lab3) != []
+    (lab3.files(node) / "tmp/go").touch()
+    wait_until(lambda: processes_of_runs(lab3) == [])
+    run = run_name(running.err)
+    out = lab3.files(node) / "home/.local/state/orch/runs" / run / node / "attempt-0/rank-0.out"
+    assert out.read_text() == "up\nwent on\n"
+
+
+def test_an_output_that_nobody_reads_any_more_stops_nothing(lab3: Lab, tmp_path: Path) -> None:
+    source = "import time\nfor i in range(20): print('line', i, flush=True); time.sleep(0.05)\n"
+    script = write(tmp_path / "job", "lines.py", source)
+    with Launch(lab3, "--nodes", "node0", "--launcher", "direct", script) as running:
+        running.wait_for_lines(1, "line 0")
+        assert running.process.stdout is not None
+        running.process.stdout.close()
+        running.process.stdout = None
+        assert running.end() == 0
+        assert "nobody reads the output any more" in running.err
