@@ -1,0 +1,68 @@
+"""The wheel holds what an installation needs, and asks for no more."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from email.message import Message
+from email.parser import Parser
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from hatchling.build import build_wheel
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
+    folder = tmp_path_factory.mktemp("wheel")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)  # a build backend builds the project that it stands in
+        return ZipFile(folder / build_wheel(str(folder)))
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: ZipFile) -> Message:
+    return Parser().parsestr(_dist_info(wheel, "METADATA"))
+
+
+def _dist_info(wheel: ZipFile, name: str) -> str:
+    (path,) = [path for path in wheel.namelist() if path.endswith(f".dist-info/{name}")]
+    return wheel.read(path).decode()
+
+
+def test_every_module_and_the_types_marker_are_in(wheel: ZipFile) -> None:
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "orchestrator").rglob("*.py")}
+    assert modules | {"orchestrator/py.typed"} <= set(wheel.namelist())
+
+
+def test_nothing_else_is_in(wheel: ZipFile) -> None:
+    tops = {path.split("/")[0] for path in wheel.namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"orchestrator"}
+
+
+def test_the_command_is_orch(wheel: ZipFile) -> None:
+    scripts = configparser.ConfigParser()
+    scripts.read_string(_dist_info(wheel, "entry_points.txt"))
+    assert dict(scripts["console_scripts"]) == {"orch": "orchestrator.cli:main"}
+
+
+def test_a_machine_that_only_launches_needs_no_torch(metadata: Message) -> None:
+    needs = metadata.get_all("Requires-Dist", [])
+    always = {re.split(r"[^\w.-]", need)[0] for need in needs if "extra ==" not in need}
+    assert "asyncssh" in always
+    assert always.isdisjoint({"torch", "lightning", "scikit-learn", "numpy"})
+    assert any(need.startswith("torch>=") and "extra == 'torch'" in need for need in needs)
+
+
+def test_the_license_travels_with_it(wheel: ZipFile, metadata: Message) -> None:
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert "Apache License" in _dist_info(wheel, "licenses/LICENSE")
+
+
+def test_every_direct_dependency_is_pinned(metadata: Message) -> None:
+    pinned = set(re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    needs = {re.split(r"[^\w.-]", need)[0] for need in metadata.get_all("Requires-Dist", [])}
+    assert {need.lower() for need in needs} <= {name.lower() for name in pinned}
