@@ -1,0 +1,152 @@
+"""The command line of the lab: parse, call one function of `labkit.life`, say what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from labkit import life, processes
+from labkit.build import FLAGS
+from labkit.lab import LabError
+
+DESCRIPTION = """\
+A cluster in a box. N hosts with real OpenSSH, each in namespaces of its own, and a controller's
+side (`ctl`) whose network has no way out of the box. Needs root.
+
+traps, for all nodes as options or for one as --trap NODE:TRAP:
+  own-name-loopback  a node's own name is 127.0.1.1, as on Debian, and no peer's name resolves
+  second-net         a second interface eth1 in 198.19.0.0/24, where the controller is not
+  decoy              an interface docker0 with 172.17.0.1/16, the same on every node
+  noisy-bashrc       non-interactive shells greet on stdout and stderr
+  no-rsync           there is no rsync
+  shared-home        the nodes' home directory is one and the same
+"""
+
+EXAMPLES = """\
+examples:
+  scripts/lab up 3 --own-name-loopback --decoy
+  scripts/lab up 2 --name quirks --trap node1:noisy-bashrc --nft node0=drop.nft
+  scripts/lab exec ctl -- ssh -F /tmp/orch-lab-lab/ssh_config node1 hostname
+  scripts/lab exec ctl -- orch launch -i /tmp/orch-lab-lab/hosts.yaml train.py
+  scripts/lab exec node1 -- kill -HUP 1     # restart its sshd
+  scripts/lab down
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; return the exit code: 2 when the lab says no."""
+    options = _parser().parse_args(argv)
+    try:
+        if reason := life.missing():
+            raise LabError(reason)
+        code: int = options.call(options)
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 2
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="scripts/lab", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=layout
+    )
+    named = argparse.ArgumentParser(add_help=False)
+    named.add_argument("--name", default="lab", help="the lab's name (default: lab)")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    up = commands.add_parser("up", parents=[named], help="bring a lab up")
+    up.set_defaults(call=_up)
+    up.add_argument("n", type=int, metavar="N", help="how many hosts: node0, node1, ...")
+    up.add_argument("--dir", type=Path, help="its directory (default: /tmp/orch-lab-NAME)")
+    up.add_argument("--python", help="the Python that the inventory names (default: this one)")
+    for flag in FLAGS:
+        up.add_argument(f"--{flag.replace('_', '-')}", action="store_true", help="see above")
+    up.add_argument(
+        "--nft",
+        action="append",
+        default=[],
+        metavar="[NODE=]FILE",
+        help="load this nftables ruleset in every node, or in one; again for another",
+    )
+    up.add_argument(
+        "--trap", action="append", default=[], metavar="NODE:TRAP", help="set a trap on one node"
+    )
+
+    down = commands.add_parser("down", parents=[named], help="end a lab; nothing is left of it")
+    down.set_defaults(call=_down)
+    down.add_argument("--dir", type=Path, help="its directory, if it has one of its own")
+
+    run = commands.add_parser("exec", parents=[named], help="run a command inside a lab")
+    run.set_defaults(call=_exec)
+    run.add_argument("node", help="where: node0, node1, ..., or ctl")
+    run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD...")
+
+    status = commands.add_parser("status", help="list the labs that are up")
+    status.set_defaults(call=_status)
+    return parser
+
+
+def _up(options: argparse.Namespace) -> int:
+    lab = life.up(
+        options.n, options.name, dir=options.dir, python=options.python, **_traps(options)
+    )
+    print(f"lab {lab.name} is up: {', '.join(lab.nodes)}")
+    print(f"inventory: {lab.inventory}")
+    return 0
+
+
+def _traps(options: argparse.Namespace) -> dict[str, Any]:
+    """The keywords of `life.up` that say which traps are set where."""
+    traps: dict[str, Any] = {flag: getattr(options, flag) for flag in FLAGS}
+    for text in options.trap:
+        node, _, trap = text.partition(":")
+        flag = trap.replace("-", "_")
+        if flag not in FLAGS:
+            known = ", ".join(flag.replace("_", "-") for flag in FLAGS)
+            raise LabError(f"--trap {text}: give NODE:TRAP, a trap being one of {known}")
+        if traps[flag] is not True:
+            traps[flag] = {node, *(traps[flag] or ())}
+    rulesets = {}
+    for text in options.nft:
+        node, _, file = text.rpartition("=")
+        try:
+            rulesets[node] = Path(file).read_text()
+        except OSError as error:
+            raise LabError(f"--nft {text}: {error}") from error
+    everywhere = rulesets.pop("", "")
+    nodes = [f"node{index}" for index in range(options.n)]
+    return {**traps, "nft": {**dict.fromkeys(nodes, everywhere), **rulesets}}
+
+
+def _down(options: argparse.Namespace) -> int:
+    if not life.down(options.name, dir=options.dir):
+        print(f"lab: no lab {options.name} is up", file=sys.stderr)
+    return 0
+
+
+def _exec(options: argparse.Namespace) -> int:
+    """Be the command as far as its caller can tell: its signals, its exit code."""
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not command:
+        raise LabError("exec: say what to run, as in: scripts/lab exec node0 -- hostname")
+    process = life.find(options.name).popen(command, node=options.node)
+    # Of a terminal's Ctrl-C the command has its own copy.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: process.send_signal(received))
+    code = process.wait()
+    return 128 - code if code < 0 else code
+
+
+def _status(options: argparse.Namespace) -> int:
+    names = sorted({init.lab for init in processes.inits()})
+    for lab in (life.find(name) for name in names):
+        print(f"{lab.name}  {lab.dir}")
+        for node in ("ctl", *lab.nodes):
+            print(f"  {node:8}{lab.address(node):14}{lab.state(node)}")
+    return 0

@@ -1,0 +1,109 @@
+"""What tests of several rooms need: labs of real hosts, and lanes that are skipped aloud.
+
+A test marked `lab` needs root and some system programs, one marked `torch` needs torch. Where they
+are missing it is skipped with the reason; ORCH_REQUIRE=lab,torch makes it fail instead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
+
+from labkit import life, processes
+from labkit.lab import Lab
+
+# Those that a process leaves when it ends; of its PID namespace it is until it is reaped.
+_KINDS = ("net", "mnt", "uts", "ipc")
+
+
+def _no_torch() -> str | None:
+    return None if find_spec("torch") else "torch is not installed: pip install 'torch-orch[torch]'"
+
+
+_LANES: dict[str, Callable[[], str | None]] = {"lab": life.missing, "torch": _no_torch}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that cannot run here, or fail it where its lane is required."""
+    required = os.environ.get("ORCH_REQUIRE", "").replace(",", " ").split()
+    for lane, why_not in _LANES.items():
+        if item.get_closest_marker(lane) and (reason := why_not()):
+            if lane in required:
+                pytest.fail(f"{reason} (ORCH_REQUIRE has {lane})", pytrace=False)
+            pytest.skip(reason)
+
+
+class _Labs:
+    """The labs of this test session: unlike any other's in name, and remembered to the end."""
+
+    def __init__(self) -> None:
+        self._numbers = count()
+        self._directories: list[Path] = []
+        self._namespaces: set[str] = set()
+
+    def up(self, n: int, **traps: Any) -> Lab:
+        """Bring up a lab whose inventory names this Python; `traps` are those of `life.up`."""
+        lab = life.up(n, f"test-{os.getpid()}-{next(self._numbers)}", **traps)
+        self._directories.append(lab.dir)
+        self._namespaces |= _namespaces(lab.pids.values())
+        return lab
+
+    def left(self) -> list[str]:
+        """What is there of labs that were taken down."""
+        inits = processes.inits()
+        ours = [init for init in inits if init.directory in self._directories]
+        # The kernel gives an identity again: one that another session's lab has now is not ours.
+        others = _namespaces(init.pid for init in inits if init not in ours)
+        threads = [int(path.name) for path in Path("/proc").glob("[0-9]*/task/[0-9]*")]
+        inside = [t for t in threads if _namespaces([t]) & (self._namespaces - others)]
+        mounts = Path("/proc/self/mountinfo").read_text()
+        return [
+            *(f"process {init}" for init in ours),
+            *(f"thread {thread} inside" for thread in inside),
+            *(f"mount at {place}" for place in self._directories if f" {place}" in mounts),
+            *(f"directory {place}" for place in self._directories if place.exists()),
+        ]
+
+
+def _namespaces(pids: Iterable[int]) -> set[str]:
+    found = {processes.namespace(pid, kind) for pid in pids for kind in _KINDS}
+    return {namespace for namespace in found if namespace}
+
+
+@pytest.fixture(scope="session")
+def _labs() -> Iterator[_Labs]:
+    labs = _Labs()
+    yield labs
+    assert labs.left() == []
+
+
+@pytest.fixture(scope="session")
+def lab3(_labs: _Labs) -> Iterator[Lab]:
+    """Three hosts that share no files, call themselves 127.0.1.1, and have a docker0 alike."""
+    lab = _labs.up(3, own_name_loopback=True, decoy=True)
+    yield lab
+    life.down(lab.name)
+
+
+@pytest.fixture
+def make_lab(_labs: _Labs) -> Iterator[Callable[..., Lab]]:
+    """Bring up a lab with traps of the test's own, `make_lab(n, **traps)`; it ends with the test."""
+    made: list[Lab] = []
+
+    def make(n: int, **traps: Any) -> Lab:
+        made.append(_labs.up(n, **traps))
+        return made[-1]
+
+    yield make
+    for lab in made:
+        life.down(lab.name)

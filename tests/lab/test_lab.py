@@ -1,0 +1,372 @@
+"""The lab itself: hosts that are apart, traps that spring, nothing that gets out or is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from labkit import life, processes
+from labkit.lab import Lab, LabError
+
+pytestmark = pytest.mark.lab
+
+Argv = list[str | Path]
+MakeLab = Callable[..., Lab]
+SCRIPT = Path(__file__).parents[2] / "scripts" / "lab"
+
+
+def ssh(lab: Lab, node: str, command: str) -> subprocess.CompletedProcess[str]:
+    return lab.run(["ssh", "-F", lab.dir / "ssh_config", node, command])
+
+
+def machine_links() -> str:
+    return subprocess.run(["ip", "-o", "link"], check=True, capture_output=True, text=True).stdout
+
+
+def cli(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, SCRIPT, *words]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60)
+
+
+def connect(lab: Lab, address: str, port: int, *, node: str = "ctl") -> str:
+    """Try to connect; return `connected` or the error's name."""
+    code = (
+        "import socket, sys\n"
+        "try: socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=4)\n"
+        "except OSError as error: print(type(error).__name__)\n"
+        "else: print('connected')\n"
+    )
+    return lab.run([sys.executable, "-c", code, address, str(port)], node=node).stdout.strip()
+
+
+# Hosts.
+
+
+def test_every_host_can_be_logged_into_with_its_key_known(lab3: Lab) -> None:
+    for node in lab3.nodes:
+        for name in (node, lab3.address(node)):
+            done = ssh(lab3, name, "hostname; pwd")
+            assert (done.returncode, done.stdout, done.stderr) == (0, f"{node}\n/root\n", "")
+
+
+def test_a_host_with_another_key_is_refused(lab3: Lab) -> None:
+    known = lab3.run(["ssh-keyscan", "-t", "ed25519", "node0"]).stdout.replace("node0", "node1")
+    file = lab3.home / "swapped"
+    file.write_text(known)
+    argv: Argv = ["ssh", "-F", lab3.dir / "ssh_config", "-o", f"UserKnownHostsFile={file}", "node1"]
+    done = lab3.run([*argv, "true"])
+    assert done.returncode == 255
+    assert "HOST IDENTIFICATION HAS CHANGED" in done.stderr
+
+
+def test_a_host_sees_only_its_own_processes(lab3: Lab) -> None:
+    with lab3.popen(["sleep", "60"], node="node0") as sleeper:
+        seen = [lab3.run(["ps", "-e", "-o", "comm="], node=node).stdout for node in lab3.nodes]
+        assert [text.split().count("sleep") for text in seen] == [1, 0, 0]
+        known = {process.pid: process.argv for process in lab3.processes("node0")}
+        assert known[sleeper.pid] == ["sleep", "60"]
+        assert lab3.pid("node0") in known
+        sleeper.terminate()
+    assert sleeper.returncode == -signal.SIGTERM
+
+
+def test_process_1_reaps_orphans(lab3: Lab) -> None:
+    orphan = lab3.run(["sh", "-c", "sleep 0.1 & echo $!"], node="node0").stdout.strip()
+    code = f"import os, time\nwhile os.path.exists('/proc/{orphan}'): time.sleep(0.01)"
+    assert lab3.run([sys.executable, "-c", code], node="node0", timeout=30).returncode == 0
+
+
+@pytest.mark.parametrize("place", ["/root", "/tmp", "/var/tmp", "/run", "/dev/shm"])
+def test_what_a_host_writes_is_its_own(lab3: Lab, place: str) -> None:
+    lab3.run(["touch", f"{place}/mark"], node="node0").check_returncode()
+    there = [lab3.run(["test", "-e", f"{place}/mark"], node=n).returncode for n in lab3.nodes]
+    assert there == [0, 1, 1]
+    assert not Path(place, "mark").exists()
+
+
+def test_the_files_that_hosts_share_cannot_be_written(lab3: Lab, tmp_path: Path) -> None:
+    for place in ("/usr", "/var", "/home", Path(__file__).parent):
+        done = lab3.run(["touch", f"{place}/mark"], node="node0")
+        assert "Read-only file system" in done.stderr
+
+
+def test_this_python_runs_on_a_host(lab3: Lab) -> None:
+    code = "import sys, pytest; print(sys.prefix)"
+    assert ssh(lab3, "node2", f'{sys.executable} -c "{code}"').stdout.strip() == sys.prefix
+
+
+def test_a_terminal_can_be_had(lab3: Lab) -> None:
+    argv: Argv = ["ssh", "-tt", "-F", lab3.dir / "ssh_config", "node0", "tty"]
+    assert lab3.run(argv).stdout.startswith("/dev/pts/")
+
+
+def test_sshd_can_die_and_come_back_while_the_host_lives_on(make_lab: MakeLab) -> None:
+    lab = make_lab(1)
+    before = lab.sshd_pid("node0")
+    lab.run(["kill", "-KILL", before], node="node0").check_returncode()
+    assert connect(lab, lab.address("node0"), 22) == "ConnectionRefusedError"
+    lab.restart_sshd("node0")
+    assert ssh(lab, "node0", "hostname").stdout == "node0\n"
+    second = lab.sshd_pid("node0")
+    lab.restart_sshd("node0")
+    assert lab.sshd_pid("node0") not in (before, second)
+    assert ssh(lab, "node0", "hostname").stdout == "node0\n"
+
+
+# The command line and the interface for tests.
+
+
+def test_a_signal_reaches_the_command_itself(lab3: Lab) -> None:
+    for node in ("ctl", "node1"):
+        trap = "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.05; done"
+        with lab3.popen(["sh", "-c", trap], node=node, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            process.send_signal(signal.SIGINT)
+            assert process.stdout.read() == b"caught\n"
+        assert process.returncode == 5
+
+
+def test_bytes_pass_unchanged(lab3: Lab) -> None:
+    sent = bytes(range(256)) + b"\r\n"
+    done = lab3.run(["cat"], node="node0", input=sent)
+    assert done.stdout.encode(errors="surrogateescape") == sent
+
+
+def test_the_controller_keeps_nothing_of_its_callers_environment(
+    lab3: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/elsewhere")
+    done = lab3.run(["sh", "-c", "echo $HOME; echo $SSH_AUTH_SOCK; echo $MORE; pwd"],
+                    env={"MORE": "more"}, cwd=tmp_path)  # fmt: skip
+    assert done.stdout.split("\n") == [str(lab3.home), "", "more", str(tmp_path), ""]
+
+
+def test_a_thread_can_be_inside(lab3: Lab) -> None:
+    before = Path("/proc/thread-self/ns/net").readlink()
+    with lab3.inside(), socket.create_connection((lab3.address("node1"), 22), timeout=10) as wire:
+        assert wire.recv(8) == b"SSH-2.0-"
+        assert wire.getsockname()[0] == lab3.address("ctl")
+    assert Path("/proc/thread-self/ns/net").readlink() == before
+
+
+def test_exec_gives_output_and_exit_code(lab3: Lab) -> None:
+    done = cli("exec", "--name", lab3.name, "node1", "--", "sh", "-c", "hostname; exit 7")
+    assert (done.stdout, done.stderr, done.returncode) == ("node1\n", "", 7)
+
+
+def test_exec_on_a_node_that_is_not_there_says_which_are(lab3: Lab) -> None:
+    done = cli("exec", "--name", lab3.name, "node7", "--", "true")
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("has no node node7: it has ctl, node0, node1, node2")
+
+
+def test_up_exec_status_down(tmp_path: Path) -> None:
+    name = f"test-{os.getpid()}-cli"
+    ruleset = tmp_path / "drop.nft"
+    ruleset.write_text("table inet quirks {}\n")
+    options = ["--trap", "node1:noisy-bashrc", "--nft", f"node1={ruleset}"]
+    try:
+        up = cli("up", "2", "--name", name, *options)
+        assert up.returncode == 0, up.stderr
+        assert up.stdout.splitlines()[1] == f"inventory: /tmp/orch-lab-{name}/hosts.yaml"
+        status = cli("status").stdout
+        assert f"{name}  /tmp/orch-lab-{name}\n" in status
+        assert "  node1   198.18.0.11   up\n" in status
+        again = cli("up", "2", "--name", name)
+        assert (again.returncode, again.stderr.count("\n")) == (2, 1)
+        lab = life.find(name)
+        assert "updates" in ssh(lab, "node1", "true").stdout
+        assert ssh(lab, "node0", "true").stdout == ""
+        rules = [lab.run(["nft", "list", "ruleset"], node=node).stdout for node in lab.nodes]
+        assert [bool(text) for text in rules] == [False, True]
+    finally:
+        assert cli("down", "--name", name).returncode == 0
+    assert name not in cli("status").stdout
+
+
+def test_without_root_one_line_says_so() -> None:
+    argv: Argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3"]
+    if sys.version_info[:2] < (3, 11) or not Path("/usr/bin/python3").exists():
+        pytest.skip("a Python that others than root can run is needed")
+    done = subprocess.run(
+        [*argv, SCRIPT, "up", "3"], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == "lab: the lab needs root: it makes network, mount and PID namespaces\n"
+
+
+# Nothing gets out.
+
+
+def test_there_is_no_way_out_of_a_lab(lab3: Lab) -> None:
+    for node in ("ctl", *lab3.nodes):
+        assert lab3.run(["ip", "route", "show", "default"], node=node).stdout == ""
+        assert lab3.run(["ip", "-6", "route", "show", "default"], node=node).stdout == ""
+        assert connect(lab3, "203.0.113.1", 22, node=node) == "OSError"
+
+
+def test_the_machines_own_interfaces_stay_as_they_are(make_lab: MakeLab) -> None:
+    before = machine_links()
+    lab = make_lab(2, second_net=True, decoy=True)
+    assert machine_links() == before
+    life.down(lab.name)
+    assert machine_links() == before
+
+
+def test_labs_are_apart(make_lab: MakeLab) -> None:
+    one, other = make_lab(2), make_lab(1)
+    assert one.address("node0") == other.address("node0")
+    ssh(one, "node0", "touch mark")
+    assert ssh(other, "node0", "ls").stdout == ""
+    assert connect(other, one.address("node1"), 22) != "connected"
+
+
+# Traps.
+
+
+def test_without_traps_all_names_resolve_everywhere(make_lab: MakeLab) -> None:
+    lab = make_lab(2)
+    for place in ("ctl", *lab.nodes):
+        for name in ("ctl", *lab.nodes):
+            found = lab.run(["getent", "ahostsv4", name], node=place).stdout.split()[0]
+            assert found == lab.address(name)
+    assert lab.run(["cat", "/etc/hostname"], node="node1").stdout == "node1\n"
+
+
+def test_own_name_loopback(lab3: Lab) -> None:
+    for node in lab3.nodes:
+        code = "import socket; print(socket.gethostbyname(socket.gethostname()))"
+        assert lab3.run([sys.executable, "-c", code], node=node).stdout == "127.0.1.1\n"
+    assert lab3.run(["getent", "hosts", "node1"], node="node0").returncode == 2
+
+
+def test_decoy(lab3: Lab) -> None:
+    for node in lab3.nodes:
+        shown = lab3.run(["ip", "-o", "address", "show", "docker0"], node=node).stdout
+        assert "172.17.0.1/16" in shown
+    assert connect(lab3, "172.17.0.1", 22, node="node0") == "connected"
+
+
+def test_second_net(make_lab: MakeLab) -> None:
+    lab = make_lab(3, second_net=["node0", "node1"])
+    assert connect(lab, "198.19.0.11", 22, node="node0") == "connected"
+    assert connect(lab, "198.19.0.11", 22, node="node2") == "OSError"
+    assert connect(lab, "198.19.0.11", 22) == "OSError"
+    names = lab.run(["ls", "/sys/class/net"], node="node0").stdout.split()
+    assert names == ["eth0", "eth1", "lo"]
+
+
+def test_nft(make_lab: MakeLab) -> None:
+    drop = """table inet filter {
+        chain input {
+            type filter hook input priority 0; policy drop;
+            iif lo accept
+            ct state established,related accept
+            tcp dport 22 accept
+        }
+    }"""
+    lab = make_lab(2, nft={"node1": drop})
+    code = (
+        "import socket; s = socket.create_server(('', 29500)); print('ready', flush=True); input()"
+    )
+    for node, expected in (("node0", "connected"), ("node1", "TimeoutError")):
+        pipe = subprocess.PIPE
+        argv = [sys.executable, "-c", code]
+        with lab.popen(argv, node=node, stdin=pipe, stdout=pipe) as server:
+            assert server.stdin is not None and server.stdout is not None
+            assert server.stdout.readline() == b"ready\n"
+            assert connect(lab, lab.address(node), 29500) == expected
+            assert connect(lab, lab.address(node), 22) == "connected"
+            server.stdin.write(b"\n")
+
+
+def test_noisy_bashrc(make_lab: MakeLab) -> None:
+    done = ssh(make_lab(1, noisy_bashrc=True), "node0", "echo mine")
+    assert done.stdout.splitlines() == ["Welcome to node0: 2 updates can be applied", "mine"]
+    assert "ioctl" in done.stderr
+
+
+def test_no_rsync(make_lab: MakeLab) -> None:
+    lab = make_lab(2, no_rsync=["node1"])
+    found = [ssh(lab, node, "command -v rsync; rsync --version") for node in lab.nodes]
+    assert found[0].stdout.startswith("/usr/bin/rsync\n")
+    assert (found[1].returncode, found[1].stdout) == (127, "")
+
+
+def test_shared_home(make_lab: MakeLab) -> None:
+    lab = make_lab(2, shared_home=True)
+    ssh(lab, "node0", "echo seen > mark").check_returncode()
+    assert ssh(lab, "node1", "cat mark").stdout == "seen\n"
+    assert lab.run(["test", "-e", "/tmp/mark"], node="node1").returncode == 1
+
+
+# The end.
+
+
+def test_a_host_that_vanishes_is_silence(make_lab: MakeLab) -> None:
+    lab = make_lab(3, second_net=True)
+    argv: Argv = ["ssh", "-F", lab.dir / "ssh_config", "node1", "echo in; sleep 60"]
+    with lab.popen(argv, stdout=subprocess.PIPE) as login:
+        assert login.stdout is not None
+        assert login.stdout.readline() == b"in\n"
+        lab.vanish("node1")
+        assert lab.processes("node1") == []
+        assert connect(lab, lab.address("node1"), 22) == "TimeoutError"
+        assert connect(lab, lab.address("node1"), 22, node="node0") == "TimeoutError"
+        assert connect(lab, "198.19.0.11", 22, node="node0") == "TimeoutError"
+        assert login.poll() is None, "the open connection hears nothing either"
+        login.kill()
+    assert ssh(lab, "node2", "hostname").stdout == "node2\n"
+    with pytest.raises(LabError, match=r"node1 of lab .* has vanished"):
+        lab.run(["true"], node="node1")
+
+
+def test_down_leaves_nothing(make_lab: MakeLab) -> None:
+    lab = make_lab(2, second_net=True, decoy=True, no_rsync=True, shared_home=True)
+    argv = ["setsid", "sh", "-c", "trap '' TERM HUP; echo ready; sleep 60; :"]
+    started = [lab.popen(argv, node=n, stdout=subprocess.PIPE) for n in ("ctl", "node1")]
+    for process in started:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+    everyone = [process.pid for node in lab.pids for process in lab.processes(node)]
+    assert len(everyone) >= 9
+    lab.run(["kill", "-HUP", "1"], node="ctl").check_returncode()
+    os.kill(lab.pids["node0"], signal.SIGKILL)
+    assert life.down(lab.name)
+    for process in started:
+        with process:
+            assert process.wait(10) == -signal.SIGKILL
+    assert not lab.dir.exists()
+    assert processes.inits(lab.name) == []
+    assert not [pid for pid in everyone if processes.namespace(pid, "net")]
+    assert lab.dir.name not in Path("/proc/self/mountinfo").read_text()
+    assert not life.down(lab.name)
+
+
+def test_an_up_that_fails_cleans_up_and_says_where(tmp_path: Path) -> None:
+    name = f"test-{os.getpid()}-fails"
+    with pytest.raises(LabError, match="syntax error"):
+        life.up(3, name, nft={"node1": "no such rule"})
+    assert processes.inits(name) == []
+    assert not life.default_directory(name).exists()
+
+
+def test_down_leaves_a_strangers_directory_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    with pytest.raises(LabError, match="not a lab's directory"):
+        life.down(f"test-{os.getpid()}-none", dir=tmp_path)
+    assert (tmp_path / "mine").exists()
+
+
+def test_a_directory_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "lab.json").write_text("{}")
+    with pytest.raises(LabError, match="exists"):
+        life.up(1, f"test-{os.getpid()}-taken", dir=tmp_path)
+    assert (tmp_path / "lab.json").exists()
