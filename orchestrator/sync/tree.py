@@ -48,7 +48,9 @@ class Tree:
     @cached_property
     def listing(self) -> bytes:
         """The names as `rsync --from0 --files-from` reads them."""
-        return b"".join(os.fsencode(name) + b"\0" for name in self.files)
+        # rsync takes a line that starts with # or ; for a comment, even with --from0.
+        names = (f"./{name}" if name.startswith(("#", ";")) else name for name in self.files)
+        return b"".join(os.fsencode(name) + b"\0" for name in names)
 
 
 @dataclass(frozen=True)

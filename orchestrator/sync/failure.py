@@ -1,0 +1,143 @@
+"""Say why a push failed: from exit codes and from what rsync said on both sides."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+from dataclasses import dataclass
+
+from orchestrator.errors import SyncError
+from orchestrator.remote.text import printable
+
+_LINES = 3  # of what rsync said, in a message
+
+_ANOTHER_WORKDIR = "or set another workdir in the inventory"
+_NO_SYNC = "or bring the files yourself and use --no-sync"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a push ended.
+
+    `here` is the exit code of rsync on this machine (-N: by signal N), `there` that of its other
+    half (128 + N), None if unknown. `said` is the end of what both wrote to standard error.
+    """
+
+    node: str
+    destination: str
+    here: int
+    there: int | None
+    said: bytes
+
+    def error(self) -> SyncError:
+        """Return the cause and what to do about it."""
+        cause, remedy, evidence = self._by_code() or self._by_words() or self._unknown()
+        lines = [printable(line) for line in self.said.splitlines()]
+        telling = [line for line in lines if evidence.search(line)] or lines
+        said = "".join(f"\n    {line}" for line in [line for line in telling if line][:_LINES])
+        return SyncError(f"{self.node}: {cause}{said}", remedy=remedy)
+
+    def _by_code(self) -> tuple[str, str, re.Pattern[str]] | None:
+        if self.there == 127:
+            remedy = f"install it there (apt-get install rsync, or dnf install rsync), {_NO_SYNC}"
+            return "rsync is not installed on the node", remedy, _NOT_ABOUT_THE_STREAM
+        if self.there == 126:
+            return "rsync on the node cannot be run", f"install it again, {_NO_SYNC}", _ANY
+        if self.here == 2:
+            remedy = f"see what `rsync --version` is on the node, {_NO_SYNC}"
+            return "what answers on the node does not speak rsync's protocol", remedy, _ANY
+        return None
+
+    def _by_words(self) -> tuple[str, str, re.Pattern[str]] | None:
+        said = self.said.decode("utf-8", "replace")
+        for words, cause, remedy in _CAUSES:
+            if words.search(said):
+                where = printable(self.destination)
+                quoted = shlex.quote(where)
+                return cause.format(where=where), remedy.format(where=quoted), words
+        return None
+
+    def _unknown(self) -> tuple[str, str, re.Pattern[str]]:
+        again = "run it again: what has arrived is kept"
+        if self.here < 0:
+            cause = f"rsync on this machine was killed by {_signal(-self.here)}"
+            return cause, again, _NOT_ABOUT_THE_STREAM
+        if self.there is not None and self.there > 128:
+            killed = self.there - 128
+            memory = ", perhaps for lack of memory" if killed == signal.SIGKILL else ""
+            cause = f"rsync on the node was killed by {_signal(killed)}{memory}"
+            return cause, again, _NOT_ABOUT_THE_STREAM
+        codes = f"code {self.here} here"
+        if self.there is not None:
+            codes += f", {self.there} on the node"
+        return f"rsync failed ({codes})", "see what it said; man rsync explains the codes", _ANY
+
+
+_ANY = re.compile(r"\S")
+# When one side is gone the other says that the stream broke off, which explains nothing.
+_NOT_ABOUT_THE_STREAM = re.compile(
+    r"^(?!.*(unexpectedly closed|rsync error: |Broken pipe|[Cc]onnection reset))"
+)
+_CAUSES = tuple(
+    (re.compile(words), cause, remedy)
+    for words, cause, remedy in (
+        (
+            r"No space left on device",
+            "the disk that holds {where} is full",
+            f"free some space (df -h {{where}}), {_ANOTHER_WORKDIR}",
+        ),
+        (
+            r"[Qq]uota exceeded",
+            "the user's quota for {where} is used up",
+            f"free some space (quota -s), {_ANOTHER_WORKDIR}",
+        ),
+        (
+            r"Read-only file system",
+            "{where} is on a read-only file system",
+            f"mount it writable, {_ANOTHER_WORKDIR}",
+        ),
+        (
+            r"(\[sender\] |send_files ).*Permission denied|link_stat .*Permission denied",
+            "a file on this machine cannot be read",
+            "change its permissions, or name it in .orchignore",
+        ),
+        (
+            r"Permission denied|Operation not permitted",
+            "{where} on the node cannot be written",
+            f"change the owner or the mode (ls -ld {{where}}), {_ANOTHER_WORKDIR}",
+        ),
+        (
+            r"Too many levels of symbolic links|refusing to follow",
+            "a link below {where} leads out of it, which the node's rsync does not follow",
+            "name the link in .orchignore, or make workdir the folder that it leads to",
+        ),
+        (
+            r"could not make way|cannot delete non-empty directory",
+            "a folder below {where} stands where a file is to go",
+            "move it away on the node: orch deletes nothing there",
+        ),
+        (
+            r"File name too long|Invalid or incomplete multibyte|Illegal byte sequence",
+            "the file system of {where} does not take a file's name",
+            f"rename the file, name it in .orchignore, {_ANOTHER_WORKDIR}",
+        ),
+        (
+            r"[Ii]nput/output error",
+            "a disk failed",
+            f"look at dmesg on that machine, {_ANOTHER_WORKDIR}",
+        ),
+        (
+            r"unknown option|syntax or usage error",
+            "the node's rsync is too old, or is none",
+            f"install rsync 3.0 or later there, {_NO_SYNC}",
+        ),
+    )
+)
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

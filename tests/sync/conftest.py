@@ -1,0 +1,86 @@
+"""A node that is this machine, and two folders: here and there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.inventory import Host
+from orchestrator.remote.fake import FakeChannel, FakeNode
+
+
+class Node(FakeNode):
+    """A fake node that may change a script on its way, and remembers its channel."""
+
+    def __init__(self, name: str = "node0") -> None:
+        super().__init__(Host(name=name, address="198.18.0.1"))
+        self.rewrite: Callable[[str], str] = lambda script: script
+        self.channel: FakeChannel | None = None
+
+    async def open(self, script: str) -> FakeChannel:
+        channel = self.channel = await super().open(self.rewrite(script))
+        exited = channel.wait
+
+        async def wait() -> int:
+            """As over SSH, standard error is whole when the exit code is there."""
+            code = await exited()
+            await channel._keeping
+            return code
+
+        channel.wait = wait  # type: ignore[method-assign]
+        return channel
+
+
+@pytest.fixture
+async def make_node() -> AsyncIterator[Callable[[str], Node]]:
+    nodes: list[Node] = []
+
+    def make(name: str) -> Node:
+        nodes.append(Node(name))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        await node.close()
+
+
+@pytest.fixture
+async def node(make_node: Callable[[str], Node]) -> Node:
+    return make_node("node0")
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    folder = tmp_path / "there"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], list[int]]:
+    """Return a function that lists what this test has started and what still runs."""
+    mark = os.fsencode(f"ORCH_TEST={tmp_path}")
+    monkeypatch.setenv("ORCH_TEST", str(tmp_path))
+
+    def running() -> list[int]:
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    if mark in (entry / "environ").read_bytes().split(b"\0"):
+                        found.append(int(entry.name))
+                except OSError:
+                    continue  # it has ended, or is another user's
+        return found
+
+    return running

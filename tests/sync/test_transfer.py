@@ -1,0 +1,246 @@
+"""What is there after a push, with the real rsync at both ends."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.errors import SyncError
+from orchestrator.remote.fake import FakeChannel, FakeNode
+from orchestrator.sync import Progress, Pushed, collect, push, push_all
+
+
+def contents(root: Path) -> dict[bytes, bytes]:
+    """Every file below `root`, by its relative name."""
+    files = (Path(folder) / name for folder, _, names in os.walk(root) for name in names)
+    return {os.fsencode(file.relative_to(root)): file.read_bytes() for file in files}
+
+
+NAMES = st.binary(min_size=1, max_size=20).filter(
+    lambda name: b"\0" not in name and b"/" not in name and name not in (b".", b"..")
+) | st.sampled_from(
+    [b"#", b"-rf", b"--delete", b" a ", b"a\nb", b"'\"$`\\", b"#x", b";x", b"*", b"\xff", b"~"]
+)
+PATHS = st.lists(NAMES, min_size=1, max_size=3).map(b"/".join)
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(files=st.dictionaries(PATHS, st.binary(max_size=2000), min_size=1, max_size=10))
+async def test_every_name_and_every_byte_arrives(node: FakeNode, files: dict[bytes, bytes]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        root, target = Path(name) / "here", Path(name) / "there"
+        root.mkdir()
+        target.mkdir()
+        for path, content in files.items():
+            file = root / os.fsdecode(path)
+            if not any((root / parent).is_file() for parent in Path(os.fsdecode(path)).parents):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                if not file.is_dir():
+                    file.write_bytes(content)
+        tree = collect(root)
+        pushed = await push(node, tree, str(target))
+        chosen = {os.fsencode(file) for file in tree.files}
+        expected = {path: content for path, content in contents(root).items() if path in chosen}
+        assert contents(target) == expected
+        assert pushed.files == len(expected)
+
+
+async def test_what_the_node_has_already_is_not_sent_again(
+    node: FakeNode, here: Path, there: Path
+) -> None:
+    (here / "a.py").write_text("a" * 100_000)
+    (here / "b.py").write_text("b" * 100_000)
+    first = await push(node, collect(here), str(there))
+    second = await push(node, collect(here), str(there))
+    (here / "b.py").write_text("c" * 100_000)
+    third = await push(node, collect(here), str(there))
+    assert [pushed.files for pushed in (first, second, third)] == [2, 0, 1]
+    assert first.sent > 200_000
+    assert second.sent < 1_000
+    assert first.node == "node0"
+    assert first.seconds > 0
+
+
+async def test_a_script_rewritten_within_the_second_with_as_many_bytes_arrives(
+    node: FakeNode, here: Path, there: Path
+) -> None:
+    script = here / "train.py"
+    script.write_text("lr = 0.1")
+    os.utime(script, ns=(0, 1_700_000_000_100_000_000))
+    await push(node, collect(here), str(there))
+    script.write_text("lr = 0.2")
+    os.utime(script, ns=(0, 1_700_000_000_200_000_000))
+    await push(node, collect(here), str(there))
+    assert (there / "train.py").read_text() == "lr = 0.2"
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+async def test_nothing_on_the_node_is_deleted_and_its_folders_keep_their_modes(
+    node: FakeNode, here: Path, there: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "there").chmod(0o750)
+    (here / "lib").mkdir()
+    (here / "lib/x.py").write_text("new")
+    (there / "lib").mkdir(mode=0o700)
+    (there / "lib/checkpoint.pt").write_text("precious")
+    (there / "train.log").write_text("old")
+    await push(node, collect(here), str(there))
+    assert contents(there) == {
+        b"lib/x.py": b"new",
+        b"lib/checkpoint.pt": b"precious",
+        b"train.log": b"old",
+    }
+    assert (mode(there), mode(there / "lib")) == (0o750, 0o700)
+
+
+async def test_a_folder_that_is_a_link_on_the_node_stays_one(
+    node: FakeNode, here: Path, there: Path
+) -> None:
+    (there / "disk").mkdir()
+    (there / "out").symlink_to("disk")
+    (here / "out").mkdir()
+    (here / "out/readme").write_text("x")
+    await push(node, collect(here), str(there))
+    assert (there / "out").is_symlink()
+    assert (there / "disk/readme").read_text() == "x"
+
+
+async def test_links_modes_and_times_are_kept(node: FakeNode, here: Path, there: Path) -> None:
+    (here / "run.sh").write_text("#!/bin/sh\n")
+    (here / "run.sh").chmod(0o755)
+    os.utime(here / "run.sh", (1, 1_600_000_000))
+    (here / "link").symlink_to("run.sh")
+    (here / "dangling").symlink_to("/nowhere")
+    await push(node, collect(here), str(there))
+    arrived = (there / "run.sh").stat()
+    assert (arrived.st_mode & 0o777, arrived.st_mtime) == (0o755, 1_600_000_000)
+    assert (there / "link").readlink() == Path("run.sh")
+    assert (there / "dangling").readlink() == Path("/nowhere")
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "-x", "quote'\"", "$HOME", "a\nb", "é", "~", "*", "a:b", "\udcff", "`id`", "{}"]
+)
+async def test_any_folder_name_serves_on_both_sides(
+    node: FakeNode, here: Path, there: Path, name: str
+) -> None:
+    for side in (here, there):
+        (side / name).mkdir()
+    (here / name / "x").write_text("x")
+    await push(node, collect(here / name), str(there / name))
+    assert contents(there) == {os.fsencode(name) + b"/x": b"x"}
+
+
+async def test_a_relative_destination_is_a_mistake_of_the_caller(
+    node: FakeNode, here: Path
+) -> None:
+    with pytest.raises(ValueError, match="not an absolute path: 'there'"):
+        await push(node, collect(here), "there")
+
+
+async def test_an_empty_folder_is_pushed_in_no_time(
+    node: FakeNode, here: Path, there: Path
+) -> None:
+    assert (await push(node, collect(here), str(there))).files == 0
+
+
+async def test_progress_rises_to_the_total(
+    node: FakeNode, here: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.sync.transfer._PROGRESS_PERIOD", 0)
+    (here / "data.bin").write_bytes(os.urandom(1 << 20) * 64)
+    seen: list[Progress] = []
+    await push(node, collect(here), str(there), on_progress=seen.append)
+    sent = [progress.sent for progress in seen]
+    assert sent == sorted(sent)
+    assert seen[-1] == Progress("node0", 64 << 20, 64 << 20)
+    assert len({progress.total for progress in seen}) == 1
+    assert len(seen) > 2
+
+
+async def test_the_users_rsync_settings_do_not_interfere(
+    node: FakeNode, here: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RSYNC_RSH", "false")
+    monkeypatch.setenv("RSYNC_OLD_ARGS", "1")
+    monkeypatch.setenv("RSYNC_PARTIAL_DIR", "/nowhere")
+    (here / "x").write_text("x")
+    assert (await push(node, collect(here), str(there))).files == 1
+
+
+async def test_a_file_that_is_gone_before_the_push_is_not_missed(
+    node: FakeNode, here: Path, there: Path
+) -> None:
+    (here / "old.log").write_text("x")
+    (here / "train.py").write_text("x")
+    tree = collect(here)
+    (here / "old.log").unlink()
+    pushed = await push(node, tree, str(there))
+    assert (pushed.files, pushed.warning) == (1, None)
+
+
+async def test_a_file_that_vanishes_during_the_push_is_a_warning(
+    node: FakeNode, here: Path, there: Path
+) -> None:
+    with (here / "a.bin").open("wb") as file:
+        file.truncate(100 << 20)
+    (here / "b.log").write_text("x")
+    tree = collect(here)
+
+    def vanish(progress: Progress) -> None:
+        if progress.sent:
+            (here / "b.log").unlink(missing_ok=True)
+
+    pushed = await push(node, tree, str(there), on_progress=vanish)
+    assert pushed.warning is not None
+    assert "b.log" in pushed.warning
+
+
+async def test_pushes_to_all_are_bounded_in_order_and_fail_each_for_itself(
+    make_node: Callable[[str], FakeNode],
+    here: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (here / "x").write_text("x")
+    targets = [
+        (make_node(f"node{number}"), str(tmp_path / f"there{number}")) for number in range(6)
+    ]
+    for number in (0, 1, 3, 4, 5):  # and for node2 not even its parent is there
+        (tmp_path / f"there{number}").mkdir()
+    targets[2] = (targets[2][0], str(tmp_path / "no/folder"))
+    open_channels: set[FakeChannel] = set()
+    most = 0
+    real_open, real_close = FakeNode.open, FakeChannel.close
+
+    async def count_open(self: FakeNode, script: str) -> FakeChannel:
+        nonlocal most
+        channel = await real_open(self, script)
+        open_channels.add(channel)
+        most = max(most, len(open_channels))
+        return channel
+
+    def count_close(self: FakeChannel) -> None:
+        open_channels.discard(self)
+        real_close(self)
+
+    monkeypatch.setattr(FakeNode, "open", count_open)
+    monkeypatch.setattr(FakeChannel, "close", count_close)
+    results = await push_all(targets, collect(here), limit=3)
+    assert [type(result) for result in results] == [Pushed, Pushed, SyncError] + [Pushed] * 3
+    assert [result.node for result in results if isinstance(result, Pushed)] == [
+        f"node{number}" for number in (0, 1, 3, 4, 5)
+    ]
+    assert str(results[2]).startswith("node2: ")
+    assert 1 < most <= 3

@@ -1,0 +1,380 @@
+"""Everything that can go wrong with a push, for real, and what is said about it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import SyncError
+from orchestrator.remote.fake import FakeChannel, FakeNode
+from orchestrator.sync import Progress, Pushed, Tree, client, collect, push
+
+Processes = Callable[[], list[int]]
+
+
+class RewritingNode(FakeNode):
+    rewrite: Callable[[str], str]
+    channel: FakeChannel
+
+
+@pytest.fixture(autouse=True)
+def tell_of_every_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.sync.transfer._PROGRESS_PERIOD", 0)
+
+
+@pytest.fixture
+def big(here: Path) -> Tree:
+    """Enough that a push is well under way when its first progress is told."""
+    with (here / "big.bin").open("wb") as file:
+        file.truncate(512 << 20)
+    return collect(here)
+
+
+@pytest.fixture
+def small(here: Path) -> Tree:
+    (here / "train.py").write_text("x")
+    return collect(here)
+
+
+async def nothing_left(processes: Processes) -> bool:
+    """Whether all processes end within a second: those who were cut off end by themselves."""
+    for _ in range(100):
+        if not processes():
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+def descriptors() -> set[str]:
+    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
+
+
+async def failure(node: FakeNode, tree: Tree, there: Path, *, stall_timeout: float = 60.0) -> str:
+    with pytest.raises(SyncError) as caught:
+        await push(node, tree, str(there), stall_timeout=stall_timeout)
+    assert caught.value.remedy
+    return str(caught.value)
+
+
+async def test_a_node_without_rsync(node: RewritingNode, small: Tree, there: Path) -> None:
+    node.rewrite = lambda script: f"PATH=/nowhere; {script}"
+    message = await failure(node, small, there)
+    assert message.startswith("node0: rsync is not installed on the node\n")
+    assert "apt-get install rsync" in message
+    assert "--no-sync" in message
+    assert "unexpectedly closed" not in message
+
+
+async def test_a_node_that_answers_with_something_else(
+    node: RewritingNode, small: Tree, there: Path
+) -> None:
+    node.rewrite = lambda script: "echo Welcome to node0, have fun; exec cat"
+    message = await failure(node, small, there)
+    assert "node0: what answers on the node does not speak rsync's protocol" in message
+
+
+async def test_a_node_whose_rsync_refuses_the_options(
+    node: RewritingNode, small: Tree, there: Path
+) -> None:
+    node.rewrite = lambda script: "echo 'rsync: -s: unknown option' >&2; exit 1"
+    assert "node0: the node's rsync is too old" in await failure(node, small, there)
+
+
+async def test_a_node_that_says_hostile_things(
+    node: RewritingNode, small: Tree, there: Path
+) -> None:
+    node.rewrite = lambda script: r"printf 'evil \033[2J \007 \302\233 %s\n' 1 2 3 4 5 >&2; exit 3"
+    message = await failure(node, small, there)
+    assert all(char.isprintable() or char == "\n" for char in message)
+    assert message.count("evil") <= 3
+
+
+@pytest.fixture
+def locked(node: RewritingNode) -> Iterator[Path]:
+    """A folder that the node's user may not write (root may write anywhere)."""
+    folder = Path(tempfile.mkdtemp())
+    if os.geteuid() == 0:
+        folder.chmod(0o755)
+        drop = "exec setpriv --reuid=65534 --regid=65534 --clear-groups "
+        node.rewrite = lambda script: script.replace("exec ", drop, 1)
+    else:
+        folder.chmod(0o555)
+    yield folder
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+async def test_a_folder_that_the_user_may_not_write(
+    node: RewritingNode, small: Tree, locked: Path
+) -> None:
+    message = await failure(node, small, locked)
+    assert message.startswith(f"node0: {locked} on the node cannot be written\n")
+    assert f"ls -ld {locked}" in message
+
+
+async def test_a_folder_where_a_file_is_to_go(node: FakeNode, small: Tree, there: Path) -> None:
+    (there / "train.py").mkdir()
+    (there / "train.py/kept").write_text("x")
+    message = await failure(node, small, there)
+    assert f"node0: a folder below {there} stands where a file is to go" in message
+    assert (there / "train.py/kept").exists()
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=True)
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+@pytest.fixture
+def read_only_disk(tiny_disk: Path) -> Path:
+    subprocess.run(["mount", "-o", "remount,ro", tiny_disk], check=True)
+    return tiny_disk
+
+
+@pytest.mark.lab
+async def test_a_full_disk(node: FakeNode, big: Tree, tiny_disk: Path) -> None:
+    message = await failure(node, big, tiny_disk)
+    assert message.startswith(f"node0: the disk that holds {tiny_disk} is full\n")
+    assert f"df -h {tiny_disk}" in message
+
+
+@pytest.mark.lab
+async def test_a_read_only_disk(node: FakeNode, small: Tree, read_only_disk: Path) -> None:
+    message = await failure(node, small, read_only_disk)
+    assert message.startswith(f"node0: {read_only_disk} is on a read-only file system\n")
+
+
+async def test_a_file_that_cannot_be_read_here(
+    node: FakeNode, here: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Root may read everything; what it sees of rsync is the same.
+    fake = here.parent / "rsync"
+    fake.write_text(
+        "#!/bin/sh\n"
+        "echo 'rsync: [sender] send_files failed to open \"/x/key\": Permission denied (13)' >&2\n"
+        "exit 23\n"
+    )
+    (here.parent / "rsync").chmod(0o755)
+    monkeypatch.setattr("orchestrator.sync.client.rsync_here", lambda: str(fake))
+    (here / "x").write_text("x")
+    message = await failure(node, collect(here), there)
+    assert message.startswith("node0: a file on this machine cannot be read\n")
+    assert '"/x/key"' in message
+
+
+async def test_rsync_killed_here(
+    node: FakeNode, big: Tree, there: Path, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = asyncio.create_subprocess_exec
+    started: list[asyncio.subprocess.Process] = []
+
+    async def remember(*args: str, **options: object) -> asyncio.subprocess.Process:
+        started.append(await real(*args, **options))  # type: ignore[arg-type]
+        return started[-1]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", remember)
+
+    def kill(progress: Progress) -> None:
+        if 0 < progress.sent < progress.total and started:
+            started.pop(0).kill()
+
+    with pytest.raises(SyncError, match=r"node0: rsync on this machine was killed by SIGKILL\n"):
+        await push(node, big, str(there), on_progress=kill)
+    assert await nothing_left(processes)
+    assert not (there / "big.bin").exists()
+
+
+async def test_rsync_killed_on_the_node(
+    node: RewritingNode, big: Tree, there: Path, processes: Processes
+) -> None:
+    # The script's own shell stays, and tells of the signal as sshd would.
+    node.rewrite = lambda script: f"{script.removeprefix('exec ')}; exit $?"
+
+    def kill(progress: Progress) -> None:
+        if 0 < progress.sent < progress.total:
+            shell = node.channel._process.pid
+            for child in Path(f"/proc/{shell}/task/{shell}/children").read_text().split():
+                os.kill(int(child), signal.SIGKILL)
+
+    with pytest.raises(SyncError) as caught:
+        await push(node, big, str(there), on_progress=kill)
+    assert "node0: rsync on the node was killed by SIGKILL, perhaps for lack of memory" in str(
+        caught.value
+    )
+    assert await nothing_left(processes)
+
+
+async def test_a_link_that_breaks(
+    node: FakeNode, big: Tree, there: Path, processes: Processes
+) -> None:
+    def cut(progress: Progress) -> None:
+        if 0 < progress.sent < progress.total:
+            node.drop()
+
+    with pytest.raises(SyncError, match=r"^node0: the connection broke\n.*run it again"):
+        await push(node, big, str(there), on_progress=cut)
+    assert await nothing_left(processes)
+
+
+async def test_a_node_that_cannot_be_asked(node: FakeNode, small: Tree, there: Path) -> None:
+    node.drop()
+    assert (await failure(node, small, there)).startswith("node0: the connection broke\n")
+
+
+async def test_what_an_interrupted_push_brought_is_kept_for_the_next(
+    node: RewritingNode, here: Path, there: Path
+) -> None:
+    (here / "big.bin").write_bytes(os.urandom(1 << 20) * 256)
+    tree = collect(here)
+    stopped: list[int] = []
+
+    def stop(progress: Progress) -> None:
+        if progress.sent > progress.total // 2 and not stopped:
+            stopped.append(node.channel._process.pid)
+            os.killpg(stopped[0], signal.SIGTERM)
+
+    with pytest.raises(SyncError):
+        await push(node, tree, str(there), on_progress=stop)
+    assert not (there / "big.bin").exists()
+    pushed = await push(node, tree, str(there))
+    assert pushed.sent < tree.size * 3 // 4
+    assert (there / "big.bin").read_bytes() == (here / "big.bin").read_bytes()
+    assert not (there / ".orch-partial").exists()
+
+
+async def test_a_node_that_never_answers(
+    node: RewritingNode, small: Tree, there: Path, processes: Processes
+) -> None:
+    node.rewrite = lambda script: "exec sleep 60"
+    message = await failure(node, small, there, stall_timeout=0.3)
+    assert message.startswith("node0: nothing moved for 0.3 s")
+    assert await nothing_left(processes)
+
+
+async def test_a_node_that_stops_taking_bytes(
+    node: RewritingNode, big: Tree, there: Path, processes: Processes
+) -> None:
+    def freeze(progress: Progress) -> None:
+        if 0 < progress.sent < progress.total:
+            os.killpg(node.channel._process.pid, signal.SIGSTOP)
+
+    with pytest.raises(SyncError, match=r"node0: nothing moved for 0\.5 s"):
+        await push(node, big, str(there), on_progress=freeze, stall_timeout=0.5)
+    assert await nothing_left(processes)
+
+
+async def test_a_slow_push_is_not_a_stalled_one(
+    node: FakeNode, here: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = FakeChannel.write
+
+    async def write(self: FakeChannel, data: bytes) -> None:
+        await asyncio.sleep(0.1)
+        await real(self, data)
+
+    monkeypatch.setattr(FakeChannel, "write", write)
+    (here / "x").write_bytes(os.urandom(3 << 20))
+    pushed = await push(node, collect(here), str(there), stall_timeout=0.6)
+    assert pushed.seconds > 0.6
+
+
+async def test_a_cancelled_push_leaves_no_process_and_no_descriptor(
+    node: FakeNode, big: Tree, there: Path, processes: Processes
+) -> None:
+    under_way = asyncio.Event()
+    before = descriptors()
+
+    def tell(progress: Progress) -> None:
+        if progress.sent:
+            under_way.set()
+
+    task = asyncio.create_task(push(node, big, str(there), on_progress=tell))
+    await asyncio.wait_for(under_way.wait(), 10)
+    assert processes()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await nothing_left(processes)
+    await node.close()
+    assert descriptors() == before
+
+
+async def test_a_finished_push_leaves_no_process_and_no_descriptor(
+    node: FakeNode, small: Tree, there: Path, processes: Processes
+) -> None:
+    before = descriptors()
+    assert isinstance(await push(node, small, str(there)), Pushed)
+    assert await nothing_left(processes)
+    await node.close()
+    assert descriptors() == before
+
+
+@pytest.fixture
+def rsync_that_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], None]]:
+    """Put an `rsync` that answers `--version` with the given line first in PATH."""
+
+    def put(line: str) -> None:
+        (tmp_path / "rsync").write_text(f"#!/bin/sh\necho '{line}'\n")
+        (tmp_path / "rsync").chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        client.rsync_here.cache_clear()
+
+    yield put
+    client.rsync_here.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "rsync  version 2.6.9  protocol version 29",
+        "openrsync: protocol version 29",
+        "rsync  version 3.1.2  protocol version 31",
+        "who?",
+    ],
+)
+async def test_an_rsync_here_that_is_too_old(
+    node: FakeNode, small: Tree, there: Path, rsync_that_says: Callable[[str], None], line: str
+) -> None:
+    rsync_that_says(line)
+    message = await failure(node, small, there)
+    assert "needs rsync 3.1.3 or later" in message
+    assert "brew install rsync" in message
+    assert node.scripts == []
+
+
+@pytest.mark.parametrize("line", ["rsync  version 3.1.3  protocol", "rsync  version v3.2.7dev  p"])
+def test_an_rsync_here_that_is_new_enough(
+    rsync_that_says: Callable[[str], None], tmp_path: Path, line: str
+) -> None:
+    rsync_that_says(line)
+    assert client.rsync_here() == str(tmp_path / "rsync")
+
+
+async def test_no_rsync_here(
+    node: FakeNode,
+    small: Tree,
+    there: Path,
+    rsync_that_says: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rsync_that_says("")
+    monkeypatch.setenv("PATH", "/nowhere")
+    message = await failure(node, small, there)
+    assert message.startswith("rsync is not installed on this machine\n")
+    assert "--no-sync" in message
