@@ -5,7 +5,6 @@ connect -> facts -> plan -> sync -> start -> follow -> verdict
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -144,7 +143,7 @@ async def reach(fleet: Fleet, emit: events.Emit) -> list[Facts]:
         emit(events.Warned(warning))
     with Phase("facts", len(fleet.hosts), emit):
         await fleet.start_agents()
-        return await asyncio.gather(*(_learn(fleet, index) for index in range(len(fleet.hosts))))
+        return await fleet.each(range(len(fleet.hosts)), lambda index: _learn(fleet, index))
 
 
 async def _learn(fleet: Fleet, index: int) -> Facts:

@@ -69,7 +69,7 @@ class Launch:
     def end(self, timeout: float = 60) -> int:
         """Return the exit code."""
         out, err = self.process.communicate(timeout=timeout)
-        self.out += out.decode(errors="replace").splitlines(keepends=True)
+        self.out += (out or b"").decode(errors="replace").splitlines(keepends=True)
         self.err = err.decode()
         return self.process.returncode
 

@@ -1,0 +1,221 @@
+"""Nodes that cannot be reached, or cannot be written to: one clear verdict each, nothing started."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from labkit.lab import Lab
+
+from .orch import agents, launch, processes_of_runs, write
+
+pytestmark = pytest.mark.lab
+
+HELLO = "import os\nprint('hello from', os.environ['RANK'])\n"
+
+MakeLab = Callable[..., Lab]
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    return write(tmp_path / "job", "hello.py", HELLO)
+
+
+def with_key(lab: Lab, folder: Path, node: str, key: str) -> Path:
+    """Return an inventory in which `node` has one more key."""
+    inventory = folder / "hosts.yaml"
+    inventory.write_text(
+        lab.inventory.read_text().replace(f"name: {node},", f"name: {node}, {key},")
+    )
+    return inventory
+
+
+def test_one_host_of_four_that_is_silent_stops_the_launch_in_one_time_out(
+    make_lab: MakeLab, script: Path
+) -> None:
+    lab = make_lab(4)
+    lab.vanish("node2")
+    began = time.monotonic()
+    done = launch(lab, "--launcher", "direct", "--connect-timeout", "3", script)
+    assert time.monotonic() - began < 3 + 10
+    assert done.returncode == 125
+    assert "1 of 4 nodes cannot be reached; nothing was started" in done.stderr
+    assert "node2" in done.stderr
+    assert "node1:" not in done.stderr
+    others = [node for node in lab.nodes if node != "node2"]
+    assert not [node for node in others if (lab.files(node) / "home/.local").exists()]
+
+
+def test_a_port_without_sshd_refuses_at_once(lab3: Lab, tmp_path: Path, script: Path) -> None:
+    inventory = with_key(lab3, tmp_path, "node1", "port: 2222")
+    done = launch(lab3, "--launcher", "direct", script, inventory=inventory)
+    assert done.returncode == 125
+    assert "1 of 3 nodes cannot be reached" in done.stderr
+    assert "node1" in done.stderr
+    assert "198.18.0.11 port 2222 refuses connections" in done.stderr
+
+
+def home_with(lab: Lab, folder: Path, known_hosts: str) -> dict[str, str]:
+    """Return the environment of a controller that knows other host keys."""
+    home = folder / "home"
+    (home / ".ssh").mkdir(parents=True, mode=0o700)
+    shutil.copy(lab.home / ".ssh/id_ed25519", home / ".ssh/id_ed25519")
+    (home / ".ssh/known_hosts").write_text(known_hosts)
+    return {"HOME": str(home)}
+
+
+def test_an_unknown_host_key_is_refused_and_taken_on_request(
+    lab3: Lab, tmp_path: Path, script: Path
+) -> None:
+    env = home_with(lab3, tmp_path, "")
+    done = launch(lab3, "--launcher", "direct", script, env=env)
+    assert done.returncode == 125
+    assert done.stderr.count("SHA256:") == 3
+    assert "--accept-new" in done.stderr
+    assert launch(lab3, "--launcher", "direct", "--accept-new", script, env=env).returncode == 0
+    assert launch(lab3, "--launcher", "direct", script, env=env).returncode == 0
+
+
+def test_a_changed_host_key_is_refused_whatever_is_asked(
+    lab3: Lab, tmp_path: Path, script: Path
+) -> None:
+    lines = (lab3.home / ".ssh/known_hosts").read_text().splitlines()
+    keys = [line.split()[1:3] for line in lines]
+    swapped = [
+        " ".join([line.split()[0], *key]) for line, key in zip(lines, keys[::-1], strict=True)
+    ]
+    env = home_with(lab3, tmp_path, "\n".join(swapped) + "\n")
+    done = launch(lab3, "--launcher", "direct", "--accept-new", script, env=env)
+    assert done.returncode == 125
+    assert done.stderr.count("SHA256:") >= 4  # both fingerprints, of at least two nodes
+    assert "ssh-keygen" in done.stderr
+    assert agents(lab3) == []
+
+
+def test_rc_files_that_print_disturb_nothing(make_lab: MakeLab, script: Path) -> None:
+    lab = make_lab(2, noisy_bashrc=True)
+    done = launch(lab, "--launcher", "direct", script)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == [
+        "r0 node0 │ hello from 0",
+        "r1 node1 │ hello from 1",
+    ]
+
+
+def test_a_node_without_rsync_is_named_with_the_remedy(make_lab: MakeLab, script: Path) -> None:
+    lab = make_lab(2, no_rsync=True)
+    done = launch(lab, "--launcher", "direct", script)
+    assert done.returncode == 125
+    assert "node0" in done.stderr
+    assert "node1" in done.stderr
+    assert "apt-get install rsync" in done.stderr
+    assert processes_of_runs(lab) == []
+
+
+def test_a_missing_python_is_named_with_the_remedy(lab3: Lab, tmp_path: Path, script: Path) -> None:
+    inventory = with_key(lab3, tmp_path, "node1", "python: /opt/none/bin/python")
+    done = launch(lab3, "--launcher", "direct", script, inventory=inventory)
+    assert done.returncode == 125
+    assert "node1: there is no Python at '/opt/none/bin/python'" in done.stderr
+    assert "`python:`" in done.stderr
+    assert "node0" not in done.stderr
+
+
+def test_a_working_folder_that_cannot_be_written_is_named(
+    lab3: Lab, tmp_path: Path, script: Path
+) -> None:
+    inventory = with_key(lab3, tmp_path, "node2", "workdir: /usr/lib/none")
+    done = launch(lab3, "--launcher", "direct", script, inventory=inventory)
+    assert done.returncode == 125
+    assert "node2: the working folder /usr/lib/none cannot be used" in done.stderr
+    assert "Read-only file system" in done.stderr
+
+
+def test_a_full_disk_is_named(lab3: Lab, tmp_path: Path, script: Path) -> None:
+    lab3.run(["mkdir", "/tmp/small"], node="node1")
+    mounted = lab3.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", "/tmp/small"], node="node1"
+    )
+    assert mounted.returncode == 0, mounted.stderr
+    try:
+        (script.parent / "big").write_bytes(bytes(5_000_000))
+        inventory = with_key(lab3, tmp_path, "node1", "workdir: /tmp/small")
+        done = launch(lab3, "--launcher", "direct", script, inventory=inventory)
+        assert done.returncode == 125
+        assert "node1" in done.stderr
+        assert "No space left on device" in done.stderr or "full" in done.stderr
+        assert processes_of_runs(lab3) == []
+    finally:
+        lab3.run(["umount", "/tmp/small"], node="node1")
+
+
+def test_a_folder_that_nodes_share_is_written_once(make_lab: MakeLab, script: Path) -> None:
+    lab = make_lab(3, shared_home=True)
+    done = launch(lab, "--launcher", "direct", script)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 3 folders (the others are shared)" in done.stderr
+    assert len(done.stdout.splitlines()) == 3
+    listed = lab.run(["ls", "-A", "orch/job"], node="node2", cwd="/root").stdout.split()
+    assert listed == ["hello.py"]  # no sentinel is left
+
+
+def test_the_ranks_meet_on_the_network_that_all_share(
+    make_lab: MakeLab, tmp_path: Path, script: Path
+) -> None:
+    lab = make_lab(2, second_net=True, decoy=True)
+    # Without its address on the first network, node1 shares only the second with node0.
+    source = "import os\nprint(os.environ['MASTER_ADDR'], os.environ['GLOO_SOCKET_IFNAME'])\n"
+    script = write(tmp_path / "job2", "where.py", source)
+    done = launch(lab, "--launcher", "direct", "--main-address", second_address(lab), script)
+    assert done.returncode == 0, done.stderr
+    assert {line.split("│ ")[1] for line in done.stdout.splitlines()} == {
+        f"{second_address(lab)} eth1"
+    }
+
+
+def second_address(lab: Lab) -> str:
+    shown = lab.run(["ip", "-o", "-4", "addr", "show", "dev", "eth1"], node="node0").stdout
+    return shown.split()[3].split("/")[0]
+
+
+def test_what_is_ignored_stays_at_home_and_what_is_there_stays(lab3: Lab, tmp_path: Path) -> None:
+    source = "import os\nprint(sorted(os.listdir()))\n"
+    script = write(tmp_path / "ignoring", "list.py", source)
+    folder = script.parent
+    (folder / ".gitignore").write_text("*.ckpt\ndata/\n")
+    (folder / ".orchignore").write_text("!data/\nsecret.txt\n")
+    (folder / "data").mkdir()
+    for name in ("a.ckpt", "secret.txt", "data/x", ".git", "__pycache__"):
+        path = folder / name
+        if name in (".git", "__pycache__"):
+            path.mkdir()
+            path /= "inside"
+        path.write_text("x")
+    home = lab3.files("node0") / "home/orch/ignoring"
+    home.mkdir(parents=True)
+    (home / "was-here").write_text("x")
+    done = launch(lab3, "--nodes", "node0", "--launcher", "direct", script)
+    assert done.stdout == (
+        "r0 node0 │ ['.gitignore', '.orchignore', 'data', 'list.py', 'was-here']\n"
+    )
+
+
+def test_two_runs_at_once_get_ports_of_their_own(lab3: Lab, tmp_path: Path) -> None:
+    from .orch import Launch
+
+    source = (
+        "import os, time\nprint('port', os.environ['MASTER_PORT'], flush=True)\ntime.sleep(1000)\n"
+    )
+    script = write(tmp_path / "job", "port.py", source)
+    with (
+        Launch(lab3, "--launcher", "direct", script) as first,
+        Launch(lab3, "--launcher", "direct", script) as second,
+    ):
+        ports = [run.wait_for_lines(3, "port")[0].split()[-1] for run in (first, second)]
+        assert ports[0] != ports[1]
+        taken = launch(lab3, "--launcher", "direct", "--main-port", ports[0], script)
+        assert taken.returncode == 125
+        assert f"port {ports[0]} on {lab3.address('node0')} is taken" in taken.stderr
