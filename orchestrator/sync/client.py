@@ -16,7 +16,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 
 from orchestrator.errors import SyncError
@@ -25,6 +25,7 @@ from orchestrator.sync.pipe import Pipe
 from orchestrator.sync.tree import LEFTOVERS, Tree
 
 _KEPT = 64 << 10  # bytes of what rsync says; how it ended stands last
+_LAST_WORDS = 5.0  # seconds that a killed rsync has to end
 _OLDEST = (3, 1, 3)  # the first with --modify-window=-1
 
 _OPTIONS = (
@@ -155,7 +156,9 @@ async def sending(tree: Tree, destination: str) -> AsyncIterator[Client]:
         finally:
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
-                await client.finished()
+                # One that the kernel holds, on a network disk that hangs, ends when it can.
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(client.finished(), _LAST_WORDS)
 
 
 @functools.cache

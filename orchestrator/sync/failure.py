@@ -68,10 +68,9 @@ class Failure:
             memory = ", perhaps for lack of memory" if killed == signal.SIGKILL else ""
             cause = f"rsync on the node was killed by {_signal(killed)}{memory}"
             return cause, again, _NOT_ABOUT_THE_STREAM
-        codes = f"code {self.here} here"
-        if self.there is not None:
-            codes += f", {self.there} on the node"
-        return f"rsync failed ({codes})", "see what it said; man rsync explains the codes", _ANY
+        there = "none" if self.there is None else self.there
+        cause = f"rsync failed (code {self.here} here, {there} from the node)"
+        return cause, "see what it said; man rsync explains the codes", _ANY
 
 
 _ANY = re.compile(r"\S")
@@ -116,6 +115,16 @@ _CAUSES = tuple(
             r"could not make way|cannot delete non-empty directory",
             "a folder below {where} stands where a file is to go",
             "move it away on the node: orch deletes nothing there",
+        ),
+        (
+            r"mkdir .*No such file or directory",
+            "{where} cannot be made on the node, for its parent is not there",
+            "make it (mkdir -p {where}), or set another workdir in the inventory",
+        ),
+        (
+            r"change_dir .*No such file or directory",
+            "the folder to send is gone from this machine",
+            "run it again when it is back",
         ),
         (
             r"File name too long|Invalid or incomplete multibyte|Illegal byte sequence",

@@ -120,6 +120,16 @@ async def test_a_folder_that_the_user_may_not_write(
     assert f"ls -ld {locked}" in message
 
 
+async def test_a_folder_whose_parent_is_missing(node: FakeNode, small: Tree, there: Path) -> None:
+    message = await failure(node, small, there / "no/folder")
+    assert f"node0: {there}/no/folder cannot be made on the node" in message
+
+
+async def test_a_folder_that_is_gone_from_here(node: FakeNode, small: Tree, there: Path) -> None:
+    shutil.rmtree(small.root)
+    assert "node0: the folder to send is gone" in await failure(node, small, there)
+
+
 async def test_a_folder_where_a_file_is_to_go(node: FakeNode, small: Tree, there: Path) -> None:
     (there / "train.py").mkdir()
     (there / "train.py/kept").write_text("x")

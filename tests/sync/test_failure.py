@@ -1,0 +1,106 @@
+"""Exit codes and rsync's own words become a cause and a remedy."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.sync.failure import Failure
+
+
+def said(here: int, there: int | None, words: str, destination: str = "/w") -> str:
+    return str(Failure("node1", destination, here, there, words.encode()).error())
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "words", "cause", "remedy"),
+    [
+        (
+            12,
+            127,
+            "sh: 1: exec: rsync: not found\nrsync: connection unexpectedly closed",
+            "node1: rsync is not installed on the node\n    sh: 1: exec: rsync: not found\n",
+            "apt-get install rsync",
+        ),
+        (12, 126, "sh: rsync: Permission denied", "rsync on the node cannot be run", "--no-sync"),
+        (2, 2, "protocol version mismatch -- is your shell clean?", "rsync's protocol", "version"),
+        (
+            23,
+            23,
+            'rsync: [receiver] write failed on "/w/x": No space left on device (28)',
+            "the disk that holds /w is full\n    rsync: [receiver] write failed",
+            "df -h /w",
+        ),
+        (
+            11,
+            11,
+            "rsync: mkstemp: Disk quota exceeded (122)",
+            "quota for /w is used up",
+            "quota -s",
+        ),
+        (
+            23,
+            23,
+            'rsync: [generator] mkdir "/w/a" failed: Too many levels of symbolic links (40)',
+            "a link below /w leads out of it",
+            "workdir",
+        ),
+        (
+            23,
+            23,
+            'rsync: [receiver] mkstemp "/w/.x" failed: Permission denied (13)',
+            "/w on the node cannot be written",
+            "ls -ld /w",
+        ),
+        (
+            23,
+            0,
+            'rsync: [sender] send_files failed to open "/home/u/key": Permission denied (13)',
+            "a file on this machine cannot be read",
+            ".orchignore",
+        ),
+        (
+            11,
+            11,
+            'rsync: [Receiver] mkdir "/w" failed: No such file or directory (2)',
+            "/w cannot be made on the node, for its parent is not there",
+            "mkdir -p /w",
+        ),
+        (
+            23,
+            0,
+            'rsync: [sender] change_dir "/home/u/job" failed: No such file or directory (2)',
+            "the folder to send is gone from this machine",
+            "run it again",
+        ),
+        (-9, 12, "", "rsync on this machine was killed by SIGKILL", "run it again"),
+        (12, 137, "", "rsync on the node was killed by SIGKILL, perhaps for lack", "run it again"),
+        (12, 143, "", "rsync on the node was killed by SIGTERM\n", "run it again"),
+        (12, None, "", "rsync failed (code 12 here, none from the node)", "man rsync"),
+        (35, 99, "what?", "rsync failed (code 35 here, 99 from the node)\n    what?", "man rsync"),
+    ],
+)
+def test_every_known_failure_has_a_cause_and_a_remedy(
+    here: int, there: int | None, words: str, cause: str, remedy: str
+) -> None:
+    message = said(here, there, words)
+    assert message.startswith("node1: ")
+    assert cause in message
+    assert remedy in message.partition("→")[2]
+
+
+def test_a_destination_is_quoted_for_the_shell_that_it_is_pasted_into() -> None:
+    message = said(11, 11, "No space left on device", "/my work/{x}")
+    assert "that holds /my work/{x} is full" in message
+    assert "df -h '/my work/{x}'" in message
+
+
+@given(st.integers(-15, 140), st.none() | st.integers(0, 255), st.binary(max_size=2000), st.text())
+def test_whatever_a_node_says_the_message_is_short_and_harmless(
+    here: int, there: int | None, words: bytes, destination: str
+) -> None:
+    message = str(Failure("node1", destination, here, there, words).error())
+    assert all(char.isprintable() or char == "\n" for char in message)
+    assert message.count("\n") <= 4
+    assert len(message) < 2000
