@@ -177,15 +177,25 @@ def down(name: str, *, dir: Path | None = None) -> bool:  # noqa: A002 - the opt
 
     `dir` is needed only where a lab of a directory of its own has no process left.
     """
-    inits = processes.inits(name)
-    places = {init.directory for init in inits} | {(dir or default_directory(name)).absolute()}
-    kill(inits)
+    ended = _end(name)
+    places = {(dir or default_directory(name)).absolute(), *ended}
     there = [place for place in places if place.exists()]
     for place in there:
         if not (place / "lab.json").exists() and any(place.iterdir()):
             raise LabError(f"{place} is not a lab's directory: left alone")
         shutil.rmtree(place)
-    return bool(inits or there)
+    # A host that an interrupted `up` was just starting: none can start without its files.
+    _end(name)
+    return bool(ended or there)
+
+
+def _end(name: str) -> set[Path]:
+    """Kill all hosts of a lab until there are none; return the directories that they had."""
+    places: set[Path] = set()
+    while inits := processes.inits(name):
+        places |= {init.directory for init in inits}
+        kill(inits)
+    return places
 
 
 def default_directory(name: str) -> Path:

@@ -41,7 +41,7 @@ def inits(lab: str | None = None) -> list[Init]:
 def init(pid: int) -> Init | None:
     """Whose process 1 a process is, if any."""
     argv = _argv(pid)
-    if argv[-5:-3] != ["-m", "labkit.host"]:
+    if argv[-5:-3] != ["-m", "labkit.host"] or not _is_roots(pid):
         return None
     lab, directory, node = argv[-3:]
     return Init(pid, lab, Path(directory), node)
@@ -104,6 +104,14 @@ def _process(pid: int) -> Process:
 def _argv(pid: int) -> list[str]:
     words = _read(f"/proc/{pid}/cmdline").split(b"\0")[:-1]
     return [os.fsdecode(word) for word in words]
+
+
+def _is_roots(pid: int) -> bool:
+    """Whether a process is root's: what another user's says of itself is not to be believed."""
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid == 0
+    except FileNotFoundError:
+        return False
 
 
 def _read(path: str) -> bytes:
