@@ -1,3 +1,76 @@
-"""orch: one command launches a PyTorch training script on every machine you can reach over SSH."""
+"""orch: one command launches a PyTorch training script on every machine you can reach over SSH.
+
+The same from Python:
+
+    from orchestrator import Job, Request, load, run
+
+    inventory = load(Path("hosts.yaml"))
+    verdict = run(Request(inventory, Job("train.py"), source=Path("my-project")))
+    print(verdict.exit_code, verdict.summary)
+
+`run` blocks until the job has ended; `orchestrator.launch.launch` is the same for asyncio, with events
+as they happen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.errors import (
+        ConnectError,
+        InventoryError,
+        LaunchError,
+        NodeError,
+        OrchError,
+        PlanError,
+        SyncError,
+        UsageError,
+    )
+    from orchestrator.inventory import Host, Inventory, Main, load, select
+    from orchestrator.launch import Request, run
+    from orchestrator.plan import Job, Plan
+    from orchestrator.remote.ssh import ConnectOptions
+    from orchestrator.runs.verdict import Verdict
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "ConnectError",
+    "ConnectOptions",
+    "Host",
+    "Inventory",
+    "InventoryError",
+    "Job",
+    "LaunchError",
+    "Main",
+    "NodeError",
+    "OrchError",
+    "Plan",
+    "PlanError",
+    "Request",
+    "SyncError",
+    "UsageError",
+    "Verdict",
+    "load",
+    "run",
+    "select",
+]
+
+_HOMES = {
+    "orchestrator.inventory": ("Host", "Inventory", "Main", "load", "select"),
+    "orchestrator.launch": ("Request", "run"),
+    "orchestrator.plan": ("Job", "Plan"),
+    "orchestrator.remote.ssh": ("ConnectOptions",),
+    "orchestrator.runs.verdict": ("Verdict",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for: `orch --help` needs none of it."""
+    from importlib import import_module
+
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((home for home, names in _HOMES.items() if name in names), "orchestrator.errors")
+    return getattr(import_module(home), name)

@@ -5,6 +5,7 @@ connect -> facts -> plan -> sync -> start -> follow -> verdict
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -70,6 +71,11 @@ async def launch(
             record.close()
     finally:
         await fleet.close()
+
+
+def run(request: Request, emit: events.Emit = lambda event: None) -> Verdict:
+    """Do what `launch` does, and return when the job has ended."""
+    return asyncio.run(launch(request, emit))
 
 
 async def _make_ready(

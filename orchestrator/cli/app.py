@@ -28,17 +28,24 @@ app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from orchestrator import __version__
+
+        typer.echo(f"orch {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Show orch's version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show orch's version and exit."
+        ),
     ] = False,
 ) -> None:
-    if version:
-        from orchestrator import __version__
-
-        print(f"orch {__version__}")  # noqa: T201
-        raise typer.Exit
+    """Options of `orch` itself."""
 
 
 def run() -> None:

@@ -12,7 +12,6 @@ import collections
 import json
 import os
 import select
-import sys
 import time
 from typing import Any, Callable, Deque, Dict, List
 

@@ -10,14 +10,14 @@ from orchestrator.plan import Plan
 
 
 def header(plan: Plan) -> str:
-    """Return the one line that says what is launched where."""
+    """Return what is launched where, in lines that fit 80 columns."""
     first = plan.nodes[0]
     names = {node.interface for node in plan.nodes}
     interface = names.pop() if len(names) == 1 else None
     where = f"{plan.main_address}:{plan.main_port}" + (f" ({interface})" if interface else "")
     return (
         f"run {plan.run}: {count(len(plan.nodes), 'node')}, {count(plan.world_size, 'rank')}, "
-        f"{plan.launcher}, main {first.name} at {where}"
+        f"{plan.launcher}\n      main {first.name} at {where}"
     )
 
 
@@ -46,7 +46,9 @@ def ended(event: events.Ended) -> str:
     """Return how it all ended and where the logs are."""
     mark = "✓" if event.exit_code == 0 else "✗"
     logs = short_path(event.folder / "logs")
-    return f"{mark} {event.summary} after {event.seconds:.1f} s · run {event.run} · logs in {logs}"
+    return (
+        f"{mark} run {event.run}: {event.summary} after {event.seconds:.1f} s\n      logs: {logs}"
+    )
 
 
 def count(number: int, thing: str) -> str:
