@@ -10,21 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from labkit import life, processes
-from labkit.build import FLAGS
 from labkit.lab import LabError
 
 DESCRIPTION = """\
 A cluster in a box. N hosts with real OpenSSH, each in namespaces of its own, and a controller's
 side (`ctl`) whose network has no way out of the box. Needs root.
 
-traps, for all nodes as options or for one as --trap NODE:TRAP:
-  own-name-loopback  a node's own name is 127.0.1.1, as on Debian, and no peer's name resolves
-  second-net         a second interface eth1 in 198.19.0.0/24, where the controller is not
-  decoy              an interface docker0 with 172.17.0.1/16, the same on every node
-  noisy-bashrc       non-interactive shells greet on stdout and stderr
-  no-rsync           there is no rsync
-  shared-home        the nodes' home directory is one and the same
+Hosts can be given what real ones do to people: `scripts/lab up --help` lists the traps.
 """
+
+TRAPS = {
+    "own_name_loopback": "a node's own name is 127.0.1.1, as on Debian, and no peer's name resolves",
+    "second_net": "a second interface eth1 in 198.19.0.0/24, where the controller is not",
+    "decoy": "an interface docker0 with 172.17.0.1/16, the same on every node",
+    "noisy_bashrc": "non-interactive shells greet on stdout and stderr",
+    "no_rsync": "there is no rsync",
+    "shared_home": "the nodes' home directory is one and the same",
+}
 
 EXAMPLES = """\
 examples:
@@ -47,6 +49,8 @@ def main(argv: Sequence[str]) -> int:
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return code
 
 
@@ -64,17 +68,22 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("n", type=int, metavar="N", help="how many hosts: node0, node1, ...")
     up.add_argument("--dir", type=Path, help="its directory (default: /tmp/orch-lab-NAME)")
     up.add_argument("--python", help="the Python that the inventory names (default: this one)")
-    for flag in FLAGS:
-        up.add_argument(f"--{flag.replace('_', '-')}", action="store_true", help="see above")
-    up.add_argument(
+    traps = up.add_argument_group("traps, on every node")
+    for flag, text in TRAPS.items():
+        traps.add_argument(f"--{flag.replace('_', '-')}", action="store_true", help=text)
+    traps.add_argument(
         "--nft",
         action="append",
         default=[],
         metavar="[NODE=]FILE",
         help="load this nftables ruleset in every node, or in one; again for another",
     )
-    up.add_argument(
-        "--trap", action="append", default=[], metavar="NODE:TRAP", help="set a trap on one node"
+    traps.add_argument(
+        "--trap",
+        action="append",
+        default=[],
+        metavar="NODE:TRAP",
+        help="one of these on one node only, as in node1:no-rsync; again for another",
     )
 
     down = commands.add_parser("down", parents=[named], help="end a lab; nothing is left of it")
@@ -102,12 +111,12 @@ def _up(options: argparse.Namespace) -> int:
 
 def _traps(options: argparse.Namespace) -> dict[str, Any]:
     """The keywords of `life.up` that say which traps are set where."""
-    traps: dict[str, Any] = {flag: getattr(options, flag) for flag in FLAGS}
+    traps: dict[str, Any] = {flag: getattr(options, flag) for flag in TRAPS}
     for text in options.trap:
         node, _, trap = text.partition(":")
         flag = trap.replace("-", "_")
-        if flag not in FLAGS:
-            known = ", ".join(flag.replace("_", "-") for flag in FLAGS)
+        if flag not in TRAPS:
+            known = ", ".join(flag.replace("_", "-") for flag in TRAPS)
             raise LabError(f"--trap {text}: give NODE:TRAP, a trap being one of {known}")
         if traps[flag] is not True:
             traps[flag] = {node, *(traps[flag] or ())}
