@@ -38,6 +38,12 @@ def join() -> Fabric:
     return fabric
 
 
+def say(fabric: Fabric, text: str) -> None:
+    """Print on rank 0; fabric.print() would do so once on every node."""
+    if fabric.is_global_zero:
+        print(text)
+
+
 def summed(fabric: Fabric, *values: float) -> list[float]:
     """Each value summed over all ranks."""
     totals = torch.tensor(values, dtype=torch.float64, device=fabric.device)
@@ -115,14 +121,15 @@ def run(args: argparse.Namespace, fabric: Fabric) -> None:
         module.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         done = state["epochs"]
-        fabric.print(f"resuming after epoch {done} from {args.checkpoint}")
+        say(fabric, f"resuming after epoch {done} from {args.checkpoint}")
 
     for epoch in range(done, args.epochs):
         sampler.set_epoch(epoch)  # or every epoch would come in the same order
         loss = train(fabric, model, optimizer, batches)
         share, _ = accuracy(fabric, module, held_out)
-        fabric.print(
-            f"epoch {epoch + 1}/{args.epochs}  loss {loss:.4f}  accuracy {100 * share:.1f} %"
+        say(
+            fabric,
+            f"epoch {epoch + 1}/{args.epochs}  loss {loss:.4f}  accuracy {100 * share:.1f} %",
         )
         if args.checkpoint and fabric.is_global_zero:
             state = {
@@ -133,8 +140,9 @@ def run(args: argparse.Namespace, fabric: Fabric) -> None:
             save(args.checkpoint, state)
 
     share, count = accuracy(fabric, module, held_out)
-    fabric.print(
-        f"accuracy {100 * share:.1f} % on {count} held-out digits (world size {fabric.world_size})"
+    say(
+        fabric,
+        f"accuracy {100 * share:.1f} % on {count} held-out digits (world size {fabric.world_size})",
     )
 
 
