@@ -70,14 +70,17 @@ def test_a_host_with_another_key_is_refused(lab3: Lab) -> None:
 
 
 def test_a_host_sees_only_its_own_processes(lab3: Lab) -> None:
-    with lab3.popen(["sleep", "60"], node="node0") as sleeper:
-        seen = [lab3.run(["ps", "-e", "-o", "comm="], node=node).stdout for node in lab3.nodes]
-        assert [text.split().count("sleep") for text in seen] == [1, 0, 0]
+    argv, pipe = ["sh", "-c", "echo ready; read line", "marked"], subprocess.PIPE
+    with lab3.popen(argv, node="node0", stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        seen = [lab3.run(["ps", "-e", "-o", "args="], node=node).stdout for node in lab3.nodes]
+        assert [text.count("marked") for text in seen] == [1, 0, 0]
         known = {process.pid: process.argv for process in lab3.processes("node0")}
-        assert known[sleeper.pid] == ["sleep", "60"]
+        assert known[process.pid] == argv
         assert lab3.pid("node0") in known
-        sleeper.terminate()
-    assert sleeper.returncode == -signal.SIGTERM
+        process.terminate()
+    assert process.returncode == -signal.SIGTERM
 
 
 def test_process_1_reaps_orphans(lab3: Lab) -> None:
@@ -114,6 +117,9 @@ def test_sshd_can_die_and_come_back_while_the_host_lives_on(make_lab: MakeLab) -
     lab = make_lab(1)
     before = lab.sshd_pid("node0")
     lab.run(["kill", "-KILL", before], node="node0").check_returncode()
+    deadline = time.monotonic() + 10
+    while lab.state("node0") != "up, without sshd":
+        assert time.monotonic() < deadline
     assert connect(lab, lab.address("node0"), 22) == "ConnectionRefusedError"
     lab.restart_sshd("node0")
     assert ssh(lab, "node0", "hostname").stdout == "node0\n"
@@ -365,19 +371,20 @@ def test_a_host_that_vanishes_is_silence(make_lab: MakeLab) -> None:
 
 def test_down_leaves_nothing(make_lab: MakeLab) -> None:
     lab = make_lab(2, second_net=True, decoy=True, no_rsync=True, shared_home=True)
-    argv = ["setsid", "sh", "-c", "trap '' TERM HUP; echo ready; sleep 60; :"]
-    started = [lab.popen(argv, node=n, stdout=subprocess.PIPE) for n in ("ctl", "node1")]
-    for process in started:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-    everyone = [process.pid for node in lab.pids for process in lab.processes(node)]
-    assert len(everyone) >= 9
-    lab.run(["kill", "-HUP", "1"], node="ctl").check_returncode()
-    os.kill(lab.pids["node0"], signal.SIGKILL)
-    assert life.down(lab.name)
-    for process in started:
-        with process:
-            assert process.wait(10) == -signal.SIGKILL
+    argv = ["setsid", "sh", "-c", "trap '' TERM HUP; echo ready; read line"]
+    pipe = subprocess.PIPE
+    with (
+        lab.popen(argv, node="ctl", stdin=pipe, stdout=pipe) as one,
+        lab.popen(argv, node="node1", stdin=pipe, stdout=pipe) as other,
+    ):
+        for process in (one, other):
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+        everyone = [process.pid for node in lab.pids for process in lab.processes(node)]
+        assert len(everyone) == 7, "process 1 of three, sshd of two, and what was started"
+        os.kill(lab.pids["node0"], signal.SIGKILL)
+        assert life.down(lab.name)
+        assert [one.wait(10), other.wait(10)] == [-signal.SIGKILL] * 2
     assert not lab.dir.exists()
     assert processes.inits(lab.name) == []
     assert not [pid for pid in everyone if processes.namespace(pid, "net")]
