@@ -12,7 +12,7 @@ from orchestrator.errors import LaunchError, SyncError
 from orchestrator.plan import NodePlan, Plan
 from orchestrator.remote.agent import AgentRefusal
 from orchestrator.remote.fleet import Fleet
-from orchestrator.sync import Progress, collect, push_all
+from orchestrator.sync import Progress, Pushed, collect, push_all
 
 
 async def spread(fleet: Fleet, plan: Plan, source: Path, emit: events.Emit) -> None:
@@ -34,6 +34,9 @@ async def spread(fleet: Fleet, plan: Plan, source: Path, emit: events.Emit) -> N
         )
     finally:
         await _tidy(fleet, plan.nodes, tokens)
+    for result in results:
+        if isinstance(result, Pushed) and result.warning is not None:
+            emit(events.Warned(result.warning))
     failures = [result for result in results if isinstance(result, SyncError)]
     if failures:
         raise SyncError("\n".join(str(failure) for failure in failures))

@@ -103,10 +103,11 @@ async def _nodes(
         inventory = load(arguments.inventory or Path("hosts.yaml"))
         options = ConnectOptions(timeout=arguments.connect_timeout, accept_new=arguments.accept_new)
         return select(inventory, arguments.nodes, arguments.exclude), options
+    from orchestrator.node.facts import visible_gpus
     from orchestrator.remote.local import LocalCluster
 
     root = state_folder() / "local" / workdir_name
-    cluster = await stack.enter_async_context(LocalCluster(arguments.local, root))
+    cluster = await stack.enter_async_context(LocalCluster(arguments.local, root, visible_gpus()))
     inventory = Inventory(hosts=cluster.hosts, main=Main(), source=Path("--local"))
     return select(inventory, arguments.nodes, arguments.exclude), cluster.options
 

@@ -27,7 +27,8 @@ def leave_twin(package: str) -> None:
 
     # The header of a .pyc that is never checked against its source (PEP 552): the name has the hash.
     header = importlib.util.MAGIC_NUMBER + struct.pack("<I8x", 1)
-    temporary = "{}.{}.tmp".format(path, os.getpid())
+    # Nodes that share a home may do this at once, and each have a process of this very number.
+    temporary = "{}.{}.tmp".format(path, os.urandom(8).hex())
     with zipfile.ZipFile(package) as source, zipfile.ZipFile(temporary, "w") as target:
         for name in source.namelist():
             code = compile(source.read(name), name, "exec", dont_inherit=True)

@@ -7,7 +7,7 @@ import re
 import socket
 import sys
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from . import network
 
@@ -49,11 +49,17 @@ def _which(command: str) -> Optional[str]:
     return None
 
 
-def count_gpus(devices: str = "/dev", environment: Optional[Dict[str, str]] = None) -> int:
-    """Return how many GPUs a process here would see: NVIDIA's device files, else AMD's.
+def count_gpus() -> int:
+    """Return how many GPUs a process here would see."""
+    return len(visible_gpus())
 
-    CUDA_VISIBLE_DEVICES (HIP_VISIBLE_DEVICES) in the environment narrows them, as it does for torch.
-    A container shows only the device files that it was given, so this holds there too.
+
+def visible_gpus(devices: str = "/dev", environment: Optional[Dict[str, str]] = None) -> List[str]:
+    """Return the GPUs that a process here would see, as CUDA_VISIBLE_DEVICES names them.
+
+    They are NVIDIA's device files, else AMD's; CUDA_VISIBLE_DEVICES (HIP_VISIBLE_DEVICES) in the
+    environment narrows them, as it does for torch. A container shows only the device files that it was
+    given, so this holds there too.
     """
     environment = dict(os.environ) if environment is None else environment
     for pattern, folder, variable in (
@@ -67,8 +73,8 @@ def count_gpus(devices: str = "/dev", environment: Optional[Dict[str, str]] = No
         except FileNotFoundError:
             continue
         if count:
-            visible = environment.get(variable)
-            if visible is None:
-                return count
-            return min(count, len([entry for entry in visible.split(",") if entry.strip()]))
-    return 0
+            named = environment.get(variable)
+            if named is None:
+                return [str(number) for number in range(count)]
+            return [entry.strip() for entry in named.split(",") if entry.strip()][:count]
+    return []

@@ -96,7 +96,15 @@ class Plan:
 def count_devices(host: Host, facts: Facts, job: Job) -> int:
     """Return the ranks of one node: as asked for, else its GPUs, else 1."""
     asked = job.devices if job.devices is not None else host.devices
-    return max(1, facts.gpus) if asked == "auto" else int(asked)
+    return max(1, count_gpus(host, facts, job)) if asked == "auto" else int(asked)
+
+
+def count_gpus(host: Host, facts: Facts, job: Job) -> int:
+    """Return the GPUs that ranks will see: the node's, as far as the job's environment shows them."""
+    visible = {**host.env, **job.environment}.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return facts.gpus
+    return min(facts.gpus, len([entry for entry in visible.split(",") if entry.strip(" -1")]))
 
 
 def choose_launcher(hosts: Sequence[Host], job: Job) -> str:
@@ -138,7 +146,7 @@ def make_plan(
             node_rank=node_rank,
             nodes=len(hosts),
             devices=counts[node_rank],
-            gpus=fact.gpus,
+            gpus=count_gpus(host, fact, job),
             first_rank=sum(counts[:node_rank]),
             world_size=world_size,
             main_address=network.address,

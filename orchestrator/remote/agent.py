@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -191,7 +192,7 @@ def _start_script(python: str) -> str:
 async def _upload(node: Node, timeout: float) -> None:
     package = node_package()
     script = (
-        f'umask 077; d="$HOME/{_FOLDER}"; t="$d/{package.name}.$$.tmp"; '
+        f'umask 077; d="$HOME/{_FOLDER}"; t="$d/{package.name}.{secrets.token_hex(8)}.tmp"; '
         f'mkdir -p "$d" && cat > "$t" && mv -f "$t" "$d/{package.name}" || exit 1; '
         # Compiled once, it starts in half the time. Where that fails, `serve` will say why.
         f'{home_path(node.host.python)} -IS "$d/{package.name}" compile 2>/dev/null || true'

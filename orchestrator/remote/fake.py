@@ -162,6 +162,7 @@ class FakeChannel:
 
     async def wait(self) -> int:
         code = await self._process.wait()
+        await self._keeping  # all of stderr is there once the exit code is known
         self._check_end()
         return code if code >= 0 else 128 - code
 

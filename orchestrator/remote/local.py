@@ -13,6 +13,7 @@ import getpass
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
@@ -28,10 +29,15 @@ _HANG_UP_WITHIN = 2.0  # seconds
 
 
 class LocalCluster:
-    """`count` nodes called local0, local1, ..., each with its own workdir under `root`."""
+    """`count` nodes called local0, local1, ..., each with its own workdir under `root`.
 
-    def __init__(self, count: int, root: Path) -> None:
+    They share out this machine's `gpus` (as CUDA_VISIBLE_DEVICES names them) evenly; where there are
+    fewer than nodes they see none, for two ranks cannot share a GPU.
+    """
+
+    def __init__(self, count: int, root: Path, gpus: Sequence[str] = ()) -> None:
         self._count = count
+        self._gpus = tuple(gpus)
         self._root = root
         self._acceptors: list[asyncssh.SSHAcceptor] = []
         self._connections: set[asyncssh.SSHServerConnection] = set()
@@ -55,8 +61,7 @@ class LocalCluster:
             await self._close()
             raise
         self.hosts = tuple(
-            self._host(f"local{index}", acceptor.get_port())
-            for index, acceptor in enumerate(self._acceptors)
+            self._host(index, acceptor.get_port()) for index, acceptor in enumerate(self._acceptors)
         )
         return self
 
@@ -83,7 +88,10 @@ class LocalCluster:
             max_pktsize=PACKET,
         )
 
-    def _host(self, name: str, port: int) -> Host:
+    def _host(self, index: int, port: int) -> Host:
+        name = f"local{index}"
+        share = len(self._gpus) // self._count
+        mine = self._gpus[index * share : (index + 1) * share]
         workdir = self._root / name / "work"
         workdir.mkdir(parents=True, exist_ok=True)
         return Host(
@@ -97,7 +105,7 @@ class LocalCluster:
             python=sys.executable,
             workdir=str(workdir),
             devices="auto",
-            env={},
+            env={"CUDA_VISIBLE_DEVICES": ",".join(mine)} if self._gpus else {},
             launcher=None,
         )
 

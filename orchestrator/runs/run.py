@@ -20,7 +20,7 @@ from orchestrator.runs.record import Record
 from orchestrator.runs.verdict import NodeState, Verdict, all_succeeded, find_culprit, judge
 
 SETTLE = 1.0  # seconds that the others have, after a failure, to print their own errors
-BARRIER = 2.0  # seconds that launchers have, after every rank ended well, to end too
+BARRIER = 5.0  # seconds that launchers have, after every rank ended well, to end too
 _STOP_MARGIN = 20.0  # seconds beyond the grace until a node that says nothing is given up
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # seconds between attempts to come back to a node
 
@@ -185,7 +185,9 @@ class Run:
                 return await self._stop_all("a rank failed", self._grace)
             if all_succeeded(self._plan, self._states()):
                 await asyncio.sleep(BARRIER)
-                return await self._stop_all("every rank has ended", self._grace)
+                return await self._stop_all(
+                    "every rank has ended, their launchers have not", self._grace
+                )
 
     async def _mind_person(self) -> None:
         """Stop all nodes at the first interrupt, kill at the second."""

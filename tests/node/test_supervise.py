@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from orchestrator.node import processes
 
@@ -128,40 +129,51 @@ def test_a_supervisor_that_dies_is_reported_and_its_run_can_be_swept(agent: Agen
 def test_the_launcher_gets_a_shim_for_an_interpreter(agent: AgentProcess) -> None:
     script = agent.home / "rank.py"
     script.write_text("import os, sys; print(os.environ['RANK'], sys.argv[1:]); sys.exit(5)\n")
-    agent.start(
-        [sys.executable, "-c",
-         "import os, subprocess, sys;"
-         "env = dict(os.environ, RANK='3', LOCAL_RANK='1');"
-         f"sys.exit(subprocess.call([os.environ['PYTHON_EXEC'], '-u', {str(script)!r}, 'a b'], env=env))"],
-        launcher=True,
-    )  # fmt: skip
+    agent.start(launcher(3, "-u", str(script), "a b"), launcher=True)
     messages = agent.follow()
     assert text_of(messages, "attempt-0/rank-3.out") == b"3 ['a b']\n"
     record = rank_records(messages)[3]
     assert (record["code"], record["local_rank"]) == (5, 1)
-    assert last_status(messages)["launcher"]["code"] == 5
+    assert text_of(messages, "attempt-0/launcher.out") == b"5\n"
+    assert last_status(messages)["launcher"]["code"] == 0
 
 
 def test_a_signal_that_ends_a_rank_reaches_its_launcher_as_that_signal(agent: AgentProcess) -> None:
-    agent.start(
-        [sys.executable, "-c",
-         "import os, subprocess;"
-         "env = dict(os.environ, RANK='0', LOCAL_RANK='0');"
-         "print(subprocess.call([os.environ['PYTHON_EXEC'], '-c', "
-         "'import os; os.kill(os.getpid(), 9)'], env=env))"],
-        launcher=True,
-    )  # fmt: skip
+    agent.start(launcher(0, "-c", "import os; os.kill(os.getpid(), 9)"), launcher=True)
     messages = agent.follow()
     assert text_of(messages, "attempt-0/launcher.out") == b"-9\n"
     assert rank_records(messages)[0]["signal"] == signal.SIGKILL
 
 
-def _argv(pid: int) -> list[str]:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123
-            return file.read().decode("utf-8", "replace").split("\0")[:-1]
-    except OSError:
-        return []
+def test_what_a_launcher_sends_to_its_ranks_group_reaches_the_rank_once(
+    agent: AgentProcess,
+) -> None:
+    counting = (
+        "import signal, time\n"
+        "got = []\n"
+        "signal.signal(15, lambda *_: got.append(15))\n"
+        "print('up', flush=True)\n"
+        "while not got: time.sleep(0.01)\n"
+        "time.sleep(0.3)\n"
+        "print(got, flush=True)\n"
+    )
+    agent.start(launcher(0, "-c", counting), launcher=True)
+    agent.follow(until=lambda m: m[1] == b"up\n")
+    shim = next(p.parent for p in processes._all_processes() if _argv(p.pid)[-1:] == [counting]
+                and "shim" not in _argv(p.pid))  # fmt: skip
+    os.killpg(shim, signal.SIGTERM)
+    assert text_of(agent.follow(), "attempt-0/rank-0.out") == b"up\n[15]\n"
+
+
+def launcher(rank: int, *arguments: str) -> list[str]:
+    """A launcher as torchrun is one: it starts the interpreter that it is given as one rank."""
+    script = """
+import os, subprocess, sys
+rank = dict(os.environ, RANK=sys.argv[1], LOCAL_RANK="1")
+argv = [os.environ["PYTHON_EXEC"], *sys.argv[2:]]
+print(subprocess.call(argv, env=rank, start_new_session=True))
+"""
+    return [sys.executable, "-c", script, str(rank), *arguments]
 
 
 def test_another_node_of_the_run_on_the_same_machine_goes_on(agent: AgentProcess) -> None:
@@ -179,3 +191,10 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def _argv(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")[:-1]
+    except OSError:
+        return []

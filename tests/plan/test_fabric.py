@@ -21,8 +21,7 @@ HEAD = "from lightning.fabric import Fabric\nfabric = Fabric()\n"
         (HEAD + "if not started_by_the_cli():\n    fabric.launch()\n", None),
         (HEAD + "try:\n    fabric.launch()\nexcept RuntimeError:\n    pass\n", None),
         (
-            "import os\ndef join(fabric):\n    if os.environ.get('LT_CLI_USED'):\n        return\n"
-            "    fabric.launch()\n",
+            "def join(f):\n    if os.environ.get('LT_CLI_USED'): return\n    fabric.launch()\n",
             None,
         ),
         ("rocket.launch()\n", None),

@@ -22,15 +22,6 @@ class Node(FakeNode):
 
     async def open(self, script: str) -> FakeChannel:
         channel = self.channel = await super().open(self.rewrite(script))
-        exited = channel.wait
-
-        async def wait() -> int:
-            """As over SSH, standard error is whole when the exit code is there."""
-            code = await exited()
-            await channel._keeping
-            return code
-
-        channel.wait = wait  # type: ignore[method-assign]
         return channel
 
 
