@@ -159,8 +159,11 @@ def test_what_a_launcher_sends_to_its_ranks_group_reaches_the_rank_once(
     )
     agent.start(launcher(0, "-c", counting), launcher=True)
     agent.follow(until=lambda m: m[1] == b"up\n")
-    shim = next(p.parent for p in processes._all_processes() if _argv(p.pid)[-1:] == [counting]
-                and "shim" not in _argv(p.pid))  # fmt: skip
+    (shim,) = (
+        process.parent
+        for process in processes._all_processes()
+        if _argv(process.pid)[1:] == ["-c", counting]
+    )
     os.killpg(shim, signal.SIGTERM)
     assert text_of(agent.follow(), "attempt-0/rank-0.out") == b"up\n[15]\n"
 
