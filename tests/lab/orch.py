@@ -38,6 +38,7 @@ class Launch:
         self.lab = lab
         self.process = lab.popen(
             [*ORCH, "launch", "-i", str(inventory or lab.inventory), *map(str, words)],
+            bufsize=0,  # what `readline` leaves is for `communicate`
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,0 +1,58 @@
+"""A connection that breaks stops nothing and loses nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from labkit.lab import Lab
+
+from .orch import Launch, copies, run_name, write
+
+pytestmark = pytest.mark.lab
+
+COUNTING = """
+import os, time
+for number in range(400):
+    print("line", number, flush=True)
+    time.sleep(0.01)
+"""
+
+
+def test_a_lost_connection_is_made_again_and_no_byte_is_lost(lab3: Lab, tmp_path: Path) -> None:
+    script = write(tmp_path / "job", "count.py", COUNTING)
+    with Launch(lab3, "--launcher", "direct", script) as running:
+        running.wait_for_lines(1, "r1 node1 │ line 5")
+        sessions = [p.pid for p in lab3.processes("node1") if p.argv and "sshd: root" in p.argv[0]]
+        assert sessions
+        for pid in sessions:
+            os.kill(pid, signal.SIGKILL)
+        assert running.end() == 0, running.err
+    assert "node1" in running.err
+    assert "connected again" in running.err
+    want = "".join(f"line {number}\n" for number in range(400))
+    logs = copies(lab3, run_name(running.err))
+    for rank in range(3):
+        assert (logs / f"node{rank}/attempt-0/rank-{rank}.out").read_text() == want
+    shown = [line.split("│ ")[1] for line in running.out if line.startswith("r1 ")]
+    assert "".join(shown) == want
+
+
+def test_an_agent_that_is_killed_is_started_again(lab3: Lab, tmp_path: Path) -> None:
+    script = write(tmp_path / "job", "count.py", COUNTING)
+    with Launch(lab3, "--launcher", "direct", script) as running:
+        running.wait_for_lines(1, "r2 node2 │ line 5")
+        # The supervisor was forked from the agent and has its command line.
+        agents = [p.pid for p in lab3.processes("node2") if p.argv[-1:] == ["serve"]]
+        (agent,) = [pid for pid in agents if _is_agent(pid)]
+        os.kill(agent, signal.SIGKILL)
+        assert running.end() == 0, running.err
+    want = "".join(f"line {number}\n" for number in range(400))
+    logs = copies(lab3, run_name(running.err))
+    assert (logs / "node2/attempt-0/rank-2.out").read_text() == want
+
+
+def _is_agent(pid: int) -> bool:
+    return Path(f"/proc/{pid}/comm").read_text().strip() != "orch-supervisor"
