@@ -19,6 +19,7 @@ from orchestrator.plan.fabric import find_launch_call
 from orchestrator.plan.job import DEFAULT_PORT
 from orchestrator.plan.network import check_distinct, routed_network
 from orchestrator.plan.plan import choose_launcher
+from orchestrator.remote.agent import Agent
 from orchestrator.remote.fleet import Fleet
 from orchestrator.remote.ssh import ConnectOptions
 from orchestrator.runs.interrupts import Interrupts
@@ -149,18 +150,20 @@ async def reach(fleet: Fleet, emit: events.Emit) -> list[Facts]:
         emit(events.Warned(warning))
     with Phase("facts", len(fleet.hosts), emit):
         await fleet.start_agents()
-        return await fleet.each(range(len(fleet.hosts)), lambda index: _learn(fleet, index))
+        return await fleet.each(fleet.agents, learn)
 
 
-async def _learn(fleet: Fleet, index: int) -> Facts:
+async def learn(agent: Agent) -> Facts:
+    """Ask one node what it is. Raises LaunchError when it does not say so sensibly."""
     asked = time.time()
-    raw = await fleet.agents[index].ask("facts")
+    raw = await agent.ask("facts")
     midpoint = (asked + time.time()) / 2
     try:
         return Facts.parse(raw, clock_skew=float(raw["time"]) - midpoint)
     except (KeyError, TypeError, ValueError) as error:
-        name = fleet.hosts[index].name
-        raise LaunchError(f"{name}: its agent's facts make no sense: {error!r}") from None
+        raise LaunchError(
+            f"{agent.node.name}: its agent's facts make no sense: {error!r}"
+        ) from None
 
 
 async def settle_plan(fleet: Fleet, facts: Sequence[Facts], request: Request, run: str) -> Plan:

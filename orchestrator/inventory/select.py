@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestrator.errors import InventoryError
 from orchestrator.inventory.model import Inventory
 from orchestrator.inventory.problems import nearest, quoted
-from orchestrator.inventory.ranges import expand
+from orchestrator.inventory.ranges import expand, fold
 
 _MOST_SHOWN = 5
 
@@ -45,7 +45,7 @@ def _names(inventory: Inventory, option: str, expression: str) -> set[str]:
         told = ", ".join(_told(name, known) for name in unknown[:_MOST_SHOWN])
         more = f" and {len(unknown) - _MOST_SHOWN} more" if len(unknown) > _MOST_SHOWN else ""
         raise InventoryError(
-            f"{option}: the inventory has no {told}{more}", remedy=f"it has {_folded(known)}"
+            f"{option}: the inventory has no {told}{more}", remedy=f"it has {fold(known)}"
         )
     return set(names)
 
@@ -53,10 +53,3 @@ def _names(inventory: Inventory, option: str, expression: str) -> set[str]:
 def _told(name: str, known: list[str]) -> str:
     meant = nearest(name, known)
     return f"{quoted(name)} (did you mean {meant!r}?)" if meant else quoted(name)
-
-
-def _folded(names: list[str]) -> str:
-    # Imported here, where it is needed: 20 ms that every launch would pay for.
-    from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet
-
-    return str(NodeSet.fromlist(names, resolver=RESOLVER_NOGROUP))

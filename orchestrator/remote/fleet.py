@@ -25,17 +25,20 @@ class Fleet:
     def __init__(self, hosts: Sequence[Host], options: ConnectOptions) -> None:
         self.hosts = tuple(hosts)
         self._options = options
-        self._nodes: list[Node] = []
+        self.nodes: list[Node] = []
         self.agents: list[Agent] = []
 
     async def connect(self, on_node: OnNode) -> None:
-        """Open one connection to each node. Raises ConnectError with the verdict of every failure."""
+        """Open one connection to each node.
+
+        Raises ConnectError with the verdict of every failure; `nodes` has those that were reached.
+        """
         results = await connect_all(
             self.hosts,
             self._options,
             on_result=lambda name, result, _: on_node(name, not isinstance(result, Unreachable)),
         )
-        self._nodes = [result for result in results if not isinstance(result, Unreachable)]
+        self.nodes = [result for result in results if not isinstance(result, Unreachable)]
         failures = [result for result in results if isinstance(result, Unreachable)]
         if failures:
             raise ConnectError(failures, len(self.hosts))
@@ -43,11 +46,11 @@ class Fleet:
     @property
     def warnings(self) -> list[str]:
         """What a person should know of how the nodes were reached, each thing once."""
-        return list(dict.fromkeys(text for node in self._nodes for text in node.warnings))
+        return list(dict.fromkeys(text for node in self.nodes for text in node.warnings))
 
     async def start_agents(self) -> None:
         """Start the agent on every node. Raises LaunchError that names each node's failure."""
-        self.agents = await self.each(self._nodes, Agent.open)
+        self.agents = await self.each(self.nodes, Agent.open)
 
     async def ask_all(
         self,
@@ -73,11 +76,11 @@ class Fleet:
         old = self.agents[index]
         with suppress(NodeError, OSError):
             await old.close()
-            await self._nodes[index].close()
+            await self.nodes[index].close()
         result = (await connect_all([self.hosts[index]], self._options))[0]
         if isinstance(result, Unreachable):
             raise ConnectError([result], len(self.hosts))
-        self._nodes[index] = result
+        self.nodes[index] = result
         self.agents[index] = await Agent.open(result)
         return self.agents[index]
 
@@ -85,7 +88,7 @@ class Fleet:
         """Hang up on every node; what runs there goes on."""
         for agent in self.agents:
             await agent.close()
-        await asyncio.gather(*(node.close() for node in self._nodes), return_exceptions=True)
+        await asyncio.gather(*(node.close() for node in self.nodes), return_exceptions=True)
 
     @staticmethod
     async def each(items: Sequence[T], action: Callable[[T], Awaitable[Any]]) -> list[Any]:

@@ -7,7 +7,7 @@ from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.inventory.ranges import expand
+from orchestrator.inventory.ranges import expand, fold
 
 
 @pytest.mark.parametrize(
@@ -103,3 +103,7 @@ def test_any_text_is_names_or_a_value_error(text: str) -> None:
         return
     assert len(names) <= 50
     assert not any(set("[],") & set(name) for name in names)
+
+
+def test_names_fold_into_one_expression() -> None:
+    assert fold(["n1", "gpu-a", "n2", "n2", "n10"]) == "gpu-a,n[1-2,10]"
