@@ -54,6 +54,9 @@ class Arguments:
 
 def run(arguments: Arguments) -> None:
     """Carry out `orch launch`; exits with the job's exit code."""
+    # Once so much was freed at once, glibc keeps freed chunks of output for the next ones instead of
+    # giving each back to the kernel page by page; that would take longer than all the rest.
+    bytearray(16 << 20)
     console = Console(View(arguments.output, _rank_set(arguments.rank), arguments.timestamps))
     try:
         code = asyncio.run(_run(arguments, console))

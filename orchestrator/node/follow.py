@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import files, linux, processes
 
-CHUNK = 1 << 18
+CHUNK = 1 << 19
 _STREAM = re.compile(r"(rank-\d+|launcher)\.(out|err)\Z")
 _RECORD = re.compile(r"rank-\d+\.json\Z")
 _LOOK_EVERY = 1.0  # seconds between looks at everything, with the kernel's help
@@ -37,8 +37,9 @@ class Follower:
     """Follows the run in `directory`; `send(header, payload)` gets what there is to tell.
 
     Headers: {"f": stream, "o": offset, "t": time of reading} with the bytes as payload;
-    {"rank": record} when a rank began or ended; {"status": status} when the supervisor's changed, at
-    last with state "ended", or "lost" when the supervisor died without a word.
+    {"rank": record} when a rank began or ended; {"status": status} when the supervisor's changed; its
+    state is "lost" when the supervisor died without a word. It is `finished` when the supervisor has
+    ended and every byte is sent, which may be long after the end was told.
     """
 
     def __init__(self, directory: str, offsets: Dict[str, int], send: Send) -> None:
@@ -80,9 +81,7 @@ class Follower:
         for path in list(self._dirty):
             if ended or now - self._streams[path].read_at >= _BREATH:
                 self._read(path)
-        if ended and not self._dirty:
-            self._send({"status": self._status}, b"")
-            self.finished = True
+        self.finished = ended and not self._dirty
 
     def close(self) -> None:
         for stream in self._streams.values():
@@ -134,8 +133,7 @@ class Follower:
                 status["state"] = "lost"
         if status != self._status:
             self._status = status
-            if status["state"] not in ("ended", "lost"):  # that is said when everything is sent
-                self._send({"status": status}, b"")
+            self._send({"status": status}, b"")
 
     def _mark(self, path: str) -> None:
         stream = self._streams.get(path)

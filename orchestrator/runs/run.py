@@ -96,15 +96,30 @@ class Run:
         return verdict
 
     async def _await_end(self, followers: Sequence[asyncio.Task[None]]) -> None:
-        """Wait until all nodes have ended; once they are told to stop, not for ever."""
-        ended = asyncio.create_task(asyncio.wait(followers))
+        """Wait until all nodes have ended and all they wrote is here.
+
+        Once they are told to stop, a node that says nothing for too long is not waited for.
+        """
         stopping = asyncio.create_task(self._stopping.wait())
         try:
-            await asyncio.wait([ended, stopping], return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait([ended], timeout=self._grace + _STOP_MARGIN)
+            await asyncio.wait(
+                [asyncio.create_task(asyncio.wait(followers)), stopping],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
         finally:
-            ended.cancel()
             stopping.cancel()
+        bound = self._grace + _STOP_MARGIN
+        began = time.monotonic()
+        while True:
+            waited_for = [
+                (follower, max(began, node.heard_at) + bound)
+                for node, follower in zip(self._nodes, followers, strict=True)
+                if not follower.done()
+            ]
+            patience = max((until for _, until in waited_for), default=0.0) - time.monotonic()
+            if patience <= 0:
+                break
+            await asyncio.wait([follower for follower, _ in waited_for], timeout=patience)
         for node, follower in zip(self._nodes, followers, strict=True):
             if not follower.done():
                 message = f"{node.name}: gave up waiting for its end; run {self._plan.run} may go on there"
@@ -139,6 +154,7 @@ class Run:
         first_rank = self._plan.nodes[index].first_rank
         offsets = self._record.store.sizes(node.name)
         async for report in agent.follow(self._plan.run, offsets):
+            node.heard_at = time.monotonic()
             if isinstance(report, Chunk):
                 self._keep(node, first_rank, report)
             elif isinstance(report, RankReport):
@@ -185,9 +201,9 @@ class Run:
                 return await self._stop_all("a rank failed", self._grace)
             if all_succeeded(self._plan, self._states()):
                 await asyncio.sleep(BARRIER)
-                return await self._stop_all(
-                    "every rank has ended, their launchers have not", self._grace
-                )
+                if any(not node.has_ended for node in self._nodes):
+                    await self._stop_all("every rank has ended, a launcher has not", self._grace)
+                return
 
     async def _mind_person(self) -> None:
         """Stop all nodes at the first interrupt, kill at the second."""
@@ -240,3 +256,8 @@ class _Node:
         self.status: StatusReport | None = None
         self.stopped_at: float | None = None
         self.lost = False
+        self.heard_at = 0.0  # monotonic: when it last told anything
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status is not None and self.status.state in ("ended", "lost")

@@ -6,11 +6,13 @@ to a bound, and beyond that in the controller's copy of the stream, from where i
 
 from __future__ import annotations
 
+import fcntl
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -70,6 +72,10 @@ class Display:
         self._waiting = 0
         self._lock = threading.Lock()
         self._broken = False
+        for descriptor in {
+            target(Stream("-", 0, 0, 0, channel)) for channel in ("stdout", "stderr")
+        }:
+            _widen(descriptor)
         self._thread = threading.Thread(target=self._run, name="display", daemon=True)
         self._thread.start()
 
@@ -124,3 +130,10 @@ class Display:
             except OSError as error:
                 self._broken = True
                 self._on_broken(error)
+
+
+def _widen(descriptor: int) -> None:
+    """Let a pipe hold as much as a chunk has, so that writer and reader take turns less often."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux
+        with suppress(OSError):  # no pipe, or this user has enough pages in pipes already
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, 1 << 20)

@@ -9,7 +9,7 @@ from unittest import mock
 from orchestrator.node import linux
 from orchestrator.node.follow import Follower
 
-from .conftest import AgentProcess, text_of
+from .conftest import AgentProcess, last_status, text_of
 
 OUT = "attempt-0/rank-0.out"
 
@@ -46,12 +46,14 @@ def test_output_arrives_while_the_rank_goes_on(agent: AgentProcess) -> None:
     assert text_of(agent.follow(), OUT) == b"one\ntwo\n"
 
 
-def test_the_last_words_come_before_the_end_is_told(agent: AgentProcess) -> None:
-    agent.start(sh("echo out; echo err >&2; exit 1"))
+def test_the_follow_ends_after_the_last_byte_however_early_the_end_is_told(
+    agent: AgentProcess,
+) -> None:
+    agent.start(sh("head -c 3000000 /dev/zero; echo err >&2; exit 1"))
     messages = agent.follow()
-    kinds = ["status" if "status" in h else "f" if "f" in h else "rank" for h, _ in messages[:-1]]
-    assert kinds[-1] == "status"
-    assert messages[-2][0]["status"]["state"] == "ended"
+    assert last_status(messages)["state"] == "ended"
+    assert "ok" in messages[-1][0]
+    assert len(text_of(messages, OUT)) == 3_000_000
     assert text_of(messages, "attempt-0/rank-0.err") == b"err\n"
 
 
