@@ -198,7 +198,8 @@ class Run:
             self._news.clear()
             if find_culprit(self._states()) is not None:
                 await asyncio.sleep(SETTLE)
-                return await self._stop_all("a rank failed", self._grace)
+                await self._stop_all("a rank failed", self._grace)
+                return
             if all_succeeded(self._plan, self._states()):
                 await asyncio.sleep(BARRIER)
                 if any(not node.has_ended for node in self._nodes):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,23 @@ def test_an_agent_that_is_killed_is_started_again(lab3: Lab, tmp_path: Path) -> 
     want = "".join(f"line {number}\n" for number in range(400))
     logs = copies(lab3, run_name(running.err))
     assert (logs / "node2/attempt-0/rank-2.out").read_text() == want
+
+
+def test_a_slow_link_delays_the_end_but_takes_nothing_from_it(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
+    lab = make_lab(1)
+    slow = "tc qdisc add dev eth0 root tbf rate 24mbit burst 64kb latency 200ms"
+    assert lab.run(slow.split(), node="node0").returncode == 0
+    source = "import sys\nsys.stdout.buffer.write(b'0123456789abcde\\n' * 1_875_000)\n"
+    script = write(tmp_path / "job", "flood.py", source)
+    with Launch(lab, "--launcher", "direct", script) as running:
+        began = time.monotonic()
+        assert running.end(120) == 0
+    assert time.monotonic() - began > 6, "the link was not slow enough to show anything"
+    assert "stopping" not in running.err
+    copy = copies(lab, run_name(running.err)) / "node0/attempt-0/rank-0.out"
+    assert copy.stat().st_size == 30_000_000
 
 
 def _is_agent(pid: int) -> bool:
