@@ -1,0 +1,102 @@
+"""The command line of the benchmarks: a lab, the cases one after the other, what they found."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit import life
+from labkit.lab import Lab, LabError
+
+from benchkit import fanout, firehose, first_line, helptext, quiet, report
+from benchkit.measure import BenchError
+from benchkit.numbers import Result
+
+
+@dataclass(frozen=True)
+class Case:
+    """A benchmark, and how many times it repeats unless told."""
+
+    run: Callable[[Lab, int], Result]
+    runs: int
+    about: str
+
+
+CASES = {
+    "fanout": Case(fanout.run, 5, "a launch on many hosts"),
+    "firehose": Case(firehose.run, 5, "a rank that prints 1 GB"),
+    "first-line": Case(first_line.run, 5, "how soon a torch job says something"),
+    "quiet": Case(quiet.run, 2, "a live run that prints nothing"),
+    "help": Case(helptext.run, 11, "orch --help"),
+}
+
+DESCRIPTION = """\
+Measure what orch costs beside what people use, in a lab of real OpenSSH hosts on this machine.
+Contenders take turns, so that what else the machine does hits them alike. Needs root.
+
+cases:
+""" + "".join(f"  {name:<12}{case.about}\n" for name, case in CASES.items())
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the cases; return 1 when a bound is missed and --check is given, 2 when one cannot run."""
+    options = _parser().parse_args(argv)
+    names = options.cases or list(CASES)
+    if unknown := set(names) - set(CASES):
+        print(f"bench: no such case: {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
+    machine = report.machine()
+    if machine["load"] > 0.25 * machine["cores"]:
+        print(f"bench: this machine is busy (load {machine['load']:.1f})", file=sys.stderr)
+    # Cases other than fanout need two hosts.
+    hosts = max(2, options.hosts) if "fanout" in names else 2
+    try:
+        results = _measure(names, hosts, options.runs)
+    except (BenchError, LabError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        text = json.dumps(report.to_json(results, machine), indent=2)
+        options.json.write_text(text + "\n")
+    return 1 if options.check and not all(result.met for result in results) else 0
+
+
+def _measure(names: Sequence[str], hosts: int, runs: int | None) -> list[Result]:
+    name = f"bench-{os.getpid()}"
+    lab = life.up(hosts, name)
+    try:
+        results = []
+        for case in (CASES[name] for name in names):
+            results.append(case.run(lab, runs or case.runs))
+            print(report.table(results[-1]), flush=True)
+        return results
+    finally:
+        life.down(name)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="which (default: all)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there, too")
+    parser.add_argument("--runs", type=_positive, metavar="N", help="repeat each case N times")
+    parser.add_argument(
+        "--hosts", type=_positive, default=64, metavar="N", help="hosts of fanout (default: 64)"
+    )
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a bound is missed")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number

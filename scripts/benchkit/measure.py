@@ -1,0 +1,127 @@
+"""Run one contender on the controller's side of a lab, and say what it cost there."""
+
+from __future__ import annotations
+
+import os
+import select
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from labkit.lab import Lab
+
+ORCH: list[str | Path] = [sys.executable, "-m", "orchestrator"]
+PYTHON = shlex.quote(sys.executable)  # for a shell on a host, which sees this machine's files
+
+_HEAD = 64 << 10
+_READ = 1 << 20
+
+
+class BenchError(Exception):
+    """A contender did not do its work; one line says what it said."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds from start to end, CPU seconds of the process and its children, its peak memory in
+    MiB, seconds to the first output wanted; how many bytes it printed, and the first 64 KiB.
+    """
+
+    wall: float
+    cpu: float
+    memory: float
+    first: float
+    printed: int
+    head: bytes
+
+
+def cost(
+    lab: Lab,
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    until: bytes = b"",
+    timeout: float = 120.0,
+) -> Cost:
+    """Run a command to its end, reading what it prints as cheaply as can be.
+
+    `first` is when `until` stands in its output: with none, its first byte. Raises BenchError when
+    the command fails, lacks that output, or takes longer than `timeout` seconds.
+    """
+    with tempfile.TemporaryFile() as stderr:
+        began = time.monotonic()
+        process = lab.popen(
+            argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr
+        )
+        assert process.stdout is not None
+        try:
+            with process.stdout:
+                first, printed, head = _drain(process.stdout, until, began, timeout)
+            _await_end(process.pid, began + timeout)
+            # Not Popen.wait: that would not say what it cost.
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        except BaseException as error:
+            process.kill()
+            process.wait()
+            if isinstance(error, TimeoutError):
+                raise BenchError(f"{_words(argv)}: not done in {timeout:g} s") from None
+            raise
+        wall = time.monotonic() - began
+        if process.returncode != 0 or first is None:
+            stderr.seek(0)
+            said = (stderr.read() or head).decode(errors="replace").strip()[-500:]
+            raise BenchError(f"{_words(argv)}: exit code {process.returncode}: {said}")
+    cpu = usage.ru_utime + usage.ru_stime
+    return Cost(wall, cpu, usage.ru_maxrss / 1024, first, printed, head)
+
+
+def launch(lab: Lab, *words: str | Path, until: bytes = b"", timeout: float = 120.0) -> Cost:
+    """What an `orch launch` on the lab's hosts cost, as `cost` says."""
+    return cost(lab, [*ORCH, "launch", "-i", lab.inventory, *words], until=until, timeout=timeout)
+
+
+def _drain(
+    pipe: IO[bytes], until: bytes, began: float, timeout: float
+) -> tuple[float | None, int, bytes]:
+    """Read to the end; return when `until` was there, the number of bytes, and the first ones."""
+    buffer = bytearray(_READ)
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    first, printed, head = None, 0, b""
+    while True:
+        _await(poll, began + timeout)
+        count = os.readv(pipe.fileno(), [buffer])
+        if not count:
+            return first, printed, head
+        printed += count
+        if len(head) < _HEAD:
+            head += buffer[: min(count, _HEAD - len(head))]
+            if first is None and until in head:
+                first = time.monotonic() - began
+
+
+def _await_end(pid: int, deadline: float) -> None:
+    """Return when the process has ended; it is not reaped."""
+    fd = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        _await(poll, deadline)
+    finally:
+        os.close(fd)
+
+
+def _await(poll: select.poll, deadline: float) -> None:
+    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        raise TimeoutError
+
+
+def _words(argv: Sequence[str | Path]) -> str:
+    return shlex.join(map(str, argv[:4]))

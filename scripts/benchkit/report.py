@@ -1,0 +1,62 @@
+"""Show results: a table for people, JSON for programs. Pure but for `machine`."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+from benchkit.numbers import Result, Series
+
+_HEADS = ("median", "min", "max", "runs")
+
+
+def table(result: Result) -> str:
+    """The numbers of a case and its verdicts, in columns."""
+    width = max(len(row.contender) for row in result.series)
+    lines = [f"{result.case}: {result.title}"]
+    for quantity in dict.fromkeys(series.quantity for series in result.series):
+        rows = [series for series in result.series if series.quantity == quantity]
+        label = f"{quantity}, {rows[0].unit}"
+        lines.append(f"\n  {label:<{width}}" + "".join(f"{head:>9}" for head in _HEADS))
+        lines += [f"  {row.contender:<{width}}{_numbers(row)}" for row in rows]
+    lines.append("")
+    width = max(len(bound.what) for bound in result.bounds)
+    for bound in result.bounds:
+        lines.append(
+            f"  {'PASS' if bound.met else 'MISS'}  {bound.what:<{width}}  "
+            f"{_short(bound.value)} {bound.unit} ({_short(min(bound.values))} to "
+            f"{_short(max(bound.values))}), at most {bound.limit:g}"
+        )
+    lines += [f"  - {note}" for note in result.notes]
+    return "\n".join(lines) + "\n"
+
+
+def to_json(results: Sequence[Result], machine: dict[str, Any]) -> dict[str, Any]:
+    """Everything that was measured, and on what."""
+    return {"machine": machine, "cases": [result.to_json() for result in results]}
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers depend on; `load` is the mean number of running processes of the last minute."""
+    return {
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
+        "architecture": platform.machine(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load": os.getloadavg()[0],
+    }
+
+
+def _numbers(series: Series) -> str:
+    values = series.to_json()
+    cells = [_short(values[head]) for head in _HEADS[:3]] + [str(len(series.values))]
+    return "".join(f"{cell:>9}" for cell in cells)
+
+
+def _short(value: float) -> str:
+    """Two or three significant digits, never an exponent."""
+    digits = next((digits for least, digits in ((100, 0), (10, 1), (0.1, 2)) if value >= least), 4)
+    return f"{value:.{digits}f}"
