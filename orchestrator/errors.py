@@ -80,7 +80,7 @@ class Unreachable:
     """Why one node cannot be reached: a `cause` id, one sentence, and what to do.
 
     `cause` is one of: refused, timed-out, no-route, name, host-key-unknown, host-key-changed,
-    authentication, protocol, gateway, shell.
+    authentication, protocol, gateway, shell, agent (it can be logged into, but orch's agent failed).
     """
 
     node: str

@@ -27,7 +27,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": {"errors", "events", "remote", "plan", "logs", ""},
     "spread": {"errors", "events", "remote", "plan", "sync"},
     "launch": {"errors", "events", "inventory", "plan", "remote", "runs", "spread"},
-    "ui": {"errors", "events", "plan", "logs"},
+    "nodes": {"errors", "events", "inventory", "launch", "plan", "remote"},
+    "execute": {"errors", "events", "inventory", "launch", "quoting", "remote", "runs"},
+    "ui": {"errors", "events", "plan", "logs", "nodes"},
 }
 UNBOUND = {"cli", "__init__", "__main__"}
 

@@ -9,7 +9,10 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli.exec import execute
+from orchestrator.cli.init import init
 from orchestrator.cli.launch import launch
+from orchestrator.cli.nodes import nodes
 from orchestrator.errors import LaunchError, OrchError
 
 app = typer.Typer(
@@ -22,10 +25,12 @@ app = typer.Typer(
     epilog="Try it on this machine alone: orch launch --local 2 train.py",
 )
 
-# Options of the script come after the script: they are not ours to read.
-app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False})(
-    launch
-)
+# Options of the script, or of the command, come after it: they are not ours to read.
+_THEIRS = {"allow_interspersed_args": False, "ignore_unknown_options": False}
+app.command(context_settings=_THEIRS)(launch)
+app.command()(nodes)
+app.command("exec", context_settings=_THEIRS)(execute)
+app.command()(init)
 
 
 def _show_version(wanted: bool) -> None:

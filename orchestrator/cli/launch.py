@@ -132,20 +132,16 @@ def launch(
       orch launch --dry-run train.py
     """
     from orchestrator.cli import run_launch
+    from orchestrator.cli.hosts import Choice
     from orchestrator.errors import UsageError
 
     if no_sync and sync is not None:
         raise UsageError("--sync and --no-sync exclude each other")
-    if local is not None and inventory is not None:
-        raise UsageError("--local and --inventory exclude each other")
     run_launch.run(
         run_launch.Arguments(
             script=script,
             arguments=tuple(arguments or ()),
-            inventory=inventory or options.inventory_from_environment(),
-            local=local,
-            nodes=nodes,
-            exclude=exclude,
+            hosts=Choice(inventory, local, nodes, exclude, accept_new, connect_timeout),
             nproc=nproc,
             launcher=launcher,
             launcher_arguments=tuple(launcher_arg or ()),
@@ -162,7 +158,5 @@ def launch(
             rank=rank,
             timestamps=timestamps,
             output=output,
-            accept_new=accept_new,
-            connect_timeout=connect_timeout,
         )
     )

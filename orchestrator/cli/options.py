@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -45,9 +44,3 @@ ConnectTimeout = Annotated[
     float,
     typer.Option(metavar="SECONDS", min=0.1, help="For reaching a node, from name to log-in."),
 ]
-
-
-def inventory_from_environment() -> Path | None:
-    """Return the inventory that $ORCH_INVENTORY names."""
-    named = os.environ.get("ORCH_INVENTORY")
-    return Path(named) if named else None

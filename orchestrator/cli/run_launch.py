@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 from orchestrator.cli.environment import environment_of
+from orchestrator.cli.hosts import Choice, chosen
 from orchestrator.errors import UsageError
-from orchestrator.inventory import Inventory, Main, load, select
 from orchestrator.launch import Request, dry_run, launch, require_inside
 from orchestrator.logs.select import RankSet
 from orchestrator.plan import Job, paste
-from orchestrator.remote.ssh import ConnectOptions
 from orchestrator.runs.interrupts import Interrupts
-from orchestrator.runs.record import state_folder
 from orchestrator.ui.console import Console, View
 
 
@@ -28,10 +26,7 @@ class Arguments:
 
     script: str
     arguments: tuple[str, ...]
-    inventory: Path | None
-    local: int | None
-    nodes: str | None
-    exclude: str | None
+    hosts: Choice
     nproc: str | None
     launcher: str | None
     launcher_arguments: tuple[str, ...]
@@ -48,8 +43,6 @@ class Arguments:
     rank: str | None
     timestamps: bool
     output: Literal["text", "json", "raw"]
-    accept_new: bool
-    connect_timeout: float
 
 
 def run(arguments: Arguments) -> None:
@@ -69,7 +62,7 @@ async def _run(arguments: Arguments, console: Console) -> int:
     interrupts = Interrupts()
     loop = asyncio.get_running_loop()
     signals = [signal.SIGINT, signal.SIGTERM]
-    if arguments.local is not None:
+    if arguments.hosts.local is not None:
         signals.append(signal.SIGHUP)  # the embedded nodes end with this process, so the run must
     for number in signals:
         loop.add_signal_handler(number, interrupts.send, number)
@@ -86,7 +79,7 @@ async def _run(arguments: Arguments, console: Console) -> int:
 async def _request(arguments: Arguments, stack: AsyncExitStack) -> Request:
     script, source = _script_and_source(arguments)
     job = _job(arguments, script, source)
-    inventory, connect = await _nodes(arguments, stack, job.workdir_name)
+    inventory, connect = await stack.enter_async_context(chosen(arguments.hosts, job.workdir_name))
     return Request(
         inventory=inventory,
         job=job,
@@ -96,23 +89,6 @@ async def _request(arguments: Arguments, stack: AsyncExitStack) -> Request:
         grace=arguments.grace,
         connect=connect,
     )
-
-
-async def _nodes(
-    arguments: Arguments, stack: AsyncExitStack, workdir_name: str
-) -> tuple[Inventory, ConnectOptions]:
-    """Return the hosts to launch on, and how to connect to them."""
-    if arguments.local is None:
-        inventory = load(arguments.inventory or Path("hosts.yaml"))
-        options = ConnectOptions(timeout=arguments.connect_timeout, accept_new=arguments.accept_new)
-        return select(inventory, arguments.nodes, arguments.exclude), options
-    from orchestrator.node.facts import visible_gpus
-    from orchestrator.remote.local import LocalCluster
-
-    root = state_folder() / "local" / workdir_name
-    cluster = await stack.enter_async_context(LocalCluster(arguments.local, root, visible_gpus()))
-    inventory = Inventory(hosts=cluster.hosts, main=Main(), source=Path("--local"))
-    return select(inventory, arguments.nodes, arguments.exclude), cluster.options
 
 
 def _job(arguments: Arguments, script: Path, source: Path | None) -> Job:

@@ -19,7 +19,7 @@ from orchestrator.ui.phases import Phases
 OutputFormat = Literal["text", "json", "raw"]
 
 # Told apart on dark and on light terminals alike; red is left to what went wrong.
-_NODE_COLOURS = (b"36", b"32", b"35", b"33", b"34", b"96", b"92", b"95", b"93", b"94")
+NODE_COLOURS = (b"36", b"32", b"35", b"33", b"34", b"96", b"92", b"95", b"93", b"94")
 
 
 @dataclass(frozen=True)
@@ -165,5 +165,5 @@ def _prefixer(plan: Plan | None, colour: bool) -> Callable[[Stream], bytes]:
 
     names = [node.name for node in plan.nodes] if plan is not None else []
     widths = Widths.of(names, plan.world_size if plan is not None else 1)
-    colours = {name: _NODE_COLOURS[index % len(_NODE_COLOURS)] for index, name in enumerate(names)}
+    colours = {name: NODE_COLOURS[index % len(NODE_COLOURS)] for index, name in enumerate(names)}
     return lambda stream: prefix(stream, widths, colours.get(stream.node) if colour else None)

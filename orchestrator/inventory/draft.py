@@ -1,0 +1,88 @@
+"""The text of a first inventory, from hosts as a person names them to ssh."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator.errors import InventoryError
+from orchestrator.inventory.problems import quoted
+from orchestrator.inventory.read import parse
+
+# [user@]host[:port]. Brackets hold ranges, or an IPv6 address that has a port.
+_WORD = re.compile(
+    r"((?P<user>[^@]*)@)?"
+    r"(\[(?P<bracketed>[^\[\]]*:[^\[\]]*)\]|(?P<ipv6>[^\[\]:]*:[^\[\]]*:[^\[\]]*)|(?P<host>[^:]*))"
+    r"(:(?P<port>[^:]*))?"
+)
+# What YAML takes for text as it stands; anything else is quoted.
+_PLAIN = re.compile(
+    r"(?!(null|true|false|yes|no|on|off|y|n)\Z)[a-z/_][a-z0-9/._-]*|[0-9]+(\.[0-9]+){3}",
+    re.IGNORECASE,
+)
+
+_HEAD = """\
+# The machines that train together. The first is the main node: rank 0 runs there.
+# inventory.example.yaml explains every key.
+"""
+_USER = "# to log in as; left out: as for ssh"
+_PYTHON = "# the one that has torch; left out: python3"
+_FOOT = """\
+  # One that needs more to be said:
+  # - {name: gpu9, address: 10.10.10.9, port: 2222, proxy_jump: bastion, devices: 4}
+"""
+
+
+def draft(words: Sequence[str], user: str | None = None, python: str | None = None) -> str:
+    """Return an inventory of the hosts `words`, each `[user@]host[:port]`, with ranges kept.
+
+    `user` and `python` become defaults. Raises InventoryError for what is not the name of a host, and
+    whatever else an inventory cannot hold.
+    """
+    for word, times in Counter(words).items():
+        if times > 1:
+            raise InventoryError(f"{quoted(word)} is given {times} times")
+    entries = [_entry(word, position) for position, word in enumerate(words)]
+    text = "".join((_HEAD, _defaults(user, python), "hosts:\n", *entries, _FOOT))
+    try:
+        parse(text, Path("draft"))
+    except InventoryError as error:
+        faults = [problem.message for problem in error.problems]
+        raise InventoryError("\n".join(faults), problems=error.problems) from None
+    return text
+
+
+def _defaults(user: str | None, python: str | None) -> str:
+    lines = [_default("user", user, "ubuntu", _USER)]
+    lines.append(_default("python", python, "/opt/venv/bin/python", _PYTHON))
+    head = "defaults:\n" if user is not None or python is not None else "# defaults:\n"
+    return head + "".join(lines)
+
+
+def _default(key: str, value: str | None, example: str, comment: str) -> str:
+    """Return a line of the defaults; as a comment where there is no value."""
+    mark = "  " if value is not None else "#   "
+    setting = f"{key}: {_scalar(example if value is None else value)}"
+    return f"{mark}{setting:<30}  {comment}\n"
+
+
+def _entry(word: str, position: int) -> str:
+    match = _WORD.fullmatch(word)
+    if match is None:
+        raise InventoryError(f"{quoted(word)}: expected a host, as in node0 or user@node0:2222")
+    address = match["bracketed"] or match["ipv6"]
+    keys = {"name": f"node{position}", "address": address} if address else {"name": match["host"]}
+    for key in ("user", "port"):
+        if match[key] is not None:
+            keys[key] = match[key]
+    if len(keys) == 1:
+        return f"  - {_scalar(keys['name'])}\n"
+    return f"  - {{{', '.join(f'{key}: {_scalar(value)}' for key, value in keys.items())}}}\n"
+
+
+def _scalar(text: str) -> str:
+    """Return `text` as one YAML scalar."""
+    return text if _PLAIN.fullmatch(text) or text.isdecimal() else json.dumps(text)

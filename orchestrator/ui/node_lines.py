@@ -1,0 +1,77 @@
+"""Show what commands on nodes write, as lines that begin with the node: `node1 │ text`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from types import TracebackType
+
+from orchestrator.logs.lines import TextLines
+from orchestrator.logs.stream import Stream
+from orchestrator.ui.console import NODE_COLOURS
+
+_FLUSH_EVERY = 0.25  # seconds
+
+
+class NodeLines:
+    """Writes lines to stdout, each node's in its order.
+
+    Whoever calls `show` waits until stdout has taken them: a reader that is slow slows the commands
+    down, as it does with ssh. Raises BrokenPipeError when nobody reads any more.
+    """
+
+    def __init__(self, nodes: Sequence[str]) -> None:
+        terminal = os.isatty(1)
+        prefixes = _prefixes(nodes, coloured=terminal and not os.environ.get("NO_COLOR"))
+        self._lines = TextLines(
+            lambda stream: prefixes[stream.node], "terminal" if terminal else "pipe"
+        )
+        self._streams = {name: Stream(name, 0, None, None, "stdout") for name in nodes}
+        self._turn = asyncio.Lock()
+
+    async def __aenter__(self) -> NodeLines:
+        self._flushing = asyncio.create_task(self._flush())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._flushing.cancel()
+        await asyncio.gather(self._flushing, return_exceptions=True)
+        if not isinstance(error, BrokenPipeError):
+            await self._write(self._lines.close())
+
+    async def show(self, node: str, data: bytes) -> None:
+        """Write the lines that `data` completes."""
+        async with self._turn:
+            await self._write(self._lines.feed(self._streams[node], data))
+
+    async def _flush(self) -> None:
+        """Let a person see lines that are not finished: prompts, progress."""
+        while True:
+            await asyncio.sleep(_FLUSH_EVERY)
+            async with self._turn:
+                await self._write(self._lines.flush(asyncio.get_running_loop().time()))
+
+    @staticmethod
+    async def _write(data: bytes) -> None:
+        if data:
+            await asyncio.to_thread(_write_all, data)
+
+
+def _write_all(data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(1, rest) :]
+
+
+def _prefixes(nodes: Sequence[str], *, coloured: bool) -> dict[str, bytes]:
+    width = max(map(len, nodes))
+    prefixes = {name: f"{name:<{width}} │ ".encode() for name in nodes}
+    if coloured:
+        for index, (name, plain) in enumerate(prefixes.items()):
+            bar = plain.index("│".encode())
+            colour = NODE_COLOURS[index % len(NODE_COLOURS)]
+            prefixes[name] = b"\x1b[%bm%b\x1b[0m%b" % (colour, plain[:bar], plain[bar:])
+    return prefixes
