@@ -77,7 +77,10 @@ def cost(
         if process.returncode != 0 or first is None:
             stderr.seek(0)
             said = (stderr.read() or head).decode(errors="replace").strip()[-500:]
-            raise BenchError(f"{_words(argv)}: exit code {process.returncode}: {said}")
+            lacking = "" if process.returncode else f" without printing {until.decode()!r}"
+            raise BenchError(
+                f"{_words(argv)}: ended with exit code {process.returncode}{lacking}: {said}"
+            )
     cpu = usage.ru_utime + usage.ru_stime
     return Cost(wall, cpu, usage.ru_maxrss / 1024, first, printed, head)
 

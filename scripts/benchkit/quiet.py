@@ -39,13 +39,13 @@ def run(lab: Lab, runs: int) -> Result:
         _await_lines(process)
         time.sleep(SETTLE)
         for _ in range(runs):
-            before = {node: _consumed(_ours(lab, node)) for node in nodes}
-            before["ctl"] = _consumed({process.pid})
+            before = {node: consumed(_ours(lab, node)) for node in nodes}
+            before["ctl"] = consumed({process.pid})
             began = time.monotonic()
             time.sleep(WINDOW)
             seconds = time.monotonic() - began
             for place, then in before.items():
-                now = _consumed(set(then))
+                now = consumed(set(then))
                 spent = sum(now[pid] - then[pid] for pid in then)
                 shares[place].append(100 * spent / seconds)
                 if place != "ctl" and _ours(lab, place) != set(then):
@@ -102,7 +102,7 @@ def _ours(lab: Lab, node: str) -> set[int]:
     }
 
 
-def _consumed(pids: set[int]) -> Mapping[int, float]:
+def consumed(pids: set[int]) -> Mapping[int, float]:
     """CPU seconds of each process so far, to the nanosecond: its threads' schedstat."""
     return {
         pid: sum(

@@ -14,11 +14,12 @@ _HEADS = ("median", "min", "max", "runs")
 
 def table(result: Result) -> str:
     """The numbers of a case and its verdicts, in columns."""
-    width = max(len(row.contender) for row in result.series)
+    tables: dict[str, list[Series]] = {}
+    for series in result.series:
+        tables.setdefault(f"{series.quantity}, {series.unit}", []).append(series)
+    width = max(map(len, [*tables, *(series.contender for series in result.series)]))
     lines = [f"{result.case}: {result.title}"]
-    for quantity in dict.fromkeys(series.quantity for series in result.series):
-        rows = [series for series in result.series if series.quantity == quantity]
-        label = f"{quantity}, {rows[0].unit}"
+    for label, rows in tables.items():
         lines.append(f"\n  {label:<{width}}" + "".join(f"{head:>9}" for head in _HEADS))
         lines += [f"  {row.contender:<{width}}{_numbers(row)}" for row in rows]
     lines.append("")
