@@ -13,7 +13,7 @@ from typing import Any, Literal
 from orchestrator import events
 from orchestrator.errors import LaunchError, NodeError, UsageError
 from orchestrator.inventory import Inventory
-from orchestrator.launch import Phase
+from orchestrator.phase import Phase
 from orchestrator.quoting import command_line
 from orchestrator.remote.base import Node
 from orchestrator.remote.fleet import Fleet
@@ -28,7 +28,7 @@ OnOutput = Callable[[str, bytes], Awaitable[None]]
 # the script the leader of one (where it is not, there is no such group and nothing is killed). Standard
 # input is kept as 3, since sh gives a command in the background /dev/null.
 _SCRIPT = """exec 3<&0 </dev/null 2>&1
-{{ read -r nothing; trap '' TERM; kill -TERM -$$; sleep 3; kill -KILL -$$; }} <&3 >/dev/null 2>&1 &
+{{ trap '' HUP; read -r nothing; trap '' TERM; kill -TERM -$$; sleep 3; kill -KILL -$$; }} <&3 >/dev/null 2>&1 &
 ( {command} ) 3<&-
 code=$?; kill $!; exit $code
 """

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from orchestrator import events
 from orchestrator.errors import ConnectError, LaunchError, PlanError, Unreachable
 from orchestrator.inventory import Host, Inventory
-from orchestrator.launch import Phase, learn
+from orchestrator.phase import Phase
 from orchestrator.plan import Facts, Network, choose_network
 from orchestrator.plan.network import check_distinct
+from orchestrator.reach import learn
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.base import Node, ShellError
 from orchestrator.remote.fleet import Fleet

@@ -106,6 +106,50 @@ def test_what_is_wrong_is_told_in_a_line_and_exits_with_2(
     assert "Traceback" not in done.stderr
 
 
+def test_a_state_folder_that_cannot_be_written_is_named(tmp_path: Path, script: Path) -> None:
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local/share").mkdir()
+    environment = {
+        "HOME": str(tmp_path), "PATH": os.environ["PATH"], "XDG_STATE_HOME": "/proc/none",
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "launch", "--local", "1", "--launcher", "direct", script],
+        capture_output=True, text=True, timeout=100, env=environment, check=False,
+    )  # fmt: skip
+    assert done.returncode == 125
+    assert "XDG_STATE_HOME" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_standard_streams_disturb_nothing(tmp_path: Path, script: Path, closed: str) -> None:
+    command = (
+        f'"{sys.executable}" -m orchestrator launch --local 1 --launcher direct "{script}" {closed}'
+    )
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+    done = subprocess.run(
+        ["sh", "-c", command],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (copy,) = tmp_path.glob(".local/state/orch/runs/*/logs/local0/attempt-0/rank-0.out")
+    assert copy.read_text() == "rank 0 of 1\n"
+
+
+def test_an_address_that_is_nobodys_is_named(tmp_path: Path, script: Path) -> None:
+    done = orch(
+        tmp_path, "launch", "--local", "1", "--launcher", "direct", "--main-address", "no.such.name.invalid",
+        script,
+    )  # fmt: skip
+    assert done.returncode == 125
+    assert "local0: main's address no.such.name.invalid" in done.stderr
+    assert "--main-address" in done.stderr
+
+
 def test_the_version_is_told(tmp_path: Path) -> None:
     import orchestrator
 

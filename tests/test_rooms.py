@@ -17,6 +17,7 @@ ROOT = Path(orchestrator.__file__).parent
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "quoting": set(),
+    "streams": set(),
     "inventory": {"errors"},
     "logs": set(),
     "node": set(),
@@ -26,10 +27,24 @@ MAY_IMPORT: dict[str, set[str]] = {
     "events": {"errors", "logs", "plan"},
     "runs": {"errors", "events", "remote", "plan", "logs", ""},
     "spread": {"errors", "events", "remote", "plan", "sync"},
-    "launch": {"errors", "events", "inventory", "plan", "remote", "runs", "spread"},
-    "nodes": {"errors", "events", "inventory", "launch", "plan", "remote"},
-    "execute": {"errors", "events", "inventory", "launch", "quoting", "remote", "runs"},
-    "ui": {"errors", "events", "plan", "logs", "nodes"},
+    "phase": {"errors", "events"},
+    "reach": {"errors", "events", "phase", "plan", "remote"},
+    "meet": {"errors", "events", "plan", "remote"},
+    "launch": {
+        "errors",
+        "events",
+        "inventory",
+        "meet",
+        "phase",
+        "plan",
+        "reach",
+        "remote",
+        "runs",
+        "spread",
+    },
+    "nodes": {"errors", "events", "inventory", "phase", "plan", "reach", "remote"},
+    "execute": {"errors", "events", "inventory", "phase", "quoting", "remote", "runs"},
+    "ui": {"errors", "events", "plan", "logs", "streams", "nodes"},
 }
 UNBOUND = {"cli", "__init__", "__main__"}
 

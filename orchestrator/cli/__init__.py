@@ -5,6 +5,9 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the `orch` command."""
+    from orchestrator.streams import open_all
+
+    open_all()
     from orchestrator.cli.app import run
 
     run()

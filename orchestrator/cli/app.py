@@ -14,6 +14,7 @@ from orchestrator.cli.init import init
 from orchestrator.cli.launch import launch
 from orchestrator.cli.nodes import nodes
 from orchestrator.errors import LaunchError, OrchError
+from orchestrator.streams import silence
 
 app = typer.Typer(
     name="orch",
@@ -60,6 +61,9 @@ def run() -> None:
     except OrchError as error:
         _complain(str(error))
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # whoever read the output has seen enough, as `| head` does
+        silence(1)
+        sys.exit(128 + signal.SIGPIPE)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
@@ -71,10 +75,16 @@ def run() -> None:
 
 
 def _complain(message: str) -> None:
-    text = f"orch: {message}"
+    from orchestrator.logs.harmless import harmless
+
+    text = harmless(f"orch: {message}".encode(errors="replace")).decode()  # a node may speak in it
     if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
         text = f"\x1b[31m{text}\x1b[0m"
-    sys.stderr.write(f"{text}\n")
+    try:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+    except OSError:  # nobody is there to read it; the exit code still tells
+        silence(2)
 
 
 def _keep_traceback() -> str:

@@ -12,8 +12,8 @@ from typing import Literal
 
 from orchestrator.cli.environment import environment_of
 from orchestrator.cli.hosts import Choice, chosen
-from orchestrator.errors import UsageError
-from orchestrator.launch import Request, dry_run, launch, require_inside
+from orchestrator.errors import LaunchError, UsageError
+from orchestrator.launch import Request, dry_run, launch
 from orchestrator.logs.select import RankSet
 from orchestrator.plan import Job, paste
 from orchestrator.runs.interrupts import Interrupts
@@ -51,10 +51,15 @@ def run(arguments: Arguments) -> None:
     # giving each back to the kernel page by page; that would take longer than all the rest.
     bytearray(16 << 20)
     console = Console(View(arguments.output, _rank_set(arguments.rank), arguments.timestamps))
+    code = LaunchError.exit_code
     try:
         code = asyncio.run(_run(arguments, console))
     finally:
-        console.close()
+        # Now that nothing runs any more, a signal ends the wait for a slow reader of stdout.
+        try:
+            console.close()
+        except KeyboardInterrupt:
+            sys.exit(code or 128 + signal.SIGINT)
     sys.exit(code)
 
 
@@ -95,7 +100,7 @@ def _job(arguments: Arguments, script: Path, source: Path | None) -> Job:
     environment, secrets = environment_of(arguments.env, arguments.env_file)
     inside = source is not None and not arguments.module
     return Job(
-        script=require_inside(script, source) if source and inside else arguments.script,
+        script=_inside(script, source) if source and inside else arguments.script,
         arguments=arguments.arguments,
         module=arguments.module,
         launcher=arguments.launcher,
@@ -125,6 +130,24 @@ def _script_and_source(arguments: Arguments) -> tuple[Path, Path | None]:
     if not source.is_dir():
         raise UsageError(f"--sync {source}: no such folder")
     return script, source
+
+
+def _inside(script: Path, source: Path) -> str:
+    """Return the path of `script` relative to `source`, the folder that goes to the nodes.
+
+    Links are not followed: they travel as links. Raises UsageError when it is not in there.
+    """
+    try:
+        return script.absolute().relative_to(source.absolute()).as_posix()
+    except ValueError:
+        pass  # perhaps by another way, through a link or `..`
+    try:
+        return script.resolve().relative_to(source.resolve()).as_posix()
+    except ValueError:
+        raise UsageError(
+            f"{script} is not inside {source}, the folder that is synced",
+            remedy="name a folder that has it with --sync DIR",
+        ) from None
 
 
 def _workdir_name(source: Path | None) -> str:

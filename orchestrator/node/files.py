@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from typing import Any
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
@@ -43,6 +44,24 @@ def write_json(path: str, value: Any) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(value, file)
     os.replace(temporary, path)
+
+
+def try_to_write_json(path: str, value: Any, patience: float) -> bool:
+    """Do as `write_json`, for up to `patience` seconds; return whether it was written.
+
+    For those who have more to do than to write: a full disk or a folder that a script has removed must
+    not keep them from it. A folder that is gone is made again.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            write_json(path, value)
+            return True
+        except OSError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.5)
 
 
 def read_json(path: str) -> Any:

@@ -26,7 +26,9 @@ def write_wrapper(path: str) -> None:
     """Write the executable that PYTHON_EXEC names: this interpreter running this shim."""
     import shlex
 
-    line = " ".join(shlex.quote(word) for word in (sys.executable, "-IS", sys.argv[0], "shim"))
+    line = " ".join(
+        shlex.quote(word) for word in (sys.executable, "-IS", "-X", "utf8", sys.argv[0], "shim")
+    )
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700)
     with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write('#!/bin/sh\nexec {} "$@"\n'.format(line))
@@ -75,13 +77,13 @@ def main(arguments: List[str]) -> None:
         "rank": rank, "local_rank": local_rank, "attempt": attempt, "pid": pid,
         "started": time.time(), "ended": None, "code": None, "signal": None,
     }  # fmt: skip
-    files.write_json(base + ".json", record)
+    files.try_to_write_json(base + ".json", record, patience=0.0)
     _, status = os.waitpid(pid, 0)
     record.update(exit_fields(status), ended=time.time())
-    files.write_json(base + ".json", record)
+    files.try_to_write_json(base + ".json", record, patience=5.0)
     if record["signal"] is not None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the rank's own core file is enough
-        if record["signal"] in _LEFT_TO_THE_RANK:
-            signal.signal(record["signal"], signal.SIG_DFL)
+        if record["signal"] != signal.SIGKILL:
+            signal.signal(record["signal"], signal.SIG_DFL)  # the shim, or Python, ignores some
         os.kill(os.getpid(), record["signal"])
     os._exit(record["code"])

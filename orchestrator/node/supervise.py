@@ -31,6 +31,7 @@ _LAUNCHER_GRACE = 1.0  # once its ranks are gone, a launcher has nothing left to
 _UNKILLABLE = (
     10.0  # seconds after SIGKILL at which a process in an uninterruptible wait is given up
 )
+_LAST_WORD = 600.0  # seconds for which it waits for a full disk to take how the run ended
 _RANK_RECORD = re.compile(r"rank-\d+\.json\Z")
 
 
@@ -73,7 +74,7 @@ class Supervisor:
         self._status["start"] = own.start
         try:
             os.makedirs(self._attempt, mode=0o700, exist_ok=True)
-            self._write_status()
+            files.write_json(os.path.join(self._directory, "status.json"), self._status)
             for child in self._spec["processes"]:
                 self._spawn(child)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
@@ -185,12 +186,13 @@ class Supervisor:
 
     def _live_ranks(self) -> Set[int]:
         """Return the pids of the ranks that have not ended, whoever started them."""
-        live = set()
-        for name in os.listdir(self._directory):
+        live = {pid for pid, record in self._records.items() if record["ended"] is None}
+        live -= {(self._status["launcher"] or {}).get("pid")}
+        for name in _list(self._directory):
             folder = os.path.join(self._directory, name)
             if not name.startswith("attempt-"):
                 continue
-            for entry in os.listdir(folder):
+            for entry in _list(folder):
                 if _RANK_RECORD.match(entry):
                     record = files.read_json(os.path.join(folder, entry))
                     if record is not None and record["ended"] is None:
@@ -211,14 +213,25 @@ class Supervisor:
                 rest = processes.of_run(self._directory, os.getpid())
         self._status["left"] = processes.kill_all(self._directory, os.getpid())
         self._status.update(state="ended", ended=time.time())
-        self._write_status()
+        for record in self._records.values():
+            if "path" in record:
+                self._write_record(record)  # again, for a disk that was full then
+        self._write_status(_LAST_WORD)
 
-    def _write_status(self) -> None:
-        files.write_json(os.path.join(self._directory, "status.json"), self._status)
+    def _write_status(self, patience: float = 0.0) -> None:
+        path = os.path.join(self._directory, "status.json")
+        files.try_to_write_json(path, self._status, patience)
 
     def _write_record(self, record: Dict[str, Any]) -> None:
         public = {key: value for key, value in record.items() if key != "path"}
-        files.write_json(record["path"], public)
+        files.try_to_write_json(record["path"], public, patience=0.0)
+
+
+def _list(folder: str) -> List[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []  # a script has removed it
 
 
 def _unblock() -> None:

@@ -86,6 +86,13 @@ class Plan:
     secrets: frozenset[str]
 
     @property
+    def restarts_itself(self) -> bool:
+        """Whether the launcher starts failed ranks again: then only its own end is the end."""
+        words = [word for node in self.nodes for process in node.processes for word in process.argv]
+        given = [word for word in words if word.replace("_", "-").startswith("--max-restarts=")]
+        return self.launcher == "torchrun" and any(not word.endswith("=0") for word in given)
+
+    @property
     def expected_ranks(self) -> frozenset[int]:
         """The ranks that orch sees by themselves: with `python`, a script's own children are not."""
         if self.launcher == "python":

@@ -19,6 +19,8 @@ from orchestrator.remote.base import Channel, Node
 from orchestrator.remote.package import node_package
 
 _FOLDER = ".local/state/orch/node"
+# Isolated from what the environment does to Python; words are UTF-8 whatever the node's locale.
+_FLAGS = "-IS -X utf8"
 _ABSENT = b"absent\n"
 _LONGEST_LINE = 4 << 20
 _LARGEST_PAYLOAD = 1 << 20
@@ -139,7 +141,9 @@ class Agent:
             failure = NodeError(f"{self.node.name}: the agent ended", remedy=self._last_words())
         except NodeError as error:
             failure = error
-        except (ValueError, KeyError, TypeError, asyncio.IncompleteReadError) as error:
+        except (
+            Exception
+        ) as error:  # whatever it was that the node sent, whoever waits must hear of it
             failure = NodeError(f"{self.node.name}: the agent sent something else: {error!r}")
         self._failure = failure
         for answer in self._answers.values():
@@ -185,7 +189,7 @@ class AgentRefusal(NodeError):
 def _start_script(python: str) -> str:
     return (
         f'p="$HOME/{_FOLDER}/{node_package().name}"; [ -r "$p" ] || {{ echo absent; exit 0; }}; '
-        f'exec {home_path(python)} -IS "$p" serve'
+        f'exec {home_path(python)} {_FLAGS} "$p" serve'
     )
 
 
@@ -195,7 +199,7 @@ async def _upload(node: Node, timeout: float) -> None:
         f'umask 077; d="$HOME/{_FOLDER}"; t="$d/{package.name}.{secrets.token_hex(8)}.tmp"; '
         f'mkdir -p "$d" && cat > "$t" && mv -f "$t" "$d/{package.name}" || exit 1; '
         # Compiled once, it starts in half the time. Where that fails, `serve` will say why.
-        f'{home_path(node.host.python)} -IS "$d/{package.name}" compile 2>/dev/null || true'
+        f'{home_path(node.host.python)} {_FLAGS} "$d/{package.name}" compile 2>/dev/null || true'
     )
     done = await node.run(script, input=package.data, timeout=timeout)
     if done.exit_code != 0:

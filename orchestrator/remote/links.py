@@ -30,6 +30,7 @@ from orchestrator.remote.ssh_config import ConfigParseError, Target, resolve_hop
 _PER_ENDPOINT = 8
 _AT_ONCE = 128
 _KEEPALIVES_MISSED = 3
+_CLOSE_WITHIN = 2.0  # seconds
 
 
 class Link:
@@ -52,7 +53,11 @@ class Link:
         if self._holders:
             return
         self.connection.close()
-        await self.connection.wait_closed()
+        try:
+            async with asyncio.timeout(_CLOSE_WITHIN):
+                await self.connection.wait_closed()
+        except TimeoutError:  # the peer is gone and takes no goodbye
+            self.connection.abort()
         if self._via is not None:
             await self._via.release()
 

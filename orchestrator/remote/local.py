@@ -9,7 +9,6 @@ into a session of their own live on, as they do on a real node.
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
 import signal
 import sys
@@ -20,6 +19,7 @@ from typing import cast
 
 import asyncssh
 
+from orchestrator.errors import LaunchError
 from orchestrator.inventory import Host
 from orchestrator.remote.channel import PACKET, WINDOW
 from orchestrator.remote.ssh import ConnectOptions, Trust
@@ -93,12 +93,18 @@ class LocalCluster:
         share = len(self._gpus) // self._count
         mine = self._gpus[index * share : (index + 1) * share]
         workdir = self._root / name / "work"
-        workdir.mkdir(parents=True, exist_ok=True)
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LaunchError(
+                f"{name}: its working folder {workdir} cannot be made: {error.strerror}",
+                remedy="make room there, or name another place with XDG_STATE_HOME",
+            ) from None
         return Host(
             name=name,
             address=_LOOPBACK,
             port=port,
-            user=getpass.getuser(),
+            user="orch",  # whoever it is: the key decides
             identity_file=None,
             known_hosts=None,
             proxy_jump=None,

@@ -12,6 +12,7 @@ from typing import Any
 import platformdirs
 
 from orchestrator import __version__, events
+from orchestrator.errors import LaunchError
 from orchestrator.logs.store import Store
 from orchestrator.plan import Plan
 from orchestrator.plan.paste import masked
@@ -27,17 +28,23 @@ class Record:
 
     def __init__(self, plan: Plan, *, root: Path | None = None) -> None:
         self.folder = (root or state_folder()) / "runs" / plan.run
-        self.folder.mkdir(mode=0o700, parents=True)
         self.store = Store(self.folder / "logs")
         self._plan = plan
         self._began = time.time()
-        log = os.open(
-            self.folder / "events.jsonl",
-            os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
-            0o600,
-        )
-        self._events = os.fdopen(log, "w", encoding="utf-8", buffering=1)
-        self.write_state("starting")
+        try:
+            self.folder.mkdir(mode=0o700, parents=True)
+            log = os.open(
+                self.folder / "events.jsonl",
+                os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
+                0o600,
+            )
+            self._events = os.fdopen(log, "w", encoding="utf-8", buffering=1)
+            self.write_state("starting")
+        except OSError as error:
+            raise LaunchError(
+                f"the run's record cannot be kept in {self.folder}: {error.strerror}",
+                remedy="make room there, or name another place with XDG_STATE_HOME",
+            ) from None
 
     def write_state(self, state: str, **more: Any) -> None:
         """Replace `run.json`, all at once; no secret is in it."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from orchestrator import events
 from orchestrator.errors import LaunchError, NodeError
@@ -67,26 +68,34 @@ class Run:
                 problems.append(str(answer))
             elif isinstance(answer, BaseException):
                 raise answer
-            elif answer["problem"] is not None:
-                problems.append(f"{node.name}: cannot start the job: {answer['problem']}")
+            elif not isinstance(answer, dict) or answer.get("problem", "") is not None:
+                reason = answer.get("problem") if isinstance(answer, dict) else answer
+                problems.append(f"{node.name}: cannot start the job: {reason}")
         if problems:
             await self._stop_all("a node could not start", 0.0)
-            self._record.write_state("failed", problem="\n".join(problems))
+            self._write_state("failed", problem="\n".join(problems))
             raise LaunchError("\n".join([*problems, "the other nodes were stopped again"]))
-        self._record.write_state("running")
+        self._write_state("running")
 
     async def watch(self) -> Verdict:
         """Follow every node to the end of the run and return the verdict."""
         began = time.monotonic()
         self._emit(events.Started(self._plan.run, self._record.folder))
-        async with asyncio.TaskGroup() as tasks:
-            followers = [tasks.create_task(self._follow(i)) for i in range(len(self._nodes))]
-            minders = [tasks.create_task(self._mind_gang()), tasks.create_task(self._mind_person())]
-            await self._await_end(followers)
-            for task in (*followers, *minders):
-                task.cancel()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                followers = [tasks.create_task(self._follow(i)) for i in range(len(self._nodes))]
+                minders = [self._mind_gang(), self._mind_person(1), self._mind_person(2)]
+                minding = [tasks.create_task(minder) for minder in minders]
+                await self._await_end(followers)
+                for task in (*followers, *minding):
+                    task.cancel()
+        except (
+            BaseException
+        ):  # cancelled from outside, or a bug: nobody would mind the run any more
+            await self._stop_all("orch is ending", self._grace)
+            raise
         verdict = judge(self._plan, self._states(), self._interrupts.signal)
-        self._record.write_state("ended", exit_code=verdict.exit_code, summary=verdict.summary)
+        self._write_state("ended", exit_code=verdict.exit_code, summary=verdict.summary)
         seconds = time.monotonic() - began
         self._emit(
             events.Ended(
@@ -131,6 +140,7 @@ class Run:
         """Follow one node to the end of its share, coming back for as long as it takes."""
         node, pause = self._nodes[index], _FIRST_PAUSE
         while True:
+            began = time.monotonic()
             try:
                 await self._follow_connection(index, self._fleet.agents[index])
                 return
@@ -138,13 +148,15 @@ class Run:
                 if not node.lost:
                     node.lost = True
                     self._emit(events.NodeLost(node.name, str(error)))
+            if time.monotonic() - began > _LONGEST_PAUSE:
+                pause = _FIRST_PAUSE  # it was well for a while
             while True:
                 await asyncio.sleep(pause)
                 pause = min(_LONGEST_PAUSE, pause * 2)
                 with suppress(LaunchError):  # still away: NodeLost has said so
                     await self._fleet.reconnect(index)
                     break
-            node.lost, pause = False, _FIRST_PAUSE
+            node.lost = False
             self._emit(events.NodeBack(node.name))
             if self._stop_grace is not None:
                 await self._stop_node(index, self._stop_grace, "the run was stopped meanwhile")
@@ -169,10 +181,7 @@ class Run:
     def _keep(self, node: _Node, first_rank: int, chunk: Chunk) -> None:
         stream = node.streams.get(chunk.path)
         if stream is None:
-            stream = Stream.parse(node.name, chunk.path)
-            if stream.rank is not None:
-                stream = Stream.parse(node.name, chunk.path, stream.rank - first_rank)
-            node.streams[chunk.path] = stream
+            stream = node.streams[chunk.path] = _stream_of(node.name, chunk.path, first_rank)
         fresh = self._record.store.append(stream, chunk.offset, chunk.data, chunk.time)
         if fresh:
             offset = chunk.offset + len(chunk.data) - len(fresh)
@@ -181,8 +190,11 @@ class Run:
 
     def _note_rank(self, node: _Node, report: RankReport) -> None:
         known = node.ranks.get(report.rank)
-        if known is not None and (known.attempt, known.end) == (report.attempt, report.end):
-            return
+        if known is not None and (
+            known.attempt > report.attempt
+            or (known.attempt, known.end) == (report.attempt, report.end)
+        ):
+            return  # told again after a new connection, or of an attempt that is past
         node.ranks[report.rank] = report
         if report.end is not None and report.ended is not None:
             end = report.end
@@ -196,7 +208,7 @@ class Run:
         while True:
             await self._news.wait()
             self._news.clear()
-            if find_culprit(self._states()) is not None:
+            if self._has_failed():
                 await asyncio.sleep(SETTLE)
                 await self._stop_all("a rank failed", self._grace)
                 return
@@ -206,12 +218,19 @@ class Run:
                     await self._stop_all("every rank has ended, a launcher has not", self._grace)
                 return
 
-    async def _mind_person(self) -> None:
-        """Stop all nodes at the first interrupt, kill at the second."""
-        await self._interrupts.wait(1)
-        await self._stop_all("interrupted", self._grace)
-        await self._interrupts.wait(2)
-        await self._stop_all("interrupted twice", 0.0)
+    def _has_failed(self) -> bool:
+        """Tell whether the run has failed for good."""
+        if self._plan.restarts_itself and not any(
+            node.status is not None and node.status.launcher is not None for node in self._nodes
+        ):
+            return False
+        return find_culprit(self._states()) is not None
+
+    async def _mind_person(self, count: int) -> None:
+        """Stop all nodes at the first interrupt, kill at the second, also while the first is told."""
+        await self._interrupts.wait(count)
+        reason, grace = ("interrupted", self._grace) if count == 1 else ("interrupted twice", 0.0)
+        await self._stop_all(reason, grace)
 
     async def _stop_all(self, reason: str, grace: float) -> None:
         self._stop_grace = grace
@@ -230,10 +249,10 @@ class Run:
             answer = await agent.ask(
                 "stop", run=self._plan.run, node=node.name, grace=grace, reason=reason
             )
-            if not answer["alive"] and node.status is None:
+            if not answer["alive"] and not node.has_ended:
                 await agent.ask("sweep", run=self._plan.run, node=node.name)
-        except NodeError as error:
-            self._emit(events.Warned(f"{error} (it is told to stop when it is back)"))
+        except (NodeError, KeyError, TypeError) as error:
+            self._emit(events.Warned(f"{node.name} could not be told to stop: {error}"))
 
     def _states(self) -> list[NodeState]:
         return [
@@ -241,9 +260,35 @@ class Run:
             for node in self._nodes
         ]
 
+    # -- telling --------------------------------------------------------------------------------
+
     def _emit(self, event: events.Event) -> None:
-        self._record.note(event)
+        with self._unstoppable():
+            self._record.note(event)
         self._emit_outside(event)
+
+    def _write_state(self, state: str, **more: Any) -> None:
+        with self._unstoppable():
+            self._record.write_state(state, **more)
+
+    @contextmanager
+    def _unstoppable(self) -> Iterator[None]:
+        """A full disk on this machine must not keep anybody from following or stopping the run."""
+        try:
+            yield
+        except OSError as error:
+            self._emit_outside(events.Warned(f"the run's record cannot be written: {error}"))
+
+
+def _stream_of(node: str, path: str, first_rank: int) -> Stream:
+    """Return the stream that a node means by `path`. Raises NodeError when there can be none."""
+    try:
+        stream = Stream.parse(node, path)
+        if stream.rank is not None:
+            stream = Stream.parse(node, path, stream.rank - first_rank)
+    except ValueError as error:
+        raise NodeError(str(error)) from None
+    return stream
 
 
 class _Node:

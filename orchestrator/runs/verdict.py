@@ -50,9 +50,11 @@ class Verdict:
 def find_culprit(nodes: Sequence[NodeState]) -> Culprit | None:
     """Return the first process that failed by itself, in the order of time across nodes.
 
-    A rank that ended after its node was told to stop is a victim. A launcher's own failure only counts
-    where no rank failed, for it fails after them. None while nothing failed.
+    A rank that ended after its node was told to stop is a victim; what a launcher has started again is
+    forgiven. A launcher's own failure only counts where no rank failed, for it fails after them. None
+    while nothing failed.
     """
+    attempt = max((rank.attempt for node in nodes for rank in node.ranks.values()), default=0)
     failed = [
         (rank.ended - node.clock_skew, rank.rank, node.name, rank.end)
         for node in nodes
@@ -60,6 +62,7 @@ def find_culprit(nodes: Sequence[NodeState]) -> Culprit | None:
         if rank.end is not None
         and rank.ended is not None
         and not rank.end.succeeded
+        and rank.attempt == attempt
         and (node.stopped_at is None or rank.ended <= node.stopped_at)
     ]
     if failed:
@@ -101,17 +104,28 @@ def judge(plan: Plan, nodes: Sequence[NodeState], interrupted_by: int | None) ->
     culprit = find_culprit(nodes)
     if culprit is not None:
         code, summary = culprit.end.exit_code or 1, _describe(culprit)
+    elif interrupted_by is not None and not _all_ended_by_themselves(plan, nodes):
+        name = signals.Signals(interrupted_by).name
+        code, summary = 128 + interrupted_by, f"stopped by {name}"
     elif all_succeeded(plan, nodes):
         ranks = "1 rank" if plan.world_size == 1 else f"all {plan.world_size} ranks"
         code, summary = 0, f"{ranks} succeeded"
-    elif interrupted_by is not None:
-        name = signals.Signals(interrupted_by).name
-        code, summary = 128 + interrupted_by, f"stopped by {name}"
     elif unknown:
         code, summary = 1, f"lost sight of {', '.join(unknown)}"
     else:
         code, summary = _launchers_end(plan, nodes)
     return Verdict(code, summary, culprit, left, unknown)
+
+
+def _all_ended_by_themselves(plan: Plan, nodes: Sequence[NodeState]) -> bool:
+    """Tell whether every rank had ended before it was told to; one that saves and exits 0 had not."""
+    by_themselves = {
+        rank.rank
+        for node in nodes
+        for rank in node.ranks.values()
+        if rank.ended is not None and (node.stopped_at is None or rank.ended <= node.stopped_at)
+    }
+    return plan.expected_ranks <= by_themselves
 
 
 def _launchers_end(plan: Plan, nodes: Sequence[NodeState]) -> tuple[int, str]:

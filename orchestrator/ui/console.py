@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator import events
+from orchestrator.logs.harmless import harmless
 from orchestrator.logs.select import RankSet
 from orchestrator.logs.stream import Stream
 from orchestrator.plan import Plan
+from orchestrator.streams import silence
 from orchestrator.ui import words
 from orchestrator.ui.display import Display, Lines
 from orchestrator.ui.phases import Phases
@@ -41,6 +43,7 @@ class Console:
         self._display: Display | None = None
         self._plan: Plan | None = None
         self._failed = False
+        self._ended: events.Ended | None = None
 
     def __call__(self, event: events.Event) -> None:
         match event:
@@ -74,14 +77,20 @@ class Console:
             case events.Warned():
                 self._stderr.line(f"warning: {event.message}", "yellow")
             case events.Ended():
-                self._finish_output()
-                colour = "green" if event.exit_code == 0 else "red"
-                self._stderr.line(words.ended(event), colour)
+                self._ended = event  # said by `close`, after the last output
 
     def close(self) -> None:
-        """Leave the terminal as it was, with everything written."""
+        """Leave the terminal as it was, with everything written, however long stdout takes for it."""
         self._phases.close()
-        self._finish_output()
+        try:
+            if self._display is not None:
+                self._display.close()
+                self._display = None
+        finally:
+            if self._ended is not None:
+                colour = "green" if self._ended.exit_code == 0 else "red"
+                self._stderr.line(words.ended(self._ended), colour)
+                self._ended = None
 
     def _show(self, event: events.Output) -> None:
         if self._failed and event.stream.rank is None and self._view.output == "text":
@@ -91,11 +100,6 @@ class Console:
         if self._display is None:
             self._display = Display(self._lines(), _target(self._view.output), self._report_broken)
         self._display.show(event)
-
-    def _finish_output(self) -> None:
-        if self._display is not None:
-            self._display.close()
-            self._display = None
 
     def _report_broken(self, error: OSError) -> None:
         self._stderr.line(
@@ -129,13 +133,20 @@ class Stderr:
     def __init__(self) -> None:
         self.is_terminal = sys.stderr.isatty()
         self._colour = self.is_terminal and not os.environ.get("NO_COLOR")
+        self._heard = True
 
     def line(self, text: str, colour: str | None = None) -> None:
-        """Write one line (or a few), at once."""
+        """Write one line (or a few), at once. Nobody reading it any more is no reason to fail."""
+        text = harmless(text.encode()).decode()  # a node's own words may be in it
         if self._colour and colour is not None:
             text = f"\x1b[{self._SGR[colour]}m{text}\x1b[0m"
-        sys.stderr.write(f"orch: {text}\n")
-        sys.stderr.flush()
+        if self._heard:
+            try:
+                sys.stderr.write(f"orch: {text}\n")
+                sys.stderr.flush()
+            except OSError:
+                self._heard = False
+                silence(2)
 
 
 class _Raw:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import queue
+import select
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from orchestrator.events import Output
 from orchestrator.logs.stream import Stream
 
 _IN_MEMORY = 16 << 20
+_READ_BACK = 1 << 20
 _FLUSH_EVERY = 0.25
 
 
@@ -36,21 +38,80 @@ class Lines(Protocol):
     def close(self) -> bytes: ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Piece:
+    """Output of one stream that waits: in memory, or (`data` None) in the copy."""
+
     stream: Stream
     time: float
-    data: bytes | None  # None: to be read back from `copy`
+    data: bytes | None
     copy: Path
     offset: int
     length: int
 
-    def read(self) -> bytes:
+    def read(self) -> Iterator[bytes]:
         if self.data is not None:
-            return self.data
+            yield self.data
+            return
         with self.copy.open("rb") as file:
             file.seek(self.offset)
-            return file.read(self.length)
+            left = self.length
+            while left and (data := file.read(min(left, _READ_BACK))):
+                left -= len(data)
+                yield data
+
+
+class _Queue:
+    """Pieces in the order in which they came, in bounded memory however long they wait.
+
+    What does not fit waits in the copy, as one piece a stream, which grows by what comes next.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: deque[_Piece] = deque()
+        self._growing: dict[Stream, _Piece] = {}
+        self._in_memory = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def put(self, output: Output) -> None:
+        length = len(output.data)
+        with self._changed:
+            growing = self._growing.get(output.stream)
+            if growing is not None and growing.offset + growing.length == output.offset:
+                growing.length += length
+                return
+            fits = self._in_memory + length <= _IN_MEMORY
+            data = output.data if fits else None
+            piece = _Piece(output.stream, output.time, data, output.copy, output.offset, length)
+            if fits:
+                self._in_memory += length
+            else:
+                self._growing[output.stream] = piece
+            self._pieces.append(piece)
+            self._changed.notify()
+
+    def get(self, timeout: float | None) -> _Piece | None:
+        """Return the next piece; None when there was none for `timeout` seconds, or ever will be."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._pieces or self._closed, timeout)
+            if not self._pieces:
+                return None
+            piece = self._pieces.popleft()
+            if self._growing.get(piece.stream) is piece:
+                del self._growing[piece.stream]
+            if piece.data is not None:
+                self._in_memory -= piece.length
+            return piece
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    @property
+    def is_done(self) -> bool:
+        return self._closed and not self._pieces
 
 
 class Display:
@@ -68,9 +129,7 @@ class Display:
         self._lines = lines
         self._target = target
         self._on_broken = on_broken
-        self._queue: queue.SimpleQueue[_Piece | None] = queue.SimpleQueue()
-        self._waiting = 0
-        self._lock = threading.Lock()
+        self._queue = _Queue()
         self._broken = False
         for descriptor in {
             target(Stream("-", 0, 0, 0, channel)) for channel in ("stdout", "stderr")
@@ -81,32 +140,20 @@ class Display:
 
     def show(self, output: Output) -> None:
         """Show this output when its turn comes; returns at once."""
-        length = len(output.data)
-        with self._lock:
-            keep = self._waiting + length <= _IN_MEMORY
-            self._waiting += length if keep else 0
-        data = output.data if keep else None
-        self._queue.put(
-            _Piece(output.stream, output.time, data, output.copy, output.offset, length)
-        )
+        self._queue.put(output)
 
     def close(self) -> None:
         """Show what is left and return when all of it is written."""
-        self._queue.put(None)
+        self._queue.close()
         while self._thread.is_alive():
             self._thread.join(0.5)  # in steps, so that a signal is heard
 
     def _run(self) -> None:
         flushed = 0.0
-        while True:
-            try:
-                # While nothing is held back there is nothing to do before the next piece.
-                piece = self._queue.get(timeout=_FLUSH_EVERY if self._lines.waiting else None)
-            except queue.Empty:
-                pass
-            else:
-                if piece is None:
-                    break
+        while not self._queue.is_done:
+            # While nothing is held back there is nothing to do before the next piece.
+            piece = self._queue.get(_FLUSH_EVERY if self._lines.waiting else None)
+            if piece is not None:
                 self._show(piece)
             now = time.monotonic()
             if self._lines.waiting and now - flushed >= _FLUSH_EVERY:
@@ -115,18 +162,19 @@ class Display:
         self._write(1, self._lines.close())
 
     def _show(self, piece: _Piece) -> None:
-        if not self._broken:
-            shown = self._lines.feed(piece.stream, piece.read(), piece.time)
-            self._write(self._target(piece.stream), shown)
-        if piece.data is not None:
-            with self._lock:
-                self._waiting -= piece.length
+        if self._broken:
+            return
+        descriptor = self._target(piece.stream)
+        for data in piece.read():
+            self._write(descriptor, self._lines.feed(piece.stream, data, piece.time))
 
     def _write(self, descriptor: int, data: bytes) -> None:
         rest = memoryview(data)
         while rest and not self._broken:
             try:
                 rest = rest[os.write(descriptor, rest) :]
+            except BlockingIOError:  # somebody made it non-blocking: wait as if it were not
+                select.select([], [descriptor], [])
             except OSError as error:
                 self._broken = True
                 self._on_broken(error)

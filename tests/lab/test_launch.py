@@ -251,6 +251,30 @@ def test_a_launcher_that_cannot_start_is_told(lab3: Lab, tmp_path: Path) -> None
     assert "--no-such-option" in done.stdout
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize(("failures", "code"), [(1, 0), (9, 7)])
+def test_torchruns_own_restarts_are_left_to_it(
+    lab3: Lab, tmp_path: Path, failures: int, code: int
+) -> None:
+    source = (
+        "import os, sys\ncount = int(os.environ['TORCHELASTIC_RESTART_COUNT'])\n"
+        f"print('attempt', count)\nsys.exit(7 if count < {failures} else 0)\n"
+    )
+    script = write(tmp_path / "job", "again.py", source)
+    done = launch(lab3, "--nodes", "node0", "--launcher-arg=--max-restarts=2", script, timeout=180)
+    assert done.returncode == code, done.stderr
+    logs = copies(lab3, run_name(done.stderr)) / "node0"
+    kept = sorted(path.read_text() for path in logs.glob("attempt-*/rank-0.out"))
+    assert kept == [f"attempt {number}\n" for number in range(min(failures, 2) + 1)]
+
+
+def test_an_address_of_another_node_cannot_be_mains(lab3: Lab, tmp_path: Path) -> None:
+    script = write(tmp_path / "job", "x.py", WHO)
+    done = launch(lab3, "--launcher", "direct", "--main-address", lab3.address("node1"), script)
+    assert done.returncode == 125
+    assert "is an address of node1, but node0 is the main node" in done.stderr
+
+
 # -- what would run ----------------------------------------------------------------------------
 
 

@@ -164,6 +164,41 @@ def test_a_run_outlives_the_death_of_orch(lab3: Lab, tmp_path: Path) -> None:
     assert out.read_text() == "up\nwent on\n"
 
 
+def test_an_interrupt_is_heard_when_nobody_reads_what_orch_says(lab3: Lab, tmp_path: Path) -> None:
+    script = write(tmp_path / "job", "cling.py", CLINGING)
+    with Launch(lab3, "--launcher", "direct", script) as running:
+        running.wait_for_lines(3, "up")
+        assert running.process.stderr is not None
+        running.process.stderr.close()  # as `2>&1 | tee` does when Ctrl-C ends tee first
+        running.process.stderr = None
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(60) == 130
+    assert nothing_left(lab3)
+
+
+def test_an_interrupt_is_heard_when_stdout_is_not_read(lab3: Lab, tmp_path: Path) -> None:
+    source = (
+        "import sys, time\n"
+        "for i in range(200): sys.stdout.buffer.write(b'x' * 99_999 + b'\\n')\n"
+        "sys.stdout.flush()\ntime.sleep(1000)\n"
+    )
+    script = write(tmp_path / "job", "much.py", source)
+    with Launch(lab3, "--nodes", "node0", "--launcher", "direct", script) as running:
+        runs = lab3.home / ".local/state/orch/runs"
+        wait_until(
+            lambda: any(
+                path.stat().st_size == 20_000_000
+                for path in runs.glob("*/logs/node0/attempt-0/rank-0.out")
+            )
+        )
+        running.process.send_signal(signal.SIGINT)
+        wait_until(lambda: processes_of_runs(lab3) == [])
+        # All that is left is output that nobody takes; a further signal ends the wait for that.
+        wait_until(lambda: agents(lab3) == [])
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(30) == 130
+
+
 def test_an_output_that_nobody_reads_any_more_stops_nothing(lab3: Lab, tmp_path: Path) -> None:
     source = "import time\nfor i in range(20): print('line', i, flush=True); time.sleep(0.05)\n"
     script = write(tmp_path / "job", "lines.py", source)

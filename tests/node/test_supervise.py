@@ -14,6 +14,7 @@ from orchestrator.node import processes
 from .conftest import AgentProcess, last_status, rank_records, text_of
 
 SLEEP = ["sleep", "1000"]
+LENGTH = f"1000.{os.getpid()}"  # tells our sleepers from any other
 
 
 def sh(script: str) -> list[str]:
@@ -94,11 +95,11 @@ def test_a_second_stop_with_less_grace_is_heeded(agent: AgentProcess) -> None:
 
 
 def test_grandchildren_in_sessions_of_their_own_are_swept(agent: AgentProcess) -> None:
-    agent.start(sh("setsid sleep 1000 & setsid env -i sleep 1000 & echo up; exit 0"))
+    agent.start(sh(f"setsid sleep 1000 & setsid env -i sleep {LENGTH} & echo up; exit 0"))
     messages = agent.follow()
     assert last_status(messages)["left"] == []
     assert agent.left() == set()
-    assert not [p for p in processes._all_processes() if _argv(p.pid) == ["sleep", "1000"]]
+    assert not [p for p in processes._all_processes() if _argv(p.pid) == ["sleep", LENGTH]]
 
 
 def test_a_sibling_run_goes_on(agent: AgentProcess) -> None:
@@ -143,6 +144,17 @@ def test_a_signal_that_ends_a_rank_reaches_its_launcher_as_that_signal(agent: Ag
     messages = agent.follow()
     assert text_of(messages, "attempt-0/launcher.out") == b"-9\n"
     assert rank_records(messages)[0]["signal"] == signal.SIGKILL
+
+
+def test_a_rank_that_dies_of_a_signal_that_python_ignores_is_told_as_such(
+    agent: AgentProcess,
+) -> None:
+    dying = "import os, signal; signal.signal(13, signal.SIG_DFL); os.kill(os.getpid(), 13)"
+    agent.start(launcher(0, "-c", dying), launcher=True)
+    messages = agent.follow()
+    assert rank_records(messages)[0]["signal"] == signal.SIGPIPE
+    assert text_of(messages, "attempt-0/launcher.out") == b"-13\n"
+    assert text_of(messages, "attempt-0/rank-0.err") == b""
 
 
 def test_what_a_launcher_sends_to_its_ranks_group_reaches_the_rank_once(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,6 +65,16 @@ def test_who_ends_after_being_told_to_stop_is_a_victim() -> None:
     assert (verdict.exit_code, verdict.summary) == (130, "stopped by SIGINT")
 
 
+def test_ranks_that_save_and_exit_0_when_they_are_stopped_were_interrupted_all_the_same() -> None:
+    nodes = [node("n0", rank(0, OK, 5.0), stopped_at=4.0)]
+    assert judge(plan_of(1), nodes, signal.SIGTERM).exit_code == 143
+
+
+def test_an_interrupt_after_all_succeeded_changes_nothing() -> None:
+    nodes = [node("n0", rank(0, OK, 3.0), stopped_at=4.0)]
+    assert judge(plan_of(1), nodes, signal.SIGINT).exit_code == 0
+
+
 def test_a_failure_before_the_interrupt_is_still_the_verdict() -> None:
     nodes = [node("n0", rank(0, ProcessEnd(3, None), 1.0), stopped_at=4.0)]
     assert judge(plan_of(1), nodes, signal.SIGINT).exit_code == 3
@@ -91,6 +102,14 @@ def test_a_rank_that_was_never_seen_is_not_a_success() -> None:
     assert (verdict.exit_code, verdict.summary) == (
         1, "the launcher ended without having started rank 1",
     )  # fmt: skip
+
+
+def test_a_failure_that_the_launcher_has_made_good_is_forgiven() -> None:
+    first, second = ProcessEnd(7, None), OK
+    again = [replace(rank(number, second, 9.0), attempt=1) for number in (0, 1)]
+    assert judge(plan_of(2), [node("n0", *again)], None).exit_code == 0
+    half = [rank(0, first, 1.0), again[1]]
+    assert find_culprit([node("n0", *half)]) is None
 
 
 def test_what_is_left_and_who_is_unknown_is_told() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 from orchestrator.events import Output
@@ -98,3 +99,40 @@ def test_what_is_held_back_is_flushed_while_nothing_comes(tmp_path: Path) -> Non
         os.dup2(written, 1)
         for descriptor in (written, reader, writer):
             os.close(descriptor)
+
+
+def test_a_trickle_that_nobody_reads_takes_no_memory(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    display = Display(Plain(), lambda stream: writer, lambda error: None)
+    copy = tmp_path / "copy"
+    copy.write_bytes(b"x" * 70_000_000)
+    chunk = b"x" * (1 << 20)
+    for index in range(20):  # more than a pipe and the memory hold
+        display.show(Output(STREAM, index << 20, chunk, 0.0, copy))
+    tracemalloc.start()
+    for offset in range(20 << 20, (20 << 20) + 200_000, 2):
+        display.show(Output(STREAM, offset, b"xx", 0.0, copy))
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 1_000_000  # not a hundred thousand pieces
+    os.close(reader)
+    display.close()
+    os.close(writer)
+
+
+def test_a_reader_that_made_the_pipe_non_blocking_gets_everything(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    told: list[OSError] = []
+    display = Display(Plain(), lambda stream: writer, told.append)
+    for output in pieces(tmp_path / "copy", 20, 1 << 18):
+        display.show(output)
+    got: list[bytes] = []
+    thread = threading.Thread(target=read_all, args=(reader, got))
+    thread.start()
+    display.close()
+    os.close(writer)
+    thread.join()
+    os.close(reader)
+    assert told == []
+    assert b"".join(got) == (tmp_path / "copy").read_bytes()

@@ -1,0 +1,103 @@
+"""Settle where the ranks meet: main's address on the network that the nodes share, and a free port."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator import events
+from orchestrator.errors import PlanError
+from orchestrator.plan import Facts, Network, choose_network
+from orchestrator.plan.job import DEFAULT_PORT
+from orchestrator.plan.network import check_distinct, interface_of, routed_network
+from orchestrator.remote.agent import AgentRefusal
+from orchestrator.remote.fleet import Fleet
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """The network and the port that the ranks meet at; the port is held for this run."""
+
+    network: Network
+    port: int
+
+
+async def meet(
+    fleet: Fleet,
+    facts: Sequence[Facts],
+    emit: events.Emit,
+    *,
+    address: str | None,
+    port: int | Literal["auto"] | None,
+) -> Meeting:
+    """Choose, or check, `address` and `port` (None: orch's choice).
+
+    Raises PlanError when the nodes have no way to meet there, or a port that was given is taken.
+    """
+    check_distinct([host.name for host in fleet.hosts], facts)
+    if address is not None:
+        _check_owner(fleet, facts, address)
+    network = choose_network(facts, address) or await _route_all(
+        fleet, address or facts[0].ssh_address
+    )
+    given = port if isinstance(port, int) else None
+    return Meeting(network, await _reserve_port(fleet, network.address, given, emit))
+
+
+async def _route_all(fleet: Fleet, address: str | None) -> Network:
+    """Return the network in which routing leads to `address`, where no subnet is shared."""
+    if address is None:
+        raise PlanError(
+            "the nodes share no subnet, so the address that the ranks meet at is not clear",
+            remedy="give main's address with --main-address, or `main: {address: ...}`",
+        )
+    routes = await fleet.each(range(len(fleet.hosts)), lambda index: _route(fleet, index, address))
+    return routed_network(address, routes)
+
+
+async def _route(fleet: Fleet, index: int, address: str) -> str | None:
+    """Return the interface by which a node reaches main's address."""
+    name = fleet.hosts[index].name
+    try:
+        route = await fleet.agents[index].ask("route", address=address)
+    except AgentRefusal as refusal:
+        problem = f"{name}: main's address {address}: {refusal.text}"
+    else:
+        if route["source"] is not None:
+            interface: str | None = route["interface"]
+            return interface
+        problem = f"{name} has no route to main's address {address}"
+    raise PlanError(problem, remedy="give an address that every node can reach with --main-address")
+
+
+def _check_owner(fleet: Fleet, facts: Sequence[Facts], address: str) -> None:
+    """Raise PlanError when `address` is another node's than main's."""
+    owner = next((i for i, fact in enumerate(facts) if interface_of(fact, address)), None)
+    if owner is not None and interface_of(facts[0], address) is None:
+        main, other = fleet.hosts[0].name, fleet.hosts[owner].name
+        raise PlanError(
+            f"{address} is an address of {other}, but {main} is the main node",
+            remedy=f"put {other} first in the inventory, or give an address of {main}",
+        )
+
+
+async def _reserve_port(fleet: Fleet, address: str, given: int | None, emit: events.Emit) -> int:
+    """Reserve the port on main: the one that a person gave, else 29500 or one that is free."""
+    main = fleet.hosts[0].name
+    wanted = {"preferred": given or DEFAULT_PORT, "exact": given is not None}
+    try:
+        port = await fleet.agents[0].ask("reserve", address=address, **wanted)
+    except AgentRefusal as refusal:
+        if refusal.errno != errno.EADDRNOTAVAIL:
+            raise PlanError(f"{main}: main's address {address}: {refusal.text}") from None
+        emit(events.Warned(f"{address} is not an address of {main}: it must be translated to it"))
+        port = await fleet.agents[0].ask("reserve", address="0.0.0.0", **wanted)
+    if not isinstance(port, int):
+        raise PlanError(
+            f"{main}: port {given} on {address} is taken",
+            remedy=f"see who has it there with `ss -ltnp sport = :{given}`, "
+            "or let orch pick a free one with --main-port auto",
+        )
+    return port

@@ -1,0 +1,27 @@
+"""A phase of a use case: it begins, its nodes are done one by one, it ends after so many seconds."""
+
+from __future__ import annotations
+
+import time
+
+from orchestrator import events
+
+
+class Phase:
+    """Times a phase and says how it goes."""
+
+    def __init__(self, name: str, total: int, emit: events.Emit) -> None:
+        self._name, self._emit = name, emit
+        emit(events.PhaseBegan(name, total))
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Phase:
+        return self
+
+    def advance(self, node: str, succeeded: bool) -> None:
+        """Note that `node` is done."""
+        self._emit(events.PhaseAdvanced(self._name, node, succeeded))
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._emit(events.PhaseEnded(self._name, time.monotonic() - self._began))

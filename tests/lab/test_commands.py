@@ -1,0 +1,119 @@
+"""`orch nodes` and `orch exec` on real hosts."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from labkit.lab import Lab
+
+from .orch import ORCH, agents, orch, wait_until
+
+pytestmark = pytest.mark.lab
+
+MakeLab = Callable[..., Lab]
+
+
+def changed(lab: Lab, folder: Path, node: str, keys: str) -> Path:
+    """Return an inventory in which `node` has more keys."""
+    inventory = folder / "hosts.yaml"
+    inventory.write_text(
+        lab.inventory.read_text().replace(f"name: {node},", f"name: {node}, {keys},")
+    )
+    return inventory
+
+
+def commands(lab: Lab, node: str) -> list[list[str]]:
+    return [list(process.argv) for process in lab.processes(node)]
+
+
+def test_a_node_tells_its_place_in_the_network_that_all_share(lab3: Lab) -> None:
+    done = orch(lab3, "nodes", "-i", lab3.inventory, "--output", "json")
+    assert (done.returncode, done.stderr) == (0, "")
+    nodes = json.loads(done.stdout)
+    assert [node["name"] for node in nodes] == lab3.nodes
+    for node in nodes:  # not docker0, which is there too, and not 127.0.1.1
+        assert node["interface"] == "eth0"
+        assert node["interface_address"] == lab3.address(node["name"])
+        assert node["subnet"] == "198.18.0.0/24"
+        assert node["rsync"] is True
+        assert abs(node["clock_skew"]) < 0.5
+    assert agents(lab3) == []
+
+
+def test_nodes_that_are_dead_or_lack_python_hide_no_other(
+    make_lab: MakeLab, tmp_path: Path
+) -> None:
+    lab = make_lab(4, no_rsync=True)
+    lab.vanish("node2")
+    inventory = changed(lab, tmp_path, "node1", "python: /opt/none/bin/python")
+    began = time.monotonic()
+    done = orch(lab, "nodes", "-i", inventory, "--connect-timeout", "3")
+    assert time.monotonic() - began < 3 + 10
+    assert done.returncode == 125
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    assert [row[0] for row in rows] == lab.nodes
+    assert [row[7] for row in (rows[0], rows[3])] == ["no", "no"]
+    assert rows[1][2:4] == ["✗", "agent"]
+    assert rows[2][2] == "✗"
+    assert "node1: there is no Python at '/opt/none/bin/python'" in done.stderr
+    assert "orch: node2: " in done.stderr
+    assert "node0:" not in done.stderr
+
+
+def test_two_names_of_one_machine_are_told(lab3: Lab, tmp_path: Path) -> None:
+    inventory = tmp_path / "hosts.yaml"
+    twice = f"  - {{name: again, address: {lab3.address('node0')}, port: 22}}\n"
+    inventory.write_text(lab3.inventory.read_text() + twice)
+    done = orch(lab3, "nodes", "-i", inventory)
+    assert done.returncode == 0, done.stderr
+    assert "node0 and again are two names of one machine" in done.stderr
+
+
+def test_a_command_runs_on_every_host_whatever_its_shell_prints(make_lab: MakeLab) -> None:
+    lab = make_lab(2, noisy_bashrc=True)
+    done = orch(lab, "exec", "-i", lab.inventory, "--", "sh", "-c", "hostname; pwd; exit 7")
+    assert sorted(done.stdout.splitlines()) == [
+        "node0 │ /root", "node0 │ node0", "node1 │ /root", "node1 │ node1",
+    ]  # fmt: skip
+    assert done.returncode == 7
+    assert "✗ exit code 7 on node[0-1]" in done.stderr
+
+
+def test_megabytes_arrive_whole(lab3: Lab) -> None:
+    done = orch(lab3, "exec", "-i", lab3.inventory, "--nodes", "node1", "seq", "1", "500000")
+    lines = done.stdout.splitlines()
+    assert lines == [f"node1 │ {number}" for number in range(1, 500_001)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_command_ends_with_its_connection(lab3: Lab, number: int) -> None:
+    process = lab3.popen(
+        [*ORCH, "exec", "-i", str(lab3.inventory), "--", "sh", "-c", "echo up; sleep 4321; true"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    for _ in lab3.nodes:
+        assert process.stdout.readline().endswith("│ up\n".encode())
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
+    for node in lab3.nodes:
+        wait_until(lambda node=node: ["sleep", "4321"] not in commands(lab3, node))  # type: ignore[misc]
+
+
+def test_a_host_that_is_lost_is_told_and_the_others_go_on(make_lab: MakeLab) -> None:
+    lab = make_lab(2)
+    # The parent of its parent is the sshd that serves this connection.
+    kill = "kill -KILL $(awk '/^PPid/ {print $2}' /proc/$PPID/status); sleep 100"
+    script = f"hostname; if [ $(hostname) = node0 ]; then {kill}; fi"
+    done = orch(lab, "exec", "-i", lab.inventory, "--", "sh", "-c", script)
+    assert "node1 │ node1\n" in done.stdout
+    assert done.returncode == 125, done.stderr
+    assert "node0: the connection" in done.stderr
