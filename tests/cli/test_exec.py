@@ -1,0 +1,114 @@
+"""`orch exec`: on every node at once, line by line, and ended with the connection."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .orch import Orch
+
+
+def test_every_node_runs_it_and_its_lines_say_who(orch: Orch) -> None:
+    done = orch("exec", "--local", "2", "--", "sh", "-c", "echo out; echo err >&2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(done.stdout.splitlines()) == [
+        "local0 │ err", "local0 │ out", "local1 │ err", "local1 │ out",
+    ]  # fmt: skip
+
+
+def test_words_arrive_as_they_are(orch: Orch) -> None:
+    words = ["$HOME", "a  b", "it's", "*", "-i", "é\nsecond line"]
+    done = orch("exec", "--local", "1", "printf", "%s\n", *words)
+    assert done.stdout == "".join(
+        f"local0 │ {line}\n" for word in words for line in word.split("\n")
+    )
+
+
+def test_standard_input_is_empty(orch: Orch) -> None:
+    assert orch("exec", "--local", "1", "--", "cat").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "told"),
+    [
+        ("exit 3", 3, "✗ exit code 3 on local[0-1]"),
+        ("kill -9 $$", 137, "✗ exit code 137 on local[0-1]"),
+        ("mkdir turn && exit 4; exit 5", 5, "✗ exit code 4 on local"),
+        ("mkdir turn", 1, "✗ exit code 1 on local"),
+    ],
+)
+def test_the_highest_exit_code_counts_and_who_failed_is_told(
+    orch: Orch, script: str, code: int, told: str
+) -> None:
+    done = orch("exec", "--local", "2", "--", "sh", "-c", script)
+    assert done.returncode == code
+    assert told in done.stderr
+
+
+def test_one_that_does_not_end_is_ended_after_the_time_out(orch: Orch) -> None:
+    script = "mkdir turn 2>&- || exit 0; echo $$; exec sleep 1000"
+    done = orch("exec", "--local", "2", "--timeout", "3", "--", "sh", "-c", script)
+    assert done.returncode == 124
+    assert "timed out; ended the command on local" in done.stderr
+    wait_for_end(int(done.stdout.split("│ ")[1]))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_command_even_one_that_ignores_signals(
+    tmp_path: Path, environment: dict[str, str], number: int
+) -> None:
+    script = "trap '' TERM HUP; echo $$; sleep 1000; sleep 1000"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "exec", "--local", "1", "--", "sh", "-c", script],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path,
+    )  # fmt: skip
+    assert process.stdout is not None
+    pid = int(process.stdout.readline().split("│ ")[1])
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert "interrupted; ended the command on local0" in err
+    wait_for_end(pid)
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "exec", "--local", "1", "--", "yes"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd=tmp_path,
+    ) as process:  # fmt: skip
+        assert process.stdout and process.stderr
+        assert process.stdout.readline() == "local0 │ y\n".encode()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_nothing_runs_when_a_node_cannot_be_reached(tmp_path: Path, orch: Orch) -> None:
+    (tmp_path / "hosts.yaml").write_text("hosts: [{name: a, address: 127.0.0.1, port: 1}]")
+    done = orch("exec", "--", "touch", "here")
+    assert done.returncode == 125
+    assert "a: 127.0.0.1 port 1 refuses connections" in done.stderr
+    assert not (tmp_path / "here").exists()
+
+
+def wait_for_end(pid: int) -> None:
+    deadline = time.monotonic() + 20
+    while is_running(pid):
+        assert time.monotonic() < deadline, f"process {pid} runs on"
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
