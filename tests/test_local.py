@@ -141,10 +141,8 @@ def test_closed_standard_streams_disturb_nothing(tmp_path: Path, script: Path, c
 
 
 def test_an_address_that_is_nobodys_is_named(tmp_path: Path, script: Path) -> None:
-    done = orch(
-        tmp_path, "launch", "--local", "1", "--launcher", "direct", "--main-address", "no.such.name.invalid",
-        script,
-    )  # fmt: skip
+    words = ["--launcher", "direct", "--main-address", "no.such.name.invalid"]
+    done = orch(tmp_path, "launch", "--local", "1", *words, script)
     assert done.returncode == 125
     assert "local0: main's address no.such.name.invalid" in done.stderr
     assert "--main-address" in done.stderr

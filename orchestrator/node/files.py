@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import time
 from typing import Any
 
+_RESERVE = "reserve"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
 
@@ -46,11 +48,19 @@ def write_json(path: str, value: Any) -> None:
     os.replace(temporary, path)
 
 
+def set_room_aside(directory: str) -> None:
+    """Take room on the disk for a run's last words, for the case that the disk is full by then."""
+    descriptor = os.open(os.path.join(directory, _RESERVE), os.O_WRONLY | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(bytes(1 << 16))
+
+
 def try_to_write_json(path: str, value: Any, patience: float) -> bool:
     """Do as `write_json`, for up to `patience` seconds; return whether it was written.
 
     For those who have more to do than to write: a full disk or a folder that a script has removed must
-    not keep them from it. A folder that is gone is made again.
+    not keep them from it. A folder that is gone is made again; a full disk gets the room back that was
+    set aside.
     """
     deadline = time.monotonic() + patience
     while True:
@@ -58,10 +68,24 @@ def try_to_write_json(path: str, value: Any, patience: float) -> bool:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             write_json(path, value)
             return True
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT) and _give_room_back(path):
+                continue
             if time.monotonic() >= deadline:
                 return False
             time.sleep(0.5)
+
+
+def _give_room_back(path: str) -> bool:
+    """Remove what was set aside in the run's folder, one or two above `path`; False if it is gone."""
+    folder = os.path.dirname(path)
+    for place in (folder, os.path.dirname(folder)):
+        try:
+            os.unlink(os.path.join(place, _RESERVE))
+            return True
+        except OSError:
+            continue
+    return False
 
 
 def read_json(path: str) -> Any:

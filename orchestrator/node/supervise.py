@@ -74,6 +74,7 @@ class Supervisor:
         self._status["start"] = own.start
         try:
             os.makedirs(self._attempt, mode=0o700, exist_ok=True)
+            files.set_room_aside(self._directory)
             files.write_json(os.path.join(self._directory, "status.json"), self._status)
             for child in self._spec["processes"]:
                 self._spawn(child)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -209,3 +210,34 @@ def test_an_output_that_nobody_reads_any_more_stops_nothing(lab3: Lab, tmp_path:
         running.process.stdout = None
         assert running.end() == 0
         assert "nobody reads the output any more" in running.err
+
+
+@pytest.mark.parametrize("launcher", ["direct", pytest.param("torchrun", marks=pytest.mark.torch)])
+def test_a_full_disk_on_a_node_hides_no_exit_code(
+    make_lab: Callable[..., Lab], tmp_path: Path, launcher: str
+) -> None:
+    lab = make_lab(1)
+    state = "/root/.local/state/orch"
+    lab.run(["mkdir", "-p", state], node="node0")
+    mounted = lab.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", state], node="node0")
+    assert mounted.returncode == 0, mounted.stderr
+    source = (
+        "import os, sys\n"
+        "try:\n    open(os.environ['ORCH_DIR'] + '/fill', 'wb').write(bytes(8_000_000))\n"
+        "except OSError as error:\n    os._exit(7)\n"
+    )
+    script = write(tmp_path / "job", "fill.py", source)
+    done = launch(lab, "--launcher", launcher, script, timeout=60)
+    assert done.returncode == 7, done.stderr
+    assert "rank 0 on node0 exited with 7" in done.stderr
+
+
+def test_a_script_that_removes_orchs_folder_ends_as_it_ends(lab3: Lab, tmp_path: Path) -> None:
+    source = (
+        "import os, shutil, subprocess, sys\nsubprocess.Popen(['setsid', 'sleep', '1002'])\n"
+        "shutil.rmtree(os.environ['ORCH_DIR'])\nsys.exit(7)\n"
+    )
+    script = write(tmp_path / "job", "remove.py", source)
+    done = launch(lab3, "--nodes", "node0", "--launcher", "direct", script, timeout=60)
+    assert done.returncode == 7, done.stderr
+    assert nothing_left(lab3)
