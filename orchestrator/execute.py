@@ -24,11 +24,14 @@ OnOutput = Callable[[str, bytes], Awaitable[None]]
 """Told the node's name and bytes that its command wrote; the command waits while this does."""
 
 # Closing a channel ends no process. But the standard input of this script ends with the channel, however
-# that comes about, and then the second line ends the command and all of its process group: sshd makes
+# that comes about, and then the part in braces ends the command and all of its process group: sshd makes
 # the script the leader of one (where it is not, there is no such group and nothing is killed). Standard
 # input is kept as 3, since sh gives a command in the background /dev/null.
 _SCRIPT = """exec 3<&0 </dev/null 2>&1
-{{ trap '' HUP; read -r nothing; trap '' TERM; kill -TERM -$$; sleep 3; kill -KILL -$$; }} <&3 >/dev/null 2>&1 &
+{{
+    trap '' HUP; read -r nothing
+    trap '' TERM; kill -TERM -$$; sleep 3; kill -KILL -$$
+}} <&3 >/dev/null 2>&1 &
 ( {command} ) 3<&-
 code=$?; kill $!; exit $code
 """
