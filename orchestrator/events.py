@@ -14,10 +14,10 @@ from orchestrator.plan.plan import Plan
 
 @dataclass(frozen=True)
 class PhaseBegan:
-    """A phase (connect, facts, sync, start) began; it has `total` nodes to go."""
+    """A phase (connect, facts, sync, start) began; it has these `nodes` to go."""
 
     phase: str
-    total: int
+    nodes: tuple[str, ...]
 
 
 @dataclass(frozen=True)

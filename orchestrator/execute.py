@@ -92,7 +92,7 @@ async def execute(
 
 
 async def _connect(fleet: Fleet, emit: events.Emit) -> None:
-    with Phase("connect", len(fleet.hosts), emit) as phase:
+    with Phase("connect", (host.name for host in fleet.hosts), emit) as phase:
         await fleet.connect(phase.advance)
     for warning in fleet.warnings:
         emit(events.Warned(warning))

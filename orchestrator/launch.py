@@ -63,7 +63,7 @@ async def launch(
         try:
             skews = [fact.clock_skew for fact in facts]
             run = Run(plan, fleet, record, emit, interrupts, clock_skews=skews, grace=request.grace)
-            with Phase("start", len(plan.nodes), emit):
+            with Phase("start", (node.name for node in plan.nodes), emit):
                 await run.start()
             return await run.watch()
         finally:

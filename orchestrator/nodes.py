@@ -69,14 +69,14 @@ async def survey(
 async def _reach(fleet: Fleet, emit: events.Emit) -> dict[str, Facts | Unreachable]:
     """Return the facts of every node, or why there are none, by its name."""
     problems: dict[str, Facts | Unreachable] = {}
-    with Phase("connect", len(fleet.hosts), emit) as phase:
+    with Phase("connect", (host.name for host in fleet.hosts), emit) as phase:
         try:
             await fleet.connect(phase.advance)
         except ConnectError as error:
             problems = {failure.node: failure for failure in error.failures}
     for warning in fleet.warnings:
         emit(events.Warned(warning))
-    with Phase("facts", len(fleet.nodes), emit) as phase:
+    with Phase("facts", (node.name for node in fleet.nodes), emit) as phase:
         answers = await asyncio.gather(*(_ask(node, phase) for node in fleet.nodes))
     return problems | {node.name: answer for node, answer in zip(fleet.nodes, answers, strict=True)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from orchestrator import events
 
@@ -10,9 +11,9 @@ from orchestrator import events
 class Phase:
     """Times a phase and says how it goes."""
 
-    def __init__(self, name: str, total: int, emit: events.Emit) -> None:
+    def __init__(self, name: str, nodes: Iterable[str], emit: events.Emit) -> None:
         self._name, self._emit = name, emit
-        emit(events.PhaseBegan(name, total))
+        emit(events.PhaseBegan(name, tuple(nodes)))
         self._began = time.monotonic()
 
     def __enter__(self) -> Phase:

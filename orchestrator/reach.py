@@ -17,11 +17,11 @@ async def reach(fleet: Fleet, emit: events.Emit) -> list[Facts]:
 
     Raises ConnectError or LaunchError with the verdict of every node that failed.
     """
-    with Phase("connect", len(fleet.hosts), emit) as phase:
+    with Phase("connect", (host.name for host in fleet.hosts), emit) as phase:
         await fleet.connect(phase.advance)
     for warning in fleet.warnings:
         emit(events.Warned(warning))
-    with Phase("facts", len(fleet.hosts), emit):
+    with Phase("facts", (host.name for host in fleet.hosts), emit):
         await fleet.start_agents()
         return await fleet.each(fleet.agents, learn)
 

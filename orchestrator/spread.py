@@ -21,7 +21,7 @@ async def spread(fleet: Fleet, plan: Plan, source: Path, emit: events.Emit) -> N
     Raises SyncError that names each node that it could not be brought to.
     """
     began = time.monotonic()
-    emit(events.PhaseBegan("sync", len(plan.nodes)))
+    emit(events.PhaseBegan("sync", tuple(node.name for node in plan.nodes)))
     tree = await asyncio.to_thread(collect, source)
     tokens = [f"{plan.run}-{node.node_rank}" for node in plan.nodes]
     try:

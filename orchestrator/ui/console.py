@@ -50,7 +50,7 @@ class Console:
             case events.Output():
                 self._show(event)
             case events.PhaseBegan():
-                self._phases.begin(event.phase, event.total)
+                self._phases.begin(event.phase, event.nodes)
             case events.PhaseAdvanced():
                 self._phases.advance(event.phase, event.node, event.succeeded)
             case events.SyncAdvanced():

@@ -6,6 +6,7 @@ time, and who is still waited for. Nothing is drawn for a launch that is ready w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,14 +24,14 @@ class Phases:
         self._live: Live | None = None
         self._ended: list[tuple[str, float, str]] = []
         self._current: str | None = None
-        self._total = 0
+        self._nodes: Sequence[str] = ()
         self._done: dict[str, bool] = {}
         self._sync: dict[str, tuple[int, int]] = {}
         self._saying: list[str] = []
 
-    def begin(self, phase: str, total: int) -> None:
-        """`phase` begins, with `total` nodes to go."""
-        self._current, self._total = phase, total
+    def begin(self, phase: str, nodes: Sequence[str]) -> None:
+        """`phase` begins, with these `nodes` to go."""
+        self._current, self._nodes = phase, nodes
         self._done.clear()
         if self._wants_live and self._live is None:
             self._live = _start_live(self)
@@ -85,12 +86,21 @@ class Phases:
             sent = sum(done for done, _ in self._sync.values())
             total = sum(size for _, size in self._sync.values())
             return f"{_bytes(sent)} of {_bytes(total)} to {len(self._sync)} nodes"
+        if not self._done:
+            return f"{len(self._nodes)} nodes"
+        text = f"{len(self._done)}/{len(self._nodes)}"
         failed = [node for node, succeeded in self._done.items() if not succeeded]
-        text = f"{len(self._done)}/{self._total}" if self._done else f"{self._total} nodes"
+        waited_for = [node for node in self._nodes if node not in self._done]
         if failed:
-            more = "" if len(failed) <= _NAMED else f" and {len(failed) - _NAMED} more"
-            text += f", not {', '.join(failed[:_NAMED])}{more}"
+            text += f", not {_some(failed)}"
+        if waited_for:
+            text += f", waiting for {_some(waited_for)}"
         return text
+
+
+def _some(nodes: Sequence[str]) -> str:
+    more = "" if len(nodes) <= _NAMED else f" and {len(nodes) - _NAMED} more"
+    return f"{', '.join(nodes[:_NAMED])}{more}"
 
 
 def _start_live(phases: Phases) -> Live:
