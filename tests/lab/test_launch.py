@@ -134,6 +134,29 @@ def test_the_fabric_example_trains(lab3: Lab, launcher: str) -> None:
     assert (lab3.files("node0") / checkpoint.lstrip("/")).exists()
 
 
+SELF_LAUNCHING = """
+import torch
+from lightning.fabric import Fabric
+fabric = Fabric(accelerator="cpu", strategy="ddp", devices=2, num_nodes=2)
+fabric.launch()
+total = fabric.all_reduce(torch.tensor(float(fabric.global_rank + 1)), reduce_op="sum")
+print(f"sum {total.item()} on rank {fabric.global_rank} of {fabric.world_size}", flush=True)
+fabric.barrier()
+"""
+
+
+@pytest.mark.torch
+def test_a_script_that_launches_itself_finds_its_place_under_python(
+    lab3: Lab, tmp_path: Path
+) -> None:
+    script = write(tmp_path / "job", "self.py", SELF_LAUNCHING)
+    words = ["--nodes", "node[0-1]", "--nproc", "2", "--launcher", "python"]
+    done = launch(lab3, *words, script, timeout=180)
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = sorted(line.split("│ ")[1] for line in done.stdout.splitlines() if "sum" in line)
+    assert shown == [f"sum 10.0 on rank {rank} of 4" for rank in range(4)]
+
+
 def test_a_script_that_launches_itself_is_refused_under_fabric_before_anything_starts(
     lab3: Lab, tmp_path: Path
 ) -> None:

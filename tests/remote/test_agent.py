@@ -1,0 +1,165 @@
+"""The agent: brought to a node once, asked, followed, and not trusted."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import NodeError
+from orchestrator.inventory import Host
+from orchestrator.remote.agent import Agent, AgentRefusal
+from orchestrator.remote.fake import FakeNode
+from orchestrator.remote.reports import Chunk, parse
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def node(python: str = sys.executable) -> FakeNode:
+    return FakeNode(Host(name="node0", address="198.18.0.1", python=python))
+
+
+async def test_it_is_uploaded_only_where_it_is_missing(home: Path) -> None:
+    first, second = node(), node()
+    await (await Agent.open(first)).close()
+    await (await Agent.open(second)).close()
+    assert [sum("cat >" in script for script in n.scripts) for n in (first, second)] == [1, 0]
+    stored = sorted(path.suffixes[-1] for path in (home / ".local/state/orch/node").iterdir())
+    assert stored == [".pyz", ".pyz"]  # the zipapp and its compiled twin, nothing half written
+    await first.close()
+    await second.close()
+
+
+async def test_it_answers_and_refuses_by_name(home: Path) -> None:
+    fake = node()
+    agent = await Agent.open(fake)
+    assert (await agent.ask("facts"))["home"] == str(home)
+    with pytest.raises(AgentRefusal, match=r"node0: .*Not a directory"):
+        await agent.ask("prepare", workdir="/dev/null/x", token="t")
+    await agent.close()
+    await fake.close()
+
+
+async def test_a_missing_python_is_told_with_the_remedy(home: Path) -> None:
+    fake = node("/no/such/python")
+    with pytest.raises(NodeError, match="there is no Python at '/no/such/python'") as caught:
+        await Agent.open(fake)
+    assert "`python:`" in str(caught.value)
+    await fake.close()
+
+
+async def test_a_python_that_cannot_run_it_is_told_with_its_version(home: Path) -> None:
+    old = home / "old"
+    old.write_text(
+        '#!/bin/sh\n[ "$1" = -V ] && echo Python 3.6.9 && exit\necho SyntaxError >&2; exit 1\n'
+    )
+    old.chmod(0o755)
+    fake = node(str(old))
+    with pytest.raises(NodeError, match=r"\(Python 3.6.9\) cannot run orch's agent: SyntaxError"):
+        await Agent.open(fake)
+    await fake.close()
+
+
+async def test_a_home_that_cannot_be_written_is_told(home: Path) -> None:
+    (home / ".local").write_text("a file where a folder should be")
+    fake = node()
+    with pytest.raises(NodeError, match="cannot be written to"):
+        await Agent.open(fake)
+    await fake.close()
+
+
+def impostor(home: Path, *lines: str) -> FakeNode:
+    """A node whose Python says these lines in place of the agent, then waits."""
+    script = home / "impostor"
+    text = "".join(f"{line}\n" for line in ('{"hello": {}}', *lines))
+    (home / "lines").write_text(text)
+    script.write_text(
+        f"#!/bin/sh\nread request < /dev/null\ncat {home}/lines\ncat > /dev/null; :\n"
+    )
+    script.chmod(0o755)
+    return node(str(script))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "not JSON",
+        "[]",
+        "null",
+        '{"id": 1, "n": -1}',
+        '{"id": 1, "n": 99999999999}',
+        '{"id": {}, "ok": 1}',
+        "[" * 100_000,
+        '{"ok": 1}',
+    ],
+)
+async def test_an_agent_that_says_something_else_is_an_error_not_a_hang(
+    home: Path, line: str
+) -> None:
+    fake = impostor(home, line)
+    agent = await Agent.open(fake)
+    with pytest.raises(NodeError, match="node0"):
+        await agent.ask("facts", timeout=5)
+    with pytest.raises(NodeError, match="node0"):
+        async for _ in agent.follow("run", {}):
+            pass
+    await agent.close()
+    await fake.close()
+
+
+async def test_an_agent_that_is_silent_is_waited_for_only_so_long(home: Path) -> None:
+    fake = impostor(home)
+    agent = await Agent.open(fake)
+    with pytest.raises(NodeError, match=r"no answer to .facts. within 0\.2 s"):
+        await agent.ask("facts", timeout=0.2)
+    await agent.close()
+    await fake.close()
+
+
+async def test_a_lost_connection_fails_whoever_waits(home: Path) -> None:
+    fake = impostor(home)
+    agent = await Agent.open(fake)
+    fake.drop()
+    with pytest.raises(NodeError):
+        await agent.ask("facts", timeout=5)
+    await agent.close()
+    await fake.close()
+
+
+STATUS: dict[str, Any] = {"state": "running", "launcher": None, "left": []}
+RANK: dict[str, Any] = {
+    "rank": 0, "local_rank": 0, "attempt": 0, "pid": 1, "started": 0.0, "ended": None,
+    "code": None, "signal": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {},
+        {"f": 1, "o": 0, "t": 0},
+        {"f": "x", "o": -1, "t": 0},
+        {"rank": {**RANK, "rank": "0"}},
+        {"rank": {**RANK, "ended": 1.0}},
+        {"rank": {**RANK, "ended": 1.0, "code": 1, "signal": 9}},
+        {"status": {**STATUS, "state": "\x1b[31m"}},
+        {"status": {**STATUS, "left": ["1"]}},
+        {"status": None},
+    ],
+)
+def test_a_report_that_is_none_is_refused(header: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        parse(json.loads(json.dumps(header)), b"")
+
+
+def test_a_report_is_parsed() -> None:
+    assert parse({"f": "attempt-0/rank-0.out", "o": 5, "t": 1.5}, b"x") == Chunk(
+        "attempt-0/rank-0.out", 5, 1.5, b"x"
+    )
