@@ -120,6 +120,7 @@ def test_json_has_every_value_and_verdict() -> None:
 def test_a_missed_bound_is_an_exit_code_where_that_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: float, options: list[str], code: int
 ) -> None:
+    monkeypatch.setattr(cli, "_missing", lambda: None)
     monkeypatch.setattr(cli, "_measure", lambda *_: [result(1.0, limit=limit)])
     file = tmp_path / "numbers.json"
     assert cli.main(["fanout", "--json", str(file), *options]) == code
@@ -132,9 +133,19 @@ def test_a_contender_that_fails_is_no_result(
     def measure(*_: object) -> list[Result]:
         raise BenchError("pdsh: exit code 1: no such host")
 
+    monkeypatch.setattr(cli, "_missing", lambda: None)
     monkeypatch.setattr(cli, "_measure", measure)
     assert cli.main(["fanout"]) == 2
     assert "bench: pdsh: exit code 1: no such host" in capsys.readouterr().err
+
+
+def test_without_the_contenders_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "find_spec", lambda name: name)
+    monkeypatch.setenv("PATH", "")
+    assert cli.main(["fanout"]) == 2
+    assert "apt-get install --yes pdsh clustershell" in capsys.readouterr().err
 
 
 def test_an_unknown_case_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 
 from labkit import life
 from labkit.lab import Lab, LabError
@@ -50,6 +52,9 @@ def main(argv: Sequence[str]) -> int:
     if unknown := set(names) - set(CASES):
         print(f"bench: no such case: {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
+    if reason := _missing():
+        print(f"bench: {reason}", file=sys.stderr)
+        return 2
     machine = report.machine()
     if machine["load"] > 0.25 * machine["cores"]:
         print(f"bench: this machine is busy (load {machine['load']:.1f})", file=sys.stderr)
@@ -64,6 +69,18 @@ def main(argv: Sequence[str]) -> int:
         text = json.dumps(report.to_json(results, machine), indent=2)
         options.json.write_text(text + "\n")
     return 1 if options.check and not all(result.met for result in results) else 0
+
+
+def _missing() -> str | None:
+    """Why nothing can be measured here, in one line; None when it can."""
+    modules = [name for name in ("asyncssh", "torch") if find_spec(name) is None]
+    if modules:
+        return f"no {' and no '.join(modules)} here: use .venv/bin/python, which scripts/test makes"
+    programs = {"pdsh": "pdsh", "clush": "clustershell"}
+    packages = [package for name, package in programs.items() if which(name) is None]
+    if packages:
+        return f"the contenders are missing: apt-get install --yes {' '.join(packages)}"
+    return None
 
 
 def _measure(names: Sequence[str], hosts: int, runs: int | None) -> list[Result]:

@@ -24,6 +24,11 @@ def run(lab: Lab, runs: int) -> Result:
     for node in nodes:
         (lab.files(node) / "tmp" / "first.py").write_text(_SCRIPT)
 
+    def bare() -> float:
+        # Each rank of a node by itself, which is all that `direct` does for it.
+        command = f"{PYTHON} /tmp/first.py & " * _RANKS + "wait"
+        return cost(lab, contenders.ssh_loop(lab, dict.fromkeys(nodes, command)), until=LINE).first
+
     def by_hand() -> float:
         commands = {
             node: f"{PYTHON} -m torch.distributed.run --nnodes=2 --node-rank={index} "
@@ -38,10 +43,12 @@ def run(lab: Lab, runs: int) -> Result:
         return launch(lab, *options, job / "first.py", until=LINE).first
 
     hand, torchrun, direct = "ssh loop, torchrun", "orch, torchrun", "orch, direct"
+    floor = "ssh loop, bare ranks"
     contestants: dict[str, Callable[[], float]] = {
         torchrun: lambda: orch("torchrun"),
         hand: by_hand,
         direct: lambda: orch("direct"),
+        floor: bare,
     }
     for warm_up in contestants.values():  # torch into the page cache, the agent onto the hosts
         warm_up()
@@ -55,4 +62,5 @@ def run(lab: Lab, runs: int) -> Result:
             Bound("orch torchrun / ssh loop", "x", 1.15, ratios(first[torchrun], first[hand])),
             Bound("orch direct / ssh loop", "x", 0.7, ratios(first[direct], first[hand])),
         ),
+        ("bare ranks have no rank and cannot meet: they show what importing torch takes here",),
     )
