@@ -67,13 +67,19 @@ async def _first_of_each_folder(
     answers = await fleet.ask_all(
         "shared", lambda index: {"workdir": nodes[index].workdir, "tokens": list(tokens)}
     )
-    return [index for index, seen in enumerate(answers) if seen and seen[0] == tokens[index]]
+    for node, token, seen in zip(nodes, tokens, answers, strict=True):
+        if token not in seen:
+            raise SyncError(
+                f"{node.name}: what is written to {node.workdir} is not there a moment later",
+                remedy=f"set `workdir:` of {node.name} to a folder that keeps what it is given",
+            )
+    return [index for index, seen in enumerate(answers) if seen[0] == tokens[index]]
 
 
 async def _tidy(fleet: Fleet, nodes: Sequence[NodePlan], tokens: Sequence[str]) -> None:
     results = await asyncio.gather(
         *(
-            agent.ask("tidy", workdir=node.workdir, token=token)
+            agent.ask("tidy", timeout=5.0, workdir=node.workdir, token=token)
             for agent, node, token in zip(fleet.agents, nodes, tokens, strict=True)
         ),
         return_exceptions=True,

@@ -17,7 +17,7 @@ ROOT = Path(orchestrator.__file__).parent
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "quoting": set(),
-    "streams": set(),
+    "process": set(),
     "inventory": {"errors"},
     "logs": set(),
     "node": set(),
@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "nodes": {"errors", "events", "inventory", "phase", "plan", "reach", "remote"},
     "execute": {"errors", "events", "inventory", "phase", "quoting", "remote", "runs"},
-    "ui": {"errors", "events", "plan", "logs", "streams", "nodes"},
+    "ui": {"errors", "events", "plan", "logs", "process", "nodes"},
 }
 UNBOUND = {"cli", "__init__", "__main__"}
 

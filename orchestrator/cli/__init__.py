@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+
 
 def main() -> None:
     """Run the `orch` command."""
-    from orchestrator.streams import open_all
+    from orchestrator.process import open_all, raise_limits
 
     open_all()
-    from orchestrator.cli.app import run
+    raise_limits()
+    try:
+        from orchestrator.cli.app import run
 
-    run()
+        run()
+    except KeyboardInterrupt:  # while modules were imported
+        sys.exit(128 + signal.SIGINT)

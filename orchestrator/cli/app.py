@@ -14,7 +14,7 @@ from orchestrator.cli.init import init
 from orchestrator.cli.launch import launch
 from orchestrator.cli.nodes import nodes
 from orchestrator.errors import LaunchError, OrchError
-from orchestrator.streams import silence
+from orchestrator.process import silence
 
 app = typer.Typer(
     name="orch",

@@ -76,7 +76,9 @@ async def _run(arguments: Arguments, console: Console) -> int:
         if arguments.dry_run:
             plan = await dry_run(request, console, interrupts)
             console.close()
-            sys.stdout.write("".join(f"{line}\n" for line in paste.lines(plan)))
+            text = "".join(f"{line}\n" for line in paste.lines(plan))
+            sys.stdout.buffer.write(text.encode(errors="surrogateescape"))
+            sys.stdout.buffer.flush()
             return 0
         return (await launch(request, console, interrupts)).exit_code
 

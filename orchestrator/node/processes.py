@@ -57,6 +57,16 @@ def belongs(pid: int, directory: str) -> bool:
     return process is not None and process.state not in "ZX" and _is_tagged(pid, _tag(directory))
 
 
+def descends(pid: int, ancestor: int) -> bool:
+    """Tell whether `pid` is a live process below `ancestor`."""
+    process = read_process(pid)
+    if process is None or process.state in "ZX":
+        return False
+    while process is not None and process.parent != ancestor:
+        process = read_process(process.parent) if process.parent else None
+    return process is not None
+
+
 def _tag(directory: str) -> bytes:
     return b"ORCH_DIR=" + os.fsencode(directory)
 

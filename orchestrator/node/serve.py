@@ -138,7 +138,9 @@ class Agent:
         return {"problem": supervise.daemonise(spec, self._locks)}
 
     def _stop(self, run: str, node: str, grace: float, reason: str) -> Dict[str, Any]:
-        return {"alive": supervise.request_stop(files.run_directory(run, node), grace, reason)}
+        asked = time.time()
+        alive = supervise.request_stop(files.run_directory(run, node), grace, reason)
+        return {"alive": alive, "time": asked}
 
     def _sweep(self, run: str, node: str) -> Dict[str, Any]:
         """Kill what a run left behind whose supervisor is gone."""

@@ -32,6 +32,7 @@ _UNKILLABLE = (
     10.0  # seconds after SIGKILL at which a process in an uninterruptible wait is given up
 )
 _LAST_WORD = 600.0  # seconds for which it waits for a full disk to take how the run ended
+_LOOK_EVERY = 5.0  # seconds between looks at whether the run's folder is still there
 _RANK_RECORD = re.compile(r"rank-\d+\.json\Z")
 
 
@@ -174,7 +175,9 @@ class Supervisor:
     def _advance_stop(self) -> float:
         """Take the next step of a stop that is due; return how long to wait for news, in seconds."""
         if self._stop_at is None:
-            return 3600.0
+            if not os.path.exists(os.path.join(self._directory, "status.json")):
+                self._write_all()  # a script has removed it: others still look for it
+            return _LOOK_EVERY
         now = time.monotonic()
         if now >= self._stop_at:
             processes.send(processes.of_run(self._directory, os.getpid()), signal.SIGKILL)
@@ -198,7 +201,12 @@ class Supervisor:
                     record = files.read_json(os.path.join(folder, entry))
                     if record is not None and record["ended"] is None:
                         live.add(record["pid"])
-        return {pid for pid in live if processes.belongs(pid, self._directory)}
+        # By descent too: a rank may have changed its environment, as setproctitle does.
+        return {
+            pid
+            for pid in live
+            if processes.belongs(pid, self._directory) or processes.descends(pid, os.getpid())
+        }
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -214,14 +222,17 @@ class Supervisor:
                 rest = processes.of_run(self._directory, os.getpid())
         self._status["left"] = processes.kill_all(self._directory, os.getpid())
         self._status.update(state="ended", ended=time.time())
-        for record in self._records.values():
-            if "path" in record:
-                self._write_record(record)  # again, for a disk that was full then
-        self._write_status(_LAST_WORD)
+        self._write_all(_LAST_WORD)  # again, for a disk that was full then
 
     def _write_status(self, patience: float = 0.0) -> None:
         path = os.path.join(self._directory, "status.json")
         files.try_to_write_json(path, self._status, patience)
+
+    def _write_all(self, patience: float = 0.0) -> None:
+        for record in self._records.values():
+            if "path" in record:
+                self._write_record(record)
+        self._write_status(patience)
 
     def _write_record(self, record: Dict[str, Any]) -> None:
         public = {key: value for key, value in record.items() if key != "path"}

@@ -5,9 +5,10 @@ Each launcher is a small file of its own: torchrun.py, fabric.py, python.py, dir
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from orchestrator.errors import UsageError
 from orchestrator.plan.job import Job
 
 NAMES = ("torchrun", "fabric", "python", "direct")
@@ -44,6 +45,42 @@ class Share:
 
 
 Launcher = Callable[[Share, Job], tuple[Process, ...]]
+
+
+_OWNED = {
+    "--nnodes": "--nodes and --exclude",
+    "--num-nodes": "--nodes and --exclude",
+    "--nproc-per-node": "--nproc",
+    "--devices": "--nproc",
+    "--node-rank": "the order of the hosts",
+    "--master-addr": "--main-address",
+    "--main-address": "--main-address",
+    "--master-port": "--main-port",
+    "--main-port": "--main-port",
+    "--rdzv-id": "--name",
+    "--rdzv-backend": None,
+    "--rdzv-endpoint": None,
+    "--standalone": None,
+    "--no-python": None,
+    "--module": "--module",
+    "-m": "--module",
+}
+
+
+def check_arguments(name: str, arguments: Sequence[str]) -> None:
+    """Raise UsageError when `arguments` for the launcher are the plan's own, or there is no launcher."""
+    if arguments and name in ("python", "direct"):
+        raise UsageError(
+            f"--launcher-arg {arguments[0]}: with --launcher {name} there is no launcher to take it"
+        )
+    for argument in arguments:
+        option = argument.split("=", 1)[0].replace("_", "-")
+        if option in _OWNED:
+            instead = _OWNED[option]
+            raise UsageError(
+                f"--launcher-arg {argument}: orch sets {option} itself",
+                remedy=f"use {instead}" if instead else None,
+            )
 
 
 def find(name: str) -> Launcher:

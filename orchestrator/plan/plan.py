@@ -143,6 +143,7 @@ def make_plan(
     Raises UsageError or PlanError when the job cannot be planned on these nodes.
     """
     name = choose_launcher(hosts, job)
+    launchers.check_arguments(name, job.launcher_arguments)
     counts = [count_devices(h, f, job) for h, f in zip(hosts, facts, strict=True)]
     world_size = sum(counts)
     nodes = []
@@ -179,8 +180,10 @@ def make_plan(
 
 
 def workdir_of(host: Host, facts: Facts, job: Job) -> str:
-    """Return the absolute working folder of the job on a node."""
-    return expand(host.workdir or f"~/orch/{job.workdir_name}", facts.home)
+    """Return the absolute working folder of the job on a node; a relative one begins at home."""
+    return posixpath.join(
+        facts.home, expand(host.workdir or f"~/orch/{job.workdir_name}", facts.home)
+    )
 
 
 def expand(path: str, home: str) -> str:

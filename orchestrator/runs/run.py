@@ -1,29 +1,26 @@
-"""Drive a run from its start on all nodes to its verdict: follow, keep, react, stop."""
+"""Drive a run from its start on all nodes to its verdict: follow, react, stop."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from orchestrator import events
 from orchestrator.errors import LaunchError, NodeError
-from orchestrator.logs.store import GapError
-from orchestrator.logs.stream import Stream
 from orchestrator.plan import Plan
-from orchestrator.remote.agent import Agent
 from orchestrator.remote.fleet import Fleet
-from orchestrator.remote.reports import Chunk, RankReport, StatusReport
+from orchestrator.runs.follower import Follower
 from orchestrator.runs.interrupts import Interrupts
 from orchestrator.runs.record import Record
 from orchestrator.runs.verdict import NodeState, Verdict, all_succeeded, find_culprit, judge
 
 SETTLE = 1.0  # seconds that the others have, after a failure, to print their own errors
 BARRIER = 5.0  # seconds that launchers have, after every rank ended well, to end too
-_STOP_MARGIN = 20.0  # seconds beyond the grace until a node that says nothing is given up
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # seconds between attempts to come back to a node
+_STOP_MARGIN = 25.0  # seconds beyond the grace until a node that says nothing is given up: a
+# supervisor needs at most 21, with a process that cannot be killed
 
 
 class Run:
@@ -46,12 +43,13 @@ class Run:
         self._emit_outside = emit
         self._interrupts = interrupts
         self._grace = grace
-        self._nodes = [
-            _Node(node.name, skew) for node, skew in zip(plan.nodes, clock_skews, strict=True)
-        ]
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._stop_grace: float | None = None
+        self._stop_grace = grace
+        self._followers = [
+            Follower(plan.run, node, fleet, index, record, self._emit, self._news.set, skew)
+            for index, (node, skew) in enumerate(zip(plan.nodes, clock_skews, strict=True))
+        ]
 
     async def start(self) -> None:
         """Start every node's share. If one cannot, stop the others and raise LaunchError."""
@@ -72,10 +70,23 @@ class Run:
                 reason = answer.get("problem") if isinstance(answer, dict) else answer
                 problems.append(f"{node.name}: cannot start the job: {reason}")
         if problems:
-            await self._stop_all("a node could not start", 0.0)
+            problems.extend(await self._take_back())
             self._write_state("failed", problem="\n".join(problems))
-            raise LaunchError("\n".join([*problems, "the other nodes were stopped again"]))
+            raise LaunchError("\n".join(problems))
         self._write_state("running")
+
+    async def _take_back(self) -> list[str]:
+        """Stop what has started, and return what there is to say about that."""
+        await self._stop_all("a node could not start", 0.0)
+        results = await asyncio.gather(
+            *(
+                agent.ask("sweep", run=self._plan.run, node=node.name)
+                for agent, node in zip(self._fleet.agents, self._plan.nodes, strict=True)
+            ),
+            return_exceptions=True,
+        )
+        clean = all(isinstance(result, dict) and result.get("left") == [] for result in results)
+        return ["the other nodes were stopped again"] if clean else ["processes may be left"]
 
     async def watch(self) -> Verdict:
         """Follow every node to the end of the run and return the verdict."""
@@ -83,11 +94,11 @@ class Run:
         self._emit(events.Started(self._plan.run, self._record.folder))
         try:
             async with asyncio.TaskGroup() as tasks:
-                followers = [tasks.create_task(self._follow(i)) for i in range(len(self._nodes))]
+                following = [tasks.create_task(node.follow()) for node in self._followers]
                 minders = [self._mind_gang(), self._mind_person(1), self._mind_person(2)]
                 minding = [tasks.create_task(minder) for minder in minders]
-                await self._await_end(followers)
-                for task in (*followers, *minding):
+                await self._await_end(following)
+                for task in (*following, *minding):
                     task.cancel()
         except (
             BaseException
@@ -95,6 +106,9 @@ class Run:
             await self._stop_all("orch is ending", self._grace)
             raise
         verdict = judge(self._plan, self._states(), self._interrupts.signal)
+        for name, pids in verdict.left.items():
+            numbers = ", ".join(map(str, pids))
+            self._emit(events.Warned(f"{name}: could not be killed: process {numbers}"))
         self._write_state("ended", exit_code=verdict.exit_code, summary=verdict.summary)
         seconds = time.monotonic() - began
         self._emit(
@@ -104,102 +118,35 @@ class Run:
         )
         return verdict
 
-    async def _await_end(self, followers: Sequence[asyncio.Task[None]]) -> None:
-        """Wait until all nodes have ended and all they wrote is here.
+    async def _await_end(self, following: Sequence[asyncio.Task[None]]) -> None:
+        """Wait until all nodes have ended and all that they wrote is here.
 
-        Once they are told to stop, a node that says nothing for too long is not waited for.
+        Once they are told to stop, a node that tells nothing new for too long is not waited for; nor
+        is any after a third interrupt.
         """
+        ended = asyncio.create_task(asyncio.wait(following))
         stopping = asyncio.create_task(self._stopping.wait())
         try:
-            await asyncio.wait(
-                [asyncio.create_task(asyncio.wait(followers)), stopping],
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            await asyncio.wait([ended, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
+            ended.cancel()
             stopping.cancel()
-        bound = self._grace + _STOP_MARGIN
         began = time.monotonic()
-        while True:
+        while self._interrupts.count < 3:
             waited_for = [
-                (follower, max(began, node.heard_at) + bound)
-                for node, follower in zip(self._nodes, followers, strict=True)
-                if not follower.done()
+                (task, max(began, node.heard_at) + self._stop_grace + _STOP_MARGIN)
+                for node, task in zip(self._followers, following, strict=True)
+                if not task.done()
             ]
             patience = max((until for _, until in waited_for), default=0.0) - time.monotonic()
             if patience <= 0:
                 break
-            await asyncio.wait([follower for follower, _ in waited_for], timeout=patience)
-        for node, follower in zip(self._nodes, followers, strict=True):
-            if not follower.done():
-                message = f"{node.name}: gave up waiting for its end; run {self._plan.run} may go on there"
+            # In steps: the grace may become shorter meanwhile.
+            await asyncio.wait([task for task, _ in waited_for], timeout=min(patience, 0.5))
+        for node, task in zip(self._followers, following, strict=True):
+            if not task.done():
+                message = f"{node.name}: gave up waiting; run {self._plan.run} may go on there"
                 self._emit(events.Warned(message))
-
-    # -- following -----------------------------------------------------------------------------
-
-    async def _follow(self, index: int) -> None:
-        """Follow one node to the end of its share, coming back for as long as it takes."""
-        node, pause = self._nodes[index], _FIRST_PAUSE
-        while True:
-            began = time.monotonic()
-            try:
-                await self._follow_connection(index, self._fleet.agents[index])
-                return
-            except (NodeError, GapError, OSError) as error:  # OSError: this machine's disk is full
-                if not node.lost:
-                    node.lost = True
-                    self._emit(events.NodeLost(node.name, str(error)))
-            if time.monotonic() - began > _LONGEST_PAUSE:
-                pause = _FIRST_PAUSE  # it was well for a while
-            while True:
-                await asyncio.sleep(pause)
-                pause = min(_LONGEST_PAUSE, pause * 2)
-                with suppress(LaunchError):  # still away: NodeLost has said so
-                    await self._fleet.reconnect(index)
-                    break
-            node.lost = False
-            self._emit(events.NodeBack(node.name))
-            if self._stop_grace is not None:
-                await self._stop_node(index, self._stop_grace, "the run was stopped meanwhile")
-
-    async def _follow_connection(self, index: int, agent: Agent) -> None:
-        node = self._nodes[index]
-        first_rank = self._plan.nodes[index].first_rank
-        offsets = self._record.store.sizes(node.name)
-        async for report in agent.follow(self._plan.run, offsets):
-            node.heard_at = time.monotonic()
-            if isinstance(report, Chunk):
-                self._keep(node, first_rank, report)
-            elif isinstance(report, RankReport):
-                self._note_rank(node, report)
-            else:
-                node.status = report
-                if report.state == "lost":
-                    answer = await agent.ask("sweep", run=self._plan.run, node=node.name)
-                    node.status = StatusReport("lost", report.launcher, tuple(answer["left"]))
-                self._news.set()
-
-    def _keep(self, node: _Node, first_rank: int, chunk: Chunk) -> None:
-        stream = node.streams.get(chunk.path)
-        if stream is None:
-            stream = node.streams[chunk.path] = _stream_of(node.name, chunk.path, first_rank)
-        fresh = self._record.store.append(stream, chunk.offset, chunk.data, chunk.time)
-        if fresh:
-            offset = chunk.offset + len(chunk.data) - len(fresh)
-            copy = self._record.folder / "logs" / node.name / chunk.path
-            self._emit_outside(events.Output(stream, offset, fresh, chunk.time, copy))
-
-    def _note_rank(self, node: _Node, report: RankReport) -> None:
-        known = node.ranks.get(report.rank)
-        if known is not None and (
-            known.attempt > report.attempt
-            or (known.attempt, known.end) == (report.attempt, report.end)
-        ):
-            return  # told again after a new connection, or of an attempt that is past
-        node.ranks[report.rank] = report
-        if report.end is not None and report.ended is not None:
-            end = report.end
-            self._emit(events.RankEnded(report.rank, node.name, end.code, end.signal, report.ended))
-        self._news.set()
 
     # -- stopping ------------------------------------------------------------------------------
 
@@ -214,17 +161,18 @@ class Run:
                 return
             if all_succeeded(self._plan, self._states()):
                 await asyncio.sleep(BARRIER)
-                if any(not node.has_ended for node in self._nodes):
+                if any(not node.has_ended for node in self._followers):
                     await self._stop_all("every rank has ended, a launcher has not", self._grace)
                 return
 
     def _has_failed(self) -> bool:
         """Tell whether the run has failed for good."""
+        states = self._states()
         if self._plan.restarts_itself and not any(
-            node.status is not None and node.status.launcher is not None for node in self._nodes
+            state.status is not None and state.status.launcher is not None for state in states
         ):
             return False
-        return find_culprit(self._states()) is not None
+        return find_culprit(states) is not None
 
     async def _mind_person(self, count: int) -> None:
         """Stop all nodes at the first interrupt, kill at the second, also while the first is told."""
@@ -233,34 +181,15 @@ class Run:
         await self._stop_all(reason, grace)
 
     async def _stop_all(self, reason: str, grace: float) -> None:
-        self._stop_grace = grace
-        self._stopping.set()
+        self._stop_grace = min(grace, self._stop_grace)
         self._emit(events.Stopping(reason, grace))
-        await asyncio.gather(
-            *(self._stop_node(index, grace, reason) for index in range(len(self._nodes)))
-        )
-
-    async def _stop_node(self, index: int, grace: float, reason: str) -> None:
-        node = self._nodes[index]
-        if node.stopped_at is None:
-            node.stopped_at = time.time() + node.clock_skew
-        try:
-            agent = self._fleet.agents[index]
-            answer = await agent.ask(
-                "stop", run=self._plan.run, node=node.name, grace=grace, reason=reason
-            )
-            if not answer["alive"] and not node.has_ended:
-                await agent.ask("sweep", run=self._plan.run, node=node.name)
-        except (NodeError, KeyError, TypeError) as error:
-            self._emit(events.Warned(f"{node.name} could not be told to stop: {error}"))
+        self._stopping.set()
+        await asyncio.gather(*(node.stop(reason, grace) for node in self._followers))
 
     def _states(self) -> list[NodeState]:
-        return [
-            NodeState(node.name, node.ranks, node.status, node.clock_skew, node.stopped_at)
-            for node in self._nodes
-        ]
+        return [node.state for node in self._followers]
 
-    # -- telling --------------------------------------------------------------------------------
+    # -- telling -------------------------------------------------------------------------------
 
     def _emit(self, event: events.Event) -> None:
         with self._unstoppable():
@@ -278,32 +207,3 @@ class Run:
             yield
         except OSError as error:
             self._emit_outside(events.Warned(f"the run's record cannot be written: {error}"))
-
-
-def _stream_of(node: str, path: str, first_rank: int) -> Stream:
-    """Return the stream that a node means by `path`. Raises NodeError when there can be none."""
-    try:
-        stream = Stream.parse(node, path)
-        if stream.rank is not None:
-            stream = Stream.parse(node, path, stream.rank - first_rank)
-    except ValueError as error:
-        raise NodeError(str(error)) from None
-    return stream
-
-
-class _Node:
-    """What is known of one node while the run goes on."""
-
-    def __init__(self, name: str, clock_skew: float) -> None:
-        self.name = name
-        self.clock_skew = clock_skew
-        self.streams: dict[str, Stream] = {}
-        self.ranks: dict[int, RankReport] = {}
-        self.status: StatusReport | None = None
-        self.stopped_at: float | None = None
-        self.lost = False
-        self.heard_at = 0.0  # monotonic: when it last told anything
-
-    @property
-    def has_ended(self) -> bool:
-        return self.status is not None and self.status.state in ("ended", "lost")

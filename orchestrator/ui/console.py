@@ -13,7 +13,7 @@ from orchestrator.logs.harmless import harmless
 from orchestrator.logs.select import RankSet
 from orchestrator.logs.stream import Stream
 from orchestrator.plan import Plan
-from orchestrator.streams import silence
+from orchestrator.process import silence
 from orchestrator.ui import words
 from orchestrator.ui.display import Display, Lines
 from orchestrator.ui.phases import Phases

@@ -152,3 +152,26 @@ def test_no_secret_is_printed() -> None:
     words = shlex.split(text.splitlines()[1].replace("&&", ""))
     assert "HF_TOKEN=$HF_TOKEN" in words
     assert paste.masked({"HF_TOKEN": "x", "A": "y"}, frozenset()) == {"HF_TOKEN": "***", "A": "y"}
+
+
+@pytest.mark.parametrize(
+    ("launcher", "argument", "message"),
+    [
+        ("torchrun", "--nproc_per_node=8", "orch sets --nproc-per-node itself"),
+        ("torchrun", "--no-python", "orch sets --no-python itself"),
+        ("fabric", "--main-address=1.2.3.4", "orch sets --main-address itself"),
+        ("direct", "--precision=32", "there is no launcher to take it"),
+    ],
+)
+def test_what_the_plan_decides_is_not_a_launchers_argument(
+    launcher: str, argument: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        plan_of([1], launcher, launcher_arguments=(argument,))
+
+
+def test_a_relative_working_folder_begins_at_home() -> None:
+    network = Network("10.0.0.1", ("eth0",), None)
+    hosts = [host("a", workdir="jobs/x")]
+    plan = make_plan("r", hosts, [facts("a")], Job("t.py"), network, 1)
+    assert plan.nodes[0].workdir == "/home/ubuntu/jobs/x"

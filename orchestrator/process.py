@@ -1,9 +1,11 @@
-"""The three standard streams, when they are closed or nobody reads them any more."""
+"""What a process starts with and cannot rely on: its three standard streams, its limit of files."""
 
 from __future__ import annotations
 
 import os
 import sys
+
+_FILES = 65536
 
 
 def open_all() -> None:
@@ -17,6 +19,16 @@ def open_all() -> None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+def raise_limits() -> None:
+    """Allow this process as many open files as it may have: hundreds of nodes take a few each."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def silence(descriptor: int) -> None:
