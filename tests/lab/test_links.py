@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from labkit.lab import Lab
 
-from .orch import Launch, copies, run_name, write
+from .orch import Launch, copies, processes_of_runs, run_name, wait_until, write
 
 pytestmark = pytest.mark.lab
 
@@ -71,6 +71,30 @@ def test_a_slow_link_delays_the_end_but_takes_nothing_from_it(
     assert "stopping" not in running.err
     copy = copies(lab, run_name(running.err)) / "node0/attempt-0/rank-0.out"
     assert copy.stat().st_size == 30_000_000
+
+
+def test_a_full_disk_here_hides_no_exit_code_and_keeps_nobody_from_stopping(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
+    lab = make_lab(1)
+    state = lab.home / ".local/state"
+    state.mkdir(parents=True)
+    mounted = lab.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(state)])
+    assert mounted.returncode == 0, mounted.stderr
+    source = (
+        "import sys, time\nsys.stdout.buffer.write(b'0123456789abcde\\n' * 500_000)\n"
+        "sys.stdout.flush()\nprint('up', flush=True)\n"
+        "if 'wait' in sys.argv: time.sleep(1000)\nsys.exit(9)\n"
+    )
+    script = write(tmp_path / "job", "flood.py", source)
+    with Launch(lab, "--launcher", "direct", script) as running:
+        assert running.end() == 9
+        assert "cannot be kept here: No space left on device" in running.err
+    lab.run(["rm", "-rf", str(state / "orch")])
+    with Launch(lab, "--launcher", "direct", script, "wait") as running:
+        wait_until(lambda: processes_of_runs(lab) != [])
+        assert running.interrupt() == 130
+    assert processes_of_runs(lab) == []
 
 
 def _is_agent(pid: int) -> bool:
