@@ -8,10 +8,11 @@ import sys
 
 def main() -> None:
     """Run the `orch` command."""
-    from orchestrator.process import open_all, raise_limits
+    from orchestrator.process import begin_imports, open_all, raise_limits
 
     open_all()
     raise_limits()
+    begin_imports()
     try:
         from orchestrator.cli.app import run
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from orchestrator.errors import UsageError
 from orchestrator.inventory import Inventory, Main, load, select
 from orchestrator.remote.ssh import ConnectOptions
+from orchestrator.process import end_imports
 from orchestrator.runs.record import state_folder
 
 
@@ -37,6 +38,7 @@ async def chosen(
     if choice.local is None:
         inventory = load(choice.inventory or _usual_inventory())
         options = ConnectOptions(timeout=choice.connect_timeout, accept_new=choice.accept_new)
+        end_imports()
         yield select(inventory, choice.nodes, choice.exclude), options
         return
     if choice.inventory is not None:
@@ -44,6 +46,7 @@ async def chosen(
     from orchestrator.node.facts import visible_gpus
     from orchestrator.remote.local import LocalCluster
 
+    end_imports()
     root = state_folder() / "local" / workdir_name
     async with LocalCluster(choice.local, root, visible_gpus()) as cluster:
         inventory = Inventory(hosts=cluster.hosts, main=Main(), source=Path("--local"))
