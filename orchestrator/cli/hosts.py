@@ -10,8 +10,8 @@ from pathlib import Path
 
 from orchestrator.errors import UsageError
 from orchestrator.inventory import Inventory, Main, load, select
-from orchestrator.remote.ssh import ConnectOptions
 from orchestrator.process import end_imports
+from orchestrator.remote.ssh import ConnectOptions
 from orchestrator.runs.record import state_folder
 
 
