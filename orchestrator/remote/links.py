@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import random
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
@@ -30,6 +31,7 @@ from orchestrator.remote.ssh_config import ConfigParseError, Target, resolve_hop
 _PER_ENDPOINT = 8
 _AT_ONCE = 128
 _KEEPALIVES_MISSED = 3
+_COME_AGAIN = (0.1, 0.3, 0.9)  # seconds until the next try, more or less
 _CLOSE_WITHIN = 2.0  # seconds
 
 
@@ -161,10 +163,27 @@ class Links:
                 return await self._log_in(name, target, via, hops, way, deadline)
             if target.proxy_command is not None:
                 return await self._log_in_by_command(name, target, deadline)
+            return await self._log_in_directly(name, target, deadline)
+
+    async def _log_in_directly(
+        self, name: str, target: Target, deadline: float
+    ) -> Link | Unreachable:
+        """Connect by TCP; come again, within the time there is, where sshd turns one away.
+
+        It does so at random when it has many handshakes at once, which are not only ours.
+        """
+        for pause in (*_COME_AGAIN, None):
             sock = await self._dial(name, target, deadline)
             if isinstance(sock, Unreachable):
                 return sock
-            return await self._log_in(name, target, None, (), {"sock": sock}, deadline)
+            result = await self._log_in(name, target, None, (), {"sock": sock}, deadline)
+            if pause is None or not isinstance(result, Unreachable):
+                return result
+            left = deadline - asyncio.get_running_loop().time()
+            if not verdicts.was_turned_away(result) or left < 2 * pause:
+                return result
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+        raise AssertionError("the last round returns")
 
     async def _log_in_by_command(
         self, name: str, target: Target, deadline: float

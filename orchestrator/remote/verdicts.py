@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 _NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 
 
+_TURNED_AWAY = "closed the connection before any SSH greeting"
+
+
+def was_turned_away(verdict: Unreachable) -> bool:
+    """Tell whether sshd may only have had too many handshakes at once (MaxStartups), of anybody's."""
+    return verdict.cause == "protocol" and _TURNED_AWAY in verdict.message
+
+
 def not_connected(node: str, target: Target, error: OSError, timeout: float) -> Unreachable:
     """Return the verdict on a TCP connection, or name look-up, that failed with `error`."""
     where = target.endpoint
@@ -125,7 +133,7 @@ def not_logged_in(
             return Unreachable(
                 node,
                 "protocol",
-                f"{where} closed the connection before any SSH greeting",
+                f"{where} {_TURNED_AWAY}",
                 f"try again; if it stays, check MaxStartups in the node's sshd_config, "
                 f"and with: {target.ssh_command}",
             )

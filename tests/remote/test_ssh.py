@@ -216,16 +216,33 @@ async def test_a_gateway_that_fails_is_tried_once_for_all_nodes_behind_it(
 ) -> None:
     visits = 0
 
-    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def too_old(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal visits
         visits += 1
+        writer.write(b"SSH-1.3-ancient\r\n")
 
-    async with serve(hang_up) as port:
+    async with serve(too_old) as port:
         hosts = [make_host(f"n{i}", proxy_jump=f"127.0.0.1:{port}") for i in range(5)]
         results = await connect_all(hosts, QUICK)
     assert visits == 1
     assert all(isinstance(r, Unreachable) and r.cause == "gateway" for r in results)
     assert all(f"port {port}" in str(r) for r in results)
+
+
+async def test_who_is_turned_away_before_the_greeting_comes_again_a_few_times(
+    home: Path, make_host: MakeHost
+) -> None:
+    visits = 0
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal visits
+        visits += 1
+
+    async with serve(hang_up) as port:
+        result = await connect_all([make_host(port=port)], ConnectOptions(timeout=20))
+    assert visits == 4
+    assert isinstance(result[0], Unreachable)
+    assert "before any SSH greeting" in result[0].message
 
 
 async def test_cancelling_leaves_no_connection(home: Path, make_host: MakeHost) -> None:
