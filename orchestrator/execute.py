@@ -13,8 +13,8 @@ from typing import Any, Literal
 from orchestrator import events
 from orchestrator.errors import LaunchError, NodeError, UsageError
 from orchestrator.inventory import Inventory
-from orchestrator.phase import Phase
 from orchestrator.quoting import command_line
+from orchestrator.reach import connect
 from orchestrator.remote.base import Node
 from orchestrator.remote.fleet import Fleet
 from orchestrator.remote.ssh import ConnectOptions
@@ -85,17 +85,10 @@ async def execute(
     interrupts = interrupts or Interrupts()
     fleet = Fleet(inventory.hosts, options)
     try:
-        await interrupts.abort(_connect(fleet, emit))
+        await interrupts.abort(connect(fleet, emit))
         return await _run_all(fleet.nodes, argv, on_output, timeout, interrupts)
     finally:
         await fleet.close()
-
-
-async def _connect(fleet: Fleet, emit: events.Emit) -> None:
-    with Phase("connect", (host.name for host in fleet.hosts), emit) as phase:
-        await fleet.connect(phase.advance)
-    for warning in fleet.warnings:
-        emit(events.Warned(warning))
 
 
 async def _run_all(

@@ -13,6 +13,8 @@ class Phase:
 
     def __init__(self, name: str, nodes: Iterable[str], emit: events.Emit) -> None:
         self._name, self._emit = name, emit
+        self.detail = ""
+        """What is worth a few words when it has ended."""
         emit(events.PhaseBegan(name, tuple(nodes)))
         self._began = time.monotonic()
 
@@ -25,4 +27,4 @@ class Phase:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
-            self._emit(events.PhaseEnded(self._name, time.monotonic() - self._began))
+            self._emit(events.PhaseEnded(self._name, time.monotonic() - self._began, self.detail))

@@ -17,13 +17,18 @@ async def reach(fleet: Fleet, emit: events.Emit) -> list[Facts]:
 
     Raises ConnectError or LaunchError with the verdict of every node that failed.
     """
+    await connect(fleet, emit)
+    with Phase("facts", (host.name for host in fleet.hosts), emit):
+        await fleet.start_agents()
+        return await fleet.each(fleet.agents, learn)
+
+
+async def connect(fleet: Fleet, emit: events.Emit) -> None:
+    """Connect to every node of `fleet`. Raises ConnectError with the verdict of each that failed."""
     with Phase("connect", (host.name for host in fleet.hosts), emit) as phase:
         await fleet.connect(phase.advance)
     for warning in fleet.warnings:
         emit(events.Warned(warning))
-    with Phase("facts", (host.name for host in fleet.hosts), emit):
-        await fleet.start_agents()
-        return await fleet.each(fleet.agents, learn)
 
 
 async def learn(agent: Agent) -> Facts:

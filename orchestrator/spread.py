@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator import events
 from orchestrator.errors import LaunchError, SyncError
+from orchestrator.phase import Phase
 from orchestrator.plan import NodePlan, Plan
 from orchestrator.remote.agent import AgentRefusal
 from orchestrator.remote.fleet import Fleet
@@ -20,29 +20,26 @@ async def spread(fleet: Fleet, plan: Plan, source: Path, emit: events.Emit) -> N
 
     Raises SyncError that names each node that it could not be brought to.
     """
-    began = time.monotonic()
-    emit(events.PhaseBegan("sync", tuple(node.name for node in plan.nodes)))
-    tree = await asyncio.to_thread(collect, source)
-    tokens = [f"{plan.run}-{node.node_rank}" for node in plan.nodes]
-    try:
-        await _prepare(fleet, plan.nodes, tokens)
-        first = await _first_of_each_folder(fleet, plan.nodes, tokens)
-        results = await push_all(
-            [(fleet.agents[i].node, plan.nodes[i].workdir) for i in first],
-            tree,
-            on_progress=lambda p: emit(_advanced(p)),
-        )
-    finally:
-        await _tidy(fleet, plan.nodes, tokens)
-    for result in results:
-        if isinstance(result, Pushed) and result.warning is not None:
-            emit(events.Warned(result.warning))
-    failures = [result for result in results if isinstance(result, SyncError)]
-    if failures:
-        raise SyncError("\n".join(str(failure) for failure in failures))
-    emit(
-        events.PhaseEnded("sync", time.monotonic() - began, _describe(len(tree.files), first, plan))
-    )
+    with Phase("sync", (node.name for node in plan.nodes), emit) as phase:
+        tree = await asyncio.to_thread(collect, source)
+        tokens = [f"{plan.run}-{node.node_rank}" for node in plan.nodes]
+        try:
+            await _prepare(fleet, plan.nodes, tokens)
+            first = await _first_of_each_folder(fleet, plan.nodes, tokens)
+            results = await push_all(
+                [(fleet.agents[i].node, plan.nodes[i].workdir) for i in first],
+                tree,
+                on_progress=lambda p: emit(_advanced(p)),
+            )
+        finally:
+            await _tidy(fleet, plan.nodes, tokens)
+        for result in results:
+            if isinstance(result, Pushed) and result.warning is not None:
+                emit(events.Warned(result.warning))
+        failures = [result for result in results if isinstance(result, SyncError)]
+        if failures:
+            raise SyncError("\n".join(str(failure) for failure in failures))
+        phase.detail = _describe(len(tree.files), first, plan)
 
 
 async def _prepare(fleet: Fleet, nodes: Sequence[NodePlan], tokens: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sync": {"errors", "quoting", "remote", "inventory"},
     "events": {"errors", "logs", "plan"},
     "runs": {"errors", "events", "remote", "plan", "logs", ""},
-    "spread": {"errors", "events", "remote", "plan", "sync"},
+    "spread": {"errors", "events", "phase", "remote", "plan", "sync"},
     "phase": {"errors", "events"},
     "reach": {"errors", "events", "phase", "plan", "remote"},
     "meet": {"errors", "events", "plan", "remote"},
@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "spread",
     },
     "nodes": {"errors", "events", "inventory", "phase", "plan", "reach", "remote"},
-    "execute": {"errors", "events", "inventory", "phase", "quoting", "remote", "runs"},
+    "execute": {"errors", "events", "inventory", "quoting", "reach", "remote", "runs"},
     "ui": {"errors", "events", "plan", "logs", "process", "nodes"},
 }
 UNBOUND = {"cli", "__init__", "__main__"}

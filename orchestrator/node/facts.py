@@ -21,7 +21,6 @@ def facts() -> Dict[str, Any]:
         "hostname": socket.gethostname(),
         "identity": identity(),
         "home": os.path.expanduser("~"),
-        "user_id": os.getuid(),
         "python": sys.executable,
         "python_version": ".".join(map(str, sys.version_info[:3])),
         "cpus": len(os.sched_getaffinity(0)),

@@ -31,7 +31,6 @@ class Facts:
     hostname: str
     identity: str
     home: str
-    user_id: int
     python_version: str
     cpus: int
     gpus: int
@@ -51,7 +50,6 @@ class Facts:
             hostname=str(raw["hostname"]),
             identity=str(raw["identity"]),
             home=_absolute(raw["home"]),
-            user_id=int(raw["user_id"]),
             python_version=str(raw["python_version"]),
             cpus=int(raw["cpus"]),
             gpus=int(raw["gpus"]),

@@ -64,9 +64,6 @@ class Known:
     def trusts_authority(self, blob: bytes) -> bool:
         return any(entry.blob == blob for entry in self.authorities)
 
-    def revocation(self, blob: bytes) -> Entry | None:
-        return next((entry for entry in self.revoked if entry.blob == blob), None)
-
     def instead_of(self, blob: bytes) -> Entry | None:
         """The key that was known where `blob` is now offered: of its type if there is one."""
         offered = Entry("", 0, "", "", blob).key_type

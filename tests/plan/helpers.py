@@ -28,7 +28,6 @@ def facts(identity: str, *interfaces: Interface, **more: Any) -> Facts:
         "hostname": identity,
         "identity": identity,
         "home": "/home/ubuntu",
-        "user_id": 1000,
         "python_version": "3.11.7",
         "cpus": 8,
         "gpus": 0,

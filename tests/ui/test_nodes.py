@@ -15,7 +15,6 @@ FACTS = Facts(
     hostname="n0",
     identity="x",
     home="/home/ubuntu",
-    user_id=1000,
     python_version="3.11.7",
     cpus=64,
     gpus=8,
