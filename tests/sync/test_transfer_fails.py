@@ -213,12 +213,16 @@ async def test_rsync_killed_on_the_node(
 ) -> None:
     # The script's own shell stays, and tells of the signal as sshd would.
     node.rewrite = lambda script: f"{script.removeprefix('exec ')}; exit $?"
+    killed: list[int] = []
 
     def kill(progress: Progress) -> None:
-        if 0 < progress.sent < progress.total:
+        # Once: what is on its way still moves after that, and the shell may be gone by then.
+        if 0 < progress.sent < progress.total and not killed:
             shell = node.channel._process.pid
-            for child in Path(f"/proc/{shell}/task/{shell}/children").read_text().split():
-                os.kill(int(child), signal.SIGKILL)
+            children = Path(f"/proc/{shell}/task/{shell}/children").read_text()
+            killed.extend(map(int, children.split()))
+            for child in killed:
+                os.kill(child, signal.SIGKILL)
 
     with pytest.raises(SyncError) as caught:
         await push(node, big, str(there), on_progress=kill)
