@@ -57,8 +57,8 @@ async def _route_all(fleet: Fleet, address: str | None) -> Network:
     return routed_network(address, routes)
 
 
-async def _route(fleet: Fleet, index: int, address: str) -> str | None:
-    """Return the interface by which a node reaches main's address."""
+async def _route(fleet: Fleet, index: int, address: str) -> tuple[str | None, str]:
+    """Return the interface by which a node reaches main's address, and its own address on the way."""
     name = fleet.hosts[index].name
     try:
         route = await fleet.agents[index].ask("route", address=address)
@@ -66,8 +66,7 @@ async def _route(fleet: Fleet, index: int, address: str) -> str | None:
         problem = f"{name}: main's address {address}: {refusal.text}"
     else:
         if route["source"] is not None:
-            interface: str | None = route["interface"]
-            return interface
+            return route["interface"], route["source"]
         problem = f"{name} has no route to main's address {address}"
     raise PlanError(problem, remedy="give an address that every node can reach with --main-address")
 

@@ -59,9 +59,10 @@ async def survey(
                 "unless --main-address gives another"
             )
         )
-    interfaces = dict(zip(known, network.interfaces if network else [], strict=False))
+    places = zip(network.interfaces, network.addresses, strict=True) if network else ()
+    ways = dict(zip(known, places, strict=False))
     return [
-        _report(host, found[host.name], network, interfaces.get(host.name))
+        _report(host, found[host.name], network, *ways.get(host.name, (None, None)))
         for host in inventory.hosts
     ]
 
@@ -107,17 +108,14 @@ def _network(facts: list[Facts], main: str | None) -> Network | None:
 
 
 def _report(
-    host: Host, found: Facts | Unreachable, network: Network | None, interface: str | None
+    host: Host,
+    found: Facts | Unreachable,
+    network: Network | None,
+    interface: str | None,
+    address: str | None,
 ) -> NodeReport:
     if isinstance(found, Unreachable):
         return NodeReport(host, None, found)
     if network is None or interface is None:
         return NodeReport(host, found, None)
-    addresses = [
-        str(own.ip)
-        for each in found.interfaces
-        if each.name == interface
-        for own in each.addresses
-        if str(own.network) == network.subnet
-    ]
-    return NodeReport(host, found, None, interface, next(iter(addresses), None), network.subnet)
+    return NodeReport(host, found, None, interface, address, network.subnet)

@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sync": {"errors", "quoting", "remote", "inventory"},
     "events": {"errors", "logs", "plan"},
     "runs": {"errors", "events", "remote", "plan", "logs", ""},
+    "preflight": {"errors", "quoting", "inventory", "plan", "remote"},
     "spread": {"errors", "events", "phase", "remote", "plan", "sync"},
     "phase": {"errors", "events"},
     "reach": {"errors", "events", "phase", "plan", "remote"},

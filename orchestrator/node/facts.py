@@ -20,6 +20,7 @@ def facts() -> Dict[str, Any]:
     return {
         "hostname": socket.gethostname(),
         "identity": identity(),
+        "uid": os.getuid(),
         "home": os.path.expanduser("~"),
         "python": sys.executable,
         "python_version": ".".join(map(str, sys.version_info[:3])),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import struct
 from typing import Iterator, Tuple
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -29,6 +31,13 @@ def _check(result: int, call: str) -> int:
 def become_subreaper() -> None:
     """Make this process the parent of every descendant whose own parent ends (prctl(2))."""
     _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
+
+
+def end_with(parent: int) -> None:
+    """Have the kernel kill this process, a child of `parent`, when that ends (prctl(2))."""
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
+    if os.getppid() != parent:  # it ended before it was asked for
+        os._exit(1)
 
 
 def set_name(name: str) -> None:

@@ -2,8 +2,9 @@
 
 The first line that the agent writes is {"hello": {...}}. A request is {"id": N, "verb": NAME, ...}; its
 answer is {"id": N, "ok": VALUE} or {"id": N, "error": TEXT}. `follow` sends any number of
-{"id": N, ...} lines before its answer; one with "n" is followed by n raw bytes. The agent ends with its
-stdin. A supervisor that it started does not.
+{"id": N, ...} lines before its answer; one with "n" is followed by n raw bytes. What takes time, or
+listens, is a task beside the conversation (`tasks.py`). The agent ends with its stdin, and its tasks with
+it. A supervisor that it started does not.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Callable, Deque, Dict, List
 from . import files, network, place, ports, processes, supervise
 from .facts import facts
 from .follow import Follower
+from .tasks import TASKS, Task
 
 _ENOUGH = 1 << 20  # bytes waiting for the controller at which a follow pauses
 
@@ -60,6 +62,7 @@ class Agent:
     def __init__(self) -> None:
         self._outbox = _Outbox(1)
         self._followers: Dict[int, Follower] = {}
+        self._tasks: Dict[int, Task] = {}
         self._locks: List[int] = []  # of reserved ports: handed on to the supervisor
         self._buffer = b""
         self._verbs: Dict[str, Callable[..., Any]] = {
@@ -72,10 +75,18 @@ class Agent:
             "start": self._start,
             "stop": self._stop,
             "sweep": self._sweep,
+            "end": self._end,
         }
 
     def run(self) -> None:
         """Serve until the controller hangs up."""
+        try:
+            self._serve()
+        finally:
+            for task in self._tasks.values():
+                task.end()
+
+    def _serve(self) -> None:
         self._outbox.put({"hello": {"pid": os.getpid(), "time": time.time()}})
         os.set_blocking(0, False)
         while True:
@@ -92,12 +103,18 @@ class Agent:
                         poll.register(descriptor, select.POLLIN)
                     wait = follower.wait()
                     timeout = wait if timeout is None else min(timeout, wait)
+            for task in self._tasks.values():
+                if task.descriptor is not None:
+                    poll.register(task.descriptor, select.POLLIN)
+                wait = task.wait()
+                timeout = wait if timeout is None else min(timeout, wait)
             # Rounded up: a wait of a fraction of a millisecond must not spin.
             ready = poll.poll(None if timeout is None else int(timeout * 1000 + 0.999))
             if any(descriptor == 0 for descriptor, _ in ready) and not self._hear():
                 return
             if not paused:
                 self._follow()
+            self._attend()
 
     def _hear(self) -> bool:
         """Take in requests; return False when the controller has hung up."""
@@ -118,6 +135,9 @@ class Agent:
         try:
             if verb == "follow":
                 self._begin_follow(number, **arguments)
+                return
+            if verb in TASKS:
+                self._tasks[number] = Task(verb, **arguments)
                 return
             answer = {"id": number, "ok": self._verbs[verb](**arguments)}
         except OSError as error:
@@ -145,6 +165,20 @@ class Agent:
     def _sweep(self, run: str, node: str) -> Dict[str, Any]:
         """Kill what a run left behind whose supervisor is gone."""
         return {"left": processes.kill_all(files.run_directory(run, node))}
+
+    def _end(self, task: int) -> None:
+        """End the task that answered the request of this number."""
+        if task in self._tasks:
+            self._tasks[task].end()
+
+    def _attend(self) -> None:
+        """Hand on what tasks have answered, and forget those that have ended."""
+        for number, task in list(self._tasks.items()):
+            answer = task.step()
+            if answer is not None:
+                self._outbox.put(dict(answer, id=number))
+            if task.ended:
+                del self._tasks[number]
 
     def _begin_follow(self, number: int, run: str, node: str, offsets: Dict[str, int]) -> None:
         def send(header: Dict[str, Any], payload: bytes) -> None:

@@ -30,6 +30,7 @@ class Facts:
 
     hostname: str
     identity: str
+    uid: int
     home: str
     python_version: str
     cpus: int
@@ -49,6 +50,7 @@ class Facts:
         return cls(
             hostname=str(raw["hostname"]),
             identity=str(raw["identity"]),
+            uid=int(raw["uid"]),
             home=_absolute(raw["home"]),
             python_version=str(raw["python_version"]),
             cpus=int(raw["cpus"]),

@@ -17,14 +17,16 @@ from orchestrator.plan.facts import Address, Facts, Interface
 
 @dataclass(frozen=True)
 class Network:
-    """Where the ranks meet: main's `address`, and the interface of each node (in node order).
+    """Where the ranks meet: main's `address`, and the interface and own address of each node there.
 
-    `subnet` is the shared one, None when there is none and the way is left to routing.
+    Both are in node order. `subnet` is the shared one, None when there is none and the way is left to
+    routing.
     """
 
     address: str
     interfaces: tuple[str | None, ...]
     subnet: str | None
+    addresses: tuple[str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class _Candidate:
     subnet: ipaddress.IPv4Network | ipaddress.IPv6Network
     main: Address
     interfaces: tuple[Interface, ...]
+    addresses: tuple[Address, ...]
 
     def merit(self, ssh_address: str | None) -> tuple[bool, int, bool, bool]:
         """Faster links first, then the network that SSH came by; IPv4 wins a tie."""
@@ -53,13 +56,17 @@ def choose_network(nodes: Sequence[Facts], address: str | None = None) -> Networ
     """
     identities = [facts.identity for facts in nodes]
     if len(set(identities)) == 1 and len(nodes) > 1 and address is None:
-        return Network("127.0.0.1", tuple("lo" for _ in nodes), "127.0.0.0/8")
+        here = tuple("127.0.0.1" for _ in nodes)
+        return Network("127.0.0.1", tuple("lo" for _ in nodes), "127.0.0.0/8", here)
     candidates = [found for found in _candidates(nodes) if address in (None, str(found.main.ip))]
     if not candidates:
         return None
     best = max(candidates, key=lambda found: found.merit(nodes[0].ssh_address))
     return Network(
-        str(best.main.ip), tuple(interface.name for interface in best.interfaces), str(best.subnet)
+        address=str(best.main.ip),
+        interfaces=tuple(interface.name for interface in best.interfaces),
+        subnet=str(best.subnet),
+        addresses=tuple(str(own.ip) for own in best.addresses),
     )
 
 
@@ -75,9 +82,10 @@ def check_distinct(names: Sequence[str], nodes: Sequence[Facts]) -> None:
             )
 
 
-def routed_network(address: str, interfaces: Sequence[str | None]) -> Network:
-    """Return the network in which routing leads to `address`, by these interfaces."""
-    return Network(address, tuple(interfaces), None)
+def routed_network(address: str, ways: Sequence[tuple[str | None, str | None]]) -> Network:
+    """Return the network in which routing leads to `address`, by these (interface, own address)."""
+    interfaces, addresses = zip(*ways, strict=True)
+    return Network(address, interfaces, None, addresses)
 
 
 def interface_of(facts: Facts, address: str) -> str | None:
@@ -111,27 +119,29 @@ def _candidates(nodes: Sequence[Facts]) -> list[_Candidate]:
         for own in interface.addresses:
             shared = _share(own, interface, nodes[1:])
             if shared is not None:
-                found.append(_Candidate(own.network, own, shared))
+                found.append(_Candidate(own.network, own, *shared))
     return found
 
 
 def _share(
     main: Address, interface: Interface, others: Sequence[Facts]
-) -> tuple[Interface, ...] | None:
-    """Return the interfaces, main's first, by which all nodes are in main's subnet; None if not."""
-    chosen, taken = [interface], {main.ip}
+) -> tuple[tuple[Interface, ...], tuple[Address, ...]] | None:
+    """Return the interfaces and addresses, main's first, of all nodes in main's subnet; None if not."""
+    chosen, addresses = [interface], [main]
     for facts in others:
         match = next(
             (
                 (candidate, item)
                 for candidate in facts.interfaces
                 for item in candidate.addresses
-                if not candidate.loopback and item.network == main.network and item.ip not in taken
+                if not candidate.loopback
+                and item.network == main.network
+                and item.ip not in [own.ip for own in addresses]
             ),
             None,
         )
         if match is None:
             return None
         chosen.append(match[0])
-        taken.add(match[1].ip)
-    return tuple(chosen)
+        addresses.append(match[1])
+    return tuple(chosen), tuple(addresses)

@@ -29,7 +29,8 @@ class NodePlan:
     """What runs on one node.
 
     `environment` is laid over the node's own, after `unset` is taken from that; each process has more
-    of its own. Ranks `first_rank` to `first_rank + devices - 1` live here.
+    of its own. Ranks `first_rank` to `first_rank + devices - 1` live here. `interface` and `address` are
+    the node's own on the network where the ranks meet, None where they are not known.
     """
 
     host: Host
@@ -37,6 +38,7 @@ class NodePlan:
     devices: int
     first_rank: int
     interface: str | None
+    address: str | None
     workdir: str
     environment: Mapping[str, str]
     unset: tuple[str, ...]
@@ -168,6 +170,7 @@ def make_plan(
                 devices=share.devices,
                 first_rank=share.first_rank,
                 interface=interface,
+                address=network.addresses[node_rank],
                 workdir=workdir_of(host, fact, job),
                 environment=_environment(host, fact, job, share, interface),
                 unset=_UNSET,

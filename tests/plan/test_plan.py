@@ -24,7 +24,12 @@ def plan_of(devices: list[int], launcher: str = "torchrun", **job: Any) -> Plan:
         hosts,
         [facts(h.name) for h in hosts],
         Job(**{"script": "train.py", "launcher": launcher, "workdir_name": "demo", **job}),
-        Network("10.0.0.1", interfaces, "10.0.0.0/24"),
+        Network(
+            "10.0.0.1",
+            interfaces,
+            "10.0.0.0/24",
+            tuple(f"10.0.0.{i + 1}" for i in range(len(interfaces))),
+        ),
         29500,
     )
 
@@ -85,7 +90,10 @@ def test_a_module_is_run_as_one() -> None:
 
 
 def test_auto_devices_are_the_gpus_else_one() -> None:
-    hosts, network = [host("a"), host("b")], Network("10.0.0.1", ("eth0", "eth0"), None)
+    hosts, network = (
+        [host("a"), host("b")],
+        Network("10.0.0.1", ("eth0", "eth0"), None, ("10.0.0.1", "10.0.0.2")),
+    )
     known = [facts("a", gpus=8), facts("b")]
     job = Job("t.py")
     assert [n.devices for n in make_plan("r", hosts, known, job, network, 1).nodes] == [8, 1]
@@ -94,7 +102,9 @@ def test_auto_devices_are_the_gpus_else_one() -> None:
 
 
 def test_the_interface_is_set_unless_the_user_set_one_anywhere() -> None:
-    network = Network("10.0.0.1", ("eth0", "eth1", "eth2"), None)
+    network = Network(
+        "10.0.0.1", ("eth0", "eth1", "eth2"), None, ("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    )
     hosts = [host("a"), host("b", env={"GLOO_SOCKET_IFNAME": "bond0"}), host("c")]
     known = [facts("a"), facts("b"), facts("c", environment={"NCCL_SOCKET_IFNAME": "ib0"})]
     nodes = make_plan("r", hosts, known, Job("t.py"), network, 1).nodes
@@ -107,7 +117,7 @@ def test_the_interface_is_set_unless_the_user_set_one_anywhere() -> None:
 
 
 def test_the_jobs_environment_wins_over_the_hosts() -> None:
-    network = Network("10.0.0.1", ("eth0",), None)
+    network = Network("10.0.0.1", ("eth0",), None, ("10.0.0.1",))
     hosts = [host("a", env={"A": "host", "B": "host"})]
     plan = make_plan("r", hosts, [facts("a")], Job("t.py", environment={"A": "job"}), network, 1)
     environment = plan.nodes[0].environment
@@ -115,7 +125,7 @@ def test_the_jobs_environment_wins_over_the_hosts() -> None:
 
 
 def test_paths_below_home_are_the_nodes_own() -> None:
-    network = Network("10.0.0.1", ("eth0",), None)
+    network = Network("10.0.0.1", ("eth0",), None, ("10.0.0.1",))
     hosts = [host("a", python="~/venv/bin/python")]
     plan = make_plan("r", hosts, [facts("a")], Job("t.py", workdir_name="demo"), network, 1)
     assert plan.nodes[0].workdir == "/home/ubuntu/orch/demo"
@@ -124,7 +134,7 @@ def test_paths_below_home_are_the_nodes_own() -> None:
 
 def test_hosts_that_disagree_on_the_launcher_are_refused() -> None:
     hosts = [host("a", launcher="direct"), host("b")]
-    network = Network("10.0.0.1", ("eth0", "eth0"), None)
+    network = Network("10.0.0.1", ("eth0", "eth0"), None, ("10.0.0.1", "10.0.0.2"))
     with pytest.raises(UsageError, match="different launchers: direct, torchrun"):
         make_plan("r", hosts, [facts("a"), facts("b")], Job("t.py"), network, 1)
 
@@ -171,7 +181,7 @@ def test_what_the_plan_decides_is_not_a_launchers_argument(
 
 
 def test_a_relative_working_folder_begins_at_home() -> None:
-    network = Network("10.0.0.1", ("eth0",), None)
+    network = Network("10.0.0.1", ("eth0",), None, ("10.0.0.1",))
     hosts = [host("a", workdir="jobs/x")]
     plan = make_plan("r", hosts, [facts("a")], Job("t.py"), network, 1)
     assert plan.nodes[0].workdir == "/home/ubuntu/jobs/x"

@@ -19,7 +19,9 @@ ENDED = StatusReport("ended", OK, ())
 
 def plan_of(*devices: int) -> Plan:
     hosts = [host(f"n{i}", devices=count) for i, count in enumerate(devices)]
-    network = Network("10.0.0.1", tuple("eth0" for _ in devices), None)
+    network = Network(
+        "10.0.0.1", tuple("eth0" for _ in devices), None, tuple(None for _ in devices)
+    )
     return make_plan("r", hosts, [facts(h.name) for h in hosts], Job("t.py"), network, 1)
 
 

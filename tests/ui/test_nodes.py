@@ -14,6 +14,7 @@ from orchestrator.ui.nodes import describe, table
 FACTS = Facts(
     hostname="n0",
     identity="x",
+    uid=0,
     home="/home/ubuntu",
     python_version="3.11.7",
     cpus=64,

@@ -1,0 +1,47 @@
+"""Measure what this node is like: any number of probes at once, each for itself.
+
+A probe is a function that returns a JSON value. One that hangs, or fails, keeps none of the others back.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from importlib import import_module
+from typing import Any, Dict
+
+from .tasks import Tell
+
+# name -> the function below probes/ that measures it, imported when it is asked for
+PROBES = {
+    "shm": "limits.shm",
+}
+
+_MARGIN = 0.5  # seconds of the limit that are left for handing back what there is
+
+
+def check(tell: Tell, limit: float, probes: Dict[str, Dict[str, Any]]) -> None:
+    """Run `probes` (name -> arguments); tell {name: {"ok": value} or {"error": text}} of all.
+
+    What a probe has not answered within `limit` seconds is an error. A probe may run commands, with a
+    time-out of its own.
+    """
+    deadline = time.monotonic() + max(limit - _MARGIN, limit / 2)
+    answers: Dict[str, Dict[str, Any]] = {}
+
+    def measure(name: str, arguments: Dict[str, Any]) -> None:
+        try:
+            module, _, function = PROBES[name].rpartition(".")
+            probe = getattr(import_module(".probes." + module, __package__), function)
+            answers[name] = {"ok": probe(**arguments)}
+        except Exception as error:  # whatever it is, the controller must hear of it
+            answers[name] = {"error": "{}: {}".format(type(error).__name__, error)}
+
+    threads = [threading.Thread(target=measure, args=item, daemon=True) for item in probes.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    late = {"error": "no answer within {:g} s".format(limit)}
+    finished = dict(answers)
+    tell({name: finished.get(name, late) for name in probes})

@@ -1,0 +1,1 @@
+"""What a node can tell of itself, one file a group; `check.py` has the names."""

@@ -1,0 +1,95 @@
+"""Make findings of what nodes measured: a verdict on each, those that are alike folded into one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from orchestrator.preflight.model import Finding, NoAnswer, Probe, Remedy, Status
+from orchestrator.preflight.scene import Scene, Subject
+
+T = TypeVar("T")
+V = TypeVar("V", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one node's measurement comes to; `text` and `commands` are the remedy, if there is one.
+
+    `data` is what was measured on this node.
+    """
+
+    status: Status
+    message: str
+    text: str | None = None
+    commands: tuple[str, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+def judge_each(
+    scene: Scene, probe: Probe[T], verdict: Callable[[Subject, T], Verdict]
+) -> list[Finding]:
+    """Return the findings of `verdict` on what each node answered; no answer is incomplete."""
+    found = scene.of(probe)
+    return fold(
+        (
+            subject.name,
+            incomplete(answer.reason)
+            if isinstance(answer := found[subject.name], NoAnswer)
+            else verdict(subject, answer),
+        )
+        for subject in scene.subjects
+    )
+
+
+def incomplete(reason: str) -> Verdict:
+    """Return the verdict on what could not be measured."""
+    return Verdict(Status.INCOMPLETE, f"could not be checked: {reason}")
+
+
+def fold(verdicts: Iterable[tuple[str, Verdict]]) -> list[Finding]:
+    """Return one finding for all nodes whose verdict reads alike, the worst first.
+
+    Its data has each node's own under the node's name.
+    """
+    alike: dict[tuple[Any, ...], list[tuple[str, Verdict]]] = {}
+    for name, verdict in verdicts:
+        key = (verdict.status, verdict.message, verdict.text, verdict.commands)
+        alike.setdefault(key, []).append((name, verdict))
+    findings = []
+    for members in alike.values():
+        nodes, one = tuple(name for name, _ in members), members[0][1]
+        remedy = None if one.text is None else Remedy(one.text, one.commands, nodes)
+        data = {name: dict(verdict.data) for name, verdict in members if verdict.data}
+        findings.append(Finding(one.status, nodes, one.message, remedy, data))
+    return sorted(findings, key=lambda finding: -finding.status.badness)
+
+
+def whole(scene: Scene, status: Status, message: str, **more: Any) -> list[Finding]:
+    """Return one finding for all nodes of the plan."""
+    return [Finding(status, scene.names, message, **more)]
+
+
+def odd_ones(values: Mapping[str, V]) -> tuple[V | None, dict[V, tuple[str, ...]]]:
+    """Return what most nodes have, and who has what instead, by value.
+
+    Without a majority main's value (the first) is what the others are held against. None, {} for none.
+    """
+    if not values:
+        return None, {}
+    counts = Counter(values.values())
+    first = next(iter(values.values()))
+    most = max(counts.values())
+    common = first if counts[first] == most else counts.most_common(1)[0][0]
+    odd: dict[V, list[str]] = {}
+    for name, value in values.items():
+        if value != common:
+            odd.setdefault(value, []).append(name)
+    return common, {value: tuple(names) for value, names in odd.items()}
+
+
+def worst(findings: Sequence[Finding]) -> Status:
+    """Return the worst status among `findings`; skip for none."""
+    return max((f.status for f in findings), key=lambda s: s.badness, default=Status.SKIP)

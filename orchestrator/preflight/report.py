@@ -1,0 +1,43 @@
+"""What a preflight found, all checks together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from orchestrator.preflight.judge import worst
+from orchestrator.preflight.model import Check, Finding, Status
+from orchestrator.preflight.scene import Scene
+
+
+@dataclass(frozen=True)
+class Result:
+    """One check and its findings."""
+
+    check: Check
+    findings: tuple[Finding, ...]
+
+    @property
+    def status(self) -> Status:
+        """The worst of its findings."""
+        return worst(self.findings)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The results of all checks that were made, in the order of the report."""
+
+    scene: Scene
+    results: tuple[Result, ...]
+
+    @property
+    def status(self) -> Status:
+        """The worst of all."""
+        return max((r.status for r in self.results), key=lambda s: s.badness, default=Status.SKIP)
+
+    def having(self, status: Status) -> Iterator[tuple[Check, Finding]]:
+        """Yield every finding of this status, with its check."""
+        for result in self.results:
+            for finding in result.findings:
+                if finding.status is status:
+                    yield result.check, finding

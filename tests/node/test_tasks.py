@@ -1,0 +1,105 @@
+"""Work beside the agent's conversation: it answers, it is bounded, and nothing of it is left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.node import check, processes
+from orchestrator.node.probes import limits
+from orchestrator.node.tasks import Task
+
+from .conftest import AgentProcess
+
+Probe = Callable[..., Any]
+
+
+@pytest.fixture
+def probes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, dict[str, Any]]]:
+    """Give the node these probes; return the request for them."""
+
+    def give(**functions: Probe) -> dict[str, dict[str, Any]]:
+        for name, function in functions.items():
+            monkeypatch.setitem(check.PROBES, name, f"limits.{name}")
+            monkeypatch.setattr(limits, name, function, raising=False)
+        return {name: {} for name in functions}
+
+    return give
+
+
+def run(task: Task, seconds: float = 20) -> list[dict[str, Any]]:
+    """Step a task to its end; return what it answered."""
+    answers = []
+    deadline = time.monotonic() + seconds
+    while not task.ended:
+        assert time.monotonic() < deadline
+        answer = task.step()
+        if answer is not None:
+            answers.append(answer)
+        time.sleep(0.005)
+    return answers
+
+
+def hang() -> None:
+    threading.Event().wait()
+
+
+def test_the_answers_of_all_probes_come_together(probes: Any) -> None:
+    request = probes(one=lambda: 1, two=lambda: {"size": 2})
+    assert run(Task("check", 10, probes=request)) == [
+        {"ok": {"one": {"ok": 1}, "two": {"ok": {"size": 2}}}}
+    ]
+
+
+def test_a_probe_that_hangs_or_fails_keeps_no_other_back(probes: Any) -> None:
+    request = probes(good=lambda: 1, hang=hang, bad=lambda: 1 // 0)
+    (answer,) = run(Task("check", 1, probes=request))
+    assert answer["ok"] == {
+        "good": {"ok": 1},
+        "hang": {"error": "no answer within 1 s"},
+        "bad": {"error": "ZeroDivisionError: integer division or modulo by zero"},
+    }
+
+
+def test_what_a_probe_prints_is_no_answer(probes: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    request = probes(chatty=lambda: os.write(1, b"hello\n"))
+    assert run(Task("check", 10, probes=request)) == [{"ok": {"chatty": {"ok": 6}}}]
+    assert capfd.readouterr().out == ""
+
+
+def test_a_task_that_dies_is_an_error(probes: Any) -> None:
+    request = probes(dying=lambda: os.kill(os.getpid(), 9))
+    (answer,) = run(Task("check", 10, probes=request))
+    assert answer["error"] == "check: it ended without an answer"
+
+
+def test_a_task_and_what_it_started_end_with_its_time(probes: Any, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+
+    def stubborn() -> None:
+        process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        pid_file.write_text(str(process.pid))
+        os.kill(os.getpid(), 19)  # stopped, it cannot even answer that it is late
+
+    request = probes(stubborn=stubborn)
+    (answer,) = run(Task("check", 1.5, probes=request))
+    assert answer["error"] == "check: no answer within 1.5 s"
+    pid = int(pid_file.read_text())
+    deadline = time.monotonic() + 10
+    while (process := processes.read_process(pid)) is not None and process.state not in "ZX":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_an_unknown_probe_is_an_error_of_its_own(agent: AgentProcess) -> None:
+    answer = agent.ask("check", limit=10, probes={"shm": {}, "nonsense": {}})["ok"]
+    assert answer["shm"]["ok"]["size"] > 0
+    assert answer["nonsense"]["error"].startswith("KeyError")
