@@ -27,6 +27,7 @@ def facts(identity: str, *interfaces: Interface, **more: Any) -> Facts:
     fields: dict[str, Any] = {
         "hostname": identity,
         "identity": identity,
+        "uid": 0,
         "home": "/home/ubuntu",
         "python_version": "3.11.7",
         "cpus": 8,
