@@ -37,13 +37,17 @@ async def meet(
     Raises PlanError when the nodes have no way to meet there, or a port that was given is taken.
     """
     check_distinct([host.name for host in fleet.hosts], facts)
+    network = await find_network(fleet, facts, address)
+    return Meeting(network, await reserve_port(fleet, network.address, port, emit))
+
+
+async def find_network(fleet: Fleet, facts: Sequence[Facts], address: str | None) -> Network:
+    """Choose the network to meet in, the one with `address` if it is given. Raises PlanError."""
     if address is not None:
         _check_owner(fleet, facts, address)
-    network = choose_network(facts, address) or await _route_all(
+    return choose_network(facts, address) or await _route_all(
         fleet, address or facts[0].ssh_address
     )
-    given = port if isinstance(port, int) else None
-    return Meeting(network, await _reserve_port(fleet, network.address, given, emit))
 
 
 async def _route_all(fleet: Fleet, address: str | None) -> Network:
@@ -82,9 +86,15 @@ def _check_owner(fleet: Fleet, facts: Sequence[Facts], address: str) -> None:
         )
 
 
-async def _reserve_port(fleet: Fleet, address: str, given: int | None, emit: events.Emit) -> int:
-    """Reserve the port on main: the one that a person gave, else 29500 or one that is free."""
+async def reserve_port(
+    fleet: Fleet, address: str, asked: int | Literal["auto"] | None, emit: events.Emit
+) -> int:
+    """Reserve the port on main: the one that a person gave, else 29500 or one that is free.
+
+    Raises PlanError when it is taken, or `address` is not main's.
+    """
     main = fleet.hosts[0].name
+    given = asked if isinstance(asked, int) else None
     wanted = {"preferred": given or DEFAULT_PORT, "exact": given is not None}
     try:
         port = await fleet.agents[0].ask("reserve", address=address, **wanted)

@@ -5,18 +5,14 @@ connect -> facts; one node that is dead hides no other.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from orchestrator import events
-from orchestrator.errors import ConnectError, LaunchError, PlanError, Unreachable
+from orchestrator.errors import PlanError, Unreachable
 from orchestrator.inventory import Host, Inventory
-from orchestrator.phase import Phase
 from orchestrator.plan import Facts, Network, choose_network
 from orchestrator.plan.network import check_distinct
-from orchestrator.reach import learn
-from orchestrator.remote.agent import Agent
-from orchestrator.remote.base import Node, ShellError
+from orchestrator.reach import reach_some
 from orchestrator.remote.fleet import Fleet
 from orchestrator.remote.ssh import ConnectOptions
 
@@ -43,15 +39,15 @@ async def survey(
     """Connect to every node and ask it what it is; return one report a host, in their order."""
     fleet = Fleet(inventory.hosts, options)
     try:
-        found = await _reach(fleet, emit)
+        answers, problems = await reach_some(fleet, emit)
     finally:
         await fleet.close()
-    known = {name: facts for name, facts in found.items() if isinstance(facts, Facts)}
+    known = {host.name: facts for host, facts in zip(fleet.hosts, answers, strict=True)}
     try:
-        check_distinct(list(known), list(known.values()))
+        check_distinct(list(known), answers)
     except PlanError as error:
         emit(events.Warned(str(error)))
-    network = _network(list(known.values()), inventory.main.address)
+    network = _network(answers, inventory.main.address)
     if network is None and known:
         emit(
             events.Warned(
@@ -61,43 +57,11 @@ async def survey(
         )
     places = zip(network.interfaces, network.addresses, strict=True) if network else ()
     ways = dict(zip(known, places, strict=False))
+    found: dict[str, Facts | Unreachable] = {**known, **{each.node: each for each in problems}}
     return [
         _report(host, found[host.name], network, *ways.get(host.name, (None, None)))
         for host in inventory.hosts
     ]
-
-
-async def _reach(fleet: Fleet, emit: events.Emit) -> dict[str, Facts | Unreachable]:
-    """Return the facts of every node, or why there are none, by its name."""
-    problems: dict[str, Facts | Unreachable] = {}
-    with Phase("connect", (host.name for host in fleet.hosts), emit) as phase:
-        try:
-            await fleet.connect(phase.advance)
-        except ConnectError as error:
-            problems = {failure.node: failure for failure in error.failures}
-    for warning in fleet.warnings:
-        emit(events.Warned(warning))
-    with Phase("facts", (node.name for node in fleet.nodes), emit) as phase:
-        answers = await asyncio.gather(*(_ask(node, phase) for node in fleet.nodes))
-    return problems | {node.name: answer for node, answer in zip(fleet.nodes, answers, strict=True)}
-
-
-async def _ask(node: Node, phase: Phase) -> Facts | Unreachable:
-    answer: Facts | Unreachable
-    try:
-        agent = await Agent.open(node)
-        try:
-            answer = await learn(agent)
-        finally:
-            await agent.close()
-    except ShellError as error:
-        answer = error.verdict
-    except LaunchError as error:
-        message = error.message.removeprefix(f"{node.name}: ")
-        remedy = error.remedy or f"log in and see whether {node.host.python} runs there"
-        answer = Unreachable(node.name, "agent", message, remedy)
-    phase.advance(node.name, isinstance(answer, Facts))
-    return answer
 
 
 def _network(facts: list[Facts], main: str | None) -> Network | None:

@@ -52,6 +52,14 @@ class Fleet:
         """Start the agent on every node. Raises LaunchError that names each node's failure."""
         self.agents = await self.each(self.nodes, Agent.open)
 
+    async def narrow(self, agents: Sequence[Agent]) -> None:
+        """Be the fleet of these agents' nodes alone; hang up on the others."""
+        others = [node for node in self.nodes if node not in [agent.node for agent in agents]]
+        self.agents = list(agents)
+        self.nodes = [agent.node for agent in agents]
+        self.hosts = tuple(node.host for node in self.nodes)
+        await asyncio.gather(*(node.close() for node in others), return_exceptions=True)
+
     async def ask_all(
         self,
         verb: str,
