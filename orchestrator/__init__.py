@@ -8,6 +8,9 @@ The same from Python:
     verdict = run(Request(inventory, Job("train.py"), source=Path("my-project")))
     print(verdict.exit_code, verdict.summary)
 
+    report = examine(CheckRequest(inventory, Job("train.py")))
+    print(report.status)
+
 `run` blocks until the job has ended; `orchestrator.launch.launch` is the same for asyncio, with events
 as they happen.
 """
@@ -17,6 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.check import CheckRequest, examine
     from orchestrator.errors import (
         ConnectError,
         InventoryError,
@@ -24,18 +28,21 @@ if TYPE_CHECKING:
         NodeError,
         OrchError,
         PlanError,
+        PreflightError,
         SyncError,
         UsageError,
     )
     from orchestrator.inventory import Host, Inventory, Main, load, select
     from orchestrator.launch import Request, run
     from orchestrator.plan import Job, Plan
+    from orchestrator.preflight.report import Report
     from orchestrator.remote.ssh import ConnectOptions
     from orchestrator.runs.verdict import Verdict
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CheckRequest",
     "ConnectError",
     "ConnectOptions",
     "Host",
@@ -48,19 +55,24 @@ __all__ = [
     "OrchError",
     "Plan",
     "PlanError",
+    "PreflightError",
+    "Report",
     "Request",
     "SyncError",
     "UsageError",
     "Verdict",
+    "examine",
     "load",
     "run",
     "select",
 ]
 
 _HOMES = {
+    "orchestrator.check": ("CheckRequest", "examine"),
     "orchestrator.inventory": ("Host", "Inventory", "Main", "load", "select"),
     "orchestrator.launch": ("Request", "run"),
     "orchestrator.plan": ("Job", "Plan"),
+    "orchestrator.preflight.report": ("Report",),
     "orchestrator.remote.ssh": ("ConnectOptions",),
     "orchestrator.runs.verdict": ("Verdict",),
 }

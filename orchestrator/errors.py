@@ -8,6 +8,7 @@ OrchError                   something went wrong that a person can act on
     ├── ConnectError        nodes cannot be reached over SSH
     ├── SyncError           files cannot be brought to a node
     ├── PlanError           the nodes, as they are, cannot run this job
+    ├── PreflightError      a check found what would make the job hang or fail
     └── NodeError           orch's own agent on a node failed or broke off
         └── LinkLost        the connection to a node broke; what runs there may run on
 
@@ -108,6 +109,10 @@ class SyncError(LaunchError):
 
 class PlanError(LaunchError):
     """The nodes, as they are, cannot run this job."""
+
+
+class PreflightError(LaunchError):
+    """A check found what would make the job hang or fail."""
 
 
 class NodeError(LaunchError):

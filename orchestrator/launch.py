@@ -1,6 +1,6 @@
 """The use case: one script on every node.
 
-reach (connect, facts) -> meet -> plan -> spread (sync) -> start -> follow -> verdict
+reach (connect, facts) -> meet -> plan -> spread (sync) -> clear (preflight) -> start -> follow -> verdict
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator import events
+from orchestrator.clear import require_clear
 from orchestrator.errors import PlanError
 from orchestrator.inventory import Inventory
 from orchestrator.meet import meet
@@ -17,6 +18,8 @@ from orchestrator.phase import Phase
 from orchestrator.plan import Facts, Job, Plan, make_plan
 from orchestrator.plan.fabric import find_launch_call
 from orchestrator.plan.plan import choose_launcher
+from orchestrator.preflight.model import Level
+from orchestrator.preflight.scene import Scene, Script
 from orchestrator.reach import reach
 from orchestrator.remote.fleet import Fleet
 from orchestrator.remote.ssh import ConnectOptions
@@ -33,8 +36,9 @@ class Request:
     """What a launch is asked to do.
 
     `source` is the folder that goes to the nodes (None: they have the files), and `script` what is
-    checked before anything starts (None where it cannot be seen from here). `grace` is how many
-    seconds ranks have between SIGTERM and SIGKILL when the run is stopped.
+    checked before anything starts (None where it cannot be seen from here). `preflight` is how much is
+    tried before the start (None: nothing). `grace` is how many seconds ranks have between SIGTERM and
+    SIGKILL when the run is stopped.
     """
 
     inventory: Inventory
@@ -42,6 +46,7 @@ class Request:
     source: Path | None
     script: Path | None = None
     name: str | None = None
+    preflight: Level | None = Level.QUICK
     grace: float = 3.0
     connect: ConnectOptions = field(default_factory=ConnectOptions)
 
@@ -85,6 +90,8 @@ async def _make_ready(
     emit(events.Planned(plan))
     if request.source is not None:
         await spread(fleet, plan, request.source, emit)
+    if request.preflight is not None:
+        await require_clear(fleet, _scene(request, facts, plan, request.preflight), emit)
     return facts, plan
 
 
@@ -100,6 +107,15 @@ async def _decide(fleet: Fleet, request: Request, emit: events.Emit) -> tuple[li
     )
     run = new_name(request.name)
     return facts, make_plan(run, fleet.hosts, facts, request.job, meeting.network, meeting.port)
+
+
+def _scene(request: Request, facts: list[Facts], plan: Plan, level: Level) -> Scene:
+    """Return what a preflight looks at."""
+    script = None
+    if request.script is not None:
+        text = request.script.read_text(encoding="utf-8", errors="replace")
+        script = Script(request.script, text, request.source)
+    return Scene(plan, request.job, tuple(facts), level, script)
 
 
 async def dry_run(

@@ -13,6 +13,7 @@ from orchestrator.cli.exec import execute
 from orchestrator.cli.init import init
 from orchestrator.cli.launch import launch
 from orchestrator.cli.nodes import nodes
+from orchestrator.cli.preflight import preflight
 from orchestrator.errors import LaunchError, OrchError
 from orchestrator.process import silence
 
@@ -29,6 +30,7 @@ app = typer.Typer(
 # Options of the script, or of the command, come after it: they are not ours to read.
 _THEIRS = {"allow_interspersed_args": False, "ignore_unknown_options": False}
 app.command(context_settings=_THEIRS)(launch)
+app.command()(preflight)
 app.command()(nodes)
 app.command("exec", context_settings=_THEIRS)(execute)
 app.command()(init)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,22 +27,8 @@ def launch(
     local: options.Local = None,
     nodes: options.Nodes = None,
     exclude: options.Exclude = None,
-    nproc: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|auto",
-            help="Ranks a node: a number, or auto (its GPUs, else 1).  [default: the inventory's]",
-        ),
-    ] = None,
-    launcher: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="torchrun; fabric (Lightning's `fabric run`); python (one process a node, for scripts "
-            "that launch themselves); direct (orch starts every rank).  [default: the inventory's, else "
-            "torchrun]",
-        ),
-    ] = None,
+    nproc: options.Nproc = None,
+    launcher: options.Launcher = None,
     launcher_arg: Annotated[
         list[str] | None,
         typer.Option(
@@ -53,20 +39,8 @@ def launch(
     module: Annotated[
         bool, typer.Option("--module", "-m", help="SCRIPT is a module, as in `python -m`.")
     ] = False,
-    main_address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Where the ranks meet.  [default: main's address on the subnet that all nodes share]",
-        ),
-    ] = None,
-    main_port: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PORT|auto",
-            help="The port there.  [default: 29500, or a free one if it is taken]",
-        ),
-    ] = None,
+    main_address: options.MainAddress = None,
+    main_port: options.MainPort = None,
     env: Annotated[
         list[str] | None,
         typer.Option(
@@ -92,6 +66,13 @@ def launch(
     no_sync: Annotated[
         bool, typer.Option("--no-sync", help="Copy nothing: SCRIPT is on the nodes already.")
     ] = False,
+    preflight: Annotated[
+        Literal["quick", "full", "off"],
+        typer.Option(
+            help="What is tried before the start: quick takes a moment; full also runs a small "
+            "collective. What fails stops the launch (see: orch preflight)."
+        ),
+    ] = "quick",
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Begin the run's name with NAME.")
     ] = None,
@@ -152,6 +133,7 @@ def launch(
             env_file=env_file,
             sync=sync,
             no_sync=no_sync,
+            preflight=preflight,
             name=name,
             grace=grace,
             dry_run=dry_run,

@@ -44,3 +44,33 @@ ConnectTimeout = Annotated[
     float,
     typer.Option(metavar="SECONDS", min=0.1, help="For reaching a node, from name to log-in."),
 ]
+Nproc = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|auto",
+        help="Ranks a node: a number, or auto (its GPUs, else 1).  [default: the inventory's]",
+    ),
+]
+Launcher = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="torchrun; fabric (Lightning's `fabric run`); python (one process a node, for scripts "
+        "that launch themselves); direct (orch starts every rank).  [default: the inventory's, else "
+        "torchrun]",
+    ),
+]
+MainAddress = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Where the ranks meet.  [default: main's address on the subnet that all nodes share]",
+    ),
+]
+MainPort = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PORT|auto",
+        help="The port there.  [default: 29500, or a free one if it is taken]",
+    ),
+]

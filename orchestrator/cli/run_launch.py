@@ -12,10 +12,13 @@ from typing import Literal
 
 from orchestrator.cli.environment import environment_of
 from orchestrator.cli.hosts import Choice, chosen
+from orchestrator.cli.script import inside, script_and_source, workdir_name
+from orchestrator.cli.values import number_or_auto
 from orchestrator.errors import LaunchError, UsageError
 from orchestrator.launch import Request, dry_run, launch
 from orchestrator.logs.select import RankSet
 from orchestrator.plan import Job, paste
+from orchestrator.preflight.model import Level
 from orchestrator.runs.interrupts import Interrupts
 from orchestrator.ui.console import Console, View
 
@@ -38,6 +41,7 @@ class Arguments:
     sync: Path | None
     no_sync: bool
     name: str | None
+    preflight: Literal["quick", "full", "off"]
     grace: float
     dry_run: bool
     rank: str | None
@@ -84,7 +88,9 @@ async def _run(arguments: Arguments, console: Console) -> int:
 
 
 async def _request(arguments: Arguments, stack: AsyncExitStack) -> Request:
-    script, source = _script_and_source(arguments)
+    script, source = script_and_source(
+        arguments.script, module=arguments.module, sync=arguments.sync, no_sync=arguments.no_sync
+    )
     job = _job(arguments, script, source)
     inventory, connect = await stack.enter_async_context(chosen(arguments.hosts, job.workdir_name))
     return Request(
@@ -93,6 +99,7 @@ async def _request(arguments: Arguments, stack: AsyncExitStack) -> Request:
         source=source,
         script=script if script.is_file() and not arguments.module else None,
         name=arguments.name,
+        preflight=None if arguments.preflight == "off" else Level(arguments.preflight),
         grace=arguments.grace,
         connect=connect,
     )
@@ -100,72 +107,20 @@ async def _request(arguments: Arguments, stack: AsyncExitStack) -> Request:
 
 def _job(arguments: Arguments, script: Path, source: Path | None) -> Job:
     environment, secrets = environment_of(arguments.env, arguments.env_file)
-    inside = source is not None and not arguments.module
+    is_file = source is not None and not arguments.module
     return Job(
-        script=_inside(script, source) if source and inside else arguments.script,
+        script=inside(script, source) if source and is_file else arguments.script,
         arguments=arguments.arguments,
         module=arguments.module,
         launcher=arguments.launcher,
         launcher_arguments=arguments.launcher_arguments,
-        devices=_number_or_auto("--nproc", arguments.nproc, 1024),
+        devices=number_or_auto("--nproc", arguments.nproc, 1024),
         main_address=arguments.main_address,
-        main_port=_number_or_auto("--main-port", arguments.main_port, 65535),
+        main_port=number_or_auto("--main-port", arguments.main_port, 65535),
         environment=environment,
         secrets=secrets,
-        workdir_name=_workdir_name(source),
+        workdir_name=workdir_name(source),
     )
-
-
-def _script_and_source(arguments: Arguments) -> tuple[Path, Path | None]:
-    """Return the script as it can be seen from here, and the folder that goes to the nodes."""
-    script = Path(arguments.script)
-    if arguments.no_sync:
-        return script, None
-    if arguments.module:
-        return script, arguments.sync or Path()
-    if not script.is_file():
-        raise UsageError(
-            f"{script}: {'not a file' if script.exists() else 'no such file'}",
-            remedy="with --no-sync, SCRIPT is a path on the nodes",
-        )
-    source = arguments.sync or script.parent
-    if not source.is_dir():
-        raise UsageError(f"--sync {source}: no such folder")
-    return script, source
-
-
-def _inside(script: Path, source: Path) -> str:
-    """Return the path of `script` relative to `source`, the folder that goes to the nodes.
-
-    Links are not followed: they travel as links. Raises UsageError when it is not in there.
-    """
-    try:
-        return script.absolute().relative_to(source.absolute()).as_posix()
-    except ValueError:
-        pass  # perhaps by another way, through a link or `..`
-    try:
-        return script.resolve().relative_to(source.resolve()).as_posix()
-    except ValueError:
-        raise UsageError(
-            f"{script} is not inside {source}, the folder that is synced",
-            remedy="name a folder that has it with --sync DIR",
-        ) from None
-
-
-def _workdir_name(source: Path | None) -> str:
-    """Return the name of the working folder on the nodes: that of the folder here."""
-    name = (source or Path()).resolve().name
-    return name if name.isprintable() and name else "job"
-
-
-def _number_or_auto(option: str, text: str | None, largest: int) -> int | Literal["auto"] | None:
-    if text is None:
-        return None
-    if text == "auto":
-        return "auto"
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= largest:
-        return int(text)
-    raise UsageError(f"{option} {text}: a number from 1 to {largest}, or auto")
 
 
 def _rank_set(text: str | None) -> RankSet | None:

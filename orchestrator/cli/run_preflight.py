@@ -1,0 +1,90 @@
+"""Turn the words of `orch preflight` into one request, and carry it out."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.check import CheckRequest, check
+from orchestrator.cli.hosts import Choice, chosen
+from orchestrator.cli.script import inside, script_and_source, workdir_name
+from orchestrator.cli.values import number_or_auto
+from orchestrator.errors import LaunchError
+from orchestrator.plan import Job
+from orchestrator.preflight.model import Level, Status
+from orchestrator.preflight.report import Report
+from orchestrator.preflight.scene import Script
+from orchestrator.runs.interrupts import Interrupts
+from orchestrator.ui.console import Console, View
+from orchestrator.ui.preflight import show
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The words of the command line, as typed."""
+
+    script: str | None
+    hosts: Choice
+    level: Literal["quick", "full"]
+    only: tuple[str, ...]
+    launcher: str | None
+    nproc: str | None
+    main_address: str | None
+    main_port: str | None
+    output: Literal["text", "json"]
+
+
+def run(arguments: Arguments) -> None:
+    """Carry out `orch preflight`; exits with 0, 1 when a check failed, 125 when one was not made."""
+    console = Console(View())
+    began = time.monotonic()
+    try:
+        report = asyncio.run(_run(arguments, console))
+    finally:
+        console.close()
+    show(report, time.monotonic() - began, arguments.output)
+    if report.status is Status.FAIL:
+        sys.exit(1)
+    if report.status is Status.INCOMPLETE:
+        sys.exit(LaunchError.exit_code)
+
+
+async def _run(arguments: Arguments, console: Console) -> Report:
+    interrupts = Interrupts()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupts.send, number)
+    async with AsyncExitStack() as stack:
+        request = await _request(arguments, stack)
+        return await check(request, console, interrupts)
+
+
+async def _request(arguments: Arguments, stack: AsyncExitStack) -> CheckRequest:
+    script, name, folder = None, "", None
+    if arguments.script is not None:
+        path, folder = script_and_source(arguments.script, module=False, sync=None, no_sync=False)
+        assert folder is not None  # something is synced
+        script = Script(path, path.read_text(encoding="utf-8", errors="replace"), folder)
+        name = inside(path, folder)
+    job = Job(
+        script=name,
+        launcher=arguments.launcher,
+        devices=number_or_auto("--nproc", arguments.nproc, 1024),
+        main_address=arguments.main_address,
+        main_port=number_or_auto("--main-port", arguments.main_port, 65535),
+        workdir_name=workdir_name(folder),
+    )
+    inventory, connect = await stack.enter_async_context(chosen(arguments.hosts, job.workdir_name))
+    return CheckRequest(
+        inventory=inventory,
+        job=job,
+        script=script,
+        level=Level(arguments.level),
+        only=arguments.only,
+        connect=connect,
+    )
