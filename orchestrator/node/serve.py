@@ -63,6 +63,7 @@ class Agent:
         self._outbox = _Outbox(1)
         self._followers: Dict[int, Follower] = {}
         self._tasks: Dict[int, Task] = {}
+        self._ending: Dict[int, int] = {}  # by the task's number, who waits for its end
         self._locks: List[int] = []  # of reserved ports: handed on to the supervisor
         self._buffer = b""
         self._verbs: Dict[str, Callable[..., Any]] = {
@@ -75,7 +76,6 @@ class Agent:
             "start": self._start,
             "stop": self._stop,
             "sweep": self._sweep,
-            "end": self._end,
         }
 
     def run(self) -> None:
@@ -139,6 +139,9 @@ class Agent:
             if verb in TASKS:
                 self._tasks[number] = Task(verb, **arguments)
                 return
+            if verb == "end":
+                self._end(number, **arguments)
+                return
             answer = {"id": number, "ok": self._verbs[verb](**arguments)}
         except OSError as error:
             path = "" if error.filename is None else os.fsdecode(error.filename) + ": "
@@ -166,10 +169,13 @@ class Agent:
         """Kill what a run left behind whose supervisor is gone."""
         return {"left": processes.kill_all(files.run_directory(run, node))}
 
-    def _end(self, task: int) -> None:
-        """End the task that answered the request of this number."""
+    def _end(self, number: int, task: int) -> None:
+        """End the task that answered the request of this number; the answer comes when it is gone."""
         if task in self._tasks:
             self._tasks[task].end()
+            self._ending[task] = number
+        else:
+            self._outbox.put({"id": number, "ok": None})
 
     def _attend(self) -> None:
         """Hand on what tasks have answered, and forget those that have ended."""
@@ -179,6 +185,8 @@ class Agent:
                 self._outbox.put(dict(answer, id=number))
             if task.ended:
                 del self._tasks[number]
+                if number in self._ending:
+                    self._outbox.put({"id": self._ending.pop(number), "ok": None})
 
     def _begin_follow(self, number: int, run: str, node: str, offsets: Dict[str, int]) -> None:
         def send(header: Dict[str, Any], payload: bytes) -> None:

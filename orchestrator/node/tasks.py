@@ -22,6 +22,7 @@ Tell = Callable[[Any], None]
 # verb -> the function that does it, `function(tell, limit, **arguments)`, imported in the child only
 TASKS = {
     "check": "check.check",
+    "listen": "listen.listen",
 }
 
 _LONGEST = 4 << 20  # bytes of an answer; `remote/agent.py` takes no longer line
@@ -35,6 +36,7 @@ class Task:
         self._deadline = time.monotonic() + limit
         self._buffer = b""
         self._answered = False
+        self._patience = 0.001
         self.ended = False
         reading, writing = os.pipe()
         parent = os.getpid()
@@ -50,7 +52,9 @@ class Task:
     def wait(self) -> float:
         """Return how many seconds may pass before the next `step`."""
         if self.descriptor is None:
-            return 0.2  # it has closed its pipe, and is about to end
+            # It has closed its pipe, and is about to end, if nothing hangs.
+            self._patience = min(0.2, self._patience * 2)
+            return self._patience
         return max(0.0, self._deadline - time.monotonic())
 
     def step(self) -> Optional[Dict[str, Any]]:

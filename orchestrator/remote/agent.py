@@ -9,7 +9,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from orchestrator.errors import NodeError
@@ -26,6 +26,7 @@ _LONGEST_LINE = 4 << 20
 _LARGEST_PAYLOAD = 1 << 20
 _QUEUED_CHUNKS = 8
 _ANSWER_TIME = 30.0
+_END_TIME = 5.0
 
 Report = reports.Report
 
@@ -73,7 +74,25 @@ class Agent:
 
         Raises NodeError when it cannot be carried out, or no answer comes within `timeout` seconds.
         """
+        return await self._ask(self._number(), verb, timeout, arguments)
+
+    @asynccontextmanager
+    async def during(
+        self, verb: str, *, timeout: float = _ANSWER_TIME, limit: float, **arguments: Any
+    ) -> AsyncIterator[Any]:
+        """Have the node do `verb`, a task that goes on after its answer, while the context lasts.
+
+        Yields the answer; the task is gone when the context ends, and after `limit` seconds anyhow.
+        Raises NodeError as `ask` does.
+        """
         number = self._number()
+        try:
+            yield await self._ask(number, verb, timeout, {"limit": limit, **arguments})
+        finally:
+            with suppress(NodeError):  # an agent that does not answer ends, and its tasks with it
+                await self.ask("end", task=number, timeout=_END_TIME)
+
+    async def _ask(self, number: int, verb: str, timeout: float, arguments: dict[str, Any]) -> Any:
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         try:
             await self._send({"id": number, "verb": verb, **arguments})
