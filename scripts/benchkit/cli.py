@@ -15,7 +15,7 @@ from shutil import which
 from labkit import life
 from labkit.lab import Lab, LabError
 
-from benchkit import fanout, firehose, first_line, helptext, quiet, report
+from benchkit import fanout, firehose, first_line, helptext, preflight, quiet, report
 from benchkit.measure import BenchError
 from benchkit.numbers import Result
 
@@ -33,6 +33,7 @@ CASES = {
     "fanout": Case(fanout.run, 5, "a launch on many hosts"),
     "firehose": Case(firehose.run, 5, "a rank that prints 1 GB"),
     "first-line": Case(first_line.run, 5, "how soon a torch job says something"),
+    "preflight": Case(preflight.run, 5, "all pairs of many hosts, and before a launch"),
     "quiet": Case(quiet.run, 2, "a live run that prints nothing"),
     "help": Case(helptext.run, 11, "orch --help"),
 }
@@ -58,8 +59,8 @@ def main(argv: Sequence[str]) -> int:
     machine = report.machine()
     if machine["load"] > 0.25 * machine["cores"]:
         print(f"bench: this machine is busy (load {machine['load']:.1f})", file=sys.stderr)
-    # Cases other than fanout need two hosts.
-    hosts = max(2, options.hosts) if "fanout" in names else 2
+    # The other cases need two hosts.
+    hosts = max(2, options.hosts) if {"fanout", "preflight"} & set(names) else 2
     try:
         results = _measure(names, hosts, options.runs)
     except (BenchError, LabError) as error:
@@ -106,7 +107,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there, too")
     parser.add_argument("--runs", type=_positive, metavar="N", help="repeat each case N times")
     parser.add_argument(
-        "--hosts", type=_positive, default=64, metavar="N", help="hosts of fanout (default: 64)"
+        "--hosts",
+        type=_positive,
+        default=64,
+        metavar="N",
+        help="hosts of fanout and preflight (default: 64)",
     )
     parser.add_argument("--check", action="store_true", help="exit with 1 if a bound is missed")
     return parser
