@@ -23,8 +23,10 @@ async def clear(fleet: Fleet, scene: Scene, checks: Sequence[Check], emit: event
     A step that takes a while is a phase of its own; all of a quick preflight is one.
     """
     if scene.level is Level.QUICK:
-        with Phase("preflight", scene.names, emit):
-            return judge(await measure(fleet, scene, checks, _silently), checks)
+        with Phase("preflight", scene.names, emit) as phase:
+            report = judge(await measure(fleet, scene, checks, _silently), checks)
+            phase.detail = _ids(report, Status.WARN)
+        return report
 
     @contextmanager
     def begin(title: str) -> Iterator[Advance]:
@@ -37,15 +39,21 @@ async def clear(fleet: Fleet, scene: Scene, checks: Sequence[Check], emit: event
 async def require_clear(fleet: Fleet, scene: Scene, emit: events.Emit) -> None:
     """Raise PreflightError, with the remedies, when a check of the scene's level fails.
 
-    What does not stop the launch is said in a line.
+    What does not stop the launch is named.
     """
     report = await clear(fleet, scene, select(scene.level), emit)
     if report.status is Status.FAIL:
         raise PreflightError("\n".join(["preflight failed; nothing was started", *lines(report)]))
-    for status in (Status.WARN, Status.INCOMPLETE):
-        if found := [check.id for check, _ in report.having(status)]:
-            names = ", ".join(dict.fromkeys(found))
-            emit(events.Warned(f"preflight: {status}: {names} (`orch preflight` says more)"))
+    if missing := _ids(report, Status.INCOMPLETE):
+        emit(events.Warned(f"preflight: {missing} (`orch preflight` says why)"))
+    if scene.level is Level.FULL and (warnings := _ids(report, Status.WARN)):
+        emit(events.Warned(f"preflight: {warnings} (`orch preflight` says more)"))
+
+
+def _ids(report: Report, status: Status) -> str:
+    """Return the checks with findings of this status, in a few words."""
+    found = dict.fromkeys(check.id for check, _ in report.having(status))
+    return f"{status}: {', '.join(found)}" if found else ""
 
 
 @contextmanager
