@@ -23,6 +23,7 @@ Tell = Callable[[Any], None]
 TASKS = {
     "check": "check.check",
     "listen": "listen.listen",
+    "probe": "probe.probe",
 }
 
 _LONGEST = 4 << 20  # bytes of an answer; `remote/agent.py` takes no longer line

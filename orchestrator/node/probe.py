@@ -1,0 +1,214 @@
+"""Connect to listeners of orch on other nodes (`listen.py`), many at once, and tell how each attempt ended.
+
+Whatever answers there may be somebody else's: it is not believed, not waited for long, and little of
+what it says is kept.
+"""
+
+from __future__ import annotations
+
+import collections
+import errno
+import hmac
+import os
+import selectors
+import socket
+import struct
+import time
+from typing import Any, Deque, Dict, List, Optional, Tuple
+
+from .tasks import Tell
+
+Outcome = Dict[str, Any]
+
+_RESULTS = {
+    errno.ECONNREFUSED: "refused",
+    errno.ETIMEDOUT: "timeout",
+    errno.EHOSTUNREACH: "unreachable",
+    errno.ENETUNREACH: "no-route",
+    errno.EACCES: "prohibited",
+    errno.EPERM: "prohibited",
+    errno.ECONNRESET: "reset",
+    errno.EPIPE: "reset",
+}
+_MARGIN = 0.5  # seconds of the limit that are left for handing back what there is
+_LONGEST_REPLY = 200
+_KEPT = 60  # bytes of what somebody else said
+_TCP_INFO_RTT = 68  # where struct tcp_info has its smoothed round trip, in microseconds
+# Where the kernel keeps ICMP errors of a socket, and how (ip(7)): by family, (level, option, where the
+# offender's address is in the structure).
+_ERRORS = {
+    socket.AF_INET: (socket.IPPROTO_IP, 11, slice(20, 24)),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 25, slice(24, 40)),
+}
+_EXTENDED_ERROR = struct.Struct("=IBBBBII")  # errno, origin, type, code, padding, info, data
+
+
+def probe(
+    tell: Tell,
+    limit: float,
+    targets: List[Tuple[str, int, str]],
+    ask: str,
+    timeout: float,
+    at_once: int = 64,
+) -> None:
+    """Try each (address, port, ANSWER) of `targets`; tell one outcome each, in their order.
+
+    Connecting may take `timeout` seconds, and the handshake as long again. An outcome is {"result":
+    WORD, "seconds": until it was known, ...} with one of these words:
+
+    ok           the listener answered: "source", this node as seen from there; "local", as seen from
+                 here; "seconds" is the round trip as the kernel measured it
+    refused, timeout, unreachable, no-route, prohibited, reset: as the kernel says; "icmp" is [type, code]
+                 and "by" is whose packet it was, where it was one
+    closed, silent: it was let in, and then nothing came
+    foreign      another service, or another's listener: "said" is how its words begin
+    error        something else: "text"
+    """
+    deadline = time.monotonic() + max(limit - _MARGIN, limit / 2)
+    outcomes: List[Optional[Outcome]] = [None] * len(targets)
+    waiting: Deque[int] = collections.deque(range(len(targets)))
+    selector = selectors.DefaultSelector()
+    attempts: Dict[int, _Attempt] = {}
+    while waiting or attempts:
+        while waiting and len(attempts) < at_once:
+            index = waiting.popleft()
+            attempts[index] = _Attempt(targets[index], ask, timeout)
+            outcomes[index] = attempts[index].begin(selector)
+            if outcomes[index] is not None:
+                attempts.pop(index).end(selector)
+        until = min([deadline, *(attempt.deadline for attempt in attempts.values())])
+        ready = {key.fd for key, _ in selector.select(max(0.0, until - time.monotonic()))}
+        now = time.monotonic()
+        for index, attempt in list(attempts.items()):
+            if attempt.descriptor in ready:
+                outcomes[index] = attempt.step(selector)
+            elif attempt.deadline <= now:
+                outcomes[index] = attempt.late()
+            if outcomes[index] is not None:
+                attempts.pop(index).end(selector)
+        if now >= deadline:
+            break
+    for attempt in attempts.values():
+        attempt.end(selector)
+    selector.close()
+    untold = {"result": "error", "seconds": limit, "text": "there was no time left to try it"}
+    tell([outcome or untold for outcome in outcomes])
+
+
+class _Attempt:
+    """One connection: made, asked, and its answer read."""
+
+    def __init__(self, target: Tuple[str, int, str], ask: str, timeout: float) -> None:
+        self._address, self._port, self._answer = target
+        self._hello = "orch {} 0\n".format(ask).encode()
+        self._timeout = timeout
+        self._began = time.monotonic()
+        self.deadline = self._began + timeout
+        self._socket: Optional[socket.socket] = None
+        self._connected: Optional[float] = None  # the round trip's seconds
+        self._heard = b""
+
+    @property
+    def descriptor(self) -> int:
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def begin(self, selector: selectors.BaseSelector) -> Optional[Outcome]:
+        """Start to connect; return the outcome if it is known at once."""
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                self._address, self._port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+            )[0]
+            self._socket = socket.socket(family, kind, protocol)
+            self._socket.setblocking(False)
+            if family in _ERRORS:
+                level, option, _ = _ERRORS[family]
+                self._socket.setsockopt(level, option, 1)
+            code = self._socket.connect_ex(address)
+        except OSError as error:
+            return self._outcome("error", text=str(error))
+        if code not in (0, errno.EINPROGRESS):
+            return self._failed(code)
+        selector.register(self._socket, selectors.EVENT_WRITE)
+        return None
+
+    def step(self, selector: selectors.BaseSelector) -> Optional[Outcome]:
+        """Go on where the socket is ready; return the outcome when it is known."""
+        assert self._socket is not None
+        try:
+            if self._connected is not None:
+                return self._hear(self._socket)
+            code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                return self._failed(code)
+            self._connected = self._round_trip()
+            self.deadline = time.monotonic() + self._timeout
+            self._socket.send(self._hello)
+            selector.modify(self._socket, selectors.EVENT_READ)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            return self._failed(error.errno)
+        return None
+
+    def late(self) -> Outcome:
+        """Return what it means that nothing has happened for so long."""
+        return self._outcome("timeout" if self._connected is None else "silent")
+
+    def end(self, selector: selectors.BaseSelector) -> None:
+        """Close the socket."""
+        if self._socket is not None:
+            if self._socket.fileno() in selector.get_map():
+                selector.unregister(self._socket)
+            self._socket.close()
+
+    def _hear(self, connection: socket.socket) -> Optional[Outcome]:
+        data = connection.recv(_LONGEST_REPLY)
+        self._heard += data
+        if not self._heard:
+            return self._outcome("closed")
+        expected = "orch {} ".format(self._answer).encode()
+        known = min(len(expected), len(self._heard))
+        line, newline, _ = self._heard.partition(b"\n")
+        words = line.decode("ascii", "replace").split(" ")
+        ours = hmac.compare_digest(self._heard[:known], expected[:known])
+        if ours and newline and len(words) == 5:
+            local = connection.getsockname()[0]
+            return self._outcome("ok", seconds=self._connected, source=words[2], local=local)
+        if not ours or newline or not data or len(self._heard) > _LONGEST_REPLY:
+            said = self._heard[:_KEPT].decode("ascii", "backslashreplace")
+            return self._outcome("foreign", said=said)
+        return None
+
+    def _round_trip(self) -> float:
+        """Return the seconds that the kernel saw pass between SYN and its answer."""
+        assert self._socket is not None
+        elapsed = time.monotonic() - self._began
+        info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_RTT + 4)
+        if len(info) < _TCP_INFO_RTT + 4:
+            return elapsed
+        seconds: float = struct.unpack_from("=I", info, _TCP_INFO_RTT)[0] / 1e6
+        return seconds or elapsed
+
+    def _failed(self, code: Optional[int]) -> Outcome:
+        if code not in _RESULTS:
+            return self._outcome("error", text=os.strerror(code) if code else "it failed")
+        return self._outcome(_RESULTS[code], **self._icmp())
+
+    def _icmp(self) -> Outcome:
+        """Return which ICMP message it was, and whose; nothing where it was none."""
+        assert self._socket is not None
+        level, option, place = _ERRORS[self._socket.family]
+        try:
+            _, extra, _, _ = self._socket.recvmsg(1, 512, socket.MSG_ERRQUEUE)
+        except OSError:
+            return {}  # none, or a kernel that does not keep them of connections being made
+        for found_level, found_option, data in extra:
+            if (found_level, found_option) == (level, option) and len(data) >= place.stop:
+                _, origin, kind, code, _, _, _ = _EXTENDED_ERROR.unpack_from(data)
+                if origin in (2, 3):  # ICMP, ICMPv6
+                    by = socket.inet_ntop(self._socket.family, data[place])
+                    return {"icmp": [kind, code], "by": by}
+        return {}
+
+    def _outcome(self, result: str, **more: Any) -> Outcome:
+        return dict({"seconds": time.monotonic() - self._began}, result=result, **more)

@@ -1,0 +1,175 @@
+"""The prober: whatever answers, or does not, each attempt ends with a word for it, and in time."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.node.probe import probe
+from orchestrator.node.tasks import Task
+
+Serve = Callable[[socket.socket], None]
+
+
+def tried(
+    *targets: tuple[str, int, str], timeout: float = 5.0, limit: float = 30.0, **more: Any
+) -> list[dict[str, Any]]:
+    told: list[list[dict[str, Any]]] = []
+    probe(told.append, limit, list(targets), "abc", timeout, **more)
+    (outcomes,) = told
+    return outcomes
+
+
+@pytest.fixture
+def listener() -> Iterator[int]:
+    """The port of a listener of orch's that knows `abc` and answers `xyz`."""
+    task = Task("listen", 30, addresses=[["127.0.0.1", 0]], ask="abc", answer="xyz")
+    deadline = time.monotonic() + 20
+    while (answer := task.step()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    yield answer["ok"]["ports"][0]
+    task.end()
+
+
+@contextmanager
+def service(serve: Serve) -> Iterator[int]:
+    """The port of a service that does `serve` with its one guest."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def run() -> None:
+            with suppress(OSError), server.accept()[0] as connection:
+                serve(connection)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def test_a_listener_tells_who_it_sees_and_the_kernel_how_long_it_took(listener: int) -> None:
+    (outcome,) = tried(("127.0.0.1", listener, "xyz"))
+    assert (outcome["result"], outcome["source"], outcome["local"]) == ("ok",) + ("127.0.0.1",) * 2
+    assert 0 < outcome["seconds"] < 5
+
+
+def test_another_launchs_listener_is_foreign(listener: int) -> None:
+    (outcome,) = tried(("127.0.0.1", listener, "other"))
+    assert (outcome["result"], outcome["said"][:9]) == ("foreign", "orch xyz ")
+
+
+def test_nobody_there_is_refused() -> None:
+    (outcome,) = tried(("127.0.0.1", free_port(), "xyz"))
+    assert outcome["result"] == "refused"
+
+
+def test_an_address_that_makes_no_sense_is_an_error() -> None:
+    outcomes = tried(("no.such.host.invalid", 1, "x"), ("999.0.0.1", 1, "x"))
+    assert [outcome["result"] for outcome in outcomes] == ["error", "error"]
+
+
+def test_a_queue_that_takes_nobody_in_is_a_timeout() -> None:
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        # One waits to be accepted; the kernel drops the SYN of all others.
+        stack.enter_context(socket.create_connection(server.getsockname()))
+        (outcome,) = tried((*server.getsockname(), "xyz"), timeout=0.3)
+    assert outcome["result"] == "timeout"
+    assert outcome["seconds"] >= 0.3
+
+
+def wait(connection: socket.socket) -> None:
+    """Say nothing until the guest has gone."""
+    while connection.recv(1000):
+        pass
+
+
+def drip(connection: socket.socket) -> None:
+    """Say what ours would, ever more slowly."""
+    for byte in b"orch xyz 127.0.0.1":
+        connection.send(bytes([byte]))
+        time.sleep(0.1)
+
+
+def close(connection: socket.socket) -> None:
+    connection.recv(1000)
+
+
+def reset(connection: socket.socket) -> None:
+    connection.recv(1000)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def say(words: bytes) -> Serve:
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(words)
+        wait(connection)
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("serve", "result"),
+    [
+        (wait, "silent"),
+        (drip, "silent"),
+        (close, "closed"),
+        (reset, "reset"),
+        (say(b"SSH-2.0-OpenSSH_9.2\r\n"), "foreign"),
+        (say(b"\x00\xff\x1b[2J" * 100_000), "foreign"),
+        (say(b"no end of line"), "foreign"),
+        (say(b"orch xyz \n"), "foreign"),
+        (say(b"orch xyz 1 2 3 4\n"), "foreign"),
+        (say(b"orch xyz " + b"x" * 10_000), "foreign"),
+    ],
+)
+def test_another_service_is_told_apart_and_not_waited_for(serve: Serve, result: str) -> None:
+    with service(serve) as port:
+        began = time.monotonic()
+        (outcome,) = tried(("127.0.0.1", port, "xyz"), timeout=0.5)
+    assert outcome["result"] == result
+    assert time.monotonic() - began < 10
+
+
+def test_little_is_kept_of_what_others_say_and_it_is_harmless() -> None:
+    with service(say(b"\xff\x00\n" * 10_000)) as port:
+        (outcome,) = tried(("127.0.0.1", port, "xyz"))
+    assert len(outcome["said"]) <= 240
+    assert outcome["said"].isascii()
+
+
+@given(words=st.binary(min_size=1, max_size=400).filter(lambda b: not b.startswith(b"orch xyz")))
+def test_no_words_but_ours_pass(words: bytes) -> None:
+    with service(lambda connection: connection.sendall(words)) as port:
+        (outcome,) = tried(("127.0.0.1", port, "xyz"), timeout=2)
+    assert outcome["result"] in ("foreign", "reset")
+
+
+def test_more_targets_than_at_once_keep_their_order(listener: int) -> None:
+    good, bad = ("127.0.0.1", listener, "xyz"), ("127.0.0.1", free_port(), "xyz")
+    outcomes = tried(*[good, bad] * 30, at_once=7)
+    assert [outcome["result"] for outcome in outcomes] == ["ok", "refused"] * 30
+
+
+def test_what_there_was_no_time_for_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = (*silent.getsockname(), "xyz")
+        outcomes = tried(target, target, limit=0.6, timeout=30, at_once=1)
+    assert [outcome["result"] for outcome in outcomes] == ["error", "error"]
+    assert outcomes[1]["text"] == "there was no time left to try it"
