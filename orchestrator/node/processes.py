@@ -111,13 +111,15 @@ def send(pids: Set[int], number: int) -> None:
 def kill_all(directory: str, supervisor: Optional[int] = None, patience: float = 10.0) -> List[int]:
     """Kill every process of the run in `directory`; return the pids left after `patience` seconds.
 
+    `supervisor` is the run's own, calling this: its orphans come to it, to be reaped.
     An empty list is the proof that nothing of the run is left. What can be left is a process in an
     uninterruptible wait (a dead network file system, a hung driver).
     """
     deadline = time.monotonic() + patience
     pause = 0.005
     while True:
-        _reap_orphans()
+        if supervisor is not None:
+            _reap_orphans()
         left = of_run(directory, supervisor)
         if not left or time.monotonic() > deadline:
             return sorted(left)

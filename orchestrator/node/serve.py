@@ -4,7 +4,7 @@ The first line that the agent writes is {"hello": {...}}. A request is {"id": N,
 answer is {"id": N, "ok": VALUE} or {"id": N, "error": TEXT}. `follow` sends any number of
 {"id": N, ...} lines before its answer; one with "n" is followed by n raw bytes. What takes time, or
 listens, is a task beside the conversation (`tasks.py`). The agent ends with its stdin, and its tasks with
-it. A supervisor that it started does not.
+it. A supervisor that it started does not, unless its run is a trial (`trial.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import select
 import time
 from typing import Any, Callable, Deque, Dict, List
 
-from . import files, network, place, ports, processes, supervise
+from . import files, network, place, ports, processes, supervise, trial
 from .facts import facts
 from .follow import Follower
 from .tasks import TASKS, Task
@@ -65,6 +65,7 @@ class Agent:
         self._tasks: Dict[int, Task] = {}
         self._ending: Dict[int, int] = {}  # by the task's number, who waits for its end
         self._locks: List[int] = []  # of reserved ports: handed on to the supervisor
+        self._trials: Dict[str, str] = {}  # run -> node: they end with the conversation
         self._buffer = b""
         self._verbs: Dict[str, Callable[..., Any]] = {
             "facts": facts,
@@ -76,6 +77,8 @@ class Agent:
             "start": self._start,
             "stop": self._stop,
             "sweep": self._sweep,
+            "put": self._put,
+            "discard": trial.discard,
         }
 
     def run(self) -> None:
@@ -85,6 +88,8 @@ class Agent:
         finally:
             for task in self._tasks.values():
                 task.end()
+            for run, node in self._trials.items():
+                trial.discard(run, node)
 
     def _serve(self) -> None:
         self._outbox.put({"hello": {"pid": os.getpid(), "time": time.time()}})
@@ -168,6 +173,10 @@ class Agent:
     def _sweep(self, run: str, node: str) -> Dict[str, Any]:
         """Kill what a run left behind whose supervisor is gone."""
         return {"left": processes.kill_all(files.run_directory(run, node))}
+
+    def _put(self, run: str, node: str, **more: str) -> Dict[str, Any]:
+        self._trials[run] = node
+        return trial.put(run, node, **more)
 
     def _end(self, number: int, task: int) -> None:
         """End the task that answered the request of this number; the answer comes when it is gone."""

@@ -128,6 +128,8 @@ class Agent:
                 yield report
         finally:
             del self._follows[number]
+            while not queue.empty():
+                queue.get_nowait()  # else what is read next would wait for room in it, and all with it
 
     async def close(self) -> None:
         """Hang up; a run that the agent started goes on."""

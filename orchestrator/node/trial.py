@@ -1,0 +1,40 @@
+"""The folder of a trial: a run of orch's own that leaves nothing, at the latest when its controller has gone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from typing import Any, Dict
+
+from . import files, processes, supervise
+
+_PATIENCE = 12.0  # seconds for a supervisor to end: it gives what cannot be killed up after 10
+
+
+def put(run: str, node: str, name: str, text: str) -> Dict[str, Any]:
+    """Make the folder of `run` with the file `name` of this `text` in it; return {"folder": path}."""
+    folder = files.run_directory(run, node)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    path = os.path.join(folder, os.path.basename(name))
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    return {"folder": folder}
+
+
+def discard(run: str, node: str) -> Dict[str, Any]:
+    """Kill what lives of `run` here and remove its folder; return {"left": pids that could not be killed}."""
+    folder = files.run_directory(run, node)
+    deadline = time.monotonic() + _PATIENCE
+    # The supervisor ends last, and writes: the folder is removed when it is gone.
+    while supervise.request_stop(folder, 0.0, "the trial is over") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    left = processes.kill_all(folder)
+    if os.path.isdir(folder):
+        shutil.rmtree(folder)
+    try:
+        os.rmdir(os.path.dirname(folder))
+    except OSError:
+        pass  # it is gone, or another node that shares this home still has its own in there
+    return {"left": left}
