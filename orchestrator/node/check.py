@@ -14,7 +14,15 @@ from .tasks import Tell
 
 # name -> the function below probes/ that measures it, imported when it is asked for
 PROBES = {
+    "identity": "host.identity",
+    "startup": "login.startup",
+    "linger": "login.linger",
+    "orphans": "orphans.orphans",
     "shm": "limits.shm",
+    "limits": "limits.limits",
+    "memory": "memory.memory",
+    "disk": "storage.disk",
+    "clock": "clock.clock",
 }
 
 _MARGIN = 0.5  # seconds of the limit that are left for handing back what there is

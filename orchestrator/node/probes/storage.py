@@ -1,0 +1,94 @@
+"""Room for files: how much there is, and whether it can be written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from typing import Any, Dict, List, Optional, Tuple
+
+from .. import files
+from . import read
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+def disk(workdir: str) -> List[Dict[str, Any]]:
+    """Return how much room there is in the working folder, in orch's own, and in /tmp.
+
+    Each is {"role", "path", "at", "mount", "kind", "size", "free", "files", "free_files", "problem"}:
+    `at` is the nearest folder on the way to `path` that exists; `problem` is why nothing can be written
+    there, as {"errno", "text"}, or null. Sizes are in bytes, of which `free` is for this user; `files`
+    is 0 where a file system has no limit of files.
+    """
+    places = [("workdir", workdir), ("state", files.state_root()), ("tmp", "/tmp")]
+    mounts = _mounts()
+    return [dict(_room(path, mounts), role=role) for role, path in places]
+
+
+def _room(path: str, mounts: List[Tuple[str, str]]) -> Dict[str, Any]:
+    at = os.path.abspath(path)
+    while not os.path.exists(at):
+        at = os.path.dirname(at)
+    mount, kind = _mount_of(os.path.realpath(at), mounts)
+    found = os.statvfs(at)
+    return {
+        "path": path,
+        "at": at,
+        "mount": mount,
+        "kind": kind,
+        "size": found.f_blocks * found.f_frsize,
+        "free": found.f_bavail * found.f_frsize,
+        "files": found.f_files,
+        "free_files": found.f_favail,
+        "problem": _why_not_writable(at),
+    }
+
+
+def _why_not_writable(folder: str) -> Optional[Dict[str, Any]]:
+    """Return why a small file cannot be written in `folder`; it never has a name, or only for a moment."""
+    try:
+        if not os.path.isdir(folder):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        descriptor = _nameless(folder)
+        try:
+            os.write(descriptor, bytes(4096))  # where a quota or a full disk is felt
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return {"errno": error.errno, "text": error.strerror or str(error)}
+    return None
+
+
+def _nameless(folder: str) -> int:
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        # Network file systems and old kernels have no nameless files (open(2)).
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
+            raise
+    path = os.path.join(folder, ".orch-room-{:d}-{}".format(os.getpid(), os.urandom(8).hex()))
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    os.unlink(path)
+    return descriptor
+
+
+def _mounts(root: str = "/") -> List[Tuple[str, str]]:
+    """Return (mount point, kind of file system) of all mounts, in the order of their making."""
+    found = []
+    for line in (read.text(root, "/proc/self/mountinfo") or "").split("\n"):
+        left, _, right = line.partition(" - ")
+        fields = left.split(" ")
+        if len(fields) >= 5 and right:
+            found.append((_OCTAL.sub(lambda m: chr(int(m[1], 8)), fields[4]), right.split(" ")[0]))
+    return found
+
+
+def _mount_of(path: str, mounts: List[Tuple[str, str]]) -> Tuple[str, str]:
+    """Return the mount that `path` is on: the longest on the way to it, the last of equals."""
+    best = ("/", "")
+    for place, kind in mounts:
+        inside = path == place or path.startswith(place.rstrip("/") + "/")
+        if inside and len(place) >= len(best[0]):
+            best = (place, kind)
+    return best
