@@ -69,13 +69,15 @@ def probe(
     waiting: Deque[int] = collections.deque(range(len(targets)))
     selector = selectors.DefaultSelector()
     attempts: Dict[int, _Attempt] = {}
-    while waiting or attempts:
+    while True:
         while waiting and len(attempts) < at_once:
             index = waiting.popleft()
             attempts[index] = _Attempt(targets[index], ask, timeout)
             outcomes[index] = attempts[index].begin(selector)
             if outcomes[index] is not None:
                 attempts.pop(index).end(selector)
+        if not attempts or time.monotonic() >= deadline:
+            break
         until = min([deadline, *(attempt.deadline for attempt in attempts.values())])
         ready = {key.fd for key, _ in selector.select(max(0.0, until - time.monotonic()))}
         now = time.monotonic()
@@ -86,8 +88,6 @@ def probe(
                 outcomes[index] = attempt.late()
             if outcomes[index] is not None:
                 attempts.pop(index).end(selector)
-        if now >= deadline:
-            break
     for attempt in attempts.values():
         attempt.end(selector)
     selector.close()
@@ -116,7 +116,7 @@ class _Attempt:
         """Start to connect; return the outcome if it is known at once."""
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(
-                self._address, self._port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+                self._address, self._port, type=socket.SOCK_STREAM
             )[0]
             self._socket = socket.socket(family, kind, protocol)
             self._socket.setblocking(False)
@@ -124,7 +124,7 @@ class _Attempt:
                 level, option, _ = _ERRORS[family]
                 self._socket.setsockopt(level, option, 1)
             code = self._socket.connect_ex(address)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             return self._outcome("error", text=str(error))
         if code not in (0, errno.EINPROGRESS):
             return self._failed(code)

@@ -80,7 +80,7 @@ def test_nobody_there_is_refused() -> None:
 
 
 def test_an_address_that_makes_no_sense_is_an_error() -> None:
-    outcomes = tried(("no.such.host.invalid", 1, "x"), ("999.0.0.1", 1, "x"))
+    outcomes = tried(("a..b", 1, "x"), ("\0", 1, "x"))
     assert [outcome["result"] for outcome in outcomes] == ["error", "error"]
 
 
