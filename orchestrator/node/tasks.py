@@ -23,7 +23,9 @@ Tell = Callable[[Any], None]
 TASKS = {
     "check": "check.check",
     "listen": "listen.listen",
+    "path": "path.path",
     "probe": "probe.probe",
+    "stream": "stream.stream",
 }
 
 _LONGEST = 4 << 20  # bytes of an answer; `remote/agent.py` takes no longer line
