@@ -23,6 +23,8 @@ PROBES = {
     "memory": "memory.memory",
     "disk": "storage.disk",
     "clock": "clock.clock",
+    "firewall.firewall": "firewall.firewall",
+    "firewall.port_range": "firewall.port_range",
 }
 
 _MARGIN = 0.5  # seconds of the limit that are left for handing back what there is

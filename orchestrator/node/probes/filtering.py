@@ -1,0 +1,144 @@
+"""Walk the first packet of a connection of the job through chains of rules, as the kernel would.
+
+What is not known of the packet, or of a condition, is None: "maybe". A chain blocks where it may drop.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
+
+Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+
+_MOST_STEPS = 50000  # rules that are looked at for one packet: a ruleset may be a loop of jumps
+_DEEPEST = 16  # jumps, as in the kernel
+
+
+class Packet(NamedTuple):
+    """A packet that opens a TCP connection: `incoming`, or outgoing; None for what is not known.
+
+    `interface` is that of this node; `sports` are all the ports that it may come from.
+    """
+
+    incoming: bool
+    version: int
+    source: Optional[Network]
+    destination: Optional[Network]
+    port: int
+    sports: Tuple[int, int]
+    interface: Optional[str]
+
+
+class Rule(NamedTuple):
+    """What a rule does with the packet, and whether it applies to it.
+
+    `verdict` is accept, drop, return, jump, goto, or none.
+    """
+
+    applies: Optional[bool]
+    verdict: str
+    target: str = ""
+
+
+Chains = Dict[str, List[Rule]]
+
+
+def blocks(chains: Chains, name: str, policy: str) -> bool:
+    """Return whether the packet may be dropped or rejected in the base chain of this name."""
+    walk = _Walk(chains)
+    ended = walk.follow(name, 0)
+    return walk.blocked or (not ended and policy == "drop")
+
+
+class _Walk:
+    def __init__(self, chains: Chains) -> None:
+        self._chains, self._steps, self.blocked = chains, 0, False
+
+    def follow(self, name: str, depth: int) -> bool:
+        """Follow one chain; return whether the packet surely goes no further than this."""
+        for rule in self._chains.get(name, ()):
+            self._steps += 1
+            if self._steps > _MOST_STEPS or depth > _DEEPEST:
+                self.blocked = True  # maybe: nobody knows
+                return True
+            if rule.applies is False or rule.verdict == "none":
+                continue
+            if rule.verdict == "return":
+                ended, left = False, True
+            elif rule.verdict in ("jump", "goto"):
+                ended, left = self.follow(rule.target, depth + 1), rule.verdict == "goto"
+            else:
+                self.blocked = self.blocked or rule.verdict == "drop"
+                ended, left = True, True
+            if rule.applies and (ended or left):
+                return ended
+        return False
+
+
+def every(truths: Iterable[Optional[bool]]) -> Optional[bool]:
+    """Return whether all hold."""
+    found = list(truths)
+    return False if False in found else None if None in found else True
+
+
+def some(truths: Iterable[Optional[bool]]) -> Optional[bool]:
+    """Return whether at least one holds."""
+    return opposite(every(opposite(truth) for truth in truths))
+
+
+def opposite(truth: Optional[bool]) -> Optional[bool]:
+    return None if truth is None else not truth
+
+
+def within(end: Optional[Network], first: Any, last: Any) -> Optional[bool]:
+    """Return whether an end of the packet is an address from `first` to `last`, which are texts."""
+    try:
+        low, high = ipaddress.ip_address(first), ipaddress.ip_address(last)
+    except ValueError:
+        return None
+    if end is None:
+        return None
+    if low.version != end.version:
+        return False
+    ends = int(end.network_address), int(end.broadcast_address)
+    return between(ends, int(low), int(high))
+
+
+def between(ends: Tuple[int, int], low: int, high: int) -> Optional[bool]:
+    """Return whether a number of which only the `ends` are known is from `low` to `high`."""
+    if ends[1] < low or ends[0] > high:
+        return False
+    return True if low <= ends[0] and ends[1] <= high else None
+
+
+def network(text: Any) -> Optional[Network]:
+    """Return a network, or an address as one; None for neither."""
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def on_interface(packet: Packet, pattern: Any, incoming: bool, wildcard: str) -> Optional[bool]:
+    """Return whether the packet comes in by (goes out by) an interface of this name.
+
+    A final `wildcard` stands for anything.
+    """
+    if packet.incoming != incoming:
+        return False
+    if packet.interface is None:
+        return None
+    text = str(pattern)
+    if text.endswith(wildcard):
+        return packet.interface.startswith(text[: -len(wildcard)])
+    return packet.interface == text
+
+
+def on_protocol(name: Any) -> bool:
+    """Return whether TCP is meant."""
+    return str(name).lower() in ("tcp", "6", "all")
+
+
+def with_flags(mask: Iterable[str], expected: Iterable[str]) -> bool:
+    """Return whether of the TCP flags `mask` exactly the `expected` are set: the packet has SYN alone."""
+    return {"syn"} & {flag.lower() for flag in mask} == {flag.lower() for flag in expected}

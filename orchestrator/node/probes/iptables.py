@@ -1,0 +1,130 @@
+"""Read a ruleset of iptables as `iptables-save` prints it, in the words of `iptables -S`."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Dict, Iterator, List, Optional, Tuple
+
+from . import filtering
+from .filtering import Packet, Rule, every, opposite, some
+
+_HOOKS = {
+    "PREROUTING": "prerouting",
+    "INPUT": "input",
+    "OUTPUT": "output",
+    "POSTROUTING": "postrouting",
+}
+_VERDICTS = {
+    "ACCEPT": "accept", "DROP": "drop", "REJECT": "drop", "TARPIT": "drop", "NFQUEUE": "drop",
+    "RETURN": "return", "DNAT": "accept", "SNAT": "accept", "MASQUERADE": "accept",
+    "REDIRECT": "accept", "TPROXY": "accept",
+}  # fmt: skip
+_PLAIN = ("-m", "--comment", "--reject-with", "--log-prefix", "--log-level", "--to-destination")
+_RATES = ("limit", "hashlimit", "connlimit", "quota")
+
+_Place = Tuple[str, str]  # table, chain
+
+
+class Ruleset:
+    """The base chains, with their policy in words of nftables, and what they do."""
+
+    def __init__(self, text: str) -> None:
+        self.bases: Dict[_Place, str] = {}
+        self._rules: Dict[_Place, List[List[str]]] = {}
+        table = ""
+        for line in text.splitlines():
+            if line.startswith("*"):
+                table = line[1:].strip()
+            elif line.startswith(":"):
+                name, policy = line[1:].split()[:2]
+                if name in _HOOKS and policy != "-":
+                    self.bases[(table, name)] = policy.lower()
+            elif line.startswith("-A "):
+                words = shlex.split(line)
+                self._rules.setdefault((table, words[1]), []).append(words[2:])
+
+    def hook(self, base: _Place) -> str:
+        return _HOOKS[base[1]]
+
+    def blocks(self, base: _Place, packet: Packet) -> bool:
+        """Return whether this packet may be dropped or rejected in this base chain."""
+        table, name = base
+        here = {place[1]: rules for place, rules in self._rules.items() if place[0] == table}
+        chains = {
+            chain: [_read(rule, packet, here) for rule in rules] for chain, rules in here.items()
+        }
+        return filtering.blocks(chains, name, self.bases[base])
+
+
+def _read(words: List[str], packet: Packet, chains: Dict[str, List[List[str]]]) -> Rule:
+    verdict, target = "none", ""
+    truths: List[Optional[bool]] = []
+    rate = False
+    for negated, option, values in _options(words):
+        if option in ("-j", "-g"):
+            verdict = _VERDICTS.get(values[0], "none")
+            if values[0] in chains:
+                verdict, target = ("jump" if option == "-j" else "goto"), values[0]
+        elif option == "-m" and values[0] in _RATES:
+            rate = True
+        elif option not in _PLAIN:
+            truth = _holds(option, values, packet)
+            truths.append(opposite(truth) if negated else truth)
+    applies = every(truths)
+    if rate:
+        # What is over a rate is no question of reachability.
+        applies = False if verdict == "drop" else every((applies, None))
+    return Rule(applies, verdict, target)
+
+
+def _options(words: List[str]) -> Iterator[Tuple[bool, str, List[str]]]:
+    """Yield each option of a rule with its values, and whether it is negated."""
+    position, negated = 0, False
+    while position < len(words):
+        word = words[position]
+        position += 1
+        if word == "!":
+            negated = True
+            continue
+        values = []
+        while position < len(words) and words[position] != "!" and words[position][:1] != "-":
+            values.append(words[position])
+            position += 1
+        yield negated, word, values or [""]
+        negated = False
+
+
+def _holds(option: str, values: List[str], packet: Packet) -> Optional[bool]:
+    first = values[0]
+    if option in ("-s", "-d"):
+        found = filtering.network(first)
+        if found is None:
+            return None
+        end = packet.source if option == "-s" else packet.destination
+        return filtering.within(end, str(found.network_address), str(found.broadcast_address))
+    if option in ("-i", "-o"):
+        return filtering.on_interface(packet, first, option == "-i", "+")
+    if option == "-p":
+        return filtering.on_protocol(first)
+    if option in ("--dport", "--dports"):
+        return _on_ports((packet.port, packet.port), first)
+    if option in ("--sport", "--sports"):
+        return _on_ports(packet.sports, first)
+    if option in ("--ctstate", "--state"):
+        return "NEW" in first.split(",")
+    if option == "--tcp-flags" and len(values) == 2:
+        mask, expected = (value.split(",") for value in values)
+        return filtering.with_flags(mask, expected)
+    if option == "--syn":
+        return True
+    return None
+
+
+def _on_ports(ends: Tuple[int, int], text: str) -> Optional[bool]:
+    ranges = []
+    for part in text.split(","):
+        low, _, high = part.partition(":")
+        if not low.isdigit() or not (high or low).isdigit():
+            return None
+        ranges.append((int(low), int(high or low)))
+    return some(filtering.between(ends, low, high) for low, high in ranges)

@@ -1,0 +1,239 @@
+"""Read a ruleset of nftables as `nft -j list ruleset` prints it (libnftables-json(5))."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+from . import filtering
+from .filtering import Packet, Rule, every, opposite, some
+
+HOOKS = ("ingress", "prerouting", "input", "output", "postrouting", "egress")
+
+_VERDICTS = {
+    "accept": "accept", "drop": "drop", "reject": "drop", "queue": "drop", "return": "return",
+    "jump": "jump", "goto": "goto",
+    "dnat": "accept", "snat": "accept", "masquerade": "accept", "redirect": "accept",
+    "tproxy": "accept",
+}  # fmt: skip
+# Statements that decide nothing; any other may end its rule.
+_IDLE = (
+    "counter", "log", "mangle", "notrack", "set", "map", "ct helper", "ct timeout", "ct expectation",
+    "dup", "last", "secmark",
+)  # fmt: skip
+_RATES = (
+    "limit",
+    "quota",
+    "ct count",
+    "meter",
+)  # what is over a rate is no question of reachability
+_MOST_ELEMENTS = 5000  # of one set that are looked at
+
+_Place = Tuple[str, str, str]  # family, table, chain
+Test = Callable[[Any], Optional[bool]]
+
+
+class Ruleset:
+    """The base chains that a node's own packets pass, and what they do."""
+
+    def __init__(self, document: Dict[str, Any]) -> None:
+        self.bases: Dict[_Place, Dict[str, Any]] = {}
+        self._rules: Dict[_Place, List[List[Any]]] = {}
+        self._sets: Dict[_Place, List[Any]] = {}
+        for entry in document["nftables"]:
+            ((kind, value),) = entry.items()
+            if kind == "chain" and value.get("hook") in HOOKS and value["family"] != "bridge":
+                self.bases[(value["family"], value["table"], value["name"])] = value
+            elif kind == "rule":
+                place = (value["family"], value["table"], value["chain"])
+                self._rules.setdefault(place, []).append(value.get("expr", []))
+            elif kind in ("set", "map"):
+                place = (value["family"], value["table"], value["name"])
+                self._sets[place] = value.get("elem", [])
+
+    def blocks(self, base: _Place, packet: Packet) -> bool:
+        """Return whether this packet may be dropped or rejected in this base chain."""
+        family, table, name = base
+        own = self.bases[base]
+        devices = own.get("dev", packet.interface)  # of a chain at the interface itself
+        devices = devices if isinstance(devices, list) else [devices]
+        if family == ("ip6" if packet.version == 4 else "ip") or packet.interface not in devices:
+            return False
+        chains: Dict[str, List[Rule]] = {}
+        for place, rules in self._rules.items():
+            if place[:2] == (family, table):
+                chains[place[2]] = [
+                    rule for parts in rules for rule in self._read(place, parts, packet)
+                ]
+        return filtering.blocks(chains, name, own.get("policy", "accept"))
+
+    def _read(self, place: _Place, parts: List[Any], packet: Packet) -> Iterator[Rule]:
+        """Yield what the parts of one rule come to: a map of verdicts is several."""
+        truth: Optional[bool] = True
+        rate = False
+        for part in parts:
+            ((kind, value),) = part.items()
+            if kind == "match":
+                truth = every((truth, self._match(place, value, packet)))
+            elif kind == "vmap":
+                test = _test(value["key"], packet)
+                for element in self._elements(place, value["data"]):
+                    key, verdict = (None, None) if element is None else element
+                    found = self._ask(test, place, key)
+                    yield _decide(every((truth, found)), verdict or {"drop": None}, rate)
+                return
+            elif kind in _RATES:
+                rate = True
+            elif kind in _VERDICTS:
+                yield _decide(truth, part, rate)
+                return
+            elif kind == "xt":
+                # A match or target of iptables, of which newer versions of nft tell the name.
+                name = value.get("name") if isinstance(value, dict) else None
+                if part is parts[-1] and name in (None, "REJECT", "TARPIT", "NFQUEUE"):
+                    yield _decide(every((truth, None)), {"drop": None}, rate)
+                truth = every((truth, None))
+            elif kind not in _IDLE:
+                truth = every((truth, None))
+
+    def _match(self, place: _Place, match: Dict[str, Any], packet: Packet) -> Optional[bool]:
+        left, right, operator = match["left"], match["right"], match["op"]
+        if _is_of_other_protocol(left, packet):
+            return False
+        if operator in ("<", "<=", ">", ">="):
+            right = _as_range(operator, right)
+        found = self._ask(_test(left, packet), place, right)
+        return opposite(found) if operator == "!=" else found
+
+    def _ask(self, test: Test, place: _Place, value: Any) -> Optional[bool]:
+        elements = self._elements(place, value)
+        return some(None if element is None else test(element) for element in elements)
+
+    def _elements(self, place: _Place, value: Any) -> Iterator[Any]:
+        """Yield the values that are meant; None for those that nobody knows."""
+        if isinstance(value, str) and value.startswith("@"):
+            value = {"set": self._sets.get((place[0], place[1], value[1:]), [None])}
+        if isinstance(value, dict) and "set" in value:
+            elements = value["set"] if isinstance(value["set"], list) else [value["set"]]
+            yield from (_plain(element) for element in elements[:_MOST_ELEMENTS])
+            if len(elements) > _MOST_ELEMENTS:
+                yield None
+        else:
+            yield value
+
+
+def _plain(element: Any) -> Any:
+    """Return an element without its time-out and counter; in a map it is the key that has them."""
+    if isinstance(element, list) and len(element) == 2 and isinstance(element[1], dict):
+        return [_plain(element[0]), element[1]]
+    return element["elem"]["val"] if isinstance(element, dict) and "elem" in element else element
+
+
+def _decide(truth: Optional[bool], statement: Dict[str, Any], rate: bool) -> Rule:
+    ((kind, value),) = statement.items()
+    verdict = _VERDICTS.get(kind, "none")
+    if rate:
+        truth = False if verdict == "drop" else every((truth, None))
+    return Rule(truth, verdict, str(value["target"]) if verdict in ("jump", "goto") else "")
+
+
+def _is_of_other_protocol(left: Any, packet: Packet) -> bool:
+    """Return whether to look at this field at all makes a rule one for other packets."""
+    if isinstance(left, dict) and "&" in left:
+        left = left["&"][0]
+    field = left.get("payload") if isinstance(left, dict) else None
+    if not isinstance(field, dict) or "protocol" not in field:
+        return False
+    own = "ip" if packet.version == 4 else "ip6"
+    return field["protocol"] not in ("tcp", "th", own, "ether", "vlan")
+
+
+def _as_range(operator: str, right: Any) -> Any:
+    if not isinstance(right, int):
+        return None
+    if operator[0] == "<":
+        return {"range": [0, right - (operator == "<")]}
+    return {"range": [right + (operator == ">"), 0xFFFFFFFF]}
+
+
+def _test(left: Any, packet: Packet) -> Test:
+    """Return what says of a value whether the packet's field `left` has it."""
+    if not isinstance(left, dict) or len(left) != 1:
+        return _nobody_knows
+    ((kind, field),) = left.items()
+    if kind == "payload" and isinstance(field, dict):
+        return _payload_test(field.get("protocol"), field.get("field"), packet)
+    if kind == "meta":
+        return _meta_test(field.get("key"), packet)
+    if kind == "ct" and field.get("key") == "state":
+        return lambda value: "new" in _flags(value)
+    if kind == "fib" and field.get("result") == "oif":
+        # "missing": the reverse path filter. The way back to a node of the job is the way it came.
+        return lambda value: False if value is False else None
+    if kind == "&" and left["&"][0] == {"payload": {"protocol": "tcp", "field": "flags"}}:
+        mask = _flags(field[1])
+        return lambda value: filtering.with_flags(mask, _flags(value))
+    return _nobody_knows
+
+
+def _payload_test(protocol: Any, field: Any, packet: Packet) -> Test:
+    if protocol in ("ip", "ip6"):
+        if field in ("saddr", "daddr"):
+            end = packet.source if field == "saddr" else packet.destination
+            return lambda value: _on_address(end, value)
+        if field in ("protocol", "nexthdr"):
+            return filtering.on_protocol
+    elif protocol in ("tcp", "th"):
+        if field == "dport":
+            return lambda value: _on_port((packet.port, packet.port), value)
+        if field == "sport":
+            return lambda value: _on_port(packet.sports, value)
+        if field == "flags":
+            return lambda value: "syn" in _flags(value)
+    return _nobody_knows
+
+
+def _meta_test(key: Any, packet: Packet) -> Test:
+    if key in ("iif", "iifname", "oif", "oifname"):
+        return lambda value: filtering.on_interface(packet, value, key[0] == "i", "*")
+    if key == "l4proto":
+        return filtering.on_protocol
+    if key == "nfproto":
+        return lambda value: value == "ipv{}".format(packet.version)
+    if key == "protocol":
+        own = "ip" if packet.version == 4 else "ip6"
+        return lambda value: value == own
+    return _nobody_knows
+
+
+def _nobody_knows(value: Any) -> Optional[bool]:
+    return None
+
+
+def _on_address(end: Optional[filtering.Network], value: Any) -> Optional[bool]:
+    if isinstance(value, dict) and "range" in value:
+        return filtering.within(end, *value["range"])
+    if isinstance(value, dict) and "prefix" in value:
+        value = "{addr}/{len}".format(**value["prefix"])
+    found = filtering.network(value)
+    if found is None:
+        return None
+    return filtering.within(end, str(found.network_address), str(found.broadcast_address))
+
+
+def _on_port(ends: Tuple[int, int], value: Any) -> Optional[bool]:
+    if isinstance(value, dict) and "range" in value:
+        low, high = value["range"]
+    else:
+        low = high = value
+    if not isinstance(low, int) or not isinstance(high, int):
+        return None
+    return filtering.between(ends, low, high)
+
+
+def _flags(value: Any) -> List[str]:
+    """Return the flags of a value: one name, a list, or nested alternatives."""
+    if isinstance(value, dict) and "|" in value:
+        value = value["|"]
+    if isinstance(value, list):
+        return [flag for part in value for flag in _flags(part)]
+    return [str(value)]
