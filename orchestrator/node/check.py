@@ -25,6 +25,13 @@ PROBES = {
     "clock": "clock.clock",
     "firewall.firewall": "firewall.firewall",
     "firewall.port_range": "firewall.port_range",
+    "gpu": "gpu.gpu",
+    "nvlink": "fabric.nvlink",
+    "fabric": "fabric.fabric",
+    "xid": "kernel_log.xids",
+    "infiniband": "infiniband.infiniband",
+    "memlock": "infiniband.memlock",
+    "efa": "infiniband.efa",
 }
 
 _MARGIN = 0.5  # seconds of the limit that are left for handing back what there is

@@ -1,0 +1,188 @@
+"""The GPUs of this node: what the PCI bus has, what the driver serves, and what nvidia-smi says of each."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Dict, Iterator, List, Optional
+from xml.etree import ElementTree
+
+from . import command, read
+
+_NVIDIA, _AMD = "0x10de", "0x1002"
+_DISPLAY = ("0x0300", "0x0302")  # PCI classes: VGA and 3D controllers; GPUs without a screen are 3D
+_BRIDGE = "0x0680"  # an NVSwitch, when it is NVIDIA's
+_DEVICE = re.compile(r"nvidia(\d{1,4})\Z")
+_SECONDS = 15.0  # with persistence mode off, nvidia-smi first wakes up each GPU
+_MOST_PROCESSES = 32  # of one GPU
+# What nvidia-smi has in place of values when a GPU does not work any more.
+_SICK = ("GPU requires reset", "GPU is lost")
+
+
+def gpu(root: str = "/") -> Dict[str, Any]:
+    """Return what GPUs there are.
+
+    {"devices": minor numbers of the /dev/nvidiaN, "pci": [{"address", "driver"}] of NVIDIA's GPUs,
+    "switches": NVIDIA's NVSwitches on the PCI bus, "version": of the loaded driver or null, "open": whether
+    that is the open kernel module, "amd": count of AMD's GPUs, "smi": see `inventory`, or null without any
+    device}.
+    """
+    devices = [int(m.group(1)) for m in map(_DEVICE.match, read.names(root, "/dev")) if m]
+    pci = list(_pci(root, _DISPLAY))
+    driver = read.text(root, "/proc/driver/nvidia/version") or ""
+    return {
+        "devices": sorted(devices),
+        "pci": pci,
+        "switches": len(list(_pci(root, (_BRIDGE,)))),
+        "version": read.text(root, "/sys/module/nvidia/version"),
+        "open": "Open Kernel Module" in driver,
+        "amd": _amd(root),
+        "smi": inventory() if devices or pci else None,
+    }
+
+
+def _pci(root: str, classes: Any, vendor: str = _NVIDIA) -> Iterator[Dict[str, Any]]:
+    """Yield {"address", "driver"} of the devices on the PCI bus of this vendor and these classes."""
+    for address in read.names(root, "/sys/bus/pci/devices"):
+        folder = "/sys/bus/pci/devices/" + address
+        if read.text(root, folder + "/vendor") != vendor:
+            continue
+        if (read.text(root, folder + "/class") or "")[:6] in classes:
+            try:
+                driver = os.path.basename(os.readlink(read.below(root, folder + "/driver")))
+            except OSError:
+                driver = None
+            yield {"address": address, "driver": driver}
+
+
+def _amd(root: str) -> int:
+    """Return how many GPUs AMD's compute driver serves: its nodes that have SIMD units."""
+    count = 0
+    for node in read.names(root, "/sys/class/kfd/kfd/topology/nodes"):
+        text = read.text(root, "/sys/class/kfd/kfd/topology/nodes/{}/properties".format(node)) or ""
+        match = re.search(r"^simd_count (\d+)$", text, re.MULTILINE)
+        count += match is not None and int(match.group(1)) > 0
+    return count
+
+
+def inventory() -> Dict[str, Any]:
+    """Return {"error": why nvidia-smi says nothing or not all, or null, "hung": bool, "gpus": [...]}."""
+    path = command.find("nvidia-smi")
+    if path is None:
+        return {"error": "there is no nvidia-smi", "hung": False, "gpus": []}
+    done = command.run([path, "-q", "-x"], _SECONDS)
+    if done.code is None:
+        return {"error": "no answer within {:g} s".format(_SECONDS), "hung": True, "gpus": []}
+    gpus = parse(done.out)
+    error = None
+    if done.code or "<nvidia_smi_log" not in done.out:
+        before = done.out.partition("<?xml")[0].strip()  # it complains on stdout, too
+        error = (before or done.why).split("\n")[0][:200]
+    return {"error": error, "hung": False, "gpus": gpus}
+
+
+def parse(text: str) -> List[Dict[str, Any]]:
+    """Return the GPUs in the output of `nvidia-smi -q -x`, as far as it can be read.
+
+    Each is {"bus", "minor", "name", "uuid", "memory", "used" (MiB), "mig", "volatile", "aggregate"
+    (uncorrectable ECC errors), "flags" (see `_flags`), "fabric": {"state", "status", "health"},
+    "sick": text or null, "processes": [{"pid", "name", "used", "owner"}]}; what a driver or a GPU does not
+    have is null. Its tags changed over the years: an ECC count is a sum of whatever is uncorrectable.
+    """
+    start = text.find("<nvidia_smi_log")
+    if start < 0 or "<!ENTITY" in text:
+        return []
+    parser = ElementTree.XMLPullParser(["end"])
+    found = []
+    try:
+        parser.feed(text[start:])
+        for _, element in parser.read_events():
+            if element.tag == "gpu":
+                found.append(_gpu(element))
+    except ElementTree.ParseError:
+        pass  # it broke off: what came before counts
+    return found
+
+
+def _gpu(element: ElementTree.Element) -> Dict[str, Any]:
+    sick = [entry.text for entry in element.iter() if any(s in (entry.text or "") for s in _SICK)]
+    return {
+        "bus": element.get("id", ""),
+        "minor": _number(element, "minor_number"),
+        "name": _value(element, "product_name"),
+        "uuid": _value(element, "uuid"),
+        "memory": _number(element, "fb_memory_usage/total"),
+        "used": _number(element, "fb_memory_usage/used"),
+        "mig": _value(element, "mig_mode/current_mig") == "Enabled",
+        "volatile": _uncorrectable(element.find("ecc_errors/volatile")),
+        "aggregate": _uncorrectable(element.find("ecc_errors/aggregate")),
+        "flags": _flags(element),
+        "fabric": {
+            "state": _value(element, "fabric/state"),
+            "status": _value(element, "fabric/status"),
+            "health": _value(element, "fabric/health/summary"),
+        },
+        "sick": (sick[0] or "").strip()[:100] if sick else None,
+        "processes": [_process(e) for e in element.iter("process_info")][:_MOST_PROCESSES],
+    }
+
+
+def _flags(element: ElementTree.Element) -> Dict[str, Optional[str]]:
+    """Return what waits for a reset or a repair, by name: "Yes", "No", a recovery action, or null."""
+    paths = {
+        "remap pending": "remapped_rows/remapped_row_pending",
+        "remap failure": "remapped_rows/remapped_row_failure",
+        "retirement pending": "retired_pages/pending_retirement",
+        "channel repair pending": "ecc_errors/channel_repair_pending",
+        "tpc repair pending": "ecc_errors/tpc_repair_pending",
+        "unrepairable memory": "ecc_errors/unrepairable_memory",
+        "sram threshold": "ecc_errors/aggregate/sram_threshold_exceeded",
+        "reset required": "gpu_reset_status/reset_required",
+        "recovery": "gpu_recovery_action",
+    }
+    flags = {name: _value(element, path) for name, path in paths.items()}
+    if flags["retirement pending"] is None:  # before 2020 pages were blacklisted
+        flags["retirement pending"] = _value(element, "retired_pages/pending_blacklist")
+    return flags
+
+
+def _uncorrectable(element: Optional[ElementTree.Element]) -> Optional[int]:
+    if element is None:
+        return None
+    total = _number(element, "double_bit/total")  # up to Volta
+    if total is not None:
+        return total
+    counts = [_digits(entry.text) for entry in element if "uncorrectable" in entry.tag]
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+def _process(element: ElementTree.Element) -> Dict[str, Any]:
+    pid = _number(element, "pid")
+    return {
+        "pid": pid,
+        "name": (_value(element, "process_name") or "")[:200],
+        "used": _number(element, "used_memory"),
+        "owner": _owner(pid),
+    }
+
+
+def _owner(pid: Optional[int]) -> Optional[str]:
+    try:
+        return read.user(os.stat("/proc/{}".format(pid)).st_uid)
+    except OSError:
+        return None  # in another container, or gone
+
+
+def _value(element: ElementTree.Element, path: str) -> Optional[str]:
+    text = (element.findtext(path) or "").strip()[:100]
+    return None if text in ("", "N/A", "[N/A]", "Not Supported") or "deprecated" in text else text
+
+
+def _number(element: ElementTree.Element, path: str) -> Optional[int]:
+    return _digits(element.findtext(path))
+
+
+def _digits(text: Optional[str]) -> Optional[int]:
+    match = re.match(r"([0-9]{1,18})( MiB)?\Z", (text or "").strip())
+    return int(match.group(1)) if match else None

@@ -1,0 +1,163 @@
+"""RDMA devices as the kernel shows them: InfiniBand, RoCE and EFA ports, their counters and addresses."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import resource
+from typing import Any, Dict, List, Optional
+
+from . import read
+
+_CLASS = "/sys/class/infiniband"
+_MOST_DEVICES, _MOST_GIDS = 64, 256
+_COUNTERS = (
+    "symbol_error", "link_error_recovery", "link_downed", "port_rcv_errors",
+    "local_link_integrity_errors", "excessive_buffer_overrun_errors",
+)  # fmt: skip
+_UNSET = re.compile(r"(0000:){7}0000\Z|fe80:(0000:){6}0000\Z")
+_IPC_LOCK = 14  # the capability that lifts RLIMIT_MEMLOCK (capabilities(7))
+_AMAZON = "0x1d0f"
+_LIBFABRIC = (
+    "/opt/amazon/efa/lib*/libfabric.so*", "/opt/amazon/efa/lib*/*/libfabric.so*",
+    "/usr/lib*/libfabric.so*", "/usr/lib/*/libfabric.so*", "/usr/local/lib*/libfabric.so*",
+)  # fmt: skip
+_PLUGIN = (
+    "/opt/amazon/ofi-nccl/lib*/libnccl-net*.so", "/opt/amazon/ofi-nccl/lib*/*/libnccl-net*.so",
+    "/opt/amazon/aws-ofi-nccl/lib*/libnccl-net*.so", "/opt/aws-ofi-nccl/lib*/libnccl-net*.so",
+    "/usr/lib*/libnccl-net*.so", "/usr/lib/*/libnccl-net*.so", "/usr/local/lib*/libnccl-net*.so",
+)  # fmt: skip
+
+
+def infiniband(root: str = "/") -> Dict[str, Any]:
+    """Return {"devices": [...], "verbs": count of /dev/infiniband/uverbsN, "environment", "gdr"}.
+
+    A device is {"name", "driver", "firmware", "interfaces", "ports"}; a port has "port", "state" and
+    "phys" (as the kernel writes them: "4: ACTIVE"), "rate", "layer", "lid", "counters" and, on Ethernet,
+    "gids": [{"index", "gid", "type", "interface"}]. What cannot be read is null. `environment` is what
+    this login sets of NCCL's and libfabric's variables for them; `gdr` tells what lets a device reach
+    GPU memory: {"peermem": bool, "kernel": release}.
+    """
+    names = read.names(root, _CLASS)[:_MOST_DEVICES]
+    verbs = [name for name in read.names(root, "/dev/infiniband") if name.startswith("uverbs")]
+    modules = ("nvidia_peermem", "nv_peer_mem")
+    return {
+        "devices": [_device(root, name) for name in names],
+        "verbs": len(verbs),
+        "environment": {
+            name: value[:200]
+            for name, value in os.environ.items()
+            if name.startswith(("NCCL_IB_", "NCCL_NET", "FI_"))
+        },
+        "gdr": {
+            "peermem": any(os.path.isdir(read.below(root, "/sys/module/" + m)) for m in modules),
+            "kernel": os.uname().release,
+        },
+    }
+
+
+def _device(root: str, name: str) -> Dict[str, Any]:
+    folder = "{}/{}".format(_CLASS, name)
+    return {
+        "name": name,
+        "driver": _driver(root, folder + "/device/driver"),
+        "firmware": read.text(root, folder + "/fw_ver"),
+        "interfaces": read.names(root, folder + "/device/net"),
+        "ports": [
+            _port(root, "{}/ports/{}".format(folder, port), int(port))
+            for port in read.names(root, folder + "/ports")
+            if port.isdigit()
+        ],
+    }
+
+
+def _driver(root: str, path: str) -> Optional[str]:
+    try:
+        return os.path.basename(os.readlink(read.below(root, path)))
+    except OSError:
+        return None
+
+
+def _port(root: str, folder: str, number: int) -> Dict[str, Any]:
+    layer = read.text(root, folder + "/link_layer")
+    counters = {
+        name: int(text)
+        for name in _COUNTERS
+        for text in [read.text(root, "{}/counters/{}".format(folder, name))]
+        if text is not None and text.isdigit() and len(text) <= 20
+    }
+    return {
+        "port": number,
+        "state": read.text(root, folder + "/state"),
+        "phys": read.text(root, folder + "/phys_state"),
+        "rate": read.text(root, folder + "/rate"),
+        "layer": layer,
+        "lid": read.text(root, folder + "/lid"),
+        "counters": counters,
+        "gids": _gids(root, folder) if layer == "Ethernet" else [],
+    }
+
+
+def _gids(root: str, folder: str) -> List[Dict[str, Any]]:
+    """Return the entries of the port's GID table that are in use."""
+    found = []
+    for name in read.names(root, folder + "/gids"):
+        gid = read.text(root, "{}/gids/{}".format(folder, name)) if name.isdigit() else None
+        if gid and not _UNSET.match(gid):
+            attributes = folder + "/gid_attrs/"
+            found.append(
+                {
+                    "index": int(name),
+                    "gid": gid,
+                    "type": read.text(root, attributes + "types/" + name),
+                    "interface": read.text(root, attributes + "ndevs/" + name),
+                }
+            )
+    return sorted(found, key=lambda entry: entry["index"])[:_MOST_GIDS]
+
+
+def memlock(root: str = "/") -> Dict[str, Any]:
+    """Return {"soft", "hard", "exempt"}: how many bytes a process of this login may lock, null for all.
+
+    `exempt` tells whether the limit does not hold for it (CAP_IPC_LOCK, which root has).
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    effective = re.search(
+        r"^CapEff:\s*([0-9a-f]+)$", read.text(root, "/proc/self/status") or "", re.M
+    )
+    return {
+        "soft": None if soft == resource.RLIM_INFINITY else soft,
+        "hard": None if hard == resource.RLIM_INFINITY else hard,
+        "exempt": bool(effective and int(effective.group(1), 16) >> _IPC_LOCK & 1),
+    }
+
+
+def efa(folders: str = "", root: str = "/") -> Dict[str, Any]:
+    """Return {"pci": count, "libfabric": [...], "plugin": [...]}: Amazon's adapters and their software.
+
+    `pci` counts the adapters on the PCI bus, with or without a driver. The libraries are looked for where
+    Amazon's installer and distributions put them, and in `folders`, a LD_LIBRARY_PATH, and the login's own.
+    """
+    count = 0
+    for address in read.names(root, "/sys/bus/pci/devices"):
+        place = "/sys/bus/pci/devices/" + address
+        if read.text(root, place + "/vendor") == _AMAZON:
+            count += (read.text(root, place + "/device") or "").startswith("0xefa")
+    if not count:
+        return {"pci": 0, "libfabric": [], "plugin": []}
+    own = [
+        f
+        for f in (folders + ":" + os.environ.get("LD_LIBRARY_PATH", "")).split(":")
+        if f[:1] == "/"
+    ]
+    return {
+        "pci": count,
+        "libfabric": _files(root, [*_LIBFABRIC, *(glob.escape(f) + "/libfabric.so*" for f in own)]),
+        "plugin": _files(root, [*_PLUGIN, *(glob.escape(f) + "/libnccl-net*.so" for f in own)]),
+    }
+
+
+def _files(root: str, patterns: List[str]) -> List[str]:
+    found = {path for pattern in patterns for path in glob.glob(read.below(root, pattern))}
+    return sorted("/" + os.path.relpath(path, root) for path in found)[:8]
