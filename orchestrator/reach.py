@@ -63,9 +63,13 @@ async def learn(agent: Agent) -> Facts:
     """Ask one node what it is. Raises LaunchError when it does not say so sensibly."""
     asked = time.time()
     raw = await agent.ask("facts")
-    midpoint = (asked + time.time()) / 2
+    answered = time.time()
     try:
-        return Facts.parse(raw, clock_skew=float(raw["time"]) - midpoint)
+        return Facts.parse(
+            raw,
+            clock_skew=float(raw["time"]) - (asked + answered) / 2,
+            clock_error=(answered - asked) / 2,
+        )
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise LaunchError(
             f"{agent.node.name}: its agent's facts make no sense: {error!r}"

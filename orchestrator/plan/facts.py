@@ -24,8 +24,8 @@ class Facts:
     """What one node is.
 
     `identity` is the same for two names of one machine. `clock_skew` is how far the node's clock is
-    ahead of the controller's, in seconds. `environment` has what the node's own login environment sets
-    of the variables that orch would otherwise set itself.
+    ahead of the controller's, in seconds, give or take `clock_error`. `environment` has what the node's
+    own login environment sets of the variables that orch would otherwise set itself.
     """
 
     hostname: str
@@ -40,9 +40,10 @@ class Facts:
     ssh_address: str | None
     clock_skew: float
     environment: dict[str, str]
+    clock_error: float = 0.0
 
     @classmethod
-    def parse(cls, raw: dict[str, Any], clock_skew: float) -> Facts:
+    def parse(cls, raw: dict[str, Any], clock_skew: float, clock_error: float = 0.0) -> Facts:
         """Return the facts that an agent's answer holds.
 
         Raises ValueError, KeyError or TypeError when it holds something else.
@@ -68,6 +69,7 @@ class Facts:
             ssh_address=None if raw["ssh_address"] is None else str(raw["ssh_address"]),
             clock_skew=clock_skew,
             environment={str(key): str(value) for key, value in raw["environment"].items()},
+            clock_error=clock_error,
         )
 
 

@@ -1,0 +1,133 @@
+"""Processes of other jobs that are still there: leftovers, or somebody else's work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.preflight.judge import Verdict, fold, incomplete
+from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
+from orchestrator.preflight.scene import Scene
+from orchestrator.remote.text import printable
+
+_SHOWN = 3  # processes named in a message; the data has all
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of a job, the first of its family; `age` in seconds, `run` orch's own name of it."""
+
+    pid: int
+    age: float
+    owner: str
+    command: str
+    run: str | None
+    address: str | None
+    port: str | None
+    gpu: bool
+
+    @classmethod
+    def parse(cls, raw: Any) -> Process:
+        return cls(
+            pid=int(raw["pid"]),
+            age=float(raw["age"]),
+            owner=printable(str(raw["owner"]), 40),
+            command=printable(str(raw["command"]), 80),
+            run=_text(raw["run"]),
+            address=_text(raw["address"]),
+            port=_text(raw["port"]),
+            gpu=bool(raw["gpu"]),
+        )
+
+    def __str__(self) -> str:
+        notes = [f"of {self.owner}", f"for {_duration(self.age)}"]
+        notes += [f"run {self.run}"] if self.run else []
+        notes += [f"main port {self.port}"] if self.port else []
+        notes += ["holds a GPU"] if self.gpu else []
+        return f"process {self.pid} ({', '.join(notes)}): {self.command}"
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of other jobs on a node, at most 16; `count` has their children too."""
+
+    first: tuple[Process, ...]
+    count: int
+
+    @classmethod
+    def parse(cls, raw: Any) -> Processes:
+        return cls(tuple(map(Process.parse, raw["processes"])), int(raw["count"]))
+
+
+PROCESSES = Probe("orphans", Processes.parse)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else printable(str(value), 80)
+
+
+def _orphans(scene: Scene) -> list[Finding]:
+    verdicts = []
+    for name, found in scene.of(PROCESSES).items():
+        if isinstance(found, NoAnswer):
+            verdicts.append((name, incomplete(found.reason)))
+            continue
+        stale = [each for each in found.first if _would_join(scene, each)]
+        others = [each for each in found.first if each not in stale]
+        if stale:
+            told = "still has ranks that will take this job's main address and port for their own"
+            verdicts.append((name, _verdict(Status.FAIL, told, stale)))
+        if others:
+            verdicts.append((name, _verdict(Status.WARN, "has another job's processes", others)))
+        if not found.first:
+            verdicts.append((name, Verdict(Status.PASS, "has no process of another job")))
+    return fold(verdicts)
+
+
+def _would_join(scene: Scene, process: Process) -> bool:
+    """Whether it looks for its main process where this job's will be: nobody else's is there now."""
+    meeting = (scene.plan.main_address, str(scene.plan.main_port))
+    return (process.address, process.port) == meeting
+
+
+def _verdict(status: Status, told: str, found: list[Process]) -> Verdict:
+    shown = "; ".join(map(str, found[:_SHOWN]))
+    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    runs = sorted({each.run for each in found if each.run})
+    kill = f"kill {' '.join(str(each.pid) for each in found)}"
+    if runs:
+        kill = f"{' and '.join(f'orch stop {run}' for run in runs)}, or `{kill}` there"
+    return Verdict(
+        status,
+        f"{told}: {shown}{more}",
+        f"if nobody needs them any more: {kill}",
+        data={
+            "processes": [
+                {"pid": each.pid, "age": round(each.age), "owner": each.owner, "run": each.run}
+                for each in found
+            ]
+        },
+    )
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+ORPHANS_CHECK = Check(
+    id="host.orphans",
+    group=Group.HOST,
+    level=Level.FULL,
+    meaning="no process of an earlier job is left",
+    page="Looks through `/proc` for processes with `RANK` and `MASTER_PORT`, `TORCHELASTIC_RUN_ID`, or "
+    "orch's own `ORCH_RUN` in their environment, and for those that have a GPU open. Each family of "
+    "processes is told of once: its id, owner, age and command, and the run if orch started it.\n\n"
+    "It warns, for another job may have every right to be there. Ranks that look for their main process at "
+    "this very job's address and port fail, for they would join it. To end them is left to you. Another "
+    "user's environment can be read by root only: such processes are not counted.",
+    verdict=_orphans,
+    probes=(PROCESSES,),
+)

@@ -1,0 +1,155 @@
+"""Storage: room for files where the job and orch write."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.preflight.judge import Verdict, fold, incomplete
+from orchestrator.preflight.model import (
+    Check,
+    Finding,
+    Group,
+    Level,
+    NoAnswer,
+    Probe,
+    Status,
+)
+from orchestrator.preflight.scene import Scene, Subject
+from orchestrator.quoting import command_line
+from orchestrator.remote.text import printable
+
+_MIB, _GIB = 1 << 20, 1 << 30
+
+# What must be free: the script's folder and checkpoints; logs and status of a run; sockets and such.
+_LEAST = {"workdir": 256 * _MIB, "state": 64 * _MIB, "tmp": 16 * _MIB}
+_CALLED = {"workdir": "the working folder", "state": "orch's own folder", "tmp": "the folder"}
+_LITTLE, _LITTLE_SHARE = 5 * _GIB, 0.05
+_FEW_FILES = 1000
+
+
+@dataclass(frozen=True)
+class Room:
+    """Room in one folder, in bytes and in files (None: no limit).
+
+    `at` is the folder on the way to `path` that exists; `problem` is errno and text of a write.
+    """
+
+    role: str
+    path: str
+    at: str
+    mount: str
+    size: int
+    free: int
+    free_files: int | None
+    problem: tuple[int, str] | None
+
+    @classmethod
+    def parse(cls, raw: Any) -> Room:
+        problem = raw["problem"]
+        return cls(
+            role=str(raw["role"]) if raw["role"] in _LEAST else "tmp",
+            path=printable(str(raw["path"])),
+            at=str(raw["at"]),
+            mount=printable(str(raw["mount"])),
+            size=int(raw["size"]),
+            free=int(raw["free"]),
+            free_files=int(raw["free_files"]) if int(raw["files"]) else None,
+            problem=None
+            if problem is None
+            else (int(problem["errno"]), printable(problem["text"])),
+        )
+
+    @property
+    def place(self) -> str:
+        return f"{_CALLED[self.role]} {self.path} (on {self.mount})"
+
+
+def _rooms(raw: Any) -> tuple[Room, ...]:
+    return tuple(Room.parse(entry) for entry in raw)
+
+
+DISK = Probe("disk", _rooms, arguments=lambda subject: {"workdir": subject.plan.workdir})
+
+
+def _disk(scene: Scene) -> list[Finding]:
+    found = scene.of(DISK)
+    verdicts: list[tuple[str, Verdict]] = []
+    for subject in scene.subjects:
+        rooms = found[subject.name]
+        if isinstance(rooms, NoAnswer):
+            verdicts.append((subject.name, incomplete(rooms.reason)))
+            continue
+        troubles = [verdict for room in rooms for verdict in _troubles(subject, room)]
+        if not troubles:
+            data = {room.role: {"path": room.path, "free": room.free} for room in rooms}
+            troubles = [Verdict(Status.PASS, "there is room for files", data=data)]
+        verdicts += [(subject.name, trouble) for trouble in troubles]
+    return fold(verdicts)
+
+
+def _troubles(subject: Subject, room: Room) -> Iterator[Verdict]:
+    """Yield what is wrong with one folder: one thing at most, the worst."""
+    data = {
+        "path": room.path,
+        "mount": room.mount,
+        "size": room.size,
+        "free": room.free,
+        "free_files": room.free_files,
+    }
+    make_room = f"make room on {room.mount} (`du -xh --max-depth=2 {room.mount} | sort -h | tail`)"
+    if room.role == "workdir":
+        make_room += ", or set another `workdir:` in the inventory"
+    if room.problem is not None and room.problem[0] not in (errno.ENOSPC, errno.EDQUOT):
+        yield _unwritable(subject, room, room.problem, data)
+    elif room.problem is not None:
+        told = f"{room.place} cannot be written: {room.problem[1]}"
+        yield Verdict(Status.FAIL, told, make_room, data=data)
+    elif room.free_files == 0:
+        told = f"{room.place} takes no more files: all its inodes are in use"
+        yield Verdict(Status.FAIL, told, make_room, data=data)
+    elif room.free < _LEAST[room.role]:
+        told = f"{room.place} has only {room.free / _MIB:.0f} MiB left"
+        yield Verdict(Status.FAIL, told, make_room, data=data)
+    elif room.free < min(_LITTLE, room.size * _LITTLE_SHARE):
+        told = f"{room.place} has {room.free / _GIB:.1f} GiB left of {room.size / _GIB:.0f} GiB"
+        yield Verdict(Status.WARN, told, make_room, data=data)
+    elif room.free_files is not None and room.free_files < _FEW_FILES:
+        told = f"{room.place} takes only {room.free_files} more files (inodes)"
+        yield Verdict(Status.WARN, told, make_room, data=data)
+
+
+def _unwritable(
+    subject: Subject, room: Room, problem: tuple[int, str], data: Mapping[str, Any]
+) -> Verdict:
+    commands: tuple[str, ...] = ()
+    if problem[0] == errno.EACCES and room.role == "workdir" and room.at != room.path:
+        # It is not there yet: made by root and given to the user, it takes nothing from anybody.
+        make = ["install", "-d", "-o", str(subject.facts.uid), subject.plan.workdir]
+        commands = (command_line(make),)
+    return Verdict(
+        Status.FAIL,
+        f"{room.place} cannot be written: {problem[1]}",
+        "make it writable for the user that logs in there"
+        + (", or set another `workdir:` in the inventory" if room.role == "workdir" else ""),
+        commands,
+        data,
+    )
+
+
+DISK_CHECK = Check(
+    id="disk",
+    group=Group.LIMITS,
+    level=Level.QUICK,
+    meaning="there is room to write where the job and orch write",
+    page="Bytes and inodes that are free in the working folder (or where it will be made), in orch's "
+    "own folder (`~/.local/state/orch`, the logs of runs) and in `/tmp`, and whether a small file can be "
+    "written there.\n\n"
+    "Fails below 256, 64 and 16 MiB in this order, without a free inode, and where a write fails "
+    "(quota, permission, read-only). Warns when less than 5 GiB and less than 5 % are left, or fewer "
+    "than 1000 inodes.",
+    verdict=_disk,
+    probes=(DISK,),
+)
