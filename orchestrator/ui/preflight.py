@@ -1,19 +1,35 @@
-"""Show what a preflight found."""
+"""Show what a preflight found: a table and what to do for people, a line a finding for pipes, JSON."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import os
+import shutil
 import sys
+from collections.abc import Iterator
 from typing import Any, Literal
 
+from orchestrator.preflight.mend import TO_MEND, mends
 from orchestrator.preflight.report import Report
+from orchestrator.preflight.words import one_line, remedy, summary, who
+
+_NARROWEST = 72  # a terminal that has room for four columns
+_WIDEST_NODES = 24  # columns of a pipe's lines; longer names of nodes push their own line out
 
 
 def show(report: Report, seconds: float, output: Literal["text", "json"]) -> None:
     """Write the report to stdout."""
-    text = json.dumps(as_json(report, seconds), indent=None if output == "json" else 2)
-    sys.stdout.buffer.write(text.encode() + b"\n")
+    if output == "json":
+        text = json.dumps(as_json(report, seconds), indent=2) + "\n"
+    elif os.isatty(1) and (width := shutil.get_terminal_size().columns) >= _NARROWEST:
+        from orchestrator.ui.preflight_screen import screen
+
+        text = screen(report, seconds, width)
+    else:
+        text = "".join(f"{line}\n" for line in plain(report, seconds))
+    sys.stdout.buffer.write(text.encode())
     sys.stdout.buffer.flush()
 
 
@@ -31,9 +47,41 @@ def as_json(report: Report, seconds: float) -> dict[str, Any]:
                 "nodes": list(finding.nodes),
                 "message": finding.message,
                 "remedy": finding.remedy and dataclasses.asdict(finding.remedy),
-                "data": dict(finding.data),
+                "data": _finite(finding.data),
             }
             for result in report.results
             for finding in result.findings
         ],
     }
+
+
+def plain(report: Report, seconds: float) -> Iterator[str]:
+    """Yield a line for each finding, in columns, then what to do, then the summary."""
+    scene = report.scene
+    rows = [
+        (finding.status, result.check.id, who(scene, finding.nodes), one_line(finding.message))
+        for result in report.results
+        for finding in result.findings
+    ]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
+    widths[2] = min(widths[2], _WIDEST_NODES)
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)]
+        yield "  ".join(cells).rstrip()
+    for mend in sorted(mends(report, *TO_MEND), key=lambda mend: mend.status.badness):
+        if mend.text is not None:
+            sentence, *rest = remedy(scene, mend)
+            yield f"→ {', '.join(mend.ids)}: {sentence}"
+            yield from rest
+    yield summary(report, seconds)
+
+
+def _finite(value: Any) -> Any:
+    """Return `value` with null for what JSON has no number for: a node may send NaN."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return value

@@ -1,0 +1,90 @@
+"""What to do about findings: each remedy once, in lines that the login on its nodes can paste."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+
+from orchestrator.preflight.judge import worst
+from orchestrator.preflight.model import Check, Finding, Status
+from orchestrator.preflight.report import Report
+from orchestrator.preflight.scene import Scene
+
+TO_MEND = (Status.WARN, Status.INCOMPLETE, Status.FAIL)
+"""What a person may want to do something about."""
+
+# Plain words, quoted or not: nothing for a shell to expand, redirect or join.
+_PLAIN_WORDS = re.compile(r"""(?:[^|&;<>()$`*?\['"\\]|\\.|'[^']*'|"[^"$`\\]*")*""")
+
+
+@dataclass(frozen=True)
+class Place:
+    """The `commands` to paste on `nodes`; without nodes on the machine that orch runs on."""
+
+    nodes: tuple[str, ...]
+    commands: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Mend:
+    """Findings that one remedy mends, each with its check; `text` is None where none is known."""
+
+    found: tuple[tuple[Check, Finding], ...]
+    text: str | None
+    places: tuple[Place, ...]
+
+    @property
+    def status(self) -> Status:
+        """The worst of the findings."""
+        return worst([finding for _, finding in self.found])
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The checks that it mends, each once."""
+        return tuple(dict.fromkeys(check.id for check, _ in self.found))
+
+
+def mends(report: Report, *statuses: Status) -> list[Mend]:
+    """Return what mends the findings of these statuses, in the order of the report.
+
+    Findings whose remedies say the same are one, whatever their checks; lines that are the same are
+    one place, with the nodes of them all.
+    """
+    alike: dict[str | int, list[tuple[Check, Finding]]] = {}
+    for result in report.results:
+        for finding in result.findings:
+            if finding.status in statuses:
+                key = id(finding) if finding.remedy is None else finding.remedy.text
+                alike.setdefault(key, []).append((result.check, finding))
+    return [_mend(report.scene, tuple(found)) for found in alike.values()]
+
+
+def with_sudo(command: str) -> str:
+    """Return a line that does as root what `command` does when root runs it.
+
+    A line that is more than plain words goes to a root's shell whole: `sudo a > b` writes b as oneself.
+    """
+    if _PLAIN_WORDS.fullmatch(command):
+        return command if command.startswith("sudo ") else f"sudo {command}"
+    return f"sudo sh -c {shlex.quote(command)}"
+
+
+def _mend(scene: Scene, found: tuple[tuple[Check, Finding], ...]) -> Mend:
+    remedies = [finding.remedy for _, finding in found if finding.remedy is not None]
+    if not remedies:
+        return Mend(found, None, ())
+    roots = {subject.name for subject in scene.subjects if subject.facts.uid == 0}
+    places: dict[tuple[str, ...], dict[str, None]] = {}
+    for remedy in remedies:
+        as_others = tuple(map(with_sudo, remedy.commands))
+        if not remedy.nodes:  # on this machine, by whom it concerns
+            places.setdefault(remedy.commands, {})
+        for node in remedy.nodes:
+            commands = remedy.commands if node in roots else as_others
+            places.setdefault(commands, {})[node] = None
+    return Mend(
+        found,
+        remedies[0].text,
+        tuple(Place(tuple(nodes), commands) for commands, nodes in places.items()),
+    )

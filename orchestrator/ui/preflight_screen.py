@@ -1,0 +1,134 @@
+"""A preflight's report on a terminal: the table by group, then each remedy once, then the sum.
+
+What is to be done stands last, near the prompt, the worst last of all. No command is ever wrapped or
+cut by us: the terminal wraps it itself, and it is copied as one line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from io import StringIO
+from itertools import groupby
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.preflight.mend import TO_MEND, Mend, mends
+from orchestrator.preflight.model import Status
+from orchestrator.preflight.report import Report, Result
+from orchestrator.preflight.scene import Scene
+from orchestrator.preflight.words import on, one_line, printable, summary, who
+
+_MARKS = {
+    Status.PASS: ("✓", "green"),
+    Status.SKIP: ("-", "dim"),
+    Status.WARN: ("!", "yellow"),
+    Status.INCOMPLETE: ("?", "magenta"),
+    Status.FAIL: ("✗", "bold red"),
+}
+_GAP = 2
+
+_Row = tuple[Text, Text, Text, Text]
+
+
+def screen(report: Report, seconds: float, width: int) -> str:
+    """Return the report for a terminal of `width` columns, with its escape sequences."""
+    out = Console(
+        file=StringIO(),
+        width=width,
+        force_terminal=True,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    _table(out, report, width)
+    to_mend = [mend for mend in mends(report, *TO_MEND) if mend.text is not None]
+    for mend in sorted(to_mend, key=lambda mend: mend.status.badness):
+        out.print()
+        _mend(out, report.scene, mend)
+    out.print()
+    out.print(Text(summary(report, seconds), _MARKS[report.status][1]))
+    assert isinstance(out.file, StringIO)
+    return re.sub(r" +$", "", out.file.getvalue(), flags=re.MULTILINE)
+
+
+def _table(out: Console, report: Report, width: int) -> None:
+    """Print the groups, with the same columns throughout."""
+    most = max(12, width // 4)
+    groups = [
+        (group, list(_rows(report.scene, list(results), most)))
+        for group, results in groupby(report.results, key=lambda result: result.check.group)
+    ]
+    rows = [row for _, group in groups for row in group]
+    widest = [max((_width(row[column]) for row in rows), default=0) for column in range(3)]
+    widest[2] = min(widest[2], most)
+    for group, group_rows in groups:
+        out.print(Text(group.value, "bold"))
+        table = Table.grid(padding=(0, _GAP, 0, 0))
+        for column in widest:
+            table.add_column(width=column, overflow="fold")
+        table.add_column(width=max(10, width - sum(widest) - 4 * _GAP), overflow="fold")
+        for row in group_rows:
+            table.add_row(*row)
+        out.print(Padding(table, (0, 0, 0, _GAP)))
+
+
+def _rows(scene: Scene, results: Sequence[Result], most: int) -> Iterator[_Row]:
+    """Yield the rows of one group; checks that are skipped for one reason are one."""
+    found = [(result.check.id, finding) for result in results for finding in result.findings]
+    skipped: dict[str, list[str]] = {}
+    for identity, finding in found:
+        if finding.status is Status.SKIP:
+            skipped.setdefault(finding.message, []).append(identity)
+    for identity, finding in found:
+        mark, style = _MARKS[finding.status]
+        message = Text(one_line(finding.message))
+        if finding.status is Status.SKIP:
+            alike = skipped.pop(finding.message, None)
+            if alike is None:  # said before
+                continue
+            if len(alike) > 1:
+                identity = f"{len(alike)} checks"
+                message.append(f": {', '.join(alike)}")
+            message.stylize("dim")
+        if finding.status not in TO_MEND:
+            message.no_wrap, message.overflow = True, "ellipsis"
+        yield (
+            Text(f"{mark} {finding.status}", style),
+            Text(identity, style if finding.status in TO_MEND else ""),
+            _broken(who(scene, finding.nodes), most),
+            message,
+        )
+
+
+def _broken(names: str, width: int) -> Text:
+    """Return folded names in lines of `width`, broken after commas as far as that goes."""
+    lines = [""]
+    for piece in re.findall("[^,]+,?", names):
+        if lines[-1] and cell_len(lines[-1] + piece) > width:
+            lines.append("")
+        lines[-1] += piece
+    return Text("\n".join(lines))
+
+
+def _width(cell: Text) -> int:
+    return max(line.cell_len for line in cell.split())
+
+
+def _mend(out: Console, scene: Scene, mend: Mend) -> None:
+    mark, style = _MARKS[mend.status]
+    head = Table.grid(padding=(0, 1, 0, 0))
+    head.add_row(
+        Text(mark, style),
+        Text.assemble((", ".join(mend.ids), style), f": {one_line(mend.text or '')}"),
+    )
+    out.print(head)
+    for place in mend.places:
+        if where := on(scene, place):
+            out.print(Text(f"  {where}" + (":" if place.commands else "")), soft_wrap=True)
+        for command in place.commands:
+            out.print(Text(f"      {printable(command)}", "bold"), soft_wrap=True)
