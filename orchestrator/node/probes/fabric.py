@@ -15,10 +15,10 @@ _PACKAGE = re.compile(r"([a-z0-9.+-]+)(?::\w+)?: ")
 
 
 def nvlink() -> Dict[str, Any]:
-    """Return {"error": text or null, "gpus": [{"gpu", "active", "inactive": [links], "errors": {kind: n}}]}.
+    """Return {"error": text or null, "gpus": [{"gpu", "active", "inactive", "errors"}]}.
 
-    Only GPUs that have NVLink are among them. `errors` are the counters that are not zero, of all
-    links together.
+    Only GPUs that have NVLink are among them. `active` is a count, `inactive` a list of links, `errors`
+    the counters that are not zero, by kind, of all links together.
     """
     path = command.find("nvidia-smi")
     if path is None:

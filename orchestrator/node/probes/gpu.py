@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from typing import Any, Dict, Iterator, List, Optional
@@ -14,6 +15,7 @@ _DISPLAY = ("0x0300", "0x0302")  # PCI classes: VGA and 3D controllers; GPUs wit
 _BRIDGE = "0x0680"  # an NVSwitch, when it is NVIDIA's
 _DEVICE = re.compile(r"nvidia(\d{1,4})\Z")
 _SECONDS = 15.0  # with persistence mode off, nvidia-smi first wakes up each GPU
+_MOST_GPUS = 64
 _MOST_PROCESSES = 32  # of one GPU
 # What nvidia-smi has in place of values when a GPU does not work any more.
 _SICK = ("GPU requires reset", "GPU is lost")
@@ -92,12 +94,10 @@ def parse(text: str) -> List[Dict[str, Any]]:
     start = text.find("<nvidia_smi_log")
     if start < 0 or "<!ENTITY" in text:
         return []
-    parser = ElementTree.XMLPullParser(["end"])
-    found = []
+    found: List[Dict[str, Any]] = []
     try:
-        parser.feed(text[start:])
-        for _, element in parser.read_events():
-            if element.tag == "gpu":
+        for _, element in ElementTree.iterparse(io.StringIO(text[start:])):
+            if element.tag == "gpu" and len(found) < _MOST_GPUS:
                 found.append(_gpu(element))
     except ElementTree.ParseError:
         pass  # it broke off: what came before counts

@@ -101,7 +101,7 @@ def _port(root: str, folder: str, number: int) -> Dict[str, Any]:
 
 def _gids(root: str, folder: str) -> List[Dict[str, Any]]:
     """Return the entries of the port's GID table that are in use."""
-    found = []
+    found: List[Dict[str, Any]] = []
     for name in read.names(root, folder + "/gids"):
         gid = read.text(root, "{}/gids/{}".format(folder, name)) if name.isdigit() else None
         if gid and not _UNSET.match(gid):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
 from . import command, read
 
@@ -32,8 +32,9 @@ def xids(root: str = "/") -> Dict[str, Any]:
     """Return {"source", "why", "whole", "events"}.
 
     `source` is where the log was read, null where it could not be, and then `why`. `whole` tells whether
-    it goes back to the boot: the kernel keeps a few hundred kilobytes. Events are {"kind": "Xid" or "SXid", "code", "bus",
-    "count", "age" (of the last, in seconds), "first" (of the first), "text", "pid", "name"}.
+    it goes back to the boot: the kernel keeps a few hundred kilobytes. Events are {"kind": "Xid" or
+    "SXid", "code", "bus", "count", "age" (of the last, in seconds), "first" (of the first), "text", "pid",
+    "name"}.
     """
     now = time.clock_gettime(time.CLOCK_MONOTONIC)
     reasons = []
