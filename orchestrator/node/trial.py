@@ -1,4 +1,4 @@
-"""The folder of a trial: a run of orch's own that leaves nothing, at the latest when its controller has gone."""
+"""A trial is a run of orch's own: it leaves nothing behind, also when its controller is suddenly gone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def put(run: str, node: str, name: str, text: str) -> Dict[str, Any]:
 
 
 def discard(run: str, node: str) -> Dict[str, Any]:
-    """Kill what lives of `run` here and remove its folder; return {"left": pids that could not be killed}."""
+    """Kill what lives of `run` here and remove its folder; return {"left": [what could not be killed]}."""
     folder = files.run_directory(run, node)
     deadline = time.monotonic() + _PATIENCE
     # The supervisor ends last, and writes: the folder is removed when it is gone.

@@ -1,0 +1,112 @@
+"""Why a trial failed, from what its ranks and launchers said last: pure.
+
+Most of what is said when a job breaks is the echo of another's end. What tells a cause of its own counts
+before that, and of what is left the exception before the stack beneath it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from signal import Signals
+
+from orchestrator.preflight.collectives.trial import Share
+from orchestrator.remote.reports import ProcessEnd
+
+_EXCEPTION = re.compile(r"(?:\[rank\d+\]: ?)?[\w.]*(?:Error|Exception)\b")
+_STREAMS = ("rank-", "launcher")
+_LONGEST = 240
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What `text` in a rank's words means, and the check that tells more; an `echo` is another's end."""
+
+    text: re.Pattern[str]
+    meaning: str
+    check: str | None
+    echo: bool = False
+
+
+def _cause(text: str, meaning: str, check: str | None, *, echo: bool = False) -> Cause:
+    return Cause(re.compile(text, re.IGNORECASE), meaning, check, echo)
+
+
+# The first that matches, of a share's words, is taken: what is more exact stands first.
+CAUSES = (
+    _cause(r"No module named '?torch\b", "there is no torch for its Python", "sw.versions"),
+    _cause(r"No module named|cannot import name", "the launcher cannot start", "sw.launcher"),
+    _cause(r"Unable to find address for", "GLOO_SOCKET_IFNAME is none of its interfaces", "nic.pick"),
+    _cause(r"no socket interface found", "NCCL_SOCKET_IFNAME is none of its interfaces", "nic.pick"),
+    _cause(r"connectFullMesh.*remote=\[(127\.|::1)", "a rank gave the others 127.0.0.1", "host.name"),
+    _cause(r"Unable to resolve hostname", "its own name has no address", "host.name"),
+    _cause(r"EADDRINUSE|errno: 98|address already in use", "the port is taken", "net.bind"),
+    _cause(r"Duplicate GPU detected", "two ranks were given the same GPU", "host.unique"),
+    _cause(r"Mismatched NCCL version", "the NCCL versions of the ranks differ", "sw.versions"),
+    _cause(r"CUDA out of memory|OutOfMemoryError", "its GPU has no memory left", "gpu.busy"),
+    _cause(r"Connection refused", "a connection to another node was refused", "net.tcp"),
+    _cause(r"No route to host|Network is unreachable", "another node cannot be reached", "net.tcp"),
+    _cause(r"Connection (closed|reset) by|Broken pipe|Failed to recv|RendezvousClosed",
+           "another rank ended first", None, echo=True),
+    _cause(r"timed out|timeout", "it waited for another node in vain", "net.tcp"),
+    _cause(r"connectFullMesh", "the ranks could not connect to each other", "net.tcp"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong on one node: `meaning` where it is known, and the very words.
+
+    `check` is the id of the check that tells more.
+    """
+
+    node: str
+    meaning: str
+    said: str
+    check: str | None
+    echo: bool
+
+
+def failures(shares: Sequence[Share]) -> list[Failure]:
+    """Return what went wrong, in node order: without the echoes, unless there is nothing else."""
+    found = [_failure(share) for share in shares if share.failed and share.trouble is None]
+    return [failure for failure in found if not failure.echo] or found
+
+
+def _failure(share: Share) -> Failure:
+    lines = list(_lines(share))
+    for cause in CAUSES:
+        for line in lines:
+            if cause.text.search(line):
+                return Failure(share.node, cause.meaning, line[:_LONGEST], cause.check, cause.echo)
+    said = next(filter(_EXCEPTION.match, reversed(lines)), lines[-1] if lines else "")
+    return Failure(share.node, describe_end(share), said[:_LONGEST], None, echo=False)
+
+
+def _lines(share: Share) -> Iterator[str]:
+    """Yield what ranks said, then what launchers said, first what they said on stderr."""
+    for kind in _STREAMS:
+        for end in (".err", ".out"):
+            for path in sorted(share.said):
+                if path.startswith(kind) and path.endswith(end):
+                    yield from share.said[path]
+
+
+def describe_end(share: Share) -> str:
+    """Return how the first process that failed ended."""
+    for rank, end in sorted(share.ranks.items()):
+        if not end.succeeded:
+            return f"rank {rank} {_ended(end)}"
+    if share.launcher is not None and not share.launcher.succeeded:
+        return f"the launcher {_ended(share.launcher)}"
+    return "it did not come to its end"
+
+
+def _ended(end: ProcessEnd) -> str:
+    if end.signal is None:
+        return f"exited with {end.code}"
+    try:
+        return f"was killed by {Signals(end.signal).name}"
+    except ValueError:
+        return f"was killed by signal {end.signal}"

@@ -1,0 +1,157 @@
+"""Who was slow in a trial, and how fast it was as a whole: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from orchestrator.preflight import tournament
+from orchestrator.preflight.collectives.measured import Gloo, Measured, Nccl
+from orchestrator.preflight.judge import whole
+from orchestrator.preflight.model import Finding, Remedy, Status
+from orchestrator.preflight.scene import Scene
+from orchestrator.preflight.tournament import Pair, Suspects
+
+_VERY_SLOW = 0.3  # of what the others reach: a job would wait for this node most of the time
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What share of the link's speed, capped at `most` Mb/s, a backend reaches where all is well."""
+
+    warn: float
+    fail: float
+    most: float
+
+
+# gloo sums on one thread, and rarely passes 10 Gb/s on any link; a tenth of that is no matter of CPUs.
+EXPECTED = {
+    Gloo: Expectation(warn=0.1, fail=0.0, most=10_000),
+    Nccl: Expectation(warn=0.7, fail=0.3, most=float("inf")),
+}
+
+
+def judge_pace(scene: Scene, found: Measured) -> list[Finding]:
+    """Return who was slow, and how fast it was as a whole."""
+    slow = _slow(scene, found)
+    return [*slow, _speed(scene, found, slow)]
+
+
+def _slow(scene: Scene, found: Measured) -> list[Finding]:
+    """Return who was slow with one partner, and is with another too."""
+    suspects = tournament.slow(found.pairs)
+    if not suspects:
+        return []
+    if not found.again:
+        names = [scene.names[i] for i in suspects.nodes]
+        names += [" and ".join(scene.names[i] for i in pair) for pair in suspects.pairs]
+        message = f"seems slow ({', '.join(names)}), but could not be tried once more"
+        return whole(scene, Status.INCOMPLETE, message)
+    # What was slow once may have been busy; what is slow twice is slow.
+    best = {pair: max(found.pairs.get(pair, 0.0), value) for pair, value in found.again.items()}
+    values = {**found.pairs, **best}
+    confirmed = tournament.slow(values)
+    usual = _usual(values, confirmed)
+    findings = [
+        _slow_node(scene, found, node, max(v for pair, v in values.items() if node in pair), usual)
+        for node in confirmed.nodes
+    ]
+    for pair in confirmed.pairs:
+        nodes = tuple(scene.names[i] for i in pair)
+        text = "each is well with others: look at what lies between the two, a switch or a cable"
+        message = f"exchange {_rate(values[pair])} each way over {found.backend}, and {_rate(usual)} with others"
+        status = Status.FAIL if values[pair] < _VERY_SLOW * usual else Status.WARN
+        findings.append(Finding(status, nodes, message, Remedy(text, nodes=nodes)))
+    return findings
+
+
+def _slow_node(scene: Scene, found: Measured, node: int, value: float, usual: float) -> Finding:
+    plan = scene.plan.nodes[node]
+    link = plan.interface
+    message = (
+        f"is slow: {_rate(value)} each way over {found.backend}, whoever it meets; "
+        f"{_rate(usual)} is usual"
+    )
+    commands = () if link is None else (f"ethtool {link}", f"tc -s qdisc show dev {link}")
+    text = "look at its cable, its switch port, the speed that its link has, and what else uses it"
+    return Finding(
+        Status.FAIL if value < _VERY_SLOW * usual else Status.WARN,
+        (plan.name,),
+        message,
+        Remedy(text, commands, (plan.name,)),
+        {"algbw": value, "usual": usual},
+    )
+
+
+def _usual(values: Mapping[Pair, float], slow: Suspects) -> float:
+    """Return the median of the pairs of which nothing is slow."""
+    well = [
+        value
+        for pair, value in values.items()
+        if pair not in slow.pairs and not set(pair) & set(slow.nodes)
+    ]
+    return median(well or values.values())
+
+
+def _speed(scene: Scene, found: Measured, slow: list[Finding]) -> Finding:
+    """Return how fast it was, held against the link where that is known and nobody is slow."""
+    largest = max(found.sizes, key=lambda done: done.size)
+    carried = largest.busbw(found.world_size)
+    message = (
+        f"all_reduce of {largest.size >> 20} MiB over {found.backend}: the sum is right, "
+        f"busbw {_rate(carried)}"
+    )
+    link = _link_speed(scene)
+    status, remedy = Status.PASS, None
+    if link is not None and len(scene.names) > 1:
+        share = carried * 8e-6 / link
+        message += f", {share:.0%} of the link's {link / 1000:g} Gb/s"
+        expected = EXPECTED[type(found)]
+        reached = carried * 8e-6 / min(link, expected.most)
+        if not slow and reached < expected.warn:
+            status = Status.FAIL if reached < expected.fail else Status.WARN
+            remedy = Remedy(
+                "no node is slower than the others: look at the switch, and at what else "
+                "uses the network; `orch preflight --only net,nic` tells more"
+            )
+    blamed = {name for finding in slow for name in finding.nodes}
+    nodes = tuple(name for name in scene.names if name not in blamed) or scene.names
+    return Finding(status, nodes, message, remedy, _data(scene, found))
+
+
+def _link_speed(scene: Scene) -> int | None:
+    """Return the speed of the slowest node's link in Mb/s; None where one is not known."""
+    speeds = [
+        next((i.speed for i in s.facts.interfaces if i.name == s.plan.interface), None)
+        for s in scene.subjects
+    ]
+    known = [speed for speed in speeds if speed]
+    return min(known) if len(known) == len(speeds) else None
+
+
+def _data(scene: Scene, found: Measured) -> dict[str, Any]:
+    """Return all numbers, in bytes and seconds."""
+    pairs = {**found.pairs, **found.again}
+    return {
+        "sizes": [
+            {
+                "bytes": done.size,
+                "seconds": median(done.seconds),
+                "trials": len(done.seconds),
+                "algbw": done.algbw,
+                "algbw_p10": done.algbw_p10,
+                "busbw": done.busbw(found.world_size),
+            }
+            for done in found.sizes
+        ],
+        "pairs": [
+            {"nodes": [scene.names[i] for i in pair], "algbw": pairs[pair]}
+            for pair in sorted(pairs)
+        ],
+    }
+
+
+def _rate(value: float) -> str:
+    return f"{value / 1e9:.3g} GB/s"

@@ -1,0 +1,126 @@
+"""Measure an all_reduce, and pairs of nodes, with the job's launcher, environment, network and port."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from orchestrator.errors import LaunchError
+from orchestrator.plan import Network, Plan, make_plan
+from orchestrator.preflight import tournament
+from orchestrator.preflight.collectives.measured import Gloo, Measured, Nccl
+from orchestrator.preflight.collectives.task import Task
+from orchestrator.preflight.collectives.trial import run_trial
+from orchestrator.preflight.scene import Advance, Scene, Stage
+from orchestrator.remote.fleet import Fleet
+
+_SCRIPT = "all_reduce.py"
+_MOST_ROUNDS = 15  # in which up to 16 nodes meet everybody, and more of them 15 others each
+_BUDGET = 0.5  # seconds for the trials of one size, or of one round
+_PATIENCE = 60.0  # seconds for which a rank waits for the others
+_WORK = 60.0  # seconds for everything after that, on slow links too
+_IMPORT = 60.0  # seconds for torch to be imported, from a slow file system
+
+
+M = TypeVar("M", bound=Measured)
+
+
+def why_not(kind: type[Measured], scene: Scene) -> str | None:
+    """Return why there is nothing to try here; None where there is."""
+    if kind is Gloo:
+        return "there is one node only" if len(scene.plan.nodes) == 1 else None
+    without = [s.name for s in scene.subjects if s.facts.gpus == 0]
+    if without:
+        return (
+            "no node has a GPU" if len(without) == len(scene.names) else "not every node has a GPU"
+        )
+    if scene.plan.world_size == 1:
+        return "there is one rank only"
+    if len(scene.names) > 1 and len({fact.identity for fact in scene.facts}) == 1:
+        return "all nodes are this machine, and share its GPUs"
+    return None
+
+
+async def _measure(kind: type[M], fleet: Fleet, scene: Scene, advance: Advance) -> M:
+    if why_not(kind, scene) is not None:
+        return kind()
+    _require_a_way(scene)
+    rounds = tournament.rounds(len(scene.names), _MOST_ROUNDS)
+    found = await _try(kind, fleet, scene, kind.byte_sizes, rounds, "first", advance)
+    suspects = tournament.slow(found.pairs)
+    if not found.complete or not suspects:
+        return found
+    size = max(found.sizes, key=lambda done: done.size).size
+    rounds = tournament.retest(suspects, found.pairs)
+    again = await _try(kind, fleet, scene, (size,), rounds, "again", lambda name, well: None)
+    return replace(found, again=again.pairs)
+
+
+async def _try(
+    kind: type[M],
+    fleet: Fleet,
+    scene: Scene,
+    sizes: tuple[int, ...],
+    rounds: Sequence[tournament.Round],
+    name: str,
+    advance: Advance,
+) -> M:
+    """Run the script once on all nodes."""
+    task = Task(
+        backend=kind.backend,
+        devices=tuple(1 if kind is Gloo else node.devices for node in scene.plan.nodes),
+        sizes=sizes,
+        rounds=tuple(rounds),
+        budget=_BUDGET,
+        patience=_PATIENCE,
+        limit=_PATIENCE + _WORK,
+        mark=f"{secrets.token_hex(8)} ",
+    )
+    plan = _plan(kind, scene, name, task.argument)
+    text = Path(__file__).with_name(_SCRIPT).read_text(encoding="utf-8")
+    shares = await run_trial(fleet, plan, text, task.mark, _IMPORT + task.limit, advance)
+    return kind.collect(plan, task, shares)
+
+
+def _plan(kind: type[Measured], scene: Scene, name: str, argument: str) -> Plan:
+    """Return the plan of the job, with the script of the trial in place of its own."""
+    plan, job = scene.plan, scene.job
+    job = replace(
+        job,
+        script=_SCRIPT,
+        arguments=(argument,),
+        module=False,
+        devices=1 if kind is Gloo else job.devices,
+        launcher_arguments=tuple(  # a trial that fails has failed
+            word
+            for word in job.launcher_arguments
+            if not word.replace("_", "-").startswith("--max-restarts")
+        ),
+    )
+    network = Network(
+        plan.main_address,
+        tuple(node.interface for node in plan.nodes),
+        plan.subnet,
+        tuple(node.address for node in plan.nodes),
+    )
+    hosts = [node.host for node in plan.nodes]
+    run = f"{plan.run}-{kind.backend}-{name}"
+    return make_plan(run, hosts, scene.facts, job, network, plan.main_port)
+
+
+def _require_a_way(scene: Scene) -> None:
+    """Raise LaunchError where it is known that the ranks cannot meet: they would only wait in vain."""
+    for check in ("nic.pick", "net.bind"):
+        if check in scene.trouble:
+            raise LaunchError(f"there is no place for the ranks to meet: see {check}")
+
+
+GLOO: Stage[Gloo] = Stage(
+    "gloo", Gloo, lambda fleet, scene, advance: _measure(Gloo, fleet, scene, advance)
+)
+NCCL: Stage[Nccl] = Stage(
+    "nccl", Nccl, lambda fleet, scene, advance: _measure(Nccl, fleet, scene, advance)
+)
