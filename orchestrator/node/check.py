@@ -23,6 +23,7 @@ PROBES = {
     "memory": "memory.memory",
     "disk": "storage.disk",
     "clock": "clock.clock",
+    "interfaces": "interfaces.interfaces",
     "firewall.firewall": "firewall.firewall",
     "firewall.port_range": "firewall.port_range",
     "gpu": "gpu.gpu",
@@ -32,6 +33,10 @@ PROBES = {
     "infiniband": "infiniband.infiniband",
     "memlock": "infiniband.memlock",
     "efa": "infiniband.efa",
+    "software": "software.software",
+    "start": "software.start",
+    "variables": "variables.variables",
+    "code": "code.code",
 }
 
 _MARGIN = 0.5  # seconds of the limit that are left for handing back what there is

@@ -49,6 +49,20 @@ def request_stop(directory: str, grace: float, reason: str) -> bool:
     return True
 
 
+def environment_of_job(unset: List[str], given: Dict[str, str]) -> Dict[str, str]:
+    """Return what a process of a job finds: the login's environment, and `given` laid over it.
+
+    Without the `unset`, and without what torchrun would take for its options.
+    """
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in unset and not name.startswith("PET_")
+    }
+    environment.update(given)
+    return environment
+
+
 class Supervisor:
     """The life of one run on this node, from start to proof of the end."""
 
@@ -90,11 +104,7 @@ class Supervisor:
 
     def _spawn(self, child: Dict[str, Any]) -> None:
         base = os.path.join(self._attempt, child["name"])
-        environment = dict(os.environ)
-        for name in list(environment):
-            if name in self._spec["unset"] or name.startswith("PET_"):
-                del environment[name]
-        environment.update(self._spec["env"])
+        environment = environment_of_job(self._spec["unset"], self._spec["env"])
         environment.update(child["env"])
         environment.update(
             ORCH_RUN=self._run, ORCH_DIR=self._directory, ORCH_ATTEMPT=str(self._spec["attempt"])

@@ -6,7 +6,7 @@ import os
 import selectors
 import subprocess
 import time
-from typing import List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional
 
 _MORE = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")  # not in every login's PATH
 _MOST = 16 << 20  # bytes of its output
@@ -36,11 +36,16 @@ def find(name: str) -> Optional[str]:
     return None
 
 
-def run(argv: List[str], seconds: float) -> Done:
+def run(
+    argv: List[str],
+    seconds: float,
+    environment: Optional[Dict[str, str]] = None,
+    folder: Optional[str] = None,
+) -> Done:
     """Run `argv`, whose first is a path, for `seconds` at most; its output is cut at 16 MiB.
 
-    One that hangs in the kernel cannot be killed: it is left behind, not waited for. Raises OSError
-    when it cannot be started.
+    It runs in `folder` and in `environment`, else in those of this process. One that hangs in the
+    kernel cannot be killed: it is left behind, not waited for. Raises OSError when it cannot be started.
     """
     deadline = time.monotonic() + seconds
     process = subprocess.Popen(
@@ -48,7 +53,8 @@ def run(argv: List[str], seconds: float) -> Done:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=dict(os.environ, LC_ALL="C"),
+        env=dict(os.environ if environment is None else environment, LC_ALL="C"),
+        cwd=folder,
     )
     assert process.stdout is not None and process.stderr is not None
     held = {process.stdout: bytearray(), process.stderr: bytearray()}

@@ -1,0 +1,116 @@
+"""The interpreter that the job will run in: what it has, and whether torch and the launcher start."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import sys
+import zipimport
+from importlib import import_module
+from typing import Any, Dict, List, Optional
+
+from ..supervise import environment_of_job
+from . import command, read
+
+_LOOK_TIME = 10.0  # seconds; it takes 0.03 where no file server is slow
+_START_TIME = 18.0
+_DRIVER = re.compile(r"Kernel Module\s.*?(\d+\.\d+(?:\.\d+)*)")
+_TRACEBACK = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Warning|Interrupt|Exit)\b")
+
+
+def software(
+    names: List[str],
+    folder: str,
+    workdir: str,
+    environment: Dict[str, str],
+    unset: List[str],
+    root: str = "/",
+) -> Dict[str, Any]:
+    """Return {"kernel", "driver", "interpreter", "broken"}.
+
+    `interpreter` is what `look.py` finds, of the modules `names` too, for a script in `folder`; null
+    where the interpreter does not start in the job's `environment`: `broken` says why. `kernel` is the
+    release of Linux, `driver` the version of NVIDIA's, null without.
+    """
+    request = json.dumps({"names": names, "folder": folder})
+    done = _run("look", request, workdir, environment, unset, _LOOK_TIME)
+    if done.code is None:
+        raise TimeoutError("{} is not ready within {:g} s".format(sys.executable, _LOOK_TIME))
+    found = _last_object(done.out)
+    return {
+        "kernel": platform.release(),
+        "driver": _driver(root),
+        "interpreter": found,
+        "broken": None if found else _telling(done),
+    }
+
+
+def start(
+    launcher: str, workdir: str, environment: Dict[str, str], unset: List[str]
+) -> Dict[str, Any]:
+    """Import torch for real, then start `LAUNCHER --help` unless `launcher` is empty.
+
+    Returns {"torch": what `start.py` says or null, "code": exit code or null when it had not ended
+    within `seconds`, "seconds", "error": the telling line of what it said}.
+    """
+    done = _run("start", launcher, workdir, environment, unset, _START_TIME)
+    return {
+        "torch": _last_object(done.out),
+        "code": done.code,
+        "seconds": _START_TIME,
+        "error": _telling(done),
+    }
+
+
+def _run(
+    program: str,
+    argument: str,
+    workdir: str,
+    environment: Dict[str, str],
+    unset: List[str],
+    seconds: float,
+) -> command.Done:
+    """Run a program of this folder in the job's interpreter, as the job would."""
+    return command.run(
+        [sys.executable, "-c", _text("{}.{}".format(__package__, program)), argument],
+        seconds,
+        environment_of_job(unset, environment),
+        workdir if os.path.isdir(workdir) else "/",
+    )
+
+
+def _text(module: str) -> str:
+    """Return the source of one of our modules."""
+    loader: Any = import_module(module).__spec__.loader  # type: ignore[union-attr]
+    text = loader.get_source(module)
+    if text is None:  # the zipapp's compiled twin has none
+        text = zipimport.zipimporter(sys.argv[0]).get_source(module)
+    return str(text)
+
+
+def _last_object(out: str) -> Optional[Any]:
+    """Return the JSON object on the last line; a sitecustomize may have printed before it."""
+    lines = out.strip().splitlines()
+    try:
+        found = json.loads(lines[-1])
+    except (IndexError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _telling(done: command.Done) -> str:
+    """Return the line that says what went wrong, at most 300 characters.
+
+    The last that names an exception, else the last line of all.
+    """
+    lines = [line.strip() for line in done.err.splitlines() if line.strip()]
+    named = [line for line in lines if _TRACEBACK.match(line)]
+    return (named or lines or ["exit code {}".format(done.code)])[-1][:300]
+
+
+def _driver(root: str) -> Optional[str]:
+    """Return the version of NVIDIA's kernel driver, as its /proc file has it, or /sys."""
+    match = _DRIVER.search(read.text(root, "/proc/driver/nvidia/version") or "")
+    return match.group(1) if match else read.text(root, "/sys/module/nvidia/version") or None

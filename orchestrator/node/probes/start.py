@@ -1,0 +1,56 @@
+"""Import torch in the interpreter that runs this, say what it is, then start a launcher's `--help`.
+
+`software.py` starts it as `PYTHON -c THIS_TEXT LAUNCHER` with the job's environment, in its working
+folder. One process for both: importing torch is most of the time of either.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import sys
+from typing import Any, Dict, Optional
+
+
+def describe() -> Dict[str, Any]:
+    """Import torch and return {"version", "nccl", "cuda", "why"}.
+
+    `nccl` is the version of the library that it loads; `cuda` says whether torch can use a GPU, and
+    `why` why it cannot.
+    """
+    import torch
+
+    available = bool(torch.cuda.is_available())
+    return {
+        "version": str(torch.__version__),
+        "nccl": _nccl(torch),
+        "cuda": available,
+        "why": None if available else _refusal(torch),
+    }
+
+
+def _nccl(torch: Any) -> Optional[str]:
+    if not hasattr(torch._C, "_nccl_version"):
+        return None  # built without
+    version = torch.cuda.nccl.version()
+    parts = version if isinstance(version, tuple) else (version,)
+    return ".".join(str(part) for part in parts)
+
+
+def _refusal(torch: Any) -> Optional[str]:
+    """Return what CUDA says when it is asked for; None where it raises nothing."""
+    try:
+        torch.cuda.current_device()
+    except Exception as error:  # whatever the driver says
+        return str(error)
+    return None
+
+
+if __name__ == "__main__":
+    answers = os.dup(1)
+    os.dup2(2, 1)  # what torch, the launcher or a sitecustomize prints is no answer
+    os.write(answers, json.dumps(describe()).encode("ascii") + b"\n")
+    if sys.argv[1]:
+        sys.argv = [sys.argv[1], "--help"]
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
