@@ -220,11 +220,11 @@ CHECKS: tuple[Check, ...] = (
         group=Group.LIMITS,
         level=Level.FULL,
         meaning="a login may have enough files, processes and threads",
-        page="The limits of the SSH session itself, which the ranks inherit as they are. A hard limit of "
-        "less than 65536 open files warns, and so does a soft limit of less than 8192 processes and threads "
-        "for a user other than root. A soft limit of open files that is lower (1024 is usual) is no fault: a "
-        "program may raise it to the hard one. The remedy is a file in `/etc/security/limits.d`, which PAM "
-        "reads at the next login.",
+        page="The limits of the SSH session itself, which the ranks inherit as they are. A hard limit "
+        "of less than 65536 open files warns, and so does a soft limit of less than 8192 processes "
+        "and threads for a user other than root. A soft limit of open files that is lower (1024 is "
+        "usual) is no fault: a program may raise it to the hard one. The remedy is a file in "
+        "`/etc/security/limits.d`, which PAM reads at the next login.",
         verdict=_limits,
         probes=(LIMITS,),
     ),
@@ -233,10 +233,10 @@ CHECKS: tuple[Check, ...] = (
         group=Group.LIMITS,
         level=Level.FULL,
         meaning="there is memory for the ranks, and no control group keeps it from them",
-        page="MemAvailable of `/proc/meminfo`, and the tightest memory limit of the control groups (version "
-        "1 or 2) that the SSH session is in, less what is used there. Warns when a control group leaves less "
-        "than half of what the machine has, for the kernel kills ranks at that limit with the machine half "
-        "empty, and when less than 1 GiB is left for each rank.",
+        page="MemAvailable of `/proc/meminfo`, and the tightest memory limit of the control groups "
+        "(version 1 or 2) that the SSH session is in, less what is used there. Warns when a control "
+        "group leaves less than half of what the machine has, for the kernel kills ranks at that limit "
+        "with the machine half empty, and when less than 1 GiB is left for each rank.",
         verdict=_memory,
         probes=(MEMORY,),
     ),
