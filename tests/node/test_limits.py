@@ -1,0 +1,199 @@
+"""What a node says of its room, its limits and its memory."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.node.probes import limits, memory, storage
+
+from .conftest import AgentProcess
+
+GIB = 1 << 30
+MEMINFO = """\
+MemTotal:       67108864 kB
+MemFree:               1 kB
+MemAvailable:   50331648 kB
+HugePages_Total:       0
+"""
+
+
+def test_shared_memory_is_measured_where_there_is_some(tmp_path: Path) -> None:
+    found = limits.shm(str(tmp_path))
+    assert found is not None
+    assert 0 < found["free"] <= found["size"]
+    assert limits.shm(str(tmp_path / "none")) is None
+
+
+def test_the_limits_are_those_of_this_process(tmp_path: Path) -> None:
+    found = json.loads(json.dumps(limits.limits(str(tmp_path))))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert found["files"] == [None if n == resource.RLIM_INFINITY else n for n in (soft, hard)]
+    assert found["most_files"] == 1 << 20  # the kernel's default, where it does not tell
+
+
+# -- disk ------------------------------------------------------------------------------------------
+
+
+def test_room_is_measured_where_the_folder_will_be(tmp_path: Path) -> None:
+    found = storage.disk(str(tmp_path / "a" / "b"))
+    assert [room["role"] for room in found] == ["workdir", "state", "tmp"]
+    workdir = found[0]
+    assert (workdir["path"], workdir["at"]) == (str(tmp_path / "a" / "b"), str(tmp_path))
+    assert workdir["problem"] is None
+    assert 0 < workdir["free"] <= workdir["size"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_way_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    problem = storage.disk(str(tmp_path / "file" / "work"))[0]["problem"]
+    assert problem == {"errno": errno.ENOTDIR, "text": "Not a directory"}
+
+
+def test_where_nothing_can_be_written_the_system_says_why() -> None:
+    found = storage.disk("/proc/sys/work")[0]
+    assert found["problem"]["errno"] in (errno.EACCES, errno.EPERM, errno.ENOENT, errno.EROFS)
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL])
+def test_a_file_system_without_nameless_files_is_written_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    real = os.open
+
+    def refuse(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(number, "no")
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert storage.disk(str(tmp_path))[0]["problem"] is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_quota_is_felt_by_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(os, "write", write)
+    problem = storage.disk(str(tmp_path))[0]["problem"]
+    assert problem == {"errno": errno.EDQUOT, "text": os.strerror(errno.EDQUOT)}
+
+
+def test_the_mount_is_the_last_made_of_the_longest_on_the_way(tmp_path: Path) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/mountinfo").write_text(
+        "22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/nvme0n1p1 rw\n"
+        "23 22 0:5 / /data rw - nfs4 server:/data rw\n"
+        "24 22 0:6 / /data rw shared:2 master:1 - tmpfs tmpfs rw\n"
+        "25 22 0:7 / /my\\040data rw - xfs /dev/sdb rw\n"
+        "garbage\n"
+    )
+    mounts = storage._mounts(str(tmp_path))
+    assert storage._mount_of("/data/job", mounts) == ("/data", "tmpfs")
+    assert storage._mount_of("/database", mounts) == ("/", "ext4")
+    assert storage._mount_of("/my data", mounts) == ("/my data", "xfs")
+
+
+# -- memory ----------------------------------------------------------------------------------------
+
+V2 = "35 24 0:29 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
+V1 = (
+    "35 24 0:29 / /sys/fs/cgroup ro - tmpfs tmpfs ro,mode=755\n"
+    "36 35 0:30 {top} /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+)
+
+
+def recorded(root: Path, files: dict[str, Any]) -> dict[str, Any]:
+    """Return what the probe makes of these files."""
+    for name, text in {"/proc/meminfo": MEMINFO, **files}.items():
+        path = root / name.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(text))
+    found = memory.memory(str(root))
+    assert (found["total"], found["available"]) == (64 * GIB, 48 * GIB)
+    return found
+
+
+def test_a_parent_group_may_be_the_tightest(tmp_path: Path) -> None:
+    groups = "/sys/fs/cgroup/user.slice"
+    found = recorded(
+        tmp_path,
+        {
+            "/proc/self/cgroup": "0::/user.slice/user-1000.slice/session-3.scope\n",
+            "/proc/self/mountinfo": V2,
+            f"{groups}/user-1000.slice/session-3.scope/memory.max": "max\n",
+            f"{groups}/user-1000.slice/session-3.scope/memory.current": "1\n",
+            f"{groups}/user-1000.slice/memory.max": f"{4 * GIB}\n",
+            f"{groups}/user-1000.slice/memory.current": f"{3 * GIB}\n",
+            f"{groups}/user-1000.slice/memory.stat": f"anon 5\ninactive_file {GIB}\n",
+            f"{groups}/memory.max": f"{8 * GIB}\n",
+            f"{groups}/memory.current": "0\n",
+        },
+    )
+    assert found["group"] == {
+        "path": "/user.slice/user-1000.slice", "limit": 4 * GIB, "used": 2 * GIB,
+    }  # fmt: skip
+
+
+def test_a_container_sees_its_own_group_as_the_root(tmp_path: Path) -> None:
+    found = recorded(
+        tmp_path,
+        {
+            "/proc/self/cgroup": "0::/../../outside\n",
+            "/proc/self/mountinfo": V2,
+            "/sys/fs/cgroup/memory.max": 2 * GIB,
+            "/sys/fs/cgroup/memory.current": GIB,
+        },
+    )
+    assert found["group"] == {"path": "/", "limit": 2 * GIB, "used": GIB}
+
+
+def test_version_1_is_read_in_a_container_that_shows_a_part_of_the_tree(tmp_path: Path) -> None:
+    found = recorded(
+        tmp_path,
+        {
+            "/proc/self/cgroup": "9:name=systemd:/docker/abc\n4:memory,hugetlb:/docker/abc\n0::/\n",
+            "/proc/self/mountinfo": V1.format(top="/docker/abc"),
+            "/sys/fs/cgroup/memory/memory.limit_in_bytes": 3 * GIB,
+            "/sys/fs/cgroup/memory/memory.usage_in_bytes": 2 * GIB,
+            "/sys/fs/cgroup/memory/memory.stat": f"inactive_file 1\ntotal_inactive_file {GIB}\n",
+        },
+    )
+    assert found["group"] == {"path": "/", "limit": 3 * GIB, "used": GIB}
+
+
+def test_version_1_has_a_number_for_no_limit(tmp_path: Path) -> None:
+    files = {
+        "/proc/self/cgroup": "4:memory:/\n",
+        "/proc/self/mountinfo": V1.format(top="/"),
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes": 9223372036854771712,
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes": GIB,
+    }
+    assert recorded(tmp_path, files)["group"] is None
+
+
+def test_groups_that_cannot_be_seen_are_said_to_be_hidden(tmp_path: Path) -> None:
+    assert recorded(tmp_path, {})["group"] == "hidden"
+    mounted = {"/proc/self/cgroup": "0::/a\n", "/proc/self/mountinfo": V2}
+    assert recorded(tmp_path, mounted)["group"] == "hidden"
+
+
+def test_without_proc_memory_is_not_known(tmp_path: Path) -> None:
+    assert memory.memory(str(tmp_path)) == {"total": None, "available": None, "group": "hidden"}
+
+
+def test_the_agent_has_them_all(agent: AgentProcess) -> None:
+    probes: dict[str, dict[str, Any]] = {
+        "identity": {"interface": "lo"}, "startup": {"noise": ["x"]}, "linger": {}, "orphans": {},
+        "shm": {}, "limits": {}, "memory": {}, "disk": {"workdir": "/tmp"}, "clock": {},
+    }  # fmt: skip
+    answer = agent.ask("check", limit=20, probes=probes)["ok"]
+    assert {name: list(value) for name, value in answer.items()} == {n: ["ok"] for n in probes}
