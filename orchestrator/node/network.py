@@ -23,7 +23,7 @@ def interfaces() -> List[Dict[str, Any]]:
     link-local addresses, which no other node can be told, are left out.
     """
     found: Dict[str, Dict[str, Any]] = {}
-    for name, address in _addresses():
+    for name, address in addresses():
         if not _is_up(name):
             continue
         entry = found.setdefault(
@@ -58,7 +58,8 @@ def ssh_address() -> Optional[str]:
     return fields[2] if len(fields) == 4 else None
 
 
-def _addresses() -> Iterator[Tuple[str, str]]:
+def addresses() -> Iterator[Tuple[str, str]]:
+    """Yield (interface, "198.18.0.2/24") of every address of this node that is not link-local."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as netlink:
         netlink.settimeout(5.0)
         netlink.bind((0, 0))
