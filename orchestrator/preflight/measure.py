@@ -52,7 +52,7 @@ async def _ask_all(
     """Return {probe: {node: its answer, parsed}}."""
 
     async def ask(agent: Agent, subject: Subject) -> dict[str, Any]:
-        answers = await _ask(agent, subject, probes)
+        answers = await ask_one(agent, subject, probes)
         advance(subject.name, not any(isinstance(a, NoAnswer) for a in answers.values()))
         return answers
 
@@ -66,7 +66,7 @@ async def _ask_all(
     }
 
 
-async def _ask(agent: Agent, subject: Subject, probes: Sequence[Probe[Any]]) -> dict[str, Any]:
+async def ask_one(agent: Agent, subject: Subject, probes: Sequence[Probe[Any]]) -> dict[str, Any]:
     """Return what one node answers to each probe."""
     wanted = {probe.name: dict(probe.arguments(subject)) for probe in probes}
     try:
