@@ -1,0 +1,113 @@
+"""The probe of interfaces, on trees like those of real machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from orchestrator.node.probes.interfaces import interfaces
+
+
+def put(root: Path, path: str, text: str) -> None:
+    file = root / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text + "\n")
+
+
+def interface(root: Path, name: str, driver: str | None = None, **attributes: object) -> Path:
+    """Make the folder of an interface in /sys/class/net."""
+    folder = root / "sys/class/net" / name
+    usual: dict[str, object] = {
+        "ifindex": len(list(folder.parent.glob("*"))) + 1,
+        "mtu": 1500,
+        "operstate": "up",
+        "flags": "0x1003",
+        "speed": 25000,
+        "duplex": "full",
+    }
+    for attribute, value in {**usual, **attributes}.items():
+        if value is not None:
+            put(folder, attribute, str(value))
+    if driver:
+        (root / "drivers" / driver).mkdir(parents=True, exist_ok=True)
+        (folder / "device").mkdir()
+        (folder / "device/driver").symlink_to(root / "drivers" / driver)
+    return folder
+
+
+def found(root: Path, *addresses: tuple[str, str]) -> dict[str, dict[str, Any]]:
+    return {entry["name"]: entry for entry in interfaces(str(root), addresses)}
+
+
+def test_a_card_tells_all(tmp_path: Path) -> None:
+    interface(tmp_path, "enp1s0f0", driver="mlx5_core", mtu=9000)
+    addresses = [("enp1s0f0", "198.18.0.7/24"), ("enp1s0f0", "fd00::7/64"), ("gone", "10.0.0.1/8")]
+    assert interfaces(str(tmp_path), addresses) == [
+        {
+            "name": "enp1s0f0",
+            "addresses": ["198.18.0.7/24", "fd00::7/64"],
+            "mtu": 9000,
+            "state": "up",
+            "speed": 25000,
+            "duplex": "full",
+            "driver": "mlx5_core",
+            "device": True,
+            "running": True,
+            "roce": [],
+        }
+    ]
+
+
+def test_they_come_in_the_order_in_which_programs_see_them(tmp_path: Path) -> None:
+    interface(tmp_path, "zeth", ifindex=2)
+    interface(tmp_path, "aeth", ifindex=10)
+    interface(tmp_path, "lo", ifindex=1)
+    assert list(found(tmp_path)) == ["lo", "zeth", "aeth"]
+
+
+def test_what_the_kernel_does_not_tell_is_null(tmp_path: Path) -> None:
+    interface(tmp_path, "virtio", driver="virtio_net", speed=-1, duplex="unknown")
+    interface(tmp_path, "down", speed=None, duplex=None, operstate="down", flags="0x1002")
+    (tmp_path / "sys/class/net/bare").mkdir()
+    entries = found(tmp_path)
+    assert (entries["virtio"]["speed"], entries["virtio"]["device"]) == (None, True)
+    assert (entries["down"]["speed"], entries["down"]["duplex"]) == (None, None)
+    assert (entries["down"]["device"], entries["down"]["driver"]) == (False, None)
+    assert entries["bare"]["mtu"] is None
+    assert entries["bare"]["state"] is None
+
+
+def test_a_list_of_bonds_is_no_interface(tmp_path: Path) -> None:
+    put(tmp_path, "sys/class/net/bonding_masters", "bond0")
+    assert found(tmp_path) == {}
+
+
+def test_running_is_what_is_up_and_has_a_carrier(tmp_path: Path) -> None:
+    interface(tmp_path, "lo", operstate="unknown", flags="0x9")
+    interface(tmp_path, "docker0", operstate="down", flags="0x1003")  # no container runs
+    interface(tmp_path, "tun0", operstate="unknown", flags="0x10d1")
+    interface(tmp_path, "off", operstate="unknown", flags="0x1002")
+    interface(tmp_path, "odd", flags="garbage")
+    assert {name: entry["running"] for name, entry in found(tmp_path).items()} == {
+        "lo": True, "docker0": False, "tun0": True, "off": False, "odd": False,
+    }  # fmt: skip
+
+
+def test_roce_devices_are_told_at_the_interfaces_that_carry_them(tmp_path: Path) -> None:
+    for name in ("eth0", "eth0.100", "ib0"):
+        interface(tmp_path, name)
+    for device, layer, own in (("mlx5_0", "Ethernet", "eth0"), ("mlx5_1", "InfiniBand", "ib0")):
+        folder = f"sys/class/infiniband/{device}"
+        put(tmp_path, f"{folder}/ports/1/link_layer", layer)
+        put(tmp_path, f"{folder}/ports/1/gids/0", "fe80:0000:0000:0000:0202:c9ff:fe00:0001")
+        put(tmp_path, f"{folder}/ports/1/gid_attrs/ndevs/0", f"{own}.100")
+        (tmp_path / folder / "device/net" / own).mkdir(parents=True)
+    assert {name: entry["roce"] for name, entry in found(tmp_path).items()} == {
+        "eth0": ["mlx5_0"], "eth0.100": ["mlx5_0"], "ib0": [],
+    }  # fmt: skip
+
+
+def test_this_machine_has_a_loopback() -> None:
+    lo = next(entry for entry in interfaces() if entry["name"] == "lo")
+    assert "127.0.0.1/8" in lo["addresses"]
+    assert (lo["running"], lo["device"], lo["speed"]) == (True, False, None)
