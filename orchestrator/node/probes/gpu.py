@@ -26,8 +26,8 @@ def gpu(root: str = "/") -> Dict[str, Any]:
 
     {"devices": minor numbers of the /dev/nvidiaN, "pci": [{"address", "driver"}] of NVIDIA's GPUs,
     "switches": NVIDIA's NVSwitches on the PCI bus, "version": of the loaded driver or null, "open": whether
-    that is the open kernel module, "amd": count of AMD's GPUs, "smi": see `inventory`, or null without any
-    device}.
+    that is the open kernel module, "visible": what this login's CUDA_VISIBLE_DEVICES is, or null, "amd":
+    count of AMD's GPUs, "smi": see `inventory`, or null without any device}.
     """
     devices = [int(m.group(1)) for m in map(_DEVICE.match, read.names(root, "/dev")) if m]
     pci = list(_pci(root, _DISPLAY))
@@ -38,6 +38,7 @@ def gpu(root: str = "/") -> Dict[str, Any]:
         "switches": len(list(_pci(root, (_BRIDGE,)))),
         "version": read.text(root, "/sys/module/nvidia/version"),
         "open": "Open Kernel Module" in driver,
+        "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "amd": _amd(root),
         "smi": inventory() if devices or pci else None,
     }
@@ -123,7 +124,11 @@ def _gpu(element: ElementTree.Element) -> Dict[str, Any]:
             "health": _value(element, "fabric/health/summary"),
         },
         "sick": (sick[0] or "").strip()[:100] if sick else None,
-        "processes": [_process(e) for e in element.iter("process_info")][:_MOST_PROCESSES],
+        "processes": [
+            _process(entry)
+            for entry in element.iter("process_info")
+            if _value(entry, "type") != "G"  # a desktop
+        ][:_MOST_PROCESSES],
     }
 
 
