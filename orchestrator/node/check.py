@@ -14,6 +14,7 @@ from .tasks import Tell
 
 # name -> the function below probes/ that measures it, imported when it is asked for
 PROBES = {
+    "link": "link.link",
     "identity": "host.identity",
     "startup": "login.startup",
     "linger": "login.linger",

@@ -48,21 +48,23 @@ def probe(
     limit: float,
     targets: List[Tuple[str, int, str]],
     ask: str,
-    timeout: float,
+    patience: float,
     at_once: int = 64,
 ) -> None:
     """Try each (address, port, ANSWER) of `targets`; tell one outcome each, in their order.
 
-    Connecting may take `timeout` seconds, and the handshake as long again. An outcome is {"result":
+    Connecting may take `patience` seconds, and the handshake as long again. An outcome is {"result":
     WORD, "seconds": until it was known, ...} with one of these words:
 
-    ok           the listener answered: "source", this node as seen from there; "local", as seen from
-                 here; "seconds" is the round trip as the kernel measured it
+    ok           the listener answered: "source" is this node as seen from there; "seconds" is the round
+                 trip as the kernel measured it
     refused, timeout, unreachable, no-route, prohibited, reset: as the kernel says; "icmp" is [type, code]
                  and "by" is whose packet it was, where it was one
     closed, silent: it was let in, and then nothing came
     foreign      another service, or another's listener: "said" is how its words begin
     error        something else: "text"
+
+    "local" is this node's own address on the way, where there is one.
     """
     deadline = time.monotonic() + max(limit - _MARGIN, limit / 2)
     outcomes: List[Optional[Outcome]] = [None] * len(targets)
@@ -72,7 +74,7 @@ def probe(
     while True:
         while waiting and len(attempts) < at_once:
             index = waiting.popleft()
-            attempts[index] = _Attempt(targets[index], ask, timeout)
+            attempts[index] = _Attempt(targets[index], ask, patience)
             outcomes[index] = attempts[index].begin(selector)
             if outcomes[index] is not None:
                 attempts.pop(index).end(selector)
@@ -98,13 +100,14 @@ def probe(
 class _Attempt:
     """One connection: made, asked, and its answer read."""
 
-    def __init__(self, target: Tuple[str, int, str], ask: str, timeout: float) -> None:
+    def __init__(self, target: Tuple[str, int, str], ask: str, patience: float) -> None:
         self._address, self._port, self._answer = target
         self._hello = "orch {} 0\n".format(ask).encode()
-        self._timeout = timeout
+        self._patience = patience
         self._began = time.monotonic()
-        self.deadline = self._began + timeout
+        self.deadline = self._began + patience
         self._socket: Optional[socket.socket] = None
+        self._local: Optional[str] = None
         self._connected: Optional[float] = None  # the round trip's seconds
         self._heard = b""
 
@@ -124,10 +127,11 @@ class _Attempt:
                 level, option, _ = _ERRORS[family]
                 self._socket.setsockopt(level, option, 1)
             code = self._socket.connect_ex(address)
+            if code not in (0, errno.EINPROGRESS):
+                return self._failed(code)
+            self._local = self._socket.getsockname()[0]
         except (OSError, ValueError) as error:
             return self._outcome("error", text=str(error))
-        if code not in (0, errno.EINPROGRESS):
-            return self._failed(code)
         selector.register(self._socket, selectors.EVENT_WRITE)
         return None
 
@@ -141,7 +145,7 @@ class _Attempt:
             if code:
                 return self._failed(code)
             self._connected = self._round_trip()
-            self.deadline = time.monotonic() + self._timeout
+            self.deadline = time.monotonic() + self._patience
             self._socket.send(self._hello)
             selector.modify(self._socket, selectors.EVENT_READ)
         except BlockingIOError:
@@ -172,8 +176,7 @@ class _Attempt:
         words = line.decode("ascii", "replace").split(" ")
         ours = hmac.compare_digest(self._heard[:known], expected[:known])
         if ours and newline and len(words) == 5:
-            local = connection.getsockname()[0]
-            return self._outcome("ok", seconds=self._connected, source=words[2], local=local)
+            return self._outcome("ok", seconds=self._connected, source=words[2])
         if not ours or newline or not data or len(self._heard) > _LONGEST_REPLY:
             said = self._heard[:_KEPT].decode("ascii", "backslashreplace")
             return self._outcome("foreign", said=said)
@@ -211,4 +214,5 @@ class _Attempt:
         return {}
 
     def _outcome(self, result: str, **more: Any) -> Outcome:
-        return dict({"seconds": time.monotonic() - self._began}, result=result, **more)
+        told = {"seconds": time.monotonic() - self._began, "local": self._local}
+        return dict(told, result=result, **more)

@@ -1,0 +1,73 @@
+"""The interface of a node on the network of the job: whether it is on, and how it gets there."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.preflight.model import Probe
+from orchestrator.preflight.scene import Scene, Subject
+from orchestrator.quoting import command_line
+
+
+@dataclass(frozen=True)
+class Link:
+    """Whether an interface is switched on, has a signal (None: unknown), and answers ARP."""
+
+    up: bool
+    carrier: bool | None
+    arp: bool
+
+    @classmethod
+    def parse(cls, raw: Any) -> Link | None:
+        """Return what a node answered; None where it has no such interface."""
+        if raw is None:
+            return None
+        carrier = raw["carrier"]
+        return cls(bool(raw["up"]), None if carrier is None else bool(carrier), bool(raw["arp"]))
+
+
+LINK: Probe[Link | None] = Probe(
+    "link", Link.parse, lambda subject: {"interface": subject.plan.interface}
+)
+
+
+def switch_on(subject: Subject, link: Link | None) -> tuple[str, ...]:
+    """Return the commands that make the node's interface one that others find; none if it is."""
+    if link is None or subject.plan.interface is None:
+        return ()
+    settings = [] if link.up else [["up"]]
+    settings += [] if link.arp else [["arp", "on"]]
+    place = ["ip", "link", "set", "dev", subject.plan.interface]
+    return tuple(command_line([*place, *words]) for words in settings)
+
+
+def add_route(subject: Subject) -> tuple[str, ...]:
+    """Return the command that leads a node's packets to the shared subnet by its own interface there."""
+    plan, subnet = subject.plan, subject.scene.plan.subnet
+    if plan.interface is None or plan.address is None or subnet is None:
+        return ()
+    words = ["ip", "route", "add", subnet, "dev", plan.interface, "src", plan.address]
+    return (command_line(words),)
+
+
+def subnet_of(scene: Scene) -> str | None:
+    """Return the network of the job: the shared subnet, else the smallest that holds all its nodes."""
+    if scene.plan.subnet is not None:
+        return scene.plan.subnet
+    return _around(node.address for node in scene.plan.nodes if node.address is not None)
+
+
+def _around(addresses: Iterable[str]) -> str | None:
+    try:
+        found = [ipaddress.ip_address(address) for address in addresses]
+    except ValueError:
+        return None
+    if not found or len({address.version for address in found}) > 1:
+        return None
+    network = ipaddress.ip_network(found[0])
+    while not all(address in network for address in found):
+        network = network.supernet()
+    return str(network)

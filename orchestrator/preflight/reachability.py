@@ -1,0 +1,247 @@
+"""Try the way between nodes for real: orch listens on all of them, and each connects to others.
+
+Main and every node, and neighbours in a ring, in both directions, always; all pairs up to a size, and
+beyond that some random peers as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import math
+import random
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+
+from orchestrator.errors import NodeError
+from orchestrator.preflight.attempts import Outcome, Way
+from orchestrator.preflight.attribute import Fault, attribute
+from orchestrator.preflight.firewall import FIREWALL, PORT_RANGE, Firewall
+from orchestrator.preflight.link import LINK, Link
+from orchestrator.preflight.measure import ask_one
+from orchestrator.preflight.model import Level, NoAnswer
+from orchestrator.preflight.scene import Advance, Scene, Stage, Subject
+from orchestrator.remote.agent import Agent
+from orchestrator.remote.fleet import Fleet
+
+ATTEMPT_TIME = 4.0
+"""Seconds that connecting may take: more than the three in which the kernel gives a neighbour up."""
+
+ALL_PAIRS = 256
+"""Nodes up to which all pairs are tried in a full preflight."""
+
+_RANDOM_PEERS = 8
+_AT_ONCE = 64
+_SENSELESS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
+@dataclass(frozen=True)
+class Shut:
+    """Why main's port could not be listened on, as the operating system says."""
+
+    text: str
+    errno: int | None
+
+
+@dataclass(frozen=True)
+class Defences:
+    """What a node that may be at fault has in the way of connections."""
+
+    firewall: Firewall | NoAnswer
+    port_range: tuple[int, int] | NoAnswer
+    link: Link | NoAnswer | None
+
+
+@dataclass(frozen=True)
+class Reachability:
+    """How all attempts ended, a node's to reach itself included.
+
+    `silent` has why nodes took no part. `main_port` is what kept orch from listening there; None: nothing
+    did. `faults` is what is wrong among the nodes; of those that may be the reason are `defences`.
+    """
+
+    outcomes: Mapping[Way, Outcome]
+    silent: Mapping[str, NoAnswer] = field(default_factory=dict)
+    main_port: Shut | None = None
+    faults: tuple[Fault, ...] = ()
+    defences: Mapping[str, Defences] = field(default_factory=dict)
+
+    @property
+    def round_trips(self) -> dict[tuple[str, str], float]:
+        """The seconds of a round trip by (source, target), where something came through."""
+        return {
+            (way.source, way.target): outcome.seconds
+            for way, outcome in self.outcomes.items()
+            if way.door == "ephemeral" and way.source != way.target and outcome.passed
+        }
+
+
+def peers(names: Sequence[str], level: Level) -> list[list[int]]:
+    """Return whom each node tries, by position: main is the first.
+
+    A node begins with the one after it, so that not all try the same at once.
+    """
+    count = len(names)
+    if level is Level.FULL and count <= ALL_PAIRS:
+        return [[(i + step) % count for step in range(1, count)] for i in range(count)]
+    chosen: list[set[int]] = [{0, (i + 1) % count, (i - 1) % count} for i in range(count)]
+    chosen[0] = set(range(count))
+    if level is Level.FULL:
+        dice = random.Random("\n".join(names))  # the same nodes, the same pairs
+        for i in range(count):
+            for j in dice.sample(range(count), _RANDOM_PEERS):
+                chosen[i].add(j)
+                chosen[j].add(i)
+    return [sorted(own - {i}, key=lambda j: (j - i) % count) for i, own in enumerate(chosen)]
+
+
+@dataclass(frozen=True)
+class _Open:
+    """A listener of orch's, as others reach it."""
+
+    address: str
+    port: int
+    answer: str
+
+
+_Listener = _Open | Shut | NoAnswer
+
+
+async def measure(fleet: Fleet, scene: Scene, advance: Advance) -> Reachability:
+    """Listen everywhere, try every way, and ask the nodes at fault for what may be the reason."""
+    tried = peers(scene.names, scene.level)
+    most = max(map(len, tried)) + 2  # itself, and the main port
+    limit = 5.0 + 2 * ATTEMPT_TIME * math.ceil(most / _AT_ONCE)
+    ask = secrets.token_hex(16)
+    async with _Listeners(ask, 2 * limit) as listeners:
+        doors, main = await asyncio.gather(
+            asyncio.gather(*map(listeners.own, fleet.agents, scene.subjects)),
+            listeners.main(fleet.agents[0], scene),
+        )
+
+        async def attempt(index: int) -> dict[Way, Outcome] | NoAnswer:
+            wanted = [index, *tried[index]]
+            targets = {
+                Way(scene.names[index], scene.names[j], "ephemeral"): door
+                for j in wanted
+                if isinstance(door := doors[j], _Open)
+            }
+            if isinstance(main, _Open):
+                targets[Way(scene.names[index], scene.names[0], "main")] = main
+            found = await _attempt(fleet.agents[index], targets, ask, limit)
+            advance(scene.names[index], not isinstance(found, NoAnswer))
+            return found
+
+        ready = [index for index, door in enumerate(doors) if isinstance(door, _Open)]
+        attempts = await asyncio.gather(*map(attempt, ready))
+
+    silent = {
+        scene.names[index]: door if isinstance(door, NoAnswer) else NoAnswer(door.text)
+        for index, door in enumerate(doors)
+        if not isinstance(door, _Open)
+    }
+    outcomes: dict[Way, Outcome] = {}
+    for index, found in zip(ready, attempts, strict=True):
+        if isinstance(found, NoAnswer):
+            silent[scene.names[index]] = found
+        else:
+            outcomes.update(found)
+    faults = tuple(attribute(scene.names, outcomes))
+    defences = await _ask_suspects(fleet, scene, faults)
+    shut = Shut(main.reason, None) if isinstance(main, NoAnswer) else main
+    return Reachability(
+        outcomes, silent, shut if isinstance(shut, Shut) else None, faults, defences
+    )
+
+
+class _Listeners:
+    """orch's listeners on the nodes; they end with the context, all at once.
+
+    Where nobody can tell a node to end one, its agent does when the connection breaks.
+    """
+
+    def __init__(self, ask: str, limit: float) -> None:
+        self._ask, self._limit = ask, limit
+        self._open: list[AsyncExitStack] = []
+
+    async def __aenter__(self) -> _Listeners:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.gather(*(each.aclose() for each in self._open))
+
+    async def own(self, agent: Agent, subject: Subject) -> _Listener:
+        """Listen on a port that the kernel gives, on the node's own address."""
+        if subject.plan.address is None:
+            return NoAnswer("its address on the network of the job is not known")
+        return await self._listen(agent, subject.plan.address, 0)
+
+    async def main(self, agent: Agent, scene: Scene) -> _Listener:
+        """Listen on the main port; where main's address is not its own, on all that are."""
+        if trouble := scene.trouble.get("net.bind"):
+            return Shut(trouble.message, None)
+        address, port = scene.plan.main_address, scene.plan.main_port
+        found = await self._listen(agent, address, port)
+        if not isinstance(found, Shut) or found.errno != errno.EADDRNOTAVAIL:
+            return found
+        elsewhere = await self._listen(agent, "0.0.0.0", port)
+        return replace(elsewhere, address=address) if isinstance(elsewhere, _Open) else elsewhere
+
+    async def _listen(self, agent: Agent, address: str, port: int) -> _Listener:
+        stack = AsyncExitStack()
+        self._open.append(stack)
+        answer = secrets.token_hex(16)
+        task = agent.during(
+            "listen",
+            limit=self._limit,
+            addresses=[[address, port]],
+            ask=self._ask,
+            answer=answer,
+        )
+        try:
+            (found,) = (await stack.enter_async_context(task))["ports"]
+            if isinstance(found, int):
+                return _Open(address, found, answer)
+            return Shut(str(found["error"]), int(found["errno"]))
+        except NodeError as error:
+            return NoAnswer(error.message)
+        except _SENSELESS as error:
+            return NoAnswer(f"the node's answer makes no sense: {error!r}")
+
+
+async def _attempt(
+    agent: Agent, targets: Mapping[Way, _Open], ask: str, limit: float
+) -> dict[Way, Outcome] | NoAnswer:
+    """Have one node try its targets."""
+    wanted = [[door.address, door.port, door.answer] for door in targets.values()]
+    try:
+        told = await agent.ask(
+            "probe",
+            timeout=limit + 10,
+            limit=limit,
+            targets=wanted,
+            ask=ask,
+            patience=ATTEMPT_TIME,
+            at_once=_AT_ONCE,
+        )
+        return dict(zip(targets, map(Outcome.parse, told), strict=True))
+    except NodeError as error:
+        return NoAnswer(error.message)
+    except _SENSELESS as error:
+        return NoAnswer(f"the node's answer makes no sense: {error!r}")
+
+
+async def _ask_suspects(fleet: Fleet, scene: Scene, faults: Sequence[Fault]) -> dict[str, Defences]:
+    suspects = {name for fault in faults for name in fault.suspects}
+
+    async def ask(agent: Agent, subject: Subject) -> tuple[str, Defences]:
+        found = await ask_one(agent, subject, (FIREWALL, PORT_RANGE, LINK))
+        return subject.name, Defences(*(found[p.name] for p in (FIREWALL, PORT_RANGE, LINK)))
+
+    pairs = zip(fleet.agents, scene.subjects, strict=True)
+    return dict(await asyncio.gather(*(ask(a, s) for a, s in pairs if s.name in suspects)))
+
+
+REACH = Stage("reachability", Reachability, measure)
