@@ -1,0 +1,37 @@
+"""Reports for tests of how they are shown: checks that found what they are told to have found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.preflight.model import Check, Finding, Group, Level, Remedy, Status
+from orchestrator.preflight.report import Report, Result
+
+from ..preflight.scenes import plan_names, scene
+
+
+def report(*results: Result, nodes: int = 3, **more: Any) -> Report:
+    return Report(scene(nodes, **more), results)
+
+
+def result(identity: str, *findings: Finding, group: Group = Group.HOST) -> Result:
+    check = Check(identity, group, Level.FULL, "a meaning", "a page", lambda scene: findings)
+    return Result(check, findings)
+
+
+def passed(message: str = "as it should be", nodes: int = 3) -> Finding:
+    return Finding(Status.PASS, tuple(plan_names(nodes)), message)
+
+
+def failed(
+    message: str,
+    *nodes: str,
+    status: Status = Status.FAIL,
+    text: str | None = None,
+    commands: Sequence[str] = (),
+    on: Sequence[str] | None = None,
+) -> Finding:
+    """A finding that does not pass; its remedy is for its own nodes unless told otherwise."""
+    remedy = text and Remedy(text, tuple(commands), nodes if on is None else tuple(on))
+    return Finding(status, nodes, message, remedy or None)
