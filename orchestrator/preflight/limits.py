@@ -101,7 +101,7 @@ def _limits(scene: Scene) -> list[Finding]:
         troubles, lines = [], []
         if (soft := found.files[1]) is not None and soft < _OPEN_FILES:
             most = min(_PLENTY_OF_FILES, found.most_files)
-            troubles.append(f"may have {soft} files open at once")
+            troubles.append(f"may have only {soft} files open at once")
             lines += [
                 f"{found.user} soft nofile {min(_OPEN_FILES, most)}",
                 f"{found.user} hard nofile {most}",
@@ -109,7 +109,7 @@ def _limits(scene: Scene) -> list[Finding]:
         threads = found.processes[0]
         # Root is not held to it (setrlimit(2)).
         if subject.facts.uid != 0 and threads is not None and threads < _PROCESSES:
-            troubles.append(f"may run {threads} processes and threads")
+            troubles.append(f"may run only {threads} processes and threads")
             lines.append(f"{found.user} - nproc unlimited")
         data = {"files": found.files, "processes": found.processes, "core": found.core}
         if not troubles:

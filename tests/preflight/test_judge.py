@@ -1,0 +1,97 @@
+"""Findings from what nodes answered: alike ones fold, silence is never a pass."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.preflight.judge import (
+    Verdict,
+    fold,
+    incomplete,
+    judge_each,
+    odd_ones,
+    whole,
+    worst,
+)
+from orchestrator.preflight.model import Finding, Probe, Remedy, Status
+from orchestrator.preflight.scene import Scene, Subject
+
+from .scenes import answered, brief, scene
+
+COLOUR: Probe[str] = Probe("colour", str)
+
+
+def _red_fails(subject: Subject, found: str) -> Verdict:
+    if found == "red":
+        data = {"node": subject.name}
+        return Verdict(Status.FAIL, "is red", "paint it", ("paint green",), data)
+    return Verdict(Status.PASS, "is fine")
+
+
+def judged(scene: Scene) -> list[Finding]:
+    return judge_each(scene, COLOUR, _red_fails)
+
+
+def test_what_reads_alike_is_one_finding_the_worst_first() -> None:
+    found = judged(scene(4, answers=answered(COLOUR, "green", "red", "green", "red")))
+    assert brief(found) == [("fail", "node1,node3"), ("pass", "node0,node2")]
+    assert found[0].remedy == Remedy("paint it", ("paint green",), ("node1", "node3"))
+    assert found[0].data == {"node1": {"node": "node1"}, "node3": {"node": "node3"}}
+
+
+def test_a_node_that_did_not_answer_is_incomplete() -> None:
+    (finding,) = judged(scene(2))
+    assert (finding.status, finding.nodes) == (Status.INCOMPLETE, ("node0", "node1"))
+    assert finding.message == "could not be checked: it was not asked"
+
+
+def test_other_commands_for_the_same_message_stay_apart() -> None:
+    verdicts = [(name, Verdict(Status.FAIL, "is off", "do", (f"do {name}",))) for name in "ab"]
+    assert [finding.nodes for finding in fold(verdicts)] == [("a",), ("b",)]
+
+
+def test_the_worst_of_no_findings_is_that_it_does_not_apply() -> None:
+    assert worst([]) is Status.SKIP
+    several = whole(scene(2), Status.PASS, "fine") + fold([("node0", incomplete("silence"))])
+    assert worst(several) is Status.INCOMPLETE
+
+
+def test_statuses_order_from_pass_to_fail() -> None:
+    assert sorted(Status, key=lambda status: status.badness) == [
+        Status.PASS, Status.SKIP, Status.WARN, Status.INCOMPLETE, Status.FAIL,
+    ]  # fmt: skip
+
+
+def test_the_majority_is_right_and_the_rest_is_odd() -> None:
+    values = {"a": "2.4", "b": "2.5", "c": "2.5", "d": "2.3", "e": "2.5"}
+    assert odd_ones(values) == ("2.5", {"2.4": ("a",), "2.3": ("d",)})
+
+
+def test_without_a_majority_main_is_right() -> None:
+    assert odd_ones({"main": 1, "other": 2}) == (1, {2: ("other",)})
+    assert odd_ones({}) == (None, {})
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers(0, 3)))
+def test_everybody_is_either_common_or_odd(values: dict[str, int]) -> None:
+    common, odd = odd_ones(values)
+    named = [name for names in odd.values() for name in names]
+    assert sorted(named + [n for n, value in values.items() if value == common]) == sorted(values)
+    assert all(values[name] == value != common for value, names in odd.items() for name in names)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text("ab", min_size=1, max_size=2),
+            st.builds(Verdict, st.sampled_from(Status), st.sampled_from(["x", "y"])),
+        )
+    )
+)
+def test_folding_loses_nobody(verdicts: list[tuple[str, Verdict]]) -> None:
+    findings = fold(verdicts)
+    told = sorted((n, f.status, f.message) for f in findings for n in f.nodes)
+    assert told == sorted((name, v.status, v.message) for name, v in verdicts)
+    badness = [finding.status.badness for finding in findings]
+    assert badness == sorted(badness, reverse=True)
