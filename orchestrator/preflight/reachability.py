@@ -7,19 +7,17 @@ beyond that some random peers as well.
 from __future__ import annotations
 
 import asyncio
-import errno
 import math
 import random
-import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from orchestrator.errors import NodeError
 from orchestrator.preflight.attempts import Outcome, Way
 from orchestrator.preflight.attribute import Fault, attribute
 from orchestrator.preflight.firewall import FIREWALL, PORT_RANGE, Firewall
 from orchestrator.preflight.link import LINK, Link
+from orchestrator.preflight.listeners import SENSELESS, Listeners, Open, Shut
 from orchestrator.preflight.measure import ask_one
 from orchestrator.preflight.model import Level, NoAnswer
 from orchestrator.preflight.scene import Advance, Scene, Stage, Subject
@@ -34,15 +32,6 @@ ALL_PAIRS = 256
 
 _RANDOM_PEERS = 8
 _AT_ONCE = 64
-_SENSELESS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-
-
-@dataclass(frozen=True)
-class Shut:
-    """Why main's port could not be listened on, as the operating system says."""
-
-    text: str
-    errno: int | None
 
 
 @dataclass(frozen=True)
@@ -97,25 +86,12 @@ def peers(names: Sequence[str], level: Level) -> list[list[int]]:
     return [sorted(own - {i}, key=lambda j: (j - i) % count) for i, own in enumerate(chosen)]
 
 
-@dataclass(frozen=True)
-class _Open:
-    """A listener of orch's, as others reach it."""
-
-    address: str
-    port: int
-    answer: str
-
-
-_Listener = _Open | Shut | NoAnswer
-
-
 async def measure(fleet: Fleet, scene: Scene, advance: Advance) -> Reachability:
     """Listen everywhere, try every way, and ask the nodes at fault for what may be the reason."""
     tried = peers(scene.names, scene.level)
     most = max(map(len, tried)) + 2  # itself, and the main port
     limit = 5.0 + 2 * ATTEMPT_TIME * math.ceil(most / _AT_ONCE)
-    ask = secrets.token_hex(16)
-    async with _Listeners(ask, 2 * limit) as listeners:
+    async with Listeners(2 * limit) as listeners:
         doors, main = await asyncio.gather(
             asyncio.gather(*map(listeners.own, fleet.agents, scene.subjects)),
             listeners.main(fleet.agents[0], scene),
@@ -126,21 +102,21 @@ async def measure(fleet: Fleet, scene: Scene, advance: Advance) -> Reachability:
             targets = {
                 Way(scene.names[index], scene.names[j], "ephemeral"): door
                 for j in wanted
-                if isinstance(door := doors[j], _Open)
+                if isinstance(door := doors[j], Open)
             }
-            if isinstance(main, _Open):
+            if isinstance(main, Open):
                 targets[Way(scene.names[index], scene.names[0], "main")] = main
-            found = await _attempt(fleet.agents[index], targets, ask, limit)
+            found = await _attempt(fleet.agents[index], targets, listeners.ask, limit)
             advance(scene.names[index], not isinstance(found, NoAnswer))
             return found
 
-        ready = [index for index, door in enumerate(doors) if isinstance(door, _Open)]
+        ready = [index for index, door in enumerate(doors) if isinstance(door, Open)]
         attempts = await asyncio.gather(*map(attempt, ready))
 
     silent = {
         scene.names[index]: door if isinstance(door, NoAnswer) else NoAnswer(door.text)
         for index, door in enumerate(doors)
-        if not isinstance(door, _Open)
+        if not isinstance(door, Open)
     }
     outcomes: dict[Way, Outcome] = {}
     for index, found in zip(ready, attempts, strict=True):
@@ -156,63 +132,8 @@ async def measure(fleet: Fleet, scene: Scene, advance: Advance) -> Reachability:
     )
 
 
-class _Listeners:
-    """orch's listeners on the nodes; they end with the context, all at once.
-
-    Where nobody can tell a node to end one, its agent does when the connection breaks.
-    """
-
-    def __init__(self, ask: str, limit: float) -> None:
-        self._ask, self._limit = ask, limit
-        self._open: list[AsyncExitStack] = []
-
-    async def __aenter__(self) -> _Listeners:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await asyncio.gather(*(each.aclose() for each in self._open))
-
-    async def own(self, agent: Agent, subject: Subject) -> _Listener:
-        """Listen on a port that the kernel gives, on the node's own address."""
-        if subject.plan.address is None:
-            return NoAnswer("its address on the network of the job is not known")
-        return await self._listen(agent, subject.plan.address, 0)
-
-    async def main(self, agent: Agent, scene: Scene) -> _Listener:
-        """Listen on the main port; where main's address is not its own, on all that are."""
-        if trouble := scene.trouble.get("net.bind"):
-            return Shut(trouble.message, None)
-        address, port = scene.plan.main_address, scene.plan.main_port
-        found = await self._listen(agent, address, port)
-        if not isinstance(found, Shut) or found.errno != errno.EADDRNOTAVAIL:
-            return found
-        elsewhere = await self._listen(agent, "0.0.0.0", port)
-        return replace(elsewhere, address=address) if isinstance(elsewhere, _Open) else elsewhere
-
-    async def _listen(self, agent: Agent, address: str, port: int) -> _Listener:
-        stack = AsyncExitStack()
-        self._open.append(stack)
-        answer = secrets.token_hex(16)
-        task = agent.during(
-            "listen",
-            limit=self._limit,
-            addresses=[[address, port]],
-            ask=self._ask,
-            answer=answer,
-        )
-        try:
-            (found,) = (await stack.enter_async_context(task))["ports"]
-            if isinstance(found, int):
-                return _Open(address, found, answer)
-            return Shut(str(found["error"]), int(found["errno"]))
-        except NodeError as error:
-            return NoAnswer(error.message)
-        except _SENSELESS as error:
-            return NoAnswer(f"the node's answer makes no sense: {error!r}")
-
-
 async def _attempt(
-    agent: Agent, targets: Mapping[Way, _Open], ask: str, limit: float
+    agent: Agent, targets: Mapping[Way, Open], ask: str, limit: float
 ) -> dict[Way, Outcome] | NoAnswer:
     """Have one node try its targets."""
     wanted = [[door.address, door.port, door.answer] for door in targets.values()]
@@ -229,7 +150,7 @@ async def _attempt(
         return dict(zip(targets, map(Outcome.parse, told), strict=True))
     except NodeError as error:
         return NoAnswer(error.message)
-    except _SENSELESS as error:
+    except SENSELESS as error:
         return NoAnswer(f"the node's answer makes no sense: {error!r}")
 
 

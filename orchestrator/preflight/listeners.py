@@ -1,0 +1,94 @@
+"""Have orch listen on nodes, for other nodes to try the way."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import secrets
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+
+from orchestrator.errors import NodeError
+from orchestrator.preflight.model import NoAnswer
+from orchestrator.preflight.scene import Scene, Subject
+from orchestrator.remote.agent import Agent
+
+SENSELESS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What comes of parsing an answer that makes no sense."""
+
+
+@dataclass(frozen=True)
+class Shut:
+    """Why an address could not be listened on, as the operating system says."""
+
+    text: str
+    errno: int | None
+
+
+@dataclass(frozen=True)
+class Open:
+    """A listener of orch's, as others reach it."""
+
+    address: str
+    port: int
+    answer: str
+
+
+Listener = Open | Shut | NoAnswer
+
+
+class Listeners:
+    """orch's listeners on the nodes; they end with the context, all at once, or after `limit` seconds.
+
+    `ask` is what a peer must know for any of them to answer. Where nobody can tell a node to end one,
+    its agent does when the connection breaks.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.ask = secrets.token_hex(16)
+        self._limit = limit
+        self._open: list[AsyncExitStack] = []
+
+    async def __aenter__(self) -> Listeners:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.gather(*(each.aclose() for each in self._open))
+
+    async def own(self, agent: Agent, subject: Subject) -> Listener:
+        """Listen on a port that the kernel gives, on the node's own address."""
+        if subject.plan.address is None:
+            return NoAnswer("its address on the network of the job is not known")
+        return await self._listen(agent, subject.plan.address, 0)
+
+    async def main(self, agent: Agent, scene: Scene) -> Listener:
+        """Listen on the main port; where main's address is not its own, on all that are."""
+        if trouble := scene.trouble.get("net.bind"):
+            return Shut(trouble.message, None)
+        address, port = scene.plan.main_address, scene.plan.main_port
+        found = await self._listen(agent, address, port)
+        if not isinstance(found, Shut) or found.errno != errno.EADDRNOTAVAIL:
+            return found
+        elsewhere = await self._listen(agent, "0.0.0.0", port)
+        return replace(elsewhere, address=address) if isinstance(elsewhere, Open) else elsewhere
+
+    async def _listen(self, agent: Agent, address: str, port: int) -> Listener:
+        stack = AsyncExitStack()
+        self._open.append(stack)
+        answer = secrets.token_hex(16)
+        task = agent.during(
+            "listen",
+            limit=self._limit,
+            addresses=[[address, port]],
+            ask=self.ask,
+            answer=answer,
+        )
+        try:
+            (found,) = (await stack.enter_async_context(task))["ports"]
+            if isinstance(found, int):
+                return Open(address, found, answer)
+            return Shut(str(found["error"]), int(found["errno"]))
+        except NodeError as error:
+            return NoAnswer(error.message)
+        except SENSELESS as error:
+            return NoAnswer(f"the node's answer makes no sense: {error!r}")
