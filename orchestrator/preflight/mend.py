@@ -20,7 +20,7 @@ _PLAIN_WORDS = re.compile(r"""(?:[^|&;<>()$`*?\['"\\]|\\.|'[^']*'|"[^"$`\\]*")*"
 
 @dataclass(frozen=True)
 class Place:
-    """The `commands` to paste on `nodes`; without nodes on the machine that orch runs on."""
+    """The `commands` to paste on `nodes`."""
 
     nodes: tuple[str, ...]
     commands: tuple[str, ...]
@@ -28,11 +28,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Mend:
-    """Findings that one remedy mends, each with its check; `text` is None where none is known."""
+    """Findings that one remedy mends, each with its check; `text` is None where none is known.
+
+    `nodes` are all that it is for; `places` are none where nothing is to be pasted.
+    """
 
     found: tuple[tuple[Check, Finding], ...]
     text: str | None
-    places: tuple[Place, ...]
+    nodes: tuple[str, ...] = ()
+    places: tuple[Place, ...] = ()
 
     @property
     def status(self) -> Status:
@@ -71,20 +75,19 @@ def with_sudo(command: str) -> str:
 
 
 def _mend(scene: Scene, found: tuple[tuple[Check, Finding], ...]) -> Mend:
-    remedies = [finding.remedy for _, finding in found if finding.remedy is not None]
-    if not remedies:
-        return Mend(found, None, ())
     roots = {subject.name for subject in scene.subjects if subject.facts.uid == 0}
+    text, nodes = None, dict[str, None]()
     places: dict[tuple[str, ...], dict[str, None]] = {}
-    for remedy in remedies:
-        as_others = tuple(map(with_sudo, remedy.commands))
-        if not remedy.nodes:  # on this machine, by whom it concerns
-            places.setdefault(remedy.commands, {})
-        for node in remedy.nodes:
-            commands = remedy.commands if node in roots else as_others
+    for _, finding in found:
+        remedy = finding.remedy
+        if remedy is None:
+            continue
+        text = remedy.text
+        concerned = remedy.nodes or (finding.nodes if remedy.commands else ())
+        nodes.update(dict.fromkeys(concerned))
+        for node in concerned if remedy.commands else ():
+            as_other = tuple(map(with_sudo, remedy.commands))
+            commands = remedy.commands if node in roots else as_other
             places.setdefault(commands, {})[node] = None
-    return Mend(
-        found,
-        remedies[0].text,
-        tuple(Place(tuple(nodes), commands) for commands, nodes in places.items()),
-    )
+    where = tuple(Place(tuple(names), commands) for commands, names in places.items())
+    return Mend(found, text, tuple(nodes), where)

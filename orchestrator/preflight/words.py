@@ -31,15 +31,20 @@ def remedy(scene: Scene, mend: Mend) -> list[str]:
 
     Where different nodes need different commands, `on node3:` stands before each.
     """
-    text = one_line(mend.text or "")
     if len(mend.places) == 1:
-        where = on(scene, mend.places[0])
-        return [f"{text} ({where})" if where else text, *_commands(mend.places[0])]
-    found = [text]
+        (place,) = mend.places
+        return [f"{one_line(mend.text or '')} ({on(scene, place)})", *_commands(place)]
+    found = [advice(scene, mend)]
     for place in mend.places:
-        if where := on(scene, place):
-            found += [f"    {where}:", *_commands(place)]
+        found += [f"    {on(scene, place)}:", *_commands(place)]
     return found
+
+
+def advice(scene: Scene, mend: Mend) -> str:
+    """Return the sentence; where nothing is to be pasted on nodes, with those that it is for."""
+    text = one_line(mend.text or "")
+    nodes = "all" if mend.places or not mend.nodes else who(scene, mend.nodes)
+    return text if nodes == "all" else f"{text} ({nodes})"
 
 
 def summary(report: Report, seconds: float) -> str:
@@ -64,9 +69,7 @@ def who(scene: Scene, nodes: Iterable[str]) -> str:
 
 
 def on(scene: Scene, place: Place) -> str:
-    """Return where: `on node[3-7]`, `on all nodes`, `here`; nothing for advice that is for nowhere."""
-    if not place.nodes:
-        return "here" if place.commands else ""
+    """Return where to paste: `on node[3-7]`, `on all nodes`."""
     nodes = who(scene, place.nodes)
     return "on all nodes" if nodes == "all" else f"on {nodes}"
 

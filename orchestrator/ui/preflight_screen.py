@@ -21,7 +21,7 @@ from orchestrator.preflight.mend import TO_MEND, Mend, mends
 from orchestrator.preflight.model import Status
 from orchestrator.preflight.report import Report, Result
 from orchestrator.preflight.scene import Scene
-from orchestrator.preflight.words import on, one_line, printable, summary, who
+from orchestrator.preflight.words import advice, on, one_line, printable, summary, who
 
 _MARKS = {
     Status.PASS: ("✓", "green"),
@@ -124,11 +124,10 @@ def _mend(out: Console, scene: Scene, mend: Mend) -> None:
     head = Table.grid(padding=(0, 1, 0, 0))
     head.add_row(
         Text(mark, style),
-        Text.assemble((", ".join(mend.ids), style), f": {one_line(mend.text or '')}"),
+        Text.assemble((", ".join(mend.ids), style), f": {advice(scene, mend)}"),
     )
     out.print(head)
     for place in mend.places:
-        if where := on(scene, place):
-            out.print(Text(f"  {where}" + (":" if place.commands else "")), soft_wrap=True)
+        out.print(Text(f"  {on(scene, place)}:"), soft_wrap=True)
         for command in place.commands:
             out.print(Text(f"      {printable(command)}", "bold"), soft_wrap=True)

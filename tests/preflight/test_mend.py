@@ -54,6 +54,12 @@ def test_only_who_is_not_root_needs_sudo() -> None:
     )
 
 
+def test_lines_that_are_for_no_node_by_name_are_for_those_of_the_finding() -> None:
+    finding = failed("closed", "node1", text="open it", commands=["nft x"], on=())
+    (mend,) = mends(report(result("net.tcp", finding)), Status.FAIL)
+    assert mend.places == (Place(("node1",), ("nft x",)),)
+
+
 def test_findings_without_a_remedy_are_not_alike() -> None:
     found = mends(report(result("a", failed("x", "node0"), failed("y", "node1"))), Status.FAIL)
     assert [mend.text for mend in found] == [None, None]

@@ -42,12 +42,11 @@ def test_where_nodes_need_other_lines_each_has_its_own() -> None:
     ]
 
 
-def test_what_is_done_on_this_machine_says_so() -> None:
-    finding = failed("refused", "node9", text="copy the key", commands=["ssh-copy-id node9"], on=())
-    assert lines(report(result("ssh.reach", finding)))[1:] == [
-        "  → copy the key (here)",
-        "      ssh-copy-id node9",
-    ]
+def test_advice_with_nothing_to_paste_is_for_nodes_not_on_them() -> None:
+    finding = failed("refused", "node2", text="list it once")
+    assert lines(report(result("ssh.reach", finding)))[1:] == ["  → list it once (node2)"]
+    finding = failed("refused", *plan_names(3), text="list it once")
+    assert lines(report(result("ssh.reach", finding)))[1:] == ["  → list it once"]
 
 
 def test_a_message_of_several_lines_is_one() -> None:
