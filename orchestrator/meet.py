@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from orchestrator import events
 from orchestrator.errors import PlanError
@@ -104,9 +104,23 @@ async def reserve_port(
         emit(events.Warned(f"{address} is not an address of {main}: it must be translated to it"))
         port = await fleet.agents[0].ask("reserve", address="0.0.0.0", **wanted)
     if not isinstance(port, int):
-        raise PlanError(
-            f"{main}: port {given} on {address} is taken",
-            remedy=f"see who has it there with `ss -ltnp sport = :{given}`, "
-            "or let orch pick a free one with --main-port auto",
-        )
+        owner = await fleet.agents[0].ask("owner", address=address, port=wanted["preferred"])
+        raise _taken(main, f"port {given} on {address}", owner)
     return port
+
+
+def _taken(main: str, port: str, owner: dict[str, Any] | None) -> PlanError:
+    """Return the error that says who has the port; to end that is a person's choice."""
+    otherwise = "let orch pick a free port with --main-port auto"
+    if owner is None:
+        return PlanError(
+            f"{main}: {port} is taken, by another run of orch or a socket that does not listen",
+            remedy=otherwise,
+        )
+    user, pid = str(owner["user"]), owner["pid"]
+    if pid is None:
+        who, end = f"a process of user {user}", "root can see and end it there"
+    else:
+        who = f"PID {int(pid)} of user {user}: {owner['command']}"
+        end = f"end it with `kill {int(pid)}` on {main} if nobody needs it"
+    return PlanError(f"{main}: {port} is taken by {who}", remedy=f"{end}, or {otherwise}")

@@ -1,14 +1,20 @@
-"""Pick a port for the rendezvous on this node, so that two runs never pick the same one."""
+"""Pick a port for the rendezvous here, so that two runs never pick the same one; tell who has one."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import ipaddress
 import os
 import socket
-from typing import Optional, Tuple
+import struct
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 from . import files
+from .probes import read
+
+_LISTENING = "0A"  # TCP_LISTEN of the kernel's net/tcp_states.h
+_LONGEST_COMMAND = 200
 
 
 def reserve(address: str, preferred: int, exact: bool) -> Tuple[Optional[int], Optional[int]]:
@@ -59,3 +65,51 @@ def _lock(port: int) -> Optional[int]:
     except OSError:
         return descriptor  # a file system without locks: then only the bind guards the port
     return descriptor
+
+
+def owner(address: str, port: int, root: str = "/") -> Optional[Dict[str, Any]]:
+    """Return {"user", "pid", "command"} of who listens on `port`, on `address` or on all; None for nobody.
+
+    "pid" and "command" are null where it is another user's and this is not root.
+    """
+    target = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][4]
+    wanted = ipaddress.ip_address(str(target[0]).partition("%")[0])
+    for listening, uid, inode in _listeners(root, port):
+        if listening == wanted or listening.is_unspecified or wanted.is_unspecified:
+            pid = _holder(root, "socket:[{}]".format(inode))
+            command = None if pid is None else _command(root, pid)
+            return {"user": read.user(uid), "pid": pid, "command": command}
+    return None
+
+
+def _listeners(root: str, port: int) -> Iterator[Tuple[Any, int, str]]:
+    """Yield (address, user id, inode) of every listening socket of this port (proc_net_tcp.rst)."""
+    for name in ("tcp", "tcp6"):
+        for line in (read.text(root, "/proc/net/" + name) or "").splitlines()[1:]:
+            fields = line.split()
+            place, _, hexadecimal = fields[1].partition(":")
+            if fields[3] == _LISTENING and int(hexadecimal, 16) == port:
+                # Words of four bytes, each in this machine's order.
+                words = struct.unpack(">{:d}I".format(len(place) // 8), bytes.fromhex(place))
+                found = ipaddress.ip_address(struct.pack("={:d}I".format(len(words)), *words))
+                mapped = getattr(found, "ipv4_mapped", None)
+                yield mapped or found, int(fields[7]), fields[9]
+
+
+def _holder(root: str, link: str) -> Optional[int]:
+    """Return the process that has a descriptor with this name."""
+    for pid in read.names(root, "/proc"):
+        folder = "/proc/{}/fd".format(pid)
+        for descriptor in read.names(root, folder) if pid.isdigit() else ():
+            try:
+                if os.readlink(read.below(root, folder + "/" + descriptor)) == link:
+                    return int(pid)
+            except OSError:
+                continue  # closed meanwhile
+    return None
+
+
+def _command(root: str, pid: int) -> str:
+    words = (read.text(root, "/proc/{:d}/cmdline".format(pid)) or "").replace("\0", " ").strip()
+    name = words or read.text(root, "/proc/{:d}/comm".format(pid)) or "?"
+    return "".join(c if c.isprintable() else "?" for c in name[:_LONGEST_COMMAND])

@@ -74,6 +74,7 @@ class Agent:
             "tidy": place.tidy,
             "route": network.route,
             "reserve": self._reserve,
+            "owner": ports.owner,
             "start": self._start,
             "stop": self._stop,
             "sweep": self._sweep,
