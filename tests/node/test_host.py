@@ -252,6 +252,7 @@ def test_what_keeps_the_time_is_looked_for(tree: Tree, tmp_path: Path) -> None:
         }
     )
     (tmp_path / "usr/bin/chronyc").chmod(0o755)
+    (tmp_path / "etc/systemd/system/ntp.service").symlink_to("/dev/null")  # masked
     assert clock.clock(root, str(tmp_path / "usr/bin")) == {
         "systemd": True,
         "programs": ["chronyc"],

@@ -28,6 +28,11 @@ def clock(root: str = "/", path: str = _PATH) -> Dict[str, Any]:
         "services": [
             name
             for name in _SERVICES
-            if any(name + ".service" in read.names(root, folder) for folder in _UNITS)
+            # One that is masked is a link to /dev/null, which is no file.
+            if any(os.path.isfile(_unit(root, folder, name)) for folder in _UNITS)
         ],
     }
+
+
+def _unit(root: str, folder: str, name: str) -> str:
+    return read.below(root, "{}/{}.service".format(folder, name))
