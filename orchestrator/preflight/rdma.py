@@ -1,0 +1,168 @@
+"""The RDMA devices of a node as its probe tells them, and which of their ports NCCL would use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.preflight.judge import Verdict, fold, incomplete, whole
+from orchestrator.preflight.model import Finding, NoAnswer, Probe, Status
+from orchestrator.preflight.scene import Scene, Subject
+
+_RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?) Gb/sec")
+_NO_DEVICE = "no InfiniBand or RoCE device"
+
+
+@dataclass(frozen=True)
+class Gid:
+    """One address of a RoCE port; `kind` is "RoCE v2" or "IB/RoCE v1"."""
+
+    index: int
+    gid: str
+    kind: str | None
+
+    @property
+    def routable(self) -> bool:
+        """Whether it is of RoCE v2, and of more than one link."""
+        return self.kind == "RoCE v2" and not self.gid.startswith("fe80")
+
+    @property
+    def ipv4(self) -> bool:
+        return self.routable and self.gid.startswith("0000:0000:0000:0000:0000:ffff:")
+
+
+@dataclass(frozen=True)
+class Port:
+    """One port of an RDMA device; `rate` is in Gb/s, `state` and `phys` in the kernel's words."""
+
+    device: str
+    number: int
+    interfaces: tuple[str, ...]
+    state: str
+    phys: str
+    rate: float | None
+    layer: str
+    counters: Mapping[str, int]
+    gids: tuple[Gid, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.device}/{self.number}"
+
+    @property
+    def active(self) -> bool:
+        return self.state == "ACTIVE"
+
+    @classmethod
+    def parse(cls, device: Mapping[str, Any], raw: Mapping[str, Any]) -> Port:
+        rate = _RATE.match(raw["rate"] or "")
+        return cls(
+            device=str(device["name"])[:64],
+            number=int(raw["port"]),
+            interfaces=tuple(str(name)[:15] for name in device["interfaces"]),
+            state=_word(raw["state"]),
+            phys=_word(raw["phys"]),
+            rate=float(rate.group(1)) if rate else None,
+            layer=str(raw["layer"] or "unknown")[:40],
+            counters={str(name): int(value) for name, value in raw["counters"].items()},
+            gids=tuple(
+                Gid(int(g["index"]), str(g["gid"]), None if g["type"] is None else str(g["type"]))
+                for g in raw["gids"]
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Rdma:
+    """What one node's probe `infiniband` found.
+
+    Amazon's EFA adapters, which NCCL uses in another way, are apart. `verbs` counts the device files that programs open. `environment` is the login's own.
+    """
+
+    ports: tuple[Port, ...]
+    efa: tuple[Port, ...]
+    verbs: int
+    environment: Mapping[str, str]
+    peermem: bool
+    kernel: str
+
+    @classmethod
+    def parse(cls, raw: Any) -> Rdma:
+        ports = [
+            (device["driver"] == "efa", Port.parse(device, port))
+            for device in raw["devices"]
+            for port in device["ports"]
+        ]
+        return cls(
+            ports=tuple(port for is_efa, port in ports if not is_efa),
+            efa=tuple(port for is_efa, port in ports if is_efa),
+            verbs=int(raw["verbs"]),
+            environment={str(name): str(value) for name, value in raw["environment"].items()},
+            peermem=bool(raw["gdr"]["peermem"]),
+            kernel=str(raw["gdr"]["kernel"])[:100],
+        )
+
+
+RDMA = Probe("infiniband", Rdma.parse)
+
+
+def setting(subject: Subject, found: Rdma, name: str) -> str | None:
+    """Return what the ranks of this node will see as the variable `name`."""
+    return subject.plan.environment.get(name, found.environment.get(name))
+
+
+def chosen(subject: Subject, found: Rdma) -> tuple[Port, ...]:
+    """Return the ports that NCCL_IB_HCA leaves to NCCL.
+
+    Its form is [^][=]NAME[:PORT],...: a name is the beginning of one, after = a whole one; ^ excludes.
+    """
+    text = setting(subject, found, "NCCL_IB_HCA") or ""
+    excluded = text.startswith("^")
+    text = text.removeprefix("^")
+    exact = text.startswith("=")
+    wanted = [entry.partition(":") for entry in text.removeprefix("=").split(",") if entry]
+    if not wanted:
+        return found.ports
+
+    def matches(port: Port) -> bool:
+        return any(
+            (port.device == name if exact else port.device.startswith(name))
+            and number in ("", str(port.number))
+            for name, _, number in wanted
+        )
+
+    return tuple(port for port in found.ports if matches(port) is not excluded)
+
+
+def judge_rdma(
+    scene: Scene,
+    verdict: Callable[[Subject, Rdma], Verdict],
+    without: Callable[[Subject, Rdma], Verdict] | None = None,
+) -> list[Finding]:
+    """Return the findings of `verdict` on the nodes that have InfiniBand or RoCE devices.
+
+    It is skipped where there are none, and where NCCL is told to leave them alone; `without` is the
+    verdict on a node without among nodes with some.
+    """
+    found = scene.of(RDMA)
+    answers = [answer for answer in found.values() if isinstance(answer, Rdma)]
+    if len(answers) == len(found) and not any(answer.ports for answer in answers):
+        return whole(scene, Status.SKIP, f"{_NO_DEVICE} on any node")
+
+    def judge(subject: Subject, answer: Rdma | NoAnswer) -> Verdict:
+        if isinstance(answer, NoAnswer):
+            return incomplete(answer.reason)
+        if setting(subject, answer, "NCCL_IB_DISABLE") == "1":
+            return Verdict(Status.SKIP, "NCCL_IB_DISABLE=1: NCCL leaves the RDMA devices alone")
+        if not answer.ports:
+            return without(subject, answer) if without else Verdict(Status.SKIP, _NO_DEVICE)
+        return verdict(subject, answer)
+
+    return fold((subject.name, judge(subject, found[subject.name])) for subject in scene.subjects)
+
+
+def _word(raw: Any) -> str:
+    """Return the word of what the kernel writes as "4: ACTIVE"."""
+    return str(raw or "unknown").rpartition(": ")[2][:40]
