@@ -31,6 +31,7 @@ _CONNECT_TIME = 3.0
 _TICK = 0.05  # seconds between looks at the progress, of which the kernel sends no word
 _PIECE = memoryview(bytes(1 << 16))
 _OPTIONS = 40  # bytes of TCP's options, at most
+_MUCH = 1 << 17  # bytes: nothing that only small packets carry through brings that much
 _SEARCH_SIZE = 1 << 15
 _RUNGS = 32  # sizes that are tried at once: every round of the search costs one patience
 _MARGIN = 0.5  # seconds of the limit that are left for handing back what there is
@@ -46,21 +47,23 @@ def path(tell: Tell, limit: float, targets: List[Target], ask: str, size: int) -
     hole     it stalls, twice, and passes in small segments; "largest" is the largest TCP_MAXSEG that
              passes, of the headers only TCP's options counted in
     unsteady it stalled once, and not again
+    slow     it moves, but there was no time to wait for all of it
     stalled  it stalls in small segments as well
     failed   no connection, or it broke off: "text" says how
     foreign  it arrived, but at another service
     late     there was no time left to see
     """
     deadline = time.monotonic() + max(limit - _MARGIN, limit / 2)
-    outcomes = _deliver([(target, None) for target in targets], ask, size, _PATIENCE, deadline)
+    half = deadline - limit / 2
+    outcomes = _deliver([(target, None) for target in targets], ask, size, _PATIENCE, half)
     stalled = [i for i, outcome in enumerate(outcomes) if outcome["result"] == "stalled"]
     wanted = [(targets[i], maxseg) for i in stalled for maxseg in (None, SMALL)]
     again = _deliver(wanted, ask, size, _PATIENCE, deadline)
     for position, index in enumerate(stalled):
         as_it_is, small = again[2 * position : 2 * position + 2]
-        if as_it_is["result"] == "ok":
+        if as_it_is["result"] in ("ok", "slow"):
             outcomes[index]["result"] = "unsteady"
-        elif small["result"] == "ok":
+        elif small["result"] in ("ok", "slow"):
             outcomes[index]["result"] = "hole"
     holes = [i for i in stalled if outcomes[i]["result"] == "hole"]
     if holes:
@@ -225,7 +228,7 @@ class _Delivery:
 
     def outcome(self) -> Dict[str, Any]:
         return {
-            "result": self.result or "late",
+            "result": self.result or ("slow" if self._progress > _MUCH else "late"),
             "text": self._text,
             "mss": self._mss,
             "retransmits": self._retransmits,

@@ -75,7 +75,8 @@ def _chosen(subject: Subject, links: Links | NoAnswer) -> Link | NoAnswer:
     return links.get(interface) or NoAnswer(f"{interface} is not in /sys/class/net")
 
 
-def _on_one_machine(scene: Scene) -> bool:
+def on_one_machine(scene: Scene) -> bool:
+    """Whether the nodes are one machine, so that there is no link between them."""
     return all(node.interface == "lo" for node in scene.plan.nodes)
 
 
@@ -120,7 +121,7 @@ def _twins(links: Links) -> Iterator[tuple[str, str, str]]:
 
 
 def _speed(scene: Scene) -> list[Finding]:
-    if _on_one_machine(scene):
+    if on_one_machine(scene):
         return whole(scene, Status.SKIP, "all nodes are one machine")
     known, verdicts = _known(scene)
     speeds = {name: link.known_speed for name, link in known.items() if link.known_speed}
@@ -146,7 +147,7 @@ def _speed(scene: Scene) -> list[Finding]:
 
 
 def _mtu(scene: Scene) -> list[Finding]:
-    if _on_one_machine(scene):
+    if on_one_machine(scene):
         return whole(scene, Status.SKIP, "all nodes are one machine")
     known, verdicts = _known(scene)
     common, odd = odd_ones({name: link.mtu for name, link in known.items()})

@@ -5,7 +5,7 @@ Nodes are numbers from 0, values are speeds of any kind: higher is better.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -67,6 +67,16 @@ def slow(values: Mapping[Pair, float], share: float = SLOW) -> Suspects:
     others = {pair: value for pair, value in values.items() if not set(pair) & set(nodes)}
     usual = median(others.values()) if others else 0.0
     return Suspects(nodes, tuple(sorted(p for p, v in others.items() if v < share * usual)))
+
+
+def blame(bad: Collection[Pair], tried: Collection[Pair]) -> Suspects:
+    """Return the nodes that are bad in all pairs in which they were tried, and the bad pairs of others."""
+    ways: dict[int, list[bool]] = {}
+    for pair in tried:
+        for node in pair:
+            ways.setdefault(node, []).append(pair in bad)
+    nodes = tuple(sorted(node for node, own in ways.items() if all(own)))
+    return Suspects(nodes, tuple(sorted(pair for pair in bad if not set(pair) & set(nodes))))
 
 
 def retest(suspects: Suspects, values: Mapping[Pair, float], most: int = 4) -> list[Round]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.preflight.tournament import Pair, Suspects, pair_of, retest, rounds, slow
+from orchestrator.preflight.tournament import Pair, Suspects, blame, pair_of, retest, rounds, slow
 
 
 @given(st.integers(0, 41))
@@ -104,3 +104,19 @@ def test_what_was_not_measured_before_may_be_tried() -> None:
 
 def test_no_suspect_no_retest() -> None:
     assert retest(Suspects(), values(4)) == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "nodes", "pairs"),
+    [
+        ([], (), ()),
+        ([(0, 2), (1, 2), (2, 3)], (2,), ()),
+        ([(1, 3)], (), ((1, 3),)),
+        ([(0, 1), (0, 2), (0, 3), (1, 2)], (0,), ((1, 2),)),
+        (list(combinations(range(4), 2)), (0, 1, 2, 3), ()),
+    ],
+)
+def test_who_is_bad_with_everybody_is_to_blame(
+    bad: list[Pair], nodes: tuple[int, ...], pairs: tuple[Pair, ...]
+) -> None:
+    assert blame(bad, list(combinations(range(4), 2))) == Suspects(nodes, pairs)
