@@ -25,8 +25,8 @@ PROBES = {
     "disk": "storage.disk",
     "clock": "clock.clock",
     "interfaces": "interfaces.interfaces",
-    "firewall.firewall": "firewall.firewall",
-    "firewall.port_range": "firewall.port_range",
+    "firewall": "firewall.firewall",
+    "port_range": "firewall.port_range",
     "gpu": "gpu.gpu",
     "nvlink": "fabric.nvlink",
     "fabric": "fabric.fabric",
@@ -38,6 +38,9 @@ PROBES = {
     "start": "software.start",
     "variables": "variables.variables",
     "code": "code.code",
+    "own_name": "names.own_name",
+    "names": "names.resolve",
+    "somaxconn": "ports.somaxconn",
 }
 
 _MARGIN = 0.5  # seconds of the limit that are left for handing back what there is

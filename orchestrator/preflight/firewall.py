@@ -6,6 +6,7 @@ listen on whatever port the kernel gives them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,12 +14,16 @@ from typing import Any, Literal
 from orchestrator.preflight.model import Probe, Remedy
 from orchestrator.preflight.openings import Direction, Opening
 from orchestrator.preflight.scene import Subject
+from orchestrator.remote.text import printable
 
 # The hooks that a packet to this node passes, and one that it sends.
 _HOOKS = {
     "input": ("ingress", "prerouting", "input"),
     "output": ("output", "postrouting", "egress"),
 }
+_TOOLS = ("nft", "iptables", "ip6tables", "iptables-legacy", "ip6tables-legacy")
+_FAMILIES = ("ip", "ip6", "inet", "netdev")
+_ORDINARY = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")  # a name that every tool takes
 _LASTS = {
     "ufw": "ufw keeps this over a reboot",
     "firewalld": "this holds over a reboot",
@@ -48,16 +53,21 @@ class Chain:
 
     @classmethod
     def parse(cls, raw: Any) -> Chain:
+        """Return the chain that a node tells of: its words will stand in lines to be pasted there."""
+        tool, family, table, name = (str(raw[key]) for key in ("tool", "family", "table", "name"))
+        ordinary = _ORDINARY.fullmatch(table) is not None and _ORDINARY.fullmatch(name) is not None
+        if tool not in _TOOLS or family not in _FAMILIES or not (tool == "nft" or ordinary):
+            raise ValueError(f"an unknown chain: {tool!r:.20} {family!r:.20}")
         return cls(
-            tool=str(raw["tool"]),
-            family=str(raw["family"]),
-            table=str(raw["table"]),
-            name=str(raw["name"]),
+            tool=tool,
+            family=family,
+            table=table,
+            name=name,
             hook=str(raw["hook"]),
             priority=int(raw["priority"]),
             policy=str(raw["policy"]),
             blocks=bool(raw["blocks"]),
-            plain=bool(raw["plain"]),
+            plain=bool(raw["plain"]) and ordinary,
         )
 
 
@@ -81,9 +91,11 @@ class Firewall:
         manager, zone, why = raw["manager"], raw["zone"], raw["unreadable"]
         if manager not in ("ufw", "firewalld", None):
             raise ValueError(f"an unknown firewall: {manager!r:.40}")
-        chains = tuple(Chain.parse(chain) for chain in raw["chains"])
         return cls(
-            manager, None if zone is None else str(zone), chains, None if why is None else str(why)
+            manager=manager,
+            zone=None if zone is None else printable(str(zone), 60),
+            chains=tuple(Chain.parse(chain) for chain in raw["chains"]),
+            unreadable=None if why is None else printable(str(why)),
         )
 
     @property
@@ -111,8 +123,8 @@ def _parse_range(raw: Any) -> tuple[int, int]:
     return int(low), int(high)
 
 
-FIREWALL: Probe[Firewall] = Probe("firewall.firewall", Firewall.parse, _about_the_job)
-PORT_RANGE: Probe[tuple[int, int]] = Probe("firewall.port_range", _parse_range)
+FIREWALL: Probe[Firewall] = Probe("firewall", Firewall.parse, _about_the_job)
+PORT_RANGE: Probe[tuple[int, int]] = Probe("port_range", _parse_range)
 """The ephemeral ports of a node, first and last."""
 
 

@@ -1,0 +1,180 @@
+"""Names: what each node takes the others' names to be."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.preflight.judge import Verdict, fold, incomplete, odd_ones, whole
+from orchestrator.preflight.model import (
+    Check,
+    Finding,
+    Group,
+    Level,
+    NoAnswer,
+    Probe,
+    Remedy,
+    Status,
+)
+from orchestrator.preflight.scene import Scene
+from orchestrator.quoting import command_line
+from orchestrator.remote.text import printable
+
+ONE_MACHINE = "all nodes are one machine"
+
+_ORDINARY = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")  # a name that can stand in /etc/hosts
+_MOST_LINES = 32  # for /etc/hosts that are given to be pasted
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What a name is on a node: `addresses` as its resolver orders them, or the `error`."""
+
+    addresses: tuple[str, ...]
+    error: str | None
+
+    @classmethod
+    def parse(cls, raw: Any) -> Resolved:
+        error = raw["error"]
+        return cls(
+            # A link-local address has its interface behind a %.
+            tuple(str(ipaddress.ip_address(str(item).split("%")[0])) for item in raw["addresses"]),
+            None if error is None else printable(str(error), 100),
+        )
+
+    @property
+    def in_words(self) -> str:
+        return " ".join(self.addresses) or f"nothing ({self.error or 'no address'})"
+
+
+def _parse_names(raw: Any) -> dict[str, Resolved]:
+    return {str(name): Resolved.parse(answer) for name, answer in raw.items()}
+
+
+NAMES: Probe[dict[str, Resolved]] = Probe(
+    "names", _parse_names, lambda subject: {"names": _names(subject.scene)}
+)
+
+
+def _dns(scene: Scene) -> list[Finding]:
+    if is_one_machine(scene):
+        return whole(scene, Status.SKIP, ONE_MACHINE)
+    found = scene.of(NAMES)
+    answers = {node: a for node, a in found.items() if not isinstance(a, NoAnswer)}
+    unmeasured = fold(
+        (node, incomplete(a.reason)) for node, a in found.items() if isinstance(a, NoAnswer)
+    )
+    if len(answers) < 2:
+        return unmeasured or whole(scene, Status.SKIP, "there are no two nodes to compare")
+    unknown: list[str] = []
+    apart: dict[str, list[str]] = {}  # by node, what it says unlike the others
+    for name in _names(scene):
+        views = _views(scene, name, answers)
+        if not any(view.addresses for view in views.values()):
+            if views and name in _hostnames(scene):
+                unknown.append(name)
+            continue  # a name of the inventory alone need mean nothing to the nodes
+        common, odd = odd_ones({node: frozenset(v.addresses) for node, v in views.items()})
+        for nodes in odd.values():
+            for node in nodes:
+                usual = " ".join(sorted(common or ())) or "nothing"
+                text = f"{name} to {views[node].in_words}, most nodes to {usual}"
+                apart.setdefault(node, []).append(text)
+    findings = _unknown(scene, unknown) if unknown else []
+    findings += fold(
+        (
+            node,
+            Verdict(
+                Status.WARN,
+                f"resolves {'; '.join(apart[node][:3])}{_more(len(apart[node]) - 3)}",
+                "make DNS, or /etc/hosts, say the same on all nodes; orch itself uses addresses",
+            )
+            if node in apart
+            else Verdict(Status.PASS, "resolves the nodes' names as the others do"),
+        )
+        for node in answers
+        if node in apart or not unknown
+    )
+    return unmeasured + findings
+
+
+def _views(
+    scene: Scene, name: str, answers: Mapping[str, Mapping[str, Resolved]]
+) -> dict[str, Resolved]:
+    """Return what `name` is on each node, but on those that it means: they may well say loopback."""
+    return {
+        subject.name: answers[subject.name].get(name, Resolved((), "not answered"))
+        for subject in scene.subjects
+        if subject.name in answers
+        and name not in (subject.facts.hostname, subject.host.name, subject.host.address)
+    }
+
+
+def _unknown(scene: Scene, hostnames: list[str]) -> list[Finding]:
+    """Return what is to be said of nodes that no other node knows by its host name."""
+    owners = [subject for subject in scene.subjects if subject.facts.hostname in hostnames]
+    lines = [
+        command_line(["sh", "-c", f'grep -qxF "{line}" /etc/hosts || echo "{line}" >> /etc/hosts'])
+        for subject in owners
+        if subject.plan.address and _ORDINARY.fullmatch(subject.facts.hostname)
+        for line in [f"{subject.plan.address} {subject.facts.hostname}"]
+    ]
+    return [
+        Finding(
+            Status.WARN,
+            tuple(subject.name for subject in owners),
+            "cannot be found by host name from any other node: what connects by name (c10d's rendezvous) "
+            "would not get there",
+            Remedy(
+                "put these names into DNS, or into every node's /etc/hosts; orch itself uses addresses",
+                tuple(lines) if len(lines) <= _MOST_LINES else (),
+                scene.names,
+            ),
+            {subject.name: {"hostname": subject.facts.hostname} for subject in owners},
+        )
+    ]
+
+
+def _names(scene: Scene) -> list[str]:
+    """Return every name that a node goes by: its own, the inventory's, and the one for SSH."""
+    names = dict.fromkeys(_hostnames(scene))
+    for subject in scene.subjects:
+        names.update(dict.fromkeys((subject.host.name, subject.host.address)))
+    return [name for name in names if not _is_address(name)]
+
+
+def _hostnames(scene: Scene) -> list[str]:
+    return [facts.hostname for facts in scene.facts]
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.split("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def is_one_machine(scene: Scene) -> bool:
+    return len({facts.identity for facts in scene.facts}) == 1
+
+
+def _more(count: int) -> str:
+    return f"; and {count} more" if count > 0 else ""
+
+
+CHECK = Check(
+    id="net.dns",
+    group=Group.REACHABILITY,
+    level=Level.FULL,
+    meaning="every node resolves every node's name alike",
+    page="Every node resolves the host names of all nodes, their names in the inventory, and their "
+    "addresses for SSH where those are names. It warns where one node says something else than most, "
+    "or nothing, and where a host name is unknown to all other nodes. It never fails, for orch hands "
+    "addresses to the job, no names. DNS or /etc/hosts mends it.",
+    verdict=_dns,
+    probes=(NAMES,),
+)
