@@ -131,8 +131,8 @@ CHECKS = (
         group=Group.INFINIBAND,
         level=Level.FULL,
         meaning="Amazon's EFA adapters have their driver, libfabric and NCCL's plugin",
-        page="EFA adapters (PCI vendor 0x1d0f) on the bus, as RDMA devices of the driver `efa`, their files "
-        "in `/dev/infiniband`, and on disk `libfabric.so` and the plugin aws-ofi-nccl "
+        page="EFA adapters (PCI vendor 0x1d0f) on the bus, as RDMA devices of the driver `efa`, their "
+        "files in `/dev/infiniband`, and on disk `libfabric.so` and the plugin aws-ofi-nccl "
         "(`libnccl-net*.so`) below `/opt/amazon`, in the system's folders and in `LD_LIBRARY_PATH`.\n\n"
         "Fails: no driver (`modprobe efa`), no device files, a port that is not active, an adapter or the "
         "plugin on some nodes only. Warns: no plugin anywhere (NCCL goes by TCP), an `FI_PROVIDER` other "

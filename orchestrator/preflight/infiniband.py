@@ -180,7 +180,10 @@ def _memlock_of(raw: object) -> tuple[int | None, bool]:
 MEMLOCK = Probe("memlock", _memlock_of)
 _MIB = 1 << 20
 _LEAST = 64 * _MIB
-_UNLIMITED = "printf '* - memlock unlimited\\nroot - memlock unlimited\\n' > /etc/security/limits.d/90-memlock.conf"
+_UNLIMITED = (
+    "printf '* - memlock unlimited\\nroot - memlock unlimited\\n'"
+    " > /etc/security/limits.d/90-memlock.conf"
+)
 
 
 def _memlock(scene: Scene) -> list[Finding]:

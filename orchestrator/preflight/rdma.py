@@ -78,7 +78,8 @@ class Port:
 class Rdma:
     """What one node's probe `infiniband` found.
 
-    Amazon's EFA adapters, which NCCL uses in another way, are apart. `verbs` counts the device files that programs open. `environment` is the login's own.
+    Amazon's EFA adapters, which NCCL uses in another way, are apart. `verbs` counts the device files that
+    programs open. `environment` is the login's own.
     """
 
     ports: tuple[Port, ...]

@@ -56,8 +56,8 @@ def _gid(scene: Scene) -> list[Finding]:
             return Verdict(
                 Status.WARN,
                 f"RoCE v2 over IPv4 is at GID index {here}, on most nodes at {there}",
-                "NCCL before 2.21 wants NCCL_IB_GID_INDEX, and no one value fits all nodes: set it per host "
-                "under env in the inventory",
+                "NCCL before 2.21 wants NCCL_IB_GID_INDEX, and no one value fits all nodes: set it per "
+                "host under env in the inventory",
                 data=data,
             )
         return Verdict(
@@ -136,7 +136,8 @@ CHECKS = (
         "`/sys/class/infiniband`): at which index is RoCE v2 with an IPv4 address. An `NCCL_IB_GID_INDEX` "
         "that is empty, RoCE v1 or link-local on a port fails (*ibv_modify_qp failed*, *Connection timed "
         "out*). A port without such an address warns, and so do indices that differ between nodes: no one "
-        "`NCCL_IB_GID_INDEX` then fits all. NCCL finds the index by itself since 2.21. Skipped without RoCE.",
+        "`NCCL_IB_GID_INDEX` then fits all. NCCL finds the index by itself since 2.21. "
+        "Skipped without RoCE.",
         verdict=_gid,
         probes=(RDMA,),
     ),
