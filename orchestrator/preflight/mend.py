@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 
 from orchestrator.preflight.judge import worst
-from orchestrator.preflight.model import Check, Finding, Status
+from orchestrator.preflight.model import Check, Finding, Remedy, Status
 from orchestrator.preflight.report import Report
 from orchestrator.preflight.scene import Scene
 
@@ -74,6 +74,11 @@ def with_sudo(command: str) -> str:
     return f"sudo sh -c {shlex.quote(command)}"
 
 
+def concerned_by(finding: Finding, remedy: Remedy) -> tuple[str, ...]:
+    """Return the nodes that a remedy is for; lines that are for none by name are for the finding's."""
+    return remedy.nodes or (finding.nodes if remedy.commands else ())
+
+
 def _mend(scene: Scene, found: tuple[tuple[Check, Finding], ...]) -> Mend:
     roots = {subject.name for subject in scene.subjects if subject.facts.uid == 0}
     text, nodes = None, dict[str, None]()
@@ -83,7 +88,7 @@ def _mend(scene: Scene, found: tuple[tuple[Check, Finding], ...]) -> Mend:
         if remedy is None:
             continue
         text = remedy.text
-        concerned = remedy.nodes or (finding.nodes if remedy.commands else ())
+        concerned = concerned_by(finding, remedy)
         nodes.update(dict.fromkeys(concerned))
         for node in concerned if remedy.commands else ():
             as_other = tuple(map(with_sudo, remedy.commands))

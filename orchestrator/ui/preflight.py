@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -11,7 +10,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from orchestrator.preflight.mend import TO_MEND, mends
+from orchestrator.preflight.between import Values, between
+from orchestrator.preflight.mend import TO_MEND, concerned_by, mends
+from orchestrator.preflight.model import Finding
 from orchestrator.preflight.report import Report
 from orchestrator.preflight.words import one_line, remedy, summary, who
 
@@ -46,13 +47,33 @@ def as_json(report: Report, seconds: float) -> dict[str, Any]:
                 "status": finding.status,
                 "nodes": list(finding.nodes),
                 "message": finding.message,
-                "remedy": finding.remedy and dataclasses.asdict(finding.remedy),
+                "remedy": _remedy(finding),
                 "data": _finite(finding.data),
             }
             for result in report.results
             for finding in result.findings
         ],
+        "pictures": {quantity.key: _nested(values) for quantity, values in between(report.scene)},
     }
+
+
+def _remedy(finding: Finding) -> dict[str, Any] | None:
+    remedy = finding.remedy
+    if remedy is None:
+        return None
+    return {
+        "text": remedy.text,
+        "commands": list(remedy.commands),
+        "nodes": list(concerned_by(finding, remedy)),
+    }
+
+
+def _nested(values: Values) -> dict[str, dict[str, float]]:
+    """Return {from: {to: value}}."""
+    nested: dict[str, dict[str, float]] = {}
+    for (source, target), value in values.items():
+        nested.setdefault(source, {})[target] = value
+    return nested
 
 
 def plain(report: Report, seconds: float) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A preflight's report on a terminal: the table by group, then each remedy once, then the sum.
+"""A preflight's report on a terminal: pictures, the table by group, each remedy once, the sum.
 
 What is to be done stands last, near the prompt, the worst last of all. No command is ever wrapped or
 cut by us: the terminal wraps it itself, and it is copied as one line.
@@ -17,11 +17,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.preflight.between import between
 from orchestrator.preflight.mend import TO_MEND, Mend, mends
-from orchestrator.preflight.model import Status
+from orchestrator.preflight.model import Level, Status
 from orchestrator.preflight.report import Report, Result
 from orchestrator.preflight.scene import Scene
 from orchestrator.preflight.words import advice, on, one_line, printable, summary, who
+from orchestrator.ui.picture import BYTES_PER_SECOND, SECONDS, picture
 
 _MARKS = {
     Status.PASS: ("✓", "green"),
@@ -45,6 +47,8 @@ def screen(report: Report, seconds: float, width: int) -> str:
         markup=False,
         emoji=False,
     )
+    if report.scene.level is Level.FULL:
+        _pictures(out, report.scene, width)
     _table(out, report, width)
     to_mend = [mend for mend in mends(report, *TO_MEND) if mend.text is not None]
     for mend in sorted(to_mend, key=lambda mend: mend.status.badness):
@@ -54,6 +58,14 @@ def screen(report: Report, seconds: float, width: int) -> str:
     out.print(Text(summary(report, seconds), _MARKS[report.status][1]))
     assert isinstance(out.file, StringIO)
     return re.sub(r" +$", "", out.file.getvalue(), flags=re.MULTILINE)
+
+
+def _pictures(out: Console, scene: Scene, width: int) -> None:
+    """Print what was measured between nodes."""
+    for quantity, values in between(scene):
+        scales = SECONDS if quantity.unit == "s" else BYTES_PER_SECOND
+        names = scene.names
+        out.print(picture(quantity.title, scales, names, values, good=quantity.good, width=width))
 
 
 def _table(out: Console, report: Report, width: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pty
 import re
@@ -10,11 +11,14 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pyte
 import pytest
 
-from orchestrator.preflight.model import Finding, Group, Status
+from orchestrator.preflight.attempts import Outcome, Way
+from orchestrator.preflight.model import Finding, Group, Level, Status
+from orchestrator.preflight.reachability import Reachability
 from orchestrator.preflight.report import Report
 from orchestrator.ui.preflight import as_json, plain
 from orchestrator.ui.preflight_screen import screen
@@ -223,12 +227,38 @@ def test_json_has_an_entry_for_each_finding() -> None:
         "message": LONG,
         "remedy": {
             "text": "let the others in",
-            "commands": (NFT,),
-            "nodes": ("node3", "node4", "node5", "node6", "node7"),
+            "commands": [NFT],
+            "nodes": ["node3", "node4", "node5", "node6", "node7"],
         },
         "data": {},
     }
     assert document["checks"][1]["remedy"] is None
+
+
+def reached(*ways: tuple[str, str, float], **more: Any) -> Report:
+    """A report of nodes whose round trips took these seconds."""
+    outcomes = {Way(a, b, "ephemeral"): Outcome("ok", seconds) for a, b, seconds in ways}
+    return report(result("a", passed()), measured={Reachability: Reachability(outcomes)}, **more)
+
+
+def test_what_was_measured_between_nodes_is_drawn_above_the_table() -> None:
+    found = reached(("node0", "node1", 1e-4), ("node1", "node0", 2e-3), nodes=2)
+    assert shown(screen(found, 1, 80), 80)[:5] == [
+        "round trip of a connection in µs, from row to column; usual is 100",
+        "          0     1",
+        "node0     \\   100",
+        "node1  2000     \\",
+        "",
+    ]
+    quick = reached(("node0", "node1", 1e-4), nodes=2, level=Level.QUICK)
+    assert shown(screen(quick, 1, 80), 80)[0] == "SSH and host"
+
+
+def test_json_has_what_was_measured_between_nodes() -> None:
+    found = reached(("node0", "node1", 1e-4), ("node1", "node0", math.nan), ("node1", "node2", 0.5))
+    assert as_json(found, 1)["pictures"] == {
+        "latency_seconds": {"node0": {"node1": 1e-4}, "node1": {"node2": 0.5}}
+    }
 
 
 def test_json_is_valid_whatever_nodes_sent(capfdbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -1,0 +1,43 @@
+"""What was measured between nodes, for pictures of it."""
+
+from __future__ import annotations
+
+import math
+
+from orchestrator.preflight.attempts import Outcome, Way
+from orchestrator.preflight.between import Values, between
+from orchestrator.preflight.collectives.measured import Gloo, Nccl
+from orchestrator.preflight.model import NoAnswer
+from orchestrator.preflight.reachability import Reachability
+
+from .scenes import scene
+
+
+def found(*measured: object) -> dict[str, Values]:
+    by_type = {type(each): each for each in measured}
+    return {quantity.key: values for quantity, values in between(scene(3, measured=by_type))}
+
+
+def test_only_ways_that_something_came_through_have_a_latency() -> None:
+    outcomes = {
+        Way("node0", "node1", "ephemeral"): Outcome("ok", 1e-4),
+        Way("node1", "node0", "ephemeral"): Outcome("refused", 1e-5),
+        Way("node0", "node0", "main"): Outcome("ok", 1e-5),
+    }
+    assert found(Reachability(outcomes)) == {"latency_seconds": {("node0", "node1"): 1e-4}}
+
+
+def test_nonsense_is_no_value() -> None:
+    seconds = [math.nan, math.inf, -1.0, 0.5]
+    outcomes = {
+        Way("node0", f"node{i}", "ephemeral"): Outcome("ok", value)
+        for i, value in enumerate(seconds, start=1)
+    }
+    assert found(Reachability(outcomes)) == {"latency_seconds": {("node0", "node4"): 0.5}}
+
+
+def test_what_was_not_measured_is_left_out() -> None:
+    assert found() == {}
+    assert found(Gloo(), Nccl()) == {}
+    unmeasured = scene(3, measured={Reachability: NoAnswer("it was not measured")})
+    assert list(between(unmeasured)) == []
