@@ -130,7 +130,7 @@ CHECKS = (
         page=_PAGE.format(ranks=" and number of ranks", sizes="1, 64 and 1024 MiB")
         + _PAGE_SLOW
         + "A busbw (2(n-1)/n of the bytes a second) below 70 % of the link's speed warns, below 30 % "
-        "fails; where the speed is not known, nodes are held against each other alone. Skipped where a node "
+        "fails; where the speed is not known, nodes are held against each other. Skipped where a node "
         "has no GPU. " + _PAGE_FAILS,
         verdict=_verdict(Nccl),
         stages=(NCCL,),

@@ -43,12 +43,27 @@ class Measured:
     absent: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     complete: bool = False
 
+    @property
+    def rates(self) -> dict[tuple[str, str], float]:
+        """The bytes a second by (from, to), the better of both times, where it was tried."""
+        names = [share.node for share in self.shares]
+        best = self.best
+        return {(names[a], names[b]): best[pair] for pair in best for a, b in (pair, pair[::-1])}
+
+    @property
+    def best(self) -> dict[Pair, float]:
+        """The better of both times: what was slow once may have been busy."""
+        both = {pair: max(self.pairs.get(pair, 0.0), rate) for pair, rate in self.again.items()}
+        return {**self.pairs, **both}
+
     @classmethod
     def collect(cls, plan: Plan, task: Task, shares: Sequence[Share]) -> Self:
         """Return what the `shares` of `plan` tell of `task`; what a rank has no part in is left out."""
         words = [word for share in shares for word in share.words]
         ranks = set(range(plan.world_size))
-        sizes = tuple(w for w in words if isinstance(w, AllReduced) and w.rank == 0)
+        sizes = tuple(
+            w for w in words if isinstance(w, AllReduced) and w.rank == 0 and w.size in task.sizes
+        )
         sums = {(w.rank, w.size) for w in words if isinstance(w, Summed)}
         return cls(
             world_size=plan.world_size,

@@ -9,7 +9,6 @@ from typing import Any
 
 from orchestrator.preflight import tournament
 from orchestrator.preflight.collectives.measured import Gloo, Measured, Nccl
-from orchestrator.preflight.judge import whole
 from orchestrator.preflight.model import Finding, Remedy, Status
 from orchestrator.preflight.scene import Scene
 from orchestrator.preflight.tournament import Pair, Suspects
@@ -40,49 +39,64 @@ def judge_pace(scene: Scene, found: Measured) -> list[Finding]:
 
 
 def _slow(scene: Scene, found: Measured) -> list[Finding]:
-    """Return who was slow with one partner, and is with another too."""
-    suspects = tournament.slow(found.pairs)
-    if not suspects:
-        return []
-    if not found.again:
-        names = [scene.names[i] for i in suspects.nodes]
-        names += [" and ".join(scene.names[i] for i in pair) for pair in suspects.pairs]
-        message = f"seems slow ({', '.join(names)}), but could not be tried once more"
-        return whole(scene, Status.INCOMPLETE, message)
-    # What was slow once may have been busy; what is slow twice is slow.
-    best = {pair: max(found.pairs.get(pair, 0.0), value) for pair, value in found.again.items()}
-    values = {**found.pairs, **best}
-    confirmed = tournament.slow(values)
-    usual = _usual(values, confirmed)
+    """Return who was slow, and is once more: with a good partner, or the same two again."""
+    suspects, confirmed = tournament.slow(found.pairs), tournament.slow(found.best)
+    tried = {node for pair in found.again for node in pair}
+    usual = _usual(found.best, confirmed)
     findings = [
-        _slow_node(scene, found, node, max(v for pair, v in values.items() if node in pair), usual)
+        _slow_node(scene, found, node, usual)
         for node in confirmed.nodes
+        if node in suspects.nodes and node in tried
     ]
-    for pair in confirmed.pairs:
-        nodes = tuple(scene.names[i] for i in pair)
-        text = "each is well with others: look at what lies between the two, a switch or a cable"
-        message = f"exchange {_rate(values[pair])} each way over {found.backend}, and {_rate(usual)} with others"
-        status = Status.FAIL if values[pair] < _VERY_SLOW * usual else Status.WARN
-        findings.append(Finding(status, nodes, message, Remedy(text, nodes=nodes)))
+    findings.extend(
+        _slow_pair(scene, found, pair, usual) for pair in confirmed.pairs if pair in found.again
+    )
+    untried = {node for node in suspects.nodes if node not in tried}
+    untried |= {node for pair in suspects.pairs if pair not in found.again for node in pair}
+    if untried:
+        names = tuple(scene.names[node] for node in sorted(untried))
+        message = f"seems slow over {found.backend}, but was not tried once more"
+        findings.append(Finding(Status.INCOMPLETE, names, message))
     return findings
 
 
-def _slow_node(scene: Scene, found: Measured, node: int, value: float, usual: float) -> Finding:
-    plan = scene.plan.nodes[node]
-    link = plan.interface
+def _slow_pair(scene: Scene, found: Measured, pair: Pair, usual: float) -> Finding:
+    rate, nodes = found.best[pair], tuple(scene.names[node] for node in pair)
     message = (
-        f"is slow: {_rate(value)} each way over {found.backend}, whoever it meets; "
+        f"are slow with each other: {_rate(rate)} each way over {found.backend}; "
         f"{_rate(usual)} is usual"
     )
+    text = "each is well with others: look at what lies between the two, a switch or a cable"
+    return Finding(
+        _badness(rate, usual),
+        nodes,
+        message,
+        Remedy(text, nodes=nodes),
+        {"algbw": rate, "usual": usual},
+    )
+
+
+def _slow_node(scene: Scene, found: Measured, node: int, usual: float) -> Finding:
+    plan = scene.plan.nodes[node]
+    rate = max(value for pair, value in found.best.items() if node in pair)
+    message = (
+        f"is slow: {_rate(rate)} each way over {found.backend}, whoever it meets; "
+        f"{_rate(usual)} is usual"
+    )
+    link = plan.interface
     commands = () if link is None else (f"ethtool {link}", f"tc -s qdisc show dev {link}")
     text = "look at its cable, its switch port, the speed that its link has, and what else uses it"
     return Finding(
-        Status.FAIL if value < _VERY_SLOW * usual else Status.WARN,
+        _badness(rate, usual),
         (plan.name,),
         message,
         Remedy(text, commands, (plan.name,)),
-        {"algbw": value, "usual": usual},
+        {"algbw": rate, "usual": usual},
     )
+
+
+def _badness(rate: float, usual: float) -> Status:
+    return Status.FAIL if rate < _VERY_SLOW * usual else Status.WARN
 
 
 def _usual(values: Mapping[Pair, float], slow: Suspects) -> float:
@@ -92,7 +106,7 @@ def _usual(values: Mapping[Pair, float], slow: Suspects) -> float:
         for pair, value in values.items()
         if pair not in slow.pairs and not set(pair) & set(slow.nodes)
     ]
-    return median(well or values.values())
+    return median(well or values.values() or [0.0])
 
 
 def _speed(scene: Scene, found: Measured, slow: list[Finding]) -> Finding:
@@ -105,12 +119,12 @@ def _speed(scene: Scene, found: Measured, slow: list[Finding]) -> Finding:
     )
     link = _link_speed(scene)
     status, remedy = Status.PASS, None
-    if link is not None and len(scene.names) > 1:
+    if link is not None and len(scene.names) > 1 and not slow:
         share = carried * 8e-6 / link
         message += f", {share:.0%} of the link's {link / 1000:g} Gb/s"
         expected = EXPECTED[type(found)]
         reached = carried * 8e-6 / min(link, expected.most)
-        if not slow and reached < expected.warn:
+        if reached < expected.warn:
             status = Status.FAIL if reached < expected.fail else Status.WARN
             remedy = Remedy(
                 "no node is slower than the others: look at the switch, and at what else "
@@ -133,7 +147,7 @@ def _link_speed(scene: Scene) -> int | None:
 
 def _data(scene: Scene, found: Measured) -> dict[str, Any]:
     """Return all numbers, in bytes and seconds."""
-    pairs = {**found.pairs, **found.again}
+    pairs = found.best
     return {
         "sizes": [
             {
@@ -154,4 +168,5 @@ def _data(scene: Scene, found: Measured) -> dict[str, Any]:
 
 
 def _rate(value: float) -> str:
-    return f"{value / 1e9:.3g} GB/s"
+    """Return bytes a second as links are sold."""
+    return f"{value * 8e-9:.3g} Gb/s"

@@ -21,8 +21,8 @@ _SCRIPT = "all_reduce.py"
 _MOST_ROUNDS = 15  # in which up to 16 nodes meet everybody, and more of them 15 others each
 _BUDGET = 0.5  # seconds for the trials of one size, or of one round
 _PATIENCE = 60.0  # seconds for which a rank waits for the others
-_WORK = 60.0  # seconds for everything after that, on slow links too
-_IMPORT = 60.0  # seconds for torch to be imported, from a slow file system
+_WORK = 40.0  # seconds for everything after that, on slow links too
+_IMPORT = 30.0  # seconds for torch to be imported, from a slow file system
 
 
 M = TypeVar("M", bound=Measured)

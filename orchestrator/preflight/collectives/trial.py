@@ -26,7 +26,7 @@ _START_TIME = 60.0
 _DISCARD_TIME = 20.0
 _LONGEST_LINE = 8 << 10
 _MOST_WORDS = 4096
-_LINES_KEPT = 40
+_LINES_KEPT = 100  # an exception of torch's has a long stack beneath it
 
 
 class Ear:
