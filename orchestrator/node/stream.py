@@ -17,7 +17,6 @@ from typing import List, NamedTuple, Tuple
 from .tasks import Tell
 
 _PIECE = memoryview(bytes(1 << 20))
-_CONNECT_TIME = 3.0
 # struct tcp_info of linux/tcp.h: mss (16), rtt (68), total_retrans (100), bytes_acked (120; Linux 4.1)
 _INFO = struct.Struct("=16xI48xI28xI16xQ")
 AT_ONCE = struct.pack("ii", 1, 0)  # struct linger: close with a reset, and forget what is unsent
@@ -46,9 +45,10 @@ def stream(
     limit: float,
     target: Tuple[str, int],
     ask: str,
-    seconds: float,
+    connect_time: float,
     warm_up: float,
-    streams: int = 1,
+    seconds: float,
+    streams: int,
 ) -> None:
     """Send for `warm_up` and then `seconds` to `target`, over some connections at once.
 
@@ -59,7 +59,8 @@ def stream(
     connections: List[socket.socket] = []
     try:
         for _ in range(streams):
-            connections.append(_connect(target, min(_CONNECT_TIME, limit / 2)))
+            address, port = target
+            connections.append(socket.create_connection((address, port), timeout=connect_time))
         for connection in connections:
             connection.sendall("orch {} -\n".format(ask).encode())
             connection.setblocking(False)
@@ -116,11 +117,6 @@ def _busy() -> float:
         return (int(running) + int(waiting)) / 1e9
     except (OSError, ValueError):
         return time.process_time()
-
-
-def _connect(target: Tuple[str, int], timeout: float) -> socket.socket:
-    address, port = target
-    return socket.create_connection((address, port), timeout=timeout)
 
 
 def _send_until(deadline: float, connections: List[socket.socket]) -> None:
