@@ -86,7 +86,8 @@ def _text(module: str) -> str:
     loader: Any = import_module(module).__spec__.loader  # type: ignore[union-attr]
     text = loader.get_source(module)
     if text is None:  # the zipapp's compiled twin has none
-        text = zipimport.zipimporter(sys.argv[0]).get_source(module)
+        folder = os.path.join(sys.argv[0], *module.split(".")[:-1])
+        text = zipimport.zipimporter(folder).get_source(module)
     return str(text)
 
 

@@ -1,0 +1,116 @@
+"""The code in the working folders: the same on every node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.inventory.ranges import fold as fold_names
+from orchestrator.preflight.judge import Verdict, judge_each, odd_ones, whole
+from orchestrator.preflight.model import Check, Finding, Group, Level, Probe, Status
+from orchestrator.preflight.scene import Scene, Subject
+
+_SHOWN = 3
+_MAY_BE_WRITTEN = ".json"  # by jobs, each node its own
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The hash of each source file in a working folder; None where there is no such folder.
+
+    `cut` says that there were more files than are read.
+    """
+
+    files: Mapping[str, str] | None
+    cut: bool
+
+    @classmethod
+    def parse(cls, raw: Any) -> Sources:
+        """Return what a node answered."""
+        if raw is None:
+            return cls(None, False)
+        files = {str(path)[:1000]: str(hash_)[:64] for path, hash_ in raw["files"].items()}
+        return cls(files, bool(raw["cut"]))
+
+
+SOURCES = Probe("code", Sources.parse, lambda subject: {"workdir": subject.plan.workdir})
+
+
+def _verdict(scene: Scene) -> list[Finding]:
+    trees = {
+        name: answer.files
+        for name, answer in scene.of(SOURCES).items()
+        if isinstance(answer, Sources) and answer.files
+    }
+    if not trees and all(isinstance(answer, Sources) for answer in scene.of(SOURCES).values()):
+        return whole(scene, Status.SKIP, "there is no code on the nodes yet")
+    usual = _usual(trees)
+
+    def verdict(subject: Subject, found: Sources) -> Verdict:
+        if not found.files:
+            return Verdict(Status.SKIP, "there is no code yet")
+        files = found.files
+        other = sorted(path for path in files if path in usual and files[path] != usual[path])
+        lacking = sorted(path for path in usual if path not in files)
+        data = {"files": len(files), "cut": found.cut}
+        text = f"launch without --no-sync, or make {subject.plan.workdir} there like the others'"
+        if other:
+            serious = any(not path.endswith(_MAY_BE_WRITTEN) for path in other)
+            return Verdict(
+                Status.FAIL if serious else Status.WARN,
+                f"{_named(other)} {'is' if len(other) == 1 else 'are'} not what most nodes have",
+                text,
+                data={**data, "differing": other},
+            )
+        if lacking:
+            message = (
+                f"{_named(lacking)}, which {_havers(trees, lacking[0])}, {_is(lacking)} missing"
+            )
+            return Verdict(Status.WARN, message, text, data={**data, "missing": lacking})
+        count = f"{len(files)} source file{'' if len(files) == 1 else 's'}"
+        more = " (there are more, which were not read)" if found.cut else ""
+        return Verdict(Status.PASS, f"{count}, the same on every node{more}", data=data)
+
+    return judge_each(scene, SOURCES, verdict)
+
+
+def _usual(trees: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Return the files that at least half of the nodes have, as most have them."""
+    paths = dict.fromkeys(path for files in trees.values() for path in files)
+    usual = {}
+    for path in paths:
+        hashes = {node: files[path] for node, files in trees.items() if path in files}
+        common, _ = odd_ones(hashes)
+        if common is not None and 2 * len(hashes) >= len(trees) > 1:
+            usual[path] = common
+    return usual
+
+
+def _named(paths: list[str]) -> str:
+    more = len(paths) - _SHOWN
+    return ", ".join(paths[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _havers(trees: Mapping[str, Mapping[str, str]], path: str) -> str:
+    names = [node for node, files in trees.items() if path in files]
+    return f"{fold_names(names)} {'has' if len(names) == 1 else 'have'}"
+
+
+def _is(paths: list[str]) -> str:
+    return "is" if len(paths) == 1 else "are"
+
+
+CODE = Check(
+    id="sw.code",
+    group=Group.SOFTWARE,
+    level=Level.FULL,
+    meaning="the code in the working folders is the same",
+    page="The hashes of source files (.py, .yaml, .yml, .toml, .json, .sh) in the working folder of each "
+    "node: up to 5000 files or 64 MiB, without hidden folders, virtual environments, caches, and folders "
+    "that jobs write to (outputs, wandb, lightning_logs, ...). A file that is another than on most nodes "
+    "fails (a .json warns: jobs write those), and one that most nodes have and this one has not warns. A "
+    "launch brings the files; before the first there is nothing to compare.",
+    verdict=_verdict,
+    probes=(SOURCES,),
+)
