@@ -96,9 +96,12 @@ def _nft_chains(packets: List[filtering.Packet]) -> Tuple[List[Chain], Optional[
     if done.code != 0:
         return [], "nft: {}".format(done.why if done.code is not None else "it takes too long")
     try:
-        ruleset = nftables.Ruleset(json.loads(done.out))
+        return _chains_of(nftables.Ruleset(json.loads(done.out)), packets), None
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         return [], "what nft prints cannot be read ({})".format(type(error).__name__)
+
+
+def _chains_of(ruleset: nftables.Ruleset, packets: List[filtering.Packet]) -> List[Chain]:
     return [
         {
             "tool": "nft",
@@ -113,7 +116,7 @@ def _nft_chains(packets: List[filtering.Packet]) -> Tuple[List[Chain], Optional[
             ),
         }
         for place, base in ruleset.bases.items()
-    ], None
+    ]
 
 
 def _iptables_chains(
