@@ -205,10 +205,15 @@ class _Attribution:
             own,
             self._in_order(peers or {node for pair in pairs for node in pair} - set(own)),
             tuple(ways),
-            # What a node says of its own way out tells more than what others hear of it.
-            self._most([way for way in ways if self._outcomes[way].side == "source"] or ways),
+            self._most(self._telling(ways)),
             bool(into_main) and all(map(self._passes_by_main_port, into_main)),
         )
+
+    def _telling(self, ways: Sequence[Way]) -> Sequence[Way]:
+        """Return the attempts that say most: what hears no answer may be a consequence of another's."""
+        own = [way for way in ways if self._outcomes[way].side == "source"]
+        in_vain = [w for w in ways if self._outcomes[w].cause is Cause.UNKNOWN_NEIGHBOUR]
+        return own or in_vain or ways
 
     def _most(self, ways: Iterable[Way]) -> Cause:
         return Counter(self._outcomes[way].cause for way in ways).most_common(1)[0][0]

@@ -42,6 +42,11 @@ class Defences:
     port_range: tuple[int, int] | NoAnswer
     link: Link | NoAnswer | None
 
+    @property
+    def link_is_off(self) -> bool:
+        """Whether the node's interface is switched off, or does not answer ARP."""
+        return isinstance(self.link, Link) and not (self.link.up and self.link.arp)
+
 
 @dataclass(frozen=True)
 class Reachability:
