@@ -8,12 +8,14 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.errors import LaunchError, PlanError
 from orchestrator.plan import Job
 from orchestrator.preflight import tournament
+from orchestrator.preflight.attempts import Outcome, Way
 from orchestrator.preflight.collective import CHECKS
 from orchestrator.preflight.collectives.failure import failures
 from orchestrator.preflight.collectives.measured import Gloo, Measured, Nccl
-from orchestrator.preflight.collectives.stage import why_not
+from orchestrator.preflight.collectives.stage import require_a_way, why_not
 from orchestrator.preflight.collectives.task import (
     AllReduced,
     Done,
@@ -24,7 +26,9 @@ from orchestrator.preflight.collectives.task import (
     Word,
 )
 from orchestrator.preflight.collectives.trial import Share
+from orchestrator.preflight.listeners import Shut
 from orchestrator.preflight.model import Finding, NoAnswer, Status
+from orchestrator.preflight.reachability import Reachability
 from orchestrator.preflight.scene import Scene
 from orchestrator.preflight.tournament import Pair
 from orchestrator.remote.reports import ProcessEnd
@@ -107,6 +111,33 @@ def test_what_could_not_be_tried_is_incomplete() -> None:
     assert brief(JUDGE["coll.gloo"](at)) == [("incomplete", "node0,node1")]
     at = replace(at, measured={Gloo: NoAnswer("the way between the nodes is blocked")})
     assert "is blocked" in JUDGE["coll.gloo"](at)[0].message
+
+
+@pytest.mark.parametrize(
+    ("result", "shut", "see"),
+    [
+        ("ok", None, None),
+        ("timeout", None, "net.tcp"),
+        ("ok", Shut("Address already in use", 98), "net.bind"),
+    ],
+)
+def test_a_way_that_is_known_to_be_blocked_is_not_waited_on(
+    result: str, shut: Shut | None, see: str | None
+) -> None:
+    way = Way("node0", "node1", "ephemeral")
+    found = Reachability({way: Outcome(result, 0.1)}, main_port=shut)
+    at = replace(scene(2), measured={Reachability: found})
+    if see is None:
+        require_a_way(at)
+    else:
+        with pytest.raises(LaunchError, match=f"see {see}"):
+            require_a_way(at)
+
+
+@pytest.mark.parametrize("check", ["nic.pick", "net.bind"])
+def test_nor_is_a_place_to_meet_that_there_is_not(check: str) -> None:
+    with pytest.raises(LaunchError, match=f"see {check}"):
+        require_a_way(scene(2, trouble={check: PlanError("why")}))
 
 
 # -- what the ranks tell ---------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from orchestrator.preflight import tournament
 from orchestrator.preflight.collectives.measured import Gloo, Measured, Nccl
 from orchestrator.preflight.collectives.task import Task
 from orchestrator.preflight.collectives.trial import run_trial
+from orchestrator.preflight.model import NoAnswer
+from orchestrator.preflight.reachability import Reachability
 from orchestrator.preflight.scene import Advance, Scene, Stage
 from orchestrator.remote.fleet import Fleet
 
@@ -47,7 +49,7 @@ def why_not(kind: type[Measured], scene: Scene) -> str | None:
 async def _measure(kind: type[M], fleet: Fleet, scene: Scene, advance: Advance) -> M:
     if why_not(kind, scene) is not None:
         return kind()
-    _require_a_way(scene)
+    require_a_way(scene)
     rounds = tournament.rounds(len(scene.names), _MOST_ROUNDS)
     found = await _try(kind, fleet, scene, kind.byte_sizes, rounds, "first", advance)
     suspects = tournament.slow(found.pairs)
@@ -111,11 +113,18 @@ def _plan(kind: type[Measured], scene: Scene, name: str, argument: str) -> Plan:
     return make_plan(run, hosts, scene.facts, job, network, plan.main_port)
 
 
-def _require_a_way(scene: Scene) -> None:
-    """Raise LaunchError where it is known that the ranks cannot meet: they would only wait in vain."""
+def require_a_way(scene: Scene) -> None:
+    """Raise LaunchError where it is known that the ranks cannot meet: they would wait in vain."""
     for check in ("nic.pick", "net.bind"):
         if check in scene.trouble:
             raise LaunchError(f"there is no place for the ranks to meet: see {check}")
+    found = scene.find(Reachability)
+    if isinstance(found, NoAnswer):
+        return  # nobody asked: the ranks will see
+    if found.main_port is not None:
+        raise LaunchError("main's port cannot be listened on: see net.bind")
+    if not all(outcome.passed for outcome in found.outcomes.values()):
+        raise LaunchError("the way between the nodes is blocked: see net.tcp")
 
 
 GLOO: Stage[Gloo] = Stage(
