@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Literal
+from typing import Literal
 
-from orchestrator.preflight.collectives.measured import Gloo, Measured, Nccl
+from orchestrator.preflight.bandwidth import Bandwidth
+from orchestrator.preflight.collectives.measured import Gloo, Nccl
 from orchestrator.preflight.model import NoAnswer
 from orchestrator.preflight.reachability import Reachability
 from orchestrator.preflight.scene import Scene
@@ -18,7 +19,7 @@ Values = Mapping[tuple[str, str], float]
 
 @dataclass(frozen=True)
 class Quantity:
-    """Something that was measured between nodes: in `unit`, the better the `good` end of it is near.
+    """Something that was measured between nodes: in `unit`, the better the nearer to the `good` end.
 
     `key` names it in JSON, with its unit.
     """
@@ -29,31 +30,27 @@ class Quantity:
     good: Literal["low", "high"]
 
 
-def between(scene: Scene) -> Iterator[tuple[Quantity, Values]]:
-    """Yield what has any values; a way that could not be tried has none, and nonsense is none."""
-    for quantity, kind, values_of in _QUANTITIES:
-        found = scene.find(kind)
-        if isinstance(found, NoAnswer):
-            continue
-        values = {pair: v for pair, v in values_of(found).items() if isfinite(v) and v >= 0}
-        if values:
-            yield quantity, values
+LATENCY = Quantity("latency_seconds", "round trip of a connection", "s", "low")
+BANDWIDTH = Quantity("bandwidth_bytes_per_second", "bandwidth", "B/s", "high")
+GLOO = Quantity("gloo_bytes_per_second", "exchange over gloo", "B/s", "high")
+NCCL = Quantity("nccl_bytes_per_second", "exchange over NCCL", "B/s", "high")
 
 
-def _round_trips(found: Reachability) -> Values:
-    return found.round_trips
+def between(scene: Scene) -> dict[Quantity, Values]:
+    """Return what has any values; a way that could not be tried has none, and nonsense is none."""
+    found: dict[Quantity, Values] = {}
+    if not isinstance(reached := scene.find(Reachability), NoAnswer):
+        found[LATENCY] = reached.round_trips
+    if not isinstance(flowed := scene.find(Bandwidth), NoAnswer):
+        names = scene.names
+        found[BANDWIDTH] = {(names[a], names[b]): f.rate for (a, b), f in flowed.flows.items()}
+    if not isinstance(gloo := scene.find(Gloo), NoAnswer):
+        found[GLOO] = gloo.rates
+    if not isinstance(nccl := scene.find(Nccl), NoAnswer):
+        found[NCCL] = nccl.rates
+    sound = {quantity: _sound(values) for quantity, values in found.items()}
+    return {quantity: values for quantity, values in sound.items() if values}
 
 
-def _rates(found: Measured) -> Values:
-    return found.rates
-
-
-_QUANTITIES: tuple[tuple[Quantity, type[Any], Callable[[Any], Values]], ...] = (
-    (
-        Quantity("latency_seconds", "round trip of a connection", "s", "low"),
-        Reachability,
-        _round_trips,
-    ),
-    (Quantity("gloo_bytes_per_second", "exchange over gloo", "B/s", "high"), Gloo, _rates),
-    (Quantity("nccl_bytes_per_second", "exchange over NCCL", "B/s", "high"), Nccl, _rates),
-)
+def _sound(values: Values) -> Values:
+    return {pair: value for pair, value in values.items() if isfinite(value) and value >= 0}

@@ -53,7 +53,9 @@ def as_json(report: Report, seconds: float) -> dict[str, Any]:
             for result in report.results
             for finding in result.findings
         ],
-        "pictures": {quantity.key: _nested(values) for quantity, values in between(report.scene)},
+        "pictures": {
+            quantity.key: _nested(values) for quantity, values in between(report.scene).items()
+        },
     }
 
 

@@ -17,9 +17,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.preflight.between import between
+from orchestrator.preflight.between import BANDWIDTH, LATENCY, NCCL, between
 from orchestrator.preflight.mend import TO_MEND, Mend, mends
-from orchestrator.preflight.model import Level, Status
+from orchestrator.preflight.model import Finding, Level, Status
 from orchestrator.preflight.report import Report, Result
 from orchestrator.preflight.scene import Scene
 from orchestrator.preflight.words import advice, on, one_line, printable, summary, who
@@ -32,6 +32,7 @@ _MARKS = {
     Status.INCOMPLETE: ("?", "magenta"),
     Status.FAIL: ("✗", "bold red"),
 }
+_DRAWN = (LATENCY, BANDWIDTH, NCCL)  # what gloo reaches says more of its own thread than of the way
 _GAP = 2
 
 _Row = tuple[Text, Text, Text, Text]
@@ -62,10 +63,11 @@ def screen(report: Report, seconds: float, width: int) -> str:
 
 def _pictures(out: Console, scene: Scene, width: int) -> None:
     """Print what was measured between nodes."""
-    for quantity, values in between(scene):
-        scales = SECONDS if quantity.unit == "s" else BYTES_PER_SECOND
-        names = scene.names
-        out.print(picture(quantity.title, scales, names, values, good=quantity.good, width=width))
+    for quantity, values in between(scene).items():
+        if quantity in _DRAWN:
+            scales = SECONDS if quantity.unit == "s" else BYTES_PER_SECOND
+            names, good = scene.names, quantity.good
+            out.print(picture(quantity.title, scales, names, values, good=good, width=width))
 
 
 def _table(out: Console, report: Report, width: int) -> None:
@@ -91,27 +93,23 @@ def _table(out: Console, report: Report, width: int) -> None:
 
 def _rows(scene: Scene, results: Sequence[Result], most: int) -> Iterator[_Row]:
     """Yield the rows of one group; checks that are skipped for one reason are one."""
-    found = [(result.check.id, finding) for result in results for finding in result.findings]
-    skipped: dict[str, list[str]] = {}
-    for identity, finding in found:
-        if finding.status is Status.SKIP:
-            skipped.setdefault(finding.message, []).append(identity)
-    for identity, finding in found:
+    alike: dict[object, tuple[list[str], Finding]] = {}
+    for result in results:
+        for finding in result.findings:
+            skipped = finding.status is Status.SKIP
+            key = (finding.message, finding.nodes) if skipped else object()
+            alike.setdefault(key, ([], finding))[0].append(result.check.id)
+    for ids, finding in alike.values():
         mark, style = _MARKS[finding.status]
-        message = Text(one_line(finding.message))
-        if finding.status is Status.SKIP:
-            alike = skipped.pop(finding.message, None)
-            if alike is None:  # said before
-                continue
-            if len(alike) > 1:
-                identity = f"{len(alike)} checks"
-                message.append(f": {', '.join(alike)}")
-            message.stylize("dim")
-        if finding.status not in TO_MEND:
+        matters = finding.status in TO_MEND
+        message = Text(one_line(finding.message), "dim" if finding.status is Status.SKIP else "")
+        if len(ids) > 1:
+            message.append(f": {', '.join(ids)}")
+        elif not matters:
             message.no_wrap, message.overflow = True, "ellipsis"
         yield (
             Text(f"{mark} {finding.status}", style),
-            Text(identity, style if finding.status in TO_MEND else ""),
+            Text(ids[0] if len(ids) == 1 else f"{len(ids)} checks", style if matters else ""),
             _broken(who(scene, finding.nodes), most),
             message,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from orchestrator.preflight.attempts import Outcome, Way
+from orchestrator.preflight.bandwidth import Bandwidth, Flow
 from orchestrator.preflight.between import Values, between
 from orchestrator.preflight.collectives.measured import Gloo, Nccl
 from orchestrator.preflight.model import NoAnswer
@@ -15,7 +16,9 @@ from .scenes import scene
 
 def found(*measured: object) -> dict[str, Values]:
     by_type = {type(each): each for each in measured}
-    return {quantity.key: values for quantity, values in between(scene(3, measured=by_type))}
+    return {
+        quantity.key: values for quantity, values in between(scene(3, measured=by_type)).items()
+    }
 
 
 def test_only_ways_that_something_came_through_have_a_latency() -> None:
@@ -25,6 +28,13 @@ def test_only_ways_that_something_came_through_have_a_latency() -> None:
         Way("node0", "node0", "main"): Outcome("ok", 1e-5),
     }
     assert found(Reachability(outcomes)) == {"latency_seconds": {("node0", "node1"): 1e-4}}
+
+
+def test_bandwidth_is_by_name() -> None:
+    flow = Flow(rate=1e9, busy=0.1, retransmits=0, rtt=1e-4, mss=1448)
+    assert found(Bandwidth({(2, 0): flow}, {(0, 2): "timed out"})) == {
+        "bandwidth_bytes_per_second": {("node2", "node0"): 1e9}
+    }
 
 
 def test_nonsense_is_no_value() -> None:
@@ -40,4 +50,4 @@ def test_what_was_not_measured_is_left_out() -> None:
     assert found() == {}
     assert found(Gloo(), Nccl()) == {}
     unmeasured = scene(3, measured={Reachability: NoAnswer("it was not measured")})
-    assert list(between(unmeasured)) == []
+    assert between(unmeasured) == {}
