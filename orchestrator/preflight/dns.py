@@ -77,11 +77,11 @@ def _dns(scene: Scene) -> list[Finding]:
             if views and name in _hostnames(scene):
                 unknown.append(name)
             continue  # a name of the inventory alone need mean nothing to the nodes
-        common, odd = odd_ones({node: frozenset(v.addresses) for node, v in views.items()})
-        for nodes in odd.values():
-            for node in nodes:
-                usual = " ".join(sorted(common or ())) or "nothing"
-                text = f"{name} to {views[node].in_words}, most nodes to {usual}"
+        known = {node: frozenset(v.addresses) for node, v in views.items() if v.addresses}
+        common = odd_ones(known)[0] or frozenset()
+        for node, view in views.items():
+            if frozenset(view.addresses) != common:
+                text = f"{name} to {view.in_words}, others to {' '.join(sorted(common))}"
                 apart.setdefault(node, []).append(text)
     findings = _unknown(scene, unknown) if unknown else []
     findings += fold(
