@@ -17,7 +17,7 @@ import socket
 import time
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from .stream import AT_ONCE, info
+from .stream import AT_ONCE, Info, info
 from .tasks import Tell
 
 Target = Tuple[str, int, str]  # address, port, ANSWER
@@ -204,18 +204,19 @@ class _Delivery:
             if now - self._began > _CONNECT_TIME:
                 self._end("failed", "no answer to the attempt to connect")
             return
-        self._note(connection)
+        known = self._note(connection)
         if now - self._moved > self._patience:
             if self._progress >= self._all:
                 self._end("foreign", "no receipt")
-            elif self._retransmits:  # else it is the peer that does not take more just now
+            elif known.unanswered:  # else it is the peer that does not take more just now
                 self._end("stalled")
 
-    def _note(self, connection: socket.socket) -> None:
+    def _note(self, connection: socket.socket) -> Info:
         known = info(connection)
         self._mss, self._retransmits = known.mss, known.retransmits
         if known.acknowledged > self._progress:
             self._progress, self._moved = known.acknowledged, time.monotonic()
+        return known
 
     def _end(self, result: str, text: Optional[str] = None) -> None:
         self.result, self._text = result, text

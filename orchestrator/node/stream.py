@@ -17,15 +17,21 @@ from typing import List, NamedTuple, Tuple
 from .tasks import Tell
 
 _PIECE = memoryview(bytes(1 << 20))
-# struct tcp_info of linux/tcp.h: mss (16), rtt (68), total_retrans (100), bytes_acked (120; Linux 4.1)
-_INFO = struct.Struct("=16xI48xI28xI16xQ")
+# struct tcp_info of linux/tcp.h: probes (3), snd_mss (16), unacked (24), rtt (68), total_retrans (100),
+# and since Linux 4.1 bytes_acked (120)
+_INFO = struct.Struct("=3xB12xI4xI40xI28xI16xQ")
 AT_ONCE = struct.pack("ii", 1, 0)  # struct linger: close with a reset, and forget what is unsent
 
 
 class Info(NamedTuple):
-    """What the kernel knows of a connection: bytes of a segment, seconds, segments, bytes."""
+    """What the kernel knows of a connection: bytes of a segment, seconds, segments, bytes.
+
+    `unanswered` segments, and probes of the peer's window, are on their way or lost: none when it is the
+    peer that has no room for more.
+    """
 
     mss: int
+    unanswered: int
     rtt: float
     retransmits: int
     acknowledged: int
@@ -36,8 +42,8 @@ def info(connection: socket.socket) -> Info:
     raw = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
     if len(raw) < _INFO.size:
         raise OSError(errno.ENOPROTOOPT, "the kernel does not count acknowledged bytes")
-    mss, microseconds, retransmits, acknowledged = _INFO.unpack(raw)
-    return Info(mss, microseconds / 1e6, retransmits, acknowledged)
+    probes, mss, segments, microseconds, retransmits, acknowledged = _INFO.unpack(raw)
+    return Info(mss, segments + probes, microseconds / 1e6, retransmits, acknowledged)
 
 
 def stream(

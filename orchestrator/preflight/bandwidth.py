@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -14,6 +14,7 @@ from orchestrator.preflight.interfaces import INTERFACES, chosen_links, on_one_m
 from orchestrator.preflight.judge import Verdict, fold, whole
 from orchestrator.preflight.listeners import SENSELESS, Listener, Listeners, Open
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
+from orchestrator.preflight.reachability import Reachability
 from orchestrator.preflight.scene import Advance, Scene, Stage
 from orchestrator.preflight.tournament import (
     Pair,
@@ -84,7 +85,7 @@ async def _measure(fleet: Fleet, scene: Scene, advance: Advance) -> Bandwidth:
         return Bandwidth({}, {})
     async with Listeners(2 * _LIMIT) as listeners:
         doors = await asyncio.gather(*map(listeners.own, fleet.agents, scene.subjects))
-        court = _Court(fleet, doors, listeners.ask)
+        court = _Court(fleet, doors, listeners.ask, _blocked(scene))
         await court.play(rounds(len(scene.names)))
         values = pair_values(court.flows)
         await court.play(retest(slow(values), values))
@@ -93,11 +94,26 @@ async def _measure(fleet: Fleet, scene: Scene, advance: Advance) -> Bandwidth:
     return Bandwidth(court.flows, court.failures)
 
 
+def _blocked(scene: Scene) -> set[Way]:
+    """Return the ways of which it is known already that nothing comes through."""
+    found = scene.find(Reachability)
+    if isinstance(found, NoAnswer):
+        return set()
+    index = {name: position for position, name in enumerate(scene.names)}
+    return {
+        (index[way.source], index[way.target])
+        for way, outcome in found.outcomes.items()
+        if way.door == "ephemeral" and not outcome.passed
+    }
+
+
 class _Court:
     """Where pairs of nodes meet; each way counts with the best of its attempts."""
 
-    def __init__(self, fleet: Fleet, doors: list[Listener], ask: str) -> None:
-        self._fleet, self._doors, self._ask = fleet, doors, ask
+    def __init__(
+        self, fleet: Fleet, doors: list[Listener], ask: str, blocked: Collection[Way]
+    ) -> None:
+        self._fleet, self._doors, self._ask, self._blocked = fleet, doors, ask, blocked
         self._deadline = time.monotonic() + _LIMIT
         self.flows: dict[Way, Flow] = {}
         self.failures: dict[Way, str] = {}
@@ -124,6 +140,8 @@ class _Court:
         door = self._doors[target]
         if not isinstance(door, Open):
             return door.reason if isinstance(door, NoAnswer) else door.text
+        if way in self._blocked:
+            return "no connection comes through"
         if time.monotonic() > self._deadline:
             return f"there was no time left after {_LIMIT:g} s"
         agent, limit = self._fleet.agents[source], 2 * _CONNECT_TIME + _WARM_UP + _SECONDS

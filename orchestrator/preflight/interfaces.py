@@ -28,6 +28,8 @@ class Link:
     device: bool
     running: bool
     roce: tuple[str, ...]
+    arp_ignore: int
+    arp_announce: int
 
     @property
     def known_speed(self) -> int | None:
@@ -51,6 +53,8 @@ def _parse(raw: Any) -> Links:
             device=bool(entry["device"]),
             running=bool(entry["running"]),
             roce=tuple(str(name) for name in entry["roce"]),
+            arp_ignore=int(entry["arp_ignore"]),
+            arp_announce=int(entry["arp_announce"]),
         )
         for entry in raw
     )
@@ -95,6 +99,10 @@ def _same_subnet(scene: Scene) -> list[Finding]:
             return Verdict(Status.PASS, "each interface has a subnet of its own")
         first, second, subnet = pairs[0]
         names = dict.fromkeys(name for one, other, _ in pairs for name in (one, other))
+        data = {"pairs": [list(pair) for pair in pairs]}
+        if all(links[name].arp_ignore >= 1 and links[name].arp_announce >= 2 for name in names):
+            message = f"{first} and {second} are both in {subnet}, each answering for itself alone"
+            return Verdict(Status.PASS, message, data=data)
         return Verdict(
             Status.WARN,
             f"{first} and {second} are both in {subnet}: each answers for the other's address, and "
@@ -105,7 +113,7 @@ def _same_subnet(scene: Scene) -> list[Finding]:
                 f"sysctl -w net.ipv4.conf.{key}.arp_ignore=1 net.ipv4.conf.{key}.arp_announce=2"
                 for key in (name.replace(".", "/") for name in names)  # as sysctl(8) has it
             ),
-            {"pairs": [list(pair) for pair in pairs]},
+            data,
         )
 
     return judge_each(scene, INTERFACES, verdict)
@@ -163,7 +171,8 @@ def _mtu(scene: Scene) -> list[Finding]:
                 Status.FAIL if roce else Status.WARN,
                 f"{link.name} has MTU {link.mtu}, the others {common}"
                 + (", and RoCE goes by it: large messages will not arrive" if roce else ""),
-                "give all the same; what is larger than the network between them carries is lost",
+                "give all the same; if net.mtupath then finds that so much does not get through, "
+                "the smaller one",
                 (f"ip link set dev {link.name} mtu {common}",),
                 data,
             )
@@ -184,7 +193,7 @@ CHECKS = (
         "warn: Linux answers ARP for either address on both, and sends replies by whichever routing "
         "prefers, so that half of a node's bandwidth lies idle, or replies are dropped as spoofed. One "
         "interface in each subnet, or a bond of the two, mends it; the `sysctl` lines make each "
-        "interface answer for its own address alone.",
+        "interface answer for its own address alone, and pass.",
         verdict=_same_subnet,
         probes=(INTERFACES,),
     ),

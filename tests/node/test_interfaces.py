@@ -54,6 +54,8 @@ def test_a_card_tells_all(tmp_path: Path) -> None:
             "device": True,
             "running": True,
             "roce": [],
+            "arp_ignore": 0,
+            "arp_announce": 0,
         }
     ]
 
@@ -105,6 +107,15 @@ def test_roce_devices_are_told_at_the_interfaces_that_carry_them(tmp_path: Path)
     assert {name: entry["roce"] for name, entry in found(tmp_path).items()} == {
         "eth0": ["mlx5_0"], "eth0.100": ["mlx5_0"], "ib0": [],
     }  # fmt: skip
+
+
+def test_what_is_set_for_all_interfaces_holds_where_it_is_stricter(tmp_path: Path) -> None:
+    interface(tmp_path, "eth0")
+    for name, ignore, announce in (("all", 0, 2), ("eth0", 1, 0)):
+        put(tmp_path, f"proc/sys/net/ipv4/conf/{name}/arp_ignore", str(ignore))
+        put(tmp_path, f"proc/sys/net/ipv4/conf/{name}/arp_announce", str(announce))
+    entry = found(tmp_path)["eth0"]
+    assert (entry["arp_ignore"], entry["arp_announce"]) == (1, 2)
 
 
 def test_this_machine_has_a_loopback() -> None:

@@ -27,6 +27,7 @@ def link(name: str = "eth0", *addresses: str, **more: Any) -> dict[str, Any]:
     usual = {
         "name": name, "addresses": list(addresses), "mtu": 1500, "state": "up", "speed": 10000,
         "duplex": "full", "driver": "ixgbe", "device": True, "running": True, "roce": [],
+        "arp_ignore": 0, "arp_announce": 0,
     }  # fmt: skip
     return {**usual, **more}
 
@@ -200,6 +201,14 @@ def test_two_interfaces_in_one_subnet_warn_with_the_lines_that_keep_them_apart()
     )
 
 
+def test_two_interfaces_that_were_kept_apart_pass() -> None:
+    apart = {"arp_ignore": 1, "arp_announce": 2}
+    twins = [link("eth0", "198.18.0.11/24", **apart), link("eth1", "198.18.0.99/24", **apart)]
+    assert brief(judged("nic.samesubnet", twins)) == [("pass", "node0")]
+    twins[1]["arp_announce"] = 0
+    assert brief(judged("nic.samesubnet", twins)) == [("warn", "node0")]
+
+
 def test_what_does_not_run_or_has_one_address_alone_is_no_second_interface() -> None:
     node = [
         link("lo", "127.0.0.1/8"),
@@ -239,8 +248,9 @@ def test_an_unlike_mtu_warns_and_gets_that_of_the_others() -> None:
 
 
 def test_an_unlike_mtu_fails_where_rdma_goes_by_the_interface() -> None:
-    roce = {"roce": ["mlx5_0"]}
-    findings = judged("nic.mtu", [link(**roce)], [link(mtu=4200, **roce)], [link(**roce)])
+    roce = ["mlx5_0"]
+    node, odd = link(roce=roce), link(roce=roce, mtu=4200)
+    findings = judged("nic.mtu", [node], [odd], [node])
     assert brief(findings) == [("fail", "node1"), ("pass", "node0,node2")]
 
 

@@ -18,9 +18,9 @@ def interfaces(
     """Return the interfaces in the order of their indices, which is that of getifaddrs(3).
 
     Each is {"name", "addresses": ["198.18.0.2/24", ...], "mtu", "state", "speed" in Mb/s, "duplex",
-    "driver", "device", "running", "roce"}: "device" is whether there is hardware (or a hypervisor's)
-    behind it, "running" whether a program sees it as IFF_RUNNING, "roce" the RDMA devices whose packets
-    go by it. What the kernel does not tell is null.
+    "driver", "device", "running", "roce", "arp_ignore", "arp_announce"}: "device" is whether there is
+    hardware (or a hypervisor's) behind it, "running" whether a program sees it as IFF_RUNNING, "roce" the
+    RDMA devices whose packets go by it. What the kernel does not tell is null.
     """
     own: Dict[str, List[str]] = {}
     for name, address in network.addresses() if addresses is None else addresses:
@@ -49,7 +49,15 @@ def _interface(root: str, name: str, addresses: List[str], roce: List[str]) -> D
         # As the kernel has it for getifaddrs(3); /sys has the flags without it.
         "running": state in ("up", "unknown") and _is_up(root, name),
         "roce": roce,
+        "arp_ignore": _setting(root, name, "arp_ignore"),
+        "arp_announce": _setting(root, name, "arp_announce"),
     }
+
+
+def _setting(root: str, name: str, key: str) -> int:
+    """Return what the kernel goes by: the larger of what is set for all and for this interface."""
+    texts = [read.text(root, "/proc/sys/net/ipv4/conf/{}/{}".format(n, key)) for n in ("all", name)]
+    return max(int(text) if text in ("0", "1", "2", "3", "8") else 0 for text in texts)
 
 
 def _is_up(root: str, name: str) -> bool:
