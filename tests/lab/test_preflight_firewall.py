@@ -1,4 +1,4 @@
-"""On real hosts with real rulesets: the lines that orch gives, pasted, let the job through."""
+"""On real hosts, with real rulesets, names and ranges: the lines that orch gives, pasted, mend it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from labkit.lab import Lab
 
 from orchestrator.preflight.firewall import Firewall, blames, open_inbound, open_outbound
 from orchestrator.preflight.model import Remedy
+
+from .orch import orch
 
 pytestmark = pytest.mark.lab
 
@@ -281,3 +283,64 @@ def test_without_root_it_says_that_the_rules_were_not_seen(lab: Lab) -> None:
     remedy = open_inbound(firewall, SUBNET, MAIN, RANGE)
     assert remedy is not None and remedy.commands == ()
     assert "29500 and 32768-60999" in remedy.text
+
+
+def checked(lab: Lab, *ids: str) -> dict[str, list[dict[str, Any]]]:
+    """The findings of `orch preflight`, by the id of their check."""
+    words = ["preflight", "-i", lab.inventory, "--only", ",".join(ids), "--output", "json"]
+    done = orch(lab, *words)
+    assert done.returncode in (0, 1), done.stderr
+    found: dict[str, list[dict[str, Any]]] = {}
+    for finding in json.loads(done.stdout)["checks"]:
+        found.setdefault(finding["id"], []).append(finding)
+    return found
+
+
+def paste_all(lab: Lab, finding: dict[str, Any]) -> None:
+    for node in finding["remedy"]["nodes"]:
+        for command in finding["remedy"]["commands"]:
+            done = lab.run(["sh", "-c", command], node=node)
+            assert done.returncode == 0, (command, done.stderr)
+
+
+@pytest.fixture
+def own_hosts_file(lab3: Lab) -> Iterator[Lab]:
+    """The hosts whose own names are 127.0.1.1, with an /etc/hosts that can be written."""
+    for node in lab3.nodes:
+        mounted = "cp /etc/hosts /tmp/hosts && mount --bind /tmp/hosts /etc/hosts"
+        assert lab3.run(["sh", "-c", mounted], node=node).returncode == 0
+    yield lab3
+    for node in lab3.nodes:
+        assert lab3.run(["umount", "/etc/hosts"], node=node).returncode == 0
+
+
+def test_own_names_that_are_loopback_are_one_warning_until_its_line_is_pasted(
+    own_hosts_file: Lab,
+) -> None:
+    lab = own_hosts_file
+    (finding,) = checked(lab, "host.name")["host.name"]
+    assert (finding["status"], finding["nodes"]) == ("warn", lab.nodes)
+    assert "127.0.1.1" in finding["message"]
+    paste_all(lab, finding)
+    paste_all(lab, finding)
+    found = checked(lab, "host.name", "net.dns")
+    assert [finding["status"] for finding in found["host.name"]] == ["pass"]
+    # They know themselves now, but not each other.
+    (finding,) = found["net.dns"]
+    assert (finding["status"], finding["nodes"]) == ("warn", lab.nodes)
+    paste_all(lab, finding)
+    assert [finding["status"] for finding in checked(lab, "net.dns")["net.dns"]] == ["pass"]
+
+
+def test_ranges_and_backlogs_that_are_too_small_are_mended_by_their_lines(lab: Lab) -> None:
+    small = 'sysctl -w net.ipv4.ip_local_port_range="50000 50099" net.core.somaxconn=1'
+    assert lab.run(["sh", "-c", small], node="node1").returncode == 0
+    found = checked(lab, "net.portrange", "net.somaxconn")
+    for findings in found.values():
+        assert [(f["status"], f["nodes"]) for f in findings] == [
+            ("warn", ["node1"]),
+            ("pass", ["node0"]),
+        ]
+        paste_all(lab, findings[0])
+    for findings in checked(lab, *found).values():
+        assert [(f["status"], f["nodes"]) for f in findings] == [("pass", ["node0", "node1"])]
