@@ -107,10 +107,10 @@ CODE = Check(
     level=Level.FULL,
     meaning="the code in the working folders is the same",
     page="The hashes of source files (.py, .yaml, .yml, .toml, .json, .sh) in the working folder of each "
-    "node: up to 5000 files or 64 MiB, without hidden folders, virtual environments, caches, and folders "
-    "that jobs write to (outputs, wandb, lightning_logs, ...). A file that is another than on most nodes "
-    "fails (a .json warns: jobs write those), and one that most nodes have and this one has not warns. A "
-    "launch brings the files; before the first there is nothing to compare.",
+    "node: up to 5000 files or 64 MiB, without hidden folders, virtual environments, caches, and "
+    "folders that jobs write to (outputs, wandb, lightning_logs, ...). A file that is another than on "
+    "most nodes fails (a .json warns: jobs write those), and one that most nodes have and this one "
+    "has not warns. A launch brings the files; before the first there is nothing to compare.",
     verdict=_verdict,
     probes=(SOURCES,),
 )

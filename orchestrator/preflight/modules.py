@@ -95,10 +95,11 @@ IMPORTS = Check(
     level=Level.QUICK,
     meaning="the modules that the script imports are there on every node",
     page="The imports that are sure to be made, by the script and by those of its own modules that it "
-    "imports: those in functions that may not run, under a condition, or in a `try` are left out. Each must be "
-    "found by the job's interpreter, in the job's environment; nothing is imported. A module that is not "
-    "found fails, and warns where the script changes `sys.path` or installs packages by itself. The "
-    "remedy installs the distribution, whose name is often another (`cv2` is in opencv-python).",
+    "imports: those in functions that may not run, under a condition, or in a `try` are left out. "
+    "Each must be found by the job's interpreter, in the job's environment; nothing is imported. A "
+    "module that is not found fails, and warns where the script changes `sys.path` or installs "
+    "packages by itself. The remedy installs the distribution, whose name is often another (`cv2` is "
+    "in opencv-python).",
     verdict=_imports,
     probes=(SOFTWARE,),
 )

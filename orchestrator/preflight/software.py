@@ -38,7 +38,8 @@ _KERNEL = Check(
     level=Level.FULL,
     meaning="the kernel is new enough",
     page="The release of Linux on each node. Below 5.5 it warns: jobs of several processes are known to "
-    "hang there, and Accelerate warns of it as well. Nodes with another release than most are pointed out.",
+    "hang there, and Accelerate warns of it as well. Nodes with another release than most are pointed "
+    "out.",
     verdict=_kernel,
     probes=(SOFTWARE,),
 )

@@ -176,10 +176,11 @@ TORCH = Check(
     group=Group.SOFTWARE,
     level=Level.FULL,
     meaning="torch can be imported, and use the GPUs",
-    page="Imports torch in the job's interpreter and environment, within 18 seconds. Fails where that cannot "
-    "be, where there are GPUs and it can use none (what CUDA says is the message: a driver that is "
-    "too old, a fabric manager that does not run), and where the NCCL that it loads is not the one that "
-    "most nodes load: `LD_LIBRARY_PATH` often has another. An import that takes longer is incomplete.",
+    page="Imports torch in the job's interpreter and environment, within 18 seconds. Fails where that "
+    "cannot be, where there are GPUs and it can use none (what CUDA says is the message: a driver "
+    "that is too old, a fabric manager that does not run), and where the NCCL that it loads is not "
+    "the one that most nodes load: `LD_LIBRARY_PATH` often has another. An import that takes longer "
+    "is incomplete.",
     verdict=_torch,
     probes=(START, SOFTWARE),
 )
@@ -189,9 +190,9 @@ LAUNCHER = Check(
     group=Group.SOFTWARE,
     level=Level.FULL,
     meaning="the launcher starts",
-    page="Starts `--help` of the plan's launcher, `torch.distributed.run` or `lightning.fabric.cli`, in the "
-    "job's interpreter and environment. Fails with the telling line of what it said. Most often click "
-    "is missing, which `fabric run` needs and lightning does not bring: the remedy installs it.",
+    page="Starts `--help` of the plan's launcher, `torch.distributed.run` or `lightning.fabric.cli`, in "
+    "the job's interpreter and environment. Fails with the telling line of what it said. Most often "
+    "click is missing, which `fabric run` needs and lightning does not bring: the remedy installs it.",
     verdict=_launcher,
     probes=(START, SOFTWARE),
 )

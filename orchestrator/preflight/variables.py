@@ -170,11 +170,12 @@ ENVIRONMENT = Check(
     meaning="variables of NCCL, gloo and torch are alike on every node, and read by somebody",
     page="What the login and the inventory set of NCCL_*, GLOO_*, TORCH*_*, FI_*, UCX_*, OMP_* and "
     "CUDA_VISIBLE_DEVICES. A variable that differs between nodes warns, and fails where ranks with "
-    "different values cannot speak with each other (NCCL_IB_DISABLE, NCCL_NET, NCCL_ALGO, NCCL_PROTO); "
-    "names of interfaces may differ. Values of secrets are never shown.\n\n"
-    "Fails for an address in place of an interface's name, and for a GLOO_SOCKET_IFNAME that is no whole "
-    "name (gloo knows no `^`, `=` or prefix). Warns for a name that nobody reads, such as NCCL_TIMEOUT or "
-    "NCCL_SOCKET_PORT_RANGE, or a misspelt one, and for PET_* that torchrun takes as options.",
+    "different values cannot speak with each other (NCCL_IB_DISABLE, NCCL_NET, NCCL_ALGO, "
+    "NCCL_PROTO); names of interfaces may differ. Values of secrets are never shown.\n\n"
+    "Fails for an address in place of an interface's name, and for a GLOO_SOCKET_IFNAME that is no "
+    "whole name (gloo knows no `^`, `=` or prefix). Warns for a name that nobody reads, such as "
+    "NCCL_TIMEOUT or NCCL_SOCKET_PORT_RANGE, or a misspelt one, and for PET_* that torchrun takes as "
+    "options.",
     verdict=_verdict,
     probes=(VARIABLES,),
 )

@@ -184,10 +184,11 @@ VERSIONS = Check(
     level=Level.QUICK,
     meaning="Python, torch, its CUDA and its NCCL are the same on every node",
     page="What the job's interpreter has on each node, read from disk, in the job's environment: torch is "
-    "not imported. What most nodes have counts, main's where there is no majority. Another minor version of "
-    "Python, another torch, another build of it (CPU, CUDA, ROCm), or another NCCL fails: ranks speak "
-    "protocols, and pickle objects, of their own version. A Python of another patch level, another "
-    "lightning, or another driver only warns, as do GPUs beside a torch that is built for CPUs.\n\n"
+    "not imported. What most nodes have counts, main's where there is no majority. Another minor "
+    "version of Python, another torch, another build of it (CPU, CUDA, ROCm), or another NCCL fails: "
+    "ranks speak protocols, and pickle objects, of their own version. A Python of another patch "
+    "level, another lightning, or another driver only warns, as do GPUs beside a torch that is built "
+    "for CPUs.\n\n"
     "torch missing fails where the launcher is torchrun or `fabric run`; else it warns, if the script "
     "imports it. The remedy installs what the others have with that node's interpreter.",
     verdict=_versions,
