@@ -34,6 +34,7 @@ _MARKS = {
 }
 _DRAWN = (LATENCY, BANDWIDTH, NCCL)  # what gloo reaches says more of its own thread than of the way
 _GAP = 2
+_PADDING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$", re.MULTILINE)  # rich pads cells; SGR may follow
 
 _Row = tuple[Text, Text, Text, Text]
 
@@ -58,7 +59,7 @@ def screen(report: Report, seconds: float, width: int) -> str:
     out.print()
     out.print(Text(summary(report, seconds), _MARKS[report.status][1]))
     assert isinstance(out.file, StringIO)
-    return re.sub(r" +$", "", out.file.getvalue(), flags=re.MULTILINE)
+    return _PADDING.sub(r"\1", out.file.getvalue())
 
 
 def _pictures(out: Console, scene: Scene, width: int) -> None:
