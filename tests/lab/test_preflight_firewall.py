@@ -287,8 +287,8 @@ def test_without_root_it_says_that_the_rules_were_not_seen(lab: Lab) -> None:
 
 def checked(lab: Lab, *ids: str) -> dict[str, list[dict[str, Any]]]:
     """The findings of `orch preflight`, by the id of their check."""
-    words = ["preflight", "-i", lab.inventory, "--only", ",".join(ids), "--output", "json"]
-    done = orch(lab, *words)
+    words = ["--only", ",".join(ids), "--output", "json"]
+    done = orch(lab, "preflight", "-i", lab.inventory, *words)
     assert done.returncode in (0, 1), done.stderr
     found: dict[str, list[dict[str, Any]]] = {}
     for finding in json.loads(done.stdout)["checks"]:
