@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from orchestrator.errors import NodeError
@@ -22,15 +23,31 @@ _LIMIT = 20.0  # seconds of a node's attempts, all at once: a stall, once more, 
 _HEADERS = {4: 40, 6: 60}  # bytes of IP and TCP before what TCP_MAXSEG counts
 
 
+class End(StrEnum):
+    """How it ended; `node/path.py` says what is what."""
+
+    OK = "ok"
+    HOLE = "hole"
+    UNSTEADY = "unsteady"
+    SLOW = "slow"
+    STALLED = "stalled"
+    FAILED = "failed"
+    FOREIGN = "foreign"
+    LATE = "late"
+
+
+_UNTRIED = (End.FAILED, End.FOREIGN, End.LATE)
+
+
 @dataclass(frozen=True)
 class Passage:
-    """What became of 1 MiB on one way; `node/path.py` has the words of `result`.
+    """What became of 1 MiB on one way.
 
     `largest` is the largest packet that gets through, in bytes with its headers, where large ones do
     not; `mss` the payload of a full one.
     """
 
-    result: str
+    result: End
     text: str | None
     mss: int | None
     retransmits: int
@@ -42,7 +59,7 @@ class Passage:
         """Return the passage that a node told, of packets with such headers. Raises as a probe's parser."""
         largest = raw.get("largest")
         return cls(
-            result=str(raw["result"]),
+            result=End(raw["result"]),
             text=None if raw["text"] is None else str(raw["text"])[:200],
             mss=None if raw["mss"] is None else int(raw["mss"]),
             retransmits=int(raw["retransmits"]),
@@ -117,16 +134,25 @@ def _paths(scene: Scene) -> list[Finding]:
         return whole(scene, Status.INCOMPLETE, f"could not be tried: {found.reason}")
     verdicts = [
         (name, verdict)
-        for kind in (("hole",), ("stalled",), ("unsteady",), ("failed", "foreign", "late"))
+        for kind in ((End.HOLE,), (End.STALLED,), (End.UNSTEADY,), _UNTRIED)
         for name, verdict in _faults(scene, found, kind)
     ]
     verdicts += [(scene.names[i], incomplete(answer.reason)) for i, answer in found.silent.items()]
     blamed = {name for name, _ in verdicts}
+    tried = {node for way in found.passages for node in way}
     fine = Verdict(Status.PASS, f"{_SIZE >> 20} MiB passes in packets as large as the MTU")
-    return fold([*verdicts, *((name, fine) for name in scene.names if name not in blamed)])
+    untried = incomplete("no other node takes part")
+    return fold(
+        verdicts
+        + [
+            (name, fine if index in tried else untried)
+            for index, name in enumerate(scene.names)
+            if name not in blamed
+        ]
+    )
 
 
-def _faults(scene: Scene, found: Paths, kind: tuple[str, ...]) -> Iterator[tuple[str, Verdict]]:
+def _faults(scene: Scene, found: Paths, kind: tuple[End, ...]) -> Iterator[tuple[str, Verdict]]:
     """Yield the verdict on each node at fault, where what was sent ended in one of these ways."""
     tried = {pair_of(*way) for way in found.passages}
     bad: dict[Pair, list[tuple[int, int]]] = {}
@@ -155,13 +181,13 @@ def _judge(
     interface = scene.plan.nodes[node].interface
     data = {
         f"{scene.names[s]} > {scene.names[t]}": {
-            "result": p.result, "largest": p.largest, "mss": p.mss, "retransmits": p.retransmits,
+            "result": p.result.value, "largest": p.largest, "mss": p.mss, "retransmits": p.retransmits,
             "text": p.text,
         }
         for (s, t), p in zip(ways, passages, strict=True)
     }  # fmt: skip
     match passages[0].result:
-        case "hole":
+        case End.HOLE:
             size = min(p.largest for p in passages if p.largest is not None)
             commands = (f"ip link set dev {interface} mtu {size}",) if interface else ()
             return Verdict(
@@ -173,7 +199,7 @@ def _judge(
                 commands,
                 data,
             )
-        case "stalled":
+        case End.STALLED:
             return Verdict(
                 Status.FAIL,
                 f"{_SIZE >> 20} MiB {to_and_from} {peer} stalls, in small packets as well: "
@@ -182,7 +208,7 @@ def _judge(
                 "`ip -s link`, `tc -s qdisc`, a firewall that looks into connections",
                 data=data,
             )
-        case "unsteady":
+        case End.UNSTEADY:
             return Verdict(
                 Status.WARN,
                 f"{_SIZE >> 20} MiB {to_and_from} {peer} stalled once, and not again: "

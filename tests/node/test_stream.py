@@ -1,0 +1,171 @@
+"""Sending to listeners: how fast it goes, and what becomes of much."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from orchestrator.node import path
+from orchestrator.node.tasks import Task
+
+from .conftest import AgentProcess
+
+ANSWER = "xyz"
+MIB = 1 << 20
+
+
+def result(task: Task) -> dict[str, Any]:
+    """The whole answer of a task that ends by itself."""
+    deadline = time.monotonic() + 40
+    answer = None
+    while not task.ended:
+        assert time.monotonic() < deadline
+        answer = task.step() or answer
+        time.sleep(0.002)
+    assert answer is not None
+    return answer
+
+
+@pytest.fixture
+def port(agent: AgentProcess) -> int:
+    """A listener of orch's that knows `abc`."""
+    wanted = [["127.0.0.1", 0]]
+    answer = agent.ask("listen", limit=60, addresses=wanted, ask="abc", answer=ANSWER)
+    found: int = answer["ok"]["ports"][0]
+    return found
+
+
+@contextmanager
+def peer(words: bytes | None, read: bool) -> Iterator[int]:
+    """Another service: it may say `words` to each guest at once, and may read what comes."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    guests: list[socket.socket] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                guest, _ = listener.accept()
+            except OSError:
+                return
+            guests.append(guest)
+            if words is not None:
+                guest.sendall(words)
+            if read:
+                threading.Thread(target=drain, args=[guest], daemon=True).start()
+
+    def drain(guest: socket.socket) -> None:
+        try:
+            while guest.recv(MIB):
+                pass
+        except OSError:
+            pass  # closed by its peer, or by the end of the test
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+        for guest in guests:
+            guest.close()
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        found: int = listener.getsockname()[1]
+    return found
+
+
+def stream(port: int, **more: Any) -> dict[str, Any]:
+    arguments = {
+        "target": ["127.0.0.1", port], "ask": "abc", "connect_time": 2.0, "warm_up": 0.05,
+        "seconds": 0.2, "streams": 2,
+    }  # fmt: skip
+    return result(Task("stream", 10, **{**arguments, **more}))
+
+
+def send(*targets: tuple[int, str], size: int = MIB, limit: float = 20) -> list[dict[str, Any]]:
+    wanted = [["127.0.0.1", port, answer] for port, answer in targets]
+    found: list[dict[str, Any]] = result(Task("path", limit, targets=wanted, ask="abc", size=size))[
+        "ok"
+    ]
+    return found
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+def test_it_measures_what_arrived(port: int, streams: int) -> None:
+    flow = stream(port, streams=streams)["ok"]
+    assert flow["bytes"] > MIB
+    assert 0.1 < flow["seconds"] < 5
+    assert 0 < flow["rtt"] < 1
+    assert flow["mss"] > 1000
+    assert 0 < flow["busy"] <= 1
+
+
+def test_a_peer_that_does_not_read_is_slow_and_not_waited_for() -> None:
+    with peer(None, read=False) as port:
+        flow = stream(port, warm_up=0.2)["ok"]
+    assert (flow["bytes"], flow["seconds"] < 5) == (0, True)
+    assert flow["busy"] < 0.9  # it is the peer that was slow
+
+
+def test_where_nobody_listens_it_says_so() -> None:
+    assert stream(closed_port())["error"] == "Connection refused"
+
+
+def test_a_peer_that_hangs_up_is_an_error(port: int) -> None:
+    assert "error" in stream(port, ask="wrong", seconds=3.0)
+
+
+def test_much_gets_through_to_all_at_once(port: int) -> None:
+    outcomes = send(*[(port, ANSWER)] * 5)
+    assert [outcome["result"] for outcome in outcomes] == ["ok"] * 5
+    assert all(outcome["mss"] > 1000 for outcome in outcomes)
+
+
+def test_each_target_has_an_outcome_of_its_own(port: int) -> None:
+    outcomes = send((port, ANSWER), (closed_port(), ANSWER), (port, "another"))
+    assert [outcome["result"] for outcome in outcomes] == ["ok", "failed", "foreign"]
+    assert outcomes[1]["text"] == "Connection refused"
+
+
+@pytest.mark.parametrize(
+    "words", [b"SSH-2.0-OpenSSH_9.2\r\n", b"orch other 127.0.0.1 0 0.0\n", b"\0" * 5000]
+)
+def test_another_service_is_none_of_ours_whatever_it_says(words: bytes) -> None:
+    with peer(words, read=True) as port:
+        [outcome] = send((port, ANSWER))
+    assert outcome["result"] in ("foreign", "failed")
+
+
+def test_a_service_that_swallows_all_and_says_nothing_is_none_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(path, "_PATIENCE", 0.2)
+    with peer(None, read=True) as port:
+        [outcome] = send((port, ANSWER))
+    assert (outcome["result"], outcome["text"]) == ("foreign", "no receipt")
+
+
+def test_a_peer_that_takes_nothing_more_is_no_hole_and_waited_for_until_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(path, "_PATIENCE", 0.2)
+    began = time.monotonic()
+    with peer(None, read=False) as port:
+        [outcome] = send((port, ANSWER), size=64 * MIB, limit=3)
+    # By how much its kernel took, and whether that drops what comes on top.
+    assert outcome["result"] in ("late", "slow", "stalled")
+    assert time.monotonic() - began < 10
+
+
+def test_no_target_is_no_outcome() -> None:
+    assert send() == []
