@@ -93,7 +93,7 @@ def opposite(truth: Optional[bool]) -> Optional[bool]:
 def within(end: Optional[Network], first: Any, last: Any) -> Optional[bool]:
     """Return whether an end of the packet is an address from `first` to `last`, which are texts."""
     try:
-        low, high = ipaddress.ip_address(first), ipaddress.ip_address(last)
+        low, high = ipaddress.ip_address(str(first)), ipaddress.ip_address(str(last))
     except ValueError:
         return None
     if end is None:
@@ -114,7 +114,7 @@ def between(ends: Tuple[int, int], low: int, high: int) -> Optional[bool]:
 def network(text: Any) -> Optional[Network]:
     """Return a network, or an address as one; None for neither."""
     try:
-        return ipaddress.ip_network(text, strict=False)
+        return ipaddress.ip_network(str(text), strict=False)
     except ValueError:
         return None
 
