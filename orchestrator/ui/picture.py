@@ -65,7 +65,7 @@ class _Picture:
         heading = (
             f"{title} in {unit}, from row to column; usual is {self.usual / scale:.{decimals}f}"
         )
-        text = Text(f"{heading}\n", no_wrap=True)
+        text = Text(no_wrap=True).append(f"{heading}\n", "bold")
         cell = 2 + max(map(len, [*self.labels, *said.values()]), default=0)
         if len(self.names) <= _MOST_NUMBERS and self.margin + len(self.names) * cell <= width:
             self._add_numbers(text, said, cell)
