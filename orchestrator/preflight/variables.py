@@ -90,8 +90,8 @@ def _differing(
             if secret:
                 message = f"{variable} differs from that of {fold_names(having)}"
             else:
-                theirs = f"{fold_names(having)} {'has' if len(having) == 1 else 'have'}"
-                message = f"{variable} {_shown(value)}, where {theirs} it {_shown(common or '')}"
+                theirs = f"on {fold_names(having)} it {_shown(common or '')}"
+                message = f"{variable} {_shown(value)}, and {theirs}"
             status = Status.FAIL if nccl and variable in _OF_ALL_RANKS else Status.WARN
             text = f"set {variable} alike on every node: {_WHERE}"
             yield from ((node, Verdict(status, message, text)) for node in nodes)

@@ -26,7 +26,9 @@ def modules(found: Script) -> list[str]:
 
 
 def test_each_module_is_needed_once_with_its_first_place(tmp_path: Path) -> None:
-    found = script(tmp_path, "import os\nimport torch.nn as nn\nfrom torch import optim\nimport cv2\n")
+    found = script(
+        tmp_path, "import os\nimport torch.nn as nn\nfrom torch import optim\nimport cv2\n"
+    )
     assert [(each.module, each.where) for each in needs(found).imports] == [
         ("os", f"{tmp_path}/train.py:1"),
         ("torch", f"{tmp_path}/train.py:2"),

@@ -201,7 +201,10 @@ def test_nccl_passes_where_each_node_has_gpus() -> None:
         ('os.environ["MASTER_ADDR"] = "198.18.0.10"', "pass"),
         ('os.environ["MASTER_ADDR"] = args.main', "pass"),
         ('os.environ.setdefault("MASTER_ADDR", "localhost")', "pass"),
-        ('if "MASTER_ADDR" not in os.environ:\n    os.environ["MASTER_ADDR"] = "localhost"', "pass"),
+        (
+            'if "MASTER_ADDR" not in os.environ:\n    os.environ["MASTER_ADDR"] = "localhost"',
+            "pass",
+        ),
     ],
 )
 def test_a_meeting_point_that_is_written_into_the_script(text: str, expected: str) -> None:

@@ -1,0 +1,291 @@
+"""What a node finds in the interpreter of the job, without and with importing."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.node.probes import code, look, software, start, variables
+
+from .conftest import AgentProcess
+
+
+def package(folder: Path, name: str, **files: str) -> Path:
+    """Write a package; its `__init__` is empty unless given."""
+    place = folder / name
+    place.mkdir(parents=True)
+    for file, text in {"__init__": "", **files}.items():
+        (place / f"{file}.py").write_text(text)
+    return place
+
+
+def found(
+    *names: str, folder: str = "/", environment: dict[str, str] | None = None, **more: Any
+) -> dict[str, Any]:
+    workdir = more.pop("workdir", "/")
+    return software.software(list(names), folder, workdir, environment or {}, [], **more)
+
+
+def on_path(folder: Path) -> dict[str, str]:
+    return {"PYTHONPATH": str(folder)}
+
+
+# -- versions --------------------------------------------------------------------------------------
+
+
+def test_it_is_the_interpreter_that_the_agent_runs_under() -> None:
+    answer = found()
+    assert answer["kernel"] == os.uname().release
+    assert answer["interpreter"]["executable"] == sys.executable
+    assert answer["interpreter"]["python"] == "{}.{}.{}".format(*sys.version_info[:3])
+    assert answer["broken"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "from typing import Optional\n\n__version__ = '2.13.0+cu130'\n"
+            + "cuda: Optional[str] = '13.0'\ngit_version = 'cf3'\nhip: Optional[str] = None\n",
+            {"version": "2.13.0+cu130", "cuda": "13.0", "hip": None},
+        ),
+        (
+            "__version__ = '2.1.2'\ndebug = False\ncuda = '12.1'\nhip = None\n",
+            {"version": "2.1.2", "cuda": "12.1", "hip": None},
+        ),
+        (
+            "__version__ = '2.9.1+rocm6.4'\ncuda: Optional[str] = None\nhip: Optional[str] = '6.4.4'\n",
+            {"version": "2.9.1+rocm6.4", "cuda": None, "hip": "6.4.4"},
+        ),
+        ("", {"version": None, "cuda": None, "hip": None}),
+    ],
+)
+def test_torch_is_read_and_not_imported(
+    tmp_path: Path, text: str, expected: dict[str, Any]
+) -> None:
+    package(tmp_path, "torch", __init__="raise SystemExit('imported')", version=text)
+    assert found(environment=on_path(tmp_path))["interpreter"]["torch"] == expected
+
+
+def test_the_first_distribution_on_the_path_counts(tmp_path: Path) -> None:
+    for place, name in (
+        ("a", "lightning-2.4.0"),
+        ("b", "lightning-2.5.0"),
+        ("b", "nvidia_nccl_cu12-2.27.3"),
+    ):
+        (tmp_path / place / f"{name}.dist-info").mkdir(parents=True)
+    answer = found(environment={"PYTHONPATH": f"{tmp_path}/a:{tmp_path}/b"})
+    distributions = answer["interpreter"]["distributions"]
+    assert distributions["lightning"] == "2.4.0"
+    assert distributions["nvidia-nccl-cu12"] == "2.27.3"
+
+
+def test_a_broken_environment_of_the_job_says_why() -> None:
+    answer = found(environment={"PYTHONHOME": "/nowhere"})
+    assert answer["interpreter"] is None
+    assert "encodings" in answer["broken"]
+
+
+def test_what_a_sitecustomize_prints_is_no_answer(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('{\"python\": \"9\"} welcome', end='')")
+    assert found(environment=on_path(tmp_path))["interpreter"]["python"].startswith("3.")
+
+
+def test_what_is_unset_for_the_job_is_unset_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")
+    answer = software.software([], "/", "/", {}, ["PYTHONHOME"])
+    assert answer["broken"] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "expected"),
+    [
+        (
+            "proc/driver/nvidia/version",
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC 2024\n"
+            + "GCC version:  gcc version 11.4.0 (Ubuntu 11.4.0-1ubuntu1~22.04)\n",
+            "535.183.01",
+        ),
+        (
+            "proc/driver/nvidia/version",
+            "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release Build  (dvs)\n",
+            "570.86.15",
+        ),
+        ("sys/module/nvidia/version", "550.54.15\n", "550.54.15"),
+        ("proc/driver/nvidia/version", "\0garbage", None),
+        ("proc/nothing", "", None),
+    ],
+)
+def test_the_driver_is_the_one_that_is_loaded(
+    tmp_path: Path, path: str, text: str, expected: str | None
+) -> None:
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_text(text)
+    assert found(root=str(tmp_path))["driver"] == expected
+
+
+# -- modules ---------------------------------------------------------------------------------------
+
+
+def test_modules_are_found_where_the_job_would_find_them(tmp_path: Path) -> None:
+    package(tmp_path / "there", "by_path")
+    package(tmp_path / "script", "beside")
+    answer = found(
+        "os", "by_path", "beside", "far_away", "numpy_", folder=str(tmp_path / "script"),
+        environment=on_path(tmp_path / "there"),
+    )  # fmt: skip
+    assert answer["interpreter"]["missing"] == ["far_away", "numpy_"]
+
+
+def test_a_relative_path_begins_at_the_working_folder(tmp_path: Path) -> None:
+    package(tmp_path / "lib", "own")
+    environment = {"PYTHONPATH": "lib"}
+    inside = found("own", workdir=str(tmp_path), environment=environment)
+    assert inside["interpreter"]["missing"] == []
+    outside = found("own", workdir=str(tmp_path / "not-yet"), environment=environment)
+    assert outside["interpreter"]["missing"] == ["own"]
+
+
+def test_a_finder_that_breaks_is_no_missing_module(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nclass F:\n    @staticmethod\n    def find_spec(*a):\n"
+        "        if a[0] == 'odd': raise ImportError\n"
+        "sys.meta_path.insert(0, F)\n"
+    )
+    assert found("odd", "gone", environment=on_path(tmp_path))["interpreter"]["missing"] == ["gone"]
+
+
+# -- torch and the launcher, started ---------------------------------------------------------------
+
+TORCH = """
+print("noise of an import")
+__version__ = "2.13.0"
+class _C:
+    _nccl_version = True
+class cuda:
+    is_available = staticmethod(lambda: False)
+    class nccl:
+        version = staticmethod(lambda: (2, 28, 3))
+    @staticmethod
+    def current_device():
+        raise RuntimeError("Error 802: system not yet initialized")
+"""
+
+
+def test_torch_says_what_it_is_and_why_it_can_use_no_gpu(tmp_path: Path) -> None:
+    package(tmp_path, "torch", __init__=TORCH)
+    package(tmp_path, "launch", __main__="import sys; print(sys.argv); sys.exit(0)")
+    answer = software.start("launch", "/", on_path(tmp_path), [])
+    assert answer["code"] == 0
+    assert answer["torch"] == {
+        "version": "2.13.0",
+        "nccl": "2.28.3",
+        "cuda": False,
+        "why": "Error 802: system not yet initialized",
+    }
+
+
+@pytest.mark.parametrize(
+    ("launcher", "code", "error"),
+    [
+        ("", 0, "noise of an import"),
+        ("gone.away", 1, "(ModuleNotFoundError: No module named 'gone')"),
+        ("broken", 1, "ValueError: no good"),
+        ("refusing", 3, "you must have `click` installed"),
+    ],
+)
+def test_the_telling_line_of_a_launcher_is_kept(
+    tmp_path: Path, launcher: str, code: int, error: str
+) -> None:
+    package(tmp_path, "torch", __init__=TORCH)
+    (tmp_path / "broken.py").write_text("raise ValueError('no good')\n")
+    (tmp_path / "refusing.py").write_text(
+        "import sys\nprint('you must have `click` installed', file=sys.stderr)\nsys.exit(3)\n"
+    )
+    answer = software.start(launcher, "/", on_path(tmp_path), [])
+    assert (answer["code"], answer["torch"]["version"]) == (code, "2.13.0")
+    assert error in answer["error"]
+
+
+def test_a_torch_that_cannot_be_imported_says_why(tmp_path: Path) -> None:
+    package(tmp_path, "torch", __init__="raise ImportError('libcudart.so.12: cannot open')")
+    answer = software.start("", "/", on_path(tmp_path), [])
+    assert answer["torch"] is None
+    assert answer["error"] == "ImportError: libcudart.so.12: cannot open"
+
+
+def test_an_import_that_hangs_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(software, "_START_TIME", 0.3)
+    package(tmp_path, "torch", __init__="import time\ntime.sleep(600)")
+    answer = software.start("", "/", on_path(tmp_path), [])
+    assert (answer["code"], answer["torch"]) == (None, None)
+
+
+def test_the_agent_answers_from_its_package_compiled_or_not(agent: AgentProcess) -> None:
+    probes = {
+        "software": {
+            "names": ["os", "far_away"], "folder": "/", "workdir": "/", "environment": {}, "unset": [],
+        }
+    }  # fmt: skip
+    (app,) = agent.home.glob("node-*.pyz")
+    subprocess.run([sys.executable, "-IS", str(app), "compile"], check=True, timeout=60)
+    compiled = AgentProcess(agent.home)
+    for each in (agent, compiled):
+        answer = each.ask("check", limit=20, probes=probes)["ok"]["software"]
+        assert answer["ok"]["interpreter"]["missing"] == ["far_away"]
+    compiled.close()
+
+
+# -- variables and code ----------------------------------------------------------------------------
+
+
+def test_only_variables_that_steer_communication_leave_the_node(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in list(variables.variables()):
+        monkeypatch.delenv(name)
+    for name in ("NCCL_DEBUG", "GLOO_SOCKET_IFNAME", "FI_PROVIDER", "OMP_NUM_THREADS", "MY_TOKEN"):
+        monkeypatch.setenv(name, "x" * 1000)
+    answer = variables.variables()
+    assert sorted(answer) == ["FI_PROVIDER", "GLOO_SOCKET_IFNAME", "NCCL_DEBUG", "OMP_NUM_THREADS"]
+    assert {len(value) for value in answer.values()} == {500}
+
+
+def test_source_files_are_known_by_their_bytes(tmp_path: Path) -> None:
+    package(tmp_path, "own", net="x = 1\n")
+    for place in (".git", "__pycache__", "outputs", "venv"):
+        package(tmp_path / place, "hidden")
+    (tmp_path / "venv/pyvenv.cfg").touch()
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "config.yaml").write_text("a: 1")
+    (tmp_path / "loop.py").symlink_to("loop.py")
+    answer = code.code(str(tmp_path))
+    assert answer is not None
+    assert sorted(answer["files"]) == ["config.yaml", "own/__init__.py", "own/net.py"]
+    before = answer["files"]["own/net.py"]
+    (tmp_path / "own/net.py").write_text("x = 2\n")
+    after = code.code(str(tmp_path))
+    assert after is not None and after["files"]["own/net.py"] != before
+
+
+def test_no_folder_is_no_code(tmp_path: Path) -> None:
+    assert code.code(str(tmp_path / "none")) is None
+
+
+def test_more_files_than_the_bound_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code, "_MOST_FILES", 2)
+    package(tmp_path, "own", a="", b="", c="")
+    answer = code.code(str(tmp_path))
+    assert answer is not None
+    assert (len(answer["files"]), answer["cut"]) == (2, True)
+
+
+@pytest.mark.parametrize("module", [look, start, software, code, variables])
+def test_the_probes_are_python_3_8(module: Any) -> None:
+    ast.parse(Path(module.__file__).read_text(), feature_version=(3, 8))
