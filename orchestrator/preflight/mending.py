@@ -130,6 +130,8 @@ class Mending:
                     opened += [remedy] if remedy is not None else []
         if not opened:
             opened = [open_elsewhere(subnet, main_port, ports)]
+            if self.fault.kind is Kind.CUT_OFF and self.fault.cause is Cause.DROPPED:
+                opened.append(Remedy(f"or {self._link()[0]}"))  # known once, it was not asked for
         commands = tuple(line for remedy in opened for line in remedy.commands)
         return "; ".join(remedy.text for remedy in opened), commands
 
