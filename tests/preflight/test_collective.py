@@ -218,6 +218,7 @@ def test_the_median_is_told_and_what_nine_of_ten_trials_reach() -> None:
 
 
 def on_links(speed: int, n: int = 3) -> Scene:
+    """Nodes whose eth0 has this speed, in Mb/s."""
     links = [(interface("eth0", f"198.18.0.{10 + i}/24", speed=speed),) for i in range(n)]
     return scene(n, facts_of={i: {"interfaces": own} for i, own in enumerate(links)})
 
@@ -275,6 +276,22 @@ def test_a_pair_is_named_where_only_the_pair_is_slow() -> None:
     slow = all_pairs(4, GB, p12=0.5 * GB)
     findings = judged(scene(4), well(4, pairs=slow, again={(1, 2): 0.5 * GB}))
     assert brief(findings) == [("warn", "node1,node2"), ("pass", "node0,node3")]
+
+
+def test_who_reaches_most_of_the_link_is_not_slow_beside_faster_cpus() -> None:
+    slow = all_pairs(4, 2 * GB, p02=GB, p12=GB, p23=GB)
+    findings = judged(on_links(10_000, 4), well(4, pairs=slow, again={(0, 2): GB}))
+    assert brief(findings) == [("pass", "node0,node1,node2,node3")]
+
+
+def test_a_link_that_came_down_to_less_than_the_others_is_slow_though_it_is_used_well() -> None:
+    rate = 0.9 * 1000 / 8e-6
+    slow = all_pairs(4, GB, p02=rate, p12=rate, p23=rate)
+    at = on_links(10_000, 4)
+    down = (interface("eth0", "198.18.0.12/24", speed=1000),)
+    facts = [replace(f, interfaces=down) if i == 2 else f for i, f in enumerate(at.facts)]
+    at = replace(at, facts=tuple(facts))
+    assert brief(judged(at, well(4, pairs=slow, again={(0, 2): rate})))[0] == ("fail", "node2")
 
 
 def test_a_suspect_that_was_not_tried_again_is_no_pass() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from statistics import median
 from typing import Any
 
@@ -13,12 +14,14 @@ from orchestrator.preflight.model import Finding, Remedy, Status
 from orchestrator.preflight.scene import Scene
 from orchestrator.preflight.tournament import Pair, Suspects
 
+_MBIT = 1e6 / 8  # bytes
 _VERY_SLOW = 0.3  # of what the others reach: a job would wait for this node most of the time
+_ENOUGH = 0.7  # of the link: who reaches that is not slow, though others with faster CPUs pass it
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What share of the link's speed, capped at `most` Mb/s, a backend reaches where all is well."""
+    """What share of the link's speed, or of `most` Mb/s if that is less, is too little."""
 
     warn: float
     fail: float
@@ -28,7 +31,7 @@ class Expectation:
 # gloo sums on one thread, and rarely passes 10 Gb/s on any link; a tenth of that is no matter of CPUs.
 EXPECTED = {
     Gloo: Expectation(warn=0.1, fail=0.0, most=10_000),
-    Nccl: Expectation(warn=0.7, fail=0.3, most=float("inf")),
+    Nccl: Expectation(warn=0.7, fail=0.3, most=inf),
 }
 
 
@@ -43,13 +46,20 @@ def _slow(scene: Scene, found: Measured) -> list[Finding]:
     suspects, confirmed = tournament.slow(found.pairs), tournament.slow(found.best)
     tried = {node for pair in found.again for node in pair}
     usual = _usual(found.best, confirmed)
+    # Of the fastest link: one that has come down to less than the others is what is looked for.
+    fastest = max(_link_speeds(scene), default=inf)
+    enough = _ENOUGH * min(fastest, EXPECTED[type(found)].most) * _MBIT
     findings = [
-        _slow_node(scene, found, node, usual)
+        _slow_node(scene, found, node, rate, usual)
         for node in confirmed.nodes
-        if node in suspects.nodes and node in tried
+        if node in suspects.nodes
+        and node in tried
+        and (rate := max(r for pair, r in found.best.items() if node in pair)) < enough
     ]
     findings.extend(
-        _slow_pair(scene, found, pair, usual) for pair in confirmed.pairs if pair in found.again
+        _slow_pair(scene, found, pair, usual)
+        for pair in confirmed.pairs
+        if pair in found.again and found.best[pair] < enough
     )
     untried = {node for node in suspects.nodes if node not in tried}
     untried |= {node for pair in suspects.pairs if pair not in found.again for node in pair}
@@ -76,9 +86,8 @@ def _slow_pair(scene: Scene, found: Measured, pair: Pair, usual: float) -> Findi
     )
 
 
-def _slow_node(scene: Scene, found: Measured, node: int, usual: float) -> Finding:
+def _slow_node(scene: Scene, found: Measured, node: int, rate: float, usual: float) -> Finding:
     plan = scene.plan.nodes[node]
-    rate = max(value for pair, value in found.best.items() if node in pair)
     message = (
         f"is slow: {_rate(rate)} each way over {found.backend}, whoever it meets; "
         f"{_rate(usual)} is usual"
@@ -117,13 +126,12 @@ def _speed(scene: Scene, found: Measured, slow: list[Finding]) -> Finding:
         f"all_reduce of {largest.size >> 20} MiB over {found.backend}: the sum is right, "
         f"busbw {_rate(carried)}"
     )
-    link = _link_speed(scene)
     status, remedy = Status.PASS, None
+    link = min(_link_speeds(scene), default=None)
     if link is not None and len(scene.names) > 1 and not slow:
-        share = carried * 8e-6 / link
-        message += f", {share:.0%} of the link's {link / 1000:g} Gb/s"
+        message += f", {carried / (link * _MBIT):.0%} of the link's {link / 1000:g} Gb/s"
         expected = EXPECTED[type(found)]
-        reached = carried * 8e-6 / min(link, expected.most)
+        reached = carried / (min(link, expected.most) * _MBIT)
         if reached < expected.warn:
             status = Status.FAIL if reached < expected.fail else Status.WARN
             remedy = Remedy(
@@ -135,14 +143,14 @@ def _speed(scene: Scene, found: Measured, slow: list[Finding]) -> Finding:
     return Finding(status, nodes, message, remedy, _data(scene, found))
 
 
-def _link_speed(scene: Scene) -> int | None:
-    """Return the speed of the slowest node's link in Mb/s; None where one is not known."""
+def _link_speeds(scene: Scene) -> list[int]:
+    """Return the speed of each node's link in Mb/s; empty where one is not known."""
     speeds = [
         next((i.speed for i in s.facts.interfaces if i.name == s.plan.interface), None)
         for s in scene.subjects
     ]
     known = [speed for speed in speeds if speed]
-    return min(known) if len(known) == len(speeds) else None
+    return known if len(known) == len(speeds) else []
 
 
 def _data(scene: Scene, found: Measured) -> dict[str, Any]:

@@ -1,0 +1,136 @@
+"""A small real collective between real hosts: it works, names who is slow or at fault, and leaves nothing.
+
+The hosts call themselves 127.0.1.1 and have a docker0 alike: gloo finds its way by orch's environment only.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from labkit.lab import Lab
+
+from .orch import ORCH, orch, wait_until
+
+pytestmark = [pytest.mark.lab, pytest.mark.torch]
+
+MIB = 1 << 20
+
+
+def collective(lab: Lab, *words: str, inventory: Path | None = None) -> dict[str, Any]:
+    """Run the check; return orch's report, with the exit code as "code"."""
+    where = ("-i", inventory or lab.inventory, "--only", "coll.gloo", "--output", "json")
+    done = orch(lab, "preflight", *where, *words)
+    assert done.stdout, done.stderr
+    assert left(lab) == []
+    return {**json.loads(done.stdout), "code": done.returncode}
+
+
+def processes(lab: Lab) -> list[tuple[str, str]]:
+    """Return (node, command) of every process of a trial."""
+    return [
+        (node, " ".join(argv))
+        for node in lab.nodes
+        for _, argv, environ in lab.processes(node)
+        if b"\0ORCH_RUN=preflight" in b"\0" + environ
+    ]
+
+
+def left(lab: Lab) -> list[object]:
+    """What there is of trials on the nodes: processes and folders."""
+    runs = [lab.files(node) / "home/.local/state/orch/runs" for node in lab.nodes]
+    return [*processes(lab), *(path for folder in runs for path in folder.glob("preflight*"))]
+
+
+def brief(report: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    return [(finding["status"], finding["nodes"]) for finding in report["checks"]]
+
+
+@contextmanager
+def slowed(lab: Lab, node: str) -> Iterator[None]:
+    """A node whose link sends 100 Mb/s."""
+    qdisc = ["dev", "eth0", "root"]
+    tbf = ["tbf", "rate", "100mbit", "burst", "64kb", "latency", "100ms"]
+    assert lab.run(["tc", "qdisc", "add", *qdisc, *tbf], node=node).returncode == 0
+    yield
+    assert lab.run(["tc", "qdisc", "del", *qdisc], node=node).returncode == 0
+
+
+def test_three_hosts_reduce_under_torchrun(lab3: Lab) -> None:
+    report = collective(lab3)
+    assert report["code"] == 0
+    *others, finding = report["checks"]
+    assert finding["status"] == "pass"
+    assert {other["status"] for other in others} <= {"warn"}, "on a busy machine one may seem slow"
+    assert "the sum is right" in finding["message"]
+    sizes = finding["data"]["sizes"]
+    assert sizes[0]["bytes"] == MIB
+    for size in sizes:
+        assert size["algbw_p10"] <= size["algbw"] == size["bytes"] / size["seconds"]
+        assert 1e6 < size["busbw"] < 1e11
+    pairs = {tuple(pair["nodes"]): pair["algbw"] for pair in finding["data"]["pairs"]}
+    assert {frozenset(pair) for pair in pairs} == {
+        frozenset(p) for p in permutations(lab3.nodes, 2)
+    }
+    assert all(1e6 < rate < 1e11 for rate in pairs.values())
+
+
+def test_the_host_with_a_slow_link_is_named(lab3: Lab) -> None:
+    with slowed(lab3, "node2"):
+        report = collective(lab3, "--launcher", "direct")
+    assert report["code"] == 1
+    assert brief(report) == [("fail", ["node2"]), ("pass", ["node0", "node1"])]
+    slow, others = report["checks"]
+    assert "is slow" in slow["message"]
+    assert slow["remedy"]["commands"][0] == "ethtool eth0"
+    assert slow["data"]["algbw"] < 100e6 / 8 * 1.5
+    rates = {frozenset(pair["nodes"]): pair["algbw"] for pair in others["data"]["pairs"]}
+    assert rates[frozenset({"node0", "node1"})] > 3 * slow["data"]["algbw"]
+
+
+@pytest.mark.parametrize("launcher", ["fabric", "python"])
+def test_other_launchers_do_it_as_well(lab3: Lab, launcher: str) -> None:
+    report = collective(lab3, "--launcher", launcher, "--nodes", "node[0-1]")
+    assert brief(report) == [("pass", ["node0", "node1"])]
+
+
+def test_a_host_whose_interface_is_named_wrongly_is_told_from_those_who_wait_for_it(
+    lab3: Lab, tmp_path: Path
+) -> None:
+    inventory = tmp_path / "hosts.yaml"
+    text = lab3.inventory.read_text()
+    wrong = "name: node1, env: {GLOO_SOCKET_IFNAME: nope0}"
+    inventory.write_text(text.replace("name: node1", wrong))
+    report = collective(lab3, "--launcher", "direct", inventory=inventory)
+    assert report["code"] == 1
+    assert brief(report) == [("fail", ["node1"])]
+    (finding,) = report["checks"]
+    assert "Unable to find address for: nope0" in finding["message"]
+    assert "nic.pick" in finding["remedy"]["text"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_when_orch_ends_in_the_middle(lab3: Lab, number: signal.Signals) -> None:
+    process = lab3.popen(
+        [*ORCH, "preflight", "-i", str(lab3.inventory), "--only", "coll.gloo"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    # Every host has its launcher, and that its rank.
+    wait_until(
+        lambda: (
+            {node for node, words in processes(lab3) if " -u all_reduce.py" in words}
+            == set(lab3.nodes)
+        )
+    )
+    process.send_signal(number)
+    assert process.wait(30) == (130 if number is signal.SIGINT else -number)
+    wait_until(lambda: left(lab3) == [])
