@@ -6,11 +6,11 @@ What is not known of the packet, or of a condition, is None: "maybe". A chain bl
 from __future__ import annotations
 
 import ipaddress
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Iterable, NamedTuple, Optional, Tuple, Union
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
-_MOST_STEPS = 50000  # rules that are looked at for one packet: a ruleset may be a loop of jumps
+_MOST_STEPS = 20000  # rules that are looked at for one packet: a ruleset may be a loop of jumps
 _DEEPEST = 16  # jumps, as in the kernel
 
 
@@ -40,7 +40,8 @@ class Rule(NamedTuple):
     target: str = ""
 
 
-Chains = Dict[str, List[Rule]]
+Chains = Callable[[str], Iterable[Rule]]
+"""Reads the rules of a chain, as far as they are looked at: of a large ruleset most never are."""
 
 
 def blocks(chains: Chains, name: str, policy: str) -> bool:
@@ -56,7 +57,7 @@ class _Walk:
 
     def follow(self, name: str, depth: int) -> bool:
         """Follow one chain; return whether the packet surely goes no further than this."""
-        for rule in self._chains.get(name, ()):
+        for rule in self._chains(name):
             self._steps += 1
             if self._steps > _MOST_STEPS or depth > _DEEPEST:
                 self.blocked = True  # maybe: nobody knows

@@ -139,24 +139,30 @@ def _iptables_chains(
         done = command.run([path], _TIME)
         if done.code != 0:
             return chains, "{}: {}".format(called, done.why)
-        ruleset = iptables.Ruleset(done.out)
-        chains += [
-            {
-                "tool": called,
-                "family": "ip" if name == "iptables" else "ip6",
-                "table": base[0],
-                "name": base[1],
-                "hook": ruleset.hook(base),
-                "priority": _PRIORITIES.get(base[0], 0),
-                "policy": policy,
-                "blocks": any(
-                    ruleset.blocks(base, packet) for packet in _passing(ruleset.hook(base), packets)
-                ),
-                "legacy": is_legacy,
-            }
-            for base, policy in ruleset.bases.items()
-        ]
+        try:
+            told = _chains_of_tables(iptables.Ruleset(done.out), packets)
+        except (LookupError, ValueError) as error:
+            problem = "what {} prints cannot be read ({})"
+            return chains, problem.format(path, type(error).__name__)
+        chains += [dict(chain, tool=called, legacy=is_legacy) for chain in told]
     return chains, None
+
+
+def _chains_of_tables(ruleset: iptables.Ruleset, packets: List[filtering.Packet]) -> List[Chain]:
+    return [
+        {
+            "family": "ip" if packets[0].version == 4 else "ip6",
+            "table": base[0],
+            "name": base[1],
+            "hook": ruleset.hook(base),
+            "priority": _PRIORITIES.get(base[0], 0),
+            "policy": policy,
+            "blocks": any(
+                ruleset.blocks(base, packet) for packet in _passing(ruleset.hook(base), packets)
+            ),
+        }
+        for base, policy in ruleset.bases.items()
+    ]
 
 
 def _passing(hook: str, packets: List[filtering.Packet]) -> Iterator[filtering.Packet]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Collection, Dict, Iterator, List, Optional, Set, Tuple
 
 from . import filtering
 from .filtering import Packet, Rule, every, opposite, some
@@ -30,18 +30,20 @@ class Ruleset:
 
     def __init__(self, text: str) -> None:
         self.bases: Dict[_Place, str] = {}
-        self._rules: Dict[_Place, List[List[str]]] = {}
+        self._rules: Dict[_Place, List[str]] = {}
+        self._chains: Dict[str, Set[str]] = {}
         table = ""
         for line in text.splitlines():
             if line.startswith("*"):
                 table = line[1:].strip()
             elif line.startswith(":"):
                 name, policy = line[1:].split()[:2]
+                self._chains.setdefault(table, set()).add(name)
                 if name in _HOOKS and policy != "-":
                     self.bases[(table, name)] = policy.lower()
             elif line.startswith("-A "):
-                words = shlex.split(line)
-                self._rules.setdefault((table, words[1]), []).append(words[2:])
+                _, name, words = (line + " ").split(" ", 2)
+                self._rules.setdefault((table, name), []).append(words)
 
     def hook(self, base: _Place) -> str:
         return _HOOKS[base[1]]
@@ -49,14 +51,15 @@ class Ruleset:
     def blocks(self, base: _Place, packet: Packet) -> bool:
         """Return whether this packet may be dropped or rejected in this base chain."""
         table, name = base
-        here = {place[1]: rules for place, rules in self._rules.items() if place[0] == table}
-        chains = {
-            chain: [_read(rule, packet, here) for rule in rules] for chain, rules in here.items()
-        }
+
+        def chains(chain: str) -> Iterator[Rule]:
+            for words in self._rules.get((table, chain), []):
+                yield _read(shlex.split(words), packet, self._chains.get(table, ()))
+
         return filtering.blocks(chains, name, self.bases[base])
 
 
-def _read(words: List[str], packet: Packet, chains: Dict[str, List[List[str]]]) -> Rule:
+def _read(words: List[str], packet: Packet, chains: Collection[str]) -> Rule:
     verdict, target = "none", ""
     truths: List[Optional[bool]] = []
     rate = False

@@ -58,12 +58,12 @@ class Ruleset:
         devices = devices if isinstance(devices, list) else [devices]
         if family == ("ip6" if packet.version == 4 else "ip") or packet.interface not in devices:
             return False
-        chains: Dict[str, List[Rule]] = {}
-        for place, rules in self._rules.items():
-            if place[:2] == (family, table):
-                chains[place[2]] = [
-                    rule for parts in rules for rule in self._read(place, parts, packet)
-                ]
+
+        def chains(chain: str) -> Iterator[Rule]:
+            place = (family, table, chain)
+            for parts in self._rules.get(place, []):
+                yield from self._read(place, parts, packet)
+
         return filtering.blocks(chains, name, own.get("policy", "accept"))
 
     def _read(self, place: _Place, parts: List[Any], packet: Packet) -> Iterator[Rule]:
