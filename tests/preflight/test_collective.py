@@ -326,6 +326,8 @@ MESH = (
         ("OSError: [Errno 113] No route to host", "net.tcp"),
         ("The server socket has failed to bind to [::]:29500 (errno: 98)", "net.bind"),
         ("torch.OutOfMemoryError: CUDA out of memory.", "gpu.busy"),
+        ("Timeout (0:01:40)!", "net.tcp"),
+        ("[rank1]: torch.distributed.DistStoreError: Timed out after 61 seconds", "net.tcp"),
     ],
 )
 def test_a_known_cause_names_the_check_that_tells_more(line: str, check: str) -> None:
@@ -343,6 +345,39 @@ def test_the_echo_of_anothers_end_is_not_told_beside_the_cause() -> None:
     assert "MemoryError: no more" in found[0].message
     alone = judged(scene(3), broken(node0=echo, node1=None, node2=echo))
     assert brief(alone) == [("fail", "node0,node2")], "better an echo than nothing"
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        "UserWarning: Failed to initialize NumPy: No module named 'numpy' (Triggered internally)",
+        "[W] socket.cpp: The client socket has failed to connect: Connection refused",
+        "node1:7:7 [0] NCCL INFO NCCL_IB_TIMEOUT set by environment to 22.",
+    ],
+)
+def test_a_warning_is_not_taken_for_the_cause(harmless: str) -> None:
+    found = judged(scene(2), broken(node0=None, node1=[harmless, "[rank1]: MemoryError: no more"]))
+    assert "MemoryError: no more" in found[0].message
+    assert found[0].remedy is not None
+    assert "--only" not in found[0].remedy.text
+
+
+def test_a_vague_exception_is_explained_by_what_stands_before_it() -> None:
+    lines = [
+        "NCCL WARN Bootstrap : no socket interface found",
+        "RuntimeError: NCCL error: internal",
+    ]
+    (failure,) = failures(broken(node0=lines).shares)
+    assert failure.check == "nic.pick"
+
+
+def test_a_launcher_speaks_for_ranks_that_never_began_and_only_then() -> None:
+    said = {"launcher.err": ("ModuleNotFoundError: No module named 'torch'",)}
+    (failure,) = failures([Share("node0", said=said, launcher=FAILED)])
+    assert failure.check == "sw.versions"
+    said = {"launcher.err": ("ConnectionError: Broken pipe",), "rank-0.err": ("ValueError: odd",)}
+    (failure,) = failures([Share("node0", said=said, ranks={0: FAILED}, launcher=FAILED)])
+    assert failure.said == "ValueError: odd"
 
 
 def test_the_exception_counts_before_the_stack_beneath_it() -> None:

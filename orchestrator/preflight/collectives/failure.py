@@ -7,15 +7,17 @@ before that, and of what is left the exception before the stack beneath it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from signal import Signals
 
 from orchestrator.preflight.collectives.trial import Share
 from orchestrator.remote.reports import ProcessEnd
 
-_EXCEPTION = re.compile(r"(?:\[rank\d+\]: ?)?[\w.]*(?:Error|Exception)\b")
-_STREAMS = ("rank-", "launcher")
+_RANK = r"^(?:\[rank\d+\]: ?)?"  # before each line of a traceback, once torch knows the rank
+_EXCEPTION = re.compile(_RANK + r"[\w.]*(?:Error|Exception)\b")
+# An exception that says little: the cause is a line before it.
+_VAGUE = re.compile(r"RuntimeError|torch\.distributed|NCCL")
 _LONGEST = 240
 
 
@@ -33,10 +35,11 @@ def _cause(text: str, meaning: str, check: str | None, *, echo: bool = False) ->
     return Cause(re.compile(text, re.IGNORECASE), meaning, check, echo)
 
 
-# The first that matches, of a share's words, is taken: what is more exact stands first.
+# The first that matches is taken: what is more exact stands first.
 CAUSES = (
     _cause(r"No module named '?torch\b", "there is no torch for its Python", "sw.versions"),
-    _cause(r"No module named|cannot import name", "the launcher cannot start", "sw.launcher"),
+    _cause(_RANK + r"(ModuleNotFoundError|ImportError):|^\S*python\S*: (No module|Error while finding)",
+           "the launcher cannot start", "sw.launcher"),
     _cause(r"Unable to find address for", "GLOO_SOCKET_IFNAME is none of its interfaces", "nic.pick"),
     _cause(r"no socket interface found", "NCCL_SOCKET_IFNAME is none of its interfaces", "nic.pick"),
     _cause(r"connectFullMesh.*remote=\[(127\.|::1)", "a rank gave the others 127.0.0.1", "host.name"),
@@ -49,7 +52,7 @@ CAUSES = (
     _cause(r"No route to host|Network is unreachable", "another node cannot be reached", "net.tcp"),
     _cause(r"Connection (closed|reset) by|Broken pipe|Failed to recv|RendezvousClosed",
            "another rank ended first", None, echo=True),
-    _cause(r"timed out|timeout", "it waited for another node in vain", "net.tcp"),
+    _cause(r"timed out|TimeoutError|^Timeout \(", "it waited for another node in vain", "net.tcp"),
     _cause(r"connectFullMesh", "the ranks could not connect to each other", "net.tcp"),
 )  # fmt: skip
 
@@ -75,22 +78,32 @@ def failures(shares: Sequence[Share]) -> list[Failure]:
 
 
 def _failure(share: Share) -> Failure:
-    lines = list(_lines(share))
+    lines = _lines(share)
+    errors = [line for line in lines if _EXCEPTION.match(line)]
+    vague = not errors or _VAGUE.search(errors[-1]) is not None
     for cause in CAUSES:
-        for line in lines:
+        for line in (*errors, *(lines if vague else ())):
             if cause.text.search(line):
-                return Failure(share.node, cause.meaning, line[:_LONGEST], cause.check, cause.echo)
-    said = next(filter(_EXCEPTION.match, reversed(lines)), lines[-1] if lines else "")
-    return Failure(share.node, describe_end(share), said[:_LONGEST], None, echo=False)
+                said = line[:_LONGEST]
+                return Failure(share.node, cause.meaning, said, cause.check, cause.echo)
+    said = (errors or lines or [""])[-1][:_LONGEST]
+    return Failure(share.node, describe_end(share), said, None, echo=False)
 
 
-def _lines(share: Share) -> Iterator[str]:
-    """Yield what ranks said, then what launchers said, first what they said on stderr."""
-    for kind in _STREAMS:
-        for end in (".err", ".out"):
-            for path in sorted(share.said):
-                if path.startswith(kind) and path.endswith(end):
-                    yield from share.said[path]
+def _lines(share: Share) -> list[str]:
+    """Return what its ranks said, stderr first; what launchers said too, where no rank tells its end."""
+    ranks, launchers = (
+        [
+            line
+            for end in (".err", ".out")
+            for path in sorted(share.said)
+            if path.startswith(kind) and path.endswith(end)
+            for line in share.said[path]
+        ]
+        for kind in ("rank-", "launcher")
+    )
+    told = ranks and not all(end.succeeded for end in share.ranks.values())
+    return ranks if told else [*ranks, *launchers]
 
 
 def describe_end(share: Share) -> str:

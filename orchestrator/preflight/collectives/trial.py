@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -73,8 +73,8 @@ class Share:
 
     node: str
     words: tuple[Word, ...] = ()
-    said: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    ranks: dict[int, ProcessEnd] = field(default_factory=dict)
+    said: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ranks: Mapping[int, ProcessEnd] = field(default_factory=dict)
     launcher: ProcessEnd | None = None
     trouble: str | None = None
     ended: bool = False
