@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 from orchestrator.errors import NodeError
@@ -15,7 +14,7 @@ from orchestrator.preflight.listeners import SENSELESS, Listener, Listeners, Ope
 from orchestrator.preflight.model import NoAnswer
 from orchestrator.preflight.reachability import Reachability
 from orchestrator.preflight.scene import Advance, Scene, Stage
-from orchestrator.preflight.tournament import Pair, Round, pair_of, retest, rounds, slow
+from orchestrator.preflight.tournament import Pair, Round, pair_of, retest, rounds, slow, usual
 from orchestrator.remote.fleet import Fleet
 
 _WARM_UP, _SECONDS = 0.15, 0.35
@@ -160,9 +159,9 @@ def pair_values(flows: Mapping[Way, Flow]) -> dict[Pair, float]:
 
     A way whose sender was short of CPU time says nothing against the network: it counts as usual.
     """
-    usual = median(flow.rate for flow in flows.values()) if flows else 0.0
+    typical = usual({way: flow.rate for way, flow in flows.items()})
     values: dict[Pair, float] = {}
     for way, flow in flows.items():
-        value = max(flow.rate, usual) if flow.capped else flow.rate
+        value = max(flow.rate, typical) if flow.capped else flow.rate
         values[pair_of(*way)] = min(value, values.get(pair_of(*way), value))
     return values
