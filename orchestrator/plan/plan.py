@@ -113,7 +113,8 @@ def count_gpus(host: Host, facts: Facts, job: Job) -> int:
     visible = {**host.env, **job.environment}.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return facts.gpus
-    return min(facts.gpus, len([entry for entry in visible.split(",") if entry.strip(" -1")]))
+    shown = [entry for entry in visible.split(",") if entry.strip() not in ("", "-1")]
+    return min(facts.gpus, len(shown))
 
 
 def choose_launcher(hosts: Sequence[Host], job: Job) -> str:

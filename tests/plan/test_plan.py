@@ -101,6 +101,16 @@ def test_auto_devices_are_the_gpus_else_one() -> None:
     assert [n.devices for n in make_plan("r", hosts, known, fixed, network, 1).nodes] == [3, 3]
 
 
+@pytest.mark.parametrize(
+    ("shown", "ranks"), [("0,1,11,2", 4), ("1", 1), ("3,5", 2), ("-1", 1), ("", 1), ("GPU-8d9a", 1)]
+)
+def test_auto_devices_are_those_that_the_job_is_shown(shown: str, ranks: int) -> None:
+    one = host("a", env={"CUDA_VISIBLE_DEVICES": shown})
+    network = Network("10.0.0.1", ("eth0",), None, ("10.0.0.1",))
+    plan = make_plan("r", [one], [facts("a", gpus=8)], Job("t.py"), network, 1)
+    assert plan.world_size == ranks
+
+
 def test_the_interface_is_set_unless_the_user_set_one_anywhere() -> None:
     network = Network(
         "10.0.0.1", ("eth0", "eth1", "eth2"), None, ("10.0.0.1", "10.0.0.2", "10.0.0.3")
