@@ -9,14 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.errors import LaunchError, NodeError
-from orchestrator.preflight.model import Check, NoAnswer, Probe
+from orchestrator.preflight.model import Check, Level, NoAnswer, Probe
 from orchestrator.preflight.report import Report, Result
 from orchestrator.preflight.scene import Advance, Scene, Subject
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.fleet import Fleet
 
-PROBE_TIME = 20.0
-"""Seconds that a node's own probes may take, all together."""
+PROBE_TIME = {Level.QUICK: 20.0, Level.FULL: 60.0}
+"""Seconds that a node's own probes may take, all together. Importing torch from a cold disk takes many."""
 
 Begin = Callable[[str], AbstractContextManager[Advance]]
 """Begins a step of this title; it ends with the context."""
@@ -69,8 +69,9 @@ async def _ask_all(
 async def ask_one(agent: Agent, subject: Subject, probes: Sequence[Probe[Any]]) -> dict[str, Any]:
     """Return what one node answers to each probe."""
     wanted = {probe.name: dict(probe.arguments(subject)) for probe in probes}
+    limit = PROBE_TIME[subject.scene.level]
     try:
-        raw = await agent.ask("check", timeout=PROBE_TIME + 10, limit=PROBE_TIME, probes=wanted)
+        raw = await agent.ask("check", timeout=limit + 10, limit=limit, probes=wanted)
     except NodeError as error:
         return dict.fromkeys(wanted, NoAnswer(error.message.removeprefix(f"{subject.name}: ")))
     return {probe.name: _parse(probe, raw) for probe in probes}

@@ -176,7 +176,7 @@ TORCH = Check(
     group=Group.SOFTWARE,
     level=Level.FULL,
     meaning="torch can be imported, and use the GPUs",
-    page="Imports torch in the job's interpreter and environment, within 18 seconds. Fails where that "
+    page="Imports torch in the job's interpreter and environment, within 50 seconds. Fails where that "
     "cannot be, where there are GPUs and it can use none (what CUDA says is the message: a driver "
     "that is too old, a fabric manager that does not run), and where the NCCL that it loads is not "
     "the one that most nodes load: `LD_LIBRARY_PATH` often has another. An import that takes longer "

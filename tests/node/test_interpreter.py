@@ -36,6 +36,21 @@ def on_path(folder: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(folder)}
 
 
+TYPED_VERSION = """from typing import Optional
+
+__all__ = ['__version__', 'debug', 'cuda', 'git_version', 'hip', 'rocm', 'xpu']
+__version__ = '2.13.0+cu130'
+debug = False
+cuda: Optional[str] = '13.0'
+git_version = 'cf30153c4c131c8164ee7798e5022d810682e2cb'
+hip: Optional[str] = None
+"""
+
+DRIVER = """\
+NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC 2024
+GCC version:  gcc version 11.4.0 (Ubuntu 11.4.0-1ubuntu1~22.04)
+"""
+
 # -- versions --------------------------------------------------------------------------------------
 
 
@@ -51,8 +66,7 @@ def test_it_is_the_interpreter_that_the_agent_runs_under() -> None:
     ("text", "expected"),
     [
         (
-            "from typing import Optional\n\n__version__ = '2.13.0+cu130'\n"
-            + "cuda: Optional[str] = '13.0'\ngit_version = 'cf3'\nhip: Optional[str] = None\n",
+            TYPED_VERSION,
             {"version": "2.13.0+cu130", "cuda": "13.0", "hip": None},
         ),
         (
@@ -108,8 +122,7 @@ def test_what_is_unset_for_the_job_is_unset_here(monkeypatch: pytest.MonkeyPatch
     [
         (
             "proc/driver/nvidia/version",
-            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC 2024\n"
-            + "GCC version:  gcc version 11.4.0 (Ubuntu 11.4.0-1ubuntu1~22.04)\n",
+            DRIVER,
             "535.183.01",
         ),
         (

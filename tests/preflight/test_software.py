@@ -92,10 +92,8 @@ def test_another_torch_is_named_with_what_the_others_have_and_the_line_that_inst
     assert findings[0].message == (
         "torch 2.12.1+cpu (no GPU), where node[0-1] have torch 2.13.0+cpu (no GPU)"
     )
-    assert commands(findings[0]) == (
-        "'/opt/my venv/bin/python' -m pip install torch==2.13.0+cpu "
-        + "--index-url https://download.pytorch.org/whl/cpu",
-    )
+    line = "'/opt/my venv/bin/python' -m pip install torch==2.13.0+cpu --index-url "
+    assert commands(findings[0]) == (f"{line}https://download.pytorch.org/whl/cpu",)
 
 
 def test_without_a_majority_the_others_are_held_against_main() -> None:
@@ -271,7 +269,7 @@ def start(code: int | None = 0, error: str = "", **torch: Any) -> dict[str, Any]
     return {
         "torch": {**known, **torch} if torch.pop("imported", True) else None,
         "code": code,
-        "seconds": 18.0,
+        "seconds": 50.0,
         "error": error,
     }
 

@@ -15,7 +15,7 @@ from ..supervise import environment_of_job
 from . import command, read
 
 _LOOK_TIME = 10.0  # seconds; it takes 0.03 where no file server is slow
-_START_TIME = 18.0
+_START_TIME = 50.0  # importing torch takes 2 to 5, many times that from a cold file server
 _DRIVER = re.compile(r"Kernel Module\s.*?(\d+\.\d+(?:\.\d+)*)")
 _TRACEBACK = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Warning|Interrupt|Exit)\b")
 
