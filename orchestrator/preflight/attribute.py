@@ -79,16 +79,14 @@ class _Attribution:
             if culprit is not None:
                 return [self._fault(Kind.CUT_OFF, [culprit], self._bad)]
             return [self._fault(Kind.EVERYONE, self._nodes, self._bad)]
-        found = []
-        rest, covered = groups[0] if groups else [], set()
+        found, covered = [], set[Pair]()
         for group in groups[1:]:
-            if len(group) == 1:
-                pairs = {pair for pair in self._bad if group[0] in pair}
-                found.append(self._fault(Kind.CUT_OFF, group, pairs))
-            else:
-                pairs = {p for p in self._bad if len({*p} & {*group}) == len({*p} & {*rest}) == 1}
-                found.append(self._fault(Kind.BLOCKS, group, pairs, rest))
+            pairs = {pair for pair in self._bad if len({*pair} & {*group}) == 1}
             covered |= pairs
+            if pairs:
+                found.append(
+                    self._fault(Kind.CUT_OFF if len(group) == 1 else Kind.BLOCKS, group, pairs)
+                )
         return found + self._one_way(frozenset(covered))
 
     def _groups(self) -> list[list[str]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.inventory.ranges import fold
-from orchestrator.preflight.attempts import Cause, Outcome
+from orchestrator.preflight.attempts import Cause, Outcome, Way
 from orchestrator.preflight.attribute import Fault, Kind
 from orchestrator.preflight.firewall import Firewall, blames
 from orchestrator.preflight.judge import Verdict
@@ -83,7 +83,10 @@ class Blame:
         directions = self._directions(subject.name)
         if kind is Kind.MAIN_PORT:
             return f"is not reached on the main port {port} from {others}, though on other ports"
-        if self.fault.only_main_port and "input" in directions:
+        if kind is Kind.EVERYONE:
+            but = f", but main on its main port {port}" if self.fault.only_main_port else ""
+            return f"no node reaches any other{but}"
+        if self.fault.only_main_port and subject.name == self.scene.names[0]:
             return (
                 f"is reached on the main port {port} only, and not on the ephemeral ports that NCCL "
                 f"and gloo listen on, from {others}"
@@ -94,8 +97,6 @@ class Blame:
         if directions == ("output",):
             works = ", which reach it" if kind is Kind.EGRESS else ""
             return f"does not reach {others}{works}"
-        if kind is Kind.EVERYONE:
-            return "no node reaches any other"
         return f"does not reach {others}, nor is it reached from there"
 
     def _how(self, subject: Subject) -> str:
@@ -105,7 +106,8 @@ class Blame:
         if cause is Cause.DROPPED:
             return f"no answer in {outcome.seconds:.0f} s, so packets are dropped"
         if cause is Cause.REFUSED:
-            return "refused at once by a reset, though orch listens there"
+            listens = "though orch listens there" if self._listens() else "and by itself as well"
+            return f"refused at once by a reset, {listens}"
         if cause is Cause.REJECTED:
             kind = _ICMP.get(outcome.icmp or (0, 0), "unreachable")
             return f"rejected at once with ICMP ({kind}) by {self._rejecter(outcome)}"
@@ -123,6 +125,12 @@ class Blame:
         if cause is Cause.CLOSED:
             return "taken in and closed at once by another than orch: a proxy, or NAT to a service"
         return f"it failed with {outcome.words or outcome.result!r} on {plan.interface}"
+
+    def _listens(self) -> bool:
+        """Return whether the nodes that are not reached reach themselves, as far as that was tried."""
+        themselves = (Way(way.target, way.target, way.door) for way in self.fault.ways)
+        found = [self.found.outcomes[way] for way in themselves if way in self.found.outcomes]
+        return all(outcome.passed for outcome in found)
 
     def _whose(self, subject: Subject, guilty: bool) -> str:
         if self.fault.cause not in _FILTERED:

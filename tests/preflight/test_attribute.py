@@ -44,23 +44,9 @@ def found(n: int, level: Level, stops: Stops) -> list[tuple[Kind, tuple[str, ...
     return [(fault.kind, fault.nodes) for fault in faults]
 
 
-sizes = st.integers(3, 40)
+sizes = st.integers(3, 20)
 levels = st.sampled_from(Level)
 filtering = st.sampled_from([DROPPED, REFUSED])
-
-
-def test_star_and_ring_are_few_and_all_pairs_are_all() -> None:
-    assert peers(names(5), Level.QUICK) == [[1, 2, 3, 4], [2, 0], [3, 0, 1], [4, 0, 2], [0, 3]]
-    assert peers(names(5), Level.FULL)[2] == [3, 4, 0, 1]
-    assert peers(names(1), Level.FULL) == [[]]
-    assert peers(names(2), Level.QUICK) == [[1], [0]]
-
-
-def test_beyond_a_size_random_peers_are_tried_in_both_directions_and_the_same_again() -> None:
-    chosen = peers(names(300), Level.FULL)
-    assert chosen == peers(names(300), Level.FULL)
-    assert all(i in chosen[j] for i in range(300) for j in chosen[i])
-    assert all(10 <= len(own) < 60 for own in chosen[1:])
 
 
 @given(n=sizes, level=levels)
@@ -92,7 +78,7 @@ def test_a_node_that_is_cut_off(n: int, level: Level, data: st.DataObject, how: 
     assert found(n, level, stops) == [(Kind.CUT_OFF, (node,))]
 
 
-@given(n=st.integers(4, 40), level=levels, data=st.data(), how=filtering)
+@given(n=st.integers(4, 20), level=levels, data=st.data(), how=filtering)
 def test_two_blocks_that_do_not_see_each_other(
     n: int, level: Level, data: st.DataObject, how: Outcome
 ) -> None:
@@ -112,7 +98,7 @@ def test_only_the_main_port_is_shut(n: int, level: Level, how: Outcome) -> None:
     assert found(n, level, stops) == [(Kind.MAIN_PORT, ("node0",))]
 
 
-@given(n=st.integers(2, 40), level=levels, how=st.sampled_from([DROPPED, REFUSED]))
+@given(n=st.integers(2, 20), level=levels, how=st.sampled_from([DROPPED, REFUSED]))
 def test_only_the_main_port_is_open(n: int, level: Level, how: Outcome) -> None:
     outcomes = {
         way: PASSED if way.door == "main" or way.target != "node0" else how
@@ -128,7 +114,7 @@ def test_the_same_filter_everywhere(n: int, level: Level) -> None:
     assert found(n, level, lambda way: DROPPED) == [(Kind.EVERYONE, tuple(names(n)))]
 
 
-@given(n=st.integers(5, 40), data=st.data(), how=filtering)
+@given(n=st.integers(5, 20), data=st.data(), how=filtering)
 def test_filters_on_several_nodes_are_each_named(n: int, data: st.DataObject, how: Outcome) -> None:
     shut = data.draw(st.sets(st.sampled_from(names(n)), min_size=1, max_size=n - 1))
     stops: Stops = lambda way: how if way.target in shut else None  # noqa: E731
@@ -143,7 +129,7 @@ def test_a_translated_source_is_named(n: int, level: Level, data: st.DataObject)
     assert found(n, level, stops) == [(Kind.TRANSLATED, (node,))]
 
 
-@given(n=st.integers(4, 40), data=st.data())
+@given(n=st.integers(4, 20), data=st.data())
 def test_a_single_pair_is_a_pair(n: int, data: st.DataObject) -> None:
     source, target = data.draw(st.permutations(names(n)))[:2]
     stops: Stops = lambda way: DROPPED if way[:2] == (source, target) else None  # noqa: E731
