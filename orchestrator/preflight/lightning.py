@@ -15,6 +15,7 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.flow import Certainty, Code
 from orchestrator.preflight.lint import Hint, argument, literal, severity
 from orchestrator.preflight.model import Status
@@ -71,12 +72,6 @@ class _Maker:
         """Whether the devices are left to Lightning, which takes all GPUs, or one CPU."""
         value = self.given("devices")
         return value is None or literal(value) in ("auto", -1, "-1")
-
-    @property
-    def alone(self) -> bool:
-        """Whether each process may train for itself: one node, one device, and no strategy."""
-        one = self.devices == 1 or self.automatic
-        return self.nodes == 1 and one and self.given("strategy") is None
 
     def written(self) -> str:
         """Return it as `Fabric(devices=2, num_nodes=4)`, with what matters here."""
@@ -145,28 +140,37 @@ def _against_shape(maker: _Maker, scene: Scene) -> Iterator[Hint]:
     def hint(status: Status, what: str) -> Hint:
         return Hint(status, maker.call.lineno, f"{maker.written()}: {here}: {what}", remedy)
 
+    devices = _devices(maker, scene)
+    fits = devices is not None and devices * (maker.nodes or 0) == plan.world_size
+    alone = devices == 1 and maker.given("strategy") is None
     if plan.launcher != "python" and maker.devices is None and len(set(counts)) > 1:
         yield hint(Status.WARN, "Lightning wants as many ranks on every node")
-    elif maker.nodes is None:
+    elif maker.nodes is None or fits:
         return
+    elif maker.nodes == 1 and alone:
+        yield hint(Status.WARN, "each rank trains for itself")
     elif plan.launcher == "python":
-        if maker.nodes != len(counts) and maker.alone:
-            yield hint(Status.WARN, "each node trains for itself")
-        elif maker.nodes != len(counts):
+        if maker.nodes != len(counts):
             yield hint(severity(maker.how), "the ranks wait for others than there are")
-        elif maker.devices is not None and maker.devices not in counts:
+        elif maker.devices is not None:
             yield hint(Status.WARN, f"the script starts {maker.devices} on each node itself")
-    elif maker.alone and plan.world_size > 1:
-        yield hint(Status.WARN, "Lightning stops, or each rank trains for itself")
-    elif maker.devices is not None:
-        if maker.devices * maker.nodes != plan.world_size:
-            alike = len(set(counts)) == 1
-            status = severity(maker.how) if alike else Status.WARN
-            yield hint(status, "Lightning stops where their product is not the world size")
-    elif maker.nodes != len(counts):
-        certain = maker.automatic and maker.given("num_nodes") is not None
+    elif devices is not None or maker.nodes != len(counts):
+        # Lightning may count accelerators that orch does not know of.
+        known = maker.devices is not None or (maker.automatic and maker.nodes != len(counts))
+        written = maker.devices is not None or maker.given("num_nodes") is not None
+        certain = known and written and len(set(counts)) == 1
         status = severity(maker.how) if certain else Status.WARN
         yield hint(status, "Lightning stops where devices x num_nodes is not the world size")
+
+
+def _devices(maker: _Maker, scene: Scene) -> int | None:
+    """Return the devices of each node, as they are passed, or as Lightning will count them."""
+    if maker.devices is not None or not maker.automatic:
+        return maker.devices
+    if literal(maker.given("accelerator")) == "cpu":
+        return 1
+    gpus = {count_gpus(s.host, s.facts, scene.job) for s in scene.subjects}
+    return max(1, gpus.pop()) if len(gpus) == 1 else None
 
 
 def _ranks(counts: list[int]) -> str:

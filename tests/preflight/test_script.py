@@ -132,6 +132,25 @@ def test_unequal_nodes_are_not_for_lightning_and_never_stop_a_launch() -> None:
         assert status(text, host_of=hosts, job=Job("train.py")) is Status.WARN
 
 
+@pytest.mark.parametrize(
+    ("call", "n", "devices", "expected"),
+    [
+        ("Fabric()", 1, 8, "pass"),
+        ("Fabric()", 1, 4, "warn"),
+        ("Fabric(num_nodes=2)", 2, 8, "pass"),
+        ("Fabric(num_nodes=2, devices=-1)", 2, 8, "pass"),
+        ("Fabric(num_nodes=2, accelerator='cpu')", 2, 8, "warn"),
+        ("Fabric(num_nodes=4)", 2, 8, "fail"),
+        ("Fabric()", 2, 8, "warn"),
+    ],
+)
+def test_devices_that_are_left_to_lightning_are_all_gpus(
+    call: str, n: int, devices: int, expected: str
+) -> None:
+    gpus = {i: {"gpus": 8} for i in range(n)}
+    assert status(FABRIC + call, n, devices=devices, facts_of=gpus).value == expected
+
+
 def test_an_option_of_fabric_run_differs_on_the_nodes_that_it_differs_on() -> None:
     hosts = {0: {"devices": 2}, 1: {"devices": 4}, 2: {"devices": 2}}
     job = Job("train.py", launcher="fabric")

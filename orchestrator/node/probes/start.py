@@ -10,6 +10,7 @@ import json
 import os
 import runpy
 import sys
+from importlib import import_module
 from typing import Any, Dict, Optional
 
 
@@ -19,8 +20,7 @@ def describe() -> Dict[str, Any]:
     `nccl` is the version of the library that it loads; `cuda` says whether torch can use a GPU, and
     `why` why it cannot.
     """
-    import torch
-
+    torch: Any = import_module("torch")
     available = bool(torch.cuda.is_available())
     return {
         "version": str(torch.__version__),
