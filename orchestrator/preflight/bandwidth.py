@@ -9,8 +9,8 @@ from orchestrator.preflight.interfaces import INTERFACES, chosen_links, on_one_m
 from orchestrator.preflight.judge import Verdict, fold, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
 from orchestrator.preflight.scene import Scene
-from orchestrator.preflight.throughput import BANDWIDTH, Bandwidth, pair_values
-from orchestrator.preflight.tournament import Pair, Suspects, blame, pair_of, slow
+from orchestrator.preflight.throughput import BANDWIDTH, Bandwidth, pair_values, suspects
+from orchestrator.preflight.tournament import Pair, Suspects, blame, pair_of
 
 _SHARE_WARN, _SHARE_FAIL = 0.7, 0.3  # of the link's speed
 _VERY_SLOW = 0.3  # of what is usual between the others
@@ -35,13 +35,12 @@ def _bandwidth(scene: Scene) -> list[Finding]:
 
 def _beside_others(scene: Scene, found: Bandwidth) -> Iterator[tuple[str, Verdict]]:
     """Yield the verdicts on nodes and pairs that are slower than others."""
-    values = pair_values(found.flows)
-    suspects = slow(values)
-    usual = _usual(found, suspects)
-    for node in suspects.nodes:
+    values, slow = pair_values(found.flows), suspects(found.flows)
+    usual = _usual(found, slow)
+    for node in slow.nodes:
         best = max(value for pair, value in values.items() if node in pair)
         yield scene.names[node], _slow_node(scene, found, node, best, usual)
-    for a, b in suspects.pairs:
+    for a, b in slow.pairs:
         yield from _slow_pair(scene, found, (a, b), values[a, b], usual)
     if len(scene.names) == 2 and len(found.flows) == 2:
         fast, slower = sorted(found.flows.values(), key=lambda flow: -flow.rate)
@@ -107,11 +106,11 @@ def _beside_link(scene: Scene, found: Bandwidth) -> Iterator[tuple[str, Verdict]
             share = flow.rate / min(speeds[node] for node in way)
             share = 1.0 if flow.capped else share  # it may well carry more
             shares[pair_of(*way)] = min(share, shares.get(pair_of(*way), share))
-    suspects = blame([pair for pair, share in shares.items() if share < _SHARE_WARN], list(shares))
-    for node in suspects.nodes:
+    idle = blame([pair for pair, share in shares.items() if share < _SHARE_WARN], list(shares))
+    for node in idle.nodes:
         share = max(share for pair, share in shares.items() if node in pair)
         yield scene.names[node], _underused(scene, node, share, speeds[node], "whoever it meets")
-    for pair in suspects.pairs:
+    for pair in idle.pairs:
         for node, other in (pair, pair[::-1]):
             peer = f"with {scene.names[other]}"
             yield scene.names[node], _underused(scene, node, shares[pair], speeds[node], peer)
@@ -137,11 +136,11 @@ def _failed(scene: Scene, found: Bandwidth) -> Iterator[tuple[str, Verdict]]:
     for way, why in found.failures.items():
         bad.setdefault(pair_of(*way), []).append(why)
     tried = {pair_of(*way) for way in [*found.flows, *found.failures]}
-    suspects = blame(bad, tried)
-    for node in suspects.nodes:
+    absent = blame(bad, tried)
+    for node in absent.nodes:
         reasons = {why for pair, own in bad.items() if node in pair for why in own}
         yield scene.names[node], _unmeasured("", reasons)
-    for pair in suspects.pairs:
+    for pair in absent.pairs:
         for node, other in (pair, pair[::-1]):
             yield scene.names[node], _unmeasured(f" with {scene.names[other]}", set(bad[pair]))
 
@@ -151,12 +150,12 @@ def _unmeasured(peer: str, reasons: set[str]) -> Verdict:
     return Verdict(Status.INCOMPLETE, message, "see what net.tcp says of these nodes")
 
 
-def _usual(found: Bandwidth, suspects: Suspects) -> float:
-    """Return the median of the ways in which nothing is suspect."""
+def _usual(found: Bandwidth, slow: Suspects) -> float:
+    """Return the median of the ways in which nothing is slow."""
     well = [
         flow.rate
         for way, flow in found.flows.items()
-        if pair_of(*way) not in suspects.pairs and not set(way) & set(suspects.nodes)
+        if pair_of(*way) not in slow.pairs and not set(way) & set(slow.nodes)
     ]
     return median(well or [flow.rate for flow in found.flows.values()] or [0.0])
 

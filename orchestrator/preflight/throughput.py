@@ -14,7 +14,7 @@ from orchestrator.preflight.listeners import SENSELESS, Listener, Listeners, Ope
 from orchestrator.preflight.model import NoAnswer
 from orchestrator.preflight.reachability import Reachability
 from orchestrator.preflight.scene import Advance, Scene, Stage
-from orchestrator.preflight.tournament import Pair, Round, pair_of, retest, rounds, slow, usual
+from orchestrator.preflight.tournament import Pair, Round, Suspects, pair_of, retest, rounds, slow
 from orchestrator.remote.fleet import Fleet
 
 _WARM_UP, _SECONDS = 0.15, 0.35
@@ -75,8 +75,7 @@ async def _measure(fleet: Fleet, scene: Scene, advance: Advance) -> Bandwidth:
         await court.play(rounds(len(scene.names)))
         if len(scene.names) == 2:  # there is nobody else to try a suspect with
             await court.play(rounds(2))
-        values = pair_values(court.flows)
-        await court.play(retest(slow(values), values))
+        await court.play(retest(suspects(court.flows), pair_values(court.flows)))
     for index, name in enumerate(scene.names):
         advance(name, not any(index in way for way in court.failures))
     return Bandwidth(court.flows, court.failures)
@@ -155,13 +154,25 @@ BANDWIDTH = Stage("bandwidth", Bandwidth, _measure)
 
 
 def pair_values(flows: Mapping[Way, Flow]) -> dict[Pair, float]:
-    """Return how well each pair does: the slower of its two ways, in bytes a second.
+    """Return how well each pair does: the slower of its two ways, in bytes a second."""
+    return {pair: flow.rate for pair, flow in _slower(flows).items()}
 
-    A way whose sender was short of CPU time says nothing against the network: it counts as usual.
-    """
-    typical = usual({way: flow.rate for way, flow in flows.items()})
-    values: dict[Pair, float] = {}
+
+def suspects(flows: Mapping[Way, Flow]) -> Suspects:
+    """Return who is slow for a reason that may lie in the network: its sender had CPU time to spare."""
+    slower = _slower(flows)
+    found = slow(pair_values(flows))
+    telling = {pair for pair, flow in slower.items() if not flow.capped}
+    return Suspects(
+        tuple(node for node in found.nodes if any(node in pair for pair in telling)),
+        tuple(pair for pair in found.pairs if pair in telling),
+    )
+
+
+def _slower(flows: Mapping[Way, Flow]) -> dict[Pair, Flow]:
+    slower: dict[Pair, Flow] = {}
     for way, flow in flows.items():
-        value = max(flow.rate, typical) if flow.capped else flow.rate
-        values[pair_of(*way)] = min(value, values.get(pair_of(*way), value))
-    return values
+        pair = pair_of(*way)
+        if pair not in slower or flow.rate < slower[pair].rate:
+            slower[pair] = flow
+    return slower

@@ -61,17 +61,12 @@ def slow(values: Mapping[Pair, float], share: float = SLOW) -> Suspects:
     pairs would call a slow node usual where there are three, two of whose pairs are its own. A pair
     is held against the median of the pairs in which no slow node is.
     """
-    least = share * usual(values)
-    nodes = tuple(sorted(node for node, value in _best(values).items() if value < least))
+    best = _best(values)
+    least = share * median(best.values()) if best else 0.0
+    nodes = tuple(sorted(node for node, value in best.items() if value < least))
     others = {pair: value for pair, value in values.items() if not set(pair) & set(nodes)}
     least = share * median(others.values()) if others else 0.0
     return Suspects(nodes, tuple(sorted(p for p, v in others.items() if v < least)))
-
-
-def usual(values: Mapping[Pair, float]) -> float:
-    """Return what a node usually reaches: the median of all nodes' best; 0.0 of no values."""
-    best = _best(values)
-    return median(best.values()) if best else 0.0
 
 
 def blame(bad: Collection[Pair], tried: Collection[Pair]) -> Suspects:

@@ -117,6 +117,16 @@ def test_a_sender_without_cpu_time_says_nothing_against_the_network() -> None:
     assert brief(judged(4, busy=0.99, answers=known))[0][0] == "pass"
 
 
+def test_ways_that_cpus_limit_make_no_other_stand_out() -> None:
+    """Where CPUs are the limit, most ways tell of them, not of the network."""
+    flows = {
+        way: flow(6.6 * GBIT, busy=0.5) if way in ((3, 2), (2, 3)) else flow(rate * GBIT, busy=0.97)
+        for rate, way in zip((6.0, 6.4, 7.0, 7.4, 9.8) * 4, permutations(range(5), 2), strict=True)
+    }
+    there = scene(5, measured={Bandwidth: Bandwidth(flows, {})})
+    assert brief(CHECK.verdict(there)) == [("pass", "node0,node1,node2,node3,node4")]
+
+
 @given(st.dictionaries(st.sampled_from(list(permutations(range(4), 2))), st.floats(0, 1e12)))
 def test_a_pair_is_as_good_as_its_slower_way(rates: dict[tuple[int, int], float]) -> None:
     values = pair_values({way: flow(rate) for way, rate in rates.items()})
