@@ -11,6 +11,7 @@ import pytest
 
 import orchestrator.node
 from orchestrator.node import processes
+from orchestrator.node.check import PROBES
 
 from .conftest import AgentProcess, last_status, rank_records, text_of
 
@@ -29,7 +30,7 @@ def interpreter(version: str) -> str | None:
 
 
 @pytest.mark.parametrize(
-    "source", sorted(Path(orchestrator.node.__file__).parent.glob("*.py")), ids=str
+    "source", sorted(Path(orchestrator.node.__file__).parent.rglob("*.py")), ids=str
 )
 def test_the_sources_are_python_3_8(source: Path) -> None:
     ast.parse(source.read_text(), feature_version=(3, 8))
@@ -43,6 +44,9 @@ def test_a_run_from_start_to_end(tmp_path: Path, version: str) -> None:
     agent = AgentProcess(tmp_path, python)
     facts = agent.ask("facts")["ok"]
     assert facts["python_version"].startswith(version)
+    probes = agent.ask("check", limit=30, probes=dict.fromkeys(PROBES, {}))["ok"]
+    wrong = [answer["error"] for answer in probes.values() if "error" in answer]
+    assert all("required positional argument" in error for error in wrong), wrong
     agent.start(["/bin/sh", "-c", "echo out; echo err >&2; exit 3"])
     messages = agent.follow()
     assert text_of(messages, "attempt-0/rank-0.out") == b"out\n"
