@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from orchestrator.preflight.collectives.failure import Failure, describe_end, failures
 from orchestrator.preflight.collectives.measured import Gloo, Measured, Nccl
-from orchestrator.preflight.collectives.pace import judge_pace
+from orchestrator.preflight.collectives.pace import EXPECTED, judge_pace
 from orchestrator.preflight.collectives.stage import GLOO, NCCL, why_not
 from orchestrator.preflight.judge import whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Remedy, Status
@@ -99,7 +99,7 @@ _PAGE = (
     "exchange data two by two, each with every other (with 15 at most), never in two pairs at once. "
 )
 _PAGE_SLOW = (
-    "A node below 0.85 of what is usual is tried again with a good partner: below 0.85 once more warns, "
+    "A node below 0.85 of what is usual is tried again with a good partner: below {again} once more warns, "
     "below 0.3 fails; so does a pair whose nodes are well with others. One that reaches 70 % of the link "
     "(over gloo, of 10 Gb/s if that is less) is not slow: faster CPUs are the difference. "
 )
@@ -117,7 +117,7 @@ CHECKS = (
         level=Level.FULL,
         meaning="an all_reduce over gloo works, with one rank a node, and no node is slow in it",
         page=_PAGE.format(ranks=", one rank a node", sizes="1 and 32 MiB")
-        + _PAGE_SLOW
+        + _PAGE_SLOW.format(again=EXPECTED[Gloo].slow)
         + "gloo sums on one thread, so a fast link stays partly idle: less than a tenth of the link's "
         "speed (of 10 Gb/s for faster links) warns. " + _PAGE_FAILS,
         verdict=_verdict(Gloo),
@@ -129,7 +129,7 @@ CHECKS = (
         level=Level.FULL,
         meaning="an all_reduce over NCCL works on the job's GPUs, and is as fast as the link",
         page=_PAGE.format(ranks=" and number of ranks", sizes="1, 64 and 1024 MiB")
-        + _PAGE_SLOW
+        + _PAGE_SLOW.format(again=EXPECTED[Nccl].slow)
         + "A busbw (2(n-1)/n of the bytes a second) below 70 % of the link's speed warns, below 30 % "
         "fails; where the speed is not known, nodes are held against each other. Skipped where a node "
         "has no GPU. " + _PAGE_FAILS,

@@ -272,6 +272,13 @@ def test_a_node_that_was_slow_once_was_busy() -> None:
     assert brief(findings) == [("pass", "node0,node1,node2,node3")]
 
 
+def test_gloo_is_forgiven_what_busy_cpus_make_of_it() -> None:
+    slow = all_pairs(4, GB, p12=0.8 * GB)
+    assert brief(judged(scene(4), well(4, pairs=slow, again={(1, 2): 0.8 * GB}))) == [
+        ("pass", "node0,node1,node2,node3")
+    ]
+
+
 def test_a_pair_is_named_where_only_the_pair_is_slow() -> None:
     slow = all_pairs(4, GB, p12=0.5 * GB)
     findings = judged(scene(4), well(4, pairs=slow, again={(1, 2): 0.5 * GB}))

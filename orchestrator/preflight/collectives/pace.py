@@ -21,17 +21,22 @@ _ENOUGH = 0.7  # of the link: who reaches that is not slow, though others with f
 
 @dataclass(frozen=True)
 class Expectation:
-    """What share of the link's speed, or of `most` Mb/s if that is less, is too little."""
+    """What is too little: a share of the link's speed, or of `most` Mb/s if that is less.
 
+    `slow` is the share of what others reach below which one is slow, having been so once already.
+    """
+
+    slow: float
     warn: float
     fail: float
     most: float
 
 
-# gloo sums on one thread, and rarely passes 10 Gb/s on any link; a tenth of that is no matter of CPUs.
+# gloo sums on one thread, and rarely passes 10 Gb/s on any link; a tenth of that is no matter of CPUs,
+# and what they are busy with besides makes no such difference between nodes.
 EXPECTED = {
-    Gloo: Expectation(warn=0.1, fail=0.0, most=10_000),
-    Nccl: Expectation(warn=0.7, fail=0.3, most=inf),
+    Gloo: Expectation(slow=0.7, warn=0.1, fail=0.0, most=10_000),
+    Nccl: Expectation(slow=tournament.SLOW, warn=0.7, fail=0.3, most=inf),
 }
 
 
@@ -43,12 +48,14 @@ def judge_pace(scene: Scene, found: Measured) -> list[Finding]:
 
 def _slow(scene: Scene, found: Measured) -> list[Finding]:
     """Return who was slow, and is once more: with a good partner, or the same two again."""
-    suspects, confirmed = tournament.slow(found.pairs), tournament.slow(found.best)
+    expected = EXPECTED[type(found)]
+    suspects = tournament.slow(found.pairs)
+    confirmed = tournament.slow(found.best, expected.slow)
     tried = {node for pair in found.again for node in pair}
     usual = _usual(found.best, confirmed)
     # Of the fastest link: one that has come down to less than the others is what is looked for.
     fastest = max(_link_speeds(scene), default=inf)
-    enough = _ENOUGH * min(fastest, EXPECTED[type(found)].most) * _MBIT
+    enough = _ENOUGH * min(fastest, expected.most) * _MBIT
     findings = [
         _slow_node(scene, found, node, rate, usual)
         for node in confirmed.nodes
