@@ -131,7 +131,8 @@ class Mending:
         if not opened:
             opened = [open_elsewhere(subnet, main_port, ports)]
             if self.fault.kind is Kind.CUT_OFF and self.fault.cause is Cause.DROPPED:
-                opened.append(Remedy(f"or {self._link()[0]}"))  # known once, it was not asked for
+                # A neighbour that answered a moment ago is not asked for yet: it is silence, too.
+                opened.append(Remedy(f"or {self._link()[0]}"))
         commands = tuple(line for remedy in opened for line in remedy.commands)
         return "; ".join(remedy.text for remedy in opened), commands
 
