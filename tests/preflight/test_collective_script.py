@@ -50,8 +50,7 @@ def test_where_only_the_node_is_told_it_starts_the_other_ranks_itself() -> None:
 
 
 def test_a_rank_that_waits_in_vain_ends_by_itself_and_says_where_it_was() -> None:
-    done = run(Task("gloo", (1, 1), (1000,), (), 0.05, 30, limit=1.0, mark=MARK))
+    done = run(Task("gloo", (1, 1), (1000,), (), 0.05, patience=0, limit=30, mark=MARK))
     assert done.returncode == 1
-    assert b"Timeout" in done.stderr
     assert b"init_process_group" in done.stderr
     assert done.stdout == b""

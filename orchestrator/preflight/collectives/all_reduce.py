@@ -30,6 +30,7 @@ import torch.distributed as dist
 _WARM_UPS, _TRIALS = 5, 20
 _PERIOD = 251  # a prime, so that no chunk of a ring can be mistaken for another
 _STRIDE = 31
+_GRACE = 3.0  # seconds
 
 
 def take_place(devices: Sequence[int]) -> list[subprocess.Popen[bytes]]:
@@ -168,12 +169,15 @@ class Rank:
 
 
 def main() -> None:
-    """Do the task within its limit, whatever happens to the others and to the controller."""
+    """Do the task within its bounds, whatever happens to the others and to the controller."""
     task = json.loads(sys.argv[1])
-    faulthandler.dump_traceback_later(task["limit"], exit=True)
+    # torch's own time-out, which says more, comes before this one, but not where packets are dropped.
+    faulthandler.dump_traceback_later(task["patience"] + _GRACE, exit=True)
     others = take_place(task["devices"])
     torch.set_num_threads(1)
-    Rank(task).measure(task["sizes"], task["rounds"], task["devices"])
+    rank = Rank(task)
+    faulthandler.dump_traceback_later(task["limit"], exit=True)
+    rank.measure(task["sizes"], task["rounds"], task["devices"])
     dist.destroy_process_group()  # with no tensor of ours alive any more
     raise SystemExit(max([abs(other.wait()) for other in others], default=0))
 

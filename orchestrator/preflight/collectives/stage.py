@@ -22,8 +22,9 @@ from orchestrator.remote.fleet import Fleet
 _SCRIPT = "all_reduce.py"
 _MOST_ROUNDS = 15  # in which up to 16 nodes meet everybody, and more of them 15 others each
 _BUDGET = 0.5  # seconds for the trials of one size, or of one round
-_PATIENCE = 60.0  # seconds for which a rank waits for the others
+_PATIENCE = 45.0  # seconds for which a rank waits for the others
 _WORK = 40.0  # seconds for everything after that, on slow links too
+_MARGIN = 10.0  # seconds for launchers to begin and to end, and for ranks to give up by themselves
 _IMPORT = 30.0  # seconds for torch to be imported, from a slow file system
 
 
@@ -78,12 +79,13 @@ async def _try(
         rounds=tuple(rounds),
         budget=_BUDGET,
         patience=_PATIENCE,
-        limit=_PATIENCE + _WORK,
+        limit=_WORK,
         mark=f"{secrets.token_hex(8)} ",
     )
     plan = _plan(kind, scene, name, task.argument)
     text = Path(__file__).with_name(_SCRIPT).read_text(encoding="utf-8")
-    shares = await run_trial(fleet, plan, text, task.mark, _IMPORT + task.limit, advance)
+    limit = _IMPORT + _PATIENCE + _WORK + _MARGIN
+    shares = await run_trial(fleet, plan, text, task.mark, limit, advance)
     return kind.collect(plan, task, shares)
 
 

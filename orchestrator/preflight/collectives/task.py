@@ -21,7 +21,8 @@ class Task:
 
     `devices` is the number of ranks of each node, `sizes` what is all-reduced, in bytes, `rounds` which
     nodes exchange data thereafter. In seconds: `budget` is what one measurement may take, `patience` how
-    long a rank waits for others, `limit` when it ends whatever happens. `mark` begins each line for orch.
+    long a rank waits for the others to come, `limit` what it may take from then on, whatever happens.
+    `mark` begins each line for orch.
     """
 
     backend: str
