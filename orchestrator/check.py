@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 
 from orchestrator import events
 from orchestrator.clear import clear
-from orchestrator.errors import ConnectError, PlanError
+from orchestrator.errors import ConnectError, LaunchError, PlanError
 from orchestrator.inventory import Inventory
 from orchestrator.meet import find_network, reserve_port
 from orchestrator.plan import Facts, Job, Network, make_plan
 from orchestrator.plan.job import DEFAULT_PORT
 from orchestrator.plan.network import check_distinct
+from orchestrator.preflight.hosts import REACH
 from orchestrator.preflight.model import Level
 from orchestrator.preflight.registry import select
 from orchestrator.preflight.report import Report
@@ -55,6 +56,8 @@ async def check(
     interrupts = interrupts or Interrupts()
     try:
         scene = await interrupts.abort(_look(fleet, request, emit))
+        if scene.unreachable and REACH not in checks:  # else it would pass without these nodes
+            checks = (REACH, *checks)
         return await interrupts.abort(clear(fleet, scene, checks, emit))
     finally:
         await fleet.close()
@@ -71,20 +74,20 @@ async def _look(fleet: Fleet, request: CheckRequest, emit: events.Emit) -> Scene
     if not facts:
         raise ConnectError(unreachable, len(request.inventory.hosts))
     main, job = request.inventory.main, request.job
-    trouble = {}
+    trouble: dict[str, LaunchError] = {}
     try:
         check_distinct([host.name for host in fleet.hosts], facts)
     except PlanError as error:
         trouble["host.unique"] = error
     try:
         network = await find_network(fleet, facts, job.main_address or main.address)
-    except PlanError as error:
+    except LaunchError as error:
         trouble["nic.pick"] = error
         network = _unknown_network(facts)
     asked = job.main_port or main.port
     try:
         port = await reserve_port(fleet, network.address, asked, emit)
-    except PlanError as error:
+    except LaunchError as error:
         trouble["net.bind"] = error
         port = asked if isinstance(asked, int) else DEFAULT_PORT
     plan = make_plan(new_name("preflight"), fleet.hosts, facts, job, network, port)

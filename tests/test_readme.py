@@ -16,7 +16,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_options_are_those_of_the_command_line() -> None:
-    done = subprocess.run([sys.executable, ROOT / "scripts/docs", "--check", "README.md"], capture_output=True)
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/docs", "--check", "README.md"], capture_output=True
+    )
     assert done.returncode == 0, done.stderr.decode()
 
 

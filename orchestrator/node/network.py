@@ -105,6 +105,15 @@ def _is_up(name: str) -> bool:
 
 
 def _speed(name: str) -> Optional[int]:
+    """Return what the link says, where there is a device to it: what a veth says is made up."""
+    folder = "/sys/class/net/{}".format(name)
+    try:
+        below = [entry for entry in os.listdir(folder) if entry.startswith("lower_")]  # bond, VLAN
+    except OSError:
+        return None
+    places = [folder, *(os.path.join(folder, entry) for entry in below)]
+    if not any(os.path.exists(os.path.join(place, "device")) for place in places):
+        return None
     value = _sys(name, "speed")
     return int(value) if value is not None and value.isdigit() else None
 

@@ -181,19 +181,21 @@ def _shared(values: Mapping[str, V | None]) -> dict[V, tuple[str, ...]]:
     return {value: tuple(names) for value, names in having.items() if len(names) > 1}
 
 
+REACH = Check(
+    id="ssh.reach",
+    group=Group.HOST,
+    level=Level.QUICK,
+    meaning="every node lets orch in over SSH, without asking anything",
+    page="One connection to each node in batch mode, within the connect time-out. Refused, timed "
+    "out, no route, a name that does not resolve, an unknown or changed host key and a failed "
+    "authentication are told apart, and each fails with what to do about it: start sshd, open the "
+    "port, `ssh-copy-id`, compare the fingerprint. All other checks are made on the nodes that can "
+    "be reached; a node that cannot is told of whatever was asked for with `--only`.",
+    verdict=_reach,
+)
+
 CHECKS: tuple[Check, ...] = (
-    Check(
-        id="ssh.reach",
-        group=Group.HOST,
-        level=Level.QUICK,
-        meaning="every node lets orch in over SSH, without asking anything",
-        page="One connection to each node in batch mode, within the connect time-out. Refused, timed "
-        "out, no route, a name that does not resolve, an unknown or changed host key and a failed "
-        "authentication are told apart, and each fails with what to do about it: start sshd, open the "
-        "port, `ssh-copy-id`, compare the fingerprint. All other checks are made on the nodes that can "
-        "be reached.",
-        verdict=_reach,
-    ),
+    REACH,
     login.CLEAN_CHECK,
     Check(
         id="host.unique",

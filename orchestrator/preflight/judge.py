@@ -18,7 +18,7 @@ V = TypeVar("V", bound=Hashable)
 class Verdict:
     """What one node's measurement comes to; `text` and `commands` are the remedy, if there is one.
 
-    `data` is what was measured on this node.
+    `data` is what was measured on this node; `as_root` says who pastes the commands, as in a Remedy.
     """
 
     status: Status
@@ -26,6 +26,7 @@ class Verdict:
     text: str | None = None
     commands: tuple[str, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
+    as_root: bool = True
 
 
 def judge_each(
@@ -61,7 +62,7 @@ def fold(verdicts: Iterable[tuple[str, Verdict]]) -> list[Finding]:
     findings = []
     for members in alike.values():
         nodes, one = tuple(name for name, _ in members), members[0][1]
-        remedy = None if one.text is None else Remedy(one.text, one.commands, nodes)
+        remedy = None if one.text is None else Remedy(one.text, one.commands, nodes, one.as_root)
         data = {name: dict(verdict.data) for name, verdict in members if verdict.data}
         findings.append(Finding(one.status, nodes, one.message, remedy, data))
     return sorted(findings, key=lambda finding: -finding.status.badness)

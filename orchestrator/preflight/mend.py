@@ -91,8 +91,9 @@ def _mend(scene: Scene, found: tuple[tuple[Check, Finding], ...]) -> Mend:
         concerned = concerned_by(finding, remedy)
         nodes.update(dict.fromkeys(concerned))
         for node in concerned if remedy.commands else ():
+            as_it_is = node in roots or not remedy.as_root
             as_other = tuple(map(with_sudo, remedy.commands))
-            commands = remedy.commands if node in roots else as_other
+            commands = remedy.commands if as_it_is else as_other
             places.setdefault(commands, {})[node] = None
     where = tuple(Place(tuple(names), commands) for commands, names in places.items())
     return Mend(found, text, tuple(nodes), where)

@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 
 class Status(StrEnum):
-    """How a check came out, from best to worst.
+    """How a check came out, from what says least to the worst.
 
     `skip` does not apply here; `incomplete` could not be run, and is never a pass.
     """
 
-    PASS = "pass"
     SKIP = "skip"
+    PASS = "pass"
     WARN = "warn"
     INCOMPLETE = "incomplete"
     FAIL = "fail"
@@ -54,12 +54,14 @@ class Group(Enum):
 class Remedy:
     """What mends it: a sentence for a person, and the lines to paste, on these `nodes`.
 
-    `commands` are whole shell lines that work as they are when run as root.
+    `commands` are whole shell lines that work as they are when run as root, or, without `as_root`, by
+    whoever logs in.
     """
 
     text: str
     commands: tuple[str, ...] = ()
     nodes: tuple[str, ...] = ()
+    as_root: bool = True
 
 
 @dataclass(frozen=True)

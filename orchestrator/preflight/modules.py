@@ -54,8 +54,7 @@ def _imports(scene: Scene) -> list[Finding]:
             return incomplete("Python does not start in the job's environment")
         missing = [name for name in found.interpreter.missing if name in where]
         if not missing:
-            count = len(where)
-            return Verdict(Status.PASS, f"has all {count} modules that {_file(scene)} imports")
+            return Verdict(Status.PASS, f"has every module that {_file(scene)} imports")
         return _missing(found.interpreter, {name: where[name] for name in missing}, needed)
 
     return judge_each(scene, SOFTWARE, verdict)
@@ -78,7 +77,8 @@ def _missing(interpreter: Interpreter, where: Mapping[str, str], needed: Needs) 
     if others:
         texts.append(f"install {', '.join(others)}")
     commands = interpreter.install(*others) if others else ()
-    return Verdict(status, message, "; ".join(texts), commands, {"missing": list(where)})
+    data = {"missing": list(where)}
+    return Verdict(status, message, "; ".join(texts), commands, data, as_root=False)
 
 
 def _file(scene: Scene) -> str:

@@ -120,7 +120,11 @@ def _no_import(subject: Subject, error: str) -> Verdict:
     if missing and missing[1] == "torch":
         status = Status.FAIL if subject.scene.plan.launcher in _MODULES else Status.WARN
         return Verdict(
-            status, "torch is not installed", "install torch", _install(subject, "torch")
+            status,
+            "torch is not installed",
+            "install torch",
+            _install(subject, "torch"),
+            as_root=False,
         )
     text = "install torch again there"
     if library:
@@ -147,6 +151,7 @@ def _launcher(scene: Scene) -> list[Finding]:
                 "install click",
                 _install(subject, "click"),
                 {"error": found.error},
+                as_root=False,
             )
         missing = _NO_MODULE.search(found.error)
         top = missing[1].partition(".")[0] if missing else None
@@ -155,6 +160,7 @@ def _launcher(scene: Scene) -> list[Finding]:
             f"{module} cannot start: {found.error}",
             f"install {top}" if top else "try it there",
             _install(subject, top) if top else _try(subject, module),
+            as_root=False,
         )
 
     return judge_each(scene, START, verdict)

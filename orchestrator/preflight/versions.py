@@ -96,7 +96,8 @@ def _install(
 ) -> Verdict:
     wanted = torch.requirement if torch else "torch"
     text = "install the torch that the others have" if torch else "install torch"
-    return Verdict(status, message, text, interpreter.install(wanted), _data(interpreter))
+    commands = interpreter.install(wanted)
+    return Verdict(status, message, text, commands, _data(interpreter), as_root=False)
 
 
 def _without_torch(scene: Scene) -> Status | None:
@@ -120,6 +121,7 @@ def _nccls(of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
                 f"NCCL {mine.version}, where {who} {common.version}: it stops where versions differ",
                 "install the NCCL that the others have",
                 of[name].install(f"{common.distribution}=={common.version}"),
+                as_root=False,
             ),
         )
 
@@ -134,6 +136,7 @@ def _lightnings(of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
                 f"lightning {mine}, where {who} {common}",
                 "install the lightning that the others have",
                 of[name].install(f"lightning=={common}"),
+                as_root=False,
             ),
         )
 

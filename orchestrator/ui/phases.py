@@ -78,6 +78,7 @@ class Phases:
             text.append("✓ ", "green").append(f"{phase} {seconds:.2f} s  ")
             text.append(f"{detail}  " if detail else "", "dim")
         if self._current is not None:
+            text.append("\n" if self._ended else "")
             text.append(f"{self._current} ", "bold cyan").append(self._progress())
         return text
 

@@ -44,7 +44,7 @@ def test_a_run_from_start_to_end(tmp_path: Path, version: str) -> None:
     agent = AgentProcess(tmp_path, python)
     facts = agent.ask("facts")["ok"]
     assert facts["python_version"].startswith(version)
-    probes = agent.ask("check", limit=30, probes=dict.fromkeys(PROBES, {}))["ok"]
+    probes = agent.ask("check", limit=30, probes={name: {} for name in PROBES})["ok"]
     wrong = [answer["error"] for answer in probes.values() if "error" in answer]
     assert all("required positional argument" in error for error in wrong), wrong
     agent.start(["/bin/sh", "-c", "echo out; echo err >&2; exit 3"])

@@ -236,7 +236,7 @@ def test_half_duplex_warns() -> None:
 
 def test_a_speed_that_means_nothing_is_skipped_and_never_passes() -> None:
     findings = judged("nic.speed", [link(device=False)], [link(speed=None)], [link()])
-    assert brief(findings) == [("skip", "node0,node1"), ("pass", "node2")]
+    assert brief(findings) == [("pass", "node2"), ("skip", "node0,node1")]
     assert brief(judged("nic.speed", [link(device=False, duplex="half")])) == [("skip", "node0")]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,14 @@ def test_only_who_is_not_root_needs_sudo() -> None:
         Place(("node0",), ("mount x",)),
         Place(("node1", "node9"), ("sudo mount x",)),  # who logs in to node9 is not known
     )
+
+
+def test_what_belongs_to_the_login_itself_needs_no_sudo() -> None:
+    finding = failed("no torch", "node1", text="install it", commands=["pip install torch"])
+    assert finding.remedy is not None
+    mine = replace(finding, remedy=replace(finding.remedy, as_root=False))
+    (mend,) = mends(report(result("sw", mine), facts_of={1: {"uid": 1000}}), Status.FAIL)
+    assert mend.places == (Place(("node1",), ("pip install torch",)),)
 
 
 def test_lines_that_are_for_no_node_by_name_are_for_those_of_the_finding() -> None:

@@ -27,7 +27,7 @@ def test_phases_that_are_done_show_their_times() -> None:
     phases.sync("node0", 1_500_000, 3_000_000)
     phases.sync("node1", 0, 3_000_000)
     assert phases.render().plain == (
-        "run lusab-babad\n✓ connect 0.31 s  sync 1.5 MB of 6.0 MB to 2 nodes"
+        "run lusab-babad\n✓ connect 0.31 s  \nsync 1.5 MB of 6.0 MB to 2 nodes"
     )
     phases.end("sync", 1.0, "3 files")
     assert phases.summary() == "run lusab-babad\n      connect 0.31 s · sync 1.00 s (3 files)"
