@@ -84,6 +84,12 @@ async def test_a_node_cannot_speak_for_ranks_of_another() -> None:
     assert not first.failed
 
 
+async def test_a_node_has_no_more_streams_than_its_ranks_need() -> None:
+    flood = [Chunk(f"attempt-0/rank-{n}.out", 0, 0.0, b"word\n") for n in range(1000)]
+    (share,) = await tried(Node([*flood, *WELL]))
+    assert len(share.said) == 4
+
+
 @pytest.mark.parametrize("answer", [None, [], {"nothing": 1}, NodeError("disk full")])
 async def test_nothing_is_started_where_the_script_cannot_be_put(answer: Any) -> None:
     good, bad = Node(), Node(put=answer)

@@ -188,7 +188,11 @@ class _Part:
 
     def _note(self, report: Report) -> None:
         if isinstance(report, Chunk):
-            self._ears.setdefault(report.path, Ear(self._mark)).hear(report.data)
+            # Each rank has two streams, and the launcher: of more there is no end.
+            if len(self._ears) < 2 * (self._node.devices + 1):
+                self._ears.setdefault(report.path, Ear(self._mark))
+            if report.path in self._ears:
+                self._ears[report.path].hear(report.data)
         elif isinstance(report, StatusReport):
             self._known = replace(self._known, launcher=report.launcher)
             if report.state == "lost":
