@@ -2,9 +2,14 @@
 
 model      what a check, a finding and a remedy are
 scene      what a verdict looks at
+measure    measure, then judge
 judge      findings from what each node answered
 registry   every check
-measure    measure, then judge
 report     the results together
-and one file a group, or a measurement, with its checks: pure verdicts on what nodes answered.
+mend       what to do about them, each remedy once
+words      both in plain words
+between    what was measured between nodes, for a picture
+
+and a folder for each group of checks: pure verdicts on what nodes answered, beside the measurements that
+take several nodes. What one node measures by itself is in `node/probes/`.
 """

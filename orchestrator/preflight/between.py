@@ -8,10 +8,10 @@ from math import isfinite
 from typing import Literal
 
 from orchestrator.preflight.collectives.measured import Gloo, Nccl
+from orchestrator.preflight.interfaces.throughput import Bandwidth
 from orchestrator.preflight.model import NoAnswer
-from orchestrator.preflight.reachability import Reachability
+from orchestrator.preflight.reach.reachability import Reachability
 from orchestrator.preflight.scene import Scene
-from orchestrator.preflight.throughput import Bandwidth
 
 Values = Mapping[tuple[str, str], float]
 """By (from, to)."""

@@ -6,28 +6,22 @@ import difflib
 from collections.abc import Collection
 
 from orchestrator.errors import UsageError
-from orchestrator.preflight import (
-    bandwidth,
-    collective,
-    gpu,
-    hosts,
-    infiniband,
-    interfaces,
-    limits,
-    mtu,
-    names,
-    ports,
-    script,
-    software,
-    tcp,
-)
+from orchestrator.preflight.collectives import checks as collectives
+from orchestrator.preflight.gpus import gpu
+from orchestrator.preflight.hosts import machines, names
+from orchestrator.preflight.interfaces import bandwidth, links, mtu
+from orchestrator.preflight.limits import limits
 from orchestrator.preflight.model import Check, Group, Level
+from orchestrator.preflight.rdma import infiniband
+from orchestrator.preflight.reach import ports, tcp
+from orchestrator.preflight.script import contradictions
+from orchestrator.preflight.software import agreement
 
 _GROUPS = list(Group)
 
 _FILES = (
-    hosts, names, software, script, tcp, ports, interfaces, mtu, bandwidth, infiniband, gpu,
-    collective, limits,
+    machines, names, agreement, contradictions, tcp, ports, links, mtu, bandwidth, infiniband, gpu,
+    collectives, limits,
 )  # fmt: skip
 
 CHECKS: tuple[Check, ...] = tuple(

@@ -13,8 +13,8 @@ import pytest
 from labkit import life
 from labkit.lab import Lab
 
-from orchestrator.preflight.firewall import Firewall, blames, open_inbound, open_outbound
 from orchestrator.preflight.model import Remedy
+from orchestrator.preflight.reach.firewall import Firewall, blames, open_inbound, open_outbound
 
 from .orch import orch
 

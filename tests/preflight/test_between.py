@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from orchestrator.preflight.attempts import Outcome, Way
 from orchestrator.preflight.between import Values, between
 from orchestrator.preflight.collectives.measured import Gloo, Nccl
+from orchestrator.preflight.interfaces.throughput import Bandwidth, Flow
 from orchestrator.preflight.model import NoAnswer
-from orchestrator.preflight.reachability import Reachability
-from orchestrator.preflight.throughput import Bandwidth, Flow
+from orchestrator.preflight.reach.attempts import Outcome, Way
+from orchestrator.preflight.reach.reachability import Reachability
 
 from .scenes import scene
 

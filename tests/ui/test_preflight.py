@@ -16,9 +16,9 @@ from typing import Any
 import pyte
 import pytest
 
-from orchestrator.preflight.attempts import Outcome, Way
 from orchestrator.preflight.model import Finding, Group, Level, Status
-from orchestrator.preflight.reachability import Reachability
+from orchestrator.preflight.reach.attempts import Outcome, Way
+from orchestrator.preflight.reach.reachability import Reachability
 from orchestrator.preflight.report import Report
 from orchestrator.ui.preflight import as_json, plain
 from orchestrator.ui.preflight_screen import screen

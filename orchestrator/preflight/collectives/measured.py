@@ -16,7 +16,7 @@ from orchestrator.preflight.collectives.task import (
     Task,
 )
 from orchestrator.preflight.collectives.trial import Share
-from orchestrator.preflight.tournament import Pair
+from orchestrator.preflight.interfaces.tournament import Pair
 
 _MIB = 1 << 20
 

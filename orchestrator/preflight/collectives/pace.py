@@ -8,11 +8,11 @@ from math import inf
 from statistics import median
 from typing import Any
 
-from orchestrator.preflight import tournament
 from orchestrator.preflight.collectives.measured import Gloo, Measured, Nccl
+from orchestrator.preflight.interfaces import tournament
+from orchestrator.preflight.interfaces.tournament import Pair, Suspects
 from orchestrator.preflight.model import Finding, Remedy, Status
 from orchestrator.preflight.scene import Scene
-from orchestrator.preflight.tournament import Pair, Suspects
 
 _MBIT = 1e6 / 8  # bytes
 _VERY_SLOW = 0.3  # of what the others reach: a job would wait for this node most of the time

@@ -10,12 +10,12 @@ from typing import TypeVar
 
 from orchestrator.errors import LaunchError
 from orchestrator.plan import Network, Plan, make_plan
-from orchestrator.preflight import tournament
 from orchestrator.preflight.collectives.measured import Gloo, Measured, Nccl
 from orchestrator.preflight.collectives.task import Task
 from orchestrator.preflight.collectives.trial import run_trial
+from orchestrator.preflight.interfaces import tournament
 from orchestrator.preflight.model import NoAnswer
-from orchestrator.preflight.reachability import Reachability
+from orchestrator.preflight.reach.reachability import Reachability
 from orchestrator.preflight.scene import Advance, Scene, Stage
 from orchestrator.remote.fleet import Fleet
 

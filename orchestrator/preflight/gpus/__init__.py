@@ -1,0 +1,1 @@
+"""GPUs: there, healthy, joined, and idle."""

@@ -1,0 +1,268 @@
+"""GPUs: is there one for each rank, of one kind, and nobody else on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.preflight.gpus import health as gpu_health
+from orchestrator.preflight.gpus import links as gpu_links
+from orchestrator.preflight.gpus.devices import GPU, Gpu, Gpus, judge_gpus, numbered, seen, used
+from orchestrator.preflight.judge import Verdict, judge_each, odd_ones, whole
+from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
+from orchestrator.preflight.scene import Scene, Subject
+
+_BUSY = 1024  # MiB: the driver itself, and a desktop, take less
+
+
+def _gpu(scene: Scene) -> list[Finding]:
+    found = scene.of(GPU)
+    answers = {name: a for name, a in found.items() if isinstance(a, Gpus)}
+    somewhere = any(answer.count for answer in answers.values())
+    silent = any(isinstance(answer, NoAnswer) for answer in found.values())
+    hardware = any(a.served or a.drivers or a.amd for a in answers.values())
+    if not silent and not hardware:
+        return whole(scene, Status.SKIP, "no GPU on any node")
+    common, _ = odd_ones(
+        {s.name: _kind(s, answers[s.name]) for s in scene.subjects if s.name in answers}
+    )
+
+    def verdict(subject: Subject, answer: Gpus) -> Verdict:
+        if answer.count:
+            return _some(subject, answer, common)
+        return _none(subject, answer, somewhere)
+
+    return judge_each(scene, GPU, verdict)
+
+
+def _none(subject: Subject, found: Gpus, somewhere: bool) -> Verdict:
+    """Return the verdict on a node that offers no GPU; `somewhere` tells whether another node does."""
+    ranks = subject.plan.devices
+    data = {"devices": list(found.devices), "drivers": list(found.drivers), "error": found.error}
+    if found.hung:
+        return Verdict(
+            Status.FAIL,
+            f"nvidia-smi hangs ({found.error}): so will CUDA",
+            "a GPU or the driver does not answer. If `timeout 60 nvidia-smi` ends after all, turn on "
+            "persistence mode (nvidia-smi -pm 1); if it does not, reboot the node",
+            data=data,
+        )
+    if found.devices:
+        text, commands = _broken(found.error or "")
+        return Verdict(Status.FAIL, f"nvidia-smi shows no GPU: {found.error}", text, commands, data)
+    if found.drivers:
+        why, text, commands = _unserved(found.drivers)
+        count = len(found.drivers)
+        return Verdict(
+            Status.FAIL if somewhere else Status.WARN,
+            f"{count} NVIDIA GPU{'s' * (count > 1)} on the PCI bus, but no /dev/nvidia0: {why}",
+            text,
+            commands,
+            data,
+        )
+    if somewhere:
+        return Verdict(
+            Status.FAIL,
+            f"no GPU for its {_ranks(ranks)}, though other nodes have some: NCCL needs one for each rank",
+            "leave it out with --exclude, or run all ranks without GPUs (CUDA_VISIBLE_DEVICES= and gloo)",
+            data=data,
+        )
+    return Verdict(Status.SKIP, "no GPU")
+
+
+def _broken(error: str) -> tuple[str, tuple[str, ...]]:
+    """Return what mends a driver of which nvidia-smi says `error`."""
+    if "version mismatch" in error:
+        return (
+            "the driver was updated under the running module: reboot the node, or unload and load nvidia",
+            (),
+        )
+    if "communicate with the NVIDIA driver" in error:
+        return (
+            "load the driver. Where it does not load it was not built for this kernel: `dkms status` tells",
+            ("modprobe nvidia",),
+        )
+    return "look at the kernel log (gpu.xid); a GPU that is lost needs a reboot of the node", ()
+
+
+def _unserved(drivers: tuple[str | None, ...]) -> tuple[str, str, tuple[str, ...]]:
+    """Return why nothing serves the GPUs on the PCI bus, and what mends that."""
+    bound = {driver for driver in drivers if driver}
+    if not bound:
+        return "no driver is loaded", "load NVIDIA's driver, or install it", ("modprobe nvidia",)
+    if "nvidia" in bound:
+        return (
+            "this container was not given them",
+            "start the container with --gpus all; on a host, `nvidia-modprobe -u -c 0` makes the files",
+            (),
+        )
+    return (
+        f"{', '.join(sorted(bound))} has them, not NVIDIA's driver",
+        "bind them to NVIDIA's driver, or install it",
+        (),
+    )
+
+
+def _some(subject: Subject, found: Gpus, common: tuple[int, str] | None) -> Verdict:
+    ranks = subject.plan.devices
+    count, name = _kind(subject, found)
+    data = {
+        "gpus": [gpu.name for gpu in found.gpus],
+        "driver": found.version,
+        "visible": count,
+        "ranks": ranks,
+        "amd": found.amd,
+        "error": found.error,
+    }
+    lost = _lost(found)
+    if lost:
+        return Verdict(
+            Status.FAIL,
+            lost,
+            "a GPU that fell off the bus needs a reboot of the node, and a look at its seat, power "
+            "and temperature when it comes again. Under a cgroup (Slurm, a container), ask for it",
+            data=data,
+        )
+    if count == 0:
+        return Verdict(Status.SKIP, "CUDA_VISIBLE_DEVICES leaves no GPU to the job", data=data)
+    if ranks > count:
+        return Verdict(
+            Status.FAIL,
+            f"{_ranks(ranks)}, but {_count(count)}: NCCL refuses two ranks on one (Duplicate GPU detected)",
+            f"run one rank a GPU: --nproc auto, or devices: {count} for it in the inventory",
+            data=data,
+        )
+    mig = [gpu for gpu in used(subject, found) if gpu.mig]
+    if mig:
+        return Verdict(
+            Status.WARN,
+            f"MIG mode is on for {numbered(mig)}: a process sees one slice, and NCCL does not join slices",
+            "turn MIG off for training over several ranks, with nothing running on the GPU",
+            tuple(f"nvidia-smi -i {gpu.selector} -mig 0" for gpu in mig),
+            data,
+        )
+    here = f"{_count(count)}, {name}" if name else _count(count)
+    if common is not None and (count, name) != common:
+        return Verdict(
+            Status.WARN,
+            f"{here}; most nodes: {_count(common[0])}, {common[1] or 'unknown'}. The slowest sets the pace",
+            data=data,
+        )
+    if found.mute:
+        return Verdict(
+            Status.INCOMPLETE,
+            f"{_count(count)}, but no nvidia-smi to ask how they are",
+            "put nvidia-smi on the PATH (in a container: NVIDIA_DRIVER_CAPABILITIES=compute,utility)",
+            data=data,
+        )
+    return Verdict(Status.PASS, f"{here}, for {_ranks(ranks)}", data=data)
+
+
+def _lost(found: Gpus) -> str | None:
+    """Return what is said of GPUs that are there and do not work."""
+    sick = [gpu for gpu in found.gpus if gpu.sick]
+    if sick:
+        return f"{numbered(sick)}: nvidia-smi says {sick[0].sick!r}"
+    minors = [gpu.minor for gpu in found.gpus]
+    missing = sorted(set(found.devices).difference(m for m in minors if m is not None))
+    if found.gpus and None not in minors and missing:
+        files = ", ".join(f"/dev/nvidia{number}" for number in missing)
+        why = f" ({found.error})" if found.error else ""
+        return f"{files}: nvidia-smi does not show this GPU{why}: it fell off the bus, or is denied"
+    return None
+
+
+def _kind(subject: Subject, found: Gpus) -> tuple[int, str]:
+    """Return (how many GPUs the job sees, what they are)."""
+    gpus = seen(subject, found)
+    if not found.gpus:
+        return found.count, "AMD" if found.amd and not found.served else ""
+    return len(gpus), " and ".join(sorted({gpu.name for gpu in gpus}))
+
+
+def _count(count: int) -> str:
+    return "1 GPU" if count == 1 else f"{count} GPUs"
+
+
+def _ranks(ranks: int) -> str:
+    return "1 rank" if ranks == 1 else f"{ranks} ranks"
+
+
+def _busy(scene: Scene) -> list[Finding]:
+    def verdict(subject: Subject, found: Gpus) -> Verdict:
+        busy = [gpu for gpu in used(subject, found) if gpu.processes or (gpu.used or 0) > _BUSY]
+        data = {str(gpu.index): _occupants(gpu) for gpu in busy}
+        if not busy:
+            return Verdict(Status.PASS, "nobody else is on the GPUs of the job")
+        pids = sorted({p.pid for gpu in busy for p in gpu.processes if p.pid})
+        if not pids:
+            return Verdict(
+                Status.WARN,
+                f"{numbered(busy)}: memory is in use by processes that cannot be seen from here",
+                "look on the host for them, or in other containers (nvidia-smi)",
+                data=data,
+            )
+        said = "; ".join(dict.fromkeys(_said(gpu) for gpu in busy if gpu.processes))
+        return Verdict(
+            Status.WARN,
+            f"somebody is on the GPUs: {said}",
+            "wait for them, or end them if they are left over from a job of yours",
+            (f"kill {' '.join(map(str, pids))}",),
+            data,
+        )
+
+    return judge_gpus(scene, verdict, "who uses GPUs")
+
+
+def _occupants(gpu: Gpu) -> Mapping[str, object]:
+    return {
+        "used": gpu.used,
+        "memory": gpu.memory,
+        "processes": [
+            {"pid": p.pid, "name": p.name, "used": p.used, "owner": p.owner} for p in gpu.processes
+        ],
+    }
+
+
+def _said(gpu: Gpu) -> str:
+    names = []
+    for process in gpu.processes[:4]:
+        owner = f" of {process.owner}" if process.owner else ""
+        memory = f", {process.used} MiB" if process.used is not None else ""
+        program = process.name.split(" ")[0].rpartition("/")[2]
+        names.append(f"{process.pid} ({program or '?'}{owner}{memory})")
+    more = len(gpu.processes) - len(names)
+    return f"GPU {gpu.index}: {', '.join(names)}{f' and {more} more' * (more > 0)}"
+
+
+CHECKS = (
+    Check(
+        id="gpu",
+        group=Group.GPU,
+        level=Level.FULL,
+        meaning="there is a working GPU for each rank, of one kind on all nodes",
+        page="The GPUs on the PCI bus, in `/dev`, and in `nvidia-smi -q -x`, less those that "
+        "`CUDA_VISIBLE_DEVICES` hides, held against the ranks of the plan.\n\n"
+        "Fails: fewer GPUs than ranks (NCCL ends with *Duplicate GPU detected*); a `/dev/nvidiaN` whose "
+        "GPU `nvidia-smi` does not show, or shows as lost (reboot); a driver that is not loaded or does "
+        "not fit its libraries; an `nvidia-smi` that hangs; a node without a GPU among nodes that have "
+        "some. Warns: another number or model than most nodes have, MIG mode (a process sees one slice, "
+        "and NCCL does not join slices: `nvidia-smi -mig 0`). AMD's GPUs are counted, and no more is "
+        "looked at. Skipped where no node has a GPU.",
+        verdict=_gpu,
+        probes=(GPU,),
+    ),
+    Check(
+        id="gpu.busy",
+        group=Group.GPU,
+        level=Level.FULL,
+        meaning="nobody else uses the GPUs of the job",
+        page="The processes that `nvidia-smi` shows on the GPUs that the ranks will use, with owner and "
+        "memory. Warns of any, and of more than 1 GiB in use where no process can be seen (it is in "
+        "another container): the job would run out of memory, or share the GPU's time. Left-overs of an "
+        "old job are to be killed; others are somebody's work.",
+        verdict=_busy,
+        probes=(GPU,),
+    ),
+    *gpu_health.CHECKS,
+    *gpu_links.CHECKS,
+)

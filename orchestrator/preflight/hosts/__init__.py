@@ -1,0 +1,1 @@
+"""SSH and the hosts: reached, clean, and who they seem to be."""

@@ -1,0 +1,217 @@
+"""The hosts themselves: can they be reached over SSH, and is each one a machine of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from orchestrator.preflight.hosts import login, orphans
+from orchestrator.preflight.judge import incomplete, whole
+from orchestrator.preflight.model import (
+    Check,
+    Finding,
+    Group,
+    Level,
+    NoAnswer,
+    Probe,
+    Remedy,
+    Status,
+)
+from orchestrator.preflight.scene import Scene
+from orchestrator.remote.text import printable
+
+V = TypeVar("V")
+
+_ENDPOINT = re.compile(r"\S+:\d+")
+_NEW_MACHINE_ID = "rm -f /etc/machine-id /var/lib/dbus/machine-id && systemd-machine-id-setup"
+
+
+def _reach(scene: Scene) -> list[Finding]:
+    """Fold those of one cause and one remedy, whose messages differ in the address alone."""
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    messages = {each.node: each.message for each in scene.unreachable}
+    for each in scene.unreachable:
+        key = (each.cause, _ENDPOINT.sub("", each.message), each.remedy)
+        alike.setdefault(key, []).append(each.node)
+    findings = []
+    for (cause, _, remedy), nodes in alike.items():
+        told = messages[nodes[0]] + ("; the others likewise" if len(nodes) > 1 else "")
+        data = {node: {"cause": cause, "message": messages[node]} for node in nodes}
+        findings.append(Finding(Status.FAIL, tuple(nodes), told, _here(remedy, nodes), data))
+    if scene.names:
+        findings += whole(scene, Status.PASS, "lets orch in, and runs its agent")
+    return findings
+
+
+def _here(text: str, nodes: list[str]) -> Remedy:
+    """A remedy that is not for the nodes' own shells: nobody gets into one there."""
+    return Remedy(text, (), tuple(nodes))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Ids that no other machine should have; `mac` is the training interface's."""
+
+    machine: str | None
+    boot: str | None
+    mac: str | None
+    gpus: frozenset[str]
+
+    @classmethod
+    def parse(cls, raw: Any) -> Identity:
+        return cls(
+            machine=_id(raw["machine"]),
+            boot=_id(raw["boot"]),
+            mac=_id(raw["mac"]),
+            gpus=frozenset(printable(str(gpu), 60) for gpu in raw["gpus"]),
+        )
+
+
+IDENTITY = Probe(
+    "identity", Identity.parse, arguments=lambda subject: {"interface": subject.plan.interface}
+)
+
+
+def _id(value: Any) -> str | None:
+    return None if value is None else printable(str(value), 100)
+
+
+def _unique(scene: Scene) -> list[Finding]:
+    by_name = dict(zip(scene.names, scene.facts, strict=True))
+    same = _shared({name: facts.identity for name, facts in by_name.items()})
+    if any(len(names) == len(scene.names) for names in same.values()):
+        return whole(scene, Status.PASS, "are all this one machine, as a job on one machine has it")
+    findings = [
+        Finding(
+            Status.FAIL,
+            names,
+            f"are {len(names)} names of one machine ({printable(by_name[names[0]].hostname)})",
+            Remedy("list each machine once, with the number of its devices", (), names),
+        )
+        for names in same.values()
+    ]
+    found = scene.of(IDENTITY)
+    known = {name: answer for name, answer in found.items() if isinstance(answer, Identity)}
+    findings += _clones(known) + _same_interface(scene, known) + _same_gpus(known)
+    hosts = _shared({n: (known[n].boot, by_name[n].hostname) for n in known})
+    findings += [
+        Finding(
+            Status.WARN,
+            names,
+            f"are containers of one machine that are all called {printable(hostname)}: NCCL takes "
+            "them for one host",
+            Remedy("give each its own name (docker: --hostname)", (), names),
+        )
+        for (boot, hostname), names in hosts.items()
+        if boot is not None and names not in same.values()
+    ]
+    for name, answer in found.items():
+        if isinstance(answer, NoAnswer):
+            verdict = incomplete(answer.reason)
+            findings.append(Finding(verdict.status, (name,), verdict.message))
+    return findings or whole(scene, Status.PASS, "are machines of their own")
+
+
+def _clones(known: Mapping[str, Identity]) -> list[Finding]:
+    """Containers of one machine may well show one machine-id; two machines never should."""
+    findings = []
+    for names in _shared({name: one.machine for name, one in known.items()}).values():
+        if len({known[name].boot for name in names}) > 1:
+            remedy = "give all but the first an id of its own, and restart them"
+            findings.append(
+                Finding(
+                    Status.WARN,
+                    names,
+                    "have one /etc/machine-id: images cloned from one machine, which a DHCP server may "
+                    "give one address",
+                    Remedy(remedy, (_NEW_MACHINE_ID,), names[1:]),
+                )
+            )
+    return findings
+
+
+def _same_interface(scene: Scene, known: Mapping[str, Identity]) -> list[Finding]:
+    if scene.plan.subnet is None:
+        return []  # behind routers one address may be in use on both sides
+    return [
+        Finding(
+            Status.FAIL,
+            names,
+            f"have one hardware address, {mac}, on the interface of the training network: packets for "
+            "one reach another",
+            Remedy(
+                "give each machine (or virtual machine) a hardware address of its own", (), names
+            ),
+        )
+        for mac, names in _shared({name: one.mac for name, one in known.items()}).items()
+        if len({known[name].boot for name in names}) > 1 and mac.strip("0:")
+    ]
+
+
+def _same_gpus(known: Mapping[str, Identity]) -> list[Finding]:
+    holders: dict[str, list[str]] = {}
+    for name, one in known.items():
+        for gpu in one.gpus:
+            holders.setdefault(gpu, []).append(name)
+    gpus: dict[tuple[str, ...], list[str]] = {}
+    for gpu, names in holders.items():
+        if len(names) > 1:
+            gpus.setdefault(tuple(names), []).append(gpu)
+    return [
+        Finding(
+            Status.FAIL,
+            names,
+            f"see the same GPU{'s' if len(shared) > 1 else ''} ({', '.join(sorted(shared)[:4])}): NCCL "
+            "refuses two ranks on one GPU",
+            Remedy("give each container GPUs of its own, or list the machine once", (), names),
+            {"gpus": sorted(shared)},
+        )
+        for names, shared in gpus.items()
+    ]
+
+
+def _shared(values: Mapping[str, V | None]) -> dict[V, tuple[str, ...]]:
+    """Return the values that several names have, and those names."""
+    having: dict[V, list[str]] = {}
+    for name, value in values.items():
+        if value is not None:
+            having.setdefault(value, []).append(name)
+    return {value: tuple(names) for value, names in having.items() if len(names) > 1}
+
+
+REACH = Check(
+    id="ssh.reach",
+    group=Group.HOST,
+    level=Level.QUICK,
+    meaning="every node lets orch in over SSH, without asking anything",
+    page="One connection to each node in batch mode, within the connect time-out. Refused, timed "
+    "out, no route, a name that does not resolve, an unknown or changed host key and a failed "
+    "authentication are told apart, and each fails with what to do about it: start sshd, open the "
+    "port, `ssh-copy-id`, compare the fingerprint. All other checks are made on the nodes that can "
+    "be reached; a node that cannot is told of whatever was asked for with `--only`.",
+    verdict=_reach,
+)
+
+CHECKS: tuple[Check, ...] = (
+    REACH,
+    login.CLEAN_CHECK,
+    Check(
+        id="host.unique",
+        group=Group.HOST,
+        level=Level.FULL,
+        meaning="no two names are one machine, and no two machines pass for one",
+        page="Compares the running kernel and network, `/etc/machine-id`, the hardware address of the "
+        "training interface, and the UUIDs of NVIDIA GPUs.\n\n"
+        "Fails for two names of one machine among others (a machine is listed once, with its devices), for "
+        "one hardware address on two machines of a subnet, and for a GPU that two nodes see. Warns of "
+        "one machine-id on two machines, which are clones that a DHCP server may take for one another, "
+        "and of containers of one machine with one host name, which NCCL takes for one host. That all "
+        "names are one machine is no fault: a job of several nodes can be tried so.",
+        verdict=_unique,
+        probes=(IDENTITY,),
+    ),
+    orphans.ORPHANS_CHECK,
+    login.LINGER_CHECK,
+)

@@ -1,0 +1,139 @@
+"""Names: what each node takes its own name to be."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.preflight.hosts import dns
+from orchestrator.preflight.hosts.dns import Resolved
+from orchestrator.preflight.judge import Verdict, judge_each, whole
+from orchestrator.preflight.model import Check, Finding, Group, Level, Probe, Remedy, Status
+from orchestrator.preflight.scene import Scene, Subject
+from orchestrator.quoting import command_line
+from orchestrator.remote.text import printable
+
+
+@dataclass(frozen=True)
+class OwnName:
+    """What a node calls itself, and what it takes that to be."""
+
+    hostname: str
+    resolved: Resolved
+
+    @classmethod
+    def parse(cls, raw: Any) -> OwnName:
+        return cls(printable(str(raw["hostname"]), 255), Resolved.parse(raw))
+
+
+OWN_NAME = Probe("own_name", OwnName.parse)
+
+
+def _own_name(scene: Scene) -> list[Finding]:
+    if dns.is_one_machine(scene):
+        return whole(scene, Status.SKIP, dns.ONE_MACHINE)
+    return judge_each(scene, OWN_NAME, _judge_own_name) + _same_names(scene)
+
+
+def _judge_own_name(subject: Subject, found: OwnName) -> Verdict:
+    data = {"hostname": found.hostname, "addresses": list(found.resolved.addresses)}
+    mine = {str(item.ip) for interface in subject.facts.interfaces for item in interface.addresses}
+    first = next(iter(found.resolved.addresses), None)
+    if first is None:
+        fault = f"does not resolve its own name ({found.resolved.error or 'no address'})"
+    elif ipaddress.ip_address(first).is_loopback:
+        fault = f"resolves its own name to {first}"
+    elif first not in mine:
+        fault = f"resolves its own name to {first}, which is no address of its own"
+    else:
+        return Verdict(Status.PASS, "resolves its own name to its own address", data=data)
+    commands = _own_line(subject)
+    text = "put the node's address on the shared network beside its name in /etc/hosts"
+    if _pinned(subject):
+        return Verdict(
+            Status.WARN,
+            f"{fault}: a job that orch did not start would tell its peers to connect there (orch's have "
+            "GLOO_SOCKET_IFNAME)",
+            text,
+            commands,
+            data,
+        )
+    return Verdict(
+        Status.FAIL,
+        f"{fault}, and nothing pins gloo to an interface: it would tell its peers to connect there",
+        f"{text}, or set GLOO_SOCKET_IFNAME to the interface that the nodes share",
+        commands,
+        data,
+    )
+
+
+def _pinned(subject: Subject) -> bool:
+    """Return whether gloo is told which interface to take: by orch, by the user, or by the login."""
+    job = {**subject.facts.environment, **subject.plan.environment}
+    return bool(job.get("GLOO_SOCKET_IFNAME", "").strip())
+
+
+def _own_line(subject: Subject) -> tuple[str, ...]:
+    """Return the line that corrects /etc/hosts, and does no harm when it is run again.
+
+    It is the same on all nodes of a subnet, so that they can be told at once. The file is written in
+    place, never replaced: in a container it is a mount.
+    """
+    subnet, own = subject.scene.plan.subnet, subject.plan.address
+    if subnet is not None:
+        # The first of its addresses there; in `ip -o` the word after inet or inet6.
+        find = f'$(ip -o addr show to {subnet} | sed -n "1s/.* inet6* \\([^/]*\\).*/\\1/p")'
+    elif own is not None:
+        find = own
+    else:
+        return ()
+    script = (
+        f'a={find}; n=$(hostname); [ -n "$a" ] && '
+        # No loopback line has the name any longer, or only it; then its own line, once.
+        'h=$(sed "/^\\(127\\.\\|::1\\)/s/[[:space:]]$n\\>[^[:space:]]*//g; '
+        '/^127[0-9.]*[[:space:]]*$/d; /^$a $n$/d" /etc/hosts) && '
+        'printf "%s\\n" "$h" "$a $n" > /etc/hosts'
+    )
+    return (command_line(["sh", "-c", script]),)
+
+
+def _same_names(scene: Scene) -> list[Finding]:
+    """Find machines that call themselves alike; containers of one machine are host.unique's."""
+    by_name: dict[str, list[Subject]] = {}
+    for subject in scene.subjects:
+        by_name.setdefault(subject.facts.hostname, []).append(subject)
+    return [
+        Finding(
+            Status.WARN,
+            tuple(subject.name for subject in subjects),
+            f"are all called {printable(hostname, 64)}: what finds a node by its host name finds "
+            "another one, and nobody can tell their logs apart",
+            Remedy(
+                "give each machine a name of its own with `hostnamectl set-hostname`",
+                (),
+                tuple(subject.name for subject in subjects),
+            ),
+        )
+        for hostname, subjects in by_name.items()
+        if len({subject.facts.identity.partition("/")[0] for subject in subjects}) > 1
+    ]
+
+
+CHECKS = (
+    Check(
+        id="host.name",
+        group=Group.HOST,
+        level=Level.QUICK,
+        meaning="a node's own name leads to an address that the others can reach",
+        page="What `getaddrinfo(gethostname())` says on each node. gloo and torchrun's c10d rendezvous "
+        "tell the peers to connect to that address: in 127.0.0.0/8 (Debian's 127.0.1.1), or where there is "
+        "none, the job hangs. It warns where GLOO_SOCKET_IFNAME is set, which orch does on every node "
+        "unless you or the login did, and fails where it is not. The line that mends it puts the node's "
+        "address on the shared network into /etc/hosts; where cloud-init writes that file "
+        "(`manage_etc_hosts`), turn that off. Two machines with one host name warn.",
+        verdict=_own_name,
+        probes=(OWN_NAME,),
+    ),
+    dns.CHECK,
+)

@@ -1,0 +1,184 @@
+"""Bandwidth between nodes, and which node is slow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+
+from orchestrator.preflight.interfaces.links import INTERFACES, chosen_links, on_one_machine
+from orchestrator.preflight.interfaces.throughput import BANDWIDTH, Bandwidth, pair_values, suspects
+from orchestrator.preflight.interfaces.tournament import Pair, Suspects, blame, pair_of
+from orchestrator.preflight.judge import Verdict, fold, whole
+from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
+from orchestrator.preflight.scene import Scene
+
+_SHARE_WARN, _SHARE_FAIL = 0.7, 0.3  # of the link's speed
+_VERY_SLOW = 0.3  # of what is usual between the others
+_LOPSIDED = 0.5  # of two nodes alone, one way beside the other
+
+
+def _bandwidth(scene: Scene) -> list[Finding]:
+    if len(scene.names) == 1 or on_one_machine(scene):
+        return whole(scene, Status.SKIP, "there is no network between the nodes")
+    found = scene.find(Bandwidth)
+    if isinstance(found, NoAnswer):
+        return whole(scene, Status.INCOMPLETE, f"could not be measured: {found.reason}")
+    verdicts: list[tuple[str, Verdict]] = []
+    for judged in (_beside_others, _beside_link, _failed):
+        known = {name for name, _ in verdicts}
+        verdicts += [(name, verdict) for name, verdict in judged(scene, found) if name not in known]
+    known = {name for name, _ in verdicts}
+    fine = Verdict(Status.PASS, f"{_said(_usual(found, Suspects()))} is usual each way")
+    verdicts += [(name, fine) for name in scene.names if name not in known]
+    return fold(verdicts)
+
+
+def _beside_others(scene: Scene, found: Bandwidth) -> Iterator[tuple[str, Verdict]]:
+    """Yield the verdicts on nodes and pairs that are slower than others."""
+    values, slow = pair_values(found.flows), suspects(found.flows)
+    usual = _usual(found, slow)
+    for node in slow.nodes:
+        best = max(value for pair, value in values.items() if node in pair)
+        yield scene.names[node], _slow_node(scene, found, node, best, usual)
+    for a, b in slow.pairs:
+        yield from _slow_pair(scene, found, (a, b), values[a, b], usual)
+    if len(scene.names) == 2 and len(found.flows) == 2:
+        fast, slower = sorted(found.flows.values(), key=lambda flow: -flow.rate)
+        if slower.rate < _LOPSIDED * fast.rate and not slower.capped:
+            yield from _slow_pair(scene, found, (0, 1), slower.rate, fast.rate)
+
+
+def _slow_node(scene: Scene, found: Bandwidth, node: int, best: float, usual: float) -> Verdict:
+    sends = [flow.rate for (source, _), flow in found.flows.items() if source == node]
+    receives = [flow.rate for (_, target), flow in found.flows.items() if target == node]
+    ways = " and ".join(
+        f"{verb} {_said(median(rates))}"
+        for verb, rates in (("sends", sends), ("receives", receives))
+        if rates
+    )
+    return Verdict(
+        Status.FAIL if best < _VERY_SLOW * usual else Status.WARN,
+        f"{ways}, whoever it meets; {_said(usual)} is usual",
+        "look at its cable, its switch port, the speed its link has, what else uses it, and what "
+        "shapes its traffic",
+        _look(scene, node),
+        {"sends": sends, "receives": receives, "usual": usual},
+    )
+
+
+def _slow_pair(
+    scene: Scene, found: Bandwidth, pair: Pair, value: float, usual: float
+) -> Iterator[tuple[str, Verdict]]:
+    for node, other in (pair, pair[::-1]):
+        there, back = (found.flows.get(way) for way in ((node, other), (other, node)))
+        ways = [f"to {scene.names[other]} {_said(there.rate)}"] if there else []
+        ways += [f"back {_said(back.rate)}"] if back else []
+        yield (
+            scene.names[node],
+            Verdict(
+                Status.FAIL if value < _VERY_SLOW * usual else Status.WARN,
+                f"{', '.join(ways)}; {_said(usual)} is usual",
+                "each does well with others: look at what lies between the two"
+                if len(scene.names) > 2
+                else "look at what shapes the traffic of the one that sends less, and at its link",
+                _look(scene, node),
+                {"there": there and there.rate, "back": back and back.rate, "usual": usual},
+            ),
+        )
+
+
+def _look(scene: Scene, node: int) -> tuple[str, ...]:
+    """Return the lines that show what a node's interface does."""
+    interface = scene.plan.nodes[node].interface
+    return () if interface is None else (f"tc -s qdisc show dev {interface}",)
+
+
+def _beside_link(scene: Scene, found: Bandwidth) -> Iterator[tuple[str, Verdict]]:
+    """Yield the verdicts on nodes and pairs that fill too little of the link they have."""
+    speeds = {
+        index: link.known_speed * 125e3
+        for index, link in enumerate(chosen_links(scene).values())
+        if not isinstance(link, NoAnswer) and link.known_speed is not None
+    }
+    shares: dict[Pair, float] = {}
+    for way, flow in found.flows.items():
+        if all(node in speeds for node in way):
+            share = flow.rate / min(speeds[node] for node in way)
+            share = 1.0 if flow.capped else share  # it may well carry more
+            shares[pair_of(*way)] = min(share, shares.get(pair_of(*way), share))
+    idle = blame([pair for pair, share in shares.items() if share < _SHARE_WARN], list(shares))
+    for node in idle.nodes:
+        share = max(share for pair, share in shares.items() if node in pair)
+        yield scene.names[node], _underused(scene, node, share, speeds[node], "whoever it meets")
+    for pair in idle.pairs:
+        for node, other in (pair, pair[::-1]):
+            peer = f"with {scene.names[other]}"
+            yield scene.names[node], _underused(scene, node, shares[pair], speeds[node], peer)
+
+
+def _underused(scene: Scene, node: int, share: float, speed: float, peer: str) -> Verdict:
+    status, bound = (
+        (Status.FAIL, _SHARE_FAIL) if share < _SHARE_FAIL else (Status.WARN, _SHARE_WARN)
+    )
+    return Verdict(
+        status,
+        f"fills less than {bound:.0%} of its link's {speed * 8e-9:g} Gb/s, {peer}",
+        "look at what else uses the network, at the switch, at the cable's errors, and at what "
+        "shapes the traffic",
+        _look(scene, node),
+        {"share": share, "link": speed},
+    )
+
+
+def _failed(scene: Scene, found: Bandwidth) -> Iterator[tuple[str, Verdict]]:
+    """Yield the verdicts on nodes and pairs that could not be measured."""
+    bad: dict[Pair, list[str]] = {}
+    for way, why in found.failures.items():
+        bad.setdefault(pair_of(*way), []).append(why)
+    tried = {pair_of(*way) for way in [*found.flows, *found.failures]}
+    absent = blame(bad, tried)
+    for node in absent.nodes:
+        reasons = {why for pair, own in bad.items() if node in pair for why in own}
+        yield scene.names[node], _unmeasured("", reasons)
+    for pair in absent.pairs:
+        for node, other in (pair, pair[::-1]):
+            yield scene.names[node], _unmeasured(f" with {scene.names[other]}", set(bad[pair]))
+
+
+def _unmeasured(peer: str, reasons: set[str]) -> Verdict:
+    message = f"could not be measured{peer}: {'; '.join(sorted(reasons))}"
+    return Verdict(Status.INCOMPLETE, message, "see what net.tcp says of these nodes")
+
+
+def _usual(found: Bandwidth, slow: Suspects) -> float:
+    """Return the median of the ways in which nothing is slow."""
+    well = [
+        flow.rate
+        for way, flow in found.flows.items()
+        if pair_of(*way) not in slow.pairs and not set(way) & set(slow.nodes)
+    ]
+    return median(well or [flow.rate for flow in found.flows.values()] or [0.0])
+
+
+def _said(rate: float) -> str:
+    """Return bytes a second as a person says it."""
+    return f"{rate * 8e-9:.3g} Gb/s" if rate >= 125e6 else f"{rate * 8e-6:.3g} Mb/s"
+
+
+CHECKS = (
+    Check(
+        id="net.bandwidth",
+        group=Group.INTERFACE,
+        level=Level.FULL,
+        meaning="every node sends and receives as fast as its link, and as fast as the others",
+        page="TCP for half a second each way between pairs of nodes, in rounds in which no node is in two "
+        "pairs (all pairs up to 17 nodes, 16 partners for each of more). A node whose every pair is below "
+        "0.85 of what is usual is slow, once a good partner has confirmed it: a warning, and below 0.3 "
+        "a failure; so is a pair of nodes that do well with others. Where the link's speed is known, less "
+        "than 70 % of it warns and less than 30 % fails. A way on which the sending process had no "
+        "CPU time to spare is not held against the network.",
+        verdict=_bandwidth,
+        probes=(INTERFACES,),
+        stages=(BANDWIDTH,),
+    ),
+)

@@ -1,0 +1,143 @@
+"""EFA, the adapter of Amazon's instances: its driver, and what NCCL needs to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.preflight.judge import Verdict, fold, incomplete, odd_ones, whole
+from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
+from orchestrator.preflight.rdma.devices import RDMA, Rdma, setting
+from orchestrator.preflight.scene import Scene, Subject
+
+
+@dataclass(frozen=True)
+class Efa:
+    """Adapters on the PCI bus, and the libraries found: libfabric, and NCCL's plugin for it."""
+
+    pci: int
+    libfabric: tuple[str, ...]
+    plugin: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, raw: Any) -> Efa:
+        return cls(
+            int(raw["pci"]),
+            tuple(str(path) for path in raw["libfabric"]),
+            tuple(str(path) for path in raw["plugin"]),
+        )
+
+
+def _arguments(subject: Subject) -> Mapping[str, Any]:
+    return {"folders": subject.plan.environment.get("LD_LIBRARY_PATH", "")}
+
+
+EFA = Probe("efa", Efa.parse, _arguments)
+
+
+def _efa(scene: Scene) -> list[Finding]:
+    found, devices = scene.of(EFA), scene.of(RDMA)
+    answers = {name: a for name, a in found.items() if isinstance(a, Efa)}
+    if len(answers) == len(found) and not any(a.pci for a in answers.values()):
+        return whole(scene, Status.SKIP, "no EFA adapter on any node")
+    plugin = any(a.plugin for a in answers.values())
+    common, _ = odd_ones(
+        {name: len(rdma.efa) for name, rdma in devices.items() if isinstance(rdma, Rdma)}
+    )
+
+    def verdict(subject: Subject) -> Verdict:
+        answer, rdma = found[subject.name], devices[subject.name]
+        for one in (answer, rdma):
+            if isinstance(one, NoAnswer):
+                return incomplete(one.reason)
+        assert isinstance(answer, Efa) and isinstance(rdma, Rdma)
+        if not answer.pci:
+            return Verdict(
+                Status.FAIL,
+                "no EFA adapter, though other nodes have one",
+                "attach one: an instance gets its EFA interfaces when it is launched",
+            )
+        return _judge(subject, answer, rdma, plugin, common or 0)
+
+    return fold((subject.name, verdict(subject)) for subject in scene.subjects)
+
+
+def _judge(subject: Subject, found: Efa, rdma: Rdma, plugin: bool, common: int) -> Verdict:
+    provider = setting(subject, rdma, "FI_PROVIDER")
+    data = {
+        "pci": found.pci,
+        "devices": len(rdma.efa),
+        "libfabric": list(found.libfabric),
+        "plugin": list(found.plugin),
+        "FI_PROVIDER": provider,
+    }
+    if not rdma.efa:
+        return Verdict(
+            Status.FAIL,
+            "EFA adapters on the PCI bus, but no driver for them",
+            "load the driver, or install it with Amazon's EFA installer",
+            ("modprobe efa",),
+            data,
+        )
+    if not rdma.verbs:
+        return Verdict(
+            Status.FAIL,
+            "no /dev/infiniband/uverbs0: libfabric cannot open the EFA devices",
+            "load ib_uverbs; in a container, give it the files (--device=/dev/infiniband)",
+            ("modprobe ib_uverbs",),
+            data,
+        )
+    down = [port.name for port in rdma.efa if not port.active]
+    if down:
+        return Verdict(
+            Status.FAIL, f"not active: {', '.join(down)}", "restart the instance", data=data
+        )
+    missing = [
+        name
+        for name, files in (
+            ("libfabric", found.libfabric),
+            ("NCCL's plugin aws-ofi-nccl", found.plugin),
+        )
+        if not files
+    ]
+    if missing:
+        return Verdict(
+            Status.FAIL if plugin else Status.WARN,
+            f"{' and '.join(missing)} not found: NCCL goes by TCP here"
+            + (", and by EFA on other nodes" if plugin else ""),
+            "install them with Amazon's EFA installer, or name their folder in LD_LIBRARY_PATH",
+            data=data,
+        )
+    if provider not in (None, "", "efa"):
+        return Verdict(
+            Status.WARN,
+            f"FI_PROVIDER={provider}: libfabric leaves EFA alone",
+            "leave FI_PROVIDER out, or set it to efa",
+            data=data,
+        )
+    if len(rdma.efa) != common:
+        return Verdict(
+            Status.WARN, f"{len(rdma.efa)} EFA devices, most nodes have {common}", data=data
+        )
+    return Verdict(
+        Status.PASS, f"{len(rdma.efa)} EFA devices, with libfabric and NCCL's plugin", data=data
+    )
+
+
+CHECKS = (
+    Check(
+        id="efa",
+        group=Group.INFINIBAND,
+        level=Level.FULL,
+        meaning="Amazon's EFA adapters have their driver, libfabric and NCCL's plugin",
+        page="EFA adapters (PCI vendor 0x1d0f) on the bus, as RDMA devices of the driver `efa`, their "
+        "files in `/dev/infiniband`, and on disk `libfabric.so` and the plugin aws-ofi-nccl "
+        "(`libnccl-net*.so`) below `/opt/amazon`, in the system's folders and in `LD_LIBRARY_PATH`.\n\n"
+        "Fails: no driver (`modprobe efa`), no device files, a port that is not active, an adapter or the "
+        "plugin on some nodes only. Warns: no plugin anywhere (NCCL goes by TCP), an `FI_PROVIDER` other "
+        "than efa, another number of devices. Skipped without EFA.",
+        verdict=_efa,
+        probes=(RDMA, EFA),
+    ),
+)

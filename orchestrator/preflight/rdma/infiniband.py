@@ -1,0 +1,261 @@
+"""InfiniBand and RoCE: are the ports up, alike on all nodes, without errors, and may ranks use them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from orchestrator.preflight.judge import Verdict, fold, incomplete, odd_ones, whole
+from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
+from orchestrator.preflight.rdma import efa, roce
+from orchestrator.preflight.rdma.devices import RDMA, Port, Rdma, chosen, judge_rdma, setting
+from orchestrator.preflight.scene import Scene, Subject
+
+_ONE_WAY = (
+    "NCCL must go the same way on all nodes: mend this one, leave it out (--exclude), or have all use TCP "
+    "(--env NCCL_IB_DISABLE=1)"
+)
+
+
+def _port(scene: Scene) -> list[Finding]:
+    found = scene.of(RDMA)
+    ports = {
+        s.name: tuple(port for port in chosen(s, answer) if port.active)
+        for s in scene.subjects
+        if isinstance(answer := found[s.name], Rdma)
+        and setting(s, answer, "NCCL_IB_DISABLE") != "1"
+    }
+    somewhere = any(ports.values())
+    count, _ = odd_ones({name: len(active) for name, active in ports.items()})
+    kind, _ = odd_ones({name: _kind(active) for name, active in ports.items() if active})
+    # Ranks on CPUs talk by gloo, which uses TCP.
+    serious = Status.FAIL if any(facts.gpus for facts in scene.facts) else Status.WARN
+
+    def without(subject: Subject, answer: Rdma) -> Verdict:
+        if not somewhere:
+            return Verdict(Status.SKIP, "no InfiniBand or RoCE device")
+        return Verdict(serious, "no RDMA device, though other nodes have active ports", _ONE_WAY)
+
+    def verdict(subject: Subject, answer: Rdma) -> Verdict:
+        mine = chosen(subject, answer)
+        data = {port.name: _measured(port) for port in answer.ports}
+        if not mine:
+            wanted = setting(subject, answer, "NCCL_IB_HCA")
+            names = ", ".join(sorted({port.device for port in answer.ports}))
+            return Verdict(
+                serious,
+                f"NCCL_IB_HCA={wanted} names none of the devices here ({names})",
+                "name devices of this node, in its env in the inventory where they differ between nodes",
+                data=data,
+            )
+        active = ports[subject.name]
+        if not active:
+            return _all_down(mine, serious if somewhere else Status.WARN, data)
+        if not answer.verbs:
+            return Verdict(
+                serious,
+                "no /dev/infiniband/uverbs0: NCCL cannot open its RDMA devices, and goes by TCP",
+                "load ib_uverbs; in a container, give it the files (--device=/dev/infiniband)",
+                ("modprobe ib_uverbs",),
+                data,
+            )
+        if len(active) < (count or 0):
+            down = ", ".join(_state(port) for port in mine if not port.active) or "none is down"
+            return Verdict(
+                Status.WARN,
+                f"{_ports(len(active))} active, most nodes have {count}: {down}",
+                "look at cable, transceiver and switch port: other nodes' ports have no partner here",
+                data=data,
+            )
+        if kind is not None and _kind(active) != kind:
+            same_layer = _layers(active) == {kind[0]}
+            return Verdict(
+                Status.WARN if same_layer else serious,
+                f"{_words(_kind(active))}, most nodes: {_words(kind)}",
+                "look at cable and switch port: the slowest link sets the pace"
+                if same_layer
+                else _ONE_WAY,
+                data=data,
+            )
+        return Verdict(
+            Status.PASS, f"{_ports(len(active))} active, {_words(_kind(active))}", data=data
+        )
+
+    return judge_rdma(scene, verdict, without)
+
+
+def _all_down(ports: Iterable[Port], status: Status, data: Mapping[str, object]) -> Verdict:
+    waiting = [port for port in ports if port.state == "INIT" and port.layer == "InfiniBand"]
+    if waiting:
+        return Verdict(
+            status,
+            f"no subnet manager has set up {', '.join(port.name for port in waiting)} (state INIT): "
+            "NCCL goes by TCP",
+            "start a subnet manager (opensm) on one node or on the switch of this fabric",
+            data=data,
+        )
+    return Verdict(
+        status,
+        f"no port is active ({', '.join(_state(port) for port in ports)}): NCCL goes by TCP",
+        "look at cable, transceiver and switch port",
+        data=data,
+    )
+
+
+def _measured(port: Port) -> dict[str, object]:
+    return {"state": port.state, "phys": port.phys, "rate": port.rate, "layer": port.layer}
+
+
+def _state(port: Port) -> str:
+    return f"{port.name} {port.state} ({port.phys})"
+
+
+def _layers(ports: Iterable[Port]) -> set[str]:
+    return {port.layer for port in ports}
+
+
+def _kind(ports: Iterable[Port]) -> tuple[str, tuple[float, ...]]:
+    """Return (link layers, different rates) of some ports."""
+    ports = tuple(ports)
+    rates = sorted({port.rate for port in ports if port.rate is not None})
+    return " and ".join(sorted(_layers(ports))), tuple(rates)
+
+
+def _words(kind: tuple[str, tuple[float, ...]]) -> str:
+    layer = "RoCE" if kind[0] == "Ethernet" else kind[0]
+    return f"{layer} at {' and '.join(f'{rate:g}' for rate in kind[1]) or '?'} Gb/s"
+
+
+def _ports(count: int) -> str:
+    return f"{count} port{'s' * (count != 1)}"
+
+
+# Since the driver was loaded: a few come with every cable that is plugged, and every switch that restarts.
+_BOUNDS = {
+    "symbol_error": 1000,
+    "link_error_recovery": 10,
+    "link_downed": 10,
+    "port_rcv_errors": 100,
+    "local_link_integrity_errors": 10,
+    "excessive_buffer_overrun_errors": 10,
+}
+_UNREADABLE = (1 << 64) - 1
+_ENDS = (0xFF, 0xFFFF, 0xFFFFFFFF)  # old counters stay at their end
+
+
+def _counters(scene: Scene) -> list[Finding]:
+    def verdict(subject: Subject, found: Rdma) -> Verdict:
+        ports = [port for port in chosen(subject, found) if port.active]
+        data = {port.name: dict(port.counters) for port in ports}
+        if not ports:
+            return Verdict(Status.SKIP, "no active port")
+        if not any(port.counters for port in ports):
+            return Verdict(Status.SKIP, "these devices have no such counters")
+        high = [
+            f"{port.name} {name} {value}{' (its end)' * (value in _ENDS)}"
+            for port in ports
+            for name, value in port.counters.items()
+            if name in _BOUNDS and _BOUNDS[name] <= value < _UNREADABLE
+        ]
+        if high:
+            more = f" and {len(high) - 4} more" * (len(high) > 4)
+            return Verdict(
+                Status.WARN,
+                f"many link errors since the driver was loaded: {', '.join(high[:4])}{more}",
+                "see whether they grow (perfquery, mlxlink -c): if so, clean or replace cable and "
+                "transceiver, or try another switch port",
+                data=data,
+            )
+        return Verdict(Status.PASS, "few link errors, or none", data=data)
+
+    return judge_rdma(scene, verdict)
+
+
+def _memlock_of(raw: object) -> tuple[int | None, bool]:
+    """Return (bytes that may be locked, None for all; whether the limit does not hold)."""
+    if not isinstance(raw, dict):
+        raise TypeError(f"not an object: {raw!r}")
+    return None if raw["soft"] is None else int(raw["soft"]), bool(raw["exempt"])
+
+
+MEMLOCK = Probe("memlock", _memlock_of)
+_MIB = 1 << 20
+_LEAST = 64 * _MIB
+_UNLIMITED = (
+    "printf '* - memlock unlimited\\nroot - memlock unlimited\\n'"
+    " > /etc/security/limits.d/90-memlock.conf"
+)
+
+
+def _memlock(scene: Scene) -> list[Finding]:
+    devices, limits = scene.of(RDMA), scene.of(MEMLOCK)
+    answers = [answer for answer in devices.values() if isinstance(answer, Rdma)]
+    if len(answers) == len(devices) and not any(a.ports or a.efa for a in answers):
+        return whole(scene, Status.SKIP, "no RDMA device on any node")
+
+    def verdict(subject: Subject) -> Verdict:
+        found, limit = devices[subject.name], limits[subject.name]
+        if isinstance(found, Rdma) and not (found.ports or found.efa):
+            return Verdict(Status.SKIP, "no RDMA device")
+        if isinstance(limit, NoAnswer):
+            return incomplete(limit.reason)
+        soft, exempt = limit
+        if soft is None or exempt:
+            return Verdict(Status.PASS, "ranks may lock all memory", data={"soft": soft})
+        return Verdict(
+            Status.FAIL if soft < _LEAST else Status.WARN,
+            f"a rank may lock only {soft / _MIB:g} MiB of memory: RDMA locks all that it sends from "
+            "(ibv_reg_mr fails)",
+            "lift the limit for logins, and connect again; where sshd does not use PAM, put "
+            "LimitMEMLOCK=infinity into its unit and run systemctl restart ssh",
+            (_UNLIMITED,),
+            {"soft": soft},
+        )
+
+    return fold((subject.name, verdict(subject)) for subject in scene.subjects)
+
+
+CHECKS = (
+    Check(
+        id="ib.port",
+        group=Group.INFINIBAND,
+        level=Level.FULL,
+        meaning="every node has as many active RDMA ports as the others, of one kind and speed",
+        page="`state`, `phys_state`, `rate` and `link_layer` of the ports in `/sys/class/infiniband` that "
+        "`NCCL_IB_HCA` leaves, and the device files that programs open.\n\n"
+        "Fails where ranks have GPUs (else warns): a node without a device or an active port among nodes "
+        "that have some, another link layer, an `NCCL_IB_HCA` that names nothing here, no "
+        "`/dev/infiniband/uverbs*` (a container without `--device`): NCCL would take different ways on "
+        "different nodes, and end or hang. Warns: fewer active ports or another rate than most, ports "
+        "in INIT (no subnet manager), and no active port on any node. A spare port that is down on all "
+        "nodes is normal. Skipped without devices, and under `NCCL_IB_DISABLE=1`.",
+        verdict=_port,
+        probes=(RDMA,),
+    ),
+    Check(
+        id="ib.counters",
+        group=Group.INFINIBAND,
+        level=Level.FULL,
+        meaning="the active RDMA ports have few link errors",
+        page="The error counters of the active ports since the driver was loaded: `symbol_error` (1000 and "
+        "more), `port_rcv_errors` (100), `link_error_recovery`, `link_downed`, "
+        "`local_link_integrity_errors` and `excessive_buffer_overrun_errors` (10) warn. Some come with "
+        "every restart of a switch; what grows under load is a cable, a transceiver or a switch port. Old "
+        "counters stay at their end (255, 65535, 4294967295).",
+        verdict=_counters,
+        probes=(RDMA,),
+    ),
+    Check(
+        id="ib.memlock",
+        group=Group.INFINIBAND,
+        level=Level.FULL,
+        meaning="ranks may lock the memory that RDMA needs",
+        page="RLIMIT_MEMLOCK as ranks get it, in the very login that starts them, where there are RDMA "
+        "devices. Below 64 MiB fails (*ibv_reg_mr failed*, *ibv_create_qp failed*), any other limit warns; "
+        "root, with CAP_IPC_LOCK, has none. Mended by `memlock unlimited` in `/etc/security/limits.d`, "
+        "or `LimitMEMLOCK=infinity` in sshd's unit; in a container by `--ulimit memlock=-1`.",
+        verdict=_memlock,
+        probes=(RDMA, MEMLOCK),
+    ),
+    *roce.CHECKS,
+    *efa.CHECKS,
+)

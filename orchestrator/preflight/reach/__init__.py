@@ -1,0 +1,1 @@
+"""The way between nodes: tried with listeners of orch, failures attributed, firewalls opened."""

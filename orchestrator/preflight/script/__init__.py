@@ -1,0 +1,1 @@
+"""The script, read without running it."""

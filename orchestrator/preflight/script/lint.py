@@ -1,0 +1,173 @@
+"""What in a script contradicts the plan: rules on torch.distributed and the environment."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from orchestrator.plan.plan import count_gpus
+from orchestrator.preflight.model import Status
+from orchestrator.preflight.scene import Scene
+from orchestrator.preflight.script.flow import Certainty, Code
+
+_GLOBAL_RANK = re.compile(
+    r"\bRANK\b|get_rank|global_rank|global_zero|rank_zero|SLURM_PROCID|is_(?:main|world)_process"
+)
+_TCP = re.compile(r"tcp://(\[[^]]*\]|[^:/]*):(\d+)")
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What is wrong at a line (1-based) of the script, on `nodes` (empty: on all), and what to do."""
+
+    status: Status
+    line: int
+    message: str
+    remedy: str
+    nodes: tuple[str, ...] = ()
+
+
+def hints(code: Code, text: str, scene: Scene) -> Iterator[Hint]:
+    """Yield what will fail, or will not do what is meant, on the nodes of the scene's plan."""
+    yield from _nccl_without_gpu(code, scene)
+    yield from _own_meeting_point(code, scene)
+    yield from _local_rank_for_rank(code, text, scene)
+
+
+def severity(how: Certainty) -> Status:
+    """Return what something that cannot work is, by how certain it is that it is tried."""
+    return Status.FAIL if how is Certainty.SURE else Status.WARN
+
+
+def literal(node: ast.AST | None) -> object:
+    """Return the value of a constant, a negative number or a list of them; None for anything else."""
+    if node is None:
+        return None
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def argument(call: ast.Call, name: str, position: int | None = None) -> ast.expr | None:
+    """Return what is passed to a call by this name, or at this position."""
+    for keyword in call.keywords:
+        if keyword.arg == name:
+            return keyword.value
+    if position is None or len(call.args) <= position:
+        return None
+    if any(isinstance(arg, ast.Starred) for arg in call.args[: position + 1]):
+        return None
+    return call.args[position]
+
+
+def _nccl_without_gpu(code: Code, scene: Scene) -> Iterator[Hint]:
+    without = tuple(s.name for s in scene.subjects if not count_gpus(s.host, s.facts, scene.job))
+    if not without:
+        return
+    for call, name, how in _group_calls(code):
+        if how >= Certainty.LIKELY and literal(argument(call, "backend", 0)) == "nccl":
+            yield Hint(
+                severity(how),
+                call.lineno,
+                f'{name}("nccl") needs a GPU for every rank, and there is none',
+                'write backend="nccl" if torch.cuda.is_available() else "gloo", or leave the backend out',
+                without,
+            )
+
+
+def _own_meeting_point(code: Code, scene: Scene) -> Iterator[Hint]:
+    """Find addresses and ports that stand in the script, where the launch has others."""
+    plan = scene.plan
+    host = scene.subjects[0].host
+    main = {plan.main_address, plan.nodes[0].name, host.address, scene.facts[0].hostname}
+    remedy = 'leave it to the launch: init_method="env://", which is the default'
+    for call, name, how in _group_calls(code):
+        given = literal(argument(call, "init_method", 1))
+        match = _TCP.match(given) if isinstance(given, str) else None
+        if match and how >= Certainty.LIKELY:
+            address, port = match[1].strip("[]"), int(match[2])
+            if address not in main or port != plan.main_port:
+                yield Hint(
+                    Status.WARN,
+                    call.lineno,
+                    f"{name} meets at {given}, where this launch meets at {plan.main_address} "
+                    f"port {plan.main_port}",
+                    remedy,
+                )
+    wanted = {"MASTER_ADDR": main, "MASTER_PORT": {str(plan.main_port)}}
+    for node, how in code.nodes():
+        if isinstance(node, ast.Assign) and how >= Certainty.LIKELY:
+            for target in node.targets:
+                variable = _variable(code, target)
+                value = literal(node.value)
+                if variable in wanted and isinstance(value, str) and value not in wanted[variable]:
+                    yield Hint(
+                        Status.WARN,
+                        node.lineno,
+                        f"the script sets {variable} to {value!r} itself, where this launch has "
+                        f"{plan.main_address} port {plan.main_port}",
+                        f'write os.environ.setdefault("{variable}", ...), or leave it out',
+                    )
+
+
+def _local_rank_for_rank(code: Code, text: str, scene: Scene) -> Iterator[Hint]:
+    """Find what only LOCAL_RANK 0 does, in a script that never asks for the global rank."""
+    if len(scene.names) == 1 or _GLOBAL_RANK.search(text):
+        return
+    local = {
+        target.id
+        for node, _ in code.nodes()
+        if isinstance(node, ast.Assign) and _reads_local_rank(node.value, set())
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node, how in code.nodes():
+        if (
+            isinstance(node, ast.If)
+            and how >= Certainty.LIKELY
+            and _is_zero(node.test, local)
+            and not any("download" in ast.unparse(statement).lower() for statement in node.body)
+        ):
+            yield Hint(
+                Status.WARN,
+                node.lineno,
+                f"LOCAL_RANK is 0 on each of the {len(scene.names)} nodes, so each does what this guards",
+                "where one alone is to do it, ask for RANK",
+            )
+            return
+
+
+def _group_calls(code: Code) -> Iterator[tuple[ast.Call, str, Certainty]]:
+    for call, name, how in code.calls():
+        short = name.rpartition(".")[2]
+        if short == "init_process_group" and name.startswith("torch."):
+            yield call, short, how
+
+
+def _variable(code: Code, target: ast.expr) -> str | None:
+    """Return the name in `os.environ["NAME"]`."""
+    if isinstance(target, ast.Subscript) and code.name_of(target.value) == "os.environ":
+        name = literal(target.slice)
+        return name if isinstance(name, str) else None
+    return None
+
+
+def _reads_local_rank(node: ast.expr, local: set[str]) -> bool:
+    return any(
+        (isinstance(part, ast.Constant) and part.value == "LOCAL_RANK")
+        or (isinstance(part, ast.Name) and part.id in local)
+        for part in ast.walk(node)
+    )
+
+
+def _is_zero(test: ast.expr, local: set[str]) -> bool:
+    """Tell whether `test` is `local_rank == 0` or `not local_rank`."""
+    match test:
+        case ast.Compare(left=left, ops=[ast.Eq()], comparators=[ast.Constant(value=zero)]):
+            return zero in (0, "0") and _reads_local_rank(left, local)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return _reads_local_rank(operand, local)
+    return False

@@ -1,0 +1,1 @@
+"""What the job runs on: the same on every node, and starting there."""

@@ -1,0 +1,55 @@
+"""Software agreement: what must be alike on every node, and what must start there."""
+
+from __future__ import annotations
+
+import re
+
+from orchestrator.preflight.judge import Verdict, judge_each, odd_ones
+from orchestrator.preflight.model import Check, Finding, Group, Level, Status
+from orchestrator.preflight.scene import Scene, Subject
+from orchestrator.preflight.software import code, modules, starting, variables, versions
+from orchestrator.preflight.software.interpreter import SOFTWARE, Software
+
+
+def _kernel(scene: Scene) -> list[Finding]:
+    answers = scene.of(SOFTWARE)
+    releases = {n: each.kernel for n, each in answers.items() if isinstance(each, Software)}
+    differing = len(set(releases.values())) > 1
+
+    def verdict(subject: Subject, found: Software) -> Verdict:
+        match = re.match(r"(\d+)\.(\d+)", found.kernel)
+        data = {"kernel": found.kernel}
+        if match and (int(match[1]), int(match[2])) < (5, 5):
+            return Verdict(
+                Status.WARN,
+                f"Linux {found.kernel}: below 5.5 processes of a job are known to hang",
+                "upgrade the kernel to 5.5 or newer",
+                data=data,
+            )
+        more = ", unlike others" if differing and found.kernel != odd_ones(releases)[0] else ""
+        return Verdict(Status.PASS, f"Linux {found.kernel}{more}", data=data)
+
+    return judge_each(scene, SOFTWARE, verdict)
+
+
+_KERNEL = Check(
+    id="sw.kernel",
+    group=Group.SOFTWARE,
+    level=Level.FULL,
+    meaning="the kernel is new enough",
+    page="The release of Linux on each node. Below 5.5 it warns: jobs of several processes are known to "
+    "hang there, and Accelerate warns of it as well. Nodes with another release than most are pointed "
+    "out.",
+    verdict=_kernel,
+    probes=(SOFTWARE,),
+)
+
+CHECKS: tuple[Check, ...] = (
+    versions.VERSIONS,
+    modules.IMPORTS,
+    starting.TORCH,
+    starting.LAUNCHER,
+    variables.ENVIRONMENT,
+    code.CODE,
+    _KERNEL,
+)

@@ -1,0 +1,150 @@
+"""The interpreter that a node would run the job in, as the node found it without importing anything."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.preflight.model import Probe
+from orchestrator.preflight.scene import Subject
+from orchestrator.preflight.script.imports import needs
+
+# The part of torch's version after the +, where the wheel stands on an index of its own.
+_BUILD = re.compile(r"cpu|cu\d+|rocm[\d.]+|xpu")
+_INDEX = "https://download.pytorch.org/whl"
+
+
+@dataclass(frozen=True)
+class Torch:
+    """torch as its version.py has it: `platform` is `CUDA 13.0`, `ROCm 6.4`, or `no GPU`."""
+
+    version: str
+    platform: str
+
+    def __str__(self) -> str:
+        return f"torch {self.version} ({self.platform})"
+
+    @property
+    def requirement(self) -> str:
+        """What pip is asked for, with the index that has this build."""
+        _, _, build = self.version.partition("+")
+        index = f" --index-url {_INDEX}/{build}" if _BUILD.fullmatch(build) else ""
+        return f"{shlex.quote(f'torch=={self.version}')}{index}"
+
+
+@dataclass(frozen=True)
+class Nccl:
+    """The distribution that brings NCCL: `nvidia-nccl-cu13` and its version."""
+
+    distribution: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """What one interpreter has; `missing` are the script's modules that it does not find."""
+
+    executable: str
+    python: str
+    torch: Torch | None
+    nccl: Nccl | None
+    lightning: str | None
+    pip: bool
+    missing: tuple[str, ...]
+
+    @property
+    def minor(self) -> str:
+        """Python's version without the patch level."""
+        return ".".join(self.python.split(".")[:2])
+
+    def install(self, *requirements: str) -> tuple[str, ...]:
+        """Return the lines that install what pip is asked for in words that a shell can read."""
+        python = shlex.quote(self.executable)
+        first = () if self.pip else (f"{python} -m ensurepip",)
+        return (*first, f"{python} -m pip install {' '.join(requirements)}")
+
+
+@dataclass(frozen=True)
+class Software:
+    """What one node runs on; a str for the interpreter is why it does not start for the job."""
+
+    kernel: str
+    driver: str | None
+    interpreter: Interpreter | str
+
+    @classmethod
+    def parse(cls, raw: Any) -> Software:
+        """Return what a node answered."""
+        found = raw["interpreter"]
+        return cls(
+            kernel=_word(raw["kernel"]),
+            driver=None if raw["driver"] is None else _word(raw["driver"]),
+            interpreter=_line(raw["broken"]) if found is None else _interpreter(found),
+        )
+
+
+def _interpreter(raw: Any) -> Interpreter:
+    distributions = {_word(name): _word(each) for name, each in raw["distributions"].items()}
+    torch = _torch(raw["torch"])
+    return Interpreter(
+        executable=str(raw["executable"])[:4096],
+        python=_word(raw["python"]),
+        torch=torch,
+        nccl=_nccl(distributions, torch),
+        lightning=distributions.get("lightning", distributions.get("pytorch-lightning")),
+        pip=bool(raw["pip"]),
+        missing=tuple(_word(name) for name in raw["missing"]),
+    )
+
+
+def _torch(raw: Mapping[str, Any] | None) -> Torch | None:
+    if raw is None:
+        return None
+    if raw["cuda"]:
+        platform = f"CUDA {_word(raw['cuda'])}"
+    else:
+        platform = f"ROCm {_word(raw['hip'])}" if raw["hip"] else "no GPU"
+    return Torch(_word(raw["version"] or "?"), platform)
+
+
+def _nccl(distributions: Mapping[str, str], torch: Torch | None) -> Nccl | None:
+    """Return the NCCL for torch's CUDA; None where torch brings its own, or the system does."""
+    match = re.match(r"CUDA (\d+)", torch.platform if torch else "")
+    name = f"nvidia-nccl-cu{match[1]}" if match else ""
+    return Nccl(name, distributions[name]) if name in distributions else None
+
+
+def _word(raw: Any) -> str:
+    return _line(raw).replace(" ", "_")[:100]
+
+
+def _line(raw: Any) -> str:
+    return " ".join(str(raw).split())[:300]
+
+
+def _arguments(subject: Subject) -> dict[str, Any]:
+    script = subject.scene.script
+    workdir = subject.plan.workdir
+    own = posixpath.dirname(posixpath.join(workdir, subject.scene.job.script))
+    return {
+        "names": [] if script is None else [each.module for each in needs(script).imports],
+        "folder": own or workdir,
+        **job_environment(subject),
+    }
+
+
+def job_environment(subject: Subject) -> dict[str, Any]:
+    """Return what a node must know to start a process as the job would."""
+    plan = subject.plan
+    return {
+        "workdir": plan.workdir,
+        "environment": dict(plan.environment),
+        "unset": list(plan.unset),
+    }
+
+
+SOFTWARE = Probe("software", Software.parse, _arguments)

@@ -1,0 +1,209 @@
+"""torch and the launcher, really started once on every node."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.plan.plan import count_gpus
+from orchestrator.preflight.judge import Verdict, incomplete, judge_each, odd_ones, whole
+from orchestrator.preflight.model import Check, Finding, Group, Level, Probe, Status
+from orchestrator.preflight.scene import Scene, Subject
+from orchestrator.preflight.software.interpreter import (
+    SOFTWARE,
+    Interpreter,
+    Software,
+    job_environment,
+)
+from orchestrator.quoting import command_line
+
+_MODULES = {"torchrun": "torch.distributed.run", "fabric": "lightning.fabric.cli"}
+_NO_MODULE = re.compile(r"No module named '?([\w.]+)")
+_CLICK = re.compile(r"\bclick\b")
+_SHARED_LIBRARY = re.compile(r"(\S+\.so\S*): cannot open shared object file")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """torch as it says that it is; `why` is what CUDA said when it could not be used."""
+
+    version: str
+    nccl: str | None
+    cuda: bool
+    why: str | None
+
+
+@dataclass(frozen=True)
+class Start:
+    """How it went: `code` is None where it had not ended after `seconds`, `error` its telling line."""
+
+    torch: Imported | None
+    code: int | None
+    seconds: float
+    error: str
+
+    @classmethod
+    def parse(cls, raw: Any) -> Start:
+        """Return what a node answered."""
+        torch = raw["torch"]
+        return cls(
+            torch=None if torch is None else _imported(torch),
+            code=None if raw["code"] is None else int(raw["code"]),
+            seconds=float(raw["seconds"]),
+            error=_line(raw["error"]),
+        )
+
+    @property
+    def late(self) -> Verdict:
+        """The verdict on what did not come to an end."""
+        return incomplete(f"importing torch took longer than {self.seconds:g} s")
+
+
+def _imported(raw: Any) -> Imported:
+    nccl, why = raw["nccl"], raw["why"]
+    return Imported(
+        version=_line(raw["version"]),
+        nccl=None if nccl is None else _line(nccl),
+        cuda=bool(raw["cuda"]),
+        why=None if why is None else _line(why),
+    )
+
+
+def _line(raw: Any) -> str:
+    return " ".join(str(raw).split())[:300]
+
+
+START = Probe(
+    "start",
+    Start.parse,
+    lambda subject: {
+        "launcher": _MODULES.get(subject.scene.plan.launcher, ""),
+        **job_environment(subject),
+    },
+)
+
+
+def _torch(scene: Scene) -> list[Finding]:
+    loaded = {
+        name: answer.torch.nccl
+        for name, answer in scene.of(START).items()
+        if isinstance(answer, Start) and answer.torch and answer.torch.nccl
+    }
+    common, odd = odd_ones(loaded)
+    others = {name for names in odd.values() for name in names}
+
+    def verdict(subject: Subject, found: Start) -> Verdict:
+        torch = found.torch
+        if torch is None:
+            return found.late if found.code is None else _no_import(subject, found.error)
+        data = {"torch": torch.version, "nccl": torch.nccl, "cuda": torch.cuda}
+        gpus = count_gpus(subject.host, subject.facts, scene.job)
+        if gpus and not torch.cuda:
+            return Verdict(
+                Status.FAIL,
+                f"torch {torch.version} can use no GPU: {torch.why or 'CUDA is not available'}",
+                "install the torch that is built for the driver there: https://pytorch.org/get-started",
+                data=data,
+            )
+        if subject.name in others:
+            return Verdict(
+                Status.FAIL,
+                f"torch loads NCCL {torch.nccl}, where most load {common}",
+                "look for another libnccl in LD_LIBRARY_PATH, LD_PRELOAD, or beside torch",
+                data=data,
+            )
+        nccl = f", NCCL {torch.nccl}" if torch.nccl else ""
+        return Verdict(Status.PASS, f"torch {torch.version} is imported{nccl}", data=data)
+
+    return judge_each(scene, START, verdict)
+
+
+def _no_import(subject: Subject, error: str) -> Verdict:
+    missing = _NO_MODULE.search(error)
+    library = _SHARED_LIBRARY.search(error)
+    if missing and missing[1] == "torch":
+        status = Status.FAIL if subject.scene.plan.launcher in _MODULES else Status.WARN
+        return Verdict(
+            status,
+            "torch is not installed",
+            "install torch",
+            _install(subject, "torch"),
+            as_root=False,
+        )
+    text = "install torch again there"
+    if library:
+        text = f"{library[1]} is what it misses: install torch again, or see LD_LIBRARY_PATH there"
+    return Verdict(Status.FAIL, f"torch cannot be imported: {error}", text)
+
+
+def _launcher(scene: Scene) -> list[Finding]:
+    module = _MODULES.get(scene.plan.launcher)
+    if module is None:
+        return whole(scene, Status.SKIP, f"--launcher {scene.plan.launcher} starts no launcher")
+
+    def verdict(subject: Subject, found: Start) -> Verdict:
+        if found.code is None:
+            return found.late
+        if found.code == 0:
+            return Verdict(Status.PASS, f"{module} starts")
+        if found.torch is None:
+            return Verdict(Status.FAIL, f"{module} cannot start: {found.error}", "see sw.torch")
+        if _CLICK.search(found.error):
+            return Verdict(
+                Status.FAIL,
+                f"{module} cannot start: click is not installed, and lightning does not bring it",
+                "install click",
+                _install(subject, "click"),
+                {"error": found.error},
+                as_root=False,
+            )
+        missing = _NO_MODULE.search(found.error)
+        top = missing[1].partition(".")[0] if missing else None
+        return Verdict(
+            Status.FAIL,
+            f"{module} cannot start: {found.error}",
+            f"install {top}" if top else "try it there",
+            _install(subject, top) if top else _try(subject, module),
+            as_root=False,
+        )
+
+    return judge_each(scene, START, verdict)
+
+
+def _install(subject: Subject, requirement: str) -> tuple[str, ...]:
+    found = subject.scene.of(SOFTWARE)[subject.name]
+    if isinstance(found, Software) and isinstance(found.interpreter, Interpreter):
+        return found.interpreter.install(requirement)
+    return ()
+
+
+def _try(subject: Subject, module: str) -> tuple[str, ...]:
+    return (command_line([subject.plan.processes[0].argv[0], "-m", module, "--help"]),)
+
+
+TORCH = Check(
+    id="sw.torch",
+    group=Group.SOFTWARE,
+    level=Level.FULL,
+    meaning="torch can be imported, and use the GPUs",
+    page="Imports torch in the job's interpreter and environment, within 50 seconds. Fails where that "
+    "cannot be, where there are GPUs and it can use none (what CUDA says is the message: a driver "
+    "that is too old, a fabric manager that does not run), and where the NCCL that it loads is not "
+    "the one that most nodes load: `LD_LIBRARY_PATH` often has another. An import that takes longer "
+    "is incomplete.",
+    verdict=_torch,
+    probes=(START, SOFTWARE),
+)
+
+LAUNCHER = Check(
+    id="sw.launcher",
+    group=Group.SOFTWARE,
+    level=Level.FULL,
+    meaning="the launcher starts",
+    page="Starts `--help` of the plan's launcher, `torch.distributed.run` or `lightning.fabric.cli`, in "
+    "the job's interpreter and environment. Fails with the telling line of what it said. Most often "
+    "click is missing, which `fabric run` needs and lightning does not bring: the remedy installs it.",
+    verdict=_launcher,
+    probes=(START, SOFTWARE),
+)

@@ -1,0 +1,199 @@
+"""Versions that must be alike on every node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
+
+from orchestrator.inventory.ranges import fold as fold_names
+from orchestrator.plan.plan import count_gpus
+from orchestrator.preflight.judge import Verdict, fold, incomplete, odd_ones
+from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
+from orchestrator.preflight.scene import Scene
+from orchestrator.preflight.script.imports import needs
+from orchestrator.preflight.software.interpreter import SOFTWARE, Interpreter, Software, Torch
+
+T = TypeVar("T")
+
+_NEEDED_BY_LAUNCHER = {"torchrun": ("torch",), "fabric": ("torch", "lightning")}
+
+
+def _versions(scene: Scene) -> list[Finding]:
+    return fold(_judge_versions(scene))
+
+
+def _judge_versions(scene: Scene) -> Iterator[tuple[str, Verdict]]:
+    software: dict[str, Software] = {}
+    interpreters: dict[str, Interpreter] = {}
+    for name, answer in scene.of(SOFTWARE).items():
+        if isinstance(answer, NoAnswer):
+            yield name, incomplete(answer.reason)
+            continue
+        software[name] = answer
+        if isinstance(answer.interpreter, Interpreter):
+            interpreters[name] = answer.interpreter
+        else:
+            text = f"Python does not start in the job's environment: {answer.interpreter}"
+            yield name, Verdict(Status.FAIL, text, "look at PYTHONHOME and PYTHONPATH there")
+    found = [
+        *_pythons(interpreters),
+        *_torches(scene, interpreters),
+        *_nccls(interpreters),
+        *_lightnings(interpreters),
+        *_drivers(software),
+    ]
+    yield from found
+    wrong = {name for name, _ in found}
+    for name, interpreter in interpreters.items():
+        if name not in wrong:
+            yield name, Verdict(Status.PASS, _describe(interpreter), data=_data(interpreter))
+
+
+def _pythons(of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
+    mend = "have every node run the same Python: `python:` in the inventory says which"
+    minor = {name: each.minor for name, each in of.items()}
+    for name, (mine, common, who) in _unlike(minor):
+        yield name, Verdict(Status.FAIL, f"Python {mine}, where {who} {common}", mend)
+    usual, _ = odd_ones(minor)
+    patch = {name: each.python for name, each in of.items() if each.minor == usual}
+    for name, (mine, common, who) in _unlike(patch):
+        yield name, Verdict(Status.WARN, f"Python {mine}, where {who} {common}", mend)
+
+
+def _torches(scene: Scene, of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
+    having = {name: each.torch for name, each in of.items() if each.torch is not None}
+    usual, _ = odd_ones(having)
+    for name, (mine, common, who) in _unlike(having):
+        yield name, _install(of[name], f"{mine}, where {who} {common}", common)
+    status = _without_torch(scene)
+    for subject in scene.subjects:
+        interpreter = of.get(subject.name)
+        if interpreter is None:
+            continue
+        torch = interpreter.torch
+        gpus = count_gpus(subject.host, subject.facts, scene.job)
+        if torch is None and status is not None:
+            text = f"torch is not installed{_there(having)}"
+            yield subject.name, _install(interpreter, text, usual, status)
+        elif torch is not None and torch.platform == "no GPU" and gpus and torch == usual:
+            text = f"{torch} is built for CPUs, and the GPUs there would be left alone"
+            yield (
+                subject.name,
+                Verdict(
+                    Status.WARN,
+                    text,
+                    "install torch for their driver: https://pytorch.org/get-started",
+                ),
+            )
+
+
+def _there(having: Mapping[str, Torch]) -> str:
+    return f", where {_who(list(having))} it" if having else ""
+
+
+def _install(
+    interpreter: Interpreter, message: str, torch: Torch | None, status: Status = Status.FAIL
+) -> Verdict:
+    wanted = torch.requirement if torch else "torch"
+    text = "install the torch that the others have" if torch else "install torch"
+    commands = interpreter.install(wanted)
+    return Verdict(status, message, text, commands, _data(interpreter), as_root=False)
+
+
+def _without_torch(scene: Scene) -> Status | None:
+    """Return what a node without torch is; None where nothing is known to need it."""
+    if scene.plan.launcher in _NEEDED_BY_LAUNCHER:
+        return Status.FAIL
+    if scene.script is None:
+        return Status.WARN
+    imported = {each.module for each in needs(scene.script).imports}
+    return Status.WARN if "torch" in imported else None
+
+
+def _nccls(of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
+    usual, _ = odd_ones({name: each.torch for name, each in of.items()})
+    alike = {n: each.nccl for n, each in of.items() if each.nccl and each.torch == usual}
+    for name, (mine, common, who) in _unlike(alike):
+        yield (
+            name,
+            Verdict(
+                Status.FAIL,
+                f"NCCL {mine.version}, where {who} {common.version}: it stops where versions differ",
+                "install the NCCL that the others have",
+                of[name].install(f"{common.distribution}=={common.version}"),
+                as_root=False,
+            ),
+        )
+
+
+def _lightnings(of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
+    having = {name: each.lightning for name, each in of.items() if each.lightning is not None}
+    for name, (mine, common, who) in _unlike(having):
+        yield (
+            name,
+            Verdict(
+                Status.WARN,
+                f"lightning {mine}, where {who} {common}",
+                "install the lightning that the others have",
+                of[name].install(f"lightning=={common}"),
+                as_root=False,
+            ),
+        )
+
+
+def _drivers(of: Mapping[str, Software]) -> Iterator[tuple[str, Verdict]]:
+    having = {name: each.driver for name, each in of.items() if each.driver is not None}
+    for name, (mine, common, who) in _unlike(having):
+        text = f"NVIDIA's driver is {mine}, where {who} {common}"
+        yield name, Verdict(Status.WARN, text, "give all nodes the same driver when you can")
+
+
+def _unlike(values: Mapping[str, T]) -> Iterator[tuple[str, tuple[T, T, str]]]:
+    """Yield (node, (what it has, what the common thing is, `node[0-2] have`)) of every odd one."""
+    common, odd = odd_ones(values)
+    having = [name for name, value in values.items() if value == common]
+    for value, names in odd.items():
+        assert common is not None  # there is no odd one without
+        for name in names:
+            yield name, (value, common, _who(having))
+
+
+def _who(names: list[str]) -> str:
+    return f"{fold_names(names)} {'has' if len(names) == 1 else 'have'}"
+
+
+def _describe(interpreter: Interpreter) -> str:
+    words = [f"Python {interpreter.python}"]
+    words += [str(interpreter.torch)] if interpreter.torch else []
+    words += [f"NCCL {interpreter.nccl.version}"] if interpreter.nccl else []
+    words += [f"lightning {interpreter.lightning}"] if interpreter.lightning else []
+    return ", ".join(words)
+
+
+def _data(interpreter: Interpreter) -> dict[str, str | None]:
+    return {
+        "executable": interpreter.executable,
+        "python": interpreter.python,
+        "torch": interpreter.torch.version if interpreter.torch else None,
+        "platform": interpreter.torch.platform if interpreter.torch else None,
+        "nccl": interpreter.nccl.version if interpreter.nccl else None,
+        "lightning": interpreter.lightning,
+    }
+
+
+VERSIONS = Check(
+    id="sw.versions",
+    group=Group.SOFTWARE,
+    level=Level.QUICK,
+    meaning="Python, torch, its CUDA and its NCCL are the same on every node",
+    page="What the job's interpreter has on each node, read from disk, in the job's environment: torch is "
+    "not imported. What most nodes have counts, main's where there is no majority. Another minor "
+    "version of Python, another torch, another build of it (CPU, CUDA, ROCm), or another NCCL fails: "
+    "ranks speak protocols, and pickle objects, of their own version. A Python of another patch "
+    "level, another lightning, or another driver only warns, as do GPUs beside a torch that is built "
+    "for CPUs.\n\n"
+    "torch missing fails where the launcher is torchrun or `fabric run`; else it warns, if the script "
+    "imports it. The remedy installs what the others have with that node's interpreter.",
+    verdict=_versions,
+    probes=(SOFTWARE,),
+)

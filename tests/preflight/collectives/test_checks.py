@@ -1,0 +1,428 @@
+"""Verdicts on a small real collective: sums, speeds, and what it means when it breaks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.errors import LaunchError, PlanError
+from orchestrator.plan import Job
+from orchestrator.preflight.collectives.checks import CHECKS
+from orchestrator.preflight.collectives.failure import failures
+from orchestrator.preflight.collectives.measured import Gloo, Measured, Nccl
+from orchestrator.preflight.collectives.stage import require_a_way, why_not
+from orchestrator.preflight.collectives.task import (
+    AllReduced,
+    Done,
+    Exchanged,
+    Joined,
+    Summed,
+    Task,
+    Word,
+)
+from orchestrator.preflight.collectives.trial import Share
+from orchestrator.preflight.interfaces import tournament
+from orchestrator.preflight.interfaces.tournament import Pair
+from orchestrator.preflight.model import Finding, NoAnswer, Status
+from orchestrator.preflight.reach.attempts import Outcome, Way
+from orchestrator.preflight.reach.listeners import Shut
+from orchestrator.preflight.reach.reachability import Reachability
+from orchestrator.preflight.scene import Scene
+from orchestrator.remote.reports import ProcessEnd
+
+from ..scenes import brief, interface, scene
+
+MIB = 1 << 20
+GB = 1e9
+JUDGE = {check.id: check.verdict for check in CHECKS}
+FAILED = ProcessEnd(1, None)
+
+
+def judged(at: Scene, found: Measured, check: str = "coll.gloo") -> list[Finding]:
+    findings = list(JUDGE[check](replace(at, measured={type(found): found})))
+    json.dumps([dict(finding.data) for finding in findings])
+    return findings
+
+
+def all_pairs(n: int, rate: float, **odd: float) -> dict[Pair, float]:
+    """The rates of all pairs; `odd` has those of some, as p12=..."""
+    pairs = {pair: rate for pairs in tournament.rounds(n) for pair in pairs}
+    return {**pairs, **{(int(name[1]), int(name[2])): value for name, value in odd.items()}}
+
+
+def well(n: int = 3, *, rate: float = GB, **more: object) -> Gloo:
+    """A trial in which all went well: 32 MiB at `rate` bytes a second, algbw."""
+    fields: dict[str, object] = {
+        "world_size": n,
+        "shares": tuple(Share(f"node{i}", ended=True) for i in range(n)),
+        "sizes": (AllReduced(0, 32 * MIB, (32 * MIB / rate,)),),
+        "pairs": all_pairs(n, rate),
+        "complete": True,
+    }
+    return Gloo(**{**fields, **more})  # type: ignore[arg-type]
+
+
+def broken(**said: Sequence[str] | None) -> Gloo:
+    """A trial that failed on the nodes that said something."""
+    shares = [
+        Share(node)
+        if lines is None
+        else Share(node, said={"rank-0.err": tuple(lines)}, ranks={0: FAILED}, ended=True)
+        for node, lines in said.items()
+    ]
+    return Gloo(world_size=len(said), shares=tuple(shares))
+
+
+# -- whether there is anything to try --------------------------------------------------------------
+
+
+def test_one_node_has_nobody_to_talk_to_over_gloo() -> None:
+    assert [f.status for f in JUDGE["coll.gloo"](scene(1))] == [Status.SKIP]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "job", "reason"),
+    [
+        ([0, 0], Job("train.py"), "no node has a GPU"),
+        ([8, 0], Job("train.py"), "not every node has a GPU"),
+        ([1], Job("train.py"), "there is one rank only"),
+    ],
+)
+def test_nccl_needs_a_gpu_on_every_node(gpus: list[int], job: Job, reason: str) -> None:
+    at = scene(len(gpus), facts_of={i: {"gpus": count} for i, count in enumerate(gpus)}, job=job)
+    assert why_not(Nccl, at) == reason
+    assert brief(JUDGE["coll.nccl"](at)) == [("skip", ",".join(at.names))]
+
+
+def test_nccl_is_tried_within_one_node_that_has_gpus() -> None:
+    assert why_not(Nccl, scene(1, facts_of={0: {"gpus": 2}})) is None
+
+
+def test_nodes_that_are_one_machine_cannot_share_its_gpus() -> None:
+    alike = {"gpus": 2, "identity": "one"}
+    assert why_not(Nccl, scene(2, facts_of={0: alike, 1: alike})) is not None
+
+
+def test_what_could_not_be_tried_is_incomplete() -> None:
+    at = scene(2)
+    assert brief(JUDGE["coll.gloo"](at)) == [("incomplete", "node0,node1")]
+    at = replace(at, measured={Gloo: NoAnswer("the way between the nodes is blocked")})
+    assert "is blocked" in JUDGE["coll.gloo"](at)[0].message
+
+
+@pytest.mark.parametrize(
+    ("result", "shut", "see"),
+    [
+        ("ok", None, None),
+        ("timeout", None, "net.tcp"),
+        ("ok", Shut("Address already in use", 98), "net.bind"),
+    ],
+)
+def test_a_way_that_is_known_to_be_blocked_is_not_waited_on(
+    result: str, shut: Shut | None, see: str | None
+) -> None:
+    way = Way("node0", "node1", "ephemeral")
+    found = Reachability({way: Outcome(result, 0.1)}, main_port=shut)
+    at = replace(scene(2), measured={Reachability: found})
+    if see is None:
+        require_a_way(at)
+    else:
+        with pytest.raises(LaunchError, match=f"see {see}"):
+            require_a_way(at)
+
+
+@pytest.mark.parametrize("check", ["nic.pick", "net.bind"])
+def test_nor_is_a_place_to_meet_that_there_is_not(check: str) -> None:
+    with pytest.raises(LaunchError, match=f"see {check}"):
+        require_a_way(scene(2, trouble={check: PlanError("why")}))
+
+
+# -- what the ranks tell ---------------------------------------------------------------------------
+
+
+def collected(words: Mapping[str, Sequence[Word]]) -> Gloo:
+    at = scene(len(words))
+    task = Task("gloo", (1,) * len(words), (MIB,), (((0, 1),),), 0.5, 60, 100, "m ")
+    shares = [Share(node, words=tuple(told), ended=True) for node, told in words.items()]
+    return Gloo.collect(at.plan, task, shares)
+
+
+def told(rank: int, *, right: bool = True, seconds: float = 0.5) -> list[Word]:
+    words: list[Word] = [Joined(rank), Summed(rank, MIB, right)]
+    if rank == 0:
+        words.append(AllReduced(0, MIB, (0.5,)))
+    return [*words, Exchanged(rank, (0, 1), MIB, (seconds, 2 * seconds)), Done(rank)]
+
+
+def test_a_trial_is_complete_when_every_rank_has_done_everything() -> None:
+    found = collected({"node0": told(0), "node1": told(1)})
+    assert found.complete
+    assert (found.wrong, found.absent) == ({}, {})
+
+
+@pytest.mark.parametrize("kind", [Joined, Summed, Done])
+def test_without_a_word_of_one_rank_it_is_not(kind: type[Word]) -> None:
+    silent = [word for word in told(1) if kind is Joined or not isinstance(word, kind)]
+    silent = [] if kind is Joined else silent
+    found = collected({"node0": told(0), "node1": silent})
+    assert not found.complete
+    assert found.absent == ({"node1": (1,)} if kind is Joined else {})
+
+
+def test_nothing_reduced_is_not_complete() -> None:
+    found = collected({"node0": [Joined(0), Done(0)], "node1": [Joined(1), Done(1)]})
+    assert not found.complete
+
+
+def test_a_pair_is_as_fast_as_its_slower_side_at_its_best() -> None:
+    found = collected({"node0": told(0, seconds=0.25), "node1": told(1, seconds=0.5)})
+    assert found.pairs == {(0, 1): 2 * MIB}
+    assert found.rates == {("node0", "node1"): 2 * MIB, ("node1", "node0"): 2 * MIB}
+
+
+def test_a_node_cannot_speak_for_pairs_that_are_not_its_own() -> None:
+    lie = Exchanged(2, (0, 1), MIB, (1e-9,))
+    found = collected({"node0": told(0), "node1": told(1), "node2": [lie]})
+    assert found.pairs == {(0, 1): 2 * MIB}
+    assert collected({"node0": told(0), "node1": []}).pairs == {}, "one side alone says nothing"
+
+
+def test_a_wrong_sum_fails_on_its_node_alone() -> None:
+    found = collected({"node0": told(0), "node1": told(1, right=False)})
+    findings = judged(scene(2), found)
+    assert brief(findings) == [("fail", "node1")]
+    assert "sum" in findings[0].message
+    assert findings[0].remedy is not None
+
+
+# -- how fast --------------------------------------------------------------------------------------
+
+
+def test_what_all_nodes_reach_passes() -> None:
+    findings = judged(scene(3), well())
+    assert brief(findings) == [("pass", "node0,node1,node2")]
+    assert "32 MiB" in findings[0].message
+    assert "10.7 Gb/s" in findings[0].message, "busbw of three is 4/3 of algbw"
+    assert findings[0].data["sizes"][0]["algbw"] == pytest.approx(GB)
+    assert findings[0].data["pairs"][0] == {"nodes": ["node0", "node1"], "algbw": GB}
+
+
+def test_the_median_is_told_and_what_nine_of_ten_trials_reach() -> None:
+    done = AllReduced(0, 100, (1.0,) * 8 + (2.0, 4.0))
+    assert done.algbw == 100
+    assert done.algbw_p10 == 50
+    assert done.busbw(2) == 100
+
+
+def on_links(speed: int, n: int = 3) -> Scene:
+    """Nodes whose eth0 has this speed, in Mb/s."""
+    links = [(interface("eth0", f"198.18.0.{10 + i}/24", speed=speed),) for i in range(n)]
+    return scene(n, facts_of={i: {"interfaces": own} for i, own in enumerate(links)})
+
+
+@pytest.mark.parametrize(
+    ("speed", "rate", "status"),
+    [
+        (10_000, 0.3 * GB, Status.PASS),
+        (10_000, 0.05 * GB, Status.WARN),
+        (100_000, 0.3 * GB, Status.PASS),  # gloo is not held against so fast a link
+        (1_000, 0.05 * GB, Status.PASS),
+    ],
+)
+def test_gloo_warns_far_below_the_link(speed: int, rate: float, status: Status) -> None:
+    findings = judged(on_links(speed), well(rate=rate))
+    assert [f.status for f in findings] == [status]
+    assert "of the link's" in findings[0].message
+
+
+@pytest.mark.parametrize(
+    ("share", "status"), [(0.8, Status.PASS), (0.5, Status.WARN), (0.2, Status.FAIL)]
+)
+def test_nccl_is_held_against_the_link(share: float, status: Status) -> None:
+    at = on_links(100_000, 2)
+    at = replace(at, facts=tuple(replace(fact, gpus=1) for fact in at.facts))
+    rate = share * 100_000 / 8e-6
+    found = Nccl(**{**vars(well(2, rate=rate)), "pairs": {(0, 1): rate}})
+    assert [f.status for f in judged(at, found, "coll.nccl")] == [status]
+
+
+@pytest.mark.parametrize(("rate", "status"), [(0.5 * GB, "warn"), (0.1 * GB, "fail")])
+def test_a_node_that_is_slow_twice_is_named(rate: float, status: str) -> None:
+    slow = all_pairs(4, GB, p02=rate, p12=rate, p23=rate)
+    findings = judged(scene(4), well(4, pairs=slow, again={(0, 2): rate}))
+    assert brief(findings) == [(status, "node2"), ("pass", "node0,node1,node3")]
+    remedy = findings[0].remedy
+    assert remedy is not None
+    assert remedy.commands[0] == "ethtool eth0"
+    assert remedy.nodes == ("node2",)
+
+
+def test_the_third_of_three_is_named_too() -> None:
+    slow = all_pairs(3, GB, p02=0.1 * GB, p12=0.1 * GB)
+    findings = judged(scene(3), well(3, pairs=slow, again={(0, 2): 0.1 * GB}))
+    assert brief(findings)[0] == ("fail", "node2")
+
+
+def test_a_node_that_was_slow_once_was_busy() -> None:
+    slow = all_pairs(4, GB, p02=0.5 * GB, p12=0.5 * GB, p23=0.5 * GB)
+    findings = judged(scene(4), well(4, pairs=slow, again={(0, 2): 0.97 * GB}))
+    assert brief(findings) == [("pass", "node0,node1,node2,node3")]
+
+
+def test_gloo_is_forgiven_what_busy_cpus_make_of_it() -> None:
+    slow = all_pairs(4, GB, p12=0.8 * GB)
+    assert brief(judged(scene(4), well(4, pairs=slow, again={(1, 2): 0.8 * GB}))) == [
+        ("pass", "node0,node1,node2,node3")
+    ]
+
+
+def test_a_pair_is_named_where_only_the_pair_is_slow() -> None:
+    slow = all_pairs(4, GB, p12=0.5 * GB)
+    findings = judged(scene(4), well(4, pairs=slow, again={(1, 2): 0.5 * GB}))
+    assert brief(findings) == [("warn", "node1,node2"), ("pass", "node0,node3")]
+
+
+def test_who_reaches_most_of_the_link_is_not_slow_beside_faster_cpus() -> None:
+    slow = all_pairs(4, 2 * GB, p02=GB, p12=GB, p23=GB)
+    findings = judged(on_links(10_000, 4), well(4, pairs=slow, again={(0, 2): GB}))
+    assert brief(findings) == [("pass", "node0,node1,node2,node3")]
+
+
+def test_a_link_that_came_down_to_less_than_the_others_is_slow_though_it_is_used_well() -> None:
+    rate = 0.9 * 1000 / 8e-6
+    slow = all_pairs(4, GB, p02=rate, p12=rate, p23=rate)
+    at = on_links(10_000, 4)
+    down = (interface("eth0", "198.18.0.12/24", speed=1000),)
+    facts = [replace(f, interfaces=down) if i == 2 else f for i, f in enumerate(at.facts)]
+    at = replace(at, facts=tuple(facts))
+    assert brief(judged(at, well(4, pairs=slow, again={(0, 2): rate})))[0] == ("fail", "node2")
+
+
+def test_a_suspect_that_was_not_tried_again_is_no_pass() -> None:
+    slow = all_pairs(4, GB, p12=0.5 * GB)
+    findings = judged(scene(4), well(4, pairs=slow))
+    assert brief(findings) == [("incomplete", "node1,node2"), ("pass", "node0,node3")]
+
+
+# -- when it breaks --------------------------------------------------------------------------------
+
+MESH = (
+    "RuntimeError: Gloo connectFullMesh failed with [pair.cc:144] timed out connecting: "
+    "SO_ERROR: Connection refused, remote=[{}]:40001"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "check"),
+    [
+        ("ModuleNotFoundError: No module named 'torch'", "sw.versions"),
+        ("/usr/bin/python3: No module named torch", "sw.versions"),
+        ("ModuleNotFoundError: No module named 'lightning'", "sw.launcher"),
+        ("ImportError: cannot import name '_main' from 'lightning.fabric.cli'", "sw.launcher"),
+        (
+            "RuntimeError: [enforce fail at device.cc:83] Unable to find address for: ib9",
+            "nic.pick",
+        ),
+        ("NCCL WARN Bootstrap : no socket interface found", "nic.pick"),
+        (MESH.format("127.0.0.1"), "host.name"),
+        (MESH.format("198.18.0.11"), "net.tcp"),
+        ("The client socket has timed out after 60s while trying to connect", "net.tcp"),
+        ("OSError: [Errno 113] No route to host", "net.tcp"),
+        ("The server socket has failed to bind to [::]:29500 (errno: 98)", "net.bind"),
+        ("torch.OutOfMemoryError: CUDA out of memory.", "gpu.busy"),
+        ("Timeout (0:01:40)!", "net.tcp"),
+        ("[rank1]: torch.distributed.DistStoreError: Timed out after 61 seconds", "net.tcp"),
+    ],
+)
+def test_a_known_cause_names_the_check_that_tells_more(line: str, check: str) -> None:
+    found = judged(scene(2), broken(node0=None, node1=["something before", line, "frame #0: x"]))
+    assert brief(found) == [("fail", "node1")]
+    assert line[:60] in found[0].message
+    assert found[0].remedy is not None
+    assert f"--only {check}`" in found[0].remedy.text
+
+
+def test_the_echo_of_anothers_end_is_not_told_beside_the_cause() -> None:
+    echo = ["RuntimeError: Connection closed by peer [198.18.0.11]:5000"]
+    found = judged(scene(3), broken(node0=echo, node1=["MemoryError: no more"], node2=echo))
+    assert brief(found) == [("fail", "node1")]
+    assert "MemoryError: no more" in found[0].message
+    alone = judged(scene(3), broken(node0=echo, node1=None, node2=echo))
+    assert brief(alone) == [("fail", "node0,node2")], "better an echo than nothing"
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        "UserWarning: Failed to initialize NumPy: No module named 'numpy' (Triggered internally)",
+        "[W] socket.cpp: The client socket has failed to connect: Connection refused",
+        "node1:7:7 [0] NCCL INFO NCCL_IB_TIMEOUT set by environment to 22.",
+    ],
+)
+def test_a_warning_is_not_taken_for_the_cause(harmless: str) -> None:
+    found = judged(scene(2), broken(node0=None, node1=[harmless, "[rank1]: MemoryError: no more"]))
+    assert "MemoryError: no more" in found[0].message
+    assert found[0].remedy is not None
+    assert "--only" not in found[0].remedy.text
+
+
+def test_a_vague_exception_is_explained_by_what_stands_before_it() -> None:
+    lines = [
+        "NCCL WARN Bootstrap : no socket interface found",
+        "RuntimeError: NCCL error: internal",
+    ]
+    (failure,) = failures(broken(node0=lines).shares)
+    assert failure.check == "nic.pick"
+
+
+def test_a_launcher_speaks_for_ranks_that_never_began_and_only_then() -> None:
+    said = {"launcher.err": ("ModuleNotFoundError: No module named 'torch'",)}
+    (failure,) = failures([Share("node0", said=said, launcher=FAILED)])
+    assert failure.check == "sw.versions"
+    said = {"launcher.err": ("ConnectionError: Broken pipe",), "rank-0.err": ("ValueError: odd",)}
+    (failure,) = failures([Share("node0", said=said, ranks={0: FAILED}, launcher=FAILED)])
+    assert failure.said == "ValueError: odd"
+
+
+def test_the_exception_counts_before_the_stack_beneath_it() -> None:
+    lines = ["Traceback (most recent call last):", "ValueError: odd", "frame #1: main + 0x10"]
+    (failure,) = failures(broken(node0=lines).shares)
+    assert failure.said == "ValueError: odd"
+    assert failure.meaning == "rank 0 exited with 1"
+
+
+def test_one_that_dies_without_a_word_is_told_by_its_end() -> None:
+    share = Share("node1", ranks={1: ProcessEnd(None, 9)}, ended=True)
+    (finding,) = judged(scene(2), Gloo(world_size=2, shares=(Share("node0"), share)))
+    assert "rank 1 was killed by SIGKILL" in finding.message
+
+
+def test_a_launcher_that_ends_badly_is_told_where_no_rank_began() -> None:
+    share = Share("node1", launcher=ProcessEnd(2, None), ended=True)
+    (finding,) = judged(scene(2), Gloo(world_size=2, shares=(Share("node0"), share)))
+    assert "the launcher exited with 2" in finding.message
+
+
+def test_who_never_joined_is_named_when_nobody_says_why() -> None:
+    shares = (Share("node0"), Share("node1"))
+    (finding,) = judged(scene(2), Gloo(world_size=2, shares=shares, absent={"node1": (1,)}))
+    assert (finding.status, finding.nodes) == (Status.FAIL, ("node1",))
+    assert "never joined" in finding.message
+    (finding,) = judged(scene(2), Gloo(world_size=2, shares=shares))
+    assert (finding.status, finding.nodes) == (Status.FAIL, ("node0", "node1"))
+
+
+def test_a_node_that_was_lost_is_no_verdict_on_it() -> None:
+    lost = Share("node1", trouble="it was lost: node1: the connection broke")
+    findings = judged(scene(2), Gloo(world_size=2, shares=(Share("node0"), lost)))
+    assert brief(findings) == [("incomplete", "node1")]
+
+
+def test_a_crash_after_all_went_well_is_a_warning() -> None:
+    shares = (Share("node0", ended=True), Share("node1", ranks={1: ProcessEnd(None, 6)}))
+    findings = judged(scene(2), well(2, shares=shares))
+    assert brief(findings) == [("warn", "node1"), ("pass", "node0,node1")]
+    assert "SIGABRT" in findings[0].message

@@ -1,0 +1,302 @@
+"""Verdicts on hosts: reached or not, distinct or not, noisy, lingering, with leftovers."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import Unreachable
+from orchestrator.preflight.hosts import login, orphans
+from orchestrator.preflight.hosts import machines as hosts
+from orchestrator.preflight.hosts.login import LOGIND, Logins, Printed, Source
+from orchestrator.preflight.hosts.orphans import PROCESSES
+from orchestrator.preflight.model import Finding, NoAnswer, Status
+
+from ..scenes import answered, brief, scene
+
+CHECKS = {check.id: check for check in hosts.CHECKS}
+
+
+def identity(index: int, **more: Any) -> dict[str, Any]:
+    usual = {"machine": f"m{index}", "boot": f"b{index}", "mac": f"02:00:00:00:00:0{index}"}
+    return {**usual, "gpus": [f"GPU-{index}"], **more}
+
+
+def unique(*identities: dict[str, Any], **more: Any) -> list[Finding]:
+    answers = answered(hosts.IDENTITY, *identities)
+    return list(CHECKS["host.unique"].verdict(scene(len(identities), answers=answers, **more)))
+
+
+# -- ssh.reach -------------------------------------------------------------------------------------
+
+
+def test_nodes_that_are_out_of_reach_for_one_reason_are_one_finding() -> None:
+    down = [
+        Unreachable(f"n{i}", "timed-out", f"no answer from 10.0.0.{i}:22 within 10 s", "check it")
+        for i in (1, 2)
+    ]
+    other = Unreachable("n3", "refused", "10.0.0.3:22 refuses connections", "start sshd")
+    found = CHECKS["ssh.reach"].verdict(scene(1, unreachable=(*down, other)))
+    assert brief(found) == [("fail", "n1,n2"), ("fail", "n3"), ("pass", "node0")]
+    assert found[0].message == "no answer from 10.0.0.1:22 within 10 s; the others likewise"
+    assert found[0].data["n2"]["message"] == "no answer from 10.0.0.2:22 within 10 s"
+    assert found[0].remedy is not None
+    assert (found[0].remedy.text, found[0].remedy.commands) == ("check it", ())
+
+
+def test_remedies_that_differ_are_never_folded() -> None:
+    denied = [
+        Unreachable(n, "authentication", f"{n}:22 does not let u in", f"ssh-copy-id u@{n}")
+        for n in ("a", "b")
+    ]
+    found = CHECKS["ssh.reach"].verdict(scene(1, unreachable=tuple(denied)))
+    assert [f.remedy.text for f in found if f.remedy] == ["ssh-copy-id u@a", "ssh-copy-id u@b"]
+
+
+# -- host.unique -----------------------------------------------------------------------------------
+
+
+def test_machines_of_their_own_pass() -> None:
+    assert brief(unique(identity(0), identity(1))) == [("pass", "node0,node1")]
+
+
+def test_two_names_of_one_machine_among_others_fail() -> None:
+    same = {"identity": "boot0/net:[0]"}
+    found = unique(identity(0), identity(0), identity(2), facts_of={1: same})
+    assert found[0].status is Status.FAIL
+    assert (found[0].nodes, found[0].message) == (
+        ("node0", "node1"),
+        "are 2 names of one machine (node0)",
+    )
+
+
+def test_that_all_names_are_one_machine_is_no_fault() -> None:
+    same = {"identity": "boot0/net:[0]"}
+    found = unique(identity(0), identity(0), facts_of={0: same, 1: same})
+    assert brief(found) == [("pass", "node0,node1")]
+
+
+def test_cloned_images_are_told_apart_from_containers_of_one_machine() -> None:
+    (clones,) = unique(identity(0), identity(1, machine="m0"))
+    assert (clones.status, clones.nodes) == (Status.WARN, ("node0", "node1"))
+    assert clones.remedy is not None
+    assert clones.remedy.nodes == ("node1",)
+    assert "systemd-machine-id-setup" in clones.remedy.commands[0]
+    containers = unique(identity(0), identity(1, machine="m0", boot="b0"))
+    assert brief(containers) == [("pass", "node0,node1")]
+
+
+def test_containers_of_one_name_on_one_machine_are_one_host_to_nccl() -> None:
+    name = {"hostname": "worker"}
+    found = unique(identity(0), identity(1, boot="b0"), facts_of={0: name, 1: name})
+    assert brief(found) == [("warn", "node0,node1")]
+    assert "all called worker" in found[0].message
+    elsewhere = unique(identity(0), identity(1), facts_of={0: name, 1: name})
+    assert brief(elsewhere) == [("pass", "node0,node1")]
+
+
+def test_one_hardware_address_on_two_machines_fails() -> None:
+    mac = identity(0)["mac"]
+    (found,) = unique(identity(0), identity(1, mac=mac), identity(2))
+    assert (found.status, found.nodes) == (Status.FAIL, ("node0", "node1"))
+    assert mac in found.message
+    nobodys = "00:00:00:00:00:00"
+    assert brief(unique(identity(0, mac=nobodys), identity(1, mac=nobodys))) == [
+        ("pass", "node0,node1")
+    ]
+
+
+def test_a_gpu_that_two_nodes_see_fails() -> None:
+    (found,) = unique(identity(0), identity(1, boot="b0", gpus=["GPU-0", "GPU-1"]))
+    assert (found.status, found.nodes) == (Status.FAIL, ("node0", "node1"))
+    assert "GPU-0" in found.message
+    assert found.data == {"gpus": ["GPU-0"]}
+
+
+def test_who_did_not_tell_is_incomplete_not_distinct() -> None:
+    answers = {"identity": [hosts.Identity.parse(identity(0)), NoAnswer("too late")]}
+    found = CHECKS["host.unique"].verdict(scene(2, answers=answers))
+    assert brief(found) == [("incomplete", "node1")]
+
+
+# -- ssh.clean -------------------------------------------------------------------------------------
+
+
+def clean(*printed: Printed | NoAnswer) -> list[Finding]:
+    of = {f"node{i}": each for i, each in enumerate(printed)}
+    return list(CHECKS["ssh.clean"].verdict(scene(len(printed), measured={Logins: Logins(of)})))
+
+
+def test_a_silent_login_passes_and_errors_are_only_noted() -> None:
+    (found,) = clean(Printed((), "bash: warning: setlocale"), Printed((), ""))
+    assert (found.status, found.nodes) == (Status.PASS, ("node0", "node1"))
+    assert found.data["node0"]["errors"] == "bash: warning: setlocale"
+
+
+def test_noise_names_the_line_and_folds_though_it_names_the_host() -> None:
+    source = Source("/home/u/.bashrc", 3, 'echo "Hello from $(hostname)"')
+    (found,) = clean(*(Printed((f"Hello from n{i}",), "", (source,)) for i in range(2)))
+    assert (found.status, found.nodes) == (Status.WARN, ("node0", "node1"))
+    assert "/home/u/.bashrc, line 3" in found.message
+    assert found.remedy is not None
+    assert found.remedy.commands == (
+        r"sed -i --follow-symlinks '3s/^/[[ $- == *i* ]] \&\& /' /home/u/.bashrc",
+    )
+
+
+def test_noise_from_nowhere_is_shown_itself() -> None:
+    (found,) = clean(Printed(("Hello",), "", (None,)))
+    assert "prints “Hello”" in found.message
+    assert found.remedy is not None
+    assert found.remedy.commands == ()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        Source("/home/u/.profile", 1, "echo hello"),  # read by shells that know no [[
+        Source("/home/u/.bashrc", 1, "if true; then"),
+        Source("/home/u/.bashrc", 1, "echo hello; export A=1"),
+        Source("/home/u/.bashrc", 1, "cat <<EOF"),
+        Source("/home/u/.bashrc", 1, 'echo "two'),
+        Source("/home/u/.bashrc", 1, "echo two \\"),
+    ],
+)
+def test_only_a_simple_command_is_edited_by_a_line_to_paste(source: Source) -> None:
+    (found,) = clean(Printed(("hello",), "", (source,)))
+    assert found.remedy is not None
+    assert found.remedy.commands == ()
+
+
+def test_the_pasted_line_silences_scripts_and_not_people(tmp_path: Path) -> None:
+    bashrc = tmp_path / ".bashrc"
+    bashrc.write_text("export A=1\necho 'it is' \"me & you\"\nexport B=2\n")
+    source = Source(str(bashrc), 2, "echo 'it is' \"me & you\"")
+    (found,) = clean(Printed(("it is me & you",), "", (source,)))
+    assert found.remedy is not None
+    for command in found.remedy.commands:
+        subprocess.run(["bash", "-c", command], check=True)
+    read = f"source {bashrc}; echo $A$B"
+    quiet = subprocess.run(["bash", "-c", read], capture_output=True, text=True, check=True)
+    assert quiet.stdout == "12\n"
+    person = subprocess.run(
+        ["bash", "--norc", "-ic", read], capture_output=True, text=True, check=True
+    )
+    assert person.stdout == "it is me & you\n12\n"
+
+
+def test_a_login_that_hangs_is_incomplete() -> None:
+    assert brief(clean(NoAnswer("no end"))) == [("incomplete", "node0")]
+    assert brief(CHECKS["ssh.clean"].verdict(scene(1))) == [("incomplete", "node0")]
+
+
+@given(st.text(), st.integers(0), st.from_regex(r"echo [^;&|<\\'\"]*", fullmatch=True))
+def test_a_path_of_a_node_is_one_word_of_the_command(folder: str, number: int, line: str) -> None:
+    source = Source.parse({"path": f"/{folder}/.bashrc", "number": number, "line": line})
+    assert source is not None
+    for command in login._silence(Printed(("x",), "", (source,))):
+        assert command.isprintable()
+        assert shlex.split(command)[3:] == [rf"{number}s/^/[[ $- == *i* ]] \&\& /", source.path]
+
+
+# -- host.linger -----------------------------------------------------------------------------------
+
+
+def logind(**more: Any) -> dict[str, Any]:
+    usual = {"systemd": True, "session": True, "user": "ubuntu", "kill": True, "only": []}
+    return {**usual, "exclude": ["root"], "linger": False, **more}
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({}, Status.WARN),
+        ({"linger": True}, Status.WARN),  # it does not save what a session started
+        ({"kill": False}, Status.PASS),
+        ({"kill": None}, Status.PASS),
+        ({"user": "root"}, Status.PASS),
+        ({"user": "root", "exclude": []}, Status.WARN),
+        ({"session": False}, Status.PASS),
+        ({"only": ["guest"]}, Status.PASS),
+        ({"only": ["ubuntu"], "kill": False}, Status.WARN),
+        ({"systemd": False, "kill": None, "session": False}, Status.SKIP),
+    ],
+)
+def test_logind_is_held_against_the_user_who_logs_in(more: dict[str, Any], status: Status) -> None:
+    answers = answered(LOGIND, logind(**more))
+    (found,) = CHECKS["host.linger"].verdict(scene(1, answers=answers))
+    assert found.status is status
+
+
+def test_the_user_is_excepted_by_name_in_a_drop_in() -> None:
+    answers = answered(LOGIND, logind())
+    (found,) = CHECKS["host.linger"].verdict(scene(1, answers=answers))
+    assert found.remedy is not None
+    assert any(
+        "'KillExcludeUsers=root ubuntu' > /etc/systemd/logind.conf.d/50-orch.conf" in command
+        for command in found.remedy.commands
+    )
+
+
+# -- host.orphans ----------------------------------------------------------------------------------
+
+
+def process(pid: int, **more: Any) -> dict[str, Any]:
+    usual = {"pid": pid, "age": 7300.0, "owner": "ubuntu", "command": "python train.py"}
+    return {**usual, "run": None, "address": None, "port": None, "gpu": False, **more}
+
+
+def left(*processes: dict[str, Any]) -> list[Finding]:
+    answers = answered(PROCESSES, {"processes": list(processes), "count": len(processes)})
+    return list(CHECKS["host.orphans"].verdict(scene(1, answers=answers)))
+
+
+def test_another_jobs_processes_warn_with_all_that_one_needs_to_decide() -> None:
+    (found,) = left(process(12, run="calm-fox", port="29501", address="198.18.0.10"))
+    assert found.status is Status.WARN
+    assert found.message == (
+        "has another job's processes: process 12 (of ubuntu, for 2 h, run calm-fox, main port 29501): "
+        "python train.py"
+    )
+    assert found.remedy is not None
+    assert found.remedy.text == (
+        "if nobody needs them any more: orch stop calm-fox, or `kill 12` there"
+    )
+    assert found.remedy.commands == ()
+
+
+def test_ranks_that_would_join_this_job_fail() -> None:
+    found = left(
+        process(12, address="198.18.0.10", port="29500"), process(13, gpu=True), process(14)
+    )
+    assert brief(found) == [("fail", "node0"), ("warn", "node0")]
+    assert "process 12" in found[0].message
+    assert "process 13 (of ubuntu, for 2 h, holds a GPU)" in found[1].message
+    assert found[1].remedy is not None
+    assert found[1].remedy.text.endswith("kill 13 14")
+
+
+def test_a_crowd_is_counted_and_a_hostile_command_is_one_harmless_line() -> None:
+    (found,) = left(*(process(i, command="\x1b]0;x\a\nrm -rf\u202e" * 50) for i in range(5)))
+    assert found.message.endswith("; and 2 more")
+    assert found.message.isprintable()
+    assert len(found.message) < 600
+
+
+def test_no_processes_pass_and_no_answer_does_not() -> None:
+    assert brief(left()) == [("pass", "node0")]
+    assert brief(CHECKS["host.orphans"].verdict(scene(1))) == [("incomplete", "node0")]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59, "59 s"), (61, "1 min"), (7300, "2 h"), (200000, "2 d")],
+)
+def test_ages_are_coarse(seconds: float, text: str) -> None:
+    assert orphans._duration(seconds) == text

@@ -1,0 +1,213 @@
+"""Names: the nodes' own, and each other's."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.inventory import Host
+from orchestrator.plan import Job
+from orchestrator.preflight.hosts.dns import NAMES
+from orchestrator.preflight.hosts.names import CHECKS, OWN_NAME
+from orchestrator.preflight.model import Finding, Status
+
+from ..scenes import answered, brief, scene
+
+OWN, DNS = CHECKS
+
+
+def own(*addresses: str, error: str | None = None) -> dict[str, Any]:
+    return {"hostname": "whatever", "addresses": list(addresses), "error": error}
+
+
+def judged(*raw: Any, **more: Any) -> list[Finding]:
+    return list(OWN.verdict(scene(len(raw), answers=answered(OWN_NAME, *raw), **more)))
+
+
+def test_a_name_that_is_an_own_address_passes() -> None:
+    assert brief(judged(own("198.18.0.10"), own("198.18.0.11"))) == [("pass", "node0,node1")]
+
+
+def test_loopback_on_all_nodes_is_one_warning_where_orch_pins_the_interface() -> None:
+    (finding,) = judged(*[own("127.0.1.1")] * 3)
+    assert brief([finding]) == [("warn", "node0,node1,node2")]
+    assert "127.0.1.1" in finding.message
+    assert finding.remedy is not None
+    assert len(finding.remedy.commands) == 1
+    assert "198.18.0.0/24" in finding.remedy.commands[0]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        own("127.0.0.1", "198.18.0.11"),  # the first is taken
+        own("::1"),
+        own("203.0.113.9"),
+        own(error="Name or service not known"),
+    ],
+)
+def test_what_is_no_own_address_first_of_all_warns(raw: dict[str, Any]) -> None:
+    findings = judged(own("198.18.0.10"), raw)
+    assert brief(findings) == [("warn", "node1"), ("pass", "node0")]
+
+
+def test_where_nothing_pins_the_interface_it_fails() -> None:
+    job = Job("train.py", launcher="torchrun", environment={"GLOO_SOCKET_IFNAME": ""})
+    findings = judged(own("198.18.0.10"), own(error="no answer within 2 s"), job=job)
+    assert brief(findings) == [("fail", "node1"), ("pass", "node0")]
+    assert "no answer within 2 s" in findings[0].message
+
+
+def test_what_the_login_sets_pins_it_as_well() -> None:
+    unset = Job("train.py", launcher="torchrun")
+    environment = {"GLOO_SOCKET_IFNAME": "eth0"}
+    nodes = {0: {"environment": environment}, 1: {"environment": environment}}
+    findings = judged(own("127.0.1.1"), own("127.0.1.1"), job=unset, facts_of=nodes)
+    assert brief(findings) == [("warn", "node0,node1")]
+
+
+def test_on_one_machine_names_do_not_matter() -> None:
+    one = {"identity": "boot/net", "hostname": "laptop"}
+    for check, raw in ((OWN, own("127.0.1.1")), (DNS, {})):
+        there = scene(2, facts_of={0: one, 1: one}, answers=answered(check.probes[0], raw, raw))
+        assert brief(list(check.verdict(there))) == [("skip", "node0,node1")]
+
+
+def test_two_machines_of_one_name_warn() -> None:
+    alike = {0: {"hostname": "ubuntu"}, 2: {"hostname": "ubuntu"}}
+    findings = judged(own("198.18.0.10"), own("198.18.0.11"), own("198.18.0.12"), facts_of=alike)
+    assert ("warn", "node0,node2") in brief(findings)
+
+
+HOSTS = {
+    "Debian": "127.0.0.1\tlocalhost\n127.0.1.1\tn1.lan\tn1\n",
+    "with localhost": "127.0.0.1 localhost n1\n::1 localhost n1\n",
+    "names that are longer": "127.0.0.1 localhost\n127.0.1.1 n1\n10.0.0.5 n1-b n12\n",
+    "nothing of itself": "127.0.0.1 localhost\n",
+}
+
+
+@pytest.mark.parametrize("hosts", HOSTS.values(), ids=HOSTS)
+def test_the_line_corrects_the_file_once_however_often_it_is_pasted(
+    hosts: str, tmp_path: Path
+) -> None:
+    """In a real shell, with a hosts file, a hostname and an ip of the test's own."""
+    (finding,) = judged(own("127.0.1.1"), own("127.0.1.1"))
+    assert finding.remedy is not None
+    (command,) = finding.remedy.commands
+    file = tmp_path / "hosts"
+    file.write_text(hosts)
+    tell = {
+        "hostname": "echo n1",
+        "ip": 'test "$*" = "-o addr show to 198.18.0.0/24" && echo '
+        '"7: eth1    inet 198.18.0.11/24 brd 198.18.0.255 scope global eth1\\       valid_lft forever"',
+    }
+    for name, script in tell.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    texts = []
+    for _ in range(2):
+        subprocess.run(
+            ["sh", "-c", command.replace("/etc/hosts", str(file))],
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+            check=True,
+            timeout=10,
+        )
+        texts.append(file.read_text())
+    assert texts[0] == texts[1]
+    lines = [line.split() for line in texts[0].splitlines()]
+    assert [words[0] for words in lines if "n1" in words] == ["198.18.0.11"]
+    assert ["127.0.0.1", "localhost"] in lines
+    assert ("n12" in hosts) == (["10.0.0.5", "n1-b", "n12"] in lines)
+
+
+def test_without_a_shared_subnet_the_line_has_the_nodes_own_address() -> None:
+    found = scene(2, answers=answered(OWN_NAME, own("127.0.1.1"), own("198.18.0.11")))
+    found = replace(found, plan=replace(found.plan, subnet=None))
+    finding = OWN.verdict(found)[0]
+    assert finding.remedy is not None
+    assert "a=198.18.0.10;" in finding.remedy.commands[0]
+
+
+ALL = {f"node{i}": [f"198.18.0.{10 + i}"] for i in range(3)}
+
+
+def said(names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    return {
+        name: {"addresses": list(found), "error": None if found else "not known"}
+        for name, found in names.items()
+    }
+
+
+def resolved(*views: Mapping[str, Sequence[str]], **more: Any) -> list[Finding]:
+    raw = [said({**dict.fromkeys(ALL, ()), **view}) for view in views]
+    return list(DNS.verdict(scene(len(views), answers=answered(NAMES, *raw), **more)))
+
+
+def test_nodes_that_resolve_each_other_alike_pass() -> None:
+    assert brief(resolved(ALL, ALL, ALL)) == [("pass", "node0,node1,node2")]
+
+
+def test_what_a_node_takes_its_own_name_to_be_is_no_matter_here() -> None:
+    views = [{**ALL, f"node{i}": ["127.0.1.1"]} for i in range(3)]
+    assert brief(resolved(*views)) == [("pass", "node0,node1,node2")]
+
+
+def test_the_node_that_says_something_else_is_named_with_it() -> None:
+    first, second = resolved(ALL, {**ALL, "node2": ["192.0.2.9"]}, ALL, facts_of={})
+    assert brief([first, second]) == [("warn", "node1"), ("pass", "node0,node2")]
+    assert "node2 to 192.0.2.9, others to 198.18.0.12" in first.message
+
+
+def test_the_node_that_knows_a_name_not_is_named() -> None:
+    first = resolved(ALL, {**ALL, "node0": ()}, ALL)[0]
+    assert (first.status, first.nodes) == (Status.WARN, ("node1",))
+    assert "node0 to nothing (not known), others to 198.18.0.10" in first.message
+
+
+def test_names_that_no_other_node_knows_are_told_once_with_the_lines() -> None:
+    views = [{f"node{i}": ["127.0.1.1"]} for i in range(3)]
+    (finding,) = resolved(*views)
+    assert brief([finding]) == [("warn", "node0,node1,node2")]
+    assert finding.remedy is not None and finding.remedy.nodes == ("node0", "node1", "node2")
+    assert len(finding.remedy.commands) == 3
+    assert "198.18.0.11 node1" in finding.remedy.commands[1]
+
+
+def test_a_name_of_the_inventory_alone_need_mean_nothing_to_the_nodes() -> None:
+    nodes = {i: {"hostname": f"box{i}"} for i in range(3)}
+    boxes = {f"box{i}": [f"198.18.0.{10 + i}"] for i in range(3)}
+    assert brief(resolved(boxes, boxes, boxes, facts_of=nodes)) == [("pass", "node0,node1,node2")]
+
+
+def test_every_name_that_a_node_goes_by_is_asked_for_and_no_address() -> None:
+    asked = scene(2, facts_of={1: {"hostname": "box"}})
+    subject = asked.subjects[0]
+    host = Host(name="gpu0", address="gpu0.lan")
+    renamed = replace(asked.plan.nodes[0], host=host)
+    there = replace(asked, plan=replace(asked.plan, nodes=(renamed, asked.plan.nodes[1])))
+    assert NAMES.arguments(subject) == {"names": ["node0", "box", "node1"]}
+    assert NAMES.arguments(there.subjects[0]) == {
+        "names": ["node0", "box", "gpu0", "gpu0.lan", "node1"]
+    }
+
+
+def test_a_node_that_did_not_answer_is_no_pass() -> None:
+    assert brief(list(DNS.verdict(scene(3)))) == [("incomplete", "node0,node1,node2")]
+
+
+def test_a_name_with_anything_in_it_is_not_put_into_a_line() -> None:
+    nodes = {i: {"hostname": f'x"; reboot {i}'} for i in range(3)}
+    finding = resolved({}, {}, {}, facts_of=nodes)[0]
+    assert finding.remedy is not None and finding.remedy.commands == ()
+
+
+@pytest.mark.parametrize("raw", [None, [], {"a": None}, {"a": {"addresses": ["x"], "error": None}}])
+def test_an_answer_that_makes_no_sense_is_refused(raw: Any) -> None:
+    with pytest.raises((ValueError, TypeError, AttributeError)):
+        NAMES.parse(raw if raw is not None else 7)

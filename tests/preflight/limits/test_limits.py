@@ -1,0 +1,323 @@
+"""Verdicts on room, shared folders, limits, memory and clocks."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from orchestrator.preflight.limits import clock, limits, storage
+from orchestrator.preflight.limits.sharing import Sharing
+from orchestrator.preflight.model import Finding, NoAnswer, Probe, Status
+
+from ..scenes import answered, brief, scene
+
+MIB, GIB = 1 << 20, 1 << 30
+
+CHECKS = {check.id: check for check in limits.CHECKS}
+
+
+def judged(check: str, probe: Probe[Any], *raw: Any, **more: Any) -> list[Finding]:
+    """Return what a check finds on nodes that answered so; its data must be JSON."""
+    found = CHECKS[check].verdict(scene(len(raw), answers=answered(probe, *raw), **more))
+    json.dumps([dict(finding.data) for finding in found])
+    return list(found)
+
+
+# -- shm -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        ({"size": 16 * GIB, "free": 15 * GIB}, Status.PASS),
+        ({"size": 64 * MIB, "free": 64 * MIB}, Status.FAIL),
+        ({"size": 16 * GIB, "free": 100 * MIB}, Status.WARN),
+        (None, Status.FAIL),
+    ],
+)
+def test_shared_memory_must_be_large_and_free(raw: Any, status: Status) -> None:
+    (found,) = judged("shm", limits.SHM, raw)
+    assert found.status is status
+    assert (found.remedy is None) == (status is Status.PASS)
+
+
+def test_small_shared_memory_is_one_finding_with_the_line_to_paste() -> None:
+    small = {"size": 64 * MIB, "free": 60 * MIB}
+    found = judged("shm", limits.SHM, small, {"size": GIB, "free": GIB}, {**small, "free": 1})
+    assert brief(found) == [("fail", "node0,node2"), ("pass", "node1")]
+    assert found[0].remedy is not None
+    assert found[0].remedy.commands == ("mount -o remount,size=16g /dev/shm",)
+
+
+# -- limits ----------------------------------------------------------------------------------------
+
+
+def login(**more: Any) -> dict[str, Any]:
+    usual = {"user": "ubuntu", "files": [1024, 524288], "processes": [95000, 95000]}
+    return {**usual, "core": [0, None], "most_files": 1 << 20, **more}
+
+
+USER = {0: {"uid": 1000}}
+
+
+def test_a_low_soft_limit_of_files_is_no_fault_but_a_low_hard_one_is() -> None:
+    assert brief(judged("limits", limits.LIMITS, login(), facts_of=USER)) == [("pass", "node0")]
+    assert brief(judged("limits", limits.LIMITS, login(files=[None, None]))) == [("pass", "node0")]
+    (found,) = judged("limits", limits.LIMITS, login(files=[1024, 4096]), facts_of=USER)
+    assert found.status is Status.WARN
+    assert "may have only 4096 files open" in found.message
+    assert found.remedy is not None
+    (command,) = found.remedy.commands
+    assert command == (
+        "printf '%s\\n' 'ubuntu soft nofile 65536' 'ubuntu hard nofile 524288' "
+        "> /etc/security/limits.d/90-orch.conf"
+    )
+
+
+def test_no_more_files_are_asked_for_than_the_kernel_gives() -> None:
+    (found,) = judged("limits", limits.LIMITS, login(files=[1024, 4096], most_files=50000))
+    assert found.remedy is not None
+    assert "hard nofile 50000" in found.remedy.commands[0]
+    assert "soft nofile 50000" in found.remedy.commands[0]
+
+
+def test_few_processes_are_a_fault_for_anybody_but_root() -> None:
+    few = login(processes=[4096, 95000])
+    (found,) = judged("limits", limits.LIMITS, few, facts_of=USER)
+    assert "4096 processes and threads" in found.message
+    assert brief(judged("limits", limits.LIMITS, few)) == [("pass", "node0")]
+
+
+# -- memory ----------------------------------------------------------------------------------------
+
+
+def room(available: float, group: Any = None) -> dict[str, Any]:
+    return {"total": 64 * GIB, "available": int(available * GIB), "group": group}
+
+
+def group(path: str, limit: float, used: float) -> dict[str, Any]:
+    return {"path": path, "limit": int(limit * GIB), "used": int(used * GIB)}
+
+
+def test_memory_is_held_against_the_ranks_of_the_node() -> None:
+    assert brief(judged("memory", limits.MEMORY, room(4), host_of={0: {"devices": 4}})) == [
+        ("pass", "node0")
+    ]
+    (found,) = judged("memory", limits.MEMORY, room(3.9), host_of={0: {"devices": 4}})
+    assert found.status is Status.WARN
+    assert "3.9 GiB of memory left for 4 ranks" in found.message
+
+
+def test_a_control_group_that_keeps_memory_back_is_named_with_its_unit() -> None:
+    tight = group("/user.slice/user-1000.slice", 8, 2)
+    (found,) = judged("memory", limits.MEMORY, room(48, tight))
+    assert found.status is Status.WARN
+    assert "/user.slice/user-1000.slice has 6.0 GiB left" in found.message
+    assert found.remedy is not None
+    assert found.remedy.commands == ("systemctl set-property user-1000.slice MemoryMax=infinity",)
+
+
+def test_a_container_has_no_unit_to_change() -> None:
+    (found,) = judged("memory", limits.MEMORY, room(48, group("/", 8, 2)))
+    assert found.remedy is not None
+    assert found.remedy.commands == ()
+    hostile = group("/a/;reboot #.slice", 8, 2)
+    (found,) = judged("memory", limits.MEMORY, room(48, hostile))
+    assert found.remedy is not None
+    assert found.remedy.commands == ()
+
+
+def test_a_wide_group_passes_and_a_hidden_one_is_said_to_be() -> None:
+    assert brief(judged("memory", limits.MEMORY, room(48, group("/", 64, 10)))) == [
+        ("pass", "node0")
+    ]
+    (found,) = judged("memory", limits.MEMORY, room(48, "hidden"))
+    assert found.status is Status.PASS
+    assert "control groups are hidden" in found.message
+
+
+def test_memory_that_nobody_tells_is_no_answer() -> None:
+    with pytest.raises(TypeError):
+        limits.MEMORY.parse({"total": None, "available": None, "group": None})
+
+
+# -- disk ------------------------------------------------------------------------------------------
+
+
+def places(**workdir: Any) -> list[dict[str, Any]]:
+    usual = {
+        "at": "/data", "mount": "/data", "size": 100 * GIB, "free": 50 * GIB, "files": 1000000,
+        "free_files": 900000, "problem": None,
+    }  # fmt: skip
+    return [
+        {**usual, "role": "workdir", "path": "/data/job", **workdir},
+        {**usual, "role": "state", "path": "/home/u/.local/state/orch"},
+        {**usual, "role": "tmp", "path": "/tmp"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("workdir", "status", "words"),
+    [
+        ({}, Status.PASS, "room for files"),
+        ({"free": 255 * MIB}, Status.FAIL, "/data/job (on /data) has only 255 MiB left"),
+        ({"free": 2 * GIB}, Status.WARN, "has 2.0 GiB left of 100 GiB"),
+        ({"free": 2 * GIB, "size": 4 * GIB}, Status.PASS, "room"),
+        ({"free": 6 * GIB, "size": 1000 * GIB}, Status.PASS, "room"),
+        ({"free_files": 0}, Status.FAIL, "no more files"),
+        ({"free_files": 12}, Status.WARN, "only 12 more files"),
+        ({"free_files": 0, "files": 0}, Status.PASS, "room"),
+        (
+            {"problem": {"errno": errno.EDQUOT, "text": "Disk quota exceeded"}},
+            Status.FAIL,
+            "cannot be written: Disk quota exceeded",
+        ),
+        (
+            {"problem": {"errno": errno.EROFS, "text": "Read-only file system"}},
+            Status.FAIL,
+            "cannot be written: Read-only file system",
+        ),
+    ],
+)
+def test_room_is_judged(workdir: dict[str, Any], status: Status, words: str) -> None:
+    (found,) = judged("disk", storage.DISK, places(**workdir))
+    assert found.status is status
+    assert words in found.message
+
+
+def test_a_folder_that_only_root_can_make_is_made_for_the_user() -> None:
+    denied = places(problem={"errno": errno.EACCES, "text": "Permission denied"})
+    host = {0: {"workdir": "/data/my job"}}
+    (found,) = judged("disk", storage.DISK, denied, facts_of=USER, host_of=host)
+    assert found.remedy is not None
+    assert found.remedy.commands == ("install -d -o 1000 '/data/my job'",)
+    theirs = places(at="/data/job", problem={"errno": errno.EACCES, "text": "Permission denied"})
+    (found,) = judged("disk", storage.DISK, theirs, facts_of=USER)
+    assert found.remedy is not None
+    assert found.remedy.commands == ()
+
+
+def test_each_trouble_of_a_node_is_told() -> None:
+    raw = places(free=MIB)
+    raw[2]["free"] = MIB
+    found = judged("disk", storage.DISK, raw, places())
+    assert brief(found) == [("fail", "node0"), ("fail", "node0"), ("pass", "node1")]
+
+
+# -- shared, user ----------------------------------------------------------------------------------
+
+Views = Mapping[str, set[str] | NoAnswer]
+
+
+def sharing(check: str, views: Views, **more: Any) -> list[Finding]:
+    seen = {n: v if isinstance(v, NoAnswer) else frozenset(v) for n, v in views.items()}
+    found = CHECKS[check].verdict(scene(len(views), measured={Sharing: Sharing(seen)}, **more))
+    return list(found)
+
+
+OWN: Views = {f"node{i}": {f"node{i}"} for i in range(3)}
+ONE: Views = {f"node{i}": {"node0", "node1", "node2"} for i in range(3)}
+SOME: Views = {"node0": {"node0", "node2"}, "node1": {"node1"}, "node2": {"node0", "node2"}}
+
+
+def test_a_folder_of_ones_own_and_one_for_all_pass() -> None:
+    for views in (OWN, ONE):
+        assert brief(sharing("shared", views)) == [("pass", "node0,node1,node2")]
+
+
+def test_a_folder_that_some_share_warns_and_names_them() -> None:
+    assert brief(sharing("shared", SOME)) == [("warn", "node0,node2")]
+
+
+def test_an_old_view_of_a_shared_folder_fails() -> None:
+    stale = {**ONE, "node1": {"node1", "node2"}}
+    (found,) = sharing("shared", stale)
+    assert (found.status, found.nodes) == (Status.FAIL, ("node1",))
+    assert "does not see what node0 wrote" in found.message
+    (found,) = sharing("shared", {**OWN, "node1": set()})
+    assert "does not see what it writes itself" in found.message
+
+
+def test_a_node_that_cannot_mark_its_folder_is_incomplete() -> None:
+    found = sharing("shared", {**OWN, "node1": NoAnswer("Permission denied")})
+    assert brief(found) == [("incomplete", "node1")]
+
+
+def test_one_node_shares_with_nobody() -> None:
+    assert brief(sharing("shared", {"node0": {"node0"}})) == [("skip", "node0")]
+
+
+def test_another_user_id_fails_where_a_folder_is_shared_and_warns_elsewhere() -> None:
+    other = {2: {"uid": 1001}}
+    assert brief(sharing("user", ONE)) == [("pass", "node0,node1,node2")]
+    (found,) = sharing("user", ONE, facts_of=other)
+    assert (found.status, found.nodes) == (Status.FAIL, ("node2",))
+    assert "user id 1001, but shares its working folder with user id 0" in found.message
+    assert brief(sharing("user", OWN, facts_of=other)) == [("warn", "node2")]
+
+
+# -- clock -----------------------------------------------------------------------------------------
+
+CHRONY = {"systemd": True, "programs": ["chronyc"], "services": ["chronyd"]}
+TIMESYNCD = {"systemd": True, "programs": ["timedatectl"], "services": ["systemd-timesyncd"]}
+CONTAINER: dict[str, Any] = {"systemd": False, "programs": ["apt-get"], "services": []}
+
+
+def clocks(*skews: float, tools: Any = CHRONY, doubt: float = 0.0) -> list[Finding]:
+    told = {i: {"clock_skew": skew, "clock_error": doubt} for i, skew in enumerate(skews)}
+    return judged("clock", clock.CLOCK, *(tools for _ in skews), facts_of=told)
+
+
+def test_clocks_that_agree_pass() -> None:
+    (found,) = clocks(0.1, -0.1, 0.3)
+    assert (found.status, found.message) == (Status.PASS, "agree on the time within 0.5 s")
+
+
+@pytest.mark.parametrize(
+    ("skew", "status"), [(0.8, "warn"), (-5, "warn"), (31, "fail"), (-90, "fail")]
+)
+def test_the_odd_clock_is_named(skew: float, status: str) -> None:
+    (found,) = clocks(0.0, skew, 0.0)
+    assert (found.status.value, found.nodes) == (status, ("node1",))
+    way = "ahead of" if skew > 0 else "behind"
+    assert f"{abs(skew):.1f} s {way} the others" in found.message
+
+
+def test_of_two_nodes_the_controller_has_the_casting_vote() -> None:
+    assert brief(clocks(40.0, 0.0)) == [("fail", "node0")]
+    assert brief(clocks(0.0, 40.0)) == [("fail", "node1")]
+
+
+def test_that_the_controller_is_off_is_said_and_is_no_fault_of_the_nodes() -> None:
+    (found,) = clocks(100.0, 100.1)
+    assert found.status is Status.PASS
+    assert "this machine's own clock is 100.0 s behind theirs" in found.message
+    assert brief(clocks(100.0)) == [("pass", "node0")]
+
+
+def test_what_a_slow_answer_leaves_in_doubt_is_no_fault() -> None:
+    (found,) = clocks(0.0, 1.0, 0.0, doubt=0.8)
+    assert (found.status, found.message) == (Status.PASS, "agree on the time within 1.8 s")
+    assert brief(clocks(0.0, 2.0, 0.0, doubt=0.8)) == [("warn", "node1")]
+    assert brief(clocks(0.0, 0.0, 0.0, doubt=31)) == [("incomplete", "node0,node1,node2")]
+
+
+@pytest.mark.parametrize(
+    ("tools", "last"),
+    [
+        (CHRONY, "chronyc makestep"),
+        (TIMESYNCD, "systemctl restart systemd-timesyncd"),
+        ({**TIMESYNCD, "services": ["ntp"]}, "systemctl restart ntp"),
+        ({"systemd": True, "programs": ["dnf"], "services": []}, "chronyc makestep"),
+        ({"systemd": True, "programs": [], "services": []}, None),
+        (CONTAINER, None),
+    ],
+)
+def test_the_clock_is_mended_with_what_is_there(tools: Any, last: str | None) -> None:
+    (found,) = clocks(0.0, 60.0, 0.0, tools=tools)
+    assert found.remedy is not None
+    assert (found.remedy.commands[-1] if found.remedy.commands else None) == last

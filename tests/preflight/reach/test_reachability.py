@@ -1,0 +1,177 @@
+"""The stage: agents listen and try each other on loopback; what makes no sense is no answer."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from orchestrator.errors import NodeError, PlanError
+from orchestrator.inventory import Host
+from orchestrator.preflight.model import Level, NoAnswer
+from orchestrator.preflight.reach.attempts import Way
+from orchestrator.preflight.reach.reachability import Reachability, measure, peers
+from orchestrator.preflight.scene import Scene
+from orchestrator.remote.agent import Agent
+from orchestrator.remote.fake import FakeNode
+from orchestrator.remote.fleet import Fleet
+from orchestrator.remote.ssh import ConnectOptions
+
+from ..scenes import scene
+
+Advance = list[tuple[str, bool]]
+
+
+def names(n: int) -> list[str]:
+    return [f"node{i}" for i in range(n)]
+
+
+def here(n: int, port: int, **more: Any) -> Scene:
+    """Nodes that are all this machine, as with --local."""
+    made = scene(n, port=port, **more)
+    nodes = tuple(replace(node, interface="lo", address="127.0.0.1") for node in made.plan.nodes)
+    return replace(made, plan=replace(made.plan, main_address="127.0.0.1", nodes=nodes))
+
+
+def fleet_of(agents: list[Any]) -> Fleet:
+    fleet = Fleet([], ConnectOptions())
+    fleet.agents = agents
+    return fleet
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+async def agents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[[int], Any]]:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    opened: list[tuple[FakeNode, Agent]] = []
+
+    async def give(n: int) -> list[Agent]:
+        for name in names(n):
+            node = FakeNode(Host(name=name, address="127.0.0.1"))
+            opened.append((node, await Agent.open(node)))
+        return [agent for _, agent in opened]
+
+    yield give
+    for node, agent in opened:
+        await agent.close()
+        await node.close()
+
+
+async def test_nodes_of_one_machine_reach_each_other(agents: Any, free_port: int) -> None:
+    advance: Advance = []
+    found = await measure(
+        fleet_of(await agents(3)),
+        here(3, free_port),
+        lambda name, succeeded: advance.append((name, succeeded)),
+    )
+    assert all(outcome.passed for outcome in found.outcomes.values())
+    assert len(found.outcomes) == 3 * 3 + 3  # each to each and to itself, and to the main port
+    assert len(found.round_trips) == 6
+    assert (found.faults, found.silent, found.main_port) == ((), {}, None)
+    assert sorted(advance) == [(name, True) for name in names(3)]
+
+
+async def test_nothing_listens_when_it_is_over(agents: Any, free_port: int) -> None:
+    fleet = fleet_of(await agents(1))
+    for _ in range(2):  # the port is free again at once
+        found = await measure(fleet, here(1, free_port), lambda *_: None)
+        assert found.outcomes[Way("node0", "node0", "main")].passed
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", free_port))
+
+
+async def test_a_main_port_that_is_taken_is_told_and_the_others_are_tried(agents: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        found = await measure(fleet_of(await agents(2)), here(2, port), lambda *_: None)
+    assert found.main_port is not None and found.main_port.errno == errno.EADDRINUSE
+    assert {way.door for way in found.outcomes} == {"ephemeral"}
+    assert all(outcome.passed for outcome in found.outcomes.values())
+
+
+async def test_a_port_that_is_known_to_be_taken_is_not_tried(agents: Any, free_port: int) -> None:
+    trouble = {"net.bind": PlanError("node0: port 1 is taken")}
+    shut = here(2, free_port, trouble=trouble)
+    found = await measure(fleet_of(await agents(2)), shut, lambda *_: None)
+    assert found.main_port is not None and found.main_port.text == "node0: port 1 is taken"
+
+
+async def test_a_node_without_an_address_takes_no_part(agents: Any, free_port: int) -> None:
+    made = here(3, free_port)
+    lost = replace(made.plan.nodes[2], address=None)
+    made = replace(made, plan=replace(made.plan, nodes=(*made.plan.nodes[:2], lost)))
+    found = await measure(fleet_of(await agents(3)), made, lambda *_: None)
+    assert set(found.silent) == {"node2"}
+    assert set(found.round_trips) == {("node0", "node1"), ("node1", "node0")}
+
+
+class Liar:
+    """An agent that answers anything."""
+
+    def __init__(self, listening: Any, probed: Any) -> None:
+        self._listening, self._probed = listening, probed
+
+    @asynccontextmanager
+    async def during(self, verb: str, **arguments: Any) -> AsyncIterator[Any]:
+        if isinstance(self._listening, Exception):
+            raise self._listening
+        yield self._listening
+
+    async def ask(self, verb: str, **arguments: Any) -> Any:
+        if isinstance(self._probed, Exception):
+            raise self._probed
+        return self._probed
+
+
+@pytest.mark.parametrize(
+    ("listening", "probed"),
+    [
+        (NodeError("node1: it has gone"), []),
+        (None, []),
+        ({"ports": []}, []),
+        ({"ports": "ab"}, []),
+        ({"ports": [{"error": 1}]}, []),
+        ({"ports": [1]}, NodeError("node1: it has gone")),
+        ({"ports": [1]}, None),
+        ({"ports": [1]}, []),
+        ({"ports": [1]}, [{"result": "ok"}] * 3),
+        ({"ports": [1]}, [{"result": "ok", "seconds": "x"}] * 3),
+        ({"ports": [1]}, [{"result": "ok", "seconds": 1, "icmp": 5}] * 3),
+    ],
+)
+async def test_an_agent_that_lies_has_not_answered(
+    agents: Any, free_port: int, listening: Any, probed: Any
+) -> None:
+    (honest,) = await agents(1)
+    fleet = fleet_of([honest, cast(Agent, Liar(listening, probed))])
+    found: Reachability = await measure(fleet, here(2, free_port), lambda *_: None)
+    assert isinstance(found.silent["node1"], NoAnswer)
+    assert found.outcomes[Way("node0", "node0", "main")].passed
+
+
+def test_star_and_ring_are_few_and_all_pairs_are_all() -> None:
+    assert peers(names(5), Level.QUICK) == [[1, 2, 3, 4], [2, 0], [3, 0, 1], [4, 0, 2], [0, 3]]
+    assert peers(names(5), Level.FULL)[2] == [3, 4, 0, 1]
+    assert peers(names(1), Level.FULL) == peers(names(1), Level.QUICK) == [[]]
+    assert peers(names(2), Level.QUICK) == [[1], [0]]
+
+
+def test_beyond_a_size_random_peers_are_tried_in_both_directions_and_the_same_again() -> None:
+    chosen = peers(names(300), Level.FULL)
+    assert chosen == peers(names(300), Level.FULL)
+    assert all(i in chosen[j] for i in range(300) for j in chosen[i])
+    assert all(10 <= len(own) < 60 for own in chosen[1:])

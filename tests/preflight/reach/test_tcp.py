@@ -1,0 +1,351 @@
+"""What is said of the main port and of the ways between nodes, and what to paste."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import PlanError
+from orchestrator.preflight.model import Finding, Level, NoAnswer, Remedy, Status
+from orchestrator.preflight.reach.attempts import Outcome, Way
+from orchestrator.preflight.reach.attribute import attribute
+from orchestrator.preflight.reach.firewall import Chain, Firewall
+from orchestrator.preflight.reach.link import Link, subnet_of
+from orchestrator.preflight.reach.listeners import Shut
+from orchestrator.preflight.reach.reachability import Defences, Reachability, peers
+from orchestrator.preflight.reach.tcp import CHECKS
+from orchestrator.preflight.scene import Scene
+
+from ..scenes import brief, plan_names, scene
+
+BIND, TCP = (check.verdict for check in CHECKS)
+
+OPEN = Firewall(None, None, (), None)
+UNSEEN = Firewall(None, None, (), "it takes root to see them")
+ON = Link(up=True, carrier=True, arp=True)
+
+
+def chain(hook: str, *, blocks: bool = True, priority: int = 0, name: str = "c") -> Chain:
+    return Chain("nft", "inet", "site", name, hook, priority, "accept", blocks, plain=True)
+
+
+def rules(*chains: Chain) -> Firewall:
+    return Firewall(None, None, chains, None)
+
+
+SHUT_IN, SHUT_OUT = rules(chain("input")), rules(chain("output"))
+LET_IN = (
+    "nft insert rule inet site c ip saddr 198.18.0.0/24 tcp dport '{ 29500, 32768-60999 }' accept"
+)
+LET_OUT = LET_IN.replace("saddr", "daddr")
+
+
+def failing(result: str, seconds: float = 4.0, **more: Any) -> Outcome:
+    return Outcome(result, seconds, local="198.18.0.9", **more)
+
+
+PASSED = Outcome("ok", 0.0002, local="198.18.0.9", seen="198.18.0.9")
+DROPPED = failing("timeout")
+REFUSED = failing("refused", 0.001)
+
+
+def reached(
+    n: int,
+    fails: Mapping[tuple[str, str], Outcome],
+    firewalls: Mapping[str, Firewall | NoAnswer] | None = None,
+    links: Mapping[str, Link] | None = None,
+    main_port: Mapping[str, Outcome] | None = None,
+    **more: Any,
+) -> Scene:
+    """A scene in which only these (source, target) fail on ephemeral ports, these on the main port."""
+    names = plan_names(n)
+    ways = [
+        Way(names[i], names[j], "ephemeral")
+        for i, chosen in enumerate(peers(names, Level.FULL))
+        for j in chosen
+    ]
+    outcomes = {way: fails.get((way.source, way.target), PASSED) for way in ways}
+    outcomes |= {Way(name, "node0", "main"): (main_port or {}).get(name, PASSED) for name in names}
+    defences = {
+        name: Defences(
+            (firewalls or {}).get(name, OPEN), (32768, 60999), (links or {}).get(name, ON)
+        )
+        for name in names
+    }
+    faults = tuple(attribute(names, outcomes))
+    return scene(
+        n, measured={Reachability: Reachability(outcomes, {}, None, faults, defences, **more)}
+    )
+
+
+def column(n: int, target: str, outcome: Outcome) -> dict[tuple[str, str], Outcome]:
+    return {(name, target): outcome for name in plan_names(n)}
+
+
+def row(n: int, source: str, outcome: Outcome) -> dict[tuple[str, str], Outcome]:
+    return {(source, name): outcome for name in plan_names(n)}
+
+
+def wrong(findings: Sequence[Finding]) -> tuple[Finding, Remedy]:
+    (finding,) = [finding for finding in findings if finding.status is not Status.PASS]
+    assert finding.remedy is not None
+    return finding, finding.remedy
+
+
+def test_a_free_port_passes_and_so_do_ways_that_are_free() -> None:
+    good = reached(3, {})
+    assert brief(BIND(good)) == [("pass", "node0")]
+    assert brief(TCP(good)) == [("pass", "node0,node1,node2")]
+
+
+def test_a_port_that_is_taken_fails_with_who_has_it() -> None:
+    error = PlanError(
+        "node0: port 29500 on 198.18.0.10 is taken by PID 7 of user bob: nc", remedy="end it"
+    )
+    finding, remedy = wrong(BIND(replace(reached(2, {}), trouble={"net.bind": error})))
+    assert finding.message == "port 29500 on 198.18.0.10 is taken by PID 7 of user bob: nc"
+    assert (finding.status, remedy.text, remedy.commands) == (Status.FAIL, "end it", ())
+
+
+@pytest.mark.parametrize(
+    ("shut", "status"),
+    [
+        (Shut("Address already in use", errno.EADDRINUSE), "fail"),
+        (Shut("Permission denied", errno.EACCES), "fail"),
+        (Shut("no answer", None), "incomplete"),
+    ],
+)
+def test_a_port_that_orch_cannot_listen_on_is_no_pass(shut: Shut, status: str) -> None:
+    good = reached(2, {})
+    found = replace(good.measured[Reachability], main_port=shut)
+    bad = replace(good, measured={Reachability: found})
+    assert brief(BIND(bad)) == [(status, "node0")]
+    assert brief(TCP(bad)) == [("incomplete", "node0"), ("pass", "node1")]
+
+
+def test_an_address_that_is_not_mains_own_warns() -> None:
+    good = reached(2, {})
+    away = replace(good, plan=replace(good.plan, main_address="203.0.113.7"))
+    assert brief(BIND(away)) == [("warn", "node0")]
+
+
+def test_what_was_not_measured_is_incomplete() -> None:
+    unmeasured = scene(2)
+    assert brief(BIND(unmeasured)) == [("incomplete", "node0")]
+    assert brief(TCP(unmeasured)) == [("incomplete", "node0,node1")]
+    good = reached(3, {})
+    found = replace(good.measured[Reachability], silent={"node2": NoAnswer("it has gone")})
+    assert brief(TCP(replace(good, measured={Reachability: found}))) == [
+        ("incomplete", "node2"),
+        ("pass", "node0,node1"),
+    ]
+
+
+def test_a_filter_of_what_comes_in_is_opened_there() -> None:
+    fails = column(4, "node2", DROPPED)
+    finding, remedy = wrong(TCP(reached(4, fails, {"node2": SHUT_IN})))
+    assert finding.nodes == remedy.nodes == ("node2",)
+    assert finding.message == (
+        "is not reached from any other node, which it reaches itself: no answer in 4 s, so packets "
+        "are dropped (its nftables rules do that)"
+    )
+    assert remedy.commands == (LET_IN,)
+
+
+def test_several_nodes_with_the_same_filter_are_one_finding() -> None:
+    fails = column(4, "node2", DROPPED) | column(4, "node3", DROPPED)
+    finding, remedy = wrong(TCP(reached(4, fails, {"node2": SHUT_IN, "node3": SHUT_IN})))
+    assert finding.nodes == remedy.nodes == ("node2", "node3")
+
+
+def test_a_filter_that_is_not_the_nodes_own_is_looked_for_elsewhere() -> None:
+    finding, remedy = wrong(TCP(reached(4, column(4, "node2", DROPPED))))
+    assert finding.message.endswith("(its own rules do not do that)")
+    assert "security group" in remedy.text
+    assert remedy.commands == ()
+
+
+def test_rules_that_cannot_be_seen_are_neither_blamed_nor_acquitted() -> None:
+    for unseen in (UNSEEN, NoAnswer("it timed out")):
+        fails = column(4, "node2", DROPPED)
+        finding, remedy = wrong(TCP(reached(4, fails, {"node2": unseen})))
+        assert finding.message.endswith("packets are dropped")
+        assert "security group" in remedy.text
+
+
+def test_a_filter_of_what_goes_out_is_opened_there() -> None:
+    finding, remedy = wrong(TCP(reached(4, row(4, "node1", DROPPED), {"node1": SHUT_OUT})))
+    assert finding.message.startswith("does not reach any other node, which reach it: ")
+    assert remedy.commands == (LET_OUT,)
+
+
+@pytest.mark.parametrize(
+    ("firewalls", "nodes", "commands"),
+    [
+        ({"node1": SHUT_IN}, ("node1",), (LET_IN,)),
+        ({"node0": SHUT_OUT}, ("node0",), (LET_OUT,)),
+        ({"node0": SHUT_IN, "node1": SHUT_OUT}, ("node0", "node1"), ()),
+        ({}, ("node0", "node1"), ()),
+    ],
+)
+def test_between_two_nodes_the_rules_tell_what_the_timeout_does_not(
+    firewalls: Mapping[str, Firewall], nodes: tuple[str, ...], commands: tuple[str, ...]
+) -> None:
+    findings = TCP(reached(2, {("node0", "node1"): DROPPED}, firewalls))
+    bad = [finding for finding in findings if finding.status is Status.FAIL]
+    assert tuple(sorted(name for finding in bad for name in finding.nodes)) == nodes
+    assert all(finding.remedy and finding.remedy.commands == commands for finding in bad)
+    if not commands:
+        ends = "(from here what comes in at node1 and what goes out at node0 look the same)"
+        assert all(finding.message.endswith(ends) for finding in bad)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "says"),
+    [
+        (REFUSED, "refused at once by a reset, though orch listens there"),
+        (
+            failing("unreachable", 0.001, icmp=(3, 13), by="198.18.0.12"),
+            "rejected at once with ICMP (administratively prohibited) by the receiver",
+        ),
+        (
+            failing("unreachable", 0.001, icmp=(3, 9), by="203.0.113.1"),
+            "rejected at once with ICMP (network prohibited) by 203.0.113.1 on the way",
+        ),
+        (failing("silent", 4.1), "taken in, and then no word in 4 s"),
+        (failing("reset", 0.1), "taken in and closed at once by another than orch"),
+        (failing("foreign", 0.1, words="SSH-2.0-x"), "listener answers, with 'SSH-2.0-x'"),
+        (failing("error", 0.1, words="out of memory"), "it failed with 'out of memory'"),
+        (failing("nonsense", 0.1), "it failed with 'nonsense'"),
+    ],
+)
+def test_what_was_measured_is_told(outcome: Outcome, says: str) -> None:
+    finding, _ = wrong(TCP(reached(4, column(4, "node2", outcome))))
+    assert says in finding.message
+
+
+def test_a_listener_that_its_own_node_does_not_reach_is_told() -> None:
+    made = reached(3, column(3, "node1", REFUSED))
+    found = made.measured[Reachability]
+    found = replace(found, outcomes={**found.outcomes, Way("node1", "node1", "ephemeral"): REFUSED})
+    finding, _ = wrong(TCP(replace(made, measured={Reachability: found})))
+    assert "refused at once by a reset, and by itself as well" in finding.message
+
+
+def test_a_node_without_a_route_gets_the_line_that_makes_one() -> None:
+    fails = row(3, "node2", failing("no-route", 0.0)) | column(3, "node2", DROPPED)
+    finding, remedy = wrong(TCP(reached(3, fails)))
+    assert finding.nodes == ("node2",)
+    assert remedy.commands == ("ip route add 198.18.0.0/24 dev eth0 src 198.18.0.12",)
+
+
+@pytest.mark.parametrize(
+    ("link", "commands"),
+    [
+        (Link(up=True, carrier=True, arp=False), ("ip link set dev eth0 arp on",)),
+        (Link(up=False, carrier=None, arp=True), ("ip link set dev eth0 up",)),
+        (Link(up=True, carrier=False, arp=True), ()),
+        (ON, ()),
+    ],
+)
+def test_a_node_that_nobody_finds_is_switched_on_or_looked_for(
+    link: Link, commands: tuple[str, ...]
+) -> None:
+    lost = failing("unreachable", 3.07, icmp=(3, 1), by="198.18.0.9")
+    fails = column(3, "node1", lost) | row(3, "node1", DROPPED)
+    finding, remedy = wrong(TCP(reached(3, fails, links={"node1": link})))
+    assert finding.nodes == ("node1",)
+    assert "no route to host after 3 s, as nobody answers ARP" in finding.message
+    assert remedy.commands == commands
+
+
+def test_between_two_nodes_the_interface_that_is_off_tells_which() -> None:
+    lost = failing("unreachable", 3.07, icmp=(3, 1), by="198.18.0.9")
+    off, shut = {"node1": Link(up=True, carrier=True, arp=False)}, {"node1": lost}
+    finding, _ = wrong(
+        TCP(reached(2, {("node0", "node1"): lost, ("node1", "node0"): lost}, {}, off, shut))
+    )
+    assert finding.nodes == ("node1",)
+
+
+def test_only_the_main_port_open_is_said() -> None:
+    finding, remedy = wrong(TCP(reached(3, column(3, "node0", DROPPED), {"node0": SHUT_IN})))
+    assert finding.message.startswith("is reached on the main port 29500 only, and not on the ")
+    assert remedy.commands == (LET_IN,)
+
+
+def test_only_the_main_port_open_between_all_is_one_finding() -> None:
+    fails = {(a, b): DROPPED for a in plan_names(3) for b in plan_names(3)}
+    finding, _ = wrong(TCP(reached(3, fails, dict.fromkeys(plan_names(3), SHUT_IN))))
+    assert finding.nodes == tuple(plan_names(3))
+    assert finding.message.startswith(
+        "no node reaches any other, but main on its main port 29500: "
+    )
+
+
+def test_a_redirected_main_port_is_left_out_of_the_redirection() -> None:
+    foreign = failing("foreign", 0.01, words="HTTP/1.1 400")
+    nat = chain("prerouting", blocks=False, priority=-100, name="pre")
+    there = {"node1": foreign, "node2": foreign}
+    finding, remedy = wrong(TCP(reached(3, {}, {"node0": rules(nat)}, main_port=there)))
+    assert finding.nodes == ("node0",)
+    assert remedy.commands == (
+        "nft insert rule inet site pre ip saddr 198.18.0.0/24 tcp dport 29500 accept",
+    )
+
+
+def test_a_translated_source_warns_and_keeps_its_address() -> None:
+    seen = replace(PASSED, seen="203.0.113.9")
+    nat = chain("postrouting", blocks=False, priority=100, name="post")
+    finding, remedy = wrong(TCP(reached(3, row(3, "node1", seen), {"node1": rules(nat)})))
+    assert (finding.status, finding.nodes) == (Status.WARN, ("node1",))
+    assert finding.message.startswith("is seen as 203.0.113.9 by node[0,2], not as the 198.18.0.9 ")
+    assert remedy.commands == ("nft insert rule inet site post ip daddr 198.18.0.0/24 accept",)
+
+
+def test_two_blocks_are_named_with_each_other() -> None:
+    left, right = ("node0", "node1"), ("node2", "node3")
+    fails = {(a, b): DROPPED for a in left for b in right}
+    fails |= {(b, a): DROPPED for a in left for b in right}
+    findings = TCP(reached(4, fails, main_port={"node2": DROPPED, "node3": DROPPED}))
+    assert [(f.nodes, f.message.partition(":")[0]) for f in findings] == [
+        (right, "does not reach node[0-1], nor is it reached from there"),
+        (left, "does not reach node[2-3], nor is it reached from there"),
+    ]
+
+
+def test_words_of_others_are_bounded_in_what_is_said() -> None:
+    foreign = failing("foreign", 0.01, words="x" * 10_000)
+    finding, _ = wrong(TCP(reached(3, {}, main_port={"node1": foreign, "node2": foreign})))
+    assert len(finding.message) < 400
+
+
+@pytest.mark.parametrize(
+    ("addresses", "network"),
+    [
+        (["198.18.0.1", "198.18.0.2"], "198.18.0.0/30"),
+        (["198.18.0.1", "198.19.0.2"], "198.18.0.0/15"),
+        (["198.18.0.1", None], "198.18.0.1/32"),
+        ([None, None], None),
+        (["198.18.0.1", "fd00::1"], None),
+    ],
+)
+def test_without_a_shared_subnet_the_network_is_the_one_around_the_nodes(
+    addresses: list[str | None], network: str | None
+) -> None:
+    made = scene(2)
+    nodes = tuple(
+        replace(node, address=address)
+        for node, address in zip(made.plan.nodes, addresses, strict=True)
+    )
+    routed = replace(made, plan=replace(made.plan, subnet=None, nodes=nodes))
+    found = subnet_of(routed)
+    assert found == network
+    assert found is None or all(
+        ipaddress.ip_address(a) in ipaddress.ip_network(found) for a in addresses if a
+    )

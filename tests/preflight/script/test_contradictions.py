@@ -1,0 +1,264 @@
+"""Scripts that contradict the launch, and those that do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.plan import Job
+from orchestrator.preflight.model import Finding, Status
+from orchestrator.preflight.scene import Scene, Script
+from orchestrator.preflight.script.contradictions import CHECKS
+
+from ..scenes import brief, scene
+
+(CHECK,) = CHECKS
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+
+def a_scene(
+    text: str, n: int = 2, *, devices: int = 1, launcher: str = "torchrun", **more: Any
+) -> Scene:
+    job = Job("train.py", launcher=launcher, devices=devices)
+    script = Script(Path("train.py"), text, None)
+    return scene(n, job=more.pop("job", job), script=script, **more)
+
+
+def lint(text: str, n: int = 2, **more: Any) -> list[Finding]:
+    return list(CHECK.verdict(a_scene(text, n, **more)))
+
+
+def status(text: str, n: int = 2, **more: Any) -> Status:
+    (finding,) = lint(text, n, **more)
+    return finding.status
+
+
+def test_without_a_script_there_is_nothing_to_read() -> None:
+    assert brief(CHECK.verdict(scene(2))) == [("skip", "node0,node1")]
+
+
+@pytest.mark.parametrize("name", ["digits_ddp.py", "digits_fabric.py"])
+@pytest.mark.parametrize("launcher", ["torchrun", "fabric", "direct"])
+def test_the_examples_contradict_nothing(name: str, launcher: str) -> None:
+    text = (EXAMPLES / name).read_text()
+    assert status(text, devices=2, launcher=launcher) is Status.PASS
+
+
+def test_what_is_no_python_here_is_shown_with_its_line() -> None:
+    (finding,) = lint("x = 1\nprint 'old'\n")
+    assert finding.status is Status.WARN
+    assert finding.message.startswith("train.py:2 cannot be read as Python here: Missing paren")
+
+
+def test_a_launch_call_under_fabric_run_fails() -> None:
+    text = "from lightning.fabric import Fabric\nfabric = Fabric()\nfabric.launch()\n"
+    (finding,) = lint(text, launcher="fabric")
+    assert finding.status is Status.FAIL
+    assert finding.message.startswith("train.py:3: the script calls launch() itself")
+    assert finding.remedy is not None and "--launcher torchrun" in finding.remedy.text
+
+
+# -- Lightning -------------------------------------------------------------------------------------
+
+FABRIC = "from lightning.fabric import Fabric\n"
+
+
+@pytest.mark.parametrize(
+    ("call", "launcher", "devices", "expected"),
+    [
+        # torchrun's variables: the product is the world size (2 nodes)
+        ("Fabric(num_nodes=2, devices=1)", "torchrun", 1, "pass"),
+        ("Fabric(num_nodes=2, devices=4)", "torchrun", 4, "pass"),
+        ("Fabric(num_nodes=2, devices=[0, 1])", "direct", 2, "pass"),
+        ("Fabric(num_nodes=4, devices=1)", "torchrun", 1, "fail"),
+        ("Fabric(num_nodes=4, devices='auto')", "direct", 1, "fail"),
+        ("Fabric(num_nodes=2, devices=8)", "torchrun", 4, "fail"),
+        ("Fabric(devices=8)", "torchrun", 8, "fail"),
+        ("Fabric('cpu', 'ddp', 2)", "torchrun", 2, "fail"),
+        ("Fabric(num_nodes=4, devices=count())", "torchrun", 1, "warn"),
+        ("Fabric()", "torchrun", 1, "warn"),  # each rank for itself
+        ("Fabric(num_nodes=nodes)", "torchrun", 1, "pass"),
+        ("Fabric(num_nodes=4, devices=1, plugins=[Own()])", "torchrun", 1, "pass"),
+        ("Fabric(num_nodes=4, **more)", "torchrun", 1, "pass"),
+        # `fabric run` tells Fabric itself
+        ("Fabric()", "fabric", 1, "pass"),
+        ("Fabric(num_nodes=2, devices=2)", "fabric", 2, "pass"),
+        ("Fabric(num_nodes=1)", "fabric", 1, "pass"),
+        ("Fabric(devices='auto')", "fabric", 1, "pass"),
+        ("Fabric(num_nodes=4)", "fabric", 1, "fail"),
+        ("Fabric(devices=4)", "fabric", 2, "fail"),
+        ("Fabric(accelerator='gpu')", "fabric", 1, "fail"),
+        ("Fabric(accelerator='cpu')", "fabric", 1, "pass"),
+        # a script that starts its own ranks
+        ("Fabric(num_nodes=2, devices=2)", "python", 2, "pass"),
+        ("Fabric(num_nodes=2)", "python", 1, "pass"),
+        ("Fabric(num_nodes=4, devices=2)", "python", 2, "fail"),
+        ("Fabric(devices=2)", "python", 2, "fail"),
+        ("Fabric()", "python", 1, "warn"),
+        ("Fabric(num_nodes=2, devices=4)", "python", 2, "warn"),
+    ],
+)
+def test_a_fabric_that_is_made_for_other_nodes(
+    call: str, launcher: str, devices: int, expected: str
+) -> None:
+    assert status(FABRIC + call, devices=devices, launcher=launcher).value == expected
+
+
+@pytest.mark.parametrize(
+    "imported", ["import lightning as L", "import lightning.pytorch as L", "import pytorch_lightning as L"]
+)  # fmt: skip
+def test_a_trainer_goes_by_the_world_size_under_every_launcher(imported: str) -> None:
+    text = f"{imported}\nL.Trainer(num_nodes=3, devices=1)\n"
+    for launcher in ("torchrun", "fabric", "direct"):
+        (finding,) = lint(text, launcher=launcher)
+        assert finding.status is Status.FAIL
+        assert finding.message.startswith(
+            "train.py:2: Trainer(devices=1, num_nodes=3): this launch has 2 nodes with 1 rank each"
+        )
+
+
+def test_the_trainer_of_transformers_is_another() -> None:
+    assert status("from transformers import Trainer\nTrainer(num_nodes=9)") is Status.PASS
+
+
+def test_unequal_nodes_are_not_for_lightning_and_never_stop_a_launch() -> None:
+    hosts = {0: {"devices": 2}, 1: {"devices": 1}}
+    for call in ("Trainer(num_nodes=2, devices='auto')", "Trainer(num_nodes=2, devices=2)"):
+        text = f"from lightning import Trainer\n{call}"
+        assert status(text, host_of=hosts, job=Job("train.py")) is Status.WARN
+
+
+@pytest.mark.parametrize(
+    ("call", "n", "devices", "expected"),
+    [
+        ("Fabric()", 1, 8, "pass"),
+        ("Fabric()", 1, 4, "warn"),
+        ("Fabric(num_nodes=2)", 2, 8, "pass"),
+        ("Fabric(num_nodes=2, devices=-1)", 2, 8, "pass"),
+        ("Fabric(num_nodes=2, accelerator='cpu')", 2, 8, "warn"),
+        ("Fabric(num_nodes=4)", 2, 8, "fail"),
+        ("Fabric()", 2, 8, "warn"),
+    ],
+)
+def test_devices_that_are_left_to_lightning_are_all_gpus(
+    call: str, n: int, devices: int, expected: str
+) -> None:
+    gpus = {i: {"gpus": 8} for i in range(n)}
+    assert status(FABRIC + call, n, devices=devices, facts_of=gpus).value == expected
+
+
+def test_an_option_of_fabric_run_differs_on_the_nodes_that_it_differs_on() -> None:
+    hosts = {0: {"devices": 2}, 1: {"devices": 4}, 2: {"devices": 2}}
+    job = Job("train.py", launcher="fabric")
+    (finding,) = lint(FABRIC + "Fabric(devices=2)", 3, host_of=hosts, job=job)
+    assert (finding.status, finding.nodes) == (Status.FAIL, ("node1",))
+    assert "conflicts with --devices=4" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("def main():\n    Fabric(num_nodes=4, devices=1)\nmain()", "fail"),
+        ("def main():\n    Fabric(num_nodes=4, devices=1)", "warn"),
+        ("if debug:\n    Fabric(num_nodes=4, devices=1)", "pass"),
+        ("def main():\n    if a: return\n    Fabric(num_nodes=4, devices=1)\nmain()", "warn"),
+    ],
+)
+def test_only_what_is_sure_to_run_fails(text: str, expected: str) -> None:
+    assert status(FABRIC + text).value == expected
+
+
+# -- torch.distributed -----------------------------------------------------------------------------
+
+DIST = "import os\nimport torch.distributed as dist\n"
+
+
+@pytest.mark.parametrize("call", ['("nccl")', '(backend="nccl")', '("nccl", "env://")'])
+def test_nccl_fails_on_the_nodes_without_a_gpu(call: str) -> None:
+    text = f"{DIST}dist.init_process_group{call}"
+    (finding,) = lint(text, 3, facts_of={0: {"gpus": 8}, 2: {"gpus": 8}})
+    assert (finding.status, finding.nodes) == (Status.FAIL, ("node1",))
+    assert 'init_process_group("nccl") needs a GPU' in finding.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'dist.init_process_group("gloo")',
+        'dist.init_process_group("cpu:gloo,cuda:nccl")',
+        "dist.init_process_group(backend)",
+        'dist.init_process_group(*["nccl"])',
+        'dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")',
+        'if torch.cuda.is_available():\n    dist.init_process_group("nccl")',
+    ],
+)
+def test_a_backend_that_suits_the_nodes_passes(text: str) -> None:
+    assert status(DIST + text) is Status.PASS
+
+
+def test_nccl_passes_where_each_node_has_gpus() -> None:
+    gpus = {0: {"gpus": 1}, 1: {"gpus": 1}}
+    assert status(f'{DIST}dist.init_process_group("nccl")', facts_of=gpus) is Status.PASS
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('dist.init_process_group("gloo", "tcp://10.0.0.1:23456")', "warn"),
+        ('dist.init_process_group("gloo", init_method="tcp://198.18.0.10:1")', "warn"),
+        ('dist.init_process_group("gloo", init_method="tcp://198.18.0.10:29500")', "pass"),
+        ('dist.init_process_group("gloo", init_method="tcp://node0:29500")', "pass"),
+        ('dist.init_process_group("gloo", init_method="env://")', "pass"),
+        ('os.environ["MASTER_ADDR"] = "localhost"', "warn"),
+        ('def setup():\n    os.environ["MASTER_ADDR"] = "localhost"', "warn"),
+        ('os.environ["MASTER_PORT"] = "12355"', "warn"),
+        ('os.environ["MASTER_PORT"] = "29500"', "pass"),
+        ('os.environ["MASTER_ADDR"] = "198.18.0.10"', "pass"),
+        ('os.environ["MASTER_ADDR"] = args.main', "pass"),
+        ('os.environ.setdefault("MASTER_ADDR", "localhost")', "pass"),
+        (
+            'if "MASTER_ADDR" not in os.environ:\n    os.environ["MASTER_ADDR"] = "localhost"',
+            "pass",
+        ),
+    ],
+)
+def test_a_meeting_point_that_is_written_into_the_script(text: str, expected: str) -> None:
+    assert status(DIST + text).value == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('if int(os.environ["LOCAL_RANK"]) == 0:\n    save()', "warn"),
+        ('local = int(os.environ["LOCAL_RANK"])\nif local == 0:\n    save()', "warn"),
+        ('local = int(os.environ.get("LOCAL_RANK", 0))\nif not local:\n    save()', "warn"),
+        ('if int(os.environ["LOCAL_RANK"]) == 0:\n    download()', "pass"),
+        ('if int(os.environ["LOCAL_RANK"]) == 1:\n    save()', "pass"),
+        ('rank = os.environ["RANK"]\nif int(os.environ["LOCAL_RANK"]) == 0:\n    save()', "pass"),
+        ('if int(os.environ["LOCAL_RANK"]) == 0 and dist.get_rank() == 0:\n    save()', "pass"),
+        ('torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))', "pass"),
+    ],
+)
+def test_local_rank_where_rank_is_meant(text: str, expected: str) -> None:
+    assert status(DIST + text).value == expected
+    assert status(DIST + text, 1) is Status.PASS  # on one node they are the same
+
+
+# -- whatever is in there --------------------------------------------------------------------------
+
+_PIECES = st.sampled_from(
+    ["dist.init_process_group(", "Fabric(", "Trainer(", '"nccl"', '"tcp://[::1]:7"', '"tcp://x:y"', ")",
+     "num_nodes=", "devices=", "[0, 1]", "-1", "9" * 5000, "None", "*a", "**b", ",", "\n", "lambda: ",
+     'os.environ["MASTER_ADDR"] = ', "'''", "if x:\n    ", "backend=", "\\", "\0", "{}", "1j", "\ud800"]
+)  # fmt: skip
+
+
+@given(st.lists(_PIECES, max_size=30).map("".join) | st.text())
+@settings(deadline=None)
+def test_no_text_makes_the_check_raise(text: str) -> None:
+    for launcher in ("torchrun", "fabric", "python"):
+        assert lint(f"{FABRIC}{DIST}{text}", launcher=launcher)

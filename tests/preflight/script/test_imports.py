@@ -1,0 +1,107 @@
+"""What a script needs on every node, read from its imports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.preflight.scene import Script
+from orchestrator.preflight.script.imports import needs
+
+
+def script(folder: Path, text: str, name: str = "train.py", **others: str) -> Script:
+    """Write a script and what stands around it (`own__data` is own/data.py); return it."""
+    for other, content in others.items():
+        path = folder / (other.replace("__", "/").replace("/init/", "/__init__") + ".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+    return Script(folder / name, text, folder)
+
+
+def modules(found: Script) -> list[str]:
+    return [each.module for each in needs(found).imports]
+
+
+def test_each_module_is_needed_once_with_its_first_place(tmp_path: Path) -> None:
+    found = script(
+        tmp_path, "import os\nimport torch.nn as nn\nfrom torch import optim\nimport cv2\n"
+    )
+    assert [(each.module, each.where) for each in needs(found).imports] == [
+        ("os", f"{tmp_path}/train.py:1"),
+        ("torch", f"{tmp_path}/train.py:2"),
+        ("cv2", f"{tmp_path}/train.py:4"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "try:\n    import apex\nexcept ImportError:\n    apex = None",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import apex",
+        "import sys\nif sys.platform == 'win32':\n    import apex",
+        "def profile():\n    import apex",
+        "from contextlib import suppress\nwith suppress(ImportError):\n    import apex",
+        "raise SystemExit(0)\nimport apex",
+        "from . import apex",
+    ],
+)
+def test_what_may_not_be_imported_is_not_needed(tmp_path: Path, text: str) -> None:
+    assert "apex" not in modules(script(tmp_path, text))
+
+
+def test_the_import_of_a_function_that_is_called_is_needed(tmp_path: Path) -> None:
+    text = "def main():\n    import wandb\nif __name__ == '__main__':\n    main()"
+    assert modules(script(tmp_path, text)) == ["wandb"]
+
+
+def test_own_files_are_read_instead_of_needed(tmp_path: Path) -> None:
+    found = script(
+        tmp_path,
+        "import data\nfrom model.net import Net\nfrom model import heads\n",
+        data="import pandas\nif __name__ == '__main__':\n    import typer\n",
+        model____init__="import einops\n",
+        model__net="import timm\nimport data\n",
+        model__heads="import scipy\n",
+    )
+    assert sorted(modules(found)) == ["einops", "pandas", "scipy", "timm"]
+    assert f"{tmp_path}/model/net.py:1" in [each.where for each in needs(found).imports]
+
+
+def test_a_package_of_the_folder_is_own_also_for_a_script_further_down(tmp_path: Path) -> None:
+    found = script(tmp_path, "import lib.x\nimport far", "jobs/train.py", lib__x="", src__far="")
+    assert modules(found) == []
+
+
+def test_a_folder_of_data_is_no_module(tmp_path: Path) -> None:
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb/run.json").write_text("{}")
+    assert modules(script(tmp_path, "import wandb")) == ["wandb"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import sys\nsys.path.insert(0, '/opt/tools')\nimport tools",
+        "from sys import path\nimport site\nsite.addsitedir('/x')\nimport tools",
+        "import os\nos.system('pip install tools')\nimport tools",
+        "import subprocess\nsubprocess.run(['pip', 'install', 'tools'])\nimport tools",
+    ],
+)
+def test_a_script_that_changes_what_can_be_imported_is_not_settled(
+    tmp_path: Path, text: str
+) -> None:
+    assert not needs(script(tmp_path, text)).settled
+    assert needs(script(tmp_path, "import tools")).settled
+
+
+def test_a_script_that_cannot_be_read_needs_nothing(tmp_path: Path) -> None:
+    assert modules(script(tmp_path, "import torch\nthis is no Python")) == []
+
+
+def test_many_own_files_are_read_to_a_bound(tmp_path: Path) -> None:
+    others = {f"own{i}": f"import far{i}" for i in range(30)}
+    found = script(tmp_path, "\n".join(f"import {name}" for name in others), **others)
+    assert len(modules(found)) == 20

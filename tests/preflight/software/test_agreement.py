@@ -1,0 +1,504 @@
+"""Verdicts on versions, modules, launchers, variables and code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.plan import Job
+from orchestrator.preflight.model import Finding, NoAnswer, Probe, Status
+from orchestrator.preflight.scene import Scene, Script
+from orchestrator.preflight.software.agreement import CHECKS
+from orchestrator.preflight.software.code import SOURCES
+from orchestrator.preflight.software.interpreter import SOFTWARE, Interpreter
+from orchestrator.preflight.software.known_variables import KNOWN, UNREAD
+from orchestrator.preflight.software.starting import START
+from orchestrator.preflight.software.variables import VARIABLES
+
+from ..scenes import answered, brief, scene
+
+BY_ID = {check.id: check for check in CHECKS}
+GPUS = {i: {"gpus": 8} for i in range(3)}
+
+
+def software(**more: Any) -> dict[str, Any]:
+    """What a node answers; `torch`, `cuda`, `hip` and the rest of the interpreter by their names."""
+    torch = {name: more.pop(name, None) for name in ("version", "cuda", "hip")}
+    kernel, driver = more.pop("kernel", "6.8.0-40-generic"), more.pop("driver", None)
+    broken = more.pop("broken", None)
+    interpreter = {
+        "executable": "/opt/venv/bin/python",
+        "python": "3.11.7",
+        "torch": torch if torch["version"] else None,
+        "distributions": {},
+        "pip": True,
+        "missing": [],
+        **more,
+    }
+    return {
+        "kernel": kernel,
+        "driver": driver,
+        "interpreter": None if broken else interpreter,
+        "broken": broken,
+    }
+
+
+CU130 = {"version": "2.13.0+cu130", "cuda": "13.0"}
+CPU = {"version": "2.13.0+cpu"}
+
+
+def judged(check: str, probe: Probe[Any], *raw: Any, **more: Any) -> list[Finding]:
+    """Return what a check finds on nodes that answered so; its data must be JSON."""
+    return verdict(check, scene(len(raw), answers=answered(probe, *raw), **more))
+
+
+def verdict(check: str, of: Scene) -> list[Finding]:
+    found = list(BY_ID[check].verdict(of))
+    json.dumps([dict(finding.data) for finding in found])
+    return found
+
+
+def only(findings: list[Finding], status: Status) -> Finding:
+    (finding,) = [finding for finding in findings if finding.status is status]
+    return finding
+
+
+def commands(finding: Finding) -> tuple[str, ...]:
+    assert finding.remedy is not None
+    return finding.remedy.commands
+
+
+# -- sw.versions -----------------------------------------------------------------------------------
+
+
+def versions(*raw: Any, **more: Any) -> list[Finding]:
+    return judged("sw.versions", SOFTWARE, *raw, **more)
+
+
+def test_nodes_that_have_the_same_are_one_finding() -> None:
+    (finding,) = versions(*[software(**CPU, distributions={"lightning": "2.6.6"})] * 3)
+    assert finding.status is Status.PASS
+    assert finding.message == "Python 3.11.7, torch 2.13.0+cpu (no GPU), lightning 2.6.6"
+
+
+def test_another_torch_is_named_with_what_the_others_have_and_the_line_that_installs_it() -> None:
+    odd = software(version="2.12.1+cpu", executable="/opt/my venv/bin/python")
+    findings = versions(software(**CPU), software(**CPU), odd)
+    assert brief(findings) == [("fail", "node2"), ("pass", "node0,node1")]
+    assert findings[0].message == (
+        "torch 2.12.1+cpu (no GPU), where node[0-1] have torch 2.13.0+cpu (no GPU)"
+    )
+    line = "'/opt/my venv/bin/python' -m pip install torch==2.13.0+cpu --index-url "
+    assert commands(findings[0]) == (f"{line}https://download.pytorch.org/whl/cpu",)
+
+
+def test_without_a_majority_the_others_are_held_against_main() -> None:
+    findings = versions(software(version="2.13.0"), software(version="2.12.0"))
+    assert brief(findings) == [("fail", "node1"), ("pass", "node0")]
+    assert commands(findings[0]) == ("/opt/venv/bin/python -m pip install torch==2.13.0",)
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        ({"version": "2.13.0", "cuda": "12.8"}, "torch 2.13.0 (CUDA 12.8), where node[0-1] have"),
+        ({"version": "2.13.0", "hip": "6.4"}, "torch 2.13.0 (ROCm 6.4), where"),
+        ({"version": "2.13.0"}, "torch 2.13.0 (no GPU), where"),
+        ({"version": "2.13.0", "cuda": "13.0", "python": "3.12.1"}, "Python 3.12, where node[0-1]"),
+    ],
+)
+def test_another_build_or_another_minor_python_fails(odd: dict[str, str], words: str) -> None:
+    same = software(version="2.13.0", cuda="13.0")
+    findings = versions(same, same, software(**odd))
+    assert brief(findings)[0] == ("fail", "node2")
+    assert findings[0].message.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        ({"python": "3.11.9"}, "Python 3.11.9, where node[0-1] have 3.11.7"),
+        ({"driver": "550.54.15"}, "NVIDIA's driver is 550.54.15, where node[0-1] have 570.86.15"),
+        ({"distributions": {"lightning": "2.4.0"}}, "lightning 2.4.0, where node[0-1] have 2.6.6"),
+    ],
+)
+def test_what_need_not_be_the_same_only_warns(odd: dict[str, Any], words: str) -> None:
+    same = {**CU130, "driver": "570.86.15", "distributions": {"lightning": "2.6.6"}}
+    findings = versions(software(**same), software(**same), software(**{**same, **odd}))
+    assert brief(findings) == [("warn", "node2"), ("pass", "node0,node1")]
+    assert findings[0].message.startswith(words)
+
+
+def test_the_nccl_that_counts_is_the_one_for_torchs_cuda() -> None:
+    def with_nccl(**distributions: str) -> dict[str, Any]:
+        named = {name.replace("_", "-"): each for name, each in distributions.items()}
+        return software(**CU130, distributions=named)
+
+    old = with_nccl(nvidia_nccl_cu13="2.26.2", nvidia_nccl_cu12="2.28.3")
+    new = with_nccl(nvidia_nccl_cu13="2.28.3", nvidia_nccl_cu12="2.26.2")
+    findings = versions(new, new, old)
+    assert brief(findings) == [("fail", "node2"), ("pass", "node0,node1")]
+    assert commands(findings[0]) == (
+        "/opt/venv/bin/python -m pip install nvidia-nccl-cu13==2.28.3",
+    )
+    assert brief(versions(new, new, with_nccl())) == [("pass", "node0,node1"), ("pass", "node2")]
+
+
+def test_torch_missing_fails_where_the_launcher_needs_it() -> None:
+    findings = versions(software(**CPU), software(pip=False), software(**CPU))
+    assert brief(findings)[0] == ("fail", "node1")
+    assert findings[0].message == "torch is not installed, where node[0,2] have it"
+    assert commands(findings[0])[0] == "/opt/venv/bin/python -m ensurepip"
+    assert commands(findings[0])[1].startswith("/opt/venv/bin/python -m pip install torch==2.13.0")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [(None, "warn"), ("import torch", "warn"), ("import os", "pass")]
+)
+def test_torch_missing_warns_where_only_the_script_may_need_it(
+    text: str | None, expected: str
+) -> None:
+    script = None if text is None else Script(Path("train.py"), text, None)
+    findings = versions(*[software()] * 2, launcher="direct", script=script)
+    assert brief(findings) == [(expected, "node0,node1")]
+
+
+def test_a_torch_for_cpus_beside_gpus_warns() -> None:
+    findings = versions(*[software(**CPU)] * 3, facts_of=GPUS)
+    assert brief(findings) == [("warn", "node0,node1,node2")]
+    assert brief(versions(*[software(**CU130)] * 3, facts_of=GPUS))[0][0] == "pass"
+
+
+def test_a_python_that_does_not_start_for_the_job_fails() -> None:
+    broken = software(broken="ModuleNotFoundError: No module named 'encodings'")
+    findings = versions(software(**CPU), broken)
+    assert brief(findings) == [("fail", "node1"), ("pass", "node0")]
+    assert "No module named 'encodings'" in findings[0].message
+
+
+def test_a_node_without_an_answer_is_incomplete() -> None:
+    of = scene(1, answers={"software": [NoAnswer("no answer within 20 s")]})
+    assert brief(verdict("sw.versions", of)) == [("incomplete", "node0")]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        None,
+        {},
+        {**software(), "interpreter": []},
+        {**software(), "interpreter": {"python": "3"}},
+        software(torch=3),
+        software(distributions=[1]),
+    ],
+)
+def test_a_hostile_answer_is_not_parsed(raw: Any) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError, AttributeError)):
+        SOFTWARE.parse(raw)
+
+
+def test_hostile_words_stay_one_quoted_word_of_a_line() -> None:
+    found = SOFTWARE.parse(software(version="2.0;\n reboot", executable="/x/$(reboot)")).interpreter
+    assert isinstance(found, Interpreter) and found.torch is not None
+    assert found.install(found.torch.requirement) == (
+        "'/x/$(reboot)' -m pip install 'torch==2.0;_reboot'",
+    )
+
+
+# -- sw.import -------------------------------------------------------------------------------------
+
+SCRIPT = Script(Path("train.py"), "import torch\nimport cv2\nimport my_pkg\nimport tomllib\n", None)
+
+
+def imports(*missing: list[str], script: Script | None = SCRIPT) -> list[Finding]:
+    raw = [
+        software(missing=names, executable=f"/opt/{i}/python") for i, names in enumerate(missing)
+    ]
+    return judged("sw.import", SOFTWARE, *raw, script=script)
+
+
+def test_without_a_script_nothing_is_imported() -> None:
+    assert brief(imports([], [], script=None)) == [("skip", "node0,node1")]
+
+
+def test_nodes_that_have_every_module_pass() -> None:
+    (finding,) = imports([], [])
+    assert finding.message == "has every module that train.py imports"
+
+
+def test_a_missing_module_is_named_with_its_line_and_its_distribution() -> None:
+    findings = imports([], ["cv2", "my_pkg"], [])
+    assert brief(findings) == [("fail", "node1"), ("pass", "node0,node2")]
+    assert findings[0].message == (
+        "has no module cv2 (train.py:2 imports it), my_pkg (train.py:3 imports it)"
+    )
+    assert commands(findings[0]) == ("/opt/1/python -m pip install opencv-python my-pkg",)
+
+
+def test_what_every_node_misses_is_said_once() -> None:
+    raw = [software(missing=["cv2"])] * 3
+    findings = judged("sw.import", SOFTWARE, *raw, script=SCRIPT)
+    assert brief(findings) == [("fail", "node0,node1,node2")]
+
+
+def test_a_module_of_python_itself_is_not_to_be_installed() -> None:
+    findings = imports(["tomllib"])
+    assert brief(findings) == [("fail", "node0")]
+    assert commands(findings[0]) == ()
+    assert findings[0].remedy is not None and "Python 3.11.7 has it not" in findings[0].remedy.text
+
+
+def test_a_script_that_changes_its_path_only_warns() -> None:
+    script = Script(Path("t.py"), "import sys\nsys.path.append('x')\nimport cv2", None)
+    assert brief(imports(["cv2"], script=script)) == [("warn", "node0")]
+
+
+def test_a_node_that_names_other_modules_than_it_was_asked_for_is_not_believed() -> None:
+    assert brief(imports(["evil"])) == [("pass", "node0")]
+
+
+# -- sw.torch and sw.launcher ----------------------------------------------------------------------
+
+
+def start(code: int | None = 0, error: str = "", **torch: Any) -> dict[str, Any]:
+    known = {"version": "2.13.0", "nccl": None, "cuda": False, "why": None}
+    return {
+        "torch": {**known, **torch} if torch.pop("imported", True) else None,
+        "code": code,
+        "seconds": 50.0,
+        "error": error,
+    }
+
+
+def started(check: str, *raw: Any, **more: Any) -> list[Finding]:
+    answers = answered(START, *raw) | answered(SOFTWARE, *[software()] * len(raw))
+    return verdict(check, scene(len(raw), answers=answers, **more))
+
+
+NO_CLICK = (
+    "To use the Lightning Fabric CLI, you must have `click` installed. Install it by running `pip"
+)
+
+
+def test_a_launcher_that_starts_passes_and_where_there_is_none_it_is_skipped() -> None:
+    (finding,) = started("sw.launcher", start(), start())
+    assert (finding.status, finding.message) == (Status.PASS, "torch.distributed.run starts")
+    assert brief(started("sw.launcher", start(), launcher="direct")) == [("skip", "node0")]
+
+
+def test_a_node_without_click_is_named_with_the_line_that_installs_it() -> None:
+    findings = started("sw.launcher", start(), start(1, NO_CLICK), start(), launcher="fabric")
+    assert brief(findings) == [("fail", "node1"), ("pass", "node0,node2")]
+    assert "click is not installed" in findings[0].message
+    assert commands(findings[0]) == ("/opt/venv/bin/python -m pip install click",)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        ("ModuleNotFoundError: No module named 'lightning'", "-m pip install lightning"),
+        ("ImportError: No module named lightning.fabric.cli", "-m pip install lightning"),
+        ("AttributeError: module 'x' has no attribute 'y'", "-m lightning.fabric.cli --help"),
+    ],
+)
+def test_why_a_launcher_does_not_start_is_in_the_message(error: str, line: str) -> None:
+    (finding,) = started("sw.launcher", start(1, error), launcher="fabric")
+    assert finding.message == f"lightning.fabric.cli cannot start: {error}"
+    assert commands(finding)[0].endswith(line)
+
+
+def test_what_does_not_end_in_time_is_incomplete() -> None:
+    late = start(None, imported=False)
+    assert brief(started("sw.launcher", late)) == [("incomplete", "node0")]
+    assert brief(started("sw.torch", late)) == [("incomplete", "node0")]
+
+
+def test_a_torch_that_cannot_be_imported_fails_with_the_reason() -> None:
+    error = (
+        "ImportError: libcudart.so.12: cannot open shared object file: No such file or directory"
+    )
+    findings = started("sw.torch", start(), start(1, error, imported=False))
+    assert brief(findings) == [("fail", "node1"), ("pass", "node0")]
+    assert findings[0].message == f"torch cannot be imported: {error}"
+    assert findings[0].remedy is not None and "libcudart.so.12 is what" in findings[0].remedy.text
+
+
+def test_a_torch_that_is_not_there_is_to_be_installed() -> None:
+    error = "ModuleNotFoundError: No module named 'torch'"
+    (finding,) = started("sw.torch", start(1, error, imported=False))
+    assert commands(finding) == ("/opt/venv/bin/python -m pip install torch",)
+
+
+def test_a_torch_that_can_use_no_gpu_fails_where_there_are_some() -> None:
+    why = "The NVIDIA driver on your system is too old (found version 11040)."
+    raw = [start(cuda=True), start(why=why)]
+    findings = started("sw.torch", *raw, facts_of=GPUS)
+    assert brief(findings) == [("fail", "node1"), ("pass", "node0")]
+    assert why in findings[0].message
+    assert brief(started("sw.torch", *raw)) == [("pass", "node0,node1")]
+
+
+def test_another_nccl_that_is_loaded_fails() -> None:
+    raw = [start(nccl="2.28.3", cuda=True)] * 2 + [start(nccl="2.18.1", cuda=True)]
+    findings = started("sw.torch", *raw, facts_of=GPUS)
+    assert brief(findings) == [("fail", "node2"), ("pass", "node0,node1")]
+    assert findings[0].message == "torch loads NCCL 2.18.1, where most load 2.28.3"
+
+
+# -- sw.env ----------------------------------------------------------------------------------------
+
+
+def env(*login: Mapping[str, str], **more: Any) -> list[Finding]:
+    return judged("sw.env", VARIABLES, *login, **more)
+
+
+def test_nodes_that_set_nothing_pass() -> None:
+    assert brief(env({}, {}, {})) == [("pass", "node0,node1,node2")]
+
+
+def test_a_variable_that_differs_is_named_with_both_values() -> None:
+    findings = env({}, {}, {"NCCL_P2P_DISABLE": "1"})
+    assert brief(findings) == [("warn", "node2"), ("pass", "node0,node1")]
+    assert findings[0].message == "NCCL_P2P_DISABLE is '1', and on node[0-1] it is not set"
+
+
+def test_what_ranks_must_have_in_common_fails_where_nccl_is_used() -> None:
+    login = [{"NCCL_IB_DISABLE": "1"}, {}, {}]
+    assert brief(env(*login))[0] == ("warn", "node0")
+    assert brief(env(*login, facts_of=GPUS))[0] == ("fail", "node0")
+
+
+def test_names_of_interfaces_may_differ() -> None:
+    login = [{"NCCL_SOCKET_IFNAME": "eth0", "NCCL_IB_HCA": "mlx5_0"}, {"NCCL_SOCKET_IFNAME": "eth"}]
+    assert brief(env(*login)) == [("pass", "node0,node1")]
+
+
+def test_the_inventory_counts_over_the_login_and_what_orch_drops_does_not_count() -> None:
+    login = [{"OMP_NUM_THREADS": "4", "PET_TEE": "3", "TORCHELASTIC_RUN_ID": "x"}, {}]
+    hosts = {1: {"env": {"OMP_NUM_THREADS": "4"}}}
+    assert brief(env(*login, host_of=hosts)) == [("pass", "node0,node1")]
+
+
+def test_the_value_of_a_secret_is_never_shown() -> None:
+    job = Job("t.py", secrets=frozenset({"NCCL_DEBUG"}))
+    findings = env({"NCCL_DEBUG": "hush", "FI_API_KEY": "hush"}, {}, job=job)
+    assert brief(findings)[0][0] == "warn"
+    assert "hush" not in str(findings)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("NCCL_TIMEOUT", "timeout= to init_process_group"),
+        ("NCCL_SOCKET_PORT_RANGE", "ip_local_port_range"),
+        ("NCCL_SOCKET_IF_NAME", "did you mean NCCL_SOCKET_IFNAME?"),
+        ("GLOO_SOCKET_IFNAMES", "did you mean GLOO_SOCKET_IFNAME?"),
+        ("TORCH_DISTRIBUTED_DEBUGS", "did you mean TORCH_DISTRIBUTED_DEBUG?"),
+    ],
+)
+def test_a_name_that_nobody_reads_warns_with_what_is_read(name: str, words: str) -> None:
+    finding = only(env({name: "1"}, {name: "1"}), Status.WARN)
+    assert finding.nodes == ("node0", "node1")
+    assert finding.remedy is not None and words in finding.remedy.text
+
+
+@pytest.mark.parametrize(
+    "name", ["NCCL_DEBUG", "NCCL_IB_TC", "TORCH_HOME", "NCCL_MY_PLUGINS_OWN_WORD", "UCX_TLS"]
+)
+def test_a_name_that_somebody_reads_or_may_read_passes(name: str) -> None:
+    assert brief(env({name: "1"}))[0][0] == "pass"
+
+
+def test_no_name_is_both_read_and_unread() -> None:
+    assert not KNOWN & UNREAD.keys()
+    assert len(KNOWN) > 250
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("GLOO_SOCKET_IFNAME", "^docker0", "gloo takes whole names only"),
+        ("GLOO_SOCKET_IFNAME", "=eth0", "gloo takes whole names only"),
+        ("GLOO_SOCKET_IFNAME", "eth", "gloo takes whole names only"),
+        ("GLOO_SOCKET_IFNAME", "ib7", "there is no such interface up"),
+        ("GLOO_SOCKET_IFNAME", "198.18.0.10", "an address, where the name"),
+        ("NCCL_SOCKET_IFNAME", "=198.18.0.10", "an address, where the name"),
+    ],
+)
+def test_what_is_no_name_of_an_interface_fails(name: str, value: str, words: str) -> None:
+    finding = only(env({name: value}), Status.FAIL)
+    assert words in finding.message
+    assert finding.remedy is not None and "eth0" in finding.remedy.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GLOO_SOCKET_IFNAME", "eth0"),
+        ("GLOO_SOCKET_IFNAME", "lo,eth0"),
+        ("NCCL_SOCKET_IFNAME", "^docker,lo"),
+        ("NCCL_SOCKET_IFNAME", "=eth0"),
+    ],
+)
+def test_names_of_interfaces_as_each_library_takes_them_pass(name: str, value: str) -> None:
+    assert brief(env({name: value})) == [("pass", "node0")]
+
+
+def test_an_option_for_torchrun_in_the_environment_is_said() -> None:
+    job = Job("t.py", environment={"PET_TEE": "3", "PET_NNODES": "9"})
+    finding = only(env({}, job=job), Status.WARN)
+    assert finding.message == "PET_TEE is set: torchrun takes it as its --tee"
+
+
+# -- sw.code ---------------------------------------------------------------------------------------
+
+
+def code(*files: Mapping[str, str] | None) -> list[Finding]:
+    raw = [None if each is None else {"files": each, "cut": False} for each in files]
+    return judged("sw.code", SOURCES, *raw)
+
+
+def test_before_the_first_launch_there_is_nothing_to_compare() -> None:
+    assert brief(code(None, None)) == [("skip", "node0,node1")]
+    assert brief(code({"a.py": "1"}, None)) == [("pass", "node0"), ("skip", "node1")]
+
+
+def test_the_same_files_pass() -> None:
+    (finding,) = code({"a.py": "1", "b.yaml": "2"}, {"a.py": "1", "b.yaml": "2"})
+    assert finding.message == "2 source files, the same on every node"
+
+
+def test_a_node_with_other_files_is_named_with_the_first_of_them() -> None:
+    same = {f"{name}.py": "1" for name in "abcde"}
+    findings = code(same, same, dict.fromkeys(same, "2"))
+    assert brief(findings) == [("fail", "node2"), ("pass", "node0,node1")]
+    assert findings[0].message == "a.py, b.py, c.py and 2 more are not what most nodes have"
+    assert findings[0].data["node2"]["differing"] == sorted(same)
+
+
+def test_a_file_that_one_node_has_not_warns_and_one_that_it_alone_has_does_not() -> None:
+    findings = code({"a.py": "1", "b.py": "1"}, {"a.py": "1", "b.py": "1"}, {"a.py": "1"})
+    assert brief(findings) == [("warn", "node2"), ("pass", "node0,node1")]
+    assert findings[0].message == "b.py, which node[0-1] have, is missing"
+    same = {"a.py": "1"}
+    assert brief(code({**same, "left.py": "1"}, same, same))[0][0] == "pass"
+
+
+def test_what_jobs_write_only_warns() -> None:
+    same = {"a.py": "1", "result.json": "1"}
+    findings = code(same, same, {**same, "result.json": "2"})
+    assert brief(findings)[0] == ("warn", "node2")
+
+
+# -- sw.kernel -------------------------------------------------------------------------------------
+
+
+def test_an_old_kernel_warns_and_another_is_pointed_out() -> None:
+    releases = ["6.8.0-40-generic", "6.8.0-40-generic", "6.8.0-52-generic", "5.4.0-1103-aws"]
+    findings = judged("sw.kernel", SOFTWARE, *[software(kernel=each) for each in releases])
+    assert brief(findings) == [("warn", "node3"), ("pass", "node0,node1"), ("pass", "node2")]
+    assert findings[2].message == "Linux 6.8.0-52-generic, unlike others"
