@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -58,12 +59,12 @@ class Scene:
     answers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     measured: Mapping[type[Any], Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The nodes of the plan, main first."""
         return tuple(node.name for node in self.plan.nodes)
 
-    @property
+    @cached_property
     def subjects(self) -> tuple[Subject, ...]:
         """The nodes of the plan, main first, with all that is known of each."""
         return tuple(
