@@ -14,7 +14,6 @@ from . import files
 from .probes import read
 
 _LISTENING = "0A"  # TCP_LISTEN of the kernel's net/tcp_states.h
-_LONGEST_COMMAND = 200
 
 
 def reserve(address: str, preferred: int, exact: bool) -> Tuple[Optional[int], Optional[int]]:
@@ -77,7 +76,7 @@ def owner(address: str, port: int, root: str = "/") -> Optional[Dict[str, Any]]:
     for listening, uid, inode in _listeners(root, port):
         if listening == wanted or listening.is_unspecified or wanted.is_unspecified:
             pid = _holder(root, "socket:[{}]".format(inode))
-            command = None if pid is None else _command(root, pid)
+            command = None if pid is None else read.command(root, pid)
             return {"user": read.user(uid), "pid": pid, "command": command}
     return None
 
@@ -101,15 +100,6 @@ def _holder(root: str, link: str) -> Optional[int]:
     for pid in read.names(root, "/proc"):
         folder = "/proc/{}/fd".format(pid)
         for descriptor in read.names(root, folder) if pid.isdigit() else ():
-            try:
-                if os.readlink(read.below(root, folder + "/" + descriptor)) == link:
-                    return int(pid)
-            except OSError:
-                continue  # closed meanwhile
+            if read.link(root, folder + "/" + descriptor) == link:
+                return int(pid)
     return None
-
-
-def _command(root: str, pid: int) -> str:
-    words = (read.text(root, "/proc/{:d}/cmdline".format(pid)) or "").replace("\0", " ").strip()
-    name = words or read.text(root, "/proc/{:d}/comm".format(pid)) or "?"
-    return "".join(c if c.isprintable() else "?" for c in name[:_LONGEST_COMMAND])

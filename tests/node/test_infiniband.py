@@ -19,9 +19,7 @@ def test_ports_are_told_in_the_kernels_words(tmp_path: Path) -> None:
     assert len(found["devices"]) == 9
     assert found["verbs"] == 9
     first = found["devices"][0]
-    assert (first["name"], first["driver"], first["firmware"], first["interfaces"]) == (
-        "mlx5_0", "mlx5_core", "28.39.1002", ["ib0"],
-    )  # fmt: skip
+    assert (first["name"], first["driver"], first["interfaces"]) == ("mlx5_0", "mlx5_core", ["ib0"])
     (port,) = first["ports"]
     assert port == {
         "port": 1,
@@ -29,7 +27,6 @@ def test_ports_are_told_in_the_kernels_words(tmp_path: Path) -> None:
         "phys": "5: LinkUp",
         "rate": "400 Gb/sec (4X NDR)",
         "layer": "InfiniBand",
-        "lid": "0x40",
         "counters": dict.fromkeys(
             (
                 "symbol_error", "link_error_recovery", "link_downed", "port_rcv_errors",
@@ -67,12 +64,12 @@ def test_what_cannot_be_read_is_null(tmp_path: Path) -> None:
     (port / "gids").mkdir()
     (port / "link_layer").write_text("Ethernet\n")
     (found,) = infiniband(str(tmp_path))["devices"]
-    assert (found["driver"], found["firmware"], found["interfaces"]) == (None, None, [])
+    assert (found["driver"], found["interfaces"]) == (None, [])
     (first,) = found["ports"]
     assert (first["state"], first["counters"], first["gids"]) == (None, {}, [])
 
 
-@given(st.dictionaries(st.sampled_from(["state", "rate", "link_layer", "lid"]), st.binary()))
+@given(st.dictionaries(st.sampled_from(["state", "rate", "link_layer"]), st.binary()))
 def test_garbage_in_sys_never_breaks_the_probe(
     tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]
 ) -> None:
@@ -130,4 +127,4 @@ def test_the_agent_answers_all_of_it(agent: AgentProcess, tmp_path: Path) -> Non
         "mlx5_1",
     ]
     assert found["efa"]["ok"]["pci"] == 4
-    assert set(found["memlock"]["ok"]) == {"soft", "hard", "exempt"}
+    assert set(found["memlock"]["ok"]) == {"soft", "exempt"}

@@ -87,19 +87,18 @@ def test_a_quota_is_felt_by_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert problem == {"errno": errno.EDQUOT, "text": os.strerror(errno.EDQUOT)}
 
 
-def test_the_mount_is_the_last_made_of_the_longest_on_the_way(tmp_path: Path) -> None:
+def test_the_mount_is_the_longest_on_the_way(tmp_path: Path) -> None:
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/mountinfo").write_text(
         "22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/nvme0n1p1 rw\n"
         "23 22 0:5 / /data rw - nfs4 server:/data rw\n"
-        "24 22 0:6 / /data rw shared:2 master:1 - tmpfs tmpfs rw\n"
         "25 22 0:7 / /my\\040data rw - xfs /dev/sdb rw\n"
         "garbage\n"
     )
     mounts = storage._mounts(str(tmp_path))
-    assert storage._mount_of("/data/job", mounts) == ("/data", "tmpfs")
-    assert storage._mount_of("/database", mounts) == ("/", "ext4")
-    assert storage._mount_of("/my data", mounts) == ("/my data", "xfs")
+    assert storage._mount_of("/data/job", mounts) == "/data"
+    assert storage._mount_of("/database", mounts) == "/"
+    assert storage._mount_of("/my data", mounts) == "/my data"
 
 
 # -- memory ----------------------------------------------------------------------------------------

@@ -5,26 +5,21 @@ from __future__ import annotations
 import os
 from typing import Any, Dict
 
-from . import read
+from . import command, read
 
-_PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
-_PROGRAMS = ("chronyc", "ntpd", "timedatectl", "apt-get", "dnf")
+_PROGRAMS = ("chronyc", "apt-get", "dnf")
 _SERVICES = ("chrony", "chronyd", "ntp", "ntpd", "ntpsec", "systemd-timesyncd")
 _UNITS = ("/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
 
 
-def clock(root: str = "/", path: str = _PATH) -> Dict[str, Any]:
+def clock(root: str = "/") -> Dict[str, Any]:
     """Return {"systemd", "programs", "services"}: what of those that mend a clock is there.
 
     `systemd` tells whether it runs here: in most containers it does not, and the clock is the host's.
     """
     return {
         "systemd": os.path.isdir(read.below(root, "/run/systemd/system")),
-        "programs": [
-            name
-            for name in _PROGRAMS
-            if any(os.access(os.path.join(folder, name), os.X_OK) for folder in path.split(":"))
-        ],
+        "programs": [name for name in _PROGRAMS if command.find(name)],
         "services": [
             name
             for name in _SERVICES

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import os
 import re
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 from xml.etree import ElementTree
 
 from . import command, read
 
-_NVIDIA, _AMD = "0x10de", "0x1002"
+_NVIDIA = "0x10de"
 _DISPLAY = ("0x0300", "0x0302")  # PCI classes: VGA and 3D controllers; GPUs without a screen are 3D
 _BRIDGE = "0x0680"  # an NVSwitch, when it is NVIDIA's
 _DEVICE = re.compile(r"nvidia(\d{1,4})\Z")
@@ -44,18 +44,14 @@ def gpu(root: str = "/") -> Dict[str, Any]:
     }
 
 
-def _pci(root: str, classes: Any, vendor: str = _NVIDIA) -> Iterator[Dict[str, Any]]:
-    """Yield {"address", "driver"} of the devices on the PCI bus of this vendor and these classes."""
+def _pci(root: str, classes: Tuple[str, ...]) -> Iterator[Dict[str, Any]]:
+    """Yield {"address", "driver"} of NVIDIA's devices on the PCI bus that are of these classes."""
     for address in read.names(root, "/sys/bus/pci/devices"):
         folder = "/sys/bus/pci/devices/" + address
-        if read.text(root, folder + "/vendor") != vendor:
+        if read.text(root, folder + "/vendor") != _NVIDIA:
             continue
         if (read.text(root, folder + "/class") or "")[:6] in classes:
-            try:
-                driver = os.path.basename(os.readlink(read.below(root, folder + "/driver")))
-            except OSError:
-                driver = None
-            yield {"address": address, "driver": driver}
+            yield {"address": address, "driver": read.driver(root, folder)}
 
 
 def _amd(root: str) -> int:
@@ -168,15 +164,8 @@ def _process(element: ElementTree.Element) -> Dict[str, Any]:
         "pid": pid,
         "name": (_value(element, "process_name") or "")[:200],
         "used": _number(element, "used_memory"),
-        "owner": _owner(pid),
+        "owner": None if pid is None else read.owner("/", pid),  # or it is in another container
     }
-
-
-def _owner(pid: Optional[int]) -> Optional[str]:
-    try:
-        return read.user(os.stat("/proc/{}".format(pid)).st_uid)
-    except OSError:
-        return None  # in another container, or gone
 
 
 def _value(element: ElementTree.Element, path: str) -> Optional[str]:

@@ -6,9 +6,9 @@ import glob
 import os
 import re
 import resource
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
-from . import read
+from . import limits, read
 
 _CLASS = "/sys/class/infiniband"
 _MOST_DEVICES, _MOST_GIDS = 64, 256
@@ -33,9 +33,9 @@ _PLUGIN = (
 def infiniband(root: str = "/") -> Dict[str, Any]:
     """Return {"devices": [...], "verbs": count of /dev/infiniband/uverbsN, "environment", "gdr"}.
 
-    A device is {"name", "driver", "firmware", "interfaces", "ports"}; a port has "port", "state" and
-    "phys" (as the kernel writes them: "4: ACTIVE"), "rate", "layer", "lid", "counters" and, on Ethernet,
-    "gids": [{"index", "gid", "type", "interface"}]. What cannot be read is null. `environment` is what
+    A device is {"name", "driver", "interfaces", "ports"}; a port has "port", "state" and "phys" (as the
+    kernel writes them: "4: ACTIVE"), "rate", "layer", "counters" and, on Ethernet, "gids": [{"index",
+    "gid", "type", "interface"}]. What cannot be read is null. `environment` is what
     this login sets of NCCL's and libfabric's variables for them; `gdr` tells what lets a device reach
     GPU memory: {"peermem": bool, "kernel": release}.
     """
@@ -61,8 +61,7 @@ def _device(root: str, name: str) -> Dict[str, Any]:
     folder = "{}/{}".format(_CLASS, name)
     return {
         "name": name,
-        "driver": _driver(root, folder + "/device/driver"),
-        "firmware": read.text(root, folder + "/fw_ver"),
+        "driver": read.driver(root, folder + "/device"),
         "interfaces": read.names(root, folder + "/device/net"),
         "ports": [
             _port(root, "{}/ports/{}".format(folder, port), int(port))
@@ -70,13 +69,6 @@ def _device(root: str, name: str) -> Dict[str, Any]:
             if port.isdigit()
         ],
     }
-
-
-def _driver(root: str, path: str) -> Optional[str]:
-    try:
-        return os.path.basename(os.readlink(read.below(root, path)))
-    except OSError:
-        return None
 
 
 def _port(root: str, folder: str, number: int) -> Dict[str, Any]:
@@ -93,7 +85,6 @@ def _port(root: str, folder: str, number: int) -> Dict[str, Any]:
         "phys": read.text(root, folder + "/phys_state"),
         "rate": read.text(root, folder + "/rate"),
         "layer": layer,
-        "lid": read.text(root, folder + "/lid"),
         "counters": counters,
         "gids": _gids(root, folder) if layer == "Ethernet" else [],
     }
@@ -118,17 +109,15 @@ def _gids(root: str, folder: str) -> List[Dict[str, Any]]:
 
 
 def memlock(root: str = "/") -> Dict[str, Any]:
-    """Return {"soft", "hard", "exempt"}: how many bytes a process of this login may lock, null for all.
+    """Return {"soft", "exempt"}: how many bytes a process of this login may lock, null for all.
 
     `exempt` tells whether the limit does not hold for it (CAP_IPC_LOCK, which root has).
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     effective = re.search(
         r"^CapEff:\s*([0-9a-f]+)$", read.text(root, "/proc/self/status") or "", re.M
     )
     return {
-        "soft": None if soft == resource.RLIM_INFINITY else soft,
-        "hard": None if hard == resource.RLIM_INFINITY else hard,
+        "soft": limits.limit(resource.RLIMIT_MEMLOCK)[0],
         "exempt": bool(effective and int(effective.group(1), 16) >> _IPC_LOCK & 1),
     }
 

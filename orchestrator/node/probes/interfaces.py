@@ -17,10 +17,10 @@ def interfaces(
 ) -> List[Dict[str, Any]]:
     """Return the interfaces in the order of their indices, which is that of getifaddrs(3).
 
-    Each is {"name", "addresses": ["198.18.0.2/24", ...], "mtu", "state", "speed" in Mb/s, "duplex",
-    "driver", "device", "running", "roce", "arp_ignore", "arp_announce"}: "device" is whether there is
-    hardware (or a hypervisor's) behind it, "running" whether a program sees it as IFF_RUNNING, "roce" the
-    RDMA devices whose packets go by it. What the kernel does not tell is null.
+    Each is {"name", "addresses": ["198.18.0.2/24", ...], "mtu", "speed" in Mb/s, "duplex", "device",
+    "running", "roce", "arp_ignore", "arp_announce"}: "device" is whether there is hardware (or a
+    hypervisor's) behind it, "running" whether a program sees it as IFF_RUNNING, "roce" the RDMA devices
+    whose packets go by it. What the kernel does not tell is null.
     """
     own: Dict[str, List[str]] = {}
     for name, address in network.addresses() if addresses is None else addresses:
@@ -41,10 +41,8 @@ def _interface(root: str, name: str, addresses: List[str], roce: List[str]) -> D
         "name": name,
         "addresses": addresses,
         "mtu": _number(root, name, "mtu"),
-        "state": state,
         "speed": _number(root, name, "speed"),
         "duplex": _text(root, name, "duplex"),
-        "driver": _driver(root, name),
         "device": os.path.exists(read.below(root, "{}/{}/device".format(_CLASS, name))),
         # As the kernel has it for getifaddrs(3); /sys has the flags without it.
         "running": state in ("up", "unknown") and _is_up(root, name),
@@ -65,14 +63,6 @@ def _is_up(root: str, name: str) -> bool:
         return bool(int(_text(root, name, "flags") or "", 16) & _UP)
     except ValueError:
         return False
-
-
-def _driver(root: str, name: str) -> Optional[str]:
-    path = "{}/{}/device/driver".format(_CLASS, name)
-    try:
-        return os.path.basename(os.readlink(read.below(root, path)))
-    except OSError:
-        return None
 
 
 def _roce(root: str) -> Dict[str, Set[str]]:

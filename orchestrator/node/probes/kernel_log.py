@@ -33,8 +33,7 @@ def xids(root: str = "/") -> Dict[str, Any]:
 
     `source` is where the log was read, null where it could not be, and then `why`. `whole` tells whether
     it goes back to the boot: the kernel keeps a few hundred kilobytes. Events are {"kind": "Xid" or
-    "SXid", "code", "bus", "count", "age" (of the last, in seconds), "first" (of the first), "text", "pid",
-    "name"}.
+    "SXid", "code", "bus", "count", "age" (of the last, in seconds), "text", "pid", "name"}.
     """
     now = time.clock_gettime(time.CLOCK_MONOTONIC)
     reasons = []
@@ -150,14 +149,11 @@ def events(lines: Iterable[Line], now: float) -> List[Dict[str, Any]]:
 
 
 def _count(found: Dict[Any, Dict[str, Any]], key: Any, age: float, text: str) -> None:
-    age = max(0.0, age)
-    event = found.setdefault(
-        key, {"kind": key[0], "code": key[1], "bus": key[2], "count": 0, "first": age}
-    )
+    event = found.setdefault(key, {"kind": key[0], "code": key[1], "bus": key[2], "count": 0})
     process = _PID.search(text)
     event.update(
         count=event["count"] + 1,
-        age=age,
+        age=max(0.0, age),
         text=text.strip()[:200],
         pid=int(process.group(1)[:9]) if process else None,
         name=process.group(2).strip()[:40] if process else None,

@@ -22,7 +22,7 @@ _SERVICES = (
 
 
 def orphans(root: str = "/", session: Optional[int] = None) -> Dict[str, Any]:
-    """Return {"processes": [...], "count"}: what belongs to a distributed job, or has a GPU open.
+    """Return {"processes": [...]}: what belongs to a distributed job, or has a GPU open.
 
     A job's process has RANK and MASTER_PORT, TORCHELASTIC_RUN_ID or ORCH_RUN in its environment. Each is
     {"pid", "age" (seconds), "owner", "command", "run", "address", "port", "gpu"}; the first of each
@@ -45,7 +45,7 @@ def orphans(root: str = "/", session: Optional[int] = None) -> Dict[str, Any]:
     first = [
         families[pid] for pid in sorted(families) if not _has_ancestor(pid, parents, set(families))
     ]
-    return {"processes": first[:_MOST], "count": len(families)}
+    return {"processes": first[:_MOST]}
 
 
 def _of_job(root: str, pid: str) -> Optional[Dict[str, Any]]:
@@ -57,8 +57,8 @@ def _of_job(root: str, pid: str) -> Optional[Dict[str, Any]]:
     if not job and not gpu:
         return None
     return {
-        "owner": _owner(read.below(root, folder)),
-        "command": (read.text(root, folder + "/cmdline") or "").replace("\0", " ").strip()[:200],
+        "owner": read.owner(root, int(pid)) or "?",
+        "command": read.command(root, int(pid)),
         "run": environment.get("ORCH_RUN"),
         "address": environment.get("MASTER_ADDR"),
         "port": environment.get("MASTER_PORT"),
@@ -74,14 +74,8 @@ def _environment(root: str, folder: str) -> Dict[str, str]:
 def _has_gpu(root: str, folder: str) -> bool:
     if read.text(root, folder + "/comm") in _SERVICES:
         return False
-    for name in read.names(root, folder + "/fd"):
-        try:
-            target = os.readlink(read.below(root, folder + "/fd/" + name))
-        except OSError:
-            continue  # closed just now
-        if _GPU.match(target):
-            return True
-    return False
+    opened = read.names(root, folder + "/fd")
+    return any(_GPU.match(read.link(root, folder + "/fd/" + name) or "") for name in opened)
 
 
 def _stat(root: str, pid: str) -> Optional[Dict[str, int]]:
@@ -98,14 +92,6 @@ def _age(root: str, start: int) -> float:
     """Return the seconds since `start`, which is in clock ticks since boot (proc(5))."""
     uptime = float((read.text(root, "/proc/uptime") or "0").split()[0])
     return max(0.0, uptime - start / os.sysconf("SC_CLK_TCK"))
-
-
-def _owner(path: str) -> str:
-    try:
-        uid = os.stat(path).st_uid
-    except OSError:
-        return "?"
-    return read.user(uid)
 
 
 def _has_ancestor(pid: int, parents: Dict[int, int], among: Set[int]) -> bool:

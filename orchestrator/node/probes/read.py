@@ -1,4 +1,4 @@
-"""Small files of /proc, /sys and /etc, where any of them may be missing or unreadable."""
+"""Small files, links and folders of /proc, /sys and /etc, where any may be missing or unreadable."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pwd
 from typing import List, Optional
 
 _MOST = 1 << 20  # bytes: no file that a probe wants is longer
+_LONGEST_COMMAND = 200
 
 
 def text(root: str, path: str) -> Optional[str]:
@@ -24,6 +25,36 @@ def names(root: str, path: str) -> List[str]:
         return sorted(os.listdir(below(root, path)))
     except OSError:
         return []
+
+
+def link(root: str, path: str) -> Optional[str]:
+    """Return what the link at `path` below `root` leads to, as it is written; None if unreadable."""
+    try:
+        return os.readlink(below(root, path))
+    except OSError:
+        return None
+
+
+def driver(root: str, device: str) -> Optional[str]:
+    """Return the name of the driver of a device's folder in /sys; None without one."""
+    target = link(root, device + "/driver")
+    return None if target is None else os.path.basename(target)
+
+
+def owner(root: str, pid: int) -> Optional[str]:
+    """Return the user of a process; None where there is no such process (any more)."""
+    try:
+        return user(os.stat(below(root, "/proc/{:d}".format(pid))).st_uid)
+    except OSError:
+        return None
+
+
+def command(root: str, pid: int) -> str:
+    """Return the command line of a process, else its name, else `?`: at most 200 printable characters."""
+    place = "/proc/{:d}/".format(pid)
+    words = (text(root, place + "cmdline") or "").replace("\0", " ").strip()
+    name = words or text(root, place + "comm") or "?"
+    return "".join(c if c.isprintable() else "?" for c in name[:_LONGEST_COMMAND])
 
 
 def user(uid: int) -> str:

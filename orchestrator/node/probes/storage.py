@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
 from .. import files
 from . import read
@@ -16,7 +16,7 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 def disk(workdir: str) -> List[Dict[str, Any]]:
     """Return how much room there is in the working folder, in orch's own, and in /tmp.
 
-    Each is {"role", "path", "at", "mount", "kind", "size", "free", "files", "free_files", "problem"}:
+    Each is {"role", "path", "at", "mount", "size", "free", "files", "free_files", "problem"}:
     `at` is the nearest folder on the way to `path` that exists; `problem` is why nothing can be written
     there, as {"errno", "text"}, or null. Sizes are in bytes, of which `free` is for this user; `files`
     is 0 where a file system has no limit of files.
@@ -26,17 +26,15 @@ def disk(workdir: str) -> List[Dict[str, Any]]:
     return [dict(_room(path, mounts), role=role) for role, path in places]
 
 
-def _room(path: str, mounts: List[Tuple[str, str]]) -> Dict[str, Any]:
+def _room(path: str, mounts: List[str]) -> Dict[str, Any]:
     at = os.path.abspath(path)
     while not os.path.exists(at):
         at = os.path.dirname(at)
-    mount, kind = _mount_of(os.path.realpath(at), mounts)
     found = os.statvfs(at)
     return {
         "path": path,
         "at": at,
-        "mount": mount,
-        "kind": kind,
+        "mount": _mount_of(os.path.realpath(at), mounts),
         "size": found.f_blocks * found.f_frsize,
         "free": found.f_bavail * found.f_frsize,
         "files": found.f_files,
@@ -73,22 +71,14 @@ def _nameless(folder: str) -> int:
     return descriptor
 
 
-def _mounts(root: str = "/") -> List[Tuple[str, str]]:
-    """Return (mount point, kind of file system) of all mounts, in the order of their making."""
-    found = []
-    for line in (read.text(root, "/proc/self/mountinfo") or "").split("\n"):
-        left, _, right = line.partition(" - ")
-        fields = left.split(" ")
-        if len(fields) >= 5 and right:
-            found.append((_OCTAL.sub(lambda m: chr(int(m[1], 8)), fields[4]), right.split(" ")[0]))
-    return found
+def _mounts(root: str = "/") -> List[str]:
+    """Return all mount points."""
+    lines = (read.text(root, "/proc/self/mountinfo") or "").split("\n")
+    fields = [line.split(" ") for line in lines]
+    return [_OCTAL.sub(lambda m: chr(int(m[1], 8)), own[4]) for own in fields if len(own) > 4]
 
 
-def _mount_of(path: str, mounts: List[Tuple[str, str]]) -> Tuple[str, str]:
-    """Return the mount that `path` is on: the longest on the way to it, the last of equals."""
-    best = ("/", "")
-    for place, kind in mounts:
-        inside = path == place or path.startswith(place.rstrip("/") + "/")
-        if inside and len(place) >= len(best[0]):
-            best = (place, kind)
-    return best
+def _mount_of(path: str, mounts: List[str]) -> str:
+    """Return the mount point of what `path` is on: the longest on the way to it."""
+    way = [place for place in mounts if (path + "/").startswith(place.rstrip("/") + "/")]
+    return max(way, key=len, default="/")

@@ -47,19 +47,11 @@ class Process:
         return f"process {self.pid} ({', '.join(notes)}): {self.command}"
 
 
-@dataclass(frozen=True)
-class Processes:
-    """The processes of other jobs on a node, at most 16; `count` has their children too."""
-
-    first: tuple[Process, ...]
-    count: int
-
-    @classmethod
-    def parse(cls, raw: Any) -> Processes:
-        return cls(tuple(map(Process.parse, raw["processes"])), int(raw["count"]))
+def _parse(raw: Any) -> tuple[Process, ...]:
+    return tuple(map(Process.parse, raw["processes"]))
 
 
-PROCESSES = Probe("orphans", Processes.parse)
+PROCESSES = Probe("orphans", _parse)
 
 
 def _text(value: Any) -> str | None:
@@ -72,14 +64,14 @@ def _orphans(scene: Scene) -> list[Finding]:
         if isinstance(found, NoAnswer):
             verdicts.append((name, incomplete(found.reason)))
             continue
-        stale = [each for each in found.first if _would_join(scene, each)]
-        others = [each for each in found.first if each not in stale]
+        stale = [each for each in found if _would_join(scene, each)]
+        others = [each for each in found if each not in stale]
         if stale:
             told = "still has ranks that will take this job's main address and port for their own"
             verdicts.append((name, _verdict(Status.FAIL, told, stale)))
         if others:
             verdicts.append((name, _verdict(Status.WARN, "has another job's processes", others)))
-        if not found.first:
+        if not found:
             verdicts.append((name, Verdict(Status.PASS, "has no process of another job")))
     return fold(verdicts)
 

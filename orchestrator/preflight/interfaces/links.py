@@ -24,7 +24,6 @@ class Link:
     mtu: int | None
     speed: int | None
     duplex: str | None
-    driver: str | None
     device: bool
     running: bool
     roce: tuple[str, ...]
@@ -49,7 +48,6 @@ def _parse(raw: Any) -> Links:
             mtu=None if entry["mtu"] is None else int(entry["mtu"]),
             speed=None if entry["speed"] is None else int(entry["speed"]),
             duplex=None if entry["duplex"] is None else str(entry["duplex"]),
-            driver=None if entry["driver"] is None else str(entry["driver"]),
             device=bool(entry["device"]),
             running=bool(entry["running"]),
             roce=tuple(str(name) for name in entry["roce"]),

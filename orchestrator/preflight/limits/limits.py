@@ -74,7 +74,6 @@ class LoginLimits:
     user: str
     files: tuple[int | None, int | None]
     processes: tuple[int | None, int | None]
-    core: tuple[int | None, int | None]
     most_files: int
 
     @classmethod
@@ -83,7 +82,6 @@ class LoginLimits:
             user=printable(str(raw["user"]), 60),
             files=_pair(raw["files"]),
             processes=_pair(raw["processes"]),
-            core=_pair(raw["core"]),
             most_files=int(raw["most_files"]),
         )
 
@@ -111,7 +109,7 @@ def _limits(scene: Scene) -> list[Finding]:
         if subject.facts.uid != 0 and threads is not None and threads < _PROCESSES:
             troubles.append(f"may run only {threads} processes and threads")
             lines.append(f"{found.user} - nproc unlimited")
-        data = {"files": found.files, "processes": found.processes, "core": found.core}
+        data = {"files": found.files, "processes": found.processes}
         if not troubles:
             return Verdict(Status.PASS, "the limits of a login are wide enough", data=data)
         return Verdict(

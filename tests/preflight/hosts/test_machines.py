@@ -253,7 +253,7 @@ def process(pid: int, **more: Any) -> dict[str, Any]:
 
 
 def left(*processes: dict[str, Any]) -> list[Finding]:
-    answers = answered(PROCESSES, {"processes": list(processes), "count": len(processes)})
+    answers = answered(PROCESSES, {"processes": list(processes)})
     return list(CHECKS["host.orphans"].verdict(scene(1, answers=answers)))
 
 

@@ -31,7 +31,7 @@ def links(*speeds: int | None, device: bool = True) -> dict[str, list[Any]]:
     entries: list[dict[str, Any]] = [
         {
             "name": "eth0", "addresses": [], "mtu": 1500, "speed": speed, "duplex": "full",
-            "driver": None, "device": device, "running": True, "roce": [], "arp_ignore": 0,
+            "device": device, "running": True, "roce": [], "arp_ignore": 0,
             "arp_announce": 0,
         }
         for speed in speeds

@@ -25,8 +25,8 @@ LO = interface("lo", "127.0.0.1/8")
 
 def link(name: str = "eth0", *addresses: str, **more: Any) -> dict[str, Any]:
     usual = {
-        "name": name, "addresses": list(addresses), "mtu": 1500, "state": "up", "speed": 10000,
-        "duplex": "full", "driver": "ixgbe", "device": True, "running": True, "roce": [],
+        "name": name, "addresses": list(addresses), "mtu": 1500, "speed": 10000,
+        "duplex": "full", "device": True, "running": True, "roce": [],
         "arp_ignore": 0, "arp_announce": 0,
     }  # fmt: skip
     return {**usual, **more}

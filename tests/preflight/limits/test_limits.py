@@ -58,7 +58,7 @@ def test_small_shared_memory_is_one_finding_with_the_line_to_paste() -> None:
 
 def login(**more: Any) -> dict[str, Any]:
     usual = {"user": "ubuntu", "files": [1024, 524288], "processes": [95000, 95000]}
-    return {**usual, "core": [0, None], "most_files": 1 << 20, **more}
+    return {**usual, "most_files": 1 << 20, **more}
 
 
 USER = {0: {"uid": 1000}}

@@ -72,7 +72,7 @@ NOTHING: Raw = {
     "environment": {},
     "gdr": {"peermem": False, "kernel": "5.15.0-105-generic"},
 }
-UNLIMITED: Raw = {"soft": None, "hard": None, "exempt": False}
+UNLIMITED: Raw = {"soft": None, "exempt": False}
 NO_GPU: Raw = {
     "devices": [], "pci": [], "switches": 0, "version": None, "open": False, "visible": None,
     "amd": 0, "smi": None,
@@ -235,9 +235,9 @@ def test_few_errors_pass(tree: Callable[..., Raw]) -> None:
 @pytest.mark.parametrize(
     ("limit", "status"),
     [
-        ({"soft": 65536, "hard": 65536, "exempt": False}, Status.FAIL),
-        ({"soft": 1 << 30, "hard": None, "exempt": False}, Status.WARN),
-        ({"soft": 65536, "hard": 65536, "exempt": True}, Status.PASS),
+        ({"soft": 65536, "exempt": False}, Status.FAIL),
+        ({"soft": 1 << 30, "exempt": False}, Status.WARN),
+        ({"soft": 65536, "exempt": True}, Status.PASS),
         (UNLIMITED, Status.PASS),
     ],
 )
