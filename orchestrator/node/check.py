@@ -10,7 +10,7 @@ import time
 from importlib import import_module
 from typing import Any, Dict
 
-from .tasks import Tell
+from .tasks import Tell, deadline, refusal
 
 # name -> the function below probes/ that measures it, imported when it is asked for
 PROBES = {
@@ -43,8 +43,6 @@ PROBES = {
     "somaxconn": "ports.somaxconn",
 }
 
-_MARGIN = 0.5  # seconds of the limit that are left for handing back what there is
-
 
 def check(tell: Tell, limit: float, probes: Dict[str, Dict[str, Any]]) -> None:
     """Run `probes` (name -> arguments); tell {name: {"ok": value} or {"error": text}} of all.
@@ -52,7 +50,7 @@ def check(tell: Tell, limit: float, probes: Dict[str, Dict[str, Any]]) -> None:
     What a probe has not answered within `limit` seconds is an error. A probe may run commands, with a
     time-out of its own.
     """
-    deadline = time.monotonic() + max(limit - _MARGIN, limit / 2)
+    until = deadline(limit)
     answers: Dict[str, Dict[str, Any]] = {}
 
     def measure(name: str, arguments: Dict[str, Any]) -> None:
@@ -61,13 +59,13 @@ def check(tell: Tell, limit: float, probes: Dict[str, Dict[str, Any]]) -> None:
             probe = getattr(import_module(".probes." + module, __package__), function)
             answers[name] = {"ok": probe(**arguments)}
         except Exception as error:  # whatever it is, the controller must hear of it
-            answers[name] = {"error": "{}: {}".format(type(error).__name__, error)}
+            answers[name] = refusal(error)
 
     threads = [threading.Thread(target=measure, args=item, daemon=True) for item in probes.items()]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
+        thread.join(max(0.0, until - time.monotonic()))
     late = {"error": "no answer within {:g} s".format(limit)}
     finished = dict(answers)
     tell({name: finished.get(name, late) for name in probes})

@@ -9,7 +9,6 @@ ASK is told nothing, and nobody is waited for long.
 from __future__ import annotations
 
 import errno
-import hmac
 import selectors
 import socket
 import time
@@ -105,7 +104,8 @@ class _Guest:
         if not newline:
             return not data or len(line) > _LONGEST_HELLO
         words = line.split(b" ")
-        if len(words) != 3 or words[0] != b"orch" or not hmac.compare_digest(words[1], ask):
+        # ASK is 128 random bits that live for seconds: there is no time to learn it from this one's.
+        if len(words) != 3 or words[:2] != [b"orch", ask]:
             return True
         if words[2] == b"-":
             self._expected = float("inf")

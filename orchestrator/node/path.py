@@ -18,14 +18,13 @@ import time
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from .stream import AT_ONCE, Info, info
-from .tasks import Tell
+from .tasks import Tell, deadline
 
 Target = Tuple[str, int, str]  # address, port, ANSWER
 
 SMALL = 536  # TCP_MAXSEG that every path must carry: packets of 576 bytes (RFC 791)
-_PATIENCE = (
-    1.5  # seconds without progress that are a stall: three retransmissions on a near network
-)
+# Seconds without progress that are a stall: three retransmissions on a near network.
+_PATIENCE = 1.5
 _SEARCH_PATIENCE = 0.8  # two will do where it is known that large ones vanish
 _CONNECT_TIME = 3.0
 _TICK = 0.05  # seconds between looks at the progress, of which the kernel sends no word
@@ -34,7 +33,6 @@ _OPTIONS = 40  # bytes of TCP's options, at most
 _MUCH = 1 << 17  # bytes: nothing that only small packets carry through brings that much
 _SEARCH_SIZE = 1 << 15
 _RUNGS = 32  # sizes that are tried at once: every round of the search costs one patience
-_MARGIN = 0.5  # seconds of the limit that are left for handing back what there is
 _LONGEST_REPLY = 200
 
 
@@ -53,12 +51,12 @@ def path(tell: Tell, limit: float, targets: List[Target], ask: str, size: int) -
     foreign  it arrived, but at another service
     late     there was no time left to see
     """
-    deadline = time.monotonic() + max(limit - _MARGIN, limit / 2)
-    half = deadline - limit / 2
-    outcomes = _deliver([(target, None) for target in targets], ask, size, _PATIENCE, half)
+    end = deadline(limit)
+    first = [(target, None) for target in targets]
+    outcomes = _deliver(first, ask, size, _PATIENCE, end - limit / 2)
     stalled = [i for i, outcome in enumerate(outcomes) if outcome["result"] == "stalled"]
     wanted = [(targets[i], maxseg) for i in stalled for maxseg in (None, SMALL)]
-    again = _deliver(wanted, ask, size, _PATIENCE, deadline)
+    again = _deliver(wanted, ask, size, _PATIENCE, end)
     for position, index in enumerate(stalled):
         as_it_is, small = again[2 * position : 2 * position + 2]
         if as_it_is["result"] in ("ok", "slow"):
@@ -69,7 +67,7 @@ def path(tell: Tell, limit: float, targets: List[Target], ask: str, size: int) -
     if holes:
         # One is searched: where several stall from here, it is for the same reason as a rule.
         too_large = outcomes[holes[0]]["mss"] + _OPTIONS
-        largest = _search(targets[holes[0]], ask, too_large, deadline)
+        largest = _search(targets[holes[0]], ask, too_large, end)
         for index in holes:
             outcomes[index]["largest"] = largest
     tell(outcomes)

@@ -19,7 +19,7 @@ from typing import Any, Callable, Deque, Dict, List
 from . import files, network, place, ports, processes, supervise, trial
 from .facts import facts
 from .follow import Follower
-from .tasks import TASKS, Task
+from .tasks import TASKS, Task, refusal
 
 _ENOUGH = 1 << 20  # bytes waiting for the controller at which a follow pauses
 
@@ -149,12 +149,8 @@ class Agent:
                 self._end(number, **arguments)
                 return
             answer = {"id": number, "ok": self._verbs[verb](**arguments)}
-        except OSError as error:
-            path = "" if error.filename is None else os.fsdecode(error.filename) + ": "
-            text = "{}{}".format(path, error.strerror or error)
-            answer = {"id": number, "error": text, "errno": error.errno}
         except Exception as error:  # whatever it is, the controller must hear of it
-            answer = {"id": number, "error": "{}: {}".format(type(error).__name__, error)}
+            answer = dict(refusal(error), id=number)
         self._outbox.put(answer)
 
     def _reserve(self, address: str, preferred: int, exact: bool) -> Any:

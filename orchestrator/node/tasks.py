@@ -19,6 +19,8 @@ from . import linux
 Tell = Callable[[Any], None]
 """Hands back the answer; a task that listens goes on after that."""
 
+_MARGIN = 0.5  # seconds of a limit that are left for handing back what there is
+
 # verb -> the function that does it, `function(tell, limit, **arguments)`, imported in the child only
 TASKS = {
     "check": "check.check",
@@ -29,6 +31,19 @@ TASKS = {
 }
 
 _LONGEST = 4 << 20  # bytes of an answer; `remote/agent.py` takes no longer line
+
+
+def deadline(limit: float) -> float:
+    """Return when (on the monotonic clock) a task that has `limit` seconds must have something to tell."""
+    return time.monotonic() + max(limit - _MARGIN, limit / 2)
+
+
+def refusal(error: Exception) -> Dict[str, Any]:
+    """Return what the controller is told of an error: {"error": text}, and "errno" where it has one."""
+    if not isinstance(error, OSError):
+        return {"error": "{}: {}".format(type(error).__name__, error)}
+    path = "" if error.filename is None else os.fsdecode(error.filename) + ": "
+    return {"error": "{}{}".format(path, error.strerror or error), "errno": error.errno}
 
 
 class Task:
@@ -124,12 +139,8 @@ def _work(parent: int, descriptor: int, verb: str, limit: float, arguments: Dict
         try:
             module, _, function = TASKS[verb].rpartition(".")
             getattr(import_module("." + module, __package__), function)(tell, limit, **arguments)
-        except OSError as error:
-            path = "" if error.filename is None else os.fsdecode(error.filename) + ": "
-            text = "{}{}".format(path, error.strerror or error)
-            _write(descriptor, {"error": text, "errno": error.errno})
         except Exception as error:  # whatever it is, the controller must hear of it
-            _write(descriptor, {"error": "{}: {}".format(type(error).__name__, error)})
+            _write(descriptor, refusal(error))
     finally:
         os._exit(0)
 
