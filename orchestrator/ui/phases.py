@@ -67,16 +67,22 @@ class Phases:
             self._live.stop()
             self._live = None
 
-    def render(self) -> Text:
-        """Return the live header as it is now."""
+    def render(self, width: int) -> Text:
+        """Return the live header as it is now, its phases in lines of at most `width` columns."""
         from rich.text import Text
 
         text = Text(no_wrap=True, overflow="ellipsis")
         for line in self._saying:
             text.append(f"{line}\n", "bold")
+        room = width
         for phase, seconds, detail in self._ended:
-            text.append("✓ ", "green").append(f"{phase} {seconds:.2f} s  ")
-            text.append(f"{detail}  " if detail else "", "dim")
+            took, more = f"{phase} {seconds:.2f} s  ", f"{detail}  " if detail else ""
+            needed = len(f"✓ {took}{more}")
+            if needed > room < width:
+                text.append("\n")
+                room = width
+            text.append("✓ ", "green").append(took).append(more, "dim")
+            room -= needed
         if self._current is not None:
             text.append("\n" if self._ended else "")
             text.append(f"{self._current} ", "bold cyan").append(self._progress())
@@ -108,9 +114,10 @@ def _start_live(phases: Phases) -> Live:
     from rich.console import Console
     from rich.live import Live
 
+    console = Console(stderr=True, highlight=False)
     live = Live(
-        get_renderable=phases.render,
-        console=Console(stderr=True, highlight=False),
+        get_renderable=lambda: phases.render(console.width),
+        console=console,
         refresh_per_second=10,
         transient=True,
         redirect_stdout=False,

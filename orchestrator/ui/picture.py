@@ -60,7 +60,8 @@ class _Picture:
 
     def text(self, title: str, scales: Sequence[Scale], width: int) -> Text:
         unit, scale = next((s for s in scales if self.usual >= s[1]), scales[-1])
-        decimals = max(0, 3 - len(str(int(self.usual / scale))))
+        # Three digits, but nothing was measured in less than the smallest unit.
+        decimals = 0 if scale == scales[-1][1] else max(0, 3 - len(str(int(self.usual / scale))))
         said = {pair: f"{value / scale:.{decimals}f}" for pair, value in self.values.items()}
         heading = (
             f"{title} in {unit}, from row to column; usual is {self.usual / scale:.{decimals}f}"

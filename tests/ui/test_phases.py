@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from orchestrator.ui.phases import Phases
 
 NODES = [f"node{number}" for number in range(8)]
@@ -10,10 +13,10 @@ NODES = [f"node{number}" for number in range(8)]
 def test_who_is_waited_for_is_named_as_far_as_there_is_room() -> None:
     phases = Phases(live=False)
     phases.begin("connect", NODES)
-    assert phases.render().plain == "connect 8 nodes"
+    assert phases.render(80).plain == "connect 8 nodes"
     phases.advance("connect", "node1", True)
     phases.advance("connect", "node3", False)
-    assert phases.render().plain == (
+    assert phases.render(80).plain == (
         "connect 2/8, not node3, waiting for node0, node2, node4, node5 and 2 more"
     )
 
@@ -26,8 +29,23 @@ def test_phases_that_are_done_show_their_times() -> None:
     phases.begin("sync", NODES)
     phases.sync("node0", 1_500_000, 3_000_000)
     phases.sync("node1", 0, 3_000_000)
-    assert phases.render().plain == (
+    assert phases.render(80).plain == (
         "run lusab-babad\n✓ connect 0.31 s  \nsync 1.5 MB of 6.0 MB to 2 nodes"
     )
     phases.end("sync", 1.0, "3 files")
     assert phases.summary() == "run lusab-babad\n      connect 0.31 s · sync 1.00 s (3 files)"
+
+
+@given(
+    st.lists(st.tuples(st.text("abc", min_size=1, max_size=12), st.text("xyz", max_size=20))),
+    st.integers(60, 200),
+)
+def test_no_phase_that_is_done_is_cut_off(ended: list[tuple[str, str]], width: int) -> None:
+    phases = Phases(live=False)
+    for phase, detail in ended:
+        phases.end(phase, 1.25, detail)
+    lines = phases.render(width).plain.splitlines()
+    assert all(0 < len(line) <= width for line in lines)
+    assert " ".join(lines).split() == [
+        word for phase, detail in ended for word in ["✓", phase, "1.25", "s", *detail.split()]
+    ]

@@ -32,11 +32,11 @@ def lines(
 def test_a_few_nodes_are_numbers_with_their_unit() -> None:
     values = {**even(names(3), 84.24e-6), ("node2", "node0"): 1.3e-3}
     assert lines(names(3), values, "low") == [
-        "it in µs, from row to column; usual is 84.2",
-        "            0       1       2",
-        "node0       \\    84.2    84.2",
-        "node1    84.2       \\    84.2",
-        "node2  1300.0    84.2       \\",
+        "it in µs, from row to column; usual is 84",
+        "          0     1     2",
+        "node0     \\    84    84",
+        "node1    84     \\    84",
+        "node2  1300    84     \\",
     ]
 
 
