@@ -151,9 +151,15 @@ class Blame:
     def _others(self, name: str) -> str:
         is_peer = name in self.fault.peers and name not in self.fault.nodes
         others = self.fault.nodes if is_peer else self.fault.peers
-        if len(others) > 1 and {name, *others} == set(self.scene.names) - set(self.found.silent):
+        if not others or (len(others) > 1 and {name, *others} == self._everyone):
             return "any other node"
-        return fold(others) if others else "any other node"
+        # By name such nodes would be a finding each: in a ring none has the neighbours of another.
+        alone = self.fault.kind in (Kind.INBOUND, Kind.EGRESS, Kind.CUT_OFF)
+        return "any other node that was tried" if alone and len(others) > 1 else fold(others)
+
+    @property
+    def _everyone(self) -> set[str]:
+        return set(self.scene.names) - set(self.found.silent)
 
     def _rejecter(self, outcome: Outcome) -> str:
         addresses = {node.address: node.name for node in self.scene.plan.nodes}

@@ -60,13 +60,14 @@ def reached(
     firewalls: Mapping[str, Firewall | NoAnswer] | None = None,
     links: Mapping[str, Link] | None = None,
     main_port: Mapping[str, Outcome] | None = None,
+    level: Level = Level.FULL,
     **more: Any,
 ) -> Scene:
     """A scene in which only these (source, target) fail on ephemeral ports, these on the main port."""
     names = plan_names(n)
     ways = [
         Way(names[i], names[j], "ephemeral")
-        for i, chosen in enumerate(peers(names, Level.FULL))
+        for i, chosen in enumerate(peers(names, level))
         for j in chosen
     ]
     outcomes = {way: fails.get((way.source, way.target), PASSED) for way in ways}
@@ -161,6 +162,14 @@ def test_several_nodes_with_the_same_filter_are_one_finding() -> None:
     fails = column(4, "node2", DROPPED) | column(4, "node3", DROPPED)
     finding, remedy = wrong(TCP(reached(4, fails, {"node2": SHUT_IN, "node3": SHUT_IN})))
     assert finding.nodes == remedy.nodes == ("node2", "node3")
+
+
+def test_they_are_one_also_where_each_was_tried_by_neighbours_of_its_own() -> None:
+    names = plan_names(16)[4:9]
+    fails = {pair: DROPPED for name in names for pair in column(16, name, DROPPED)}
+    finding, _ = wrong(TCP(reached(16, fails, dict.fromkeys(names, SHUT_IN), level=Level.QUICK)))
+    assert finding.nodes == tuple(names)
+    assert finding.message.startswith("is not reached from any other node that was tried, which ")
 
 
 def test_a_filter_that_is_not_the_nodes_own_is_looked_for_elsewhere() -> None:
