@@ -26,7 +26,7 @@ from orchestrator.remote.text import printable
 ONE_MACHINE = "all nodes are one machine"
 
 _ORDINARY = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")  # a name that can stand in /etc/hosts
-_MOST_LINES = 32  # for /etc/hosts that are given to be pasted
+_MOST_NAMES = 32  # for /etc/hosts that are given to be pasted
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,10 @@ def _views(
 def _unknown(scene: Scene, hostnames: list[str]) -> list[Finding]:
     """Return what is to be said of nodes that no other node knows by its host name."""
     owners = [subject for subject in scene.subjects if subject.facts.hostname in hostnames]
-    lines = [
-        command_line(["sh", "-c", f'grep -qxF "{line}" /etc/hosts || echo "{line}" >> /etc/hosts'])
+    entries = [
+        f"{subject.plan.address} {subject.facts.hostname}"
         for subject in owners
         if subject.plan.address and _ORDINARY.fullmatch(subject.facts.hostname)
-        for line in [f"{subject.plan.address} {subject.facts.hostname}"]
     ]
     return [
         Finding(
@@ -130,12 +129,18 @@ def _unknown(scene: Scene, hostnames: list[str]) -> list[Finding]:
             "would not get there",
             Remedy(
                 "put these names into DNS, or into every node's /etc/hosts; orch itself uses addresses",
-                tuple(lines) if len(lines) <= _MOST_LINES else (),
+                _add_to_hosts(entries) if 0 < len(entries) <= _MOST_NAMES else (),
                 scene.names,
             ),
             {subject.name: {"hostname": subject.facts.hostname} for subject in owners},
         )
     ]
+
+
+def _add_to_hosts(entries: list[str]) -> tuple[str, ...]:
+    """Return the line that adds to /etc/hosts what is not there yet."""
+    add = 'grep -qxF "$e" /etc/hosts || echo "$e" >> /etc/hosts'
+    return (f"for e in {command_line(entries)}; do {add}; done",)
 
 
 def _names(scene: Scene) -> list[str]:

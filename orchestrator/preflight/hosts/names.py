@@ -53,15 +53,15 @@ def _judge_own_name(subject: Subject, found: OwnName) -> Verdict:
     if _pinned(subject):
         return Verdict(
             Status.WARN,
-            f"{fault}: a job that orch did not start would tell its peers to connect there (orch's have "
-            "GLOO_SOCKET_IFNAME)",
-            text,
+            f"{fault}: orch's jobs do not mind (GLOO_SOCKET_IFNAME is set), others would have their "
+            "peers connect there",
+            f"for jobs that orch does not start, {text}",
             commands,
             data,
         )
     return Verdict(
         Status.FAIL,
-        f"{fault}, and nothing pins gloo to an interface: it would tell its peers to connect there",
+        f"{fault}, and nothing pins gloo to an interface: it would have its peers connect there",
         f"{text}, or set GLOO_SOCKET_IFNAME to the interface that the nodes share",
         commands,
         data,
