@@ -8,11 +8,13 @@ The same from Python:
     verdict = run(Request(inventory, Job("train.py"), source=Path("my-project")))
     print(verdict.exit_code, verdict.summary)
 
-    report = examine(CheckRequest(inventory, Job("train.py")))
-    print(report.status)
+    source, script = Path("my-project"), Path("my-project/train.py")
+    report = examine(CheckRequest(inventory, Job("train.py"), source, script))
+    for check, finding in report.having(Status.FAIL):
+        print(check.id, finding.nodes, finding.message, finding.remedy)
 
-`run` blocks until the job has ended; `orchestrator.launch.launch` is the same for asyncio, with events
-as they happen.
+`run` and `examine` block until the job has ended, and all checks are made; `orchestrator.launch.launch` and
+`orchestrator.check.check` are the same for asyncio, with events as they happen.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from orchestrator.inventory import Host, Inventory, Main, load, select
     from orchestrator.launch import Request, run
     from orchestrator.plan import Job, Plan
+    from orchestrator.preflight.model import Finding, Level, Remedy, Status
     from orchestrator.preflight.report import Report
     from orchestrator.remote.ssh import ConnectOptions
     from orchestrator.runs.verdict import Verdict
@@ -45,19 +48,23 @@ __all__ = [
     "CheckRequest",
     "ConnectError",
     "ConnectOptions",
+    "Finding",
     "Host",
     "Inventory",
     "InventoryError",
     "Job",
     "LaunchError",
+    "Level",
     "Main",
     "NodeError",
     "OrchError",
     "Plan",
     "PlanError",
     "PreflightError",
+    "Remedy",
     "Report",
     "Request",
+    "Status",
     "SyncError",
     "UsageError",
     "Verdict",
@@ -72,6 +79,7 @@ _HOMES = {
     "orchestrator.inventory": ("Host", "Inventory", "Main", "load", "select"),
     "orchestrator.launch": ("Request", "run"),
     "orchestrator.plan": ("Job", "Plan"),
+    "orchestrator.preflight.model": ("Finding", "Level", "Remedy", "Status"),
     "orchestrator.preflight.report": ("Report",),
     "orchestrator.remote.ssh": ("ConnectOptions",),
     "orchestrator.runs.verdict": ("Verdict",),

@@ -6,8 +6,9 @@ reach what can be reached -> meet -> plan -> clear; what goes wrong on the way i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from orchestrator import events
 from orchestrator.clear import clear
@@ -18,8 +19,8 @@ from orchestrator.plan import Facts, Job, Network, make_plan
 from orchestrator.plan.job import DEFAULT_PORT
 from orchestrator.plan.network import check_distinct
 from orchestrator.preflight.hosts.machines import REACH
-from orchestrator.preflight.model import Level
-from orchestrator.preflight.registry import select
+from orchestrator.preflight.model import Check, Level
+from orchestrator.preflight.registry import CHECKS, select
 from orchestrator.preflight.report import Report
 from orchestrator.preflight.scene import Scene, Script
 from orchestrator.reach import reach_some
@@ -33,12 +34,14 @@ from orchestrator.runs.names import new_name
 class CheckRequest:
     """What a preflight is asked to do: the checks of `level`, or those named by `only`.
 
-    `job` is what would be launched; without a `script` what concerns the script is skipped.
+    `job` is what would be launched, `source` the folder that would go to the nodes, and `script` what is
+    looked into (None: what concerns the script is skipped).
     """
 
     inventory: Inventory
     job: Job
-    script: Script | None = None
+    source: Path | None = None
+    script: Path | None = None
     level: Level = Level.QUICK
     only: tuple[str, ...] = ()
     connect: ConnectOptions = field(default_factory=ConnectOptions)
@@ -49,15 +52,15 @@ async def check(
 ) -> Report:
     """Try on all nodes what a launch would need, and return what was found; nothing is left there.
 
-    Raises UsageError for a request that makes no sense, ConnectError when no node can be reached.
+    `emit` hears of each step; `interrupts` is how a person ends it. Raises UsageError for a request that
+    makes no sense, ConnectError when no node can be reached, LaunchError when no plan can be made.
     """
     checks = select(request.level, request.only)
     fleet = Fleet(request.inventory.hosts, request.connect)
     interrupts = interrupts or Interrupts()
     try:
         scene = await interrupts.abort(_look(fleet, request, emit))
-        if scene.unreachable and REACH not in checks:  # else it would pass without these nodes
-            checks = (REACH, *checks)
+        checks = (*_unasked(request, scene, checks), *checks)
         return await interrupts.abort(clear(fleet, scene, checks, emit))
     finally:
         await fleet.close()
@@ -66,6 +69,15 @@ async def check(
 def examine(request: CheckRequest, emit: events.Emit = lambda event: None) -> Report:
     """Do what `check` does, and return when it is done."""
     return asyncio.run(check(request, emit))
+
+
+def _unasked(request: CheckRequest, scene: Scene, checks: Sequence[Check]) -> Iterator[Check]:
+    """Yield what is told whatever was asked for: else it would pass where no launch gets anywhere."""
+    for check in CHECKS:
+        unreached = check is REACH and scene.unreachable
+        stops = check.id in scene.trouble and not request.only
+        if (unreached or stops) and check not in checks:
+            yield check
 
 
 async def _look(fleet: Fleet, request: CheckRequest, emit: events.Emit) -> Scene:
@@ -96,7 +108,7 @@ async def _look(fleet: Fleet, request: CheckRequest, emit: events.Emit) -> Scene
         job=job,
         facts=tuple(facts),
         level=request.level,
-        script=request.script,
+        script=Script.read(request.script, request.source) if request.script else None,
         unreachable=tuple(unreachable),
         trouble=trouble,
     )

@@ -111,10 +111,7 @@ async def _decide(fleet: Fleet, request: Request, emit: events.Emit) -> tuple[li
 
 def _scene(request: Request, facts: list[Facts], plan: Plan, level: Level) -> Scene:
     """Return what a preflight looks at."""
-    script = None
-    if request.script is not None:
-        text = request.script.read_text(encoding="utf-8", errors="replace")
-        script = Script(request.script, text, request.source)
+    script = Script.read(request.script, request.source) if request.script else None
     return Scene(plan, request.job, tuple(facts), level, script)
 
 

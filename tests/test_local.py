@@ -179,3 +179,44 @@ def test_the_same_from_python(
 
     assert asyncio.run(main()) == 0
     assert {event.stream.rank for event in heard if isinstance(event, Output)} == {0, 1}
+
+
+def test_a_preflight_of_this_machine_alone_finds_nothing_wrong(
+    tmp_path: Path, script: Path
+) -> None:
+    words = ("--local", "2", "--level", "quick", "--launcher", "direct", "--output", "json")
+    done = orch(tmp_path, "preflight", *words, script)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert (report["status"], report["level"]) in {("pass", "quick"), ("warn", "quick")}
+    found = {check["id"]: check["status"] for check in report["checks"]}
+    assert found["net.tcp"] == found["sw.import"] == found["sw.script"] == "pass"
+
+
+def test_a_preflight_from_python(
+    tmp_path: Path, script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import asyncio
+
+    from orchestrator import CheckRequest, Inventory, Job, Main, Report, Status
+    from orchestrator.check import check
+    from orchestrator.remote.local import LocalCluster
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    script.write_text("import nowhere_to_be_found\n")
+
+    async def main() -> Report:
+        async with LocalCluster(2, tmp_path / "local") as cluster:
+            inventory = Inventory(hosts=cluster.hosts, main=Main(), source=tmp_path)
+            job = Job("train.py", launcher="direct")
+            request = CheckRequest(
+                inventory, job, script.parent, script, only=("sw.import",), connect=cluster.options
+            )
+            return await check(request, lambda event: None)
+
+    report = asyncio.run(main())
+    assert report.status is Status.FAIL
+    ((failed, finding),) = report.having(Status.FAIL)
+    assert (failed.id, finding.nodes) == ("sw.import", ("local0", "local1"))
+    assert "nowhere_to_be_found" in finding.message
+    assert finding.remedy is not None and "install" in finding.remedy.text

@@ -18,7 +18,6 @@ from orchestrator.errors import LaunchError
 from orchestrator.plan import Job
 from orchestrator.preflight.model import Level, Status
 from orchestrator.preflight.report import Report
-from orchestrator.preflight.scene import Script
 from orchestrator.runs.interrupts import Interrupts
 from orchestrator.ui.console import Console, View
 from orchestrator.ui.preflight import show
@@ -65,24 +64,22 @@ async def _run(arguments: Arguments, console: Console) -> Report:
 
 
 async def _request(arguments: Arguments, stack: AsyncExitStack) -> CheckRequest:
-    script, name, folder = None, "", None
+    script = source = None
     if arguments.script is not None:
-        path, folder = script_and_source(arguments.script, module=False, sync=None, no_sync=False)
-        assert folder is not None  # something is synced
-        script = Script(path, path.read_text(encoding="utf-8", errors="replace"), folder)
-        name = inside(path, folder)
+        script, source = script_and_source(arguments.script, module=False, sync=None, no_sync=False)
     job = Job(
-        script=name,
+        script=inside(script, source) if script and source else "",
         launcher=arguments.launcher,
         devices=number_or_auto("--nproc", arguments.nproc, 1024),
         main_address=arguments.main_address,
         main_port=number_or_auto("--main-port", arguments.main_port, 65535),
-        workdir_name=workdir_name(folder),
+        workdir_name=workdir_name(source),
     )
     inventory, connect = await stack.enter_async_context(chosen(arguments.hosts, job.workdir_name))
     return CheckRequest(
         inventory=inventory,
         job=job,
+        source=source,
         script=script,
         level=Level(arguments.level),
         only=arguments.only,

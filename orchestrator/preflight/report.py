@@ -32,8 +32,8 @@ class Report:
 
     @property
     def status(self) -> Status:
-        """The worst of all."""
-        return max((r.status for r in self.results), key=lambda s: s.badness, default=Status.SKIP)
+        """The worst of all findings; skip for none."""
+        return worst([finding for result in self.results for finding in result.findings])
 
     def having(self, status: Status) -> Iterator[tuple[Check, Finding]]:
         """Yield every finding of this status, with its check."""

@@ -25,6 +25,11 @@ class Script:
     text: str
     folder: Path | None
 
+    @classmethod
+    def read(cls, path: Path, folder: Path | None) -> Script:
+        """Read the script at `path`. Raises OSError where that cannot be."""
+        return cls(path, path.read_text(encoding="utf-8", errors="replace"), folder)
+
 
 @dataclass(frozen=True)
 class Subject:

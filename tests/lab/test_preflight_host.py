@@ -148,6 +148,10 @@ def test_two_names_of_one_machine_are_named(lab: Lab) -> None:
     (found,) = findings(lab, inventory, "host.unique")
     assert (found["status"], found["nodes"]) == ("fail", ["node1", "twin"])
     assert found["message"] == "are 2 names of one machine (node1)"
+    # No launch gets past it, so that no level leaves it out.
+    quick = orch(lab, "preflight", "-i", inventory, "--level", "quick")
+    assert quick.returncode == 1
+    assert "are 2 names of one machine (node1)" in quick.stdout
 
 
 def test_a_folder_that_only_some_nodes_share_is_told_of(make_lab: MakeLab) -> None:
