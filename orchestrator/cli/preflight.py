@@ -13,7 +13,7 @@ def preflight(
     script: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SCRIPT]", help="The training script, to look into it too.", show_default=False
+            metavar="SCRIPT", help="The training script, to look into it too.", show_default=False
         ),
     ] = None,
     inventory: options.Inventory = None,
@@ -52,7 +52,7 @@ def preflight(
       orch preflight
       orch preflight -i hosts.yaml --level quick train.py
       orch preflight --only net.tcp,net.mtupath
-      orch preflight --output json | jq -r '.checks[] | select(.status == "fail") | .remedy.commands[]'
+      orch preflight --output json | jq -r '.checks[] | select(.status == "fail") | .remedy.commands[]?'
     """
     from orchestrator.cli import run_preflight
     from orchestrator.cli.hosts import Choice

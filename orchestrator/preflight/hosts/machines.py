@@ -204,11 +204,12 @@ CHECKS: tuple[Check, ...] = (
         meaning="no two names are one machine, and no two machines pass for one",
         page="Compares the running kernel and network, `/etc/machine-id`, the hardware address of the "
         "training interface, and the UUIDs of NVIDIA GPUs.\n\n"
-        "Fails for two names of one machine among others (a machine is listed once, with its devices), for "
-        "one hardware address on two machines of a subnet, and for a GPU that two nodes see. Warns of "
-        "one machine-id on two machines, which are clones that a DHCP server may take for one another, "
-        "and of containers of one machine with one host name, which NCCL takes for one host. That all "
-        "names are one machine is no fault: a job of several nodes can be tried so.",
+        "Fails for two names of one machine among others (a machine is listed once, with its devices; no "
+        "launch starts then, so this is told at any level), for one hardware address on two machines of "
+        "a subnet, and for a GPU that two nodes see. Warns of one machine-id on two machines, which are "
+        "clones that a DHCP server may take for one another, and of containers of one machine with one "
+        "host name, which NCCL takes for one host. That all names are one machine is no fault: a job of "
+        "several nodes can be tried so.",
         verdict=_unique,
         probes=(IDENTITY,),
     ),
