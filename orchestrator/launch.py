@@ -16,7 +16,7 @@ from orchestrator.inventory import Inventory
 from orchestrator.meet import meet
 from orchestrator.phase import Phase
 from orchestrator.plan import Facts, Job, Plan, make_plan
-from orchestrator.plan.fabric import find_launch_call
+from orchestrator.plan.fabric import LAUNCH_CALL, LAUNCH_CALL_REMEDY, find_launch_call
 from orchestrator.plan.plan import choose_launcher
 from orchestrator.preflight.model import Level
 from orchestrator.preflight.scene import Scene, Script
@@ -133,9 +133,4 @@ def check_script(request: Request) -> None:
         return
     line = find_launch_call(request.script.read_text(encoding="utf-8", errors="replace"))
     if line is not None:
-        raise PlanError(
-            f"{request.script}:{line}: the script calls launch() itself, which Lightning refuses "
-            "under `fabric run` (it has launched the script already)",
-            remedy="use --launcher torchrun (launch() then does nothing), --launcher python (the "
-            "script launches its own ranks), or remove the call",
-        )
+        raise PlanError(f"{request.script}:{line}: {LAUNCH_CALL}", remedy=LAUNCH_CALL_REMEDY)

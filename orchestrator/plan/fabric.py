@@ -8,6 +8,15 @@ from orchestrator.errors import PlanError
 from orchestrator.plan.job import Job
 from orchestrator.plan.launchers import Process, Share
 
+LAUNCH_CALL = (
+    "the script calls launch() itself, which Lightning refuses under `fabric run` (it has launched the "
+    "script already)"
+)
+LAUNCH_CALL_REMEDY = (
+    "use --launcher torchrun (launch() then does nothing), --launcher python (the script launches its "
+    "own ranks), or remove the call"
+)
+
 
 def processes(share: Share, job: Job) -> tuple[Process, ...]:
     """Return the one CLI process that starts this node's ranks (through torchrun, in its own process).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.plan.fabric import find_launch_call
+from orchestrator.plan.fabric import LAUNCH_CALL, LAUNCH_CALL_REMEDY, find_launch_call
 from orchestrator.preflight.judge import whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, Remedy, Status
 from orchestrator.preflight.scene import Scene, Script
@@ -37,14 +37,7 @@ def _verdict(scene: Scene) -> list[Finding]:
 def _launch_call(scene: Scene, script: Script) -> Iterator[Hint]:
     line = find_launch_call(script.text) if scene.plan.launcher == "fabric" else None
     if line is not None:
-        yield Hint(
-            Status.FAIL,
-            line,
-            "the script calls launch() itself, which Lightning refuses under `fabric run` (it has "
-            "launched the script already)",
-            "use --launcher torchrun (launch() then does nothing), --launcher python (the script "
-            "launches its own ranks), or remove the call",
-        )
+        yield Hint(Status.FAIL, line, LAUNCH_CALL, LAUNCH_CALL_REMEDY)
 
 
 def _finding(scene: Scene, script: Script, hint: Hint) -> Finding:
