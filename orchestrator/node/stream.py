@@ -17,14 +17,14 @@ from typing import List, NamedTuple, Tuple
 from .tasks import Tell
 
 _PIECE = memoryview(bytes(1 << 20))
-# struct tcp_info of linux/tcp.h: probes (3), snd_mss (16), unacked (24), rtt (68), total_retrans (100),
-# and since Linux 4.1 bytes_acked (120)
-_INFO = struct.Struct("=3xB12xI4xI40xI28xI16xQ")
+# struct tcp_info of linux/tcp.h: probes (3), snd_mss (16), unacked (24), total_retrans (100), and since
+# Linux 4.1 bytes_acked (120)
+_INFO = struct.Struct("=3xB12xI4xI72xI16xQ")
 AT_ONCE = struct.pack("ii", 1, 0)  # struct linger: close with a reset, and forget what is unsent
 
 
 class Info(NamedTuple):
-    """What the kernel knows of a connection: bytes of a segment, seconds, segments, bytes.
+    """What the kernel knows of a connection: bytes of a segment, segments, segments, bytes.
 
     `unanswered` segments, and probes of the peer's window, are on their way or lost: none when it is the
     peer that has no room for more.
@@ -32,7 +32,6 @@ class Info(NamedTuple):
 
     mss: int
     unanswered: int
-    rtt: float
     retransmits: int
     acknowledged: int
 
@@ -42,8 +41,8 @@ def info(connection: socket.socket) -> Info:
     raw = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
     if len(raw) < _INFO.size:
         raise OSError(errno.ENOPROTOOPT, "the kernel does not count acknowledged bytes")
-    probes, mss, segments, microseconds, retransmits, acknowledged = _INFO.unpack(raw)
-    return Info(mss, segments + probes, microseconds / 1e6, retransmits, acknowledged)
+    probes, mss, segments, retransmits, acknowledged = _INFO.unpack(raw)
+    return Info(mss, segments + probes, retransmits, acknowledged)
 
 
 def stream(
@@ -58,9 +57,9 @@ def stream(
 ) -> None:
     """Send for `warm_up` and then `seconds` to `target`, over some connections at once.
 
-    Tell {"bytes", "seconds", "retransmits", "rtt", "mss", "busy"} of the time after the warm-up: "rtt" and
-    "mss" of one connection, "busy" the share of the time in which this process ran or waited for a CPU:
-    near 1, that was the limit and not the network. Raises OSError when it cannot connect, or is cut off.
+    Tell {"bytes", "seconds", "busy"} of the time after the warm-up: "busy" is the share of it in which this
+    process ran or waited for a CPU: near 1, that was the limit and not the network. Raises OSError when it
+    cannot connect, or is cut off.
     """
     connections: List[socket.socket] = []
     try:
@@ -84,9 +83,6 @@ def stream(
         {
             "bytes": after.acknowledged - before.acknowledged,
             "seconds": taken,
-            "retransmits": after.retransmits - before.retransmits,
-            "rtt": after.rtt,
-            "mss": after.mss,
             "busy": min(1.0, (after.busy - before.busy) / taken),
         }
     )
@@ -98,21 +94,11 @@ class _Look(NamedTuple):
     time: float
     busy: float
     acknowledged: int
-    retransmits: int
-    rtt: float
-    mss: int
 
 
 def _look(connections: List[socket.socket]) -> _Look:
-    known = [info(connection) for connection in connections]
-    return _Look(
-        time.monotonic(),
-        _busy(),
-        sum(one.acknowledged for one in known),
-        sum(one.retransmits for one in known),
-        known[0].rtt,
-        known[0].mss,
-    )
+    acknowledged = sum(info(connection).acknowledged for connection in connections)
+    return _Look(time.monotonic(), _busy(), acknowledged)
 
 
 def _busy() -> float:

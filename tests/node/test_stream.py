@@ -105,8 +105,6 @@ def test_it_measures_what_arrived(port: int, streams: int) -> None:
     flow = stream(port, streams=streams)["ok"]
     assert flow["bytes"] > MIB
     assert 0.1 < flow["seconds"] < 5
-    assert 0 < flow["rtt"] < 1
-    assert flow["mss"] > 1000
     assert 0 < flow["busy"] <= 1
 
 

@@ -31,7 +31,7 @@ def test_only_ways_that_something_came_through_have_a_latency() -> None:
 
 
 def test_bandwidth_is_by_name() -> None:
-    flow = Flow(rate=1e9, busy=0.1, retransmits=0, rtt=1e-4, mss=1448)
+    flow = Flow(rate=1e9, busy=0.1)
     assert found(Bandwidth({(2, 0): flow}, {(0, 2): "timed out"})) == {
         "bandwidth_bytes_per_second": {("node2", "node0"): 1e9}
     }

@@ -29,8 +29,8 @@ def firewall(
 
     "manager" is "ufw", "firewalld", or null, "zone" firewalld's for the `interface`. "chains" are the
     base chains that this node's packets pass, those that block first: {"tool", "family", "table",
-    "name", "hook", "priority", "policy", "blocks", "plain"} (`preflight/firewall.py` says what these
-    are). "unreadable" says why not all are known. The ports are `main_port` and the ephemeral ones.
+    "name", "hook", "priority", "blocks", "plain"} (`preflight/reach/firewall.py` says what these are).
+    "unreadable" says why not all are known. The ports are `main_port` and the ephemeral ones.
     """
     packets = _packets(interface, address, subnet, main_port, port_range(root))
     own, problem = _iptables_chains(packets, root)
@@ -110,7 +110,6 @@ def _chains_of(ruleset: nftables.Ruleset, packets: List[filtering.Packet]) -> Li
             "name": place[2],
             "hook": base["hook"],
             "priority": base.get("prio", 0),
-            "policy": base.get("policy", "accept"),
             "blocks": any(
                 ruleset.blocks(place, packet) for packet in _passing(base["hook"], packets)
             ),
@@ -156,12 +155,11 @@ def _chains_of_tables(ruleset: iptables.Ruleset, packets: List[filtering.Packet]
             "name": base[1],
             "hook": ruleset.hook(base),
             "priority": _PRIORITIES.get(base[0], 0),
-            "policy": policy,
             "blocks": any(
                 ruleset.blocks(base, packet) for packet in _passing(ruleset.hook(base), packets)
             ),
         }
-        for base, policy in ruleset.bases.items()
+        for base in ruleset.bases
     ]
 
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-_MOST_SECONDS = 100  # trials of one measurement; the script makes at most 20
+from orchestrator.preflight.interfaces.tournament import Pair, Round
 
-Round = tuple[tuple[int, int], ...]
-"""Pairs of nodes, by position, that exchange data side by side."""
+_MOST_SECONDS = 100  # trials of one measurement; the script makes at most 20
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Task:
     """What every rank is to do.
 
     `devices` is the number of ranks of each node, `sizes` what is all-reduced, in bytes, `rounds` which
-    nodes exchange data thereafter. In seconds: `budget` is what one measurement may take, `patience` how
+    nodes, by position, exchange data thereafter. In seconds: `budget` is what one measurement may take, `patience` how
     long a rank waits for the others to come, `limit` what it may take from then on, whatever happens.
     `mark` begins each line for orch.
     """
@@ -87,7 +86,7 @@ class Exchanged:
     """How long this rank took to exchange `size` bytes each way within `pair`, in seconds by trial."""
 
     rank: int
-    pair: tuple[int, int]
+    pair: Pair
     size: int
     seconds: tuple[float, ...]
 

@@ -67,8 +67,7 @@ class Share:
     """What one node's share of a trial came to.
 
     `said` has the last lines of each stream by its name (`rank-2.err`, `launcher.out`, ...), but for the
-    `words`. `trouble` is why it could not be started, or was lost. `ended` is false where it was
-    stopped: after another's failure, or because the time was over.
+    `words`. `trouble` is why it could not be started, or was lost.
     """
 
     node: str
@@ -77,7 +76,6 @@ class Share:
     ranks: Mapping[int, ProcessEnd] = field(default_factory=dict)
     launcher: ProcessEnd | None = None
     trouble: str | None = None
-    ended: bool = False
 
     @property
     def failed(self) -> bool:
@@ -181,7 +179,6 @@ class _Part:
                 self._note(report)
                 if self._known.failed:
                     on_failure()
-            self._known = replace(self._known, ended=True)
         except NodeError as error:
             self._fail(f"it was lost: {error}")
             on_failure()

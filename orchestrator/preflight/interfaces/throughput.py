@@ -26,9 +26,7 @@ from orchestrator.preflight.scene import Advance, Scene, Stage
 from orchestrator.remote.fleet import Fleet
 
 _WARM_UP, _SECONDS = 0.15, 0.35
-_STREAMS = (
-    4  # one connection is held back by one queue of a card, one path of a bond, or by a cloud
-)
+_STREAMS = 4  # one alone is held back by a queue of a card, a path of a bond, or by a cloud
 _CONNECT_TIME = 2.0
 _LIMIT = 75.0  # seconds of the whole stage: pairs that do not connect cost the most
 _CAPPED = 0.9  # the share of its time from which on the sending process is what sets the pace
@@ -43,9 +41,6 @@ class Flow:
 
     rate: float
     busy: float
-    retransmits: int
-    rtt: float
-    mss: int
 
     @classmethod
     def parse(cls, raw: Any) -> Flow:
@@ -53,8 +48,7 @@ class Flow:
         rate = int(raw["bytes"]) / float(raw["seconds"])
         if not 0 <= rate < 1e15:
             raise ValueError(f"{rate} bytes a second")
-        retransmits, mss = int(raw["retransmits"]), int(raw["mss"])
-        return cls(rate, float(raw["busy"]), retransmits, float(raw["rtt"]), mss)
+        return cls(rate, float(raw["busy"]))
 
     @property
     def capped(self) -> bool:

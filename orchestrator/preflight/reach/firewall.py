@@ -47,7 +47,6 @@ class Chain:
     name: str
     hook: str
     priority: int
-    policy: str
     blocks: bool
     plain: bool
 
@@ -65,7 +64,6 @@ class Chain:
             name=name,
             hook=str(raw["hook"]),
             priority=int(raw["priority"]),
-            policy=str(raw["policy"]),
             blocks=bool(raw["blocks"]),
             plain=bool(raw["plain"]) and ordinary,
         )

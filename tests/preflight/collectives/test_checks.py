@@ -57,7 +57,7 @@ def well(n: int = 3, *, rate: float = GB, **more: object) -> Gloo:
     """A trial in which all went well: 32 MiB at `rate` bytes a second, algbw."""
     fields: dict[str, object] = {
         "world_size": n,
-        "shares": tuple(Share(f"node{i}", ended=True) for i in range(n)),
+        "shares": tuple(Share(f"node{i}") for i in range(n)),
         "sizes": (AllReduced(0, 32 * MIB, (32 * MIB / rate,)),),
         "pairs": all_pairs(n, rate),
         "complete": True,
@@ -70,7 +70,7 @@ def broken(**said: Sequence[str] | None) -> Gloo:
     shares = [
         Share(node)
         if lines is None
-        else Share(node, said={"rank-0.err": tuple(lines)}, ranks={0: FAILED}, ended=True)
+        else Share(node, said={"rank-0.err": tuple(lines)}, ranks={0: FAILED})
         for node, lines in said.items()
     ]
     return Gloo(world_size=len(said), shares=tuple(shares))
@@ -146,7 +146,7 @@ def test_nor_is_a_place_to_meet_that_there_is_not(check: str) -> None:
 def collected(words: Mapping[str, Sequence[Word]]) -> Gloo:
     at = scene(len(words))
     task = Task("gloo", (1,) * len(words), (MIB,), (((0, 1),),), 0.5, 60, 100, "m ")
-    shares = [Share(node, words=tuple(told), ended=True) for node, told in words.items()]
+    shares = [Share(node, words=tuple(told)) for node, told in words.items()]
     return Gloo.collect(at.plan, task, shares)
 
 
@@ -395,13 +395,13 @@ def test_the_exception_counts_before_the_stack_beneath_it() -> None:
 
 
 def test_one_that_dies_without_a_word_is_told_by_its_end() -> None:
-    share = Share("node1", ranks={1: ProcessEnd(None, 9)}, ended=True)
+    share = Share("node1", ranks={1: ProcessEnd(None, 9)})
     (finding,) = judged(scene(2), Gloo(world_size=2, shares=(Share("node0"), share)))
     assert "rank 1 was killed by SIGKILL" in finding.message
 
 
 def test_a_launcher_that_ends_badly_is_told_where_no_rank_began() -> None:
-    share = Share("node1", launcher=ProcessEnd(2, None), ended=True)
+    share = Share("node1", launcher=ProcessEnd(2, None))
     (finding,) = judged(scene(2), Gloo(world_size=2, shares=(Share("node0"), share)))
     assert "the launcher exited with 2" in finding.message
 
@@ -422,7 +422,7 @@ def test_a_node_that_was_lost_is_no_verdict_on_it() -> None:
 
 
 def test_a_crash_after_all_went_well_is_a_warning() -> None:
-    shares = (Share("node0", ended=True), Share("node1", ranks={1: ProcessEnd(None, 6)}))
+    shares = (Share("node0"), Share("node1", ranks={1: ProcessEnd(None, 6)}))
     findings = judged(scene(2), well(2, shares=shares))
     assert brief(findings) == [("warn", "node1"), ("pass", "node0,node1")]
     assert "SIGABRT" in findings[0].message

@@ -70,7 +70,7 @@ async def test_what_all_told_is_returned_in_node_order() -> None:
         Node([output(0, b'4f1c {"done": 0}\n'), *WELL]),
         Node([output(1, b"other\n4f1c "), output(1, b'{"done": 1}\n'), *WELL]),
     )
-    assert (first.node, first.words, first.ended) == ("node0", (Done(0),), True)
+    assert (first.node, first.words) == ("node0", (Done(0),))
     assert second.words == (Done(1),)
     assert second.said == {"rank-1.out": ("other",)}
     assert not first.failed
@@ -105,7 +105,7 @@ async def test_a_node_that_cannot_start_it_stops_the_others(
 ) -> None:
     monkeypatch.setattr(trial, "_SETTLE", 0.05)
     first, second = await tried(Node([], hangs=True), Node(start=answer))
-    assert not first.ended
+    assert not first.failed
     assert second.trouble is not None
     assert second.trouble.isprintable()
 
@@ -121,7 +121,6 @@ async def test_after_a_failure_the_others_have_a_moment_for_their_own_words(
 
 async def test_silence_lasts_no_longer_than_the_limit() -> None:
     (share,) = await tried(Node([], hangs=True), limit=0.05)
-    assert not share.ended
     assert not share.failed
 
 

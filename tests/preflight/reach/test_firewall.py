@@ -34,7 +34,6 @@ def chain(**more: Any) -> Chain:
         "name": "input",
         "hook": "input",
         "priority": 0,
-        "policy": "drop",
         "blocks": True,
         "plain": True,
     }
@@ -230,7 +229,7 @@ def test_braces_and_quotes_reach_the_command_through_a_real_shell() -> None:
 
 RAW_CHAIN = {
     "tool": "nft", "family": "inet", "table": "filter", "name": "input", "hook": "input",
-    "priority": 0, "policy": "drop", "blocks": True, "plain": True,
+    "priority": 0, "blocks": True, "plain": True,
 }  # fmt: skip
 
 

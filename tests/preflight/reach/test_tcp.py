@@ -31,7 +31,7 @@ ON = Link(up=True, carrier=True, arp=True)
 
 
 def chain(hook: str, *, blocks: bool = True, priority: int = 0, name: str = "c") -> Chain:
-    return Chain("nft", "inet", "site", name, hook, priority, "accept", blocks, plain=True)
+    return Chain("nft", "inet", "site", name, hook, priority, blocks, plain=True)
 
 
 def rules(*chains: Chain) -> Firewall:
