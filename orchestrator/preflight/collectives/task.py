@@ -19,9 +19,9 @@ class Task:
     """What every rank is to do.
 
     `devices` is the number of ranks of each node, `sizes` what is all-reduced, in bytes, `rounds` which
-    nodes, by position, exchange data thereafter. In seconds: `budget` is what one measurement may take, `patience` how
-    long a rank waits for the others to come, `limit` what it may take from then on, whatever happens.
-    `mark` begins each line for orch.
+    nodes, by position, exchange data thereafter. In seconds: `budget` is what one measurement may take,
+    `patience` how long a rank waits for the others to come, `limit` what it may take from then on,
+    whatever happens. `mark` begins each line for orch.
     """
 
     backend: str
