@@ -44,7 +44,7 @@ def test_a_node_that_is_down_hides_no_other_fault(make_lab: MakeLab) -> None:
     lab = make_lab(3)
     lab.vanish("node2")
     lab.run(["mount", "-o", "remount,size=64m", "/dev/shm"], node="node1")
-    words = ["-i", str(lab.inventory), "--connect-timeout", "3", "--only", "shm,net"]
+    words = ["-i", str(lab.inventory), "--connect-timeout", "2", "--only", "shm,net"]
     done = orch(lab, "preflight", *words, "--output", "json")
     assert done.returncode == 1, done.stderr
     failed = findings(done, "fail")
@@ -52,7 +52,7 @@ def test_a_node_that_is_down_hides_no_other_fault(make_lab: MakeLab) -> None:
     assert failed["ssh.reach"]["nodes"] == ["node2"]
     assert failed["shm"]["nodes"] == ["node1"]
     assert findings(done, "pass")["net.tcp"]["nodes"] == ["node0", "node1"]
-    assert agents(lab) == []
+    wait_until(lambda: agents(lab) == [])
 
 
 def test_a_launch_that_would_hang_is_stopped_and_told_how_to_mend_it(
@@ -64,7 +64,7 @@ def test_a_launch_that_would_hang_is_stopped_and_told_how_to_mend_it(
     assert (done.returncode, done.stdout) == (125, "")
     assert "orch: preflight failed; nothing was started\nnet.tcp" in done.stderr
     assert "Traceback" not in done.stderr
-    assert processes_of_runs(lab) == agents(lab) == []
+    wait_until(lambda: processes_of_runs(lab) == agents(lab) == [])
     assert not (lab.home / ".local/state/orch/runs").exists()
 
     off = launch(lab, "--launcher", "direct", "--preflight", "off", script)

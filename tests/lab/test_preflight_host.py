@@ -14,7 +14,7 @@ import pytest
 from labkit import life
 from labkit.lab import Lab
 
-from .orch import agents, orch
+from .orch import agents, orch, wait_until
 
 pytestmark = pytest.mark.lab
 
@@ -109,7 +109,7 @@ def test_each_trouble_is_named_with_its_node_and_the_remedies_mend(lab: Lab) -> 
     assert noisy.stdout == ""
     asked = lab.run(["bash", "-ic", "exit"], node="node1")
     assert asked.stdout.startswith("Welcome to node1")
-    assert agents(lab) == []
+    wait_until(lambda: agents(lab) == [])
 
 
 def test_ranks_that_are_left_are_named_with_their_node_and_age(lab: Lab) -> None:

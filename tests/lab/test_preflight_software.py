@@ -78,7 +78,7 @@ def test_another_torch_and_a_missing_module_are_named_and_stop_a_launch(
     (other / "torch/__init__.py").write_text("from .version import __version__\n")
     lacking = interpreters.make("node2", "no-sklearn", without=["sklearn", "scikit_learn"])
 
-    code, findings = interpreters.check("--level", "quick", "--only", "sw", script)
+    code, findings = interpreters.check("--only", "sw.versions,sw.import", script)
     assert code == 1
     torch = failure(findings, "sw.versions")
     assert torch["nodes"] == ["node1"]
