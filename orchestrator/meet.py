@@ -10,10 +10,12 @@ from typing import Any, Literal
 from orchestrator import events
 from orchestrator.errors import PlanError
 from orchestrator.plan import Facts, Network, choose_network
+from orchestrator.plan.facts import interface_name, ip_address
 from orchestrator.plan.job import DEFAULT_PORT
 from orchestrator.plan.network import check_distinct, interface_of, routed_network
 from orchestrator.remote.agent import AgentRefusal
 from orchestrator.remote.fleet import Fleet
+from orchestrator.remote.text import printable
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,15 @@ async def _route(fleet: Fleet, index: int, address: str) -> tuple[str | None, st
     except AgentRefusal as refusal:
         problem = f"{name}: main's address {address}: {refusal.text}"
     else:
-        if route["source"] is not None:
-            return route["interface"], route["source"]
+        try:
+            if route["source"] is not None:
+                interface = route["interface"]
+                named = None if interface is None else interface_name(interface)
+                return named, ip_address(route["source"])
+        except (LookupError, TypeError, ValueError) as error:
+            raise PlanError(
+                f"{name}: its way to {address} makes no sense: {error!r:.200}"
+            ) from None
         problem = f"{name} has no route to main's address {address}"
     raise PlanError(problem, remedy="give an address that every node can reach with --main-address")
 
@@ -103,7 +112,7 @@ async def reserve_port(
             raise PlanError(f"{main}: main's address {address}: {refusal.text}") from None
         emit(events.Warned(f"{address} is not an address of {main}: it must be translated to it"))
         port = await fleet.agents[0].ask("reserve", address="0.0.0.0", **wanted)
-    if not isinstance(port, int):
+    if type(port) is not int or not 0 < port < 1 << 16:
         owner = await fleet.agents[0].ask("owner", address=address, port=wanted["preferred"])
         raise _taken(main, f"port {given} on {address}", owner)
     return port
@@ -117,10 +126,16 @@ def _taken(main: str, port: str, owner: dict[str, Any] | None) -> PlanError:
             f"{main}: {port} is taken, by another run of orch or a socket that does not listen",
             remedy=otherwise,
         )
-    user, pid = str(owner["user"]), owner["pid"]
-    if pid is None:
-        who, end = f"a process of user {user}", "root can see and end it there"
+    try:
+        user, pid, command = str(owner["user"]), owner["pid"], str(owner["command"])
+        number = None if pid is None else int(pid)
+        if number is not None and number < 1:
+            raise ValueError(f"process {number}")  # to `kill` that is all of them
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        return PlanError(f"{main}: who has {port} makes no sense: {error!r:.200}", remedy=otherwise)
+    if number is None:
+        who, end = f"a process of user {printable(user)}", "root can see and end it there"
     else:
-        who = f"PID {int(pid)} of user {user}: {owner['command']}"
-        end = f"end it with `kill {int(pid)}` on {main} if nobody needs it"
+        who = f"PID {number} of user {printable(user)}: {printable(command)}"
+        end = f"end it with `kill {number}` on {main} if nobody needs it"
     return PlanError(f"{main}: {port} is taken by {who}", remedy=f"{end}, or {otherwise}")

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import Any
 
 Address = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+
+_INTERFACE = re.compile(
+    r"[^-\s/:][^\s/:]{0,14}"
+)  # dev_valid_name of the kernel; none begins with a dash
+_MOST_GPUS = 1024
+_FASTEST = 10_000_000  # Mb/s
 
 
 @dataclass(frozen=True)
@@ -55,25 +62,53 @@ class Facts:
             home=_absolute(raw["home"]),
             python_version=str(raw["python_version"]),
             cpus=int(raw["cpus"]),
-            gpus=int(raw["gpus"]),
+            gpus=_count(raw["gpus"], _MOST_GPUS),
             rsync=None if raw["rsync"] is None else str(raw["rsync"]),
             interfaces=tuple(
                 Interface(
-                    name=str(entry["name"]),
-                    addresses=tuple(ipaddress.ip_interface(item) for item in entry["addresses"]),
-                    speed=None if entry["speed"] is None else int(entry["speed"]),
+                    name=interface_name(entry["name"]),
+                    addresses=tuple(
+                        ipaddress.ip_interface(str(item)) for item in entry["addresses"]
+                    ),
+                    speed=None if entry["speed"] is None else _count(entry["speed"], _FASTEST),
                     loopback=bool(entry["loopback"]),
                 )
                 for entry in raw["interfaces"]
             ),
-            ssh_address=None if raw["ssh_address"] is None else str(raw["ssh_address"]),
+            ssh_address=_ssh_address(raw["ssh_address"]),
             clock_skew=clock_skew,
             environment={str(key): str(value) for key, value in raw["environment"].items()},
             clock_error=clock_error,
         )
 
 
+def interface_name(raw: Any) -> str:
+    """Return the name of an interface. Raises ValueError for what is none: it will stand in commands."""
+    if not isinstance(raw, str) or not raw.isprintable() or not _INTERFACE.fullmatch(raw):
+        raise ValueError(f"not the name of an interface: {raw!r:.40}")
+    return raw
+
+
+def ip_address(raw: Any) -> str:
+    """Return an IP address, without a zone (%eth0). Raises ValueError for anything else."""
+    return str(ipaddress.ip_address(str(raw).partition("%")[0]))
+
+
+def _ssh_address(raw: Any) -> str | None:
+    try:
+        return ip_address(raw)
+    except ValueError:
+        return None  # sshd says UNKNOWN where no socket of its own is the connection
+
+
+def _count(raw: Any, most: int) -> int:
+    count = int(raw)
+    if not 0 <= count <= most:
+        raise ValueError(f"not a count up to {most}: {raw!r:.40}")
+    return count
+
+
 def _absolute(path: Any) -> str:
-    if not isinstance(path, str) or not path.startswith("/"):
+    if not isinstance(path, str) or not path.startswith("/") or not path.isprintable():
         raise ValueError(f"not an absolute path: {path!r}")
     return path
