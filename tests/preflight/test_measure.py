@@ -1,0 +1,93 @@
+"""What is measured, and judged: a mistake in one check hides nothing that others found."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from orchestrator.preflight.judge import whole
+from orchestrator.preflight.measure import judge, measure, parse
+from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
+from orchestrator.preflight.scene import Advance, Scene, Stage
+from orchestrator.remote.fleet import Fleet
+from orchestrator.remote.ssh import ConnectOptions
+
+from .scenes import scene
+
+NUMBER: Probe[int] = Probe("number", int)
+
+
+def check(id_: str, verdict: Any, **more: Any) -> Check:
+    return Check(id_, Group.HOST, Level.QUICK, "it is so", "It is so.", verdict, **more)
+
+
+def passes(scene: Scene) -> list[Finding]:
+    return whole(scene, Status.PASS, "is fine")
+
+
+def breaks(scene: Scene) -> list[Finding]:
+    raise ZeroDivisionError("by zero\x1b[2J")
+
+
+def test_a_verdict_that_raises_is_incomplete_and_the_others_are_told() -> None:
+    report = judge(scene(2), [check("broken", breaks), check("sound", passes)])
+    broken, sound = report.results
+    assert broken.status is Status.INCOMPLETE
+    assert broken.findings[0].nodes == ("node0", "node1")
+    assert "ZeroDivisionError: by zero [2J" in broken.findings[0].message
+    assert sound.status is Status.PASS
+
+
+async def test_a_stage_that_raises_is_not_measured_and_the_others_are() -> None:
+    @dataclass(frozen=True)
+    class Broken:
+        pass
+
+    @dataclass(frozen=True)
+    class Sound:
+        pass
+
+    async def breaks(fleet: Fleet, scene: Scene, advance: Advance) -> Broken:
+        raise ExceptionGroup("several", [IndexError("none")])
+
+    async def goes_well(fleet: Fleet, scene: Scene, advance: Advance) -> Sound:
+        return Sound()
+
+    def begin(title: str) -> AbstractContextManager[Advance]:
+        return nullcontext(lambda name, well: None)
+
+    stages = (Stage("broken", Broken, breaks), Stage("sound", Sound, goes_well))
+    fleet = Fleet([], ConnectOptions())
+    found = await measure(fleet, scene(2), [check("both", passes, stages=stages)], begin)
+    missing = found.find(Broken)
+    assert isinstance(missing, NoAnswer) and "ExceptionGroup" in missing.reason
+    assert found.find(Sound) == Sound()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        [],
+        {"ok": "seven"},
+        {"ok": float("nan")},
+        {"ok": float("inf")},
+        {"ok": 10**30},
+        {"ok": "9" * 4000},
+        {"ok": "7" * 100_000},
+        {"ok": [0] * 100_000},
+        {},
+        {"error": "\x1b[2J" * 100_000},
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_none_and_why_is_one_short_line(answer: Any) -> None:
+    found = parse(NUMBER, {"number": answer})
+    assert isinstance(found, NoAnswer)
+    assert found.reason.isprintable() and len(found.reason) <= 300
+
+
+def test_an_answer_is_parsed() -> None:
+    assert parse(NUMBER, {"number": {"ok": 7}}) == 7
