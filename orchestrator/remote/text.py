@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
+_USER = re.compile(r"[\w.][\w.+@\\-]*\$?")
+
+
+def user_name(said: str) -> str:
+    """Return the name of a user, that files of settings take for one. Raises ValueError for none."""
+    if len(said) > 256 or not _USER.fullmatch(said):
+        raise ValueError(f"not the name of a user: {said!r:.80}")
+    return said
+
 
 def printable(said: str | bytes, limit: int = 200) -> str:
     """Return `said` as one line without control characters, at most `limit` characters long."""

@@ -13,6 +13,7 @@ from orchestrator.preflight.interfaces import tournament
 from orchestrator.preflight.interfaces.tournament import Pair, Suspects
 from orchestrator.preflight.model import Finding, Remedy, Status
 from orchestrator.preflight.scene import Scene
+from orchestrator.quoting import command_line
 
 _MBIT = 1e6 / 8  # bytes
 _VERY_SLOW = 0.3  # of what the others reach: a job would wait for this node most of the time
@@ -100,7 +101,8 @@ def _slow_node(scene: Scene, found: Measured, node: int, rate: float, usual: flo
         f"{_rate(usual)} is usual"
     )
     link = plan.interface
-    commands = () if link is None else (f"ethtool {link}", f"tc -s qdisc show dev {link}")
+    looks = (["ethtool"], ["tc", "-s", "qdisc", "show", "dev"])
+    commands = () if link is None else tuple(command_line([*look, link]) for look in looks)
     text = "look at its cable, its switch port, the speed that its link has, and what else uses it"
     return Finding(
         _badness(rate, usual),

@@ -213,7 +213,7 @@ def _address(raw: Any) -> str:
     """Return a PCI address that a shell line may hold; "" for none."""
     if raw and not _ADDRESS.fullmatch(raw):
         raise ValueError(f"not a PCI address: {raw!r}")
-    return str(raw)
+    return str(raw or "")
 
 
 def _pid(raw: Any) -> int | None:

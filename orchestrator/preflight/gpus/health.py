@@ -9,7 +9,16 @@ from typing import Any
 from orchestrator.preflight.gpus.devices import GPU, Gpu, Gpus, judge_gpus, numbered, same_bus, used
 from orchestrator.preflight.gpus.xid import Action, explain
 from orchestrator.preflight.judge import Verdict, fold, incomplete, whole
-from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
+from orchestrator.preflight.model import (
+    Check,
+    Finding,
+    Group,
+    Level,
+    NoAnswer,
+    Probe,
+    Status,
+    finite,
+)
 from orchestrator.preflight.scene import Scene, Subject
 
 _DAY = 86400.0
@@ -51,7 +60,7 @@ class KernelLog:
                     code=int(entry["code"]),
                     bus=str(entry["bus"])[:20],
                     count=int(entry["count"]),
-                    age=float(entry["age"]),
+                    age=finite(entry["age"]),
                     text=str(entry["text"])[:200],
                     pid=None if entry["pid"] is None else int(entry["pid"]),
                     name=None if entry["name"] is None else str(entry["name"])[:40],

@@ -24,7 +24,7 @@ from orchestrator.quoting import command_line
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.base import Node
 from orchestrator.remote.fleet import Fleet
-from orchestrator.remote.text import printable
+from orchestrator.remote.text import printable, user_name
 
 _WAIT = 40.0  # seconds for a login: the shell's start-up files may be on a slow file system
 _LINES = 5  # lines of noise that are looked for in start-up files
@@ -104,7 +104,9 @@ _PRINTS = re.compile(
     r"(echo|printf|cat|date|uptime|fortune|figlet|cowsay|hostname|who|w|last|df|free|stty"
     r"|neofetch|fastfetch|screenfetch|nvidia-smi)\b(?!.*(;|&&|\|\||<<|\\$))"
 )
-_BASH = re.compile(r"/(\.bashrc|\.bash_aliases|\.bash_profile|\.zshenv|bash\.bashrc|zshenv)\Z")
+_BASH = re.compile(
+    r"/(?:.*/)?(\.bashrc|\.bash_aliases|\.bash_profile|\.zshenv|bash\.bashrc|zshenv)\Z"
+)
 
 
 def _clean(scene: Scene) -> list[Finding]:
@@ -147,7 +149,7 @@ def _silence(printed: Printed) -> tuple[str, ...]:
     if len(printed.lines) > len(printed.sources):
         return ()
     for source in printed.sources:
-        if source is None or not _BASH.search(source.path) or not _PRINTS.match(source.line):
+        if source is None or not _BASH.match(source.path) or not _PRINTS.match(source.line):
             return ()
         if source.line.count('"') % 2 or source.line.count("'") % 2:
             return ()  # it goes on, on the next line
@@ -173,7 +175,7 @@ class Logind:
         return cls(
             systemd=bool(raw["systemd"]),
             session=bool(raw["session"]),
-            user=printable(str(raw["user"]), 60),
+            user=user_name(str(raw["user"])),
             kill=None if raw["kill"] is None else bool(raw["kill"]),
             only=frozenset(map(str, raw["only"])),
             exclude=frozenset(map(str, raw["exclude"])),

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.judge import Verdict, fold, incomplete
-from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
+from orchestrator.preflight.model import (
+    Check,
+    Finding,
+    Group,
+    Level,
+    NoAnswer,
+    Probe,
+    Status,
+    finite,
+)
 from orchestrator.preflight.scene import Scene
 from orchestrator.remote.text import printable
 
+_MOST = 16
 _SHOWN = 3  # processes named in a message; the data has all
 
 
@@ -30,7 +41,7 @@ class Process:
     def parse(cls, raw: Any) -> Process:
         return cls(
             pid=int(raw["pid"]),
-            age=float(raw["age"]),
+            age=finite(raw["age"]),
             owner=printable(str(raw["owner"]), 40),
             command=printable(str(raw["command"]), 80),
             run=_text(raw["run"]),
@@ -48,7 +59,7 @@ class Process:
 
 
 def _parse(raw: Any) -> tuple[Process, ...]:
-    return tuple(map(Process.parse, raw["processes"]))
+    return tuple(map(Process.parse, raw["processes"][:_MOST]))
 
 
 PROCESSES = Probe("orphans", _parse)
@@ -88,7 +99,7 @@ def _verdict(status: Status, told: str, found: list[Process]) -> Verdict:
     runs = sorted({each.run for each in found if each.run})
     kill = f"kill {' '.join(str(each.pid) for each in found)}"
     if runs:
-        kill = f"{' and '.join(f'orch stop {run}' for run in runs)}, or `{kill}` there"
+        kill = f"{' and '.join(f'orch stop {shlex.quote(run)}' for run in runs)}, or `{kill}` there"
     return Verdict(
         status,
         f"{told}: {shown}{more}",

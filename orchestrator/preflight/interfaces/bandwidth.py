@@ -11,6 +11,7 @@ from orchestrator.preflight.interfaces.tournament import Pair, Suspects, blame, 
 from orchestrator.preflight.judge import Verdict, fold, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
 from orchestrator.preflight.scene import Scene
+from orchestrator.quoting import command_line
 
 _SHARE_WARN, _SHARE_FAIL = 0.7, 0.3  # of the link's speed
 _VERY_SLOW = 0.3  # of what is usual between the others
@@ -90,7 +91,11 @@ def _slow_pair(
 def _look(scene: Scene, node: int) -> tuple[str, ...]:
     """Return the lines that show what a node's interface does."""
     interface = scene.plan.nodes[node].interface
-    return () if interface is None else (f"tc -s qdisc show dev {interface}",)
+    return (
+        ()
+        if interface is None
+        else (command_line(["tc", "-s", "qdisc", "show", "dev", interface]),)
+    )
 
 
 def _beside_link(scene: Scene, found: Bandwidth) -> Iterator[tuple[str, Verdict]]:

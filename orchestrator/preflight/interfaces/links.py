@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from orchestrator.plan.facts import Address
+from orchestrator.plan.facts import Address, interface_name
 from orchestrator.preflight.interfaces.pick import PICK
 from orchestrator.preflight.judge import Verdict, fold, incomplete, judge_each, odd_ones, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
 from orchestrator.preflight.scene import Scene, Subject
+from orchestrator.quoting import command_line
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ Links = Mapping[str, Link]
 def _parse(raw: Any) -> Links:
     links = (
         Link(
-            name=str(entry["name"]),
-            addresses=tuple(ipaddress.ip_interface(item) for item in entry["addresses"]),
+            name=interface_name(entry["name"]),
+            addresses=tuple(ipaddress.ip_interface(str(item)) for item in entry["addresses"]),
             mtu=None if entry["mtu"] is None else int(entry["mtu"]),
             speed=None if entry["speed"] is None else int(entry["speed"]),
             duplex=None if entry["duplex"] is None else str(entry["duplex"]),
@@ -108,8 +109,10 @@ def _same_subnet(scene: Scene) -> list[Finding]:
             "leave one interface in each subnet, or bond them; as long as there are two, let each "
             "answer for its own address alone",
             tuple(
-                f"sysctl -w net.ipv4.conf.{key}.arp_ignore=1 net.ipv4.conf.{key}.arp_announce=2"
-                for key in (name.replace(".", "/") for name in names)  # as sysctl(8) has it
+                command_line(["sysctl", "-w", f"{key}.arp_ignore=1", f"{key}.arp_announce=2"])
+                for key in (
+                    f"net.ipv4.conf.{name.replace('.', '/')}" for name in names
+                )  # as sysctl(8) has it
             ),
             data,
         )
@@ -138,7 +141,7 @@ def _speed(scene: Scene) -> list[Finding]:
         if link.device and link.duplex == "half":
             message = f"{link.name} is half duplex: it cannot send while it receives"
             text = "let both ends negotiate, and see that the switch's port does not force its own"
-            commands = (f"ethtool -s {link.name} autoneg on",)
+            commands = (command_line(["ethtool", "-s", link.name, "autoneg", "on"]),)
             verdict = Verdict(Status.WARN, message, text, commands, data)
         elif link.known_speed is None:
             verdict = Verdict(Status.SKIP, f"{link.name} does not tell its speed", data=data)
@@ -171,7 +174,7 @@ def _mtu(scene: Scene) -> list[Finding]:
                 + (", and RoCE goes by it: large messages will not arrive" if roce else ""),
                 "give all the same; if net.mtupath then finds that so much does not get through, "
                 "the smaller one",
-                (f"ip link set dev {link.name} mtu {common}",),
+                (command_line(["ip", "link", "set", "dev", link.name, "mtu", str(common)]),),
                 data,
             )
         else:

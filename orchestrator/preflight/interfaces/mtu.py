@@ -16,6 +16,7 @@ from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer,
 from orchestrator.preflight.reach.listeners import SENSELESS, Listeners, Open
 from orchestrator.preflight.reach.reachability import peers
 from orchestrator.preflight.scene import Advance, Scene, Stage
+from orchestrator.quoting import command_line
 from orchestrator.remote.fleet import Fleet
 
 _SIZE = 1 << 20
@@ -189,7 +190,8 @@ def _judge(
     match passages[0].result:
         case End.HOLE:
             size = min(p.largest for p in passages if p.largest is not None)
-            commands = (f"ip link set dev {interface} mtu {size}",) if interface else ()
+            line = ["ip", "link", "set", "dev", interface or "", "mtu", str(size)]
+            commands = (command_line(line),) if interface else ()
             return Verdict(
                 Status.FAIL,
                 f"packets of more than {size} bytes {to_and_from} {peer} vanish without a word: "

@@ -11,7 +11,7 @@ from orchestrator.preflight.limits import clock, sharing, storage
 from orchestrator.preflight.model import Check, Finding, Group, Level, Probe, Status
 from orchestrator.preflight.scene import Scene, Subject
 from orchestrator.quoting import command_line
-from orchestrator.remote.text import printable
+from orchestrator.remote.text import printable, user_name
 
 _GIB = 1 << 30
 
@@ -79,7 +79,7 @@ class LoginLimits:
     @classmethod
     def parse(cls, raw: Any) -> LoginLimits:
         return cls(
-            user=printable(str(raw["user"]), 60),
+            user=user_name(str(raw["user"])),
             files=_pair(raw["files"]),
             processes=_pair(raw["processes"]),
             most_files=int(raw["most_files"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -99,7 +100,8 @@ def _troubles(subject: Subject, room: Room) -> Iterator[Verdict]:
         "free": room.free,
         "free_files": room.free_files,
     }
-    make_room = f"make room on {room.mount} (`du -xh --max-depth=2 {room.mount} | sort -h | tail`)"
+    look = f"du -xh --max-depth=2 {shlex.quote(room.mount)} | sort -h | tail"
+    make_room = f"make room on {room.mount} (`{look}`)"
     if room.role == "workdir":
         make_room += ", or set another `workdir:` in the inventory"
     if room.problem is not None and room.problem[0] not in (errno.ENOSPC, errno.EDQUOT):

@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.preflight.model import Probe
 from orchestrator.preflight.scene import Subject
 from orchestrator.preflight.script.imports import needs
+from orchestrator.remote.text import printable
 
 # The part of torch's version after the +, where the wheel stands on an index of its own.
 _BUILD = re.compile(r"cpu|cu\d+|rocm[\d.]+|xpu")
@@ -42,6 +43,11 @@ class Nccl:
 
     distribution: str
     version: str
+
+    @property
+    def requirement(self) -> str:
+        """What pip is asked for."""
+        return shlex.quote(f"{self.distribution}=={self.version}")
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def _interpreter(raw: Any) -> Interpreter:
     distributions = {_word(name): _word(each) for name, each in raw["distributions"].items()}
     torch = _torch(raw["torch"])
     return Interpreter(
-        executable=str(raw["executable"])[:4096],
+        executable=_path(raw["executable"]),
         python=_word(raw["python"]),
         torch=torch,
         nccl=_nccl(distributions, torch),
@@ -123,7 +129,13 @@ def _word(raw: Any) -> str:
 
 
 def _line(raw: Any) -> str:
-    return " ".join(str(raw).split())[:300]
+    return printable(str(raw), 300)
+
+
+def _path(raw: Any) -> str:
+    if not isinstance(raw, str) or not raw.startswith("/") or not raw.isprintable():
+        raise ValueError(f"not an absolute path: {raw!r:.80}")
+    return raw
 
 
 def _arguments(subject: Subject) -> dict[str, Any]:

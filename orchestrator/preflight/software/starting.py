@@ -17,6 +17,7 @@ from orchestrator.preflight.software.interpreter import (
     job_environment,
 )
 from orchestrator.quoting import command_line
+from orchestrator.remote.text import printable
 
 _MODULES = {"torchrun": "torch.distributed.run", "fabric": "lightning.fabric.cli"}
 _NO_MODULE = re.compile(r"No module named '?([\w.]+)")
@@ -71,7 +72,7 @@ def _imported(raw: Any) -> Imported:
 
 
 def _line(raw: Any) -> str:
-    return " ".join(str(raw).split())[:300]
+    return printable(str(raw), 300)
 
 
 START = Probe(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
@@ -120,7 +121,7 @@ def _nccls(of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
                 Status.FAIL,
                 f"NCCL {mine.version}, where {who} {common.version}: it stops where versions differ",
                 "install the NCCL that the others have",
-                of[name].install(f"{common.distribution}=={common.version}"),
+                of[name].install(common.requirement),
                 as_root=False,
             ),
         )
@@ -135,7 +136,7 @@ def _lightnings(of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
                 Status.WARN,
                 f"lightning {mine}, where {who} {common}",
                 "install the lightning that the others have",
-                of[name].install(f"lightning=={common}"),
+                of[name].install(shlex.quote(f"lightning=={common}")),
                 as_root=False,
             ),
         )
