@@ -10,7 +10,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import permutations
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,15 @@ def processes(lab: Lab) -> list[tuple[str, str]]:
 
 
 def left(lab: Lab) -> list[object]:
-    """What there is of trials on the nodes: processes and folders."""
-    runs = [lab.files(node) / "home/.local/state/orch/runs" for node in lab.nodes]
-    return [*processes(lab), *(path for folder in runs for path in folder.glob("preflight*"))]
+    """What there is of trials on the nodes: processes and folders, torchrun's own among them."""
+    hosts = [lab.files(node) for node in lab.nodes]
+    folders = [
+        path
+        for host in hosts
+        for pattern in ("home/.local/state/orch/runs/preflight*", "tmp/torchelastic_*")
+        for path in host.glob(pattern)
+    ]
+    return [*processes(lab), *folders]
 
 
 def brief(report: dict[str, Any]) -> list[tuple[str, list[str]]]:
@@ -63,23 +69,21 @@ def slowed(lab: Lab, node: str) -> Iterator[None]:
     assert lab.run(["tc", "qdisc", "del", *qdisc], node=node).returncode == 0
 
 
-def test_three_hosts_reduce_under_torchrun(lab3: Lab) -> None:
-    report = collective(lab3)
+@pytest.mark.parametrize("launcher", ["torchrun", "fabric", "python"])
+def test_hosts_reduce_under_any_launcher(lab3: Lab, launcher: str) -> None:
+    report = collective(lab3, "--launcher", launcher, "--nodes", "node[0-1]")
     assert report["code"] == 0
-    *others, finding = report["checks"]
-    assert finding["status"] == "pass"
-    assert {other["status"] for other in others} <= {"warn"}, "on a busy machine one may seem slow"
+    assert brief(report) == [("pass", ["node0", "node1"])]
+    (finding,) = report["checks"]
     assert "the sum is right" in finding["message"]
     sizes = finding["data"]["sizes"]
     assert sizes[0]["bytes"] == MIB
     for size in sizes:
         assert size["algbw_p10"] <= size["algbw"] == size["bytes"] / size["seconds"]
         assert 1e6 < size["busbw"] < 1e11
-    pairs = {tuple(pair["nodes"]): pair["algbw"] for pair in finding["data"]["pairs"]}
-    assert {frozenset(pair) for pair in pairs} == {
-        frozenset(p) for p in permutations(lab3.nodes, 2)
-    }
-    assert all(1e6 < rate < 1e11 for rate in pairs.values())
+    (pair,) = finding["data"]["pairs"]
+    assert pair["nodes"] == ["node0", "node1"]
+    assert 1e6 < pair["algbw"] < 1e11
 
 
 def test_the_host_with_a_slow_link_is_named(lab3: Lab) -> None:
@@ -92,13 +96,8 @@ def test_the_host_with_a_slow_link_is_named(lab3: Lab) -> None:
     assert slow["remedy"]["commands"][0] == "ethtool eth0"
     assert slow["data"]["algbw"] < 100e6 / 8 * 1.5
     rates = {frozenset(pair["nodes"]): pair["algbw"] for pair in others["data"]["pairs"]}
+    assert set(rates) == {frozenset(pair) for pair in combinations(lab3.nodes, 2)}
     assert rates[frozenset({"node0", "node1"})] > 3 * slow["data"]["algbw"]
-
-
-@pytest.mark.parametrize("launcher", ["fabric", "python"])
-def test_other_launchers_do_it_as_well(lab3: Lab, launcher: str) -> None:
-    report = collective(lab3, "--launcher", launcher, "--nodes", "node[0-1]")
-    assert brief(report) == [("pass", ["node0", "node1"])]
 
 
 def test_a_host_whose_interface_is_named_wrongly_is_told_from_those_who_wait_for_it(
