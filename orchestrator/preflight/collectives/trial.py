@@ -152,7 +152,10 @@ class _Part:
             answer = await self._agent.ask(
                 "put", run=self._run, node=self._node.name, name=name, text=script
             )
-            self._node = replace(self._node, workdir=str(answer["folder"]))
+            folder = str(answer["folder"])
+            # torchrun leaves folders of logs in TMPDIR; there they end with the trial.
+            environment = {**self._node.environment, "TMPDIR": folder}
+            self._node = replace(self._node, workdir=folder, environment=environment)
         except (NodeError, LookupError, TypeError) as error:
             self._fail(f"the script cannot be put there: {error}")
 
