@@ -41,6 +41,7 @@ def _efa(scene: Scene) -> list[Finding]:
     answers = {name: a for name, a in found.items() if isinstance(a, Efa)}
     if len(answers) == len(found) and not any(a.pci for a in answers.values()):
         return whole(scene, Status.SKIP, "no EFA adapter on any node")
+    somewhere = any(a.pci for a in answers.values())
     plugin = any(a.plugin for a in answers.values())
     common, _ = odd_ones(
         {name: len(rdma.efa) for name, rdma in devices.items() if isinstance(rdma, Rdma)}
@@ -52,6 +53,8 @@ def _efa(scene: Scene) -> list[Finding]:
             if isinstance(one, NoAnswer):
                 return incomplete(one.reason)
         assert isinstance(answer, Efa) and isinstance(rdma, Rdma)
+        if not somewhere:
+            return Verdict(Status.SKIP, "no EFA adapter")
         if not answer.pci:
             return Verdict(
                 Status.FAIL,

@@ -362,6 +362,13 @@ def test_efa_without_its_driver_fails() -> None:
     assert finding.remedy.commands == ("modprobe efa",)
 
 
+def test_a_silent_node_tells_nothing_of_efa_on_the_others() -> None:
+    none = EFA.parse({"pci": 0, "libfabric": [], "plugin": []})
+    answers = {"efa": [none, none, NoAnswer("no answer within 20 s")]}
+    found = verdict("efa", nodes(NOTHING, NOTHING, NOTHING, answers=answers))
+    assert brief(found) == [("incomplete", "node2"), ("skip", "node0,node1")]
+
+
 def test_efa_without_its_files_fails(tree: Callable[..., Raw]) -> None:
     (finding,) = efa([{**tree("efa-x4"), "verbs": 0}], [SOFTWARE])
     assert finding.status is Status.FAIL
