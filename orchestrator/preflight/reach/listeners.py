@@ -13,6 +13,8 @@ from orchestrator.preflight.model import NoAnswer
 from orchestrator.preflight.scene import Scene, Subject
 from orchestrator.remote.agent import Agent
 
+_OPEN_TIME = 15.0  # seconds for a node to begin; the others go on listening meanwhile
+
 SENSELESS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What comes of parsing an answer that makes no sense."""
 
@@ -38,7 +40,9 @@ Listener = Open | Shut | NoAnswer
 
 
 class Listeners:
-    """orch's listeners on the nodes; they end with the context, all at once, or after `limit` seconds.
+    """orch's listeners on the nodes; they end with the context, all at once.
+
+    Once the last one has begun, or could not, all go on for at least `limit` seconds.
 
     `ask` is what a peer must know for any of them to answer. Where nobody can tell a node to end one,
     its agent does when the connection breaks.
@@ -78,7 +82,8 @@ class Listeners:
         answer = secrets.token_hex(16)
         task = agent.during(
             "listen",
-            limit=self._limit,
+            timeout=_OPEN_TIME,
+            limit=self._limit + 2 * _OPEN_TIME,  # main may have to begin twice
             addresses=[[address, port]],
             ask=self.ask,
             answer=answer,

@@ -1,0 +1,40 @@
+"""orch's listeners on nodes: they outlast whoever does not answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from orchestrator.errors import NodeError
+from orchestrator.preflight.model import NoAnswer
+from orchestrator.preflight.reach.listeners import Listeners, Open
+from orchestrator.remote.agent import Agent
+
+from ..scenes import scene
+
+
+class Listening:
+    """An agent that listens, or is silent; `asked` is with what it was asked."""
+
+    def __init__(self, *, silent: bool = False) -> None:
+        self.node = scene(1).plan.nodes[0]
+        self.asked: dict[str, Any] = {}
+        self._silent = silent
+
+    @asynccontextmanager
+    async def during(self, verb: str, **asked: Any) -> AsyncIterator[Any]:
+        self.asked = asked
+        if self._silent:
+            raise NodeError("node0: no answer")
+        yield {"ports": [40000]}
+
+
+async def test_nodes_listen_on_while_another_does_not_begin() -> None:
+    well, silent = Listening(), Listening(silent=True)
+    (subject,) = scene(1).subjects
+    async with Listeners(26.0) as listeners:
+        assert isinstance(await listeners.own(cast(Agent, well), subject), Open)
+        assert isinstance(await listeners.own(cast(Agent, silent), subject), NoAnswer)
+    # However late the last has answered (main may be asked twice), this is left of the first's time.
+    assert well.asked["limit"] - 2 * well.asked["timeout"] >= 26.0
