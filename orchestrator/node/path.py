@@ -39,7 +39,7 @@ _LONGEST_REPLY = 200
 def path(tell: Tell, limit: float, targets: List[Target], ask: str, size: int) -> None:
     """Send `size` bytes to each of `targets`, all at once; tell one outcome each, in their order.
 
-    It is {"result": WORD, "mss": bytes or null, "retransmits": segments, "seconds", "text": null or why}:
+    It is {"result": WORD, "mss": bytes or null, "retransmits": segments, "text": null or why}:
 
     ok       all of it arrived
     hole     it stalls, twice, and passes in small segments; "largest" is the largest TCP_MAXSEG that
@@ -131,7 +131,6 @@ class _Delivery:
         self._connected = False
         self._progress = 0
         self._began = self._moved = time.monotonic()
-        self._took = 0.0
         self._socket: Optional[socket.socket] = None
         self._text: Optional[str] = None
         self._mss: Optional[int] = None
@@ -218,7 +217,6 @@ class _Delivery:
 
     def _end(self, result: str, text: Optional[str] = None) -> None:
         self.result, self._text = result, text
-        self._took = time.monotonic() - self._began
 
     def close(self) -> None:
         if self._socket is not None:
@@ -231,5 +229,4 @@ class _Delivery:
             "text": self._text,
             "mss": self._mss,
             "retransmits": self._retransmits,
-            "seconds": self._took or time.monotonic() - self._began,
         }

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
 from orchestrator.errors import LaunchError, NodeError
+from orchestrator.preflight.answers import parsed, silence, text
 from orchestrator.preflight.judge import whole
 from orchestrator.preflight.model import Check, Finding, Level, NoAnswer, Probe, Status
 from orchestrator.preflight.report import Report, Result
 from orchestrator.preflight.scene import Advance, Scene, Subject
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.fleet import Fleet
-from orchestrator.remote.text import printable
 
 PROBE_TIME = {Level.QUICK: 20.0, Level.FULL: 60.0}
 """Seconds that a node's own probes may take, all together. Importing torch from a cold disk takes many."""
-
-_MOST_VALUES = 50_000
-_LONGEST_TEXT = 1 << 16
-_ENDLESS = re.compile(r"\s*[+-]?[\d_]{30,}\s*")  # what int() takes as well
-_LARGEST_NUMBER = 1 << 65  # counters have 64 bits
 
 Begin = Callable[[str], AbstractContextManager[Advance]]
 """Begins a step of this title; it ends with the context."""
@@ -64,7 +58,7 @@ def _judge(scene: Scene, check: Check) -> tuple[Finding, ...]:
 
 
 def _mistake(error: Exception) -> str:
-    return printable(f"a mistake of orch's own: {type(error).__name__}: {error}", 300)
+    return text(f"a mistake of orch's own: {type(error).__name__}: {error}")
 
 
 async def _ask_all(
@@ -94,36 +88,14 @@ async def ask_one(agent: Agent, subject: Subject, probes: Sequence[Probe[Any]]) 
     try:
         raw = await agent.ask("check", timeout=limit + 10, limit=limit, probes=wanted)
     except NodeError as error:
-        return dict.fromkeys(wanted, NoAnswer(error.message.removeprefix(f"{subject.name}: ")))
+        return dict.fromkeys(wanted, silence(agent, error))
     return {probe.name: parse(probe, raw) for probe in probes}
 
 
 def parse(probe: Probe[Any], raw: Any) -> Any:
     """Return what a node's answer to all its probes has on this one, or a NoAnswer."""
-    try:
-        answer = raw[probe.name]
-        if "error" in answer:
-            return NoAnswer(printable(str(answer["error"]), 300))
-        _check_sizes(answer)
-        return probe.parse(answer["ok"])
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        return NoAnswer(printable(f"the node's answer makes no sense: {error!r}", 300))
 
+    def told(answer: Any) -> Any:
+        return NoAnswer(text(answer["error"])) if "error" in answer else probe.parse(answer["ok"])
 
-def _check_sizes(answer: Any) -> None:
-    """Raise ValueError for what no honest node says, and verdicts could not calculate with."""
-    count, waiting = 0, [answer]
-    while waiting:
-        value = waiting.pop()
-        count += 1
-        if isinstance(value, dict):
-            waiting += [*value, *value.values()]
-        elif isinstance(value, list):
-            waiting += value
-        elif isinstance(value, str):
-            if len(value) > _LONGEST_TEXT or _ENDLESS.fullmatch(value):
-                raise ValueError(f"a text, or a number, of {len(value)} characters")
-        elif isinstance(value, int | float) and not abs(value) < _LARGEST_NUMBER:
-            raise ValueError("a number that is none, or is too large")
-    if count > _MOST_VALUES:
-        raise ValueError(f"{count} values")
+    return parsed(told, raw.get(probe.name) if isinstance(raw, dict) else raw)

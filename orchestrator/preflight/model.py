@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from math import isfinite
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -115,11 +114,3 @@ class Check:
     verdict: Callable[[Scene], Sequence[Finding]]
     probes: tuple[Probe[Any], ...] = ()
     stages: tuple[Stage[Any], ...] = ()
-
-
-def finite(raw: Any) -> float:
-    """Return a number that can be rounded and compared. Raises as the parser of a probe may."""
-    number = float(raw)
-    if not isfinite(number):
-        raise ValueError(f"not a finite number: {raw!r:.40}")
-    return number

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.judge import Verdict, fold, incomplete, whole
 from orchestrator.preflight.model import Finding, NoAnswer, Probe, Status
 from orchestrator.preflight.scene import Scene, Subject
@@ -57,21 +58,26 @@ class Gpu:
         return cls(
             index=index,
             bus=_address(raw["bus"]),
-            minor=_int(raw["minor"]),
-            name=_text(raw["name"]) or "an unknown GPU",
-            uuid=_text(raw["uuid"]) or "",
-            memory=_int(raw["memory"]),
-            used=_int(raw["used"]),
+            minor=optional(int, raw["minor"]),
+            name=optional(text, raw["name"]) or "an unknown GPU",
+            uuid=optional(text, raw["uuid"]) or "",
+            memory=optional(int, raw["memory"]),
+            used=optional(int, raw["used"]),
             mig=bool(raw["mig"]),
-            volatile=_int(raw["volatile"]),
-            aggregate=_int(raw["aggregate"]),
-            flags={str(name): _text(value) for name, value in raw["flags"].items()},
-            fabric_state=_text(fabric["state"]),
-            fabric_status=_text(fabric["status"]),
-            fabric_health=_text(fabric["health"]),
-            sick=_text(raw["sick"]),
+            volatile=optional(int, raw["volatile"]),
+            aggregate=optional(int, raw["aggregate"]),
+            flags={str(name): optional(text, value) for name, value in raw["flags"].items()},
+            fabric_state=optional(text, fabric["state"]),
+            fabric_status=optional(text, fabric["status"]),
+            fabric_health=optional(text, fabric["health"]),
+            sick=optional(text, raw["sick"]),
             processes=tuple(
-                Process(_pid(p["pid"]), str(p["name"]), _int(p["used"]), _text(p["owner"]))
+                Process(
+                    _pid(p["pid"]),
+                    str(p["name"]),
+                    optional(int, p["used"]),
+                    optional(text, p["owner"]),
+                )
                 for p in raw["processes"]
             ),
         )
@@ -106,13 +112,13 @@ class Gpus:
         smi = raw["smi"] or {"error": None, "hung": False, "gpus": []}
         return cls(
             devices=tuple(int(number) for number in raw["devices"]),
-            drivers=tuple(_text(entry["driver"]) for entry in raw["pci"]),
+            drivers=tuple(optional(text, entry["driver"]) for entry in raw["pci"]),
             switches=int(raw["switches"]),
-            version=_text(raw["version"]),
+            version=optional(text, raw["version"]),
             open=bool(raw["open"]),
-            visible=_text(raw["visible"]),
+            visible=optional(text, raw["visible"]),
             amd=int(raw["amd"]),
-            error=_text(smi["error"]),
+            error=optional(text, smi["error"]),
             hung=bool(smi["hung"]),
             gpus=tuple(Gpu.parse(index, entry) for index, entry in enumerate(smi["gpus"])),
         )
@@ -219,11 +225,3 @@ def _address(raw: Any) -> str:
 def _pid(raw: Any) -> int | None:
     """Return a process id that `kill` may be given."""
     return int(raw) if raw is not None and int(raw) > 1 else None
-
-
-def _int(raw: Any) -> int | None:
-    return None if raw is None else int(raw)
-
-
-def _text(raw: Any) -> str | None:
-    return None if raw is None else str(raw)[:300]

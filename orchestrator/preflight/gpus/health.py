@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.preflight.answers import finite, optional, text
 from orchestrator.preflight.gpus.devices import GPU, Gpu, Gpus, judge_gpus, numbered, same_bus, used
 from orchestrator.preflight.gpus.xid import Action, explain
 from orchestrator.preflight.judge import Verdict, fold, incomplete, whole
@@ -17,7 +18,6 @@ from orchestrator.preflight.model import (
     NoAnswer,
     Probe,
     Status,
-    finite,
 )
 from orchestrator.preflight.scene import Scene, Subject
 
@@ -51,8 +51,8 @@ class KernelLog:
     @classmethod
     def parse(cls, raw: Any) -> KernelLog:
         return cls(
-            source=None if raw["source"] is None else str(raw["source"]),
-            why=None if raw["why"] is None else str(raw["why"])[:300],
+            source=optional(text, raw["source"]),
+            why=optional(text, raw["why"]),
             whole=bool(raw["whole"]),
             events=tuple(
                 Event(
@@ -62,8 +62,8 @@ class KernelLog:
                     count=int(entry["count"]),
                     age=finite(entry["age"]),
                     text=str(entry["text"])[:200],
-                    pid=None if entry["pid"] is None else int(entry["pid"]),
-                    name=None if entry["name"] is None else str(entry["name"])[:40],
+                    pid=optional(int, entry["pid"]),
+                    name=optional(text, entry["name"]),
                 )
                 for entry in raw["events"]
             ),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.gpus.devices import GPU, Gpus, judge_gpus, numbered
 from orchestrator.preflight.judge import Verdict, fold, incomplete, odd_ones, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
@@ -36,7 +37,7 @@ class NvLink:
     @classmethod
     def parse(cls, raw: Any) -> NvLink:
         return cls(
-            error=None if raw["error"] is None else str(raw["error"])[:300],
+            error=optional(text, raw["error"]),
             gpus=tuple(
                 Links(
                     gpu=int(entry["gpu"]),
@@ -62,9 +63,9 @@ class Manager:
     def parse(cls, raw: Any) -> Manager:
         package = raw["package"]
         return cls(
-            path=None if raw["manager"] is None else str(raw["manager"]),
-            version=None if raw["version"] is None else str(raw["version"])[:40],
-            active=None if raw["active"] is None else str(raw["active"])[:40],
+            path=optional(text, raw["manager"]),
+            version=optional(text, raw["version"]),
+            active=optional(text, raw["active"]),
             package=package if package and _PACKAGE.fullmatch(package) else None,
         )
 

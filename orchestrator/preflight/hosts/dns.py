@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.judge import Verdict, fold, incomplete, odd_ones, whole
 from orchestrator.preflight.model import (
     Check,
@@ -21,7 +22,6 @@ from orchestrator.preflight.model import (
 )
 from orchestrator.preflight.scene import Scene
 from orchestrator.quoting import command_line
-from orchestrator.remote.text import printable
 
 ONE_MACHINE = "all nodes are one machine"
 
@@ -38,11 +38,10 @@ class Resolved:
 
     @classmethod
     def parse(cls, raw: Any) -> Resolved:
-        error = raw["error"]
         return cls(
             # A link-local address has its interface behind a %.
             tuple(str(ipaddress.ip_address(str(item).split("%")[0])) for item in raw["addresses"]),
-            None if error is None else printable(str(error), 100),
+            optional(text, raw["error"]),
         )
 
     @property

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import NodeError
+from orchestrator.preflight.answers import ask, optional, silence, text
 from orchestrator.preflight.judge import Verdict, fold, incomplete, judge_each, whole
 from orchestrator.preflight.model import (
     Check,
@@ -39,10 +40,8 @@ class Source:
     line: str
 
     @classmethod
-    def parse(cls, raw: Any) -> Source | None:
-        if raw is None:
-            return None
-        return cls(printable(str(raw["path"])), int(raw["number"]), printable(str(raw["line"])))
+    def parse(cls, raw: Any) -> Source:
+        return cls(text(raw["path"]), int(raw["number"]), text(raw["line"]))
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ async def _log_in(fleet: Fleet, scene: Scene, advance: Advance) -> Logins:
         except TimeoutError:
             return NoAnswer(f"a login that runs `true` did not end within {_WAIT:g} s")
         except NodeError as error:
-            return NoAnswer(error.message.removeprefix(f"{name}: "))
+            return silence(agent, error)
         advance(name, not printed.lines)
         return printed
 
@@ -89,12 +88,12 @@ async def _run_true(node: Node, agent: Agent) -> Printed:
     if not lines:
         return Printed((), errors)
     request = {"startup": {"noise": list(lines[:_LINES])}}
-    raw = await agent.ask("check", timeout=15.0, limit=10.0, probes=request)
-    try:
-        sources = tuple(Source.parse(entry) for entry in raw["startup"]["ok"])
-    except (KeyError, TypeError, ValueError):
-        sources = ()
-    return Printed(lines, errors, sources)
+    found = await ask(agent, "check", _parse_sources, timeout=15.0, limit=10.0, probes=request)
+    return Printed(lines, errors, () if isinstance(found, NoAnswer) else found)
+
+
+def _parse_sources(raw: Any) -> tuple[Source | None, ...]:
+    return tuple(optional(Source.parse, entry) for entry in raw["startup"]["ok"])
 
 
 LOGINS = Stage("logins", Logins, _log_in)
@@ -176,7 +175,7 @@ class Logind:
             systemd=bool(raw["systemd"]),
             session=bool(raw["session"]),
             user=user_name(str(raw["user"])),
-            kill=None if raw["kill"] is None else bool(raw["kill"]),
+            kill=optional(bool, raw["kill"]),
             only=frozenset(map(str, raw["only"])),
             exclude=frozenset(map(str, raw["exclude"])),
             linger=bool(raw["linger"]),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.hosts import login, orphans
 from orchestrator.preflight.judge import incomplete, whole
 from orchestrator.preflight.model import (
@@ -62,20 +63,16 @@ class Identity:
     @classmethod
     def parse(cls, raw: Any) -> Identity:
         return cls(
-            machine=_id(raw["machine"]),
-            boot=_id(raw["boot"]),
-            mac=_id(raw["mac"]),
-            gpus=frozenset(printable(str(gpu), 60) for gpu in raw["gpus"]),
+            machine=optional(text, raw["machine"]),
+            boot=optional(text, raw["boot"]),
+            mac=optional(text, raw["mac"]),
+            gpus=frozenset(map(text, raw["gpus"])),
         )
 
 
 IDENTITY = Probe(
     "identity", Identity.parse, arguments=lambda subject: {"interface": subject.plan.interface}
 )
-
-
-def _id(value: Any) -> str | None:
-    return None if value is None else printable(str(value), 100)
 
 
 def _unique(scene: Scene) -> list[Finding]:

@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.preflight.answers import text
 from orchestrator.preflight.hosts import dns
 from orchestrator.preflight.hosts.dns import Resolved
 from orchestrator.preflight.judge import Verdict, judge_each, whole
@@ -24,7 +25,7 @@ class OwnName:
 
     @classmethod
     def parse(cls, raw: Any) -> OwnName:
-        return cls(printable(str(raw["hostname"]), 255), Resolved.parse(raw))
+        return cls(text(raw["hostname"]), Resolved.parse(raw))
 
 
 OWN_NAME = Probe("own_name", OwnName.parse)

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.preflight.answers import finite, optional, text
 from orchestrator.preflight.judge import Verdict, fold, incomplete
 from orchestrator.preflight.model import (
     Check,
@@ -15,10 +16,8 @@ from orchestrator.preflight.model import (
     NoAnswer,
     Probe,
     Status,
-    finite,
 )
 from orchestrator.preflight.scene import Scene
-from orchestrator.remote.text import printable
 
 _MOST = 16
 _SHOWN = 3  # processes named in a message; the data has all
@@ -42,11 +41,11 @@ class Process:
         return cls(
             pid=int(raw["pid"]),
             age=finite(raw["age"]),
-            owner=printable(str(raw["owner"]), 40),
-            command=printable(str(raw["command"]), 80),
-            run=_text(raw["run"]),
-            address=_text(raw["address"]),
-            port=_text(raw["port"]),
+            owner=text(raw["owner"], 40),
+            command=text(raw["command"], 80),
+            run=optional(text, raw["run"]),
+            address=optional(text, raw["address"]),
+            port=optional(text, raw["port"]),
             gpu=bool(raw["gpu"]),
         )
 
@@ -63,10 +62,6 @@ def _parse(raw: Any) -> tuple[Process, ...]:
 
 
 PROCESSES = Probe("orphans", _parse)
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else printable(str(value), 80)
 
 
 def _orphans(scene: Scene) -> list[Finding]:

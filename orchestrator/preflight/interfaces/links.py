@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from orchestrator.plan.facts import Address, interface_name
+from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.interfaces.pick import PICK
 from orchestrator.preflight.judge import Verdict, fold, incomplete, judge_each, odd_ones, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
@@ -46,9 +47,9 @@ def _parse(raw: Any) -> Links:
         Link(
             name=interface_name(entry["name"]),
             addresses=tuple(ipaddress.ip_interface(str(item)) for item in entry["addresses"]),
-            mtu=None if entry["mtu"] is None else int(entry["mtu"]),
-            speed=None if entry["speed"] is None else int(entry["speed"]),
-            duplex=None if entry["duplex"] is None else str(entry["duplex"]),
+            mtu=optional(int, entry["mtu"]),
+            speed=optional(int, entry["speed"]),
+            duplex=optional(text, entry["duplex"]),
             device=bool(entry["device"]),
             running=bool(entry["running"]),
             roce=tuple(str(name) for name in entry["roce"]),

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from orchestrator.errors import NodeError
+from orchestrator.preflight import answers
 from orchestrator.preflight.interfaces.links import on_one_machine
 from orchestrator.preflight.interfaces.tournament import Pair, blame, pair_of
 from orchestrator.preflight.judge import Verdict, fold, incomplete, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
-from orchestrator.preflight.reach.listeners import SENSELESS, Listeners, Open
+from orchestrator.preflight.reach.listeners import Listeners, Open
 from orchestrator.preflight.reach.reachability import peers
 from orchestrator.preflight.scene import Advance, Scene, Stage
 from orchestrator.quoting import command_line
@@ -52,7 +52,6 @@ class Passage:
     text: str | None
     mss: int | None
     retransmits: int
-    seconds: float
     largest: int | None
 
     @classmethod
@@ -61,10 +60,9 @@ class Passage:
         largest = raw.get("largest")
         return cls(
             result=End(raw["result"]),
-            text=None if raw["text"] is None else str(raw["text"])[:200],
-            mss=None if raw["mss"] is None else int(raw["mss"]),
+            text=answers.optional(answers.text, raw["text"]),
+            mss=answers.optional(int, raw["mss"]),
             retransmits=int(raw["retransmits"]),
-            seconds=float(raw["seconds"]),
             largest=None if largest is None else int(largest) + headers,
         )
 
@@ -109,19 +107,23 @@ async def _measure(fleet: Fleet, scene: Scene, advance: Advance) -> Paths:
 
 async def _send(fleet: Fleet, index: int, doors: list[Open], ask: str) -> list[Passage] | NoAnswer:
     """Have one node send to others; return what became of it, in their order."""
-    targets = [[door.address, door.port, door.answer] for door in doors]
-    try:
-        told = await fleet.agents[index].ask(
-            "path", timeout=_LIMIT + 10, limit=_LIMIT, targets=targets, ask=ask, size=_SIZE
-        )
+
+    def passages(told: Any) -> list[Passage]:
         return [
             Passage.parse(raw, _HEADERS[6 if ":" in door.address else 4])
             for door, raw in zip(doors, told, strict=True)
         ]
-    except NodeError as error:
-        return NoAnswer(error.message)
-    except SENSELESS as error:
-        return NoAnswer(f"the node's answer makes no sense: {error!r}")
+
+    return await answers.ask(
+        fleet.agents[index],
+        "path",
+        passages,
+        timeout=_LIMIT + 10,
+        limit=_LIMIT,
+        targets=[[door.address, door.port, door.answer] for door in doors],
+        ask=ask,
+        size=_SIZE,
+    )
 
 
 PATHS = Stage("mtu", Paths, _measure)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.errors import NodeError
+from orchestrator.preflight import answers
 from orchestrator.preflight.interfaces.links import on_one_machine
 from orchestrator.preflight.interfaces.tournament import (
     Pair,
@@ -20,7 +20,7 @@ from orchestrator.preflight.interfaces.tournament import (
     slow,
 )
 from orchestrator.preflight.model import NoAnswer
-from orchestrator.preflight.reach.listeners import SENSELESS, Listener, Listeners, Open
+from orchestrator.preflight.reach.listeners import Listener, Listeners, Open
 from orchestrator.preflight.reach.reachability import Reachability
 from orchestrator.preflight.scene import Advance, Scene, Stage
 from orchestrator.remote.fleet import Fleet
@@ -132,24 +132,21 @@ class _Court:
             return "no connection comes through"
         if time.monotonic() > self._deadline:
             return f"there was no time left after {_LIMIT:g} s"
-        agent, limit = self._fleet.agents[source], 2 * _CONNECT_TIME + _WARM_UP + _SECONDS
-        try:
-            told = await agent.ask(
-                "stream",
-                timeout=limit + 5,
-                limit=limit,
-                target=[door.address, door.port],
-                ask=self._ask,
-                connect_time=_CONNECT_TIME,
-                warm_up=_WARM_UP,
-                seconds=_SECONDS,
-                streams=_STREAMS,
-            )
-            return Flow.parse(told)
-        except NodeError as error:
-            return error.message.removeprefix(f"{agent.node.name}: ")
-        except SENSELESS as error:
-            return f"the node's answer makes no sense: {error!r}"
+        limit = 2 * _CONNECT_TIME + _WARM_UP + _SECONDS
+        found = await answers.ask(
+            self._fleet.agents[source],
+            "stream",
+            Flow.parse,
+            timeout=limit + 5,
+            limit=limit,
+            target=[door.address, door.port],
+            ask=self._ask,
+            connect_time=_CONNECT_TIME,
+            warm_up=_WARM_UP,
+            seconds=_SECONDS,
+            streams=_STREAMS,
+        )
+        return found.reason if isinstance(found, NoAnswer) else found
 
 
 BANDWIDTH = Stage("bandwidth", Bandwidth, _measure)

@@ -6,12 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.judge import Verdict, judge_each
 from orchestrator.preflight.limits import clock, sharing, storage
 from orchestrator.preflight.model import Check, Finding, Group, Level, Probe, Status
 from orchestrator.preflight.scene import Scene, Subject
 from orchestrator.quoting import command_line
-from orchestrator.remote.text import printable, user_name
+from orchestrator.remote.text import user_name
 
 _GIB = 1 << 30
 
@@ -28,12 +29,12 @@ class SharedMemory:
     free: int
 
     @classmethod
-    def parse(cls, raw: Any) -> SharedMemory | None:
-        """Return what a node answered; None where there is no /dev/shm."""
-        return None if raw is None else cls(int(raw["size"]), int(raw["free"]))
+    def parse(cls, raw: Any) -> SharedMemory:
+        return cls(int(raw["size"]), int(raw["free"]))
 
 
-SHM = Probe("shm", SharedMemory.parse)
+SHM: Probe[SharedMemory | None] = Probe("shm", lambda raw: optional(SharedMemory.parse, raw))
+"""None where there is no /dev/shm."""
 
 
 def _shm(scene: Scene) -> list[Finding]:
@@ -91,7 +92,7 @@ LIMITS = Probe("limits", LoginLimits.parse)
 
 def _pair(raw: Any) -> tuple[int | None, int | None]:
     soft, hard = raw
-    return None if soft is None else int(soft), None if hard is None else int(hard)
+    return optional(int, soft), optional(int, hard)
 
 
 def _limits(scene: Scene) -> list[Finding]:
@@ -152,7 +153,7 @@ class Memory:
         group = raw["group"]
         limit = None
         if isinstance(group, dict):
-            path = printable(str(group["path"]))
+            path = text(group["path"])
             limit = ControlGroup(path, int(group["limit"]), int(group["used"]))
         return cls(int(raw["total"]), int(raw["available"]), limit, group == "hidden")
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.errors import NodeError
+from orchestrator.preflight.answers import ask
 from orchestrator.preflight.judge import Verdict, fold, incomplete, odd_ones, whole
 from orchestrator.preflight.limits.storage import DISK
 from orchestrator.preflight.model import (
@@ -19,7 +19,6 @@ from orchestrator.preflight.model import (
     Status,
 )
 from orchestrator.preflight.scene import Advance, Scene, Stage
-from orchestrator.remote.agent import Agent
 from orchestrator.remote.fleet import Fleet
 
 
@@ -55,40 +54,34 @@ async def _mark(fleet: Fleet, scene: Scene, advance: Advance) -> Sharing:
     }
     tokens = {name: f"{scene.plan.run}-preflight-{i}" for i, name in enumerate(scene.names)}
     agents = dict(zip(scene.names, fleet.agents, strict=True))
-    marked: dict[str, NodeError | None] = {}
+    marked: dict[str, NoAnswer | None] = {}
 
-    async def prepare(name: str) -> None:
-        marked[name] = await _try(agents[name], "prepare", workdir=places[name], token=tokens[name])
+    async def do(verb: str, name: str) -> None:
+        marked[name] = await ask(
+            agents[name], verb, lambda _: None, workdir=places[name], token=tokens[name]
+        )
 
     async def look(name: str) -> frozenset[str] | NoAnswer:
         if name not in places:
             return NoAnswer("its working folder is not known")
         if (failure := marked[name]) is not None:
-            return NoAnswer(failure.message.removeprefix(f"{name}: "))
-        try:
-            wanted = list(tokens.values())
-            seen = await agents[name].ask("shared", workdir=places[name], tokens=wanted)
-        except NodeError as error:
-            return NoAnswer(error.message.removeprefix(f"{name}: "))
-        advance(name, True)
-        return frozenset(owner for owner, token in tokens.items() if token in seen)
+            return failure
+        found = await ask(
+            agents[name],
+            "shared",
+            lambda raw: frozenset(owner for owner, token in tokens.items() if token in raw),
+            workdir=places[name],
+            tokens=list(tokens.values()),
+        )
+        advance(name, not isinstance(found, NoAnswer))
+        return found
 
     try:
-        await asyncio.gather(*(prepare(name) for name in places))
+        await asyncio.gather(*(do("prepare", name) for name in places))
         seen = await asyncio.gather(*(look(name) for name in scene.names))
     finally:
-        await asyncio.gather(
-            *(_try(agents[n], "tidy", workdir=places[n], token=tokens[n]) for n in places)
-        )
+        await asyncio.gather(*(do("tidy", name) for name in places))
     return Sharing(dict(zip(scene.names, seen, strict=True)))
-
-
-async def _try(agent: Agent, verb: str, workdir: str, token: str) -> NodeError | None:
-    try:
-        await agent.ask(verb, workdir=workdir, token=token)
-    except NodeError as error:
-        return error
-    return None
 
 
 MARKS = Stage("shared folders", Sharing, _mark)

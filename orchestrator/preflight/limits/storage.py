@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.preflight.answers import text
 from orchestrator.preflight.judge import Verdict, fold, incomplete
 from orchestrator.preflight.model import (
     Check,
@@ -20,7 +21,6 @@ from orchestrator.preflight.model import (
 )
 from orchestrator.preflight.scene import Scene, Subject
 from orchestrator.quoting import command_line
-from orchestrator.remote.text import printable
 
 _MIB, _GIB = 1 << 20, 1 << 30
 
@@ -52,15 +52,13 @@ class Room:
         problem = raw["problem"]
         return cls(
             role=str(raw["role"]) if raw["role"] in _LEAST else "tmp",
-            path=printable(str(raw["path"])),
+            path=text(raw["path"]),
             at=str(raw["at"]),
-            mount=printable(str(raw["mount"])),
+            mount=text(raw["mount"]),
             size=int(raw["size"]),
             free=int(raw["free"]),
             free_files=int(raw["free_files"]) if int(raw["files"]) else None,
-            problem=None
-            if problem is None
-            else (int(problem["errno"]), printable(problem["text"])),
+            problem=None if problem is None else (int(problem["errno"]), text(problem["text"])),
         )
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.judge import Verdict, fold, incomplete, whole
 from orchestrator.preflight.model import Finding, NoAnswer, Probe, Status
 from orchestrator.preflight.scene import Scene, Subject
@@ -59,17 +60,16 @@ class Port:
     def parse(cls, device: Mapping[str, Any], raw: Mapping[str, Any]) -> Port:
         rate = _RATE.match(raw["rate"] or "")
         return cls(
-            device=str(device["name"])[:64],
+            device=text(device["name"], 64),
             number=int(raw["port"]),
             interfaces=tuple(str(name)[:15] for name in device["interfaces"]),
             state=_word(raw["state"]),
             phys=_word(raw["phys"]),
             rate=float(rate.group(1)) if rate else None,
-            layer=str(raw["layer"] or "unknown")[:40],
+            layer=text(raw["layer"] or "unknown", 40),
             counters={str(name): int(value) for name, value in raw["counters"].items()},
             gids=tuple(
-                Gid(int(g["index"]), str(g["gid"]), None if g["type"] is None else str(g["type"]))
-                for g in raw["gids"]
+                Gid(int(g["index"]), text(g["gid"]), optional(text, g["type"])) for g in raw["gids"]
             ),
         )
 
@@ -102,7 +102,7 @@ class Rdma:
             verbs=int(raw["verbs"]),
             environment={str(name): str(value) for name, value in raw["environment"].items()},
             peermem=bool(raw["gdr"]["peermem"]),
-            kernel=str(raw["gdr"]["kernel"])[:100],
+            kernel=text(raw["gdr"]["kernel"]),
         )
 
 
@@ -166,4 +166,4 @@ def judge_rdma(
 
 def _word(raw: Any) -> str:
     """Return the word of what the kernel writes as "4: ACTIVE"."""
-    return str(raw or "unknown").rpartition(": ")[2][:40]
+    return text(raw or "unknown", 40).rpartition(": ")[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from orchestrator.preflight.answers import optional
 from orchestrator.preflight.judge import Verdict, fold, incomplete, odd_ones, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
 from orchestrator.preflight.rdma import efa, roce
@@ -174,7 +175,7 @@ def _memlock_of(raw: object) -> tuple[int | None, bool]:
     """Return (bytes that may be locked, None for all; whether the limit does not hold)."""
     if not isinstance(raw, dict):
         raise TypeError(f"not an object: {raw!r}")
-    return None if raw["soft"] is None else int(raw["soft"]), bool(raw["exempt"])
+    return optional(int, raw["soft"]), bool(raw["exempt"])
 
 
 MEMLOCK = Probe("memlock", _memlock_of)

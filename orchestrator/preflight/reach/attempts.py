@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
+from orchestrator.preflight.answers import optional, text
+
 Door = Literal["main", "ephemeral"]
 """The port that was tried: the job's main port, or one that the kernel gave."""
 
@@ -77,11 +79,11 @@ class Outcome:
         return cls(
             result=str(raw["result"]),
             seconds=float(raw["seconds"]),
-            local=_text(raw.get("local")),
-            seen=_text(raw.get("source")),
+            local=optional(text, raw.get("local")),
+            seen=optional(text, raw.get("source")),
             icmp=None if icmp is None else (int(icmp[0]), int(icmp[1])),
-            by=_text(raw.get("by")),
-            words=(_text(raw.get("said")) or _text(raw.get("text")) or "")[:200],
+            by=optional(text, raw.get("by")),
+            words=text(raw.get("said") or raw.get("text") or ""),
         )
 
     @property
@@ -118,7 +120,3 @@ class Outcome:
 
 
 Outcomes = Mapping[Way, Outcome]
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)

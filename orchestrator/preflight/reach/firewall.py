@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.model import Probe, Remedy
 from orchestrator.preflight.reach.openings import Direction, Opening
 from orchestrator.preflight.scene import Subject
-from orchestrator.remote.text import printable
 
 # The hooks that a packet to this node passes, and one that it sends.
 _HOOKS = {
@@ -86,14 +86,14 @@ class Firewall:
     @classmethod
     def parse(cls, raw: Any) -> Firewall:
         """Return what a node answered."""
-        manager, zone, why = raw["manager"], raw["zone"], raw["unreadable"]
+        manager = raw["manager"]
         if manager not in ("ufw", "firewalld", None):
             raise ValueError(f"an unknown firewall: {manager!r:.40}")
         return cls(
             manager=manager,
-            zone=None if zone is None else printable(str(zone), 60),
+            zone=optional(text, raw["zone"]),
             chains=tuple(Chain.parse(chain) for chain in raw["chains"]),
-            unreadable=None if why is None else printable(str(why)),
+            unreadable=optional(text, raw["unreadable"]),
         )
 
     @property

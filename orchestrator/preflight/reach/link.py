@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.preflight.answers import optional
 from orchestrator.preflight.model import Probe
 from orchestrator.preflight.scene import Scene, Subject
 from orchestrator.quoting import command_line
@@ -21,17 +22,17 @@ class Link:
     arp: bool
 
     @classmethod
-    def parse(cls, raw: Any) -> Link | None:
-        """Return what a node answered; None where it has no such interface."""
-        if raw is None:
-            return None
-        carrier = raw["carrier"]
-        return cls(bool(raw["up"]), None if carrier is None else bool(carrier), bool(raw["arp"]))
+    def parse(cls, raw: Any) -> Link:
+        """Return what a node answered of an interface."""
+        return cls(bool(raw["up"]), optional(bool, raw["carrier"]), bool(raw["arp"]))
 
 
 LINK: Probe[Link | None] = Probe(
-    "link", Link.parse, lambda subject: {"interface": subject.plan.interface}
+    "link",
+    lambda raw: optional(Link.parse, raw),
+    lambda subject: {"interface": subject.plan.interface},
 )
+"""None where there is no such interface."""
 
 
 def switch_on(subject: Subject, link: Link | None) -> tuple[str, ...]:

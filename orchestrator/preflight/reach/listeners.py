@@ -7,16 +7,15 @@ import errno
 import secrets
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from typing import Any
 
 from orchestrator.errors import NodeError
+from orchestrator.preflight.answers import parsed, silence, text
 from orchestrator.preflight.model import NoAnswer
 from orchestrator.preflight.scene import Scene, Subject
 from orchestrator.remote.agent import Agent
 
 _OPEN_TIME = 15.0  # seconds for a node to begin; the others go on listening meanwhile
-
-SENSELESS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What comes of parsing an answer that makes no sense."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +88,14 @@ class Listeners:
             answer=answer,
         )
         try:
-            (found,) = (await stack.enter_async_context(task))["ports"]
+            raw = await stack.enter_async_context(task)
+        except NodeError as error:
+            return silence(agent, error)
+
+        def listener(raw: Any) -> Listener:
+            (found,) = raw["ports"]
             if isinstance(found, int):
                 return Open(address, found, answer)
-            return Shut(str(found["error"]), int(found["errno"]))
-        except NodeError as error:
-            return NoAnswer(error.message)
-        except SENSELESS as error:
-            return NoAnswer(f"the node's answer makes no sense: {error!r}")
+            return Shut(text(found["error"]), int(found["errno"]))
+
+        return parsed(listener, raw)

@@ -12,14 +12,14 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.errors import NodeError
+from orchestrator.preflight import answers
 from orchestrator.preflight.measure import ask_one
 from orchestrator.preflight.model import Level, NoAnswer
 from orchestrator.preflight.reach.attempts import Outcome, Way
 from orchestrator.preflight.reach.attribute import Fault, attribute
 from orchestrator.preflight.reach.firewall import FIREWALL, PORT_RANGE, Firewall
 from orchestrator.preflight.reach.link import LINK, Link
-from orchestrator.preflight.reach.listeners import SENSELESS, Listeners, Open, Shut
+from orchestrator.preflight.reach.listeners import Listeners, Open, Shut
 from orchestrator.preflight.scene import Advance, Scene, Stage, Subject
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.fleet import Fleet
@@ -141,22 +141,17 @@ async def _attempt(
     agent: Agent, targets: Mapping[Way, Open], ask: str, limit: float
 ) -> dict[Way, Outcome] | NoAnswer:
     """Have one node try its targets."""
-    wanted = [[door.address, door.port, door.answer] for door in targets.values()]
-    try:
-        told = await agent.ask(
-            "probe",
-            timeout=limit + 10,
-            limit=limit,
-            targets=wanted,
-            ask=ask,
-            patience=ATTEMPT_TIME,
-            at_once=_AT_ONCE,
-        )
-        return dict(zip(targets, map(Outcome.parse, told), strict=True))
-    except NodeError as error:
-        return NoAnswer(error.message)
-    except SENSELESS as error:
-        return NoAnswer(f"the node's answer makes no sense: {error!r}")
+    return await answers.ask(
+        agent,
+        "probe",
+        lambda told: dict(zip(targets, map(Outcome.parse, told), strict=True)),
+        timeout=limit + 10,
+        limit=limit,
+        targets=[[door.address, door.port, door.answer] for door in targets.values()],
+        ask=ask,
+        patience=ATTEMPT_TIME,
+        at_once=_AT_ONCE,
+    )
 
 
 async def _ask_suspects(fleet: Fleet, scene: Scene, faults: Sequence[Fault]) -> dict[str, Defences]:

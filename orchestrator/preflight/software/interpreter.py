@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.model import Probe
 from orchestrator.preflight.scene import Subject
 from orchestrator.preflight.script.imports import needs
-from orchestrator.remote.text import printable
 
 # The part of torch's version after the +, where the wheel stands on an index of its own.
 _BUILD = re.compile(r"cpu|cu\d+|rocm[\d.]+|xpu")
@@ -88,8 +88,8 @@ class Software:
         found = raw["interpreter"]
         return cls(
             kernel=_word(raw["kernel"]),
-            driver=None if raw["driver"] is None else _word(raw["driver"]),
-            interpreter=_line(raw["broken"]) if found is None else _interpreter(found),
+            driver=optional(_word, raw["driver"]),
+            interpreter=text(raw["broken"]) if found is None else _interpreter(found),
         )
 
 
@@ -125,11 +125,7 @@ def _nccl(distributions: Mapping[str, str], torch: Torch | None) -> Nccl | None:
 
 
 def _word(raw: Any) -> str:
-    return _line(raw).replace(" ", "_")[:100]
-
-
-def _line(raw: Any) -> str:
-    return printable(str(raw), 300)
+    return text(raw, 100).replace(" ", "_")
 
 
 def _path(raw: Any) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.plan.plan import count_gpus
+from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.judge import Verdict, incomplete, judge_each, odd_ones, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, Probe, Status
 from orchestrator.preflight.scene import Scene, Subject
@@ -17,7 +18,6 @@ from orchestrator.preflight.software.interpreter import (
     job_environment,
 )
 from orchestrator.quoting import command_line
-from orchestrator.remote.text import printable
 
 _MODULES = {"torchrun": "torch.distributed.run", "fabric": "lightning.fabric.cli"}
 _NO_MODULE = re.compile(r"No module named '?([\w.]+)")
@@ -47,12 +47,11 @@ class Start:
     @classmethod
     def parse(cls, raw: Any) -> Start:
         """Return what a node answered."""
-        torch = raw["torch"]
         return cls(
-            torch=None if torch is None else _imported(torch),
-            code=None if raw["code"] is None else int(raw["code"]),
+            torch=optional(_imported, raw["torch"]),
+            code=optional(int, raw["code"]),
             seconds=float(raw["seconds"]),
-            error=_line(raw["error"]),
+            error=text(raw["error"]),
         )
 
     @property
@@ -62,17 +61,12 @@ class Start:
 
 
 def _imported(raw: Any) -> Imported:
-    nccl, why = raw["nccl"], raw["why"]
     return Imported(
-        version=_line(raw["version"]),
-        nccl=None if nccl is None else _line(nccl),
+        version=text(raw["version"]),
+        nccl=optional(text, raw["nccl"]),
         cuda=bool(raw["cuda"]),
-        why=None if why is None else _line(why),
+        why=optional(text, raw["why"]),
     )
-
-
-def _line(raw: Any) -> str:
-    return printable(str(raw), 300)
 
 
 START = Probe(

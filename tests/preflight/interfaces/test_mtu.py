@@ -18,7 +18,7 @@ from ..scenes import brief, plan_names, scene
 
 [CHECK] = CHECKS
 OK: dict[str, Any] = {
-    "result": "ok", "text": None, "mss": 1448, "retransmits": 0, "seconds": 0.01,
+    "result": "ok", "text": None, "mss": 1448, "retransmits": 0,
 }  # fmt: skip
 HOLE = {**OK, "result": "hole", "largest": 1360, "retransmits": 3}
 

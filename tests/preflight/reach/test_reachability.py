@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -122,6 +123,8 @@ async def test_a_node_without_an_address_takes_no_part(agents: Any, free_port: i
 class Liar:
     """An agent that answers anything."""
 
+    node = SimpleNamespace(name="node1")
+
     def __init__(self, listening: Any, probed: Any) -> None:
         self._listening, self._probed = listening, probed
 
@@ -160,6 +163,7 @@ async def test_an_agent_that_lies_has_not_answered(
     fleet = fleet_of([honest, cast(Agent, Liar(listening, probed))])
     found: Reachability = await measure(fleet, here(2, free_port), lambda *_: None)
     assert isinstance(found.silent["node1"], NoAnswer)
+    assert "node1" not in found.silent["node1"].reason  # whoever tells it says of whom
     assert found.outcomes[Way("node0", "node0", "main")].passed
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import PlanError
+from orchestrator.plan import Job
 from orchestrator.preflight.model import Finding, Level, NoAnswer, Remedy, Status
 from orchestrator.preflight.reach.attempts import Outcome, Way
 from orchestrator.preflight.reach.attribute import attribute
@@ -244,6 +245,34 @@ def test_a_listener_that_its_own_node_does_not_reach_is_told() -> None:
     found = replace(found, outcomes={**found.outcomes, Way("node1", "node1", "ephemeral"): REFUSED})
     finding, _ = wrong(TCP(replace(made, measured={Reachability: found})))
     assert "refused at once by a reset, and by itself as well" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("node", "devices", "status"),
+    [("node0", 1, "fail"), ("node1", 1, "warn"), ("node1", 2, "fail")],
+)
+def test_a_node_that_does_not_reach_itself_fails_where_its_ranks_must(
+    node: str, devices: int, status: str
+) -> None:
+    way = Way(node, node, "ephemeral")
+    outcomes = {Way("node0", "node1", "ephemeral"): PASSED, way: DROPPED}
+    found = Reachability(outcomes, faults=tuple(attribute(plan_names(2), outcomes)))
+    job = Job("train.py", devices=devices)
+    finding, remedy = wrong(TCP(scene(2, job=job, measured={Reachability: found})))
+    assert (finding.status.value, finding.nodes) == (status, (node,))
+    assert "does not reach itself" in finding.message
+    assert "lo" in remedy.text.split()
+
+
+def test_main_that_is_not_sent_back_to_itself_by_what_translates_its_address() -> None:
+    outcomes = {Way("node1", "node0", "main"): PASSED, Way("node0", "node0", "main"): DROPPED}
+    found = Reachability(outcomes, faults=tuple(attribute(plan_names(2), outcomes)))
+    made = scene(2, measured={Reachability: found})
+    away = replace(made, plan=replace(made.plan, main_address="203.0.113.7"))
+    finding, remedy = wrong(TCP(away))
+    assert (finding.status, finding.nodes) == (Status.FAIL, ("node0",))
+    assert finding.message.startswith("does not reach itself at 203.0.113.7")
+    assert "--main-address" in remedy.text
 
 
 def test_a_node_without_a_route_gets_the_line_that_makes_one() -> None:

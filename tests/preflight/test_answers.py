@@ -1,0 +1,69 @@
+"""What a node answers: taken apart, or why it cannot be."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from orchestrator.errors import NodeError
+from orchestrator.preflight.answers import ask, finite, optional, parsed, text
+from orchestrator.preflight.model import NoAnswer
+from orchestrator.remote.agent import Agent
+
+
+class Node:
+    """An agent that answers one thing, or fails."""
+
+    node = SimpleNamespace(name="node1")
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    async def ask(self, verb: str, *, timeout: float, **arguments: Any) -> Any:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+async def asked(answer: Any) -> int | NoAnswer:
+    return await ask(cast(Agent, Node(answer)), "verb", lambda raw: int(raw["count"]), size=1)
+
+
+async def test_an_answer_that_makes_sense_is_parsed() -> None:
+    assert await asked({"count": "12"}) == 12
+
+
+@pytest.mark.parametrize(
+    "answer", [None, 5, [], {}, {"count": "x"}, {"count": None}, {"count": 10**400}]
+)
+async def test_any_other_is_none(answer: Any) -> None:
+    found = await asked(answer)
+    assert isinstance(found, NoAnswer)
+    assert found.reason.startswith("the node's answer makes no sense: ")
+
+
+async def test_a_node_that_fails_is_not_named_twice() -> None:
+    assert await asked(NodeError("node1: the connection broke")) == NoAnswer("the connection broke")
+
+
+def test_a_mistake_of_a_parsers_own_is_not_the_nodes() -> None:
+    def broken(raw: object) -> int:
+        raise AssertionError
+
+    with pytest.raises(AssertionError):
+        parsed(broken, {})
+
+
+def test_null_stays_none_and_text_is_one_line_of_a_bounded_length() -> None:
+    assert optional(int, None) is None
+    assert optional(int, "3") == 3
+    assert text(" two\n words\x1b[2J ") == "two words [2J"
+    assert len(text("x" * 1000)) == 300
+
+
+@pytest.mark.parametrize("raw", ["nan", "inf", "-inf"])
+def test_a_number_that_cannot_be_compared_is_refused(raw: str) -> None:
+    with pytest.raises(ValueError, match="not a finite number"):
+        finite(raw)
