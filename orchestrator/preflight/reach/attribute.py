@@ -7,7 +7,7 @@ explain them all.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -29,6 +29,7 @@ class Kind(Enum):
     PAIRS = auto()  # only these peers do not reach these nodes
     MAIN_PORT = auto()  # main takes in these peers, but not on the main port
     TRANSLATED = auto()  # the peers see the node under another address than it has
+    ITSELF = auto()  # the node does not reach itself, though nothing else is wrong with it
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,23 @@ class Fault:
 
 
 def attribute(nodes: Sequence[str], outcomes: Outcomes) -> list[Fault]:
-    """Return what is wrong among `nodes` (main first); attempts of a node to reach itself do not count."""
+    """Return what is wrong among `nodes` (main first).
+
+    That a node does not reach itself says nothing of the way between nodes, and is told last.
+    """
     others = {way: outcome for way, outcome in outcomes.items() if way.source != way.target}
-    return _Attribution(nodes, others).faults()
+    faults = _Attribution(nodes, others).faults()
+    stopped = [fault for fault in faults if fault.kind is not Kind.TRANSLATED]
+    named = {name for fault in stopped for name in fault.suspects}
+    return [*faults, *_themselves([name for name in nodes if name not in named], outcomes)]
+
+
+def _themselves(nodes: Iterable[str], outcomes: Outcomes) -> Iterator[Fault]:
+    for name in nodes:
+        own = [way for way in outcomes if way.source == name == way.target]
+        failed = tuple(way for way in own if not outcomes[way].passed)
+        if failed:
+            yield Fault(Kind.ITSELF, (name,), (), failed, outcomes[failed[0]].cause)
 
 
 class _Attribution:

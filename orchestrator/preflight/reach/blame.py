@@ -54,7 +54,13 @@ class Blame:
             self._directions(subject.name), guilty
         )
         message = f"{self._what(subject)}: {self._how(subject)}{self._whose(subject, guilty)}"
-        return Verdict(Status.FAIL, message, text, commands, self._data(subject.name))
+        status = Status.FAIL if self._stops_the_job(subject) else Status.WARN
+        return Verdict(status, message, text, commands, self._data(subject.name))
+
+    def _stops_the_job(self, subject: Subject) -> bool:
+        """Return whether it hangs: a node reaches for itself as main, or where it has several ranks."""
+        is_main = subject.name == self.scene.names[0]
+        return self.fault.kind is not Kind.ITSELF or is_main or subject.plan.devices > 1
 
     def _directions(self, name: str) -> tuple[Direction, ...]:
         """Return which way a node's packets are stopped, if it is that node which stops them."""
@@ -83,6 +89,10 @@ class Blame:
         directions = self._directions(subject.name)
         if kind is Kind.MAIN_PORT:
             return f"is not reached on the main port {port} from {others}, though on other ports"
+        if kind is Kind.ITSELF:
+            at_main = any(way.door == "main" for way in self.fault.ways)
+            address = self.scene.plan.main_address if at_main else subject.plan.address
+            return f"does not reach itself at {address}, where its own ranks meet"
         if kind is Kind.EVERYONE:
             but = f", but main on its main port {port}" if self.fault.only_main_port else ""
             return f"no node reaches any other{but}"
@@ -128,12 +138,14 @@ class Blame:
 
     def _listens(self) -> bool:
         """Return whether the nodes that are not reached reach themselves, as far as that was tried."""
+        if self.fault.kind is Kind.ITSELF:
+            return True
         themselves = (Way(way.target, way.target, way.door) for way in self.fault.ways)
         found = [self.found.outcomes[way] for way in themselves if way in self.found.outcomes]
         return all(outcome.passed for outcome in found)
 
     def _whose(self, subject: Subject, guilty: bool) -> str:
-        if self.fault.cause not in _FILTERED:
+        if self.fault.cause not in _FILTERED or self.fault.kind is Kind.ITSELF:
             return ""
         defences = self._defences(subject.name)
         firewall = None if defences is None else defences.firewall

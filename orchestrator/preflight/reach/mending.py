@@ -6,6 +6,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
+from orchestrator.plan.network import interface_of
 from orchestrator.preflight.model import NoAnswer, Remedy
 from orchestrator.preflight.reach.attempts import Cause
 from orchestrator.preflight.reach.attribute import Fault, Kind
@@ -46,6 +47,8 @@ class Mending:
         `guilty` is whether somebody's own rules, this node's among them, are known to do it.
         """
         cause = self.fault.cause
+        if self.fault.kind is Kind.ITSELF:
+            return self._to_itself(), ()
         if cause is Cause.NO_ROUTE:
             return self._route()
         if cause is Cause.UNKNOWN_NEIGHBOUR:
@@ -81,6 +84,13 @@ class Mending:
             f"{self.subject.plan.address} is its address and no other's"
         )
         return text, ()
+
+    def _to_itself(self) -> str:
+        address = self.subject.scene.plan.main_address
+        at_main = any(way.door == "main" for way in self.fault.ways)
+        if at_main and interface_of(self.subject.facts, address) is None:
+            return "give an address of its own with --main-address, or translate its own packets as well"
+        return "have its firewall accept all that comes in and goes out by lo"
 
     def _own_port(self) -> Advice:
         plan, subnet = self.subject.scene.plan, subnet_of(self.subject.scene)

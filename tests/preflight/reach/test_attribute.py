@@ -61,6 +61,25 @@ def test_a_filter_of_what_comes_in(n: int, level: Level, data: st.DataObject, ho
     assert found(n, level, stops) == [(Kind.INBOUND, (node,))]
 
 
+@given(n=sizes, level=levels, data=st.data(), how=filtering)
+def test_a_node_that_does_not_reach_itself(
+    n: int, level: Level, data: st.DataObject, how: Outcome
+) -> None:
+    node = f"node{data.draw(st.integers(0, n - 1))}"
+    outcomes = {way: how if way[:2] == (node, node) else PASSED for way in ways(n, level)}
+    faults = attribute(names(n), outcomes)
+    assert [(fault.kind, fault.nodes) for fault in faults] == [(Kind.ITSELF, (node,))]
+
+
+@given(n=sizes, level=levels, how=filtering)
+def test_what_keeps_others_out_is_not_told_again_of_the_node_itself(
+    n: int, level: Level, how: Outcome
+) -> None:
+    outcomes = {way: how if way.target == "node1" else PASSED for way in ways(n, level)}
+    faults = attribute(names(n), outcomes)
+    assert [(fault.kind, fault.nodes) for fault in faults] == [(Kind.INBOUND, ("node1",))]
+
+
 @given(n=sizes, level=levels, data=st.data(), how=st.sampled_from([DROPPED, LOCALLY_REJECTED]))
 def test_a_filter_of_what_goes_out(n: int, level: Level, data: st.DataObject, how: Outcome) -> None:
     node = f"node{data.draw(st.integers(0, n - 1))}"
@@ -178,6 +197,9 @@ def test_whatever_fails_every_failure_is_explained(
     tried = list(ways(n, level))
     chosen = data.draw(st.lists(st.sampled_from(choices), min_size=len(tried), max_size=len(tried)))
     outcomes = dict(zip(tried, chosen, strict=True))
-    bad = {way[:2] for way, o in outcomes.items() if not o.passed and way.source != way.target}
-    explained = {way[:2] for fault in attribute(names(n), outcomes) for way in fault.ways}
-    assert bad == explained
+    faults = attribute(names(n), outcomes)
+    bad = {way[:2] for way, outcome in outcomes.items() if not outcome.passed}
+    explained = {way[:2] for fault in faults for way in fault.ways}
+    named = {(name, name) for fault in faults for name in fault.suspects}
+    assert explained <= bad <= explained | named
+    assert {pair for pair in bad if len({*pair}) == 2} <= explained
