@@ -131,6 +131,6 @@ def check_script(request: Request) -> None:
     """Raise when the script is known to fail under the launcher, before anything is started."""
     if choose_launcher(request.inventory.hosts, request.job) != "fabric" or request.script is None:
         return
-    line = find_launch_call(request.script.read_text(encoding="utf-8", errors="replace"))
+    line = find_launch_call(request.script.read_text(encoding="utf-8-sig", errors="replace"))
     if line is not None:
         raise PlanError(f"{request.script}:{line}: {LAUNCH_CALL}", remedy=LAUNCH_CALL_REMEDY)

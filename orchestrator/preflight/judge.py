@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from orchestrator.inventory.ranges import fold as fold_names
 from orchestrator.preflight.model import Finding, NoAnswer, Probe, Remedy, Status
 from orchestrator.preflight.scene import Scene, Subject
 
@@ -73,22 +74,18 @@ def whole(scene: Scene, status: Status, message: str, **more: Any) -> list[Findi
     return [Finding(status, scene.names, message, **more)]
 
 
-def odd_ones(values: Mapping[str, V]) -> tuple[V | None, dict[V, tuple[str, ...]]]:
-    """Return what most nodes have, and who has what instead, by value.
+def usual(values: Mapping[str, V]) -> V | None:
+    """Return what most nodes have, what the others are held against; None for no nodes.
 
-    Without a majority main's value (the first) is what the others are held against. None, {} for none.
+    Where several values are as frequent, it is the first: main's, if it is one of them.
     """
-    if not values:
-        return None, {}
-    counts = Counter(values.values())
-    first = next(iter(values.values()))
-    most = max(counts.values())
-    common = first if counts[first] == most else counts.most_common(1)[0][0]
-    odd: dict[V, list[str]] = {}
-    for name, value in values.items():
-        if value != common:
-            odd.setdefault(value, []).append(name)
-    return common, {value: tuple(names) for value, names in odd.items()}
+    # Counter keeps the order in which values came, and so does most_common.
+    return Counter(values.values()).most_common(1)[0][0] if values else None
+
+
+def have(names: Sequence[str]) -> str:
+    """Return `node[0-2] have`, or `node3 has`."""
+    return f"{fold_names(names)} {'has' if len(names) == 1 else 'have'}"
 
 
 def worst(findings: Sequence[Finding]) -> Status:

@@ -28,7 +28,7 @@ class Script:
     @classmethod
     def read(cls, path: Path, folder: Path | None) -> Script:
         """Read the script at `path`. Raises OSError where that cannot be."""
-        return cls(path, path.read_text(encoding="utf-8", errors="replace"), folder)
+        return cls(path, path.read_text(encoding="utf-8-sig", errors="replace"), folder)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +12,7 @@ from orchestrator.preflight.judge import (
     fold,
     incomplete,
     judge_each,
-    odd_ones,
+    usual,
     whole,
     worst,
 )
@@ -63,22 +65,20 @@ def test_statuses_order_from_what_does_not_apply_to_fail() -> None:
     ]  # fmt: skip
 
 
-def test_the_majority_is_right_and_the_rest_is_odd() -> None:
-    values = {"a": "2.4", "b": "2.5", "c": "2.5", "d": "2.3", "e": "2.5"}
-    assert odd_ones(values) == ("2.5", {"2.4": ("a",), "2.3": ("d",)})
+def test_what_most_have_is_usual() -> None:
+    assert usual({"a": "2.4", "b": "2.5", "c": "2.5", "d": "2.3", "e": "2.5"}) == "2.5"
 
 
-def test_without_a_majority_main_is_right() -> None:
-    assert odd_ones({"main": 1, "other": 2}) == (1, {2: ("other",)})
-    assert odd_ones({}) == (None, {})
+def test_without_a_majority_mains_is_usual() -> None:
+    assert usual({"main": 1, "other": 2}) == 1
+    assert usual({"main": 1, "a": 3, "b": 2, "c": 2, "d": 3}) == 3
+    assert usual({}) is None
 
 
-@given(st.dictionaries(st.text(max_size=3), st.integers(0, 3)))
-def test_everybody_is_either_common_or_odd(values: dict[str, int]) -> None:
-    common, odd = odd_ones(values)
-    named = [name for names in odd.values() for name in names]
-    assert sorted(named + [n for n, value in values.items() if value == common]) == sorted(values)
-    assert all(values[name] == value != common for value, names in odd.items() for name in names)
+@given(st.dictionaries(st.text(max_size=3), st.integers(0, 3), min_size=1))
+def test_nothing_is_more_frequent_than_the_usual(values: dict[str, int]) -> None:
+    counts = Counter(values.values())
+    assert counts[usual(values) or 0] == max(counts.values())
 
 
 @given(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from orchestrator.preflight.gpus import health as gpu_health
 from orchestrator.preflight.gpus import links as gpu_links
 from orchestrator.preflight.gpus.devices import GPU, Gpu, Gpus, judge_gpus, numbered, seen, used
-from orchestrator.preflight.judge import Verdict, judge_each, odd_ones, whole
+from orchestrator.preflight.judge import Verdict, judge_each, usual, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
 from orchestrator.preflight.scene import Scene, Subject
 
@@ -22,9 +22,7 @@ def _gpu(scene: Scene) -> list[Finding]:
     hardware = any(a.served or a.drivers or a.amd for a in answers.values())
     if not silent and not hardware:
         return whole(scene, Status.SKIP, "no GPU on any node")
-    common, _ = odd_ones(
-        {s.name: _kind(s, answers[s.name]) for s in scene.subjects if s.name in answers}
-    )
+    common = usual({s.name: _kind(s, answers[s.name]) for s in scene.subjects if s.name in answers})
 
     def verdict(subject: Subject, answer: Gpus) -> Verdict:
         if answer.count:

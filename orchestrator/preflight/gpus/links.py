@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.gpus.devices import GPU, Gpus, judge_gpus, numbered
-from orchestrator.preflight.judge import Verdict, fold, incomplete, odd_ones, whole
+from orchestrator.preflight.judge import Verdict, fold, incomplete, usual, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
 from orchestrator.preflight.scene import Scene, Subject
 
@@ -80,7 +80,7 @@ def _nvlink(scene: Scene) -> list[Finding]:
     if len(answers) == len(found) and not any(a.gpus or a.error for a in answers.values()):
         return whole(scene, Status.SKIP, "no GPU with NVLink")
     gpus = scene.of(GPU)
-    common, _ = odd_ones(
+    common = usual(
         {f"{name} {links.gpu}": links.active for name, a in answers.items() for links in a.gpus}
     )
 

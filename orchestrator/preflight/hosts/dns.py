@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.judge import Verdict, fold, incomplete, odd_ones, whole
+from orchestrator.preflight.judge import Verdict, fold, incomplete, usual, whole
 from orchestrator.preflight.model import (
     Check,
     Finding,
@@ -77,7 +77,7 @@ def _dns(scene: Scene) -> list[Finding]:
                 unknown.append(name)
             continue  # a name of the inventory alone need mean nothing to the nodes
         known = {node: frozenset(v.addresses) for node, v in views.items() if v.addresses}
-        common = odd_ones(known)[0] or frozenset()
+        common = usual(known) or frozenset()
         for node, view in views.items():
             if frozenset(view.addresses) != common:
                 text = f"{name} to {view.in_words}, others to {' '.join(sorted(common))}"

@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.plan.facts import Address, interface_name
 from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.interfaces.pick import PICK
-from orchestrator.preflight.judge import Verdict, fold, incomplete, judge_each, odd_ones, whole
+from orchestrator.preflight.judge import Verdict, fold, incomplete, judge_each, usual, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
 from orchestrator.preflight.scene import Scene, Subject
 from orchestrator.quoting import command_line
@@ -134,9 +134,7 @@ def _speed(scene: Scene) -> list[Finding]:
     if on_one_machine(scene):
         return whole(scene, Status.SKIP, "all nodes are one machine")
     known, verdicts = _known(scene)
-    speeds = {name: link.known_speed for name, link in known.items() if link.known_speed}
-    common, odd = odd_ones(speeds)
-    unlike = {name for names in odd.values() for name in names}
+    common = usual({n: link.known_speed for n, link in known.items() if link.known_speed})
     for name, link in known.items():
         data = {"interface": link.name, "speed": link.known_speed, "duplex": link.duplex}
         if link.device and link.duplex == "half":
@@ -146,7 +144,7 @@ def _speed(scene: Scene) -> list[Finding]:
             verdict = Verdict(Status.WARN, message, text, commands, data)
         elif link.known_speed is None:
             verdict = Verdict(Status.SKIP, f"{link.name} does not tell its speed", data=data)
-        elif name in unlike:
+        elif link.known_speed != common:
             message = f"{link.name} runs at {link.known_speed} Mb/s, the others at {common} Mb/s"
             text = "every collective waits for the slowest link: look at cable, port and switch"
             verdict = Verdict(Status.WARN, message, text, data=data)
@@ -160,15 +158,14 @@ def _mtu(scene: Scene) -> list[Finding]:
     if on_one_machine(scene):
         return whole(scene, Status.SKIP, "all nodes are one machine")
     known, verdicts = _known(scene)
-    common, odd = odd_ones({name: link.mtu for name, link in known.items()})
-    unlike = {name for names in odd.values() for name in names}
+    common = usual({name: link.mtu for name, link in known.items() if link.mtu})
     # With RDMA there is no TCP to agree on a size that both ends can take.
     roce = any(link.roce for link in known.values())
     for name, link in known.items():
         data = {"interface": link.name, "mtu": link.mtu, "roce": list(link.roce)}
         if link.mtu is None:
             verdict = incomplete(f"{link.name} does not tell its MTU")
-        elif name in unlike:
+        elif link.mtu != common:
             verdict = Verdict(
                 Status.FAIL if roce else Status.WARN,
                 f"{link.name} has MTU {link.mtu}, the others {common}"

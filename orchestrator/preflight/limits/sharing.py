@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.preflight.answers import ask
-from orchestrator.preflight.judge import Verdict, fold, incomplete, odd_ones, whole
+from orchestrator.preflight.judge import Verdict, fold, incomplete, usual, whole
 from orchestrator.preflight.limits.storage import DISK
 from orchestrator.preflight.model import (
     Check,
@@ -144,27 +144,28 @@ def _answering(sharing: Sharing) -> set[str]:
 
 def _user(scene: Scene) -> list[Finding]:
     uids = {name: facts.uid for name, facts in zip(scene.names, scene.facts, strict=True)}
-    common, odd = odd_ones(uids)
-    if not odd:
+    common = usual(uids)
+    if len(set(uids.values())) == 1:
         return whole(scene, Status.PASS, "log in to one and the same user id", data={"uid": common})
     found = scene.find(Sharing)
     if isinstance(found, NoAnswer):
         return whole(scene, Status.INCOMPLETE, incomplete(found.reason).message)
     verdicts = []
-    for uid, names in odd.items():
-        for name in names:
-            others = {uids[other] for other in found.group_of(name)} - {uid}
-            if others:
-                told = (
-                    f"logs in as user id {uid}, but shares its working folder with user id "
-                    f"{', '.join(map(str, sorted(others)))}: neither may write what the other made"
-                )
-            else:
-                told = f"logs in as user id {uid}, the others as {common}: on a shared file system "
-                told += "neither may write what the other made"
-            status = Status.FAIL if others else Status.WARN
-            remedy = "log in as the same user everywhere (`user:` in the inventory)"
-            verdicts.append((name, Verdict(status, told, remedy, data={"uid": uid})))
+    for name, uid in uids.items():
+        if uid == common:
+            continue
+        others = {uids[other] for other in found.group_of(name)} - {uid}
+        if others:
+            told = (
+                f"logs in as user id {uid}, but shares its working folder with user id "
+                f"{', '.join(map(str, sorted(others)))}: neither may write what the other made"
+            )
+        else:
+            told = f"logs in as user id {uid}, the others as {common}: on a shared file system "
+            told += "neither may write what the other made"
+        status = Status.FAIL if others else Status.WARN
+        remedy = "log in as the same user everywhere (`user:` in the inventory)"
+        verdicts.append((name, Verdict(status, told, remedy, data={"uid": uid})))
     return fold(verdicts)
 
 

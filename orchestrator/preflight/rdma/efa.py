@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.preflight.judge import Verdict, fold, incomplete, odd_ones, whole
+from orchestrator.preflight.judge import Verdict, fold, incomplete, usual, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
 from orchestrator.preflight.rdma.devices import RDMA, Rdma, setting
 from orchestrator.preflight.scene import Scene, Subject
@@ -43,7 +43,7 @@ def _efa(scene: Scene) -> list[Finding]:
         return whole(scene, Status.SKIP, "no EFA adapter on any node")
     somewhere = any(a.pci for a in answers.values())
     plugin = any(a.plugin for a in answers.values())
-    common, _ = odd_ones(
+    common = usual(
         {name: len(rdma.efa) for name, rdma in devices.items() if isinstance(rdma, Rdma)}
     )
 

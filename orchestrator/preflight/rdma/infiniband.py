@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from orchestrator.preflight.answers import optional
-from orchestrator.preflight.judge import Verdict, fold, incomplete, odd_ones, whole
+from orchestrator.preflight.judge import Verdict, fold, incomplete, usual, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
 from orchestrator.preflight.rdma import efa, roce
 from orchestrator.preflight.rdma.devices import RDMA, Port, Rdma, chosen, judge_rdma, setting
@@ -26,8 +26,8 @@ def _port(scene: Scene) -> list[Finding]:
         and setting(s, answer, "NCCL_IB_DISABLE") != "1"
     }
     somewhere = any(ports.values())
-    count, _ = odd_ones({name: len(active) for name, active in ports.items()})
-    kind, _ = odd_ones({name: _kind(active) for name, active in ports.items() if active})
+    count = usual({name: len(active) for name, active in ports.items()})
+    kind = usual({name: _kind(active) for name, active in ports.items() if active})
     # Ranks on CPUs talk by gloo, which uses TCP.
     serious = Status.FAIL if any(facts.gpus for facts in scene.facts) else Status.WARN
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from orchestrator.preflight.gpus.devices import GPU, Gpus
-from orchestrator.preflight.judge import Verdict, incomplete, odd_ones
+from orchestrator.preflight.judge import Verdict, incomplete, usual
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
 from orchestrator.preflight.rdma.devices import RDMA, Port, Rdma, chosen, judge_rdma, setting
 from orchestrator.preflight.scene import Scene, Subject
@@ -29,7 +29,7 @@ def _gid(scene: Scene) -> list[Finding]:
         if isinstance(answer := found[s.name], Rdma)
         and (indices := tuple(sorted({min(i) for p in _roce(s, answer) if (i := _indices(p))})))
     }
-    common, _ = odd_ones(first)
+    common = usual(first)
 
     def verdict(subject: Subject, answer: Rdma) -> Verdict:
         ports = _roce(subject, answer)

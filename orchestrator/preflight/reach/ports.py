@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.preflight.judge import Verdict, judge_each, odd_ones
+from orchestrator.preflight.judge import Verdict, judge_each, usual
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
 from orchestrator.preflight.reach.firewall import PORT_RANGE
 from orchestrator.preflight.scene import Scene, Subject
@@ -15,8 +15,7 @@ _USUAL = (32768, 60999)  # the kernel's own range
 
 def _portrange(scene: Scene) -> list[Finding]:
     found = {n: a for n, a in scene.of(PORT_RANGE).items() if not isinstance(a, NoAnswer)}
-    common, odd = odd_ones(found)
-    unlike = {name for names in odd.values() for name in names}
+    common = usual(found)
 
     def verdict(subject: Subject, ports: tuple[int, int]) -> Verdict:
         low, high = ports
@@ -31,7 +30,7 @@ def _portrange(scene: Scene) -> list[Finding]:
                 (_set_range(_USUAL),),
                 data,
             )
-        if subject.name in unlike and common is not None:
+        if common is not None and ports != common:
             return Verdict(
                 Status.WARN,
                 f"has the ephemeral ports {low}-{high}, most nodes {common[0]}-{common[1]}: a firewall "

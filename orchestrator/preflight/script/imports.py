@@ -12,10 +12,13 @@ from weakref import WeakKeyDictionary
 from orchestrator.preflight.scene import Script
 from orchestrator.preflight.script.flow import LONGEST, Certainty, Code, read
 
-_MOST_FILES = 20  # of the script's own, that are read as well
+_MOST_FILES = 50  # the script and its own modules
 _MOST_NAMES = 200
-_FINDS_MODULES_ITSELF = {"sys.path", "sys.meta_path", "sys.path_hooks", "sys.modules"}
-_INSTALLS = re.compile(r"\bpip\b\W{1,10}install\b")
+_FINDS_MODULES_ITSELF = {
+    "exec", "site.addsitedir", "sys.meta_path", "sys.modules", "sys.path", "sys.path_hooks",
+}  # fmt: skip
+_INSTALLS = re.compile(r"\bpip[\d.]*\b.{1,40}?\binstall\b", re.DOTALL)
+_SUFFIXES = (".py", ".pyc", ".pyx", ".so")
 
 
 @dataclass(frozen=True)
@@ -49,50 +52,50 @@ def needs(script: Script) -> Needs:
 
 
 def _find(script: Script) -> Needs:
-    main = read(script.text)
-    if not isinstance(main, Code):
-        return Needs()
     own = _OwnFiles(script)
-    settled = _is_settled(main, script.text)
+    settled = True
     places: dict[str, str] = {}
-    files: dict[Path, None] = {}
-    for dotted, line in _imports(main):
-        top = dotted.partition(".")[0]
-        if own.has(top):
-            files.update(dict.fromkeys(own.files(dotted)))
-        else:
-            places.setdefault(top, f"{script.path}:{line}")
-    for path in list(files)[:_MOST_FILES]:
-        text = _text(path)
-        code = read(text, main=False)
-        if isinstance(code, Code):
-            settled = settled and _is_settled(code, text)
-            for dotted, line in _imports(code):
-                top = dotted.partition(".")[0]
-                if not own.has(top):
-                    places.setdefault(top, f"{path}:{line}")
+    packages = {script.path: ""}  # of the files to read, the script first
+    waiting = [script.path]
+    for path in waiting:
+        is_main = path == script.path
+        text = script.text if is_main else _text(path)
+        code = read(text, main=is_main)
+        if not isinstance(code, Code):
+            continue
+        settled = settled and _is_settled(code, text)
+        for dotted, line in _imports(code, packages[path]):
+            top = dotted.partition(".")[0]
+            if not own.has(top):
+                places.setdefault(top, f"{path}:{line}")
+                continue
+            for file, package in own.files(dotted):
+                if file not in packages and len(packages) < _MOST_FILES:
+                    packages[file] = package
+                    waiting.append(file)
     found = tuple(Import(module, where) for module, where in places.items())
     return Needs(found[:_MOST_NAMES], settled)
 
 
-def _imports(code: Code) -> Iterator[tuple[str, int]]:
-    """Yield (dotted name, line) of every import that is sure to be made."""
+def _imports(code: Code, package: str) -> Iterator[tuple[str, int]]:
+    """Yield (dotted name, line) of every import that is sure to be made by a module of `package`."""
     for node, how in code.nodes():
         if how is not Certainty.SURE:
             continue
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module, node.lineno
-            # `from package import module` may be one more file of the script's own
-            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: -node.level + 1 or None] if node.level else []
+            module = ".".join([*above, *filter(None, [node.module])])
+            if module and (package or not node.level):
+                yield module, node.lineno
+                # `from package import module` may be one more file of the script's own
+                yield from ((f"{module}.{alias.name}", node.lineno) for alias in node.names)
 
 
 def _is_settled(code: Code, text: str) -> bool:
-    named = (code.name_of(node) for node in code.certainty if isinstance(node, ast.Attribute))
-    return not _INSTALLS.search(text) and not any(
-        name in _FINDS_MODULES_ITSELF or name == "site.addsitedir" for name in named
-    )
+    names = (code.name_of(n) for n in code.certainty if isinstance(n, ast.Attribute | ast.Name))
+    return not _INSTALLS.search(text) and _FINDS_MODULES_ITSELF.isdisjoint(names)
 
 
 class _OwnFiles:
@@ -107,29 +110,35 @@ class _OwnFiles:
     def has(self, name: str) -> bool:
         return any(_is_module(folder, name) for folder in self._folders)
 
-    def files(self, dotted: str) -> Iterator[Path]:
-        """Yield the files that importing `dotted` runs, from the first folder that has it."""
+    def files(self, dotted: str) -> Iterator[tuple[Path, str]]:
+        """Yield the files that importing `dotted` runs, and their packages.
+
+        They are of the first folder that has it.
+        """
         top, *rest = dotted.split(".")
         folder = next(folder for folder in self._folders if _is_module(folder, top))
-        place = folder / top
-        for part in ["", *rest]:
-            place = place / part
-            for path in (place.with_suffix(".py"), place / "__init__.py"):
+        place, package = folder / top, ""
+        for part in [top, *rest]:
+            place = folder.joinpath(*filter(None, package.split(".")), part)
+            name = f"{package}.{part}".lstrip(".")
+            for path, own in ((place.with_suffix(".py"), package), (place / "__init__.py", name)):
                 if path.is_file():
-                    yield path
+                    yield path, own
+            package = name
 
 
 def _is_module(folder: Path, name: str) -> bool:
-    place = folder / name
-    if (folder / f"{name}.py").is_file() or (place / "__init__.py").is_file():
+    if any((folder / f"{name}{suffix}").is_file() for suffix in _SUFFIXES):
         return True
-    # A folder of data is none: `wandb/` beside the script is not the package of this name.
-    return any(place.glob("*.py")) or any(folder.glob(f"{name}.*.so"))
+    # A folder of data is none: `wandb/` beside the script is not the package of this name. A package
+    # without an __init__.py may have all its modules in packages below it.
+    patterns = (f"{name}.*.so", f"{name}/*.py", f"{name}/*/*.py")
+    return any(True for pattern in patterns for _ in folder.glob(pattern))
 
 
 def _text(path: Path) -> str:
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
             return file.read(LONGEST + 1)
     except OSError:
         return ""  # it went away, or is not for us to read: nothing is said against it

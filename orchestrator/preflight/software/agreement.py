@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from orchestrator.preflight.judge import Verdict, judge_each, odd_ones
+from orchestrator.preflight.judge import Verdict, judge_each, usual
 from orchestrator.preflight.model import Check, Finding, Group, Level, Status
 from orchestrator.preflight.scene import Scene, Subject
 from orchestrator.preflight.software import code, modules, starting, variables, versions
@@ -14,7 +14,7 @@ from orchestrator.preflight.software.interpreter import SOFTWARE, Software
 def _kernel(scene: Scene) -> list[Finding]:
     answers = scene.of(SOFTWARE)
     releases = {n: each.kernel for n, each in answers.items() if isinstance(each, Software)}
-    differing = len(set(releases.values())) > 1
+    common = usual(releases)
 
     def verdict(subject: Subject, found: Software) -> Verdict:
         match = re.match(r"(\d+)\.(\d+)", found.kernel)
@@ -26,7 +26,7 @@ def _kernel(scene: Scene) -> list[Finding]:
                 "upgrade the kernel to 5.5 or newer",
                 data=data,
             )
-        more = ", unlike others" if differing and found.kernel != odd_ones(releases)[0] else ""
+        more = "" if found.kernel == common else ", unlike others"
         return Verdict(Status.PASS, f"Linux {found.kernel}{more}", data=data)
 
     return judge_each(scene, SOFTWARE, verdict)

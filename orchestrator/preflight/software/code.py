@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.inventory.ranges import fold as fold_names
-from orchestrator.preflight.judge import Verdict, judge_each, odd_ones, whole
+from orchestrator.preflight.judge import Verdict, have, judge_each, usual, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, Probe, Status
 from orchestrator.preflight.scene import Scene, Subject
 
@@ -45,14 +44,14 @@ def _verdict(scene: Scene) -> list[Finding]:
     }
     if not trees and all(isinstance(answer, Sources) for answer in scene.of(SOURCES).values()):
         return whole(scene, Status.SKIP, "there is no code on the nodes yet")
-    usual = _usual(trees)
+    expected = _expected(trees)
 
     def verdict(subject: Subject, found: Sources) -> Verdict:
         if not found.files:
             return Verdict(Status.SKIP, "there is no code yet")
         files = found.files
-        other = sorted(path for path in files if path in usual and files[path] != usual[path])
-        lacking = sorted(path for path in usual if path not in files)
+        other = sorted(path for path in files if files[path] != expected.get(path, files[path]))
+        lacking = sorted(path for path in expected if path not in files)
         data = {"files": len(files), "cut": found.cut}
         text = f"launch without --no-sync, or make {subject.plan.workdir} there like the others'"
         if other:
@@ -75,16 +74,16 @@ def _verdict(scene: Scene) -> list[Finding]:
     return judge_each(scene, SOURCES, verdict)
 
 
-def _usual(trees: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+def _expected(trees: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """Return the files that at least half of the nodes have, as most have them."""
     paths = dict.fromkeys(path for files in trees.values() for path in files)
-    usual = {}
+    expected = {}
     for path in paths:
         hashes = {node: files[path] for node, files in trees.items() if path in files}
-        common, _ = odd_ones(hashes)
+        common = usual(hashes)
         if common is not None and 2 * len(hashes) >= len(trees) > 1:
-            usual[path] = common
-    return usual
+            expected[path] = common
+    return expected
 
 
 def _named(paths: list[str]) -> str:
@@ -93,8 +92,7 @@ def _named(paths: list[str]) -> str:
 
 
 def _havers(trees: Mapping[str, Mapping[str, str]], path: str) -> str:
-    names = [node for node, files in trees.items() if path in files]
-    return f"{fold_names(names)} {'has' if len(names) == 1 else 'have'}"
+    return have([node for node, files in trees.items() if path in files])
 
 
 def _is(paths: list[str]) -> str:

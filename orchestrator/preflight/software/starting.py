@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.judge import Verdict, incomplete, judge_each, odd_ones, whole
+from orchestrator.preflight.judge import Verdict, incomplete, judge_each, usual, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, Probe, Status
 from orchestrator.preflight.scene import Scene, Subject
 from orchestrator.preflight.software.interpreter import (
@@ -85,8 +85,7 @@ def _torch(scene: Scene) -> list[Finding]:
         for name, answer in scene.of(START).items()
         if isinstance(answer, Start) and answer.torch and answer.torch.nccl
     }
-    common, odd = odd_ones(loaded)
-    others = {name for names in odd.values() for name in names}
+    common = usual(loaded)
 
     def verdict(subject: Subject, found: Start) -> Verdict:
         torch = found.torch
@@ -101,7 +100,7 @@ def _torch(scene: Scene) -> list[Finding]:
                 "install the torch that is built for the driver there: https://pytorch.org/get-started",
                 data=data,
             )
-        if subject.name in others:
+        if torch.nccl and torch.nccl != common:
             return Verdict(
                 Status.FAIL,
                 f"torch loads NCCL {torch.nccl}, where most load {common}",

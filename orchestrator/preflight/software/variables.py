@@ -11,7 +11,7 @@ from orchestrator.inventory.ranges import fold as fold_names
 from orchestrator.plan.network import interface_of
 from orchestrator.plan.paste import is_secret
 from orchestrator.plan.plan import count_gpus
-from orchestrator.preflight.judge import Verdict, fold, incomplete, odd_ones
+from orchestrator.preflight.judge import Verdict, fold, incomplete, usual
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
 from orchestrator.preflight.scene import Scene, Subject
 from orchestrator.preflight.software.known_variables import KNOWN, TORCHRUN_OPTIONS, UNREAD
@@ -83,10 +83,12 @@ def _differing(
     nccl = any(count_gpus(s.host, s.facts, scene.job) for s in scene.subjects)
     for variable in sorted({name for each in set_there.values() for name in each} - _OF_ONE_NODE):
         values = {node: each.get(variable, "") for node, each in set_there.items()}
-        common, odd = odd_ones(values)
+        common = usual(values)
         having = [node for node, value in values.items() if value == common]
         secret = is_secret(variable, scene.job.secrets)
-        for value, nodes in odd.items():
+        for node, value in values.items():
+            if value == common:
+                continue
             if secret:
                 message = f"{variable} differs from that of {fold_names(having)}"
             else:
@@ -94,7 +96,7 @@ def _differing(
                 message = f"{variable} {_shown(value)}, and {theirs}"
             status = Status.FAIL if nccl and variable in _OF_ALL_RANKS else Status.WARN
             text = f"set {variable} alike on every node: {_WHERE}"
-            yield from ((node, Verdict(status, message, text)) for node in nodes)
+            yield node, Verdict(status, message, text)
 
 
 def _shown(value: str) -> str:

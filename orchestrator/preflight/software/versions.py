@@ -6,9 +6,8 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
-from orchestrator.inventory.ranges import fold as fold_names
 from orchestrator.plan.plan import count_gpus
-from orchestrator.preflight.judge import Verdict, fold, incomplete, odd_ones
+from orchestrator.preflight.judge import Verdict, fold, have, incomplete, usual
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
 from orchestrator.preflight.scene import Scene
 from orchestrator.preflight.script.imports import needs
@@ -55,15 +54,15 @@ def _pythons(of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
     minor = {name: each.minor for name, each in of.items()}
     for name, (mine, common, who) in _unlike(minor):
         yield name, Verdict(Status.FAIL, f"Python {mine}, where {who} {common}", mend)
-    usual, _ = odd_ones(minor)
-    patch = {name: each.python for name, each in of.items() if each.minor == usual}
+    most = usual(minor)
+    patch = {name: each.python for name, each in of.items() if each.minor == most}
     for name, (mine, common, who) in _unlike(patch):
         yield name, Verdict(Status.WARN, f"Python {mine}, where {who} {common}", mend)
 
 
 def _torches(scene: Scene, of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
     having = {name: each.torch for name, each in of.items() if each.torch is not None}
-    usual, _ = odd_ones(having)
+    most = usual(having)
     for name, (mine, common, who) in _unlike(having):
         yield name, _install(of[name], f"{mine}, where {who} {common}", common)
     status = _without_torch(scene)
@@ -75,8 +74,8 @@ def _torches(scene: Scene, of: Mapping[str, Interpreter]) -> Iterator[tuple[str,
         gpus = count_gpus(subject.host, subject.facts, scene.job)
         if torch is None and status is not None:
             text = f"torch is not installed{_there(having)}"
-            yield subject.name, _install(interpreter, text, usual, status)
-        elif torch is not None and torch.platform == "no GPU" and gpus and torch == usual:
+            yield subject.name, _install(interpreter, text, most, status)
+        elif torch is not None and torch.platform == "no GPU" and gpus and torch == most:
             text = f"{torch} is built for CPUs, and the GPUs there would be left alone"
             yield (
                 subject.name,
@@ -89,7 +88,7 @@ def _torches(scene: Scene, of: Mapping[str, Interpreter]) -> Iterator[tuple[str,
 
 
 def _there(having: Mapping[str, Torch]) -> str:
-    return f", where {_who(list(having))} it" if having else ""
+    return f", where {have(list(having))} it" if having else ""
 
 
 def _install(
@@ -112,8 +111,8 @@ def _without_torch(scene: Scene) -> Status | None:
 
 
 def _nccls(of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
-    usual, _ = odd_ones({name: each.torch for name, each in of.items()})
-    alike = {n: each.nccl for n, each in of.items() if each.nccl and each.torch == usual}
+    most = usual({name: each.torch for name, each in of.items()})
+    alike = {n: each.nccl for n, each in of.items() if each.nccl and each.torch == most}
     for name, (mine, common, who) in _unlike(alike):
         yield (
             name,
@@ -151,16 +150,11 @@ def _drivers(of: Mapping[str, Software]) -> Iterator[tuple[str, Verdict]]:
 
 def _unlike(values: Mapping[str, T]) -> Iterator[tuple[str, tuple[T, T, str]]]:
     """Yield (node, (what it has, what the common thing is, `node[0-2] have`)) of every odd one."""
-    common, odd = odd_ones(values)
-    having = [name for name, value in values.items() if value == common]
-    for value, names in odd.items():
-        assert common is not None  # there is no odd one without
-        for name in names:
-            yield name, (value, common, _who(having))
-
-
-def _who(names: list[str]) -> str:
-    return f"{fold_names(names)} {'has' if len(names) == 1 else 'have'}"
+    common = usual(values)
+    who = have([name for name, value in values.items() if value == common])
+    for name, value in values.items():
+        if common is not None and value != common:
+            yield name, (value, common, who)
 
 
 def _describe(interpreter: Interpreter) -> str:
