@@ -70,6 +70,11 @@ class Scene:
         return tuple(node.name for node in self.plan.nodes)
 
     @cached_property
+    def on_one_machine(self) -> bool:
+        """Whether all nodes are one machine, so that there is no network between them."""
+        return len({facts.identity for facts in self.facts}) == 1
+
+    @cached_property
     def subjects(self) -> tuple[Subject, ...]:
         """The nodes of the plan, main first, with all that is known of each."""
         return tuple(

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from orchestrator.preflight.scene import Script
 from orchestrator.preflight.script.flow import LONGEST, Certainty, Code, read
 
-_MOST_FILES = 50  # the script and its own modules
+_MOST_FILES = 20  # the script and its own modules; each takes milliseconds
 _MOST_NAMES = 200
 _FINDS_MODULES_ITSELF = {
     "exec", "site.addsitedir", "sys.meta_path", "sys.modules", "sys.path", "sys.path_hooks",
@@ -66,9 +66,8 @@ def _find(script: Script) -> Needs:
         settled = settled and _is_settled(code, text)
         for dotted, line in _imports(code, packages[path]):
             top = dotted.partition(".")[0]
-            if not own.has(top):
+            if own.place(top) is None:
                 places.setdefault(top, f"{path}:{line}")
-                continue
             for file, package in own.files(dotted):
                 if file not in packages and len(packages) < _MOST_FILES:
                     packages[file] = package
@@ -106,25 +105,29 @@ class _OwnFiles:
         if script.folder is not None:
             folders += [script.folder, script.folder / "src"]
         self._folders = list(dict.fromkeys(folders))
+        self._places: dict[str, Path | None] = {}
 
-    def has(self, name: str) -> bool:
-        return any(_is_module(folder, name) for folder in self._folders)
+    def place(self, name: str) -> Path | None:
+        """Return the first folder that has the top-level module `name`."""
+        if name not in self._places:
+            having = (folder for folder in self._folders if _is_module(folder, name))
+            self._places[name] = next(having, None)
+        return self._places[name]
 
     def files(self, dotted: str) -> Iterator[tuple[Path, str]]:
-        """Yield the files that importing `dotted` runs, and their packages.
-
-        They are of the first folder that has it.
-        """
-        top, *rest = dotted.split(".")
-        folder = next(folder for folder in self._folders if _is_module(folder, top))
-        place, package = folder / top, ""
-        for part in [top, *rest]:
-            place = folder.joinpath(*filter(None, package.split(".")), part)
-            name = f"{package}.{part}".lstrip(".")
-            for path, own in ((place.with_suffix(".py"), package), (place / "__init__.py", name)):
+        """Yield the files that importing `dotted` runs, and the packages that they belong to."""
+        parts = dotted.split(".")
+        folder = self.place(parts[0])
+        if folder is None:
+            return
+        for end in range(1, len(parts) + 1):
+            place = folder.joinpath(*parts[:end])
+            for path, package in (
+                (place.with_suffix(".py"), parts[: end - 1]),
+                (place / "__init__.py", parts[:end]),
+            ):
                 if path.is_file():
-                    yield path, own
-            package = name
+                    yield path, ".".join(package)
 
 
 def _is_module(folder: Path, name: str) -> bool:

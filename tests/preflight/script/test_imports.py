@@ -85,8 +85,10 @@ def test_a_folder_of_data_is_no_module(tmp_path: Path) -> None:
     "text",
     [
         "import sys\nsys.path.insert(0, '/opt/tools')\nimport tools",
-        "from sys import path\nimport site\nsite.addsitedir('/x')\nimport tools",
-        "import os\nos.system('pip install tools')\nimport tools",
+        "from sys import path\npath.append('/opt/tools')\nimport tools",
+        "from site import addsitedir\naddsitedir('/x')\nimport tools",
+        "exec(open('paths.py').read())\nimport tools",
+        "import os\nos.system('pip3 -q install tools')\nimport tools",
         "import subprocess\nsubprocess.run(['pip', 'install', 'tools'])\nimport tools",
     ],
 )
@@ -97,6 +99,30 @@ def test_a_script_that_changes_what_can_be_imported_is_not_settled(
     assert needs(script(tmp_path, "import tools")).settled
 
 
+def test_what_changes_it_may_stand_further_away(tmp_path: Path) -> None:
+    hack = "import sys\nsys.path.append('/opt/tools')"
+    own = {"pkg____init__": "from . import setup", "pkg__setup": "from .deep import x"}
+    assert needs(script(tmp_path, "import pkg\nimport tools", **own, pkg__deep="")).settled
+    assert not needs(script(tmp_path, "import pkg\nimport tools", **own, pkg__deep=hack)).settled
+
+
+def test_a_package_whose_modules_are_all_in_packages_below_it_is_own(tmp_path: Path) -> None:
+    found = script(tmp_path, "import code.models.net", code__models__net="import timm")
+    assert modules(found) == ["timm"]
+
+
+@pytest.mark.parametrize("file", ["fast.so", "fast.cpython-311-x86_64-linux-gnu.so", "fast.pyx"])
+def test_a_compiled_module_of_the_folder_is_own(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).touch()
+    assert modules(script(tmp_path, "import fast")) == []
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_the_script(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_bytes(b"\xef\xbb\xbfimport own\r\nimport torch\r\n")
+    (tmp_path / "own.py").write_bytes(b"\xef\xbb\xbfimport cv2\n")
+    assert modules(Script.read(tmp_path / "train.py", tmp_path)) == ["torch", "cv2"]
+
+
 def test_a_script_that_cannot_be_read_needs_nothing(tmp_path: Path) -> None:
     assert modules(script(tmp_path, "import torch\nthis is no Python")) == []
 
@@ -104,4 +130,4 @@ def test_a_script_that_cannot_be_read_needs_nothing(tmp_path: Path) -> None:
 def test_many_own_files_are_read_to_a_bound(tmp_path: Path) -> None:
     others = {f"own{i}": f"import far{i}" for i in range(30)}
     found = script(tmp_path, "\n".join(f"import {name}" for name in others), **others)
-    assert len(modules(found)) == 20
+    assert len(modules(found)) == 19
