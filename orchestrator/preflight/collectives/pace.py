@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 from statistics import median
@@ -10,13 +9,13 @@ from typing import Any
 
 from orchestrator.preflight.collectives.measured import Gloo, Measured, Nccl
 from orchestrator.preflight.interfaces import tournament
-from orchestrator.preflight.interfaces.tournament import Pair, Suspects
+from orchestrator.preflight.interfaces.throughput import in_bits
+from orchestrator.preflight.interfaces.tournament import Pair
 from orchestrator.preflight.model import Finding, Remedy, Status
 from orchestrator.preflight.scene import Scene
 from orchestrator.quoting import command_line
 
 _MBIT = 1e6 / 8  # bytes
-_VERY_SLOW = 0.3  # of what the others reach: a job would wait for this node most of the time
 _ENOUGH = 0.7  # of the link: who reaches that is not slow, though others with faster CPUs pass it
 
 
@@ -53,7 +52,7 @@ def _slow(scene: Scene, found: Measured) -> list[Finding]:
     suspects = tournament.slow(found.pairs)
     confirmed = tournament.slow(found.best, expected.slow)
     tried = {node for pair in found.again for node in pair}
-    usual = _usual(found.best, confirmed)
+    usual = tournament.typical(found.best, confirmed)
     # Of the fastest link: one that has come down to less than the others is what is looked for.
     fastest = max(_link_speeds(scene), default=inf)
     enough = _ENOUGH * min(fastest, expected.most) * _MBIT
@@ -81,8 +80,8 @@ def _slow(scene: Scene, found: Measured) -> list[Finding]:
 def _slow_pair(scene: Scene, found: Measured, pair: Pair, usual: float) -> Finding:
     rate, nodes = found.best[pair], tuple(scene.names[node] for node in pair)
     message = (
-        f"are slow with each other: {_rate(rate)} each way over {found.backend}; "
-        f"{_rate(usual)} is usual"
+        f"are slow with each other: {in_bits(rate)} each way over {found.backend}; "
+        f"{in_bits(usual)} is usual"
     )
     text = "each is well with others: look at what lies between the two, a switch or a cable"
     return Finding(
@@ -97,8 +96,8 @@ def _slow_pair(scene: Scene, found: Measured, pair: Pair, usual: float) -> Findi
 def _slow_node(scene: Scene, found: Measured, node: int, rate: float, usual: float) -> Finding:
     plan = scene.plan.nodes[node]
     message = (
-        f"is slow: {_rate(rate)} each way over {found.backend}, whoever it meets; "
-        f"{_rate(usual)} is usual"
+        f"is slow: {in_bits(rate)} each way over {found.backend}, whoever it meets; "
+        f"{in_bits(usual)} is usual"
     )
     link = plan.interface
     looks = (["ethtool"], ["tc", "-s", "qdisc", "show", "dev"])
@@ -114,17 +113,7 @@ def _slow_node(scene: Scene, found: Measured, node: int, rate: float, usual: flo
 
 
 def _badness(rate: float, usual: float) -> Status:
-    return Status.FAIL if rate < _VERY_SLOW * usual else Status.WARN
-
-
-def _usual(values: Mapping[Pair, float], slow: Suspects) -> float:
-    """Return the median of the pairs of which nothing is slow."""
-    well = [
-        value
-        for pair, value in values.items()
-        if pair not in slow.pairs and not set(pair) & set(slow.nodes)
-    ]
-    return median(well or values.values() or [0.0])
+    return Status.FAIL if rate < tournament.VERY_SLOW * usual else Status.WARN
 
 
 def _speed(scene: Scene, found: Measured, slow: list[Finding]) -> Finding:
@@ -133,7 +122,7 @@ def _speed(scene: Scene, found: Measured, slow: list[Finding]) -> Finding:
     carried = largest.busbw(found.world_size)
     message = (
         f"all_reduce of {largest.size >> 20} MiB over {found.backend}: the sum is right, "
-        f"busbw {_rate(carried)}"
+        f"busbw {in_bits(carried)}"
     )
     status, remedy = Status.PASS, None
     link = min(_link_speeds(scene), default=None)
@@ -182,8 +171,3 @@ def _data(scene: Scene, found: Measured) -> dict[str, Any]:
             for pair in sorted(pairs)
         ],
     }
-
-
-def _rate(value: float) -> str:
-    """Return bytes a second as links are sold."""
-    return f"{value * 8e-9:.3g} Gb/s"

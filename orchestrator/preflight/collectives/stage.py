@@ -42,7 +42,7 @@ def why_not(kind: type[Measured], scene: Scene) -> str | None:
         )
     if scene.plan.world_size == 1:
         return "there is one rank only"
-    if len(scene.names) > 1 and len({fact.identity for fact in scene.facts}) == 1:
+    if len(scene.names) > 1 and scene.on_one_machine:
         return "all nodes are this machine, and share its GPUs"
     return None
 

@@ -23,8 +23,6 @@ from orchestrator.preflight.model import (
 from orchestrator.preflight.scene import Scene
 from orchestrator.quoting import command_line
 
-ONE_MACHINE = "all nodes are one machine"
-
 _ORDINARY = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")  # a name that can stand in /etc/hosts
 _MOST_NAMES = 32  # for /etc/hosts that are given to be pasted
 
@@ -59,8 +57,8 @@ NAMES: Probe[dict[str, Resolved]] = Probe(
 
 
 def _dns(scene: Scene) -> list[Finding]:
-    if is_one_machine(scene):
-        return whole(scene, Status.SKIP, ONE_MACHINE)
+    if scene.on_one_machine:
+        return whole(scene, Status.SKIP, "all nodes are one machine")
     found = scene.of(NAMES)
     answers = {node: a for node, a in found.items() if not isinstance(a, NoAnswer)}
     unmeasured = fold(
@@ -160,10 +158,6 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def is_one_machine(scene: Scene) -> bool:
-    return len({facts.identity for facts in scene.facts}) == 1
 
 
 def _more(count: int) -> str:

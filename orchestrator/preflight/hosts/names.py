@@ -32,8 +32,8 @@ OWN_NAME = Probe("own_name", OwnName.parse)
 
 
 def _own_name(scene: Scene) -> list[Finding]:
-    if dns.is_one_machine(scene):
-        return whole(scene, Status.SKIP, dns.ONE_MACHINE)
+    if scene.on_one_machine:
+        return whole(scene, Status.SKIP, "all nodes are one machine")
     return judge_each(scene, OWN_NAME, _judge_own_name) + _same_names(scene)
 
 

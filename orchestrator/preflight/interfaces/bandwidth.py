@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from statistics import median
 
-from orchestrator.preflight.interfaces.links import INTERFACES, chosen_links, on_one_machine
-from orchestrator.preflight.interfaces.throughput import BANDWIDTH, Bandwidth, pair_values, suspects
-from orchestrator.preflight.interfaces.tournament import Pair, Suspects, blame, pair_of
+from orchestrator.preflight.interfaces.links import INTERFACES, chosen_links
+from orchestrator.preflight.interfaces.throughput import (
+    BANDWIDTH,
+    Bandwidth,
+    in_bits,
+    pair_values,
+    suspects,
+)
+from orchestrator.preflight.interfaces.tournament import VERY_SLOW, Pair, blame, pair_of, typical
 from orchestrator.preflight.judge import Verdict, fold, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
 from orchestrator.preflight.scene import Scene
 from orchestrator.quoting import command_line
 
 _SHARE_WARN, _SHARE_FAIL = 0.7, 0.3  # of the link's speed
-_VERY_SLOW = 0.3  # of what is usual between the others
 _LOPSIDED = 0.5  # of two nodes alone, one way beside the other
 
 
 def _bandwidth(scene: Scene) -> list[Finding]:
-    if len(scene.names) == 1 or on_one_machine(scene):
+    if scene.on_one_machine:
         return whole(scene, Status.SKIP, "there is no network between the nodes")
     found = scene.find(Bandwidth)
     if isinstance(found, NoAnswer):
@@ -29,7 +34,7 @@ def _bandwidth(scene: Scene) -> list[Finding]:
         known = {name for name, _ in verdicts}
         verdicts += [(name, verdict) for name, verdict in judged(scene, found) if name not in known]
     known = {name for name, _ in verdicts}
-    fine = Verdict(Status.PASS, f"{_said(_usual(found, Suspects()))} is usual each way")
+    fine = Verdict(Status.PASS, f"{in_bits(typical(_rates(found)))} is usual each way")
     verdicts += [(name, fine) for name in scene.names if name not in known]
     return fold(verdicts)
 
@@ -37,7 +42,7 @@ def _bandwidth(scene: Scene) -> list[Finding]:
 def _beside_others(scene: Scene, found: Bandwidth) -> Iterator[tuple[str, Verdict]]:
     """Yield the verdicts on nodes and pairs that are slower than others."""
     values, slow = pair_values(found.flows), suspects(found.flows)
-    usual = _usual(found, slow)
+    usual = typical(_rates(found), slow)
     for node in slow.nodes:
         best = max(value for pair, value in values.items() if node in pair)
         yield scene.names[node], _slow_node(scene, found, node, best, usual)
@@ -53,13 +58,13 @@ def _slow_node(scene: Scene, found: Bandwidth, node: int, best: float, usual: fl
     sends = [flow.rate for (source, _), flow in found.flows.items() if source == node]
     receives = [flow.rate for (_, target), flow in found.flows.items() if target == node]
     ways = " and ".join(
-        f"{verb} {_said(median(rates))}"
+        f"{verb} {in_bits(median(rates))}"
         for verb, rates in (("sends", sends), ("receives", receives))
         if rates
     )
     return Verdict(
-        Status.FAIL if best < _VERY_SLOW * usual else Status.WARN,
-        f"{ways}, whoever it meets; {_said(usual)} is usual",
+        Status.FAIL if best < VERY_SLOW * usual else Status.WARN,
+        f"{ways}, whoever it meets; {in_bits(usual)} is usual",
         "look at its cable, its switch port, the speed its link has, what else uses it, and what "
         "shapes its traffic",
         _look(scene, node),
@@ -72,13 +77,13 @@ def _slow_pair(
 ) -> Iterator[tuple[str, Verdict]]:
     for node, other in (pair, pair[::-1]):
         there, back = (found.flows.get(way) for way in ((node, other), (other, node)))
-        ways = [f"to {scene.names[other]} {_said(there.rate)}"] if there else []
-        ways += [f"back {_said(back.rate)}"] if back else []
+        ways = [f"to {scene.names[other]} {in_bits(there.rate)}"] if there else []
+        ways += [f"back {in_bits(back.rate)}"] if back else []
         yield (
             scene.names[node],
             Verdict(
-                Status.FAIL if value < _VERY_SLOW * usual else Status.WARN,
-                f"{', '.join(ways)}; {_said(usual)} is usual",
+                Status.FAIL if value < VERY_SLOW * usual else Status.WARN,
+                f"{', '.join(ways)}; {in_bits(usual)} is usual",
                 "each does well with others: look at what lies between the two"
                 if len(scene.names) > 2
                 else "look at what shapes the traffic of the one that sends less, and at its link",
@@ -155,19 +160,8 @@ def _unmeasured(peer: str, reasons: set[str]) -> Verdict:
     return Verdict(Status.INCOMPLETE, message, "see what net.tcp says of these nodes")
 
 
-def _usual(found: Bandwidth, slow: Suspects) -> float:
-    """Return the median of the ways in which nothing is slow."""
-    well = [
-        flow.rate
-        for way, flow in found.flows.items()
-        if pair_of(*way) not in slow.pairs and not set(way) & set(slow.nodes)
-    ]
-    return median(well or [flow.rate for flow in found.flows.values()] or [0.0])
-
-
-def _said(rate: float) -> str:
-    """Return bytes a second as a person says it."""
-    return f"{rate * 8e-9:.3g} Gb/s" if rate >= 125e6 else f"{rate * 8e-6:.3g} Mb/s"
+def _rates(found: Bandwidth) -> dict[tuple[int, int], float]:
+    return {way: flow.rate for way, flow in found.flows.items()}
 
 
 CHECKS = (

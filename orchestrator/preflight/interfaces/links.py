@@ -79,11 +79,6 @@ def _chosen(subject: Subject, links: Links | NoAnswer) -> Link | NoAnswer:
     return links.get(interface) or NoAnswer(f"{interface} is not in /sys/class/net")
 
 
-def on_one_machine(scene: Scene) -> bool:
-    """Whether the nodes are one machine, so that there is no link between them."""
-    return all(node.interface == "lo" for node in scene.plan.nodes)
-
-
 def _known(scene: Scene) -> tuple[dict[str, Link], list[tuple[str, Verdict]]]:
     """Return the chosen interfaces, and the verdicts on nodes whose own is not known."""
     links = chosen_links(scene)
@@ -131,7 +126,7 @@ def _twins(links: Links) -> Iterator[tuple[str, str, str]]:
 
 
 def _speed(scene: Scene) -> list[Finding]:
-    if on_one_machine(scene):
+    if scene.on_one_machine:
         return whole(scene, Status.SKIP, "all nodes are one machine")
     known, verdicts = _known(scene)
     common = usual({n: link.known_speed for n, link in known.items() if link.known_speed})
@@ -155,7 +150,7 @@ def _speed(scene: Scene) -> list[Finding]:
 
 
 def _mtu(scene: Scene) -> list[Finding]:
-    if on_one_machine(scene):
+    if scene.on_one_machine:
         return whole(scene, Status.SKIP, "all nodes are one machine")
     known, verdicts = _known(scene)
     common = usual({name: link.mtu for name, link in known.items() if link.mtu})

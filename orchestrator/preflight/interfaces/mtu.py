@@ -9,7 +9,6 @@ from enum import StrEnum
 from typing import Any
 
 from orchestrator.preflight import answers
-from orchestrator.preflight.interfaces.links import on_one_machine
 from orchestrator.preflight.interfaces.tournament import Pair, blame, pair_of
 from orchestrator.preflight.judge import Verdict, fold, incomplete, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
@@ -130,7 +129,7 @@ PATHS = Stage("mtu", Paths, _measure)
 
 
 def _paths(scene: Scene) -> list[Finding]:
-    if len(scene.names) == 1 or on_one_machine(scene):
+    if scene.on_one_machine:
         return whole(scene, Status.SKIP, "there is no network between the nodes")
     found = scene.find(Paths)
     if isinstance(found, NoAnswer):

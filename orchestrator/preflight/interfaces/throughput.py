@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight import answers
-from orchestrator.preflight.interfaces.links import on_one_machine
 from orchestrator.preflight.interfaces.tournament import (
     Pair,
     Round,
@@ -69,7 +68,7 @@ class Bandwidth:
 
 async def _measure(fleet: Fleet, scene: Scene, advance: Advance) -> Bandwidth:
     """Play a tournament; suspects play once more, with those that do well."""
-    if len(scene.names) == 1 or on_one_machine(scene):
+    if scene.on_one_machine:
         return Bandwidth({}, {})
     async with Listeners(2 * _LIMIT) as listeners:
         doors = await asyncio.gather(*map(listeners.own, fleet.agents, scene.subjects))
@@ -150,6 +149,11 @@ class _Court:
 
 
 BANDWIDTH = Stage("bandwidth", Bandwidth, _measure)
+
+
+def in_bits(rate: float) -> str:
+    """Return bytes a second as links are sold: `9.4 Gb/s`."""
+    return f"{rate * 8e-9:.3g} Gb/s" if rate >= 125e6 else f"{rate * 8e-6:.3g} Mb/s"
 
 
 def pair_values(flows: Mapping[Way, Flow]) -> dict[Pair, float]:

@@ -15,8 +15,8 @@ Pair = tuple[int, int]
 Round = tuple[Pair, ...]
 """Pairs that may meet at the same time: no node is in two of them."""
 
-SLOW = 0.85
-"""The share of what the others reach below which one is slow."""
+SLOW, VERY_SLOW = 0.85, 0.3
+"""The shares of what the others reach below which one is slow, and a job waits for it most of the time."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,8 @@ def rounds(n: int, most: int = 16) -> list[Round]:
     stands still, the others move on by one. Of more than `most`, that many are returned: each node
     still meets as many others.
     """
-    circle = (
-        list(range(n + n % 2)) if n > 1 else []
-    )  # of an odd number, who meets the last one rests
+    # Of an odd number, who meets the last one rests.
+    circle = list(range(n + n % 2)) if n > 1 else []
     found = []
     for _ in range(min(len(circle) - 1, most)):
         half = len(circle) // 2
@@ -67,6 +66,16 @@ def slow(values: Mapping[Pair, float], share: float = SLOW) -> Suspects:
     others = {pair: value for pair, value in values.items() if not set(pair) & set(nodes)}
     least = share * median(others.values()) if others else 0.0
     return Suspects(nodes, tuple(sorted(p for p, v in others.items() if v < least)))
+
+
+def typical(values: Mapping[tuple[int, int], float], slow: Suspects = Suspects()) -> float:
+    """Return the median of the pairs, or ways, in which nothing is slow; 0 for none at all."""
+    well = [
+        value
+        for way, value in values.items()
+        if pair_of(*way) not in slow.pairs and not set(way) & set(slow.nodes)
+    ]
+    return median(well or values.values() or [0.0])
 
 
 def blame(bad: Collection[Pair], tried: Collection[Pair]) -> Suspects:
