@@ -74,6 +74,11 @@ def whole(scene: Scene, status: Status, message: str, **more: Any) -> list[Findi
     return [Finding(status, scene.names, message, **more)]
 
 
+def unmeasured(scene: Scene, found: NoAnswer) -> list[Finding]:
+    """Return the finding for what could be measured on no node."""
+    return whole(scene, Status.INCOMPLETE, incomplete(found.reason).message)
+
+
 def usual(values: Mapping[str, V]) -> V | None:
     """Return what most nodes have, what the others are held against; None for no nodes.
 

@@ -76,15 +76,15 @@ def on(scene: Scene, place: Place) -> str:
 
 def one_line(text: str) -> str:
     """Return `text` as one line that a terminal only shows."""
-    return printable(" ".join(text.split()))
+    return visible(" ".join(text.split()))
 
 
-def printable(text: str) -> str:
+def visible(text: str) -> str:
     """Return `text` with what a terminal could obey, or would not show, made visible: `^[`, `<U+202E>`."""
-    return text if text.isprintable() else "".join(map(_visible, text))
+    return text if text.isprintable() else "".join(map(_shown, text))
 
 
-def _visible(character: str) -> str:
+def _shown(character: str) -> str:
     if character.isprintable():
         return character
     code = ord(character)
@@ -92,7 +92,7 @@ def _visible(character: str) -> str:
 
 
 def _commands(place: Place) -> list[str]:
-    return [f"      {printable(command)}" for command in place.commands]
+    return [f"      {visible(command)}" for command in place.commands]
 
 
 def _everyone(scene: Scene) -> list[str]:

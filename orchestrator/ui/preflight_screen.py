@@ -22,7 +22,7 @@ from orchestrator.preflight.mend import TO_MEND, Mend, mends
 from orchestrator.preflight.model import Finding, Level, Status
 from orchestrator.preflight.report import Report, Result
 from orchestrator.preflight.scene import Scene
-from orchestrator.preflight.words import advice, on, one_line, printable, summary, who
+from orchestrator.preflight.words import advice, on, one_line, summary, visible, who
 from orchestrator.ui.picture import BYTES_PER_SECOND, SECONDS, picture
 
 _MARKS = {
@@ -141,4 +141,4 @@ def _mend(out: Console, scene: Scene, mend: Mend) -> None:
     for place in mend.places:
         out.print(Text(f"  {on(scene, place)}:"), soft_wrap=True)
         for command in place.commands:
-            out.print(Text(f"      {printable(command)}", "bold"), soft_wrap=True)
+            out.print(Text(f"      {visible(command)}", "bold"), soft_wrap=True)

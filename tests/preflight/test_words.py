@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import Unreachable
 from orchestrator.preflight.model import Status
-from orchestrator.preflight.words import lines, one_line, printable, summary, who
+from orchestrator.preflight.words import lines, one_line, summary, visible, who
 
 from ..ui.reports import failed, passed, report, result
 from .scenes import plan_names, scene
@@ -75,9 +75,9 @@ def test_the_sum_counts_checks_by_the_worst_of_their_findings() -> None:
 @given(st.text(st.characters()))
 def test_whatever_a_node_says_is_one_printable_line(text: str) -> None:
     assert one_line(text).isprintable()
-    assert printable(text).isprintable()
+    assert visible(text).isprintable()
 
 
 @given(st.text(st.characters(categories=("L", "N", "P", "S"))))
 def test_what_is_printable_stays_as_it_is(text: str) -> None:
-    assert printable(text) == text
+    assert visible(text) == text

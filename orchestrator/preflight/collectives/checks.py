@@ -8,7 +8,7 @@ from orchestrator.preflight.collectives.failure import Failure, describe_end, fa
 from orchestrator.preflight.collectives.measured import Gloo, Measured, Nccl
 from orchestrator.preflight.collectives.pace import EXPECTED, judge_pace
 from orchestrator.preflight.collectives.stage import GLOO, NCCL, why_not
-from orchestrator.preflight.judge import whole
+from orchestrator.preflight.judge import unmeasured, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Remedy, Status
 from orchestrator.preflight.scene import Scene
 
@@ -20,7 +20,7 @@ def _verdict(kind: type[Measured]) -> Callable[[Scene], list[Finding]]:
             return whole(scene, Status.SKIP, f"is not tried: {reason}")
         found = scene.find(kind)
         if isinstance(found, NoAnswer):
-            return whole(scene, Status.INCOMPLETE, f"could not be tried: {found.reason}")
+            return unmeasured(scene, found)
         findings = [*_wrong_sums(scene, found), *_broken(scene, found)]
         if found.complete and not found.wrong:
             findings.extend(judge_pace(scene, found))

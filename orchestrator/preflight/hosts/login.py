@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.errors import NodeError
 from orchestrator.preflight.answers import ask, optional, silence, text
-from orchestrator.preflight.judge import Verdict, fold, incomplete, judge_each, whole
+from orchestrator.preflight.judge import Verdict, fold, incomplete, judge_each, unmeasured
 from orchestrator.preflight.model import (
     Check,
     Finding,
@@ -111,7 +111,7 @@ _BASH = re.compile(
 def _clean(scene: Scene) -> list[Finding]:
     found = scene.find(Logins)
     if isinstance(found, NoAnswer):
-        return whole(scene, Status.INCOMPLETE, incomplete(found.reason).message)
+        return unmeasured(scene, found)
     return fold((name, _judge_login(found.of[name])) for name in scene.names)
 
 

@@ -14,7 +14,7 @@ from orchestrator.preflight.interfaces.throughput import (
     suspects,
 )
 from orchestrator.preflight.interfaces.tournament import VERY_SLOW, Pair, blame, pair_of, typical
-from orchestrator.preflight.judge import Verdict, fold, whole
+from orchestrator.preflight.judge import Verdict, fold, unmeasured, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
 from orchestrator.preflight.scene import Scene
 from orchestrator.quoting import command_line
@@ -25,10 +25,10 @@ _LOPSIDED = 0.5  # of two nodes alone, one way beside the other
 
 def _bandwidth(scene: Scene) -> list[Finding]:
     if scene.on_one_machine:
-        return whole(scene, Status.SKIP, "there is no network between the nodes")
+        return whole(scene, Status.SKIP, "all nodes are one machine")
     found = scene.find(Bandwidth)
     if isinstance(found, NoAnswer):
-        return whole(scene, Status.INCOMPLETE, f"could not be measured: {found.reason}")
+        return unmeasured(scene, found)
     verdicts: list[tuple[str, Verdict]] = []
     for judged in (_beside_others, _beside_link, _failed):
         known = {name for name, _ in verdicts}

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.preflight import answers
 from orchestrator.preflight.interfaces.tournament import Pair, blame, pair_of
-from orchestrator.preflight.judge import Verdict, fold, incomplete, whole
+from orchestrator.preflight.judge import Verdict, fold, incomplete, unmeasured, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
 from orchestrator.preflight.reach.listeners import Listeners, Open
 from orchestrator.preflight.reach.reachability import peers
@@ -130,10 +130,10 @@ PATHS = Stage("mtu", Paths, _measure)
 
 def _paths(scene: Scene) -> list[Finding]:
     if scene.on_one_machine:
-        return whole(scene, Status.SKIP, "there is no network between the nodes")
+        return whole(scene, Status.SKIP, "all nodes are one machine")
     found = scene.find(Paths)
     if isinstance(found, NoAnswer):
-        return whole(scene, Status.INCOMPLETE, f"could not be tried: {found.reason}")
+        return unmeasured(scene, found)
     verdicts = [
         (name, verdict)
         for kind in ((End.HOLE,), (End.STALLED,), (End.UNSTEADY,), _UNTRIED)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.preflight.answers import ask
-from orchestrator.preflight.judge import Verdict, fold, incomplete, usual, whole
+from orchestrator.preflight.judge import Verdict, fold, incomplete, unmeasured, usual, whole
 from orchestrator.preflight.limits.storage import DISK
 from orchestrator.preflight.model import (
     Check,
@@ -92,7 +92,7 @@ def _shared(scene: Scene) -> list[Finding]:
         return whole(scene, Status.SKIP, "there is one node only")
     found = scene.find(Sharing)
     if isinstance(found, NoAnswer):
-        return whole(scene, Status.INCOMPLETE, incomplete(found.reason).message)
+        return unmeasured(scene, found)
     blind = [(name, _judge_view(scene, found, name, seen)) for name, seen in found.seen.items()]
     troubles = [(name, verdict) for name, verdict in blind if verdict is not None]
     if troubles:
@@ -149,7 +149,7 @@ def _user(scene: Scene) -> list[Finding]:
         return whole(scene, Status.PASS, "log in to one and the same user id", data={"uid": common})
     found = scene.find(Sharing)
     if isinstance(found, NoAnswer):
-        return whole(scene, Status.INCOMPLETE, incomplete(found.reason).message)
+        return unmeasured(scene, found)
     verdicts = []
     for name, uid in uids.items():
         if uid == common:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from orchestrator.plan.network import interface_of
-from orchestrator.preflight.judge import Verdict, fold, incomplete, whole
+from orchestrator.preflight.judge import Verdict, fold, incomplete, unmeasured
 from orchestrator.preflight.model import (
     Check,
     Finding,
@@ -56,7 +56,7 @@ def _bind(scene: Scene) -> list[Finding]:
 def _tcp(scene: Scene) -> list[Finding]:
     found = scene.find(Reachability)
     if isinstance(found, NoAnswer):
-        return whole(scene, Status.INCOMPLETE, f"could not be checked: {found.reason}")
+        return unmeasured(scene, found)
     verdicts = [(name, incomplete(answer.reason)) for name, answer in found.silent.items()]
     verdicts += explain(scene, found)
     if found.main_port is not None:
