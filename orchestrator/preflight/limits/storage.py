@@ -24,8 +24,9 @@ from orchestrator.quoting import command_line
 
 _MIB, _GIB = 1 << 20, 1 << 30
 
-# What must be free: the script's folder and checkpoints; logs and status of a run; sockets and such.
-_LEAST = {"workdir": 256 * _MIB, "state": 64 * _MIB, "tmp": 16 * _MIB}
+# What should be free: the script's folder and checkpoints; logs and status of a run; sockets and such.
+_USUAL = {"workdir": 256 * _MIB, "state": 64 * _MIB, "tmp": 16 * _MIB}
+_LEAST = 16 * _MIB  # where orch itself must write
 _CALLED = {"workdir": "the working folder", "state": "orch's own folder", "tmp": "the folder"}
 _LITTLE, _LITTLE_SHARE = 5 * _GIB, 0.05
 _FEW_FILES = 1000
@@ -51,7 +52,7 @@ class Room:
     def parse(cls, raw: Any) -> Room:
         problem = raw["problem"]
         return cls(
-            role=str(raw["role"]) if raw["role"] in _LEAST else "tmp",
+            role=str(raw["role"]) if raw["role"] in _USUAL else "tmp",
             path=text(raw["path"]),
             at=str(raw["at"]),
             mount=text(raw["mount"]),
@@ -106,19 +107,32 @@ def _troubles(subject: Subject, room: Room) -> Iterator[Verdict]:
         yield _unwritable(subject, room, room.problem, data)
     elif room.problem is not None:
         told = f"{room.place} cannot be written: {room.problem[1]}"
-        yield Verdict(Status.FAIL, told, make_room, data=data)
+        yield Verdict(_severity(subject, room), told, make_room, data=data)
     elif room.free_files == 0:
         told = f"{room.place} takes no more files: all its inodes are in use"
-        yield Verdict(Status.FAIL, told, make_room, data=data)
-    elif room.free < _LEAST[room.role]:
+        yield Verdict(_severity(subject, room), told, make_room, data=data)
+    elif room.free < _USUAL[room.role]:
         told = f"{room.place} has only {room.free / _MIB:.0f} MiB left"
-        yield Verdict(Status.FAIL, told, make_room, data=data)
+        status = _severity(subject, room) if room.free < _LEAST else Status.WARN
+        yield Verdict(status, told, make_room, data=data)
     elif room.free < min(_LITTLE, room.size * _LITTLE_SHARE):
         told = f"{room.place} has {room.free / _GIB:.1f} GiB left of {room.size / _GIB:.0f} GiB"
         yield Verdict(Status.WARN, told, make_room, data=data)
     elif room.free_files is not None and room.free_files < _FEW_FILES:
         told = f"{room.place} takes only {room.free_files} more files (inodes)"
         yield Verdict(Status.WARN, told, make_room, data=data)
+
+
+def _severity(subject: Subject, room: Room) -> Status:
+    """Return what it is that nothing can be written: it stops orch in its own folder, and the sync.
+
+    Whether the job writes in its working folder is not known, and programs find a place beside /tmp.
+    """
+    script, has_job = subject.scene.script, bool(subject.scene.job.script)
+    syncs = not has_job if script is None else script.folder is not None
+    return (
+        Status.FAIL if room.role == "state" or (room.role == "workdir" and syncs) else Status.WARN
+    )
 
 
 def _unwritable(
@@ -130,7 +144,7 @@ def _unwritable(
         make = ["install", "-d", "-o", str(subject.facts.uid), subject.plan.workdir]
         commands = (command_line(make),)
     return Verdict(
-        Status.FAIL,
+        _severity(subject, room),
         f"{room.place} cannot be written: {problem[1]}",
         "make it writable for the user that logs in there"
         + (", or set another `workdir:` in the inventory" if room.role == "workdir" else ""),
@@ -147,9 +161,11 @@ DISK_CHECK = Check(
     page="Bytes and inodes that are free in the working folder (or where it will be made), in orch's "
     "own folder (`~/.local/state/orch`, the logs of runs) and in `/tmp`, and whether a small file can be "
     "written there.\n\n"
-    "Fails below 256, 64 and 16 MiB in this order, without a free inode, and where a write fails "
-    "(quota, permission, read-only). Warns when less than 5 GiB and less than 5 % are left, or fewer "
-    "than 1000 inodes.",
+    "Fails where orch could not do its part: less than 16 MiB, no inode, or a write that fails (quota, "
+    "permission, read-only) in its own folder, or in a working folder that the script is to be sent to. "
+    "The same in `/tmp`, or in a working folder with `--no-sync`, warns: the job may write elsewhere. "
+    "Warns also below 256, 64 and 16 MiB in this order, when less than 5 GiB and less than 5 % are "
+    "left, and when there are fewer than 1000 inodes.",
     verdict=_disk,
     probes=(DISK,),
 )

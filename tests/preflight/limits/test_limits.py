@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from orchestrator.preflight.limits import clock, limits, storage
 from orchestrator.preflight.limits.sharing import Sharing
 from orchestrator.preflight.model import Finding, NoAnswer, Probe, Status
+from orchestrator.preflight.scene import Script
 
 from ..scenes import answered, brief, scene
 
@@ -160,11 +162,16 @@ def places(**workdir: Any) -> list[dict[str, Any]]:
     ]
 
 
+SYNCED = Script(Path("train.py"), "", Path())
+THERE = Script(Path("train.py"), "", None)  # with --no-sync
+
+
 @pytest.mark.parametrize(
     ("workdir", "status", "words"),
     [
         ({}, Status.PASS, "room for files"),
-        ({"free": 255 * MIB}, Status.FAIL, "/data/job (on /data) has only 255 MiB left"),
+        ({"free": 15 * MIB}, Status.FAIL, "/data/job (on /data) has only 15 MiB left"),
+        ({"free": 255 * MIB}, Status.WARN, "/data/job (on /data) has only 255 MiB left"),
         ({"free": 2 * GIB}, Status.WARN, "has 2.0 GiB left of 100 GiB"),
         ({"free": 2 * GIB, "size": 4 * GIB}, Status.PASS, "room"),
         ({"free": 6 * GIB, "size": 1000 * GIB}, Status.PASS, "room"),
@@ -184,15 +191,27 @@ def places(**workdir: Any) -> list[dict[str, Any]]:
     ],
 )
 def test_room_is_judged(workdir: dict[str, Any], status: Status, words: str) -> None:
-    (found,) = judged("disk", storage.DISK, places(**workdir))
+    (found,) = judged("disk", storage.DISK, places(**workdir), script=SYNCED)
     assert found.status is status
     assert words in found.message
+
+
+READ_ONLY = {"problem": {"errno": errno.EROFS, "text": "Read-only file system"}}
+FULL = {"free": 0}
+
+
+@pytest.mark.parametrize("trouble", [READ_ONLY, FULL, {"free_files": 0}])
+def test_a_folder_where_orch_need_not_write_only_warns(trouble: dict[str, Any]) -> None:
+    for script, statuses in ((SYNCED, ["fail", "fail", "warn"]), (THERE, ["fail", "warn", "warn"])):
+        raw = [{**place, **trouble} for place in places()]
+        found = judged("disk", storage.DISK, raw, script=script)
+        assert [finding.status.value for finding in found] == statuses
 
 
 def test_a_folder_that_only_root_can_make_is_made_for_the_user() -> None:
     denied = places(problem={"errno": errno.EACCES, "text": "Permission denied"})
     host = {0: {"workdir": "/data/my job"}}
-    (found,) = judged("disk", storage.DISK, denied, facts_of=USER, host_of=host)
+    (found,) = judged("disk", storage.DISK, denied, facts_of=USER, host_of=host, script=SYNCED)
     assert found.remedy is not None
     assert found.remedy.commands == ("install -d -o 1000 '/data/my job'",)
     theirs = places(at="/data/job", problem={"errno": errno.EACCES, "text": "Permission denied"})
@@ -203,8 +222,8 @@ def test_a_folder_that_only_root_can_make_is_made_for_the_user() -> None:
 
 def test_each_trouble_of_a_node_is_told() -> None:
     raw = places(free=MIB)
-    raw[2]["free"] = MIB
-    found = judged("disk", storage.DISK, raw, places())
+    raw[1]["free"] = MIB
+    found = judged("disk", storage.DISK, raw, places(), script=SYNCED)
     assert brief(found) == [("fail", "node0"), ("fail", "node0"), ("pass", "node1")]
 
 
