@@ -17,6 +17,7 @@ from orchestrator.preflight.interfaces import tournament
 from orchestrator.preflight.model import NoAnswer
 from orchestrator.preflight.reach.reachability import Reachability
 from orchestrator.preflight.scene import Advance, Scene, Stage
+from orchestrator.preflight.script.imports import is_plain
 from orchestrator.remote.fleet import Fleet
 
 _SCRIPT = "all_reduce.py"
@@ -33,6 +34,8 @@ M = TypeVar("M", bound=Measured)
 
 def why_not(kind: type[Measured], scene: Scene) -> str | None:
     """Return why there is nothing to try here; None where there is."""
+    if is_plain(scene):
+        return "the job does not use torch"
     if kind is Gloo:
         return "there is one node only" if len(scene.plan.nodes) == 1 else None
     without = [s.name for s in scene.subjects if s.facts.gpus == 0]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.judge import Verdict, fold, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, Remedy, Status
 from orchestrator.preflight.scene import Scene, Subject
 
 NCCL, GLOO = "NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"
+_LOGIN = "the node's login environment"
 
 _LAST = ("docker", "lo", "virbr")  # what NCCL takes only where there is nothing else
 _VIRTUAL = (
@@ -79,7 +81,7 @@ def _wishes(subject: Subject) -> Iterator[_Wish]:
     places = (
         ("the job's environment", subject.scene.job.environment),
         ("the inventory's env", subject.host.env),
-        ("the node's login environment", subject.facts.environment),
+        (_LOGIN, subject.facts.environment),
     )
     for name in (NCCL, GLOO):
         for place, environment in places:
@@ -124,7 +126,10 @@ def _judge(wish: _Wish, subject: Subject, names: Sequence[str]) -> Verdict | Non
         )
         there = ", ".join(names)
         message = f"{said} is none of its interfaces, {there}{rule}"
-        return Verdict(Status.FAIL, message, text, data=data)
+        # A login may set for NCCL what is meant for other nodes, those with GPUs.
+        gpus = count_gpus(subject.host, subject.facts, subject.scene.job)
+        unused = wish.name == NCCL and wish.place == _LOGIN and not gpus
+        return Verdict(Status.WARN if unused else Status.FAIL, message, text, data=data)
     if ours is not None and taken[0] != ours:
         message = f"{said} takes {taken[0]}, but {ours} leads to main's {_main(subject)}"
         return Verdict(Status.WARN, message, text, data=data)
@@ -176,6 +181,7 @@ PICK = Check(
     "`lo*` or `virbr*`, be it a bridge of containers or a VPN. Without a shared subnet it warns that "
     "routing is used. A variable that you set yourself fails where it is none of the node's interfaces "
     "(NCCL takes prefixes, `=` for a whole name, `^` for what is not wanted; gloo takes whole names only), "
-    "and warns where it means another interface than the one that leads to main.",
+    "and warns where it means another interface than the one that leads to main, or where it is NCCL's, "
+    "from the login environment of a node without a GPU.",
     verdict=_pick,
 )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
-from orchestrator.preflight.scene import Script
+from orchestrator.preflight.scene import Scene, Script
 from orchestrator.preflight.script.flow import LONGEST, Certainty, Code, read
 
 _MOST_FILES = 20  # the script and its own modules; each takes milliseconds
@@ -49,6 +50,15 @@ def needs(script: Script) -> Needs:
     if script not in _known:
         _known[script] = _find(script)
     return _known[script]
+
+
+def is_plain(scene: Scene) -> bool:
+    """Return whether neither launcher nor script knows of torch: the standard library is all it needs."""
+    if scene.script is None or scene.plan.launcher not in ("direct", "python"):
+        return False
+    imports = needs(scene.script).imports
+    known = all(each.module in sys.stdlib_module_names for each in imports)
+    return bool(imports) and known and "torch" not in scene.script.text
 
 
 def _find(script: Script) -> Needs:

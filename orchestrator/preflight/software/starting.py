@@ -11,6 +11,7 @@ from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.judge import Verdict, incomplete, judge_each, usual, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, Probe, Status
 from orchestrator.preflight.scene import Scene, Subject
+from orchestrator.preflight.script.imports import is_plain
 from orchestrator.preflight.software.interpreter import (
     SOFTWARE,
     Interpreter,
@@ -116,6 +117,8 @@ def _torch(scene: Scene) -> list[Finding]:
 def _no_import(subject: Subject, error: str) -> Verdict:
     missing = _NO_MODULE.search(error)
     library = _SHARED_LIBRARY.search(error)
+    if missing and missing[1] == "torch" and is_plain(subject.scene):
+        return Verdict(Status.SKIP, "there is no torch, and the job does not ask for it")
     if missing and missing[1] == "torch":
         status = Status.FAIL if subject.scene.plan.launcher in _MODULES else Status.WARN
         return Verdict(

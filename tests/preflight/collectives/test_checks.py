@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -30,7 +31,7 @@ from orchestrator.preflight.model import Finding, NoAnswer, Status
 from orchestrator.preflight.reach.attempts import Outcome, Way
 from orchestrator.preflight.reach.listeners import Shut
 from orchestrator.preflight.reach.reachability import Reachability
-from orchestrator.preflight.scene import Scene
+from orchestrator.preflight.scene import Scene, Script
 from orchestrator.remote.reports import ProcessEnd
 
 from ..scenes import brief, interface, scene
@@ -104,6 +105,12 @@ def test_nccl_is_tried_within_one_node_that_has_gpus() -> None:
 def test_nodes_that_are_one_machine_cannot_share_its_gpus() -> None:
     alike = {"gpus": 2, "identity": "one"}
     assert why_not(Nccl, scene(2, facts_of={0: alike, 1: alike})) is not None
+
+
+def test_nothing_is_tried_for_a_job_without_torch() -> None:
+    script = Script(Path("hello.py"), "import os\nprint(os.environ['RANK'])", None)
+    assert why_not(Gloo, scene(2, launcher="direct", script=script)) == "the job does not use torch"
+    assert why_not(Gloo, scene(2, launcher="torchrun", script=script)) is None
 
 
 def test_what_could_not_be_tried_is_incomplete() -> None:

@@ -153,6 +153,12 @@ def test_a_variable_that_means_no_interface_fails_and_says_where_it_stands(
     )
 
 
+@pytest.mark.parametrize(("gpus", "status"), [(0, "warn"), (8, "fail")])
+def test_what_a_login_sets_for_nccl_concerns_nodes_with_gpus(gpus: int, status: str) -> None:
+    fact = {"environment": {"NCCL_SOCKET_IFNAME": "ib0"}, "gpus": gpus}
+    assert brief(picked(scene(1, facts_of={0: fact})))[0] == (status, "node0")
+
+
 def test_only_the_node_that_lacks_the_interface_fails() -> None:
     second = interface("eth1", "198.19.0.1/24")
     there = scene(
