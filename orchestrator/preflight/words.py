@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from orchestrator.inventory.ranges import fold
 from orchestrator.preflight.mend import Mend, Place, mends
 from orchestrator.preflight.model import Status
+from orchestrator.preflight.phrases import counted
 from orchestrator.preflight.report import Report
 from orchestrator.preflight.scene import Scene
 
@@ -54,8 +55,7 @@ def summary(report: Report, seconds: float) -> str:
     order = [status for status in reversed(Status) if status is not Status.PASS] + [Status.PASS]
     told = ", ".join(f"{counts[status]} {status}" for status in order if counts[status])
     return (
-        f"{told or 'no checks'} in {seconds:.1f} s "
-        f"({nodes} node{'' if nodes == 1 else 's'}, {report.scene.level})"
+        f"{told or 'no checks'} in {seconds:.1f} s ({counted(nodes, 'node')}, {report.scene.level})"
     )
 
 

@@ -9,6 +9,7 @@ from orchestrator.preflight.gpus import links as gpu_links
 from orchestrator.preflight.gpus.devices import GPU, Gpu, Gpus, judge_gpus, numbered, seen, used
 from orchestrator.preflight.judge import Verdict, judge_each, usual, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
+from orchestrator.preflight.phrases import counted, some
 from orchestrator.preflight.scene import Scene, Subject
 
 _BUSY = 1024  # MiB: the driver itself, and a desktop, take less
@@ -52,7 +53,7 @@ def _none(subject: Subject, found: Gpus, somewhere: bool) -> Verdict:
         count = len(found.drivers)
         return Verdict(
             Status.FAIL if somewhere else Status.WARN,
-            f"{count} NVIDIA GPU{'s' * (count > 1)} on the PCI bus, but no /dev/nvidia0: {why}",
+            f"{counted(count, 'NVIDIA GPU')} on the PCI bus, but no /dev/nvidia0: {why}",
             text,
             commands,
             data,
@@ -60,7 +61,8 @@ def _none(subject: Subject, found: Gpus, somewhere: bool) -> Verdict:
     if somewhere:
         return Verdict(
             Status.FAIL,
-            f"no GPU for its {_ranks(ranks)}, though other nodes have some: NCCL needs one for each rank",
+            f"no GPU for its {counted(ranks, 'rank')}, though other nodes have some: NCCL needs one for "
+            "each rank",
             "leave it out with --exclude, or run all ranks without GPUs (CUDA_VISIBLE_DEVICES= and gloo)",
             data=data,
         )
@@ -125,7 +127,8 @@ def _some(subject: Subject, found: Gpus, common: tuple[int, str] | None) -> Verd
     if ranks > count:
         return Verdict(
             Status.FAIL,
-            f"{_ranks(ranks)}, but {_count(count)}: NCCL refuses two ranks on one (Duplicate GPU detected)",
+            f"{counted(ranks, 'rank')}, but {counted(count, 'GPU')}: NCCL refuses two ranks on one "
+            "(Duplicate GPU detected)",
             f"run one rank a GPU: --nproc auto, or devices: {count} for it in the inventory",
             data=data,
         )
@@ -138,21 +141,22 @@ def _some(subject: Subject, found: Gpus, common: tuple[int, str] | None) -> Verd
             tuple(f"nvidia-smi -i {gpu.selector} -mig 0" for gpu in mig),
             data,
         )
-    here = f"{_count(count)}, {name}" if name else _count(count)
+    here = f"{counted(count, 'GPU')}, {name}" if name else counted(count, "GPU")
     if common is not None and (count, name) != common:
         return Verdict(
             Status.WARN,
-            f"{here}; most nodes: {_count(common[0])}, {common[1] or 'unknown'}. The slowest sets the pace",
+            f"{here}; most nodes: {counted(common[0], 'GPU')}, {common[1] or 'unknown'}. The slowest sets "
+            "the pace",
             data=data,
         )
     if found.mute:
         return Verdict(
             Status.INCOMPLETE,
-            f"{_count(count)}, but no nvidia-smi to ask how they are",
+            f"{counted(count, 'GPU')}, but no nvidia-smi to ask how they are",
             "put nvidia-smi on the PATH (in a container: NVIDIA_DRIVER_CAPABILITIES=compute,utility)",
             data=data,
         )
-    return Verdict(Status.PASS, f"{here}, for {_ranks(ranks)}", data=data)
+    return Verdict(Status.PASS, f"{here}, for {counted(ranks, 'rank')}", data=data)
 
 
 def _lost(found: Gpus) -> str | None:
@@ -175,14 +179,6 @@ def _kind(subject: Subject, found: Gpus) -> tuple[int, str]:
     if not found.gpus:
         return found.count, "AMD" if found.amd and not found.served else ""
     return len(gpus), " and ".join(sorted({gpu.name for gpu in gpus}))
-
-
-def _count(count: int) -> str:
-    return "1 GPU" if count == 1 else f"{count} GPUs"
-
-
-def _ranks(ranks: int) -> str:
-    return "1 rank" if ranks == 1 else f"{ranks} ranks"
 
 
 def _busy(scene: Scene) -> list[Finding]:
@@ -223,13 +219,12 @@ def _occupants(gpu: Gpu) -> Mapping[str, object]:
 
 def _said(gpu: Gpu) -> str:
     names = []
-    for process in gpu.processes[:4]:
+    for process in gpu.processes:
         owner = f" of {process.owner}" if process.owner else ""
         memory = f", {process.used} MiB" if process.used is not None else ""
         program = process.name.split(" ")[0].rpartition("/")[2]
         names.append(f"{process.pid} ({program or '?'}{owner}{memory})")
-    more = len(gpu.processes) - len(names)
-    return f"GPU {gpu.index}: {', '.join(names)}{f' and {more} more' * (more > 0)}"
+    return f"GPU {gpu.index}: {some(names, 4)}"
 
 
 CHECKS = (

@@ -20,6 +20,7 @@ from orchestrator.preflight.model import (
     Remedy,
     Status,
 )
+from orchestrator.preflight.phrases import some
 from orchestrator.preflight.scene import Scene
 from orchestrator.quoting import command_line
 
@@ -86,7 +87,7 @@ def _dns(scene: Scene) -> list[Finding]:
             node,
             Verdict(
                 Status.WARN,
-                f"resolves {'; '.join(apart[node][:3])}{_more(len(apart[node]) - 3)}",
+                f"resolves {some(apart[node], comma='; ')}",
                 "make DNS, or /etc/hosts, say the same on all nodes; orch itself uses addresses",
             )
             if node in apart
@@ -158,10 +159,6 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _more(count: int) -> str:
-    return f"; and {count} more" if count > 0 else ""
 
 
 CHECK = Check(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +16,10 @@ from orchestrator.preflight.model import (
     Probe,
     Status,
 )
+from orchestrator.preflight.phrases import some
 from orchestrator.preflight.scene import Scene
 
 _MOST = 16
-_SHOWN = 3  # processes named in a message; the data has all
 
 
 @dataclass(frozen=True)
@@ -89,15 +88,10 @@ def _would_join(scene: Scene, process: Process) -> bool:
 
 
 def _verdict(status: Status, told: str, found: list[Process]) -> Verdict:
-    shown = "; ".join(map(str, found[:_SHOWN]))
-    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    runs = sorted({each.run for each in found if each.run})
-    kill = f"kill {' '.join(str(each.pid) for each in found)}"
-    if runs:
-        kill = f"{' and '.join(f'orch stop {shlex.quote(run)}' for run in runs)}, or `{kill}` there"
+    kill = f"`kill {' '.join(str(each.pid) for each in found)}`"
     return Verdict(
         status,
-        f"{told}: {shown}{more}",
+        f"{told}: {some([str(each) for each in found], comma='; ')}",
         f"if nobody needs them any more: {kill}",
         data={
             "processes": [

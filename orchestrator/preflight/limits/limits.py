@@ -10,6 +10,7 @@ from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.judge import Verdict, judge_each
 from orchestrator.preflight.limits import clock, sharing, storage
 from orchestrator.preflight.model import Check, Finding, Group, Level, Probe, Status
+from orchestrator.preflight.phrases import counted
 from orchestrator.preflight.scene import Scene, Subject
 from orchestrator.quoting import command_line
 from orchestrator.remote.text import user_name
@@ -186,8 +187,8 @@ def _memory(scene: Scene) -> list[Finding]:
         if left < ranks * _GIB:
             return Verdict(
                 Status.WARN,
-                f"has only {left / _GIB:.1f} GiB of memory left for {ranks} "
-                f"rank{'s' if ranks > 1 else ''}, and each needs about 1 GiB before any data",
+                f"has only {left / _GIB:.1f} GiB of memory left for {counted(ranks, 'rank')}, and each "
+                "needs about 1 GiB before any data",
                 "see who has it with `ps -eo rss,pid,user,args --sort -rss | head`, or give the node "
                 "fewer devices",
                 data=data,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from orchestrator.preflight.answers import optional
 from orchestrator.preflight.judge import Verdict, fold, incomplete, usual, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
+from orchestrator.preflight.phrases import counted, some
 from orchestrator.preflight.rdma import efa, roce
 from orchestrator.preflight.rdma.devices import RDMA, Port, Rdma, chosen, judge_rdma, setting
 from orchestrator.preflight.scene import Scene, Subject
@@ -63,7 +64,7 @@ def _port(scene: Scene) -> list[Finding]:
             down = ", ".join(_state(port) for port in mine if not port.active) or "none is down"
             return Verdict(
                 Status.WARN,
-                f"{_ports(len(active))} active, most nodes have {count}: {down}",
+                f"{counted(len(active), 'port')} active, most nodes have {count}: {down}",
                 "look at cable, transceiver and switch port: other nodes' ports have no partner here",
                 data=data,
             )
@@ -78,7 +79,9 @@ def _port(scene: Scene) -> list[Finding]:
                 data=data,
             )
         return Verdict(
-            Status.PASS, f"{_ports(len(active))} active, {_words(_kind(active))}", data=data
+            Status.PASS,
+            f"{counted(len(active), 'port')} active, {_words(_kind(active))}",
+            data=data,
         )
 
     return judge_rdma(scene, verdict, without)
@@ -126,10 +129,6 @@ def _words(kind: tuple[str, tuple[float, ...]]) -> str:
     return f"{layer} at {' and '.join(f'{rate:g}' for rate in kind[1]) or '?'} Gb/s"
 
 
-def _ports(count: int) -> str:
-    return f"{count} port{'s' * (count != 1)}"
-
-
 # Since the driver was loaded: a few come with every cable that is plugged, and every switch that restarts.
 _BOUNDS = {
     "symbol_error": 1000,
@@ -158,10 +157,9 @@ def _counters(scene: Scene) -> list[Finding]:
             if name in _BOUNDS and _BOUNDS[name] <= value < _UNREADABLE
         ]
         if high:
-            more = f" and {len(high) - 4} more" * (len(high) > 4)
             return Verdict(
                 Status.WARN,
-                f"many link errors since the driver was loaded: {', '.join(high[:4])}{more}",
+                f"many link errors since the driver was loaded: {some(high, 4)}",
                 "see whether they grow (perfquery, mlxlink -c): if so, clean or replace cable and "
                 "transceiver, or try another switch port",
                 data=data,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.model import Status
+from orchestrator.preflight.phrases import counted
 from orchestrator.preflight.scene import Scene
 from orchestrator.preflight.script.flow import Certainty, Code
 from orchestrator.preflight.script.lint import Hint, argument, literal, severity
@@ -131,7 +132,7 @@ def _against_shape(maker: _Maker, scene: Scene) -> Iterator[Hint]:
     """Find a number of nodes and devices that is not the plan's."""
     plan = scene.plan
     counts = [node.devices for node in plan.nodes]
-    here = f"this launch has {_counted(len(counts), 'node')} with {_ranks(counts)}"
+    here = f"this launch has {counted(len(counts), 'node')} with {_ranks(counts)}"
     remedy = (
         f"pass num_nodes={len(counts)} and devices={counts[0]}, or take them from the environment "
         "(WORLD_SIZE, LOCAL_WORLD_SIZE)"
@@ -175,9 +176,5 @@ def _devices(maker: _Maker, scene: Scene) -> int | None:
 
 def _ranks(counts: list[int]) -> str:
     if len(set(counts)) == 1:
-        return f"{_counted(counts[0], 'rank')} each"
+        return f"{counted(counts[0], 'rank')} each"
     return f"{min(counts)} to {max(counts)} ranks each"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -8,9 +8,9 @@ from typing import Any
 
 from orchestrator.preflight.judge import Verdict, have, judge_each, usual, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, Probe, Status
+from orchestrator.preflight.phrases import counted, some
 from orchestrator.preflight.scene import Scene, Subject
 
-_SHOWN = 3
 _MAY_BE_WRITTEN = ".json"  # by jobs, each node its own
 
 
@@ -58,16 +58,14 @@ def _verdict(scene: Scene) -> list[Finding]:
             serious = any(not path.endswith(_MAY_BE_WRITTEN) for path in other)
             return Verdict(
                 Status.FAIL if serious else Status.WARN,
-                f"{_named(other)} {'is' if len(other) == 1 else 'are'} not what most nodes have",
+                f"{some(other)} {'is' if len(other) == 1 else 'are'} not what most nodes have",
                 text,
                 data={**data, "differing": other},
             )
         if lacking:
-            message = (
-                f"{_named(lacking)}, which {_havers(trees, lacking[0])}, {_is(lacking)} missing"
-            )
+            message = f"{some(lacking)}, which {_havers(trees, lacking[0])}, {_is(lacking)} missing"
             return Verdict(Status.WARN, message, text, data={**data, "missing": lacking})
-        count = f"{len(files)} source file{'' if len(files) == 1 else 's'}"
+        count = counted(len(files), "source file")
         more = " (there are more, which were not read)" if found.cut else ""
         return Verdict(Status.PASS, f"{count}, the same on every node{more}", data=data)
 
@@ -84,11 +82,6 @@ def _expected(trees: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
         if common is not None and 2 * len(hashes) >= len(trees) > 1:
             expected[path] = common
     return expected
-
-
-def _named(paths: list[str]) -> str:
-    more = len(paths) - _SHOWN
-    return ", ".join(paths[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _havers(trees: Mapping[str, Mapping[str, str]], path: str) -> str:

@@ -265,9 +265,7 @@ def test_another_jobs_processes_warn_with_all_that_one_needs_to_decide() -> None
         "python train.py"
     )
     assert found.remedy is not None
-    assert found.remedy.text == (
-        "if nobody needs them any more: orch stop calm-fox, or `kill 12` there"
-    )
+    assert found.remedy.text == "if nobody needs them any more: `kill 12`"
     assert found.remedy.commands == ()
 
 
@@ -279,12 +277,12 @@ def test_ranks_that_would_join_this_job_fail() -> None:
     assert "process 12" in found[0].message
     assert "process 13 (of ubuntu, for 2 h, holds a GPU)" in found[1].message
     assert found[1].remedy is not None
-    assert found[1].remedy.text.endswith("kill 13 14")
+    assert found[1].remedy.text.endswith("`kill 13 14`")
 
 
 def test_a_crowd_is_counted_and_a_hostile_command_is_one_harmless_line() -> None:
     (found,) = left(*(process(i, command="\x1b]0;x\a\nrm -rf\u202e" * 50) for i in range(5)))
-    assert found.message.endswith("; and 2 more")
+    assert found.message.endswith(" and 2 more")
     assert found.message.isprintable()
     assert len(found.message) < 600
 
