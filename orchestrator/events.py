@@ -14,7 +14,7 @@ from orchestrator.plan.plan import Plan
 
 @dataclass(frozen=True)
 class PhaseBegan:
-    """A phase (connect, facts, sync, start) began; it has these `nodes` to go."""
+    """A phase (connect, facts, sync, preflight, start) began; it has these `nodes` to go."""
 
     phase: str
     nodes: tuple[str, ...]

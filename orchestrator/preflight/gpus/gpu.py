@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.preflight.gpus import health as gpu_health
-from orchestrator.preflight.gpus import links as gpu_links
+from orchestrator.preflight.gpus import health, links
 from orchestrator.preflight.gpus.devices import GPU, Gpu, Gpus, judge_gpus, numbered, seen, used
 from orchestrator.preflight.judge import Verdict, judge_each, usual, whole
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
@@ -256,6 +255,6 @@ CHECKS = (
         verdict=_busy,
         probes=(GPU,),
     ),
-    *gpu_health.CHECKS,
-    *gpu_links.CHECKS,
+    *health.CHECKS,
+    *links.CHECKS,
 )

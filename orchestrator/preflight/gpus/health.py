@@ -208,17 +208,7 @@ def _judge_log(log: KernelLog, gpus: Sequence[Gpu]) -> Verdict:
             "opens dmesg to all",
             data={"why": log.why},
         )
-    data = {
-        "source": log.source,
-        "whole": log.whole,
-        "events": [
-            {
-                "kind": e.kind, "code": e.code, "bus": e.bus, "count": e.count, "age": round(e.age),
-                "text": e.text, "pid": e.pid, "name": e.name,
-            }
-            for e in log.events
-        ],
-    }  # fmt: skip
+    data = {"source": log.source, "whole": log.whole, "events": [_measured(e) for e in log.events]}
     reach = "since boot" if log.whole else "in what is left of the kernel log"
     by_action: dict[Action, list[Event]] = {}
     for event in log.events:
@@ -258,6 +248,10 @@ def _judge_log(log: KernelLog, gpus: Sequence[Gpu]) -> Verdict:
         else "look the code up in NVIDIA's Xid catalogue",
         data=data,
     )
+
+
+def _measured(event: Event) -> dict[str, Any]:
+    return {**vars(event), "age": round(event.age)}
 
 
 def _told(event: Event, gpus: Sequence[Gpu]) -> str:

@@ -159,13 +159,7 @@ def _fabric(scene: Scene) -> list[Finding]:
 
 
 def _judge_fabric(found: Gpus, manager: Manager) -> Verdict:
-    data = {
-        "switches": found.switches,
-        "driver": found.version,
-        "manager": manager.version,
-        "active": manager.active,
-        "states": [[g.fabric_state, g.fabric_status, g.fabric_health] for g in found.gpus],
-    }
+    data = _states(found, manager)
     if found.version and manager.version and found.version != manager.version:
         return Verdict(
             Status.FAIL,
@@ -220,6 +214,16 @@ def _judge_fabric(found: Gpus, manager: Manager) -> Verdict:
         "there are NVSwitches, but the fabric manager cannot be seen from here (a container?)",
         data=data,
     )
+
+
+def _states(found: Gpus, manager: Manager) -> dict[str, Any]:
+    return {
+        "switches": found.switches,
+        "driver": found.version,
+        "manager": manager.version,
+        "active": manager.active,
+        "states": [[g.fabric_state, g.fabric_status, g.fabric_health] for g in found.gpus],
+    }
 
 
 def _install(manager: Manager, driver: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.preflight.answers import optional
 from orchestrator.preflight.judge import Verdict, fold, incomplete, usual, whole
@@ -11,6 +11,9 @@ from orchestrator.preflight.phrases import counted, some
 from orchestrator.preflight.rdma import efa, roce
 from orchestrator.preflight.rdma.devices import RDMA, Port, Rdma, chosen, judge_rdma, setting
 from orchestrator.preflight.scene import Scene, Subject
+
+Kind = tuple[str, tuple[float, ...]]
+"""The link layers of a node's ports, and their different rates."""
 
 _ONE_WAY = (
     "NCCL must go the same way on all nodes: mend this one, leave it out (--exclude), or have all use TCP "
@@ -69,22 +72,21 @@ def _port(scene: Scene) -> list[Finding]:
                 data=data,
             )
         if kind is not None and _kind(active) != kind:
-            same_layer = _layers(active) == {kind[0]}
-            return Verdict(
-                Status.WARN if same_layer else serious,
-                f"{_words(_kind(active))}, most nodes: {_words(kind)}",
-                "look at cable and switch port: the slowest link sets the pace"
-                if same_layer
-                else _ONE_WAY,
-                data=data,
-            )
-        return Verdict(
-            Status.PASS,
-            f"{counted(len(active), 'port')} active, {_words(_kind(active))}",
-            data=data,
-        )
+            return _of_another_kind(_kind(active), kind, serious, data)
+        told = f"{counted(len(active), 'port')} active, {_words(_kind(active))}"
+        return Verdict(Status.PASS, told, data=data)
 
     return judge_rdma(scene, verdict, without)
+
+
+def _of_another_kind(
+    mine: Kind, most: Kind, serious: Status, data: Mapping[str, object]
+) -> Verdict:
+    message = f"{_words(mine)}, most nodes: {_words(most)}"
+    if mine[0] == most[0]:
+        text = "look at cable and switch port: the slowest link sets the pace"
+        return Verdict(Status.WARN, message, text, data=data)
+    return Verdict(serious, message, _ONE_WAY, data=data)
 
 
 def _all_down(ports: Iterable[Port], status: Status, data: Mapping[str, object]) -> Verdict:
@@ -113,18 +115,12 @@ def _state(port: Port) -> str:
     return f"{port.name} {port.state} ({port.phys})"
 
 
-def _layers(ports: Iterable[Port]) -> set[str]:
-    return {port.layer for port in ports}
-
-
-def _kind(ports: Iterable[Port]) -> tuple[str, tuple[float, ...]]:
-    """Return (link layers, different rates) of some ports."""
-    ports = tuple(ports)
+def _kind(ports: Sequence[Port]) -> Kind:
     rates = sorted({port.rate for port in ports if port.rate is not None})
-    return " and ".join(sorted(_layers(ports))), tuple(rates)
+    return " and ".join(sorted({port.layer for port in ports})), tuple(rates)
 
 
-def _words(kind: tuple[str, tuple[float, ...]]) -> str:
+def _words(kind: Kind) -> str:
     layer = "RoCE" if kind[0] == "Ethernet" else kind[0]
     return f"{layer} at {' and '.join(f'{rate:g}' for rate in kind[1]) or '?'} Gb/s"
 
