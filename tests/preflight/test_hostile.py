@@ -7,6 +7,7 @@ node said inside one word of a command that is no shell, or not at all.
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import shlex
 import time
@@ -22,7 +23,7 @@ from orchestrator.preflight.mend import TO_MEND, mends
 from orchestrator.preflight.model import Status
 from orchestrator.preflight.registry import CHECKS
 from orchestrator.preflight.report import Report
-from orchestrator.preflight.scene import Script
+from orchestrator.preflight.scene import Scene, Script
 from orchestrator.preflight.words import lines
 from orchestrator.ui.preflight import as_json, plain
 
@@ -49,7 +50,6 @@ NONSENSE: tuple[Any, ...] = (
 SHELLS = {"sh", "bash", "eval", "env", "xargs"}
 
 Way = tuple[Any, ...]
-
 """A way to a value: its keys and indices."""
 
 
@@ -79,17 +79,24 @@ def with_(value: Any, path: Way, new: Any) -> Any:
 
 def judged(name: str, *answers: Any) -> Report:
     """Return the report of the checks that look at this probe, which three nodes answer so (raw)."""
-    base = scene(3, script=SCRIPT, facts_of={i: {"gpus": 1} for i in range(3)})
-    raw = {each: [SOUND[each]] * 3 for each in PROBES} | {name: list(answers)}
+    base = all_sound()
     parsed = {
-        probe: {
-            node: parse(PROBES[probe], {probe: {"ok": answer}})
-            for node, answer in zip(base.names, raw[probe], strict=True)
-        }
-        for probe in PROBES
+        node: parse(PROBES[name], {name: {"ok": answer}})
+        for node, answer in zip(base.names, answers, strict=True)
     }
     checks = [check for check in CHECKS if any(probe.name == name for probe in check.probes)]
-    return judge(replace(base, answers=parsed), checks)
+    return judge(replace(base, answers={**base.answers, name: parsed}), checks)
+
+
+@functools.cache
+def all_sound() -> Scene:
+    """Three nodes with nothing wrong."""
+    base = scene(3, script=SCRIPT, facts_of={i: {"gpus": 1} for i in range(3)})
+    sound = {
+        name: dict.fromkeys(base.names, parse(probe, {name: {"ok": SOUND[name]}}))
+        for name, probe in PROBES.items()
+    }
+    return replace(base, answers=sound)
 
 
 SCRIPT = Script(Path("train.py"), "import torch\nimport numpy\nimport yaml\n", None)
