@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from importlib import import_module
-from typing import Any, Dict
+from typing import Any, Callable, Dict
 
 from .tasks import Tell, deadline, refusal
 
@@ -52,16 +52,22 @@ def check(tell: Tell, limit: float, probes: Dict[str, Dict[str, Any]]) -> None:
     """
     until = deadline(limit)
     answers: Dict[str, Dict[str, Any]] = {}
-
-    def measure(name: str, arguments: Dict[str, Any]) -> None:
+    functions: Dict[str, Callable[..., Any]] = {}
+    # Before any thread: up to Python 3.9 one may get a module of a zip file that another still imports.
+    for name in probes:
         try:
             module, _, function = PROBES[name].rpartition(".")
-            probe = getattr(import_module(".probes." + module, __package__), function)
-            answers[name] = {"ok": probe(**arguments)}
+            functions[name] = getattr(import_module(".probes." + module, __package__), function)
         except Exception as error:  # whatever it is, the controller must hear of it
             answers[name] = refusal(error)
 
-    threads = [threading.Thread(target=measure, args=item, daemon=True) for item in probes.items()]
+    def measure(name: str) -> None:
+        try:
+            answers[name] = {"ok": functions[name](**probes[name])}
+        except Exception as error:  # as above
+            answers[name] = refusal(error)
+
+    threads = [threading.Thread(target=measure, args=(name,), daemon=True) for name in functions]
     for thread in threads:
         thread.start()
     for thread in threads:

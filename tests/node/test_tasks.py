@@ -8,7 +8,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -67,6 +69,20 @@ def test_a_probe_that_hangs_or_fails_keeps_no_other_back(probes: Any) -> None:
         "hang": {"error": "no answer within 1 s"},
         "bad": {"error": "ZeroDivisionError: integer division or modulo by zero"},
     }
+
+
+def test_one_thread_imports_what_all_probes_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    importing: list[int] = []
+
+    def record(name: str, package: str | None) -> ModuleType:
+        importing.append(threading.get_ident())
+        return import_module(name, package)
+
+    monkeypatch.setattr(check, "import_module", record)
+    answers: list[dict[str, dict[str, Any]]] = []
+    check.check(answers.append, 10, {"shm": {}, "limits": {}})
+    assert [set(answer) for answer in answers[0].values()] == [{"ok"}, {"ok"}]
+    assert importing == [threading.get_ident()] * 2
 
 
 def test_what_a_probe_prints_is_no_answer(probes: Any, capfd: pytest.CaptureFixture[str]) -> None:
