@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.judge import Verdict, fold, have, incomplete, usual
 from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
 from orchestrator.preflight.scene import Scene
-from orchestrator.preflight.script.imports import needs
+from orchestrator.preflight.script.imports import is_plain, needs
 from orchestrator.preflight.software.interpreter import SOFTWARE, Interpreter, Software, Torch
 
 T = TypeVar("T")
@@ -42,6 +43,8 @@ def _judge_versions(scene: Scene) -> Iterator[tuple[str, Verdict]]:
         *_lightnings(interpreters),
         *_drivers(software),
     ]
+    if is_plain(scene):  # its ranks exchange nothing that orch knows of
+        found = [(name, replace(verdict, status=Status.WARN)) for name, verdict in found]
     yield from found
     wrong = {name for name, _ in found}
     for name, interpreter in interpreters.items():
@@ -186,7 +189,7 @@ VERSIONS = Check(
     "version of Python, another torch, another build of it (CPU, CUDA, ROCm), or another NCCL fails: "
     "ranks speak protocols, and pickle objects, of their own version. A Python of another patch "
     "level, another lightning, or another driver only warns, as do GPUs beside a torch that is built "
-    "for CPUs.\n\n"
+    "for CPUs. So does all of it where launcher and script need no more than the standard library.\n\n"
     "torch missing fails where the launcher is torchrun or `fabric run`; else it warns, if the script "
     "imports it. The remedy installs what the others have with that node's interpreter.",
     verdict=_versions,

@@ -173,6 +173,28 @@ def test_a_torch_for_cpus_beside_gpus_warns() -> None:
     assert brief(versions(*[software(**CU130)] * 3, facts_of=GPUS))[0][0] == "pass"
 
 
+PLAIN = Script(Path("hello.py"), "import os\nprint(os.environ['RANK'])", None)
+USING = Script(Path("train.py"), "import os\ndef f():\n    import torch", None)
+
+
+@pytest.mark.parametrize(
+    ("script", "launcher", "status"),
+    [
+        (PLAIN, "direct", "warn"),
+        (PLAIN, "python", "warn"),
+        (PLAIN, "torchrun", "fail"),
+        (USING, "direct", "fail"),
+        (None, "direct", "fail"),
+    ],
+)
+def test_other_versions_only_warn_where_the_job_needs_no_more_than_the_standard_library(
+    script: Script | None, launcher: str, status: str
+) -> None:
+    old = software(**CPU, python="3.8.18")
+    findings = versions(software(**CPU), software(**CPU), old, launcher=launcher, script=script)
+    assert brief(findings) == [(status, "node2"), ("pass", "node0,node1")]
+
+
 def test_a_python_that_does_not_start_for_the_job_fails() -> None:
     broken = software(broken="ModuleNotFoundError: No module named 'encodings'")
     findings = versions(software(**CPU), broken)
@@ -277,6 +299,16 @@ def start(code: int | None = 0, error: str = "", **torch: Any) -> dict[str, Any]
 def started(check: str, *raw: Any, **more: Any) -> list[Finding]:
     answers = answered(START, *raw) | answered(SOFTWARE, *[software()] * len(raw))
     return verdict(check, scene(len(raw), answers=answers, **more))
+
+
+def test_torch_is_not_missed_where_the_job_does_not_ask_for_it() -> None:
+    absent = start(1, imported=False, error="ModuleNotFoundError: No module named 'torch'")
+    assert brief(started("sw.torch", absent, launcher="direct", script=PLAIN)) == [
+        ("skip", "node0")
+    ]
+    assert brief(started("sw.torch", absent, launcher="direct", script=USING)) == [
+        ("warn", "node0")
+    ]
 
 
 NO_CLICK = (
