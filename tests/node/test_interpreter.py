@@ -165,6 +165,16 @@ def test_a_relative_path_begins_at_the_working_folder(tmp_path: Path) -> None:
     assert outside["interpreter"]["missing"] == ["own"]
 
 
+def test_the_scripts_folder_takes_no_place_where_python_leaves_it_out(tmp_path: Path) -> None:
+    for folder in ("lib", "script"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"of_{folder}.py").touch()
+    environment = {"PYTHONPATH": str(tmp_path / "lib"), "PYTHONSAFEPATH": "1"}
+    names = ["of_lib", "of_script"]
+    answer = found(names=names, folder=str(tmp_path / "script"), environment=environment)
+    assert answer["missing"] == ["of_script"]
+
+
 def test_a_finder_that_breaks_is_no_missing_module(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\nclass F:\n    @staticmethod\n    def find_spec(*a):\n"

@@ -23,7 +23,8 @@ def look(names: List[str], folder: str) -> Dict[str, Any]:
 
     `folder` is the script's, the first place where Python looks.
     """
-    sys.path[0] = folder  # `-c` has the working folder there
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path[0] = folder  # `-c` has the working folder there
     distributions = _distributions()
     return {
         "executable": sys.executable,
