@@ -166,13 +166,11 @@ def test_a_relative_path_begins_at_the_working_folder(tmp_path: Path) -> None:
 
 
 def test_the_scripts_folder_takes_no_place_where_python_leaves_it_out(tmp_path: Path) -> None:
-    for folder in ("lib", "script"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / f"of_{folder}.py").touch()
-    environment = {"PYTHONPATH": str(tmp_path / "lib"), "PYTHONSAFEPATH": "1"}
-    names = ["of_lib", "of_script"]
-    answer = found(names=names, folder=str(tmp_path / "script"), environment=environment)
-    assert answer["missing"] == ["of_script"]
+    package(tmp_path / "lib", "by_path")
+    package(tmp_path / "script", "beside")
+    environment = {**on_path(tmp_path / "lib"), "PYTHONSAFEPATH": "1"}
+    answer = found("by_path", "beside", folder=str(tmp_path / "script"), environment=environment)
+    assert answer["interpreter"]["missing"] == ["beside"]
 
 
 def test_a_finder_that_breaks_is_no_missing_module(tmp_path: Path) -> None:
