@@ -43,7 +43,7 @@ def test_a_node_tells_its_place_in_the_network_that_all_share(lab3: Lab) -> None
         assert node["subnet"] == "198.18.0.0/24"
         assert node["rsync"] is True
         assert abs(node["clock_skew"]) < 0.5
-    assert agents(lab3) == []
+    wait_until(lambda: agents(lab3) == [])
 
 
 def test_nodes_that_are_dead_or_lack_python_hide_no_other(

@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 from labkit.lab import Lab
 
-from .orch import agents, copies, launch, processes_of_runs, record, run_name, write
+from .orch import (
+    agents,
+    copies,
+    launch,
+    processes_of_runs,
+    record,
+    run_name,
+    wait_until,
+    write,
+)
 
 pytestmark = pytest.mark.lab
 
@@ -166,7 +175,7 @@ def test_a_script_that_launches_itself_is_refused_under_fabric_before_anything_s
     assert done.returncode == 125
     assert "self.py:3: the script calls launch() itself" in done.stderr
     assert "--launcher torchrun" in done.stderr
-    assert agents(lab3) == []
+    wait_until(lambda: agents(lab3) == [])
 
 
 # -- words and bytes ---------------------------------------------------------------------------

@@ -27,9 +27,10 @@ MIB = 1 << 20
 def collective(lab: Lab, *words: str, inventory: Path | None = None) -> dict[str, Any]:
     """Run the check; return orch's report, with the exit code as "code"."""
     where = ("-i", inventory or lab.inventory, "--only", "coll.gloo", "--output", "json")
+    before = folders(lab)
     done = orch(lab, "preflight", *where, *words)
     assert done.stdout, done.stderr
-    assert left(lab) == []
+    assert (processes(lab), folders(lab)) == ([], before)
     return {**json.loads(done.stdout), "code": done.returncode}
 
 
@@ -43,16 +44,14 @@ def processes(lab: Lab) -> list[tuple[str, str]]:
     ]
 
 
-def left(lab: Lab) -> list[object]:
-    """What there is of trials on the nodes: processes and folders, torchrun's own among them."""
-    hosts = [lab.files(node) for node in lab.nodes]
-    folders = [
+def folders(lab: Lab) -> set[Path]:
+    """What a trial could leave on the nodes: its own folder, torchrun's for logs."""
+    return {
         path
-        for host in hosts
+        for node in lab.nodes
         for pattern in ("home/.local/state/orch/runs/preflight*", "tmp/torchelastic_*")
-        for path in host.glob(pattern)
-    ]
-    return [*processes(lab), *folders]
+        for path in lab.files(node).glob(pattern)
+    }
 
 
 def brief(report: dict[str, Any]) -> list[tuple[str, list[str]]]:
@@ -117,6 +116,7 @@ def test_a_host_whose_interface_is_named_wrongly_is_told_from_those_who_wait_for
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_is_left_when_orch_ends_in_the_middle(lab3: Lab, number: signal.Signals) -> None:
+    before = folders(lab3)
     process = lab3.popen(
         [*ORCH, "preflight", "-i", str(lab3.inventory), "--only", "coll.gloo"],
         stdin=subprocess.DEVNULL,
@@ -132,4 +132,4 @@ def test_nothing_is_left_when_orch_ends_in_the_middle(lab3: Lab, number: signal.
     )
     process.send_signal(number)
     assert process.wait(30) == (130 if number is signal.SIGINT else -number)
-    wait_until(lambda: left(lab3) == [])
+    wait_until(lambda: (processes(lab3), folders(lab3)) == ([], before))

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,12 +14,13 @@ from labkit.lab import Lab
 
 from orchestrator.preflight.model import Remedy
 from orchestrator.preflight.reach.firewall import Firewall, blames, open_inbound, open_outbound
+from orchestrator.remote.package import node_package
 
 from .orch import orch
 
 pytestmark = pytest.mark.lab
 
-ROOT = Path(__file__).parents[2]
+PACKAGE = "/tmp/node.pyz"
 SUBNET = "198.18.0.0/16"
 MAIN, OTHER = 29500, 8080
 RANGE = (32768, 60999)
@@ -158,6 +158,8 @@ OUTBOUND = {
 def lab(_labs: Any) -> Iterator[Lab]:
     """Two hosts; node1 listens on the main port, on both ends of the ephemeral range, and one more."""
     lab: Lab = _labs.up(2)
+    for node in lab.nodes:  # which need not see where this package stands
+        (lab.files(node) / "tmp/node.pyz").write_bytes(node_package().data)
     command = [sys.executable, "-c", LISTEN, *map(str, (MAIN, *RANGE, OTHER))]
     with lab.popen(command, node="node1", stdout=subprocess.PIPE) as listener:
         assert listener.stdout is not None
@@ -189,7 +191,7 @@ def reached(lab: Lab) -> set[int]:
 def look(lab: Lab, node: str) -> Firewall:
     """What a probe on the node says of its firewall."""
     asked = json.dumps([None, lab.address(node), SUBNET, MAIN, "/"])
-    done = lab.run([sys.executable, "-c", PROBE, ROOT, asked], node=node)
+    done = lab.run([sys.executable, "-c", PROBE, PACKAGE, asked], node=node)
     assert done.returncode == 0, done.stderr
     return Firewall.parse(json.loads(done.stdout))
 
@@ -276,7 +278,7 @@ def test_rules_that_concern_other_traffic_are_not_blamed(lab: Lab) -> None:
 def test_without_root_it_says_that_the_rules_were_not_seen(lab: Lab) -> None:
     asked = json.dumps([None, lab.address("node1"), SUBNET, MAIN, "/"])
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    done = lab.run([*nobody, sys.executable, "-c", PROBE, ROOT, asked], node="node1")
+    done = lab.run([*nobody, sys.executable, "-c", PROBE, PACKAGE, asked], node="node1")
     firewall = Firewall.parse(json.loads(done.stdout))
     assert "root" in str(firewall.unreadable)
     assert blames(firewall, "input") is None

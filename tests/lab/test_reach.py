@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from labkit.lab import Lab
 
-from .orch import agents, launch, processes_of_runs, write
+from .orch import agents, launch, processes_of_runs, wait_until, write
 
 pytestmark = pytest.mark.lab
 
@@ -92,7 +92,7 @@ def test_a_changed_host_key_is_refused_whatever_is_asked(
     assert done.returncode == 125
     assert done.stderr.count("SHA256:") >= 4  # both fingerprints, of at least two nodes
     assert "ssh-keygen" in done.stderr
-    assert agents(lab3) == []
+    wait_until(lambda: agents(lab3) == [])
 
 
 def test_rc_files_that_print_disturb_nothing(make_lab: MakeLab, script: Path) -> None:
