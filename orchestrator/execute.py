@@ -26,12 +26,15 @@ OnOutput = Callable[[str, bytes], Awaitable[None]]
 # Closing a channel ends no process. But the standard input of this script ends with the channel, however
 # that comes about, and then the part in braces ends the command and all of its process group: sshd makes
 # the script the leader of one (where it is not, there is no such group and nothing is killed). Standard
-# input is kept as 3, since sh gives a command in the background /dev/null.
+# input is kept as 3, since sh gives a command in the background /dev/null. That part is born deaf to HUP:
+# one that comes before it first runs must not end it.
 _SCRIPT = """exec 3<&0 </dev/null 2>&1
+trap '' HUP
 {{
-    trap '' HUP; read -r nothing
+    read -r nothing
     trap '' TERM; kill -TERM -$$; sleep 3; kill -KILL -$$
 }} <&3 >/dev/null 2>&1 &
+trap - HUP
 ( {command} ) 3<&-
 code=$?; kill $!; exit $code
 """
