@@ -149,7 +149,8 @@ from lightning.fabric import Fabric
 fabric = Fabric(accelerator="cpu", strategy="ddp", devices=2, num_nodes=2)
 fabric.launch()
 total = fabric.all_reduce(torch.tensor(float(fabric.global_rank + 1)), reduce_op="sum")
-print(f"sum {total.item()} on rank {fabric.global_rank} of {fabric.world_size}", flush=True)
+# One write a line: the processes of a node share the launcher's file.
+print(f"sum {total.item()} on rank {fabric.global_rank} of {fabric.world_size}\\n", end="")
 fabric.barrier()
 """
 
