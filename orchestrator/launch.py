@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator import events
-from orchestrator.clear import require_clear
 from orchestrator.errors import PlanError
 from orchestrator.inventory import Inventory
 from orchestrator.meet import meet
@@ -18,8 +17,7 @@ from orchestrator.phase import Phase
 from orchestrator.plan import Facts, Job, Plan, make_plan
 from orchestrator.plan.fabric import LAUNCH_CALL, LAUNCH_CALL_REMEDY, find_launch_call
 from orchestrator.plan.plan import choose_launcher
-from orchestrator.preflight.model import Level
-from orchestrator.preflight.scene import Scene, Script
+from orchestrator.preflight.level import Level
 from orchestrator.reach import reach
 from orchestrator.remote.fleet import Fleet
 from orchestrator.remote.ssh import ConnectOptions
@@ -91,7 +89,7 @@ async def _make_ready(
     if request.source is not None:
         await spread(fleet, plan, request.source, emit)
     if request.preflight is not None:
-        await require_clear(fleet, _scene(request, facts, plan, request.preflight), emit)
+        await _clear(fleet, request, facts, plan, request.preflight, emit)
     return facts, plan
 
 
@@ -109,10 +107,15 @@ async def _decide(fleet: Fleet, request: Request, emit: events.Emit) -> tuple[li
     return facts, make_plan(run, fleet.hosts, facts, request.job, meeting.network, meeting.port)
 
 
-def _scene(request: Request, facts: list[Facts], plan: Plan, level: Level) -> Scene:
-    """Return what a preflight looks at."""
+async def _clear(
+    fleet: Fleet, request: Request, facts: list[Facts], plan: Plan, level: Level, emit: events.Emit
+) -> None:
+    """Have the checks made. They take a while to import, so what makes none does not import them."""
+    from orchestrator.clear import require_clear
+    from orchestrator.preflight.scene import Scene, Script
+
     script = Script.read(request.script, request.source) if request.script else None
-    return Scene(plan, request.job, tuple(facts), level, script)
+    await require_clear(fleet, Scene(plan, request.job, tuple(facts), level, script), emit)
 
 
 async def dry_run(

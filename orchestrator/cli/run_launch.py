@@ -18,7 +18,7 @@ from orchestrator.errors import LaunchError, UsageError
 from orchestrator.launch import Request, dry_run, launch
 from orchestrator.logs.select import RankSet
 from orchestrator.plan import Job, paste
-from orchestrator.preflight.model import Level
+from orchestrator.preflight.level import Level
 from orchestrator.runs.interrupts import Interrupts
 from orchestrator.ui.console import Console, View
 

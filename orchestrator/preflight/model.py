@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from orchestrator.preflight.level import Level as Level
+
 if TYPE_CHECKING:
     from orchestrator.preflight.scene import Scene, Stage, Subject
 
@@ -28,13 +30,6 @@ class Status(StrEnum):
     @property
     def badness(self) -> int:
         return list(Status).index(self)
-
-
-class Level(StrEnum):
-    """How much is checked: `quick` before every launch, `full` on request."""
-
-    QUICK = "quick"
-    FULL = "full"
 
 
 class Group(Enum):
