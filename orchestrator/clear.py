@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from orchestrator import events
 from orchestrator.errors import PreflightError
 from orchestrator.phase import Phase
+from orchestrator.preflight import quick
+from orchestrator.preflight.level import Level
 from orchestrator.preflight.measure import judge, measure
-from orchestrator.preflight.model import Check, Level, Status
-from orchestrator.preflight.registry import select
+from orchestrator.preflight.model import Check, Status
 from orchestrator.preflight.report import Report
 from orchestrator.preflight.scene import Advance, Scene
-from orchestrator.preflight.words import lines
 from orchestrator.remote.fleet import Fleet
 
 
@@ -41,13 +41,23 @@ async def require_clear(fleet: Fleet, scene: Scene, emit: events.Emit) -> None:
 
     What does not stop the launch is named.
     """
-    report = await clear(fleet, scene, select(scene.level), emit)
+    report = await clear(fleet, scene, _checks_of(scene.level), emit)
     if report.status is Status.FAIL:
+        from orchestrator.preflight.words import lines
+
         raise PreflightError("\n".join(["preflight failed; nothing was started", *lines(report)]))
     if missing := _ids(report, Status.INCOMPLETE):
         emit(events.Warned(f"preflight: {missing} (`orch preflight` says why)"))
     if scene.level is Level.FULL and (warnings := _ids(report, Status.WARN)):
         emit(events.Warned(f"preflight: {warnings} (`orch preflight` says more)"))
+
+
+def _checks_of(level: Level) -> Sequence[Check]:
+    if level is Level.QUICK:
+        return quick.CHECKS
+    from orchestrator.preflight.registry import CHECKS  # many times as many
+
+    return CHECKS
 
 
 def _ids(report: Report, status: Status) -> str:

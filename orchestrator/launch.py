@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 from orchestrator import events
@@ -84,6 +85,9 @@ async def _make_ready(
     fleet: Fleet, request: Request, emit: events.Emit
 ) -> tuple[list[Facts], Plan]:
     """Do everything that comes before the first process is started."""
+    if request.preflight is not None:
+        # Importing the checks takes longer than making them: it is done while nodes are waited for.
+        asyncio.get_running_loop().run_in_executor(None, import_module, "orchestrator.clear")
     facts, plan = await _decide(fleet, request, emit)
     emit(events.Planned(plan))
     if request.source is not None:

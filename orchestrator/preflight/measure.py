@@ -13,7 +13,7 @@ from orchestrator.preflight.answers import parsed, silence, text
 from orchestrator.preflight.judge import whole
 from orchestrator.preflight.model import Check, Finding, Level, NoAnswer, Probe, Status
 from orchestrator.preflight.report import Report, Result
-from orchestrator.preflight.scene import Advance, Scene, Subject
+from orchestrator.preflight.scene import Advance, Scene, Stage, Subject
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.fleet import Fleet
 
@@ -30,19 +30,30 @@ async def measure(fleet: Fleet, scene: Scene, checks: Sequence[Check], begin: Be
     What cannot be measured is a NoAnswer there, never an exception.
     """
     probes = list({probe.name: probe for check in checks for probe in check.probes}.values())
-    if probes:
-        with begin("nodes") as advance:
-            scene = replace(scene, answers=await _ask_all(fleet, scene, probes, advance))
-    for stage in {stage.kind: stage for check in checks for stage in check.stages}.values():
-        with begin(stage.title) as advance:
-            try:
-                found = await stage.measure(fleet, scene, advance)
-            except LaunchError as error:
-                found = NoAnswer(str(error))
-            except Exception as error:  # a mistake of ours in one stage: the others still tell
-                found = NoAnswer(_mistake(error))
-        scene = replace(scene, measured={**scene.measured, stage.kind: found})
+    stages = list({stage.kind: stage for check in checks for stage in check.stages}.values())
+    # Whoever waits for a full preflight is shown one step at a time; a quick one is to be quick.
+    beside = [each for each in stages if each.independent and scene.level is Level.QUICK]
+    answers, *found = await asyncio.gather(
+        _ask_all(fleet, scene, probes, begin),
+        *(_measure(fleet, scene, stage, begin) for stage in beside),
+    )
+    measured = dict(zip((stage.kind for stage in beside), found, strict=True))
+    scene = replace(scene, answers=answers, measured=measured)
+    for stage in stages:
+        if stage not in beside:
+            result = await _measure(fleet, scene, stage, begin)
+            scene = replace(scene, measured={**scene.measured, stage.kind: result})
     return scene
+
+
+async def _measure(fleet: Fleet, scene: Scene, stage: Stage[Any], begin: Begin) -> Any:
+    with begin(stage.title) as advance:
+        try:
+            return await stage.measure(fleet, scene, advance)
+        except LaunchError as error:
+            return NoAnswer(str(error))
+        except Exception as error:  # a mistake of ours in one stage: the others still tell
+            return NoAnswer(_mistake(error))
 
 
 def judge(scene: Scene, checks: Sequence[Check]) -> Report:
@@ -62,17 +73,20 @@ def _mistake(error: Exception) -> str:
 
 
 async def _ask_all(
-    fleet: Fleet, scene: Scene, probes: Sequence[Probe[Any]], advance: Advance
+    fleet: Fleet, scene: Scene, probes: Sequence[Probe[Any]], begin: Begin
 ) -> dict[str, dict[str, Any]]:
     """Return {probe: {node: its answer, parsed}}."""
+    if not probes:
+        return {}
 
-    async def ask(agent: Agent, subject: Subject) -> dict[str, Any]:
+    async def ask(agent: Agent, subject: Subject, advance: Advance) -> dict[str, Any]:
         answers = await ask_one(agent, subject, probes)
         advance(subject.name, not any(isinstance(a, NoAnswer) for a in answers.values()))
         return answers
 
-    pairs = zip(fleet.agents, scene.subjects, strict=True)
-    found = await asyncio.gather(*(ask(agent, subject) for agent, subject in pairs))
+    with begin("nodes") as advance:
+        pairs = zip(fleet.agents, scene.subjects, strict=True)
+        found = await asyncio.gather(*(ask(agent, subject, advance) for agent, subject in pairs))
     return {
         probe.name: {
             name: answers[probe.name] for name, answers in zip(scene.names, found, strict=True)

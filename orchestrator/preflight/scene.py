@@ -101,10 +101,11 @@ Advance = Callable[[str, bool], None]
 class Stage(Generic[T]):
     """A measurement that takes several nodes; it ends within a bound of its own.
 
-    It may look at what earlier stages and the probes found. What it raises of the family of LaunchError
-    makes the checks that need it incomplete.
+    It may look at what earlier stages and the probes found, unless it is `independent`. What it raises of
+    the family of LaunchError makes the checks that need it incomplete.
     """
 
     title: str
     kind: type[T]
     measure: Callable[[Fleet, Scene, Advance], Awaitable[T]]
+    independent: bool = False

@@ -1,14 +1,14 @@
-"""The hosts themselves: can they be reached over SSH, and is each one a machine of its own."""
+"""The hosts themselves: is each one a machine of its own."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.hosts import login, orphans
+from orchestrator.preflight.hosts.reached import REACH
 from orchestrator.preflight.judge import incomplete, whole
 from orchestrator.preflight.model import (
     Check,
@@ -25,30 +25,7 @@ from orchestrator.remote.text import printable
 
 V = TypeVar("V")
 
-_ENDPOINT = re.compile(r"\S+:\d+")
 _NEW_MACHINE_ID = "rm -f /etc/machine-id /var/lib/dbus/machine-id && systemd-machine-id-setup"
-
-
-def _reach(scene: Scene) -> list[Finding]:
-    """Fold those of one cause and one remedy, whose messages differ in the address alone."""
-    alike: dict[tuple[str, str, str], list[str]] = {}
-    messages = {each.node: each.message for each in scene.unreachable}
-    for each in scene.unreachable:
-        key = (each.cause, _ENDPOINT.sub("", each.message), each.remedy)
-        alike.setdefault(key, []).append(each.node)
-    findings = []
-    for (cause, _, remedy), nodes in alike.items():
-        told = messages[nodes[0]] + ("; the others likewise" if len(nodes) > 1 else "")
-        data = {node: {"cause": cause, "message": messages[node]} for node in nodes}
-        findings.append(Finding(Status.FAIL, tuple(nodes), told, _here(remedy, nodes), data))
-    if scene.names:
-        findings += whole(scene, Status.PASS, "lets orch in, and runs its agent")
-    return findings
-
-
-def _here(text: str, nodes: list[str]) -> Remedy:
-    """A remedy that is not for the nodes' own shells: nobody gets into one there."""
-    return Remedy(text, (), tuple(nodes))
 
 
 @dataclass(frozen=True)
@@ -177,19 +154,6 @@ def _shared(values: Mapping[str, V | None]) -> dict[V, tuple[str, ...]]:
             having.setdefault(value, []).append(name)
     return {value: tuple(names) for value, names in having.items() if len(names) > 1}
 
-
-REACH = Check(
-    id="ssh.reach",
-    group=Group.HOST,
-    level=Level.QUICK,
-    meaning="every node lets orch in over SSH, without asking anything",
-    page="One connection to each node in batch mode, within the connect time-out. Refused, timed "
-    "out, no route, a name that does not resolve, an unknown or changed host key and a failed "
-    "authentication are told apart, and each fails with what to do about it: start sshd, open the "
-    "port, `ssh-copy-id`, compare the fingerprint. All other checks are made on the nodes that can "
-    "be reached; a node that cannot is told of whatever was asked for with `--only`.",
-    verdict=_reach,
-)
 
 CHECKS: tuple[Check, ...] = (
     REACH,

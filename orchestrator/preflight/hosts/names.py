@@ -121,20 +121,19 @@ def _same_names(scene: Scene) -> list[Finding]:
     ]
 
 
-CHECKS = (
-    Check(
-        id="host.name",
-        group=Group.HOST,
-        level=Level.QUICK,
-        meaning="a node's own name leads to an address that the others can reach",
-        page="What `getaddrinfo(gethostname())` says on each node. gloo and torchrun's c10d rendezvous "
-        "tell the peers to connect to that address: in 127.0.0.0/8 (Debian's 127.0.1.1), or where there is "
-        "none, the job hangs. It warns where GLOO_SOCKET_IFNAME is set, which orch does on every node "
-        "unless you or the login did, and fails where it is not. The line that mends it puts the node's "
-        "address on the shared network into /etc/hosts; where cloud-init writes that file "
-        "(`manage_etc_hosts`), turn that off. Two machines with one host name warn.",
-        verdict=_own_name,
-        probes=(OWN_NAME,),
-    ),
-    dns.CHECK,
+OWN_NAME_CHECK = Check(
+    id="host.name",
+    group=Group.HOST,
+    level=Level.QUICK,
+    meaning="a node's own name leads to an address that the others can reach",
+    page="What `getaddrinfo(gethostname())` says on each node. gloo and torchrun's c10d rendezvous "
+    "tell the peers to connect to that address: in 127.0.0.0/8 (Debian's 127.0.1.1), or where there is "
+    "none, the job hangs. It warns where GLOO_SOCKET_IFNAME is set, which orch does on every node "
+    "unless you or the login did, and fails where it is not. The line that mends it puts the node's "
+    "address on the shared network into /etc/hosts; where cloud-init writes that file "
+    "(`manage_etc_hosts`), turn that off. Two machines with one host name warn.",
+    verdict=_own_name,
+    probes=(OWN_NAME,),
 )
+
+CHECKS = (OWN_NAME_CHECK, dns.CHECK)

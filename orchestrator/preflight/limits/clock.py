@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,9 +56,8 @@ def _clock(scene: Scene) -> list[Finding]:
     """Hold every clock against the middle one, the controller's being one more vote."""
     skews = {name: facts.clock_skew for name, facts in zip(scene.names, scene.facts, strict=True)}
     errors = {name: facts.clock_error for name, facts in zip(scene.names, scene.facts, strict=True)}
-    middle = (
-        statistics.median_low([*skews.values(), 0.0]) if len(skews) > 1 else skews[scene.names[0]]
-    )
+    votes = sorted([*skews.values(), 0.0])
+    middle = votes[(len(votes) - 1) // 2] if len(skews) > 1 else skews[scene.names[0]]
     tools = scene.of(CLOCK)
     verdicts, good = [], []
     for name, skew in skews.items():

@@ -165,4 +165,4 @@ async def _ask_suspects(fleet: Fleet, scene: Scene, faults: Sequence[Fault]) -> 
     return dict(await asyncio.gather(*(ask(a, s) for a, s in pairs if s.name in suspects)))
 
 
-REACH = Stage("reachability", Reachability, measure)
+REACH = Stage("reachability", Reachability, measure, independent=True)

@@ -1,0 +1,27 @@
+"""The checks that are made before every launch.
+
+They are gathered here as well as in `registry`, because importing all the others would take longer than
+making these.
+"""
+
+from __future__ import annotations
+
+from orchestrator.preflight.hosts import names, reached
+from orchestrator.preflight.interfaces import pick
+from orchestrator.preflight.limits import clock, storage
+from orchestrator.preflight.model import Check
+from orchestrator.preflight.reach import tcp
+from orchestrator.preflight.script import contradictions
+from orchestrator.preflight.software import modules, versions
+
+CHECKS: tuple[Check, ...] = (
+    reached.REACH,
+    names.OWN_NAME_CHECK,
+    versions.VERSIONS,
+    modules.IMPORTS,
+    *contradictions.CHECKS,
+    *tcp.CHECKS,
+    pick.PICK,
+    storage.DISK_CHECK,
+    clock.CLOCK_CHECK,
+)
