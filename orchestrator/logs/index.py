@@ -8,7 +8,7 @@ a record that makes no sense is passed over.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +20,13 @@ MAX_LENGTH = 256 * 1024
 # t, offset, length, rank, local rank (-1: none), attempt, channel; padded to 32 bytes.
 _RECORD = struct.Struct("<dQIiiHBx")
 RECORD_SIZE = _RECORD.size
+_BLOCK = 4096 * RECORD_SIZE
 _CHANNELS: tuple[Channel, ...] = ("stdout", "stderr")
+# How far back the beginning of a line is looked for.
+_LONGEST_LINE = 64 * 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """`length` bytes of a stream, from `offset` on, came at `t` (seconds since the epoch)."""
 
@@ -47,36 +50,6 @@ def pack(record: Record) -> bytes:
     )
 
 
-def read_index(root: Path, node: str) -> Iterator[Record]:
-    """What is stored of `node` below `root`, in the order in which it came.
-
-    Every byte of every log file is named exactly once, and those of one stream in their order, in
-    records of at most 256 KiB. Bytes that the index does not know of come with the next record of
-    their stream, or last, with the time of their file's last write.
-    """
-    folder = root / node
-    done: dict[str, int] = {}
-    sizes: dict[str, int] = {}
-    streams: dict[str, Stream] = {}
-    for record in _recorded(folder / INDEX_NAME, node):
-        path, end = record.stream.path, record.offset + record.length
-        streams[path] = record.stream
-        if end > sizes.get(path, 0):
-            sizes[path] = _size(folder / path)
-        start, end = done.get(path, 0), min(end, sizes[path])
-        if end > start:
-            done[path] = end
-            yield from _split(record.t, record.stream, start, end)
-    for stream in sorted(stored(root, node), key=lambda stream: _last_write(folder / stream.path)):
-        path = stream.path
-        yield from _split(
-            _last_write(folder / path),
-            streams.get(path, stream),
-            done.get(path, 0),
-            _size(folder / path),
-        )
-
-
 def stored(root: Path, node: str) -> Iterator[Stream]:
     """The streams of `node` that have a file below `root`, without their local ranks."""
     folder = root / node
@@ -87,36 +60,203 @@ def stored(root: Path, node: str) -> Iterator[Stream]:
             continue
 
 
-def _recorded(file: Path, node: str) -> Iterator[Record]:
-    """The records of an index file, without a torn last one."""
-    try:
-        index = file.open("rb")
-    except FileNotFoundError:
+@dataclass(slots=True)
+class _Log:
+    """How far a log file has been read."""
+
+    file: Path
+    stream: Stream
+    done: int | None = 0  # None: up to where the next record of it begins
+    size: int = 0
+    whole: bool = True  # reading began with a whole line, or will when it begins at `done`
+
+    def up_to(self, end: int, t: float) -> Iterator[Record]:
+        """The bytes from where reading has come up to `end`, which came at `t`."""
+        if self.done is None or end <= self.done:
+            return
+        if not self.whole:
+            self.done, self.whole = _line_start(self.file, self.done), True
+        start, self.done = self.done, end
+        if end - start <= MAX_LENGTH:
+            yield Record(t, self.stream, start, end - start)
+        else:
+            yield from _split(t, self.stream, start, end)
+
+
+class IndexReader:
+    """Reads what is stored of `node` below `root`, in the order in which it came, as it grows.
+
+    Every byte of every wanted log file is named exactly once, and those of one stream in their
+    order, in records of at most 256 KiB. Bytes that the index does not know of come with the next
+    record of their stream, or with `rest`. Somebody else may append meanwhile.
+    """
+
+    def __init__(
+        self, root: Path, node: str, want: Callable[[Stream], bool] = lambda stream: True
+    ) -> None:
+        self._root, self._node, self._want = root, node, want
+        self._index = root / node / INDEX_NAME
+        self._position = 0
+        self._since = float("-inf")
+        self._logs: dict[str, _Log] = {}
+        self._there: dict[str, int] = {}  # what `newest_first` found of each path
+        # What the fields of a record mean; None: nothing that is wanted.
+        self._meant: dict[tuple[int, int, int, int], _Log | None] = {}
+
+    def records(self) -> Iterator[Record]:
+        """What was recorded since the last call; a torn last record waits for its rest."""
+        for block in self._blocks():
+            for t, offset, length, *fields in _RECORD.iter_unpack(block):
+                self._position += RECORD_SIZE
+                log = self._meaning(*fields)
+                if log is None or length == 0:
+                    continue
+                if log.done is None:
+                    log.done = offset
+                end = offset + length
+                if end > log.done:
+                    if end > log.size:
+                        log.size = _size(log.file)
+                    yield from log.up_to(min(end, log.size), t)
+
+    def rest(self) -> Iterator[Record]:
+        """The bytes that no record names, with the time of their file's last write.
+
+        That is a time of this machine. For when nothing is written any more: what is being written
+        now would come with its file's time instead of its own.
+        """
+        logs = [
+            self._log(stream) for stream in stored(self._root, self._node) if self._want(stream)
+        ]
+        for t, log in sorted(
+            ((_last_write(log.file), log) for log in logs), key=lambda pair: pair[0]
+        ):
+            log.size = _size(log.file)
+            if log.done is None:
+                log.done = log.size if t < self._since else self._recorded_end(log)
+            yield from log.up_to(log.size, t)
+
+    def skip_before(self, t: float) -> None:
+        """Pass over what came before `t`, but for the beginning of a line that ends after it.
+
+        The place is looked for from the end of the index, so it is found soon when it is near, and
+        a clock that steps back within 4096 records hides nothing.
+        """
+        found = self.end
+        for start, block in _blocks_back(self._index, found):
+            times: list[float] = [fields[0] for fields in _RECORD.iter_unpack(block)]
+            if max(times) < t:
+                break
+            found = start + RECORD_SIZE * next(n for n, time in enumerate(times) if time >= t)
+        if found:
+            self._since, self._position = t, found
+            for stream in stored(self._root, self._node):
+                log = self._log(stream)
+                log.done, log.whole = None, False
+
+    def newest_first(self) -> Iterator[tuple[int, Record]]:
+        """What is there to read, backwards, each with the position to start from to have it read.
+
+        Bytes that the index does not know of come with the record before them.
+        """
+        self._there = {
+            stream.path: _size(self._log(stream).file)
+            for stream in stored(self._root, self._node)
+            if self._want(stream)
+        }
+        ends = dict(self._there)
+        for start, block in _blocks_back(self._index, self.end, self._position):
+            position = start + len(block)
+            for t, offset, length, *fields in reversed(list(_RECORD.iter_unpack(block))):
+                position -= RECORD_SIZE
+                log = self._meaning(*fields)
+                if log is None or length == 0:
+                    continue
+                end = ends.get(log.stream.path, 0)
+                if offset < end:
+                    ends[log.stream.path] = offset
+                    for record in reversed(list(_split(t, log.stream, offset, end))):
+                        yield position, record
+        if self._position == 0:
+            for path, end in ends.items():
+                log = self._logs[path]
+                for record in reversed(list(_split(_last_write(log.file), log.stream, 0, end))):
+                    yield 0, record
+
+    def start_from(self, position: int, starts: Mapping[str, int]) -> None:
+        """Read on from a position of `newest_first`; of each path in `starts` from that offset on.
+
+        Of the others, what was there then is passed over. Each stream begins with a whole line.
+        """
+        self._position = position
+        for path, size in self._there.items():
+            log = self._logs[path]
+            log.done, log.whole = starts.get(path, size), False
+
+    @property
+    def end(self) -> int:
+        """The position after the last record that there is now."""
+        size = _size(self._index)
+        return size - size % RECORD_SIZE
+
+    def _blocks(self) -> Iterator[bytes]:
+        """The whole records from the position on, which the caller moves, many at a time."""
+        try:
+            index = self._index.open("rb")
+        except FileNotFoundError:
+            return
+        with index:
+            index.seek(self._position)
+            while len(block := index.read(_BLOCK)) >= RECORD_SIZE:
+                yield block[: len(block) - len(block) % RECORD_SIZE]
+                index.seek(self._position)
+
+    def _meaning(self, rank: int, local_rank: int, attempt: int, channel: int) -> _Log | None:
+        key = (rank, local_rank, attempt, channel)
+        if key in self._meant:
+            return self._meant[key]
+        stream, log = _stream(self._node, *key), None
+        if stream is not None and self._want(stream):
+            log = self._log(stream)
+            if log.stream.local_rank is None:  # as the file's name alone has it
+                log.stream = stream
+        self._meant[key] = log
+        return log
+
+    def _log(self, stream: Stream) -> _Log:
+        log = self._logs.get(stream.path)
+        if log is None:
+            log = self._logs[stream.path] = _Log(self._root / self._node / stream.path, stream)
+        return log
+
+    def _recorded_end(self, log: _Log) -> int:
+        """How much of a log file there are records of, before the position."""
+        for _, block in _blocks_back(self._index, self._position):
+            for _, offset, length, *fields in reversed(list(_RECORD.iter_unpack(block))):
+                if self._meaning(*fields) is log:
+                    recorded: int = offset + length
+                    return min(recorded, log.size)
+        return 0
+
+
+def _blocks_back(index: Path, end: int, begin: int = 0) -> Iterator[tuple[int, bytes]]:
+    """The bytes of an index file from `begin` to `end`, the last ones first, each with its offset."""
+    if end <= begin:
         return
-    with index:
-        while block := index.read(RECORD_SIZE * 4096):
-            whole = len(block) - len(block) % RECORD_SIZE
-            for fields in _RECORD.iter_unpack(block[:whole]):
-                record = _record(node, *fields)
-                if record is not None:
-                    yield record
+    with index.open("rb") as file:
+        while end > begin:
+            start = max(begin, end - _BLOCK)
+            file.seek(start)
+            yield start, file.read(end - start)
+            end = start
 
 
-def _record(
-    node: str,
-    t: float,
-    offset: int,
-    length: int,
-    rank: int,
-    local_rank: int,
-    attempt: int,
-    channel: int,
-) -> Record | None:
-    """The record of these fields; None if they name no bytes of any stream."""
-    if length == 0 or channel >= len(_CHANNELS):
+def _stream(node: str, rank: int, local_rank: int, attempt: int, channel: int) -> Stream | None:
+    """The stream that the fields of a record name; None if there can be no such stream."""
+    if channel >= len(_CHANNELS):
         return None
     try:
-        stream = Stream(
+        return Stream(
             node,
             attempt,
             None if rank == -1 else rank,
@@ -125,12 +265,22 @@ def _record(
         )
     except ValueError:
         return None
-    return Record(t, stream, offset, length)
 
 
 def _split(t: float, stream: Stream, start: int, end: int) -> Iterator[Record]:
     for offset in range(start, end, MAX_LENGTH):
         yield Record(t, stream, offset, min(MAX_LENGTH, end - offset))
+
+
+def _line_start(file: Path, offset: int) -> int:
+    """Where the line begins that the byte at `offset` is part of, if that is not far."""
+    back = min(offset, _LONGEST_LINE)
+    with file.open("rb") as log:
+        log.seek(offset - back)
+        newline = log.read(back).rfind(b"\n")
+    if newline >= 0:
+        return offset - back + newline + 1
+    return 0 if back == offset else offset
 
 
 def _size(file: Path) -> int:

@@ -1,0 +1,158 @@
+"""Read a run's stored output back, in the order of time across its nodes, and go on as it grows.
+
+`orch logs`, `attach` and the console read through this while one controller writes. Nothing is
+loaded whole: what is in memory is one piece, and a block of each node's index.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.logs.index import IndexReader, Record
+from orchestrator.logs.stream import Stream
+
+_MAX_OPEN = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes of a stream, at most 256 KiB, that stand at `offset` of it and came at `t`.
+
+    `t` is in seconds since the epoch by this machine's clock.
+    """
+
+    t: float
+    stream: Stream
+    offset: int
+    data: bytes
+
+
+class Replay:
+    """Reads what is stored below `root`: `<node>/index` and the files that it is about.
+
+    `skews` says how far each node's clock is ahead, in seconds (0 for a node that it lacks). Only
+    streams that `want` accepts are read. `since` leaves out what came before that moment, `last`
+    all but the last lines (of all streams together, in order of time; an unfinished one counts).
+    Either way a stream begins with a whole line; one of over 64 KiB may be cut.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        skews: Mapping[str, float],
+        want: Callable[[Stream], bool] = lambda stream: True,
+        *,
+        since: float | None = None,
+        last: int | None = None,
+    ) -> None:
+        self._root, self._skews, self._want = root, skews, want
+        self._nodes: dict[str, IndexReader] = {}
+        self._files: OrderedDict[Stream, int] = OrderedDict()
+        self._find_nodes()
+        if since is not None:
+            for node, reader in self._nodes.items():
+                reader.skip_before(since + self._skew(node))
+        if last is not None:
+            self._skip_to_last(last)
+
+    def pieces(self) -> Iterator[Piece]:
+        """What was stored since the last call, in order of time; take all of it before the next.
+
+        Whatever the clocks do, a node's pieces come in the order in which they were stored. Call it
+        again, every 0.1 s say, to follow a run that goes on.
+        """
+        self._find_nodes()
+        return self._read(
+            heapq.merge(
+                *(self._timed(node, reader.records()) for node, reader in self._nodes.items()),
+                key=lambda timed: timed[0],
+            )
+        )
+
+    def rest(self) -> Iterator[Piece]:
+        """What no index knows of (after a crash, say). For when nothing is written any more."""
+        self._find_nodes()
+        return self._read(
+            heapq.merge(
+                *(
+                    ((record.t, record) for record in reader.rest())
+                    for reader in self._nodes.values()
+                ),
+                key=lambda timed: timed[0],
+            )
+        )
+
+    def close(self) -> None:
+        """Close the files that are held open; reading opens them again."""
+        while self._files:
+            os.close(self._files.popitem()[1])
+
+    def _find_nodes(self) -> None:
+        with suppress(FileNotFoundError):  # nothing is stored yet
+            for folder in sorted(self._root.iterdir()):
+                if folder.name not in self._nodes and folder.is_dir():
+                    self._nodes[folder.name] = IndexReader(self._root, folder.name, self._want)
+
+    def _skew(self, node: str) -> float:
+        return self._skews.get(node, 0.0)
+
+    def _timed(self, node: str, records: Iterator[Record]) -> Iterator[tuple[float, Record]]:
+        skew = self._skew(node)
+        return ((record.t - skew, record) for record in records)
+
+    def _read(self, timed: Iterator[tuple[float, Record]]) -> Iterator[Piece]:
+        for t, record in timed:
+            yield Piece(t, record.stream, record.offset, self._data(record))
+
+    def _backwards(
+        self, node: str, reader: IndexReader
+    ) -> Iterator[tuple[float, str, int, Record]]:
+        skew = self._skew(node)
+        return (
+            (record.t - skew, node, position, record) for position, record in reader.newest_first()
+        )
+
+    def _skip_to_last(self, lines: int) -> None:
+        """Have every node's reader begin so that `lines` lines are left."""
+        positions = {node: reader.end for node, reader in self._nodes.items()}
+        starts: dict[str, dict[str, int]] = {node: {} for node in self._nodes}
+        walks = [self._backwards(node, reader) for node, reader in self._nodes.items()]
+        for _, node, position, record in heapq.merge(
+            *walks, key=lambda step: step[0], reverse=True
+        ):
+            if lines == 0:
+                break
+            data, path = self._data(record), record.stream.path
+            if path not in starts[node] and not data.endswith(b"\n"):
+                lines -= 1  # a line that has only begun
+            begin, newlines = 0, data.count(b"\n")
+            if newlines > lines:
+                begin = len(data)
+                for _ in range(lines + 1):
+                    begin = data.rfind(b"\n", 0, begin)
+                begin, newlines = begin + 1, lines
+            lines -= newlines
+            positions[node] = position
+            starts[node][path] = record.offset + begin
+        for node, reader in self._nodes.items():
+            reader.start_from(positions[node], starts[node])
+
+    def _data(self, record: Record) -> bytes:
+        return os.pread(self._open(record.stream), record.length, record.offset)
+
+    def _open(self, stream: Stream) -> int:
+        descriptor = self._files.get(stream)
+        if descriptor is not None:
+            self._files.move_to_end(stream)
+            return descriptor
+        if len(self._files) >= _MAX_OPEN:
+            os.close(self._files.popitem(last=False)[1])
+        path = self._root / stream.node / stream.path
+        descriptor = self._files[stream] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return descriptor
