@@ -81,6 +81,25 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Following:
+    """What `node` does is heard from now on."""
+
+    node: str
+
+
+@dataclass(frozen=True)
+class RankBegan:
+    """A rank began as process `pid` of `node`."""
+
+    rank: int
+    local_rank: int
+    node: str
+    attempt: int
+    pid: int
+    time: float
+
+
+@dataclass(frozen=True)
 class RankEnded:
     """A rank ended with `code`, or by `signal`."""
 
@@ -109,9 +128,30 @@ class NodeLost:
 
 @dataclass(frozen=True)
 class NodeBack:
-    """The connection to `node` is there again."""
+    """The connection to `node` is there again, after `seconds` without it."""
 
     node: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class NodeEnded:
+    """The run is over on `node`: ended, lost (its supervisor died) or absent (there is nothing of it).
+
+    `left` are the processes that could not be killed.
+    """
+
+    node: str
+    state: str
+    left: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Detached:
+    """The run goes on without this controller, for `reason`; another minds it in the background."""
+
+    run: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -133,11 +173,15 @@ Event = (
     | Warned
     | Planned
     | Started
+    | Following
     | Output
+    | RankBegan
     | RankEnded
     | Stopping
     | NodeLost
     | NodeBack
+    | NodeEnded
+    | Detached
     | Ended
 )
 

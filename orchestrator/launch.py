@@ -6,12 +6,13 @@ reach (connect, facts) -> meet -> plan -> spread (sync) -> clear (preflight) -> 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
 from orchestrator import events
-from orchestrator.errors import PlanError
+from orchestrator.errors import LaunchError, PlanError
 from orchestrator.inventory import Inventory
 from orchestrator.meet import meet
 from orchestrator.phase import Phase
@@ -21,11 +22,15 @@ from orchestrator.plan.plan import choose_launcher
 from orchestrator.preflight.level import Level
 from orchestrator.reach import reach
 from orchestrator.remote.fleet import Fleet
+from orchestrator.remote.line import Line
 from orchestrator.remote.ssh import ConnectOptions
 from orchestrator.runs.interrupts import Interrupts
+from orchestrator.runs.keeper import have_kept
 from orchestrator.runs.names import new_name
 from orchestrator.runs.record import Record
-from orchestrator.runs.run import Run
+from orchestrator.runs.run import Detached, Run
+from orchestrator.runs.settings import GRACE, NODE_TIMEOUT, Embedded, Settings
+from orchestrator.runs.start import start
 from orchestrator.runs.verdict import Verdict
 from orchestrator.spread import spread
 
@@ -36,8 +41,9 @@ class Request:
 
     `source` is the folder that goes to the nodes (None: they have the files), and `script` what is
     checked before anything starts (None where it cannot be seen from here). `preflight` is how much is
-    tried before the start (None: nothing). `grace` is how many seconds ranks have between SIGTERM and
-    SIGKILL when the run is stopped.
+    tried before the start (None: nothing). `detach` is to return once the job runs, and have it minded in
+    the background. `grace`, `node_timeout` and `lease` are told in `Settings`; `embedded` the nodes that
+    live in this process.
     """
 
     inventory: Inventory
@@ -46,39 +52,79 @@ class Request:
     script: Path | None = None
     name: str | None = None
     preflight: Level | None = Level.QUICK
-    grace: float = 3.0
+    detach: bool = False
+    grace: float = GRACE
+    node_timeout: float = NODE_TIMEOUT
+    lease: float | None = None
     connect: ConnectOptions = field(default_factory=ConnectOptions)
+    embedded: Embedded | None = None
 
 
 async def launch(
     request: Request, emit: events.Emit, interrupts: Interrupts | None = None
-) -> Verdict:
-    """Run the job on all nodes and return how it ended.
+) -> Verdict | None:
+    """Run the job on all nodes and return how it ended, or None when it goes on in the background.
 
-    `emit` hears everything that happens; `interrupts` is how a person stops it. Raises UsageError for
-    a request that makes no sense, LaunchError when the job could not be started; then nothing runs.
+    `emit` hears everything that happens; `interrupts` is how a person stops it, or leaves it. Raises
+    UsageError for a request that makes no sense, LaunchError when the job could not be started; then
+    nothing runs.
     """
     check_script(request)
     interrupts = interrupts or Interrupts()
+    if request.detach:
+        interrupts.leave("detached")
     fleet = Fleet(request.inventory.hosts, request.connect)
+    lines: list[Line] = []
     try:
         facts, plan = await interrupts.abort(_make_ready(fleet, request, emit))
-        record = Record(plan)
+        record = Record.create(plan, _settings(request, facts))
+        lines = fleet.lines()
+        interrupts.has_started = True
         try:
-            skews = [fact.clock_skew for fact in facts]
-            run = Run(plan, fleet, record, emit, interrupts, clock_skews=skews, grace=request.grace)
             with Phase("start", (node.name for node in plan.nodes), emit):
-                await run.start()
-            return await run.watch()
+                await _start(record, lines)
+            return await Run(record, lines, emit, interrupts).watch()
+        except Detached as left:
+            reason = str(left)
         finally:
             record.close()
     finally:
+        await asyncio.gather(*(line.close() for line in lines))
         await fleet.close()
+    await have_kept(record.folder)
+    emit(events.Detached(plan.run, reason))
+    return None
 
 
-def run(request: Request, emit: events.Emit = lambda event: None) -> Verdict:
-    """Do what `launch` does, and return when the job has ended."""
+def run(request: Request, emit: events.Emit = lambda event: None) -> Verdict | None:
+    """Do what `launch` does, and return when the job has ended, or goes on in the background."""
     return asyncio.run(launch(request, emit))
+
+
+async def _start(record: Record, lines: list[Line]) -> None:
+    """Start the job on every node, or on none, and keep on record which."""
+    try:
+        await start(record.plan, lines, record.settings)
+    except LaunchError as error:
+        with suppress(OSError):  # a full disk must not hide why the job could not be started
+            record.write_state("failed", exit_code=error.exit_code, summary=error.message)
+        raise
+    with suppress(OSError):
+        record.write_state("running")
+
+
+def _settings(request: Request, facts: list[Facts]) -> Settings:
+    names = (host.name for host in request.inventory.hosts)
+    return Settings(
+        script=request.job.command,
+        skews=dict(zip(names, (fact.clock_skew for fact in facts), strict=True)),
+        grace=request.grace,
+        node_timeout=request.node_timeout,
+        lease=request.lease,
+        connect_timeout=request.connect.timeout,
+        accept_new=request.connect.accept_new,
+        embedded=request.embedded,
+    )
 
 
 async def _make_ready(

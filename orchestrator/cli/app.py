@@ -11,6 +11,7 @@ import typer
 
 from orchestrator.cli.exec import execute
 from orchestrator.cli.init import init
+from orchestrator.cli.keep import keep
 from orchestrator.cli.launch import launch
 from orchestrator.cli.nodes import nodes
 from orchestrator.cli.preflight import preflight
@@ -34,6 +35,7 @@ app.command()(preflight)
 app.command()(nodes)
 app.command("exec", context_settings=_THEIRS)(execute)
 app.command()(init)
+app.command(hidden=True)(keep)
 
 
 def _show_version(wanted: bool) -> None:

@@ -12,7 +12,7 @@ from orchestrator.errors import UsageError
 from orchestrator.inventory import Inventory, Main, load, select
 from orchestrator.process import end_imports
 from orchestrator.remote.ssh import ConnectOptions
-from orchestrator.runs.record import state_folder
+from orchestrator.runs.folder import state_folder
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,15 @@ async def chosen(
     from orchestrator.remote.local import LocalCluster
 
     end_imports()
-    root = state_folder() / "local" / workdir_name
+    root = embedded_root(workdir_name)
     async with LocalCluster(choice.local, root, visible_gpus()) as cluster:
         inventory = Inventory(hosts=cluster.hosts, main=Main(), source=Path("--local"))
         yield select(inventory, choice.nodes, choice.exclude), cluster.options
+
+
+def embedded_root(workdir_name: str) -> Path:
+    """Return the folder below which embedded nodes work."""
+    return state_folder() / "local" / workdir_name
 
 
 def _usual_inventory() -> Path:

@@ -76,12 +76,34 @@ def launch(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Begin the run's name with NAME.")
     ] = None,
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach", "-d", help="Return once it runs; orch minds it in the background."
+        ),
+    ] = False,
     grace: Annotated[
         float,
         typer.Option(
             metavar="SECONDS", min=0.0, help="Between SIGTERM and SIGKILL when the run is stopped."
         ),
     ] = 3.0,
+    node_timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.0,
+            help="Stop the others when neither orch nor they could reach a node for so long. 0: never.",
+        ),
+    ] = 60.0,
+    lease: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=1.0,
+            help="Each node ends the run when it has not heard of orch for so long.  [default: never]",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -103,7 +125,7 @@ def launch(
 
     Copies the script's folder to each node, starts the launcher there with the right node rank and main
     address, shows every rank's lines, and exits with the job's own exit code. Ctrl-C stops every rank on
-    every node.
+    every node. Ctrl-\\ leaves the run going, as does closing the terminal: see `orch attach`, `orch logs`.
 
     \b
     Examples:
@@ -135,7 +157,10 @@ def launch(
             no_sync=no_sync,
             preflight=preflight,
             name=name,
+            detach=detach,
             grace=grace,
+            node_timeout=node_timeout,
+            lease=lease,
             dry_run=dry_run,
             rank=rank,
             timestamps=timestamps,

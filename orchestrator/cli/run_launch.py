@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from orchestrator.cli.environment import environment_of
-from orchestrator.cli.hosts import Choice, chosen
+from orchestrator.cli.hosts import Choice, chosen, embedded_root
 from orchestrator.cli.script import inside, script_and_source, workdir_name
 from orchestrator.cli.values import number_or_auto
 from orchestrator.errors import LaunchError, UsageError
@@ -20,6 +20,7 @@ from orchestrator.logs.select import RankSet
 from orchestrator.plan import Job, paste
 from orchestrator.preflight.level import Level
 from orchestrator.runs.interrupts import Interrupts
+from orchestrator.runs.settings import Embedded
 from orchestrator.ui.console import Console, View
 
 
@@ -42,7 +43,10 @@ class Arguments:
     no_sync: bool
     name: str | None
     preflight: Literal["quick", "full", "off"]
+    detach: bool
     grace: float
+    node_timeout: float
+    lease: float | None
     dry_run: bool
     rank: str | None
     timestamps: bool
@@ -69,12 +73,7 @@ def run(arguments: Arguments) -> None:
 
 async def _run(arguments: Arguments, console: Console) -> int:
     interrupts = Interrupts()
-    loop = asyncio.get_running_loop()
-    signals = [signal.SIGINT, signal.SIGTERM]
-    if arguments.hosts.local is not None:
-        signals.append(signal.SIGHUP)  # the embedded nodes end with this process, so the run must
-    for number in signals:
-        loop.add_signal_handler(number, interrupts.send, number)
+    listen_to_signals(interrupts)
     async with AsyncExitStack() as stack:
         request = await _request(arguments, stack)
         if arguments.dry_run:
@@ -84,7 +83,19 @@ async def _run(arguments: Arguments, console: Console) -> int:
             sys.stdout.buffer.write(text.encode(errors="surrogateescape"))
             sys.stdout.buffer.flush()
             return 0
-        return (await launch(request, console, interrupts)).exit_code
+        verdict = await launch(request, console, interrupts)
+        return 0 if verdict is None else verdict.exit_code
+
+
+def listen_to_signals(interrupts: Interrupts) -> None:
+    """Have Ctrl-C end the run, Ctrl-\\ leave it, and the end of the terminal leave what has started."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupts.send, number)
+    loop.add_signal_handler(signal.SIGQUIT, interrupts.leave, "left with Ctrl-\\")
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else it is nohup's
+        reason = "the terminal was closed"
+        loop.add_signal_handler(signal.SIGHUP, interrupts.hang_up, signal.SIGHUP, reason)
 
 
 async def _request(arguments: Arguments, stack: AsyncExitStack) -> Request:
@@ -100,8 +111,12 @@ async def _request(arguments: Arguments, stack: AsyncExitStack) -> Request:
         script=script if script.is_file() and not arguments.module else None,
         name=arguments.name,
         preflight=None if arguments.preflight == "off" else Level(arguments.preflight),
+        detach=arguments.detach,
         grace=arguments.grace,
+        node_timeout=arguments.node_timeout,
+        lease=arguments.lease,
         connect=connect,
+        embedded=_embedded(arguments.hosts, job),
     )
 
 
@@ -121,6 +136,12 @@ def _job(arguments: Arguments, script: Path, source: Path | None) -> Job:
         secrets=secrets,
         workdir_name=workdir_name(source),
     )
+
+
+def _embedded(hosts: Choice, job: Job) -> Embedded | None:
+    if hosts.local is None:
+        return None
+    return Embedded(hosts.local, embedded_root(job.workdir_name))
 
 
 def _rank_set(text: str | None) -> RankSet | None:

@@ -69,6 +69,11 @@ class Agent:
         agent._reader = asyncio.create_task(agent._read(), name=f"agent {node.name}")
         return agent
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the connection or the agent has broken off."""
+        return self._failure is not None
+
     async def ask(self, verb: str, *, timeout: float = _ANSWER_TIME, **arguments: Any) -> Any:
         """Return the node's answer to `verb`.
 
@@ -105,10 +110,13 @@ class Agent:
         finally:
             self._answers.pop(number, None)
 
-    async def follow(self, run: str, offsets: dict[str, int]) -> AsyncIterator[Report]:
+    async def follow(
+        self, run: str, offsets: dict[str, int], *, quiet: bool = False
+    ) -> AsyncIterator[Report]:
         """Yield what `run` does on this node, from `offsets` (path -> bytes already had), to its end.
 
-        Raises NodeError when the connection or the agent breaks off.
+        A `quiet` one tells of ranks and the supervisor only, no bytes. Raises NodeError when the
+        connection or the agent breaks off.
         """
         number = self._number()
         queue = self._follows[number] = asyncio.Queue(_QUEUED_CHUNKS)
@@ -120,6 +128,7 @@ class Agent:
                     "run": run,
                     "node": self.node.name,
                     "offsets": offsets,
+                    "quiet": quiet,
                 }
             )
             while (report := await queue.get()) is not None:

@@ -1,16 +1,16 @@
-"""All nodes of a use case at once: connect, start the agents, ask them, come back to one that was lost."""
+"""All nodes of a use case at once: connect, start the agents, ask them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from orchestrator.errors import ConnectError, LaunchError, NodeError, Unreachable
 from orchestrator.inventory import Host
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.base import Node
+from orchestrator.remote.line import Dialer, Line
 from orchestrator.remote.ssh import ConnectOptions, connect_all
 
 T = TypeVar("T")
@@ -60,6 +60,13 @@ class Fleet:
         self.hosts = tuple(node.host for node in self.nodes)
         await asyncio.gather(*(node.close() for node in others), return_exceptions=True)
 
+    def lines(self) -> list[Line]:
+        """Hand the connections and agents over: they are closed, and made again, by whoever has them."""
+        dialer = Dialer(self._options)
+        lines = [Line(agent.node.host, dialer, agent) for agent in self.agents]
+        self.nodes, self.agents = [], []
+        return lines
+
     async def ask_all(
         self,
         verb: str,
@@ -75,22 +82,6 @@ class Fleet:
         return await self.each(
             indexed, lambda item: item[1].ask(verb, timeout=timeout, **arguments(item[0]))
         )
-
-    async def reconnect(self, index: int) -> Agent:
-        """Open the connection and the agent of one node again.
-
-        Raises NodeError, or ConnectError with the one verdict.
-        """
-        old = self.agents[index]
-        with suppress(NodeError, OSError):
-            await old.close()
-            await self.nodes[index].close()
-        result = (await connect_all([self.hosts[index]], self._options))[0]
-        if isinstance(result, Unreachable):
-            raise ConnectError([result], len(self.hosts))
-        self.nodes[index] = result
-        self.agents[index] = await Agent.open(result)
-        return self.agents[index]
 
     async def close(self) -> None:
         """Hang up on every node; what runs there goes on."""

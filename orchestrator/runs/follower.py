@@ -5,133 +5,185 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from orchestrator import events
-from orchestrator.errors import LaunchError, NodeError
+from orchestrator.errors import NodeError
 from orchestrator.logs.store import GapError
 from orchestrator.logs.stream import Stream
 from orchestrator.plan import NodePlan
-from orchestrator.remote.fleet import Fleet
-from orchestrator.remote.reports import Chunk, RankReport, StatusReport
+from orchestrator.remote.line import Line
+from orchestrator.remote.reports import Chunk, RankReport, Report, StatusReport
 from orchestrator.runs.record import Record
-from orchestrator.runs.verdict import NodeState
+from orchestrator.runs.verdict import FINAL, NodeState
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # seconds between attempts to come back to a node
+_NO_ROOM_PAUSE = 2.0  # seconds until it is tried again whether the logs can be kept here
+
+
+class NoRoom(Exception):
+    """The bytes that came cannot be kept here; the node has them."""
 
 
 class Follower:
-    """Follows the share of `run` on the node at `index` of `fleet`.
+    """Follows the share of a run that is at the other end of `line`.
 
     `emit` hears what happens, `on_news` that a rank or the supervisor has changed its state.
     """
 
     def __init__(
         self,
-        run: str,
         plan: NodePlan,
-        fleet: Fleet,
-        index: int,
+        line: Line,
         record: Record,
         emit: events.Emit,
         on_news: Callable[[], None],
-        clock_skew: float,
     ) -> None:
-        self._run = run
+        self._run = record.plan.run
         self._plan = plan
-        self._fleet = fleet
-        self._index = index
+        self._line = line
         self._record = record
         self._emit = emit
         self._on_news = on_news
-        self._clock_skew = clock_skew
+        self._clock_skew = record.settings.skews.get(plan.name, 0.0)
         self._streams: dict[str, Stream] = {}
         self._ranks: dict[int, RankReport] = {}
         self._status: StatusReport | None = None
         self._swept = False
         self._told: tuple[str, float] | None = None  # to stop: why, and with what grace
         self._stopped_at: float | None = None
-        self._keeps = True
-        self.heard_at = 0.0
+        self._has_room = True
+        self.heard_at = time.monotonic()
         """When the node last told anything new (time.monotonic)."""
+        self.away_since: float | None = None
+        """Since when there is no connection to the node (time.monotonic); None while there is one."""
+        self.has_all = False
+        """Whether the run has ended there and all that it wrote is here."""
+        self.gone: str | None = None
+        """Why the node counts as failed, though nothing is heard of it."""
 
     @property
     def name(self) -> str:
         return self._plan.name
 
     @property
+    def line(self) -> Line:
+        return self._line
+
+    @property
+    def plan(self) -> NodePlan:
+        return self._plan
+
+    @property
     def state(self) -> NodeState:
         """What is known of the node's share."""
-        return NodeState(self.name, self._ranks, self._status, self._clock_skew, self._stopped_at)
+        return NodeState(
+            self.name, self._ranks, self._status, self._clock_skew, self._stopped_at, self.gone
+        )
+
+    @property
+    def has_room(self) -> bool:
+        """Whether what comes can be kept here."""
+        return self._has_room
 
     @property
     def has_ended(self) -> bool:
-        return self._status is not None and self._status.state in ("ended", "lost")
+        return self._status is not None and self._status.state in FINAL
 
     # -- following -----------------------------------------------------------------------------
 
     async def follow(self) -> None:
         """Follow to the end, coming back after a lost connection for as long as it takes."""
-        pause, lost = _FIRST_PAUSE, False
+        pause = _FIRST_PAUSE
         while True:
             began = time.monotonic()
             try:
+                if not self._line.is_up:
+                    await self._line.connect()
                 await self._follow_connection()
                 return
             except (NodeError, GapError) as error:
-                if not lost:
-                    lost = True
+                await self._line.close()
+                if self.away_since is None:
+                    self.away_since = time.monotonic()
                     self._emit(events.NodeLost(self.name, str(error)))
             if time.monotonic() - began > _LONGEST_PAUSE:
                 pause = _FIRST_PAUSE  # it was well for a while
-            while True:
-                await asyncio.sleep(pause)
-                pause = min(_LONGEST_PAUSE, pause * 2)
-                with suppress(LaunchError):  # still away: NodeLost has said so
-                    await self._fleet.reconnect(self._index)
-                    break
-            lost = False
-            self._emit(events.NodeBack(self.name))
-            if self._told is not None:
-                await self.stop(*self._told)
+            await asyncio.sleep(pause)
+            pause = min(_LONGEST_PAUSE, pause * 2)
 
     async def _follow_connection(self) -> None:
-        agent = self._fleet.agents[self._index]
-        offsets = self._record.store.sizes(self.name)
-        async for report in agent.follow(self._run, offsets):
-            if isinstance(report, Chunk):
-                self._keep(report)
-            elif isinstance(report, RankReport):
-                self._note_rank(report)
-            elif report != self._status:
-                self._status = report
-                self._note_news()
+        """Follow over the connection that there is, with as much as can be kept here."""
+        self._emit(events.Following(self.name))
+        if self.away_since is not None:
+            self._emit(events.NodeBack(self.name, time.monotonic() - self.away_since))
+            self.away_since = None
+        if self._told is not None:
+            await self.stop(*self._told)
+        while True:
+            try:
+                await self._follow_to_the_end()
+                return
+            except NoRoom as problem:
+                if self._has_room:
+                    self._has_room = False
+                    message = f"the logs of {self.name} cannot be kept here: {problem}"
+                    self._emit(events.Warned(f"{message}; the node keeps them meanwhile"))
+            try:
+                async with asyncio.timeout(_NO_ROOM_PAUSE):
+                    await self._take_reports(quiet=True)
+                await asyncio.sleep(_NO_ROOM_PAUSE)
+            except TimeoutError:
+                continue
+
+    async def _follow_to_the_end(self) -> None:
+        await self._take_reports()
         if self._status is not None and self._status.state == "lost" and not self._swept:
             # Nobody minds these ranks any more. What they wrote until the sweep is fetched after it.
-            answer = await agent.ask("sweep", run=self._run, node=self.name)
+            answer = await self._line.agent.ask("sweep", run=self._run, node=self.name)
             self._swept = True
             self._status = StatusReport("lost", self._status.launcher, tuple(answer["left"]))
-            await self._follow_connection()
+            await self._take_reports()
+        self.has_all = True
+        if self._status is not None:
+            self._emit(events.NodeEnded(self.name, self._status.state, self._status.left))
+
+    async def _take_reports(self, *, quiet: bool = False) -> None:
+        """Take in what the node tells, until the run has ended there and all of it is told."""
+        offsets = self._record.store.sizes(self.name)
+        async for report in self._line.agent.follow(self._run, offsets, quiet=quiet):
+            self._take(report)
+
+    def _take(self, report: Report) -> None:
+        if isinstance(report, Chunk):
+            self._keep(report)
+        elif isinstance(report, RankReport):
+            self._note_rank(report)
+        elif report != self._status and not (self._swept and report.state == "lost"):
+            self._status = report
+            self._note_news()
 
     def _keep(self, chunk: Chunk) -> None:
-        """Keep the bytes that are new, and show them."""
-        if not self._keeps:
-            return
+        """Keep the bytes that are new, and show them. Raises NoRoom."""
         stream = self._streams.get(chunk.path)
         if stream is None:
             stream = self._streams[chunk.path] = self._stream_of(chunk.path)
+        store = self._record.store
+        before = store.size(stream)
         try:
-            fresh = self._record.store.append(stream, chunk.offset, chunk.data, chunk.time)
+            store.append(stream, chunk.offset, chunk.data, chunk.time)
         except OSError as error:
-            self._keeps = False
-            message = f"the logs of {self.name} cannot be kept here: {error.strerror}"
-            self._emit(events.Warned(f"{message}; all of them are on the node"))
-            return
-        if fresh:
-            self.heard_at = time.monotonic()
-            offset = chunk.offset + len(chunk.data) - len(fresh)
-            copy = self._record.folder / "logs" / self.name / chunk.path
-            self._emit(events.Output(stream, offset, fresh, chunk.time, copy))
+            raise NoRoom(error.strerror) from None
+        else:
+            if not self._has_room:
+                self._has_room = True
+                message = f"the logs of {self.name} are kept here again, without a gap"
+                self._emit(events.Warned(message))
+        finally:
+            fresh = chunk.data[before - chunk.offset : store.size(stream) - chunk.offset]
+            if fresh:
+                self.heard_at = time.monotonic()
+                copy = self._record.logs / self.name / chunk.path
+                self._emit(events.Output(stream, before, fresh, chunk.time, copy))
 
     def _stream_of(self, path: str) -> Stream:
         """Return the stream that the node means by `path`. Raises NodeError when there can be none."""
@@ -157,6 +209,13 @@ class Follower:
         ):
             return  # told again after a new connection, or of an attempt that is past
         self._ranks[report.rank] = report
+        if known is None or known.attempt < report.attempt:
+            self._emit(
+                events.RankBegan(
+                    report.rank, report.local_rank, self.name, report.attempt, report.pid,
+                    report.started,
+                )
+            )  # fmt: skip
         if report.end is not None and report.ended is not None:
             end = report.end
             self._emit(events.RankEnded(report.rank, self.name, end.code, end.signal, report.ended))
@@ -175,7 +234,7 @@ class Follower:
         if first:
             self._stopped_at = time.time() + self._clock_skew
         try:
-            agent = self._fleet.agents[self._index]
+            agent = self._line.agent
             answer = await agent.ask(
                 "stop", run=self._run, node=self.name, grace=grace, reason=reason
             )
@@ -184,4 +243,9 @@ class Follower:
             if not answer["alive"] and not self.has_ended:
                 await agent.ask("sweep", run=self._run, node=self.name)
         except (NodeError, KeyError, TypeError, ValueError) as error:
-            self._emit(events.Warned(f"{self.name} could not be told to stop: {error}"))
+            if self.away_since is None:
+                self._emit(events.Warned(f"{self.name} could not be told to stop: {error}"))
+
+    async def be_heard(self) -> None:
+        """Tell the node that somebody minds the run."""
+        await self._line.agent.ask("heard", run=self._run, node=self.name)

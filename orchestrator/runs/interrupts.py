@@ -1,4 +1,4 @@
-"""A person's wish to end a run: which signal, and how often it was sent."""
+"""What a person wishes of a run by signals: to end it (which signal, and how often), or to leave it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ T = TypeVar("T")
 
 
 class Interrupts:
-    """Counts signals; the first that came says how the run ended."""
+    """Counts the signals that end a run; the first that came says how it ended."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
         self.count = 0
+        self.leaving: str | None = None
+        """Why the run is to go on without its controller, if it is."""
+        self.has_started = False
+        """Whether the job has begun to start, so that there is something to leave."""
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._left = asyncio.Event()
 
     def send(self, number: int) -> None:
         """Take in signal `number`."""
@@ -28,6 +33,19 @@ class Interrupts:
             if self.count >= wanted and not future.done():
                 future.set_result(None)
 
+    def leave(self, reason: str) -> None:
+        """Let the run go on in the background, once it has started."""
+        if self.leaving is None:
+            self.leaving = reason
+            self._left.set()
+
+    def hang_up(self, number: int, reason: str) -> None:
+        """Take in signal `number`, which says that the person has gone: it ends what has not started."""
+        if self.has_started:
+            self.leave(reason)
+        else:
+            self.send(number)
+
     async def wait(self, count: int) -> None:
         """Return when `count` signals have come."""
         if self.count >= count:
@@ -35,6 +53,12 @@ class Interrupts:
         future = asyncio.get_running_loop().create_future()
         self._waiters.append((count, future))
         await future
+
+    async def wait_for_leave(self) -> str:
+        """Return why, when the run is to go on without its controller."""
+        await self._left.wait()
+        assert self.leaving is not None
+        return self.leaving
 
     async def abort(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what `work` returns; at the first signal cancel it and raise Interrupted."""

@@ -1,109 +1,97 @@
-"""A run's folder on the controller: `run.json`, `events.jsonl` and the copies of its logs."""
+"""What whoever minds a run writes of it on this machine: `run.json`, `events.jsonl`, the copies of logs."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
 import time
 from pathlib import Path
 from typing import Any
-
-import platformdirs
 
 from orchestrator import __version__, events
 from orchestrator.errors import LaunchError
 from orchestrator.logs.store import Store
 from orchestrator.plan import Plan
-from orchestrator.plan.paste import masked
-
-
-def state_folder() -> Path:
-    """Return orch's state folder on this machine ($XDG_STATE_HOME/orch)."""
-    return Path(platformdirs.user_state_dir("orch"))
+from orchestrator.runs.event_log import EventLog
+from orchestrator.runs.folder import EVENTS, LOGS, RUN, read_json, runs_folder, write_json
+from orchestrator.runs.lock import Lock
+from orchestrator.runs.plans import describe
+from orchestrator.runs.saved import Saved
+from orchestrator.runs.settings import Settings
 
 
 class Record:
-    """The record of one run below `state_folder() / "runs"`; made with mode 0700."""
+    """The record of one run, held by its one controller. `create` and `reopen` make one."""
 
-    def __init__(self, plan: Plan, *, root: Path | None = None) -> None:
-        self.folder = (root or state_folder()) / "runs" / plan.run
-        self.store = Store(self.folder / "logs")
-        self._plan = plan
-        self._began = time.time()
+    def __init__(
+        self, folder: Path, plan: Plan, settings: Settings, began: float, lock: Lock
+    ) -> None:
+        self.folder = folder
+        self.plan = plan
+        self.settings = settings
+        self.logs = folder / LOGS
+        self.store = Store(self.logs)
+        self._began = began
+        self._lock = lock
+        self._log = EventLog(folder / EVENTS)
+
+    @classmethod
+    def create(cls, plan: Plan, settings: Settings, *, root: Path | None = None) -> Record:
+        """Begin the record of a new run, in a folder of mode 0700. Raises LaunchError."""
+        folder = (root or runs_folder()) / plan.run
         try:
-            self.folder.mkdir(mode=0o700, parents=True)
-            log = os.open(
-                self.folder / "events.jsonl",
-                os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
-                0o600,
-            )
-            self._events = os.fdopen(log, "w", encoding="utf-8", buffering=1)
-            self.write_state("starting")
+            folder.mkdir(mode=0o700, parents=True)
+            lock = Lock.take(folder, background=False)
+            assert lock is not None, "nobody else knows of the folder yet"
+            record = cls(folder, plan, settings, time.time(), lock)
+            record.write_state("starting")
         except OSError as error:
             raise LaunchError(
-                f"the run's record cannot be kept in {self.folder}: {error.strerror}",
+                f"the run's record cannot be kept in {folder}: {error.strerror}",
                 remedy="make room there, or name another place with XDG_STATE_HOME",
             ) from None
+        return record
 
-    def write_state(self, state: str, **more: Any) -> None:
-        """Replace `run.json`, all at once; no secret is in it."""
-        value = {
+    @classmethod
+    def reopen(cls, saved: Saved) -> Record | None:
+        """Go on with the record of a run, or return None when somebody minds it already."""
+        lock = Lock.take(saved.folder, background=True)
+        if lock is None:
+            return None
+        return cls(saved.folder, saved.plan, saved.settings, saved.began, lock)
+
+    def write_state(
+        self,
+        state: str,
+        *,
+        exit_code: int | None = None,
+        summary: str = "",
+        missing: tuple[str, ...] = (),
+    ) -> None:
+        """Replace `run.json`, all at once; no secret is in it. Raises OSError."""
+        value: dict[str, Any] = {
             "orch": __version__,
-            "run": self._plan.run,
+            "run": self.plan.run,
             "state": state,
             "began": self._began,
-            "plan": _describe(self._plan),
-            **more,
+            "ended": time.time() if state in ("ended", "failed") else None,
+            "exit_code": exit_code,
+            "summary": summary,
+            "missing": list(missing),
+            "settings": self.settings.describe(),
+            "plan": describe(self.plan),
         }
-        temporary = self.folder / "run.json.tmp"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=1)
-        temporary.replace(self.folder / "run.json")
+        write_json(self.folder / RUN, value)
+
+    def amend(self, *, missing: tuple[str, ...]) -> None:
+        """Say anew whose logs are not complete here. Raises OSError."""
+        path = self.folder / RUN
+        write_json(path, {**read_json(path), "missing": list(missing)})
 
     def note(self, event: events.Event) -> None:
-        """Append an event to the run's event log; output is in the logs, the plan in `run.json`."""
-        if isinstance(event, (events.Output, events.Planned, events.SyncAdvanced)):
-            return
-        fields = {
-            key: str(value) if isinstance(value, Path) else value
-            for key, value in dataclasses.asdict(event).items()
-        }
-        line = {"at": time.time(), "event": type(event).__name__, **fields}
-        self._events.write(json.dumps(line) + "\n")
+        """Append an event to the run's event log. Raises OSError."""
+        self._log.append(event)
 
     def close(self) -> None:
+        """Let somebody else mind the run."""
         self.store.close()
-        self._events.close()
-
-
-def _describe(plan: Plan) -> dict[str, Any]:
-    return {
-        "launcher": plan.launcher,
-        "main_address": plan.main_address,
-        "main_port": plan.main_port,
-        "subnet": plan.subnet,
-        "world_size": plan.world_size,
-        "nodes": [
-            {
-                "name": node.name,
-                "address": node.host.address,
-                "node_rank": node.node_rank,
-                "first_rank": node.first_rank,
-                "devices": node.devices,
-                "interface": node.interface,
-                "workdir": node.workdir,
-                "environment": masked(node.environment, plan.secrets),
-                "processes": [
-                    {
-                        "name": process.name,
-                        "argv": list(process.argv),
-                        "environment": masked(process.environment, plan.secrets),
-                    }
-                    for process in node.processes
-                ],
-            }
-            for node in plan.nodes
-        ],
-    }
+        self._log.close()
+        self._lock.release()

@@ -1,116 +1,119 @@
-"""Drive a run from its start on all nodes to its verdict: follow, react, stop."""
+"""Mind a run that has started, to its verdict: follow its nodes, react, stop.
+
+Whoever minds it (a launch at a terminal, a keeper in the background) may go at any time; the next one
+goes on from the run's folder and from what the nodes tell.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from orchestrator import events
-from orchestrator.errors import LaunchError, NodeError
-from orchestrator.plan import Plan
-from orchestrator.remote.fleet import Fleet
+from orchestrator.errors import NodeError
+from orchestrator.remote.line import Line
 from orchestrator.runs.follower import Follower
 from orchestrator.runs.interrupts import Interrupts
+from orchestrator.runs.links import mind_links
 from orchestrator.runs.record import Record
-from orchestrator.runs.verdict import NodeState, Verdict, all_succeeded, find_culprit, judge
+from orchestrator.runs.verdict import (
+    NodeState,
+    Stopped,
+    Verdict,
+    all_succeeded,
+    find_culprit,
+    judge,
+)
+from orchestrator.runs.wishes import find_wish
 
 SETTLE = 1.0  # seconds that the others have, after a failure, to print their own errors
 BARRIER = 5.0  # seconds that launchers have, after every rank ended well, to end too
 _STOP_MARGIN = 25.0  # seconds beyond the grace until a node that says nothing is given up: a
 # supervisor needs at most 21, with a process that cannot be killed
+_NO_ROOM = 10.0  # seconds for which a run that has ended waits for room for its logs here
+_LOOK_FOR_WISHES = 0.2
+_STOPPED_BY_WISH = 130
+
+
+class Detached(Exception):
+    """The run goes on, and somebody else is to mind it; the argument says why."""
 
 
 class Run:
-    """One run on the nodes of `fleet`, as planned; `emit` hears what happens."""
+    """A run whose record we hold, on the nodes at the other ends of `lines`; `emit` hears what happens."""
 
     def __init__(
         self,
-        plan: Plan,
-        fleet: Fleet,
         record: Record,
+        lines: Sequence[Line],
         emit: events.Emit,
         interrupts: Interrupts,
-        *,
-        clock_skews: Sequence[float],
-        grace: float,
     ) -> None:
-        self._plan = plan
-        self._fleet = fleet
         self._record = record
+        self._plan = record.plan
         self._emit_outside = emit
         self._interrupts = interrupts
-        self._grace = grace
+        self._grace = record.settings.grace
         self._news = asyncio.Event()
-        self._stopping = asyncio.Event()
-        self._stop_grace = grace
+        self._stopping_since: float | None = None  # time.monotonic
+        self._stop_grace = self._grace
+        self._can_write = True
+        self._stopped: Stopped | None = None
         self._followers = [
-            Follower(plan.run, node, fleet, index, record, self._emit, self._news.set, skew)
-            for index, (node, skew) in enumerate(zip(plan.nodes, clock_skews, strict=True))
+            Follower(node, line, record, self._emit, self._news.set)
+            for node, line in zip(self._plan.nodes, lines, strict=True)
         ]
 
-    async def start(self) -> None:
-        """Start every node's share. If one cannot, stop the others and raise LaunchError."""
-        answers = await asyncio.gather(
-            *(
-                agent.ask("start", timeout=60.0, **node.spec(self._plan.run, attempt=0))
-                for agent, node in zip(self._fleet.agents, self._plan.nodes, strict=True)
-            ),
-            return_exceptions=True,
-        )
-        problems = []
-        for node, answer in zip(self._plan.nodes, answers, strict=True):
-            if isinstance(answer, NodeError):
-                problems.append(str(answer))
-            elif isinstance(answer, BaseException):
-                raise answer
-            elif not isinstance(answer, dict) or answer.get("problem", "") is not None:
-                reason = answer.get("problem") if isinstance(answer, dict) else answer
-                problems.append(f"{node.name}: cannot start the job: {reason}")
-        if problems:
-            problems.extend(await self._take_back())
-            self._write_state("failed", problem="\n".join(problems))
-            raise LaunchError("\n".join(problems))
-        self._write_state("running")
-
-    async def _take_back(self) -> list[str]:
-        """Stop what has started, and return what there is to say about that."""
-        await self._stop_all("a node could not start", 0.0)
-        results = await asyncio.gather(
-            *(
-                agent.ask("sweep", run=self._plan.run, node=node.name)
-                for agent, node in zip(self._fleet.agents, self._plan.nodes, strict=True)
-            ),
-            return_exceptions=True,
-        )
-        clean = all(isinstance(result, dict) and result.get("left") == [] for result in results)
-        return ["the other nodes were stopped again"] if clean else ["processes may be left"]
-
     async def watch(self) -> Verdict:
-        """Follow every node to the end of the run and return the verdict."""
+        """Follow every node to the end of the run and return the verdict. Raises Detached."""
         began = time.monotonic()
         self._emit(events.Started(self._plan.run, self._record.folder))
+        left: str | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 following = [tasks.create_task(node.follow()) for node in self._followers]
-                minders = [self._mind_gang(), self._mind_person(1), self._mind_person(2)]
-                minding = [tasks.create_task(minder) for minder in minders]
-                await self._await_end(following)
-                for task in (*following, *minding):
+                minding = [tasks.create_task(minder) for minder in self._minders()]
+                leaving = tasks.create_task(self._interrupts.wait_for_leave())
+                ending = tasks.create_task(self._await_end(following))
+                await asyncio.wait([ending, leaving], return_when=asyncio.FIRST_COMPLETED)
+                if ending.done() or self._stopping_since is not None:
+                    await ending
+                else:
+                    left = leaving.result()
+                for task in (*following, *minding, leaving, ending):
                     task.cancel()
         except (
             BaseException
         ):  # cancelled from outside, or a bug: nobody would mind the run any more
             await self._stop_all("orch is ending", self._grace)
             raise
-        verdict = judge(self._plan, self._states(), self._interrupts.signal)
+        if left is not None:
+            raise Detached(left)
+        return self._conclude(time.monotonic() - began)
+
+    def _conclude(self, seconds: float) -> Verdict:
+        stopped = self._stopped
+        if self._interrupts.signal is not None:
+            stopped = Stopped.by_signal(self._interrupts.signal)
+        verdict = judge(self._plan, self._states(), stopped)
         for name, pids in verdict.left.items():
             numbers = ", ".join(map(str, pids))
             self._emit(events.Warned(f"{name}: could not be killed: process {numbers}"))
-        self._write_state("ended", exit_code=verdict.exit_code, summary=verdict.summary)
-        seconds = time.monotonic() - began
+        missing = tuple(node.name for node in self._followers if not node.has_all)
+        if missing:
+            names = ", ".join(missing)
+            self._emit(
+                events.Warned(
+                    f"the logs of {names} are not complete here; "
+                    f"`orch logs {self._plan.run}` fetches what is there"
+                )
+            )
+        with self._unstoppable():
+            self._record.write_state(
+                "ended", exit_code=verdict.exit_code, summary=verdict.summary, missing=missing
+            )
         self._emit(
             events.Ended(
                 self._plan.run, verdict.exit_code, seconds, verdict.summary, self._record.folder
@@ -122,33 +125,43 @@ class Run:
         """Wait until all nodes have ended and all that they wrote is here.
 
         Once they are told to stop, a node that tells nothing new for too long is not waited for; nor
-        is any after a third interrupt.
+        is any after a third interrupt; nor, for long, is a full disk on this machine.
         """
-        ended = asyncio.create_task(asyncio.wait(following))
-        stopping = asyncio.create_task(self._stopping.wait())
-        try:
-            await asyncio.wait([ended, stopping], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ended.cancel()
-            stopping.cancel()
-        began = time.monotonic()
+        nodes = list(zip(self._followers, following, strict=True))
         while self._interrupts.count < 3:
-            waited_for = [
-                (task, max(began, node.heard_at) + self._stop_grace + _STOP_MARGIN)
-                for node, task in zip(self._followers, following, strict=True)
-                if not task.done()
-            ]
+            waited_for = [(task, self._patience(node)) for node, task in nodes if not task.done()]
             patience = max((until for _, until in waited_for), default=0.0) - time.monotonic()
             if patience <= 0:
                 break
-            # In steps: the grace may become shorter meanwhile.
+            # In steps: what there is to wait for changes meanwhile.
             await asyncio.wait([task for task, _ in waited_for], timeout=min(patience, 0.5))
-        for node, task in zip(self._followers, following, strict=True):
-            if not task.done():
+        for node, task in nodes:
+            if not task.done() and not node.has_ended and node.gone is None:
                 message = f"{node.name}: gave up waiting; run {self._plan.run} may go on there"
                 self._emit(events.Warned(message))
 
-    # -- stopping ------------------------------------------------------------------------------
+    def _patience(self, node: Follower) -> float:
+        """Return until when (time.monotonic) the end of `node` is waited for."""
+        if not node.has_room and node.has_ended:
+            return node.heard_at + _NO_ROOM
+        if self._stopping_since is None:
+            return float("inf")
+        if node.gone is not None:
+            return self._stopping_since
+        return max(self._stopping_since, node.heard_at) + self._stop_grace + _STOP_MARGIN
+
+    # -- minding -------------------------------------------------------------------------------
+
+    def _minders(self) -> Iterator[Coroutine[None, None, None]]:
+        yield self._mind_gang()
+        yield self._mind_person(1)
+        yield self._mind_person(2)
+        yield self._mind_wishes()
+        yield mind_links(
+            self._followers, self._record.settings.node_timeout, self._emit, self._news.set
+        )
+        if self._record.settings.lease is not None:
+            yield self._renew_lease(self._record.settings.lease)
 
     async def _mind_gang(self) -> None:
         """Stop all nodes when a rank failed anywhere, or when only launchers are left."""
@@ -167,12 +180,15 @@ class Run:
 
     def _has_failed(self) -> bool:
         """Tell whether the run has failed for good."""
-        states = self._states()
-        if self._plan.restarts_itself and not any(
-            state.status is not None and state.status.launcher is not None for state in states
-        ):
+        culprit = find_culprit(self._states())
+        if culprit is None:
             return False
-        return find_culprit(states) is not None
+        # A launcher that starts failed ranks again has failed when it has ended itself.
+        return (
+            not self._plan.restarts_itself
+            or culprit.end is None
+            or any(state.status and state.status.launcher for state in self._states())
+        )
 
     async def _mind_person(self, count: int) -> None:
         """Stop all nodes at the first interrupt, kill at the second, also while the first is told."""
@@ -180,10 +196,31 @@ class Run:
         reason, grace = ("interrupted", self._grace) if count == 1 else ("interrupted twice", 0.0)
         await self._stop_all(reason, grace)
 
+    async def _mind_wishes(self) -> None:
+        """Stop all nodes when somebody has left the wish in the run's folder, and for each new wish."""
+        last = None
+        while True:
+            wish = find_wish(self._record.folder)
+            if wish is not None and wish != last:
+                last = wish
+                self._stopped = self._stopped or Stopped(_STOPPED_BY_WISH, wish.reason)
+                await self._stop_all(wish.reason, self._grace if wish.grace is None else wish.grace)
+            await asyncio.sleep(_LOOK_FOR_WISHES)
+
+    async def _renew_lease(self, lease: float) -> None:
+        """Let every node hear of us often enough."""
+        while True:
+            heard = [node.be_heard() for node in self._followers if node.line.is_up]
+            for result in await asyncio.gather(*heard, return_exceptions=True):
+                if isinstance(result, BaseException) and not isinstance(result, NodeError):
+                    raise result  # a node that is away is its follower's matter
+            await asyncio.sleep(lease / 4)
+
     async def _stop_all(self, reason: str, grace: float) -> None:
         self._stop_grace = min(grace, self._stop_grace)
         self._emit(events.Stopping(reason, grace))
-        self._stopping.set()
+        if self._stopping_since is None:
+            self._stopping_since = time.monotonic()
         await asyncio.gather(*(node.stop(reason, grace) for node in self._followers))
 
     def _states(self) -> list[NodeState]:
@@ -196,14 +233,14 @@ class Run:
             self._record.note(event)
         self._emit_outside(event)
 
-    def _write_state(self, state: str, **more: Any) -> None:
-        with self._unstoppable():
-            self._record.write_state(state, **more)
-
     @contextmanager
     def _unstoppable(self) -> Iterator[None]:
         """A full disk on this machine must not keep anybody from following or stopping the run."""
         try:
             yield
         except OSError as error:
-            self._emit_outside(events.Warned(f"the run's record cannot be written: {error}"))
+            if self._can_write:
+                self._can_write = False
+                self._emit_outside(events.Warned(f"the run's record cannot be written: {error}"))
+        else:
+            self._can_write = True

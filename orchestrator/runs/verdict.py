@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from orchestrator.plan import Plan
 from orchestrator.remote.reports import ProcessEnd, RankReport, StatusReport
 
+FINAL = ("ended", "lost", "absent")
+"""The states in which nothing more happens on a node."""
+
 
 @dataclass(frozen=True)
 class NodeState:
     """The last that is known of one node: its supervisor, its ranks, and how far its clock is ahead.
 
-    `stopped_at` is when orch told it to stop (the node's clock), None if it did not.
+    `stopped_at` is when it was told to stop (the node's clock), None if it was not. `gone` says why it
+    counts as failed though nothing is heard of it.
     """
 
     name: str
@@ -22,15 +26,33 @@ class NodeState:
     status: StatusReport | None
     clock_skew: float = 0.0
     stopped_at: float | None = None
+    gone: str | None = None
 
 
 @dataclass(frozen=True)
 class Culprit:
-    """The first process that failed: a rank, or (rank None) a launcher before any rank did."""
+    """What failed first: a rank, or (rank None) a launcher before any rank did.
+
+    Where it is the whole node that failed, `end` is None and `why` says how.
+    """
 
     node: str
     rank: int | None
-    end: ProcessEnd
+    end: ProcessEnd | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Somebody stopped the run: the exit code that means this, and who."""
+
+    exit_code: int
+    by: str
+
+    @classmethod
+    def by_signal(cls, number: int) -> Stopped:
+        """A signal that a person sent, Ctrl-C say."""
+        return cls(128 + number, signals.Signals(number).name)
 
 
 @dataclass(frozen=True)
@@ -45,6 +67,12 @@ class Verdict:
     culprit: Culprit | None
     left: Mapping[str, tuple[int, ...]]
     unknown: tuple[str, ...]
+
+
+_DEAD = {
+    "lost": "lost its supervisor: it was killed, or the node has restarted",
+    "absent": "has nothing of this run (any more)",
+}
 
 
 def find_culprit(nodes: Sequence[NodeState]) -> Culprit | None:
@@ -74,8 +102,11 @@ def find_culprit(nodes: Sequence[NodeState]) -> Culprit | None:
             if not node.status.launcher.succeeded and (unfinished or not node.ranks):
                 return Culprit(node.name, None, node.status.launcher)
     for node in nodes:
-        if node.stopped_at is None and node.status is not None and node.status.state == "lost":
-            return Culprit(node.name, None, ProcessEnd(None, signals.SIGKILL))
+        if node.gone is not None:
+            return Culprit(node.name, None, None, node.gone)
+    for node in nodes:
+        if node.stopped_at is None and node.status is not None and node.status.state in _DEAD:
+            return Culprit(node.name, None, None, _DEAD[node.status.state])
     return None
 
 
@@ -90,23 +121,20 @@ def all_succeeded(plan: Plan, nodes: Sequence[NodeState]) -> bool:
     return plan.expected_ranks <= well
 
 
-def judge(plan: Plan, nodes: Sequence[NodeState], interrupted_by: int | None) -> Verdict:
+def judge(plan: Plan, nodes: Sequence[NodeState], stopped: Stopped | None) -> Verdict:
     """Return the verdict of a run whose nodes have all ended, or were given up.
 
-    `interrupted_by` is the signal by which a person ended it.
+    `stopped` says who stopped it, if anybody did.
     """
     left = {node.name: node.status.left for node in nodes if node.status and node.status.left}
     unknown = tuple(
-        node.name
-        for node in nodes
-        if node.status is None or node.status.state not in ("ended", "lost")
+        node.name for node in nodes if node.status is None or node.status.state not in FINAL
     )
     culprit = find_culprit(nodes)
     if culprit is not None:
-        code, summary = culprit.end.exit_code or 1, _describe(culprit)
-    elif interrupted_by is not None and not _all_ended_by_themselves(plan, nodes):
-        name = signals.Signals(interrupted_by).name
-        code, summary = 128 + interrupted_by, f"stopped by {name}"
+        code, summary = _exit_code(culprit), _describe(culprit)
+    elif stopped is not None and not _all_ended_by_themselves(plan, nodes):
+        code, summary = stopped.exit_code, f"stopped by {stopped.by}"
     elif all_succeeded(plan, nodes):
         ranks = "1 rank" if plan.world_size == 1 else f"all {plan.world_size} ranks"
         code, summary = 0, f"{ranks} succeeded"
@@ -137,7 +165,13 @@ def _launchers_end(plan: Plan, nodes: Sequence[NodeState]) -> tuple[int, str]:
     return 1, "not every rank ended by itself"
 
 
+def _exit_code(culprit: Culprit) -> int:
+    return (culprit.end.exit_code if culprit.end is not None else 0) or 1
+
+
 def _describe(culprit: Culprit) -> str:
+    if culprit.end is None:
+        return f"{culprit.node} {culprit.why}"
     who = f"rank {culprit.rank}" if culprit.rank is not None else "the launcher"
     if culprit.end.signal is not None:
         try:

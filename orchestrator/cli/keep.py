@@ -1,0 +1,19 @@
+"""`orch keep`: mind a run in the background. For orch itself: `orch attach` and the like start it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def keep(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's whole name.")],
+) -> None:
+    """Mind RUN until it has ended, without a console."""
+    import asyncio
+
+    from orchestrator.keep import keep
+    from orchestrator.runs.registry import find
+
+    asyncio.run(keep(find(run)))

@@ -1,0 +1,70 @@
+"""One controller a run: who minds it holds a lock in its folder, which ends with the process."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_NAME = "controller.lock"
+_LOOKED_AT_WITHIN = 1.0  # seconds for which somebody who only looks may hold it
+
+
+@dataclass(frozen=True)
+class Controller:
+    """Who minds a run: the process `pid`, in the background (a keeper) or at somebody's terminal."""
+
+    pid: int
+    background: bool
+
+
+class Lock:
+    """The right to mind a run; `release` gives it up, and so does the end of the process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def take(cls, folder: Path, *, background: bool) -> Lock | None:
+        """Return the lock of the run in `folder`, or None when another process has it."""
+        descriptor = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + _LOOKED_AT_WITHIN
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    os.close(descriptor)
+                    return None
+                time.sleep(0.02)
+        text = json.dumps({"pid": os.getpid(), "background": background}).encode()
+        os.pwrite(descriptor, text, 0)
+        os.ftruncate(descriptor, len(text))
+        return cls(descriptor)
+
+    def release(self) -> None:
+        os.close(self._descriptor)
+
+
+def find_controller(folder: Path) -> Controller | None:
+    """Return who minds the run in `folder`; None when nobody does."""
+    try:
+        descriptor = os.open(folder / _NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        text = os.pread(descriptor, 4096, 0)
+    finally:
+        os.close(descriptor)
+    try:
+        said = json.loads(text)
+        return Controller(int(said["pid"]), bool(said["background"]))
+    except (ValueError, KeyError, TypeError):  # it has the lock and has not said yet who it is
+        return Controller(0, True)

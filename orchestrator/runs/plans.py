@@ -1,0 +1,89 @@
+"""A plan as JSON, and back: what a run's record keeps of it. No secret is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.inventory import Host
+from orchestrator.plan import NodePlan, Plan, Process
+from orchestrator.plan.paste import masked
+
+_NOT_KEPT = {"name", "address", "env"}  # they stand beside it, or may hold secrets
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """Return `plan` as JSON, the values of secrets masked."""
+    return {
+        "launcher": plan.launcher,
+        "main_address": plan.main_address,
+        "main_port": plan.main_port,
+        "subnet": plan.subnet,
+        "world_size": plan.world_size,
+        "nodes": [
+            {
+                "name": node.name,
+                "address": node.host.address,
+                "host": node.host.model_dump(mode="json", exclude=_NOT_KEPT),
+                "node_rank": node.node_rank,
+                "first_rank": node.first_rank,
+                "devices": node.devices,
+                "interface": node.interface,
+                "training_address": node.address,
+                "workdir": node.workdir,
+                "environment": masked(node.environment, plan.secrets),
+                "processes": [
+                    {
+                        "name": process.name,
+                        "rank": process.rank,
+                        "local_rank": process.local_rank,
+                        "argv": list(process.argv),
+                        "environment": masked(process.environment, plan.secrets),
+                    }
+                    for process in node.processes
+                ],
+            }
+            for node in plan.nodes
+        ],
+    }
+
+
+def rebuild(run: str, described: Mapping[str, Any]) -> Plan:
+    """Return the plan of `run` that `describe` described, but for its secrets.
+
+    Raises KeyError, TypeError or ValueError when it is not one.
+    """
+    return Plan(
+        run=run,
+        launcher=described["launcher"],
+        main_address=described["main_address"],
+        main_port=described["main_port"],
+        subnet=described["subnet"],
+        world_size=described["world_size"],
+        nodes=tuple(_rebuild_node(node) for node in described["nodes"]),
+        secrets=frozenset(),
+    )
+
+
+def _rebuild_node(node: Mapping[str, Any]) -> NodePlan:
+    return NodePlan(
+        host=Host(name=node["name"], address=node["address"], **node["host"]),
+        node_rank=node["node_rank"],
+        devices=node["devices"],
+        first_rank=node["first_rank"],
+        interface=node["interface"],
+        address=node["training_address"],
+        workdir=node["workdir"],
+        environment=node["environment"],
+        unset=(),
+        processes=tuple(
+            Process(
+                process["name"],
+                tuple(process["argv"]),
+                process["environment"],
+                process["rank"],
+                process["local_rank"],
+            )
+            for process in node["processes"]
+        ),
+    )

@@ -1,0 +1,68 @@
+"""A run as its folder on this machine tells it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.plan import Plan
+from orchestrator.runs import lock
+from orchestrator.runs.folder import LOGS, RUN, read_json
+from orchestrator.runs.plans import rebuild
+from orchestrator.runs.settings import Settings
+
+
+@dataclass(frozen=True)
+class Saved:
+    """One run: `state` is starting, running, ended, or failed (it could not be started).
+
+    `began` and `ended` are seconds since the epoch. `missing` names the nodes whose logs are not
+    complete on this machine, though the run has ended.
+    """
+
+    folder: Path
+    state: str
+    began: float
+    ended: float | None
+    plan: Plan
+    settings: Settings
+    exit_code: int | None
+    summary: str
+    missing: tuple[str, ...]
+
+    @property
+    def run(self) -> str:
+        return self.plan.run
+
+    @property
+    def logs(self) -> Path:
+        """Where the copies of its logs are: `<node>/attempt-K/rank-N.out` below this."""
+        return self.folder / LOGS
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in ("ended", "failed")
+
+    @property
+    def controller(self) -> lock.Controller | None:
+        """Who minds the run now."""
+        return lock.find_controller(self.folder)
+
+
+def read_saved(folder: Path) -> Saved | None:
+    """Return the run in `folder`, or None where it is not (or no longer, or not yet) a run's."""
+    said = read_json(folder / RUN)
+    try:
+        return Saved(
+            folder=folder,
+            state=str(said["state"]),
+            began=float(said["began"]),
+            ended=None if said["ended"] is None else float(said["ended"]),
+            plan=rebuild(str(said["run"]), said["plan"]),
+            settings=Settings.parse(said["settings"]),
+            exit_code=None if said["exit_code"] is None else int(said["exit_code"]),
+            summary=str(said["summary"]),
+            missing=tuple(str(name) for name in said["missing"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None  # written by another version, or cut off while it was made

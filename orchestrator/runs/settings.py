@@ -1,0 +1,60 @@
+"""What whoever minds a run must know of it beside its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+NODE_TIMEOUT = 60.0
+GRACE = 3.0
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The nodes of a run that are embedded in this machine: how many, and where they work."""
+
+    count: int
+    root: Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is minded; times in seconds.
+
+    `script` is the command as typed. `skews` has by how much each node's clock is ahead. `grace` is how
+    long ranks have between SIGTERM and SIGKILL. A node that nobody can reach for `node_timeout` counts as
+    failed (0: never). A node ends its share when no controller was heard of for `lease` (None: never).
+    """
+
+    script: tuple[str, ...] = ()
+    skews: Mapping[str, float] = field(default_factory=dict)
+    grace: float = GRACE
+    node_timeout: float = NODE_TIMEOUT
+    lease: float | None = None
+    connect_timeout: float = 10.0
+    accept_new: bool = False
+    embedded: Embedded | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Return them as JSON."""
+        described = asdict(self)
+        if self.embedded is not None:
+            described["embedded"] = {"count": self.embedded.count, "root": str(self.embedded.root)}
+        return described
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any]) -> Settings:
+        """Return what `describe` described. Raises KeyError, TypeError or ValueError."""
+        embedded = raw["embedded"]
+        return cls(
+            script=tuple(str(word) for word in raw["script"]),
+            skews={str(name): float(skew) for name, skew in raw["skews"].items()},
+            grace=float(raw["grace"]),
+            node_timeout=float(raw["node_timeout"]),
+            lease=None if raw["lease"] is None else float(raw["lease"]),
+            connect_timeout=float(raw["connect_timeout"]),
+            accept_new=bool(raw["accept_new"]),
+            embedded=embedded and Embedded(int(embedded["count"]), Path(embedded["root"])),
+        )

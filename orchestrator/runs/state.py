@@ -1,0 +1,99 @@
+"""What is known of a run's nodes and ranks now: a pure fold over the events of its log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from orchestrator import events
+from orchestrator.runs.event_log import Logged
+
+
+@dataclass
+class RankState:
+    """One rank: its process, and how it ended. Times are the node's, since the epoch."""
+
+    rank: int
+    local_rank: int
+    node: str
+    attempt: int
+    pid: int
+    began: float
+    ended: float | None = None
+    code: int | None = None
+    signal: int | None = None
+
+
+@dataclass
+class NodeLink:
+    """One node: whether it is heard of, and what of the run is there.
+
+    `state` is unknown, running, ended, lost (nobody minds its ranks) or absent. `unreachable_since` is by
+    the controller's clock.
+    """
+
+    name: str
+    state: str = "unknown"
+    unreachable_since: float | None = None
+    cause: str = ""
+    left: tuple[int, ...] = ()
+
+
+@dataclass
+class RunState:
+    """All of a run; `heard` names the nodes that the present controller follows, or cannot reach."""
+
+    nodes: dict[str, NodeLink] = field(default_factory=dict)
+    ranks: dict[int, RankState] = field(default_factory=dict)
+    stopping: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    def take(self, logged: Logged) -> None:
+        """Take in one event."""
+        event = logged.event
+        match event:
+            case events.Following():
+                node = self._node(event.node)
+                node.unreachable_since = None
+                if node.state == "unknown":
+                    node.state = "running"
+            case events.NodeLost():
+                node = self._node(event.node)
+                node.cause = event.cause
+                if node.unreachable_since is None:
+                    node.unreachable_since = logged.at
+            case events.NodeEnded():
+                node = self._node(event.node)
+                node.state, node.left, node.unreachable_since = event.state, event.left, None
+            case events.RankBegan():
+                self._began(event)
+            case events.RankEnded():
+                self._ended(event)
+            case events.Stopping():
+                self.stopping = event.reason
+            case events.Warned():
+                self.warnings.append(event.message)
+
+    def _node(self, name: str) -> NodeLink:
+        return self.nodes.setdefault(name, NodeLink(name))
+
+    def _began(self, event: events.RankBegan) -> None:
+        known = self.ranks.get(event.rank)
+        if known is not None and known.attempt >= event.attempt:
+            return  # told again, by another controller
+        self.ranks[event.rank] = RankState(
+            event.rank, event.local_rank, event.node, event.attempt, event.pid, event.time
+        )
+
+    def _ended(self, event: events.RankEnded) -> None:
+        rank = self.ranks.get(event.rank)
+        if rank is not None:
+            rank.ended, rank.code, rank.signal = event.time, event.code, event.signal
+
+
+def fold(log: Iterable[Logged]) -> RunState:
+    """Return the state after all of `log`."""
+    state = RunState()
+    for logged in log:
+        state.take(logged)
+    return state
