@@ -54,9 +54,7 @@ async def _take_back(plan: Plan, lines: Sequence[Line]) -> str:
     return f"processes may be left on {', '.join(unsure)}"
 
 
-async def _ask_all(
-    plan: Plan, lines: Sequence[Line], verb: str, **arguments: Any
-) -> list[Any]:
+async def _ask_all(plan: Plan, lines: Sequence[Line], verb: str, **arguments: Any) -> list[Any]:
     return await asyncio.gather(
         *(
             line.agent.ask(verb, run=plan.run, node=node.name, **arguments)

@@ -1,0 +1,55 @@
+"""The use case: see a run that goes on as if it had been launched here, and stop it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from orchestrator import events
+from orchestrator.runs.interrupts import Interrupts
+from orchestrator.runs.saved import Saved
+from orchestrator.runs.watch import watch
+from orchestrator.runs.wishes import Wish, leave_wish
+
+
+async def attach(
+    saved: Saved, emit: events.Emit, interrupts: Interrupts, *, last: int | None = None
+) -> int | None:
+    """Show the run until it has ended and return its exit code, or None when we leave it.
+
+    The first interrupt stops the run, the second kills it, after the third we do not wait for its end
+    any more. `last` is how many lines of past output are shown (None: all). Raises LaunchError when the
+    run cannot be minded.
+    """
+    interrupts.has_started = True
+    showing = asyncio.create_task(_show(saved, emit, last))
+    stopping = asyncio.create_task(_stop_when_interrupted(saved, interrupts))
+    leaving = asyncio.create_task(interrupts.wait_for_leave())
+    giving_up = asyncio.create_task(interrupts.wait(3))
+    tasks = (showing, stopping, leaving, giving_up)
+    try:
+        await asyncio.wait([showing, leaving, giving_up], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    if not showing.cancelled():
+        return showing.result()
+    if not giving_up.cancelled():
+        return 128 + (interrupts.signal or 0)
+    emit(events.Detached(saved.run, interrupts.leaving or ""))
+    return None
+
+
+async def _show(saved: Saved, emit: events.Emit, last: int | None) -> int:
+    code = 0
+    async for event in watch(saved, last=last):
+        emit(event)
+        if isinstance(event, events.Ended):
+            code = event.exit_code
+    return code
+
+
+async def _stop_when_interrupted(saved: Saved, interrupts: Interrupts) -> None:
+    for count, wish in ((1, Wish("interrupted", None)), (2, Wish("interrupted twice", 0.0))):
+        await interrupts.wait(count)
+        leave_wish(saved.folder, wish)

@@ -1,0 +1,112 @@
+"""See a run as it goes on, from its folder alone: whoever minds it, we only read."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+from orchestrator import events
+from orchestrator.logs.replay import Piece, Replay
+from orchestrator.logs.stream import Stream
+from orchestrator.runs.event_log import EventReader, Logged
+from orchestrator.runs.folder import EVENTS
+from orchestrator.runs.keeper import have_kept
+from orchestrator.runs.lock import find_controller
+from orchestrator.runs.saved import Saved, read_saved
+from orchestrator.runs.state import fold
+
+_LOOK_EVERY = 0.1  # seconds
+_LOOK_FOR_CONTROLLER = 2.0
+_GIVE_WAY = 64  # pieces after which others have a turn
+
+# What a person who comes later needs to be told of the past.
+_LASTING = (events.RankBegan, events.RankEnded, events.NodeEnded, events.Stopping)
+# What whoever minds the run says of itself, and what is told last.
+_NOT_NEWS = (
+    events.PhaseBegan, events.PhaseAdvanced, events.PhaseEnded, events.Started, events.Detached,
+    events.Ended,
+)  # fmt: skip
+
+
+async def watch(
+    saved: Saved,
+    want: Callable[[Stream], bool] = lambda stream: True,
+    *,
+    since: float | None = None,
+    last: int | None = None,
+) -> AsyncIterator[events.Event]:
+    """Yield what happens in the run, its output included, until it has ended; `Ended` is the last.
+
+    What is past comes first: of the output what `since` and `last` leave (see `Replay`), of the rest what
+    still holds. A run that nobody minds gets a keeper. Raises LaunchError when there can be none.
+    """
+    reader = EventReader(saved.folder / EVENTS)
+    replay = Replay(saved.logs, saved.settings.skews, want, since=since, last=last)
+    looked = float("-inf")
+    has_begun = has_ended = False
+    yield events.Planned(saved.plan)
+    try:
+        while not has_ended:
+            # The events first: what was written before a run's end is then found among the pieces.
+            news = list(reader.read())
+            ended = next((new.event for new in news if isinstance(new.event, events.Ended)), None)
+            has_ended = ended is not None or _is_over(saved)
+            if not has_ended and time.monotonic() - looked > _LOOK_FOR_CONTROLLER:
+                looked = time.monotonic()
+                if find_controller(saved.folder) is None:
+                    await have_kept(saved.folder)
+                    message = f"nobody minded run {saved.run}; orch does now, in the background"
+                    yield events.Warned(message)
+            for event in _past(news) if not has_begun else (new.event for new in news):
+                if not isinstance(event, _NOT_NEWS):
+                    yield event
+            has_begun = True
+            for count, piece in enumerate(_all_pieces(replay, has_ended), start=1):
+                yield _output(saved, piece)
+                if count % _GIVE_WAY == 0:
+                    await asyncio.sleep(0)
+            if has_ended:
+                yield ended or _told_by(saved)
+            else:
+                await asyncio.sleep(_LOOK_EVERY)
+    finally:
+        replay.close()
+
+
+def _past(log: list[Logged]) -> Iterator[events.Event]:
+    """Yield what still holds of a log's events."""
+    state = fold(log)
+    for logged in log:
+        if isinstance(logged.event, _LASTING):
+            yield logged.event
+    for node in state.nodes.values():
+        if node.unreachable_since is not None:
+            yield events.NodeLost(node.name, node.cause)
+        else:
+            yield events.Following(node.name)
+
+
+def _all_pieces(replay: Replay, has_ended: bool) -> Iterator[Piece]:
+    yield from replay.pieces()
+    if has_ended:
+        yield from replay.rest()
+
+
+def _output(saved: Saved, piece: Piece) -> events.Output:
+    copy = saved.logs / piece.stream.node / piece.stream.path
+    return events.Output(piece.stream, piece.offset, piece.data, piece.t, copy)
+
+
+def _is_over(saved: Saved) -> bool:
+    """Tell whether the run has ended by its record: its log may lack the end (a full disk)."""
+    now = read_saved(saved.folder)
+    return now is None or now.has_ended
+
+
+def _told_by(saved: Saved) -> events.Ended:
+    """Return the end of a run whose log lacks it."""
+    now = read_saved(saved.folder) or saved
+    seconds = (now.ended or now.began) - now.began
+    code = 1 if now.exit_code is None else now.exit_code
+    return events.Ended(now.run, code, seconds, now.summary, now.folder)
