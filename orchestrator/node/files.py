@@ -50,9 +50,19 @@ def write_json(path: str, value: Any) -> None:
 
 def set_room_aside(directory: str) -> None:
     """Take room on the disk for a run's last words, for the case that the disk is full by then."""
-    descriptor = os.open(os.path.join(directory, _RESERVE), os.O_WRONLY | os.O_CREAT, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(bytes(1 << 16))
+    path = os.path.join(directory, _RESERVE)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(bytes(1 << 16))
+    except OSError:
+        os.unlink(path)  # half of it is no room to count on
+        raise
+
+
+def has_room_aside(directory: str) -> bool:
+    """Tell whether the room is still there, which it is until the disk was full."""
+    return os.path.exists(os.path.join(directory, _RESERVE))
 
 
 def try_to_write_json(path: str, value: Any, patience: float) -> bool:
@@ -89,9 +99,14 @@ def _give_room_back(path: str) -> bool:
 
 
 def read_json(path: str) -> Any:
-    """Return the JSON at `path`, or None where there is no such file."""
+    """Return the JSON at `path`, or None where there is no such file, or none that is whole.
+
+    Raises OSError where there is one that cannot be read.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except (ValueError, RecursionError):
+        return None  # torn by a crash or a full disk, or a script wrote it

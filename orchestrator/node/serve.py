@@ -5,6 +5,21 @@ answer is {"id": N, "ok": VALUE} or {"id": N, "error": TEXT}. `follow` sends any
 {"id": N, ...} lines before its answer; one with "n" is followed by n raw bytes. What takes time, or
 listens, is a task beside the conversation (`tasks.py`). The agent ends with its stdin, and its tasks with
 it. A supervisor that it started does not, unless its run is a trial (`trial.py`).
+
+The verbs of a run's life; `run` and `node` name it, and `limit` is the seconds that a task has:
+
+    start   run, node, attempt, cwd, env, unset, processes, and if need be lease (seconds after which it
+            stops unless a controller was `heard`) and grace (seconds, for a stop of its own accord)
+            -> {"problem": text | null}
+    heard   run, node -> {"renewed": bool}, false where the run has no lease
+    follow  run, node, offsets {file: bytes already had}, quiet (no bytes, only reports; false if left
+            out): see `follow.py` -> null
+    stop    run, node, grace, reason -> {"alive": bool, "time": seconds since the epoch}
+    sweep   run, node -> {"left": [pid]}
+    usage   limit, runs [[run, node]] -> {"bytes": [bytes on disk | null where there is nothing]}
+    forget  limit, runs [[run, node]], and for what is left of trials and of older versions of orch
+            node, trials_older (seconds): see `forget.py`
+            -> {"removed", "live": [[run, node]], "failed": [[run, node, why]], "bytes": freed}
 """
 
 from __future__ import annotations
@@ -16,7 +31,7 @@ import select
 import time
 from typing import Any, Callable, Deque, Dict, List
 
-from . import files, network, place, ports, processes, supervise, trial
+from . import daemon, files, lease, network, place, ports, processes, supervise, trial
 from .facts import facts
 from .follow import Follower
 from .tasks import TASKS, Task, refusal
@@ -76,6 +91,7 @@ class Agent:
             "reserve": self._reserve,
             "owner": ports.owner,
             "start": self._start,
+            "heard": self._heard,
             "stop": self._stop,
             "sweep": self._sweep,
             "put": self._put,
@@ -160,7 +176,10 @@ class Agent:
         return port
 
     def _start(self, **spec: Any) -> Dict[str, Any]:
-        return {"problem": supervise.daemonise(spec, self._locks)}
+        return {"problem": daemon.daemonise(spec, self._locks)}
+
+    def _heard(self, run: str, node: str) -> Dict[str, Any]:
+        return {"renewed": lease.renew(files.run_directory(run, node))}
 
     def _stop(self, run: str, node: str, grace: float, reason: str) -> Dict[str, Any]:
         asked = time.time()
@@ -194,18 +213,21 @@ class Agent:
                 if number in self._ending:
                     self._outbox.put({"id": self._ending.pop(number), "ok": None})
 
-    def _begin_follow(self, number: int, run: str, node: str, offsets: Dict[str, int]) -> None:
+    def _begin_follow(
+        self, number: int, run: str, node: str, offsets: Dict[str, int], quiet: bool = False
+    ) -> None:
         def send(header: Dict[str, Any], payload: bytes) -> None:
             self._outbox.put(dict(header, id=number), payload)
 
-        self._followers[number] = Follower(files.run_directory(run, node), offsets, send)
+        directory = files.run_directory(run, node)
+        self._followers[number] = Follower(directory, offsets, send, quiet)
 
     def _follow(self) -> None:
         for number, follower in list(self._followers.items()):
             try:
                 follower.step()
-            except OSError as error:
-                self._outbox.put({"id": number, "error": str(error), "errno": error.errno})
+            except Exception as error:  # one run's trouble is not the others'
+                self._outbox.put(dict(refusal(error), id=number))
             else:
                 if not follower.finished:
                     continue

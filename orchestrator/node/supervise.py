@@ -11,7 +11,8 @@ and keeps `status.json` in the run's folder, which is all that anyone needs to k
 Times are seconds since the epoch. `left` names what could not be killed; it is empty when the end is
 clean. To stop a run, put a request into `stop.json` ({"grace": SECONDS, "reason": TEXT}) and send the
 supervisor SIGTERM (`request_stop`): the ranks get SIGTERM, then what is left of the run gets it, and
-after the grace everything is killed.
+after the grace everything is killed. A run with a lease stops by itself when no controller was heard
+of for so long (`lease.py`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ import subprocess
 import time
 from typing import Any, Callable, Dict, List, Optional, Set
 
-from . import files, linux, processes
+from . import files, linux, packages, processes, records
+from .lease import Lease
+from .marks import Marker
 from .shim import exit_fields, write_wrapper
 
 _WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
@@ -32,16 +35,19 @@ _UNKILLABLE = (
     10.0  # seconds after SIGKILL at which a process in an uninterruptible wait is given up
 )
 _LAST_WORD = 600.0  # seconds for which it waits for a full disk to take how the run ended
-_LOOK_EVERY = 5.0  # seconds between looks at whether the run's folder is still there
+_LOOK_EVERY = 5.0  # seconds between looks at whether the run's folder is as it should be
+_GRACE = 3.0  # seconds, where nobody says how many
 _RANK_RECORD = re.compile(r"rank-\d+\.json\Z")
 
 
 def request_stop(directory: str, grace: float, reason: str) -> bool:
     """Ask the supervisor of the run in `directory` to stop; return False when it does not live."""
-    status = files.read_json(os.path.join(directory, "status.json"))
+    status = records.read_status(directory)
     if status is None or not processes.is_alive(status["pid"], status["start"]):
         return False
-    files.write_json(os.path.join(directory, "stop.json"), {"grace": grace, "reason": reason})
+    # A full disk keeps no run from being stopped: the supervisor then says its own reason.
+    request = {"grace": grace, "reason": reason}
+    files.try_to_write_json(records.request_path(directory), request, patience=0.0)
     try:
         os.kill(status["pid"], signal.SIGTERM)
     except ProcessLookupError:
@@ -76,6 +82,11 @@ class Supervisor:
             "state": "running", "pid": os.getpid(), "start": 0, "began": time.time(),
             "ended": None, "launcher": None, "stopped": None, "left": [],
         }  # fmt: skip
+        lease = spec.get("lease")
+        self._lease = None if lease is None else Lease(self._directory, lease)
+        self._grace: float = spec.get("grace", _GRACE)
+        self._marker = Marker(self._directory, spec["attempt"])
+        self._next_look = 0.0
         self._stop_at: Optional[float] = None  # monotonic: when the grace is over
         self._launcher_told: Optional[float] = None
 
@@ -90,7 +101,9 @@ class Supervisor:
         try:
             os.makedirs(self._attempt, mode=0o700, exist_ok=True)
             files.set_room_aside(self._directory)
-            files.write_json(os.path.join(self._directory, "status.json"), self._status)
+            files.write_json(records.status_path(self._directory), self._status)
+            if self._lease is not None:
+                self._lease.begin()
             for child in self._spec["processes"]:
                 self._spawn(child)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
@@ -145,10 +158,31 @@ class Supervisor:
         while any(record["ended"] is None for record in self._records.values()):
             if self._stop_at is not None and time.monotonic() > self._stop_at + _UNKILLABLE:
                 return
-            got = signal.sigtimedwait(_WATCHED, self._advance_stop())
+            wait = min(self._advance_stop(), self._look(), self._marker.step())
+            got = signal.sigtimedwait(_WATCHED, wait)
             if got is not None and got.si_signo != signal.SIGCHLD:
-                self._begin_stop()
+                self._heed_request()
             self._reap()
+
+    def _look(self) -> float:
+        """Mend the run's folder if it is time to; return in how many seconds it will be."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + _LOOK_EVERY
+            packages.mark_as_used()
+            if _or_none(records.read_status, self._directory) is None:
+                self._write_all()  # a script has removed it: others still look for it
+            if not files.has_room_aside(self._directory):
+                self._set_room_aside()
+            if self._lease is not None:
+                self._lease.mend()
+        return self._next_look - now
+
+    def _set_room_aside(self) -> None:
+        try:
+            files.set_room_aside(self._directory)
+        except OSError:
+            pass  # the disk is still full
 
     def _reap(self) -> None:
         while True:
@@ -169,25 +203,31 @@ class Supervisor:
 
     # -- stopping ------------------------------------------------------------------------------
 
-    def _begin_stop(self) -> None:
-        request = files.read_json(os.path.join(self._directory, "stop.json"))
+    def _heed_request(self) -> None:
+        request = _or_none(records.read_request, self._directory)
         if request is None:
-            request = {"grace": 3.0, "reason": "the supervisor was told to stop"}
-        deadline = time.monotonic() + request["grace"]
+            request = {"grace": self._grace, "reason": "the supervisor was told to stop"}
+        self._begin_stop(request["grace"], request["reason"])
+
+    def _begin_stop(self, grace: float, reason: str) -> None:
+        deadline = time.monotonic() + grace
         if self._stop_at is not None:
             self._stop_at = min(self._stop_at, deadline)
             return
         self._stop_at = deadline
-        self._status.update(state="stopping", stopped=request["reason"])
+        self._status.update(state="stopping", stopped=reason)
         self._write_status()
         processes.send(self._live_ranks(), signal.SIGTERM)
 
     def _advance_stop(self) -> float:
         """Take the next step of a stop that is due; return how long to wait for news, in seconds."""
         if self._stop_at is None:
-            if not os.path.exists(os.path.join(self._directory, "status.json")):
-                self._write_all()  # a script has removed it: others still look for it
-            return _LOOK_EVERY
+            left = _LOOK_EVERY if self._lease is None else self._lease.left()
+            if self._lease is None or left > 0:
+                return left
+            why = "no controller was heard of for {:g} s".format(self._lease.seconds)
+            self._begin_stop(self._grace, why)
+            return 0.0
         now = time.monotonic()
         if now >= self._stop_at:
             processes.send(processes.of_run(self._directory, os.getpid()), signal.SIGKILL)
@@ -208,7 +248,7 @@ class Supervisor:
                 continue
             for entry in _list(folder):
                 if _RANK_RECORD.match(entry):
-                    record = files.read_json(os.path.join(folder, entry))
+                    record = _or_none(records.read_rank, os.path.join(folder, entry))
                     if record is not None and record["ended"] is None:
                         live.add(record["pid"])
         # By descent too: a rank may have changed its environment, as setproctitle does.
@@ -231,12 +271,12 @@ class Supervisor:
                 self._reap()
                 rest = processes.of_run(self._directory, os.getpid())
         self._status["left"] = processes.kill_all(self._directory, os.getpid())
+        self._marker.look()  # nothing grows any more: this is the time of the last bytes
         self._status.update(state="ended", ended=time.time())
         self._write_all(_LAST_WORD)  # again, for a disk that was full then
 
     def _write_status(self, patience: float = 0.0) -> None:
-        path = os.path.join(self._directory, "status.json")
-        files.try_to_write_json(path, self._status, patience)
+        files.try_to_write_json(records.status_path(self._directory), self._status, patience)
 
     def _write_all(self, patience: float = 0.0) -> None:
         for record in self._records.values():
@@ -252,8 +292,18 @@ class Supervisor:
 def _list(folder: str) -> List[str]:
     try:
         return os.listdir(folder)
-    except FileNotFoundError:
+    except OSError:
         return []  # a script has removed it
+
+
+def _or_none(
+    read: Callable[[str], Optional[Dict[str, Any]]], path: str
+) -> Optional[Dict[str, Any]]:
+    """Read a record; for one who goes on whatever has become of the file."""
+    try:
+        return read(path)
+    except OSError:
+        return None
 
 
 def _unblock() -> None:
@@ -264,63 +314,3 @@ def _explain(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return "{}: {}".format(error.filename, error.strerror)
     return str(error)
-
-
-def daemonise(spec: Dict[str, Any], keep: List[int]) -> Optional[str]:
-    """Start a supervisor that outlives this process; return None, or why it could not start.
-
-    Returns once the processes of `spec` are started. The descriptors `keep` stay open in it. The caller
-    must have one thread only.
-    """
-    directory = files.run_directory(spec["run"], spec["node"])
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(reader)
-            os.setsid()
-            if os.fork() == 0:
-                _cut_loose(directory, keep=[writer, *keep])
-
-                def report(problem: Optional[str]) -> None:
-                    os.write(
-                        writer,
-                        b"ok" if problem is None else b"!" + problem.encode("utf-8", "replace"),
-                    )
-                    os.close(writer)
-
-                Supervisor(spec).main(report)
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()  # to supervisor.log, or to the agent's stderr before that
-            os._exit(1)
-        os._exit(0)
-    os.close(writer)
-    os.waitpid(child, 0)
-    answer = b""
-    with os.fdopen(reader, "rb") as pipe:
-        answer = pipe.read()
-    if answer == b"ok":
-        return None
-    if answer.startswith(b"!"):
-        return answer[1:].decode("utf-8", "replace")
-    return "the supervisor died: see {}".format(os.path.join(directory, "supervisor.log"))
-
-
-def _cut_loose(directory: str, keep: List[int]) -> None:
-    """Let go of everything that ties this process to the one it came from."""
-    null = os.open(os.devnull, os.O_RDONLY)
-    log = files.open_log(os.path.join(directory, "supervisor.log"))
-    os.dup2(null, 0)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    for name in os.listdir("/proc/self/fd"):
-        descriptor = int(name)
-        if descriptor > 2 and descriptor not in keep:
-            try:
-                os.close(descriptor)
-            except OSError:
-                continue  # the descriptor of this very listing
-    os.chdir("/")

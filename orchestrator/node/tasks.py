@@ -24,10 +24,12 @@ _MARGIN = 0.5  # seconds of a limit that are left for handing back what there is
 # verb -> the function that does it, `function(tell, limit, **arguments)`, imported in the child only
 TASKS = {
     "check": "check.check",
+    "forget": "forget.forget",
     "listen": "listen.listen",
     "path": "path.path",
     "probe": "probe.probe",
     "stream": "stream.stream",
+    "usage": "forget.usage",
 }
 
 _LONGEST = 4 << 20  # bytes of an answer; `remote/agent.py` takes no longer line

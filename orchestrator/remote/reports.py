@@ -5,10 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.remote.text import printable
+
+_LONGEST_REASON = 500
+
 
 @dataclass(frozen=True)
 class Chunk:
-    """Bytes that a log file on the node gained: `data` at `offset` of `path`, read at `time` there."""
+    """Bytes that a log file on the node gained: `data` at `offset` of `path`, there by `time`.
+
+    The time is the node's, since the epoch.
+    """
 
     path: str
     offset: int
@@ -48,15 +55,17 @@ class RankReport:
 
 @dataclass(frozen=True)
 class StatusReport:
-    """The state of a supervisor: running, stopping, ended, or lost (it died without a word).
+    """The state of a supervisor: running, stopping, ended, lost (it died without a word), or absent.
 
-    `launcher` is how the launcher ended, where there is one and it has; `left` the processes of the run
-    that could not be killed.
+    Absent is a run of which the node has nothing (any more). `launcher` is how the launcher ended, where
+    there is one and it has; `left` the processes of the run that could not be killed; `stopped` why it
+    was told to stop, one line, None if it was not.
     """
 
     state: str
     launcher: ProcessEnd | None
     left: tuple[int, ...]
+    stopped: str | None = None
 
 
 Report = Chunk | RankReport | StatusReport
@@ -83,12 +92,14 @@ def parse(header: dict[str, Any], payload: bytes) -> Report:
         )
     status = header["status"]
     launcher = status["launcher"]
-    if status["state"] not in ("running", "stopping", "ended", "lost"):
+    if status["state"] not in ("running", "stopping", "ended", "lost", "absent"):
         raise ValueError(f"unknown state {status['state']!r}")
+    stopped = status.get("stopped")
     return StatusReport(
         state=status["state"],
         launcher=None if launcher is None or launcher["ended"] is None else _end(launcher),
         left=tuple(_count(pid) for pid in status["left"]),
+        stopped=None if stopped is None else printable(_text(stopped), _LONGEST_REASON),
     )
 
 

@@ -57,10 +57,13 @@ class AgentProcess:
         return self._next
 
     def follow(
-        self, offsets: dict[str, int] | None = None, until: Callable[[Message], bool] | None = None
+        self,
+        offsets: dict[str, int] | None = None,
+        until: Callable[[Message], bool] | None = None,
+        **more: Any,
     ) -> list[Message]:
         """Follow the run to its end, or until a message for which `until` holds."""
-        number = self.send("follow", run=self.run, node="node0", offsets=offsets or {})
+        number = self.send("follow", run=self.run, node="node0", offsets=offsets or {}, **more)
         messages = []
         while True:
             message = self._read()

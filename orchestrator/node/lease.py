@@ -1,0 +1,73 @@
+"""A run's lease: how long it goes on without a word from a controller.
+
+Renewed through one small file in the run's folder that holds the time of the last word, by the monotonic
+clock: all processes of a machine share it, and nobody sets it. It is written in place, eight bytes of a
+file that is there: a full disk keeps no controller from being heard.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+
+_HEARD = struct.Struct("<d")
+
+
+def renew(directory: str) -> bool:
+    """Note that a controller was heard of; False where the run in `directory` has no lease."""
+    try:
+        descriptor = os.open(_path(directory), os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        os.pwrite(descriptor, _HEARD.pack(time.monotonic()), 0)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+class Lease:
+    """What the supervisor of the run in `directory` knows of its lease of so many seconds."""
+
+    def __init__(self, directory: str, seconds: float) -> None:
+        self.seconds = seconds
+        self._directory = directory
+        self._heard = time.monotonic()
+
+    def begin(self) -> None:
+        """Make the file through which it is renewed. Raises OSError."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        descriptor = os.open(_path(self._directory), flags, 0o600)
+        try:
+            os.pwrite(descriptor, _HEARD.pack(self._heard), 0)
+        finally:
+            os.close(descriptor)
+
+    def left(self) -> float:
+        """Return for how many seconds it holds yet; nothing is read before they would be over."""
+        now = time.monotonic()
+        if now >= self._heard + self.seconds:
+            self._heard = self._last_word(now)
+        return max(0.0, self._heard + self.seconds - now)
+
+    def mend(self) -> None:
+        """Make the file again where a script has removed it."""
+        try:
+            if not os.path.exists(_path(self._directory)):
+                self.begin()
+        except OSError:
+            pass  # tried again at the next look
+
+    def _last_word(self, now: float) -> float:
+        try:
+            with open(_path(self._directory), "rb") as file:
+                (heard,) = _HEARD.unpack(file.read(_HEARD.size))
+        except (OSError, struct.error):
+            return self._heard
+        # Whatever else stands there (a script wrote it), nobody was heard of in the future.
+        return float(heard) if self._heard < heard <= now else self._heard
+
+
+def _path(directory: str) -> str:
+    return os.path.join(directory, "heard")

@@ -1,0 +1,97 @@
+"""Read what a run's folder says of the run: a record is whole and makes sense, or it is none.
+
+Records are replaced all at once, and yet half of one may be there: the machine crashed, the disk was
+full, a script has written into the folder. That must end neither the agent nor the supervisor, and what
+the agent sends on must be what the controller takes for a record.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any, Dict, Optional
+
+from . import files
+
+_STATES = ("running", "stopping", "ended")
+_LARGEST = 1 << 63
+
+
+def status_path(directory: str) -> str:
+    """Return where the supervisor of the run in `directory` keeps its status."""
+    return os.path.join(directory, "status.json")
+
+
+def request_path(directory: str) -> str:
+    """Return where the run in `directory` finds how it is to stop."""
+    return os.path.join(directory, "stop.json")
+
+
+def read_status(directory: str) -> Optional[Dict[str, Any]]:
+    """Return the supervisor's status, or None. Raises OSError where the file cannot be read at all."""
+    status = files.read_json(status_path(directory))
+    if (
+        _has(status, "state", "pid", "start", "launcher", "left")
+        and status["state"] in _STATES
+        and _is_count(status["pid"])
+        and _is_count(status["start"])
+        and (status["launcher"] is None or _is_process(status["launcher"]))
+        and isinstance(status["left"], list)
+        and all(_is_count(pid) for pid in status["left"])
+        and isinstance(status.get("stopped"), (str, type(None)))
+    ):
+        return dict(status)
+    return None
+
+
+def read_rank(path: str) -> Optional[Dict[str, Any]]:
+    """Return the record of one rank, or None. Raises OSError where the file cannot be read at all."""
+    record = files.read_json(path)
+    if (
+        _has(record, "rank", "local_rank", "attempt")
+        and all(_is_count(record[key]) for key in ("rank", "local_rank", "attempt"))
+        and _is_process(record)
+        and _is_number(record["started"])
+    ):
+        return dict(record)
+    return None
+
+
+def read_request(directory: str) -> Optional[Dict[str, Any]]:
+    """Return how the run is to stop, {"grace": seconds, "reason": text}, or None."""
+    request = files.read_json(request_path(directory))
+    if (
+        _has(request, "grace", "reason")
+        and _is_number(request["grace"])
+        and isinstance(request["reason"], str)
+    ):
+        return dict(request)
+    return None
+
+
+def _is_process(record: Any) -> bool:
+    """Tell whether it is one that runs, or one that ended with a code or by a signal."""
+    if not _has(record, "pid", "started", "ended", "code", "signal") or not _is_count(
+        record["pid"]
+    ):
+        return False
+    if record["ended"] is None:
+        return record["code"] is None and record["signal"] is None
+    code, number = record["code"], record["signal"]
+    return (
+        _is_number(record["ended"])
+        and (code is None) != (number is None)
+        and _is_count(number if code is None else code)
+    )
+
+
+def _has(value: Any, *keys: str) -> bool:
+    return isinstance(value, dict) and all(key in value for key in keys)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST
+
+
+def _is_number(value: Any) -> bool:
+    return _is_count(value) or (isinstance(value, float) and math.isfinite(value))
