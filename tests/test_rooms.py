@@ -60,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "nodes": {"errors", "events", "inventory", "plan", "reach", "remote"},
     "execute": {"errors", "events", "inventory", "quoting", "reach", "remote", "runs"},
-    "ui": {"errors", "events", "plan", "logs", "process", "nodes", "preflight"},
+    "ui": {"errors", "events", "inventory", "plan", "logs", "process", "nodes", "preflight"},
 }
 UNBOUND = {"cli", "__init__", "__main__"}
 

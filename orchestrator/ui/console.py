@@ -4,53 +4,76 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from orchestrator import events
-from orchestrator.logs.harmless import harmless
 from orchestrator.logs.select import RankSet
-from orchestrator.logs.stream import Stream
+from orchestrator.logs.stream import Channel, Stream
 from orchestrator.plan import Plan
 from orchestrator.process import silence
 from orchestrator.ui import words
-from orchestrator.ui.display import Display, Lines
+from orchestrator.ui.display import Lines
+from orchestrator.ui.outlets import Outlets, message
 from orchestrator.ui.phases import Phases
+from orchestrator.ui.terminal import wants_colour
+
+if TYPE_CHECKING:
+    from orchestrator.ui.panel import Panel
 
 OutputFormat = Literal["text", "json", "raw"]
 
 # Told apart on dark and on light terminals alike; red is left to what went wrong.
 NODE_COLOURS = (b"36", b"32", b"35", b"33", b"34", b"96", b"92", b"95", b"93", b"94")
 
+_PATIENCE = 1.0  # seconds in which a terminal should take what is left, when a person leaves
+
 
 @dataclass(frozen=True)
 class View:
-    """How output is shown: its format, the ranks to show (None: all, and the launchers)."""
+    """How output is shown: its format, the ranks to show (None: all, and the launchers).
+
+    `fold` shows identical lines of several ranks once (None: those on stderr, on a terminal), and
+    `paint` may add colour to lines. `keys` says what a person can press, and `began` when the run began
+    (seconds since the epoch; None: now).
+    """
 
     output: OutputFormat = "text"
     ranks: RankSet | None = None
     timestamps: bool = False
+    fold: bool | None = None
+    paint: Callable[[bytes], bytes] | None = None
+    keys: Sequence[str] = words.KEYS
+    began: float | None = None
 
 
 class Console:
-    """Hears events and shows them; `close` returns when all output is written."""
+    """Hears events and shows them; returns at once, whatever stdout and stderr do.
+
+    `close` returns when all is written, with how the run ended as the last of it.
+    """
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._stderr = Stderr()
-        self._phases = Phases(self._stderr.is_terminal)
-        self._display: Display | None = None
+        self._outlets = Outlets()
+        self._phases = Phases()
+        self._panel: Panel | None = None
         self._plan: Plan | None = None
-        self._failed = False
+        self._failed = self._detached = False
+        self._unreachable: set[str] = set()
         self._ended: events.Ended | None = None
 
     def __call__(self, event: events.Event) -> None:
+        if self._panel is not None:
+            self._panel.hear(event)
         match event:
             case events.Output():
                 self._show(event)
+                return
             case events.PhaseBegan():
                 self._phases.begin(event.phase, event.nodes)
+                self._outlets.draw(self._phases.rows)
             case events.PhaseAdvanced():
                 self._phases.advance(event.phase, event.node, event.succeeded)
             case events.SyncAdvanced():
@@ -61,120 +84,153 @@ class Console:
                 self._plan = event.plan
                 self._phases.say(words.header(event.plan))
             case events.Started():
-                self._phases.close()
-                self._stderr.line(self._phases.summary())
+                self._begin_run()
             case events.RankEnded():
                 if event.code != 0 and not self._failed:  # the others' ends follow from it
                     self._failed = True
-                    self._stderr.line(words.rank_ended(event), "red")
+                    self._say(words.rank_ended(event), "red")
             case events.Stopping():
                 self._failed = True
-                self._stderr.line(words.stopping(event), "yellow")
+                self._say(words.stopping(event), "yellow")
             case events.NodeLost():
-                self._stderr.line(words.node_lost(event), "yellow")
+                if event.node not in self._unreachable:
+                    self._unreachable.add(event.node)
+                    self._say(words.node_lost(event), "yellow")
             case events.NodeBack():
-                self._stderr.line(f"{event.node}: connected again", "green")
+                self._unreachable.discard(event.node)
+                self._say(words.node_back(event), "green")
             case events.Warned():
-                self._stderr.line(f"warning: {event.message}", "yellow")
+                self._say(f"warning: {event.message}", "yellow")
+            case events.Detached():
+                self._detached = True
+                self._say(words.detached(event))
             case events.Ended():
                 self._ended = event  # said by `close`, after the last output
+        self._outlets.refresh()
 
     def close(self) -> None:
-        """Leave the terminal as it was, with everything written, however long stdout takes for it."""
-        self._phases.close()
-        try:
-            if self._display is not None:
-                self._display.close()
-                self._display = None
-        finally:
-            if self._ended is not None:
-                colour = "green" if self._ended.exit_code == 0 else "red"
-                self._stderr.line(words.ended(self._ended), colour)
-                self._ended = None
+        """Leave the terminal as it was, with everything written, however long stdout takes for it.
+
+        Who detaches does not wait for a slow one; nor does a person who interrupts this.
+        """
+        last = b""
+        if self._ended is not None:
+            colour = "green" if self._ended.exit_code == 0 else "red"
+            last = message(words.ended(self._ended), colour)
+            self._ended = None
+        self._panel = None
+        self._outlets.close(last, _PATIENCE if self._detached else None)
+
+    def _begin_run(self) -> None:
+        """Let the panel take the place of the phases."""
+        said = self._phases.summary()
+        is_whole_lines = self._view.output != "raw"
+        if self._outlets.have_room_for_a_panel and self._plan is not None and is_whole_lines:
+            self._say(said)
+            self._panel = self._make_panel(self._plan)
+            self._outlets.draw(self._panel.rows)
+        else:
+            self._say("\n      ".join(filter(None, (said, "; ".join(self._view.keys)))))
+            self._outlets.draw(None)
+
+    def _make_panel(self, plan: Plan) -> Panel:
+        from orchestrator.ui.panel import Panel
+
+        colours = {name: sgr.decode() for name, sgr in _colours(plan).items()}
+        return Panel(plan, colours, _numbers, self._view.keys, self._view.began)
+
+    def _say(self, text: str, colour: str | None = None) -> None:
+        self._outlets.say(text, colour)
 
     def _show(self, event: events.Output) -> None:
         if self._failed and event.stream.rank is None and self._view.output == "text":
             return  # a launcher's account of how its ranks ended: it is in its log
         if self._view.ranks is not None and event.stream.rank not in self._view.ranks:
             return
-        if self._display is None:
-            self._display = Display(self._lines(), _target(self._view.output), self._report_broken)
-        self._display.show(event)
+        # Raw output keeps the ranks' two apart.
+        is_error = self._view.output == "raw" and event.stream.channel == "stderr"
+        self._outlets.show(event, 2 if is_error else 1, self._lines)
 
-    def _report_broken(self, error: OSError) -> None:
-        self._stderr.line(
-            f"warning: nobody reads the output any more ({error.strerror}); the run goes on, "
-            "its logs are kept",
-            "yellow",
-        )
-
-    def _lines(self) -> Lines:
+    def _lines(self) -> Lines | None:
+        if self._view.output == "raw":
+            return None
         if self._view.output == "json":
             from orchestrator.logs.json_lines import JsonLines
 
             return JsonLines()
-        if self._view.output == "raw":
-            return _Raw()
+        terminal = os.isatty(1)
+        folded = _folded_channels(self._view.fold, terminal)
+        if folded and self._plan is not None:
+            from orchestrator.logs.fold import FoldedLines
+
+            return FoldedLines(
+                _prefixer(self._plan),
+                _folded_prefixer(self._plan),
+                "terminal" if terminal else "pipe",
+                ranks=self._plan.world_size,
+                launchers=len(self._plan.nodes),
+                fold=folded,
+                timestamps=self._view.timestamps,
+                paint=self._view.paint,
+            )
         from orchestrator.logs.lines import TextLines
 
-        terminal = os.isatty(1)
         return TextLines(
-            _prefixer(self._plan, terminal and not os.environ.get("NO_COLOR")),
+            _prefixer(self._plan),
             "terminal" if terminal else "pipe",
             timestamps=self._view.timestamps,
+            paint=self._view.paint,
         )
 
 
 class Stderr:
-    """Lines about the doing, on stderr; coloured on a terminal unless NO_COLOR is set."""
-
-    _SGR = {"red": "31", "green": "32", "yellow": "33"}  # noqa: RUF012
+    """Lines about the doing, on stderr, for commands that have no console any more."""
 
     def __init__(self) -> None:
-        self.is_terminal = sys.stderr.isatty()
-        self._colour = self.is_terminal and not os.environ.get("NO_COLOR")
         self._heard = True
 
     def line(self, text: str, colour: str | None = None) -> None:
         """Write one line (or a few), at once. Nobody reading it any more is no reason to fail."""
-        text = harmless(text.encode()).decode()  # a node's own words may be in it
-        if self._colour and colour is not None:
-            text = f"\x1b[{self._SGR[colour]}m{text}\x1b[0m"
         if self._heard:
             try:
-                sys.stderr.write(f"orch: {text}\n")
+                sys.stderr.write(message(text, colour).decode())
                 sys.stderr.flush()
             except OSError:
                 self._heard = False
                 silence(2)
 
 
-class _Raw:
-    """The bytes as they are."""
-
-    waiting = False
-
-    def feed(self, stream: Stream, chunk: bytes, t: float) -> bytes:
-        return chunk
-
-    def flush(self, now: float) -> bytes:
-        return b""
-
-    def close(self) -> bytes:
-        return b""
+def _colours(plan: Plan | None) -> dict[str, bytes]:
+    """Return a colour for each node, the same wherever the node is named."""
+    names = [node.name for node in plan.nodes] if plan is not None else []
+    return {name: NODE_COLOURS[index % len(NODE_COLOURS)] for index, name in enumerate(names)}
 
 
-def _target(output: OutputFormat) -> Callable[[Stream], int]:
-    """Return which descriptor a stream goes to: raw output keeps the ranks' two apart."""
-    if output == "raw":
-        return lambda stream: 1 if stream.channel == "stdout" else 2
-    return lambda stream: 1
-
-
-def _prefixer(plan: Plan | None, colour: bool) -> Callable[[Stream], bytes]:
+def _prefixer(plan: Plan | None) -> Callable[[Stream], bytes]:
     from orchestrator.logs.prefix import Widths, prefix
 
-    names = [node.name for node in plan.nodes] if plan is not None else []
-    widths = Widths.of(names, plan.world_size if plan is not None else 1)
-    colours = {name: NODE_COLOURS[index % len(NODE_COLOURS)] for index, name in enumerate(names)}
-    return lambda stream: prefix(stream, widths, colours.get(stream.node) if colour else None)
+    colours = _colours(plan)
+    widths = Widths.of(colours, plan.world_size if plan is not None else 1)
+    shown = colours if wants_colour(1) else {}
+    return lambda stream: prefix(stream, widths, shown.get(stream.node))
+
+
+def _folded_prefixer(plan: Plan) -> Callable[[Sequence[Stream]], bytes]:
+    from orchestrator.logs.prefix import Widths, folded_prefix
+
+    widths = Widths.of((node.name for node in plan.nodes), plan.world_size)
+    colour = b"1" if wants_colour(1) else None  # no one node's
+    return lambda streams: folded_prefix(streams, widths, colour)
+
+
+def _folded_channels(wanted: bool | None, terminal: bool) -> frozenset[Channel]:
+    if wanted is None:
+        return frozenset({"stderr"}) if terminal else frozenset()
+    return frozenset({"stdout", "stderr"}) if wanted else frozenset()
+
+
+def _numbers(tail: bytes) -> str:
+    import re
+
+    found = re.findall(rb"(\w+)[=: ]+([0-9.]+)", tail[-200:])
+    return " ".join(f"{a.decode()}={b.decode()}" for a, b in found[-3:])

@@ -1,7 +1,8 @@
-"""Write the ranks' output to stdout in a thread of its own, however slowly stdout is read.
+"""Write to a terminal or a pipe in a thread of its own, however slowly it is read.
 
-Following and keeping the logs never waits for this. What stdout has not taken yet waits in memory up
-to a bound, and beyond that in the controller's copy of the stream, from where it is read back.
+One display a file: what is written there comes in the order in which it happened, and nobody else
+ever waits for it. Output that was not taken yet waits in memory up to a bound, and beyond that in the
+controller's copy of the stream, from where it is read back.
 """
 
 from __future__ import annotations
@@ -20,10 +21,17 @@ from typing import Protocol
 
 from orchestrator.events import Output
 from orchestrator.logs.stream import Stream
+from orchestrator.ui.terminal import MEND, Footer, Render
 
 _IN_MEMORY = 16 << 20
 _READ_BACK = 1 << 20
 _FLUSH_EVERY = 0.25
+_MESSAGES = 500  # that wait; each divides what waits in the copies, too
+_FRAME = 1 << 20  # bytes that are written between erasing and drawing what stands below them
+_FRAME_EVERY = 1 / 12
+_REDRAW_EVERY = 1.0  # while nothing happens: clocks go on
+_STRETCH = 8 << 10  # a terminal takes a write as a whole: between two we can still be told to stop
+_LAST_WORDS = 1.5  # seconds for them once nobody waits for the output any more
 
 
 class Lines(Protocol):
@@ -62,16 +70,18 @@ class _Piece:
 
 
 class _Queue:
-    """Pieces in the order in which they came, in bounded memory however long they wait.
+    """Output and messages in the order in which they came, in bounded memory however long they wait.
 
-    What does not fit waits in the copy, as one piece a stream, which grows by what comes next.
+    Output that does not fit waits in the copy, as one piece a stream, which grows by what comes next
+    until a message comes in between.
     """
 
     def __init__(self) -> None:
-        self._pieces: deque[_Piece] = deque()
+        self._items: deque[_Piece | bytes] = deque()
         self._growing: dict[Stream, _Piece] = {}
         self._in_memory = 0
-        self._closed = False
+        self._messages = self._left_out = 0
+        self._woken = self._closed = False
         self._changed = threading.Condition()
 
     def put(self, output: Output) -> None:
@@ -88,53 +98,84 @@ class _Queue:
                 self._in_memory += length
             else:
                 self._growing[output.stream] = piece
-            self._pieces.append(piece)
+            self._items.append(piece)
             self._changed.notify()
 
-    def get(self, timeout: float | None) -> _Piece | None:
-        """Return the next piece; None when there was none for `timeout` seconds, or ever will be."""
+    def say(self, message: bytes) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._pieces or self._closed, timeout)
-            if not self._pieces:
+            if self._messages == _MESSAGES:
+                self._left_out += 1
+                return
+            self._messages += 1
+            self._growing.clear()
+            self._items.append(message)
+            self._changed.notify()
+
+    def get(self, timeout: float | None) -> _Piece | bytes | None:
+        """Return what is next; None when there was nothing for `timeout` seconds, or ever will be, or
+        after `wake`.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._woken or self._closed, timeout)
+            self._woken = False
+            if not self._items:
                 return None
-            piece = self._pieces.popleft()
-            if self._growing.get(piece.stream) is piece:
-                del self._growing[piece.stream]
-            if piece.data is not None:
-                self._in_memory -= piece.length
-            return piece
+            item = self._items.popleft()
+            if isinstance(item, bytes):
+                return self._said(item)
+            if self._growing.get(item.stream) is item:
+                del self._growing[item.stream]
+            if item.data is not None:
+                self._in_memory -= item.length
+            return item
+
+    def _said(self, message: bytes) -> bytes:
+        self._messages -= 1
+        left_out, self._left_out = self._left_out, 0
+        return message + (b"orch: %d messages are left out\n" % left_out if left_out else b"")
+
+    def wake(self) -> None:
+        with self._changed:
+            self._woken = True
+            self._changed.notify()
 
     def close(self) -> None:
         with self._changed:
             self._closed = True
             self._changed.notify()
 
+    def drop_output(self) -> None:
+        """Forget the output that waits; messages stay."""
+        with self._changed:
+            self._items = deque(item for item in self._items if isinstance(item, bytes))
+            self._growing.clear()
+
     @property
     def is_done(self) -> bool:
-        return self._closed and not self._pieces
+        return self._closed and not self._items
 
 
 class Display:
-    """Shows output through `lines` on the descriptor that `target` gives for each stream.
+    """Shows output, through `lines`, and messages on `descriptor`.
 
     `on_broken` is told, once, when nobody reads any more.
     """
 
-    def __init__(
-        self,
-        lines: Lines,
-        target: Callable[[Stream], int],
-        on_broken: Callable[[OSError], None],
-    ) -> None:
-        self._lines = lines
-        self._target = target
+    def __init__(self, descriptor: int, on_broken: Callable[[OSError], None] | None = None) -> None:
+        self.lines: Lines | None = None
+        """What output goes through (None: nothing); to be set before the first output."""
+        self._descriptor = descriptor
         self._on_broken = on_broken
         self._queue = _Queue()
-        self._broken = False
-        for descriptor in {
-            target(Stream("-", 0, 0, 0, channel)) for channel in ("stdout", "stderr")
-        }:
-            _widen(descriptor)
+        self._stretch = _STRETCH if os.isatty(descriptor) else _FRAME
+        self._render: Render | None = None
+        self._footer = Footer(descriptor)
+        self._gathered: list[bytes] = []
+        self._size = 0
+        self._due = time.monotonic() + _FRAME_EVERY  # nothing is drawn for what takes a moment
+        self._broken = self._hurried = self._torn = self._news = False
+        self._last = b""
+        _widen(descriptor)
         self._thread = threading.Thread(target=self._run, name="display", daemon=True)
         self._thread.start()
 
@@ -142,42 +183,119 @@ class Display:
         """Show this output when its turn comes; returns at once."""
         self._queue.put(output)
 
-    def close(self) -> None:
-        """Show what is left and return when all of it is written."""
+    def say(self, message: bytes) -> None:
+        """Show whole lines of orch's own, after the output so far; returns at once."""
+        self._queue.say(message)
+
+    def draw(self, footer: Render | None) -> None:
+        """Let this stand below all else from now on (None: nothing); only for a terminal."""
+        self._render = footer
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Let what stands below be drawn anew soon."""
+        self._news = True
+        self._queue.wake()
+
+    def close(self, last: bytes = b"", patience: float | None = None) -> None:
+        """Show what is left, `last` after it, and return when all of it is written.
+
+        After `patience` seconds (None: any number), or when this is interrupted, output that still
+        waits is forgotten, and messages have a moment left.
+        """
+        self._last = last
         self._queue.close()
-        while self._thread.is_alive():
-            self._thread.join(0.5)  # in steps, so that a signal is heard
+        try:
+            deadline = None if patience is None else time.monotonic() + patience
+            while self._thread.is_alive() and (deadline is None or time.monotonic() < deadline):
+                self._thread.join(0.5 if deadline is None else 0.05)  # a signal is heard in between
+        finally:
+            if self._thread.is_alive():
+                self._hurried = True
+                self._queue.drop_output()
+                self._thread.join(_LAST_WORDS)
 
     def _run(self) -> None:
         flushed = 0.0
         while not self._queue.is_done:
-            # While nothing is held back there is nothing to do before the next piece.
-            piece = self._queue.get(_FLUSH_EVERY if self._lines.waiting else None)
-            if piece is not None:
-                self._show(piece)
+            item = self._queue.get(self._pause())
+            if self._hurried:
+                self._gathered.clear()
+            if isinstance(item, bytes):
+                self._gather(item)
+            elif item is not None:
+                self._show(item)
             now = time.monotonic()
-            if self._lines.waiting and now - flushed >= _FLUSH_EVERY:
+            lines = self.lines
+            if lines is not None and lines.waiting and now - flushed >= _FLUSH_EVERY:
                 flushed = now
-                self._write(1, self._lines.flush(now))
-        self._write(1, self._lines.close())
+                self._gather(lines.flush(now))
+            if now >= self._due:
+                self._frame()
+        self._render = None
+        if self.lines is not None and not self._hurried:
+            self._gather(self.lines.close())
+        self._gather(self._last)
+        self._frame()
+
+    def _pause(self) -> float | None:
+        """Return how long there is nothing to do unless something comes."""
+        pause = _FLUSH_EVERY if self.lines is not None and self.lines.waiting else None
+        if self._gathered or self._news:
+            until_due = max(0.0, self._due - time.monotonic())
+            pause = until_due if pause is None else min(pause, until_due)
+        elif self._render is not None:
+            pause = pause or _REDRAW_EVERY
+        return pause
 
     def _show(self, piece: _Piece) -> None:
         if self._broken:
             return
-        descriptor = self._target(piece.stream)
         for data in piece.read():
-            self._write(descriptor, self._lines.feed(piece.stream, data, piece.time))
+            if self._hurried:
+                return
+            if self.lines is not None:
+                data = self.lines.feed(piece.stream, data, piece.time)
+            self._gather(data)
 
-    def _write(self, descriptor: int, data: bytes) -> None:
+    def _gather(self, data: bytes) -> None:
+        if not data:
+            return
+        self._gathered.append(data)
+        self._size += len(data)
+        if self._render is None or self._hurried or self._size >= _FRAME:
+            self._frame()
+
+    def _frame(self) -> None:
+        """Write what was gathered, and draw what stands below it."""
+        data = b"".join(self._gathered)
+        self._gathered.clear()
+        self._size, self._news = 0, False
+        if self._render is None and not self._footer.is_drawn:
+            self._write(data)
+        else:
+            self._write(self._footer.frame(data, self._render))
+            self._due = time.monotonic() + _FRAME_EVERY
+            self._news = self._footer.is_late
+
+    def _write(self, data: bytes) -> None:
+        if self._torn:
+            data = (MEND if os.isatty(self._descriptor) else b"\n") + data
+            self._torn = False
         rest = memoryview(data)
+        hurried = self._hurried
         while rest and not self._broken:
+            if self._hurried and not hurried:
+                self._torn = True
+                return
             try:
-                rest = rest[os.write(descriptor, rest) :]
+                rest = rest[os.write(self._descriptor, rest[: self._stretch]) :]
             except BlockingIOError:  # somebody made it non-blocking: wait as if it were not
-                select.select([], [descriptor], [])
+                select.select([], [self._descriptor], [], 0.5)
             except OSError as error:
                 self._broken = True
-                self._on_broken(error)
+                if self._on_broken is not None:
+                    self._on_broken(error)
 
 
 def _widen(descriptor: int) -> None:

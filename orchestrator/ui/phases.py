@@ -1,17 +1,14 @@
-"""Show how the phases before the start go: live on a terminal, else only what took long.
+"""How the phases before the start go: what is launched, each phase with its time, who is waited for.
 
-On a terminal a header stays at the bottom until the ranks run: what is launched, each phase with its
-time, and who is still waited for. Nothing is drawn for a launch that is ready within a moment.
+On a terminal this stays at the bottom until the ranks run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.live import Live
-    from rich.text import Text
+from orchestrator.ui.terminal import Row, columns
+from orchestrator.ui.words import size
 
 _NAMED = 4  # so many of the nodes that are waited for are named
 
@@ -19,9 +16,7 @@ _NAMED = 4  # so many of the nodes that are waited for are named
 class Phases:
     """Hears of phases; `summary` says how long each took."""
 
-    def __init__(self, live: bool) -> None:
-        self._wants_live = live
-        self._live: Live | None = None
+    def __init__(self) -> None:
         self._ended: list[tuple[str, float, str]] = []
         self._current: str | None = None
         self._nodes: Sequence[str] = ()
@@ -31,10 +26,7 @@ class Phases:
 
     def begin(self, phase: str, nodes: Sequence[str]) -> None:
         """`phase` begins, with these `nodes` to go."""
-        self._current, self._nodes = phase, nodes
-        self._done.clear()
-        if self._wants_live and self._live is None:
-            self._live = _start_live(self)
+        self._current, self._nodes, self._done = phase, nodes, {}
 
     def advance(self, phase: str, node: str, succeeded: bool) -> None:
         """`node` is done with `phase`."""
@@ -61,43 +53,37 @@ class Phases:
         )
         return "\n      ".join([*self._saying, phases])
 
-    def close(self) -> None:
-        """Take the live header away."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+    def rows(self, width: int, height: int) -> list[Row]:
+        """Return the header as it is now, its phases in rows of at most `width` columns.
 
-    def render(self, width: int) -> Text:
-        """Return the live header as it is now, its phases in lines of at most `width` columns."""
-        from rich.text import Text
-
-        text = Text(no_wrap=True, overflow="ellipsis")
-        for line in self._saying:
-            text.append(f"{line}\n", "bold")
-        room = width
-        for phase, seconds, detail in self._ended:
+        Where there is no room for all of it in `height` lines, its end is what matters.
+        """
+        rows: list[Row] = [((part, "1"),) for line in self._saying for part in line.split("\n")]
+        room = 0
+        for phase, seconds, detail in tuple(self._ended):
             took, more = f"{phase} {seconds:.2f} s  ", f"{detail}  " if detail else ""
-            needed = len(f"✓ {took}{more}")
-            if needed > room < width:
-                text.append("\n")
+            needed = columns(f"✓ {took}{more}")
+            if needed > room:
+                rows.append(())
                 room = width
-            text.append("✓ ", "green").append(took).append(more, "dim")
+            rows[-1] += (("✓ ", "32"), (took, ""), (more, "2"))
             room -= needed
-        if self._current is not None:
-            text.append("\n" if self._ended else "")
-            text.append(f"{self._current} ", "bold cyan").append(self._progress())
-        return text
+        current = self._current
+        if current is not None:
+            rows.append(((f"{current} ", "1;36"), (self._progress(current), "")))
+        return rows[-max(1, height - 1) :]
 
-    def _progress(self) -> str:
-        if self._current == "sync" and self._sync:
-            sent = sum(done for done, _ in self._sync.values())
-            total = sum(size for _, size in self._sync.values())
-            return f"{_bytes(sent)} of {_bytes(total)} to {len(self._sync)} nodes"
-        if not self._done:
+    def _progress(self, phase: str) -> str:
+        done, sync = dict(self._done), dict(self._sync)  # as they are now: another thread draws
+        if phase == "sync" and sync:
+            sent = sum(done for done, _ in sync.values())
+            total = sum(all_of_it for _, all_of_it in sync.values())
+            return f"{size(sent)} of {size(total)} to {len(sync)} nodes"
+        if not done:
             return f"{len(self._nodes)} nodes"
-        text = f"{len(self._done)}/{len(self._nodes)}"
-        failed = [node for node, succeeded in self._done.items() if not succeeded]
-        waited_for = [node for node in self._nodes if node not in self._done]
+        text = f"{len(done)}/{len(self._nodes)}"
+        failed = [node for node, succeeded in done.items() if not succeeded]
+        waited_for = [node for node in self._nodes if node not in done]
         if failed:
             text += f", not {_some(failed)}"
         if waited_for:
@@ -108,28 +94,3 @@ class Phases:
 def _some(nodes: Sequence[str]) -> str:
     more = "" if len(nodes) <= _NAMED else f" and {len(nodes) - _NAMED} more"
     return f"{', '.join(nodes[:_NAMED])}{more}"
-
-
-def _start_live(phases: Phases) -> Live:
-    from rich.console import Console
-    from rich.live import Live
-
-    console = Console(stderr=True, highlight=False)
-    live = Live(
-        get_renderable=lambda: phases.render(console.width),
-        console=console,
-        refresh_per_second=10,
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    live.start()
-    return live
-
-
-def _bytes(number: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000 or unit == "GB":
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    raise AssertionError("unreachable")

@@ -8,6 +8,9 @@ from pathlib import Path
 from orchestrator import events
 from orchestrator.plan import Plan
 
+KEYS = ("Ctrl-C stops", "Ctrl-\\ leaves it running")
+"""What a person can do about a run in the foreground."""
+
 
 def header(plan: Plan) -> str:
     """Return what is launched where, in lines that fit 80 columns."""
@@ -24,8 +27,14 @@ def header(plan: Plan) -> str:
 def rank_ended(event: events.RankEnded) -> str:
     """Return how a rank failed."""
     if event.signal is not None:
-        return f"rank {event.rank} on {event.node} was killed by {_signal(event.signal)}"
+        return f"rank {event.rank} on {event.node} was killed by {signal_name(event.signal)}"
     return f"rank {event.rank} on {event.node} exited with {event.code}"
+
+
+def rank_end(event: events.RankEnded) -> str:
+    """Return the same in two words: `r3 exit 1`, `r3 SIGKILL`."""
+    how = f"exit {event.code}" if event.signal is None else signal_name(event.signal)
+    return f"r{event.rank} {how}"
 
 
 def stopping(event: events.Stopping) -> str:
@@ -42,6 +51,23 @@ def node_lost(event: events.NodeLost) -> str:
     return f"{first_line}; the run goes on there, trying to connect again"
 
 
+def node_back(event: events.NodeBack) -> str:
+    """Return that a node is connected again, and what that cost."""
+    return f"{event.node}: connected again after {duration(event.seconds)}; nothing was lost"
+
+
+def detached(event: events.Detached) -> str:
+    """Return that the run goes on, and how to come back to it."""
+    commands = {
+        f"orch attach {event.run}": "to come back",
+        f"orch logs -f {event.run}": "to read on",
+        f"orch stop {event.run}": "to end it",
+    }
+    width = max(map(len, commands))
+    lines = [f"      {command:<{width}}  {what}" for command, what in commands.items()]
+    return "\n".join([f"run {event.run} goes on without this terminal", *lines])
+
+
 def ended(event: events.Ended) -> str:
     """Return how it all ended and where the logs are."""
     mark = "✓" if event.exit_code == 0 else "✗"
@@ -56,6 +82,27 @@ def count(number: int, thing: str) -> str:
     return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
+def size(number: float) -> str:
+    """Return `12.3 MB` for so many bytes."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000 or unit == "GB":
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    raise AssertionError("unreachable")
+
+
+def duration(seconds: float) -> str:
+    """Return `32 s`, `5 min 20 s`, `3 h 4 min`, `2 d 3 h`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
 def short_path(path: Path) -> str:
     """Return `path` with the home as ~, where it is below that."""
     try:
@@ -64,7 +111,8 @@ def short_path(path: Path) -> str:
         return str(path)
 
 
-def _signal(number: int) -> str:
+def signal_name(number: int) -> str:
+    """Return `SIGKILL` for 9."""
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
 import threading
 import time
 import tracemalloc
@@ -13,21 +15,6 @@ from orchestrator.logs.stream import Stream
 from orchestrator.ui.display import Display
 
 STREAM = Stream("n0", 0, 0, 0, "stdout")
-
-
-class Plain:
-    """Shows bytes as they are."""
-
-    waiting = False
-
-    def feed(self, stream: Stream, chunk: bytes, t: float) -> bytes:
-        return chunk
-
-    def flush(self, now: float) -> bytes:
-        return b""
-
-    def close(self) -> bytes:
-        return b"end\n"
 
 
 def pieces(copy: Path, count: int, size: int) -> list[Output]:
@@ -43,7 +30,7 @@ def read_all(descriptor: int, into: list[bytes]) -> None:
 
 def test_everything_arrives_in_order_when_the_reader_comes_late(tmp_path: Path) -> None:
     reader, writer = os.pipe()
-    display = Display(Plain(), lambda stream: writer, lambda error: None)
+    display = Display(writer)
     outputs = pieces(tmp_path / "copy", 200, 1 << 18)  # 50 MB, three times what waits in memory
     for output in outputs:
         display.show(output)
@@ -59,7 +46,7 @@ def test_everything_arrives_in_order_when_the_reader_comes_late(tmp_path: Path) 
 
 def test_showing_never_waits_for_the_reader(tmp_path: Path) -> None:
     reader, writer = os.pipe()
-    display = Display(Plain(), lambda stream: writer, lambda error: None)
+    display = Display(writer)
     began = time.monotonic()
     for output in pieces(tmp_path / "copy", 100, 1 << 18):
         display.show(output)  # nobody reads
@@ -72,7 +59,7 @@ def test_showing_never_waits_for_the_reader(tmp_path: Path) -> None:
 def test_a_reader_that_goes_away_is_told_once(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     told: list[OSError] = []
-    display = Display(Plain(), lambda stream: writer, told.append)
+    display = Display(writer, told.append)
     os.close(reader)
     for output in pieces(tmp_path / "copy", 3, 10):
         display.show(output)
@@ -81,29 +68,111 @@ def test_a_reader_that_goes_away_is_told_once(tmp_path: Path) -> None:
     assert [type(error) for error in told] == [BrokenPipeError]
 
 
+class Held:
+    """Holds back everything until it is flushed."""
+
+    waiting = True
+
+    def feed(self, stream: Stream, chunk: bytes, t: float) -> bytes:
+        return b""
+
+    def flush(self, now: float) -> bytes:
+        return b"flushed"
+
+    def close(self) -> bytes:
+        return b"the end"
+
+
 def test_what_is_held_back_is_flushed_while_nothing_comes(tmp_path: Path) -> None:
-    class Held(Plain):
-        waiting = True
-
-        def flush(self, now: float) -> bytes:
-            return b"flushed"
-
     reader, writer = os.pipe()
-    written = os.dup(1)
-    os.dup2(writer, 1)  # flushed lines are of no one stream: they go to stdout
-    try:
-        display = Display(Held(), lambda stream: writer, lambda error: None)
-        assert os.read(reader, 7) == b"flushed"
-        display.close()
-    finally:
-        os.dup2(written, 1)
-        for descriptor in (written, reader, writer):
-            os.close(descriptor)
+    display = Display(writer)
+    display.lines = Held()
+    display.show(pieces(tmp_path / "copy", 1, 10)[0])
+    assert os.read(reader, 7) == b"flushed"
+    display.close(b", the last")
+    os.close(writer)
+    rest: list[bytes] = []
+    read_all(reader, rest)
+    os.close(reader)
+    assert b"".join(rest).endswith(b"the end, the last")
+
+
+def test_messages_stand_where_they_were_said_however_late_the_reader_comes(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    display = Display(writer)
+    outputs = pieces(tmp_path / "copy", 200, 1 << 18)
+    for index, output in enumerate(outputs):
+        if index % 50 == 0:
+            display.say(b"<%d>" % index)
+        display.show(output)
+    got: list[bytes] = []
+    thread = threading.Thread(target=read_all, args=(reader, got))
+    thread.start()
+    display.close(b"<end>")
+    os.close(writer)
+    thread.join()
+    os.close(reader)
+    data = (tmp_path / "copy").read_bytes()
+    quarter = len(data) // 4
+    assert (
+        b"".join(got)
+        == b"".join(
+            b"<%d>" % (index * 50) + data[index * quarter : (index + 1) * quarter]
+            for index in range(4)
+        )
+        + b"<end>"
+    )
+
+
+def test_messages_that_nobody_reads_are_bounded_and_counted() -> None:
+    reader, writer = os.pipe()
+    display = Display(writer)
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    display.say(b"x" * 5000 + b"\n")  # the display is busy with this one from now on
+    while not select.select([reader], [], [], 10)[0]:
+        pass
+    for _ in range(10_000):
+        display.say(b"line\n")
+    got: list[bytes] = []
+    thread = threading.Thread(target=read_all, args=(reader, got))
+    thread.start()
+    display.close()
+    os.close(writer)
+    thread.join()
+    os.close(reader)
+    said = b"".join(got).splitlines()
+    left_out = next(line for line in said if b"left out" in line)
+    assert len(said) < 1000
+    assert int(left_out.split()[1]) + said.count(b"line") == 10_000
+
+
+def test_who_does_not_wait_any_more_still_hears_the_last_words(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    display = Display(writer)
+    for output in pieces(tmp_path / "copy", 30, 1 << 20):
+        display.show(output)
+    got: list[bytes] = []
+
+    def read_slowly() -> None:
+        while data := os.read(reader, 1 << 20):
+            got.append(data)
+            time.sleep(0.2)
+
+    thread = threading.Thread(target=read_slowly)
+    thread.start()
+    began = time.monotonic()
+    display.close(b"the end\n", patience=0.5)
+    assert time.monotonic() - began < 3
+    os.close(writer)
+    thread.join()
+    os.close(reader)
+    assert b"".join(got).endswith(b"the end\n")
+    assert sum(map(len, got)) < 20 << 20
 
 
 def test_a_trickle_that_nobody_reads_takes_no_memory(tmp_path: Path) -> None:
     reader, writer = os.pipe()
-    display = Display(Plain(), lambda stream: writer, lambda error: None)
+    display = Display(writer)
     copy = tmp_path / "copy"
     copy.write_bytes(b"x" * 70_000_000)
     chunk = b"x" * (1 << 20)
@@ -124,7 +193,7 @@ def test_a_reader_that_made_the_pipe_non_blocking_gets_everything(tmp_path: Path
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     told: list[OSError] = []
-    display = Display(Plain(), lambda stream: writer, told.append)
+    display = Display(writer, told.append)
     for output in pieces(tmp_path / "copy", 20, 1 << 18):
         display.show(output)
     got: list[bytes] = []

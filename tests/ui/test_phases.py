@@ -7,31 +7,38 @@ from hypothesis import strategies as st
 
 from orchestrator.ui.phases import Phases
 
+
+def header(phases: Phases, width: int = 80) -> list[str]:
+    return ["".join(text for text, _ in row).rstrip() for row in phases.rows(width, 24)]
+
+
 NODES = [f"node{number}" for number in range(8)]
 
 
 def test_who_is_waited_for_is_named_as_far_as_there_is_room() -> None:
-    phases = Phases(live=False)
+    phases = Phases()
     phases.begin("connect", NODES)
-    assert phases.render(80).plain == "connect 8 nodes"
+    assert header(phases) == ["connect 8 nodes"]
     phases.advance("connect", "node1", True)
     phases.advance("connect", "node3", False)
-    assert phases.render(80).plain == (
+    assert header(phases) == [
         "connect 2/8, not node3, waiting for node0, node2, node4, node5 and 2 more"
-    )
+    ]
 
 
 def test_phases_that_are_done_show_their_times() -> None:
-    phases = Phases(live=False)
+    phases = Phases()
     phases.say("run lusab-babad")
     phases.begin("connect", NODES)
     phases.end("connect", 0.314, "")
     phases.begin("sync", NODES)
     phases.sync("node0", 1_500_000, 3_000_000)
     phases.sync("node1", 0, 3_000_000)
-    assert phases.render(80).plain == (
-        "run lusab-babad\n✓ connect 0.31 s  \nsync 1.5 MB of 6.0 MB to 2 nodes"
-    )
+    assert header(phases) == [
+        "run lusab-babad",
+        "✓ connect 0.31 s",
+        "sync 1.5 MB of 6.0 MB to 2 nodes",
+    ]
     phases.end("sync", 1.0, "3 files")
     assert phases.summary() == "run lusab-babad\n      connect 0.31 s · sync 1.00 s (3 files)"
 
@@ -41,11 +48,20 @@ def test_phases_that_are_done_show_their_times() -> None:
     st.integers(60, 200),
 )
 def test_no_phase_that_is_done_is_cut_off(ended: list[tuple[str, str]], width: int) -> None:
-    phases = Phases(live=False)
+    phases = Phases()
     for phase, detail in ended:
         phases.end(phase, 1.25, detail)
-    lines = phases.render(width).plain.splitlines()
+    lines = ["".join(text for text, _ in row) for row in phases.rows(width, 1000)]
     assert all(0 < len(line) <= width for line in lines)
     assert " ".join(lines).split() == [
         word for phase, detail in ended for word in ["✓", phase, "1.25", "s", *detail.split()]
     ]
+
+
+def test_where_there_is_little_room_the_end_is_shown() -> None:
+    phases = Phases()
+    for phase in ("connect", "facts", "sync"):
+        phases.end(phase, 1.0, "as long as a row is")
+    phases.begin("start", NODES)
+    rows = ["".join(text for text, _ in row).rstrip() for row in phases.rows(30, 3)]
+    assert rows == ["✓ sync 1.00 s  as long as a row is", "start 8 nodes"]

@@ -1,0 +1,291 @@
+"""A person at a terminal: everything in order, the panel at the bottom, and nobody ever waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from orchestrator import events
+from orchestrator.logs.stream import Stream
+from orchestrator.plan import Job, Plan
+from orchestrator.ui.console import Console, View
+
+from ..preflight.scenes import scene
+from .screens import Terminal, standing_for, terminal
+
+
+@pytest.fixture(autouse=True)
+def _usual_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+@contextmanager
+def on_terminal() -> Iterator[Terminal]:
+    """A terminal that is this process's stdout and stderr."""
+    with terminal() as made, standing_for(stdout=made.descriptor, stderr=made.descriptor):
+        yield made
+
+
+def plan(nodes: int = 2, devices: int = 2) -> Plan:
+    return scene(nodes, job=Job("train.py", devices=devices)).plan
+
+
+class Printer:
+    """A rank that prints; what it printed is in `copy`."""
+
+    def __init__(self, folder: Path, rank: int = 0, node: str = "node0") -> None:
+        self.stream = Stream(node, 0, rank, 0, "stdout")
+        self.copy = folder / f"rank-{rank}.out"
+        self.copy.touch()
+
+    def says(self, text: str) -> events.Output:
+        data = text.encode()
+        offset = self.copy.stat().st_size
+        with self.copy.open("ab") as file:
+            file.write(data)
+        return events.Output(self.stream, offset, data, 0.0, self.copy)
+
+
+def started(console: Console, nodes: int = 2) -> None:
+    made = plan(nodes)
+    console(events.PhaseBegan("connect", tuple(node.name for node in made.nodes)))
+    console(events.PhaseEnded("connect", 0.5))
+    console(events.Planned(made))
+    console(events.Started(made.run, Path("/tmp/run")))
+
+
+def ended(code: int = 0) -> events.Ended:
+    return events.Ended("a-run", code, 1.5, "all 4 ranks succeeded", Path("/tmp/run"))
+
+
+def test_the_panel_stands_below_the_output_and_is_gone_at_the_end(tmp_path: Path) -> None:
+    with on_terminal() as tty:
+        console = Console(View())
+        started(console)
+        printer = Printer(tmp_path)
+        for step in range(100):
+            console(printer.says(f"step {step}\n"))
+        rows = tty.wait_for(lambda rows: rows[-1].startswith("node1"))
+        assert rows[-4] == "r0 node0 │ step 99"
+        assert rows[-3].startswith("── ")
+        assert "Ctrl-C stops" in rows[-3]
+        assert "running" in rows[-2]
+        console(ended())
+        closing = threading.Thread(target=console.close)
+        closing.start()
+        rows = tty.wait_for(lambda rows: rows[-1].startswith("      logs:"))
+        closing.join()
+        assert rows[-2] == "orch: ✓ run a-run: all 4 ranks succeeded after 1.5 s"
+        lines = tty.everything
+        assert not any(line.startswith("── ") for line in lines)
+        assert [line for line in lines if "step" in line] == [
+            f"r0 node0 │ step {step}" for step in range(100)
+        ]
+
+
+def test_messages_stand_where_they_happened(tmp_path: Path) -> None:
+    with on_terminal() as tty:
+        console = Console(View())
+        started(console)
+        printer = Printer(tmp_path)
+        console(printer.says("before\n"))
+        console(events.Warned("look here"))
+        console(printer.says("after\n"))
+        console(events.NodeLost("node1", "node1: the connection broke"))
+        console(events.NodeLost("node1", "node1: the connection broke"))
+        console(events.NodeBack("node1", 32.0))
+        closing = threading.Thread(target=console.close)
+        closing.start()
+        rows = tty.wait_for(lambda rows: "nothing was lost" in "".join(rows))
+        closing.join()
+        assert rows[-5:] == [
+            "r0 node0 │ before",
+            "orch: warning: look here",
+            "r0 node0 │ after",
+            "orch: node1: the connection broke; the run goes on there, trying to connect aga",
+            "in",
+        ] or rows[-6:-1] == [
+            "r0 node0 │ before",
+            "orch: warning: look here",
+            "r0 node0 │ after",
+            "orch: node1: the connection broke; the run goes on there, trying to connect agai",
+            "n",
+        ]
+        assert rows[-1] == "orch: node1: connected again after 32 s; nothing was lost"
+
+
+@pytest.mark.parametrize("size", [(120, 40), (40, 24), (80, 8), (20, 24), (80, 3), (1, 1)])
+def test_output_is_whole_whatever_size_the_terminal_takes(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    with on_terminal() as tty:
+        console = Console(View())
+        started(console)
+        printer = Printer(tmp_path)
+        for step in range(10):
+            console(printer.says(f"a {step}\n"))
+        tty.wait_for(lambda rows: rows[-1].startswith("node1"))
+        tty.resize(*size)
+        tty.look(0.3)
+        for step in range(10):
+            console(printer.says(f"b {step}\n"))
+        columns, lines = size
+        tty.look(0.3)
+        has_panel = any(row.startswith("── ") for row in tty.rows)
+        assert has_panel == (columns >= 24 and lines >= 6)
+        tty.resize(200, 50)
+        tty.look(0.3)
+        console(ended())
+        closing = threading.Thread(target=console.close)
+        closing.start()
+        while closing.is_alive():
+            tty.look(0.05)
+        tty.look()
+        assert not any(row.startswith("── ") for row in tty.rows)
+        # What the terminal itself cut off when it shrank is not ours: look at what it was sent.
+        sent = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", tty.written).decode()
+        assert re.findall(r"r0 node0 │ (\w \d)", sent) == [
+            f"{x} {n}" for x in "ab" for n in range(10)
+        ]
+
+
+async def test_a_stopped_terminal_holds_up_nobody(tmp_path: Path) -> None:
+    """Nobody reads the pty, as after Ctrl-S: whoever tells the console what happens goes on."""
+    with on_terminal() as tty:
+        longest = 0.0
+
+        async def beat() -> None:
+            nonlocal longest
+            while True:
+                before = time.monotonic()
+                await asyncio.sleep(0.01)
+                longest = max(longest, time.monotonic() - before)
+
+        heart = asyncio.create_task(beat())
+        console = Console(View())
+        started(console)
+        printer = Printer(tmp_path)
+        for step in range(100):
+            console(printer.says(f"step {step} " + "x" * 2000 + "\n"))
+            console(events.Warned(f"warning {step}"))
+            await asyncio.sleep(0.005)
+        heart.cancel()
+        assert longest < 0.5
+        console(ended())
+        closing = asyncio.create_task(asyncio.to_thread(console.close))
+        while not closing.done():  # somebody pressed Ctrl-Q
+            await asyncio.to_thread(tty.look, 0.05)
+        tty.look()
+        lines = tty.everything
+        assert [line for line in lines if "warning: " in line] == [
+            f"orch: warning: warning {step}" for step in range(100)
+        ]
+        assert lines[-2].startswith("orch: ✓ run a-run")
+
+
+def test_who_leaves_does_not_wait_for_a_stopped_terminal(tmp_path: Path) -> None:
+    with on_terminal() as tty:
+        console = Console(View())
+        started(console)
+        console(Printer(tmp_path).says("line\n" * 100_000))
+        console(events.Detached("a-run", "the terminal was closed"))
+        began = time.monotonic()
+        console.close()
+        assert time.monotonic() - began < 10
+        tty.look(0.5)
+        rows = tty.rows
+        assert rows[-4:] == [
+            "orch: run a-run goes on without this terminal",
+            "      orch attach a-run   to come back",
+            "      orch logs -f a-run  to read on",
+            "      orch stop a-run     to end it",
+        ]
+
+
+def test_messages_do_not_wait_behind_a_stopped_pipe(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    with terminal() as tty, standing_for(stdout=writer, stderr=tty.descriptor):
+        os.close(writer)
+        console = Console(View())
+        started(console)
+        console(Printer(tmp_path).says("line\n" * 1_000_000))
+        console(events.Warned("look here"))
+        rows = tty.wait_for(lambda rows: "orch: warning: look here" in rows)
+        assert not any(row.startswith("── ") for row in rows)  # where do the lines of `| grep` go?
+        assert any("Ctrl-C stops; Ctrl-\\ leaves it running" in row for row in rows)
+        os.close(reader)
+        console.close()
+
+
+def test_without_a_terminal_nothing_is_drawn_or_coloured(tmp_path: Path) -> None:
+    out, err = tmp_path / "out", tmp_path / "err"
+    with (
+        out.open("wb") as stdout,
+        err.open("wb") as stderr,
+        standing_for(stdout=stdout.fileno(), stderr=stderr.fileno()),
+    ):
+        console = Console(View())
+        started(console)
+        console(Printer(tmp_path).says("a line\n"))
+        console(ended())
+        console.close()
+    assert out.read_text() == "r0 node0 │ a line\n"
+    assert "\x1b" not in err.read_text()
+    assert err.read_text().splitlines()[-1] == "      logs: /tmp/run/logs"
+
+
+@pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"NO_COLOR": "1"}])
+def test_no_colour_and_dumb_terminals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    with on_terminal() as tty:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        console = Console(View())
+        started(console)
+        console(Printer(tmp_path).says("a line\n"))
+        console(events.Warned("look here"))
+        tty.look(0.5)
+        console.close()
+        tty.look(0.1)
+        assert not re.search(rb"\x1b\[[0-9;]*m", tty.written)
+        assert (b"\x1b" in tty.written) == (variables == {"NO_COLOR": "1"})
+
+
+def test_a_run_that_prints_nothing_is_drawn_once_a_second() -> None:
+    with on_terminal() as tty:
+        console = Console(View())
+        started(console)
+        tty.wait_for(lambda rows: rows[-1].startswith("node1"))
+        before = len(tty.written)
+        tty.look(3.0)
+        frames = tty.written[before:].count(b"\x1b[?2026h")
+        assert 2 <= frames <= 5
+        console.close()
+
+
+def test_ranks_that_write_the_same_to_stderr_are_one_line_on_a_terminal(tmp_path: Path) -> None:
+    def show(view: View, columns: int = 80) -> list[str]:
+        with on_terminal() as tty:
+            console = Console(view)
+            started(console)
+            for rank, node in enumerate(("node0", "node0", "node1", "node1")):
+                stream = Stream(node, 0, rank, rank % 2, "stderr")
+                for text in (b"the same\n", b"of rank %d\n" % rank):
+                    console(events.Output(stream, 0, text, 1.0, tmp_path))
+            console.close()
+            tty.look(0.1)
+            return [row for row in tty.everything if "│" in row]
+
+    assert show(View())[0] == "r[0-3] ×4 2 nodes │ the same"
+    assert len(show(View())) == 5
+    assert len(show(View(fold=False))) == 8
