@@ -14,7 +14,8 @@ from orchestrator.runs.follower import Follower
 from orchestrator.runs.interrupts import Interrupts
 from orchestrator.runs.record import Record
 from orchestrator.runs.run import Run
-from orchestrator.runs.saved import Saved
+from orchestrator.runs.saved import Saved, read_saved
+from orchestrator.runs.settings import watchful
 
 _FETCH_TIME = 60.0  # seconds within which a node must tell something new of what is missing
 
@@ -27,6 +28,8 @@ async def keep(saved: Saved, emit: events.Emit = lambda event: None) -> None:
     record = Record.reopen(saved)
     if record is None:
         return
+    # Whoever minded it until now may have seen it end since we looked.
+    saved = read_saved(saved.folder) or saved
     try:
         async with _lines(saved) as lines:
             if saved.has_ended:
@@ -81,7 +84,7 @@ async def _lines(saved: Saved) -> AsyncIterator[list[Line]]:
             )
             hosts.update((host.name, host) for host in cluster.hosts)
             options = cluster.options
-        dialer = Dialer(options)
+        dialer = Dialer(watchful(options, settings.node_timeout))
         lines = [Line(hosts[node.name], dialer) for node in saved.plan.nodes]
         try:
             yield lines

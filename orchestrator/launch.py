@@ -29,7 +29,7 @@ from orchestrator.runs.keeper import have_kept
 from orchestrator.runs.names import new_name
 from orchestrator.runs.record import Record
 from orchestrator.runs.run import Detached, Run
-from orchestrator.runs.settings import GRACE, NODE_TIMEOUT, Embedded, Settings
+from orchestrator.runs.settings import GRACE, NODE_TIMEOUT, Embedded, Settings, watchful
 from orchestrator.runs.start import start
 from orchestrator.runs.verdict import Verdict
 from orchestrator.spread import spread
@@ -73,7 +73,7 @@ async def launch(
     interrupts = interrupts or Interrupts()
     if request.detach:
         interrupts.leave("detached")
-    fleet = Fleet(request.inventory.hosts, request.connect)
+    fleet = Fleet(request.inventory.hosts, watchful(request.connect, request.node_timeout))
     lines: list[Line] = []
     try:
         facts, plan = await interrupts.abort(_make_ready(fleet, request, emit))

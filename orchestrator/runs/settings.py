@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.remote.ssh import ConnectOptions
 
 NODE_TIMEOUT = 60.0
 GRACE = 3.0
@@ -58,3 +61,12 @@ class Settings:
             accept_new=bool(raw["accept_new"]),
             embedded=embedded and Embedded(int(embedded["count"]), Path(embedded["root"])),
         )
+
+
+def watchful(options: ConnectOptions, node_timeout: float) -> ConnectOptions:
+    """Return `options` with probes often enough that a connection which is silently dead is noticed
+    in about `node_timeout`, seconds (0: the node is never given up).
+    """
+    if node_timeout == 0:
+        return options
+    return replace(options, keepalive=min(options.keepalive, max(1.0, node_timeout / 3)))
