@@ -50,6 +50,7 @@ class TextLines:
       pieces of that length (up to three bytes fewer, so as not to divide a character), each a line
       of its own.
     - `mode` "pipe": bytes pass as they are. "terminal": they are made `harmless`.
+    - `paint` may add colour to lines before they get their prefix.
     """
 
     def __init__(
@@ -59,8 +60,10 @@ class TextLines:
         *,
         timestamps: bool = False,
         max_line: int = MAX_LINE,
+        paint: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self._make_prefix = prefix
+        self._paint = paint
         self._terminal = mode == "terminal"
         self._timestamps = timestamps
         self._max_line = max_line
@@ -148,6 +151,8 @@ class TextLines:
             prefix = timestamp(t) + b" " + prefix
         if self._terminal:
             lines = harmless(lines)
+        if self._paint is not None:
+            lines = self._paint(lines)
         return b"".join((prefix, lines.replace(b"\n", b"\n" + prefix), b"\n"))
 
 

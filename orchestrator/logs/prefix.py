@@ -1,14 +1,20 @@
-"""What stands before each line: `r3 node1 │ `, in columns as wide as the run's widest."""
+"""What stands before each line: `r3 node1 │ `, in columns as wide as the run's widest.
+
+Before a line that several ranks printed: `r[0-62] ×63 8 nodes │ `.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from orchestrator.logs.select import RankSet
 from orchestrator.logs.stream import Stream
 
 _RED = b"31"
+# So many ranges of ranks are named one by one.
+_MAX_RANGES = 4
 
 
 @dataclass(frozen=True)
@@ -34,22 +40,41 @@ def prefix(stream: Stream, widths: Widths, colour: bytes | None = None) -> bytes
     the separator of stderr red; without it nothing is coloured.
     """
     rank = "--" if stream.rank is None else f"r{stream.rank}"
-    who = f"{rank:<{widths.rank}} {stream.node:<{widths.node}}".encode()
-    if colour is None:
-        return who + " │ ".encode()
-    bar = "│".encode()
-    return (
-        _painted(who, colour)
-        + b" "
-        + (_painted(bar, _RED) if stream.channel == "stderr" else bar)
-        + b" "
-    )
+    return _bar(f"{rank:<{widths.rank}} {stream.node:<{widths.node}}", stream, colour)
+
+
+def folded_prefix(streams: Sequence[Stream], widths: Widths, colour: bytes | None = None) -> bytes:
+    """The prefix of a line that all of `streams` have; they are of one channel.
+
+    `r[0-62] ×63 8 nodes │ `, or with the node's name if all are of one; at least as wide as others.
+    """
+    ranks = RankSet.of(stream.rank for stream in streams if stream.rank is not None)
+    names = [str(RankSet((part,))) for part in ranks.ranges[:_MAX_RANGES]]
+    if len(ranks.ranges) > _MAX_RANGES:
+        names.append("…")
+    nodes = {stream.node for stream in streams}
+    who = f"r[{','.join(names)}]" if names else "--"
+    where = streams[0].node if len(nodes) == 1 else f"{len(nodes)} nodes"
+    text = f"{who} ×{len(streams)} {where}"
+    return _bar(f"{text:<{widths.rank + 1 + widths.node}}", streams[0], colour)
 
 
 def timestamp(t: float) -> bytes:
     """`t` (seconds since the epoch) in UTC to the millisecond: `2026-01-31T09:30:00.125Z`."""
     moment = datetime.fromtimestamp(t, UTC)
     return moment.isoformat(timespec="milliseconds").removesuffix("+00:00").encode() + b"Z"
+
+
+def _bar(who: str, stream: Stream, colour: bytes | None) -> bytes:
+    if colour is None:
+        return f"{who} │ ".encode()
+    bar = "│".encode()
+    return (
+        _painted(who.encode(), colour)
+        + b" "
+        + (_painted(bar, _RED) if stream.channel == "stderr" else bar)
+        + b" "
+    )
 
 
 def _painted(text: bytes, colour: bytes) -> bytes:

@@ -1,9 +1,12 @@
-"""Choosing ranks: number sets such as `0,4-7`."""
+"""Choosing streams: by ranks (number sets such as `0,4-7`), nodes and channel."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from orchestrator.logs.stream import Channel, Stream
 
 _PART = re.compile(r"([0-9]{1,7})(?:-([0-9]{1,7}))?", re.ASCII)
 _MAX_TEXT = 10_000
@@ -30,6 +33,36 @@ class RankSet:
         if len(text) > _MAX_TEXT:
             raise ValueError(f"a rank set of {len(text)} characters is too long")
         return cls(tuple(_range(part.strip(), text) for part in text.split(",")))
+
+    @classmethod
+    def of(cls, ranks: Iterable[int]) -> RankSet:
+        """The set of just these ranks."""
+        ranges: list[tuple[int, int]] = []
+        for rank in sorted(set(ranks)):
+            if ranges and ranges[-1][1] == rank - 1:
+                ranges[-1] = (ranges[-1][0], rank)
+            else:
+                ranges.append((rank, rank))
+        return cls(tuple(ranges))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The streams of these ranks, on these nodes, of this channel; None: of all of them.
+
+    With `ranks`, launchers are left out: they have no rank.
+    """
+
+    ranks: RankSet | None = None
+    nodes: frozenset[str] | None = None
+    channel: Channel | None = None
+
+    def __contains__(self, stream: Stream) -> bool:
+        return (
+            (self.ranks is None or stream.rank in self.ranks)
+            and (self.nodes is None or stream.node in self.nodes)
+            and (self.channel is None or stream.channel == self.channel)
+        )
 
 
 def _range(part: str, text: str) -> tuple[int, int]:
