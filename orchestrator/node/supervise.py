@@ -35,7 +35,7 @@ _UNKILLABLE = (
     10.0  # seconds after SIGKILL at which a process in an uninterruptible wait is given up
 )
 _LAST_WORD = 600.0  # seconds for which it waits for a full disk to take how the run ended
-_LOOK_EVERY = 5.0  # seconds between looks at whether the run's folder is as it should be
+_LOOK_EVERY = 2.0  # seconds between looks at whether the run's folder is as it should be
 _GRACE = 3.0  # seconds, where nobody says how many
 _RANK_RECORD = re.compile(r"rank-\d+\.json\Z")
 

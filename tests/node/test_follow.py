@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
 from unittest import mock
 
-from orchestrator.node import linux
+import pytest
+
+from orchestrator.node import follow, linux, marks
 from orchestrator.node.follow import Follower
 
-from .conftest import AgentProcess, last_status, text_of
+from .conftest import AgentProcess, Message, last_status, rank_records, text_of
 
 OUT = "attempt-0/rank-0.out"
 
@@ -69,3 +76,257 @@ def test_an_agent_without_inotify_sends_the_same(agent: AgentProcess) -> None:
         follower.step()
     follower.close()
     assert b"".join(sent) == b"one\ntwo\n"
+
+
+# -- a run that is not here, or only half ------------------------------------------------------
+
+NOBODY: dict[str, Any] = {"launcher": None, "left": [], "stopped": None}
+ENDED = {
+    "state": "ended", "pid": 1, "start": 1, "began": 1.0, "ended": 2.0,
+    "launcher": None, "stopped": None, "left": [],
+}  # fmt: skip
+
+
+def in_process(
+    directory: Path, offsets: dict[str, int] | None = None, **more: Any
+) -> tuple[Follower, list[Message]]:
+    """A follower of `directory`, and what it sends."""
+    sent: list[Message] = []
+    follower = Follower(
+        str(directory), offsets or {}, lambda *message: sent.append(message), **more
+    )
+    return follower, sent
+
+
+def to_the_end(follower: Follower, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not follower.finished:
+        assert time.monotonic() < deadline
+        follower.step()
+        time.sleep(min(0.05, follower.wait()))
+    follower.close()
+
+
+@pytest.fixture
+def ended(tmp_path: Path) -> Path:
+    """The folder of a run that ended long ago."""
+    (tmp_path / "attempt-0").mkdir()
+    (tmp_path / "status.json").write_text(json.dumps(ENDED))
+    return tmp_path
+
+
+def test_a_run_that_was_never_here_is_absent(agent: AgentProcess) -> None:
+    messages = agent.follow()
+    assert [header.get("status") for header, _ in messages] == [{"state": "absent", **NOBODY}, None]
+    assert messages[-1][0]["ok"] is None
+    assert not agent.directory.exists()
+
+
+@pytest.mark.parametrize("torn", [None, b"", b'{"state": "runn', b"{}"])
+def test_a_start_that_crashed_half_way_is_lost_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: bytes | None
+) -> None:
+    monkeypatch.setattr(follow, "_PATIENCE", 0.3)
+    (tmp_path / "attempt-0").mkdir()
+    (tmp_path / "attempt-0" / "rank-0.out").write_bytes(b"early\n")
+    if torn is not None:
+        (tmp_path / "status.json").write_bytes(torn)
+    follower, sent = in_process(tmp_path)
+    follower.step()
+    assert not follower.finished, "its supervisor may be about to come"
+    to_the_end(follower)
+    assert last_status(sent) == {"state": "lost", **NOBODY}
+    assert text_of(sent, OUT) == b"early\n"
+
+
+def test_a_status_torn_under_a_live_supervisor_is_written_again(agent: AgentProcess) -> None:
+    agent.start(["sleep", "1000"])
+    agent.follow(until=lambda m: "status" in m[0])
+    (agent.directory / "status.json").write_bytes(b'{"state"')
+    messages = agent.follow(until=lambda m: "status" in m[0])
+    assert last_status(messages)["state"] == "running"
+    assert agent.stop(grace=0)["ok"]["alive"] is True
+    assert last_status(agent.follow())["state"] == "ended"
+
+
+def test_a_torn_record_of_a_rank_is_not_told(ended: Path) -> None:
+    (ended / "attempt-0" / "rank-0.json").write_bytes(b'{"rank": 0, "local')
+    (ended / "attempt-0" / "rank-0.out").write_bytes(b"text")
+    follower, sent = in_process(ended)
+    to_the_end(follower)
+    assert rank_records(sent) == {}
+    assert text_of(sent, OUT) == b"text"
+
+
+def test_the_end_of_a_rank_is_told_when_its_torn_record_is_mended(agent: AgentProcess) -> None:
+    os.mkfifo(agent.home / "gate")
+    agent.start(sh("read x < gate; exit 4"))
+    record = agent.directory / "attempt-0" / "rank-0.json"
+    record.write_bytes(record.read_bytes()[:20])
+    (agent.home / "gate").write_text("go\n")
+    assert rank_records(agent.follow())[0]["code"] == 4
+
+
+def test_a_supervisor_that_died_with_its_folder_is_lost(agent: AgentProcess) -> None:
+    agent.start(["sleep", "1000"])
+    messages = agent.follow(until=lambda m: "status" in m[0])
+    follower, sent = in_process(agent.directory)
+    follower.step()
+    os.kill(last_status(messages)["pid"], signal.SIGKILL)
+    (agent.directory / "status.json").unlink()
+    to_the_end(follower)
+    assert last_status(sent)["state"] == "lost"
+
+
+# -- log files that a script has touched -------------------------------------------------------
+
+
+def test_a_log_file_that_shrinks_or_vanishes_breaks_nothing(agent: AgentProcess) -> None:
+    agent.start(
+        sh("echo one; : > $ORCH_DIR/attempt-0/rank-0.out; echo two"),
+        sh("echo gone; rm $ORCH_DIR/attempt-0/rank-1.*; exit 3"),
+        sh("echo here"),
+    )
+    messages = agent.follow()
+    assert last_status(messages)["state"] == "ended"
+    assert text_of(messages, "attempt-0/rank-2.out") == b"here\n"
+    messages = agent.follow({OUT: 1000})
+    assert text_of(messages, OUT) == b"", "it has shrunk below what the controller has"
+    assert "ok" in messages[-1][0]
+
+
+def test_bytes_of_a_file_that_is_gone_are_still_sent(agent: AgentProcess) -> None:
+    os.mkfifo(agent.home / "gate")
+    agent.start(sh("echo one; read x < gate; echo two; exit 3"))
+    agent.follow(until=lambda m: m[1] == b"one\n")
+    follower, sent = in_process(agent.directory)
+    follower.step()
+    (agent.directory / "attempt-0" / "rank-0.out").unlink()
+    (agent.home / "gate").write_text("go\n")
+    to_the_end(follower)
+    assert text_of(sent, OUT) == b"one\ntwo\n"
+
+
+# -- quiet -------------------------------------------------------------------------------------
+
+
+def test_a_quiet_follow_tells_of_ranks_and_the_end_and_sends_no_bytes(agent: AgentProcess) -> None:
+    agent.start(sh("echo much; exit 3"), sh("sleep 0.3; echo more"))
+    messages = agent.follow(quiet=True)
+    assert {rank: record["code"] for rank, record in rank_records(messages).items()} == {0: 3, 1: 0}
+    assert last_status(messages)["state"] == "ended"
+    assert not any(payload for _, payload in messages)
+
+
+# -- when bytes were written -------------------------------------------------------------------
+
+
+def times(sent: list[Message]) -> list[tuple[int, float]]:
+    """The (offset, time) of the chunks of the first rank's stdout."""
+    return [(header["o"], header["t"]) for header, _ in sent if header.get("f") == OUT]
+
+
+THEN = float(int(time.time())) - 100  # a mark each second is kept of what is as young as that
+
+
+def write_log(folder: Path, size: int, *found: tuple[float, int], mtime: float = THEN + 90) -> None:
+    """Write so many bytes, and marks (time, size) for them."""
+    log = folder / OUT
+    log.write_bytes(bytes(size))
+    os.utime(log, (mtime, mtime))
+    data = b"".join(marks.pack(marks.Mark(when, end, log.name)) for when, end in found)
+    (folder / "attempt-0" / "marks").write_bytes(data)
+
+
+def test_bytes_that_stood_there_have_the_time_of_the_first_mark_after_them(ended: Path) -> None:
+    write_log(ended, 100, (THEN + 1, 10), (THEN + 2, 50), (THEN + 3, 100))
+    follower, sent = in_process(ended)
+    to_the_end(follower)
+    assert times(sent) == [(0, THEN + 1), (10, THEN + 2), (50, THEN + 3)]
+    follower, sent = in_process(ended, {OUT: 20})
+    to_the_end(follower)
+    assert times(sent) == [(20, THEN + 2), (50, THEN + 3)]
+    assert len(text_of(sent, OUT)) == 80
+
+
+def test_what_was_written_after_the_last_mark_has_the_time_of_the_last_write(ended: Path) -> None:
+    write_log(ended, 100, (THEN + 1, 10), mtime=THEN + 90)
+    follower, sent = in_process(ended)
+    to_the_end(follower)
+    assert times(sent) == [(0, THEN + 1), (10, THEN + 90)]
+
+
+def test_a_mark_makes_no_chunk_longer(ended: Path) -> None:
+    write_log(ended, 3 * follow.CHUNK, (THEN + 1, 3 * follow.CHUNK))
+    follower, sent = in_process(ended)
+    to_the_end(follower)
+    assert times(sent) == [(n * follow.CHUNK, THEN + 1) for n in range(3)]
+
+
+def test_nothing_has_a_time_that_is_yet_to_come(ended: Path) -> None:
+    write_log(ended, 10, (9e9, 10))  # the clock was set back since
+    follower, sent = in_process(ended)
+    to_the_end(follower)
+    assert times(sent)[0][1] <= time.time()
+
+
+@pytest.mark.parametrize("data", [b"", b"torn", b"\xff" * 48])
+def test_marks_that_make_no_sense_hold_up_no_byte(ended: Path, data: bytes) -> None:
+    write_log(ended, 10)
+    (ended / "attempt-0" / "marks").write_bytes(data)
+    follower, sent = in_process(ended)
+    to_the_end(follower)
+    assert times(sent) == [(0, THEN + 90)]
+
+
+def test_a_month_of_marks_is_no_storm_of_chunks(ended: Path) -> None:
+    now = time.time()
+    every_minute = range(0, 30 * 24 * 3600, 60)
+    write_log(
+        ended, len(every_minute), *((now - age, n) for n, age in enumerate(every_minute[::-1], 1))
+    )
+    follower, sent = in_process(ended)
+    to_the_end(follower)
+    assert 500 < len(times(sent)) < 1700
+
+
+def test_what_comes_live_has_the_time_of_reading_in_one_piece(ended: Path) -> None:
+    (ended / "status.json").unlink()
+    write_log(ended, 0)
+    follower, sent = in_process(ended)
+    follower.step()
+    write_log(ended, 100, (THEN + 1, 10), (THEN + 2, 50), (THEN + 3, 100))
+    began = time.time()
+    while not times(sent):
+        follower.step()
+    assert [(offset, began <= when <= time.time()) for offset, when in times(sent)] == [(0, True)]
+    follower.close()
+
+
+def test_a_follow_that_was_held_up_knows_when_its_bytes_came(
+    ended: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The controller's link was cut, or is slow: the agent did not ask for more for a while.
+    monkeypatch.setattr(follow, "_LATE", 0.05)
+    (ended / "status.json").unlink()
+    write_log(ended, 0)
+    follower, sent = in_process(ended)
+    follower.step()
+    write_log(ended, 100, (THEN + 1, 10), (THEN + 3, 100))
+    time.sleep(0.1)
+    while len(text_of(sent, OUT)) < 100:
+        follower.step()
+    assert times(sent) == [(0, THEN + 1), (10, THEN + 3)]
+    follower.close()
+
+
+def test_a_run_that_nobody_followed_has_its_times_to_the_second(agent: AgentProcess) -> None:
+    agent.start(sh("for i in 1 2 3; do date +%s.%N; sleep 1.1; done"))
+    agent.follow(quiet=True)
+    chunks = [
+        (header["t"], payload) for header, payload in agent.follow() if header.get("f") == OUT
+    ]
+    said = [float(line) for _, payload in chunks for line in payload.split()]
+    assert len(chunks) == len(said) == 3
+    for (told, _), true in zip(chunks, said, strict=True):
+        assert 0 <= told - true < 1.5

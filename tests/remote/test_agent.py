@@ -13,7 +13,7 @@ from orchestrator.errors import NodeError
 from orchestrator.inventory import Host
 from orchestrator.remote.agent import Agent, AgentRefusal
 from orchestrator.remote.fake import FakeNode
-from orchestrator.remote.reports import Chunk, parse
+from orchestrator.remote.reports import Chunk, StatusReport, parse
 
 
 @pytest.fixture
@@ -151,6 +151,7 @@ RANK: dict[str, Any] = {
         {"rank": {**RANK, "ended": 1.0, "code": 1, "signal": 9}},
         {"status": {**STATUS, "state": "\x1b[31m"}},
         {"status": {**STATUS, "left": ["1"]}},
+        {"status": {**STATUS, "stopped": 5}},
         {"status": None},
     ],
 )
@@ -163,3 +164,26 @@ def test_a_report_is_parsed() -> None:
     assert parse({"f": "attempt-0/rank-0.out", "o": 5, "t": 1.5}, b"x") == Chunk(
         "attempt-0/rank-0.out", 5, 1.5, b"x"
     )
+
+
+def test_a_status_says_why_the_run_was_stopped() -> None:
+    said = {**STATUS, "state": "stopping", "stopped": "rank 1 on node1 failed"}
+    report = parse({"status": said}, b"")
+    assert report == StatusReport("stopping", None, (), "rank 1 on node1 failed")
+    assert parse({"status": STATUS}, b"") == StatusReport("running", None, (), None)
+
+
+def test_a_reason_is_one_short_harmless_line() -> None:
+    report = parse({"status": {**STATUS, "stopped": "\x1b[31m" + "lo\n" * 1000}}, b"")
+    assert isinstance(report, StatusReport)
+    assert report.stopped is not None
+    assert report.stopped.isprintable() and len(report.stopped) <= 500
+
+
+async def test_following_a_run_that_is_not_there_ends_with_that(home: Path) -> None:
+    fake = node()
+    agent = await Agent.open(fake)
+    reports = [report async for report in agent.follow("no-such-run", {}, quiet=True)]
+    assert reports == [StatusReport("absent", None, ())]
+    await agent.close()
+    await fake.close()

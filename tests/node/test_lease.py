@@ -1,0 +1,90 @@
+"""A run with a lease ends by itself when no controller is heard of; one without lives on."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.node import lease
+from orchestrator.node.lease import Lease
+
+from .conftest import AgentProcess, last_status, rank_records, text_of
+
+SLEEP = ["sleep", "1000"]
+
+
+def heard(agent: AgentProcess) -> bool:
+    answer: dict[str, bool] = agent.ask("heard", run=agent.run, node="node0")["ok"]
+    return answer["renewed"]
+
+
+def test_a_run_of_which_nobody_hears_stops_after_its_lease(agent: AgentProcess) -> None:
+    began = time.monotonic()
+    assert agent.start(SLEEP, lease=1.0)["ok"] == {"problem": None}
+    messages = agent.follow()
+    assert 1.0 <= time.monotonic() - began < 3.0
+    status = last_status(messages)
+    assert status["stopped"] == "no controller was heard of for 1 s"
+    assert (status["state"], status["left"]) == ("ended", [])
+    assert rank_records(messages)[0]["signal"] == 15
+
+
+def test_a_controller_that_is_heard_keeps_it_alive(agent: AgentProcess) -> None:
+    began = time.monotonic()
+    agent.start(["sleep", "2"], lease=0.8)
+    while time.monotonic() < began + 1.8:
+        assert heard(agent)
+        time.sleep(0.2)  # the pace of a controller
+    status = last_status(agent.follow())
+    assert (status["state"], status["stopped"]) == ("ended", None)
+
+
+def test_its_ranks_have_the_grace_that_the_controller_gave(agent: AgentProcess) -> None:
+    stubborn = "trap '' TERM; while :; do sleep 0.05; done"
+    agent.start(["/bin/sh", "-c", stubborn], lease=0.2, grace=0.2)
+    began = time.monotonic()
+    assert rank_records(agent.follow())[0]["signal"] == 9
+    assert time.monotonic() - began < 2.5
+
+
+def test_without_a_lease_there_is_nothing_to_renew(agent: AgentProcess) -> None:
+    agent.start(["true"], lease=None)
+    agent.follow()
+    assert not heard(agent)
+    assert not (agent.directory / "heard").exists()
+
+
+def test_a_run_that_is_not_here_has_no_lease(agent: AgentProcess) -> None:
+    assert not heard(agent)
+    assert not agent.directory.exists()
+
+
+def test_only_what_was_heard_counts(tmp_path: Path) -> None:
+    one = Lease(str(tmp_path), 100.0)
+    one.begin()
+    assert 99 < one.left() <= 100
+    assert lease.renew(str(tmp_path))
+
+
+@pytest.mark.parametrize("data", [b"", b"123", b"\xff" * 8, b"\0" * 8], ids=repr)
+def test_whatever_else_stands_in_its_file_renews_nothing(tmp_path: Path, data: bytes) -> None:
+    one = Lease(str(tmp_path), 0.0)
+    one.begin()
+    (tmp_path / "heard").write_bytes(data)
+    assert one.left() == 0.0
+
+
+def test_it_can_be_renewed_again_after_a_script_has_removed_its_file(tmp_path: Path) -> None:
+    one = Lease(str(tmp_path), 100.0)
+    one.begin()
+    (tmp_path / "heard").unlink()
+    assert not lease.renew(str(tmp_path))
+    one.mend()
+    assert lease.renew(str(tmp_path))
+
+
+def test_output_of_a_run_that_ended_so_is_all_there(agent: AgentProcess) -> None:
+    agent.start(["/bin/sh", "-c", "trap 'echo saved; exit' TERM; sleep 1000 & wait"], lease=0.3)
+    assert text_of(agent.follow(), "attempt-0/rank-0.out") == b"saved\n"

@@ -1,0 +1,91 @@
+"""Records: what is torn, or was never one, is none; what is read is fit to be sent on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.node import records
+from orchestrator.remote import reports
+
+PROCESS: dict[str, Any] = {
+    "pid": 7, "started": 1.0, "ended": 2.0, "code": None, "signal": 9,
+}  # fmt: skip
+STATUS: dict[str, Any] = {
+    "state": "stopping", "pid": 5, "start": 77, "began": 1.0, "ended": None,
+    "launcher": PROCESS, "stopped": "because", "left": [8],
+}  # fmt: skip
+RANK: dict[str, Any] = {"rank": 3, "local_rank": 1, "attempt": 0, **PROCESS}
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*STATUS, *RANK]), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+def mutated(record: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """The record with some of its values replaced, or nothing like it."""
+    keys = st.sampled_from([*record, *PROCESS])
+    return anything | st.dictionaries(keys, anything, max_size=2).map(lambda new: {**record, **new})
+
+
+in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def test_whole_records_are_read(tmp_path: Path) -> None:
+    request = {"grace": 1.5, "reason": "enough"}
+    (tmp_path / "status.json").write_text(json.dumps(STATUS))
+    (tmp_path / "stop.json").write_text(json.dumps(request))
+    (tmp_path / "rank-3.json").write_text(json.dumps(RANK))
+    assert records.read_status(str(tmp_path)) == STATUS
+    assert records.read_request(str(tmp_path)) == request
+    assert records.read_rank(str(tmp_path / "rank-3.json")) == RANK
+
+
+@in_one_folder
+@given(status=mutated(STATUS), rank=mutated(RANK))
+def test_what_is_read_the_controller_takes(tmp_path: Path, status: Any, rank: Any) -> None:
+    (tmp_path / "status.json").write_text(json.dumps(status))
+    (tmp_path / "rank.json").write_text(json.dumps(rank))
+    status, rank = (
+        records.read_status(str(tmp_path)),
+        records.read_rank(str(tmp_path / "rank.json")),
+    )
+    if status is not None:
+        reports.parse({"status": status}, b"")
+    if rank is not None:
+        reports.parse({"rank": rank}, b"")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{", json.dumps(STATUS).encode()[:-3], b"\xff\xfe", b"[" * 100_000, b"\0" * 64, b"[1]"],
+    ids=["empty", "brace", "torn", "no text", "deep", "zeros", "list"],
+)
+def test_what_is_torn_is_none(tmp_path: Path, data: bytes) -> None:
+    for name in ("status.json", "stop.json", "rank-0.json"):
+        (tmp_path / name).write_bytes(data)
+    assert records.read_status(str(tmp_path)) is None
+    assert records.read_request(str(tmp_path)) is None
+    assert records.read_rank(str(tmp_path / "rank-0.json")) is None
+
+
+def test_what_is_not_there_is_none(tmp_path: Path) -> None:
+    assert records.read_status(str(tmp_path / "gone")) is None
+    (tmp_path / "file").touch()
+    assert records.read_status(str(tmp_path / "file")) is None
+
+
+def test_a_file_that_cannot_be_read_is_no_absent_one(tmp_path: Path) -> None:
+    (tmp_path / "status.json").mkdir()
+    with pytest.raises(IsADirectoryError):
+        records.read_status(str(tmp_path))
