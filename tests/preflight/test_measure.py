@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,8 +22,19 @@ from .scenes import scene
 NUMBER: Probe[int] = Probe("number", int)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a stage found: what the probes had found before it."""
+
+    numbers: dict[str, int | NoAnswer]
+
+
 def check(id_: str, verdict: Any, **more: Any) -> Check:
     return Check(id_, Group.HOST, Level.QUICK, "it is so", "It is so.", verdict, **more)
+
+
+def begin(title: str) -> AbstractContextManager[Advance]:
+    return nullcontext(lambda name, well: None)
 
 
 def passes(scene: Scene) -> list[Finding]:
@@ -56,15 +69,46 @@ async def test_a_stage_that_raises_is_not_measured_and_the_others_are() -> None:
     async def goes_well(fleet: Fleet, scene: Scene, advance: Advance) -> Sound:
         return Sound()
 
-    def begin(title: str) -> AbstractContextManager[Advance]:
-        return nullcontext(lambda name, well: None)
-
     stages = (Stage("broken", Broken, breaks), Stage("sound", Sound, goes_well))
     fleet = Fleet([], ConnectOptions())
     found = await measure(fleet, scene(2), [check("both", passes, stages=stages)], begin)
     missing = found.find(Broken)
     assert isinstance(missing, NoAnswer) and "ExceptionGroup" in missing.reason
     assert found.find(Sound) == Sound()
+
+
+async def look_beside_a_probe(level: Level, *, independent: bool, at_once: bool) -> Scene:
+    """Measure a probe and a stage; with `at_once` the node answers only when the stage has begun."""
+    began = asyncio.Event()
+
+    class Node:
+        async def ask(self, verb: str, **more: Any) -> Any:
+            if at_once:
+                await asyncio.wait_for(began.wait(), 5.0)
+            return {"number": {"ok": 7}}
+
+    async def look(fleet: Fleet, scene: Scene, advance: Advance) -> Seen:
+        began.set()
+        return Seen(scene.of(NUMBER))
+
+    stage = Stage("look", Seen, look, independent)
+    fleet: Any = SimpleNamespace(agents=[Node()])
+    checks = [check("both", passes, probes=(NUMBER,), stages=(stage,))]
+    return await measure(fleet, scene(1, level=level), checks, begin)
+
+
+async def test_a_quick_preflight_measures_at_once_what_does_not_depend_on_one_another() -> None:
+    found = await look_beside_a_probe(Level.QUICK, independent=True, at_once=True)
+    assert found.of(NUMBER) == {"node0": 7}
+    assert found.find(Seen) == Seen({"node0": NoAnswer("it was not asked")})
+
+
+@pytest.mark.parametrize(
+    ("level", "independent"), [(Level.QUICK, False), (Level.FULL, False), (Level.FULL, True)]
+)
+async def test_any_other_stage_comes_after_the_probes(level: Level, independent: bool) -> None:
+    found = await look_beside_a_probe(level, independent=independent, at_once=False)
+    assert found.find(Seen) == Seen({"node0": 7})
 
 
 @pytest.mark.parametrize(
