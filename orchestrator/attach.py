@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from orchestrator import events
+from orchestrator.logs.stream import Stream
 from orchestrator.runs.interrupts import Interrupts
 from orchestrator.runs.saved import Saved
 from orchestrator.runs.watch import watch
@@ -12,16 +14,21 @@ from orchestrator.runs.wishes import Wish, leave_wish
 
 
 async def attach(
-    saved: Saved, emit: events.Emit, interrupts: Interrupts, *, last: int | None = None
+    saved: Saved,
+    emit: events.Emit,
+    interrupts: Interrupts,
+    *,
+    want: Callable[[Stream], bool] = lambda stream: True,
+    last: int | None = None,
 ) -> int | None:
     """Show the run until it has ended and return its exit code, or None when we leave it.
 
     The first interrupt stops the run, the second kills it, after the third we do not wait for its end
-    any more. `last` is how many lines of past output are shown (None: all). Raises LaunchError when the
-    run cannot be minded.
+    any more. Of its output, the streams that `want` accepts are shown; `last` is how many lines of what is
+    past (None: all). Raises LaunchError when the run cannot be minded.
     """
     interrupts.has_started = True
-    showing = asyncio.create_task(_show(saved, emit, last))
+    showing = asyncio.create_task(_show(saved, emit, want, last))
     stopping = asyncio.create_task(_stop_when_interrupted(saved, interrupts))
     leaving = asyncio.create_task(interrupts.wait_for_leave())
     giving_up = asyncio.create_task(interrupts.wait(3))
@@ -40,9 +47,11 @@ async def attach(
     return None
 
 
-async def _show(saved: Saved, emit: events.Emit, last: int | None) -> int:
+async def _show(
+    saved: Saved, emit: events.Emit, want: Callable[[Stream], bool], last: int | None
+) -> int:
     code = 0
-    async for event in watch(saved, last=last):
+    async for event in watch(saved, want, last=last):
         emit(event)
         if isinstance(event, events.Ended):
             code = event.exit_code

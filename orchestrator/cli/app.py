@@ -9,12 +9,14 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli.attach import attach
 from orchestrator.cli.exec import execute
 from orchestrator.cli.init import init
 from orchestrator.cli.keep import keep
 from orchestrator.cli.launch import launch
 from orchestrator.cli.nodes import nodes
 from orchestrator.cli.preflight import preflight
+from orchestrator.cli.stop import stop
 from orchestrator.errors import LaunchError, OrchError
 from orchestrator.process import silence
 
@@ -31,6 +33,8 @@ app = typer.Typer(
 # Options of the script, or of the command, come after it: they are not ours to read.
 _THEIRS = {"allow_interspersed_args": False, "ignore_unknown_options": False}
 app.command(context_settings=_THEIRS)(launch)
+app.command()(attach)
+app.command()(stop)
 app.command()(preflight)
 app.command()(nodes)
 app.command("exec", context_settings=_THEIRS)(execute)

@@ -78,9 +78,7 @@ def launch(
     ] = None,
     detach: Annotated[
         bool,
-        typer.Option(
-            "--detach", "-d", help="Return once it runs; orch minds it in the background."
-        ),
+        typer.Option("--detach", "-d", help="Return once it runs; print its name."),
     ] = False,
     grace: Annotated[
         float,
@@ -110,13 +108,8 @@ def launch(
             "--dry-run", help="Print what would run on each node, ready to paste, and exit."
         ),
     ] = False,
-    rank: Annotated[
-        str | None,
-        typer.Option(metavar="SET", help="Show these ranks only, such as 0 or 0,4-7."),
-    ] = None,
-    timestamps: Annotated[
-        bool, typer.Option("--timestamps", help="Begin each line with its time.")
-    ] = False,
+    rank: options.Rank = None,
+    timestamps: options.Timestamps = False,
     output: options.Output = "text",
     accept_new: options.AcceptNew = False,
     connect_timeout: options.ConnectTimeout = 10.0,
@@ -133,6 +126,7 @@ def launch(
       orch launch -i hosts.yaml --nodes 'gpu[0-3]' --launcher fabric train.py
       orch launch --local 2 --nproc 2 train.py
       orch launch --dry-run train.py
+      RUN=$(orch launch --detach train.py) && orch logs -f "$RUN"
     """
     from orchestrator.cli import run_launch
     from orchestrator.cli.hosts import Choice

@@ -7,6 +7,27 @@ from typing import Annotated, Literal
 
 import typer
 
+
+def names_of_runs(incomplete: str) -> list[str]:
+    """Return the names of runs that a shell may complete `incomplete` to."""
+    from orchestrator.runs.folder import runs_folder
+
+    try:
+        folders = sorted(runs_folder().iterdir())
+    except OSError:
+        return []
+    return [folder.name for folder in folders if folder.name.startswith(incomplete)]
+
+
+Run = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RUN",
+        help="The run's name, or a beginning that no other has.  [default: the latest]",
+        show_default=False,
+        autocompletion=names_of_runs,
+    ),
+]
 Inventory = Annotated[
     Path | None,
     typer.Option(
@@ -32,6 +53,12 @@ Exclude = Annotated[str | None, typer.Option(metavar="SEL", help="All hosts but 
 Output = Annotated[
     Literal["text", "json", "raw"],
     typer.Option(help="text: prefixed lines; json: one object a line; raw: the bytes as they are."),
+]
+Rank = Annotated[
+    str | None, typer.Option(metavar="SET", help="Show these ranks only, such as 0 or 0,4-7.")
+]
+Timestamps = Annotated[
+    bool, typer.Option("--timestamps", help="Begin each line with its time (UTC).")
 ]
 AcceptNew = Annotated[
     bool,

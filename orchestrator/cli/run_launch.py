@@ -6,17 +6,19 @@ import asyncio
 import signal
 import sys
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from orchestrator import events
 from orchestrator.cli.environment import environment_of
 from orchestrator.cli.hosts import Choice, chosen, embedded_root
 from orchestrator.cli.script import inside, script_and_source, workdir_name
+from orchestrator.cli.selection import rank_set
+from orchestrator.cli.signals import listen_to_signals
 from orchestrator.cli.values import number_or_auto
-from orchestrator.errors import LaunchError, UsageError
+from orchestrator.errors import LaunchError
 from orchestrator.launch import Request, dry_run, launch
-from orchestrator.logs.select import RankSet
 from orchestrator.plan import Job, paste
 from orchestrator.preflight.level import Level
 from orchestrator.runs.interrupts import Interrupts
@@ -58,7 +60,8 @@ def run(arguments: Arguments) -> None:
     # Once so much was freed at once, glibc keeps freed chunks of output for the next ones instead of
     # giving each back to the kernel page by page; that would take longer than all the rest.
     bytearray(16 << 20)
-    console = Console(View(arguments.output, _rank_set(arguments.rank), arguments.timestamps))
+    view = View(arguments.output, rank_set(arguments.rank), arguments.timestamps)
+    console = Console(replace(view, keys=()) if arguments.detach else view)
     code = LaunchError.exit_code
     try:
         code = asyncio.run(_run(arguments, console))
@@ -78,24 +81,27 @@ async def _run(arguments: Arguments, console: Console) -> int:
         request = await _request(arguments, stack)
         if arguments.dry_run:
             plan = await dry_run(request, console, interrupts)
-            console.close()
-            text = "".join(f"{line}\n" for line in paste.lines(plan))
-            sys.stdout.buffer.write(text.encode(errors="surrogateescape"))
-            sys.stdout.buffer.flush()
+            _print("".join(f"{line}\n" for line in paste.lines(plan)), console)
             return 0
-        verdict = await launch(request, console, interrupts)
+        names: list[str] = []
+
+        def hear(event: events.Event) -> None:
+            if isinstance(event, events.Planned):
+                names.append(event.plan.run)
+            if not (arguments.detach and isinstance(event, events.Output)):
+                console(event)
+
+        verdict = await launch(request, hear, interrupts)
+        if arguments.detach:  # for scripts: RUN=$(orch launch -d train.py)
+            _print(f"{names[0]}\n", console)
         return 0 if verdict is None else verdict.exit_code
 
 
-def listen_to_signals(interrupts: Interrupts) -> None:
-    """Have Ctrl-C end the run, Ctrl-\\ leave it, and the end of the terminal leave what has started."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupts.send, number)
-    loop.add_signal_handler(signal.SIGQUIT, interrupts.leave, "left with Ctrl-\\")
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else it is nohup's
-        reason = "the terminal was closed"
-        loop.add_signal_handler(signal.SIGHUP, interrupts.hang_up, signal.SIGHUP, reason)
+def _print(text: str, console: Console) -> None:
+    """Write to stdout what a command was asked for, after all that the console has to say."""
+    console.close()
+    sys.stdout.buffer.write(text.encode(errors="surrogateescape"))
+    sys.stdout.buffer.flush()
 
 
 async def _request(arguments: Arguments, stack: AsyncExitStack) -> Request:
@@ -142,12 +148,3 @@ def _embedded(hosts: Choice, job: Job) -> Embedded | None:
     if hosts.local is None:
         return None
     return Embedded(hosts.local, embedded_root(job.workdir_name))
-
-
-def _rank_set(text: str | None) -> RankSet | None:
-    if text is None:
-        return None
-    try:
-        return RankSet.parse(text)
-    except ValueError as error:
-        raise UsageError(f"--rank {text}: {error}") from None

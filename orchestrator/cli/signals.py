@@ -1,0 +1,19 @@
+"""What signals mean to a command that shows a run as it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from orchestrator.runs.interrupts import Interrupts
+
+
+def listen_to_signals(interrupts: Interrupts) -> None:
+    """Have Ctrl-C end the run, Ctrl-\\ leave it, and the end of the terminal leave what has started."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupts.send, number)
+    loop.add_signal_handler(signal.SIGQUIT, interrupts.leave, "left with Ctrl-\\")
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else it is nohup's
+        reason = "the terminal was closed"
+        loop.add_signal_handler(signal.SIGHUP, interrupts.hang_up, signal.SIGHUP, reason)
