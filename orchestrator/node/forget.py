@@ -11,10 +11,8 @@ import shutil
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import files, packages, processes, records
+from . import files, packages, processes, records, trial
 from .tasks import Tell, deadline
-
-_TRIALS = "preflight-"  # what the names of orch's own runs begin with
 
 
 def usage(tell: Tell, limit: float, runs: List[Tuple[str, str]]) -> None:
@@ -89,14 +87,11 @@ def _lives(folder: str) -> bool:
 def _trials(node: str, before: float) -> List[Tuple[str, str, str]]:
     """Return (run, node, folder) of each trial on `node` whose folder was last touched `before`."""
     found = []
-    for run in _names(os.path.join(files.state_root(), "runs")):
-        if run.startswith(_TRIALS):
-            folder = files.run_directory(run, node)
-            try:
-                if os.lstat(folder).st_mtime < before:
-                    found.append((run, node, folder))
-            except FileNotFoundError:
-                continue  # another node's that shares this home
+    runs = os.path.join(files.state_root(), "runs")
+    for run in sorted(os.listdir(runs)) if os.path.isdir(runs) else ():
+        folder = os.path.join(runs, run, node)
+        if trial.is_trial(folder) and os.stat(folder).st_mtime < before:
+            found.append((run, node, folder))
     return found
 
 
@@ -113,10 +108,3 @@ def _size(folder: str) -> Optional[int]:
             except FileNotFoundError:
                 continue  # it went while this looked, as files of a run that lives do
     return total * 512
-
-
-def _names(folder: str) -> List[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except FileNotFoundError:
-        return []

@@ -32,20 +32,26 @@ def remove_unused() -> int:
     folder, own = os.path.split(os.path.abspath(sys.argv[0]))
     matches = [match for match in map(_NAME.match, os.listdir(folder)) if match is not None]
     used = _used() | {own[: -len(".pyz")]}
+    # Its twin may be older than a package that is in use: one young file saves all of its name.
     used.update(m.group(1) for m in matches if _is_young(os.path.join(folder, m.group())))
-    freed = 0
-    for match in matches:
-        if match.group(1) not in used:
-            path = os.path.join(folder, match.group())
-            size = os.lstat(path).st_blocks * 512
-            os.unlink(path)
-            freed += size
-    return freed
+    unused = [os.path.join(folder, m.group()) for m in matches if m.group(1) not in used]
+    return sum(map(_remove, unused))
 
 
 def _is_young(path: str) -> bool:
-    # Its twin may be older than a package that is in use, so one young file saves all of its name.
-    return time.time() - os.lstat(path).st_mtime < _UNUSED_AFTER
+    try:
+        return time.time() - os.lstat(path).st_mtime < _UNUSED_AFTER
+    except FileNotFoundError:
+        return False
+
+
+def _remove(path: str) -> int:
+    try:
+        size = os.lstat(path).st_blocks * 512
+        os.unlink(path)
+    except FileNotFoundError:
+        return 0  # a node that shares the home was quicker
+    return size
 
 
 def _used() -> Set[str]:

@@ -36,6 +36,7 @@ _UNKILLABLE = (
 )
 _LAST_WORD = 600.0  # seconds for which it waits for a full disk to take how the run ended
 _LOOK_EVERY = 2.0  # seconds between looks at whether the run's folder is as it should be
+_ROOMY = 16 << 20  # bytes free from which on it takes room that a rank might want
 _GRACE = 3.0  # seconds, where nobody says how many
 _RANK_RECORD = re.compile(r"rank-\d+\.json\Z")
 
@@ -179,10 +180,13 @@ class Supervisor:
         return self._next_look - now
 
     def _set_room_aside(self) -> None:
+        """Do it again once the disk has room for everybody: it was full in between."""
         try:
-            files.set_room_aside(self._directory)
+            disk = os.statvfs(self._directory)
+            if disk.f_bavail * disk.f_frsize > _ROOMY:
+                files.set_room_aside(self._directory)
         except OSError:
-            pass  # the disk is still full
+            pass  # tried again at the next look
 
     def _reap(self) -> None:
         while True:

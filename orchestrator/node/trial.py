@@ -9,6 +9,7 @@ from typing import Any, Dict
 
 from . import files, processes, supervise
 
+_SIGN = "trial"  # a file that tells a trial's folder from that of a run of somebody
 _PATIENCE = 12.0  # seconds for a supervisor to end: it gives what cannot be killed up after 10
 
 
@@ -16,11 +17,20 @@ def put(run: str, node: str, name: str, text: str) -> Dict[str, Any]:
     """Make the folder of `run` with the file `name` of this `text` in it; return {"folder": path}."""
     folder = files.run_directory(run, node)
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    path = os.path.join(folder, os.path.basename(name))
+    _write(os.path.join(folder, _SIGN), "")
+    _write(os.path.join(folder, os.path.basename(name)), text)
+    return {"folder": folder}
+
+
+def _write(path: str, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
-    return {"folder": folder}
+
+
+def is_trial(folder: str) -> bool:
+    """Tell whether the run's `folder` is that of a trial."""
+    return os.path.exists(os.path.join(folder, _SIGN))
 
 
 def discard(run: str, node: str) -> Dict[str, Any]:

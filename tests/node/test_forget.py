@@ -98,21 +98,27 @@ def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_removed(
     assert agent.directory.exists()
 
 
-def test_old_trials_of_this_node_are_removed(agent: AgentProcess) -> None:
+def test_old_trials_of_this_node_are_removed_and_no_run_of_anybody(agent: AgentProcess) -> None:
     runs = agent.directory.parent.parent
-    old, young, theirs = (
-        runs / name
-        for name in ("preflight-old/node0", "preflight-young/node0", "preflight-theirs/node1")
-    )
-    mine = runs / "mine" / "node0"
-    for folder in (old, young, theirs, mine):
-        folder.mkdir(parents=True)
-    for folder in (old, theirs, mine):
+    for run, node in (("old", "node0"), ("young", "node0"), ("theirs", "node1")):
+        trial = {"run": f"preflight-{run}", "node": node}
+        agent.ask("put", **trial, name="script.py", text="")
+    old, young = runs / "preflight-old/node0", runs / "preflight-young/node0"
+    theirs, run_of_that_name = runs / "preflight-theirs/node1", runs / "preflight-mine/node0"
+    run_of_that_name.mkdir(parents=True)
+    for folder in (old, theirs, run_of_that_name):
         os.utime(folder, (time.time() - 2 * DAY,) * 2)
     answer = forget(agent, node="node0", trials_older=DAY)
     assert answer["removed"] == [["preflight-old", "node0"]]
     assert not old.parent.exists()
-    assert young.exists() and theirs.exists() and mine.exists()
+    assert young.exists() and theirs.exists() and run_of_that_name.exists()
+
+
+def test_a_trial_that_lives_is_not_forgotten_however_old(agent: AgentProcess) -> None:
+    agent.ask("put", run=agent.run, node="node0", name="script.py", text="")
+    agent.start(SLEEP)
+    os.utime(agent.directory, (0, 0))
+    assert forget(agent, node="node0", trials_older=DAY)["live"] == [[agent.run, "node0"]]
 
 
 def test_trials_are_forgotten_of_one_node_only(agent: AgentProcess) -> None:
@@ -143,10 +149,12 @@ def test_a_package_that_a_live_process_was_started_from_is_in_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = tmp_path / "node-0000000000000000.pyz"
-    old.write_text("import sys; sys.stdin.read()")
+    old.write_text("import sys; print('up', flush=True); sys.stdin.read()")
     os.utime(old, (0, 0))
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "node-4444444444444444.pyz")])
-    with subprocess.Popen([sys.executable, str(old)], stdin=subprocess.PIPE):
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, str(old)], stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"up\n"
         assert packages.remove_unused() == 0
         assert old.exists()
     packages.remove_unused()

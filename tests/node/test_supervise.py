@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from orchestrator.node import processes
 
@@ -84,6 +87,50 @@ def test_stop_kills_what_ignores_sigterm(agent: AgentProcess) -> None:
     assert rank_records(messages)[0]["signal"] == signal.SIGKILL
     assert time.monotonic() - began < 5
     assert agent.left() == set()
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"grace": 0', b'{"grace": "soon", "reason": 1}'])
+def test_a_request_to_stop_that_is_torn_is_one_all_the_same(
+    agent: AgentProcess, torn: bytes
+) -> None:
+    agent.start(sh("echo up; exec sleep 1000"))
+    messages = agent.follow(until=lambda m: m[1] == b"up\n")
+    (agent.directory / "stop.json").write_bytes(torn)
+    os.kill(last_status(messages)["pid"], signal.SIGTERM)
+    messages = agent.follow()
+    assert last_status(messages)["stopped"] == "the supervisor was told to stop"
+    assert rank_records(messages)[0]["signal"] == signal.SIGTERM
+
+
+@pytest.mark.lab
+def test_on_a_full_disk_a_run_is_stopped_and_its_end_recorded(agent: AgentProcess) -> None:
+    runs = agent.home / ".local/state/orch/runs"
+    runs.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", runs], check=True)
+    try:
+        fill = "head -c 32000000 /dev/zero > $ORCH_DIR/fill; echo x > $ORCH_DIR/last"
+        agent.start(sh(f"{fill}; echo full > {agent.home}/is-full; exec sleep 1000"), lease=60)
+        wait_until((agent.home / "is-full").exists)
+        assert agent.ask("heard", run=agent.run, node="node0")["ok"] == {"renewed": True}
+        assert agent.stop()["ok"]["alive"] is True
+        messages = agent.follow()
+        assert last_status(messages)["stopped"] == "test"
+        assert rank_records(messages)[0]["signal"] == signal.SIGTERM
+        answer = agent.ask("forget", limit=20, runs=[[agent.run, "node0"]])["ok"]
+        assert answer["removed"] == [[agent.run, "node0"]]
+    finally:
+        processes.kill_all(str(agent.directory))
+        subprocess.run(["umount", "-l", runs], check=True)
+
+
+def test_room_for_the_last_words_is_set_aside_again_when_a_full_disk_is_freed(
+    agent: AgentProcess,
+) -> None:
+    agent.start(SLEEP)
+    reserve = agent.directory / "reserve"
+    reserve.unlink()
+    wait_until(reserve.exists)
+    assert reserve.stat().st_size == 1 << 16
 
 
 def test_a_second_stop_with_less_grace_is_heeded(agent: AgentProcess) -> None:
