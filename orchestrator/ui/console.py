@@ -152,35 +152,7 @@ class Console:
         self._outlets.show(event, 2 if is_error else 1, self._lines)
 
     def _lines(self) -> Lines | None:
-        if self._view.output == "raw":
-            return None
-        if self._view.output == "json":
-            from orchestrator.logs.json_lines import JsonLines
-
-            return JsonLines()
-        terminal = os.isatty(1)
-        folded = _folded_channels(self._view.fold, terminal)
-        if folded and self._plan is not None:
-            from orchestrator.logs.fold import FoldedLines
-
-            return FoldedLines(
-                _prefixer(self._plan),
-                _folded_prefixer(self._plan),
-                "terminal" if terminal else "pipe",
-                ranks=self._plan.world_size,
-                launchers=len(self._plan.nodes),
-                fold=folded,
-                timestamps=self._view.timestamps,
-                paint=self._view.paint,
-            )
-        from orchestrator.logs.lines import TextLines
-
-        return TextLines(
-            _prefixer(self._plan),
-            "terminal" if terminal else "pipe",
-            timestamps=self._view.timestamps,
-            paint=self._view.paint,
-        )
+        return lines_for(self._view, self._plan)
 
 
 class Stderr:
@@ -198,6 +170,39 @@ class Stderr:
             except OSError:
                 self._heard = False
                 silence(2)
+
+
+def lines_for(view: View, plan: Plan | None) -> Lines | None:
+    """Return what output to stdout goes through, None for raw bytes."""
+    if view.output == "raw":
+        return None
+    if view.output == "json":
+        from orchestrator.logs.json_lines import JsonLines
+
+        return JsonLines()
+    terminal = os.isatty(1)
+    folded = _folded_channels(view.fold, terminal)
+    if folded and plan is not None:
+        from orchestrator.logs.fold import FoldedLines
+
+        return FoldedLines(
+            _prefixer(plan),
+            _folded_prefixer(plan),
+            "terminal" if terminal else "pipe",
+            ranks=plan.world_size,
+            launchers=len(plan.nodes),
+            fold=folded,
+            timestamps=view.timestamps,
+            paint=view.paint,
+        )
+    from orchestrator.logs.lines import TextLines
+
+    return TextLines(
+        _prefixer(plan),
+        "terminal" if terminal else "pipe",
+        timestamps=view.timestamps,
+        paint=view.paint,
+    )
 
 
 def _colours(plan: Plan | None) -> dict[str, bytes]:
