@@ -279,6 +279,14 @@ def test_marks_that_make_no_sense_hold_up_no_byte(ended: Path, data: bytes) -> N
     assert times(sent) == [(0, THEN + 90)]
 
 
+def test_marks_that_cannot_be_read_hold_up_no_byte(ended: Path) -> None:
+    (ended / OUT).write_bytes(b"text")
+    (ended / "attempt-0" / "marks").mkdir()
+    follower, sent = in_process(ended)
+    to_the_end(follower)
+    assert text_of(sent, OUT) == b"text"
+
+
 def test_a_month_of_marks_is_no_storm_of_chunks(ended: Path) -> None:
     now = time.time()
     every_minute = range(0, 30 * 24 * 3600, 60)
