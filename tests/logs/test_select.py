@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.logs.select import RankSet
+from orchestrator.logs.select import RankSet, Selection
+from orchestrator.logs.stream import Stream
 
 
 def test_numbers_and_ranges_select_their_ranks() -> None:
@@ -43,3 +46,23 @@ def test_a_backward_range_is_refused_with_the_forward_one() -> None:
 def test_an_endless_text_is_refused() -> None:
     with pytest.raises(ValueError, match="a rank set of 20001 characters is too long"):
         RankSet.parse("1," * 10_000 + "1")
+
+
+@given(st.sets(st.integers(0, 60)))
+def test_a_set_of_ranks_is_held_as_few_ranges(ranks: set[int]) -> None:
+    held = RankSet.of(ranks)
+    assert {rank for rank in range(61) if rank in held} == ranks
+    assert all(b + 1 < c for (_, b), (c, _) in pairwise(held.ranges))
+
+
+def test_a_selection_has_ranks_nodes_and_a_channel() -> None:
+    rank3, launcher = Stream("a", 0, 3, 3, "stderr"), Stream("b", 0, None, None, "stdout")
+
+    def selected(selection: Selection) -> list[Stream]:
+        return [stream for stream in (rank3, launcher) if stream in selection]
+
+    assert selected(Selection()) == [rank3, launcher]
+    assert selected(Selection(ranks=RankSet.parse("0-9"))) == [rank3]
+    assert selected(Selection(nodes=frozenset({"b", "c"}))) == [launcher]
+    assert selected(Selection(channel="stderr")) == [rank3]
+    assert selected(Selection(ranks=RankSet.parse("0-9"), nodes=frozenset({"b"}))) == []

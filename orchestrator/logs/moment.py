@@ -1,0 +1,50 @@
+"""Read a moment as people type it: `10m` ago, `14:05`, `2026-01-31T09:30`."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, time, timedelta
+
+_UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_AGO = re.compile("".join(rf"(?:([0-9]{{1,9}}(?:\.[0-9]{{1,6}})?){unit})?" for unit in _UNITS))
+_TIME = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?")
+_DATE = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"(?:[T ]([0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?)(Z|[+-][0-9]{2}:[0-9]{2})?)?"
+)
+
+
+def parse_moment(text: str, now: float) -> float:
+    """The moment that `text` names, in seconds since the epoch; `now` likewise.
+
+    `90s`, `10m`, `2h30m`, `1d` and `1w` are so long ago. `14:05[:30]` is the last time that it was
+    so late here. `2026-01-31[T09:30[:00[.125]]]` is local time unless `Z` or `+01:00` follows.
+    Raises ValueError, which says what is understood.
+    """
+    typed = text.strip()
+    try:
+        if typed and (ago := _AGO.fullmatch(typed)):
+            parts = zip(ago.groups(), _UNITS.values(), strict=True)
+            moment = now - sum(float(number) * unit for number, unit in parts if number)
+            datetime.fromtimestamp(moment)
+            return moment
+        if _TIME.fullmatch(typed):
+            today = datetime.fromtimestamp(now)
+            at = datetime.combine(today.date(), _clock(typed))
+            return (at if at <= today else at - timedelta(days=1)).timestamp()
+        if date := _DATE.fullmatch(typed):
+            day, at_time, zone = date.groups()
+            clock = _clock(at_time).isoformat() if at_time else "00:00:00"
+            return datetime.fromisoformat(f"{day}T{clock}{zone or ''}").timestamp()
+    except (ValueError, OverflowError, OSError):  # a 25th hour, a year beyond what there is
+        pass
+    raise ValueError(
+        f"{text[:60]!r} is not a moment; write how long ago it is (90s, 10m, 2h30m, 1d) or a time "
+        "(14:05, 2026-01-31, 2026-01-31T09:30:00, with Z or +01:00 behind it if it is not local)"
+    )
+
+
+def _clock(text: str) -> time:
+    hour, minute, *second = text.split(":")
+    whole, _, fraction = (second[0] if second else "0").partition(".")
+    return time(int(hour), int(minute), int(whole), int(f"{fraction:0<6}"))
