@@ -4,7 +4,9 @@ model      what a check, a finding and a remedy are
 scene      what a verdict looks at
 measure    measure, then judge
 judge      findings from what each node answered
+giving_up  no node is waited for twice
 registry   every check
+quick      those that are made before every launch
 report     the results together
 mend       what to do about them, each remedy once
 words      both in plain words

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.errors import LaunchError, NodeError
 from orchestrator.preflight.answers import parsed, silence, text
+from orchestrator.preflight.giving_up import giving_up
 from orchestrator.preflight.judge import whole
 from orchestrator.preflight.model import Check, Finding, Level, NoAnswer, Probe, Status
 from orchestrator.preflight.report import Report, Result
@@ -29,6 +30,7 @@ async def measure(fleet: Fleet, scene: Scene, checks: Sequence[Check], begin: Be
 
     What cannot be measured is a NoAnswer there, never an exception.
     """
+    fleet = giving_up(fleet)
     probes = list({probe.name: probe for check in checks for probe in check.probes}.values())
     stages = list({stage.kind: stage for check in checks for stage in check.stages}.values())
     # Whoever waits for a full preflight is shown one step at a time; a quick one is to be quick.
