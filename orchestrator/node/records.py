@@ -39,6 +39,7 @@ def read_status(directory: str) -> Optional[Dict[str, Any]]:
         and isinstance(status["left"], list)
         and all(_is_count(pid) for pid in status["left"])
         and isinstance(status.get("stopped"), (str, type(None)))
+        and (status.get("stopped_at") is None or _is_number(status["stopped_at"]))
     ):
         return dict(status)
     return None

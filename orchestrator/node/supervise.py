@@ -6,7 +6,7 @@ and keeps `status.json` in the run's folder, which is all that anyone needs to k
 
     {"state": "running" | "stopping" | "ended", "pid": 17, "start": 123456, "began": T, "ended": T,
      "launcher": {"pid", "started", "ended", "code", "signal"} | null, "stopped": REASON | null,
-     "left": [PID, ...]}
+     "stopped_at": T | null, "left": [PID, ...]}
 
 Times are seconds since the epoch. `left` names what could not be killed; it is empty when the end is
 clean. To stop a run, put a request into `stop.json` ({"grace": SECONDS, "reason": TEXT}) and send the
@@ -81,7 +81,7 @@ class Supervisor:
         self._records: Dict[int, Dict[str, Any]] = {}  # of our own children, by pid
         self._status: Dict[str, Any] = {
             "state": "running", "pid": os.getpid(), "start": 0, "began": time.time(),
-            "ended": None, "launcher": None, "stopped": None, "left": [],
+            "ended": None, "launcher": None, "stopped": None, "stopped_at": None, "left": [],
         }  # fmt: skip
         lease = spec.get("lease")
         self._lease = None if lease is None else Lease(self._directory, lease)
@@ -219,7 +219,7 @@ class Supervisor:
             self._stop_at = min(self._stop_at, deadline)
             return
         self._stop_at = deadline
-        self._status.update(state="stopping", stopped=reason)
+        self._status.update(state="stopping", stopped=reason, stopped_at=time.time())
         self._write_status()
         processes.send(self._live_ranks(), signal.SIGTERM)
 

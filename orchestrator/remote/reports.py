@@ -59,13 +59,15 @@ class StatusReport:
 
     Absent is a run of which the node has nothing (any more). `launcher` is how the launcher ended, where
     there is one and it has; `left` the processes of the run that could not be killed; `stopped` why it
-    was told to stop, one line, None if it was not.
+    was told to stop, or did so by itself, one line, None if it was not, and `stopped_at` when (the
+    node's clock, since the epoch).
     """
 
     state: str
     launcher: ProcessEnd | None
     left: tuple[int, ...]
     stopped: str | None = None
+    stopped_at: float | None = None
 
 
 Report = Chunk | RankReport | StatusReport
@@ -94,12 +96,13 @@ def parse(header: dict[str, Any], payload: bytes) -> Report:
     launcher = status["launcher"]
     if status["state"] not in ("running", "stopping", "ended", "lost", "absent"):
         raise ValueError(f"unknown state {status['state']!r}")
-    stopped = status.get("stopped")
+    stopped, stopped_at = status.get("stopped"), status.get("stopped_at")
     return StatusReport(
         state=status["state"],
         launcher=None if launcher is None or launcher["ended"] is None else _end(launcher),
         left=tuple(_count(pid) for pid in status["left"]),
         stopped=None if stopped is None else printable(_text(stopped), _LONGEST_REASON),
+        stopped_at=None if stopped_at is None else float(stopped_at),
     )
 
 

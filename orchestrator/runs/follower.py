@@ -76,8 +76,11 @@ class Follower:
     @property
     def state(self) -> NodeState:
         """What is known of the node's share."""
+        # Somebody else may have stopped it before us: another controller, or its lease.
+        known = (self._stopped_at, self._status.stopped_at if self._status else None)
+        stopped_at = min((at for at in known if at is not None), default=None)
         return NodeState(
-            self.name, self._ranks, self._status, self._clock_skew, self._stopped_at, self.gone
+            self.name, self._ranks, self._status, self._clock_skew, stopped_at, self.gone
         )
 
     @property

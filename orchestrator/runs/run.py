@@ -24,6 +24,7 @@ from orchestrator.runs.verdict import (
     Verdict,
     all_succeeded,
     find_culprit,
+    find_stop,
     judge,
 )
 from orchestrator.runs.wishes import find_wish
@@ -164,13 +165,17 @@ class Run:
             yield self._renew_lease(self._record.settings.lease)
 
     async def _mind_gang(self) -> None:
-        """Stop all nodes when a rank failed anywhere, or when only launchers are left."""
+        """Stop all nodes when a rank failed or a node stopped anywhere, or when only launchers are left."""
         while True:
             await self._news.wait()
             self._news.clear()
             if self._has_failed():
                 await asyncio.sleep(SETTLE)
                 await self._stop_all("a rank failed", self._grace)
+                return
+            stop = find_stop(self._states())
+            if stop is not None and self._stopping_since is None:
+                await self._stop_all(stop, self._grace)
                 return
             if all_succeeded(self._plan, self._states()):
                 await asyncio.sleep(BARRIER)

@@ -17,8 +17,8 @@ FINAL = ("ended", "lost", "absent")
 class NodeState:
     """The last that is known of one node: its supervisor, its ranks, and how far its clock is ahead.
 
-    `stopped_at` is when it was told to stop (the node's clock), None if it was not. `gone` says why it
-    counts as failed though nothing is heard of it.
+    `stopped_at` is when it was told to stop, or did so by itself (the node's clock), None if it was not.
+    `gone` says why it counts as failed though nothing is heard of it.
     """
 
     name: str
@@ -110,6 +110,14 @@ def find_culprit(nodes: Sequence[NodeState]) -> Culprit | None:
     return None
 
 
+def find_stop(nodes: Sequence[NodeState]) -> str | None:
+    """Return which node has stopped, and why: another controller told it to, or its lease is over."""
+    for node in nodes:
+        if node.status is not None and node.status.stopped is not None:
+            return f"{node.name} stopped: {node.status.stopped}"
+    return None
+
+
 def all_succeeded(plan: Plan, nodes: Sequence[NodeState]) -> bool:
     """Tell whether every rank that orch sees has ended well."""
     well = {
@@ -130,11 +138,14 @@ def judge(plan: Plan, nodes: Sequence[NodeState], stopped: Stopped | None) -> Ve
     unknown = tuple(
         node.name for node in nodes if node.status is None or node.status.state not in FINAL
     )
-    culprit = find_culprit(nodes)
+    culprit, stop = find_culprit(nodes), find_stop(nodes)
+    by_themselves = _all_ended_by_themselves(plan, nodes)
     if culprit is not None:
         code, summary = _exit_code(culprit), _describe(culprit)
-    elif stopped is not None and not _all_ended_by_themselves(plan, nodes):
+    elif stopped is not None and not by_themselves:
         code, summary = stopped.exit_code, f"stopped by {stopped.by}"
+    elif stop is not None and not by_themselves:
+        code, summary = 1, stop
     elif all_succeeded(plan, nodes):
         ranks = "1 rank" if plan.world_size == 1 else f"all {plan.world_size} ranks"
         code, summary = 0, f"{ranks} succeeded"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.node import processes
+from orchestrator.node import marks, processes
 
 from .conftest import AgentProcess, last_status, rank_records, text_of
 
@@ -40,6 +40,15 @@ def test_a_rank_writes_straight_to_its_own_files(agent: AgentProcess) -> None:
     assert out == [f"{folder}/rank-0.out", f"{folder}/rank-0.err", "/dev/null"]
     assert (folder / "rank-0.out").stat().st_mode & 0o777 == 0o600
     assert agent.directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_last_bytes_of_a_run_are_marked_when_it_ends(agent: AgentProcess) -> None:
+    agent.start(sh("echo first; sleep 0.3; echo last"))
+    ended = last_status(agent.follow())["ended"]
+    folder = agent.directory / "attempt-0"
+    mark = marks.unpack((folder / "marks").read_bytes())[-1]
+    assert (mark.stream, mark.size) == ("rank-0.out", len("first\nlast\n"))
+    assert ended - 0.3 < mark.time <= ended
 
 
 def test_a_run_outlives_the_agent_that_started_it(agent: AgentProcess) -> None:
@@ -75,7 +84,9 @@ def test_stop_gives_ranks_sigterm_and_time(agent: AgentProcess) -> None:
     messages = agent.follow()
     assert text_of(messages, "attempt-0/rank-0.out") == b"up\nsaving\nsaved\n"
     assert rank_records(messages)[0]["code"] == 3
-    assert last_status(messages)["stopped"] == "test"
+    status = last_status(messages)
+    assert status["stopped"] == "test"
+    assert status["began"] < status["stopped_at"] < status["ended"]
 
 
 def test_stop_kills_what_ignores_sigterm(agent: AgentProcess) -> None:

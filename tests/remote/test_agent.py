@@ -152,6 +152,7 @@ RANK: dict[str, Any] = {
         {"status": {**STATUS, "state": "\x1b[31m"}},
         {"status": {**STATUS, "left": ["1"]}},
         {"status": {**STATUS, "stopped": 5}},
+        {"status": {**STATUS, "stopped_at": "x"}},
         {"status": None},
     ],
 )
@@ -167,9 +168,9 @@ def test_a_report_is_parsed() -> None:
 
 
 def test_a_status_says_why_the_run_was_stopped() -> None:
-    said = {**STATUS, "state": "stopping", "stopped": "rank 1 on node1 failed"}
+    said = {**STATUS, "state": "stopping", "stopped": "rank 1 on node1 failed", "stopped_at": 5}
     report = parse({"status": said}, b"")
-    assert report == StatusReport("stopping", None, (), "rank 1 on node1 failed")
+    assert report == StatusReport("stopping", None, (), "rank 1 on node1 failed", 5.0)
     assert parse({"status": STATUS}, b"") == StatusReport("running", None, (), None)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.plan import Job, Network, Plan, make_plan
 from orchestrator.remote.reports import ProcessEnd, RankReport, StatusReport
-from orchestrator.runs.verdict import NodeState, all_succeeded, find_culprit, judge
+from orchestrator.runs.verdict import NodeState, Stopped, all_succeeded, find_culprit, judge
 from tests.plan.helpers import facts, host
 
 OK, TERM, KILL = ProcessEnd(0, None), ProcessEnd(None, 15), ProcessEnd(None, 9)
@@ -30,7 +31,7 @@ def rank(number: int, end: ProcessEnd | None, at: float = 1.0) -> RankReport:
 
 
 def node(
-    name: str, *ranks: RankReport, status: StatusReport | None = ENDED, **more: float
+    name: str, *ranks: RankReport, status: StatusReport | None = ENDED, **more: Any
 ) -> NodeState:
     return NodeState(name, {r.rank: r for r in ranks}, status, **more)
 
@@ -63,23 +64,32 @@ def test_clock_skew_is_corrected() -> None:
 def test_who_ends_after_being_told_to_stop_is_a_victim() -> None:
     nodes = [node("n0", rank(0, KILL, 5.0), stopped_at=4.0)]
     assert find_culprit(nodes) is None
-    verdict = judge(plan_of(1), nodes, signal.SIGINT)
+    verdict = judge(plan_of(1), nodes, Stopped.by_signal(signal.SIGINT))
     assert (verdict.exit_code, verdict.summary) == (130, "stopped by SIGINT")
 
 
 def test_ranks_that_save_and_exit_0_when_they_are_stopped_were_interrupted_all_the_same() -> None:
     nodes = [node("n0", rank(0, OK, 5.0), stopped_at=4.0)]
-    assert judge(plan_of(1), nodes, signal.SIGTERM).exit_code == 143
+    assert judge(plan_of(1), nodes, Stopped.by_signal(signal.SIGTERM)).exit_code == 143
 
 
 def test_an_interrupt_after_all_succeeded_changes_nothing() -> None:
     nodes = [node("n0", rank(0, OK, 3.0), stopped_at=4.0)]
-    assert judge(plan_of(1), nodes, signal.SIGINT).exit_code == 0
+    assert judge(plan_of(1), nodes, Stopped.by_signal(signal.SIGINT)).exit_code == 0
+
+
+def test_a_node_that_stopped_by_itself_says_why() -> None:
+    status = StatusReport("ended", OK, (), "no controller was heard of for 3 s", 4.0)
+    for end in (OK, TERM, KILL):
+        nodes = [node("n0", rank(0, end, 5.0), status=status, stopped_at=4.0)]
+        verdict = judge(plan_of(1), nodes, None)
+        expected = (1, "n0 stopped: no controller was heard of for 3 s")
+        assert (verdict.exit_code, verdict.summary) == expected
 
 
 def test_a_failure_before_the_interrupt_is_still_the_verdict() -> None:
     nodes = [node("n0", rank(0, ProcessEnd(3, None), 1.0), stopped_at=4.0)]
-    assert judge(plan_of(1), nodes, signal.SIGINT).exit_code == 3
+    assert judge(plan_of(1), nodes, Stopped.by_signal(signal.SIGINT)).exit_code == 3
 
 
 def test_a_launcher_that_fails_before_any_rank_is_the_culprit() -> None:
@@ -96,7 +106,8 @@ def test_a_launcher_that_fails_after_all_its_ranks_did_well_is_forgiven() -> Non
 def test_a_supervisor_that_died_is_a_failure() -> None:
     lost = StatusReport("lost", None, ())
     verdict = judge(plan_of(1), [node("n0", rank(0, None), status=lost)], None)
-    assert verdict.exit_code == 137
+    assert verdict.exit_code == 1
+    assert verdict.summary.startswith("n0 lost its supervisor")
 
 
 def test_a_rank_that_was_never_seen_is_not_a_success() -> None:
