@@ -5,15 +5,16 @@ The end of the file may be torn (a crash, a full disk); who reads passes over wh
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import get_args
 
 from orchestrator import events
+from orchestrator.runs.plain import parse, plain
 
 # Output is in the logs, the plan in `run.json`.
 _NOT_LOGGED = (events.Output, events.Planned, events.SyncAdvanced)
@@ -22,7 +23,7 @@ _KINDS: dict[str, type[events.Event]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Logged:
     """An event, and when it was told (the controller's clock)."""
 
@@ -31,7 +32,7 @@ class Logged:
 
 
 class EventLog:
-    """Appends events to the log at `path`."""
+    """Appends events to the log at `path`, as the only one who does."""
 
     def __init__(self, path: Path) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -40,14 +41,14 @@ class EventLog:
         self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
 
     def append(self, event: events.Event) -> None:
-        """Write one event, in one write. Raises OSError; then it is not there, or torn."""
+        """Write one event, in one write if it can be. Raises OSError; then it is not there, or torn."""
         if isinstance(event, _NOT_LOGGED):
             return
-        line = _line(event)
-        if self._torn:
-            line = b"\n" + line
+        rest = memoryview(b"\n" + _line(event) if self._torn else _line(event))
         self._torn = True
-        self._torn = os.write(self._descriptor, line) != len(line)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+        self._torn = False
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -77,28 +78,15 @@ class EventReader:
 
 
 def _line(event: events.Event) -> bytes:
-    fields = {
-        key: str(value) if isinstance(value, Path) else value
-        for key, value in dataclasses.asdict(event).items()
-    }
-    return json.dumps({"at": time.time(), "event": type(event).__name__, **fields}).encode() + b"\n"
+    said = {"at": time.time(), "event": type(event).__name__, **plain(event)}
+    return json.dumps(said).encode() + b"\n"
 
 
 def _parse(line: bytes) -> Logged | None:
     """Return the event of a line, or None: a torn one, or one of another version of orch."""
     try:
-        said: dict[str, Any] = json.loads(line)
-        at = float(said.pop("at"))
-        kind = _KINDS[said.pop("event")]
-        hints = get_type_hints(kind)
-        return Logged(
-            at, kind(**{name: _typed(hints[name], value) for name, value in said.items()})
-        )
+        said = json.loads(line)
+        at, kind = parse(float, said.pop("at")), _KINDS[said.pop("event")]
+        return Logged(at, parse(kind, said))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def _typed(hint: Any, value: Any) -> Any:
-    if hint is Path:
-        return Path(value)
-    return tuple(value) if isinstance(value, list) else value

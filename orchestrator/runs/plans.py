@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.inventory import Host
 from orchestrator.plan import NodePlan, Plan, Process
 from orchestrator.plan.paste import masked
+from orchestrator.runs.plain import parse, plain
 
 _NOT_KEPT = {"name", "address", "env"}  # they stand beside it, or may hold secrets
 
@@ -34,10 +35,7 @@ def describe(plan: Plan) -> dict[str, Any]:
                 "environment": masked(node.environment, plan.secrets),
                 "processes": [
                     {
-                        "name": process.name,
-                        "rank": process.rank,
-                        "local_rank": process.local_rank,
-                        "argv": list(process.argv),
+                        **plain(process),
                         "environment": masked(process.environment, plan.secrets),
                     }
                     for process in node.processes
@@ -55,11 +53,11 @@ def rebuild(run: str, described: Mapping[str, Any]) -> Plan:
     """
     return Plan(
         run=run,
-        launcher=described["launcher"],
-        main_address=described["main_address"],
-        main_port=described["main_port"],
-        subnet=described["subnet"],
-        world_size=described["world_size"],
+        launcher=parse(str, described["launcher"]),
+        main_address=parse(str, described["main_address"]),
+        main_port=parse(int, described["main_port"]),
+        subnet=parse(str | None, described["subnet"]),
+        world_size=parse(int, described["world_size"]),
         nodes=tuple(_rebuild_node(node) for node in described["nodes"]),
         secrets=frozenset(),
     )
@@ -68,22 +66,13 @@ def rebuild(run: str, described: Mapping[str, Any]) -> Plan:
 def _rebuild_node(node: Mapping[str, Any]) -> NodePlan:
     return NodePlan(
         host=Host(name=node["name"], address=node["address"], **node["host"]),
-        node_rank=node["node_rank"],
-        devices=node["devices"],
-        first_rank=node["first_rank"],
-        interface=node["interface"],
-        address=node["training_address"],
-        workdir=node["workdir"],
-        environment=node["environment"],
+        node_rank=parse(int, node["node_rank"]),
+        devices=parse(int, node["devices"]),
+        first_rank=parse(int, node["first_rank"]),
+        interface=parse(str | None, node["interface"]),
+        address=parse(str | None, node["training_address"]),
+        workdir=parse(str, node["workdir"]),
+        environment=parse(Mapping[str, str], node["environment"]),
         unset=(),
-        processes=tuple(
-            Process(
-                process["name"],
-                tuple(process["argv"]),
-                process["environment"],
-                process["rank"],
-                process["local_rank"],
-            )
-            for process in node["processes"]
-        ),
+        processes=parse(tuple[Process, ...], node["processes"]),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from orchestrator.plan import Plan
 from orchestrator.runs import lock
 from orchestrator.runs.folder import LOGS, RUN, read_json
+from orchestrator.runs.plain import parse
 from orchestrator.runs.plans import rebuild
 from orchestrator.runs.settings import Settings
 
@@ -55,14 +56,14 @@ def read_saved(folder: Path) -> Saved | None:
     try:
         return Saved(
             folder=folder,
-            state=str(said["state"]),
-            began=float(said["began"]),
-            ended=None if said["ended"] is None else float(said["ended"]),
-            plan=rebuild(str(said["run"]), said["plan"]),
+            state=parse(str, said["state"]),
+            began=parse(float, said["began"]),
+            ended=parse(float | None, said["ended"]),
+            plan=rebuild(parse(str, said["run"]), said["plan"]),
             settings=Settings.parse(said["settings"]),
-            exit_code=None if said["exit_code"] is None else int(said["exit_code"]),
-            summary=str(said["summary"]),
-            missing=tuple(str(name) for name in said["missing"]),
+            exit_code=parse(int | None, said["exit_code"]),
+            summary=parse(str, said["summary"]),
+            missing=parse(tuple[str, ...], said["missing"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError):
         return None  # written by another version, or cut off while it was made

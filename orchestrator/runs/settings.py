@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from orchestrator.runs.plain import parse, plain
 
 if TYPE_CHECKING:
     from orchestrator.remote.ssh import ConnectOptions
@@ -42,25 +44,14 @@ class Settings:
 
     def describe(self) -> dict[str, Any]:
         """Return them as JSON."""
-        described = asdict(self)
-        if self.embedded is not None:
-            described["embedded"] = {"count": self.embedded.count, "root": str(self.embedded.root)}
+        described: dict[str, Any] = plain(self)
         return described
 
     @classmethod
-    def parse(cls, raw: Mapping[str, Any]) -> Settings:
-        """Return what `describe` described. Raises KeyError, TypeError or ValueError."""
-        embedded = raw["embedded"]
-        return cls(
-            script=tuple(str(word) for word in raw["script"]),
-            skews={str(name): float(skew) for name, skew in raw["skews"].items()},
-            grace=float(raw["grace"]),
-            node_timeout=float(raw["node_timeout"]),
-            lease=None if raw["lease"] is None else float(raw["lease"]),
-            connect_timeout=float(raw["connect_timeout"]),
-            accept_new=bool(raw["accept_new"]),
-            embedded=embedded and Embedded(int(embedded["count"]), Path(embedded["root"])),
-        )
+    def parse(cls, described: Any) -> Settings:
+        """Return what `describe` described. Raises ValueError when it is not that."""
+        settings: Settings = parse(cls, described)
+        return settings
 
 
 def watchful(options: ConnectOptions, node_timeout: float) -> ConnectOptions:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.runs.folder import read_json, write_json
+from orchestrator.runs.plain import parse, plain
 
 _NAME = "stop.json"
 
@@ -20,14 +21,13 @@ class Wish:
 
 def leave_wish(folder: Path, wish: Wish) -> None:
     """Leave `wish` in the folder of a run; a later one replaces it. Raises OSError."""
-    write_json(folder / _NAME, {"reason": wish.reason, "grace": wish.grace})
+    write_json(folder / _NAME, plain(wish))
 
 
 def find_wish(folder: Path) -> Wish | None:
-    """Return the wish that was left in the folder of a run."""
-    said = read_json(folder / _NAME)
+    """Return the wish that was left in the folder of a run, None when there is none."""
     try:
-        grace = said["grace"]
-        return Wish(str(said["reason"]), None if grace is None else float(grace))
-    except (TypeError, KeyError, ValueError):
+        wish: Wish = parse(Wish, read_json(folder / _NAME))
+    except ValueError:
         return None
+    return wish
