@@ -29,17 +29,24 @@ def runs_folder() -> Path:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace the file at `path` with `value` as JSON, all at once; readable by its owner only."""
+    """Replace the file at `path` with `value` as JSON, all at once; readable by its owner only.
+
+    Raises OSError; then it is as it was.
+    """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1)
-    temporary.replace(path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(value, file, indent=1)
+        temporary.replace(path)
+    except BaseException:  # a full disk, say
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def read_json(path: Path) -> Any:
     """Return the JSON at `path`; None where there is none, or none that can be read."""
     try:
         return json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None

@@ -6,8 +6,11 @@ import fcntl
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from orchestrator.runs.plain import parse
 
 _NAME = "controller.lock"
 _LOOKED_AT_WITHIN = 1.0  # seconds for which somebody who only looks may hold it
@@ -15,7 +18,10 @@ _LOOKED_AT_WITHIN = 1.0  # seconds for which somebody who only looks may hold it
 
 @dataclass(frozen=True)
 class Controller:
-    """Who minds a run: the process `pid`, in the background (a keeper) or at somebody's terminal."""
+    """Who minds a run: the process `pid`, in the background (a keeper) or at somebody's terminal.
+
+    `pid` is 0 while that cannot be told: it has only just begun, or could not write it (a full disk).
+    """
 
     pid: int
     background: bool
@@ -29,7 +35,10 @@ class Lock:
 
     @classmethod
     def take(cls, folder: Path, *, background: bool) -> Lock | None:
-        """Return the lock of the run in `folder`, or None when another process has it."""
+        """Return the lock of the run in `folder`, or None when another process has it.
+
+        Waits up to a second for somebody who only looks. Raises OSError when there can be no lock.
+        """
         descriptor = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + _LOOKED_AT_WITHIN
         while True:
@@ -42,8 +51,9 @@ class Lock:
                     return None
                 time.sleep(0.02)
         text = json.dumps({"pid": os.getpid(), "background": background}).encode()
-        os.pwrite(descriptor, text, 0)
-        os.ftruncate(descriptor, len(text))
+        with suppress(OSError):  # a full disk keeps nobody from minding a run, only his name
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, text, 0)
         return cls(descriptor)
 
     def release(self) -> None:
@@ -64,7 +74,7 @@ def find_controller(folder: Path) -> Controller | None:
     finally:
         os.close(descriptor)
     try:
-        said = json.loads(text)
-        return Controller(int(said["pid"]), bool(said["background"]))
-    except (ValueError, KeyError, TypeError):  # it has the lock and has not said yet who it is
+        controller: Controller = parse(Controller, json.loads(text))
+    except ValueError:  # it has the lock and has not said who it is
         return Controller(0, True)
+    return controller
