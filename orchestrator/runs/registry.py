@@ -1,10 +1,13 @@
-"""The runs that this machine knows of."""
+"""The runs that this machine knows of.
+
+Each function raises OrchError when the folder that holds them cannot be read.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator.errors import UsageError
+from orchestrator.errors import OrchError, UsageError
 from orchestrator.runs.folder import runs_folder
 from orchestrator.runs.saved import Saved, read_saved
 
@@ -56,7 +59,13 @@ def _named(name: str, root: Path | None) -> Saved:
 
 
 def _folders(root: Path | None) -> list[Path]:
+    root = root or runs_folder()
     try:
-        return [folder for folder in (root or runs_folder()).iterdir() if folder.is_dir()]
+        return [folder for folder in root.iterdir() if folder.is_dir()]
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise OrchError(
+            f"the runs of this machine cannot be read: {root}: {error.strerror}",
+            remedy="name another place with XDG_STATE_HOME",
+        ) from None
