@@ -41,12 +41,13 @@ class NodeLink:
 
 @dataclass
 class RunState:
-    """All of a run; `heard` names the nodes that the present controller follows, or cannot reach."""
+    """All of a run; `stopping` is why its nodes were told to stop, None if they were not."""
 
     nodes: dict[str, NodeLink] = field(default_factory=dict)
     ranks: dict[int, RankState] = field(default_factory=dict)
     stopping: str | None = None
     warnings: list[str] = field(default_factory=list)
+    _told: dict[int, int] = field(default_factory=dict)  # by rank: of which attempt was told last
 
     def take(self, logged: Logged) -> None:
         """Take in one event."""
@@ -78,6 +79,7 @@ class RunState:
         return self.nodes.setdefault(name, NodeLink(name))
 
     def _began(self, event: events.RankBegan) -> None:
+        self._told[event.rank] = event.attempt
         known = self.ranks.get(event.rank)
         if known is not None and known.attempt >= event.attempt:
             return  # told again, by another controller
@@ -87,7 +89,7 @@ class RunState:
 
     def _ended(self, event: events.RankEnded) -> None:
         rank = self.ranks.get(event.rank)
-        if rank is not None:
+        if rank is not None and rank.attempt == self._told[event.rank]:
             rank.ended, rank.code, rank.signal = event.time, event.code, event.signal
 
 
