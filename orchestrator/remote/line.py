@@ -66,14 +66,22 @@ class Dialer:
         self._calls: set[asyncio.Task[None]] = set()
 
     async def dial(self, host: Host) -> Node:
-        """Return a new connection to `host`. Raises NodeError with the verdict."""
+        """Return a new connection to `host`. Raises NodeError with the verdict.
+
+        Nobody else may ask for a host of the same name meanwhile.
+        """
         answer: asyncio.Future[Node | Unreachable] = asyncio.get_running_loop().create_future()
         if not self._asked:
             call = asyncio.create_task(self._call())
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
         self._asked.append((host, answer))
-        result = await answer
+        try:
+            result = await answer
+        except asyncio.CancelledError:
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
+                await _hang_up(answer.result())  # it came in the same moment
+            raise
         if isinstance(result, Unreachable):
             raise NodeError(f"{result.node}: {result.message}", remedy=result.remedy)
         return result
@@ -82,27 +90,40 @@ class Dialer:
         """Give up what is being connected."""
         for call in self._calls:
             call.cancel()
+        for _, answer in self._asked:
+            answer.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
 
     async def _call(self) -> None:
         await asyncio.sleep(_GATHER)
         asked, self._asked = self._asked, []
         answers = {host.name: answer for host, answer in asked}
-        unwanted: list[Node] = []  # who asked for it has gone meanwhile
+        hosts = [host for host, answer in asked if not answer.done()]
+        unwanted: list[Node | Unreachable] = []  # who asked for it has gone meanwhile
 
         def tell(name: str, result: Node | Unreachable, seconds: float) -> None:
-            if not answers[name].done():
-                answers[name].set_result(result)
-            elif not isinstance(result, Unreachable):
+            if answers[name].done():
                 unwanted.append(result)
+            else:
+                answers[name].set_result(result)
 
-        try:
-            await connect_all([host for host, _ in asked], self._options, on_result=tell)
-        except OrchError as error:  # an ssh_config that makes no sense
+        def fail(error: Exception) -> None:
             for answer in answers.values():
                 if not answer.done():
-                    answer.set_exception(NodeError(error.message, remedy=error.remedy))
+                    answer.set_exception(error)
+
+        try:
+            await connect_all(hosts, self._options, on_result=tell)
+        except OrchError as error:  # an ssh_config that makes no sense
+            fail(NodeError(error.message, remedy=error.remedy))
+        except Exception as error:
+            fail(error)
         finally:
             for answer in answers.values():
                 answer.cancel()
-            await asyncio.gather(*(node.close() for node in unwanted), return_exceptions=True)
+            await asyncio.gather(*map(_hang_up, unwanted), return_exceptions=True)
+
+
+async def _hang_up(result: Node | Unreachable) -> None:
+    if not isinstance(result, Unreachable):
+        await result.close()
