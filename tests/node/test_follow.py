@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -147,6 +148,14 @@ def test_a_status_torn_under_a_live_supervisor_is_written_again(agent: AgentProc
     assert last_status(messages)["state"] == "running"
     assert agent.stop(grace=0)["ok"]["alive"] is True
     assert last_status(agent.follow())["state"] == "ended"
+
+
+def test_a_live_run_whose_folder_a_script_has_removed_is_not_absent(agent: AgentProcess) -> None:
+    agent.start(["sleep", "1000"])
+    shutil.rmtree(agent.directory)
+    messages = agent.follow(until=lambda m: "status" in m[0])
+    assert last_status(messages)["state"] == "running", "its supervisor writes it again"
+    agent.stop(grace=0)
 
 
 def test_a_torn_record_of_a_rank_is_not_told(ended: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from pathlib import Path
 
@@ -68,7 +69,9 @@ def test_only_what_was_heard_counts(tmp_path: Path) -> None:
     assert lease.renew(str(tmp_path))
 
 
-@pytest.mark.parametrize("data", [b"", b"123", b"\xff" * 8, b"\0" * 8], ids=repr)
+@pytest.mark.parametrize(
+    "data", [b"", b"123", b"\xff" * 8, b"\0" * 8, struct.pack("<d", 1e15)], ids=repr
+)
 def test_whatever_else_stands_in_its_file_renews_nothing(tmp_path: Path, data: bytes) -> None:
     one = Lease(str(tmp_path), 0.0)
     one.begin()
