@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,15 +35,16 @@ _PATIENCE = 1.0  # seconds in which a terminal should take what is left, when a 
 class View:
     """How output is shown: its format, the ranks to show (None: all, and the launchers).
 
-    `fold` shows identical lines of several ranks once (None: those on stderr, on a terminal), and
-    `paint` may add colour to lines. `keys` says what a person can press, and `began` when the run began
-    (seconds since the epoch; None: now).
+    `fold` shows identical lines of several ranks once (None: those on stderr, on a terminal), `grep`
+    leaves only lines in which it is found, and `paint` may add colour to them. `keys` says what a person
+    can press, and `began` when the run began (seconds since the epoch; None: now).
     """
 
     output: OutputFormat = "text"
     ranks: RankSet | None = None
     timestamps: bool = False
     fold: bool | None = None
+    grep: re.Pattern[str] | None = None
     paint: Callable[[bytes], bytes] | None = None
     keys: Sequence[str] = words.KEYS
     began: float | None = None
@@ -137,7 +139,7 @@ class Console:
         from orchestrator.ui.panel import Panel
 
         colours = {name: sgr.decode() for name, sgr in _colours(plan).items()}
-        return Panel(plan, colours, _numbers, self._view.keys, self._view.began)
+        return Panel(plan, colours, self._view.keys, self._view.began)
 
     def _say(self, text: str, colour: str | None = None) -> None:
         self._outlets.say(text, colour)
@@ -176,6 +178,15 @@ def lines_for(view: View, plan: Plan | None) -> Lines | None:
     """Return what output to stdout goes through, None for raw bytes."""
     if view.output == "raw":
         return None
+    lines = _unfiltered(view, plan)
+    if view.grep is None:
+        return lines
+    from orchestrator.logs.filter import Grep
+
+    return Grep(view.grep, lines)
+
+
+def _unfiltered(view: View, plan: Plan | None) -> Lines:
     if view.output == "json":
         from orchestrator.logs.json_lines import JsonLines
 
@@ -232,10 +243,3 @@ def _folded_channels(wanted: bool | None, terminal: bool) -> frozenset[Channel]:
     if wanted is None:
         return frozenset({"stderr"}) if terminal else frozenset()
     return frozenset({"stdout", "stderr"}) if wanted else frozenset()
-
-
-def _numbers(tail: bytes) -> str:
-    import re
-
-    found = re.findall(rb"(\w+)[=: ]+([0-9.]+)", tail[-200:])
-    return " ".join(f"{a.decode()}={b.decode()}" for a, b in found[-3:])

@@ -6,22 +6,27 @@ the latest thing that went wrong. Events come from one thread, rows are drawn by
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator import events
+from orchestrator.logs.metrics import metrics
 from orchestrator.plan import Plan
 from orchestrator.ui import words
-from orchestrator.ui.terminal import Row, columns
+from orchestrator.ui.terminal import Row, columns, without_colour
 
 SHARE = 3  # the panel takes one line in so many
 _LOWEST, _NARROWEST = 6, 24  # a terminal below this has no panel
 _NAME = 24  # columns of the widest name
 _RATE_SECONDS = 2.0
 _NOTICE_SECONDS = 30.0
-_TAIL = 4096  # bytes of the last output in which numbers are looked for
+# Of the last output, in which numbers are looked for.
+_TAIL = 4096  # bytes
+_LINES = 8
+_LINE_ENDS = re.compile(rb"[\r\n]+")
 
 # The worst first.
 _STYLES = {
@@ -66,7 +71,7 @@ class _Node:
     lost_at: float | None = None
     rate: _Rate = field(default_factory=_Rate)
     speaker: int | None = None
-    tail: bytes = b""
+    tails: dict[str, bytes] = field(default_factory=dict)
     numbers: str = ""
 
     def state_in_words(self, now: float) -> str:
@@ -74,12 +79,18 @@ class _Node:
             return f"unreachable {words.duration(now - self.lost_at)}"
         return self.detail or self.state
 
+    def numbers_said(self) -> str:
+        """Return the last numbers that its lowest rank reported: `loss=0.3421 step=120`."""
+        for channel, tail in self.tails.items():  # the channel that spoke last comes last
+            *lines, self.tails[channel] = _LINE_ENDS.split(tail)
+            self.numbers = _last_numbers(lines) or self.numbers
+        return self.numbers
+
 
 class Panel:
     """Hears the events of the run of `plan` and gives the rows.
 
-    `colours` has an SGR for each node; `numbers` finds those worth showing in the end of an output
-    (`loss=0.3421 step=120`); `keys` says what a person can press; `began` is when the run
+    `colours` has an SGR for each node; `keys` says what a person can press; `began` is when the run
     began (seconds since the epoch), None for as soon as it is started.
     """
 
@@ -87,7 +98,6 @@ class Panel:
         self,
         plan: Plan,
         colours: Mapping[str, str],
-        numbers: Callable[[bytes], str],
         keys: Sequence[str] = words.KEYS,
         began: float | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -96,7 +106,6 @@ class Panel:
         self._world_size = plan.world_size
         self._nodes = {node.name: _Node(node.name, node.ranks) for node in plan.nodes}
         self._colours = colours
-        self._numbers = numbers
         self._keys = keys
         self._clock = clock
         self._began = clock() if began is None else clock() - max(0.0, time.time() - began)
@@ -141,9 +150,13 @@ class Panel:
         self._rate.total += len(event.data)
         if node.state == "starting":
             node.state = "running"
-        if stream.rank is not None and (node.speaker is None or stream.rank <= node.speaker):
+        if stream.rank is None or (node.speaker is not None and stream.rank > node.speaker):
+            return
+        if stream.rank != node.speaker:
             node.speaker = stream.rank
-            node.tail = (node.tail + event.data[-_TAIL:])[-_TAIL:]
+            node.tails.clear()
+        tail = node.tails.pop(stream.channel, b"") + event.data[-_TAIL:]
+        node.tails[stream.channel] = tail[-_TAIL:]
 
     def _runs(self, name: str) -> None:
         if node := self._nodes.get(name):
@@ -263,15 +276,16 @@ class Panel:
             (_cut(_ranks(group)), "2"),
             (", ".join(states), _STYLES[min((_state(n) for n in group), key=_WORST_FIRST.index)]),
             (f"{words.size(rate):>8}/s", "2"),
-            (self._said(first), ""),
+            (first.numbers_said(), ""),
         ]
 
-    def _said(self, node: _Node) -> str:
-        """Return the last numbers of its lowest rank."""
-        if node.tail:
-            node.numbers = self._numbers(node.tail) or node.numbers
-            node.tail = b""
-        return node.numbers
+
+def _last_numbers(lines: Sequence[bytes]) -> str:
+    for line in reversed(lines[-_LINES:]):
+        found = metrics(without_colour(line.decode(errors="replace")))
+        if found:
+            return " ".join(f"{name}={value}" for name, value in found)
+    return ""
 
 
 def _state(node: _Node) -> str:

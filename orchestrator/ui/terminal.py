@@ -6,6 +6,7 @@ No cursor is hidden and no mode outlives one write, so however orch ends the ter
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,6 +21,8 @@ Render = Callable[[int, int], Sequence[Row]]
 _BEGIN, _END = b"\x1b[?2026h", b"\x1b[?2026l"
 # Where terminal and Unicode disagree on the width of a character, a row is cropped, not wrapped.
 _WRAP_NOT, _WRAP = b"\x1b[?7l", b"\x1b[?7h"
+_SGR = re.compile(r"\x1b\[[0-9;:]{0,64}m")
+
 MEND = b"\x1b[0m" + _WRAP + _END + b"\r\n\x1b[J"
 """Bring a terminal to a fresh line after a frame that broke off somewhere."""
 
@@ -48,11 +51,17 @@ def _columns_of(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
 
 
+def without_colour(text: str) -> str:
+    """Return `text` without its SGR sequences."""
+    return _SGR.sub("", text) if "\x1b" in text else text
+
+
 def printable(text: str) -> str:
-    """Return `text` without anything that a terminal could obey."""
+    """Return `text` without anything that a terminal could obey, colours included."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    plain = without_colour(text)
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in plain)
 
 
 def paint(row: Row, width: int, *, colour: bool) -> bytes:

@@ -103,6 +103,15 @@ def duration(seconds: float) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
+def age(seconds: float) -> str:
+    """Return `32 s`, `5 min`, `3 h`, `2 d`."""
+    whole = max(0, int(seconds))
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if whole >= length:
+            return f"{whole // length} {unit}"
+    return f"{whole} s"
+
+
 def short_path(path: Path) -> str:
     """Return `path` with the home as ~, where it is below that."""
     try:

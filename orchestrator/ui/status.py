@@ -1,0 +1,213 @@
+"""Show one run: its nodes and ranks in a table for people and pipes, in full as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from orchestrator.inventory.ranges import fold
+from orchestrator.logs.select import RankSet
+from orchestrator.ui import words
+from orchestrator.ui.table import Cell, Column, stdout_size, table, write
+from orchestrator.ui.terminal import printable, wants_colour
+
+NodeState = Literal["running", "unreachable", "ended", "lost", "absent"]
+RankState = Literal["running", "ended", "failed", "killed"]
+
+_STYLES = {
+    "running": "32",
+    "failed": "31",
+    "killed": "31",
+    "lost": "31",
+    "absent": "31",
+    "unreachable": "33",
+}
+_AROUND = 5  # lines of a screen that the table leaves for what stands around it
+_FEWEST = 12  # rows that are always shown
+
+
+@dataclass(frozen=True)
+class RankRow:
+    """One rank. `exit` says how it ended (`0`, `3`, `SIGKILL`), empty before; `bytes` is the size of its
+    logs, `last_line` the last one of them, `age` how many seconds ago it came (None: none did).
+    """
+
+    rank: int
+    local_rank: int
+    state: RankState
+    pid: int | None
+    exit: str
+    bytes: int
+    last_line: str
+    age: float | None
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """One node; `unreachable_since` is seconds since the epoch."""
+
+    name: str
+    state: NodeState
+    unreachable_since: float | None
+    ranks: tuple[RankRow, ...]
+
+
+@dataclass(frozen=True)
+class StatusView:
+    """One run. `began` is seconds since the epoch; `controller` says who minds it: `foreground pid 12`,
+    `background pid 12`, `none`.
+    """
+
+    run: str
+    state: str
+    summary: str
+    launcher: str
+    began: float
+    controller: str
+    nodes: tuple[NodeRow, ...]
+
+
+def show(view: StatusView, output: Literal["text", "json"]) -> None:
+    """Write the run to stdout."""
+    if output == "json":
+        write([json.dumps(describe(view), indent=2)])
+        return
+    width, height = stdout_size()
+    write(lines(view, time.time(), width, height, colour=wants_colour(1)))
+
+
+def describe(view: StatusView) -> dict[str, Any]:
+    """Return the run as one JSON object, nothing left out; it always has the same keys."""
+    return asdict(view)
+
+
+def lines(
+    view: StatusView,
+    now: float,
+    width: int | None = None,
+    height: int | None = None,
+    *,
+    colour: bool = False,
+) -> list[str]:
+    """Return what the run is, then a row for each rank.
+
+    In a terminal of `height` lines (None: a pipe), ranks that are alike share a row where there would
+    be more rows than lines.
+    """
+    entries = [_Entry(node, rank) for node in view.nodes for rank in (node.ranks or (None,))]
+    most = None if height is None else max(_FEWEST, height - _AROUND)
+    rows = [_Cells.of(group, now) for group in _grouped(entries, most)]
+    return [
+        *_heading(view, now),
+        *table(
+            [
+                Column("NODE", [row.nodes for row in rows]),
+                Column("RANK", [row.ranks for row in rows]),
+                Column("STATE", [row.state for row in rows]),
+                Column("EXIT", [row.exit for row in rows]),
+                Column("PID", [row.pid for row in rows], 1, is_number=True),
+                Column("LOGS", [row.size for row in rows], 2, is_number=True),
+                Column("SAID", [row.age for row in rows], 3, is_number=True),
+                Column("LAST LINE", [row.said for row in rows]),
+            ],
+            width,
+            colour=colour,
+        ),
+    ]
+
+
+def _heading(view: StatusView, now: float) -> list[str]:
+    ranks = sum(len(node.ranks) for node in view.nodes)
+    what = f"{words.count(len(view.nodes), 'node')}, {words.count(ranks, 'rank')}, {view.launcher}"
+    heading = [
+        f"run {view.run}: {view.state}; {what}",
+        f"      began {words.age(now - view.began)} ago; controller: {view.controller}",
+    ]
+    return [*heading, *([f"      {printable(view.summary)}"] if view.summary else [])]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A rank of a node; None where nothing is known of any."""
+
+    node: NodeRow
+    rank: RankRow | None
+
+    @property
+    def is_alike(self) -> Hashable:
+        """What entries that may share a row have in common."""
+        rank = self.rank
+        return (self.node.state, rank and (rank.state, rank.exit))
+
+
+def _grouped(entries: Sequence[_Entry], most: int | None) -> list[list[_Entry]]:
+    """Return entries that share a row: none if there is room for all, else as few as need be.
+
+    First those of one node, then the usual ones of all nodes, at last all that are alike.
+    """
+    if not entries:
+        return []
+    usual = Counter(entry.is_alike for entry in entries).most_common(1)[0][0]
+    keys: tuple[Callable[[_Entry], Hashable], ...] = (
+        lambda entry: (entry.node.name, entry.rank and entry.rank.rank),
+        lambda entry: (entry.node.name, entry.is_alike),
+        lambda entry: ("" if entry.is_alike == usual else entry.node.name, entry.is_alike),
+        lambda entry: entry.is_alike,
+    )
+    groups: dict[Hashable, list[_Entry]] = {}
+    for key in keys:
+        groups = {}
+        for entry in entries:
+            groups.setdefault(key(entry), []).append(entry)
+        if most is None or len(groups) <= most:
+            break
+    return list(groups.values())
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """What stands in one row."""
+
+    nodes: Cell
+    ranks: Cell
+    state: Cell
+    exit: Cell
+    pid: Cell
+    size: Cell
+    age: Cell
+    said: Cell
+
+    @classmethod
+    def of(cls, group: Sequence[_Entry], now: float) -> _Cells:
+        ranks = [entry.rank for entry in group if entry.rank is not None]
+        names = list(dict.fromkeys(entry.node.name for entry in group))
+        first = ranks[0] if ranks else None
+        ages = [rank.age for rank in ranks if rank.age is not None]
+        ends = (first.exit if first else "") or "-"
+        return cls(
+            nodes=(names[0] if len(names) == 1 else fold(names), ""),
+            ranks=(f"r{RankSet.of(rank.rank for rank in ranks)}" if ranks else "-", ""),
+            state=_state(group, now),
+            exit=(ends, "31" if first and first.state in ("failed", "killed") else ""),
+            pid=(str(first.pid) if first and first.pid and len(ranks) == 1 else "-", ""),
+            size=(words.size(sum(rank.bytes for rank in ranks)), ""),
+            age=(f"{words.age(max(ages))} ago" if ages else "-", ""),  # of the most silent one
+            said=(first.last_line if first else "", "2"),
+        )
+
+
+def _state(group: Sequence[_Entry], now: float) -> Cell:
+    node, rank = group[0].node, group[0].rank
+    if node.state in ("unreachable", "lost", "absent") or rank is None:
+        state: str = node.state
+    else:
+        state = rank.state
+    style = _STYLES.get(state, "2")
+    since = [e.node.unreachable_since for e in group if e.node.unreachable_since is not None]
+    if state == "unreachable" and since:
+        state += f" {words.age(now - min(since))}"
+    return (state, style)

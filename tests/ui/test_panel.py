@@ -1,0 +1,160 @@
+"""The panel of a running job: a few rows, whatever the job is and whatever it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator import events
+from orchestrator.logs.stream import Channel, Stream
+from orchestrator.plan import Job
+from orchestrator.ui.panel import Panel
+from orchestrator.ui.terminal import columns
+
+from ..preflight.scenes import scene
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def panel(nodes: int = 2, devices: int = 8, clock: Callable[[], float] = lambda: 100.0) -> Panel:
+    return Panel(scene(nodes, job=Job("train.py", devices=devices)).plan, {}, clock=clock)
+
+
+def texts(panel: Panel, width: int = 120, height: int = 24) -> list[str]:
+    return ["".join(text for text, _ in row).rstrip() for row in panel.rows(width, height)]
+
+
+def said(data: bytes, node: int = 0, rank: int = 0, channel: Channel = "stdout") -> events.Output:
+    return events.Output(Stream(f"node{node}", 0, rank, 0, channel), 0, data, 0.0, Path())
+
+
+def test_a_row_for_the_run_and_one_for_each_node() -> None:
+    clock = Clock()
+    made = panel(clock=clock)
+    made.hear(events.RankBegan(0, 0, "node0", 0, 4711, 0.0))
+    texts(made)
+    clock.now += 65
+    made.hear(said(b"x" * 6_500_000 + b"\nepoch 1 step 120: loss=0.3421 lr=1e-4\n"))
+    head, first, second = texts(made)
+    assert head == (
+        "── calm-fox · 1:05 · 16 ranks · 2 nodes · 100.0 kB/s · 6.5 MB · Ctrl-C stops · "
+        "Ctrl-\\ leaves it running"
+    )
+    assert first.split()[:3] == ["node0", "r0-7", "running"]
+    assert first.endswith("100.0 kB/s  epoch=1 step=120 loss=0.3421 lr=1e-4")
+    assert second.split() == ["node1", "r8-15", "starting", "0", "B/s"]
+
+
+def test_numbers_are_those_of_the_lowest_rank_and_of_whole_lines() -> None:
+    made = panel()
+    made.hear(said(b"loss=5 step=1\n", rank=3))
+    assert "loss=5 step=1" in texts(made)[1]
+    made.hear(said(b"loss=0.25 step=2\nloss=0.1", rank=0))
+    made.hear(said(b"a warning\n", rank=0, channel="stderr"))
+    made.hear(said(b"loss=7 step=1\n", rank=3))
+    assert texts(made)[1].endswith("loss=0.25 step=2")
+    made.hear(said(b"25 step=3\n", rank=0))
+    assert texts(made)[1].endswith("loss=0.125 step=3")
+    made.hear(said(b"nothing to see\n", rank=0))
+    assert texts(made)[1].endswith("loss=0.125 step=3")
+
+
+def test_what_went_wrong_is_told_where_it_did() -> None:
+    clock = Clock()
+    made = panel(3, clock=clock)
+    for node in range(3):
+        made.hear(events.Following(f"node{node}"))
+    made.hear(events.NodeLost("node1", "node1: the connection broke\nmore"))
+    clock.now += 12
+    made.hear(events.RankEnded(17, "node2", None, 9, 0.0))
+    rows = texts(made)
+    assert "unreachable 12 s" in rows[2]
+    assert "r17 SIGKILL" in rows[3]
+    assert rows[4] == "! rank 17 on node2 was killed by SIGKILL"
+    made.hear(events.Stopping("a rank failed", 3.0))
+    made.hear(events.RankEnded(0, "node0", None, 15, 0.0))  # it was told to
+    made.hear(events.NodeBack("node1", 12.0))
+    made.hear(events.NodeEnded("node1", "ended", ()))
+    rows = texts(made)
+    assert " · stopping · " in rows[0]
+    assert "running" in rows[1]
+    assert "ended" in rows[2]
+    clock.now += 60
+    assert len(texts(made)) == 4  # old news
+
+
+def test_a_rank_that_its_launcher_starts_again_is_forgiven() -> None:
+    made = panel()
+    made.hear(events.RankEnded(3, "node0", 1, None, 0.0))
+    assert "r3 exit 1" in texts(made)[1]
+    made.hear(events.RankBegan(3, 3, "node0", 1, 12, 0.0))
+    assert "running" in texts(made)[1]
+
+
+def test_many_nodes_share_rows_and_those_that_differ_have_their_own() -> None:
+    made = panel(64)
+    for node in range(64):
+        made.hear(events.Following(f"node{node}"))
+    made.hear(events.NodeLost("node7", "node7: gone"))
+    made.hear(events.RankEnded(80, "node10", 1, None, 0.0))
+    _, failed, unreachable, usual, _notice = texts(made)
+    assert failed.split()[:4] == ["node10", "r80-87", "r80", "exit"]
+    assert unreachable.split()[:3] == ["node7", "r56-63", "unreachable"]
+    assert usual.split()[:3] == ["node[0-6,8-9,11-63]", "r0-55,64-79,88-511", "running"]
+
+
+def test_where_all_differ_they_share_rows_too() -> None:
+    made = panel(64)
+    for node in range(64):
+        made.hear(events.Following(f"node{node}"))
+        if node % 2:
+            made.hear(events.NodeLost(f"node{node}", "gone"))
+    rows = texts(made, height=12)
+    assert len(rows) == 4
+    assert "unreachable" in rows[1]
+    assert "running" in rows[2]
+
+
+def test_a_tiny_terminal_has_no_panel() -> None:
+    assert panel().rows(80, 5) == []
+    assert panel().rows(20, 40) == []
+
+
+KINDS = st.sampled_from(["lost", "back", "rank", "began", "ended", "said", "stop", "warned"])
+
+
+@given(
+    st.lists(st.tuples(KINDS, st.integers(0, 39)), max_size=80),
+    st.integers(40, 200),
+    st.integers(6, 60),
+    st.integers(1, 40),
+)
+def test_it_never_takes_more_than_a_third(
+    happened: list[tuple[str, int]], width: int, height: int, nodes: int
+) -> None:
+    made = panel(nodes, 2)
+    for kind, number in happened:
+        name = f"node{number}"
+        choices: dict[str, events.Event] = {
+            "lost": events.NodeLost(name, "日本語 " * 30),
+            "back": events.NodeBack(name, 1.0),
+            "rank": events.RankEnded(number * 2, name, 1, None, 0.0),
+            "began": events.RankBegan(number * 2, 0, name, 1, 1, 0.0),
+            "ended": events.NodeEnded(name, ("ended", "lost", "absent")[number % 3], ()),
+            "said": said("損失=0.5 loss=0.1\n".encode(), number, number * 2),
+            "stop": events.Stopping("interrupted", 3.0),
+            "warned": events.Warned("look\nhere"),
+        }
+        made.hear(choices[kind])
+    rows = made.rows(width, height)
+    assert 2 <= len(rows) <= max(2, height // 3)
+    assert columns("".join(text for text, _ in rows[0])) <= width

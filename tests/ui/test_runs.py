@@ -1,0 +1,67 @@
+"""The table of runs: it fits a terminal, and is the same for every pipe."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from orchestrator.ui.runs import RunRow, lines, show
+from orchestrator.ui.terminal import columns
+
+LIVE = RunRow(
+    "lusab-babad", "running", 64, 512, "torchrun", 1e9, 3725.0,
+    "train.py --epochs 3 --lr 0.001 --config configs/large.yaml", None, 1_234_567_890, "",
+)  # fmt: skip
+FAILED = RunRow(
+    "puloh-vogol", "ended", 2, 4, "fabric", 1e9, 90_000.0, "日本語/loop.py", 3, 12_345,
+    "rank 1 on node0 exited with 3",
+)  # fmt: skip
+
+
+def test_a_pipe_gets_every_column_whole() -> None:
+    heading, live, failed = lines([LIVE, FAILED])
+    assert " ".join(heading.split()) == (
+        "RUN STATE EXIT AGE NODES RANKS LAUNCHER LOGS SCRIPT SUMMARY"
+    )
+    assert " ".join(live.split()).startswith("lusab-babad running - 1 h 64 512 torchrun 1.2 GB")
+    assert live.endswith("train.py --epochs 3 --lr 0.001 --config configs/large.yaml")
+    assert failed.endswith("rank 1 on node0 exited with 3")
+    assert columns(failed[: failed.index("rank")]) == columns(heading[: heading.index("SUMMARY")])
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 160])
+def test_a_terminal_gets_one_line_a_run_that_fits(width: int) -> None:
+    shown = lines([LIVE, FAILED], width)
+    assert max(map(columns, shown[:3])) <= width
+    assert shown[1].startswith("lusab-babad  running")
+    assert "train." in shown[1]
+    assert (len(shown) == 4) == (width < 100)  # what is left out is named
+    if width < 100:
+        assert shown[3].endswith("in a wider terminal, or --output json)")
+
+
+def test_how_it_ended_stands_out() -> None:
+    _, live, failed = lines([LIVE, FAILED], 160, colour=True)
+    assert "\x1b[32mrunning\x1b[0m" in live
+    assert "\x1b[31m3\x1b[0m" in failed
+
+
+def test_without_runs_there_is_the_heading_or_an_empty_list(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    show([], "text")
+    show([], "json")
+    assert capfdbinary.readouterr().out.decode().split("\n")[0].startswith("RUN  STATE")
+
+
+def test_json_has_all_of_it(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    show([LIVE, FAILED], "json")
+    live, failed = json.loads(capfdbinary.readouterr().out)
+    assert list(live) == list(failed)
+    assert (live["run"], live["exit_code"], live["bytes"]) == ("lusab-babad", None, 1_234_567_890)
+    assert (failed["state"], failed["exit_code"], failed["script"]) == (
+        "ended",
+        3,
+        "日本語/loop.py",
+    )

@@ -1,0 +1,117 @@
+"""One run in a table: everything in a pipe, a screenful on a terminal, what differs always by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import pytest
+
+from orchestrator.ui.status import NodeRow, RankRow, StatusView, describe, lines, show
+from orchestrator.ui.terminal import columns
+
+NOW = 2000.0
+
+
+def rank(number: int, **more: object) -> RankRow:
+    healthy = RankRow(number, number % 8, "running", 4000 + number, "", 1_000_000, "loss=0.3", 2.0)
+    return dataclasses.replace(healthy, **more)  # type: ignore[arg-type]
+
+
+def run(
+    nodes: int, devices: int = 8, strange: Mapping[str, NodeRow] = MappingProxyType({})
+) -> StatusView:
+    """A run whose nodes are well, but for some."""
+    rows = [
+        NodeRow(f"node{i}", "running", None, tuple(rank(i * devices + j) for j in range(devices)))
+        for i in range(nodes)
+    ]
+    rows = [strange.get(row.name, row) for row in rows]
+    return StatusView("a-run", "running", "", "torchrun", 1000.0, "background pid 12", tuple(rows))
+
+
+STRANGE = {
+    "node3": NodeRow("node3", "unreachable", 1968.0, tuple(rank(24 + j) for j in range(8))),
+    "node5": NodeRow(
+        "node5",
+        "running",
+        None,
+        (
+            *(rank(40 + j) for j in range(7)),
+            rank(47, state="failed", exit="3", last_line="ValueError: \x1b[31mno\x1b[0m"),
+        ),
+    ),
+    "node6": NodeRow("node6", "absent", None, ()),
+}
+
+
+def test_a_pipe_gets_a_line_for_each_rank() -> None:
+    shown = lines(run(64, strange=STRANGE), NOW)
+    assert shown[:2] == [
+        "run a-run: running; 64 nodes, 504 ranks, torchrun",
+        "      began 16 min ago; controller: background pid 12",
+    ]
+    assert " ".join(shown[2].split()) == "NODE RANK STATE EXIT PID LOGS SAID LAST LINE"
+    assert len(shown) == 3 + 504 + 1
+    (failed,) = (line for line in shown if line.split()[1] == "r47")
+    assert " ".join(failed.split()) == "node5 r47 failed 3 4047 1.0 MB 2 s ago ValueError: no"
+    assert sum("unreachable 32 s" in line for line in shown) == 8
+    assert any(line.split()[:3] == ["node6", "-", "absent"] for line in shown)
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (160, 50)])
+def test_many_ranks_are_a_screenful_and_what_differs_stands_by_itself(
+    width: int, height: int
+) -> None:
+    shown = lines(run(64, strange=STRANGE), NOW, width, height)
+    assert len(shown) < height
+    assert max(map(columns, shown[:7])) <= width
+    rows = [line.split() for line in shown[3:7]]
+    assert rows[0][:3] == ["node[0-2,4-5,7-63]", "r0-23,32-46,56-511", "running"]
+    assert rows[1][:4] == ["node3", "r24-31", "unreachable", "32"]
+    assert rows[2][:4] == ["node5", "r47", "failed", "3"]
+    assert rows[3][:3] == ["node6", "-", "absent"]
+
+
+def test_where_nodes_have_room_ranks_of_one_share_a_row() -> None:
+    shown = lines(run(8, strange=STRANGE), NOW, 160, 24)
+    assert [line.split()[:2] for line in shown[3:]] == [
+        ["node0", "r0-7"],
+        ["node1", "r8-15"],
+        ["node2", "r16-23"],
+        ["node3", "r24-31"],
+        ["node4", "r32-39"],
+        ["node5", "r40-46"],
+        ["node5", "r47"],
+        ["node6", "-"],
+        ["node7", "r56-63"],
+    ]
+
+
+def test_few_ranks_have_a_row_each() -> None:
+    assert len(lines(run(2, 4), NOW, 80, 24)) in (3 + 8, 3 + 8 + 1)
+
+
+def test_a_row_of_many_tells_how_long_the_most_silent_one_said_nothing() -> None:
+    silent = NodeRow("node1", "running", None, tuple(rank(8 + j, age=600.0) for j in range(8)))
+    shown = lines(run(64, strange={"node1": silent}), NOW, 160, 24)
+    assert "10 min ago" in shown[3]
+
+
+def test_a_run_that_failed_to_start_has_no_ranks() -> None:
+    view = dataclasses.replace(run(0), state="failed", summary="node0: no space\x07")
+    shown = lines(view, NOW, 80, 24)
+    assert shown[2] == "      node0: no space�"
+    assert len(shown) == 4
+
+
+def test_json_leaves_nothing_out(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    view = run(64, strange=STRANGE)
+    show(view, "json")
+    told = json.loads(capfdbinary.readouterr().out)
+    assert told == json.loads(json.dumps(describe(view)))
+    assert len(told["nodes"]) == 64
+    assert told["nodes"][5]["ranks"][7]["exit"] == "3"
+    assert told["nodes"][3]["unreachable_since"] == 1968.0
