@@ -61,6 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "keep": {"errors", "events", "inventory", "remote", "runs"},
     "attach": {"events", "logs", "runs"},
     "stop": {"errors", "events", "runs"},
+    "catch_up": {"errors", "events", "logs", "runs"},
     "nodes": {"errors", "events", "inventory", "plan", "reach", "remote"},
     "execute": {"errors", "events", "inventory", "quoting", "reach", "remote", "runs"},
     "ui": {"errors", "events", "inventory", "plan", "logs", "process", "nodes", "preflight"},

@@ -14,6 +14,7 @@ from orchestrator.cli.exec import execute
 from orchestrator.cli.init import init
 from orchestrator.cli.keep import keep
 from orchestrator.cli.launch import launch
+from orchestrator.cli.logs import logs
 from orchestrator.cli.nodes import nodes
 from orchestrator.cli.preflight import preflight
 from orchestrator.cli.stop import stop
@@ -33,6 +34,7 @@ app = typer.Typer(
 # Options of the script, or of the command, come after it: they are not ours to read.
 _THEIRS = {"allow_interspersed_args": False, "ignore_unknown_options": False}
 app.command(context_settings=_THEIRS)(launch)
+app.command()(logs)
 app.command()(attach)
 app.command()(stop)
 app.command()(preflight)

@@ -1,0 +1,156 @@
+"""The use case: have what this machine has of a run be as new as can be, before somebody looks at it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+from orchestrator import events
+from orchestrator.errors import LaunchError
+from orchestrator.logs.index import IndexReader
+from orchestrator.runs.event_log import EventReader, Logged
+from orchestrator.runs.folder import EVENTS
+from orchestrator.runs.keeper import have_kept
+from orchestrator.runs.lock import find_controller
+from orchestrator.runs.saved import Saved, read_saved
+from orchestrator.runs.state import fold
+
+_LOOK_EVERY = 0.05  # seconds
+_PATIENCE = 5.0  # beyond the time to connect: for a keeper to come to its nodes
+_LONGEST = 15.0  # for which copies that grow are waited for
+_QUIET = 0.3  # in which nothing came: there is nothing more
+_WORTH_SAYING = 1.0
+
+
+async def catch_up(saved: Saved, emit: events.Emit) -> Saved:
+    """Return the run as it is once its nodes were heard, or are known to be away.
+
+    A run that nobody minds gets a keeper; of one that has ended, logs that are missing here are fetched.
+    `emit` hears of both, and of what is waited for over a second: the phase `fetch`. All waits are
+    bounded, and what does not come is no error.
+    """
+    names = saved.missing if saved.has_ended else tuple(node.name for node in saved.plan.nodes)
+    saying = asyncio.create_task(_say_later(names, emit))
+    try:
+        if not saved.has_ended:
+            await _hear_all(saved, emit)
+        elif saved.missing:
+            await _fetch(saved)
+    except LaunchError as error:
+        emit(events.Warned(str(error)))
+    finally:
+        saying.cancel()
+        await asyncio.gather(saying, return_exceptions=True)
+    return read_saved(saved.folder) or saved
+
+
+def shortcomings(saved: Saved) -> list[str]:
+    """Return what of the run's newest output may be missing on this machine, a sentence a node."""
+    state = fold(EventReader(saved.folder / EVENTS).read())
+    if saved.has_ended:
+        causes = {name: state.nodes[name].cause for name in saved.missing if name in state.nodes}
+        return [
+            f"{name}: its last lines are missing here" + _because(causes.get(name, ""))
+            for name in saved.missing
+        ]
+    missing = []
+    for name in (node.name for node in saved.plan.nodes):
+        node = state.nodes.get(name)
+        if node is None:
+            missing.append(f"{name} has not answered yet: its newest lines may be missing")
+        elif node.unreachable_since is not None:
+            since = _clock(node.unreachable_since)
+            missing.append(
+                f"{name} cannot be reached since {since}: its newest lines may be missing"
+            )
+    return missing
+
+
+def _because(cause: str) -> str:
+    return f" ({cause.splitlines()[0]})" if cause else ""
+
+
+def _clock(t: float) -> str:
+    """Return `14:05`, or with its date a moment that is not of today."""
+    moment, now = time.localtime(t), time.localtime()
+    is_today = moment[:3] == now[:3]
+    return time.strftime("%H:%M" if is_today else "%Y-%m-%d %H:%M", moment)
+
+
+async def _say_later(nodes: tuple[str, ...], emit: events.Emit) -> None:
+    await asyncio.sleep(_WORTH_SAYING)
+    emit(events.PhaseBegan("fetch", nodes))
+
+
+async def _hear_all(saved: Saved, emit: events.Emit) -> None:
+    """Wait until whoever minds the run has heard of every node, and has what they wrote until now."""
+    asked = time.time()
+    log = EventReader(saved.folder / EVENTS)
+    heard = _heard(log.read(), set())
+    is_new = find_controller(saved.folder) is None
+    if is_new:
+        if await have_kept(saved.folder) is not None:
+            emit(events.Warned(f"nobody minded run {saved.run}; orch does now, in the background"))
+        heard.clear()
+    nodes = {node.name for node in saved.plan.nodes}
+    deadline = time.monotonic() + saved.settings.connect_timeout + _PATIENCE
+    while not nodes <= heard and time.monotonic() < deadline and not _has_ended(saved):
+        await asyncio.sleep(_LOOK_EVERY)
+        heard = _heard(log.read(), heard)
+    if is_new:
+        await _wait_for_copies(saved, asked)
+
+
+def _heard(log: Iterable[Logged], known: set[str]) -> set[str]:
+    """Return the nodes that the present controller follows, or cannot reach."""
+    for logged in log:
+        match logged.event:
+            case events.Started():  # a controller begins
+                known = set()
+            case events.Following() | events.NodeLost() | events.NodeEnded():
+                known = known | {logged.event.node}
+    return known
+
+
+async def _wait_for_copies(saved: Saved, asked: float) -> None:
+    """Wait until every copy has what was written by `asked` (the epoch), or none grows any more."""
+    deadline = time.monotonic() + _LONGEST
+    size, grew = -1, time.monotonic()
+    while time.monotonic() < min(deadline, grew + _QUIET):
+        newest = [_newest(saved, node.name) for node in saved.plan.nodes]
+        if all(t >= asked for t in newest):
+            return
+        now = _size(saved)
+        if now != size:
+            size, grew = now, time.monotonic()
+        await asyncio.sleep(_LOOK_EVERY)
+
+
+async def _fetch(saved: Saved) -> None:
+    """Have the logs that are missing fetched, for as long as that gets on."""
+    await have_kept(saved.folder)
+    size, grew = -1, time.monotonic()
+    patience = saved.settings.connect_timeout + _PATIENCE
+    while find_controller(saved.folder) is not None and time.monotonic() < grew + patience:
+        now = _size(saved)
+        if now != size:
+            size, grew = now, time.monotonic()
+        await asyncio.sleep(_LOOK_EVERY)
+
+
+def _has_ended(saved: Saved) -> bool:
+    now = read_saved(saved.folder)
+    return now is None or now.has_ended
+
+
+def _newest(saved: Saved, node: str) -> float:
+    """Return when the node's newest byte here was written (by this machine's clock)."""
+    newest = next(IndexReader(saved.logs, node).newest_first(), None)
+    if newest is None:
+        return 0.0
+    return newest[1].t - saved.settings.skews.get(node, 0.0)
+
+
+def _size(saved: Saved) -> int:
+    return sum(file.stat().st_size for file in saved.logs.glob("*/attempt-*/*"))

@@ -1,0 +1,34 @@
+"""Say on stderr what goes on, for commands that have no console."""
+
+from __future__ import annotations
+
+from orchestrator import events
+from orchestrator.inventory.ranges import fold
+from orchestrator.ui import words
+from orchestrator.ui.console import Stderr
+
+
+class Teller:
+    """Hears events, and says those that a person should know of."""
+
+    def __init__(self) -> None:
+        self._stderr = Stderr()
+
+    def __call__(self, event: events.Event) -> None:
+        match event:
+            case events.Warned():
+                self.say(f"warning: {event.message}", "yellow")
+            case events.PhaseBegan(phase="fetch"):
+                self.say(f"waiting for {fold(event.nodes)}")
+            case events.NodeLost():
+                self.say(words.node_lost(event), "yellow")
+            case events.NodeBack():
+                self.say(words.node_back(event), "green")
+            case events.Stopping():
+                self.say(words.stopping(event), "yellow")
+            case events.Ended():
+                self.say(words.ended(event), "green" if event.exit_code == 0 else "red")
+
+    def say(self, text: str, colour: str | None = None) -> None:
+        """Say one line (or a few)."""
+        self._stderr.line(text, colour)
