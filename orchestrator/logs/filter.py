@@ -168,14 +168,14 @@ def painter(pattern: re.Pattern[str]) -> Callable[[bytes], bytes]:
 
 
 def _painted(pattern: re.Pattern[str], line: str) -> str:
+    if "\x1b" not in line and len(line) <= SEARCHED:
+        return pattern.sub(rf"{_ON}\g<0>{_OFF}", line).replace(_ON + _OFF, "")  # of empty matches
     colours: list[tuple[int, str]] = []  # where in the text without them
-    text = line
-    if "\x1b" in line:
-        removed = 0
-        for found in _SGR.finditer(line):
-            colours.append((found.start() - removed, found[0]))
-            removed += len(found[0])
-        text = _SGR.sub("", line)
+    removed = 0
+    for found in _SGR.finditer(line):
+        colours.append((found.start() - removed, found[0]))
+        removed += len(found[0])
+    text = _SGR.sub("", line)
     matches = [
         match.span() for match in pattern.finditer(text, 0, SEARCHED) if match.end() > match.start()
     ]

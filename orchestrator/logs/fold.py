@@ -94,6 +94,7 @@ class FoldedLines:
         self._members = {True: ranks, False: launchers}
         self._sources: dict[Stream, tuple[_Source, _Waiting]] = {}
         self._groups: dict[tuple[Channel, bool], _Waiting] = {}
+        self._unfinished: dict[_Source, _Waiting] = {}  # whose lines `flush` may show more of
 
     def feed(self, stream: Stream, chunk: bytes, t: float = 0.0) -> bytes:
         """What can be shown after `chunk`, which came at `t` (seconds since the epoch)."""
@@ -102,6 +103,10 @@ class FoldedLines:
         source, group = self._source(stream)
         source.t = t
         lines = source.lines.feed(stream, chunk, t)
+        if source.lines.waiting:
+            self._unfinished[source] = group
+        else:
+            self._unfinished.pop(source, None)
         left = group.leave_before(t - WINDOW)
         if lines.count(b"\n") > _FLOOD:
             left += group.leave_all()
@@ -114,9 +119,9 @@ class FoldedLines:
     def waiting(self) -> bool:
         """Whether something is held back that a later `flush` may show."""
         return (
-            self._plain.waiting
+            bool(self._unfinished)
             or any(group.count for group in self._groups.values())
-            or any(source.lines.waiting for source, _ in self._sources.values())
+            or self._plain.waiting
         )
 
     def flush(self, now: float) -> bytes:
@@ -127,8 +132,10 @@ class FoldedLines:
         shown = [self._plain.flush(now)]
         for group in self._groups.values():
             shown.append(self._shown(group.leave_held(now)))
-        for source, group in self._sources.values():
+        for source, group in list(self._unfinished.items()):
             lines = source.lines.flush(now)
+            if not source.lines.waiting:
+                del self._unfinished[source]
             if not lines:
                 continue
             if group.holds(source):
@@ -144,6 +151,7 @@ class FoldedLines:
         for source, group in self._sources.values():
             for line in source.lines.close().split(b"\n")[:-1]:
                 shown.append(self._shown(group.place(source, line, source.t)))
+        self._unfinished.clear()
         shown += [self._shown(group.leave_all()) for group in self._groups.values()]
         return b"".join(shown)
 

@@ -22,6 +22,8 @@ _RECORD = struct.Struct("<dQIiiHBx")
 RECORD_SIZE = _RECORD.size
 _BLOCK = 4096 * RECORD_SIZE
 _CHANNELS: tuple[Channel, ...] = ("stdout", "stderr")
+# Times are from 0 to here (the year 9892): nothing else is a time that came from a clock.
+_END_OF_TIME = 2.5e11
 # How far back the beginning of a line is looked for.
 _LONGEST_LINE = 64 * 1024
 
@@ -109,15 +111,14 @@ class IndexReader:
             for t, offset, length, *fields in _RECORD.iter_unpack(block):
                 self._position += RECORD_SIZE
                 log = self._meaning(*fields)
-                if log is None or length == 0:
+                if log is None or length == 0 or not 0 <= t < _END_OF_TIME:
                     continue
-                if log.done is None:
-                    log.done = offset
                 end = offset + length
-                if end > log.done:
-                    if end > log.size:
-                        log.size = _size(log.file)
-                    yield from log.up_to(min(end, log.size), t)
+                if end > log.size:
+                    log.size = _size(log.file)
+                if log.done is None and offset <= log.size:
+                    log.done = offset
+                yield from log.up_to(min(end, log.size), t)
 
     def rest(self) -> Iterator[Record]:
         """The bytes that no record names, with the time of their file's last write.
@@ -132,8 +133,11 @@ class IndexReader:
             ((_last_write(log.file), log) for log in logs), key=lambda pair: pair[0]
         ):
             log.size = _size(log.file)
-            if log.done is None:
-                log.done = log.size if t < self._since else self._recorded_end(log)
+            if t < self._since:
+                log.done = log.size
+            elif log.done is None:
+                there = self._there.get(log.stream.path)
+                log.done = self._recorded_end(log) if there is None else there
             yield from log.up_to(log.size, t)
 
     def skip_before(self, t: float) -> None:
@@ -142,14 +146,18 @@ class IndexReader:
         The place is looked for from the end of the index, so it is found soon when it is near, and
         a clock that steps back within 4096 records hides nothing.
         """
-        found = self.end
-        for start, block in _blocks_back(self._index, found):
-            times: list[float] = [fields[0] for fields in _RECORD.iter_unpack(block)]
-            if max(times) < t:
+        self._since = t
+        self._position = self.end
+        for start, block in _blocks_back(self._index, self._position):
+            since = [
+                number
+                for number, fields in enumerate(_RECORD.iter_unpack(block))
+                if t <= fields[0] < _END_OF_TIME
+            ]
+            if not since:
                 break
-            found = start + RECORD_SIZE * next(n for n, time in enumerate(times) if time >= t)
-        if found:
-            self._since, self._position = t, found
+            self._position = start + since[0] * RECORD_SIZE
+        if self._position:
             for stream in stored(self._root, self._node):
                 log = self._log(stream)
                 log.done, log.whole = None, False
@@ -170,7 +178,7 @@ class IndexReader:
             for t, offset, length, *fields in reversed(list(_RECORD.iter_unpack(block))):
                 position -= RECORD_SIZE
                 log = self._meaning(*fields)
-                if log is None or length == 0:
+                if log is None or length == 0 or not 0 <= t < _END_OF_TIME:
                     continue
                 end = ends.get(log.stream.path, 0)
                 if offset < end:
@@ -189,9 +197,9 @@ class IndexReader:
         Of the others, what was there then is passed over. Each stream begins with a whole line.
         """
         self._position = position
-        for path, size in self._there.items():
+        for path in self._there:
             log = self._logs[path]
-            log.done, log.whole = starts.get(path, size), False
+            log.done, log.whole = starts.get(path), False
 
     @property
     def end(self) -> int:

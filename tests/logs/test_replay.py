@@ -243,6 +243,19 @@ class TestLastLines:
         write(A0, b"gun\n")
         assert texts(replay) == [b"begun\n"]
 
+    def test_nothing_is_missed_that_was_being_written(self, tmp_path: Path) -> None:
+        write = Writer(tmp_path)
+        write(B2, b"1\n")
+        write(A0, b"old\n")
+        file, index = tmp_path / "b" / B2.path, tmp_path / "b" / INDEX_NAME
+        write(B2, b"2\n")
+        whole = index.read_bytes()
+        index.write_bytes(whole[:RECORD_SIZE])  # the bytes are there, their record is not yet
+        assert file.read_bytes() == b"1\n2\n"
+        replay = Replay(tmp_path, {}, last=0)
+        index.write_bytes(whole)
+        assert texts(replay) == [b"2\n"]
+
     @given(CHUNKS, st.integers(0, 30), st.integers(0, 40))
     def test_a_damaged_index_still_gives_whole_last_lines(
         self, chunks: list[tuple[Stream, bytes]], last: int, kept: int
@@ -301,6 +314,14 @@ class TestSince:
         assert texts(replay) == [b"new\n"]
         assert list(replay.rest()) == [Piece(25.0, A1, 4, b"unknown\n")]
 
+    def test_what_was_written_before_is_left_out_without_an_index_too(self, tmp_path: Path) -> None:
+        write = Writer(tmp_path)
+        write(A0, b"old\n")
+        (tmp_path / "a" / INDEX_NAME).unlink()
+        os.utime(tmp_path / "a" / A0.path, (15.0, 15.0))
+        for since, shown in ((10.0, [b"old\n"]), (20.0, [])):
+            assert [piece.data for piece in Replay(tmp_path, {}, since=since).rest()] == shown
+
     def test_the_moment_is_one_of_this_machines_clock(self, tmp_path: Path) -> None:
         write = Writer(tmp_path)
         write(A0, b"old\n", 110.0)
@@ -313,6 +334,17 @@ class TestSince:
             write(A0, b"%d\n" % number)
         assert texts(Replay(tmp_path, {}, since=7.0, last=9)) == [b"7\n", b"8\n", b"9\n"]
         assert texts(Replay(tmp_path, {}, since=2.0, last=2)) == [b"8\n", b"9\n"]
+
+
+@pytest.mark.parametrize("garbage", [float("nan"), float("inf"), -1e300, 1e300])
+def test_a_record_without_a_time_is_passed_over(tmp_path: Path, garbage: float) -> None:
+    write = Writer(tmp_path)
+    write(A0, b"1\n", 10.0)
+    write(A0, b"2\n", garbage)
+    write(A0, b"3\n", 30.0)
+    assert texts(Replay(tmp_path, {})) == [b"1\n", b"2\n3\n"]
+    assert texts(Replay(tmp_path, {}, since=20.0)) == [b"3\n"]
+    assert texts(Replay(tmp_path, {}, last=2)) == [b"2\n3\n"]
 
 
 def test_memory_does_not_grow_with_what_is_stored(tmp_path: Path) -> None:
