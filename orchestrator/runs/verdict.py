@@ -69,6 +69,14 @@ class Verdict:
     unknown: tuple[str, ...]
 
 
+# What an earlier controller told the nodes when a person stopped the run, and who that was.
+_PEOPLE = {
+    "interrupted": "an interrupt",
+    "interrupted twice": "an interrupt",
+    "orch stop": "orch stop",
+}
+_INTERRUPTED = 130
+
 _DEAD = {
     "lost": "lost its supervisor: it was killed, or the node has restarted",
     "absent": "has nothing of this run (any more)",
@@ -111,11 +119,19 @@ def find_culprit(nodes: Sequence[NodeState]) -> Culprit | None:
 
 
 def find_stop(nodes: Sequence[NodeState]) -> str | None:
-    """Return which node has stopped, and why: another controller told it to, or its lease is over."""
-    for node in nodes:
-        if node.status is not None and node.status.stopped is not None:
-            return f"{node.name} stopped: {node.status.stopped}"
-    return None
+    """Return which node has stopped first, and why: another controller told it to, or its lease is over."""
+    first = _first_stop(nodes)
+    return None if first is None else f"{first[0]} stopped: {first[1]}"
+
+
+def _first_stop(nodes: Sequence[NodeState]) -> tuple[str, str] | None:
+    """Return the node that has stopped first, and why. The others may have been told to for its sake."""
+    stops = [
+        ((node.stopped_at or 0.0) - node.clock_skew, node.name, node.status.stopped)
+        for node in nodes
+        if node.status is not None and node.status.stopped is not None
+    ]
+    return min(stops)[1:] if stops else None
 
 
 def all_succeeded(plan: Plan, nodes: Sequence[NodeState]) -> bool:
@@ -138,14 +154,18 @@ def judge(plan: Plan, nodes: Sequence[NodeState], stopped: Stopped | None) -> Ve
     unknown = tuple(
         node.name for node in nodes if node.status is None or node.status.state not in FINAL
     )
-    culprit, stop = find_culprit(nodes), find_stop(nodes)
+    culprit, stop = find_culprit(nodes), _first_stop(nodes)
+    if culprit is not None and culprit.end is None and all_succeeded(plan, nodes):
+        culprit = None  # what became of the node after its ranks had ended well changes nothing
     by_themselves = _all_ended_by_themselves(plan, nodes)
+    if stopped is None and stop is not None and stop[1] in _PEOPLE:
+        stopped = Stopped(_INTERRUPTED, stop[1])
     if culprit is not None:
         code, summary = _exit_code(culprit), _describe(culprit)
     elif stopped is not None and not by_themselves:
-        code, summary = stopped.exit_code, f"stopped by {stopped.by}"
+        code, summary = stopped.exit_code, f"stopped by {_PEOPLE.get(stopped.by, stopped.by)}"
     elif stop is not None and not by_themselves:
-        code, summary = 1, stop
+        code, summary = 1, f"{stop[0]} stopped: {stop[1]}"
     elif all_succeeded(plan, nodes):
         ranks = "1 rank" if plan.world_size == 1 else f"all {plan.world_size} ranks"
         code, summary = 0, f"{ranks} succeeded"

@@ -6,28 +6,23 @@ import signal
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.plan import Job, Network, Plan, make_plan
 from orchestrator.remote.reports import ProcessEnd, RankReport, StatusReport
-from orchestrator.runs.verdict import NodeState, Stopped, all_succeeded, find_culprit, judge
-from tests.plan.helpers import facts, host
+from orchestrator.runs.verdict import (
+    Culprit,
+    NodeState,
+    Stopped,
+    all_succeeded,
+    find_culprit,
+    find_stop,
+    judge,
+)
+from tests.runs.helpers import ENDED, KILL, OK, TERM, plan_of, rank
 
-OK, TERM, KILL = ProcessEnd(0, None), ProcessEnd(None, 15), ProcessEnd(None, 9)
-ENDED = StatusReport("ended", OK, ())
-
-
-def plan_of(*devices: int) -> Plan:
-    hosts = [host(f"n{i}", devices=count) for i, count in enumerate(devices)]
-    network = Network(
-        "10.0.0.1", tuple("eth0" for _ in devices), None, tuple(None for _ in devices)
-    )
-    return make_plan("r", hosts, [facts(h.name) for h in hosts], Job("t.py"), network, 1)
-
-
-def rank(number: int, end: ProcessEnd | None, at: float = 1.0) -> RankReport:
-    return RankReport(number, 0, 0, 100 + number, 0.0, None if end is None else at, end)
+CTRL_C = Stopped.by_signal(signal.SIGINT)
 
 
 def node(
@@ -64,7 +59,7 @@ def test_clock_skew_is_corrected() -> None:
 def test_who_ends_after_being_told_to_stop_is_a_victim() -> None:
     nodes = [node("n0", rank(0, KILL, 5.0), stopped_at=4.0)]
     assert find_culprit(nodes) is None
-    verdict = judge(plan_of(1), nodes, Stopped.by_signal(signal.SIGINT))
+    verdict = judge(plan_of(1), nodes, CTRL_C)
     assert (verdict.exit_code, verdict.summary) == (130, "stopped by SIGINT")
 
 
@@ -75,7 +70,7 @@ def test_ranks_that_save_and_exit_0_when_they_are_stopped_were_interrupted_all_t
 
 def test_an_interrupt_after_all_succeeded_changes_nothing() -> None:
     nodes = [node("n0", rank(0, OK, 3.0), stopped_at=4.0)]
-    assert judge(plan_of(1), nodes, Stopped.by_signal(signal.SIGINT)).exit_code == 0
+    assert judge(plan_of(1), nodes, CTRL_C).exit_code == 0
 
 
 def test_a_node_that_stopped_by_itself_says_why() -> None:
@@ -89,7 +84,7 @@ def test_a_node_that_stopped_by_itself_says_why() -> None:
 
 def test_a_failure_before_the_interrupt_is_still_the_verdict() -> None:
     nodes = [node("n0", rank(0, ProcessEnd(3, None), 1.0), stopped_at=4.0)]
-    assert judge(plan_of(1), nodes, Stopped.by_signal(signal.SIGINT)).exit_code == 3
+    assert judge(plan_of(1), nodes, CTRL_C).exit_code == 3
 
 
 def test_a_launcher_that_fails_before_any_rank_is_the_culprit() -> None:
@@ -108,6 +103,102 @@ def test_a_supervisor_that_died_is_a_failure() -> None:
     verdict = judge(plan_of(1), [node("n0", rank(0, None), status=lost)], None)
     assert verdict.exit_code == 1
     assert verdict.summary.startswith("n0 lost its supervisor")
+
+
+def test_a_node_that_has_nothing_of_the_run_is_a_failure() -> None:
+    absent = StatusReport("absent", None, ())
+    verdict = judge(plan_of(1, 1), [node("n0", rank(0, OK)), node("n1", status=absent)], None)
+    assert (verdict.exit_code, verdict.summary) == (1, "n1 has nothing of this run (any more)")
+
+
+@pytest.mark.parametrize("state", ["lost", "absent"])
+def test_a_node_that_was_told_to_stop_and_is_dead_then_has_not_failed(state: str) -> None:
+    dead = node("n0", rank(0), status=StatusReport(state, None, ()), stopped_at=4.0)
+    assert find_culprit([dead]) is None
+    assert judge(plan_of(1), [dead], CTRL_C).exit_code == 130
+
+
+def test_a_node_that_is_gone_is_the_culprit_though_nothing_is_known_of_its_end() -> None:
+    gone = node("n1", rank(1), status=None, stopped_at=9.0, gone="could not be reached for 60 s")
+    verdict = judge(plan_of(1, 1), [node("n0", rank(0, TERM, 9.5), stopped_at=9.0), gone], None)
+    assert (verdict.exit_code, verdict.summary) == (1, "n1 could not be reached for 60 s")
+    assert (verdict.culprit, verdict.unknown) == (
+        Culprit("n1", None, None, gone.gone or ""),
+        ("n1",),
+    )
+
+
+def test_a_rank_that_failed_by_itself_goes_before_a_node_that_is_gone() -> None:
+    nodes = [node("n0", rank(0, ProcessEnd(7, None))), node("n1", status=None, gone="is gone")]
+    assert judge(plan_of(1, 1), nodes, None).exit_code == 7
+
+
+@pytest.mark.parametrize("status", [None, StatusReport("lost", None, ())])
+def test_what_becomes_of_a_node_after_all_ranks_ended_well_changes_nothing(
+    status: StatusReport | None,
+) -> None:
+    nodes = [node("n0", rank(0, OK)), node("n1", rank(1, OK), status=status, gone="is gone")]
+    verdict = judge(plan_of(1, 1), nodes, None)
+    assert (verdict.exit_code, verdict.culprit) == (0, None)
+
+
+# -- stopped by a wish, by the node itself, by another controller -------------------------------
+
+
+def stopped_there(name: str, number: int, reason: str, at: float, **more: float) -> NodeState:
+    """A node that stopped at `at` without our doing; its rank saved, and exited with 0."""
+    status = replace(ENDED, stopped=reason, stopped_at=at)
+    return node(name, rank(number, OK, at + 1), status=status, stopped_at=at, **more)
+
+
+def test_a_wish_to_stop_is_told_with_who_had_it() -> None:
+    nodes = [node("n0", rank(0, TERM, 5.0), stopped_at=4.0)]
+    verdict = judge(plan_of(1), nodes, Stopped(130, "orch stop"))
+    assert (verdict.exit_code, verdict.summary) == (130, "stopped by orch stop")
+
+
+def test_an_interrupt_of_somebody_who_was_attached_reads_well() -> None:
+    nodes = [node("n0", rank(0, TERM, 5.0), stopped_at=4.0)]
+    verdict = judge(plan_of(1), nodes, Stopped(130, "interrupted"))
+    assert verdict.summary == "stopped by an interrupt"
+
+
+@pytest.mark.parametrize(
+    ("reason", "by"),
+    [
+        ("interrupted", "an interrupt"),
+        ("interrupted twice", "an interrupt"),
+        ("orch stop", "orch stop"),
+    ],
+)
+def test_a_run_that_a_person_stopped_with_an_earlier_controller_was_interrupted(
+    reason: str, by: str
+) -> None:
+    verdict = judge(plan_of(1), [stopped_there("n0", 0, reason, 4.0)], None)
+    assert (verdict.exit_code, verdict.summary) == (130, f"stopped by {by}")
+
+
+def test_a_failure_before_the_stop_of_an_earlier_controller_is_the_verdict() -> None:
+    status = replace(ENDED, stopped="a rank failed", stopped_at=4.0)
+    nodes = [
+        node("n0", rank(0, ProcessEnd(7, None), 3.0), status=status, stopped_at=4.0),
+        node("n1", rank(1, TERM, 4.5), status=status, stopped_at=4.0),
+    ]
+    assert judge(plan_of(1, 1), nodes, None).exit_code == 7
+
+
+def test_launchers_that_were_stopped_once_all_ranks_had_ended_well_are_a_success() -> None:
+    status = replace(ENDED, stopped="every rank has ended, a launcher has not", stopped_at=4.0)
+    nodes = [node("n0", rank(0, OK, 3.0), status=status, stopped_at=4.0)]
+    assert judge(plan_of(1), nodes, None).exit_code == 0
+
+
+def test_the_first_that_stopped_is_told_not_one_that_was_stopped_for_its_sake() -> None:
+    second = stopped_there("n0", 0, "n1 stopped: no controller was heard of", 5.0)
+    first = stopped_there("n1", 1, "no controller was heard of", 14.0, clock_skew=10.0)
+    assert find_stop([second, first]) == "n1 stopped: no controller was heard of"
+    assert judge(plan_of(1, 1), [second, first], None).summary == find_stop([first])
+    assert find_stop([node("n0", rank(0, OK))]) is None
 
 
 def test_a_rank_that_was_never_seen_is_not_a_success() -> None:
