@@ -41,7 +41,7 @@ async def keep(saved: Saved, emit: events.Emit = lambda event: None) -> None:
 
 
 async def _fetch(record: Record, saved: Saved, lines: Sequence[Line], emit: events.Emit) -> None:
-    """Bring what is missing of the logs here, as far as the nodes can be reached."""
+    """Bring what is missing of the logs here, as far as the nodes can be reached, and end the run there."""
 
     def note(event: events.Event) -> None:
         record.note(event)
@@ -52,6 +52,9 @@ async def _fetch(record: Record, saved: Saved, lines: Sequence[Line], emit: even
         for node, line in zip(saved.plan.nodes, lines, strict=True)
         if node.name in saved.missing
     ]
+    for node in followers:
+        # A node that was away when the run ended may have come back, and its ranks go on.
+        node.stop_once_connected("the run has ended", saved.settings.grace)
     following = {asyncio.create_task(node.follow()): node for node in followers}
     waited_for = set(following)
     loop = asyncio.get_running_loop()

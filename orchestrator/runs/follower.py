@@ -230,6 +230,10 @@ class Follower:
 
     # -- stopping ------------------------------------------------------------------------------
 
+    def stop_once_connected(self, reason: str, grace: float) -> None:
+        """Have the node told to stop its share as soon as there is a way to it."""
+        self._told = (reason, grace)
+
     async def stop(self, reason: str, grace: float) -> None:
         """Tell the node to stop its share; what keeps it from hearing that is told as a warning."""
         self._told = (reason, grace)
