@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.logs.fold import MAX_LINES, FoldedLines
+from orchestrator.logs.fold import FoldedLines
 from orchestrator.logs.lines import TextLines
+from orchestrator.logs.merge import MAX_LINES
 from orchestrator.logs.prefix import Widths, folded_prefix, prefix
 from orchestrator.logs.stream import Channel, Stream
 

@@ -1,0 +1,201 @@
+"""Merge the lines of many streams into one list, where lines that several have stand once.
+
+The list keeps every stream's own order. A stream's next line joins the first line after its last
+shared one that reads the same; or it waits at the end of the list, and is moved up when a later line
+of its stream joins one before it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from orchestrator.logs.stream import Stream
+
+MAX_LINES = 2000  # waiting lines,
+MAX_BYTES = 1 << 20  # and their bytes
+_HELD = 0.2  # seconds between two flushes that find a line: enough for the others to have come
+# So many waiting lines that read the same are looked at for one that may be joined.
+_CANDIDATES = 16
+_GONE = float("-inf")
+
+
+class Line:
+    """A line that waits, or has gone; in a doubly linked list."""
+
+    __slots__ = ("key", "members", "next", "order", "previous", "serial", "t", "text")
+
+    def __init__(self, key: bytes, text: bytes, member: Member, t: float, serial: int) -> None:
+        self.key = key  # what it has in common with those that read the same
+        self.text = text  # as the first of its members has it
+        self.members = [member]
+        self.t = t
+        self.serial = serial  # as it came
+        self.order = float(serial)  # grows along the list; _GONE when it is no more in it
+        self.previous: Line | None = None
+        self.next: Line | None = None
+
+
+class Member:
+    """How a stream stands in the list."""
+
+    __slots__ = ("own", "prefix", "shared", "stream")
+
+    def __init__(self, stream: Stream, prefix: bytes) -> None:
+        self.stream = stream
+        self.prefix = prefix
+        self.shared: Line | None = None  # its last line that others have too
+        self.own: deque[Line] = deque()  # its lines after that one
+
+    @property
+    def waits(self) -> bool:
+        """Whether a line of it is in the list."""
+        return bool(self.own) or (self.shared is not None and self.shared.order != _GONE)
+
+
+class Merge:
+    """The list. Methods return the lines that leave it, in its order.
+
+    All lines that a stream shares come before its `own` ones, so those may move up. A line leaves at
+    the head: when all `members` have it, when it is told to, or when there are too many.
+    """
+
+    def __init__(self, members: int) -> None:
+        self._members = members
+        self._first: Line | None = None
+        self._last: Line | None = None
+        self._came: deque[Line] = deque()  # as they came, some of them gone
+        self._alike: dict[bytes, list[Line]] = {}
+        self._bytes = 0
+        self._serial = 0
+        self._flushes: deque[tuple[float, int]] = deque()  # when, and the last serial then
+        self.count = 0
+
+    def place(self, member: Member, key: bytes, text: bytes, t: float) -> list[Line]:
+        """Add a stream's next line, which reads like others of the same `key`."""
+        line = self._joinable(member, key) if key in self._alike else None
+        if line is None or not self._move_up(member, line):
+            self._append(member, key, text, t)
+        else:
+            owner = line.members[0]
+            if owner.shared is None or owner.shared.order < line.order:
+                while owner.own.popleft() is not line:
+                    pass
+                owner.shared = line  # from now on this one, and what is before it, stays
+            line.members.append(member)
+            member.shared = line
+            member.own.clear()
+        left = []
+        while self._first is not None and (
+            len(self._first.members) >= self._members
+            or self.count > MAX_LINES
+            or self._bytes > MAX_BYTES
+        ):
+            left.append(self._leave(self._first))
+        return left
+
+    def leave_before(self, t: float) -> list[Line]:
+        """Let go what came before `t`."""
+        left: list[Line] = []
+        while self._came and (self._came[0].order == _GONE or self._came[0].t < t):
+            left += self._leave_through(self._came.popleft())
+        return left
+
+    def leave_held(self, now: float) -> list[Line]:
+        """Let go what a flush has found already that was long enough before `now`."""
+        left: list[Line] = []
+        while self._flushes and now - self._flushes[0][0] >= _HELD:
+            serial = self._flushes.popleft()[1]
+            while self._came and self._came[0].serial <= serial:
+                left += self._leave_through(self._came.popleft())
+        self._flushes.append((now, self._serial))
+        return left
+
+    def leave_all(self) -> list[Line]:
+        """Let go everything."""
+        self._came.clear()
+        return self._leave_through(self._last) if self._last is not None else []
+
+    def _joinable(self, member: Member, key: bytes) -> Line | None:
+        """The first line after the stream's last shared one that it may join."""
+        after = member.shared.order if member.shared is not None else _GONE
+        if member.shared is not None and after != _GONE:
+            following = member.shared.next
+            if following is not None and following.key == key:
+                return following if following.members[0] is not member else None
+        best = None
+        for line in self._alike[key][:_CANDIDATES]:
+            # What comes after its last shared line is its own, or it is none of its.
+            if line.order <= after or line.members[0] is member:
+                continue
+            if best is None or line.order < best.order:
+                best = line
+        return best
+
+    def _move_up(self, member: Member, line: Line) -> bool:
+        """Move the stream's own lines that stand after `line` before it; False: there is no room."""
+        behind = [own for own in member.own if own.order > line.order]
+        if not behind:
+            return True
+        before = line.previous.order if line.previous is not None else line.order - len(behind) - 1
+        # Near the lower end: mostly the next ones that are moved come after these.
+        step = (line.order - before) / (64 * len(behind))
+        orders = [before + step * (number + 1) for number in range(len(behind))]
+        if not all(a < b for a, b in zip([before, *orders], [*orders, line.order], strict=True)):
+            return False
+        for own, order in zip(behind, orders, strict=True):
+            self._unlink(own)
+            own.previous, own.next = line.previous, line
+            if line.previous is None:
+                self._first = own
+            else:
+                line.previous.next = own
+            line.previous = own
+            own.order = order
+        return True
+
+    def _append(self, member: Member, key: bytes, text: bytes, t: float) -> None:
+        self._serial += 1
+        line = Line(key, text, member, t, self._serial)
+        line.previous = self._last
+        if self._last is None:
+            self._first = line
+        else:
+            self._last.next = line
+        self._last = line
+        self._came.append(line)
+        self._alike.setdefault(key, []).append(line)
+        self._bytes += len(text)
+        self.count += 1
+        member.own.append(line)
+
+    def _leave_through(self, line: Line) -> list[Line]:
+        """Let go all lines up to this one, if it still waits."""
+        left: list[Line] = []
+        while line.order != _GONE and self._first is not None:
+            left.append(self._leave(self._first))
+        return left
+
+    def _leave(self, line: Line) -> Line:
+        self._unlink(line)
+        line.order = _GONE
+        alike = self._alike[line.key]
+        alike.remove(line)
+        if not alike:
+            del self._alike[line.key]
+        owner = line.members[0]
+        if owner.own and owner.own[0] is line:
+            owner.own.popleft()
+        self._bytes -= len(line.text)
+        self.count -= 1
+        return line
+
+    def _unlink(self, line: Line) -> None:
+        if line.previous is None:
+            self._first = line.next
+        else:
+            line.previous.next = line.next
+        if line.next is None:
+            self._last = line.previous
+        else:
+            line.next.previous = line.previous
+        line.previous = line.next = None
