@@ -16,7 +16,8 @@ from orchestrator.plan import Plan
 from orchestrator.process import silence
 from orchestrator.ui import words
 from orchestrator.ui.display import Lines
-from orchestrator.ui.outlets import Outlets, message
+from orchestrator.ui.message import message
+from orchestrator.ui.outlets import Outlets
 from orchestrator.ui.phases import Phases
 from orchestrator.ui.terminal import wants_colour
 
@@ -151,10 +152,7 @@ class Console:
             return
         # Raw output keeps the ranks' two apart.
         is_error = self._view.output == "raw" and event.stream.channel == "stderr"
-        self._outlets.show(event, 2 if is_error else 1, self._lines)
-
-    def _lines(self) -> Lines | None:
-        return lines_for(self._view, self._plan)
+        self._outlets.show(event, 2 if is_error else 1, lambda: lines_for(self._view, self._plan))
 
 
 class Stderr:

@@ -21,6 +21,7 @@ from typing import Protocol
 
 from orchestrator.events import Output
 from orchestrator.logs.stream import Stream
+from orchestrator.ui.message import message
 from orchestrator.ui.terminal import MEND, Footer, Render
 
 _IN_MEMORY = 16 << 20
@@ -101,14 +102,14 @@ class _Queue:
             self._items.append(piece)
             self._changed.notify()
 
-    def say(self, message: bytes) -> None:
+    def say(self, said: bytes) -> None:
         with self._changed:
             if self._messages == _MESSAGES:
                 self._left_out += 1
                 return
             self._messages += 1
             self._growing.clear()
-            self._items.append(message)
+            self._items.append(said)
             self._changed.notify()
 
     def get(self, timeout: float | None) -> _Piece | bytes | None:
@@ -129,10 +130,10 @@ class _Queue:
                 self._in_memory -= item.length
             return item
 
-    def _said(self, message: bytes) -> bytes:
+    def _said(self, said: bytes) -> bytes:
         self._messages -= 1
         left_out, self._left_out = self._left_out, 0
-        return message + (b"orch: %d messages are left out\n" % left_out if left_out else b"")
+        return said + (b"orch: %d messages are left out\n" % left_out if left_out else b"")
 
     def wake(self) -> None:
         with self._changed:
@@ -183,9 +184,9 @@ class Display:
         """Show this output when its turn comes; returns at once."""
         self._queue.put(output)
 
-    def say(self, message: bytes) -> None:
+    def say(self, said: bytes) -> None:
         """Show whole lines of orch's own, after the output so far; returns at once."""
-        self._queue.say(message)
+        self._queue.say(said)
 
     def draw(self, footer: Render | None) -> None:
         """Let this stand below all else from now on (None: nothing); only for a terminal."""
@@ -251,12 +252,17 @@ class Display:
     def _show(self, piece: _Piece) -> None:
         if self._broken:
             return
-        for data in piece.read():
-            if self._hurried:
-                return
-            if self.lines is not None:
-                data = self.lines.feed(piece.stream, data, piece.time)
-            self._gather(data)
+        try:
+            for data in piece.read():
+                if self._hurried:
+                    return
+                if self.lines is not None:
+                    data = self.lines.feed(piece.stream, data, piece.time)
+                self._gather(data)
+        except OSError as error:
+            self._gather(
+                message(f"warning: cannot read back {piece.copy}: {error.strerror}", "yellow")
+            )
 
     def _gather(self, data: bytes) -> None:
         if not data:
@@ -287,6 +293,7 @@ class Display:
         while rest and not self._broken:
             if self._hurried and not hurried:
                 self._torn = True
+                self._footer.forget()
                 return
             try:
                 rest = rest[os.write(self._descriptor, rest[: self._stretch]) :]

@@ -12,7 +12,7 @@ import time
 
 from orchestrator.logs.stream import Stream
 from orchestrator.ui.display import Lines
-from orchestrator.ui.outlets import message
+from orchestrator.ui.message import message
 
 _AT_ONCE = 256 << 10  # bytes
 

@@ -60,7 +60,7 @@ def printable(text: str) -> str:
     """Return `text` without anything that a terminal could obey, colours included."""
     if text.isprintable():
         return text
-    plain = without_colour(text)
+    plain = without_colour(text).replace("\t", " ")
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in plain)
 
 
@@ -105,6 +105,10 @@ class Footer:
     def is_late(self) -> bool:
         """Whether the next frame should not wait for news: the last one left the rows out."""
         return self._moving
+
+    def forget(self) -> None:
+        """Take note that what was to be written has not been, or not all of it."""
+        self._drawn = []
 
     def frame(self, lines: bytes, render: Render | None) -> bytes:
         """Return what writes `lines`, which are whole, above the rows that `render` gives (None: no

@@ -47,7 +47,7 @@ def stopping(event: events.Stopping) -> str:
 
 def node_lost(event: events.NodeLost) -> str:
     """Return that a connection broke, and that this stops nothing."""
-    first_line = event.cause.splitlines()[0]
+    first_line = (event.cause.splitlines() or [f"{event.node}: the connection broke"])[0]
     return f"{first_line}; the run goes on there, trying to connect again"
 
 

@@ -201,14 +201,14 @@ def test_who_leaves_does_not_wait_for_a_stopped_terminal(tmp_path: Path) -> None
         began = time.monotonic()
         console.close()
         assert time.monotonic() - began < 10
-        tty.look(0.5)
-        rows = tty.rows
+        rows = tty.wait_for(lambda rows: "orch stop" in rows[-1])
         assert rows[-4:] == [
             "orch: run a-run goes on without this terminal",
             "      orch attach a-run   to come back",
             "      orch logs -f a-run  to read on",
             "      orch stop a-run     to end it",
         ]
+        assert all(row == "r0 node0 │ line" for row in rows[-8:-5])  # nothing was drawn over
 
 
 def test_messages_do_not_wait_behind_a_stopped_pipe(tmp_path: Path) -> None:

@@ -205,3 +205,22 @@ def test_a_reader_that_made_the_pipe_non_blocking_gets_everything(tmp_path: Path
     os.close(reader)
     assert told == []
     assert b"".join(got) == (tmp_path / "copy").read_bytes()
+
+
+def test_a_copy_that_cannot_be_read_back_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    display = Display(writer)
+    for output in pieces(tmp_path / "copy", 100, 1 << 18):
+        display.show(output)
+    (tmp_path / "copy").unlink()
+    display.say(b"still here\n")
+    got: list[bytes] = []
+    thread = threading.Thread(target=read_all, args=(reader, got))
+    thread.start()
+    display.close()
+    os.close(writer)
+    thread.join()
+    os.close(reader)
+    said = b"".join(got)
+    assert b"cannot read back" in said
+    assert said.endswith(b"still here\n")
