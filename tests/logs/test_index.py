@@ -16,7 +16,7 @@ ERR = Stream("node0", 0, 0, 0, "stderr")
 STREAMS = (OUT, ERR, Stream("node0", 1, 7, 3, "stdout"), Stream("node0", 0, None, None, "stderr"))
 
 
-def read_index(root: Path) -> list[Record]:
+def everything(root: Path) -> list[Record]:
     reader = IndexReader(root, "node0")
     return [*reader.records(), *reader.rest()]
 
@@ -34,7 +34,7 @@ def filled(root: Path, chunks: list[tuple[Stream, bytes]]) -> dict[Stream, bytes
 def replayed(root: Path) -> dict[Stream, bytes]:
     """What each stream has according to the index, in the order in which it comes."""
     contents = dict.fromkeys(STREAMS, b"")
-    for record in read_index(root):
+    for record in everything(root):
         data = (root / "node0" / record.stream.path).read_bytes()
         assert record.offset == len(contents[record.stream])
         contents[record.stream] += data[record.offset : record.offset + record.length]
@@ -43,7 +43,7 @@ def replayed(root: Path) -> dict[Stream, bytes]:
 
 def test_chunks_come_back_in_the_order_in_which_they_came(tmp_path: Path) -> None:
     filled(tmp_path, [(OUT, b"abc"), (ERR, b"x"), (OUT, b"de")])
-    assert read_index(tmp_path) == [
+    assert everything(tmp_path) == [
         Record(0.0, OUT, 0, 3),
         Record(1.0, ERR, 0, 1),
         Record(2.0, OUT, 3, 2),
@@ -51,7 +51,7 @@ def test_chunks_come_back_in_the_order_in_which_they_came(tmp_path: Path) -> Non
 
 
 def test_a_node_without_a_store_has_no_records(tmp_path: Path) -> None:
-    assert read_index(tmp_path) == []
+    assert everything(tmp_path) == []
 
 
 def test_a_chunk_costs_one_record_and_a_replayed_one_none(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_chunk_costs_one_record_and_a_replayed_one_none(tmp_path: Path) -> Non
     store.append(OUT, 1, b"bcd", 3.0)
     store.close()
     assert (tmp_path / "node0/index").stat().st_size == 2 * RECORD_SIZE
-    assert read_index(tmp_path) == [Record(1.0, OUT, 0, 3), Record(3.0, OUT, 3, 1)]
+    assert everything(tmp_path) == [Record(1.0, OUT, 0, 3), Record(3.0, OUT, 3, 1)]
 
 
 @pytest.mark.parametrize("torn", [1, RECORD_SIZE - 1])
@@ -69,13 +69,13 @@ def test_a_torn_last_record_is_passed_over_and_written_over(tmp_path: Path, torn
     filled(tmp_path, [(OUT, b"abc"), (ERR, b"x")])
     index = tmp_path / "node0/index"
     index.write_bytes(index.read_bytes()[:-torn])
-    first, tail = read_index(tmp_path)
+    first, tail = everything(tmp_path)
     assert first == Record(0.0, OUT, 0, 3)
     assert (tail.stream.path, tail.offset, tail.length) == (ERR.path, 0, 1)
     store = Store(tmp_path)
     store.append(OUT, 3, b"de", 5.0)
     store.close()
-    assert read_index(tmp_path)[:2] == [first, Record(5.0, OUT, 3, 2)]
+    assert everything(tmp_path)[:2] == [first, Record(5.0, OUT, 3, 2)]
 
 
 def test_bytes_that_the_index_lacks_come_last_with_the_time_of_the_last_write(
@@ -85,7 +85,7 @@ def test_bytes_that_the_index_lacks_come_last_with_the_time_of_the_last_write(
     with (tmp_path / "node0" / OUT.path).open("ab") as file:
         file.write(b"x" * (MAX_LENGTH + 1))
     written = (tmp_path / "node0" / OUT.path).stat().st_mtime
-    assert read_index(tmp_path)[1:] == [
+    assert everything(tmp_path)[1:] == [
         Record(written, OUT, 3, MAX_LENGTH),
         Record(written, OUT, 3 + MAX_LENGTH, 1),
     ]
@@ -111,7 +111,7 @@ def test_every_byte_comes_once_and_in_order_whatever_happened_to_the_index(
             raw[where : where + 8] = data.draw(st.binary(max_size=40))
         index.write_bytes(raw)
         by_path = {stream.path: b"" for stream in STREAMS}
-        for record in read_index(root):
+        for record in everything(root):
             path = record.stream.path
             assert record.offset == len(by_path[path])
             end = record.offset + record.length
