@@ -51,7 +51,7 @@ def shortcomings(saved: Saved) -> list[str]:
     if saved.has_ended:
         causes = {name: state.nodes[name].cause for name in saved.missing if name in state.nodes}
         return [
-            f"{name}: its last lines are missing here" + _because(causes.get(name, ""))
+            f"{name}: its last lines are missing here{_because(name, causes.get(name, ''))}"
             for name in saved.missing
         ]
     missing = []
@@ -67,8 +67,8 @@ def shortcomings(saved: Saved) -> list[str]:
     return missing
 
 
-def _because(cause: str) -> str:
-    return f" ({cause.splitlines()[0]})" if cause else ""
+def _because(name: str, cause: str) -> str:
+    return f" ({cause.splitlines()[0].removeprefix(f'{name}: ')})" if cause else ""
 
 
 def _clock(t: float) -> str:

@@ -31,7 +31,7 @@ async def keep(saved: Saved, emit: events.Emit = lambda event: None) -> None:
     # Whoever minded it until now may have seen it end since we looked.
     saved = read_saved(saved.folder) or saved
     try:
-        async with _lines(saved) as lines:
+        async with lines_to(saved) as lines:
             if saved.has_ended:
                 await _fetch(record, saved, lines, emit)
             else:
@@ -73,7 +73,7 @@ async def _fetch(record: Record, saved: Saved, lines: Sequence[Line], emit: even
 
 
 @asynccontextmanager
-async def _lines(saved: Saved) -> AsyncIterator[list[Line]]:
+async def lines_to(saved: Saved) -> AsyncIterator[list[Line]]:
     """Give the ways to the run's nodes, in node order; none is connected yet."""
     settings = saved.settings
     hosts: dict[str, Host] = {node.name: node.host for node in saved.plan.nodes}

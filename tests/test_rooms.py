@@ -61,6 +61,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "keep": {"errors", "events", "inventory", "remote", "runs"},
     "attach": {"events", "logs", "runs"},
     "stop": {"errors", "events", "runs"},
+    "status": {"logs", "runs"},
+    "prune": {"errors", "events", "keep", "remote", "runs"},
     "catch_up": {"errors", "events", "logs", "runs"},
     "nodes": {"errors", "events", "inventory", "plan", "reach", "remote"},
     "execute": {"errors", "events", "inventory", "quoting", "reach", "remote", "runs"},

@@ -17,6 +17,8 @@ from orchestrator.cli.launch import launch
 from orchestrator.cli.logs import logs
 from orchestrator.cli.nodes import nodes
 from orchestrator.cli.preflight import preflight
+from orchestrator.cli.runs import runs
+from orchestrator.cli.status import status
 from orchestrator.cli.stop import stop
 from orchestrator.errors import LaunchError, OrchError
 from orchestrator.process import silence
@@ -34,6 +36,8 @@ app = typer.Typer(
 # Options of the script, or of the command, come after it: they are not ours to read.
 _THEIRS = {"allow_interspersed_args": False, "ignore_unknown_options": False}
 app.command(context_settings=_THEIRS)(launch)
+app.command()(runs)
+app.command()(status)
 app.command()(logs)
 app.command()(attach)
 app.command()(stop)

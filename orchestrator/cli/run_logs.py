@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import Literal, TypeVar
+from typing import Literal
 
 from orchestrator import events
 from orchestrator.catch_up import catch_up, shortcomings
 from orchestrator.cli.selection import nodes_of, ranks_of
 from orchestrator.cli.tell import Teller
-from orchestrator.errors import UsageError
+from orchestrator.cli.values import value_of
 from orchestrator.logs.filter import Grep, LastLines, painter, parse_pattern
 from orchestrator.logs.moment import parse_moment
 from orchestrator.logs.replay import Replay
@@ -31,8 +30,6 @@ from orchestrator.ui.printer import Printer, Raw
 from orchestrator.ui.terminal import wants_colour
 
 _FLUSH_EVERY = 0.1  # seconds
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -80,9 +77,9 @@ class _Logs:
             nodes_of(saved.plan, arguments.nodes),
             _channel(arguments),
         )
-        self._since = _value("--since", arguments.since, lambda t: parse_moment(t, time.time()))
-        grep = _value("--grep", arguments.grep, parse_pattern)
-        highlight = _value("--highlight", arguments.highlight, parse_pattern)
+        self._since = value_of("--since", arguments.since, lambda t: parse_moment(t, time.time()))
+        grep = value_of("--grep", arguments.grep, parse_pattern)
+        highlight = value_of("--highlight", arguments.highlight, parse_pattern)
         paint = painter(highlight) if highlight and wants_colour(1) else None
         view = View(
             arguments.output, timestamps=arguments.timestamps, fold=arguments.fold, paint=paint
@@ -161,14 +158,6 @@ def _channel(arguments: Arguments) -> Channel | None:
     if arguments.stdout == arguments.stderr:
         return None
     return "stdout" if arguments.stdout else "stderr"
-
-
-def _value(option: str, text: str | None, parse: Callable[[str], T]) -> T | None:
-    """Return what the option's `text` means. Raises UsageError."""
-    try:
-        return None if text is None else parse(text)
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}") from None
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

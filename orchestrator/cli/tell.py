@@ -20,6 +20,8 @@ class Teller:
                 self.say(f"warning: {event.message}", "yellow")
             case events.PhaseBegan(phase="fetch"):
                 self.say(f"waiting for {fold(event.nodes)}")
+            case events.PhaseBegan(phase="prune"):
+                self.say(f"asking {fold(event.nodes)}")
             case events.NodeLost():
                 self.say(words.node_lost(event), "yellow")
             case events.NodeBack():

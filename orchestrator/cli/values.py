@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from collections.abc import Callable
+from typing import Literal, TypeVar
 
 from orchestrator.errors import UsageError
+
+T = TypeVar("T")
+
+_SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([kKMGT]?)(i?)B?")
+_POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def value_of(option: str, text: str | None, parse: Callable[[str], T]) -> T | None:
+    """Return what `parse` makes of the option's text, if there is one; its ValueError is a UsageError."""
+    try:
+        return None if text is None else parse(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that `500M`, `1.5 GB` or `2Ti` are. Raises ValueError."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text[:60]!r} is not a size; write bytes as 500M, 10G or 1.5T")
+    number, unit, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** _POWERS[unit])
 
 
 def number_or_auto(option: str, text: str | None, largest: int) -> int | Literal["auto"] | None:

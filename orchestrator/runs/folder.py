@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import platformdirs
@@ -50,3 +52,13 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
+
+
+def size_of(folder: Path) -> int:
+    """Return how many bytes the files below `folder` have; 0 where there is no such folder."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # it went while this looked
+            status = path.lstat()
+            size += status.st_size if S_ISREG(status.st_mode) else 0
+    return size

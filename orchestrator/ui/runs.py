@@ -12,13 +12,15 @@ from orchestrator.ui.table import Cell, Column, stdout_size, table, write
 from orchestrator.ui.terminal import wants_colour
 
 _STYLES = {"starting": "36", "running": "32", "failed": "31"}
+_GOING_ON = ("starting", "running")
 _WIDE = 120  # columns of a terminal that has room for summaries
 
 
 @dataclass(frozen=True)
 class RunRow:
     """One run. `began` is seconds since the epoch, `age_seconds` how long that is ago; `exit_code` is
-    None until there is one; `bytes` is the size of its logs on this machine.
+    None until there is one; `bytes` is the size of its logs on this machine. A run that goes on is
+    `minded`, unless its controller died.
     """
 
     run: str
@@ -32,6 +34,7 @@ class RunRow:
     exit_code: int | None
     bytes: int
     summary: str
+    minded: bool = True
 
 
 def show(rows: Sequence[RunRow], output: Literal["text", "json"]) -> None:
@@ -52,7 +55,7 @@ def lines(rows: Sequence[RunRow], width: int | None = None, *, colour: bool = Fa
     return table(
         [
             Column("RUN", [(row.run, "") for row in rows]),
-            Column("STATE", [(row.state, _STYLES.get(row.state, "2")) for row in rows]),
+            Column("STATE", [_state(row) for row in rows]),
             Column("EXIT", [_exit(row) for row in rows], is_number=True),
             Column("AGE", [(words.age(row.age_seconds), "") for row in rows], is_number=True),
             Column("NODES", [(str(row.nodes), "") for row in rows], 5, is_number=True),
@@ -69,6 +72,12 @@ def lines(rows: Sequence[RunRow], width: int | None = None, *, colour: bool = Fa
 
 def _summaries(rows: Sequence[RunRow]) -> Column:
     return Column("SUMMARY", [(row.summary.split("\n", 1)[0], "2") for row in rows])
+
+
+def _state(row: RunRow) -> Cell:
+    if row.state in _GOING_ON and not row.minded:
+        return (f"{row.state} (nobody minds it)", "33")
+    return (row.state, _STYLES.get(row.state, "2"))
 
 
 def _exit(row: RunRow) -> Cell:

@@ -16,7 +16,7 @@ from orchestrator.ui.table import Cell, Column, stdout_size, table, write
 from orchestrator.ui.terminal import printable, wants_colour
 
 NodeState = Literal["running", "unreachable", "ended", "lost", "absent"]
-RankState = Literal["running", "ended", "failed", "killed"]
+RankState = Literal["starting", "running", "ended", "failed", "killed"]
 
 _STYLES = {
     "running": "32",
@@ -69,6 +69,7 @@ class StatusView:
     began: float
     controller: str
     nodes: tuple[NodeRow, ...]
+    exit_code: int | None = None
 
 
 def show(view: StatusView, output: Literal["text", "json"]) -> None:
@@ -123,8 +124,9 @@ def lines(
 def _heading(view: StatusView, now: float) -> list[str]:
     ranks = sum(len(node.ranks) for node in view.nodes)
     what = f"{words.count(len(view.nodes), 'node')}, {words.count(ranks, 'rank')}, {view.launcher}"
+    code = "" if view.exit_code is None else f" with exit code {view.exit_code}"
     heading = [
-        f"run {view.run}: {view.state}; {what}",
+        f"run {view.run}: {view.state}{code}; {what}",
         f"      began {words.age(now - view.began)} ago; controller: {view.controller}",
     ]
     return [*heading, *([f"      {printable(view.summary)}"] if view.summary else [])]

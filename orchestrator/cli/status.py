@@ -1,0 +1,96 @@
+"""`orch status`: what every rank of a run is doing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from orchestrator.cli import options
+
+if TYPE_CHECKING:
+    from orchestrator.status import NodeStatus, RankStatus, Status
+    from orchestrator.ui.status import NodeRow, RankRow, StatusView
+
+
+def status(
+    run: options.Run = None,
+    output: Annotated[
+        Literal["text", "json"], typer.Option(help="text: a table; json: one object.")
+    ] = "text",
+) -> None:
+    """Show every node and rank of a run: its state, process, exit, output, last line.
+
+    Where a node cannot be reached, since when; its ranks are then shown as they were last seen. A run
+    that goes on and that nobody minds is minded from here on, in the background.
+
+    \b
+    Examples:
+      orch status
+      orch status lusab
+      orch status --output json | jq '.nodes[] | select(.unreachable_since)'
+    """
+    import asyncio
+
+    from orchestrator.catch_up import catch_up
+    from orchestrator.cli.tell import Teller
+    from orchestrator.runs.registry import find
+    from orchestrator.status import status_of
+    from orchestrator.ui.status import show
+
+    saved = asyncio.run(catch_up(find(run), Teller()))
+    show(_view(status_of(saved)), output)
+
+
+def _view(status: Status) -> StatusView:
+    from orchestrator.ui.status import StatusView
+
+    saved, controller = status.saved, status.controller
+    state = "stopping" if status.stopping and not saved.has_ended else saved.state
+    where = controller and ("background" if controller.background else "foreground")
+    return StatusView(
+        run=saved.run,
+        state=state,
+        summary=saved.summary or (status.stopping or ""),
+        launcher=saved.plan.launcher,
+        began=saved.began,
+        controller=f"{where} pid {controller.pid}" if controller else "none",
+        nodes=tuple(_node(node) for node in status.nodes),
+        exit_code=saved.exit_code,
+    )
+
+
+def _node(node: NodeStatus) -> NodeRow:
+    from orchestrator.ui.status import NodeRow
+
+    return NodeRow(
+        node.name, node.state, node.unreachable_since, tuple(_rank(rank) for rank in node.ranks)
+    )
+
+
+def _rank(rank: RankStatus) -> RankRow:
+    import time
+
+    from orchestrator.ui.status import RankRow
+    from orchestrator.ui.words import signal_name
+
+    state: Literal["starting", "running", "ended", "failed", "killed"] = "running"
+    if rank.signal is not None:
+        state = "killed"
+    elif rank.code:
+        state = "failed"
+    elif rank.ended:
+        state = "ended"
+    elif rank.pid is None:
+        state = "starting"
+    code = "" if rank.code is None else str(rank.code)
+    return RankRow(
+        rank=rank.rank,
+        local_rank=rank.local_rank,
+        state=state,
+        pid=rank.pid,
+        exit=code if rank.signal is None else signal_name(rank.signal),
+        bytes=rank.bytes,
+        last_line=rank.last_line,
+        age=None if rank.said is None else max(0.0, time.time() - rank.said),
+    )

@@ -1,0 +1,200 @@
+"""The use case: forget runs that are over, on their nodes first and on this machine after."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator import events
+from orchestrator.errors import NodeError
+from orchestrator.keep import lines_to
+from orchestrator.remote.line import Line
+from orchestrator.remote.text import printable
+from orchestrator.runs.folder import RUN, size_of
+from orchestrator.runs.lock import Lock, find_controller
+from orchestrator.runs.registry import all_runs, broken
+from orchestrator.runs.saved import Saved
+
+_BROKEN_AFTER = 86400.0  # seconds for which a folder without a record is left: it may be being made
+_TRIALS_AFTER = 86400.0
+_LIMIT = 25.0  # seconds for one question to a node
+_WORTH_SAYING = 1.0
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which runs go: those that ended before `before` (seconds since the epoch), and beyond that the
+    oldest until all that this machine keeps is at most `most` bytes. None: does not matter.
+    """
+
+    before: float | None = None
+    most: int | None = None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of a run on this machine: its folder, how large that is, since when it is over.
+
+    `saved` is None where the folder holds no record of a run that can be read.
+    """
+
+    folder: Path
+    bytes: int
+    since: float
+    saved: Saved | None = None
+
+
+@dataclass
+class Pruned:
+    """What became of one run: whether it is `removed`, else what `problems` there were.
+
+    `nodes` is how many bytes of it there are on its nodes, or were.
+    """
+
+    kept: Kept
+    nodes: int = 0
+    removed: bool = False
+    problems: list[str] = field(default_factory=list)
+
+
+def choose(rule: Rule, root: Path | None = None) -> list[Kept]:
+    """Return what the rule means, the oldest first: never a run that goes on, or that somebody minds."""
+    now = time.time()
+    runs = [
+        Kept(saved.folder, size_of(saved.folder), saved.ended or saved.began, saved)
+        for saved in all_runs(root)
+    ]
+    total = sum(run.bytes for run in runs)
+    going = []
+    for run in sorted(runs, key=lambda run: run.since):
+        if run.saved is None or not run.saved.has_ended or run.saved.controller is not None:
+            continue
+        is_old = rule.before is not None and run.since < rule.before
+        if is_old or (rule.most is not None and total > rule.most):
+            going.append(run)
+            total -= run.bytes
+    for folder in broken(root):
+        since = folder.stat().st_mtime
+        if now - since > _BROKEN_AFTER and find_controller(folder) is None:
+            going.append(Kept(folder, size_of(folder), since))
+    return going
+
+
+async def prune(
+    going: Sequence[Kept], emit: events.Emit, *, here: bool = False, dry: bool = False
+) -> list[Pruned]:
+    """Remove them and return what became of each: one that some node still has stays here too.
+
+    With `here` the nodes are left alone. A `dry` one removes nothing, and tells how much there is. `emit`
+    hears the phase `prune` when it takes over a second.
+    """
+    results = {kept.folder: Pruned(kept) for kept in going}
+    if not here:
+        saying = asyncio.create_task(_say_later(going, emit))
+        try:
+            for runs in _alike(kept.saved for kept in going if kept.saved is not None):
+                await _on_nodes(runs, {run.run: results[run.folder] for run in runs}, dry=dry)
+        finally:
+            saying.cancel()
+            await asyncio.gather(saying, return_exceptions=True)
+    for result in results.values():
+        if not dry and not result.problems:
+            _remove(result)
+    return list(results.values())
+
+
+async def _say_later(going: Sequence[Kept], emit: events.Emit) -> None:
+    await asyncio.sleep(_WORTH_SAYING)
+    runs = [kept.saved for kept in going if kept.saved is not None]
+    nodes = dict.fromkeys(node.name for run in runs for node in run.plan.nodes)
+    emit(events.PhaseBegan("prune", tuple(nodes)))
+
+
+def _alike(runs: Iterable[Saved]) -> list[list[Saved]]:
+    """Return the runs, those together that have the same nodes: these are connected to once."""
+    groups: dict[object, list[Saved]] = {}
+    for run in runs:
+        hosts = tuple((node.name, node.host.model_dump_json()) for node in run.plan.nodes)
+        groups.setdefault((hosts, run.settings.embedded), []).append(run)
+    return list(groups.values())
+
+
+async def _on_nodes(runs: Sequence[Saved], results: dict[str, Pruned], *, dry: bool) -> None:
+    """Have the nodes that all of `runs` have forget them; a `dry` one only asks how large they are."""
+    async with lines_to(runs[-1]) as lines:
+        await asyncio.gather(*(_on_node(line, results, dry=dry) for line in lines))
+
+
+async def _on_node(line: Line, results: dict[str, Pruned], *, dry: bool) -> None:
+    try:
+        await line.connect()
+    except NodeError as error:
+        for result in results.values():
+            result.problems.append(error.message.splitlines()[0])
+        return
+    for run, result in results.items():
+        try:
+            if dry:
+                result.nodes += await _usage(line, run)
+            else:
+                result.nodes += await _forget(line, run)
+        except NodeError as error:
+            result.problems.append(error.message.splitlines()[0])
+    if not dry:
+        with suppress(NodeError):  # nobody asked for it: another time
+            await line.agent.ask(
+                "forget", timeout=2 * _LIMIT, limit=_LIMIT, runs=[], node=line.host.name,
+                trials_older=_TRIALS_AFTER,
+            )  # fmt: skip
+
+
+async def _usage(line: Line, run: str) -> int:
+    """Return the bytes that the run takes up on the node."""
+    name = line.host.name
+    answer = await line.agent.ask("usage", timeout=2 * _LIMIT, limit=_LIMIT, runs=[[run, name]])
+    return _count(name, lambda: answer["bytes"][0] or 0)
+
+
+async def _forget(line: Line, run: str) -> int:
+    """Have the node forget the run; return the bytes that are free again there. Raises NodeError."""
+    name = line.host.name
+    answer = await line.agent.ask("forget", timeout=2 * _LIMIT, limit=_LIMIT, runs=[[run, name]])
+    freed = _count(name, lambda: answer["bytes"])
+    if answer.get("live"):
+        raise NodeError(f"{name}: processes of it are alive")
+    for _, _, why in answer.get("failed", ()):
+        raise NodeError(f"{name}: {printable(str(why))}")
+    return freed
+
+
+def _count(name: str, read: Callable[[], object]) -> int:
+    """Return the number that a node told. Raises NodeError where it told something else."""
+    try:
+        count = read()
+    except (KeyError, IndexError, TypeError) as error:
+        raise NodeError(f"{name}: its answer makes no sense: {error!r}") from None
+    if not isinstance(count, int):
+        raise NodeError(f"{name}: its answer makes no sense: {count!r}")
+    return count
+
+
+def _remove(result: Pruned) -> None:
+    """Remove the folder on this machine, its record first: half a run must not look like a whole one."""
+    folder = result.kept.folder
+    lock = Lock.take(folder, background=True)
+    if lock is None:
+        result.problems.append("somebody minds it now")
+        return
+    try:
+        (folder / RUN).unlink(missing_ok=True)
+        shutil.rmtree(folder)
+        result.removed = True
+    except OSError as error:
+        result.problems.append(f"{error.filename}: {error.strerror}")
+    finally:
+        lock.release()
