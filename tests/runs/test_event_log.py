@@ -1,0 +1,176 @@
+"""The event log: appended to, torn, read as it grows."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator import events
+from orchestrator.logs.stream import Stream
+from orchestrator.runs.event_log import EventLog, EventReader
+from tests.runs.helpers import plan_of
+
+STREAM = Stream("n0", 0, 0, 0, "stdout")
+# These stand elsewhere, or say nothing that lasts.
+NOT_LOGGED: list[events.Event] = [
+    events.Output(STREAM, 0, b"bytes", 1.0, Path("copy")),
+    events.Planned(plan_of(1)),
+    events.SyncAdvanced("n0", 1, 2),
+]
+LOGGED = [kind for kind in get_args(events.Event) if kind not in {type(e) for e in NOT_LOGGED}]
+
+VALUES: dict[Any, Any] = {
+    str: st.text(),
+    int: st.integers(),
+    bool: st.booleans(),
+    float: st.floats(allow_nan=False),
+    Path: st.text(min_size=1).map(Path),
+    int | None: st.none() | st.integers(),
+    tuple[str, ...]: st.lists(st.text()).map(tuple),
+    tuple[int, ...]: st.lists(st.integers()).map(tuple),
+}
+
+
+def events_of(kind: type) -> st.SearchStrategy[Any]:
+    """Any event of a kind. A field of a new type wants a line in VALUES, and to come back."""
+    hints = get_type_hints(kind)
+    return st.builds(kind, **{field.name: VALUES[hints[field.name]] for field in fields(kind)})
+
+
+ANY = st.one_of([events_of(kind) for kind in LOGGED])
+
+
+def write(path: Path, *happened: events.Event) -> None:
+    log = EventLog(path)
+    for event in happened:
+        log.append(event)
+    log.close()
+
+
+def read(path: Path) -> list[events.Event]:
+    return [logged.event for logged in EventReader(path).read()]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file for the many examples of a property; each begins with none."""
+    return tmp_path_factory.mktemp("log") / "events.jsonl"
+
+
+@pytest.mark.parametrize("kind", LOGGED, ids=lambda kind: kind.__name__)
+@given(data=st.data())
+def test_every_kind_of_event_comes_back(path: Path, kind: type, data: st.DataObject) -> None:
+    event = data.draw(events_of(kind))
+    path.unlink(missing_ok=True)
+    write(path, event)
+    assert read(path) == [event]
+
+
+@pytest.mark.parametrize("event", NOT_LOGGED, ids=lambda event: type(event).__name__)
+def test_what_stands_elsewhere_is_not_in_it(tmp_path: Path, event: events.Event) -> None:
+    write(tmp_path / "log", event)
+    assert (tmp_path / "log").read_bytes() == b""
+
+
+@given(
+    st.lists(ANY, min_size=1, max_size=4), st.lists(ANY, min_size=1, max_size=2), st.floats(0, 1)
+)
+def test_a_tear_at_any_byte_costs_no_whole_event_and_nothing_that_comes_after(
+    path: Path, before: list[events.Event], after: list[events.Event], share: float
+) -> None:
+    path.unlink(missing_ok=True)
+    write(path, *before)
+    text = path.read_bytes()
+    cut = int(share * len(text))
+    path.write_bytes(text[:cut])
+    whole = before[: text[:cut].count(b"\n")]
+    assert read(path) == whole
+    write(path, *after)
+    ended = before[: len(whole) + 1]  # the one that was torn may lack no more than its newline
+    assert read(path) in ([*whole, *after], [*ended, *after])
+
+
+@given(st.binary(), ANY)
+def test_rubbish_is_passed_over(path: Path, rubbish: bytes, event: events.Event) -> None:
+    path.write_bytes(rubbish + b"\n")
+    write(path, event)
+    assert read(path)[-1] == event
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"at": 1.0, "event": "FromTheFuture", "x": 1},
+        {"at": 1.0, "event": "Warned", "message": "a", "more": 1},
+        {"at": 1.0, "event": "Warned"},
+        {"at": 1.0, "event": "Warned", "message": 3},
+        {"at": 1.0, "event": ["Warned"], "message": "a"},
+        {"at": "1", "event": "Warned", "message": "a"},
+        {"at": 10**400, "event": "Warned", "message": "a"},
+        {"event": "Warned", "message": "a"},
+        {"at": 1.0, "event": "Output", "message": "a"},
+        [],
+        3,
+        None,
+    ],
+    ids=str,
+)
+def test_an_event_of_another_version_is_passed_over(tmp_path: Path, line: object) -> None:
+    path = tmp_path / "log"
+    path.write_text(json.dumps(line) + "\n")
+    write(path, events.Warned("known"))
+    assert read(path) == [events.Warned("known")]
+
+
+def test_it_is_read_as_it_grows_each_event_once_and_whole(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    reader = EventReader(path)
+    assert list(reader.read()) == []  # it is not there yet
+    log = EventLog(path)
+    told = []
+    for n in range(3):
+        log.append(events.Warned(str(n)))
+        told.append([logged.event for logged in reader.read()])
+    log.close()
+    assert told == [[events.Warned(str(n))] for n in range(3)]
+    half = path.read_bytes().splitlines(keepends=True)[0]
+    with path.open("ab") as file:
+        file.write(half[:20])
+        file.flush()
+        assert list(reader.read()) == []
+        file.write(half[20:])
+    assert [logged.event for logged in reader.read()] == [events.Warned("0")]
+
+
+def test_a_full_disk_is_told_and_costs_the_events_of_that_time_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log"
+    log = EventLog(path)
+    log.append(events.Warned("before"))
+    really_write, room = os.write, 10
+
+    def write_a_little(descriptor: int, data: memoryview) -> int:
+        nonlocal room
+        if room == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = really_write(descriptor, data[:room])
+        room -= written
+        return written
+
+    monkeypatch.setattr(os, "write", write_a_little)
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space left"):
+            log.append(events.Warned("lost"))
+    monkeypatch.undo()
+    log.append(events.Warned("after"))
+    log.close()
+    assert read(path) == [events.Warned("before"), events.Warned("after")]

@@ -1,0 +1,134 @@
+"""One controller a run."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.runs.lock import Controller, Lock, find_controller
+
+HOLD = """
+import sys
+from pathlib import Path
+from orchestrator.runs.lock import Lock
+print(Lock.take(Path(sys.argv[1]), background=True) is not None, flush=True)
+sys.stdin.read()
+"""
+
+Hold = Callable[[], subprocess.Popen[str]]
+
+
+@pytest.fixture
+def hold(tmp_path: Path) -> Iterator[Hold]:
+    """Have another process take the lock, and hold it if it got it."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def begin() -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, tmp_path], stdin=-1, stdout=-1, text=True
+        )
+        begun.append(process)
+        return process
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.communicate(timeout=10)
+
+
+def got_it(process: subprocess.Popen[str]) -> bool:
+    assert process.stdout is not None
+    return process.stdout.readline() == "True\n"
+
+
+def test_nobody_minds_a_run_at_first(tmp_path: Path) -> None:
+    assert find_controller(tmp_path) is None
+    assert find_controller(tmp_path / "no such run") is None
+
+
+def test_who_has_the_lock_is_told_until_it_is_released(tmp_path: Path) -> None:
+    for background in (True, False):
+        lock = Lock.take(tmp_path, background=background)
+        assert lock is not None
+        assert find_controller(tmp_path) == Controller(os.getpid(), background)
+        lock.release()
+        assert find_controller(tmp_path) is None
+
+
+def test_one_process_at_a_time_and_the_end_of_it_frees_the_lock(tmp_path: Path, hold: Hold) -> None:
+    holder = hold()
+    assert got_it(holder)
+    assert find_controller(tmp_path) == Controller(holder.pid, True)
+    assert Lock.take(tmp_path, background=False) is None
+    assert not got_it(hold())
+    holder.send_signal(signal.SIGKILL)
+    holder.wait(10)
+    assert find_controller(tmp_path) is None
+    assert got_it(hold())
+
+
+def test_of_many_that_try_at_once_one_has_it(hold: Hold) -> None:
+    assert sorted(map(got_it, [hold() for _ in range(3)])) == [False, False, True]
+
+
+def test_a_process_that_the_holder_starts_does_not_hold_it(tmp_path: Path) -> None:
+    lock = Lock.take(tmp_path, background=True)
+    assert lock is not None
+    child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False)
+    lock.release()
+    assert find_controller(tmp_path) is None
+    child.communicate(timeout=10)
+
+
+def test_whoever_only_looks_keeps_nobody_from_taking_it(tmp_path: Path) -> None:
+    end = threading.Event()
+
+    def look() -> None:
+        while not end.is_set():
+            find_controller(tmp_path)
+
+    lookers = [threading.Thread(target=look) for _ in range(2)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for _ in range(30):
+            lock = Lock.take(tmp_path, background=True)
+            assert lock is not None
+            lock.release()
+    finally:
+        end.set()
+        for looker in lookers:
+            looker.join(10)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"pid": "1", "background": true}', b"\xff"])
+def test_a_holder_that_has_not_said_who_it_is_is_one_all_the_same(
+    tmp_path: Path, text: bytes
+) -> None:
+    lock = Lock.take(tmp_path, background=False)
+    assert lock is not None
+    (tmp_path / "controller.lock").write_bytes(text)
+    assert find_controller(tmp_path) == Controller(0, True)
+    lock.release()
+
+
+def test_a_full_disk_keeps_nobody_from_taking_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    lock = Lock.take(tmp_path, background=True)
+    monkeypatch.undo()
+    assert lock is not None
+    assert find_controller(tmp_path) == Controller(0, True)
+    lock.release()

@@ -1,0 +1,105 @@
+"""The state of a run: a fold over its events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator import events
+from orchestrator.runs.event_log import Logged
+from orchestrator.runs.state import NodeLink, RankState, RunState, fold
+
+
+def began(rank: int, attempt: int = 0) -> events.RankBegan:
+    return events.RankBegan(rank, 0, f"n{rank}", attempt, 100 + rank + 10 * attempt, 1.0 + attempt)
+
+
+def ended(rank: int, code: int | None = 0, signal: int | None = None) -> events.RankEnded:
+    return events.RankEnded(rank, f"n{rank}", code, signal, 9.0)
+
+
+def folded(*happened: events.Event) -> RunState:
+    """Return the state after these, of which one is told each second."""
+    return fold(Logged(float(at), event) for at, event in enumerate(happened))
+
+
+def told_of(ends: list[tuple[int, int | None]]) -> list[events.Event]:
+    """What a controller tells that comes to nodes whose ranks have had these attempts and ends."""
+    told: list[events.Event] = []
+    for rank, (attempts, code) in enumerate(ends):
+        told.append(events.Following(f"n{rank}"))
+        for attempt in range(attempts):
+            last = attempt == attempts - 1
+            told.append(began(rank, attempt))
+            told += [ended(rank, code if last else 1)] if not last or code is not None else []
+        if code is not None:
+            told.append(events.NodeEnded(f"n{rank}", "ended", ()))
+    return told
+
+
+def test_of_nothing_nothing_is_known() -> None:
+    assert fold([]) == RunState()
+
+
+def test_a_rank_begins_and_ends() -> None:
+    state = folded(began(3), ended(3, None, 9))
+    assert state.ranks == {3: RankState(3, 0, "n3", 0, 103, 1.0, 9.0, None, 9)}
+
+
+def test_a_rank_that_is_started_again_runs() -> None:
+    rank = folded(began(0), ended(0, 1), began(0, attempt=1)).ranks[0]
+    assert (rank.attempt, rank.pid, rank.ended, rank.code) == (1, 110, None, None)
+
+
+def test_the_end_of_a_past_attempt_told_again_ends_nothing() -> None:
+    happened = (began(0), ended(0, 1), began(0, attempt=1))
+    rank = folded(*happened, began(0), ended(0, 1)).ranks[0]
+    assert (rank.attempt, rank.ended) == (1, None)
+
+
+def test_an_end_without_a_beginning_is_passed_over() -> None:
+    assert folded(ended(0)).ranks == {}  # the line of its beginning was torn
+
+
+def test_a_node_is_unreachable_since_the_first_time_until_it_is_followed_again() -> None:
+    lost = events.NodeLost("n0", "the connection broke")
+    still = events.NodeLost("n0", "no route to host")  # another controller finds it so
+    state = folded(events.Following("n0"), lost, still)
+    assert state.nodes["n0"] == NodeLink("n0", "running", 1.0, "no route to host")
+    state = folded(events.Following("n0"), lost, still, events.Following("n0"))
+    assert state.nodes["n0"].unreachable_since is None
+
+
+def test_a_node_that_nobody_came_to_is_unknown() -> None:
+    state = folded(events.NodeLost("n0", "refused"))
+    assert state.nodes["n0"].state == "unknown"
+
+
+def test_a_node_ends_with_what_is_left_and_stays_so() -> None:
+    state = folded(
+        events.Following("n0"), events.NodeEnded("n0", "lost", (7, 8)), events.Following("n0")
+    )
+    assert state.nodes["n0"] == NodeLink("n0", "lost", left=(7, 8))
+
+
+def test_warnings_and_the_reason_of_a_stop_are_kept() -> None:
+    state = folded(events.Warned("a"), events.Stopping("interrupted", 3.0), events.Warned("b"))
+    assert (state.warnings, state.stopping) == (["a", "b"], "interrupted")
+
+
+ENDS: Any = st.lists(
+    st.tuples(st.integers(1, 3), st.none() | st.integers(0, 3)), min_size=1, max_size=4
+)
+
+
+@given(ENDS, st.integers(0, 40))
+def test_what_another_controller_tells_again_changes_nothing(
+    ends: list[tuple[int, int | None]], cut: int
+) -> None:
+    told = told_of(ends)
+    state = folded(*told)
+    again = folded(*told, *told[:cut])  # it may be on its way, or have ended early
+    assert (again.ranks, again.nodes) == (state.ranks, state.nodes)
+    assert folded(*told, *told) == state
