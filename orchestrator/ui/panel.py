@@ -110,7 +110,7 @@ class Panel:
         self._clock = clock
         self._began = clock() if began is None else clock() - max(0.0, time.time() - began)
         self._rate = _Rate()
-        self._stopping = False
+        self._state = ""
         self._notice: tuple[str, str, float] | None = None
         self._lock = threading.Lock()
 
@@ -136,10 +136,14 @@ class Panel:
                 case events.NodeEnded():
                     self._node_ended(event)
                 case events.Stopping():
-                    self._stopping = True
+                    self._state = "stopping"
                     self._say(words.stopping(event), "33")
                 case events.Warned():
                     self._say(event.message, "33")
+                case events.Ended():
+                    self._state = "ended"
+                    self._keys = ("Ctrl-C skips what is left to show",)
+                    self._say(event.summary, "32" if event.exit_code == 0 else "31")
 
     def _heard(self, event: events.Output) -> None:
         stream = event.stream
@@ -168,7 +172,7 @@ class Panel:
         node = self._nodes.get(event.node)
         if event.code == 0 or node is None or node.state == "failed":
             return
-        if self._stopping:  # it was told to
+        if self._state == "stopping":  # it was told to
             return
         node.state, node.detail = "failed", words.rank_end(event)
         self._say(words.rank_ended(event), "31")
@@ -209,7 +213,7 @@ class Panel:
         parts = {
             "run": f"── {self._run}",
             "clock": _clock_time(now - self._began),
-            "stopping": "stopping" if self._stopping else "",
+            "state": self._state,
             "ranks": words.count(self._world_size, "rank"),
             "nodes": words.count(len(self._nodes), "node"),
             "rate": f"{words.size(self._rate.a_second(now))}/s",

@@ -92,6 +92,15 @@ def test_what_went_wrong_is_told_where_it_did() -> None:
     assert len(texts(made)) == 4  # old news
 
 
+def test_a_run_that_has_ended_is_only_waited_for_by_a_slow_terminal() -> None:
+    made = panel()
+    made.hear(events.Ended("a-run", 1, 2.5, "rank 0 on node0 exited with 1", Path()))
+    rows = texts(made)
+    assert " · ended · " in rows[0]
+    assert rows[0].endswith("Ctrl-C skips what is left to show")
+    assert rows[-1] == "! rank 0 on node0 exited with 1"
+
+
 def test_a_rank_that_its_launcher_starts_again_is_forgiven() -> None:
     made = panel()
     made.hear(events.RankEnded(3, "node0", 1, None, 0.0))
