@@ -29,7 +29,7 @@ class Record:
         self.settings = settings
         self.logs = folder / LOGS
         self.store = Store(self.logs)
-        self._began = began
+        self.began = began
         self._lock = lock
         self._log = EventLog(folder / EVENTS)
 
@@ -71,7 +71,7 @@ class Record:
             "orch": __version__,
             "run": self.plan.run,
             "state": state,
-            "began": self._began,
+            "began": self.began,
             "ended": time.time() if state in ("ended", "failed") else None,
             "exit_code": exit_code,
             "summary": summary,

@@ -69,7 +69,6 @@ class Run:
 
     async def watch(self) -> Verdict:
         """Follow every node to the end of the run and return the verdict. Raises Detached."""
-        began = time.monotonic()
         self._emit(events.Started(self._plan.run, self._record.folder))
         left: str | None = None
         try:
@@ -92,7 +91,7 @@ class Run:
             raise
         if left is not None:
             raise Detached(left)
-        return self._conclude(time.monotonic() - began)
+        return self._conclude(time.time() - self._record.began)
 
     def _conclude(self, seconds: float) -> Verdict:
         stopped = self._stopped

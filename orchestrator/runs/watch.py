@@ -67,11 +67,19 @@ async def watch(
                 if count % _GIVE_WAY == 0:
                     await asyncio.sleep(0)
             if has_ended:
-                yield ended or _told_by(saved)
+                yield ended or end_of(saved)
             else:
                 await asyncio.sleep(_LOOK_EVERY)
     finally:
         replay.close()
+
+
+def end_of(saved: Saved) -> events.Ended:
+    """Return the end of a run as its record tells it: its log may lack it."""
+    now = read_saved(saved.folder) or saved
+    seconds = (now.ended or now.began) - now.began
+    code = 1 if now.exit_code is None else now.exit_code
+    return events.Ended(now.run, code, seconds, now.summary, now.folder)
 
 
 def _past(log: list[Logged]) -> Iterator[events.Event]:
@@ -102,11 +110,3 @@ def _is_over(saved: Saved) -> bool:
     """Tell whether the run has ended by its record: its log may lack the end (a full disk)."""
     now = read_saved(saved.folder)
     return now is None or now.has_ended
-
-
-def _told_by(saved: Saved) -> events.Ended:
-    """Return the end of a run whose log lacks it."""
-    now = read_saved(saved.folder) or saved
-    seconds = (now.ended or now.began) - now.began
-    code = 1 if now.exit_code is None else now.exit_code
-    return events.Ended(now.run, code, seconds, now.summary, now.folder)

@@ -51,7 +51,7 @@ class Phases:
             f"{phase} {seconds:.2f} s" + (f" ({detail})" if detail else "")
             for phase, seconds, detail in self._ended
         )
-        return "\n      ".join([*self._saying, phases])
+        return "\n      ".join(filter(None, [*self._saying, phases]))
 
     def rows(self, width: int, height: int) -> list[Row]:
         """Return the header as it is now, its phases in rows of at most `width` columns.
