@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import signal
@@ -78,6 +79,104 @@ class Launch:
 def _stream(stream: IO[bytes] | None) -> IO[bytes]:
     assert stream is not None
     return stream
+
+
+class Attach(Launch):
+    """An `orch attach` that goes on while the test does."""
+
+    def __init__(self, lab: Lab, run: str, *words: str | Path) -> None:
+        self.lab = lab
+        self.process = lab.popen(
+            [*ORCH, "attach", run, *map(str, words)],
+            bufsize=0,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.out: list[str] = []
+
+
+# Ranks that work until the test orders one to leave, with what it says in /tmp of the rank's node.
+OBEYING = """
+import os, signal, subprocess, sys, time
+subprocess.Popen(["setsid", "sleep", "1001"])
+order = "/tmp/" + os.environ["ORCH_RUN"] + ".leave"
+def heed(*_):
+    print("told to stop", flush=True)
+    sys.exit(143)
+signal.signal(signal.SIGTERM, heed)
+print("up", flush=True)
+number = 0
+while not os.path.exists(order):
+    time.sleep(0.02)
+    number += 1
+    print("line", number, flush=True)
+code = int(open(order).read())
+print("leaving with", code)
+sys.exit(code)
+"""
+
+
+def order_to_leave(lab: Lab, run: str, code: int, *nodes: str) -> None:
+    """Have the ranks of OBEYING on `nodes` (none named: on all) exit with `code`."""
+    for node in nodes or lab.nodes:
+        new = lab.files(node) / "tmp" / f"{run}.new"
+        new.write_text(str(code))
+        new.rename(new.with_suffix(".leave"))
+
+
+def latest(lab: Lab) -> str:
+    """Return the name of the run that began last."""
+    runs = [
+        folder.parent.name for folder in (lab.home / ".local/state/orch/runs").glob("*/run.json")
+    ]
+    return max(runs, key=lambda run: float(record(lab, run)["began"]))
+
+
+def detached(lab: Lab, *words: str | Path, inventory: Path | None = None) -> str:
+    """Launch in the background and return the run's name."""
+    done = launch(lab, "--detach", *words, inventory=inventory)
+    assert done.returncode == 0, done.stderr
+    return run_name(done.stderr)
+
+
+def keepers(lab: Lab, run: str) -> list[int]:
+    """Return the pids, as seen from here, of who minds the run in the background."""
+    return [p.pid for p in lab.processes("ctl") if p.argv[-2:] == ["keep", run]]
+
+
+def wait_for_end(lab: Lab, run: str, seconds: float = 60) -> dict[str, Any]:
+    """Return run.json once it says that the run has ended and nobody minds the run any more."""
+    wait_until(lambda: record(lab, run)["state"] == "ended", seconds)
+    wait_until(lambda: keepers(lab, run) == [])
+    return record(lab, run)
+
+
+def wait_for_copies(lab: Lab, run: str, ranks: int, containing: str) -> None:
+    """Return once the controller has this text of so many ranks."""
+    wait_until(
+        lambda: ranks == sum(
+            containing in path.read_text() for path in copies(lab, run).glob("*/*/rank-*.out")
+        )
+    )  # fmt: skip
+
+
+def unlike(lab: Lab, run: str) -> list[str]:
+    """Return which of the run's streams are not on the controller what they are on their node."""
+    digests: list[dict[str, str]] = [{}, {}]
+    theirs = [
+        (node, lab.files(node) / "home/.local/state/orch/runs" / run / node) for node in lab.nodes
+    ]
+    ours = [(node, copies(lab, run) / node) for node in lab.nodes]
+    for found, folders in zip(digests, (theirs, ours), strict=True):
+        for node, folder in folders:
+            for path in [*folder.glob("attempt-*/*.out"), *folder.glob("attempt-*/*.err")]:
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                if path.stat().st_size > 0:
+                    found[f"{node}/{path.relative_to(folder)}"] = digest
+    there, here = digests
+    assert there, "the nodes have nothing of it"
+    return sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
 
 
 def run_name(stderr: str) -> str:

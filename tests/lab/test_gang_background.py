@@ -1,0 +1,253 @@
+"""A run whose terminal is gone is still a gang: orch minds it in the background."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import subprocess
+import termios
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from labkit.lab import LISTENER, Lab
+
+from .orch import (
+    OBEYING,
+    ORCH,
+    Attach,
+    Launch,
+    agents,
+    detached,
+    keepers,
+    latest,
+    orch,
+    order_to_leave,
+    processes_of_runs,
+    record,
+    run_name,
+    unlike,
+    wait_for_copies,
+    wait_for_end,
+    wait_until,
+    write,
+)
+
+pytestmark = pytest.mark.lab
+
+
+class InTerminal:
+    """An `orch launch` in a terminal of its own."""
+
+    def __init__(self, lab: Lab, *words: str | Path) -> None:
+        self.screen = ""
+        self._master, slave = pty.openpty()
+        self.process = lab.popen(
+            [*ORCH, "launch", "-i", lab.inventory, *words],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(slave)
+
+    def wait_for(self, text: str, count: int = 1, seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while self.screen.count(text) < count:
+            assert time.monotonic() < deadline, self.screen
+            if select.select([self._master], [], [], 0.1)[0]:
+                self.screen += os.read(self._master, 1 << 16).decode(errors="replace")
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._master, keys)
+
+    def close(self) -> None:
+        """Close the window."""
+        if self._master >= 0:
+            os.close(self._master)
+            self._master = -1
+
+    def end(self, seconds: float = 30) -> int:
+        """Return the exit code, reading on meanwhile."""
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, self.screen
+            if self._master >= 0 and select.select([self._master], [], [], 0.05)[0]:
+                try:
+                    self.screen += os.read(self._master, 1 << 16).decode(errors="replace")
+                except OSError:  # nobody has it open any more
+                    return self.process.wait(seconds)
+        return self.process.returncode
+
+
+@contextmanager
+def in_terminal(lab: Lab, *words: str | Path) -> Iterator[InTerminal]:
+    launched = InTerminal(lab, *words)
+    try:
+        yield launched
+    finally:
+        launched.close()
+        if launched.process.poll() is None:
+            launched.process.kill()
+        launched.process.wait(30)
+
+
+def ends_as_a_gang(lab: Lab, run: str) -> None:
+    """Have one rank fail, and see that all end, by who minds them in the background."""
+    (keeper,) = keepers(lab, run)
+    assert os.getsid(keeper) == keeper
+    open_files = {str(path.readlink()) for path in Path(f"/proc/{keeper}/fd").iterdir()}
+    assert not [name for name in open_files if name.startswith(("pipe:", "/dev/pts", "/dev/tty"))]
+    order_to_leave(lab, run, 3, "node1")
+    ended = wait_for_end(lab, run)
+    assert (ended["exit_code"], ended["summary"]) == (3, "rank 1 on node1 exited with 3")
+    assert processes_of_runs(lab, run) == []
+    assert unlike(lab, run) == []
+    for node in ("node0", "node2"):
+        (out,) = (lab.files(node) / "home/.local/state/orch/runs" / run).glob("*/*/rank-*.out")
+        assert out.read_text().endswith("told to stop\n")
+    wait_until(lambda: agents(lab) == [])
+
+
+def test_a_detached_run_is_minded_to_its_end(lab3: Lab, tmp_path: Path) -> None:
+    script = write(tmp_path / "job", "obey.py", OBEYING)
+    run = detached(lab3, "--launcher", "direct", script)
+    wait_for_copies(lab3, run, 3, "up\n")
+    assert record(lab3, run)["state"] == "running"
+    ends_as_a_gang(lab3, run)
+
+
+def test_a_detached_run_ends_well(lab3: Lab, tmp_path: Path) -> None:
+    script = write(tmp_path / "job", "obey.py", OBEYING)
+    run = detached(lab3, "--launcher", "direct", script)
+    order_to_leave(lab3, run, 0)
+    ended = wait_for_end(lab3, run)
+    assert (ended["exit_code"], ended["summary"]) == (0, "all 3 ranks succeeded")
+    assert unlike(lab3, run) == []
+
+
+def test_whoever_reads_a_detached_launch_is_not_held_up(lab3: Lab, tmp_path: Path) -> None:
+    script = write(tmp_path / "job", "obey.py", OBEYING)
+    words = [*ORCH, "launch", "-i", lab3.inventory, "--detach", "--launcher", "direct", script]
+    done = lab3.run(["sh", "-c", '"$@" 2>&1 | cat', "sh", *words])
+    run = run_name(done.stdout)
+    assert record(lab3, run)["state"] == "running"
+    ends_as_a_gang(lab3, run)
+
+
+def test_a_closed_terminal_leaves_the_run_to_the_background(lab3: Lab, tmp_path: Path) -> None:
+    script = write(tmp_path / "job", "obey.py", OBEYING)
+    with in_terminal(lab3, "--launcher", "direct", script) as launched:
+        launched.wait_for("│ line", 3)
+        run = run_name(launched.screen)
+        launched.close()
+        assert launched.end() == 0
+    ends_as_a_gang(lab3, run)
+
+
+def test_ctrl_backslash_leaves_the_run_to_the_background(lab3: Lab, tmp_path: Path) -> None:
+    script = write(tmp_path / "job", "obey.py", OBEYING)
+    with in_terminal(lab3, "--launcher", "direct", script) as launched:
+        launched.wait_for("│ line", 3)
+        launched.type(b"\x1c")
+        assert launched.end() == 0
+        run = run_name(launched.screen)
+        assert "orch attach" in launched.screen
+    ends_as_a_gang(lab3, run)
+
+
+def test_a_terminal_that_closes_before_the_start_starts_nothing(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
+    lab = make_lab(2)
+    script = write(tmp_path / "job", "obey.py", OBEYING)
+    (silent,) = [p.pid for p in lab.processes("node1") if p.argv and p.argv[0].startswith(LISTENER)]
+    os.kill(silent, signal.SIGSTOP)
+    with in_terminal(lab, "--launcher", "direct", "--connect-timeout", "60", script) as launched:
+        wait_until(lambda: any("sshd: root" in p.argv[0] for p in lab.processes("node0") if p.argv))
+        launched.close()
+        assert launched.end() == 128 + signal.SIGHUP
+    os.kill(silent, signal.SIGCONT)
+    assert processes_of_runs(lab) == []
+    assert not (lab.home / ".local/state/orch/runs").exists()
+
+
+def test_under_nohup_the_terminal_is_not_missed(lab3: Lab, tmp_path: Path) -> None:
+    script = write(tmp_path / "job", "obey.py", OBEYING)
+    words = ["nohup", *ORCH, "launch", "-i", lab3.inventory, "--launcher", "direct", script]
+    pipe = subprocess.PIPE
+    with lab3.popen(words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe) as process:
+        wait_until(lambda: len(processes_of_runs(lab3)) >= 3)
+        process.send_signal(signal.SIGHUP)
+        run = latest(lab3)
+        wait_for_copies(lab3, run, 3, "line 50\n")
+        assert process.poll() is None
+        assert keepers(lab3, run) == []
+        order_to_leave(lab3, run, 0)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert out.count(b"leaving with 0") == 3
+
+
+@pytest.mark.parametrize("command", ["attach", "logs"])
+def test_whoever_looks_at_a_run_that_nobody_minds_has_it_minded(
+    lab3: Lab, tmp_path: Path, command: str
+) -> None:
+    script = write(tmp_path / "job", "obey.py", OBEYING)
+    with Launch(lab3, "--launcher", "direct", script) as running:
+        running.wait_for_lines(3, "│ line 1")
+        running.process.kill()
+        running.end()
+    run = run_name(running.err)
+    assert keepers(lab3, run) == []
+    if command == "attach":
+        with Attach(lab3, run) as looking:
+            wait_until(lambda: keepers(lab3, run) != [])
+            ends_as_a_gang(lab3, run)
+            assert looking.end() == 3
+    else:
+        pipe = subprocess.PIPE
+        with lab3.popen([*ORCH, "logs", "-f", run], stdout=pipe, stderr=pipe) as reading:
+            wait_until(lambda: keepers(lab3, run) != [])
+            ends_as_a_gang(lab3, run)
+            out, err = reading.communicate(timeout=30)
+            assert out.count(b"told to stop") == 2, (out, err)
+
+
+def test_stop_ends_a_run_that_nobody_minds(lab3: Lab, tmp_path: Path) -> None:
+    script = write(tmp_path / "job", "obey.py", OBEYING)
+    with Launch(lab3, "--launcher", "direct", script) as running:
+        running.wait_for_lines(3, "│ line 1")
+        running.process.kill()
+        running.end()
+    run = run_name(running.err)
+    done = orch(lab3, "stop", run)
+    assert done.returncode == 0, done.stderr
+    ended = wait_for_end(lab3, run)
+    assert (ended["exit_code"], ended["summary"]) == (130, "stopped by orch stop")
+    assert processes_of_runs(lab3, run) == []
+    assert unlike(lab3, run) == []
+
+
+def test_an_embedded_cluster_is_minded_too(make_lab: Callable[..., Lab], tmp_path: Path) -> None:
+    lab = make_lab(1)
+    script = write(tmp_path / "job", "obey.py", OBEYING)
+    done = orch(lab, "launch", "--local", "2", "--detach", "--launcher", "direct", script)
+    assert done.returncode == 0, done.stderr
+    run = run_name(done.stderr)
+    wait_for_copies(lab, run, 2, "up\n")
+    order = Path("/tmp") / f"{run}.leave"  # the controller's side shares this machine's files
+    order.write_text("4")
+    try:
+        ended = wait_for_end(lab, run)
+    finally:
+        order.unlink()
+    assert ended["exit_code"] == 4
+    left = [p.argv for p in lab.processes("ctl") if f"ORCH_RUN={run}".encode() in p.environ]
+    assert left == []

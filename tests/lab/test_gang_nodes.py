@@ -1,0 +1,173 @@
+"""Nodes that nobody reaches, nodes that only orch does not reach, and nodes that hear of no orch."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from labkit.lab import Lab
+
+from .orch import (
+    OBEYING,
+    Attach,
+    Launch,
+    detached,
+    keepers,
+    order_to_leave,
+    processes_of_runs,
+    record,
+    run_name,
+    unlike,
+    wait_for_copies,
+    wait_for_end,
+    wait_until,
+    write,
+)
+
+pytestmark = pytest.mark.lab
+
+# How soon a node that is away is noticed, and how soon it is tried again.
+QUICK = ("--launcher", "direct", "--node-timeout", "3", "--connect-timeout", "2")
+
+
+def cut(lab: Lab, *nodes: str) -> None:
+    """Let nothing from the controller's side through to `nodes`; they reach each other."""
+    addresses = ", ".join(lab.address(node) for node in nodes)
+    rule = f"ip daddr {{ {addresses} }} drop"
+    rules = f"table inet cut {{ chain out {{ type filter hook output priority 0; {rule}; }}; }}\n"
+    done = lab.run(["nft", "-f", "-"], input=rules)
+    assert done.returncode == 0, done.stderr
+
+
+def mend(lab: Lab) -> None:
+    assert lab.run(["nft", "delete", "table", "inet", "cut"]).returncode == 0
+
+
+def told(lab: Lab, run: str, kind: str) -> list[dict[str, Any]]:
+    """Return the events of this kind that the run's controllers noted."""
+    log = lab.home / ".local/state/orch/runs" / run / "events.jsonl"
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    return [event for event in events if event["event"] == kind]
+
+
+@pytest.mark.parametrize("how", ["vanishes", "link is down"])
+def test_a_node_that_nobody_reaches_has_failed_and_the_others_are_stopped(
+    make_lab: Callable[..., Lab], tmp_path: Path, how: str
+) -> None:
+    lab = make_lab(3)
+    script = write(tmp_path / "job", "obey.py", OBEYING)
+    with Launch(lab, *QUICK, script) as running:
+        running.wait_for_lines(1, "r0 node0 │ line 5")
+        running.wait_for_lines(1, "r1 node1 │ line 5")
+        running.wait_for_lines(1, "r2 node2 │ line 5")
+        if how == "vanishes":
+            lab.vanish("node1")
+        else:
+            assert lab.run(["ip", "link", "set", "eth0", "down"], node="node1").returncode == 0
+        assert running.end(90) == 1
+    ended = record(lab, run_name(running.err))
+    assert "node1 could not be reached for" in ended["summary"]
+    assert ended["missing"] == ["node1"]
+    assert ended["summary"] in running.err
+    assert [node for node, _ in processes_of_runs(lab) if node != "node1"] == []
+
+
+def test_what_a_node_that_was_given_up_still_runs_ends_when_it_is_back(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
+    lab = make_lab(2)
+    script = write(tmp_path / "job", "obey.py", OBEYING)
+    run = detached(lab, *QUICK, script)
+    wait_for_copies(lab, run, 2, "line 5\n")
+    link = ["ip", "link", "set", "eth0"]
+    assert lab.run([*link, "down"], node="node1").returncode == 0
+    assert wait_for_end(lab, run, 90)["missing"] == ["node1"]
+    assert [node for node, _ in processes_of_runs(lab)] != []
+    assert lab.run([*link, "up"], node="node1").returncode == 0
+    lab.run(["orch", "logs", run])
+    wait_until(lambda: processes_of_runs(lab) == [], 40)
+    wait_until(lambda: record(lab, run)["missing"] == [], 40)
+    assert unlike(lab, run) == []
+
+
+def test_a_node_that_only_orch_does_not_reach_goes_on(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
+    lab = make_lab(3)
+    script = write(tmp_path / "job", "obey.py", OBEYING)
+    run = detached(lab, *QUICK, script)
+    wait_for_copies(lab, run, 3, "line 5\n")
+    cut(lab, "node1")
+    wait_until(lambda: told(lab, run, "Warned") != [], 60)
+    time.sleep(8)  # more than two further time-outs, in which nothing may happen
+    (warning,) = told(lab, run, "Warned")
+    assert "node1 cannot be reached from here, but node" in warning["message"]
+    assert len(told(lab, run, "NodeLost")) == 1
+    assert record(lab, run)["state"] == "running"
+    mend(lab)
+    wait_until(lambda: told(lab, run, "NodeBack") != [], 60)
+    order_to_leave(lab, run, 0)
+    assert wait_for_end(lab, run)["exit_code"] == 0
+    assert unlike(lab, run) == []
+
+
+def test_a_run_goes_on_while_orch_reaches_nobody(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
+    lab = make_lab(2)
+    script = write(tmp_path / "job", "obey.py", OBEYING)
+    run = detached(lab, *QUICK, script)
+    wait_for_copies(lab, run, 2, "line 5\n")
+    cut(lab, *lab.nodes)
+    wait_until(lambda: len(told(lab, run, "NodeLost")) == 2, 60)
+    time.sleep(8)  # more than two time-outs, in which nothing may happen
+    assert told(lab, run, "Stopping") == []
+    assert told(lab, run, "Warned") == []
+    assert record(lab, run)["state"] == "running"
+    mend(lab)
+    wait_until(lambda: len(told(lab, run, "NodeBack")) == 2, 60)
+    order_to_leave(lab, run, 0)
+    assert wait_for_end(lab, run)["exit_code"] == 0
+    assert unlike(lab, run) == []
+
+
+def test_a_lease_ends_a_run_that_hears_of_no_controller(lab3: Lab, tmp_path: Path) -> None:
+    # One rank on each node does as it is told, one is deaf.
+    source = OBEYING.replace("signal.signal(", "os.environ['LOCAL_RANK'] == '0' and signal.signal(")
+    deaf = source + "\n"
+    deaf = deaf.replace("def heed", "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ndef heed")
+    script = write(tmp_path / "job", "obey.py", deaf)
+    words = ("--launcher", "direct", "--nproc", "2", "--grace", "1")
+    run = detached(lab3, *words, "--lease", "3", script)
+    other = detached(lab3, *words, script)
+    wait_for_copies(lab3, run, 6, "line 500\n")  # three leases, and more
+    assert record(lab3, run)["state"] == "running"
+    for name in (run, other):
+        (keeper,) = keepers(lab3, name)
+        os.kill(keeper, signal.SIGKILL)
+    wait_until(lambda: processes_of_runs(lab3, run) == [], 30)
+    for node in lab3.nodes:
+        folder = lab3.files(node) / "home/.local/state/orch/runs" / run / node
+        wait_until(lambda: json.loads((folder / "status.json").read_text())["state"] == "ended")  # noqa: B023
+        status = json.loads((folder / "status.json").read_text())
+        assert status["stopped"] == "no controller was heard of for 3 s"
+        ends = [path.read_text().endswith("told to stop\n") for path in folder.glob("*/*.out")]
+        assert sorted(ends) == [False, True]
+    # Without a lease it lives on.
+    wait_until(lambda: keepers(lab3, other) == [])
+    ranks = [argv for _, argv in processes_of_runs(lab3, other) if argv[-1].endswith("obey.py")]
+    assert len(ranks) == 6
+    # Who looks now is told why it ended.
+    with Attach(lab3, run) as looking:
+        assert looking.end() == 1
+        assert "no controller was heard of for 3 s" in looking.err
+    with Attach(lab3, other) as looking:
+        looking.wait_for_lines(1, "│ line")
+        assert looking.interrupt() == 130
+    assert processes_of_runs(lab3, other) == []
