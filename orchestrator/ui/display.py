@@ -177,8 +177,8 @@ class Display:
         self._broken = self._hurried = self._torn = self._news = False
         self._last = b""
         _widen(descriptor)
-        self._thread = threading.Thread(target=self._run, name="display", daemon=True)
-        self._thread.start()
+        self._done = threading.Event()
+        threading.Thread(target=self._run, name="display", daemon=True).start()
 
     def show(self, output: Output) -> None:
         """Show this output when its turn comes; returns at once."""
@@ -208,15 +208,24 @@ class Display:
         self._queue.close()
         try:
             deadline = None if patience is None else time.monotonic() + patience
-            while self._thread.is_alive() and (deadline is None or time.monotonic() < deadline):
-                self._thread.join(0.5 if deadline is None else 0.05)  # a signal is heard in between
+            # Not Thread.join: once a signal has interrupted that, it takes the thread for ended. In
+            # steps, so that a signal is heard.
+            while not self._done.wait(0.5 if deadline is None else 0.05):
+                if deadline is not None and time.monotonic() >= deadline:
+                    break
         finally:
-            if self._thread.is_alive():
+            if not self._done.is_set():
                 self._hurried = True
                 self._queue.drop_output()
-                self._thread.join(_LAST_WORDS)
+                self._done.wait(_LAST_WORDS)
 
     def _run(self) -> None:
+        try:
+            self._show_all()
+        finally:
+            self._done.set()
+
+    def _show_all(self) -> None:
         flushed = 0.0
         while not self._queue.is_done:
             item = self._queue.get(self._pause())
@@ -227,7 +236,7 @@ class Display:
             elif item is not None:
                 self._show(item)
             now = time.monotonic()
-            lines = self.lines
+            lines = None if self._hurried else self.lines
             if lines is not None and lines.waiting and now - flushed >= _FLUSH_EVERY:
                 flushed = now
                 self._gather(lines.flush(now))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -209,6 +210,34 @@ def test_who_leaves_does_not_wait_for_a_stopped_terminal(tmp_path: Path) -> None
             "      orch stop a-run     to end it",
         ]
         assert all(row == "r0 node0 │ line" for row in rows[-8:-5])  # nothing was drawn over
+
+
+def test_a_signal_ends_the_wait_for_a_slow_terminal_and_the_last_words_are_said(
+    tmp_path: Path,
+) -> None:
+    with on_terminal() as tty:
+        console = Console(View())
+        started(console)
+        console(Printer(tmp_path).says("line\n" * 300_000))
+        console(ended())
+        stop = threading.Event()
+
+        def read_slowly() -> None:  # 80 kB/s
+            while not stop.wait(0.05):
+                os.read(tty.master, 4096)
+
+        reading = threading.Thread(target=read_slowly)
+        reading.start()
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            console.close()
+        assert time.monotonic() - began < 5
+        stop.set()
+        reading.join()
+        rows = tty.wait_for(lambda rows: rows[-1].startswith("      logs:"))
+    assert rows[-2].startswith("orch: ✓ run a-run")
+    assert not any(row.startswith("── ") for row in rows)
 
 
 def test_messages_do_not_wait_behind_a_stopped_pipe(tmp_path: Path) -> None:
