@@ -54,7 +54,7 @@ async def _fetch(record: Record, saved: Saved, lines: Sequence[Line], emit: even
     ]
     for node in followers:
         # A node that was away when the run ended may have come back, and its ranks go on.
-        node.stop_once_connected("the run has ended", saved.settings.grace)
+        await node.stop("the run has ended", saved.settings.grace)
     following = {asyncio.create_task(node.follow()): node for node in followers}
     waited_for = set(following)
     loop = asyncio.get_running_loop()

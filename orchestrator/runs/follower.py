@@ -230,16 +230,16 @@ class Follower:
 
     # -- stopping ------------------------------------------------------------------------------
 
-    def stop_once_connected(self, reason: str, grace: float) -> None:
-        """Have the node told to stop its share as soon as there is a way to it."""
-        self._told = (reason, grace)
-
     async def stop(self, reason: str, grace: float) -> None:
-        """Tell the node to stop its share; what keeps it from hearing that is told as a warning."""
+        """Tell the node to stop its share, once there is a way to it; what keeps it from hearing that
+        is told as a warning.
+        """
         self._told = (reason, grace)
         first = self._stopped_at is None
         if first:
             self._stopped_at = time.time() + self._clock_skew
+        if not self._line.is_up:
+            return  # it is told when it is back
         try:
             agent = self._line.agent
             answer = await agent.ask(

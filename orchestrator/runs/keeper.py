@@ -32,7 +32,13 @@ async def have_kept(folder: Path) -> Controller | None:
     controller = find_controller(folder)
     if controller is not None:
         return controller
-    keeper = _spawn(folder)
+    try:
+        keeper = _spawn(folder)
+    except OSError as error:
+        raise LaunchError(
+            f"nobody minds run {folder.name}: its keeper cannot be started: {error}",
+            remedy=f"it goes on on its nodes; orch attach {folder.name} tries again",
+        ) from None
     deadline = time.monotonic() + _BEGIN_TIME
     while time.monotonic() < deadline:
         controller = find_controller(folder)
@@ -52,9 +58,7 @@ async def have_kept(folder: Path) -> Controller | None:
 
 
 def _spawn(folder: Path) -> subprocess.Popen[bytes]:
-    log = os.open(
-        folder / CONTROLLER_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-    )
+    log = _open_log(folder / CONTROLLER_LOG)
     try:
         return subprocess.Popen(
             # -P: a folder of that name where a person stands is not meant.
@@ -67,3 +71,11 @@ def _spawn(folder: Path) -> subprocess.Popen[bytes]:
         )
     finally:
         os.close(log)
+
+
+def _open_log(path: Path) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except OSError:  # a full disk keeps nobody from minding a run
+        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
