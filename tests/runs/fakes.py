@@ -1,0 +1,91 @@
+"""A way to a node that says what a test wants, and the bytes of a node's files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from orchestrator.errors import LinkLost, NodeError
+from orchestrator.remote.reports import Chunk, Report
+
+
+class FakeAgent:
+    """An agent: each `follow` tells the next of `stories`, whose errors it raises, as `ask` does.
+
+    A story that is a number of seconds long goes on without anything new. `files` are sent first, from
+    the offsets that are asked for, at most `piece` bytes at a time, unless a follow is quiet.
+    """
+
+    def __init__(
+        self,
+        *stories: list[Report | NodeError | float],
+        answers: dict[str, Any] | None = None,
+        files: dict[str, bytes] | None = None,
+        piece: int = 1000,
+    ) -> None:
+        self._stories = list(stories)
+        self._answers = answers or {}
+        self._files = files or {}
+        self._piece = piece
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.followed: list[bool] = []
+        """Of each `follow`, whether it was a quiet one."""
+
+    async def ask(self, verb: str, **arguments: Any) -> Any:
+        self.asked.append((verb, arguments))
+        answer = self._answers.get(verb, NodeError(f"it does not know {verb}"))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer(arguments) if callable(answer) else answer
+
+    async def follow(
+        self, run: str, offsets: dict[str, int], *, quiet: bool = False
+    ) -> AsyncIterator[Report]:
+        self.followed.append(quiet)
+        for path, data in self._files.items():
+            for at in range(offsets.get(path, 0), 0 if quiet else len(data), self._piece):
+                yield Chunk(path, at, 1.0, data[at : at + self._piece])
+        for report in self._stories.pop(0) if self._stories else []:
+            if isinstance(report, NodeError):
+                raise report
+            if isinstance(report, float):
+                await asyncio.sleep(report)
+            else:
+                yield report
+
+
+class FakeLine:
+    """A way to `agent`; a connection is made after as many `failures` as there are."""
+
+    def __init__(self, agent: FakeAgent, *failures: NodeError, is_up: bool = True) -> None:
+        self._agent = agent
+        self._failures = list(failures)
+        self.is_up = is_up
+        self.connections = 0
+
+    @property
+    def agent(self) -> FakeAgent:
+        if not self.is_up:
+            raise NodeError("not connected")
+        return self._agent
+
+    async def connect(self) -> None:
+        if self._failures:
+            raise self._failures.pop(0)
+        self.connections += 1
+        self.is_up = True
+
+    async def close(self) -> None:
+        self.is_up = False
+
+
+def lost() -> LinkLost:
+    return LinkLost("n0: the connection broke")
+
+
+async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Return when `holds` does. Raises TimeoutError when it does not in time."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)  # between two looks, not instead of one

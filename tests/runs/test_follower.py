@@ -1,0 +1,310 @@
+"""One node's share of a run: followed, kept, told to stop, whatever comes between."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from orchestrator import events
+from orchestrator.errors import NodeError
+from orchestrator.remote.reports import Chunk, ProcessEnd, StatusReport
+from orchestrator.runs import follower as module
+from orchestrator.runs.follower import Follower
+from orchestrator.runs.record import Record
+from tests.runs.fakes import FakeAgent, FakeLine, lost, until
+from tests.runs.helpers import ENDED, OK, RUNNING, rank, record_in
+
+OUT, ERR = "attempt-0/rank-0.out", "attempt-0/rank-0.err"
+LOST = StatusReport("lost", None, ())
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_FIRST_PAUSE", "_LONGEST_PAUSE", "_NO_ROOM_PAUSE"):
+        monkeypatch.setattr(module, name, 0.01)
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Iterator[Record]:
+    record = record_in(tmp_path, skews={"n0": 100.0})
+    yield record
+    record.close()
+
+
+class Followed:
+    """A follower of n0, and what it has told."""
+
+    def __init__(self, record: Record, line: FakeLine) -> None:
+        self.told: list[events.Event] = []
+        self.news = 0
+        self.follower = Follower(
+            record.plan.nodes[0], cast(Any, line), record, self.told.append, self._on_news
+        )
+
+    def _on_news(self) -> None:
+        self.news += 1
+
+    def of(self, kind: type) -> list[Any]:
+        return [event for event in self.told if isinstance(event, kind)]
+
+    def shown(self, path: str = OUT) -> bytes:
+        """What was shown of a file, which must come in order and once."""
+        shown = b""
+        for event in self.of(events.Output):
+            if event.stream.path == path:
+                assert event.offset == len(shown)
+                shown += event.data
+        return shown
+
+
+async def follow(record: Record, agent: FakeAgent, line: FakeLine | None = None) -> Followed:
+    """Follow to the end."""
+    followed = Followed(record, line or FakeLine(agent))
+    await asyncio.wait_for(followed.follower.follow(), 5)
+    return followed
+
+
+@asynccontextmanager
+async def following(followed: Followed) -> AsyncIterator[Followed]:
+    """Follow meanwhile."""
+    task = asyncio.create_task(followed.follower.follow())
+    try:
+        yield followed
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def kept(record: Record, path: str = OUT) -> bytes:
+    return (record.logs / "n0" / path).read_bytes()
+
+
+# -- what it tells ------------------------------------------------------------------------------
+
+
+async def test_a_run_is_followed_to_its_end(record: Record) -> None:
+    agent = FakeAgent(
+        [RUNNING, rank(0), rank(0, OK, 5.0), ENDED], files={OUT: b"out" * 1000, ERR: b"err"}
+    )
+    followed = await follow(record, agent)
+    assert (kept(record), kept(record, ERR)) == (b"out" * 1000, b"err")
+    assert (followed.shown(), followed.shown(ERR)) == (b"out" * 1000, b"err")
+    assert [event for event in followed.told if not isinstance(event, events.Output)] == [
+        events.Following("n0"),
+        events.RankBegan(0, 0, "n0", 0, 100, 0.0),
+        events.RankEnded(0, "n0", 0, None, 5.0),
+        events.NodeEnded("n0", "ended", ()),
+    ]
+    state = followed.follower.state
+    assert (state.status, state.ranks[0].end, state.clock_skew) == (ENDED, OK, 100.0)
+    assert followed.follower.has_ended
+    assert followed.follower.has_all
+    assert followed.news == 4
+
+
+async def test_what_is_told_again_after_a_new_connection_is_not_told_on(record: Record) -> None:
+    told: list[Any] = [RUNNING, rank(0)]
+    agent = FakeAgent([*told, lost()], [*told, rank(0, OK), ENDED])
+    followed = await follow(record, agent)
+    assert len(followed.of(events.RankBegan)) == 1
+    assert len(followed.of(events.RankEnded)) == 1
+    assert followed.news == 4
+
+
+async def test_a_past_attempt_that_is_told_late_changes_nothing(record: Record) -> None:
+    first, second = rank(0, ProcessEnd(7, None)), replace(rank(0), attempt=1)
+    followed = await follow(record, FakeAgent([first, second, first, RUNNING, ENDED]))
+    assert followed.follower.state.ranks == {0: second}
+    assert [event.attempt for event in followed.of(events.RankBegan)] == [0, 1]
+    assert len(followed.of(events.RankEnded)) == 1
+
+
+async def test_a_lost_supervisor_is_swept_for_and_the_rest_is_fetched(record: Record) -> None:
+    agent = FakeAgent([rank(0), LOST], [LOST], answers={"sweep": {"left": [7]}})
+    followed = await follow(record, agent)
+    assert [verb for verb, _ in agent.asked] == ["sweep"]
+    assert len(agent.followed) == 2
+    assert followed.of(events.NodeEnded) == [events.NodeEnded("n0", "lost", (7,))]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        rank(1),  # it is another node's
+        Chunk("attempt-0/rank-1.out", 0, 1.0, b"x"),
+        Chunk("../../.bashrc", 0, 1.0, b"x"),
+        Chunk(OUT, 5, 1.0, b"x"),  # nothing is known of the five bytes before
+    ],
+    ids=str,
+)
+async def test_what_cannot_be_so_is_not_believed_and_the_node_asked_anew(
+    record: Record, report: Any
+) -> None:
+    followed = await follow(record, FakeAgent([report], [ENDED]))
+    assert len(followed.of(events.NodeLost)) == 1
+    assert sum(file.stat().st_size for file in record.folder.rglob("*.out")) == 0
+    assert followed.shown() == b""
+
+
+# -- connections that break ---------------------------------------------------------------------
+
+
+async def test_it_comes_back_and_goes_on_where_it_was(record: Record) -> None:
+    data = bytes(range(256)) * 40
+    agent = FakeAgent([lost()], [lost()], [ENDED], files={OUT: data}, piece=100)
+    line = FakeLine(agent, NodeError("no route"), NodeError("no route"), is_up=False)
+    followed = await follow(record, agent, line)
+    assert followed.shown() == kept(record) == data
+    assert line.connections == 3
+    # One loss and one return each, however often it was tried: at first nobody was there at all.
+    assert [type(event) for event in followed.told if not isinstance(event, events.Output)] == [
+        events.NodeLost,
+        *[events.Following, events.NodeBack, events.NodeLost] * 2,
+        events.Following,
+        events.NodeBack,
+        events.NodeEnded,
+    ]
+
+
+async def test_it_is_away_from_the_first_failure_until_it_is_back(record: Record) -> None:
+    agent = FakeAgent([lost()], [RUNNING, 60.0])
+    line = FakeLine(agent, *[NodeError("no route")] * 3)
+    async with following(Followed(record, line)) as followed:
+        await until(lambda: followed.follower.away_since is not None)
+        since = followed.follower.away_since
+        assert since is not None
+        assert abs(since - time.monotonic()) < 5
+        await until(lambda: followed.follower.state.status == RUNNING)
+        assert followed.follower.away_since is None
+    assert [event.cause for event in followed.of(events.NodeLost)] == [str(lost())]
+
+
+async def test_a_node_that_is_back_hears_that_it_is_to_stop(record: Record) -> None:
+    agent = FakeAgent([ENDED], answers={"stop": {"alive": True, "time": 1000.0}})
+    line = FakeLine(agent, NodeError("no route"), is_up=False)
+    followed = Followed(record, line)
+    followed.follower.away_since = time.monotonic()
+    await followed.follower.stop("a rank failed", 3.0)
+    assert agent.asked == []
+    assert followed.of(events.Warned) == []  # that it is away is known
+    await asyncio.wait_for(followed.follower.follow(), 5)
+    ((verb, arguments),) = agent.asked
+    assert (verb, arguments["reason"], arguments["grace"]) == ("stop", "a rank failed", 3.0)
+
+
+# -- stopping -----------------------------------------------------------------------------------
+
+
+async def test_a_stop_counts_from_when_the_node_heard_of_it_by_its_own_clock(
+    record: Record,
+) -> None:
+    agent = FakeAgent(answers={"stop": {"alive": True, "time": 1000.0}})
+    followed = Followed(record, FakeLine(agent))
+    await followed.follower.stop("interrupted", 3.0)
+    assert followed.follower.state.stopped_at == 1000.0
+    agent._answers["stop"] = {"alive": True, "time": 2000.0}
+    await followed.follower.stop("interrupted twice", 0.0)
+    assert followed.follower.state.stopped_at == 1000.0
+
+
+async def test_while_a_node_is_not_heard_a_stop_counts_from_now_by_its_clock(
+    record: Record,
+) -> None:
+    followed = Followed(record, FakeLine(FakeAgent(), is_up=False))
+    await followed.follower.stop("interrupted", 3.0)
+    stopped_at = followed.follower.state.stopped_at
+    assert stopped_at is not None
+    assert abs(stopped_at - (time.time() + 100.0)) < 5
+
+
+async def test_a_node_that_stopped_before_we_told_it_has_stopped_then(record: Record) -> None:
+    stopped = replace(RUNNING, state="stopping", stopped="no controller", stopped_at=500.0)
+    agent = FakeAgent(
+        [stopped, replace(ENDED, stopped="no controller", stopped_at=500.0)],
+        answers={"stop": {"alive": True, "time": 1000.0}},
+    )
+    followed = await follow(record, agent)
+    assert followed.follower.state.stopped_at == 500.0
+    await followed.follower.stop("interrupted", 3.0)
+    assert followed.follower.state.stopped_at == 500.0
+
+
+async def test_what_a_dead_supervisor_left_is_swept_when_it_is_to_stop(record: Record) -> None:
+    agent = FakeAgent(answers={"stop": {"alive": False, "time": 1000.0}, "sweep": {"left": []}})
+    await Followed(record, FakeLine(agent)).follower.stop("interrupted", 3.0)
+    assert [verb for verb, _ in agent.asked] == ["stop", "sweep"]
+
+
+@pytest.mark.parametrize("answer", [NodeError("it broke off"), None, [], {}, {"time": "soon"}])
+async def test_a_node_that_could_not_be_told_to_stop_is_named(
+    record: Record, answer: object
+) -> None:
+    followed = Followed(record, FakeLine(FakeAgent(answers={"stop": answer})))
+    await followed.follower.stop("interrupted", 3.0)
+    (warning,) = followed.of(events.Warned)
+    assert warning.message.startswith("n0 could not be told to stop")
+
+
+# -- a full disk here ---------------------------------------------------------------------------
+
+
+class Disk:
+    """A disk that takes `room` more bytes of logs."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.room = 0
+        self._pwrite: Callable[[int, Any, int], int] = os.pwrite
+        monkeypatch.setattr(os, "pwrite", self._write)
+
+    def _write(self, descriptor: int, data: bytes | memoryview, offset: int) -> int:
+        if self.room == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = self._pwrite(descriptor, data[: self.room], offset)
+        self.room -= written
+        return written
+
+
+@pytest.mark.parametrize("room", [0, 1, 99, 100, 101, 132, 133, 555])
+async def test_a_full_disk_costs_no_byte_and_shows_none_twice(
+    record: Record, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """A chunk that fits by half is kept by half; the node is asked for the rest when there is room."""
+    data = bytes(range(256)) * 4
+    stories: list[Any] = [[RUNNING, 0.0, ENDED]] * 100
+    agent = FakeAgent(*stories, files={OUT: data}, piece=100)
+    disk = Disk(monkeypatch)
+    disk.room = room
+    async with following(Followed(record, FakeLine(agent))) as followed:
+        await until(lambda: not followed.follower.has_room)
+        assert followed.shown() == kept(record)
+        assert not followed.follower.has_all
+        await until(lambda: agent.followed.count(True) >= 2)
+        disk.room = 1 << 20
+        await until(lambda: followed.follower.has_all)
+    assert followed.shown() == kept(record) == data
+    assert followed.follower.has_room
+    full, again = (event.message for event in followed.of(events.Warned))
+    assert full == (
+        "the logs of n0 cannot be kept here: No space left on device; the node keeps them meanwhile"
+    )
+    assert again == "the logs of n0 are kept here again, without a gap"
+
+
+async def test_while_a_disk_is_full_the_ranks_are_heard_of_all_the_same(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = FakeAgent([], [RUNNING, rank(0, ProcessEnd(3, None)), 60.0], files={OUT: b"x"})
+    Disk(monkeypatch)
+    async with following(Followed(record, FakeLine(agent))) as followed:
+        await until(lambda: followed.of(events.RankEnded) != [])
+    assert agent.followed[:2] == [False, True]
+    assert not followed.follower.has_room

@@ -1,0 +1,146 @@
+"""When a node that cannot be reached counts as gone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
+
+import pytest
+
+from orchestrator import events
+from orchestrator.errors import NodeError
+from orchestrator.plan import NodePlan
+from orchestrator.runs.links import mind_links
+from tests.runs.fakes import FakeAgent, FakeLine, until
+from tests.runs.helpers import plan_of
+
+TIMEOUT = 0.05
+PLAN = plan_of(1, 1, 1, 1, 1, 1)
+
+
+class Node:
+    """What links look at of a follower."""
+
+    def __init__(self, number: int, probe: Any = None, *, away: bool = False) -> None:
+        """`probe` is its answer when it is to probe another node: an outcome, or what it says instead."""
+        self.plan: NodePlan = PLAN.nodes[number]
+        self.name = self.plan.name
+        answer = [{"result": probe}] if isinstance(probe, str) else probe
+        self.agent = FakeAgent(answers={"probe": answer})
+        self.line = FakeLine(self.agent, is_up=not away)
+        self.away_since = time.monotonic() if away else None
+        self.gone: str | None = None
+        self.is_over = False
+        self.looks = 0
+        """How often somebody has looked whether it has ended, which is once each round."""
+
+    @property
+    def has_ended(self) -> bool:
+        self.looks += 1
+        return self.is_over
+
+
+class Minded:
+    def __init__(self) -> None:
+        self.told: list[events.Event] = []
+        self.news = 0
+
+    def on_gone(self) -> None:
+        self.news += 1
+
+
+@asynccontextmanager
+async def minded(*nodes: Node) -> AsyncIterator[Minded]:
+    """Have the links of `nodes` minded, and tell what comes of it."""
+    heard = Minded()
+    task = asyncio.create_task(
+        mind_links(cast(Any, nodes), TIMEOUT, heard.told.append, heard.on_gone)
+    )
+    try:
+        yield heard
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):  # any other end is the test's
+            await task
+
+
+@pytest.mark.parametrize("outcome", ["timeout", "unreachable", "no-route"])
+async def test_a_node_that_no_other_reaches_either_is_gone(outcome: str) -> None:
+    away, witness = Node(0, away=True), Node(1, outcome)
+    async with minded(away, witness) as heard:
+        await until(lambda: away.gone is not None)
+        assert heard.news == 1
+    assert away.gone is not None
+    assert "neither from here nor from the other nodes" in away.gone
+    ((verb, arguments),) = witness.agent.asked
+    assert (verb, arguments["targets"]) == ("probe", [("n0.example", 22, "")])
+
+
+@pytest.mark.parametrize("outcome", ["open", "refused"])
+async def test_a_node_that_another_reaches_lives_and_that_is_said_once(outcome: str) -> None:
+    away, witness = Node(0, away=True), Node(1, outcome)
+    async with minded(away, witness) as heard:
+        await until(lambda: len(witness.agent.asked) >= 3)  # it is asked again after each time-out
+    assert (away.gone, heard.news) == (None, 0)
+    (warning,) = heard.told
+    assert isinstance(warning, events.Warned)
+    assert warning.message.startswith("n0 cannot be reached from here, but n1 reaches it")
+
+
+async def test_one_that_reaches_it_is_enough() -> None:
+    away = Node(0, away=True)
+    witnesses = [Node(1, "timeout"), Node(2, "open"), Node(3, NodeError("it is busy"))]
+    async with minded(away, *witnesses) as heard:
+        await until(lambda: heard.told != [])
+    assert away.gone is None
+
+
+async def test_three_are_asked_at_most() -> None:
+    away, witnesses = Node(0, away=True), [Node(n, "timeout") for n in (1, 2, 3, 4, 5)]
+    async with minded(away, *witnesses):
+        await until(lambda: away.gone is not None)
+    assert [len(node.agent.asked) for node in witnesses] == [1, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("answer", ["error", NodeError("it broke off"), [], [{}], [3], 3])
+async def test_a_witness_that_cannot_say_is_none(answer: object) -> None:
+    away, witness = Node(0, away=True), Node(1, answer)
+    async with minded(away, witness):
+        await until(lambda: len(witness.agent.asked) >= 2)
+    assert away.gone is None
+
+
+async def test_without_a_witness_nobody_is_gone() -> None:
+    """The controller may be the one that is away: a laptop on the move."""
+    nodes = [Node(n, "timeout", away=True) for n in (0, 1)]
+    async with minded(*nodes) as heard:
+        await until(lambda: nodes[1].looks >= 5)
+    assert [node.gone for node in nodes] == [None, None]
+    assert heard.told == []
+
+
+async def test_a_node_that_has_ended_is_not_looked_for() -> None:
+    over, gone, witness = Node(0, away=True), Node(1, away=True), Node(2, "timeout")
+    over.is_over = True
+    async with minded(over, gone, witness):
+        await until(lambda: gone.gone is not None)
+    assert over.gone is None
+
+
+async def test_a_node_that_is_back_in_time_is_not_asked_about() -> None:
+    back, gone, witness = Node(0, away=True), Node(1, away=True), Node(2, "timeout")
+    back.away_since = None
+    async with minded(back, gone, witness):
+        await until(lambda: gone.gone is not None)
+    assert back.gone is None
+    assert len(witness.agent.asked) == 1
+
+
+async def test_with_no_time_out_no_node_is_ever_gone() -> None:
+    nodes = [Node(0, away=True), Node(1, "timeout")]
+    heard = Minded()
+    await asyncio.wait_for(mind_links(cast(Any, nodes), 0.0, heard.told.append, heard.on_gone), 5)
+    assert nodes[1].agent.asked == []

@@ -1,0 +1,80 @@
+"""A wish to stop, left in a run's folder."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.runs.folder import read_json, write_json
+from orchestrator.runs.wishes import Wish, find_wish, leave_wish
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the many examples of a property; a later wish replaces an earlier one."""
+    return tmp_path_factory.mktemp("run")
+
+
+@given(st.builds(Wish, st.text(), st.none() | st.floats(allow_nan=False)))
+def test_a_wish_is_found_as_it_was_left_and_a_later_one_replaces_it(
+    folder: Path, wish: Wish
+) -> None:
+    leave_wish(folder, wish)
+    assert find_wish(folder) == wish
+
+
+def test_nobody_has_a_wish_at_first(tmp_path: Path) -> None:
+    assert find_wish(tmp_path) is None
+    assert find_wish(tmp_path / "no such run") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"", b"{", b"\xff", b"null", b"[]", b"3", b'{"grace": 3}', b'{"reason": 3, "grace": 3}',
+        b'{"reason": "x", "grace": "soon"}', b'{"reason": "x", "grace": true}',
+    ],
+)  # fmt: skip
+def test_what_is_no_wish_is_none(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "stop.json").write_bytes(text)
+    assert find_wish(tmp_path) is None
+
+
+# -- how such files are replaced ----------------------------------------------------------------
+
+
+def test_a_file_is_replaced_whole_and_is_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    for value in ({"a": "x" * 100}, {"a": 1}):
+        write_json(path, value)
+        assert read_json(path) == value
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_the_file_as_it_was_and_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.json"
+    write_json(path, {"a": 1})
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(json, "dump", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_json(path, {"a": 2})
+    assert read_json(path) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_read_is_none(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    assert read_json(tmp_path / "folder") is None
+    assert read_json(tmp_path / "folder/nothing/there") is None
