@@ -1,0 +1,204 @@
+"""`orch logs`: past output, from the folder of a run alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator import events
+
+from .kept import T0, KeptRun, ending_its_keeper
+from .orch import Orch
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> KeptRun:
+    """A run that has ended; n1's clock is ten seconds ahead."""
+    run = KeptRun(tmp_path, skews={"n0": 0.0, "n1": 10.0})
+    run.say(0, "step 1\n", 1.0)
+    run.say(2, "step 1\n", 11.5)
+    run.say(1, "a warning\n", 2.0, "stderr")
+    run.say(0, "step 2\n", 3.0)
+    run.say(2, "step 2\n", 13.5)
+    run.say(3, "last words", 14.0)
+    return run.end()
+
+
+EVERYTHING = [
+    "r0 n0 │ step 1",
+    "r2 n1 │ step 1",
+    "r1 n0 │ a warning",
+    "r0 n0 │ step 2",
+    "r2 n1 │ step 2",
+    "r3 n1 │ last words",
+]
+
+
+def test_output_comes_in_the_order_of_time_whatever_the_clocks_of_the_nodes(
+    orch: Orch, run: KeptRun
+) -> None:
+    done = orch("logs")
+    assert (done.stdout.splitlines(), done.stderr, done.returncode) == (EVERYTHING, "", 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["--rank", "0,3"], [0, 3, 5]),
+        (["--nodes", "n1"], [1, 4, 5]),
+        (["--nodes", "n[0-1]", "--stderr"], [2]),
+        (["--stdout", "--rank", "1"], []),
+        (["--stdout", "--stderr"], [0, 1, 2, 3, 4, 5]),
+        (["--tail", "2"], [4, 5]),
+        (["--tail", "0"], []),
+        (["--tail", "1", "--rank", "0"], [3]),
+        (["--grep", "step"], [0, 1, 3, 4]),
+        (["--grep", "step 1|warn", "--tail", "2"], [1, 2]),
+        (["--since", "2023-11-14T22:13:22.5Z"], [3, 4, 5]),
+        (["--since", "1d"], []),
+    ],
+)
+def test_options_choose_among_it(
+    orch: Orch, run: KeptRun, words: list[str], shown: list[int]
+) -> None:
+    done = orch("logs", *words)
+    assert (done.stdout.splitlines(), done.stderr) == ([EVERYTHING[n] for n in shown], "")
+
+
+def test_a_run_is_named_by_the_beginning_of_its_name(
+    orch: Orch, tmp_path: Path, run: KeptRun
+) -> None:
+    other = KeptRun(tmp_path, "lusib-dodod")
+    other.say(0, "another\n", 1.0)
+    other.end()
+    assert orch("logs").stdout == orch("logs", "latest").stdout == "r0 n0 │ another\n"
+    assert orch("logs", "lusa").stdout.splitlines() == EVERYTHING
+    done = orch("logs", "lus")
+    assert done.returncode == 2
+    assert "'lus' may be any of lusab-babad, lusib-dodod" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nosuch"], "there is no run 'nosuch'"),
+        (["--rank", "4"], "--rank 4: run lusab-babad has ranks 0-3"),
+        (["--rank", "x"], "--rank x: "),
+        (["--nodes", "m1"], "--nodes m1: run lusab-babad has no node 'm1'"),
+        (["--nodes", "n[0"], "--nodes 'n[0': expected a closing bracket"),
+        (["--since", "yore"], "--since: 'yore' is not a moment"),
+        (["--grep", "("], "--grep: '(' is not a regular expression"),
+        (["--highlight", "["], "--highlight: '[' is not a regular expression"),
+    ],
+)
+def test_what_matches_nothing_of_the_run_is_a_mistake(
+    orch: Orch, run: KeptRun, words: list[str], told: str
+) -> None:
+    done = orch("logs", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+
+
+def test_raw_output_is_the_bytes_that_are_stored(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    data = bytes(range(256)) * 5000 + b"\rno newline at the end"
+    run = KeptRun(tmp_path)
+    for start in range(0, len(data), 70_000):
+        run.say(3, data[start : start + 70_000], start / 1e6)
+        run.say(0, b"noise\n", start / 1e6)
+    run.end()
+    words = ["logs", "--rank", "3", "--stdout", "--output", "raw"]
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", *words],
+        capture_output=True, check=True, env=environment, cwd=tmp_path, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == data == run.path(3).read_bytes()
+
+
+def test_raw_output_keeps_the_two_streams_apart(orch: Orch, run: KeptRun) -> None:
+    done = orch("logs", "--output", "raw")
+    assert done.stdout == "step 1\nstep 1\nstep 2\nstep 2\nlast words"
+    assert done.stderr == "a warning\n"
+    assert orch("logs", "--output", "raw", "--grep", "2$").stdout == "step 2\nstep 2\n"
+
+
+def test_json_has_an_object_a_line(orch: Orch, run: KeptRun) -> None:
+    first, *_, last = map(json.loads, orch("logs", "--output", "json").stdout.splitlines())
+    assert first == {
+        "t": T0 + 1.0, "rank": 0, "local_rank": 0, "node": "n0", "stream": "stdout", "text": "step 1",
+    }  # fmt: skip
+    assert (last["rank"], last["t"], last["text"]) == (3, T0 + 4.0, "last words")
+
+
+def test_timestamps_are_of_one_clock(orch: Orch, run: KeptRun) -> None:
+    times = [line.split()[0] for line in orch("logs", "--timestamps").stdout.splitlines()]
+    assert times[:2] == ["2023-11-14T22:13:21.000Z", "2023-11-14T22:13:21.500Z"]
+
+
+def test_lines_that_ranks_print_alike_can_be_shown_once(orch: Orch, tmp_path: Path) -> None:
+    run = KeptRun(tmp_path)
+    for rank in range(4):
+        run.say(rank, f"[rank{rank}]: ValueError: no\n", rank / 100, "stderr")
+    run.end()
+    assert len(orch("logs").stdout.splitlines()) == 4
+    assert orch("logs", "--fold").stdout == "r[0-3] ×4 2 nodes │ [rank*]: ValueError: no\n"
+
+
+def test_following_a_run_that_has_ended_tells_how(orch: Orch, run: KeptRun) -> None:
+    done = orch("logs", "-f", "--tail", "1")
+    assert (done.returncode, done.stdout) == (0, "r3 n1 │ last words\n")
+    assert done.stderr.startswith("orch: ✓ run lusab-babad: all 4 ranks succeeded after 5.0 s\n")
+
+
+def test_a_reader_that_has_seen_enough_ends_it_silently(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    run = KeptRun(tmp_path)
+    for number in range(40):
+        run.say(0, b"line\n" * 10_000, number)
+    run.end()
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "logs"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd=tmp_path,
+    ) as process:  # fmt: skip
+        assert process.stdout and process.stderr
+        assert process.stdout.readline() == "r0 n0 │ line\n".encode()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_what_is_missing_of_a_run_that_has_ended_is_asked_for_and_told(
+    orch: Orch, tmp_path: Path
+) -> None:
+    run = KeptRun(tmp_path)
+    run.say(0, "here\n", 1.0)
+    run.end(1, missing=("n1",))
+    done = orch("logs")
+    assert (done.returncode, done.stdout) == (0, "r0 n0 │ here\n")
+    assert "orch: n1: its last lines are missing here (127.0.0.1 port 1 refuses" in done.stderr
+
+
+def test_a_run_that_nobody_minds_is_minded_again_and_nodes_that_are_away_are_named(
+    orch: Orch, tmp_path: Path
+) -> None:
+    run = KeptRun(tmp_path)
+    run.say(0, "here\n", 1.0)
+    run.note(
+        events.Started("lusab-babad", run.folder), events.Following("n0"), events.Following("n1")
+    )
+    run.leave()
+    with ending_its_keeper(run.folder):
+        done = orch("logs")
+        assert orch("runs").stdout.splitlines()[1].split()[:3] == ["lusab-babad", "running", "-"]
+    assert (done.returncode, done.stdout) == (0, "r0 n0 │ here\n")
+    assert "nobody minded run lusab-babad; orch does now, in the background" in done.stderr
+    now = time.strftime("%H:")
+    for node in ("n0", "n1"):
+        assert f"orch: {node} cannot be reached since {now}" in done.stderr

@@ -1,0 +1,147 @@
+"""`orch runs`: the table, and pruning."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from .kept import KeptRun, ending_its_keeper
+from .orch import Orch
+
+DAY = 86400.0
+
+
+def names(orch: Orch) -> list[str]:
+    return [run["run"] for run in json.loads(orch("runs", "--output", "json").stdout)]
+
+
+# -- the table ---------------------------------------------------------------------------------
+
+
+def test_runs_are_listed_the_latest_first(orch: Orch, tmp_path: Path) -> None:
+    KeptRun(tmp_path, "older").end(3, age=2 * DAY)
+    KeptRun(tmp_path, "newer").end()
+    done = orch("runs")
+    heading, *rows = (line.split() for line in done.stdout.splitlines())
+    assert heading[:4] == ["RUN", "STATE", "EXIT", "AGE"]
+    assert [row[:3] for row in rows] == [["newer", "ended", "0"], ["older", "ended", "3"]]
+    assert "train.py --lr 3" in done.stdout
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
+def test_a_run_whose_controller_died_shows_as_one_that_nobody_minds(
+    orch: Orch, tmp_path: Path
+) -> None:
+    run = KeptRun(tmp_path)
+    assert "nobody minds it" not in orch("runs").stdout
+    run.leave()
+    with ending_its_keeper(run.folder):
+        assert "running (nobody minds it)" in orch("runs").stdout
+        (described,) = json.loads(orch("runs", "--output", "json").stdout)
+        assert (described["state"], described["minded"]) == ("running", False)
+        assert "nobody minds it" in orch("runs").stdout, "to look at it has started nothing"
+
+
+def test_without_any_run_it_says_so(orch: Orch) -> None:
+    done = orch("runs")
+    assert (done.stdout, done.returncode) == ("", 0)
+    assert "there is no run yet" in done.stderr
+    assert json.loads(orch("runs", "--output", "json").stdout) == []
+
+
+# -- pruning -----------------------------------------------------------------------------------
+
+
+def test_pruning_removes_what_ended_a_month_ago(orch: Orch, tmp_path: Path) -> None:
+    KeptRun(tmp_path, "old").end(age=31 * DAY)
+    KeptRun(tmp_path, "young").end(age=29 * DAY)
+    done = orch("runs", "--prune", "--here")
+    assert (done.stdout.split()[:2], done.returncode) == (["old", "31"], 0)
+    assert "1 run removed" in done.stderr
+    assert names(orch) == ["young"]
+
+
+def test_pruning_by_size_takes_the_oldest_until_the_rest_fits(orch: Orch, tmp_path: Path) -> None:
+    for age, name in enumerate(("c", "b", "a")):
+        run = KeptRun(tmp_path, name)
+        run.say(0, b"x" * 1_000_000, 0.0)
+        run.end(age=age * DAY)
+    orch("runs", "--prune", "--here", "--larger-than", "2.5MB")
+    assert names(orch) == ["c", "b"]
+
+
+def test_a_dry_run_removes_nothing(orch: Orch, tmp_path: Path) -> None:
+    run = KeptRun(tmp_path, "old")
+    run.say(0, b"x" * 2_000_000, 0.0)
+    run.end(age=40 * DAY)
+    done = orch("runs", "--prune", "--here", "--dry-run")
+    assert "2.0 MB here" in done.stdout
+    assert "1 run would go" in done.stderr
+    assert names(orch) == ["old"]
+
+
+def test_a_run_that_goes_on_or_that_somebody_minds_is_never_pruned(
+    orch: Orch, tmp_path: Path
+) -> None:
+    minded, left = KeptRun(tmp_path, "minded"), KeptRun(tmp_path, "left").leave()
+    done = orch("runs", "--prune", "--here", "--older-than", "0s", "--larger-than", "0")
+    assert (done.stdout, done.returncode) == ("", 0)
+    assert minded.folder.exists() and left.folder.exists()
+
+
+def test_a_run_that_a_node_still_has_stays_on_the_list(orch: Orch, tmp_path: Path) -> None:
+    KeptRun(tmp_path, "old").end(age=40 * DAY)
+    done = orch("runs", "--prune")
+    assert (done.stdout, done.returncode) == ("", 1)
+    assert "old stays: n0: 127.0.0.1 port 1 refuses connections" in done.stderr
+    assert "--here removes this machine's part alone" in done.stderr
+    assert names(orch) == ["old"]
+
+
+def test_a_folder_without_a_record_is_told_of_and_pruned_after_a_day(
+    orch: Orch, tmp_path: Path
+) -> None:
+    run = KeptRun(tmp_path).end()
+    (run.folder / "run.json").write_text('{"run": "lus')
+    assert "1 folder without a record that can be read" in orch("runs").stderr
+    orch("runs", "--prune")
+    assert run.folder.exists()
+    then = time.time() - 2 * DAY
+    os.utime(run.folder, (then, then))
+    orch("runs", "--prune")
+    assert not run.folder.exists()
+
+
+def test_pruning_forgets_a_run_on_its_nodes_too(orch: Orch, tmp_path: Path) -> None:
+    (tmp_path / "t.py").write_text("print('hello')")
+    launched = orch("launch", "--local", "2", "--launcher", "direct", "--preflight", "off", "t.py")
+    assert launched.returncode == 0, launched.stderr
+    (of_node,) = tmp_path.rglob("local0/status.json")
+    done = orch("runs", "--prune", "--older-than", "0s", "--output", "json")
+    (pruned,) = json.loads(done.stdout)
+    assert pruned["removed"] and pruned["node_bytes"] > 0 and pruned["problems"] == []
+    assert not of_node.exists()
+    assert names(orch) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--older-than", "30d"], "go with --prune"),
+        (["--dry-run"], "go with --prune"),
+        (["--prune", "--older-than", "soon"], "--older-than: 'soon' is not a moment"),
+        (["--prune", "--larger-than", "10 X"], "--larger-than: '10 X' is not a size"),
+    ],
+)
+def test_options_that_make_no_sense_remove_nothing(
+    orch: Orch, tmp_path: Path, words: list[str], told: str
+) -> None:
+    KeptRun(tmp_path, "old").end(age=40 * DAY)
+    done = orch("runs", *words)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert names(orch) == ["old"]

@@ -1,0 +1,69 @@
+"""`orch status`: what every rank does, from the folder of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from orchestrator import events
+
+from .kept import T0, KeptRun, ending_its_keeper
+from .orch import Orch
+
+
+def began(rank: int, t: float = 0.0) -> events.RankBegan:
+    return events.RankBegan(rank, rank % 2, f"n{rank // 2}", 0, 100 + rank, T0 + t)
+
+
+def test_it_tells_of_every_rank(orch: Orch, tmp_path: Path) -> None:
+    run = KeptRun(tmp_path)
+    run.note(
+        events.Started("lusab-babad", run.folder), events.Following("n0"), events.Following("n1")
+    )
+    run.note(*map(began, range(4)))
+    run.say(1, "loss 1\nloss 2\rloss 3\r", 1.0)
+    run.say(1, "Error: no\n", 2.0, "stderr")
+    run.note(events.RankEnded(1, "n0", 7, None, T0 + 2), events.RankEnded(3, "n1", None, 9, T0 + 3))
+    described = json.loads(orch("status", "--output", "json").stdout)
+    assert described["controller"].startswith("foreground pid ")
+    assert [node["state"] for node in described["nodes"]] == ["running", "running"]
+    ranks = [rank for node in described["nodes"] for rank in node["ranks"]]
+    assert [(rank["state"], rank["exit"], rank["pid"]) for rank in ranks] == [
+        ("running", "", 100), ("failed", "7", 101), ("running", "", 102), ("killed", "SIGKILL", 103),
+    ]  # fmt: skip
+    assert (ranks[1]["bytes"], ranks[1]["last_line"]) == (31, "Error: no")
+    assert (ranks[0]["bytes"], ranks[0]["last_line"], ranks[0]["age"]) == (0, "", None)
+    text = orch("status").stdout
+    assert "run lusab-babad: running; 2 nodes, 4 ranks, direct" in text
+    assert "SIGKILL" in text and "Error: no" in text
+
+
+def test_of_a_run_that_has_ended_it_tells_how(orch: Orch, tmp_path: Path) -> None:
+    run = KeptRun(tmp_path)
+    run.note(began(0), events.RankEnded(0, "n0", 0, None, T0))
+    run.note(events.NodeEnded("n0", "ended", ()), events.NodeEnded("n1", "lost", ()))
+    run.end(3)
+    described = json.loads(orch("status", "--output", "json").stdout)
+    assert (described["state"], described["exit_code"]) == ("ended", 3)
+    assert described["summary"] == "rank 1 on n0 exited with 3"
+    assert [node["state"] for node in described["nodes"]] == ["ended", "lost"]
+    assert "run lusab-babad: ended with exit code 3;" in orch("status", "lus").stdout
+
+
+def test_nodes_that_cannot_be_reached_are_shown_with_since_when(orch: Orch, tmp_path: Path) -> None:
+    run = KeptRun(tmp_path)
+    run.note(*map(began, range(4)))
+    run.leave()
+    with ending_its_keeper(run.folder):
+        done = orch("status", "--output", "json")
+    assert "nobody minded run lusab-babad" in done.stderr
+    described = json.loads(done.stdout)
+    assert described["controller"].startswith("background pid ")
+    assert all(node["state"] == "unreachable" for node in described["nodes"])
+    assert all(node["unreachable_since"] > described["began"] for node in described["nodes"])
+
+
+def test_a_run_that_is_not_there_is_a_mistake(orch: Orch) -> None:
+    done = orch("status")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "there is no run yet" in done.stderr
