@@ -21,6 +21,7 @@ Render = Callable[[int, int], Sequence[Row]]
 _BEGIN, _END = b"\x1b[?2026h", b"\x1b[?2026l"
 # Where terminal and Unicode disagree on the width of a character, a row is cropped, not wrapped.
 _WRAP_NOT, _WRAP = b"\x1b[?7l", b"\x1b[?7h"
+_ERASE = b"\r\x1b[J"  # from where the cursor waits
 _SGR = re.compile(r"\x1b\[[0-9;:]{0,64}m")
 
 MEND = b"\x1b[0m" + _WRAP + _END + b"\r\n\x1b[J"
@@ -125,7 +126,7 @@ class Footer:
         before, self._drawn = self._drawn, drawn
         if not before and not drawn:
             return lines
-        return b"".join((_BEGIN, _erased(before), lines, _drawing(drawn), _END))
+        return b"".join((_BEGIN, _ERASE if before else b"", lines, _drawing(drawn), _END))
 
     def _ask_size(self) -> tuple[int, int]:
         """Return columns and lines; zeros where nothing should be drawn."""
@@ -140,17 +141,13 @@ class Footer:
         return (size.columns, size.lines)
 
 
-def _erased(rows: list[bytes]) -> bytes:
-    """Return what takes rows away, with the cursor at the end of the last one.
+def _drawing(rows: list[bytes]) -> bytes:
+    """Return what draws rows and goes back to their beginning.
 
-    A terminal that became narrower may have broken them into more lines than they were. It is asked
-    for no more than they were: rather may one of them stay than a line of output go.
+    The cursor waits there: however a terminal breaks rows anew as it becomes narrower, all of them stay
+    below it, and no line of output does.
     """
     if not rows:
         return b""
     up = b"\x1b[%dA" % (len(rows) - 1) if len(rows) > 1 else b""
-    return b"\r" + up + b"\x1b[J"
-
-
-def _drawing(rows: list[bytes]) -> bytes:
-    return _WRAP_NOT + b"\r\n".join(rows) + _WRAP if rows else b""
+    return _WRAP_NOT + b"\r\n".join(rows) + _WRAP + up + b"\r"

@@ -67,6 +67,7 @@ def test_rows_are_drawn_over_and_lines_stay(tty: Terminal) -> None:
     os.write(tty.descriptor, frames(footer, b"line 2\nline 3\n", "only"))
     assert tty.look(0.1) == ["line 1", "line 2", "line 3", "only"]
     assert footer.is_drawn
+    assert (tty.screen.cursor.x, tty.screen.cursor.y) == (0, 3)  # at its beginning
     os.write(tty.descriptor, footer.frame(b"line 4\n", None))
     assert tty.look(0.1) == ["line 1", "line 2", "line 3", "line 4"]
     assert not footer.is_drawn
