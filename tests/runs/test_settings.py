@@ -1,4 +1,4 @@
-"""What is kept of how a run is minded."""
+"""What whoever minds a run must know of it: as JSON and back, and how closely it is minded."""
 
 from __future__ import annotations
 
@@ -6,44 +6,36 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from orchestrator.remote.ssh import ConnectOptions
 from orchestrator.runs.settings import Embedded, Settings, watchful
 
-SECONDS = st.floats(0, 1e6)
-
-
-@given(
-    st.builds(
-        Settings,
-        script=st.lists(st.text()).map(tuple),
-        skews=st.dictionaries(st.text(), st.floats(-1e6, 1e6)),
-        grace=SECONDS,
-        node_timeout=SECONDS,
-        lease=st.none() | SECONDS,
-        connect_timeout=SECONDS,
-        accept_new=st.booleans(),
-        embedded=st.none() | st.builds(Embedded, st.integers(1, 64), st.just(Path("/here"))),
-    )
+SETTINGS = Settings(
+    script=("python", "train.py"),
+    skews={"node0": 0.5},
+    grace=1.0,
+    node_timeout=0.0,
+    lease=30.0,
+    connect_timeout=2.0,
+    accept_new=True,
+    embedded=Embedded(2, Path("/somewhere")),
 )
-def test_they_come_back_from_json(settings: Settings) -> None:
+
+
+@pytest.mark.parametrize("settings", [Settings(), SETTINGS])
+def test_settings_are_read_as_they_were_written(settings: Settings) -> None:
     assert Settings.parse(json.loads(json.dumps(settings.describe()))) == settings
 
 
 @pytest.mark.parametrize(
-    "described",
-    [None, [], {"script": "words"}, {"embedded": 0}, {"embedded": {}}, {"lease": "3"}, {"x": 1}],
+    ("node_timeout", "keepalive"),
+    [(60.0, 15.0), (600.0, 15.0), (9.0, 3.0), (0.1, 1.0), (0.0, 15.0)],
 )
-def test_what_are_no_settings_is_refused(described: object) -> None:
-    with pytest.raises(ValueError, match="not a"):
-        Settings.parse(described)
+def test_connections_are_probed_as_closely_as_the_run_is_minded(
+    node_timeout: float, keepalive: float
+) -> None:
+    assert watchful(ConnectOptions(), node_timeout).keepalive == keepalive
 
 
-def test_a_run_with_a_short_node_timeout_is_probed_often_enough() -> None:
-    options = ConnectOptions(keepalive=15.0)
-    assert watchful(options, 0.0) == options  # no node is ever given up
-    assert watchful(options, 600.0) == options
-    assert watchful(options, 12.0).keepalive == 4.0
-    assert watchful(options, 0.1).keepalive == 1.0
+def test_probes_that_are_closer_already_stay() -> None:
+    assert watchful(ConnectOptions(keepalive=0.5), 60.0).keepalive == 0.5
