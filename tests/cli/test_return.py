@@ -1,0 +1,193 @@
+"""`orch launch --detach`, `attach`, `stop`: leave a run, and come back to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.runs.lock import find_controller
+
+from .kept import KeptRun
+from .orch import Orch
+
+SCRIPT = """\
+import time
+for step in range(10_000):
+    print("step", step, flush=True)
+    time.sleep(0.05)
+"""
+
+Launch = Callable[[], str]
+
+
+@pytest.fixture
+def launch(orch: Orch, tmp_path: Path) -> Iterator[Launch]:
+    """Launch a job of two nodes that goes on by itself, and return the run's name."""
+    (tmp_path / "t.py").write_text(SCRIPT)
+
+    def detached() -> str:
+        done = orch(
+            "launch", "--local", "2", "--launcher", "direct", "--preflight", "off", "-d", "t.py"
+        )
+        assert done.returncode == 0, done.stderr
+        run, end, rest = done.stdout.partition("\n")
+        assert (end, rest) == ("\n", ""), "stdout has the name alone: RUN=$(orch launch -d ...)"
+        assert f"orch attach {run}" in done.stderr
+        return run
+
+    yield detached
+    orch("stop", "--all", "--grace", "0")
+
+
+@pytest.fixture
+def begin(tmp_path: Path, environment: dict[str, str]) -> Callable[..., subprocess.Popen[str]]:
+    """Begin a command that shows a run, and return when it shows something."""
+
+    def started(*words: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", *words],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path,
+        )  # fmt: skip
+        assert process.stdout is not None
+        assert "│ step" in process.stdout.readline()
+        return process
+
+    return started
+
+
+Begin = Callable[..., subprocess.Popen[str]]
+
+
+def ended(orch: Orch, run: str) -> bool:
+    return f"{run}: ended" in orch("status", run).stdout
+
+
+def test_a_detached_run_goes_on_and_is_stopped_from_anywhere(orch: Orch, launch: Launch) -> None:
+    run = launch()
+    assert "step" in wait_for_output(orch, run)
+    assert not ended(orch, run)
+    done = orch("stop")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"run {run} is over: stopped by orch stop" in done.stderr
+    assert ended(orch, run)
+    again = orch("stop", run[:4])
+    assert (again.returncode, again.stdout) == (0, "")
+    assert f"run {run} has ended already: stopped by orch stop" in again.stderr
+
+
+def test_all_runs_are_stopped_at_once(orch: Orch, launch: Launch) -> None:
+    runs = [launch(), launch()]
+    done = orch("stop", "--all")
+    assert done.returncode == 0
+    assert all(f"run {run} is over" in done.stderr for run in runs)
+    assert "no run goes on" in orch("stop", "--all").stderr
+
+
+def test_ctrl_c_ends_the_looking_of_logs_and_nothing_else(
+    orch: Orch, launch: Launch, begin: Begin
+) -> None:
+    run = launch()
+    process = begin("logs", "-f")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert not ended(orch, run)
+
+
+def test_logs_that_follow_end_with_the_run(orch: Orch, launch: Launch, begin: Begin) -> None:
+    run = launch()
+    with begin("logs", "-f", "--rank", "1") as process:
+        orch("stop")
+        assert process.stdout and process.stderr
+        lines = ["r1 local1 │ step 0\n", *process.stdout]
+        assert f"✗ run {run}: stopped by orch stop" in process.stderr.read()
+    assert process.returncode == 0
+    assert lines == [f"r1 local1 │ step {number}\n" for number in range(len(lines))]
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "told"),
+    [
+        (signal.SIGINT, 130, "stopped by"),
+        (signal.SIGQUIT, 0, "goes on without this terminal"),
+        (signal.SIGHUP, 0, "goes on without this terminal"),
+    ],
+)
+def test_who_is_attached_stops_the_run_or_leaves_it(
+    orch: Orch, launch: Launch, begin: Begin, number: int, code: int, told: str
+) -> None:
+    run = launch()
+    process = begin("attach", "--tail", "1")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert told in err
+    assert ended(orch, run) == (number == signal.SIGINT)
+
+
+def test_a_run_whose_keeper_was_killed_is_taken_up_again(
+    orch: Orch, launch: Launch, tmp_path: Path
+) -> None:
+    run = launch()
+    folder = tmp_path / ".local/state/orch/runs" / run
+    controller = find_controller(folder)
+    assert controller is not None and controller.background
+    os.kill(controller.pid, signal.SIGKILL)
+    done = orch("logs", "--tail", "1")
+    assert "│ step" in done.stdout
+    assert f"nobody minded run {run}; orch does now" in done.stderr
+    again = find_controller(folder)
+    assert again is not None and again.pid != controller.pid
+
+
+def test_attaching_to_a_run_that_has_ended_tells_how_and_exits_so(
+    orch: Orch, tmp_path: Path
+) -> None:
+    run = KeptRun(tmp_path)
+    for number in range(20):
+        run.say(0, f"line {number}\n", number)
+    run.end(3)
+    done = orch("attach")
+    assert done.returncode == 3
+    assert done.stdout.splitlines() == [f"r0 n0 │ line {number}" for number in range(10, 20)]
+    assert "✗ run lusab-babad: rank 1 on n0 exited with 3 after 5.0 s" in done.stderr
+    assert "Ctrl-C" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [["attach", "none"], ["stop", "none"], ["stop", "x", "--all"]])
+def test_a_wrong_name_is_a_mistake(orch: Orch, words: list[str]) -> None:
+    done = orch(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("command", ["logs", "attach", "stop", "status"])
+def test_a_shell_completes_the_names_of_runs(
+    tmp_path: Path, environment: dict[str, str], command: str
+) -> None:
+    KeptRun(tmp_path, "lusab-babad").end()
+    KeptRun(tmp_path, "dodod-dodod").end()
+    done = subprocess.run(
+        [Path(sys.executable).with_name("orch")],
+        capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path,
+        env={
+            **environment,
+            "_ORCH_COMPLETE": "complete_bash",
+            "COMP_WORDS": f"orch {command} lu",
+            "COMP_CWORD": "2",
+        },
+    )  # fmt: skip
+    assert done.stdout.split() == ["lusab-babad"]
+
+
+def wait_for_output(orch: Orch, run: str) -> str:
+    deadline = time.monotonic() + 20
+    while not (shown := orch("logs", run).stdout):
+        assert time.monotonic() < deadline, "it prints nothing"
+    return shown
