@@ -121,7 +121,7 @@ def test_rubbish_is_passed_over(path: Path, rubbish: bytes, event: events.Event)
         3,
         None,
     ],
-    ids=str,
+    ids=lambda line: f"{line}"[:60],
 )
 def test_an_event_of_another_version_is_passed_over(tmp_path: Path, line: object) -> None:
     path = tmp_path / "log"
