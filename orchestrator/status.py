@@ -51,7 +51,7 @@ class NodeStatus:
 
 
 @dataclass(frozen=True)
-class Status:
+class RunStatus:
     """A run, who minds it now, and its nodes in their order."""
 
     saved: Saved
@@ -60,10 +60,10 @@ class Status:
     nodes: tuple[NodeStatus, ...]
 
 
-def status_of(saved: Saved) -> Status:
+def status_of(saved: Saved) -> RunStatus:
     """Return what the run's folder tells; see `catch_up` for having it tell what is new."""
     state = fold(EventReader(saved.folder / EVENTS).read())
-    return Status(saved, saved.controller, state.stopping, tuple(_nodes(saved, state)))
+    return RunStatus(saved, saved.controller, state.stopping, tuple(_nodes(saved, state)))
 
 
 def _nodes(saved: Saved, state: RunState) -> Iterator[NodeStatus]:

@@ -9,7 +9,7 @@ import typer
 from orchestrator.cli import options
 
 if TYPE_CHECKING:
-    from orchestrator.status import NodeStatus, RankStatus, Status
+    from orchestrator.status import NodeStatus, RankStatus, RunStatus
     from orchestrator.ui.status import NodeRow, RankRow, StatusView
 
 
@@ -42,7 +42,7 @@ def status(
     show(_view(status_of(saved)), output)
 
 
-def _view(status: Status) -> StatusView:
+def _view(status: RunStatus) -> StatusView:
     from orchestrator.ui.status import StatusView
 
     saved, controller = status.saved, status.controller
