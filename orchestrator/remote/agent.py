@@ -169,6 +169,11 @@ class Agent:
                     payload = await self._channel.readexactly(header["n"])
                 await self._dispatch(header, payload)
             failure = NodeError(f"{self.node.name}: the agent ended", remedy=self._last_words())
+        except asyncio.IncompleteReadError:
+            failure = NodeError(
+                f"{self.node.name}: the agent ended in the middle of a report",
+                remedy=self._last_words(),
+            )
         except NodeError as error:
             failure = error
         except (

@@ -114,6 +114,16 @@ async def test_an_agent_that_says_something_else_is_an_error_not_a_hang(
     await fake.close()
 
 
+async def test_an_agent_that_ends_in_the_middle_of_a_report_has_ended(home: Path) -> None:
+    fake = impostor(home, '{"id": 1, "f": "attempt-0/rank-0.out", "o": 0, "t": 0, "n": 100}')
+    (home / "impostor").write_text(f"#!/bin/sh\ncat {home}/lines; read request\n")
+    agent = await Agent.open(fake)
+    with pytest.raises(NodeError, match="node0: the agent ended in the middle of a report"):
+        await agent.ask("facts", timeout=5)
+    await agent.close()
+    await fake.close()
+
+
 async def test_an_agent_that_is_silent_is_waited_for_only_so_long(home: Path) -> None:
     fake = impostor(home)
     agent = await Agent.open(fake)
