@@ -109,8 +109,8 @@ class Follower:
                 if self.away_since is None:
                     self.away_since = time.monotonic()
                     self._emit(events.NodeLost(self.name, str(error)))
-            if time.monotonic() - began > _LONGEST_PAUSE:
-                pause = _FIRST_PAUSE  # it was well for a while
+            if self.heard_at > began or time.monotonic() - began > _LONGEST_PAUSE:
+                pause = _FIRST_PAUSE  # it was well, if only for a while
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE, pause * 2)
 
@@ -186,7 +186,8 @@ class Follower:
             if fresh:
                 self.heard_at = time.monotonic()
                 copy = self._record.logs / self.name / chunk.path
-                self._emit(events.Output(stream, before, fresh, chunk.time, copy))
+                at = chunk.time - self._clock_skew
+                self._emit(events.Output(stream, before, fresh, at, copy))
 
     def _stream_of(self, path: str) -> Stream:
         """Return the stream that the node means by `path`. Raises NodeError when there can be none."""

@@ -158,6 +158,15 @@ async def test_what_cannot_be_so_is_not_believed_and_the_node_asked_anew(
 # -- connections that break ---------------------------------------------------------------------
 
 
+async def test_a_connection_that_brought_something_is_made_again_soon(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LONGEST_PAUSE", 1000.0)
+    stories: list[list[Any]] = [[Chunk(OUT, n, 1.0, b"x"), lost()] for n in range(15)]
+    followed = await follow(record, FakeAgent(*stories, [ENDED]))  # with growing pauses: minutes
+    assert followed.shown() == b"x" * 15
+
+
 async def test_it_comes_back_and_goes_on_where_it_was(record: Record) -> None:
     data = bytes(range(256)) * 40
     agent = FakeAgent([lost()], [lost()], [ENDED], files={OUT: data}, piece=100)
