@@ -1,0 +1,180 @@
+"""Whoever minds a run may crash at any step of what it writes: the run is found again and goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import UsageError
+from orchestrator.runs.registry import all_runs, broken, find
+from orchestrator.runs.saved import Saved
+
+_CRASHING = Path(__file__).with_name("crashing.py")
+_NEVER, _CRASHED = 1_000_000, 9
+_LAUNCH = ("launch", "--local", "2", "--preflight", "off", "--launcher", "direct", "--name", "it")
+# So many of the steps, evenly chosen, are tried; ORCH_CRASH_EVERYWHERE=1 tries all.
+_SAMPLE = 7
+
+JOB = """
+import os, sys, time
+rank = os.environ["RANK"]
+print("begin", rank, flush=True)
+time.sleep(0.05)
+print("warning of", rank, file=sys.stderr, flush=True)
+time.sleep(0.05)
+print("x" * 100_000, "end", rank, flush=True)
+"""
+
+
+class Place:
+    """A home of its own, in which one run after the other is tried."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.script = folder / "job/train.py"
+        self.script.parent.mkdir()
+        self.script.write_text(JOB)
+        self.runs = folder / ".local/state/orch/runs"
+
+    def crash(self, step: int, words: Sequence[str | Path]) -> list[str]:
+        """Run orch and have it crash at `step`; return the steps that it took, the last one by half.
+
+        How many there are depends on how output is read: it may end before.
+        """
+        trace = self.folder / "trace"
+        trace.unlink(missing_ok=True)
+        done = self._run(_CRASHING, str(step), trace, *words)
+        steps = trace.read_text().splitlines()
+        assert done.returncode == (_CRASHED if len(steps) > step else 0), done.stderr
+        return steps
+
+    def keep(self, run: str) -> None:
+        done = self._run("-m", "orchestrator", "keep", run)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def start_over(self) -> None:
+        if self.runs.exists():
+            shutil.rmtree(self.runs)
+
+    def _run(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
+        environment = {"HOME": str(self.folder), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+        return subprocess.run(
+            [sys.executable, "-P", *words],
+            capture_output=True, text=True, timeout=60, env=environment, check=False,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def chosen(count: int) -> range:
+    """Return the steps at which to crash, of `count`."""
+    return range(0, count, 1 if os.environ.get("ORCH_CRASH_EVERYWHERE") else -(-count // _SAMPLE))
+
+
+def test_a_launch_that_crashes_at_any_step_leaves_a_run_that_is_minded_to_its_end(
+    place: Place,
+) -> None:
+    steps = len(place.crash(_NEVER, [*_LAUNCH, place.script]))
+    assert steps > 30
+    for step in chosen(steps):
+        place.start_over()
+        place.crash(step, [*_LAUNCH, place.script])
+        assert_it_can_be_finished(place)
+
+
+def test_a_keeper_that_crashes_at_any_step_leaves_the_run_to_the_next(place: Place) -> None:
+    launched = place.crash(_NEVER, [*_LAUNCH, place.script])
+    begun = next(n for n, step in enumerate(launched) if step.endswith(".out"))
+
+    def crash_early() -> str:
+        place.start_over()
+        place.crash(begun, [*_LAUNCH, place.script])
+        return find("it", place.runs).run
+
+    steps = len(place.crash(_NEVER, ["keep", crash_early()]))
+    assert steps > 20
+    for step in chosen(steps):
+        place.crash(step, ["keep", crash_early()])
+        assert_it_can_be_finished(place)
+
+
+def assert_it_can_be_finished(place: Place) -> None:
+    try:
+        run = find("it", place.runs).run
+    except UsageError as error:
+        # It crashed before there was a record, so before anything was started.
+        assert all_runs(place.runs) == []
+        folders = list(place.runs.iterdir()) if place.runs.exists() else []
+        assert broken(place.runs) == folders
+        wanted = "holds no record of a run that can be read" if folders else "there is no run 'it'"
+        assert wanted in error.message
+        assert processes_of(folders[0].name if folders else "it") == []
+        return
+    place.keep(run)
+    (saved,) = all_runs(place.runs)
+    assert saved == find(run, place.runs)
+    assert (saved.state, saved.missing, saved.controller) == ("ended", (), None)
+    assert processes_of(run) == []
+    assert copies(saved) == originals(saved)
+    if originals(saved):
+        assert saved.exit_code == 0
+    else:
+        assert "has nothing of this run" in saved.summary  # it was about to start
+    for line in (saved.folder / "run.json").read_text(), *whole_lines(saved):
+        json.loads(line)
+
+
+def whole_lines(saved: Saved) -> list[str]:
+    """Return the lines of the event log but for those that a crash has cut."""
+    lines = (saved.folder / "events.jsonl").read_text().splitlines()
+    assert sum(not line.endswith("}") for line in lines) <= 2
+    return [line for line in lines if line.endswith("}")]
+
+
+def copies(saved: Saved) -> dict[str, str]:
+    return {
+        f"{node.name}/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest()
+        for node in saved.plan.nodes
+        for file in (saved.logs / node.name).glob("attempt-0/rank-*")
+    }
+
+
+def originals(saved: Saved) -> dict[str, str]:
+    """The nodes are embedded, so that their own files are below the run's folder too."""
+    return {
+        f"{node.name}/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest()
+        for node in saved.plan.nodes
+        for file in (saved.folder / node.name).glob("attempt-0/rank-*")
+        if file.suffix in (".out", ".err")
+    }
+
+
+def processes_of(run: str) -> list[int]:
+    """Return the processes of the run, once they have had a moment to end."""
+    deadline = time.monotonic() + 5
+    while (found := _processes_of(run)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return found
+
+
+def _processes_of(run: str) -> list[int]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"ORCH_RUN={run}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return found
