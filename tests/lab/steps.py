@@ -1,0 +1,155 @@
+"""A job whose ranks write a lot and count their steps, so that a test can tell whether one ever waited."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import struct
+import subprocess
+import time
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from labkit.lab import Lab
+
+from .orch import ORCH, copies, wait_until, write
+
+# Each step writes SIZE bytes and then notes the time; no two are alike. On it goes until it is told that
+# it is enough.
+JOB = """
+import os, struct, sys, time
+size, folder, rank = int(sys.argv[1]), os.environ["ORCH_DIR"], os.environ["RANK"]
+times = os.open(f"{folder}/steps-{rank}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+step = 0
+while not os.path.exists(f"{folder}/enough"):
+    head = b"step %9d of rank %s: line" % (step, rank.encode())
+    lines = b"".join(b"%s %6d\\n" % (head, n) for n in range(size // 40))
+    while lines:
+        lines = lines[os.write(1, lines):]
+    if step % 50 == 0:
+        os.write(2, b"step %d\\n" % step)
+    os.write(times, struct.pack("d", time.monotonic()))
+    step += 1
+    time.sleep(0.01)
+"""
+
+
+class Stretch(NamedTuple):
+    """From when to when, in seconds of time.monotonic, which is one clock for all hosts of a lab."""
+
+    begin: float
+    end: float
+
+
+class Stepping:
+    """An `orch launch` of the job on all hosts; nobody sees its output unless `streams` say otherwise."""
+
+    def __init__(
+        self, lab: Lab, folder: Path, *words: str | Path, size: int = 20_000, **streams: Any
+    ) -> None:
+        self.lab = lab
+        self._said = folder / "said"
+        script = write(folder / "job", "steps.py", JOB)
+        options = ["--launcher", "direct", "--preflight", "off", "--name", folder.name]
+        if not streams:
+            options += ["--output", "raw"]  # to write so many lines as text takes long
+        with self._said.open("wb") as said:
+            unseen: dict[str, Any] = {
+                "stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": said
+            }  # fmt: skip
+            self.process = lab.popen(
+                [*ORCH, "launch", "-i", lab.inventory, *options, *words, script, str(size)],
+                **{**unseen, **streams},
+            )
+
+    def __enter__(self) -> Stepping:
+        runs = self.lab.home / ".local/state/orch/runs"
+        wait_until(lambda: [*runs.glob(f"{self._said.parent.name}-*/events.jsonl")] != [])
+        (found,) = runs.glob(f"{self._said.parent.name}-*")
+        self.run = found.name
+        wait_until(lambda: all(self.steps(node) for node in self.lab.nodes))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.enough()
+        if self.process.poll() is None:
+            for _count in range(3):  # the third ends the wait for whoever does not read
+                self.process.send_signal(signal.SIGINT)
+        self.process.wait(60)
+
+    @property
+    def said(self) -> str:
+        """What orch wrote on standard error so far."""
+        return self._said.read_text(errors="replace")
+
+    def folder(self, node: str) -> Path:
+        """The run's folder on a node."""
+        return self.lab.files(node) / "home/.local/state/orch/runs" / self.run / node
+
+    def enough(self) -> None:
+        """Have all ranks end well."""
+        for node in self.lab.nodes:
+            (self.folder(node) / "enough").touch()
+
+    def steps(self, node: str) -> list[float]:
+        """When the rank of a node was done with each of its steps so far."""
+        data = b"".join(file.read_bytes() for file in self.folder(node).glob("steps-*"))
+        return [when for (when,) in struct.iter_unpack("d", data[: len(data) // 8 * 8])]
+
+    def go_on(self, seconds: float) -> Stretch:
+        """Let time pass."""
+        begin = time.monotonic()
+        time.sleep(seconds)
+        return Stretch(begin, time.monotonic())
+
+    def written(self) -> int:
+        """How many bytes all ranks have written."""
+        return sum(file.stat().st_size for file in self._originals().values())
+
+    def kept(self, node: str) -> int:
+        """How many bytes of a node's streams are here."""
+        files = (copies(self.lab, self.run) / node).glob("attempt-*/*")
+        return sum(file.stat().st_size for file in files)
+
+    def assert_no_rank_waited(self, calm: Stretch, trouble: Stretch) -> None:
+        """Compare the steps in two stretches.
+
+        A rank that waits for somebody does so for as long as the trouble lasts, or at every step. A busy
+        machine does neither: the usual step is compared by its median, and the longest with the trouble.
+        """
+        assert trouble.end - trouble.begin > 4, "too short to show anything"
+        for node in self.lab.nodes:
+            before, during = self._lengths(node, calm), self._lengths(node, trouble)
+            assert len(before) > 50, f"{node} made {len(before)} steps before the trouble"
+            assert len(during) > 50, f"{node} made {len(during)} steps during the trouble"
+            assert median(during) < 3 * median(before), node
+            assert max(during) < (trouble.end - trouble.begin) / 2, node
+
+    def _lengths(self, node: str, stretch: Stretch) -> list[float]:
+        times = [t for t in self.steps(node) if stretch.begin <= t <= stretch.end]
+        # The ends too: a rank may have stood still from the beginning, or to the end.
+        marks = [stretch.begin, *times, stretch.end]
+        return [later - earlier for earlier, later in pairwise(marks)]
+
+    def assert_every_byte_is_here(self) -> None:
+        """Compare the controller's copies with the nodes' own files."""
+        kept = copies(self.lab, self.run)
+        originals = self._originals()
+        assert len(originals) == 2 * len(self.lab.nodes)
+        for path, original in originals.items():
+            assert _digest(kept / path) == _digest(original), path
+
+    def _originals(self) -> dict[str, Path]:
+        return {
+            f"{node}/{file.relative_to(self.folder(node))}": file
+            for node in self.lab.nodes
+            for file in self.folder(node).glob("attempt-*/rank-*")
+            if file.suffix in (".out", ".err")
+        }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

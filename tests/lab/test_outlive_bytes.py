@@ -1,0 +1,149 @@
+"""Whatever breaks on the way, every byte that the ranks wrote comes here, and no rank waits for it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from labkit.lab import Lab
+
+from .orch import orch, record, wait_until
+from .steps import Stepping, Stretch
+
+pytestmark = pytest.mark.lab
+
+# Nothing comes or goes, in silence.
+DROP = """
+table inet cut {
+    chain in { type filter hook input priority 0; tcp dport 22 drop; }
+    chain out { type filter hook output priority 0; tcp sport 22 drop; }
+}
+"""
+# What comes is answered with a reset, which the controller hears at once.
+RESET = """
+table inet cut {
+    chain in { type filter hook input priority 0; tcp dport 22 reject with tcp reset; }
+}
+"""
+
+
+def test_after_orch_was_killed_a_keeper_brings_every_byte(lab3: Lab, tmp_path: Path) -> None:
+    with Stepping(lab3, tmp_path) as job:
+        calm = job.go_on(2)
+        job.process.kill()
+        trouble = job.go_on(5)
+        job.enough()
+        kept = orch(lab3, "keep", job.run)
+        assert (kept.returncode, kept.stderr) == (0, "")
+    assert (record(lab3, job.run)["state"], record(lab3, job.run)["exit_code"]) == ("ended", 0)
+    job.assert_every_byte_is_here()
+    job.assert_no_rank_waited(calm, trouble)
+
+
+def test_a_cut_of_30_s_a_new_sshd_and_a_killed_agent_cost_no_byte(
+    lab3: Lab, tmp_path: Path
+) -> None:
+    with Stepping(lab3, tmp_path) as job:
+        calm = job.go_on(2)
+        block(lab3, "node0", DROP)
+        cut = time.monotonic()
+        kill(sessions(lab3, "node1"))
+        lab3.restart_sshd("node1")
+        kill(agents(lab3, "node2"))
+        wait_until(lambda: job.said.count("connected again") == 2)
+        time.sleep(max(0.0, cut + 30 - time.monotonic()))
+        unblock(lab3, "node0")
+        trouble = Stretch(cut, time.monotonic())
+        job.enough()
+        assert job.process.wait(120) == 0, job.said
+    job.assert_every_byte_is_here()
+    job.assert_no_rank_waited(calm, trouble)
+
+
+def test_20_random_cuts_during_200_mb_cost_no_byte(lab3: Lab, tmp_path: Path) -> None:
+    chance = random.Random(20)
+    cuts = dict.fromkeys(lab3.nodes, 0)
+    with Stepping(lab3, tmp_path, size=50_000) as job:
+        calm = job.go_on(2)
+        begin = time.monotonic()
+        for _ in range(20):
+            node = chance.choice(lab3.nodes)
+            wait_until_followed(job, node, cuts[node])
+            time.sleep(chance.uniform(0, 0.3))
+            cut(job, node, chance.choice(("session", "agent", "reset")))
+            cuts[node] += 1
+        trouble = Stretch(begin, time.monotonic())
+        wait_until(lambda: job.written() > 200_000_000, 120)
+        job.enough()
+        assert job.process.wait(120) == 0, job.said
+    for node, count in cuts.items():
+        assert job.said.count(f"{node}: connected again") == count
+    job.assert_every_byte_is_here()
+    job.assert_no_rank_waited(calm, trouble)
+
+
+def wait_until_followed(job: Stepping, node: str, cuts: int) -> None:
+    """Wait until so many cuts are overcome, and bytes come."""
+    wait_until(lambda: job.said.count(f"{node}: connected again") == cuts)
+    had = job.kept(node)
+    wait_until(lambda: job.kept(node) > had)
+
+
+def cut(job: Stepping, node: str, how: str) -> None:
+    if how == "session":
+        kill(sessions(job.lab, node))
+    elif how == "agent":
+        kill(agents(job.lab, node))
+    else:
+        told = job.said.count(f"{node}: the connection broke")
+        block(job.lab, node, RESET)
+        wait_until(lambda: job.said.count(f"{node}: the connection broke") > told)
+        unblock(job.lab, node)
+
+
+def sessions(lab: Lab, node: str) -> list[int]:
+    """The processes of sshd that serve a login."""
+    return [
+        process.pid
+        for process in lab.processes(node)
+        if process.argv and process.argv[0].startswith("sshd: root")
+    ]
+
+
+def agents(lab: Lab, node: str) -> list[int]:
+    """The agents; a supervisor was forked from one, and has its command line."""
+    return [
+        process.pid
+        for process in lab.processes(node)
+        if process.argv[-1:] == ["serve"] and _name(process.pid) != "orch-supervisor"
+    ]
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def kill(pids: list[int]) -> None:
+    assert pids
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue  # it ended with the one before
+
+
+def block(lab: Lab, node: str, rules: str) -> None:
+    done = lab.run(["nft", "-f", "-"], node=node, input=rules)
+    assert done.returncode == 0, done.stderr
+
+
+def unblock(lab: Lab, node: str) -> None:
+    done = lab.run(["nft", "delete", "table", "inet", "cut"], node=node)
+    assert done.returncode == 0, done.stderr
