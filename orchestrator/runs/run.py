@@ -19,6 +19,7 @@ from orchestrator.runs.interrupts import Interrupts
 from orchestrator.runs.links import mind_links
 from orchestrator.runs.record import Record
 from orchestrator.runs.verdict import (
+    Culprit,
     NodeState,
     Stopped,
     Verdict,
@@ -168,9 +169,11 @@ class Run:
         while True:
             await self._news.wait()
             self._news.clear()
-            if self._has_failed():
+            failed = self._find_failure()
+            if failed is not None:
                 await asyncio.sleep(SETTLE)
-                await self._stop_all("a rank failed", self._grace)
+                who = f"{failed.node} failed" if failed.end is None else "a rank failed"
+                await self._stop_all(who, self._grace)
                 return
             stop = find_stop(self._states())
             if stop is not None and self._stopping_since is None:
@@ -182,17 +185,14 @@ class Run:
                     await self._stop_all("every rank has ended, a launcher has not", self._grace)
                 return
 
-    def _has_failed(self) -> bool:
-        """Tell whether the run has failed for good."""
+    def _find_failure(self) -> Culprit | None:
+        """Return what failed, once the run has failed for good."""
         culprit = find_culprit(self._states())
-        if culprit is None:
-            return False
+        if culprit is None or culprit.end is None or not self._plan.restarts_itself:
+            return culprit
         # A launcher that starts failed ranks again has failed when it has ended itself.
-        return (
-            not self._plan.restarts_itself
-            or culprit.end is None
-            or any(state.status and state.status.launcher for state in self._states())
-        )
+        has_ended = any(state.status and state.status.launcher for state in self._states())
+        return culprit if has_ended else None
 
     async def _mind_person(self, count: int) -> None:
         """Stop all nodes at the first interrupt, kill at the second, also while the first is told."""

@@ -10,7 +10,7 @@ from orchestrator import events
 from orchestrator.logs.replay import Piece, Replay
 from orchestrator.logs.stream import Stream
 from orchestrator.runs.event_log import EventReader, Logged
-from orchestrator.runs.folder import EVENTS
+from orchestrator.runs.folder import EVENTS, RUN
 from orchestrator.runs.keeper import have_kept
 from orchestrator.runs.lock import find_controller
 from orchestrator.runs.saved import Saved, read_saved
@@ -43,6 +43,7 @@ async def watch(
     """
     reader = EventReader(saved.folder / EVENTS)
     replay = Replay(saved.logs, saved.settings.skews, want, since=since, last=last)
+    record = _Ending(saved)
     looked = float("-inf")
     has_begun = has_ended = False
     yield events.Planned(saved.plan)
@@ -51,7 +52,7 @@ async def watch(
             # The events first: what was written before a run's end is then found among the pieces.
             news = list(reader.read())
             ended = next((new.event for new in news if isinstance(new.event, events.Ended)), None)
-            has_ended = ended is not None or _is_over(saved)
+            has_ended = ended is not None or record.is_over()
             if not has_ended and time.monotonic() - looked > _LOOK_FOR_CONTROLLER:
                 looked = time.monotonic()
                 if find_controller(saved.folder) is None:
@@ -106,7 +107,22 @@ def _output(saved: Saved, piece: Piece) -> events.Output:
     return events.Output(piece.stream, piece.offset, piece.data, piece.t, copy)
 
 
-def _is_over(saved: Saved) -> bool:
-    """Tell whether the run has ended by its record: its log may lack the end (a full disk)."""
-    now = read_saved(saved.folder)
-    return now is None or now.has_ended
+class _Ending:
+    """Tells whether a run has ended by its record: its log may lack the end (a full disk)."""
+
+    def __init__(self, saved: Saved) -> None:
+        self._saved = saved
+        self._seen: tuple[int, int] | None = None
+        self._over = False
+
+    def is_over(self) -> bool:
+        """Look; the record is only read where it was replaced."""
+        try:
+            state = (self._saved.folder / RUN).stat()
+        except FileNotFoundError:
+            return True
+        if self._seen != (state.st_ino, state.st_mtime_ns):
+            self._seen = (state.st_ino, state.st_mtime_ns)
+            now = read_saved(self._saved.folder)
+            self._over = now is None or now.has_ended
+        return self._over
