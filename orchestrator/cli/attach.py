@@ -19,7 +19,7 @@ def attach(
     timestamps: options.Timestamps = False,
     output: options.Output = "text",
 ) -> None:
-    """Show a run that goes on, as if it had been launched from this terminal.
+    """Show a run as if it had been launched from here.
 
     Ctrl-C stops every rank on every node, as it does in `orch launch`; Ctrl-\\ leaves the run going, as
     does closing the terminal. Any number of terminals may be attached. `orch logs -f` shows the output

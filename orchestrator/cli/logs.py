@@ -53,7 +53,7 @@ def logs(
     never touched; Ctrl-C ends the looking only.
 
     With --rank, what the launchers say is left out. --output raw writes the stored bytes, those of the
-    ranks' standard error to standard error.
+    ranks' standard error to standard error. Exits with 0, however the run ended.
 
     \b
     Examples:

@@ -65,7 +65,7 @@ def run(arguments: Arguments) -> None:
     logs.show(saved)
     for sentence in shortcomings(saved):
         tell.say(sentence, "yellow")
-    if arguments.follow:
+    if arguments.follow or saved.state == "failed":
         tell(end_of(saved))
 
 

@@ -16,7 +16,7 @@ def runs(
         typer.Option(
             metavar="T",
             help="With --prune: those that ended before then, such as 30d or 2026-01-31."
-            "  [default: 30d]",
+            "  [default: 30d, without --larger-than]",
         ),
     ] = None,
     larger_than: Annotated[
@@ -36,10 +36,10 @@ def runs(
         Literal["text", "json"], typer.Option(help="text: a table; json: a list of objects.")
     ] = "text",
 ) -> None:
-    """List the runs of this machine, the latest first; or remove old ones.
+    """List the runs of this machine, or remove old ones.
 
-    A run whose controller died shows as one that nobody minds: it goes on, and the next command that
-    looks at it (orch logs, orch status, orch attach) has it minded again.
+    The latest comes first. A run whose controller died shows as one that nobody minds: it goes on, and the
+    next command that looks at it (orch logs, orch status, orch attach) has it minded again.
 
     --prune never touches a run that goes on. The nodes forget a run first; while one of them cannot be
     reached, the run stays on the list. --here removes this machine's part alone. Exits with 0 when all

@@ -19,10 +19,11 @@ def status(
         Literal["text", "json"], typer.Option(help="text: a table; json: one object.")
     ] = "text",
 ) -> None:
-    """Show every node and rank of a run: its state, process, exit, output, last line.
+    """Show what every node and rank of a run does.
 
-    Where a node cannot be reached, since when; its ranks are then shown as they were last seen. A run
-    that goes on and that nobody minds is minded from here on, in the background.
+    Its state, process, exit, how much it printed, its last line and how long ago that came. Where a node
+    cannot be reached, since when; its ranks are then shown as they were last seen. A run that goes on and
+    that nobody minds is minded from here on, in the background.
 
     \b
     Examples:
