@@ -35,11 +35,14 @@ class Lock:
 
     @classmethod
     def take(cls, folder: Path, *, background: bool) -> Lock | None:
-        """Return the lock of the run in `folder`, or None when another process has it.
+        """Return the lock of the run in `folder`; None when another process has it, or the folder has gone.
 
         Waits up to a second for somebody who only looks. Raises OSError when there can be no lock.
         """
-        descriptor = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            return None
         deadline = time.monotonic() + _LOOKED_AT_WITHIN
         while True:
             try:
@@ -50,6 +53,9 @@ class Lock:
                     os.close(descriptor)
                     return None
                 time.sleep(0.02)
+        if os.fstat(descriptor).st_nlink == 0:  # who had it until now has removed the run
+            os.close(descriptor)
+            return None
         text = json.dumps({"pid": os.getpid(), "background": background}).encode()
         with suppress(OSError):  # a full disk keeps nobody from minding a run, only his name
             os.ftruncate(descriptor, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.errors import LaunchError
 from orchestrator.runs.folder import read_json, write_json
 from orchestrator.runs.plain import parse, plain
 
@@ -20,8 +21,14 @@ class Wish:
 
 
 def leave_wish(folder: Path, wish: Wish) -> None:
-    """Leave `wish` in the folder of a run; a later one replaces it. Raises OSError."""
-    write_json(folder / _NAME, plain(wish))
+    """Leave `wish` in the folder of a run; a later one replaces it. Raises LaunchError."""
+    try:
+        write_json(folder / _NAME, plain(wish))
+    except OSError as error:
+        raise LaunchError(
+            f"run {folder.name} cannot be told to stop: {folder / _NAME}: {error.strerror}",
+            remedy="make room there, and try again",
+        ) from None
 
 
 def find_wish(folder: Path) -> Wish | None:

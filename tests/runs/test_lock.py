@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -107,6 +108,31 @@ def test_whoever_only_looks_keeps_nobody_from_taking_it(tmp_path: Path) -> None:
         end.set()
         for looker in lookers:
             looker.join(10)
+
+
+def test_a_run_that_has_gone_has_no_lock(tmp_path: Path) -> None:
+    assert Lock.take(tmp_path / "no such run", background=True) is None
+
+
+def test_a_run_that_is_removed_while_its_lock_is_waited_for_has_none(tmp_path: Path) -> None:
+    holder = Lock.take(tmp_path, background=True)
+    assert holder is not None
+    taken: list[Lock | None] = []
+    waiter = threading.Thread(target=lambda: taken.append(Lock.take(tmp_path, background=True)))
+    path = tmp_path / "controller.lock"
+    waiter.start()
+    deadline = time.monotonic() + 5
+    while opened(path) < 2 and time.monotonic() < deadline:
+        time.sleep(0.005)  # between two looks, not instead of one
+    path.unlink()
+    holder.release()
+    waiter.join(10)
+    assert taken == [None]
+
+
+def opened(path: Path) -> int:
+    """How often this process has opened the file."""
+    return sum(file.resolve() == path for file in Path("/proc/self/fd").iterdir())
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"pid": "1", "background": true}', b"\xff"])

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.errors import LaunchError
 from orchestrator.runs.folder import read_json, write_json
 from orchestrator.runs.wishes import Wish, find_wish, leave_wish
 
@@ -72,6 +73,11 @@ def test_a_full_disk_leaves_the_file_as_it_was_and_nothing_beside_it(
         write_json(path, {"a": 2})
     assert read_json(path) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_wish_that_cannot_be_left_is_told(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match=r"run gone cannot be told to stop: .*No such file"):
+        leave_wish(tmp_path / "gone", Wish("orch stop", None))
 
 
 def test_what_cannot_be_read_is_none(tmp_path: Path) -> None:
