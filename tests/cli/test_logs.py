@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import events
+from tests.ui.screens import Terminal
 
 from .kept import T0, KeptRun, ending_its_keeper
 from .orch import Orch
@@ -148,6 +149,29 @@ def test_lines_that_ranks_print_alike_can_be_shown_once(orch: Orch, tmp_path: Pa
     run.end()
     assert len(orch("logs").stdout.splitlines()) == 4
     assert orch("logs", "--fold").stdout == "r[0-3] ×4 2 nodes │ [rank*]: ValueError: no\n"
+
+
+def test_a_terminal_folds_what_is_said_on_stderr_and_marks_what_matches(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    run = KeptRun(tmp_path)
+    for rank in range(4):
+        run.say(rank, "step 1\n", 1.0 + rank / 100)
+    for rank in range(4):
+        run.say(rank, "no loss\n", 2.0 + rank / 100, "stderr")
+    run.end()
+    terminal = Terminal(80, 24)
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "logs", "--highlight", "l.ss"],
+        stdout=terminal.descriptor, stderr=terminal.descriptor, stdin=subprocess.DEVNULL,
+        env={**environment, "TERM": "xterm"}, cwd=tmp_path, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    rows = terminal.look(0.2)
+    assert rows[:4] == [f"r{rank} n{rank // 2} │ step 1" for rank in range(4)]
+    assert rows[4:] == ["r[0-3] ×4 2 nodes │ no loss"]
+    marked = [cell.data for cell in terminal.screen.buffer[4].values() if cell.reverse]
+    assert "".join(marked) == "loss"
 
 
 def test_following_a_run_that_has_ended_tells_how(orch: Orch, run: KeptRun) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -145,6 +146,21 @@ def test_a_run_whose_keeper_was_killed_is_taken_up_again(
     assert f"nobody minded run {run}; orch does now" in done.stderr
     again = find_controller(folder)
     assert again is not None and again.pid != controller.pid
+
+
+def test_logs_that_were_missing_are_fetched(orch: Orch, tmp_path: Path) -> None:
+    (tmp_path / "t.py").write_text("for step in range(1000): print('step', step)")
+    done = orch("launch", "--local", "2", "--launcher", "direct", "--preflight", "off", "t.py")
+    assert done.returncode == 0, done.stderr
+    (record,) = tmp_path.rglob("run.json")
+    copy = record.parent / "logs/local1/attempt-0/rank-1.out"
+    whole = copy.read_bytes()
+    os.truncate(copy, 5000)
+    record.write_text(json.dumps({**json.loads(record.read_text()), "missing": ["local1"]}))
+    done = orch("logs", "--rank", "1", "--output", "raw")
+    assert (done.stdout, done.stderr) == (whole.decode(), "")
+    assert copy.read_bytes() == whole
+    assert json.loads(record.read_text())["missing"] == []
 
 
 def test_attaching_to_a_run_that_has_ended_tells_how_and_exits_so(
