@@ -134,16 +134,8 @@ def test_a_detached_run_ends_well(lab3: Lab, tmp_path: Path) -> None:
 
 def test_whoever_reads_a_detached_launch_is_not_held_up(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
-    words: list[str | Path] = [
-        *ORCH,
-        "launch",
-        "-i",
-        lab3.inventory,
-        "--detach",
-        "--launcher",
-        "direct",
-        script,
-    ]
+    given = ["-i", str(lab3.inventory), "--detach", "--launcher", "direct", str(script)]
+    words = [*ORCH, "launch", *given]
     done = lab3.run(["sh", "-c", '"$@" 2>&1 | cat', "sh", *words])
     run = run_name(done.stdout)
     assert record(lab3, run)["state"] == "running"
@@ -189,16 +181,8 @@ def test_a_terminal_that_closes_before_the_start_starts_nothing(
 
 def test_under_nohup_the_terminal_is_not_missed(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
-    words: list[str | Path] = [
-        "nohup",
-        *ORCH,
-        "launch",
-        "-i",
-        lab3.inventory,
-        "--launcher",
-        "direct",
-        script,
-    ]
+    given = ["-i", str(lab3.inventory), "--launcher", "direct", str(script)]
+    words = ["nohup", *ORCH, "launch", *given]
     pipe = subprocess.PIPE
     with lab3.popen(words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe) as process:
         wait_until(lambda: len(processes_of_runs(lab3)) >= 3)
