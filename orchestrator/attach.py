@@ -34,13 +34,14 @@ async def attach(
     giving_up = asyncio.create_task(interrupts.wait(3))
     tasks = (showing, stopping, leaving, giving_up)
     try:
-        await asyncio.wait([showing, leaving, giving_up], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    if not showing.cancelled():
-        return showing.result()
+    for task in (showing, stopping):
+        if not task.cancelled():
+            return task.result()
     if not giving_up.cancelled():
         return 128 + (interrupts.signal or 0)
     emit(events.Detached(saved.run, interrupts.leaving or ""))
@@ -58,7 +59,10 @@ async def _show(
     return code
 
 
-async def _stop_when_interrupted(saved: Saved, interrupts: Interrupts) -> None:
+async def _stop_when_interrupted(saved: Saved, interrupts: Interrupts) -> int:
+    """Leave the wish that each interrupt is; does not return. Raises LaunchError when it cannot."""
     for count, wish in ((1, Wish("interrupted", None)), (2, Wish("interrupted twice", 0.0))):
         await interrupts.wait(count)
         leave_wish(saved.folder, wish)
+    await asyncio.Event().wait()
+    raise AssertionError("unreachable")

@@ -18,7 +18,7 @@ from orchestrator.meet import find_network, reserve_port
 from orchestrator.plan import Facts, Job, Network, make_plan
 from orchestrator.plan.job import DEFAULT_PORT
 from orchestrator.plan.network import check_distinct
-from orchestrator.preflight.hosts.machines import REACH
+from orchestrator.preflight.hosts.reached import REACH
 from orchestrator.preflight.model import Check, Level
 from orchestrator.preflight.registry import CHECKS, select
 from orchestrator.preflight.report import Report

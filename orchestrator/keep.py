@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from orchestrator import events
 from orchestrator.inventory import Host
@@ -44,7 +44,8 @@ async def _fetch(record: Record, saved: Saved, lines: Sequence[Line], emit: even
     """Bring what is missing of the logs here, as far as the nodes can be reached, and end the run there."""
 
     def note(event: events.Event) -> None:
-        record.note(event)
+        with suppress(OSError):  # the disk is full: the logs tell as well
+            record.note(event)
         emit(event)
 
     followers = [
@@ -68,8 +69,11 @@ async def _fetch(record: Record, saved: Saved, lines: Sequence[Line], emit: even
         }  # fmt: skip
     for task in following:
         task.cancel()
-    await asyncio.gather(*following, return_exceptions=True)
-    record.amend(missing=tuple(node.name for node in followers if not node.has_all))
+    for result in await asyncio.gather(*following, return_exceptions=True):
+        if isinstance(result, Exception):
+            raise result
+    with suppress(OSError):  # it is fetched again the next time
+        record.amend(missing=tuple(node.name for node in followers if not node.has_all))
 
 
 @asynccontextmanager

@@ -195,7 +195,11 @@ class Agent:
         return trial.put(run, node, **more)
 
     def _end(self, number: int, task: int) -> None:
-        """End the task that answered the request of this number; the answer comes when it is gone."""
+        """End the task, or the follow, that the request of this number began; the answer comes when it
+        is gone.
+        """
+        if task in self._followers:
+            self._followers.pop(task).close()
         if task in self._tasks:
             self._tasks[task].end()
             self._ending[task] = number

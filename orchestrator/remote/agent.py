@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -27,6 +27,7 @@ _LARGEST_PAYLOAD = 1 << 20
 _QUEUED_CHUNKS = 8
 _ANSWER_TIME = 30.0
 _END_TIME = 5.0
+_GIVE_UP_TIME = 1.0
 
 Report = reports.Report
 
@@ -112,7 +113,7 @@ class Agent:
 
     async def follow(
         self, run: str, offsets: dict[str, int], *, quiet: bool = False
-    ) -> AsyncIterator[Report]:
+    ) -> AsyncGenerator[Report, None]:
         """Yield what `run` does on this node, from `offsets` (path -> bytes already had), to its end.
 
         A `quiet` one tells of ranks and the supervisor only, no bytes. Raises NodeError when the
@@ -120,6 +121,7 @@ class Agent:
         """
         number = self._number()
         queue = self._follows[number] = asyncio.Queue(_QUEUED_CHUNKS)
+        goes_on = True
         try:
             await self._send(
                 {
@@ -133,12 +135,22 @@ class Agent:
             )
             while (report := await queue.get()) is not None:
                 if isinstance(report, NodeError):
+                    goes_on = False
                     raise report
                 yield report
+            goes_on = False
         finally:
             del self._follows[number]
             while not queue.empty():
                 queue.get_nowait()  # else what is read next would wait for room in it, and all with it
+            if goes_on:
+                await self._give_up(number)
+
+    async def _give_up(self, number: int) -> None:
+        """Have the node do no more for the request of this number; a node that is away does not anyhow."""
+        with suppress(NodeError, TimeoutError):
+            async with asyncio.timeout(_GIVE_UP_TIME):
+                await self._send({"id": self._number(), "verb": "end", "task": number})
 
     async def close(self) -> None:
         """Hang up; a run that the agent started goes on."""

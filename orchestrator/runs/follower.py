@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import aclosing, suppress
+from dataclasses import replace
 
 from orchestrator import events
 from orchestrator.errors import NodeError
@@ -49,9 +51,10 @@ class Follower:
         self._ranks: dict[int, RankReport] = {}
         self._status: StatusReport | None = None
         self._swept = False
+        self._has_strangers = False
         self._told: tuple[str, float] | None = None  # to stop: why, and with what grace
         self._stopped_at: float | None = None
-        self._has_room = True
+        self._no_room_for: set[Stream] = set()  # a little of others may fit meanwhile
         self.heard_at = time.monotonic()
         """When the node last told anything new (time.monotonic)."""
         self.away_since: float | None = None
@@ -86,7 +89,7 @@ class Follower:
     @property
     def has_room(self) -> bool:
         """Whether what comes can be kept here."""
-        return self._has_room
+        return not self._no_room_for
 
     @property
     def has_ended(self) -> bool:
@@ -126,17 +129,15 @@ class Follower:
             try:
                 await self._follow_to_the_end()
                 return
-            except NoRoom as problem:
-                if self._has_room:
-                    self._has_room = False
-                    message = f"the logs of {self.name} cannot be kept here: {problem}"
-                    self._emit(events.Warned(f"{message}; the node keeps them meanwhile"))
-            try:
-                async with asyncio.timeout(_NO_ROOM_PAUSE):
-                    await self._take_reports(quiet=True)
-                await asyncio.sleep(_NO_ROOM_PAUSE)
-            except TimeoutError:
-                continue
+            except NoRoom:
+                await self._wait_for_room()
+
+    async def _wait_for_room(self) -> None:
+        """Take in reports without bytes for a while."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_NO_ROOM_PAUSE):
+                await self._take_reports(quiet=True)
+            await asyncio.sleep(_NO_ROOM_PAUSE)
 
     async def _follow_to_the_end(self) -> None:
         await self._take_reports()
@@ -144,7 +145,7 @@ class Follower:
             # Nobody minds these ranks any more. What they wrote until the sweep is fetched after it.
             answer = await self._line.agent.ask("sweep", run=self._run, node=self.name)
             self._swept = True
-            self._status = StatusReport("lost", self._status.launcher, tuple(answer["left"]))
+            self._status = replace(self._status, left=tuple(answer["left"]))
             await self._take_reports()
         self.has_all = True
         if self._status is not None:
@@ -153,8 +154,9 @@ class Follower:
     async def _take_reports(self, *, quiet: bool = False) -> None:
         """Take in what the node tells, until the run has ended there and all of it is told."""
         offsets = self._record.store.sizes(self.name)
-        async for report in self._line.agent.follow(self._run, offsets, quiet=quiet):
-            self._take(report)
+        async with aclosing(self._line.agent.follow(self._run, offsets, quiet=quiet)) as reports:
+            async for report in reports:
+                self._take(report)
 
     def _take(self, report: Report) -> None:
         if isinstance(report, Chunk):
@@ -167,20 +169,26 @@ class Follower:
 
     def _keep(self, chunk: Chunk) -> None:
         """Keep the bytes that are new, and show them. Raises NoRoom."""
-        stream = self._streams.get(chunk.path)
+        stream = self._streams.get(chunk.path) or self._stream_of(chunk.path)
         if stream is None:
-            stream = self._streams[chunk.path] = self._stream_of(chunk.path)
+            return
+        self._streams[chunk.path] = stream
         store = self._record.store
         before = store.size(stream)
         try:
             store.append(stream, chunk.offset, chunk.data, chunk.time)
         except OSError as error:
-            raise NoRoom(error.strerror) from None
+            if not self._no_room_for:
+                message = f"the logs of {self.name} cannot be kept here: {error.strerror}"
+                self._emit(events.Warned(f"{message}; the node keeps them meanwhile"))
+            self._no_room_for.add(stream)
+            raise NoRoom from None
         else:
-            if not self._has_room:
-                self._has_room = True
-                message = f"the logs of {self.name} are kept here again, without a gap"
-                self._emit(events.Warned(message))
+            if stream in self._no_room_for:
+                self._no_room_for.discard(stream)
+                if not self._no_room_for:
+                    message = f"the logs of {self.name} are kept here again, without a gap"
+                    self._emit(events.Warned(message))
         finally:
             fresh = chunk.data[before - chunk.offset : store.size(stream) - chunk.offset]
             if fresh:
@@ -189,23 +197,34 @@ class Follower:
                 at = chunk.time - self._clock_skew
                 self._emit(events.Output(stream, before, fresh, at, copy))
 
-    def _stream_of(self, path: str) -> Stream:
-        """Return the stream that the node means by `path`. Raises NodeError when there can be none."""
+    def _stream_of(self, path: str) -> Stream | None:
+        """Return the stream that the node means by `path`, None for what is not of this run.
+
+        Raises NodeError when there can be no such stream at all.
+        """
         try:
             stream = Stream.parse(self.name, path)
             if stream.rank is None:
                 return stream
-            self._check_rank(stream.rank)
+            if not self._is_ours(stream.rank):
+                return None
             return Stream.parse(self.name, path, stream.rank - self._plan.first_rank)
         except ValueError as error:
             raise NodeError(str(error)) from None
 
-    def _check_rank(self, rank: int) -> None:
-        if rank not in self._plan.ranks:
-            raise NodeError(f"{self.name}: it speaks of rank {rank}, which is not one of its own")
+    def _is_ours(self, rank: int) -> bool:
+        """Tell whether the node may speak of `rank`; a script can put any file beside its logs."""
+        if rank in self._plan.ranks:
+            return True
+        if not self._has_strangers:
+            self._has_strangers = True
+            message = f"{self.name} speaks of rank {rank}, which is not one of its own"
+            self._emit(events.Warned(f"{message}: that is left there"))
+        return False
 
     def _note_rank(self, report: RankReport) -> None:
-        self._check_rank(report.rank)
+        if not self._is_ours(report.rank):
+            return
         known = self._ranks.get(report.rank)
         if known is not None and (
             known.attempt > report.attempt

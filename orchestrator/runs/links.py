@@ -15,17 +15,26 @@ from orchestrator.errors import NodeError
 from orchestrator.runs.follower import Follower
 
 _LOOK_EVERY = 1.0  # seconds
-_WITNESSES = 3  # so many other nodes are asked
+_WITNESSES = 3  # so many other nodes are asked at a time, until one of them has an opinion
 _PATIENCE = 3.0  # seconds for which they try: the kernel gives ARP up in as many
 _SSH_PORT = 22
-# Any other answer, a refusal too, comes from a machine that is alive (`node/probe.py` has the words).
+# As `node/probe.py` words them. A refusal, too, comes from a machine that is alive, or from a firewall
+# that speaks for it; the rest says nothing of the node.
+_ANSWERS = ("ok", "refused", "reset", "closed", "silent", "foreign", "prohibited")
 _NO_ANSWER = ("timeout", "unreachable", "no-route")
 
 
 async def mind_links(
-    nodes: Sequence[Follower], timeout: float, emit: events.Emit, on_gone: Callable[[], None]
+    nodes: Sequence[Follower],
+    main_port: int,
+    timeout: float,
+    emit: events.Emit,
+    on_gone: Callable[[], None],
 ) -> None:
-    """Mark each node as gone that nobody reaches for `timeout` seconds (0: never); does not return."""
+    """Mark each node as gone that nobody reaches for `timeout` seconds (0: never); does not return.
+
+    `main_port` is a port of the training network.
+    """
     if timeout == 0:
         return
     asked_at: dict[str, float] = {}
@@ -37,7 +46,7 @@ async def mind_links(
             since = max(node.away_since, asked_at.get(node.name, node.away_since))
             if time.monotonic() - since < timeout:
                 continue
-            heard_by = await _ask_others(node, nodes)
+            heard_by = await _ask_others(node, nodes, main_port)
             if heard_by is None:
                 continue
             if heard_by == "":
@@ -53,24 +62,29 @@ async def mind_links(
                 asked_at[node.name] = time.monotonic()
 
 
-async def _ask_others(node: Follower, nodes: Sequence[Follower]) -> str | None:
+async def _ask_others(node: Follower, nodes: Sequence[Follower], main_port: int) -> str | None:
     """Return which other node reaches `node`, "" if none does, None when there is none to ask."""
     address = node.plan.address or node.plan.host.address
-    target = (address, node.plan.host.port or _SSH_PORT, "")
+    # Where the training network lets ranks through, the second is answered too, if by a refusal.
+    targets = [(address, port, "") for port in (node.plan.host.port or _SSH_PORT, main_port)]
     others = [other for other in nodes if other.away_since is None and other.line.is_up]
 
     async def ask(other: Follower) -> str | None:
         try:
-            (outcome,) = await other.line.agent.ask(
-                "probe", limit=3 * _PATIENCE, targets=[target], ask="", patience=_PATIENCE
+            outcomes = await other.line.agent.ask(
+                "probe", limit=3 * _PATIENCE, targets=targets, ask="", patience=_PATIENCE
             )
-            result = outcome["result"]
+            results = [str(outcome["result"]) for outcome in outcomes]
         except (NodeError, KeyError, TypeError, ValueError):
             return None
-        if result == "error":
-            return None
-        return "" if result in _NO_ANSWER else other.name
+        if any(result in _ANSWERS for result in results):
+            return other.name
+        return "" if results and all(result in _NO_ANSWER for result in results) else None
 
-    answers = await asyncio.gather(*(ask(other) for other in others[:_WITNESSES]))
-    given = [answer for answer in answers if answer is not None]
-    return next((answer for answer in given if answer), "") if given else None
+    for first in range(0, len(others), _WITNESSES):
+        some = others[first : first + _WITNESSES]
+        answers = await asyncio.gather(*(ask(other) for other in some))
+        given = [answer for answer in answers if answer is not None]
+        if given:
+            return next((answer for answer in given if answer), "")
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class Record:
     def create(cls, plan: Plan, settings: Settings, *, root: Path | None = None) -> Record:
         """Begin the record of a new run, in a folder of mode 0700. Raises LaunchError."""
         folder = (root or runs_folder()) / plan.run
+        lock = None
         try:
             folder.mkdir(mode=0o700, parents=True)
             lock = Lock.take(folder, background=False)
@@ -44,6 +46,9 @@ class Record:
             record = cls(folder, plan, settings, time.time(), lock)
             record.write_state("starting")
         except OSError as error:
+            if lock is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                lock.release()
             raise LaunchError(
                 f"the run's record cannot be kept in {folder}: {error.strerror}",
                 remedy="make room there, or name another place with XDG_STATE_HOME",

@@ -159,7 +159,11 @@ class Run:
         yield self._mind_person(2)
         yield self._mind_wishes()
         yield mind_links(
-            self._followers, self._record.settings.node_timeout, self._emit, self._news.set
+            self._followers,
+            self._plan.main_port,
+            self._record.settings.node_timeout,
+            self._emit,
+            self._news.set,
         )
         if self._record.settings.lease is not None:
             yield self._renew_lease(self._record.settings.lease)

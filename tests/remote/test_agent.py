@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -198,3 +200,52 @@ async def test_following_a_run_that_is_not_there_ends_with_that(home: Path) -> N
     assert reports == [StatusReport("absent", None, ())]
     await agent.close()
     await fake.close()
+
+
+async def test_a_follow_that_is_left_ends_on_the_node_too(home: Path) -> None:
+    """What nobody reads must not be sent, nor its files be held open."""
+    fake = node()
+    agent = await Agent.open(fake)
+    folder = home / ".local/state/orch/runs/babad-dabab/node0"
+    (folder / "attempt-0").mkdir(parents=True)
+    status = {
+        "state": "running", "pid": os.getpid(), "start": _start_of(os.getpid()), "began": 0.0,
+        "ended": None, "launcher": None, "stopped": None, "left": [],
+    }  # fmt: skip
+    (folder / "status.json").write_text(json.dumps(status))
+    (folder / "attempt-0/rank-0.out").write_bytes(b"bytes\n")
+    before = await _descriptors(agent)
+    for _ in range(3):
+        async with aclosing(agent.follow("babad-dabab", {})) as reports:
+            async for report in reports:
+                if isinstance(report, Chunk):
+                    break
+    assert await _descriptors(agent) == before
+    await agent.close()
+    await fake.close()
+
+
+async def _descriptors(agent: Agent) -> int:
+    """Return how many descriptors the agent has open, once it has heard all that was asked of it."""
+    await agent.ask("facts")
+    return _count_descriptors()
+
+
+def _count_descriptors() -> int:
+    entries = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    (agent,) = [entry for entry in entries if _is_our_agent(entry)]
+    return len(list((agent / "fd").iterdir()))
+
+
+def _is_our_agent(entry: Path) -> bool:
+    try:
+        words = (entry / "cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    ours = os.environ["HOME"].encode()
+    return b"serve" in words and any(word.startswith(ours) for word in words)
+
+
+def _start_of(pid: int) -> int:
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return int(stat[stat.rindex(")") + 2 :].split()[19])

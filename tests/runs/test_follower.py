@@ -16,6 +16,7 @@ import pytest
 
 from orchestrator import events
 from orchestrator.errors import NodeError
+from orchestrator.logs.index import RECORD_SIZE
 from orchestrator.remote.reports import Chunk, ProcessEnd, StatusReport
 from orchestrator.runs import follower as module
 from orchestrator.runs.follower import Follower
@@ -139,8 +140,6 @@ async def test_a_lost_supervisor_is_swept_for_and_the_rest_is_fetched(record: Re
 @pytest.mark.parametrize(
     "report",
     [
-        rank(1),  # it is another node's
-        Chunk("attempt-0/rank-1.out", 0, 1.0, b"x"),
         Chunk("../../.bashrc", 0, 1.0, b"x"),
         Chunk(OUT, 5, 1.0, b"x"),  # nothing is known of the five bytes before
     ],
@@ -153,6 +152,19 @@ async def test_what_cannot_be_so_is_not_believed_and_the_node_asked_anew(
     assert len(followed.of(events.NodeLost)) == 1
     assert sum(file.stat().st_size for file in record.folder.rglob("*.out")) == 0
     assert followed.shown() == b""
+
+
+async def test_a_rank_of_another_node_is_left_there_and_the_others_are_followed(
+    record: Record,
+) -> None:
+    """A script can put any file beside its logs."""
+    strange: list[Any] = [rank(1), Chunk("attempt-0/rank-1.out", 0, 1.0, b"x"), rank(1)]
+    followed = await follow(record, FakeAgent([*strange, Chunk(OUT, 0, 1.0, b"ours"), ENDED]))
+    (warning,) = followed.of(events.Warned)
+    assert "rank 1, which is not one of its own" in warning.message
+    assert followed.of(events.NodeLost) == []
+    assert followed.shown() == b"ours"
+    assert not (record.logs / "n0/attempt-0/rank-1.out").exists()
 
 
 # -- connections that break ---------------------------------------------------------------------
@@ -267,15 +279,16 @@ async def test_a_node_that_could_not_be_told_to_stop_is_named(
 
 
 class Disk:
-    """A disk that takes `room` more bytes of logs."""
+    """A disk that takes `room` more bytes of logs; without much, it takes no piece of `most` bytes."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int = 1 << 20) -> None:
         self.room = 0
+        self._most = most
         self._pwrite: Callable[[int, Any, int], int] = os.pwrite
         monkeypatch.setattr(os, "pwrite", self._write)
 
     def _write(self, descriptor: int, data: bytes | memoryview, offset: int) -> int:
-        if self.room == 0:
+        if self.room == 0 or (len(data) >= self._most > self.room):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         written = self._pwrite(descriptor, data[: self.room], offset)
         self.room -= written
@@ -306,6 +319,22 @@ async def test_a_full_disk_costs_no_byte_and_shows_none_twice(
         "the logs of n0 cannot be kept here: No space left on device; the node keeps them meanwhile"
     )
     assert again == "the logs of n0 are kept here again, without a gap"
+
+
+async def test_a_few_bytes_of_another_file_that_still_fit_are_no_room(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = [[Chunk(ERR, n, 1.0, b"e"), Chunk(OUT, 0, 1.0, b"x" * 100)] for n in range(4)]
+    stories: list[Any] = [story for each in told[:3] for story in (each, [RUNNING])]
+    disk = Disk(monkeypatch, most=100)
+    disk.room = 3 * (1 + RECORD_SIZE)
+    agent = FakeAgent(*stories, [*told[3], ENDED])
+    async with following(Followed(record, FakeLine(agent))) as followed:
+        await until(lambda: disk.room == 0)
+        disk.room = 1 << 20
+        await until(lambda: followed.follower.has_all)
+    assert (followed.shown(), followed.shown(ERR)) == (b"x" * 100, b"e" * 4)
+    assert len(followed.of(events.Warned)) == 2
 
 
 async def test_while_a_disk_is_full_the_ranks_are_heard_of_all_the_same(
