@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import signal
 import struct
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 
 from labkit.lab import Lab
 
-from .orch import ORCH, copies, wait_until, write
+from .orch import ORCH, wait_until, write
 
 # Each step writes SIZE bytes and then notes the time; no two are alike. On it goes until it is told that
 # it is enough.
@@ -65,10 +66,12 @@ class Stepping:
             )
 
     def __enter__(self) -> Stepping:
-        runs = self.lab.home / ".local/state/orch/runs"
-        wait_until(lambda: [*runs.glob(f"{self._said.parent.name}-*/events.jsonl")] != [])
-        (found,) = runs.glob(f"{self._said.parent.name}-*")
-        self.run = found.name
+        # As the controller sees it, which may have mounted something there.
+        home = Path(f"/proc/{self.lab.pid('ctl')}/root{self.lab.home}")
+        pattern = f".local/state/orch/runs/{self._said.parent.name}-*"
+        wait_until(lambda: [*home.glob(f"{pattern}/events.jsonl")] != [])
+        (self._kept,) = home.glob(pattern)
+        self.run = self._kept.name
         wait_until(lambda: all(self.steps(node) for node in self.lab.nodes))
         return self
 
@@ -83,6 +86,12 @@ class Stepping:
     def said(self) -> str:
         """What orch wrote on standard error so far."""
         return self._said.read_text(errors="replace")
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """run.json."""
+        found: dict[str, Any] = json.loads((self._kept / "run.json").read_text())
+        return found
 
     def folder(self, node: str) -> Path:
         """The run's folder on a node."""
@@ -110,7 +119,7 @@ class Stepping:
 
     def kept(self, node: str) -> int:
         """How many bytes of a node's streams are here."""
-        files = (copies(self.lab, self.run) / node).glob("attempt-*/*")
+        files = (self._kept / "logs" / node).glob("attempt-*/*")
         return sum(file.stat().st_size for file in files)
 
     def assert_no_rank_waited(self, calm: Stretch, trouble: Stretch) -> None:
@@ -135,11 +144,14 @@ class Stepping:
 
     def assert_every_byte_is_here(self) -> None:
         """Compare the controller's copies with the nodes' own files."""
-        kept = copies(self.lab, self.run)
         originals = self._originals()
         assert len(originals) == 2 * len(self.lab.nodes)
         for path, original in originals.items():
-            assert _digest(kept / path) == _digest(original), path
+            assert _digest(self._kept / "logs" / path) == _digest(original), path
+
+    def original(self, path: str) -> Path:
+        """A stream's own file, such as node1/attempt-0/rank-1.out."""
+        return self._originals()[path]
 
     def _originals(self) -> dict[str, Path]:
         return {

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from labkit.lab import Lab
 
-from .orch import orch, record, wait_until
+from .orch import ORCH, wait_until
 from .steps import Stepping, Stretch
 
 pytestmark = pytest.mark.lab
@@ -31,16 +31,20 @@ table inet cut {
 """
 
 
-def test_after_orch_was_killed_a_keeper_brings_every_byte(lab3: Lab, tmp_path: Path) -> None:
+def test_after_orch_was_killed_its_logs_come_with_orch_logs(lab3: Lab, tmp_path: Path) -> None:
+    shown = tmp_path / "shown"
     with Stepping(lab3, tmp_path) as job:
         calm = job.go_on(2)
         job.process.kill()
         trouble = job.go_on(5)
-        job.enough()
-        kept = orch(lab3, "keep", job.run)
-        assert (kept.returncode, kept.stderr) == (0, "")
-    assert (record(lab3, job.run)["state"], record(lab3, job.run)["exit_code"]) == ("ended", 0)
+        words = [*ORCH, "logs", "-f", "--rank", "1", "--stdout", "--output", "raw", job.run]
+        with shown.open("wb") as file, lab3.popen(words, stdout=file) as logs:
+            wait_until(lambda: shown.stat().st_size > 0)
+            job.enough()
+            assert logs.wait(60) == 0
+    assert (job.record["state"], job.record["exit_code"]) == ("ended", 0)
     job.assert_every_byte_is_here()
+    assert shown.read_bytes() == job.original("node1/attempt-0/rank-1.out").read_bytes()
     job.assert_no_rank_waited(calm, trouble)
 
 
