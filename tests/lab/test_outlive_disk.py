@@ -19,7 +19,7 @@ def lab(make_lab: Callable[..., Lab]) -> Lab:
     """Two hosts, and a controller that has little room for logs."""
     lab = make_lab(2)
     state(lab).mkdir(parents=True)
-    mount(lab, "-t", "tmpfs", "-o", "size=24m", "none")
+    mount(lab, "-t", "tmpfs", "-o", "size=16m", "none")
     return lab
 
 
