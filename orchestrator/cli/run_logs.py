@@ -30,6 +30,7 @@ from orchestrator.ui.printer import Printer, Raw
 from orchestrator.ui.terminal import wants_colour
 
 _FLUSH_EVERY = 0.1  # seconds
+_QUIET = 0.05  # `watch` pauses for longer once it has told all that is there
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class _Logs:
         self._last = arguments.tail if grep is None else None
         self._held: list[LastLines] = []  # of stdout, and for raw bytes of stderr
         self._news = asyncio.Event()
-        self._read_at = float("inf")  # time.monotonic of what came last
+        self._has_read = False
 
         def lines() -> Lines:
             shown = lines_for(view, saved.plan) or Raw()
@@ -132,9 +133,9 @@ class _Logs:
         wanted = self._wanted.__contains__
         tell = Teller()
         async for event in watch(self._saved, wanted, since=self._since, last=self._last):
-            self._read_at = time.monotonic()
             if isinstance(event, events.Output):
                 self._printer.show(event.stream, event.data, event.time)
+                self._has_read = True
                 self._news.set()
                 continue
             if isinstance(event, events.Ended):
@@ -146,13 +147,13 @@ class _Logs:
         """Write what was read whenever the reading pauses, and what is held back in time."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_FLUSH_EVERY):
+                async with asyncio.timeout(_QUIET if self._held else _FLUSH_EVERY):
                     await self._news.wait()
-            self._news.clear()
-            if self._held and time.monotonic() - self._read_at > _FLUSH_EVERY / 2:
+            if self._has_read and not self._news.is_set():  # that was the past
                 for descriptor, held in enumerate(self._held, start=1):
                     self._printer.put(descriptor, held.release())
                 self._held.clear()
+            self._news.clear()
             self._printer.flush()
 
 

@@ -27,7 +27,7 @@ class Teller:
             case events.NodeBack():
                 self.say(words.node_back(event), "green")
             case events.Stopping():
-                self.say(words.stopping(event), "yellow")
+                self.say(f"{event.reason}: all ranks are being stopped", "yellow")
             case events.Ended():
                 self.say(words.ended(event), "green" if event.exit_code == 0 else "red")
 

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -47,23 +49,30 @@ def launch(orch: Orch, tmp_path: Path) -> Iterator[Launch]:
     orch("stop", "--all", "--grace", "0")
 
 
-@pytest.fixture
-def begin(tmp_path: Path, environment: dict[str, str]) -> Callable[..., subprocess.Popen[str]]:
-    """Begin a command that shows a run, and return when it shows something."""
-
-    def started(*words: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator", *words],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path,
-        )  # fmt: skip
-        assert process.stdout is not None
-        assert "│ step" in process.stdout.readline()
-        return process
-
-    return started
-
-
 Begin = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def begin(tmp_path: Path, environment: dict[str, str]) -> Iterator[Begin]:
+    """Begin a command that shows a run, and return when it shows something; it has a minute."""
+    with ExitStack() as stack:
+
+        def started(*words: str) -> subprocess.Popen[str]:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "orchestrator", *words],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+                cwd=tmp_path,
+            )  # fmt: skip
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            too_long = Timer(60, process.kill)
+            too_long.start()
+            stack.callback(too_long.cancel)
+            assert process.stdout is not None
+            assert "│ step" in process.stdout.readline()
+            return process
+
+        yield started
 
 
 def ended(orch: Orch, run: str) -> bool:
@@ -100,6 +109,21 @@ def test_ctrl_c_ends_the_looking_of_logs_and_nothing_else(
     process.communicate(timeout=30)
     assert process.returncode == 130
     assert not ended(orch, run)
+
+
+def test_the_last_lines_that_match_are_shown_at_once_and_then_those_that_come(
+    orch: Orch, launch: Launch, begin: Begin
+) -> None:
+    run = launch()
+    deadline = time.monotonic() + 20
+    while "step 15" not in wait_for_output(orch, run):
+        assert time.monotonic() < deadline
+    with begin("logs", "-f", "--rank", "0", "--tail", "2", "--grep", "5$") as process:
+        assert process.stdout
+        second, third = process.stdout.readline(), process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+    steps = [int(line.split()[-1]) for line in (second, third)]
+    assert steps[0] % 10 == 5 and steps[1] == steps[0] + 10
 
 
 def test_logs_that_follow_end_with_the_run(orch: Orch, launch: Launch, begin: Begin) -> None:
