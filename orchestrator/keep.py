@@ -35,7 +35,8 @@ async def keep(saved: Saved, emit: events.Emit = lambda event: None) -> None:
             if saved.has_ended:
                 await _fetch(record, saved, lines, emit)
             else:
-                await Run(record, lines, emit, Interrupts()).watch()
+                run = Run(record, lines, emit, Interrupts())
+                run.conclude(await run.watch())
     finally:
         record.close()
 

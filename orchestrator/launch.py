@@ -42,8 +42,8 @@ class Request:
     `source` is the folder that goes to the nodes (None: they have the files), and `script` what is
     checked before anything starts (None where it cannot be seen from here). `preflight` is how much is
     tried before the start (None: nothing). `detach` is to return once the job runs, and have it minded in
-    the background. `grace`, `node_timeout` and `lease` are told in `Settings`; `embedded` the nodes that
-    live in this process.
+    the background. `grace`, `node_timeout`, `lease`, `timeout` and `keep_going` are told in `Settings`;
+    `embedded` the nodes that live in this process.
     """
 
     inventory: Inventory
@@ -56,6 +56,8 @@ class Request:
     grace: float = GRACE
     node_timeout: float = NODE_TIMEOUT
     lease: float | None = None
+    timeout: float | None = None
+    keep_going: bool = False
     connect: ConnectOptions = field(default_factory=ConnectOptions)
     embedded: Embedded | None = None
 
@@ -83,7 +85,10 @@ async def launch(
         try:
             with Phase("start", (node.name for node in plan.nodes), emit):
                 await _start(record, lines)
-            return await Run(record, lines, emit, interrupts).watch()
+            run = Run(record, lines, emit, interrupts)
+            verdict = await run.watch()
+            run.conclude(verdict)
+            return verdict
         except Detached as left:
             reason = str(left)
         finally:
@@ -121,6 +126,8 @@ def _settings(request: Request, facts: list[Facts]) -> Settings:
         grace=request.grace,
         node_timeout=request.node_timeout,
         lease=request.lease,
+        timeout=request.timeout,
+        keep_going=request.keep_going,
         connect_timeout=request.connect.timeout,
         accept_new=request.connect.accept_new,
         embedded=request.embedded,

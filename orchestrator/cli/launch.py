@@ -102,6 +102,18 @@ def launch(
             help="Each node ends the run when it has not heard of orch for so long.  [default: never]",
         ),
     ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.0,
+            help="Stop the run so long after its start, with exit code 124.  [default: never]",
+        ),
+    ] = None,
+    on_failure: Annotated[
+        Literal["stop", "continue"],
+        typer.Option(help="What the other ranks do when one fails."),
+    ] = "stop",
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -155,6 +167,8 @@ def launch(
             grace=grace,
             node_timeout=node_timeout,
             lease=lease,
+            timeout=timeout,
+            on_failure=on_failure,
             dry_run=dry_run,
             rank=rank,
             timestamps=timestamps,

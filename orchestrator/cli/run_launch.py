@@ -49,6 +49,8 @@ class Arguments:
     grace: float
     node_timeout: float
     lease: float | None
+    timeout: float | None
+    on_failure: Literal["stop", "continue"]
     dry_run: bool
     rank: str | None
     timestamps: bool
@@ -121,6 +123,8 @@ async def _request(arguments: Arguments, stack: AsyncExitStack) -> Request:
         grace=arguments.grace,
         node_timeout=arguments.node_timeout,
         lease=arguments.lease,
+        timeout=arguments.timeout,
+        keep_going=arguments.on_failure == "continue",
         connect=connect,
         embedded=_embedded(arguments.hosts, job),
     )

@@ -23,20 +23,21 @@ from orchestrator.runs.verdict import (
     NodeState,
     Stopped,
     Verdict,
-    all_succeeded,
+    all_ended,
     find_culprit,
     find_stop,
     judge,
+    timed_out,
 )
 from orchestrator.runs.wishes import find_wish
 
 SETTLE = 1.0  # seconds that the others have, after a failure, to print their own errors
-BARRIER = 5.0  # seconds that launchers have, after every rank ended well, to end too
+BARRIER = 5.0  # seconds that launchers have, after every rank has ended, to end too
 _STOP_MARGIN = 25.0  # seconds beyond the grace until a node that says nothing is given up: a
 # supervisor needs at most 21, with a process that cannot be killed
 _NO_ROOM = 10.0  # seconds for which a run that has ended waits for room for its logs here
 _LOOK_FOR_WISHES = 0.2
-_STOPPED_BY_WISH = 130
+_LOOK_AT_CLOCK = 60.0  # seconds: it may be set, and a machine that slept slept through its pauses
 
 
 class Detached(Exception):
@@ -58,23 +59,27 @@ class Run:
         self._emit_outside = emit
         self._interrupts = interrupts
         self._grace = record.settings.grace
+        self._keeps_going = record.settings.keep_going
         self._news = asyncio.Event()
         self._stopping_since: float | None = None  # time.monotonic
         self._stop_grace = self._grace
         self._can_write = True
         self._stopped: Stopped | None = None
-        self._followers = [
+        self.followers = [
             Follower(node, line, record, self._emit, self._news.set)
             for node, line in zip(self._plan.nodes, lines, strict=True)
         ]
 
     async def watch(self) -> Verdict:
-        """Follow every node to the end of the run and return the verdict. Raises Detached."""
+        """Follow every node to its end and return the verdict, which `conclude` makes the run's.
+
+        Raises Detached.
+        """
         self._emit(events.Started(self._plan.run, self._record.folder))
         left: str | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
-                following = [tasks.create_task(node.follow()) for node in self._followers]
+                following = [tasks.create_task(node.follow()) for node in self.followers]
                 minding = [tasks.create_task(minder) for minder in self._minders()]
                 leaving = tasks.create_task(self._interrupts.wait_for_leave())
                 ending = tasks.create_task(self._await_end(following))
@@ -92,17 +97,23 @@ class Run:
             raise
         if left is not None:
             raise Detached(left)
-        return self._conclude(time.time() - self._record.began)
+        return self._judge()
 
-    def _conclude(self, seconds: float) -> Verdict:
-        stopped = self._stopped
-        if self._interrupts.signal is not None:
-            stopped = Stopped.by_signal(self._interrupts.signal)
-        verdict = judge(self._plan, self._states(), stopped)
+    @property
+    def was_stopped(self) -> bool:
+        """Whether somebody stopped it, rather than a failure."""
+        return self._stopped is not None or self._interrupts.signal is not None
+
+    def _judge(self) -> Verdict:
+        verdict = judge(self._plan, self._states(), self._stopped)
         for name, pids in verdict.left.items():
             numbers = ", ".join(map(str, pids))
             self._emit(events.Warned(f"{name}: could not be killed: process {numbers}"))
-        missing = tuple(node.name for node in self._followers if not node.has_all)
+        return verdict
+
+    def conclude(self, verdict: Verdict) -> None:
+        """Put on record, and tell, that the run has ended with `verdict`: no other attempt follows."""
+        missing = tuple(node.name for node in self.followers if not node.has_all)
         if missing:
             names = ", ".join(missing)
             self._emit(
@@ -115,12 +126,12 @@ class Run:
             self._record.write_state(
                 "ended", exit_code=verdict.exit_code, summary=verdict.summary, missing=missing
             )
+        seconds = time.time() - self._record.began
         self._emit(
             events.Ended(
                 self._plan.run, verdict.exit_code, seconds, verdict.summary, self._record.folder
             )
         )
-        return verdict
 
     async def _await_end(self, following: Sequence[asyncio.Task[None]]) -> None:
         """Wait until all nodes have ended and all that they wrote is here.
@@ -128,7 +139,7 @@ class Run:
         Once they are told to stop, a node that tells nothing new for too long is not waited for; nor
         is any after a third interrupt; nor, for long, is a full disk on this machine.
         """
-        nodes = list(zip(self._followers, following, strict=True))
+        nodes = list(zip(self.followers, following, strict=True))
         while self._interrupts.count < 3:
             waited_for = [(task, self._patience(node)) for node, task in nodes if not task.done()]
             patience = max((until for _, until in waited_for), default=0.0) - time.monotonic()
@@ -145,10 +156,10 @@ class Run:
         """Return until when (time.monotonic) the end of `node` is waited for."""
         if not node.has_room and node.has_ended:
             return node.heard_at + _NO_ROOM
+        if node.gone is not None and (self._stopping_since is not None or self._keeps_going):
+            return self._stopping_since or 0.0
         if self._stopping_since is None:
             return float("inf")
-        if node.gone is not None:
-            return self._stopping_since
         return max(self._stopping_since, node.heard_at) + self._stop_grace + _STOP_MARGIN
 
     # -- minding -------------------------------------------------------------------------------
@@ -158,8 +169,10 @@ class Run:
         yield self._mind_person(1)
         yield self._mind_person(2)
         yield self._mind_wishes()
+        if self._record.settings.timeout is not None:
+            yield self._mind_time(self._record.settings.timeout)
         yield mind_links(
-            self._followers,
+            self.followers,
             self._plan.main_port,
             self._record.settings.node_timeout,
             self._emit,
@@ -173,7 +186,7 @@ class Run:
         while True:
             await self._news.wait()
             self._news.clear()
-            failed = self._find_failure()
+            failed = None if self._keeps_going else self._find_failure()
             if failed is not None:
                 await asyncio.sleep(SETTLE)
                 who = f"{failed.node} failed" if failed.end is None else "a rank failed"
@@ -183,9 +196,9 @@ class Run:
             if stop is not None and self._stopping_since is None:
                 await self._stop_all(stop, self._grace)
                 return
-            if all_succeeded(self._plan, self._states()):
+            if all_ended(self._plan, self._states()):
                 await asyncio.sleep(BARRIER)
-                if any(not node.has_ended for node in self._followers):
+                if any(not node.has_ended for node in self.followers):
                     await self._stop_all("every rank has ended, a launcher has not", self._grace)
                 return
 
@@ -202,7 +215,20 @@ class Run:
         """Stop all nodes at the first interrupt, kill at the second, also while the first is told."""
         await self._interrupts.wait(count)
         reason, grace = ("interrupted", self._grace) if count == 1 else ("interrupted twice", 0.0)
+        assert self._interrupts.signal is not None
+        self._stopped = self._stopped or Stopped.by_signal(self._interrupts.signal)
         await self._stop_all(reason, grace)
+
+    async def _mind_time(self, timeout: float) -> None:
+        """Stop all nodes when the run has had its time, whoever minded it meanwhile."""
+        end = self._record.began + timeout
+        while True:
+            await asyncio.sleep(min(max(0.0, end - time.time()), _LOOK_AT_CLOCK))
+            if time.time() >= end:
+                break
+        reason = timed_out(timeout)
+        self._stopped = self._stopped or Stopped.for_reason(reason)
+        await self._stop_all(reason, self._grace)
 
     async def _mind_wishes(self) -> None:
         """Stop all nodes when somebody has left the wish in the run's folder, and for each new wish."""
@@ -211,14 +237,14 @@ class Run:
             wish = find_wish(self._record.folder)
             if wish is not None and wish != last:
                 last = wish
-                self._stopped = self._stopped or Stopped(_STOPPED_BY_WISH, wish.reason)
+                self._stopped = self._stopped or Stopped.by_wish(wish.reason)
                 await self._stop_all(wish.reason, self._grace if wish.grace is None else wish.grace)
             await asyncio.sleep(_LOOK_FOR_WISHES)
 
     async def _renew_lease(self, lease: float) -> None:
         """Let every node hear of us often enough."""
         while True:
-            heard = [node.be_heard() for node in self._followers if node.line.is_up]
+            heard = [node.be_heard() for node in self.followers if node.line.is_up]
             for result in await asyncio.gather(*heard, return_exceptions=True):
                 if isinstance(result, BaseException) and not isinstance(result, NodeError):
                     raise result  # a node that is away is its follower's matter
@@ -229,10 +255,10 @@ class Run:
         self._emit(events.Stopping(reason, grace))
         if self._stopping_since is None:
             self._stopping_since = time.monotonic()
-        await asyncio.gather(*(node.stop(reason, grace) for node in self._followers))
+        await asyncio.gather(*(node.stop(reason, grace) for node in self.followers))
 
     def _states(self) -> list[NodeState]:
-        return [node.state for node in self._followers]
+        return [node.state for node in self.followers]
 
     # -- telling -------------------------------------------------------------------------------
 

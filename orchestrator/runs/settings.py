@@ -31,6 +31,7 @@ class Settings:
     `script` is the command as typed. `skews` has by how much each node's clock is ahead. `grace` is how
     long ranks have between SIGTERM and SIGKILL. A node that nobody can reach for `node_timeout` counts as
     failed (0: never). A node ends its share when no controller was heard of for `lease` (None: never).
+    The run is stopped `timeout` after it began (None: never), and when a rank fails, unless `keep_going`.
     """
 
     script: tuple[str, ...] = ()
@@ -38,6 +39,8 @@ class Settings:
     grace: float = GRACE
     node_timeout: float = NODE_TIMEOUT
     lease: float | None = None
+    timeout: float | None = None
+    keep_going: bool = False
     connect_timeout: float = 10.0
     accept_new: bool = False
     embedded: Embedded | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal as signals
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from orchestrator.plan import Plan
 from orchestrator.remote.reports import ProcessEnd, RankReport, StatusReport
@@ -44,15 +45,32 @@ class Culprit:
 
 @dataclass(frozen=True)
 class Stopped:
-    """Somebody stopped the run: the exit code that means this, and who."""
+    """The run was stopped, though nothing failed: the exit code that means this, and one line on it."""
 
     exit_code: int
-    by: str
+    summary: str
 
     @classmethod
     def by_signal(cls, number: int) -> Stopped:
         """A signal that a person sent, Ctrl-C say."""
-        return cls(128 + number, signals.Signals(number).name)
+        return cls(128 + number, f"stopped by {signals.Signals(number).name}")
+
+    @classmethod
+    def by_wish(cls, reason: str) -> Stopped:
+        """What a person left for the controller, from another terminal."""
+        return cls(_INTERRUPTED, f"stopped by {_PEOPLE.get(reason, reason)}")
+
+    @classmethod
+    def for_reason(cls, reason: str) -> Stopped | None:
+        """What a controller told the nodes: a person, or the time limit; None for any other reason."""
+        if reason.startswith(_TIMED_OUT):
+            return cls(_TIME_OUT, reason)
+        return cls.by_wish(reason) if reason in _PEOPLE else None
+
+
+def timed_out(timeout: float) -> str:
+    """Return why nodes are told to stop when the run has had its `timeout`, seconds."""
+    return f"{_TIMED_OUT}{timeout:g} s"
 
 
 @dataclass(frozen=True)
@@ -76,6 +94,8 @@ _PEOPLE = {
     "orch stop": "orch stop",
 }
 _INTERRUPTED = 130
+_TIMED_OUT = "timed out after "
+_TIME_OUT = 124  # as timeout(1) has it
 
 _DEAD = {
     "lost": "lost its supervisor: it was killed, or the node has restarted",
@@ -136,13 +156,26 @@ def _first_stop(nodes: Sequence[NodeState]) -> tuple[str, str] | None:
 
 def all_succeeded(plan: Plan, nodes: Sequence[NodeState]) -> bool:
     """Tell whether every rank that orch sees has ended well."""
-    well = {
-        rank.rank
-        for node in nodes
-        for rank in node.ranks.values()
-        if rank.end is not None and rank.end.succeeded
-    }
-    return plan.expected_ranks <= well
+    return plan.expected_ranks <= {end.rank for end in _ends(nodes) if end.succeeded}
+
+
+def all_ended(plan: Plan, nodes: Sequence[NodeState]) -> bool:
+    """Tell whether every rank that orch sees has ended for good, well or not."""
+    if plan.restarts_itself:
+        return all_succeeded(plan, nodes)
+    return plan.expected_ranks <= {end.rank for end in _ends(nodes)}
+
+
+class _End(NamedTuple):
+    rank: int
+    succeeded: bool
+
+
+def _ends(nodes: Sequence[NodeState]) -> Iterator[_End]:
+    for node in nodes:
+        for rank in node.ranks.values():
+            if rank.end is not None:
+                yield _End(rank.rank, rank.end.succeeded)
 
 
 def judge(plan: Plan, nodes: Sequence[NodeState], stopped: Stopped | None) -> Verdict:
@@ -158,12 +191,12 @@ def judge(plan: Plan, nodes: Sequence[NodeState], stopped: Stopped | None) -> Ve
     if culprit is not None and culprit.end is None and all_succeeded(plan, nodes):
         culprit = None  # what became of the node after its ranks had ended well changes nothing
     by_themselves = _all_ended_by_themselves(plan, nodes)
-    if stopped is None and stop is not None and stop[1] in _PEOPLE:
-        stopped = Stopped(_INTERRUPTED, stop[1])
+    if stopped is None and stop is not None:
+        stopped = Stopped.for_reason(stop[1])
     if culprit is not None:
         code, summary = _exit_code(culprit), _describe(culprit)
     elif stopped is not None and not by_themselves:
-        code, summary = stopped.exit_code, f"stopped by {_PEOPLE.get(stopped.by, stopped.by)}"
+        code, summary = stopped.exit_code, stopped.summary
     elif stop is not None and not by_themselves:
         code, summary = 1, f"{stop[0]} stopped: {stop[1]}"
     elif all_succeeded(plan, nodes):

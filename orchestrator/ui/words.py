@@ -72,9 +72,8 @@ def ended(event: events.Ended) -> str:
     """Return how it all ended and where the logs are."""
     mark = "✓" if event.exit_code == 0 else "✗"
     logs = short_path(event.folder / "logs")
-    return (
-        f"{mark} run {event.run}: {event.summary} after {event.seconds:.1f} s\n      logs: {logs}"
-    )
+    took = "" if event.summary.startswith("timed out") else f" after {event.seconds:.1f} s"
+    return f"{mark} run {event.run}: {event.summary}{took}\n      logs: {logs}"
 
 
 def count(number: int, thing: str) -> str:

@@ -15,10 +15,12 @@ from orchestrator.runs.verdict import (
     Culprit,
     NodeState,
     Stopped,
+    all_ended,
     all_succeeded,
     find_culprit,
     find_stop,
     judge,
+    timed_out,
 )
 from tests.runs.helpers import ENDED, KILL, OK, TERM, plan_of, rank
 
@@ -153,13 +155,13 @@ def stopped_there(name: str, number: int, reason: str, at: float, **more: float)
 
 def test_a_wish_to_stop_is_told_with_who_had_it() -> None:
     nodes = [node("n0", rank(0, TERM, 5.0), stopped_at=4.0)]
-    verdict = judge(plan_of(1), nodes, Stopped(130, "orch stop"))
+    verdict = judge(plan_of(1), nodes, Stopped.by_wish("orch stop"))
     assert (verdict.exit_code, verdict.summary) == (130, "stopped by orch stop")
 
 
 def test_an_interrupt_of_somebody_who_was_attached_reads_well() -> None:
     nodes = [node("n0", rank(0, TERM, 5.0), stopped_at=4.0)]
-    verdict = judge(plan_of(1), nodes, Stopped(130, "interrupted"))
+    verdict = judge(plan_of(1), nodes, Stopped.by_wish("interrupted"))
     assert verdict.summary == "stopped by an interrupt"
 
 
@@ -176,6 +178,30 @@ def test_a_run_that_a_person_stopped_with_an_earlier_controller_was_interrupted(
 ) -> None:
     verdict = judge(plan_of(1), [stopped_there("n0", 0, reason, 4.0)], None)
     assert (verdict.exit_code, verdict.summary) == (130, f"stopped by {by}")
+
+
+def test_a_run_that_has_had_its_time_ends_as_timeout_1_says() -> None:
+    nodes = [node("n0", rank(0, TERM, 5.0), stopped_at=4.0)]
+    verdict = judge(plan_of(1), nodes, Stopped.for_reason(timed_out(90)))
+    assert (verdict.exit_code, verdict.summary) == (124, "timed out after 90 s")
+
+
+def test_the_time_that_was_over_with_an_earlier_controller_is_known_to_the_next() -> None:
+    verdict = judge(plan_of(1), [stopped_there("n0", 0, timed_out(0.5), 4.0)], None)
+    assert (verdict.exit_code, verdict.summary) == (124, "timed out after 0.5 s")
+
+
+def test_a_failure_before_the_time_was_over_is_the_verdict() -> None:
+    nodes = [node("n0", rank(0, ProcessEnd(3, None), 1.0), stopped_at=4.0)]
+    assert judge(plan_of(1), nodes, Stopped.for_reason(timed_out(4))).exit_code == 3
+
+
+def test_all_have_ended_whether_well_or_not() -> None:
+    nodes = [node("n0", rank(0, OK)), node("n1", rank(1, ProcessEnd(3, None)))]
+    assert all_ended(plan_of(1, 1), nodes)
+    assert not all_ended(plan_of(1, 2), nodes)
+    again = plan_of(1, 1, launcher="torchrun", launcher_arguments=("--max-restarts=3",))
+    assert not all_ended(again, nodes)  # what failed is about to begin again
 
 
 def test_a_failure_before_the_stop_of_an_earlier_controller_is_the_verdict() -> None:
