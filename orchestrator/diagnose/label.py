@@ -1,0 +1,99 @@
+"""Whose line it is: takes off what launchers put before a line, colours, and overwritten text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+MAX_TEXT = 4096
+"""So many characters of a line are looked at."""
+
+_CONTROL = re.compile(
+    r"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}[@-~]|\][^\x07\x1b]{0,1024}(?:\x07|\x1b\\)|[@-Z\\-_])"
+)
+_RANK = r"(?P<rank>\d{1,7})"
+_NODE = r"(?P<node>[A-Za-z0-9][\w.-]{0,253})"
+
+# Each takes one prefix off; they may stand behind one another: `node1: [rank3]: text`.
+_PREFIXES = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z) ",  # orch --timestamps
+        rf"r{_RANK} +{_NODE} +│ ?",  # orch
+        rf"r\[{_RANK}[\d,…-]*\] ×\d+ +(?:\d+ nodes|{_NODE}) +│ ?",  # orch, folded
+        rf"-- +{_NODE} +│ ?",  # orch, a launcher's line
+        rf"\[rank{_RANK}\]: ?",  # torch
+        rf"\[\d{{1,7}},{_RANK}\]<std(?:out|err|diag)>: ?",  # mpirun --tag-output
+        r"\[[A-Za-z_]{1,32}(?P<local>\d{1,5})(?:\|\d{1,5})?\]: ?",  # torchrun --tee: role and local rank
+        rf" *{_RANK}: ",  # srun --label
+        r"(?!python)(?P<node>(?=[a-z.-]*\d)[a-z0-9][a-z0-9.-]{0,252}): ",  # pdsh, clush
+        r"(?P<node>[\w.-]{1,253}):\d{1,8}:\d{1,8} \[\d{1,4}\] (?=(?:[\w./]{1,64}:\d+ )?NCCL )",  # NCCL
+    )
+)
+
+
+@dataclass(frozen=True)
+class Label:
+    """Who printed a line, as far as its prefixes say; `local` is a local rank."""
+
+    rank: int | None = None
+    node: str | None = None
+    local: int | None = None
+
+
+_NOBODY = Label()
+
+
+class Line(NamedTuple):
+    """A line without its prefixes, who printed it, and when (seconds since the epoch)."""
+
+    text: str
+    label: Label
+    time: float | None
+
+
+def read(raw: bytes) -> list[Line]:
+    """Return what a line holds: more than one where a progress bar wrote over the beginning."""
+    text = raw[:MAX_TEXT].decode("utf-8", "replace")
+    if "\x1b" in text:
+        text = _CONTROL.sub("", text)
+    if "\r" not in text:
+        return [_taken_off(text)]
+    return [_taken_off(part) for part in text.split("\r") if part]
+
+
+def _taken_off(text: str) -> Line:
+    rank: int | None = None
+    node: str | None = None
+    local: int | None = None
+    time: float | None = None
+    for _ in range(4):
+        for prefix in _PREFIXES:
+            found = prefix.match(text)
+            if found:
+                break
+        else:
+            break
+        parts = found.groupdict()
+        if parts.get("rank"):
+            rank = int(parts["rank"])
+        if parts.get("local"):
+            # Under `srun --label torchrun --tee` the first number is a node's, not a rank.
+            local, rank = int(parts["local"]), None
+        node = parts.get("node") or node
+        time = _seconds(parts.get("time")) or time
+        text = text[found.end() :]
+    if rank is None and node is None and local is None:
+        return Line(text, _NOBODY, time)
+    return Line(text, Label(rank, node, local), time)
+
+
+def _seconds(moment: str | None) -> float | None:
+    if moment is None:
+        return None
+    try:
+        return datetime.fromisoformat(moment).timestamp()
+    except ValueError:
+        return None

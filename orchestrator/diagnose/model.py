@@ -1,0 +1,160 @@
+"""What a diagnosis is made from, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.diagnose.signature import Kind, Signature
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where lines come from: a rank's file, a launcher's output, or any log file.
+
+    `name` is shown to people. `rank` (global) and `node` are those of all lines, if known; a prefix
+    that the line itself has wins. `clock` gives the time (seconds since the epoch, of one clock for
+    all sources) at which the byte at an offset was written, where that was recorded.
+    """
+
+    name: str
+    rank: int | None = None
+    node: str | None = None
+    clock: Callable[[int], float | None] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a rank ended. `code` is the process's own: negative for a signal, as subprocess has it.
+
+    `rank` is global; `pid` the process as its node's kernel numbers it; `time` seconds since the epoch.
+    `first`: a launcher saw this rank of its own fail first.
+    """
+
+    rank: int | None
+    code: int
+    node: str | None = None
+    pid: int | None = None
+    time: float | None = None
+    first: bool = False
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known apart from logs.
+
+    `kernel_logs` has the lines of each node's kernel log since the start of the run; a node whose log
+    could not be read is missing. `oom_kills` is the growth of `oom_kill` in memory.events, by node.
+    `error_files` are contents of torch's error files (TORCHELASTIC_ERROR_FILE).
+    """
+
+    exits: tuple[Exit, ...] = ()
+    kernel_logs: Mapping[str, Iterable[bytes]] = field(default_factory=dict)
+    oom_kills: Mapping[str, int] = field(default_factory=dict)
+    error_files: tuple[tuple[Source, bytes], ...] = ()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something was found: line (1-based; 0 if it is no line), rank, node and time if known."""
+
+    source: str
+    line: int = 0
+    rank: int | None = None
+    node: str | None = None
+    time: float | None = None
+
+
+@dataclass(frozen=True)
+class PythonError:
+    """An exception that ended a program.
+
+    `file`, `line` and `function` are those of the innermost frame in the user's own code: not in the
+    standard library, nor in an installed package; None if there is no such frame. `because` is the
+    exception that it was raised from, or while handling.
+    """
+
+    type: str
+    message: str
+    file: str | None = None
+    line: int | None = None
+    function: str | None = None
+    because: PythonError | None = None
+
+    @property
+    def summary(self) -> str:
+        """The line that ends a traceback."""
+        return f"{self.type}: {self.message}" if self.message else self.type
+
+
+@dataclass(frozen=True)
+class Match:
+    """One place where a signature was found, with the text (at most 400 characters, harmless)."""
+
+    place: Place
+    text: str
+    details: Mapping[str, str] = field(default_factory=dict)
+    error: PythonError | None = None
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A signature that was found.
+
+    `matches` has the first match of each rank, in order; `count` is of all. `meaning`, `cause` and `fix`
+    are the signature's, with what was found filled in.
+    """
+
+    signature: Signature
+    matches: tuple[Match, ...]
+    count: int
+    meaning: str
+    cause: str
+    fix: str
+
+    @property
+    def kind(self) -> Kind:
+        """What this says of the run."""
+        return self.signature.kind
+
+    @property
+    def first(self) -> Match:
+        """The match that came first."""
+        return self.matches[0]
+
+    @property
+    def error(self) -> PythonError | None:
+        """The exception that this was, of the first rank that had one."""
+        return next((match.error for match in self.matches if match.error), None)
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """The ranks that had it, ascending."""
+        return tuple(sorted({m.place.rank for m in self.matches if m.place.rank is not None}))
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes that had it, as far as known."""
+        return tuple(dict.fromkeys(m.place.node for m in self.matches if m.place.node is not None))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of the sources that had it."""
+        return tuple(dict.fromkeys(m.place.source for m in self.matches))
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found: roots first, then symptoms, cascades, hints and noise; each kind in order of time.
+
+    `exits` are those given and those that launchers told.
+    """
+
+    hits: tuple[Hit, ...]
+    exits: tuple[Exit, ...] = ()
+
+    @property
+    def verdict(self) -> Hit | None:
+        """What most likely made the run fail; None if nothing was found that could."""
+        first = next(iter(self.hits), None)
+        return first if first and first.kind <= Kind.CASCADE else None

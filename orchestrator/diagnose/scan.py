@@ -1,0 +1,201 @@
+"""Reads one source once, in bounded memory, and says what is found to `Findings`.
+
+Almost all lines of a log are of a few shapes that differ in numbers only. Of each block the distinct
+shapes are searched, at C speed, for the texts that patterns cannot do without; only the lines that have
+one are looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from orchestrator.diagnose.blocks import blocks
+from orchestrator.diagnose.findings import Findings, Group, match
+from orchestrator.diagnose.label import Label, Line, read
+from orchestrator.diagnose.model import Exit, Place, PythonError, Source
+from orchestrator.diagnose.signatures.python import EXCEPTION
+from orchestrator.diagnose.summary import OPENERS, Summary
+from orchestrator.diagnose.table import Rule, rules
+from orchestrator.diagnose.traceback import HEADER, Traceback
+
+_DIGITS = b"0123456789."
+_OPENERS = tuple(text.encode() for text in (HEADER, *OPENERS))
+# A prefix may tell ranks apart: the digits of a line's beginning count for its shape.
+_PREFIX = 24
+_MAX_SHAPES = 4096
+_MAX_READERS = 4096
+# A program whose traceback ended its output says nothing more: after so many lines of others it is done.
+_PATIENCE = 2000
+
+
+class Scan:
+    """Reads sources one after another; `exits` are those that launchers told."""
+
+    def __init__(self, findings: Findings) -> None:
+        self.exits: list[Exit] = []
+        self._findings = findings
+        self._rules = rules()
+        self._texts = [(text, text.translate(None, _DIGITS)) for text in (*_OPENERS, *self._rules)]
+        self._source = Source("")
+        self._tracebacks: dict[Label, Traceback] = {}
+        self._summaries: dict[Label, Summary] = {}
+        self._idle = 0
+        self._shapes: dict[bytes, Group | None] = {}
+
+    def source(self, source: Source, chunks: Iterable[bytes]) -> None:
+        """Read all of a source."""
+        self._source = source
+        self._shapes.clear()
+        number, offset = 1, 0
+        for block in blocks(chunks):
+            self._block(block, number, offset)
+            number += block.count(b"\n")
+            offset += len(block)
+        self._close()
+
+    def error(self, error: PythonError, place: Place) -> None:
+        """Take an exception: for what the first of its chain tells that is of the most important kind."""
+        links = [error]
+        while (because := links[-1].because) is not None:
+            links.append(because)
+        lines = [line for link in reversed(links) for line in link.summary.split("\n")]
+        fits = ((rule, line) for line in lines for rule in self._fits(line))
+        rule, line = min(fits, key=lambda pair: pair[0].signature.kind, default=(None, ""))
+        if rule is None:
+            self._findings.add(EXCEPTION, match(place, error.summary, error=error))
+        else:
+            found = match(place, line, _details(rule, line), error)
+            self._findings.add(rule.signature, found)
+
+    @property
+    def _reading(self) -> bool:
+        return bool(self._tracebacks or self._summaries)
+
+    def _block(self, block: bytes, number: int, offset: int) -> None:
+        shapes = b"\n".join(set(block.translate(None, _DIGITS).split(b"\n")))
+        texts = [text for text, shape in self._texts if shape in shapes]
+        at = 0
+        for start in _starts(block, texts, self._reading):
+            if start < at:
+                continue
+            number += block.count(b"\n", at, start)
+            at = start
+            while True:
+                end = block.find(b"\n", at)
+                end = len(block) if end < 0 else end
+                self._line(block[at:end], number, offset + at)
+                at, number = end + 1, number + 1
+                if not self._reading or at >= len(block):
+                    break
+
+    def _line(self, raw: bytes, number: int, offset: int) -> None:
+        if self._reading or any(text in raw for text in _OPENERS):
+            for line in read(raw):
+                self._read(line, number, offset)
+            return
+        shape = raw[:_PREFIX] + raw[_PREFIX:].translate(None, _DIGITS)
+        if shape in self._shapes:
+            known = self._shapes[shape]
+            if known is not None:
+                known.count += 1
+            return
+        found = [group for line in read(raw) if (group := self._match(line, number, offset))]
+        if len(found) > 1 or any(_has_details(group) for group in found):
+            return  # the next line of this shape may have other numbers to tell
+        if len(self._shapes) >= _MAX_SHAPES:
+            self._shapes.clear()
+        self._shapes[shape] = found[0] if found else None
+
+    def _read(self, line: Line, number: int, offset: int) -> None:
+        """Take a line that may belong to a traceback or to torchrun's summary."""
+        self._idle += 1
+        text, label = line.text, line.label
+        summary = self._summaries.get(label)
+        if summary is not None:
+            self._idle = 0
+            ended = summary.feed(text)
+            if ended is not None:
+                self.exits.append(ended)
+            if not summary.reading:
+                del self._summaries[label]
+            return
+        if text in OPENERS and len(self._summaries) < _MAX_READERS:
+            self._summaries[label] = Summary(last=text == OPENERS[-1])
+            return
+        traceback = self._tracebacks.get(label)
+        if traceback is None and text.endswith(HEADER) and len(self._tracebacks) < _MAX_READERS:
+            traceback = self._tracebacks[label] = Traceback()
+        if traceback is not None:
+            self._idle = 0
+            raised = traceback.feed(text, self._place(line, number, offset))
+            if raised is not None:
+                self.error(raised.error, raised.place)
+            if traceback.reading:
+                return
+            del self._tracebacks[label]
+        self._match(line, number, offset)
+        if self._idle > _PATIENCE:
+            self._close()
+
+    def _close(self) -> None:
+        for traceback in self._tracebacks.values():
+            raised = traceback.close()
+            if raised is not None:
+                self.error(raised.error, raised.place)
+        self._tracebacks.clear()
+        self._summaries.clear()
+        self._idle = 0
+
+    def _match(self, line: Line, number: int, offset: int) -> Group | None:
+        """Add what the line tells; of several things the most important one."""
+        rule = min(self._fits(line.text), key=_importance, default=None)
+        if rule is None:
+            return None
+        place = self._place(line, number, offset)
+        details = _details(rule, line.text)
+        return self._findings.add(rule.signature, match(place, line.text, details))
+
+    def _fits(self, text: str) -> Iterator[Rule]:
+        raw = text.encode()
+        for held, group in self._rules.items():
+            if held in raw:
+                yield from (rule for rule in group if rule.pattern.search(text))
+
+    def _place(self, line: Line, number: int, offset: int) -> Place:
+        source, label = self._source, line.label
+        time = line.time
+        if time is None and source.clock is not None:
+            time = source.clock(offset)
+        return Place(
+            source=source.name,
+            line=number,
+            rank=source.rank if label.rank is None else label.rank,
+            node=label.node or source.node,
+            time=time,
+        )
+
+
+def _starts(block: bytes, texts: Sequence[bytes], from_start: bool) -> list[int]:
+    """Return where the lines begin that have one of the texts, ascending; the first if `from_start`."""
+    starts = {0} if from_start else set()
+    for text in texts:
+        at = block.find(text)
+        while at >= 0:
+            starts.add(block.rfind(b"\n", 0, at) + 1)
+            end = block.find(b"\n", at)
+            at = block.find(text, end) if end >= 0 else -1
+    return sorted(starts)
+
+
+def _importance(rule: Rule) -> tuple[int, int]:
+    return rule.signature.kind, rule.order
+
+
+def _details(rule: Rule, text: str) -> list[tuple[str, str]]:
+    found = rule.pattern.search(text)
+    assert found is not None
+    return [(name, value or "?") for name, value in found.groupdict().items()]
+
+
+def _has_details(group: Group) -> bool:
+    return any(match.details for match in group.matches.values())

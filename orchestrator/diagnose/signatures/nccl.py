@@ -1,0 +1,211 @@
+"""NCCL: interfaces, InfiniBand, versions, and collectives that never end.
+
+The texts are those of NCCL 2.10 to 2.30; its functions (`socketStartConnect`, `socketPollConnect`, ...)
+changed names in between.
+"""
+
+from __future__ import annotations
+
+from orchestrator.diagnose.signature import Kind, Signature
+
+SIGNATURES = (
+    Signature(
+        id="nccl.no-interface",
+        meaning="NCCL finds no network interface",
+        patterns=(
+            r"\bno \S{1,40} interface found",
+            r"connecting to address .*with family \d+ is neither AF_INET",
+            r"No usable listening interface found",
+        ),
+        cause="NCCL_SOCKET_IFNAME matches no interface on this node",
+        fix="set it per node to the interface that carries the training network, or unset it",
+        check="nic.pick",
+    ),
+    Signature(
+        id="nccl.wrong-interface",
+        meaning="NCCL uses a virtual interface",
+        patterns=(
+            (
+                r"NCCL INFO .*Using (?:\[\d+\])?(?P<interface>(?:docker|br-|veth|virbr|cni|flannel|cali)"
+                r"[\w.-]{0,15}|lo):"
+            ),
+        ),
+        cause="NCCL chose {interface}, which other nodes cannot reach",
+        fix="set NCCL_SOCKET_IFNAME to the interface that carries the training network",
+        kind=Kind.SYMPTOM,
+        check="nic.pick",
+    ),
+    Signature(
+        id="nccl.versions",
+        meaning="nodes have different versions of NCCL",
+        patterns=(r"Mismatched NCCL version detected",),
+        cause="torch, or the NCCL it loads, is not the same on every node",
+        fix="install the same torch on the nodes named",
+        check="sw.versions",
+    ),
+    Signature(
+        id="nccl.duplicate-gpu",
+        meaning="two ranks use the same GPU",
+        patterns=(
+            r"Duplicate GPU detected",
+            r"Multiple [Rr]anks are using the same GPU",
+        ),
+        cause="the script does not choose its GPU by LOCAL_RANK, or one machine is listed twice",
+        fix="call torch.cuda.set_device(int(os.environ['LOCAL_RANK'])) before the first collective",
+        check="host.unique",
+    ),
+    Signature(
+        id="nccl.memlock",
+        meaning="InfiniBand memory cannot be registered",
+        patterns=(
+            (
+                r"ibv_(?:create_qp|create_cq|reg_mr\w*|alloc_pd|reg_dmabuf_mr)\b.*failed.*"
+                r"Cannot allocate memory"
+            ),
+            r"Call to ibv_(?:create_qp|create_cq|reg_mr\w*) failed$",
+        ),
+        cause="the limit on locked memory (ulimit -l) is too low in the session that started the job",
+        fix="set `* - memlock unlimited` in /etc/security/limits.conf, and in a container "
+        "--ulimit memlock=-1; then log in again",
+        check="ib.memlock",
+    ),
+    Signature(
+        id="nccl.gid",
+        meaning="an InfiniBand connection cannot be set up",
+        patterns=(r"ibv_modify_qp failed with \d+(?!.*\bretrying\b)",),
+        cause="the GID index is wrong for this network (RoCE v2 needs its own), or ports differ",
+        fix="set NCCL_IB_GID_INDEX to the RoCE v2 entry (`show_gids`), or leave it to NCCL 2.21 and later",
+        check="ib.gid",
+    ),
+    Signature(
+        id="nccl.ib-timeout",
+        meaning="InfiniBand packets are lost",
+        patterns=(
+            r"Got completion .*(?:with error|status=)\s*12\b",
+            r"Got completion .*IBV_WC_RETRY_EXC",
+            r"\bRETRY_EXC(?:_ERR)?\b",
+        ),
+        cause="a port is down or a route between two adapters is missing; or the peer has died",
+        fix="look at the ports (`ibstat`) and the link between the two; on a congested fabric raise "
+        "NCCL_IB_TIMEOUT",
+        check="ib.port",
+    ),
+    Signature(
+        id="nccl.ib-protection",
+        meaning="the adapter cannot read GPU memory",
+        patterns=(
+            r"IBV_WC_LOC_PROT_ERR",
+            r"Got completion .*(?:with error|status=)\s*4\b",
+        ),
+        cause="PCI access control (ACS) or an IOMMU is in the way of GPU direct",
+        fix="turn ACS off on the PCI bridges, or set NCCL_NET_GDR_LEVEL=LOC",
+        check="ib.gdr",
+    ),
+    Signature(
+        id="nccl.no-plugin",
+        meaning="the NCCL network that was asked for is not there",
+        patterns=(
+            r"Failed to initialize any NET plugin",
+            r"NCCL WARN (?:Error: )?network \S+ not found",
+        ),
+        cause="NCCL_NET (or NCCL_NET_PLUGIN) names a network that this node does not have",
+        fix="unset it, or install the plugin on this node",
+        check="sw.env",
+    ),
+    Signature(
+        id="nccl.ranks-mixed",
+        meaning="ranks disagree about the run",
+        patterns=(
+            r"Bootstrap Root ?: mismatch in (?:info|rank count)",
+            r"Bootstrap Root ?: rank \d+ .*already checked in",
+        ),
+        cause="two processes have one rank, or one of an earlier run still uses the port",
+        fix="end what is left of earlier runs on every node, and check node ranks",
+        check="host.orphans",
+    ),
+    Signature(
+        id="nccl.shm",
+        meaning="/dev/shm is too small for NCCL",
+        patterns=(
+            r"failed to extend /dev/shm/nccl-",
+            r"Error while (?:creating|attaching to) shared memory segment /dev/shm/nccl-",
+            r"/dev/shm/nccl-\S+.*No space left on device",
+        ),
+        cause="a container gives 64 MiB of shared memory unless told otherwise",
+        fix="start the container with --shm-size=16g or --ipc=host; on a host, remount /dev/shm larger",
+        check="shm",
+    ),
+    Signature(
+        id="nccl.peer-gone",
+        meaning="NCCL lost a peer",
+        patterns=(
+            r"Connection closed by remote peer",
+            r"ncclRemoteError",
+            r"NCCL WARN .*(?:Connection reset by peer|Broken pipe|Software caused connection abort)",
+            r"NCCL communicator was aborted on rank",
+            r"remote process exited or there was a network error",
+        ),
+        cause="another rank has ended, or the network between the two broke",
+        fix="look at the rank that failed first",
+        kind=Kind.CASCADE,
+        after="a rank that died",
+    ),
+    Signature(
+        id="nccl.watchdog",
+        meaning="a collective did not end in time",
+        patterns=(
+            (
+                r"Watchdog caught collective operation timeout: \w+\(SeqNum=(?P<number>\d{1,20}), "
+                r"OpType=(?P<operation>\w{1,64})"
+            ),
+        ),
+        cause="a rank did not come to {operation} number {number}: it hangs, has died, or took another "
+        "path through the code",
+        fix="compare number and operation between ranks: the one that lags behind, or printed nothing, is "
+        "the suspect",
+        kind=Kind.SYMPTOM,
+        after="a rank that died or hangs",
+    ),
+    Signature(
+        id="nccl.taken-down",
+        meaning="torch ended the process because a collective had failed",
+        patterns=(
+            r"taking the entire process down",
+            r"detected by watchdog at work",
+            r"watchdog thread terminated with exception",
+            r"watchdog got stuck for \d+",
+            r"Some NCCL operations have failed or timed out",
+        ),
+        cause="the collective before it timed out or lost its peer",
+        fix="look at the rank that failed first",
+        kind=Kind.CASCADE,
+        after="a collective that failed",
+    ),
+    Signature(
+        id="nccl.system-error",
+        meaning="NCCL failed at a system call",
+        patterns=(r"ncclSystemError", r"unhandled system error"),
+        cause="mostly a peer or an interface that cannot be reached; NCCL's own warning says which",
+        fix="read the `NCCL WARN` line above it; without one, run again with NCCL_DEBUG=WARN",
+        kind=Kind.SYMPTOM,
+        check="net.tcp",
+    ),
+    Signature(
+        id="nccl.cuda-error",
+        meaning="NCCL failed at a CUDA call",
+        patterns=(r"ncclUnhandledCudaError", r"unhandled cuda error"),
+        cause="the GPU, its driver or its memory; NCCL's own warning says which",
+        fix="read the `NCCL WARN` line above it; without one, run again with NCCL_DEBUG=WARN",
+        kind=Kind.SYMPTOM,
+        check="coll.nccl",
+    ),
+    Signature(
+        id="nccl.error",
+        meaning="NCCL failed",
+        patterns=(r"\bNCCL error in: ", r"\bNCCL Error \d+: "),
+        cause="its `Last error:` or its own warning says why",
+        fix="read the lines after it and the `NCCL WARN` lines above; or run again with NCCL_DEBUG=WARN",
+        kind=Kind.SYMPTOM,
+        check="coll.nccl",
+    ),
+)

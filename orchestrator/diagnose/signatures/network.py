@@ -1,0 +1,99 @@
+"""Connections that cannot be made: refused, lost, without a route, a name or a free port."""
+
+from __future__ import annotations
+
+from orchestrator.diagnose.signature import Kind, Signature
+
+_CONNECT = r"(?i:\bconnect\b.*?(?:returned|failed:?|failed :|:)) "
+
+SIGNATURES = (
+    Signature(
+        id="net.refused",
+        meaning="a peer refused the connection",
+        patterns=(
+            rf"{_CONNECT}Connection refused(?!, retrying)",
+            r"\bconnect\w* .*Connection refused \(errno",
+            r"^ConnectionRefusedError\b",
+        ),
+        cause="the process that should listen there has ended, or a firewall rejects the port",
+        fix="look at the rank that failed first; if none did, open the ports between the nodes",
+        kind=Kind.CASCADE,
+        after="a rank that died",
+        check="net.tcp",
+    ),
+    Signature(
+        id="net.timed-out",
+        meaning="no answer from a peer",
+        patterns=(rf"{_CONNECT}Connection timed out(?!, retrying)",),
+        cause="a firewall or security group drops the packets, or the address is of another network",
+        fix="open all TCP ports between the nodes: NCCL and gloo listen on ephemeral ones",
+        check="net.tcp",
+    ),
+    Signature(
+        id="net.no-route",
+        meaning="no route to a peer",
+        patterns=(r"No route to host",),
+        cause="a firewall rejects (firewalld does it this way), or the host is down or in another VLAN",
+        fix="open the ports with the firewall's own tool, and see that the nodes can ping one another",
+        check="net.tcp",
+    ),
+    Signature(
+        id="net.unreachable",
+        meaning="a peer's network is unreachable",
+        patterns=(r"\bconnect.*Network is unreachable", r"\[Errno 101\] Network is unreachable"),
+        cause="this node has no route to the address that the peer advertises",
+        fix="give every node an address on one subnet, and name that interface",
+        check="net.tcp",
+    ),
+    Signature(
+        id="net.name-unknown",
+        meaning="a host name cannot be resolved",
+        patterns=(
+            r"network addresses of \(\S+, \d+\) cannot be retrieved \(gai error",
+            r"\bgaierror: \[Errno",
+            r"Name or service not known",
+            r"Temporary failure in name resolution",
+        ),
+        cause="the name of the main node, or of a peer, is unknown on this node",
+        fix="use an IP address as the main address, or add the name to /etc/hosts on every node",
+        check="net.dns",
+    ),
+    Signature(
+        id="net.reverse-name",
+        meaning="an address has no name",
+        patterns=(r"hostname of the client socket cannot be retrieved\. err=",),
+        cause="reverse DNS has no entry for a peer; torch only wanted to print the name",
+        fix="nothing",
+        kind=Kind.NOISE,
+    ),
+    Signature(
+        id="net.port-in-use",
+        meaning="the port is taken",
+        patterns=(r"\bEADDRINUSE\b", r"errno: 98\b", r"ddress already in use"),
+        cause="an earlier run, or another program, still listens on the port on this node",
+        fix="end the process that holds it (`ss -ltnp`), or choose another with --main-port",
+        check="net.bind",
+    ),
+    Signature(
+        id="net.address-not-here",
+        meaning="the address to listen on is not this host's",
+        patterns=(r"\bEADDRNOTAVAIL\b", r"annot assign requested address"),
+        cause="the main address belongs to another machine, or node ranks are mixed up",
+        fix="give the main address of the node with node rank 0",
+        check="net.bind",
+    ),
+    Signature(
+        id="net.no-host",
+        meaning="the main node cannot be reached",
+        patterns=(
+            (
+                r"client socket has timed out after \S+ while trying to connect to "
+                r"\((?P<host>[^,()]{1,255}), (?P<port>\d{1,5})\)"
+            ),
+        ),
+        cause="{host} did not answer on port {port}: rank 0 is not up, or a firewall drops packets",
+        fix="see that rank 0 runs on {host} and that port {port} is open from this node; a port that is "
+        "not the main port is the store of a c10d rendezvous: prefer the static one",
+        check="net.tcp",
+    ),
+)

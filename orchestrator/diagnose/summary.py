@@ -1,0 +1,61 @@
+"""Reads the block in which torchrun tells how its ranks ended."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from orchestrator.diagnose.model import Exit
+
+OPENERS = ("Failures:", "Root Cause (first observed failure):")
+MAX_LINES = 20_000
+
+_FIELD = re.compile(r"  (?P<name>time|host|rank|exitcode) {1,8}: (?P<value>.{1,300})")
+_EXITCODE = re.compile(r"(?P<code>-?\d{1,4}) \(pid: (?P<pid>\d{1,10})\)")
+
+
+class Summary:
+    """Feed it lines from an opener on, it says how each rank ended; `last`: from the last opener on."""
+
+    def __init__(self, last: bool) -> None:
+        self.reading = True
+        self._root = last
+        self._lines = 0
+        self._fields: dict[str, str] = {}
+
+    def feed(self, text: str) -> Exit | None:
+        """Return the exit that this line completes."""
+        self._lines += 1
+        if text.startswith("====") or self._lines > MAX_LINES:
+            self.reading = False
+            return None
+        if text == OPENERS[-1]:
+            self._root = True
+        found = _FIELD.match(text)
+        if not found:
+            return None
+        self._fields[found["name"]] = found["value"].strip()
+        return self._exit() if found["name"] == "exitcode" else None
+
+    def _exit(self) -> Exit | None:
+        fields, self._fields = self._fields, {}
+        ended = _EXITCODE.match(fields["exitcode"])
+        rank = re.match(r"\d{1,7}", fields.get("rank", ""))
+        if not ended or not rank:
+            return None
+        return Exit(
+            rank=int(rank[0]),
+            code=int(ended["code"]),
+            node=fields.get("host"),
+            pid=int(ended["pid"]),
+            time=_moment(fields.get("time", "")),
+            first=self._root,
+        )
+
+
+def _moment(text: str) -> float | None:
+    """The time of that host's own clock and zone; of no use to compare hosts of different zones."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d_%H:%M:%S").timestamp()
+    except ValueError:
+        return None

@@ -1,0 +1,65 @@
+"""Every signature there is, and a fast way to find the lines that may have one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import NamedTuple
+
+from orchestrator.diagnose.literal import literals
+from orchestrator.diagnose.signature import Signature
+from orchestrator.diagnose.signatures import (
+    cuda,
+    exits,
+    gloo,
+    launchers,
+    memory,
+    nccl,
+    network,
+    python,
+    rendezvous,
+    storage,
+    training,
+)
+
+_FILES = (
+    network, rendezvous, nccl, gloo, launchers, python, memory, cuda, storage, training, exits,
+)  # fmt: skip
+
+SIGNATURES: tuple[Signature, ...] = (
+    *(signature for file in _FILES for signature in file.SIGNATURES),
+    python.EXCEPTION,
+)
+"""By family. A line tells one thing: where several rows of a kind fit, the one that stands first counts."""
+
+BY_ID: Mapping[str, Signature] = {signature.id: signature for signature in SIGNATURES}
+
+
+class Rule(NamedTuple):
+    """A pattern of a signature, and the signature's place in the table."""
+
+    order: int
+    signature: Signature
+    pattern: re.Pattern[str]
+
+
+@cache
+def rules() -> Mapping[bytes, tuple[Rule, ...]]:
+    """Return the patterns by a text without which none of them matches.
+
+    No such text holds another one: so there are fewer to look for.
+    """
+    found = [
+        (max(reversed(literals(pattern)), key=len), Rule(order, signature, re.compile(pattern)))
+        for order, signature in enumerate(SIGNATURES)
+        for pattern in signature.patterns
+    ]
+    grouped: dict[str, list[Rule]] = {}
+    for text, rule in sorted(found, key=lambda pair: len(pair[0])):
+        held = next((known for known in grouped if known in text), text)
+        grouped.setdefault(held, []).append(rule)
+    return {
+        text.encode(): tuple(sorted(group, key=lambda rule: rule.order))
+        for text, group in grouped.items()
+    }

@@ -1,0 +1,169 @@
+"""Reads Python tracebacks line by line: which exception, and where in the user's own code."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+
+from orchestrator.diagnose.model import Place, PythonError
+
+HEADER = "Traceback (most recent call last):"
+"""What opens a traceback; in the middle of a line in some logs."""
+
+MAX_LINES = 4000
+MAX_MESSAGE = 2000
+MAX_BLANK = 3
+_UNNAMED = "Exception"
+
+_FRAME = re.compile(
+    r'\s{0,40}File "(?P<file>[^"]{1,1000})", line (?P<line>\d{1,9})(?:, in (?P<function>.{1,200}))?'
+)
+_EXCEPTION = re.compile(r"(?P<type>[A-Za-z_][\w.]{0,200})(?:: ?(?P<message>.*))?$", re.DOTALL)
+_CHAIN = re.compile(
+    r"During handling of the above exception, another exception occurred:$"
+    r"|The above exception was the direct cause of the following exception:$"
+)
+# What follows tells the exception in the process where it was first raised.
+_ORIGIN = re.compile(r"Original Traceback \(|-- Process \d+ terminated with the following error:$")
+_NOT_OURS = re.compile(
+    r"^<frozen |/(?:site|dist)-packages/|/lib(?:64)?/python\d[\d.]*/|^/opt/conda/lib/"
+    r"|/bin/(?:torchrun|fabric|lightning|accelerate|deepspeed)$"
+)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    file: str | None
+    line: int | None
+    function: str | None
+
+
+@dataclass(frozen=True)
+class Raised:
+    """An exception, and where the line stands that names it."""
+
+    error: PythonError
+    place: Place
+
+
+class Traceback:
+    """The tracebacks of one program: feed it lines; it says when an exception is complete.
+
+    It is `reading` from the header of a traceback up to the line after the exception, for only that
+    line tells that neither the message nor the chain of exceptions goes on.
+    """
+
+    def __init__(self) -> None:
+        self.in_frames = False
+        self._frame: _Frame | None = None
+        self._lines = 0
+        self._raised: Raised | None = None
+        self._because: PythonError | None = None
+
+    @property
+    def reading(self) -> bool:
+        """Whether the next line may still belong to an exception."""
+        return self.in_frames or self._raised is not None
+
+    def feed(self, text: str, place: Place) -> Raised | None:
+        """Return the exception that this line shows to be complete."""
+        self._lines += 1
+        if text.endswith(HEADER):
+            return self._open(again=bool(_ORIGIN.match(text.strip())))
+        if self.in_frames:
+            self._read_frame(text, place)
+            return None
+        return self._read_after(text) if self._raised else None
+
+    def close(self) -> Raised | None:
+        """Return the exception that was read last; nothing follows it."""
+        raised, self._raised, self._because, self.in_frames = self._raised, None, None, False
+        return raised
+
+    def _open(self, again: bool) -> Raised | None:
+        """Begin a traceback; `again`: it tells the same exception from where it was first raised."""
+        if again:
+            self._raised = None
+        done = self.close() if self._raised else None
+        self._start()
+        return done
+
+    def _start(self) -> None:
+        self._frame, self.in_frames, self._lines = None, True, 0
+
+    def _read_frame(self, text: str, place: Place) -> None:
+        if self._lines > MAX_LINES:
+            self.in_frames = False
+        elif not text or text[0] in " \t":
+            found = _FRAME.match(text)
+            if found and not _NOT_OURS.search(found["file"]):
+                self._frame = _Frame(found["file"], int(found["line"]), found["function"])
+        elif found := _EXCEPTION.match(text):
+            frame = self._frame or _Frame(None, None, None)
+            self.in_frames, self._lines = False, 0
+            error = PythonError(
+                type=found["type"],
+                message=(found["message"] or "")[:MAX_MESSAGE],
+                file=frame.file,
+                line=frame.line,
+                function=frame.function,
+                because=self._because,
+            )
+            self._raised = Raised(error, place)
+
+    def _read_after(self, text: str) -> Raised | None:
+        assert self._raised is not None
+        stripped = text.strip()
+        if _CHAIN.match(stripped):
+            self._because, self._raised = self._raised.error, None
+            self.in_frames, self._lines = True, 0
+        elif _ORIGIN.match(stripped):
+            self._raised = None
+            self._start()
+        elif stripped and text[0] in " \t":
+            error = self._raised.error
+            message = f"{error.message}\n{stripped}".strip()
+            if len(message) <= MAX_MESSAGE:
+                self._raised = replace(self._raised, error=replace(error, message=message))
+        elif stripped or self._lines > MAX_BLANK:
+            return self.close()
+        return None
+
+
+def read_error_file(data: bytes) -> tuple[PythonError, float | None] | None:
+    """Read torch's error file: `{"message": {"message": ..., "extraInfo": {"py_callstack": ...}}}`.
+
+    Return the exception and its time (seconds since the epoch), or None if it is no such file.
+    """
+    try:
+        message = json.loads(data)["message"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if isinstance(message, str):
+        return PythonError(_UNNAMED, message[:MAX_MESSAGE]), None
+    if not isinstance(message, dict) or not isinstance(message.get("message"), str):
+        return None
+    extra = message.get("extraInfo")
+    extra = extra if isinstance(extra, dict) else {}
+    error = _last(str(extra.get("py_callstack", ""))) or _last(message["message"])
+    if error is None:
+        found = _EXCEPTION.match(message["message"])
+        name, text = (found["type"], found["message"]) if found else (_UNNAMED, message["message"])
+        error = PythonError(name, (text or "")[:MAX_MESSAGE])
+    return error, _number(extra.get("timestamp"))
+
+
+def _last(text: str) -> PythonError | None:
+    reader, nowhere, raised = Traceback(), Place(""), None
+    for line in text.split("\n"):
+        raised = reader.feed(line, nowhere) or raised
+    raised = reader.close() or raised
+    return raised.error if raised else None
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(str(value))
+    except ValueError:
+        return None
