@@ -36,8 +36,11 @@ class NodeReport:
 async def survey(
     inventory: Inventory, options: ConnectOptions, emit: events.Emit
 ) -> list[NodeReport]:
-    """Connect to every node and ask it what it is; return one report a host, in their order."""
-    fleet = Fleet(inventory.hosts, options)
+    """Connect to every node and ask it what it is; return one report a host, in their order, and the
+    spares last.
+    """
+    hosts = inventory.hosts + inventory.spares
+    fleet = Fleet(hosts, options)
     try:
         answers, problems = await reach_some(fleet, emit)
     finally:
@@ -60,7 +63,7 @@ async def survey(
     found: dict[str, Facts | Unreachable] = {**known, **{each.node: each for each in problems}}
     return [
         _report(host, found[host.name], network, *ways.get(host.name, (None, None)))
-        for host in inventory.hosts
+        for host in hosts
     ]
 
 

@@ -23,9 +23,9 @@ def nodes(
     """Connect to every node and show what it is.
 
     A row each: its Python, CPUs and GPUs, the interface and address on the network that all nodes
-    share, whether it has rsync, how far its clock is from this machine's, and its home. A node that
-    cannot be reached has a row too, and below the table why, and what to do about it. Exits with 0
-    when all nodes answered, else with 125.
+    share, whether it has rsync, how far its clock is from this machine's, and its home; spares come
+    last. A node that cannot be reached has a row too, and below the table why, and what to do about it.
+    Exits with 0 when all nodes answered, else with 125.
 
     \b
     Examples:
@@ -47,6 +47,8 @@ def nodes(
 
     async def find_out() -> list[NodeReport]:
         async with chosen(choice) as (hosts, connect):
+            if nodes is not None:  # other spares than those that it names are not asked for
+                hosts = hosts.model_copy(update={"spares": ()})
             return await survey(hosts, connect, console)
 
     try:

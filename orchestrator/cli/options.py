@@ -47,7 +47,11 @@ Local = Annotated[
     ),
 ]
 Nodes = Annotated[
-    str | None, typer.Option(metavar="SEL", help="Only these hosts, such as 'gpu[0-3],node7'.")
+    str | None,
+    typer.Option(
+        metavar="SEL",
+        help="Only these hosts, such as 'gpu[0-3],node7'; a spare that it names is an ordinary host.",
+    ),
 ]
 Exclude = Annotated[str | None, typer.Option(metavar="SEL", help="All hosts but these.")]
 Output = Annotated[

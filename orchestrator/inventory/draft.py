@@ -33,6 +33,8 @@ _PYTHON = "# the one that has torch; left out: python3"
 _FOOT = """\
   # One that needs more to be said:
   # - {name: gpu9, address: 10.10.10.9, port: 2222, proxy_jump: bastion, devices: 4}
+  # One that is there for when another is lost (orch launch --restarts):
+  # - {name: gpu10, spare: true}
 """
 
 

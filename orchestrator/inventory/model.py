@@ -50,7 +50,16 @@ class Settings(_Frozen, frozen=True):
     launcher: Annotated[Launcher, PlainValidator(values.launcher)] | None = None
 
 
-class Host(Settings, frozen=True):
+class HostSettings(Settings, frozen=True):
+    """What an entry of the hosts can say beside its name and address.
+
+    A `spare` takes no part in a launch until it takes the place of a host that was lost.
+    """
+
+    spare: Annotated[bool, PlainValidator(values.flag)] = False
+
+
+class Host(HostSettings, frozen=True):
     """One node: what to call it, how to reach it, and what to run there."""
 
     name: Annotated[str, PlainValidator(values.name)]
@@ -72,8 +81,12 @@ class Main(_Frozen, frozen=True):
 
 
 class Inventory(_Frozen, frozen=True):
-    """The nodes of a cluster; a host's position in `hosts` is its node rank."""
+    """The nodes of a cluster; a host's position in `hosts` is its node rank.
+
+    `spares` are the hosts that may take the place of one of them.
+    """
 
     hosts: tuple[Host, ...]
+    spares: tuple[Host, ...] = ()
     main: Main = Main()
     source: Path

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.inventory import values
 from orchestrator.inventory.duplicates import Duplicates
 from orchestrator.inventory.environment import Environment
-from orchestrator.inventory.model import Host, Inventory, Main, Settings
+from orchestrator.inventory.model import Host, HostSettings, Inventory, Main, Settings
 from orchestrator.inventory.problems import Problems, TooMany, nearest
 from orchestrator.inventory.ranges import MOST_HOSTS, expand
 from orchestrator.inventory.tables import Entries, Tables, shown
@@ -24,7 +24,7 @@ from orchestrator.inventory.tree import Listing, Node, NotYaml, Scalar, Table, c
 _TOP = ("defaults", "main", "hosts")
 _MAIN = tuple(Main.model_fields)
 _SETTINGS = tuple(Settings.model_fields)
-_HOST = ("name", "address", *_SETTINGS)
+_HOST = ("name", "address", *HostSettings.model_fields)
 
 
 def parse(text: str, source: Path) -> Inventory:
@@ -73,7 +73,12 @@ class _Reader:
         defaults = self._section(Settings, self._mapping(top, "defaults", _SETTINGS), "defaults")
         if "hosts" in top:
             self._read_hosts(top["hosts"].value, defaults)
-        return Inventory(hosts=tuple(self._hosts), main=Main(**main), source=self._source)
+        hosts = tuple(host for host in self._hosts if not host.spare)
+        spares = tuple(host for host in self._hosts if host.spare)
+        if spares and not hosts:
+            message = "expected a host that is no spare; all of them are"
+            self._tables.note(top["hosts"].value, "hosts", message)
+        return Inventory(hosts=hosts, spares=spares, main=Main(**main), source=self._source)
 
     def _mapping(self, entries: Entries, key: str, known: tuple[str, ...]) -> Entries:
         return self._tables.read(entries[key].value, key, known) if key in entries else {}
@@ -98,7 +103,7 @@ class _Reader:
             return
         entries = dict(self._tables.read(node, path, _HOST))
         name, address = entries.pop("name", None), entries.pop("address", None)
-        given = self._section(Settings, entries, path)
+        given = self._section(HostSettings, entries, path)
         env = Environment({**defaults.get("env", {}), **given.get("env", {})})
         if name is not None:
             at = None

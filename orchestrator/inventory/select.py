@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.errors import InventoryError
-from orchestrator.inventory.model import Inventory
+from orchestrator.inventory.model import Host, Inventory
 from orchestrator.inventory.problems import nearest, quoted
 from orchestrator.inventory.ranges import expand, fold
 
@@ -13,20 +13,28 @@ _MOST_SHOWN = 5
 def select(inventory: Inventory, nodes: str | None = None, exclude: str | None = None) -> Inventory:
     """Return `inventory` with the hosts of `nodes` (None: all) without those of `exclude`.
 
-    Both are host range expressions such as `node[0-3,7],gpu-a`. Hosts keep the inventory's order.
+    Both are host range expressions such as `node[0-3,7],gpu-a`. Hosts keep the inventory's order; a
+    spare that `nodes` names is wanted, and no spare any more: it comes after them. Other spares stay.
     Raises InventoryError when an expression is malformed, has a name that the inventory lacks, or
     when no host is left.
     """
     wanted = _names(inventory, "--nodes", nodes) if nodes is not None else None
     unwanted = _names(inventory, "--exclude", exclude) if exclude is not None else set()
+    every = [host for host in _every(inventory) if host.name not in unwanted]
     left = tuple(
-        host
-        for host in inventory.hosts
-        if (wanted is None or host.name in wanted) and host.name not in unwanted
+        host.model_copy(update={"spare": False})
+        for host in every
+        if (not host.spare if wanted is None else host.name in wanted)
     )
     if not left:
         raise InventoryError("no node is left to run on", remedy="exclude fewer, or select others")
-    return inventory.model_copy(update={"hosts": left})
+    names = {host.name for host in left}
+    spares = tuple(host for host in every if host.spare and host.name not in names)
+    return inventory.model_copy(update={"hosts": left, "spares": spares})
+
+
+def _every(inventory: Inventory) -> tuple[Host, ...]:
+    return inventory.hosts + inventory.spares
 
 
 def _names(inventory: Inventory, option: str, expression: str) -> set[str]:
@@ -38,7 +46,7 @@ def _names(inventory: Inventory, option: str, expression: str) -> set[str]:
         raise InventoryError(
             f"{option} {quoted(expression)}: expected host names, as in node[0-3,7],gpu-a"
         )
-    known = [host.name for host in inventory.hosts]
+    known = [host.name for host in _every(inventory)]
     present = set(known)
     unknown = [name for name in dict.fromkeys(names) if name not in present]
     if unknown:

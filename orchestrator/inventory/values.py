@@ -133,6 +133,15 @@ def devices(value: object) -> int | Literal["auto"]:
     raise ValueError(f"expected auto, or a number from 1 to {_MOST_DEVICES}")
 
 
+def flag(value: object) -> bool:
+    """Yes or no, as YAML 1.2 writes it."""
+    if isinstance(value, bool):
+        return value
+    if value in ("true", "false"):
+        return value == "true"
+    raise ValueError("expected true or false")
+
+
 def launcher(value: object) -> Launcher:
     """The name of a launcher."""
     if isinstance(value, str) and value in LAUNCHERS:

@@ -40,6 +40,7 @@ def describe(report: NodeReport) -> dict[str, Any]:
     facts, problem = report.facts, report.problem
     return {
         "name": report.host.name,
+        "spare": report.host.spare,
         "address": report.host.address,
         "port": report.host.port,
         "reachable": facts is not None,
@@ -161,7 +162,7 @@ def _clock(facts: Facts) -> _Cell:
 
 
 _COLUMNS: tuple[tuple[str, Callable[[NodeReport], _Cell]], ...] = (
-    ("NODE", lambda report: _Cell(report.host.name)),
+    ("NODE", lambda report: _Cell(report.host.name + (" (spare)" if report.host.spare else ""))),
     ("ADDRESS", _address),
     ("PYTHON", _python),
     ("CPUS", _fact(lambda facts: _Cell(str(facts.cpus)))),

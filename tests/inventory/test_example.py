@@ -24,8 +24,10 @@ def keys(node: Node | None) -> set[str]:
 
 
 def test_the_example_loads() -> None:
-    names = [host.name for host in load(EXAMPLE).hosts]
+    inventory = load(EXAMPLE)
+    names = [host.name for host in inventory.hosts]
     assert names == ["node0", "gpu01", "gpu02", "gpu03", "gpu04", "big-box", "workstation"]
+    assert [host.name for host in inventory.spares] == ["spare0", "spare1"]
 
 
 def test_every_key_appears_in_the_example() -> None:

@@ -50,6 +50,25 @@ class TestHosts:
         assert (inventory.main.address, inventory.main.port) == (None, 29500)
         assert inventory.source == SOURCE
 
+    def test_spares_stand_apart(self) -> None:
+        inventory = read("""
+            hosts:
+              - a
+              - {name: "s[0-1]", spare: true}
+              - {name: b, spare: false}
+            """)
+        assert [host.name for host in inventory.hosts] == ["a", "b"]
+        assert [host.name for host in inventory.spares] == ["s0", "s1"]
+
+    def test_there_must_be_one_that_is_no_spare(self) -> None:
+        assert "hosts: expected a host that is no spare" in str(
+            refused("hosts: [{name: s, spare: true}]")
+        )
+        assert "expected true or false; found 'maybe'" in str(
+            refused("hosts: [a, {name: s, spare: maybe}]")
+        )
+        assert "defaults.spare: unknown key" in str(refused("defaults: {spare: true}\nhosts: [a]"))
+
     def test_names_and_addresses_pair_up_in_the_order_written(self) -> None:
         hosts = read("hosts: [{name: 'n[0-2]', address: '192.0.2.[9,7,8]'}]").hosts
         assert [(host.name, host.address) for host in hosts] == [

@@ -60,6 +60,29 @@ def test_the_rest_of_the_inventory_stays() -> None:
     assert (chosen.main, chosen.source) == (inventory.main, inventory.source)
 
 
+SPARES = parse("hosts: [{name: s0, spare: true}, a, b, {name: s1, spare: true}]", Path("h.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "exclude", "hosts", "spares"),
+    [
+        (None, None, ["a", "b"], ["s0", "s1"]),
+        ("a", None, ["a"], ["s0", "s1"]),
+        ("a,s1", None, ["a", "s1"], ["s0"]),  # who names it wants it
+        ("s0", None, ["s0"], ["s1"]),
+        (None, "s[0-1]", ["a", "b"], []),
+        ("s0,a", "a", ["s0"], ["s1"]),
+    ],
+)
+def test_a_spare_takes_part_only_where_it_is_named(
+    nodes: str | None, exclude: str | None, hosts: list[str], spares: list[str]
+) -> None:
+    chosen = select(SPARES, nodes, exclude)
+    assert (names(chosen), [host.name for host in chosen.spares]) == (hosts, spares)
+    assert not any(host.spare for host in chosen.hosts)
+    assert all(host.spare for host in chosen.spares)
+
+
 @given(
     st.lists(st.integers(0, 999), min_size=2, max_size=20, unique=True),
     st.data(),

@@ -71,6 +71,12 @@ def test_what_nodes_say_cannot_steer_a_terminal() -> None:
     assert "/�]0;evil�" in line
 
 
+def test_a_spare_is_told_apart() -> None:
+    spare = dataclasses.replace(GOOD, host=Host(name="n1", spare=True))
+    assert table([GOOD, spare])[2].startswith("n1 (spare)  n1")
+    assert [describe(report)["spare"] for report in (GOOD, spare)] == [False, True]
+
+
 def test_json_always_has_the_same_keys() -> None:
     good, dead = describe(GOOD), describe(DEAD)
     assert list(good) == list(dead)
