@@ -16,6 +16,7 @@ The verbs of a run's life; `run` and `node` name it, and `limit` is the seconds 
             out): see `follow.py` -> null
     stop    run, node, grace, reason -> {"alive": bool, "time": seconds since the epoch}
     sweep   run, node -> {"left": [pid]}
+    evidence  limit, run, node, attempt, rank, killed: see `evidence.py`
     usage   limit, runs [[run, node]] -> {"bytes": [bytes on disk | null where there is nothing]}
     forget  limit, runs [[run, node]], and for what is left of trials and of older versions of orch
             node, trials_older (seconds): see `forget.py`

@@ -24,6 +24,7 @@ _MARGIN = 0.5  # seconds of a limit that are left for handing back what there is
 # verb -> the function that does it, `function(tell, limit, **arguments)`, imported in the child only
 TASKS = {
     "check": "check.check",
+    "evidence": "evidence.evidence",
     "forget": "forget.forget",
     "listen": "listen.listen",
     "path": "path.path",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import command, read
 
@@ -36,18 +36,24 @@ def xids(root: str = "/") -> Dict[str, Any]:
     "SXid", "code", "bus", "count", "age" (of the last, in seconds), "text", "pid", "name"}.
     """
     now = time.clock_gettime(time.CLOCK_MONOTONIC)
+    source, found, why = lines(root)
+    return {
+        "source": source,
+        "why": why,
+        "whole": bool(found) and found[0].at < 60,
+        "events": events(found, now),
+    }
+
+
+def lines(root: str = "/") -> Tuple[Optional[str], List[Line], Optional[str]]:
+    """Return where the log was read and its lines; or None, no lines, and why it could not be read."""
     reasons = []
     for source in (_kmsg, _journal, _dmesg):
-        lines, why = source(root)
-        if lines:
-            return {
-                "source": source.__name__.strip("_"),
-                "why": None,
-                "whole": lines[0].at < 60,
-                "events": events(lines, now),
-            }
+        found, why = source(root)
+        if found:
+            return source.__name__.strip("_"), found, None
         reasons.append(why)
-    return {"source": None, "why": "; ".join(reasons), "whole": False, "events": []}
+    return None, [], "; ".join(reasons)
 
 
 def _kmsg(root: str) -> Tuple[List[Line], str]:
@@ -123,12 +129,12 @@ def parse_text(text: str) -> List[Line]:
     return found
 
 
-def events(lines: Iterable[Line], now: float) -> List[Dict[str, Any]]:
-    """Return the errors among `lines`, those of one code on one device as one, the latest first."""
+def events(log: Iterable[Line], now: float) -> List[Dict[str, Any]]:
+    """Return the errors in `log`, those of one code on one device as one, the latest first."""
     found: Dict[Tuple[str, int, str], Dict[str, Any]] = {}
     fallen: List[Tuple[str, float, str]] = []
     latest = ""  # the GPU that a line of several parts is about
-    for at, text in lines:
+    for at, text in log:
         if "Xid" in text:
             for kind, pattern in (("SXid", _SXID), ("Xid", _XID)):
                 match = pattern.search(text)

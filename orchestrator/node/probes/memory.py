@@ -34,10 +34,10 @@ def _meminfo(root: str) -> Iterator[Tuple[str, int]]:
 
 
 def _tightest(root: str) -> Any:
-    place = _place(root)
-    if place is None:
+    governing = place(root)
+    if governing is None:
         return "hidden"
-    mount, path, version = place
+    mount, path, version = governing
     best: Optional[Dict[str, Any]] = None
     if not os.path.isdir(read.below(root, mount)):
         return "hidden"
@@ -66,7 +66,7 @@ def _group(root: str, mount: str, path: str, version: int) -> Optional[Dict[str,
     return {"path": path, "limit": int(limit), "used": max(0, int(used) - cache)}
 
 
-def _place(root: str) -> Optional[Tuple[str, str, int]]:
+def place(root: str) -> Optional[Tuple[str, str, int]]:
     """Return the mount point, the path below it, and the version, of what governs memory here."""
     for version in (1, 2):
         path = _own_path(root, version)

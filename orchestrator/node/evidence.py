@@ -1,0 +1,74 @@
+"""What this node knows of the end of a rank, beside what the rank printed.
+
+The file in which torch's `record` keeps a rank's exception, how many processes the kernel killed for lack
+of memory while the rank ran, and what the kernel's log has to say.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import time
+from typing import Any, List, Optional, Tuple
+
+from . import files, records
+from .probes import kernel_log
+from .tasks import Tell
+
+_LONGEST_ERROR = 1 << 18  # bytes of an error file
+_MOST_LINES = 200
+_LONGEST_LINE = 500
+_TELLING = re.compile(r"kill|oom|out of memory|segfault|general protection|trap|Xid|MCE", re.I)
+_INITIAL_NAMESPACE = 0xEFFFFFFC  # linux/proc_ns.h: PROC_PID_INIT_INO
+
+
+def evidence(
+    tell: Tell, limit: float, run: str, node: str, attempt: int, rank: int, killed: bool
+) -> None:
+    """Tell {"error_file": text, "oom_kills": count, "kernel": [line], "why": text}.
+
+    Each is null where there is nothing to be had. The kernel's log is only read for a rank that was
+    `killed`: the lines since it began that may be about it; `why` says why there are none to be seen.
+    """
+    folder = os.path.join(files.run_directory(run, node), files.attempt_name(attempt))
+    record = records.read_rank(os.path.join(folder, "rank-{:d}.json".format(rank))) or {}
+    lines, why = _kernel_log(record.get("started", 0.0)) if killed else (None, None)
+    tell(
+        {
+            "error_file": _read(record.get("error_file")),
+            "oom_kills": record.get("oom_kills"),
+            "kernel": lines,
+            "why": why,
+        }
+    )
+
+
+def _read(path: Any) -> Optional[str]:
+    """Return what a file holds, None for what is none: a script may have put anything there."""
+    if not isinstance(path, str):
+        return None
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return None  # the rank wrote none
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        return os.read(descriptor, _LONGEST_ERROR).decode("utf-8", "replace")
+    except OSError:
+        return None  # of a file server that does not answer
+    finally:
+        os.close(descriptor)
+
+
+def _kernel_log(since: float) -> Tuple[Optional[List[str]], Optional[str]]:
+    """Return the telling lines since this time, or None and why there are none to be seen."""
+    if os.stat("/proc/self/ns/pid").st_ino != _INITIAL_NAMESPACE:
+        return None, "in a container, the kernel's log numbers processes in another way"
+    began = time.clock_gettime(time.CLOCK_MONOTONIC) - (time.time() - since) - 1.0
+    source, lines, why = kernel_log.lines()
+    if source is None:
+        return None, why
+    telling = [line.text for line in lines if line.at >= began and _TELLING.search(line.text)]
+    return [text[:_LONGEST_LINE] for text in telling[-_MOST_LINES:]], None
