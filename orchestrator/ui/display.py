@@ -2,7 +2,8 @@
 
 One display a file: what is written there comes in the order in which it happened, and nobody else
 ever waits for it. Output that was not taken yet waits in memory up to a bound, and beyond that in the
-controller's copy of the stream, from where it is read back.
+controller's copy of the stream, from where it is read back. A terminal that falls far behind is brought up
+to date instead: what would have left its scrollback before anybody could read it is left out, and said so.
 """
 
 from __future__ import annotations
@@ -23,8 +24,13 @@ from orchestrator.events import Output
 from orchestrator.logs.stream import Stream
 from orchestrator.ui.message import message
 from orchestrator.ui.terminal import MEND, Footer, Render
+from orchestrator.ui.words import size
 
 _IN_MEMORY = 16 << 20
+_IN_MEMORY_FOR_TERMINAL = 4 << 20
+_FAR_BEHIND = 4 << 20  # bytes of one stream that wait in its copy for a terminal
+_SCROLLBACK = 1 << 20  # of which so many are shown: ten thousand lines
+_SAY_LEFT_OUT = 1.0  # seconds between two words of that
 _READ_BACK = 1 << 20
 _FLUSH_EVERY = 0.25
 _MESSAGES = 500  # that wait; each divides what waits in the copies, too
@@ -77,7 +83,8 @@ class _Queue:
     until a message comes in between.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, in_memory: int) -> None:
+        self._most_in_memory = in_memory
         self._items: deque[_Piece | bytes] = deque()
         self._growing: dict[Stream, _Piece] = {}
         self._in_memory = 0
@@ -92,7 +99,7 @@ class _Queue:
             if growing is not None and growing.offset + growing.length == output.offset:
                 growing.length += length
                 return
-            fits = self._in_memory + length <= _IN_MEMORY
+            fits = self._in_memory + length <= self._most_in_memory
             data = output.data if fits else None
             piece = _Piece(output.stream, output.time, data, output.copy, output.offset, length)
             if fits:
@@ -167,8 +174,10 @@ class Display:
         """What output goes through (None: nothing); to be set before the first output."""
         self._descriptor = descriptor
         self._on_broken = on_broken
-        self._queue = _Queue()
-        self._stretch = _STRETCH if os.isatty(descriptor) else _FRAME
+        self._is_terminal = os.isatty(descriptor)
+        self._queue = _Queue(_IN_MEMORY_FOR_TERMINAL if self._is_terminal else _IN_MEMORY)
+        self._left_out, self._left_out_said = 0, 0.0
+        self._stretch = _STRETCH if self._is_terminal else _FRAME
         self._render: Render | None = None
         self._footer = Footer(descriptor)
         self._gathered: list[bytes] = []
@@ -245,6 +254,7 @@ class Display:
         self._render = None
         if self.lines is not None and not self._hurried:
             self._gather(self.lines.close())
+        self._say_left_out(0.0)
         self._gather(self._last)
         self._frame()
 
@@ -262,7 +272,7 @@ class Display:
         if self._broken:
             return
         try:
-            for data in piece.read():
+            for data in self._catch_up(piece) if self._is_terminal else piece.read():
                 if self._hurried:
                     return
                 if self.lines is not None:
@@ -272,6 +282,28 @@ class Display:
             self._gather(
                 message(f"warning: cannot read back {piece.copy}: {error.strerror}", "yellow")
             )
+
+    def _catch_up(self, piece: _Piece) -> Iterator[bytes]:
+        """Yield what a person at a terminal is to see of a piece: of a very long one its last lines."""
+        late = piece.length - _SCROLLBACK
+        if piece.data is not None or piece.length <= _FAR_BEHIND:
+            yield from piece.read()
+            return
+        piece.offset, piece.length = piece.offset + late, _SCROLLBACK
+        self._left_out += late
+        self._say_left_out(_SAY_LEFT_OUT)
+        chunks = piece.read()
+        first = next(chunks, b"")
+        yield first[max(0, first.find(b"\n")) :]  # the line that was shown in part ends here
+        yield from chunks
+
+    def _say_left_out(self, pause: float) -> None:
+        """Say how much was left out, at most once in `pause` seconds."""
+        now = time.monotonic()
+        if self._left_out and now - self._left_out_said >= pause:
+            text = f"{size(self._left_out)} of output left out here, faster than this terminal takes it"
+            self._gather(message(f"{text}; `orch logs` shows all of it", "yellow"))
+            self._left_out, self._left_out_said = 0, now
 
     def _gather(self, data: bytes) -> None:
         if not data:
@@ -295,7 +327,7 @@ class Display:
 
     def _write(self, data: bytes) -> None:
         if self._torn:
-            data = (MEND if os.isatty(self._descriptor) else b"\n") + data
+            data = (MEND if self._is_terminal else b"\n") + data
             self._torn = False
         rest = memoryview(data)
         hurried = self._hurried

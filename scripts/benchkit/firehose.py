@@ -39,12 +39,18 @@ def run(lab: Lab, runs: int) -> Result:
     options = ["--nodes", node, "--launcher", "direct"]
     cat = "cat /tmp/big"
 
-    def orch() -> Cost:
+    def orch(*, terminal: bool = False) -> Cost:
         os.sync()
-        done = launch(lab, *options, script, timeout=_TIMEOUT)
+        done = launch(lab, *options, script, timeout=_TIMEOUT, terminal=terminal)
         for home in (lab.home, lab.files(node) / "home"):
             shutil.rmtree(home / ".local/state/orch/runs")
-        return _checked(done, f"r0 {node} │ ")
+        return done if terminal else _checked(done, f"r0 {node} │ ")
+
+    def on_terminal() -> Cost:
+        done = orch(terminal=True)
+        if LINE.rstrip() not in done.head:
+            raise BenchError(f"no line came to the terminal: {done.head[:200]!r}")
+        return done
 
     def ssh() -> Cost:
         os.sync()  # what an earlier run wrote is not this one's to pay for
@@ -55,9 +61,14 @@ def run(lab: Lab, runs: int) -> Result:
         argv, env = contenders.pdsh(lab, [node], cat), contenders.pdsh_environment(lab)
         return _checked(cost(lab, argv, env=env, timeout=_TIMEOUT), f"{node}: ")
 
-    rounds = [(orch(), ssh()) for _ in range(runs)]
-    ours, plain = zip(*rounds, strict=True)
-    costs = {"orch": ours, "ssh HOST cat FILE": plain, "pdsh cat FILE": (pdsh(),)}
+    rounds = [(orch(), ssh(), on_terminal()) for _ in range(runs)]
+    ours, plain, shown = zip(*rounds, strict=True)
+    costs = {
+        "orch": ours,
+        "orch, terminal": shown,
+        "ssh HOST cat FILE": plain,
+        "pdsh cat FILE": (pdsh(),),
+    }
     big.unlink()
 
     wall = {name: tuple(one.wall for one in done) for name, done in costs.items()}
@@ -74,11 +85,14 @@ def run(lab: Lab, runs: int) -> Result:
         (
             Bound("orch / ssh: wall", "x", 2.0, ratios(wall["orch"], wall["ssh HOST cat FILE"])),
             Bound("orch / pdsh: wall", "x", 0.4, ratios(wall["orch"], wall["pdsh cat FILE"])),
+            Bound("terminal / pipe: wall", "x", 2.5, ratios(wall["orch, terminal"], wall["orch"])),
             Bound("orch: client memory", "MiB", 120.0, memory["orch"]),
+            Bound("terminal: client memory", "MiB", 120.0, memory["orch, terminal"]),
         ),
         (
             "orch's rank writes a file and orch keeps a copy; the others read a file in memory",
             "pdsh runs once: it takes long",
+            "the terminal shows what it takes: orch leaves out what it could not keep up with",
         ),
     )
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import pty
 import select
 import shlex
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from labkit.lab import Lab
 
@@ -48,21 +53,26 @@ def cost(
     env: Mapping[str, str] | None = None,
     until: bytes = b"",
     timeout: float = 120.0,
+    terminal: bool = False,
 ) -> Cost:
-    """Run a command to its end, reading what it prints as cheaply as can be.
+    """Run a command to its end, reading what it prints as cheaply as can be, from a pipe or a `terminal`
+    of 120 x 40.
 
     `first` is when `until` stands in its output: with none, its first byte. Raises BenchError when
     the command fails, lacks that output, or takes longer than `timeout` seconds.
     """
-    with tempfile.TemporaryFile() as stderr:
+    with tempfile.TemporaryFile() as stderr, _outlet(terminal) as (reader, writer):
         began = time.monotonic()
         process = lab.popen(
-            argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr
+            argv,
+            env=env,
+            stdin=writer if terminal else subprocess.DEVNULL,
+            stdout=writer,
+            stderr=writer if terminal else stderr,
         )
-        assert process.stdout is not None
+        os.close(writer)
         try:
-            with process.stdout:
-                first, printed, head = _drain(process.stdout, until, began, timeout)
+            first, printed, head = _drain(reader, until, began, timeout)
             _await_end(process.pid, began + timeout)
             # Not Popen.wait: that would not say what it cost.
             _, status, usage = os.wait4(process.pid, 0)
@@ -85,22 +95,48 @@ def cost(
     return Cost(wall, cpu, usage.ru_maxrss / 1024, first, printed, head)
 
 
-def launch(lab: Lab, *words: str | Path, until: bytes = b"", timeout: float = 120.0) -> Cost:
+def launch(
+    lab: Lab,
+    *words: str | Path,
+    until: bytes = b"",
+    timeout: float = 120.0,
+    terminal: bool = False,
+) -> Cost:
     """What an `orch launch` on the lab's hosts cost, as `cost` says."""
-    return cost(lab, [*ORCH, "launch", "-i", lab.inventory, *words], until=until, timeout=timeout)
+    argv = [*ORCH, "launch", "-i", lab.inventory, *words]
+    return cost(lab, argv, until=until, timeout=timeout, terminal=terminal)
+
+
+@contextmanager
+def _outlet(terminal: bool) -> Iterator[tuple[int, int]]:
+    """Where a command writes to, and where that is read; who starts the command closes the first."""
+    if not terminal:
+        reader, writer = os.pipe()
+    else:
+        reader, writer = pty.openpty()
+        fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    try:
+        yield reader, writer
+    finally:
+        os.close(reader)
 
 
 def _drain(
-    pipe: IO[bytes], until: bytes, began: float, timeout: float
+    reader: int, until: bytes, began: float, timeout: float
 ) -> tuple[float | None, int, bytes]:
     """Read to the end; return when `until` was there, the number of bytes, and the first ones."""
     buffer = bytearray(_READ)
     poll = select.poll()
-    poll.register(pipe, select.POLLIN)
+    poll.register(reader, select.POLLIN)
     first, printed, head = None, 0, b""
     while True:
         _await(poll, began + timeout)
-        count = os.readv(pipe.fileno(), [buffer])
+        try:
+            count = os.readv(reader, [buffer])
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            count = 0  # a terminal that nobody has open any more
         if not count:
             return first, printed, head
         printed += count

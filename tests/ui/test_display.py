@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pty
 import select
 import threading
 import time
 import tracemalloc
+import tty
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.events import Output
@@ -224,3 +227,37 @@ def test_a_copy_that_cannot_be_read_back_is_told_and_the_rest_goes_on(tmp_path: 
     said = b"".join(got)
     assert b"cannot read back" in said
     assert said.endswith(b"still here\n")
+
+
+def test_a_terminal_that_falls_far_behind_is_brought_up_to_date(tmp_path: Path) -> None:
+    """What leaves the scrollback before anybody can read it is left out; the last lines never are."""
+    lines = [b"line %07d\n" % number for number in range(2_000_000)]  # 26 MB
+    data = b"".join(lines)
+    copy = tmp_path / "copy"
+    copy.write_bytes(data)
+    reader, writer = pty.openpty()
+    tty.setraw(writer)
+    display = Display(writer)
+    step = 1 << 18
+    for offset in range(0, len(data), step):
+        display.show(Output(STREAM, offset, data[offset : offset + step], 0.0, copy))
+    got: list[bytes] = []
+    thread = threading.Thread(target=read_all_of_terminal, args=(reader, got))
+    thread.start()
+    display.close(b"the verdict\n")
+    os.close(writer)
+    thread.join()
+    os.close(reader)
+    shown = b"".join(got).splitlines(keepends=True)
+    assert len(shown) < len(lines) / 2
+    assert (shown[0], shown[-1]) == (lines[0], b"the verdict\n")
+    (notice,) = [line for line in shown if b"MB of output left out here" in line]
+    assert b"`orch logs` shows all of it" in notice
+    tail = shown[shown.index(notice) + 2 : -1]  # after the line that was shown in part
+    assert len(tail) > 50_000
+    assert tail == lines[-len(tail) :]
+
+
+def read_all_of_terminal(descriptor: int, into: list[bytes]) -> None:
+    with suppress(OSError):  # the other end is closed
+        read_all(descriptor, into)
