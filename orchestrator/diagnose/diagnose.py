@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from orchestrator.diagnose.across import lagging, members_missing
 from orchestrator.diagnose.exits import judge
@@ -38,7 +38,9 @@ def diagnose(
     judge(exits, evidence, findings)
     firsts = {end.rank for end in exits if end.first}
     groups = [group for group in findings.groups() if _counts(group)]
-    return Diagnosis(tuple(_hit(group) for group in _ordered(groups, firsts)), exits)
+    return Diagnosis(
+        _ordered([_hit(group, scan.names) for group in groups], firsts, scan.names), exits
+    )
 
 
 def _line(line: bytes) -> bytes:
@@ -60,33 +62,37 @@ def _counts(group: Group) -> bool:
     return group.signature.id != "training.member-missing" or members_missing(group)
 
 
-def _ordered(groups: list[Group], firsts: set[int | None]) -> list[Group]:
+def _ordered(hits: list[Hit], firsts: set[int | None], names: Mapping[str, int]) -> tuple[Hit, ...]:
     """Return roots first; those of a kind by time if it is known of all, else as they were read.
 
     Without times, what a rank has that a launcher saw fail first comes before what others have.
     """
     timed = {
-        kind: all(_time(group) is not None for group in groups if group.signature.kind is kind)
+        kind: all(hit.first.place.time is not None for hit in hits if hit.kind is kind)
         for kind in Kind
     }
 
-    def place(group: Group) -> tuple[int, float, bool]:
-        kind = group.signature.kind
-        time = _time(group) if timed[kind] else None
-        elsewhere = kind < Kind.CASCADE and bool(firsts) and not group.ranks & firsts
-        return kind, time or 0.0, elsewhere
+    def place(hit: Hit) -> tuple[int, float, bool, tuple[int, int]]:
+        time = hit.first.place.time if timed[hit.kind] else None
+        elsewhere = hit.kind < Kind.CASCADE and bool(firsts) and firsts.isdisjoint(hit.ranks)
+        return hit.kind, time or 0.0, elsewhere, _position(hit.first, names)
 
-    return sorted(groups, key=place)
-
-
-def _time(group: Group) -> float | None:
-    times = [match.place.time for match in group.matches.values()]
-    return min((time for time in times if time is not None), default=None)
+    return tuple(sorted(hits, key=place))
 
 
-def _hit(group: Group) -> Hit:
+def _position(match: Match, names: Mapping[str, int]) -> tuple[int, int]:
+    """Where it stands in what was read; what is in no source comes last."""
+    return names.get(match.place.source, len(names)), match.place.line
+
+
+def _hit(group: Group, names: Mapping[str, int]) -> Hit:
     signature = group.signature
-    matches = tuple(sorted(group.matches.values(), key=_when))
+    matches = tuple(
+        sorted(
+            group.matches.values(),
+            key=lambda match: (match.place.time or 0.0, _position(match, names)),
+        )
+    )
     details = matches[0].details
     cause = signature.cause.format_map(details)
     if signature.id == "nccl.watchdog" and (who := lagging(group)):
@@ -99,8 +105,3 @@ def _hit(group: Group) -> Hit:
         cause=cause,
         fix=signature.fix.format_map(details),
     )
-
-
-def _when(match: Match) -> float:
-    """Matches without a time keep their order, before those with one."""
-    return match.place.time or 0.0

@@ -7,7 +7,8 @@ one are looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from orchestrator.diagnose.blocks import blocks
 from orchestrator.diagnose.findings import Findings, Group, match
@@ -15,7 +16,7 @@ from orchestrator.diagnose.label import Label, Line, read
 from orchestrator.diagnose.model import Exit, Place, PythonError, Source
 from orchestrator.diagnose.signatures.python import EXCEPTION
 from orchestrator.diagnose.summary import OPENERS, Summary
-from orchestrator.diagnose.table import Rule, rules
+from orchestrator.diagnose.table import Rule, Rules, rules
 from orchestrator.diagnose.traceback import HEADER, Traceback
 
 _DIGITS = b"0123456789."
@@ -26,13 +27,19 @@ _MAX_SHAPES = 4096
 _MAX_READERS = 4096
 # A program whose traceback ended its output says nothing more: after so many lines of others it is done.
 _PATIENCE = 2000
+# What came so often has nothing new to tell.
+_MANY = 1000
 
 
 class Scan:
-    """Reads sources one after another; `exits` are those that launchers told."""
+    """Reads sources one after another.
+
+    `exits` are those that launchers told, `names` numbers the sources as they were read.
+    """
 
     def __init__(self, findings: Findings) -> None:
         self.exits: list[Exit] = []
+        self.names: dict[str, int] = {}
         self._findings = findings
         self._rules = rules()
         self._texts = [(text, text.translate(None, _DIGITS)) for text in (*_OPENERS, *self._rules)]
@@ -40,11 +47,13 @@ class Scan:
         self._tracebacks: dict[Label, Traceback] = {}
         self._summaries: dict[Label, Summary] = {}
         self._idle = 0
+        self._near: Rules = self._rules  # those that may fit a line of the block at hand
         self._shapes: dict[bytes, Group | None] = {}
 
     def source(self, source: Source, chunks: Iterable[bytes]) -> None:
         """Read all of a source."""
         self._source = source
+        self.names.setdefault(source.name, len(self.names))
         self._shapes.clear()
         number, offset = 1, 0
         for block in blocks(chunks):
@@ -59,13 +68,13 @@ class Scan:
         while (because := links[-1].because) is not None:
             links.append(because)
         lines = [line for link in reversed(links) for line in link.summary.split("\n")]
-        fits = ((rule, line) for line in lines for rule in self._fits(line))
-        rule, line = min(fits, key=lambda pair: pair[0].signature.kind, default=(None, ""))
-        if rule is None:
+        fits = [fit for line in lines if (fit := _best(line, self._rules))]
+        fit = min(fits, key=lambda fit: fit.rule.signature.kind, default=None)
+        if fit is None:
             self._findings.add(EXCEPTION, match(place, error.summary, error=error))
         else:
-            found = match(place, line, _details(rule, line), error)
-            self._findings.add(rule.signature, found)
+            found = match(place, fit.text, fit.details, error)
+            self._findings.add(fit.rule.signature, found)
 
     @property
     def _reading(self) -> bool:
@@ -74,6 +83,7 @@ class Scan:
     def _block(self, block: bytes, number: int, offset: int) -> None:
         shapes = b"\n".join(set(block.translate(None, _DIGITS).split(b"\n")))
         texts = [text for text, shape in self._texts if shape in shapes]
+        self._near = {text: self._rules[text] for text in texts if text in self._rules}
         at = 0
         for start in _starts(block, texts, self._reading):
             if start < at:
@@ -100,8 +110,8 @@ class Scan:
                 known.count += 1
             return
         found = [group for line in read(raw) if (group := self._match(line, number, offset))]
-        if len(found) > 1 or any(_has_details(group) for group in found):
-            return  # the next line of this shape may have other numbers to tell
+        if len(found) > 1 or any(_tells_more(group) for group in found):
+            return
         if len(self._shapes) >= _MAX_SHAPES:
             self._shapes.clear()
         self._shapes[shape] = found[0] if found else None
@@ -148,18 +158,11 @@ class Scan:
 
     def _match(self, line: Line, number: int, offset: int) -> Group | None:
         """Add what the line tells; of several things the most important one."""
-        rule = min(self._fits(line.text), key=_importance, default=None)
-        if rule is None:
+        fit = _best(line.text, self._near)
+        if fit is None:
             return None
         place = self._place(line, number, offset)
-        details = _details(rule, line.text)
-        return self._findings.add(rule.signature, match(place, line.text, details))
-
-    def _fits(self, text: str) -> Iterator[Rule]:
-        raw = text.encode()
-        for held, group in self._rules.items():
-            if held in raw:
-                yield from (rule for rule in group if rule.pattern.search(text))
+        return self._findings.add(fit.rule.signature, match(place, fit.text, fit.details))
 
     def _place(self, line: Line, number: int, offset: int) -> Place:
         source, label = self._source, line.label
@@ -187,15 +190,30 @@ def _starts(block: bytes, texts: Sequence[bytes], from_start: bool) -> list[int]
     return sorted(starts)
 
 
-def _importance(rule: Rule) -> tuple[int, int]:
-    return rule.signature.kind, rule.order
+class _Fit(NamedTuple):
+    """A rule that fits a line, with what its named groups found."""
+
+    rule: Rule
+    text: str
+    details: Sequence[tuple[str, str]]
 
 
-def _details(rule: Rule, text: str) -> list[tuple[str, str]]:
-    found = rule.pattern.search(text)
-    assert found is not None
-    return [(name, value or "?") for name, value in found.groupdict().items()]
+def _best(text: str, rules: Rules) -> _Fit | None:
+    """Return the most important of the rules that fit a line; of one kind, the table's first."""
+    raw = text.encode()
+    fits = [
+        (rule.signature.kind, rule.order, rule, found)
+        for held, group in rules.items()
+        if held in raw
+        for rule in group
+        if (found := rule.pattern.search(text))
+    ]
+    if not fits:
+        return None
+    *_, rule, found = min(fits, key=lambda fit: fit[:2])
+    return _Fit(rule, text, [(name, value or "?") for name, value in found.groupdict().items()])
 
 
-def _has_details(group: Group) -> bool:
-    return any(match.details for match in group.matches.values())
+def _tells_more(group: Group) -> bool:
+    """Whether a line that differs in numbers only may still be of use."""
+    return group.count < _MANY and any(match.details for match in group.matches.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -44,8 +44,12 @@ class Rule(NamedTuple):
     pattern: re.Pattern[str]
 
 
+Rules = Mapping[bytes, Sequence[Rule]]
+"""Rules by a text without which none of them matches."""
+
+
 @cache
-def rules() -> Mapping[bytes, tuple[Rule, ...]]:
+def rules() -> Rules:
     """Return the patterns by a text without which none of them matches.
 
     No such text holds another one: so there are fewer to look for.

@@ -26,8 +26,8 @@ SIGNATURES = (
         meaning="NCCL uses a virtual interface",
         patterns=(
             (
-                r"NCCL INFO .*Using (?:\[\d+\])?(?P<interface>(?:docker|br-|veth|virbr|cni|flannel|cali)"
-                r"[\w.-]{0,15}|lo):"
+                r"(?:Bootstrap|NET/\w{1,16}) ?: Using (?:\[\d+\])?"
+                r"(?P<interface>(?:docker|br-|veth|virbr|cni|flannel|cali)[\w.-]{0,15}|lo):"
             ),
         ),
         cause="NCCL chose {interface}, which other nodes cannot reach",
@@ -129,7 +129,7 @@ SIGNATURES = (
         patterns=(
             r"failed to extend /dev/shm/nccl-",
             r"Error while (?:creating|attaching to) shared memory segment /dev/shm/nccl-",
-            r"/dev/shm/nccl-\S+.*No space left on device",
+            r"/dev/shm/nccl-\S{1,40} .{0,200}No space left on device",
         ),
         cause="a container gives 64 MiB of shared memory unless told otherwise",
         fix="start the container with --shm-size=16g or --ipc=host; on a host, remount /dev/shm larger",
@@ -202,7 +202,7 @@ SIGNATURES = (
     Signature(
         id="nccl.error",
         meaning="NCCL failed",
-        patterns=(r"\bNCCL error in: ", r"\bNCCL Error \d+: "),
+        patterns=(r"\bNCCL error in: (?!.*remote process exited)", r"\bNCCL Error \d+: "),
         cause="its `Last error:` or its own warning says why",
         fix="read the lines after it and the `NCCL WARN` lines above; or run again with NCCL_DEBUG=WARN",
         kind=Kind.SYMPTOM,

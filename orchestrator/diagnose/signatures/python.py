@@ -34,7 +34,10 @@ SIGNATURES = (
     Signature(
         id="python.no-library",
         meaning="a shared library is missing",
-        patterns=(r"(?P<library>[\w.+-]{1,100}\.so[\w.]{0,40}): cannot open shared object file",),
+        patterns=(
+            r"Error: (?P<library>[^:\s]{1,200}): cannot open shared object file",
+            r"error while loading shared libraries: (?P<library>[^:\s]{1,200}): cannot open",
+        ),
         cause="{library} is not on this node, or not on the loader's path",
         fix="install the package that holds it, or set LD_LIBRARY_PATH for this node",
         check="sw.import",

@@ -1,0 +1,92 @@
+"""The cause comes before its effects, by kind, by time, and by what the ranks tell together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from orchestrator.diagnose import Kind, Source, diagnose
+
+VICTIM = b"RuntimeError: [pair.cc:553] Connection closed by peer [10.0.0.17]:4711\n"
+CULPRIT = (
+    b'Traceback (most recent call last):\n  File "train.py", line 88, in step\nValueError: bad\n'
+)
+
+
+def at(seconds: float) -> Callable[[int], float | None]:
+    return lambda offset: seconds
+
+
+def test_63_victims_are_one_line_under_the_one_that_raised() -> None:
+    sources = [
+        (Source(f"rank-{rank}.err", rank, f"node{rank // 8}"), [CULPRIT if rank == 17 else VICTIM])
+        for rank in range(64)
+    ]
+    root, cascade = diagnose(sources).hits
+    assert (root.kind, root.ranks, root.nodes) == (Kind.ROOT, (17,), ("node2",))
+    assert (cascade.kind, len(cascade.ranks), cascade.count) == (Kind.CASCADE, 63, 63)
+
+
+def test_of_two_roots_the_earlier_one_comes_first_where_times_are_known() -> None:
+    late = (Source("rank-0.err", 0, clock=at(2.0)), [b"Too many open files\n"])
+    early = (Source("rank-1.err", 1, clock=at(1.0)), [b"No space left on device\n"])
+    assert [hit.ranks for hit in diagnose([late, early]).hits] == [(1,), (0,)]
+
+
+def test_without_times_the_order_of_reading_counts() -> None:
+    first = (Source("rank-0.err", 0), [b"Too many open files\n"])
+    second = (Source("rank-1.err", 1, clock=at(1.0)), [b"No space left on device\n"])
+    assert [hit.ranks for hit in diagnose([first, second]).hits] == [(0,), (1,)]
+
+
+def test_the_rank_that_a_launcher_saw_fail_first_comes_first() -> None:
+    summary = b"Root Cause (first observed failure):\n[0]:\n  rank      : 1 (local_rank: 1)\n"
+    summary += b"  exitcode  : 1 (pid: 14)\n=====\n"
+    sources = [
+        (Source("rank-0.err", 0), [b"Too many open files\n"]),
+        (Source("rank-1.err", 1), [b"No space left on device\n"]),
+        (Source("launcher.err"), [summary]),
+    ]
+    assert [hit.ranks for hit in diagnose(sources).hits] == [(1,), (0,)]
+
+
+def test_a_time_in_the_line_is_used() -> None:
+    log = (
+        "2026-01-31T09:30:02.000Z r0 node0 │ Too many open files\n"
+        "2026-01-31T09:30:01.000Z r1 node1 │ No space left on device\n"
+    )
+    assert [hit.ranks for hit in diagnose([(Source("log"), [log.encode()])]).hits] == [(1,), (0,)]
+
+
+def collective(rank: int, number: int) -> bytes:
+    return (
+        b"[rank%d]:[E1 ProcessGroupNCCL.cpp:607] [Rank %d] Watchdog caught collective operation timeout: "
+        b"WorkNCCL(SeqNum=%d, OpType=ALLREDUCE, NumelIn=1) ran for 600060 milliseconds\n"
+    ) % (rank, rank, number)
+
+
+def test_the_rank_that_lags_behind_in_collectives_is_named() -> None:
+    log = [collective(rank, 1577 if rank == 3 else 1580) for rank in range(8)]
+    (hit,) = diagnose([(Source("log"), log)]).hits
+    assert "rank 3 stands at ALLREDUCE number 1577" in hit.cause
+
+
+def test_no_rank_lags_where_all_stand_at_one_collective() -> None:
+    (hit,) = diagnose([(Source("log"), [collective(rank, 7) for rank in range(8)])]).hits
+    assert "stands at" not in hit.cause
+
+
+def member(rank: int) -> bytes:
+    return b"Initializing distributed: GLOBAL_RANK: %d, MEMBER: %d/4\n" % (rank, rank + 1)
+
+
+def test_members_that_do_not_come_are_a_hint() -> None:
+    (hit,) = diagnose([(Source("log"), [member(0), member(2), member(3)])]).hits
+    assert (hit.signature.id, hit.kind) == ("training.member-missing", Kind.HINT)
+
+
+def test_members_that_all_came_are_nothing() -> None:
+    assert diagnose([(Source("log"), map(member, range(4)))]).hits == ()
+
+
+def test_a_hint_is_no_verdict() -> None:
+    assert diagnose([(Source("log"), [b"step 1: loss=nan\n"])]).verdict is None

@@ -1,0 +1,111 @@
+"""What the end of a process says, alone and with what the kernel says."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.diagnose import Evidence, Exit, Hit, Kind, Source, diagnose
+from orchestrator.diagnose.exits import signal_of
+
+KILLED = b"Memory cgroup out of memory: Killed process 4711 (python) total-vm:2623712kB\n"
+
+
+def verdict(evidence: Evidence, log: bytes = b"") -> Hit:
+    found = diagnose([(Source("log"), [log])], evidence).verdict
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("code", [-9, 137])
+def test_sigkill_alone_is_not_called_out_of_memory(code: int) -> None:
+    hit = verdict(Evidence(exits=(Exit(3, code, "node1", 4711),)))
+    assert (hit.signature.id, hit.ranks) == ("exit.kill", (3,))
+    assert "no kernel log was read" in hit.first.text
+
+
+def test_a_kernel_log_that_says_nothing_is_told() -> None:
+    hit = verdict(Evidence((Exit(3, -9, "node1", 4711),), kernel_logs={"node1": [b"eth0: up\n"]}))
+    assert hit.signature.id == "exit.kill"
+    assert "the kernel log of node1 does not tell why" in hit.first.text
+
+
+def test_the_kernel_log_confirms_that_memory_ran_out() -> None:
+    hit = verdict(Evidence((Exit(3, -9, "node1", 4711),), kernel_logs={"node1": [KILLED]}))
+    assert (hit.signature.id, hit.ranks, hit.nodes) == ("memory.oom-killer", (3,), ("node1",))
+    assert "4711" in hit.cause
+
+
+@pytest.mark.parametrize(("node", "pid"), [("node1", 4712), ("node2", 4711)])
+def test_the_kill_of_another_process_does_not_explain_this_one(node: str, pid: int) -> None:
+    evidence = Evidence((Exit(3, -9, node, pid),), kernel_logs={"node1": [KILLED]})
+    hits = {hit.signature.id: hit.ranks for hit in diagnose([], evidence).hits}
+    assert hits == {"memory.oom-killer": (), "exit.kill": (3,)}
+
+
+def test_the_memory_events_of_a_cgroup_confirm_it_too() -> None:
+    hit = verdict(Evidence((Exit(3, -9, "node1", 4711),), oom_kills={"node1": 1}))
+    assert (hit.signature.id, hit.ranks) == ("memory.oom-killer", (3,))
+
+
+def test_an_exit_code_of_its_own_is_told_only_if_the_rank_said_nothing() -> None:
+    evidence = Evidence((Exit(1, 1),))
+    assert verdict(evidence).signature.id == "exit.code"
+    log = b"[rank1]: Traceback (most recent call last):\n[rank1]: ValueError: bad\n"
+    (hit,) = diagnose([(Source("log"), [log])], evidence).hits
+    assert hit.signature.id == "python.exception"
+
+
+def test_a_rank_that_was_stopped_is_no_culprit() -> None:
+    evidence = Evidence((Exit(0, -15), Exit(1, -11), Exit(2, -15)))
+    crash, stopped = diagnose([], evidence).hits
+    assert (crash.signature.id, crash.ranks) == ("exit.segv", (1,))
+    assert (stopped.kind, stopped.ranks) == (Kind.CASCADE, (0, 2))
+
+
+def test_ranks_that_ended_well_are_not_told() -> None:
+    assert diagnose([], Evidence((Exit(0, 0), Exit(1, 0)))).hits == ()
+
+
+@pytest.mark.parametrize(("code", "signal"), [(0, None), (1, None), (-6, 6), (134, 6), (128, None), (255, None)])  # fmt: skip
+def test_both_spellings_of_a_signal_are_known(code: int, signal: int | None) -> None:
+    assert signal_of(code) == signal
+
+
+SUMMARY = b"""\
+Failures:
+[1]:
+  time      : 2026-11-21_16:36:31
+  host      : node0
+  rank      : 0 (local_rank: 0)
+  exitcode  : -15 (pid: 13)  (SIGTERM)
+  error_file: <N/A>
+  traceback : Signal 15 (SIGTERM) received by PID 13
+------------------------------------------------------------
+Root Cause (first observed failure):
+[0]:
+  time      : 2026-11-21_16:36:31
+  host      : node0
+  rank      : 1 (local_rank: 1)
+  exitcode  : -9 (pid: 4711)  (SIGKILL)
+  error_file: <N/A>
+  traceback : Signal 9 (SIGKILL) received by PID 4711
+============================================================
+"""
+
+
+def test_the_summary_of_torchrun_tells_how_ranks_ended() -> None:
+    exits = diagnose([(Source("log"), [SUMMARY])]).exits
+    assert [(e.rank, e.code, e.node, e.pid, e.first) for e in exits] == [
+        (0, -15, "node0", 13, False),
+        (1, -9, "node0", 4711, True),
+    ]
+
+
+def test_the_summary_and_the_kernel_log_together_tell_that_memory_ran_out() -> None:
+    hit = verdict(Evidence(kernel_logs={"node0": [KILLED]}), SUMMARY)
+    assert (hit.signature.id, hit.ranks) == ("memory.oom-killer", (1,))
+
+
+def test_what_is_known_of_a_rank_counts_more_than_what_a_launcher_told() -> None:
+    (first, second) = diagnose([(Source("log"), [SUMMARY])], Evidence((Exit(1, 3),))).exits
+    assert (first.rank, first.code, second.rank) == (1, 3, 0)

@@ -1,0 +1,81 @@
+"""Whose line it is, whatever launcher put what before it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.diagnose.label import MAX_TEXT, Label, read
+
+PREFIXES = {
+    "[rank3]: ": Label(rank=3),
+    "[rank3]:": Label(rank=3),
+    "[default3]:": Label(local=3),
+    "[trainer0|5]: ": Label(local=0),
+    "[1,3]<stderr>:": Label(rank=3),
+    "3: ": Label(rank=3),
+    " 12: ": Label(rank=12),
+    "node1: ": Label(node="node1"),
+    "gpu-2.cluster: ": Label(node="gpu-2.cluster"),
+    "r3  node1 │ ": Label(rank=3, node="node1"),
+    "-- node1 │ ": Label(node="node1"),
+    "r[5-62] ×58 8 nodes │ ": Label(rank=5),
+    "node1: [rank3]: ": Label(rank=3, node="node1"),
+    "1: [default3]:": Label(local=3),
+    "2026-01-31T09:30:00.125Z r3 node1 │ [rank3]:": Label(rank=3, node="node1"),
+}
+
+
+@pytest.mark.parametrize(("prefix", "label"), PREFIXES.items())
+def test_the_prefix_of_a_launcher_is_taken_off(prefix: str, label: Label) -> None:
+    (line,) = read(f"{prefix}ValueError: bad".encode())
+    assert (line.text, line.label) == ("ValueError: bad", label)
+
+
+def test_the_indentation_behind_a_prefix_stays() -> None:
+    (line,) = read(b'[rank3]:   File "train.py", line 3, in step')
+    assert line.text == '  File "train.py", line 3, in step'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ValueError: bad",
+        "python3.11: can't open file",
+        "torchrun: error: x",
+        "error: 3",
+        "bash: x: y",
+    ],
+)
+def test_what_is_no_prefix_stays(text: str) -> None:
+    assert read(text.encode())[0].text == text
+
+
+def test_the_host_of_a_line_of_nccl_is_known() -> None:
+    (line,) = read(b"gpu-a:12:34 [1] misc/socket.cc:71 NCCL WARN Connection closed")
+    assert line.label == Label(node="gpu-a")
+    assert line.text == "misc/socket.cc:71 NCCL WARN Connection closed"
+
+
+def test_a_time_is_read() -> None:
+    (line,) = read("2026-01-31T09:30:00.125Z r3 node1 │ x".encode())
+    assert line.time == 1769851800.125
+
+
+def test_colours_are_taken_off() -> None:
+    (line,) = read(b"\x1b[1;35mValueError\x1b[0m: \x1b[35mbad\x1b[0m\x1b]0;title\x07")
+    assert line.text == "ValueError: bad"
+
+
+def test_what_a_progress_bar_wrote_over_is_still_read() -> None:
+    assert [line.text for line in read(b"\r 10% ###\rRuntimeError: bad\r\n")][:2] == [
+        " 10% ###",
+        "RuntimeError: bad",
+    ]
+
+
+@given(st.binary(max_size=2 * MAX_TEXT))
+def test_any_bytes_can_be_read(raw: bytes) -> None:
+    for line in read(raw):
+        assert len(line.text) <= MAX_TEXT

@@ -1,0 +1,210 @@
+"""Every row of the table, on a text that real software printed; and no row where nothing is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.diagnose import SIGNATURES, Diagnosis, Evidence, Exit, Kind, Source, diagnose
+
+TEXTS = Path(__file__).parent.parent / "recorded" / "failures"
+
+# What the software of this table printed when it was made to fail: tests/recorded/failures/cases.py.
+PRINTED = {
+    "allocator": "memory.allocation",
+    "arguments-unknown": "launcher.arguments",
+    "checkpoint-of-a-gpu": "state.device",
+    "checkpoint-torn": "state.torn",
+    "checkpoint-weights-only": "state.weights-only",
+    "collective-shapes-differ": "dist.collectives-differ",
+    "collectives-differ": "dist.collectives-differ",
+    "command-missing": "launcher.no-command",
+    "cuda-backend-missing": "dist.no-backend",
+    "cuda-not-compiled": "cuda.not-compiled",
+    "ddp-models-differ": "ddp.models-differ",
+    "ddp-unused-parameters": "ddp.unused-parameters",
+    "disk-full": "disk.checkpoint",
+    "environment-missing": "job.no-environment",
+    "exit-3": "exit.code",
+    "fabric-click-missing": "lightning.no-click",
+    "fabric-cuda-missing": "lightning.no-accelerator",
+    "fabric-launch-twice": "lightning.launched-twice",
+    "file-missing": "disk.no-file",
+    "gloo-loopback": "gloo.loopback",
+    "gloo-monitored-barrier": "dist.rank-late",
+    "gloo-no-interface": "gloo.no-interface",
+    "gloo-own-name-unknown": "gloo.own-name-unknown",
+    "gloo-peer-died": "python.exception",
+    "gloo-rank-ended-early": "gloo.peer-gone",
+    "gloo-send-timeout": "gloo.timed-out",
+    "gloo-timeout": "gloo.timed-out",
+    "init-barrier": "store.barrier",
+    "init-rank-missing": "store.clients-missing",
+    "interpreter-missing": "launcher.no-command",
+    "interrupted": "python.interrupted",
+    "library-missing": "python.no-library",
+    "lightning-member-missing": "store.clients-missing",
+    "loss-nan": "training.nan",
+    "memory-error": "memory.allocation",
+    "module-missing": "python.no-module",
+    "name-missing": "python.no-name",
+    "not-initialized": "job.not-initialized",
+    "old-launch-module": "launcher.local-rank-option",
+    "open-files": "limits.files",
+    "permission": "disk.permission",
+    "raises": "python.exception",
+    "raises-recorded": "python.exception",
+    "read-only": "disk.read-only",
+    "rendezvous-timeout": "rendezvous.timed-out",
+    "rendezvous-unreachable": "net.unreachable",
+    "script-missing": "launcher.no-script",
+    "shm-bus-error": "memory.shm",
+    "signal-abrt": "exit.abort",
+    "signal-bus": "exit.bus",
+    "signal-fpe": "exit.arithmetic",
+    "signal-ill": "exit.illegal",
+    "signal-kill": "exit.kill",
+    "signal-segv": "exit.segv",
+    "spawn-raises": "python.exception",
+    "spawn-without-guard": "spawn.no-guard",
+    "state-dict": "state.mismatch",
+    "store-clients-missing": "store.clients-missing",
+    "store-key-missing": "store.key-missing",
+    "store-port-in-use": "net.port-in-use",
+    "store-refused": "net.no-host",
+    "store-server-died": "store.closed",
+    "store-unknown-name": "net.name-unknown",
+    "syntax-too-new": "python.syntax",
+    "tee": "python.exception",
+    "threads": "limits.threads",
+    "torchrun-port-in-use": "net.port-in-use",
+    "torchrun-terminated": "torchrun.signalled",
+    "trainer-world-size": "lightning.world-size",
+    "worker-exited": "loader.exited",
+    "worker-killed": "loader.killed",
+    "worker-raised": "disk.no-file",
+    "worker-timeout": "loader.slow",
+}
+
+# Shapes as published, of what needs hardware, or a state of the host, that a test cannot have.
+PUBLISHED = {
+    "address-not-here": "net.address-not-here",
+    "cuda-architecture": "cuda.architecture",
+    "cuda-assert": "cuda.assert",
+    "cuda-busy": "cuda.busy",
+    "cuda-driver-mismatch": "cuda.driver-mismatch",
+    "cuda-driver-old": "cuda.driver-old",
+    "cuda-ecc": "cuda.ecc",
+    "cuda-fabric-manager": "cuda.fabric-manager",
+    "cuda-illegal-access": "cuda.illegal-access",
+    "cuda-library": "cuda.library",
+    "cuda-lost": "cuda.lost",
+    "cuda-memory": "cuda.memory",
+    "cuda-no-device": "cuda.no-device",
+    "cuda-xid": "cuda.xid",
+    "gloo-not-destroyed": "dist.not-destroyed",
+    "nccl-cuda-error": "nccl.cuda-error",
+    "nccl-duplicate-gpu": "nccl.duplicate-gpu",
+    "nccl-error": "nccl.error",
+    "nccl-gid": "nccl.gid",
+    "nccl-ib-protection": "nccl.ib-protection",
+    "nccl-ib-timeout": "nccl.ib-timeout",
+    "nccl-memlock": "nccl.memlock",
+    "nccl-no-interface": "nccl.no-interface",
+    "nccl-no-plugin": "nccl.no-plugin",
+    "nccl-no-route": "net.no-route",
+    "nccl-peer-gone": "nccl.peer-gone",
+    "nccl-ranks-mixed": "nccl.ranks-mixed",
+    "nccl-refused": "net.refused",
+    "nccl-shm": "nccl.shm",
+    "nccl-system-error": "nccl.system-error",
+    "nccl-timed-out": "net.timed-out",
+    "nccl-versions": "nccl.versions",
+    "nccl-watchdog": "nccl.watchdog",
+    "nccl-wrong-interface": "nccl.wrong-interface",
+    "old-libc": "python.old-libc",
+    "oom-killer": "memory.oom-killer",
+    "quota": "disk.quota",
+    "rendezvous-closed": "rendezvous.closed",
+    "rendezvous-connection": "rendezvous.unreachable",
+    "storage-failing": "disk.failing",
+    "symbol": "python.symbol",
+    "time-limit": "exit.time-limit",
+    "uncaught": "exit.uncaught",
+}
+
+HEALTHY = ("healthy-ddp", "healthy-fabric", "healthy-lightning", "healthy-nccl", "healthy-training")
+HARMLESS = {
+    "not-destroyed-warning": "dist.leak-warning",
+    "omp-warning": "limits.omp-warning",
+    "healthy-ddp": "net.reverse-name",
+}
+# Rows that come after others in the texts above.
+BESIDES = {
+    "net.port-in-use": "store-port-in-use",
+    "gloo.mesh": "gloo-loopback",
+    "nccl.taken-down": "nccl-watchdog",
+    "torchrun.child-failed": "raises",
+    "exit.terminated": "raises",
+    "disk.full": "disk-full",
+    "training.member-missing": "lightning-member-missing",
+}
+# Rows that say how a process ended, as its parent saw it; no text is needed.
+ENDS = {-1: "exit.hangup", -2: "exit.interrupt", -13: "exit.pipe", 126: "exit.not-executable"} | {
+    127: "exit.not-found"
+}
+
+
+def read(name: str) -> Diagnosis:
+    (path,) = TEXTS.glob(f"*/{name}.txt")
+    return diagnose([(Source(path.name), [path.read_bytes()])])
+
+
+@pytest.mark.parametrize(("name", "expected"), (PRINTED | PUBLISHED).items())
+def test_the_row_of_a_text_comes_first(name: str, expected: str) -> None:
+    assert read(name).hits[0].signature.id == expected
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_healthy_log_has_no_verdict(name: str) -> None:
+    diagnosis = read(name)
+    assert [hit.signature.id for hit in diagnosis.hits if hit.kind is not Kind.NOISE] == []
+    assert diagnosis.verdict is None
+
+
+@pytest.mark.parametrize(("name", "expected"), HARMLESS.items())
+def test_what_looks_like_an_error_but_is_harmless_is_noise(name: str, expected: str) -> None:
+    (hit,) = read(name).hits
+    assert (hit.signature.id, hit.kind) == (expected, Kind.NOISE)
+
+
+@pytest.mark.parametrize(("expected", "name"), BESIDES.items())
+def test_a_consequence_is_found_too(expected: str, name: str) -> None:
+    assert expected in {hit.signature.id for hit in read(name).hits}
+
+
+@pytest.mark.parametrize(("code", "expected"), ENDS.items())
+def test_an_exit_code_alone_is_explained(code: int, expected: str) -> None:
+    (hit,) = diagnose([], Evidence(exits=(Exit(rank=0, code=code),))).hits
+    assert hit.signature.id == expected
+
+
+def test_every_row_has_a_text() -> None:
+    tested = {*PRINTED.values(), *PUBLISHED.values(), *HARMLESS.values(), *BESIDES, *ENDS.values()}
+    assert {signature.id for signature in SIGNATURES} - tested == set()
+
+
+def test_every_text_is_used() -> None:
+    assert {path.stem for path in TEXTS.glob("*/*.txt")} == {
+        *PRINTED,
+        *PUBLISHED,
+        *HEALTHY,
+        *HARMLESS,
+    }
+
+
+def test_no_text_names_the_machine_that_it_was_made_on() -> None:
+    for path in TEXTS.glob("*/*.txt"):
+        text = path.read_text(encoding="utf-8")
+        assert "/work/" not in text and "/root/" not in text, path

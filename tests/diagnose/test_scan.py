@@ -1,0 +1,117 @@
+"""Streams are read once, whatever their chunks, in bounded memory."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import tracemalloc
+from collections.abc import Iterator
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.diagnose import Diagnosis, Source, diagnose
+from orchestrator.diagnose.blocks import BLOCK, blocks
+from orchestrator.diagnose.findings import MAX_TEXT
+
+LOG = b"""\
+step 1 loss 2.31
+step 2 loss 2.30
+[rank0]: Traceback (most recent call last):
+[rank1]: Traceback (most recent call last):
+[rank0]:   File "/home/user/job/train.py", line 40, in step
+[rank1]:   File "/home/user/job/train.py", line 52, in load
+[rank0]:     dist.all_reduce(x)
+[rank1]:     raise KeyError("labels")
+[rank0]: RuntimeError: [pair.cc:553] Connection closed by peer [10.0.0.17]:4711
+[rank1]: KeyError: 'labels'
+[rank1]: noise
+[rank2]: RuntimeError: [pair.cc:553] Connection closed by peer [10.0.0.17]:4712
+"""
+
+
+def read(*chunks: bytes) -> Diagnosis:
+    return diagnose([(Source("log"), chunks)])
+
+
+def test_tracebacks_of_ranks_may_be_interleaved() -> None:
+    root, cascade = read(LOG).hits
+    assert root.error is not None and cascade.error is not None
+    assert (root.ranks, root.error.summary, root.error.line) == ((1,), "KeyError: 'labels'", 52)
+    assert (cascade.ranks, cascade.error.function) == ((0, 2), "step")
+
+
+def test_lines_are_numbered_from_one() -> None:
+    root, cascade = read(LOG).hits
+    assert (root.first.place.line, cascade.first.place.line) == (10, 9)
+
+
+@given(st.lists(st.integers(0, len(LOG)), max_size=20))
+def test_chunks_may_be_cut_anywhere(cuts: list[int]) -> None:
+    edges = [0, *sorted(cuts), len(LOG)]
+    chunks = [LOG[start:end] for start, end in itertools.pairwise(edges)]
+    assert read(*chunks) == read(LOG)
+
+
+def test_far_into_a_long_log_numbers_are_right() -> None:
+    many = 3 * BLOCK // 10
+    chunks = [b"x" * 9 + b"\n"] * many + [b"No space left on device\n"] + [b"x\n"] * 10
+    (hit,) = read(*chunks).hits
+    assert hit.first.place.line == many + 1
+
+
+def test_a_recorded_clock_gives_the_time_of_a_line() -> None:
+    log = b"ok\nNo space left on device\n"
+    (hit,) = diagnose([(Source("log", clock=float), [log])]).hits
+    assert hit.first.place.time == 3.0
+
+
+def test_a_line_without_end_is_read_in_pieces() -> None:
+    (hit,) = read(*[b"x" * BLOCK] * 8, b" No space left on device").hits
+    assert len(hit.first.text) <= MAX_TEXT
+
+
+@given(st.lists(st.binary(max_size=3 * BLOCK // 2), max_size=3))
+def test_blocks_hold_the_same_bytes(chunks: list[bytes]) -> None:
+    found = list(blocks(chunks))
+    assert b"".join(found) == b"".join(chunks)
+    assert all(len(block) <= 2 * BLOCK for block in found)
+
+
+@given(st.binary(max_size=2000))
+def test_any_bytes_can_be_diagnosed(data: bytes) -> None:
+    read(data, b"\nTraceback (most recent call last):\n", data)
+
+
+def test_what_is_shown_of_hostile_text_is_harmless() -> None:
+    (hit,) = read(b"No space left on device \x1b[2J\x07\xe2\x80\xae" + b"x" * 5000).hits
+    assert hit.first.text.isprintable() and len(hit.first.text) <= MAX_TEXT
+
+
+def flood(line: bytes, size: int) -> Iterator[bytes]:
+    for _ in range(size // len(line) // 1000):
+        yield line * 1000
+
+
+def test_a_flood_of_failures_is_counted_in_bounded_memory() -> None:
+    line = b"[rank7]: RuntimeError: Connection closed by peer [10.0.0.17]:4711\n"
+    tracemalloc.start()
+    (hit,) = diagnose([(Source("log"), flood(line, 16 << 20))]).hits
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (hit.ranks, hit.count) == ((7,), (16 << 20) // len(line) // 1000 * 1000)
+    assert peak < 16 << 20
+
+
+def test_a_traceback_that_nothing_follows_does_not_slow_down_what_others_print() -> None:
+    log = b'[rank3]: Traceback (most recent call last):\n[rank3]:   File "a.py", line 1, in f\n'
+    start = time.process_time()
+    diagnose([(Source("log"), [log, *flood(b"step 100 of 1000: loss 2.31\n", 32 << 20)])])
+    assert time.process_time() - start < 2.0
+
+
+def test_ordinary_output_is_read_fast() -> None:
+    line = b"epoch 3 step 1042 loss 2.3145 lr 1.0e-04 grad_norm 1.21 tokens/s 123456 mem 45.1GiB\n"
+    start = time.process_time()
+    diagnose([(Source("log"), flood(line, 64 << 20))])
+    assert 64 / (time.process_time() - start) > 100  # MiB a second of processor time

@@ -1,0 +1,103 @@
+"""The table itself: complete, sound, and safe against lines made to hurt it."""
+
+from __future__ import annotations
+
+import re
+import string
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.diagnose import SIGNATURES, Kind, Signature
+from orchestrator.diagnose.label import MAX_TEXT
+from orchestrator.diagnose.literal import literals
+from orchestrator.diagnose.table import rules
+from orchestrator.preflight.registry import CHECKS
+
+PATTERNS = [(signature, pattern) for signature in SIGNATURES for pattern in signature.patterns]
+
+
+def fields(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+def test_ids_are_unique() -> None:
+    assert len({signature.id for signature in SIGNATURES}) == len(SIGNATURES)
+
+
+def test_every_check_that_is_named_exists() -> None:
+    assert {s.check for s in SIGNATURES if s.check} <= {check.id for check in CHECKS}
+
+
+def test_a_cascade_says_what_it_follows_from() -> None:
+    assert [s.id for s in SIGNATURES if s.kind is Kind.CASCADE and s.after is None] == []
+
+
+@pytest.mark.parametrize("signature", SIGNATURES, ids=lambda signature: signature.id)
+def test_words_for_a_person_are_short_and_filled_by_every_pattern(signature: Signature) -> None:
+    for text in (signature.meaning, signature.cause, signature.fix):
+        assert 0 < len(text) <= 220 and not text.endswith(".")
+        for pattern in signature.patterns:
+            assert fields(text) <= set(re.compile(pattern).groupindex)
+
+
+@pytest.mark.parametrize(("signature", "pattern"), PATTERNS)
+def test_hostile_lines_cost_little(signature: Signature, pattern: str) -> None:
+    pieces = [*literals(pattern), "Connect", "127.", " ", "1", "a", "loss", ": "]
+    compiled = re.compile(pattern)
+    for piece in pieces:
+        lines = [piece * MAX_TEXT, "".join(literals(pattern)) * MAX_TEXT, f"{piece} " * MAX_TEXT]
+        for line in lines:
+            start = time.process_time()
+            compiled.search(line[:MAX_TEXT])
+            assert time.process_time() - start < 0.2, piece
+
+
+@pytest.mark.parametrize(("signature", "pattern"), PATTERNS)
+def test_a_pattern_has_a_text_that_is_searched_for_first(
+    signature: Signature, pattern: str
+) -> None:
+    held = [
+        text
+        for text, group in rules().items()
+        if any(rule.pattern.pattern == pattern and rule.signature is signature for rule in group)
+    ]
+    assert len(held) == 1 and len(held[0]) >= 3
+
+
+@given(st.data())
+def test_what_a_pattern_matches_holds_its_literals(data: st.DataObject) -> None:
+    _, pattern = data.draw(st.sampled_from(PATTERNS))
+    found = re.search(pattern, text := data.draw(st.from_regex(pattern)))
+    assert found is not None
+    at = found.start()
+    for piece in literals(pattern):
+        at = text.find(piece, at)
+        assert at >= 0, piece
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("ab", ["ab"]),
+        (r"a\.b\[", ["a.b["]),
+        ("ab?c", ["a", "c"]),
+        ("ab+c", ["ab", "c"]),
+        ("ab*", ["a"]),
+        ("ab{2}c", ["a", "c"]),
+        (r"a\d+b", ["a", "b"]),
+        ("a[bc]d", ["a", "d"]),
+        ("a(?:b|c)d", ["a", "d"]),
+        ("a(b(c)d)?e", ["a", "e"]),
+        ("^a.*b$", ["a", "b"]),
+    ],
+)
+def test_literals_are_what_every_match_has(pattern: str, expected: list[str]) -> None:
+    assert literals(pattern) == expected
+
+
+def test_a_choice_outside_of_groups_is_refused() -> None:
+    with pytest.raises(ValueError, match="a choice outside of a group"):
+        literals("a|b")

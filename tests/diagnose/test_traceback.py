@@ -1,0 +1,156 @@
+"""An exception is read with its place in the user's own code, and with what it was raised from."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from orchestrator.diagnose import Diagnosis, Evidence, PythonError, Source, diagnose
+from orchestrator.diagnose.traceback import read_error_file
+
+PRINTED = Path(__file__).parent.parent / "recorded" / "failures" / "printed"
+
+
+def read(text: str) -> Diagnosis:
+    return diagnose([(Source("rank-0.err"), [text.encode()])])
+
+
+def error_of(text: str) -> PythonError:
+    error = read(text).hits[0].error
+    assert error is not None
+    return error
+
+
+def test_the_innermost_frame_of_the_users_own_code_is_named() -> None:
+    error = error_of("""\
+Traceback (most recent call last):
+  File "/home/user/job/train.py", line 60, in <module>
+    main()
+  File "/home/user/job/train.py", line 42, in main
+    out = net(batch)
+          ^^^^^^^^^^
+  File "/opt/venv/lib/python3.11/site-packages/torch/nn/modules/module.py", line 1751, in _call_impl
+    return forward_call(*args, **kwargs)
+  File "/usr/lib/python3.11/json/__init__.py", line 9, in loads
+  File "<frozen importlib._bootstrap>", line 241, in _call_with_frames_removed
+RuntimeError: mat1 and mat2 shapes cannot be multiplied (8x4 and 5x1)
+""")
+    assert (error.type, error.file, error.line, error.function) == (
+        "RuntimeError",
+        "/home/user/job/train.py",
+        42,
+        "main",
+    )
+    assert error.message == "mat1 and mat2 shapes cannot be multiplied (8x4 and 5x1)"
+
+
+def test_an_exception_without_message_or_own_frame_is_read() -> None:
+    error = error_of("Traceback (most recent call last):\nStopIteration\n")
+    assert error == PythonError("StopIteration", "")
+
+
+def test_a_message_of_several_lines_is_kept() -> None:
+    error = error_of(
+        "Traceback (most recent call last):\nValueError: bad:\n\tsize 3\n\tsize 4\nok\n"
+    )
+    assert error.message == "bad:\nsize 3\nsize 4"
+
+
+def test_what_it_was_raised_from_is_kept() -> None:
+    error = error_of("""\
+Traceback (most recent call last):
+  File "/home/user/job/data.py", line 3, in load
+KeyError: 'labels'
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "/home/user/job/train.py", line 8, in main
+ValueError: no labels
+""")
+    assert (error.summary, error.line) == ("ValueError: no labels", 8)
+    assert error.because is not None
+    assert (error.because.summary, error.because.line) == ("KeyError: 'labels'", 3)
+
+
+def test_of_a_chain_the_first_that_is_known_is_told() -> None:
+    hit, *others = read("""\
+Traceback (most recent call last):
+OSError: [Errno 28] No space left on device
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "/home/user/job/train.py", line 8, in save
+ValueError: cannot save
+""").hits
+    assert (hit.signature.id, others) == ("disk.full", [])
+    assert hit.error is not None and hit.error.summary == "ValueError: cannot save"
+
+
+def test_source_code_in_a_traceback_is_not_taken_for_a_failure() -> None:
+    (hit,) = read("""\
+Traceback (most recent call last):
+  File "/home/user/job/train.py", line 8, in save
+    raise ValueError("x")  # ModuleNotFoundError: No module named 'x'; No space left on device
+ValueError: x
+""").hits
+    assert hit.signature.id == "python.exception"
+
+
+def test_an_exception_of_a_worker_is_told_from_where_it_was_raised() -> None:
+    text = (PRINTED / "worker-raised.txt").read_text(encoding="utf-8")
+    error = error_of(text)
+    assert (error.type, error.function) == ("FileNotFoundError", "__getitem__")
+
+
+def test_the_same_exception_on_many_ranks_is_one_and_others_are_others() -> None:
+    log = "".join(
+        f"[rank{rank}]: Traceback (most recent call last):\n"
+        f"[rank{rank}]:   File \"train.py\", line {7 if rank else 9}, in f\n"
+        f"[rank{rank}]: ValueError: bad batch {rank}\n"
+        for rank in range(8)
+    )  # fmt: skip
+    assert [hit.ranks for hit in read(log).hits] == [(0,), (1, 2, 3, 4, 5, 6, 7)]
+
+
+def test_a_log_that_breaks_off_in_an_exception_is_told() -> None:
+    assert error_of("Traceback (most recent call last):\nValueError: bad").message == "bad"
+
+
+def recorded_error_file() -> bytes:
+    text = (PRINTED / "raises-recorded.txt").read_text(encoding="utf-8")
+    found = re.search(r'^\{"message": .*\}$', text, re.MULTILINE)
+    assert found
+    return found[0].encode()
+
+
+def test_the_error_file_of_torch_is_read() -> None:
+    read = read_error_file(recorded_error_file())
+    assert read is not None
+    error, time = read
+    assert (error.summary, error.function) == ("KeyError: 'labels'", "main")
+    assert time is not None and time > 1_700_000_000
+
+
+def test_the_error_file_of_a_rank_is_its_exception() -> None:
+    files = ((Source("error.json", rank=1, node="node1"), recorded_error_file()),)
+    (hit,) = diagnose([], Evidence(error_files=files)).hits
+    assert (hit.signature.id, hit.ranks, hit.nodes) == ("python.exception", (1,), ("node1",))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{", b"[]", b"{}", b'{"message": 3}', b'{"message": {}}', b"[" * 100_000, b"\xff"],
+)
+def test_what_is_no_error_file_is_nothing(data: bytes) -> None:
+    assert read_error_file(data) is None
+
+
+def test_an_error_file_without_a_stack_still_names_the_exception() -> None:
+    for message in ("ValueError: bad", {"message": "ValueError: bad", "extraInfo": None}):
+        read = read_error_file(json.dumps({"message": message}).encode())
+        assert read is not None and "bad" in read[0].summary
