@@ -17,6 +17,7 @@ The verbs of a run's life; `run` and `node` name it, and `limit` is the seconds 
     stop    run, node, grace, reason -> {"alive": bool, "time": seconds since the epoch}
     sweep   run, node -> {"left": [pid]}
     evidence  limit, run, node, attempt, rank, killed: see `evidence.py`
+    stacks  limit, run, node, brief: see `stacks.py` -> where every process is, and what it waits for
     usage   limit, runs [[run, node]] -> {"bytes": [bytes on disk | null where there is nothing]}
     forget  limit, runs [[run, node]], and for what is left of trials and of older versions of orch
             node, trials_older (seconds): see `forget.py`

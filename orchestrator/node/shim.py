@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any, Dict, List
 
-from . import files
+from . import files, hook
 
 # What the launcher sends to the group of the rank reaches the rank itself; the shim outlives it.
 _LEFT_TO_THE_RANK = (
@@ -53,6 +53,7 @@ def main(arguments: List[str]) -> None:
 
     interpreter = os.environ["ORCH_PYTHON"]
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHON_EXEC", "ORCH_PYTHON")}
+    hook.write_to(environment, base)
     output, error = files.open_log(base + ".out"), files.open_log(base + ".err")
     os.dup2(output, 1)
     os.dup2(error, 2)

@@ -24,7 +24,7 @@ import subprocess
 import time
 from typing import Any, Callable, Dict, List, Optional, Set
 
-from . import files, linux, packages, processes, records
+from . import files, hook, linux, packages, processes, records
 from .lease import Lease
 from .marks import Marker
 from .shim import exit_fields, write_wrapper
@@ -103,6 +103,7 @@ class Supervisor:
             os.makedirs(self._attempt, mode=0o700, exist_ok=True)
             files.set_room_aside(self._directory)
             files.write_json(records.status_path(self._directory), self._status)
+            hook.put_hook(self._directory)
             if self._lease is not None:
                 self._lease.begin()
             for child in self._spec["processes"]:
@@ -123,6 +124,7 @@ class Supervisor:
         environment.update(
             ORCH_RUN=self._run, ORCH_DIR=self._directory, ORCH_ATTEMPT=str(self._spec["attempt"])
         )
+        hook.hook_into(environment, self._directory, base)
         if child["rank"] is None:
             wrapper = os.path.join(self._directory, "shim")
             write_wrapper(wrapper)

@@ -29,6 +29,7 @@ TASKS = {
     "listen": "listen.listen",
     "path": "path.path",
     "probe": "probe.probe",
+    "stacks": "stacks.stacks",
     "stream": "stream.stream",
     "usage": "forget.usage",
 }
