@@ -66,7 +66,9 @@ def test_ranks_that_ended_well_are_not_told() -> None:
     assert diagnose([], Evidence((Exit(0, 0), Exit(1, 0)))).hits == ()
 
 
-@pytest.mark.parametrize(("code", "signal"), [(0, None), (1, None), (-6, 6), (134, 6), (128, None), (255, None)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("code", "signal"), [(0, None), (1, None), (-6, 6), (134, 6), (128, None), (255, None)]
+)
 def test_both_spellings_of_a_signal_are_known(code: int, signal: int | None) -> None:
     assert signal_of(code) == signal
 
