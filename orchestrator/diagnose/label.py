@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,6 +58,8 @@ class Line(NamedTuple):
 def read(raw: bytes) -> list[Line]:
     """Return what a line holds: more than one where a progress bar wrote over the beginning."""
     text = raw[:MAX_TEXT].decode("utf-8", "replace")
+    if text.startswith('{"t":') and (line := _from_json(text)) is not None:
+        return [line]
     if "\x1b" in text:
         text = _CONTROL.sub("", text)
     if "\r" not in text:
@@ -88,6 +91,23 @@ def _taken_off(text: str) -> Line:
     if rank is None and node is None and local is None:
         return Line(text, _NOBODY, time)
     return Line(text, Label(rank, node, local), time)
+
+
+def _from_json(text: str) -> Line | None:
+    """A line of `orch launch --output json`; its text may have a prefix of another launcher."""
+    try:
+        held = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    time, rank, node, inner = (held.get(key) for key in ("t", "rank", "node", "text"))
+    if not isinstance(inner, str):
+        return None
+    line = _taken_off(_CONTROL.sub("", inner[:MAX_TEXT]).rpartition("\r")[2])
+    label = Label(
+        rank if isinstance(rank, int) else line.label.rank,
+        node if isinstance(node, str) else line.label.node,
+    )
+    return Line(line.text, label, float(time) if isinstance(time, (int, float)) else None)
 
 
 def _seconds(moment: str | None) -> float | None:

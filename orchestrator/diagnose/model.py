@@ -43,6 +43,7 @@ class Exit:
 class Evidence:
     """What is known apart from logs.
 
+    `exits` are those that ranks came to by themselves; leave out those that the end of the run caused.
     `kernel_logs` has the lines of each node's kernel log since the start of the run; a node whose log
     could not be read is missing. `oom_kills` is the growth of `oom_kill` in memory.events, by node.
     `error_files` are contents of torch's error files (TORCHELASTIC_ERROR_FILE).

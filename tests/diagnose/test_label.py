@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.diagnose.label import MAX_TEXT, Label, read
+from orchestrator.diagnose.label import MAX_TEXT, Label, Line, read
 
 PREFIXES = {
     "[rank3]: ": Label(rank=3),
@@ -61,6 +61,18 @@ def test_the_host_of_a_line_of_nccl_is_known() -> None:
 def test_a_time_is_read() -> None:
     (line,) = read("2026-01-31T09:30:00.125Z r3 node1 │ x".encode())
     assert line.time == 1769851800.125
+
+
+def test_a_line_of_orchs_own_json_is_read() -> None:
+    raw = b'{"t": 12.5, "rank": 3, "local_rank": 1, "node": "node1", "text": "[rank3]: x"}'
+    assert read(raw) == [Line("x", Label(rank=3, node="node1"), 12.5)]
+
+
+@pytest.mark.parametrize(
+    "raw", [b'{"t":', b'{"t": 1}', b'{"t": 1, "text": 3}', b'{"t":' + b"[" * 4000]
+)
+def test_what_only_looks_like_json_is_a_line(raw: bytes) -> None:
+    assert [line.text for line in read(raw)] == [raw.decode()]
 
 
 def test_colours_are_taken_off() -> None:

@@ -96,7 +96,7 @@ SIGNATURES = (
         id="lightning.no-accelerator",
         meaning="the accelerator that the script asks for is not there",
         patterns=(
-            r"`?\w*Accelerator`? can not run on your system",
+            r"Accelerator`? can not run on your system",
             r"No supported gpu backend found",
             r"You requested gpu: .* But your machine only has",
         ),
