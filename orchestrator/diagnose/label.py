@@ -1,4 +1,4 @@
-"""Whose line it is: takes off what launchers put before a line, colours, and overwritten text."""
+"""Whose line it is: takes off what launchers put before a line, and colours."""
 
 from __future__ import annotations
 
@@ -55,16 +55,12 @@ class Line(NamedTuple):
     time: float | None
 
 
-def read(raw: bytes) -> list[Line]:
-    """Return what a line holds: more than one where a progress bar wrote over the beginning."""
-    text = raw[:MAX_TEXT].decode("utf-8", "replace")
+def read(raw: bytes) -> Line:
+    """Return what a line says, and who printed it; only its first `MAX_TEXT` bytes are looked at."""
+    text = raw[:MAX_TEXT].decode("utf-8", "replace").rstrip()
     if text.startswith('{"t":') and (line := _from_json(text)) is not None:
-        return [line]
-    if "\x1b" in text:
-        text = _CONTROL.sub("", text)
-    if "\r" not in text:
-        return [_taken_off(text)]
-    return [_taken_off(part) for part in text.split("\r") if part]
+        return line
+    return _taken_off(_CONTROL.sub("", text) if "\x1b" in text else text)
 
 
 def _taken_off(text: str) -> Line:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from orchestrator.diagnose.blocks import blocks
 from orchestrator.diagnose.findings import Findings, Group, match
-from orchestrator.diagnose.label import Label, Line, read
+from orchestrator.diagnose.label import MAX_TEXT, Label, Line, read
 from orchestrator.diagnose.model import Exit, Place, PythonError, Source
 from orchestrator.diagnose.signatures.python import EXCEPTION
 from orchestrator.diagnose.summary import OPENERS, Summary
@@ -27,6 +27,8 @@ _MAX_SHAPES = 4096
 _MAX_READERS = 4096
 # A program whose traceback ended its output says nothing more: after so many lines of others it is done.
 _PATIENCE = 2000
+# So many bytes before the text are looked at in a long line.
+_BEFORE = 200
 # What came so often has nothing new to tell.
 _MANY = 1000
 
@@ -81,27 +83,29 @@ class Scan:
         return bool(self._tracebacks or self._summaries)
 
     def _block(self, block: bytes, number: int, offset: int) -> None:
-        shapes = b"\n".join(set(block.translate(None, _DIGITS).split(b"\n")))
+        # A progress bar is a line for each of its states; all bytes stay where they are.
+        lines = block.replace(b"\r\n", b" \n").replace(b"\r", b"\n")
+        shapes = b"\n".join(set(lines.translate(None, _DIGITS).split(b"\n")))
         texts = [text for text, shape in self._texts if shape in shapes]
         self._near = {text: self._rules[text] for text in texts if text in self._rules}
         at = 0
-        for start in _starts(block, texts, self._reading):
+        for start in _starts(lines, texts, self._reading):
             if start < at:
                 continue
             number += block.count(b"\n", at, start)
             at = start
             while True:
-                end = block.find(b"\n", at)
-                end = len(block) if end < 0 else end
-                self._line(block[at:end], number, offset + at)
-                at, number = end + 1, number + 1
+                end = lines.find(b"\n", at)
+                end = len(lines) if end < 0 else end
+                self._line(lines[at:end], number, offset + at)
+                number += block.count(b"\n", at, end + 1)
+                at = end + 1
                 if not self._reading or at >= len(block):
                     break
 
     def _line(self, raw: bytes, number: int, offset: int) -> None:
         if self._reading or any(text in raw for text in _OPENERS):
-            for line in read(raw):
-                self._read(line, number, offset)
+            self._read(read(raw), number, offset)
             return
         shape = raw[:_PREFIX] + raw[_PREFIX:].translate(None, _DIGITS)
         if shape in self._shapes:
@@ -109,12 +113,12 @@ class Scan:
             if known is not None:
                 known.count += 1
             return
-        found = [group for line in read(raw) if (group := self._match(line, number, offset))]
-        if len(found) > 1 or any(_tells_more(group) for group in found):
+        found = self._match(read(raw), number, offset)
+        if found is not None and _tells_more(found):
             return
         if len(self._shapes) >= _MAX_SHAPES:
             self._shapes.clear()
-        self._shapes[shape] = found[0] if found else None
+        self._shapes[shape] = found
 
     def _read(self, line: Line, number: int, offset: int) -> None:
         """Take a line that may belong to a traceback or to torchrun's summary."""
@@ -179,12 +183,16 @@ class Scan:
 
 
 def _starts(block: bytes, texts: Sequence[bytes], from_start: bool) -> list[int]:
-    """Return where the lines begin that have one of the texts, ascending; the first if `from_start`."""
+    """Return where the lines begin that have one of the texts, ascending; the first if `from_start`.
+
+    Of a long line only the part is looked at that has the text.
+    """
     starts = {0} if from_start else set()
     for text in texts:
         at = block.find(text)
         while at >= 0:
-            starts.add(block.rfind(b"\n", 0, at) + 1)
+            start = block.rfind(b"\n", max(0, at - MAX_TEXT // 2), at) + 1
+            starts.add(start if start or at <= MAX_TEXT // 2 else at - _BEFORE)
             end = block.find(b"\n", at)
             at = block.find(text, end) if end >= 0 else -1
     return sorted(starts)

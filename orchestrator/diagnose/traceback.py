@@ -19,7 +19,10 @@ _UNNAMED = "Exception"
 _FRAME = re.compile(
     r'\s{0,40}File "(?P<file>[^"]{1,1000})", line (?P<line>\d{1,9})(?:, in (?P<function>.{1,200}))?'
 )
-_EXCEPTION = re.compile(r"(?P<type>[A-Za-z_][\w.]{0,200})(?:: ?(?P<message>.*))?$", re.DOTALL)
+# A level of logging (`INFO: ...`) is no exception.
+_EXCEPTION = re.compile(
+    r"(?P<type>(?=[\w.]{0,200}[a-z])[A-Za-z_][\w.]{0,200})(?:: ?(?P<message>.*))?$", re.DOTALL
+)
 _CHAIN = re.compile(
     r"During handling of the above exception, another exception occurred:$"
     r"|The above exception was the direct cause of the following exception:$"

@@ -71,6 +71,23 @@ def test_a_line_without_end_is_read_in_pieces() -> None:
     assert len(hit.first.text) <= MAX_TEXT
 
 
+def test_what_comes_after_a_long_progress_bar_is_read() -> None:
+    bar = b"".join(b"\r%d%%|###   | loss=2.31" % (percent % 100) for percent in range(20_000))
+    (hit,) = read(b"start\n", bar, b"\rRuntimeError: No space left on device\n").hits
+    assert (hit.first.place.line, hit.first.text) == (2, "RuntimeError: No space left on device")
+
+
+def test_the_end_of_a_long_line_is_read() -> None:
+    (hit,) = read(b"x" * 50_000, b" No space left on device\n").hits
+    assert hit.first.text.endswith("x No space left on device")
+
+
+def test_lines_may_end_as_windows_has_it() -> None:
+    root, cascade = read(LOG.replace(b"\n", b"\r\n")).hits
+    assert root.error is not None and root.error.summary == "KeyError: 'labels'"
+    assert (root.first.place.line, cascade.first.place.line) == (10, 9)
+
+
 @given(st.lists(st.binary(max_size=3 * BLOCK // 2), max_size=3))
 def test_blocks_hold_the_same_bytes(chunks: list[bytes]) -> None:
     found = list(blocks(chunks))
