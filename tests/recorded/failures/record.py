@@ -1,4 +1,4 @@
-"""Make real software fail, and keep what it printed: `python record.py [NAME]...` writes printed/NAME.txt.
+"""Make real software fail, and keep what it printed: `python -m tests.recorded.failures.record [NAME]...` writes printed/NAME.txt.
 
 Each case is a small shell script. It runs in a machine of its own (namespaces for network, mounts,
 names and processes: nothing leaves by the network, root is needed) with loopback only, the host name
@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cases import CASES
+from .cases import CASES
 
 HERE = Path(__file__).parent
 SECONDS = 90
