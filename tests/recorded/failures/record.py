@@ -1,8 +1,9 @@
-"""Make real software fail, and keep what it printed: `python -m tests.recorded.failures.record [NAME]...` writes printed/NAME.txt.
+"""Make real software fail, and keep what it printed in printed/NAME.txt.
 
-Each case is a small shell script. It runs in a machine of its own (namespaces for network, mounts,
-names and processes: nothing leaves by the network, root is needed) with loopback only, the host name
-node0 and a scratch folder. What is the machine's own (paths, addresses of memory) is replaced.
+`python -m tests.recorded.failures.record [NAME]...` makes the cases named, or all. Each is a small shell
+script. It runs in a machine of its own (namespaces for network, mounts, names and processes: nothing
+leaves by the network, root is needed) with loopback only, the host name node0 and a scratch folder. What
+is the machine's own (paths, addresses of memory) is replaced.
 """
 
 from __future__ import annotations
