@@ -110,7 +110,7 @@ def main():
     time.sleep(30)
 main()
 PY
-for file in $(find /tmp/torchelastic_* -name 'error.json' -newer _job.py) error.json; do test -s $file && cat $file && echo; done""",
+for file in $(find . -name error.json); do test -s $file && cat $file && echo; done""",
     "exit-3": """
 run 2 <<'PY'
 from _job import *

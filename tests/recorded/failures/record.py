@@ -26,7 +26,7 @@ ip link set lo up
 mount -t proc proc /proc
 hostname node0
 printf '127.0.0.1 localhost node0\\n' > etc-hosts && mount --bind etc-hosts /etc/hosts
-export PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 PATH={bin}:$PATH
+export PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 TMPDIR=$PWD PATH={bin}:$PATH
 cat > _job.py <<'PROGRAM'
 import os, sys, time, datetime, signal
 import torch
