@@ -119,6 +119,34 @@ class Stopping:
 
 
 @dataclass(frozen=True)
+class Restarting:
+    """An attempt has failed, for this reason, and another follows: the `attempt`-th (from 1) of `of`."""
+
+    attempt: int
+    of: int
+    because: str
+
+
+@dataclass(frozen=True)
+class Stalled:
+    """Nothing of the run has moved for `seconds`. `stacks` are where its ranks are, those at one place
+    together, `stuck` the connections that get no answer; `suspect` is who keeps the others, or empty.
+    """
+
+    seconds: float
+    stacks: tuple[str, ...]
+    stuck: tuple[str, ...]
+    suspect: str
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The run gets on again; it had not moved for `seconds`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
 class NodeLost:
     """The connection to `node` broke; the run goes on there, and orch tries to come back."""
 
@@ -144,6 +172,39 @@ class NodeEnded:
     node: str
     state: str
     left: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Why the run failed: what failed first, and what is known of that.
+
+    `how` is that in one line. `rank` is None where it was a launcher or a whole node; `code` or `signal`
+    ended it `after` so many seconds of its life. `error` is the Python exception, `place` where in the
+    user's own code. `signature` names the row of the table that `cause` and `fix` come from (empty: none
+    fits), `check` the preflight check that would have told, and `evidence` the words that it was known by.
+    `lines` are the last ones of its `channel`. `victims` are the ranks that ended badly after it. `logs`
+    has what it printed, and `command` shows it.
+    """
+
+    run: str
+    how: str
+    node: str
+    rank: int | None
+    code: int | None
+    signal: int | None
+    after: float | None
+    error: str
+    place: str
+    signature: str
+    cause: str
+    fix: str
+    check: str
+    evidence: str
+    channel: str
+    lines: tuple[str, ...]
+    victims: tuple[int, ...]
+    logs: Path
+    command: str
 
 
 @dataclass(frozen=True)
@@ -178,9 +239,13 @@ Event = (
     | RankBegan
     | RankEnded
     | Stopping
+    | Restarting
+    | Stalled
+    | Resumed
     | NodeLost
     | NodeBack
     | NodeEnded
+    | Explained
     | Detached
     | Ended
 )

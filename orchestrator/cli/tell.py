@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator import events
 from orchestrator.inventory.ranges import fold
-from orchestrator.ui import words
+from orchestrator.ui import verdict, words
 from orchestrator.ui.console import Stderr
 
 
@@ -13,6 +13,7 @@ class Teller:
 
     def __init__(self) -> None:
         self._stderr = Stderr()
+        self._explained: events.Explained | None = None
 
     def __call__(self, event: events.Event) -> None:
         match event:
@@ -22,14 +23,22 @@ class Teller:
                 self.say(f"waiting for {fold(event.nodes)}")
             case events.PhaseBegan(phase="prune"):
                 self.say(f"asking {fold(event.nodes)}")
+            case events.Stalled():
+                self.say(words.stalled(event), "yellow")
+            case events.Resumed():
+                self.say(words.resumed(event), "green")
             case events.NodeLost():
                 self.say(words.node_lost(event), "yellow")
             case events.NodeBack():
                 self.say(words.node_back(event), "green")
             case events.Stopping():
                 self.say(f"{event.reason}: all ranks are being stopped", "yellow")
+            case events.Restarting():
+                self.say(words.restarting(event), "yellow")
+            case events.Explained():
+                self._explained = event  # said with the end
             case events.Ended():
-                self.say(words.ended(event), "green" if event.exit_code == 0 else "red")
+                self._stderr.write(verdict.ended(event, self._explained))
 
     def say(self, text: str, colour: str | None = None) -> None:
         """Say one line (or a few)."""

@@ -7,40 +7,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from orchestrator import events
 from orchestrator.plan import Plan
-from orchestrator.remote.reports import ProcessEnd, RankReport, StatusReport
+from orchestrator.runs.culprit import Culprit, Hear, NodeState, find_culprit, unheard
 
 FINAL = ("ended", "lost", "absent")
 """The states in which nothing more happens on a node."""
 
+FAILED = " failed"
+"""How the reason ends for which nodes are told to stop when something failed."""
 
-@dataclass(frozen=True)
-class NodeState:
-    """The last that is known of one node: its supervisor, its ranks, and how far its clock is ahead.
-
-    `stopped_at` is when it was told to stop, or did so by itself (the node's clock), None if it was not.
-    `gone` says why it counts as failed though nothing is heard of it.
-    """
-
-    name: str
-    ranks: Mapping[int, RankReport]
-    status: StatusReport | None
-    clock_skew: float = 0.0
-    stopped_at: float | None = None
-    gone: str | None = None
-
-
-@dataclass(frozen=True)
-class Culprit:
-    """What failed first: a rank, or (rank None) a launcher before any rank did.
-
-    Where it is the whole node that failed, `end` is None and `why` says how.
-    """
-
-    node: str
-    rank: int | None
-    end: ProcessEnd | None
-    why: str = ""
+# What an earlier controller told the nodes when a person stopped the run, and who that was.
+_PEOPLE = {
+    "interrupted": "an interrupt",
+    "interrupted twice": "an interrupt",
+    "orch stop": "orch stop",
+}
+_INTERRUPTED = 130
+_TIMED_OUT = "timed out after "
+_TIME_OUT = 124  # as timeout(1) has it
+_STALLED = "stalled: "
 
 
 @dataclass(frozen=True)
@@ -62,7 +48,11 @@ class Stopped:
 
     @classmethod
     def for_reason(cls, reason: str) -> Stopped | None:
-        """What a controller told the nodes: a person, or the time limit; None for any other reason."""
+        """What a controller told the nodes: a person, the time limit, or that nothing moved; None for any
+        other reason.
+        """
+        if reason.startswith(_STALLED):
+            return cls(1, reason)
         if reason.startswith(_TIMED_OUT):
             return cls(_TIME_OUT, reason)
         return cls.by_wish(reason) if reason in _PEOPLE else None
@@ -73,11 +63,16 @@ def timed_out(timeout: float) -> str:
     return f"{_TIMED_OUT}{timeout:g} s"
 
 
+def stalled(what: str) -> str:
+    """Return why nodes are told to stop when nothing moves any more; `what` keeps the run."""
+    return f"{_STALLED}{what}"
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How a run ended. `left` has, by node, the processes that could not be killed.
 
-    `unknown` names the nodes whose end orch has not seen.
+    `unknown` names the nodes whose end orch has not seen; `explained` says why it failed, if it did.
     """
 
     exit_code: int
@@ -85,57 +80,7 @@ class Verdict:
     culprit: Culprit | None
     left: Mapping[str, tuple[int, ...]]
     unknown: tuple[str, ...]
-
-
-# What an earlier controller told the nodes when a person stopped the run, and who that was.
-_PEOPLE = {
-    "interrupted": "an interrupt",
-    "interrupted twice": "an interrupt",
-    "orch stop": "orch stop",
-}
-_INTERRUPTED = 130
-_TIMED_OUT = "timed out after "
-_TIME_OUT = 124  # as timeout(1) has it
-
-_DEAD = {
-    "lost": "lost its supervisor: it was killed, or the node has restarted",
-    "absent": "has nothing of this run (any more)",
-}
-
-
-def find_culprit(nodes: Sequence[NodeState]) -> Culprit | None:
-    """Return the first process that failed by itself, in the order of time across nodes.
-
-    A rank that ended after its node was told to stop is a victim; what a launcher has started again is
-    forgiven. A launcher's own failure only counts where no rank failed, for it fails after them. None
-    while nothing failed.
-    """
-    attempt = max((rank.attempt for node in nodes for rank in node.ranks.values()), default=0)
-    failed = [
-        (rank.ended - node.clock_skew, rank.rank, node.name, rank.end)
-        for node in nodes
-        for rank in node.ranks.values()
-        if rank.end is not None
-        and rank.ended is not None
-        and not rank.end.succeeded
-        and rank.attempt == attempt
-        and (node.stopped_at is None or rank.ended <= node.stopped_at)
-    ]
-    if failed:
-        _, number, name, end = min(failed, key=lambda item: item[:2])
-        return Culprit(name, number, end)
-    for node in nodes:
-        if node.stopped_at is None and node.status is not None and node.status.launcher is not None:
-            unfinished = any(rank.end is None for rank in node.ranks.values())
-            if not node.status.launcher.succeeded and (unfinished or not node.ranks):
-                return Culprit(node.name, None, node.status.launcher)
-    for node in nodes:
-        if node.gone is not None:
-            return Culprit(node.name, None, None, node.gone)
-    for node in nodes:
-        if node.stopped_at is None and node.status is not None and node.status.state in _DEAD:
-            return Culprit(node.name, None, None, _DEAD[node.status.state])
-    return None
+    explained: events.Explained | None = None
 
 
 def find_stop(nodes: Sequence[NodeState]) -> str | None:
@@ -178,23 +123,26 @@ def _ends(nodes: Sequence[NodeState]) -> Iterator[_End]:
                 yield _End(rank.rank, rank.end.succeeded)
 
 
-def judge(plan: Plan, nodes: Sequence[NodeState], stopped: Stopped | None) -> Verdict:
+def judge(
+    plan: Plan, nodes: Sequence[NodeState], stopped: Stopped | None, hear: Hear = unheard
+) -> Verdict:
     """Return the verdict of a run whose nodes have all ended, or were given up.
 
-    `stopped` says who stopped it, if anybody did.
+    `stopped` says who stopped it, if anybody did; `hear` what ranks that failed say of it.
     """
     left = {node.name: node.status.left for node in nodes if node.status and node.status.left}
     unknown = tuple(
         node.name for node in nodes if node.status is None or node.status.state not in FINAL
     )
-    culprit, stop = find_culprit(nodes), _first_stop(nodes)
+    stop = _first_stop(nodes)
+    culprit = find_culprit(nodes, hear, before=_stopped_before(nodes, stopped, stop))
     if culprit is not None and culprit.end is None and all_succeeded(plan, nodes):
         culprit = None  # what became of the node after its ranks had ended well changes nothing
     by_themselves = _all_ended_by_themselves(plan, nodes)
     if stopped is None and stop is not None:
         stopped = Stopped.for_reason(stop[1])
     if culprit is not None:
-        code, summary = _exit_code(culprit), _describe(culprit)
+        code, summary = _exit_code(culprit), describe(culprit)
     elif stopped is not None and not by_themselves:
         code, summary = stopped.exit_code, stopped.summary
     elif stop is not None and not by_themselves:
@@ -207,6 +155,21 @@ def judge(plan: Plan, nodes: Sequence[NodeState], stopped: Stopped | None) -> Ve
     else:
         code, summary = _launchers_end(plan, nodes)
     return Verdict(code, summary, culprit, left, unknown)
+
+
+def _stopped_before(
+    nodes: Sequence[NodeState], stopped: Stopped | None, stop: tuple[str, str] | None
+) -> float | None:
+    """Return when the first node was stopped though nothing had failed, by the controller's clock.
+
+    Ranks on nodes that hear of it later lose those on nodes that heard of it sooner.
+    """
+    if stopped is None and (stop is None or stop[1].endswith(FAILED)):
+        return None
+    return min(
+        (node.stopped_at - node.clock_skew for node in nodes if node.stopped_at is not None),
+        default=None,
+    )
 
 
 def _all_ended_by_themselves(plan: Plan, nodes: Sequence[NodeState]) -> bool:
@@ -233,7 +196,8 @@ def _exit_code(culprit: Culprit) -> int:
     return (culprit.end.exit_code if culprit.end is not None else 0) or 1
 
 
-def _describe(culprit: Culprit) -> str:
+def describe(culprit: Culprit) -> str:
+    """Return what failed, and how, in one line."""
     if culprit.end is None:
         return f"{culprit.node} {culprit.why}"
     who = f"rank {culprit.rank}" if culprit.rank is not None else "the launcher"

@@ -14,7 +14,7 @@ from orchestrator.logs.select import RankSet
 from orchestrator.logs.stream import Channel, Stream
 from orchestrator.plan import Plan
 from orchestrator.process import silence
-from orchestrator.ui import words
+from orchestrator.ui import verdict, words
 from orchestrator.ui.display import Lines
 from orchestrator.ui.message import message
 from orchestrator.ui.outlets import Outlets
@@ -65,6 +65,7 @@ class Console:
         self._plan: Plan | None = None
         self._failed = self._detached = False
         self._unreachable: set[str] = set()
+        self._explained: events.Explained | None = None
         self._ended: events.Ended | None = None
 
     def __call__(self, event: events.Event) -> None:
@@ -95,6 +96,12 @@ class Console:
             case events.Stopping():
                 self._failed = True
                 self._say(words.stopping(event), "yellow")
+            case events.Restarting():
+                self._begin_again(event)
+            case events.Stalled():
+                self._say(words.stalled(event), "yellow")
+            case events.Resumed():
+                self._say(words.resumed(event), "green")
             case events.NodeLost():
                 if event.node not in self._unreachable:
                     self._unreachable.add(event.node)
@@ -107,6 +114,8 @@ class Console:
             case events.Detached():
                 self._detached = True
                 self._say(words.detached(event))
+            case events.Explained():
+                self._explained = event  # said with the end
             case events.Ended():
                 self._ended = event  # said by `close`, after the last output
         self._outlets.refresh()
@@ -118,8 +127,7 @@ class Console:
         """
         last = b""
         if self._ended is not None:
-            colour = "green" if self._ended.exit_code == 0 else "red"
-            last = message(words.ended(self._ended), colour)
+            last = verdict.ended(self._ended, self._explained)
             self._ended = None
         self._panel = None
         self._outlets.close(last, _PATIENCE if self._detached else None)
@@ -135,6 +143,14 @@ class Console:
         else:
             self._say("\n      ".join(filter(None, (said, "; ".join(self._view.keys)))))
             self._outlets.draw(None)
+
+    def _begin_again(self, event: events.Restarting) -> None:
+        """Let the phases take the place of the panel, until the next attempt has started."""
+        self._failed = False
+        self._unreachable.clear()
+        self._phases, self._panel = Phases(), None
+        self._say(words.restarting(event), "yellow")
+        self._outlets.draw(self._phases.rows)
 
     def _make_panel(self, plan: Plan) -> Panel:
         from orchestrator.ui.panel import Panel
@@ -163,9 +179,13 @@ class Stderr:
 
     def line(self, text: str, colour: str | None = None) -> None:
         """Write one line (or a few), at once. Nobody reading it any more is no reason to fail."""
+        self.write(message(text, colour))
+
+    def write(self, said: bytes) -> None:
+        """Write whole lines as they are."""
         if self._heard:
             try:
-                sys.stderr.write(message(text, colour).decode())
+                sys.stderr.write(said.decode())
                 sys.stderr.flush()
             except OSError:
                 self._heard = False

@@ -11,6 +11,8 @@ from orchestrator.plan import Plan
 KEYS = ("Ctrl-C stops", "Ctrl-\\ leaves it running")
 """What a person can do about a run in the foreground."""
 
+_LINE = 100  # characters of one line of a few
+
 
 def header(plan: Plan) -> str:
     """Return what is launched where, in lines that fit 80 columns."""
@@ -45,6 +47,26 @@ def stopping(event: events.Stopping) -> str:
     return f"{event.reason}: stopping all ranks, {event.grace:g} s of grace{hint}"
 
 
+def restarting(event: events.Restarting) -> str:
+    """Return that all of it is started again, and why."""
+    return f"{event.because}: starting all of it again, attempt {event.attempt} of {event.of}"
+
+
+def stalled(event: events.Stalled) -> str:
+    """Return what the ranks wait for."""
+    line = " · ".join(event.stacks)
+    where = [line] if len(line) <= _LINE else list(event.stacks)
+    more = [*where, *(f"stuck: {each}" for each in event.stuck)]
+    if event.suspect:
+        more.append(f"suspect: {event.suspect}")
+    return "\n      ".join([f"nothing has moved for {duration(event.seconds)}:", *more])
+
+
+def resumed(event: events.Resumed) -> str:
+    """Return that the run gets on."""
+    return f"the run gets on again, after {duration(event.seconds)}"
+
+
 def node_lost(event: events.NodeLost) -> str:
     """Return that a connection broke, and that this stops nothing."""
     first_line = (event.cause.splitlines() or [f"{event.node}: the connection broke"])[0]
@@ -69,11 +91,10 @@ def detached(event: events.Detached) -> str:
 
 
 def ended(event: events.Ended) -> str:
-    """Return how it all ended and where the logs are."""
+    """Return how it all ended."""
     mark = "✓" if event.exit_code == 0 else "✗"
-    logs = short_path(event.folder / "logs")
     took = "" if event.summary.startswith("timed out") else f" after {event.seconds:.1f} s"
-    return f"{mark} run {event.run}: {event.summary}{took}\n      logs: {logs}"
+    return f"{mark} run {event.run}: {event.summary}{took}"
 
 
 def count(number: int, thing: str) -> str:
@@ -100,6 +121,13 @@ def duration(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def lifetime(seconds: float) -> str:
+    """Return `0.42 s`, `5.3 s`, `5 min 20 s`."""
+    if seconds < 60:
+        return f"{max(0.0, seconds):.{2 if seconds < 1 else 1}f} s"
+    return duration(seconds)
 
 
 def age(seconds: float) -> str:

@@ -34,6 +34,7 @@ VALUES: dict[Any, Any] = {
     float: st.floats(allow_nan=False),
     Path: st.text(min_size=1).map(Path),
     int | None: st.none() | st.integers(),
+    float | None: st.none() | st.floats(allow_nan=False),
     tuple[str, ...]: st.lists(st.text()).map(tuple),
     tuple[int, ...]: st.lists(st.integers()).map(tuple),
 }

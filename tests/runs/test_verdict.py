@@ -11,13 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.remote.reports import ProcessEnd, RankReport, StatusReport
+from orchestrator.runs.culprit import Culprit, NodeState, find_culprit
 from orchestrator.runs.verdict import (
-    Culprit,
-    NodeState,
     Stopped,
     all_ended,
     all_succeeded,
-    find_culprit,
     find_stop,
     judge,
     timed_out,
