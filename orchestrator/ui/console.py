@@ -19,7 +19,7 @@ from orchestrator.ui.display import Lines
 from orchestrator.ui.message import message
 from orchestrator.ui.outlets import Outlets
 from orchestrator.ui.phases import Phases
-from orchestrator.ui.terminal import wants_colour
+from orchestrator.ui.terminal import wants_colour, width_of
 
 if TYPE_CHECKING:
     from orchestrator.ui.panel import Panel
@@ -134,14 +134,14 @@ class Console:
 
     def _begin_run(self) -> None:
         """Let the panel take the place of the phases."""
-        said = self._phases.summary()
+        said = self._phases.summary(width_of(2))
         is_whole_lines = self._view.output != "raw"
         if self._outlets.have_room_for_a_panel and self._plan is not None and is_whole_lines:
             self._say(said)
             self._panel = self._make_panel(self._plan)
             self._outlets.draw(self._panel.rows)
         else:
-            self._say("\n      ".join(filter(None, (said, "; ".join(self._view.keys)))))
+            self._say(f"\n{words.INDENT}".join(filter(None, (said, "; ".join(self._view.keys)))))
             self._outlets.draw(None)
 
     def _begin_again(self, event: events.Restarting) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.ui.terminal import Row, columns
-from orchestrator.ui.words import size
+from orchestrator.ui.words import INDENT, size
 
 _NAMED = 4  # so many of the nodes that are waited for are named
 
@@ -45,13 +45,19 @@ class Phases:
         """Keep a line in the header, and print it with the summary."""
         self._saying.append(text)
 
-    def summary(self) -> str:
-        """Return what is launched, and on a second line the phases and their times."""
-        phases = " · ".join(
-            f"{phase} {seconds:.2f} s" + (f" ({detail})" if detail else "")
-            for phase, seconds, detail in self._ended
-        )
-        return "\n      ".join(filter(None, [*self._saying, phases]))
+    def summary(self, width: int | None = None) -> str:
+        """Return what is launched, and below it the phases and their times.
+
+        No phase is broken in two in a terminal of `width` columns (None: a pipe, which gets one line).
+        """
+        lines: list[str] = []
+        for phase, seconds, detail in self._ended:
+            took = f"{phase} {seconds:.2f} s" + (f" ({detail})" if detail else "")
+            if lines and (width is None or columns(f"{INDENT}{lines[-1]} · {took}") <= width):
+                lines[-1] += f" · {took}"
+            else:
+                lines.append(took)
+        return f"\n{INDENT}".join([*self._saying, *lines])
 
     def rows(self, width: int, height: int) -> list[Row]:
         """Return the header as it is now, its phases in rows of at most `width` columns.

@@ -39,6 +39,14 @@ def wants_colour(descriptor: int) -> bool:
     return os.isatty(descriptor) and not plain
 
 
+def width_of(descriptor: int) -> int | None:
+    """Return how many columns this terminal has; None where it is none, or does not say."""
+    try:
+        return os.get_terminal_size(descriptor).columns or None
+    except OSError:
+        return None
+
+
 def columns(text: str) -> int:
     """Return how many columns `text` takes; rather one too many than one too few."""
     return len(text) if text.isascii() else sum(map(_columns_of, text))

@@ -8,6 +8,9 @@ from pathlib import Path
 from orchestrator import events
 from orchestrator.plan import Plan
 
+INDENT = "      "
+"""What stands before each line but the first of a message: as wide as `orch: `."""
+
 KEYS = ("Ctrl-C stops", "Ctrl-\\ leaves it running")
 """What a person can do about a run in the foreground."""
 
@@ -43,7 +46,7 @@ def stopping(event: events.Stopping) -> str:
     """Return that the run is being stopped, and what a person can do meanwhile."""
     if event.grace == 0:
         return f"{event.reason}: killing all ranks"
-    hint = "; press Ctrl-C again to kill them at once" if event.reason == "interrupted" else ""
+    hint = "; Ctrl-C again kills them" if event.reason == "interrupted" else ""
     return f"{event.reason}: stopping all ranks, {event.grace:g} s of grace{hint}"
 
 

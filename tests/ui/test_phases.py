@@ -43,6 +43,18 @@ def test_phases_that_are_done_show_their_times() -> None:
     assert phases.summary() == "run lusab-babad\n      connect 0.31 s · sync 1.00 s (3 files)"
 
 
+def test_a_narrow_terminal_gets_the_times_in_lines_that_fit_and_a_pipe_gets_one() -> None:
+    phases = Phases()
+    phases.say("run lusab-babad")
+    for phase in ("connect", "facts", "sync", "preflight", "start"):
+        phases.end(phase, 0.25, "13 files" if phase == "sync" else "")
+    first = "connect 0.25 s · facts 0.25 s · sync 0.25 s (13 files) · preflight 0.25 s"
+    said = "run lusab-babad\n      "
+    assert phases.summary() == f"{said}{first} · start 0.25 s"
+    assert phases.summary(120) == phases.summary()
+    assert phases.summary(80) == f"{said}{first}\n      start 0.25 s"
+
+
 @given(
     st.lists(st.tuples(st.text("abc", min_size=1, max_size=12), st.text("xyz", max_size=20))),
     st.integers(60, 200),
