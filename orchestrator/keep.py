@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 
 from orchestrator import events
+from orchestrator.again import mind
 from orchestrator.inventory import Host
 from orchestrator.remote.line import Dialer, Line
 from orchestrator.remote.ssh import ConnectOptions
 from orchestrator.runs.follower import Follower
 from orchestrator.runs.interrupts import Interrupts
+from orchestrator.runs.recipe import Recipe
 from orchestrator.runs.record import Record
-from orchestrator.runs.run import Run
 from orchestrator.runs.saved import Saved, read_saved
 from orchestrator.runs.settings import watchful
 
 _FETCH_TIME = 60.0  # seconds within which a node must tell something new of what is missing
 
 
-async def keep(saved: Saved, emit: events.Emit = lambda event: None) -> None:
+async def keep(
+    saved: Saved, recipe: Recipe | None = None, emit: events.Emit = lambda event: None
+) -> None:
     """Mind the run to its end; of one that has ended, fetch the logs that are missing here.
 
-    Returns at once when somebody minds it already.
+    `recipe` is how it is started again when it fails, the values of secrets in it (None: as its record has
+    it, without them). Returns at once when somebody minds the run already.
     """
     record = Record.reopen(saved)
     if record is None:
@@ -31,12 +36,16 @@ async def keep(saved: Saved, emit: events.Emit = lambda event: None) -> None:
     # Whoever minded it until now may have seen it end since we looked.
     saved = read_saved(saved.folder) or saved
     try:
-        async with lines_to(saved) as lines:
+        async with ways_to(saved) as ways:
             if saved.has_ended:
-                await _fetch(record, saved, lines, emit)
-            else:
-                run = Run(record, lines, emit, Interrupts())
-                run.conclude(await run.watch())
+                await _fetch(record, saved, ways.lines, emit)
+                return
+            if recipe is not None and record.recipe is not None:
+                record.recipe = recipe
+            if record.recipe is not None:
+                record.recipe = record.recipe.at(ways.hosts)
+            lines = ways.lines[: len(saved.plan.nodes)]
+            await mind(record, lines, emit, Interrupts(), ways.options)
     finally:
         record.close()
 
@@ -51,7 +60,7 @@ async def _fetch(record: Record, saved: Saved, lines: Sequence[Line], emit: even
 
     followers = [
         Follower(node, line, record, note, lambda: None)
-        for node, line in zip(saved.plan.nodes, lines, strict=True)
+        for node, line in zip(saved.nodes, lines, strict=True)
         if node.name in saved.missing
     ]
     for node in followers:
@@ -77,11 +86,23 @@ async def _fetch(record: Record, saved: Saved, lines: Sequence[Line], emit: even
         record.amend(missing=tuple(node.name for node in followers if not node.has_all))
 
 
+@dataclass(frozen=True)
+class Ways:
+    """How a run's nodes are reached: the way to each that has or had a share of it, in node order.
+
+    None is connected yet. `hosts` are those that are elsewhere than the run's record has them.
+    """
+
+    lines: list[Line]
+    options: ConnectOptions
+    hosts: Mapping[str, Host]
+
+
 @asynccontextmanager
-async def lines_to(saved: Saved) -> AsyncIterator[list[Line]]:
-    """Give the ways to the run's nodes, in node order; none is connected yet."""
+async def ways_to(saved: Saved) -> AsyncIterator[Ways]:
+    """Give the ways to the run's nodes; they are closed when the context ends."""
     settings = saved.settings
-    hosts: dict[str, Host] = {node.name: node.host for node in saved.plan.nodes}
+    hosts: dict[str, Host] = {}
     options = ConnectOptions(timeout=settings.connect_timeout, accept_new=settings.accept_new)
     async with AsyncExitStack() as stack:
         if settings.embedded is not None:
@@ -92,10 +113,11 @@ async def lines_to(saved: Saved) -> AsyncIterator[list[Line]]:
             )
             hosts.update((host.name, host) for host in cluster.hosts)
             options = cluster.options
-        dialer = Dialer(watchful(options, settings.node_timeout))
-        lines = [Line(hosts[node.name], dialer) for node in saved.plan.nodes]
+        options = watchful(options, settings.node_timeout)
+        dialer = Dialer(options)
+        lines = [Line(hosts.get(node.name, node.host), dialer) for node in saved.nodes]
         try:
-            yield lines
+            yield Ways(lines, options, hosts)
         finally:
             await dialer.close()
             await asyncio.gather(*(line.close() for line in lines))

@@ -1,6 +1,7 @@
 """The use case: one script on every node.
 
-reach (connect, facts) -> meet -> plan -> spread (sync) -> clear (preflight) -> start -> follow -> verdict
+reach (connect, facts) -> meet -> plan -> spread (sync) -> clear (preflight) -> start -> follow -> verdict,
+and from there, where it failed and is to be started `again`, back to the beginning
 """
 
 from __future__ import annotations
@@ -12,27 +13,28 @@ from importlib import import_module
 from pathlib import Path
 
 from orchestrator import events
+from orchestrator.again import mind
 from orchestrator.errors import LaunchError, PlanError
 from orchestrator.inventory import Inventory
-from orchestrator.meet import meet
 from orchestrator.phase import Phase
-from orchestrator.plan import Facts, Job, Plan, make_plan
+from orchestrator.plan import Facts, Job, Plan
 from orchestrator.plan.fabric import LAUNCH_CALL, LAUNCH_CALL_REMEDY, find_launch_call
 from orchestrator.plan.plan import choose_launcher
 from orchestrator.preflight.level import Level
 from orchestrator.reach import reach
+from orchestrator.ready import decide, prepare
 from orchestrator.remote.fleet import Fleet
 from orchestrator.remote.line import Line
 from orchestrator.remote.ssh import ConnectOptions
 from orchestrator.runs.interrupts import Interrupts
 from orchestrator.runs.keeper import have_kept
 from orchestrator.runs.names import new_name
+from orchestrator.runs.recipe import Recipe
 from orchestrator.runs.record import Record
-from orchestrator.runs.run import Detached, Run
+from orchestrator.runs.run import Detached
 from orchestrator.runs.settings import GRACE, NODE_TIMEOUT, Embedded, Settings, watchful
 from orchestrator.runs.start import start
 from orchestrator.runs.verdict import Verdict
-from orchestrator.spread import spread
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,9 @@ class Request:
     `source` is the folder that goes to the nodes (None: they have the files), and `script` what is
     checked before anything starts (None where it cannot be seen from here). `preflight` is how much is
     tried before the start (None: nothing). `detach` is to return once the job runs, and have it minded in
-    the background. `grace`, `node_timeout`, `lease`, `timeout` and `keep_going` are told in `Settings`;
-    `embedded` the nodes that live in this process.
+    the background. `restarts` is how often all of it is started again when it fails. `grace`,
+    `node_timeout`, `lease`, `timeout` and `keep_going` are told in `Settings`; `embedded` the nodes that
+    live in this process.
     """
 
     inventory: Inventory
@@ -53,13 +56,30 @@ class Request:
     name: str | None = None
     preflight: Level | None = Level.QUICK
     detach: bool = False
+    restarts: int = 0
     grace: float = GRACE
     node_timeout: float = NODE_TIMEOUT
     lease: float | None = None
     timeout: float | None = None
     keep_going: bool = False
+    stall: float | None = None
+    stop_when_stalled: bool = False
     connect: ConnectOptions = field(default_factory=ConnectOptions)
     embedded: Embedded | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """What of it is needed to start the job, and to start it again."""
+        return Recipe(
+            job=self.job,
+            hosts=self.inventory.hosts,
+            spares=self.inventory.spares,
+            main=self.inventory.main,
+            source=self.source and self.source.absolute(),
+            script=self.script and self.script.absolute(),
+            preflight=self.preflight is not None,
+            restarts=self.restarts,
+        )
 
 
 async def launch(
@@ -75,20 +95,19 @@ async def launch(
     interrupts = interrupts or Interrupts()
     if request.detach:
         interrupts.leave("detached")
-    fleet = Fleet(request.inventory.hosts, watchful(request.connect, request.node_timeout))
+    options = watchful(request.connect, request.node_timeout)
+    fleet = Fleet(request.inventory.hosts, options)
     lines: list[Line] = []
     try:
         facts, plan = await interrupts.abort(_make_ready(fleet, request, emit))
-        record = Record.create(plan, _settings(request, facts))
+        recipe = request.recipe if request.restarts else None
+        record = Record.create(plan, _settings(request, facts), recipe)
         lines = fleet.lines()
         interrupts.has_started = True
         try:
             with Phase("start", (node.name for node in plan.nodes), emit):
                 await _start(record, lines)
-            run = Run(record, lines, emit, interrupts)
-            verdict = await run.watch()
-            run.conclude(verdict)
-            return verdict
+            return await mind(record, lines, emit, interrupts, options)
         except Detached as left:
             reason = str(left)
         finally:
@@ -96,7 +115,7 @@ async def launch(
     finally:
         await asyncio.gather(*(line.close() for line in lines))
         await fleet.close()
-    await have_kept(record.folder)
+    await have_kept(record.folder, record.recipe)
     emit(events.Detached(plan.run, reason))
     return None
 
@@ -128,6 +147,8 @@ def _settings(request: Request, facts: list[Facts]) -> Settings:
         lease=request.lease,
         timeout=request.timeout,
         keep_going=request.keep_going,
+        stall=request.stall,
+        stop_when_stalled=request.stop_when_stalled,
         connect_timeout=request.connect.timeout,
         accept_new=request.connect.accept_new,
         embedded=request.embedded,
@@ -143,36 +164,14 @@ async def _make_ready(
         asyncio.get_running_loop().run_in_executor(None, import_module, "orchestrator.clear")
     facts, plan = await _decide(fleet, request, emit)
     emit(events.Planned(plan))
-    if request.source is not None:
-        await spread(fleet, plan, request.source, emit)
-    if request.preflight is not None:
-        await _clear(fleet, request, facts, plan, request.preflight, emit)
+    await prepare(fleet, facts, plan, request.recipe, request.preflight, emit)
     return facts, plan
 
 
 async def _decide(fleet: Fleet, request: Request, emit: events.Emit) -> tuple[list[Facts], Plan]:
     """Learn what the nodes are, and plan."""
     facts = await reach(fleet, emit)
-    meeting = await meet(
-        fleet,
-        facts,
-        emit,
-        address=request.job.main_address or request.inventory.main.address,
-        port=request.job.main_port or request.inventory.main.port,
-    )
-    run = new_name(request.name)
-    return facts, make_plan(run, fleet.hosts, facts, request.job, meeting.network, meeting.port)
-
-
-async def _clear(
-    fleet: Fleet, request: Request, facts: list[Facts], plan: Plan, level: Level, emit: events.Emit
-) -> None:
-    """Have the checks made. They take a while to import, so what makes none does not import them."""
-    from orchestrator.clear import require_clear
-    from orchestrator.preflight.scene import Scene, Script
-
-    script = Script.read(request.script, request.source) if request.script else None
-    await require_clear(fleet, Scene(plan, request.job, tuple(facts), level, script), emit)
+    return facts, await decide(fleet, facts, request.recipe, new_name(request.name), emit)
 
 
 async def dry_run(

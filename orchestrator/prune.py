@@ -12,7 +12,7 @@ from pathlib import Path
 
 from orchestrator import events
 from orchestrator.errors import NodeError
-from orchestrator.keep import lines_to
+from orchestrator.keep import ways_to
 from orchestrator.remote.line import Line
 from orchestrator.remote.text import printable
 from orchestrator.runs.folder import RUN, size_of
@@ -111,7 +111,7 @@ async def prune(
 async def _say_later(going: Sequence[Kept], emit: events.Emit) -> None:
     await asyncio.sleep(_WORTH_SAYING)
     runs = [kept.saved for kept in going if kept.saved is not None]
-    nodes = dict.fromkeys(node.name for run in runs for node in run.plan.nodes)
+    nodes = dict.fromkeys(node.name for run in runs for node in run.nodes)
     emit(events.PhaseBegan("prune", tuple(nodes)))
 
 
@@ -119,15 +119,15 @@ def _alike(runs: Iterable[Saved]) -> list[list[Saved]]:
     """Return the runs, those together that have the same nodes: these are connected to once."""
     groups: dict[object, list[Saved]] = {}
     for run in runs:
-        hosts = tuple((node.name, node.host.model_dump_json()) for node in run.plan.nodes)
+        hosts = tuple((node.name, node.host.model_dump_json()) for node in run.nodes)
         groups.setdefault((hosts, run.settings.embedded), []).append(run)
     return list(groups.values())
 
 
 async def _on_nodes(runs: Sequence[Saved], results: dict[str, Pruned], *, dry: bool) -> None:
     """Have the nodes that all of `runs` have forget them; a `dry` one only asks how large they are."""
-    async with lines_to(runs[-1]) as lines:
-        await asyncio.gather(*(_on_node(line, results, dry=dry) for line in lines))
+    async with ways_to(runs[-1]) as ways:
+        await asyncio.gather(*(_on_node(line, results, dry=dry) for line in ways.lines))
 
 
 async def _on_node(line: Line, results: dict[str, Pruned], *, dry: bool) -> None:

@@ -12,8 +12,10 @@ def keep(
 ) -> None:
     """Mind RUN until it has ended, without a console."""
     import asyncio
+    import sys
 
     from orchestrator.keep import keep
+    from orchestrator.runs.keeper import take_over
     from orchestrator.runs.registry import find
 
-    asyncio.run(keep(find(run)))
+    asyncio.run(keep(find(run), take_over(sys.stdin.buffer)))

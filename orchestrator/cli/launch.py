@@ -114,6 +114,29 @@ def launch(
         Literal["stop", "continue"],
         typer.Option(help="What the other ranks do when one fails."),
     ] = "stop",
+    stall: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=1.0,
+            help="Say what the ranks wait for when nothing has moved for so long: no output, no work, "
+            "everybody at the same place. Longer than the longest step.  [default: never]",
+        ),
+    ] = None,
+    on_stall: Annotated[
+        Literal["show", "stop"],
+        typer.Option(help="What becomes of a run that has stalled."),
+    ] = "show",
+    restarts: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=1000,
+            help="Start all of it again when it fails, up to N times; a spare host takes the place of one "
+            "that is lost. ORCH_ATTEMPT tells the script.",
+        ),
+    ] = 0,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -169,6 +192,9 @@ def launch(
             lease=lease,
             timeout=timeout,
             on_failure=on_failure,
+            stall=stall,
+            on_stall=on_stall,
+            restarts=restarts,
             dry_run=dry_run,
             rank=rank,
             timestamps=timestamps,

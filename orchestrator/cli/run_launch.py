@@ -51,6 +51,9 @@ class Arguments:
     lease: float | None
     timeout: float | None
     on_failure: Literal["stop", "continue"]
+    stall: float | None
+    on_stall: Literal["show", "stop"]
+    restarts: int
     dry_run: bool
     rank: str | None
     timestamps: bool
@@ -120,11 +123,14 @@ async def _request(arguments: Arguments, stack: AsyncExitStack) -> Request:
         name=arguments.name,
         preflight=None if arguments.preflight == "off" else Level(arguments.preflight),
         detach=arguments.detach,
+        restarts=arguments.restarts,
         grace=arguments.grace,
         node_timeout=arguments.node_timeout,
         lease=arguments.lease,
         timeout=arguments.timeout,
         keep_going=arguments.on_failure == "continue",
+        stall=arguments.stall,
+        stop_when_stalled=arguments.on_stall == "stop",
         connect=connect,
         embedded=_embedded(arguments.hosts, job),
     )

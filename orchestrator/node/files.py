@@ -7,9 +7,10 @@ import json
 import os
 import re
 import time
-from typing import Any
+from typing import Any, List
 
 _RESERVE = "reserve"
+_ATTEMPT = re.compile(r"attempt-(0|[1-9][0-9]{0,8})\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
 
@@ -32,6 +33,16 @@ def run_directory(run: str, node: str) -> str:
 def attempt_name(attempt: int) -> str:
     """Return the name of the folder that holds the log files of one attempt (from 0)."""
     return "attempt-{:d}".format(attempt)
+
+
+def attempts(directory: str, first: int) -> List[int]:
+    """Return the numbers of the attempts from `first` on that have a folder in that of a run, in order."""
+    try:
+        matches = [_ATTEMPT.match(name) for name in os.listdir(directory)]
+    except OSError:
+        return []  # a script has removed it
+    numbers = sorted(int(match.group(1)) for match in matches if match is not None)
+    return [number for number in numbers if number >= first]
 
 
 def open_log(path: str) -> int:
@@ -96,6 +107,14 @@ def _give_room_back(path: str) -> bool:
         except OSError:
             continue
     return False
+
+
+def remove(path: str) -> None:
+    """Remove the file at `path`, if there is one."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
 
 
 def read_json(path: str) -> Any:

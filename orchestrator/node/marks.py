@@ -27,7 +27,6 @@ _FIRST_LIMIT = 1 << 16  # bytes at which a file of marks is thinned for the firs
 _RECORD = struct.Struct("<dQiI")  # time, size, rank (-1: the launcher), 0 stdout or 1 stderr
 _NUMBER = "(0|[1-9][0-9]{0,8})"
 _STREAM = re.compile(r"(?:rank-{}|launcher)\.(out|err)\Z".format(_NUMBER))
-_ATTEMPT = re.compile(r"attempt-{}\Z".format(_NUMBER))
 _ENDINGS = ("out", "err")
 _DOOMSDAY = 1e11  # no time of ours, in seconds since the epoch
 
@@ -141,9 +140,7 @@ class Marker:
 
     def _latest(self) -> List[int]:
         """Return the attempts whose files may still grow: the newest, and the one before, for its end."""
-        matches = [_ATTEMPT.match(name) for name in os.listdir(self._directory)]
-        numbers = sorted(int(match.group(1)) for match in matches if match is not None)
-        return [number for number in numbers if number >= self._first][-2:]
+        return files.attempts(self._directory, self._first)[-2:]
 
 
 class _Attempt:

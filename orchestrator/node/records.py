@@ -40,6 +40,7 @@ def read_status(directory: str) -> Optional[Dict[str, Any]]:
         and all(_is_count(pid) for pid in status["left"])
         and isinstance(status.get("stopped"), (str, type(None)))
         and (status.get("stopped_at") is None or _is_number(status["stopped_at"]))
+        and (status.get("attempt") is None or _is_count(status["attempt"]))
     ):
         return dict(status)
     return None

@@ -178,7 +178,10 @@ class Agent:
         return port
 
     def _start(self, **spec: Any) -> Dict[str, Any]:
-        return {"problem": daemon.daemonise(spec, self._locks)}
+        problem = daemon.daemonise(spec, self._locks)
+        while self._locks:  # the supervisor has them, for as long as the run needs its port
+            os.close(self._locks.pop())
+        return {"problem": problem}
 
     def _heard(self, run: str, node: str) -> Dict[str, Any]:
         return {"renewed": lease.renew(files.run_directory(run, node))}

@@ -53,6 +53,7 @@ def main(arguments: List[str]) -> None:
 
     interpreter = os.environ["ORCH_PYTHON"]
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHON_EXEC", "ORCH_PYTHON")}
+    environment["ORCH_ATTEMPT"] = str(attempt)
     hook.write_to(environment, base)
     output, error = files.open_log(base + ".out"), files.open_log(base + ".err")
     os.dup2(output, 1)

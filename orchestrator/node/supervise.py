@@ -4,7 +4,8 @@ The supervisor is a daemon of its own session, without terminal or pipe to SSH. 
 (or the ranks themselves), is the subreaper of everything below it, records how each process ended,
 and keeps `status.json` in the run's folder, which is all that anyone needs to know about it:
 
-    {"state": "running" | "stopping" | "ended", "pid": 17, "start": 123456, "began": T, "ended": T,
+    {"state": "running" | "stopping" | "ended", "attempt": N, "pid": 17, "start": 123456,
+     "began": T, "ended": T,
      "launcher": {"pid", "started", "ended", "code", "signal"} | null, "stopped": REASON | null,
      "stopped_at": T | null, "left": [PID, ...]}
 
@@ -80,8 +81,9 @@ class Supervisor:
         self._attempt = os.path.join(self._directory, files.attempt_name(spec["attempt"]))
         self._records: Dict[int, Dict[str, Any]] = {}  # of our own children, by pid
         self._status: Dict[str, Any] = {
-            "state": "running", "pid": os.getpid(), "start": 0, "began": time.time(),
-            "ended": None, "launcher": None, "stopped": None, "stopped_at": None, "left": [],
+            "state": "running", "attempt": spec["attempt"], "pid": os.getpid(), "start": 0,
+            "began": time.time(), "ended": None, "launcher": None, "stopped": None, "stopped_at": None,
+            "left": [],
         }  # fmt: skip
         lease = spec.get("lease")
         self._lease = None if lease is None else Lease(self._directory, lease)
@@ -101,6 +103,7 @@ class Supervisor:
         self._status["start"] = own.start
         try:
             os.makedirs(self._attempt, mode=0o700, exist_ok=True)
+            files.remove(records.request_path(self._directory))  # an earlier attempt's
             files.set_room_aside(self._directory)
             files.write_json(records.status_path(self._directory), self._status)
             hook.put_hook(self._directory)
@@ -248,10 +251,8 @@ class Supervisor:
         """Return the pids of the ranks that have not ended, whoever started them."""
         live = {pid for pid, record in self._records.items() if record["ended"] is None}
         live -= {(self._status["launcher"] or {}).get("pid")}
-        for name in _list(self._directory):
-            folder = os.path.join(self._directory, name)
-            if not name.startswith("attempt-"):
-                continue
+        for number in files.attempts(self._directory, self._spec["attempt"]):
+            folder = os.path.join(self._directory, files.attempt_name(number))
             for entry in _list(folder):
                 if _RANK_RECORD.match(entry):
                     record = _or_none(records.read_rank, os.path.join(folder, entry))

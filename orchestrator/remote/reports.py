@@ -60,7 +60,7 @@ class StatusReport:
     Absent is a run of which the node has nothing (any more). `launcher` is how the launcher ended, where
     there is one and it has; `left` the processes of the run that could not be killed; `stopped` why it
     was told to stop, or did so by itself, one line, None if it was not, and `stopped_at` when (the
-    node's clock, since the epoch).
+    node's clock, since the epoch). `attempt` is which of the run's it minds, None where there is none.
     """
 
     state: str
@@ -68,6 +68,7 @@ class StatusReport:
     left: tuple[int, ...]
     stopped: str | None = None
     stopped_at: float | None = None
+    attempt: int | None = None
 
 
 Report = Chunk | RankReport | StatusReport
@@ -97,12 +98,14 @@ def parse(header: dict[str, Any], payload: bytes) -> Report:
     if status["state"] not in ("running", "stopping", "ended", "lost", "absent"):
         raise ValueError(f"unknown state {status['state']!r}")
     stopped, stopped_at = status.get("stopped"), status.get("stopped_at")
+    attempt = status.get("attempt")
     return StatusReport(
         state=status["state"],
         launcher=None if launcher is None or launcher["ended"] is None else _end(launcher),
         left=tuple(_count(pid) for pid in status["left"]),
         stopped=None if stopped is None else printable(_text(stopped), _LONGEST_REASON),
         stopped_at=None if stopped_at is None else float(stopped_at),
+        attempt=None if attempt is None else _count(attempt),
     )
 
 

@@ -22,6 +22,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # seconds between attempts to come bac
 _NO_ROOM_PAUSE = 2.0  # seconds until it is tried again whether the logs can be kept here
 
 
+_ABSENT = StatusReport("absent", None, ())
+
+
 class NoRoom(Exception):
     """The bytes that came cannot be kept here; the node has them."""
 
@@ -163,7 +166,13 @@ class Follower:
             self._keep(report)
         elif isinstance(report, RankReport):
             self._note_rank(report)
-        elif report != self._status and not (self._swept and report.state == "lost"):
+        else:
+            self._note_status(report)
+
+    def _note_status(self, report: StatusReport) -> None:
+        if report.attempt is not None and report.attempt < self._record.attempt:
+            report = _ABSENT  # an earlier attempt ended there; this one has not begun
+        if report != self._status and not (self._swept and report.state == "lost"):
             self._status = report
             self._note_news()
 
@@ -206,6 +215,8 @@ class Follower:
             stream = Stream.parse(self.name, path)
             if stream.rank is None:
                 return stream
+            if stream.attempt < self._record.attempt:
+                return stream  # ranks were numbered otherwise then
             if not self._is_ours(stream.rank):
                 return None
             return Stream.parse(self.name, path, stream.rank - self._plan.first_rank)
@@ -223,7 +234,7 @@ class Follower:
         return False
 
     def _note_rank(self, report: RankReport) -> None:
-        if not self._is_ours(report.rank):
+        if report.attempt < self._record.attempt or not self._is_ours(report.rank):
             return
         known = self._ranks.get(report.rank)
         if known is not None and (

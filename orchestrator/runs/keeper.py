@@ -8,15 +8,19 @@ connects to the nodes anew and goes on from the run's folder; what it would say 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from orchestrator.errors import LaunchError
 from orchestrator.runs.folder import CONTROLLER_LOG
 from orchestrator.runs.lock import Controller, find_controller
+from orchestrator.runs.recipe import Recipe
 
 _BEGIN_TIME = (
     30.0  # seconds that a keeper has to take the lock: it imports, it connects to nobody yet
@@ -24,21 +28,24 @@ _BEGIN_TIME = (
 _LOOK_EVERY = 0.02
 
 
-async def have_kept(folder: Path) -> Controller | None:
+async def have_kept(folder: Path, recipe: Recipe | None = None) -> Controller | None:
     """Return who minds the run in `folder`, having started a keeper when nobody did.
 
+    It gets `recipe`, with the values of secrets that are on no disk; None: it makes do with the record's.
     None when there was nothing left to mind for it. Raises LaunchError when it cannot begin.
     """
     controller = find_controller(folder)
     if controller is not None:
         return controller
     try:
-        keeper = _spawn(folder)
+        keeper = _spawn(folder, with_recipe=recipe is not None)
     except OSError as error:
         raise LaunchError(
             f"nobody minds run {folder.name}: its keeper cannot be started: {error}",
             remedy=f"it goes on on its nodes; orch attach {folder.name} tries again",
         ) from None
+    if keeper.stdin is not None and recipe is not None:
+        await asyncio.to_thread(_hand_over, keeper.stdin, recipe)
     deadline = time.monotonic() + _BEGIN_TIME
     while time.monotonic() < deadline:
         controller = find_controller(folder)
@@ -57,13 +64,13 @@ async def have_kept(folder: Path) -> Controller | None:
     )
 
 
-def _spawn(folder: Path) -> subprocess.Popen[bytes]:
+def _spawn(folder: Path, *, with_recipe: bool) -> subprocess.Popen[bytes]:
     log = _open_log(folder / CONTROLLER_LOG)
     try:
         return subprocess.Popen(
             # -P: a folder of that name where a person stands is not meant.
             [sys.executable, "-P", "-m", "orchestrator", "keep", folder.name],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if with_recipe else subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd="/",
@@ -71,6 +78,21 @@ def _spawn(folder: Path) -> subprocess.Popen[bytes]:
         )
     finally:
         os.close(log)
+
+
+def _hand_over(pipe: IO[bytes], recipe: Recipe) -> None:
+    """Write the recipe, secrets and all, to where only the keeper reads it."""
+    with suppress(BrokenPipeError), pipe:  # one that has ended is told from its exit code
+        pipe.write(json.dumps(recipe.describe(secrets=True)).encode())
+
+
+def take_over(pipe: IO[bytes]) -> Recipe | None:
+    """Return the recipe that `have_kept` gave us, None where it gave none.
+
+    Raises KeyError, TypeError or ValueError when it is something else.
+    """
+    said = pipe.read()
+    return Recipe.parse(json.loads(said)) if said else None
 
 
 def _open_log(path: Path) -> int:

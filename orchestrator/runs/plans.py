@@ -21,27 +21,26 @@ def describe(plan: Plan) -> dict[str, Any]:
         "main_port": plan.main_port,
         "subnet": plan.subnet,
         "world_size": plan.world_size,
-        "nodes": [
-            {
-                "name": node.name,
-                "address": node.host.address,
-                "host": node.host.model_dump(mode="json", exclude=_NOT_KEPT),
-                "node_rank": node.node_rank,
-                "first_rank": node.first_rank,
-                "devices": node.devices,
-                "interface": node.interface,
-                "training_address": node.address,
-                "workdir": node.workdir,
-                "environment": masked(node.environment, plan.secrets),
-                "processes": [
-                    {
-                        **plain(process),
-                        "environment": masked(process.environment, plan.secrets),
-                    }
-                    for process in node.processes
-                ],
-            }
-            for node in plan.nodes
+        "nodes": [describe_node(node, plan.secrets) for node in plan.nodes],
+    }
+
+
+def describe_node(node: NodePlan, secrets: frozenset[str]) -> dict[str, Any]:
+    """Return one node's share as JSON, the values of secrets masked."""
+    return {
+        "name": node.name,
+        "address": node.host.address,
+        "host": node.host.model_dump(mode="json", exclude=_NOT_KEPT),
+        "node_rank": node.node_rank,
+        "first_rank": node.first_rank,
+        "devices": node.devices,
+        "interface": node.interface,
+        "training_address": node.address,
+        "workdir": node.workdir,
+        "environment": masked(node.environment, secrets),
+        "processes": [
+            {**plain(process), "environment": masked(process.environment, secrets)}
+            for process in node.processes
         ],
     }
 
@@ -58,12 +57,13 @@ def rebuild(run: str, described: Mapping[str, Any]) -> Plan:
         main_port=parse(int, described["main_port"]),
         subnet=parse(str | None, described["subnet"]),
         world_size=parse(int, described["world_size"]),
-        nodes=tuple(_rebuild_node(node) for node in described["nodes"]),
+        nodes=tuple(rebuild_node(node) for node in described["nodes"]),
         secrets=frozenset(),
     )
 
 
-def _rebuild_node(node: Mapping[str, Any]) -> NodePlan:
+def rebuild_node(node: Mapping[str, Any]) -> NodePlan:
+    """Return the share that `describe_node` described. Raises as `rebuild` does."""
     return NodePlan(
         host=Host(name=node["name"], address=node["address"], **node["host"]),
         node_rank=parse(int, node["node_rank"]),

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator import __version__, events
 from orchestrator.errors import LaunchError
 from orchestrator.logs.store import Store
-from orchestrator.plan import Plan
-from orchestrator.runs.event_log import EventLog
+from orchestrator.plan import NodePlan, Plan
+from orchestrator.runs.attempts import Attempt
+from orchestrator.runs.event_log import EventLog, EventReader
 from orchestrator.runs.folder import EVENTS, LOGS, RUN, read_json, runs_folder, write_json
 from orchestrator.runs.lock import Lock
-from orchestrator.runs.plans import describe
-from orchestrator.runs.saved import Saved
+from orchestrator.runs.plain import plain
+from orchestrator.runs.plans import describe, describe_node
+from orchestrator.runs.recipe import Recipe
+from orchestrator.runs.saved import Saved, read_saved
 from orchestrator.runs.settings import Settings
 
 
@@ -28,6 +33,13 @@ class Record:
         self.folder = folder
         self.plan = plan
         self.settings = settings
+        self.recipe: Recipe | None = None
+        """How it is started again when it fails; None: it is not."""
+        self.attempt = 0
+        """The number of the attempt that goes on, or has failed and is the last of `failed`."""
+        self.failed: tuple[Attempt, ...] = ()
+        self.former: tuple[NodePlan, ...] = ()
+        """Nodes that had a share of an attempt that has failed, and have none any more."""
         self.logs = folder / LOGS
         self.store = Store(self.logs)
         self.began = began
@@ -35,7 +47,14 @@ class Record:
         self._log = EventLog(folder / EVENTS)
 
     @classmethod
-    def create(cls, plan: Plan, settings: Settings, *, root: Path | None = None) -> Record:
+    def create(
+        cls,
+        plan: Plan,
+        settings: Settings,
+        recipe: Recipe | None = None,
+        *,
+        root: Path | None = None,
+    ) -> Record:
         """Begin the record of a new run, in a folder of mode 0700. Raises LaunchError."""
         folder = (root or runs_folder()) / plan.run
         lock = None
@@ -44,6 +63,7 @@ class Record:
             lock = Lock.take(folder, background=False)
             assert lock is not None, "nobody else knows of the folder yet"
             record = cls(folder, plan, settings, time.time(), lock)
+            record.recipe = recipe
             record.write_state("starting")
         except OSError as error:
             if lock is not None:
@@ -61,7 +81,31 @@ class Record:
         lock = Lock.take(saved.folder, background=True)
         if lock is None:
             return None
-        return cls(saved.folder, saved.plan, saved.settings, saved.began, lock)
+        saved = read_saved(saved.folder) or saved  # who had it until now may have gone on
+        record = cls(saved.folder, saved.plan, saved.settings, saved.began, lock)
+        record.recipe, record.attempt = saved.recipe, saved.attempt
+        record.failed, record.former = saved.failed, saved.former
+        return record
+
+    @property
+    def is_between_attempts(self) -> bool:
+        """Whether the attempt has failed, and no other has begun."""
+        return bool(self.failed) and self.failed[-1].number == self.attempt
+
+    def fail(self, attempt: Attempt) -> None:
+        """Note that the attempt that goes on has failed; another is to follow. Raises OSError."""
+        self.failed += (attempt,)
+        self.write_state("running")
+
+    def begin_attempt(self, plan: Plan, number: int, skews: Mapping[str, float]) -> None:
+        """Note that another attempt begins, with `plan`; `skews` is of its nodes. Raises OSError."""
+        names = {node.name for node in plan.nodes}
+        self.former = tuple(
+            node for node in (*self.former, *self.plan.nodes) if node.name not in names
+        )
+        self.plan, self.attempt = plan, number
+        self.settings = replace(self.settings, skews={**self.settings.skews, **skews})
+        self.write_state("running")
 
     def write_state(
         self,
@@ -83,6 +127,10 @@ class Record:
             "missing": list(missing),
             "settings": self.settings.describe(),
             "plan": describe(self.plan),
+            "attempt": self.attempt,
+            "failed": [plain(attempt) for attempt in self.failed],
+            "former": [describe_node(node, self.plan.secrets) for node in self.former],
+            "recipe": None if self.recipe is None else self.recipe.describe(secrets=False),
         }
         write_json(self.folder / RUN, value)
 

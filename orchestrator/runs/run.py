@@ -111,9 +111,12 @@ class Run:
             self._emit(events.Warned(f"{name}: could not be killed: process {numbers}"))
         return verdict
 
-    def conclude(self, verdict: Verdict) -> None:
-        """Put on record, and tell, that the run has ended with `verdict`: no other attempt follows."""
-        missing = tuple(node.name for node in self.followers if not node.has_all)
+    def conclude(self, verdict: Verdict, *, also_missing: tuple[str, ...] = ()) -> None:
+        """Put on record, and tell, that the run has ended with `verdict`: no other attempt follows.
+
+        `also_missing` are nodes that had a share of an earlier one, and have not told all of it.
+        """
+        missing = tuple(node.name for node in self.followers if not node.has_all) + also_missing
         if missing:
             names = ", ".join(missing)
             self._emit(

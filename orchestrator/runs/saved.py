@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.plan import Plan
+from orchestrator.plan import NodePlan, Plan
 from orchestrator.runs import lock
+from orchestrator.runs.attempts import Attempt
 from orchestrator.runs.folder import LOGS, RUN, read_json
 from orchestrator.runs.plain import parse
-from orchestrator.runs.plans import rebuild
+from orchestrator.runs.plans import rebuild, rebuild_node
+from orchestrator.runs.recipe import Recipe
 from orchestrator.runs.settings import Settings
 
 
@@ -18,7 +20,9 @@ class Saved:
     """One run: `state` is starting, running, ended, or failed (it could not be started).
 
     `began` and `ended` are seconds since the epoch. `missing` names the nodes whose logs are not
-    complete on this machine, though the run has ended.
+    complete on this machine, though the run has ended; `verdict` says why it failed. `plan` is that of
+    the latest `attempt`; `failed` are the attempts that have failed and were followed by another, `former`
+    the nodes that had a share then and have none any more.
     """
 
     folder: Path
@@ -30,6 +34,15 @@ class Saved:
     exit_code: int | None
     summary: str
     missing: tuple[str, ...]
+    attempt: int = 0
+    failed: tuple[Attempt, ...] = ()
+    former: tuple[NodePlan, ...] = ()
+    recipe: Recipe | None = None
+
+    @property
+    def nodes(self) -> tuple[NodePlan, ...]:
+        """All nodes that have, or had, a share of the run."""
+        return self.plan.nodes + self.former
 
     @property
     def run(self) -> str:
@@ -64,6 +77,10 @@ def read_saved(folder: Path) -> Saved | None:
             exit_code=parse(int | None, said["exit_code"]),
             summary=parse(str, said["summary"]),
             missing=parse(tuple[str, ...], said["missing"]),
+            attempt=parse(int, said["attempt"]),
+            failed=parse(tuple[Attempt, ...], said["failed"]),
+            former=tuple(rebuild_node(node) for node in said["former"]),
+            recipe=None if said["recipe"] is None else Recipe.parse(said["recipe"]),
         )
     except (KeyError, TypeError, ValueError):
         return None  # written by another version, or cut off while it was made

@@ -15,12 +15,14 @@ _START_TIME = 60.0  # seconds that a node has for it
 _STOP_REASON = "a node could not start"
 
 
-async def start(plan: Plan, lines: Sequence[Line], settings: Settings) -> None:
-    """Start every node's share. If one cannot, stop the others and raise LaunchError."""
+async def start(plan: Plan, lines: Sequence[Line], settings: Settings, attempt: int = 0) -> None:
+    """Start every node's share of this attempt. If one cannot, stop the others and raise LaunchError."""
     more = {"lease": settings.lease, "grace": settings.grace}
     answers = await asyncio.gather(
         *(
-            line.agent.ask("start", timeout=_START_TIME, **node.spec(plan.run, attempt=0), **more)
+            line.agent.ask(
+                "start", timeout=_START_TIME, **node.spec(plan.run, attempt=attempt), **more
+            )
             for line, node in zip(lines, plan.nodes, strict=True)
         ),
         return_exceptions=True,

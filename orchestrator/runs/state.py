@@ -41,11 +41,14 @@ class NodeLink:
 
 @dataclass
 class RunState:
-    """All of a run; `stopping` is why its nodes were told to stop, None if they were not."""
+    """All of a run; `stopping` is why its nodes were told to stop, None if they were not, and `stalled`
+    what keeps it from getting on, None while it does.
+    """
 
     nodes: dict[str, NodeLink] = field(default_factory=dict)
     ranks: dict[int, RankState] = field(default_factory=dict)
     stopping: str | None = None
+    stalled: events.Stalled | None = None
     warnings: list[str] = field(default_factory=list)
     _told: dict[int, int] = field(default_factory=dict)  # by rank: of which attempt was told last
 
@@ -72,6 +75,14 @@ class RunState:
                 self._ended(event)
             case events.Stopping():
                 self.stopping = event.reason
+            case events.Restarting():  # what becomes of nodes and ranks now is told anew
+                self.stopping = None
+                self.nodes.clear()
+                self.ranks.clear()
+            case events.Stalled():
+                self.stalled = event
+            case events.Resumed():
+                self.stalled = None
             case events.Warned():
                 self.warnings.append(event.message)
 

@@ -21,7 +21,9 @@ _LOOK_FOR_CONTROLLER = 2.0
 _GIVE_WAY = 64  # pieces after which others have a turn
 
 # What a person who comes later needs to be told of the past.
-_LASTING = (events.RankBegan, events.RankEnded, events.NodeEnded, events.Stopping)
+_LASTING = (
+    events.RankBegan, events.RankEnded, events.NodeEnded, events.Stopping, events.Restarting,
+)  # fmt: skip
 # What whoever minds the run says of itself, and what is told last.
 _NOT_NEWS = (
     events.PhaseBegan, events.PhaseAdvanced, events.PhaseEnded, events.Started, events.Detached,
@@ -46,7 +48,7 @@ async def watch(
     record = _Ending(saved)
     looked = float("-inf")
     has_begun = has_ended = False
-    yield events.Planned(saved.plan)
+    yield events.Planned((_later(saved) or saved).plan)
     try:
         while not has_ended:
             # The events first: what was written before a run's end is then found among the pieces.
@@ -60,6 +62,9 @@ async def watch(
                     message = f"nobody minded run {saved.run}; orch does now, in the background"
                     yield events.Warned(message)
             for event in _past(news) if not has_begun else (new.event for new in news):
+                if isinstance(event, events.Started) and (later := _later(saved)) is not None:
+                    saved = later
+                    yield events.Planned(saved.plan)
                 if not isinstance(event, _NOT_NEWS):
                     yield event
             has_begun = True
@@ -81,6 +86,12 @@ def end_of(saved: Saved) -> events.Ended:
     seconds = (now.ended or now.began) - now.began
     code = 1 if now.exit_code is None else now.exit_code
     return events.Ended(now.run, code, seconds, now.summary, now.folder)
+
+
+def _later(saved: Saved) -> Saved | None:
+    """Return the run as it is now where another attempt has begun since `saved`."""
+    now = read_saved(saved.folder)
+    return now if now is not None and now.attempt > saved.attempt else None
 
 
 def _past(log: list[Logged]) -> Iterator[events.Event]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from orchestrator.runs.folder import read_json, write_json
 from orchestrator.runs.plain import parse, plain
 
 _NAME = "stop.json"
+_LOOK_EVERY = 0.2  # seconds
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,13 @@ def leave_wish(folder: Path, wish: Wish) -> None:
             f"run {folder.name} cannot be told to stop: {folder / _NAME}: {error.strerror}",
             remedy="make room there, and try again",
         ) from None
+
+
+async def wait_for_wish(folder: Path) -> Wish:
+    """Return the wish that is left in the folder of a run, once there is one."""
+    while (wish := find_wish(folder)) is None:  # noqa: ASYNC110
+        await asyncio.sleep(_LOOK_EVERY)
+    return wish
 
 
 def find_wish(folder: Path) -> Wish | None:
