@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
+from orchestrator import events
 from orchestrator.logs.index import IndexReader, stored
 from orchestrator.logs.last_line import last_line
 from orchestrator.logs.stream import Stream
@@ -52,18 +53,21 @@ class NodeStatus:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run, who minds it now, and its nodes in their order."""
+    """A run, who minds it now, what keeps it where it does not get on, and its nodes in their order."""
 
     saved: Saved
     controller: Controller | None
     stopping: str | None
+    stalled: events.Stalled | None
     nodes: tuple[NodeStatus, ...]
 
 
 def status_of(saved: Saved) -> RunStatus:
     """Return what the run's folder tells; see `catch_up` for having it tell what is new."""
     state = fold(EventReader(saved.folder / EVENTS).read())
-    return RunStatus(saved, saved.controller, state.stopping, tuple(_nodes(saved, state)))
+    return RunStatus(
+        saved, saved.controller, state.stopping, state.stalled, tuple(_nodes(saved, state))
+    )
 
 
 def _nodes(saved: Saved, state: RunState) -> Iterator[NodeStatus]:

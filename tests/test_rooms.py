@@ -25,7 +25,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "remote": {"errors", "quoting", "inventory", "node"},
     "sync": {"errors", "quoting", "remote", "inventory"},
     "events": {"errors", "logs", "plan"},
-    "runs": {"errors", "events", "inventory", "remote", "plan", "logs", ""},
+    "runs": {"errors", "events", "inventory", "remote", "plan", "logs", "hangs", ""},
+    "hangs": {"errors", "logs", "plan", "remote"},
     "preflight": {"errors", "quoting", "inventory", "plan", "remote"},
     "spread": {"errors", "events", "phase", "remote", "plan", "sync"},
     "phase": {"errors", "events"},
@@ -74,12 +75,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "keep": {"again", "errors", "events", "inventory", "remote", "runs"},
     "attach": {"events", "logs", "runs"},
     "stop": {"errors", "events", "runs"},
-    "status": {"logs", "runs"},
+    "stacks": {"errors", "hangs", "keep", "remote", "runs"},
+    "status": {"events", "logs", "runs"},
     "prune": {"errors", "events", "keep", "remote", "runs"},
     "catch_up": {"errors", "events", "logs", "runs"},
     "nodes": {"errors", "events", "inventory", "plan", "reach", "remote"},
     "execute": {"errors", "events", "inventory", "quoting", "reach", "remote", "runs"},
-    "ui": {"errors", "events", "inventory", "plan", "logs", "process", "nodes", "preflight"},
+    "ui": {"errors", "events", "inventory", "plan", "logs", "process", "nodes", "preflight", "hangs"},
 }
 UNBOUND = {"cli", "__init__", "__main__"}
 

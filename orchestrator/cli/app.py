@@ -18,6 +18,7 @@ from orchestrator.cli.logs import logs
 from orchestrator.cli.nodes import nodes
 from orchestrator.cli.preflight import preflight
 from orchestrator.cli.runs import runs
+from orchestrator.cli.stacks import stacks
 from orchestrator.cli.status import status
 from orchestrator.cli.stop import stop
 from orchestrator.errors import LaunchError, OrchError
@@ -38,6 +39,7 @@ _THEIRS = {"allow_interspersed_args": False, "ignore_unknown_options": False}
 app.command(context_settings=_THEIRS)(launch)
 app.command()(runs)
 app.command()(status)
+app.command()(stacks)
 app.command()(logs)
 app.command()(attach)
 app.command()(stop)

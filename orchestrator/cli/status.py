@@ -47,12 +47,18 @@ def _view(status: RunStatus) -> StatusView:
     from orchestrator.ui.status import StatusView
 
     saved, controller = status.saved, status.controller
-    state = "stopping" if status.stopping and not saved.has_ended else saved.state
+    state, summary = saved.state, saved.summary
+    if not saved.has_ended:
+        if status.stopping:
+            state, summary = "stopping", status.stopping
+        elif status.stalled is not None:
+            state = "stalled"
+            summary = status.stalled.suspect or " · ".join(status.stalled.stacks)
     where = controller and ("background" if controller.background else "foreground")
     return StatusView(
         run=saved.run,
         state=state,
-        summary=saved.summary or (status.stopping or ""),
+        summary=summary,
         launcher=saved.plan.launcher,
         began=saved.began,
         controller=f"{where} pid {controller.pid}" if controller else "none",

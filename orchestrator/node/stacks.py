@@ -113,7 +113,7 @@ def _members(directory: str) -> Iterator[Member]:
     status = records.read_status(directory) or {}
     supervisor = status.get("pid", 0)
     launcher = status.get("launcher")
-    attempt = _last_attempt(directory)
+    attempt = _last_attempt(directory, status.get("attempt") or 0)
     if attempt is None:
         return
     if (
@@ -138,10 +138,14 @@ def _members(directory: str) -> Iterator[Member]:
             yield from _family(record["pid"], record["rank"], base, children)
 
 
-def _last_attempt(directory: str) -> Optional[str]:
-    """Return the folder of the last attempt whose ranks have begun, else of the last."""
+def _last_attempt(directory: str, first: int) -> Optional[str]:
+    """Return the folder of the last attempt, from number `first` on, whose ranks have begun, else of the
+    last.
+    """
     numbers = [int(m.group(1)) for m in map(_ATTEMPT.match, os.listdir(directory)) if m]
-    folders = [os.path.join(directory, files.attempt_name(n)) for n in sorted(numbers)]
+    folders = [
+        os.path.join(directory, files.attempt_name(n)) for n in sorted(numbers) if n >= first
+    ]
     begun = [folder for folder in folders if any(map(_RANK_RECORD.match, os.listdir(folder)))]
     return begun[-1] if begun else folders[-1] if folders else None
 

@@ -22,6 +22,7 @@ from orchestrator.runs.plans import describe, describe_node
 from orchestrator.runs.recipe import Recipe
 from orchestrator.runs.saved import Saved, read_saved
 from orchestrator.runs.settings import Settings
+from orchestrator.runs.state import RunState, fold
 
 
 class Record:
@@ -138,6 +139,10 @@ class Record:
         """Say anew whose logs are not complete here. Raises OSError."""
         path = self.folder / RUN
         write_json(path, {**read_json(path), "missing": list(missing)})
+
+    def state(self) -> RunState:
+        """Return what the run's event log tells, of controllers before us too. Raises OSError."""
+        return fold(EventReader(self.folder / EVENTS).read())
 
     def note(self, event: events.Event) -> None:
         """Append an event to the run's event log. Raises OSError."""

@@ -18,6 +18,7 @@ from orchestrator.runs.follower import Follower
 from orchestrator.runs.interrupts import Interrupts
 from orchestrator.runs.links import mind_links
 from orchestrator.runs.record import Record
+from orchestrator.runs.stall import StallWatch
 from orchestrator.runs.verdict import (
     Culprit,
     NodeState,
@@ -27,6 +28,7 @@ from orchestrator.runs.verdict import (
     find_culprit,
     find_stop,
     judge,
+    stalled,
     timed_out,
 )
 from orchestrator.runs.wishes import find_wish
@@ -181,6 +183,8 @@ class Run:
             self._emit,
             self._news.set,
         )
+        if self._record.settings.stall is not None:
+            yield self._mind_stalls(self._record.settings.stall)
         if self._record.settings.lease is not None:
             yield self._renew_lease(self._record.settings.lease)
 
@@ -230,6 +234,20 @@ class Run:
             if time.time() >= end:
                 break
         reason = timed_out(timeout)
+        self._stopped = self._stopped or Stopped.for_reason(reason)
+        await self._stop_all(reason, self._grace)
+
+    async def _mind_stalls(self, seconds: float) -> None:
+        """Tell when the run does not get on, and stop all nodes then if that is wanted."""
+        on_stall = self._stop_stalled if self._record.settings.stop_when_stalled else None
+        was_told = self._record.state().stalled is not None
+        watch = StallWatch(
+            self.followers, self._plan, seconds, self._emit, on_stall, is_stalled=was_told
+        )
+        await watch.mind()
+
+    async def _stop_stalled(self, what: str) -> None:
+        reason = stalled(what)
         self._stopped = self._stopped or Stopped.for_reason(reason)
         await self._stop_all(reason, self._grace)
 

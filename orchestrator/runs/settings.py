@@ -32,6 +32,8 @@ class Settings:
     long ranks have between SIGTERM and SIGKILL. A node that nobody can reach for `node_timeout` counts as
     failed (0: never). A node ends its share when no controller was heard of for `lease` (None: never).
     The run is stopped `timeout` after it began (None: never), and when a rank fails, unless `keep_going`.
+    When nothing of it has moved for `stall` (None: nobody looks), that is told, and with
+    `stop_when_stalled` the run is stopped.
     """
 
     script: tuple[str, ...] = ()
@@ -41,6 +43,8 @@ class Settings:
     lease: float | None = None
     timeout: float | None = None
     keep_going: bool = False
+    stall: float | None = None
+    stop_when_stalled: bool = False
     connect_timeout: float = 10.0
     accept_new: bool = False
     embedded: Embedded | None = None

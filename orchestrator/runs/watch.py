@@ -105,6 +105,8 @@ def _past(log: list[Logged]) -> Iterator[events.Event]:
             yield events.NodeLost(node.name, node.cause)
         else:
             yield events.Following(node.name)
+    if state.stalled is not None:
+        yield state.stalled
 
 
 def _all_pieces(replay: Replay, has_ended: bool) -> Iterator[Piece]:

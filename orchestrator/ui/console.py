@@ -104,6 +104,10 @@ class Console:
                 self._say(words.resumed(event), "green")
             case events.Restarting():
                 self._begin_again(event)
+            case events.Stalled():
+                self._say(words.stalled(event), "yellow")
+            case events.Resumed():
+                self._say(words.resumed(event), "green")
             case events.NodeLost():
                 if event.node not in self._unreachable:
                     self._unreachable.add(event.node)

@@ -138,6 +138,10 @@ class Panel:
                 case events.Stopping():
                     self._state = "stopping"
                     self._say(words.stopping(event), "33")
+                case events.Stalled():
+                    self._say(f"stalled: {event.suspect or ' · '.join(event.stacks)}", "33")
+                case events.Resumed():
+                    self._say(words.resumed(event), "32")
                 case events.Warned():
                     self._say(event.message, "33")
                 case events.Ended():

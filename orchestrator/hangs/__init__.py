@@ -1,0 +1,1 @@
+"""What the ranks of a run wait for, from what its nodes tell of their processes."""

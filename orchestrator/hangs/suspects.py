@@ -1,0 +1,126 @@
+"""Who keeps a run that does not get on, from one look at all of its nodes: pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from orchestrator.hangs.look import Look, Process, Stuck
+from orchestrator.hangs.places import Place, fold, place_of, ranks
+from orchestrator.plan import Plan
+
+_MOST = 8  # connections that are told of
+
+
+def addresses_of(plan: Plan) -> dict[str, str]:
+    """Return the nodes' names by the addresses at which their ranks meet, or that SSH goes to."""
+    names = {node.host.address: node.name for node in plan.nodes}
+    names.update({node.address: node.name for node in plan.nodes if node.address})
+    return names
+
+
+def described(process: Process) -> str:
+    """Return where a process is, or why that is not known."""
+    place = place_of(process.stack)
+    if place is not None:
+        return str(place)
+    if process.by:
+        return "in no Python call"
+    return f"no stack: {process.why}" if process.why else "no stack"
+
+
+def stacks_of(looks: Sequence[Look]) -> tuple[str, ...]:
+    """Return where all ranks are, those at one place together; launchers only where there is no rank."""
+    own = [process for look in looks for process in look.own]
+    places = [(process.rank, described(process)) for process in own if process.rank is not None]
+    if places:
+        return fold(places)
+    return tuple(
+        f"launcher of {look.node} {described(process)}" for look in looks for process in look.own
+    )
+
+
+def connections_of(looks: Sequence[Look], names: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the connections that are stuck, a sentence each; `names` are the nodes' by address."""
+    found: dict[str, None] = {}
+    for look in looks:
+        who = {process.pid: process.rank for process in look.processes}
+        for stuck in look.stuck:
+            found[_connection(look.node, who.get(stuck.pid), stuck, names)] = None
+    told = list(found)
+    if len(told) > _MOST:
+        told[_MOST:] = [f"and {len(told) - _MOST} more"]
+    return tuple(told)
+
+
+def suspect_of(looks: Sequence[Look], names: Mapping[str, str], ended: Mapping[int, str]) -> str:
+    """Return who is to blame in all likelihood, and why, in one line; empty where nobody stands out.
+
+    `ended` says how ranks ended that are not there any more.
+    """
+    pair = _worst_pair(looks, names)
+    if pair:
+        return pair
+    places = {
+        process.rank: place
+        for look in looks
+        for process in look.own
+        if process.rank is not None and (place := place_of(process.stack)) is not None
+    }
+    waiting = {rank: place for rank, place in places.items() if place.is_wait}
+    others = {rank: place for rank, place in places.items() if not place.is_wait}
+    if ended and (waiting or not places):
+        gone = ", ".join(f"{ranks([rank])} {how}" for rank, how in sorted(ended.items())[:_MOST])
+        return f"{gone}: the others wait for what has ended"
+    if waiting and others:
+        who = " · ".join(fold((rank, str(place)) for rank, place in others.items()))
+        calls = ", ".join(sorted({place.call for place in waiting.values()}))
+        return f"{who}: {ranks(waiting)} wait{'s' if len(waiting) == 1 else ''} in {calls}"
+    return _odd_one(waiting)
+
+
+def _odd_one(waiting: Mapping[int, Place]) -> str:
+    """Return which ranks are in another collective than most: they wait for what the others never do."""
+    calls = Counter(str(place) for place in waiting.values())
+    if len(calls) < 2:
+        return ""
+    (usual, most), (_, second) = calls.most_common(2)
+    if most == second:
+        return "the ranks wait in different calls: " + " · ".join(
+            fold((rank, str(place)) for rank, place in waiting.items())
+        )
+    odd = [(rank, str(place)) for rank, place in waiting.items() if str(place) != usual]
+    return f"{' · '.join(fold(odd))}: the others wait in {usual}"
+
+
+def _worst_pair(looks: Sequence[Look], names: Mapping[str, str]) -> str:
+    """Return the two nodes between which something does not get through."""
+    stuck = [(look.node, each) for look in looks for each in look.stuck if _is_telling(each)]
+    if not stuck:
+        return ""
+    node, worst = max(stuck, key=lambda item: (item[1].is_new, item[1].retransmits))
+    address, port = worst.remote
+    peer = names.get(address, address)
+    if worst.is_new:
+        return f"{node} → {peer}: port {port} of {address} does not answer (a firewall that drops?)"
+    own = worst.local[1]
+    return (
+        f"{node} → {peer}: what goes from port {own} to port {port} of {address} is not acknowledged "
+        "(a firewall that drops, a dead link or host?)"
+    )
+
+
+def _is_telling(stuck: Stuck) -> bool:
+    """Tell whether it is more than a packet that got lost."""
+    return stuck.retransmits >= (1 if stuck.is_new else 2)
+
+
+def _connection(node: str, rank: int | None, stuck: Stuck, names: Mapping[str, str]) -> str:
+    who = f"r{rank} {node}" if rank is not None else node
+    address, port = stuck.remote
+    peer = names.get(address)
+    where = f"{peer} ({address}:{port})" if peer else f"{address}:{port}"
+    times = f"{stuck.retransmits} times"
+    if stuck.is_new:
+        return f"{who}: connecting to {where}, no answer; asked again {times} (SYN_SENT)"
+    return f"{who}: {stuck.unacked} bytes to {where} are not acknowledged; sent again {times}"

@@ -1,0 +1,129 @@
+"""Notice when a run does not get on any more, and say what keeps it. Decision 11 says what that is.
+
+Nothing is asked of the nodes while ranks print. After half of the time without a word they are looked at,
+some times until it is over. When nothing has moved by then, the run is stalled: that is told once, with
+where all ranks are, and again only after it has moved in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from orchestrator import events
+from orchestrator.errors import NodeError
+from orchestrator.hangs.ask import ask
+from orchestrator.hangs.look import Look
+from orchestrator.hangs.motion import has_moved
+from orchestrator.hangs.suspects import addresses_of, connections_of, stacks_of, suspect_of
+from orchestrator.plan import Plan
+from orchestrator.runs.follower import Follower
+
+_LOOKS = 8  # in the time without a word; the first half of them is spared
+_SHORTEST, _LONGEST = 0.5, 10.0  # seconds between them
+_LOOK_TIME = 10.0  # seconds that a node has for one
+_STACKS_TIME = 20.0
+
+
+class StallWatch:
+    """Minds one run; `on_stall` is called with what keeps it, each time that it stalls.
+
+    `is_stalled` says that another controller has told so already.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Follower],
+        plan: Plan,
+        seconds: float,
+        emit: events.Emit,
+        on_stall: Callable[[str], Awaitable[None]] | None = None,
+        *,
+        is_stalled: bool = False,
+    ) -> None:
+        self._nodes = nodes
+        self._plan = plan
+        self._seconds = seconds
+        self._pause = min(_LONGEST, max(_SHORTEST, seconds / _LOOKS))
+        self._emit = emit
+        self._on_stall = on_stall
+        self._moved_at = time.monotonic()
+        self._stalled_at = self._moved_at if is_stalled else None
+        self._looks: dict[str, Look] = {}
+
+    async def mind(self) -> None:
+        """Look, until the nodes are told to stop."""
+        while True:
+            await asyncio.sleep(self._pause)
+            if any(node.state.stopped_at is not None for node in self._nodes):
+                return
+            if self._quiet() >= self._seconds / 2:
+                await self._look()
+
+    def _quiet(self) -> float:
+        """Return for how long nothing has moved, seconds; what was heard of ranks counts."""
+        heard = max(node.heard_at for node in self._nodes)
+        if heard > self._moved_at:
+            self._has_moved(heard)
+        return time.monotonic() - self._moved_at
+
+    def _has_moved(self, at: float) -> None:
+        self._moved_at = at
+        self._looks = {}
+        if self._stalled_at is not None:
+            self._emit(events.Resumed(at - self._stalled_at))
+            self._stalled_at = None
+
+    async def _look(self) -> None:
+        looks = await self._ask_all(_LOOK_TIME, brief=True)
+        if looks is None:  # who cannot be asked may get on
+            self._looks = {}
+            return
+        before, self._looks = self._looks, looks
+        if before.keys() != looks.keys():
+            return
+        if any(has_moved(before[name], look) for name, look in looks.items()):
+            self._has_moved(time.monotonic())
+            self._looks = looks
+        elif self._quiet() >= self._seconds and self._stalled_at is None:
+            await self._tell()
+
+    async def _tell(self) -> None:
+        found = await self._ask_all(_STACKS_TIME, brief=False)
+        if found is None or self._quiet() < self._seconds:
+            return
+        looks, names = list(found.values()), addresses_of(self._plan)
+        suspect = suspect_of(looks, names, self._ended())
+        stalled = events.Stalled(
+            self._quiet(), stacks_of(looks), connections_of(looks, names), suspect
+        )
+        self._stalled_at = self._moved_at
+        self._emit(stalled)
+        if self._on_stall is not None:
+            await self._on_stall(suspect or " · ".join(stalled.stacks))
+
+    async def _ask_all(self, seconds: float, *, brief: bool) -> dict[str, Look] | None:
+        """Return what every node tells whose share goes on; None where one cannot be asked."""
+        nodes = [node for node in self._nodes if not node.has_ended and node.gone is None]
+
+        async def ask_one(node: Follower) -> Look | None:
+            try:
+                return await ask(
+                    node.line.agent, self._plan.run, node.name, limit=seconds, brief=brief
+                )
+            except NodeError:
+                return None
+
+        answers = await asyncio.gather(*(ask_one(node) for node in nodes))
+        looks = {look.node: look for look in answers if look is not None}
+        return looks if len(looks) == len(nodes) > 0 else None
+
+    def _ended(self) -> dict[int, str]:
+        """Return how ranks ended that are not there any more."""
+        ends = {rank.rank: rank.end for node in self._nodes for rank in node.state.ranks.values()}
+        return {
+            rank: f"exited with {end.code}" if end.signal is None else "was killed"
+            for rank, end in ends.items()
+            if end is not None
+        }

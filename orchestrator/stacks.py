@@ -1,0 +1,78 @@
+"""The use case: where every rank of a run is now, asked of its nodes directly; whoever minds it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.errors import LaunchError, NodeError, UsageError
+from orchestrator.hangs.ask import ask
+from orchestrator.hangs.look import Look
+from orchestrator.hangs.suspects import addresses_of
+from orchestrator.keep import ways_to
+from orchestrator.remote.line import Line
+from orchestrator.runs.event_log import EventReader
+from orchestrator.runs.folder import EVENTS
+from orchestrator.runs.saved import Saved
+from orchestrator.runs.state import fold
+
+_PATIENCE = 20.0  # seconds that a node has
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """What the nodes said, and `problems`: by the node's name, why one said nothing.
+
+    `names` are the nodes' by their addresses; `ended` says how ranks ended that are not there any more.
+    """
+
+    looks: tuple[Look, ...]
+    problems: Mapping[str, str]
+    names: Mapping[str, str]
+    ended: Mapping[int, str]
+
+
+async def stacks(saved: Saved, *, nodes: frozenset[str] | None = None) -> Stacks:
+    """Return where all processes of the run are, on these `nodes` (None: on all).
+
+    Raises UsageError for a run that has ended, LaunchError when no node can be asked.
+    """
+    if saved.has_ended:
+        raise UsageError(
+            f"run {saved.run} has ended: {saved.summary}",
+            remedy=f"what it printed: orch logs {saved.run}",
+        )
+    async with ways_to(saved) as ways:
+        wanted = [
+            (node.name, line)
+            for node, line in zip(saved.plan.nodes, ways.lines, strict=False)
+            if nodes is None or node.name in nodes
+        ]
+        answers = await asyncio.gather(*(_ask(saved.run, line) for _, line in wanted))
+    looks, problems = [], {}
+    for (name, _), answer in zip(wanted, answers, strict=True):
+        if isinstance(answer, Look):
+            looks.append(answer)
+        else:
+            problems[name] = answer.message
+    if not looks:
+        raise LaunchError("\n".join(problems.values()))
+    return Stacks(tuple(looks), problems, addresses_of(saved.plan), _ended(saved))
+
+
+async def _ask(run: str, line: Line) -> Look | NodeError:
+    try:
+        await line.connect()
+        return await ask(line.agent, run, line.host.name, limit=_PATIENCE)
+    except NodeError as error:
+        return error
+
+
+def _ended(saved: Saved) -> dict[int, str]:
+    state = fold(EventReader(saved.folder / EVENTS).read())
+    return {
+        rank.rank: f"exited with {rank.code}" if rank.signal is None else "was killed"
+        for rank in state.ranks.values()
+        if rank.ended is not None
+    }

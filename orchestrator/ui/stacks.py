@@ -1,0 +1,96 @@
+"""Show where the ranks of a run are: folded for people, in full on request, as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from orchestrator.hangs.look import Look, Process, Thread
+from orchestrator.hangs.places import ranks
+from orchestrator.hangs.suspects import connections_of, described, stacks_of, suspect_of
+from orchestrator.ui.table import stdout_size, write
+
+_WIDTH = 108  # columns of a pipe
+
+
+@dataclass(frozen=True)
+class StacksView:
+    """What there is to show of one run; see `orchestrator.stacks`."""
+
+    run: str
+    looks: tuple[Look, ...]
+    problems: Mapping[str, str]
+    names: Mapping[str, str]
+    ended: Mapping[int, str]
+
+
+def show(view: StacksView, output: Literal["text", "json"], *, full: bool) -> None:
+    """Write it to stdout."""
+    if output == "json":
+        write([json.dumps(describe(view), indent=2)])
+        return
+    width = stdout_size()[0] or _WIDTH
+    write(full_lines(view) if full else lines(view, width))
+
+
+def describe(view: StacksView) -> dict[str, Any]:
+    """Return it as one JSON object, nothing left out; it always has the same keys."""
+    return {
+        "run": view.run,
+        "stacks": list(stacks_of(view.looks)),
+        "stuck": list(connections_of(view.looks, view.names)),
+        "suspect": suspect_of(view.looks, view.names, view.ended),
+        "nodes": [asdict(look) for look in view.looks],
+        "problems": dict(view.problems),
+    }
+
+
+def lines(view: StacksView, width: int) -> list[str]:
+    """Return where the ranks are, on one line if they fit there, and what keeps them, if that shows."""
+    groups = stacks_of(view.looks) or ("no rank runs",)
+    line = " · ".join(groups)
+    told = [line] if len(line) <= width else list(groups)
+    told += [f"stuck: {each}" for each in connections_of(view.looks, view.names)]
+    suspect = suspect_of(view.looks, view.names, view.ended)
+    return [*told, *([f"suspect: {suspect}"] if suspect else [])]
+
+
+def full_lines(view: StacksView) -> list[str]:
+    """Return every thread of every process, those of ranks that are alike once."""
+    alike: dict[tuple[object, ...], list[tuple[Look, int | None]]] = {}
+    for look in view.looks:
+        for own in look.own:
+            key = tuple(_key(process) for process in look.below(own.rank))
+            alike.setdefault(key, []).append((look, own.rank))
+    told: list[str] = []
+    for group in alike.values():
+        look, rank = group[0]
+        numbers = [number for _, number in group if number is not None]
+        nodes = list(dict.fromkeys(look.node for look, _ in group))
+        who = ranks(numbers) if numbers else "launcher"
+        told += [*([""] if told else []), f"{who} on {', '.join(nodes)}"]
+        for process in look.below(rank):
+            told += _process_lines(process, is_alone=len(group) == 1)
+    told += [f"stuck: {each}" for each in connections_of(view.looks, view.names)]
+    return told
+
+
+def _key(process: Process) -> tuple[object, ...]:
+    return (process.is_own, process.why, process.name, process.threads)
+
+
+def _process_lines(process: Process, *, is_alone: bool) -> list[str]:
+    which = f"pid {process.pid} {process.name}" if is_alone else process.name
+    if not process.threads:
+        return [f"  {which}: {described(process)}"]
+    told = [f"  {which}"]
+    for thread in process.threads:
+        told += _thread_lines(thread)
+    return told
+
+
+def _thread_lines(thread: Thread) -> list[str]:
+    frames = [f"      {f.function}  {f.file}:{f.line}" for f in thread.frames]
+    return [f"    {thread.name or 'thread'}", *(frames or ["      (no Python frame)"])]
