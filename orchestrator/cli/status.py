@@ -44,7 +44,7 @@ def status(
 
 
 def _view(status: RunStatus) -> StatusView:
-    from orchestrator.ui.status import StatusView
+    from orchestrator.ui.status import ControllerRow, StatusView
 
     saved, controller = status.saved, status.controller
     state, summary = saved.state, saved.summary
@@ -54,16 +54,17 @@ def _view(status: RunStatus) -> StatusView:
         elif status.stalled is not None:
             state = "stalled"
             summary = status.stalled.suspect or " · ".join(status.stalled.stacks)
-    where = controller and ("background" if controller.background else "foreground")
     return StatusView(
         run=saved.run,
         state=state,
         summary=summary,
         launcher=saved.plan.launcher,
         began=saved.began,
-        controller=f"{where} pid {controller.pid}" if controller else "none",
-        nodes=tuple(_node(node) for node in status.nodes),
+        ended=saved.ended,
         exit_code=saved.exit_code,
+        logs=str(saved.logs),
+        controller=ControllerRow(controller.pid, controller.background) if controller else None,
+        nodes=tuple(_node(node) for node in status.nodes),
     )
 
 
@@ -76,8 +77,6 @@ def _node(node: NodeStatus) -> NodeRow:
 
 
 def _rank(rank: RankStatus) -> RankRow:
-    import time
-
     from orchestrator.ui.status import RankRow
     from orchestrator.ui.words import signal_name
 
@@ -90,14 +89,14 @@ def _rank(rank: RankStatus) -> RankRow:
         state = "ended"
     elif rank.pid is None:
         state = "starting"
-    code = "" if rank.code is None else str(rank.code)
     return RankRow(
         rank=rank.rank,
         local_rank=rank.local_rank,
         state=state,
         pid=rank.pid,
-        exit=code if rank.signal is None else signal_name(rank.signal),
+        exit_code=rank.code if rank.signal is None else 128 + rank.signal,
+        signal=None if rank.signal is None else signal_name(rank.signal),
         bytes=rank.bytes,
         last_line=rank.last_line,
-        age=None if rank.said is None else max(0.0, time.time() - rank.said),
+        said=rank.said,
     )

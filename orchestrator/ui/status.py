@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.inventory.ranges import fold
@@ -26,24 +27,26 @@ _STYLES = {
     "absent": "31",
     "unreachable": "33",
 }
-_AROUND = 5  # lines of a screen that the table leaves for what stands around it
+_AROUND = 6  # lines of a screen that the table leaves for what stands around it
 _FEWEST = 12  # rows that are always shown
 
 
 @dataclass(frozen=True)
 class RankRow:
-    """One rank. `exit` says how it ended (`0`, `3`, `SIGKILL`), empty before; `bytes` is the size of its
-    logs, `last_line` the last one of them, `age` how many seconds ago it came (None: none did).
+    """One rank. `exit_code` is None until it ended; where a signal ended it, that is `signal`
+    (`SIGKILL`), and the code is 128 and its number. `bytes` is the size of its logs, `last_line` the last
+    one of them, and `said` when that came, in seconds since the epoch (None: none did).
     """
 
     rank: int
     local_rank: int
     state: RankState
     pid: int | None
-    exit: str
+    exit_code: int | None
+    signal: str | None
     bytes: int
     last_line: str
-    age: float | None
+    said: float | None
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,17 @@ class NodeRow:
 
 
 @dataclass(frozen=True)
+class ControllerRow:
+    """The process that minds a run, in the background or at somebody's terminal; pid 0: not known yet."""
+
+    pid: int
+    background: bool
+
+
+@dataclass(frozen=True)
 class StatusView:
-    """One run. `began` is seconds since the epoch; `controller` says who minds it: `foreground pid 12`,
-    `background pid 12`, `none`.
+    """One run. `began` and `ended` are seconds since the epoch, `logs` is the folder of its logs on this
+    machine, and `controller` is None where none is at work.
     """
 
     run: str
@@ -67,9 +78,11 @@ class StatusView:
     summary: str
     launcher: str
     began: float
-    controller: str
+    ended: float | None
+    exit_code: int | None
+    logs: str
+    controller: ControllerRow | None
     nodes: tuple[NodeRow, ...]
-    exit_code: int | None = None
 
 
 def show(view: StatusView, output: Literal["text", "json"]) -> None:
@@ -125,11 +138,23 @@ def _heading(view: StatusView, now: float) -> list[str]:
     ranks = sum(len(node.ranks) for node in view.nodes)
     what = f"{words.count(len(view.nodes), 'node')}, {words.count(ranks, 'rank')}, {view.launcher}"
     code = "" if view.exit_code is None else f" with exit code {view.exit_code}"
-    heading = [
+    began = f"began {words.age(now - view.began)} ago"
+    if view.ended is None:
+        began += f"; controller: {_controller(view.controller)}"
+    else:
+        began += f", took {words.duration(view.ended - view.began)}"
+    below = (began, printable(view.summary), f"logs: {words.short_path(Path(view.logs))}")
+    return [
         f"run {view.run}: {view.state}{code}; {what}",
-        f"      began {words.age(now - view.began)} ago; controller: {view.controller}",
+        *(f"{words.INDENT}{line}" for line in below if line),
     ]
-    return [*heading, *([f"      {printable(view.summary)}"] if view.summary else [])]
+
+
+def _controller(row: ControllerRow | None) -> str:
+    if row is None:
+        return "none"
+    where = "background" if row.background else "foreground"
+    return f"{where} pid {row.pid}" if row.pid else where
 
 
 @dataclass(frozen=True)
@@ -143,7 +168,7 @@ class _Entry:
     def is_alike(self) -> Hashable:
         """What entries that may share a row have in common."""
         rank = self.rank
-        return (self.node.state, rank and (rank.state, rank.exit))
+        return (self.node.state, rank and (rank.state, rank.exit_code, rank.signal))
 
 
 def _grouped(entries: Sequence[_Entry], most: int | None) -> list[list[_Entry]]:
@@ -188,18 +213,26 @@ class _Cells:
         ranks = [entry.rank for entry in group if entry.rank is not None]
         names = list(dict.fromkeys(entry.node.name for entry in group))
         first = ranks[0] if ranks else None
-        ages = [rank.age for rank in ranks if rank.age is not None]
-        ends = (first.exit if first else "") or "-"
+        said = [rank.said for rank in ranks if rank.said is not None]
         return cls(
             nodes=(names[0] if len(names) == 1 else fold(names), ""),
             ranks=(f"r{RankSet.of(rank.rank for rank in ranks)}" if ranks else "-", ""),
             state=_state(group, now),
-            exit=(ends, "31" if first and first.state in ("failed", "killed") else ""),
+            exit=_exit(first),
             pid=(str(first.pid) if first and first.pid and len(ranks) == 1 else "-", ""),
             size=(words.size(sum(rank.bytes for rank in ranks)), ""),
-            age=(f"{words.age(max(ages))} ago" if ages else "-", ""),  # of the most silent one
+            age=(
+                f"{words.age(now - min(said))} ago" if said else "-",
+                "",
+            ),  # of the most silent one
             said=(first.last_line if first else "", "2"),
         )
+
+
+def _exit(rank: RankRow | None) -> Cell:
+    if rank is None or rank.exit_code is None:
+        return ("-", "")
+    return (rank.signal or str(rank.exit_code), "31" if rank.exit_code else "")
 
 
 def _state(group: Sequence[_Entry], now: float) -> Cell:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from orchestrator import events
@@ -25,14 +26,16 @@ def test_it_tells_of_every_rank(orch: Orch, tmp_path: Path) -> None:
     run.say(1, "Error: no\n", 2.0, "stderr")
     run.note(events.RankEnded(1, "n0", 7, None, T0 + 2), events.RankEnded(3, "n1", None, 9, T0 + 3))
     described = json.loads(orch("status", "--output", "json").stdout)
-    assert described["controller"].startswith("foreground pid ")
+    assert described["controller"] == {"pid": os.getpid(), "background": False}
     assert [node["state"] for node in described["nodes"]] == ["running", "running"]
     ranks = [rank for node in described["nodes"] for rank in node["ranks"]]
-    assert [(rank["state"], rank["exit"], rank["pid"]) for rank in ranks] == [
-        ("running", "", 100), ("failed", "7", 101), ("running", "", 102), ("killed", "SIGKILL", 103),
+    assert [(rank["state"], rank["exit_code"], rank["signal"], rank["pid"]) for rank in ranks] == [
+        ("running", None, None, 100), ("failed", 7, None, 101),
+        ("running", None, None, 102), ("killed", 137, "SIGKILL", 103),
     ]  # fmt: skip
     assert (ranks[1]["bytes"], ranks[1]["last_line"]) == (31, "Error: no")
-    assert (ranks[0]["bytes"], ranks[0]["last_line"], ranks[0]["age"]) == (0, "", None)
+    assert ranks[1]["said"] == T0 + 2
+    assert (ranks[0]["bytes"], ranks[0]["last_line"], ranks[0]["said"]) == (0, "", None)
     text = orch("status").stdout
     assert "run lusab-babad: running; 2 nodes, 4 ranks, direct" in text
     assert "SIGKILL" in text and "Error: no" in text
@@ -45,6 +48,8 @@ def test_of_a_run_that_has_ended_it_tells_how(orch: Orch, tmp_path: Path) -> Non
     run.end(3)
     described = json.loads(orch("status", "--output", "json").stdout)
     assert (described["state"], described["exit_code"]) == ("ended", 3)
+    assert described["ended"] >= described["began"] and described["controller"] is None
+    assert described["logs"] == str(run.folder / "logs")
     assert described["summary"] == "rank 1 on n0 exited with 3"
     assert [node["state"] for node in described["nodes"]] == ["ended", "lost"]
     assert "run lusab-babad: ended with exit code 3;" in orch("status", "lus").stdout
@@ -58,7 +63,7 @@ def test_nodes_that_cannot_be_reached_are_shown_with_since_when(orch: Orch, tmp_
         done = orch("status", "--output", "json")
     assert "nobody minded run lusab-babad" in done.stderr
     described = json.loads(done.stdout)
-    assert described["controller"].startswith("background pid ")
+    assert described["controller"]["background"]
     assert all(node["state"] == "unreachable" for node in described["nodes"])
     assert all(node["unreachable_since"] > described["began"] for node in described["nodes"])
 

@@ -9,14 +9,24 @@ from types import MappingProxyType
 
 import pytest
 
-from orchestrator.ui.status import NodeRow, RankRow, StatusView, describe, lines, show
+from orchestrator.ui.status import (
+    ControllerRow,
+    NodeRow,
+    RankRow,
+    StatusView,
+    describe,
+    lines,
+    show,
+)
 from orchestrator.ui.terminal import columns
 
 NOW = 2000.0
 
 
 def rank(number: int, **more: object) -> RankRow:
-    healthy = RankRow(number, number % 8, "running", 4000 + number, "", 1_000_000, "loss=0.3", 2.0)
+    healthy = RankRow(
+        number, number % 8, "running", 4000 + number, None, None, 10**6, "loss=0.3", 1998.0
+    )
     return dataclasses.replace(healthy, **more)  # type: ignore[arg-type]
 
 
@@ -29,7 +39,10 @@ def run(
         for i in range(nodes)
     ]
     rows = [strange.get(row.name, row) for row in rows]
-    return StatusView("a-run", "running", "", "torchrun", 1000.0, "background pid 12", tuple(rows))
+    return StatusView(
+        "a-run", "running", "", "torchrun", 1000.0, None, None, "/a-run/logs",
+        ControllerRow(12, background=True), tuple(rows),
+    )  # fmt: skip
 
 
 STRANGE = {
@@ -40,7 +53,7 @@ STRANGE = {
         None,
         (
             *(rank(40 + j) for j in range(7)),
-            rank(47, state="failed", exit="3", last_line="ValueError: \x1b[31mno\x1b[0m"),
+            rank(47, state="failed", exit_code=3, last_line="ValueError: \x1b[31mno\x1b[0m"),
         ),
     ),
     "node6": NodeRow("node6", "absent", None, ()),
@@ -49,12 +62,13 @@ STRANGE = {
 
 def test_a_pipe_gets_a_line_for_each_rank() -> None:
     shown = lines(run(64, strange=STRANGE), NOW)
-    assert shown[:2] == [
+    assert shown[:3] == [
         "run a-run: running; 64 nodes, 504 ranks, torchrun",
         "      began 16 min ago; controller: background pid 12",
+        "      logs: /a-run/logs",
     ]
-    assert " ".join(shown[2].split()) == "NODE RANK STATE EXIT PID LOGS SAID LAST LINE"
-    assert len(shown) == 3 + 504 + 1
+    assert " ".join(shown[3].split()) == "NODE RANK STATE EXIT PID LOGS SAID LAST LINE"
+    assert len(shown) == 4 + 504 + 1
     (failed,) = (line for line in shown if line.split()[1] == "r47")
     assert " ".join(failed.split()) == "node5 r47 failed 3 4047 1.0 MB 2 s ago ValueError: no"
     assert sum("unreachable 32 s" in line for line in shown) == 8
@@ -67,8 +81,8 @@ def test_many_ranks_are_a_screenful_and_what_differs_stands_by_itself(
 ) -> None:
     shown = lines(run(64, strange=STRANGE), NOW, width, height)
     assert len(shown) < height
-    assert max(map(columns, shown[:7])) <= width
-    rows = [line.split() for line in shown[3:7]]
+    assert max(map(columns, shown[:8])) <= width
+    rows = [line.split() for line in shown[4:8]]
     assert rows[0][:3] == ["node[0-2,4-5,7-63]", "r0-23,32-46,56-511", "running"]
     assert rows[1][:4] == ["node3", "r24-31", "unreachable", "32"]
     assert rows[2][:4] == ["node5", "r47", "failed", "3"]
@@ -77,7 +91,7 @@ def test_many_ranks_are_a_screenful_and_what_differs_stands_by_itself(
 
 def test_where_nodes_have_room_ranks_of_one_share_a_row() -> None:
     shown = lines(run(8, strange=STRANGE), NOW, 160, 24)
-    assert [line.split()[:2] for line in shown[3:]] == [
+    assert [line.split()[:2] for line in shown[4:]] == [
         ["node0", "r0-7"],
         ["node1", "r8-15"],
         ["node2", "r16-23"],
@@ -90,21 +104,36 @@ def test_where_nodes_have_room_ranks_of_one_share_a_row() -> None:
     ]
 
 
+def test_how_ranks_ended_is_told_by_code_or_signal() -> None:
+    ends = (
+        rank(0, state="ended", exit_code=0), rank(1, state="killed", exit_code=137, signal="SIGKILL"),
+    )  # fmt: skip
+    shown = lines(run(1, strange={"node0": NodeRow("node0", "ended", None, ends)}), NOW)
+    assert [line.split()[2:4] for line in shown[4:]] == [["ended", "0"], ["killed", "SIGKILL"]]
+
+
+def test_of_a_run_that_is_over_it_tells_how_long_it_took_and_of_no_controller() -> None:
+    over = dataclasses.replace(run(1), state="ended", ended=1330.0, exit_code=0, controller=None)
+    shown = lines(over, NOW)
+    assert shown[0] == "run a-run: ended with exit code 0; 1 node, 8 ranks, torchrun"
+    assert shown[1] == "      began 16 min ago, took 5 min 30 s"
+
+
 def test_few_ranks_have_a_row_each() -> None:
-    assert len(lines(run(2, 4), NOW, 80, 24)) in (3 + 8, 3 + 8 + 1)
+    assert len(lines(run(2, 4), NOW, 80, 24)) in (4 + 8, 4 + 8 + 1)
 
 
 def test_a_row_of_many_tells_how_long_the_most_silent_one_said_nothing() -> None:
-    silent = NodeRow("node1", "running", None, tuple(rank(8 + j, age=600.0) for j in range(8)))
+    silent = NodeRow("node1", "running", None, tuple(rank(8 + j, said=1400.0) for j in range(8)))
     shown = lines(run(64, strange={"node1": silent}), NOW, 160, 24)
-    assert "10 min ago" in shown[3]
+    assert "10 min ago" in shown[4]
 
 
 def test_a_run_that_failed_to_start_has_no_ranks() -> None:
     view = dataclasses.replace(run(0), state="failed", summary="node0: no space\x07")
     shown = lines(view, NOW, 80, 24)
     assert shown[2] == "      node0: no space�"
-    assert len(shown) == 4
+    assert len(shown) == 5
 
 
 def test_json_leaves_nothing_out(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
@@ -113,5 +142,5 @@ def test_json_leaves_nothing_out(capfdbinary: pytest.CaptureFixture[bytes]) -> N
     told = json.loads(capfdbinary.readouterr().out)
     assert told == json.loads(json.dumps(describe(view)))
     assert len(told["nodes"]) == 64
-    assert told["nodes"][5]["ranks"][7]["exit"] == "3"
+    assert told["nodes"][5]["ranks"][7]["exit_code"] == 3
     assert told["nodes"][3]["unreachable_since"] == 1968.0
