@@ -13,6 +13,7 @@ from orchestrator.plan import Facts
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.base import Node, ShellError
 from orchestrator.remote.fleet import Fleet
+from orchestrator.remote.reports import moment
 
 
 async def reach(fleet: Fleet, emit: events.Emit) -> list[Facts]:
@@ -67,7 +68,7 @@ async def learn(agent: Agent) -> Facts:
     try:
         return Facts.parse(
             raw,
-            clock_skew=float(raw["time"]) - (asked + answered) / 2,
+            clock_skew=moment(raw["time"]) - (asked + answered) / 2,
             clock_error=(answered - asked) / 2,
         )
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:

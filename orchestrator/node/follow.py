@@ -235,7 +235,7 @@ class Follower:
             known = self._marks[folder] = _Marks(os.path.join(self._directory, folder))
         found = known.after(name, stream.offset)
         if found is None:  # written since the last mark: then it is the last write
-            return CHUNK, min(now, os.fstat(stream.descriptor).st_mtime)
+            return CHUNK, max(0.0, min(now, os.fstat(stream.descriptor).st_mtime))
         return min(CHUNK, found[0] - stream.offset), min(now, found[1])
 
     def _tell_rank(self, path: str) -> None:

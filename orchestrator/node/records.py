@@ -15,6 +15,7 @@ from . import files
 
 _STATES = ("running", "stopping", "ended")
 _LARGEST = 1 << 63
+_END_OF_TIME = 1e11  # seconds since the epoch
 
 
 def status_path(directory: str) -> str:
@@ -39,7 +40,7 @@ def read_status(directory: str) -> Optional[Dict[str, Any]]:
         and isinstance(status["left"], list)
         and all(_is_count(pid) for pid in status["left"])
         and isinstance(status.get("stopped"), (str, type(None)))
-        and (status.get("stopped_at") is None or _is_number(status["stopped_at"]))
+        and (status.get("stopped_at") is None or _is_time(status["stopped_at"]))
         and (status.get("attempt") is None or _is_count(status["attempt"]))
     ):
         return dict(status)
@@ -53,7 +54,7 @@ def read_rank(path: str) -> Optional[Dict[str, Any]]:
         _has(record, "rank", "local_rank", "attempt")
         and all(_is_count(record[key]) for key in ("rank", "local_rank", "attempt"))
         and _is_process(record)
-        and _is_number(record["started"])
+        and _is_time(record["started"])
     ):
         return dict(record)
     return None
@@ -81,9 +82,9 @@ def _is_process(record: Any) -> bool:
         return record["code"] is None and record["signal"] is None
     code, number = record["code"], record["signal"]
     return (
-        _is_number(record["ended"])
+        _is_time(record["ended"])
         and (code is None) != (number is None)
-        and _is_count(number if code is None else code)
+        and (_is_count(number, 128) if code is None else _is_count(code, 256))
     )
 
 
@@ -91,8 +92,12 @@ def _has(value: Any, *keys: str) -> bool:
     return isinstance(value, dict) and all(key in value for key in keys)
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST
+def _is_count(value: Any, end: int = _LARGEST) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < end
+
+
+def _is_time(value: Any) -> bool:
+    return _is_number(value) and 0 <= value < _END_OF_TIME
 
 
 def _is_number(value: Any) -> bool:

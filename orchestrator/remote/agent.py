@@ -101,8 +101,8 @@ class Agent:
     async def _ask(self, number: int, verb: str, timeout: float, arguments: dict[str, Any]) -> Any:
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         try:
-            await self._send({"id": number, "verb": verb, **arguments})
             async with asyncio.timeout(timeout):
+                await self._send({"id": number, "verb": verb, **arguments})
                 return await answer
         except TimeoutError:
             raise NodeError(
@@ -158,8 +158,7 @@ class Agent:
         self._channel.close()
         if self._reader is not None:
             self._reader.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._reader
+            await asyncio.gather(self._reader, return_exceptions=True)
 
     def _number(self) -> int:
         self._next += 1
@@ -196,7 +195,7 @@ class Agent:
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(failure)
-        for queue in self._follows.values():
+        for queue in list(self._follows.values()):  # who has waited may leave meanwhile
             await queue.put(failure)
 
     async def _dispatch(self, header: dict[str, Any], payload: bytes) -> None:

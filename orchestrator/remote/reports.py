@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.remote.text import printable
 
 _LONGEST_REASON = 500
+_END_OF_TIME = 1e11  # seconds since the epoch: no clock of a machine that trains says so
 
 
 @dataclass(frozen=True)
@@ -80,16 +81,16 @@ def parse(header: dict[str, Any], payload: bytes) -> Report:
     Raises ValueError, KeyError or TypeError for anything that is not one.
     """
     if "f" in header:
-        return Chunk(_text(header["f"]), _count(header["o"]), float(header["t"]), payload)
+        return Chunk(_text(header["f"]), _count(header["o"]), moment(header["t"]), payload)
     if "rank" in header:
         record = header["rank"]
-        ended = None if record["ended"] is None else float(record["ended"])
+        ended = None if record["ended"] is None else moment(record["ended"])
         return RankReport(
             rank=_count(record["rank"]),
             local_rank=_count(record["local_rank"]),
             attempt=_count(record["attempt"]),
             pid=_count(record["pid"]),
-            started=float(record["started"]),
+            started=moment(record["started"]),
             ended=ended,
             end=None if ended is None else _end(record),
         )
@@ -102,9 +103,9 @@ def parse(header: dict[str, Any], payload: bytes) -> Report:
     return StatusReport(
         state=status["state"],
         launcher=None if launcher is None or launcher["ended"] is None else _end(launcher),
-        left=tuple(_count(pid) for pid in status["left"]),
+        left=pids(status["left"]),
         stopped=None if stopped is None else printable(_text(stopped), _LONGEST_REASON),
-        stopped_at=None if stopped_at is None else float(stopped_at),
+        stopped_at=None if stopped_at is None else moment(stopped_at),
         attempt=None if attempt is None else _count(attempt),
     )
 
@@ -114,13 +115,30 @@ def _end(record: dict[str, Any]) -> ProcessEnd:
     if (code is None) == (number is None):
         raise ValueError("a process ends with a code or by a signal")
     return ProcessEnd(
-        None if code is None else _count(code), None if number is None else _count(number)
+        None if code is None else _count(code, 255), None if number is None else _count(number, 127)
     )
 
 
-def _count(value: Any) -> int:
-    if not isinstance(value, int) or value < 0:
-        raise ValueError(f"not a count: {value!r}")
+def moment(value: Any) -> float:
+    """Return a time that a node told, in seconds since the epoch. Raises ValueError for none.
+
+    What is no time that a calendar has would end whoever shows it.
+    """
+    if not isinstance(value, int | float) or not 0 <= value < _END_OF_TIME:
+        raise ValueError(f"not a time: {value!r:.100}")
+    return float(value)
+
+
+def pids(value: Any) -> tuple[int, ...]:
+    """Return the processes that a node named. Raises ValueError where it did not."""
+    if not isinstance(value, list):
+        raise ValueError(f"not a list of processes: {value!r:.100}")
+    return tuple(_count(pid) for pid in value)
+
+
+def _count(value: Any, most: int = (1 << 63) - 1) -> int:
+    if not isinstance(value, int) or not 0 <= value <= most:
+        raise ValueError(f"not a count: {value!r:.100}")
     return value
 
 

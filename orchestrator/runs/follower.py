@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from typing import Any
 
 from orchestrator import events
 from orchestrator.errors import NodeError
@@ -14,7 +15,7 @@ from orchestrator.logs.store import GapError
 from orchestrator.logs.stream import Stream
 from orchestrator.plan import NodePlan
 from orchestrator.remote.line import Line
-from orchestrator.remote.reports import Chunk, RankReport, Report, StatusReport
+from orchestrator.remote.reports import Chunk, RankReport, Report, StatusReport, moment, pids
 from orchestrator.runs.record import Record
 from orchestrator.runs.verdict import FINAL, NodeState
 
@@ -147,8 +148,9 @@ class Follower:
         if self._status is not None and self._status.state == "lost" and not self._swept:
             # Nobody minds these ranks any more. What they wrote until the sweep is fetched after it.
             answer = await self._line.agent.ask("sweep", run=self._run, node=self.name)
+            left = _left(self.name, answer)
             self._swept = True
-            self._status = replace(self._status, left=tuple(answer["left"]))
+            self._status = replace(self._status, left=left)
             await self._take_reports()
         self.has_all = True
         if self._status is not None:
@@ -277,13 +279,27 @@ class Follower:
                 "stop", run=self._run, node=self.name, grace=grace, reason=reason
             )
             if first:
-                self._stopped_at = float(answer["time"])  # by its own clock, which may have drifted
+                self._stopped_at = moment(answer["time"])  # its own clock, which may drift
             if not answer["alive"] and not self.has_ended:
                 await agent.ask("sweep", run=self._run, node=self.name)
         except (NodeError, KeyError, TypeError, ValueError) as error:
             if self.away_since is None:
                 self._emit(events.Warned(f"{self.name} could not be told to stop: {error}"))
 
-    async def be_heard(self) -> None:
-        """Tell the node that somebody minds the run."""
-        await self._line.agent.ask("heard", run=self._run, node=self.name)
+    async def renew_lease(self, lease: float) -> None:
+        """Tell the node often enough that somebody minds the run; does not return.
+
+        Each node by itself: one that does not answer must not end the lease of another.
+        """
+        while True:
+            with suppress(NodeError):  # a node that is away is the matter of `follow`
+                await self._line.agent.ask("heard", run=self._run, node=self.name)
+            await asyncio.sleep(lease / 4)
+
+
+def _left(node: str, answer: Any) -> tuple[int, ...]:
+    """Return the processes that a sweep could not kill. Raises NodeError for an answer without sense."""
+    try:
+        return pids(answer["left"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise NodeError(f"{node}: its answer makes no sense: {error!r}") from None

@@ -12,7 +12,6 @@ from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 
 from orchestrator import events
-from orchestrator.errors import NodeError
 from orchestrator.remote.line import Line
 from orchestrator.runs.follower import Follower
 from orchestrator.runs.interrupts import Interrupts
@@ -186,7 +185,8 @@ class Run:
         if self._record.settings.stall is not None:
             yield self._mind_stalls(self._record.settings.stall)
         if self._record.settings.lease is not None:
-            yield self._renew_lease(self._record.settings.lease)
+            for node in self.followers:
+                yield node.renew_lease(self._record.settings.lease)
 
     async def _mind_gang(self) -> None:
         """Stop all nodes when a rank failed or a node stopped anywhere, or when only launchers are left."""
@@ -261,15 +261,6 @@ class Run:
                 self._stopped = self._stopped or Stopped.by_wish(wish.reason)
                 await self._stop_all(wish.reason, self._grace if wish.grace is None else wish.grace)
             await asyncio.sleep(_LOOK_FOR_WISHES)
-
-    async def _renew_lease(self, lease: float) -> None:
-        """Let every node hear of us often enough."""
-        while True:
-            heard = [node.be_heard() for node in self.followers if node.line.is_up]
-            for result in await asyncio.gather(*heard, return_exceptions=True):
-                if isinstance(result, BaseException) and not isinstance(result, NodeError):
-                    raise result  # a node that is away is its follower's matter
-            await asyncio.sleep(lease / 4)
 
     async def _stop_all(self, reason: str, grace: float) -> None:
         self._stop_grace = min(grace, self._stop_grace)

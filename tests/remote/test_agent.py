@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
 import os
 import sys
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -145,6 +147,66 @@ async def test_a_lost_connection_fails_whoever_waits(home: Path) -> None:
     await fake.close()
 
 
+class ScriptedNode:
+    """A node and the channel to its agent in one, which says `said` and takes nothing while `blocked`."""
+
+    name = "node0"
+    host = Host(name="node0", address="198.18.0.1")
+    stderr = b""
+
+    def __init__(self, *said: dict[str, Any], blocked: bool = False) -> None:
+        self._said = [json.dumps(line).encode() + b"\n" for line in ({"hello": {}}, *said)]
+        self._blocked = blocked
+        self.ended = asyncio.Event()
+
+    async def open(self, script: str) -> ScriptedNode:
+        return self
+
+    async def readline(self, limit: int = 0) -> bytes:
+        if not self._said:
+            await self.ended.wait()
+            return b""
+        return self._said.pop(0)
+
+    async def write(self, data: bytes) -> None:
+        if self._blocked:
+            await asyncio.Event().wait()
+
+    def write_eof(self) -> None:
+        pass
+
+    close = write_eof
+
+
+async def test_a_request_that_cannot_be_sent_is_waited_for_only_so_long() -> None:
+    agent = await Agent.open(cast(Any, ScriptedNode(blocked=True)))
+    async with asyncio.timeout(5):
+        with pytest.raises(NodeError, match=r"no answer to .facts. within 0\.05 s"):
+            await agent.ask("facts", timeout=0.05)
+    await agent.close()
+
+
+async def test_a_follow_that_is_left_as_the_agent_ends_leaves_the_others_their_end() -> None:
+    """The one has not taken in what came for it, so how the agent ended waits for room in its queue."""
+    chunk = {"id": 1, "f": "attempt-0/rank-0.out", "o": 0, "t": 0}
+    node = ScriptedNode(*[chunk] * 9)
+    agent = await Agent.open(cast(Any, node))
+    async with (
+        aclosing(agent.follow("run", {})) as full,
+        aclosing(agent.follow("run", {})) as other,
+    ):
+        await anext(full)
+        waiting = asyncio.create_task(anext(other))
+        await asyncio.sleep(0)
+        node.ended.set()
+        for _ in range(20):  # turns: as many as it takes until everything waits for something
+            await asyncio.sleep(0)
+        await full.aclose()
+        with pytest.raises(NodeError, match="the agent ended"):
+            await asyncio.wait_for(waiting, 5)
+    await agent.close()
+
+
 STATUS: dict[str, Any] = {"state": "running", "launcher": None, "left": []}
 RANK: dict[str, Any] = {
     "rank": 0, "local_rank": 0, "attempt": 0, "pid": 1, "started": 0.0, "ended": None,
@@ -166,6 +228,13 @@ RANK: dict[str, Any] = {
         {"status": {**STATUS, "stopped": 5}},
         {"status": {**STATUS, "stopped_at": "x"}},
         {"status": None},
+        *({"f": "x", "o": 0, "t": t} for t in (math.nan, math.inf, -1.0, 1e308, 10**400)),
+        *({"rank": {**RANK, "started": t}} for t in (math.nan, 1e308)),
+        {"rank": {**RANK, "ended": math.nan, "code": 1}},
+        {"rank": {**RANK, "ended": 1.0, "code": 256}},  # to a shell it were 0: that all is well
+        {"rank": {**RANK, "ended": 1.0, "signal": 128}},
+        {"rank": {**RANK, "pid": 10**400}},
+        {"status": {**STATUS, "stopped_at": math.nan}},
     ],
 )
 def test_a_report_that_is_none_is_refused(header: dict[str, Any]) -> None:

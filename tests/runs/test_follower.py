@@ -346,3 +346,28 @@ async def test_while_a_disk_is_full_the_ranks_are_heard_of_all_the_same(
         await until(lambda: followed.of(events.RankEnded) != [])
     assert agent.followed[:2] == [False, True]
     assert not followed.follower.has_room
+
+
+@pytest.mark.parametrize("answer", [{"left": 5}, {"left": ["\x1b[2J"]}, {}, None, {"left": [-1]}])
+async def test_a_sweep_that_is_answered_without_sense_ends_no_run(
+    record: Record, answer: Any
+) -> None:
+    answers = iter([answer, {"left": [17]}])
+    agent = FakeAgent([LOST], [LOST], [LOST], [], answers={"sweep": lambda _: next(answers)})
+    followed = await follow(record, agent)
+    assert next(lost.cause for lost in followed.of(events.NodeLost)).startswith("n0: its answer")
+    assert followed.of(events.NodeEnded) == [events.NodeEnded("n0", "lost", (17,))]
+
+
+async def test_a_lease_is_renewed_although_another_node_does_not_answer(record: Record) -> None:
+    class Mute(FakeAgent):
+        async def ask(self, verb: str, **arguments: Any) -> Any:
+            await asyncio.Event().wait()
+
+    mute, agent = FakeLine(Mute()), FakeAgent(answers={"heard": {"renewed": True}})
+    nodes = [Followed(record, line).follower for line in (mute, FakeLine(agent))]
+    tasks = [asyncio.create_task(node.renew_lease(0.02)) for node in nodes]
+    await until(lambda: len(agent.asked) >= 3)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
