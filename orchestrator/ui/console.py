@@ -102,12 +102,6 @@ class Console:
                 self._say(words.stalled(event), "yellow")
             case events.Resumed():
                 self._say(words.resumed(event), "green")
-            case events.Restarting():
-                self._begin_again(event)
-            case events.Stalled():
-                self._say(words.stalled(event), "yellow")
-            case events.Resumed():
-                self._say(words.resumed(event), "green")
             case events.NodeLost():
                 if event.node not in self._unreachable:
                     self._unreachable.add(event.node)
@@ -149,14 +143,6 @@ class Console:
         else:
             self._say(f"\n{words.INDENT}".join(filter(None, (said, "; ".join(self._view.keys)))))
             self._outlets.draw(None)
-
-    def _begin_again(self, event: events.Restarting) -> None:
-        """Let the phases take the place of the panel, until the next attempt has started."""
-        self._failed = False
-        self._unreachable.clear()
-        self._phases, self._panel = Phases(), None
-        self._say(words.restarting(event), "yellow")
-        self._outlets.draw(self._phases.rows)
 
     def _begin_again(self, event: events.Restarting) -> None:
         """Let the phases take the place of the panel, until the next attempt has started."""
