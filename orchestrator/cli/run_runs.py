@@ -18,6 +18,7 @@ from orchestrator.runs.folder import size_of
 from orchestrator.runs.registry import all_runs, broken
 from orchestrator.runs.saved import Saved
 from orchestrator.ui import runs as table
+from orchestrator.ui.status import ControllerRow
 from orchestrator.ui.table import write
 from orchestrator.ui.words import age, count, size
 
@@ -38,12 +39,12 @@ class Arguments:
     output: Literal["text", "json"]
 
 
-def show(output: Literal["text", "json"]) -> None:
-    """Show the table; nobody is asked, and nothing is started."""
+def show(output: Literal["text", "json", "names"]) -> None:
+    """Show the runs; nobody is asked, and nothing is started."""
     now = time.time()
     rows = [_row(saved, now) for saved in all_runs()]
     tell = Teller()
-    if not rows and output == "text":
+    if not rows and output != "json":
         tell.say("there is no run yet: orch launch SCRIPT starts one")
     else:
         table.show(rows, output)
@@ -57,10 +58,10 @@ def show(output: Literal["text", "json"]) -> None:
 
 
 def _row(saved: Saved, now: float) -> table.RunRow:
+    controller = saved.controller
     return table.RunRow(
         run=saved.run,
         state=saved.state,
-        minded=saved.controller is not None,
         nodes=len(saved.plan.nodes),
         ranks=saved.plan.world_size,
         launcher=saved.plan.launcher,
@@ -70,6 +71,7 @@ def _row(saved: Saved, now: float) -> table.RunRow:
         exit_code=saved.exit_code,
         bytes=size_of(saved.logs),
         summary=saved.summary,
+        controller=ControllerRow(controller.pid, controller.background) if controller else None,
     )
 
 
@@ -121,6 +123,9 @@ def _tell(pruned: Sequence[Pruned], *, dry: bool) -> None:
         name = one.kept.folder.name
         for problem in one.problems:
             tell.say(f"{name}: {problem}" if dry else f"{name} stays: {problem}", "yellow")
+    if not pruned:
+        tell.say("no run is to go")
+        return
     verb = "would go" if dry else "removed"
     tell.say(f"{count(len(going), 'run')} {verb}: {_sizes(going)}")
     if len(going) < len(pruned):

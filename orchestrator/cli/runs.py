@@ -32,14 +32,17 @@ def runs(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --prune: say what would go, and how much it is.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Names only, one a line, for scripts.")
+    ] = False,
     output: Annotated[
         Literal["text", "json"], typer.Option(help="text: a table; json: a list of objects.")
     ] = "text",
 ) -> None:
     """List the runs of this machine, or remove old ones.
 
-    The latest comes first. A run whose controller died shows as one that nobody minds: it goes on, and the
-    next command that looks at it (orch logs, orch status, orch attach) has it minded again.
+    The latest comes first. A run whose controller died shows as running (no controller): it goes on, and
+    the next command that looks at it (orch logs, orch status, orch attach) starts one in the background.
 
     --prune never touches a run that goes on. The nodes forget a run first; while one of them cannot be
     reached, the run stays on the list. --here removes this machine's part alone. Exits with 0 when all
@@ -55,9 +58,11 @@ def runs(
     from orchestrator.cli import run_runs
     from orchestrator.errors import UsageError
 
+    if quiet and (prune or output == "json"):
+        raise UsageError("--quiet excludes --prune and --output json")
     if prune:
         run_runs.prune(run_runs.Arguments(older_than, larger_than, here, dry_run, output))
     elif older_than or larger_than or here or dry_run:
         raise UsageError("--older-than, --larger-than, --here and --dry-run go with --prune")
     else:
-        run_runs.show(output)
+        run_runs.show("names" if quiet else output)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from orchestrator.ui import words
+from orchestrator.ui.status import ControllerRow
 from orchestrator.ui.table import Cell, Column, stdout_size, table, write
 from orchestrator.ui.terminal import wants_colour
 
@@ -19,8 +20,8 @@ _WIDE = 120  # columns of a terminal that has room for summaries
 @dataclass(frozen=True)
 class RunRow:
     """One run. `began` is seconds since the epoch, `age_seconds` how long that is ago; `exit_code` is
-    None until there is one; `bytes` is the size of its logs on this machine. A run that goes on is
-    `minded`, unless its controller died.
+    None until there is one; `bytes` is the size of its logs on this machine. A run that goes on has a
+    `controller`, unless that died.
     """
 
     run: str
@@ -34,12 +35,14 @@ class RunRow:
     exit_code: int | None
     bytes: int
     summary: str
-    minded: bool = True
+    controller: ControllerRow | None
 
 
-def show(rows: Sequence[RunRow], output: Literal["text", "json"]) -> None:
+def show(rows: Sequence[RunRow], output: Literal["text", "json", "names"]) -> None:
     """Write the runs to stdout, in the order given."""
-    if output == "json":
+    if output == "names":
+        write([row.run for row in rows])
+    elif output == "json":
         write([json.dumps([describe(row) for row in rows], indent=2)])
     else:
         write(lines(rows, stdout_size()[0], colour=wants_colour(1)))
@@ -75,8 +78,8 @@ def _summaries(rows: Sequence[RunRow]) -> Column:
 
 
 def _state(row: RunRow) -> Cell:
-    if row.state in _GOING_ON and not row.minded:
-        return (f"{row.state} (nobody minds it)", "33")
+    if row.state in _GOING_ON and row.controller is None:
+        return (f"{row.state} (no controller)", "33")
     return (row.state, _STYLES.get(row.state, "2"))
 
 

@@ -33,17 +33,24 @@ def test_runs_are_listed_the_latest_first(orch: Orch, tmp_path: Path) -> None:
     assert (done.stderr, done.returncode) == ("", 0)
 
 
-def test_a_run_whose_controller_died_shows_as_one_that_nobody_minds(
-    orch: Orch, tmp_path: Path
-) -> None:
+def test_a_run_whose_controller_died_shows_as_one_without(orch: Orch, tmp_path: Path) -> None:
     run = KeptRun(tmp_path)
-    assert "nobody minds it" not in orch("runs").stdout
+    assert "no controller" not in orch("runs").stdout
+    (described,) = json.loads(orch("runs", "--output", "json").stdout)
+    assert described["controller"] == {"pid": os.getpid(), "background": False}
     run.leave()
     with ending_its_keeper(run.folder):
-        assert "running (nobody minds it)" in orch("runs").stdout
+        assert "running (no controller)" in orch("runs").stdout
         (described,) = json.loads(orch("runs", "--output", "json").stdout)
-        assert (described["state"], described["minded"]) == ("running", False)
-        assert "nobody minds it" in orch("runs").stdout, "to look at it has started nothing"
+        assert (described["state"], described["controller"]) == ("running", None)
+        assert "no controller" in orch("runs").stdout, "to look at it has started nothing"
+
+
+def test_a_script_gets_the_names_alone(orch: Orch, tmp_path: Path) -> None:
+    KeptRun(tmp_path, "older").end(age=2 * DAY)
+    KeptRun(tmp_path, "newer").end()
+    assert orch("runs", "--quiet").stdout == "newer\nolder\n"
+    assert orch("runs", "-q", "--output", "json").returncode == 2
 
 
 def test_without_any_run_it_says_so(orch: Orch) -> None:
@@ -72,6 +79,12 @@ def test_pruning_by_size_takes_the_oldest_until_the_rest_fits(orch: Orch, tmp_pa
         run.end(age=age * DAY)
     orch("runs", "--prune", "--here", "--larger-than", "2.5MB")
     assert names(orch) == ["c", "b"]
+
+
+def test_where_nothing_is_to_go_pruning_says_so(orch: Orch, tmp_path: Path) -> None:
+    KeptRun(tmp_path, "young").end()
+    done = orch("runs", "--prune")
+    assert (done.stdout, done.stderr, done.returncode) == ("", "orch: no run is to go\n", 0)
 
 
 def test_a_dry_run_removes_nothing(orch: Orch, tmp_path: Path) -> None:

@@ -7,15 +7,17 @@ import json
 import pytest
 
 from orchestrator.ui.runs import RunRow, lines, show
+from orchestrator.ui.status import ControllerRow
 from orchestrator.ui.terminal import columns
 
 LIVE = RunRow(
     "lusab-babad", "running", 64, 512, "torchrun", 1e9, 3725.0,
     "train.py --epochs 3 --lr 0.001 --config configs/large.yaml", None, 1_234_567_890, "",
+    ControllerRow(4711, background=True),
 )  # fmt: skip
 FAILED = RunRow(
     "puloh-vogol", "ended", 2, 4, "fabric", 1e9, 90_000.0, "日本語/loop.py", 3, 12_345,
-    "rank 1 on node0 exited with 3",
+    "rank 1 on node0 exited with 3", None,
 )  # fmt: skip
 
 
