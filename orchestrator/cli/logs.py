@@ -26,7 +26,10 @@ def logs(
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option(metavar="T", help="Only from then on: 10m, 1h30m, 14:05 or 2026-01-31T09:30."),
+        typer.Option(
+            metavar="T",
+            help="Only from then on: 10m, 1h30m, or a local time (UTC with Z): 14:05, 2026-01-31T09:30Z.",
+        ),
     ] = None,
     grep: Annotated[
         str | None, typer.Option(metavar="RE", help="Only lines that match (before --tail counts).")
@@ -58,10 +61,12 @@ def logs(
     \b
     Examples:
       orch logs -f
+      orch logs -f --tail 0 --rank 0
       orch logs lusab --rank 0,4-7 --tail 100
       orch logs --stderr --since 10m --grep 'Error|warn'
       orch logs --output json | jq -r 'select(.rank == 0) | .text'
       orch logs --rank 3 --stdout --output raw > rank-3.out
+      orch logs --timestamps | lnav
     """
     from orchestrator.cli import run_logs
 

@@ -23,7 +23,7 @@ Run = Annotated[
     str | None,
     typer.Argument(
         metavar="RUN",
-        help="The run's name, or a beginning that no other has.  [default: the latest]",
+        help="The run's name, a beginning that no other has, or latest.  [default: latest]",
         show_default=False,
         autocompletion=names_of_runs,
     ),
