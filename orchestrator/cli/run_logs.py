@@ -23,7 +23,7 @@ from orchestrator.logs.stream import Channel
 from orchestrator.process import end_imports
 from orchestrator.runs.registry import find
 from orchestrator.runs.saved import Saved
-from orchestrator.runs.watch import end_of, watch
+from orchestrator.runs.watch import ends_of, watch
 from orchestrator.ui.console import View, lines_for
 from orchestrator.ui.display import Lines
 from orchestrator.ui.printer import Printer, Raw
@@ -67,7 +67,8 @@ def run(arguments: Arguments) -> None:
     for sentence in shortcomings(saved):
         tell.say(sentence, "yellow")
     if arguments.follow or saved.state == "failed":
-        tell(end_of(saved))
+        for event in ends_of(saved):
+            tell(event)
 
 
 class _Logs:

@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any, Dict, List
 
-from . import files, hook
+from . import files, hook, oom
 
 # What the launcher sends to the group of the rank reaches the rank itself; the shim outlives it.
 _LEFT_TO_THE_RANK = (
@@ -41,6 +41,16 @@ def exit_fields(status: int) -> Dict[str, Any]:
     return {"code": os.WEXITSTATUS(status), "signal": None}
 
 
+def error_file(environment: Dict[str, str], base: str) -> str:
+    """Have torch's `record` keep a rank's exception beside its logs, unless the environment says where.
+
+    Returns where.
+    """
+    if not environment.get("TORCHELASTIC_ERROR_FILE"):
+        environment["TORCHELASTIC_ERROR_FILE"] = base + ".error"
+    return environment["TORCHELASTIC_ERROR_FILE"]
+
+
 def main(arguments: List[str]) -> None:
     """Run the interpreter with `arguments` as the rank that the environment names; do not return."""
     rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
@@ -59,6 +69,8 @@ def main(arguments: List[str]) -> None:
     os.dup2(output, 1)
     os.dup2(error, 2)
 
+    errors = error_file(environment, base)
+    oom_kills = oom.Count()
     signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_THE_RANK)
     pid = os.fork()
     if pid == 0:
@@ -78,10 +90,11 @@ def main(arguments: List[str]) -> None:
     record: Dict[str, Any] = {
         "rank": rank, "local_rank": local_rank, "attempt": attempt, "pid": pid,
         "started": time.time(), "ended": None, "code": None, "signal": None,
+        "error_file": errors,
     }  # fmt: skip
     files.try_to_write_json(base + ".json", record, patience=0.0)
     _, status = os.waitpid(pid, 0)
-    record.update(exit_fields(status), ended=time.time())
+    record.update(exit_fields(status), ended=time.time(), oom_kills=oom_kills.since())
     files.try_to_write_json(base + ".json", record, patience=5.0)
     if record["signal"] is not None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the rank's own core file is enough

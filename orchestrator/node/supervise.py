@@ -25,10 +25,10 @@ import subprocess
 import time
 from typing import Any, Callable, Dict, List, Optional, Set
 
-from . import files, hook, linux, packages, processes, records
+from . import files, hook, linux, oom, packages, processes, records
 from .lease import Lease
 from .marks import Marker
-from .shim import exit_fields, write_wrapper
+from .shim import error_file, exit_fields, write_wrapper
 
 _WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _LAUNCHER_GRACE = 1.0  # once its ranks are gone, a launcher has nothing left to save
@@ -88,6 +88,7 @@ class Supervisor:
         lease = spec.get("lease")
         self._lease = None if lease is None else Lease(self._directory, lease)
         self._grace: float = spec.get("grace", _GRACE)
+        self._oom_kills = oom.Count()
         self._marker = Marker(self._directory, spec["attempt"])
         self._next_look = 0.0
         self._stop_at: Optional[float] = None  # monotonic: when the grace is over
@@ -132,6 +133,8 @@ class Supervisor:
             wrapper = os.path.join(self._directory, "shim")
             write_wrapper(wrapper)
             environment.update(PYTHON_EXEC=wrapper, ORCH_PYTHON=child["argv"][0])
+        else:
+            error_file(environment, base)
         output, error = files.open_log(base + ".out"), files.open_log(base + ".err")
         try:
             process = subprocess.Popen(
@@ -155,7 +158,7 @@ class Supervisor:
         else:
             record.update(
                 rank=child["rank"], local_rank=child["local_rank"], attempt=self._spec["attempt"],
-                path=base + ".json",
+                path=base + ".json", error_file=environment["TORCHELASTIC_ERROR_FILE"],
             )  # fmt: skip
             self._write_record(record)
         self._records[process.pid] = record
@@ -206,6 +209,7 @@ class Supervisor:
                 continue  # an orphan of the run that came to us, its subreaper
             record.update(exit_fields(status), ended=time.time())
             if "path" in record:
+                record["oom_kills"] = self._oom_kills.since()
                 self._write_record(record)
             else:
                 self._write_status()

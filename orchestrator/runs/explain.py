@@ -28,10 +28,14 @@ _LONGEST_LINE = 400
 _MOST_ACCOUNTS = 256  # ranks whose words are read
 _LONGEST_ERROR = 600
 _SGR = re.compile(r"\x1b\[[0-9;:]*m")
+_TORCH = re.compile(r"\[rank\d+\]: ?")  # before the lines of a traceback that torch prints
+_MARKERS = " ^~"  # under the code in a traceback of Python 3.11
+_KILLED = "exit.kill"
+_BY_THE_KERNEL = (_KILLED, "memory.oom-killer")
 _CHANNELS: tuple[Channel, ...] = ("stderr", "stdout")
 _GONE = (
     "the machine, or its network, is gone",
-    "look at its console and its kernel log (`dmesg -T`), and try it with `orch check`",
+    "look at its console and its kernel log (`dmesg -T`), and try it with `orch nodes`",
 )
 _DEAD = (
     "somebody killed orch's supervisor there, or the machine was started anew",
@@ -105,6 +109,7 @@ def explain(
         error=printable(error.summary, _LONGEST_ERROR) if error else "",
         place=_place(error, place) if error else "",
         signature=hit.signature.id if hit else "",
+        meaning=hit.meaning if hit else "",
         cause=cause,
         fix=fix,
         check=(hit.signature.check or "") if hit else "",
@@ -186,12 +191,11 @@ def _place(error: PythonError, node: NodePlan) -> str:
 
 
 def _evidence(hit: Hit | None, known: Known) -> str:
-    """Return the words that the cause is known by, where they are not the rank's own."""
-    if hit is None or hit.first.place.source in _CHANNELS or hit.error is not None:
+    """Return what the kernel says, or that it says nothing, of a rank that was killed."""
+    if hit is None or hit.signature.id not in _BY_THE_KERNEL:
         return ""
-    if hit.signature.id == "exit.kill" and known.why:
-        return f"{hit.first.text} ({known.why})"
-    return "" if hit.signature.id == "exit.code" else hit.first.text
+    why = f" ({known.why})" if known.why and hit.signature.id == _KILLED else ""
+    return f"{hit.first.text}{why}"
 
 
 # -- what it printed --------------------------------------------------------------------------------
@@ -234,7 +238,8 @@ def _last_lines(file: Path, workdir: str) -> tuple[str, ...]:
     shown: deque[str] = deque(maxlen=_LINES)
     for line in _end_of(file).split(b"\n"):
         text = harmless(line.rstrip(b"\r").rpartition(b"\r")[2]).decode()
-        if text := _SGR.sub("", text).replace(f"{workdir}/", "").rstrip():
+        text = _TORCH.sub("", _SGR.sub("", text)).replace(f"{workdir}/", "").rstrip()
+        if text.strip(_MARKERS):
             shown.append(text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE - 1]}…")
     return tuple(shown)
 
@@ -258,4 +263,7 @@ def _victims(plan: Plan, nodes: Mapping[str, NodeState], culprit: Culprit) -> tu
         for rank in node.ranks.values()
         if rank.end is not None and rank.end.succeeded
     }
-    return tuple(sorted(plan.expected_ranks - well - {culprit.rank}))
+    itself = {culprit.rank}
+    if culprit.end is None:  # the whole node
+        itself.update(*(node.ranks for node in plan.nodes if node.name == culprit.node))
+    return tuple(sorted(plan.expected_ranks - well - itself))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from signal import SIGKILL
 from typing import Any
 
 from orchestrator import events
@@ -16,10 +17,13 @@ from orchestrator.logs.stream import Stream
 from orchestrator.plan import NodePlan
 from orchestrator.remote.line import Line
 from orchestrator.remote.reports import Chunk, RankReport, Report, StatusReport, moment, pids
+from orchestrator.runs.culprit import NodeState
+from orchestrator.runs.explain import Known
 from orchestrator.runs.record import Record
-from orchestrator.runs.verdict import FINAL, NodeState
+from orchestrator.runs.verdict import FINAL
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # seconds between attempts to come back to a node
+_DOUBT = 0.05  # seconds by which clocks may differ from what is known of them
 _NO_ROOM_PAUSE = 2.0  # seconds until it is tried again whether the logs can be kept here
 
 
@@ -51,6 +55,7 @@ class Follower:
         self._emit = emit
         self._on_news = on_news
         self._clock_skew = record.settings.skews.get(plan.name, 0.0)
+        self._skew_at_end: float | None = None
         self._streams: dict[str, Stream] = {}
         self._ranks: dict[int, RankReport] = {}
         self._status: StatusReport | None = None
@@ -86,9 +91,8 @@ class Follower:
         # Somebody else may have stopped it before us: another controller, or its lease.
         known = (self._stopped_at, self._status.stopped_at if self._status else None)
         stopped_at = min((at for at in known if at is not None), default=None)
-        return NodeState(
-            self.name, self._ranks, self._status, self._clock_skew, stopped_at, self.gone
-        )
+        skew = self._clock_skew if self._skew_at_end is None else self._skew_at_end
+        return NodeState(self.name, self._ranks, self._status, skew, stopped_at, self.gone)
 
     @property
     def has_room(self) -> bool:
@@ -274,17 +278,24 @@ class Follower:
         if not self._line.is_up:
             return  # it is told when it is back
         try:
-            agent = self._line.agent
+            agent, asked = self._line.agent, time.time()
             answer = await agent.ask(
                 "stop", run=self._run, node=self.name, grace=grace, reason=reason
             )
             if first:
                 self._stopped_at = moment(answer["time"])  # its own clock, which may drift
+                self._compare_clocks(asked, self._stopped_at, time.time())
             if not answer["alive"] and not self.has_ended:
                 await agent.ask("sweep", run=self._run, node=self.name)
         except (NodeError, KeyError, TypeError, ValueError) as error:
             if self.away_since is None:
                 self._emit(events.Warned(f"{self.name} could not be told to stop: {error}"))
+
+    def _compare_clocks(self, asked: float, there: float, answered: float) -> None:
+        """Learn anew how far its clock is ahead, if that is surely not what it was at the beginning."""
+        middle, doubt = (asked + answered) / 2, (answered - asked) / 2
+        if abs(there - middle - self._clock_skew) > doubt + _DOUBT:
+            self._skew_at_end = there - middle
 
     async def renew_lease(self, lease: float) -> None:
         """Tell the node often enough that somebody minds the run; does not return.
@@ -295,6 +306,35 @@ class Follower:
             with suppress(NodeError):  # a node that is away is the matter of `follow`
                 await self._line.agent.ask("heard", run=self._run, node=self.name)
             await asyncio.sleep(lease / 4)
+
+    async def answers(self, within: float) -> bool:
+        """Tell whether the node does, within so many seconds."""
+        if not self._line.is_up:
+            return False
+        try:
+            await self._line.agent.ask("heard", timeout=within, run=self._run, node=self.name)
+        except NodeError:
+            return False
+        return True
+
+    async def ask_about(self, rank: RankReport, within: float) -> Known:
+        """Return what the node knows of the end of a rank of its own: nothing, if it does not answer."""
+        if not self._line.is_up:
+            return Known()
+        try:
+            answer = await self._line.agent.ask(
+                "evidence",
+                timeout=within,
+                limit=within - 1.0,
+                run=self._run,
+                node=self.name,
+                attempt=rank.attempt,
+                rank=rank.rank,
+                killed=rank.end is not None and rank.end.signal == SIGKILL,
+            )
+            return Known.parse(answer)
+        except (NodeError, KeyError, TypeError, ValueError):
+            return Known()
 
 
 def _left(node: str, answer: Any) -> tuple[int, ...]:

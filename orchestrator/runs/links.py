@@ -16,6 +16,7 @@ from orchestrator.runs.follower import Follower
 
 _LOOK_EVERY = 1.0  # seconds
 _WITNESSES = 3  # so many other nodes are asked at a time, until one of them has an opinion
+_ANSWER_TIME = 1.0  # seconds within which a node answers that is there, and not very busy
 _PATIENCE = 3.0  # seconds for which they try: the kernel gives ARP up in as many
 _SSH_PORT = 22
 # As `node/probe.py` words them. A refusal, too, comes from a machine that is alive, or from a firewall
@@ -60,6 +61,24 @@ async def mind_links(
                     message = f"{node.name} cannot be reached from here, but {heard_by} reaches it"
                     emit(events.Warned(f"{message}: the run goes on"))
                 asked_at[node.name] = time.monotonic()
+
+
+async def look_for_gone(nodes: Sequence[Follower], main_port: int) -> None:
+    """Mark as gone each node that does not answer now, and that its peers do not reach either.
+
+    For when something has failed: when a node vanishes, its peers' ranks may be the first to say so.
+    """
+    heard = await asyncio.gather(*(node.answers(_ANSWER_TIME) for node in nodes))
+    silent = [
+        node
+        for node, is_heard in zip(nodes, heard, strict=True)
+        if not is_heard and not node.has_ended and node.gone is None
+    ]
+    others = [node for node, is_heard in zip(nodes, heard, strict=True) if is_heard]
+    answers = await asyncio.gather(*(_ask_others(node, others, main_port) for node in silent))
+    for node, heard_by in zip(silent, answers, strict=True):
+        if heard_by == "":
+            node.gone = "vanished: neither orch nor the other nodes reach it"
 
 
 async def _ask_others(node: Follower, nodes: Sequence[Follower], main_port: int) -> str | None:

@@ -115,6 +115,7 @@ class Record:
         exit_code: int | None = None,
         summary: str = "",
         missing: tuple[str, ...] = (),
+        verdict: events.Explained | None = None,
     ) -> None:
         """Replace `run.json`, all at once; no secret is in it. Raises OSError."""
         value: dict[str, Any] = {
@@ -125,6 +126,7 @@ class Record:
             "ended": time.time() if state in ("ended", "failed") else None,
             "exit_code": exit_code,
             "summary": summary,
+            "verdict": None if verdict is None else plain(verdict),
             "missing": list(missing),
             "settings": self.settings.describe(),
             "plan": describe(self.plan),

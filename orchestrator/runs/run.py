@@ -10,21 +10,22 @@ import asyncio
 import time
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from orchestrator import events
 from orchestrator.remote.line import Line
+from orchestrator.runs.culprit import Culprit, NodeState, find_culprit
+from orchestrator.runs.explain import Accounts, Known, explain
 from orchestrator.runs.follower import Follower
 from orchestrator.runs.interrupts import Interrupts
-from orchestrator.runs.links import mind_links
+from orchestrator.runs.links import look_for_gone, mind_links
 from orchestrator.runs.record import Record
 from orchestrator.runs.stall import StallWatch
 from orchestrator.runs.verdict import (
-    Culprit,
-    NodeState,
+    FAILED,
     Stopped,
     Verdict,
     all_ended,
-    find_culprit,
     find_stop,
     judge,
     stalled,
@@ -38,6 +39,8 @@ _STOP_MARGIN = 25.0  # seconds beyond the grace until a node that says nothing i
 # supervisor needs at most 21, with a process that cannot be killed
 _NO_ROOM = 10.0  # seconds for which a run that has ended waits for room for its logs here
 _LOOK_FOR_WISHES = 0.2
+_LOOK_WHETHER_ALL_ENDED = 0.05
+_EVIDENCE = 8.0  # seconds that a node has to tell what it knows of a rank's end
 _LOOK_AT_CLOCK = 60.0  # seconds: it may be set, and a machine that slept slept through its pauses
 
 
@@ -98,19 +101,35 @@ class Run:
             raise
         if left is not None:
             raise Detached(left)
-        return self._judge()
+        return await self._judge()
 
     @property
     def was_stopped(self) -> bool:
         """Whether somebody stopped it, rather than a failure."""
         return self._stopped is not None or self._interrupts.signal is not None
 
-    def _judge(self) -> Verdict:
-        verdict = judge(self._plan, self._states(), self._stopped)
+    async def _judge(self) -> Verdict:
+        states = self._states()
+        try:
+            verdict = judge(self._plan, states, self._stopped, Accounts(self._record.logs))
+            if verdict.culprit is not None:
+                explained = await self._explain(verdict.culprit, states)
+                verdict = replace(verdict, explained=explained)
+        except Exception as error:  # whatever ranks have printed, their run has ended
+            self._emit(events.Warned(f"why the run failed cannot be explained: {error!r:.200}"))
+            verdict = judge(self._plan, states, self._stopped)
         for name, pids in verdict.left.items():
             numbers = ", ".join(map(str, pids))
             self._emit(events.Warned(f"{name}: could not be killed: process {numbers}"))
         return verdict
+
+    async def _explain(self, culprit: Culprit, states: list[NodeState]) -> events.Explained:
+        nodes = {state.name: state for state in states}
+        known = Known()
+        if culprit.rank is not None:
+            follower = next(node for node in self.followers if node.name == culprit.node)
+            known = await follower.ask_about(nodes[culprit.node].ranks[culprit.rank], _EVIDENCE)
+        return explain(self._plan, nodes, culprit, self._record.logs, known)
 
     def conclude(self, verdict: Verdict, *, also_missing: tuple[str, ...] = ()) -> None:
         """Put on record, and tell, that the run has ended with `verdict`: no other attempt follows.
@@ -126,9 +145,15 @@ class Run:
                     f"`orch logs {self._plan.run}` fetches what is there"
                 )
             )
+        if verdict.explained is not None:
+            self._emit(verdict.explained)
         with self._unstoppable():
             self._record.write_state(
-                "ended", exit_code=verdict.exit_code, summary=verdict.summary, missing=missing
+                "ended",
+                exit_code=verdict.exit_code,
+                summary=verdict.summary,
+                missing=missing,
+                verdict=verdict.explained,
             )
         seconds = time.time() - self._record.began
         self._emit(
@@ -195,9 +220,11 @@ class Run:
             self._news.clear()
             failed = None if self._keeps_going else self._find_failure()
             if failed is not None:
-                await asyncio.sleep(SETTLE)
-                who = f"{failed.node} failed" if failed.end is None else "a rank failed"
-                await self._stop_all(who, self._grace)
+                who = f"{failed.node}" if failed.end is None else "a rank"
+                await asyncio.gather(
+                    self._settle_and_stop(f"{who}{FAILED}"),
+                    look_for_gone(self.followers, self._plan.main_port),
+                )
                 return
             stop = find_stop(self._states())
             if stop is not None and self._stopping_since is None:
@@ -208,6 +235,14 @@ class Run:
                 if any(not node.has_ended for node in self.followers):
                     await self._stop_all("every rank has ended, a launcher has not", self._grace)
                 return
+
+    async def _settle_and_stop(self, reason: str) -> None:
+        """Stop all nodes, once the others have had the time to print their own errors."""
+        for _ in range(round(SETTLE / _LOOK_WHETHER_ALL_ENDED)):
+            if all_ended(self._plan, self._states()):
+                break
+            await asyncio.sleep(_LOOK_WHETHER_ALL_ENDED)
+        await self._stop_all(reason, self._grace)
 
     def _find_failure(self) -> Culprit | None:
         """Return what failed, once the run has failed for good."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator import events
 from orchestrator.plan import NodePlan, Plan
 from orchestrator.runs import lock
 from orchestrator.runs.attempts import Attempt
@@ -34,6 +35,7 @@ class Saved:
     exit_code: int | None
     summary: str
     missing: tuple[str, ...]
+    verdict: events.Explained | None = None
     attempt: int = 0
     failed: tuple[Attempt, ...] = ()
     former: tuple[NodePlan, ...] = ()
@@ -77,6 +79,7 @@ def read_saved(folder: Path) -> Saved | None:
             exit_code=parse(int | None, said["exit_code"]),
             summary=parse(str, said["summary"]),
             missing=parse(tuple[str, ...], said["missing"]),
+            verdict=parse(events.Explained | None, said.get("verdict")),
             attempt=parse(int, said["attempt"]),
             failed=parse(tuple[Attempt, ...], said["failed"]),
             former=tuple(rebuild_node(node) for node in said["former"]),

@@ -27,7 +27,7 @@ _LASTING = (
 # What whoever minds the run says of itself, and what is told last.
 _NOT_NEWS = (
     events.PhaseBegan, events.PhaseAdvanced, events.PhaseEnded, events.Started, events.Detached,
-    events.Ended,
+    events.Explained, events.Ended,
 )  # fmt: skip
 
 
@@ -48,12 +48,16 @@ async def watch(
     record = _Ending(saved)
     looked = float("-inf")
     has_begun = has_ended = False
+    explained: events.Explained | None = None
     yield events.Planned((_later(saved) or saved).plan)
     try:
         while not has_ended:
             # The events first: what was written before a run's end is then found among the pieces.
             news = list(reader.read())
             ended = next((new.event for new in news if isinstance(new.event, events.Ended)), None)
+            for new in news:
+                if isinstance(new.event, events.Explained):
+                    explained = new.event
             has_ended = ended is not None or record.is_over()
             if not has_ended and time.monotonic() - looked > _LOOK_FOR_CONTROLLER:
                 looked = time.monotonic()
@@ -73,11 +77,23 @@ async def watch(
                 if count % _GIVE_WAY == 0:
                     await asyncio.sleep(0)
             if has_ended:
-                yield ended or end_of(saved)
+                for event in ends_of(saved, explained, ended):
+                    yield event
             else:
                 await asyncio.sleep(_LOOK_EVERY)
     finally:
         replay.close()
+
+
+def ends_of(
+    saved: Saved, explained: events.Explained | None = None, ended: events.Ended | None = None
+) -> Iterator[events.Event]:
+    """Yield why the run failed, if it did, and how it ended: as was told, else as its record has it."""
+    now = read_saved(saved.folder) or saved
+    why = explained or now.verdict
+    if why is not None:
+        yield why
+    yield ended or end_of(now)
 
 
 def end_of(saved: Saved) -> events.Ended:

@@ -48,12 +48,13 @@ def explained(why: events.Explained, width: int) -> Iterator[Row]:
     where = f"at {why.place}" if why.place else ""
     when = f"{words.lifetime(why.after)} after it began" if why.after is not None else ""
     yield from _sentence("error", why.error, width, _RED)
-    yield from _sentence("", ", ".join(filter(None, (where, when))), width)
-    yield from _sentence("cause", why.cause, width)
+    told = ", ".join(filter(None, (where, when)))
+    yield from _sentence("" if why.error else "when", told, width)
+    yield from _sentence("cause", "; ".join(filter(None, (why.meaning, why.cause))), width)
     yield from _sentence("", why.evidence, width, _DIM)
     yield from _sentence("fix", why.fix, width, _GREEN)
     if why.check:
-        yield from _sentence("", f"orch preflight tells beforehand: {why.check}", width, _DIM)
+        yield from _sentence("check", f"orch preflight --only {why.check}", width)
     for number, line in enumerate(why.lines):
         yield (*_label(why.channel if number == 0 else ""), ("│ ", _DIM), (line, ""))
     if why.victims:

@@ -19,10 +19,11 @@ from orchestrator.errors import NodeError
 from orchestrator.logs.index import RECORD_SIZE
 from orchestrator.remote.reports import Chunk, ProcessEnd, StatusReport
 from orchestrator.runs import follower as module
+from orchestrator.runs.explain import Known
 from orchestrator.runs.follower import Follower
 from orchestrator.runs.record import Record
 from tests.runs.fakes import FakeAgent, FakeLine, lost, until
-from tests.runs.helpers import ENDED, OK, RUNNING, rank, record_in
+from tests.runs.helpers import ENDED, KILL, OK, RUNNING, rank, record_in
 
 OUT, ERR = "attempt-0/rank-0.out", "attempt-0/rank-0.err"
 LOST = StatusReport("lost", None, ())
@@ -371,3 +372,59 @@ async def test_a_lease_is_renewed_although_another_node_does_not_answer(record: 
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# -- asking ----------------------------------------------------------------------------------------
+
+
+def followed_by(record: Record, **answers: Any) -> Followed:
+    """A follower of a node that gives these answers."""
+    return Followed(record, FakeLine(FakeAgent(answers=answers)))
+
+
+async def test_clocks_are_compared_anew_when_a_node_is_told_to_stop(record: Record) -> None:
+    def an_hour_ahead(_: Any) -> dict[str, Any]:
+        return {"alive": True, "time": time.time() + 3600.0}
+
+    followed = followed_by(record, stop=an_hour_ahead)
+    await followed.follower.stop("a rank failed", 3.0)
+    assert abs(followed.follower.state.clock_skew - 3600.0) < 5
+
+
+async def test_a_clock_that_is_as_it_was_is_known_as_it_was(record: Record) -> None:
+    def as_ever(_: Any) -> dict[str, Any]:
+        return {"alive": True, "time": time.time() + record.settings.skews["n0"]}
+
+    followed = followed_by(record, stop=as_ever)
+    await followed.follower.stop("a rank failed", 3.0)
+    assert followed.follower.state.clock_skew == record.settings.skews["n0"]
+
+
+async def test_a_node_answers_or_not(record: Record) -> None:
+    assert await followed_by(record, heard={"renewed": True}).follower.answers(1)
+    assert not await followed_by(record, heard=lost()).follower.answers(1)
+    away = Followed(record, FakeLine(FakeAgent(), is_up=False))
+    assert not await away.follower.answers(1)
+
+
+async def test_a_node_is_asked_for_the_kernels_log_only_where_a_rank_was_killed(
+    record: Record,
+) -> None:
+    answer = {"error_file": None, "oom_kills": 1, "kernel": ["a line"], "why": None}
+    for end, killed in ((KILL, True), (ProcessEnd(1, None), False)):
+        agent = FakeAgent(answers={"evidence": answer})
+        known = await Followed(record, FakeLine(agent)).follower.ask_about(rank(0, end), 5.0)
+        assert known == Known(oom_kills=1, kernel=("a line",))
+        ((verb, asked),) = agent.asked
+        assert (verb, asked["rank"], asked["attempt"], asked["killed"]) == (
+            "evidence",
+            0,
+            0,
+            killed,
+        )
+
+
+@pytest.mark.parametrize("answer", [lost(), None, {"kernel": 3}, {"kernel": None}])
+async def test_a_node_that_cannot_say_anything_knows_nothing(record: Record, answer: Any) -> None:
+    followed = followed_by(record, evidence=answer)
+    assert await followed.follower.ask_about(rank(0, KILL), 5.0) == Known()

@@ -13,7 +13,7 @@ import pytest
 from orchestrator import events
 from orchestrator.errors import NodeError
 from orchestrator.plan import NodePlan
-from orchestrator.runs.links import mind_links
+from orchestrator.runs.links import look_for_gone, mind_links
 from tests.runs.fakes import FakeAgent, FakeLine, until
 from tests.runs.helpers import plan_of
 
@@ -34,6 +34,7 @@ class Node:
         self.away_since = time.monotonic() if away else None
         self.gone: str | None = None
         self.is_over = False
+        self.is_heard = not away
         self.looks = 0
         """How often somebody has looked whether it has ended, which is once each round."""
 
@@ -41,6 +42,9 @@ class Node:
     def has_ended(self) -> bool:
         self.looks += 1
         return self.is_over
+
+    async def answers(self, within: float) -> bool:
+        return self.is_heard
 
 
 class Minded:
@@ -157,3 +161,44 @@ async def test_with_no_time_out_no_node_is_ever_gone() -> None:
     minding = mind_links(cast(Any, nodes), 29500, 0.0, heard.told.append, heard.on_gone)
     await asyncio.wait_for(minding, 5)
     assert nodes[1].agent.asked == []
+
+
+# -- once something has failed ----------------------------------------------------------------------
+
+
+async def looked_for(*nodes: Node) -> list[str | None]:
+    """Look who is gone, and return what is said of each node."""
+    await look_for_gone(cast(Any, nodes), 29500)
+    return [node.gone for node in nodes]
+
+
+async def test_a_node_that_answers_nobody_is_gone_at_once() -> None:
+    silent, peer = Node(0), Node(1, "timeout")
+    silent.is_heard = False  # the connection does not know it yet
+    said = await looked_for(silent, peer)
+    assert said == ["vanished: neither orch nor the other nodes reach it", None]
+
+
+async def test_a_node_that_is_only_busy_is_not_gone() -> None:
+    busy, peer = Node(0), Node(1, "ok")
+    busy.is_heard = False
+    assert await looked_for(busy, peer) == [None, None]
+
+
+async def test_silent_nodes_are_no_witnesses_of_each_other() -> None:
+    nodes = [Node(0, "ok", away=True), Node(1, "ok", away=True), Node(2, "timeout")]
+    said = await looked_for(*nodes)
+    assert [gone is not None for gone in said] == [True, True, False]
+    assert nodes[0].agent.asked == nodes[1].agent.asked == []
+
+
+async def test_where_all_answer_nobody_is_asked() -> None:
+    nodes = [Node(0, "ok"), Node(1, "ok")]
+    assert await looked_for(*nodes) == [None, None]
+    assert nodes[0].agent.asked == []
+
+
+async def test_a_node_whose_share_has_ended_is_not_gone() -> None:
+    over, peer = Node(0, away=True), Node(1, "timeout")
+    over.is_over = True
+    assert await looked_for(over, peer) == [None, None]

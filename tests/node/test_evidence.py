@@ -1,0 +1,160 @@
+"""What a node knows of a rank's end beside what the rank printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.node import evidence, oom
+from orchestrator.node.probes import kernel_log
+
+from .conftest import AgentProcess
+
+V1 = "36 35 0:30 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+V2 = "35 24 0:29 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+
+
+def tree(root: Path, **files: str) -> str:
+    for path, text in files.items():
+        place = root / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    return str(root)
+
+
+@pytest.mark.parametrize(
+    ("group", "mounts", "counter"),
+    [
+        ("0::/box\n", V2, "sys/fs/cgroup/box/memory.events"),
+        ("4:memory:/box\n0::/\n", V1, "sys/fs/cgroup/memory/box/memory.oom_control"),
+    ],
+)
+def test_kills_are_counted_in_the_group_of_this_process(
+    tmp_path: Path, group: str, mounts: str, counter: str
+) -> None:
+    said = "low 0\noom 9\noom_kill 2\noom_group_kill 1\n"
+    root = tree(
+        tmp_path, **{"proc/self/cgroup": group, "proc/self/mountinfo": mounts, counter: said}
+    )
+    count = oom.Count(root)
+    assert count.since() == 0
+    tree(tmp_path, **{counter: said.replace("oom_kill 2", "oom_kill 5")})
+    assert count.since() == 3
+
+
+def test_where_nothing_is_told_there_is_no_count(tmp_path: Path) -> None:
+    assert oom.Count(str(tmp_path)).since() is None
+
+
+def asked(killed: bool = False, run: str = "a-run") -> dict[str, Any]:
+    told: list[dict[str, Any]] = []
+    evidence.evidence(told.append, 5.0, run, "node0", 0, 3, killed)
+    return told[0]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a run's first attempt on this node."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    made = tmp_path / ".local/state/orch/runs/a-run/node0/attempt-0"
+    made.mkdir(parents=True)
+    return made
+
+
+def write_record(folder: Path, **more: Any) -> None:
+    record = {
+        "rank": 3, "local_rank": 1, "attempt": 0, "pid": 71, "started": time.time() - 5.0,
+        "ended": time.time(), "code": None, "signal": 9, **more,
+    }  # fmt: skip
+    (folder / "rank-3.json").write_text(json.dumps(record))
+
+
+def test_a_rank_of_which_nothing_is_known_left_no_evidence(folder: Path) -> None:
+    assert asked() == {"error_file": None, "oom_kills": None, "kernel": None, "why": None}
+
+
+def test_the_exception_that_torch_recorded_is_told(folder: Path) -> None:
+    (folder / "error").write_text('{"message": "boom"}')
+    write_record(folder, error_file=str(folder / "error"), oom_kills=1)
+    found = asked()
+    assert (found["error_file"], found["oom_kills"]) == ('{"message": "boom"}', 1)
+
+
+@pytest.mark.parametrize("what", ["missing", "folder", "fifo", "number"])
+def test_what_is_no_file_is_not_waited_for(folder: Path, what: str) -> None:
+    place: Any = folder / what
+    if what == "folder":
+        place.mkdir()
+    elif what == "fifo":
+        os.mkfifo(place)
+    write_record(folder, error_file=7 if what == "number" else str(place))
+    assert asked()["error_file"] is None
+
+
+def test_the_kernels_log_is_told_from_the_beginning_of_the_rank_and_only_what_may_be_about_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.clock_gettime(time.CLOCK_MONOTONIC)
+    log = [
+        kernel_log.Line(now - 60, "Out of memory: Killed process 70 (python)"),
+        kernel_log.Line(now - 2, "eth0: link becomes ready"),
+        kernel_log.Line(now - 1, "Memory cgroup out of memory: Killed process 71 (python)"),
+    ]
+    monkeypatch.setattr(kernel_log, "lines", lambda: ("kmsg", log, None))
+    own = Path("/proc/self/ns/pid").stat().st_ino
+    monkeypatch.setattr(evidence, "_INITIAL_NAMESPACE", own)
+    write_record(folder)
+    assert asked(killed=True)["kernel"] == [log[2].text]
+    assert asked(killed=False)["kernel"] is None
+    monkeypatch.setattr(evidence, "_INITIAL_NAMESPACE", own + 1)
+    told = asked(killed=True)
+    assert told["kernel"] is None
+    assert "in a container" in told["why"]
+
+
+RECORDS = """
+import json, os, sys
+with open(os.environ["TORCHELASTIC_ERROR_FILE"], "w") as file: file.write("what was raised")
+sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_every_rank_is_told_where_to_record_its_exception_unless_somebody_else_did(
+    agent: AgentProcess, tmp_path: Path, own: bool
+) -> None:
+    chosen = {"TORCHELASTIC_ERROR_FILE": str(tmp_path / "chosen")} if own else {}
+    agent.start([sys.executable, "-c", RECORDS], env=chosen)
+    agent.follow()
+    answer = agent.ask(
+        "evidence", limit=5, run=agent.run, node="node0", attempt=0, rank=0, killed=False
+    )
+    assert answer["ok"]["error_file"] == "what was raised"
+    place = tmp_path / "chosen" if own else agent.directory / "attempt-0/rank-0.error"
+    assert place.read_text() == "what was raised"
+
+
+SHIMMED = """
+import os, subprocess, sys
+ranked = {**os.environ, "RANK": "0", "LOCAL_RANK": "0", **dict(p.split("=") for p in sys.argv[2:])}
+subprocess.run([os.environ["PYTHON_EXEC"], "-c", sys.argv[1]], env=ranked)
+"""
+
+
+def test_under_a_launcher_its_own_choice_stays(agent: AgentProcess, tmp_path: Path) -> None:
+    chosen = f"TORCHELASTIC_ERROR_FILE={tmp_path / 'engine'}"
+    agent.start([sys.executable, "-c", SHIMMED, RECORDS, chosen], launcher=True)
+    agent.follow()
+    assert (tmp_path / "engine").read_text() == "what was raised"
+
+
+def test_under_a_launcher_that_chooses_none_it_stands_beside_the_logs(agent: AgentProcess) -> None:
+    agent.start([sys.executable, "-c", SHIMMED, RECORDS, "TORCHELASTIC_ERROR_FILE="], launcher=True)
+    agent.follow()
+    assert (agent.directory / "attempt-0/rank-0.error").read_text() == "what was raised"

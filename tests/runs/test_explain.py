@@ -1,0 +1,196 @@
+"""Why a run failed: what is told of the first failure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import events
+from orchestrator.remote.reports import ProcessEnd, RankReport
+from orchestrator.runs.culprit import Culprit, NodeState
+from orchestrator.runs.explain import Accounts, Known, explain
+from tests.runs.helpers import ENDED, KILL, OK, TERM, plan_of, rank
+
+FAILED = ProcessEnd(1, None)
+TRACEBACK = """\
+Traceback (most recent call last):
+  File "/home/ann/orch/job/train.py", line 88, in step
+    loss(batch)
+    ^^^^^^^^^^^
+{error}
+"""
+RAISED = TRACEBACK.format(error="ValueError: no such batch")
+LOST_PEER = TRACEBACK.format(
+    error="RuntimeError: [../third_party/gloo/gloo/transport/tcp/pair.cc:534] "
+    "Connection closed by peer [10.0.0.2]:41234"
+)
+
+
+def write(logs: Path, name: str, text: str | bytes, node: str = "n0") -> None:
+    path = logs / node / "attempt-0" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+
+
+def explained(logs: Path, end: ProcessEnd = FAILED, known: Known | None = None) -> events.Explained:
+    """Have rank 0 of three end so, 4 seconds after it began; 1 and 2 were stopped."""
+    nodes = {
+        "n0": NodeState("n0", {0: rank(0, end, 4.0), 1: rank(1, TERM, 5.0)}, ENDED),
+        "n1": NodeState("n1", {2: rank(2, TERM, 5.0)}, ENDED),
+    }
+    culprit = Culprit("n0", 0, end)
+    return explain(plan_of(2, 1), nodes, culprit, logs, known or Known())
+
+
+def test_an_exception_is_told_with_where_it_was_raised_and_the_lines_around_it(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "rank-0.out", "epoch 3\n")
+    write(tmp_path, "rank-0.err", "a warning\n\n" + RAISED)
+    told = explained(tmp_path)
+    assert told.how == "rank 0 on n0 exited with 1"
+    assert (told.rank, told.node, told.code, told.signal, told.after) == (0, "n0", 1, None, 4.0)
+    assert told.error == "ValueError: no such batch"
+    assert told.place.endswith("train.py:88 in step")
+    assert (told.channel, told.lines[0], told.lines[-1]) == (
+        "stderr",
+        "a warning",
+        "    loss(batch)",
+    )
+    assert (told.victims, told.command) == ((1, 2), "orch logs r --rank 0 --stderr")
+    assert told.logs == tmp_path / "n0/attempt-0/rank-0.err"
+
+
+def test_what_torch_recorded_counts_more_than_what_was_printed(tmp_path: Path) -> None:
+    recorded = {"message": "KeyError: 'x'", "extraInfo": {"py_callstack": "", "timestamp": "1"}}
+    write(tmp_path, "rank-0.err", RAISED)
+    known = Known(error_file=json.dumps({"message": recorded}))
+    assert explained(tmp_path, known=known).error == "KeyError: 'x'"
+    assert explained(tmp_path, known=Known(error_file="{")).error == "ValueError: no such batch"
+
+
+def test_files_are_named_as_they_are_called_in_the_jobs_folder(tmp_path: Path) -> None:
+    workdir = plan_of(2, 1).nodes[0].workdir
+    write(tmp_path, "rank-0.err", RAISED.replace("/home/ann/orch/job", f"{workdir}/src"))
+    told = explained(tmp_path)
+    assert told.place == "src/train.py:88 in step"
+    assert told.lines[1] == '  File "src/train.py", line 88, in step'
+
+
+def test_of_one_that_printed_no_errors_the_last_lines_of_the_output_are_told(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "rank-0.out", "".join(f"step {n}\n" for n in range(50)))
+    write(tmp_path, "rank-0.err", "\n")
+    told = explained(tmp_path, ProcessEnd(3, None))
+    assert told.lines == tuple(f"step {n}" for n in range(40, 50))
+    assert (told.channel, told.command) == ("stdout", "orch logs r --rank 0 --stdout")
+    assert (told.error, told.place, told.signature) == ("", "", "exit.code")
+
+
+def test_a_rank_that_printed_nothing_at_all_is_explained_too(tmp_path: Path) -> None:
+    told = explained(tmp_path, ProcessEnd(None, 11))
+    assert (told.lines, told.signature) == ((), "exit.segv")
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        Known(oom_kills=1),
+        Known(kernel=("Memory cgroup out of memory: Killed process 100 (python)",)),
+    ],
+    ids=["control group", "kernel log"],
+)
+def test_out_of_memory_is_said_when_the_kernel_says_so(tmp_path: Path, known: Known) -> None:
+    told = explained(tmp_path, KILL, known)
+    assert told.signature == "memory.oom-killer"
+    assert "oom_kill grew by 1" in told.evidence or "Killed process 100" in told.evidence
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        Known(),
+        Known(oom_kills=0, kernel=()),
+        Known(kernel=("Out of memory: Killed process 1001 (python)",)),
+        Known(why="/dev/kmsg: Operation not permitted"),
+    ],
+)
+def test_killed_is_not_out_of_memory_unless_the_kernel_says_so(
+    tmp_path: Path, known: Known
+) -> None:
+    told = explained(tmp_path, KILL, known)
+    assert told.signature == "exit.kill"
+    assert (known.why or "") in told.evidence
+
+
+def test_lines_are_harmless_and_short(tmp_path: Path) -> None:
+    write(tmp_path, "rank-0.err", b"\x1b[31mred\x1b[0m \x1b]0;title\x07\nold\rnew\n" + b"x" * 9999)
+    lines = explained(tmp_path).lines
+    assert lines[:2] == ("red ^[]0;title^G", "new")
+    assert len(lines[2]) == 400
+
+
+def test_a_node_that_is_gone_left_no_words_and_its_own_ranks_are_no_victims(tmp_path: Path) -> None:
+    gone = NodeState("n0", {0: rank(0), 1: rank(1)}, None, gone="vanished")
+    nodes = {"n0": gone, "n1": NodeState("n1", {2: rank(2, TERM)}, ENDED)}
+    told = explain(plan_of(2, 1), nodes, Culprit("n0", None, None, "vanished"), tmp_path, Known())
+    assert (told.how, told.rank, told.victims) == ("n0 vanished", None, (2,))
+    assert (told.lines, told.command) == ((), "orch logs r --nodes n0")
+    assert told.cause
+
+
+def test_a_launcher_that_failed_is_explained_by_what_it_printed(tmp_path: Path) -> None:
+    write(
+        tmp_path, "launcher.err", "usage: torchrun\ntorchrun: error: unrecognized arguments: --x\n"
+    )
+    nodes = {"n0": NodeState("n0", {}, ENDED), "n1": NodeState("n1", {}, ENDED)}
+    culprit = Culprit("n0", None, ProcessEnd(2, None))
+    told = explain(plan_of(2, 1), nodes, culprit, tmp_path, Known())
+    assert told.how == "the launcher on n0 exited with 2"
+    assert told.lines[-1] == "torchrun: error: unrecognized arguments: --x"
+
+
+def test_who_ended_well_is_no_victim(tmp_path: Path) -> None:
+    nodes = {"n0": NodeState("n0", {0: rank(0, FAILED), 1: rank(1, OK)}, ENDED)}
+    told = explain(plan_of(2), nodes, Culprit("n0", 0, FAILED), tmp_path, Known())
+    assert told.victims == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "end", "account"),
+    [
+        (RAISED, FAILED, "own"),
+        (LOST_PEER, FAILED, "others"),
+        ("step 3\n", ProcessEnd(3, None), ""),
+        ("", KILL, ""),
+        ("", ProcessEnd(None, 11), "own"),
+        ("", TERM, "others"),
+        (LOST_PEER, ProcessEnd(None, 6), "others"),
+    ],
+    ids=["raised", "lost a peer", "exited", "killed", "crashed", "stopped", "gave up"],
+)
+def test_ranks_say_whom_they_blame(
+    tmp_path: Path, said: str, end: ProcessEnd, account: str
+) -> None:
+    write(tmp_path, "rank-0.err", said)
+    state = NodeState("n0", {}, ENDED)
+    assert Accounts(tmp_path)(state, rank(0, end)) == account
+
+
+def test_each_rank_is_heard_once(tmp_path: Path) -> None:
+    write(tmp_path, "rank-0.err", RAISED)
+    hear, state = Accounts(tmp_path), NodeState("n0", {}, ENDED)
+    report: RankReport = rank(0, FAILED)
+    assert hear(state, report) == "own"
+    write(tmp_path, "rank-0.err", LOST_PEER)
+    assert hear(state, report) == "own"
+
+
+@pytest.mark.parametrize("answer", [None, {}, {"kernel": 3}, {"error_file": None}])
+def test_an_answer_that_is_none_is_refused(answer: Any) -> None:
+    with pytest.raises((TypeError, KeyError)):
+        Known.parse(answer)

@@ -1,0 +1,97 @@
+"""The screen of a failure: short, folded, and right where it is narrow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator import events
+from orchestrator.ui import verdict
+from orchestrator.ui.terminal import columns, paint
+
+ENDED = events.Ended("lusab", 1, 14.2, "rank 5 on node2 exited with 1", Path("/tmp/lusab"))
+WHY = events.Explained(
+    run="lusab",
+    how="rank 5 on node2 exited with 1",
+    node="node2",
+    rank=5,
+    code=1,
+    signal=None,
+    after=12.34,
+    error="ValueError: no such batch",
+    place="train.py:88 in step",
+    signature="python.exception",
+    meaning="the script raised an exception",
+    cause="see the line that raised it",
+    fix="mend it",
+    check="",
+    evidence="",
+    channel="stderr",
+    lines=("Traceback (most recent call last):", '  File "train.py", line 88, in step'),
+    victims=(0, 1, 2, 3, 4, 6, 7),
+    logs=Path("/tmp/lusab/logs/node2/attempt-0/rank-5.err"),
+    command="orch logs lusab --rank 5 --stderr",
+)
+
+
+def screen(why: events.Explained | None = WHY, width: int = 80) -> list[str]:
+    rows = verdict.rows(ENDED, why, width)
+    return [paint(row, width, colour=False).decode().rstrip() for row in rows]
+
+
+def test_it_says_what_where_why_and_what_to_do() -> None:
+    assert screen() == [
+        "orch: ✗ run lusab: rank 5 on node2 exited with 1 after 14.2 s",
+        "      error:  ValueError: no such batch",
+        "              at train.py:88 in step, 12.3 s after it began",
+        "      cause:  the script raised an exception; see the line that raised it",
+        "      fix:    mend it",
+        "      stderr: │ Traceback (most recent call last):",
+        '              │   File "train.py", line 88, in step',
+        "      then:   7 ranks ended: r[0-4,6-7]",
+        "      more:   orch logs lusab --rank 5 --stderr",
+        "      logs:   /tmp/lusab/logs",
+    ]
+
+
+def test_a_run_that_ended_well_has_nothing_to_explain() -> None:
+    event = replace(ENDED, exit_code=0, summary="all 8 ranks succeeded")
+    rows = [paint(row, 80, colour=True) for row in verdict.rows(event, None, 80)]
+    assert rows == [
+        "orch: \x1b[32m✓ run lusab: all 8 ranks succeeded after 14.2 s\x1b[0m".encode(),
+        b"      logs: /tmp/lusab/logs",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_it_never_wraps_and_stays_short(width: int) -> None:
+    long = replace(
+        WHY,
+        error="ValueError: " + "word " * 500,
+        cause="cause " * 100,
+        fix="x" * 1000,
+        evidence="記" * 300,
+        check="memory",
+        lines=("y" * 400, "語" * 300) * 5,
+        victims=tuple(range(0, 512, 2)),
+    )
+    shown = screen(long, width)
+    assert all(columns(line) <= width for line in shown)
+    assert len(shown) < 36 if width < 80 else len(shown) <= 32
+
+
+def test_what_a_rank_printed_cannot_drive_the_terminal() -> None:
+    rows = screen(replace(WHY, lines=("\x1b[2J\x07a\u202eb",), error="E: \x1b]0;x\x07"))
+    assert "\x1b" not in "".join(rows)
+    assert "\u202e" not in "".join(rows)
+
+
+def test_one_that_raised_nothing_says_when_it_ended() -> None:
+    shown = screen(replace(WHY, error="", place="", after=0.42))
+    assert shown[1] == "      when:   0.42 s after it began"
+
+
+def test_the_check_that_would_have_told_is_offered() -> None:
+    assert "      check:  orch preflight --only shm" in screen(replace(WHY, check="shm"))
