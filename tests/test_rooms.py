@@ -25,7 +25,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "remote": {"errors", "quoting", "inventory", "node"},
     "sync": {"errors", "quoting", "remote", "inventory"},
     "events": {"errors", "logs", "plan"},
-    "runs": {"errors", "events", "inventory", "remote", "plan", "logs", "hangs", ""},
+    "runs": {"errors", "events", "inventory", "remote", "plan", "logs", "diagnose", "hangs", ""},
+    "diagnose": set(),
+    "examine": {"diagnose", "errors", "events", "logs", "runs"},
     "hangs": {"errors", "logs", "plan", "remote"},
     "preflight": {"errors", "quoting", "inventory", "plan", "remote"},
     "spread": {"errors", "events", "phase", "remote", "plan", "sync"},
@@ -81,7 +83,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "catch_up": {"errors", "events", "logs", "runs"},
     "nodes": {"errors", "events", "inventory", "plan", "reach", "remote"},
     "execute": {"errors", "events", "inventory", "quoting", "reach", "remote", "runs"},
-    "ui": {"errors", "events", "inventory", "plan", "logs", "process", "nodes", "preflight", "hangs"},
+    "ui": {
+        "diagnose",
+        "errors",
+        "events",
+        "examine",
+        "hangs",
+        "inventory",
+        "logs",
+        "nodes",
+        "plan",
+        "preflight",
+        "process",
+    },
 }
 UNBOUND = {"cli", "__init__", "__main__"}
 
