@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -63,7 +64,10 @@ class Pruned:
 
 
 def choose(rule: Rule, root: Path | None = None) -> list[Kept]:
-    """Return what the rule means, the oldest first: never a run that goes on, or that somebody minds."""
+    """Return what the rule means, the oldest first: never a run that goes on, or that somebody minds.
+
+    Nor what a symbolic link leads to: that is not in the place that orch keeps.
+    """
     now = time.time()
     runs = [
         Kept(saved.folder, size_of(saved.folder), saved.ended or saved.began, saved)
@@ -74,15 +78,34 @@ def choose(rule: Rule, root: Path | None = None) -> list[Kept]:
     for run in sorted(runs, key=lambda run: run.since):
         if run.saved is None or not run.saved.has_ended or run.saved.controller is not None:
             continue
+        if run.folder.is_symlink():
+            continue
         is_old = rule.before is not None and run.since < rule.before
         if is_old or (rule.most is not None and total > rule.most):
             going.append(run)
             total -= run.bytes
     for folder in broken(root):
-        since = folder.stat().st_mtime
-        if now - since > _BROKEN_AFTER and find_controller(folder) is None:
+        try:
+            since = folder.lstat().st_mtime
+            over = now - since > _BROKEN_AFTER and find_controller(folder) is None
+        except OSError:  # somebody else removes it now, or it is not ours
+            continue
+        if over and not folder.is_symlink() and not _may_go_on(folder):
             going.append(Kept(folder, size_of(folder), since))
     return going
+
+
+def _may_go_on(folder: Path) -> bool:
+    """Tell whether its record, which says nothing to us, may be of a run that goes on: another version
+    of orch has written it, or we may not read it.
+    """
+    try:
+        said = json.loads((folder / RUN).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    except OSError:
+        return True
+    return isinstance(said, dict) and said.get("state") not in ("ended", "failed")
 
 
 async def prune(

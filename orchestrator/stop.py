@@ -18,10 +18,17 @@ async def stop(saved: Saved, emit: events.Emit, *, grace: float | None = None) -
     it ended; that may be another way, just before.
 
     `emit` hears what happens meanwhile, its output left out. Raises LaunchError when its end is not seen
-    in time.
+    in time, or who minds it is suspended: then it is stopped later.
     """
     if not saved.has_ended:
         leave_wish(saved.folder, Wish("orch stop", grace))
+        controller = saved.controller
+        if controller is not None and controller.is_suspended:
+            raise LaunchError(
+                f"run {saved.run} is stopped once process {controller.pid}, which minds it, goes on: "
+                "it was suspended (Ctrl-Z)",
+                remedy=f"fg in its terminal, or: kill -CONT {controller.pid}",
+            )
     seconds = (saved.settings.grace if grace is None else grace) + _PATIENCE
     try:
         async with asyncio.timeout(seconds):

@@ -57,8 +57,9 @@ def read_json(path: Path) -> Any:
 def size_of(folder: Path) -> int:
     """Return how many bytes the files below `folder` have; 0 where there is no such folder."""
     size = 0
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # it went while this looked
-            status = path.lstat()
-            size += status.st_size if S_ISREG(status.st_mode) else 0
+    for path, _, names in os.walk(folder):  # which passes over folders that go while it looks
+        for name in names:
+            with suppress(FileNotFoundError):  # so did a file
+                status = (Path(path) / name).lstat()
+                size += status.st_size if S_ISREG(status.st_mode) else 0
     return size

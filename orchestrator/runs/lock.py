@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import subprocess
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,20 @@ class Controller:
 
     pid: int
     background: bool
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether somebody has stopped the process, with Ctrl-Z say: it minds nothing until it goes on."""
+        try:
+            said = Path(f"/proc/{self.pid}/stat").read_text(errors="replace")
+        except OSError:  # it has just ended, or this system tells in another way
+            ps = ["ps", "-o", "state=", "-p", str(self.pid)]
+            try:
+                done = subprocess.run(ps, capture_output=True, text=True, timeout=5, check=False)
+            except (OSError, subprocess.SubprocessError):
+                return False
+            return done.stdout.strip().startswith("T")
+        return said.rpartition(")")[2].split()[:1] == ["T"]
 
 
 class Lock:

@@ -129,6 +129,30 @@ def test_a_folder_without_a_record_is_told_of_and_pruned_after_a_day(
     assert not run.folder.exists()
 
 
+def test_a_record_that_another_version_wrote_is_pruned_only_once_its_run_is_over(
+    orch: Orch, tmp_path: Path
+) -> None:
+    run = KeptRun(tmp_path)
+    run.leave()
+    record = run.folder / "run.json"
+    for state, stays in (("running", True), ("ended", False)):
+        record.write_text(json.dumps({"state": state, "of": "another version"}))
+        os.utime(run.folder, (0, 0))
+        orch("runs", "--prune", "--here")
+        assert run.folder.exists() is stays
+
+
+def test_what_a_link_leads_to_is_not_pruned(orch: Orch, tmp_path: Path) -> None:
+    run = KeptRun(tmp_path)
+    run.end(age=40 * DAY)
+    elsewhere = run.folder.rename(tmp_path / "elsewhere")
+    run.folder.symlink_to(elsewhere)
+    before = sorted(elsewhere.rglob("*"))
+    assert orch("runs", "--prune", "--here").returncode == 0
+    assert sorted(elsewhere.rglob("*")) == before
+    assert names(orch) == [run.folder.name]
+
+
 def test_pruning_forgets_a_run_on_its_nodes_too(orch: Orch, tmp_path: Path) -> None:
     (tmp_path / "t.py").write_text("print('hello')")
     launched = orch("launch", "--local", "2", "--launcher", "direct", "--preflight", "off", "t.py")

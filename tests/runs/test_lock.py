@@ -50,6 +50,20 @@ def got_it(process: subprocess.Popen[str]) -> bool:
     return process.stdout.readline() == "True\n"
 
 
+def test_whether_who_minds_a_run_is_suspended_is_seen(tmp_path: Path, hold: Hold) -> None:
+    process = hold()
+    assert got_it(process)
+    controller = find_controller(tmp_path)
+    assert controller is not None and not controller.is_suspended
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+    assert controller.is_suspended
+    process.send_signal(signal.SIGCONT)
+    os.waitid(os.P_PID, process.pid, os.WCONTINUED)
+    assert not controller.is_suspended
+    assert not Controller(0, True).is_suspended
+
+
 def test_nobody_minds_a_run_at_first(tmp_path: Path) -> None:
     assert find_controller(tmp_path) is None
     assert find_controller(tmp_path / "no such run") is None
