@@ -36,7 +36,13 @@ def run(arguments: Arguments) -> None:
     saved = find(arguments.run)
     selection = Selection(ranks=ranks_of(saved.plan, arguments.rank))
     console = Console(
-        View(arguments.output, selection.ranks, arguments.timestamps, began=saved.began)
+        View(
+            arguments.output,
+            selection.ranks,
+            arguments.timestamps,
+            began=saved.began,
+            limit=saved.settings.timeout,
+        )
     )
     code = LaunchError.exit_code
     try:

@@ -65,7 +65,9 @@ def run(arguments: Arguments) -> None:
     # Once so much was freed at once, glibc keeps freed chunks of output for the next ones instead of
     # giving each back to the kernel page by page; that would take longer than all the rest.
     bytearray(16 << 20)
-    view = View(arguments.output, rank_set(arguments.rank), arguments.timestamps)
+    view = View(
+        arguments.output, rank_set(arguments.rank), arguments.timestamps, limit=arguments.timeout
+    )
     console = Console(replace(view, keys=()) if arguments.detach else view)
     code = LaunchError.exit_code
     try:

@@ -65,6 +65,7 @@ def _view(status: RunStatus) -> StatusView:
         logs=str(saved.logs),
         controller=ControllerRow(controller.pid, controller.background) if controller else None,
         nodes=tuple(_node(node) for node in status.nodes),
+        verdict=saved.verdict,
     )
 
 

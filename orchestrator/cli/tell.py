@@ -37,8 +37,6 @@ class Teller:
                 self.say(words.restarting(event), "yellow")
             case events.Explained():
                 self._explained = event  # said with the end
-            case events.Restarting():
-                self.say(words.restarting(event), "yellow")
             case events.Ended():
                 self._stderr.write(verdict.ended(event, self._explained))
 

@@ -38,7 +38,8 @@ class View:
 
     `fold` shows identical lines of several ranks once (None: those on stderr, on a terminal), `grep`
     leaves only lines in which it is found, and `paint` may add colour to them. `keys` says what a person
-    can press, and `began` when the run began (seconds since the epoch; None: now).
+    can press, `began` when the run began (seconds since the epoch; None: now), and `limit` how many
+    seconds it may take (None: any number).
     """
 
     output: OutputFormat = "text"
@@ -49,6 +50,7 @@ class View:
     paint: Callable[[bytes], bytes] | None = None
     keys: Sequence[str] = words.KEYS
     began: float | None = None
+    limit: float | None = None
 
 
 class Console:
@@ -156,7 +158,7 @@ class Console:
         from orchestrator.ui.panel import Panel
 
         colours = {name: sgr.decode() for name, sgr in _colours(plan).items()}
-        return Panel(plan, colours, self._view.keys, self._view.began)
+        return Panel(plan, colours, self._view.keys, self._view.began, self._view.limit)
 
     def _say(self, text: str, colour: str | None = None) -> None:
         self._outlets.say(text, colour)

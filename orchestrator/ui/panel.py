@@ -91,7 +91,8 @@ class Panel:
     """Hears the events of the run of `plan` and gives the rows.
 
     `colours` has an SGR for each node; `keys` says what a person can press; `began` is when the run
-    began (seconds since the epoch), None for as soon as it is started.
+    began (seconds since the epoch), None for as soon as it is started, and `limit` how many seconds it
+    may take (None: any number).
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Panel:
         colours: Mapping[str, str],
         keys: Sequence[str] = words.KEYS,
         began: float | None = None,
+        limit: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run = plan.run
@@ -108,6 +110,7 @@ class Panel:
         self._colours = colours
         self._keys = keys
         self._clock = clock
+        self._limit = "" if limit is None else f" of {_clock_time(limit)}"
         self._began = clock() if began is None else clock() - max(0.0, time.time() - began)
         self._rate = _Rate()
         self._state = ""
@@ -216,7 +219,7 @@ class Panel:
         """Return the row of the whole run; what matters least is left out where there is no room."""
         parts = {
             "run": f"── {self._run}",
-            "clock": _clock_time(now - self._began),
+            "clock": _clock_time(now - self._began) + self._limit,
             "state": self._state,
             "ranks": words.count(self._world_size, "rank"),
             "nodes": words.count(len(self._nodes), "node"),

@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from orchestrator import events
 from orchestrator.inventory.ranges import fold
 from orchestrator.logs.select import RankSet
-from orchestrator.ui import words
+from orchestrator.ui import verdict, words
 from orchestrator.ui.table import Cell, Column, stdout_size, table, write
-from orchestrator.ui.terminal import printable, wants_colour
+from orchestrator.ui.terminal import paint, printable, wants_colour
 
 NodeState = Literal["running", "unreachable", "ended", "lost", "absent"]
 RankState = Literal["starting", "running", "ended", "failed", "killed"]
@@ -27,6 +28,7 @@ _STYLES = {
     "absent": "31",
     "unreachable": "33",
 }
+_WIDTH = 80  # columns of what explains a failure, where there is no terminal
 _AROUND = 6  # lines of a screen that the table leaves for what stands around it
 _FEWEST = 12  # rows that are always shown
 
@@ -70,7 +72,7 @@ class ControllerRow:
 @dataclass(frozen=True)
 class StatusView:
     """One run. `began` and `ended` are seconds since the epoch, `logs` is the folder of its logs on this
-    machine, and `controller` is None where none is at work.
+    machine, and `controller` is None where none is at work. `verdict` says why it failed, if it did.
     """
 
     run: str
@@ -83,12 +85,13 @@ class StatusView:
     logs: str
     controller: ControllerRow | None
     nodes: tuple[NodeRow, ...]
+    verdict: events.Explained | None = None
 
 
 def show(view: StatusView, output: Literal["text", "json"]) -> None:
     """Write the run to stdout."""
     if output == "json":
-        write([json.dumps(describe(view), indent=2)])
+        write([json.dumps(describe(view), indent=2, default=str)])
         return
     width, height = stdout_size()
     write(lines(view, time.time(), width, height, colour=wants_colour(1)))
@@ -117,6 +120,7 @@ def lines(
     rows = [_Cells.of(group, now) for group in _grouped(entries, most)]
     return [
         *_heading(view, now),
+        *_verdict(view, width or _WIDTH, colour=colour),
         *table(
             [
                 Column("NODE", [row.nodes for row in rows]),
@@ -148,6 +152,13 @@ def _heading(view: StatusView, now: float) -> list[str]:
         f"run {view.run}: {view.state}{code}; {what}",
         *(f"{words.INDENT}{line}" for line in below if line),
     ]
+
+
+def _verdict(view: StatusView, width: int, *, colour: bool) -> list[str]:
+    if view.verdict is None:
+        return []
+    rows = verdict.explained(view.verdict, width)
+    return [paint(row, width, colour=colour).decode().rstrip() for row in rows]
 
 
 def _controller(row: ControllerRow | None) -> str:

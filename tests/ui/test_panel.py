@@ -167,3 +167,10 @@ def test_it_never_takes_more_than_a_third(
     rows = made.rows(width, height)
     assert 2 <= len(rows) <= max(2, height // 3)
     assert columns("".join(text for text, _ in rows[0])) <= width
+
+
+def test_a_time_limit_stands_beside_the_clock() -> None:
+    clock = Clock()
+    made = Panel(scene(2, job=Job("train.py")).plan, {}, limit=5400.0, clock=clock)
+    clock.now += 65
+    assert "· 1:05 of 1:30:00 ·" in texts(made)[0]
