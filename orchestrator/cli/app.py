@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.attach import attach
+from orchestrator.cli.diagnose import diagnose
 from orchestrator.cli.exec import execute
 from orchestrator.cli.init import init
 from orchestrator.cli.keep import keep
@@ -41,6 +42,7 @@ app.command()(runs)
 app.command()(status)
 app.command()(stacks)
 app.command()(logs)
+app.command()(diagnose)
 app.command()(attach)
 app.command()(stop)
 app.command()(preflight)

@@ -1,33 +1,9 @@
-"""A diagnosis in plain words: lines for a terminal or a log."""
+"""A finding in plain words: whom it concerns, and where."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from orchestrator.diagnose.across import folded
-from orchestrator.diagnose.model import Diagnosis, Hit, PythonError
-from orchestrator.diagnose.signature import Kind
-
-MAX_TOLD = 8
-"""So many failures are told in full."""
-
-
-def lines(diagnosis: Diagnosis) -> list[str]:
-    """Return what failed and what to do; what merely followed from it in one line each.
-
-    Roots are told in full, and what ranks below only if it is the best there is; noise is not told.
-    """
-    found = [hit for hit in diagnosis.hits if hit.kind is not Kind.NOISE]
-    if not found:
-        return ["nothing was found that this program knows"]
-    full = [hit for hit in found if hit.kind is Kind.ROOT] or found[:1]
-    told: list[str] = []
-    for hit in full[:MAX_TOLD]:
-        told += _in_full(hit)
-    if len(full) > MAX_TOLD:
-        told.append(f"... and {len(full) - MAX_TOLD} more of this kind")
-    told += [_in_short(hit) for hit in found if hit not in full]
-    return told
+from orchestrator.diagnose.model import Hit, Match, PythonError
 
 
 def where(hit: Hit) -> str:
@@ -45,29 +21,15 @@ def where(hit: Hit) -> str:
     return f"{who} on {nodes[0]}" if len(nodes) == 1 else f"{who} on {len(nodes)} nodes"
 
 
+def place(match: Match) -> str:
+    """Return where it stands: `node1/attempt-0/rank-5.err:12`, or what it was seen in if not in a line."""
+    found = match.place
+    return f"{found.source}:{found.line}" if found.line else found.source
+
+
 def raised_at(error: PythonError) -> str | None:
     """Return the line of the user's own code: `train.py:88 in step`; None if there is none."""
     if error.file is None:
         return None
-    place = f"{error.file}:{error.line}"
-    return place if error.function in (None, "<module>") else f"{place} in {error.function}"
-
-
-def _in_full(hit: Hit) -> Iterator[str]:
-    yield f"{hit.meaning} · {where(hit)}"
-    first = hit.first
-    place = f"  ({first.place.source}:{first.place.line})" if first.place.line else ""
-    yield f"  {first.text}{place}"
-    at = raised_at(hit.error) if hit.error else None
-    if at is not None:
-        yield f"  at {at}"
-    yield f"  why: {hit.cause}"
-    yield f"  → {hit.fix}"
-    if hit.signature.check is not None:
-        yield f"  before a launch: orch preflight --only {hit.signature.check}"
-
-
-def _in_short(hit: Hit) -> str:
-    after = f", after {hit.signature.after}" if hit.signature.after else ""
-    times = f", {hit.count} times" if hit.count > len(hit.matches) else ""
-    return f"{hit.meaning} · {where(hit)}{times}{after}"
+    at = f"{error.file}:{error.line}"
+    return at if error.function in (None, "<module>") else f"{at} in {error.function}"

@@ -41,9 +41,17 @@ class KeptRun:
         self._record.write_state("running")
         self.folder = self._record.folder
 
-    def say(self, rank: int, text: str | bytes, t: float, channel: Channel = "stdout") -> None:
+    def say(
+        self,
+        rank: int,
+        text: str | bytes,
+        t: float,
+        channel: Channel = "stdout",
+        *,
+        attempt: int = 0,
+    ) -> None:
         """Have a rank print at `t` seconds after the beginning, by its node's clock."""
-        stream = Stream(f"n{rank // 2}", 0, rank, rank % 2, channel)
+        stream = Stream(f"n{rank // 2}", attempt, rank, rank % 2, channel)
         data = text.encode() if isinstance(text, str) else text
         self._record.store.append(stream, self._record.store.size(stream), data, T0 + t)
 
@@ -57,8 +65,10 @@ class KeptRun:
         self._record.close()
         return self
 
-    def end(self, code: int = 0, *, age: float = 0.0, missing: tuple[str, ...] = ()) -> KeptRun:
-        """Have the run end, so many seconds ago."""
+    def end(
+        self, code: int = 0, *, age: float = 0.0, missing: tuple[str, ...] = (), **more: Any
+    ) -> KeptRun:
+        """Have the run end, so many seconds ago; `more` is what else its record says."""
         summary = "all 4 ranks succeeded" if code == 0 else f"rank 1 on n0 exited with {code}"
         self.note(events.Ended(self._record.plan.run, code, 5.0, summary, self.folder))
         self._record.write_state("ended", exit_code=code, summary=summary, missing=missing)
@@ -66,7 +76,7 @@ class KeptRun:
         path = self.folder / "run.json"
         said = json.loads(path.read_text())
         said["began"], said["ended"] = said["began"] - age - 5.0, said["ended"] - age
-        path.write_text(json.dumps(said))
+        path.write_text(json.dumps(said | more))
         return self
 
     def path(self, rank: int, suffix: str = "out") -> Path:

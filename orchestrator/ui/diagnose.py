@@ -1,0 +1,218 @@
+"""Show what was found in logs: causes in full, what followed from them in a line each, or all as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.diagnose import Diagnosis, Hit, Kind
+from orchestrator.diagnose.record import as_json
+from orchestrator.diagnose.text import place, raised_at, where
+from orchestrator.examine import Examined, Reading
+from orchestrator.ui import words
+from orchestrator.ui.table import stdout_size, write
+from orchestrator.ui.terminal import Footer, Row, paint, wants_colour
+
+MAX_TOLD = 8
+"""So many causes are told in full, unless all is asked for."""
+
+_MOST_PLACES = 64
+_LABEL = 8
+_INDENT = "  "
+_GREEN, _DIM, _BOLD = "32", "2", "1"
+_STYLES = {Kind.ROOT: "1;31", Kind.SYMPTOM: "1;33", Kind.CASCADE: "1;33"}
+_FOLDED = {Kind.SYMPTOM: "also:", Kind.CASCADE: "then:", Kind.ROOT: "also:"}
+
+
+@dataclass(frozen=True)
+class RunTold:
+    """What is said of a run before its logs are: how it ended, where they are (`logs`), what next.
+
+    `why` are a cause and a remedy that its record has, and logs cannot tell, as of a node that vanished.
+    """
+
+    run: str
+    attempt: int
+    summary: str
+    logs: Path
+    command: str
+    why: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class DiagnosisView:
+    """What there is to show; `run` is None for files."""
+
+    examined: Examined
+    run: RunTold | None = None
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def explains(self) -> bool:
+        """Whether it tells what made something fail."""
+        has_reason = self.run is not None and self.run.why is not None
+        return has_reason or self.examined.diagnosis.verdict is not None
+
+
+def show(view: DiagnosisView, output: str, *, everything: bool) -> None:
+    """Write it to stdout: for people in lines that fit their terminal, whole ones in a pipe."""
+    if output == "json":
+        write([json.dumps(describe(view), indent=2)])
+        return
+    width = stdout_size()[0] or sys.maxsize
+    colour = wants_colour(1)
+    told = (paint(row, width, colour=colour) for row in rows(view, width, everything=everything))
+    write([line.decode().rstrip() for line in told])
+
+
+def describe(view: DiagnosisView) -> dict[str, Any]:
+    """Return it as one JSON object, nothing left out; it always has the same keys."""
+    run = view.run
+    return {
+        "run": None if run is None else run.run,
+        "attempt": None if run is None else run.attempt,
+        "logs": None if run is None else str(run.logs),
+        "files": list(view.examined.files),
+        "bytes": view.examined.bytes,
+        "left_out": [*view.left_out, *view.examined.problems],
+        **as_json(view.examined.diagnosis),
+    }
+
+
+def rows(view: DiagnosisView, width: int, *, everything: bool = False) -> Iterator[Row]:
+    """Return it for a terminal of `width` columns."""
+    run = view.run
+    if run is not None:
+        attempt = f", attempt {run.attempt}" if run.attempt else ""
+        yield from _wrapped(f"run {run.run}{attempt}: {run.summary}", width, "")
+        if run.why is not None:
+            yield from _labelled("cause:", run.why[0], width)
+            yield from _labelled("fix:", run.why[1], width, _GREEN)
+        yield ()
+    full, short, hidden = _sorted(view.examined.diagnosis, everything)
+    for hit in full:
+        yield from _in_full(hit, view, width, everything)
+        yield ()
+    for hit in short:
+        yield from _labelled(_FOLDED[hit.kind], _in_short(hit, view), width, indent="")
+    if short:
+        yield ()
+    yield from _wrapped(_looked_at(view, bool(full), hidden), width, _DIM)
+    if not full:
+        yield from _wrapped(f"the last lines: {_last_lines(view)}", width, _DIM)
+
+
+def _sorted(
+    diagnosis: Diagnosis, everything: bool
+) -> tuple[Sequence[Hit], Sequence[Hit], Sequence[Hit]]:
+    """Return what to tell in full, what in a line each, and what not at all."""
+    if everything:
+        return diagnosis.hits, (), ()
+    found = [hit for hit in diagnosis.hits if hit.kind is not Kind.NOISE]
+    full = [hit for hit in found if hit.kind is Kind.ROOT][:MAX_TOLD] or found[:1]
+    rest = [hit for hit in found if hit not in full]
+    hints = [hit for hit in rest if hit.kind is Kind.HINT]
+    return full, [hit for hit in rest if hit.kind is not Kind.HINT], hints
+
+
+def _in_short(hit: Hit, view: DiagnosisView) -> str:
+    """Return what it is and who had it: not the file, where only one was looked at."""
+    is_clear = len(view.examined.files) == 1 and hit.sources == view.examined.files
+    who = "" if is_clear and not hit.ranks and not hit.nodes else f" · {where(hit)}"
+    times = f", {hit.count} times" if hit.count > len(hit.matches) else ""
+    after = f", after {hit.signature.after}" if hit.signature.after else ""
+    return f"{hit.meaning}{who}{times}{after}"
+
+
+def _in_full(hit: Hit, view: DiagnosisView, width: int, everything: bool) -> Iterator[Row]:
+    first = hit.first
+    yield from _wrapped(_in_short(hit, view), width, _STYLES.get(hit.kind, _BOLD))
+    yield from _labelled("seen:", first.text, width)
+    at = raised_at(hit.error) if hit.error else None
+    yield from _labelled("in:", place(first) + (f", raised at {at}" if at else ""), width)
+    if everything:
+        for match in hit.matches[1:_MOST_PLACES]:
+            yield from _labelled("", place(match), width)
+        if len(hit.matches) > _MOST_PLACES:
+            yield from _labelled("", f"and {len(hit.matches) - _MOST_PLACES} more", width)
+    yield from _labelled("cause:", hit.cause, width)
+    yield from _labelled("fix:", hit.fix, width, _GREEN)
+    if hit.signature.check is not None:
+        command = f"orch preflight --only {hit.signature.check}"
+        yield from _labelled("before:", f"{command} tells it before a launch", width, _DIM)
+
+
+def _looked_at(view: DiagnosisView, found: bool, hidden: Sequence[Hit]) -> str:
+    examined = view.examined
+    what = f"{words.count(len(examined.files), 'file')}, {words.size(examined.bytes)}"
+    if len(examined.files) == 1:
+        what = f"{examined.files[0]}, {words.size(examined.bytes)}"
+    said = f"looked at {what}" if found else f"nothing known in {what}"
+    if view.run is not None:
+        said += f", in {words.short_path(view.run.logs)}"
+    if hidden:
+        said += f"; {words.count(len(hidden), 'hint')} more with --all"
+    return said
+
+
+def _last_lines(view: DiagnosisView) -> str:
+    if view.run is not None:
+        return view.run.command
+    files = view.examined.files
+    return f"tail {files[0]}" if len(files) == 1 else "tail FILE..."
+
+
+def _labelled(
+    label: str, text: str, width: int, style: str = "", indent: str = _INDENT
+) -> Iterator[Row]:
+    """Return a text beside its label, in as many rows as it takes."""
+    for number, line in enumerate(_lines(text, width - len(indent) - _LABEL)):
+        yield ((f"{indent}{label if number == 0 else '':<{_LABEL}}", _DIM), (line, style))
+
+
+def _wrapped(text: str, width: int, style: str) -> Iterator[Row]:
+    for number, line in enumerate(_lines(text, width - len(_INDENT))):
+        yield ((_INDENT if number else "", ""), (line, style))
+
+
+def _lines(text: str, room: int) -> list[str]:
+    return textwrap.wrap(text, max(20, room), break_on_hyphens=False) or [""]
+
+
+class Progress:
+    """Says on stderr how far the reading has come, once it takes longer than a second."""
+
+    def __init__(self, files: int) -> None:
+        self._files = files
+        self._next = time.monotonic() + 1.0
+        self._footer = Footer(2)
+        self._is_drawn = sys.stderr.isatty()
+
+    def __call__(self, reading: Reading) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + 0.2 if self._is_drawn else float("inf")
+        total = "" if reading.total is None else f" of {words.size(reading.total)}"
+        said = (
+            f"orch: reading {words.count(self._files, 'file')}: {words.size(reading.done)}{total}"
+        )
+        if self._is_drawn:
+            self._write(self._footer.frame(b"", lambda width, height: [((said, _DIM),)]))
+        else:
+            self._write(f"{said}\n".encode())
+
+    def close(self) -> None:
+        """Leave nothing of it on the terminal."""
+        self._write(self._footer.frame(b"", None))
+
+    def _write(self, data: bytes) -> None:
+        if data:
+            sys.stderr.buffer.write(data)
+            sys.stderr.flush()

@@ -1,0 +1,243 @@
+"""`orch diagnose`: of runs, from their folders alone, and of files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator import events
+from orchestrator.runs.folder import LOGS
+from tests.ui.screens import Terminal
+
+from .kept import T0, KeptRun
+from .orch import Orch
+
+TEXTS = Path(__file__).parent.parent / "recorded" / "failures"
+
+RAISED = """\
+Traceback (most recent call last):
+  File "/home/u/orch/job/train.py", line 88, in step
+    loss = model(batch)
+torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.22 GiB.
+"""
+VICTIM = "RuntimeError: Connection closed by peer [10.0.0.17]:4711\n"
+
+
+def began(rank: int, attempt: int = 0) -> events.RankBegan:
+    return events.RankBegan(rank, rank % 2, f"n{rank // 2}", attempt, 100 + rank, T0)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> KeptRun:
+    """Rank 3 fails, the others say that a peer is gone; n1's clock is ten seconds ahead."""
+    run = KeptRun(tmp_path, skews={"n0": 0.0, "n1": 10.0})
+    run.note(*map(began, range(4)))
+    run.say(0, "step 1\n", 1.0)
+    run.say(3, "step 1\n" + RAISED, 12.0, "stderr")
+    run.say(0, VICTIM, 2.5, "stderr")
+    run.say(1, VICTIM, 2.6, "stderr")
+    run.note(events.RankEnded(3, "n1", 1, None, T0 + 12.1))
+    run.note(events.RankEnded(0, "n0", 1, None, T0 + 2.7))
+    return run.end(1)
+
+
+def test_the_cause_comes_first_however_the_clocks_stand_and_then_what_followed(
+    orch: Orch, run: KeptRun
+) -> None:
+    done = orch("diagnose")
+    assert done.stdout.splitlines() == [
+        "run lusab-babad: rank 1 on n0 exited with 1",
+        "",
+        "out of GPU memory · rank 3 on n1",
+        "  seen:   torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.22 GiB.",
+        "  in:     n1/attempt-0/rank-3.err:5, raised at /home/u/orch/job/train.py:88 in step",
+        "  cause:  the batch is too large for this GPU, or another process holds memory on it",
+        "  fix:    a smaller batch, or gradient accumulation; see `nvidia-smi` for other processes",
+        "  before: orch preflight --only gpu.busy tells it before a launch",
+        "",
+        "then:   gloo lost a peer · 2 ranks (0-1) on n0, after a rank that died",
+        "",
+        "looked at 4 files, 312 B, in ~/.local/state/orch/runs/lusab-babad/logs",
+    ]
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
+def test_of_two_causes_that_which_came_first_by_one_clock_is_the_verdict(
+    orch: Orch, tmp_path: Path
+) -> None:
+    run = KeptRun(tmp_path, skews={"n0": 0.0, "n1": 10.0})
+    run.say(0, "ModuleNotFoundError: No module named 'foo'\n", 5.0, "stderr")
+    run.say(2, "OSError: [Errno 28] No space left on device\n", 14.0, "stderr")
+    run.end(1)
+    hits = json.loads(orch("diagnose", "--output", "json").stdout)["hits"]
+    assert [(hit["id"], hit["first"]["time"]) for hit in hits] == [
+        ("disk.full", T0 + 4.0),
+        ("python.no-module", T0 + 5.0),
+    ]
+
+
+def test_json_has_everything(orch: Orch, run: KeptRun) -> None:
+    told = json.loads(orch("diagnose", "lus", "--output", "json").stdout)
+    assert (told["run"], told["attempt"], told["verdict"]) == ("lusab-babad", 0, "cuda.memory")
+    assert told["logs"] == str(run.folder / LOGS)
+    assert (len(told["files"]), told["bytes"], told["left_out"]) == (4, 312, [])
+    assert [end["rank"] for end in told["exits"]] == [0, 3]
+    assert told["exits"][1]["time"] == pytest.approx(T0 + 2.1)
+
+
+def test_how_a_rank_ended_counts_unless_the_end_of_the_run_caused_it(
+    orch: Orch, tmp_path: Path
+) -> None:
+    run = KeptRun(tmp_path)
+    run.note(*map(began, range(4)))
+    run.note(events.RankEnded(2, "n1", None, 11, T0 + 1))
+    run.note(events.Stopping("rank 2 on n1 was killed by SIGSEGV", 3.0))
+    run.note(events.RankEnded(0, "n0", None, 9, 4e9))
+    run.end(139)
+    told = json.loads(orch("diagnose", "--output", "json").stdout)
+    assert [hit["id"] for hit in told["hits"]] == ["exit.segv"]
+    assert [end["rank"] for end in told["exits"]] == [2]
+
+
+def test_an_earlier_attempt_is_asked_for_by_its_number(orch: Orch, tmp_path: Path) -> None:
+    run = KeptRun(tmp_path)
+    run.note(*map(began, range(4)))
+    run.say(1, RAISED, 1.0, "stderr")
+    run.note(events.RankEnded(1, "n0", 1, None, T0 + 1))
+    run.note(events.Restarting(2, 2, "rank 1 on n0 exited with 1"))
+    run.note(*(began(rank, 1) for rank in range(4)))
+    run.say(2, "OSError: [Errno 28] No space left on device\n", 9.0, "stderr", attempt=1)
+    run.note(events.RankEnded(2, "n1", 7, None, T0 + 9))
+    run.end(7, attempt=1, failed=[
+        {"number": 0, "last": 0, "began": T0, "ended": T0 + 2, "exit_code": 1,
+         "summary": "rank 1 on n0 exited with 1", "lost": []},
+    ])  # fmt: skip
+    last, first = (
+        json.loads(orch("diagnose", "--output", "json", *words).stdout)
+        for words in ((), ("--attempt", "0"))
+    )
+    assert (last["attempt"], last["verdict"]) == (1, "disk.full")
+    assert [(end["rank"], end["code"]) for end in last["exits"]] == [(2, 7)]
+    assert (first["attempt"], first["verdict"]) == (0, "cuda.memory")
+    assert [(end["rank"], end["code"]) for end in first["exits"]] == [(1, 1)]
+    done = orch("diagnose", "--attempt", "3")
+    assert "run lusab-babad has no such attempt\n  → it has 0, 1" in done.stderr
+    assert done.returncode == 2
+
+
+def test_a_cause_that_only_the_runs_record_has_is_told(orch: Orch, tmp_path: Path) -> None:
+    run = KeptRun(tmp_path)
+    run.say(0, VICTIM, 2.5, "stderr")
+    why = {
+        "run": "lusab-babad", "how": "n1 is gone", "node": "n1", "rank": None, "code": None,
+        "signal": None, "after": None, "error": "", "place": "", "signature": "", "meaning": "",
+        "cause": "the machine, or its network, is gone", "fix": "look at its console", "check": "",
+        "evidence": "", "channel": "stderr", "lines": [], "victims": [0, 1, 2, 3],
+        "logs": str(run.folder), "command": "orch logs",
+    }  # fmt: skip
+    done = orch("diagnose", run.end(1, verdict=why).folder.name)
+    assert "  cause:  the machine, or its network, is gone\n" in done.stdout
+    assert "gloo lost a peer · rank 0 on n0" in done.stdout
+
+
+def test_where_nothing_is_known_it_says_what_it_looked_at_and_exits_with_1(
+    orch: Orch, tmp_path: Path
+) -> None:
+    run = KeptRun(tmp_path)
+    run.say(0, "step 1\n", 1.0)
+    run.end(0)
+    done = orch("diagnose")
+    assert done.stdout.splitlines() == [
+        "run lusab-babad: all 4 ranks succeeded",
+        "",
+        "nothing known in n0/attempt-0/rank-0.out, 7 B, in ~/.local/state/orch/runs/lusab-babad/logs",
+        "the last lines: orch logs lusab-babad --tail 20",
+    ]
+    assert done.returncode == 1
+
+
+def test_files_of_any_launcher_are_read_folders_and_packed_ones_too(
+    orch: Orch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "logs"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "rank-10.log").write_text(VICTIM)
+    (folder / "rank-9.log").write_text(VICTIM)
+    (folder / "deep/rank_2.txt.gz").write_bytes(gzip.compress(RAISED.encode()))
+    (folder / "model.pt").write_bytes(b"PK\0" + RAISED.encode())
+    done = orch("diagnose", "logs")
+    assert done.stdout.splitlines()[0] == "out of GPU memory · rank 2"
+    assert "  in:     logs/deep/rank_2.txt.gz:4, raised at" in done.stdout
+    assert "then:   gloo lost a peer · 2 ranks (9-10), after a rank that died" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("looked at 3 files, ")
+    assert "left out: 1 file is not text" in done.stderr
+
+
+def test_standard_input_is_read(tmp_path: Path, environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "diagnose", "-"],
+        input=f"3: {VICTIM}1: ok\n".encode(), capture_output=True, timeout=60, env=environment,
+        cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert (
+        done.stdout.decode().splitlines()[0] == "gloo lost a peer · rank 3, after a rank that died"
+    )
+    assert b"  in:     (standard input):1\n" in done.stdout
+
+
+@pytest.mark.parametrize("text", ["printed/store-port-in-use", "published/cuda-memory"])
+def test_what_real_software_printed_is_explained(orch: Orch, text: str) -> None:
+    done = orch("diagnose", TEXTS / f"{text}.txt")
+    assert "  fix:    " in done.stdout and "  before: orch preflight --only " in done.stdout
+
+
+def test_all_tells_in_full_what_is_a_line_or_nothing_otherwise(orch: Orch, run: KeptRun) -> None:
+    done = orch("diagnose", "--all")
+    assert "then:" not in done.stdout
+    assert (
+        "  in:     n0/attempt-0/rank-0.err:1\n"
+        "          n0/attempt-0/rank-1.err:1\n"
+        "  cause:  " in done.stdout
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nope"], "there is neither a file nor a run 'nope'"),
+        (["./nope"], "there is no file './nope'"),
+        (["job.log", "nope.log"], "there is neither a file nor a run 'nope.log'"),
+        (["job.log", "lusab"], "'lusab' is a run: name one run, or files"),
+        (["job.log", "--attempt", "1"], "--attempt is of a run; these are files"),
+        (["broken.gz"], "broken.gz cannot be read: Not a gzipped file"),
+    ],
+)
+def test_what_is_not_there_is_named(
+    orch: Orch, tmp_path: Path, run: KeptRun, words: list[str], said: str
+) -> None:
+    (tmp_path / "job.log").write_text("")
+    (tmp_path / "broken.gz").write_text("text")
+    done = orch("diagnose", *words)
+    assert (done.stdout, done.returncode) == ("", 2)
+    assert said in done.stderr
+
+
+def test_on_a_terminal_of_80_columns_no_line_is_cut_or_wrapped(
+    tmp_path: Path, environment: dict[str, str], run: KeptRun
+) -> None:
+    (run.path(3, "err")).write_text(RAISED.replace("CUDA", "CUDA\x1b]0;mine\x07"))
+    terminal = Terminal(80, 50)
+    subprocess.run(
+        [sys.executable, "-m", "orchestrator", "diagnose"], stdout=terminal.descriptor, timeout=60,
+        env={**environment, "TERM": "xterm"}, cwd=tmp_path, check=True,
+    )  # fmt: skip
+    rows = terminal.look(0.1)
+    assert "  fix:    a smaller batch, or gradient accumulation; see `nvidia-smi` for other" in rows
+    assert "          processes" in rows
+    assert not any("…" in row for row in rows)
+    assert b"\x1b]" not in terminal.written and b"\x1b[1;31mout of GPU memory" in terminal.written
