@@ -61,21 +61,21 @@ def suspect_of(looks: Sequence[Look], names: Mapping[str, str], ended: Mapping[i
     pair = _worst_pair(looks, names)
     if pair:
         return pair
-    places = {
-        process.rank: place
-        for look in looks
-        for process in look.own
-        if process.rank is not None and (place := place_of(process.stack)) is not None
+    ranks_there = {
+        process.rank: process for look in looks for process in look.own if process.rank is not None
     }
-    waiting = {rank: place for rank, place in places.items() if place.is_wait}
-    others = {rank: place for rank, place in places.items() if not place.is_wait}
+    places = {rank: place_of(process.stack) for rank, process in ranks_there.items()}
+    waiting = {rank: place for rank, place in places.items() if place is not None and place.is_wait}
+    others = [
+        (rank, described(process)) for rank, process in ranks_there.items() if rank not in waiting
+    ]
     if ended and (waiting or not places):
         gone = ", ".join(f"{ranks([rank])} {how}" for rank, how in sorted(ended.items())[:_MOST])
         return f"{gone}: the others wait for what has ended"
     if waiting and others:
-        who = " · ".join(fold((rank, str(place)) for rank, place in others.items()))
         calls = ", ".join(sorted({place.call for place in waiting.values()}))
-        return f"{who}: {ranks(waiting)} wait{'s' if len(waiting) == 1 else ''} in {calls}"
+        wait = f"{ranks(waiting)} wait{'s' if len(waiting) == 1 else ''} in {calls}"
+        return f"{' · '.join(fold(others))}: {wait}"
     return _odd_one(waiting)
 
 
@@ -98,7 +98,13 @@ def _worst_pair(looks: Sequence[Look], names: Mapping[str, str]) -> str:
     stuck = [(look.node, each) for look in looks for each in look.stuck if _is_telling(each)]
     if not stuck:
         return ""
-    node, worst = max(stuck, key=lambda item: (item[1].is_new, item[1].retransmits))
+    # Where both ends send in vain: what goes to the end that listened, whose port a firewall has rules for.
+    node, worst = max(
+        stuck,
+        key=lambda item: (
+            item[1].is_new, item[1].remote[1] < item[1].local[1], item[1].retransmits
+        ),
+    )  # fmt: skip
     address, port = worst.remote
     peer = names.get(address, address)
     if worst.is_new:

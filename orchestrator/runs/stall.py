@@ -50,7 +50,8 @@ class StallWatch:
         self._on_stall = on_stall
         self._moved_at = time.monotonic()
         self._stalled_at = self._moved_at if is_stalled else None
-        self._looks: dict[str, Look] = {}
+        self._first: dict[str, Look] = {}  # by node, since it moved last
+        self._last: dict[str, Look] = {}
 
     async def mind(self) -> None:
         """Look, until the nodes are told to stop."""
@@ -70,24 +71,23 @@ class StallWatch:
 
     def _has_moved(self, at: float) -> None:
         self._moved_at = at
-        self._looks = {}
+        self._first = self._last = {}
         if self._stalled_at is not None:
             self._emit(events.Resumed(at - self._stalled_at))
             self._stalled_at = None
 
     async def _look(self) -> None:
         looks = await self._ask_all(_LOOK_TIME, brief=True)
-        if looks is None:  # who cannot be asked may get on
-            self._looks = {}
+        if looks is None or looks.keys() != self._last.keys():
+            self._first = self._last = looks or {}  # who cannot be asked may get on
             return
-        before, self._looks = self._looks, looks
-        if before.keys() != looks.keys():
-            return
-        if any(has_moved(before[name], look) for name, look in looks.items()):
+        # By the first of them too: little by little is work as well.
+        earlier = (self._first, self._last)
+        if any(has_moved(before[name], look) for before in earlier for name, look in looks.items()):
             self._has_moved(time.monotonic())
-            self._looks = looks
         elif self._quiet() >= self._seconds and self._stalled_at is None:
             await self._tell()
+        self._first, self._last = self._first or looks, looks
 
     async def _tell(self) -> None:
         found = await self._ask_all(_STACKS_TIME, brief=False)

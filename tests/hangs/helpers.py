@@ -1,0 +1,43 @@
+"""Looks, processes and stacks for tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.hangs.look import Frame, Look, Process, Stuck, Thread
+
+TORCH = "/venv/lib/python3.11/site-packages/torch"
+
+MODULE = Frame("<module>", "/job/train.py", 101)
+TRAIN = (Frame("train", "/job/train.py", 88), MODULE)
+ALL_REDUCE = (
+    Frame("all_reduce", f"{TORCH}/distributed/distributed_c10d.py", 3252),
+    Frame("wrapper", f"{TORCH}/distributed/c10d_logger.py", 83),
+    *TRAIN,
+)
+BARRIER = (Frame("barrier", f"{TORCH}/distributed/distributed_c10d.py", 5000), *TRAIN)
+LOADER = (
+    Frame("wait", "/usr/lib/python3.11/threading.py", 324),
+    Frame("get", "/usr/lib/python3.11/queue.py", 180),
+    Frame("_try_get_data", f"{TORCH}/utils/data/dataloader.py", 1284),
+    Frame("__next__", f"{TORCH}/utils/data/dataloader.py", 733),
+    Frame("batches", "/job/data.py", 40),
+    *TRAIN,
+)
+
+
+def process(
+    rank: int | None, stack: tuple[Frame, ...] = (), *, pid: int | None = None, **more: Any
+) -> Process:
+    """Return a process of `rank`, by default the rank itself."""
+    given: dict[str, Any] = {
+        "pid": pid or 100 + (rank or 0), "rank": rank, "is_own": True, "name": "python",
+        "state": "S", "used": 1.0, "main_used": 1.0, "moved": 0, "by": "signal" if stack else "",
+        "why": "" if stack else "it has no hook",
+        "threads": (Thread("MainThread", True, stack),) if stack else (),
+    }  # fmt: skip
+    return Process(**{**given, **more})
+
+
+def look(node: str, *processes: Process, at: float = 100.0, stuck: tuple[Stuck, ...] = ()) -> Look:
+    return Look(node, at, processes, stuck)

@@ -1,0 +1,73 @@
+"""Where the ranks of a run are, as people and programs see it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from orchestrator.hangs.look import Stuck
+from orchestrator.ui.stacks import StacksView, describe, full_lines, lines, show
+from tests.hangs.helpers import ALL_REDUCE, LOADER, TRAIN, look, process
+
+SYN = Stuck(103, True, ("10.0.0.2", 40000), ("10.0.0.1", 29500), 1, 3)
+
+
+def view() -> StacksView:
+    worker = process(3, TRAIN, pid=500, is_own=False, name="pt_data_worker")
+    child = process(3, pid=501, is_own=False, name="sh", why="")
+    return StacksView(
+        "lusab",
+        (
+            look("n0", process(0, ALL_REDUCE), process(1, ALL_REDUCE)),
+            look("n1", process(2, ALL_REDUCE), process(3, LOADER), worker, child),
+        ),
+        {"n2": "n2: away"},
+        {"10.0.0.1": "n0"},
+        {},
+    )
+
+
+def test_ranks_at_one_place_are_one_entry_and_all_is_one_line_where_it_fits() -> None:
+    groups = ["r[0-2] all_reduce (train.py:88)", "r3 next(loader) (data.py:40)"]
+    suspect = "suspect: r3 next(loader) (data.py:40): r[0-2] wait in all_reduce"
+    assert lines(view(), 80) == [" · ".join(groups), suspect]
+    assert lines(view(), 40) == [*groups, suspect]
+
+
+def test_what_gets_no_answer_is_told() -> None:
+    stuck = StacksView(
+        "lusab", (look("n1", process(3, TRAIN), stuck=(SYN,)),), {}, {"10.0.0.1": "n0"}, {}
+    )
+    _, connection, suspect = lines(stuck, 80)
+    assert connection.startswith("stuck: r3 n1: connecting to n0 (10.0.0.1:29500), no answer")
+    assert suspect.startswith("suspect: n1 → n0: port 29500 of 10.0.0.1")
+    assert full_lines(stuck)[-1] == connection
+
+
+def test_no_rank_is_said() -> None:
+    assert lines(StacksView("lusab", (look("n0"),), {}, {}, {}), 80) == ["no rank runs"]
+
+
+def test_in_full_every_thread_is_there_and_ranks_that_are_alike_once() -> None:
+    told = full_lines(view())
+    heads = [line for line in told if line and not line.startswith(" ")]
+    assert heads == ["r[0-2] on n0, n1", "r3 on n1"]
+    rest = told[told.index("r3 on n1") :]
+    assert rest[:4] == [
+        "r3 on n1",
+        "  pid 103 python",
+        "    MainThread",
+        "      wait  /usr/lib/python3.11/threading.py:324",
+    ]
+    assert "  pid 500 pt_data_worker" in rest
+    assert rest[-1] == "  pid 501 sh: no stack"
+
+
+def test_a_program_gets_everything(capfd: pytest.CaptureFixture[str]) -> None:
+    show(view(), "json", full=False)
+    said = json.loads(capfd.readouterr().out)
+    assert said == json.loads(json.dumps(describe(view())))
+    assert set(said) == {"run", "stacks", "stuck", "suspect", "nodes", "problems"}
+    assert said["nodes"][1]["processes"][1]["threads"][0]["frames"][0]["function"] == "wait"
+    assert said["problems"] == {"n2": "n2: away"}
