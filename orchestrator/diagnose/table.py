@@ -23,13 +23,23 @@ from orchestrator.diagnose.signatures import (
     training,
 )
 
-_FILES = (
-    network, rendezvous, nccl, gloo, launchers, python, memory, cuda, storage, training, exits,
-)  # fmt: skip
+FAMILIES: Mapping[str, tuple[Signature, ...]] = {
+    "Network": network.SIGNATURES,
+    "The store and the rendezvous": rendezvous.SIGNATURES,
+    "NCCL": nccl.SIGNATURES,
+    "gloo and torch.distributed": gloo.SIGNATURES,
+    "Launchers and their scripts": launchers.SIGNATURES,
+    "Python and checkpoints": (*python.SIGNATURES, python.EXCEPTION),
+    "Memory, data loaders, limits": memory.SIGNATURES,
+    "GPUs": cuda.SIGNATURES,
+    "Storage": storage.SIGNATURES,
+    "The training itself": training.SIGNATURES,
+    "How a process ended": exits.SIGNATURES,
+}
+"""The signatures by what they are about."""
 
-SIGNATURES: tuple[Signature, ...] = (
-    *(signature for file in _FILES for signature in file.SIGNATURES),
-    python.EXCEPTION,
+SIGNATURES: tuple[Signature, ...] = tuple(
+    signature for family in FAMILIES.values() for signature in family
 )
 """By family. A line tells one thing: where several rows of a kind fit, the one that stands first counts."""
 
