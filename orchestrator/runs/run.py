@@ -220,9 +220,8 @@ class Run:
             self._news.clear()
             failed = None if self._keeps_going else self._find_failure()
             if failed is not None:
-                who = f"{failed.node}" if failed.end is None else "a rank"
                 await asyncio.gather(
-                    self._settle_and_stop(f"{who}{FAILED}"),
+                    self._settle_and_stop(failed),
                     look_for_gone(self.followers, self._plan.main_port),
                 )
                 return
@@ -236,13 +235,17 @@ class Run:
                     await self._stop_all("every rank has ended, a launcher has not", self._grace)
                 return
 
-    async def _settle_and_stop(self, reason: str) -> None:
-        """Stop all nodes, once the others have had the time to print their own errors."""
-        for _ in range(round(SETTLE / _LOOK_WHETHER_ALL_ENDED)):
+    async def _settle_and_stop(self, failed: Culprit) -> None:
+        """Stop all nodes, once the others have had the time to print their own errors.
+
+        Of a node that is gone, they have waited for long enough.
+        """
+        is_node = failed.end is None
+        for _ in range(0 if is_node else round(SETTLE / _LOOK_WHETHER_ALL_ENDED)):
             if all_ended(self._plan, self._states()):
                 break
             await asyncio.sleep(_LOOK_WHETHER_ALL_ENDED)
-        await self._stop_all(reason, self._grace)
+        await self._stop_all(f"{failed.node if is_node else 'a rank'}{FAILED}", self._grace)
 
     def _find_failure(self) -> Culprit | None:
         """Return what failed, once the run has failed for good."""

@@ -1,0 +1,214 @@
+"""The first failure ends the job in seconds, and is explained: four hosts, eight ranks, one fails."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from labkit.lab import Lab
+
+from .orch import Launch, copies, processes_of_runs, record, run_name, wait_until, write
+
+pytestmark = [pytest.mark.lab, pytest.mark.torch]
+
+# The ranks add up a number again and again; one of them, in the middle of it, does as it is told.
+JOB = """
+import os, signal, sys, time
+import torch, torch.distributed as dist
+from torch.distributed.elastic.multiprocessing.errors import record
+
+def fail(how):
+    with open("/tmp/failed-at", "w") as file:
+        file.write(repr(time.time()))
+    if how == "raise":
+        raise ValueError("this batch is not like the others")
+    if how == "exit":
+        sys.exit(3)
+    if how == "memory":
+        eaten = []
+        while True:
+            eaten.append(bytearray(os.urandom(1) * (32 << 20)))
+    os.kill(os.getpid(), getattr(signal, how))
+    time.sleep(60)
+
+def main():
+    dist.init_process_group("gloo")
+    rank, step = dist.get_rank(), 0
+    value = torch.ones(1000)
+    while True:
+        if rank == int(sys.argv[1]) and os.path.exists("/tmp/fail"):
+            fail(open("/tmp/fail").read())
+        dist.all_reduce(value)
+        value /= dist.get_world_size()
+        step += 1
+        if step == 3:
+            print("going", flush=True)
+        time.sleep(0.02)
+
+main = record(main) if os.environ.get("RECORDED") else main
+main()
+"""
+
+# With `python`, orch starts one process a node, and that its own ranks.
+SPAWNING = """
+import os, sys
+import torch.multiprocessing as mp
+
+def rank(local):
+    node = int(os.environ["NODE_RANK"])
+    os.environ.update(RANK=str(2 * node + local), WORLD_SIZE="8", LOCAL_RANK=str(local))
+    exec(compile(open(os.path.join(os.path.dirname(__file__), "job.py")).read(), "job.py", "exec"), {})
+
+if __name__ == "__main__":
+    mp.spawn(rank, nprocs=2)
+"""
+
+LAUNCHERS = ("torchrun", "fabric", "direct", "python")
+KINDS = ("raise", "exit", "SIGKILL", "SIGSEGV", "memory", "vanish")
+# Every launcher and every kind, and what may go wrong between the two; ORCH_VERDICTS=all for the rest.
+SOME = {
+    ("torchrun", "raise"), ("torchrun", "SIGKILL"), ("torchrun", "vanish"), ("fabric", "exit"),
+    ("direct", "memory"), ("direct", "SIGSEGV"), ("python", "raise"),
+}  # fmt: skip
+CASES = [
+    (launcher, kind)
+    for launcher in LAUNCHERS
+    for kind in KINDS
+    if os.environ.get("ORCH_VERDICTS") == "all" or (launcher, kind) in SOME
+]
+RANK, NODE = 5, "node2"
+SECONDS = 15.0  # in which nothing of the run may be left; a quiet machine needs less than five
+NODE_TIMEOUT = 4.0
+
+
+class Ended(NamedTuple):
+    """How a launch ended: its exit code, run.json, what orch said, and the seconds since the failure."""
+
+    code: int
+    record: dict[str, Any]
+    said: str
+    seconds: float
+
+
+@contextmanager
+def memory_limit(lab: Lab, node: str, limit: int) -> Iterator[None]:
+    """All that runs on a node, and begins there, in a memory control group of version 1."""
+    group = Path("/sys/fs/cgroup/memory") / lab.name
+    if not (group.parent / "memory.limit_in_bytes").exists():
+        pytest.skip("no memory control groups of version 1 here")
+    shown = "/sys/fs/cgroup"  # hosts of a lab do not see it otherwise
+    mounts = f"mount -t tmpfs tmpfs {shown} && mkdir {shown}/memory"
+    mounts += f" && mount -t cgroup -o memory cgroup {shown}/memory"
+    done = lab.run(["sh", "-c", mounts], node=node)
+    assert done.returncode == 0, done.stderr
+    group.mkdir()
+    try:
+        (group / "memory.limit_in_bytes").write_text(str(limit))
+        for process in lab.processes(node):
+            (group / "cgroup.procs").write_text(str(process.pid))
+        yield
+    finally:
+        for pid in (group / "cgroup.procs").read_text().split():
+            (group.parent / "cgroup.procs").write_text(pid)
+        group.rmdir()
+
+
+def fail(lab: Lab, folder: Path, launcher: str, kind: str, *words: str, rank: int = RANK) -> Ended:
+    """Launch on four hosts, have a rank fail, and wait for the end."""
+    write(folder, "job.py", JOB)
+    script = folder / "job.py"
+    options = ["--launcher", launcher, "--nproc", "2", "--preflight", "off"]
+    if launcher == "python":
+        script = write(folder, "spawn.py", SPAWNING)
+    if kind == "vanish":
+        options += ["--node-timeout", str(NODE_TIMEOUT), "--connect-timeout", "2"]
+    for node in lab.nodes:
+        for name in ("fail", "failed-at"):
+            (lab.files(node) / "tmp" / name).unlink(missing_ok=True)
+    with Launch(lab, *options, *words, script, str(rank)) as running:
+        running.wait_for_lines(4 if launcher == "python" else 8, "going")
+        if kind == "vanish":
+            failed_at = time.time()
+            lab.vanish(f"node{rank // 2}")
+        else:
+            place = lab.files(f"node{rank // 2}") / "tmp"
+            (place / "new").write_text(kind)
+            (place / "new").rename(place / "fail")
+            wait_until(
+                lambda: (place / "failed-at").exists() and (place / "failed-at").read_text() != ""
+            )
+            failed_at = float((place / "failed-at").read_text())
+        wait_until(lambda: processes_of_runs(lab) == [], 60)
+        seconds = time.time() - failed_at
+        code = running.end(60)
+        return Ended(code, record(lab, run_name(running.err)), running.err, seconds)
+
+
+EXPECTED: dict[str, tuple[int, str]] = {
+    "raise": (1, "exited with 1"),
+    "exit": (3, "exited with 3"),
+    "SIGKILL": (137, "was killed by SIGKILL"),
+    "SIGSEGV": (139, "was killed by SIGSEGV"),
+    "memory": (137, "was killed by SIGKILL"),
+}
+
+
+@pytest.mark.parametrize(("launcher", "kind"), CASES)
+def test_the_first_failure_ends_the_job_and_is_explained(
+    make_lab: Callable[..., Lab], tmp_path: Path, launcher: str, kind: str
+) -> None:
+    lab = make_lab(4)
+    recorded = ("--env", "RECORDED=1") if launcher == "torchrun" else ()
+    if kind == "memory":
+        with memory_limit(lab, NODE, 1600 << 20):
+            ended = fail(lab, tmp_path / "job", launcher, kind, *recorded)
+    else:
+        ended = fail(lab, tmp_path / "job", launcher, kind, *recorded)
+    print(f"\n{launcher} {kind}: {ended.seconds:.2f} s\n{ended.said}")
+    verdict = ended.record["verdict"]
+    if kind == "vanish":
+        assert ended.code == 1
+        assert (verdict["node"], verdict["rank"]) == (NODE, None)
+        assert ended.seconds < SECONDS + 8 * NODE_TIMEOUT
+        return
+    assert ended.seconds < SECONDS
+    rank = 4 if launcher == "python" else RANK
+    assert (verdict["node"], verdict["rank"]) == (NODE, rank)
+    assert verdict["victims"] == [n for n in range(8) if n != RANK] or launcher == "python"
+    if launcher == "python":
+        assert ended.code == 1
+    else:
+        code, how = EXPECTED[kind]
+        assert (ended.code, verdict["how"]) == (code, f"rank {RANK} on {NODE} {how}")
+    if kind == "raise":
+        assert "ValueError: this batch is not like the others" in verdict["error"]
+        if launcher != "python":
+            assert verdict["place"] == "job.py:10 in fail"
+    assert (verdict["signature"] == "memory.oom-killer") == (kind == "memory")
+    assert copies(lab, ended.record["run"]).exists()
+    for fact in (verdict["how"], verdict["fix"][:40], verdict["command"]):
+        assert fact in ended.said
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("ORCH_RANDOM_FAILURES", "2"))))
+def test_nobody_else_is_blamed_whoever_fails_however_and_whenever(
+    make_lab: Callable[..., Lab], tmp_path: Path, seed: int
+) -> None:
+    drawn = random.Random(seed)
+    rank, kind = (
+        drawn.randrange(8),
+        drawn.choice(["raise", "exit", "SIGKILL", "SIGSEGV", "SIGABRT"]),
+    )
+    launcher = drawn.choice(["torchrun", "fabric", "direct", "direct", "direct"])
+    ended = fail(make_lab(4), tmp_path / "job", launcher, kind, rank=rank)
+    print(f"\n{seed} {launcher} {kind} of {rank}: {ended.seconds:.2f} s\n{ended.said}")
+    verdict = ended.record["verdict"]
+    assert (verdict["rank"], verdict["node"]) == (rank, f"node{rank // 2}")
+    assert verdict["victims"] == [number for number in range(8) if number != rank]
+    assert ended.seconds < SECONDS
