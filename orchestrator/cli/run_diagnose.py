@@ -17,8 +17,9 @@ from orchestrator.errors import UsageError
 from orchestrator.examine import Examined, Log, evidence_of, examine, find_logs, logs_of
 from orchestrator.examine.files import STDIN
 from orchestrator.process import end_imports
+from orchestrator.runs.folder import runs_folder
 from orchestrator.runs.registry import find
-from orchestrator.runs.saved import Saved
+from orchestrator.runs.saved import Saved, read_saved
 from orchestrator.ui.diagnose import DiagnosisView, Progress, RunTold, show
 
 
@@ -34,22 +35,26 @@ class Arguments:
 
 def run(arguments: Arguments) -> None:
     """Carry out `orch diagnose`; exits with 1 when no cause is known."""
-    name = _run_of(arguments.what)
-    if arguments.what and name is None:
-        if arguments.attempt is not None:
-            raise UsageError("--attempt is of a run; these are files")
-        view = _of_files(arguments.what)
+    saved = _run_of(arguments.what)
+    if saved is not None:
+        view = _of_run(saved, arguments.attempt)
+    elif arguments.attempt is not None:
+        raise UsageError("--attempt is of a run; these are files")
     else:
-        view = _of_run(find(name), arguments.attempt)
+        view = _of_files(arguments.what)
     show(view, arguments.output, everything=arguments.everything)
     sys.exit(0 if view.explains else 1)
 
 
-def _run_of(what: Sequence[str]) -> str | None:
-    """Return the name of the run that is meant, None where that is files (or nothing is named).
+def _run_of(what: Sequence[str]) -> Saved | None:
+    """Return the run that is meant, by its name or its folder; None where files are.
 
     Raises UsageError for what is neither.
     """
+    if not what:
+        return find()
+    if len(what) == 1 and (saved := read_saved(Path(what[0]).absolute())) is not None:
+        return saved
     unknown = [word for word in what if not _is_file(word)]
     if not unknown:
         return None
@@ -63,7 +68,7 @@ def _run_of(what: Sequence[str]) -> str | None:
         )
     if len(what) > 1:
         raise UsageError(f"{word!r} is a run: name one run, or files")
-    return word
+    return find(word)
 
 
 def _is_file(word: str) -> bool:
@@ -89,11 +94,16 @@ def _of_run(saved: Saved, attempt: int | None) -> DiagnosisView:
     logs_of(saved, attempt)  # raises before anything is waited for
     end_imports()
     tell = Teller()
-    saved = asyncio.run(catch_up(saved, tell))
+    if _is_ours(saved):  # a folder that was copied from elsewhere is read as it is
+        saved = asyncio.run(catch_up(saved, tell))
     examined = _examined(logs_of(saved, attempt), evidence_of(saved, attempt))
     for sentence in shortcomings(saved):
         tell.say(sentence, "yellow")
     return DiagnosisView(examined, _told(saved, attempt, examined))
+
+
+def _is_ours(saved: Saved) -> bool:
+    return saved.folder.resolve().parent == runs_folder().resolve()
 
 
 def _examined(logs: Sequence[Log], evidence: Evidence | None = None) -> Examined:
@@ -121,6 +131,7 @@ def _told(saved: Saved, attempt: int | None, examined: Examined) -> RunTold:
         attempt=number,
         summary=failed.summary if failed is not None and not is_last else summary,
         logs=saved.logs,
-        command=f"orch logs {saved.run} --tail 20",
+        last_lines=f"orch logs {saved.run} --tail 20" if _is_ours(saved) else None,
+        workdirs=tuple(dict.fromkeys(node.workdir for node in saved.nodes)),
         why=None if is_told or why is None else (why.cause, why.fix),
     )

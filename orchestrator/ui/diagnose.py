@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.diagnose import Diagnosis, Hit, Kind
+from orchestrator.diagnose import Diagnosis, Hit, Kind, Match
 from orchestrator.diagnose.record import as_json
 from orchestrator.diagnose.text import place, raised_at, where
 from orchestrator.examine import Examined, Reading
@@ -32,8 +32,9 @@ _FOLDED = {Kind.SYMPTOM: "also:", Kind.CASCADE: "then:", Kind.ROOT: "also:"}
 
 @dataclass(frozen=True)
 class RunTold:
-    """What is said of a run before its logs are: how it ended, where they are (`logs`), what next.
+    """What is said of a run besides what its logs tell: how it ended, and where they are.
 
+    `last_lines` is the command that shows their last lines, `workdirs` where its nodes have the script.
     `why` are a cause and a remedy that its record has, and logs cannot tell, as of a node that vanished.
     """
 
@@ -41,7 +42,8 @@ class RunTold:
     attempt: int
     summary: str
     logs: Path
-    command: str
+    last_lines: str | None
+    workdirs: tuple[str, ...]
     why: tuple[str, str] | None = None
 
 
@@ -134,18 +136,31 @@ def _in_full(hit: Hit, view: DiagnosisView, width: int, everything: bool) -> Ite
     first = hit.first
     yield from _wrapped(_in_short(hit, view), width, _STYLES.get(hit.kind, _BOLD))
     yield from _labelled("seen:", first.text, width)
-    at = raised_at(hit.error) if hit.error else None
-    yield from _labelled("in:", place(first) + (f", raised at {at}" if at else ""), width)
+    yield from _labelled("in:", f"{_at(first, view)}{_raised_at(hit, view)}", width)
     if everything:
-        for match in hit.matches[1:_MOST_PLACES]:
-            yield from _labelled("", place(match), width)
-        if len(hit.matches) > _MOST_PLACES:
-            yield from _labelled("", f"and {len(hit.matches) - _MOST_PLACES} more", width)
+        others = [_at(match, view) for match in hit.matches[1:] if match.place.line]
+        for other in others[:_MOST_PLACES]:
+            yield from _labelled("", other, width)
+        if len(others) > _MOST_PLACES:
+            yield from _labelled("", f"and {len(others) - _MOST_PLACES} more", width)
     yield from _labelled("cause:", hit.cause, width)
     yield from _labelled("fix:", hit.fix, width, _GREEN)
     if hit.signature.check is not None:
         command = f"orch preflight --only {hit.signature.check}"
         yield from _labelled("before:", f"{command} tells it before a launch", width, _DIM)
+
+
+def _at(match: Match, view: DiagnosisView) -> str:
+    """Return the file and line; of what is no file here, such as a node's kernel log, its name."""
+    return place(match) if match.place.source in view.examined.files else match.place.source
+
+
+def _raised_at(hit: Hit, view: DiagnosisView) -> str:
+    """Return the line that raised it, the file as it is called in the job's folder."""
+    at = raised_at(hit.error) if hit.error else None
+    for workdir in view.run.workdirs if view.run else ():
+        at = at and at.removeprefix(f"{workdir}/")
+    return f", raised at {at}" if at else ""
 
 
 def _looked_at(view: DiagnosisView, found: bool, hidden: Sequence[Hit]) -> str:
@@ -163,7 +178,7 @@ def _looked_at(view: DiagnosisView, found: bool, hidden: Sequence[Hit]) -> str:
 
 def _last_lines(view: DiagnosisView) -> str:
     if view.run is not None:
-        return view.run.command
+        return view.run.last_lines or f"tail {words.short_path(view.run.logs)}/*/*/*"
     files = view.examined.files
     return f"tail {files[0]}" if len(files) == 1 else "tail FILE..."
 

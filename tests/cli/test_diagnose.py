@@ -161,6 +161,16 @@ def test_where_nothing_is_known_it_says_what_it_looked_at_and_exits_with_1(
     assert done.returncode == 1
 
 
+def test_the_folder_of_a_run_may_come_from_another_machine(
+    orch: Orch, tmp_path: Path, run: KeptRun
+) -> None:
+    run.folder.rename(tmp_path / "copy")
+    done = orch("diagnose", "copy/")
+    assert "out of GPU memory · rank 3 on n1\n" in done.stdout
+    assert done.stdout.endswith("looked at 4 files, 312 B, in ~/copy/logs\n")
+    assert done.returncode == 0
+
+
 def test_files_of_any_launcher_are_read_folders_and_packed_ones_too(
     orch: Orch, tmp_path: Path
 ) -> None:
