@@ -68,6 +68,11 @@ def place_of(stack: Sequence[Frame]) -> Place | None:
     return Place(name, posixpath.basename(own.file), own.line, is_wait)
 
 
+def is_in_own_code(stack: Sequence[Frame]) -> bool:
+    """Tell whether any of these frames is the user's own."""
+    return _find(stack, _LIBRARY) is not None
+
+
 def fold(places: Iterable[tuple[int, str]]) -> tuple[str, ...]:
     """Return `r[0-62] all_reduce (train.py:88)` for each group of ranks at one place, lowest rank first."""
     groups: dict[str, list[int]] = {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from orchestrator.hangs.look import Look, Process, Stuck
-from orchestrator.hangs.places import Place, fold, place_of, ranks
+from orchestrator.hangs.look import Frame, Look, Process, Stuck
+from orchestrator.hangs.places import Place, fold, is_in_own_code, place_of, ranks
 from orchestrator.plan import Plan
 
 _MOST = 8  # connections that are told of
@@ -67,7 +67,10 @@ def suspect_of(looks: Sequence[Look], names: Mapping[str, str], ended: Mapping[i
     places = {rank: place_of(process.stack) for rank, process in ranks_there.items()}
     waiting = {rank: place for rank, place in places.items() if place is not None and place.is_wait}
     others = [
-        (rank, described(process)) for rank, process in ranks_there.items() if rank not in waiting
+        (process.rank, described(process) + _work_below(look, process))
+        for look in looks
+        for process in look.own
+        if process.rank is not None and process.rank not in waiting
     ]
     if ended and (waiting or not places):
         gone = ", ".join(f"{ranks([rank])} {how}" for rank, how in sorted(ended.items())[:_MOST])
@@ -77,6 +80,19 @@ def suspect_of(looks: Sequence[Look], names: Mapping[str, str], ended: Mapping[i
         wait = f"{ranks(waiting)} wait{'s' if len(waiting) == 1 else ''} in {calls}"
         return f"{' · '.join(fold(others))}: {wait}"
     return _odd_one(waiting)
+
+
+def _work_below(look: Look, own: Process) -> str:
+    """Return where what a rank has started is in the user's own code: data loaders, say."""
+    stacks = [_since_its_start(p.stack) for p in look.below(own.rank) if not p.is_own]
+    found = sorted({str(place_of(stack)) for stack in stacks if is_in_own_code(stack)})
+    return f", below it {', '.join(found[:_MOST])}" if found else ""
+
+
+def _since_its_start(stack: Sequence[Frame]) -> Sequence[Frame]:
+    """Leave out the frames of the process that a worker of multiprocessing was forked from."""
+    starts = [i for i, frame in enumerate(stack) if frame.function == "_bootstrap"]
+    return stack[: starts[0]] if starts else stack
 
 
 def _odd_one(waiting: Mapping[int, Place]) -> str:

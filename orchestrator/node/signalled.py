@@ -22,7 +22,7 @@ _LOOK_EVERY = 0.002
 _SETTLED = (
     2  # looks in a row that find the handler done: between them it could not have been starting
 )
-_YOUNG = 1.0  # seconds in which a child may be about to exec something that catches nothing
+_YOUNG = 1.0  # seconds in which a child counts as new
 _LARGEST = 1 << 20  # bytes of a file at which it begins anew
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -104,8 +104,11 @@ class _Question:
             raise _Unready("it is stopped (SIGSTOP, or a debugger)")
         if _mask(status, "ShdPnd") & _BIT:
             raise _Unready("it has not answered the last time (state {})".format(_state(self.pid)))
+        # Either may be about to exec something that catches nothing.
         if not candidate.is_rank and _age(candidate.start) < _YOUNG:
             raise _Unready("it began just now")
+        if not candidate.is_rank and _state(self.pid) == "D":
+            raise _Unready("it hangs in the kernel (state D)")
         self._deaf = _blocking(self.pid)
         try:
             size = os.stat(self._path).st_size

@@ -34,6 +34,21 @@ def test_one_that_cannot_tell_where_it_is_while_all_others_wait_is_named() -> No
     assert suspect_of(looks, NAMES, {}) == want
 
 
+def test_what_the_workers_of_its_data_loader_do_is_told() -> None:
+    queue = Frame("get", "/usr/lib/python3.11/multiprocessing/queues.py", 102)
+    fetch = Frame("fetch", "/job/data.py", 10)
+    fork = Frame("_bootstrap", "/usr/lib/python3.11/multiprocessing/process.py", 314)
+    workers = [
+        process(1, (fetch, queue, fork, *LOADER), pid=201, is_own=False),
+        process(1, (queue, fork, *TRAIN), pid=202, is_own=False),  # idle, forked
+        process(1, (queue, fork), pid=203, is_own=False),  # idle, spawned
+        process(1, pid=204, is_own=False),
+    ]
+    looks = [look("n0", process(0, ALL_REDUCE)), look("n1", process(1, LOADER), *workers)]
+    want = "r1 next(loader) (data.py:40), below it fetch (data.py:10): r0 waits in all_reduce"
+    assert suspect_of(looks, NAMES, {}) == want
+
+
 def test_one_in_another_collective_is_named() -> None:
     looks = [look("n0", process(0, ALL_REDUCE), process(1, ALL_REDUCE), process(2, BARRIER))]
     want = "r2 barrier (train.py:88): the others wait in all_reduce (train.py:88)"
