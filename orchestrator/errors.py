@@ -119,6 +119,10 @@ class NodeError(LaunchError):
     """orch's own agent on a node failed or broke off."""
 
 
+class Refused(NodeError):
+    """A node is there, and there is no way to log in: somebody must see to it, time does not mend it."""
+
+
 class LinkLost(NodeError):
     """The connection to a node broke; what runs there may run on."""
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from orchestrator.errors import NodeError, OrchError, Unreachable
+from orchestrator.errors import NodeError, OrchError, Refused, Unreachable
 from orchestrator.inventory import Host
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.base import Node
 from orchestrator.remote.ssh import ConnectOptions, connect_all
 
+_REFUSALS = ("host-key-unknown", "host-key-changed", "authentication")
 _GATHER = 0.05  # seconds: what breaks together is made again together
 
 
@@ -83,7 +84,8 @@ class Dialer:
                 await _hang_up(answer.result())  # it came in the same moment
             raise
         if isinstance(result, Unreachable):
-            raise NodeError(f"{result.node}: {result.message}", remedy=result.remedy)
+            kind = Refused if result.cause in _REFUSALS else NodeError
+            raise kind(f"{result.node}: {result.message}", remedy=result.remedy)
         return result
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from signal import SIGKILL
 from typing import Any
 
 from orchestrator import events
-from orchestrator.errors import NodeError
+from orchestrator.errors import NodeError, Refused
 from orchestrator.logs.store import GapError
 from orchestrator.logs.stream import Stream
 from orchestrator.plan import NodePlan
@@ -66,6 +66,7 @@ class Follower:
         self._no_room_for: set[Stream] = set()  # a little of others may fit meanwhile
         self.heard_at = time.monotonic()
         """When the node last told anything new (time.monotonic)."""
+        self._away_for = ""
         self.away_since: float | None = None
         """Since when there is no connection to the node (time.monotonic); None while there is one."""
         self.has_all = False
@@ -117,13 +118,21 @@ class Follower:
                 return
             except (NodeError, GapError) as error:
                 await self._line.close()
-                if self.away_since is None:
-                    self.away_since = time.monotonic()
-                    self._emit(events.NodeLost(self.name, str(error)))
+                self._note_away(error)
             if self.heard_at > began or time.monotonic() - began > _LONGEST_PAUSE:
                 pause = _FIRST_PAUSE  # it was well, if only for a while
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE, pause * 2)
+
+    def _note_away(self, error: Exception) -> None:
+        """Tell that the node is away, and again when it turns out that somebody must see to it."""
+        cause = str(error)
+        if self.away_since is None:
+            self.away_since = time.monotonic()
+        elif not isinstance(error, Refused) or cause == self._away_for:
+            return
+        self._away_for = cause
+        self._emit(events.NodeLost(self.name, cause))
 
     async def _follow_connection(self) -> None:
         """Follow over the connection that there is, with as much as can be kept here."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import NodeError, Unreachable, UsageError
+from orchestrator.errors import NodeError, Refused, Unreachable, UsageError
 from orchestrator.inventory import Host
 from orchestrator.remote import line as module
 from orchestrator.remote.fake import FakeNode
@@ -32,6 +32,7 @@ class Network:
         self.calls: list[list[str]] = []
         self.made: list[FakeNode] = []
         self.unreachable: set[str] = set()
+        self.cause = "refused"
         self.error: Exception | None = None
         self.gate = asyncio.Event()
         """What the connecting waits for."""
@@ -50,7 +51,7 @@ class Network:
         for host in hosts:
             result: Any
             if host.name in self.unreachable:
-                result = Unreachable(host.name, "refused", "refuses the connection", "start sshd")
+                result = Unreachable(host.name, self.cause, "refuses the connection", "start sshd")
             else:
                 result = FakeNode(host)
                 self.made.append(result)
@@ -108,6 +109,19 @@ async def test_a_host_that_is_not_reached_is_told_with_the_remedy_and_harms_no_o
     assert isinstance(node, FakeNode)
     assert isinstance(error, NodeError)
     assert (error.message, error.remedy) == ("b: refuses the connection", "start sshd")
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [("host-key-changed", Refused), ("authentication", Refused), ("timed-out", NodeError)],
+)
+async def test_a_host_that_refuses_us_is_told_from_one_that_is_away(
+    network: Network, dialer: Dialer, cause: str, kind: type[Exception]
+) -> None:
+    network.unreachable, network.cause = {"b"}, cause
+    with pytest.raises(NodeError) as caught:
+        await dialer.dial(host("b"))
+    assert caught.type is kind
 
 
 @pytest.mark.parametrize(

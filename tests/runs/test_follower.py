@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 
 from orchestrator import events
-from orchestrator.errors import NodeError
+from orchestrator.errors import NodeError, Refused
 from orchestrator.logs.index import RECORD_SIZE
 from orchestrator.remote.reports import Chunk, ProcessEnd, StatusReport
 from orchestrator.runs import follower as module
@@ -208,6 +208,16 @@ async def test_it_is_away_from_the_first_failure_until_it_is_back(record: Record
         await until(lambda: followed.follower.state.status == RUNNING)
         assert followed.follower.away_since is None
     assert [event.cause for event in followed.of(events.NodeLost)] == [str(lost())]
+
+
+async def test_a_way_back_that_is_refused_is_told_once_more_for_somebody_must_see_to_it(
+    record: Record,
+) -> None:
+    agent = FakeAgent([lost()], [ENDED])
+    changed = Refused("n0: its host key has changed")
+    line = FakeLine(agent, NodeError("no route"), changed, NodeError("no route"), changed)
+    followed = await follow(record, agent, line)
+    assert [event.cause for event in followed.of(events.NodeLost)] == [str(lost()), str(changed)]
 
 
 async def test_a_node_that_is_back_hears_that_it_is_to_stop(record: Record) -> None:
