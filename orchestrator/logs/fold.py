@@ -10,7 +10,6 @@ from orchestrator.logs.merge import Line, Member, Merge
 from orchestrator.logs.prefix import timestamp
 from orchestrator.logs.stream import Channel, Stream
 
-WINDOW = 0.3  # seconds by the times of the lines: how much later than the first others may come
 # More lines than this in one chunk are a flood: nothing that is worth to wait for others.
 _FLOOD = 500
 
@@ -46,8 +45,9 @@ class FoldedLines:
     the same but for PyTorch's `[rank7]:` before them, which is shown as `[rank*]:`, of `ranks`
     ranks, or of `launchers` launchers. Each stream's lines stay in their order.
 
-    A line leaves when all have printed it; when a chunk comes whose time `t` is 0.3 s later, so
-    give times by one clock; or soon, when `flush` is called several times a second while `waiting`.
+    A line leaves when all have printed it; when a chunk comes whose time `t` is 0.3 s later than the last
+    rank that printed it (or 2 s later than the first), so give times by one clock; or soon, when `flush`
+    is called several times a second while `waiting`.
     At most 2000 lines or 1 MiB wait, and a stream that floods is not held back.
     """
 
@@ -88,7 +88,7 @@ class FoldedLines:
             self._unfinished.add(source)
         else:
             self._unfinished.discard(source)
-        left = source.merge.leave_before(t - WINDOW)
+        left = source.merge.leave_at(t)
         if lines.count(b"\n") > _FLOOD:
             left += source.merge.leave_all()
             return self._shown(left) + self._text(source.prefix, t, lines[:-1])

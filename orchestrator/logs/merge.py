@@ -8,12 +8,15 @@ of its stream joins one before it.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from orchestrator.logs.stream import Stream
 
 MAX_LINES = 2000  # waiting lines,
 MAX_BYTES = 1 << 20  # and their bytes
-_HELD = 0.2  # seconds between two flushes that find a line: enough for the others to have come
+_QUIET = 0.3  # seconds by the times of the lines in which the next of the others should come,
+_HELD = 0.2  # and between two flushes in which none did
+_LONGEST = 2.0  # seconds that a line waits while others go on to join it
 # So many waiting lines that read the same are looked at for one that may be joined.
 _CANDIDATES = 16
 _GONE = float("-inf")
@@ -22,14 +25,16 @@ _GONE = float("-inf")
 class Line:
     """A line that waits, or has gone; in a doubly linked list."""
 
-    __slots__ = ("key", "members", "next", "order", "previous", "serial", "t", "text")
+    __slots__ = (
+        "joined", "joined_t", "key", "members", "next", "order", "previous", "serial", "t", "text",
+    )  # fmt: skip
 
     def __init__(self, key: bytes, text: bytes, member: Member, t: float, serial: int) -> None:
         self.key = key  # what it has in common with those that read the same
         self.text = text  # as the first of its members has it
         self.members = [member]
-        self.t = t
-        self.serial = serial  # as it came
+        self.t = self.joined_t = t  # when the first and the latest of its members came,
+        self.serial = self.joined = serial  # and as which of all that came
         self.order = float(serial)  # grows along the list; _GONE when it is no more in it
         self.previous: Line | None = None
         self.next: Line | None = None
@@ -56,7 +61,7 @@ class Merge:
     """The list. Methods return the lines that leave it, in its order.
 
     All lines that a stream shares come before its `own` ones, so those may move up. A line leaves at
-    the head: when all `members` have it, when it is told to, or when there are too many.
+    the head: when all `members` have it, when no other has come for a while, or when there are too many.
     """
 
     def __init__(self, members: int) -> None:
@@ -68,10 +73,12 @@ class Merge:
         self._bytes = 0
         self._serial = 0
         self._flushes: deque[tuple[float, int]] = deque()  # when, and the last serial then
+        self._oldest = -1  # that of the last flush which is too long ago to be among them
         self.count = 0
 
     def place(self, member: Member, key: bytes, text: bytes, t: float) -> list[Line]:
         """Add a stream's next line, which reads like others of the same `key`."""
+        self._serial += 1
         line = self._joinable(member, key) if key in self._alike else None
         if line is None or not self._move_up(member, line):
             self._append(member, key, text, t)
@@ -82,6 +89,7 @@ class Merge:
                     pass
                 owner.shared = line  # from now on this one, and what is before it, stays
             line.members.append(member)
+            line.joined, line.joined_t = self._serial, max(line.joined_t, t)
             member.shared = line
             member.own.clear()
         left = []
@@ -93,21 +101,26 @@ class Merge:
             left.append(self._leave(self._first))
         return left
 
-    def leave_before(self, t: float) -> list[Line]:
-        """Let go what came before `t`."""
-        left: list[Line] = []
-        while self._came and (self._came[0].order == _GONE or self._came[0].t < t):
-            left += self._leave_through(self._came.popleft())
-        return left
+    def leave_at(self, t: float) -> list[Line]:
+        """Let go what is due when another line comes at `t`, by the times of the lines."""
+        return self._leave_while(lambda line: line.joined_t < t - _QUIET or line.t < t - _LONGEST)
 
     def leave_held(self, now: float) -> list[Line]:
-        """Let go what a flush has found already that was long enough before `now`."""
-        left: list[Line] = []
-        while self._flushes and now - self._flushes[0][0] >= _HELD:
-            serial = self._flushes.popleft()[1]
-            while self._came and self._came[0].serial <= serial:
-                left += self._leave_through(self._came.popleft())
+        """Let go what is due by the flushes that have found it, and this one at `now`."""
+        while self._flushes and now - self._flushes[0][0] >= _LONGEST:
+            self._oldest = self._flushes.popleft()[1]
+        quiet = oldest = self._oldest
+        for then, serial in self._flushes:
+            if now - then >= _HELD:
+                quiet = serial
         self._flushes.append((now, self._serial))
+        return self._leave_while(lambda line: line.joined <= quiet or line.serial <= oldest)
+
+    def _leave_while(self, is_due: Callable[[Line], bool]) -> list[Line]:
+        """Let go lines as they came, up to the first that is not due: the others wait behind it."""
+        left: list[Line] = []
+        while self._came and (self._came[0].order == _GONE or is_due(self._came[0])):
+            left += self._leave_through(self._came.popleft())
         return left
 
     def leave_all(self) -> list[Line]:
@@ -154,7 +167,6 @@ class Merge:
         return True
 
     def _append(self, member: Member, key: bytes, text: bytes, t: float) -> None:
-        self._serial += 1
         line = Line(key, text, member, t, self._serial)
         line.previous = self._last
         if self._last is None:

@@ -172,8 +172,20 @@ class TestFolding:
         lines = folded_lines(3)
         assert lines.feed(stream(0), b"a\n", 1.0) == b""
         assert lines.feed(stream(1), b"a\n", 1.25) == b""
-        assert lines.feed(stream(2), b"a\n", 1.35) == b"0+1| a\n"
+        assert lines.feed(stream(2), b"a\n", 1.6) == b"0+1| a\n"
         assert lines.close() == b"2| a\n"
+
+    def test_while_ranks_go_on_to_print_it_the_others_are_waited_for(self) -> None:
+        lines = folded_lines(64)
+        shown = [lines.feed(stream(rank), b"a\n", 1.0 + 0.03 * rank) for rank in range(64)]
+        assert shown[:63] == [b""] * 63
+        assert shown[63].count(b"\n") == 1
+
+    def test_nobody_is_waited_for_longer_than_two_seconds(self) -> None:
+        lines = folded_lines(64)
+        shown = [lines.feed(stream(rank), b"a\n", 1.0 + 0.25 * rank) for rank in range(10)]
+        assert shown[:9] == [b""] * 9
+        assert shown[9] == b"0+1+2+3+4+5+6+7+8| a\n"
 
     def test_a_line_repeated_by_one_rank_is_not_folded(self) -> None:
         lines = folded_lines(3)
@@ -225,6 +237,16 @@ class TestWaiting:
         assert lines.flush(100.0) == b""
         assert lines.flush(100.25) == b"0| a\n"
         assert not lines.waiting
+
+    def test_a_held_line_waits_while_others_come_between_flushes(self) -> None:
+        lines = folded_lines(64)
+        shown = b""
+        for rank in range(64):
+            shown += lines.feed(stream(rank), b"a\n") + lines.flush(100.0 + 0.1 * rank)
+            if rank < 20:
+                assert shown == b""
+        shown += lines.flush(106.6) + lines.flush(106.9)
+        assert 2 <= shown.count(b"\n") <= 4
 
     def test_lines_wait_in_bounded_number(self) -> None:
         lines = folded_lines(2)

@@ -52,7 +52,7 @@ def test_a_line_that_all_have_leaves_when_it_is_first() -> None:
     merge, (a, b) = Merge(2), members(2)
     assert place(merge, a, "xy") == []
     assert shown(place(merge, b, "y")) == ""
-    assert shown(merge.leave_before(1.0)) == "x0 y01"
+    assert shown(merge.leave_at(1.0)) == "x0 y01"
     assert merge.count == 0
     assert not a.waits
     assert not b.waits
