@@ -193,7 +193,10 @@ def _place(error: PythonError, node: NodePlan) -> str:
 def _evidence(hit: Hit | None, known: Known) -> str:
     """Return what the kernel says, or that it says nothing, of a rank that was killed."""
     if hit is None or hit.signature.id not in _BY_THE_KERNEL:
-        return ""
+        if not known.oom_kills:
+            return ""
+        count = "a process" if known.oom_kills == 1 else f"{known.oom_kills} processes"
+        return f"the kernel killed {count} of its control group meanwhile, for lack of memory"
     why = f" ({known.why})" if known.why and hit.signature.id == _KILLED else ""
     return f"{hit.first.text}{why}"
 

@@ -22,6 +22,10 @@ Traceback (most recent call last):
     ^^^^^^^^^^^
 {error}
 """
+LOST_NODE = TRACEBACK.format(
+    error="RuntimeError: [../third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error "
+    "[198.18.0.12]:34697: Connection timed out. This is typically caused by a remote worker hanging"
+)
 RAISED = TRACEBACK.format(error="ValueError: no such batch")
 LOST_PEER = TRACEBACK.format(
     error="RuntimeError: [../third_party/gloo/gloo/transport/tcp/pair.cc:534] "
@@ -127,6 +131,16 @@ def test_killed_is_not_out_of_memory_unless_the_kernel_says_so(
     assert (known.why or "") in told.evidence
 
 
+def test_that_the_kernel_killed_something_else_of_the_group_is_told(tmp_path: Path) -> None:
+    """A data loader's worker, say, or a rank that the script has started itself."""
+    write(tmp_path, "rank-0.err", RAISED)
+    told = explained(tmp_path, FAILED, Known(oom_kills=2))
+    assert told.error == "ValueError: no such batch"
+    assert told.evidence == (
+        "the kernel killed 2 processes of its control group meanwhile, for lack of memory"
+    )
+
+
 def test_lines_are_harmless_and_short(tmp_path: Path) -> None:
     write(tmp_path, "rank-0.err", b"\x1b[31mred\x1b[0m \x1b]0;title\x07\nold\rnew\n" + b"x" * 9999)
     lines = explained(tmp_path).lines
@@ -165,13 +179,23 @@ def test_who_ended_well_is_no_victim(tmp_path: Path) -> None:
     [
         (RAISED, FAILED, "own"),
         (LOST_PEER, FAILED, "others"),
+        (LOST_NODE, FAILED, "others"),
         ("step 3\n", ProcessEnd(3, None), ""),
         ("", KILL, ""),
         ("", ProcessEnd(None, 11), "own"),
         ("", TERM, "others"),
         (LOST_PEER, ProcessEnd(None, 6), "others"),
     ],
-    ids=["raised", "lost a peer", "exited", "killed", "crashed", "stopped", "gave up"],
+    ids=[
+        "raised",
+        "lost a peer",
+        "lost a node",
+        "exited",
+        "killed",
+        "crashed",
+        "stopped",
+        "gave up",
+    ],
 )
 def test_ranks_say_whom_they_blame(
     tmp_path: Path, said: str, end: ProcessEnd, account: str

@@ -46,6 +46,9 @@ SIGNATURES = (
             r"Connection closed by peer",
             r"Connection reset by peer",
             r"gloo.*Broken pipe",
+            # TCP gave it up: its machine, or the way to it, is gone.
+            r"(?:Read|Write) error \[\S{1,64}\]:\d+: Connection timed out",
+            r"(?:Read|Write) error \[\S{1,64}\]:\d+: No route to host",
             r"Application timeout caused pair closure",
         ),
         cause="another rank has ended",
