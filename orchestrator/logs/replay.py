@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.errors import OrchError
 from orchestrator.logs.index import IndexReader, Record
 from orchestrator.logs.stream import Stream
 
@@ -40,6 +41,8 @@ class Replay:
     streams that `want` accepts are read. `since` leaves out what came before that moment, `last`
     all but the last lines (of all streams together, in order of time; an unfinished one counts).
     Either way a stream begins with a whole line; one of over 64 KiB may be cut.
+
+    Reading raises OrchError where a file has been removed meanwhile.
     """
 
     def __init__(
@@ -154,5 +157,11 @@ class Replay:
         if len(self._files) >= _MAX_OPEN:
             os.close(self._files.popitem(last=False)[1])
         path = self._root / stream.node / stream.path
-        descriptor = self._files[stream] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            descriptor = self._files[stream] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise OrchError(
+                f"{path} was removed while it was read",
+                remedy="orch runs shows whether the run is still there: it may have been pruned",
+            ) from None
         return descriptor

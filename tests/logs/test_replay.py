@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import threading
 import tracemalloc
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.errors import OrchError
 from orchestrator.logs import replay as replay_module
 from orchestrator.logs.index import INDEX_NAME, RECORD_SIZE
 from orchestrator.logs.replay import Piece, Replay
@@ -362,3 +364,18 @@ def test_memory_does_not_grow_with_what_is_stored(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert total == 18_000_000
     assert peak < 2_000_000
+
+
+def test_what_is_removed_while_it_is_read_is_told(tmp_path: Path) -> None:
+    """A run is pruned while a pager shows it: files that are open go on, others are no more."""
+    store = Store(tmp_path)
+    for rank, node in enumerate("ab"):
+        store.append(Stream(node, 0, rank, 0, "stdout"), 0, b"line\n", 100.0 + rank)
+    store.close()
+    replay = Replay(tmp_path, {})
+    pieces = replay.pieces()
+    assert next(pieces).stream.node == "a"
+    shutil.rmtree(tmp_path)
+    with pytest.raises(OrchError, match=r"rank-1\.out was removed while it was read"):
+        next(pieces)
+    replay.close()
