@@ -94,8 +94,8 @@ async def _watch(run: Run, record: Record, interrupts: Interrupts) -> tuple[Verd
         return Verdict(failed.exit_code, failed.summary, None, {}, ()), None
     began = time.time()
     verdict = await run.watch()
-    is_failure = verdict.culprit is not None and not run.was_stopped
-    if not is_failure or interrupts.count or find_wish(record.folder) is not None:
+    is_stopped = interrupts.count > 0 or find_wish(record.folder) is not None
+    if is_stopped or not run.has_failed(verdict):
         return verdict, ""
     recipe = record.recipe
     if recipe is None or len(record.failed) >= recipe.restarts:

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from orchestrator import events
+from orchestrator.again import mind
+from orchestrator.plan import Job
+from orchestrator.remote.line import Dialer, Line
+from orchestrator.remote.ssh import ConnectOptions
+from orchestrator.runs.attempts import Attempt
+from orchestrator.runs.interrupts import Interrupts
+from orchestrator.runs.recipe import Recipe
+from orchestrator.runs.saved import read_saved
+from orchestrator.runs.wishes import Wish, leave_wish
+from tests.plan.helpers import host
+from tests.runs.helpers import plan_of, record_in
 
 SECRET = "a-value-that-nobody-is-to-see"
 # Rank 1 fails until attempt N; attempt 0 waits for the file that is named, if one is.
@@ -95,7 +111,7 @@ def test_what_fails_once_is_started_again_and_succeeds(
     lines = sorted(line for line in done.stdout.splitlines() if "attempt" in line)
     assert lines == [f"r{r} local{r} │ rank {r} attempt {a} 0" for r in (0, 1) for a in (0, 1)]
     assert "rank 1 on local1 exited with 3: starting all of it again, attempt 2 of 3" in done.stderr
-    assert "all 2 ranks succeeded (attempt 2 of 3)" in done.stderr
+    assert orch.record["summary"] == "all 2 ranks succeeded (attempt 2 of 3)"
     assert orch.record["attempt"] == 1
     (failed,) = orch.record["failed"]
     assert (failed["number"], failed["exit_code"], failed["lost"]) == (0, 3, [])
@@ -108,14 +124,14 @@ def test_what_fails_once_is_started_again_and_succeeds(
 def test_when_no_attempt_is_left_the_verdict_is_that_of_the_last(orch: Orch, script: Path) -> None:
     done = orch.launch("--restarts", "2", script, "9")
     assert done.returncode == 5
-    assert "rank 1 on local1 exited with 5 (attempt 3 of 3)" in done.stderr
+    assert orch.record["summary"] == "rank 1 on local1 exited with 5 (attempt 3 of 3)"
     assert [failed["exit_code"] for failed in orch.record["failed"]] == [3, 4]
     # Whoever comes later finds all attempts.
     shown = orch("logs").stdout
     assert [f"rank 1 attempt {attempt} 0" in shown for attempt in (0, 1, 2)] == [True] * 3
     status = orch("status").stdout
     assert re.search(r"r1 +failed +5 .* rank 1 attempt 2", status), status
-    assert "(attempt 3 of 3)" in orch("attach").stderr
+    assert orch("attach").returncode == 5
 
 
 def test_without_restarts_nothing_is_said_of_attempts(orch: Orch, script: Path) -> None:
@@ -159,8 +175,8 @@ def test_a_keeper_that_comes_later_starts_again_what_has_no_secrets(
     orch.launch("--detach", "--restarts", "1", script, "1", tmp_path / "go")
     os.kill(orch.keeper, signal.SIGKILL)
     (tmp_path / "go").touch()
-    assert "(attempt 2 of 2)" in orch("attach").stderr
-    assert orch.wait_for_end()["exit_code"] == 0
+    assert orch("attach").returncode == 0
+    assert orch.wait_for_end()["summary"] == "all 2 ranks succeeded (attempt 2 of 2)"
 
 
 def test_a_keeper_that_comes_later_says_what_it_lacks(
@@ -207,3 +223,31 @@ def test_a_keeper_between_two_attempts_begins_the_next(
     (tmp_path / "go").touch()
     assert "it failed: starting all of it again, attempt 2 of 2" in orch("attach").stderr
     assert orch.wait_for_end()["exit_code"] == 0
+
+
+@pytest.mark.parametrize("how", ["a wish", "a signal"])
+async def test_a_person_may_stop_it_between_two_attempts(tmp_path: Path, how: str) -> None:
+    interrupts, options = Interrupts(), ConnectOptions(timeout=60)
+    with (
+        closing(record_in(tmp_path, plan_of(1))) as record,
+        socket.create_server(("127.0.0.1", 0)) as silent,  # so that connecting takes as long
+    ):
+
+        def hear(event: events.Event) -> None:
+            if isinstance(event, events.PhaseBegan) and how == "a wish":
+                leave_wish(record.folder, Wish("orch stop", None))
+            elif isinstance(event, events.PhaseBegan):
+                interrupts.send(signal.SIGTERM)
+
+        here = host("n0", address="127.0.0.1", port=silent.getsockname()[1])
+        record.recipe = Recipe(Job("t.py"), (here,), restarts=9)
+        record.fail(Attempt(0, 0, 1.0, 2.0, 3, "it failed"))
+        line = Line(here, Dialer(options))
+        async with asyncio.timeout(10):
+            verdict = await mind(record, [line], hear, interrupts, options)
+        saved = read_saved(record.folder)
+    code, who = (130, "orch stop") if how == "a wish" else (143, "SIGTERM")
+    assert verdict.exit_code == code
+    assert verdict.summary == f"stopped by {who} (attempt 1 of 10)"
+    assert saved is not None
+    assert (saved.state, saved.exit_code) == ("ended", code)

@@ -103,10 +103,11 @@ class Run:
             raise Detached(left)
         return await self._judge()
 
-    @property
-    def was_stopped(self) -> bool:
-        """Whether somebody stopped it, rather than a failure."""
-        return self._stopped is not None or self._interrupts.signal is not None
+    def has_failed(self, verdict: Verdict) -> bool:
+        """Tell whether a failure ended it, or that it had stalled: no person, and no time limit."""
+        if self._stopped is not None:
+            return self._stopped.is_failure
+        return verdict.culprit is not None
 
     async def _judge(self) -> Verdict:
         states = self._states()

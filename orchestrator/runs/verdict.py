@@ -36,6 +36,11 @@ class Stopped:
     exit_code: int
     summary: str
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether that is the run's own doing: it did not get on."""
+        return self.summary.startswith(_STALLED)
+
     @classmethod
     def by_signal(cls, number: int) -> Stopped:
         """A signal that a person sent, Ctrl-C say."""

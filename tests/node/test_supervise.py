@@ -271,3 +271,34 @@ def _argv(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")[:-1]
     except OSError:
         return []
+
+
+def test_a_run_is_started_again_beside_what_the_attempt_before_left(agent: AgentProcess) -> None:
+    agent.start(sh("trap '' TERM; echo first; sleep 1000"))
+    agent.follow(until=lambda message: message[1] == b"first\n")
+    agent.stop(grace=0.0)
+    assert last_status(agent.follow())["attempt"] == 0
+    # A torn request must not be that of the attempt before.
+    assert (agent.directory / "stop.json").exists()
+    agent.start(sh("echo second; sleep 0.2; exit 3"), attempt=1)
+    messages = agent.follow()
+    assert not (agent.directory / "stop.json").exists()
+    status = last_status(messages)
+    assert (status["state"], status["attempt"], status["stopped"]) == ("ended", 1, None)
+    assert text_of(messages, "attempt-0/rank-0.out") == b"first\n"
+    assert text_of(messages, "attempt-1/rank-0.out") == b"second\n"
+    ends = {m[0]["rank"]["attempt"]: m[0]["rank"]["code"] for m in messages if "rank" in m[0]}
+    assert ends == {0: None, 1: 3}
+
+
+@pytest.mark.parametrize("launcher", [False, True])
+def test_the_attempt_is_told_to_the_script(agent: AgentProcess, launcher: bool) -> None:
+    python = [sys.executable, "-c", "import os; print(os.environ['ORCH_ATTEMPT'])"]
+    argv = python
+    if launcher:  # which has restarted its ranks twice
+        words = "RANK=0 LOCAL_RANK=0 TORCHELASTIC_RESTART_COUNT=2"
+        argv = sh(f'{words} "$PYTHON_EXEC" -c "{python[2]}"')
+        argv = ["/usr/bin/env", f"ORCH_PYTHON={sys.executable}", *argv]
+    agent.start(argv, launcher=launcher, attempt=4)
+    number = 6 if launcher else 4
+    assert text_of(agent.follow(), f"attempt-{number}/rank-0.out") == f"{number}\n".encode()

@@ -93,6 +93,23 @@ def kept(record: Record, path: str = OUT) -> bytes:
 # -- what it tells ------------------------------------------------------------------------------
 
 
+async def test_what_an_earlier_attempt_left_is_not_taken_for_this_one(record: Record) -> None:
+    record.attempt = 1
+    agent = FakeAgent([rank(0, KILL), replace(ENDED, attempt=0)], files={OUT: b"of attempt 0"})
+    followed = await follow(record, agent)
+    assert followed.follower.state.ranks == {}
+    assert followed.follower.state.status == StatusReport("absent", None, ())
+    assert followed.of(events.RankEnded) == []
+    assert kept(record) == b"of attempt 0"  # of its logs nothing is lost
+
+
+async def test_ranks_of_an_earlier_attempt_may_have_been_on_other_nodes(record: Record) -> None:
+    record.attempt = 1
+    path = "attempt-0/rank-7.out"
+    await follow(record, FakeAgent([replace(ENDED, attempt=1)], files={path: b"said then"}))
+    assert kept(record, path) == b"said then"
+
+
 async def test_a_run_is_followed_to_its_end(record: Record) -> None:
     agent = FakeAgent(
         [RUNNING, rank(0), rank(0, OK, 5.0), ENDED], files={OUT: b"out" * 1000, ERR: b"err"}

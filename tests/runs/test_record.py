@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from orchestrator import events
 from orchestrator.errors import LaunchError
 from orchestrator.runs import record as module
+from orchestrator.runs.attempts import Attempt
 from orchestrator.runs.event_log import EventReader
 from orchestrator.runs.lock import find_controller
 from orchestrator.runs.record import Record
@@ -67,6 +69,28 @@ def test_one_at_a_time_goes_on_with_it_where_the_other_was(tmp_path: Path) -> No
     assert told == [events.Warned("of the first"), events.Warned("of the second")]
     second.close()
     assert find_controller(saved.folder) is None
+
+
+def test_attempts_are_kept_with_the_nodes_that_they_had(tmp_path: Path) -> None:
+    record = record_in(tmp_path, plan_of(1, 1), skews={"n0": 1.0, "n1": 2.0})
+    failed = Attempt(0, 2, 1.0, 2.0, 3, "it failed", ("n1",))
+    record.fail(failed)
+    assert record.is_between_attempts
+    assert saved_in(tmp_path).failed == (failed,)
+    nodes = record.plan.nodes
+    spare = replace(nodes[1], host=nodes[1].host.model_copy(update={"name": "s"}))
+    record.begin_attempt(replace(record.plan, nodes=(nodes[0], spare)), 3, {"n0": 5.0, "s": 6.0})
+    assert not record.is_between_attempts
+    record.close()
+    saved = saved_in(tmp_path)
+    assert (saved.attempt, saved.state) == (3, "running")
+    assert [node.name for node in saved.plan.nodes] == ["n0", "s"]
+    assert [node.name for node in saved.nodes] == ["n0", "s", "n1"]
+    assert saved.settings.skews == {"n0": 5.0, "n1": 2.0, "s": 6.0}
+    again = Record.reopen(saved)
+    assert again is not None
+    assert (again.attempt, again.failed, again.former) == (3, (failed,), saved.former)
+    again.close()
 
 
 def test_what_is_missing_is_said_anew_and_the_rest_stays(tmp_path: Path) -> None:

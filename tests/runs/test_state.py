@@ -103,3 +103,14 @@ def test_what_another_controller_tells_again_changes_nothing(
     again = folded(*told, *told[:cut])  # it may be on its way, or have ended early
     assert (again.ranks, again.nodes) == (state.ranks, state.nodes)
     assert folded(*told, *told) == state
+
+
+def test_when_all_of_it_is_started_again_what_was_is_past() -> None:
+    happened = (
+        events.Following("n0"), began(0), ended(0, 1), events.Stopping("a rank failed", 3.0),
+        events.NodeEnded("n0", "ended", ()),
+    )  # fmt: skip
+    again = (*happened, events.Restarting(2, 3, "rank 0 on n0 exited with 1"))
+    assert (folded(*again).nodes, folded(*again).ranks, folded(*again).stopping) == ({}, {}, None)
+    state = folded(*again, events.Following("n0"), began(0, attempt=1))
+    assert (state.nodes["n0"].state, state.ranks[0].attempt) == ("running", 1)

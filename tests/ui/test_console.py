@@ -93,6 +93,31 @@ def test_the_panel_stands_below_the_output_and_is_gone_at_the_end(tmp_path: Path
         ]
 
 
+def test_the_phases_of_another_attempt_take_the_place_of_the_panel(tmp_path: Path) -> None:
+    with on_terminal() as tty:
+        console = Console(View())
+        started(console)
+        console(events.RankEnded(1, "node0", 3, None, 1.0))
+        console(events.Restarting(2, 3, "rank 1 on node0 exited with 3"))
+        console(events.PhaseBegan("connect", ("node0", "node1")))
+        tty.wait_for(lambda rows: rows[-1].startswith("connect"))
+        assert not any(line.startswith("node1 ") for line in tty.everything)
+        started(console)
+        tty.wait_for(lambda rows: rows[-1].startswith("node1"))
+        console(events.RankEnded(0, "node0", 4, None, 1.0))
+        console(ended(4))
+        closing = threading.Thread(target=console.close)
+        closing.start()
+        tty.wait_for(lambda rows: rows[-1].startswith("      logs:"))
+        closing.join()
+        said = [line for line in tty.everything if line.startswith("orch: ra")]
+        assert said == [
+            "orch: rank 1 on node0 exited with 3",
+            "orch: rank 1 on node0 exited with 3: starting all of it again, attempt 2 of 3",
+            "orch: rank 0 on node0 exited with 4",
+        ]
+
+
 def test_messages_stand_where_they_happened(tmp_path: Path) -> None:
     with on_terminal() as tty:
         console = Console(View())

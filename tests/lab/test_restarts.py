@@ -1,0 +1,183 @@
+"""All of a run is started again: after a rank that failed, and on a spare after a host that was lost."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from labkit.lab import Lab
+
+from .orch import (
+    Launch,
+    copies,
+    launch,
+    processes_of_runs,
+    record,
+    run_name,
+    wait_until,
+    write,
+)
+
+pytestmark = pytest.mark.lab
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+QUICK = ("--node-timeout", "3", "--connect-timeout", "2")
+
+# Fails on rank 1 until attempt N.
+FAILING = """
+import os, socket, sys
+attempt, rank = int(os.environ["ORCH_ATTEMPT"]), int(os.environ["RANK"])
+print("attempt", attempt, "port", os.environ["MASTER_PORT"], flush=True)
+sys.exit(3 + attempt if rank == 1 and attempt < int(sys.argv[1]) else 0)
+"""
+
+
+def with_spares(lab: Lab, folder: Path, *names: str) -> Path:
+    """Return an inventory of the lab's hosts in which these are spares."""
+    text = lab.inventory.read_text()
+    for name in names:
+        assert f"{{name: {name}," in text
+        text = text.replace(f"{{name: {name},", f"{{name: {name}, spare: true,")
+    inventory = folder / "spares.yaml"
+    inventory.write_text(text)
+    return inventory
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        "direct",
+        "python",
+        pytest.param("torchrun", marks=pytest.mark.torch),
+        pytest.param("fabric", marks=pytest.mark.torch),
+    ],
+)
+def test_a_rank_that_fails_once_is_given_another_attempt(
+    lab3: Lab, tmp_path: Path, launcher: str
+) -> None:
+    source = FAILING if launcher != "python" else FAILING.replace('"RANK"', '"NODE_RANK"')
+    script = write(tmp_path / "job", "fail.py", source)
+    nodes = ("--nodes", "node[0-1]")
+    done = launch(lab3, *nodes, "--launcher", launcher, "--restarts", "2", script, "1")
+    assert done.returncode == 0, done.stderr
+    assert "exited with 3: starting all of it again, attempt 2 of 3" in done.stderr
+    run = run_name(done.stderr)
+    assert record(lab3, run)["summary"].endswith("succeeded (attempt 2 of 3)")
+    for number, node in enumerate(lab3.nodes[:2]):
+        said = [
+            (folder / f"rank-{number}.out").read_text()
+            for root in (
+                copies(lab3, run) / node,
+                lab3.files(node) / "home/.local/state/orch/runs" / run / node,
+            )
+            for folder in sorted(root.glob("attempt-*"))
+        ]
+        assert [text.split()[:2] for text in said] == [["attempt", "0"], ["attempt", "1"]] * 2
+    assert processes_of_runs(lab3) == []
+
+
+def test_when_all_attempts_have_failed_the_last_one_counts(lab3: Lab, tmp_path: Path) -> None:
+    script = write(tmp_path / "job", "fail.py", FAILING)
+    done = launch(
+        lab3, "--launcher", "direct", "--main-port", "29777", "--restarts", "2", script, "9"
+    )
+    assert done.returncode == 5
+    assert done.stdout.count("port 29777") == 9  # the port that was asked for is free each time
+    ended = record(lab3, run_name(done.stderr))
+    assert ended["summary"] == "rank 1 on node1 exited with 5 (attempt 3 of 3)"
+    assert [failed["exit_code"] for failed in ended["failed"]] == [3, 4]
+    assert processes_of_runs(lab3) == []
+
+
+def test_a_lost_host_without_a_spare_is_the_end(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
+    lab = make_lab(3)
+    inventory = with_spares(lab, tmp_path, "node2")
+    script = write(
+        tmp_path / "job", "wait.py", "import time\nprint('up', flush=True)\ntime.sleep(600)"
+    )
+    lab.vanish("node2")  # the spare is no help
+    words = ("--launcher", "direct", "--restarts", "2", *QUICK, script)
+    with Launch(lab, *words, inventory=inventory) as running:
+        running.wait_for_lines(2, "up")
+        lab.vanish("node1")
+        assert running.end(90) == 1
+    ended = record(lab, run_name(running.err))
+    why = "(attempt 1 of 3); no spare host is left to take the place of node1"
+    assert ended["summary"].endswith(why)
+    assert ended["missing"] == ["node1"]
+    assert processes_of_runs(lab) == []
+
+
+def accuracy(lines: list[str]) -> str:
+    """Return the last word on the held-out digits."""
+    (found,) = [
+        match[1] for line in lines if (match := re.search(r"(accuracy .* on 360 .*)", line))
+    ]
+    return found
+
+
+@pytest.mark.torch
+def test_the_digits_are_learnt_on_a_spare_from_the_checkpoint_when_a_host_is_lost(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
+    """The checkpoint is rank 0's, on node0; node1 is lost, node2 is the spare."""
+    lab = make_lab(3)
+    inventory = with_spares(lab, tmp_path, "node2")
+    # One thread a rank: what is added up in another order may come out otherwise.
+    launcher = ("--launcher", "direct", "--env", "OMP_NUM_THREADS=1")
+    words = (*QUICK, *launcher, "--restarts", "2", EXAMPLES / "digits_ddp.py", "--epochs", "4")
+    undisturbed = launch(lab, *words, inventory=inventory, timeout=180)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    with Launch(lab, *words, "--checkpoint", "/tmp/digits.pt", inventory=inventory) as running:
+        running.wait_for_lines(1, "epoch 2/4")
+        lab.vanish("node1")
+        assert running.end(120) == 0, running.err
+    assert "node2 takes the place of node1" in running.err
+    resumed = [line for line in running.out if "resuming after epoch" in line]
+    assert resumed
+    assert resumed[0].startswith("r0 node0")
+    assert accuracy(running.out) == accuracy(undisturbed.stdout.splitlines())
+    ended = record(lab, run_name(running.err))
+    assert [node["name"] for node in ended["plan"]["nodes"]] == ["node0", "node2"]
+    assert [node["name"] for node in ended["former"]] == ["node1"]
+    assert ended["failed"][0]["lost"] == ["node1"]
+    assert ended["summary"].endswith("all 2 ranks succeeded (attempt 2 of 3)")
+    assert (copies(lab, ended["run"]) / "node2/attempt-1").is_dir()
+
+
+def test_a_host_that_is_back_later_ends_what_it_still_ran(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
+    """It was cut off, and has not heard that the run goes on without it."""
+    lab = make_lab(3)
+    inventory = with_spares(lab, tmp_path, "node2")
+    source = """
+import os, sys, time
+print("attempt", os.environ["ORCH_ATTEMPT"], "rank", os.environ["RANK"], flush=True)
+while not os.path.exists("/tmp/leave"): time.sleep(0.1)
+"""
+    script = write(tmp_path / "job", "wait.py", source)
+    words = ("--launcher", "direct", "--restarts", "1", *QUICK, script)
+    link = ["ip", "link", "set", "eth0"]
+    with Launch(lab, *words, inventory=inventory) as running:
+        running.wait_for_lines(2, "attempt 0")
+        assert lab.run([*link, "down"], node="node0").returncode == 0
+        running.wait_for_lines(2, "attempt 1")
+        assert {node for node, _ in processes_of_runs(lab)} == {"node0", "node1", "node2"}
+        assert lab.run([*link, "up"], node="node0").returncode == 0
+        wait_until(lambda: {node for node, _ in processes_of_runs(lab)} == {"node1", "node2"}, 40)
+        for node in ("node1", "node2"):
+            (lab.files(node) / "tmp/leave").touch()
+        assert running.end() == 0, running.err
+    # The spare has the lost node's place: it is main now.
+    ended = record(lab, run_name(running.err))
+    assert [node["name"] for node in ended["plan"]["nodes"]] == ["node2", "node1"]
+    assert ended["plan"]["main_address"] == lab.address("node2")
+    assert ended["missing"] == []
+    status = lab.files("node0") / "home/.local/state/orch/runs" / ended["run"] / "node0/status.json"
+    assert json.loads(status.read_text())["stopped"] == "the run goes on without this node"
