@@ -251,3 +251,23 @@ def test_on_a_terminal_of_80_columns_no_line_is_cut_or_wrapped(
     assert "          processes" in rows
     assert not any("…" in row for row in rows)
     assert b"\x1b]" not in terminal.written and b"\x1b[1;31mout of GPU memory" in terminal.written
+
+
+def test_a_shell_completes_runs_and_files(
+    tmp_path: Path, environment: dict[str, str], run: KeptRun
+) -> None:
+    (tmp_path / "lus").mkdir()
+    (tmp_path / "lus/job.log").touch()
+    program = "import sys; sys.argv[0] = 'orch'; from orchestrator.cli import main; main()"
+
+    def completed(word: str) -> list[str]:
+        asked = {"COMP_WORDS": f"orch diagnose {word}", "COMP_CWORD": "2"}
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60,
+            env={**environment, **asked, "_ORCH_COMPLETE": "complete_bash"}, cwd=tmp_path,
+            check=False,
+        )  # fmt: skip
+        return done.stdout.split()
+
+    assert completed("lu") == ["lusab-babad", "lus/"]
+    assert completed("lus/") == ["lus/job.log"]
