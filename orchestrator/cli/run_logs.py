@@ -21,7 +21,7 @@ from orchestrator.logs.replay import Replay
 from orchestrator.logs.select import Selection
 from orchestrator.logs.stream import Channel
 from orchestrator.process import end_imports
-from orchestrator.runs.registry import find
+from orchestrator.runs.registry import find, unless_pruned
 from orchestrator.runs.saved import Saved
 from orchestrator.runs.watch import ends_of, watch
 from orchestrator.ui.console import View, lines_for
@@ -111,7 +111,7 @@ class _Logs:
         replay = Replay(
             saved.logs, saved.settings.skews, wanted, since=self._since, last=self._last
         )
-        with closing(replay):
+        with closing(replay), unless_pruned(saved):
             for pieces in (replay.pieces(), replay.rest() if saved.has_ended else ()):
                 for piece in pieces:
                     self._printer.show(piece.stream, piece.data, piece.t)

@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.errors import OrchError
 from orchestrator.logs.index import IndexReader, Record
 from orchestrator.logs.stream import Stream
 
@@ -42,7 +41,7 @@ class Replay:
     all but the last lines (of all streams together, in order of time; an unfinished one counts).
     Either way a stream begins with a whole line; one of over 64 KiB may be cut.
 
-    Reading raises OrchError where a file has been removed meanwhile.
+    Reading raises FileNotFoundError where a file has been removed meanwhile.
     """
 
     def __init__(
@@ -157,11 +156,5 @@ class Replay:
         if len(self._files) >= _MAX_OPEN:
             os.close(self._files.popitem(last=False)[1])
         path = self._root / stream.node / stream.path
-        try:
-            descriptor = self._files[stream] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise OrchError(
-                f"{path} was removed while it was read",
-                remedy="orch runs shows whether the run is still there: it may have been pruned",
-            ) from None
+        descriptor = self._files[stream] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         return descriptor

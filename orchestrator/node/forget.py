@@ -66,7 +66,10 @@ def _remove(folder: str) -> Optional[int]:
         return None
     size = _size(folder)
     if size is not None:
-        shutil.rmtree(folder)
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            pass  # another controller has it removed too, and goes on with it
     try:
         os.rmdir(parent)
     except OSError:

@@ -5,6 +5,8 @@ Each function raises OrchError when the folder that holds them cannot be read.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.errors import OrchError, UsageError
@@ -39,6 +41,20 @@ def find(name: str | None = None, root: Path | None = None) -> Saved:
     if not runs:
         raise UsageError("there is no run yet", remedy="orch launch SCRIPT starts one")
     return runs[0]
+
+
+@contextmanager
+def unless_pruned(saved: Saved) -> Iterator[None]:
+    """For who reads a run's files. Raises OrchError when one is missing, for the run was removed."""
+    try:
+        yield
+    except FileNotFoundError:
+        if read_saved(saved.folder) is not None:
+            raise
+        raise OrchError(
+            f"run {saved.run} was removed while it was read",
+            remedy="orch runs shows those that there are",
+        ) from None
 
 
 def _named(name: str, root: Path | None) -> Saved:

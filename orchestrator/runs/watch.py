@@ -13,6 +13,7 @@ from orchestrator.runs.event_log import EventReader, Logged
 from orchestrator.runs.folder import EVENTS, RUN
 from orchestrator.runs.keeper import have_kept
 from orchestrator.runs.lock import find_controller
+from orchestrator.runs.registry import unless_pruned
 from orchestrator.runs.saved import Saved, read_saved
 from orchestrator.runs.state import fold
 
@@ -41,7 +42,8 @@ async def watch(
     """Yield what happens in the run, its output included, until it has ended; `Ended` is the last.
 
     What is past comes first: of the output what `since` and `last` leave (see `Replay`), of the rest what
-    still holds. A run that nobody minds gets a keeper. Raises LaunchError when there can be none.
+    still holds. A run that nobody minds gets a keeper. Raises LaunchError when there can be none,
+    OrchError when somebody removes the run meanwhile.
     """
     reader = EventReader(saved.folder / EVENTS)
     replay = Replay(saved.logs, saved.settings.skews, want, since=since, last=last)
@@ -72,7 +74,7 @@ async def watch(
                 if not isinstance(event, _NOT_NEWS):
                     yield event
             has_begun = True
-            for count, piece in enumerate(_all_pieces(replay, has_ended), start=1):
+            for count, piece in enumerate(_all_pieces(saved, replay, has_ended), start=1):
                 yield _output(saved, piece)
                 if count % _GIVE_WAY == 0:
                     await asyncio.sleep(0)
@@ -125,10 +127,11 @@ def _past(log: list[Logged]) -> Iterator[events.Event]:
         yield state.stalled
 
 
-def _all_pieces(replay: Replay, has_ended: bool) -> Iterator[Piece]:
-    yield from replay.pieces()
-    if has_ended:
-        yield from replay.rest()
+def _all_pieces(saved: Saved, replay: Replay, has_ended: bool) -> Iterator[Piece]:
+    with unless_pruned(saved):
+        yield from replay.pieces()
+        if has_ended:
+            yield from replay.rest()
 
 
 def _output(saved: Saved, piece: Piece) -> events.Output:

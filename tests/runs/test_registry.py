@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import OrchError, UsageError
-from orchestrator.runs.registry import all_runs, broken, find
+from orchestrator.runs.registry import all_runs, broken, find, unless_pruned
 from orchestrator.runs.saved import read_saved
 from tests.runs.helpers import plan_of, record_in
 
@@ -185,3 +186,14 @@ def test_a_record_that_lacks_something_is_none(tmp_path: Path, without: str) -> 
     del whole[without]
     path.write_text(json.dumps(whole))
     assert read_saved(path.parent) is None
+
+
+def test_a_run_that_is_removed_while_it_is_read_is_told_as_that(tmp_path: Path) -> None:
+    record = record_in(tmp_path)
+    record.close()
+    (saved,) = all_runs(tmp_path)
+    with pytest.raises(FileNotFoundError), unless_pruned(saved):
+        (saved.logs / "missing").read_bytes()
+    shutil.rmtree(saved.folder)
+    with pytest.raises(OrchError, match="was removed while it was read"), unless_pruned(saved):
+        (saved.logs / "missing").read_bytes()
