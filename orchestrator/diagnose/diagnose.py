@@ -36,11 +36,11 @@ def diagnose(
         scan.source(Source(f"kernel log of {node}", node=node), (_line(line) for line in lines))
     exits = _merged(evidence.exits, scan.exits)
     judge(exits, evidence, findings)
+    culprits = {end.rank for end in evidence.exits if end.first}
     firsts = {end.rank for end in exits if end.first}
     groups = [group for group in findings.groups() if _counts(group)]
-    return Diagnosis(
-        _ordered([_hit(group, scan.names) for group in groups], firsts, scan.names), exits
-    )
+    hits = [_hit(group, scan.names) for group in groups]
+    return Diagnosis(_ordered(hits, culprits, firsts, scan.names), exits)
 
 
 def _line(line: bytes) -> bytes:
@@ -62,20 +62,34 @@ def _counts(group: Group) -> bool:
     return group.signature.id != "training.member-missing" or members_missing(group)
 
 
-def _ordered(hits: list[Hit], firsts: set[int | None], names: Mapping[str, int]) -> tuple[Hit, ...]:
-    """Return roots first; those of a kind by time if it is known of all, else as they were read.
+def _ordered(
+    hits: list[Hit],
+    culprits: set[int | None],
+    firsts: set[int | None],
+    names: Mapping[str, int],
+) -> tuple[Hit, ...]:
+    """Return roots first; of a kind what the `culprits` have, then by time if it is known of all.
 
-    Without times, what a rank has that a launcher saw fail first comes before what others have.
+    Else as they were read, where what a rank has that a launcher saw fail first (`firsts`; a launcher
+    sees its own node only) comes before what others have.
     """
     timed = {
         kind: all(hit.first.place.time is not None for hit in hits if hit.kind is kind)
         for kind in Kind
     }
 
-    def place(hit: Hit) -> tuple[int, float, bool, tuple[int, int]]:
+    def is_elsewhere(hit: Hit, ranks: set[int | None]) -> bool:
+        return hit.kind < Kind.CASCADE and bool(ranks) and ranks.isdisjoint(hit.ranks)
+
+    def place(hit: Hit) -> tuple[int, bool, float, bool, tuple[int, int]]:
         time = hit.first.place.time if timed[hit.kind] else None
-        elsewhere = hit.kind < Kind.CASCADE and bool(firsts) and firsts.isdisjoint(hit.ranks)
-        return hit.kind, time or 0.0, elsewhere, _position(hit.first, names)
+        return (
+            hit.kind,
+            is_elsewhere(hit, culprits),
+            time or 0.0,
+            is_elsewhere(hit, firsts),
+            _position(hit.first, names),
+        )
 
     return tuple(sorted(hits, key=place))
 

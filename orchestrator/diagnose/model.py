@@ -28,7 +28,7 @@ class Exit:
     """How a rank ended. `code` is the process's own: negative for a signal, as subprocess has it.
 
     `rank` is global; `pid` the process as its node's kernel numbers it; `time` seconds since the epoch.
-    `first`: a launcher saw this rank of its own fail first.
+    `first`: of all ranks this one failed first, if it is given; if a launcher told so, of its own ranks.
     """
 
     rank: int | None
@@ -148,7 +148,8 @@ class Hit:
 class Diagnosis:
     """What was found: roots first, then symptoms, cascades, hints and noise; each kind in order of time.
 
-    `exits` are those given and those that launchers told.
+    Only what the rank has that is known to have failed first comes before. `exits` are those given and
+    those that launchers told.
     """
 
     hits: tuple[Hit, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.diagnose import Kind, Source, diagnose
+from orchestrator.diagnose import Evidence, Exit, Kind, Source, diagnose
 
 VICTIM = b"RuntimeError: [pair.cc:553] Connection closed by peer [10.0.0.17]:4711\n"
 CULPRIT = (
@@ -30,6 +30,16 @@ def test_of_two_roots_the_earlier_one_comes_first_where_times_are_known() -> Non
     late = (Source("rank-0.err", 0, clock=at(2.0)), [b"Too many open files\n"])
     early = (Source("rank-1.err", 1, clock=at(1.0)), [b"No space left on device\n"])
     assert [hit.ranks for hit in diagnose([late, early]).hits] == [(1,), (0,)]
+
+
+def test_what_the_rank_has_that_is_known_to_have_failed_first_comes_before_earlier_trouble() -> (
+    None
+):
+    mended = (Source("rank-0.err", 0, clock=at(1.0)), [b"Too many open files\n"])
+    fatal = (Source("rank-1.err", 1, clock=at(9.0)), [b"No space left on device\n"])
+    ends = (Exit(0, -6, time=9.2), Exit(1, 1, time=9.1, first=True))
+    hits = diagnose([mended, fatal], Evidence(exits=ends)).hits
+    assert [hit.ranks for hit in hits[:2]] == [(1,), (0,)]
 
 
 def test_without_times_the_order_of_reading_counts() -> None:
