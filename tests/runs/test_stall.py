@@ -15,7 +15,10 @@ from orchestrator.errors import NodeError
 from orchestrator.remote.reports import RankReport
 from orchestrator.runs import stall
 from orchestrator.runs.culprit import NodeState
+from orchestrator.runs.event_log import Logged
 from orchestrator.runs.stall import StallWatch
+from orchestrator.runs.state import fold
+from orchestrator.runs.verdict import Stopped, stalled
 from tests.runs.fakes import FakeAgent, FakeLine, until
 from tests.runs.helpers import OK, plan_of, rank
 
@@ -186,3 +189,16 @@ async def test_who_wants_it_stopped_hears_why_and_the_watch_is_over() -> None:
         await until(watched.task.done)
     assert heard == ["r0 all_reduce (train.py:88)"]
     assert watched.of(events.Resumed) == 0
+
+
+def test_the_log_says_what_keeps_a_run_until_it_gets_on() -> None:
+    told = events.Stalled(60.0, ("r[0-1] all_reduce (train.py:88)",), (), "")
+    log = [Logged(1.0, told), Logged(2.0, events.Resumed(60.0))]
+    assert fold(log[:1]).stalled == told
+    assert fold(log).stalled is None
+
+
+def test_a_run_that_was_stopped_for_it_has_failed_by_whoever_tells_it() -> None:
+    stopped = Stopped.for_reason(stalled("r1 load (data.py:1)"))
+    assert stopped is not None
+    assert (stopped.exit_code, stopped.summary) == (1, "stalled: r1 load (data.py:1)")

@@ -6,7 +6,9 @@ import json
 
 import pytest
 
+from orchestrator import events
 from orchestrator.hangs.look import Stuck
+from orchestrator.ui import words
 from orchestrator.ui.stacks import StacksView, describe, full_lines, lines, show
 from tests.hangs.helpers import ALL_REDUCE, LOADER, TRAIN, look, process
 
@@ -30,7 +32,7 @@ def view() -> StacksView:
 
 def test_ranks_at_one_place_are_one_entry_and_all_is_one_line_where_it_fits() -> None:
     groups = ["r[0-2] all_reduce (train.py:88)", "r3 next(loader) (data.py:40)"]
-    suspect = "suspect: r3 next(loader) (data.py:40): r[0-2] wait in all_reduce"
+    suspect = f"suspect: {groups[1]}, below it train (train.py:88): r[0-2] wait in all_reduce"
     assert lines(view(), 80) == [" · ".join(groups), suspect]
     assert lines(view(), 40) == [*groups, suspect]
 
@@ -71,3 +73,15 @@ def test_a_program_gets_everything(capfd: pytest.CaptureFixture[str]) -> None:
     assert set(said) == {"run", "stacks", "stuck", "suspect", "nodes", "problems"}
     assert said["nodes"][1]["processes"][1]["threads"][0]["frames"][0]["function"] == "wait"
     assert said["problems"] == {"n2": "n2: away"}
+
+
+def test_a_stall_is_told_in_a_few_lines() -> None:
+    stacks = ("r[0-2] all_reduce (train.py:88)", "r3 next(loader) (data.py:40)")
+    assert words.stalled(events.Stalled(61.2, stacks, ("a → b",), "r3")).split("\n      ") == [
+        "nothing has moved for 1 min 1 s:",
+        "r[0-2] all_reduce (train.py:88) · r3 next(loader) (data.py:40)",
+        "stuck: a → b",
+        "suspect: r3",
+    ]
+    told = words.stalled(events.Stalled(60, stacks * 2, (), ""))
+    assert told.count("\n") == 4
