@@ -136,7 +136,9 @@ def _in_full(hit: Hit, view: DiagnosisView, width: int, everything: bool) -> Ite
     first = hit.first
     yield from _wrapped(_in_short(hit, view), width, _STYLES.get(hit.kind, _BOLD))
     yield from _labelled("seen:", first.text, width)
-    yield from _labelled("in:", f"{_at(first, view)}{_raised_at(hit, view)}", width)
+    raised = _raised_at(hit, view)
+    if first.place.line or raised:
+        yield from _labelled("in:", f"{_at(first, view)}{raised}", width)
     if everything:
         others = [_at(match, view) for match in hit.matches[1:] if match.place.line]
         for other in others[:_MOST_PLACES]:
@@ -146,8 +148,7 @@ def _in_full(hit: Hit, view: DiagnosisView, width: int, everything: bool) -> Ite
     yield from _labelled("cause:", hit.cause, width)
     yield from _labelled("fix:", hit.fix, width, _GREEN)
     if hit.signature.check is not None:
-        command = f"orch preflight --only {hit.signature.check}"
-        yield from _labelled("before:", f"{command} tells it before a launch", width, _DIM)
+        yield from _labelled("check:", f"orch preflight --only {hit.signature.check}", width, _DIM)
 
 
 def _at(match: Match, view: DiagnosisView) -> str:

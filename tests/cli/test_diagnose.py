@@ -58,7 +58,7 @@ def test_the_cause_comes_first_however_the_clocks_stand_and_then_what_followed(
         "  in:     n1/attempt-0/rank-3.err:5, raised at /home/u/orch/job/train.py:88 in step",
         "  cause:  the batch is too large for this GPU, or another process holds memory on it",
         "  fix:    a smaller batch, or gradient accumulation; see `nvidia-smi` for other processes",
-        "  before: orch preflight --only gpu.busy tells it before a launch",
+        "  check:  orch preflight --only gpu.busy",
         "",
         "then:   gloo lost a peer · 2 ranks (0-1) on n0, after a rank that died",
         "",
@@ -203,7 +203,7 @@ def test_standard_input_is_read(tmp_path: Path, environment: dict[str, str]) -> 
 @pytest.mark.parametrize("text", ["printed/store-port-in-use", "published/cuda-memory"])
 def test_what_real_software_printed_is_explained(orch: Orch, text: str) -> None:
     done = orch("diagnose", TEXTS / f"{text}.txt")
-    assert "  fix:    " in done.stdout and "  before: orch preflight --only " in done.stdout
+    assert "  fix:    " in done.stdout and "  check:  orch preflight --only " in done.stdout
 
 
 def test_all_tells_in_full_what_is_a_line_or_nothing_otherwise(orch: Orch, run: KeptRun) -> None:

@@ -39,7 +39,7 @@ def test_where_one_file_was_looked_at_its_name_stands_at_the_line_only() -> None
         "  in:     job.log:2",
         "  cause:  the file system that was written to has no space, or no inodes, left",
         "  fix:    `df -h` and `df -i` on this node: make room, or write elsewhere",
-        "  before: orch preflight --only disk tells it before a launch",
+        "  check:  orch preflight --only disk",
         "",
         "then:   gloo lost a peer, after a rank that died",
         "",
