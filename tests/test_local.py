@@ -175,7 +175,9 @@ def test_the_same_from_python(
                 source=script.parent,
                 connect=cluster.options,
             )
-            return (await launch(request, heard.append)).exit_code
+            verdict = await launch(request, heard.append)
+            assert verdict is not None
+            return verdict.exit_code
 
     assert asyncio.run(main()) == 0
     assert {event.stream.rank for event in heard if isinstance(event, Output)} == {0, 1}
