@@ -66,15 +66,21 @@ def _view(status: RunStatus) -> StatusView:
         controller=ControllerRow(controller.pid, controller.background) if controller else None,
         nodes=tuple(_node(node) for node in status.nodes),
         verdict=saved.verdict,
+        failed=tuple(
+            AttemptRow(
+                number, attempt.number, attempt.began, attempt.ended, attempt.exit_code, attempt.summary
+            )
+            for number, attempt in enumerate(saved.failed, start=1)
+        ),
     )
 
 
 def _node(node: NodeStatus) -> NodeRow:
     from orchestrator.ui.status import NodeRow
 
-    return NodeRow(
-        node.name, node.state, node.unreachable_since, tuple(_rank(rank) for rank in node.ranks)
-    )
+    ranks = tuple(_rank(rank) for rank in node.ranks)
+    cause = node.cause if node.unreachable_since is not None else ""
+    return NodeRow(node.name, node.state, node.unreachable_since, ranks, cause)
 
 
 def _rank(rank: RankStatus) -> RankRow:

@@ -69,7 +69,8 @@ def _named(name: str, root: Path | None) -> Saved:
     if matching:
         raise UsageError(
             f"{names[matching[0]]} holds no record of a run that can be read",
-            remedy="orch runs --prune removes it",
+            remedy="another version of orch may have written it: use that one; "
+            "orch runs --prune removes what is left of a crash",
         )
     raise UsageError(f"there is no run {name!r}", remedy="orch runs shows those that there are")
 

@@ -80,10 +80,11 @@ def read_saved(folder: Path) -> Saved | None:
             summary=parse(str, said["summary"]),
             missing=parse(tuple[str, ...], said["missing"]),
             verdict=parse(events.Explained | None, said.get("verdict")),
-            attempt=parse(int, said["attempt"]),
-            failed=parse(tuple[Attempt, ...], said["failed"]),
-            former=tuple(rebuild_node(node) for node in said["former"]),
-            recipe=None if said["recipe"] is None else Recipe.parse(said["recipe"]),
+            # Without these a record is of an earlier version: its run must stay within reach.
+            attempt=parse(int, said.get("attempt", 0)),
+            failed=parse(tuple[Attempt, ...], said.get("failed", [])),
+            former=tuple(rebuild_node(node) for node in said.get("former", [])),
+            recipe=None if said.get("recipe") is None else Recipe.parse(said["recipe"]),
         )
     except (KeyError, TypeError, ValueError):
         return None  # written by another version, or cut off while it was made

@@ -53,12 +53,13 @@ class RankRow:
 
 @dataclass(frozen=True)
 class NodeRow:
-    """One node; `unreachable_since` is seconds since the epoch."""
+    """One node; `unreachable_since` is seconds since the epoch, and `cause` why it cannot be reached."""
 
     name: str
     state: NodeState
     unreachable_since: float | None
     ranks: tuple[RankRow, ...]
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,24 @@ class ControllerRow:
 
 
 @dataclass(frozen=True)
+class AttemptRow:
+    """An attempt that failed and was followed by another, the `number`-th from 1; its logs are below
+    `attempt-<folder>`. `began` and `ended` are seconds since the epoch.
+    """
+
+    number: int
+    folder: int
+    began: float
+    ended: float
+    exit_code: int
+    summary: str
+
+
+@dataclass(frozen=True)
 class StatusView:
     """One run. `began` and `ended` are seconds since the epoch, `logs` is the folder of its logs on this
-    machine, and `controller` is None where none is at work. `verdict` says why it failed, if it did.
+    machine, and `controller` is None where none is at work. `verdict` says why it failed, if it did;
+    `failed` are the attempts before this one.
     """
 
     run: str
@@ -86,6 +102,7 @@ class StatusView:
     controller: ControllerRow | None
     nodes: tuple[NodeRow, ...]
     verdict: events.Explained | None = None
+    failed: tuple[AttemptRow, ...] = ()
 
 
 def show(view: StatusView, output: Literal["text", "json"]) -> None:
@@ -135,7 +152,19 @@ def lines(
             width,
             colour=colour,
         ),
+        *_causes(view.nodes, colour=colour),
     ]
+
+
+def _causes(nodes: Sequence[NodeRow], *, colour: bool) -> list[str]:
+    """Return why nodes cannot be reached, each cause once."""
+    causes: dict[str, list[str]] = {}
+    for node in nodes:
+        if node.state == "unreachable" and node.cause:
+            first = printable(node.cause.splitlines()[0]).removeprefix(f"{node.name}: ")
+            causes.setdefault(first, []).append(node.name)
+    shown = [f"{fold(names)} cannot be reached: {cause}" for cause, names in causes.items()]
+    return [f"\x1b[33m{line}\x1b[0m" if colour else line for line in shown]
 
 
 def _heading(view: StatusView, now: float) -> list[str]:
@@ -147,11 +176,17 @@ def _heading(view: StatusView, now: float) -> list[str]:
         began += f"; controller: {_controller(view.controller)}"
     else:
         began += f", took {words.duration(view.ended - view.began)}"
-    below = (began, printable(view.summary), f"logs: {words.short_path(Path(view.logs))}")
+    logs = f"logs: {words.short_path(Path(view.logs))}"
+    below = (began, *map(_attempt, view.failed), printable(view.summary), logs)
     return [
         f"run {view.run}: {view.state}{code}; {what}",
         *(f"{words.INDENT}{line}" for line in below if line),
     ]
+
+
+def _attempt(row: AttemptRow) -> str:
+    took = words.duration(row.ended - row.began)
+    return f"attempt {row.number}: {printable(row.summary)} after {took}"
 
 
 def _verdict(view: StatusView, width: int, *, colour: bool) -> list[str]:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 import pytest
 
 from orchestrator.ui.status import (
+    AttemptRow,
     ControllerRow,
     NodeRow,
     RankRow,
@@ -58,6 +59,15 @@ STRANGE = {
     ),
     "node6": NodeRow("node6", "absent", None, ()),
 }
+
+
+def test_attempts_that_failed_stand_above_how_it_is_now() -> None:
+    row = AttemptRow(1, 0, 1000.0, 1090.0, 3, "rank 1 on node0 exited with 3")
+    view = dataclasses.replace(run(1), summary="lost", failed=(row,))
+    assert lines(view, NOW)[2:4] == [
+        "      attempt 1: rank 1 on node0 exited with 3 after 1 min 30 s",
+        "      lost",
+    ]
 
 
 def test_a_pipe_gets_a_line_for_each_rank() -> None:
@@ -144,3 +154,14 @@ def test_json_leaves_nothing_out(capfdbinary: pytest.CaptureFixture[bytes]) -> N
     assert len(told["nodes"]) == 64
     assert told["nodes"][5]["ranks"][7]["exit_code"] == 3
     assert told["nodes"][3]["unreachable_since"] == 1968.0
+
+
+def test_why_nodes_cannot_be_reached_stands_below_each_cause_once() -> None:
+    cause = "the connection broke\n  → see whether it is up"
+    strange = {
+        name: NodeRow(name, "unreachable", 1968.0, (), f"{name}: {cause}")
+        for name in ("node3", "node4")
+    }
+    shown = lines(run(8, strange=strange), NOW)
+    assert shown[-1] == "node[3-4] cannot be reached: the connection broke"
+    assert all(row["cause"] == "" for row in describe(run(2))["nodes"])
