@@ -78,7 +78,7 @@ class _Logs:
         self._saved = saved
         self._wanted = Selection(
             ranks_of(saved.plan, arguments.rank),
-            nodes_of(saved.plan, arguments.nodes),
+            nodes_of(saved.plan, arguments.nodes, saved.former),
             _channel(arguments),
         )
         self._since = value_of("--since", arguments.since, lambda t: parse_moment(t, time.time()))

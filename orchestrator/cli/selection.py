@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from orchestrator.errors import UsageError
 from orchestrator.inventory.problems import nearest
 from orchestrator.inventory.ranges import expand, fold
 from orchestrator.logs.select import RankSet
-from orchestrator.plan import Plan
+from orchestrator.plan import NodePlan, Plan
 
 
 def rank_set(text: str | None) -> RankSet | None:
@@ -29,15 +31,19 @@ def ranks_of(plan: Plan, text: str | None) -> RankSet | None:
     return ranks
 
 
-def nodes_of(plan: Plan, expression: str | None) -> frozenset[str] | None:
-    """Return the nodes that `--nodes` names; the run must have each of them. Raises UsageError."""
+def nodes_of(
+    plan: Plan, expression: str | None, former: Sequence[NodePlan] = ()
+) -> frozenset[str] | None:
+    """Return the nodes that `--nodes` names; the run must have each of them, or have had it: then it is
+    one of the `former`. Raises UsageError.
+    """
     if expression is None:
         return None
     try:
         names = expand(expression)
     except ValueError as error:
         raise UsageError(f"--nodes {expression!r}: {error}") from None
-    there = [node.name for node in plan.nodes]
+    there = [node.name for node in (*plan.nodes, *former)]
     unknown = next((name for name in names if name not in there), None)
     if unknown is not None or not names:
         meant = nearest(unknown or "", there)

@@ -35,16 +35,18 @@ def status(
 
     from orchestrator.catch_up import catch_up
     from orchestrator.cli.tell import Teller
-    from orchestrator.runs.registry import find
+    from orchestrator.runs.registry import find, unless_pruned
     from orchestrator.status import status_of
     from orchestrator.ui.status import show
 
     saved = asyncio.run(catch_up(find(run), Teller()))
-    show(_view(status_of(saved)), output)
+    with unless_pruned(saved):
+        view = _view(status_of(saved))
+    show(view, output)
 
 
 def _view(status: RunStatus) -> StatusView:
-    from orchestrator.ui.status import ControllerRow, StatusView
+    from orchestrator.ui.status import AttemptRow, ControllerRow, StatusView
 
     saved, controller = status.saved, status.controller
     state, summary = saved.state, saved.summary
@@ -68,7 +70,12 @@ def _view(status: RunStatus) -> StatusView:
         verdict=saved.verdict,
         failed=tuple(
             AttemptRow(
-                number, attempt.number, attempt.began, attempt.ended, attempt.exit_code, attempt.summary
+                number,
+                attempt.number,
+                attempt.began,
+                attempt.ended,
+                attempt.exit_code,
+                attempt.summary,
             )
             for number, attempt in enumerate(saved.failed, start=1)
         ),

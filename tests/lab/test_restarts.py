@@ -14,6 +14,7 @@ from .orch import (
     Launch,
     copies,
     launch,
+    orch,
     processes_of_runs,
     record,
     run_name,
@@ -148,6 +149,7 @@ def test_the_digits_are_learnt_on_a_spare_from_the_checkpoint_when_a_host_is_los
     assert ended["failed"][0]["lost"] == ["node1"]
     assert ended["summary"].endswith("all 2 ranks succeeded (attempt 2 of 3)")
     assert (copies(lab, ended["run"]) / "node2/attempt-1").is_dir()
+    assert orch(lab, "logs", "--nodes", "node1").returncode == 0  # also of a node that it has left
 
 
 def test_a_host_that_is_back_later_ends_what_it_still_ran(
