@@ -10,7 +10,7 @@ from orchestrator import events
 from orchestrator.errors import LaunchError
 from orchestrator.logs.index import IndexReader
 from orchestrator.runs.event_log import EventReader, Logged
-from orchestrator.runs.folder import EVENTS
+from orchestrator.runs.folder import EVENTS, size_of
 from orchestrator.runs.keeper import have_kept
 from orchestrator.runs.lock import find_controller
 from orchestrator.runs.saved import Saved, read_saved
@@ -121,7 +121,7 @@ async def _wait_for_copies(saved: Saved, asked: float) -> None:
         newest = [_newest(saved, node.name) for node in saved.plan.nodes]
         if all(t >= asked for t in newest):
             return
-        now = _size(saved)
+        now = size_of(saved.logs)
         if now != size:
             size, grew = now, time.monotonic()
         await asyncio.sleep(_LOOK_EVERY)
@@ -133,7 +133,7 @@ async def _fetch(saved: Saved) -> None:
     size, grew = -1, time.monotonic()
     patience = saved.settings.connect_timeout + _PATIENCE
     while find_controller(saved.folder) is not None and time.monotonic() < grew + patience:
-        now = _size(saved)
+        now = size_of(saved.logs)
         if now != size:
             size, grew = now, time.monotonic()
         await asyncio.sleep(_LOOK_EVERY)
@@ -150,7 +150,3 @@ def _newest(saved: Saved, node: str) -> float:
     if newest is None:
         return 0.0
     return newest[1].t - saved.settings.skews.get(node, 0.0)
-
-
-def _size(saved: Saved) -> int:
-    return sum(file.stat().st_size for file in saved.logs.glob("*/attempt-*/*"))

@@ -291,15 +291,20 @@ class Run:
         await self._stop_all(reason, self._grace)
 
     async def _mind_wishes(self) -> None:
-        """Stop all nodes when somebody has left the wish in the run's folder, and for each new wish."""
+        """Stop all nodes when somebody has left the wish in the run's folder, and for each new wish.
+
+        A node that hangs while it is told keeps no later wish from being heeded.
+        """
         last = None
-        while True:
-            wish = find_wish(self._record.folder)
-            if wish is not None and wish != last:
-                last = wish
-                self._stopped = self._stopped or Stopped.by_wish(wish.reason)
-                await self._stop_all(wish.reason, self._grace if wish.grace is None else wish.grace)
-            await asyncio.sleep(_LOOK_FOR_WISHES)
+        async with asyncio.TaskGroup() as stops:
+            while True:
+                wish = find_wish(self._record.folder)
+                if wish is not None and wish != last:
+                    last = wish
+                    self._stopped = self._stopped or Stopped.by_wish(wish.reason)
+                    grace = self._grace if wish.grace is None else wish.grace
+                    stops.create_task(self._stop_all(wish.reason, grace))
+                await asyncio.sleep(_LOOK_FOR_WISHES)
 
     async def _stop_all(self, reason: str, grace: float) -> None:
         self._stop_grace = min(grace, self._stop_grace)
