@@ -10,6 +10,7 @@ OrchError                   something went wrong that a person can act on
     ├── PlanError           the nodes, as they are, cannot run this job
     ├── PreflightError      a check found what would make the job hang or fail
     └── NodeError           orch's own agent on a node failed or broke off
+        ├── Refused         a node is there, and does not let us in
         └── LinkLost        the connection to a node broke; what runs there may run on
 
 Each says what happened, where, and what to do about it. The command line prints `str(error)` and

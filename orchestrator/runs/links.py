@@ -34,25 +34,27 @@ async def mind_links(
 ) -> None:
     """Mark each node as gone that nobody reaches for `timeout` seconds (0: never); does not return.
 
-    `main_port` is a port of the training network.
+    Half of that passes until a silent connection counts as broken (`settings.watchful`). `main_port` is a
+    port of the training network.
     """
     if timeout == 0:
         return
+    patience = timeout / 2
     asked_at: dict[str, float] = {}
     while True:
-        await asyncio.sleep(min(_LOOK_EVERY, timeout))
+        await asyncio.sleep(min(_LOOK_EVERY, patience))
         for node in nodes:
             if node.away_since is None or node.has_ended or node.gone is not None:
                 continue
             since = max(node.away_since, asked_at.get(node.name, node.away_since))
-            if time.monotonic() - since < timeout:
+            if time.monotonic() - since < patience:
                 continue
             heard_by = await _ask_others(node, nodes, main_port)
             if heard_by is None:
                 continue
             if heard_by == "":
                 node.gone = (
-                    f"could not be reached for {time.monotonic() - node.away_since:.0f} s, "
+                    f"could not be reached for {timeout:g} s, "
                     "neither from here nor from the other nodes"
                 )
                 on_gone()

@@ -63,8 +63,9 @@ class Settings:
 
 def watchful(options: ConnectOptions, node_timeout: float) -> ConnectOptions:
     """Return `options` with probes often enough that a connection which is silently dead is noticed
-    in about `node_timeout`, seconds (0: the node is never given up).
+    in half of `node_timeout`, seconds (0: the node is never given up). `links.py` waits for the other half.
     """
     if node_timeout == 0:
         return options
-    return replace(options, keepalive=min(options.keepalive, max(1.0, node_timeout / 3)))
+    # A connection is dead when three probes were not answered.
+    return replace(options, keepalive=min(options.keepalive, max(1.0, node_timeout / 6)))

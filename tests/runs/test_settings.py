@@ -29,7 +29,7 @@ def test_settings_are_read_as_they_were_written(settings: Settings) -> None:
 
 @pytest.mark.parametrize(
     ("node_timeout", "keepalive"),
-    [(60.0, 15.0), (600.0, 15.0), (9.0, 3.0), (0.1, 1.0), (0.0, 15.0)],
+    [(60.0, 10.0), (600.0, 15.0), (12.0, 2.0), (0.1, 1.0), (0.0, 15.0)],
 )
 def test_connections_are_probed_as_closely_as_the_run_is_minded(
     node_timeout: float, keepalive: float
