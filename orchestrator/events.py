@@ -182,8 +182,8 @@ class Explained:
     ended it `after` so many seconds of its life. `error` is the Python exception, `place` where in the
     user's own code. `signature` names the row of the table that `meaning`, `cause` and `fix` come from
     (empty: none fits), `check` the preflight check that would have told, and `evidence` the words that it
-    was known by. `lines` are the last ones of its `channel`. `victims` are the ranks that ended badly after it. `logs`
-    has what it printed, and `command` shows it.
+    was known by. `lines` are the last ones of its `channel`. `victims` are the ranks that ended badly after
+    it. `logs` has what it printed, and `command` shows it.
     """
 
     run: str
