@@ -163,9 +163,8 @@ async def _on_node(line: Line, results: dict[str, Pruned], *, dry: bool) -> None
     for run, result in results.items():
         try:
             used = await (_usage(line, run) if dry else _forget(line, run))
-            result.nodes += (
-                used  # not in one step: other nodes add theirs while this one is waited for
-            )
+            # Not `+= await`: other nodes add theirs while this one is waited for.
+            result.nodes += used
         except NodeError as error:
             result.problems.append(error.message.splitlines()[0])
     if not dry:

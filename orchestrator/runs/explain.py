@@ -30,6 +30,7 @@ _LONGEST_ERROR = 600
 _SGR = re.compile(r"\x1b\[[0-9;:]*m")
 _TORCH = re.compile(r"\[rank\d+\]: ?")  # before the lines of a traceback that torch prints
 _MARKERS = " ^~"  # under the code in a traceback of Python 3.11
+_EXCEPTION = "python.exception"  # the signature of one that no row of the table knows
 _KILLED = "exit.kill"
 _BY_THE_KERNEL = (_KILLED, "memory.oom-killer")
 _CHANNELS: tuple[Channel, ...] = ("stderr", "stdout")
@@ -97,6 +98,9 @@ def explain(
     hit = diagnosis.verdict if diagnosis else None
     error = _error(diagnosis, known)
     cause, fix = (hit.cause, hit.fix) if hit else _DEAD if state.gone is None else _GONE
+    meaning = hit.meaning if hit else ""
+    if hit is not None and hit.signature.id == _EXCEPTION:
+        meaning = cause = fix = ""  # it speaks for itself
     channel, file = _spoke_last(logs, culprit.node, rank)
     return events.Explained(
         run=plan.run,
@@ -109,7 +113,7 @@ def explain(
         error=printable(error.summary, _LONGEST_ERROR) if error else "",
         place=_place(error, place) if error else "",
         signature=hit.signature.id if hit else "",
-        meaning=hit.meaning if hit else "",
+        meaning=meaning,
         cause=cause,
         fix=fix,
         check=(hit.signature.check or "") if hit else "",
