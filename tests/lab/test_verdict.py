@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,13 +110,24 @@ def memory_limit(lab: Lab, node: str, limit: int) -> Iterator[None]:
     group.mkdir()
     try:
         (group / "memory.limit_in_bytes").write_text(str(limit))
-        for process in lab.processes(node):
-            (group / "cgroup.procs").write_text(str(process.pid))
+        _move([str(process.pid) for process in lab.processes(node)], group)
         yield
     finally:
-        for pid in (group / "cgroup.procs").read_text().split():
-            (group.parent / "cgroup.procs").write_text(pid)
+        wait_until(lambda: _is_emptied(group))
         group.rmdir()
+
+
+def _is_emptied(group: Path) -> bool:
+    """Move what is in the group out of it; tell whether nothing was left there."""
+    pids = (group / "cgroup.procs").read_text().split()
+    _move(pids, group.parent)
+    return not pids
+
+
+def _move(pids: Sequence[str], group: Path) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            (group / "cgroup.procs").write_text(pid)
 
 
 def fail(lab: Lab, folder: Path, launcher: str, kind: str, *words: str, rank: int = RANK) -> Ended:
