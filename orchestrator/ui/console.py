@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,17 +35,15 @@ _PATIENCE = 1.0  # seconds in which a terminal should take what is left, when a 
 class View:
     """How output is shown: its format, the ranks to show (None: all, and the launchers).
 
-    `fold` shows identical lines of several ranks once (None: those on stderr, on a terminal), `grep`
-    leaves only lines in which it is found, and `paint` may add colour to them. `keys` says what a person
-    can press, `began` when the run began (seconds since the epoch; None: now), and `limit` how many
-    seconds it may take (None: any number).
+    `fold` shows identical lines of several ranks once (None: those on stderr, on a terminal), and `paint`
+    may add colour to lines. `keys` says what a person can press, `began` when the run began (seconds since
+    the epoch; None: now), and `limit` how many seconds it may take (None: any number).
     """
 
     output: OutputFormat = "text"
     ranks: RankSet | None = None
     timestamps: bool = False
     fold: bool | None = None
-    grep: re.Pattern[str] | None = None
     paint: Callable[[bytes], bytes] | None = None
     keys: Sequence[str] = words.KEYS
     began: float | None = None
@@ -198,15 +195,6 @@ def lines_for(view: View, plan: Plan | None) -> Lines | None:
     """Return what output to stdout goes through, None for raw bytes."""
     if view.output == "raw":
         return None
-    lines = _unfiltered(view, plan)
-    if view.grep is None:
-        return lines
-    from orchestrator.logs.filter import Grep
-
-    return Grep(view.grep, lines)
-
-
-def _unfiltered(view: View, plan: Plan | None) -> Lines:
     if view.output == "json":
         from orchestrator.logs.json_lines import JsonLines
 
