@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import sys
 from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator import events
 from orchestrator.attach import attach
+from orchestrator.cli.finish import run_and_exit
 from orchestrator.cli.selection import ranks_of
 from orchestrator.cli.signals import listen_to_signals
-from orchestrator.errors import LaunchError
 from orchestrator.logs.select import Selection
 from orchestrator.runs.interrupts import Interrupts
 from orchestrator.runs.registry import find
@@ -44,16 +41,7 @@ def run(arguments: Arguments) -> None:
             limit=saved.settings.timeout,
         )
     )
-    code = LaunchError.exit_code
-    try:
-        code = asyncio.run(_run(saved, selection, arguments.tail, console))
-    finally:
-        # Now that nothing runs any more, a signal ends the wait for a slow reader of stdout.
-        try:
-            console.close()
-        except KeyboardInterrupt:
-            sys.exit(code or 128 + signal.SIGINT)
-    sys.exit(code)
+    run_and_exit(_run(saved, selection, arguments.tail, console), console)
 
 
 async def _run(saved: Saved, selection: Selection, tail: int, console: Console) -> int:

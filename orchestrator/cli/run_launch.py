@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -12,12 +10,12 @@ from typing import Literal
 
 from orchestrator import events
 from orchestrator.cli.environment import environment_of
+from orchestrator.cli.finish import run_and_exit
 from orchestrator.cli.hosts import Choice, chosen, embedded_root
 from orchestrator.cli.script import inside, script_and_source, workdir_name
 from orchestrator.cli.selection import rank_set
 from orchestrator.cli.signals import listen_to_signals
 from orchestrator.cli.values import number_or_auto
-from orchestrator.errors import LaunchError
 from orchestrator.launch import Request, dry_run, launch
 from orchestrator.plan import Job, paste
 from orchestrator.preflight.level import Level
@@ -69,16 +67,7 @@ def run(arguments: Arguments) -> None:
         arguments.output, rank_set(arguments.rank), arguments.timestamps, limit=arguments.timeout
     )
     console = Console(replace(view, keys=()) if arguments.detach else view)
-    code = LaunchError.exit_code
-    try:
-        code = asyncio.run(_run(arguments, console))
-    finally:
-        # Now that nothing runs any more, a signal ends the wait for a slow reader of stdout.
-        try:
-            console.close()
-        except KeyboardInterrupt:
-            sys.exit(code or 128 + signal.SIGINT)
-    sys.exit(code)
+    run_and_exit(_run(arguments, console), console)
 
 
 async def _run(arguments: Arguments, console: Console) -> int:

@@ -45,18 +45,14 @@ def stop(
     from orchestrator.errors import LaunchError, UsageError
     from orchestrator.runs.registry import all_runs, find
 
-    if not every:
-        if not asyncio.run(_stop_all([find(run)], grace)):
-            sys.exit(LaunchError.exit_code)
-        return
-    if run is not None:
+    if every and run is not None:
         raise UsageError("RUN and --all exclude each other")
-    going_on = [saved for saved in all_runs() if not saved.has_ended]
-    if not going_on:
+    meant = [saved for saved in all_runs() if not saved.has_ended] if every else [find(run)]
+    if not meant:
         from orchestrator.ui.console import Stderr
 
         Stderr().line("no run goes on")
-    elif not asyncio.run(_stop_all(going_on, grace)):
+    elif not asyncio.run(_stop_all(meant, grace)):
         sys.exit(LaunchError.exit_code)
 
 
