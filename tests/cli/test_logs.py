@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import events
-from tests.ui.screens import Terminal
+from tests.ui.screens import Terminal, terminal
 
 from .kept import T0, KeptRun, ending_its_keeper
 from .orch import Orch
@@ -149,6 +149,51 @@ def test_lines_that_ranks_print_alike_can_be_shown_once(orch: Orch, tmp_path: Pa
     run.end()
     assert len(orch("logs").stdout.splitlines()) == 4
     assert orch("logs", "--fold").stdout == "r[0-3] ×4 2 nodes │ [rank*]: ValueError: no\n"
+
+
+def test_the_same_traceback_of_63_ranks_is_shown_once_and_the_one_that_differs_stands_out(
+    orch: Orch, tmp_path: Path
+) -> None:
+    traceback = [
+        "Traceback (most recent call last):",
+        '  File "train.py", line 8, in <module>',
+        "    main()",
+        "RuntimeError: Connection closed by peer",
+    ]
+    run = KeptRun(tmp_path, nodes=32)
+    for number, line in enumerate(traceback):
+        for rank in range(64):
+            said = "MemoryError" if rank == 63 and line is traceback[-1] else line
+            run.say(rank, f"[rank{rank}]: {said}\n", number / 4 + rank / 1000, "stderr")
+    run.end(1)
+    shown = orch("logs", "--fold").stdout.splitlines()
+    assert shown[:3] == [f"r[0-63] ×64 32 nodes │ [rank*]: {line}" for line in traceback[:3]]
+    assert set(shown[3:]) == {
+        f"r[0-62] ×63 32 nodes │ [rank*]: {traceback[-1]}",
+        "r63 n31 │ [rank63]: MemoryError",
+    }
+
+
+def test_a_node_has_the_same_colour_whatever_else_is_shown(
+    tmp_path: Path, environment: dict[str, str], run: KeptRun
+) -> None:
+    def colours(*words: str) -> dict[str, str]:
+        """The colour of each node's name."""
+        with terminal() as tty:
+            subprocess.run(
+                [sys.executable, "-m", "orchestrator", "logs", *words],
+                stdout=tty.descriptor, stderr=tty.descriptor, stdin=subprocess.DEVNULL,
+                env={**environment, "TERM": "xterm"}, cwd=tmp_path, timeout=60, check=True,
+            )  # fmt: skip
+            rows = tty.look(0.2)
+            found = {row.split()[1]: tty.screen.buffer[n][3].fg for n, row in enumerate(rows)}
+        assert "default" not in found.values()
+        return found
+
+    both = colours()
+    assert set(both) == {"n0", "n1"}
+    assert both["n0"] != both["n1"]
+    assert colours("--nodes", "n1") == colours("--rank", "3") == {"n1": both["n1"]}
 
 
 def test_a_terminal_folds_what_is_said_on_stderr_and_marks_what_matches(

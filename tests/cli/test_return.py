@@ -92,6 +92,20 @@ def test_a_detached_run_goes_on_and_is_stopped_from_anywhere(orch: Orch, launch:
     assert f"run {run} has ended already: stopped by orch stop" in again.stderr
 
 
+def test_a_run_that_is_deaf_has_the_grace_that_whoever_stops_it_gives(
+    orch: Orch, launch: Launch, tmp_path: Path
+) -> None:
+    (tmp_path / "t.py").write_text(f"import signal\nsignal.signal(15, signal.SIG_IGN)\n{SCRIPT}")
+    run = launch()
+    wait_for_output(orch, run)
+    began = time.monotonic()
+    done = orch("stop", "--grace", "1")
+    assert done.returncode == 0
+    assert 1 < time.monotonic() - began < 8, "by itself it would have had ten seconds"
+    assert "stopping all ranks, 1 s of grace" in done.stderr
+    assert orch("status", run).stdout.count("SIGKILL") == 2
+
+
 def test_all_runs_are_stopped_at_once(orch: Orch, launch: Launch) -> None:
     runs = [launch(), launch()]
     done = orch("stop", "--all")

@@ -153,12 +153,13 @@ def test_what_a_link_leads_to_is_not_pruned(orch: Orch, tmp_path: Path) -> None:
     assert names(orch) == [run.folder.name]
 
 
-def test_pruning_forgets_a_run_on_its_nodes_too(orch: Orch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rule", ["--older-than=0s", "--larger-than=0"])
+def test_pruning_forgets_a_run_on_its_nodes_too(orch: Orch, tmp_path: Path, rule: str) -> None:
     (tmp_path / "t.py").write_text("print('hello')")
     launched = orch("launch", "--local", "2", "--launcher", "direct", "--preflight", "off", "t.py")
     assert launched.returncode == 0, launched.stderr
     (of_node,) = tmp_path.rglob("local0/status.json")
-    done = orch("runs", "--prune", "--older-than", "0s", "--output", "json")
+    done = orch("runs", "--prune", rule, "--output", "json")
     (pruned,) = json.loads(done.stdout)
     assert pruned["removed"] and pruned["node_bytes"] > 0 and pruned["problems"] == []
     assert not of_node.exists()

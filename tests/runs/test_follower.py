@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -195,6 +196,25 @@ async def test_a_connection_that_brought_something_is_made_again_soon(
     stories: list[list[Any]] = [[Chunk(OUT, n, 1.0, b"x"), lost()] for n in range(15)]
     followed = await follow(record, FakeAgent(*stories, [ENDED]))  # with growing pauses: minutes
     assert followed.shown() == b"x" * 15
+
+
+async def test_it_tries_again_after_pauses_that_grow_up_to_the_longest(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.08)
+    tried: list[float] = []
+
+    class Noting(FakeLine):
+        async def connect(self) -> None:
+            tried.append(time.monotonic())
+            await super().connect()
+
+    agent = FakeAgent([ENDED])
+    await follow(record, agent, Noting(agent, *[NodeError("no route")] * 12, is_up=False))
+    pauses = [later - earlier for earlier, later in pairwise(tried)]
+    least = [0.01, 0.02, 0.04, *[0.08] * 9]
+    assert all(pause > 0.9 * wanted for pause, wanted in zip(pauses, least, strict=True))
+    assert sum(pauses) < 4, "doubled without end, they would take 40 s"
 
 
 async def test_it_comes_back_and_goes_on_where_it_was(record: Record) -> None:
