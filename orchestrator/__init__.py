@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from orchestrator.remote.ssh import ConnectOptions
     from orchestrator.runs.registry import all_runs, find
     from orchestrator.runs.saved import Saved
+    from orchestrator.runs.settings import Terms
     from orchestrator.runs.verdict import Verdict
     from orchestrator.status import RunStatus, status_of
 
@@ -82,6 +83,7 @@ __all__ = [
     "Saved",
     "Status",
     "SyncError",
+    "Terms",
     "UsageError",
     "Verdict",
     "all_runs",
@@ -104,6 +106,7 @@ _HOMES = {
     "orchestrator.remote.ssh": ("ConnectOptions",),
     "orchestrator.runs.registry": ("all_runs", "find"),
     "orchestrator.runs.saved": ("Saved",),
+    "orchestrator.runs.settings": ("Terms",),
     "orchestrator.runs.verdict": ("Verdict",),
     "orchestrator.status": ("RunStatus", "status_of"),
 }

@@ -32,7 +32,7 @@ from orchestrator.runs.names import new_name
 from orchestrator.runs.recipe import Recipe
 from orchestrator.runs.record import Record
 from orchestrator.runs.run import Detached
-from orchestrator.runs.settings import GRACE, NODE_TIMEOUT, Embedded, Settings, watchful
+from orchestrator.runs.settings import Embedded, Settings, Terms, watchful
 from orchestrator.runs.start import start
 from orchestrator.runs.verdict import Verdict
 
@@ -44,9 +44,8 @@ class Request:
     `source` is the folder that goes to the nodes (None: they have the files), and `script` what is
     checked before anything starts (None where it cannot be seen from here). `preflight` is how much is
     tried before the start (None: nothing). `detach` is to return once the job runs, and have it minded in
-    the background. `restarts` is how often all of it is started again when it fails. `grace`,
-    `node_timeout`, `lease`, `timeout` and `keep_going` are told in `Settings`; `embedded` the nodes that
-    live in this process.
+    the background. `restarts` is how often all of it is started again when it fails. `embedded` are the
+    nodes that live in this process.
     """
 
     inventory: Inventory
@@ -57,13 +56,7 @@ class Request:
     preflight: Level | None = Level.QUICK
     detach: bool = False
     restarts: int = 0
-    grace: float = GRACE
-    node_timeout: float = NODE_TIMEOUT
-    lease: float | None = None
-    timeout: float | None = None
-    keep_going: bool = False
-    stall: float | None = None
-    stop_when_stalled: bool = False
+    terms: Terms = field(default_factory=Terms)
     connect: ConnectOptions = field(default_factory=ConnectOptions)
     embedded: Embedded | None = None
 
@@ -95,7 +88,7 @@ async def launch(
     interrupts = interrupts or Interrupts()
     if request.detach:
         interrupts.leave("detached")
-    options = watchful(request.connect, request.node_timeout)
+    options = watchful(request.connect, request.terms.node_timeout)
     fleet = Fleet(request.inventory.hosts, options)
     lines: list[Line] = []
     try:
@@ -140,15 +133,9 @@ async def _start(record: Record, lines: list[Line]) -> None:
 def _settings(request: Request, facts: list[Facts]) -> Settings:
     names = (host.name for host in request.inventory.hosts)
     return Settings(
+        **vars(request.terms),
         script=request.job.command,
         skews=dict(zip(names, (fact.clock_skew for fact in facts), strict=True)),
-        grace=request.grace,
-        node_timeout=request.node_timeout,
-        lease=request.lease,
-        timeout=request.timeout,
-        keep_going=request.keep_going,
-        stall=request.stall,
-        stop_when_stalled=request.stop_when_stalled,
         connect_timeout=request.connect.timeout,
         accept_new=request.connect.accept_new,
         embedded=request.embedded,

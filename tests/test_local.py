@@ -159,7 +159,7 @@ def test_the_same_from_python(
 ) -> None:
     import asyncio
 
-    from orchestrator import Inventory, Job, Main, Request
+    from orchestrator import Inventory, Job, Main, Request, Terms, find
     from orchestrator.events import Event, Output
     from orchestrator.launch import launch
     from orchestrator.remote.local import LocalCluster
@@ -173,6 +173,7 @@ def test_the_same_from_python(
                 Inventory(hosts=cluster.hosts, main=Main(), source=tmp_path),
                 Job("train.py", launcher="direct"),
                 source=script.parent,
+                terms=Terms(grace=1.5, timeout=90.0),
                 connect=cluster.options,
             )
             verdict = await launch(request, heard.append)
@@ -181,6 +182,8 @@ def test_the_same_from_python(
 
     assert asyncio.run(main()) == 0
     assert {event.stream.rank for event in heard if isinstance(event, Output)} == {0, 1}
+    settings = find().settings
+    assert (settings.grace, settings.timeout, settings.lease) == (1.5, 90.0, None)
 
 
 def test_a_preflight_of_this_machine_alone_finds_nothing_wrong(

@@ -166,6 +166,7 @@ def launch(
     from orchestrator.cli import run_launch
     from orchestrator.cli.hosts import Choice
     from orchestrator.errors import UsageError
+    from orchestrator.runs.settings import Terms
 
     if no_sync and sync is not None:
         raise UsageError("--sync and --no-sync exclude each other")
@@ -187,13 +188,15 @@ def launch(
             preflight=preflight,
             name=name,
             detach=detach,
-            grace=grace,
-            node_timeout=node_timeout,
-            lease=lease,
-            timeout=timeout,
-            on_failure=on_failure,
-            stall=stall,
-            on_stall=on_stall,
+            terms=Terms(
+                grace=grace,
+                node_timeout=node_timeout,
+                lease=lease,
+                timeout=timeout,
+                keep_going=on_failure == "continue",
+                stall=stall,
+                stop_when_stalled=on_stall == "stop",
+            ),
             restarts=restarts,
             dry_run=dry_run,
             rank=rank,

@@ -20,7 +20,7 @@ from orchestrator.launch import Request, dry_run, launch
 from orchestrator.plan import Job, paste
 from orchestrator.preflight.level import Level
 from orchestrator.runs.interrupts import Interrupts
-from orchestrator.runs.settings import Embedded
+from orchestrator.runs.settings import Embedded, Terms
 from orchestrator.ui.console import Console, View
 
 
@@ -44,13 +44,7 @@ class Arguments:
     name: str | None
     preflight: Literal["quick", "full", "off"]
     detach: bool
-    grace: float
-    node_timeout: float
-    lease: float | None
-    timeout: float | None
-    on_failure: Literal["stop", "continue"]
-    stall: float | None
-    on_stall: Literal["show", "stop"]
+    terms: Terms
     restarts: int
     dry_run: bool
     rank: str | None
@@ -64,7 +58,10 @@ def run(arguments: Arguments) -> None:
     # giving each back to the kernel page by page; that would take longer than all the rest.
     bytearray(16 << 20)
     view = View(
-        arguments.output, rank_set(arguments.rank), arguments.timestamps, limit=arguments.timeout
+        arguments.output,
+        rank_set(arguments.rank),
+        arguments.timestamps,
+        limit=arguments.terms.timeout,
     )
     console = Console(replace(view, keys=()) if arguments.detach else view)
     run_and_exit(_run(arguments, console), console)
@@ -115,13 +112,7 @@ async def _request(arguments: Arguments, stack: AsyncExitStack) -> Request:
         preflight=None if arguments.preflight == "off" else Level(arguments.preflight),
         detach=arguments.detach,
         restarts=arguments.restarts,
-        grace=arguments.grace,
-        node_timeout=arguments.node_timeout,
-        lease=arguments.lease,
-        timeout=arguments.timeout,
-        keep_going=arguments.on_failure == "continue",
-        stall=arguments.stall,
-        stop_when_stalled=arguments.on_stall == "stop",
+        terms=arguments.terms,
         connect=connect,
         embedded=_embedded(arguments.hosts, job),
     )

@@ -27,9 +27,18 @@ def test_settings_are_read_as_they_were_written(settings: Settings) -> None:
     assert Settings.parse(json.loads(json.dumps(settings.describe()))) == settings
 
 
+def test_settings_of_a_record_are_one_flat_object() -> None:
+    recorded = {"script": ["t.py"], "skews": {}, "grace": 7, "timeout": 60.0, "keep_going": True}
+    settings = Settings.parse({**recorded, "stall": None, "accept_new": True, "embedded": None})
+    assert settings == Settings(
+        script=("t.py",), grace=7.0, timeout=60.0, keep_going=True, accept_new=True
+    )
+    assert settings.describe().keys() >= recorded.keys()
+
+
 @pytest.mark.parametrize(
     ("node_timeout", "keepalive"),
-    [(60.0, 10.0), (600.0, 15.0), (12.0, 2.0), (0.1, 1.0), (0.0, 15.0)],
+    [(60.0, 7.5), (600.0, 15.0), (12.0, 1.5), (0.1, 0.5), (0.0, 15.0)],
 )
 def test_connections_are_probed_as_closely_as_the_run_is_minded(
     node_timeout: float, keepalive: float
