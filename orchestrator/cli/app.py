@@ -79,11 +79,12 @@ def run() -> None:
     except OrchError as error:
         _complain(str(error))
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # whoever read the output has seen enough, as `| head` does
+    except SystemExit as ended:
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        # Whoever read the output has seen enough, as `| head` does. typer has made 1 of it.
         silence(1)
         sys.exit(128 + signal.SIGPIPE)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
     except Exception as error:
         _complain(
             f"this is a bug in orch: {type(error).__name__}: {error}\n"
