@@ -17,10 +17,12 @@ FINAL = ("ended", "lost", "absent")
 FAILED = " failed"
 """How the reason ends for which nodes are told to stop when something failed."""
 
+_INTERRUPT = "an interrupt"  # Ctrl-C, wherever it was typed
+
 # What an earlier controller told the nodes when a person stopped the run, and who that was.
 _PEOPLE = {
-    "interrupted": "an interrupt",
-    "interrupted twice": "an interrupt",
+    "interrupted": _INTERRUPT,
+    "interrupted twice": _INTERRUPT,
     "orch stop": "orch stop",
 }
 _INTERRUPTED = 130
@@ -44,7 +46,8 @@ class Stopped:
     @classmethod
     def by_signal(cls, number: int) -> Stopped:
         """A signal that a person sent, Ctrl-C say."""
-        return cls(128 + number, f"stopped by {signals.Signals(number).name}")
+        name = _INTERRUPT if number == signals.SIGINT else signals.Signals(number).name
+        return cls(128 + number, f"stopped by {name}")
 
     @classmethod
     def by_wish(cls, reason: str) -> Stopped:

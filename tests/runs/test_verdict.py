@@ -60,12 +60,13 @@ def test_who_ends_after_being_told_to_stop_is_a_victim() -> None:
     nodes = [node("n0", rank(0, KILL, 5.0), stopped_at=4.0)]
     assert find_culprit(nodes) is None
     verdict = judge(plan_of(1), nodes, CTRL_C)
-    assert (verdict.exit_code, verdict.summary) == (130, "stopped by SIGINT")
+    assert (verdict.exit_code, verdict.summary) == (130, "stopped by an interrupt")
 
 
 def test_ranks_that_save_and_exit_0_when_they_are_stopped_were_interrupted_all_the_same() -> None:
     nodes = [node("n0", rank(0, OK, 5.0), stopped_at=4.0)]
-    assert judge(plan_of(1), nodes, Stopped.by_signal(signal.SIGTERM)).exit_code == 143
+    verdict = judge(plan_of(1), nodes, Stopped.by_signal(signal.SIGTERM))
+    assert (verdict.exit_code, verdict.summary) == (143, "stopped by SIGTERM")
 
 
 def test_an_interrupt_after_all_succeeded_changes_nothing() -> None:
