@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from orchestrator import events
 from orchestrator.errors import NodeError
 from orchestrator.runs.follower import Follower
+from orchestrator.runs.settings import silence
 
 _LOOK_EVERY = 1.0  # seconds
 _WITNESSES = 3  # so many other nodes are asked at a time, until one of them has an opinion
@@ -34,35 +35,54 @@ async def mind_links(
 ) -> None:
     """Mark each node as gone that nobody reaches for `timeout` seconds (0: never); does not return.
 
-    Half of that passes until a silent connection counts as broken (`settings.watchful`). `main_port` is a
-    port of the training network.
+    Its connection was silent for a part of that before it counted as broken. The other nodes are asked
+    in the last seconds of it, so that they have answered when it is over. `main_port` is a port of the
+    training network.
     """
     if timeout == 0:
         return
-    patience = timeout / 2
-    asked_at: dict[str, float] = {}
-    while True:
-        await asyncio.sleep(min(_LOOK_EVERY, patience))
-        for node in nodes:
-            if node.away_since is None or node.has_ended or node.gone is not None:
-                continue
-            since = max(node.away_since, asked_at.get(node.name, node.away_since))
-            if time.monotonic() - since < patience:
-                continue
-            heard_by = await _ask_others(node, nodes, main_port)
-            if heard_by is None:
-                continue
+    look_every, patience = min(_LOOK_EVERY, timeout / 8), min(_PATIENCE, timeout / 2)
+
+    async def mind(node: Follower, since: float) -> None:
+        """Ask about a node that is away, until it is back, or gone."""
+
+        def is_away() -> bool:
+            return node.away_since == since and not node.has_ended and node.gone is None
+
+        end = since - silence(timeout) + timeout
+        was_told = False
+        while True:
+            await _sleep_until(end - patience)
+            if not is_away():
+                return
+            heard_by = await _ask_others(node, nodes, main_port, patience)
             if heard_by == "":
-                node.gone = (
-                    f"could not be reached for {timeout:g} s, "
-                    "neither from here nor from the other nodes"
-                )
-                on_gone()
-            else:
-                if node.name not in asked_at:
-                    message = f"{node.name} cannot be reached from here, but {heard_by} reaches it"
-                    emit(events.Warned(f"{message}: the run goes on"))
-                asked_at[node.name] = time.monotonic()
+                await _sleep_until(end)
+                if is_away():
+                    node.gone = (
+                        f"could not be reached for {timeout:g} s, "
+                        "neither from here nor from the other nodes"
+                    )
+                    on_gone()
+                return
+            if heard_by is None:
+                await asyncio.sleep(look_every)
+                continue
+            end = time.monotonic() + timeout
+            if not was_told:
+                was_told = True
+                message = f"{node.name} cannot be reached from here, but {heard_by} reaches it"
+                emit(events.Warned(f"{message}: the run goes on"))
+
+    minded: dict[str, asyncio.Task[None]] = {}
+    async with asyncio.TaskGroup() as tasks:
+        while True:
+            for node in nodes:
+                if node.away_since is None or node.has_ended or node.gone is not None:
+                    continue
+                if node.name not in minded or minded[node.name].done():
+                    minded[node.name] = tasks.create_task(mind(node, node.away_since))
+            await asyncio.sleep(look_every)
 
 
 async def look_for_gone(nodes: Sequence[Follower], main_port: int) -> None:
@@ -77,13 +97,21 @@ async def look_for_gone(nodes: Sequence[Follower], main_port: int) -> None:
         if not is_heard and not node.has_ended and node.gone is None
     ]
     others = [node for node, is_heard in zip(nodes, heard, strict=True) if is_heard]
-    answers = await asyncio.gather(*(_ask_others(node, others, main_port) for node in silent))
+    answers = await asyncio.gather(
+        *(_ask_others(node, others, main_port, _PATIENCE) for node in silent)
+    )
     for node, heard_by in zip(silent, answers, strict=True):
         if heard_by == "":
             node.gone = "vanished: neither orch nor the other nodes reach it"
 
 
-async def _ask_others(node: Follower, nodes: Sequence[Follower], main_port: int) -> str | None:
+async def _sleep_until(moment: float) -> None:
+    await asyncio.sleep(max(0.0, moment - time.monotonic()))
+
+
+async def _ask_others(
+    node: Follower, nodes: Sequence[Follower], main_port: int, patience: float
+) -> str | None:
     """Return which other node reaches `node`, "" if none does, None when there is none to ask."""
     address = node.plan.address or node.plan.host.address
     # Where the training network lets ranks through, the second is answered too, if by a refusal.
@@ -93,7 +121,7 @@ async def _ask_others(node: Follower, nodes: Sequence[Follower], main_port: int)
     async def ask(other: Follower) -> str | None:
         try:
             outcomes = await other.line.agent.ask(
-                "probe", limit=3 * _PATIENCE, targets=targets, ask="", patience=_PATIENCE
+                "probe", limit=3 * patience, targets=targets, ask="", patience=patience
             )
             results = [str(outcome["result"]) for outcome in outcomes]
         except (NodeError, KeyError, TypeError, ValueError):

@@ -25,7 +25,8 @@ class Node:
     """What links look at of a follower."""
 
     def __init__(self, number: int, probe: Any = None, *, away: bool = False) -> None:
-        """`probe` is its answer when it is to probe another node: an outcome, or what it says instead."""
+        """`probe` is its answer when it is to probe another node: an outcome, what it says instead, or
+        what is called for it."""
         self.plan: NodePlan = PLAN.nodes[number]
         self.name = self.plan.name
         answer = [{"result": probe}] if isinstance(probe, str) else probe
@@ -57,11 +58,11 @@ class Minded:
 
 
 @asynccontextmanager
-async def minded(*nodes: Node) -> AsyncIterator[Minded]:
+async def minded(*nodes: Node, timeout: float = TIMEOUT) -> AsyncIterator[Minded]:
     """Have the links of `nodes` minded, and tell what comes of it."""
     heard = Minded()
     task = asyncio.create_task(
-        mind_links(cast(Any, nodes), 29500, TIMEOUT, heard.told.append, heard.on_gone)
+        mind_links(cast(Any, nodes), 29500, timeout, heard.told.append, heard.on_gone)
     )
     try:
         yield heard
@@ -153,6 +154,42 @@ async def test_a_node_that_is_back_in_time_is_not_asked_about() -> None:
         await until(lambda: gone.gone is not None)
     assert back.gone is None
     assert len(witness.agent.asked) == 1
+
+
+async def test_peers_are_asked_in_the_time_and_the_node_is_gone_when_it_is_over() -> None:
+    asked_at = []
+
+    def answer(_: object) -> list[dict[str, str]]:
+        asked_at.append(time.monotonic())
+        return [{"result": "timeout"}]
+
+    away, witness = Node(0, away=True), Node(1, answer)
+    async with minded(away, witness, timeout=1.0):
+        await until(lambda: away.gone is not None)
+    gone_at = time.monotonic()
+    assert away.away_since is not None
+    end = away.away_since + 0.5  # it was silent for as long before it was away
+    assert asked_at[0] < end <= gone_at
+    assert len(asked_at) == 1
+
+
+async def test_a_node_that_is_back_after_its_peers_were_asked_is_not_gone() -> None:
+    back, gone, witness = Node(0, away=True), Node(1, away=True), Node(2, "timeout")
+    async with minded(back, gone, witness, timeout=1.0):
+        await until(lambda: len(witness.agent.asked) == 2)
+        back.away_since = None
+        await until(lambda: gone.gone is not None)
+    assert back.gone is None
+
+
+async def test_a_node_that_a_peer_has_reached_has_all_its_time_again() -> None:
+    results = ["ok", "timeout"]
+    away, witness = Node(0, away=True), Node(1, lambda _: [{"result": results.pop(0)}])
+    async with minded(away, witness, timeout=0.4) as heard:
+        await until(lambda: heard.told != [])
+        reached_at = time.monotonic()
+        await until(lambda: away.gone is not None)
+    assert time.monotonic() - reached_at > 0.35
 
 
 async def test_with_no_time_out_no_node_is_ever_gone() -> None:
