@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 
 _UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _AGO = re.compile("".join(rf"(?:([0-9]{{1,9}}(?:\.[0-9]{{1,6}})?){unit})?" for unit in _UNITS))
-_TIME = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?")
-_DATE = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
-    r"(?:[T ]([0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?)(Z|[+-][0-9]{2}:[0-9]{2})?)?"
-)
+_CLOCK = r"([0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?)(Z|[+-][0-9]{2}:[0-9]{2})?"
+_TIME = re.compile(_CLOCK)
+_DATE = re.compile(rf"([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})(?:[T ]{_CLOCK})?")
 
 
 def parse_moment(text: str, now: float) -> float:
     """The moment that `text` names, in seconds since the epoch; `now` likewise.
 
     `90s`, `10m`, `2h30m`, `1d` and `1w` are so long ago. `14:05[:30]` is the last time that it was
-    so late here. `2026-01-31[T09:30[:00[.125]]]` is local time unless `Z` or `+01:00` follows.
+    so late; `2026-01-31[T09:30[:00[.125]]]` has a date. Both are local time unless `Z` or `+01:00` follows.
     Raises ValueError, which says what is understood.
     """
     typed = text.strip()
@@ -28,14 +26,14 @@ def parse_moment(text: str, now: float) -> float:
             moment = now - sum(float(number) * unit for number, unit in parts if number)
             datetime.fromtimestamp(moment)
             return moment
-        if _TIME.fullmatch(typed):
-            today = datetime.fromtimestamp(now)
-            at = datetime.combine(today.date(), _clock(typed))
+        if clock := _TIME.fullmatch(typed):
+            so_late = _clock(*clock.groups())
+            today = datetime.fromtimestamp(now, so_late.tzinfo)
+            at = datetime.combine(today, so_late)
             return (at if at <= today else at - timedelta(days=1)).timestamp()
-        if date := _DATE.fullmatch(typed):
-            day, at_time, zone = date.groups()
-            clock = _clock(at_time).isoformat() if at_time else "00:00:00"
-            return datetime.fromisoformat(f"{day}T{clock}{zone or ''}").timestamp()
+        if dated := _DATE.fullmatch(typed):
+            day, *rest = dated.groups()
+            return datetime.combine(date.fromisoformat(day), _clock(*rest)).timestamp()
     except (ValueError, OverflowError, OSError):  # a 25th hour, a year beyond what there is
         pass
     raise ValueError(
@@ -44,7 +42,9 @@ def parse_moment(text: str, now: float) -> float:
     )
 
 
-def _clock(text: str) -> time:
-    hour, minute, *second = text.split(":")
+def _clock(text: str | None, zone: str | None) -> time:
+    """Return the time of day, 0:00 unless it is given; without a time zone where it is local."""
+    hour, minute, *second = (text or "0:00").split(":")
     whole, _, fraction = (second[0] if second else "0").partition(".")
-    return time(int(hour), int(minute), int(whole), int(f"{fraction:0<6}"))
+    there = time.fromisoformat(f"00:00{zone or ''}").tzinfo
+    return time(int(hour), int(minute), int(whole), int(f"{fraction:0<6}"), there)
