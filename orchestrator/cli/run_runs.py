@@ -14,13 +14,15 @@ from orchestrator.cli.tell import Teller
 from orchestrator.cli.values import parse_size, value_of
 from orchestrator.logs.moment import parse_moment
 from orchestrator.process import end_imports
-from orchestrator.runs.folder import size_of
+from orchestrator.runs.event_log import EventReader
+from orchestrator.runs.folder import EVENTS, size_of
 from orchestrator.runs.registry import all_runs, broken
 from orchestrator.runs.saved import Saved
+from orchestrator.runs.state import fold
 from orchestrator.ui import runs as table
 from orchestrator.ui.status import ControllerRow
 from orchestrator.ui.table import write
-from orchestrator.ui.words import age, count, size
+from orchestrator.ui.words import age, condition, count, size
 
 if TYPE_CHECKING:
     from orchestrator.prune import Pruned
@@ -59,9 +61,13 @@ def show(output: Literal["text", "json", "names"]) -> None:
 
 def _row(saved: Saved, now: float) -> table.RunRow:
     controller = saved.controller
+    state, summary = saved.state, saved.summary
+    if not saved.has_ended:
+        known = fold(EventReader(saved.folder / EVENTS).read())
+        state, summary = condition(state, summary, known.stopping, known.stalled)
     return table.RunRow(
         run=saved.run,
-        state=saved.state,
+        state=state,
         nodes=len(saved.plan.nodes),
         ranks=saved.plan.world_size,
         launcher=saved.plan.launcher,
@@ -70,7 +76,7 @@ def _row(saved: Saved, now: float) -> table.RunRow:
         script=" ".join(saved.settings.script),
         exit_code=saved.exit_code,
         bytes=size_of(saved.logs),
-        summary=saved.summary,
+        summary=summary,
         controller=ControllerRow(controller.pid, controller.background) if controller else None,
     )
 

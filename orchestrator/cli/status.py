@@ -47,15 +47,12 @@ def status(
 
 def _view(status: RunStatus) -> StatusView:
     from orchestrator.ui.status import AttemptRow, ControllerRow, StatusView
+    from orchestrator.ui.words import condition
 
     saved, controller = status.saved, status.controller
     state, summary = saved.state, saved.summary
     if not saved.has_ended:
-        if status.stopping:
-            state, summary = "stopping", status.stopping
-        elif status.stalled is not None:
-            state = "stalled"
-            summary = status.stalled.suspect or " · ".join(status.stalled.stacks)
+        state, summary = condition(state, summary, status.stopping, status.stalled)
     return StatusView(
         run=saved.run,
         state=state,

@@ -12,16 +12,19 @@ from orchestrator.ui.status import ControllerRow
 from orchestrator.ui.table import Cell, Column, stdout_size, table, write
 from orchestrator.ui.terminal import wants_colour
 
-_STYLES = {"starting": "36", "running": "32", "failed": "31"}
-_GOING_ON = ("starting", "running")
+_STYLES = {
+    "starting": "36", "running": "32", "stopping": "33", "stalled": "33", "failed": "31",
+}  # fmt: skip
+_OVER = ("ended", "failed")
 _WIDE = 120  # columns of a terminal that has room for summaries
 
 
 @dataclass(frozen=True)
 class RunRow:
-    """One run. `began` is seconds since the epoch, `age_seconds` how long that is ago; `exit_code` is
-    None until there is one; `bytes` is the size of its logs on this machine. A run that goes on has a
-    `controller`, unless that died.
+    """One run. `state` is starting, running, stopping, stalled, ended, or failed (it could not be
+    started), and `summary` why. `began` is seconds since the epoch, `age_seconds` how long that is ago;
+    `exit_code` is None until there is one; `bytes` is the size of its logs on this machine. A run that
+    goes on has a `controller`, unless that died.
     """
 
     run: str
@@ -78,7 +81,7 @@ def _summaries(rows: Sequence[RunRow]) -> Column:
 
 
 def _state(row: RunRow) -> Cell:
-    if row.state in _GOING_ON and row.controller is None:
+    if row.state not in _OVER and row.controller is None:
         return (f"{row.state} (no controller)", "33")
     return (row.state, _STYLES.get(row.state, "2"))
 

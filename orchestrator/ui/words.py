@@ -65,6 +65,17 @@ def stalled(event: events.Stalled) -> str:
     return "\n      ".join([f"nothing has moved for {duration(event.seconds)}:", *more])
 
 
+def condition(
+    state: str, summary: str, stopping: str | None, stalled: events.Stalled | None
+) -> tuple[str, str]:
+    """Return the state of a run that goes on, or that it is stopping, or has stalled, and why."""
+    if stopping is not None:
+        return "stopping", stopping
+    if stalled is not None:
+        return "stalled", stalled.suspect or " · ".join(stalled.stacks)
+    return state, summary
+
+
 def resumed(event: events.Resumed) -> str:
     """Return that the run gets on."""
     return f"the run gets on again, after {duration(event.seconds)}"

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import events
+
 from .kept import KeptRun, ending_its_keeper
 from .orch import Orch
 
@@ -44,6 +46,22 @@ def test_a_run_whose_controller_died_shows_as_one_without(orch: Orch, tmp_path: 
         (described,) = json.loads(orch("runs", "--output", "json").stdout)
         assert (described["state"], described["controller"]) == ("running", None)
         assert "no controller" in orch("runs").stdout, "to look at it has started nothing"
+
+
+def test_a_run_that_is_stopping_or_has_stalled_shows_so_and_why(orch: Orch, tmp_path: Path) -> None:
+    stalled = events.Stalled(90.0, ("r0-3 all_reduce",), (), "")
+    KeptRun(tmp_path, "gets-on").note(stalled, events.Resumed(95.0))
+    KeptRun(tmp_path, "waits").note(events.Following("n0"), events.Following("n1"), stalled)
+    KeptRun(tmp_path, "ends").note(stalled, events.Stopping("orch stop", 3.0))
+    described = json.loads(orch("runs", "--output", "json").stdout)
+    told = {run["run"]: (run["state"], run["summary"]) for run in described}
+    assert told == {
+        "gets-on": ("running", ""),
+        "waits": ("stalled", "r0-3 all_reduce"),
+        "ends": ("stopping", "orch stop"),
+    }
+    shown = orch("status", "waits").stdout
+    assert "run waits: stalled;" in shown and "r0-3 all_reduce" in shown
 
 
 def test_a_script_gets_the_names_alone(orch: Orch, tmp_path: Path) -> None:
