@@ -11,7 +11,7 @@ from orchestrator.errors import LaunchError
 from orchestrator.logs.index import IndexReader
 from orchestrator.runs.event_log import EventReader, Logged
 from orchestrator.runs.folder import EVENTS, size_of
-from orchestrator.runs.keeper import have_kept
+from orchestrator.runs.keeper import have_kept, take_up
 from orchestrator.runs.lock import find_controller
 from orchestrator.runs.saved import Saved, read_saved
 from orchestrator.runs.state import fold
@@ -88,17 +88,15 @@ async def _hear_all(saved: Saved, emit: events.Emit) -> None:
     asked = time.time()
     log = EventReader(saved.folder / EVENTS)
     heard = _heard(log.read(), set())
-    is_new = find_controller(saved.folder) is None
-    if is_new:
-        if await have_kept(saved.folder) is not None:
-            emit(events.Warned(f"nobody minded run {saved.run}; orch does now, in the background"))
+    if (taken_up := await take_up(saved.folder)) is not None:
+        emit(taken_up)
         heard.clear()
     nodes = {node.name for node in saved.plan.nodes}
     deadline = time.monotonic() + saved.settings.connect_timeout + _PATIENCE
     while not nodes <= heard and time.monotonic() < deadline and not _has_ended(saved):
         await asyncio.sleep(_LOOK_EVERY)
         heard = _heard(log.read(), heard)
-    if is_new:
+    if taken_up is not None:
         await _wait_for_copies(saved, asked)
 
 

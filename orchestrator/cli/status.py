@@ -22,8 +22,8 @@ def status(
     """Show what every node and rank of a run does.
 
     Its state, process, exit, how much it printed, its last line and how long ago that came. Where a node
-    cannot be reached, since when; its ranks are then shown as they were last seen. A run that goes on and
-    that nobody minds is minded from here on, in the background.
+    cannot be reached, since when; its ranks are then shown as they were last seen. A run that goes on
+    without a controller gets one, in the background.
 
     \b
     Examples:

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from orchestrator import events
 from orchestrator.errors import LaunchError
 from orchestrator.runs.folder import CONTROLLER_LOG
 from orchestrator.runs.lock import Controller, find_controller
@@ -41,7 +42,7 @@ async def have_kept(folder: Path, recipe: Recipe | None = None) -> Controller | 
         keeper = _spawn(folder, with_recipe=recipe is not None)
     except OSError as error:
         raise LaunchError(
-            f"nobody minds run {folder.name}: its keeper cannot be started: {error}",
+            f"run {folder.name} has no controller: its keeper cannot be started: {error}",
             remedy=f"it goes on on its nodes; orch attach {folder.name} tries again",
         ) from None
     if keeper.stdin is not None and recipe is not None:
@@ -59,8 +60,20 @@ async def have_kept(folder: Path, recipe: Recipe | None = None) -> Controller | 
             break
         await asyncio.sleep(_LOOK_EVERY)
     raise LaunchError(
-        f"nobody minds run {folder.name}: its keeper does not begin",
+        f"run {folder.name} has no controller: its keeper does not begin",
         remedy=f"it goes on on its nodes; {folder / CONTROLLER_LOG} says why",
+    )
+
+
+async def take_up(folder: Path) -> events.Warned | None:
+    """Have a run minded that nobody minds, and return what whoever looks at it is told of that.
+
+    None when there was no need, or nothing left to mind. Raises LaunchError as `have_kept` does.
+    """
+    if find_controller(folder) is not None or await have_kept(folder) is None:
+        return None
+    return events.Warned(
+        f"run {folder.name} had no controller; it has one again, in the background"
     )
 
 

@@ -11,8 +11,7 @@ from orchestrator.logs.replay import Piece, Replay
 from orchestrator.logs.stream import Stream
 from orchestrator.runs.event_log import EventReader, Logged
 from orchestrator.runs.folder import EVENTS, RUN
-from orchestrator.runs.keeper import have_kept
-from orchestrator.runs.lock import find_controller
+from orchestrator.runs.keeper import take_up
 from orchestrator.runs.registry import unless_pruned
 from orchestrator.runs.saved import Saved, read_saved
 from orchestrator.runs.state import fold
@@ -63,10 +62,8 @@ async def watch(
             has_ended = ended is not None or record.is_over()
             if not has_ended and time.monotonic() - looked > _LOOK_FOR_CONTROLLER:
                 looked = time.monotonic()
-                if find_controller(saved.folder) is None:
-                    await have_kept(saved.folder)
-                    message = f"nobody minded run {saved.run}; orch does now, in the background"
-                    yield events.Warned(message)
+                if (taken_up := await take_up(saved.folder)) is not None:
+                    yield taken_up
             for event in _past(news) if not has_begun else (new.event for new in news):
                 if isinstance(event, events.Started) and (later := _later(saved)) is not None:
                     saved = later

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -240,7 +241,7 @@ def test_a_reader_that_has_seen_enough_ends_it_silently(
         assert process.stdout.readline() == "r0 n0 │ line\n".encode()
         process.stdout.close()
         assert process.stderr.read() == b""
-    assert process.returncode == 1
+    assert process.returncode == 128 + signal.SIGPIPE
 
 
 def test_what_is_missing_of_a_run_that_has_ended_is_asked_for_and_told(
@@ -267,7 +268,7 @@ def test_a_run_that_nobody_minds_is_minded_again_and_nodes_that_are_away_are_nam
         done = orch("logs")
         assert orch("runs").stdout.splitlines()[1].split()[:3] == ["lusab-babad", "running", "-"]
     assert (done.returncode, done.stdout) == (0, "r0 n0 │ here\n")
-    assert "nobody minded run lusab-babad; orch does now, in the background" in done.stderr
+    assert "run lusab-babad had no controller; it has one again, in the background" in done.stderr
     now = time.strftime("%H:")
     for node in ("n0", "n1"):
         assert f"orch: {node} cannot be reached since {now}" in done.stderr

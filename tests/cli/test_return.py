@@ -181,7 +181,7 @@ def test_a_run_whose_keeper_was_killed_is_taken_up_again(
     os.kill(controller.pid, signal.SIGKILL)
     done = orch("logs", "--tail", "1")
     assert "│ step" in done.stdout
-    assert f"nobody minded run {run}; orch does now" in done.stderr
+    assert f"run {run} had no controller; it has one again" in done.stderr
     again = find_controller(folder)
     assert again is not None and again.pid != controller.pid
 
