@@ -13,12 +13,19 @@ def members_missing(group: Group) -> bool:
 
 
 def lagging(group: Group) -> str | None:
-    """Say which ranks stand at an earlier collective than others, if the numbers tell."""
+    """Say which ranks stand at an earlier collective than others, if the numbers tell.
+
+    Each process group counts its own collectives: they tell nothing where a rank goes by another number
+    in its group, as in one of tensor or pipeline parallelism.
+    """
     stands: dict[int, tuple[int, str]] = {}
     for match in group.matches.values():
-        rank = match.place.rank
-        if rank is not None and rank not in stands:
-            stands[rank] = (int(match.details["number"]), match.details["operation"])
+        rank, details = match.place.rank, match.details
+        if rank is None or not details["number"].isdigit():
+            continue
+        if details["member"] not in ("?", str(rank)):
+            return None
+        stands.setdefault(rank, (int(details["number"]), details["operation"]))
     if len(set(stands.values())) < 2:
         return None
     number, operation = min(stands.values())

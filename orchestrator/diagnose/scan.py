@@ -17,12 +17,13 @@ from orchestrator.diagnose.model import Exit, Place, PythonError, Source
 from orchestrator.diagnose.signatures.python import EXCEPTION
 from orchestrator.diagnose.summary import OPENERS, Summary
 from orchestrator.diagnose.table import Rule, Rules, rules
-from orchestrator.diagnose.traceback import HEADER, Traceback
+from orchestrator.diagnose.told import ENDS, ends_in
+from orchestrator.diagnose.traceback import HARMLESS, HEADER, Traceback
 
 _DIGITS = b"0123456789."
-_OPENERS = tuple(text.encode() for text in (HEADER, *OPENERS))
+_OPENERS = tuple(text.encode() for text in (HEADER, *HARMLESS, *OPENERS, *ENDS))
 # A prefix may tell ranks apart: the digits of a line's beginning count for its shape.
-_PREFIX = 24
+_PREFIX = 48
 _MAX_SHAPES = 4096
 _MAX_READERS = 4096
 # A program whose traceback ended its output says nothing more: after so many lines of others it is done.
@@ -136,10 +137,12 @@ class Scan:
         if text in OPENERS and len(self._summaries) < _MAX_READERS:
             self._summaries[label] = Summary(last=text == OPENERS[-1])
             return
+        self.exits.extend(ends_in(text, label))
         traceback = self._tracebacks.get(label)
-        if traceback is None and text.endswith(HEADER) and len(self._tracebacks) < _MAX_READERS:
+        has_room = len(self._tracebacks) < _MAX_READERS
+        if traceback is None and text.endswith(HEADER) and has_room:
             traceback = self._tracebacks[label] = Traceback()
-        if traceback is not None:
+        if traceback is not None and not traceback.is_foreign(text):
             self._idle = 0
             raised = traceback.feed(text, self._place(line, number, offset))
             if raised is not None:
@@ -147,6 +150,9 @@ class Scan:
             if traceback.reading:
                 return
             del self._tracebacks[label]
+        if text.startswith(HARMLESS) and label not in self._tracebacks and has_room:
+            self._tracebacks[label] = Traceback(harmless=True)
+            return
         self._match(line, number, offset)
         if self._idle > _PATIENCE:
             self._close()

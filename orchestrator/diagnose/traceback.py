@@ -11,6 +11,9 @@ from orchestrator.diagnose.model import Place, PythonError
 HEADER = "Traceback (most recent call last):"
 """What opens a traceback; in the middle of a line in some logs."""
 
+HARMLESS = ("Exception ignored ", "--- Logging error ---")
+"""What begins the line before the traceback of an exception that ended nothing."""
+
 MAX_LINES = 4000
 MAX_MESSAGE = 2000
 MAX_BLANK = 3
@@ -57,8 +60,11 @@ class Traceback:
     line tells that neither the message nor the chain of exceptions goes on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, harmless: bool = False) -> None:
         self.in_frames = False
+        self._is_harmless = self._is_awaited = harmless
+        # What stands before the header is before all lines of a traceback, if it is before the next one.
+        self._prefix, self._is_prefixed = "", False
         self._frame: _Frame | None = None
         self._lines = 0
         self._raised: Raised | None = None
@@ -67,11 +73,22 @@ class Traceback:
     @property
     def reading(self) -> bool:
         """Whether the next line may still belong to an exception."""
-        return self.in_frames or self._raised is not None
+        return self.in_frames or self._is_awaited or self._raised is not None
+
+    def is_foreign(self, text: str) -> bool:
+        """Tell whether a line is not of this program: its lines have a prefix that nobody else knows."""
+        return self._is_prefixed and not text.startswith(self._prefix.rstrip())
 
     def feed(self, text: str, place: Place) -> Raised | None:
         """Return the exception that this line shows to be complete."""
         self._lines += 1
+        self._is_awaited = False
+        if self._prefix and text.startswith(self._prefix):
+            text, self._is_prefixed = text[len(self._prefix) :], True
+        elif self._is_prefixed and text == self._prefix.rstrip():
+            text = ""
+        elif text.endswith(HEADER):
+            self._prefix, self._is_prefixed = text[: -len(HEADER)], False
         if text.endswith(HEADER):
             return self._open(again=bool(_ORIGIN.match(text.strip())))
         if self.in_frames:
@@ -82,7 +99,9 @@ class Traceback:
     def close(self) -> Raised | None:
         """Return the exception that was read last; nothing follows it."""
         raised, self._raised, self._because, self.in_frames = self._raised, None, None, False
-        return raised
+        self._is_awaited, is_harmless = False, self._is_harmless
+        self._is_harmless = False
+        return None if is_harmless else raised
 
     def _open(self, again: bool) -> Raised | None:
         """Begin a traceback; `again`: it tells the same exception from where it was first raised."""

@@ -85,6 +85,12 @@ def test_no_rank_lags_where_all_stand_at_one_collective() -> None:
     assert "stands at" not in hit.cause
 
 
+def test_the_numbers_of_several_process_groups_are_not_compared() -> None:
+    log = [collective(0, 9141), collective(4, 12).replace(b"[Rank 4]", b"[Rank 1]")]
+    (hit,) = diagnose([(Source("log"), log)]).hits
+    assert "stands at" not in hit.cause
+
+
 def member(rank: int) -> bytes:
     return b"Initializing distributed: GLOBAL_RANK: %d, MEMBER: %d/4\n" % (rank, rank + 1)
 

@@ -23,6 +23,8 @@ PREFIXES = {
     "r[5-62] ×58 8 nodes │ ": Label(rank=5),
     "node1: [rank3]: ": Label(rank=3, node="node1"),
     "1: [default3]:": Label(local=3),
+    "[pod/train-worker-3/pytorch] ": Label(node="train-worker-3"),
+    "worker-3  | ": Label(node="worker-3"),
     "2026-01-31T09:30:00.125Z r3 node1 │ [rank3]:": Label(rank=3, node="node1"),
 }
 

@@ -117,6 +117,33 @@ def test_the_same_exception_on_many_ranks_is_one_and_others_are_others() -> None
     assert [hit.ranks for hit in read(log).hits] == [(0,), (1, 2, 3, 4, 5, 6, 7)]
 
 
+def test_the_exception_of_what_python_goes_on_after_is_nothing() -> None:
+    ignored = """\
+Exception ignored in: <function Loader.__del__ at 0x7f0000000000>
+Traceback (most recent call last):
+  File "/home/user/job/data.py", line 3, in __del__
+AssertionError: can only test a child process
+"""
+    assert read(ignored * 3).hits == ()
+    error = error_of(
+        ignored + 'Traceback (most recent call last):\n  File "t.py", line 3\nValueError: bad\n'
+    )
+    assert error.type == "ValueError"
+    assert read("Exception ignored in: <stdout>\nToo many open files\n").hits[0].count == 1
+
+
+@pytest.mark.parametrize("prefix", ["(Trainer pid=12, ip=10.0.0.1) ", "GPU2: ", "12:03:44 ERROR "])
+def test_what_stands_before_each_line_of_a_traceback_is_passed_over(prefix: str) -> None:
+    lines = [
+        "Traceback (most recent call last):",
+        '  File "train.py", line 3, in step',
+        "ValueError: bad",
+    ]
+    text = "".join(f"{prefix}{line}\n{prefix[:-2]}9 step 3 loss 0.25\n" for line in lines)
+    error = error_of(text)
+    assert (error.type, error.message, error.line) == ("ValueError", "bad", 3)
+
+
 def test_a_log_that_breaks_off_in_an_exception_is_told() -> None:
     assert error_of("Traceback (most recent call last):\nValueError: bad").message == "bad"
 

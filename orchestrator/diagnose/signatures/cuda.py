@@ -13,6 +13,7 @@ SIGNATURES = (
             r"CUDA out of memory",
             r"CUDA error: out of memory",
             r"\bCUBLAS_STATUS_ALLOC_FAILED\b",
+            r"Cuda failure (?:\d+ )?'out of memory'",
         ),
         cause="the batch is too large for this GPU, or another process holds memory on it",
         fix="a smaller batch, or gradient accumulation; see `nvidia-smi` for other processes",
@@ -24,6 +25,7 @@ SIGNATURES = (
         patterns=(
             r"Error 802: system not yet initialized",
             r"CUDA error: system not yet initialized",
+            r"Cuda failure (?:\d+ )?'system not yet initialized'",
         ),
         cause="nvidia-fabricmanager does not run, or its version is not the driver's",
         fix="install the fabric manager of the driver's version and start it",
@@ -36,6 +38,14 @@ SIGNATURES = (
         cause="the GPU found an error in its memory that it could not correct",
         fix="take the node out, reset the GPU or reboot; if it comes again, replace the GPU",
         check="gpu.ecc",
+    ),
+    Signature(
+        id="cuda.nvlink",
+        meaning="an NVLink failed",
+        patterns=(r"uncorrectable NVLink error",),
+        cause="the link between two GPUs had an error that could not be corrected",
+        fix="take the node out, reset its GPUs or reboot; `nvidia-smi nvlink -e` tells which link",
+        check="gpu.nvlink",
     ),
     Signature(
         id="cuda.xid",
@@ -83,6 +93,7 @@ SIGNATURES = (
             r"an illegal memory access was encountered",
             r"CUDA error: unspecified launch failure",
             r"CUDA error: misaligned address",
+            r"CUDA error: an illegal instruction was encountered",
         ),
         cause="a fault in a custom kernel or library, tensors of the wrong device, or a sick GPU",
         fix="run with CUDA_LAUNCH_BLOCKING=1, or compute-sanitizer; if one node only: look for Xid",
@@ -93,6 +104,7 @@ SIGNATURES = (
         meaning="the GPU is taken",
         patterns=(
             r"all CUDA-capable devices are busy or unavailable",
+            r"CUDA-capable device\(s\) is/are busy or unavailable",
             r"exclusive.*thread not in use",
         ),
         cause="another process has it in exclusive mode, or it is in a bad state",
@@ -118,6 +130,7 @@ SIGNATURES = (
         patterns=(
             r"NVIDIA driver on your system is too old",
             r"CUDA driver version is insufficient for CUDA runtime version",
+            r"PTX was compiled with an unsupported toolchain",
         ),
         cause="this build of torch needs a newer driver",
         fix="update the driver on this node, or install torch for an older CUDA",
@@ -126,10 +139,26 @@ SIGNATURES = (
     Signature(
         id="cuda.driver-mismatch",
         meaning="driver and its library differ in version",
-        patterns=(r"Driver/library version mismatch",),
-        cause="the driver was updated, and the old one is still loaded",
-        fix="reboot the node, or reload the nvidia kernel modules",
+        patterns=(
+            r"Driver/library version mismatch",
+            r"system has unsupported display driver / cuda driver combination",
+            r"forward compatibility was attempted on non supported HW",
+        ),
+        cause="the driver was updated, and the old one is still loaded; or a container brings a libcuda "
+        "that does not fit it",
+        fix="reboot the node, or reload the nvidia kernel modules; in a container leave the compat folder "
+        "of CUDA out of LD_LIBRARY_PATH",
         check="gpu",
+    ),
+    Signature(
+        id="cuda.forked",
+        meaning="CUDA was used before a process was forked",
+        patterns=(
+            r"Cannot re-initialize CUDA in forked subprocess",
+            r"can't create new processes if CUDA is already initialized",
+        ),
+        cause="the script touches a GPU, then starts processes, data loader workers too, by fork",
+        fix="no CUDA before the start of processes, nor in a data set; or the start method 'spawn'",
     ),
     Signature(
         id="cuda.not-compiled",

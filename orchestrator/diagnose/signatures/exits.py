@@ -106,6 +106,13 @@ SIGNATURES = (
         fix="ask for more time, and save checkpoints",
     ),
     Signature(
+        id="exit.slurm",
+        meaning="Slurm ended the job: {reason}",
+        patterns=(r"\bCANCELLED AT \S+ DUE TO (?P<reason>NODE FAILURE|PREEMPTION)",),
+        cause="a node of the job failed, or a job of higher priority took its place",
+        fix="start it again from a checkpoint; leave a node that failed out (--exclude)",
+    ),
+    Signature(
         id="exit.not-executable",
         meaning="the command could not be executed (exit code 126)",
         patterns=(),

@@ -16,7 +16,10 @@ SIGNATURES = (
     Signature(
         id="gloo.own-name-unknown",
         meaning="a host does not know its own name",
-        patterns=(r"Unable to resolve hostname to a (?:\(local\) )?address",),
+        patterns=(
+            r"Unable to resolve hostname to a (?:\(local\) )?address",
+            r"makeDeviceForHostname\(\): unsupported gloo device",
+        ),
         cause="/etc/hosts has no entry for the host's name, so gloo finds no address",
         fix="set GLOO_SOCKET_IFNAME on that node, or add its name to /etc/hosts",
         kind=Kind.SYMPTOM,
@@ -75,7 +78,10 @@ SIGNATURES = (
     Signature(
         id="dist.collectives-differ",
         meaning="ranks call different collectives",
-        patterns=(r"Detected mismatch between collectives",),
+        patterns=(
+            r"Detected mismatch between collectives",
+            r"op\.preamble\.length <= op\.nbytes",  # gloo's own words, without DETAIL
+        ),
         cause="the code takes another path, or has tensors of another shape, on some rank",
         fix="see that no collective stands in a branch that depends on the rank or on its data",
     ),
@@ -110,9 +116,19 @@ SIGNATURES = (
     Signature(
         id="ddp.unused-parameters",
         meaning="parts of the model took no part in the loss",
-        patterns=(r"Expected to have finished reduction in the prior iteration",),
+        patterns=(
+            r"Expected to have finished reduction in the prior iteration",
+            r"LightningModule has parameters that were not used in producing the loss",
+        ),
         cause="DDP waits for the gradients of parameters that forward() did not use",
         fix="use every parameter, or pass find_unused_parameters=True to DDP",
+    ),
+    Signature(
+        id="ddp.ready-twice",
+        meaning="a parameter took part in a step twice",
+        patterns=(r"Expected to mark a variable ready only once",),
+        cause="forward() runs several times before backward(), or with activation checkpointing",
+        fix="DDP with static_graph=True; or checkpointing with use_reentrant=False",
     ),
     Signature(
         id="ddp.models-differ",

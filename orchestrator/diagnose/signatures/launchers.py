@@ -7,8 +7,14 @@ from orchestrator.diagnose.signature import Kind, Signature
 SIGNATURES = (
     Signature(
         id="torchrun.child-failed",
-        meaning="torchrun tells that a rank failed",
-        patterns=(r"\bChildFailedError\b",),
+        meaning="a launcher tells that a rank failed",
+        patterns=(
+            r"\bChildFailedError\b",
+            r"\bProcessExitedException: process \d+ terminated with ",  # torch.multiprocessing
+            r"\bChild process with PID \d+ terminated with code ",  # Lightning
+            # accelerate
+            r"\bCalledProcessError: Command '\['\S{0,400}python[\d.]*', .*(?:returned non-zero|died with)",
+        ),
         cause="a rank of this node ended with an error; its own output says why",
         fix="look at that rank's own output",
         kind=Kind.CASCADE,
@@ -19,7 +25,7 @@ SIGNATURES = (
         meaning="torchrun was told to end",
         patterns=(
             r"SignalException: Process \d+ got signal: (?P<signal>\d{1,2})",
-            r"Received (?P<signal>\w{1,16}) death signal",
+            r"Received (?:Signals\.)?(?P<signal>\w{1,16}) death signal",
         ),
         cause="somebody, the scheduler, or the end of a login sent it signal {signal}",
         fix="look for the rank or node that failed before; else for who ended the run",
@@ -60,6 +66,7 @@ SIGNATURES = (
             r"sh: (?:line \d+: )?(?P<path>[^:\n]{1,400}): command not found",
             r"sh: (?:line \d+: )?(?P<path>[^:\n]{1,400}): No such file or directory",
             r"failed to run command ['\u2018](?P<path>[^'\u2019\n]{1,400})['\u2019]",
+            r"\bexecve\(\): (?P<path>[^:\n]{1,400}): No such file or directory",  # srun
         ),
         cause="{path} does not exist here; a non-interactive login activates no environment",
         fix="give `python` in the inventory as the absolute path of the environment's interpreter",
@@ -87,9 +94,14 @@ SIGNATURES = (
     Signature(
         id="lightning.world-size",
         meaning="Lightning expects another number of ranks",
-        patterns=(r"You set `devices=.*does not match the world size",),
+        patterns=(
+            r"You set `devices=.*does not match the world size",
+            r"You set `(?:devices|num_nodes)=.*configured in SLURM .*does not match",
+            r"You set `--ntasks=\d+` in your SLURM bash script, but this variable is not supported",
+        ),
         cause="devices or num_nodes in the script are not what the launcher starts",
-        fix="take them from the launcher: devices='auto', and num_nodes from the number of nodes",
+        fix="take them from the launcher: devices='auto', and num_nodes from the number of nodes; under "
+        "Slurm: --ntasks-per-node equal to devices",
         check="sw.script",
     ),
     Signature(

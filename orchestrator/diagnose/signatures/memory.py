@@ -17,6 +17,18 @@ SIGNATURES = (
         check="memory",
     ),
     Signature(
+        id="memory.slurm",
+        meaning="out of memory: Slurm's memory limit",
+        patterns=(
+            r"slurmstepd: error: Detected \d+ oom[-_]kill event",
+            r"srun: error: \S{1,253}: tasks? [\d,-]{1,200}: Out Of Memory",
+            r"slurmstepd: error: .*[Ee]xceeded (?:job|step) memory limit",
+        ),
+        cause="the job's memory cgroup was full, and the kernel killed what was in it",
+        fix="ask for more (--mem, --mem-per-cpu); fewer data loader workers, smaller batches or caches",
+        check="memory",
+    ),
+    Signature(
         id="memory.allocation",
         meaning="out of host memory",
         patterns=(
@@ -67,7 +79,7 @@ SIGNATURES = (
     Signature(
         id="limits.files",
         meaning="too many open files",
-        patterns=(r"Too many open files",),
+        patterns=(r"Too many open files", r"received \d+ items of ancdata"),
         cause="the limit on open files (ulimit -n) of this session is too low; each worker needs many",
         fix="ulimit -n 65536, /etc/security/limits.conf; or "
         "torch.multiprocessing.set_sharing_strategy('file_system')",

@@ -13,7 +13,7 @@ SIGNATURES = (
         id="nccl.no-interface",
         meaning="NCCL finds no network interface",
         patterns=(
-            r"\bno \S{1,40} interface found",
+            r"\bno (?:\S{1,40} )?interface found",
             r"connecting to address .*with family \d+ is neither AF_INET",
             r"No usable listening interface found",
         ),
@@ -72,7 +72,7 @@ SIGNATURES = (
     Signature(
         id="nccl.gid",
         meaning="an InfiniBand connection cannot be set up",
-        patterns=(r"ibv_modify_qp failed with \d+(?!.*\bretrying\b)",),
+        patterns=(r"ibv_modify_qp failed with (?:error|\d+) (?!.*\bretrying\b)",),
         cause="the GID index is wrong for this network (RoCE v2 needs its own), or ports differ",
         fix="set NCCL_IB_GID_INDEX to the RoCE v2 entry (`show_gids`), or leave it to NCCL 2.21 and later",
         check="ib.gid",
@@ -100,6 +100,25 @@ SIGNATURES = (
         cause="PCI access control (ACS) or an IOMMU is in the way of GPU direct",
         fix="turn ACS off on the PCI bridges, or set NCCL_NET_GDR_LEVEL=LOC",
         check="ib.gdr",
+    ),
+    Signature(
+        id="nccl.ib-event",
+        meaning="an InfiniBand adapter reports: {event}",
+        patterns=(r"NET/IB ?: \S{1,64} Got async event ?: (?P<event>[^\n]{1,80})",),
+        cause="the port went down, its cable or switch fails, or the adapter had an error",
+        fix="look at the port (`ibstat`, `ibdiagnet`) and at `dmesg` of this node",
+        kind=Kind.SYMPTOM,
+        check="ib.port",
+    ),
+    Signature(
+        id="nccl.nvls",
+        meaning="NCCL cannot use multicast over NVLink",
+        patterns=(r"nvls\.cc:\d+ NCCL WARN Cuda failure",),
+        cause="NVLink SHARP does not work here: fabric manager, driver, container, or a GPU that is in "
+        "another state",
+        fix="NCCL_NVLS_ENABLE=0 goes without it; then mend the fabric manager (`nvidia-smi -q`: Fabric)",
+        kind=Kind.SYMPTOM,
+        check="gpu.fabric",
     ),
     Signature(
         id="nccl.no-plugin",
@@ -130,6 +149,7 @@ SIGNATURES = (
             r"failed to extend /dev/shm/nccl-",
             r"Error while (?:creating|attaching to) shared memory segment /dev/shm/nccl-",
             r"/dev/shm/nccl-\S{1,40} .{0,200}No space left on device",
+            r"NCCL WARN .*posix_fallocate failed.*No space left on device",
         ),
         cause="a container gives 64 MiB of shared memory unless told otherwise",
         fix="start the container with --shm-size=16g or --ipc=host; on a host, remount /dev/shm larger",
@@ -144,6 +164,9 @@ SIGNATURES = (
             r"NCCL WARN .*(?:Connection reset by peer|Broken pipe|Software caused connection abort)",
             r"NCCL communicator was aborted on rank",
             r"remote process exited or there was a network error",
+            # What was still under way on a connection that had failed already is flushed.
+            r"Got completion .*(?:with error|status=)\s*5\b",
+            r"IBV_WC_WR_FLUSH_ERR",
         ),
         cause="another rank has ended, or the network between the two broke",
         fix="look at the rank that failed first",
@@ -155,8 +178,8 @@ SIGNATURES = (
         meaning="a collective did not end in time",
         patterns=(
             (
-                r"Watchdog caught collective operation timeout: \w+\(SeqNum=(?P<number>\d{1,20}), "
-                r"OpType=(?P<operation>\w{1,64})"
+                r"(?:\[Rank (?P<member>\d{1,7})\] )?(?:Watchdog c|C)aught collective operation timeout: "
+                r"\w+\((?:SeqNum=(?P<number>\d{1,20}), )?OpType=(?P<operation>\w{1,64})"
             ),
         ),
         cause="a rank did not come to {operation} number {number}: it hangs, has died, or took another "

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from orchestrator.diagnose.signature import Kind, Signature
 
-_CONNECT = r"(?i:\bconnect\b.*?(?:returned|failed:?|failed :|:)) "
+# NCCL 2.19 to 2.23 tell the number of the error: `returned 111(Connection refused) errno 115`.
+_CONNECT = r"(?i:\bconnect\b.*?(?:returned|failed:?|failed :|:)) (?:\d{1,3}\()?"
+
+# Who only reports, or tries again, says so in the same line.
+_NO_RETRY = r"(?!wandb: )(?!.*thrown while requesting)(?!.*[Rr]etrying).*"
 
 SIGNATURES = (
     Signature(
@@ -41,9 +45,31 @@ SIGNATURES = (
         id="net.unreachable",
         meaning="a peer's network is unreachable",
         patterns=(r"\bconnect.*Network is unreachable", r"\[Errno 101\] Network is unreachable"),
-        cause="this node has no route to the address that the peer advertises",
-        fix="give every node an address on one subnet, and name that interface",
+        cause="this node has no route to the address of the peer, or of a server to download from",
+        fix="give every node an address on one subnet, and name that interface; a node without internet "
+        "needs its data beforehand",
         check="net.tcp",
+    ),
+    Signature(
+        id="net.no-internet",
+        meaning="a download failed",
+        patterns=(
+            rf"^{_NO_RETRY}Max retries exceeded with url",
+            r"We couldn't connect to 'https?://",
+            r"\bURLError: <urlopen error (?!.*\bname\b)",
+        ),
+        cause="this node does not reach the server: it has no way to the internet, or needs a proxy",
+        fix="bring models and data to every node beforehand, and set HF_HUB_OFFLINE=1 or the like; or "
+        "give HTTPS_PROXY with --env",
+        check="shared",
+    ),
+    Signature(
+        id="net.rate-limited",
+        meaning="a server refused more downloads",
+        patterns=(r"\b429 Client Error: Too Many Requests",),
+        cause="every rank asked the server at once, or too often",
+        fix="download on rank 0, then barrier; or once to shared storage, and set HF_HUB_OFFLINE=1",
+        check="shared",
     ),
     Signature(
         id="net.name-unknown",
@@ -51,11 +77,13 @@ SIGNATURES = (
         patterns=(
             r"network addresses of \(\S+, \d+\) cannot be retrieved \(gai error",
             r"\bgaierror: \[Errno",
-            r"Name or service not known",
-            r"Temporary failure in name resolution",
+            rf"^{_NO_RETRY}Name or service not known",
+            rf"^{_NO_RETRY}Temporary failure in name resolution",
         ),
-        cause="the name of the main node, or of a peer, is unknown on this node",
-        fix="use an IP address as the main address, or add the name to /etc/hosts on every node",
+        cause="the name of the main node, of a peer, or of a server to download from is unknown on this "
+        "node",
+        fix="use an IP address as the main address, or add the name to /etc/hosts on every node; a node "
+        "without internet needs its data beforehand",
         check="net.dns",
     ),
     Signature(
@@ -69,7 +97,12 @@ SIGNATURES = (
     Signature(
         id="net.port-in-use",
         meaning="the port is taken",
-        patterns=(r"\bEADDRINUSE\b", r"errno: 98\b", r"ddress already in use"),
+        patterns=(
+            r"\bEADDRINUSE\b",
+            r"errno: 98\b",
+            r"ddress already in use",
+            r"on port `?\d{1,5}`?, but another process is utilizing it",  # accelerate
+        ),
         cause="an earlier run, or another program, still listens on the port on this node",
         fix="end the process that holds it (`ss -ltnp`), or choose another with --main-port",
         check="net.bind",
@@ -77,7 +110,11 @@ SIGNATURES = (
     Signature(
         id="net.address-not-here",
         meaning="the address to listen on is not this host's",
-        patterns=(r"\bEADDRNOTAVAIL\b", r"annot assign requested address"),
+        # A client that tries `localhost` by IPv6 first, where there is none, goes on by IPv4.
+        patterns=(
+            r"\bEADDRNOTAVAIL\b",
+            r"^(?!.*client socket has failed to connect).*annot assign requested address",
+        ),
         cause="the main address belongs to another machine, or node ranks are mixed up",
         fix="give the main address of the node with node rank 0",
         check="net.bind",

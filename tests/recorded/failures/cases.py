@@ -219,6 +219,12 @@ from _job import *
 rank = start()
 dist.all_reduce(torch.ones(4 + rank))
 PY""",
+    "gloo-sizes-differ": """
+run 2 <<'PY'
+from _job import *
+rank = start()
+dist.all_reduce(torch.ones(4 + 60 * rank))
+PY""",
     # -- distributed training
     "ddp-unused-parameters": """
 run 2 <<'PY'
@@ -232,6 +238,21 @@ class Net(torch.nn.Module):
 net = torch.nn.parallel.DistributedDataParallel(Net())
 for step in range(2):
     net(torch.ones(1, 2)).sum().backward()
+PY""",
+    "ddp-ready-twice": """
+run 2 <<'PY'
+from _job import *
+from torch.utils.checkpoint import checkpoint
+start()
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 2)
+    def forward(self, x):
+        for _ in range(2): x = checkpoint(self.layer, x, use_reentrant=True)
+        return x
+net = torch.nn.parallel.DistributedDataParallel(Net(), find_unused_parameters=True)
+net(torch.ones(1, 2, requires_grad=True)).sum().backward()
 PY""",
     "ddp-models-differ": """
 run 2 <<'PY'
@@ -252,6 +273,16 @@ cat > train.py <<'PY'
 import torch.multiprocessing as mp
 def work(rank):
     if rank == 1: raise ValueError("no data for rank 1")
+if __name__ == "__main__": mp.spawn(work, nprocs=2)
+PY
+python train.py""",
+    "spawn-killed": """
+cat > train.py <<'PY'
+import os, signal, time
+import torch.multiprocessing as mp
+def work(rank):
+    if rank == 1: os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(30)
 if __name__ == "__main__": mp.spawn(work, nprocs=2)
 PY
 python train.py""",
@@ -404,6 +435,16 @@ python - <<'PY'
 from _job import *
 files = [open("/dev/null") for _ in range(100)]
 PY""",
+    "loader-descriptors": """
+cat > train.py <<'PY'
+from _job import *
+torch.multiprocessing.set_sharing_strategy("file_descriptor")
+data = [torch.ones(2) for _ in range(400)]
+kept = []
+for batch in torch.utils.data.DataLoader(data, num_workers=1, batch_size=2): kept.append(batch)
+PY
+ulimit -n 60
+python train.py""",
     "threads": """
 python - <<'PY'
 import threading, time, resource
@@ -431,6 +472,10 @@ rank = start()
 if rank == 1: open("/data/imagenet/train.csv")
 dist.barrier()
 PY""",
+    "download": """
+python -c 'import urllib.request; urllib.request.urlopen("https://198.18.0.1/cifar-10-python.tar.gz", timeout=3)'""",
+    "download-name": """
+python -c 'import urllib.request; urllib.request.urlopen("https://data.example/cifar-10-python.tar.gz", timeout=3)'""",
     # -- CUDA on a machine without
     "cuda-not-compiled": """
 python -c 'import torch; torch.ones(1).cuda()'""",
@@ -467,6 +512,26 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 Trainer(accelerator="cpu", devices=4, num_nodes=1, strategy="ddp", max_steps=1, logger=False, enable_checkpointing=False).fit(BoringModel())
 PY
 torchrun --nproc-per-node 2 train.py""",
+    "trainer-slurm-tasks": """
+cat > train.py <<'PY'
+from lightning.pytorch import Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
+Trainer(accelerator="cpu", devices=4, num_nodes=1, strategy="ddp", logger=False, enable_checkpointing=False).fit(BoringModel())
+PY
+mkdir bin && ln -s /bin/true bin/srun
+PATH=$PWD/bin:$PATH SLURM_NTASKS=1 SLURM_NTASKS_PER_NODE=1 SLURM_JOB_NAME=train SLURM_JOB_ID=4711 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NNODES=1 SLURM_NODEID=0 SLURM_NODELIST=node0 python train.py""",
+    "trainer-unused-parameters": """
+cat > train.py <<'PY'
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
+class Model(BoringModel):
+    def __init__(self):
+        super().__init__()
+        self.unused = torch.nn.Linear(2, 2)
+Trainer(accelerator="cpu", devices=2, strategy="ddp", max_steps=4, logger=False, enable_checkpointing=False, enable_progress_bar=False).fit(Model())
+PY
+torchrun --nproc-per-node 2 train.py""",
     "lightning-member-missing": """
 cat > train.py <<'PY'
 from datetime import timedelta
@@ -488,6 +553,19 @@ for step in range(20):
     optimizer.zero_grad(); loss.backward(); optimizer.step()
     print(f"epoch 0 step {step:3d} loss {loss.item():.4f} error {loss.item() ** .5:.3f} 123.4 images/s", flush=True)
 dist.destroy_process_group()
+PY""",
+    "healthy-ignored": """
+python - <<'PY'
+import logging, sys
+class Loader:
+    def __del__(self): assert False, "can only test a child process"
+loader = Loader()
+del loader
+stream = open("log.txt", "w")
+logging.basicConfig(stream=stream)
+stream.close()
+logging.warning("epoch 1 loss 0.25")
+print("done")
 PY""",
     "healthy-lightning": """
 cat > train.py <<'PY'
