@@ -35,6 +35,7 @@ from orchestrator.runs.run import Detached
 from orchestrator.runs.settings import Embedded, Settings, Terms, watchful
 from orchestrator.runs.start import start
 from orchestrator.runs.verdict import Verdict
+from orchestrator.runs.wishes import Wish, leave_wish
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,12 @@ async def launch(
         await asyncio.gather(*(line.close() for line in lines))
         await fleet.close()
     await have_kept(record.folder, record.recipe)
-    emit(events.Detached(plan.run, reason))
+    if interrupts.count == 0:
+        emit(events.Detached(plan.run, reason))
+    else:  # while it was handed over
+        leave_wish(record.folder, Wish("interrupted", None))
+        why = "it was left, then interrupted"
+        emit(events.Warned(f"run {plan.run} is stopped in the background: {why}"))
     return None
 
 

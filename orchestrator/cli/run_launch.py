@@ -87,7 +87,9 @@ async def _run(arguments: Arguments, console: Console) -> int:
         verdict = await launch(request, hear, interrupts)
         if arguments.detach:  # for scripts: RUN=$(orch launch -d train.py)
             _print(f"{names[0]}\n", console)
-        return 0 if verdict is None else verdict.exit_code
+        if verdict is None:
+            return 0 if interrupts.signal is None else 128 + interrupts.signal
+        return verdict.exit_code
 
 
 def _print(text: str, console: Console) -> None:

@@ -171,6 +171,29 @@ def test_who_is_attached_stops_the_run_or_leaves_it(
     assert ended(orch, run) == (number == signal.SIGINT)
 
 
+def test_who_leaves_a_run_and_then_interrupts_it_has_it_stopped(
+    orch: Orch, begin: Begin, tmp_path: Path
+) -> None:
+    (tmp_path / "t.py").write_text(SCRIPT)
+    words = ("--local", "1", "--launcher", "direct", "--preflight", "off", "t.py")
+    process = begin("launch", *words)
+    (folder,) = (tmp_path / ".local/state/orch/runs").iterdir()
+    process.send_signal(signal.SIGQUIT)
+    deadline = time.monotonic() + 20
+    while (
+        find_controller(folder) is not None
+    ):  # the one to which it is handed over is not there yet
+        assert time.monotonic() < deadline
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert f"run {folder.name} is stopped in the background" in err
+    assert "goes on" not in err
+    while not ended(orch, folder.name):
+        assert time.monotonic() < deadline
+    assert "stopped by an interrupt" in orch("status").stdout
+
+
 def test_a_run_whose_keeper_was_killed_is_taken_up_again(
     orch: Orch, launch: Launch, tmp_path: Path
 ) -> None:
