@@ -26,6 +26,11 @@ def leave_wish(folder: Path, wish: Wish) -> None:
     """Leave `wish` in the folder of a run; a later one replaces it. Raises LaunchError."""
     try:
         write_json(folder / _NAME, plain(wish))
+    except FileNotFoundError:  # pruned, so it has ended
+        raise LaunchError(
+            f"run {folder.name} was removed; there is nothing to stop",
+            remedy="orch runs shows those that there are",
+        ) from None
     except OSError as error:
         raise LaunchError(
             f"run {folder.name} cannot be told to stop: {folder / _NAME}: {error.strerror}",

@@ -76,7 +76,13 @@ def test_a_full_disk_leaves_the_file_as_it_was_and_nothing_beside_it(
 
 
 def test_a_wish_that_cannot_be_left_is_told(tmp_path: Path) -> None:
-    with pytest.raises(LaunchError, match=r"run gone cannot be told to stop: .*No such file"):
+    (tmp_path / "gone").touch()
+    with pytest.raises(LaunchError, match=r"run gone cannot be told to stop: .*Not a directory"):
+        leave_wish(tmp_path / "gone", Wish("orch stop", None))
+
+
+def test_a_run_that_was_removed_meanwhile_has_nothing_to_stop(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="run gone was removed; there is nothing to stop"):
         leave_wish(tmp_path / "gone", Wish("orch stop", None))
 
 
