@@ -11,7 +11,7 @@ from stat import S_ISDIR, S_ISREG
 
 from orchestrator.diagnose import Source
 from orchestrator.errors import UsageError
-from orchestrator.examine.read import Log
+from orchestrator.examine.read import GZIP, Log
 
 MAX_FILES = 10_000
 """So many files of folders are read."""
@@ -19,7 +19,6 @@ MAX_FILES = 10_000
 STDIN = "-"
 
 _LOOK = 8192  # bytes of a file's beginning that tell whether it is text
-_GZIP = b"\x1f\x8b"
 _RANK = re.compile(r"(?<![A-Za-z])rank[-_.]?(\d{1,7})(?!\d)", re.IGNORECASE)
 _NUMBER = re.compile(r"(\d+)")
 
@@ -99,5 +98,5 @@ def _is_text(path: Path) -> bool:
             beginning = file.read(_LOOK)
     except OSError:
         return True
-    is_packed = path.suffix == ".gz" and beginning.startswith(_GZIP)
+    is_packed = path.suffix == ".gz" and beginning.startswith(GZIP)
     return is_packed or b"\0" not in beginning

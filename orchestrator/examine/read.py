@@ -11,6 +11,9 @@ from pathlib import Path
 
 from orchestrator.diagnose import Diagnosis, Evidence, Source, diagnose
 
+GZIP = b"\x1f\x8b"
+"""How a file begins that gzip has packed, whatever it is called."""
+
 _CHUNK = 1 << 20
 
 
@@ -24,10 +27,6 @@ class Log:
     source: Source
     path: Path | None
     size: int | None
-
-    @property
-    def is_packed(self) -> bool:
-        return self.path is not None and self.path.suffix == ".gz"
 
 
 @dataclass(frozen=True)
@@ -76,22 +75,29 @@ class _Reader:
 
     def chunks(self, log: Log) -> Iterator[bytes]:
         """Yield what is in a log, as far as it can be read."""
+        name, before = log.source.name, self.bytes
         try:
             for chunk in self._raw(log):
                 self.bytes += len(chunk)
                 yield chunk
-            self.files.append(log.source.name)
+            self.files.append(name)
         except (OSError, EOFError, zlib.error) as error:
-            why = error.strerror if isinstance(error, OSError) else None
-            self.problems.append(f"{log.source.name} cannot be read: {why or error}")
+            why = (error.strerror if isinstance(error, OSError) else None) or error
+            if self.bytes == before:
+                self.problems.append(f"{name} cannot be read: {why}")
+                return
+            self.files.append(name)
+            self.problems.append(f"{name} can be read up to byte {self.bytes - before} only: {why}")
 
     def _raw(self, log: Log) -> Iterator[bytes]:
         before = self._done
         with open(0 if log.path is None else log.path, "rb", closefd=log.path is not None) as file:
-            data = gzip.GzipFile(fileobj=file) if log.is_packed else file
-            left = sys.maxsize if log.size is None or log.is_packed else log.size
+            is_packed = log.size != 0 and file.peek(len(GZIP)).startswith(GZIP)
+            data = gzip.GzipFile(fileobj=file) if is_packed else file
+            left = sys.maxsize if log.size is None or is_packed else log.size
             while left and (chunk := data.read1(min(_CHUNK, left))):
                 left -= len(chunk)
                 yield chunk
-                self._done = before + file.tell() if log.is_packed else self._done + len(chunk)
+                is_told = is_packed and log.size is not None
+                self._done = before + file.tell() if is_told else self._done + len(chunk)
                 self._hear(Reading(self._done, self._total))

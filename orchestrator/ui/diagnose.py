@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import textwrap
 import time
@@ -106,8 +107,8 @@ def rows(view: DiagnosisView, width: int, *, everything: bool = False) -> Iterat
     if short:
         yield ()
     yield from _wrapped(_looked_at(view, bool(full), hidden), width, _DIM)
-    if not full:
-        yield from _wrapped(f"the last lines: {_last_lines(view)}", width, _DIM)
+    if not full and (command := _last_lines(view)):
+        yield from _wrapped(f"the last lines: {command}", width, _DIM)
 
 
 def _sorted(
@@ -178,10 +179,16 @@ def _looked_at(view: DiagnosisView, found: bool, hidden: Sequence[Hit]) -> str:
 
 
 def _last_lines(view: DiagnosisView) -> str:
+    """Return a command that shows them; none for what only comes once, or has no line."""
     if view.run is not None:
         return view.run.last_lines or f"tail {words.short_path(view.run.logs)}/*/*/*"
-    files = view.examined.files
-    return f"tail {files[0]}" if len(files) == 1 else "tail FILE..."
+    files = [name for name in view.examined.files if Path(name).is_file()]
+    if not files or not view.examined.bytes:
+        return ""
+    if len(files) > 1:
+        return "tail FILE..."
+    name = shlex.quote(files[0])
+    return f"zcat {name} | tail" if files[0].endswith(".gz") else f"tail {name}"
 
 
 def _labelled(

@@ -224,14 +224,14 @@ def test_all_tells_in_full_what_is_a_line_or_nothing_otherwise(orch: Orch, run: 
         (["job.log", "nope.log"], "there is neither a file nor a run 'nope.log'"),
         (["job.log", "lusab"], "'lusab' is a run: name one run, or files"),
         (["job.log", "--attempt", "1"], "--attempt is of a run; these are files"),
-        (["broken.gz"], "broken.gz cannot be read: Not a gzipped file"),
+        (["broken.gz"], "broken.gz cannot be read: Unknown compression method"),
     ],
 )
 def test_what_is_not_there_is_named(
     orch: Orch, tmp_path: Path, run: KeptRun, words: list[str], said: str
 ) -> None:
     (tmp_path / "job.log").write_text("")
-    (tmp_path / "broken.gz").write_text("text")
+    (tmp_path / "broken.gz").write_bytes(b"\x1f\x8btext, not packed")
     done = orch("diagnose", *words)
     assert (done.stdout, done.returncode) == ("", 2)
     assert said in done.stderr

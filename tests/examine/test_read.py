@@ -40,7 +40,7 @@ def test_it_tells_how_far_it_has_come_of_what_is_on_the_disk(tmp_path: Path) -> 
 def test_what_cannot_be_read_is_said_and_the_rest_is_read(tmp_path: Path) -> None:
     good, torn, gone = tmp_path / "good.log", tmp_path / "torn.gz", tmp_path / "gone.log"
     good.write_bytes(FULL)
-    torn.write_bytes(gzip.compress(FULL * 100)[:-9])
+    torn.write_bytes(gzip.compress(FULL)[:9])
     examined = examine((*logs(torn), Log(Source("gone.log"), gone, 5), *logs(good)))
     assert examined.files == (str(good),)
     assert [problem.split("cannot be read: ")[1] for problem in examined.problems] == [
@@ -48,3 +48,20 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_read(tmp_path: Path) -> Non
         "No such file or directory",
     ]
     assert [hit.signature.id for hit in examined.diagnosis.hits] == ["disk.full"]
+
+
+def test_of_what_is_cut_off_the_beginning_is_read(tmp_path: Path) -> None:
+    torn = tmp_path / "torn.gz"
+    torn.write_bytes(gzip.compress(FULL * 100)[:-9])
+    examined = examine(logs(torn))
+    assert examined.files == (str(torn),)
+    (problem,) = examined.problems
+    assert f"can be read up to byte {examined.bytes} only" in problem
+    assert [hit.signature.id for hit in examined.diagnosis.hits] == ["disk.full"]
+
+
+def test_what_is_packed_is_told_by_its_beginning_not_by_its_name(tmp_path: Path) -> None:
+    packed, plain = tmp_path / "job.log.1", tmp_path / "job.gz"
+    packed.write_bytes(gzip.compress(FULL))
+    plain.write_bytes(FULL)
+    assert examine(logs(packed, plain)).diagnosis.hits[0].count == 2
