@@ -9,7 +9,7 @@ from orchestrator.errors import Unreachable
 from orchestrator.inventory import Host
 from orchestrator.nodes import NodeReport
 from orchestrator.plan import Facts, Interface
-from orchestrator.ui.nodes import describe, table
+from orchestrator.ui.nodes import describe, lines
 
 FACTS = Facts(
     hostname="n0",
@@ -38,42 +38,42 @@ def with_facts(**changes: object) -> NodeReport:
 
 
 def test_off_a_terminal_columns_align_and_are_always_the_same() -> None:
-    assert table([GOOD]) == [
+    assert lines([GOOD]) == [
         "NODE  ADDRESS  PYTHON  CPUS  GPUS  NETWORK           RSYNC  CLOCK  HOME",
         "n0    n0       3.11.7  64    8     eth0 198.18.0.10  yes    ok     /home/ubuntu",
     ]
-    heading, _, row = table([GOOD, DEAD])
+    heading, _, row = lines([GOOD, DEAD])
     assert heading.index("PYTHON") == row.index("✗ timed-out")
 
 
 def test_columns_give_way_until_it_fits_and_are_named() -> None:
-    heading, first, second, note = table([GOOD, DEAD], width=80)
+    heading, first, second, note = lines([GOOD, DEAD], width=80)
     assert max(map(len, (heading, first, second))) <= 80
     assert heading.split() == ["NODE", "PYTHON", "CPUS", "GPUS", "NETWORK", "RSYNC", "CLOCK"]
-    assert note.startswith("(address, home: ")
-    assert len(table([GOOD, DEAD], width=160)) == 3
+    assert note.startswith("(home, address: ")
+    assert len(lines([GOOD, DEAD], width=160)) == 3
 
 
 def test_what_is_remarkable_stands_out_and_never_gives_way() -> None:
-    lines = table([with_facts(clock_skew=-3.24, rsync=None)], width=30, colour=True)
-    assert "\x1b[33m-3.2 s\x1b[0m" in lines[1]
-    assert "\x1b[31mno\x1b[0m" in lines[1]
-    assert "HOME" not in lines[0]
+    shown = lines([with_facts(clock_skew=-3.24, rsync=None)], width=60, colour=True)
+    assert "\x1b[33m-3.2 s\x1b[0m" in shown[1]
+    assert "\x1b[31mno\x1b[0m" in shown[1]
+    assert "HOME" not in shown[0]
 
 
 def test_a_small_skew_is_no_news() -> None:
-    assert " ok " in table([with_facts(clock_skew=0.5)])[1]
+    assert " ok " in lines([with_facts(clock_skew=0.5)])[1]
 
 
 def test_what_nodes_say_cannot_steer_a_terminal() -> None:
-    line = table([with_facts(home="/\x1b]0;evil\x07", python_version="3\n4\u202e")])[1]
+    line = lines([with_facts(home="/\x1b]0;evil\x07", python_version="3\n4\u202e")])[1]
     assert line.isprintable()
     assert "/�]0;evil�" in line
 
 
 def test_a_spare_is_told_apart() -> None:
     spare = dataclasses.replace(GOOD, host=Host(name="n1", spare=True))
-    assert table([GOOD, spare])[2].startswith("n1 (spare)  n1")
+    assert lines([GOOD, spare])[2].startswith("n1 (spare)  n1")
     assert [describe(report)["spare"] for report in (GOOD, spare)] == [False, True]
 
 
