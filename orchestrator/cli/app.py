@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from typing import Annotated
@@ -94,16 +93,9 @@ def run() -> None:
 
 
 def _complain(message: str) -> None:
-    from orchestrator.logs.harmless import harmless
+    from orchestrator.ui.message import Stderr
 
-    text = harmless(f"orch: {message}".encode(errors="replace")).decode()  # a node may speak in it
-    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
-        text = f"\x1b[31m{text}\x1b[0m"
-    try:
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
-    except OSError:  # nobody is there to read it; the exit code still tells
-        silence(2)
+    Stderr().line(message, "red")
 
 
 def _keep_traceback() -> str:

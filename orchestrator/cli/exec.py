@@ -100,7 +100,7 @@ async def _execute(
 def _tell(result: Execution) -> None:
     """Say on stderr where the command failed, and why orch ended it."""
     from orchestrator.inventory.ranges import fold
-    from orchestrator.ui.console import Stderr
+    from orchestrator.ui.message import Stderr
 
     stderr = Stderr()
     unfinished = fold(end.node for end in result.ends if end.exit_code is None)

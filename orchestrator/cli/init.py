@@ -45,6 +45,7 @@ def init(
     from orchestrator.errors import UsageError
     from orchestrator.inventory.draft import draft
     from orchestrator.quoting import command_line
+    from orchestrator.ui.message import Stderr
 
     text = draft(hosts, user, python)
     if output == "-":
@@ -60,9 +61,8 @@ def init(
     except OSError as error:
         raise UsageError(f"{output}: cannot be written: {error.strerror}") from None
     option = [] if output == "hosts.yaml" else ["-i", output]
-    for line in (
-        f"orch: {output} is written; next:",
-        f"      {command_line(['orch', 'nodes', *option])}",
-        f"      {command_line(['orch', 'launch', *option, '--dry-run', 'train.py'])}",
-    ):
-        typer.echo(line, err=True)
+    Stderr().line(
+        f"{output} is written; next:\n"
+        f"      {command_line(['orch', 'nodes', *option])}\n"
+        f"      {command_line(['orch', 'launch', *option, '--dry-run', 'train.py'])}"
+    )

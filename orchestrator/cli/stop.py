@@ -49,7 +49,7 @@ def stop(
         raise UsageError("RUN and --all exclude each other")
     meant = [saved for saved in all_runs() if not saved.has_ended] if every else [find(run)]
     if not meant:
-        from orchestrator.ui.console import Stderr
+        from orchestrator.ui.message import Stderr
 
         Stderr().line("no run goes on")
     elif not asyncio.run(_stop_all(meant, grace)):
@@ -63,7 +63,7 @@ async def _stop_all(runs: list[Saved], grace: float | None) -> bool:
     from orchestrator import events
     from orchestrator.errors import LaunchError
     from orchestrator.stop import stop
-    from orchestrator.ui.console import Stderr
+    from orchestrator.ui.message import Stderr
     from orchestrator.ui.words import duration
 
     stderr = Stderr()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestrator import events
 from orchestrator.inventory.ranges import fold
 from orchestrator.ui import verdict, words
-from orchestrator.ui.console import Stderr
+from orchestrator.ui.message import Stderr
 
 
 class Teller:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -12,10 +11,8 @@ from orchestrator import events
 from orchestrator.logs.select import RankSet
 from orchestrator.logs.stream import Channel, Stream
 from orchestrator.plan import Plan
-from orchestrator.process import silence
 from orchestrator.ui import verdict, words
 from orchestrator.ui.display import Lines
-from orchestrator.ui.message import message
 from orchestrator.ui.outlets import Outlets
 from orchestrator.ui.phases import Phases
 from orchestrator.ui.terminal import wants_colour, width_of
@@ -168,27 +165,6 @@ class Console:
         # Raw output keeps the ranks' two apart.
         is_error = self._view.output == "raw" and event.stream.channel == "stderr"
         self._outlets.show(event, 2 if is_error else 1, lambda: lines_for(self._view, self._plan))
-
-
-class Stderr:
-    """Lines about the doing, on stderr, for commands that have no console any more."""
-
-    def __init__(self) -> None:
-        self._heard = True
-
-    def line(self, text: str, colour: str | None = None) -> None:
-        """Write one line (or a few), at once. Nobody reading it any more is no reason to fail."""
-        self.write(message(text, colour))
-
-    def write(self, said: bytes) -> None:
-        """Write whole lines as they are."""
-        if self._heard:
-            try:
-                sys.stderr.write(said.decode())
-                sys.stderr.flush()
-            except OSError:
-                self._heard = False
-                silence(2)
 
 
 def lines_for(view: View, plan: Plan | None) -> Lines | None:

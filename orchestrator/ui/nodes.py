@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from orchestrator.nodes import NodeReport
 from orchestrator.plan import Facts
-from orchestrator.ui.console import Stderr
+from orchestrator.ui.message import Stderr
 from orchestrator.ui.table import Cell, Column, stdout_size, table, write
 from orchestrator.ui.terminal import wants_colour
 
