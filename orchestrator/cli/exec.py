@@ -70,18 +70,15 @@ def execute(
 async def _execute(
     choice: Choice, argv: list[str], timeout: float | None, console: Console
 ) -> Execution:
-    import asyncio
-    import signal
-
     from orchestrator import events
     from orchestrator.cli.hosts import chosen
+    from orchestrator.cli.signals import end_on_signals
     from orchestrator.execute import execute
     from orchestrator.runs.interrupts import Interrupts
     from orchestrator.ui.node_lines import NodeLines
 
     interrupts = Interrupts()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, interrupts.send, number)
+    end_on_signals(interrupts)
 
     def hear(event: events.Event) -> None:
         console(event)

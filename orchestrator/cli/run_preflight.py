@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -13,6 +12,7 @@ from typing import Literal
 from orchestrator.check import CheckRequest, check
 from orchestrator.cli.hosts import Choice, chosen
 from orchestrator.cli.script import inside, script_and_source, workdir_name
+from orchestrator.cli.signals import end_on_signals
 from orchestrator.cli.values import number_or_auto
 from orchestrator.errors import LaunchError
 from orchestrator.plan import Job
@@ -55,9 +55,7 @@ def run(arguments: Arguments) -> None:
 
 async def _run(arguments: Arguments, console: Console) -> Report:
     interrupts = Interrupts()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupts.send, number)
+    end_on_signals(interrupts)
     async with AsyncExitStack() as stack:
         request = await _request(arguments, stack)
         return await check(request, console, interrupts)
