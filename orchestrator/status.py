@@ -11,6 +11,7 @@ from orchestrator import events
 from orchestrator.logs.index import IndexReader, stored
 from orchestrator.logs.last_line import last_line
 from orchestrator.logs.stream import Stream
+from orchestrator.plan import NodePlan, Plan
 from orchestrator.runs.event_log import EventReader
 from orchestrator.runs.folder import EVENTS
 from orchestrator.runs.lock import Controller
@@ -71,7 +72,6 @@ def status_of(saved: Saved) -> RunStatus:
 
 
 def _nodes(saved: Saved, state: RunState) -> Iterator[NodeStatus]:
-    expected = saved.plan.expected_ranks
     for node in saved.plan.nodes:
         link = state.nodes.get(node.name, NodeLink(node.name))
         said = _said(saved, node.name)
@@ -82,11 +82,25 @@ def _nodes(saved: Saved, state: RunState) -> Iterator[NodeStatus]:
             link.unreachable_since,
             link.cause,
             tuple(
-                _rank(saved, rank, rank - node.first_rank, state.ranks.get(rank), logs, said)
-                for rank in node.ranks
-                if rank in expected
+                _rank(saved, rank, local_rank, known, logs, said)
+                for rank, local_rank, known in _places(saved.plan, node, state)
             ),
         )
+
+
+def _places(
+    plan: Plan, node: NodePlan, state: RunState
+) -> Iterator[tuple[int, int, RankState | None]]:
+    """Yield the ranks of a node, their local ranks, and what is known of them.
+
+    Of an elastic job nobody can say where a rank will live until it does.
+    """
+    for local_rank, rank in enumerate(node.ranks):
+        known = state.ranks.get((node.name, local_rank))
+        if known is not None:
+            yield known.rank, local_rank, known
+        elif plan.elastic is None and rank in plan.expected_ranks:
+            yield rank, local_rank, None
 
 
 def _node_state(

@@ -78,7 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "attach": {"events", "logs", "runs"},
     "stop": {"errors", "events", "runs"},
     "stacks": {"errors", "hangs", "keep", "remote", "runs"},
-    "status": {"events", "logs", "runs"},
+    "status": {"events", "logs", "plan", "runs"},
     "prune": {"errors", "events", "keep", "remote", "runs"},
     "catch_up": {"errors", "events", "logs", "runs"},
     "nodes": {"errors", "events", "inventory", "plan", "reach", "remote"},

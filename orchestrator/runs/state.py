@@ -41,16 +41,17 @@ class NodeLink:
 
 @dataclass
 class RunState:
-    """All of a run; `stopping` is why its nodes were told to stop, None if they were not, and `stalled`
-    what keeps it from getting on, None while it does.
+    """All of a run; `ranks` are by node and local rank, the last of each. `stopping` is why its nodes
+    were told to stop, None if they were not, and `stalled` what keeps it from getting on, None while it
+    does.
     """
 
     nodes: dict[str, NodeLink] = field(default_factory=dict)
-    ranks: dict[int, RankState] = field(default_factory=dict)
+    ranks: dict[tuple[str, int], RankState] = field(default_factory=dict)
     stopping: str | None = None
     stalled: events.Stalled | None = None
     warnings: list[str] = field(default_factory=list)
-    _told: dict[int, int] = field(default_factory=dict)  # by rank: of which attempt was told last
+    _told: dict[tuple[str, int], RankState] = field(default_factory=dict)  # by node and rank
 
     def take(self, logged: Logged) -> None:
         """Take in one event."""
@@ -90,17 +91,20 @@ class RunState:
         return self.nodes.setdefault(name, NodeLink(name))
 
     def _began(self, event: events.RankBegan) -> None:
-        self._told[event.rank] = event.attempt
-        known = self.ranks.get(event.rank)
-        if known is not None and known.attempt >= event.attempt:
-            return  # told again, by another controller
-        self.ranks[event.rank] = RankState(
+        began = RankState(
             event.rank, event.local_rank, event.node, event.attempt, event.pid, event.time
         )
+        place = (event.node, event.local_rank)
+        known = self.ranks.get(place)
+        if known is not None and (known.attempt, known.pid) == (began.attempt, began.pid):
+            began = known  # told again, by another controller
+        elif known is None or (known.attempt, known.began) < (began.attempt, began.began):
+            self.ranks[place] = began
+        self._told[event.node, event.rank] = began
 
     def _ended(self, event: events.RankEnded) -> None:
-        rank = self.ranks.get(event.rank)
-        if rank is not None and rank.attempt == self._told[event.rank]:
+        rank = self._told.get((event.node, event.rank))
+        if rank is not None:
             rank.ended, rank.code, rank.signal = event.time, event.code, event.signal
 
 

@@ -45,18 +45,32 @@ def test_of_nothing_nothing_is_known() -> None:
 
 def test_a_rank_begins_and_ends() -> None:
     state = folded(began(3), ended(3, None, 9))
-    assert state.ranks == {3: RankState(3, 0, "n3", 0, 103, 1.0, 9.0, None, 9)}
+    assert state.ranks == {("n3", 0): RankState(3, 0, "n3", 0, 103, 1.0, 9.0, None, 9)}
 
 
 def test_a_rank_that_is_started_again_runs() -> None:
-    rank = folded(began(0), ended(0, 1), began(0, attempt=1)).ranks[0]
+    rank = folded(began(0), ended(0, 1), began(0, attempt=1)).ranks["n0", 0]
     assert (rank.attempt, rank.pid, rank.ended, rank.code) == (1, 110, None, None)
 
 
 def test_the_end_of_a_past_attempt_told_again_ends_nothing() -> None:
     happened = (began(0), ended(0, 1), began(0, attempt=1))
-    rank = folded(*happened, began(0), ended(0, 1)).ranks[0]
+    rank = folded(*happened, began(0), ended(0, 1)).ranks["n0", 0]
     assert (rank.attempt, rank.ended) == (1, None)
+
+
+def test_a_rank_that_goes_on_elsewhere_leaves_its_place_to_another() -> None:
+    """An elastic job that lost a node numbers the ranks of the others anew, within one attempt too."""
+
+    def began_at(rank: int, node: str, pid: int, at: float) -> events.RankBegan:
+        return events.RankBegan(rank, 0, node, 0, pid, at)
+
+    before = (began_at(0, "n0", 7, 1.0), began_at(1, "n1", 8, 1.0), ended(1, None, 15))
+    state = folded(*before, began_at(0, "n1", 9, 2.0))
+    assert {place: rank.rank for place, rank in state.ranks.items()} == {("n0", 0): 0, ("n1", 0): 0}
+    assert state.ranks["n1", 0].ended is None
+    again = folded(*before, began_at(0, "n1", 9, 2.0), *before)  # told by another controller
+    assert again.ranks == state.ranks
 
 
 def test_an_end_without_a_beginning_is_passed_over() -> None:
@@ -113,4 +127,4 @@ def test_when_all_of_it_is_started_again_what_was_is_past() -> None:
     again = (*happened, events.Restarting(2, 3, "rank 0 on n0 exited with 1"))
     assert (folded(*again).nodes, folded(*again).ranks, folded(*again).stopping) == ({}, {}, None)
     state = folded(*again, events.Following("n0"), began(0, attempt=1))
-    assert (state.nodes["n0"].state, state.ranks[0].attempt) == ("running", 1)
+    assert (state.nodes["n0"].state, state.ranks["n0", 0].attempt) == ("running", 1)
