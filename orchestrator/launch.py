@@ -14,7 +14,7 @@ from pathlib import Path
 
 from orchestrator import events
 from orchestrator.again import mind
-from orchestrator.errors import LaunchError, PlanError
+from orchestrator.errors import LaunchError, PlanError, UsageError
 from orchestrator.inventory import Inventory
 from orchestrator.phase import Phase
 from orchestrator.plan import Facts, Job, Plan
@@ -45,8 +45,8 @@ class Request:
     `source` is the folder that goes to the nodes (None: they have the files), and `script` what is
     checked before anything starts (None where it cannot be seen from here). `preflight` is how much is
     tried before the start (None: nothing). `detach` is to return once the job runs, and have it minded in
-    the background. `restarts` is how often all of it is started again when it fails. `embedded` are the
-    nodes that live in this process.
+    the background. `restarts` is how often all of it is started again when it fails (an elastic job says
+    itself how often torchrun does). `embedded` are the nodes that live in this process.
     """
 
     inventory: Inventory
@@ -85,7 +85,7 @@ async def launch(
     UsageError for a request that makes no sense, LaunchError when the job could not be started; then
     nothing runs.
     """
-    check_script(request)
+    check(request)
     interrupts = interrupts or Interrupts()
     if request.detach:
         interrupts.leave("detached")
@@ -171,7 +171,7 @@ async def dry_run(
     request: Request, emit: events.Emit, interrupts: Interrupts | None = None
 ) -> Plan:
     """Return what `launch` would run, having asked the nodes what they are, and started nothing."""
-    check_script(request)
+    check(request)
     fleet = Fleet(request.inventory.hosts, request.connect)
     try:
         return (await (interrupts or Interrupts()).abort(_decide(fleet, request, emit)))[1]
@@ -179,8 +179,15 @@ async def dry_run(
         await fleet.close()
 
 
-def check_script(request: Request) -> None:
-    """Raise when the script is known to fail under the launcher, before anything is started."""
+def check(request: Request) -> None:
+    """Raise when it makes no sense, or the script is known to fail under the launcher, before anything is
+    started.
+    """
+    if request.job.elastic is not None and (request.restarts or request.terms.keep_going):
+        raise UsageError(
+            "what an elastic job does when a rank fails is up to torchrun",
+            remedy="leave out either --elastic or --on-failure continue",
+        )
     if choose_launcher(request.inventory.hosts, request.job) != "fabric" or request.script is None:
         return
     line = find_launch_call(request.script.read_text(encoding="utf-8-sig", errors="replace"))

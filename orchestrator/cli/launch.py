@@ -128,15 +128,23 @@ def launch(
         typer.Option(help="What becomes of a run that has stalled."),
     ] = "show",
     restarts: Annotated[
-        int,
+        int | None,
         typer.Option(
             metavar="N",
             min=0,
             max=1000,
             help="Start all of it again when it fails, up to N times; a spare host takes the place of one "
-            "that is lost. ORCH_ATTEMPT tells the script.",
+            "that is lost. ORCH_ATTEMPT tells the script.  [default: 0; with --elastic 3]",
         ),
-    ] = 0,
+    ] = None,
+    elastic: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MIN:MAX",
+            help="Go on without nodes that are lost while MIN are left: torchrun itself starts the ranks "
+            "of the others again, in a smaller world. MAX is how many there may be.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -198,6 +206,7 @@ def launch(
                 stop_when_stalled=on_stall == "stop",
             ),
             restarts=restarts,
+            elastic=elastic,
             dry_run=dry_run,
             rank=rank,
             timestamps=timestamps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -16,8 +17,9 @@ from orchestrator.cli.script import inside, script_and_source, workdir_name
 from orchestrator.cli.selection import rank_set
 from orchestrator.cli.signals import listen_to_signals
 from orchestrator.cli.values import number_or_auto
+from orchestrator.errors import UsageError
 from orchestrator.launch import Request, dry_run, launch
-from orchestrator.plan import Job, paste
+from orchestrator.plan import Elastic, Job, paste
 from orchestrator.preflight.level import Level
 from orchestrator.runs.interrupts import Interrupts
 from orchestrator.runs.settings import Embedded, Terms
@@ -45,7 +47,8 @@ class Arguments:
     preflight: Literal["quick", "full", "off"]
     detach: bool
     terms: Terms
-    restarts: int
+    restarts: int | None
+    elastic: str | None
     dry_run: bool
     rank: str | None
     timestamps: bool
@@ -113,7 +116,7 @@ async def _request(arguments: Arguments, stack: AsyncExitStack) -> Request:
         name=arguments.name,
         preflight=None if arguments.preflight == "off" else Level(arguments.preflight),
         detach=arguments.detach,
-        restarts=arguments.restarts,
+        restarts=(arguments.restarts or 0) if job.elastic is None else 0,
         terms=arguments.terms,
         connect=connect,
         embedded=_embedded(arguments.hosts, job),
@@ -129,6 +132,7 @@ def _job(arguments: Arguments, script: Path, source: Path | None) -> Job:
         module=arguments.module,
         launcher=arguments.launcher,
         launcher_arguments=arguments.launcher_arguments,
+        elastic=_elastic(arguments.elastic, arguments.restarts),
         devices=number_or_auto("--nproc", arguments.nproc, 1024),
         main_address=arguments.main_address,
         main_port=number_or_auto("--main-port", arguments.main_port, 65535),
@@ -136,6 +140,20 @@ def _job(arguments: Arguments, script: Path, source: Path | None) -> Job:
         secrets=secrets,
         workdir_name=workdir_name(source),
     )
+
+
+def _elastic(words: str | None, restarts: int | None) -> Elastic | None:
+    """Return what `MIN:MAX` says. Raises UsageError."""
+    if words is None:
+        return None
+    match = re.fullmatch(r"([1-9][0-9]{0,5}):([1-9][0-9]{0,5})", words, re.ASCII)
+    if match is None or int(match[1]) > int(match[2]):
+        raise UsageError(
+            f"--elastic {words}: two numbers of nodes are expected, the smaller first",
+            remedy="--elastic 2:4 for a job that goes on with 2 to 4 nodes",
+        )
+    elastic = Elastic(int(match[1]), int(match[2]))
+    return elastic if restarts is None else replace(elastic, restarts=restarts)
 
 
 def _embedded(hosts: Choice, job: Job) -> Embedded | None:

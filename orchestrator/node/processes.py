@@ -67,6 +67,13 @@ def descends(pid: int, ancestor: int) -> bool:
     return process is not None
 
 
+def is_of_run(pid: int, directory: str, supervisor: int) -> bool:
+    """Tell whether `pid` is a live process of the run in `directory`, whatever it made of its environment
+    (setproctitle overwrites it).
+    """
+    return belongs(pid, directory) or descends(pid, supervisor)
+
+
 def _tag(directory: str) -> bytes:
     return b"ORCH_DIR=" + os.fsencode(directory)
 

@@ -15,6 +15,7 @@ The verbs of a run's life; `run` and `node` name it, and `limit` is the seconds 
     follow  run, node, offsets {file: bytes already had}, quiet (no bytes, only reports; false if left
             out): see `follow.py` -> null
     stop    run, node, grace, reason -> {"alive": bool, "time": seconds since the epoch}
+    kick    run, node, attempt, rank, pid -> {"ended": bool}: see `kick.py`
     sweep   run, node -> {"left": [pid]}
     evidence  limit, run, node, attempt, rank, killed: see `evidence.py`
     stacks  limit, run, node, brief: see `stacks.py` -> where every process is, and what it waits for
@@ -33,7 +34,7 @@ import select
 import time
 from typing import Any, Callable, Deque, Dict, List
 
-from . import daemon, files, lease, network, place, ports, processes, supervise, trial
+from . import daemon, files, kick, lease, network, place, ports, processes, supervise, trial
 from .facts import facts
 from .follow import Follower
 from .tasks import TASKS, Task, refusal
@@ -95,6 +96,7 @@ class Agent:
             "start": self._start,
             "heard": self._heard,
             "stop": self._stop,
+            "kick": kick.kick,
             "sweep": self._sweep,
             "put": self._put,
             "discard": trial.discard,

@@ -262,12 +262,7 @@ class Supervisor:
                     record = _or_none(records.read_rank, os.path.join(folder, entry))
                     if record is not None and record["ended"] is None:
                         live.add(record["pid"])
-        # By descent too: a rank may have changed its environment, as setproctitle does.
-        return {
-            pid
-            for pid in live
-            if processes.belongs(pid, self._directory) or processes.descends(pid, os.getpid())
-        }
+        return {pid for pid in live if processes.is_of_run(pid, self._directory, os.getpid())}
 
     # -- the end -------------------------------------------------------------------------------
 

@@ -1,12 +1,13 @@
 """Decide, purely, what will run where: Inventory + Facts + Job -> Plan."""
 
 from orchestrator.plan.facts import Facts, Interface
-from orchestrator.plan.job import Job
+from orchestrator.plan.job import Elastic, Job
 from orchestrator.plan.launchers import Process
 from orchestrator.plan.network import Network, choose_network
 from orchestrator.plan.plan import NodePlan, Plan, count_devices, make_plan
 
 __all__ = [
+    "Elastic",
     "Facts",
     "Interface",
     "Job",

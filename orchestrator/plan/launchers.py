@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.errors import UsageError
-from orchestrator.plan.job import Job
+from orchestrator.plan.job import Elastic, Job
 
 NAMES = ("torchrun", "fabric", "python", "direct")
 
@@ -42,6 +42,8 @@ class Share:
     world_size: int
     main_address: str
     main_port: int
+    address: str | None = None
+    """The node's own on the network where the ranks meet."""
 
 
 Launcher = Callable[[Share, Job], tuple[Process, ...]]
@@ -60,11 +62,34 @@ _OWNED = {
     "--rdzv-id": "--name",
     "--rdzv-backend": None,
     "--rdzv-endpoint": None,
+    "--rdzv-conf": None,
+    "--local-addr": None,
     "--standalone": None,
     "--no-python": None,
     "--module": "--module",
     "-m": "--module",
 }
+
+
+def check_elastic(name: str, arguments: Sequence[str], elastic: Elastic, nodes: int) -> None:
+    """Raise UsageError when the launcher `name` cannot be elastic, or not with so many nodes."""
+    asked = f"--elastic {elastic.fewest}:{elastic.most}"
+    if name != "torchrun":
+        raise UsageError(
+            f"{asked}: with --launcher {name} nobody starts ranks again",
+            remedy="use --launcher torchrun, or --restarts alone, with which orch starts all of it again",
+        )
+    if not elastic.fewest <= nodes <= elastic.most:
+        raise UsageError(
+            f"{asked}: there are {nodes} nodes", remedy="choose nodes with --nodes and --exclude"
+        )
+    if any(option_of(argument) == "--max-restarts" for argument in arguments):
+        raise UsageError(f"{asked}: orch sets --max-restarts itself then", remedy="use --restarts")
+
+
+def option_of(argument: str) -> str:
+    """Return the option of `--an_option=VALUE` as torchrun documents it: `--an-option`."""
+    return argument.split("=", 1)[0].replace("_", "-")
 
 
 def check_arguments(name: str, arguments: Sequence[str]) -> None:
@@ -74,7 +99,7 @@ def check_arguments(name: str, arguments: Sequence[str]) -> None:
             f"--launcher-arg {arguments[0]}: with --launcher {name} there is no launcher to take it"
         )
     for argument in arguments:
-        option = argument.split("=", 1)[0].replace("_", "-")
+        option = option_of(argument)
         if option in _OWNED:
             instead = _OWNED[option]
             raise UsageError(

@@ -31,7 +31,7 @@ def lines(plan: Plan) -> Iterator[str]:
     The value of a secret is not shown: its variable is taken from the shell that this is pasted into.
     """
     for node in plan.nodes:
-        yield f"# {node.name}: node rank {node.node_rank}, {_describe_ranks(node)} of {plan.world_size}"
+        yield f"# {node.name}: node rank {node.node_rank}, {_describe_ranks(plan, node)}"
         for process in node.processes:
             environment = {**node.environment, **process.environment}
             yield (
@@ -40,10 +40,12 @@ def lines(plan: Plan) -> Iterator[str]:
             )
 
 
-def _describe_ranks(node: NodePlan) -> str:
+def _describe_ranks(plan: Plan, node: NodePlan) -> str:
+    if plan.elastic is not None:  # torchrun numbers them, and anew each time that they begin
+        return f"{node.devices} of at most {plan.world_size} ranks"
     if node.devices == 1:
-        return f"rank {node.first_rank}"
-    return f"ranks {node.ranks[0]}-{node.ranks[-1]}"
+        return f"rank {node.first_rank} of {plan.world_size}"
+    return f"ranks {node.ranks[0]}-{node.ranks[-1]} of {plan.world_size}"
 
 
 def _env_prefix(environment: Mapping[str, str], secrets: frozenset[str]) -> str:

@@ -11,7 +11,7 @@ from orchestrator.errors import PlanError, UsageError
 from orchestrator.inventory import Host
 from orchestrator.plan import launchers
 from orchestrator.plan.facts import Facts
-from orchestrator.plan.job import Job
+from orchestrator.plan.job import Elastic, Job
 from orchestrator.plan.launchers import Process, Share
 from orchestrator.plan.network import Network, environment_for
 
@@ -76,7 +76,11 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What runs on every node, in node order; main is the first."""
+    """What runs on every node, in node order; main is the first.
+
+    Where it is `elastic` (None: it needs all nodes), the launchers go on without some of them, and which
+    ranks live where is up to them.
+    """
 
     run: str
     launcher: str
@@ -86,13 +90,15 @@ class Plan:
     world_size: int
     nodes: tuple[NodePlan, ...]
     secrets: frozenset[str]
+    elastic: Elastic | None = None
 
     @property
     def restarts_itself(self) -> bool:
         """Whether the launcher starts failed ranks again: then only its own end is the end."""
         words = [word for node in self.nodes for process in node.processes for word in process.argv]
         given = [word for word in words if word.replace("_", "-").startswith("--max-restarts=")]
-        return self.launcher == "torchrun" and any(not word.endswith("=0") for word in given)
+        asked = self.launcher == "torchrun" and any(not word.endswith("=0") for word in given)
+        return asked or self.elastic is not None
 
     @property
     def expected_ranks(self) -> frozenset[int]:
@@ -147,6 +153,8 @@ def make_plan(
     """
     name = choose_launcher(hosts, job)
     launchers.check_arguments(name, job.launcher_arguments)
+    if job.elastic is not None:
+        launchers.check_elastic(name, job.launcher_arguments, job.elastic, len(hosts))
     counts = [count_devices(h, f, job) for h, f in zip(hosts, facts, strict=True)]
     world_size = sum(counts)
     nodes = []
@@ -162,6 +170,7 @@ def make_plan(
             world_size=world_size,
             main_address=network.address,
             main_port=main_port,
+            address=network.addresses[node_rank],
         )
         interface = network.interfaces[node_rank]
         nodes.append(
@@ -179,8 +188,9 @@ def make_plan(
             )
         )
     return Plan(
-        run, name, network.address, main_port, network.subnet, world_size, tuple(nodes), job.secrets
-    )
+        run, name, network.address, main_port, network.subnet, world_size, tuple(nodes), job.secrets,
+        elastic=job.elastic,
+    )  # fmt: skip
 
 
 def workdir_of(host: Host, facts: Facts, job: Job) -> str:

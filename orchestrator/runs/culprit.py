@@ -10,10 +10,11 @@ from orchestrator.remote.reports import ProcessEnd, RankReport, StatusReport
 
 _CLEARLY = 0.1  # seconds: clocks are known no better
 
-_DEAD = {
+DEAD = {
     "lost": "lost its supervisor: it was killed, or the node has restarted",
     "absent": "has nothing of this run (any more)",
 }
+"""What is said of a node in these states, though it was not told to stop."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +90,17 @@ def find_culprit(
             if failure not in by_themselves and hear(failure.node, failure.rank) == "own":
                 return failure.culprit
         return by_themselves[0].culprit
+    gone = _first_gone(nodes)
+    if gone is not None:
+        return gone  # launchers that were connected to it fail after it
     for node in nodes:
         if node.stopped_at is None and node.status is not None and node.status.launcher is not None:
             unfinished = any(rank.end is None for rank in node.ranks.values())
             if not node.status.launcher.succeeded and (unfinished or not node.ranks):
                 return Culprit(node.name, None, node.status.launcher)
-    gone = _first_gone(nodes)
-    if gone is not None:
-        return gone
     for node in nodes:
-        if node.stopped_at is None and node.status is not None and node.status.state in _DEAD:
-            return Culprit(node.name, None, None, _DEAD[node.status.state])
+        if node.stopped_at is None and node.status is not None and node.status.state in DEAD:
+            return Culprit(node.name, None, None, DEAD[node.status.state])
     return None
 
 
@@ -114,8 +115,10 @@ class _Failure(NamedTuple):
 
 
 def _failures(nodes: Sequence[NodeState]) -> list[_Failure]:
-    """Return what failed of the last attempt, in the order of time."""
-    attempt = max((rank.attempt for node in nodes for rank in node.ranks.values()), default=0)
+    """Return what failed of each node's last attempt, in the order of time."""
+    last = {
+        node.name: max((rank.attempt for rank in node.ranks.values()), default=0) for node in nodes
+    }
     failures = [
         _Failure(
             rank.ended - node.clock_skew,
@@ -129,7 +132,7 @@ def _failures(nodes: Sequence[NodeState]) -> list[_Failure]:
         if rank.end is not None
         and rank.ended is not None
         and not rank.end.succeeded
-        and rank.attempt == attempt
+        and rank.attempt == last[node.name]
     ]
     return sorted(failures, key=lambda failure: (failure.at, failure.rank.rank))
 

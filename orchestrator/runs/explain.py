@@ -16,7 +16,7 @@ from orchestrator.logs.stream import Channel, Stream
 from orchestrator.plan import NodePlan, Plan
 from orchestrator.remote.reports import ProcessEnd, RankReport
 from orchestrator.remote.text import printable
-from orchestrator.runs.culprit import Account, Culprit, NodeState
+from orchestrator.runs.culprit import DEAD, Account, Culprit, NodeState
 from orchestrator.runs.verdict import describe
 
 if TYPE_CHECKING:  # it takes a moment to import, which a run that succeeds has no need of
@@ -97,7 +97,7 @@ def explain(
         diagnosis = _diagnose(logs, culprit.node, rank or culprit.end, known)
     hit = diagnosis.verdict if diagnosis else None
     error = _error(diagnosis, known)
-    cause, fix = (hit.cause, hit.fix) if hit else _DEAD if state.gone is None else _GONE
+    cause, fix = (hit.cause, hit.fix) if hit else _of_node(state)
     meaning = hit.meaning if hit else ""
     if hit is not None and hit.signature.id == _EXCEPTION:
         meaning = cause = fix = ""  # it speaks for itself
@@ -124,6 +124,13 @@ def explain(
         logs=file if culprit.end is not None else logs / culprit.node,
         command=_command(plan, culprit, channel),
     )
+
+
+def _of_node(state: NodeState) -> tuple[str, str]:
+    """Return the cause and the fix where the culprit is all of a node."""
+    if state.gone is not None:
+        return _GONE
+    return _DEAD if state.status is not None and state.status.state in DEAD else ("", "")
 
 
 # -- what it was ------------------------------------------------------------------------------------

@@ -49,6 +49,8 @@ class Follower:
         on_news: Callable[[], None],
     ) -> None:
         self._run = record.plan.run
+        self._elastic = record.plan.elastic
+        self._world_size = record.plan.world_size
         self._plan = plan
         self._line = line
         self._record = record
@@ -63,7 +65,7 @@ class Follower:
         self._has_strangers = False
         self._told: tuple[str, float] | None = None  # to stop: why, and with what grace
         self._stopped_at: float | None = None
-        self._no_room_for: set[Stream] = set()  # a little of others may fit meanwhile
+        self._no_room_for: set[str] = set()  # paths: a little of others may fit meanwhile
         self.heard_at = time.monotonic()
         """When the node last told anything new (time.monotonic)."""
         self._away_for = ""
@@ -196,7 +198,8 @@ class Follower:
         stream = self._streams.get(chunk.path) or self._stream_of(chunk.path)
         if stream is None:
             return
-        self._streams[chunk.path] = stream
+        if self._elastic is None:
+            self._streams[chunk.path] = stream
         store = self._record.store
         before = store.size(stream)
         try:
@@ -205,11 +208,11 @@ class Follower:
             if not self._no_room_for:
                 message = f"the logs of {self.name} cannot be kept here: {error.strerror}"
                 self._emit(events.Warned(f"{message}; the node keeps them meanwhile"))
-            self._no_room_for.add(stream)
+            self._no_room_for.add(chunk.path)
             raise NoRoom from None
         else:
-            if stream in self._no_room_for:
-                self._no_room_for.discard(stream)
+            if chunk.path in self._no_room_for:
+                self._no_room_for.discard(chunk.path)
                 if not self._no_room_for:
                     message = f"the logs of {self.name} are kept here again, without a gap"
                     self._emit(events.Warned(message))
@@ -234,13 +237,13 @@ class Follower:
                 return stream  # ranks were numbered otherwise then
             if not self._is_ours(stream.rank):
                 return None
-            return Stream.parse(self.name, path, stream.rank - self._plan.first_rank)
+            return Stream.parse(self.name, path, self._local_rank(stream.rank))
         except ValueError as error:
             raise NodeError(str(error)) from None
 
     def _is_ours(self, rank: int) -> bool:
         """Tell whether the node may speak of `rank`; a script can put any file beside its logs."""
-        if rank in self._plan.ranks:
+        if rank in (self._plan.ranks if self._elastic is None else range(self._world_size)):
             return True
         if not self._has_strangers:
             self._has_strangers = True
@@ -248,17 +251,28 @@ class Follower:
             self._emit(events.Warned(f"{message}: that is left there"))
         return False
 
+    def _local_rank(self, rank: int) -> int | None:
+        """Return the local rank of one of ours, None while it is not known."""
+        if self._elastic is None:
+            return rank - self._plan.first_rank
+        return self._ranks[rank].local_rank if rank in self._ranks else None
+
     def _note_rank(self, report: RankReport) -> None:
         if report.attempt < self._record.attempt or not self._is_ours(report.rank):
             return
-        known = self._ranks.get(report.rank)
+        # By its place: in an elastic job, the one before it there may have had another number.
+        places = {rank.local_rank: rank for rank in self._ranks.values()}
+        known = places.get(report.local_rank)
+        is_same = known is not None and (known.attempt, known.pid) == (report.attempt, report.pid)
         if known is not None and (
-            known.attempt > report.attempt
-            or (known.attempt, known.end) == (report.attempt, report.end)
+            (known.attempt, known.started) > (report.attempt, report.started)
+            or (is_same and known.end == report.end)
         ):
             return  # told again after a new connection, or of an attempt that is past
+        if known is not None:
+            del self._ranks[known.rank]
         self._ranks[report.rank] = report
-        if known is None or known.attempt < report.attempt:
+        if not is_same:
             self._emit(
                 events.RankBegan(
                     report.rank, report.local_rank, self.name, report.attempt, report.pid,
@@ -315,6 +329,17 @@ class Follower:
             with suppress(NodeError):  # a node that is away is the matter of `follow`
                 await self._line.agent.ask("heard", run=self._run, node=self.name)
             await asyncio.sleep(lease / 4)
+
+    async def kick(self, rank: RankReport) -> None:
+        """Have the launcher there start all of its ranks again, by the end of one. Raises NodeError."""
+        await self._line.agent.ask(
+            "kick",
+            run=self._run,
+            node=self.name,
+            attempt=rank.attempt,
+            rank=rank.rank,
+            pid=rank.pid,
+        )
 
     async def answers(self, within: float) -> bool:
         """Tell whether the node does, within so many seconds."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.inventory import Host
-from orchestrator.plan import NodePlan, Plan, Process
+from orchestrator.plan import Elastic, NodePlan, Plan, Process
 from orchestrator.plan.paste import masked
 from orchestrator.runs.plain import parse, plain
 
@@ -21,6 +21,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "main_port": plan.main_port,
         "subnet": plan.subnet,
         "world_size": plan.world_size,
+        "elastic": plain(plan.elastic),
         "nodes": [describe_node(node, plan.secrets) for node in plan.nodes],
     }
 
@@ -59,6 +60,7 @@ def rebuild(run: str, described: Mapping[str, Any]) -> Plan:
         world_size=parse(int, described["world_size"]),
         nodes=tuple(rebuild_node(node) for node in described["nodes"]),
         secrets=frozenset(),
+        elastic=parse(Elastic | None, described.get("elastic")),
     )
 
 

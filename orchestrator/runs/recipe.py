@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.inventory import Host, Main
-from orchestrator.plan import Job
+from orchestrator.plan import Elastic, Job
 from orchestrator.plan.paste import is_secret, masked
 from orchestrator.runs.plain import parse, plain
 
@@ -81,6 +81,7 @@ class Recipe:
                     "launcher_arguments": parse(tuple[str, ...], job["launcher_arguments"]),
                     "environment": parse(Mapping[str, str], job["environment"]),
                     "secrets": frozenset(parse(tuple[str, ...], job["secrets"])),
+                    "elastic": parse(Elastic | None, job.get("elastic")),
                 }
             ),
             hosts=tuple(Host(**host) for host in described["hosts"]),

@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from orchestrator import events
+from orchestrator.plan import Plan
 from orchestrator.remote.line import Line
 from orchestrator.runs.culprit import Culprit, NodeState, find_culprit
+from orchestrator.runs.elastic import mind_members
 from orchestrator.runs.explain import Accounts, Known, explain
 from orchestrator.runs.follower import Follower
 from orchestrator.runs.interrupts import Interrupts
 from orchestrator.runs.links import look_for_gone, mind_links
+from orchestrator.runs.membership import Membership
 from orchestrator.runs.record import Record
 from orchestrator.runs.stall import StallWatch
 from orchestrator.runs.verdict import (
@@ -64,6 +67,7 @@ class Run:
         self._interrupts = interrupts
         self._grace = record.settings.grace
         self._keeps_going = record.settings.keep_going
+        self._members = _members_of(record)
         self._news = asyncio.Event()
         self._stopping_since: float | None = None  # time.monotonic
         self._stop_grace = self._grace
@@ -110,22 +114,25 @@ class Run:
         return verdict.culprit is not None
 
     async def _judge(self) -> Verdict:
-        states = self._states()
+        plan, states = self._view()
         try:
-            verdict = judge(self._plan, states, self._stopped, Accounts(self._record.logs))
+            verdict = judge(plan, states, self._stopped, Accounts(self._record.logs))
             if verdict.culprit is not None:
-                explained = await self._explain(verdict.culprit, states)
+                explained = await self._explain(verdict.culprit)
                 verdict = replace(verdict, explained=explained)
         except Exception as error:  # whatever ranks have printed, their run has ended
             self._emit(events.Warned(f"why the run failed cannot be explained: {error!r:.200}"))
-            verdict = judge(self._plan, states, self._stopped)
+            verdict = judge(plan, states, self._stopped)
+        if verdict.culprit is None and self._members is not None and self._members.left:
+            without = f"without {', '.join(self._members.left)}"
+            verdict = replace(verdict, summary=f"{verdict.summary}, {without}")
         for name, pids in verdict.left.items():
             numbers = ", ".join(map(str, pids))
             self._emit(events.Warned(f"{name}: could not be killed: process {numbers}"))
         return verdict
 
-    async def _explain(self, culprit: Culprit, states: list[NodeState]) -> events.Explained:
-        nodes = {state.name: state for state in states}
+    async def _explain(self, culprit: Culprit) -> events.Explained:
+        nodes = {node.name: node.state for node in self.followers}
         known = Known()
         if culprit.rank is not None:
             follower = next(node for node in self.followers if node.name == culprit.node)
@@ -186,7 +193,8 @@ class Run:
         """Return until when (time.monotonic) the end of `node` is waited for."""
         if not node.has_room and node.has_ended:
             return node.heard_at + _NO_ROOM
-        if node.gone is not None and (self._stopping_since is not None or self._keeps_going):
+        is_done_without = self._keeps_going or self._members is not None
+        if node.gone is not None and (self._stopping_since is not None or is_done_without):
             return self._stopping_since or 0.0
         if self._stopping_since is None:
             return float("inf")
@@ -199,6 +207,10 @@ class Run:
         yield self._mind_person(1)
         yield self._mind_person(2)
         yield self._mind_wishes()
+        if self._members is not None:
+            yield mind_members(
+                self._members, self.followers, self._grace, self._emit, self._news.set
+            )
         if self._record.settings.timeout is not None:
             yield self._mind_time(self._record.settings.timeout)
         yield mind_links(
@@ -226,13 +238,14 @@ class Run:
                     look_for_gone(self.followers, self._plan.main_port),
                 )
                 return
-            stop = find_stop(self._states())
+            plan, states = self._view()
+            stop = find_stop(states)
             if stop is not None and self._stopping_since is None:
                 await self._stop_all(stop, self._grace)
                 return
-            if all_ended(self._plan, self._states()):
+            if all_ended(plan, states):
                 await asyncio.sleep(BARRIER)
-                if any(not node.has_ended for node in self.followers):
+                if any(not node.has_ended and node.gone is None for node in self.followers):
                     await self._stop_all("every rank has ended, a launcher has not", self._grace)
                 return
 
@@ -243,19 +256,23 @@ class Run:
         """
         is_node = failed.end is None
         for _ in range(0 if is_node else round(SETTLE / _LOOK_WHETHER_ALL_ENDED)):
-            if all_ended(self._plan, self._states()):
+            if all_ended(*self._view()):
                 break
             await asyncio.sleep(_LOOK_WHETHER_ALL_ENDED)
         await self._stop_all(f"{failed.node if is_node else 'a rank'}{FAILED}", self._grace)
 
     def _find_failure(self) -> Culprit | None:
         """Return what failed, once the run has failed for good."""
-        culprit = find_culprit(self._states())
+        _, states = self._view()
+        culprit = find_culprit(states)
+        # A launcher that starts failed ranks again has failed when it has ended itself.
+        launchers = [state.status.launcher for state in states if state.status is not None]
+        if self._members is not None:
+            is_over = self._members.why_over or any(end and not end.succeeded for end in launchers)
+            return culprit if is_over else None
         if culprit is None or culprit.end is None or not self._plan.restarts_itself:
             return culprit
-        # A launcher that starts failed ranks again has failed when it has ended itself.
-        has_ended = any(state.status and state.status.launcher for state in self._states())
-        return culprit if has_ended else None
+        return culprit if any(launchers) else None
 
     async def _mind_person(self, count: int) -> None:
         """Stop all nodes at the first interrupt, kill at the second, also while the first is told."""
@@ -313,8 +330,13 @@ class Run:
             self._stopping_since = time.monotonic()
         await asyncio.gather(*(node.stop(reason, grace) for node in self.followers))
 
-    def _states(self) -> list[NodeState]:
-        return [node.state for node in self.followers]
+    def _view(self) -> tuple[Plan, list[NodeState]]:
+        """Return what is to run, and what is known of the nodes: of those that it needs."""
+        states = [node.state for node in self.followers]
+        if self._members is None:
+            return self._plan, states
+        self._members.look(states)
+        return self._members.view(states)
 
     # -- telling -------------------------------------------------------------------------------
 
@@ -334,3 +356,13 @@ class Run:
                 self._emit_outside(events.Warned(f"the run's record cannot be written: {error}"))
         else:
             self._can_write = True
+
+
+def _members_of(record: Record) -> Membership | None:
+    """Return who has a share in an elastic run, None of any other."""
+    if record.plan.elastic is None:
+        return None
+    began: dict[str, float] = {}
+    for rank in record.state().ranks.values():
+        began[rank.node] = rank.began - record.settings.skews.get(rank.node, 0.0)
+    return Membership(record.plan, record.plan.elastic, began)

@@ -57,7 +57,7 @@ class StallWatch:
         """Look, until the nodes are told to stop."""
         while True:
             await asyncio.sleep(self._pause)
-            if any(node.state.stopped_at is not None for node in self._nodes):
+            if any(node.state.stopped_at is not None and node.gone is None for node in self._nodes):
                 return
             if self._quiet() >= self._seconds / 2:
                 await self._look()

@@ -73,6 +73,17 @@ class _Node:
     speaker: int | None = None
     tails: dict[str, bytes] = field(default_factory=dict)
     numbers: str = ""
+    processes: dict[int, int] = field(default_factory=dict)  # pid by local rank
+
+    def began(self, event: events.RankBegan) -> None:
+        """A rank began here, and where it did so anew, an earlier end is forgiven."""
+        if event.attempt or self.processes.get(event.local_rank, event.pid) != event.pid:
+            self.state, self.detail = "running", ""
+        self.processes[event.local_rank] = event.pid
+        first = event.rank - event.local_rank
+        if first != self.ranks.start:  # an elastic job has numbered them otherwise
+            self.ranks = range(first, first + len(self.ranks))
+            self.speaker = None
 
     def state_in_words(self, now: float) -> str:
         if self.lost_at is not None:
@@ -125,9 +136,8 @@ class Panel:
                     self._heard(event)
                 case events.RankBegan():
                     self._runs(event.node)
-                    # The launcher began it again: an earlier attempt's end is forgiven.
-                    if event.attempt and (node := self._nodes.get(event.node)):
-                        node.state, node.detail = "running", ""
+                    if node := self._nodes.get(event.node):
+                        node.began(event)
                 case events.RankEnded():
                     self._rank_ended(event)
                 case events.Following() | events.NodeBack():

@@ -154,12 +154,13 @@ def wait_for_end(lab: Lab, run: str, seconds: float = 60) -> dict[str, Any]:
     return record(lab, run)
 
 
-def wait_for_copies(lab: Lab, run: str, ranks: int, containing: str) -> None:
+def wait_for_copies(lab: Lab, run: str, ranks: int, containing: str, seconds: float = 20) -> None:
     """Return once the controller has this text of so many ranks."""
     wait_until(
         lambda: ranks == sum(
             containing in path.read_text() for path in copies(lab, run).glob("*/*/rank-*.out")
-        )
+        ),
+        seconds,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import PlanError, UsageError
-from orchestrator.plan import Job, Network, Plan, make_plan, paste
+from orchestrator.plan import Elastic, Job, Network, Plan, make_plan, paste
 
 from .helpers import facts, host
 
@@ -49,6 +49,55 @@ def test_torchrun_gets_each_nodes_own_rank_and_count() -> None:
         "/opt/py", "-m", "torch.distributed.run", "--nnodes=2", "--node-rank=1", "--nproc-per-node=2",
         "--master-addr=10.0.0.1", "--master-port=29500", "--rdzv-id=lusab-babad", "train.py",
     )  # fmt: skip
+
+
+def test_an_elastic_job_leaves_nothing_about_where_it_meets_to_what_names_lead_to() -> None:
+    plan = plan_of([2, 2, 2], elastic=Elastic(2, 4, restarts=5))
+    assert plan.nodes[1].processes[0].argv == (
+        "/opt/py", "-m", "torch.distributed.run", "--nnodes=2:3", "--nproc-per-node=2",
+        "--rdzv-backend=c10d", "--rdzv-endpoint=10.0.0.1:29500",
+        "--rdzv-conf=is_host=0,last_call_timeout=10", "--local-addr=10.0.0.2", "--max-restarts=5",
+        "--rdzv-id=lusab-babad", "train.py",
+    )  # fmt: skip
+    assert "--rdzv-conf=is_host=1,last_call_timeout=10" in plan.nodes[0].processes[0].argv
+    for node in plan.nodes:  # or a round would find the addresses of the one before
+        assert node.processes[0].environment == {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    assert plan.restarts_itself
+    assert all("DISABLE_SHARE" in line for line in paste.lines(plan) if not line.startswith("#"))
+
+
+def test_an_elastic_job_meets_at_an_address_of_ipv6_too() -> None:
+    network = Network("fd00::1", ("eth0",) * 2, None, ("fd00::1", "fd00::2"))
+    hosts = [host("a"), host("b")]
+    job = Job("t.py", elastic=Elastic(1, 2))
+    plan = make_plan("r", hosts, [facts("a"), facts("b")], job, network, 29500)
+    assert "--rdzv-endpoint=[fd00::1]:29500" in plan.nodes[0].processes[0].argv
+
+
+def test_an_elastic_job_needs_to_know_where_each_node_is() -> None:
+    network = Network("10.0.0.1", (None, None), None, (None, None))
+    hosts = [host("a"), host("b")]
+    job = Job("t.py", elastic=Elastic(1, 2))
+    with pytest.raises(PlanError, match=r"own addresses .* are not known"):
+        make_plan("r", hosts, [facts("a"), facts("b")], job, network, 29500)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "elastic", "words", "message"),
+    [
+        ("direct", (1, 2), (), "nobody starts ranks again"),
+        ("fabric", (1, 2), (), "nobody starts ranks again"),
+        ("torchrun", (3, 4), (), "--elastic 3:4: there are 2 nodes"),
+        ("torchrun", (1, 1), (), "--elastic 1:1: there are 2 nodes"),
+        ("torchrun", (1, 2), ("--max_restarts=1",), "orch sets --max-restarts itself"),
+        ("torchrun", (1, 2), ("--rdzv-conf=x=1",), "orch sets --rdzv-conf itself"),
+    ],
+)
+def test_what_cannot_be_elastic_is_said(
+    launcher: str, elastic: tuple[int, int], words: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        plan_of([1, 1], launcher, elastic=Elastic(*elastic), launcher_arguments=words)
 
 
 def test_fabric_run_gets_its_own_flags_and_a_bar_before_the_script() -> None:

@@ -28,7 +28,7 @@ def plan_of(*devices: int, run: str = "r", **job: Any) -> Plan:
 
 def rank(number: int, end: ProcessEnd | None = None, at: float = 1.0) -> RankReport:
     """Return the report of a rank that began at 0 and ended at `at`, if it has an `end`."""
-    return RankReport(number, 0, 0, 100 + number, 0.0, None if end is None else at, end)
+    return RankReport(number, number, 0, 100 + number, 0.0, None if end is None else at, end)
 
 
 def record_in(root: Path, plan: Plan | None = None, **settings: Any) -> Record:

@@ -18,13 +18,14 @@ import pytest
 from orchestrator import events
 from orchestrator.errors import NodeError, Refused
 from orchestrator.logs.index import RECORD_SIZE
+from orchestrator.plan import Elastic
 from orchestrator.remote.reports import Chunk, ProcessEnd, StatusReport
 from orchestrator.runs import follower as module
 from orchestrator.runs.explain import Known
 from orchestrator.runs.follower import Follower
 from orchestrator.runs.record import Record
 from tests.runs.fakes import FakeAgent, FakeLine, lost, until
-from tests.runs.helpers import ENDED, KILL, OK, RUNNING, rank, record_in
+from tests.runs.helpers import ENDED, KILL, OK, RUNNING, plan_of, rank, record_in
 
 OUT, ERR = "attempt-0/rank-0.out", "attempt-0/rank-0.err"
 LOST = StatusReport("lost", None, ())
@@ -91,6 +92,15 @@ def kept(record: Record, path: str = OUT) -> bytes:
     return (record.logs / "n0" / path).read_bytes()
 
 
+@pytest.fixture
+def elastic(tmp_path: Path) -> Iterator[Record]:
+    """The record of a run of which torchrun decides what ranks live on n0."""
+    plan = replace(plan_of(2, 2), elastic=Elastic(1, 2))
+    record = record_in(tmp_path, plan)
+    yield record
+    record.close()
+
+
 # -- what it tells ------------------------------------------------------------------------------
 
 
@@ -129,6 +139,33 @@ async def test_a_run_is_followed_to_its_end(record: Record) -> None:
     assert followed.follower.has_ended
     assert followed.follower.has_all
     assert followed.news == 4
+
+
+async def test_an_elastic_job_may_number_the_ranks_of_a_node_as_it_likes(elastic: Record) -> None:
+    path = "attempt-0/rank-3.out"
+    later = [replace(rank(n), local_rank=n - 2, started=9.0) for n in (2, 3)]
+    agent = FakeAgent([RUNNING, *later, 0.01, ENDED], files={path: b"x"})
+    followed = await follow(elastic, agent)
+    assert followed.follower.state.ranks == {2: later[0], 3: later[1]}
+    assert kept(elastic, path) == b"x"
+
+
+async def test_the_last_rank_at_a_place_is_the_one_that_counts_whatever_its_number(
+    elastic: Record,
+) -> None:
+    """Started again without a failure of its own, it is of the same attempt as before."""
+    first = [replace(rank(n, KILL, 8.0), local_rank=n - 2) for n in (2, 3)]
+    then = [replace(rank(n), local_rank=n, pid=200 + n, started=9.0) for n in (0, 1)]
+    agent = FakeAgent([RUNNING, *first, *then, lost()], [*then, *first, ENDED])
+    followed = await follow(elastic, agent)
+    assert followed.follower.state.ranks == {0: then[0], 1: then[1]}
+    assert [event.pid for event in followed.of(events.RankBegan)] == [102, 103, 200, 201]
+    assert len(followed.of(events.RankEnded)) == 2
+
+
+async def test_no_node_speaks_of_more_ranks_than_there_can_be(elastic: Record) -> None:
+    await follow(elastic, FakeAgent([rank(4), ENDED], files={"attempt-0/rank-4.out": b"x"}))
+    assert not (elastic.logs / "n0/attempt-0/rank-4.out").exists()
 
 
 async def test_what_is_told_again_after_a_new_connection_is_not_told_on(record: Record) -> None:

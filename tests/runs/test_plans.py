@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.inventory.environment import Environment
-from orchestrator.plan import Job, Network, NodePlan, Plan, make_plan
+from orchestrator.plan import Elastic, Job, Network, NodePlan, Plan, make_plan
 from orchestrator.plan.launchers import NAMES
 from orchestrator.plan.paste import MASK
 from orchestrator.runs.plans import describe, rebuild
@@ -41,6 +41,15 @@ def test_a_plan_of_every_launcher_comes_back(launcher: str) -> None:
     assert back == as_kept(plan)
     assert back.restarts_itself == plan.restarts_itself
     assert back.expected_ranks == plan.expected_ranks
+
+
+def test_an_elastic_plan_comes_back() -> None:
+    network = Network("10.0.0.1", ("eth0",), None, ("10.0.0.1",))
+    job = Job("t.py", elastic=Elastic(1, 4, restarts=7))
+    plan = make_plan("r", [host("a")], [facts("a")], job, network, 29500)
+    assert rebuild("r", json.loads(json.dumps(describe(plan)))) == as_kept(plan)
+    before = {name: value for name, value in describe(plan).items() if name != "elastic"}
+    assert rebuild("r", before).elastic is None  # a record of a version that could not
 
 
 def test_how_a_node_is_reached_comes_back() -> None:

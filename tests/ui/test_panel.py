@@ -54,6 +54,19 @@ def test_a_row_for_the_run_and_one_for_each_node() -> None:
     assert second.split() == ["node1", "r8-15", "starting", "0", "B/s"]
 
 
+def test_a_node_of_an_elastic_job_has_the_ranks_that_it_has_now() -> None:
+    made = panel()
+    for local in range(8):
+        made.hear(events.RankBegan(8 + local, local, "node1", 0, 100 + local, 0.0))
+    made.hear(said(b"loss=5\n", node=1, rank=8))
+    made.hear(events.RankEnded(8, "node1", None, 15, 1.0))
+    assert texts(made)[2].split()[:3] == ["node1", "r8-15", "r8"]
+    made.hear(events.RankBegan(0, 0, "node1", 0, 200, 2.0))
+    assert texts(made)[2].split()[:3] == ["node1", "r0-7", "running"]
+    made.hear(said(b"loss=4\n", node=1, rank=0))
+    assert texts(made)[2].endswith("loss=4")
+
+
 def test_numbers_are_those_of_the_lowest_rank_and_of_whole_lines() -> None:
     made = panel()
     made.hear(said(b"loss=5 step=1\n", rank=3))

@@ -1,0 +1,65 @@
+"""Have an elastic run go on without the nodes that have left it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from orchestrator import events
+from orchestrator.errors import NodeError
+from orchestrator.runs.follower import Follower
+from orchestrator.runs.membership import Membership
+
+_LOOK_EVERY = 0.25  # seconds
+_KICK_EVERY = 20.0  # seconds that launchers have to notice that another has started its ranks again
+
+
+async def mind_members(
+    members: Membership,
+    nodes: Sequence[Follower],
+    grace: float,
+    emit: events.Emit,
+    on_news: Callable[[], None],
+) -> None:
+    """Tell who has left, and have ranks that wait for those started again, until the nodes are told to
+    stop. `on_news` is called when the run may be over.
+    """
+    told: set[str] = set()
+    next_kick = 0.0
+    while True:
+        states = [node.state for node in nodes]
+        members.look(states)
+        if any(s.stopped_at is not None for s in states if s.name not in members.left):
+            return
+        for node in nodes:
+            if node.name in members.left and node.name not in told:
+                told.add(node.name)
+                on_news()
+                if members.why_over is None:
+                    why = members.left[node.name]
+                    left = f"{len(nodes) - len(members.left)} of {len(nodes)} nodes"
+                    emit(events.Warned(f"{node.name} {why}; the run goes on with {left}"))
+                if not node.has_ended:  # it may come back, and the others do without it by then
+                    await node.stop("the others went on without it", grace)
+        if time.monotonic() >= next_kick and await _kick(members, nodes):
+            next_kick = time.monotonic() + _KICK_EVERY
+            on_news()
+        await asyncio.sleep(_LOOK_EVERY)
+
+
+async def _kick(members: Membership, nodes: Sequence[Follower]) -> bool:
+    """Have one launcher start its ranks again, if any wait in vain: the others notice, and join it."""
+    waiting = members.waiting([node.state for node in nodes])
+    if not waiting or members.why_over is not None:
+        return False
+    may_begin_again = [each for each in waiting if members.may_begin_again(each[1])]
+    if not may_begin_again:
+        members.is_spent = True
+        return True
+    state, rank = may_begin_again[0]
+    (node,) = (node for node in nodes if node.name == state.name)
+    with suppress(NodeError):  # then it is away too; another look comes
+        await node.kick(rank)
+    return True

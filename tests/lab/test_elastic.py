@@ -1,0 +1,218 @@
+"""torchrun itself goes on without nodes that are lost, while enough of them are left."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from labkit.lab import Lab
+
+from .orch import (
+    Launch,
+    copies,
+    detached,
+    keepers,
+    launch,
+    orch,
+    processes_of_runs,
+    record,
+    run_name,
+    wait_for_copies,
+    wait_for_end,
+    wait_until,
+    write,
+)
+
+pytestmark = [pytest.mark.lab, pytest.mark.torch]
+
+# Ranks that add up numbers until the test says that it is enough, or tells one to fail. They wait for each
+# other with all the patience in the world.
+JOB = """
+import os, time
+import torch, torch.distributed as dist
+from datetime import timedelta
+
+dist.init_process_group("gloo", timeout=timedelta(hours=1))
+count, step = dist.get_world_size(), 0
+fail = f"/tmp/fail-{os.environ['LOCAL_RANK']}"
+while True:
+    if os.path.exists(fail):
+        os.remove(fail)
+        raise ValueError("this batch is not like the others")
+    is_enough = torch.tensor([float(os.path.exists("/tmp/enough"))])
+    dist.all_reduce(is_enough)
+    if is_enough.item():
+        break
+    step += 1
+    if step == 5:
+        print(f"round of {count} goes", flush=True)
+    time.sleep(0.02)
+"""
+
+QUICK = ("--node-timeout", "3", "--connect-timeout", "2", "--preflight", "off")
+
+thorough = pytest.mark.skipif(
+    os.environ.get("ORCH_ELASTIC") != "all", reason="takes a while: ORCH_ELASTIC=all"
+)
+
+
+@pytest.fixture
+def lab(make_lab: Callable[..., Lab]) -> Lab:
+    """Three hosts whose own names lead to loopback, as /etc/hosts often has it."""
+    return make_lab(3, own_name_loopback=True)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    return write(tmp_path / "job", "job.py", JOB)
+
+
+def let_end(lab: Lab) -> None:
+    for node in lab.nodes:
+        (lab.files(node) / "tmp" / "enough").touch()
+
+
+def ended(running: Launch) -> dict[str, Any]:
+    return record(running.lab, run_name(running.err))
+
+
+def kill_launcher(lab: Lab, node: str, number: int = signal.SIGKILL) -> None:
+    (pid,) = (
+        process.pid for process in lab.processes(node) if "torch.distributed.run" in process.argv
+    )
+    os.kill(pid, number)
+
+
+def test_a_job_goes_on_without_a_host_that_vanishes(lab: Lab, job: Path) -> None:
+    with Launch(lab, "--elastic", "2:3", "--nproc", "2", *QUICK, job) as running:
+        running.wait_for_lines(6, "round of 6 goes")
+        lab.vanish("node2")
+        running.wait_for_lines(4, "round of 4 goes")
+        let_end(lab)
+        assert running.end(60) == 0, running.err
+    assert "node2 could not be reached for 3 s" in running.err
+    assert "the run goes on with 2 of 3 nodes" in running.err
+    assert ended(running)["summary"] == "all 4 ranks succeeded, without node2"
+    assert ended(running)["missing"] == ["node2"]
+    assert processes_of_runs(lab) == []
+
+
+def test_ranks_are_started_again_by_torchrun_and_in_a_smaller_world_without_a_launcher(
+    lab: Lab, job: Path
+) -> None:
+    with Launch(lab, "--elastic", "1:3", *QUICK, job) as running:
+        running.wait_for_lines(3, "round of 3 goes")
+        (lab.files("node1") / "tmp" / "fail-0").touch()
+        running.wait_for_lines(6, "round of 3 goes")
+        kill_launcher(lab, "node1")
+        running.wait_for_lines(2, "round of 2 goes")
+        let_end(lab)
+        assert running.end(60) == 0, running.err
+    assert "node1 lost its launcher to SIGKILL; the run goes on with 2 of 3 nodes" in running.err
+    assert "stopping all ranks" not in running.err
+    assert ended(running)["summary"] == "all 2 ranks succeeded, without node1"
+    shown = orch(lab, "status", run_name(running.err)).stdout
+    assert [row.split()[:2] for row in shown.splitlines() if row.startswith("node")] == [
+        ["node0", "r0"], ["node1", "r1"], ["node2", "r1"]
+    ]  # fmt: skip
+    assert processes_of_runs(lab) == []
+
+
+@pytest.mark.parametrize(
+    ("lost", "why"),
+    [
+        ("node1", "1 node is left, and the job needs 2"),
+        pytest.param("node0", "the nodes met there, and cannot do without it", marks=thorough),
+    ],
+)
+def test_too_few_nodes_are_the_end(lab: Lab, job: Path, lost: str, why: str) -> None:
+    with Launch(
+        lab, "--nodes", "node[0-1]", "--elastic", f"{2 if lost == 'node1' else 1}:3", *QUICK, job
+    ) as running:
+        running.wait_for_lines(2, "round of 2 goes")
+        lab.vanish(lost)
+        assert running.end(60) == 1
+    verdict = ended(running)["verdict"]
+    assert (verdict["node"], verdict["rank"]) == (lost, None)
+    assert verdict["how"].startswith(f"{lost} could not be reached for 3 s")
+    assert verdict["how"].endswith(why)
+    assert processes_of_runs(lab) == []
+
+
+@thorough
+def test_a_rank_that_fails_each_time_is_the_verdict(lab: Lab, tmp_path: Path) -> None:
+    script = write(
+        tmp_path / "job",
+        "job.py",
+        JOB.replace("os.remove(fail)", "print('again', flush=True)"),
+    )
+    (lab.files("node1") / "tmp" / "fail-0").touch()
+    done = launch(lab, "--elastic", "1:3", "--restarts", "2", *QUICK, script)
+    assert done.returncode == 1
+    assert done.stdout.count("again") == 3
+    ended = record(lab, run_name(done.stderr))
+    assert ended["verdict"]["node"] == "node1"
+    assert "ValueError: this batch is not like the others" in ended["verdict"]["error"]
+    assert processes_of_runs(lab) == []
+
+
+@thorough
+def test_where_no_restart_is_left_the_host_that_vanished_is_the_verdict(
+    lab: Lab, job: Path
+) -> None:
+    with Launch(lab, "--elastic", "1:3", "--restarts", "0", *QUICK, job) as running:
+        running.wait_for_lines(3, "round of 3 goes")
+        lab.vanish("node2")
+        assert running.end(60) == 1
+    assert ended(running)["verdict"]["how"].endswith("no restart is left to the others")
+    assert ended(running)["verdict"]["node"] == "node2"
+    assert processes_of_runs(lab) == []
+
+
+@thorough
+def test_a_host_that_is_shut_down_leaves(lab: Lab, job: Path) -> None:
+    with Launch(lab, "--elastic", "1:3", *QUICK, job) as running:
+        running.wait_for_lines(3, "round of 3 goes")
+        for process in lab.processes("node2"):
+            if any("/orch/node/node-" in word for word in process.argv) or (
+                b"ORCH_RUN=" in process.environ
+            ):
+                os.kill(process.pid, signal.SIGTERM)
+        running.wait_for_lines(2, "round of 2 goes")
+        let_end(lab)
+        assert running.end(60) == 0, running.err
+    assert ended(running)["summary"] == "all 2 ranks succeeded, without node2"
+
+
+@thorough
+def test_a_keeper_does_it_for_a_controller_that_is_gone(lab: Lab, job: Path) -> None:
+    run = detached(lab, "--elastic", "1:3", *QUICK, job)
+    wait_for_copies(lab, run, 3, "round of 3 goes")
+    (keeper,) = keepers(lab, run)
+    os.kill(keeper, signal.SIGKILL)
+    wait_until(lambda: keepers(lab, run) == [])
+    lab.vanish("node2")
+    assert orch(lab, "status", run).returncode == 0  # it has the run minded again
+    wait_for_copies(lab, run, 2, "round of 2 goes", 90)
+    let_end(lab)
+    assert wait_for_end(lab, run)["summary"] == "all 2 ranks succeeded, without node2"
+    assert (copies(lab, run) / "node2").exists()
+
+
+@thorough
+def test_a_host_that_comes_back_too_late_is_told_to_stop(lab: Lab, job: Path) -> None:
+    with Launch(lab, "--elastic", "1:3", *QUICK, job) as running:
+        running.wait_for_lines(3, "round of 3 goes")
+        link = ["ip", "link", "set", "eth0"]
+        assert lab.run([*link, "down"], node="node2").returncode == 0
+        running.wait_for_lines(2, "round of 2 goes")
+        assert lab.run([*link, "up"], node="node2").returncode == 0
+        wait_until(lambda: [node for node, _ in processes_of_runs(lab) if node == "node2"] == [])
+        let_end(lab)
+        assert running.end(60) == 0, running.err
+    assert ended(running)["summary"] == "all 2 ranks succeeded, without node2"
+    assert ended(running)["missing"] == []

@@ -1,0 +1,131 @@
+"""An elastic run goes on without the nodes that have left it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import pytest
+
+from orchestrator import events
+from orchestrator.plan import Elastic
+from orchestrator.remote.reports import RankReport
+from orchestrator.runs import elastic as module
+from orchestrator.runs.culprit import NodeState
+from orchestrator.runs.elastic import mind_members
+from orchestrator.runs.follower import Follower
+from orchestrator.runs.membership import Membership
+from tests.runs.fakes import until
+from tests.runs.helpers import RUNNING, plan_of, rank
+
+PLAN = plan_of(1, 1, 1)
+
+
+class Node:
+    """What is looked at of a follower; its rank began at 0."""
+
+    def __init__(self, number: int, attempt: int = 0) -> None:
+        self.name = f"n{number}"
+        report = replace(rank(number), local_rank=0, attempt=attempt)
+        self.state = NodeState(self.name, {number: report}, RUNNING)
+        self.has_ended = False
+        self.kicked: list[int] = []
+        self.told: list[str] = []
+
+    def vanish(self) -> None:
+        self.state = replace(self.state, gone="vanished")
+
+    def begin_anew(self) -> None:
+        (report,) = self.state.ranks.values()
+        self.state = replace(self.state, ranks={report.rank: replace(report, started=100.0)})
+
+    async def kick(self, rank: RankReport) -> None:
+        self.kicked.append(rank.pid)
+
+    async def stop(self, reason: str, grace: float) -> None:
+        self.told.append(reason)
+        self.state = replace(self.state, stopped_at=1.0)
+
+
+@dataclass
+class Minded:
+    members: Membership
+    task: asyncio.Task[None]
+    told: list[events.Event] = field(default_factory=list)
+    news: int = 0
+
+
+@asynccontextmanager
+async def minding(nodes: list[Node], restarts: int = 1) -> AsyncIterator[Minded]:
+    members = Membership(PLAN, Elastic(1, 3, restarts), {})
+    told: list[events.Event] = []
+    minded: Minded
+
+    def on_news() -> None:
+        minded.news += 1
+
+    followers = cast(list[Follower], nodes)
+    task = asyncio.create_task(mind_members(members, followers, 3.0, told.append, on_news))
+    minded = Minded(members, task, told)
+    try:
+        yield minded
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LOOK_EVERY", 0.005)
+    monkeypatch.setattr(module, "_KICK_EVERY", 0.1)
+
+
+async def test_one_launcher_starts_its_ranks_again_and_the_next_when_that_was_not_enough() -> None:
+    nodes = [Node(0), Node(1), Node(2)]
+    async with minding(nodes) as minded:
+        nodes[2].vanish()
+        await until(lambda: bool(nodes[0].kicked))
+        assert [event.message for event in minded.told if isinstance(event, events.Warned)] == [
+            "n2 vanished; the run goes on with 2 of 3 nodes"
+        ]
+        assert nodes[2].told == ["the others went on without it"]
+        assert nodes[1].kicked == []
+        nodes[0].begin_anew()  # alone: the other did not notice
+        began = time.monotonic()
+        await until(lambda: bool(nodes[1].kicked))
+        assert time.monotonic() - began < 5
+        assert (nodes[0].kicked, nodes[1].kicked) == ([100], [101])
+
+
+async def test_ranks_that_have_begun_anew_by_themselves_are_left_alone() -> None:
+    nodes = [Node(0), Node(1), Node(2)]
+    async with minding(nodes):
+        await asyncio.sleep(0.01)  # it has seen the first round
+        nodes[0].begin_anew()
+        nodes[1].begin_anew()
+        nodes[2].vanish()
+        await until(lambda: bool(nodes[2].told))
+        await asyncio.sleep(0.05)
+        assert (nodes[0].kicked, nodes[1].kicked) == ([], [])
+
+
+async def test_where_no_launcher_may_start_them_again_the_run_is_over() -> None:
+    nodes = [Node(0, attempt=1), Node(1, attempt=1), Node(2)]
+    async with minding(nodes) as minded:
+        nodes[2].vanish()
+        await until(lambda: minded.members.is_spent)
+        assert minded.news > 0
+        assert minded.members.why_over == "no restart is left to the others"
+        assert nodes[0].kicked == nodes[1].kicked == []
+
+
+async def test_it_ends_when_the_nodes_are_told_to_stop() -> None:
+    nodes = [Node(0), Node(1), Node(2)]
+    async with minding(nodes) as minded:
+        for node in nodes:
+            await node.stop("interrupted", 3.0)
+        await asyncio.wait_for(minded.task, 5)

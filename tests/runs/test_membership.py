@@ -1,0 +1,182 @@
+"""Which nodes an elastic run still has, and which ranks wait in vain for those that have left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.plan import Elastic
+from orchestrator.remote.reports import ProcessEnd, RankReport, StatusReport
+from orchestrator.runs.culprit import NodeState, find_culprit
+from orchestrator.runs.membership import Membership
+from orchestrator.runs.verdict import judge
+from tests.runs.helpers import ENDED, KILL, OK, RUNNING, plan_of, rank
+
+FAILED = ProcessEnd(1, None)
+PLAN = replace(plan_of(1, 1, 1, 1), elastic=Elastic(2, 4, restarts=1))
+
+
+def members(fewest: int = 2, restarts: int = 1) -> Membership:
+    return Membership(PLAN, Elastic(fewest, 4, restarts), {})
+
+
+def at(number: int, began: float, end: ProcessEnd | None = None, attempt: int = 0) -> RankReport:
+    """A rank that began then, the only one of its node."""
+    report = rank(number, end, began + 1.0)
+    return replace(report, local_rank=0, started=began, attempt=attempt)
+
+
+def node(
+    number: int,
+    *ranks: RankReport,
+    gone: str | None = None,
+    status: StatusReport | None = RUNNING,
+    skew: float = 0.0,
+) -> NodeState:
+    return NodeState(f"n{number}", {r.rank: r for r in ranks}, status, skew, None, gone)
+
+
+def round_of(*numbers: int, began: float = 0.0, first: int = 0) -> list[NodeState]:
+    """These nodes, whose ranks began together."""
+    return [node(n, at(first + i, began)) for i, n in enumerate(numbers)]
+
+
+LOST = StatusReport("lost", None, ())
+KILLED = StatusReport("ended", KILL, ())
+SHUT_DOWN = StatusReport("ended", OK, (), "the supervisor was told to stop", 9.0)
+LEASE = StatusReport("ended", OK, (), "no controller was heard of for 5 s", 9.0)
+STOPPED = StatusReport("ended", KILL, (), "interrupted", 9.0)
+
+
+@pytest.mark.parametrize(
+    ("left", "why"),
+    [
+        (node(3, gone="vanished"), "vanished"),
+        (node(3, at(3, 0.0, KILL), status=KILLED), "lost its launcher to SIGKILL"),
+        (node(3, status=LOST), "lost its supervisor: it was killed, or the node has restarted"),
+        (node(3, status=SHUT_DOWN), "stopped: the supervisor was told to stop"),
+        (node(3, status=LEASE), "stopped: no controller was heard of for 5 s"),
+    ],
+)
+def test_a_node_leaves(left: NodeState, why: str) -> None:
+    run = members()
+    assert run.look([*round_of(0, 1, 2), left]) == ["n3"]
+    assert run.look([*round_of(0, 1, 2), left]) == []
+    assert run.left == {"n3": why}
+    assert run.why_over is None
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        node(3, at(3, 0.0)),
+        node(3, at(3, 0.0, FAILED)),  # its launcher may start it again
+        node(3, at(3, 0.0, FAILED), status=StatusReport("ended", FAILED, ())),  # for all
+        node(3, at(3, 0.0, OK), status=ENDED),
+        node(3, at(3, 0.0, OK), status=LOST),  # it had done its share
+        node(3, at(3, 0.0, KILL), status=STOPPED),  # as all were told
+        node(3, status=None),
+    ],
+)
+def test_a_node_that_fails_or_is_told_to_stop_has_not_left(there: NodeState) -> None:
+    run = members()
+    assert run.look([*round_of(0, 1, 2), there]) == []
+
+
+def test_those_that_wait_for_a_node_that_left_are_those_of_its_round() -> None:
+    run = members()
+    nodes = round_of(0, 1, 2, 3, began=100.0)
+    run.look(nodes)
+    assert run.waiting(nodes) == []
+    nodes[3] = node(3, gone="vanished")
+    run.look(nodes)
+    assert [state.name for state, _ in run.waiting(nodes)] == ["n0", "n1", "n2"]
+    nodes[0] = node(0, at(0, 100.0, FAILED))  # it failed: its launcher sees to it by itself
+    assert [state.name for state, _ in run.waiting(nodes)] == ["n1", "n2"]
+    nodes[:3] = round_of(0, 1, 2, began=126.0)
+    assert run.waiting(nodes) == []
+
+
+def test_rounds_are_told_apart_by_one_clock() -> None:
+    run = members()
+    away = node(3, at(3, 1100.0), skew=1000.0)
+    nodes = [*round_of(0, 1, 2, began=100.0), away]
+    run.look(nodes)
+    run.look([*nodes[:3], replace(away, gone="vanished")])
+    assert len(run.waiting(nodes)) == 3
+
+
+def test_a_controller_that_takes_over_knows_the_round_of_a_node_that_it_never_reached() -> None:
+    run = Membership(PLAN, Elastic(2, 4), {"n3": 100.0})
+    nodes = [*round_of(0, 1, 2, began=101.0), node(3, gone="vanished", status=None)]
+    run.look(nodes)
+    assert len(run.waiting(nodes)) == 3
+    assert run.waiting([*round_of(0, 1, 2, began=200.0), nodes[3]]) == []
+
+
+def test_a_node_that_left_is_missed_until_the_others_have_begun_anew() -> None:
+    run = members()
+    left = node(3, at(3, 0.0, KILL), status=KILLED)
+    run.look([*round_of(0, 1, 2), left])
+    plan, nodes = run.view([*round_of(0, 1, 2), left])
+    assert (plan.world_size, [state.name for state in nodes]) == (3, ["n3", "n0", "n1", "n2"])
+    assert nodes[0].ranks == {}
+    plan, nodes = run.view([*round_of(0, 1, 2, began=30.0), left])
+    assert (plan.world_size, [state.name for state in nodes]) == (3, ["n0", "n1", "n2"])
+
+
+def test_one_that_left_long_ago_is_not_blamed_for_what_fails_now() -> None:
+    run = members()
+    left = node(3, at(3, 0.0, KILL), status=KILLED)
+    run.look([*round_of(0, 1, 2), left])
+    now = [*round_of(0, 1, began=30.0), node(2, at(2, 30.0, FAILED)), left]
+    culprit = find_culprit(run.view(now)[1], lambda node, rank: "others")
+    assert culprit is not None
+    assert (culprit.node, culprit.rank) == ("n2", 2)
+
+
+def test_those_who_are_left_have_succeeded_when_all_of_their_ranks_have() -> None:
+    run = members()
+    done = [node(n, at(n, 30.0, OK), status=ENDED) for n in (0, 1, 2)]
+    left = node(3, at(3, 0.0), gone="vanished")
+    run.look([*round_of(0, 1, 2), left])
+    verdict = judge(*run.view([*done, left]), None)
+    assert (verdict.exit_code, verdict.summary) == (0, "all 3 ranks succeeded")
+
+
+def test_too_few_are_the_end_and_the_last_that_left_is_to_blame() -> None:
+    run = members(fewest=3)
+    run.look([*round_of(0, 1, 2), node(3, gone="vanished")])
+    assert run.why_over is None
+    nodes = [*round_of(0, 1, began=30.0), node(2, gone="vanished too"), node(3, gone="vanished")]
+    run.look(nodes)
+    assert run.why_over == "2 nodes are left, and the job needs 3"
+    verdict = judge(*run.view(nodes), None)
+    assert verdict.summary == f"n2 vanished too: {run.why_over}"
+
+
+def test_without_main_nobody_can_go_on() -> None:
+    run = members(fewest=1)
+    nodes = [node(0, at(0, 0.0), gone="vanished"), *round_of(1, 2, 3, first=1)]
+    nodes[3] = node(3, gone="vanished too")
+    run.look(nodes)
+    verdict = judge(*run.view(nodes), None)
+    assert verdict.summary == "n0 vanished: the nodes met there, and cannot do without it"
+
+
+def test_launchers_that_lost_main_are_not_to_blame() -> None:
+    run = members(fewest=1)
+    failed = StatusReport("ended", FAILED, ())
+    nodes = [node(n, at(n, 0.0, KILL), status=failed) for n in (1, 2, 3)]
+    nodes.insert(0, node(0, at(0, 0.0), gone="vanished"))
+    run.look(nodes)
+    culprit = find_culprit(run.view(nodes)[1], lambda node, rank: "others")
+    assert culprit is not None
+    assert (culprit.node, culprit.rank) == ("n0", None)
+
+
+def test_a_rank_is_started_again_as_often_as_was_asked_for() -> None:
+    run = members(restarts=1)
+    assert run.may_begin_again(at(0, 0.0))
+    assert not run.may_begin_again(at(0, 0.0, attempt=1))
