@@ -46,7 +46,7 @@ def stacks(
 
     saved = find(run)
     wanted, on = ranks_of(saved.plan, rank), nodes_of(saved.plan, nodes)
-    if wanted is not None:
+    if wanted is not None and saved.plan.elastic is None:  # else any node may have them now
         home = {node.name for node in saved.plan.nodes if any(n in wanted for n in node.ranks)}
         on = frozenset(home if on is None else home & on)
     found = asyncio.run(ask(saved, nodes=on))

@@ -39,12 +39,17 @@ class Membership:
         """Take in what the nodes report, and return which of them have left since the last look."""
         known = set(self.left)
         for node in nodes:
-            self._began.update(
-                (node.name, rank.started - node.clock_skew) for rank in node.ranks.values()
-            )
+            if node.ranks:
+                started = max(rank.started for rank in node.ranks.values())
+                self._began[node.name] = started - node.clock_skew
             why = None if self._has_done(node) else _why_left(node)
             if why is not None:
                 self.left.setdefault(node.name, why)
+        for name in self.left.keys() - self._began.keys():
+            if (
+                self._began
+            ):  # it left before it could tell: the round that there is may be waiting for it
+                self._began[name] = max(self._began.values())
         return [name for name in self.left if name not in known]
 
     def _has_done(self, node: NodeState) -> bool:

@@ -118,7 +118,7 @@ class Run:
         try:
             verdict = judge(plan, states, self._stopped, Accounts(self._record.logs))
             if verdict.culprit is not None:
-                explained = await self._explain(verdict.culprit)
+                explained = await self._explain(verdict.culprit, plan)
                 verdict = replace(verdict, explained=explained)
         except Exception as error:  # whatever ranks have printed, their run has ended
             self._emit(events.Warned(f"why the run failed cannot be explained: {error!r:.200}"))
@@ -131,13 +131,15 @@ class Run:
             self._emit(events.Warned(f"{name}: could not be killed: process {numbers}"))
         return verdict
 
-    async def _explain(self, culprit: Culprit) -> events.Explained:
+    async def _explain(self, culprit: Culprit, plan: Plan) -> events.Explained:
         nodes = {node.name: node.state for node in self.followers}
+        if all(node.name != culprit.node for node in plan.nodes):  # it has left
+            plan = self._plan
         known = Known()
         if culprit.rank is not None:
             follower = next(node for node in self.followers if node.name == culprit.node)
             known = await follower.ask_about(nodes[culprit.node].ranks[culprit.rank], _EVIDENCE)
-        return explain(self._plan, nodes, culprit, self._record.logs, known)
+        return explain(plan, nodes, culprit, self._record.logs, known)
 
     def conclude(self, verdict: Verdict, *, also_missing: tuple[str, ...] = ()) -> None:
         """Put on record, and tell, that the run has ended with `verdict`: no other attempt follows.

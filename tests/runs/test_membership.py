@@ -115,6 +115,18 @@ def test_a_controller_that_takes_over_knows_the_round_of_a_node_that_it_never_re
     assert run.waiting([*round_of(0, 1, 2, began=200.0), nodes[3]]) == []
 
 
+def test_a_node_that_left_before_it_could_tell_of_its_ranks_is_waited_for_by_those_there_are() -> (
+    None
+):
+    run = members()
+    nodes = [*round_of(0, 1, 2, began=100.0), node(3, gone="vanished", status=None)]
+    run.look(nodes)
+    assert len(run.waiting(nodes)) == 3
+    nodes[:3] = round_of(0, 1, 2, began=126.0)
+    run.look(nodes)
+    assert run.waiting(nodes) == []
+
+
 def test_a_node_that_left_is_missed_until_the_others_have_begun_anew() -> None:
     run = members()
     left = node(3, at(3, 0.0, KILL), status=KILLED)
