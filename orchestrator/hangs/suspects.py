@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +11,7 @@ from orchestrator.hangs.places import Place, fold, is_in_own_code, place_of, ran
 from orchestrator.plan import Plan
 
 _MOST = 8  # connections that are told of
+_CROWD = 3  # so many ranks at one place make one elsewhere stand out
 
 
 def addresses_of(plan: Plan) -> dict[str, str]:
@@ -58,7 +60,7 @@ def suspect_of(looks: Sequence[Look], names: Mapping[str, str], ended: Mapping[i
 
     `ended` says how ranks ended that are not there any more.
     """
-    pair = _worst_pair(looks, names)
+    pair, outside = _worst_pair(looks, names), _worst_pair(looks, names, outside=True)
     if pair:
         return pair
     ranks_there = {
@@ -79,7 +81,7 @@ def suspect_of(looks: Sequence[Look], names: Mapping[str, str], ended: Mapping[i
         calls = ", ".join(sorted({place.call for place in waiting.values()}))
         wait = f"{ranks(waiting)} wait{'s' if len(waiting) == 1 else ''} in {calls}"
         return f"{' · '.join(fold(others))}: {wait}"
-    return _odd_one(waiting)
+    return _odd_one(waiting) or outside or ("" if waiting else _lone_one(others))
 
 
 def _work_below(look: Look, own: Process) -> str:
@@ -109,9 +111,32 @@ def _odd_one(waiting: Mapping[int, Place]) -> str:
     return f"{' · '.join(fold(odd))}: the others wait in {usual}"
 
 
-def _worst_pair(looks: Sequence[Look], names: Mapping[str, str]) -> str:
-    """Return the two nodes between which something does not get through."""
-    stuck = [(look.node, each) for look in looks for each in look.stuck if _is_telling(each)]
+def _lone_one(places: Sequence[tuple[int, str]]) -> str:
+    """Return the one rank that is elsewhere than all others, who wait in a call that is no collective's.
+
+    A CUDA rank waits so: the collective only begins in its own call, and `.item()` ends it.
+    """
+    groups: dict[str, list[int]] = {}
+    for rank, place in places:
+        groups.setdefault(place, []).append(rank)
+    if len(groups) != 2 or len(places) < _CROWD + 1:
+        return ""
+    (lone, one), (usual, _) = sorted(groups.items(), key=lambda group: len(group[1]))
+    return f"{ranks(one)} {lone}: the others are in {usual}" if len(one) == 1 else ""
+
+
+def _worst_pair(looks: Sequence[Look], names: Mapping[str, str], *, outside: bool = False) -> str:
+    """Return the two nodes between which something does not get through.
+
+    What goes `outside`, to a public address that is no node's, keeps nobody waiting as a rule: a rank
+    that reports to a server, say.
+    """
+    stuck = [
+        (look.node, each)
+        for look in looks
+        for each in look.stuck
+        if _is_telling(each) and _is_outside(each, names) is outside
+    ]
     if not stuck:
         return ""
     # Where both ends send in vain: what goes to the end that listened, whose port a firewall has rules for.
@@ -130,6 +155,11 @@ def _worst_pair(looks: Sequence[Look], names: Mapping[str, str]) -> str:
         f"{node} → {peer}: what goes from port {own} to port {port} of {address} is not acknowledged "
         "(a firewall that drops, a dead link or host?)"
     )
+
+
+def _is_outside(stuck: Stuck, names: Mapping[str, str]) -> bool:
+    address = stuck.remote[0]
+    return address not in names and ipaddress.ip_address(address).is_global
 
 
 def _is_telling(stuck: Stuck) -> bool:

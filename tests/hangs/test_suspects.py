@@ -70,6 +70,22 @@ def test_nobody_is_blamed_where_all_are_alike() -> None:
     assert suspect_of([], NAMES, {}) == ""
 
 
+def test_one_that_is_elsewhere_than_all_others_is_named_though_they_wait_in_no_collective() -> None:
+    # What a collective of CUDA ranks looks like: it is `.item()`, in the user's own line, that waits.
+    four = [*(process(rank, TRAIN) for rank in range(3)), process(3, LOADER)]
+    want = "r3 next(loader) (data.py:40): the others are in train (train.py:88)"
+    assert suspect_of([look("n0", *four)], NAMES, {}) == want
+    assert suspect_of([look("n0", *four[2:])], NAMES, {}) == ""
+
+
+def test_a_server_elsewhere_that_does_not_answer_is_named_after_all_else() -> None:
+    report = replace(SYN, remote=("34.120.5.6", 443))
+    stuck = look("n1", process(1, ALL_REDUCE), stuck=(report,))
+    loader = look("n0", process(0, LOADER))
+    assert suspect_of([loader, stuck], NAMES, {}).startswith("r0 next(loader)")
+    assert suspect_of([stuck], NAMES, {}).startswith("n1 → 34.120.5.6: port 443")
+
+
 def test_a_connection_that_gets_no_answer_is_named_before_all_else() -> None:
     looks = [
         look("n0", process(0, LOADER)),
