@@ -16,6 +16,7 @@ from orchestrator.cli.selection import nodes_of, ranks_of
 from orchestrator.cli.tell import Teller
 from orchestrator.cli.values import value_of
 from orchestrator.logs.filter import Grep, LastLines, painter, parse_pattern
+from orchestrator.logs.lines import Lines
 from orchestrator.logs.moment import parse_moment
 from orchestrator.logs.replay import Replay
 from orchestrator.logs.select import Selection
@@ -25,7 +26,6 @@ from orchestrator.runs.registry import find, unless_pruned
 from orchestrator.runs.saved import Saved
 from orchestrator.runs.watch import ends_of, watch
 from orchestrator.ui.console import View, lines_for
-from orchestrator.ui.display import Lines
 from orchestrator.ui.printer import Printer, Raw
 from orchestrator.ui.terminal import wants_colour
 

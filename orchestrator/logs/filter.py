@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
+from orchestrator.logs.lines import MAX_LINE, Lines
 from orchestrator.logs.pieces import cut
 from orchestrator.logs.stream import Stream
 
-MAX_LINE = 64 * 1024
 # Of a line, so much is searched: a pattern may take a time that grows with the square of it.
 SEARCHED = 16 * 1024
 _MAX_PATTERN = 1000
@@ -18,16 +17,6 @@ _MAX_PATTERN = 1000
 _SGR = re.compile(r"\x1b\[[0-9;:]{0,64}m")
 # Reverse video: it can be ended without touching the colours that the line has itself.
 _ON, _OFF = "\x1b[7m", "\x1b[27m"
-
-
-class Lines(Protocol):
-    """Turns chunks of streams into what is shown (TextLines, JsonLines, FoldedLines)."""
-
-    @property
-    def waiting(self) -> bool: ...
-    def feed(self, stream: Stream, chunk: bytes, t: float) -> bytes: ...
-    def flush(self, now: float) -> bytes: ...
-    def close(self) -> bytes: ...
 
 
 def parse_pattern(text: str) -> re.Pattern[str]:

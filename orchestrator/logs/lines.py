@@ -10,7 +10,7 @@ import codecs
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from orchestrator.logs.harmless import harmless
 from orchestrator.logs.pieces import cut
@@ -23,6 +23,18 @@ PROGRESS_SECONDS = 1.0
 
 # What a terminal writes over: all of a line up to its last \r that is followed by something.
 _OVERWRITTEN = re.compile(rb"^[^\n]*\r(?=[^\r\n])", re.MULTILINE)
+
+
+class Lines(Protocol):
+    """Turns chunks of streams into what is shown (TextLines, JsonLines, FoldedLines)."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether `flush` may have something to show."""
+
+    def feed(self, stream: Stream, chunk: bytes, t: float) -> bytes: ...
+    def flush(self, now: float) -> bytes: ...
+    def close(self) -> bytes: ...
 
 
 @dataclass

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from orchestrator import events
+from orchestrator.logs.lines import Lines, TextLines
 from orchestrator.logs.select import RankSet
 from orchestrator.logs.stream import Channel, Stream
 from orchestrator.plan import Plan
 from orchestrator.ui import verdict, words
-from orchestrator.ui.display import Lines
 from orchestrator.ui.outlets import Outlets
 from orchestrator.ui.phases import Phases
 from orchestrator.ui.terminal import wants_colour, width_of
@@ -190,8 +190,6 @@ def lines_for(view: View, plan: Plan | None) -> Lines | None:
             timestamps=view.timestamps,
             paint=view.paint,
         )
-    from orchestrator.logs.lines import TextLines
-
     return TextLines(
         _prefixer(plan),
         "terminal" if terminal else "pipe",

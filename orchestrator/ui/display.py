@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from orchestrator.events import Output
+from orchestrator.logs.lines import Lines
 from orchestrator.logs.stream import Stream
 from orchestrator.ui.message import message
 from orchestrator.ui.terminal import MEND, Footer, Render
@@ -39,18 +39,6 @@ _FRAME_EVERY = 1 / 12
 _REDRAW_EVERY = 1.0  # while nothing happens: clocks go on
 _STRETCH = 8 << 10  # a terminal takes a write as a whole: between two we can still be told to stop
 _LAST_WORDS = 1.5  # seconds for them once nobody waits for the output any more
-
-
-class Lines(Protocol):
-    """Turns chunks of streams into what is shown (`logs.lines`, `logs.json_lines`)."""
-
-    @property
-    def waiting(self) -> bool:
-        """Whether `flush` may have something to show."""
-
-    def feed(self, stream: Stream, chunk: bytes, t: float) -> bytes: ...
-    def flush(self, now: float) -> bytes: ...
-    def close(self) -> bytes: ...
 
 
 @dataclass

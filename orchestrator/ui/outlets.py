@@ -11,7 +11,8 @@ import threading
 from collections.abc import Callable
 
 from orchestrator.events import Output
-from orchestrator.ui.display import Display, Lines
+from orchestrator.logs.lines import Lines
+from orchestrator.ui.display import Display
 from orchestrator.ui.message import message
 from orchestrator.ui.terminal import Render, can_draw
 

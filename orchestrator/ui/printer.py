@@ -10,15 +10,15 @@ import os
 import select
 import time
 
+from orchestrator.logs.lines import Lines
 from orchestrator.logs.stream import Stream
-from orchestrator.ui.display import Lines
 from orchestrator.ui.message import message
 
 _AT_ONCE = 256 << 10  # bytes
 
 
 class Raw:
-    """Lines that pass as they are (`ui.display.Lines`)."""
+    """Lines that pass as they are (`logs.lines.Lines`)."""
 
     waiting = False
 
