@@ -7,7 +7,6 @@ from typing import Literal
 
 from orchestrator.logs.lines import MAX_LINE, TextLines
 from orchestrator.logs.merge import Line, Member, Merge
-from orchestrator.logs.prefix import timestamp
 from orchestrator.logs.stream import Channel, Stream
 
 # More lines than this in one chunk are a flood: nothing that is worth to wait for others.
@@ -68,8 +67,6 @@ class FoldedLines:
         self._fold = fold
         self._prefix = prefix
         self._folded_prefix = folded_prefix
-        self._timestamps = timestamps
-        self._paint = paint
         self._mode: Literal["terminal", "pipe"] = mode
         self._max_line = max_line
         self._members = {True: ranks, False: launchers}
@@ -91,7 +88,7 @@ class FoldedLines:
         left = source.merge.leave_at(t)
         if lines.count(b"\n") > _FLOOD:
             left += source.merge.leave_all()
-            return self._shown(left) + self._text(source.prefix, t, lines[:-1])
+            return self._shown(left) + self._plain.prefixed(source.prefix, t, lines[:-1])
         return self._shown(left + source.place(lines))
 
     @property
@@ -118,7 +115,7 @@ class FoldedLines:
             if source.waits:
                 shown.append(self._shown(source.place(lines)))
             elif lines:
-                shown.append(self._text(source.prefix, source.t, lines[:-1]))
+                shown.append(self._plain.prefixed(source.prefix, source.t, lines[:-1]))
         return b"".join(shown)
 
     def close(self) -> bytes:
@@ -141,16 +138,8 @@ class FoldedLines:
         shown = []
         for line in lines:
             if len(line.members) == 1:
-                shown.append(self._text(line.members[0].prefix, line.t, line.text))
+                shown.append(self._plain.prefixed(line.members[0].prefix, line.t, line.text))
             else:
                 prefix = self._folded_prefix([member.stream for member in line.members])
-                shown.append(self._text(prefix, line.t, line.key))
+                shown.append(self._plain.prefixed(prefix, line.t, line.key))
         return b"".join(shown)
-
-    def _text(self, prefix: bytes, t: float, lines: bytes) -> bytes:
-        """`lines`, without their last newline, as they are shown."""
-        if self._timestamps:
-            prefix = timestamp(t) + b" " + prefix
-        if self._paint is not None:
-            lines = self._paint(lines)
-        return prefix + lines.replace(b"\n", b"\n" + prefix) + b"\n"

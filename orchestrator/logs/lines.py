@@ -159,10 +159,12 @@ class TextLines:
         prefix = self._prefixes.get(stream)
         if prefix is None:
             prefix = self._prefixes[stream] = self._make_prefix(stream)
+        return self.prefixed(prefix, t, harmless(lines) if self._terminal else lines)
+
+    def prefixed(self, prefix: bytes, t: float, lines: bytes) -> bytes:
+        """`lines`, without their last newline and harmless where need be, behind `prefix`."""
         if self._timestamps:
             prefix = timestamp(t) + b" " + prefix
-        if self._terminal:
-            lines = harmless(lines)
         if self._paint is not None:
             lines = self._paint(lines)
         return b"".join((prefix, lines.replace(b"\n", b"\n" + prefix), b"\n"))
