@@ -6,6 +6,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from orchestrator.logs.harmless import SGR, without_colour
 from orchestrator.logs.lines import MAX_LINE, Lines
 from orchestrator.logs.pieces import cut
 from orchestrator.logs.stream import Stream
@@ -14,7 +15,6 @@ from orchestrator.logs.stream import Stream
 SEARCHED = 16 * 1024
 _MAX_PATTERN = 1000
 
-_SGR = re.compile(r"\x1b\[[0-9;:]{0,64}m")
 # Reverse video: it can be ended without touching the colours that the line has itself.
 _ON, _OFF = "\x1b[7m", "\x1b[27m"
 
@@ -161,10 +161,10 @@ def _painted(pattern: re.Pattern[str], line: str) -> str:
         return pattern.sub(rf"{_ON}\g<0>{_OFF}", line).replace(_ON + _OFF, "")  # of empty matches
     colours: list[tuple[int, str]] = []  # where in the text without them
     removed = 0
-    for found in _SGR.finditer(line):
+    for found in SGR.finditer(line):
         colours.append((found.start() - removed, found[0]))
         removed += len(found[0])
-    text = _SGR.sub("", line)
+    text = without_colour(line)
     matches = [
         match.span() for match in pattern.finditer(text, 0, SEARCHED) if match.end() > match.start()
     ]
@@ -196,9 +196,7 @@ def _merged(
 
 def _searchable(data: bytes) -> list[str]:
     """The texts of the lines in `data`."""
-    text = data.decode("utf-8", "replace")
-    if "\x1b" in text:
-        text = _SGR.sub("", text)
+    text = without_colour(data.decode("utf-8", "replace"))
     lines = text.split("\n")
     if "\r" in text:
         return [line.rstrip("\r").rpartition("\r")[2] for line in lines]

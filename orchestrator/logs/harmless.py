@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import re
 
+SGR = re.compile(r"\x1b\[[0-9;:]{0,64}m")
+"""The one kind of sequence that passes."""
+
 _RESET = "\x1b[0m"
 # ASCII controls except tab and newline. ESC is among them: a line with colour is no hot path.
 _ASCII_CONTROLS = tuple(bytes([code]) for code in (*range(0x20), 0x7F) if code not in b"\t\n")
@@ -36,6 +39,16 @@ def harmless(lines: bytes) -> bytes:
     if "\x1b" in text:
         text = _LEFT_OPEN.sub(rf"\g<0>{_RESET}", text)
     return text.encode()
+
+
+def without_colour(text: str) -> str:
+    """`text` without its SGR sequences."""
+    return SGR.sub("", text) if "\x1b" in text else text
+
+
+def as_seen(line: bytes) -> str:
+    """What a terminal shows of a line in the end, without colour."""
+    return without_colour(harmless(line.rstrip(b"\r").rpartition(b"\r")[2]).decode())
 
 
 def _visible(control: str) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from orchestrator.logs.harmless import harmless
+from orchestrator.logs.harmless import as_seen
 
 _READ = 8192
-_SGR = re.compile(r"\x1b\[[0-9;:]*m")
 
 
 def last_line(file: Path) -> str:
@@ -24,7 +22,6 @@ def last_line(file: Path) -> str:
     except FileNotFoundError:
         return ""
     for line in reversed(data.split(b"\n")):
-        shown = line.rstrip(b"\r").rpartition(b"\r")[2]
-        if text := _SGR.sub("", harmless(shown).decode()).strip():
+        if text := as_seen(line).strip():
             return text
     return ""

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import events
-from orchestrator.logs.harmless import harmless
+from orchestrator.logs.harmless import as_seen
 from orchestrator.logs.stream import Channel, Stream
 from orchestrator.plan import NodePlan, Plan
 from orchestrator.remote.reports import ProcessEnd, RankReport
@@ -27,7 +27,6 @@ _LINES = 10
 _LONGEST_LINE = 400
 _MOST_ACCOUNTS = 256  # ranks whose words are read
 _LONGEST_ERROR = 600
-_SGR = re.compile(r"\x1b\[[0-9;:]*m")
 _TORCH = re.compile(r"\[rank\d+\]: ?")  # before the lines of a traceback that torch prints
 _MARKERS = " ^~"  # under the code in a traceback of Python 3.11
 _EXCEPTION = "python.exception"  # the signature of one that no row of the table knows
@@ -251,8 +250,7 @@ def _last_lines(file: Path, workdir: str) -> tuple[str, ...]:
     """
     shown: deque[str] = deque(maxlen=_LINES)
     for line in _end_of(file).split(b"\n"):
-        text = harmless(line.rstrip(b"\r").rpartition(b"\r")[2]).decode()
-        text = _TORCH.sub("", _SGR.sub("", text)).replace(f"{workdir}/", "").rstrip()
+        text = _TORCH.sub("", as_seen(line)).replace(f"{workdir}/", "").rstrip()
         if text.strip(_MARKERS):
             shown.append(text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE - 1]}…")
     return tuple(shown)

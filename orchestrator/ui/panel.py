@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator import events
+from orchestrator.logs.harmless import without_colour
 from orchestrator.logs.metrics import metrics
 from orchestrator.plan import Plan
 from orchestrator.ui import words
-from orchestrator.ui.terminal import Row, columns, without_colour
+from orchestrator.ui.terminal import Row, columns
 
 SHARE = 3  # the panel takes one line in so many
 _LOWEST, _NARROWEST = 6, 24  # a terminal below this has no panel

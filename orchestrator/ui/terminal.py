@@ -6,10 +6,11 @@ No cursor is hidden and no mode outlives one write, so however orch ends the ter
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+
+from orchestrator.logs.harmless import without_colour
 
 Row = tuple[tuple[str, str], ...]
 """One line: pieces of text, each with its SGR parameters (`1;31`, or empty)."""
@@ -22,7 +23,6 @@ _BEGIN, _END = b"\x1b[?2026h", b"\x1b[?2026l"
 # Where terminal and Unicode disagree on the width of a character, a row is cropped, not wrapped.
 _WRAP_NOT, _WRAP = b"\x1b[?7l", b"\x1b[?7h"
 _ERASE = b"\r\x1b[J"  # from where the cursor waits
-_SGR = re.compile(r"\x1b\[[0-9;:]{0,64}m")
 
 MEND = b"\x1b[0m" + _WRAP + _END + b"\r\n\x1b[J"
 """Bring a terminal to a fresh line after a frame that broke off somewhere."""
@@ -58,11 +58,6 @@ def _columns_of(character: str) -> int:
     if unicodedata.category(character) in ("Mn", "Me"):
         return 0
     return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
-
-
-def without_colour(text: str) -> str:
-    """Return `text` without its SGR sequences."""
-    return _SGR.sub("", text) if "\x1b" in text else text
 
 
 def printable(text: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.logs.harmless import harmless
+from orchestrator.logs.harmless import as_seen, harmless
 
 SGR = re.compile(r"\x1b\[[0-9;:]*m")
 LURES = st.sampled_from(
@@ -61,3 +61,16 @@ def test_ordinary_text_passes_as_it_is(text: str) -> None:
 )
 def test_what_a_person_sees(raw: bytes, shown: str) -> None:
     assert harmless(raw).decode() == shown
+
+
+@pytest.mark.parametrize(
+    ("line", "seen"),
+    [
+        (b"plain", "plain"),
+        (b"\x1b[1;31mred\x1b[0m", "red"),
+        (b"10%\r20%\r\r", "20%"),
+        (b"\x1b]0;title\x07\xff", "^[]0;title^G\ufffd"),
+    ],
+)
+def test_a_line_is_seen_as_a_terminal_leaves_it(line: bytes, seen: str) -> None:
+    assert as_seen(line) == seen
