@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from orchestrator.diagnose.across import lagging, members_missing
-from orchestrator.diagnose.exits import judge
+from orchestrator.diagnose.exits import judge, signal_of
 from orchestrator.diagnose.findings import Findings, Group
 from orchestrator.diagnose.model import Diagnosis, Evidence, Exit, Hit, Match, Place, Source
 from orchestrator.diagnose.scan import Scan
 from orchestrator.diagnose.signature import Kind
 from orchestrator.diagnose.traceback import read_error_file
+
+_SIGTERM = 15  # a launcher's: it tells nothing of the rank
 
 
 def diagnose(
@@ -40,7 +42,8 @@ def diagnose(
     firsts = {end.rank for end in exits if end.first}
     groups = [group for group in findings.groups() if _counts(group)]
     hits = [_hit(group, scan.names) for group in groups]
-    return Diagnosis(_ordered(hits, culprits, firsts, scan.names), exits)
+    survived = _survived(hits, exits)
+    return Diagnosis(_ordered(hits, survived, culprits, firsts, scan.names), exits)
 
 
 def _line(line: bytes) -> bytes:
@@ -62,13 +65,35 @@ def _counts(group: Group) -> bool:
     return group.signature.id != "training.member-missing" or members_missing(group)
 
 
+def _survived(hits: list[Hit], exits: Iterable[Exit]) -> set[str]:
+    """Return the signatures of what somebody told, but then ended of something else."""
+    signalled = {end.rank for end in exits if signal_of(end.code) not in (None, _SIGTERM)}
+    raised = [hit for hit in hits if hit.kind is Kind.ROOT and hit.error is not None]
+
+    def is_outdone(hit: Hit) -> bool:
+        ranks, sources = set(hit.ranks), set(hit.sources)
+        return (bool(ranks) and ranks <= signalled) or any(
+            not ranks.isdisjoint(other.ranks) or not sources.isdisjoint(other.sources)
+            for other in raised
+        )
+
+    return {
+        hit.signature.id
+        for hit in hits
+        if hit.signature.is_survivable and hit.error is None and is_outdone(hit)
+    }
+
+
 def _ordered(
     hits: list[Hit],
+    survived: set[str],
     culprits: set[int | None],
     firsts: set[int | None],
     names: Mapping[str, int],
 ) -> tuple[Hit, ...]:
     """Return roots first; of a kind what the `culprits` have, then by time if it is known of all.
+
+    What was `survived` comes behind the symptoms.
 
     Else as they were read, where what a rank has that a launcher saw fail first (`firsts`; a launcher
     sees its own node only) comes before what others have.
@@ -84,7 +109,7 @@ def _ordered(
     def place(hit: Hit) -> tuple[int, bool, float, bool, tuple[int, int]]:
         time = hit.first.place.time if timed[hit.kind] else None
         return (
-            hit.kind,
+            Kind.CASCADE if hit.signature.id in survived else hit.kind,
             is_elsewhere(hit, culprits),
             time or 0.0,
             is_elsewhere(hit, firsts),

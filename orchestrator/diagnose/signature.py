@@ -30,6 +30,8 @@ class Signature:
     left out of them: they differ from version to version. `meaning`, `cause` and `fix` may use the
     named groups that every pattern of the row has: `{peer}`. `after`: what a cascade or symptom is
     usually a consequence of. `check`: the preflight check that would have told before the launch.
+    `is_survivable`: programs print this, too, of what they can do without; on a line of its own it counts
+    less than the exception or the signal that ended the rank.
     """
 
     id: str
@@ -40,3 +42,4 @@ class Signature:
     kind: Kind = Kind.ROOT
     after: str | None = None
     check: str | None = None
+    is_survivable: bool = False

@@ -118,7 +118,7 @@ def _sorted(
     if everything:
         return diagnosis.hits, (), ()
     found = [hit for hit in diagnosis.hits if hit.kind is not Kind.NOISE]
-    full = [hit for hit in found if hit.kind is Kind.ROOT][:MAX_TOLD] or found[:1]
+    full = [hit for hit in found if hit.kind is Kind.ROOT or hit is found[0]][:MAX_TOLD]
     rest = [hit for hit in found if hit not in full]
     hints = [hit for hit in rest if hit.kind is Kind.HINT]
     return full, [hit for hit in rest if hit.kind is not Kind.HINT], hints

@@ -55,6 +55,35 @@ def test_an_exit_code_of_its_own_is_told_only_if_the_rank_said_nothing() -> None
     assert hit.signature.id == "python.exception"
 
 
+SURVIVED = b"WARNING: no flash-attn: ModuleNotFoundError: No module named 'flash_attn'\n"
+RAISED = b'Traceback (most recent call last):\n  File "train.py", line 3\nValueError: bad\n'
+
+
+@pytest.mark.parametrize(
+    ("code", "log", "expected"),
+    [
+        (1, RAISED, "python.exception"),
+        (-9, b"", "exit.kill"),
+        (-11, b"", "exit.segv"),
+        (1, b"", "python.no-module"),
+    ],
+)
+def test_what_a_rank_went_on_after_is_not_what_ended_it(
+    code: int, log: bytes, expected: str
+) -> None:
+    source = Source("rank-3.err", 3, "node1")
+    evidence = Evidence(exits=(Exit(3, code, "node1"),))
+    hits = diagnose([(source, [SURVIVED + log])], evidence).hits
+    assert hits[0].signature.id == expected
+    assert "python.no-module" in {hit.signature.id for hit in hits}
+
+
+def test_a_module_that_is_missing_is_what_ended_a_rank_that_raised_it() -> None:
+    log = RAISED.replace(b"ValueError: bad", b"ModuleNotFoundError: No module named 'flash_attn'")
+    hits = diagnose([(Source("rank-3.err", 3), [SURVIVED + log])]).hits
+    assert hits[0].signature.id == "python.no-module"
+
+
 def test_a_rank_that_was_stopped_is_no_culprit() -> None:
     evidence = Evidence((Exit(0, -15), Exit(1, -11), Exit(2, -15)))
     crash, stopped = diagnose([], evidence).hits

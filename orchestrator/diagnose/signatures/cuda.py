@@ -18,6 +18,7 @@ SIGNATURES = (
         cause="the batch is too large for this GPU, or another process holds memory on it",
         fix="a smaller batch, or gradient accumulation; see `nvidia-smi` for other processes",
         check="gpu.busy",
+        is_survivable=True,
     ),
     Signature(
         id="cuda.fabric-manager",

@@ -62,6 +62,7 @@ SIGNATURES = (
         fix="bring models and data to every node beforehand, and set HF_HUB_OFFLINE=1 or the like; or "
         "give HTTPS_PROXY with --env",
         check="shared",
+        is_survivable=True,
     ),
     Signature(
         id="net.rate-limited",
@@ -70,6 +71,7 @@ SIGNATURES = (
         cause="every rank asked the server at once, or too often",
         fix="download on rank 0, then barrier; or once to shared storage, and set HF_HUB_OFFLINE=1",
         check="shared",
+        is_survivable=True,
     ),
     Signature(
         id="net.name-unknown",

@@ -30,6 +30,7 @@ SIGNATURES = (
         cause="{module} is not installed for the Python that ran here",
         fix="install it there, or name the right interpreter in the inventory (`python`)",
         check="sw.import",
+        is_survivable=True,
     ),
     Signature(
         id="python.no-library",
@@ -41,6 +42,7 @@ SIGNATURES = (
         cause="{library} is not on this node, or not on the loader's path",
         fix="install the package that holds it, or set LD_LIBRARY_PATH for this node",
         check="sw.import",
+        is_survivable=True,
     ),
     Signature(
         id="python.old-libc",
@@ -49,6 +51,7 @@ SIGNATURES = (
         cause="it was built for {version}, which this node's libraries do not have",
         fix="build or install the package on the oldest node, or bring libstdc++ with the environment",
         check="sw.import",
+        is_survivable=True,
     ),
     Signature(
         id="python.symbol",
@@ -57,6 +60,7 @@ SIGNATURES = (
         cause="it was built against another version of torch or CUDA",
         fix="install it again for the torch of this node",
         check="sw.versions",
+        is_survivable=True,
     ),
     Signature(
         id="python.no-name",
@@ -65,6 +69,7 @@ SIGNATURES = (
         cause="the version installed here does not have {name}, or a file of that name hides the package",
         fix="install the same versions on every node",
         check="sw.versions",
+        is_survivable=True,
     ),
     Signature(
         id="python.syntax",

@@ -40,6 +40,7 @@ SIGNATURES = (
         cause="it is mounted so, or the kernel made it so after an error of the disk",
         fix="write elsewhere; `dmesg` tells of disk errors",
         check="disk",
+        is_survivable=True,
     ),
     Signature(
         id="disk.permission",
@@ -48,6 +49,7 @@ SIGNATURES = (
         cause="the user that runs the job may not read, write or execute this path",
         fix="`ls -ld` the path and its folders on this node; compare user ids between nodes",
         check="user",
+        is_survivable=True,
     ),
     Signature(
         id="disk.no-file",
@@ -59,6 +61,7 @@ SIGNATURES = (
         cause="{path} is not on this node",
         fix="bring the data to every node under the same path, or use shared storage",
         check="shared",
+        is_survivable=True,
     ),
     Signature(
         id="disk.failing",
