@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -36,36 +35,13 @@ def launch(
             help="One more argument for the launcher, such as --precision=bf16-mixed. Repeatable.",
         ),
     ] = None,
-    module: Annotated[
-        bool, typer.Option("--module", "-m", help="SCRIPT is a module, as in `python -m`.")
-    ] = False,
+    module: options.Module = False,
     main_address: options.MainAddress = None,
     main_port: options.MainPort = None,
-    env: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--env",
-            "-e",
-            metavar="K=V",
-            help="Set a variable for the ranks; K alone takes it from here. Repeatable.",
-        ),
-    ] = None,
-    env_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Set the variables in FILE (K=V lines); their values are never shown.",
-        ),
-    ] = None,
-    sync: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Copy this folder to the nodes.  [default: the script's folder]"
-        ),
-    ] = None,
-    no_sync: Annotated[
-        bool, typer.Option("--no-sync", help="Copy nothing: SCRIPT is on the nodes already.")
-    ] = False,
+    env: options.Env = None,
+    env_file: options.EnvFile = None,
+    sync: options.Sync = None,
+    no_sync: options.NoSync = False,
     preflight: Annotated[
         Literal["quick", "full", "off"],
         typer.Option(
@@ -173,26 +149,26 @@ def launch(
     """
     from orchestrator.cli import run_launch
     from orchestrator.cli.hosts import Choice
-    from orchestrator.errors import UsageError
+    from orchestrator.cli.job import JobWords
     from orchestrator.runs.settings import Terms
 
-    if no_sync and sync is not None:
-        raise UsageError("--sync and --no-sync exclude each other")
     run_launch.run(
         run_launch.Arguments(
-            script=script,
-            arguments=tuple(arguments or ()),
+            job=JobWords(
+                script=script,
+                module=module,
+                launcher=launcher,
+                nproc=nproc,
+                main_address=main_address,
+                main_port=main_port,
+                env=tuple(env or ()),
+                env_file=env_file,
+                sync=sync,
+                no_sync=no_sync,
+                arguments=tuple(arguments or ()),
+                launcher_arguments=tuple(launcher_arg or ()),
+            ),
             hosts=Choice(inventory, local, nodes, exclude, accept_new, connect_timeout),
-            nproc=nproc,
-            launcher=launcher,
-            launcher_arguments=tuple(launcher_arg or ()),
-            module=module,
-            main_address=main_address,
-            main_port=main_port,
-            env=tuple(env or ()),
-            env_file=env_file,
-            sync=sync,
-            no_sync=no_sync,
             preflight=preflight,
             name=name,
             detach=detach,

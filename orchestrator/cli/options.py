@@ -105,3 +105,31 @@ MainPort = Annotated[
         help="The port there.  [default: 29500, or a free one if it is taken]",
     ),
 ]
+Module = Annotated[
+    bool, typer.Option("--module", "-m", help="SCRIPT is a module, as in `python -m`.")
+]
+Env = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env",
+        "-e",
+        metavar="K=V",
+        help="Set a variable for the ranks; K alone takes it from here. Repeatable.",
+    ),
+]
+EnvFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Set the variables in FILE (K=V lines); their values are never shown.",
+    ),
+]
+Sync = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Copy this folder to the nodes.  [default: the script's folder]"
+    ),
+]
+NoSync = Annotated[
+    bool, typer.Option("--no-sync", help="Copy nothing: SCRIPT is on the nodes already.")
+]

@@ -30,10 +30,15 @@ def preflight(
             metavar="ID,...", help="These checks alone, such as net.tcp,gpu (or net: all net.*)."
         ),
     ] = None,
-    launcher: options.Launcher = None,
     nproc: options.Nproc = None,
+    launcher: options.Launcher = None,
+    module: options.Module = False,
     main_address: options.MainAddress = None,
     main_port: options.MainPort = None,
+    env: options.Env = None,
+    env_file: options.EnvFile = None,
+    sync: options.Sync = None,
+    no_sync: options.NoSync = False,
     output: Annotated[
         Literal["text", "json"],
         typer.Option(help="text: a table and what to do; json: one object."),
@@ -56,17 +61,25 @@ def preflight(
     """
     from orchestrator.cli import run_preflight
     from orchestrator.cli.hosts import Choice
+    from orchestrator.cli.job import JobWords
 
     run_preflight.run(
         run_preflight.Arguments(
-            script=script,
+            job=JobWords(
+                script=script,
+                module=module,
+                launcher=launcher,
+                nproc=nproc,
+                main_address=main_address,
+                main_port=main_port,
+                env=tuple(env or ()),
+                env_file=env_file,
+                sync=sync,
+                no_sync=no_sync,
+            ),
             hosts=Choice(inventory, local, nodes, exclude, accept_new, connect_timeout),
             level=level,
             only=tuple(only.split(",")) if only else (),
-            launcher=launcher,
-            nproc=nproc,
-            main_address=main_address,
-            main_port=main_port,
             output=output,
         )
     )

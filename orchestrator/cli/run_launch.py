@@ -6,17 +6,14 @@ import re
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 from orchestrator import events
-from orchestrator.cli.environment import environment_of
 from orchestrator.cli.finish import run_and_exit
 from orchestrator.cli.hosts import Choice, chosen, embedded_root
-from orchestrator.cli.script import inside, script_and_source, workdir_name
+from orchestrator.cli.job import JobWords, read_job
 from orchestrator.cli.selection import rank_set
 from orchestrator.cli.signals import listen_to_signals
-from orchestrator.cli.values import number_or_auto
 from orchestrator.errors import UsageError
 from orchestrator.launch import Request, dry_run, launch
 from orchestrator.plan import Elastic, Job, paste
@@ -30,19 +27,8 @@ from orchestrator.ui.console import Console, View
 class Arguments:
     """The words of the command line, as typed."""
 
-    script: str
-    arguments: tuple[str, ...]
+    job: JobWords
     hosts: Choice
-    nproc: str | None
-    launcher: str | None
-    launcher_arguments: tuple[str, ...]
-    module: bool
-    main_address: str | None
-    main_port: str | None
-    env: tuple[str, ...]
-    env_file: Path | None
-    sync: Path | None
-    no_sync: bool
     name: str | None
     preflight: Literal["quick", "full", "off"]
     detach: bool
@@ -103,16 +89,14 @@ def _print(text: str, console: Console) -> None:
 
 
 async def _request(arguments: Arguments, stack: AsyncExitStack) -> Request:
-    script, source = script_and_source(
-        arguments.script, module=arguments.module, sync=arguments.sync, no_sync=arguments.no_sync
-    )
-    job = _job(arguments, script, source)
+    asked = read_job(arguments.job)
+    job = replace(asked.job, elastic=_elastic(arguments.elastic, arguments.restarts))
     inventory, connect = await stack.enter_async_context(chosen(arguments.hosts, job.workdir_name))
     return Request(
         inventory=inventory,
         job=job,
-        source=source,
-        script=script if script.is_file() and not arguments.module else None,
+        source=asked.source,
+        script=asked.script,
         name=arguments.name,
         preflight=None if arguments.preflight == "off" else Level(arguments.preflight),
         detach=arguments.detach,
@@ -120,25 +104,6 @@ async def _request(arguments: Arguments, stack: AsyncExitStack) -> Request:
         terms=arguments.terms,
         connect=connect,
         embedded=_embedded(arguments.hosts, job),
-    )
-
-
-def _job(arguments: Arguments, script: Path, source: Path | None) -> Job:
-    environment, secrets = environment_of(arguments.env, arguments.env_file)
-    is_file = source is not None and not arguments.module
-    return Job(
-        script=inside(script, source) if source and is_file else arguments.script,
-        arguments=arguments.arguments,
-        module=arguments.module,
-        launcher=arguments.launcher,
-        launcher_arguments=arguments.launcher_arguments,
-        elastic=_elastic(arguments.elastic, arguments.restarts),
-        devices=number_or_auto("--nproc", arguments.nproc, 1024),
-        main_address=arguments.main_address,
-        main_port=number_or_auto("--main-port", arguments.main_port, 65535),
-        environment=environment,
-        secrets=secrets,
-        workdir_name=workdir_name(source),
     )
 
 

@@ -11,11 +11,9 @@ from typing import Literal
 
 from orchestrator.check import CheckRequest, check
 from orchestrator.cli.hosts import Choice, chosen
-from orchestrator.cli.script import inside, script_and_source, workdir_name
+from orchestrator.cli.job import JobWords, read_job
 from orchestrator.cli.signals import end_on_signals
-from orchestrator.cli.values import number_or_auto
 from orchestrator.errors import LaunchError
-from orchestrator.plan import Job
 from orchestrator.preflight.model import Level, Status
 from orchestrator.preflight.report import Report
 from orchestrator.runs.interrupts import Interrupts
@@ -27,14 +25,10 @@ from orchestrator.ui.preflight import show
 class Arguments:
     """The words of the command line, as typed."""
 
-    script: str | None
+    job: JobWords
     hosts: Choice
     level: Literal["quick", "full"]
     only: tuple[str, ...]
-    launcher: str | None
-    nproc: str | None
-    main_address: str | None
-    main_port: str | None
     output: Literal["text", "json"]
 
 
@@ -62,23 +56,15 @@ async def _run(arguments: Arguments, console: Console) -> Report:
 
 
 async def _request(arguments: Arguments, stack: AsyncExitStack) -> CheckRequest:
-    script = source = None
-    if arguments.script is not None:
-        script, source = script_and_source(arguments.script, module=False, sync=None, no_sync=False)
-    job = Job(
-        script=inside(script, source) if script and source else "",
-        launcher=arguments.launcher,
-        devices=number_or_auto("--nproc", arguments.nproc, 1024),
-        main_address=arguments.main_address,
-        main_port=number_or_auto("--main-port", arguments.main_port, 65535),
-        workdir_name=workdir_name(source),
+    asked = read_job(arguments.job)
+    inventory, connect = await stack.enter_async_context(
+        chosen(arguments.hosts, asked.job.workdir_name)
     )
-    inventory, connect = await stack.enter_async_context(chosen(arguments.hosts, job.workdir_name))
     return CheckRequest(
         inventory=inventory,
-        job=job,
-        source=source,
-        script=script,
+        job=asked.job,
+        source=asked.source,
+        script=asked.script,
         level=Level(arguments.level),
         only=arguments.only,
         connect=connect,

@@ -12,6 +12,8 @@ def script_and_source(
 ) -> tuple[Path, Path | None]:
     """Return the script as it can be seen from here, and the folder that goes to the nodes."""
     script = Path(name)
+    if no_sync and sync is not None:
+        raise UsageError("--sync and --no-sync exclude each other")
     if no_sync:
         return script, None
     if module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,33 @@ def test_what_cannot_be_elastic_is_refused(
     done = orch(*LOCAL, "--elastic", *words, str(script))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"orch: {message}")
+
+
+# -- what a preflight sees of it ------------------------------------------------------------------
+
+
+def checked(orch: Orch, *words: str) -> dict[str, str]:
+    """Return what a preflight of the same words has found, by its checks."""
+    done = orch("preflight", "--local", "1", "--level", "quick", "--output", "json", *words)
+    assert done.returncode in (0, 1), done.stderr
+    return {check["id"]: check["status"] for check in json.loads(done.stdout)["checks"]}
+
+
+def test_a_preflight_is_of_the_job_that_would_be_launched(
+    orch: Orch, script: Path, tmp_path: Path
+) -> None:
+    assert checked(orch, "t.py")["nic.pick"] == "pass"
+    assert checked(orch, "--env", "NCCL_SOCKET_IFNAME=none0", "t.py")["nic.pick"] != "pass"
+    assert checked(orch, "t.py")["sw.script"] == "pass"
+    assert checked(orch, "-m", "package.train")["sw.script"] == "skip"
+    (tmp_path / "other").mkdir()
+    done = orch("preflight", "--local", "1", "--sync", "other", str(script))
+    assert done.returncode == 2
+    assert "is not inside other, the folder that is synced" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["launch", "--dry-run"], ["preflight"]], ids=" ".join)
+def test_what_is_copied_is_said_once(orch: Orch, script: Path, command: list[str]) -> None:
+    done = orch(*command, "--local", "1", "--sync", ".", "--no-sync", str(script))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "orch: --sync and --no-sync exclude each other\n"
