@@ -10,6 +10,8 @@ from types import TracebackType
 from orchestrator.logs.lines import TextLines
 from orchestrator.logs.stream import Stream
 from orchestrator.ui.console import NODE_COLOURS
+from orchestrator.ui.printer import write_all
+from orchestrator.ui.terminal import wants_colour
 
 _FLUSH_EVERY = 0.25  # seconds
 
@@ -23,7 +25,7 @@ class NodeLines:
 
     def __init__(self, nodes: Sequence[str]) -> None:
         terminal = os.isatty(1)
-        prefixes = _prefixes(nodes, coloured=terminal and not os.environ.get("NO_COLOR"))
+        prefixes = _prefixes(nodes, coloured=wants_colour(1))
         self._lines = TextLines(
             lambda stream: prefixes[stream.node], "terminal" if terminal else "pipe"
         )
@@ -57,13 +59,7 @@ class NodeLines:
     @staticmethod
     async def _write(data: bytes) -> None:
         if data:
-            await asyncio.to_thread(_write_all, data)
-
-
-def _write_all(data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(1, rest) :]
+            await asyncio.to_thread(write_all, 1, data)
 
 
 def _prefixes(nodes: Sequence[str], *, coloured: bool) -> dict[str, bytes]:

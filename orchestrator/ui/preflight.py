@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
-import sys
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -15,6 +12,7 @@ from orchestrator.preflight.mend import TO_MEND, concerned_by, mends
 from orchestrator.preflight.model import Finding
 from orchestrator.preflight.report import Report
 from orchestrator.preflight.words import one_line, remedy, summary, who
+from orchestrator.ui.table import stdout_size, write
 
 _NARROWEST = 72  # a terminal that has room for four columns
 _WIDEST_NODES = 24  # columns of a pipe's lines; longer names of nodes push their own line out
@@ -23,15 +21,13 @@ _WIDEST_NODES = 24  # columns of a pipe's lines; longer names of nodes push thei
 def show(report: Report, seconds: float, output: Literal["text", "json"]) -> None:
     """Write the report to stdout."""
     if output == "json":
-        text = json.dumps(as_json(report, seconds), indent=2) + "\n"
-    elif os.isatty(1) and (width := shutil.get_terminal_size().columns) >= _NARROWEST:
+        write([json.dumps(as_json(report, seconds), indent=2)])
+    elif (width := stdout_size()[0] or 0) >= _NARROWEST:
         from orchestrator.ui.preflight_screen import screen
 
-        text = screen(report, seconds, width)
+        write([screen(report, seconds, width).removesuffix("\n")])
     else:
-        text = "".join(f"{line}\n" for line in plain(report, seconds))
-    sys.stdout.buffer.write(text.encode())
-    sys.stdout.buffer.flush()
+        write(list(plain(report, seconds)))
 
 
 def as_json(report: Report, seconds: float) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Printer:
     def put(self, descriptor: int, data: bytes) -> None:
         """Take what has gone through lines already, for 1 or 2."""
         if descriptor == 2:
-            _write(2, data)
+            write_all(2, data)
         elif data:
             self._gathered.append(data)
             self._size += len(data)
@@ -64,7 +64,7 @@ class Printer:
     def say(self, text: str, colour: str | None = None) -> None:
         """Write a message to stderr, after the output so far."""
         self.write()
-        _write(2, message(text, colour))
+        write_all(2, message(text, colour))
 
     def flush(self) -> None:
         """Write what has waited for long enough; to be called several times a second."""
@@ -78,7 +78,7 @@ class Printer:
             data = b"".join(self._gathered)
             self._gathered.clear()
             self._size = 0
-            _write(1, data)
+            write_all(1, data)
 
     def close(self) -> None:
         """Write everything that is left."""
@@ -88,7 +88,8 @@ class Printer:
             self.put(2, self._errors.close())
 
 
-def _write(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of `data`, however long that takes. Raises OSError."""
     rest = memoryview(data)
     while rest:
         try:
