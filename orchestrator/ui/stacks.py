@@ -10,6 +10,7 @@ from typing import Any, Literal
 from orchestrator.hangs.look import Look, Process, Thread
 from orchestrator.hangs.places import ranks
 from orchestrator.hangs.suspects import connections_of, described, stacks_of, suspect_of
+from orchestrator.ui import words
 from orchestrator.ui.table import stdout_size, write
 
 _WIDTH = 108  # columns of a pipe
@@ -49,12 +50,12 @@ def describe(view: StacksView) -> dict[str, Any]:
 
 def lines(view: StacksView, width: int) -> list[str]:
     """Return where the ranks are, on one line if they fit there, and what keeps them, if that shows."""
-    groups = stacks_of(view.looks) or ("no rank runs",)
-    line = " · ".join(groups)
-    told = [line] if len(line) <= width else list(groups)
-    told += [f"stuck: {each}" for each in connections_of(view.looks, view.names)]
-    suspect = suspect_of(view.looks, view.names, view.ended)
-    return [*told, *([f"suspect: {suspect}"] if suspect else [])]
+    return words.places(
+        stacks_of(view.looks) or ("no rank runs",),
+        connections_of(view.looks, view.names),
+        suspect_of(view.looks, view.names, view.ended),
+        width,
+    )
 
 
 def full_lines(view: StacksView) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator import events
@@ -57,12 +58,18 @@ def restarting(event: events.Restarting) -> str:
 
 def stalled(event: events.Stalled) -> str:
     """Return what the ranks wait for."""
-    line = " · ".join(event.stacks)
-    where = [line] if len(line) <= _LINE else list(event.stacks)
-    more = [*where, *(f"stuck: {each}" for each in event.stuck)]
-    if event.suspect:
-        more.append(f"suspect: {event.suspect}")
-    return "\n      ".join([f"nothing has moved for {duration(event.seconds)}:", *more])
+    where = places(event.stacks, event.stuck, event.suspect, _LINE)
+    return f"\n{INDENT}".join([f"nothing has moved for {duration(event.seconds)}:", *where])
+
+
+def places(stacks: Sequence[str], stuck: Sequence[str], suspect: str, width: int) -> list[str]:
+    """Return where ranks are, on one line if it fits in `width`, and what keeps them, if that shows."""
+    line = " · ".join(stacks)
+    return [
+        *([line] if len(line) <= width else stacks),
+        *(f"stuck: {each}" for each in stuck),
+        *([f"suspect: {suspect}"] if suspect else []),
+    ]
 
 
 def condition(
@@ -90,6 +97,12 @@ def node_lost(event: events.NodeLost) -> str:
 def node_back(event: events.NodeBack) -> str:
     """Return that a node is connected again, and what that cost."""
     return f"{event.node}: connected again after {duration(event.seconds)}; nothing was lost"
+
+
+def node_left(event: events.NodeLeft) -> str:
+    """Return that an elastic run goes on without a node, and what that means."""
+    others = f"{event.staying} of {event.of} nodes"
+    return f"{event.node} {event.why}; the run goes on with {others}, whose ranks begin anew"
 
 
 def detached(event: events.Detached) -> str:
