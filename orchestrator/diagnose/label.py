@@ -26,6 +26,7 @@ _PREFIXES = tuple(
         rf"r\[{_RANK}[\d,…-]*\] ×\d+ +(?:\d+ nodes|{_NODE}) +│ ?",  # orch, folded
         rf"-- +{_NODE} +│ ?",  # orch, a launcher's line
         rf"\[rank{_RANK}\]: ?",  # torch
+        rf"\[rank: {_RANK}\] ?",  # Lightning
         rf"\[\d{{1,7}},{_RANK}\]<std(?:out|err|diag)>: ?",  # mpirun --tag-output
         r"\[[A-Za-z_]{1,32}(?P<local>\d{1,5})(?:\|\d{1,5})?\]: ?",  # torchrun --tee: role and local rank
         rf" *{_RANK}: ",  # srun --label

@@ -11,6 +11,8 @@ from orchestrator.diagnose.model import Place, PythonError
 HEADER = "Traceback (most recent call last):"
 """What opens a traceback; in the middle of a line in some logs."""
 
+_OF_RANK = re.compile(re.escape(HEADER) + r" \(RANK \d{1,7}\)")  # torch.distributed.checkpoint
+
 HARMLESS = ("Exception ignored ", "--- Logging error ---")
 """What begins the line before the traceback of an exception that ended nothing."""
 
@@ -87,6 +89,11 @@ class Traceback:
             text, self._is_prefixed = text[len(self._prefix) :], True
         elif self._is_prefixed and text == self._prefix.rstrip():
             text = ""
+        elif self._raised and _OF_RANK.fullmatch(text):
+            frame = self._frame  # the user's own, for the rank's has none as a rule
+            self._open(again=True)
+            self._frame = frame
+            return None
         elif text.endswith(HEADER):
             self._prefix, self._is_prefixed = text[: -len(HEADER)], False
         if text.endswith(HEADER):

@@ -14,6 +14,7 @@ TEXTS = Path(__file__).parent.parent / "recorded" / "failures"
 PRINTED = {
     "allocator": "memory.allocation",
     "arguments-unknown": "launcher.arguments",
+    "checkpoint-distributed": "disk.no-file",
     "checkpoint-of-a-gpu": "state.device",
     "checkpoint-torn": "state.torn",
     "checkpoint-weights-only": "state.weights-only",
@@ -152,7 +153,10 @@ PUBLISHED = {
     "oom-killer": "memory.oom-killer",
     "quota": "disk.quota",
     "rendezvous-closed": "rendezvous.closed",
+    "nccl-proxy-recv": "nccl.error",
     "rendezvous-connection": "rendezvous.unreachable",
+    "rendezvous-connection-lost": "rendezvous.unreachable",
+    "rendezvous-connection-old": "net.no-host",
     "slurm-crash": "exit.segv",
     "slurm-node-failure": "exit.slurm",
     "slurm-out-of-memory": "memory.slurm",
@@ -169,6 +173,7 @@ HEALTHY = (
     "healthy-lightning",
     "healthy-nccl",
     "healthy-offline-retry",
+    "healthy-rendezvous-end",
     "healthy-training",
 )
 HARMLESS = {

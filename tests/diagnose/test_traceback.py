@@ -144,6 +144,16 @@ def test_what_stands_before_each_line_of_a_traceback_is_passed_over(prefix: str)
     assert (error.type, error.message, error.line) == ("ValueError", "bad", 3)
 
 
+def test_a_failed_distributed_checkpoint_is_told_by_what_a_rank_raised() -> None:
+    text = (PRINTED / "checkpoint-distributed.txt").read_text(encoding="utf-8")
+    hit = read(text).hits[0]
+    assert hit.signature.id == "disk.no-file" and hit.ranks == (0, 1)
+    assert hit.error is not None and (hit.error.file, hit.error.line) == (
+        "/home/user/job/train.py",
+        4,
+    )
+
+
 def test_a_log_that_breaks_off_in_an_exception_is_told() -> None:
     assert error_of("Traceback (most recent call last):\nValueError: bad").message == "bad"
 

@@ -164,6 +164,7 @@ SIGNATURES = (
             r"NCCL WARN .*(?:Connection reset by peer|Broken pipe|Software caused connection abort)",
             r"NCCL communicator was aborted on rank",
             r"remote process exited or there was a network error",
+            r"Socket recv failed while polling for opId",
             # What was still under way on a connection that had failed already is flushed.
             r"Got completion .*(?:with error|status=)\s*5\b",
             r"IBV_WC_WR_FLUSH_ERR",

@@ -126,8 +126,9 @@ SIGNATURES = (
         meaning="the main node cannot be reached",
         patterns=(
             (
+                # Before torch 2.2: `connect to 10.0.0.1:29500`.
                 r"client socket has timed out after \S+ while trying to connect to "
-                r"\((?P<host>[^,()]{1,255}), (?P<port>\d{1,5})\)"
+                r"\(?(?P<host>[^,()\s]{1,255}?)(?:, |:)(?P<port>\d{1,5})(?=[).\s]|$)"
             ),
         ),
         cause="{host} did not answer on port {port}: rank 0 is not up, or a firewall drops packets",

@@ -78,9 +78,16 @@ SIGNATURES = (
     Signature(
         id="rendezvous.unreachable",
         meaning="torchrun cannot reach its rendezvous",
-        patterns=(r"RendezvousConnectionError",),
-        cause="the endpoint does not answer: wrong address, closed port, or its node is not up",
-        fix="check --rdzv-endpoint; on the node that serves it, set --rdzv-conf is_host=1",
+        # At the end of any run the node that serves it may be the first to go; the others warn of that.
+        patterns=(
+            r"^(?!.*has failed to (?:shutdown|send a keep-alive)).*RendezvousConnectionError",
+        ),
+        cause="at the start: wrong address, closed port, or its node is not up; later: the node that "
+        "serves it has ended",
+        fix="look at the node that failed first; at the start check --rdzv-endpoint, and on the node that "
+        "serves it set --rdzv-conf is_host=1",
+        kind=Kind.SYMPTOM,
+        after="the end of the node that serves it",
         check="net.tcp",
     ),
     Signature(

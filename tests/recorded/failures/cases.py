@@ -465,6 +465,13 @@ python -c 'open("data/last.pt", "wb")'""",
     "permission": """
 mkdir data && chmod 700 data && touch data/train.csv
 setpriv --reuid 65534 --clear-groups python -c 'open("/proc/1/environ", "rb")'""",
+    "checkpoint-distributed": """
+run 2 <<'PY'
+from _job import *
+import torch.distributed.checkpoint as checkpoint
+rank = start()
+checkpoint.save({"weight": torch.ones(4)}, checkpoint_id="/proc/checkpoints/step-100")
+PY""",
     "file-missing": """
 run 2 <<'PY'
 from _job import *
