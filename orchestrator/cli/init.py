@@ -46,6 +46,7 @@ def init(
     from orchestrator.inventory.draft import draft
     from orchestrator.quoting import command_line
     from orchestrator.ui.message import Stderr
+    from orchestrator.ui.words import INDENT
 
     text = draft(hosts, user, python)
     if output == "-":
@@ -63,6 +64,6 @@ def init(
     option = [] if output == "hosts.yaml" else ["-i", output]
     Stderr().line(
         f"{output} is written; next:\n"
-        f"      {command_line(['orch', 'nodes', *option])}\n"
-        f"      {command_line(['orch', 'launch', *option, '--dry-run', 'train.py'])}"
+        f"{INDENT}{command_line(['orch', 'nodes', *option])}\n"
+        f"{INDENT}{command_line(['orch', 'launch', *option, '--dry-run', 'train.py'])}"
     )

@@ -13,7 +13,6 @@ from orchestrator.ui.terminal import Row, paint, printable, wants_colour
 
 _WIDTH = 80  # columns where there is no terminal to ask
 _NARROWEST = 40
-_INDENT = "      "  # as wide as `orch: `
 _LABEL = 8
 _MOST_ROWS = 3  # of one sentence
 _RED, _GREEN, _DIM = "31", "32", "2"
@@ -32,12 +31,12 @@ def rows(event: events.Ended, why: events.Explained | None, width: int) -> Itera
     said = words.ended(event)
     colour = _GREEN if event.exit_code == 0 else _RED
     first = True
-    for line in textwrap.wrap(printable(said), width - len(_INDENT), subsequent_indent="  "):
-        yield (("orch: " if first else _INDENT, ""), (line, colour))
+    for line in textwrap.wrap(printable(said), width - len(words.INDENT), subsequent_indent="  "):
+        yield (("orch: " if first else words.INDENT, ""), (line, colour))
         first = False
     logs = words.short_path(event.folder / "logs")
     if why is None:
-        yield ((f"{_INDENT}logs: {logs}", ""),)
+        yield ((f"{words.INDENT}logs: {logs}", ""),)
     else:
         yield from explained(why, width)
         yield (*_label("logs"), (logs, ""))
@@ -65,14 +64,14 @@ def explained(why: events.Explained, width: int) -> Iterator[Row]:
 
 def _sentence(label: str, text: str, width: int, style: str = "") -> Iterator[Row]:
     """Return a sentence in a few rows; nothing of an empty one."""
-    room = width - len(_INDENT) - _LABEL
+    room = width - len(words.INDENT) - _LABEL
     wrapped = textwrap.wrap(printable(text), room, max_lines=_MOST_ROWS, placeholder=" …")
     for number, line in enumerate(wrapped):
         yield (*_label(label if number == 0 else ""), (line, style))
 
 
 def _label(text: str) -> Row:
-    return ((_INDENT, ""), (f"{text and text + ':':<{_LABEL}}", _DIM))
+    return ((words.INDENT, ""), (f"{text and text + ':':<{_LABEL}}", _DIM))
 
 
 def _width() -> int:

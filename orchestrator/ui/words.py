@@ -26,7 +26,7 @@ def header(plan: Plan) -> str:
     where = f"{plan.main_address}:{plan.main_port}" + (f" ({interface})" if interface else "")
     return (
         f"run {plan.run}: {count(len(plan.nodes), 'node')}, {count(plan.world_size, 'rank')}, "
-        f"{plan.launcher}\n      main {first.name} at {where}"
+        f"{plan.launcher}\n{INDENT}main {first.name} at {where}"
     )
 
 
@@ -113,7 +113,7 @@ def detached(event: events.Detached) -> str:
         f"orch stop {event.run}": "to end it",
     }
     width = max(map(len, commands))
-    lines = [f"      {command:<{width}}  {what}" for command, what in commands.items()]
+    lines = [f"{INDENT}{command:<{width}}  {what}" for command, what in commands.items()]
     return "\n".join([f"run {event.run} goes on without this terminal", *lines])
 
 
