@@ -87,11 +87,13 @@ async def _hear_all(saved: Saved, emit: events.Emit) -> None:
     """Wait until whoever minds the run has heard of every node, and has what they wrote until now."""
     asked = time.time()
     log = EventReader(saved.folder / EVENTS)
-    heard = _heard(log.read(), set())
+    past = list(log.read())
+    left = {node.name for node in fold(past).nodes.values() if node.state == "left"}
+    heard = _heard(past, set())
     if (taken_up := await take_up(saved.folder)) is not None:
         emit(taken_up)
         heard.clear()
-    nodes = {node.name for node in saved.plan.nodes}
+    nodes = {node.name for node in saved.plan.nodes} - left
     deadline = time.monotonic() + saved.settings.connect_timeout + _PATIENCE
     while not nodes <= heard and time.monotonic() < deadline and not _has_ended(saved):
         await asyncio.sleep(_LOOK_EVERY)

@@ -175,6 +175,18 @@ class NodeEnded:
 
 
 @dataclass(frozen=True)
+class NodeLeft:
+    """An elastic run goes on without `node`, for `why` (`could not be reached for 60 s`): with `staying`
+    nodes of `of`, on which the launchers start all ranks again.
+    """
+
+    node: str
+    why: str
+    staying: int
+    of: int
+
+
+@dataclass(frozen=True)
 class Explained:
     """Why the run failed: what failed first, and what is known of that.
 
@@ -246,6 +258,7 @@ Event = (
     | NodeLost
     | NodeBack
     | NodeEnded
+    | NodeLeft
     | Explained
     | Detached
     | Ended

@@ -21,6 +21,9 @@ from orchestrator.runs.state import NodeLink, RankState, RunState, fold
 _NEWEST = 20_000  # records of a node's index in which it is looked for when that line came
 
 
+NodeStateName = Literal["running", "unreachable", "ended", "lost", "absent", "left"]
+
+
 @dataclass(frozen=True)
 class RankStatus:
     """One rank; `pid` is None where it has not begun, `code` and `signal` while it has not ended.
@@ -43,10 +46,12 @@ class RankStatus:
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """One node: `lost` is one whose supervisor died, `absent` one that has nothing of the run."""
+    """One node: `lost` is one whose supervisor died, `absent` one that has nothing of the run, `left` one
+    without which an elastic run goes on. `cause` is why it has left, or cannot be reached.
+    """
 
     name: str
-    state: Literal["running", "unreachable", "ended", "lost", "absent"]
+    state: NodeStateName
     unreachable_since: float | None
     cause: str
     ranks: tuple[RankStatus, ...]
@@ -103,11 +108,11 @@ def _places(
             yield rank, local_rank, None
 
 
-def _node_state(
-    saved: Saved, link: NodeLink
-) -> Literal["running", "unreachable", "ended", "lost", "absent"]:
+def _node_state(saved: Saved, link: NodeLink) -> NodeStateName:
     match link.state:
-        case "ended" | "lost" | "absent" as state:  # what it came to, wherever the node is by now
+        case (
+            "ended" | "lost" | "absent" | "left" as state
+        ):  # what it came to, wherever the node is by now
             return state
     if link.unreachable_since is not None:
         return "unreachable"

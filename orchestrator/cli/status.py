@@ -83,7 +83,7 @@ def _node(node: NodeStatus) -> NodeRow:
     from orchestrator.ui.status import NodeRow
 
     ranks = tuple(_rank(rank) for rank in node.ranks)
-    cause = node.cause if node.unreachable_since is not None else ""
+    cause = node.cause if node.unreachable_since is not None or node.state == "left" else ""
     return NodeRow(node.name, node.state, node.unreachable_since, ranks, cause)
 
 

@@ -26,23 +26,24 @@ async def mind_members(
     """Tell who has left, and have ranks that wait for those started again, until the nodes are told to
     stop. `on_news` is called when the run may be over.
     """
-    told: set[str] = set()
+    known = set(members.left)
+    told: set[str] = set()  # to stop
     next_kick = 0.0
     while True:
         states = [node.state for node in nodes]
         members.look(states)
         if any(s.stopped_at is not None for s in states if s.name not in members.left):
             return
+        for name in [name for name in members.left if name not in known]:
+            known.add(name)
+            on_news()
+            if members.why_over is None:
+                staying = len(nodes) - len(members.left)
+                emit(events.NodeLeft(name, members.left[name], staying, len(nodes)))
         for node in nodes:
-            if node.name in members.left and node.name not in told:
-                told.add(node.name)
-                on_news()
-                if members.why_over is None:
-                    why = members.left[node.name]
-                    left = f"{len(nodes) - len(members.left)} of {len(nodes)} nodes"
-                    emit(events.Warned(f"{node.name} {why}; the run goes on with {left}"))
-                if not node.has_ended:  # it may come back, and the others do without it by then
-                    await node.stop("the others went on without it", grace)
+            if node.name in members.left and node.name not in told and not node.has_ended:
+                told.add(node.name)  # it may come back, and the others do without it by then
+                await node.stop("the others went on without it", grace)
         if time.monotonic() >= next_kick and await _kick(members, nodes):
             next_kick = time.monotonic() + _KICK_EVERY
             on_news()

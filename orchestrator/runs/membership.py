@@ -22,22 +22,23 @@ _BY_ITSELF = ("the supervisor was told to stop", "no controller was heard of")
 
 
 class Membership:
-    """Remembers who has left. `began` has when the last ranks of each node began, as far as is known
-    (the controller's clock).
+    """Remembers who has left: of old, those in `left`, with why. `began` has when the last ranks of each
+    node began, as far as is known (the controller's clock).
     """
 
-    def __init__(self, plan: Plan, elastic: Elastic, began: Mapping[str, float]) -> None:
+    def __init__(
+        self, plan: Plan, elastic: Elastic, began: Mapping[str, float], left: Mapping[str, str]
+    ) -> None:
         self._plan = plan
         self._elastic = elastic
         self._began = dict(began)
-        self.left: dict[str, str] = {}
+        self.left = dict(left)
         """Why, by node, in the order in which it was noticed."""
         self.is_spent = False
         """Whether ranks wait in vain, and no launcher may start them again."""
 
-    def look(self, nodes: Sequence[NodeState]) -> list[str]:
-        """Take in what the nodes report, and return which of them have left since the last look."""
-        known = set(self.left)
+    def look(self, nodes: Sequence[NodeState]) -> None:
+        """Take in what the nodes report: when their ranks began, and which of them have left."""
         for node in nodes:
             if node.ranks:
                 started = max(rank.started for rank in node.ranks.values())
@@ -50,7 +51,6 @@ class Membership:
                 self._began
             ):  # it left before it could tell: the round that there is may be waiting for it
                 self._began[name] = max(self._began.values())
-        return [name for name in self.left if name not in known]
 
     def _has_done(self, node: NodeState) -> bool:
         (devices,) = (n.devices for n in self._plan.nodes if n.name == node.name)

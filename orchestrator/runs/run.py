@@ -77,6 +77,9 @@ class Run:
             Follower(node, line, record, self._emit, self._news.set)
             for node, line in zip(self._plan.nodes, lines, strict=True)
         ]
+        if self._members is not None:
+            for node in self.followers:
+                node.gone = self._members.left.get(node.name)
 
     async def watch(self) -> Verdict:
         """Follow every node to its end and return the verdict, which `conclude` makes the run's.
@@ -364,7 +367,9 @@ def _members_of(record: Record) -> Membership | None:
     """Return who has a share in an elastic run, None of any other."""
     if record.plan.elastic is None:
         return None
+    state = record.state()
     began: dict[str, float] = {}
-    for rank in record.state().ranks.values():
+    for rank in state.ranks.values():
         began[rank.node] = rank.began - record.settings.skews.get(rank.node, 0.0)
-    return Membership(record.plan, record.plan.elastic, began)
+    left = {node.name: node.cause for node in state.nodes.values() if node.state == "left"}
+    return Membership(record.plan, record.plan.elastic, began, left)

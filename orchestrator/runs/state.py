@@ -28,8 +28,9 @@ class RankState:
 class NodeLink:
     """One node: whether it is heard of, and what of the run is there.
 
-    `state` is unknown, running, ended, lost (nobody minds its ranks) or absent. `unreachable_since` is by
-    the controller's clock.
+    `state` is unknown, running, ended, lost (nobody minds its ranks), absent, or left (an elastic run
+    goes on without it). `unreachable_since` is by the controller's clock; `cause` says why that is, or
+    why it has left.
     """
 
     name: str
@@ -64,12 +65,18 @@ class RunState:
                     node.state = "running"
             case events.NodeLost():
                 node = self._node(event.node)
-                node.cause = event.cause
+                if node.state != "left":
+                    node.cause = event.cause
                 if node.unreachable_since is None:
                     node.unreachable_since = logged.at
             case events.NodeEnded():
                 node = self._node(event.node)
-                node.state, node.left, node.unreachable_since = event.state, event.left, None
+                node.left, node.unreachable_since = event.left, None
+                if node.state != "left":
+                    node.state = event.state
+            case events.NodeLeft():
+                node = self._node(event.node)
+                node.state, node.cause = "left", event.why
             case events.RankBegan():
                 self._began(event)
             case events.RankEnded():

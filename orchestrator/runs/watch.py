@@ -22,7 +22,8 @@ _GIVE_WAY = 64  # pieces after which others have a turn
 
 # What a person who comes later needs to be told of the past.
 _LASTING = (
-    events.RankBegan, events.RankEnded, events.NodeEnded, events.Stopping, events.Restarting,
+    events.RankBegan, events.RankEnded, events.NodeEnded, events.NodeLeft, events.Stopping,
+    events.Restarting,
 )  # fmt: skip
 # What whoever minds the run says of itself, and what is told last.
 _NOT_NEWS = (

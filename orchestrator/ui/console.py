@@ -61,6 +61,7 @@ class Console:
         self._plan: Plan | None = None
         self._failed = self._detached = False
         self._unreachable: set[str] = set()
+        self._begun: dict[tuple[str, int], int] = {}  # the pid of each rank, by node and local rank
         self._explained: events.Explained | None = None
         self._ended: events.Ended | None = None
 
@@ -102,6 +103,10 @@ class Console:
                 if event.node not in self._unreachable:
                     self._unreachable.add(event.node)
                     self._say(words.node_lost(event), "yellow")
+            case events.NodeLeft():
+                self._say(words.node_left(event), "yellow")
+            case events.RankBegan():
+                self._began(event)
             case events.NodeBack():
                 self._unreachable.discard(event.node)
                 self._say(words.node_back(event), "green")
@@ -139,6 +144,13 @@ class Console:
         else:
             self._say(f"\n{words.INDENT}".join(filter(None, (said, "; ".join(self._view.keys)))))
             self._outlets.draw(None)
+
+    def _began(self, event: events.RankBegan) -> None:
+        """A rank that begins anew may fail anew, and that is news."""
+        place = (event.node, event.local_rank)
+        if self._begun.get(place, event.pid) != event.pid:
+            self._failed = False
+        self._begun[place] = event.pid
 
     def _begin_again(self, event: events.Restarting) -> None:
         """Let the phases take the place of the panel, until the next attempt has started."""

@@ -35,6 +35,7 @@ _STYLES = {
     "lost": "31",
     "absent": "31",
     "unreachable": "33",
+    "left": "33",
     "starting": "2",
     "stopping": "33",
     "running": "",
@@ -117,7 +118,6 @@ class Panel:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run = plan.run
-        self._world_size = plan.world_size
         self._nodes = {node.name: _Node(node.name, node.ranks) for node in plan.nodes}
         self._colours = colours
         self._keys = keys
@@ -144,11 +144,16 @@ class Panel:
                 case events.Following() | events.NodeBack():
                     self._runs(event.node)
                 case events.NodeLost():
-                    if (node := self._nodes.get(event.node)) and node.lost_at is None:
+                    node = self._nodes.get(event.node)
+                    if node and node.lost_at is None and node.state != "left":
                         node.lost_at = self._clock()
                     self._say(words.node_lost(event), "33")
                 case events.NodeEnded():
                     self._node_ended(event)
+                case events.NodeLeft():
+                    if node := self._nodes.get(event.node):
+                        node.state, node.detail, node.lost_at = "left", "", None
+                    self._say(words.node_left(event), "33")
                 case events.Stopping():
                     self._state = "stopping"
                     self._say(words.stopping(event), "33")
@@ -188,7 +193,7 @@ class Panel:
 
     def _rank_ended(self, event: events.RankEnded) -> None:
         node = self._nodes.get(event.node)
-        if event.code == 0 or node is None or node.state == "failed":
+        if event.code == 0 or node is None or node.state in ("failed", "left"):
             return
         if self._state == "stopping":  # it was told to
             return
@@ -198,7 +203,7 @@ class Panel:
     def _node_ended(self, event: events.NodeEnded) -> None:
         if node := self._nodes.get(event.node):
             node.lost_at = None
-            if node.state != "failed":
+            if node.state not in ("failed", "left"):
                 node.state = event.state if event.state in _STYLES else "ended"
 
     def _say(self, text: str, style: str) -> None:
@@ -228,12 +233,13 @@ class Panel:
 
     def _head(self, width: int, now: float) -> Row:
         """Return the row of the whole run; what matters least is left out where there is no room."""
+        staying = [node for node in self._nodes.values() if node.state != "left"]
         parts = {
             "run": f"── {self._run}",
             "clock": _clock_time(now - self._began) + self._limit,
             "state": self._state,
-            "ranks": words.count(self._world_size, "rank"),
-            "nodes": words.count(len(self._nodes), "node"),
+            "ranks": words.count(sum(len(node.ranks) for node in staying), "rank"),
+            "nodes": words.count(len(staying), "node"),
             "rate": f"{words.size(self._rate.a_second(now))}/s",
             "bytes": words.size(self._rate.total),
         } | {key: key for key in self._keys}

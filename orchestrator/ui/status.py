@@ -17,7 +17,7 @@ from orchestrator.ui import verdict, words
 from orchestrator.ui.table import Cell, Column, stdout_size, table, write
 from orchestrator.ui.terminal import paint, printable, wants_colour
 
-NodeState = Literal["running", "unreachable", "ended", "lost", "absent"]
+NodeState = Literal["running", "unreachable", "ended", "lost", "absent", "left"]
 RankState = Literal["starting", "running", "ended", "failed", "killed"]
 
 _STYLES = {
@@ -27,7 +27,9 @@ _STYLES = {
     "lost": "31",
     "absent": "31",
     "unreachable": "33",
+    "left": "33",
 }
+_WHAT = {"unreachable": "cannot be reached", "left": "left the run"}
 _WIDTH = 80  # columns of what explains a failure, where there is no terminal
 _AROUND = 6  # lines of a screen that the table leaves for what stands around it
 _FEWEST = 12  # rows that are always shown
@@ -53,7 +55,7 @@ class RankRow:
 
 @dataclass(frozen=True)
 class NodeRow:
-    """One node; `unreachable_since` is seconds since the epoch, and `cause` why it cannot be reached."""
+    """One node; `unreachable_since` is seconds since the epoch, and `cause` why that is, or it has left."""
 
     name: str
     state: NodeState
@@ -157,13 +159,13 @@ def lines(
 
 
 def _causes(nodes: Sequence[NodeRow], *, colour: bool) -> list[str]:
-    """Return why nodes cannot be reached, each cause once."""
+    """Return why nodes cannot be reached, or have left, each cause once."""
     causes: dict[str, list[str]] = {}
     for node in nodes:
-        if node.state == "unreachable" and node.cause:
+        if node.state in _WHAT and node.cause:
             first = printable(node.cause.splitlines()[0]).removeprefix(f"{node.name}: ")
-            causes.setdefault(first, []).append(node.name)
-    shown = [f"{fold(names)} cannot be reached: {cause}" for cause, names in causes.items()]
+            causes.setdefault(f"{_WHAT[node.state]}: {first}", []).append(node.name)
+    shown = [f"{fold(names)} {cause}" for cause, names in causes.items()]
     return [f"\x1b[33m{line}\x1b[0m" if colour else line for line in shown]
 
 
@@ -283,7 +285,7 @@ def _exit(rank: RankRow | None) -> Cell:
 
 def _state(group: Sequence[_Entry], now: float) -> Cell:
     node, rank = group[0].node, group[0].rank
-    if node.state in ("unreachable", "lost", "absent") or rank is None:
+    if node.state in ("unreachable", "lost", "absent", "left") or rank is None:
         state: str = node.state
     else:
         state = rank.state

@@ -60,8 +60,10 @@ class Minded:
 
 
 @asynccontextmanager
-async def minding(nodes: list[Node], restarts: int = 1) -> AsyncIterator[Minded]:
-    members = Membership(PLAN, Elastic(1, 3, restarts), {})
+async def minding(
+    nodes: list[Node], restarts: int = 1, left: dict[str, str] | None = None
+) -> AsyncIterator[Minded]:
+    members = Membership(PLAN, Elastic(1, 3, restarts), {}, left or {})
     told: list[events.Event] = []
     minded: Minded
 
@@ -89,9 +91,7 @@ async def test_one_launcher_starts_its_ranks_again_and_the_next_when_that_was_no
     async with minding(nodes) as minded:
         nodes[2].vanish()
         await until(lambda: bool(nodes[0].kicked))
-        assert [event.message for event in minded.told if isinstance(event, events.Warned)] == [
-            "n2 vanished; the run goes on with 2 of 3 nodes"
-        ]
+        assert minded.told == [events.NodeLeft("n2", "vanished", 2, 3)]
         assert nodes[2].told == ["the others went on without it"]
         assert nodes[1].kicked == []
         nodes[0].begin_anew()  # alone: the other did not notice
@@ -129,3 +129,11 @@ async def test_it_ends_when_the_nodes_are_told_to_stop() -> None:
         for node in nodes:
             await node.stop("interrupted", 3.0)
         await asyncio.wait_for(minded.task, 5)
+
+
+async def test_what_another_controller_has_told_is_not_told_again() -> None:
+    nodes = [Node(0), Node(1), Node(2)]
+    async with minding(nodes, left={"n2": "vanished"}) as minded:
+        await until(lambda: bool(nodes[0].kicked))  # which it may not have come to
+        await until(lambda: bool(nodes[2].told))
+        assert minded.told == []

@@ -128,3 +128,11 @@ def test_when_all_of_it_is_started_again_what_was_is_past() -> None:
     assert (folded(*again).nodes, folded(*again).ranks, folded(*again).stopping) == ({}, {}, None)
     state = folded(*again, events.Following("n0"), began(0, attempt=1))
     assert (state.nodes["n0"].state, state.ranks["n0", 0].attempt) == ("running", 1)
+
+
+def test_a_node_that_has_left_an_elastic_run_stays_so_whatever_becomes_of_it() -> None:
+    lost = events.NodeLost("n0", "the connection broke")
+    left = events.NodeLeft("n0", "vanished", 1, 2)
+    for after in ((), (lost,), (events.Following("n0"), events.NodeEnded("n0", "ended", ()))):
+        node = folded(events.Following("n0"), lost, left, *after).nodes["n0"]
+        assert (node.state, node.cause) == ("left", "vanished")

@@ -118,6 +118,31 @@ def test_the_phases_of_another_attempt_take_the_place_of_the_panel(tmp_path: Pat
         ]
 
 
+def test_what_fails_in_a_round_that_the_launcher_has_begun_anew_is_news() -> None:
+    with on_terminal() as tty:
+        console = Console(View())
+        started(console)
+        for local in range(2):
+            console(events.RankBegan(local, local, "node0", 0, 100 + local, 1.0))
+        console(events.RankEnded(0, "node0", None, 9, 2.0))
+        console(events.RankEnded(1, "node0", 1, None, 2.0))  # it follows from that
+        console(events.NodeLeft("node1", "could not be reached for 60 s", 1, 2))
+        for local in range(2):
+            console(events.RankBegan(local, local, "node0", 0, 200 + local, 3.0))
+        console(events.RankEnded(1, "node0", 7, None, 4.0))
+        console(ended(7))
+        closing = threading.Thread(target=console.close)
+        closing.start()
+        tty.wait_for(lambda rows: rows[-1].startswith("      logs:"))
+        closing.join()
+        said = [line for line in tty.everything if line.startswith(("orch: rank", "orch: node"))]
+        assert said == [
+            "orch: rank 0 on node0 was killed by SIGKILL",
+            "orch: node1 could not be reached for 60 s; the run goes on with 1 of 2 nodes, wh",
+            "orch: rank 1 on node0 exited with 7",
+        ]
+
+
 def test_messages_stand_where_they_happened(tmp_path: Path) -> None:
     with on_terminal() as tty:
         console = Console(View())

@@ -67,6 +67,17 @@ def test_a_node_of_an_elastic_job_has_the_ranks_that_it_has_now() -> None:
     assert texts(made)[2].endswith("loss=4")
 
 
+def test_a_node_that_has_left_is_not_counted_and_stays_so() -> None:
+    made = panel()
+    made.hear(events.NodeLost("node1", "node1: the connection broke"))
+    made.hear(events.NodeLeft("node1", "could not be reached for 60 s", 1, 2))
+    made.hear(events.RankEnded(8, "node1", None, 9, 1.0))
+    made.hear(events.NodeLost("node1", "node1: no route to host"))
+    head, _, row, *_ = texts(made)
+    assert "8 ranks · 1 node · " in head
+    assert row.split()[:3] == ["node1", "r8-15", "left"]
+
+
 def test_numbers_are_those_of_the_lowest_rank_and_of_whole_lines() -> None:
     made = panel()
     made.hear(said(b"loss=5 step=1\n", rank=3))

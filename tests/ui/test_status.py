@@ -164,4 +164,7 @@ def test_why_nodes_cannot_be_reached_stands_below_each_cause_once() -> None:
     }
     shown = lines(run(8, strange=strange), NOW)
     assert shown[-1] == "node[3-4] cannot be reached: the connection broke"
+    strange["node4"] = NodeRow("node4", "left", None, (), "lost its launcher to SIGKILL")
+    shown = lines(run(8, strange=strange), NOW)
+    assert shown[-1] == "node4 left the run: lost its launcher to SIGKILL"
     assert all(row["cause"] == "" for row in describe(run(2))["nodes"])
