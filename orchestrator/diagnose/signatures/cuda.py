@@ -43,7 +43,7 @@ SIGNATURES = (
     Signature(
         id="cuda.nvlink",
         meaning="an NVLink failed",
-        patterns=(r"uncorrectable NVLink error",),
+        patterns=(r"uncorrectable NVLink error", r"\bSXid \(PCI:[^()]{1,40}\): \d{1,6}, Fatal"),
         cause="the link between two GPUs had an error that could not be corrected",
         fix="take the node out, reset its GPUs or reboot; `nvidia-smi nvlink -e` tells which link",
         check="gpu.nvlink",

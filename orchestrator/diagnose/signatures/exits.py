@@ -1,4 +1,5 @@
-"""How a process ended: signals and exit codes. These rows have no text of their own.
+"""How a process ended: signals and exit codes. Few of these rows have a text of their own, from a shell
+or from Python's faulthandler.
 
 137 = 128 + 9: a shell or container says so of SIGKILL; torchrun and subprocess say -9.
 """
@@ -11,7 +12,7 @@ SIGNATURES = (
     Signature(
         id="exit.kill",
         meaning="killed by SIGKILL",
-        patterns=(),
+        patterns=(r": line \d{1,7}: +\d{1,10} Killed\b",),
         cause="somebody or something sent it: the kernel when memory runs out, a scheduler, a person",
         fix="look at the kernel log of the node (`dmesg -T | grep -i kill`) and at who stopped the run",
         kind=Kind.SYMPTOM,
@@ -20,7 +21,10 @@ SIGNATURES = (
     Signature(
         id="exit.segv",
         meaning="crashed with SIGSEGV (segmentation fault)",
-        patterns=(),
+        patterns=(
+            r"^Fatal Python error: Segmentation fault",
+            r": line \d{1,7}: +\d{1,10} Segmentation fault\b",
+        ),
         cause="a fault in compiled code: a package that does not fit torch, or a data loader's library",
         fix="run with PYTHONFAULTHANDLER=1 to see the Python line; compare versions between nodes",
         check="sw.versions",
@@ -28,7 +32,10 @@ SIGNATURES = (
     Signature(
         id="exit.bus",
         meaning="crashed with SIGBUS (bus error)",
-        patterns=(),
+        patterns=(
+            r"^Fatal Python error: Bus error",
+            r": line \d{1,7}: +\d{1,10} Bus error\b",
+        ),
         cause="mostly /dev/shm is full; or a file mapped into memory was cut short",
         fix="--shm-size=16g or --ipc=host for a container; on a host, remount /dev/shm larger",
         check="shm",
@@ -36,7 +43,10 @@ SIGNATURES = (
     Signature(
         id="exit.abort",
         meaning="aborted (SIGABRT)",
-        patterns=(),
+        patterns=(
+            r"^Fatal Python error: Aborted",
+            r": line \d{1,7}: +\d{1,10} Aborted\b",
+        ),
         cause="C++ code gave up: an exception nobody caught, torch's watchdog, or gloo at exit",
         fix="read the last lines of this rank; at exit, call destroy_process_group()",
         kind=Kind.SYMPTOM,

@@ -53,6 +53,7 @@ SIGNATURES = (
             r"(?:Read|Write) error \[\S{1,64}\]:\d+: Connection timed out",
             r"(?:Read|Write) error \[\S{1,64}\]:\d+: No route to host",
             r"Application timeout caused pair closure",
+            r"monitoredBarrier, but received errors while waiting",
         ),
         cause="another rank has ended",
         fix="look at the rank that failed first",

@@ -199,6 +199,7 @@ SIGNATURES = (
             r"watchdog thread terminated with exception",
             r"watchdog got stuck for \d+",
             r"Some NCCL operations have failed or timed out",
+            r"Received a dump signal due to a collective timeout",
         ),
         cause="the collective before it timed out or lost its peer",
         fix="look at the rank that failed first",

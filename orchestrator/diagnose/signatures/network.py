@@ -44,7 +44,11 @@ SIGNATURES = (
     Signature(
         id="net.unreachable",
         meaning="a peer's network is unreachable",
-        patterns=(r"\bconnect.*Network is unreachable", r"\[Errno 101\] Network is unreachable"),
+        patterns=(
+            r"(?i:\bconnect).*Network is unreachable",
+            r"\bConnect to .*annot assign requested address",  # NCCL, by IPv6
+            r"\[Errno 101\] Network is unreachable",
+        ),
         cause="this node has no route to the address of the peer, or of a server to download from",
         fix="give every node an address on one subnet, and name that interface; a node without internet "
         "needs its data beforehand",
@@ -115,7 +119,7 @@ SIGNATURES = (
         # A client that tries `localhost` by IPv6 first, where there is none, goes on by IPv4.
         patterns=(
             r"\bEADDRNOTAVAIL\b",
-            r"^(?!.*client socket has failed to connect).*annot assign requested address",
+            r"^(?!.*(?:client socket has failed to connect|Connect to )).*annot assign requested address",
         ),
         cause="the main address belongs to another machine, or node ranks are mixed up",
         fix="give the main address of the node with node rank 0",

@@ -172,6 +172,15 @@ rank = start(30)
 if rank == 1: time.sleep(15)
 dist.monitored_barrier(timeout=datetime.timedelta(seconds=3))
 PY""",
+    "gloo-monitored-barrier-died": """
+run 3 <<'PY'
+from _job import *
+rank = start(20)
+if rank == 0:
+    time.sleep(2)
+    os.kill(os.getpid(), signal.SIGKILL)
+dist.monitored_barrier(timeout=datetime.timedelta(seconds=5))
+PY""",
     "gloo-no-interface": """
 GLOO_SOCKET_IFNAME=eth7 run 1 <<'PY'
 from _job import *
@@ -429,6 +438,18 @@ class Images(Dataset):
         return torch.ones(3)
 for batch in DataLoader(Images(), 8, num_workers=2, timeout=3): pass
 PY""",
+    "shell-killed": """
+cat > start.sh <<'SH'
+python -c 'import os, signal; os.kill(os.getpid(), signal.SIGKILL)'
+echo done
+SH
+bash start.sh""",
+    "shell-segv": """
+cat > start.sh <<'SH'
+python -X faulthandler -c 'import ctypes; ctypes.string_at(0)'
+echo done
+SH
+bash start.sh""",
     "open-files": """
 ulimit -n 40
 python - <<'PY'
