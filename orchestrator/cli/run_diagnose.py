@@ -134,4 +134,6 @@ def _told(saved: Saved, attempt: int | None, examined: Examined) -> RunTold:
         last_lines=f"orch logs {saved.run} --tail 20" if _is_ours(saved) else None,
         workdirs=tuple(dict.fromkeys(node.workdir for node in saved.nodes)),
         why=None if is_told or why is None else (why.cause, why.fix),
+        has_culprit=why is not None or not (is_last and saved.has_ended),
+        succeeded=is_last and saved.exit_code == 0,
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.diagnose import Diagnosis, Hit, Kind, Match
+from orchestrator.diagnose import Hit, Kind, Match
 from orchestrator.diagnose.record import as_json
 from orchestrator.diagnose.text import place, raised_at, where
 from orchestrator.examine import Examined, Reading
@@ -37,6 +37,8 @@ class RunTold:
 
     `last_lines` is the command that shows their last lines, `workdirs` where its nodes have the script.
     `why` are a cause and a remedy that its record has, and logs cannot tell, as of a node that vanished.
+    Without a culprit the run was stopped, by a person or for its own sake, and the summary says why; what
+    its ranks say of that is no cause.
     """
 
     run: str
@@ -46,6 +48,8 @@ class RunTold:
     last_lines: str | None
     workdirs: tuple[str, ...]
     why: tuple[str, str] | None = None
+    has_culprit: bool = True
+    succeeded: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class DiagnosisView:
     @property
     def explains(self) -> bool:
         """Whether it tells what made something fail."""
+        if self.run is not None and self.run.succeeded:
+            return False
         has_reason = self.run is not None and self.run.why is not None
         return has_reason or self.examined.diagnosis.verdict is not None
 
@@ -98,7 +104,7 @@ def rows(view: DiagnosisView, width: int, *, everything: bool = False) -> Iterat
             yield from _labelled("cause:", run.why[0], width)
             yield from _labelled("fix:", run.why[1], width, _GREEN)
         yield ()
-    full, short, hidden = _sorted(view.examined.diagnosis, everything)
+    full, short, hidden = _sorted(view, everything)
     for hit in full:
         yield from _in_full(hit, view, width, everything)
         yield ()
@@ -106,19 +112,23 @@ def rows(view: DiagnosisView, width: int, *, everything: bool = False) -> Iterat
         yield from _labelled(_FOLDED[hit.kind], _in_short(hit, view), width, indent="")
     if short:
         yield ()
-    yield from _wrapped(_looked_at(view, bool(full), hidden), width, _DIM)
+    yield from _wrapped(_looked_at(view, bool(full or short), hidden), width, _DIM)
     if not full and (command := _last_lines(view)):
         yield from _wrapped(f"the last lines: {command}", width, _DIM)
 
 
 def _sorted(
-    diagnosis: Diagnosis, everything: bool
+    view: DiagnosisView, everything: bool
 ) -> tuple[Sequence[Hit], Sequence[Hit], Sequence[Hit]]:
     """Return what to tell in full, what in a line each, and what not at all."""
+    hits = view.examined.diagnosis.hits
     if everything:
-        return diagnosis.hits, (), ()
-    found = [hit for hit in diagnosis.hits if hit.kind is not Kind.NOISE]
-    full = [hit for hit in found if hit.kind is Kind.ROOT or hit is found[0]][:MAX_TOLD]
+        return hits, (), ()
+    found = [hit for hit in hits if hit.kind is not Kind.NOISE]
+    has_culprit = view.run is None or view.run.has_culprit
+    full = [h for h in found if h.kind is Kind.ROOT or (h is found[0] and has_culprit)][:MAX_TOLD]
+    if view.run is not None and view.run.succeeded:
+        full = []
     rest = [hit for hit in found if hit not in full]
     hints = [hit for hit in rest if hit.kind is Kind.HINT]
     return full, [hit for hit in rest if hit.kind is not Kind.HINT], hints
