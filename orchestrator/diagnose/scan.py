@@ -8,6 +8,7 @@ one are looked at.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from orchestrator.diagnose.blocks import blocks
@@ -129,8 +130,8 @@ class Scan:
         if summary is not None:
             self._idle = 0
             ended = summary.feed(text)
-            if ended is not None:
-                self.exits.append(ended)
+            if ended is not None:  # a host names itself as it likes, `localhost` for one
+                self.exits.append(replace(ended, node=self._source.node or ended.node))
             if not summary.reading:
                 del self._summaries[label]
             return

@@ -132,6 +132,11 @@ def test_the_summary_of_torchrun_tells_how_ranks_ended() -> None:
     ]
 
 
+def test_the_node_of_a_summary_is_called_as_its_source_calls_it() -> None:
+    ends = diagnose([(Source("launcher.err", node="n7"), [SUMMARY])]).exits
+    assert {end.node for end in ends} == {"n7"}
+
+
 def test_the_summary_and_the_kernel_log_together_tell_that_memory_ran_out() -> None:
     hit = verdict(Evidence(kernel_logs={"node0": [KILLED]}), SUMMARY)
     assert (hit.signature.id, hit.ranks) == ("memory.oom-killer", (1,))
