@@ -31,6 +31,7 @@ class Membership:
     ) -> None:
         self._plan = plan
         self._elastic = elastic
+        self._devices = {node.name: node.devices for node in plan.nodes}
         self._began = dict(began)
         self.left = dict(left)
         """Why, by node, in the order in which it was noticed."""
@@ -53,9 +54,8 @@ class Membership:
                 self._began[name] = max(self._began.values())
 
     def _has_done(self, node: NodeState) -> bool:
-        (devices,) = (n.devices for n in self._plan.nodes if n.name == node.name)
-        ends = [rank.end for rank in node.ranks.values()]
-        return len(ends) == devices and all(end is not None and end.succeeded for end in ends)
+        ends = [rank.end for rank in node.ranks.values() if rank.end is not None]
+        return sum(end.succeeded for end in ends) == self._devices[node.name]
 
     @property
     def why_over(self) -> str | None:

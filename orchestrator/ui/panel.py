@@ -77,15 +77,18 @@ class _Node:
     numbers: str = ""
     processes: dict[int, int] = field(default_factory=dict)  # pid by local rank
 
-    def began(self, event: events.RankBegan) -> None:
-        """A rank began here, and where it did so anew, an earlier end is forgiven."""
-        if event.attempt or self.processes.get(event.local_rank, event.pid) != event.pid:
+    def begins(self, event: events.RankBegan) -> bool:
+        """Take in that a rank began; return whether it did so anew, whose earlier end is forgiven."""
+        known = self.processes.get(event.local_rank, event.pid)
+        is_anew = event.attempt > 0 or known != event.pid
+        if is_anew:
             self.state, self.detail = "running", ""
         self.processes[event.local_rank] = event.pid
         first = event.rank - event.local_rank
         if first != self.ranks.start:  # an elastic job has numbered them otherwise
             self.ranks = range(first, first + len(self.ranks))
             self.speaker = None
+        return is_anew
 
     def state_in_words(self, now: float) -> str:
         if self.lost_at is not None:
@@ -137,8 +140,8 @@ class Panel:
                     self._heard(event)
                 case events.RankBegan():
                     self._runs(event.node)
-                    if node := self._nodes.get(event.node):
-                        node.began(event)
+                    if (node := self._nodes.get(event.node)) and node.begins(event):
+                        self._notice = None
                 case events.RankEnded():
                     self._rank_ended(event)
                 case events.Following() | events.NodeBack():
