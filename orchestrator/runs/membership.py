@@ -47,10 +47,9 @@ class Membership:
             why = None if self._has_done(node) else _why_left(node)
             if why is not None:
                 self.left.setdefault(node.name, why)
+        # One that left before it could tell: the round that there is may be waiting for it.
         for name in self.left.keys() - self._began.keys():
-            if (
-                self._began
-            ):  # it left before it could tell: the round that there is may be waiting for it
+            if self._began:
                 self._began[name] = max(self._began.values())
 
     def _has_done(self, node: NodeState) -> bool:
