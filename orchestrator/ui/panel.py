@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from orchestrator import events
 from orchestrator.logs.harmless import without_colour
 from orchestrator.logs.metrics import metrics
+from orchestrator.logs.select import RankSet
 from orchestrator.plan import Plan
 from orchestrator.ui import words
 from orchestrator.ui.terminal import Row, columns
@@ -325,13 +326,7 @@ def _state(node: _Node) -> str:
 
 def _ranks(group: Sequence[_Node]) -> str:
     """Return `r0-7`, `r0-7,16-23`."""
-    spans: list[range] = []
-    for node in sorted(group, key=lambda node: node.ranks.start):
-        if spans and spans[-1].stop == node.ranks.start:
-            spans[-1] = range(spans[-1].start, node.ranks.stop)
-        else:
-            spans.append(node.ranks)
-    return "r" + ",".join(f"{s.start}-{s.stop - 1}" if len(s) > 1 else f"{s.start}" for s in spans)
+    return f"r{RankSet.of(rank for node in group for rank in node.ranks)}"
 
 
 def _folded(names: tuple[str, ...]) -> str:
