@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from orchestrator.diagnose.across import folded
 from orchestrator.diagnose.model import Hit, Match, PythonError
+from orchestrator.diagnose.signature import Kind
+
+_MOST_NODES = 3  # that are named, unless there is only one more
 
 
 def where(hit: Hit) -> str:
-    """Return who had it: `rank 3 on node1`, `63 ranks (0-62) on 8 nodes`, or the files' names."""
+    """Return who had it: `rank 3 on node1`, `63 ranks (0-62) on 8 nodes`, or the files' names.
+
+    Nodes to be mended are named: `4 ranks (8-11) on node2, node5, node6 and 5 more`.
+    """
     ranks, nodes = hit.ranks, hit.nodes
     if len(ranks) > 1:
         who = f"{len(ranks)} ranks ({folded(list(ranks))})"
@@ -18,7 +24,11 @@ def where(hit: Hit) -> str:
         return who if len(hit.sources) == 1 else f"{who} and {len(hit.sources) - 1} more"
     if not nodes:
         return who
-    return f"{who} on {nodes[0]}" if len(nodes) == 1 else f"{who} on {len(nodes)} nodes"
+    if len(nodes) > 1 and hit.kind >= Kind.CASCADE:
+        return f"{who} on {len(nodes)} nodes"
+    beyond = len(nodes) - _MOST_NODES
+    named = ", ".join(nodes if beyond <= 1 else nodes[:_MOST_NODES])
+    return f"{who} on {named}" + (f" and {beyond} more" if beyond > 1 else "")
 
 
 def place(match: Match) -> str:

@@ -20,6 +20,17 @@ def test_ranks_are_counted_and_their_nodes_named() -> None:
     assert victims(Source("a", 3)) == "rank 3"
 
 
+def test_nodes_that_have_to_be_mended_are_named() -> None:
+    def missing(count: int) -> str:
+        text = b"ModuleNotFoundError: No module named 'foo'\n"
+        sources = [Source(f"r{node}", node, f"n{node}") for node in range(count)]
+        return where(diagnose([(source, [text]) for source in sources]).hits[0])
+
+    assert missing(2) == "2 ranks (0-1) on n0, n1"
+    assert missing(4) == "4 ranks (0-3) on n0, n1, n2, n3"
+    assert missing(5) == "5 ranks (0-4) on n0, n1, n2 and 2 more"
+
+
 def test_files_are_named_where_ranks_are_not_known() -> None:
     assert victims(Source("job.log")) == "job.log"
     assert victims(Source("job.log"), Source("b.log"), Source("c.log")) == "job.log and 2 more"
