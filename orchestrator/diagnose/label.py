@@ -32,7 +32,7 @@ _PREFIXES = tuple(
         rf" *{_RANK}: ",  # srun --label
         r"(?!python)(?P<node>(?=[a-z.-]*\d)[a-z0-9][a-z0-9.-]{0,252}):(?: |$)",  # pdsh, clush
         r"\[pod/(?P<node>[a-z0-9][a-z0-9.-]{0,252})/[\w.-]{1,253}\] ?",  # kubectl logs --prefix
-        r"(?P<node>[A-Za-z0-9][\w.-]{0,252}-\d{1,5}) {1,64}\| ?",  # docker compose
+        r"(?P<node>[A-Za-z0-9][\w.-]{0,252}-\d{1,5}) {2,64}\| ?",  # docker compose
         r"(?P<node>[\w.-]{1,253}):\d{1,8}:\d{1,8} \[\d{1,4}\] (?=(?:[\w./]{1,64}:\d+ )?NCCL )",  # NCCL
     )
 )

@@ -47,6 +47,7 @@ def test_the_indentation_behind_a_prefix_stays() -> None:
         "python3.11: can't open file",
         "torchrun: error: x",
         "error: 3",
+        "step-3 | loss nan",
         "bash: x: y",
     ],
 )
