@@ -14,7 +14,7 @@ from orchestrator.runs.folder import EVENTS, size_of
 from orchestrator.runs.keeper import have_kept, take_up
 from orchestrator.runs.lock import find_controller
 from orchestrator.runs.saved import Saved, read_saved
-from orchestrator.runs.state import fold
+from orchestrator.runs.state import fold, state_of
 
 _LOOK_EVERY = 0.05  # seconds
 _PATIENCE = 5.0  # beyond the time to connect: for a keeper to come to its nodes
@@ -47,7 +47,7 @@ async def catch_up(saved: Saved, emit: events.Emit) -> Saved:
 
 def shortcomings(saved: Saved) -> list[str]:
     """Return what of the run's newest output may be missing on this machine, a sentence a node."""
-    state = fold(EventReader(saved.folder / EVENTS).read())
+    state = state_of(saved.folder)
     if saved.has_ended:
         causes = {name: state.nodes[name].cause for name in saved.missing if name in state.nodes}
         return [

@@ -12,10 +12,8 @@ from orchestrator.hangs.look import Look
 from orchestrator.hangs.suspects import addresses_of
 from orchestrator.keep import ways_to
 from orchestrator.remote.line import Line
-from orchestrator.runs.event_log import EventReader
-from orchestrator.runs.folder import EVENTS
 from orchestrator.runs.saved import Saved
-from orchestrator.runs.state import fold
+from orchestrator.runs.state import state_of
 
 _PATIENCE = 20.0  # seconds that a node has
 
@@ -70,7 +68,7 @@ async def _ask(run: str, line: Line) -> Look | NodeError:
 
 
 def _ended(saved: Saved) -> dict[int, str]:
-    state = fold(EventReader(saved.folder / EVENTS).read())
+    state = state_of(saved.folder)
     return {
         rank.rank: f"exited with {rank.code}" if rank.signal is None else "was killed"
         for rank in state.ranks.values()

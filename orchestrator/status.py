@@ -12,11 +12,9 @@ from orchestrator.logs.index import IndexReader, stored
 from orchestrator.logs.last_line import last_line
 from orchestrator.logs.stream import Stream
 from orchestrator.plan import NodePlan, Plan
-from orchestrator.runs.event_log import EventReader
-from orchestrator.runs.folder import EVENTS
 from orchestrator.runs.lock import Controller
 from orchestrator.runs.saved import Saved
-from orchestrator.runs.state import NodeLink, RankState, RunState, fold
+from orchestrator.runs.state import NodeLink, RankState, RunState, state_of
 
 _NEWEST = 20_000  # records of a node's index in which it is looked for when that line came
 
@@ -70,7 +68,7 @@ class RunStatus:
 
 def status_of(saved: Saved) -> RunStatus:
     """Return what the run's folder tells; see `catch_up` for having it tell what is new."""
-    state = fold(EventReader(saved.folder / EVENTS).read())
+    state = state_of(saved.folder)
     return RunStatus(
         saved, saved.controller, state.stopping, state.stalled, tuple(_nodes(saved, state))
     )

@@ -14,11 +14,10 @@ from orchestrator.cli.tell import Teller
 from orchestrator.cli.values import parse_size, value_of
 from orchestrator.logs.moment import parse_moment
 from orchestrator.process import end_imports
-from orchestrator.runs.event_log import EventReader
-from orchestrator.runs.folder import EVENTS, size_of
+from orchestrator.runs.folder import size_of
 from orchestrator.runs.registry import all_runs, broken
 from orchestrator.runs.saved import Saved
-from orchestrator.runs.state import fold
+from orchestrator.runs.state import state_of
 from orchestrator.ui import runs as table
 from orchestrator.ui.status import ControllerRow
 from orchestrator.ui.table import write
@@ -63,7 +62,7 @@ def _row(saved: Saved, now: float) -> table.RunRow:
     controller = saved.controller
     state, summary = saved.state, saved.summary
     if not saved.has_ended:
-        known = fold(EventReader(saved.folder / EVENTS).read())
+        known = state_of(saved.folder)
         state, summary = condition(state, summary, known.stopping, known.stalled)
     return table.RunRow(
         run=saved.run,

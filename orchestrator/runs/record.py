@@ -14,7 +14,7 @@ from orchestrator.errors import LaunchError
 from orchestrator.logs.store import Store
 from orchestrator.plan import NodePlan, Plan
 from orchestrator.runs.attempts import Attempt
-from orchestrator.runs.event_log import EventLog, EventReader
+from orchestrator.runs.event_log import EventLog
 from orchestrator.runs.folder import EVENTS, LOGS, RUN, read_json, runs_folder, write_json
 from orchestrator.runs.lock import Lock
 from orchestrator.runs.plain import plain
@@ -22,7 +22,7 @@ from orchestrator.runs.plans import describe, describe_node
 from orchestrator.runs.recipe import Recipe
 from orchestrator.runs.saved import Saved, read_saved
 from orchestrator.runs.settings import Settings
-from orchestrator.runs.state import RunState, fold
+from orchestrator.runs.state import RunState, state_of
 
 
 class Record:
@@ -144,7 +144,7 @@ class Record:
 
     def state(self) -> RunState:
         """Return what the run's event log tells, of controllers before us too. Raises OSError."""
-        return fold(EventReader(self.folder / EVENTS).read())
+        return state_of(self.folder)
 
     def note(self, event: events.Event) -> None:
         """Append an event to the run's event log. Raises OSError."""

@@ -1,12 +1,14 @@
-"""What is known of a run's nodes and ranks now: a pure fold over the events of its log."""
+"""What is known of a run's nodes and ranks now: a fold over the events of its log."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from orchestrator import events
-from orchestrator.runs.event_log import Logged
+from orchestrator.runs.event_log import EventReader, Logged
+from orchestrator.runs.folder import EVENTS
 
 
 @dataclass
@@ -84,7 +86,7 @@ class RunState:
             case events.Stopping():
                 self.stopping = event.reason
             case events.Restarting():  # what becomes of nodes and ranks now is told anew
-                self.stopping = None
+                self.stopping = self.stalled = None
                 self.nodes.clear()
                 self.ranks.clear()
             case events.Stalled():
@@ -121,3 +123,8 @@ def fold(log: Iterable[Logged]) -> RunState:
     for logged in log:
         state.take(logged)
     return state
+
+
+def state_of(folder: Path) -> RunState:
+    """Return the state after all that the log in a run's folder has. Raises OSError."""
+    return fold(EventReader(folder / EVENTS).read())

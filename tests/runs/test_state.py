@@ -122,10 +122,11 @@ def test_what_another_controller_tells_again_changes_nothing(
 def test_when_all_of_it_is_started_again_what_was_is_past() -> None:
     happened = (
         events.Following("n0"), began(0), ended(0, 1), events.Stopping("a rank failed", 3.0),
-        events.NodeEnded("n0", "ended", ()),
+        events.NodeEnded("n0", "ended", ()), events.Stalled(60.0, (), (), "r0 is at train.py:8"),
     )  # fmt: skip
     again = (*happened, events.Restarting(2, 3, "rank 0 on n0 exited with 1"))
-    assert (folded(*again).nodes, folded(*again).ranks, folded(*again).stopping) == ({}, {}, None)
+    state = folded(*again)
+    assert (state.nodes, state.ranks, state.stopping, state.stalled) == ({}, {}, None, None)
     state = folded(*again, events.Following("n0"), began(0, attempt=1))
     assert (state.nodes["n0"].state, state.ranks["n0", 0].attempt) == ("running", 1)
 
