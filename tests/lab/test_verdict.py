@@ -5,72 +5,18 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from labkit.lab import Lab
 
+from .failing import JOB, KINDS, LAUNCHERS, NODE, RANK, SPAWNING, limited, strike
 from .orch import Launch, copies, processes_of_runs, record, run_name, wait_until, write
 
 pytestmark = [pytest.mark.lab, pytest.mark.torch]
 
-# The ranks add up a number again and again; one of them, in the middle of it, does as it is told.
-JOB = """
-import os, signal, sys, time
-import torch, torch.distributed as dist
-from torch.distributed.elastic.multiprocessing.errors import record
-
-def fail(how):
-    with open("/tmp/failed-at", "w") as file:
-        file.write(repr(time.time()))
-    if how == "raise":
-        raise ValueError("this batch is not like the others")
-    if how == "exit":
-        sys.exit(3)
-    if how == "memory":
-        eaten = []
-        while True:
-            eaten.append(bytearray(os.urandom(1) * (32 << 20)))
-    os.kill(os.getpid(), getattr(signal, how))
-    time.sleep(60)
-
-def main():
-    dist.init_process_group("gloo")
-    rank, step = dist.get_rank(), 0
-    value = torch.ones(1000)
-    while True:
-        if rank == int(sys.argv[1]) and os.path.exists("/tmp/fail"):
-            fail(open("/tmp/fail").read())
-        dist.all_reduce(value)
-        value /= dist.get_world_size()
-        step += 1
-        if step == 3:
-            print("going", flush=True)
-        time.sleep(0.02)
-
-main = record(main) if os.environ.get("RECORDED") else main
-main()
-"""
-
-# With `python`, orch starts one process a node, and that its own ranks.
-SPAWNING = """
-import os, sys
-import torch.multiprocessing as mp
-
-def rank(local):
-    node = int(os.environ["NODE_RANK"])
-    os.environ.update(RANK=str(2 * node + local), WORLD_SIZE="8", LOCAL_RANK=str(local))
-    exec(compile(open(os.path.join(os.path.dirname(__file__), "job.py")).read(), "job.py", "exec"), {})
-
-if __name__ == "__main__":
-    mp.spawn(rank, nprocs=2)
-"""
-
-LAUNCHERS = ("torchrun", "fabric", "direct", "python")
-KINDS = ("raise", "exit", "SIGKILL", "SIGSEGV", "memory", "vanish")
 # Every launcher and every kind, and what may go wrong between the two; ORCH_VERDICTS=all for the rest.
 SOME = {
     ("torchrun", "raise"), ("torchrun", "SIGKILL"), ("torchrun", "vanish"), ("fabric", "exit"),
@@ -82,7 +28,6 @@ CASES = [
     for kind in KINDS
     if os.environ.get("ORCH_VERDICTS") == "all" or (launcher, kind) in SOME
 ]
-RANK, NODE = 5, "node2"
 SECONDS = 15.0  # in which nothing of the run may be left; a quiet machine needs less than five, and
 # after a node has vanished as much again as it may be out of reach
 NODE_TIMEOUT = 4.0
@@ -95,40 +40,6 @@ class Ended(NamedTuple):
     record: dict[str, Any]
     said: str
     seconds: float
-
-
-@contextmanager
-def memory_limit(lab: Lab, node: str, limit: int) -> Iterator[None]:
-    """All that runs on a node, and begins there, in a memory control group of version 1."""
-    group = Path("/sys/fs/cgroup/memory") / lab.name
-    if not (group.parent / "memory.limit_in_bytes").exists():
-        pytest.skip("no memory control groups of version 1 here")
-    shown = "/sys/fs/cgroup"  # hosts of a lab do not see it otherwise
-    mounts = f"mount -t tmpfs tmpfs {shown} && mkdir {shown}/memory"
-    mounts += f" && mount -t cgroup -o memory cgroup {shown}/memory"
-    done = lab.run(["sh", "-c", mounts], node=node)
-    assert done.returncode == 0, done.stderr
-    group.mkdir()
-    try:
-        (group / "memory.limit_in_bytes").write_text(str(limit))
-        _move([str(process.pid) for process in lab.processes(node)], group)
-        yield
-    finally:
-        wait_until(lambda: _is_emptied(group))
-        group.rmdir()
-
-
-def _is_emptied(group: Path) -> bool:
-    """Move what is in the group out of it; tell whether nothing was left there."""
-    pids = (group / "cgroup.procs").read_text().split()
-    _move(pids, group.parent)
-    return not pids
-
-
-def _move(pids: Sequence[str], group: Path) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):  # it has ended meanwhile
-            (group / "cgroup.procs").write_text(pid)
 
 
 def fail(lab: Lab, folder: Path, launcher: str, kind: str, *words: str, rank: int = RANK) -> Ended:
@@ -145,17 +56,7 @@ def fail(lab: Lab, folder: Path, launcher: str, kind: str, *words: str, rank: in
             (lab.files(node) / "tmp" / name).unlink(missing_ok=True)
     with Launch(lab, *options, *words, script, str(rank)) as running:
         running.wait_for_lines(4 if launcher == "python" else 8, "going")
-        if kind == "vanish":
-            failed_at = time.time()
-            lab.vanish(f"node{rank // 2}")
-        else:
-            place = lab.files(f"node{rank // 2}") / "tmp"
-            (place / "new").write_text(kind)
-            (place / "new").rename(place / "fail")
-            wait_until(
-                lambda: (place / "failed-at").exists() and (place / "failed-at").read_text() != ""
-            )
-            failed_at = float((place / "failed-at").read_text())
+        failed_at = strike(lab, kind, rank)
         wait_until(lambda: processes_of_runs(lab) == [], 60)
         seconds = time.time() - failed_at
         code = running.end(60)
@@ -177,10 +78,7 @@ def test_the_first_failure_ends_the_job_and_is_explained(
 ) -> None:
     lab = make_lab(4)
     recorded = ("--env", "RECORDED=1") if launcher == "torchrun" else ()
-    if kind == "memory":
-        with memory_limit(lab, NODE, 1600 << 20):
-            ended = fail(lab, tmp_path / "job", launcher, kind, *recorded)
-    else:
+    with limited(lab, kind):
         ended = fail(lab, tmp_path / "job", launcher, kind, *recorded)
     print(f"\n{launcher} {kind}: {ended.seconds:.2f} s\n{ended.said}")
     verdict = ended.record["verdict"]

@@ -1,0 +1,121 @@
+"""A job of eight ranks on four hosts, one of which fails in the middle of it in one of several ways."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
+
+import pytest
+from labkit.lab import Lab
+
+from .orch import wait_until
+
+# The ranks add up a number again and again; one of them, in the middle of it, does as it is told.
+JOB = """
+import os, signal, sys, time
+import torch, torch.distributed as dist
+from torch.distributed.elastic.multiprocessing.errors import record
+
+def fail(how):
+    with open("/tmp/failed-at", "w") as file:
+        file.write(repr(time.time()))
+    if how == "raise":
+        raise ValueError("this batch is not like the others")
+    if how == "exit":
+        sys.exit(3)
+    if how == "memory":
+        eaten = []
+        while True:
+            eaten.append(bytearray(os.urandom(1) * (32 << 20)))
+    os.kill(os.getpid(), getattr(signal, how))
+    time.sleep(60)
+
+def main():
+    dist.init_process_group("gloo")
+    rank, step = dist.get_rank(), 0
+    value = torch.ones(1000)
+    while True:
+        if rank == int(sys.argv[1]) and os.path.exists("/tmp/fail"):
+            fail(open("/tmp/fail").read())
+        dist.all_reduce(value)
+        value /= dist.get_world_size()
+        step += 1
+        if step == 3:
+            print("going", flush=True)
+        time.sleep(0.02)
+
+main = record(main) if os.environ.get("RECORDED") else main
+main()
+"""
+
+# With `python`, orch starts one process a node, and that its own ranks.
+SPAWNING = """
+import os, sys
+import torch.multiprocessing as mp
+
+def rank(local):
+    node = int(os.environ["NODE_RANK"])
+    os.environ.update(RANK=str(2 * node + local), WORLD_SIZE="8", LOCAL_RANK=str(local))
+    exec(compile(open(os.path.join(os.path.dirname(__file__), "job.py")).read(), "job.py", "exec"), {})
+
+if __name__ == "__main__":
+    mp.spawn(rank, nprocs=2)
+"""
+
+LAUNCHERS = ("torchrun", "fabric", "direct", "python")
+KINDS = ("raise", "exit", "SIGKILL", "SIGSEGV", "memory", "vanish")
+RANK, NODE = 5, "node2"
+
+
+def strike(lab: Lab, kind: str, rank: int = RANK) -> float:
+    """Have a rank fail, or its node vanish; return when it did (time.time)."""
+    if kind == "vanish":
+        failed_at = time.time()
+        lab.vanish(f"node{rank // 2}")
+        return failed_at
+    place = lab.files(f"node{rank // 2}") / "tmp"
+    (place / "new").write_text(kind)
+    (place / "new").rename(place / "fail")
+    wait_until(lambda: (place / "failed-at").exists() and (place / "failed-at").read_text() != "")
+    return float((place / "failed-at").read_text())
+
+
+def limited(lab: Lab, kind: str) -> AbstractContextManager[None]:
+    """So much memory on NODE that it is soon used up, where that is how the rank is to fail."""
+    return memory_limit(lab, NODE, 1600 << 20) if kind == "memory" else nullcontext()
+
+
+@contextmanager
+def memory_limit(lab: Lab, node: str, limit: int) -> Iterator[None]:
+    """All that runs on a node, and begins there, in a memory control group of version 1."""
+    group = Path("/sys/fs/cgroup/memory") / lab.name
+    if not (group.parent / "memory.limit_in_bytes").exists():
+        pytest.skip("no memory control groups of version 1 here")
+    shown = "/sys/fs/cgroup"  # hosts of a lab do not see it otherwise
+    mounts = f"mount -t tmpfs tmpfs {shown} && mkdir {shown}/memory"
+    mounts += f" && mount -t cgroup -o memory cgroup {shown}/memory"
+    done = lab.run(["sh", "-c", mounts], node=node)
+    assert done.returncode == 0, done.stderr
+    group.mkdir()
+    try:
+        (group / "memory.limit_in_bytes").write_text(str(limit))
+        _move([str(process.pid) for process in lab.processes(node)], group)
+        yield
+    finally:
+        wait_until(lambda: _is_emptied(group))
+        group.rmdir()
+
+
+def _is_emptied(group: Path) -> bool:
+    """Move what is in the group out of it; tell whether nothing was left there."""
+    pids = (group / "cgroup.procs").read_text().split()
+    _move(pids, group.parent)
+    return not pids
+
+
+def _move(pids: Sequence[str], group: Path) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            (group / "cgroup.procs").write_text(pid)
