@@ -65,10 +65,10 @@ def _counts(group: Group) -> bool:
     return group.signature.id != "training.member-missing" or members_missing(group)
 
 
-def _survived(hits: list[Hit], exits: Iterable[Exit]) -> set[str]:
-    """Return the signatures of what somebody told, but then ended of something else."""
+def _survived(hits: list[Hit], exits: Iterable[Exit]) -> list[Hit]:
+    """Return what somebody told, or caught, but then ended of something else."""
     signalled = {end.rank for end in exits if signal_of(end.code) not in (None, _SIGTERM)}
-    raised = [hit for hit in hits if hit.kind is Kind.ROOT and hit.error is not None]
+    raised = [hit for hit in hits if hit.kind is Kind.ROOT and hit.error and not hit.is_logged]
 
     def is_outdone(hit: Hit) -> bool:
         ranks, sources = set(hit.ranks), set(hit.sources)
@@ -77,16 +77,17 @@ def _survived(hits: list[Hit], exits: Iterable[Exit]) -> set[str]:
             for other in raised
         )
 
-    return {
-        hit.signature.id
+    return [
+        hit
         for hit in hits
-        if hit.signature.is_survivable and hit.error is None and is_outdone(hit)
-    }
+        if (hit.is_logged or (hit.signature.is_survivable and hit.error is None))
+        and is_outdone(hit)
+    ]
 
 
 def _ordered(
     hits: list[Hit],
-    survived: set[str],
+    survived: list[Hit],
     culprits: set[int | None],
     firsts: set[int | None],
     names: Mapping[str, int],
@@ -109,7 +110,7 @@ def _ordered(
     def place(hit: Hit) -> tuple[int, bool, float, bool, tuple[int, int]]:
         time = hit.first.place.time if timed[hit.kind] else None
         return (
-            Kind.CASCADE if hit.signature.id in survived else hit.kind,
+            Kind.CASCADE if any(hit is one for one in survived) else hit.kind,
             is_elsewhere(hit, culprits),
             time or 0.0,
             is_elsewhere(hit, firsts),

@@ -62,7 +62,9 @@ class Findings:
                 group.matches[one] = match
         elif before.error is None and match.error is not None:
             # A library logs what it then raises: the line came first, the traceback says more.
-            group.matches[one] = replace(before, error=match.error)
+            group.matches[one] = replace(before, error=match.error, is_logged=match.is_logged)
+        elif before.is_logged and match.error is not None and not match.is_logged:
+            group.matches[one] = match  # it was caught, and raised again
         return group
 
 
@@ -71,9 +73,12 @@ def match(
     text: str,
     details: Iterable[tuple[str, str]] = (),
     error: PythonError | None = None,
+    *,
+    is_logged: bool = False,
 ) -> Match:
     """Make a match whose texts are short and harmless to print."""
-    return Match(place, shown(text), {name: shown(value) for name, value in details}, error)
+    held = {name: shown(value) for name, value in details}
+    return Match(place, shown(text), held, error, is_logged)
 
 
 def shown(text: str) -> str:

@@ -90,12 +90,16 @@ class PythonError:
 
 @dataclass(frozen=True)
 class Match:
-    """One place where a signature was found, with the text (at most 400 characters, harmless)."""
+    """One place where a signature was found, with the text (at most 400 characters, harmless).
+
+    `is_logged`: it is an exception that the program caught, and logged.
+    """
 
     place: Place
     text: str
     details: Mapping[str, str] = field(default_factory=dict)
     error: PythonError | None = None
+    is_logged: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,11 @@ class Hit:
     def error(self) -> PythonError | None:
         """The exception that this was, of the first rank that had one."""
         return next((match.error for match in self.matches if match.error), None)
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether it is an exception that whoever had it caught."""
+        return all(match.is_logged for match in self.matches)
 
     @property
     def ranks(self) -> tuple[int, ...]:

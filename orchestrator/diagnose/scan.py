@@ -51,6 +51,7 @@ class Scan:
         self._tracebacks: dict[Label, Traceback] = {}
         self._summaries: dict[Label, Summary] = {}
         self._idle = 0
+        self._before = b""  # the line before the one at hand
         self._near: Rules = self._rules  # those that may fit a line of the block at hand
         self._shapes: dict[bytes, Group | None] = {}
 
@@ -66,7 +67,7 @@ class Scan:
             offset += len(block)
         self._close()
 
-    def error(self, error: PythonError, place: Place) -> None:
+    def error(self, error: PythonError, place: Place, *, is_logged: bool = False) -> None:
         """Take an exception: for what the first of its chain tells that is of the most important kind."""
         links = [error]
         while (because := links[-1].because) is not None:
@@ -75,9 +76,10 @@ class Scan:
         fits = [fit for line in lines if (fit := _best(line, self._rules))]
         fit = min(fits, key=lambda fit: fit.rule.signature.kind, default=None)
         if fit is None:
-            self._findings.add(EXCEPTION, match(place, error.summary, error=error))
+            found = match(place, error.summary, error=error, is_logged=is_logged)
+            self._findings.add(EXCEPTION, found)
         else:
-            found = match(place, fit.text, fit.details, error)
+            found = match(place, fit.text, fit.details, error, is_logged=is_logged)
             self._findings.add(fit.rule.signature, found)
 
     @property
@@ -99,6 +101,7 @@ class Scan:
             while True:
                 end = lines.find(b"\n", at)
                 end = len(lines) if end < 0 else end
+                self._before = lines[max(0, at - _BEFORE) : max(0, at - 1)].rpartition(b"\n")[2]
                 self._line(lines[at:end], number, offset + at)
                 number += block.count(b"\n", at, end + 1)
                 at = end + 1
@@ -145,9 +148,11 @@ class Scan:
             traceback = self._tracebacks[label] = Traceback()
         if traceback is not None and not traceback.is_foreign(text):
             self._idle = 0
-            raised = traceback.feed(text, self._place(line, number, offset))
+            before = read(self._before)
+            said = before.text if before.label == label else ""
+            raised = traceback.feed(text, self._place(line, number, offset), said)
             if raised is not None:
-                self.error(raised.error, raised.place)
+                self.error(raised.error, raised.place, is_logged=raised.is_logged)
             if traceback.reading:
                 return
             del self._tracebacks[label]
@@ -162,7 +167,7 @@ class Scan:
         for traceback in self._tracebacks.values():
             raised = traceback.close()
             if raised is not None:
-                self.error(raised.error, raised.place)
+                self.error(raised.error, raised.place, is_logged=raised.is_logged)
         self._tracebacks.clear()
         self._summaries.clear()
         self._idle = 0

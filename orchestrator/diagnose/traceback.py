@@ -16,6 +16,9 @@ _OF_RANK = re.compile(re.escape(HEADER) + r" \(RANK \d{1,7}\)")  # torch.distrib
 HARMLESS = ("Exception ignored ", "--- Logging error ---")
 """What begins the line before the traceback of an exception that ended nothing."""
 
+LOGGED = re.compile(r"\b(?:WARN|WARNING|ERROR|CRITICAL|FATAL)\b")
+"""What is in the line before the traceback of an exception that a program caught, and logged."""
+
 MAX_LINES = 4000
 MAX_MESSAGE = 2000
 MAX_BLANK = 3
@@ -49,10 +52,11 @@ class _Frame:
 
 @dataclass(frozen=True)
 class Raised:
-    """An exception, and where the line stands that names it."""
+    """An exception, and where the line stands that names it; `is_logged`, where the program caught it."""
 
     error: PythonError
     place: Place
+    is_logged: bool = False
 
 
 class Traceback:
@@ -64,6 +68,7 @@ class Traceback:
 
     def __init__(self, *, harmless: bool = False) -> None:
         self.in_frames = False
+        self._is_logged = False
         self._is_harmless = self._is_awaited = harmless
         # What stands before the header is before all lines of a traceback, if it is before the next one.
         self._prefix, self._is_prefixed = "", False
@@ -81,8 +86,8 @@ class Traceback:
         """Tell whether a line is not of this program: its lines have a prefix that nobody else knows."""
         return self._is_prefixed and not text.startswith(self._prefix.rstrip())
 
-    def feed(self, text: str, place: Place) -> Raised | None:
-        """Return the exception that this line shows to be complete."""
+    def feed(self, text: str, place: Place, before: str = "") -> Raised | None:
+        """Return the exception that this line shows to be complete; `before` is the line before it."""
         self._lines += 1
         self._is_awaited = False
         if self._prefix and text.startswith(self._prefix):
@@ -97,7 +102,7 @@ class Traceback:
         elif text.endswith(HEADER):
             self._prefix, self._is_prefixed = text[: -len(HEADER)], False
         if text.endswith(HEADER):
-            return self._open(again=bool(_ORIGIN.match(text.strip())))
+            return self._open(again=bool(_ORIGIN.match(text.strip())), before=before)
         if self.in_frames:
             self._read_frame(text, place)
             return None
@@ -110,11 +115,13 @@ class Traceback:
         self._is_harmless = False
         return None if is_harmless else raised
 
-    def _open(self, again: bool) -> Raised | None:
+    def _open(self, again: bool, before: str = "") -> Raised | None:
         """Begin a traceback; `again`: it tells the same exception from where it was first raised."""
         if again:
             self._raised = None
         done = self.close() if self._raised else None
+        if not again and not self.in_frames:
+            self._is_logged = LOGGED.search(before) is not None
         self._start()
         return done
 
@@ -139,7 +146,7 @@ class Traceback:
                 function=frame.function,
                 because=self._because,
             )
-            self._raised = Raised(error, place)
+            self._raised = Raised(error, place, self._is_logged)
 
     def _read_after(self, text: str) -> Raised | None:
         assert self._raised is not None

@@ -145,3 +145,50 @@ def test_the_summary_and_the_kernel_log_together_tell_that_memory_ran_out() -> N
 def test_what_is_known_of_a_rank_counts_more_than_what_a_launcher_told() -> None:
     (first, second) = diagnose([(Source("log"), [SUMMARY])], Evidence((Exit(1, 3),))).exits
     assert (first.rank, first.code, second.rank) == (1, 3, 0)
+
+
+def said(text: str) -> Hit:
+    """Return the verdict on what one rank has printed."""
+    found = diagnose([(Source("rank-0.err"), [text.encode()])]).verdict
+    assert found is not None
+    return found
+
+
+CAUGHT = """\
+step 10
+2026-11-20 10:00:00,123 - ERROR - could not load sample 7, going on
+Traceback (most recent call last):
+  File "/home/user/job/data.py", line 9, in load
+    return torch.load(path)
+FileNotFoundError: [Errno 2] No such file or directory: '/data/7.pt'
+step 20
+"""
+ENDED_BY = """\
+Traceback (most recent call last):
+  File "/home/user/job/train.py", line 42, in main
+    loss.backward()
+ValueError: this batch is not like the others
+"""
+
+
+def test_an_exception_that_was_caught_and_logged_is_not_what_ended_the_rank() -> None:
+    assert said(CAUGHT + ENDED_BY).first.text == "ValueError: this batch is not like the others"
+    again = said(CAUGHT + CAUGHT.replace("7", "8") + ENDED_BY)
+    assert again.first.text == "ValueError: this batch is not like the others"
+    another = CAUGHT.replace("FileNotFoundError", "KeyError")  # of the kind that no row knows, too
+    assert said(another + ENDED_BY).first.text == "ValueError: this batch is not like the others"
+
+
+def test_an_exception_that_was_logged_is_the_cause_where_there_is_no_other() -> None:
+    assert "No such file" in said(CAUGHT).first.text
+    raised_again = said("ERROR:root:it failed\n" + ENDED_BY + ENDED_BY)
+    assert not raised_again.is_logged
+
+
+def test_what_another_rank_logged_says_nothing_of_an_exception() -> None:
+    def of_rank(rank: int, text: str) -> str:
+        return "".join(f"[rank{rank}]: {line}\n" for line in text.splitlines())
+
+    first = ENDED_BY.replace("ValueError", "KeyError")
+    text = of_rank(1, "ERROR:root:could not load sample 7") + of_rank(0, first + ENDED_BY)
+    assert said(text).first.text == "KeyError: this batch is not like the others"
