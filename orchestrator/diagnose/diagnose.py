@@ -68,13 +68,14 @@ def _counts(group: Group) -> bool:
 def _survived(hits: list[Hit], exits: Iterable[Exit]) -> list[Hit]:
     """Return what somebody told, or caught, but then ended of something else."""
     signalled = {end.rank for end in exits if signal_of(end.code) not in (None, _SIGTERM)}
-    raised = [hit for hit in hits if hit.kind is Kind.ROOT and hit.error and not hit.is_logged]
+    raised = [hit for hit in hits if hit.kind is Kind.ROOT and hit.error is not None]
 
     def is_outdone(hit: Hit) -> bool:
         ranks, sources = set(hit.ranks), set(hit.sources)
         return (bool(ranks) and ranks <= signalled) or any(
             not ranks.isdisjoint(other.ranks) or not sources.isdisjoint(other.sources)
             for other in raised
+            if not (hit.is_logged and other.is_logged)
         )
 
     return [

@@ -16,8 +16,10 @@ _OF_RANK = re.compile(re.escape(HEADER) + r" \(RANK \d{1,7}\)")  # torch.distrib
 HARMLESS = ("Exception ignored ", "--- Logging error ---")
 """What begins the line before the traceback of an exception that ended nothing."""
 
-LOGGED = re.compile(r"\b(?:WARN|WARNING|ERROR|CRITICAL|FATAL)\b")
-"""What is in the line before the traceback of an exception that a program caught, and logged."""
+LOGGED = re.compile(r"\b(?:ERROR|CRITICAL)\b")
+"""What is in the line before the traceback of an exception that a program caught, and logged. (A warning
+before one may be of anything.)
+"""
 
 MAX_LINES = 4000
 MAX_MESSAGE = 2000
