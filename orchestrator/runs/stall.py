@@ -24,6 +24,9 @@ _LOOKS = 8  # in the time without a word; the first half of them is spared
 _SHORTEST, _LONGEST = 0.5, 10.0  # seconds between them
 _LOOK_TIME = 10.0  # seconds that a node has for one
 _STACKS_TIME = 20.0
+# Seconds in which the launchers of an elastic run meet once their ranks have ended: 30 for ranks that do
+# not heed SIGTERM, 15 until they believe that a node is gone, and 10 in which others may come.
+_MEETING = 60.0
 
 
 class StallWatch:
@@ -57,9 +60,10 @@ class StallWatch:
         """Look, until the nodes are told to stop."""
         while True:
             await asyncio.sleep(self._pause)
-            if any(node.state.stopped_at is not None and node.gone is None for node in self._nodes):
+            going_on = self._going_on()
+            if going_on and all(node.state.stopped_at is not None for node in going_on):
                 return
-            if self._quiet() >= self._seconds / 2:
+            if self._quiet() >= self._patience() / 2:
                 await self._look()
 
     def _quiet(self) -> float:
@@ -68,6 +72,14 @@ class StallWatch:
         if heard > self._moved_at:
             self._has_moved(heard)
         return time.monotonic() - self._moved_at
+
+    def _patience(self) -> float:
+        """Return for how long nothing may move, seconds: longer while launchers meet."""
+        ranks = [rank for node in self._going_on() for rank in node.state.ranks.values()]
+        is_meeting = bool(ranks) and all(rank.end is not None for rank in ranks)
+        if self._plan.elastic is None or not is_meeting:
+            return self._seconds
+        return max(self._seconds, _MEETING)
 
     def _has_moved(self, at: float) -> None:
         self._moved_at = at
@@ -85,13 +97,13 @@ class StallWatch:
         earlier = (self._first, self._last)
         if any(has_moved(before[name], look) for before in earlier for name, look in looks.items()):
             self._has_moved(time.monotonic())
-        elif self._quiet() >= self._seconds and self._stalled_at is None:
+        elif self._quiet() >= self._patience() and self._stalled_at is None:
             await self._tell()
         self._first, self._last = self._first or looks, looks
 
     async def _tell(self) -> None:
         found = await self._ask_all(_STACKS_TIME, brief=False)
-        if found is None or self._quiet() < self._seconds:
+        if found is None or self._quiet() < self._patience():
             return
         looks, names = list(found.values()), addresses_of(self._plan)
         suspect = suspect_of(looks, names, self._ended())
@@ -105,7 +117,7 @@ class StallWatch:
 
     async def _ask_all(self, seconds: float, *, brief: bool) -> dict[str, Look] | None:
         """Return what every node tells whose share goes on; None where one cannot be asked."""
-        nodes = [node for node in self._nodes if not node.has_ended and node.gone is None]
+        nodes = self._going_on()
 
         async def ask_one(node: Follower) -> Look | None:
             try:
@@ -118,6 +130,9 @@ class StallWatch:
         answers = await asyncio.gather(*(ask_one(node) for node in nodes))
         looks = {look.node: look for look in answers if look is not None}
         return looks if len(looks) == len(nodes) > 0 else None
+
+    def _going_on(self) -> list[Follower]:
+        return [node for node in self._nodes if not node.has_ended and node.gone is None]
 
     def _ended(self) -> dict[int, str]:
         """Return how ranks ended that are not there any more."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from orchestrator import events
 from orchestrator.errors import NodeError
+from orchestrator.plan import Elastic
 from orchestrator.remote.reports import RankReport
 from orchestrator.runs import stall
 from orchestrator.runs.culprit import NodeState
@@ -20,7 +21,7 @@ from orchestrator.runs.stall import StallWatch
 from orchestrator.runs.state import fold
 from orchestrator.runs.verdict import Stopped, stalled
 from tests.runs.fakes import FakeAgent, FakeLine, until
-from tests.runs.helpers import OK, plan_of, rank
+from tests.runs.helpers import KILL, OK, plan_of, rank
 
 SECONDS = 0.4
 C10D = "/site-packages/torch/distributed/distributed_c10d.py"
@@ -73,10 +74,10 @@ class Node:
 class Watched:
     """A watch over nodes that are such machines (or raise such errors), while the context lasts."""
 
-    def __init__(self, *answers: Any, **more: Any) -> None:
+    def __init__(self, *answers: Any, elastic: Elastic | None = None, **more: Any) -> None:
         self.nodes = [Node(number, answer) for number, answer in enumerate(answers)]
         self.told: list[events.Event] = []
-        plan = plan_of(*(1 for _ in answers))
+        plan = replace(plan_of(*(1 for _ in answers)), elastic=elastic)
         nodes: Any = self.nodes
         self.watch = StallWatch(nodes, plan, SECONDS, self.told.append, **more)
 
@@ -189,6 +190,24 @@ async def test_who_wants_it_stopped_hears_why_and_the_watch_is_over() -> None:
         await until(watched.task.done)
     assert heard == ["r0 all_reduce (train.py:88)"]
     assert watched.of(events.Resumed) == 0
+
+
+async def test_a_node_that_was_told_to_stop_alone_does_not_end_the_watch() -> None:
+    """An elastic run goes on without one that has left it."""
+    async with Watched(Machine(0), Machine(1)) as watched:
+        watched.nodes[1].stopped_at = time.time()
+        await until(lambda: watched.of(events.Stalled) == 1)
+
+
+async def test_launchers_that_start_ranks_again_have_the_time_to_meet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stall, "_MEETING", 4 * SECONDS)
+    began = time.monotonic()
+    async with Watched(Machine(0), elastic=Elastic(1, 2)) as watched:
+        watched.nodes[0].ranks[0] = rank(0, KILL)
+        await until(lambda: watched.of(events.Stalled) == 1)
+    assert time.monotonic() - began >= 4 * SECONDS
 
 
 def test_the_log_says_what_keeps_a_run_until_it_gets_on() -> None:
