@@ -53,6 +53,7 @@ def read_rank(path: str) -> Optional[Dict[str, Any]]:
     if (
         _has(record, "rank", "local_rank", "attempt")
         and all(_is_count(record[key]) for key in ("rank", "local_rank", "attempt"))
+        and _is_count(record.get("world_size", 0))
         and _is_process(record)
         and _is_time(record["started"])
     ):

@@ -90,7 +90,7 @@ def main(arguments: List[str]) -> None:
     record: Dict[str, Any] = {
         "rank": rank, "local_rank": local_rank, "attempt": attempt, "pid": pid,
         "started": time.time(), "ended": None, "code": None, "signal": None,
-        "error_file": errors,
+        "world_size": int(os.environ.get("WORLD_SIZE", "0")), "error_file": errors,
     }  # fmt: skip
     files.try_to_write_json(base + ".json", record, patience=0.0)
     _, status = os.waitpid(pid, 0)

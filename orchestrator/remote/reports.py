@@ -43,7 +43,10 @@ class ProcessEnd:
 
 @dataclass(frozen=True)
 class RankReport:
-    """The state of one rank; `end` is None while it runs. Times are the node's, since the epoch."""
+    """The state of one rank; `end` is None while it runs. Times are the node's, since the epoch.
+
+    `world_size` is how many ranks began together with it, as its launcher has it; 0 where there is none.
+    """
 
     rank: int
     local_rank: int
@@ -52,6 +55,7 @@ class RankReport:
     started: float
     ended: float | None
     end: ProcessEnd | None
+    world_size: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ def parse(header: dict[str, Any], payload: bytes) -> Report:
             started=moment(record["started"]),
             ended=ended,
             end=None if ended is None else _end(record),
+            world_size=_count(record.get("world_size", 0)),
         )
     status = header["status"]
     launcher = status["launcher"]

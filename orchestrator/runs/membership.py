@@ -6,7 +6,7 @@ They do so by themselves where a rank has failed; ranks that only wait for one t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from signal import Signals
 
@@ -14,43 +14,28 @@ from orchestrator.plan import Elastic, Plan
 from orchestrator.remote.reports import RankReport
 from orchestrator.runs.culprit import DEAD, NodeState
 
-# Ranks of one round begin within moments of each other. The next begins 25 s after a node has left at the
-# soonest: torchrun believes 15 s later that it is gone, and then waits 10 s for others.
-_ONE_ROUND = 10.0
 # Why a supervisor stops of its own accord (`node/supervise.py`).
 _BY_ITSELF = ("the supervisor was told to stop", "no controller was heard of")
 
 
 class Membership:
-    """Remembers who has left: of old, those in `left`, with why. `began` has when the last ranks of each
-    node began, as far as is known (the controller's clock).
-    """
+    """Remembers who has left: of old, those in `left`, with why."""
 
-    def __init__(
-        self, plan: Plan, elastic: Elastic, began: Mapping[str, float], left: Mapping[str, str]
-    ) -> None:
+    def __init__(self, plan: Plan, elastic: Elastic, left: Mapping[str, str]) -> None:
         self._plan = plan
         self._elastic = elastic
         self._devices = {node.name: node.devices for node in plan.nodes}
-        self._began = dict(began)
         self.left = dict(left)
         """Why, by node, in the order in which it was noticed."""
         self.is_spent = False
         """Whether ranks wait in vain, and no launcher may start them again."""
 
     def look(self, nodes: Sequence[NodeState]) -> None:
-        """Take in what the nodes report: when their ranks began, and which of them have left."""
+        """Take in from what the nodes report which of them have left."""
         for node in nodes:
-            if node.ranks:
-                started = max(rank.started for rank in node.ranks.values())
-                self._began[node.name] = started - node.clock_skew
             why = None if self._has_done(node) else _why_left(node)
             if why is not None:
                 self.left.setdefault(node.name, why)
-        # One that left before it could tell: the round that there is may be waiting for it.
-        for name in self.left.keys() - self._began.keys():
-            if self._began:
-                self._began[name] = max(self._began.values())
 
     def _has_done(self, node: NodeState) -> bool:
         ends = [rank.end for rank in node.ranks.values() if rank.end is not None]
@@ -73,47 +58,58 @@ class Membership:
         """Return the plan and the states of the run without those that have left.
 
         Their ranks are forgiven. They are still there by name, as gone, while the others miss them: while
-        they have not begun anew, or cannot.
+        they have not begun anew, or cannot. A rank that may begin again has not ended for good: where its
+        launcher fails instead, that has another cause.
         """
-        staying = [node for node in nodes if node.name not in self.left]
+        staying = [self._without_ends(node) for node in nodes if node.name not in self.left]
+        shares = tuple(node for node in self._plan.nodes if node.name not in self.left)
         over = self.why_over
+        are_missed = over or any(
+            self._misses_some(rank) for node in staying for rank in node.ranks.values()
+        )
         # Main first, without which nobody can do, and then who has left last.
         names = sorted(self.left, key=lambda name: name == self._main)[::-1]
         missed = [
             NodeState(name, {}, None, gone=": ".join(filter(None, (self.left[name], over))))
-            for name in names
-            if over or any(self._is_waited_for(name, *each) for each in _ranks(staying))
+            for name in (names if are_missed else ())
         ]
-        shares = tuple(node for node in self._plan.nodes if node.name not in self.left)
-        world_size = sum(node.devices for node in shares)
-        return replace(self._plan, nodes=shares, world_size=world_size), [*missed, *staying]
+        return replace(self._plan, nodes=shares, world_size=self._places), [*missed, *staying]
 
     def waiting(self, nodes: Sequence[NodeState]) -> list[tuple[NodeState, RankReport]]:
-        """Return the ranks that live, and wait in vain: they began together with those of one that left."""
-        staying = [node for node in nodes if node.name not in self.left]
+        """Return the ranks that live, and wait in vain for those of a node that has left."""
         return [
             (node, rank)
-            for node, rank in _ranks(staying)
-            if rank.end is None and any(self._is_waited_for(n, node, rank) for n in self.left)
+            for node in nodes
+            if node.name not in self.left
+            for rank in node.ranks.values()
+            if rank.end is None and self._misses_some(rank)
         ]
 
     def may_begin_again(self, rank: RankReport) -> bool:
         """Tell whether its launcher may start the rank another time."""
         return rank.attempt < self._elastic.restarts
 
-    def _is_waited_for(self, name: str, node: NodeState, rank: RankReport) -> bool:
-        began = self._began.get(name)
-        return began is not None and abs(rank.started - node.clock_skew - began) < _ONE_ROUND
+    def _without_ends(self, node: NodeState) -> NodeState:
+        """Return a node's state as if its ranks had not failed that may begin again."""
+        ranks = {
+            number: replace(rank, ended=None, end=None)
+            if rank.end is not None and not rank.end.succeeded and self.may_begin_again(rank)
+            else rank
+            for number, rank in node.ranks.items()
+        }
+        return replace(node, ranks=ranks)
+
+    def _misses_some(self, rank: RankReport) -> bool:
+        """Tell whether more ranks began together with this one than have a place by now."""
+        return rank.world_size > self._places
+
+    @property
+    def _places(self) -> int:
+        return sum(n for name, n in self._devices.items() if name not in self.left)
 
     @property
     def _main(self) -> str:
         return self._plan.nodes[0].name
-
-
-def _ranks(nodes: Sequence[NodeState]) -> Iterator[tuple[NodeState, RankReport]]:
-    for node in nodes:
-        for rank in node.ranks.values():
-            yield node, rank
 
 
 def _why_left(node: NodeState) -> str | None:

@@ -367,9 +367,6 @@ def _members_of(record: Record) -> Membership | None:
     """Return who has a share in an elastic run, None of any other."""
     if record.plan.elastic is None:
         return None
-    state = record.state()
-    began: dict[str, float] = {}
-    for rank in state.ranks.values():
-        began[rank.node] = rank.began - record.settings.skews.get(rank.node, 0.0)
-    left = {node.name: node.cause for node in state.nodes.values() if node.state == "left"}
-    return Membership(record.plan, record.plan.elastic, began, left)
+    nodes = record.state().nodes.values()
+    left = {node.name: node.cause for node in nodes if node.state == "left"}
+    return Membership(record.plan, record.plan.elastic, left)

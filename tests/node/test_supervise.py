@@ -192,7 +192,7 @@ def test_the_launcher_gets_a_shim_for_an_interpreter(agent: AgentProcess) -> Non
     messages = agent.follow()
     assert text_of(messages, "attempt-0/rank-3.out") == b"3 ['a b']\n"
     record = rank_records(messages)[3]
-    assert (record["code"], record["local_rank"]) == (5, 1)
+    assert (record["code"], record["local_rank"], record["world_size"]) == (5, 1, 6)
     assert text_of(messages, "attempt-0/launcher.out") == b"5\n"
     assert last_status(messages)["launcher"]["code"] == 0
 
@@ -242,7 +242,7 @@ def launcher(rank: int, *arguments: str) -> list[str]:
     """A launcher as torchrun is one: it starts the interpreter that it is given as one rank."""
     script = """
 import os, subprocess, sys
-rank = dict(os.environ, RANK=sys.argv[1], LOCAL_RANK="1")
+rank = dict(os.environ, RANK=sys.argv[1], LOCAL_RANK="1", WORLD_SIZE="6")
 argv = [os.environ["PYTHON_EXEC"], *sys.argv[2:]]
 print(subprocess.call(argv, env=rank, start_new_session=True))
 """

@@ -17,7 +17,7 @@ from orchestrator.errors import NodeError
 from orchestrator.inventory import Host
 from orchestrator.remote.agent import Agent, AgentRefusal
 from orchestrator.remote.fake import FakeNode
-from orchestrator.remote.reports import Chunk, StatusReport, parse
+from orchestrator.remote.reports import Chunk, RankReport, StatusReport, parse
 
 
 @pytest.fixture
@@ -234,6 +234,7 @@ RANK: dict[str, Any] = {
         {"rank": {**RANK, "ended": 1.0, "code": 256}},  # to a shell it were 0: that all is well
         {"rank": {**RANK, "ended": 1.0, "signal": 128}},
         {"rank": {**RANK, "pid": 10**400}},
+        {"rank": {**RANK, "world_size": -1}},
         {"status": {**STATUS, "stopped_at": math.nan}},
     ],
 )
@@ -246,6 +247,11 @@ def test_a_report_is_parsed() -> None:
     assert parse({"f": "attempt-0/rank-0.out", "o": 5, "t": 1.5}, b"x") == Chunk(
         "attempt-0/rank-0.out", 5, 1.5, b"x"
     )
+
+
+def test_a_rank_may_say_with_how_many_it_began() -> None:
+    told = [parse({"rank": record}, b"") for record in (RANK, {**RANK, "world_size": 4})]
+    assert [report.world_size for report in told if isinstance(report, RankReport)] == [0, 4]
 
 
 def test_a_status_says_why_the_run_was_stopped() -> None:

@@ -26,11 +26,11 @@ PLAN = plan_of(1, 1, 1)
 
 
 class Node:
-    """What is looked at of a follower; its rank began at 0."""
+    """What is looked at of a follower; its rank began at 0, with two others."""
 
     def __init__(self, number: int, attempt: int = 0) -> None:
         self.name = f"n{number}"
-        report = replace(rank(number), local_rank=0, attempt=attempt)
+        report = replace(rank(number), local_rank=0, attempt=attempt, world_size=3)
         self.state = NodeState(self.name, {number: report}, RUNNING)
         self.has_ended = False
         self.kicked: list[int] = []
@@ -41,7 +41,9 @@ class Node:
 
     def begin_anew(self) -> None:
         (report,) = self.state.ranks.values()
-        self.state = replace(self.state, ranks={report.rank: replace(report, started=100.0)})
+        self.state = replace(
+            self.state, ranks={report.rank: replace(report, started=100.0, world_size=2)}
+        )
 
     async def kick(self, rank: RankReport) -> None:
         self.kicked.append(rank.pid)
@@ -63,7 +65,7 @@ class Minded:
 async def minding(
     nodes: list[Node], restarts: int = 1, left: dict[str, str] | None = None
 ) -> AsyncIterator[Minded]:
-    members = Membership(PLAN, Elastic(1, 3, restarts), {}, left or {})
+    members = Membership(PLAN, Elastic(1, 3, restarts), left or {})
     told: list[events.Event] = []
     minded: Minded
 

@@ -18,13 +18,12 @@ PLAN = replace(plan_of(1, 1, 1, 1), elastic=Elastic(2, 4, restarts=1))
 
 
 def members(fewest: int = 2, restarts: int = 1) -> Membership:
-    return Membership(PLAN, Elastic(fewest, 4, restarts), {}, {})
+    return Membership(PLAN, Elastic(fewest, 4, restarts), {})
 
 
-def at(number: int, began: float, end: ProcessEnd | None = None, attempt: int = 0) -> RankReport:
-    """A rank that began then, the only one of its node."""
-    report = rank(number, end, began + 1.0)
-    return replace(report, local_rank=0, started=began, attempt=attempt)
+def at(number: int, of: int = 4, end: ProcessEnd | None = None, attempt: int = 0) -> RankReport:
+    """A rank of a world of so many, the only one of its node."""
+    return replace(rank(number, end), local_rank=0, world_size=of, attempt=attempt)
 
 
 def node(
@@ -32,14 +31,13 @@ def node(
     *ranks: RankReport,
     gone: str | None = None,
     status: StatusReport | None = RUNNING,
-    skew: float = 0.0,
 ) -> NodeState:
-    return NodeState(f"n{number}", {r.rank: r for r in ranks}, status, skew, None, gone)
+    return NodeState(f"n{number}", {r.rank: r for r in ranks}, status, gone=gone)
 
 
-def round_of(*numbers: int, began: float = 0.0, first: int = 0) -> list[NodeState]:
+def round_of(*numbers: int) -> list[NodeState]:
     """These nodes, whose ranks began together."""
-    return [node(n, at(first + i, began)) for i, n in enumerate(numbers)]
+    return [node(n, at(i, len(numbers))) for i, n in enumerate(numbers)]
 
 
 LOST = StatusReport("lost", None, ())
@@ -53,7 +51,7 @@ STOPPED = StatusReport("ended", KILL, (), "interrupted", 9.0)
     ("left", "why"),
     [
         (node(3, gone="vanished"), "vanished"),
-        (node(3, at(3, 0.0, KILL), status=KILLED), "lost its launcher to SIGKILL"),
+        (node(3, at(3, end=KILL), status=KILLED), "lost its launcher to SIGKILL"),
         (node(3, status=LOST), "lost its supervisor: it was killed, or the node has restarted"),
         (node(3, status=SHUT_DOWN), "stopped: the supervisor was told to stop"),
         (node(3, status=LEASE), "stopped: no controller was heard of for 5 s"),
@@ -69,12 +67,12 @@ def test_a_node_leaves(left: NodeState, why: str) -> None:
 @pytest.mark.parametrize(
     "there",
     [
-        node(3, at(3, 0.0)),
-        node(3, at(3, 0.0, FAILED)),  # its launcher may start it again
-        node(3, at(3, 0.0, FAILED), status=StatusReport("ended", FAILED, ())),  # for all
-        node(3, at(3, 0.0, OK), status=ENDED),
-        node(3, at(3, 0.0, OK), status=LOST),  # it had done its share
-        node(3, at(3, 0.0, KILL), status=STOPPED),  # as all were told
+        node(3, at(3)),
+        node(3, at(3, end=FAILED)),  # its launcher may start it again
+        node(3, at(3, end=FAILED), status=StatusReport("ended", FAILED, ())),  # for all
+        node(3, at(3, end=OK), status=ENDED),
+        node(3, at(3, end=OK), status=LOST),  # it had done its share
+        node(3, at(3, end=KILL), status=STOPPED),  # as all were told
         node(3, status=None),
     ],
 )
@@ -84,65 +82,53 @@ def test_a_node_that_fails_or_is_told_to_stop_has_not_left(there: NodeState) -> 
     assert run.left == {}
 
 
-def test_those_that_wait_for_a_node_that_left_are_those_of_its_round() -> None:
+def test_those_that_wait_for_a_node_that_left_are_those_that_began_with_more_than_there_are() -> (
+    None
+):
     run = members()
-    nodes = round_of(0, 1, 2, 3, began=100.0)
+    nodes = round_of(0, 1, 2, 3)
     run.look(nodes)
     assert run.waiting(nodes) == []
     nodes[3] = node(3, gone="vanished")
     run.look(nodes)
     assert [state.name for state, _ in run.waiting(nodes)] == ["n0", "n1", "n2"]
-    nodes[0] = node(0, at(0, 100.0, FAILED))  # it failed: its launcher sees to it by itself
+    nodes[0] = node(0, at(0, 4, FAILED))  # it failed: its launcher sees to it by itself
     assert [state.name for state, _ in run.waiting(nodes)] == ["n1", "n2"]
-    nodes[:3] = round_of(0, 1, 2, began=126.0)
+    nodes[:3] = round_of(0, 1, 2)
     assert run.waiting(nodes) == []
 
 
-def test_rounds_are_told_apart_by_one_clock() -> None:
+def test_nobody_waits_for_a_node_that_left_before_it_met_the_others() -> None:
     run = members()
-    away = node(3, at(3, 1100.0), skew=1000.0)
-    nodes = [*round_of(0, 1, 2, began=100.0), away]
+    nodes = [*round_of(0, 1, 2), node(3, gone="vanished", status=None)]
     run.look(nodes)
-    run.look([*nodes[:3], replace(away, gone="vanished")])
-    assert len(run.waiting(nodes)) == 3
-
-
-def test_a_controller_that_takes_over_knows_the_round_of_a_node_that_it_never_reached() -> None:
-    run = Membership(PLAN, Elastic(2, 4), {"n3": 100.0}, {})
-    nodes = [*round_of(0, 1, 2, began=101.0), node(3, gone="vanished", status=None)]
-    run.look(nodes)
-    assert len(run.waiting(nodes)) == 3
-    assert run.waiting([*round_of(0, 1, 2, began=200.0), nodes[3]]) == []
-
-
-def test_a_node_that_left_before_it_could_tell_of_its_ranks_is_waited_for_by_those_there_are() -> (
-    None
-):
-    run = members()
-    nodes = [*round_of(0, 1, 2, began=100.0), node(3, gone="vanished", status=None)]
-    run.look(nodes)
-    assert len(run.waiting(nodes)) == 3
-    nodes[:3] = round_of(0, 1, 2, began=126.0)
-    run.look(nodes)
+    assert run.left == {"n3": "vanished"}
     assert run.waiting(nodes) == []
+
+
+def test_one_that_left_before_its_ranks_began_is_waited_for_if_it_had_met_the_others() -> None:
+    run = members()
+    nodes = [*round_of(0, 1, 2, 3)[:3], node(3, gone="vanished", status=None)]
+    run.look(nodes)
+    assert len(run.waiting(nodes)) == 3
 
 
 def test_a_node_that_left_is_missed_until_the_others_have_begun_anew() -> None:
     run = members()
-    left = node(3, at(3, 0.0, KILL), status=KILLED)
-    run.look([*round_of(0, 1, 2), left])
-    plan, nodes = run.view([*round_of(0, 1, 2), left])
+    left = node(3, at(3, end=KILL), status=KILLED)
+    run.look([*round_of(0, 1, 2, 3)[:3], left])
+    plan, nodes = run.view([*round_of(0, 1, 2, 3)[:3], left])
     assert (plan.world_size, [state.name for state in nodes]) == (3, ["n3", "n0", "n1", "n2"])
     assert nodes[0].ranks == {}
-    plan, nodes = run.view([*round_of(0, 1, 2, began=30.0), left])
+    plan, nodes = run.view([*round_of(0, 1, 2), left])
     assert (plan.world_size, [state.name for state in nodes]) == (3, ["n0", "n1", "n2"])
 
 
 def test_one_that_left_long_ago_is_not_blamed_for_what_fails_now() -> None:
     run = members()
-    left = node(3, at(3, 0.0, KILL), status=KILLED)
+    left = node(3, at(3, end=KILL), status=KILLED)
     run.look([*round_of(0, 1, 2), left])
-    now = [*round_of(0, 1, began=30.0), node(2, at(2, 30.0, FAILED)), left]
+    now = [*round_of(0, 1, 2)[:2], node(2, at(2, 3, FAILED, attempt=1)), left]
     culprit = find_culprit(run.view(now)[1], lambda node, rank: "others")
     assert culprit is not None
     assert (culprit.node, culprit.rank) == ("n2", 2)
@@ -150,8 +136,8 @@ def test_one_that_left_long_ago_is_not_blamed_for_what_fails_now() -> None:
 
 def test_those_who_are_left_have_succeeded_when_all_of_their_ranks_have() -> None:
     run = members()
-    done = [node(n, at(n, 30.0, OK), status=ENDED) for n in (0, 1, 2)]
-    left = node(3, at(3, 0.0), gone="vanished")
+    done = [node(n, at(n, 3, OK), status=ENDED) for n in (0, 1, 2)]
+    left = node(3, at(3), gone="vanished")
     run.look([*round_of(0, 1, 2), left])
     verdict = judge(*run.view([*done, left]), None)
     assert (verdict.exit_code, verdict.summary) == (0, "all 3 ranks succeeded")
@@ -161,7 +147,7 @@ def test_too_few_are_the_end_and_the_last_that_left_is_to_blame() -> None:
     run = members(fewest=3)
     run.look([*round_of(0, 1, 2), node(3, gone="vanished")])
     assert run.why_over is None
-    nodes = [*round_of(0, 1, began=30.0), node(2, gone="vanished too"), node(3, gone="vanished")]
+    nodes = [*round_of(0, 1, 2)[:2], node(2, gone="vanished too"), node(3, gone="vanished")]
     run.look(nodes)
     assert run.why_over == "2 nodes are left, and the job needs 3"
     verdict = judge(*run.view(nodes), None)
@@ -170,7 +156,7 @@ def test_too_few_are_the_end_and_the_last_that_left_is_to_blame() -> None:
 
 def test_without_main_nobody_can_go_on() -> None:
     run = members(fewest=1)
-    nodes = [node(0, at(0, 0.0), gone="vanished"), *round_of(1, 2, 3, first=1)]
+    nodes = [node(0, at(0), gone="vanished"), *round_of(0, 1, 2, 3)[1:]]
     nodes[3] = node(3, gone="vanished too")
     run.look(nodes)
     verdict = judge(*run.view(nodes), None)
@@ -180,15 +166,31 @@ def test_without_main_nobody_can_go_on() -> None:
 def test_launchers_that_lost_main_are_not_to_blame() -> None:
     run = members(fewest=1)
     failed = StatusReport("ended", FAILED, ())
-    nodes = [node(n, at(n, 0.0, KILL), status=failed) for n in (1, 2, 3)]
-    nodes.insert(0, node(0, at(0, 0.0), gone="vanished"))
+    nodes = [node(n, at(n, end=KILL), status=failed) for n in (1, 2, 3)]
+    nodes.insert(0, node(0, at(0), gone="vanished"))
     run.look(nodes)
     culprit = find_culprit(run.view(nodes)[1], lambda node, rank: "others")
     assert culprit is not None
     assert (culprit.node, culprit.rank) == ("n0", None)
 
 
+def test_a_rank_that_may_begin_again_is_not_to_blame_for_what_its_launcher_failed_of() -> None:
+    """One that orch has ended, for instance, so that all begin anew, in vain: another left meanwhile."""
+    run = members(fewest=1)
+    failed = StatusReport("ended", FAILED, ())
+    nodes = [node(0, at(0, end=KILL), status=failed), node(1, at(1), status=failed)]
+    nodes += [node(n, at(n), gone=f"vanished as number {n}") for n in (2, 3)]
+    for number in (3, 4):
+        run.look(nodes[:number])
+    assert judge(*run.view(nodes), None).summary == "n3 vanished as number 3"
+    alone = [node(0, at(0, 1, KILL), status=failed), *nodes[1:]]
+    run = members(fewest=1)
+    assert judge(*run.view([alone[0]]), None).summary == "the launcher on n0 exited with 1"
+    final = node(0, at(0, 1, KILL, attempt=1), status=failed)
+    assert judge(*run.view([final]), None).summary == "rank 0 on n0 was killed by SIGKILL"
+
+
 def test_a_rank_is_started_again_as_often_as_was_asked_for() -> None:
     run = members(restarts=1)
-    assert run.may_begin_again(at(0, 0.0))
-    assert not run.may_begin_again(at(0, 0.0, attempt=1))
+    assert run.may_begin_again(at(0))
+    assert not run.may_begin_again(at(0, attempt=1))
