@@ -44,6 +44,8 @@ class Share:
     main_port: int
     address: str | None = None
     """The node's own on the network where the ranks meet."""
+    is_like_all: bool = False
+    """Whether every node of the job has as many ranks as this one."""
 
 
 Launcher = Callable[[Share, Job], tuple[Process, ...]]

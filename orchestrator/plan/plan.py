@@ -171,6 +171,7 @@ def make_plan(
             main_address=network.address,
             main_port=main_port,
             address=network.addresses[node_rank],
+            is_like_all=len(set(counts)) == 1,
         )
         interface = network.interfaces[node_rank]
         nodes.append(

@@ -18,6 +18,10 @@ _LAST_CALL = 10
 # before (the default since torch 2.4), it still has the addresses of ranks that are gone, and those who
 # were in that round look for it where its first rank was (torch 2.13: `next_rendezvous`).
 _STORE_OF_ITS_OWN = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+# A node that vanishes as they meet is met all the same, for 15 s. The agents then wait for what it has to
+# say of its ranks, and fail after 60 s; unless all are alike (torch 2.6: `_assign_worker_ranks`). Then
+# their ranks begin, and only those wait for it, as for any node that has left.
+_ALIKE = {"TORCH_ELASTIC_WORKER_IDENTICAL": "1"}
 
 
 def processes(share: Share, job: Job) -> tuple[Process, ...]:
@@ -31,7 +35,10 @@ def processes(share: Share, job: Job) -> tuple[Process, ...]:
         *job.launcher_arguments,
         *job.command,
     )
-    return (Process("launcher", argv, {} if job.elastic is None else _STORE_OF_ITS_OWN),)
+    if job.elastic is None:
+        return (Process("launcher", argv),)
+    environment = {**_STORE_OF_ITS_OWN, **(_ALIKE if share.is_like_all else {})}
+    return (Process("launcher", argv, environment),)
 
 
 def _static(share: Share) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from .orch import (
     copies,
     detached,
     keepers,
+    latest,
     launch,
     orch,
     processes_of_runs,
@@ -83,10 +84,12 @@ def ended(running: Launch) -> dict[str, Any]:
     return record(running.lab, run_name(running.err))
 
 
+def launchers(lab: Lab, node: str) -> list[int]:
+    return [p.pid for p in lab.processes(node) if "torch.distributed.run" in p.argv]
+
+
 def kill_launcher(lab: Lab, node: str, number: int = signal.SIGKILL) -> None:
-    (pid,) = (
-        process.pid for process in lab.processes(node) if "torch.distributed.run" in process.argv
-    )
+    (pid,) = launchers(lab, node)
     os.kill(pid, number)
 
 
@@ -147,6 +150,36 @@ def test_too_few_nodes_are_the_end(lab: Lab, job: Path, lost: str, why: str) -> 
     assert verdict["how"].startswith(f"{lost} could not be reached for 3 s")
     assert verdict["how"].endswith(why)
     assert processes_of_runs(lab) == []
+
+
+@thorough
+def test_a_host_that_vanishes_while_the_others_meet_without_another_is_done_without(
+    make_lab: Callable[..., Lab], job: Path
+) -> None:
+    lab = make_lab(4, own_name_loopback=True)
+    with Launch(lab, "--elastic", "1:4", *QUICK, job) as running:
+        running.wait_for_lines(4, "round of 4 goes")
+        lab.vanish("node2")
+        log = copies(lab, latest(lab)) / "node3/attempt-0/launcher.err"
+        wait_until(lambda: "Sending process" in log.read_text())
+        lab.vanish("node3")
+        running.wait_for_lines(2, "round of 2 goes")
+        let_end(lab)
+        assert running.end(60) == 0, running.err
+    assert ended(running)["summary"] == "all 2 ranks succeeded, without node2, node3"
+
+
+@thorough
+def test_a_host_that_vanishes_before_it_meets_the_others_is_waited_for_by_nobody(
+    lab: Lab, job: Path
+) -> None:
+    with Launch(lab, "--elastic", "1:3", "--restarts", "0", *QUICK, job) as running:
+        wait_until(lambda: launchers(lab, "node2") != [])
+        lab.vanish("node2")
+        running.wait_for_lines(2, "round of 2 goes")
+        let_end(lab)
+        assert running.end(60) == 0, running.err
+    assert ended(running)["summary"] == "all 2 ranks succeeded, without node2"
 
 
 @thorough

@@ -61,9 +61,20 @@ def test_an_elastic_job_leaves_nothing_about_where_it_meets_to_what_names_lead_t
     )  # fmt: skip
     assert "--rdzv-conf=is_host=1,last_call_timeout=10" in plan.nodes[0].processes[0].argv
     for node in plan.nodes:  # or a round would find the addresses of the one before
-        assert node.processes[0].environment == {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+        assert node.processes[0].environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] == "1"
     assert plan.restarts_itself
     assert all("DISABLE_SHARE" in line for line in paste.lines(plan) if not line.startswith("#"))
+
+
+@pytest.mark.parametrize(("counts", "are_alike"), [((2, 2, 2), True), ((1, 2, 3), False)])
+def test_launchers_need_no_word_of_one_that_is_lost_as_they_meet_where_all_are_alike(
+    counts: tuple[int, ...], are_alike: bool
+) -> None:
+    plan = plan_of(list(counts), elastic=Elastic(2, 4))
+    told = [
+        node.processes[0].environment.get("TORCH_ELASTIC_WORKER_IDENTICAL") for node in plan.nodes
+    ]
+    assert told == ["1" if are_alike else None] * 3
 
 
 def test_an_elastic_job_meets_at_an_address_of_ipv6_too() -> None:
