@@ -64,7 +64,7 @@ def unpack(data: bytes) -> List[Mark]:
 def thin(marks: List[Mark], now: float) -> List[Mark]:
     """Return the `marks` worth keeping at `now`: none that is left out is missed by 1 % of its age.
 
-    The last of each 2^k seconds stays, and these spans nest: to thin often or once is the same.
+    The last of each 2^k seconds stays, and these spans nest: so that holds however often they are thinned.
     """
     kept = []
     seen: Set[Tuple[str, int, int]] = set()

@@ -235,41 +235,51 @@ def times(sent: list[Message]) -> list[tuple[int, float]]:
     return [(header["o"], header["t"]) for header, _ in sent if header.get("f") == OUT]
 
 
-THEN = float(int(time.time())) - 100  # a mark each second is kept of what is as young as that
+@pytest.fixture
+def then() -> float:
+    """A while ago; of what is as young as that, a mark each second is kept."""
+    return float(int(time.time())) - 100
 
 
-def write_log(folder: Path, size: int, *found: tuple[float, int], mtime: float = THEN + 90) -> None:
+def write_log(
+    folder: Path, size: int, *found: tuple[float, int], mtime: float | None = None
+) -> None:
     """Write so many bytes, and marks (time, size) for them."""
     log = folder / OUT
     log.write_bytes(bytes(size))
-    os.utime(log, (mtime, mtime))
+    if mtime is not None:
+        os.utime(log, (mtime, mtime))
     data = b"".join(marks.pack(marks.Mark(when, end, log.name)) for when, end in found)
     (folder / "attempt-0" / "marks").write_bytes(data)
 
 
-def test_bytes_that_stood_there_have_the_time_of_the_first_mark_after_them(ended: Path) -> None:
-    write_log(ended, 100, (THEN + 1, 10), (THEN + 2, 50), (THEN + 3, 100))
+def test_bytes_that_stood_there_have_the_time_of_the_first_mark_after_them(
+    ended: Path, then: float
+) -> None:
+    write_log(ended, 100, (then + 1, 10), (then + 2, 50), (then + 3, 100))
     follower, sent = in_process(ended)
     to_the_end(follower)
-    assert times(sent) == [(0, THEN + 1), (10, THEN + 2), (50, THEN + 3)]
+    assert times(sent) == [(0, then + 1), (10, then + 2), (50, then + 3)]
     follower, sent = in_process(ended, {OUT: 20})
     to_the_end(follower)
-    assert times(sent) == [(20, THEN + 2), (50, THEN + 3)]
+    assert times(sent) == [(20, then + 2), (50, then + 3)]
     assert len(text_of(sent, OUT)) == 80
 
 
-def test_what_was_written_after_the_last_mark_has_the_time_of_the_last_write(ended: Path) -> None:
-    write_log(ended, 100, (THEN + 1, 10), mtime=THEN + 90)
+def test_what_was_written_after_the_last_mark_has_the_time_of_the_last_write(
+    ended: Path, then: float
+) -> None:
+    write_log(ended, 100, (then + 1, 10), mtime=then + 90)
     follower, sent = in_process(ended)
     to_the_end(follower)
-    assert times(sent) == [(0, THEN + 1), (10, THEN + 90)]
+    assert times(sent) == [(0, then + 1), (10, then + 90)]
 
 
-def test_a_mark_makes_no_chunk_longer(ended: Path) -> None:
-    write_log(ended, 3 * follow.CHUNK, (THEN + 1, 3 * follow.CHUNK))
+def test_a_mark_makes_no_chunk_longer(ended: Path, then: float) -> None:
+    write_log(ended, 3 * follow.CHUNK, (then + 1, 3 * follow.CHUNK))
     follower, sent = in_process(ended)
     to_the_end(follower)
-    assert times(sent) == [(n * follow.CHUNK, THEN + 1) for n in range(3)]
+    assert times(sent) == [(n * follow.CHUNK, then + 1) for n in range(3)]
 
 
 def test_nothing_has_a_time_that_is_yet_to_come(ended: Path) -> None:
@@ -280,12 +290,12 @@ def test_nothing_has_a_time_that_is_yet_to_come(ended: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"torn", b"\xff" * 48])
-def test_marks_that_make_no_sense_hold_up_no_byte(ended: Path, data: bytes) -> None:
-    write_log(ended, 10)
+def test_marks_that_make_no_sense_hold_up_no_byte(ended: Path, data: bytes, then: float) -> None:
+    write_log(ended, 10, mtime=then + 90)
     (ended / "attempt-0" / "marks").write_bytes(data)
     follower, sent = in_process(ended)
     to_the_end(follower)
-    assert times(sent) == [(0, THEN + 90)]
+    assert times(sent) == [(0, then + 90)]
 
 
 def test_marks_that_cannot_be_read_hold_up_no_byte(ended: Path) -> None:
@@ -307,12 +317,12 @@ def test_a_month_of_marks_is_no_storm_of_chunks(ended: Path) -> None:
     assert 500 < len(times(sent)) < 1700
 
 
-def test_what_comes_live_has_the_time_of_reading_in_one_piece(ended: Path) -> None:
+def test_what_comes_live_has_the_time_of_reading_in_one_piece(ended: Path, then: float) -> None:
     (ended / "status.json").unlink()
     write_log(ended, 0)
     follower, sent = in_process(ended)
     follower.step()
-    write_log(ended, 100, (THEN + 1, 10), (THEN + 2, 50), (THEN + 3, 100))
+    write_log(ended, 100, (then + 1, 10), (then + 2, 50), (then + 3, 100))
     began = time.time()
     while not times(sent):
         follower.step()
@@ -321,7 +331,7 @@ def test_what_comes_live_has_the_time_of_reading_in_one_piece(ended: Path) -> No
 
 
 def test_a_follow_that_was_held_up_knows_when_its_bytes_came(
-    ended: Path, monkeypatch: pytest.MonkeyPatch
+    ended: Path, monkeypatch: pytest.MonkeyPatch, then: float
 ) -> None:
     # The controller's link was cut, or is slow: the agent did not ask for more for a while.
     monkeypatch.setattr(follow, "_LATE", 0.05)
@@ -329,11 +339,11 @@ def test_a_follow_that_was_held_up_knows_when_its_bytes_came(
     write_log(ended, 0)
     follower, sent = in_process(ended)
     follower.step()
-    write_log(ended, 100, (THEN + 1, 10), (THEN + 3, 100))
+    write_log(ended, 100, (then + 1, 10), (then + 3, 100))
     time.sleep(0.1)
     while len(text_of(sent, OUT)) < 100:
         follower.step()
-    assert times(sent) == [(0, THEN + 1), (10, THEN + 3)]
+    assert times(sent) == [(0, then + 1), (10, then + 3)]
     follower.close()
 
 
