@@ -295,7 +295,7 @@ class Follower:
         is told as a warning.
         """
         self._told = (reason, grace)
-        first = self._stopped_at is None
+        first = self._stopped_at is None and not self.has_ended  # by itself
         if first:
             self._stopped_at = time.time() + self._clock_skew
         if not self._line.is_up:

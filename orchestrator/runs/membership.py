@@ -13,7 +13,9 @@ from signal import Signals
 from orchestrator.plan import Elastic, Plan
 from orchestrator.remote.reports import RankReport
 from orchestrator.runs.culprit import DEAD, NodeState
+from orchestrator.runs.verdict import FINAL
 
+_KILLED = (128 + Signals.SIGTERM, 128 + Signals.SIGKILL)
 # Why a supervisor stops of its own accord (`node/supervise.py`).
 _BY_ITSELF = ("the supervisor was told to stop", "no controller was heard of")
 
@@ -58,8 +60,8 @@ class Membership:
         """Return the plan and the states of the run without those that have left.
 
         Their ranks are forgiven. They are still there by name, as gone, while the others miss them: while
-        they have not begun anew, or cannot. A rank that may begin again has not ended for good: where its
-        launcher fails instead, that has another cause.
+        they have not begun anew, or cannot. A rank that may begin again has not ended for good. Where its
+        launcher fails instead, it has, unless it was killed: launchers do that, and so does `kick`.
         """
         staying = [self._without_ends(node) for node in nodes if node.name not in self.left]
         shares = tuple(node for node in self._plan.nodes if node.name not in self.left)
@@ -85,16 +87,30 @@ class Membership:
             if rank.end is None and self._misses_some(rank)
         ]
 
+    def are_stranded(self, nodes: Sequence[NodeState]) -> bool:
+        """Tell whether no rank lives, and none can begin: main has ended, where launchers meet."""
+        staying = [node for node in nodes if node.name not in self.left]
+        main = next((node for node in staying if node.name == self._main), None)
+        if main is None or main.status is None or main.status.state not in FINAL:
+            return False
+        return all(rank.end is not None for node in staying for rank in node.ranks.values())
+
     def may_begin_again(self, rank: RankReport) -> bool:
         """Tell whether its launcher may start the rank another time."""
         return rank.attempt < self._elastic.restarts
 
     def _without_ends(self, node: NodeState) -> NodeState:
-        """Return a node's state as if its ranks had not failed that may begin again."""
+        """Return a node's state without how those of its ranks ended that may begin again."""
+        launcher = node.status.launcher if node.status is not None else None
+        has_failed = node.stopped_at is None and launcher is not None and not launcher.succeeded
+
+        def is_forgiven(rank: RankReport) -> bool:
+            if rank.end is None or rank.end.succeeded or not self.may_begin_again(rank):
+                return False
+            return not has_failed or rank.end.exit_code in _KILLED
+
         ranks = {
-            number: replace(rank, ended=None, end=None)
-            if rank.end is not None and not rank.end.succeeded and self.may_begin_again(rank)
-            else rank
+            number: replace(rank, ended=None, end=None) if is_forgiven(rank) else rank
             for number, rank in node.ranks.items()
         }
         return replace(node, ranks=ranks)

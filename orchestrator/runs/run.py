@@ -248,7 +248,7 @@ class Run:
             if stop is not None and self._stopping_since is None:
                 await self._stop_all(stop, self._grace)
                 return
-            if all_ended(plan, states):
+            if all_ended(plan, states) or self._are_stranded():
                 await asyncio.sleep(BARRIER)
                 if any(not node.has_ended and node.gone is None for node in self.followers):
                     await self._stop_all("every rank has ended, a launcher has not", self._grace)
@@ -334,6 +334,10 @@ class Run:
         if self._stopping_since is None:
             self._stopping_since = time.monotonic()
         await asyncio.gather(*(node.stop(reason, grace) for node in self.followers))
+
+    def _are_stranded(self) -> bool:
+        states = [node.state for node in self.followers]
+        return self._members is not None and self._members.are_stranded(states)
 
     def _view(self) -> tuple[Plan, list[NodeState]]:
         """Return what is to run, and what is known of the nodes: of those that it needs."""

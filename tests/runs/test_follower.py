@@ -332,6 +332,14 @@ async def test_while_a_node_is_not_heard_a_stop_counts_from_now_by_its_clock(
     assert abs(stopped_at - (time.time() + 100.0)) < 5
 
 
+async def test_a_node_that_had_ended_by_itself_was_not_stopped(record: Record) -> None:
+    """Or a launcher that failed would be no culprit once the others are stopped for its sake."""
+    agent = FakeAgent([ENDED], answers={"stop": {"alive": False, "time": 1000.0}})
+    followed = await follow(record, agent)
+    await followed.follower.stop("a rank failed", 3.0)
+    assert followed.follower.state.stopped_at is None
+
+
 async def test_a_node_that_stopped_before_we_told_it_has_stopped_then(record: Record) -> None:
     stopped = replace(RUNNING, state="stopping", stopped="no controller", stopped_at=500.0)
     agent = FakeAgent(

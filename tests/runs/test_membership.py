@@ -186,8 +186,21 @@ def test_a_rank_that_may_begin_again_is_not_to_blame_for_what_its_launcher_faile
     alone = [node(0, at(0, 1, KILL), status=failed), *nodes[1:]]
     run = members(fewest=1)
     assert judge(*run.view([alone[0]]), None).summary == "the launcher on n0 exited with 1"
+    raised = node(0, at(0, 1, FAILED), status=failed)
+    assert judge(*run.view([raised]), None).summary == "rank 0 on n0 exited with 1"
     final = node(0, at(0, 1, KILL, attempt=1), status=failed)
     assert judge(*run.view([final]), None).summary == "rank 0 on n0 was killed by SIGKILL"
+
+
+def test_a_launcher_that_does_not_end_is_stranded_once_main_has_ended_and_no_rank_lives() -> None:
+    """One that was stopped (SIGSTOP), while the others went on and finished without it."""
+    run = members()
+    nodes = [node(n, at(n, 3, OK), status=ENDED) for n in (0, 1, 2)]
+    nodes.append(node(3, at(3, end=FAILED)))
+    assert run.are_stranded(nodes)
+    assert not run.are_stranded([node(0, at(0, 3, OK)), *nodes[1:]])
+    assert not run.are_stranded([*nodes[:3], node(3, at(3))])
+    assert not run.are_stranded([node(0, gone="vanished"), *nodes[1:]])
 
 
 def test_a_rank_is_started_again_as_often_as_was_asked_for() -> None:
