@@ -24,8 +24,8 @@ _LOOKS = 8  # in the time without a word; the first half of them is spared
 _SHORTEST, _LONGEST = 0.5, 10.0  # seconds between them
 _LOOK_TIME = 10.0  # seconds that a node has for one
 _STACKS_TIME = 20.0
-# Seconds in which the launchers of an elastic run meet once their ranks have ended: 30 for ranks that do
-# not heed SIGTERM, 15 until they believe that a node is gone, and 10 in which others may come.
+# Seconds in which the launchers of an elastic run meet once a rank has ended: 30 for others that do not
+# heed SIGTERM, 15 until they believe that a node is gone, and 10 in which others may come.
 _MEETING = 60.0
 
 
@@ -76,8 +76,7 @@ class StallWatch:
     def _patience(self) -> float:
         """Return for how long nothing may move, seconds: longer while launchers meet."""
         ranks = [rank for node in self._going_on() for rank in node.state.ranks.values()]
-        is_meeting = bool(ranks) and all(rank.end is not None for rank in ranks)
-        if self._plan.elastic is None or not is_meeting:
+        if self._plan.elastic is None or all(rank.end is None for rank in ranks):
             return self._seconds
         return max(self._seconds, _MEETING)
 
