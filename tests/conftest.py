@@ -2,6 +2,8 @@
 
 A test marked `lab` needs root and some system programs, one marked `torch` needs torch. Where they
 are missing it is skipped with the reason; ORCH_REQUIRE=lab,torch makes it fail instead.
+
+Properties are tried on the same examples each time; ORCH_FUZZ=1000 tries as many new ones of each.
 """
 
 from __future__ import annotations
@@ -15,11 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
 from labkit import life, processes
 from labkit.lab import Lab
+
+_FUZZ = int(os.environ.get("ORCH_FUZZ", "0"))
+settings.register_profile(
+    "orch", deadline=None, derandomize=not _FUZZ, max_examples=_FUZZ or 100, print_blob=True
+)
+settings.load_profile("orch")
 
 # Those that a process leaves when it ends; of its PID namespace it is until it is reaped.
 _KINDS = ("net", "mnt", "uts", "ipc")
