@@ -29,12 +29,16 @@ class Membership:
         self._devices = {node.name: node.devices for node in plan.nodes}
         self.left = dict(left)
         """Why, by node, in the order in which it was noticed."""
+        self._failed: set[str] = set()  # whose launchers have, before they were told to stop
         self.is_spent = False
         """Whether ranks wait in vain, and no launcher may start them again."""
 
     def look(self, nodes: Sequence[NodeState]) -> None:
-        """Take in from what the nodes report which of them have left."""
+        """Take in from what the nodes report which of them have left, and which have failed."""
         for node in nodes:
+            launcher = node.status.launcher if node.status is not None else None
+            if launcher is not None and not launcher.succeeded and node.stopped_at is None:
+                self._failed.add(node.name)
             why = None if self._has_done(node) else _why_left(node)
             if why is not None:
                 self.left.setdefault(node.name, why)
@@ -56,18 +60,24 @@ class Membership:
             return f"{nodes} left, and the job needs {self._elastic.fewest}"
         return "no restart is left to the others" if self.is_spent else None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has failed."""
+        return self.why_over is not None or not self._failed <= self.left.keys()
+
     def view(self, nodes: Sequence[NodeState]) -> tuple[Plan, list[NodeState]]:
         """Return the plan and the states of the run without those that have left.
 
-        Their ranks are forgiven. They are still there by name, as gone, while the others miss them: while
-        they have not begun anew, or cannot. A rank that may begin again has not ended for good. Where its
-        launcher fails instead, it has, unless it was killed: launchers do that, and so does `kick`.
+        Their ranks are forgiven. Once the run has failed they are there by name, as gone, if the others
+        missed them: if those have not begun anew, or cannot. A rank that may begin again has not ended for
+        good. Where its launcher fails instead, it has, unless it was killed: launchers do that, and so does
+        `kick`.
         """
         staying = [self._without_ends(node) for node in nodes if node.name not in self.left]
         shares = tuple(node for node in self._plan.nodes if node.name not in self.left)
         over = self.why_over
-        are_missed = over or any(
-            self._misses_some(rank) for node in staying for rank in node.ranks.values()
+        are_missed = self.is_over and (
+            over or any(self._misses_some(rank) for node in staying for rank in node.ranks.values())
         )
         # Main first, without which nobody can do, and then who has left last.
         names = sorted(self.left, key=lambda name: name == self._main)[::-1]
@@ -101,13 +111,11 @@ class Membership:
 
     def _without_ends(self, node: NodeState) -> NodeState:
         """Return a node's state without how those of its ranks ended that may begin again."""
-        launcher = node.status.launcher if node.status is not None else None
-        has_failed = node.stopped_at is None and launcher is not None and not launcher.succeeded
 
         def is_forgiven(rank: RankReport) -> bool:
             if rank.end is None or rank.end.succeeded or not self.may_begin_again(rank):
                 return False
-            return not has_failed or rank.end.exit_code in _KILLED
+            return node.name not in self._failed or rank.end.exit_code in _KILLED
 
         ranks = {
             number: replace(rank, ended=None, end=None) if is_forgiven(rank) else rank

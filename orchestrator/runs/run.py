@@ -270,13 +270,12 @@ class Run:
         """Return what failed, once the run has failed for good."""
         _, states = self._view()
         culprit = find_culprit(states)
-        # A launcher that starts failed ranks again has failed when it has ended itself.
-        launchers = [state.status.launcher for state in states if state.status is not None]
         if self._members is not None:
-            is_over = self._members.why_over or any(end and not end.succeeded for end in launchers)
-            return culprit if is_over else None
+            return culprit if self._members.is_over else None
         if culprit is None or culprit.end is None or not self._plan.restarts_itself:
             return culprit
+        # A launcher that starts failed ranks again has failed when it has ended itself.
+        launchers = [state.status.launcher for state in states if state.status is not None]
         return culprit if any(launchers) else None
 
     async def _mind_person(self, count: int) -> None:

@@ -44,6 +44,7 @@ LOST = StatusReport("lost", None, ())
 KILLED = StatusReport("ended", KILL, ())
 SHUT_DOWN = StatusReport("ended", OK, (), "the supervisor was told to stop", 9.0)
 LEASE = StatusReport("ended", OK, (), "no controller was heard of for 5 s", 9.0)
+LAUNCHER_FAILED = StatusReport("ended", FAILED, ())
 STOPPED = StatusReport("ended", KILL, (), "interrupted", 9.0)
 
 
@@ -69,7 +70,7 @@ def test_a_node_leaves(left: NodeState, why: str) -> None:
     [
         node(3, at(3)),
         node(3, at(3, end=FAILED)),  # its launcher may start it again
-        node(3, at(3, end=FAILED), status=StatusReport("ended", FAILED, ())),  # for all
+        node(3, at(3, end=FAILED), status=LAUNCHER_FAILED),  # for all
         node(3, at(3, end=OK), status=ENDED),
         node(3, at(3, end=OK), status=LOST),  # it had done its share
         node(3, at(3, end=KILL), status=STOPPED),  # as all were told
@@ -113,15 +114,32 @@ def test_one_that_left_before_its_ranks_began_is_waited_for_if_it_had_met_the_ot
     assert len(run.waiting(nodes)) == 3
 
 
-def test_a_node_that_left_is_missed_until_the_others_have_begun_anew() -> None:
+@pytest.mark.parametrize(
+    ("others", "failed", "is_missed"),
+    [(4, True, True), (4, False, False), (3, True, False)],
+    ids=["missed when a launcher fails", "but not yet", "nor once they have begun anew"],
+)
+def test_a_node_that_left_is_there_as_gone_where_the_others_failed_for_its_sake(
+    others: int, failed: bool, is_missed: bool
+) -> None:
     run = members()
-    left = node(3, at(3, end=KILL), status=KILLED)
-    run.look([*round_of(0, 1, 2, 3)[:3], left])
-    plan, nodes = run.view([*round_of(0, 1, 2, 3)[:3], left])
-    assert (plan.world_size, [state.name for state in nodes]) == (3, ["n3", "n0", "n1", "n2"])
-    assert nodes[0].ranks == {}
-    plan, nodes = run.view([*round_of(0, 1, 2), left])
-    assert (plan.world_size, [state.name for state in nodes]) == (3, ["n0", "n1", "n2"])
+    nodes = [node(n, at(n, others)) for n in (0, 1)]
+    nodes.append(node(2, at(2, others), status=LAUNCHER_FAILED if failed else RUNNING))
+    nodes.append(node(3, at(3, end=KILL), status=KILLED))
+    run.look(nodes)
+    assert run.is_over == failed
+    plan, seen = run.view(nodes)
+    gone = ["n3"] if is_missed else []
+    assert (plan.world_size, [state.name for state in seen]) == (3, [*gone, "n0", "n1", "n2"])
+    assert all(seen[0].ranks == {} for _ in gone)
+
+
+def test_a_launcher_that_was_told_to_end_has_not_failed() -> None:
+    run = members()
+    nodes = [replace(state, stopped_at=9.0) for state in round_of(0, 1, 2, 3)]
+    nodes[0] = replace(nodes[0], status=LAUNCHER_FAILED)
+    run.look(nodes)
+    assert not run.is_over
 
 
 def test_one_that_left_long_ago_is_not_blamed_for_what_fails_now() -> None:
@@ -165,8 +183,7 @@ def test_without_main_nobody_can_go_on() -> None:
 
 def test_launchers_that_lost_main_are_not_to_blame() -> None:
     run = members(fewest=1)
-    failed = StatusReport("ended", FAILED, ())
-    nodes = [node(n, at(n, end=KILL), status=failed) for n in (1, 2, 3)]
+    nodes = [node(n, at(n, end=KILL), status=LAUNCHER_FAILED) for n in (1, 2, 3)]
     nodes.insert(0, node(0, at(0), gone="vanished"))
     run.look(nodes)
     culprit = find_culprit(run.view(nodes)[1], lambda node, rank: "others")
@@ -174,22 +191,30 @@ def test_launchers_that_lost_main_are_not_to_blame() -> None:
     assert (culprit.node, culprit.rank) == ("n0", None)
 
 
-def test_a_rank_that_may_begin_again_is_not_to_blame_for_what_its_launcher_failed_of() -> None:
-    """One that orch has ended, for instance, so that all begin anew, in vain: another left meanwhile."""
+@pytest.mark.parametrize(
+    ("rank", "summary"),
+    [
+        (at(0, 1, KILL), "the launcher on n0 exited with 1"),  # which did that, or `kick` did
+        (at(0, 1, KILL, attempt=1), "rank 0 on n0 was killed by SIGKILL"),  # it was the last
+        (at(0, 1, FAILED), "rank 0 on n0 exited with 1"),
+    ],
+)
+def test_a_rank_that_was_killed_and_may_begin_again_is_not_what_its_launcher_failed_of(
+    rank: RankReport, summary: str
+) -> None:
     run = members(fewest=1)
-    failed = StatusReport("ended", FAILED, ())
-    nodes = [node(0, at(0, end=KILL), status=failed), node(1, at(1), status=failed)]
-    nodes += [node(n, at(n), gone=f"vanished as number {n}") for n in (2, 3)]
-    for number in (3, 4):
-        run.look(nodes[:number])
+    nodes = [node(0, rank, status=LAUNCHER_FAILED)]
+    run.look(nodes)
+    assert judge(*run.view(nodes), None).summary == summary
+
+
+def test_launchers_that_failed_as_they_met_did_for_the_sake_of_who_left_last() -> None:
+    run = members(fewest=1)
+    nodes = [node(0, at(0, end=KILL), status=LAUNCHER_FAILED), *round_of(0, 1, 2, 3)[1:]]
+    for number in (2, 3):
+        nodes[number] = replace(nodes[number], gone=f"vanished as number {number}")
+        run.look(nodes)
     assert judge(*run.view(nodes), None).summary == "n3 vanished as number 3"
-    alone = [node(0, at(0, 1, KILL), status=failed), *nodes[1:]]
-    run = members(fewest=1)
-    assert judge(*run.view([alone[0]]), None).summary == "the launcher on n0 exited with 1"
-    raised = node(0, at(0, 1, FAILED), status=failed)
-    assert judge(*run.view([raised]), None).summary == "rank 0 on n0 exited with 1"
-    final = node(0, at(0, 1, KILL, attempt=1), status=failed)
-    assert judge(*run.view([final]), None).summary == "rank 0 on n0 was killed by SIGKILL"
 
 
 def test_a_launcher_that_does_not_end_is_stranded_once_main_has_ended_and_no_rank_lives() -> None:
