@@ -44,13 +44,13 @@ async def mind_members(
             if node.name in members.left and node.name not in told and not node.has_ended:
                 told.add(node.name)  # it may come back, and the others do without it by then
                 await node.stop("the others went on without it", grace)
-        if time.monotonic() >= next_kick and await _kick(members, nodes):
+        if time.monotonic() >= next_kick and await _kick(members, nodes, emit):
             next_kick = time.monotonic() + _KICK_EVERY
             on_news()
         await asyncio.sleep(_LOOK_EVERY)
 
 
-async def _kick(members: Membership, nodes: Sequence[Follower]) -> bool:
+async def _kick(members: Membership, nodes: Sequence[Follower], emit: events.Emit) -> bool:
     """Have one launcher start its ranks again, if any wait in vain: the others notice, and join it."""
     waiting = members.waiting([node.state for node in nodes])
     if not waiting or members.why_over is not None:
@@ -62,5 +62,10 @@ async def _kick(members: Membership, nodes: Sequence[Follower]) -> bool:
     state, rank = may_begin_again[0]
     (node,) = (node for node in nodes if node.name == state.name)
     with suppress(NodeError):  # then it is away too; another look comes
-        await node.kick(rank)
+        if await node.kick(rank):
+            emit(
+                events.Warned(
+                    f"rank {rank.rank} on {node.name} was ended, so that all ranks begin anew"
+                )
+            )
     return True

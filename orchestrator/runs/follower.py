@@ -330,9 +330,11 @@ class Follower:
                 await self._line.agent.ask("heard", run=self._run, node=self.name)
             await asyncio.sleep(lease / 4)
 
-    async def kick(self, rank: RankReport) -> None:
-        """Have the launcher there start all of its ranks again, by the end of one. Raises NodeError."""
-        await self._line.agent.ask(
+    async def kick(self, rank: RankReport) -> bool:
+        """Have the launcher there start all of its ranks again, by the end of one; tell whether that was
+        still there. Raises NodeError.
+        """
+        answer = await self._line.agent.ask(
             "kick",
             run=self._run,
             node=self.name,
@@ -340,6 +342,7 @@ class Follower:
             rank=rank.rank,
             pid=rank.pid,
         )
+        return bool(answer == {"ended": True})
 
     async def answers(self, within: float) -> bool:
         """Tell whether the node does, within so many seconds."""
