@@ -29,6 +29,8 @@ class Teller:
                 self.say(words.resumed(event), "green")
             case events.NodeLost():
                 self.say(words.node_lost(event), "yellow")
+            case events.NodeLeft():
+                self.say(words.node_left(event), "yellow")
             case events.NodeBack():
                 self.say(words.node_back(event), "green")
             case events.Stopping():

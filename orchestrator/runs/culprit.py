@@ -69,8 +69,8 @@ def find_culprit(
 
     Those who lost others may end sooner than whom they lost: a process closes its connections first, and
     then takes a while to end. So a rank that blames others, as `hear` has it, only is the first where
-    there is nobody else: no rank that failed otherwise, no node that is gone, and none of those that were
-    stopped in the middle of a failure of their own.
+    there is nobody else: no rank that failed otherwise, no node that is gone, none of those that were
+    stopped in the middle of a failure of their own, and no launcher whose ranks live.
     """
     failures = _failures(nodes)
     by_themselves = [
@@ -89,15 +89,10 @@ def find_culprit(
         for failure in failures:
             if failure not in by_themselves and hear(failure.node, failure.rank) == "own":
                 return failure.culprit
-        return by_themselves[0].culprit
-    gone = _first_gone(nodes)
-    if gone is not None:
-        return gone  # launchers that were connected to it fail after it
-    for node in nodes:
-        if node.stopped_at is None and node.status is not None and node.status.launcher is not None:
-            unfinished = any(rank.end is None for rank in node.ranks.values())
-            if not node.status.launcher.succeeded and (unfinished or not node.ranks):
-                return Culprit(node.name, None, node.status.launcher)
+        return _first_launcher(nodes) or by_themselves[0].culprit
+    first = _first_gone(nodes) or _first_launcher(nodes)  # who was connected to it fails after it
+    if first is not None:
+        return first
     for node in nodes:
         if node.stopped_at is None and node.status is not None and node.status.state in DEAD:
             return Culprit(node.name, None, None, DEAD[node.status.state])
@@ -135,6 +130,15 @@ def _failures(nodes: Sequence[NodeState]) -> list[_Failure]:
         and rank.attempt == last[node.name]
     ]
     return sorted(failures, key=lambda failure: (failure.at, failure.rank.rank))
+
+
+def _first_launcher(nodes: Sequence[NodeState]) -> Culprit | None:
+    for node in nodes:
+        if node.stopped_at is None and node.status is not None and node.status.launcher is not None:
+            unfinished = any(rank.end is None for rank in node.ranks.values())
+            if not node.status.launcher.succeeded and (unfinished or not node.ranks):
+                return Culprit(node.name, None, node.status.launcher)
+    return None
 
 
 def _first_gone(nodes: Sequence[NodeState]) -> Culprit | None:

@@ -63,21 +63,25 @@ class Membership:
     @property
     def is_over(self) -> bool:
         """Whether the run has failed."""
-        return self.why_over is not None or not self._failed <= self.left.keys()
+        return self.why_over is not None or self._has_failed
+
+    @property
+    def _has_failed(self) -> bool:
+        return not self._failed <= self.left.keys()
 
     def view(self, nodes: Sequence[NodeState]) -> tuple[Plan, list[NodeState]]:
         """Return the plan and the states of the run without those that have left.
 
         Their ranks are forgiven. Once the run has failed they are there by name, as gone, if the others
         missed them: if those have not begun anew, or cannot. A rank that may begin again has not ended for
-        good. Where its launcher fails instead, it has, unless it was killed: launchers do that, and so does
-        `kick`.
+        good. Where launchers fail instead, it has, unless it was killed: they do that, and so does `kick`.
         """
         staying = [self._without_ends(node) for node in nodes if node.name not in self.left]
         shares = tuple(node for node in self._plan.nodes if node.name not in self.left)
         over = self.why_over
-        are_missed = self.is_over and (
-            over or any(self._misses_some(rank) for node in staying for rank in node.ranks.values())
+        are_missed = over or (
+            self._has_failed
+            and any(self._misses_some(rank) for node in staying for rank in node.ranks.values())
         )
         # Main first, without which nobody can do, and then who has left last.
         names = sorted(self.left, key=lambda name: name == self._main)[::-1]
@@ -111,11 +115,12 @@ class Membership:
 
     def _without_ends(self, node: NodeState) -> NodeState:
         """Return a node's state without how those of its ranks ended that may begin again."""
+        over = self.why_over is not None
 
         def is_forgiven(rank: RankReport) -> bool:
             if rank.end is None or rank.end.succeeded or not self.may_begin_again(rank):
                 return False
-            return node.name not in self._failed or rank.end.exit_code in _KILLED
+            return over or not self._has_failed or rank.end.exit_code in _KILLED
 
         ranks = {
             number: replace(rank, ended=None, end=None) if is_forgiven(rank) else rank

@@ -208,6 +208,30 @@ def test_a_rank_that_was_killed_and_may_begin_again_is_not_what_its_launcher_fai
     assert judge(*run.view(nodes), None).summary == summary
 
 
+def test_of_ranks_that_lost_each_other_the_launcher_that_was_told_to_end_is_to_blame() -> None:
+    """SIGTERM ends a launcher of torchrun with code 1, once it has ended its ranks."""
+    run = members(fewest=1)
+    nodes = round_of(0, 1, 2)
+    nodes[0] = node(0, at(0, 3, FAILED, attempt=1))  # it lost rank 1
+    nodes[1] = node(1, at(1, 3, ProcessEnd(None, 15)), status=LAUNCHER_FAILED)
+    run.look(nodes)
+    culprit = judge(*run.view(nodes), None, lambda node, rank: "others").culprit
+    assert culprit is not None
+    assert (culprit.node, culprit.rank) == ("n1", None)
+
+
+def test_who_failed_first_is_to_blame_though_it_might_have_begun_again() -> None:
+    run = members(fewest=1)
+    nodes = round_of(0, 1, 2)
+    nodes[0] = node(0, at(0, 3, FAILED, attempt=1), status=LAUNCHER_FAILED)  # it lost rank 1
+    nodes[1] = node(1, at(1, 3, FAILED))
+    run.look(nodes)
+    states = run.view(nodes)[1]
+    culprit = find_culprit(states, lambda node, rank: "others" if rank.rank == 0 else "own")
+    assert culprit is not None
+    assert (culprit.node, culprit.rank) == ("n1", 1)
+
+
 def test_launchers_that_failed_as_they_met_did_for_the_sake_of_who_left_last() -> None:
     run = members(fewest=1)
     nodes = [node(0, at(0, end=KILL), status=LAUNCHER_FAILED), *round_of(0, 1, 2, 3)[1:]]
