@@ -64,7 +64,7 @@ async def _stop_all(runs: list[Saved], grace: float | None) -> bool:
     from orchestrator.errors import LaunchError
     from orchestrator.stop import stop
     from orchestrator.ui.message import Stderr
-    from orchestrator.ui.words import duration
+    from orchestrator.ui.words import lasted
 
     stderr = Stderr()
 
@@ -85,7 +85,7 @@ async def _stop_all(runs: list[Saved], grace: float | None) -> bool:
         except LaunchError as error:
             stderr.line(str(error), "red")
             return False
-        stderr.line(f"run {saved.run} is over: {ended.summary} after {duration(ended.seconds)}")
+        stderr.line(f"run {saved.run} is over: {lasted(ended.summary, ended.seconds)}")
         return True
 
     return all(await asyncio.gather(*(stop_one(saved) for saved in runs)))

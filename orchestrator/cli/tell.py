@@ -34,7 +34,7 @@ class Teller:
             case events.NodeBack():
                 self.say(words.node_back(event), "green")
             case events.Stopping():
-                self.say(f"{event.reason}: all ranks are being stopped", "yellow")
+                self.say(f"{words.stop_reason(event)}: all ranks are being stopped", "yellow")
             case events.Restarting():
                 self.say(words.restarting(event), "yellow")
             case events.Explained():

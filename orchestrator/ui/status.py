@@ -187,8 +187,8 @@ def _heading(view: StatusView, now: float) -> list[str]:
 
 
 def _attempt(row: AttemptRow) -> str:
-    took = words.duration(row.ended - row.began)
-    return f"attempt {row.number}: {printable(row.summary)} after {took}"
+    lasted = words.lasted(printable(row.summary), row.ended - row.began)
+    return f"attempt {row.number}: {lasted}"
 
 
 def _verdict(view: StatusView, width: int, *, colour: bool) -> list[str]:

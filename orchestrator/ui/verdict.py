@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 
 from orchestrator import events
-from orchestrator.logs.select import RankSet
+from orchestrator.hangs.places import ranks
 from orchestrator.ui import words
 from orchestrator.ui.terminal import Row, paint, printable, wants_colour
 
@@ -58,7 +58,7 @@ def explained(why: events.Explained, width: int) -> Iterator[Row]:
         yield (*_label(why.channel if number == 0 else ""), ("│ ", _DIM), (line, ""))
     if why.victims:
         count = words.count(len(why.victims), "rank")
-        yield from _sentence("then", f"{count} ended: r[{RankSet.of(why.victims)}]", width)
+        yield from _sentence("then", f"{count} ended: {ranks(why.victims)}", width)
     yield (*_label("more"), (why.command, "1"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,10 +46,16 @@ def rank_end(event: events.RankEnded) -> str:
 
 def stopping(event: events.Stopping) -> str:
     """Return that the run is being stopped, and what a person can do meanwhile."""
+    reason = stop_reason(event)
     if event.grace == 0:
-        return f"{event.reason}: killing all ranks"
-    hint = "; Ctrl-C again kills them" if event.reason == "interrupted" else ""
-    return f"{event.reason}: stopping all ranks, {event.grace:g} s of grace{hint}"
+        return f"{reason}: killing all ranks"
+    hint = "; Ctrl-C again kills them" if reason == "interrupted" else ""
+    return f"{reason}: stopping all ranks, {event.grace:g} s of grace{hint}"
+
+
+def stop_reason(event: events.Stopping) -> str:
+    """Return why a run is being stopped; what it stalled at has been told just before."""
+    return "stalled" if event.reason.startswith("stalled: ") else event.reason
 
 
 def restarting(event: events.Restarting) -> str:
@@ -120,8 +127,15 @@ def detached(event: events.Detached) -> str:
 def ended(event: events.Ended) -> str:
     """Return how it all ended."""
     mark = "✓" if event.exit_code == 0 else "✗"
-    took = "" if event.summary.startswith("timed out") else f" after {event.seconds:.1f} s"
-    return f"{mark} run {event.run}: {event.summary}{took}"
+    return f"{mark} run {event.run}: {lasted(event.summary, event.seconds)}"
+
+
+def lasted(summary: str, seconds: float) -> str:
+    """Return how a run ended and after how long: `stalled after 9.3 s: r1 …`, `… after 14.2 s`."""
+    if summary.startswith("timed out"):  # it says so itself
+        return summary
+    how = re.split(r"[:;] |, without ", summary, maxsplit=1)[0]
+    return f"{how} after {lifetime(seconds)}{summary[len(how) :]}"
 
 
 def count(number: int, thing: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import events
-from orchestrator.ui import verdict
+from orchestrator.ui import verdict, words
 from orchestrator.ui.terminal import columns, paint
 
 ENDED = events.Ended("lusab", 1, 14.2, "rank 5 on node2 exited with 1", Path("/tmp/lusab"))
@@ -91,6 +91,33 @@ def test_what_a_rank_printed_cannot_drive_the_terminal() -> None:
 def test_one_that_raised_nothing_says_when_it_ended() -> None:
     shown = screen(replace(WHY, error="", place="", after=0.42))
     assert shown[1] == "      when:   0.42 s after it began"
+
+
+def test_one_other_rank_is_named_as_everywhere() -> None:
+    assert "      then:   1 rank ended: r3" in screen(replace(WHY, victims=(3,)))
+
+
+@pytest.mark.parametrize(
+    ("summary", "seconds", "said"),
+    [
+        ("rank 1 on node0 exited with 1", 0.4, "rank 1 on node0 exited with 1 after 0.40 s"),
+        ("all 2 ranks succeeded", 43200.0, "all 2 ranks succeeded after 12 h 0 min"),
+        ("all 2 ranks succeeded, without n2", 5.0, "all 2 ranks succeeded after 5.0 s, without n2"),
+        ("lost sight of n1, n2", 5.0, "lost sight of n1, n2 after 5.0 s"),
+        ("stalled: r1 get (t.py:11)", 9.3, "stalled after 9.3 s: r1 get (t.py:11)"),
+        ("n1 is gone (attempt 1 of 2); why", 9.3, "n1 is gone (attempt 1 of 2) after 9.3 s; why"),
+        ("timed out after 6 s", 6.1, "timed out after 6 s"),
+    ],
+)
+def test_how_long_a_run_took_stands_behind_how_it_ended(
+    summary: str, seconds: float, said: str
+) -> None:
+    assert words.lasted(summary, seconds) == said
+
+
+def test_what_a_run_stalled_at_is_not_told_again_as_it_is_stopped() -> None:
+    event = events.Stopping("stalled: r1 get (train.py:11): r[0,2-3] wait in all_reduce", 3.0)
+    assert words.stopping(event) == "stalled: stopping all ranks, 3 s of grace"
 
 
 def test_the_check_that_would_have_told_is_offered() -> None:
