@@ -65,8 +65,11 @@ class DiagnosisView:
         """Whether it tells what made something fail."""
         if self.run is not None and self.run.succeeded:
             return False
-        has_reason = self.run is not None and self.run.why is not None
-        return has_reason or self.examined.diagnosis.verdict is not None
+        if self.run is not None and self.run.why is not None:
+            return True
+        best = self.examined.diagnosis.verdict
+        has_culprit = self.run is None or self.run.has_culprit
+        return best is not None and (has_culprit or best.kind is Kind.ROOT)
 
 
 def show(view: DiagnosisView, output: str, *, everything: bool) -> None:

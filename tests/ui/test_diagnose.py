@@ -59,7 +59,9 @@ def test_of_a_run_that_was_stopped_nothing_but_a_cause_is_told_in_full() -> None
     stopped = replace(view(VICTIM), run=run)
     assert told(stopped)[2] == "then:   gloo lost a peer, after a rank that died"
     assert not any("nothing known" in line for line in told(stopped))
+    assert not stopped.explains
     assert "  seen:   " + FULL in told(replace(view(VICTIM, FULL), run=run))
+    assert replace(view(VICTIM, FULL), run=run).explains
 
 
 def test_a_run_that_succeeded_has_no_cause() -> None:
