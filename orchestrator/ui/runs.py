@@ -58,6 +58,7 @@ def describe(row: RunRow) -> dict[str, Any]:
 
 def lines(rows: Sequence[RunRow], width: int | None = None, *, colour: bool = False) -> list[str]:
     """Return a heading and a line for each run, in a terminal of `width` columns (None: in a pipe)."""
+    summaries = [(row.summary.split("\n", 1)[0], "2") for row in rows]
     return table(
         [
             Column("RUN", [(row.run, "") for row in rows]),
@@ -69,15 +70,11 @@ def lines(rows: Sequence[RunRow], width: int | None = None, *, colour: bool = Fa
             Column("LAUNCHER", [(row.launcher, "") for row in rows], 3),
             Column("LOGS", [(words.size(row.bytes), "") for row in rows], 2, is_number=True),
             Column("SCRIPT", [(row.script, "") for row in rows]),
-            *([_summaries(rows)] if width is None or width >= _WIDE else []),
+            Column("SUMMARY", summaries, 0 if width is None or width >= _WIDE else 1),
         ],
         width,
         colour=colour,
     )
-
-
-def _summaries(rows: Sequence[RunRow]) -> Column:
-    return Column("SUMMARY", [(row.summary.split("\n", 1)[0], "2") for row in rows])
 
 
 def _state(row: RunRow) -> Cell:

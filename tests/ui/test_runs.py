@@ -38,8 +38,9 @@ def test_a_terminal_gets_one_line_a_run_that_fits(width: int) -> None:
     assert max(map(columns, shown[:3])) <= width
     assert shown[1].startswith("lusab-babad  running")
     assert "train." in shown[1]
-    assert (len(shown) == 4) == (width < 100)  # what is left out is named
-    if width < 100:
+    assert (len(shown) == 4) == (width < 120)  # what is left out is named
+    if width < 120:
+        assert shown[3].startswith("(summary")
         assert shown[3].endswith("in a wider terminal, or --output json)")
 
 
