@@ -47,6 +47,15 @@ def test_what_cannot_be_elastic_is_refused(
     assert done.stderr.startswith(f"orch: {message}")
 
 
+def test_how_to_end_a_stall_is_refused_where_none_would_be_noticed(
+    orch: Orch, script: Path
+) -> None:
+    done = orch(*LOCAL, "--on-stall", "stop", str(script))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "orch: --on-stall stop goes with --stall SECONDS\n"
+    assert orch(*LOCAL, "--on-stall", "stop", "--stall", "60", str(script)).returncode == 0
+
+
 # -- what a preflight sees of it ------------------------------------------------------------------
 
 
