@@ -50,11 +50,11 @@ def diagnose(
         typer.Option(help="text: causes first; json: one object, with everything."),
     ] = "text",
 ) -> None:
-    """Say why a run failed, or whatever wrote a log: the cause before its effects.
+    """Say what made a run fail, or whatever wrote a log.
 
     Logs are compared with the failures that orch knows. For each that is found: which ranks had it, the
     first line that shows it, its cause, what to do, and the preflight check that would have told before
-    the launch. What merely followed from it has one line.
+    the launch. What merely followed from it comes after it, in one line.
 
     Of a run, the copies of its logs on this machine are read, brought up to date as far as its nodes can
     be reached, and how its ranks ended counts as well. Files may come from any launcher: rank prefixes of

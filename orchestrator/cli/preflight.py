@@ -46,7 +46,7 @@ def preflight(
     accept_new: options.AcceptNew = False,
     connect_timeout: options.ConnectTimeout = 10.0,
 ) -> None:
-    """Try on every node what a launch will need, and say what stands in its way.
+    """Try on every node what a launch will need.
 
     Firewalls, names, interfaces, MTU, versions, GPUs, disks, clocks: each finding names the nodes, the
     cause, and the lines to paste that mend it. Starts nothing that stays. Exits with 0 when nothing fails,

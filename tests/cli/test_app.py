@@ -1,4 +1,4 @@
-"""What all commands share: how they end when nobody reads them any more."""
+"""What all commands share: where they are listed, how they end when nobody reads them any more."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ from pathlib import Path
 import pytest
 
 from .kept import KeptRun
+from .orch import Orch
+
+
+def test_what_a_command_does_fits_a_line_of_a_terminal(orch: Orch) -> None:
+    commands = orch("--help").stdout.partition("Commands:\n")[2]
+    assert "  launch     Run SCRIPT on every node and stream its output back.\n" in commands
+    assert "..." not in commands
+    assert max(map(len, commands.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
