@@ -134,8 +134,9 @@ def lasted(summary: str, seconds: float) -> str:
     """Return how a run ended and after how long: `stalled after 9.3 s: r1 …`, `… after 14.2 s`."""
     if summary.startswith("timed out"):  # it says so itself
         return summary
-    how = re.split(r"[:;] |, without ", summary, maxsplit=1)[0]
-    return f"{how} after {lifetime(seconds)}{summary[len(how) :]}"
+    how = re.split("[:;] ", summary, maxsplit=1)[0]
+    comma = "," if ", " in how else ""
+    return f"{how}{comma} after {lifetime(seconds)}{summary[len(how) :]}"
 
 
 def count(number: int, thing: str) -> str:
