@@ -23,6 +23,10 @@ _UNSET = (
     "TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_ERROR_FILE", "PYTHON_EXEC", "ORCH_PYTHON",
 )  # fmt: skip
 
+# Seconds. Of an agent that was not heard of for 15 s by the reader's own clock torchrun believes that it is
+# gone, and each is heard of every 5 s (torch 2.13: `_BackendRendezvousStateHolder._sanitize`).
+_CLOCKS_APART = 8.0
+
 
 @dataclass(frozen=True)
 class NodePlan:
@@ -155,6 +159,7 @@ def make_plan(
     launchers.check_arguments(name, job.launcher_arguments)
     if job.elastic is not None:
         launchers.check_elastic(name, job.launcher_arguments, job.elastic, len(hosts))
+        _check_clocks(hosts, facts)
     counts = [count_devices(h, f, job) for h, f in zip(hosts, facts, strict=True)]
     world_size = sum(counts)
     nodes = []
@@ -192,6 +197,19 @@ def make_plan(
         run, name, network.address, main_port, network.subnet, world_size, tuple(nodes), job.secrets,
         elastic=job.elastic,
     )  # fmt: skip
+
+
+def _check_clocks(hosts: Sequence[Host], facts: Sequence[Facts]) -> None:
+    """Raise PlanError when the nodes of an elastic job would take each other for dead."""
+    by_skew = sorted(zip(facts, hosts, strict=True), key=lambda each: each[0].clock_skew)
+    (first, slow), (last, fast) = by_skew[0], by_skew[-1]
+    apart = last.clock_skew - first.clock_skew
+    if apart - first.clock_error - last.clock_error > _CLOCKS_APART:
+        raise PlanError(
+            f"--elastic: the clock of {fast.name} is {apart:.0f} s ahead of that of {slow.name}: "
+            "torchrun would believe that one of them is dead",
+            remedy="set the clocks right: `orch preflight --only clock` says how",
+        )
 
 
 def workdir_of(host: Host, facts: Facts, job: Job) -> str:

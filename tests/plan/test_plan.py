@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -91,6 +92,23 @@ def test_an_elastic_job_needs_to_know_where_each_node_is() -> None:
     job = Job("t.py", elastic=Elastic(1, 2))
     with pytest.raises(PlanError, match=r"own addresses .* are not known"):
         make_plan("r", hosts, [facts("a"), facts("b")], job, network, 29500)
+
+
+@pytest.mark.parametrize(
+    ("skew", "error", "is_planned"), [(7.0, 0, True), (20, 0, False), (20, 20, True)]
+)
+def test_nodes_of_an_elastic_job_need_clocks_by_which_none_seems_to_be_dead(
+    skew: float, error: float, is_planned: bool
+) -> None:
+    network = Network("10.0.0.1", ("eth0",) * 2, None, ("10.0.0.1", "10.0.0.2"))
+    hosts = [host("a"), host("b")]
+    known = [facts("a"), facts("b", clock_skew=skew, clock_error=error)]
+    make_plan("r", hosts, known, Job("t.py"), network, 29500)
+    planned = (
+        nullcontext() if is_planned else pytest.raises(PlanError, match=r"b is 20 s ahead of .* a:")
+    )
+    with planned:
+        make_plan("r", hosts, known, Job("t.py", elastic=Elastic(1, 2)), network, 29500)
 
 
 @pytest.mark.parametrize(
