@@ -73,11 +73,11 @@ class Accounts:
     """What ranks say of their ends in the copies of their logs, below `logs`; each is read once."""
 
     logs: Path
-    _known: dict[tuple[int, int], Account] = field(default_factory=dict)
+    _known: dict[tuple[str, int, int], Account] = field(default_factory=dict)
 
     def __call__(self, node: NodeState, rank: RankReport) -> Account:
         """Return whom the rank's own words blame; nobody, once so many were asked."""
-        key = (rank.rank, rank.attempt)
+        key = (node.name, rank.rank, rank.attempt)  # in an elastic run, two nodes may have had the rank
         if key not in self._known:
             if len(self._known) >= _MOST_ACCOUNTS:
                 return ""

@@ -214,6 +214,15 @@ def test_each_rank_is_heard_once(tmp_path: Path) -> None:
     assert hear(state, report) == "own"
 
 
+def test_the_same_rank_of_two_nodes_is_heard_on_each(tmp_path: Path) -> None:
+    """Of an elastic run: one has failed, another had its number in the round before."""
+    write(tmp_path, "rank-0.err", LOST_PEER)
+    write(tmp_path, "rank-0.err", RAISED, node="n1")
+    hear = Accounts(tmp_path)
+    heard = [hear(NodeState(name, {}, ENDED), rank(0, FAILED)) for name in ("n0", "n1")]
+    assert heard == ["others", "own"]
+
+
 @pytest.mark.parametrize("answer", [None, {}, {"kernel": 3}, {"error_file": None}])
 def test_an_answer_that_is_none_is_refused(answer: Any) -> None:
     with pytest.raises((TypeError, KeyError)):
