@@ -77,7 +77,7 @@ class Accounts:
 
     def __call__(self, node: NodeState, rank: RankReport) -> Account:
         """Return whom the rank's own words blame; nobody, once so many were asked."""
-        key = (node.name, rank.rank, rank.attempt)  # in an elastic run, two nodes may have had the rank
+        key = (node.name, rank.rank, rank.attempt)
         if key not in self._known:
             if len(self._known) >= _MOST_ACCOUNTS:
                 return ""
