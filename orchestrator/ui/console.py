@@ -62,6 +62,7 @@ class Console:
         self._failed = self._detached = False
         self._unreachable: set[str] = set()
         self._begun: dict[tuple[str, int], int] = {}  # the pid of each rank, by node and local rank
+        self._over: dict[str, set[int]] = {}  # the ranks that have ended, by node
         self._explained: events.Explained | None = None
         self._ended: events.Ended | None = None
 
@@ -87,6 +88,7 @@ class Console:
             case events.Started():
                 self._begin_run()
             case events.RankEnded():
+                self._over.setdefault(event.node, set()).add(event.rank)
                 if event.code != 0 and not self._failed:  # the others' ends follow from it
                     self._failed = True
                     self._say(words.rank_ended(event), "red")
@@ -150,11 +152,13 @@ class Console:
         place = (event.node, event.local_rank)
         if self._begun.get(place, event.pid) != event.pid:
             self._failed = False
+            self._over.pop(event.node, None)
         self._begun[place] = event.pid
 
     def _begin_again(self, event: events.Restarting) -> None:
         """Let the phases take the place of the panel, until the next attempt has started."""
         self._failed = False
+        self._over.clear()
         self._unreachable.clear()
         self._phases, self._panel = Phases(), None
         self._say(words.restarting(event), "yellow")
@@ -170,13 +174,26 @@ class Console:
         self._outlets.say(text, colour)
 
     def _show(self, event: events.Output) -> None:
-        if self._failed and event.stream.rank is None and self._view.output == "text":
-            return  # a launcher's account of how its ranks ended: it is in its log
+        if self._view.output == "text" and self._tells_of_the_end(event.stream):
+            return
         if self._view.ranks is not None and event.stream.rank not in self._view.ranks:
             return
         # Raw output keeps the ranks' two apart.
         is_error = self._view.output == "raw" and event.stream.channel == "stderr"
         self._outlets.show(event, 2 if is_error else 1, lambda: lines_for(self._view, self._plan))
+
+    def _tells_of_the_end(self, stream: Stream) -> bool:
+        """Whether this is a launcher's account of how ranks ended: it is in its log.
+
+        When all went well, torchrun on one node often finds that the one on main has left before it, and
+        says so in a long stack.
+        """
+        if stream.rank is not None or self._plan is None:
+            return False
+        over = len(self._over.get(stream.node, ()))
+        return self._failed or any(
+            node.name == stream.node and over >= node.devices for node in self._plan.nodes
+        )
 
 
 def lines_for(view: View, plan: Plan | None) -> Lines | None:

@@ -41,11 +41,11 @@ def plan(nodes: int = 2, devices: int = 2) -> Plan:
 
 
 class Printer:
-    """A rank that prints; what it printed is in `copy`."""
+    """A rank that prints, or a launcher (None); what it printed is in `copy`."""
 
-    def __init__(self, folder: Path, rank: int = 0, node: str = "node0") -> None:
+    def __init__(self, folder: Path, rank: int | None = 0, node: str = "node0") -> None:
         self.stream = Stream(node, 0, rank, 0, "stdout")
-        self.copy = folder / f"rank-{rank}.out"
+        self.copy = folder / f"{node}-rank-{rank}.out"
         self.copy.touch()
 
     def says(self, text: str) -> events.Output:
@@ -141,6 +141,45 @@ def test_what_fails_in_a_round_that_the_launcher_has_begun_anew_is_news() -> Non
             "orch: node1 could not be reached for 60 s; the run goes on with 1 of 2 nodes, wh",
             "orch: rank 1 on node0 exited with 7",
         ]
+
+
+def test_what_a_launcher_says_when_its_ranks_have_ended_is_left_to_its_log(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    console = Console(View())
+    started(console)
+    launchers = [Printer(tmp_path, None, f"node{number}") for number in range(2)]
+    console(launchers[0].says("both ranks run\n"))
+    console(events.RankEnded(0, "node0", 0, None, 1.0))
+    console(launchers[0].says("one rank runs\n"))
+    console(events.RankEnded(1, "node0", 0, None, 2.0))
+    console(launchers[0].says("Error waiting on exit barrier\n"))
+    console(launchers[1].says("the other node's ranks run\n"))
+    console(ended())
+    console.close()
+    shown = capfdbinary.readouterr().out.decode().splitlines()
+    assert [line.partition(" │ ")[2] for line in shown] == [
+        "both ranks run", "one rank runs", "the other node's ranks run",
+    ]  # fmt: skip
+
+
+def test_a_round_that_begins_anew_has_a_launcher_that_is_heard(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    console = Console(View())
+    started(console)
+    launcher = Printer(tmp_path, None)
+    for began in (100, 200):
+        for rank in range(2):
+            console(events.RankBegan(rank, rank, "node0", 0, began + rank, 1.0))
+        console(launcher.says(f"round {began}\n"))
+        for rank in range(2):
+            console(events.RankEnded(rank, "node0", 0, None, 2.0))
+    console(launcher.says("over\n"))
+    console(ended())
+    console.close()
+    shown = capfdbinary.readouterr().out.decode().splitlines()
+    assert [line.partition(" │ ")[2] for line in shown] == ["round 100", "round 200"]
 
 
 def test_messages_stand_where_they_happened(tmp_path: Path) -> None:
