@@ -118,10 +118,13 @@ def _tell(pruned: Sequence[Pruned], *, dry: bool) -> None:
     tell = Teller()
     going = [one for one in pruned if one.removed or dry]
     now = time.time()
+    names = [one.kept.folder.name for one in going]
+    ages = [f"{age(now - one.kept.since)} ago" for one in going]
+    wide, old = (max(map(len, column), default=0) for column in (names, ages))
     write(
         [
-            f"{one.kept.folder.name}  {age(now - one.kept.since)} ago  {_sizes([one])}"
-            for one in going
+            f"{name:<{wide}}  {ago:>{old}}  {_sizes([one])}"
+            for name, ago, one in zip(names, ages, going, strict=True)
         ]
     )
     for one in pruned:

@@ -105,6 +105,15 @@ def test_where_nothing_is_to_go_pruning_says_so(orch: Orch, tmp_path: Path) -> N
     assert (done.stdout, done.stderr, done.returncode) == ("", "orch: no run is to go\n", 0)
 
 
+def test_what_is_to_go_stands_in_columns(orch: Orch, tmp_path: Path) -> None:
+    KeptRun(tmp_path, "the-oldest-of-all").end(age=100 * DAY)
+    KeptRun(tmp_path, "old").end(age=40 * DAY)
+    shown = orch("runs", "--prune", "--here", "--dry-run").stdout.splitlines()
+    assert [line.partition(" ago  ")[0] for line in shown] == [
+        "the-oldest-of-all  100 d", "old                 40 d",
+    ]  # fmt: skip
+
+
 def test_a_dry_run_removes_nothing(orch: Orch, tmp_path: Path) -> None:
     run = KeptRun(tmp_path, "old")
     run.say(0, b"x" * 2_000_000, 0.0)
