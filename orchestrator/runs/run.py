@@ -264,7 +264,8 @@ class Run:
             if all_ended(*self._view()):
                 break
             await asyncio.sleep(_LOOK_WHETHER_ALL_ENDED)
-        await self._stop_all(f"{failed.node if is_node else 'a rank'}{FAILED}", self._grace)
+        what = "a launcher" if failed.rank is None else "a rank"
+        await self._stop_all(f"{failed.node if is_node else what}{FAILED}", self._grace)
 
     def _find_failure(self) -> Culprit | None:
         """Return what failed, once the run has failed for good."""
