@@ -102,7 +102,11 @@ def test_one_other_rank_is_named_as_everywhere() -> None:
     [
         ("rank 1 on node0 exited with 1", 0.4, "rank 1 on node0 exited with 1 after 0.40 s"),
         ("all 2 ranks succeeded", 43200.0, "all 2 ranks succeeded after 12 h 0 min"),
-        ("all 2 ranks succeeded, without n2", 5.0, "all 2 ranks succeeded, without n2, after 5.0 s"),
+        (
+            "all 2 ranks succeeded, without n2",
+            5.0,
+            "all 2 ranks succeeded, without n2, after 5.0 s",
+        ),
         ("lost sight of n1, n2", 5.0, "lost sight of n1, n2, after 5.0 s"),
         ("stalled: r1 get (t.py:11)", 9.3, "stalled after 9.3 s: r1 get (t.py:11)"),
         ("n1 is gone (attempt 1 of 2); why", 9.3, "n1 is gone (attempt 1 of 2) after 9.3 s; why"),
