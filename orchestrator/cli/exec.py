@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli import options
+from orchestrator.cli import options, values
 
 if TYPE_CHECKING:
     from orchestrator.cli.hosts import Choice
@@ -30,7 +30,11 @@ def execute(
     exclude: options.Exclude = None,
     timeout: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", min=0.1, help="End the command after this time."),
+        typer.Option(
+            metavar="TIME",
+            parser=values.seconds("--timeout", 0.1),
+            help="End the command after this time.",
+        ),
     ] = None,
     accept_new: options.AcceptNew = False,
     connect_timeout: options.ConnectTimeout = 10.0,

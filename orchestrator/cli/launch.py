@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from orchestrator.cli import options
+from orchestrator.cli import options, values
 
 
 def launch(
@@ -59,30 +59,32 @@ def launch(
     grace: Annotated[
         float,
         typer.Option(
-            metavar="SECONDS", min=0.0, help="Between SIGTERM and SIGKILL when the run is stopped."
+            metavar="TIME",
+            parser=values.seconds("--grace", 0.0),
+            help="Between SIGTERM and SIGKILL when the run is stopped.",
         ),
     ] = 3.0,
     node_timeout: Annotated[
         float,
         typer.Option(
-            metavar="SECONDS",
-            min=0.0,
+            metavar="TIME",
+            parser=values.seconds("--node-timeout", 0.0),
             help="Stop the others when neither orch nor they could reach a node for so long. 0: never.",
         ),
     ] = 60.0,
     lease: Annotated[
         float | None,
         typer.Option(
-            metavar="SECONDS",
-            min=1.0,
+            metavar="TIME",
+            parser=values.seconds("--lease", 1.0),
             help="Each node ends the run when it has not heard of orch for so long.  [default: never]",
         ),
     ] = None,
     timeout: Annotated[
         float | None,
         typer.Option(
-            metavar="SECONDS",
-            min=0.0,
+            metavar="TIME",
+            parser=values.seconds("--timeout", 0.0),
             help="Stop the run so long after its start, with exit code 124.  [default: never]",
         ),
     ] = None,
@@ -93,8 +95,8 @@ def launch(
     stall: Annotated[
         float | None,
         typer.Option(
-            metavar="SECONDS",
-            min=1.0,
+            metavar="TIME",
+            parser=values.seconds("--stall", 1.0),
             help="Say what the ranks wait for when nothing has moved for so long: no output, no work, "
             "everybody at the same place. Longer than the longest step.  [default: never]",
         ),
@@ -138,6 +140,7 @@ def launch(
     Copies the script's folder to each node, starts the launcher there with the right node rank and main
     address, shows every rank's lines, and exits with the job's own exit code. Ctrl-C stops every rank on
     every node. Ctrl-\\ leaves the run going, as does closing the terminal: see `orch attach`, `orch logs`.
+    A TIME is in seconds, or as 90s, 10m, 2h30m.
 
     \b
     Examples:

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from orchestrator.cli import values
+
 
 def names_of_runs(incomplete: str) -> list[str]:
     """Return the names of runs that a shell may complete `incomplete` to."""
@@ -73,7 +75,11 @@ AcceptNew = Annotated[
 ]
 ConnectTimeout = Annotated[
     float,
-    typer.Option(metavar="SECONDS", min=0.1, help="For reaching a node, from name to log-in."),
+    typer.Option(
+        metavar="TIME",
+        parser=values.seconds("--connect-timeout", 0.1),
+        help="For reaching a node, from name to log-in.",
+    ),
 ]
 Nproc = Annotated[
     str | None,

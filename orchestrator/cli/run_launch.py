@@ -44,7 +44,7 @@ class Arguments:
 def run(arguments: Arguments) -> None:
     """Carry out `orch launch`; exits with the job's exit code."""
     if arguments.terms.stop_when_stalled and arguments.terms.stall is None:
-        raise UsageError("--on-stall stop goes with --stall SECONDS")
+        raise UsageError("--on-stall stop goes with --stall TIME")
     # Once so much was freed at once, glibc keeps freed chunks of output for the next ones instead of
     # giving each back to the kernel page by page; that would take longer than all the rest.
     bytearray(16 << 20)

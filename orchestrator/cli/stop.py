@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli import options
+from orchestrator.cli import options, values
 
 if TYPE_CHECKING:
     from orchestrator.runs.saved import Saved
@@ -17,8 +17,8 @@ def stop(
     grace: Annotated[
         float | None,
         typer.Option(
-            metavar="SECONDS",
-            min=0.0,
+            metavar="TIME",
+            parser=values.seconds("--grace", 0.0),
             help="Between SIGTERM and SIGKILL.  [default: as the run was launched]",
         ),
     ] = None,

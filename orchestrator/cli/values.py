@@ -11,6 +11,8 @@ from orchestrator.errors import UsageError
 T = TypeVar("T")
 
 _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([kKMGT]?)(i?)B?")
+_NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", re.ASCII)
+_ETERNITY = 1e9  # seconds
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -20,6 +22,30 @@ def value_of(option: str, text: str | None, parse: Callable[[str], T]) -> T | No
         return None if text is None else parse(text)
     except ValueError as error:
         raise UsageError(f"{option}: {error}") from None
+
+
+def seconds(option: str, least: float) -> Callable[[str | float], float]:
+    """Return what reads a time of at least so many seconds, for Typer; it raises UsageError.
+
+    `90`, `90s`, `1.5h` and `2h30m` are understood.
+    """
+
+    def read(typed: str | float) -> float:
+        value = typed if isinstance(typed, float) else _seconds(typed.strip())
+        if value is None or not least <= value < _ETERNITY:
+            raise UsageError(
+                f"{option} {typed}: a time of at least {least:g} s is expected",
+                remedy="write it in seconds, or as 90s, 10m, 2h30m or 1d",
+            )
+        return value
+
+    return read
+
+
+def _seconds(text: str) -> float | None:
+    from orchestrator.logs.moment import parse_span
+
+    return float(text) if _NUMBER.fullmatch(text) else parse_span(text)
 
 
 def parse_size(text: str) -> int:

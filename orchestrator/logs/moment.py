@@ -6,7 +6,7 @@ import re
 from datetime import date, datetime, time, timedelta
 
 _UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
-_AGO = re.compile("".join(rf"(?:([0-9]{{1,9}}(?:\.[0-9]{{1,6}})?){unit})?" for unit in _UNITS))
+_SPAN = re.compile("".join(rf"(?:([0-9]{{1,9}}(?:\.[0-9]{{1,6}})?){unit})?" for unit in _UNITS))
 _CLOCK = r"([0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?)(Z|[+-][0-9]{2}:[0-9]{2})?"
 _TIME = re.compile(_CLOCK)
 _DATE = re.compile(rf"([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})(?:[T ]{_CLOCK})?")
@@ -21,11 +21,9 @@ def parse_moment(text: str, now: float) -> float:
     """
     typed = text.strip()
     try:
-        if typed and (ago := _AGO.fullmatch(typed)):
-            parts = zip(ago.groups(), _UNITS.values(), strict=True)
-            moment = now - sum(float(number) * unit for number, unit in parts if number)
-            datetime.fromtimestamp(moment)
-            return moment
+        if (ago := parse_span(typed)) is not None:
+            datetime.fromtimestamp(now - ago)
+            return now - ago
         if clock := _TIME.fullmatch(typed):
             so_late = _clock(*clock.groups())
             today = datetime.fromtimestamp(now, so_late.tzinfo)
@@ -40,6 +38,15 @@ def parse_moment(text: str, now: float) -> float:
         f"{text[:60]!r} is not a moment; write how long ago it is (90s, 10m, 2h30m, 1d) or a time "
         "(14:05, 2026-01-31, 2026-01-31T09:30:00, with Z or +01:00 behind it if it is not local)"
     )
+
+
+def parse_span(text: str) -> float | None:
+    """The seconds that `90s`, `10m`, `2h30m`, `1d` or `1w` are; None for anything else."""
+    span = _SPAN.fullmatch(text)
+    if span is None or not text:
+        return None
+    parts = zip(span.groups(), _UNITS.values(), strict=True)
+    return sum(float(number) * unit for number, unit in parts if number)
 
 
 def _clock(text: str | None, zone: str | None) -> time:

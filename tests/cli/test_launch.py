@@ -52,7 +52,7 @@ def test_how_to_end_a_stall_is_refused_where_none_would_be_noticed(
 ) -> None:
     done = orch(*LOCAL, "--on-stall", "stop", str(script))
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "orch: --on-stall stop goes with --stall SECONDS\n"
+    assert done.stderr == "orch: --on-stall stop goes with --stall TIME\n"
     assert orch(*LOCAL, "--on-stall", "stop", "--stall", "60", str(script)).returncode == 0
 
 

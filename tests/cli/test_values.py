@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from orchestrator.cli.values import number_or_auto, parse_size, value_of
+from orchestrator.cli.values import number_or_auto, parse_size, seconds, value_of
 from orchestrator.errors import UsageError
 
 
@@ -36,3 +38,27 @@ def test_a_number_or_auto() -> None:
     for wrong in ("0", "9", "two", "-1"):
         with pytest.raises(UsageError, match="a number from 1 to 8, or auto"):
             number_or_auto("--nproc", wrong, 8)
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("90", 90.0),
+        ("1.5", 1.5),
+        ("90s", 90.0),
+        ("10m", 600.0),
+        ("2h30m", 9000.0),
+        (" 1d ", 86400.0),
+    ],
+)
+def test_a_time_is_in_seconds_or_has_its_units(typed: str, expected: float) -> None:
+    assert seconds("--timeout", 1.0)(typed) == expected
+    assert seconds("--timeout", 1.0)(3.0) == 3.0  # the default
+
+
+@pytest.mark.parametrize(
+    "typed", ["", "0.5", "-1", "1x", "m", "1e3", "nan", "inf", "٣", "99w" * 99]
+)
+def test_what_is_no_time_is_refused_by_the_name_of_its_option(typed: str) -> None:
+    with pytest.raises(UsageError, match=f"--timeout {re.escape(typed)}: a time of at least 1 s"):
+        seconds("--timeout", 1.0)(typed)
