@@ -82,9 +82,8 @@ def check_elastic(name: str, arguments: Sequence[str], elastic: Elastic, nodes: 
             remedy="use --launcher torchrun, or --restarts alone, with which orch starts all of it again",
         )
     if not elastic.fewest <= nodes <= elastic.most:
-        raise UsageError(
-            f"{asked}: there are {nodes} nodes", remedy="choose nodes with --nodes and --exclude"
-        )
+        remedy = "choose fewer with --nodes" if nodes > elastic.most else "lower MIN, or add hosts"
+        raise UsageError(f"{asked}: there are {nodes} nodes", remedy=remedy)
     if any(option_of(argument) == "--max-restarts" for argument in arguments):
         raise UsageError(f"{asked}: orch sets --max-restarts itself then", remedy="use --restarts")
 
