@@ -12,7 +12,7 @@ from orchestrator.diagnose.model import (
     Source,
 )
 from orchestrator.diagnose.signature import Kind, Signature
-from orchestrator.diagnose.table import SIGNATURES
+from orchestrator.diagnose.table import SIGNATURES, is_noise
 
 __all__ = [
     "SIGNATURES",
@@ -27,4 +27,5 @@ __all__ = [
     "Signature",
     "Source",
     "diagnose",
+    "is_noise",
 ]

@@ -8,7 +8,7 @@ from functools import cache
 from typing import NamedTuple
 
 from orchestrator.diagnose.literal import literals
-from orchestrator.diagnose.signature import Signature
+from orchestrator.diagnose.signature import Kind, Signature
 from orchestrator.diagnose.signatures import (
     cuda,
     exits,
@@ -77,3 +77,14 @@ def rules() -> Rules:
         text.encode(): tuple(sorted(group, key=lambda rule: rule.order))
         for text, group in grouped.items()
     }
+
+
+def is_noise(line: str) -> bool:
+    """Tell whether a line is one that many a healthy run prints, and means nothing."""
+    return _noise().search(line) is not None
+
+
+@cache
+def _noise() -> re.Pattern[str]:
+    noise = (signature for signature in SIGNATURES if signature.kind is Kind.NOISE)
+    return re.compile("|".join(pattern for signature in noise for pattern in signature.patterns))

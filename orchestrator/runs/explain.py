@@ -100,7 +100,7 @@ def explain(
     meaning = hit.meaning if hit else ""
     if hit is not None and hit.signature.id == _EXCEPTION:
         meaning = cause = fix = ""  # it speaks for itself
-    channel, file = _spoke_last(logs, culprit.node, rank)
+    channel, file, lines = _spoke_last(logs, culprit.node, rank, place.workdir)
     return events.Explained(
         run=plan.run,
         how=describe(culprit),
@@ -118,7 +118,7 @@ def explain(
         check=(hit.signature.check or "") if hit else "",
         evidence=_evidence(hit, known),
         channel=channel,
-        lines=_without(error, _last_lines(file, place.workdir)) if culprit.end is not None else (),
+        lines=_without(error, lines) if culprit.end is not None else (),
         victims=_victims(plan, nodes, culprit),
         logs=file if culprit.end is not None else logs / culprit.node,
         command=_command(plan, culprit, channel),
@@ -234,24 +234,30 @@ def _end_of(file: Path) -> bytes:
         return b""  # it printed nothing, or there was no room for it here
 
 
-def _spoke_last(logs: Path, node: str, rank: RankReport | None) -> tuple[Channel, Path]:
-    """Return the channel in which to look first: stderr, unless nothing was printed there."""
-    files = {channel: _file(logs, node, rank, channel) for channel in _CHANNELS}
-    return next(
-        ((c, file) for c, file in files.items() if _end_of(file).strip()),
-        ("stderr", files["stderr"]),
-    )
+def _spoke_last(
+    logs: Path, node: str, rank: RankReport | None, workdir: str
+) -> tuple[Channel, Path, tuple[str, ...]]:
+    """Return the channel in which to look first, its file and the last lines there: stderr, unless nothing
+    that matters was printed there.
+    """
+    for channel in _CHANNELS:
+        file = _file(logs, node, rank, channel)
+        if lines := _last_lines(file, workdir):
+            return channel, file, lines
+    return "stderr", _file(logs, node, rank, "stderr"), ()
 
 
 def _last_lines(file: Path, workdir: str) -> tuple[str, ...]:
-    """Return the last lines that are not blank, as a terminal shows them, without colour.
+    """Return the last lines that are not blank, nor mean nothing, as a terminal shows them, without colour.
 
     Files are named as they are called in `workdir`.
     """
+    from orchestrator.diagnose import is_noise
+
     shown: deque[str] = deque(maxlen=_LINES)
     for line in _end_of(file).split(b"\n"):
         text = _TORCH.sub("", as_seen(line)).replace(f"{workdir}/", "").rstrip()
-        if text.strip(_MARKERS):
+        if text.strip(_MARKERS) and not is_noise(text):
             shown.append(text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE - 1]}…")
     return tuple(shown)
 

@@ -95,6 +95,16 @@ def test_of_one_that_printed_no_errors_the_last_lines_of_the_output_are_told(
     assert (told.error, told.place, told.signature) == ("", "", "exit.code")
 
 
+def test_what_every_healthy_rank_prints_is_not_told(tmp_path: Path) -> None:
+    noise = "[W1121 socket.cpp:207] [c10d] The hostname of the client socket cannot be retrieved. err=-3\n"
+    write(tmp_path, "rank-0.err", noise)
+    write(tmp_path, "rank-0.out", "epoch 3\n")
+    told = explained(tmp_path)
+    assert (told.channel, told.lines) == ("stdout", ("epoch 3",))
+    write(tmp_path, "rank-0.err", "look out\n" + noise)
+    assert explained(tmp_path).lines == ("look out",)
+
+
 def test_a_rank_that_printed_nothing_at_all_is_explained_too(tmp_path: Path) -> None:
     told = explained(tmp_path, ProcessEnd(None, 11))
     assert (told.lines, told.signature) == ((), "exit.segv")
