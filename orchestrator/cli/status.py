@@ -39,7 +39,11 @@ def status(
     from orchestrator.status import status_of
     from orchestrator.ui.status import show
 
-    saved = asyncio.run(catch_up(find(run), Teller()))
+    saved = find(run)
+    if (
+        not saved.has_ended
+    ):  # else there is no news but logs that may be missing, which `orch logs` fetches
+        saved = asyncio.run(catch_up(saved, Teller()))
     with unless_pruned(saved):
         view = _view(status_of(saved))
     show(view, output)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from orchestrator import events
+from orchestrator.runs.lock import find_controller
 
 from .kept import T0, KeptRun, ending_its_keeper
 from .orch import Orch
@@ -66,6 +67,15 @@ def test_nodes_that_cannot_be_reached_are_shown_with_since_when(orch: Orch, tmp_
     assert described["controller"]["background"]
     assert all(node["state"] == "unreachable" for node in described["nodes"])
     assert all(node["unreachable_since"] > described["began"] for node in described["nodes"])
+
+
+def test_nobody_is_waited_for_once_a_run_has_ended(orch: Orch, tmp_path: Path) -> None:
+    run = KeptRun(tmp_path)
+    run.end(1, missing=("n1",))
+    with ending_its_keeper(run.folder):
+        done = orch("status")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert find_controller(run.folder) is None, "nobody fetches its logs either"
 
 
 def test_a_run_that_is_not_there_is_a_mistake(orch: Orch) -> None:
