@@ -75,7 +75,7 @@ class KeptRun:
         self.leave()
         path = self.folder / "run.json"
         said = json.loads(path.read_text())
-        said["began"], said["ended"] = said["began"] - age - 5.0, said["ended"] - age
+        said["began"], said["ended"] = said["ended"] - age - 5.0, said["ended"] - age
         path.write_text(json.dumps(said | more))
         return self
 
