@@ -92,8 +92,8 @@ def _node(node: NodeStatus) -> NodeRow:
 
 
 def _rank(rank: RankStatus) -> RankRow:
+    from orchestrator.signal_names import signal_name
     from orchestrator.ui.status import RankRow
-    from orchestrator.ui.words import signal_name
 
     state: Literal["starting", "running", "ended", "failed", "killed"] = "running"
     if rank.signal is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.remote.text import printable
+from orchestrator.signal_names import signal_name
 
 _LONGEST_REASON = 500
 _END_OF_TIME = 1e11  # seconds since the epoch: no clock of a machine that trains says so
@@ -34,6 +35,13 @@ class ProcessEnd:
     @property
     def succeeded(self) -> bool:
         return self.code == 0
+
+    @property
+    def how(self) -> str:
+        """How, in words: `exited with 3`, `was killed by SIGKILL`."""
+        if self.signal is not None:
+            return f"was killed by {signal_name(self.signal)}"
+        return f"exited with {self.code}"
 
     @property
     def exit_code(self) -> int:

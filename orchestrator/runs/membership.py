@@ -14,6 +14,7 @@ from orchestrator.plan import Elastic, Plan
 from orchestrator.remote.reports import RankReport
 from orchestrator.runs.culprit import DEAD, NodeState
 from orchestrator.runs.verdict import FINAL
+from orchestrator.signal_names import signal_name
 
 _KILLED = (128 + Signals.SIGTERM, 128 + Signals.SIGKILL)
 # Why a supervisor stops of its own accord (`node/supervise.py`).
@@ -153,12 +154,5 @@ def _why_left(node: NodeState) -> str | None:
     if status.stopped is not None:
         return f"stopped: {status.stopped}" if status.stopped.startswith(_BY_ITSELF) else None
     if status.launcher is not None and status.launcher.signal is not None:
-        return f"lost its launcher to {_name(status.launcher.signal)}"
+        return f"lost its launcher to {signal_name(status.launcher.signal)}"
     return DEAD.get(status.state)
-
-
-def _name(number: int) -> str:
-    try:
-        return Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -209,10 +209,4 @@ def describe(culprit: Culprit) -> str:
     if culprit.end is None:
         return f"{culprit.node} {culprit.why}"
     who = f"rank {culprit.rank}" if culprit.rank is not None else "the launcher"
-    if culprit.end.signal is not None:
-        try:
-            name = signals.Signals(culprit.end.signal).name
-        except ValueError:
-            name = f"signal {culprit.end.signal}"
-        return f"{who} on {culprit.node} was killed by {name}"
-    return f"{who} on {culprit.node} exited with {culprit.end.code}"
+    return f"{who} on {culprit.node} {culprit.end.how}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from orchestrator.errors import SyncError
 from orchestrator.remote.text import printable
+from orchestrator.signal_names import signal_name
 
 _LINES = 3  # of what rsync said, in a message
 
@@ -61,12 +62,12 @@ class Failure:
     def _unknown(self) -> tuple[str, str, re.Pattern[str]]:
         again = "run it again: what has arrived is kept"
         if self.here < 0:
-            cause = f"rsync on this machine was killed by {_signal(-self.here)}"
+            cause = f"rsync on this machine was killed by {signal_name(-self.here)}"
             return cause, again, _NOT_ABOUT_THE_STREAM
         if self.there is not None and self.there > 128:
             killed = self.there - 128
             memory = ", perhaps for lack of memory" if killed == signal.SIGKILL else ""
-            cause = f"rsync on the node was killed by {_signal(killed)}{memory}"
+            cause = f"rsync on the node was killed by {signal_name(killed)}{memory}"
             return cause, again, _NOT_ABOUT_THE_STREAM
         there = "none" if self.there is None else self.there
         cause = f"rsync failed (code {self.here} here, {there} from the node)"
@@ -143,10 +144,3 @@ _CAUSES = tuple(
         ),
     )
 )
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

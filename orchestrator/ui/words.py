@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator import events
 from orchestrator.plan import Plan
+from orchestrator.signal_names import signal_name
 
 INDENT = "      "
 """What stands before each line but the first of a message: as wide as `orch: `."""
@@ -187,11 +187,3 @@ def short_path(path: Path) -> str:
         return f"~/{path.relative_to(Path.home())}"
     except ValueError:
         return str(path)
-
-
-def signal_name(number: int) -> str:
-    """Return `SIGKILL` for 9."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

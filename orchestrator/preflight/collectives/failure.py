@@ -9,10 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from signal import Signals
 
 from orchestrator.preflight.collectives.trial import Share
-from orchestrator.remote.reports import ProcessEnd
 
 _RANK = r"^(?:\[rank\d+\]: ?)?"  # before each line of a traceback, once torch knows the rank
 _EXCEPTION = re.compile(_RANK + r"[\w.]*(?:Error|Exception)\b")
@@ -110,16 +108,7 @@ def describe_end(share: Share) -> str:
     """Return how the first process that failed ended."""
     for rank, end in sorted(share.ranks.items()):
         if not end.succeeded:
-            return f"rank {rank} {_ended(end)}"
+            return f"rank {rank} {end.how}"
     if share.launcher is not None and not share.launcher.succeeded:
-        return f"the launcher {_ended(share.launcher)}"
+        return f"the launcher {share.launcher.how}"
     return "it did not come to its end"
-
-
-def _ended(end: ProcessEnd) -> str:
-    if end.signal is None:
-        return f"exited with {end.code}"
-    try:
-        return f"was killed by {Signals(end.signal).name}"
-    except ValueError:
-        return f"was killed by signal {end.signal}"
