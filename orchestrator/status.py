@@ -108,9 +108,8 @@ def _places(
 
 def _node_state(saved: Saved, link: NodeLink) -> NodeStateName:
     match link.state:
-        case (
-            "ended" | "lost" | "absent" | "left" as state
-        ):  # what it came to, wherever the node is by now
+        # What it came to, wherever the node is by now.
+        case "ended" | "lost" | "absent" | "left" as state:
             return state
     if link.unreachable_since is not None:
         return "unreachable"

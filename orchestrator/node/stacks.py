@@ -7,7 +7,7 @@ import json
 import os
 import re
 import time
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import dumps, files, processes, records, signalled, sockets
 from .hook import stacks_path
@@ -119,7 +119,7 @@ def _members(directory: str) -> Iterator[Member]:
     if (
         launcher is not None
         and launcher["ended"] is None
-        and _is_ours(launcher, directory, supervisor)
+        and processes.is_of_run(launcher["pid"], directory, supervisor)
     ):
         yield Member(launcher["pid"], None, True, os.path.join(attempt, "launcher"))
     children: Dict[int, List[int]] = {}
@@ -133,7 +133,7 @@ def _members(directory: str) -> Iterator[Member]:
         )
         if record is None or record["ended"] is not None:
             continue
-        if _is_ours(record, directory, supervisor):
+        if processes.is_of_run(record["pid"], directory, supervisor):
             base = os.path.join(attempt, name[: -len(".json")])
             yield from _family(record["pid"], record["rank"], base, children)
 
@@ -148,11 +148,6 @@ def _last_attempt(directory: str, first: int) -> Optional[str]:
     ]
     begun = [folder for folder in folders if any(map(_RANK_RECORD.match, os.listdir(folder)))]
     return begun[-1] if begun else folders[-1] if folders else None
-
-
-def _is_ours(record: Dict[str, Any], directory: str, supervisor: int) -> bool:
-    pid: int = record["pid"]
-    return processes.belongs(pid, directory) or processes.descends(pid, supervisor)
 
 
 def _family(pid: int, rank: int, base: str, children: Dict[int, List[int]]) -> Iterator[Member]:
