@@ -31,18 +31,25 @@ class Node:
     def __init__(self, number: int, attempt: int = 0) -> None:
         self.name = f"n{number}"
         report = replace(rank(number), local_rank=0, attempt=attempt, world_size=3)
-        self.state = NodeState(self.name, {number: report}, RUNNING)
+        self._state = NodeState(self.name, {number: report}, RUNNING)
+        self.looks = 0
+        """How often somebody has looked at it."""
         self.has_ended = False
         self.kicked: list[int] = []
         self.told: list[str] = []
 
+    @property
+    def state(self) -> NodeState:
+        self.looks += 1
+        return self._state
+
     def vanish(self) -> None:
-        self.state = replace(self.state, gone="vanished")
+        self._state = replace(self._state, gone="vanished")
 
     def begin_anew(self) -> None:
-        (report,) = self.state.ranks.values()
-        self.state = replace(
-            self.state, ranks={report.rank: replace(report, started=100.0, world_size=2)}
+        (report,) = self._state.ranks.values()
+        self._state = replace(
+            self._state, ranks={report.rank: replace(report, started=100.0, world_size=2)}
         )
 
     async def kick(self, rank: RankReport) -> bool:
@@ -51,7 +58,7 @@ class Node:
 
     async def stop(self, reason: str, grace: float) -> None:
         self.told.append(reason)
-        self.state = replace(self.state, stopped_at=1.0)
+        self._state = replace(self._state, stopped_at=1.0)
 
 
 @dataclass
@@ -110,12 +117,13 @@ async def test_one_launcher_starts_its_ranks_again_and_the_next_when_that_was_no
 async def test_ranks_that_have_begun_anew_by_themselves_are_left_alone() -> None:
     nodes = [Node(0), Node(1), Node(2)]
     async with minding(nodes):
-        await asyncio.sleep(0.01)  # it has seen the first round
+        await until(lambda: nodes[0].looks > 0)
         nodes[0].begin_anew()
         nodes[1].begin_anew()
         nodes[2].vanish()
         await until(lambda: bool(nodes[2].told))
-        await asyncio.sleep(0.05)
+        looks = nodes[0].looks
+        await until(lambda: nodes[0].looks > looks + 10)
         assert (nodes[0].kicked, nodes[1].kicked) == ([], [])
 
 
