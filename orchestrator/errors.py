@@ -4,6 +4,7 @@ OrchError                   something went wrong that a person can act on
 ├── UsageError              the command line or the arguments of a call are wrong   (exit 2)
 │   └── InventoryError      the inventory file or a host selection is wrong        (exit 2)
 ├── Interrupted              a person ended it before anything was started             (exit 128 + signal)
+├── OutputError             what was to be shown cannot be written                    (exit 1)
 └── LaunchError             orch could not start the job                           (exit 125)
     ├── ConnectError        nodes cannot be reached over SSH
     ├── SyncError           files cannot be brought to a node
@@ -26,15 +27,21 @@ from dataclasses import dataclass
 class OrchError(Exception):
     """Something went wrong that a person can act on.
 
-    `message` is what happened (and where), `remedy` what to do about it, if anything is known.
+    `text` is what happened, `node` the node that it happened on, or empty; `message` is both, for a person:
+    `node1: no answer`. `remedy` is what to do about it, if anything is known.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, remedy: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(self, text: str, *, node: str = "", remedy: str | None = None) -> None:
+        super().__init__(text)
+        self.node = node
+        self.text = text
         self.remedy = remedy
+
+    @property
+    def message(self) -> str:
+        return f"{self.node}: {self.text}" if self.node else self.text
 
     def __str__(self) -> str:
         return f"{self.message}\n  → {self.remedy}" if self.remedy else self.message
@@ -71,6 +78,13 @@ class InventoryError(UsageError):
         self.problems = tuple(problems)
 
 
+class OutputError(OrchError):
+    """What was to be shown cannot be written: the disk is full, say."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"the output cannot be written: {error.strerror or error}")
+
+
 class LaunchError(OrchError):
     """orch could not start the job."""
 
@@ -83,25 +97,39 @@ class Unreachable:
 
     `cause` is one of: refused, timed-out, no-route, name, host-key-unknown, host-key-changed,
     authentication, protocol, gateway, shell, agent (it can be logged into, but orch's agent failed).
+
+    What of it is the node's own, where anything is: `place` is where it is, in the words of `message`;
+    `command` a line to paste that `remedy` has, whose last word is `login`; `evidence` stands in brackets
+    in `message`. `is_busy`: sshd may only have had too many handshakes at once (MaxStartups), of anybody's.
     """
 
     node: str
     cause: str
     message: str
     remedy: str
+    place: str = ""
+    command: str = ""
+    login: str = ""
+    evidence: str = ""
+    is_busy: bool = False
 
     def __str__(self) -> str:
         return f"{self.node}: {self.message}\n  → {self.remedy}"
 
 
 class ConnectError(LaunchError):
-    """Some nodes cannot be reached over SSH; `failures` has one verdict per node, in host order."""
+    """Some nodes cannot be reached over SSH; `failures` has one verdict per node, in host order.
 
-    def __init__(self, failures: Sequence[Unreachable], total: int) -> None:
+    `told` is how they are told, where that is not one by one.
+    """
+
+    def __init__(
+        self, failures: Sequence[Unreachable], total: int, told: Sequence[str] = ()
+    ) -> None:
         self.failures = tuple(failures)
         count = len(self.failures)
         head = f"{count} of {total} nodes cannot be reached; nothing was started"
-        super().__init__("\n".join([head, *(str(failure) for failure in self.failures)]))
+        super().__init__("\n".join([head, *(told or map(str, self.failures))]))
 
 
 class SyncError(LaunchError):
@@ -117,7 +145,10 @@ class PreflightError(LaunchError):
 
 
 class NodeError(LaunchError):
-    """orch's own agent on a node failed or broke off."""
+    """orch's own agent on `node` failed or broke off."""
+
+    def __init__(self, node: str, text: str, *, remedy: str | None = None) -> None:
+        super().__init__(text, node=node, remedy=remedy)
 
 
 class Refused(NodeError):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestrator.logs.stream import Stream
 from orchestrator.plan.plan import Plan
+from orchestrator.reasons import Stop
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,15 @@ class PhaseEnded:
 
 
 @dataclass(frozen=True)
+class Sending:
+    """The folder `source` of this machine is about to go to the nodes: so many files, of `size` bytes."""
+
+    source: Path
+    files: int
+    size: int
+
+
+@dataclass(frozen=True)
 class SyncAdvanced:
     """rsync has sent `sent` of `total` bytes to `node`."""
 
@@ -48,10 +58,76 @@ class SyncAdvanced:
 
 
 @dataclass(frozen=True)
+class FetchAdvanced:
+    """`node` has sent `received` of `total` bytes of the run's files."""
+
+    node: str
+    received: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """So many `files` of `node`, of `size` bytes in all, came into `folder` in `seconds`; `same` were there
+    already, and `left` are those that were not fetched, each with the reason; `newer` of them, because
+    what is here is newer.
+    """
+
+    node: str
+    folder: Path
+    files: int
+    size: int
+    same: int
+    left: tuple[str, ...]
+    seconds: float
+    newer: int = 0
+
+
+@dataclass(frozen=True)
+class FilesWritten:
+    """The run has written so many `files`, of `size` bytes in all, in its working `folder` on `node`."""
+
+    run: str
+    node: str
+    folder: str
+    files: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Warned:
     """Something that a person should know, and that stops nothing."""
 
     message: str
+
+
+@dataclass(frozen=True)
+class Uneven:
+    """The script opens the file `path`, which an earlier run left `there` and not on the `absent` nodes."""
+
+    path: str
+    there: tuple[str, ...]
+    absent: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class User:
+    """A run that has used `nodes` for so many `seconds`; with `is_known` this machine launched it."""
+
+    run: str
+    nodes: tuple[str, ...]
+    seconds: float
+    is_known: bool
+
+
+@dataclass(frozen=True)
+class NodesInUse:
+    """Other runs use the nodes of a launch, which waits at a `place` in the line, from 1; None: it goes on
+    beside them.
+    """
+
+    users: tuple[User, ...]
+    place: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,13 +147,36 @@ class Started:
 
 @dataclass(frozen=True)
 class Output:
-    """Bytes that a stream gained: `data` at `offset`, kept at `copy` on this machine."""
+    """Bytes that a stream gained: `data` at `offset`, kept at `copy` on this machine.
+
+    With a `hole`, a number of zeros, `data` is a line that stands for them.
+    """
 
     stream: Stream
     offset: int
     data: bytes
     time: float
     copy: Path
+    hole: int = 0
+
+
+@dataclass(frozen=True)
+class GpuUse:
+    """How busy a GPU is, in percent, and how many bytes of its memory are used; None is unknown."""
+
+    index: int
+    busy: int | None
+    used: int | None
+    total: int | None
+
+
+@dataclass(frozen=True)
+class GpusSampled:
+    """How busy the GPUs of `node` that its ranks use are at `time`, the controller's."""
+
+    node: str
+    gpus: tuple[GpuUse, ...]
+    time: float
 
 
 @dataclass(frozen=True)
@@ -112,9 +211,9 @@ class RankEnded:
 
 @dataclass(frozen=True)
 class Stopping:
-    """All nodes are told to stop, for `reason`; they have `grace` seconds."""
+    """All nodes are told to `stop`; they have `grace` seconds."""
 
-    reason: str
+    stop: Stop
     grace: float
 
 
@@ -148,7 +247,10 @@ class Resumed:
 
 @dataclass(frozen=True)
 class NodeLost:
-    """The connection to `node` broke; the run goes on there, and orch tries to come back."""
+    """The connection to `node` broke; the run goes on there, and orch tries to come back.
+
+    `cause` says why, without the node's name.
+    """
 
     node: str
     cause: str
@@ -175,6 +277,14 @@ class NodeEnded:
 
 
 @dataclass(frozen=True)
+class NodeGone:
+    """Nobody reaches `node` any more: it counts as failed, for `why` (`could not be reached for 60 s`)."""
+
+    node: str
+    why: str
+
+
+@dataclass(frozen=True)
 class NodeLeft:
     """An elastic run goes on without `node`, for `why` (`could not be reached for 60 s`): with `staying`
     nodes of `of`, on which the launchers start all ranks again.
@@ -195,7 +305,9 @@ class Explained:
     user's own code. `signature` names the row of the table that `meaning`, `cause` and `fix` come from
     (empty: none fits), `check` the preflight check that would have told, and `evidence` the words that it
     was known by. `lines` are the last ones of its `channel`. `victims` are the ranks that ended badly after
-    it. `logs` has what it printed, and `command` shows it.
+    it, `unbegun` those that nobody saw begin. `logs` has what it printed, and `command` shows it.
+    `oom_kills` is how many processes of its control group the kernel killed for lack of memory, where the
+    evidence is that it counted them.
     """
 
     run: str
@@ -218,11 +330,13 @@ class Explained:
     victims: tuple[int, ...]
     logs: Path
     command: str
+    unbegun: tuple[int, ...] = ()
+    oom_kills: int | None = None
 
 
 @dataclass(frozen=True)
 class Detached:
-    """The run goes on without this controller, for `reason`; another minds it in the background."""
+    """The run goes on without this controller, for `reason`; another one takes over in the background."""
 
     run: str
     reason: str
@@ -230,25 +344,33 @@ class Detached:
 
 @dataclass(frozen=True)
 class Ended:
-    """The run is over: one line on how, and where its logs are."""
+    """The run is over: one line on how, where its logs are, and why it was stopped, if it ended so."""
 
     run: str
     exit_code: int
     seconds: float
     summary: str
     folder: Path
+    stop: Stop | None = None
 
 
 Event = (
     PhaseBegan
     | PhaseAdvanced
     | PhaseEnded
+    | Sending
     | SyncAdvanced
+    | FetchAdvanced
+    | Fetched
+    | FilesWritten
     | Warned
+    | Uneven
+    | NodesInUse
     | Planned
     | Started
     | Following
     | Output
+    | GpusSampled
     | RankBegan
     | RankEnded
     | Stopping
@@ -258,6 +380,7 @@ Event = (
     | NodeLost
     | NodeBack
     | NodeEnded
+    | NodeGone
     | NodeLeft
     | Explained
     | Detached

@@ -3,7 +3,10 @@
 A test marked `lab` needs root and some system programs, one marked `torch` needs torch. Where they
 are missing it is skipped with the reason; ORCH_REQUIRE=lab,torch makes it fail instead.
 
-Properties are tried on the same examples each time; ORCH_FUZZ=1000 tries as many new ones of each.
+Such a test runs real daemons and processes, on a machine that may have other work: one that fails is run
+once more where pytest-rerunfailures is installed, and listed at the end (docs/decisions/0033).
+
+Properties are tried on the same forty examples each time; ORCH_FUZZ=1000 tries as many new ones of each.
 """
 
 from __future__ import annotations
@@ -24,9 +27,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 from labkit import life, processes
 from labkit.lab import Lab
 
+from tests.warm import Warm
+
 _FUZZ = int(os.environ.get("ORCH_FUZZ", "0"))
 settings.register_profile(
-    "orch", deadline=None, derandomize=not _FUZZ, max_examples=_FUZZ or 100, print_blob=True
+    "orch", deadline=None, derandomize=not _FUZZ, max_examples=_FUZZ or 40, print_blob=True
 )
 settings.load_profile("orch")
 
@@ -35,10 +40,19 @@ _KINDS = ("net", "mnt", "uts", "ipc")
 
 
 def _no_torch() -> str | None:
-    return None if find_spec("torch") else "torch is not installed: pip install 'torch-orch[torch]'"
+    return None if find_spec("torch") else "torch is not installed: pip install '.[torch]'"
 
 
 _LANES: dict[str, Callable[[], str | None]] = {"lab": life.missing, "torch": _no_torch}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have a test of a lane run once more where it fails; not under --pdb, which stops at the failure."""
+    if not config.pluginmanager.hasplugin("rerunfailures") or config.getoption("usepdb"):
+        return
+    for item in items:
+        if any(item.get_closest_marker(lane) for lane in _LANES):
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -94,6 +108,14 @@ def _labs() -> Iterator[_Labs]:
     labs = _Labs()
     yield labs
     assert labs.left() == []
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """What runs commands of orch on this machine, soon."""
+    warm = Warm()
+    yield warm
+    warm.close()
 
 
 @pytest.fixture(scope="session")

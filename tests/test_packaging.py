@@ -68,9 +68,30 @@ def test_the_license_travels_with_it(wheel: ZipFile, metadata: Message) -> None:
     assert "Apache License" in _dist_info(wheel, "licenses/LICENSE")
 
 
-def test_everything_installed_directly_is_pinned(metadata: Message) -> None:
+# -- what the scripts install ----------------------------------------------------------------------
+
+
+def _pins() -> dict[str, list[str]]:
+    """The hashes that constraints.txt has, by distribution."""
+    text = (ROOT / "constraints.txt").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return {_name(line): re.findall(r"--hash=sha256:[0-9a-f]{64}\b", line) for line in lines}
+
+
+def test_everything_installed_directly_is_pinned_with_hashes(metadata: Message) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    needs = [*metadata.get_all("Requires-Dist", []), *project["dependency-groups"]["dev"]]
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pins = {_name(line) for line in lines if "==" in line}
-    assert {_name(need) for need in needs} <= pins
+    needs = [
+        *metadata.get_all("Requires-Dist", []),
+        *project["dependency-groups"]["dev"],
+        *project["build-system"]["requires"],
+    ]
+    pins = _pins()
+    assert {_name(need) for need in needs} <= {name for name, hashes in pins.items() if hashes}
+
+
+def test_every_pin_is_of_one_version_and_has_hashes() -> None:
+    text = (ROOT / "constraints.txt").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert all(re.match(r"[\w.-]+==[\w.]+ ", line) for line in lines)
+    assert all(_pins().values())
+    assert len(_pins()) == len(lines)

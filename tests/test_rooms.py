@@ -1,10 +1,11 @@
-"""The rooms of the package import downward only."""
+"""The rooms of the package import downward only, and no module imports itself in a circle."""
 
 from __future__ import annotations
 
 import ast
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,160 +14,138 @@ import orchestrator
 
 ROOT = Path(orchestrator.__file__).parent
 
-# room -> the rooms (or modules) of ours that it may import
+_GROUND = {"diagnose", "errors", "inventory", "logs", "node", "reasons", "util", "version"}
+_CORE = _GROUND | {"events", "plan", "remote"}
+_RUNS = _CORE | {"hangs", "preflight", "sync"}
+_PIPELINE = _RUNS | {"runs"}
+_CONTROL = _PIPELINE | {"pipeline"}
+_API = _CONTROL | {"control", "provision"}
+
+# From the top: room -> the rooms that it may import. docs/decisions/0004-rooms.md says what each holds.
 MAY_IMPORT: dict[str, set[str]] = {
-    "errors": set(),
-    "quoting": set(),
-    "process": set(),
-    "signal_names": set(),
-    "inventory": {"errors"},
-    "logs": set(),
+    "__main__": {"cli"},
+    "cli": _API | {"api", "ui", ""},
+    "ui": _CORE | {"api", "hangs", "preflight", "provision"},
+    "": _API | {"api"},
+    "api": _API,
+    "control": _CONTROL,
+    "pipeline": _PIPELINE,
+    "runs": _CORE | {"hangs", "sync"},
+    "provision": {"errors", "inventory", "remote", "util"},
+    "preflight": _CORE - {"events"},
+    "hangs": _CORE - {"events"},
+    "sync": _CORE - {"events"},
+    "events": {"errors", "logs", "node", "plan", "reasons"},
+    "plan": {"errors", "inventory", "node", "util"},
+    "remote": {"errors", "inventory", "node", "reasons", "util"},
+    "diagnose": {"errors", "logs", "util"},
+    "logs": {"errors", "node", "util"},
+    "inventory": {"errors", "util"},
+    "util": {"errors"},
     "node": set(),
-    "plan": {"errors", "quoting", "inventory"},
-    "remote": {"errors", "quoting", "inventory", "node", "signal_names"},
-    "sync": {"errors", "quoting", "remote", "inventory", "signal_names"},
-    "events": {"errors", "logs", "plan"},
-    "runs": {
-        "errors",
-        "events",
-        "inventory",
-        "remote",
-        "plan",
-        "logs",
-        "diagnose",
-        "hangs",
-        "signal_names",
-        "",
-    },
-    "diagnose": set(),
-    "examine": {"diagnose", "errors", "events", "logs", "runs"},
-    "hangs": {"errors", "logs", "plan", "remote"},
-    "preflight": {"errors", "quoting", "inventory", "plan", "remote"},
-    "spread": {"errors", "events", "phase", "remote", "plan", "sync"},
-    "phase": {"errors", "events"},
-    "reach": {"errors", "events", "phase", "plan", "remote"},
-    "meet": {"errors", "events", "plan", "remote"},
-    "clear": {"errors", "events", "phase", "preflight", "remote"},
-    "check": {
-        "clear",
-        "errors",
-        "events",
-        "inventory",
-        "meet",
-        "plan",
-        "preflight",
-        "reach",
-        "remote",
-        "runs",
-    },
-    "ready": {"clear", "events", "meet", "plan", "preflight", "remote", "runs", "spread"},
-    "again": {
-        "errors",
-        "events",
-        "inventory",
-        "phase",
-        "plan",
-        "preflight",
-        "reach",
-        "ready",
-        "remote",
-        "runs",
-    },
-    "launch": {
-        "again",
-        "clear",
-        "errors",
-        "events",
-        "inventory",
-        "phase",
-        "plan",
-        "preflight",
-        "reach",
-        "ready",
-        "remote",
-        "runs",
-    },
-    "keep": {"again", "errors", "events", "inventory", "remote", "runs"},
-    "attach": {"events", "logs", "runs"},
-    "stop": {"errors", "events", "runs"},
-    "stacks": {"errors", "hangs", "keep", "remote", "runs"},
-    "status": {"events", "logs", "plan", "runs"},
-    "prune": {"errors", "events", "keep", "remote", "runs"},
-    "catch_up": {"errors", "events", "logs", "runs"},
-    "nodes": {"errors", "events", "inventory", "plan", "reach", "remote"},
-    "execute": {"errors", "events", "inventory", "quoting", "reach", "remote", "runs"},
-    "ui": {
-        "diagnose",
-        "errors",
-        "events",
-        "examine",
-        "hangs",
-        "inventory",
-        "logs",
-        "nodes",
-        "plan",
-        "preflight",
-        "process",
-        "signal_names",
-    },
+    "reasons": {"node", "util"},
+    "errors": set(),
+    "version": set(),
 }
-UNBOUND = {"cli", "__init__", "__main__"}
 
 
 def sources() -> list[Path]:
     return sorted(ROOT.rglob("*.py"))
 
 
-def room_of(source: Path) -> str:
-    return source.relative_to(ROOT).parts[0].removesuffix(".py")
+def module_of(source: Path) -> str:
+    parts = source.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str:
+    return [*module.split("."), ""][1]
+
+
+MODULES = {module_of(source): source for source in sources()}
 
 
 def imports(source: Path) -> Iterator[str]:
-    """Every module that a file imports, also within functions."""
+    """Every module that a file imports, also within functions and for types only."""
+    package = module_of(source).split(".")
+    if source.name != "__init__.py":
+        package.pop()
     for node in ast.walk(ast.parse(source.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            if node.level:
-                base = [ROOT.name, *source.relative_to(ROOT).parts[: -node.level]]
-                yield ".".join([*base, node.module or ""]).rstrip(".")
-            else:
-                assert node.module is not None
-                yield node.module
-                if node.module == ROOT.name:
-                    yield from (f"{ROOT.name}.{alias.name}" for alias in node.names)
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                whole = f"{module}.{alias.name}"
+                yield whole if whole in MODULES else module
 
 
-@pytest.mark.parametrize("source", sources(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_room_imports_only_what_lies_below_it(source: Path) -> None:
-    room = room_of(source)
-    if room in UNBOUND:
-        return
-    for module in imports(source):
-        parts = module.split(".")
-        if parts[0] == ROOT.name and len(parts) > 1 and parts[1] not in (room, "__version__"):
-            assert parts[1] in MAY_IMPORT[room], f"{room} must not import {module}"
+@pytest.mark.parametrize("module", MODULES)
+def test_module_imports_only_rooms_below_its_own(module: str) -> None:
+    room = room_of(module)
+    for imported in imports(MODULES[module]):
+        if imported.split(".")[0] == ROOT.name and room_of(imported) != room:
+            assert room_of(imported) in MAY_IMPORT[room], f"{room} must not import {imported}"
+
+
+def test_imports_make_no_circle() -> None:
+    graph = {
+        module: {each for each in imports(source) if each in MODULES} - {module}
+        for module, source in MODULES.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_package_has_no_more_rooms_than_its_drawing() -> None:
+    assert {room_of(module) for module in MODULES} == set(MAY_IMPORT)
 
 
 def test_only_ui_imports_rich_and_only_cli_imports_typer() -> None:
     for source in sources():
         for module in imports(source):
             if module.split(".")[0] == "rich":
-                assert room_of(source) == "ui", source
+                assert room_of(module_of(source)) == "ui", source
             if module.split(".")[0] == "typer":
-                assert room_of(source) == "cli", source
+                assert room_of(module_of(source)) == "cli", source
+
+
+def test_only_provision_imports_fabric() -> None:
+    for source in sources():
+        for module in imports(source):
+            if module.split(".")[0] in {"fabric", "invoke", "paramiko"}:
+                assert room_of(module_of(source)) == "provision", source
+
+
+def test_only_the_embedded_cluster_imports_the_transport_of_ssh() -> None:
+    """Everybody else takes a Transport; the embedded cluster reaches its nodes over SSH on loopback."""
+    for source in sources():
+        module = module_of(source)
+        if not module.startswith(("orchestrator.remote.ssh", "orchestrator.remote.embedded")):
+            for imported in imports(source):
+                assert not imported.startswith("orchestrator.remote.ssh"), source
+
+
+def test_asyncssh_is_imported_below_the_transport_of_ssh_only() -> None:
+    for source in sources():
+        if "asyncssh" in {module.split(".")[0] for module in imports(source)}:
+            owners = ("orchestrator.remote.ssh", "orchestrator.remote.embedded")
+            assert module_of(source).startswith(owners), source
 
 
 def test_the_node_side_needs_the_standard_library_only() -> None:
     for source in sources():
-        if room_of(source) == "node":
+        if room_of(module_of(source)) == "node":
             for module in imports(source):
                 assert module.split(".")[0] in {*sys.stdlib_module_names, ROOT.name}, source
 
 
 def test_the_library_neither_prints_nor_exits() -> None:
     for source in sources():
-        if room_of(source) in {"cli", "node"}:
+        if room_of(module_of(source)) in {"cli", "node"}:
             continue
         for node in ast.walk(ast.parse(source.read_text())):
             if isinstance(node, ast.Call):

@@ -8,14 +8,16 @@ import sys
 
 def main() -> None:
     """Run the `orch` command."""
-    from orchestrator.process import begin_imports, open_all, raise_limits
+    from orchestrator.util.process import begin_imports, open_all, raise_limits
 
     open_all()
     raise_limits()
     begin_imports()
     try:
         from orchestrator.cli.app import run
+        from orchestrator.ui.stdout import guard_stdout
 
+        guard_stdout()
         run()
     except KeyboardInterrupt:  # while modules were imported
         sys.exit(128 + signal.SIGINT)

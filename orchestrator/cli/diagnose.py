@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from orchestrator.cli.options import names_of_runs
+from orchestrator.cli import complete
+
+if TYPE_CHECKING:
+    from orchestrator.api.diagnose import Examined
+    from orchestrator.runs.saved_run import SavedRun
+    from orchestrator.ui.diagnose import DiagnosedRun, DiagnosisView, Progress
 
 
 def _names(incomplete: str) -> list[str]:
@@ -21,7 +28,7 @@ def _names(incomplete: str) -> list[str]:
     shown = [path for path in there if beginning or not path.name.startswith(".")]
     begun = incomplete.removesuffix(beginning)
     files = [f"{begun}{path.name}{'/' if path.is_dir() else ''}" for path in shown]
-    return names_of_runs(incomplete) + files
+    return complete.runs(incomplete) + files
 
 
 def diagnose(
@@ -66,12 +73,143 @@ def diagnose(
     \b
     Examples:
       orch diagnose
-      orch diagnose lusab --all
+      orch diagnose train-lusab --all
       orch diagnose slurm-4711.out
       orch diagnose lightning_logs/ node*.log.gz
       kubectl logs job/train | orch diagnose -
       orch diagnose --output json | jq -r '.hits[] | select(.kind == "root") | .id'
     """
-    from orchestrator.cli import run_diagnose
+    from orchestrator.errors import UsageError
+    from orchestrator.ui.diagnose import show
 
-    run_diagnose.run(run_diagnose.Arguments(tuple(what or ()), attempt, everything, output))
+    words = tuple(what or ())
+    saved = _run_of(words)
+    if saved is not None:
+        view = _of_run(saved, attempt)
+    elif attempt is not None:
+        raise UsageError("--attempt is of a run; these are files")
+    else:
+        view = _of_files(words)
+    show(view, output, everything=everything)
+    sys.exit(0 if view.explains else 1)
+
+
+def _run_of(words: Sequence[str]) -> SavedRun | None:
+    """Return the run that is meant, by its name or its folder; None where files are.
+
+    Raises UsageError for what is neither.
+    """
+    from orchestrator.api.diagnose import is_own
+    from orchestrator.errors import UsageError
+    from orchestrator.runs.registry import LATEST, find, names_like
+    from orchestrator.runs.saved_run import load_run
+
+    if not words:
+        return find()
+    if len(words) == 1:
+        saved = load_run(Path(words[0]).absolute(), of_anyone=True)
+        if saved is not None:
+            # Of those of this machine more is done than to read them.
+            return find(saved.folder.name) if is_own(saved) else saved
+    unknown = [word for word in words if not _is_file(word)]
+    if not unknown:
+        return None
+    word = unknown[0]
+    if "/" in word:
+        raise UsageError(f"there is no file {word!r}")
+    if word != LATEST and not names_like(word):
+        raise UsageError(
+            f"there is neither a file nor a run {word!r}",
+            remedy="orch runs shows the runs; a file is named by its path",
+        )
+    if len(words) > 1:
+        raise UsageError(f"{word!r} is a run: name one run, or files")
+    return find(word)
+
+
+def _is_file(word: str) -> bool:
+    from orchestrator.diagnose.files import STDIN
+
+    try:
+        return word == STDIN or Path(word).exists()
+    except (OSError, ValueError):
+        return "/" in word  # it may be there: reading it will tell
+
+
+def _of_files(names: Sequence[str]) -> DiagnosisView:
+    from orchestrator.api.diagnose import examine, find_logs
+    from orchestrator.errors import UsageError
+    from orchestrator.ui.diagnose import DiagnosisView
+    from orchestrator.ui.event_printer import EventPrinter
+    from orchestrator.util.process import end_imports
+
+    end_imports()
+    found = find_logs(names)
+    examined = _examined(len(found.logs), lambda progress: examine(found.logs, None, progress))
+    if found.logs and not examined.files:
+        raise UsageError("\n".join(examined.problems))
+    tell = EventPrinter()
+    for sentence in found.left_out:
+        tell.say(f"left out: {sentence}", "yellow")
+    return DiagnosisView(examined, left_out=found.left_out)
+
+
+def _of_run(saved: SavedRun, attempt: int | None) -> DiagnosisView:
+    import asyncio
+
+    from orchestrator.api.diagnose import examine_run, is_own, logs_of
+    from orchestrator.api.refresh import refresh, shortcomings
+    from orchestrator.ui.diagnose import DiagnosisView
+    from orchestrator.ui.event_printer import EventPrinter
+    from orchestrator.util.process import end_imports
+
+    count = len(logs_of(saved, attempt))  # raises before anything is waited for
+    end_imports()
+    tell = EventPrinter()
+    if is_own(saved):  # a folder that was copied from elsewhere is read as it is
+        saved = asyncio.run(refresh(saved, tell))
+    examined = _examined(count, lambda progress: examine_run(saved, attempt, progress))
+    for sentence in shortcomings(saved):
+        tell.say(sentence, "yellow")
+    return DiagnosisView(examined, _summary(saved, attempt, examined))
+
+
+def _examined(files: int, examine: Callable[[Progress], Examined]) -> Examined:
+    """Return what is found in so many files, having shown progress, and said what cannot be read."""
+    from orchestrator.ui.diagnose import Progress
+    from orchestrator.ui.event_printer import EventPrinter
+
+    progress = Progress(files)
+    try:
+        examined = examine(progress)
+    finally:
+        progress.close()
+    tell = EventPrinter()
+    for problem in examined.problems:
+        tell.say(f"warning: {problem}", "yellow")
+    return examined
+
+
+def _summary(saved: SavedRun, attempt: int | None, examined: Examined) -> DiagnosedRun:
+    from orchestrator.api.diagnose import is_own
+    from orchestrator.diagnose import Kind
+    from orchestrator.ui.diagnose import DiagnosedRun
+
+    number = saved.attempt if attempt is None else attempt
+    failed = next((each for each in saved.failed if each.number <= number <= each.last), None)
+    is_last = failed is None or number >= saved.attempt
+    summary = saved.summary if is_last and saved.has_ended else saved.state
+    why = saved.verdict if is_last else None
+    best = examined.diagnosis.verdict
+    is_told = why is None or why.signature or (best is not None and best.kind is Kind.ROOT)
+    return DiagnosedRun(
+        run=saved.run,
+        attempt=number,
+        summary=failed.summary if failed is not None and not is_last else summary,
+        logs=saved.logs,
+        last_lines=f"orch logs {saved.run} --tail 20" if is_own(saved) else None,
+        workdirs=tuple(dict.fromkeys(node.workdir for node in saved.nodes)),
+        why=None if is_told or why is None else (why.cause, why.fix),
+        has_culprit=why is not None or not (is_last and saved.has_ended),
+        succeeded=is_last and saved.exit_code == 0,
+    )

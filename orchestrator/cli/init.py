@@ -44,9 +44,9 @@ def init(
 
     from orchestrator.errors import UsageError
     from orchestrator.inventory.draft import draft
-    from orchestrator.quoting import command_line
-    from orchestrator.ui.message import Stderr
-    from orchestrator.ui.words import INDENT
+    from orchestrator.ui.messages import INDENT
+    from orchestrator.ui.stderr import Stderr
+    from orchestrator.util.quoting import command_line
 
     text = draft(hosts, user, python)
     if output == "-":

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli import options
 
+if TYPE_CHECKING:
+    from orchestrator.logs.selection import Selection
+    from orchestrator.logs.stream import Channel
+    from orchestrator.runs.saved_run import SavedRun
+    from orchestrator.ui.logs import LogPrinter
+
+_ROUNDING = 1e-6  # seconds by which a time of a node may be off once clocks are compared
+
 
 def logs(
-    run: options.Run = None,
+    run: Annotated[str | None, options.run_argument("latest; with -f the active one")] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what comes, until the run ends.")
     ] = False,
     rank: options.Rank = None,
-    nodes: Annotated[
-        str | None, typer.Option(metavar="SEL", help="Only these nodes, such as 'gpu[0-3],node7'.")
-    ] = None,
+    nodes: options.NodesOfRun = None,
     stdout: Annotated[bool, typer.Option("--stdout", help="Standard output only.")] = False,
     stderr: Annotated[bool, typer.Option("--stderr", help="Standard error only.")] = False,
     tail: Annotated[
@@ -28,7 +35,8 @@ def logs(
         str | None,
         typer.Option(
             metavar="T",
-            help="Only from then on: 10m, 1h30m, or a local time (UTC with Z): 14:05, 2026-01-31T09:30Z.",
+            help="Only from then on: 10m, 1h30m, or a local time (UTC with Z), as --timestamps shows it: "
+            "14:05, 2026-01-31T09:30Z.",
         ),
     ] = None,
     grep: Annotated[
@@ -62,28 +70,91 @@ def logs(
     Examples:
       orch logs -f
       orch logs -f --tail 0 --rank 0
-      orch logs lusab --rank 0,4-7 --tail 100
+      orch logs train-lusab --rank 0,4-7 --tail 100
       orch logs --stderr --since 10m --grep 'Error|warn'
       orch logs --output json | jq -r 'select(.rank == 0) | .text'
       orch logs --rank 3 --stdout --output raw > rank-3.out
       orch logs --timestamps | lnav
     """
-    from orchestrator.cli import run_logs
+    import asyncio
+    import signal
 
-    run_logs.run(
-        run_logs.Arguments(
-            run=run,
-            follow=follow,
-            rank=rank,
-            nodes=nodes,
-            stdout=stdout,
-            stderr=stderr,
-            tail=tail,
-            since=since,
-            grep=grep,
-            highlight=highlight,
-            timestamps=timestamps,
-            fold=fold,
-            output=output,
-        )
+    from orchestrator.api.refresh import refresh, shortcomings
+    from orchestrator.api.selection import nodes_of, ranks_of
+    from orchestrator.api.values import value_of
+    from orchestrator.api.watch import ends_of, watch
+    from orchestrator.cli.selection import active_run
+    from orchestrator.errors import UsageError
+    from orchestrator.logs.filter import painter, parse_pattern
+    from orchestrator.logs.search import SlowPattern
+    from orchestrator.logs.selection import Selection
+    from orchestrator.runs.registry import find
+    from orchestrator.ui.console import View
+    from orchestrator.ui.event_printer import EventPrinter
+    from orchestrator.ui.logs import LogPrinter
+    from orchestrator.ui.terminal import wants_colour
+    from orchestrator.util.process import end_imports
+
+    saved = active_run(run, "orch logs -f") if follow else find(run)
+    channel: Channel | None = None
+    if stdout != stderr:
+        channel = "stdout" if stdout else "stderr"
+    wanted = Selection(
+        ranks_of(saved.plan, rank), nodes_of(saved.plan, nodes, saved.former), channel
     )
+    start = value_of("--since", since, _time_of)
+    pattern = value_of("--grep", grep, parse_pattern)
+    marked = value_of("--highlight", highlight, parse_pattern)
+    paint = painter(marked) if marked and wants_colour(1) else None
+    view = View(output, timestamps=timestamps, fold=fold, paint=paint)
+    # The last lines that match are others than those of the last lines that do.
+    last = tail if pattern is None else None
+    end_imports()
+    printer = LogPrinter(view, saved.plan, pattern, tail)
+    try:
+        if follow and not saved.has_ended:
+            signal.signal(signal.SIGINT, _interrupt)
+            asyncio.run(printer.follow(watch(saved, wanted.__contains__, since=start, last=last)))
+            return
+        tell = EventPrinter()
+        saved = asyncio.run(refresh(saved, tell))
+        _replay(saved, wanted, printer, start, last)
+    except SlowPattern as error:
+        raise UsageError(f"--grep or --highlight: {error}") from None
+    for sentence in shortcomings(saved):
+        tell.say(sentence, "yellow")
+    if follow or saved.state == "failed":
+        for event in ends_of(saved):
+            tell(event)
+
+
+def _replay(
+    saved: SavedRun, wanted: Selection, printer: LogPrinter, since: float | None, last: int | None
+) -> None:
+    """Show what this machine has of the run's output."""
+    from contextlib import closing
+
+    from orchestrator.logs.replay import Replay
+    from orchestrator.runs.registry import unless_pruned
+
+    skews = saved.settings.skews
+    replay = Replay(saved.logs, skews, wanted.__contains__, since=since, last=last)
+    with closing(replay), unless_pruned(saved):
+        for pieces in (replay.pieces(), replay.rest() if saved.has_ended else ()):
+            for piece in pieces:
+                printer.show(piece.stream, piece.data, piece.t, piece.hole)
+    printer.close()
+
+
+def _time_of(text: str) -> float:
+    """Return the time that was typed, so that a line with this very timestamp is not before it."""
+    import time
+
+    from orchestrator.logs.timespec import parse_time
+
+    return parse_time(text, time.time()) - _ROUNDING
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End now, also while a terminal that is stopped is waited for; asyncio's own would not."""
+    raise KeyboardInterrupt

@@ -3,40 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from orchestrator.cli import values
+from orchestrator.api import values
+from orchestrator.cli import complete
+
+RUN_HELP = (
+    "The run: its name, enough letters of it (or of its last part) to tell it apart, or latest."
+)
+
+LAUNCHERS = "What starts the ranks."
+"""The help of --launcher; the help of a command lists the launchers in its place (`launcher_help.py`)."""
 
 
-def names_of_runs(incomplete: str) -> list[str]:
-    """Return the names of runs that a shell may complete `incomplete` to."""
-    from orchestrator.runs.folder import runs_folder
+def say_format(text: str) -> None:
+    """Say what an inventory was taken for that is not in orch's own format."""
+    from orchestrator.ui.stderr import Stderr
 
-    try:
-        folders = sorted(runs_folder().iterdir())
-    except OSError:
-        return []
-    return [folder.name for folder in folders if folder.name.startswith(incomplete)]
+    Stderr().line(text)
 
 
-Run = Annotated[
-    str | None,
-    typer.Argument(
+def run_argument(default: str) -> Any:
+    """Return the argument RUN of a command that, without one, means the run that `default` says."""
+    return typer.Argument(
         metavar="RUN",
-        help="The run's name, a beginning that no other has, or latest.  [default: latest]",
+        help=f"{RUN_HELP}  [default: {default}]",
         show_default=False,
-        autocompletion=names_of_runs,
-    ),
-]
+        autocompletion=complete.runs,
+    )
+
+
+Run = Annotated[str | None, run_argument("latest")]
+ActiveRun = Annotated[str | None, run_argument("the active one")]
 Inventory = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--inventory",
         "-i",
         metavar="FILE",
-        help="The hosts.  [default: $ORCH_INVENTORY, else hosts.yaml]",
+        help="The hosts: a file, or NAME:SOURCE in the format NAME of a plug-in.  "
+        "[default: $ORCH_INVENTORY, else hosts.yaml]",
     ),
 ]
 Local = Annotated[
@@ -53,9 +61,21 @@ Nodes = Annotated[
     typer.Option(
         metavar="SEL",
         help="Only these hosts, such as 'gpu[0-3],node7'; a spare that it names is an ordinary host.",
+        autocompletion=complete.nodes,
     ),
 ]
-Exclude = Annotated[str | None, typer.Option(metavar="SEL", help="All hosts but these.")]
+Exclude = Annotated[
+    str | None,
+    typer.Option(metavar="SEL", help="All hosts but these.", autocompletion=complete.nodes),
+]
+NodesOfRun = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SEL",
+        help="Only these nodes, such as 'gpu[0-3],node7'.",
+        autocompletion=complete.nodes_of_run,
+    ),
+]
 Output = Annotated[
     Literal["text", "json", "raw"],
     typer.Option(help="text: prefixed lines; json: one object a line; raw: the bytes as they are."),
@@ -64,13 +84,21 @@ Rank = Annotated[
     str | None, typer.Option(metavar="SET", help="Show these ranks only, such as 0 or 0,4-7.")
 ]
 Timestamps = Annotated[
-    bool, typer.Option("--timestamps", help="Begin each line with its time (UTC).")
+    bool, typer.Option("--timestamps", help="Begin each line with its local time (TZ=UTC: in UTC).")
 ]
 AcceptNew = Annotated[
     bool,
     typer.Option(
         "--accept-new",
         help="Trust and remember hosts seen for the first time; never a changed key.",
+    ),
+]
+Transport = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="How to reach the hosts: ssh, or what an installed package adds.",
+        autocompletion=complete.transports,
     ),
 ]
 ConnectTimeout = Annotated[
@@ -92,9 +120,8 @@ Launcher = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="torchrun; fabric (Lightning's `fabric run`); python (one process a node, for scripts "
-        "that launch themselves); direct (orch starts every rank).  [default: the inventory's, else "
-        "torchrun]",
+        help=LAUNCHERS,
+        autocompletion=complete.launchers,
     ),
 ]
 MainAddress = Annotated[
@@ -113,6 +140,14 @@ MainPort = Annotated[
 ]
 Module = Annotated[
     bool, typer.Option("--module", "-m", help="SCRIPT is a module, as in `python -m`.")
+]
+NoPython = Annotated[
+    bool,
+    typer.Option(
+        "--no-python",
+        help="SCRIPT is a program that runs as it is: a file, or a name in the nodes' PATH. A shell script "
+        "or other executable file is known as one without this.",
+    ),
 ]
 Env = Annotated[
     list[str] | None,
@@ -133,7 +168,17 @@ EnvFile = Annotated[
 Sync = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", help="Copy this folder to the nodes.  [default: the script's folder]"
+        metavar="DIR",
+        help="Copy this folder to the nodes.  [default: the current one if it has the script, else the "
+        "script's]",
+    ),
+]
+Workdir = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR",
+        help="The working folder on the nodes; a relative one begins at home.  [default: the inventory's, "
+        "else ~/orch/NAME, the project's own]",
     ),
 ]
 NoSync = Annotated[

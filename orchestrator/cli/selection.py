@@ -1,55 +1,53 @@
-"""Which of a run's output is meant: `--rank`, `--nodes`, and one of its two streams."""
+"""Which run is meant by RUN, for commands that act on one."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from orchestrator.errors import UsageError
-from orchestrator.inventory.problems import nearest
-from orchestrator.inventory.ranges import expand, fold
-from orchestrator.logs.select import RankSet
-from orchestrator.plan import NodePlan, Plan
+from orchestrator.plan.masking import masked_words
+from orchestrator.runs.registry import LATEST, active_runs, find
+from orchestrator.runs.saved_run import SavedRun
+
+_LISTED = 8  # runs
 
 
-def rank_set(text: str | None) -> RankSet | None:
-    """Return the ranks that `--rank` names. Raises UsageError."""
-    if text is None:
-        return None
-    try:
-        return RankSet.parse(text)
-    except ValueError as error:
-        raise UsageError(f"--rank {text}: {error}") from None
+def active_run(name: str | None, command: str) -> SavedRun:
+    """Return the run that `command`, which acts on runs, means by RUN: of those that `name` may mean
+    (None: of all) the one that is active, and where none is, what `find` returns.
 
-
-def ranks_of(plan: Plan, text: str | None) -> RankSet | None:
-    """Return the ranks that `--rank` names; the run must have one of them. Raises UsageError."""
-    ranks = rank_set(text)
-    if ranks is not None and not any(first < plan.world_size for first, _ in ranks.ranges):
-        last = plan.world_size - 1
-        there = f"ranks 0-{last}" if last else "rank 0 alone"
-        raise UsageError(f"--rank {text}: run {plan.run} has {there}")
-    return ranks
-
-
-def nodes_of(
-    plan: Plan, expression: str | None, former: Sequence[NodePlan] = ()
-) -> frozenset[str] | None:
-    """Return the nodes that `--nodes` names; the run must have each of them, or have had it: then it is
-    one of the `former`. Raises UsageError.
+    Raises UsageError that lists them where several are active, and as `find` does.
     """
-    if expression is None:
-        return None
-    try:
-        names = expand(expression)
-    except ValueError as error:
-        raise UsageError(f"--nodes {expression!r}: {error}") from None
-    there = [node.name for node in (*plan.nodes, *former)]
-    unknown = next((name for name in names if name not in there), None)
-    if unknown is not None or not names:
-        meant = nearest(unknown or "", there)
-        raise UsageError(
-            f"--nodes {expression}: run {plan.run} has no node {unknown or ''!r}"
-            + (f" (did you mean {meant!r}?)" if meant else ""),
-            remedy=f"it has {fold(there)}",
+    if name == LATEST:
+        return find(name)
+    active = active_runs(name)
+    if not active:
+        return find(name)
+    if len(active) == 1:
+        return active[0]
+    raise UsageError(
+        "\n".join([f"{len(active)} runs are active; name one of them:", *_rows(active)]),
+        remedy=f"{command} {active[0].run}",
+    )
+
+
+def _rows(runs: Sequence[SavedRun]) -> list[str]:
+    """Return a line for each run: its name, its age, its nodes, what it runs."""
+    from orchestrator.util.durations import age
+    from orchestrator.util.text import counted
+
+    now = time.time()
+    rows = [
+        (
+            saved.run,
+            age(now - saved.began),
+            counted(len(saved.plan.nodes), "node"),
+            " ".join(masked_words(saved.settings.script)),
         )
-    return frozenset(names)
+        for saved in runs[:_LISTED]
+    ]
+    name, old, nodes = (max(len(row[column]) for row in rows) for column in range(3))
+    lines = [f"    {r:<{name}}  {a:>{old}}  {n:>{nodes}}  {s}"[:100] for r, a, n, s in rows]
+    more = len(runs) - len(rows)
+    return lines + ([f"    and {more} more (orch runs lists them)"] if more else [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 
-from orchestrator.runs.interrupts import Interrupts
+from orchestrator.control.interrupts import Interrupts
 
 
 def end_on_signals(interrupts: Interrupts) -> None:

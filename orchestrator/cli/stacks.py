@@ -10,12 +10,12 @@ from orchestrator.cli import options
 
 
 def stacks(
-    run: options.Run = None,
+    run: options.ActiveRun = None,
     full: Annotated[
         bool, typer.Option("--full", help="Every thread of every process, with all frames.")
     ] = False,
     rank: options.Rank = None,
-    nodes: options.Nodes = None,
+    nodes: options.NodesOfRun = None,
     output: Annotated[
         Literal["text", "json"], typer.Option(help="text: folded; json: one object.")
     ] = "text",
@@ -32,19 +32,19 @@ def stacks(
     \b
     Examples:
       orch stacks
-      orch stacks lusab --full --rank 3
+      orch stacks train-lusab --full --rank 3
       orch stacks --output json | jq -r .suspect
     """
     import asyncio
     from dataclasses import replace
 
-    from orchestrator.cli.selection import nodes_of, ranks_of
-    from orchestrator.cli.tell import Teller
-    from orchestrator.runs.registry import find
-    from orchestrator.stacks import stacks as ask
+    from orchestrator.api.selection import nodes_of, ranks_of
+    from orchestrator.api.stacks import stacks as ask
+    from orchestrator.cli.selection import active_run
+    from orchestrator.ui.event_printer import EventPrinter
     from orchestrator.ui.stacks import StacksView, show
 
-    saved = find(run)
+    saved = active_run(run, "orch stacks")
     wanted, on = ranks_of(saved.plan, rank), nodes_of(saved.plan, nodes)
     if wanted is not None and saved.plan.elastic is None:  # else any node may have them now
         home = {node.name for node in saved.plan.nodes if any(n in wanted for n in node.ranks)}
@@ -56,7 +56,7 @@ def stacks(
             replace(look, processes=tuple(p for p in look.processes if p.rank in wanted))
             for look in looks
         )
-    tell = Teller()
+    tell = EventPrinter()
     for problem in found.problems.values():
         tell.say(f"warning: {problem}", "yellow")
     show(StacksView(saved.run, looks, found.problems, found.names, found.ended), output, full=full)

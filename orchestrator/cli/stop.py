@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli import options, values
+from orchestrator.api import values
+from orchestrator.cli import options
 
 if TYPE_CHECKING:
-    from orchestrator.runs.saved import Saved
+    from orchestrator.runs.saved_run import SavedRun
 
 
 def stop(
-    run: options.Run = None,
+    run: options.ActiveRun = None,
     grace: Annotated[
         float | None,
         typer.Option(
@@ -36,39 +37,44 @@ def stop(
     \b
     Examples:
       orch stop
-      orch stop lusab --grace 60
+      orch stop train-lusab --grace 60
       orch stop --all
     """
     import asyncio
     import sys
 
     from orchestrator.errors import LaunchError, UsageError
-    from orchestrator.runs.registry import all_runs, find
+    from orchestrator.runs.registry import active_runs
 
     if every and run is not None:
         raise UsageError("RUN and --all exclude each other")
-    meant = [saved for saved in all_runs() if not saved.has_ended] if every else [find(run)]
-    if not meant:
-        from orchestrator.ui.message import Stderr
+    if every:
+        meant = active_runs()
+    else:
+        from orchestrator.cli.selection import active_run
 
-        Stderr().line("no run goes on")
+        meant = [active_run(run, "orch stop")]
+    if not meant:
+        from orchestrator.ui.stderr import Stderr
+
+        Stderr().line("no active runs")
     elif not asyncio.run(_stop_all(meant, grace)):
         sys.exit(LaunchError.exit_code)
 
 
-async def _stop_all(runs: list[Saved], grace: float | None) -> bool:
+async def _stop_all(runs: list[SavedRun], grace: float | None) -> bool:
     """Stop the runs, all at once, say of each how it ended, and tell whether all have."""
     import asyncio
 
     from orchestrator import events
+    from orchestrator.api.stop import stop
     from orchestrator.errors import LaunchError
-    from orchestrator.stop import stop
-    from orchestrator.ui.message import Stderr
-    from orchestrator.ui.words import lasted
+    from orchestrator.ui.messages import lasted
+    from orchestrator.ui.stderr import Stderr
 
     stderr = Stderr()
 
-    async def stop_one(saved: Saved) -> bool:
+    async def stop_one(saved: SavedRun) -> bool:
         def hear(event: events.Event) -> None:
             if isinstance(event, events.Stopping):
                 stderr.line(f"run {saved.run}: stopping all ranks, {event.grace:g} s of grace")
@@ -85,7 +91,7 @@ async def _stop_all(runs: list[Saved], grace: float | None) -> bool:
         except LaunchError as error:
             stderr.line(str(error), "red")
             return False
-        stderr.line(f"run {saved.run} is over: {lasted(ended.summary, ended.seconds)}")
+        stderr.line(f"run {saved.run} is over: {lasted(ended.summary, ended.seconds, ended.stop)}")
         return True
 
     return all(await asyncio.gather(*(stop_one(saved) for saved in runs)))

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from orchestrator.diagnose.across import lagging, members_missing
 from orchestrator.diagnose.exits import judge, signal_of
 from orchestrator.diagnose.findings import Findings, Group
 from orchestrator.diagnose.model import Diagnosis, Evidence, Exit, Hit, Match, Place, Source
 from orchestrator.diagnose.scan import Scan
-from orchestrator.diagnose.signature import Kind
+from orchestrator.diagnose.signature import Kind, Signature
 from orchestrator.diagnose.traceback import read_error_file
+from orchestrator.util.numbers import folded
 
 _SIGTERM = 15  # a launcher's: it tells nothing of the rank
 
 
 def diagnose(
-    streams: Iterable[tuple[Source, Iterable[bytes]]], evidence: Evidence | None = None
+    streams: Iterable[tuple[Source, Iterable[bytes]]],
+    evidence: Evidence | None = None,
+    extra: tuple[Signature, ...] = (),
 ) -> Diagnosis:
     """Read every stream once, in bounded memory, and say what made the run fail.
 
     A stream's chunks may be cut anywhere. Streams are read in the order given; where no times are
     known, that and the order of lines is the order of events. Times are compared between sources as
-    they are: correct them for the clocks of nodes before.
+    they are: correct them for the clocks of nodes before. `extra` are signatures that count before orch's
+    own, such as those of the site.
     """
     evidence = evidence or Evidence()
     findings = Findings()
-    scan = Scan(findings)
+    scan = Scan(findings, extra)
     for source, data in evidence.error_files:
         read = read_error_file(data)
         if read is not None:
@@ -146,3 +149,31 @@ def _hit(group: Group, names: Mapping[str, int]) -> Hit:
         cause=cause,
         fix=signature.fix.format_map(details),
     )
+
+
+def members_missing(group: Group) -> bool:
+    """Whether fewer ranks announced themselves than each of them waits for."""
+    sizes = {match.details["size"] for match in group.matches.values()}
+    ranks = {match.details["rank"] for match in group.matches.values()}
+    return any(len(ranks) < int(size) for size in sizes)
+
+
+def lagging(group: Group) -> str | None:
+    """Say which ranks stand at an earlier collective than others, if the numbers tell.
+
+    Each process group counts its own collectives: they tell nothing where a rank goes by another number
+    in its group, as in one of tensor or pipeline parallelism.
+    """
+    stands: dict[int, tuple[int, str]] = {}
+    for match in group.matches.values():
+        rank, details = match.place.rank, match.details
+        if rank is None or not details["number"].isdigit():
+            continue
+        if details["member"] not in ("?", str(rank)):
+            return None
+        stands.setdefault(rank, (int(details["number"]), details["operation"]))
+    if len(set(stands.values())) < 2:
+        return None
+    number, operation = min(stands.values())
+    ranks = sorted(rank for rank, stand in stands.items() if stand == (number, operation))
+    return f"rank {folded(ranks)} stands at {operation} number {number}, others are further"

@@ -44,9 +44,10 @@ def _out_of_memory(end: Exit, evidence: Evidence, findings: Findings) -> bool:
             findings.add(signature, match(_place(end), found.text, found.details.items()))
             return True
     if end.node is not None and evidence.oom_kills.get(end.node, 0) > 0:
-        text = f"memory.events of {end.node}: oom_kill grew by {evidence.oom_kills[end.node]}"
+        count = evidence.oom_kills[end.node]
+        text = f"memory.events of {end.node}: oom_kill grew by {count}"
         pid = "?" if end.pid is None else str(end.pid)
-        findings.add(signature, match(_place(end), text, [("pid", pid)]))
+        findings.add(signature, match(_place(end), text, [("pid", pid), ("oom_kills", str(count))]))
         return True
     return False
 

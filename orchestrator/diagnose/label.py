@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from orchestrator.diagnose.values import a_moment, a_name, a_rank, encodable
+
 MAX_TEXT = 4096
 """So many characters of a line are looked at."""
 
@@ -21,7 +23,8 @@ _NODE = r"(?P<node>[A-Za-z0-9][\w.-]{0,253})"
 _PREFIXES = tuple(
     re.compile(pattern)
     for pattern in (
-        r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z) ",  # orch --timestamps
+        # orch --timestamps
+        r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)) ",
         rf"r{_RANK} +{_NODE} +│ ?",  # orch
         rf"r\[{_RANK}[\d,…-]*\] ×\d+ +(?:\d+ nodes|{_NODE}) +│ ?",  # orch, folded
         rf"-- +{_NODE} +│ ?",  # orch, a launcher's line
@@ -47,7 +50,7 @@ class Label:
     local: int | None = None
 
 
-_NOBODY = Label()
+_NO_LABEL = Label()
 
 
 class Line(NamedTuple):
@@ -88,7 +91,7 @@ def _taken_off(text: str) -> Line:
         time = _seconds(parts.get("time")) or time
         text = text[found.end() :]
     if rank is None and node is None and local is None:
-        return Line(text, _NOBODY, time)
+        return Line(text, _NO_LABEL, time)
     return Line(text, Label(rank, node, local), time)
 
 
@@ -101,18 +104,20 @@ def _from_json(text: str) -> Line | None:
     time, rank, node, inner = (held.get(key) for key in ("t", "rank", "node", "text"))
     if not isinstance(inner, str):
         return None
-    line = _taken_off(_CONTROL.sub("", inner[:MAX_TEXT]).rpartition("\r")[2])
+    inner = encodable(inner[:MAX_TEXT])
+    line = _taken_off(_CONTROL.sub("", inner).rpartition("\r")[2])
+    held_rank, held_node = a_rank(rank), a_name(node)
     label = Label(
-        rank if isinstance(rank, int) else line.label.rank,
-        node if isinstance(node, str) else line.label.node,
+        line.label.rank if held_rank is None else held_rank,
+        line.label.node if held_node is None else held_node,
     )
-    return Line(line.text, label, float(time) if isinstance(time, (int, float)) else None)
+    return Line(line.text, label, a_moment(time))
 
 
 def _seconds(moment: str | None) -> float | None:
     if moment is None:
         return None
     try:
-        return datetime.fromisoformat(moment).timestamp()
-    except ValueError:
+        return a_moment(datetime.fromisoformat(moment).timestamp())
+    except (ValueError, OverflowError):  # a 13th month, a year beyond what there is
         return None

@@ -8,7 +8,8 @@ from orchestrator.diagnose.model import Diagnosis, Exit, Hit, Match, PythonError
 def as_json(diagnosis: Diagnosis) -> dict[str, object]:
     """Return `{"verdict": id or null, "hits": [...], "exits": [...]}`, of what json.dumps can write.
 
-    Hits stand in the diagnosis' order; `first` is the place and text of the first match of each.
+    Hits stand in the diagnosis' order; `first` is the place and text of the first match of each,
+    and `signature_file` the file of a site's own signature, null for one of orch's.
     """
     verdict = diagnosis.verdict
     return {
@@ -26,6 +27,7 @@ def _hit(hit: Hit) -> dict[str, object]:
         "cause": hit.cause,
         "fix": hit.fix,
         "check": hit.signature.check,
+        "signature_file": hit.signature.file,
         "ranks": list(hit.ranks),
         "nodes": list(hit.nodes),
         "sources": list(hit.sources),

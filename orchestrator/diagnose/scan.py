@@ -7,20 +7,21 @@ one are looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from orchestrator.diagnose.blocks import blocks
 from orchestrator.diagnose.findings import Findings, Group, match
 from orchestrator.diagnose.label import MAX_TEXT, Label, Line, read
+from orchestrator.diagnose.launcher_ends import ENDS, ends_in
 from orchestrator.diagnose.model import Exit, Place, PythonError, Source
+from orchestrator.diagnose.signature import Signature
 from orchestrator.diagnose.signatures.python import EXCEPTION
 from orchestrator.diagnose.summary import OPENERS, Summary
 from orchestrator.diagnose.table import Rule, Rules, rules
-from orchestrator.diagnose.told import ENDS, ends_in
 from orchestrator.diagnose.traceback import HARMLESS, HEADER, Traceback
 
+BLOCK = 256 * 1024
 _DIGITS = b"0123456789."
 _OPENERS = tuple(text.encode() for text in (HEADER, *HARMLESS, *OPENERS, *ENDS))
 # A prefix may tell ranks apart: the digits of a line's beginning count for its shape.
@@ -28,7 +29,7 @@ _PREFIX = 48
 _MAX_SHAPES = 4096
 _MAX_READERS = 4096
 # A program whose traceback ended its output says nothing more: after so many lines of others it is done.
-_PATIENCE = 2000
+_BUDGET = 2000
 # So many bytes before the text are looked at in a long line.
 _BEFORE = 200
 # What came so often has nothing new to tell.
@@ -38,14 +39,15 @@ _MANY = 1000
 class Scan:
     """Reads sources one after another.
 
-    `exits` are those that launchers told, `names` numbers the sources as they were read.
+    `exits` are those that launchers told, `names` numbers the sources as they were read. `extra` are
+    signatures to look for besides orch's own.
     """
 
-    def __init__(self, findings: Findings) -> None:
+    def __init__(self, findings: Findings, extra: tuple[Signature, ...] = ()) -> None:
         self.exits: list[Exit] = []
         self.names: dict[str, int] = {}
         self._findings = findings
-        self._rules = rules()
+        self._rules = rules(extra)
         self._texts = [(text, text.translate(None, _DIGITS)) for text in (*_OPENERS, *self._rules)]
         self._source = Source("")
         self._tracebacks: dict[Label, Traceback] = {}
@@ -160,7 +162,7 @@ class Scan:
             self._tracebacks[label] = Traceback(harmless=True)
             return
         self._match(line, number, offset)
-        if self._idle > _PATIENCE:
+        if self._idle > _BUDGET:
             self._close()
 
     def _close(self) -> None:
@@ -237,3 +239,25 @@ def _best(text: str, rules: Rules) -> _Fit | None:
 def _tells_more(group: Group) -> bool:
     """Whether a line that differs in numbers only may still be of use."""
     return group.count < _MANY and any(match.details for match in group.matches.values())
+
+
+def blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the bytes of `chunks` in blocks of about `BLOCK` bytes that end with a newline.
+
+    The last one may lack it, and so does every piece of a line longer than a block.
+    """
+    held: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        for start in range(0, len(chunk), BLOCK):
+            piece = chunk[start : start + BLOCK] if len(chunk) > BLOCK else chunk
+            held.append(piece)
+            size += len(piece)
+            if size < BLOCK:
+                continue
+            data = b"".join(held)
+            end = data.rfind(b"\n") + 1 or len(data)
+            yield data[:end]
+            held, size = [data[end:]], len(data) - end
+    if size:
+        yield b"".join(held)

@@ -31,7 +31,8 @@ class Signature:
     named groups that every pattern of the row has: `{peer}`. `after`: what a cascade or symptom is
     usually a consequence of. `check`: the preflight check that would have told before the launch.
     `is_survivable`: programs print this, too, of what they can do without; on a line of its own it counts
-    less than the exception or the signal that ended the rank.
+    less than the exception or the signal that ended the rank. `file` is where a site's own comes from;
+    orch's have none.
     """
 
     id: str
@@ -43,3 +44,4 @@ class Signature:
     after: str | None = None
     check: str | None = None
     is_survivable: bool = False
+    file: str | None = None

@@ -6,6 +6,7 @@ import re
 from datetime import datetime
 
 from orchestrator.diagnose.model import Exit
+from orchestrator.diagnose.values import a_moment, a_name
 
 OPENERS = ("Failures:", "Root Cause (first observed failure):")
 MAX_LINES = 20_000
@@ -46,7 +47,7 @@ class Summary:
         return Exit(
             rank=int(rank[0]),
             code=int(ended["code"]),
-            node=fields.get("host"),
+            node=a_name(fields.get("host")),
             pid=int(ended["pid"]),
             time=_moment(fields.get("time", "")),
             first=self._root,
@@ -56,6 +57,10 @@ class Summary:
 def _moment(text: str) -> float | None:
     """The time of that host's own clock and zone; of no use to compare hosts of different zones."""
     try:
-        return datetime.strptime(text, "%Y-%m-%d_%H:%M:%S").timestamp()
-    except ValueError:
+        return a_moment(datetime.strptime(text, "%Y-%m-%d_%H:%M:%S").timestamp())
+    except (
+        ValueError,
+        OverflowError,
+        OSError,
+    ):  # a 13th month, a year beyond what the platform has
         return None

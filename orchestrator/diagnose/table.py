@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
-from orchestrator.diagnose.literal import literals
+from orchestrator.diagnose.label import MAX_TEXT
 from orchestrator.diagnose.signature import Kind, Signature
 from orchestrator.diagnose.signatures import (
     cuda,
@@ -23,6 +23,16 @@ from orchestrator.diagnose.signatures import (
     training,
 )
 
+_TOKEN = re.compile(
+    r"""(?P<escaped>\\[^A-Za-z0-9])      # a character that would mean something: \\. \\( \\[
+    |(?P<special>\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|[.^$])  # a class, any character, a boundary
+    |(?P<repeat>[*+?]\+?|\{\d*,?\d*\}[+?]?)
+    |(?P<open>\((?:\?[!=:>]|\?<[!=]|\?P<\w+>|\?i:)?)
+    |(?P<close>\))
+    |(?P<either>\|)
+    |(?P<plain>.)""",
+    re.VERBOSE | re.DOTALL,
+)
 FAMILIES: Mapping[str, tuple[Signature, ...]] = {
     "Network": network.SIGNATURES,
     "The store and the rendezvous": rendezvous.SIGNATURES,
@@ -58,15 +68,15 @@ Rules = Mapping[bytes, Sequence[Rule]]
 """Rules by a text without which none of them matches."""
 
 
-@cache
-def rules() -> Rules:
-    """Return the patterns by a text without which none of them matches.
+@lru_cache(maxsize=4)
+def rules(extra: tuple[Signature, ...] = ()) -> Rules:
+    """Return the patterns by a text without which none of them matches; those of `extra` come first.
 
     No such text holds another one: so there are fewer to look for.
     """
     found = [
         (max(reversed(literals(pattern)), key=len), Rule(order, signature, re.compile(pattern)))
-        for order, signature in enumerate(SIGNATURES)
+        for order, signature in enumerate((*extra, *SIGNATURES))
         for pattern in signature.patterns
     ]
     grouped: dict[str, list[Rule]] = {}
@@ -79,12 +89,48 @@ def rules() -> Rules:
     }
 
 
-def is_noise(line: str) -> bool:
-    """Tell whether a line is one that many a healthy run prints, and means nothing."""
-    return _noise().search(line) is not None
+def is_noise(line: str, extra: tuple[Signature, ...] = ()) -> bool:
+    """Tell whether a line is one that many a healthy run prints, and means nothing; `extra` say so, too."""
+    return any(pattern.search(line, 0, MAX_TEXT) for pattern in _noise(extra))
 
 
-@cache
-def _noise() -> re.Pattern[str]:
-    noise = (signature for signature in SIGNATURES if signature.kind is Kind.NOISE)
-    return re.compile("|".join(pattern for signature in noise for pattern in signature.patterns))
+@lru_cache(maxsize=4)
+def _noise(extra: tuple[Signature, ...]) -> tuple[re.Pattern[str], ...]:
+    """Return orch's own as one pattern; the groups of others may have the same names."""
+    own, others = (
+        [text for signature in rows if signature.kind is Kind.NOISE for text in signature.patterns]
+        for rows in (SIGNATURES, extra)
+    )
+    return tuple(re.compile(text) for text in ("|".join(own), *others))
+
+
+def literals(pattern: str) -> list[str]:
+    """Return the pieces of text that stand in every match of `pattern`.
+
+    Groups are left out, for there may be a choice in them. Raises ValueError for a choice outside of
+    groups: write two patterns.
+    """
+    pieces, piece, depth, previous = [], "", 0, ""
+    for token in _TOKEN.finditer(pattern):
+        kind = token.lastgroup
+        if kind == "either" and not depth:
+            raise ValueError(f"a choice outside of a group: {pattern}")
+        if kind == "open":
+            depth += 1
+        elif kind == "close":
+            depth -= 1
+        if depth or kind == "close":
+            pieces.append(piece)
+            piece = ""
+        elif kind in ("plain", "escaped"):
+            piece += token[0][-1]
+        elif kind == "repeat":
+            if previous in ("plain", "escaped") and not token[0].startswith("+"):
+                piece = piece[:-1]
+            pieces.append(piece)
+            piece = ""
+        else:
+            pieces.append(piece)
+            piece = ""
+        previous = kind or ""
+    return [text for text in [*pieces, piece] if text]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.diagnose.across import folded
 from orchestrator.diagnose.model import Hit, Match, PythonError
 from orchestrator.diagnose.signature import Kind
+from orchestrator.util.numbers import folded
 
 _MOST_NODES = 3  # that are named, unless there is only one more
 
@@ -16,7 +16,7 @@ def where(hit: Hit) -> str:
     """
     ranks, nodes = hit.ranks, hit.nodes
     if len(ranks) > 1:
-        who = f"{len(ranks)} ranks ({folded(list(ranks))})"
+        who = f"{len(ranks)} ranks ({folded(ranks)})"
     elif ranks:
         who = f"rank {ranks[0]}"
     else:

@@ -6,7 +6,9 @@ import json
 import re
 from dataclasses import dataclass, replace
 
+from orchestrator.diagnose.label import MAX_TEXT
 from orchestrator.diagnose.model import Place, PythonError
+from orchestrator.diagnose.values import a_moment, encodable
 
 HEADER = "Traceback (most recent call last):"
 """What opens a traceback; in the middle of a line in some logs."""
@@ -24,7 +26,11 @@ before one may be of anything.)
 MAX_LINES = 4000
 MAX_MESSAGE = 2000
 MAX_BLANK = 3
+MAX_CHAIN = 32
+"""So many exceptions are told that one was raised from; of more, the first and the last ones."""
+
 _UNNAMED = "Exception"
+_LONGEST_FILE = 1 << 20  # characters of a text in an error file that are looked at
 
 _FRAME = re.compile(
     r'\s{0,40}File "(?P<file>[^"]{1,1000})", line (?P<line>\d{1,9})(?:, in (?P<function>.{1,200}))?'
@@ -78,6 +84,7 @@ class Traceback:
         self._lines = 0
         self._raised: Raised | None = None
         self._because: PythonError | None = None
+        self._links = 0  # of the chain before the exception that is read
 
     @property
     def reading(self) -> bool:
@@ -113,6 +120,7 @@ class Traceback:
     def close(self) -> Raised | None:
         """Return the exception that was read last; nothing follows it."""
         raised, self._raised, self._because, self.in_frames = self._raised, None, None, False
+        self._links = 0
         self._is_awaited, is_harmless = False, self._is_harmless
         self._is_harmless = False
         return None if is_harmless else raised
@@ -154,7 +162,11 @@ class Traceback:
         assert self._raised is not None
         stripped = text.strip()
         if _CHAIN.match(stripped):
-            self._because, self._raised = self._raised.error, None
+            error, self._raised = self._raised.error, None
+            self._links += 1
+            if self._links > MAX_CHAIN and error.because is not None:
+                error = replace(error, because=error.because.because)
+            self._because = error
             self.in_frames, self._lines = True, 0
         elif _ORIGIN.match(stripped):
             self._raised = None
@@ -179,29 +191,38 @@ def read_error_file(data: bytes) -> tuple[PythonError, float | None] | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     if isinstance(message, str):
-        return PythonError(_UNNAMED, message[:MAX_MESSAGE]), None
-    if not isinstance(message, dict) or not isinstance(message.get("message"), str):
+        return PythonError(_UNNAMED, _short(message)), None
+    said = message.get("message") if isinstance(message, dict) else None
+    if not isinstance(said, str):
         return None
     extra = message.get("extraInfo")
     extra = extra if isinstance(extra, dict) else {}
-    error = _last(str(extra.get("py_callstack", ""))) or _last(message["message"])
+    stack = extra.get("py_callstack")
+    error = (_last(stack) if isinstance(stack, str) else None) or _last(said)
     if error is None:
-        found = _EXCEPTION.match(message["message"])
-        name, text = (found["type"], found["message"]) if found else (_UNNAMED, message["message"])
-        error = PythonError(name, (text or "")[:MAX_MESSAGE])
+        found = _EXCEPTION.match(encodable(said[:_LONGEST_FILE]))
+        name, text = (found["type"], found["message"]) if found else (_UNNAMED, said)
+        error = PythonError(name, _short(text or ""))
     return error, _number(extra.get("timestamp"))
+
+
+def _short(message: str) -> str:
+    return encodable(message[:MAX_MESSAGE])
 
 
 def _last(text: str) -> PythonError | None:
     reader, nowhere, raised = Traceback(), Place(""), None
-    for line in text.split("\n"):
-        raised = reader.feed(line, nowhere) or raised
+    for line in encodable(text[-_LONGEST_FILE:]).split("\n"):
+        raised = reader.feed(line[:MAX_TEXT], nowhere) or raised
     raised = reader.close() or raised
     return raised.error if raised else None
 
 
 def _number(value: object) -> float | None:
-    try:
-        return float(str(value))
-    except ValueError:
-        return None
+    """Return the time that torch has written as a text or as a number."""
+    if isinstance(value, str):
+        try:
+            value = float(value[:40])
+        except ValueError:
+            return None
+    return a_moment(value)

@@ -6,8 +6,8 @@ import ipaddress
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from orchestrator.hangs.look import Frame, Look, Process, Stuck
-from orchestrator.hangs.places import Place, fold, is_in_own_code, place_of, ranks
+from orchestrator.hangs.locations import Location, fold, is_in_own_code, location_of, ranks
+from orchestrator.hangs.snapshot import Frame, Process, Snapshot, Stuck
 from orchestrator.plan import Plan
 
 _MOST = 8  # connections that are told of
@@ -23,7 +23,7 @@ def addresses_of(plan: Plan) -> dict[str, str]:
 
 def described(process: Process) -> str:
     """Return where a process is, or why that is not known."""
-    place = place_of(process.stack)
+    place = location_of(process.stack)
     if place is not None:
         return str(place)
     if process.by:
@@ -31,7 +31,7 @@ def described(process: Process) -> str:
     return f"no stack: {process.why}" if process.why else "no stack"
 
 
-def stacks_of(looks: Sequence[Look]) -> tuple[str, ...]:
+def stacks_of(looks: Sequence[Snapshot]) -> tuple[str, ...]:
     """Return where all ranks are, those at one place together; launchers only where there is no rank."""
     own = [process for look in looks for process in look.own]
     places = [(process.rank, described(process)) for process in own if process.rank is not None]
@@ -42,7 +42,7 @@ def stacks_of(looks: Sequence[Look]) -> tuple[str, ...]:
     )
 
 
-def connections_of(looks: Sequence[Look], names: Mapping[str, str]) -> tuple[str, ...]:
+def connections_of(looks: Sequence[Snapshot], names: Mapping[str, str]) -> tuple[str, ...]:
     """Return the connections that are stuck, a sentence each; `names` are the nodes' by address."""
     found: dict[str, None] = {}
     for look in looks:
@@ -55,7 +55,9 @@ def connections_of(looks: Sequence[Look], names: Mapping[str, str]) -> tuple[str
     return tuple(told)
 
 
-def suspect_of(looks: Sequence[Look], names: Mapping[str, str], ended: Mapping[int, str]) -> str:
+def suspect_of(
+    looks: Sequence[Snapshot], names: Mapping[str, str], ended: Mapping[int, str]
+) -> str:
     """Return who is to blame in all likelihood, and why, in one line; empty where nobody stands out.
 
     `ended` says how ranks ended that are not there any more.
@@ -66,8 +68,14 @@ def suspect_of(looks: Sequence[Look], names: Mapping[str, str], ended: Mapping[i
     ranks_there = {
         process.rank: process for look in looks for process in look.own if process.rank is not None
     }
-    places = {rank: place_of(process.stack) for rank, process in ranks_there.items()}
-    waiting = {rank: place for rank, place in places.items() if place is not None and place.is_wait}
+    places = {rank: location_of(process.stack) for rank, process in ranks_there.items()}
+    if locked := [rank for rank, place in places.items() if place is not None and place.is_locked]:
+        return _locked(locked, places)
+    waiting = {
+        rank: place
+        for rank, place in places.items()
+        if place is not None and (place.is_wait or place.may_be_wait)
+    }
     others = [
         (process.rank, described(process) + _work_below(look, process))
         for look in looks
@@ -84,10 +92,10 @@ def suspect_of(looks: Sequence[Look], names: Mapping[str, str], ended: Mapping[i
     return _odd_one(waiting) or outside or ("" if waiting else _lone_one(others))
 
 
-def _work_below(look: Look, own: Process) -> str:
+def _work_below(look: Snapshot, own: Process) -> str:
     """Return where what a rank has started is in the user's own code: data loaders, say."""
     stacks = [_since_its_start(p.stack) for p in look.below(own.rank) if not p.is_own]
-    found = sorted({str(place_of(stack)) for stack in stacks if is_in_own_code(stack)})
+    found = sorted({str(location_of(stack)) for stack in stacks if is_in_own_code(stack)})
     return f", below it {', '.join(found[:_MOST])}" if found else ""
 
 
@@ -97,18 +105,31 @@ def _since_its_start(stack: Sequence[Frame]) -> Sequence[Frame]:
     return stack[: starts[0]] if starts else stack
 
 
-def _odd_one(waiting: Mapping[int, Place]) -> str:
+def _odd_one(waiting: Mapping[int, Location]) -> str:
     """Return which ranks are in another collective than most: they wait for what the others never do."""
     calls = Counter(str(place) for place in waiting.values())
     if len(calls) < 2:
         return ""
     (usual, most), (_, second) = calls.most_common(2)
-    if most == second:
+    # All ranks run the backward pass; the call of its own that another rank is in is the odd one.
+    backward = {str(place) for place in waiting.values() if not place.is_wait}
+    if most == second and len(calls) == 2 and len(backward) == 1:
+        (usual,) = backward
+    elif most == second:
         return "the ranks wait in different calls: " + " · ".join(
             fold((rank, str(place)) for rank, place in waiting.items())
         )
     odd = [(rank, str(place)) for rank, place in waiting.items() if str(place) != usual]
     return f"{' · '.join(fold(odd))}: the others wait in {usual}"
+
+
+def _locked(locked: Sequence[int], places: Mapping[int, Location | None]) -> str:
+    """Return who waits for the lock of a compiled extension, which stays when its builder is killed."""
+    where = fold((rank, str(places[rank])) for rank in locked)
+    return (
+        f"{' · '.join(where)}: waiting for the lock of an extension that another process compiles, or left "
+        "behind when it was killed; `orch preflight --only sw.lock` names it"
+    )
 
 
 def _lone_one(places: Sequence[tuple[int, str]]) -> str:
@@ -125,7 +146,9 @@ def _lone_one(places: Sequence[tuple[int, str]]) -> str:
     return f"{ranks(one)} {lone}: the others are in {usual}" if len(one) == 1 else ""
 
 
-def _worst_pair(looks: Sequence[Look], names: Mapping[str, str], *, outside: bool = False) -> str:
+def _worst_pair(
+    looks: Sequence[Snapshot], names: Mapping[str, str], *, outside: bool = False
+) -> str:
     """Return the two nodes between which something does not get through.
 
     What goes `outside`, to a public address that is no node's, keeps nobody waiting as a rule: a rank

@@ -10,14 +10,10 @@ from pathlib import Path
 
 from orchestrator.errors import InventoryError
 from orchestrator.inventory.problems import quoted
-from orchestrator.inventory.read import parse
+from orchestrator.inventory.ranges import words_of
+from orchestrator.inventory.readers.orch_yaml import parse
+from orchestrator.inventory.words import HostWord
 
-# [user@]host[:port]. Brackets hold ranges, or an IPv6 address that has a port.
-_WORD = re.compile(
-    r"((?P<user>[^@]*)@)?"
-    r"(\[(?P<bracketed>[^\[\]]*:[^\[\]]*)\]|(?P<ipv6>[^\[\]:]*:[^\[\]]*:[^\[\]]*)|(?P<host>[^:]*))"
-    r"(:(?P<port>[^:]*))?"
-)
 # What YAML takes for text as it stands; anything else is quoted.
 _PLAIN = re.compile(
     r"(?!(null|true|false|yes|no|on|off|y|n)\Z)[a-z/_][a-z0-9/._-]*|[0-9]+(\.[0-9]+){3}",
@@ -47,7 +43,8 @@ def draft(words: Sequence[str], user: str | None = None, python: str | None = No
     for word, times in Counter(words).items():
         if times > 1:
             raise InventoryError(f"{quoted(word)} is given {times} times")
-    entries = [_entry(word, position) for position, word in enumerate(words)]
+    hosts = [part for word in words for part in words_of(word) or [word]]
+    entries = [_entry(host, position) for position, host in enumerate(hosts)]
     text = "".join((_HEAD, _defaults(user, python), "hosts:\n", *entries, _FOOT))
     try:
         parse(text, Path("draft"))
@@ -72,14 +69,16 @@ def _default(key: str, value: str | None, example: str, comment: str) -> str:
 
 
 def _entry(word: str, position: int) -> str:
-    match = _WORD.fullmatch(word)
-    if match is None:
-        raise InventoryError(f"{quoted(word)}: expected a host, as in node0 or user@node0:2222")
-    address = match["bracketed"] or match["ipv6"]
-    keys = {"name": f"node{position}", "address": address} if address else {"name": match["host"]}
-    for key in ("user", "port"):
-        if match[key] is not None:
-            keys[key] = match[key]
+    try:
+        host = HostWord.parse(word)
+    except ValueError as error:
+        raise InventoryError(f"{quoted(word)}: {error}") from None
+    keys = (
+        {"name": f"node{position}", "address": host.host}
+        if host.is_address
+        else {"name": host.host}
+    )
+    keys |= host.settings
     if len(keys) == 1:
         return f"  - {_scalar(keys['name'])}\n"
     return f"  - {{{', '.join(f'{key}: {_scalar(value)}' for key, value in keys.items())}}}\n"

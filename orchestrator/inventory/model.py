@@ -16,7 +16,6 @@ from pydantic import (
 
 from orchestrator.inventory import values
 from orchestrator.inventory.environment import Environment
-from orchestrator.inventory.values import Launcher
 
 
 def _local_path(value: object, info: ValidationInfo) -> str:
@@ -47,7 +46,7 @@ class Settings(_Frozen, frozen=True):
     workdir: _Text | None = None  # on the node; None: ~/orch/<name of the synced folder>
     devices: Annotated[int | Literal["auto"], PlainValidator(values.devices)] = "auto"
     env: _Variables = Environment()
-    launcher: Annotated[Launcher, PlainValidator(values.launcher)] | None = None
+    launcher: Annotated[str, PlainValidator(values.launcher)] | None = None
 
 
 class HostSettings(Settings, frozen=True):
@@ -80,13 +79,22 @@ class Main(_Frozen, frozen=True):
     port: Annotated[int | None, PlainValidator(values.port_or_auto)] = None
 
 
+class Group(_Frozen, frozen=True):
+    """Some hosts of an inventory under one name, which `--nodes @NAME` selects."""
+
+    name: str
+    hosts: tuple[str, ...]  # their names; one that the inventory lacks is left out
+
+
 class Inventory(_Frozen, frozen=True):
     """The nodes of a cluster; a host's position in `hosts` is its node rank.
 
-    `spares` are the hosts that may take the place of one of them.
+    `spares` are the hosts that may take the place of one of them. `source` is the file that it was read
+    from, or what else it comes from, as text.
     """
 
     hosts: tuple[Host, ...]
     spares: tuple[Host, ...] = ()
     main: Main = Main()
-    source: Path
+    groups: tuple[Group, ...] = ()
+    source: Path | str

@@ -43,9 +43,9 @@ class TooMany(Exception):
 
 
 class Problems:
-    """The faults found so far in the file `source`."""
+    """The faults found so far in `source`, the name of a file or of what else is read."""
 
-    def __init__(self, source: Path) -> None:
+    def __init__(self, source: Path | str) -> None:
         self._file = printable(str(source))
         # By place and message: an alias leads to the same fault over and over.
         self._found: dict[tuple[int, int, str], Problem] = {}
@@ -88,9 +88,14 @@ def nearest(word: str, valid: Iterable[str]) -> str | None:
     return by_lower[matches[0]] if matches else None
 
 
-def did_you_mean(key: str, valid: Sequence[str]) -> str:
-    """The end of a message about an unknown key: the one most likely meant, or else all of them."""
+def meant_by(key: str, valid: Sequence[str]) -> str | None:
+    """The valid key that is most likely meant by an unknown one, also by what other tools call it."""
     plain = key.lower().replace("-", "_")
     elsewhere = _ELSEWHERE.get(plain)
-    meant = elsewhere if elsewhere in valid else nearest(plain, valid)
+    return elsewhere if elsewhere in valid else nearest(plain, valid)
+
+
+def did_you_mean(key: str, valid: Sequence[str]) -> str:
+    """The end of a message about an unknown key: the one most likely meant, or else all of them."""
+    meant = meant_by(key, valid)
     return f"did you mean {meant!r}?" if meant else f"valid are {', '.join(valid)}"

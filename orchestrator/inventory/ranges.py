@@ -29,10 +29,14 @@ def expand(expression: str, most: int = MOST_HOSTS) -> list[str]:
     Raises ValueError when it is malformed or stands for more than `most` names.
     """
     names: list[str] = []
-    for word in map(str.strip, _WORD.findall(expression)):
-        if word:
-            names += _expand_word(word, most - len(names))
+    for word in words_of(expression):
+        names += _expand_word(word, most - len(names))
     return names
+
+
+def words_of(expression: str) -> list[str]:
+    """Return the words between the commas, brackets as they stand."""
+    return [word for word in map(str.strip, _WORD.findall(expression)) if word]
 
 
 def fold(names: Iterable[str]) -> str:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from orchestrator.inventory.hints import about_key
 from orchestrator.inventory.problems import Problems, TooMany, did_you_mean, quoted
-from orchestrator.inventory.tree import Listing, Node, Scalar, Table
+from orchestrator.inventory.values import VARIABLES
+from orchestrator.inventory.yaml_nodes import is_merge, is_null, place
 
 # Values read, and values of all hosts together. Aliases, merge keys and defaults multiply what a
 # file says; this bounds the product. 10,000 hosts with 100 values each are within it.
@@ -16,7 +20,7 @@ _LONGEST_CHAIN = 32  # mappings that take each other over
 class Entry(NamedTuple):
     """A key and what it is given."""
 
-    key: Scalar
+    key: ScalarNode
     value: Node
 
 
@@ -34,7 +38,7 @@ class Tables:
 
     def note(self, node: Node, path: str, message: str) -> None:
         """Note a fault at `node`, which is found under the keys `path`."""
-        self._problems.add(node.line, node.column, path, message)
+        self._problems.add(*place(node), path, message)
 
     def spend(self, node: Node, count: int) -> None:
         """Account for `count` values of `node`; raises TooMany when there are too many in all."""
@@ -48,10 +52,10 @@ class Tables:
 
         Own entries win over merged ones, earlier merged ones over later, as YAML has it.
         """
-        if node.is_null:
+        if is_null(node):
             return {}
-        if not isinstance(node, Table):
-            expected = f"the keys {', '.join(known)}" if known else "variables and their values"
+        if not isinstance(node, MappingNode):
+            expected = f"the keys {', '.join(known)}" if known else VARIABLES
             self.note(node, path, f"expected {expected}; found {shown(node)}")
             return {}
         if (id(node), known) in self._read:
@@ -62,7 +66,7 @@ class Tables:
         self._reading.add(id(node))
         entries, merged = self._own(node, path, known)
         for source in merged:
-            for table in source.items if isinstance(source, Listing) else [source]:
+            for table in source.value if isinstance(source, SequenceNode) else [source]:
                 taken = self.read(table, path, known)
                 self.spend(table, len(taken))
                 entries = {**taken, **entries}
@@ -71,30 +75,34 @@ class Tables:
         return entries
 
     def _own(
-        self, table: Table, path: str, known: tuple[str, ...] | None
+        self, table: MappingNode, path: str, known: tuple[str, ...] | None
     ) -> tuple[Entries, list[Node]]:
         entries: Entries = {}
         merged: list[Node] = []
-        for key, value in table.pairs:
-            if not isinstance(key, Scalar):
+        for key, value in table.value:
+            if not isinstance(key, ScalarNode):
                 self.note(key, path, f"expected a key; found {shown(key)}")
                 continue
-            here = f"{path}.{key.text}" if path else key.text
-            if key.is_merge:
+            here = f"{path}.{key.value}" if path else key.value
+            if is_merge(key):
                 merged.append(value)
-            elif key.text in entries:
-                first = entries[key.text].key.line
+            elif key.value in entries:
+                first, _ = place(entries[key.value].key)
                 self.note(key, here, f"duplicate key; the first is on line {first}")
-            elif known is None or key.text in known:
-                entries[key.text] = Entry(key, value)
-            elif path or not key.text.startswith("x-"):  # x-...: a place for anchors
-                self.note(key, here, f"unknown key; {did_you_mean(key.text, known)}")
+            elif known is None or key.value in known:
+                entries[key.value] = Entry(key, value)
+            elif path or not key.value.startswith("x-"):  # x-...: a place for anchors
+                self.note(key, here, f"unknown key; {_meant(key.value, known)}")
         self.spend(table, len(entries))
         return entries, merged
 
 
+def _meant(key: str, known: tuple[str, ...]) -> str:
+    return about_key(key) or did_you_mean(key, known)
+
+
 def shown(node: Node) -> str:
     """What stands there, for a message."""
-    if isinstance(node, Scalar):
-        return "nothing" if node.is_null else quoted(node.text)
-    return "a list" if isinstance(node, Listing) else "a mapping"
+    if isinstance(node, ScalarNode):
+        return "nothing" if is_null(node) else quoted(node.value)
+    return "a list" if isinstance(node, SequenceNode) else "a mapping"

@@ -10,18 +10,17 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal
 
 from orchestrator.inventory.environment import Environment
+from orchestrator.inventory.ssh_names import is_plain_user
 
-Launcher = Literal["torchrun", "fabric", "python", "direct"]
-LAUNCHERS: tuple[str, ...] = get_args(Launcher)
-
+VARIABLES = "variables and their values, as in {NCCL_DEBUG: INFO}"
 LONGEST_NAME = 253  # of DNS; a node's name is also a folder's, of which Linux takes 255 bytes
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _IP = re.compile(r"[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HOP = re.compile(r"(ssh://)?((?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:]+)(:(?P<port>[0-9]+))?")
+_EXPECTED_HOPS = "expected none, or [user@]host[:port] with commas between several"
 _MOST_DEVICES = 1024
 _LONGEST_TEXT = 4096  # PATH_MAX of Linux
 _LONGEST_VARIABLE = 128 * 1024  # MAX_ARG_STRLEN of Linux: a longer NAME=VALUE fails execve
@@ -79,10 +78,12 @@ def port_or_auto(value: object) -> int | None:
 
 
 def user(value: object) -> str:
-    """A login name."""
-    if isinstance(value, str) and _is_text(value) and not re.search(r"\s", value):
+    """A login name that is one word in a command: ssh_config may hand it to a shell as `%r`."""
+    if isinstance(value, str) and _is_text(value) and is_plain_user(value):
         return value
-    raise ValueError("expected a login name: no blanks, no '-' first")
+    raise ValueError(
+        "expected a login name: no '-' first, no blanks, no '/' and nothing that a shell acts on"
+    )
 
 
 def text(value: object) -> str:
@@ -104,23 +105,24 @@ def local_path(value: object, folder: Path | None) -> str:
 
 def proxy_jump(value: object) -> str:
     """`none`, or the machines on the way as ssh -J takes them: `[user@]host[:port],...`."""
-    if isinstance(value, str) and all(map(_is_hop, value.split(","))):
-        return value
-    raise ValueError("expected none, or [user@]host[:port] with commas between several")
+    if not isinstance(value, str):
+        raise ValueError(_EXPECTED_HOPS)
+    for hop in value.split(","):
+        _check_hop(hop)
+    return value
 
 
-def _is_hop(hop: str) -> bool:
+def _check_hop(hop: str) -> None:
     match = _HOP.fullmatch(hop)
     if match is None:
-        return False
-    try:
-        address(match["host"].strip("[]"))
-        for parse, part in ((user, match["user"]), (port, match["port"])):
-            if part is not None:
+        raise ValueError(_EXPECTED_HOPS)
+    parts = (address, match["host"].strip("[]")), (user, match["user"]), (port, match["port"])
+    for parse, part in parts:
+        if part is not None:
+            try:
                 parse(part)
-    except ValueError:
-        return False
-    return True
+            except ValueError as error:
+                raise ValueError(f"{_EXPECTED_HOPS}, and there {error}") from None
 
 
 def devices(value: object) -> int | Literal["auto"]:
@@ -142,18 +144,18 @@ def flag(value: object) -> bool:
     raise ValueError("expected true or false")
 
 
-def launcher(value: object) -> Launcher:
-    """The name of a launcher."""
-    if isinstance(value, str) and value in LAUNCHERS:
-        return cast(Launcher, value)
-    raise ValueError(f"expected one of {', '.join(LAUNCHERS)}")
+def launcher(value: object) -> str:
+    """The name of a launcher; which there are is known where a plan is made."""
+    if isinstance(value, str) and _is_name(value):
+        return value
+    raise ValueError("expected the name of a launcher")
 
 
 def variable_name(value: object) -> str:
-    """The name of an environment variable that a shell, too, can set."""
-    if isinstance(value, str) and _VARIABLE.fullmatch(value):
+    """The name of an environment variable: `env` can set it, a shell need not be able to (`a.b`)."""
+    if isinstance(value, str) and _is_text(value) and not {" ", "="}.intersection(value):
         return value
-    raise ValueError("expected a variable's name: letters, digits and '_', no digit first")
+    raise ValueError("expected a variable's name: one word without '=', no '-' first")
 
 
 def variable_value(value: object) -> str:
@@ -167,14 +169,14 @@ def variable_value(value: object) -> str:
     except UnicodeEncodeError:
         raise ValueError("expected text that UTF-8 can hold; this has half a character") from None
     if size >= _LONGEST_VARIABLE:
-        raise ValueError("expected less than 128 KiB, which is what Linux can pass on")
+        raise ValueError(f"{size:,} bytes are more than Linux passes on: {_LONGEST_VARIABLE - 1:,}")
     return value
 
 
 def environment(value: object) -> Environment:
     """Environment variables by name."""
     if not isinstance(value, Mapping):
-        raise ValueError("expected variables and their values")
+        raise ValueError(f"expected {VARIABLES}")
     return Environment({variable_name(key): variable_value(value[key]) for key in value})
 
 

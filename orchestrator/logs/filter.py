@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from orchestrator.logs.harmless import SGR, without_colour
-from orchestrator.logs.lines import MAX_LINE, Lines
-from orchestrator.logs.pieces import cut
+from orchestrator.logs.chunking import LONGEST, cut
+from orchestrator.logs.lines import Lines
+from orchestrator.logs.sanitize import SGR, without_colour
+from orchestrator.logs.search import SEARCHED, Search
 from orchestrator.logs.stream import Stream
 
-# Of a line, so much is searched: a pattern may take a time that grows with the square of it.
-SEARCHED = 16 * 1024
 _MAX_PATTERN = 1000
 
 # Reverse video: it can be ended without touching the colours that the line has itself.
@@ -26,7 +26,16 @@ def parse_pattern(text: str) -> re.Pattern[str]:
             f"a regular expression of {len(text)} characters is too long; {_MAX_PATTERN} are the most"
         )
     try:
-        return re.compile(text)
+        with warnings.catch_warnings():
+            # Of what Python may one day read otherwise, as [[:alpha:]]: it is not what was meant now.
+            warnings.simplefilter("error", FutureWarning)
+            return re.compile(text)
+    except FutureWarning as warning:
+        said = f"{str(warning)[:1].lower()}{str(warning)[1:]}"
+        raise ValueError(
+            f"{text[:60]!r} is not clear: {said} (Python's expressions have no [[:alpha:]]); "
+            "write \\ before a character that is meant as itself"
+        ) from None
     except re.error as error:
         where = "" if error.pos is None else f" at character {error.pos + 1}"
         raise ValueError(
@@ -43,10 +52,11 @@ class Grep:
     A line is searched as it is seen: without colour, and of one with `\\r` what a terminal would be
     left with. A byte that is not UTF-8 is U+FFFD to the pattern. Of a long line the first 16384
     characters are searched; one of over `max_line` bytes comes in parts, and its first part decides.
+    Raises SlowPattern for one that takes seconds for one line.
     """
 
-    def __init__(self, pattern: re.Pattern[str], lines: Lines, *, max_line: int = MAX_LINE) -> None:
-        self._search = pattern.search
+    def __init__(self, pattern: re.Pattern[str], lines: Lines, *, max_line: int = LONGEST) -> None:
+        self._search = Search(pattern)
         self._lines = lines
         self._max_line = max_line
         self._partials: dict[Stream, tuple[bytearray, float]] = {}
@@ -64,7 +74,8 @@ class Grep:
         end = last.rfind(b"\n") + 1
         if end < len(last):
             self._partials[stream] = (bytearray(last[end:]), t)
-        kept = b"".join([self._matching(stream, part) for part in (*parts, last[:end])])
+        with self._search.within_limits():
+            kept = b"".join([self._matching(stream, part) for part in (*parts, last[:end])])
         return self._lines.feed(stream, kept, t) if kept else b""
 
     @property
@@ -80,7 +91,9 @@ class Grep:
         """Everything still held back that matches, as if each stream had ended with a newline."""
         shown = []
         for stream, (partial, t) in self._partials.items():
-            if kept := self._matching(stream, bytes(partial)):
+            with self._search.within_limits():
+                kept = self._matching(stream, bytes(partial))
+            if kept:
                 shown.append(self._lines.feed(stream, kept, t))
         self._partials.clear()
         self._goes_on.clear()
@@ -91,6 +104,7 @@ class Grep:
         if not data:
             return b""
         lines, texts = _whole_lines(data), _searchable(data)
+        finds = self._search.finds
         kept: list[bytes] = []
         goes_on = not data.endswith(b"\n")
         begun = self._goes_on.pop(stream, None)
@@ -101,13 +115,10 @@ class Grep:
                 self._goes_on[stream] = begun
                 return b"".join(kept)
             del lines[0], texts[0]
-        kept += [line for line, text in zip(lines, texts, strict=False) if self._finds(text)]
+        kept += [line for line, text in zip(lines, texts, strict=False) if finds(text)]
         if goes_on:
-            self._goes_on[stream] = self._finds(texts[-1])
+            self._goes_on[stream] = finds(texts[-1])
         return b"".join(kept)
-
-    def _finds(self, text: str) -> bool:
-        return self._search(text, 0, SEARCHED) is not None
 
 
 class LastLines:
@@ -146,28 +157,29 @@ def painter(pattern: re.Pattern[str]) -> Callable[[bytes], bytes]:
     """What shows the matches in lines in reverse video, for the `paint` of TextLines.
 
     A line's own colours stay, also within a match. Bytes that are not UTF-8 stay as they are.
+    It raises SlowPattern for one that takes seconds for one line.
     """
+    search = Search(pattern)
 
     def paint(lines: bytes) -> bytes:
         text = lines.decode("utf-8", "surrogateescape")
-        painted = "\n".join([_painted(pattern, line) for line in text.split("\n")])
+        with search.within_limits():
+            painted = "\n".join([_painted(search, line) for line in text.split("\n")])
         return painted.encode("utf-8", "surrogateescape")
 
     return paint
 
 
-def _painted(pattern: re.Pattern[str], line: str) -> str:
+def _painted(search: Search, line: str) -> str:
     if "\x1b" not in line and len(line) <= SEARCHED:
-        return pattern.sub(rf"{_ON}\g<0>{_OFF}", line).replace(_ON + _OFF, "")  # of empty matches
+        return search.sub(rf"{_ON}\g<0>{_OFF}", line).replace(_ON + _OFF, "")  # of empty matches
     colours: list[tuple[int, str]] = []  # where in the text without them
     removed = 0
     for found in SGR.finditer(line):
         colours.append((found.start() - removed, found[0]))
         removed += len(found[0])
     text = without_colour(line)
-    matches = [
-        match.span() for match in pattern.finditer(text, 0, SEARCHED) if match.end() > match.start()
-    ]
+    matches = search.spans(text)
     if not matches:
         return line
     shown: list[str] = []

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from orchestrator.logs.lines import MAX_LINE, TextLines
+from orchestrator.logs.lines import TextLines
 from orchestrator.logs.merge import Line, Member, Merge
 from orchestrator.logs.stream import Channel, Stream
 
 # More lines than this in one chunk are a flood: nothing that is worth to wait for others.
 _FLOOD = 500
+
+# How lines of glog and of PyTorch (C++ and Python) begin: level and day, time, perhaps a thread.
+_GLOG = re.compile(
+    rb"(\[?[IWEF]\d{4}) \d\d:\d\d:\d\d\.\d{1,9} +(?:\d{1,20} +)?(?=[^\s:\]]{1,200}:\d+\])"
+)
 
 
 class _Source(Member):
@@ -30,19 +36,24 @@ class _Source(Member):
         """Add its next lines to the merge; what leaves that now."""
         left: list[Line] = []
         for text in lines.split(b"\n")[:-1]:
-            key = text
-            if self.tag and text.startswith(self.tag):
-                key = b"[rank*]:" + text[len(self.tag) :]
-            left += self.merge.place(self, key, text, self.t)
+            left += self.merge.place(self, self._key(text), text, self.t)
         return left
+
+    def _key(self, text: bytes) -> bytes:
+        """Return the line without what is each stream's own: its rank, and the time and thread of glog."""
+        tag, rest = b"", text
+        if self.tag and text.startswith(self.tag):
+            tag, rest = b"[rank*]:", text[len(self.tag) :]
+        return tag + _GLOG.sub(rb"\1 * ", rest, count=1) if _GLOG.match(rest) else tag + rest
 
 
 class FoldedLines:
     """Prefixes lines like TextLines, and folds those of the channels in `fold`.
 
     `folded_prefix` gives what stands before a line of several streams. Folded are lines that read
-    the same but for PyTorch's `[rank7]:` before them, which is shown as `[rank*]:`, of `ranks`
-    ranks, or of `launchers` launchers. Each stream's lines stay in their order.
+    the same but for PyTorch's `[rank7]:` before them, which is shown as `[rank*]:`, and for the time and
+    thread of glog (`[W1121 * socket.cpp:207]`), of `ranks` ranks, or of `launchers` launchers. Each
+    stream's lines stay in their order.
 
     A line leaves when all have printed it; when a chunk comes whose time `t` is 0.3 s later than the last
     rank that printed it (or 2 s later than the first), so give times by one clock; or soon, when `flush`
@@ -60,7 +71,7 @@ class FoldedLines:
         launchers: int,
         fold: frozenset[Channel] = frozenset({"stderr"}),
         timestamps: bool = False,
-        max_line: int = MAX_LINE,
+        max_line: int | None = None,
         paint: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self._plain = TextLines(prefix, mode, timestamps=timestamps, max_line=max_line, paint=paint)

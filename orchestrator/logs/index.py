@@ -7,49 +7,76 @@ a record that makes no sense is passed over.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+from orchestrator.logs.chunking import LONGEST
+from orchestrator.logs.holes import LEAST, data_from, extents
 from orchestrator.logs.stream import Channel, Stream
+from orchestrator.node.trust import open_file
 
 INDEX_NAME = "index"
 MAX_LENGTH = 256 * 1024
 
-# t, offset, length, rank, local rank (-1: none), attempt, channel; padded to 32 bytes.
-_RECORD = struct.Struct("<dQIiiHBx")
+# t, offset, length, rank, local rank (-1: none), attempt, channel, and by how many bits the length is
+# shifted: a hole may be longer than 4 GiB.
+_RECORD = struct.Struct("<dQIiiHBB")
+_LENGTH_BITS = 31  # that are used of its 32: room to round up
 RECORD_SIZE = _RECORD.size
 _BLOCK = 4096 * RECORD_SIZE
 _CHANNELS: tuple[Channel, ...] = ("stdout", "stderr")
 # Times are from 0 to here (the year 9892): nothing else is a time that came from a clock.
 _END_OF_TIME = 2.5e11
-# How far back the beginning of a line is looked for.
-_LONGEST_LINE = 64 * 1024
+_LOOK_BACK = 64 * 1024  # bytes at a time, for the beginning of a line
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """`length` bytes of a stream, from `offset` on, came at `t` (seconds since the epoch)."""
+    """`length` bytes of a stream, from `offset` on, came at `t` (seconds since the epoch).
+
+    A `hole` is zeros all through.
+    """
 
     t: float
     stream: Stream
     offset: int
     length: int
+    hole: bool = False
 
 
 def pack(record: Record) -> bytes:
-    """The record as it stands in the file."""
+    """The record as it stands in the file; a length over 4 GiB is rounded up a little."""
     stream = record.stream
+    shift = max(0, record.length.bit_length() - _LENGTH_BITS)
     return _RECORD.pack(
         record.t,
         record.offset,
-        record.length,
+        -(-record.length >> shift),
         -1 if stream.rank is None else stream.rank,
         -1 if stream.local_rank is None else stream.local_rank,
         stream.attempt,
         _CHANNELS.index(stream.channel),
+        shift,
     )
+
+
+def _unpack(block: bytes) -> Iterator[tuple[float, int, int, int, int, int, int]]:
+    """The records of a block: t, offset, length, and the numbers that name the stream."""
+    for t, offset, length, *fields, shift in _RECORD.iter_unpack(block):
+        rank, local_rank, attempt, channel = fields
+        yield (
+            t,
+            offset,
+            length << shift if shift <= _LENGTH_BITS else 0,
+            rank,
+            local_rank,
+            attempt,
+            channel,
+        )
 
 
 def stored(root: Path, node: str) -> Iterator[Stream]:
@@ -57,9 +84,11 @@ def stored(root: Path, node: str) -> Iterator[Stream]:
     folder = root / node
     for file in sorted(folder.glob("attempt-*/*")):
         try:
-            yield Stream.parse(node, file.relative_to(folder).as_posix())
+            stream = Stream.parse(node, file.relative_to(folder).as_posix())
         except ValueError:  # not a log file: not ours to read
             continue
+        if _is_file(file):
+            yield stream
 
 
 @dataclass(slots=True)
@@ -79,18 +108,27 @@ class _Log:
         if not self.whole:
             self.done, self.whole = _line_start(self.file, self.done), True
         start, self.done = self.done, end
-        if end - start <= MAX_LENGTH:
+        if end - start < LEAST:
             yield Record(t, self.stream, start, end - start)
         else:
-            yield from _split(t, self.stream, start, end)
+            yield from self.parts(t, start, end)
+
+    def parts(self, t: float, start: int, end: int) -> Iterator[Record]:
+        """The bytes between two offsets, which came at `t`, in records that can be read."""
+        with self.file.open("rb") as file:
+            for begin, stop, is_hole in extents(file.fileno(), start, end):
+                step = stop - begin if is_hole else MAX_LENGTH
+                for offset in range(begin, stop, step):
+                    length = min(step, stop - offset)
+                    yield Record(t, self.stream, offset, length, is_hole)
 
 
 class IndexReader:
     """Reads what is stored of `node` below `root`, in the order in which it came, as it grows.
 
     Every byte of every wanted log file is named exactly once, and those of one stream in their
-    order, in records of at most 256 KiB. Bytes that the index does not know of come with the next
-    record of their stream, or with `rest`. Somebody else may append meanwhile.
+    order, in records of at most 256 KiB, but for holes. Bytes that the index does not know of come with
+    the next record of their stream, or with `rest`. Somebody else may append meanwhile.
     """
 
     def __init__(
@@ -108,7 +146,7 @@ class IndexReader:
     def records(self) -> Iterator[Record]:
         """What was recorded since the last call; a torn last record waits for its rest."""
         for block in self._blocks():
-            for t, offset, length, *fields in _RECORD.iter_unpack(block):
+            for t, offset, length, *fields in _unpack(block):
                 self._position += RECORD_SIZE
                 log = self._meaning(*fields)
                 if log is None or length == 0 or not 0 <= t < _END_OF_TIME:
@@ -151,7 +189,7 @@ class IndexReader:
         for start, block in _blocks_back(self._index, self._position):
             since = [
                 number
-                for number, fields in enumerate(_RECORD.iter_unpack(block))
+                for number, fields in enumerate(_unpack(block))
                 if t <= fields[0] < _END_OF_TIME
             ]
             if not since:
@@ -175,7 +213,7 @@ class IndexReader:
         ends = dict(self._there)
         for start, block in _blocks_back(self._index, self.end, self._position):
             position = start + len(block)
-            for t, offset, length, *fields in reversed(list(_RECORD.iter_unpack(block))):
+            for t, offset, length, *fields in reversed(list(_unpack(block))):
                 position -= RECORD_SIZE
                 log = self._meaning(*fields)
                 if log is None or length == 0 or not 0 <= t < _END_OF_TIME:
@@ -183,13 +221,14 @@ class IndexReader:
                 end = ends.get(log.stream.path, 0)
                 if offset < end:
                     ends[log.stream.path] = offset
-                    for record in reversed(list(_split(t, log.stream, offset, end))):
+                    for record in reversed(list(log.parts(t, offset, end))):
                         yield position, record
         if self._position == 0:
             for path, end in ends.items():
                 log = self._logs[path]
-                for record in reversed(list(_split(_last_write(log.file), log.stream, 0, end))):
-                    yield 0, record
+                if end > 0:
+                    for record in reversed(list(log.parts(_last_write(log.file), 0, end))):
+                        yield 0, record
 
     def start_from(self, position: int, starts: Mapping[str, int]) -> None:
         """Read on from a position of `newest_first`; of each path in `starts` from that offset on.
@@ -209,15 +248,20 @@ class IndexReader:
 
     def _blocks(self) -> Iterator[bytes]:
         """The whole records from the position on, which the caller moves, many at a time."""
-        try:
-            index = self._index.open("rb")
-        except FileNotFoundError:
+        if not _is_file(self._index):
             return
-        with index:
+        with _opened(self._index) as index:
             index.seek(self._position)
             while len(block := index.read(_BLOCK)) >= RECORD_SIZE:
-                yield block[: len(block) - len(block) % RECORD_SIZE]
+                if any(block) or not self._skip_hole(index.fileno()):
+                    yield block[: len(block) - len(block) % RECORD_SIZE]
                 index.seek(self._position)
+
+    def _skip_hole(self, descriptor: int) -> bool:
+        """Move the position to where a hole of the index ends, if there is one: zeros are no records."""
+        data = data_from(descriptor, self._position, os.fstat(descriptor).st_size)
+        before, self._position = self._position, max(self._position, data - data % RECORD_SIZE)
+        return self._position > before
 
     def _meaning(self, rank: int, local_rank: int, attempt: int, channel: int) -> _Log | None:
         key = (rank, local_rank, attempt, channel)
@@ -240,7 +284,7 @@ class IndexReader:
     def _recorded_end(self, log: _Log) -> int:
         """How much of a log file there are records of, before the position."""
         for _, block in _blocks_back(self._index, self._position):
-            for _, offset, length, *fields in reversed(list(_RECORD.iter_unpack(block))):
+            for _, offset, length, *fields in reversed(list(_unpack(block))):
                 if self._meaning(*fields) is log:
                     recorded: int = offset + length
                     return min(recorded, log.size)
@@ -248,15 +292,24 @@ class IndexReader:
 
 
 def _blocks_back(index: Path, end: int, begin: int = 0) -> Iterator[tuple[int, bytes]]:
-    """The bytes of an index file from `begin` to `end`, the last ones first, each with its offset."""
+    """The records of an index file from `begin` to `end`, the last ones first, each block with its offset.
+
+    Holes, which have none, are left out.
+    """
     if end <= begin:
         return
-    with index.open("rb") as file:
-        while end > begin:
-            start = max(begin, end - _BLOCK)
-            file.seek(start)
-            yield start, file.read(end - start)
-            end = start
+    with _opened(index) as file:
+        for first, last, is_hole in reversed(list(extents(file.fileno(), begin, end))):
+            if is_hole:
+                continue
+            # Zeros of a record may count as a part of the hole beside it.
+            first -= first % RECORD_SIZE
+            last += -last % RECORD_SIZE
+            while last > first:
+                start = max(first, last - _BLOCK)
+                file.seek(start)
+                yield start, file.read(last - start)
+                last = start
 
 
 def _stream(node: str, rank: int, local_rank: int, attempt: int, channel: int) -> Stream | None:
@@ -275,24 +328,31 @@ def _stream(node: str, rank: int, local_rank: int, attempt: int, channel: int) -
         return None
 
 
-def _split(t: float, stream: Stream, start: int, end: int) -> Iterator[Record]:
-    for offset in range(start, end, MAX_LENGTH):
-        yield Record(t, stream, offset, min(MAX_LENGTH, end - offset))
-
-
 def _line_start(file: Path, offset: int) -> int:
-    """Where the line begins that the byte at `offset` is part of, if that is not far."""
-    back = min(offset, _LONGEST_LINE)
-    with file.open("rb") as log:
-        log.seek(offset - back)
-        newline = log.read(back).rfind(b"\n")
-    if newline >= 0:
-        return offset - back + newline + 1
-    return 0 if back == offset else offset
+    """Where the line begins that the byte at `offset` is part of; `offset` if that is too far."""
+    with _opened(file) as log:
+        end, least = offset, max(0, offset - LONGEST)
+        while end > least:
+            start = max(least, end - _LOOK_BACK)
+            log.seek(start)
+            newline = log.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
+            end = start
+    return 0 if least == 0 else offset
+
+
+def _opened(file: Path) -> BinaryIO:
+    return os.fdopen(open_file(str(file)), "rb")
+
+
+def _is_file(file: Path) -> bool:
+    """Tell whether there is a regular file: nothing else is read (a pipe, say, has no end)."""
+    return file.is_file() and not file.is_symlink()
 
 
 def _size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0
+    return file.stat().st_size if _is_file(file) else 0
 
 
 def _last_write(file: Path) -> float:

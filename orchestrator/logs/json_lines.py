@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from orchestrator.logs.pieces import cut
+from orchestrator.logs.chunking import LONGEST, cut
 from orchestrator.logs.stream import Stream
-
-MAX_LINE = 1024 * 1024
 
 # ASCII only, so no control of the text (C1, bidirectional) reaches a terminal as such.
 _encode = json.JSONEncoder(ensure_ascii=True).encode
@@ -32,7 +30,7 @@ class JsonLines:
     character), all but the last of them with `"partial": true`.
     """
 
-    def __init__(self, *, max_line: int = MAX_LINE) -> None:
+    def __init__(self, *, max_line: int = LONGEST) -> None:
         self._max_line = max_line
         self._heads: dict[Stream, str] = {}
         self._partials: dict[Stream, _Partial] = {}

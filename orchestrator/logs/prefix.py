@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from orchestrator.logs.select import RankSet
+from orchestrator.logs.selection import RankSet
 from orchestrator.logs.stream import Stream
 
 _RED = b"31"
@@ -60,9 +60,13 @@ def folded_prefix(streams: Sequence[Stream], widths: Widths, colour: bytes | Non
 
 
 def timestamp(t: float) -> bytes:
-    """`t` (seconds since the epoch) in UTC to the millisecond: `2026-01-31T09:30:00.125Z`."""
-    moment = datetime.fromtimestamp(t, UTC)
-    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00").encode() + b"Z"
+    """`t` (seconds since the epoch) in local time to the millisecond: `2026-01-31T09:30:00.125+01:00`.
+
+    With its distance from UTC, `Z` where that is none, so that it is unambiguous, sorts in lnav, and can
+    be given to --since as it is.
+    """
+    moment = datetime.fromtimestamp(t, UTC).astimezone()
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
 
 
 def _bar(who: str, stream: Stream, colour: bytes | None) -> bytes:

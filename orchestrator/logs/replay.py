@@ -14,8 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.logs.holes import told
 from orchestrator.logs.index import IndexReader, Record
 from orchestrator.logs.stream import Stream
+from orchestrator.node.trust import open_file
 
 _MAX_OPEN = 128
 
@@ -24,13 +26,15 @@ _MAX_OPEN = 128
 class Piece:
     """Bytes of a stream, at most 256 KiB, that stand at `offset` of it and came at `t`.
 
-    `t` is in seconds since the epoch by this machine's clock.
+    `t` is in seconds since the epoch by this machine's clock. With a `hole`, a number of zeros, `data` is a
+    line that stands for them.
     """
 
     t: float
     stream: Stream
     offset: int
     data: bytes
+    hole: int = 0
 
 
 class Replay:
@@ -39,7 +43,7 @@ class Replay:
     `skews` says how far each node's clock is ahead, in seconds (0 for a node that it lacks). Only
     streams that `want` accepts are read. `since` leaves out what came before that moment, `last`
     all but the last lines (of all streams together, in order of time; an unfinished one counts).
-    Either way a stream begins with a whole line; one of over 64 KiB may be cut.
+    Either way a stream begins with a whole line; one of over 16 MiB may be cut.
 
     Reading raises FileNotFoundError where a file has been removed meanwhile.
     """
@@ -96,8 +100,9 @@ class Replay:
             os.close(self._files.popitem()[1])
 
     def _find_nodes(self) -> None:
-        with suppress(FileNotFoundError):  # nothing is stored yet
-            for folder in sorted(self._root.iterdir()):
+        with suppress(FileNotFoundError):  # it has just been removed
+            # Without one nothing is stored yet.
+            for folder in sorted(self._root.iterdir()) if self._root.is_dir() else ():
                 if folder.name not in self._nodes and folder.is_dir():
                     self._nodes[folder.name] = IndexReader(self._root, folder.name, self._want)
 
@@ -110,7 +115,8 @@ class Replay:
 
     def _read(self, timed: Iterator[tuple[float, Record]]) -> Iterator[Piece]:
         for t, record in timed:
-            yield Piece(t, record.stream, record.offset, self._data(record))
+            hole = record.length if record.hole else 0
+            yield Piece(t, record.stream, record.offset, self._data(record), hole)
 
     def _backwards(
         self, node: str, reader: IndexReader
@@ -146,6 +152,8 @@ class Replay:
             reader.start_from(positions[node], starts[node])
 
     def _data(self, record: Record) -> bytes:
+        if record.hole:
+            return told(record.length)
         return os.pread(self._open(record.stream), record.length, record.offset)
 
     def _open(self, stream: Stream) -> int:
@@ -156,5 +164,5 @@ class Replay:
         if len(self._files) >= _MAX_OPEN:
             os.close(self._files.popitem(last=False)[1])
         path = self._root / stream.node / stream.path
-        descriptor = self._files[stream] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = self._files[stream] = open_file(str(path))
         return descriptor

@@ -11,14 +11,21 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.logs.holes import taken_up
 from orchestrator.logs.index import INDEX_NAME, RECORD_SIZE, Record, pack, stored
 from orchestrator.logs.stream import Stream
+from orchestrator.node.trust import open_file
 
 MAX_OPEN = 256
+_BLOCK = 4096  # bytes that the end of a hole takes up
 
 
 class GapError(Exception):
     """Bytes between the end of the copy and the chunk that came are missing."""
+
+
+class LimitReached(Exception):
+    """The copies take up as much of the disk as they may; the chunk that came was not kept."""
 
 
 @dataclass
@@ -32,11 +39,16 @@ class Store:
 
     Folders are made 0700 and files 0600. At most 256 files are held open. Bytes are written at the
     offset that they have on the node, so two controllers that follow one run write the same bytes
-    to the same places.
+    to the same places. All copies and their index take up at most `limit` bytes of the disk (None: any
+    number), and one chunk.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, limit: int | None = None) -> None:
         self._root = root
+        self.limit = limit
+        self.limit_was_told = False
+        """Whether somebody was told that it is reached."""
+        self._taken: int | None = None  # bytes on the disk; None: nobody has looked yet
         # Least recently used first; a node's name stands for its index.
         self._files: OrderedDict[Stream | str, _File] = OrderedDict()
 
@@ -44,26 +56,77 @@ class Store:
         """Store `data`, which stands at `offset` of the node's file and came at `t`.
 
         Returns the part of it that is new: bytes that the copy already has are passed over. Raises
-        GapError when `offset` is beyond the end of the copy, and OSError when the disk is full or
-        the like: then as much as was written is part of the copy, and `size` says how much.
+        GapError when `offset` is beyond the end of the copy, LimitReached, and OSError when the disk
+        is full or the like: then as much as was written is part of the copy, and `size` says how much.
         """
-        file = self._open(stream, stream.path)
-        if not 0 <= offset <= file.size:
-            raise GapError(
-                f"{stream.node}: {stream.path}: a chunk begins at byte {offset}, "
-                f"but the copy ends at byte {file.size}; follow on from there"
-            )
-        start = file.size
+        start = self._start(stream, offset)
         fresh = data[start - offset :]
         if not fresh:
             return b""
+        file = self._open_to_add(stream)
         rest = memoryview(fresh)
         while rest:
             written = os.pwrite(file.descriptor, rest, file.size)
+            self._take(written)
             file.size += written
             rest = rest[written:]
         self._note(Record(t, stream, start, len(fresh)))
         return fresh
+
+    def append_zeros(self, stream: Stream, offset: int, count: int, t: float) -> int:
+        """Do as `append` with so many zeros, which take up nearly nothing; return how many are new."""
+        start = self._start(stream, offset)
+        fresh = count - (start - offset)
+        if fresh <= 0:
+            return 0
+        file = self._open_to_add(stream)
+        # The last one is written, and the file grows up to there. `ftruncate` might cut off what another
+        # controller has written meanwhile.
+        os.pwrite(file.descriptor, b"\0", start + fresh - 1)
+        self._take(_BLOCK)
+        file.size = start + fresh
+        self._note(Record(t, stream, start, fresh))
+        return fresh
+
+    @property
+    def taken(self) -> int:
+        """How many bytes of the disk the copies and their index take up."""
+        if self._taken is None:
+            self._taken = sum(
+                taken_up(Path(folder, name).stat())
+                for folder, _, names in os.walk(self._root)
+                for name in names
+            )
+        return self._taken
+
+    def largest(self) -> tuple[Stream, int] | None:
+        """The copy that takes up most of the disk, and how much; None where there is none."""
+        sizes = [
+            (stream, taken_up((self._root / stream.node / stream.path).stat()))
+            for folder in (sorted(self._root.iterdir()) if self._root.exists() else ())
+            for stream in stored(self._root, folder.name)
+        ]
+        return max(sizes, key=lambda pair: pair[1], default=None)
+
+    def _start(self, stream: Stream, offset: int) -> int:
+        """Return the end of the copy, from where on a chunk at `offset` is new. Raises GapError."""
+        size = self.size(stream)
+        if not 0 <= offset <= size:
+            raise GapError(
+                f"{stream.path}: a chunk begins at byte {offset}, "
+                f"but the copy ends at byte {size}; follow on from there"
+            )
+        return size
+
+    def _open_to_add(self, stream: Stream) -> _File:
+        """Return the copy, open. Raises LimitReached."""
+        if self.limit is not None and self.taken >= self.limit:
+            raise LimitReached
+        return self._open(stream, stream.path)
+
+    def _take(self, count: int) -> None:
+        if self._taken is not None:
+            self._taken += count
 
     def size(self, stream: Stream) -> int:
         """How many bytes of the stream the copy has: the offset from which to follow on."""
@@ -85,8 +148,9 @@ class Store:
     def _note(self, record: Record) -> None:
         index = self._open(record.stream.node, INDEX_NAME)
         # A record cut short by a full disk is written over by the next one.
-        if os.pwrite(index.descriptor, pack(record), index.size) == RECORD_SIZE:
-            index.size += RECORD_SIZE
+        written = os.pwrite(index.descriptor, pack(record), index.size)
+        self._take(written)
+        index.size += written - written % RECORD_SIZE
 
     def _open(self, key: Stream | str, path: str) -> _File:
         file = self._files.get(key)
@@ -97,10 +161,9 @@ class Store:
             os.close(self._files.popitem(last=False)[1].descriptor)
         node = key if isinstance(key, str) else key.node
         full = self._root / node / path
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in (self._root / node, full.parent):
+        for folder in (self._root, self._root / node, full.parent):
             folder.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(full, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_file(str(full), os.O_WRONLY | os.O_CREAT)
         size = os.fstat(descriptor).st_size
         if isinstance(key, str):
             size -= size % RECORD_SIZE

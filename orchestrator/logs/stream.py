@@ -54,7 +54,7 @@ class Stream:
         """
         match = _PATH.fullmatch(path)
         if match is None:
-            raise ValueError(f"{node}: {path[:200]!r} does not name a log file of a run")
+            raise ValueError(f"{path[:200]!r} does not name a log file of a run")
         attempt, rank, suffix = match.groups()
         return cls(
             node=node,

@@ -5,6 +5,7 @@ A probe is a function that returns a JSON value. One that hangs, or fails, keeps
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from importlib import import_module
@@ -12,36 +13,8 @@ from typing import Any, Callable, Dict
 
 from .tasks import Tell, deadline, refusal
 
-# name -> the function below probes/ that measures it, imported when it is asked for
-PROBES = {
-    "link": "link.link",
-    "identity": "host.identity",
-    "startup": "login.startup",
-    "linger": "login.linger",
-    "orphans": "orphans.orphans",
-    "shm": "limits.shm",
-    "limits": "limits.limits",
-    "memory": "memory.memory",
-    "disk": "storage.disk",
-    "clock": "clock.clock",
-    "interfaces": "interfaces.interfaces",
-    "firewall": "firewall.firewall",
-    "port_range": "firewall.port_range",
-    "gpu": "gpu.gpu",
-    "nvlink": "fabric.nvlink",
-    "fabric": "fabric.fabric",
-    "xid": "kernel_log.xids",
-    "infiniband": "infiniband.infiniband",
-    "memlock": "infiniband.memlock",
-    "efa": "infiniband.efa",
-    "software": "software.software",
-    "start": "software.start",
-    "variables": "variables.variables",
-    "code": "code.code",
-    "own_name": "names.own_name",
-    "names": "names.resolve",
-    "somaxconn": "ports.somaxconn",
-}
+# `clock` is the function of that name in probes/clock.py, `limits.shm` is `shm` in probes/limits.py.
+_NAME = re.compile(r"([a-z_]+)(?:\.([a-z_]+))?$")
 
 
 def check(tell: Tell, limit: float, probes: Dict[str, Dict[str, Any]]) -> None:
@@ -56,8 +29,7 @@ def check(tell: Tell, limit: float, probes: Dict[str, Dict[str, Any]]) -> None:
     # Before any thread: up to Python 3.9 one may get a module of a zip file that another still imports.
     for name in probes:
         try:
-            module, _, function = PROBES[name].rpartition(".")
-            functions[name] = getattr(import_module(".probes." + module, __package__), function)
+            functions[name] = find_probe(name)
         except Exception as error:  # whatever it is, the controller must hear of it
             answers[name] = refusal(error)
 
@@ -75,3 +47,13 @@ def check(tell: Tell, limit: float, probes: Dict[str, Dict[str, Any]]) -> None:
     late = {"error": "no answer within {:g} s".format(limit)}
     finished = dict(answers)
     tell({name: finished.get(name, late) for name in probes})
+
+
+def find_probe(name: str) -> Callable[..., Any]:
+    """Return the probe of this name. Raises ValueError for a name of none, and what importing raises."""
+    found = _NAME.match(name)
+    if found is None:
+        raise ValueError("{!r:.100} names no probe".format(name))
+    module = import_module(".probes." + found.group(1), __package__)
+    function: Callable[..., Any] = getattr(module, found.group(2) or found.group(1))
+    return function

@@ -16,7 +16,7 @@ def daemonise(spec: Dict[str, Any], keep: List[int]) -> Optional[str]:
     must have one thread only.
     """
     directory = files.run_directory(spec["run"], spec["node"])
-    os.makedirs(directory, mode=0o700, exist_ok=True)
+    files.make_folder(directory)
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -26,12 +26,15 @@ def daemonise(spec: Dict[str, Any], keep: List[int]) -> Optional[str]:
             if os.fork() == 0:
                 _cut_loose(directory, keep=[writer, *keep])
 
-                def report(problem: Optional[str]) -> None:
-                    os.write(
-                        writer,
-                        b"ok" if problem is None else b"!" + problem.encode("utf-8", "replace"),
-                    )
-                    os.close(writer)
+                def report(problem: Optional[str]) -> bool:
+                    said = b"ok" if problem is None else b"!" + problem.encode("utf-8", "replace")
+                    try:
+                        os.write(writer, said)
+                    except BrokenPipeError:
+                        return False  # the agent was killed meanwhile
+                    finally:
+                        os.close(writer)
+                    return True
 
                 Supervisor(spec).main(report)
         except BaseException:

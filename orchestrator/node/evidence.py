@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import stat
 import time
 from typing import Any, List, Optional, Tuple
@@ -18,30 +19,64 @@ from .tasks import Tell
 
 _LONGEST_ERROR = 1 << 18  # bytes of an error file
 _MOST_LINES = 200
+_NO_ROOM = 1 << 20  # bytes; a file system that is used has more
 _LONGEST_LINE = 500
 _TELLING = re.compile(r"kill|oom|out of memory|segfault|general protection|trap|Xid|MCE", re.I)
 _INITIAL_NAMESPACE = 0xEFFFFFFC  # linux/proc_ns.h: PROC_PID_INIT_INO
 
 
 def evidence(
-    tell: Tell, limit: float, run: str, node: str, attempt: int, rank: int, killed: bool
+    tell: Tell,
+    limit: float,
+    run: str,
+    node: str,
+    attempt: int,
+    rank: int,
+    killed: bool,
+    workdir: str = "",
 ) -> None:
-    """Tell {"error_file": text, "oom_kills": count, "kernel": [line], "why": text}.
+    """Tell {"error_file": text, "oom_kills": count, "kernel": [line], "why": text, "full": [path],
+    "file_limit": bytes}.
 
-    Each is null where there is nothing to be had. The kernel's log is only read for a rank that was
-    `killed`: the lines since it began that may be about it; `why` says why there are none to be seen.
+    Each is null, or empty, where there is nothing to be had. `full` are those of the run's folder, its
+    `workdir` and /tmp that have no room left, and `file_limit` is RLIMIT_FSIZE. The kernel's log is only
+    read for a rank that was `killed`: the lines since it began that may be about it; `why` says why there
+    are none to be seen.
     """
     folder = os.path.join(files.run_directory(run, node), files.attempt_name(attempt))
-    record = records.read_rank(os.path.join(folder, "rank-{:d}.json".format(rank))) or {}
+    try:
+        record = records.read_rank(os.path.join(folder, "rank-{:d}.json".format(rank))) or {}
+    except OSError:
+        record = {}  # a script has made it unreadable
     lines, why = _kernel_log(record.get("started", 0.0)) if killed else (None, None)
     tell(
         {
             "error_file": _read(record.get("error_file")),
-            "oom_kills": record.get("oom_kills"),
+            "oom_kills": record.get("oom_kills")
+            if records.is_count(record.get("oom_kills"))
+            else None,
             "kernel": lines,
             "why": why,
+            "full": [path for path in (folder, workdir, "/tmp") if path and _is_full(path)],
+            "file_limit": _file_limit(),
         }
     )
+
+
+def _is_full(path: str) -> bool:
+    """Tell whether next to nothing can be written below `path`: what a failure freed does not count."""
+    try:
+        disk = os.statvfs(path)
+    except OSError:
+        return False  # it is gone, or the file server does not answer
+    has_no_files = disk.f_files > 0 and disk.f_favail == 0
+    return has_no_files or disk.f_bavail * disk.f_frsize < _NO_ROOM
+
+
+def _file_limit() -> Optional[int]:
+    """Return how many bytes a file of the job may have; a run inherits that from the agent."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def _read(path: Any) -> Optional[str]:

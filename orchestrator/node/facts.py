@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Optional
 from . import network
 
 # What orch sets for a job unless the node's own login environment does.
-_OF_INTEREST = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "OMP_NUM_THREADS")
+_OF_INTEREST = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME", "OMP_NUM_THREADS")
 
 
 def facts() -> Dict[str, Any]:

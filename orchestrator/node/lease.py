@@ -11,15 +11,17 @@ import os
 import struct
 import time
 
+from . import files
+
 _HEARD = struct.Struct("<d")
 
 
 def renew(directory: str) -> bool:
     """Note that a controller was heard of; False where the run in `directory` has no lease."""
     try:
-        descriptor = os.open(_path(directory), os.O_WRONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
+        descriptor = files.open_file(_path(directory), os.O_WRONLY)
+    except (FileNotFoundError, files.NotAFile):
+        return False  # it has none, or its supervisor makes the file again
     try:
         os.pwrite(descriptor, _HEARD.pack(time.monotonic()), 0)
     finally:
@@ -37,8 +39,7 @@ class Lease:
 
     def begin(self) -> None:
         """Make the file through which it is renewed. Raises OSError."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
-        descriptor = os.open(_path(self._directory), flags, 0o600)
+        descriptor = files.open_own(_path(self._directory), os.O_WRONLY)
         try:
             os.pwrite(descriptor, _HEARD.pack(self._heard), 0)
         finally:
@@ -52,17 +53,16 @@ class Lease:
         return max(0.0, self._heard + self.seconds - now)
 
     def mend(self) -> None:
-        """Make the file again where a script has removed it."""
+        """Make the file again where a script has removed it, or put something else there."""
         try:
-            if not os.path.exists(_path(self._directory)):
+            if not os.path.isfile(_path(self._directory)) or os.path.islink(_path(self._directory)):
                 self.begin()
         except OSError:
             pass  # tried again at the next look
 
     def _last_word(self, now: float) -> float:
         try:
-            with open(_path(self._directory), "rb") as file:
-                (heard,) = _HEARD.unpack(file.read(_HEARD.size))
+            (heard,) = _HEARD.unpack(files.read_some(_path(self._directory), _HEARD.size))
         except (OSError, struct.error):
             return self._heard
         # Whatever else stands there (a script wrote it), nobody was heard of in the future.

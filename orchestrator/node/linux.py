@@ -1,12 +1,13 @@
-"""The few Linux calls that Python's standard library does not offer: prctl and inotify."""
+"""The few Linux calls that Python's standard library does not offer: prctl, inotify and signalfd."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import struct
-from typing import Iterator, Tuple
+from typing import Iterable, Iterator, NamedTuple, Optional, Tuple
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -17,6 +18,9 @@ IN_MOVED_TO = 0x80
 IN_CREATE = 0x100
 _IN_CLOEXEC_NONBLOCK = os.O_CLOEXEC | os.O_NONBLOCK
 _EVENT = struct.Struct("iIII")
+# struct signalfd_siginfo of linux/signalfd.h: ssi_signo and ssi_pid
+_SIGNAL = struct.Struct("=I8xI112x")
+_SIGSET_SIZE = 128  # bytes of a sigset_t, in glibc and in musl
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -43,6 +47,38 @@ def end_with(parent: int) -> None:
 def set_name(name: str) -> None:
     """Set the name of this process as `ps -o comm` and `top` show it (15 bytes at most)."""
     _check(_libc.prctl(_PR_SET_NAME, name.encode("utf-8")[:15], 0, 0, 0), "prctl")
+
+
+class Signal(NamedTuple):
+    """A signal that arrived, and the process that sent it: 0 for the kernel, or another PID namespace."""
+
+    number: int
+    sender: int
+
+
+class SignalQueue:
+    """Signals of this process, blocked and then read one by one (signalfd(2)).
+
+    It never reports one that was not sent. `signal.sigtimedwait` does, up to Python 3.13: where a stop of
+    the process (SIGSTOP, a debugger) interrupts it and its time is over by then, it returns memory that
+    was never written.
+    """
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        mask = ctypes.create_string_buffer(_SIGSET_SIZE)
+        _check(_libc.sigemptyset(mask), "sigemptyset")
+        for number in numbers:
+            _check(_libc.sigaddset(mask, int(number)), "sigaddset")
+        signal.pthread_sigmask(signal.SIG_BLOCK, set(numbers))
+        self._descriptor = _check(_libc.signalfd(-1, mask, _IN_CLOEXEC_NONBLOCK), "signalfd")
+        self._poll = select.poll()
+        self._poll.register(self._descriptor, select.POLLIN)
+
+    def wait(self, seconds: float) -> Optional[Signal]:
+        """Return the next signal; None when none comes within so many seconds."""
+        if not self._poll.poll(max(0.0, seconds) * 1000):
+            return None
+        return Signal(*_SIGNAL.unpack(os.read(self._descriptor, _SIGNAL.size)))
 
 
 class Inotify:

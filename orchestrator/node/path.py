@@ -24,8 +24,8 @@ Target = Tuple[str, int, str]  # address, port, ANSWER
 
 SMALL = 536  # TCP_MAXSEG that every path must carry: packets of 576 bytes (RFC 791)
 # Seconds without progress that are a stall: three retransmissions on a near network.
-_PATIENCE = 1.5
-_SEARCH_PATIENCE = 0.8  # two will do where it is known that large ones vanish
+_DELIVERY_TIMEOUT = 1.5
+_SEARCH_TIMEOUT = 0.8  # two will do where it is known that large ones vanish
 _CONNECT_TIME = 3.0
 _TICK = 0.05  # seconds between looks at the progress, of which the kernel sends no word
 _PIECE = memoryview(bytes(1 << 16))
@@ -53,10 +53,10 @@ def path(tell: Tell, limit: float, targets: List[Target], ask: str, size: int) -
     """
     end = deadline(limit)
     first = [(target, None) for target in targets]
-    outcomes = _deliver(first, ask, size, _PATIENCE, end - limit / 2)
+    outcomes = _deliver(first, ask, size, _DELIVERY_TIMEOUT, end - limit / 2)
     stalled = [i for i, outcome in enumerate(outcomes) if outcome["result"] == "stalled"]
     wanted = [(targets[i], maxseg) for i in stalled for maxseg in (None, SMALL)]
-    again = _deliver(wanted, ask, size, _PATIENCE, end)
+    again = _deliver(wanted, ask, size, _DELIVERY_TIMEOUT, end)
     for position, index in enumerate(stalled):
         as_it_is, small = again[2 * position : 2 * position + 2]
         if as_it_is["result"] in ("ok", "slow"):
@@ -76,11 +76,11 @@ def path(tell: Tell, limit: float, targets: List[Target], ask: str, size: int) -
 def _search(target: Target, ask: str, too_large: int, deadline: float) -> int:
     """Return the largest TCP_MAXSEG that passes."""
     low, high = SMALL, too_large
-    while high - low > 1 and time.monotonic() + _SEARCH_PATIENCE < deadline:
+    while high - low > 1 and time.monotonic() + _SEARCH_TIMEOUT < deadline:
         step = max(1, (high - low) // _RUNGS)
         rungs = list(range(low + step, high, step))
         wanted = [(target, rung) for rung in rungs]
-        outcomes = _deliver(wanted, ask, _SEARCH_SIZE, _SEARCH_PATIENCE, deadline)
+        outcomes = _deliver(wanted, ask, _SEARCH_SIZE, _SEARCH_TIMEOUT, deadline)
         passed = [outcome["result"] == "ok" for outcome in outcomes]
         high = rungs[passed.index(False)] if False in passed else high
         low = max([low] + [rung for rung, good in zip(rungs, passed) if good and rung < high])

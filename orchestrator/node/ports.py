@@ -54,7 +54,7 @@ def _bindable(address: str, port: int) -> Optional[int]:
 def _lock(port: int) -> Optional[int]:
     # The home may serve several nodes: each has a folder of its own.
     folder = os.path.join(files.state_root(), "ports", socket.gethostname())
-    os.makedirs(folder, mode=0o700, exist_ok=True)
+    files.make_folder(folder)
     descriptor = files.open_log(os.path.join(folder, str(port)))
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,9 +67,11 @@ def _lock(port: int) -> Optional[int]:
 
 
 def owner(address: str, port: int, root: str = "/") -> Optional[Dict[str, Any]]:
-    """Return {"user", "pid", "command"} of who listens on `port`, on `address` or on all; None for nobody.
+    """Return {"user", "pid", "command", "run"} of who listens on `port`, on `address` or on all; None for
+    nobody.
 
-    "pid" and "command" are null where it is another user's and this is not root.
+    "run" is orch's name of its run, if it has one. All but the user are null where it is another user's
+    and this is not root.
     """
     target = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][4]
     wanted = ipaddress.ip_address(str(target[0]).partition("%")[0])
@@ -77,7 +79,8 @@ def owner(address: str, port: int, root: str = "/") -> Optional[Dict[str, Any]]:
         if listening == wanted or listening.is_unspecified or wanted.is_unspecified:
             pid = _holder(root, "socket:[{}]".format(inode))
             command = None if pid is None else read.command(root, pid)
-            return {"user": read.user(uid), "pid": pid, "command": command}
+            run = None if pid is None else read.run(root, pid)
+            return {"user": read.user(uid), "pid": pid, "command": command, "run": run}
     return None
 
 

@@ -34,14 +34,16 @@ def read_status(directory: str) -> Optional[Dict[str, Any]]:
     if (
         _has(status, "state", "pid", "start", "launcher", "left")
         and status["state"] in _STATES
-        and _is_count(status["pid"])
-        and _is_count(status["start"])
+        and is_count(status["pid"])
+        and is_count(status["start"])
         and (status["launcher"] is None or _is_process(status["launcher"]))
         and isinstance(status["left"], list)
-        and all(_is_count(pid) for pid in status["left"])
+        and all(is_count(pid) for pid in status["left"])
         and isinstance(status.get("stopped"), (str, type(None)))
-        and (status.get("stopped_at") is None or _is_time(status["stopped_at"]))
-        and (status.get("attempt") is None or _is_count(status["attempt"]))
+        and (status.get("stopped_detail") is None or _is_detail(status["stopped_detail"]))
+        and (status.get("stopped_at") is None or is_time(status["stopped_at"]))
+        and (status.get("attempt") is None or is_count(status["attempt"]))
+        and (status.get("behind") is None or _is_behind(status["behind"]))
     ):
         return dict(status)
     return None
@@ -52,54 +54,84 @@ def read_rank(path: str) -> Optional[Dict[str, Any]]:
     record = files.read_json(path)
     if (
         _has(record, "rank", "local_rank", "attempt")
-        and all(_is_count(record[key]) for key in ("rank", "local_rank", "attempt"))
-        and _is_count(record.get("world_size", 0))
+        and all(is_count(record[key]) for key in ("rank", "local_rank", "attempt"))
+        and is_count(record.get("world_size", 0))
         and _is_process(record)
-        and _is_time(record["started"])
+        and is_time(record["started"])
     ):
         return dict(record)
     return None
 
 
 def read_request(directory: str) -> Optional[Dict[str, Any]]:
-    """Return how the run is to stop, {"grace": seconds, "reason": text}, or None."""
+    """Return how the run is to stop, {"grace": seconds, "reason": id, "detail": {...}}, or None."""
     request = files.read_json(request_path(directory))
     if (
         _has(request, "grace", "reason")
         and _is_number(request["grace"])
         and isinstance(request["reason"], str)
+        and _is_detail(request.get("detail", {}))
     ):
-        return dict(request)
+        return dict({"detail": {}}, **request)
     return None
 
 
 def _is_process(record: Any) -> bool:
     """Tell whether it is one that runs, or one that ended with a code or by a signal."""
-    if not _has(record, "pid", "started", "ended", "code", "signal") or not _is_count(
-        record["pid"]
-    ):
+    if not _has(record, "pid", "started", "ended", "code", "signal") or not is_count(record["pid"]):
         return False
     if record["ended"] is None:
         return record["code"] is None and record["signal"] is None
     code, number = record["code"], record["signal"]
     return (
-        _is_time(record["ended"])
+        is_time(record["ended"])
         and (code is None) != (number is None)
-        and (_is_count(number, 128) if code is None else _is_count(code, 256))
+        and (is_count(number, 128) if code is None else is_count(code, 256))
     )
+
+
+def _is_behind(value: Any) -> bool:
+    """Tell whether it is what `leftovers.py` tells of."""
+    return (
+        _has(value, "processes", "limit", "ended")
+        and isinstance(value["processes"], list)
+        and all(_is_named(entry) for entry in value["processes"])
+        and _is_number(value["limit"])
+        and isinstance(value["ended"], bool)
+    )
+
+
+def _is_detail(value: Any) -> bool:
+    """Tell whether it can be the detail of a reason to stop (`reasons.py`)."""
+    return isinstance(value, dict) and all(_is_part(key, part) for key, part in value.items())
+
+
+def _is_part(key: str, value: Any) -> bool:
+    if key in ("node", "text", "because"):
+        return isinstance(value, str)
+    if key == "seconds":
+        return is_time(value)
+    return key in ("signal", "pid") and is_count(value, 127 if key == "signal" else _LARGEST)
+
+
+def _is_named(entry: Any) -> bool:
+    is_pair = isinstance(entry, list) and len(entry) == 2
+    return is_pair and is_count(entry[0]) and isinstance(entry[1], str)
 
 
 def _has(value: Any, *keys: str) -> bool:
     return isinstance(value, dict) and all(key in value for key in keys)
 
 
-def _is_count(value: Any, end: int = _LARGEST) -> bool:
+def is_count(value: Any, end: int = _LARGEST) -> bool:
+    """Tell whether it is an int from 0 up to `end`, and no bool."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < end
 
 
-def _is_time(value: Any) -> bool:
+def is_time(value: Any) -> bool:
+    """Tell whether it is a moment, in seconds since the epoch."""
     return _is_number(value) and 0 <= value < _END_OF_TIME
 
 
 def _is_number(value: Any) -> bool:
-    return _is_count(value) or (isinstance(value, float) and math.isfinite(value))
+    return is_count(value) or (isinstance(value, float) and math.isfinite(value))

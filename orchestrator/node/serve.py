@@ -6,19 +6,38 @@ answer is {"id": N, "ok": VALUE} or {"id": N, "error": TEXT}. `follow` sends any
 listens, is a task beside the conversation (`tasks.py`). The agent ends with its stdin, and its tasks with
 it. A supervisor that it started does not, unless its run is a trial (`trial.py`).
 
+The verbs that place the files of a run, which `run` names: see `placed.py` and, for where a project's
+folder is, `project.py`:
+
+    find    workdir, owner, source -> {"workdir"}: where it is, or would be
+    enter   run, node, workdir, own, owner, source, digest, names, overwrite, again
+    compare  run, tree (packed entries of its source)
+    begin, settle  run
+    leave   run, stay (whether only the turn is given up)
+    changed  limit, workdir -> {"files": [[path, size, mtime_ns, mode, kind]], "cut"}: what is not as placed
+
+The verbs of who uses this machine; see `machine.py`:
+
+    use     run, node, since, claim -> {"taken", "has", "users": [[run, seconds]], "ahead": [run]}
+    unuse   run
+
 The verbs of a run's life; `run` and `node` name it, and `limit` is the seconds that a task has:
 
+    fits    env, unset, processes -> null | what the kernel would not take: see `exec_limits.py`
     start   run, node, attempt, cwd, env, unset, processes, and if need be lease (seconds after which it
-            stops unless a controller was `heard`) and grace (seconds, for a stop of its own accord)
-            -> {"problem": text | null}
+            stops unless a controller was `heard`), grace (seconds, for a stop of its own accord) and linger
+            (seconds for what ranks leave running after success) -> {"problem": text | null}
     heard   run, node -> {"renewed": bool}, false where the run has no lease
     follow  run, node, offsets {file: bytes already had}, quiet (no bytes, only reports; false if left
             out): see `follow.py` -> null
-    stop    run, node, grace, reason -> {"alive": bool, "time": seconds since the epoch}
-    kick    run, node, attempt, rank, pid -> {"ended": bool}: see `kick.py`
-    sweep   run, node -> {"left": [pid]}
-    evidence  limit, run, node, attempt, rank, killed: see `evidence.py`
+    stop    run, node, grace, reason, detail -> {"alive": bool, "time": seconds since the epoch}
+    restart_rank  run, node, attempt, rank, pid -> {"ended": bool}: see `restart_rank.py`
+    sweep   run, node -> {"left": [pid], "time": seconds since the epoch, when it began}
+    evidence  limit, run, node, attempt, rank, killed, workdir: see `evidence.py`
+    gpus    limit, visible (CUDA_VISIBLE_DEVICES or null) -> {"gpus", "answered"}: see `gpus.py`
     stacks  limit, run, node, brief: see `stacks.py` -> where every process is, and what it waits for
+    changed limit, run, node, workdir, since, and if need be after (a path): see `changed.py`
+    written limit, run, node, workdir, since -> {"files", "bytes", "folder"}: see `changed.py`
     usage   limit, runs [[run, node]] -> {"bytes": [bytes on disk | null where there is nothing]}
     forget  limit, runs [[run, node]], and for what is left of trials and of older versions of orch
             node, trials_older (seconds): see `forget.py`
@@ -32,11 +51,26 @@ import json
 import os
 import select
 import time
-from typing import Any, Callable, Deque, Dict, List
+from typing import Any, Callable, Deque, Dict, List, Optional
 
-from . import daemon, files, kick, lease, network, place, ports, processes, supervise, trial
+from . import (
+    daemon,
+    exec_limits,
+    files,
+    lease,
+    network,
+    ports,
+    processes,
+    project,
+    restart_rank,
+    supervise,
+    trial,
+    workdir,
+)  # fmt: skip
 from .facts import facts
 from .follow import Follower
+from .machine import Place
+from .placed import Placing
 from .tasks import TASKS, Task, refusal
 
 _ENOUGH = 1 << 20  # bytes waiting for the controller at which a follow pauses
@@ -83,20 +117,31 @@ class Agent:
         self._tasks: Dict[int, Task] = {}
         self._ending: Dict[int, int] = {}  # by the task's number, who waits for its end
         self._locks: List[int] = []  # of reserved ports: handed on to the supervisor
+        self._placings: Dict[str, Placing] = {}  # by run
+        self._places: Dict[str, Place] = {}  # by run
         self._trials: Dict[str, str] = {}  # run -> node: they end with the conversation
         self._buffer = b""
         self._verbs: Dict[str, Callable[..., Any]] = {
             "facts": facts,
-            "prepare": place.prepare,
-            "shared": place.shared,
-            "tidy": place.tidy,
+            "prepare": workdir.prepare,
+            "shared": workdir.shared,
+            "tidy": workdir.tidy,
+            "find": self._find,
+            "enter": self._enter,
+            "compare": lambda run, tree: self._placings[run].compare(tree),
+            "begin": lambda run: self._placings[run].begin(),
+            "settle": lambda run: self._placings[run].settle(),
+            "leave": self._leave,
+            "use": self._use,
+            "unuse": self._unuse,
             "route": network.route,
             "reserve": self._reserve,
             "owner": ports.owner,
+            "fits": exec_limits.fits,
             "start": self._start,
             "heard": self._heard,
             "stop": self._stop,
-            "kick": kick.kick,
+            "restart_rank": restart_rank.restart_rank,
             "sweep": self._sweep,
             "put": self._put,
             "discard": trial.discard,
@@ -179,23 +224,54 @@ class Agent:
             self._locks.append(lock)
         return port
 
+    def _find(self, workdir: str, owner: str, source: str) -> Dict[str, Any]:
+        return {"workdir": project.find(workdir, owner, source, create=False).path}
+
+    def _enter(self, run: str, node: str, **more: Any) -> Dict[str, Any]:
+        self._leave(run)
+        self._placings[run] = Placing(run, node)
+        return self._placings[run].enter(**more)
+
+    def _leave(self, run: str, stay: bool = False) -> None:
+        if stay:
+            self._placings[run].give_up_turn()
+        elif run in self._placings:
+            self._placings.pop(run).leave()
+
     def _start(self, **spec: Any) -> Dict[str, Any]:
-        problem = daemon.daemonise(spec, self._locks)
+        run = spec["run"]
+        workdir = self._places.setdefault(run, Place(run, spec["node"]))
+        workdir.use()
+        held = workdir.descriptors
+        if run in self._placings:
+            held += self._placings[run].descriptors
+        problem = daemon.daemonise(spec, self._locks + held)
         while self._locks:  # the supervisor has them, for as long as the run needs its port
             os.close(self._locks.pop())
         return {"problem": problem}
 
+    def _use(self, run: str, node: str, since: Optional[float], claim: bool) -> Dict[str, Any]:
+        workdir = self._places.setdefault(run, Place(run, node))
+        return workdir.ask(since, claim)
+
+    def _unuse(self, run: str) -> None:
+        if run in self._places:
+            self._places.pop(run).leave()
+
     def _heard(self, run: str, node: str) -> Dict[str, Any]:
         return {"renewed": lease.renew(files.run_directory(run, node))}
 
-    def _stop(self, run: str, node: str, grace: float, reason: str) -> Dict[str, Any]:
+    def _stop(
+        self, run: str, node: str, grace: float, reason: str, detail: Dict[str, Any]
+    ) -> Dict[str, Any]:
         asked = time.time()
-        alive = supervise.request_stop(files.run_directory(run, node), grace, reason)
+        alive = supervise.request_stop(files.run_directory(run, node), grace, reason, detail)
         return {"alive": alive, "time": asked}
 
     def _sweep(self, run: str, node: str) -> Dict[str, Any]:
         """Kill what a run left behind whose supervisor is gone."""
-        return {"left": processes.kill_all(files.run_directory(run, node))}
+        began = time.time()
+        return {"left": processes.kill_all(files.run_directory(run, node)), "time": began}
 
     def _put(self, run: str, node: str, **more: str) -> Dict[str, Any]:
         self._trials[run] = node

@@ -5,17 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import time
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from . import dumps, files, processes, records, signalled, sockets
-from .hook import stacks_path
-from .spy import find_spy, spy_on
+from . import faulthandler_dump, files, parse_dumps, processes, records, sockets
+from .py_spy import find_spy, spy_on
+from .stack_hook import stacks_path
 from .tasks import Tell, deadline
 
-_RANK_RECORD = re.compile(r"rank-\d+\.json\Z")
-_ATTEMPT = re.compile(r"attempt-(\d+)\Z")
 _MOST = 1024  # processes of which there is an account
 _ENOUGH = 2 << 20  # bytes of stacks; what comes after is left out
 _LOCK_EVERY = 0.02
@@ -54,10 +51,13 @@ def stacks(tell: Tell, limit: float, run: str, node: str, brief: bool = False) -
     until = deadline(limit)
     directory = files.run_directory(run, node)
     members = list(_members(directory))[:_MOST]
-    with open(os.path.join(directory, "stacks.lock"), "w", encoding="ascii") as lock:
-        _take(lock.fileno(), until)
+    lock = files.open_own(os.path.join(directory, "stacks.lock"), os.O_WRONLY)
+    try:
+        _take(lock, until)
         asked = [member for member in members if member.is_own or not brief]
         threads, by, why = _ask(asked, until)
+    finally:
+        os.close(lock)
     room = _ENOUGH
     told = []
     for member in sorted(members, key=lambda member: not member.is_own):
@@ -84,11 +84,15 @@ def stacks(tell: Tell, limit: float, run: str, node: str, brief: bool = False) -
 
 def _ask(
     members: List[Member], until: float
-) -> Tuple[Dict[int, List[dumps.Thread]], Dict[int, str], Dict[int, str]]:
+) -> Tuple[Dict[int, List[parse_dumps.Thread]], Dict[int, str], Dict[int, str]]:
     """Return the threads of the members that told theirs, who told it, and why others did not."""
     spy = find_spy()
-    pythons = [member.pid for member in members if member.is_own or _is_python(member.pid)]
-    found: Dict[int, List[dumps.Thread]] = {}
+    pythons = [
+        member.pid
+        for member in members
+        if member.is_own or processes.executable(member.pid).startswith("python")
+    ]
+    found: Dict[int, List[parse_dumps.Thread]] = {}
     why: Dict[int, str] = {}
     if spy is not None:
         half = time.monotonic() + (until - time.monotonic()) / 2
@@ -99,8 +103,10 @@ def _ask(
         stat = _read_stat(member.pid)
         if member.pid not in found and stat is not None:
             path = stacks_path(member.base)
-            candidates.append(signalled.Candidate(member.pid, stat.start, path, member.is_own))
-    more, failed = signalled.ask(candidates, until)
+            candidates.append(
+                faulthandler_dump.Candidate(member.pid, stat.start, path, member.is_own)
+            )
+    more, failed = faulthandler_dump.ask(candidates, until)
     found.update(more)
     by.update(dict.fromkeys(more, "signal"))
     for pid, reason in failed.items():
@@ -128,9 +134,7 @@ def _members(directory: str) -> Iterator[Member]:
         if stat is not None and stat.state not in "ZX":
             children.setdefault(stat.parent, []).append(int(name))
     for name in sorted(os.listdir(attempt)):
-        record = (
-            records.read_rank(os.path.join(attempt, name)) if _RANK_RECORD.match(name) else None
-        )
+        record = _read_rank(os.path.join(attempt, name)) if files.RECORD.match(name) else None
         if record is None or record["ended"] is not None:
             continue
         if processes.is_of_run(record["pid"], directory, supervisor):
@@ -142,16 +146,30 @@ def _last_attempt(directory: str, first: int) -> Optional[str]:
     """Return the folder of the last attempt, from number `first` on, whose ranks have begun, else of the
     last.
     """
-    numbers = [int(m.group(1)) for m in map(_ATTEMPT.match, os.listdir(directory)) if m]
-    folders = [
-        os.path.join(directory, files.attempt_name(n)) for n in sorted(numbers) if n >= first
+    paths = [
+        os.path.join(directory, files.attempt_name(n)) for n in files.attempts(directory, first)
     ]
-    begun = [folder for folder in folders if any(map(_RANK_RECORD.match, os.listdir(folder)))]
+    folders = [path for path in paths if os.path.isdir(path)]
+    begun = [folder for folder in folders if any(map(files.RECORD.match, os.listdir(folder)))]
     return begun[-1] if begun else folders[-1] if folders else None
 
 
+def _read_rank(path: str) -> Optional[Dict[str, Any]]:
+    try:
+        return records.read_rank(path)
+    except OSError:
+        return None  # a script has made it unreadable
+
+
 def _family(pid: int, rank: int, base: str, children: Dict[int, List[int]]) -> Iterator[Member]:
-    """Yield a rank and all below it; with a script that starts its own ranks, those as ranks too."""
+    """Yield a rank and all below it; with a script that starts its own ranks, those as ranks too.
+
+    Of a program that runs one Python, such as a shell script, that Python is the rank.
+    """
+    working = processes.workers({pid})
+    if len(working) == 1 and pid not in working:
+        yield Member(pid, rank, False, base)
+        pid = working.pop()
     local_rank = _local_rank(pid) or 0
     yield Member(pid, rank, True, base)
     frontier = []
@@ -176,13 +194,6 @@ def _local_rank(pid: int) -> Optional[int]:
     except OSError:
         pass  # it ended, or is somebody else's
     return None
-
-
-def _is_python(pid: int) -> bool:
-    try:
-        return os.path.basename(os.readlink("/proc/{:d}/exe".format(pid))).startswith("python")
-    except OSError:
-        return False
 
 
 def _take(descriptor: int, until: float) -> None:

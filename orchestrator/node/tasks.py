@@ -23,15 +23,18 @@ _MARGIN = 0.5  # seconds of a limit that are left for handing back what there is
 
 # verb -> the function that does it, `function(tell, limit, **arguments)`, imported in the child only
 TASKS = {
+    "changed": "changed.changed",
     "check": "check.check",
     "evidence": "evidence.evidence",
     "forget": "forget.forget",
+    "gpus": "gpus.gpus",
     "listen": "listen.listen",
     "path": "path.path",
     "probe": "probe.probe",
     "stacks": "stacks.stacks",
     "stream": "stream.stream",
     "usage": "forget.usage",
+    "written": "changed.written",
 }
 
 _LONGEST = 4 << 20  # bytes of an answer; `remote/agent.py` takes no longer line

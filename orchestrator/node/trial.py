@@ -8,15 +8,16 @@ import time
 from typing import Any, Dict
 
 from . import files, processes, supervise
+from .reasons import StopReason
 
 _SIGN = "trial"  # a file that tells a trial's folder from that of a run of somebody
-_PATIENCE = 12.0  # seconds for a supervisor to end: it gives what cannot be killed up after 10
+_END_TIMEOUT = 12.0  # seconds for a supervisor to end: it gives what cannot be killed up after 10
 
 
 def put(run: str, node: str, name: str, text: str) -> Dict[str, Any]:
     """Make the folder of `run` with the file `name` of this `text` in it; return {"folder": path}."""
     folder = files.run_directory(run, node)
-    os.makedirs(folder, mode=0o700, exist_ok=True)
+    files.make_folder(folder)
     _write(os.path.join(folder, _SIGN), "")
     _write(os.path.join(folder, os.path.basename(name)), text)
     return {"folder": folder}
@@ -36,9 +37,12 @@ def is_trial(folder: str) -> bool:
 def discard(run: str, node: str) -> Dict[str, Any]:
     """Kill what lives of `run` here and remove its folder; return {"left": [what could not be killed]}."""
     folder = files.run_directory(run, node)
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _END_TIMEOUT
     # The supervisor ends last, and writes: the folder is removed when it is gone.
-    while supervise.request_stop(folder, 0.0, "the trial is over") and time.monotonic() < deadline:
+    while (
+        supervise.request_stop(folder, 0.0, StopReason.TRIAL_OVER.value, {})
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.02)
     left = processes.kill_all(folder)
     if os.path.isdir(folder):

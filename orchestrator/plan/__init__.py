@@ -2,7 +2,7 @@
 
 from orchestrator.plan.facts import Facts, Interface
 from orchestrator.plan.job import Elastic, Job
-from orchestrator.plan.launchers import Process
+from orchestrator.plan.launchers.base import Process
 from orchestrator.plan.network import Network, choose_network
 from orchestrator.plan.plan import NodePlan, Plan, count_devices, make_plan
 

@@ -13,6 +13,9 @@ _INTERFACE = re.compile(
     r"[^-\s/:][^\s/:]{0,14}"
 )  # dev_valid_name of the kernel; none begins with a dash
 _MOST_GPUS = 1024
+_MOST_CPUS = 1 << 20
+_LARGEST = (1 << 32) - 1  # a number of a user
+_LONGEST = 1 << 17  # characters of a variable
 _FASTEST = 10_000_000  # Mb/s
 
 
@@ -56,19 +59,19 @@ class Facts:
         Raises ValueError, KeyError or TypeError when it holds something else.
         """
         return cls(
-            hostname=str(raw["hostname"]),
-            identity=str(raw["identity"]),
-            uid=int(raw["uid"]),
+            hostname=_text(raw["hostname"]),
+            identity=_text(raw["identity"]),
+            uid=_count(raw["uid"], _LARGEST),
             home=_absolute(raw["home"]),
-            python_version=str(raw["python_version"]),
-            cpus=int(raw["cpus"]),
+            python_version=_text(raw["python_version"]),
+            cpus=_count(raw["cpus"], _MOST_CPUS),
             gpus=_count(raw["gpus"], _MOST_GPUS),
-            rsync=None if raw["rsync"] is None else str(raw["rsync"]),
+            rsync=None if raw["rsync"] is None else _text(raw["rsync"]),
             interfaces=tuple(
                 Interface(
                     name=interface_name(entry["name"]),
                     addresses=tuple(
-                        ipaddress.ip_interface(str(item)) for item in entry["addresses"]
+                        ipaddress.ip_interface(_text(item)) for item in entry["addresses"]
                     ),
                     speed=None if entry["speed"] is None else _count(entry["speed"], _FASTEST),
                     loopback=bool(entry["loopback"]),
@@ -77,7 +80,7 @@ class Facts:
             ),
             ssh_address=_ssh_address(raw["ssh_address"]),
             clock_skew=clock_skew,
-            environment={str(key): str(value) for key, value in raw["environment"].items()},
+            environment={_text(key): _text(value) for key, value in raw["environment"].items()},
             clock_error=clock_error,
         )
 
@@ -102,13 +105,18 @@ def _ssh_address(raw: Any) -> str | None:
 
 
 def _count(raw: Any, most: int) -> int:
-    count = int(raw)
-    if not 0 <= count <= most:
+    if type(raw) is not int or not 0 <= raw <= most:
         raise ValueError(f"not a count up to {most}: {raw!r:.40}")
-    return count
+    return raw
+
+
+def _text(raw: Any) -> str:
+    if not isinstance(raw, str) or len(raw) > _LONGEST:
+        raise ValueError(f"not a text of at most {_LONGEST} characters: {raw!r:.40}")
+    return raw
 
 
 def _absolute(path: Any) -> str:
     if not isinstance(path, str) or not path.startswith("/") or not path.isprintable():
-        raise ValueError(f"not an absolute path: {path!r}")
+        raise ValueError(f"not an absolute path: {path!r:.40}")
     return path

@@ -101,13 +101,18 @@ def interface_of(facts: Facts, address: str) -> str | None:
 
 
 def environment_for(interface: str | None, existing: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that pin NCCL and gloo to `interface`, without those that are set already.
+    """Return the variables that pin NCCL, gloo and RPC's TensorPipe to `interface`, without those that are
+    set already.
 
-    NCCL takes a name as a prefix unless `=` stands before it; gloo takes exactly one plain name.
+    NCCL takes a name as a prefix unless `=` stands before it; the others take exactly one plain name.
     """
     if interface is None:
         return {}
-    wanted = {"NCCL_SOCKET_IFNAME": f"={interface}", "GLOO_SOCKET_IFNAME": interface}
+    wanted = {
+        "NCCL_SOCKET_IFNAME": f"={interface}",
+        "GLOO_SOCKET_IFNAME": interface,
+        "TP_SOCKET_IFNAME": interface,
+    }
     return {name: value for name, value in wanted.items() if name not in existing}
 
 

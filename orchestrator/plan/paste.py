@@ -6,38 +6,32 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 
+from orchestrator.plan.masking import MASK, known_secrets, masked, masked_words
 from orchestrator.plan.plan import NodePlan, Plan
-from orchestrator.quoting import command_line
 
-_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
-MASK = "***"
-
-
-def is_secret(name: str, secrets: frozenset[str] = frozenset()) -> bool:
-    """Tell whether the value of variable `name` is never to be shown."""
-    return name in secrets or _SECRET.search(name) is not None
-
-
-def masked(environment: Mapping[str, str], secrets: frozenset[str]) -> dict[str, str]:
-    """Return `environment` with the values of secrets replaced."""
-    return {
-        name: MASK if is_secret(name, secrets) else value for name, value in environment.items()
-    }
+# What a terminal would obey, or would show as something else than it is.
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\udc80-\udcff]+"
+)
 
 
 def lines(plan: Plan) -> Iterator[str]:
     """Yield, node by node, what would run: a comment, then a command for each process.
 
-    The value of a secret is not shown: its variable is taken from the shell that this is pasted into.
+    The value of a secret is not shown: its variable is taken from the shell that this is pasted into, and
+    of an argument, or a variable that no shell can name, a mask is left. No line holds a control character
+    but tabs and newlines.
     """
     for node in plan.nodes:
         yield f"# {node.name}: node rank {node.node_rank}, {_describe_ranks(plan, node)}"
         for process in node.processes:
             environment = {**node.environment, **process.environment}
-            yield (
-                f"cd {shlex.quote(node.workdir)} && "
-                f"{_env_prefix(environment, plan.secrets)}{command_line(process.argv)}"
-            )
+            argv = masked_words(process.argv, known_secrets(environment))
+            variables = list(_env_words(environment, plan.secrets))
+            if argv != process.argv or any(MASK in word for word in variables):
+                yield f"# {MASK} stands for a secret: put it in before you paste this"
+            words = [*variables, *map(_word, argv)]
+            yield f"cd {_word(node.cwd)} && {' '.join(words)}"
 
 
 def _describe_ranks(plan: Plan, node: NodePlan) -> str:
@@ -48,9 +42,29 @@ def _describe_ranks(plan: Plan, node: NodePlan) -> str:
     return f"ranks {node.ranks[0]}-{node.ranks[-1]} of {plan.world_size}"
 
 
-def _env_prefix(environment: Mapping[str, str], secrets: frozenset[str]) -> str:
-    words = []
+def _env_words(environment: Mapping[str, str], secrets: frozenset[str]) -> Iterator[str]:
+    """Yield `env` and the variables, those with a secret in them as the shell's own where it has them."""
+    if environment:
+        yield "env"
+    shown = masked(environment, secrets, known_secrets(environment))
     for name, value in environment.items():
-        shown = f'{name}="${name}"' if is_secret(name, secrets) else shlex.quote(f"{name}={value}")
-        words.append(shown)
-    return f"env {' '.join(words)} " if words else ""
+        if shown[name] == value:
+            yield _word(f"{name}={value}")
+        elif name.isascii() and name.isidentifier():
+            yield f'{name}="${name}"'
+        else:
+            yield _word(f"{name}={MASK}")
+
+
+def _word(text: str) -> str:
+    """Return `text` as one word for a POSIX shell, with control characters in octal."""
+    word, end = "", 0
+    for found in _CONTROL.finditer(text):
+        octal = "".join(f"\\{byte:03o}" for byte in found[0].encode(errors="surrogateescape"))
+        word += _quoted(text[end : found.start()]) + f"\"$(printf '{octal}')\""
+        end = found.end()
+    return word + _quoted(text[end:]) if word else shlex.quote(text)
+
+
+def _quoted(text: str) -> str:
+    return shlex.quote(text) if text else ""

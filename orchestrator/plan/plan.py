@@ -9,10 +9,10 @@ from typing import Any
 
 from orchestrator.errors import PlanError, UsageError
 from orchestrator.inventory import Host
-from orchestrator.plan import launchers
 from orchestrator.plan.facts import Facts
 from orchestrator.plan.job import Elastic, Job
-from orchestrator.plan.launchers import Process, Share
+from orchestrator.plan.launchers import registry
+from orchestrator.plan.launchers.base import Launcher, Process, Share
 from orchestrator.plan.network import Network, environment_for
 
 # A job starts from its plan alone, not from what an outer job or a login shell left behind.
@@ -47,6 +47,12 @@ class NodePlan:
     environment: Mapping[str, str]
     unset: tuple[str, ...]
     processes: tuple[Process, ...]
+    folder: str = ""
+
+    @property
+    def cwd(self) -> str:
+        """Where the processes start: `folder` of the working folder, or that itself."""
+        return posixpath.join(self.workdir, self.folder) if self.folder else self.workdir
 
     @property
     def name(self) -> str:
@@ -62,7 +68,7 @@ class NodePlan:
             "run": run,
             "node": self.name,
             "attempt": attempt,
-            "cwd": self.workdir,
+            "cwd": self.cwd,
             "env": dict(self.environment),
             "unset": list(self.unset),
             "processes": [
@@ -72,6 +78,7 @@ class NodePlan:
                     "env": dict(process.environment),
                     "rank": process.rank,
                     "local_rank": process.local_rank,
+                    "program_at": process.program_at,
                 }
                 for process in self.processes
             ],
@@ -83,7 +90,10 @@ class Plan:
     """What runs on every node, in node order; main is the first.
 
     Where it is `elastic` (None: it needs all nodes), the launchers go on without some of them, and which
-    ranks live where is up to them.
+    ranks live where is up to them. `launcher` is a name. What has to be known of that launcher while the
+    job runs is part of the plan, so that a run can be read without the package that the launcher is from:
+    whether the job is started `once_per_node`, and whether failed ranks are started again
+    (`restarts_ranks`).
     """
 
     run: str
@@ -95,19 +105,18 @@ class Plan:
     nodes: tuple[NodePlan, ...]
     secrets: frozenset[str]
     elastic: Elastic | None = None
+    once_per_node: bool = False
+    restarts_ranks: bool = False
 
     @property
     def restarts_itself(self) -> bool:
         """Whether the launcher starts failed ranks again: then only its own end is the end."""
-        words = [word for node in self.nodes for process in node.processes for word in process.argv]
-        given = [word for word in words if word.replace("_", "-").startswith("--max-restarts=")]
-        asked = self.launcher == "torchrun" and any(not word.endswith("=0") for word in given)
-        return asked or self.elastic is not None
+        return self.elastic is not None or self.restarts_ranks
 
     @property
     def expected_ranks(self) -> frozenset[int]:
-        """The ranks that orch sees by themselves: with `python`, a script's own children are not."""
-        if self.launcher == "python":
+        """The ranks that orch sees: of a script that starts ranks itself, the first of each node."""
+        if self.once_per_node:
             return frozenset(node.first_rank for node in self.nodes)
         return frozenset(range(self.world_size))
 
@@ -127,20 +136,16 @@ def count_gpus(host: Host, facts: Facts, job: Job) -> int:
     return min(facts.gpus, len(shown))
 
 
-def choose_launcher(hosts: Sequence[Host], job: Job) -> str:
-    """Return the launcher of all nodes. Raises UsageError when they do not agree on one."""
-    names = {job.launcher or host.launcher or "torchrun" for host in hosts}
-    unknown = sorted(names - set(launchers.NAMES))
-    if unknown:
+def choose_launcher(hosts: Sequence[Host], job: Job) -> Launcher:
+    """Return the launcher of all nodes. Raises UsageError when they do not agree on one that there is."""
+    names = sorted({job.launcher or host.launcher or registry.DEFAULT for host in hosts})
+    launchers = [registry.find(name) for name in names]
+    if len(launchers) > 1:
         raise UsageError(
-            f"unknown launcher {unknown[0]!r}", remedy=f"one of: {', '.join(launchers.NAMES)}"
-        )
-    if len(names) > 1:
-        raise UsageError(
-            f"the inventory gives these nodes different launchers: {', '.join(sorted(names))}",
+            f"the inventory gives these nodes different launchers: {', '.join(names)}",
             remedy="choose one for the whole job with --launcher",
         )
-    return names.pop()
+    return launchers[0]
 
 
 def make_plan(
@@ -155,10 +160,12 @@ def make_plan(
 
     Raises UsageError or PlanError when the job cannot be planned on these nodes.
     """
-    name = choose_launcher(hosts, job)
-    launchers.check_arguments(name, job.launcher_arguments)
+    launcher = choose_launcher(hosts, job)
+    launcher.check_job(job)
+    for host in hosts:
+        launcher.check_variables({**host.env, **job.environment})
     if job.elastic is not None:
-        launchers.check_elastic(name, job.launcher_arguments, job.elastic, len(hosts))
+        _check_elastic(launcher, job.elastic, len(hosts))
         _check_clocks(hosts, facts)
     counts = [count_devices(h, f, job) for h, f in zip(hosts, facts, strict=True)]
     world_size = sum(counts)
@@ -190,13 +197,56 @@ def make_plan(
                 workdir=workdir_of(host, fact, job),
                 environment=_environment(host, fact, job, share, interface),
                 unset=_UNSET,
-                processes=launchers.find(name)(share, job),
+                processes=_processes(launcher, share, job),
+                folder=job.folder,
             )
         )
     return Plan(
-        run, name, network.address, main_port, network.subnet, world_size, tuple(nodes), job.secrets,
+        run=run,
+        launcher=launcher.name,
+        main_address=network.address,
+        main_port=main_port,
+        subnet=network.subnet,
+        world_size=world_size,
+        nodes=tuple(nodes),
+        secrets=job.secrets,
         elastic=job.elastic,
-    )  # fmt: skip
+        once_per_node=launcher.once_per_node,
+        restarts_ranks=any(
+            launcher.restarts_ranks(process.argv, node.environment)
+            for node in nodes
+            for process in node.processes
+        ),
+    )
+
+
+def _processes(launcher: Launcher, share: Share, job: Job) -> tuple[Process, ...]:
+    """Return what runs on one node. Raises PlanError where orch could not follow that."""
+    processes = launcher.processes(share, job)
+    seen = 1 if launcher.once_per_node else share.devices
+    ranks = range(share.first_rank, share.first_rank + seen)
+    expected = [f"rank-{rank}" for rank in ranks]
+    names = [process.name for process in processes]
+    of_ranks = ["launcher" if p.rank is None else f"rank-{p.rank}" for p in processes]
+    if names != of_ranks or names not in (["launcher"], expected):
+        raise PlanError(
+            f"launcher {launcher.name} would start {', '.join(names) or 'nothing'}, where orch can follow "
+            f"either launcher (of rank None) or {', '.join(expected)}",
+            remedy="report this to the author of that launcher",
+        )
+    return processes
+
+
+def _check_elastic(launcher: Launcher, elastic: Elastic, nodes: int) -> None:
+    """Raise UsageError when the launcher cannot be elastic, or not with so many nodes."""
+    if not launcher.can_be_elastic:
+        raise UsageError(
+            f"{elastic}: with --launcher {launcher.name} nobody starts ranks again",
+            remedy="use --launcher torchrun, or --restarts alone, with which orch starts all of it again",
+        )
+    if not elastic.fewest <= nodes <= elastic.most:
+        remedy = "choose fewer with --nodes" if nodes > elastic.most else "lower MIN, or add hosts"
+        raise UsageError(f"{elastic}: there are {nodes} nodes", remedy=remedy)
 
 
 def _check_clocks(hosts: Sequence[Host], facts: Sequence[Facts]) -> None:
@@ -214,9 +264,8 @@ def _check_clocks(hosts: Sequence[Host], facts: Sequence[Facts]) -> None:
 
 def workdir_of(host: Host, facts: Facts, job: Job) -> str:
     """Return the absolute working folder of the job on a node; a relative one begins at home."""
-    return posixpath.join(
-        facts.home, expand(host.workdir or f"~/orch/{job.workdir_name}", facts.home)
-    )
+    given = job.workdir or host.workdir
+    return posixpath.join(facts.home, expand(given or f"~/orch/{job.workdir_name}", facts.home))
 
 
 def expand(path: str, home: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from orchestrator.errors import NodeError
 from orchestrator.preflight.model import NoAnswer
 from orchestrator.remote.agent import Agent
-from orchestrator.remote.text import printable
+from orchestrator.util.text import printable
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ async def ask(
     try:
         return parsed(parse, await agent.ask(verb, timeout=timeout, **arguments))
     except NodeError as error:
-        return silence(agent, error)
+        return NoAnswer(error.text)
 
 
 def parsed(parse: Callable[[Any], T], raw: Any) -> T | NoAnswer:
@@ -38,12 +38,7 @@ def parsed(parse: Callable[[Any], T], raw: Any) -> T | NoAnswer:
         _check_sizes(raw)
         return parse(raw)
     except _SENSELESS as error:
-        return NoAnswer(text(f"the node's answer makes no sense: {error!r}"))
-
-
-def silence(agent: Agent, error: NodeError) -> NoAnswer:
-    """Return why a node has not answered, without its name, which stands before whatever is said of it."""
-    return NoAnswer(error.message.removeprefix(f"{agent.node.name}: "))
+        return NoAnswer(text(f"the node's answer makes no sense: {type(error).__name__}: {error}"))
 
 
 def text(raw: Any, longest: int = _LONGEST) -> str:

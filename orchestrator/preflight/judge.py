@@ -8,8 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from orchestrator.inventory.ranges import fold as fold_names
-from orchestrator.preflight.model import Finding, NoAnswer, Probe, Remedy, Status
-from orchestrator.preflight.scene import Scene, Subject
+from orchestrator.preflight.model import (
+    Context,
+    Finding,
+    NoAnswer,
+    NodeContext,
+    Probe,
+    Remedy,
+    Status,
+)
 
 T = TypeVar("T")
 V = TypeVar("V", bound=Hashable)
@@ -31,10 +38,10 @@ class Verdict:
 
 
 def judge_each(
-    scene: Scene, probe: Probe[T], verdict: Callable[[Subject, T], Verdict]
+    context: Context, probe: Probe[T], verdict: Callable[[NodeContext, T], Verdict]
 ) -> list[Finding]:
     """Return the findings of `verdict` on what each node answered; no answer is incomplete."""
-    found = scene.of(probe)
+    found = context.of(probe)
     return fold(
         (
             subject.name,
@@ -42,7 +49,7 @@ def judge_each(
             if isinstance(answer := found[subject.name], NoAnswer)
             else verdict(subject, answer),
         )
-        for subject in scene.subjects
+        for subject in context.subjects
     )
 
 
@@ -69,14 +76,14 @@ def fold(verdicts: Iterable[tuple[str, Verdict]]) -> list[Finding]:
     return sorted(findings, key=lambda finding: -finding.status.badness)
 
 
-def whole(scene: Scene, status: Status, message: str, **more: Any) -> list[Finding]:
+def whole(context: Context, status: Status, message: str, **more: Any) -> list[Finding]:
     """Return one finding for all nodes of the plan."""
-    return [Finding(status, scene.names, message, **more)]
+    return [Finding(status, context.names, message, **more)]
 
 
-def unmeasured(scene: Scene, found: NoAnswer) -> list[Finding]:
+def unmeasured(context: Context, found: NoAnswer) -> list[Finding]:
     """Return the finding for what could be measured on no node."""
-    return whole(scene, Status.INCOMPLETE, incomplete(found.reason).message)
+    return whole(context, Status.INCOMPLETE, incomplete(found.reason).message)
 
 
 def usual(values: Mapping[str, V]) -> V | None:

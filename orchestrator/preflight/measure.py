@@ -3,71 +3,94 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
 from orchestrator.errors import LaunchError, NodeError
-from orchestrator.preflight.answers import parsed, silence, text
-from orchestrator.preflight.giving_up import giving_up
+from orchestrator.preflight.answers import parsed, text
+from orchestrator.preflight.circuit_breaker import circuit_breaker
 from orchestrator.preflight.judge import whole
-from orchestrator.preflight.model import Check, Finding, Level, NoAnswer, Probe, Status
+from orchestrator.preflight.model import (
+    Advance,
+    Check,
+    Context,
+    Finding,
+    Level,
+    Measurement,
+    NoAnswer,
+    NodeContext,
+    Probe,
+    Status,
+)
 from orchestrator.preflight.report import Report, Result
-from orchestrator.preflight.scene import Advance, Scene, Stage, Subject
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.fleet import Fleet
+from orchestrator.util.log import logger
 
 PROBE_TIME = {Level.QUICK: 20.0, Level.FULL: 60.0}
 """Seconds that a node's own probes may take, all together. Importing torch from a cold disk takes many."""
+
+log = logger("preflight")
 
 Begin = Callable[[str], AbstractContextManager[Advance]]
 """Begins a step of this title; it ends with the context."""
 
 
-async def measure(fleet: Fleet, scene: Scene, checks: Sequence[Check], begin: Begin) -> Scene:
-    """Return `scene` with everything that `checks` look at; the fleet's agents are those of its nodes.
+async def measure(fleet: Fleet, context: Context, checks: Sequence[Check], begin: Begin) -> Context:
+    """Return `context` with everything that `checks` look at; the fleet's agents are those of its nodes.
 
     What cannot be measured is a NoAnswer there, never an exception.
     """
-    fleet = giving_up(fleet)
+    fleet = circuit_breaker(fleet)
     probes = list({probe.name: probe for check in checks for probe in check.probes}.values())
     stages = list({stage.kind: stage for check in checks for stage in check.stages}.values())
     # Whoever waits for a full preflight is shown one step at a time; a quick one is to be quick.
-    beside = [each for each in stages if each.independent and scene.level is Level.QUICK]
+    beside = [each for each in stages if each.independent and context.level is Level.QUICK]
     answers, *found = await asyncio.gather(
-        _ask_all(fleet, scene, probes, begin),
-        *(_measure(fleet, scene, stage, begin) for stage in beside),
+        _ask_all(fleet, context, probes, begin),
+        *(_measure(fleet, context, stage, begin) for stage in beside),
     )
     measured = dict(zip((stage.kind for stage in beside), found, strict=True))
-    scene = replace(scene, answers=answers, measured=measured)
+    context = replace(context, answers=answers, measured=measured)
     for stage in stages:
         if stage not in beside:
-            result = await _measure(fleet, scene, stage, begin)
-            scene = replace(scene, measured={**scene.measured, stage.kind: result})
-    return scene
+            result = await _measure(fleet, context, stage, begin)
+            context = replace(context, measured={**context.measured, stage.kind: result})
+    return context
 
 
-async def _measure(fleet: Fleet, scene: Scene, stage: Stage[Any], begin: Begin) -> Any:
+async def _measure(fleet: Fleet, context: Context, stage: Measurement[Any], begin: Begin) -> Any:
+    log.debug("measuring: %s", stage.title)
     with begin(stage.title) as advance:
         try:
-            return await stage.measure(fleet, scene, advance)
+            return await stage.measure(fleet, context, advance)
         except LaunchError as error:
+            log.info("not measured: %s: %s", stage.title, error)
             return NoAnswer(str(error))
         except Exception as error:  # a mistake of ours in one stage: the others still tell
+            log.exception("not measured: %s", stage.title)
             return NoAnswer(_mistake(error))
 
 
-def judge(scene: Scene, checks: Sequence[Check]) -> Report:
+def judge(context: Context, checks: Sequence[Check]) -> Report:
     """Return the verdicts of `checks` on what was measured."""
-    return Report(scene, tuple(Result(check, _judge(scene, check)) for check in checks))
+    report = Report(context, tuple(Result(check, _judge(context, check)) for check in checks))
+    if log.isEnabledFor(logging.INFO):
+        for result in report.results:
+            log.debug("%s: %s", result.check.id, result.status)
+        log.info("%d checks: %s", len(checks), report.status)
+    return report
 
 
-def _judge(scene: Scene, check: Check) -> tuple[Finding, ...]:
+def _judge(context: Context, check: Check) -> tuple[Finding, ...]:
     try:
-        return tuple(check.verdict(scene))
+        return tuple(check.verdict(context))
     except Exception as error:  # a mistake of ours in one check: the others still tell
-        return tuple(whole(scene, Status.INCOMPLETE, f"could not be judged: {_mistake(error)}"))
+        log.exception("%s could not be judged", check.id)
+        return tuple(whole(context, Status.INCOMPLETE, f"could not be judged: {_mistake(error)}"))
 
 
 def _mistake(error: Exception) -> str:
@@ -75,36 +98,38 @@ def _mistake(error: Exception) -> str:
 
 
 async def _ask_all(
-    fleet: Fleet, scene: Scene, probes: Sequence[Probe[Any]], begin: Begin
+    fleet: Fleet, context: Context, probes: Sequence[Probe[Any]], begin: Begin
 ) -> dict[str, dict[str, Any]]:
     """Return {probe: {node: its answer, parsed}}."""
     if not probes:
         return {}
 
-    async def ask(agent: Agent, subject: Subject, advance: Advance) -> dict[str, Any]:
+    async def ask(agent: Agent, subject: NodeContext, advance: Advance) -> dict[str, Any]:
         answers = await ask_one(agent, subject, probes)
         advance(subject.name, not any(isinstance(a, NoAnswer) for a in answers.values()))
         return answers
 
     with begin("nodes") as advance:
-        pairs = zip(fleet.agents, scene.subjects, strict=True)
+        pairs = zip(fleet.agents, context.subjects, strict=True)
         found = await asyncio.gather(*(ask(agent, subject, advance) for agent, subject in pairs))
     return {
         probe.name: {
-            name: answers[probe.name] for name, answers in zip(scene.names, found, strict=True)
+            name: answers[probe.name] for name, answers in zip(context.names, found, strict=True)
         }
         for probe in probes
     }
 
 
-async def ask_one(agent: Agent, subject: Subject, probes: Sequence[Probe[Any]]) -> dict[str, Any]:
+async def ask_one(
+    agent: Agent, subject: NodeContext, probes: Sequence[Probe[Any]]
+) -> dict[str, Any]:
     """Return what one node answers to each probe."""
     wanted = {probe.name: dict(probe.arguments(subject)) for probe in probes}
-    limit = PROBE_TIME[subject.scene.level]
+    limit = PROBE_TIME[subject.context.level]
     try:
         raw = await agent.ask("check", timeout=limit + 10, limit=limit, probes=wanted)
     except NodeError as error:
-        return dict.fromkeys(wanted, silence(agent, error))
+        return dict.fromkeys(wanted, NoAnswer(error.text))
     return {probe.name: parse(probe, raw) for probe in probes}
 
 

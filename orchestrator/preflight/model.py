@@ -1,16 +1,21 @@
-"""What a check is, what it finds, and what it remedies with."""
+"""What a check is, what it looks at, what it finds, and how to fix it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
+from orchestrator.errors import OrchError, Unreachable
+from orchestrator.inventory import Host
+from orchestrator.plan import Facts, Job, NodePlan, Plan
+from orchestrator.plan.launchers import registry
+from orchestrator.plan.launchers.base import Launcher
 from orchestrator.preflight.level import Level as Level
-
-if TYPE_CHECKING:
-    from orchestrator.preflight.scene import Scene, Stage, Subject
+from orchestrator.remote.fleet import Fleet
 
 T = TypeVar("T")
 
@@ -90,7 +95,113 @@ class Probe(Generic[T]):
 
     name: str
     parse: Callable[[Any], T]
-    arguments: Callable[[Subject], Mapping[str, Any]] = lambda subject: {}
+    arguments: Callable[[NodeContext], Mapping[str, Any]] = lambda subject: {}
+
+
+@dataclass(frozen=True)
+class Script:
+    """The script as it can be read here; `folder` is what goes to the nodes (None: nothing does)."""
+
+    path: Path
+    text: str
+    folder: Path | None
+
+    @classmethod
+    def read(cls, path: Path, folder: Path | None) -> Script:
+        """Read the script at `path`. Raises OSError where that cannot be."""
+        return cls(path, path.read_text(encoding="utf-8-sig", errors="replace"), folder)
+
+
+@dataclass(frozen=True)
+class NodeContext:
+    """One node of a scene."""
+
+    host: Host
+    facts: Facts
+    plan: NodePlan
+    context: Context
+
+    @property
+    def name(self) -> str:
+        return self.host.name
+
+
+@dataclass(frozen=True)
+class Context:
+    """The nodes of a plan and what was measured on them.
+
+    `unreachable` are nodes that are not in the plan because nobody can log in there. `trouble` has, by
+    check id, why a step of the planning went wrong; the plan is then the best that could be made. `sends`
+    says whether the project's files are still to go to the nodes.
+    `answers` has what each probe found on each node; `measured` what stages found, by its type.
+    """
+
+    plan: Plan
+    job: Job
+    facts: tuple[Facts, ...]
+    level: Level
+    script: Script | None = None
+    sends: bool = True
+    unreachable: tuple[Unreachable, ...] = ()
+    trouble: Mapping[str, OrchError] = field(default_factory=dict)
+    answers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    measured: Mapping[type[Any], Any] = field(default_factory=dict)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The nodes of the plan, main first."""
+        return tuple(node.name for node in self.plan.nodes)
+
+    @cached_property
+    def launcher(self) -> Launcher:
+        """The launcher of the plan."""
+        return registry.find(self.plan.launcher)
+
+    @property
+    def why_no_script(self) -> str:
+        """Why there is no script to look into, where there is none."""
+        return "the job is a program, not Python" if self.job.program else "no script was given"
+
+    @cached_property
+    def on_one_machine(self) -> bool:
+        """Whether all nodes are one machine, so that there is no network between them."""
+        return len({facts.identity for facts in self.facts}) == 1
+
+    @cached_property
+    def subjects(self) -> tuple[NodeContext, ...]:
+        """The nodes of the plan, main first, with all that is known of each."""
+        return tuple(
+            NodeContext(node.host, facts, node, self)
+            for node, facts in zip(self.plan.nodes, self.facts, strict=True)
+        )
+
+    def of(self, probe: Probe[T]) -> dict[str, T | NoAnswer]:
+        """Return what `probe` found, by node, in node order."""
+        found = self.answers.get(probe.name, {})
+        return {name: found.get(name, NoAnswer("it was not asked")) for name in self.names}
+
+    def find(self, kind: type[T]) -> T | NoAnswer:
+        """Return what the stage found whose result is a `kind`."""
+        found: T | NoAnswer = self.measured.get(kind, NoAnswer("it was not measured"))
+        return found
+
+
+Advance = Callable[[str, bool], None]
+"""Told the node's name, and whether it went well, as a stage is done with each node."""
+
+
+@dataclass(frozen=True)
+class Measurement(Generic[T]):
+    """A measurement that takes several nodes; it ends within a bound of its own.
+
+    It may look at what earlier stages and the probes found, unless it is `independent`. What it raises of
+    the family of LaunchError makes the checks that need it incomplete.
+    """
+
+    title: str
+    kind: type[T]
+    measure: Callable[[Fleet, Context, Advance], Awaitable[T]]
+    independent: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +217,11 @@ class Check:
     level: Level
     meaning: str
     page: str
-    verdict: Callable[[Scene], Sequence[Finding]]
+    verdict: Callable[[Context], Sequence[Finding]]
     probes: tuple[Probe[Any], ...] = ()
-    stages: tuple[Stage[Any], ...] = ()
+    stages: tuple[Measurement[Any], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What its entry point is called, where another package adds it: the id."""
+        return self.id

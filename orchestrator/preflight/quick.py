@@ -6,19 +6,21 @@ making these.
 
 from __future__ import annotations
 
-from orchestrator.preflight.hosts import names, reached
+from orchestrator.preflight.hosts import names, reached, rsync
 from orchestrator.preflight.interfaces import pick
 from orchestrator.preflight.limits import clock, storage
 from orchestrator.preflight.model import Check
 from orchestrator.preflight.reach import tcp
 from orchestrator.preflight.script import contradictions
-from orchestrator.preflight.software import modules, versions
+from orchestrator.preflight.software import locks, modules, versions
 
 CHECKS: tuple[Check, ...] = (
     reached.REACH,
+    rsync.RSYNC,
     names.OWN_NAME_CHECK,
     versions.VERSIONS,
     modules.IMPORTS,
+    locks.LOCK,
     *contradictions.CHECKS,
     *tcp.CHECKS,
     pick.PICK,

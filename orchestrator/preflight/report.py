@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestrator.preflight.judge import worst
-from orchestrator.preflight.model import Check, Finding, Status
-from orchestrator.preflight.scene import Scene
+from orchestrator.preflight.model import Check, Context, Finding, Status
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Result:
 class Report:
     """The results of all checks that were made, in the order of the report."""
 
-    scene: Scene
+    context: Context
     results: tuple[Result, ...]
 
     @property

@@ -7,27 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from orchestrator.errors import NodeError
-from orchestrator.quoting import home_path
 from orchestrator.remote import reports
+from orchestrator.remote.answers import count
 from orchestrator.remote.base import Channel, Node
-from orchestrator.remote.package import node_package
+from orchestrator.remote.start_agent import start_agent, tail
+from orchestrator.util.log import node_logger
+from orchestrator.util.text import printable
 
-_FOLDER = ".local/state/orch/node"
-# Isolated from what the environment does to Python; words are UTF-8 whatever the node's locale.
-_FLAGS = "-IS -X utf8"
-_ABSENT = b"absent\n"
 _LONGEST_LINE = 4 << 20
-_LARGEST_PAYLOAD = 1 << 20
-_QUEUED_CHUNKS = 8
+_LARGEST_PAYLOAD = 1 << 19  # as much as the agent reads at a time
+_QUEUED_CHUNKS = 4
+_TURN = 0.01  # seconds of taking in what a node says until others have a turn
 _ANSWER_TIME = 30.0
 _END_TIME = 5.0
 _GIVE_UP_TIME = 1.0
+_LONGEST_REASON = 500
 
 Report = reports.Report
 
@@ -37,12 +37,15 @@ class Agent:
 
     def __init__(self, node: Node, channel: Channel) -> None:
         self.node = node
+        self._log = node_logger("agent", node.name)
         self._channel = channel
         self._next = 0
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._follows: dict[int, asyncio.Queue[Report | NodeError | None]] = {}
         self._failure: NodeError | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._one_at_a_time = asyncio.Lock()
+        self._writing: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def open(cls, node: Node, *, timeout: float = _ANSWER_TIME) -> Agent:
@@ -50,22 +53,7 @@ class Agent:
 
         Raises NodeError, with the remedy, when it does not answer within `timeout` seconds.
         """
-        try:
-            async with asyncio.timeout(timeout):
-                channel = await node.open(_start_script(node.host.python))
-                first = await channel.readline()
-                if first == _ABSENT:
-                    channel.close()
-                    await _upload(node, timeout)
-                    channel = await node.open(_start_script(node.host.python))
-                    first = await channel.readline()
-                if not first.startswith(b'{"hello"'):
-                    raise await _explain_no_hello(node, channel)
-        except TimeoutError:
-            raise NodeError(
-                f"{node.name}: no answer from {node.host.python} within {timeout:g} s",
-                remedy=f"log in and try: {node.host.python} -c 'print(1)'",
-            ) from None
+        channel = await start_agent(node, timeout)
         agent = cls(node, channel)
         agent._reader = asyncio.create_task(agent._read(), name=f"agent {node.name}")
         return agent
@@ -74,6 +62,11 @@ class Agent:
     def has_failed(self) -> bool:
         """Whether the connection or the agent has broken off."""
         return self._failure is not None
+
+    @property
+    def heard_at(self) -> float:
+        """When it last said anything, be it part of a report (time.monotonic)."""
+        return self._channel.heard_at
 
     async def ask(self, verb: str, *, timeout: float = _ANSWER_TIME, **arguments: Any) -> Any:
         """Return the node's answer to `verb`.
@@ -100,14 +93,20 @@ class Agent:
 
     async def _ask(self, number: int, verb: str, timeout: float, arguments: dict[str, Any]) -> Any:
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        began = time.monotonic()
         try:
             async with asyncio.timeout(timeout):
-                await self._send({"id": number, "verb": verb, **arguments})
-                return await answer
+                sent = await self._send({"id": number, "verb": verb, **arguments})
+                self._log.debug("%s (request %d) sent: %d bytes", verb, number, sent)
+                result, size = await answer
+            took = time.monotonic() - began
+            self._log.debug(
+                "%s (request %d) answered in %.3f s: %d bytes", verb, number, took, size
+            )
+            return result
         except TimeoutError:
-            raise NodeError(
-                f"{self.node.name}: no answer to {verb!r} within {timeout:g} s"
-            ) from None
+            self._log.info("no answer to %s (request %d) within %g s", verb, number, timeout)
+            raise NodeError(self.node.name, f"no answer to {verb!r} within {timeout:g} s") from None
         finally:
             self._answers.pop(number, None)
 
@@ -120,6 +119,9 @@ class Agent:
         connection or the agent breaks off.
         """
         number = self._number()
+        self._log.debug(
+            "follow (request %d) of run %s from byte %d", number, run, sum(offsets.values())
+        )
         queue = self._follows[number] = asyncio.Queue(_QUEUED_CHUNKS)
         goes_on = True
         try:
@@ -152,6 +154,14 @@ class Agent:
             async with asyncio.timeout(_GIVE_UP_TIME):
                 await self._send({"id": self._number(), "verb": "end", "task": number})
 
+    async def abandon(self, why: str) -> None:
+        """Count the agent as broken off, for all that wait for it. It may hang for good."""
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+        if self._failure is None:
+            await self._fail(NodeError(self.node.name, why))
+
     async def close(self) -> None:
         """Hang up; a run that the agent started goes on."""
         self._channel.write_eof()
@@ -159,30 +169,48 @@ class Agent:
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
+        for writing in self._writing:
+            writing.cancel()
+        await asyncio.gather(*self._writing, return_exceptions=True)
 
     def _number(self) -> int:
         self._next += 1
         return self._next
 
-    async def _send(self, request: dict[str, Any]) -> None:
+    async def _send(self, request: dict[str, Any]) -> int:
+        """Send the request; return how many bytes it has."""
         if self._failure is not None:
             raise self._failure
-        await self._channel.write(json.dumps(request).encode() + b"\n")
+        line = json.dumps(request).encode() + b"\n"
+        writing = asyncio.create_task(self._write(line))
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+        # Half a request would spoil the next one: whoever gives up waiting, it is written to its end.
+        await asyncio.shield(writing)
+        return len(line)
+
+    async def _write(self, line: bytes) -> None:
+        async with self._one_at_a_time:  # a large one goes in pieces
+            await self._channel.write(line)
 
     async def _read(self) -> None:
+        loop = asyncio.get_running_loop()
+        turn_ends = loop.time() + _TURN
         try:
             while line := await self._channel.readline(_LONGEST_LINE):
-                header = json.loads(line)
+                header = _header(line)
                 payload = b""
                 if "n" in header:
-                    if not 0 <= header["n"] <= _LARGEST_PAYLOAD:
-                        raise ValueError("a chunk of absurd size")
-                    payload = await self._channel.readexactly(header["n"])
-                await self._dispatch(header, payload)
-            failure = NodeError(f"{self.node.name}: the agent ended", remedy=self._last_words())
+                    payload = await self._channel.readexactly(count(header["n"], _LARGEST_PAYLOAD))
+                await self._dispatch(header, payload, len(line))
+                if loop.time() >= turn_ends:  # what is buffered is taken in without any pause
+                    await asyncio.sleep(0)
+                    turn_ends = loop.time() + _TURN
+            failure = NodeError(self.node.name, "the agent ended", remedy=self._last_words())
         except asyncio.IncompleteReadError:
             failure = NodeError(
-                f"{self.node.name}: the agent ended in the middle of a report",
+                self.node.name,
+                "the agent ended in the middle of a report",
                 remedy=self._last_words(),
             )
         except NodeError as error:
@@ -190,20 +218,30 @@ class Agent:
         except (
             Exception
         ) as error:  # whatever it was that the node sent, whoever waits must hear of it
-            failure = NodeError(f"{self.node.name}: the agent sent something else: {error!r}")
+            said = printable(f"{type(error).__name__}: {error}")
+            failure = NodeError(
+                self.node.name,
+                f"the agent sent what is no message of an agent: {said}",
+                remedy=f"see that `python:` of {self.node.name} in the inventory is an interpreter that "
+                "prints nothing by itself",
+            )
+        await self._fail(failure)
+
+    async def _fail(self, failure: NodeError) -> None:
         self._failure = failure
+        self._log.info("broke off: %s", failure.text)
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(failure)
         for queue in list(self._follows.values()):  # who has waited may leave meanwhile
             await queue.put(failure)
 
-    async def _dispatch(self, header: dict[str, Any], payload: bytes) -> None:
-        number = header["id"]
+    async def _dispatch(self, header: dict[str, Any], payload: bytes, size: int) -> None:
+        number = count(header["id"])
         queue = self._follows.get(number)
         if queue is not None:
             if "error" in header:
-                await queue.put(NodeError(f"{self.node.name}: {header['error']}"))
+                await queue.put(AgentRefusal.parse(self.node.name, header))
             elif "ok" in header:
                 await queue.put(None)
             else:
@@ -213,69 +251,41 @@ class Agent:
         if answer is None or answer.done():
             return  # it was waited for long enough
         if "error" in header:
-            answer.set_exception(
-                AgentRefusal(self.node.name, str(header["error"]), header.get("errno"))
-            )
+            refusal = AgentRefusal.parse(self.node.name, header)
+            self._log.debug("request %d refused: %s", number, refusal.text)
+            answer.set_exception(refusal)
         else:
-            answer.set_result(header["ok"])
+            answer.set_result((header["ok"], size))
 
     def _last_words(self) -> str | None:
-        return _tail(self._channel.stderr) or None
+        return tail(self._channel.stderr) or None
 
 
 class AgentRefusal(NodeError):
     """The agent could not carry out a verb; `errno` is the operating system's number, if it was that."""
 
     def __init__(self, node: str, text: str, errno: int | None) -> None:
-        super().__init__(f"{node}: {text}")
-        self.text = text
+        super().__init__(node, text)
         self.errno = errno
 
-
-def _start_script(python: str) -> str:
-    return (
-        f'p="$HOME/{_FOLDER}/{node_package().name}"; [ -r "$p" ] || {{ echo absent; exit 0; }}; '
-        f'exec {home_path(python)} {_FLAGS} "$p" serve'
-    )
-
-
-async def _upload(node: Node, timeout: float) -> None:
-    package = node_package()
-    script = (
-        f'umask 077; d="$HOME/{_FOLDER}"; t="$d/{package.name}.{secrets.token_hex(8)}.tmp"; '
-        f'mkdir -p "$d" && cat > "$t" && mv -f "$t" "$d/{package.name}" || exit 1; '
-        # Compiled once, it starts in half the time. Where that fails, `serve` will say why.
-        f'{home_path(node.host.python)} {_FLAGS} "$d/{package.name}" compile 2>/dev/null || true'
-    )
-    done = await node.run(script, input=package.data, timeout=timeout)
-    if done.exit_code != 0:
-        raise NodeError(
-            f"{node.name}: orch's agent cannot be written to ~/{_FOLDER}: {_tail(done.stderr)}",
-            remedy="orch needs a home directory that can be written, with a little room",
-        )
+    @classmethod
+    def parse(cls, node: str, answer: dict[str, Any]) -> AgentRefusal:
+        """Return the refusal that an answer with an "error" is."""
+        errno = answer.get("errno")
+        said = printable(str(answer["error"]), _LONGEST_REASON)
+        return cls(node, said, errno if type(errno) is int else None)
 
 
-async def _explain_no_hello(node: Node, channel: Channel) -> NodeError:
-    code = await channel.wait()
-    python = node.host.python
-    if code in (126, 127):
-        return NodeError(
-            f"{node.name}: there is no Python at {python!r}: {_tail(channel.stderr)}",
-            remedy="set `python:` in the inventory to its absolute path on that node "
-            "(a non-interactive shell has no conda or virtual environment)",
-        )
-    version = await node.run(f"{home_path(python)} -V 2>&1")
-    return NodeError(
-        f"{node.name}: {python} ({_tail(version.stdout) or 'no version'}) cannot run orch's agent: "
-        f"{_tail(channel.stderr)}",
-        remedy="orch needs Python 3.8 or later on a node",
-    )
+def _header(line: bytes) -> dict[str, Any]:
+    """Return the JSON object on a line of an agent's. Raises ValueError, or RecursionError, for none."""
+    header = json.loads(line, parse_constant=_refuse)
+    if not isinstance(header, dict):
+        raise ValueError(f"not an object: {header!r:.100}")
+    return header
 
 
-def _tail(text: bytes, limit: int = 300) -> str:
-    """Return the last words of what a node wrote, harmless to a terminal."""
-    shown = text.decode("utf-8", "replace").strip()[-limit:]
-    return "".join(c if c.isprintable() else " " for c in shown)
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 __all__ = ["Agent", "AgentRefusal"]

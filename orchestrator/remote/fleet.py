@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from orchestrator.errors import ConnectError, LaunchError, NodeError, Unreachable
+from orchestrator.errors import LaunchError, Unreachable
 from orchestrator.inventory import Host
 from orchestrator.remote.agent import Agent
-from orchestrator.remote.base import Node
-from orchestrator.remote.line import Dialer, Line
-from orchestrator.remote.ssh import ConnectOptions, connect_all
+from orchestrator.remote.alike import fold_errors, not_reached
+from orchestrator.remote.base import Node, Transport
+from orchestrator.remote.connection import Connector, NodeConnection
 
 T = TypeVar("T")
 
@@ -20,11 +20,11 @@ OnNode = Callable[[str, bool], None]
 
 
 class Fleet:
-    """The open connections and agents of `hosts`, in their order."""
+    """The open connections and agents of `hosts`, in their order, over `transport`."""
 
-    def __init__(self, hosts: Sequence[Host], options: ConnectOptions) -> None:
+    def __init__(self, hosts: Sequence[Host], transport: Transport) -> None:
         self.hosts = tuple(hosts)
-        self._options = options
+        self.transport = transport
         self.nodes: list[Node] = []
         self.agents: list[Agent] = []
 
@@ -33,15 +33,14 @@ class Fleet:
 
         Raises ConnectError with the verdict of every failure; `nodes` has those that were reached.
         """
-        results = await connect_all(
+        results = await self.transport.connect_all(
             self.hosts,
-            self._options,
             on_result=lambda name, result, _: on_node(name, not isinstance(result, Unreachable)),
         )
         self.nodes = [result for result in results if not isinstance(result, Unreachable)]
         failures = [result for result in results if isinstance(result, Unreachable)]
         if failures:
-            raise ConnectError(failures, len(self.hosts))
+            raise not_reached(failures, len(self.hosts))
 
     @property
     def warnings(self) -> list[str]:
@@ -60,10 +59,10 @@ class Fleet:
         self.hosts = tuple(node.host for node in self.nodes)
         await asyncio.gather(*(node.close() for node in others), return_exceptions=True)
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[NodeConnection]:
         """Hand the connections and agents over: they are closed, and made again, by whoever has them."""
-        dialer = Dialer(self._options)
-        lines = [Line(agent.node.host, dialer, agent) for agent in self.agents]
+        connector = Connector(self.transport)
+        lines = [NodeConnection(agent.node.host, connector, agent) for agent in self.agents]
         self.nodes, self.agents = [], []
         return lines
 
@@ -96,12 +95,14 @@ class Fleet:
         All are waited for: one node's failure never hides another's verdict. Raises LaunchError.
         """
         results = await asyncio.gather(*(action(item) for item in items), return_exceptions=True)
-        failures = [result for result in results if isinstance(result, BaseException)]
-        for failure in failures:
-            if not isinstance(failure, (NodeError, LaunchError)):
-                raise failure
+        failures: list[LaunchError] = []
+        for result in results:
+            if isinstance(result, LaunchError):
+                failures.append(result)
+            elif isinstance(result, BaseException):
+                raise result
         if len(failures) == 1:
             raise failures[0]
         if failures:
-            raise LaunchError("\n".join(str(failure) for failure in failures))
+            raise LaunchError(fold_errors(failures))
         return results

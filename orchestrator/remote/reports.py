@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.remote.text import printable
-from orchestrator.signal_names import signal_name
+from orchestrator.node.reasons import StopReason
+from orchestrator.reasons import Stop
+from orchestrator.remote.answers import count, moment, pids, text
+from orchestrator.remote.old_sentences import stop_of
+from orchestrator.util.signals import signal_name
+from orchestrator.util.text import printable
 
 _LONGEST_REASON = 500
-_END_OF_TIME = 1e11  # seconds since the epoch: no clock of a machine that trains says so
+_LONGEST_NAME = 40
+_MOST_NAMED = 20
+_MOST_ZEROS = 1 << 44  # as many as one message of an agent tells
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,31 @@ class Chunk:
     offset: int
     time: float
     data: bytes
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """Bytes that a log file gained, too: `count` zeros at `offset` of `path`, maybe a hole of the file."""
+
+    path: str
+    offset: int
+    time: float
+    count: int
+
+
+@dataclass(frozen=True)
+class OddFile:
+    """What stands at `path` in the run's folder on the node is passed over, or is not what it was.
+
+    `why` is one of `ODD`: a name that no file of ours has, no regular file, no folder, unreadable;
+    another file than before, or shorter than it was.
+    """
+
+    path: str
+    why: str
+
+
+ODD = ("name", "no-file", "no-folder", "unreadable", "replaced", "shorter")
 
 
 @dataclass(frozen=True)
@@ -67,24 +98,39 @@ class RankReport:
 
 
 @dataclass(frozen=True)
+class LeftBehind:
+    """Processes, each with its name, that ranks have left running though all of them have succeeded.
+
+    They may go on for `limit` seconds; `ended` tells that they were ended then.
+    """
+
+    processes: tuple[tuple[int, str], ...]
+    limit: float
+    ended: bool
+
+
+@dataclass(frozen=True)
 class StatusReport:
     """The state of a supervisor: running, stopping, ended, lost (it died without a word), or absent.
 
     Absent is a run of which the node has nothing (any more). `launcher` is how the launcher ended, where
-    there is one and it has; `left` the processes of the run that could not be killed; `stopped` why it
-    was told to stop, or did so by itself, one line, None if it was not, and `stopped_at` when (the
-    node's clock, since the epoch). `attempt` is which of the run's it minds, None where there is none.
+    there is one and it has, and `launcher_ended` when. `left` are the processes of the run that could not
+    be killed; `stopped` is why it was told to stop, or did so by itself, None if it was not,
+    and `stopped_at` when. Times are the node's, since the epoch. `attempt` is which of the run's it
+    supervises, None where there is none. `behind` is what ranks have left running, None for nothing.
     """
 
     state: str
     launcher: ProcessEnd | None
     left: tuple[int, ...]
-    stopped: str | None = None
+    stopped: Stop | None = None
     stopped_at: float | None = None
     attempt: int | None = None
+    launcher_ended: float | None = None
+    behind: LeftBehind | None = None
 
 
-Report = Chunk | RankReport | StatusReport
+Report = Chunk | Zeros | OddFile | RankReport | StatusReport
 
 
 def parse(header: dict[str, Any], payload: bytes) -> Report:
@@ -93,34 +139,83 @@ def parse(header: dict[str, Any], payload: bytes) -> Report:
     Raises ValueError, KeyError or TypeError for anything that is not one.
     """
     if "f" in header:
-        return Chunk(_text(header["f"]), _count(header["o"]), moment(header["t"]), payload)
+        path, offset, time = text(header["f"]), count(header["o"]), moment(header["t"])
+        if "zeros" in header:
+            return Zeros(path, offset, time, count(header["zeros"], _MOST_ZEROS))
+        return Chunk(path, offset, time, payload)
+    if "odd" in header:
+        if header["why"] not in ODD:
+            raise ValueError(f"unknown kind of file {header['why']!r:.100}")
+        return OddFile(printable(text(header["odd"])), header["why"])
     if "rank" in header:
         record = header["rank"]
         ended = None if record["ended"] is None else moment(record["ended"])
         return RankReport(
-            rank=_count(record["rank"]),
-            local_rank=_count(record["local_rank"]),
-            attempt=_count(record["attempt"]),
-            pid=_count(record["pid"]),
+            rank=count(record["rank"]),
+            local_rank=count(record["local_rank"]),
+            attempt=count(record["attempt"]),
+            pid=count(record["pid"]),
             started=moment(record["started"]),
             ended=ended,
             end=None if ended is None else _end(record),
-            world_size=_count(record.get("world_size", 0)),
+            world_size=count(record.get("world_size", 0)),
         )
     status = header["status"]
     launcher = status["launcher"]
+    has_ended = launcher is not None and launcher["ended"] is not None
     if status["state"] not in ("running", "stopping", "ended", "lost", "absent"):
-        raise ValueError(f"unknown state {status['state']!r}")
-    stopped, stopped_at = status.get("stopped"), status.get("stopped_at")
+        raise ValueError(f"unknown state {status['state']!r:.100}")
+    stopped_at = status.get("stopped_at")
     attempt = status.get("attempt")
     return StatusReport(
         state=status["state"],
-        launcher=None if launcher is None or launcher["ended"] is None else _end(launcher),
+        launcher=_end(launcher) if has_ended else None,
+        launcher_ended=moment(launcher["ended"]) if has_ended else None,
         left=pids(status["left"]),
-        stopped=None if stopped is None else printable(_text(stopped), _LONGEST_REASON),
+        stopped=_stopped(status.get("stopped"), status.get("stopped_detail") or {}),
         stopped_at=None if stopped_at is None else moment(stopped_at),
-        attempt=None if attempt is None else _count(attempt),
+        attempt=None if attempt is None else count(attempt),
+        behind=_behind(status.get("behind")),
     )
+
+
+def _stopped(reason: Any, detail: Any) -> Stop | None:
+    """Return why a supervisor stopped; one of an earlier version says it in a sentence."""
+    if reason is None:
+        return None
+    said = printable(text(reason), _LONGEST_REASON)
+    known = _reason(said)
+    if known is None:
+        return stop_of(said)
+    seconds, number, pid, because = (
+        detail.get(name) for name in ("seconds", "signal", "pid", "because")
+    )
+    return Stop(
+        known,
+        node=printable(text(detail.get("node", "")), _LONGEST_REASON),
+        text=printable(text(detail.get("text", "")), _LONGEST_REASON),
+        seconds=None if seconds is None else moment(seconds),
+        signal=None if number is None else count(number, 127),
+        pid=None if pid is None else count(pid),
+        because=None if because is None else _reason(text(because)),
+    )
+
+
+def _reason(said: str) -> StopReason | None:
+    """Return the reason with this id; None where this version has no such reason."""
+    try:
+        return StopReason(said)
+    except ValueError:
+        return None
+
+
+def _behind(said: Any) -> LeftBehind | None:
+    if said is None:
+        return None
+    processes = [
+        (count(pid), printable(text(name), _LONGEST_NAME)) for pid, name in said["processes"]
+    ]
+    return LeftBehind(tuple(processes[:_MOST_NAMED]), moment(said["limit"]), said["ended"] is True)
 
 
 def _end(record: dict[str, Any]) -> ProcessEnd:
@@ -128,34 +223,5 @@ def _end(record: dict[str, Any]) -> ProcessEnd:
     if (code is None) == (number is None):
         raise ValueError("a process ends with a code or by a signal")
     return ProcessEnd(
-        None if code is None else _count(code, 255), None if number is None else _count(number, 127)
+        None if code is None else count(code, 255), None if number is None else count(number, 127)
     )
-
-
-def moment(value: Any) -> float:
-    """Return a time that a node told, in seconds since the epoch. Raises ValueError for none.
-
-    What is no time that a calendar has would end whoever shows it.
-    """
-    if not isinstance(value, int | float) or not 0 <= value < _END_OF_TIME:
-        raise ValueError(f"not a time: {value!r:.100}")
-    return float(value)
-
-
-def pids(value: Any) -> tuple[int, ...]:
-    """Return the processes that a node named. Raises ValueError where it did not."""
-    if not isinstance(value, list):
-        raise ValueError(f"not a list of processes: {value!r:.100}")
-    return tuple(_count(pid) for pid in value)
-
-
-def _count(value: Any, most: int = (1 << 63) - 1) -> int:
-    if not isinstance(value, int) or not 0 <= value <= most:
-        raise ValueError(f"not a count: {value!r:.100}")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"not a text: {value!r}")
-    return value

@@ -1,1 +1,1 @@
-"""The life of a run: its name and record, start, follow, stop, verdict."""
+"""A run on disk: folder, record, lock, registry, stop request, and its background controller."""

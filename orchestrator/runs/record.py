@@ -1,40 +1,59 @@
-"""What whoever minds a run writes of it on this machine: `run.json`, `events.jsonl`, the copies of logs."""
+"""What the controller of a run writes on this machine: `run.json`, `events.jsonl`, copies of logs."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from orchestrator import __version__, events
+from orchestrator import events
 from orchestrator.errors import LaunchError
 from orchestrator.logs.store import Store
 from orchestrator.plan import NodePlan, Plan
-from orchestrator.runs.attempts import Attempt
+from orchestrator.reasons import Stop
+from orchestrator.runs.codec import encode
+from orchestrator.runs.disk_room import release_room, replace_json, set_room_aside
 from orchestrator.runs.event_log import EventLog
-from orchestrator.runs.folder import EVENTS, LOGS, RUN, read_json, runs_folder, write_json
+from orchestrator.runs.folder import EVENTS, LOGS, RUN, own_folder, read_json, runs_folder
+from orchestrator.runs.launch_spec import LaunchSpec
 from orchestrator.runs.lock import Lock
-from orchestrator.runs.plain import plain
-from orchestrator.runs.plans import describe, describe_node
-from orchestrator.runs.recipe import Recipe
-from orchestrator.runs.saved import Saved, read_saved
-from orchestrator.runs.settings import Settings
+from orchestrator.runs.masking import masked_node, masked_plan, masked_spec
+from orchestrator.runs.options import Settings
+from orchestrator.runs.outcome import Outcome, State
+from orchestrator.runs.saved_run import (
+    Attempt,
+    RunRecord,
+    SavedRun,
+    distrust,
+    load_run,
+)
 from orchestrator.runs.state import RunState, state_of
+from orchestrator.runs.stop_request import release_room_for_request, reserve_room_for_request
+from orchestrator.version import __version__
+
+_RESERVE = 1 << 17  # bytes: a verdict quotes what ranks have printed last
 
 
 class Record:
     """The record of one run, held by its one controller. `create` and `reopen` make one."""
 
     def __init__(
-        self, folder: Path, plan: Plan, settings: Settings, began: float, lock: Lock
+        self,
+        folder: Path,
+        plan: Plan,
+        settings: Settings,
+        began: float,
+        lock: Lock,
+        *,
+        background: bool,
     ) -> None:
         self.folder = folder
         self.plan = plan
         self.settings = settings
-        self.recipe: Recipe | None = None
+        self.spec: LaunchSpec | None = None
         """How it is started again when it fails; None: it is not."""
         self.attempt = 0
         """The number of the attempt that goes on, or has failed and is the last of `failed`."""
@@ -42,8 +61,11 @@ class Record:
         self.former: tuple[NodePlan, ...] = ()
         """Nodes that had a share of an attempt that has failed, and have none any more."""
         self.logs = folder / LOGS
-        self.store = Store(self.logs)
+        self.store = Store(self.logs, settings.log_limit)
         self.began = began
+        self.background = background
+        self._unwritten: RunRecord | None = None
+        self._has_ended = False
         self._lock = lock
         self._log = EventLog(folder / EVENTS)
 
@@ -52,20 +74,26 @@ class Record:
         cls,
         plan: Plan,
         settings: Settings,
-        recipe: Recipe | None = None,
+        spec: LaunchSpec | None = None,
         *,
         root: Path | None = None,
     ) -> Record:
-        """Begin the record of a new run, in a folder of mode 0700. Raises LaunchError."""
-        folder = (root or runs_folder()) / plan.run
+        """Begin the record of a new run, in a folder of mode 0700, as are those above it that were missing.
+
+        Raises LaunchError.
+        """
+        runs = root or runs_folder()
+        folder = runs / plan.run
         lock = None
         try:
-            folder.mkdir(mode=0o700, parents=True)
+            own_folder(runs, root)
+            folder.mkdir(mode=0o700)
             lock = Lock.take(folder, background=False)
             assert lock is not None, "nobody else knows of the folder yet"
-            record = cls(folder, plan, settings, time.time(), lock)
-            record.recipe = recipe
+            record = cls(folder, plan, settings, time.time(), lock, background=False)
+            record.spec = spec
             record.write_state("starting")
+            record._set_room_aside()
         except OSError as error:
             if lock is not None:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -77,14 +105,22 @@ class Record:
         return record
 
     @classmethod
-    def reopen(cls, saved: Saved) -> Record | None:
-        """Go on with the record of a run, or return None when somebody minds it already."""
+    def reopen(cls, saved: SavedRun) -> Record | None:
+        """Go on with the record of a run, or return None when it has a controller already.
+
+        Raises LaunchError where somebody else may have written it.
+        """
+        error = distrust(saved.folder)
+        if error is not None:
+            raise LaunchError(
+                f"run {saved.run} is left alone: {error.path} {error.why}", remedy=error.remedy
+            )
         lock = Lock.take(saved.folder, background=True)
         if lock is None:
             return None
-        saved = read_saved(saved.folder) or saved  # who had it until now may have gone on
-        record = cls(saved.folder, saved.plan, saved.settings, saved.began, lock)
-        record.recipe, record.attempt = saved.recipe, saved.attempt
+        saved = load_run(saved.folder) or saved  # who had it until now may have gone on
+        record = cls(saved.folder, saved.plan, saved.settings, saved.began, lock, background=True)
+        record.spec, record.attempt = saved.spec, saved.attempt
         record.failed, record.former = saved.failed, saved.former
         return record
 
@@ -94,56 +130,96 @@ class Record:
         return bool(self.failed) and self.failed[-1].number == self.attempt
 
     def fail(self, attempt: Attempt) -> None:
-        """Note that the attempt that goes on has failed; another is to follow. Raises OSError."""
+        """Note that the attempt that goes on has failed; another is to follow.
+
+        Raises OSError; then it is noted, and `write_rest` writes it.
+        """
         self.failed += (attempt,)
         self.write_state("running")
 
     def begin_attempt(self, plan: Plan, number: int, skews: Mapping[str, float]) -> None:
-        """Note that another attempt begins, with `plan`; `skews` is of its nodes. Raises OSError."""
+        """Note that another attempt begins, with `plan`; `skews` is of its nodes.
+
+        Raises OSError; then none begins: whoever comes after us has to know of it.
+        """
+        before = self.former, self.plan, self.attempt, self.settings
         names = {node.name for node in plan.nodes}
         self.former = tuple(
             node for node in (*self.former, *self.plan.nodes) if node.name not in names
         )
         self.plan, self.attempt = plan, number
         self.settings = replace(self.settings, skews={**self.settings.skews, **skews})
-        self.write_state("running")
+        try:
+            self.write_state("running")
+        except OSError:
+            self.former, self.plan, self.attempt, self.settings = before
+            with suppress(OSError):  # `write_rest` writes it
+                self.write_state("running")
+            raise
 
     def write_state(
         self,
-        state: str,
+        state: State,
         *,
         exit_code: int | None = None,
         summary: str = "",
+        outcome: Outcome | None = None,
         missing: tuple[str, ...] = (),
         verdict: events.Explained | None = None,
+        stop: Stop | None = None,
     ) -> None:
-        """Replace `run.json`, all at once; no secret is in it. Raises OSError."""
-        value: dict[str, Any] = {
-            "orch": __version__,
-            "run": self.plan.run,
-            "state": state,
-            "began": self.began,
-            "ended": time.time() if state in ("ended", "failed") else None,
-            "exit_code": exit_code,
-            "summary": summary,
-            "verdict": None if verdict is None else plain(verdict),
-            "missing": list(missing),
-            "settings": self.settings.describe(),
-            "plan": describe(self.plan),
-            "attempt": self.attempt,
-            "failed": [plain(attempt) for attempt in self.failed],
-            "former": [describe_node(node, self.plan.secrets) for node in self.former],
-            "recipe": None if self.recipe is None else self.recipe.describe(secrets=False),
-        }
-        write_json(self.folder / RUN, value)
+        """Replace `run.json`, all at once; no secret is in it.
+
+        Raises OSError; then `write_rest` writes it.
+        """
+        self._unwritten = RunRecord(
+            orch=__version__,
+            state=state,
+            began=self.began,
+            ended=time.time() if state in ("ended", "failed") else None,
+            plan=masked_plan(self.plan),
+            settings=self.settings,
+            exit_code=exit_code,
+            summary=summary,
+            missing=missing,
+            verdict=verdict,
+            attempt=self.attempt,
+            failed=self.failed,
+            former=tuple(masked_node(node, self.plan.secrets) for node in self.former),
+            spec=None if self.spec is None else masked_spec(self.spec),
+            outcome=outcome,
+            stop=stop,
+        )
+        self.write_rest()
+
+    def write_rest(self) -> None:
+        """Write what there was no room for, and take room for the next time; none once the run has ended.
+
+        Raises OSError.
+        """
+        if self._unwritten is not None:
+            replace_json(self.folder / RUN, encode(self._unwritten))
+            self._has_ended = self._unwritten.ended is not None
+            self._unwritten = None
+        with suppress(OSError):  # it is taken when there is some
+            if self._has_ended:
+                release_room(self.folder / RUN)
+                release_room_for_request(self.folder)
+            else:
+                self._set_room_aside()
+
+    def _set_room_aside(self) -> None:
+        path = self.folder / RUN
+        set_room_aside(path, _RESERVE + path.stat().st_size)
+        reserve_room_for_request(self.folder)
 
     def amend(self, *, missing: tuple[str, ...]) -> None:
         """Say anew whose logs are not complete here. Raises OSError."""
         path = self.folder / RUN
-        write_json(path, {**read_json(path), "missing": list(missing)})
+        replace_json(path, {**read_json(path), "missing": list(missing)})
 
     def state(self) -> RunState:
-        """Return what the run's event log tells, of controllers before us too. Raises OSError."""
+        """Return what the run's event log tells, of controllers before us too. Raises OrchError."""
         return state_of(self.folder)
 
     def note(self, event: events.Event) -> None:
@@ -151,7 +227,7 @@ class Record:
         self._log.append(event)
 
     def close(self) -> None:
-        """Let somebody else mind the run."""
+        """Let another controller take over."""
         self.store.close()
         self._log.close()
         self._lock.release()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator import events
+from orchestrator.reasons import Stop
 from orchestrator.runs.event_log import EventReader, Logged
 from orchestrator.runs.folder import EVENTS
 
@@ -30,9 +31,9 @@ class RankState:
 class NodeLink:
     """One node: whether it is heard of, and what of the run is there.
 
-    `state` is unknown, running, ended, lost (nobody minds its ranks), absent, or left (an elastic run
+    `state` is unknown, running, ended, lost (its ranks have no supervisor), absent, or left (an elastic run
     goes on without it). `unreachable_since` is by the controller's clock; `cause` says why that is, or
-    why it has left.
+    why it has left. `gone` says why a controller has given it up, None while none has.
     """
 
     name: str
@@ -40,20 +41,24 @@ class NodeLink:
     unreachable_since: float | None = None
     cause: str = ""
     left: tuple[int, ...] = ()
+    gone: str | None = None
 
 
 @dataclass
 class RunState:
     """All of a run; `ranks` are by node and local rank, the last of each. `stopping` is why its nodes
     were told to stop, None if they were not, and `stalled` what keeps it from getting on, None while it
-    does.
+    does. `uneven` are files that some nodes only had when it began. `files` are what it had written when it
+    ended, None where nothing, or nobody said.
     """
 
     nodes: dict[str, NodeLink] = field(default_factory=dict)
     ranks: dict[tuple[str, int], RankState] = field(default_factory=dict)
-    stopping: str | None = None
+    stopping: Stop | None = None
     stalled: events.Stalled | None = None
+    files: events.FilesWritten | None = None
     warnings: list[str] = field(default_factory=list)
+    uneven: list[events.Uneven] = field(default_factory=list)
     _told: dict[tuple[str, int], RankState] = field(default_factory=dict)  # by node and rank
 
     def take(self, logged: Logged) -> None:
@@ -76,6 +81,8 @@ class RunState:
                 node.left, node.unreachable_since = event.left, None
                 if node.state != "left":
                     node.state = event.state
+            case events.NodeGone():
+                self._node(event.node).gone = event.why
             case events.NodeLeft():
                 node = self._node(event.node)
                 node.state, node.cause = "left", event.why
@@ -84,17 +91,22 @@ class RunState:
             case events.RankEnded():
                 self._ended(event)
             case events.Stopping():
-                self.stopping = event.reason
+                self.stopping = event.stop
             case events.Restarting():  # what becomes of nodes and ranks now is told anew
                 self.stopping = self.stalled = None
+                self.uneven.clear()
                 self.nodes.clear()
                 self.ranks.clear()
             case events.Stalled():
                 self.stalled = event
             case events.Resumed():
                 self.stalled = None
+            case events.FilesWritten():
+                self.files = event
             case events.Warned():
                 self.warnings.append(event.message)
+            case events.Uneven():
+                self.uneven.append(event)
 
     def _node(self, name: str) -> NodeLink:
         return self.nodes.setdefault(name, NodeLink(name))
@@ -126,5 +138,5 @@ def fold(log: Iterable[Logged]) -> RunState:
 
 
 def state_of(folder: Path) -> RunState:
-    """Return the state after all that the log in a run's folder has. Raises OSError."""
+    """Return the state after all that the log in a run's folder has. Raises OrchError."""
     return fold(EventReader(folder / EVENTS).read())

@@ -12,20 +12,24 @@ import asyncio
 import functools
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 
 from orchestrator.errors import SyncError
-from orchestrator.remote.text import printable
 from orchestrator.sync.pipe import Pipe
 from orchestrator.sync.tree import LEFTOVERS, Tree
+from orchestrator.util.text import printable
+
+SERVER = ("rsync", "--server")
+"""How a command begins that rsync may want run on a node."""
 
 _KEPT = 64 << 10  # bytes of what rsync says; how it ended stands last
-_LAST_WORDS = 5.0  # seconds that a killed rsync has to end
+_KILL_TIMEOUT = 5.0  # seconds that a killed rsync has to end
 _OLDEST = (3, 1, 3)  # the first with --modify-window=-1
 
 _OPTIONS = (
@@ -37,6 +41,8 @@ _OPTIONS = (
     # Folders on the node are the node's: their modes and times stay, and one may be a link.
     "--no-implied-dirs",
     "--omit-dir-times",
+    "--keep-dirlinks",
+    "--sparse",
     "--from0",
     "--files-from=-",
     "--ignore-missing-args",  # a log that moved since the folder was read
@@ -77,10 +83,10 @@ class Client:
         self._down = down
         self._read_ahead = b""
 
-    async def command(self) -> list[str] | None:
+    async def command(self, expected: Sequence[str] = SERVER) -> list[str] | None:
         """Return the argument list for the node; None if rsync ended before it came to that.
 
-        Raises SyncError if it is anything but an rsync server.
+        Raises SyncError if it does not begin with the `expected` words.
         """
         data = b""
         while True:
@@ -94,7 +100,7 @@ class Client:
         used = len(count) + 1 + sum(len(word) + 1 for word in words[: int(count)])
         self._read_ahead = data[used:]
         _host, *command = map(os.fsdecode, words[: int(count)])
-        if command[:2] != ["rsync", "--server"]:
+        if command[: len(expected)] != list(expected):
             raise SyncError(
                 f"rsync asked for something else on the node: {printable(str(command))}"
             )
@@ -124,20 +130,49 @@ class Client:
 
 
 @asynccontextmanager
-async def sending(tree: Tree, destination: str) -> AsyncIterator[Client]:
+async def sending(tree: Tree, destination: str, *, update: bool = False) -> AsyncIterator[Client]:
     """Start rsync to send `tree` into `destination`; on leaving, nothing of it is left.
 
-    Raises SyncError when this machine has no rsync that can do this.
+    With `update`, a file that is newer there stays as it is. Raises SyncError when this machine has no
+    rsync that can do this.
+    """
+    options = [*_OPTIONS]
+    if update:
+        options.append("--update")
+    if (
+        tree.repeated
+    ):  # it costs rsync a table of all files, and the node a file system that has them
+        options.append("--hard-links")
+    async with running(options, f"{tree.root}/", f"node:{destination}/", tree.listing) as client:
+        yield client
+
+
+@asynccontextmanager
+async def running(
+    options: Sequence[str],
+    source: str,
+    destination: str,
+    listing: bytes,
+    *,
+    largest: int | None = None,
+) -> AsyncIterator[Client]:
+    """Start rsync, one of whose ends is `node:`, with `listing` as its standard input.
+
+    It writes no file of more than `largest` bytes, where the system can see to that. On leaving, it is
+    told to end, so that it keeps what has arrived, and nothing of it is left. Raises SyncError when this
+    machine has no rsync that can do this.
     """
     with ExitStack() as stack:
         up = stack.enter_context(closing(Pipe(to_child=False)))
         down = stack.enter_context(closing(Pipe(to_child=True)))
         process = await asyncio.create_subprocess_exec(
             rsync_here(),
-            *_OPTIONS,
+            *options,
+            # Else rsync gives the relay a pipe that does not block: once it is full, `cat` gives up.
+            "--blocking-io",
             f"--rsh=/bin/sh -c '{_RELAY}' {down.inherited} {up.inherited}",
-            f"{tree.root}/",
-            f"node:{destination}/",
+            source,
+            destination,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -147,23 +182,49 @@ async def sending(tree: Tree, destination: str) -> AsyncIterator[Client]:
         )
         client = Client(process, up, down)
         try:
+            if largest is not None:
+                _limit_files(process.pid, largest)
             up.handed_over()
             down.handed_over()
             assert process.stdin is not None
-            process.stdin.write(tree.listing)
+            process.stdin.write(listing)
             process.stdin.close()
             yield client
         finally:
-            if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                # One that the kernel holds, on a network disk that hangs, ends when it can.
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(client.finished(), _LAST_WORDS)
+            await _end(process, client)
+
+
+def _limit_files(pid: int, largest: int) -> None:
+    """Have the process, before it has heard anything of the node, write no larger file."""
+    if hasattr(resource, "prlimit"):  # Linux
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (largest, largest))
+
+
+async def _end(process: asyncio.subprocess.Process, client: Client) -> None:
+    """End rsync, and all that it started, unless it has ended."""
+    for number in (signal.SIGTERM, signal.SIGKILL):  # at the first, it puts aside what it has
+        if process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        # One that the kernel holds, on a network disk that hangs, ends when it can.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(client.finished(), _KILL_TIMEOUT)
+
+
+def rsync_here() -> str:
+    """Return the path of this machine's rsync. Raises SyncError if it has none, or one too old."""
+    return _rsync()[0]
+
+
+def version_here() -> tuple[int, ...]:
+    """Return the version of this machine's rsync. Raises what `rsync_here` raises."""
+    return _rsync()[1]
 
 
 @functools.cache
-def rsync_here() -> str:
-    """Return the path of this machine's rsync. Raises SyncError if it has none, or one too old."""
+def _rsync() -> tuple[str, tuple[int, ...]]:
     path = shutil.which("rsync")
     if path is None:
         raise SyncError(
@@ -179,7 +240,7 @@ def rsync_here() -> str:
         raise SyncError(
             f"{path} does not run: {printable(str(error))}", remedy="install rsync again"
         ) from error
-    found = re.match(r"rsync +version +v?(\d+)\.(\d+)(?:\.(\d+))?", said)
+    found = re.match(r"rsync +version +v?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?", said)
     version = tuple(int(part or 0) for part in found.groups()) if found else (0,)
     if version < _OLDEST:
         raise SyncError(
@@ -187,7 +248,7 @@ def rsync_here() -> str:
             f"and orch needs rsync {'.'.join(map(str, _OLDEST))} or later",
             remedy="install a current rsync (macOS, whose own is openrsync: brew install rsync)",
         )
-    return path
+    return path, version
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,25 +1,35 @@
-"""Say why a push failed: from exit codes and from what rsync said on both sides."""
+"""Say why a push or a fetch failed: from exit codes and from what rsync said on both sides."""
 
 from __future__ import annotations
 
 import re
-import shlex
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from orchestrator.errors import SyncError
-from orchestrator.remote.text import printable
-from orchestrator.signal_names import signal_name
+from orchestrator.util.quoting import line_to_paste
+from orchestrator.util.signals import signal_name
+from orchestrator.util.text import printable
 
 _LINES = 3  # of what rsync said, in a message
 
 _ANOTHER_WORKDIR = "or set another workdir in the inventory"
 _NO_SYNC = "or bring the files yourself and use --no-sync"
 
+Cause = tuple[re.Pattern[str], str, str]
+"""What rsync says, the cause, and the remedy; `{where}` in these is the destination."""
+
+
+def compiled(table: Sequence[tuple[str, str, str]]) -> tuple[Cause, ...]:
+    """Return a table of causes, its patterns ready to use."""
+    return tuple((re.compile(words), cause, remedy) for words, cause, remedy in table)
+
 
 @dataclass(frozen=True)
 class Failure:
-    """How a push ended.
+    """How a push ended; `destination` is on the node.
 
     `here` is the exit code of rsync on this machine (-N: by signal N), `there` that of its other
     half (128 + N), None if unknown. `said` is the end of what both wrote to standard error.
@@ -31,31 +41,42 @@ class Failure:
     there: int | None
     said: bytes
 
+    without_rsync: ClassVar[str] = _NO_SYNC
+
+    @property
+    def causes(self) -> Sequence[Cause]:
+        """What may have gone wrong, by what rsync says of it."""
+        return _CAUSES
+
     def error(self) -> SyncError:
         """Return the cause and what to do about it."""
         cause, remedy, evidence = self._by_code() or self._by_words() or self._unknown()
         lines = [printable(line) for line in self.said.splitlines()]
         telling = [line for line in lines if evidence.search(line)] or lines
         said = "".join(f"\n    {line}" for line in [line for line in telling if line][:_LINES])
-        return SyncError(f"{self.node}: {cause}{said}", remedy=remedy)
+        return SyncError(f"{cause}{said}", node=self.node, remedy=remedy)
 
     def _by_code(self) -> tuple[str, str, re.Pattern[str]] | None:
         if self.there == 127:
-            remedy = f"install it there (apt-get install rsync, or dnf install rsync), {_NO_SYNC}"
+            remedy = f"install it there (apt-get install rsync, or dnf install rsync), {self.without_rsync}"
             return "rsync is not installed on the node", remedy, _NOT_ABOUT_THE_STREAM
         if self.there == 126:
-            return "rsync on the node cannot be run", f"install it again, {_NO_SYNC}", _ANY
+            return (
+                "rsync on the node cannot be run",
+                f"install it again, {self.without_rsync}",
+                _ANY,
+            )
         if self.here == 2:
-            remedy = f"see what `rsync --version` is on the node, {_NO_SYNC}"
+            remedy = f"see what `rsync --version` is on the node, {self.without_rsync}"
             return "what answers on the node does not speak rsync's protocol", remedy, _ANY
         return None
 
     def _by_words(self) -> tuple[str, str, re.Pattern[str]] | None:
         said = self.said.decode("utf-8", "replace")
-        for words, cause, remedy in _CAUSES:
+        for words, cause, remedy in self.causes:
             if words.search(said):
                 where = printable(self.destination)
-                quoted = shlex.quote(where)
+                quoted = line_to_paste([self.destination])  # whole: it is for a command
                 return cause.format(where=where), remedy.format(where=quoted), words
         return None
 
@@ -79,9 +100,8 @@ _ANY = re.compile(r"\S")
 _NOT_ABOUT_THE_STREAM = re.compile(
     r"^(?!.*(unexpectedly closed|rsync error: |Broken pipe|[Cc]onnection reset))"
 )
-_CAUSES = tuple(
-    (re.compile(words), cause, remedy)
-    for words, cause, remedy in (
+_CAUSES = compiled(
+    (
         (
             r"No space left on device",
             "the disk that holds {where} is full",
@@ -96,6 +116,11 @@ _CAUSES = tuple(
             r"Read-only file system",
             "{where} is on a read-only file system",
             f"mount it writable, {_ANOTHER_WORKDIR}",
+        ),
+        (
+            r"link (?>.*? => )(?>.*? failed: )(Operation not (permitted|supported)|Function not impl)",
+            "the file system of {where} has no hard links",
+            f"name the second of the two in .orchignore, or copy it here, {_ANOTHER_WORKDIR}",
         ),
         (
             r"(\[sender\] |send_files ).*Permission denied|link_stat .*Permission denied",

@@ -1,67 +1,96 @@
 """Ignore files in the syntax of gitignore(5), matched as git matches them.
 
 A folder is walked from the top and an ignored directory is not entered, so a pattern is only ever
-asked about an entry whose parents are wanted: it matches that entry itself or it does not. Names
-are bytes, as for git: `?` is one byte.
+asked about an entry whose parents are wanted: it matches that entry itself or it does not.
+
+An ignore file may have many thousands of lines. As in git (dir.c), a line without wildcards is compared
+and not matched, and so is one that is `*` and an ending; here both are looked up, however many there are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
-_POSIX_CLASS: dict[bytes, Callable[[str], bool]] = {
-    b"alnum": str.isalnum,
-    b"alpha": str.isalpha,
-    b"blank": lambda char: char in " \t",
-    b"cntrl": lambda char: char < " " or char == "\x7f",
-    b"digit": str.isdigit,
-    b"graph": lambda char: "!" <= char <= "~",
-    b"lower": str.islower,
-    b"print": lambda char: " " <= char <= "~",
-    b"punct": lambda char: "!" <= char <= "~" and not char.isalnum(),
-    b"space": lambda char: char in " \t\n\r",
-    b"upper": str.isupper,
-    b"xdigit": lambda char: char in "0123456789abcdefABCDEF",
-}
+from orchestrator.sync.glob import SPECIAL, translate
+
+_NONE = -1  # the number of no rule
+_MEANINGFUL = re.compile(rb"[*?\[\\]")  # in a pattern
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of an ignore file: its number (1-based), and the pattern as it stands there.
+
+    `is_path`: it is for the path below the file's folder, else for the name alone.
+    """
+
+    glob: bytes
+    ignores: bool
+    directories_only: bool
+    is_path: bool
+    line: int
+    text: bytes
+
+    @property
+    def is_catch_all(self) -> bool:
+        """Whether it names nothing: `*`, `**`, `*/`."""
+        return not self.glob.strip(b"*?/")
 
 
 class Rules:
     """The patterns of one ignore file."""
 
     def __init__(self, text: bytes) -> None:
-        rules = list(_rules(text.removeprefix(b"\xef\xbb\xbf")))[::-1]
-        # One alternative a rule, the last rule first: what matches first is what decides.
-        self._verdicts = [ignored for ignored, _ in rules]
-        self._regex = re.compile(b"|".join(b"(%s)" % regex for _, regex in rules), re.DOTALL)
+        self._rules: list[Rule] = []
+        # Of files and of directories: patterns for the name alone, and for the whole path.
+        self._names, self._paths = (_Index(), _Index()), (_Index(), _Index())
+        for rule in _rules(text.removeprefix(b"\xef\xbb\xbf")):
+            kinds = self._paths if rule.is_path else self._names
+            for index in kinds[rule.directories_only :]:
+                index.add(rule.glob, len(self._rules), is_path=rule.is_path)
+            self._rules.append(rule)
 
-    def ignored(self, path: bytes, *, directory: bool) -> bool | None:
-        """Whether the entry at `path` is ignored (or, by `!`, wanted); None if no rule speaks of it.
+    def find(self, path: bytes, *, directory: bool) -> Rule | None:
+        """Return the rule that decides on the entry at `path`, the last that matches; None if none does.
 
         `path` is relative to the folder of the ignore file. A link to a directory is none.
         """
-        match = self._regex.fullmatch((b"d" if directory else b"f") + path)
-        return self._verdicts[match.lastindex - 1] if match and match.lastindex else None
+        name = path[path.rfind(b"/") + 1 :]
+        last = self._names[directory].last(name, _NONE)
+        last = self._paths[directory].last(path, last)
+        return None if last == _NONE else self._rules[last]
+
+    def ignored(self, path: bytes, *, directory: bool) -> bool | None:
+        """Whether the entry at `path` is ignored (or, by `!`, wanted); None if no rule speaks of it."""
+        rule = self.find(path, directory=directory)
+        return None if rule is None else rule.ignores
 
 
-def _rules(text: bytes) -> Iterator[tuple[bool, bytes]]:
-    """Yield for each pattern whether it ignores, and a regular expression for kind and path."""
-    for line in text.split(b"\n"):
+def pattern_for(path: bytes, *, directory: bool) -> bytes:
+    """Return the pattern that matches the entry at `path`, below the folder of the ignore file, alone."""
+    pattern = b"/" + _MEANINGFUL.sub(rb"\\\g<0>", path)
+    if directory:
+        return pattern + b"/"
+    return pattern[:-1] + b"\\ " if pattern.endswith(b" ") else pattern
+
+
+def _rules(text: bytes) -> Iterator[Rule]:
+    for number, line in enumerate(text.split(b"\n"), 1):
         if line.startswith(b"#"):
             continue
-        pattern = _without_trailing_spaces(line.removesuffix(b"\r"))
-        wanted = pattern.startswith(b"!")
-        pattern = pattern[wanted:]
-        kind = b"d" if pattern.endswith(b"/") else b"[df]"
-        pattern = pattern.removesuffix(b"/")
-        if not pattern:
-            continue
-        anywhere = b"" if b"/" in pattern else b"(?:.*/)?"
-        try:
-            regex = _glob(pattern.removeprefix(b"/"))
-        except ValueError:  # git, too, takes a malformed pattern as one that matches nothing
-            continue
-        yield not wanted, kind + anywhere + regex
+        # git reads lines as C strings: a NUL ends one.
+        written = _without_trailing_spaces(line.removesuffix(b"\r").partition(b"\0")[0])
+        glob = written
+        ignores = not glob.startswith(b"!")
+        glob = glob if ignores else glob[1:]
+        directories_only = glob.endswith(b"/")
+        glob = glob.removesuffix(b"/")
+        if glob:
+            is_path = b"/" in glob
+            yield Rule(glob.removeprefix(b"/"), ignores, directories_only, is_path, number, written)
 
 
 def _without_trailing_spaces(line: bytes) -> bytes:
@@ -70,73 +99,56 @@ def _without_trailing_spaces(line: bytes) -> bytes:
     return line[: len(bare) + escaped]
 
 
-def _glob(pattern: bytes) -> bytes:
-    """Translate a glob to a regular expression. Raises ValueError if it is malformed."""
-    regex = b""
-    at = 0
-    while at < len(pattern):
-        char = pattern[at : at + 1]
-        if char == b"*":
-            end = at + len(pattern[at:]) - len(pattern[at:].lstrip(b"*"))
-            whole = pattern[at - 1 : at] in (b"", b"/") and pattern[end : end + 1] in (b"", b"/")
-            if end - at < 2 or not whole:
-                regex += b"[^/]*"
-            elif end < len(pattern):  # **/ is any number of folders, none too
-                regex += b"(?:.*/)?"
-                end += 1
-            else:
-                regex += b".*"
-            at = end
-        elif char == b"?":
-            regex += b"[^/]"
-            at += 1
-        elif char == b"[":
-            members, at = _bracket(pattern, at + 1)
-            regex += b"[%s]" % b"".join(b"\\x%02x" % member for member in members)
-        else:
-            at += char == b"\\"
-            if at == len(pattern):
-                raise ValueError("a backslash with nothing behind it")
-            regex += re.escape(pattern[at : at + 1])
-            at += 1
-    return regex
+class _Index:
+    """Numbered globs, and which of them is the last that matches a text."""
+
+    def __init__(self) -> None:
+        self._exact: dict[bytes, int] = {}
+        self._endings: dict[int, dict[bytes, int]] = {}  # by their length
+        # The others: by the length of the text they begin with, and that text.
+        self._beginnings: dict[int, dict[bytes, list[_Glob]]] = {}
+
+    def add(self, glob: bytes, number: int, *, is_path: bool) -> None:
+        """Add a glob; `number` is larger than those before. In a path, `*` ends at a `/`."""
+        special = SPECIAL.search(glob)
+        if special is None:
+            self._exact[glob] = number
+            return
+        ending = glob[1:]
+        if glob.startswith(b"*") and not is_path and not SPECIAL.search(ending):
+            self._endings.setdefault(len(ending), {})[ending] = number
+            return
+        literal, rest = glob[: special.start()], glob[special.start() :]
+        alike = self._beginnings.setdefault(len(literal), {})
+        alike.setdefault(literal, []).append(_Glob(rest, number))
+
+    def last(self, text: bytes, best: int) -> int:
+        """Return the largest number of those that match, and `best` unless that is larger."""
+        best = max(best, self._exact.get(text, _NONE))
+        for length, endings in self._endings.items():
+            if length <= len(text):
+                best = max(best, endings.get(text[len(text) - length :], _NONE))
+        for length, beginnings in self._beginnings.items():
+            for glob in reversed(beginnings.get(text[:length], ())):
+                if glob.number <= best:
+                    break
+                if glob.regex is not None and glob.regex.fullmatch(text, length):
+                    best = glob.number
+                    break
+        return best
 
 
-def _bracket(pattern: bytes, at: int) -> tuple[list[int], int]:
-    """Return the bytes that the bracket expression behind `[` stands for, and where it ends.
+@dataclass
+class _Glob:
+    """A glob's part from its first wildcard on."""
 
-    Raises ValueError if it does not end, or stands for nothing.
-    """
-    negated = pattern[at : at + 1] in (b"!", b"^")
-    at += negated
-    members: set[int] = set()
-    before: int | None = None  # what a range would start at
-    first = True
-    while first or pattern[at : at + 1] != b"]":
-        first = False
-        if named := re.compile(rb"\[:([^\]]*):\]").match(pattern, at):
-            belongs = _POSIX_CLASS.get(named[1])
-            if belongs is None:
-                raise ValueError("an unknown class of characters")
-            members.update(code for code in range(128) if belongs(chr(code)))
-            before, at = None, named.end()
-        elif before is not None and re.compile(rb"-[^\]]", re.DOTALL).match(pattern, at):
-            last, at = _member(pattern, at + 1)
-            members.update(range(before, last + 1))
-            before = None
-        else:
-            before, at = _member(pattern, at)
-            members.add(before)
-    members = set(range(256)) - members if negated else members
-    members.discard(ord("/"))
-    if not members:
-        raise ValueError("a bracket expression that nothing matches")
-    return sorted(members), at + 1
+    glob: bytes
+    number: int
 
-
-def _member(pattern: bytes, at: int) -> tuple[int, int]:
-    """Return the byte at `at`, escaped or not, and where the next one is."""
-    at += pattern[at : at + 1] == b"\\"
-    if at >= len(pattern):
-        raise ValueError("a bracket expression without an end")
-    return pattern[at], at + 1
+    @cached_property
+    def regex(self) -> re.Pattern[bytes] | None:
+        """None for a malformed one, which to git, too, matches nothing."""
+        try:
+            return translate(self.glob)
+        except ValueError:
+            return None

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Literal
 
 from orchestrator import events
 from orchestrator.logs.lines import Lines, TextLines
-from orchestrator.logs.select import RankSet
+from orchestrator.logs.selection import RankSet
 from orchestrator.logs.stream import Channel, Stream
 from orchestrator.plan import Plan
-from orchestrator.ui import verdict, words
-from orchestrator.ui.outlets import Outlets
+from orchestrator.ui import fetching, messages, verdict
 from orchestrator.ui.phases import Phases
+from orchestrator.ui.streams import Streams
 from orchestrator.ui.terminal import wants_colour, width_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ OutputFormat = Literal["text", "json", "raw"]
 # Told apart on dark and on light terminals alike; red is left to what went wrong.
 NODE_COLOURS = (b"36", b"32", b"35", b"33", b"34", b"96", b"92", b"95", b"93", b"94")
 
-_PATIENCE = 1.0  # seconds in which a terminal should take what is left, when a person leaves
+_DRAIN_TIMEOUT = 1.0  # seconds in which a terminal should take what is left, when a person leaves
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class View:
     timestamps: bool = False
     fold: bool | None = None
     paint: Callable[[bytes], bytes] | None = None
-    keys: Sequence[str] = words.KEYS
+    keys: Sequence[str] = messages.KEYS
     began: float | None = None
     limit: float | None = None
 
@@ -55,7 +55,7 @@ class Console:
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._outlets = Outlets()
+        self._outlets = Streams()
         self._phases = Phases()
         self._panel: Panel | None = None
         self._plan: Plan | None = None
@@ -64,6 +64,8 @@ class Console:
         self._begun: dict[tuple[str, int], int] = {}  # the pid of each rank, by node and local rank
         self._over: dict[str, set[int]] = {}  # the ranks that have ended, by node
         self._explained: events.Explained | None = None
+        self._files: events.FilesWritten | None = None
+        self._fetching: fetching.TransferProgress | None = None
         self._ended: events.Ended | None = None
 
     def __call__(self, event: events.Event) -> None:
@@ -78,45 +80,61 @@ class Console:
                 self._outlets.draw(self._phases.rows)
             case events.PhaseAdvanced():
                 self._phases.advance(event.phase, event.node, event.succeeded)
+            case events.Sending():
+                self._phases.say(messages.sending(event, self._plan))
+                if not self._outlets.draws:  # else it stands in what is drawn
+                    self._say(self._phases.take_header())
             case events.SyncAdvanced():
                 self._phases.sync(event.node, event.sent, event.total)
             case events.PhaseEnded():
                 self._phases.end(event.phase, event.seconds, event.detail)
             case events.Planned():
                 self._plan = event.plan
-                self._phases.say(words.header(event.plan))
+                self._phases.say(messages.header(event.plan))
             case events.Started():
                 self._begin_run()
             case events.RankEnded():
                 self._over.setdefault(event.node, set()).add(event.rank)
                 if event.code != 0 and not self._failed:  # the others' ends follow from it
                     self._failed = True
-                    self._say(words.rank_ended(event), "red")
+                    self._say(messages.rank_ended(event), "red")
             case events.Stopping():
                 self._failed = True
-                self._say(words.stopping(event), "yellow")
+                self._say(messages.stopping(event), "yellow")
             case events.Restarting():
-                self._begin_again(event)
+                self._restart(event)
             case events.Stalled():
-                self._say(words.stalled(event), "yellow")
+                self._say(messages.stalled(event), "yellow")
             case events.Resumed():
-                self._say(words.resumed(event), "green")
+                self._say(messages.resumed(event), "green")
             case events.NodeLost():
                 if event.node not in self._unreachable:
                     self._unreachable.add(event.node)
-                    self._say(words.node_lost(event), "yellow")
+                    self._say(messages.node_lost(event), "yellow")
             case events.NodeLeft():
-                self._say(words.node_left(event), "yellow")
+                self._say(messages.node_left(event), "yellow")
             case events.RankBegan():
                 self._began(event)
             case events.NodeBack():
                 self._unreachable.discard(event.node)
-                self._say(words.node_back(event), "green")
+                self._say(messages.node_back(event), "green")
+            case events.NodesInUse():
+                self._say(messages.nodes_in_use(event), "yellow")
             case events.Warned():
                 self._say(f"warning: {event.message}", "yellow")
+            case events.Uneven():
+                self._say(f"warning: {messages.uneven(event)}", "yellow")
             case events.Detached():
                 self._detached = True
-                self._say(words.detached(event))
+                self._say(messages.detached(event))
+            case events.FetchAdvanced():
+                self._fetch(event)
+            case events.Fetched():
+                self._fetching = None
+                self._outlets.draw(self._panel.rows if self._panel is not None else None)
+                self._say(fetching.fetched(event))
+            case events.FilesWritten():
+                self._files = event  # said with the end
             case events.Explained():
                 self._explained = event  # said with the end
             case events.Ended():
@@ -130,10 +148,10 @@ class Console:
         """
         last = b""
         if self._ended is not None:
-            last = verdict.ended(self._ended, self._explained)
+            last = verdict.ended(self._ended, self._explained, self._files)
             self._ended = None
         self._panel = None
-        self._outlets.close(last, _PATIENCE if self._detached else None)
+        self._outlets.close(last, _DRAIN_TIMEOUT if self._detached else None)
 
     def _begin_run(self) -> None:
         """Let the panel take the place of the phases."""
@@ -144,7 +162,7 @@ class Console:
             self._panel = self._make_panel(self._plan)
             self._outlets.draw(self._panel.rows)
         else:
-            self._say(f"\n{words.INDENT}".join(filter(None, (said, "; ".join(self._view.keys)))))
+            self._say(f"\n{messages.INDENT}".join(filter(None, (said, "; ".join(self._view.keys)))))
             self._outlets.draw(None)
 
     def _began(self, event: events.RankBegan) -> None:
@@ -155,14 +173,21 @@ class Console:
             self._over.pop(event.node, None)
         self._begun[place] = event.pid
 
-    def _begin_again(self, event: events.Restarting) -> None:
+    def _restart(self, event: events.Restarting) -> None:
         """Let the phases take the place of the panel, until the next attempt has started."""
         self._failed = False
         self._over.clear()
         self._unreachable.clear()
         self._phases, self._panel = Phases(), None
-        self._say(words.restarting(event), "yellow")
+        self._say(messages.restarting(event), "yellow")
         self._outlets.draw(self._phases.rows)
+
+    def _fetch(self, event: events.FetchAdvanced) -> None:
+        """Let how much has come take the place of the panel: the ranks have ended."""
+        if self._fetching is None:
+            self._fetching = fetching.TransferProgress("fetch", "from")
+            self._outlets.draw(self._fetching.rows)
+        self._fetching.hear(event.node, event.received, event.total)
 
     def _make_panel(self, plan: Plan) -> Panel:
         from orchestrator.ui.panel import Panel
@@ -177,6 +202,9 @@ class Console:
         if self._view.output == "text" and self._tells_of_the_end(event.stream):
             return
         if self._view.ranks is not None and event.stream.rank not in self._view.ranks:
+            return
+        if event.hole and self._view.output == "raw":
+            self._say(f"warning: {messages.hole(event.stream, event.hole)}", "yellow")
             return
         # Raw output keeps the ranks' two apart.
         is_error = self._view.output == "raw" and event.stream.channel == "stderr"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import textwrap
 import time
@@ -12,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.api.diagnose import Examined, Reading
 from orchestrator.diagnose import Hit, Kind, Match
 from orchestrator.diagnose.record import as_json
 from orchestrator.diagnose.text import place, raised_at, where
-from orchestrator.examine import Examined, Reading
-from orchestrator.ui import words
+from orchestrator.ui import messages
 from orchestrator.ui.table import stdout_size, write
 from orchestrator.ui.terminal import Footer, Row, paint, wants_colour
+from orchestrator.util.quoting import line_to_paste
+from orchestrator.util.text import counted
 
 MAX_TOLD = 8
 """So many causes are told in full, unless all is asked for."""
@@ -32,7 +33,7 @@ _FOLDED = {Kind.SYMPTOM: "also:", Kind.CASCADE: "then:", Kind.ROOT: "also:"}
 
 
 @dataclass(frozen=True)
-class RunTold:
+class DiagnosedRun:
     """What is said of a run besides what its logs tell: how it ended, and where they are.
 
     `last_lines` is the command that shows their last lines, `workdirs` where its nodes have the script.
@@ -57,7 +58,7 @@ class DiagnosisView:
     """What there is to show; `run` is None for files."""
 
     examined: Examined
-    run: RunTold | None = None
+    run: DiagnosedRun | None = None
     left_out: tuple[str, ...] = ()
 
     @property
@@ -180,28 +181,29 @@ def _raised_at(hit: Hit, view: DiagnosisView) -> str:
 
 def _looked_at(view: DiagnosisView, found: bool, hidden: Sequence[Hit]) -> str:
     examined = view.examined
-    what = f"{words.count(len(examined.files), 'file')}, {words.size(examined.bytes)}"
+    what = f"{counted(len(examined.files), 'file')}, {messages.size(examined.bytes)}"
     if len(examined.files) == 1:
-        what = f"{examined.files[0]}, {words.size(examined.bytes)}"
+        what = f"{examined.files[0]}, {messages.size(examined.bytes)}"
     said = f"looked at {what}" if found else f"nothing known in {what}"
     if view.run is not None:
-        said += f", in {words.short_path(view.run.logs)}"
+        said += f", in {messages.short_path(view.run.logs)}"
     if hidden:
-        said += f"; {words.count(len(hidden), 'hint')} more with --all"
+        said += f"; {counted(len(hidden), 'hint')} more with --all"
     return said
 
 
 def _last_lines(view: DiagnosisView) -> str:
     """Return a command that shows them; none for what only comes once, or has no line."""
     if view.run is not None:
-        return view.run.last_lines or f"tail {words.short_path(view.run.logs)}/*/*/*"
+        return view.run.last_lines or f"{line_to_paste(['tail', str(view.run.logs)])}/*/*/*"
     files = [name for name in view.examined.files if Path(name).is_file()]
     if not files or not view.examined.bytes:
         return ""
     if len(files) > 1:
         return "tail FILE..."
-    name = shlex.quote(files[0])
-    return f"zcat {name} | tail" if files[0].endswith(".gz") else f"tail {name}"
+    if files[0].endswith(".gz"):
+        return f"{line_to_paste(['zcat', files[0]])} | tail"
+    return line_to_paste(["tail", files[0]])
 
 
 def _labelled(
@@ -235,10 +237,8 @@ class Progress:
         if now < self._next:
             return
         self._next = now + 0.2 if self._is_drawn else float("inf")
-        total = "" if reading.total is None else f" of {words.size(reading.total)}"
-        said = (
-            f"orch: reading {words.count(self._files, 'file')}: {words.size(reading.done)}{total}"
-        )
+        total = "" if reading.total is None else f" of {messages.size(reading.total)}"
+        said = f"orch: reading {counted(self._files, 'file')}: {messages.size(reading.done)}{total}"
         if self._is_drawn:
             self._write(self._footer.frame(b"", lambda width, height: [((said, _DIM),)]))
         else:

@@ -22,9 +22,9 @@ from pathlib import Path
 from orchestrator.events import Output
 from orchestrator.logs.lines import Lines
 from orchestrator.logs.stream import Stream
-from orchestrator.ui.message import message
+from orchestrator.ui.messages import size
+from orchestrator.ui.stderr import message
 from orchestrator.ui.terminal import MEND, Footer, Render
-from orchestrator.ui.words import size
 
 _IN_MEMORY = 16 << 20
 _IN_MEMORY_FOR_TERMINAL = 4 << 20
@@ -34,11 +34,12 @@ _SAY_LEFT_OUT = 1.0  # seconds between two words of that
 _READ_BACK = 1 << 20
 _FLUSH_EVERY = 0.25
 _MESSAGES = 500  # that wait; each divides what waits in the copies, too
+_LOG_LINES = 5000  # that wait besides
 _FRAME = 1 << 20  # bytes that are written between erasing and drawing what stands below them
 _FRAME_EVERY = 1 / 12
 _REDRAW_EVERY = 1.0  # while nothing happens: clocks go on
 _STRETCH = 8 << 10  # a terminal takes a write as a whole: between two we can still be told to stop
-_LAST_WORDS = 1.5  # seconds for them once nobody waits for the output any more
+_DRAIN_TIMEOUT = 1.5  # seconds for them once nobody waits for the output any more
 
 
 @dataclass
@@ -64,6 +65,10 @@ class _Piece:
                 yield data
 
 
+class _LogLine(bytes):
+    """A line of orch's log that waits. However many come, messages still find room."""
+
+
 class _Queue:
     """Output and messages in the order in which they came, in bounded memory however long they wait.
 
@@ -76,7 +81,7 @@ class _Queue:
         self._items: deque[_Piece | bytes] = deque()
         self._growing: dict[Stream, _Piece] = {}
         self._in_memory = 0
-        self._messages = self._left_out = 0
+        self._messages = self._log_lines = self._left_out = 0
         self._woken = self._closed = False
         self._changed = threading.Condition()
 
@@ -84,10 +89,12 @@ class _Queue:
         length = len(output.data)
         with self._changed:
             growing = self._growing.get(output.stream)
-            if growing is not None and growing.offset + growing.length == output.offset:
+            if output.hole:  # a line of a few bytes, which is not what stands in the copy
+                self._growing.pop(output.stream, None)
+            elif growing is not None and growing.offset + growing.length == output.offset:
                 growing.length += length
                 return
-            fits = self._in_memory + length <= self._most_in_memory
+            fits = output.hole > 0 or self._in_memory + length <= self._most_in_memory
             data = output.data if fits else None
             piece = _Piece(output.stream, output.time, data, output.copy, output.offset, length)
             if fits:
@@ -98,11 +105,15 @@ class _Queue:
             self._changed.notify()
 
     def say(self, said: bytes) -> None:
+        is_log = isinstance(said, _LogLine)
         with self._changed:
-            if self._messages == _MESSAGES:
+            if self._log_lines == _LOG_LINES if is_log else self._messages == _MESSAGES:
                 self._left_out += 1
                 return
-            self._messages += 1
+            if is_log:
+                self._log_lines += 1
+            else:
+                self._messages += 1
             self._growing.clear()
             self._items.append(said)
             self._changed.notify()
@@ -126,7 +137,10 @@ class _Queue:
             return item
 
     def _said(self, said: bytes) -> bytes:
-        self._messages -= 1
+        if isinstance(said, _LogLine):
+            self._log_lines -= 1
+        else:
+            self._messages -= 1
         left_out, self._left_out = self._left_out, 0
         return said + (b"orch: %d messages are left out\n" % left_out if left_out else b"")
 
@@ -185,6 +199,10 @@ class Display:
         """Show whole lines of orch's own, after the output so far; returns at once."""
         self._queue.say(said)
 
+    def log(self, line: bytes) -> None:
+        """Show a line of orch's log, after the output so far; returns at once."""
+        self._queue.say(_LogLine(line))
+
     def draw(self, footer: Render | None) -> None:
         """Let this stand below all else from now on (None: nothing); only for a terminal."""
         self._render = footer
@@ -214,7 +232,7 @@ class Display:
             if not self._done.is_set():
                 self._hurried = True
                 self._queue.drop_output()
-                self._done.wait(_LAST_WORDS)
+                self._done.wait(_DRAIN_TIMEOUT)
 
     def _run(self) -> None:
         try:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from orchestrator.nodes import NodeReport
+from orchestrator.api.nodes import NodeReport, faults, problems
 from orchestrator.plan import Facts
-from orchestrator.ui.message import Stderr
+from orchestrator.preflight.gpus.devices import Gpu, Gpus
+from orchestrator.ui.stderr import Stderr
 from orchestrator.ui.table import Cell, Column, stdout_size, table, write
 from orchestrator.ui.terminal import wants_colour
 
 _NOTABLE_SKEW = 0.5  # seconds; timestamps of two nodes can no longer be compared
 _NONE: Cell = ("-", "")
+_MAKER = re.compile(r"^(?:NVIDIA|Tesla|GeForce) (?:GeForce )?")
 
 
 def show(reports: Sequence[NodeReport], output: Literal["text", "json"]) -> None:
@@ -22,9 +26,8 @@ def show(reports: Sequence[NodeReport], output: Literal["text", "json"]) -> None
         write([json.dumps([describe(report) for report in reports], indent=2)])
         return
     write(lines(reports, stdout_size()[0], colour=wants_colour(1)))
-    for report in reports:
-        if report.problem is not None:
-            Stderr().line(str(report.problem), "red")
+    for problem in [*problems(reports), *faults(reports)]:
+        Stderr().line(problem, "red")
 
 
 def describe(report: NodeReport) -> dict[str, Any]:
@@ -41,12 +44,17 @@ def describe(report: NodeReport) -> dict[str, Any]:
         "python_version": facts and facts.python_version,
         "cpus": facts and facts.cpus,
         "gpus": facts and facts.gpus,
+        "gpu_models": facts and [gpu.name for gpu in _gpus(report)],
+        "gpu_memory": facts and [gpu.memory and gpu.memory << 20 for gpu in _gpus(report)],
+        "torch": report.torch and report.torch.version,
+        "torch_platform": report.torch and report.torch.platform,
         "interface": report.interface,
         "interface_address": report.address,
         "subnet": report.subnet,
         "rsync": facts and facts.rsync is not None,
         "clock_skew": facts and round(facts.clock_skew, 3),
         "home": facts and facts.home,
+        "faults": [vars(fault) for fault in report.faults],
         "problem": problem
         and {"cause": problem.cause, "message": problem.message, "remedy": problem.remedy},
     }
@@ -87,6 +95,37 @@ def _python(report: NodeReport) -> Cell:
     return (report.facts.python_version, "")
 
 
+def _torch(report: NodeReport) -> Cell:
+    if report.facts is None:
+        return _NONE
+    if report.interpreter is None:
+        return ("?", "31")
+    if report.torch is None:
+        return ("no", "31" if report.faults else "")
+    is_unlike = any(fault.kind == "torch" for fault in report.faults)
+    return (report.torch.version, "31" if is_unlike else "")
+
+
+def _gpus(report: NodeReport) -> tuple[Gpu, ...]:
+    return report.gpus.gpus if isinstance(report.gpus, Gpus) else ()
+
+
+def _gpu(report: NodeReport) -> Cell:
+    """Return how many GPUs ranks would see, and what they are: `8 × H100 80GB HBM3 80 GiB`."""
+    if report.facts is None:
+        return _NONE
+    kinds = Counter(
+        f"{_MAKER.sub('', gpu.name)} {round(gpu.memory / 1024)} GiB" if gpu.memory else gpu.name
+        for gpu in _gpus(report)
+    )
+    count = report.facts.gpus
+    if count == 0 or not kinds:
+        return (str(count), "")
+    if len(kinds) == 1:
+        return (f"{count} × {next(iter(kinds))}", "")
+    return (", ".join(f"{number} × {kind}" for kind, number in kinds.items()), "")
+
+
 def _network(report: NodeReport) -> Cell:
     return (f"{report.interface} {report.address}", "") if report.address else _NONE
 
@@ -105,11 +144,12 @@ _COLUMNS: dict[str, Callable[[NodeReport], Cell]] = {
     "NODE": _name,
     "ADDRESS": _address,
     "PYTHON": _python,
+    "TORCH": _torch,
     "CPUS": _fact(lambda facts: (str(facts.cpus), "")),
-    "GPUS": _fact(lambda facts: (str(facts.gpus), "")),
+    "GPUS": _gpu,
     "NETWORK": _network,
     "RSYNC": _fact(lambda facts: ("yes", "") if facts.rsync else ("no", "31")),
     "CLOCK": _fact(_clock),
     "HOME": _fact(lambda facts: (facts.home, "")),
 }
-_GIVING_WAY = ("HOME", "ADDRESS", "CLOCK", "RSYNC", "CPUS")
+_GIVING_WAY = ("HOME", "ADDRESS", "CLOCK", "RSYNC", "CPUS", "NETWORK", "GPUS")

@@ -6,29 +6,24 @@ the latest thing that went wrong. Events come from one thread, rows are drawn by
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from orchestrator import events
-from orchestrator.logs.harmless import without_colour
-from orchestrator.logs.metrics import metrics
-from orchestrator.logs.select import RankSet
 from orchestrator.plan import Plan
-from orchestrator.ui import words
+from orchestrator.ui import messages, panel_node
+from orchestrator.ui.panel_node import PanelNode
 from orchestrator.ui.terminal import Row, columns
+from orchestrator.util.numbers import folded
+from orchestrator.util.text import counted, first_line
 
 SHARE = 3  # the panel takes one line in so many
 _LOWEST, _NARROWEST = 6, 24  # a terminal below this has no panel
 _NAME = 24  # columns of the widest name
 _RATE_SECONDS = 2.0
 _NOTICE_SECONDS = 30.0
-# Of the last output, in which numbers are looked for.
-_TAIL = 4096  # bytes
-_LINES = 8
-_LINE_ENDS = re.compile(rb"[\r\n]+")
+_NUMBERS = 24  # columns that a node's numbers should have
 
 # The worst first.
 _STYLES = {
@@ -63,47 +58,6 @@ class _Rate:
         return self._rate
 
 
-@dataclass
-class _Node:
-    """One node: what became of it, and what its lowest rank said last."""
-
-    name: str
-    ranks: range
-    state: str = "starting"
-    detail: str = ""
-    lost_at: float | None = None
-    rate: _Rate = field(default_factory=_Rate)
-    speaker: int | None = None
-    tails: dict[str, bytes] = field(default_factory=dict)
-    numbers: str = ""
-    processes: dict[int, int] = field(default_factory=dict)  # pid by local rank
-
-    def begins(self, event: events.RankBegan) -> bool:
-        """Take in that a rank began; return whether it did so anew, whose earlier end is forgiven."""
-        known = self.processes.get(event.local_rank, event.pid)
-        is_anew = event.attempt > 0 or known != event.pid
-        if is_anew:
-            self.state, self.detail = "running", ""
-        self.processes[event.local_rank] = event.pid
-        first = event.rank - event.local_rank
-        if first != self.ranks.start:  # an elastic job has numbered them otherwise
-            self.ranks = range(first, first + len(self.ranks))
-            self.speaker = None
-        return is_anew
-
-    def state_in_words(self, now: float) -> str:
-        if self.lost_at is not None:
-            return f"unreachable {words.duration(now - self.lost_at)}"
-        return self.detail or self.state
-
-    def numbers_said(self) -> str:
-        """Return the last numbers that its lowest rank reported: `loss=0.3421 step=120`."""
-        for channel, tail in self.tails.items():  # the channel that spoke last comes last
-            *lines, self.tails[channel] = _LINE_ENDS.split(tail)
-            self.numbers = _last_numbers(lines) or self.numbers
-        return self.numbers
-
-
 class Panel:
     """Hears the events of the run of `plan` and gives the rows.
 
@@ -116,18 +70,21 @@ class Panel:
         self,
         plan: Plan,
         colours: Mapping[str, str],
-        keys: Sequence[str] = words.KEYS,
+        keys: Sequence[str] = messages.KEYS,
         began: float | None = None,
         limit: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run = plan.run
-        self._nodes = {node.name: _Node(node.name, node.ranks) for node in plan.nodes}
+        self._nodes = {
+            node.name: PanelNode(node.name, node.ranks, began is None) for node in plan.nodes
+        }
         self._colours = colours
         self._keys = keys
         self._clock = clock
         self._limit = "" if limit is None else f" of {_clock_time(limit)}"
-        self._began = clock() if began is None else clock() - max(0.0, time.time() - began)
+        self._began = clock() if began is None else self._moment(began)
+        self._is_replayed = began is not None
         self._rate = _Rate()
         self._state = ""
         self._notice: tuple[str, str, float] | None = None
@@ -145,26 +102,29 @@ class Panel:
                         self._notice = None
                 case events.RankEnded():
                     self._rank_ended(event)
+                case events.GpusSampled():
+                    if node := self._nodes.get(event.node):
+                        node.gpus, node.sampled_at = event.gpus, self._moment(event.time)
                 case events.Following() | events.NodeBack():
                     self._runs(event.node)
                 case events.NodeLost():
                     node = self._nodes.get(event.node)
                     if node and node.lost_at is None and node.state != "left":
                         node.lost_at = self._clock()
-                    self._say(words.node_lost(event), "33")
+                    self._say(messages.node_lost(event), "33")
                 case events.NodeEnded():
                     self._node_ended(event)
                 case events.NodeLeft():
                     if node := self._nodes.get(event.node):
                         node.state, node.detail, node.lost_at = "left", "", None
-                    self._say(words.node_left(event), "33")
+                    self._say(messages.node_left(event), "33")
                 case events.Stopping():
                     self._state = "stopping"
-                    self._say(words.stopping(event), "33")
+                    self._say(messages.stopping(event), "33")
                 case events.Stalled():
                     self._say(f"stalled: {event.suspect or ' · '.join(event.stacks)}", "33")
                 case events.Resumed():
-                    self._say(words.resumed(event), "32")
+                    self._say(messages.resumed(event), "32")
                 case events.Warned():
                     self._say(event.message, "33")
                 case events.Ended():
@@ -173,21 +133,14 @@ class Panel:
                     self._say(event.summary, "32" if event.exit_code == 0 else "31")
 
     def _heard(self, event: events.Output) -> None:
-        stream = event.stream
-        node = self._nodes.get(stream.node)
-        if node is None:
-            return
-        node.rate.total += len(event.data)
-        self._rate.total += len(event.data)
-        if node.state == "starting":
-            node.state = "running"
-        if stream.rank is None or (node.speaker is not None and stream.rank > node.speaker):
-            return
-        if stream.rank != node.speaker:
-            node.speaker = stream.rank
-            node.tails.clear()
-        tail = node.tails.pop(stream.channel, b"") + event.data[-_TAIL:]
-        node.tails[stream.channel] = tail[-_TAIL:]
+        if node := self._nodes.get(event.stream.node):
+            self._rate.total += len(event.data)
+            # What is past comes as fast as it is read; what is news is so when it comes, by our own clock.
+            node.hears(event, self._moment(event.time) if self._is_replayed else self._clock())
+
+    def _moment(self, t: float) -> float:
+        """Return by our clock when it was `t`, in seconds since the epoch."""
+        return self._clock() - max(0.0, time.time() - t)
 
     def _runs(self, name: str) -> None:
         if node := self._nodes.get(name):
@@ -201,8 +154,8 @@ class Panel:
             return
         if self._state == "stopping":  # it was told to
             return
-        node.state, node.detail = "failed", words.rank_end(event)
-        self._say(words.rank_ended(event), "31")
+        node.state, node.detail = "failed", messages.rank_end(event)
+        self._say(messages.rank_ended(event), "31")
 
     def _node_ended(self, event: events.NodeEnded) -> None:
         if node := self._nodes.get(event.node):
@@ -211,7 +164,7 @@ class Panel:
                 node.state = event.state if event.state in _STYLES else "ended"
 
     def _say(self, text: str, style: str) -> None:
-        self._notice = (text.split("\n", 1)[0], style, self._clock())
+        self._notice = (first_line(text), style, self._clock())
 
     # -- drawing -------------------------------------------------------------------------------
 
@@ -225,7 +178,7 @@ class Panel:
             notice = self._notice_row(now) if room > 1 else None
             return [
                 self._head(width, now),
-                *self._table(self._groups(room - (notice is not None)), now),
+                *self._table(self._groups(room - (notice is not None)), width, now),
                 *([notice] if notice else []),
             ]
 
@@ -238,24 +191,24 @@ class Panel:
     def _head(self, width: int, now: float) -> Row:
         """Return the row of the whole run; what matters least is left out where there is no room."""
         staying = [node for node in self._nodes.values() if node.state != "left"]
+        rate = self._rate.a_second(now)
         parts = {
             "run": f"── {self._run}",
             "clock": _clock_time(now - self._began) + self._limit,
             "state": self._state,
-            "ranks": words.count(sum(len(node.ranks) for node in staying), "rank"),
-            "nodes": words.count(len(staying), "node"),
-            "rate": f"{words.size(self._rate.a_second(now))}/s",
-            "bytes": words.size(self._rate.total),
+            "ranks": counted(sum(len(node.ranks) for node in staying), "rank"),
+            "nodes": counted(len(staying), "node"),
+            "output": f"output {messages.size(self._rate.total)}, {messages.size(rate)}/s",
         } | {key: key for key in self._keys}
         parts = {name: part for name, part in parts.items() if part}
-        for least in ("bytes", "nodes", "rate", "ranks", *reversed(self._keys)):
+        for least in ("output", "nodes", "ranks", *reversed(self._keys)):
             if columns(" · ".join(parts.values())) <= width:
                 break
             del parts[least]
         run, *others = parts.values()
         return ((run, "1"), ("".join(f" · {part}" for part in others), "2"))
 
-    def _groups(self, room: int) -> list[list[_Node]]:
+    def _groups(self, room: int) -> list[list[PanelNode]]:
         """Return nodes that share a row, at most `room` of them.
 
         Where there are too many for a row each, the rows first go to those that are not as most are.
@@ -263,7 +216,7 @@ class Panel:
         nodes = list(self._nodes.values())
         if len(nodes) <= room:
             return [[node] for node in nodes]
-        states: dict[str, list[_Node]] = {state: [] for state in _WORST_FIRST}
+        states: dict[str, list[PanelNode]] = {state: [] for state in _WORST_FIRST}
         for node in nodes:
             states["unreachable" if node.lost_at is not None else node.state].append(node)
         groups = [group for group in states.values() if group]
@@ -281,52 +234,69 @@ class Panel:
                 result.append(group)
         return result
 
-    def _table(self, groups: Sequence[Sequence[_Node]], now: float) -> list[Row]:
-        """Return a row for each group, in columns."""
-        cells = [self._cells(group, now) for group in groups]
-        widths = [max(columns(row[column][0]) for row in cells) for column in range(4)]
-        rows = []
-        for row in cells:
-            padded = [
-                (text + " " * (width - columns(text)), style)
-                for (text, style), width in zip(row, widths, strict=False)
+    def _table(self, groups: Sequence[Sequence[PanelNode]], width: int, now: float) -> list[Row]:
+        """Return a row for each group, in columns that give way until the numbers have room."""
+        numbers = [group[0].numbers() for group in groups]
+        wanted = min(_NUMBERS, max(map(columns, numbers)))
+        for layout in _LAYOUTS:
+            rows = [self._cells(group, layout, now) for group in groups]
+            widths = [
+                max(columns(text) for text, _ in column) for column in zip(*rows, strict=True)
             ]
-            rows.append(
-                tuple(cell for each in (*padded, row[4]) for cell in (each, ("  ", "")))[:-1]
-            )
-        return rows
+            if layout is _LAYOUTS[-1] or sum(w + 2 for w in widths if w) + wanted <= width:
+                return [
+                    (*_padded(row, widths), (said, ""))
+                    for row, said in zip(rows, numbers, strict=True)
+                ]
+        raise AssertionError("the last layout is taken")
 
-    def _cells(self, group: Sequence[_Node], now: float) -> list[tuple[str, str]]:
+    def _cells(
+        self, group: Sequence[PanelNode], layout: Sequence[str], now: float
+    ) -> list[tuple[str, str]]:
         first = group[0]
-        rate = sum(node.rate.a_second(now) for node in group)
         names = first.name if len(group) == 1 else _folded(tuple(node.name for node in group))
         states = list(dict.fromkeys(node.state_in_words(now) for node in group))
         if len(states) > 1:  # the same in other words: since when, which rank
             states = sorted({_state(node) for node in group}, key=_WORST_FIRST.index)
-        return [
-            (_cut(names), self._colours.get(first.name, "") if len(group) == 1 else "1"),
-            (_cut(_ranks(group)), "2"),
-            (", ".join(states), _STYLES[min((_state(n) for n in group), key=_WORST_FIRST.index)]),
-            (f"{words.size(rate):>8}/s", "2"),
-            (first.numbers_said(), ""),
-        ]
+        worst = min((_state(node) for node in group), key=_WORST_FIRST.index)
+        cells = {
+            "name": (_cut(names), self._colours.get(first.name, "") if len(group) == 1 else "1"),
+            "ranks": (_cut(_ranks(group)), "2"),
+            "state": (", ".join(states), _STYLES[worst]),
+            "printed": (panel_node.printed(group, now), "2"),
+            "ago": (panel_node.printed(group, now, brief=True), "2"),
+            "gpus": (panel_node.gpus(group, now), ""),
+        }
+        cells["condition"] = cells["ago" if worst == "running" else "state"]
+        return [cells[column] for column in layout]
 
 
-def _last_numbers(lines: Sequence[bytes]) -> str:
-    for line in reversed(lines[-_LINES:]):
-        found = metrics(without_colour(line.decode(errors="replace")))
-        if found:
-            return " ".join(f"{name}={value}" for name, value in found)
-    return ""
+# From the widest terminal to the narrowest.
+_LAYOUTS = (
+    ("name", "ranks", "state", "printed", "gpus"),
+    ("name", "state", "printed", "gpus"),
+    ("name", "state", "ago", "gpus"),
+    ("name", "condition", "gpus"),
+    ("name", "condition"),
+)
 
 
-def _state(node: _Node) -> str:
+def _padded(row: Sequence[tuple[str, str]], widths: Sequence[int]) -> Row:
+    """Return cells as wide as their columns, two apart; a column without anything in it takes no room."""
+    return tuple(
+        (text + " " * (width - columns(text) + 2), style)
+        for (text, style), width in zip(row, widths, strict=True)
+        if width
+    )
+
+
+def _state(node: PanelNode) -> str:
     return node.state if node.lost_at is None else "unreachable"
 
 
-def _ranks(group: Sequence[_Node]) -> str:
+def _ranks(group: Sequence[PanelNode]) -> str:
     """Return `r0-7`, `r0-7,16-23`."""
-    return f"r{RankSet.of(rank for node in group for rank in node.ranks)}"
+    return f"r{folded(rank for node in group for rank in node.ranks)}"
 
 
 def _folded(names: tuple[str, ...]) -> str:

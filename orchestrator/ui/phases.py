@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.ui.messages import INDENT, size
 from orchestrator.ui.terminal import Row, columns
-from orchestrator.ui.words import INDENT, size
+from orchestrator.util.text import some
 
 _NAMED = 4  # so many of the nodes that are waited for are named
 
@@ -44,6 +45,11 @@ class Phases:
     def say(self, text: str) -> None:
         """Keep a line in the header, and print it with the summary."""
         self._saying.append(text)
+
+    def take_header(self) -> str:
+        """Return what is launched, and leave it out of the summary."""
+        said, self._saying = self._saying, []
+        return f"\n{INDENT}".join(said)
 
     def summary(self, width: int | None = None) -> str:
         """Return what is launched, and below it the phases and their times.
@@ -91,12 +97,7 @@ class Phases:
         failed = [node for node, succeeded in done.items() if not succeeded]
         waited_for = [node for node in self._nodes if node not in done]
         if failed:
-            text += f", not {_some(failed)}"
+            text += f", not {some(failed, _NAMED)}"
         if waited_for:
-            text += f", waiting for {_some(waited_for)}"
+            text += f", waiting for {some(waited_for, _NAMED)}"
         return text
-
-
-def _some(nodes: Sequence[str]) -> str:
-    more = "" if len(nodes) <= _NAMED else f" and {len(nodes) - _NAMED} more"
-    return f"{', '.join(nodes[:_NAMED])}{more}"

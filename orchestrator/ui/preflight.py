@@ -1,4 +1,4 @@
-"""Show what a preflight found: a table and what to do for people, a line a finding for pipes, JSON."""
+"""Show what a preflight found: what is wrong and what to do in a few lines, all of it, or JSON."""
 
 from __future__ import annotations
 
@@ -7,34 +7,37 @@ import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from orchestrator.preflight.between import Values, between
-from orchestrator.preflight.mend import TO_MEND, concerned_by, mends
+from orchestrator.preflight.fixes import TO_MEND, concerned_by, fixes_of
+from orchestrator.preflight.messages import remedy, summary, who
 from orchestrator.preflight.model import Finding
+from orchestrator.preflight.pairwise import Values, pairwise
 from orchestrator.preflight.report import Report
-from orchestrator.preflight.words import one_line, remedy, summary, who
 from orchestrator.ui.table import stdout_size, write
+from orchestrator.util.text import one_line
 
 _NARROWEST = 72  # a terminal that has room for four columns
 _WIDEST_NODES = 24  # columns of a pipe's lines; longer names of nodes push their own line out
 
 
-def show(report: Report, seconds: float, output: Literal["text", "json"]) -> None:
-    """Write the report to stdout."""
+def show(
+    report: Report, seconds: float, output: Literal["text", "json"], *, verbose: bool = False
+) -> None:
+    """Write the report to stdout; `verbose` shows what passes and what is skipped, too."""
     if output == "json":
         write([json.dumps(as_json(report, seconds), indent=2)])
     elif (width := stdout_size()[0] or 0) >= _NARROWEST:
         from orchestrator.ui.preflight_screen import screen
 
-        write([screen(report, seconds, width).removesuffix("\n")])
+        write([screen(report, seconds, width, verbose=verbose).removesuffix("\n")])
     else:
-        write(list(plain(report, seconds)))
+        write(list(plain(report, seconds, verbose=verbose)))
 
 
 def as_json(report: Report, seconds: float) -> dict[str, Any]:
     """Return the report as one JSON object, an entry of `checks` for each finding."""
     return {
         "status": report.status,
-        "level": report.scene.level,
+        "level": report.context.level,
         "seconds": round(seconds, 3),
         "checks": [
             {
@@ -50,7 +53,7 @@ def as_json(report: Report, seconds: float) -> dict[str, Any]:
             for finding in result.findings
         ],
         "pictures": {
-            quantity.key: _nested(values) for quantity, values in between(report.scene).items()
+            quantity.key: _nested(values) for quantity, values in pairwise(report.context).items()
         },
     }
 
@@ -74,25 +77,29 @@ def _nested(values: Values) -> dict[str, dict[str, float]]:
     return nested
 
 
-def plain(report: Report, seconds: float) -> Iterator[str]:
-    """Yield a line for each finding, in columns, then what to do, then the summary."""
-    scene = report.scene
+def plain(report: Report, seconds: float, *, verbose: bool = False) -> Iterator[str]:
+    """Yield a line for each finding, in columns, then what to do, then the summary.
+
+    Unless `verbose`, findings about which there is nothing to do are left out.
+    """
+    context = report.context
     rows = [
-        (finding.status, result.check.id, who(scene, finding.nodes), one_line(finding.message))
+        (finding.status, result.check.id, who(context, finding.nodes), one_line(finding.message))
         for result in report.results
         for finding in result.findings
+        if verbose or finding.status in TO_MEND
     ]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
     widths[2] = min(widths[2], _WIDEST_NODES)
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)]
         yield "  ".join(cells).rstrip()
-    for mend in sorted(mends(report, *TO_MEND), key=lambda mend: mend.status.badness):
+    for mend in sorted(fixes_of(report, *TO_MEND), key=lambda mend: mend.status.badness):
         if mend.text is not None:
-            sentence, *rest = remedy(scene, mend)
+            sentence, *rest = remedy(context, mend)
             yield f"→ {', '.join(mend.ids)}: {sentence}"
             yield from rest
-    yield summary(report, seconds)
+    yield summary(report, seconds, verbose=verbose)
 
 
 def _finite(value: Any) -> Any:

@@ -12,7 +12,8 @@ import time
 
 from orchestrator.logs.lines import Lines
 from orchestrator.logs.stream import Stream
-from orchestrator.ui.message import message
+from orchestrator.ui.stderr import message
+from orchestrator.ui.stdout import told_as_output
 
 _AT_ONCE = 256 << 10  # bytes
 
@@ -35,7 +36,7 @@ class Raw:
 class Printer:
     """Writes output through `lines`, or what is of stderr through `errors`, where given, to stderr.
 
-    Raises OSError (BrokenPipeError) when nobody reads any more.
+    Raises BrokenPipeError when nobody reads any more, OutputError when it cannot be written.
     """
 
     def __init__(self, lines: Lines, errors: Lines | None = None) -> None:
@@ -89,10 +90,11 @@ class Printer:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of `data`, however long that takes. Raises OSError."""
+    """Write all of `data`, however long that takes. Raises OutputError, or BrokenPipeError."""
     rest = memoryview(data)
     while rest:
         try:
-            rest = rest[os.write(descriptor, rest) :]
+            with told_as_output():
+                rest = rest[os.write(descriptor, rest) :]
         except BlockingIOError:  # somebody made it non-blocking: wait as if it were not
             select.select([], [descriptor], [])

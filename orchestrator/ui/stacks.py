@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from orchestrator.hangs.look import Look, Process, Thread
-from orchestrator.hangs.places import ranks
+from orchestrator.hangs.locations import ranks
+from orchestrator.hangs.snapshot import Process, Snapshot, Thread
 from orchestrator.hangs.suspects import connections_of, described, stacks_of, suspect_of
-from orchestrator.ui import words
+from orchestrator.ui import messages
 from orchestrator.ui.table import stdout_size, write
 
 _WIDTH = 108  # columns of a pipe
@@ -18,10 +18,10 @@ _WIDTH = 108  # columns of a pipe
 
 @dataclass(frozen=True)
 class StacksView:
-    """What there is to show of one run; see `orchestrator.stacks`."""
+    """What there is to show of one run; see `orchestrator.api.stacks`."""
 
     run: str
-    looks: tuple[Look, ...]
+    looks: tuple[Snapshot, ...]
     problems: Mapping[str, str]
     names: Mapping[str, str]
     ended: Mapping[int, str]
@@ -50,7 +50,7 @@ def describe(view: StacksView) -> dict[str, Any]:
 
 def lines(view: StacksView, width: int) -> list[str]:
     """Return where the ranks are, on one line if they fit there, and what keeps them, if that shows."""
-    return words.places(
+    return messages.places(
         stacks_of(view.looks) or ("no rank runs",),
         connections_of(view.looks, view.names),
         suspect_of(view.looks, view.names, view.ended),
@@ -60,7 +60,7 @@ def lines(view: StacksView, width: int) -> list[str]:
 
 def full_lines(view: StacksView) -> list[str]:
     """Return every thread of every process, those of ranks that are alike once."""
-    alike: dict[tuple[object, ...], list[tuple[Look, int | None]]] = {}
+    alike: dict[tuple[object, ...], list[tuple[Snapshot, int | None]]] = {}
     for look in view.looks:
         for own in look.own:
             key = tuple(_key(process) for process in look.below(own.rank))

@@ -7,18 +7,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator import events
+from orchestrator.api.status import AttemptStatus, NodeStatus, RankStatus, RunStatus
 from orchestrator.inventory.ranges import fold
-from orchestrator.logs.select import RankSet
-from orchestrator.ui import verdict, words
+from orchestrator.ui import messages, verdict
 from orchestrator.ui.table import Cell, Column, stdout_size, table, write
 from orchestrator.ui.terminal import paint, printable, wants_colour
-
-NodeState = Literal["running", "unreachable", "ended", "lost", "absent", "left"]
-RankState = Literal["starting", "running", "ended", "failed", "killed"]
+from orchestrator.util.durations import age, duration
+from orchestrator.util.numbers import folded
+from orchestrator.util.text import counted, first_line
 
 _STYLES = {
     "running": "32",
@@ -35,79 +33,7 @@ _AROUND = 6  # lines of a screen that the table leaves for what stands around it
 _FEWEST = 12  # rows that are always shown
 
 
-@dataclass(frozen=True)
-class RankRow:
-    """One rank. `exit_code` is None until it ended; where a signal ended it, that is `signal`
-    (`SIGKILL`), and the code is 128 and its number. `bytes` is the size of its logs, `last_line` the last
-    one of them, and `said` when that came, in seconds since the epoch (None: none did).
-    """
-
-    rank: int
-    local_rank: int
-    state: RankState
-    pid: int | None
-    exit_code: int | None
-    signal: str | None
-    bytes: int
-    last_line: str
-    said: float | None
-
-
-@dataclass(frozen=True)
-class NodeRow:
-    """One node; `unreachable_since` is seconds since the epoch, and `cause` why that is, or it has left."""
-
-    name: str
-    state: NodeState
-    unreachable_since: float | None
-    ranks: tuple[RankRow, ...]
-    cause: str = ""
-
-
-@dataclass(frozen=True)
-class ControllerRow:
-    """The process that minds a run, in the background or at somebody's terminal; pid 0: not known yet."""
-
-    pid: int
-    background: bool
-
-
-@dataclass(frozen=True)
-class AttemptRow:
-    """An attempt that failed and was followed by another, the `number`-th from 1; its logs are below
-    `attempt-<folder>`. `began` and `ended` are seconds since the epoch.
-    """
-
-    number: int
-    folder: int
-    began: float
-    ended: float
-    exit_code: int
-    summary: str
-
-
-@dataclass(frozen=True)
-class StatusView:
-    """One run. `began` and `ended` are seconds since the epoch, `logs` is the folder of its logs on this
-    machine, and `controller` is None where none is at work. `verdict` says why it failed, if it did;
-    `failed` are the attempts before this one.
-    """
-
-    run: str
-    state: str
-    summary: str
-    launcher: str
-    began: float
-    ended: float | None
-    exit_code: int | None
-    logs: str
-    controller: ControllerRow | None
-    nodes: tuple[NodeRow, ...]
-    verdict: events.Explained | None = None
-    failed: tuple[AttemptRow, ...] = ()
-
-
-def show(view: StatusView, output: Literal["text", "json"]) -> None:
+def show(view: RunStatus, output: Literal["text", "json"]) -> None:
     """Write the run to stdout."""
     if output == "json":
         write([json.dumps(describe(view), indent=2, default=str)])
@@ -116,13 +42,13 @@ def show(view: StatusView, output: Literal["text", "json"]) -> None:
     write(lines(view, time.time(), width, height, colour=wants_colour(1)))
 
 
-def describe(view: StatusView) -> dict[str, Any]:
+def describe(view: RunStatus) -> dict[str, Any]:
     """Return the run as one JSON object, nothing left out; it always has the same keys."""
     return asdict(view)
 
 
 def lines(
-    view: StatusView,
+    view: RunStatus,
     now: float,
     width: int | None = None,
     height: int | None = None,
@@ -158,47 +84,52 @@ def lines(
     ]
 
 
-def _causes(nodes: Sequence[NodeRow], *, colour: bool) -> list[str]:
+def _causes(nodes: Sequence[NodeStatus], *, colour: bool) -> list[str]:
     """Return why nodes cannot be reached, or have left, each cause once."""
     causes: dict[str, list[str]] = {}
     for node in nodes:
         if node.state in _WHAT and node.cause:
-            first = printable(node.cause.splitlines()[0]).removeprefix(f"{node.name}: ")
+            first = printable(first_line(node.cause))
             causes.setdefault(f"{_WHAT[node.state]}: {first}", []).append(node.name)
     shown = [f"{fold(names)} {cause}" for cause, names in causes.items()]
     return [f"\x1b[33m{line}\x1b[0m" if colour else line for line in shown]
 
 
-def _heading(view: StatusView, now: float) -> list[str]:
+def _heading(view: RunStatus, now: float) -> list[str]:
     ranks = sum(len(node.ranks) for node in view.nodes)
-    what = f"{words.count(len(view.nodes), 'node')}, {words.count(ranks, 'rank')}, {view.launcher}"
+    what = f"{counted(len(view.nodes), 'node')}, {counted(ranks, 'rank')}, {view.launcher}"
     code = "" if view.exit_code is None else f" with exit code {view.exit_code}"
-    began = f"began {words.age(now - view.began)} ago"
+    began = f"began {age(now - view.began)} ago"
     if view.ended is None:
-        began += f"; controller: {_controller(view.controller)}"
+        began += f"; controller: {_controller(view)}"
     else:
-        began += f", took {words.duration(view.ended - view.began)}"
-    logs = f"logs: {words.short_path(Path(view.logs))}"
-    below = (began, *map(_attempt, view.failed), printable(view.summary), logs)
+        began += f", took {duration(view.ended - view.began)}"
+    logs = f"logs: {messages.short_path(view.logs)}"
+    files = ""
+    if view.files is not None:
+        where, many, command = messages.files(view.files)
+        files = f"files: {printable(f'{where} {many} · {command}')}"
+    below = (began, *map(_attempt, view.failed), printable(view.summary), logs, files)
     return [
         f"run {view.run}: {view.state}{code}; {what}",
-        *(f"{words.INDENT}{line}" for line in below if line),
+        *(f"{messages.INDENT}{line}" for line in below if line),
     ]
 
 
-def _attempt(row: AttemptRow) -> str:
-    lasted = words.lasted(printable(row.summary), row.ended - row.began)
+def _attempt(row: AttemptStatus) -> str:
+    lasted = messages.lasted(printable(row.summary), row.ended - row.began)
     return f"attempt {row.number}: {lasted}"
 
 
-def _verdict(view: StatusView, width: int, *, colour: bool) -> list[str]:
+def _verdict(view: RunStatus, width: int, *, colour: bool) -> list[str]:
     if view.verdict is None:
         return []
     rows = verdict.explained(view.verdict, width)
     return [paint(row, width, colour=colour).decode().rstrip() for row in rows]
 
 
-def _controller(row: ControllerRow | None) -> str:
+def _controller(view: RunStatus) -> str:
+    row = view.controller
     if row is None:
         return "none"
     where = "background" if row.background else "foreground"
@@ -209,8 +140,8 @@ def _controller(row: ControllerRow | None) -> str:
 class _Entry:
     """A rank of a node; None where nothing is known of any."""
 
-    node: NodeRow
-    rank: RankRow | None
+    node: NodeStatus
+    rank: RankStatus | None
 
     @property
     def is_alike(self) -> Hashable:
@@ -264,20 +195,20 @@ class _Cells:
         said = [rank.said for rank in ranks if rank.said is not None]
         return cls(
             nodes=(names[0] if len(names) == 1 else fold(names), ""),
-            ranks=(f"r{RankSet.of(rank.rank for rank in ranks)}" if ranks else "-", ""),
+            ranks=(f"r{folded(rank.rank for rank in ranks)}" if ranks else "-", ""),
             state=_state(group, now),
             exit=_exit(first),
             pid=(str(first.pid) if first and first.pid and len(ranks) == 1 else "-", ""),
-            size=(words.size(sum(rank.bytes for rank in ranks)), ""),
+            size=(messages.size(sum(rank.bytes for rank in ranks)), ""),
             age=(
-                f"{words.age(now - min(said))} ago" if said else "-",
+                f"{age(now - min(said))} ago" if said else "-",
                 "",
             ),  # of the most silent one
             said=(first.last_line if first else "", "2"),
         )
 
 
-def _exit(rank: RankRow | None) -> Cell:
+def _exit(rank: RankStatus | None) -> Cell:
     if rank is None or rank.exit_code is None:
         return ("-", "")
     return (rank.signal or str(rank.exit_code), "31" if rank.exit_code else "")
@@ -292,5 +223,5 @@ def _state(group: Sequence[_Entry], now: float) -> Cell:
     style = _STYLES.get(state, "2")
     since = [e.node.unreachable_since for e in group if e.node.unreachable_since is not None]
     if state == "unreachable" and since:
-        state += f" {words.age(now - min(since))}"
+        state += f" {age(now - min(since))}"
     return (state, style)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator.logs.sanitize import sanitize
 from orchestrator.ui.terminal import columns, paint, printable
 
 _GAP = "  "
@@ -75,8 +76,9 @@ def _line(row: Sequence[Cell], shown: Sequence[Column], width: int | None, colou
 
 
 def write(lines: Sequence[str]) -> None:
-    """Write lines to stdout."""
-    sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode())
+    """Write lines to stdout; what a node or a file says in them moves no terminal."""
+    text = "".join(f"{line}\n" for line in lines)
+    sys.stdout.buffer.write(sanitize(text.encode(errors="surrogateescape")))
     sys.stdout.buffer.flush()
 
 

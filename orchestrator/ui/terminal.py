@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from orchestrator.logs.harmless import without_colour
+from orchestrator.logs.sanitize import without_colour
 
 Row = tuple[tuple[str, str], ...]
 """One line: pieces of text, each with its SGR parameters (`1;31`, or empty)."""

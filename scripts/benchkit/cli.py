@@ -15,7 +15,7 @@ from shutil import which
 from labkit import life
 from labkit.lab import Lab, LabError
 
-from benchkit import fanout, firehose, first_line, helptext, preflight, quiet, report
+from benchkit import fanout, files, firehose, first_line, helptext, preflight, quiet, report
 from benchkit.measure import BenchError
 from benchkit.numbers import Result
 
@@ -35,6 +35,8 @@ CASES = {
     "first-line": Case(first_line.run, 5, "how soon a torch job says something"),
     "preflight": Case(preflight.run, 5, "all pairs of many hosts, and before a launch"),
     "quiet": Case(quiet.run, 2, "a live run that prints nothing"),
+    "push": Case(files.push, 3, "2,000 files to 16 hosts"),
+    "fetch": Case(files.fetch, 3, "2 GB back from one host"),
     "help": Case(helptext.run, 11, "orch --help"),
 }
 
@@ -60,7 +62,8 @@ def main(argv: Sequence[str]) -> int:
     if machine["load"] > 0.25 * machine["cores"]:
         print(f"bench: this machine is busy (load {machine['load']:.1f})", file=sys.stderr)
     # The other cases need two hosts.
-    hosts = max(2, options.hosts) if {"fanout", "preflight"} & set(names) else 2
+    wanted = {"fanout": options.hosts, "preflight": options.hosts, "push": files.HOSTS}
+    hosts = max(2, *(wanted.get(name, 2) for name in names))
     try:
         results = _measure(names, hosts, options.runs)
     except (BenchError, LabError) as error:

@@ -14,8 +14,8 @@ from orchestrator import events
 from orchestrator.logs.stream import Channel, Stream
 from orchestrator.plan import Job, Network, make_plan
 from orchestrator.runs.lock import find_controller
+from orchestrator.runs.options import Settings
 from orchestrator.runs.record import Record
-from orchestrator.runs.settings import Settings
 from tests.plan.helpers import facts, host
 
 T0 = 1_700_000_000.0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from orchestrator.cli.commands import ELSEWHERE
 
 from .kept import KeptRun
 from .orch import Orch
@@ -49,3 +52,121 @@ def test_a_command_whose_reader_has_seen_enough_ends_as_any_in_a_pipe(
             check=False,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+FULL = Path("/dev/full")
+# A test has no shell that typer could find among its parents: then the option takes the shell's name.
+NO_DETECTION = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["runs"],
+        ["runs", "--output", "json"],
+        ["runs", "--quiet"],
+        ["status"],
+        ["logs"],
+        ["logs", "--output", "raw"],
+        ["diagnose"],
+        ["nodes", "--local", "1"],
+        ["exec", "--local", "1", "--", "echo", "hello"],
+        ["launch", "--local", "1", "--dry-run", "x.py"],
+        ["preflight", "--local", "1", "--only", "ssh.reach"],
+        ["init", "-o", "-", "node0"],
+        ["--version"],
+        ["--help"],
+        ["--show-completion", "bash"],
+    ],
+)
+def test_output_that_cannot_be_written_is_told_as_that(
+    tmp_path: Path, environment: dict[str, str], words: list[str]
+) -> None:
+    run = KeptRun(tmp_path)
+    run.say(0, "a line\n", 1.0)
+    run.end()
+    (tmp_path / "x.py").touch()
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    with FULL.open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "orchestrator", *words],
+            stdout=full, stderr=subprocess.PIPE, timeout=120, cwd=tmp_path, check=False,
+            env={**environment, **NO_DETECTION, "TMPDIR": str(reports)},
+        )  # fmt: skip
+    said = done.stderr.decode()
+    assert done.returncode not in (0, 120)
+    assert "the output cannot be written: No space left on device" in said
+    assert "bug" not in said and "Traceback" not in said and "Exception ignored" not in said
+    assert not list(reports.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["ps"], "orch runs"),
+        (["ls"], "orch runs"),
+        (["list"], "orch runs"),
+        (["kill"], "orch stop"),
+        (["cancel", "train-lusab"], "orch stop"),
+        (["cp", "a", "b"], "orch fetch (from the nodes) or orch push (to them)"),
+        (["version"], "orch --version"),
+        (["help"], "orch --help"),
+        (["help", "launch"], "orch launch --help"),
+        (["train.py", "--lr", "1 2"], "orch launch train.py --lr '1 2'"),
+        (["lanch"], "'launch'"),
+    ],
+)
+def test_command_that_orch_lacks_gets_the_one_that_was_meant(
+    orch: Orch, words: list[str], meant: str
+) -> None:
+    done = orch(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"No such command '{words[0]}'. Did you mean" in done.stderr
+    assert meant in done.stderr
+
+
+def test_every_command_that_is_meant_exists(orch: Orch) -> None:
+    help_text = orch("--help").stdout
+    for meant in ELSEWHERE.values():
+        for name in re.findall(r"orch ([a-z]+)", meant):
+            assert f"\n  {name} " in help_text, meant
+
+
+def test_short_option_shows_the_version(orch: Orch) -> None:
+    assert orch("-V").stdout == orch("--version").stdout != ""
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(None, "Is a directory"), (b"alias caf\xe9=ls\n", "the shell's start-up file is not UTF-8")],
+)
+def test_completion_that_cannot_be_installed_is_told_and_changes_nothing(
+    orch: Orch, environment: dict[str, str], content: bytes | None, why: str
+) -> None:
+    start_up = Path(environment["HOME"]) / ".bashrc"
+    if content is None:
+        start_up.mkdir()
+    else:
+        start_up.write_bytes(content)
+    done = orch("--install-completion", "bash", **NO_DETECTION)
+    assert done.returncode == 1
+    assert "completion is not installed: " in done.stderr and why in done.stderr
+    assert "orch --show-completion" in done.stderr and "bug" not in done.stderr
+    assert content is None or start_up.read_bytes() == content
+
+
+def test_character_that_the_locale_lacks_is_no_reason_to_fail(orch: Orch) -> None:
+    done = orch("init", "-o", "-", "node0", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+
+
+def test_file_that_this_machine_refuses_is_no_bug(
+    orch: Orch, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    (tmp_path / "hosts.yaml").write_text("hosts: [n0]\n")
+    home = Path(environment["HOME"])
+    (home / ".ssh").write_text("a file where a folder should be")
+    done = orch("nodes", "--connect-timeout", "0.1")
+    assert "bug in orch" not in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator import events
+from orchestrator.node.reasons import StopReason
+from orchestrator.reasons import Stop
 from orchestrator.runs.folder import LOGS
 from tests.ui.screens import Terminal
 
@@ -30,6 +33,12 @@ VICTIM = "RuntimeError: Connection closed by peer [10.0.0.17]:4711\n"
 
 def began(rank: int, attempt: int = 0) -> events.RankBegan:
     return events.RankBegan(rank, rank % 2, f"n{rank // 2}", attempt, 100 + rank, T0)
+
+
+@pytest.fixture
+def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """The home is where the tests work."""
+    return {**environment, "HOME": str(tmp_path)}
 
 
 @pytest.fixture
@@ -96,7 +105,7 @@ def test_how_a_rank_ended_counts_unless_the_end_of_the_run_caused_it(
     run = KeptRun(tmp_path)
     run.note(*map(began, range(4)))
     run.note(events.RankEnded(2, "n1", None, 11, T0 + 1))
-    run.note(events.Stopping("rank 2 on n1 was killed by SIGSEGV", 3.0))
+    run.note(events.Stopping(Stop(StopReason.RANK_FAILED), 3.0))
     run.note(events.RankEnded(0, "n0", None, 9, 4e9))
     run.end(139)
     told = json.loads(orch("diagnose", "--output", "json").stdout)
@@ -271,3 +280,67 @@ def test_a_shell_completes_runs_and_files(
 
     assert completed("lu") == ["lusab-babad", "lus/"]
     assert completed("lus/") == ["lus/job.log"]
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_a_line_that_claims_what_cannot_be_is_diagnosed_all_the_same(
+    orch: Orch, tmp_path: Path, output: str
+) -> None:
+    log = tmp_path / "bad.jsonl"
+    log.write_text(
+        '{"t": 1' + "0" * 400 + ', "rank": 3, "node": "n1", "text": "\\ud800 CUDA out of memory"}\n'
+        '{"t": NaN, "rank": 1e999, "node": "\\u001b[2J", "text": "\\ud800 No space left on device"}\n'
+    )
+    done = orch("diagnose", str(log), "--output", output)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "out of GPU memory" in done.stdout and "the disk is full" in done.stdout
+
+
+def test_a_log_whose_name_is_no_text_is_diagnosed(orch: Orch, tmp_path: Path) -> None:
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.log")
+    Path(name).write_text("RuntimeError: No space left on device\n")
+    done = orch("diagnose", name)
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+
+
+def test_site_signature_is_found_and_one_that_is_wrong_is_told(orch: Orch, tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text(
+        "[[signature]]\n"
+        "id = 'site.switch-down'\n"
+        "meaning = 'the switch of {rack} is down'\n"
+        "patterns = ['lost uplink of (?P<rack>r[0-9]{1,3})']\n"
+        "cause = 'its firmware restarted'\n"
+        "fix = 'exclude {rack}'\n"
+        "[[signature]]\n"
+        "id = 'site.other'\n"
+    )
+    (tmp_path / "job.log").write_text("3: fabricd: lost uplink of r17\n")
+    done = orch("diagnose", "job.log", ORCH_SIGNATURES="site.toml")
+    assert done.stdout.splitlines() == [
+        "the switch of r17 is down · rank 3",
+        "  seen:   fabricd: lost uplink of r17",
+        "  in:     job.log:1",
+        "  cause:  its firmware restarted",
+        "  fix:    exclude r17",
+        "",
+        "looked at job.log, 31 B",
+    ]
+    left_out = f"signature 'site.other' of {tmp_path}/site.toml is left out: it has no meaning"
+    assert f"warning: {left_out}" in " ".join(done.stderr.split())
+    assert done.returncode == 0
+    done = orch("diagnose", "job.log", "--output", "json", ORCH_SIGNATURES="site.toml")
+    told = json.loads(done.stdout)
+    assert told["verdict"] == "site.switch-down"
+    assert told["hits"][0]["signature_file"] == str(tmp_path / "site.toml")
+    assert [sentence.startswith(left_out) for sentence in told["left_out"]] == [True]
+    assert orch("diagnose", "job.log").returncode == 1
+
+
+def test_signatures_in_the_users_configuration_folder_are_read(orch: Orch, tmp_path: Path) -> None:
+    folder = tmp_path / "config/orch"
+    folder.mkdir(parents=True)
+    (folder / "signatures.toml").write_text("[[signature]")
+    (tmp_path / "job.log").write_text(RAISED)
+    done = orch("diagnose", "job.log", XDG_CONFIG_HOME=str(tmp_path / "config"))
+    assert "is left out: it is not TOML: " in done.stderr
+    assert "out of GPU memory" in done.stdout and done.returncode == 0

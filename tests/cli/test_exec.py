@@ -15,11 +15,56 @@ from .orch import Orch
 
 
 def test_every_node_runs_it_and_its_lines_say_who(orch: Orch) -> None:
-    done = orch("exec", "--local", "2", "--", "sh", "-c", "echo out; echo err >&2")
+    done = orch("exec", "--local", "2", "--no-fold", "--", "sh", "-c", "echo out; echo err >&2")
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(done.stdout.splitlines()) == [
         "local0 │ err", "local0 │ out", "local1 │ err", "local1 │ out",
     ]  # fmt: skip
+
+
+def test_equal_output_of_several_nodes_is_shown_once(orch: Orch) -> None:
+    done = orch("exec", "--local", "3", "--", "sh", "-c", "echo out; printf unfinished")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "local[0-2] │ out\nlocal[0-2] │ unfinished\n"
+
+
+def test_output_before_a_time_out_is_folded_too(orch: Orch) -> None:
+    done = orch("exec", "--local", "2", "--timeout", "3", "--", "sh", "-c", "echo a; sleep 1000")
+    assert (done.returncode, done.stdout) == (124, "local[0-1] │ a\n")
+
+
+def test_terminal_is_wanted_for_one_node_and_from_a_terminal(orch: Orch) -> None:
+    done = orch("exec", "--local", "2", "-t", "--", "true")
+    assert done.returncode == 2
+    assert "standard input is no terminal" in done.stderr
+
+
+def test_shell_of_a_node_reads_what_is_piped_in(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    words = [sys.executable, "-m", "orchestrator", "ssh", "--local", "2", "local1"]
+    done = subprocess.run(
+        words, input="pwd; exit 5\n", capture_output=True, text=True, timeout=100,
+        env=environment, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (5, f"{environment['HOME']}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--local", "2", "local[0-1]"], "is 2 nodes, and a terminal is on one"),
+        (["--local", "2", "loca1"], "did you mean 'local1'?"),
+        (["--local", "2", "--run", "x", "local1"], "leave out --inventory and --local"),
+        (["--run", "nothing-such", "local1"], "there is no run 'nothing-such'"),
+    ],
+)
+def test_ssh_to_what_is_no_node_is_refused_with_what_to_type(
+    orch: Orch, words: list[str], told: str
+) -> None:
+    done = orch("ssh", *words)
+    assert done.returncode == 2
+    assert told in done.stderr
 
 
 def test_words_arrive_as_they_are(orch: Orch) -> None:

@@ -56,6 +56,44 @@ def test_how_to_end_a_stall_is_refused_where_none_would_be_noticed(
     assert orch(*LOCAL, "--on-stall", "stop", "--stall", "60", str(script)).returncode == 0
 
 
+# -- secrets -------------------------------------------------------------------------------------
+
+
+SECRET = "hunter2-hunter2"
+
+
+def test_no_secret_is_in_a_dry_run(orch: Orch, script: Path) -> None:
+    url = f"postgres://me:{SECRET}@db/x"
+    given = [f"--env={name}={SECRET}" for name in ("PGPASS", "AUTH", "HF_PAT")]
+    done = orch(*LOCAL, *given, f"--env=DB={url}", script, "--api-key", SECRET, f"--db={url}")
+    assert done.returncode == 0
+    assert SECRET not in done.stdout + done.stderr
+    assert 'PGPASS="$PGPASS" AUTH="$AUTH" HF_PAT="$HF_PAT" DB="$DB"' in done.stdout
+    assert "--api-key '***' '--db=postgres://me:***@db/x'" in done.stdout
+
+
+def test_no_secret_is_in_what_is_kept_and_shown_of_a_run(
+    orch: Orch, script: Path, tmp_path: Path
+) -> None:
+    url = f"postgres://me:{SECRET}@db/x"
+    script.write_text("import sys\nprint(len(sys.argv[2]))\n")
+    words = ("--launcher", "direct", "--restarts", "1", f"--env=PGPASS={SECRET}", f"--env=DB={url}")
+    done = orch("launch", "--local", "1", *words, script, "--api-key", SECRET, url)
+    assert done.returncode == 0, done.stderr
+    assert f"│ {len(SECRET)}\n" in done.stdout  # the script itself got it
+    shown = [done.stdout, done.stderr]
+    for command in (["runs"], ["status"], ["diagnose"], ["logs"]):
+        for output in ("text", "json"):
+            told = orch(*command, "--output", output)
+            shown += [told.stdout, told.stderr]
+    assert SECRET not in "".join(shown)
+    assert "--api-key ***" in orch("runs").stdout
+    kept = [path for path in (tmp_path / ".local/state/orch").rglob("*") if path.is_file()]
+    assert {"run.json", "events.jsonl"} <= {path.name for path in kept}
+    for path in kept:
+        assert SECRET.encode() not in path.read_bytes(), path
+
+
 # -- what a preflight sees of it ------------------------------------------------------------------
 
 
@@ -84,3 +122,71 @@ def test_what_is_copied_is_said_once(orch: Orch, script: Path, command: list[str
     done = orch(*command, "--local", "1", "--sync", ".", "--no-sync", str(script))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "orch: --sync and --no-sync exclude each other\n"
+
+
+# -- which files go --------------------------------------------------------------------------------
+
+RUN = ("launch", "--local", "1", "--launcher", "direct", "--preflight", "off")
+
+
+def test_what_goes_is_told_before_it_does(orch: Orch, tmp_path: Path) -> None:
+    (tmp_path / "exp/scripts").mkdir(parents=True)
+    (tmp_path / "exp/scripts/t.py").write_text("print('hello')\n")
+    (tmp_path / "exp/.netrc").write_text("x")
+    done = orch(*RUN, "--sync", "exp", "exp/scripts/t.py")
+    assert done.returncode == 0, done.stderr
+    told = done.stderr.index("      files ")
+    assert f"{tmp_path}/exp: 1 file, 15 B, to " in done.stderr[told:].splitlines()[0]
+    assert done.stderr.startswith("orch: run ")  # the header, and this is of it
+    assert told < done.stderr.index(".netrc looks like") < done.stderr.index("sync ")
+    assert done.stderr.count("orch: run ") == 1
+
+
+def test_folder_above_the_limit_stops_the_launch(orch: Orch, script: Path, tmp_path: Path) -> None:
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb/x").write_bytes(b"x" * 2000)
+    done = orch(*RUN, "--sync-limit", "1k", script)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "more than the 1.0 kB of --sync-limit" in done.stderr
+    assert "\n    /wandb/\n" in done.stderr
+    (tmp_path / ".orchignore").write_text("/wandb/\n")
+    assert orch(*RUN, "--sync-limit", "1k", script).returncode == 0
+    assert orch(*RUN, "--sync-limit", "0", script).returncode == 0
+
+
+def test_file_that_stays_is_told_before_the_start_and_after_the_failure(
+    orch: Orch, script: Path, tmp_path: Path
+) -> None:
+    script.write_text('print(open("data/train.bin").read())\n')
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/train.bin").write_text("x")
+    (tmp_path / ".gitignore").write_text("data/\n")
+    done = orch(*RUN, script)
+    assert done.returncode == 1
+    reason = "data/train.bin is here and does not go to the nodes, left out by .gitignore:1 (data/)"
+    assert f"warning: t.py:1: {reason}; add to .orchignore: !/data/\n" in done.stderr
+    after = " ".join(done.stderr.partition("cause:")[2].split())
+    assert reason in after
+    assert "fix: add to .orchignore: !/data/" in after
+    told = " ".join(orch("diagnose").stdout.split())
+    assert f"cause: {reason} fix: add to .orchignore: !/data/" in told
+    assert "shared" not in told
+    warned = orch("preflight", "--local", "1", "--only", "sw.script", script)
+    assert reason in warned.stderr
+    (tmp_path / ".orchignore").write_text("!/data/\n")
+    assert orch(*RUN, script).returncode == 0
+
+
+# -- ranks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+def test_rank_that_the_run_does_not_have_is_refused_before_the_start(
+    orch: Orch, script: Path, environment: dict[str, str], dry: list[str]
+) -> None:
+    words = ("--local", "1", "--nproc", "3", "--launcher", "direct", "--preflight", "off")
+    done = orch("launch", *words, *dry, "--rank", "9", str(script))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--rank 9: run t-" in done.stderr and "has ranks 0-2" in done.stderr
+    assert "hello" not in done.stderr
+    assert orch("runs", "--quiet").stdout == ""

@@ -272,3 +272,12 @@ def test_a_run_that_nobody_minds_is_minded_again_and_nodes_that_are_away_are_nam
     now = time.strftime("%H:")
     for node in ("n0", "n1"):
         assert f"orch: {node} cannot be reached since {now}" in done.stderr
+
+
+def test_a_pattern_that_would_not_end_is_an_error_and_no_hang(orch: Orch, tmp_path: Path) -> None:
+    run = KeptRun(tmp_path, skews={"n0": 0.0, "n1": 0.0})
+    run.say(0, "step 1\n" + "a" * 60 + "b\n", 1.0)
+    run.end()
+    done = orch("logs", "--grep", "(a+)+$")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'(a+)+$' takes too long" in done.stderr and "Traceback" not in done.stderr

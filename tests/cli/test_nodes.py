@@ -17,6 +17,7 @@ def test_every_node_has_a_row(orch: Orch) -> None:
         "NODE",
         "ADDRESS",
         "PYTHON",
+        "TORCH",
         "CPUS",
         "GPUS",
         "NETWORK",
@@ -28,11 +29,11 @@ def test_every_node_has_a_row(orch: Orch) -> None:
     assert {row[2] for row in rows} == {platform.python_version()}
 
 
-def test_json_has_an_object_a_node(tmp_path: Path, orch: Orch) -> None:
+def test_json_has_an_object_a_node(environment: dict[str, str], orch: Orch) -> None:
     done = orch("nodes", "--local", "2", "--nodes", "local1", "--output", "json")
     (node,) = json.loads(done.stdout)
     assert (node["name"], node["reachable"], node["problem"]) == ("local1", True, None)
-    assert node["home"] == str(tmp_path)
+    assert node["home"] == environment["HOME"]
 
 
 def test_a_node_that_cannot_be_reached_is_a_row_with_a_remedy_below(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -76,7 +77,8 @@ def begin(tmp_path: Path, environment: dict[str, str]) -> Iterator[Begin]:
 
 
 def ended(orch: Orch, run: str) -> bool:
-    return f"{run}: ended" in orch("status", run).stdout
+    state = re.search(rf"run {re.escape(run)}: (\w+)", orch("status", run).stdout)
+    return state is not None and state[1] in ("succeeded", "failed", "stopped", "lost")
 
 
 def test_a_detached_run_goes_on_and_is_stopped_from_anywhere(orch: Orch, launch: Launch) -> None:
@@ -111,7 +113,7 @@ def test_all_runs_are_stopped_at_once(orch: Orch, launch: Launch) -> None:
     done = orch("stop", "--all")
     assert done.returncode == 0
     assert all(f"run {run} is over" in done.stderr for run in runs)
-    assert "no run goes on" in orch("stop", "--all").stderr
+    assert "no active runs" in orch("stop", "--all").stderr
 
 
 def test_ctrl_c_ends_the_looking_of_logs_and_nothing_else(
@@ -207,6 +209,43 @@ def test_a_run_whose_keeper_was_killed_is_taken_up_again(
     assert f"run {run} had no controller; it has one again" in done.stderr
     again = find_controller(folder)
     assert again is not None and again.pid != controller.pid
+
+
+def test_background_controller_logs_what_it_does_in_the_runs_folder(
+    orch: Orch, launch: Launch, tmp_path: Path
+) -> None:
+    run = launch()
+    log = tmp_path / ".local/state/orch/runs" / run / "controller.log"
+    assert orch("stop", run, "--grace", "0").returncode == 0
+    found = log.read_text()
+    assert re.search(r"^\S+ INFO orch\.ssh local0: connected to ", found, re.MULTILINE)
+    assert re.search(r"^\S+ INFO orch\.run: stopping all ranks \(", found, re.MULTILINE)
+    assert re.search(rf"^\S+ INFO orch\.run: run {run} ended after ", found, re.MULTILINE)
+    assert "DEBUG" not in found
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_six_commands_at_once_start_one_controller(
+    launch: Launch, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    run = launch()
+    folder = tmp_path / ".local/state/orch/runs" / run
+    log = folder / "controller.log"
+    before = log.read_text().count("starts a controller")
+    controller = find_controller(folder)
+    assert controller is not None
+    os.kill(controller.pid, signal.SIGKILL)
+    looking = [
+        subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", command, run],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        )
+        for command in ("status", "logs") * 3
+    ]  # fmt: skip
+    said = [process.communicate(timeout=100)[1] for process in looking]
+    assert [process.returncode for process in looking] == [0] * 6, said
+    assert log.read_text().count("starts a controller") == before + 1
+    assert find_controller(folder) is not None
 
 
 def test_logs_that_were_missing_are_fetched(orch: Orch, tmp_path: Path) -> None:

@@ -6,10 +6,13 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator import events
+from orchestrator.node.reasons import StopReason
+from orchestrator.reasons import Stop
 
 from .kept import KeptRun, ending_its_keeper
 from .orch import Orch
@@ -30,9 +33,35 @@ def test_runs_are_listed_the_latest_first(orch: Orch, tmp_path: Path) -> None:
     done = orch("runs")
     heading, *rows = (line.split() for line in done.stdout.splitlines())
     assert heading[:4] == ["RUN", "STATE", "EXIT", "AGE"]
-    assert [row[:3] for row in rows] == [["newer", "ended", "0"], ["older", "ended", "3"]]
+    assert [row[:3] for row in rows] == [["newer", "succeeded", "0"], ["older", "failed", "3"]]
     assert "train.py --lr 3" in done.stdout
     assert (done.stderr, done.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "state"),
+    [
+        (0, {"outcome": "succeeded"}, "succeeded"),
+        (3, {"outcome": "failed"}, "failed"),
+        (1, {"outcome": "lost"}, "lost"),
+        (130, {"outcome": "stopped"}, "stopped"),
+        # What an earlier version wrote has the exit code alone.
+        (0, {"outcome": None}, "succeeded"),
+        (130, {"outcome": None}, "stopped"),
+        (124, {"outcome": None}, "stopped"),
+        (137, {"outcome": None}, "failed"),
+        (125, {"outcome": None, "state": "failed"}, "failed"),
+    ],
+)
+def test_how_a_run_ended_and_how_long_it_took_is_told(
+    orch: Orch, tmp_path: Path, code: int, said: dict[str, Any], state: str
+) -> None:
+    KeptRun(tmp_path).end(code, **said)
+    (described,) = json.loads(orch("runs", "--output", "json").stdout)
+    assert (described["state"], described["exit_code"]) == (state, code)
+    assert described["took_seconds"] == pytest.approx(5.0, abs=2.0)
+    assert f"{state}" in orch("runs").stdout
+    assert f"run lusab-babad: {state} with exit code {code}" in orch("status").stdout
 
 
 def test_a_run_whose_controller_died_shows_as_one_without(orch: Orch, tmp_path: Path) -> None:
@@ -52,7 +81,7 @@ def test_a_run_that_is_stopping_or_has_stalled_shows_so_and_why(orch: Orch, tmp_
     stalled = events.Stalled(90.0, ("r0-3 all_reduce",), (), "")
     KeptRun(tmp_path, "gets-on").note(stalled, events.Resumed(95.0))
     KeptRun(tmp_path, "waits").note(events.Following("n0"), events.Following("n1"), stalled)
-    KeptRun(tmp_path, "ends").note(stalled, events.Stopping("orch stop", 3.0))
+    KeptRun(tmp_path, "ends").note(stalled, events.Stopping(Stop(StopReason.STOP_REQUEST), 3.0))
     described = json.loads(orch("runs", "--output", "json").stdout)
     told = {run["run"]: (run["state"], run["summary"]) for run in described}
     assert told == {
@@ -102,7 +131,7 @@ def test_pruning_by_size_takes_the_oldest_until_the_rest_fits(orch: Orch, tmp_pa
 def test_where_nothing_is_to_go_pruning_says_so(orch: Orch, tmp_path: Path) -> None:
     KeptRun(tmp_path, "young").end()
     done = orch("runs", "--prune")
-    assert (done.stdout, done.stderr, done.returncode) == ("", "orch: no run is to go\n", 0)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "orch: nothing to prune\n", 0)
 
 
 def test_what_is_to_go_stands_in_columns(orch: Orch, tmp_path: Path) -> None:
@@ -181,11 +210,13 @@ def test_what_a_link_leads_to_is_not_pruned(orch: Orch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rule", ["--older-than=0s", "--larger-than=0"])
-def test_pruning_forgets_a_run_on_its_nodes_too(orch: Orch, tmp_path: Path, rule: str) -> None:
+def test_pruning_forgets_a_run_on_its_nodes_too(
+    orch: Orch, environment: dict[str, str], tmp_path: Path, rule: str
+) -> None:
     (tmp_path / "t.py").write_text("print('hello')")
     launched = orch("launch", "--local", "2", "--launcher", "direct", "--preflight", "off", "t.py")
     assert launched.returncode == 0, launched.stderr
-    (of_node,) = tmp_path.rglob("local0/status.json")
+    (of_node,) = Path(environment["HOME"]).rglob("local0/status.json")
     done = orch("runs", "--prune", rule, "--output", "json")
     (pruned,) = json.loads(done.stdout)
     assert pruned["removed"] and pruned["node_bytes"] > 0 and pruned["problems"] == []
@@ -210,3 +241,18 @@ def test_options_that_make_no_sense_remove_nothing(
     assert done.returncode == 2
     assert told in done.stderr
     assert names(orch) == ["old"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another owner")
+def test_runs_of_others_are_left_out_with_one_sentence(orch: Orch, tmp_path: Path) -> None:
+    KeptRun(tmp_path, "lusab-babad").end()
+    theirs = [KeptRun(tmp_path, name).leave() for name in ("gutih-tugad", "sogof-radol")]
+    for run in theirs:
+        os.chown(run.folder, 1234, 1234)
+    done = orch("runs")
+    assert done.returncode == 0
+    assert "lusab-babad" in done.stdout and "gutih-tugad" not in done.stdout
+    assert "2 runs left out: " in done.stderr and "belongs to uid 1234" in done.stderr
+    assert "and 1 more" in done.stderr
+    assert orch("runs", "--prune", "--older-than", "0s", "--here").returncode == 0
+    assert all(run.folder.exists() for run in theirs)

@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
 from orchestrator import events
 from orchestrator.runs.lock import find_controller
 
@@ -48,12 +50,12 @@ def test_of_a_run_that_has_ended_it_tells_how(orch: Orch, tmp_path: Path) -> Non
     run.note(events.NodeEnded("n0", "ended", ()), events.NodeEnded("n1", "lost", ()))
     run.end(3)
     described = json.loads(orch("status", "--output", "json").stdout)
-    assert (described["state"], described["exit_code"]) == ("ended", 3)
+    assert (described["state"], described["exit_code"]) == ("failed", 3)
     assert described["ended"] >= described["began"] and described["controller"] is None
     assert described["logs"] == str(run.folder / "logs")
     assert described["summary"] == "rank 1 on n0 exited with 3"
     assert [node["state"] for node in described["nodes"]] == ["ended", "lost"]
-    assert "run lusab-babad: ended with exit code 3;" in orch("status", "lus").stdout
+    assert "run lusab-babad: failed with exit code 3;" in orch("status", "lus").stdout
 
 
 def test_nodes_that_cannot_be_reached_are_shown_with_since_when(orch: Orch, tmp_path: Path) -> None:
@@ -82,3 +84,38 @@ def test_a_run_that_is_not_there_is_a_mistake(orch: Orch) -> None:
     done = orch("status")
     assert (done.returncode, done.stdout) == (2, "")
     assert "there is no run yet" in done.stderr
+
+
+# -- runs of others -----------------------------------------------------------------------------
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another owner")
+PLANTED = ("status", "attach", "logs", "stop", "stacks", "diagnose", "control")
+
+
+@as_root
+@pytest.mark.parametrize("command", PLANTED)
+def test_run_that_somebody_else_put_there_starts_nothing(
+    orch: Orch, tmp_path: Path, command: str
+) -> None:
+    run = KeptRun(tmp_path).leave()
+    os.chown(run.folder, 1234, 1234)
+    before = sorted(path.name for path in run.folder.iterdir())
+    with ending_its_keeper(run.folder):
+        done = orch(command, "lusab")
+        assert done.returncode != 0
+        assert f"run lusab-babad is left alone: {run.folder} belongs to uid 1234" in done.stderr
+        assert f"chown -hR 0 {run.folder}" in done.stderr
+        assert find_controller(run.folder) is None
+    assert sorted(path.name for path in run.folder.iterdir()) == before  # no controller.log either
+
+
+@as_root
+def test_folder_that_somebody_else_put_there_is_not_obeyed_by_its_path_either(
+    orch: Orch, tmp_path: Path
+) -> None:
+    run = KeptRun(tmp_path).leave()
+    os.chown(run.folder, 1234, 1234)
+    with ending_its_keeper(run.folder):
+        done = orch("diagnose", run.folder)
+        assert "is left alone" in done.stderr
+        assert find_controller(run.folder) is None

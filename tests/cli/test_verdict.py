@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from orchestrator import events
-from orchestrator.runs.plain import plain
+from orchestrator.runs.codec import encode
 
 from .kept import KeptRun
 from .orch import Orch
@@ -31,7 +31,7 @@ def failed(home: Path, *, logged: bool = True, recorded: bool = True) -> events.
     run.end(3)
     if recorded:
         path = run.folder / "run.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), "verdict": plain(told)}))
+        path.write_text(json.dumps({**json.loads(path.read_text()), "verdict": encode(told)}))
     return told
 
 
@@ -71,7 +71,7 @@ def test_status_tells_why_for_people_and_for_programs(orch: Orch, tmp_path: Path
     assert "      error:  ValueError: no\n" in text
     assert "      then:   3 ranks ended: r[0,2-3]\n" in text
     described = json.loads(orch("status", "--output", "json", "lusab-babad").stdout)
-    assert described["verdict"] == json.loads(json.dumps(plain(told)))
+    assert described["verdict"] == json.loads(json.dumps(encode(told)))
 
 
 def test_a_run_that_ended_well_has_none(orch: Orch, tmp_path: Path) -> None:

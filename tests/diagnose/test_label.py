@@ -26,6 +26,7 @@ PREFIXES = {
     "[pod/train-worker-3/pytorch] ": Label(node="train-worker-3"),
     "worker-3  | ": Label(node="worker-3"),
     "2026-01-31T09:30:00.125Z r3 node1 │ [rank3]:": Label(rank=3, node="node1"),
+    "2026-01-31T04:30:00.125-05:00 r3 node1 │ [rank3]:": Label(rank=3, node="node1"),
 }
 
 

@@ -23,6 +23,7 @@ PRINTED = {
     "command-missing": "launcher.no-command",
     "cuda-backend-missing": "dist.no-backend",
     "cuda-not-compiled": "cuda.not-compiled",
+    "cuda-set-device": "cuda.not-compiled",
     "ddp-models-differ": "ddp.models-differ",
     "ddp-ready-twice": "ddp.ready-twice",
     "ddp-unused-parameters": "ddp.unused-parameters",
@@ -30,6 +31,7 @@ PRINTED = {
     "download": "net.unreachable",
     "download-name": "net.name-unknown",
     "environment-missing": "job.no-environment",
+    "file-limit": "disk.file-limit",
     "exit-3": "exit.code",
     "fabric-click-missing": "lightning.no-click",
     "fabric-cuda-missing": "lightning.no-accelerator",
@@ -47,6 +49,7 @@ PRINTED = {
     "gloo-timeout": "gloo.timed-out",
     "init-barrier": "store.barrier",
     "init-rank-missing": "store.clients-missing",
+    "init-rank-not-given": "job.no-rank",
     "interpreter-missing": "launcher.no-command",
     "interrupted": "python.interrupted",
     "library-missing": "python.no-library",
@@ -62,6 +65,7 @@ PRINTED = {
     "permission": "disk.permission",
     "raises": "python.exception",
     "raises-recorded": "python.exception",
+    "rank-required": "launcher.rank-arguments",
     "read-only": "disk.read-only",
     "rendezvous-timeout": "rendezvous.timed-out",
     "rendezvous-unreachable": "net.unreachable",
@@ -199,8 +203,8 @@ BESIDES = {
 }
 # Rows that say how a process ended, as its parent saw it; no text is needed.
 ENDS = {-1: "exit.hangup", -2: "exit.interrupt", -13: "exit.pipe", 126: "exit.not-executable"} | {
-    127: "exit.not-found"
-}
+    127: "exit.not-found", -25: "disk.file-limit",
+}  # fmt: skip
 
 
 def read(name: str) -> Diagnosis:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.diagnose import Diagnosis, Source, diagnose
-from orchestrator.diagnose.blocks import BLOCK, blocks
 from orchestrator.diagnose.findings import MAX_TEXT
+from orchestrator.diagnose.scan import BLOCK, blocks
 
 LOG = b"""\
 step 1 loss 2.31

@@ -1,19 +1,16 @@
-"""The table itself: complete, sound, and safe against lines made to hurt it."""
+"""The table itself: complete and sound."""
 
 from __future__ import annotations
 
 import re
 import string
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.diagnose import SIGNATURES, Kind, Signature
-from orchestrator.diagnose.label import MAX_TEXT
-from orchestrator.diagnose.literal import literals
-from orchestrator.diagnose.table import rules
+from orchestrator.diagnose.table import literals, rules
 from orchestrator.preflight.registry import CHECKS
 
 PATTERNS = [(signature, pattern) for signature in SIGNATURES for pattern in signature.patterns]
@@ -41,18 +38,6 @@ def test_words_for_a_person_are_short_and_filled_by_every_pattern(signature: Sig
         assert 0 < len(text) <= 220 and not text.endswith(".")
         for pattern in signature.patterns:
             assert fields(text) <= set(re.compile(pattern).groupindex)
-
-
-@pytest.mark.parametrize(("signature", "pattern"), PATTERNS)
-def test_hostile_lines_cost_little(signature: Signature, pattern: str) -> None:
-    pieces = [*literals(pattern), "Connect", "127.", " ", "1", "a", "loss", ": "]
-    compiled = re.compile(pattern)
-    for piece in pieces:
-        lines = [piece * MAX_TEXT, "".join(literals(pattern)) * MAX_TEXT, f"{piece} " * MAX_TEXT]
-        for line in lines:
-            start = time.process_time()
-            compiled.search(line[:MAX_TEXT])
-            assert time.process_time() - start < 0.2, piece
 
 
 @pytest.mark.parametrize(("signature", "pattern"), PATTERNS)
@@ -87,6 +72,7 @@ def test_what_a_pattern_matches_holds_its_literals(data: st.DataObject) -> None:
         ("ab+c", ["ab", "c"]),
         ("ab*", ["a"]),
         ("ab{2}c", ["a", "c"]),
+        ("a(?>.*?b)c", ["a", "c"]),
         (r"a\d+b", ["a", "b"]),
         ("a[bc]d", ["a", "d"]),
         ("a(?:b|c)d", ["a", "d"]),

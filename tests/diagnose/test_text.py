@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from orchestrator.diagnose import PythonError, Source, diagnose
-from orchestrator.diagnose.across import folded
 from orchestrator.diagnose.text import place, raised_at, where
 
 VICTIM = b"RuntimeError: Connection closed by peer [10.0.0.17]:4711\n"
@@ -45,9 +44,3 @@ def test_the_users_own_line_has_its_function_where_there_is_one() -> None:
     assert raised_at(PythonError("E", "", "train.py", 88, "step")) == "train.py:88 in step"
     assert raised_at(PythonError("E", "", "train.py", 88, "<module>")) == "train.py:88"
     assert raised_at(PythonError("E", "")) is None
-
-
-def test_ranks_are_folded() -> None:
-    assert folded([]) == ""
-    assert folded([3]) == "3"
-    assert folded([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.hangs.look import Frame, Look, Process, Stuck, Thread
+from orchestrator.hangs.snapshot import Frame, Process, Snapshot, Stuck, Thread
 
 TORCH = "/venv/lib/python3.11/site-packages/torch"
 
@@ -16,6 +16,18 @@ ALL_REDUCE = (
     *TRAIN,
 )
 BARRIER = (Frame("barrier", f"{TORCH}/distributed/distributed_c10d.py", 5000), *TRAIN)
+BACKWARD = (
+    Frame("_engine_run_backward", f"{TORCH}/autograd/graph.py", 869),
+    Frame("backward", f"{TORCH}/autograd/__init__.py", 354),
+    Frame("backward", f"{TORCH}/_tensor.py", 630),
+    *TRAIN,
+)
+BATON = (
+    Frame("wait", f"{TORCH}/utils/file_baton.py", 52),
+    Frame("_jit_compile", f"{TORCH}/utils/cpp_extension.py", 2000),
+    Frame("load", f"{TORCH}/utils/cpp_extension.py", 1600),
+    *TRAIN,
+)
 LOADER = (
     Frame("wait", "/usr/lib/python3.11/threading.py", 324),
     Frame("get", "/usr/lib/python3.11/queue.py", 180),
@@ -39,5 +51,7 @@ def process(
     return Process(**{**given, **more})
 
 
-def look(node: str, *processes: Process, at: float = 100.0, stuck: tuple[Stuck, ...] = ()) -> Look:
-    return Look(node, at, processes, stuck)
+def look(
+    node: str, *processes: Process, at: float = 100.0, stuck: tuple[Stuck, ...] = ()
+) -> Snapshot:
+    return Snapshot(node, at, processes, stuck)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.hangs.look import Frame, Stuck
+from orchestrator.hangs.snapshot import Frame, Stuck
 from orchestrator.hangs.suspects import addresses_of, connections_of, stacks_of, suspect_of
-from tests.hangs.helpers import ALL_REDUCE, BARRIER, LOADER, TRAIN, look, process
+from tests.hangs.helpers import ALL_REDUCE, BACKWARD, BARRIER, BATON, LOADER, TRAIN, look, process
 from tests.runs.helpers import plan_of
 
 NAMES = {"10.0.0.1": "n0", "10.0.0.2": "n1"}
@@ -55,6 +55,28 @@ def test_one_in_another_collective_is_named() -> None:
     assert suspect_of(looks, NAMES, {}) == want
     both = [look("n0", process(0, ALL_REDUCE), process(2, BARRIER))]
     assert suspect_of(both, NAMES, {}).startswith("the ranks wait in different calls: r0 all_")
+
+
+def test_rank_in_a_call_that_the_others_never_make_is_named_not_those_in_the_backward_pass() -> (
+    None
+):
+    want = "r0 barrier (train.py:88): the others wait in backward (train.py:88)"
+    for others in ((1, 2, 3), (1,)):
+        waiting = [process(rank, BACKWARD) for rank in others]
+        assert suspect_of([look("n0", process(0, BARRIER), *waiting)], NAMES, {}) == want
+
+
+def test_rank_that_is_in_no_wait_is_named_while_others_are_in_the_backward_pass() -> None:
+    looks = [look("n0", process(0, BACKWARD), process(1, BACKWARD), process(2, LOADER))]
+    want = "r2 next(loader) (data.py:40): r[0-1] wait in backward"
+    assert suspect_of(looks, NAMES, {}) == want
+
+
+def test_lock_of_a_compiled_extension_is_named_with_the_check_that_finds_it() -> None:
+    looks = [look("n0", process(0, BATON), process(1, ALL_REDUCE))]
+    told = suspect_of(looks, NAMES, {})
+    assert told.startswith("r0 load (train.py:88): waiting for the lock of an extension")
+    assert "orch preflight --only sw.lock" in told
 
 
 def test_one_that_has_ended_is_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import InventoryError
-from orchestrator.inventory import parse
 from orchestrator.inventory.draft import draft
+from orchestrator.inventory.readers.orch_yaml import parse
 
 NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True) | st.sampled_from(
     ["null", "true", "NO", "on", "1", "0x10", "1e3", "1_000", "10.0.0.1", "2026-01-31", "y"]
@@ -75,3 +76,21 @@ def test_defaults_that_are_not_given_are_left_out() -> None:
 def test_what_is_no_host_is_told(words: list[str], message: str) -> None:
     with pytest.raises(InventoryError, match=message):
         draft(words)
+
+
+@given(
+    st.lists(
+        st.tuples(HOSTS, st.none() | NAMES, st.none() | st.integers(1, 65535)),
+        min_size=1,
+        unique_by=lambda host: host[0].lower(),
+    )
+)
+def test_inventory_takes_the_words_that_init_takes(
+    hosts: list[tuple[str, str | None, int | None]],
+) -> None:
+    words = [
+        (f"{user}@" if user else "") + name + (f":{port}" if port else "")
+        for name, user, port in hosts
+    ]
+    text = f"hosts: {json.dumps(words)}\n"
+    assert parse(text, Path("hosts.yaml")).hosts == parse(draft(words), Path("hosts.yaml")).hosts

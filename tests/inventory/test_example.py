@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from orchestrator.inventory import Host, Main, load, parse
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+
+from orchestrator.inventory import Host, Main, load
 from orchestrator.inventory.problems import Problems
-from orchestrator.inventory.read import _TOP
-from orchestrator.inventory.tree import Node, Table, compose
+from orchestrator.inventory.readers.orch_yaml import _TOP, parse
+from orchestrator.inventory.yaml_nodes import compose
 
 EXAMPLE = Path(__file__).parents[2] / "inventory.example.yaml"
 
@@ -15,11 +17,11 @@ def keys(node: Node | None) -> set[str]:
     waiting = [node]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, Table):
-            found |= {getattr(key, "text", "") for key, _ in node.pairs}
-            waiting += [value for _, value in node.pairs]
-        else:
-            waiting += getattr(node, "items", [])
+        if isinstance(node, MappingNode):
+            found |= {key.value for key, _ in node.value}
+            waiting += [value for _, value in node.value]
+        elif isinstance(node, SequenceNode):
+            waiting += node.value
     return found
 
 

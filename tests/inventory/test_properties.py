@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.errors import InventoryError
-from orchestrator.inventory import Host, Inventory, parse
+from orchestrator.inventory import Host, Inventory
+from orchestrator.inventory.readers.orch_yaml import parse
 
 SOURCE = Path("hosts.yaml")
 KEYS = ["hosts", "defaults", "main", "env", "x-a", "A", "zz", *Host.model_fields]
@@ -111,7 +112,7 @@ FAULTS = {
     "prot: 22": (0, "prot", "unknown key"),
     "port: many": (6, "port", "expected a port"),
     "devices: [1]": (9, "devices", "found a list"),
-    "env: {1A: x}": (6, "env.1A", "expected a variable's name"),
+    "env: {1 A: x}": (6, "env.1 A", "expected a variable's name"),
     "name: again": (0, "name", "duplicate key"),
     "launcher: torchrum": (10, "launcher", "did you mean 'torchrun'?"),
 }
@@ -135,7 +136,7 @@ def test_a_fault_is_told_where_it_is(data: st.DataObject) -> None:
     lines.insert(place, f"    {fault}")
     offset, key, message = FAULTS[fault]
     try:
-        parse("\n".join(lines), SOURCE)
+        parse("\n".join(lines), SOURCE, lambda: ("torchrun", "mpi"))
     except InventoryError as error:
         (problem,) = error.problems
         assert (problem.line, problem.column) == (place + 1, 5 + offset)

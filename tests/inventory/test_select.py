@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import InventoryError
-from orchestrator.inventory import Host, Inventory, parse, select
+from orchestrator.inventory import Host, Inventory, select
+from orchestrator.inventory.readers.orch_yaml import parse
 
 CLUSTER = parse("hosts: ['node[0-3]', gpu-a, gpu-b]", Path("hosts.yaml"))
 

@@ -100,7 +100,7 @@ class Attach(Launch):
 # Ranks that work until the test orders one to leave, with what it says in /tmp of the rank's node.
 OBEYING = """
 import os, signal, subprocess, sys, time
-subprocess.Popen(["setsid", "sleep", "1001"])
+clinging = subprocess.Popen(["setsid", "sleep", "1001"])
 order = "/tmp/" + os.environ["ORCH_RUN"] + ".leave"
 def heed(*_):
     print("told to stop", flush=True)
@@ -114,6 +114,8 @@ while not os.path.exists(order):
     print("line", number, flush=True)
 code = int(open(order).read())
 print("leaving with", code)
+if code == 0:
+    clinging.kill()  # or the run would wait for it
 sys.exit(code)
 """
 
@@ -144,7 +146,7 @@ def detached(lab: Lab, *words: str | Path, inventory: Path | None = None) -> str
 
 def keepers(lab: Lab, run: str) -> list[int]:
     """Return the pids, as seen from here, of who minds the run in the background."""
-    return [p.pid for p in lab.processes("ctl") if p.argv[-2:] == ["keep", run]]
+    return [p.pid for p in lab.processes("ctl") if p.argv[-1:] == [run] and "control" in p.argv]
 
 
 def wait_for_end(lab: Lab, run: str, seconds: float = 60) -> dict[str, Any]:
@@ -184,7 +186,7 @@ def unlike(lab: Lab, run: str) -> list[str]:
 
 def run_name(stderr: str) -> str:
     """Return the run's name from what orch said."""
-    found = re.search(r"run ([a-z0-9.-]+):? ", stderr)
+    found = re.search(r"run ([A-Za-z0-9._-]+):? ", stderr)
     assert found, stderr
     return found[1]
 
@@ -214,13 +216,19 @@ def processes_of_runs(lab: Lab, run: str | None = None) -> list[tuple[str, Seque
 
 
 def agents(lab: Lab) -> list[tuple[str, Sequence[str]]]:
-    """Return (node, argv) of every process of orch's own: agents, supervisors, shims."""
+    """Return (node, argv) of every process of orch's own: agents, supervisors, log writers, shims."""
     return [
         (node, argv)
         for node in lab.nodes
         for _, argv, _ in lab.processes(node)
         if any("/orch/node/node-" in word for word in argv)
     ]
+
+
+def agent_pids(lab: Lab) -> set[int]:
+    """Return the pids, as seen from here, of the same."""
+    found = (process for node in lab.nodes for process in lab.processes(node))
+    return {each.pid for each in found if any("/orch/node/node-" in word for word in each.argv)}
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:

@@ -95,7 +95,15 @@ def kill_launcher(lab: Lab, node: str, number: int = signal.SIGKILL) -> None:
 
 def test_the_digits_are_learnt_in_a_smaller_world_when_a_host_vanishes(lab: Lab) -> None:
     """From the checkpoint, which is rank 0's, on node0; the others wait in a collective until then."""
-    script = (EXAMPLES / "digits_ddp.py", "--epochs", "4", "--checkpoint", "/tmp/digits.pt")
+    script = (
+        "--sync",
+        EXAMPLES,
+        EXAMPLES / "digits_ddp.py",
+        "--epochs",
+        "4",
+        "--checkpoint",
+        "/tmp/digits.pt",
+    )
     with Launch(lab, "--elastic", "2:3", *QUICK, *script) as running:
         running.wait_for_lines(1, "epoch 2/4")
         lab.vanish("node2")

@@ -98,4 +98,4 @@ def test_a_full_disk_here_hides_no_exit_code_and_keeps_nobody_from_stopping(
 
 
 def _is_agent(pid: int) -> bool:
-    return Path(f"/proc/{pid}/comm").read_text().strip() != "orch-supervisor"
+    return not Path(f"/proc/{pid}/comm").read_text().startswith("orch-")

@@ -119,11 +119,11 @@ def sessions(lab: Lab, node: str) -> list[int]:
 
 
 def agents(lab: Lab, node: str) -> list[int]:
-    """The agents; a supervisor was forked from one, and has its command line."""
+    """The agents; supervisors and log writers were forked from one, and have its command line."""
     return [
         process.pid
         for process in lab.processes(node)
-        if process.argv[-1:] == ["serve"] and _name(process.pid) != "orch-supervisor"
+        if process.argv[-1:] == ["serve"] and not _name(process.pid).startswith("orch-")
     ]
 
 

@@ -23,9 +23,10 @@ MakeLab = Callable[..., Lab]
 # `limits` is left out: what a login may have is this machine's own affair.
 CHECKS = "ssh,host.unique,host.orphans,host.linger,shm,memory,disk,shared,user,clock"
 
-# A Python whose clock goes wrong, as that of its machine would.
+# A Python in which the agent's clock goes wrong, as that of its machine would.
 LATE = """\
 #!/bin/sh
+[ "$4" = -c ] && exec {python} "$@"
 exec {python} -IS -X utf8 -c '
 import runpy, sys, time
 real = time.time
@@ -131,7 +132,9 @@ def test_ranks_that_are_left_are_named_with_their_node_and_age(lab: Lab) -> None
             )
             assert "sleep 600" in fail["message"]
             assert "run calm-fox" in warn["message"]
-            assert warn["remedy"]["text"].startswith("if nobody needs them any more: `kill ")
+            assert warn["remedy"]["text"].startswith(
+                "if nobody needs them any more: `orch stop calm-fox`"
+            )
             (kill,) = re.findall(r"kill \d+", fail["remedy"]["text"])
             assert lab.run(kill.split(), node="node2").returncode == 0
             assert stale.wait(20) == -signal.SIGTERM

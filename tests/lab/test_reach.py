@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from labkit.lab import Lab
 
-from .orch import agents, launch, processes_of_runs, wait_until, write
+from .orch import agents, launch, orch, processes_of_runs, wait_until, write
 
 pytestmark = pytest.mark.lab
 
@@ -109,8 +109,7 @@ def test_a_node_without_rsync_is_named_with_the_remedy(make_lab: MakeLab, script
     lab = make_lab(2, no_rsync=True)
     done = launch(lab, "--launcher", "direct", script)
     assert done.returncode == 125
-    assert "node0" in done.stderr
-    assert "node1" in done.stderr
+    assert "node[0-1]: rsync is not installed on the node" in done.stderr
     assert "apt-get install rsync" in done.stderr
     assert processes_of_runs(lab) == []
 
@@ -159,7 +158,7 @@ def test_a_folder_that_nodes_share_is_written_once(make_lab: MakeLab, script: Pa
     assert "1 of 3 folders (the others are shared)" in done.stderr
     assert len(done.stdout.splitlines()) == 3
     listed = lab.run(["ls", "-A", "orch/job"], node="node2", cwd="/root").stdout.split()
-    assert listed == ["hello.py"]  # no sentinel is left
+    assert listed == [".orch-project", "hello.py"]  # no sentinel is left
 
 
 def test_the_ranks_meet_on_the_network_that_all_share(
@@ -197,7 +196,8 @@ def test_what_is_ignored_stays_at_home_and_what_is_there_stays(lab3: Lab, tmp_pa
     home = lab3.files("node0") / "home/orch/ignoring"
     home.mkdir(parents=True)
     (home / "was-here").write_text("x")
-    done = launch(lab3, "--nodes", "node0", "--launcher", "direct", script)
+    where = ("--nodes", "node0", "--workdir", "orch/ignoring")
+    done = launch(lab3, *where, "--launcher", "direct", script)
     assert done.stdout == (
         "r0 node0 │ ['.gitignore', '.orchignore', 'data', 'list.py', 'was-here']\n"
     )
@@ -219,3 +219,22 @@ def test_two_runs_at_once_get_ports_of_their_own(lab3: Lab, tmp_path: Path) -> N
         taken = launch(lab3, "--launcher", "direct", "--main-port", ports[0], script)
         assert taken.returncode == 125
         assert f"port {ports[0]} on {lab3.address('node0')} is taken" in taken.stderr
+
+
+def test_start_up_file_that_does_not_let_the_command_through_is_named(lab3: Lab) -> None:
+    hanging = {"node0": "exec sh", "node1": "read -p 'password: ' x", "node2": "sleep 300"}
+    files = {node: lab3.files(node) / "home/.bashrc" for node in hanging}
+    before = {node: file.read_bytes() if file.exists() else None for node, file in files.items()}
+    try:
+        for node, line in hanging.items():
+            files[node].write_text(f"{line}\n")
+        done = orch(lab3, "nodes", "-i", lab3.inventory, timeout=200)
+    finally:
+        for node, file in files.items():
+            content = before[node]
+            file.unlink() if content is None else file.write_bytes(content)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "the login shell did not run orch's command within 30 s" in said
+    assert "case $- in *i*) ;; *) return ;; esac" in said
+    assert "print(1)" not in said

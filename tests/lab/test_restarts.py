@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,11 @@ from .orch import (
     processes_of_runs,
     record,
     run_name,
+    unlike,
     wait_until,
     write,
 )
+from .soak.faults import give_small_disk, runs_folder
 
 pytestmark = pytest.mark.lab
 
@@ -114,6 +117,40 @@ def test_a_lost_host_without_a_spare_is_the_end(
     assert processes_of_runs(lab) == []
 
 
+def test_attempt_that_one_node_cannot_start_ends_the_run_with_the_failure_before_it(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
+    lab = make_lab(2)
+    give_small_disk(lab, "node0")
+    script = write(
+        tmp_path / "job", "wait.py",
+        "import os, sys, time\n"
+        "print('up', flush=True)\n"
+        "while not (os.environ['RANK'] == '1' and os.path.exists('/tmp/fail')): time.sleep(0.02)\n"
+        "print('leaving', flush=True)\n"
+        "sys.exit(3)",
+    )  # fmt: skip
+    words = ("--launcher", "direct", "--restarts", "1", "--preflight", "off", script)
+    with Launch(lab, *words) as running:
+        running.wait_for_lines(2, "up")
+        filler = runs_folder(lab, "node0") / "filler"
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+        (lab.files("node1") / "tmp/fail").touch()
+        assert running.end(90) == 3
+    run = run_name(running.err)
+    ended = record(lab, run)
+    why = "rank 1 on node1 exited with 3 (attempt 1 of 2); attempt 2 could not be started: node0: "
+    assert ended["summary"].startswith(why)
+    assert ended["missing"] == ["node0", "node1"]  # node1 may have started its rank
+    assert processes_of_runs(lab) == []
+    filler.unlink()
+    assert orch(lab, "logs", run).returncode == 0
+    wait_until(lambda: record(lab, run)["missing"] == [])
+    assert [name for name in unlike(lab, run) if name.startswith("node1/")] == []
+
+
 def accuracy(lines: list[str]) -> str:
     """Return the last word on the held-out digits."""
     (found,) = [
@@ -131,7 +168,17 @@ def test_the_digits_are_learnt_on_a_spare_from_the_checkpoint_when_a_host_is_los
     inventory = with_spares(lab, tmp_path, "node2")
     # One thread a rank: what is added up in another order may come out otherwise.
     launcher = ("--launcher", "direct", "--env", "OMP_NUM_THREADS=1")
-    words = (*QUICK, *launcher, "--restarts", "2", EXAMPLES / "digits_ddp.py", "--epochs", "4")
+    words = (
+        *QUICK,
+        *launcher,
+        "--restarts",
+        "2",
+        "--sync",
+        EXAMPLES,
+        EXAMPLES / "digits_ddp.py",
+        "--epochs",
+        "4",
+    )
     undisturbed = launch(lab, *words, inventory=inventory, timeout=180)
     assert undisturbed.returncode == 0, undisturbed.stderr
     with Launch(lab, *words, "--checkpoint", "/tmp/digits.pt", inventory=inventory) as running:
@@ -144,11 +191,11 @@ def test_the_digits_are_learnt_on_a_spare_from_the_checkpoint_when_a_host_is_los
     assert resumed[0].startswith("r0 node0")
     assert accuracy(running.out) == accuracy(undisturbed.stdout.splitlines())
     ended = record(lab, run_name(running.err))
-    assert [node["name"] for node in ended["plan"]["nodes"]] == ["node0", "node2"]
-    assert [node["name"] for node in ended["former"]] == ["node1"]
+    assert [node["host"]["name"] for node in ended["plan"]["nodes"]] == ["node0", "node2"]
+    assert [node["host"]["name"] for node in ended["former"]] == ["node1"]
     assert ended["failed"][0]["lost"] == ["node1"]
     assert ended["summary"].endswith("all 2 ranks succeeded (attempt 2 of 3)")
-    assert (copies(lab, ended["run"]) / "node2/attempt-1").is_dir()
+    assert (copies(lab, ended["plan"]["run"]) / "node2/attempt-1").is_dir()
     assert orch(lab, "logs", "--nodes", "node1").returncode == 0  # also of a node that it has left
 
 
@@ -178,8 +225,13 @@ while not os.path.exists("/tmp/leave"): time.sleep(0.1)
         assert running.end() == 0, running.err
     # The spare has the lost node's place: it is main now.
     ended = record(lab, run_name(running.err))
-    assert [node["name"] for node in ended["plan"]["nodes"]] == ["node2", "node1"]
+    assert [node["host"]["name"] for node in ended["plan"]["nodes"]] == ["node2", "node1"]
     assert ended["plan"]["main_address"] == lab.address("node2")
     assert ended["missing"] == []
-    status = lab.files("node0") / "home/.local/state/orch/runs" / ended["run"] / "node0/status.json"
-    assert json.loads(status.read_text())["stopped"] == "the run goes on without this node"
+    status = (
+        lab.files("node0")
+        / "home/.local/state/orch/runs"
+        / ended["plan"]["run"]
+        / "node0/status.json"
+    )
+    assert json.loads(status.read_text())["stopped"] == "node-replaced"

@@ -16,6 +16,7 @@ from .orch import (
     Launch,
     detached,
     keepers,
+    latest,
     launch,
     orch,
     processes_of_runs,
@@ -211,13 +212,15 @@ def test_stacks_of_a_run_that_gets_on_under_every_launcher(
     with Launch(lab3, "--launcher", launcher, "--stall", "2", script) as running:
         running.wait_for_lines(3, "up")
         for _ in range(3):
-            done = orch(lab3, "stacks")
+            done = orch(lab3, "stacks", latest(lab3))
             assert (done.returncode, done.stderr) == (0, "")
             assert done.stdout == "r[0-2] step (work.py:5)\n"
-        full = orch(lab3, "stacks", "--full", "--rank", "1")
+        full = orch(lab3, "stacks", latest(lab3), "--full", "--rank", "1")
         assert full.stdout.startswith("r1 on node1\n  pid ")
         assert "work.py:12\n" in full.stdout
-        one = json.loads(orch(lab3, "stacks", "--nodes", "node2", "--output", "json").stdout)
+        one = json.loads(
+            orch(lab3, "stacks", latest(lab3), "--nodes", "node2", "--output", "json").stdout
+        )
         assert one["stacks"] == ["r2 step (work.py:5)"]
         assert running.interrupt() == 130
 
@@ -278,7 +281,7 @@ def test_a_rank_that_cannot_tell_is_left_alone(lab3: Lab, tmp_path: Path, how: s
     with Launch(lab3, "--launcher", "direct", script, how) as running:
         running.wait_for_lines(3, "up")
         for _ in range(2):
-            done = orch(lab3, "stacks")
+            done = orch(lab3, "stacks", latest(lab3))
             first, second = done.stdout.strip().split(" · ")
             assert first == "r[0,2] <module> (odd.py:13)"
             assert second.startswith("r1 no stack: it has ")
@@ -294,7 +297,7 @@ def test_a_script_keeps_its_own_sitecustomize(lab3: Lab, tmp_path: Path) -> None
     with Launch(lab3, *words, script, "plain") as running:
         running.wait_for_lines(3, "up True")
         running.wait_for_lines(3, "customized")
-        assert orch(lab3, "stacks").stdout == "r[0-2] <module> (odd.py:13)\n"
+        assert orch(lab3, "stacks", latest(lab3)).stdout == "r[0-2] <module> (odd.py:13)\n"
         assert running.interrupt() == 130
 
 

@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 from labkit.lab import Lab
 
-from .orch import Launch, agents, launch, processes_of_runs, record, run_name, wait_until, write
+from .orch import (
+    Launch,
+    agents,
+    launch,
+    orch,
+    processes_of_runs,
+    record,
+    run_name,
+    wait_until,
+    write,
+)
 
 pytestmark = pytest.mark.lab
 
@@ -162,14 +172,15 @@ def test_a_run_outlives_the_death_of_orch(lab3: Lab, tmp_path: Path) -> None:
         (node, _), *_ = processes_of_runs(lab3)
         running.process.kill()
         running.end()
-    # The agent hangs up; the supervisor, which was forked from it, stays.
-    wait_until(lambda: len(agents(lab3)) == 1)
+    # The agent hangs up; the supervisor and the log writer, which were forked from it, stay.
+    wait_until(lambda: len(agents(lab3)) == 2)
     assert processes_of_runs(lab3) != []
     (lab3.files(node) / "tmp/go").touch()
     wait_until(lambda: processes_of_runs(lab3) == [])
     run = run_name(running.err)
     out = lab3.files(node) / "home/.local/state/orch/runs" / run / node / "attempt-0/rank-0.out"
     assert out.read_text() == "up\nwent on\n"
+    assert orch(lab3, "attach", run).returncode == 0
 
 
 def test_an_interrupt_is_heard_when_nobody_reads_what_orch_says(lab3: Lab, tmp_path: Path) -> None:

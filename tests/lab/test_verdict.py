@@ -106,7 +106,7 @@ def test_the_first_failure_ends_the_job_and_is_explained(
     assert ("oom_kill" in verdict["evidence"] or "lack of memory" in verdict["evidence"]) == (
         kind == "memory"
     )
-    assert copies(lab, ended.record["run"]).exists()
+    assert copies(lab, ended.record["plan"]["run"]).exists()
     for fact in (verdict["how"], verdict["fix"][:40], verdict["command"]):
         assert fact in ended.said
 

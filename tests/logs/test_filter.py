@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.logs.chunking import LONGEST
 from orchestrator.logs.filter import Grep, LastLines, painter, parse_pattern
 from orchestrator.logs.json_lines import JsonLines
 from orchestrator.logs.lines import TextLines
@@ -38,6 +39,14 @@ def kept(pattern: str, output: bytes, *, max_line: int = 1000) -> bytes:
 
 
 class TestPattern:
+    @pytest.mark.parametrize("text", ["[[:alpha:]]", "[a--b]", "[a||b]"])
+    def test_one_that_python_takes_for_another_is_refused_without_its_warning(
+        self, text: str, recwarn: pytest.WarningsRecorder
+    ) -> None:
+        with pytest.raises(ValueError, match=r"is not clear: possible set .*|possible nested set"):
+            parse_pattern(text)
+        assert not recwarn.list
+
     @pytest.mark.parametrize("text", ["(", "[a", "*", "a{2,1}", "(?P<"])
     def test_a_wrong_one_is_refused_with_the_place(self, text: str) -> None:
         with pytest.raises(ValueError, match=r"is not a regular expression: .* at character \d"):
@@ -117,7 +126,7 @@ class TestGrep:
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-        assert peak < 4 * 1024 * 1024
+        assert peak < 4 * LONGEST
 
     def test_a_firehose_is_searched_fast(self) -> None:
         grep = Grep(parse_pattern("loss=nan"), Raw())
@@ -142,6 +151,14 @@ class TestLastLines:
         grep = Grep(parse_pattern("[13579]"), LastLines(2, Raw()))
         assert grep.feed(RANK0, b"".join(b"%d\n" % n for n in range(8)) + b"9", 0.0) == b""
         assert grep.close() == b"7\n9"
+
+    def test_a_line_of_300_kb_counts_as_one(self) -> None:
+        grep = Grep(parse_pattern("x"), LastLines(2, Raw()))
+        long = b"x" * 300_000 + b"\n"
+        for start in range(0, len(long), 100_000):
+            grep.feed(RANK0, (b"x\n" if start == 0 else b"") + long[start : start + 100_000], 0.0)
+        assert grep.feed(RANK0, b"x\n", 0.0) == b""
+        assert grep.close() == long + b"x\n"
 
 
 class TestPaint:

@@ -285,6 +285,39 @@ class TestWaiting:
         assert shown == b"0| start\n0|  0%\n"
 
 
+HOSTNAME = b"socket.cpp:207] [c10d] The hostname of the client socket cannot be retrieved. err=-3"
+
+
+@pytest.mark.parametrize(
+    ("own", "folded"),
+    [
+        (b"[W1121 16:37:5%d.39453%d640 " + HOSTNAME, b"[W1121 * " + HOSTNAME),
+        (b"[rank%d]:[W1121 16:37:50.39453%d640 " + HOSTNAME, b"[rank*]:[W1121 * " + HOSTNAME),
+        (
+            b"W1130 05:01:0%d.125000 14%d230 torch/distributed/run.py:766] OMP_NUM_THREADS is 1",
+            b"W1130 * torch/distributed/run.py:766] OMP_NUM_THREADS is 1",
+        ),
+    ],
+)
+def test_lines_of_glog_fold_whatever_their_times_and_threads(own: bytes, folded: bytes) -> None:
+    lines = folded_lines(4)
+    shown = b"".join(lines.feed(stream(rank), own % (rank, rank) + b"\n") for rank in range(4))
+    assert shown + lines.close() == b"0+1+2+3| " + folded + b"\n"
+
+
+def test_line_of_glog_that_one_rank_prints_is_shown_as_it_is() -> None:
+    lines = folded_lines(4)
+    line = b"[W1121 16:37:50.394531640 " + HOSTNAME + b"\n"
+    assert lines.feed(stream(2), line) + lines.close() == b"2| " + line
+
+
+def test_lines_of_glog_from_different_places_do_not_fold() -> None:
+    lines = folded_lines(2)
+    for rank in range(2):
+        lines.feed(stream(rank), b"[W1121 16:37:50.3945 socket.cpp:20%d] same\n" % rank)
+    assert lines.close().count(b"\n") == 2
+
+
 def test_a_folded_line_says_whose_it_is() -> None:
     widths = Widths.of(["node1", "node2"], 64)
 

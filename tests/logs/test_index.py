@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -117,3 +118,27 @@ def test_every_byte_comes_once_and_in_order_whatever_happened_to_the_index(
             end = record.offset + record.length
             by_path[path] += (root / "node0" / path).read_bytes()[record.offset : end]
         assert by_path == {stream.path: content for stream, content in contents.items()}
+
+
+def test_hole_in_the_index_is_passed_over_whatever_its_length(tmp_path: Path) -> None:
+    filled(tmp_path, [(OUT, b"abc")])
+    index = tmp_path / "node0" / "index"
+    record = index.read_bytes()
+    os.truncate(index, RECORD_SIZE * (1 << 35))
+    with index.open("ab") as file:
+        file.write(record)
+    os.truncate(index, RECORD_SIZE * (1 << 36))
+    assert everything(tmp_path) == [Record(0.0, OUT, 0, 3)]
+    reader = IndexReader(tmp_path, "node0")
+    reader.skip_before(1.0)
+    assert list(reader.records()) == []
+    newest = IndexReader(tmp_path, "node0").newest_first()
+    assert [record for _, record in newest] == [Record(0.0, OUT, 0, 3)]
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    filled(tmp_path, [(OUT, b"abc"), (ERR, b"x")])
+    for name in ("index", "attempt-0/rank-0.err"):
+        (tmp_path / "node0" / name).unlink()
+        os.mkfifo(tmp_path / "node0" / name)
+    assert [record.stream.path for record in everything(tmp_path)] == [OUT.path]

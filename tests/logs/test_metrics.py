@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.logs.metrics import metrics
+from orchestrator.logs.metrics import LastMetrics, metrics
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,8 @@ from orchestrator.logs.metrics import metrics
         ),
         ("loss: tensor(0.3421, device='cuda:0')", "loss 0.3421"),
         ("step=5 loss=nan", "step 5, loss nan"),
+        ("MeanSquaredError: 0.25", "meansquarederror 0.25"),
+        ("train_err=0.25", "train_err 0.25"),
     ],
 )
 def test_what_training_loops_print_is_understood(line: str, found: str) -> None:
@@ -82,6 +84,15 @@ def test_what_training_loops_print_is_understood(line: str, found: str) -> None:
         "http://1.2.3.4:8080/x=5",
         "rank=3 world_size=64 pid=1234 cuda:0",
         "took 5 s",
+        "err=5 errno=111",
+        "error: 0.5",
+        "/x/y.py:12: UserWarning: lr 0.1 is too large, loss=3",
+        "WARNING:root:loss=3",
+        "[rank0]:[W1130 12:00:00.125 ProcessGroupNCCL.cpp:12] loss=3",
+        "W1130 12:00:00.125000 123 torch/distributed/run.py:766] loss=3",
+        "RuntimeError: step 3 failed, loss=nan",
+        "torch.OutOfMemoryError: batch=3",
+        "Warning: step 3 was slow",
         "",
     ],
 )
@@ -107,3 +118,35 @@ def test_no_line_is_expensive(unit: str) -> None:
     began = time.thread_time()
     metrics(line)
     assert time.thread_time() - began < 0.1
+
+
+def read(*lines: str) -> str:
+    last = LastMetrics()
+    for line in lines:
+        last.read(line)
+    return " ".join(f"{name}={value}" for name, value in last.shown())
+
+
+def test_last_value_of_each_known_name_stays() -> None:
+    assert read("step=1 loss=2", "val_loss=3", "step=2 loss=1") == "step=2 loss=1 val_loss=3"
+
+
+def test_unknown_name_stays_once_it_is_repeated() -> None:
+    assert read("workers=4", "tps=1 loss=2") == "loss=2"
+    assert read("workers=4", "tps=1 loss=2", "tps=3 loss=2") == "tps=3 loss=2"
+
+
+def test_unknown_names_alone_are_those_of_the_last_line() -> None:
+    assert read("a=1", "b=2") == "b=2"
+
+
+@given(st.lists(st.sampled_from([f"m{n}={n}" for n in range(40)] + ["loss=1", "x"]), max_size=99))
+def test_shown_metrics_are_six_at_most_and_never_older_than_those_left_out(
+    lines: list[str],
+) -> None:
+    last = LastMetrics()
+    for line in lines:
+        last.read(line)
+    assert len(last.shown()) <= 6
+    if "loss=1" in lines[-6:]:
+        assert ("loss", "1") in last.shown()

@@ -1,7 +1,15 @@
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from orchestrator.logs.prefix import Widths, prefix, timestamp
 from orchestrator.logs.stream import Stream
+from orchestrator.logs.timespec import parse_time
 
 RANK_OUT = Stream("node1", 0, 3, 1, "stdout")
 RANK_ERR = Stream("node1", 0, 3, 1, "stderr")
@@ -33,5 +41,30 @@ def test_without_colour_stdout_and_stderr_look_alike() -> None:
     assert prefix(RANK_OUT, widths) == prefix(RANK_ERR, widths)
 
 
-def test_a_timestamp_is_utc_to_the_millisecond() -> None:
-    assert timestamp(0.125) == b"1970-01-01T00:00:00.125Z"
+@pytest.fixture(params=["UTC", "America/New_York", "Asia/Kathmandu", "Europe/Berlin"])
+def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The time zone of this machine."""
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield request.param
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_timestamp_is_local_to_the_millisecond_with_its_distance_from_utc(zone: str) -> None:
+    shown = {
+        "UTC": b"2026-11-29T14:41:17.029Z",
+        "America/New_York": b"2026-11-29T09:41:17.029-05:00",
+        "Asia/Kathmandu": b"2026-11-29T20:26:17.029+05:45",
+        "Europe/Berlin": b"2026-11-29T15:41:17.029+01:00",
+    }
+    assert timestamp(1795963277.0295) == shown[zone]
+
+
+@given(t=st.floats(1e9, 4e9))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_timestamp_can_be_given_to_since(zone: str, t: float) -> None:
+    text = timestamp(t).decode()
+    assert t - 0.001 < parse_time(text, now=4e9) <= t + 1e-6
+    whole_minute = text[:16]  # as a person types it, who reads it on the same machine
+    assert parse_time(whole_minute + text[23:], now=4e9) <= t + 1e-6

@@ -234,6 +234,15 @@ class TestLastLines:
         write(A0, b"gun\n", 3.0)
         assert texts(Replay(tmp_path, {}, last=1)) == [b"begun\n"]
 
+    def test_a_line_of_many_chunks_comes_whole(self, tmp_path: Path) -> None:
+        write = Writer(tmp_path)
+        write(A0, b"old\n" + b"x" * 200_000, 1.0)
+        for t in range(2, 7):
+            write(A0, b"x" * 200_000, float(t))
+        write(A0, b"\n", 7.0)
+        for replay in (Replay(tmp_path, {}, last=1), Replay(tmp_path, {}, since=6.5)):
+            assert b"".join(texts(replay)) == b"x" * 1_200_000 + b"\n"
+
     def test_a_line_that_had_begun_before_nothing_was_asked_for_comes_whole(
         self, tmp_path: Path
     ) -> None:

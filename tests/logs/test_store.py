@@ -64,7 +64,7 @@ def test_a_gap_is_refused_with_both_offsets(tmp_path: Path) -> None:
     store.append(OUT, 0, b"abc", 1.0)
     with pytest.raises(
         GapError,
-        match=r"node0: attempt-0/rank-0\.out: a chunk begins at byte 5, but .* ends at byte 3",
+        match=r"attempt-0/rank-0\.out: a chunk begins at byte 5, but .* ends at byte 3",
     ):
         store.append(OUT, 5, b"x", 1.0)
     store.close()
@@ -143,3 +143,20 @@ def test_a_full_disk_is_an_os_error_and_leaves_a_prefix(
     assert store.append(OUT, 0, b"abcdefgh", 2.0) == b"fgh"
     store.close()
     assert copy(tmp_path, OUT) == b"abcdefgh"
+
+
+def test_a_copy_that_is_a_symbolic_link_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "node0/attempt-0").mkdir(parents=True)
+    (tmp_path / "node0/attempt-0/rank-0.out").symlink_to(tmp_path / "elsewhere")
+    store = Store(tmp_path)
+    with pytest.raises(OSError, match="symbolic link"):
+        store.append(OUT, 0, b"x", 1.0)
+    store.close()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_run_that_was_removed_is_not_made_again(tmp_path: Path) -> None:
+    store = Store(tmp_path / "removed" / "logs")
+    with pytest.raises(FileNotFoundError):
+        store.append(OUT, 0, b"x", 1.0)
+    assert not (tmp_path / "removed").exists()

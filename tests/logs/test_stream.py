@@ -50,7 +50,7 @@ def test_a_path_names_attempt_rank_and_channel() -> None:
     ],
 )
 def test_a_path_that_a_run_would_not_write_is_refused(path: str) -> None:
-    with pytest.raises(ValueError, match=r"node0: .* does not name a log file of a run"):
+    with pytest.raises(ValueError, match=r"does not name a log file of a run"):
         Stream.parse("node0", path)
 
 

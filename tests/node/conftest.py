@@ -73,8 +73,10 @@ class AgentProcess:
             if "ok" in message[0] or "error" in message[0] or (until and until(message)):
                 return messages
 
-    def start(self, *argvs: list[str], launcher: bool = False, **more: Any) -> dict[str, Any]:
-        """Start one process for each of `argvs`, as ranks or as the launcher."""
+    def start(
+        self, *argvs: list[str], launcher: bool = False, program_at: int | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """Start one process for each of `argvs`, as ranks or as the launcher (of a program)."""
         children: list[dict[str, Any]] = [
             {
                 "name": "launcher" if launcher else f"rank-{rank}",
@@ -82,6 +84,7 @@ class AgentProcess:
                 "env": {},
                 "rank": None if launcher else rank,
                 "local_rank": None if launcher else rank,
+                "program_at": program_at,
             }
             for rank, argv in enumerate(argvs)
         ]
@@ -92,11 +95,11 @@ class AgentProcess:
         return self.ask("start", **spec)
 
     def stop(self, grace: float = 3.0) -> dict[str, Any]:
-        return self.ask("stop", run=self.run, node="node0", grace=grace, reason="test")
+        return self.ask("stop", run=self.run, node="node0", grace=grace, reason="test", detail={})
 
     def left(self) -> set[int]:
-        """The live processes that carry the run's tag."""
-        return processes.of_run(str(self.directory))
+        """The live processes of the run, but for its log writers."""
+        return processes.without_log_writers(processes.of_run(str(self.directory)))
 
     def close(self) -> None:
         assert self.process.stdin is not None and self.process.stdout is not None
@@ -112,7 +115,11 @@ class AgentProcess:
 
 def text_of(messages: list[Message], path: str) -> bytes:
     """What the follow sent of one stream."""
-    return b"".join(payload for header, payload in messages if header.get("f") == path)
+    return b"".join(
+        payload or bytes(header.get("zeros", 0))
+        for header, payload in messages
+        if header.get("f") == path
+    )
 
 
 def last_status(messages: list[Message]) -> dict[str, Any]:

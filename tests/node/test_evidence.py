@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,9 +54,9 @@ def test_where_nothing_is_told_there_is_no_count(tmp_path: Path) -> None:
     assert oom.Count(str(tmp_path)).since() is None
 
 
-def asked(killed: bool = False, run: str = "a-run") -> dict[str, Any]:
+def asked(killed: bool = False, run: str = "a-run", workdir: str = "") -> dict[str, Any]:
     told: list[dict[str, Any]] = []
-    evidence.evidence(told.append, 5.0, run, "node0", 0, 3, killed)
+    evidence.evidence(told.append, 5.0, run, "node0", 0, 3, killed, workdir)
     return told[0]
 
 
@@ -76,7 +78,9 @@ def write_record(folder: Path, **more: Any) -> None:
 
 
 def test_a_rank_of_which_nothing_is_known_left_no_evidence(folder: Path) -> None:
-    assert asked() == {"error_file": None, "oom_kills": None, "kernel": None, "why": None}
+    assert asked() == {
+        "error_file": None, "oom_kills": None, "kernel": None, "why": None, "full": [], "file_limit": None,
+    }  # fmt: skip
 
 
 def test_the_exception_that_torch_recorded_is_told(folder: Path) -> None:
@@ -84,6 +88,29 @@ def test_the_exception_that_torch_recorded_is_told(folder: Path) -> None:
     write_record(folder, error_file=str(folder / "error"), oom_kills=1)
     found = asked()
     assert (found["error_file"], found["oom_kills"]) == ('{"message": "boom"}', 1)
+
+
+def test_folders_without_room_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = {str(folder): (0, 1, 1), "/job": (1 << 20, 5, 0), "/tmp": (1 << 20, 0, 0)}
+
+    def statvfs(path: str) -> SimpleNamespace:
+        if path not in free:
+            raise FileNotFoundError(path)
+        blocks, files, free_files = free[path]
+        return SimpleNamespace(f_bavail=blocks, f_frsize=4096, f_files=files, f_favail=free_files)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    assert asked(workdir="/job")["full"] == [str(folder), "/job"]
+    assert asked(workdir="/gone")["full"] == [str(folder)]
+
+
+def test_limit_on_the_size_of_files_is_told(folder: Path) -> None:
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 8192))\n"
+        "from orchestrator.node import evidence; print(evidence._file_limit())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "4096\n"
 
 
 @pytest.mark.parametrize("what", ["missing", "folder", "fifo", "number"])

@@ -14,8 +14,9 @@ from unittest import mock
 
 import pytest
 
-from orchestrator.node import follow, linux, marks
+from orchestrator.node import follow, linux, write_times
 from orchestrator.node.follow import Follower
+from orchestrator.node.tail import CHUNK
 
 from .conftest import AgentProcess, Message, last_status, rank_records, text_of
 
@@ -127,7 +128,7 @@ def test_a_run_that_was_never_here_is_absent(agent: AgentProcess) -> None:
 def test_a_start_that_crashed_half_way_is_lost_in_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: bytes | None
 ) -> None:
-    monkeypatch.setattr(follow, "_PATIENCE", 0.3)
+    monkeypatch.setattr(follow, "_STATUS_TIMEOUT", 0.3)
     (tmp_path / "attempt-0").mkdir()
     (tmp_path / "attempt-0" / "rank-0.out").write_bytes(b"early\n")
     if torn is not None:
@@ -245,14 +246,20 @@ def then() -> float:
 
 
 def write_log(
-    folder: Path, size: int, *found: tuple[float, int], mtime: float | None = None
+    folder: Path,
+    size: int,
+    *found: tuple[float, int],
+    mtime: float | None = None,
+    fill: bytes = b"\0",
 ) -> None:
     """Write so many bytes, and marks (time, size) for them."""
     log = folder / OUT
-    log.write_bytes(bytes(size))
+    log.write_bytes(fill * size)
     if mtime is not None:
         os.utime(log, (mtime, mtime))
-    data = b"".join(marks.pack(marks.Mark(when, end, log.name)) for when, end in found)
+    data = b"".join(
+        write_times.pack(write_times.WriteTime(when, end, log.name)) for when, end in found
+    )
     (folder / "attempt-0" / "marks").write_bytes(data)
 
 
@@ -279,10 +286,10 @@ def test_what_was_written_after_the_last_mark_has_the_time_of_the_last_write(
 
 
 def test_a_mark_makes_no_chunk_longer(ended: Path, then: float) -> None:
-    write_log(ended, 3 * follow.CHUNK, (then + 1, 3 * follow.CHUNK))
+    write_log(ended, 3 * CHUNK, (then + 1, 3 * CHUNK), fill=b"x")
     follower, sent = in_process(ended)
     to_the_end(follower)
-    assert times(sent) == [(n * follow.CHUNK, then + 1) for n in range(3)]
+    assert times(sent) == [(n * CHUNK, then + 1) for n in range(3)]
 
 
 def test_nothing_has_a_time_that_is_yet_to_come(ended: Path) -> None:
@@ -360,3 +367,85 @@ def test_a_run_that_nobody_followed_has_its_times_to_the_second(agent: AgentProc
     assert len(chunks) == len(said) == 3
     for (told, _), true in zip(chunks, said, strict=True):
         assert 0 <= told - true < 1.5
+
+
+# -- what a script leaves among the files ------------------------------------------------------
+
+
+def odd(sent: list[Message]) -> dict[str, str]:
+    told = [header for header, _ in sent if "odd" in header]
+    assert len(told) == len({header["odd"] for header in told}), "each is told once"
+    return {header["odd"]: header["why"] for header in told}
+
+
+def test_odd_files_are_told_once_and_the_ranks_are_followed(ended: Path) -> None:
+    attempt = ended / "attempt-0"
+    os.mkfifo(attempt / "rank-5.out")
+    os.mkfifo(attempt / "rank-5.json")
+    (attempt / "rank-7.out").mkdir()
+    (attempt / "rank-8.err").symlink_to("/dev/zero")
+    (attempt / "rank-01.out").write_bytes(b"strange")
+    (attempt / "rank-99999999.out").write_bytes(b"strange")
+    (attempt / "notes.txt").write_bytes(b"nobody asks")
+    (ended / "attempt-00").mkdir()
+    os.mkfifo(ended / "attempt-3")
+    (attempt / "rank-0.out").write_bytes(b"ours\n")
+    follower, sent = in_process(ended)
+    to_the_end(follower)
+    assert text_of(sent, OUT) == b"ours\n"
+    assert {header["f"] for header, _ in sent if "f" in header} == {OUT}
+    assert odd(sent) == {
+        "attempt-0/rank-5.out": "no-file",
+        "attempt-0/rank-5.json": "no-file",
+        "attempt-0/rank-7.out": "no-file",
+        "attempt-0/rank-8.err": "no-file",
+        "attempt-0/rank-01.out": "name",
+        "attempt-0/rank-99999999.out": "name",
+        "attempt-00": "name",
+        "attempt-3": "no-folder",
+    }
+
+
+def test_odd_files_without_number_are_told_of_a_few(ended: Path) -> None:
+    for number in range(100):
+        (ended / "attempt-0" / f"rank-0{number}.out").touch()
+    follower, sent = in_process(ended)
+    to_the_end(follower)
+    assert len(odd(sent)) == 20
+
+
+def test_more_log_files_than_may_be_open_are_all_followed(
+    ended: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "_MOST_OPEN", 4)
+    names = [f"attempt-0/rank-{number}.out" for number in range(30)]
+    for name in names:
+        (ended / name).write_text(name)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    follower, sent = in_process(ended)
+    follower.step()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 4 + 2
+    to_the_end(follower)
+    assert [text_of(sent, name).decode() for name in names] == names
+
+
+def test_file_that_is_replaced_or_cut_short_is_told_once(ended: Path) -> None:
+    (ended / "status.json").unlink()
+    one, two = ended / "attempt-0/rank-0.out", ended / "attempt-0/rank-1.out"
+    one.write_bytes(b"one\n")
+    two.write_bytes(b"two\n")
+    follower, sent = in_process(ended)
+    while len([header for header, _ in sent if "f" in header]) < 2:
+        follower.step()
+    (ended / "new").write_bytes(b"another\n")
+    (ended / "new").replace(one)
+    two.write_bytes(b"")
+    deadline = time.monotonic() + 20
+    while len(odd(sent)) < 2:
+        assert time.monotonic() < deadline
+        follower.step()
+        time.sleep(min(0.05, follower.wait()))
+    assert odd(sent) == {"attempt-0/rank-0.out": "replaced", "attempt-0/rank-1.out": "shorter"}
+    (ended / "status.json").write_text(json.dumps(ENDED))
+    to_the_end(follower)
+    odd(sent)

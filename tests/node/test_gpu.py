@@ -81,6 +81,7 @@ def test_errors_processes_and_what_is_pending_are_told_by_gpu() -> None:
             "name": "/opt/conda/bin/python -u train.py --lr 1e-4",
             "used": 61234,
             "owner": None,
+            "run": None,
         }
     ]
 
@@ -261,12 +262,12 @@ def test_the_agent_answers_all_of_it(tmp_path: Path, path: Path) -> None:
     root = shapes.tree(tmp_path / "root", "h100x2")
     agent = AgentProcess(tmp_path)
     try:
-        probes = {"gpu": {"root": root}, "nvlink": {}, "fabric": {"root": root}}
+        probes = {"gpu": {"root": root}, "fabric.nvlink": {}, "fabric": {"root": root}}
         found = agent.ask("check", limit=20, probes=probes)["ok"]
     finally:
         agent.close()
     assert len(found["gpu"]["ok"]["smi"]["gpus"]) == 8
-    links = found["nvlink"]["ok"]["gpus"]
+    links = found["fabric.nvlink"]["ok"]["gpus"]
     assert [entry["errors"] for entry in links] == [
         {}, {"Replay Errors": 2, "CRC Errors": 42}, {}, {},
     ]  # fmt: skip

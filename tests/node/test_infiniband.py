@@ -120,11 +120,15 @@ def test_without_adapters_no_library_is_looked_for(tmp_path: Path) -> None:
 
 def test_the_agent_answers_all_of_it(agent: AgentProcess, tmp_path: Path) -> None:
     root = shapes.tree(tmp_path / "root", "infiniband-hdr-ailing", "efa-x4")
-    probes = {"infiniband": {"root": root}, "memlock": {}, "efa": {"root": root}}
+    probes = {
+        "infiniband": {"root": root},
+        "infiniband.memlock": {},
+        "infiniband.efa": {"root": root},
+    }
     found = agent.ask("check", limit=20, probes=probes)["ok"]
     assert [device["name"] for device in found["infiniband"]["ok"]["devices"]][:2] == [
         "mlx5_0",
         "mlx5_1",
     ]
-    assert found["efa"]["ok"]["pci"] == 4
-    assert set(found["memlock"]["ok"]) == {"soft", "exempt"}
+    assert found["infiniband.efa"]["ok"]["pci"] == 4
+    assert set(found["infiniband.memlock"]["ok"]) == {"soft", "exempt"}

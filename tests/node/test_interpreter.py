@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,33 @@ def test_the_scripts_folder_takes_no_place_where_python_leaves_it_out(tmp_path: 
     environment = {**on_path(tmp_path / "lib"), "PYTHONSAFEPATH": "1"}
     answer = found("by_path", "beside", folder=str(tmp_path / "script"), environment=environment)
     assert answer["interpreter"]["missing"] == ["beside"]
+
+
+def test_python_of_the_system_is_told_as_managed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    assert not look._is_managed()
+    (tmp_path / "EXTERNALLY-MANAGED").touch()
+    assert look._is_managed()
+    monkeypatch.setattr(sys, "prefix", "/opt/venv")
+    assert not look._is_managed()
+
+
+def test_environments_with_torch_are_found_in_the_usual_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for place in ("venv", "job/.venv", "miniconda3/envs/train", "empty"):
+        python = tmp_path / place / "bin/python"
+        python.parent.mkdir(parents=True)
+        python.touch(mode=0o755)
+        if place != "empty":
+            package(tmp_path / place / "lib/python3.11/site-packages", "torch", version="")
+    having = ("venv", "job/.venv", "miniconda3/envs/train")
+    assert set(look._with_torch()) == {str(tmp_path / place / "bin/python") for place in having}
 
 
 def test_a_finder_that_breaks_is_no_missing_module(tmp_path: Path) -> None:

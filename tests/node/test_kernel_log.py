@@ -131,7 +131,7 @@ def test_the_agent_reads_a_log_file_as_it_reads_dev_kmsg(
 ) -> None:
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/kmsg").write_text(shapes.text("kernel-log/kmsg.txt"))
-    answer = agent.ask("check", limit=20, probes={"xid": {"root": str(tmp_path)}})
-    found = answer["ok"]["xid"]["ok"]
+    answer = agent.ask("check", limit=20, probes={"kernel_log.xids": {"root": str(tmp_path)}})
+    found = answer["ok"]["kernel_log.xids"]["ok"]
     assert (found["source"], found["whole"]) == ("kmsg", True)
     assert {event["code"] for event in found["events"]} == {79, 95}

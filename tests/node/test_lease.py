@@ -27,7 +27,8 @@ def test_a_run_of_which_nobody_hears_stops_after_its_lease(agent: AgentProcess) 
     messages = agent.follow()
     assert 1.0 <= time.monotonic() - began < 3.0
     status = last_status(messages)
-    assert status["stopped"] == "no controller was heard of for 1 s"
+    assert status["stopped"] == "lease-expired"
+    assert status["stopped_detail"] == {"seconds": 1}
     assert (status["state"], status["left"]) == ("ended", [])
     assert rank_records(messages)[0]["signal"] == 15
 

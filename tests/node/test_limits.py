@@ -191,8 +191,9 @@ def test_without_proc_memory_is_not_known(tmp_path: Path) -> None:
 
 def test_the_agent_has_them_all(agent: AgentProcess) -> None:
     probes: dict[str, dict[str, Any]] = {
-        "identity": {"interface": "lo"}, "startup": {"noise": ["x"]}, "linger": {}, "orphans": {},
-        "shm": {}, "limits": {}, "memory": {}, "disk": {"workdir": "/tmp"}, "clock": {},
+        "host.identity": {"interface": "lo"}, "login.startup": {"noise": ["x"]}, "login.linger": {},
+        "orphans": {}, "limits.shm": {}, "limits": {}, "memory": {},
+        "storage.disk": {"workdir": "/tmp"}, "clock": {},
     }  # fmt: skip
     answer = agent.ask("check", limit=20, probes=probes)["ok"]
     assert {name: list(value) for name, value in answer.items()} == {n: ["ok"] for n in probes}

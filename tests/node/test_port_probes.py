@@ -22,14 +22,14 @@ def test_the_backlog_is_the_kernels(tmp_path: Path) -> None:
 def test_a_node_answers_all_of_names_ports_and_firewall(agent: AgentProcess) -> None:
     about = {"interface": "lo", "address": "127.0.0.1", "subnet": "127.0.0.0/8", "main_port": 29500}
     probes = {
-        "own_name": {},
-        "names": {"names": ["localhost"]},
-        "somaxconn": {},
-        "port_range": {},
+        "names.own_name": {},
+        "names.resolve": {"names": ["localhost"]},
+        "ports.somaxconn": {},
+        "firewall.port_range": {},
         "firewall": about,
     }
     answers = agent.ask("check", limit=20, probes=probes)["ok"]
     assert all("ok" in answer for answer in answers.values()), answers
-    assert answers["names"]["ok"]["localhost"]["addresses"]
-    low, high = answers["port_range"]["ok"]
+    assert answers["names.resolve"]["ok"]["localhost"]["addresses"]
+    low, high = answers["firewall.port_range"]["ok"]
     assert 0 < low < high < 65536

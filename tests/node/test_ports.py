@@ -42,6 +42,7 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "proc/77/fd").mkdir(parents=True)
     (tmp_path / "proc/77/fd/0").symlink_to("/dev/null")
     (tmp_path / "proc/77/fd/3").symlink_to("socket:[4242]")
+    (tmp_path / "proc/77/environ").write_bytes(b"HOME=/root\0ORCH_RUN=train-lusab\0")
     (tmp_path / "proc/77/cmdline").write_bytes(b"python\0train.py\0\x1b[2J\0")
     return tmp_path
 
@@ -52,6 +53,7 @@ def test_a_port_on_an_address_and_on_all_is_found_and_its_words_are_harmless(roo
         "user": "root",
         "pid": 77,
         "command": "python train.py ?[2J",
+        "run": "train-lusab",
     }
     found = owner("198.18.0.10", 29501, str(root))
     assert found is not None and (found["pid"], found["command"]) == (None, None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ from orchestrator.remote import reports
 PROCESS: dict[str, Any] = {
     "pid": 7, "started": 1.0, "ended": 2.0, "code": None, "signal": 9,
 }  # fmt: skip
+DETAIL = {"node": "n1", "because": "x", "signal": 15, "pid": 7, "seconds": 1.5}
 STATUS: dict[str, Any] = {
     "state": "stopping", "pid": 5, "start": 77, "began": 1.0, "ended": None,
-    "launcher": PROCESS, "stopped": "because", "left": [8],
+    "launcher": PROCESS, "stopped": "because", "stopped_detail": DETAIL, "left": [8],
 }  # fmt: skip
 RANK: dict[str, Any] = {"rank": 3, "local_rank": 1, "attempt": 0, **PROCESS}
 
@@ -42,7 +45,7 @@ in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixt
 
 
 def test_whole_records_are_read(tmp_path: Path) -> None:
-    request = {"grace": 1.5, "reason": "enough"}
+    request = {"grace": 1.5, "reason": "time-limit", "detail": {"seconds": 9.0}}
     (tmp_path / "status.json").write_text(json.dumps(STATUS))
     (tmp_path / "stop.json").write_text(json.dumps(request))
     (tmp_path / "rank-3.json").write_text(json.dumps(RANK))
@@ -85,7 +88,28 @@ def test_what_is_not_there_is_none(tmp_path: Path) -> None:
     assert records.read_status(str(tmp_path / "file")) is None
 
 
-def test_a_file_that_cannot_be_read_is_no_absent_one(tmp_path: Path) -> None:
-    (tmp_path / "status.json").mkdir()
-    with pytest.raises(IsADirectoryError):
+def test_a_file_that_cannot_be_read_is_no_absent_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(OSError, match="Input/output error"):
         records.read_status(str(tmp_path))
+
+
+def test_status_that_is_no_file_or_huge_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    os.mkfifo(path)  # a blocking open would wait for ever
+    assert records.read_status(str(tmp_path)) is None
+    path.unlink()
+    path.mkdir()
+    assert records.read_status(str(tmp_path)) is None
+    path.rmdir()
+    path.symlink_to("/dev/zero")
+    assert records.read_status(str(tmp_path)) is None
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(5 << 30)
+    assert records.read_status(str(tmp_path)) is None

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from orchestrator.node import processes
-from orchestrator.node.hook import SIGNAL
+from orchestrator.node.stack_hook import SIGNAL
 
 from .conftest import AgentProcess
 

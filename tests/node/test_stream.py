@@ -147,7 +147,7 @@ def test_another_service_is_none_of_ours_whatever_it_says(words: bytes) -> None:
 def test_a_service_that_swallows_all_and_says_nothing_is_none_of_ours(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(path, "_PATIENCE", 0.2)
+    monkeypatch.setattr(path, "_DELIVERY_TIMEOUT", 0.2)
     with peer(None, read=True) as port:
         [outcome] = send((port, ANSWER))
     assert (outcome["result"], outcome["text"]) == ("foreign", "no receipt")
@@ -156,7 +156,7 @@ def test_a_service_that_swallows_all_and_says_nothing_is_none_of_ours(
 def test_a_peer_that_takes_nothing_more_is_no_hole_and_waited_for_until_the_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(path, "_PATIENCE", 0.2)
+    monkeypatch.setattr(path, "_DELIVERY_TIMEOUT", 0.2)
     began = time.monotonic()
     with peer(None, read=False) as port:
         [outcome] = send((port, ANSWER), size=64 * MIB, limit=3)

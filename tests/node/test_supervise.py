@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.node import marks, processes
+from orchestrator.node import processes, supervise, write_times
 
 from .conftest import AgentProcess, last_status, rank_records, text_of
 
@@ -33,11 +34,11 @@ def test_records_how_each_rank_ended(agent: AgentProcess) -> None:
     assert (status["state"], status["left"]) == ("ended", [])
 
 
-def test_a_rank_writes_straight_to_its_own_files(agent: AgentProcess) -> None:
+def test_what_a_rank_writes_to_is_private_and_no_terminal(agent: AgentProcess) -> None:
     agent.start(sh("readlink /proc/self/fd/1 /proc/self/fd/2; readlink /proc/self/fd/0"))
     out = text_of(agent.follow(), "attempt-0/rank-0.out").decode().split()
+    assert [entry.partition(":")[0] for entry in out] == ["pipe", "pipe", "/dev/null"]
     folder = agent.directory / "attempt-0"
-    assert out == [f"{folder}/rank-0.out", f"{folder}/rank-0.err", "/dev/null"]
     assert (folder / "rank-0.out").stat().st_mode & 0o777 == 0o600
     assert agent.directory.stat().st_mode & 0o777 == 0o700
 
@@ -46,7 +47,7 @@ def test_the_last_bytes_of_a_run_are_marked_when_it_ends(agent: AgentProcess) ->
     agent.start(sh("echo first; sleep 0.3; echo last"))
     ended = last_status(agent.follow())["ended"]
     folder = agent.directory / "attempt-0"
-    mark = marks.unpack((folder / "marks").read_bytes())[-1]
+    mark = write_times.unpack((folder / "marks").read_bytes())[-1]
     assert (mark.stream, mark.size) == ("rank-0.out", len("first\nlast\n"))
     assert ended - 0.3 < mark.time <= ended
 
@@ -109,7 +110,9 @@ def test_a_request_to_stop_that_is_torn_is_one_all_the_same(
     (agent.directory / "stop.json").write_bytes(torn)
     os.kill(last_status(messages)["pid"], signal.SIGTERM)
     messages = agent.follow()
-    assert last_status(messages)["stopped"] == "the supervisor was told to stop"
+    status = last_status(messages)
+    assert status["stopped"] == "supervisor-signalled"
+    assert status["stopped_detail"] == {"signal": 15, "pid": os.getpid()}
     assert rank_records(messages)[0]["signal"] == signal.SIGTERM
 
 
@@ -181,7 +184,7 @@ def test_a_supervisor_that_dies_is_reported_and_its_run_can_be_swept(agent: Agen
     os.kill(status["pid"], signal.SIGKILL)
     assert last_status(agent.follow())["state"] == "lost"
     assert agent.stop()["ok"]["alive"] is False
-    assert agent.ask("sweep", run=agent.run, node="node0")["ok"] == {"left": []}
+    assert agent.ask("sweep", run=agent.run, node="node0")["ok"]["left"] == []
     assert agent.left() == set()
 
 
@@ -249,6 +252,75 @@ print(subprocess.call(argv, env=rank, start_new_session=True))
     return [sys.executable, "-c", script, str(rank), *arguments]
 
 
+def test_supervisor_frozen_for_seconds_goes_on_with_its_run(agent: AgentProcess) -> None:
+    os.mkfifo(agent.home / "gate")
+    agent.start(sh("echo up; read x < gate; exit 4"))
+    messages = agent.follow(until=lambda m: m[1] == b"up\n")
+    supervisor = last_status(messages)["pid"]
+    for _ in range(3):
+        os.kill(supervisor, signal.SIGSTOP)
+        # Longer than it ever waits: what it waits with is interrupted, and its time is over.
+        time.sleep(2.5)
+        os.kill(supervisor, signal.SIGCONT)
+        time.sleep(0.1)
+    (agent.home / "gate").write_text("go\n")
+    messages = agent.follow()
+    status = last_status(messages)
+    assert (status["state"], status["stopped"]) == ("ended", None)
+    assert rank_records(messages)[0]["code"] == 4
+
+
+def test_stop_of_a_frozen_supervisor_and_rank_ends_them(agent: AgentProcess) -> None:
+    agent.start(sh("trap 'exit 3' TERM; echo up; while :; do sleep 0.05; done"))
+    messages = agent.follow(until=lambda m: m[1] == b"up\n")
+    os.kill(rank_records(messages)[0]["pid"], signal.SIGSTOP)
+    os.kill(last_status(messages)["pid"], signal.SIGSTOP)
+    agent.stop(grace=10.0)
+    messages = agent.follow()
+    assert last_status(messages)["stopped"] == "test"
+    assert rank_records(messages)[0]["code"] == 3
+
+
+# A launcher whose rank saves when it is told to, and leaves as if all were well.
+_SAVING = (
+    "import signal, sys, time\n"
+    "signal.signal(15, lambda *_: (time.sleep(1.5), print('saved'), sys.exit(0)))\n"
+    "print('up', flush=True)\n"
+    "while True: time.sleep(0.01)\n"
+)
+
+
+def test_ranks_of_a_killed_launcher_get_sigterm_and_the_grace(agent: AgentProcess) -> None:
+    agent.start(launcher(0, "-c", _SAVING), launcher=True, grace=20.0)
+    agent.follow(until=lambda m: m[1] == b"up\n")
+    wait_until((agent.directory / "attempt-0/rank-0.json").exists)  # the shim writes it
+    os.kill(launcher_pid(agent), signal.SIGKILL)
+    messages = agent.follow()
+    status, rank = last_status(messages), rank_records(messages)[0]
+    assert text_of(messages, "attempt-0/rank-0.out") == b"up\nsaved\n"
+    assert (rank["code"], status["launcher"]["signal"]) == (0, signal.SIGKILL)
+    assert rank["ended"] > status["launcher"]["ended"]
+    assert (status["state"], status["stopped"], status["left"]) == ("ended", None, [])
+
+
+def test_rank_whose_shim_is_killed_ends_too_and_is_recorded(agent: AgentProcess) -> None:
+    script = "print('up', flush=True); import time; time.sleep(1000)"
+    agent.start(launcher(0, "-c", script), launcher=True)
+    agent.follow(until=lambda m: m[1] == b"up\n")
+    wait_until((agent.directory / "attempt-0/rank-0.json").exists)
+    (shim,) = (p for p in agent.left() if _argv(p)[-3:] == ["shim", "-c", script])
+    os.kill(shim, signal.SIGKILL)
+    messages = agent.follow()
+    rank = rank_records(messages)[0]
+    assert (rank["code"], rank["signal"]) == (None, signal.SIGKILL)
+    assert text_of(messages, "attempt-0/launcher.out") == b"-9\n"
+
+
+def launcher_pid(agent: AgentProcess) -> int:
+    status = json.loads((agent.directory / "status.json").read_text())
+    return int(status["launcher"]["pid"])
+
+
 def test_another_node_of_the_run_on_the_same_machine_goes_on(agent: AgentProcess) -> None:
     agent.start(sh("echo up; exec sleep 1000"))
     agent.start(sh("true"), node="node1")
@@ -302,3 +374,138 @@ def test_the_attempt_is_told_to_the_script(agent: AgentProcess, launcher: bool) 
     agent.start(argv, launcher=launcher, attempt=4)
     number = 6 if launcher else 4
     assert text_of(agent.follow(), f"attempt-{number}/rank-0.out") == f"{number}\n".encode()
+
+
+def test_launcher_of_a_program_starts_it_through_the_shim(agent: AgentProcess) -> None:
+    launcher = sh('exec env RANK=3 LOCAL_RANK=1 "$@"')
+    program = sh('echo "$1" "${ORCH_PYTHON-none}" "${PYTHON_EXEC-none}"; exit 5')
+    agent.start([*launcher, "sh", *program, "sh", "a b"], launcher=True, program_at=4)
+    messages = agent.follow()
+    assert text_of(messages, "attempt-0/rank-3.out") == b"a b none none\n"
+    assert rank_records(messages)[3]["code"] == 5
+    assert last_status(messages)["launcher"]["code"] == 5
+
+
+@pytest.mark.parametrize("launcher", [False, True])
+def test_variable_that_no_shell_can_name_reaches_the_rank(
+    agent: AgentProcess, launcher: bool
+) -> None:
+    show = """
+import os
+print([os.environ.get(name) for name in ("a.b", "c-d", "1é", "E")])
+print([name for name in os.environ if "CARRIED" in name])
+"""
+    argv = [sys.executable, "-c", show]
+    given = {"a.b": "1", "c-d": "x y\n", "1é": "ü", "E": "e"}
+    if launcher:  # without a shell of its own
+        start = "import os, sys; os.execv(os.environ['PYTHON_EXEC'], ['rank', *sys.argv[1:]])"
+        words = [f"ORCH_PYTHON={sys.executable}", "RANK=0", "LOCAL_RANK=0"]
+        argv = ["/usr/bin/env", *words, sys.executable, "-c", start, "-c", show]
+    agent.start(argv, launcher=launcher, env=given)
+    shown = text_of(agent.follow(), "attempt-0/rank-0.out").decode()
+    assert shown == "['1', 'x y\\n', 'ü', 'e']\n[]\n"
+
+
+def test_python_of_a_shell_script_has_the_grace_to_end_by_itself(agent: AgentProcess) -> None:
+    script = """
+import signal, time
+def heed(*_):
+    time.sleep(2)  # more than is left to processes whose rank has ended
+    print("saved", flush=True)
+    raise SystemExit(0)
+signal.signal(signal.SIGTERM, heed)
+print("up", flush=True)
+time.sleep(1000)
+"""
+    (agent.home / "t.py").write_text(script)
+    agent.start(sh(f"{sys.executable} t.py; echo last"))
+    agent.follow(until=lambda m: b"up" in m[1])
+    agent.stop(grace=30.0)
+    messages = agent.follow()
+    assert text_of(messages, "attempt-0/rank-0.out") == b"up\nsaved\nlast\n"
+    assert rank_records(messages)[0]["code"] == 0
+
+
+def test_status_that_a_rank_has_forged_ends_no_run(agent: AgentProcess) -> None:
+    forging = """
+import json, os, time
+path = os.path.join(os.environ["ORCH_DIR"], "status.json")
+status = json.load(open(path))
+status.update(state="ended", ended=time.time(), pid=1)
+print("up", flush=True)
+while not os.path.exists("gate"):
+    with open(path + ".forged", "w") as file:
+        json.dump(status, file)
+    os.replace(path + ".forged", path)
+    time.sleep(0.05)
+raise SystemExit(4)
+"""
+    agent.start([sys.executable, "-c", forging])
+    agent.follow(until=lambda m: m[1] == b"up\n")
+    second = AgentProcess(agent.home)  # one that has not seen the true one
+    second.run = agent.run
+    number = second.send("follow", run=agent.run, node="node0", offsets={})
+    time.sleep(1.5)  # it looks once a second
+    (agent.home / "gate").touch()
+    while True:
+        header, _ = second._read()
+        if header["id"] == number and "status" in header:
+            assert header["status"]["state"] != "ended" or header["status"]["pid"] != 1
+            if header["status"]["state"] == "ended":
+                break
+    second.close()
+    messages = agent.follow()
+    status = last_status(messages)
+    assert (status["state"], status["left"]) == ("ended", [])
+    assert rank_records(messages)[0]["code"] == 4
+
+
+def test_what_ranks_leave_running_after_success_may_go_on_and_is_named(agent: AgentProcess) -> None:
+    agent.start(sh("setsid sh -c 'sleep 2; echo uploaded' & exit 0"), linger=60)
+    messages = agent.follow()
+    assert text_of(messages, "attempt-0/rank-0.out") == b"uploaded\n"
+    behind = [m[0]["status"]["behind"] for m in messages if "status" in m[0]]
+    named = [each for each in behind if each is not None]
+    assert named and not named[-1]["ended"]
+    assert {name for _, name in named[0]["processes"]} <= {"sh", "sleep"}
+    assert agent.left() == set()
+
+
+def test_what_ranks_leave_running_is_ended_after_its_time_and_that_is_told(
+    agent: AgentProcess,
+) -> None:
+    agent.start(sh("setsid sleep 1000 & exit 0"), linger=1.5)
+    behind = last_status(agent.follow())["behind"]
+    assert (behind["limit"], behind["ended"]) == (1.5, True)
+    assert [name for _, name in behind["processes"]] == ["sleep"]
+    assert agent.left() == set()
+
+
+@pytest.mark.parametrize("how", ["fails", "is stopped", "is stopped as it waits"])
+def test_a_run_that_has_not_succeeded_waits_for_nothing_that_it_left(
+    agent: AgentProcess, how: str
+) -> None:
+    ending = {
+        "fails": "exit 3",
+        "is stopped": "exec sleep 1000",
+        "is stopped as it waits": "exit 0",
+    }[how]
+    began = time.monotonic()
+    agent.start(sh(f"setsid sleep 1000 & echo up; {ending}"), linger=600)
+    if how == "is stopped":
+        agent.follow(until=lambda m: m[1] == b"up\n")
+        agent.stop(grace=0)
+    elif how == "is stopped as it waits":
+        agent.follow(until=lambda m: bool(m[0].get("status", {}).get("behind")))
+        agent.stop(grace=3)
+    assert last_status(agent.follow())["state"] == "ended"
+    assert agent.left() == set()
+    assert time.monotonic() - began < 60
+
+
+def test_launcher_on_a_file_system_that_runs_nothing_is_refused_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(ValueError, match=r"noexec.*use --launcher direct"):
+        supervise._check_can_run("/home/ann/shim")

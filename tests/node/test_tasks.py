@@ -30,9 +30,8 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, dict[str,
 
     def give(**functions: Probe) -> dict[str, dict[str, Any]]:
         for name, function in functions.items():
-            monkeypatch.setitem(check.PROBES, name, f"limits.{name}")
             monkeypatch.setattr(limits, name, function, raising=False)
-        return {name: {} for name in functions}
+        return {f"limits.{name}": {} for name in functions}
 
     return give
 
@@ -57,7 +56,7 @@ def hang() -> None:
 def test_the_answers_of_all_probes_come_together(probes: Any) -> None:
     request = probes(one=lambda: 1, two=lambda: {"size": 2})
     assert run(Task("check", 10, probes=request)) == [
-        {"ok": {"one": {"ok": 1}, "two": {"ok": {"size": 2}}}}
+        {"ok": {"limits.one": {"ok": 1}, "limits.two": {"ok": {"size": 2}}}}
     ]
 
 
@@ -65,9 +64,9 @@ def test_a_probe_that_hangs_or_fails_keeps_no_other_back(probes: Any) -> None:
     request = probes(good=lambda: 1, hang=hang, bad=lambda: 1 // 0)
     (answer,) = run(Task("check", 1, probes=request))
     assert answer["ok"] == {
-        "good": {"ok": 1},
-        "hang": {"error": "no answer within 1 s"},
-        "bad": {"error": "ZeroDivisionError: integer division or modulo by zero"},
+        "limits.good": {"ok": 1},
+        "limits.hang": {"error": "no answer within 1 s"},
+        "limits.bad": {"error": "ZeroDivisionError: integer division or modulo by zero"},
     }
 
 
@@ -80,14 +79,14 @@ def test_one_thread_imports_what_all_probes_need(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(check, "import_module", record)
     answers: list[dict[str, dict[str, Any]]] = []
-    check.check(answers.append, 10, {"shm": {}, "limits": {}})
+    check.check(answers.append, 10, {"limits.shm": {}, "limits": {}})
     assert [set(answer) for answer in answers[0].values()] == [{"ok"}, {"ok"}]
     assert importing == [threading.get_ident()] * 2
 
 
 def test_what_a_probe_prints_is_no_answer(probes: Any, capfd: pytest.CaptureFixture[str]) -> None:
     request = probes(chatty=lambda: os.write(1, b"hello\n"))
-    assert run(Task("check", 10, probes=request)) == [{"ok": {"chatty": {"ok": 6}}}]
+    assert run(Task("check", 10, probes=request)) == [{"ok": {"limits.chatty": {"ok": 6}}}]
     assert capfd.readouterr().out == ""
 
 
@@ -116,6 +115,11 @@ def test_a_task_and_what_it_started_end_with_its_time(probes: Any, tmp_path: Pat
 
 
 def test_an_unknown_probe_is_an_error_of_its_own(agent: AgentProcess) -> None:
-    answer = agent.ask("check", limit=10, probes={"shm": {}, "nonsense": {}})["ok"]
-    assert answer["shm"]["ok"]["size"] > 0
-    assert answer["nonsense"]["error"].startswith("KeyError")
+    unknown = {
+        "nonsense": "ModuleNotFoundError", "limits.nonsense": "AttributeError",
+        "limits.os.system": "ValueError", "..tasks": "ValueError", "limits.__doc__": "TypeError",
+    }  # fmt: skip
+    answer = agent.ask("check", limit=10, probes={n: {} for n in ("limits.shm", *unknown)})["ok"]
+    assert answer["limits.shm"]["ok"]["size"] > 0
+    for name, error in unknown.items():
+        assert answer[name]["error"].startswith(error), name

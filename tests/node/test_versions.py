@@ -11,7 +11,7 @@ import pytest
 
 import orchestrator.node
 from orchestrator.node import processes
-from orchestrator.node.check import PROBES
+from orchestrator.preflight.registry import CHECKS
 
 from .conftest import AgentProcess, last_status, rank_records, text_of
 
@@ -44,7 +44,8 @@ def test_a_run_from_start_to_end(tmp_path: Path, version: str) -> None:
     agent = AgentProcess(tmp_path, python)
     facts = agent.ask("facts")["ok"]
     assert facts["python_version"].startswith(version)
-    probes = agent.ask("check", limit=30, probes={name: {} for name in PROBES})["ok"]
+    names = {probe.name for check in CHECKS for probe in check.probes}
+    probes = agent.ask("check", limit=30, probes={name: {} for name in names})["ok"]
     wrong = [answer["error"] for answer in probes.values() if "error" in answer]
     assert all("required positional argument" in error for error in wrong), wrong
     agent.start(["/bin/sh", "-c", "echo out; echo err >&2; exit 3"])

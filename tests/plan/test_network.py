@@ -103,6 +103,8 @@ def test_what_the_user_set_stays() -> None:
     assert environment_for("eth0", {}) == {
         "NCCL_SOCKET_IFNAME": "=eth0",
         "GLOO_SOCKET_IFNAME": "eth0",
+        "TP_SOCKET_IFNAME": "eth0",
     }
-    assert environment_for("eth0", {"NCCL_SOCKET_IFNAME": "ib0"}) == {"GLOO_SOCKET_IFNAME": "eth0"}
+    own = {"NCCL_SOCKET_IFNAME": "ib0", "TP_SOCKET_IFNAME": "ib0"}
+    assert environment_for("eth0", own) == {"GLOO_SOCKET_IFNAME": "eth0"}
     assert environment_for(None, {}) == {}

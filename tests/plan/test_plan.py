@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+import shutil
 import subprocess
 from contextlib import nullcontext
 from typing import Any
@@ -12,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import PlanError, UsageError
-from orchestrator.plan import Elastic, Job, Network, Plan, make_plan, paste
+from orchestrator.plan import Elastic, Job, Network, Plan, Process, make_plan, paste
+from orchestrator.plan.launchers import registry
+from orchestrator.plan.launchers.base import Launcher, Share
 
 from .helpers import facts, host
 
@@ -48,7 +52,8 @@ def test_torchrun_gets_each_nodes_own_rank_and_count() -> None:
     plan = plan_of([4, 2])
     assert plan.nodes[1].processes[0].argv == (
         "/opt/py", "-m", "torch.distributed.run", "--nnodes=2", "--node-rank=1", "--nproc-per-node=2",
-        "--master-addr=10.0.0.1", "--master-port=29500", "--rdzv-id=lusab-babad", "train.py",
+        "--master-addr=10.0.0.1", "--master-port=29500", "--rdzv-id=lusab-babad", "--",
+        "train.py",
     )  # fmt: skip
 
 
@@ -58,7 +63,7 @@ def test_an_elastic_job_leaves_nothing_about_where_it_meets_to_what_names_lead_t
         "/opt/py", "-m", "torch.distributed.run", "--nnodes=2:3", "--nproc-per-node=2",
         "--rdzv-backend=c10d", "--rdzv-endpoint=10.0.0.1:29500",
         "--rdzv-conf=is_host=0,last_call_timeout=10", "--local-addr=10.0.0.2", "--max-restarts=5",
-        "--rdzv-id=lusab-babad", "train.py",
+        "--rdzv-id=lusab-babad", "--", "train.py",
     )  # fmt: skip
     assert "--rdzv-conf=is_host=1,last_call_timeout=10" in plan.nodes[0].processes[0].argv
     for node in plan.nodes:  # or a round would find the addresses of the one before
@@ -129,14 +134,14 @@ def test_what_cannot_be_elastic_is_said(
         plan_of([1, 1], launcher, elastic=Elastic(*elastic), launcher_arguments=words)
 
 
-def test_fabric_run_gets_its_own_flags_and_a_bar_before_the_script() -> None:
+def test_fabric_run_gets_its_own_flags_and_a_bar_before_the_script_and_its_arguments() -> None:
     plan = plan_of(
         [2, 2], "fabric", arguments=("--devices", "x"), launcher_arguments=("--precision=32",)
     )
     assert plan.nodes[0].processes[0].argv == (
         "/opt/py", "-m", "lightning.fabric.cli", "--accelerator=cpu", "--devices=2", "--num-nodes=2",
         "--node-rank=0", "--main-address=10.0.0.1", "--main-port=29500", "--precision=32", "--",
-        "train.py", "--devices", "x",
+        "train.py", "--", "--devices", "x",
     )  # fmt: skip
 
 
@@ -165,6 +170,101 @@ def test_a_module_is_run_as_one() -> None:
     assert argv == ("/opt/py", "-u", "-m", "pkg.train")
     with pytest.raises(PlanError, match="not a module"):
         plan_of([1], "fabric", script="pkg.train", module=True)
+
+
+def test_module_of_torchrun_is_said_before_the_bar() -> None:
+    argv = (
+        plan_of([1], script="pkg.train", module=True, arguments=("-m",)).nodes[0].processes[0].argv
+    )
+    assert argv[-4:] == ("-m", "--", "pkg.train", "-m")
+
+
+def test_program_is_started_as_it_is() -> None:
+    program: dict[str, Any] = {"script": "./run.sh", "program": True, "arguments": ("--tee", "3")}
+    (process,) = plan_of([2], **program).nodes[0].processes
+    assert process.argv[-5:] == ("--no-python", "--", "./run.sh", "--tee", "3")
+    assert process.program_at is not None
+    assert process.argv[process.program_at :] == ("./run.sh", "--tee", "3")
+    for launcher, ranks in (("direct", 2), ("python", 1)):
+        processes = plan_of([2], launcher, **program).nodes[0].processes
+        assert [process.argv for process in processes] == [("./run.sh", "--tee", "3")] * ranks
+    with pytest.raises(PlanError, match=r"not a program: \./run\.sh"):
+        plan_of([1], "fabric", **program)
+
+
+@pytest.mark.parametrize("python", ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("launcher", ["torchrun", "fabric"])
+def test_arguments_of_the_script_are_none_of_torchruns(launcher: str, python: str) -> None:
+    interpreter = shutil.which(f"python{python}") or "false"
+    if subprocess.run([interpreter, "-V"], capture_output=True, check=False).returncode != 0:
+        pytest.skip(f"there is no python{python}")
+    for arguments in (
+        [], ["--log", "5"], ["--log=5"], ["--", "--log", "5"], ["a", "--", "--ma=1"], ["-t"], ["--"],
+        ["--", "--"], ["--nnodes=7"], ["", ""], ["-m", "x"], ["--no-python"], ["--help"],
+    ):  # fmt: skip
+        process = plan_of([1, 1], launcher, arguments=tuple(arguments)).nodes[0].processes[0]
+        words = list(process.argv[3:])
+        if launcher == "fabric":  # which hands on what click has left of them
+            words = ["--nnodes=2", *words[words.index("--") + 1 :]]
+        said = subprocess.run(
+            [interpreter, "-c", _PARSER, *words], capture_output=True, text=True, check=False
+        )
+        assert (said.stderr, said.stdout) == ("", f"{['2', 'train.py', arguments]}\n"), arguments
+
+
+# The options of torchrun that have something to do with this, parsed as it does.
+_PARSER = """
+import argparse
+parser = argparse.ArgumentParser()
+for name in ("nnodes", "nproc-per-node", "node-rank", "master-addr", "master-port", "rdzv-id", "log-dir",
+             "local-addr", "local-ranks-filter", "logs-specs", "max-restarts"):
+    parser.add_argument("--" + name, "--" + name.replace("-", "_"))
+parser.add_argument("-m", "--module", action="store_true")
+parser.add_argument("--no-python", "--no_python", action="store_true")
+parser.add_argument("-r", "--redirects")
+parser.add_argument("-t", "--tee")
+parser.add_argument("script")
+parser.add_argument("arguments", nargs=argparse.REMAINDER)
+given = parser.parse_args()
+print([given.nnodes, given.script, given.arguments])
+"""
+
+
+def test_restarts_of_torchrun_are_known_however_they_are_asked_for() -> None:
+    assert not plan_of([1]).restarts_itself
+    assert not plan_of([1], arguments=("--max-restarts=3",)).restarts_itself
+    assert plan_of([1], launcher_arguments=("--max-restarts", "3")).restarts_itself
+    for launcher in ("torchrun", "fabric"):
+        assert plan_of([1], launcher, environment={"PET_MAX_RESTARTS": "3"}).restarts_itself
+    assert not plan_of([1], "direct", environment={"PET_MAX_RESTARTS": "3"}).restarts_itself
+    with pytest.raises(UsageError, match="PET_STANDALONE"):
+        plan_of([1], environment={"PET_STANDALONE": "1"})
+
+
+@pytest.mark.parametrize(
+    "processes",
+    [
+        (),
+        (Process("mpirun", ("mpirun",)),),
+        (Process("rank-0", ("a",), rank=0),),
+        (Process("rank-0", ("a",), rank=0), Process("rank-2", ("a",), rank=2)),
+        (Process("rank-0", ("a",), rank=0), Process("rank-1", ("a",), rank=0)),
+        (Process("launcher", ("a",)), Process("launcher", ("a",))),
+    ],
+)
+def test_processes_that_orch_could_not_follow_are_refused(
+    monkeypatch: pytest.MonkeyPatch, processes: tuple[Process, ...]
+) -> None:
+    class Odd(Launcher):
+        name = "odd"
+        help = "none"
+
+        def processes(self, share: Share, job: Job) -> tuple[Process, ...]:
+            return processes
+
+    monkeypatch.setattr(registry, "find", lambda name: Odd())
+    with pytest.raises(PlanError, match=r"launcher odd would start .* rank-0, rank-1\n"):
+        plan_of([2], "odd")
 
 
 def test_auto_devices_are_the_gpus_else_one() -> None:
@@ -198,9 +298,9 @@ def test_the_interface_is_set_unless_the_user_set_one_anywhere() -> None:
     nodes = make_plan("r", hosts, known, Job("t.py"), network, 1).nodes
     got = [{k: v for k, v in node.environment.items() if k.endswith("IFNAME")} for node in nodes]
     assert got == [
-        {"NCCL_SOCKET_IFNAME": "=eth0", "GLOO_SOCKET_IFNAME": "eth0"},
-        {"NCCL_SOCKET_IFNAME": "=eth1", "GLOO_SOCKET_IFNAME": "bond0"},
-        {"GLOO_SOCKET_IFNAME": "eth2"},
+        {"NCCL_SOCKET_IFNAME": "=eth0", "GLOO_SOCKET_IFNAME": "eth0", "TP_SOCKET_IFNAME": "eth0"},
+        {"NCCL_SOCKET_IFNAME": "=eth1", "GLOO_SOCKET_IFNAME": "bond0", "TP_SOCKET_IFNAME": "eth1"},
+        {"GLOO_SOCKET_IFNAME": "eth2", "TP_SOCKET_IFNAME": "eth2"},
     ]
 
 
@@ -239,6 +339,39 @@ def test_what_is_printed_can_be_pasted(tmp_path: object) -> None:
     assert done.stdout == f"{['a b', '$HOME', 'é' + chr(10)]} it's\n"
 
 
+def test_control_characters_are_pasted_and_not_printed() -> None:
+    words = ("\x1b[2Ja\x07", "b\u202ec\r\n", "\udcff'", "\x9b")
+    _, command = paste.lines(plan_of([1], "direct", arguments=words))
+    assert not set(re.sub("[\t\n]", "", command)) & set(
+        map(chr, (*range(0x20), 0x7F, 0x9B, 0x202E))
+    )
+    _, _, typed = command.partition("train.py ")
+    shown = subprocess.run(
+        ["/bin/sh", "-c", f"printf '%s|' {typed}"], capture_output=True, check=True
+    ).stdout
+    assert shown == "".join(f"{word}|" for word in words).encode(errors="surrogateescape")
+
+
+def test_an_argument_with_a_secret_is_masked_and_said_to_be() -> None:
+    plan = plan_of([1], arguments=("--api-key", "hunter2", "--db", "pg://me:hunter3@db"))
+    _, note, command = paste.lines(plan)
+    assert note == "# *** stands for a secret: put it in before you paste this"
+    assert command.endswith("train.py --api-key '***' --db 'pg://me:***@db'")
+
+
+def test_a_url_with_a_password_comes_from_the_shell() -> None:
+    plan = plan_of([1], environment={"DB": "pg://me:hunter2@db", "TOKENIZERS_PARALLELISM": "false"})
+    _, command = paste.lines(plan)
+    assert 'DB="$DB" TOKENIZERS_PARALLELISM=false ' in command
+
+
+def test_secret_that_no_shell_can_name_is_masked_and_said_to_be() -> None:
+    plan = plan_of([1], environment={"api.token": "hunter2", "a.b": "1"})
+    _, note, command = paste.lines(plan)
+    assert "stands for a secret" in note
+    assert "'api.token=***' a.b=1 " in command
+
+
 def test_no_secret_is_printed() -> None:
     plan = plan_of(
         [1],
@@ -249,7 +382,6 @@ def test_no_secret_is_printed() -> None:
     assert "hunter" not in text
     words = shlex.split(text.splitlines()[1].replace("&&", ""))
     assert "HF_TOKEN=$HF_TOKEN" in words
-    assert paste.masked({"HF_TOKEN": "x", "A": "y"}, frozenset()) == {"HF_TOKEN": "***", "A": "y"}
 
 
 @pytest.mark.parametrize(
@@ -273,3 +405,11 @@ def test_a_relative_working_folder_begins_at_home() -> None:
     hosts = [host("a", workdir="jobs/x")]
     plan = make_plan("r", hosts, [facts("a")], Job("t.py"), network, 1)
     assert plan.nodes[0].workdir == "/home/ubuntu/jobs/x"
+
+
+def test_ranks_start_in_the_folder_of_the_job() -> None:
+    network = Network("10.0.0.1", (None,), None, (None,))
+    job = Job("../t.py", workdir_name="demo", folder="scripts")
+    (node,) = make_plan("r", [host("a")], [facts("a")], job, network, 1).nodes
+    assert node.cwd == f"{node.workdir}/scripts"
+    assert node.spec("r", 0)["cwd"] == node.cwd

@@ -75,6 +75,7 @@ _ROOM: dict[str, Any] = {
     "files": 1 << 20,
     "free_files": 1 << 19,
     "problem": None,
+    "noexec": False,
 }
 _SOFTWARE: dict[str, Any] = {
     "kernel": "6.8.0",
@@ -85,6 +86,9 @@ _SOFTWARE: dict[str, Any] = {
         "torch": {"version": "2.6.0+cu124", "cuda": "12.4", "hip": None},
         "distributions": {"nvidia-nccl-cu12": "2.21.5", "lightning": "2.5.0"},
         "pip": True,
+        "ensurepip": True,
+        "managed": False,
+        "elsewhere": [],
         "missing": [],
     },
     "broken": None,
@@ -111,55 +115,56 @@ def _gpus(**more: Any) -> dict[str, Any]:
 
 
 SOUND: dict[str, Any] = {
-    "identity": {"machine": None, "boot": None, "mac": None, "gpus": []},
-    "linger": {
+    "host.identity": {"machine": None, "boot": None, "mac": None, "gpus": []},
+    "login.linger": {
         "systemd": True, "session": True, "user": "ann", "kill": False, "only": [], "exclude": ["root"],
         "linger": False,
     },
     "orphans": {"processes": [], "count": 0},
-    "shm": {"size": 1 << 34, "free": 1 << 34},
+    "limits.shm": {"size": 1 << 34, "free": 1 << 34},
     "limits": {
         "user": "ann", "files": [1024, 1 << 20], "processes": [None, None], "core": [0, None],
         "most_files": 1 << 20,
     },
     "memory": {"total": 1 << 38, "available": 1 << 37, "group": None},
-    "disk": [_ROOM],
+    "storage.disk": [_ROOM],
+    "locks": [],
     "clock": {"systemd": True, "programs": ["chronyc"], "services": ["chrony"]},
     "interfaces": [_INTERFACE],
-    "port_range": [32768, 60999],
+    "firewall.port_range": [32768, 60999],
     "gpu": _GPUS,
-    "nvlink": {"error": None, "gpus": [{"gpu": 0, "active": 18, "inactive": [], "errors": {}}]},
+    "fabric.nvlink": {"error": None, "gpus": [{"gpu": 0, "active": 18, "inactive": [], "errors": {}}]},
     "fabric": {
         "manager": "/usr/bin/nv-fabricmanager", "version": "550.54.15", "active": "active",
         "package": "nvidia-fabricmanager-550",
     },
-    "xid": {"source": "kmsg", "why": None, "whole": True, "events": []},
+    "kernel_log.xids": {"source": "kmsg", "why": None, "whole": True, "events": []},
     "infiniband": _RDMA,
-    "memlock": {"soft": None, "exempt": False},
-    "efa": {"pci": 0, "libfabric": [], "plugin": []},
+    "infiniband.memlock": {"soft": None, "exempt": False},
+    "infiniband.efa": {"pci": 0, "libfabric": [], "plugin": []},
     "software": _SOFTWARE,
-    "start": {
+    "software.start": {
         "torch": {"version": "2.6.0", "nccl": "2.21.5", "cuda": True, "why": None}, "code": 0,
         "seconds": 3.0, "error": "",
     },
     "variables": {"NCCL_DEBUG": "INFO"},
     "code": {"files": {"train.py": "d18f5f7510e27081"}, "cut": False},
-    "own_name": {"hostname": "node0", "addresses": ["198.18.0.10"], "error": None},
-    "names": {"node0": _NAME, "node1": _NAME, "node2": _NAME},
-    "somaxconn": 4096,
+    "names.own_name": {"hostname": "node0", "addresses": ["198.18.0.10"], "error": None},
+    "names.resolve": {"node0": _NAME, "node1": _NAME, "node2": _NAME},
+    "ports.somaxconn": 4096,
 }  # fmt: skip
 """One answer to each probe for which no check fails."""
 
 ALARMING: dict[str, tuple[Any, ...]] = {
-    "identity": (
+    "host.identity": (
         {"machine": "1", "boot": "1", "mac": "02:00:00:00:00:01", "gpus": ["GPU-1"]},
     ),
-    "linger": ({**SOUND["linger"], "kill": True},),
+    "login.linger": ({**SOUND["login.linger"], "kill": True},),
     "orphans": (
         {"processes": [_PROCESS], "count": 1},
         {"processes": [{**_PROCESS, "port": "1"}], "count": 1},
     ),
-    "shm": ({"size": 1 << 26, "free": 1 << 26}, {"size": 1 << 34, "free": 1 << 20}),
+    "limits.shm": ({"size": 1 << 26, "free": 1 << 26}, {"size": 1 << 34, "free": 1 << 20}),
     "limits": (
         {**SOUND["limits"], "files": [1024, 4096], "processes": [1024, 1024]},
     ),
@@ -171,18 +176,20 @@ ALARMING: dict[str, tuple[Any, ...]] = {
         },
         {"total": 1 << 38, "available": 1, "group": "hidden"},
     ),
-    "disk": (
+    "storage.disk": (
         [{**_ROOM, "problem": {"errno": 13, "text": "Permission denied"}}],
         [{**_ROOM, "problem": {"errno": 28, "text": "No space left on device"}}],
         [{**_ROOM, "free": 1 << 20, "mount": "/data"}],
         [{**_ROOM, "free_files": 10}],
+        [{**_ROOM, "role": "state", "noexec": True}],
     ),
+    "locks": ([{"path": "/root/.cache/torch_extensions/py311/adam/lock", "age": 90.0}],),
     "interfaces": (
         [{**_INTERFACE, "mtu": 9000, "duplex": "half"}],
         [{**_INTERFACE, "mtu": 9000, "speed": 1000}],
         [_INTERFACE, {**_INTERFACE, "name": "eth1.7", "addresses": ["198.18.0.99/24"]}],
     ),
-    "port_range": ([50000, 50100], [40000, 60999]),
+    "firewall.port_range": ([50000, 50100], [40000, 60999]),
     "gpu": (
         _gpus(mig=True),
         _gpus(volatile=3),
@@ -197,7 +204,7 @@ ALARMING: dict[str, tuple[Any, ...]] = {
                                           "hung": False, "gpus": []}},
         {**_GPUS, "devices": [], "pci": [{"address": "0000:65:00.0", "driver": None}], "smi": None},
     ),
-    "nvlink": (
+    "fabric.nvlink": (
         {"error": None, "gpus": [{"gpu": 0, "active": 2, "inactive": [3], "errors": {}}]},
         {"error": None, "gpus": [{"gpu": 0, "active": 18, "inactive": [], "errors": {"CRC": 3}}]},
         {"error": "nvidia-smi did not answer", "gpus": []},
@@ -205,7 +212,7 @@ ALARMING: dict[str, tuple[Any, ...]] = {
     "fabric": (
         {**SOUND["fabric"], "version": "535.1", "active": "failed"},
     ),
-    "xid": tuple(
+    "kernel_log.xids": tuple(
         {
             "source": "kmsg", "why": None, "whole": True,
             "events": [
@@ -227,21 +234,26 @@ ALARMING: dict[str, tuple[Any, ...]] = {
         {**_RDMA, "devices": [{**_RDMA["devices"][0],
                                "ports": [{**_PORT, "counters": {"symbol_error": 65535}}]}]},
     ),
-    "memlock": ({"soft": 65536, "exempt": False},),
-    "efa": ({"pci": 4, "libfabric": ["/opt/amazon/efa/lib/libfabric.so"], "plugin": []},),
+    "infiniband.memlock": ({"soft": 65536, "exempt": False},),
+    "infiniband.efa": ({"pci": 4, "libfabric": ["/opt/amazon/efa/lib/libfabric.so"], "plugin": []},),
     "software": (
         _software(torch={"version": "2.5.0+cu124", "cuda": "12.4", "hip": None}),
         _software(distributions={"nvidia-nccl-cu12": "2.20", "lightning": "2.4.0"}),
         _software(torch=None, pip=False, missing=["yaml", "torch"]),
+        _software(torch=None, managed=True, ensurepip=False, missing=["yaml"]),
+        _software(torch=None, elsewhere=["/home/ann/venv/bin/python"]),
         _software(python="3.10.1"),
         {**_SOFTWARE, "interpreter": None, "broken": "ModuleNotFoundError: No module named 'encodings'"},
     ),
-    "start": (
+    "software.start": (
         {"torch": None, "code": 1, "seconds": 3.0, "error": "No module named 'torch'"},
-        {**SOUND["start"], "code": 1, "error": "No module named 'yaml'"},
-        {**SOUND["start"], "code": 1, "error": "No module named 'click'"},
-        {**SOUND["start"], "code": 1, "error": "it broke"},
-        {**SOUND["start"], "torch": {**SOUND["start"]["torch"], "cuda": False, "why": "too old"}},
+        {**SOUND["software.start"], "code": 1, "error": "No module named 'yaml'"},
+        {**SOUND["software.start"], "code": 1, "error": "No module named 'click'"},
+        {**SOUND["software.start"], "code": 1, "error": "it broke"},
+        {
+            **SOUND["software.start"],
+            "torch": {**SOUND["software.start"]["torch"], "cuda": False, "why": "too old"},
+        },
     ),
     "variables": (
         {"NCCL_DEBUGG": "INFO", "GLOO_SOCKET_IFNAME": "eth7", "NCCL_IB_DISABLE": "1",
@@ -249,14 +261,14 @@ ALARMING: dict[str, tuple[Any, ...]] = {
         {"GLOO_SOCKET_IFNAME": "198.18.0.10"},
     ),
     "code": ({"files": {"train.py": "0000", "more.py": "1"}, "cut": True}, None),
-    "own_name": (
+    "names.own_name": (
         {"hostname": "node0", "addresses": ["127.0.1.1"], "error": None},
         {"hostname": "node0", "addresses": [], "error": "Name or service not known"},
     ),
-    "names": (
+    "names.resolve": (
         {"node0": {"addresses": ["198.18.0.77"], "error": None}},
         {name: {"addresses": [], "error": "not known"} for name in ("node0", "node1", "node2")},
     ),
-    "somaxconn": (1,),
+    "ports.somaxconn": (1,),
 }  # fmt: skip
 """Answers that checks warn of, or fail for, most with something to paste."""

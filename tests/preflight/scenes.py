@@ -8,8 +8,7 @@ from typing import Any
 
 from orchestrator.inventory import Host
 from orchestrator.plan import Facts, Interface, Job, Network, make_plan
-from orchestrator.preflight.model import Finding, Level, Probe
-from orchestrator.preflight.scene import Scene
+from orchestrator.preflight.model import Context, Finding, Level, Probe
 
 SUBNET = "198.18.0.0/24"
 
@@ -52,7 +51,7 @@ def scene(
     launcher: str = "torchrun",
     port: int = 29500,
     **more: Any,
-) -> Scene:
+) -> Context:
     """Return a scene of node0 to node(n-1), which meet at node0's 198.18.0.10.
 
     `facts_of` and `host_of` say what is unlike the others at some positions; `answers` has, by the
@@ -75,7 +74,7 @@ def scene(
         name: dict(zip(plan_names(n), values, strict=True))
         for name, values in (answers or {}).items()
     }
-    return Scene(
+    return Context(
         plan=plan,
         job=job,
         facts=all_facts,

@@ -45,7 +45,9 @@ async def test_any_other_is_none(answer: Any) -> None:
 
 
 async def test_a_node_that_fails_is_not_named_twice() -> None:
-    assert await asked(NodeError("node1: the connection broke")) == NoAnswer("the connection broke")
+    assert await asked(NodeError("node1", "the connection broke")) == NoAnswer(
+        "the connection broke"
+    )
 
 
 def test_a_mistake_of_a_parsers_own_is_not_the_nodes() -> None:

@@ -18,13 +18,12 @@ from typing import Any
 
 import pytest
 
+from orchestrator.preflight.fixes import TO_MEND, fixes_of
 from orchestrator.preflight.measure import judge, parse
-from orchestrator.preflight.mend import TO_MEND, mends
-from orchestrator.preflight.model import Status
+from orchestrator.preflight.messages import lines
+from orchestrator.preflight.model import Context, Script, Status
 from orchestrator.preflight.registry import CHECKS
 from orchestrator.preflight.report import Report
-from orchestrator.preflight.scene import Scene, Script
-from orchestrator.preflight.words import lines
 from orchestrator.ui.preflight import as_json, plain
 
 from .answers import ALARMING, SOUND
@@ -89,7 +88,7 @@ def judged(name: str, *answers: Any) -> Report:
 
 
 @functools.cache
-def all_sound() -> Scene:
+def all_sound() -> Context:
     """Three nodes with nothing wrong."""
     base = scene(3, script=SCRIPT, facts_of={i: {"gpus": 1} for i in range(3)})
     sound = {
@@ -106,7 +105,7 @@ def assert_harmless(report: Report) -> None:
     """Assert that no line of the report obeys a node, and that it can be shown at all."""
     for result in report.results:
         assert not any("could not be judged" in f.message for f in result.findings), result
-    for mend in mends(report, *TO_MEND):
+    for mend in fixes_of(report, *TO_MEND):
         for place in mend.places:
             for command in place.commands:
                 assert_line(command)

@@ -16,22 +16,21 @@ from orchestrator.preflight.judge import (
     whole,
     worst,
 )
-from orchestrator.preflight.model import Finding, Probe, Remedy, Status
-from orchestrator.preflight.scene import Scene, Subject
+from orchestrator.preflight.model import Context, Finding, NodeContext, Probe, Remedy, Status
 
 from .scenes import answered, brief, scene
 
 COLOUR: Probe[str] = Probe("colour", str)
 
 
-def _red_fails(subject: Subject, found: str) -> Verdict:
+def _red_fails(subject: NodeContext, found: str) -> Verdict:
     if found == "red":
         data = {"node": subject.name}
         return Verdict(Status.FAIL, "is red", "paint it", ("paint green",), data)
     return Verdict(Status.PASS, "is fine")
 
 
-def judged(scene: Scene) -> list[Finding]:
+def judged(scene: Context) -> list[Finding]:
     return judge_each(scene, COLOUR, _red_fails)
 
 

@@ -12,10 +12,20 @@ import pytest
 
 from orchestrator.preflight.judge import whole
 from orchestrator.preflight.measure import judge, measure, parse
-from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
-from orchestrator.preflight.scene import Advance, Scene, Stage
+from orchestrator.preflight.model import (
+    Advance,
+    Check,
+    Context,
+    Finding,
+    Group,
+    Level,
+    Measurement,
+    NoAnswer,
+    Probe,
+    Status,
+)
 from orchestrator.remote.fleet import Fleet
-from orchestrator.remote.ssh import ConnectOptions
+from tests.remote.fake import FakeTransport
 
 from .scenes import scene
 
@@ -37,11 +47,11 @@ def begin(title: str) -> AbstractContextManager[Advance]:
     return nullcontext(lambda name, well: None)
 
 
-def passes(scene: Scene) -> list[Finding]:
+def passes(scene: Context) -> list[Finding]:
     return whole(scene, Status.PASS, "is fine")
 
 
-def breaks(scene: Scene) -> list[Finding]:
+def breaks(scene: Context) -> list[Finding]:
     raise ZeroDivisionError("by zero\x1b[2J")
 
 
@@ -63,21 +73,21 @@ async def test_a_stage_that_raises_is_not_measured_and_the_others_are() -> None:
     class Sound:
         pass
 
-    async def breaks(fleet: Fleet, scene: Scene, advance: Advance) -> Broken:
+    async def breaks(fleet: Fleet, scene: Context, advance: Advance) -> Broken:
         raise ExceptionGroup("several", [IndexError("none")])
 
-    async def goes_well(fleet: Fleet, scene: Scene, advance: Advance) -> Sound:
+    async def goes_well(fleet: Fleet, scene: Context, advance: Advance) -> Sound:
         return Sound()
 
-    stages = (Stage("broken", Broken, breaks), Stage("sound", Sound, goes_well))
-    fleet = Fleet([], ConnectOptions())
+    stages = (Measurement("broken", Broken, breaks), Measurement("sound", Sound, goes_well))
+    fleet = Fleet([], FakeTransport())
     found = await measure(fleet, scene(2), [check("both", passes, stages=stages)], begin)
     missing = found.find(Broken)
     assert isinstance(missing, NoAnswer) and "ExceptionGroup" in missing.reason
     assert found.find(Sound) == Sound()
 
 
-async def look_beside_a_probe(level: Level, *, independent: bool, at_once: bool) -> Scene:
+async def look_beside_a_probe(level: Level, *, independent: bool, at_once: bool) -> Context:
     """Measure a probe and a stage; with `at_once` the node answers only when the stage has begun."""
     began = asyncio.Event()
 
@@ -87,11 +97,11 @@ async def look_beside_a_probe(level: Level, *, independent: bool, at_once: bool)
                 await asyncio.wait_for(began.wait(), 5.0)
             return {"number": {"ok": 7}}
 
-    async def look(fleet: Fleet, scene: Scene, advance: Advance) -> Seen:
+    async def look(fleet: Fleet, scene: Context, advance: Advance) -> Seen:
         began.set()
         return Seen(scene.of(NUMBER))
 
-    stage = Stage("look", Seen, look, independent)
+    stage = Measurement("look", Seen, look, independent)
     fleet: Any = SimpleNamespace(agents=[Node()])
     checks = [check("both", passes, probes=(NUMBER,), stages=(stage,))]
     return await measure(fleet, scene(1, level=level), checks, begin)

@@ -41,7 +41,7 @@ def test_they_are_the_quick_ones_of_all_in_their_order() -> None:
 
 
 def test_those_of_a_full_preflight_are_not_imported(tmp_path: Path) -> None:
-    found = imported(tmp_path, "import orchestrator.clear")
+    found = imported(tmp_path, "import orchestrator.pipeline.checks")
     assert f"{ROOM}.quick" in found
     for room in ("registry", "collectives", "gpus", "rdma"):
         assert f"{ROOM}.{room}" not in found
@@ -49,7 +49,8 @@ def test_those_of_a_full_preflight_are_not_imported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [["--help"], ["--dry-run"], ["--preflight", "off"]], ids=" ".join)
 def test_a_launch_that_checks_nothing_imports_no_check(tmp_path: Path, words: list[str]) -> None:
-    script = tmp_path / "train.py"
+    script = tmp_path / "job/train.py"  # what lies in the home itself is not sent
+    script.parent.mkdir()
     script.touch()
     program = "from orchestrator.cli import main; main()"
     launch = ["launch", "--local", "1", "--launcher", "direct", *words, str(script)]

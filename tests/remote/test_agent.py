@@ -13,11 +13,15 @@ from typing import Any, cast
 
 import pytest
 
-from orchestrator.errors import NodeError
+from orchestrator.errors import NodeError, Unreachable
 from orchestrator.inventory import Host
+from orchestrator.node.reasons import StopReason
+from orchestrator.reasons import Stop
 from orchestrator.remote.agent import Agent, AgentRefusal
-from orchestrator.remote.fake import FakeNode
+from orchestrator.remote.embedded.cluster import LocalCluster
 from orchestrator.remote.reports import Chunk, RankReport, StatusReport, parse
+from orchestrator.remote.ssh.connect import connect_all
+from tests.remote.fake import FakeNode
 
 
 @pytest.fixture
@@ -79,13 +83,17 @@ async def test_a_home_that_cannot_be_written_is_told(home: Path) -> None:
     await fake.close()
 
 
+# Its folder is judged by `python -IS -X utf8 -c ...` first.
+PASS_CHECK = '[ "$4" != -c ] || exit 0\n'
+
+
 def impostor(home: Path, *lines: str) -> FakeNode:
     """A node whose Python says these lines in place of the agent, then waits."""
     script = home / "impostor"
     text = "".join(f"{line}\n" for line in ('{"hello": {}}', *lines))
     (home / "lines").write_text(text)
     script.write_text(
-        f"#!/bin/sh\nread request < /dev/null\ncat {home}/lines\ncat > /dev/null; :\n"
+        f"#!/bin/sh\n{PASS_CHECK}read request < /dev/null\ncat {home}/lines\ncat > /dev/null; :\n"
     )
     script.chmod(0o755)
     return node(str(script))
@@ -120,7 +128,7 @@ async def test_an_agent_that_says_something_else_is_an_error_not_a_hang(
 
 async def test_an_agent_that_ends_in_the_middle_of_a_report_has_ended(home: Path) -> None:
     fake = impostor(home, '{"id": 1, "f": "attempt-0/rank-0.out", "o": 0, "t": 0, "n": 100}')
-    (home / "impostor").write_text(f"#!/bin/sh\ncat {home}/lines; read request\n")
+    (home / "impostor").write_text(f"#!/bin/sh\n{PASS_CHECK}cat {home}/lines; read request\n")
     agent = await Agent.open(fake)
     with pytest.raises(NodeError, match="node0: the agent ended in the middle of a report"):
         await agent.ask("facts", timeout=5)
@@ -143,6 +151,30 @@ async def test_a_lost_connection_fails_whoever_waits(home: Path) -> None:
     fake.drop()
     with pytest.raises(NodeError):
         await agent.ask("facts", timeout=5)
+    await agent.close()
+    await fake.close()
+
+
+async def test_abandoned_agent_fails_whoever_waits_for_it(home: Path) -> None:
+    fake = node()
+    agent = await Agent.open(fake)
+    run = home / ".local/state/orch/runs/r/node0"
+    run.mkdir(parents=True, mode=0o700)
+    status = {"state": "running", "attempt": 0, "pid": os.getpid(), "start": _start_of(os.getpid())}
+    more: dict[str, Any] = {"launcher": None, "stopped": None, "stopped_at": None, "left": []}
+    (run / "status.json").write_text(json.dumps({**status, **more}))
+
+    async def follow() -> None:
+        async for _ in agent.follow("r", {}):
+            pass
+
+    following = asyncio.create_task(follow())
+    assert await agent.ask("heard", run="r", node="node0") == {"renewed": False}
+    assert not following.done()
+    await agent.abandon("the agent has not answered for 12 s")
+    with pytest.raises(NodeError, match="node0: the agent has not answered for 12 s"):
+        await asyncio.wait_for(following, 5)
+    assert agent.has_failed
     await agent.close()
     await fake.close()
 
@@ -227,6 +259,14 @@ RANK: dict[str, Any] = {
         {"status": {**STATUS, "left": ["1"]}},
         {"status": {**STATUS, "stopped": 5}},
         {"status": {**STATUS, "stopped_at": "x"}},
+        {"status": {**STATUS, "behind": {"processes": [[1]], "limit": 1.0, "ended": False}}},
+        {
+            "status": {
+                **STATUS,
+                "behind": {"processes": [["1", "sh"]], "limit": 1.0, "ended": False},
+            }
+        },
+        {"status": {**STATUS, "behind": {"processes": [], "limit": math.nan, "ended": False}}},
         {"status": None},
         *({"f": "x", "o": 0, "t": t} for t in (math.nan, math.inf, -1.0, 1e308, 10**400)),
         *({"rank": {**RANK, "started": t}} for t in (math.nan, 1e308)),
@@ -255,9 +295,12 @@ def test_a_rank_may_say_with_how_many_it_began() -> None:
 
 
 def test_a_status_says_why_the_run_was_stopped() -> None:
-    said = {**STATUS, "state": "stopping", "stopped": "rank 1 on node1 failed", "stopped_at": 5}
+    why = {"stopped": "time-limit", "stopped_detail": {"seconds": 9}, "stopped_at": 5}
+    said = {**STATUS, "state": "stopping", **why}
     report = parse({"status": said}, b"")
-    assert report == StatusReport("stopping", None, (), "rank 1 on node1 failed", 5.0)
+    assert report == StatusReport(
+        "stopping", None, (), Stop(StopReason.TIME_LIMIT, seconds=9.0), 5.0
+    )
     assert parse({"status": STATUS}, b"") == StatusReport("running", None, (), None)
 
 
@@ -265,7 +308,7 @@ def test_a_reason_is_one_short_harmless_line() -> None:
     report = parse({"status": {**STATUS, "stopped": "\x1b[31m" + "lo\n" * 1000}}, b"")
     assert isinstance(report, StatusReport)
     assert report.stopped is not None
-    assert report.stopped.isprintable() and len(report.stopped) <= 500
+    assert str(report.stopped).isprintable() and len(str(report.stopped)) <= 500
 
 
 async def test_following_a_run_that_is_not_there_ends_with_that(home: Path) -> None:
@@ -324,3 +367,137 @@ def _is_our_agent(entry: Path) -> bool:
 def _start_of(pid: int) -> int:
     stat = Path(f"/proc/{pid}/stat").read_text()
     return int(stat[stat.rindex(")") + 2 :].split()[19])
+
+
+# -- where the agent stands ---------------------------------------------------------------------
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another owner")
+FOLDER = ".local/state/orch/node"
+
+
+async def put_agent(home: Path) -> None:
+    fake = node()
+    await (await Agent.open(fake)).close()
+    await fake.close()
+
+
+async def refused(home: Path) -> NodeError:
+    """Return why no agent is started; what stands there leaves a mark when it is run."""
+    for package in (home / FOLDER).glob("*.pyz"):
+        # Not executed through the file's own mode: by the interpreter.
+        package.write_text(f"open({str(home / 'mark')!r}, 'w')\nprint('{{\"hello\": {{}}}}')\n")
+    fake = node()
+    with pytest.raises(NodeError) as caught:
+        await Agent.open(fake)
+    await fake.close()
+    assert not (home / "mark").exists()
+    assert not [script for script in fake.scripts if "cat >" in script]
+    return caught.value
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o002])
+async def test_agents_folder_under_any_umask_is_its_owners_alone(home: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        await put_agent(home)
+    finally:
+        os.umask(before)
+    folders = [home / FOLDER, *list((home / FOLDER).parents)[:3]]
+    assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
+    assert {path.stat().st_mode & 0o777 for path in (home / FOLDER).iterdir()} == {0o600}
+
+
+async def test_agents_folder_that_others_can_write_to_is_refused(home: Path) -> None:
+    await put_agent(home)
+    (home / FOLDER).chmod(0o777)
+    error = await refused(home)
+    assert (
+        f"node0: orch's agent is not started: {home / FOLDER} can be written by everybody"
+        in str(error)
+    )
+    assert error.remedy == f"on node0: chmod go-w {home / FOLDER}"
+
+
+@as_root
+@pytest.mark.parametrize("whose", [FOLDER, ".local/state/orch", ".local/state"])
+async def test_agents_folder_of_another_owner_is_refused(home: Path, whose: str) -> None:
+    await put_agent(home)
+    os.chown(home / whose, 1234, 1234)
+    assert f"{home / whose} belongs to uid 1234" in str(await refused(home))
+
+
+@as_root
+@pytest.mark.parametrize("is_twin", [False, True])
+async def test_agent_of_another_owner_is_not_run(home: Path, is_twin: bool) -> None:
+    await put_agent(home)
+    (package,) = (p for p in (home / FOLDER).iterdir() if (p.name.count(".") == 2) == is_twin)
+    os.chown(package, 1234, 1234)
+    assert f"{package} belongs to uid 1234" in str(await refused(home))
+
+
+async def test_agent_that_is_a_symbolic_link_is_replaced_and_not_run(home: Path) -> None:
+    await put_agent(home)
+    (package,) = (p for p in (home / FOLDER).iterdir() if p.name.count(".") == 1)
+    (home / "evil").write_text(f"open({str(home / 'mark')!r}, 'w')\n")
+    package.unlink()
+    package.symlink_to(home / "evil")
+    await put_agent(home)
+    assert not (home / "mark").exists()
+    assert not package.is_symlink()
+
+
+async def test_state_folder_that_an_earlier_version_left_open_is_closed(home: Path) -> None:
+    await put_agent(home)
+    (home / ".local/state/orch").chmod(0o775)
+    await put_agent(home)
+    assert (home / ".local/state/orch").stat().st_mode & 0o777 == 0o755
+
+
+async def test_large_requests_at_once_go_out_whole_though_one_is_given_up(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over SSH, which takes them in pieces; the node reads more slowly than they are written."""
+    monkeypatch.setattr("orchestrator.remote.embedded.cluster.WINDOW", 1 << 16)
+    tokens = ["x" * 100_000] * 80
+    async with LocalCluster(1, home / "local") as cluster:
+        (reached,) = await connect_all(cluster.hosts, cluster.options)
+        assert not isinstance(reached, Unreachable)
+        agent = await Agent.open(reached)
+        answers = await asyncio.gather(
+            agent.ask("shared", workdir="/", tokens=tokens),
+            agent.ask("shared", workdir="/", tokens=tokens, timeout=0.001),
+            agent.ask("shared", workdir="/", tokens=tokens),
+            return_exceptions=True,
+        )
+        assert [type(answer) for answer in answers] == [AgentRefusal, NodeError, AgentRefusal]
+        assert "not a token" in str(answers[0])
+        assert (await agent.ask("facts"))["home"] == str(home)
+        await agent.close()
+        await reached.close()
+
+
+async def test_node_that_does_not_read_for_a_second_gets_each_request_whole(home: Path) -> None:
+    script = home / "slow"
+    script.write_text(
+        "import json, sys, time\n"
+        "print(json.dumps({'hello': {}}), flush=True)\n"
+        "time.sleep(1)\n"
+        "for line in sys.stdin:\n"
+        "    request = json.loads(line)\n"
+        "    print(json.dumps({'id': request['id'], 'ok': request['text']}), flush=True)\n"
+    )
+    python = home / "python"
+    python.write_text(f"#!/bin/sh\n{PASS_CHECK}exec {sys.executable} {script}\n")
+    python.chmod(0o755)
+    async with LocalCluster(1, home / "local") as cluster:
+        (host,) = cluster.hosts
+        (reached,) = await connect_all(
+            [host.model_copy(update={"python": str(python)})], cluster.options
+        )
+        assert not isinstance(reached, Unreachable)
+        agent = await Agent.open(reached)
+        texts = [letter * 3_000_000 for letter in "abcd"]
+        answers = await asyncio.gather(*(agent.ask("echo", text=text) for text in texts))
+        assert answers == texts
+        await agent.close()
+        await reached.close()

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import LinkLost, NodeError
 from orchestrator.inventory import Host
 from orchestrator.remote.base import Channel, Node
-from orchestrator.remote.fake import FakeNode
+from tests.remote.fake import FakeNode
 
 
 async def test_it_runs_scripts(make_host: Callable[..., Host]) -> None:
@@ -32,7 +32,7 @@ async def test_its_channels_go_both_ways(make_host: Callable[..., Host]) -> None
 
 
 async def test_it_fails_where_it_is_told_to(make_host: Callable[..., Host]) -> None:
-    node = FakeNode(make_host("n"), lambda s: NodeError("full") if "df" in s else None)
+    node = FakeNode(make_host("n"), lambda s: NodeError("n", "full") if "df" in s else None)
     assert (await node.run("true")).exit_code == 0
     with pytest.raises(NodeError, match="full"):
         await node.run("df")

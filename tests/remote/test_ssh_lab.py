@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from orchestrator.errors import LinkLost, NodeError, Unreachable
 from orchestrator.inventory import Host
 from orchestrator.remote.base import ShellError
-from orchestrator.remote.ssh import ConnectOptions, SshNode, connect_all
+from orchestrator.remote.ssh.connect import ConnectOptions, SshNode, connect_all
 
 pytestmark = pytest.mark.lab
 
@@ -224,7 +225,7 @@ async def test_an_encrypted_key_is_never_asked_about(
     result = await refusal(make_host(port=server.port))
     assert result.cause == "authentication"
     assert "encrypted" in result.message
-    assert result.remedy == "ssh-add ~/.ssh/id_ed25519"
+    assert shlex.split(result.remedy) == ["ssh-add", str(key)]
 
 
 @pytest.fixture
@@ -323,6 +324,40 @@ async def test_a_node_that_its_gateway_cannot_reach(
     result = await refusal(host)
     assert result.cause == "refused"
     assert "gateway 127.0.0.1" in result.message
+
+
+async def test_a_gateway_that_cannot_connect_comes_with_a_line_that_works(
+    trusted_sshd: Start, make_host: MakeHost
+) -> None:
+    gate = trusted_sshd()
+    result = await refusal(make_host(port=1, proxy_jump=f"127.0.0.1:{gate.port}"))
+    line = result.remedy.partition(": ")[2]
+    assert shlex.split(line)[:3] == ["ssh", "-p", str(gate.port)]
+    assert shlex.split(line)[-1] == "nc -vz 127.0.0.1 1"
+
+
+async def test_an_inventory_that_wants_no_gateway_has_none(
+    trusted_sshd: Start, make_host: MakeHost, home: Path
+) -> None:
+    server = trusted_sshd()
+    (home / ".ssh" / "config").write_text("Host *\n ProxyJump gate.invalid\n")
+    assert await works(make_host(port=server.port, proxy_jump="none"))
+
+
+async def test_a_user_with_a_domain_arrives_as_it_is(
+    trusted_sshd: Start, make_host: MakeHost, home: Path
+) -> None:
+    server = trusted_sshd("LogLevel VERBOSE")
+    for host in (
+        make_host(port=server.port, user="CORP\\ann"),
+        make_host(name="b", port=server.port),
+    ):
+        (home / ".ssh" / "config").write_text("User CORP\\ann # of the directory\n")
+        result = await refusal(host)
+        assert result.cause == "authentication"
+        line = result.remedy.partition(", or set")[0]
+        assert shlex.split(line)[-1] == "CORP\\ann@127.0.0.1"
+    assert log_of(server).count("Invalid user CORP\\\\ann") >= 2
 
 
 async def test_a_proxy_command_is_honoured(

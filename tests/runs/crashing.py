@@ -72,6 +72,8 @@ def _writing(write: Any, descriptor: int, data: Any, *rest: int) -> None:
 
 
 def _fdopen(descriptor: int, mode: str = "r", **more: Any) -> Any:
+    if "r" in mode:
+        return open(descriptor, mode, **more)
     assert "b" not in mode
     return io.TextIOWrapper(io.BufferedWriter(_Raw(descriptor, mode)), **more)
 

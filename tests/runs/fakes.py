@@ -31,13 +31,19 @@ class FakeAgent:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.followed: list[bool] = []
         """Of each `follow`, whether it was a quiet one."""
+        self.heard_at = 0.0
+        self.abandoned: list[str] = []
+        """Why it was, each time."""
 
     async def ask(self, verb: str, **arguments: Any) -> Any:
         self.asked.append((verb, arguments))
-        answer = self._answers.get(verb, NodeError(f"it does not know {verb}"))
+        answer = self._answers.get(verb, NodeError("n0", f"it does not know {verb}"))
         if isinstance(answer, Exception):
             raise answer
         return answer(arguments) if callable(answer) else answer
+
+    async def abandon(self, why: str) -> None:
+        self.abandoned.append(why)
 
     async def follow(
         self, run: str, offsets: dict[str, int], *, quiet: bool = False
@@ -67,7 +73,7 @@ class FakeLine:
     @property
     def agent(self) -> FakeAgent:
         if not self.is_up:
-            raise NodeError("not connected")
+            raise NodeError("n0", "not connected")
         return self._agent
 
     async def connect(self) -> None:
@@ -81,7 +87,7 @@ class FakeLine:
 
 
 def lost() -> LinkLost:
-    return LinkLost("n0: the connection broke")
+    return LinkLost("n0", "the connection broke")
 
 
 async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from orchestrator.plan import Job, Network, Plan, make_plan
 from orchestrator.remote.reports import ProcessEnd, RankReport, StatusReport
+from orchestrator.runs.options import Settings
 from orchestrator.runs.record import Record
-from orchestrator.runs.settings import Settings
 from tests.plan.helpers import facts, host
 
 OK, TERM, KILL = ProcessEnd(0, None), ProcessEnd(None, 15), ProcessEnd(None, 9)

@@ -16,13 +16,14 @@ import pytest
 
 from orchestrator.errors import UsageError
 from orchestrator.runs.registry import all_runs, broken, find
-from orchestrator.runs.saved import Saved
+from orchestrator.runs.saved_run import SavedRun
+from tests.warm import Warm
 
 _CRASHING = Path(__file__).with_name("crashing.py")
 _NEVER, _CRASHED = 1_000_000, 9
 _LAUNCH = ("launch", "--local", "2", "--preflight", "off", "--launcher", "direct", "--name", "it")
 # So many of the steps, evenly chosen, are tried; ORCH_CRASH_EVERYWHERE=1 tries all.
-_SAMPLE = 7
+_SAMPLE = 4
 
 JOB = """
 import os, sys, time
@@ -38,27 +39,29 @@ print("x" * 100_000, "end", rank, flush=True)
 class Place:
     """A home of its own, in which one run after the other is tried."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, warm: Warm) -> None:
+        self._warm = warm
+        self._environment = {"HOME": str(folder), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
         self.folder = folder
         self.script = folder / "job/train.py"
         self.script.parent.mkdir()
         self.script.write_text(JOB)
         self.runs = folder / ".local/state/orch/runs"
 
-    def crash(self, step: int, words: Sequence[str | Path]) -> list[str]:
+    def crash(self, step: int, words: Sequence[str | Path], code: int = 0) -> list[str]:
         """Run orch and have it crash at `step`; return the steps that it took, the last one by half.
 
-        How many there are depends on how output is read: it may end before.
+        How many there are depends on how output is read: it may end before, with `code`.
         """
         trace = self.folder / "trace"
         trace.unlink(missing_ok=True)
         done = self._run(_CRASHING, str(step), trace, *words)
         steps = trace.read_text().splitlines()
-        assert done.returncode == (_CRASHED if len(steps) > step else 0), done.stderr
+        assert done.returncode == (_CRASHED if len(steps) > step else code), done.stderr
         return steps
 
     def keep(self, run: str) -> None:
-        done = self._run("-m", "orchestrator", "keep", run)
+        done = self._warm.run(["control", run], self._environment, Path.cwd())
         assert (done.returncode, done.stderr) == (0, "")
 
     def start_over(self) -> None:
@@ -66,16 +69,15 @@ class Place:
             shutil.rmtree(self.runs)
 
     def _run(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
-        environment = {"HOME": str(self.folder), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
         return subprocess.run(
             [sys.executable, "-P", *words],
-            capture_output=True, text=True, timeout=60, env=environment, check=False,
+            capture_output=True, text=True, timeout=60, env=self._environment, check=False,
         )  # fmt: skip
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def place(tmp_path: Path, warm: Warm) -> Place:
+    return Place(tmp_path, warm)
 
 
 def chosen(count: int) -> range:
@@ -103,11 +105,34 @@ def test_a_keeper_that_crashes_at_any_step_leaves_the_run_to_the_next(place: Pla
         place.crash(begun, [*_LAUNCH, place.script])
         return find("it", place.runs).run
 
-    steps = len(place.crash(_NEVER, ["keep", crash_early()]))
+    steps = len(place.crash(_NEVER, ["control", crash_early()]))
     assert steps > 20
     for step in chosen(steps):
-        place.crash(step, ["keep", crash_early()])
+        place.crash(step, ["control", crash_early()])
         assert_it_can_be_finished(place)
+
+
+def test_launch_with_restarts_that_crashes_at_any_step_has_no_attempt_too_many(
+    place: Place,
+) -> None:
+    failing = place.script.with_name("fail.py")
+    failing.write_text("import os, sys\nsys.exit(3 + int(os.environ['ORCH_ATTEMPT']))\n")
+    words = [*_LAUNCH, "--restarts", "1", str(failing)]
+    steps = len(place.crash(_NEVER, words, code=4))
+    for step in chosen(steps):
+        place.start_over()
+        place.crash(step, words, code=4)
+        if all_runs(place.runs) == []:
+            continue  # it crashed before there was a record, so before anything was started
+        run = find("it", place.runs).run
+        place.keep(run)
+        saved = find(run, place.runs)
+        assert (saved.state, saved.controller) == ("ended", None)
+        assert saved.exit_code in (1, 3, 4)  # 1: it was about to start
+        had = {folder.name for folder in place.runs.glob("*/local*/attempt-*")}
+        assert had <= {"attempt-0", "attempt-1"}
+        assert len(saved.failed) <= 1
+        assert processes_of(run) == []
 
 
 def assert_it_can_be_finished(place: Place) -> None:
@@ -138,14 +163,14 @@ def assert_it_can_be_finished(place: Place) -> None:
         json.loads(line)
 
 
-def whole_lines(saved: Saved) -> list[str]:
+def whole_lines(saved: SavedRun) -> list[str]:
     """Return the lines of the event log but for those that a crash has cut."""
     lines = (saved.folder / "events.jsonl").read_text().splitlines()
     assert sum(not line.endswith("}") for line in lines) <= 2
     return [line for line in lines if line.endswith("}")]
 
 
-def copies(saved: Saved) -> dict[str, str]:
+def copies(saved: SavedRun) -> dict[str, str]:
     return {
         f"{node.name}/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest()
         for node in saved.plan.nodes
@@ -153,7 +178,7 @@ def copies(saved: Saved) -> dict[str, str]:
     }
 
 
-def originals(saved: Saved) -> dict[str, str]:
+def originals(saved: SavedRun) -> dict[str, str]:
     """The nodes are embedded, so that their own files are below the run's folder too."""
     return {
         f"{node.name}/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest()

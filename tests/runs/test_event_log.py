@@ -14,7 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import events
+from orchestrator.errors import OrchError
 from orchestrator.logs.stream import Stream
+from orchestrator.node.reasons import StopReason
+from orchestrator.reasons import Stop
 from orchestrator.runs.event_log import EventLog, EventReader
 from tests.runs.helpers import plan_of
 
@@ -24,10 +27,25 @@ NOT_LOGGED: list[events.Event] = [
     events.Output(STREAM, 0, b"bytes", 1.0, Path("copy")),
     events.Planned(plan_of(1)),
     events.SyncAdvanced("n0", 1, 2),
+    events.FetchAdvanced("n0", 1, 2),
+    events.GpusSampled("n0", (events.GpuUse(0, 97, 1, 2),), 1.0),
+    events.NodesInUse((events.User("a-run", ("n0",), 1.0, True),), 2),
 ]
 LOGGED = [kind for kind in get_args(events.Event) if kind not in {type(e) for e in NOT_LOGGED}]
 
+STOPS = st.builds(
+    Stop,
+    st.sampled_from(StopReason),
+    node=st.text(),
+    text=st.text(),
+    seconds=st.none() | st.floats(allow_nan=False),
+    signal=st.none() | st.integers(),
+    pid=st.none() | st.integers(),
+    because=st.none() | st.sampled_from(StopReason),
+)
 VALUES: dict[Any, Any] = {
+    Stop: STOPS,
+    Stop | None: st.none() | STOPS,
     str: st.text(),
     int: st.integers(),
     bool: st.booleans(),
@@ -175,3 +193,61 @@ def test_a_full_disk_is_told_and_costs_the_events_of_that_time_only(
     log.append(events.Warned("after"))
     log.close()
     assert read(path) == [events.Warned("before"), events.Warned("after")]
+
+
+def test_line_that_is_longer_than_any_event_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"x" * (9 << 20))
+    reader = EventReader(path)
+    assert list(reader.read()) == []
+    with path.open("ab") as file:
+        file.write(b"x\n")
+    log = EventLog(path)
+    log.append(events.Warned("after"))
+    log.close()
+    assert [logged.event for logged in reader.read()] == [events.Warned("after")]
+
+
+def test_hole_is_passed_over_whatever_its_length(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    hole = 1 << 40
+    for text in ("first", "second"):
+        log = EventLog(path)
+        log.append(events.Warned(text))
+        log.close()
+        os.truncate(path, path.stat().st_size + hole)
+    read = [logged.event for logged in EventReader(path).read()]
+    assert read == [events.Warned("first"), events.Warned("second")]
+
+
+def test_line_that_is_nested_too_deeply_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"[" * 100_000 + b"\n")
+    assert read(tmp_path / "log") == []
+
+
+def test_log_that_is_no_regular_file_is_an_error_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OrchError, match="not a regular file"):
+        list(EventReader(tmp_path / "pipe").read())
+    with pytest.raises(OSError, match="symbolic link"):
+        EventLog(tmp_path / "link")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_secrets_in_what_is_told_are_masked(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "log")
+    log.append(events.Warned("no way to pg://me:hunter2@db"))
+    log.append(events.NodeLost("n0", "ghp_hunter2hunter2 is refused"))
+    log.close()
+    assert "hunter2" not in (tmp_path / "log").read_text()
+    assert read(tmp_path / "log")[0] == events.Warned("no way to pg://me:***@db")
+
+
+def test_a_log_that_has_the_nodes_name_in_a_cause_reads_as_one_without(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    said = {"at": 1.0, "event": "NodeLost", "node": "n0"}
+    causes = ("n0: the connection broke", "the connection broke")
+    path.write_text("".join(json.dumps({**said, "cause": cause}) + "\n" for cause in causes))
+    lost = events.NodeLost("n0", "the connection broke")
+    assert [logged.event for logged in EventReader(path).read()] == [lost, lost]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -10,11 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from orchestrator.runs.lock import Controller, Lock, find_controller
+from orchestrator.runs.lock import Controller, Lock, find_controller, starting
 
 HOLD = """
 import sys
@@ -172,3 +175,83 @@ def test_a_full_disk_keeps_nobody_from_taking_it(
     assert lock is not None
     assert find_controller(tmp_path) == Controller(0, True)
     lock.release()
+
+
+def test_controller_on_another_machine_has_no_pid_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process of that number here is another one: it is neither shown nor looked at."""
+    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
+    lock = Lock.take(tmp_path, background=True)
+    assert lock is not None
+    monkeypatch.undo()
+    assert find_controller(tmp_path) == Controller(0, True)
+    lock.release()
+
+
+def test_lock_of_an_earlier_version_names_its_process(tmp_path: Path) -> None:
+    lock = Lock.take(tmp_path, background=True)
+    assert lock is not None
+    (tmp_path / "controller.lock").write_text('{"pid": 17, "background": true}')
+    assert find_controller(tmp_path) == Controller(17, True)
+    lock.release()
+
+
+# -- starting a controller ----------------------------------------------------------------------
+
+
+@contextmanager
+def starter(folder: Path) -> Iterator[None]:
+    """Be another process that starts a controller, and is suspended in the middle."""
+    with (folder / "controller.starting").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+async def test_starting_lets_one_in_at_a_time(tmp_path: Path) -> None:
+    inside = most = 0
+
+    async def start() -> None:
+        nonlocal inside, most
+        async with starting(tmp_path, 60):
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0)
+            inside -= 1
+
+    await asyncio.gather(*(start() for _ in range(6)))
+    assert most == 1
+
+
+async def test_starting_ends_to_wait_once_there_is_a_controller(tmp_path: Path) -> None:
+    with starter(tmp_path):
+        waiting = asyncio.create_task(enter(tmp_path, 600))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        lock = Lock.take(tmp_path, background=True)
+        assert lock is not None
+        async with asyncio.timeout(30):
+            await waiting
+        lock.release()
+
+
+async def test_starting_goes_on_when_the_other_one_is_suspended(tmp_path: Path) -> None:
+    with starter(tmp_path):
+        async with asyncio.timeout(30):
+            await enter(tmp_path, 0.2)
+
+
+async def test_starting_goes_on_where_there_can_be_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    await enter(tmp_path / "no such run", 600)
+    monkeypatch.setattr(fcntl, "flock", none)
+    await enter(tmp_path, 600)
+
+
+async def enter(folder: Path, patience: float) -> None:
+    async with starting(folder, patience):
+        pass

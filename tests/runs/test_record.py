@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,17 +12,19 @@ import pytest
 
 from orchestrator import events
 from orchestrator.errors import LaunchError
+from orchestrator.node.reasons import StopReason
 from orchestrator.runs import record as module
-from orchestrator.runs.attempts import Attempt
 from orchestrator.runs.event_log import EventReader
-from orchestrator.runs.lock import find_controller
+from orchestrator.runs.lock import Controller, Lock, find_controller
 from orchestrator.runs.record import Record
-from orchestrator.runs.saved import Saved, read_saved
+from orchestrator.runs.saved_run import Attempt, SavedRun, load_run
+from orchestrator.runs.stop_request import StopRequest, find_stop_request, request_stop
+from tests.runs.disks import fill, small_disk
 from tests.runs.helpers import plan_of, record_in
 
 
-def saved_in(root: Path, run: str = "r") -> Saved:
-    saved = read_saved(root / run)
+def saved_in(root: Path, run: str = "r") -> SavedRun:
+    saved = load_run(root / run)
     assert saved is not None
     return saved
 
@@ -46,7 +49,7 @@ def test_where_it_cannot_be_kept_nothing_is_started(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(module, "write_json", full)
+    monkeypatch.setattr(module, "replace_json", full)
     with pytest.raises(LaunchError, match="No space left on device") as caught:
         record_in(tmp_path)
     assert "XDG_STATE_HOME" in str(caught.value)
@@ -104,3 +107,74 @@ def test_what_is_missing_is_said_anew_and_the_rest_stays(tmp_path: Path) -> None
         before.state, before.exit_code, before.summary, before.ended,
     )  # fmt: skip
     record.close()
+
+
+def end(record: Record) -> None:
+    record.write_state("ended", exit_code=3, summary="it failed")
+
+
+@pytest.mark.lab
+def test_attempts_and_the_end_are_recorded_on_a_full_disk(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk, closing(record_in(disk)) as record:
+        fill(disk)
+        record.fail(Attempt(0, 0, 1.0, 2.0, 3, "it failed"))
+        record.begin_attempt(record.plan, 1, {})
+        record.fail(Attempt(1, 1, 3.0, 4.0, 4, "it failed again"))
+        assert saved_in(disk).attempt == 1
+        request_stop(record.folder, StopRequest(StopReason.STOP_REQUEST, 1.0))
+        assert find_stop_request(record.folder) == StopRequest(StopReason.STOP_REQUEST, 1.0)
+        end(record)
+        saved = saved_in(disk)
+        assert (saved.state, saved.exit_code, len(saved.failed)) == ("ended", 3, 2)
+        assert list(record.folder.glob("*.reserve")) == []
+
+
+@pytest.mark.lab
+def test_who_holds_a_run_is_told_on_a_full_disk(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        record_in(disk).close()
+        fill(disk)
+        for background in (True, False):
+            lock = Lock.take(disk / "r", background=background)
+            assert lock is not None
+            assert find_controller(disk / "r") == Controller(os.getpid(), background)
+            lock.release()
+
+
+def broken(*_: object) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def test_what_could_not_be_recorded_is_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(record_in(tmp_path)) as record:
+        monkeypatch.setattr(module, "replace_json", broken)
+        with pytest.raises(OSError, match="Read-only file system"):
+            end(record)
+        with pytest.raises(OSError, match="Read-only file system"):
+            record.write_rest()
+        assert saved_in(tmp_path).state == "starting"
+        monkeypatch.undo()
+        record.write_rest()
+        assert (saved_in(tmp_path).state, saved_in(tmp_path).exit_code) == ("ended", 3)
+
+
+def test_attempt_that_cannot_be_recorded_does_not_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(record_in(tmp_path, plan_of(1, 1))) as record:
+        failed = Attempt(0, 0, 1.0, 2.0, 3, "it failed")
+        before = record.plan
+        monkeypatch.setattr(module, "replace_json", broken)
+        with pytest.raises(OSError, match="Read-only file system"):
+            record.fail(failed)
+        with pytest.raises(OSError, match="Read-only file system"):
+            record.begin_attempt(replace(before, nodes=before.nodes[:1]), 1, {"n0": 2.0})
+        assert record.is_between_attempts
+        assert (record.plan, record.attempt, record.former) == (before, 0, ())
+        monkeypatch.undo()
+        record.write_rest()
+        saved = saved_in(tmp_path)
+        assert [node.name for node in saved.plan.nodes] == ["n0", "n1"]
+        assert (saved.attempt, saved.failed, saved.former) == (0, (failed,), ())

@@ -6,14 +6,18 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.errors import OrchError, UsageError
-from orchestrator.runs.registry import all_runs, broken, find, unless_pruned
-from orchestrator.runs.saved import read_saved
+from orchestrator.errors import LaunchError, OrchError, UsageError
+from orchestrator.remote.transports import SavedTransport, restore
+from orchestrator.runs.outcome import State
+from orchestrator.runs.record import Record
+from orchestrator.runs.registry import active_runs, all_runs, broken, find, foreign, unless_pruned
+from orchestrator.runs.saved_run import load_run
 from tests.runs.helpers import plan_of, record_in
 
 
@@ -31,6 +35,30 @@ def test_a_whole_name_or_a_beginning_that_no_other_has_finds_a_run(tmp_path: Pat
     assert find("bold-ot", tmp_path).run == "bold-otter"
     with pytest.raises(UsageError, match=r"'bold' may be any of bold-otter, bold-owl"):
         find("bold", tmp_path)
+
+
+def test_last_part_of_a_name_finds_a_run(tmp_path: Path) -> None:
+    keep(tmp_path, "train-lusab", "train-babad")
+    assert find("lusab", tmp_path).run == "train-lusab"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("trian-lusab", "train-lusab"), ("lusba", "train-lusab"), ("evla", "eval-bipod")],
+)
+def test_misspelt_name_gets_the_nearest(tmp_path: Path, typed: str, meant: str) -> None:
+    keep(tmp_path, "train-lusab", "eval-bipod")
+    with pytest.raises(UsageError, match=f"no run {typed!r} .did you mean {meant!r}"):
+        find(typed, tmp_path)
+
+
+def test_active_runs_are_those_that_have_not_ended(tmp_path: Path) -> None:
+    keep(tmp_path, "train-lusab", "train-babad", "eval-bipod")
+    path = tmp_path / "train-babad" / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "state": "ended", "exit_code": 0}))
+    assert [saved.run for saved in active_runs(None, tmp_path)] == ["eval-bipod", "train-lusab"]
+    assert [saved.run for saved in active_runs("train", tmp_path)] == ["train-lusab"]
+    assert active_runs("babad", tmp_path) == []
 
 
 def test_a_whole_name_goes_before_a_longer_one_that_begins_with_it(tmp_path: Path) -> None:
@@ -103,7 +131,7 @@ def test_a_file_where_the_runs_should_be_is_told(tmp_path: Path) -> None:
 def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     plan = plan_of(2, 1, run="a")
     record = record_in(tmp_path, plan, script=("t.py", "--x"), lease=5.0)
-    saved = read_saved(tmp_path / "a")
+    saved = load_run(tmp_path / "a")
     assert saved is not None
     assert (saved.run, saved.state, saved.has_ended, saved.ended) == ("a", "starting", False, None)
     assert (saved.settings, saved.exit_code, saved.missing) == (record.settings, None, ())
@@ -113,7 +141,7 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert (saved.controller.pid, saved.controller.background) == (os.getpid(), False)
     record.write_state("ended", exit_code=3, summary="it failed", missing=("n1",))
     record.close()
-    saved = read_saved(tmp_path / "a")
+    saved = load_run(tmp_path / "a")
     assert saved is not None
     assert (saved.state, saved.has_ended, saved.exit_code) == ("ended", True, 3)
     assert (saved.summary, saved.missing, saved.controller) == ("it failed", ("n1",), None)
@@ -125,12 +153,12 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     [("starting", False), ("running", False), ("ended", True), ("failed", True)],
 )
 def test_a_run_that_could_not_be_started_has_ended_too(
-    tmp_path: Path, state: str, has_ended: bool
+    tmp_path: Path, state: State, has_ended: bool
 ) -> None:
     record = record_in(tmp_path)
     record.write_state(state)
     record.close()
-    saved = read_saved(tmp_path / "r")
+    saved = load_run(tmp_path / "r")
     assert saved is not None
     assert saved.has_ended == has_ended
 
@@ -162,12 +190,13 @@ def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
 def test_a_record_with_rubbish_in_any_place_is_none_or_a_run_that_can_be_used(
     tmp_path: Path, by: object
 ) -> None:
-    record_in(tmp_path, script=("t.py",), embedded=None).close()
+    options = {"timeout": 2.0, "accept_new": True}
+    record_in(tmp_path, script=("t.py",), transport=SavedTransport("ssh", options)).close()
     path = tmp_path / "r" / "run.json"
     whole = json.loads(path.read_text())
     for place in leaves(whole):
         path.write_text(json.dumps(replaced(whole, place, by)))
-        saved = read_saved(path.parent)
+        saved = load_run(path.parent)
         if saved is None:
             continue
         # What is done with it by whoever lists runs, or minds one.
@@ -176,16 +205,18 @@ def test_a_record_with_rubbish_in_any_place_is_none_or_a_run_that_can_be_used(
         assert isinstance(" ".join([saved.run, saved.state, saved.summary, *saved.missing]), str)
         assert isinstance(" ".join(saved.settings.script), str)
         assert isinstance(saved.began + sum(saved.settings.skews.values()), float)
+        with suppress(LaunchError):
+            assert restore(saved.settings.transport).timeout > 0
 
 
-@pytest.mark.parametrize("without", ["run", "state", "plan", "settings", "missing", "exit_code"])
+@pytest.mark.parametrize("without", ["began", "state", "plan", "settings", "missing", "exit_code"])
 def test_a_record_that_lacks_something_is_none(tmp_path: Path, without: str) -> None:
     record_in(tmp_path).close()
     path = tmp_path / "r" / "run.json"
     whole = json.loads(path.read_text())
     del whole[without]
     path.write_text(json.dumps(whole))
-    assert read_saved(path.parent) is None
+    assert load_run(path.parent) is None
 
 
 def test_a_run_that_is_removed_while_it_is_read_is_told_as_that(tmp_path: Path) -> None:
@@ -197,3 +228,100 @@ def test_a_run_that_is_removed_while_it_is_read_is_told_as_that(tmp_path: Path) 
     shutil.rmtree(saved.folder)
     with pytest.raises(OrchError, match="was removed while it was read"), unless_pruned(saved):
         (saved.logs / "missing").read_bytes()
+
+
+# -- runs of others -----------------------------------------------------------------------------
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another owner")
+OTHER = 1234
+
+
+@as_root
+@pytest.mark.parametrize("whose", ["theirs", "theirs/run.json"])
+def test_run_of_another_owner_is_left_out_and_refused_by_name(tmp_path: Path, whose: str) -> None:
+    keep(tmp_path, "ours", "theirs")
+    os.chown(tmp_path / whose, OTHER, OTHER)
+    assert [saved.run for saved in all_runs(tmp_path)] == ["ours"]
+    assert find(None, tmp_path).run == "ours"
+    assert broken(tmp_path) == []  # what is broken is removed some day; this is not ours to remove
+    (error,) = foreign(tmp_path)
+    assert (error.path, f"belongs to uid {OTHER}" in error.why) == (str(tmp_path / whose), True)
+    with pytest.raises(OrchError, match=f"run theirs is left alone: .*uid {OTHER}") as caught:
+        find("th", tmp_path)
+    assert f"chown -hR 0 {tmp_path / whose}" in str(caught.value)
+
+
+@as_root
+def test_only_runs_of_others_is_not_called_no_run(tmp_path: Path) -> None:
+    keep(tmp_path, "theirs")
+    os.chown(tmp_path / "theirs", OTHER, OTHER)
+    with pytest.raises(OrchError, match="run theirs is left alone"):
+        find(None, tmp_path)
+
+
+@as_root
+def test_link_of_another_owner_to_a_run_of_ours_is_left_out(tmp_path: Path) -> None:
+    keep(tmp_path / "elsewhere", "a")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/a").symlink_to(tmp_path / "elsewhere/a")
+    assert [saved.run for saved in all_runs(tmp_path / "runs")] == ["a"]
+    os.lchown(tmp_path / "runs/a", OTHER, OTHER)
+    assert all_runs(tmp_path / "runs") == []
+    assert len(foreign(tmp_path / "runs")) == 1
+
+
+@pytest.mark.parametrize("place", ["a", "a/run.json"])
+def test_run_that_others_can_write_to_is_left_out(tmp_path: Path, place: str) -> None:
+    keep(tmp_path, "a")
+    (tmp_path / place).chmod(0o777)
+    assert all_runs(tmp_path) == []
+    with pytest.raises(OrchError, match="can be written by everybody") as caught:
+        find("a", tmp_path)
+    assert f"chmod go-w {tmp_path / place}" in str(caught.value)
+    (tmp_path / place).chmod(0o700)
+    assert find("a", tmp_path).run == "a"
+
+
+@as_root
+def test_run_whose_folder_was_exchanged_is_not_gone_on_with(tmp_path: Path) -> None:
+    keep(tmp_path, "a")
+    saved = find("a", tmp_path)
+    os.chown(tmp_path / "a", OTHER, OTHER)
+    with pytest.raises(LaunchError, match="run a is left alone"):
+        Record.reopen(saved)
+
+
+@as_root
+def test_record_of_anyone_can_be_read_where_nobody_acts_on_it(tmp_path: Path) -> None:
+    keep(tmp_path, "a")
+    os.chown(tmp_path / "a/run.json", OTHER, OTHER)
+    assert load_run(tmp_path / "a") is None
+    assert load_run(tmp_path / "a", of_anyone=True) is not None
+
+
+def test_runs_below_a_folder_that_everybody_can_write_to_are_not_read(tmp_path: Path) -> None:
+    keep(tmp_path / "shared/runs", "a")
+    (tmp_path / "shared").chmod(0o777)
+    for ask in (all_runs, broken, foreign):
+        with pytest.raises(OrchError, match="shared can be written by everybody"):
+            ask(tmp_path / "shared/runs")
+
+
+def test_files_that_are_no_files_make_no_run(tmp_path: Path) -> None:
+    keep(tmp_path, "a")
+    path = tmp_path / "a/run.json"
+    path.rename(tmp_path / "elsewhere.json")
+    path.symlink_to(tmp_path / "elsewhere.json")
+    assert load_run(tmp_path / "a") is None
+    path.unlink()
+    os.mkfifo(path)
+    assert load_run(tmp_path / "a") is None
+
+
+def test_controller_that_nobody_can_tell_is_an_error_that_is_told(tmp_path: Path) -> None:
+    keep(tmp_path, "a")
+    saved = find("a", tmp_path)
+    (tmp_path / "a/controller.lock").unlink()
+    os.mkfifo(tmp_path / "a/controller.lock")
+    with pytest.raises(OrchError, match="nobody can tell who minds run a"):
+        _ = saved.controller

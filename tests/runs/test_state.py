@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import events
+from orchestrator.node.reasons import StopReason
+from orchestrator.reasons import Stop
 from orchestrator.runs.event_log import Logged
 from orchestrator.runs.state import NodeLink, RankState, RunState, fold
 
@@ -99,8 +101,10 @@ def test_a_node_ends_with_what_is_left_and_stays_so() -> None:
 
 
 def test_warnings_and_the_reason_of_a_stop_are_kept() -> None:
-    state = folded(events.Warned("a"), events.Stopping("interrupted", 3.0), events.Warned("b"))
-    assert (state.warnings, state.stopping) == (["a", "b"], "interrupted")
+    state = folded(
+        events.Warned("a"), events.Stopping(Stop(StopReason.INTERRUPT), 3.0), events.Warned("b")
+    )
+    assert (state.warnings, state.stopping) == (["a", "b"], Stop(StopReason.INTERRUPT))
 
 
 ENDS: Any = st.lists(
@@ -121,7 +125,7 @@ def test_what_another_controller_tells_again_changes_nothing(
 
 def test_when_all_of_it_is_started_again_what_was_is_past() -> None:
     happened = (
-        events.Following("n0"), began(0), ended(0, 1), events.Stopping("a rank failed", 3.0),
+        events.Following("n0"), began(0), ended(0, 1), events.Stopping(Stop(StopReason.RANK_FAILED), 3.0),
         events.NodeEnded("n0", "ended", ()), events.Stalled(60.0, (), (), "r0 is at train.py:8"),
     )  # fmt: skip
     again = (*happened, events.Restarting(2, 3, "rank 0 on n0 exited with 1"))
@@ -137,3 +141,10 @@ def test_a_node_that_has_left_an_elastic_run_stays_so_whatever_becomes_of_it() -
     for after in ((), (lost,), (events.Following("n0"), events.NodeEnded("n0", "ended", ()))):
         node = folded(events.Following("n0"), lost, left, *after).nodes["n0"]
         assert (node.state, node.cause) == ("left", "vanished")
+
+
+def test_why_a_node_was_given_up_is_known_until_another_attempt_begins() -> None:
+    gone = events.NodeGone("n0", "vanished")
+    assert fold([Logged(1.0, gone)]).nodes["n0"].gone == "vanished"
+    again = fold([Logged(1.0, gone), Logged(2.0, events.Restarting(2, 3, "n0 vanished"))])
+    assert again.nodes == {}

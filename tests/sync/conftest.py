@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.inventory import Host
-from orchestrator.remote.fake import FakeChannel, FakeNode
+from orchestrator.remote.process import ProcessChannel
+from tests.remote.fake import FakeNode
 
 
 class Node(FakeNode):
@@ -18,9 +19,9 @@ class Node(FakeNode):
     def __init__(self, name: str = "node0") -> None:
         super().__init__(Host(name=name, address="198.18.0.1"))
         self.rewrite: Callable[[str], str] = lambda script: script
-        self.channel: FakeChannel | None = None
+        self.channel: ProcessChannel | None = None
 
-    async def open(self, script: str) -> FakeChannel:
+    async def open(self, script: str) -> ProcessChannel:
         channel = self.channel = await super().open(self.rewrite(script))
         return channel
 

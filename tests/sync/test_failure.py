@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +40,13 @@ def said(here: int, there: int | None, words: str, destination: str = "/w") -> s
             "rsync: mkstemp: Disk quota exceeded (122)",
             "quota for /w is used up",
             "quota -s",
+        ),
+        (
+            23,
+            23,
+            'rsync: [generator] link "/w/b" => a failed: Operation not permitted (1)',
+            "the file system of /w has no hard links",
+            ".orchignore",
         ),
         (
             23,
@@ -104,3 +113,11 @@ def test_whatever_a_node_says_the_message_is_short_and_harmless(
     assert all(char.isprintable() or char == "\n" for char in message)
     assert message.count("\n") <= 4
     assert len(message) < 2000
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["C", "Z"])))
+def test_a_folder_of_any_name_can_be_pasted_from_the_remedy(name: str) -> None:
+    folder = f"/w/a  b/{'x' * 250}/{name}"
+    shown = said(23, 23, "No space left on device", folder)
+    line = shown.partition("(df -h ")[2].rpartition("), or set")[0]
+    assert shlex.split(line) == [folder]

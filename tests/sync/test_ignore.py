@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,21 @@ PATTERNS = st.tuples(
     st.lists(SEGMENTS, min_size=1, max_size=3).map("/".join),
     st.sampled_from(["", "", "", "", "/", "/", "/**", " ", "  ", "\\ ", "\t", "\r", "//"]),
 ).map("".join)
+# Anything that the signs of globs can be put together to, as bytes and not only as text.
+LETTERS = st.sampled_from(["a", "b", "ab", "\udcff", "\udcc3", "é", ".", "-"])
+SIGNS = st.sampled_from(
+    ["*", "*", "**", "**/", "/**/", "?", "/", "\\", "\\/", " ", "\\ ", "!", "\0"]
+)
+BRACKETS = st.sampled_from(
+    ["[", "]", "[a", "[!", "[^", "a-", "[]", "[[:alpha:]]", "[[:", ":]", "[a-b]", "[a\\]]", "[\\"]
+)
+WILD = st.lists(LETTERS | SIGNS | BRACKETS, min_size=1, max_size=9).map("".join)
+WILD_FILES = st.tuples(st.lists(WILD, max_size=5).map("\n".join), st.sampled_from(["", "\n"]))
+WILD_PATHS = st.lists(
+    st.lists(LETTERS, min_size=1, max_size=3).map("".join).filter(lambda n: n not in (".", "..")),
+    min_size=1,
+    max_size=4,
+).map("/".join)
 IGNORE_FILES = st.tuples(st.lists(PATTERNS, max_size=8).map("\n".join), st.sampled_from(["", "\n"]))
 
 
@@ -71,7 +87,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=5 * settings().max_examples,  # rules take many to meet
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     files=st.lists(PATHS, min_size=6, max_size=20),
@@ -94,6 +111,58 @@ def test_a_folder_has_the_files_that_git_would_add(
         assert list(collect(root).files) == wanted_by_git(root)
 
 
+@settings(
+    max_examples=5 * settings().max_examples,  # rules take many to meet
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(files=st.lists(WILD_PATHS | PATHS, min_size=6, max_size=20), top=WILD_FILES)
+def test_globs_of_any_shape_leave_the_files_that_git_would_add(
+    repository: Path, files: list[str], top: tuple[str, str]
+) -> None:
+    with tempfile.TemporaryDirectory(dir=repository, prefix="x") as name:
+        root = Path(name)
+        make(root, ".gitignore", "".join(top))
+        for path in files:
+            make(root, path)
+        assert list(collect(root).files) == wanted_by_git(root)
+
+
+def test_very_many_lines_take_about_as_long_as_git_takes(repository: Path) -> None:
+    root = repository / "many"
+    for number in range(5000):
+        make(root, f"part-{number % 50}/sample-{number}.bin")
+    plain = "".join(f"name-{n}\n/part-1/other-{n}\n*.ending-{n}\n" for n in range(7000))
+    make(root, ".gitignore", f"{plain}sample-4999.bin\n")
+    started = time.monotonic()
+    theirs = wanted_by_git(root)
+    git_took = time.monotonic() - started
+    started = time.monotonic()
+    ours = list(collect(root).files)
+    took = time.monotonic() - started
+    assert ours == theirs and len(ours) == 5000
+    assert took < 20 * max(git_took, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("*a" * 30, "a" * 254 + "b"),
+        ("x/" + "*a" * 30, "x/" + "a" * 250 + "b"),
+        ("**/" + "a*/**/" * 20 + "b", "a/" * 1000 + "c"),
+        ("**/" + "*a*/" * 20 + "b", "a/" * 1000 + "c"),
+        ("**\\/a" * 30, "a/" * 1000 + "c"),
+        ("[ab]*" * 100, "ab" * 120 + "/"),
+        ("*[!b]" * 100 + "c", "a" * 250),
+    ],
+)
+def test_a_pattern_of_many_stars_is_answered_soon(pattern: str, path: str) -> None:
+    rules = Rules(pattern.encode())
+    started = time.monotonic()
+    for _ in range(100):
+        assert rules.ignored(path.encode(), directory=False) is None
+    assert time.monotonic() - started < 10
+
+
 @pytest.mark.parametrize(
     ("patterns", "path", "ignored"),
     [
@@ -113,6 +182,12 @@ def test_a_folder_has_the_files_that_git_would_add(
         ("/a[!b]c", "a/c", None),
         ("[a-c]", "c", True),
         ("a", "a\n", None),
+        ("a**/b", "axy/q/b", True),  # git compares the text before a wildcard by itself
+        ("a/**\\/b", "a/b", None),
+        ("/*b", "x/ab", None),
+        ("*b/", "ab", None),
+        ("a\0b", "a", True),
+        ("a*\nab\n!a*", "ab", False),
     ],
 )
 def test_the_last_pattern_that_matches_decides(

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import SyncError
-from orchestrator.remote.local import LocalCluster
-from orchestrator.remote.ssh import SshNode, connect_all
+from orchestrator.remote.embedded.cluster import LocalCluster
+from orchestrator.remote.ssh.connect import SshNode, connect_all
 from orchestrator.sync import Pushed, collect, push, push_all
 
 

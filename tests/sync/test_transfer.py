@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import SyncError
-from orchestrator.remote.fake import FakeChannel, FakeNode
+from orchestrator.remote.process import ProcessChannel
 from orchestrator.sync import Progress, Pushed, collect, push, push_all
+from tests.remote.fake import FakeNode
 
 
 def contents(root: Path) -> dict[bytes, bytes]:
@@ -129,6 +130,66 @@ async def test_links_modes_and_times_are_kept(node: FakeNode, here: Path, there:
     assert (there / "dangling").readlink() == Path("/nowhere")
 
 
+async def test_empty_folders_arrive_with_their_modes_and_those_that_are_there_keep_what_they_have(
+    node: FakeNode, here: Path, there: Path
+) -> None:
+    (here / "checkpoints").mkdir(mode=0o750)
+    (here / "#odd/a\nb").mkdir(parents=True)
+    await push(node, collect(here), str(there))
+    assert mode(there / "checkpoints") == 0o750
+    assert (there / "#odd/a\nb").is_dir()
+    (there / "checkpoints/last.pt").write_text("precious")
+    await push(node, collect(here), str(there))
+    assert contents(there) == {b"checkpoints/last.pt": b"precious"}
+
+
+async def test_empty_folder_that_is_a_link_on_the_node_stays_one(
+    node: FakeNode, here: Path, there: Path
+) -> None:
+    (there / "disk").mkdir()
+    (there / "checkpoints").symlink_to("disk")
+    (here / "checkpoints").mkdir()
+    await push(node, collect(here), str(there))
+    assert (there / "checkpoints").readlink() == Path("disk")
+
+
+def used(root: Path) -> int:
+    """The bytes of disk that a folder takes up."""
+    files = [Path(folder) / name for folder, _, names in os.walk(root) for name in names]
+    return sum({(s := os.lstat(file)).st_ino: s.st_blocks * 512 for file in files}.values())
+
+
+async def test_sparse_files_and_hard_links_take_up_what_they_do_here(
+    node: FakeNode, here: Path, there: Path
+) -> None:
+    data = os.urandom(1 << 20)
+    with (here / "db.img").open("wb") as file:
+        file.write(data)
+        file.truncate(64 << 20)
+    (here / "a").write_bytes(data)
+    (here / "lib").mkdir()
+    (here / "lib/b").hardlink_to(here / "a")
+    for _ in range(2):  # the second finds them there
+        await push(node, collect(here), str(there))
+        assert contents(there) == contents(here)
+        assert used(there) <= used(here) + (1 << 20)
+        assert (there / "a").samefile(there / "lib/b")
+
+
+async def test_link_takes_the_place_of_an_empty_folder_and_of_a_file(
+    node: FakeNode, here: Path, there: Path
+) -> None:
+    (here / "data").mkdir()
+    (here / "x").write_text("x")
+    await push(node, collect(here), str(there))
+    (here / "data").rmdir()
+    (here / "x").unlink()
+    for name in ("data", "x"):
+        (here / name).symlink_to("elsewhere")
+    await push(node, collect(here), str(there))
+    assert [(there / name).readlink() for name in ("data", "x")] == [Path("elsewhere")] * 2
+
+
 @pytest.mark.parametrize(
     "name", ["a b", "-x", "quote'\"", "$HOME", "a\nb", "é", "~", "*", "a:b", "\udcff", "`id`", "{}"]
 )
@@ -158,7 +219,7 @@ async def test_an_empty_folder_is_pushed_in_no_time(
 async def test_progress_rises_to_the_total(
     node: FakeNode, here: Path, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.sync.transfer._PROGRESS_PERIOD", 0)
+    monkeypatch.setattr("orchestrator.sync.converse._PROGRESS_PERIOD", 0)
     (here / "data.bin").write_bytes(os.urandom(1 << 20) * 64)
     seen: list[Progress] = []
     await push(node, collect(here), str(there), on_progress=seen.append)
@@ -220,23 +281,23 @@ async def test_pushes_to_all_are_bounded_in_order_and_fail_each_for_itself(
     for number in (0, 1, 3, 4, 5):  # and for node2 not even its parent is there
         (tmp_path / f"there{number}").mkdir()
     targets[2] = (targets[2][0], str(tmp_path / "no/folder"))
-    open_channels: set[FakeChannel] = set()
+    open_channels: set[ProcessChannel] = set()
     most = 0
-    real_open, real_close = FakeNode.open, FakeChannel.close
+    real_open, real_close = FakeNode.open, ProcessChannel.close
 
-    async def count_open(self: FakeNode, script: str) -> FakeChannel:
+    async def count_open(self: FakeNode, script: str) -> ProcessChannel:
         nonlocal most
         channel = await real_open(self, script)
         open_channels.add(channel)
         most = max(most, len(open_channels))
         return channel
 
-    def count_close(self: FakeChannel) -> None:
+    def count_close(self: ProcessChannel) -> None:
         open_channels.discard(self)
         real_close(self)
 
     monkeypatch.setattr(FakeNode, "open", count_open)
-    monkeypatch.setattr(FakeChannel, "close", count_close)
+    monkeypatch.setattr(ProcessChannel, "close", count_close)
     results = await push_all(targets, collect(here), limit=3)
     assert [type(result) for result in results] == [Pushed, Pushed, SyncError] + [Pushed] * 3
     assert [result.node for result in results if isinstance(result, Pushed)] == [

@@ -14,27 +14,29 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import SyncError
-from orchestrator.remote.fake import FakeChannel, FakeNode
+from orchestrator.remote.process import ProcessChannel
 from orchestrator.sync import Progress, Pushed, Tree, client, collect, push
+from tests.remote.fake import FakeNode
 
 Processes = Callable[[], list[int]]
 
 
 class RewritingNode(FakeNode):
     rewrite: Callable[[str], str]
-    channel: FakeChannel
+    channel: ProcessChannel
 
 
 @pytest.fixture(autouse=True)
 def tell_of_every_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.sync.transfer._PROGRESS_PERIOD", 0)
+    monkeypatch.setattr("orchestrator.sync.converse._PROGRESS_PERIOD", 0)
 
 
 @pytest.fixture
 def big(here: Path) -> Tree:
     """Enough that a push is well under way when its first progress is told."""
-    with (here / "big.bin").open("wb") as file:
-        file.truncate(512 << 20)
+    with (here / "big.bin").open("wb") as file:  # no zeros: those would take up nothing on the disk
+        for _ in range(512):
+            file.write(b"\x01" * (1 << 20))
     return collect(here)
 
 
@@ -294,13 +296,13 @@ async def test_a_node_that_stops_taking_bytes(
 async def test_a_slow_push_is_not_a_stalled_one(
     node: FakeNode, here: Path, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = FakeChannel.write
+    real = ProcessChannel.write
 
-    async def write(self: FakeChannel, data: bytes) -> None:
+    async def write(self: ProcessChannel, data: bytes) -> None:
         await asyncio.sleep(0.1)
         await real(self, data)
 
-    monkeypatch.setattr(FakeChannel, "write", write)
+    monkeypatch.setattr(ProcessChannel, "write", write)
     (here / "x").write_bytes(os.urandom(3 << 20))
     pushed = await push(node, collect(here), str(there), stall_timeout=0.6)
     assert pushed.seconds > 0.6
@@ -347,10 +349,10 @@ def rsync_that_says(
         (tmp_path / "rsync").write_text(f"#!/bin/sh\necho '{line}'\n")
         (tmp_path / "rsync").chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-        client.rsync_here.cache_clear()
+        client._rsync.cache_clear()
 
     yield put
-    client.rsync_here.cache_clear()
+    client._rsync.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ def test_files_are_named_by_sorted_relative_paths_and_counted_in_bytes(tmp_path:
     place(tmp_path, "lib/b.py", "67")
     place(tmp_path, "lib/a.py")
     found = collect(tmp_path)
-    assert found == tree.Tree(tmp_path, ("lib/a.py", "lib/b.py", "train.py"), 7)
+    assert found.files == ("lib/a.py", "lib/b.py", "train.py")
+    assert (found.root, found.size, found.count) == (tmp_path, 7, 3)
     assert found.listing == b"lib/a.py\0lib/b.py\0train.py\0"
 
 
@@ -147,3 +148,92 @@ def test_too_many_files_name_the_folder_that_holds_them(
         collect(tmp_path)
     shutil.rmtree(tmp_path / "data")
     assert names(tmp_path) == []
+
+
+def test_entries_say_what_goes(tmp_path: Path) -> None:
+    place(tmp_path, "run.sh", "12345")
+    (tmp_path / "run.sh").chmod(0o750)
+    os.utime(tmp_path / "run.sh", ns=(0, 1_700_000_000_123_456_789))
+    (tmp_path / "link").symlink_to("run.sh")
+    (tmp_path / "empty").mkdir(mode=0o700)
+    folder, link, file = collect(tmp_path).entries
+    assert file == tree.Entry("run.sh", "file", 5, 1_700_000_000_123_456_789, 0o750)
+    assert folder == tree.Entry("empty", "folder", 0, 0, 0o700)
+    assert (link.path, link.kind, link.size, link.mode, link.target) == (
+        "link", "link", 0, 0, "run.sh",
+    )  # fmt: skip
+
+
+def test_folders_that_have_nothing_that_goes_are_entries(tmp_path: Path) -> None:
+    place(tmp_path, ".gitignore", "*.pt\nscratch/\n")
+    for name in ("a/b/c", "scratch/x", "checkpoints", "lib/__pycache__"):
+        (tmp_path / name).mkdir(parents=True)
+    place(tmp_path, "checkpoints/last.pt")
+    place(tmp_path, "venv/pyvenv.cfg")
+    found = collect(tmp_path)
+    folders = [entry.path for entry in found.entries if entry.kind == "folder"]
+    assert folders == ["a/b/c", "checkpoints", "lib"]
+    assert found.files == (".gitignore",)
+    assert found.listing == b".gitignore\0a/b/c\0checkpoints\0lib\0"
+
+
+def test_file_with_several_names_counts_once(tmp_path: Path) -> None:
+    place(tmp_path, "a", "12345")
+    (tmp_path / "b").hardlink_to(tmp_path / "a")
+    place(tmp_path, "outside/c", "123")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/e").hardlink_to(tmp_path / "outside/c")
+    found = collect(tmp_path)
+    assert (found.count, found.size, len(found.repeated)) == (4, 8, 2)
+    assert collect(tmp_path / "d").repeated == frozenset()
+
+
+def test_digest_changes_with_what_goes_and_with_nothing_else(tmp_path: Path) -> None:
+    place(tmp_path, "one/a.py", "x")
+    (tmp_path / "one/link").symlink_to("a.py")
+    (tmp_path / "one/empty").mkdir()
+    shutil.copytree(tmp_path / "one", tmp_path / "two", symlinks=True)
+    same = os.lstat(tmp_path / "one/link").st_mtime_ns
+    os.utime(tmp_path / "two/link", ns=(same, same), follow_symlinks=False)
+    first = collect(tmp_path / "one").digest
+    assert first == collect(tmp_path / "two").digest
+    place(tmp_path, "one/__pycache__/a.pyc", "y")
+    assert collect(tmp_path / "one").digest == first
+    seen = {first}
+    (tmp_path / "one/a.py").chmod(0o755)
+    seen.add(collect(tmp_path / "one").digest)
+    os.utime(tmp_path / "one/a.py", ns=(0, 1))
+    seen.add(collect(tmp_path / "one").digest)
+    (tmp_path / "one/link").unlink()
+    (tmp_path / "one/link").symlink_to("b.py")
+    seen.add(collect(tmp_path / "one").digest)
+    (tmp_path / "one/empty").rmdir()
+    seen.add(collect(tmp_path / "one").digest)
+    assert len(seen) == 5
+
+
+@pytest.mark.parametrize(
+    ("place", "target", "leads_out"),
+    [
+        ("link", "/data/imagenet", True),
+        ("link", "../data", True),
+        ("lib/link", "../../data", True),
+        ("link", "..", True),
+        ("lib/link", "../data", False),
+        ("link", "lib/../x", False),
+        ("link", "..data", False),
+        ("link", ".", False),
+    ],
+)
+def test_links_that_lead_out_of_the_folder_are_found(
+    tmp_path: Path, place: str, target: str, leads_out: bool
+) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / place).symlink_to(target)
+    assert [entry.path for entry in collect(tmp_path).links_out()] == [place] * leads_out
+
+
+def test_state_of_orch_in_the_folder_stays(tmp_path: Path) -> None:
+    place(tmp_path, "home/.local/state/orch/runs/r/run.json")
+    place(tmp_path, "home/.local/state/other/x")
+    assert names(tmp_path) == ["home/.local/state/other/x"]

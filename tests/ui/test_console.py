@@ -138,7 +138,7 @@ def test_what_fails_in_a_round_that_the_launcher_has_begun_anew_is_news() -> Non
         said = [line for line in tty.everything if line.startswith(("orch: rank", "orch: node"))]
         assert said == [
             "orch: rank 0 on node0 was killed by SIGKILL",
-            "orch: node1 could not be reached for 60 s; the run goes on with 1 of 2 nodes, wh",
+            "orch: node1 could not be reached for 60 s; the run goes on with 1 of 2 nodes,",
             "orch: rank 1 on node0 exited with 7",
         ]
 
@@ -190,25 +190,19 @@ def test_messages_stand_where_they_happened(tmp_path: Path) -> None:
         console(printer.says("before\n"))
         console(events.Warned("look here"))
         console(printer.says("after\n"))
-        console(events.NodeLost("node1", "node1: the connection broke"))
-        console(events.NodeLost("node1", "node1: the connection broke"))
+        console(events.NodeLost("node1", "the connection broke"))
+        console(events.NodeLost("node1", "the connection broke"))
         console(events.NodeBack("node1", 32.0))
         closing = threading.Thread(target=console.close)
         closing.start()
         rows = tty.wait_for(lambda rows: "nothing was lost" in "".join(rows))
         closing.join()
-        assert rows[-5:] == [
+        assert rows[-6:-1] == [
             "r0 node0 │ before",
             "orch: warning: look here",
             "r0 node0 │ after",
-            "orch: node1: the connection broke; the run goes on there, trying to connect aga",
-            "in",
-        ] or rows[-6:-1] == [
-            "r0 node0 │ before",
-            "orch: warning: look here",
-            "r0 node0 │ after",
-            "orch: node1: the connection broke; the run goes on there, trying to connect agai",
-            "n",
+            "orch: node1: the connection broke; the run goes on there, trying to connect",
+            "    again",
         ]
         assert rows[-1] == "orch: node1: connected again after 32 s; nothing was lost"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.api.diagnose import Examined, Reading
 from orchestrator.diagnose import Source, diagnose
-from orchestrator.examine import Examined, Reading
 from orchestrator.ui import diagnose as shown
-from orchestrator.ui.diagnose import DiagnosisView, Progress, RunTold, rows
+from orchestrator.ui.diagnose import DiagnosedRun, DiagnosisView, Progress, rows
 from orchestrator.ui.terminal import columns
 
 FULL = "OSError: [Errno 28] No space left on device"
@@ -55,7 +55,7 @@ def test_where_nothing_better_is_found_what_followed_is_told_in_full() -> None:
 
 
 def test_of_a_run_that_was_stopped_nothing_but_a_cause_is_told_in_full() -> None:
-    run = RunTold("r", 0, "stalled", Path("/logs"), None, (), has_culprit=False)
+    run = DiagnosedRun("r", 0, "stalled", Path("/logs"), None, (), has_culprit=False)
     stopped = replace(view(VICTIM), run=run)
     assert told(stopped)[2] == "then:   gloo lost a peer, after a rank that died"
     assert not any("nothing known" in line for line in told(stopped))
@@ -65,7 +65,7 @@ def test_of_a_run_that_was_stopped_nothing_but_a_cause_is_told_in_full() -> None
 
 
 def test_a_run_that_succeeded_has_no_cause() -> None:
-    run = RunTold("r", 0, "all 2 ranks succeeded", Path("/logs"), None, (), succeeded=True)
+    run = DiagnosedRun("r", 0, "all 2 ranks succeeded", Path("/logs"), None, (), succeeded=True)
     fine = replace(view(MISSING), run=run)
     assert told(fine)[2] == "also:   a Python module is missing"
     assert not fine.explains

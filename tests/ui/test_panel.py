@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import events
 from orchestrator.logs.stream import Channel, Stream
+from orchestrator.node.reasons import StopReason
 from orchestrator.plan import Job
+from orchestrator.reasons import Stop
 from orchestrator.ui.panel import Panel
 from orchestrator.ui.terminal import columns
 
@@ -46,12 +51,12 @@ def test_a_row_for_the_run_and_one_for_each_node() -> None:
     made.hear(said(b"x" * 6_500_000 + b"\nepoch 1 step 120: loss=0.3421 lr=1e-4\n"))
     head, first, second = texts(made)
     assert head == (
-        "── calm-fox · 1:05 · 16 ranks · 2 nodes · 100.0 kB/s · 6.5 MB · Ctrl-C stops · "
-        "Ctrl-\\ leaves it running"
+        "── calm-fox · 1:05 · 16 ranks · 2 nodes · output 6.5 MB, 100.0 kB/s · Ctrl-C stops "
+        "· Ctrl-\\ leaves it running"
     )
     assert first.split()[:3] == ["node0", "r0-7", "running"]
-    assert first.endswith("100.0 kB/s  epoch=1 step=120 loss=0.3421 lr=1e-4")
-    assert second.split() == ["node1", "r8-15", "starting", "0", "B/s"]
+    assert first.endswith("printed r0 0 s ago, r1-7 never  epoch=1 step=120 loss=0.3421 lr=1e-4")
+    assert second.split() == ["node1", "r8-15", "starting"]
 
 
 def test_a_node_of_an_elastic_job_has_the_ranks_that_it_has_now() -> None:
@@ -69,10 +74,10 @@ def test_a_node_of_an_elastic_job_has_the_ranks_that_it_has_now() -> None:
 
 def test_a_node_that_has_left_is_not_counted_and_stays_so() -> None:
     made = panel()
-    made.hear(events.NodeLost("node1", "node1: the connection broke"))
+    made.hear(events.NodeLost("node1", "the connection broke"))
     made.hear(events.NodeLeft("node1", "could not be reached for 60 s", 1, 2))
     made.hear(events.RankEnded(8, "node1", None, 9, 1.0))
-    made.hear(events.NodeLost("node1", "node1: no route to host"))
+    made.hear(events.NodeLost("node1", "no route to host"))
     head, _, row, *_ = texts(made)
     assert "8 ranks · 1 node · " in head
     assert row.split()[:3] == ["node1", "r8-15", "left"]
@@ -97,14 +102,14 @@ def test_what_went_wrong_is_told_where_it_did() -> None:
     made = panel(3, clock=clock)
     for node in range(3):
         made.hear(events.Following(f"node{node}"))
-    made.hear(events.NodeLost("node1", "node1: the connection broke\nmore"))
+    made.hear(events.NodeLost("node1", "the connection broke\nmore"))
     clock.now += 12
     made.hear(events.RankEnded(17, "node2", None, 9, 0.0))
     rows = texts(made)
     assert "unreachable 12 s" in rows[2]
     assert "r17 SIGKILL" in rows[3]
     assert rows[4] == "! rank 17 on node2 was killed by SIGKILL"
-    made.hear(events.Stopping("a rank failed", 3.0))
+    made.hear(events.Stopping(Stop(StopReason.RANK_FAILED), 3.0))
     made.hear(events.RankEnded(0, "node0", None, 15, 0.0))  # it was told to
     made.hear(events.NodeBack("node1", 12.0))
     made.hear(events.NodeEnded("node1", "ended", ()))
@@ -137,7 +142,7 @@ def test_many_nodes_share_rows_and_those_that_differ_have_their_own() -> None:
     made = panel(64)
     for node in range(64):
         made.hear(events.Following(f"node{node}"))
-    made.hear(events.NodeLost("node7", "node7: gone"))
+    made.hear(events.NodeLost("node7", "gone"))
     made.hear(events.RankEnded(80, "node10", 1, None, 0.0))
     _, failed, unreachable, usual, _notice = texts(made)
     assert failed.split()[:4] == ["node10", "r80-87", "r80", "exit"]
@@ -162,6 +167,91 @@ def test_a_tiny_terminal_has_no_panel() -> None:
     assert panel().rows(20, 40) == []
 
 
+def test_ranks_that_printed_at_about_the_same_time_share_an_age() -> None:
+    clock = Clock()
+    made = panel(1, 4, clock=clock)
+    made.hear(events.Following("node0"))
+    assert texts(made)[1].endswith("nothing printed")
+    for rank in (0, 1, 2, 3):
+        made.hear(said(b"hello\n", rank=rank))
+    clock.now += 3
+    assert texts(made)[1].endswith("printed 3 s ago")
+    clock.now += 177
+    made.hear(said(b"hello\n", rank=0))
+    made.hear(said(b"hello\n", rank=2, channel="stderr"))
+    assert texts(made)[1].endswith("printed r0,2 0 s, r1,3 3 min ago")
+
+
+def test_an_age_of_what_is_replayed_counts_from_when_it_was_printed() -> None:
+    clock = Clock()
+    plan = scene(1, job=Job("train.py", devices=2)).plan
+    made = Panel(plan, {}, began=time.time() - 600, clock=clock)
+    old = events.Output(Stream("node0", 0, 0, 0, "stdout"), 0, b"x\n", time.time() - 240, Path())
+    made.hear(old)
+    # Of the other rank's past nothing is known here: not that it was silent.
+    assert texts(made)[1].endswith("printed r0 4 min ago")
+
+
+def test_no_rate_stands_without_a_label() -> None:
+    made = panel()
+    made.hear(said(b"x" * 1000))
+    assert not re.search(r"(?<!output )\b[\d.]+ [kMG]?B(?!, )(?!/s)", texts(made)[0])
+    assert "B/s" not in "".join(texts(made)[1:])
+
+
+def test_numbers_of_stdout_come_before_those_of_stderr() -> None:
+    made = panel()
+    made.hear(said(b"speed=5.0 loss=9.0\n", channel="stderr"))
+    assert texts(made)[1].endswith("speed=5.0 loss=9.0")
+    made.hear(said(b"loss=0.5\n"))
+    made.hear(said(b"loss=7\n", channel="stderr"))
+    assert texts(made)[1].endswith("  loss=0.5")
+
+
+def test_metrics_stay_whatever_is_printed_after_them() -> None:
+    made = panel()
+    for step in (1, 2):
+        made.hear(said(b"step=%d loss=0.5 tps=%d\n" % (step, 100 * step)))
+        texts(made)
+    made.hear(said(b"val_acc=0.9\n"))
+    made.hear(said(b"saved checkpoint, shards=3\n"))
+    made.hear(said(b"UserWarning: retry=4 loss=99\nerr=12\n"))
+    assert texts(made, 160)[1].endswith("step=2 loss=0.5 tps=200 val_acc=0.9")
+
+
+def test_half_a_line_at_the_head_of_a_flood_is_no_metric() -> None:
+    made = panel()
+    made.hear(said(b"train_loss=5 " + b"y" * 4078 + b"\nstep=3\n"))
+    assert texts(made)[1].endswith("  step=3")
+
+
+def use(busy: int | None, used: int = 62, total: int = 80) -> events.GpuUse:
+    return events.GpuUse(0, busy, used << 30, total << 30)
+
+
+def test_gpus_are_shown_where_there_are_any_and_forgotten_when_old() -> None:
+    clock = Clock()
+    made = panel(clock=clock)
+    for node in range(2):
+        made.hear(events.Following(f"node{node}"))
+    made.hear(events.GpusSampled("node0", (use(97), use(0, 9), use(None)), time.time()))
+    _, first, second = texts(made)
+    assert first.endswith("GPU 0-97% 62/80 GiB")
+    assert "GPU" not in second
+    clock.now += 61
+    assert "GPU" not in texts(made)[1]
+
+
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_metrics_have_room_in_any_terminal(width: int) -> None:
+    made = panel()
+    made.hear(said(b"loss=0.25\n"))
+    made.hear(events.GpusSampled("node0", (use(97),) * 8, time.time()))
+    row = texts(made, width)[1]
+    assert "loss=0.25" in row[:width]
+    assert ("GPU 97% 62/80 GiB" in row) == (width >= 80)
+
+
 KINDS = st.sampled_from(["lost", "back", "rank", "began", "ended", "said", "stop", "warned"])
 
 
@@ -184,7 +274,7 @@ def test_it_never_takes_more_than_a_third(
             "began": events.RankBegan(number * 2, 0, name, 1, 1, 0.0),
             "ended": events.NodeEnded(name, ("ended", "lost", "absent")[number % 3], ()),
             "said": said("損失=0.5 loss=0.1\n".encode(), number, number * 2),
-            "stop": events.Stopping("interrupted", 3.0),
+            "stop": events.Stopping(Stop(StopReason.INTERRUPT), 3.0),
             "warned": events.Warned("look\nhere"),
         }
         made.hear(choices[kind])

@@ -43,6 +43,15 @@ def test_phases_that_are_done_show_their_times() -> None:
     assert phases.summary() == "run lusab-babad\n      connect 0.31 s · sync 1.00 s (3 files)"
 
 
+def test_header_that_was_printed_already_is_not_part_of_the_summary() -> None:
+    phases = Phases()
+    phases.say("run lusab-babad")
+    phases.say("files ~/exp: 1 file, 1 B")
+    assert phases.take_header() == "run lusab-babad\n      files ~/exp: 1 file, 1 B"
+    phases.end("sync", 1.0, "")
+    assert phases.summary() == "sync 1.00 s"
+
+
 def test_a_narrow_terminal_gets_the_times_in_lines_that_fit_and_a_pipe_gets_one() -> None:
     phases = Phases()
     phases.say("run lusab-babad")

@@ -77,18 +77,18 @@ def mixed() -> Report:
 
 @pytest.mark.parametrize("width", [80, 160])
 def test_nothing_but_commands_is_wider_than_the_terminal(width: int) -> None:
-    lines = colourless(screen(mixed(), 4.23, width)).splitlines()
+    lines = colourless(screen(mixed(), 4.23, width, verbose=True)).splitlines()
     assert [line for line in lines if len(line) > width] == (
         [f"      {NFT}"] if width == 80 else []
     )
 
 
 def test_a_command_is_one_line_whole_however_narrow_the_terminal() -> None:
-    assert f"\n      {NFT}\n" in colourless(screen(mixed(), 4.23, 72))
+    assert f"\n      {NFT}\n" in colourless(screen(mixed(), 4.23, 72, verbose=True))
 
 
 def test_the_table_is_by_group_and_names_are_folded() -> None:
-    lines = shown(screen(mixed(), 4.23, 80), 80)
+    lines = shown(screen(mixed(), 4.23, 80, verbose=True), 80)
     titles = [line for line in lines if line in {group.value for group in Group}]
     assert titles == ["SSH and host", "Reachability", "Interface and MTU", "GPU"]
     assert any(
@@ -97,7 +97,7 @@ def test_the_table_is_by_group_and_names_are_folded() -> None:
 
 
 def test_what_passes_takes_one_line_and_what_does_not_is_never_cut() -> None:
-    lines = shown(screen(mixed(), 4.23, 80), 80)
+    lines = shown(screen(mixed(), 4.23, 80, verbose=True), 80)
     first = lines.index("SSH and host")
     assert lines[first + 1].endswith("…")
     assert lines[first + 2].startswith("  ? incomplete  host.linger")
@@ -106,12 +106,14 @@ def test_what_passes_takes_one_line_and_what_does_not_is_never_cut() -> None:
 
 
 def test_checks_skipped_for_one_reason_are_one_line() -> None:
-    (line,) = [line for line in shown(screen(mixed(), 4.23, 80), 80) if "skip " in line]
+    (line,) = [
+        line for line in shown(screen(mixed(), 4.23, 80, verbose=True), 80) if "skip " in line
+    ]
     assert line.split() == ["-", "skip", "2", "checks", "all", "no", "GPU:", "gpu,", "gpu.ecc"]
 
 
 def test_remedies_come_last_the_worst_nearest_to_the_sum() -> None:
-    lines = shown(screen(mixed(), 4.23, 160), 160)
+    lines = shown(screen(mixed(), 4.23, 160, verbose=True), 160)
     assert lines[lines.index("! nic.mtu: set it") :] == [
         "! nic.mtu: set it",
         "  on node0:",
@@ -121,15 +123,39 @@ def test_remedies_come_last_the_worst_nearest_to_the_sum() -> None:
         "  on node[3-7]:",
         f"      {NFT}",
         "",
-        "1 fail, 1 incomplete, 1 warn, 2 skip, 1 pass in 4.2 s (16 nodes, full)",
+        "✗ 1 fail, 1 incomplete, 1 warn, 2 skip, 1 pass in 4.2 s (16 nodes, full)",
     ]
 
 
 def test_when_all_passes_each_check_is_a_line() -> None:
     checks = [result(f"check{number}", passed("fine", 2)) for number in range(30)]
-    lines = shown(screen(report(*checks, nodes=2), 0.5, 80), 80)
+    lines = shown(screen(report(*checks, nodes=2), 0.5, 80, verbose=True), 80)
     assert len(lines) == 1 + 30 + 2
-    assert lines[-1] == "30 pass in 0.5 s (2 nodes, full)"
+    assert lines[-1] == "✓ 30 pass in 0.5 s (2 nodes, full)"
+
+
+@pytest.mark.parametrize("width", [72, 80, 160])
+def test_healthy_cluster_is_one_line_unless_verbose(width: int) -> None:
+    checks = [result(f"check{number}", passed("fine", 2)) for number in range(30)]
+    text = screen(report(*checks, nodes=2), 0.5, width)
+    assert shown(text, width) == ["✓ 30 pass in 0.5 s (2 nodes, full; -v shows all)"]
+    assert list(plain(report(*checks, nodes=2), 0.5)) == [
+        "30 pass in 0.5 s (2 nodes, full; -v shows all)"
+    ]
+
+
+def test_what_is_wrong_is_all_that_is_shown_unless_verbose() -> None:
+    lines = shown(screen(mixed(), 4.23, 160), 160)
+    assert lines[: lines.index("")] == [
+        "SSH and host",
+        "  ? incomplete  host.linger  node2      no answer within 20 s",
+        "Reachability",
+        f"  ✗ fail        net.tcp      node[3-7]  {LONG}",
+        "Interface and MTU",
+        "  ! warn        nic.mtu      node0      MTU 1500, others 9000",
+    ]
+    assert lines[-1].endswith("(16 nodes, full; -v shows all)")
+    assert [line.split()[0] for line in plain(mixed(), 4.23)][:3] == ["incomplete", "fail", "warn"]
 
 
 def test_many_names_break_after_commas() -> None:
@@ -161,7 +187,7 @@ def test_wide_characters_stay_within_the_terminal() -> None:
 
 
 def test_off_a_terminal_a_finding_is_a_line_without_colour() -> None:
-    lines = list(plain(mixed(), 4.23))
+    lines = list(plain(mixed(), 4.23, verbose=True))
     assert lines[2:4] == [
         f"fail        net.tcp      node[3-7]  {LONG}",
         "pass        net.tcp      node[0-2]  reaches and is reached",
@@ -243,7 +269,7 @@ def reached(*ways: tuple[str, str, float], **more: Any) -> Report:
 
 def test_what_was_measured_between_nodes_is_drawn_above_the_table() -> None:
     found = reached(("node0", "node1", 1e-4), ("node1", "node0", 2e-3), nodes=2)
-    assert shown(screen(found, 1, 80), 80)[:5] == [
+    assert shown(screen(found, 1, 80, verbose=True), 80)[:5] == [
         "round trip of a connection in µs, from row to column; usual is 100",
         "          0     1",
         "node0     \\   100",
@@ -251,7 +277,7 @@ def test_what_was_measured_between_nodes_is_drawn_above_the_table() -> None:
         "",
     ]
     quick = reached(("node0", "node1", 1e-4), nodes=2, level=Level.QUICK)
-    assert shown(screen(quick, 1, 80), 80)[0] == "SSH and host"
+    assert shown(screen(quick, 1, 80, verbose=True), 80)[0] == "SSH and host"
 
 
 def test_json_has_what_was_measured_between_nodes() -> None:

@@ -6,17 +6,18 @@ import json
 
 import pytest
 
-from orchestrator.ui.runs import RunRow, lines, show
-from orchestrator.ui.status import ControllerRow
+from orchestrator.api.status import RunSummary
+from orchestrator.runs.lock import Controller
+from orchestrator.ui.runs import lines, show
 from orchestrator.ui.terminal import columns
 
-LIVE = RunRow(
-    "lusab-babad", "running", 64, 512, "torchrun", 1e9, 3725.0,
+LIVE = RunSummary(
+    "lusab-babad", "running", 64, 512, "torchrun", 1e9, 3725.0, None,
     "train.py --epochs 3 --lr 0.001 --config configs/large.yaml", None, 1_234_567_890, "",
-    ControllerRow(4711, background=True),
+    Controller(4711, background=True),
 )  # fmt: skip
-FAILED = RunRow(
-    "puloh-vogol", "ended", 2, 4, "fabric", 1e9, 90_000.0, "日本語/loop.py", 3, 12_345,
+FAILED = RunSummary(
+    "puloh-vogol", "failed", 2, 4, "fabric", 1e9, 90_000.0, 320.0, "日本語/loop.py", 3, 12_345,
     "rank 1 on node0 exited with 3", None,
 )  # fmt: skip
 
@@ -24,10 +25,11 @@ FAILED = RunRow(
 def test_a_pipe_gets_every_column_whole() -> None:
     heading, live, failed = lines([LIVE, FAILED])
     assert " ".join(heading.split()) == (
-        "RUN STATE EXIT AGE NODES RANKS LAUNCHER LOGS SCRIPT SUMMARY"
+        "RUN STATE EXIT AGE TOOK NODES RANKS LAUNCHER LOGS SCRIPT SUMMARY"
     )
-    assert " ".join(live.split()).startswith("lusab-babad running - 1 h 64 512 torchrun 1.2 GB")
+    assert " ".join(live.split()).startswith("lusab-babad running - 1 h - 64 512 torchrun 1.2 GB")
     assert live.endswith("train.py --epochs 3 --lr 0.001 --config configs/large.yaml")
+    assert " ".join(failed.split()).startswith("puloh-vogol failed 3 1 d 5 min 20 s 2 4 fabric")
     assert failed.endswith("rank 1 on node0 exited with 3")
     assert columns(failed[: failed.index("rank")]) == columns(heading[: heading.index("SUMMARY")])
 
@@ -64,7 +66,7 @@ def test_json_has_all_of_it(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     assert list(live) == list(failed)
     assert (live["run"], live["exit_code"], live["bytes"]) == ("lusab-babad", None, 1_234_567_890)
     assert (failed["state"], failed["exit_code"], failed["script"]) == (
-        "ended",
+        "failed",
         3,
         "日本語/loop.py",
     )

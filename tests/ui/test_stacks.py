@@ -7,8 +7,8 @@ import json
 import pytest
 
 from orchestrator import events
-from orchestrator.hangs.look import Stuck
-from orchestrator.ui import words
+from orchestrator.hangs.snapshot import Stuck
+from orchestrator.ui import messages
 from orchestrator.ui.stacks import StacksView, describe, full_lines, lines, show
 from tests.hangs.helpers import ALL_REDUCE, LOADER, TRAIN, look, process
 
@@ -77,11 +77,11 @@ def test_a_program_gets_everything(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_a_stall_is_told_in_a_few_lines() -> None:
     stacks = ("r[0-2] all_reduce (train.py:88)", "r3 next(loader) (data.py:40)")
-    assert words.stalled(events.Stalled(61.2, stacks, ("a → b",), "r3")).split("\n      ") == [
+    assert messages.stalled(events.Stalled(61.2, stacks, ("a → b",), "r3")).split("\n      ") == [
         "nothing has moved for 1 min 1 s:",
         "r[0-2] all_reduce (train.py:88) · r3 next(loader) (data.py:40)",
         "stuck: a → b",
         "suspect: r3",
     ]
-    told = words.stalled(events.Stalled(60, stacks * 2, (), ""))
+    told = messages.stalled(events.Stalled(60, stacks * 2, (), ""))
     assert told.count("\n") == 4

@@ -5,16 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 
+from orchestrator.api.status import AttemptStatus, NodeStatus, RankStatus, RunStatus
+from orchestrator.runs.lock import Controller
 from orchestrator.ui.status import (
-    AttemptRow,
-    ControllerRow,
-    NodeRow,
-    RankRow,
-    StatusView,
     describe,
     lines,
     show,
@@ -24,31 +22,33 @@ from orchestrator.ui.terminal import columns
 NOW = 2000.0
 
 
-def rank(number: int, **more: object) -> RankRow:
-    healthy = RankRow(
+def rank(number: int, **more: object) -> RankStatus:
+    healthy = RankStatus(
         number, number % 8, "running", 4000 + number, None, None, 10**6, "loss=0.3", 1998.0
     )
     return dataclasses.replace(healthy, **more)  # type: ignore[arg-type]
 
 
 def run(
-    nodes: int, devices: int = 8, strange: Mapping[str, NodeRow] = MappingProxyType({})
-) -> StatusView:
+    nodes: int, devices: int = 8, strange: Mapping[str, NodeStatus] = MappingProxyType({})
+) -> RunStatus:
     """A run whose nodes are well, but for some."""
     rows = [
-        NodeRow(f"node{i}", "running", None, tuple(rank(i * devices + j) for j in range(devices)))
+        NodeStatus(
+            f"node{i}", "running", None, tuple(rank(i * devices + j) for j in range(devices))
+        )
         for i in range(nodes)
     ]
     rows = [strange.get(row.name, row) for row in rows]
-    return StatusView(
-        "a-run", "running", "", "torchrun", 1000.0, None, None, "/a-run/logs",
-        ControllerRow(12, background=True), tuple(rows),
+    return RunStatus(
+        "a-run", "running", "", "torchrun", 1000.0, None, None, Path("/a-run/logs"),
+        Controller(12, background=True), tuple(rows),
     )  # fmt: skip
 
 
 STRANGE = {
-    "node3": NodeRow("node3", "unreachable", 1968.0, tuple(rank(24 + j) for j in range(8))),
-    "node5": NodeRow(
+    "node3": NodeStatus("node3", "unreachable", 1968.0, tuple(rank(24 + j) for j in range(8))),
+    "node5": NodeStatus(
         "node5",
         "running",
         None,
@@ -57,12 +57,12 @@ STRANGE = {
             rank(47, state="failed", exit_code=3, last_line="ValueError: \x1b[31mno\x1b[0m"),
         ),
     ),
-    "node6": NodeRow("node6", "absent", None, ()),
+    "node6": NodeStatus("node6", "absent", None, ()),
 }
 
 
 def test_attempts_that_failed_stand_above_how_it_is_now() -> None:
-    row = AttemptRow(1, 0, 1000.0, 1090.0, 3, "rank 1 on node0 exited with 3")
+    row = AttemptStatus(1, 0, 1000.0, 1090.0, 3, "rank 1 on node0 exited with 3")
     view = dataclasses.replace(run(1), summary="lost", failed=(row,))
     assert lines(view, NOW)[2:4] == [
         "      attempt 1: rank 1 on node0 exited with 3 after 1 min 30 s",
@@ -118,7 +118,7 @@ def test_how_ranks_ended_is_told_by_code_or_signal() -> None:
     ends = (
         rank(0, state="ended", exit_code=0), rank(1, state="killed", exit_code=137, signal="SIGKILL"),
     )  # fmt: skip
-    shown = lines(run(1, strange={"node0": NodeRow("node0", "ended", None, ends)}), NOW)
+    shown = lines(run(1, strange={"node0": NodeStatus("node0", "ended", None, ends)}), NOW)
     assert [line.split()[2:4] for line in shown[4:]] == [["ended", "0"], ["killed", "SIGKILL"]]
 
 
@@ -134,7 +134,7 @@ def test_few_ranks_have_a_row_each() -> None:
 
 
 def test_a_row_of_many_tells_how_long_the_most_silent_one_said_nothing() -> None:
-    silent = NodeRow("node1", "running", None, tuple(rank(8 + j, said=1400.0) for j in range(8)))
+    silent = NodeStatus("node1", "running", None, tuple(rank(8 + j, said=1400.0) for j in range(8)))
     shown = lines(run(64, strange={"node1": silent}), NOW, 160, 24)
     assert "10 min ago" in shown[4]
 
@@ -150,7 +150,7 @@ def test_json_leaves_nothing_out(capfdbinary: pytest.CaptureFixture[bytes]) -> N
     view = run(64, strange=STRANGE)
     show(view, "json")
     told = json.loads(capfdbinary.readouterr().out)
-    assert told == json.loads(json.dumps(describe(view)))
+    assert told == json.loads(json.dumps(describe(view), default=str))
     assert len(told["nodes"]) == 64
     assert told["nodes"][5]["ranks"][7]["exit_code"] == 3
     assert told["nodes"][3]["unreachable_since"] == 1968.0
@@ -159,12 +159,11 @@ def test_json_leaves_nothing_out(capfdbinary: pytest.CaptureFixture[bytes]) -> N
 def test_why_nodes_cannot_be_reached_stands_below_each_cause_once() -> None:
     cause = "the connection broke\n  → see whether it is up"
     strange = {
-        name: NodeRow(name, "unreachable", 1968.0, (), f"{name}: {cause}")
-        for name in ("node3", "node4")
+        name: NodeStatus(name, "unreachable", 1968.0, (), cause) for name in ("node3", "node4")
     }
     shown = lines(run(8, strange=strange), NOW)
     assert shown[-1] == "node[3-4] cannot be reached: the connection broke"
-    strange["node4"] = NodeRow("node4", "left", None, (), "lost its launcher to SIGKILL")
+    strange["node4"] = NodeStatus("node4", "left", None, (), "lost its launcher to SIGKILL")
     shown = lines(run(8, strange=strange), NOW)
     assert shown[-1] == "node4 left the run: lost its launcher to SIGKILL"
     assert all(row["cause"] == "" for row in describe(run(2))["nodes"])

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator import events
-from orchestrator.ui import verdict, words
+from orchestrator.node.reasons import StopReason
+from orchestrator.reasons import Stop
+from orchestrator.ui import messages, verdict
 from orchestrator.ui.terminal import columns, paint
 
 ENDED = events.Ended("lusab", 1, 14.2, "rank 5 on node2 exited with 1", Path("/tmp/lusab"))
@@ -65,6 +67,27 @@ def test_a_run_that_ended_well_has_nothing_to_explain() -> None:
     ]
 
 
+FILES = events.FilesWritten("lusab", "node0", "~/orch/exp", 3, 1_200_000_000)
+
+
+def test_the_end_says_where_the_files_are_and_how_to_have_them() -> None:
+    event = replace(ENDED, exit_code=0, summary="all 8 ranks succeeded")
+    where = "node0:~/orch/exp (3 new, 1.2 GB)"
+
+    def last(why: events.Explained | None, width: int, count: int) -> list[str]:
+        rows = [paint(row, width, colour=False) for row in verdict.rows(event, why, width, FILES)]
+        return [row.decode() for row in rows[-count:]]
+
+    assert last(None, 80, 1) == [f"      files: {where} · orch fetch lusab"]
+    assert last(WHY, 80, 1) == [f"      files:  {where} · orch fetch lusab"]
+    assert last(None, 40, 3) == [
+        "      files: node0:~/orch/exp",
+        "             (3 new, 1.2 GB)",
+        "             orch fetch lusab",
+    ]
+    assert last(None, 60, 2) == [f"      files: {where}", "             orch fetch lusab"]
+
+
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_it_never_wraps_and_stays_short(width: int) -> None:
     long = replace(
@@ -110,18 +133,23 @@ def test_one_other_rank_is_named_as_everywhere() -> None:
         ("lost sight of n1, n2", 5.0, "lost sight of n1, n2, after 5.0 s"),
         ("stalled: r1 get (t.py:11)", 9.3, "stalled after 9.3 s: r1 get (t.py:11)"),
         ("n1 is gone (attempt 1 of 2); why", 9.3, "n1 is gone (attempt 1 of 2) after 9.3 s; why"),
-        ("timed out after 6 s", 6.1, "timed out after 6 s"),
     ],
 )
 def test_how_long_a_run_took_stands_behind_how_it_ended(
     summary: str, seconds: float, said: str
 ) -> None:
-    assert words.lasted(summary, seconds) == said
+    assert messages.lasted(summary, seconds) == said
+
+
+def test_a_run_that_had_its_time_is_not_told_again_how_long_it_took() -> None:
+    stop = Stop(StopReason.TIME_LIMIT, seconds=6)
+    assert messages.lasted("timed out after 6 s", 6.1, stop) == "timed out after 6 s"
 
 
 def test_what_a_run_stalled_at_is_not_told_again_as_it_is_stopped() -> None:
-    event = events.Stopping("stalled: r1 get (train.py:11): r[0,2-3] wait in all_reduce", 3.0)
-    assert words.stopping(event) == "stalled: stopping all ranks, 3 s of grace"
+    stop = Stop(StopReason.STALL, text="r1 get (train.py:11): r[0,2-3] wait in all_reduce")
+    event = events.Stopping(stop, 3.0)
+    assert messages.stopping(event) == "stalled: stopping all ranks, 3 s of grace"
 
 
 def test_the_check_that_would_have_told_is_offered() -> None:

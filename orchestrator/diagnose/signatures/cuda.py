@@ -164,9 +164,12 @@ SIGNATURES = (
     Signature(
         id="cuda.not-compiled",
         meaning="this torch knows no CUDA",
-        patterns=(r"Torch not compiled with CUDA enabled",),
+        patterns=(
+            r"Torch not compiled with CUDA enabled",
+            r"module 'torch\._C' has no attribute '_cuda_",
+        ),
         cause="the CPU build of torch is installed on this node",
-        fix="install the CUDA build of the same version",
+        fix="install the CUDA build of the same version where there are GPUs; else do not ask for CUDA",
         check="sw.torch",
     ),
     Signature(

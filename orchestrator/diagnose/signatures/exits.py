@@ -55,8 +55,8 @@ SIGNATURES = (
         id="exit.uncaught",
         meaning="an exception in C++ code ended the process",
         patterns=(r"terminate called after throwing an instance of",),
-        cause="the line after it, `what():`, says which",
-        fix="read the lines after it; from torch's watchdog: look at the rank that failed first",
+        cause="its line with `what():` says which",
+        fix="see what `what():` says; from torch's watchdog: look at the rank that failed first",
         kind=Kind.SYMPTOM,
     ),
     Signature(
@@ -142,8 +142,9 @@ SIGNATURES = (
         id="exit.code",
         meaning="ended with an exit code of its own",
         patterns=(),
-        cause="the script called sys.exit(), or an exception ended it; nothing printed says more",
-        fix="look at the last lines of this rank",
+        cause="the script ended itself (sys.exit, os._exit), or a program that it ran failed; no error "
+        "that is known was printed",
+        fix="see the last lines that this rank printed",
         kind=Kind.SYMPTOM,
     ),
 )
@@ -160,5 +161,6 @@ BY_SIGNAL = {
     13: "exit.pipe",
     15: "exit.terminated",
     24: "exit.time-limit",
+    25: "disk.file-limit",
 }
 BY_CODE = {126: "exit.not-executable", 127: "exit.not-found"}

@@ -8,7 +8,7 @@ SIGNATURES = (
     Signature(
         id="gloo.loopback",
         meaning="gloo advertises the loopback address",
-        patterns=(r"(?:connectFullMesh|connect\w*|timed out).*remote=\[(?:::ffff:)?127\.",),
+        patterns=(r"(?:connect|timed out).*remote=\[(?:::ffff:)?127\.",),
         cause="a host's own name resolves to 127.0.0.1 or 127.0.1.1, so peers connect to themselves",
         fix="set GLOO_SOCKET_IFNAME on each node to the interface of the training network",
         check="host.name",
@@ -88,10 +88,12 @@ SIGNATURES = (
     ),
     Signature(
         id="dist.not-destroyed",
-        meaning="the process group was still there at exit",
+        meaning="a thread was still running at exit",
         patterns=(r"terminate called without an active exception",),
-        cause="gloo's threads still ran when the interpreter ended",
-        fix="call torch.distributed.destroy_process_group() at the end of the script",
+        # Seen now and then after destroy_process_group(), too: pytorch/pytorch#179291.
+        cause="the interpreter ended while threads of PyTorch, such as gloo's, were still running",
+        fix="call torch.distributed.destroy_process_group() at the end of the script; if it does, "
+        "this is a race in PyTorch: see whether the rank had finished its work",
         kind=Kind.SYMPTOM,
         after="a script that ended early, or without destroy_process_group()",
     ),

@@ -49,6 +49,15 @@ SIGNATURES = (
         check="sw.script",
     ),
     Signature(
+        id="launcher.rank-arguments",
+        meaning="the script wants its rank as an argument",
+        patterns=(
+            r"error: the following arguments are required:.* --(?:local[-_]|node[-_]|machine[-_])?rank\b",
+        ),
+        cause="every rank gets the same arguments; its own rank stands in its environment",
+        fix="have the script read RANK, LOCAL_RANK and WORLD_SIZE from os.environ",
+    ),
+    Signature(
         id="launcher.arguments",
         meaning="the script does not take these arguments",
         patterns=(
@@ -88,7 +97,7 @@ SIGNATURES = (
             r"To use the (?:Lightning )?Fabric CLI, you must have `?click`? installed",
         ),
         cause="click is missing on this node; `pip install lightning` does not bring it",
-        fix="pip install click, on that node",
+        fix="install click for the job's Python: `orch preflight --only sw.launcher` gives the line",
         check="sw.launcher",
     ),
     Signature(
@@ -96,7 +105,7 @@ SIGNATURES = (
         meaning="Lightning expects another number of ranks",
         patterns=(
             r"You set `devices=.*does not match the world size",
-            r"You set `(?:devices|num_nodes)=.*configured in SLURM .*does not match",
+            r"You set `(?:devices|num_nodes)=(?>.*?configured in SLURM ).*does not match",
             r"You set `--ntasks=\d+` in your SLURM bash script, but this variable is not supported",
         ),
         cause="devices or num_nodes in the script are not what the launcher starts",
@@ -113,7 +122,7 @@ SIGNATURES = (
             r"You requested gpu: .* But your machine only has",
         ),
         cause="this node has fewer GPUs than the script wants, or torch does not see them",
-        fix="use accelerator='auto', or mend the driver or the torch build on this node",
+        fix="use accelerator='auto', or repair the driver or the torch build on this node",
         check="gpu",
     ),
     Signature(

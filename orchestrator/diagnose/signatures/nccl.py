@@ -59,10 +59,10 @@ SIGNATURES = (
         meaning="InfiniBand memory cannot be registered",
         patterns=(
             (
-                r"ibv_(?:create_qp|create_cq|reg_mr\w*|alloc_pd|reg_dmabuf_mr)\b.*failed.*"
+                r"ibv_(?:create_qp|create_cq|reg_mr|alloc_pd|reg_dmabuf_mr)(?>.*?failed).*"
                 r"Cannot allocate memory"
             ),
-            r"Call to ibv_(?:create_qp|create_cq|reg_mr\w*) failed$",
+            r"Call to ibv_(?:create_qp|create_cq|reg_mr\w{0,32}) failed$",
         ),
         cause="the limit on locked memory (ulimit -l) is too low in the session that started the job",
         fix="set `* - memlock unlimited` in /etc/security/limits.conf, and in a container "
@@ -116,7 +116,7 @@ SIGNATURES = (
         patterns=(r"nvls\.cc:\d+ NCCL WARN Cuda failure",),
         cause="NVLink SHARP does not work here: fabric manager, driver, container, or a GPU that is in "
         "another state",
-        fix="NCCL_NVLS_ENABLE=0 goes without it; then mend the fabric manager (`nvidia-smi -q`: Fabric)",
+        fix="NCCL_NVLS_ENABLE=0 goes without it; then repair the fabric manager (`nvidia-smi -q`: Fabric)",
         kind=Kind.SYMPTOM,
         check="gpu.fabric",
     ),
@@ -149,7 +149,7 @@ SIGNATURES = (
             r"failed to extend /dev/shm/nccl-",
             r"Error while (?:creating|attaching to) shared memory segment /dev/shm/nccl-",
             r"/dev/shm/nccl-\S{1,40} .{0,200}No space left on device",
-            r"NCCL WARN .*posix_fallocate failed.*No space left on device",
+            r"NCCL WARN (?>.*?posix_fallocate failed).*No space left on device",
         ),
         cause="a container gives 64 MiB of shared memory unless told otherwise",
         fix="start the container with --shm-size=16g or --ipc=host; on a host, remount /dev/shm larger",
@@ -211,7 +211,7 @@ SIGNATURES = (
         meaning="NCCL failed at a system call",
         patterns=(r"ncclSystemError", r"unhandled system error"),
         cause="mostly a peer or an interface that cannot be reached; NCCL's own warning says which",
-        fix="read the `NCCL WARN` line above it; without one, run again with NCCL_DEBUG=WARN",
+        fix="look for `NCCL WARN` in this rank's output; without one, run again with NCCL_DEBUG=WARN",
         kind=Kind.SYMPTOM,
         check="net.tcp",
     ),
@@ -220,7 +220,7 @@ SIGNATURES = (
         meaning="NCCL failed at a CUDA call",
         patterns=(r"ncclUnhandledCudaError", r"unhandled cuda error"),
         cause="the GPU, its driver or its memory; NCCL's own warning says which",
-        fix="read the `NCCL WARN` line above it; without one, run again with NCCL_DEBUG=WARN",
+        fix="look for `NCCL WARN` in this rank's output; without one, run again with NCCL_DEBUG=WARN",
         kind=Kind.SYMPTOM,
         check="coll.nccl",
     ),
@@ -229,7 +229,7 @@ SIGNATURES = (
         meaning="NCCL failed",
         patterns=(r"\bNCCL error in: (?!.*remote process exited)", r"\bNCCL Error \d+: "),
         cause="its `Last error:` or its own warning says why",
-        fix="read the lines after it and the `NCCL WARN` lines above; or run again with NCCL_DEBUG=WARN",
+        fix="look for `Last error` and `NCCL WARN` in its output; or run again with NCCL_DEBUG=WARN",
         kind=Kind.SYMPTOM,
         check="coll.nccl",
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestrator.diagnose.signature import Kind, Signature
 
 # NCCL 2.19 to 2.23 tell the number of the error: `returned 111(Connection refused) errno 115`.
-_CONNECT = r"(?i:\bconnect\b.*?(?:returned|failed:?|failed :|:)) (?:\d{1,3}\()?"
+_CONNECT = r"(?i:\bconnect\b.{0,400}?(?:returned|failed:?|failed :|:)) (?:\d{1,3}\()?"
 
 # Who only reports, or tries again, says so in the same line.
 _NO_RETRY = r"(?!wandb: )(?!.*thrown while requesting)(?!.*[Rr]etrying).*"

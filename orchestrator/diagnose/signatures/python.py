@@ -11,8 +11,8 @@ EXCEPTION = Signature(
     id="python.exception",
     meaning="the script raised an exception",
     patterns=(),
-    cause="see the line of the script that raised it",
-    fix="mend the script there",
+    cause="the line of the script that is named raised it",
+    fix="correct that line, or what it is given",
 )
 """Stands for every exception that no row of the table knows."""
 
@@ -23,12 +23,12 @@ SIGNATURES = (
         patterns=(
             r"\bModuleNotFoundError: No module named '(?P<module>[\w.]{1,200})'",
             (
-                r"^\S*python[\d.]*: (?:Error while finding module specification.*)?"
+                r"^\S{0,400}python[\d.]{0,8}: (?:Error while finding module specification.*)?"
                 r"No module named '?(?P<module>[\w.]{1,200})'?"
             ),
         ),
         cause="{module} is not installed for the Python that ran here",
-        fix="install it there, or name the right interpreter in the inventory (`python`)",
+        fix="name the Python that has it with `python:` in the inventory; else install it for that one",
         check="sw.import",
         is_survivable=True,
     ),
@@ -76,7 +76,7 @@ SIGNATURES = (
         meaning="Python cannot read the script",
         patterns=(r"^SyntaxError: ", r"^IndentationError: ", r"^TabError: "),
         cause="a mistake in the script, or a Python older than it was written for",
-        fix="look at the line above; compare `python --version` on the nodes",
+        fix="correct the line that it names, or give a newer Python as `python` in the inventory",
         check="sw.versions",
     ),
     Signature(

@@ -50,8 +50,8 @@ SIGNATURES = (
         patterns=(
             r"Failed to recv, got 0 bytes",
             r"Connection was likely closed\. Did the remote server shutdown or crash",
-            r"(?:sendBytes|recvBytes|recvValue\w*|TCPStore).*Broken pipe",
-            r"(?:sendBytes|recvBytes|recvValue\w*|TCPStore).*Connection reset by peer",
+            r"(?:sendBytes|recvBytes|recvValue|TCPStore).*Broken pipe",
+            r"(?:sendBytes|recvBytes|recvValue|TCPStore).*Connection reset by peer",
         ),
         cause="the process that holds the store (rank 0, or its launcher) has ended",
         fix="look at rank 0 and at the rank that failed first",
@@ -89,6 +89,14 @@ SIGNATURES = (
         kind=Kind.SYMPTOM,
         after="the end of the node that serves it",
         check="net.tcp",
+    ),
+    Signature(
+        id="job.no-rank",
+        meaning="a rank does not say which it is",
+        patterns=(r"rendezvous: (?:rank|world size) parameter missing",),
+        cause="init_process_group is told where to meet, and no rank or world size with it",
+        fix='leave init_method out: the default, "env://", reads all of it from the launcher\'s variables',
+        check="sw.script",
     ),
     Signature(
         id="job.no-environment",

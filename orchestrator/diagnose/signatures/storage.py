@@ -26,6 +26,14 @@ SIGNATURES = (
         check="disk",
     ),
     Signature(
+        id="disk.file-limit",
+        meaning="a file has reached the limit on its size",
+        patterns=(r"\[Errno 27\] File too large",),
+        cause="a limit on the size of files (`ulimit -f`, RLIMIT_FSIZE) holds for the job on this node",
+        fix="lift it in /etc/security/limits.conf (`fsize`) or in the login's start-up files; "
+        "`ulimit -f` shows it",
+    ),
+    Signature(
         id="disk.quota",
         meaning="the quota is used up",
         patterns=(r"isk quota exceeded",),

@@ -36,6 +36,11 @@ def find(name: str) -> Optional[str]:
     return None
 
 
+def left(until: float) -> float:
+    """Return how many seconds are left until this moment of the monotonic clock, never below 0."""
+    return max(0.0, until - time.monotonic())
+
+
 def run(
     argv: List[str],
     seconds: float,

@@ -8,10 +8,10 @@ from typing import Any, Dict, List, Optional
 from . import command, read
 
 _SECONDS = 15.0
-_GPU = re.compile(r"GPU (\d+): (.*?)(?: \(UUID: (.*?)\))?\s*\Z")
-_LINK = re.compile(r"\s*Link (\d+): (?:([0-9.]+) GB/s|(<?inactive>?))\s*\Z", re.IGNORECASE)
-_ERRORS = re.compile(r"\s*Link (\d+): ([A-Za-z ]+ Errors): (\d{1,18})\s*\Z")
-_PACKAGE = re.compile(r"([a-z0-9.+-]+)(?::\w+)?: ")
+_GPU = re.compile(r"GPU (\d{1,9}): ")
+_LINK = re.compile(r"\s*Link (\d{1,9}): (?:([0-9.]{1,20}) GB/s|(<?inactive>?))\s*\Z", re.IGNORECASE)
+_ERRORS = re.compile(r"\s*Link (\d{1,9}): ([A-Za-z ]{1,80} Errors): (\d{1,18})\s*\Z")
+_PACKAGE = re.compile(r"([a-z0-9.+-]{1,200})(?::\w{1,40})?: ")
 
 
 def nvlink() -> Dict[str, Any]:

@@ -194,7 +194,7 @@ def _manager(interface: Optional[str], root: str) -> Tuple[Optional[str], Option
 def _ufw_is_active(root: str) -> bool:
     path = command.find("ufw")
     settings = read.text(root, "/etc/ufw/ufw.conf") or ""
-    if path is None or not re.search(r"(?mi)^\s*ENABLED\s*=\s*[\"']?yes\b", settings):
+    if path is None or not re.search(r"(?mi)^[ \t]*ENABLED[ \t]*=[ \t]*[\"']?yes\b", settings):
         return False
     done = command.run([path, "status"], _TIME)
     return done.code != 0 or "Status: active" in done.out  # only root is told

@@ -59,16 +59,19 @@ def _amd(root: str) -> int:
     count = 0
     for node in read.names(root, "/sys/class/kfd/kfd/topology/nodes"):
         text = read.text(root, "/sys/class/kfd/kfd/topology/nodes/{}/properties".format(node)) or ""
-        match = re.search(r"^simd_count (\d+)$", text, re.MULTILINE)
+        match = re.search(r"^simd_count (\d{1,9})$", text, re.MULTILINE)
         count += match is not None and int(match.group(1)) > 0
     return count
 
 
 def inventory() -> Dict[str, Any]:
-    """Return {"error": why nvidia-smi says nothing or not all, or null, "hung": bool, "gpus": [...]}."""
+    """Return {"error": why nvidia-smi says nothing or not all, or null, "hung": bool, "gpus": [...]}.
+
+    Where there is no nvidia-smi it has "missing": true, too.
+    """
     path = command.find("nvidia-smi")
     if path is None:
-        return {"error": "there is no nvidia-smi", "hung": False, "gpus": []}
+        return {"error": "there is no nvidia-smi", "hung": False, "gpus": [], "missing": True}
     done = command.run([path, "-q", "-x"], _SECONDS)
     if done.code is None:
         return {"error": "no answer within {:g} s".format(_SECONDS), "hung": True, "gpus": []}
@@ -85,8 +88,9 @@ def parse(text: str) -> List[Dict[str, Any]]:
 
     Each is {"bus", "minor", "name", "uuid", "memory", "used" (MiB), "mig", "volatile", "aggregate"
     (uncorrectable ECC errors), "flags" (see `_flags`), "fabric": {"state", "status", "health"},
-    "sick": text or null, "processes": [{"pid", "name", "used", "owner"}]}; what a driver or a GPU does not
-    have is null. Its tags changed over the years: an ECC count is a sum of whatever is uncorrectable.
+    "sick": text or null, "processes": [{"pid", "name", "used", "owner", "run" (of orch's)}]}; what a
+    driver or a GPU does not have is null. Its tags changed over the years: an ECC count is a sum of
+    whatever is uncorrectable.
     """
     start = text.find("<nvidia_smi_log")
     if start < 0 or "<!ENTITY" in text:
@@ -165,6 +169,7 @@ def _process(element: ElementTree.Element) -> Dict[str, Any]:
         "name": (_value(element, "process_name") or "")[:200],
         "used": _number(element, "used_memory"),
         "owner": None if pid is None else read.owner("/", pid),  # or it is in another container
+        "run": None if pid is None else read.run("/", pid),
     }
 
 

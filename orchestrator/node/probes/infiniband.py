@@ -114,7 +114,7 @@ def memlock(root: str = "/") -> Dict[str, Any]:
     `exempt` tells whether the limit does not hold for it (CAP_IPC_LOCK, which root has).
     """
     effective = re.search(
-        r"^CapEff:\s*([0-9a-f]+)$", read.text(root, "/proc/self/status") or "", re.M
+        r"^CapEff:[ \t]*([0-9a-f]{1,32})$", read.text(root, "/proc/self/status") or "", re.M
     )
     return {
         "soft": limits.limit(resource.RLIMIT_MEMLOCK)[0],

@@ -9,13 +9,15 @@ from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tu
 
 from . import command, read
 
-_RECORD = re.compile(rb"\d+,\d+,(\d+),[^;]*;")  # kernel: Documentation/ABI/testing/dev-kmsg
-_STAMP = re.compile(r"\[\s*(\d+\.\d+)\](?:\[\s*[TC]\d+\])? (.*)\Z")
+_RECORD = re.compile(
+    rb"\d{1,9},\d{1,20},(\d{1,20}),[^;]*;"
+)  # kernel: Documentation/ABI/testing/dev-kmsg
+_STAMP = re.compile(r"\[ {0,20}(\d{1,20}\.\d{1,9})\](?:\[ {0,20}[TC]\d{1,20}\])? (.*)\Z")
 _PCI = r"(?:PCI:)?([0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2})(?:\.\d)?"
 _XID = re.compile(r"NVRM: Xid \(" + _PCI + r"(?: GPU-I:\d+)?\): (\d{1,5})(?:, (.*))?\Z")
 _SXID = re.compile(r"SXid \(" + _PCI + r"\): (\d{1,6}), (.*)\Z")
 _NAMED = re.compile(r"NVRM: (?:The NVIDIA )?GPU (?:at )?" + _PCI)
-_PID = re.compile(r"pid='?(\d+)'?, name=([^,]*)")
+_PID = re.compile(r"pid='?(\d{1,10})'?, name=([^,]*)")
 _MOST = 64  # different events that are told of
 _LINES = "100000"  # the last of the journal
 _SECONDS = 6.0

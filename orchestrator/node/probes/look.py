@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import glob
 import importlib.util
 import json
 import os
 import re
 import sys
+import sysconfig
 from typing import Any, Dict, List, Optional
 
 _DISTRIBUTION = re.compile(
@@ -26,12 +28,16 @@ def look(names: List[str], folder: str) -> Dict[str, Any]:
     if not getattr(sys.flags, "safe_path", False):
         sys.path[0] = folder  # `-c` has the working folder there
     distributions = _distributions()
+    torch = _torch()
     return {
         "executable": sys.executable,
         "python": ".".join(map(str, sys.version_info[:3])),
-        "torch": _torch(),
+        "torch": torch,
         "distributions": distributions,
         "pip": _finds("pip"),
+        "ensurepip": _finds("ensurepip"),
+        "managed": _is_managed(),
+        "elsewhere": [] if torch else _with_torch(),
         "missing": [name for name in names if not _finds(name)],
     }
 
@@ -74,6 +80,33 @@ def _torch() -> Optional[Dict[str, Optional[str]]]:
             continue
         return {name: _assigned(text, name) for name in ("version", "cuda", "hip")}
     return None
+
+
+def _is_managed() -> bool:
+    """Tell whether the system's package manager has this Python to itself (PEP 668): pip refuses there."""
+    if sys.prefix != sys.base_prefix:
+        return False
+    return os.path.exists(os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED"))
+
+
+def _with_torch() -> List[str]:
+    """Return interpreters of environments in the usual places that have a torch."""
+    home = os.path.expanduser("~")
+    places = [os.getcwd(), home, os.path.join(home, "*"), "/opt", "/opt/*"]
+    places += [os.path.join(home, name, "envs") for name in (".virtualenvs", "miniconda3", "anaconda3",
+                                                            "miniforge3", "micromamba")]  # fmt: skip
+    places += [os.path.join(home, ".virtualenvs"), "/opt/conda/envs"]
+    found = []
+    for place in places:
+        for pattern in (".venv", "venv", "*"):
+            packages = os.path.join(place, pattern, "lib", "python3*", "site-packages", "torch")
+            for match in sorted(glob.glob(os.path.join(packages, "version.py"))):
+                python = os.path.join(
+                    match.split(os.sep + "lib" + os.sep + "python3")[0], "bin", "python"
+                )
+                if os.access(python, os.X_OK) and python not in found:
+                    found.append(python)
+    return found[:3]
 
 
 def _assigned(text: str, name: str) -> Optional[str]:

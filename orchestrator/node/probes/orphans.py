@@ -50,7 +50,7 @@ def orphans(root: str = "/", session: Optional[int] = None) -> Dict[str, Any]:
 
 def _of_job(root: str, pid: str) -> Optional[Dict[str, Any]]:
     folder = "/proc/" + pid
-    environment = _environment(root, folder)
+    environment = read.environment(root, int(pid))
     ranked = "RANK" in environment and "MASTER_PORT" in environment
     job = ranked or "TORCHELASTIC_RUN_ID" in environment or "ORCH_RUN" in environment
     gpu = _has_gpu(root, folder)
@@ -64,11 +64,6 @@ def _of_job(root: str, pid: str) -> Optional[Dict[str, Any]]:
         "port": environment.get("MASTER_PORT"),
         "gpu": gpu,
     }
-
-
-def _environment(root: str, folder: str) -> Dict[str, str]:
-    entries = (read.text(root, folder + "/environ") or "").split("\0")
-    return {name: value for name, _, value in (entry.partition("=") for entry in entries)}
 
 
 def _has_gpu(root: str, folder: str) -> bool:

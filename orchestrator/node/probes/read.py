@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 _MOST = 1 << 20  # bytes: no file that a probe wants is longer
 _LONGEST_COMMAND = 200
@@ -55,6 +55,17 @@ def command(root: str, pid: int) -> str:
     words = (text(root, place + "cmdline") or "").replace("\0", " ").strip()
     name = words or text(root, place + "comm") or "?"
     return "".join(c if c.isprintable() else "?" for c in name[:_LONGEST_COMMAND])
+
+
+def environment(root: str, pid: int) -> Dict[str, str]:
+    """Return the variables of a process; none where they may not be read."""
+    entries = (text(root, "/proc/{:d}/environ".format(pid)) or "").split("\0")
+    return {name: value for name, _, value in (entry.partition("=") for entry in entries)}
+
+
+def run(root: str, pid: int) -> Optional[str]:
+    """Return orch's name of the run that a process belongs to; None where that does not show."""
+    return environment(root, pid).get("ORCH_RUN")
 
 
 def user(uid: int) -> str:

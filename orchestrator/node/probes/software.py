@@ -11,13 +11,13 @@ import zipimport
 from importlib import import_module
 from typing import Any, Dict, List, Optional
 
-from ..supervise import environment_of_job
+from ..environment import environment_of_job
 from . import command, read
 
 _LOOK_TIME = 10.0  # seconds; it takes 0.03 where no file server is slow
 _START_TIME = 50.0  # importing torch takes 2 to 5, many times that from a cold file server
-_DRIVER = re.compile(r"Kernel Module\s.*?(\d+\.\d+(?:\.\d+)*)")
-_TRACEBACK = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Warning|Interrupt|Exit)\b")
+_DRIVER = re.compile(r"Kernel Module\s.*?(\d{1,6}\.\d{1,6}(?:\.\d{1,6}){0,4})")
+_TRACEBACK = re.compile(r"[A-Za-z_][\w.]{0,200}(?:Error|Exception|Warning|Interrupt|Exit)\b")
 
 
 def software(

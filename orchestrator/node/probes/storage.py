@@ -16,7 +16,7 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 def disk(workdir: str) -> List[Dict[str, Any]]:
     """Return how much room there is in the working folder, in orch's own, and in /tmp.
 
-    Each is {"role", "path", "at", "mount", "size", "free", "files", "free_files", "problem"}:
+    Each is {"role", "path", "at", "mount", "size", "free", "files", "free_files", "problem", "noexec"}:
     `at` is the nearest folder on the way to `path` that exists; `problem` is why nothing can be written
     there, as {"errno", "text"}, or null. Sizes are in bytes, of which `free` is for this user; `files`
     is 0 where a file system has no limit of files.
@@ -40,6 +40,7 @@ def _room(path: str, mounts: List[str]) -> Dict[str, Any]:
         "files": found.f_files,
         "free_files": found.f_favail,
         "problem": _why_not_writable(at),
+        "noexec": bool(found.f_flag & os.ST_NOEXEC),
     }
 
 

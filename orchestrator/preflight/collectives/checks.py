@@ -9,39 +9,49 @@ from orchestrator.preflight.collectives.measured import Gloo, Measured, Nccl
 from orchestrator.preflight.collectives.pace import EXPECTED, judge_pace
 from orchestrator.preflight.collectives.stage import GLOO, NCCL, why_not
 from orchestrator.preflight.judge import unmeasured, whole
-from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Remedy, Status
-from orchestrator.preflight.scene import Scene
+from orchestrator.preflight.model import (
+    Check,
+    Context,
+    Finding,
+    Group,
+    Level,
+    NoAnswer,
+    Remedy,
+    Status,
+)
 
 
-def _verdict(kind: type[Measured]) -> Callable[[Scene], list[Finding]]:
-    def verdict(scene: Scene) -> list[Finding]:
-        reason = why_not(kind, scene)
+def _verdict(kind: type[Measured]) -> Callable[[Context], list[Finding]]:
+    def verdict(context: Context) -> list[Finding]:
+        reason = why_not(kind, context)
         if reason is not None:
-            return whole(scene, Status.SKIP, f"is not tried: {reason}")
-        found = scene.find(kind)
+            return whole(context, Status.SKIP, f"is not tried: {reason}")
+        found = context.find(kind)
         if isinstance(found, NoAnswer):
-            return unmeasured(scene, found)
-        findings = [*_wrong_sums(scene, found), *_broken(scene, found)]
+            return unmeasured(context, found)
+        findings = [*_wrong_sums(context, found), *_broken(context, found)]
         if found.complete and not found.wrong:
-            findings.extend(judge_pace(scene, found))
+            findings.extend(judge_pace(context, found))
         return findings
 
     return verdict
 
 
-def _wrong_sums(scene: Scene, found: Measured) -> list[Finding]:
+def _wrong_sums(context: Context, found: Measured) -> list[Finding]:
     nodes = tuple(found.wrong)
     if not nodes:
         return []
     remedy = "memory, a network card or a driver changes data: take the node out of the job" + (
-        "; with all nodes concerned, try them two by two" if len(nodes) == len(scene.names) else ""
+        "; with all nodes concerned, try them two by two"
+        if len(nodes) == len(context.names)
+        else ""
     )
     message = f"the sum of an all_reduce over {found.backend} is wrong"
     data = {name: {"ranks": list(ranks)} for name, ranks in found.wrong.items()}
     return [Finding(Status.FAIL, nodes, message, Remedy(remedy, nodes=nodes), data)]
 
 
-def _broken(scene: Scene, found: Measured) -> list[Finding]:
+def _broken(context: Context, found: Measured) -> list[Finding]:
     """What kept the trial from its end, or happened at the end of it."""
     findings = []
     for share in found.shares:
@@ -64,7 +74,7 @@ def _broken(scene: Scene, found: Measured) -> list[Finding]:
         absent = tuple(found.absent)
         what = "never joined the others" if absent else "did not come to its end in time"
         remedy = "see which way is blocked: `orch preflight --only net`"
-        nodes = absent or scene.names
+        nodes = absent or context.names
         message = f"an all_reduce over {found.backend}: it {what}"
         findings.append(Finding(Status.FAIL, nodes, message, Remedy(remedy, nodes=nodes)))
     return findings

@@ -36,7 +36,8 @@ def _cause(text: str, meaning: str, check: str | None, *, echo: bool = False) ->
 # The first that matches is taken: what is more exact stands first.
 CAUSES = (
     _cause(r"No module named '?torch\b", "there is no torch for its Python", "sw.versions"),
-    _cause(_RANK + r"(ModuleNotFoundError|ImportError):|^\S*python\S*: (No module|Error while finding)",
+    _cause(_RANK + r"(ModuleNotFoundError|ImportError):"
+           r"|^\S{0,400}python\S{0,40}: (No module|Error while finding)",
            "the launcher cannot start", "sw.launcher"),
     _cause(r"Unable to find address for", "GLOO_SOCKET_IFNAME is none of its interfaces", "nic.pick"),
     _cause(r"no socket interface found", "NCCL_SOCKET_IFNAME is none of its interfaces", "nic.pick"),

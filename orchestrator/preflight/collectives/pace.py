@@ -11,9 +11,8 @@ from orchestrator.preflight.collectives.measured import Gloo, Measured, Nccl
 from orchestrator.preflight.interfaces import tournament
 from orchestrator.preflight.interfaces.throughput import in_bits
 from orchestrator.preflight.interfaces.tournament import Pair
-from orchestrator.preflight.model import Finding, Remedy, Status
-from orchestrator.preflight.scene import Scene
-from orchestrator.quoting import command_line
+from orchestrator.preflight.model import Context, Finding, Remedy, Status
+from orchestrator.util.quoting import command_line
 
 _MBIT = 1e6 / 8  # bytes
 _ENOUGH = 0.7  # of the link: who reaches that is not slow, though others with faster CPUs pass it
@@ -40,13 +39,13 @@ EXPECTED = {
 }
 
 
-def judge_pace(scene: Scene, found: Measured) -> list[Finding]:
+def judge_pace(context: Context, found: Measured) -> list[Finding]:
     """Return who was slow, and how fast it was as a whole."""
-    slow = _slow(scene, found)
-    return [*slow, _speed(scene, found, slow)]
+    slow = _slow(context, found)
+    return [*slow, _speed(context, found, slow)]
 
 
-def _slow(scene: Scene, found: Measured) -> list[Finding]:
+def _slow(context: Context, found: Measured) -> list[Finding]:
     """Return who was slow, and is once more: with a good partner, or the same two again."""
     expected = EXPECTED[type(found)]
     suspects = tournament.slow(found.pairs)
@@ -54,31 +53,31 @@ def _slow(scene: Scene, found: Measured) -> list[Finding]:
     tried = {node for pair in found.again for node in pair}
     usual = tournament.typical(found.best, confirmed)
     # Of the fastest link: one that has come down to less than the others is what is looked for.
-    fastest = max(_link_speeds(scene), default=inf)
+    fastest = max(_link_speeds(context), default=inf)
     enough = _ENOUGH * min(fastest, expected.most) * _MBIT
     findings = [
-        _slow_node(scene, found, node, rate, usual)
+        _slow_node(context, found, node, rate, usual)
         for node in confirmed.nodes
         if node in suspects.nodes
         and node in tried
         and (rate := max(r for pair, r in found.best.items() if node in pair)) < enough
     ]
     findings.extend(
-        _slow_pair(scene, found, pair, usual)
+        _slow_pair(context, found, pair, usual)
         for pair in confirmed.pairs
         if pair in found.again and found.best[pair] < enough
     )
     untried = {node for node in suspects.nodes if node not in tried}
     untried |= {node for pair in suspects.pairs if pair not in found.again for node in pair}
     if untried:
-        names = tuple(scene.names[node] for node in sorted(untried))
+        names = tuple(context.names[node] for node in sorted(untried))
         message = f"seems slow over {found.backend}, but was not tried once more"
         findings.append(Finding(Status.INCOMPLETE, names, message))
     return findings
 
 
-def _slow_pair(scene: Scene, found: Measured, pair: Pair, usual: float) -> Finding:
-    rate, nodes = found.best[pair], tuple(scene.names[node] for node in pair)
+def _slow_pair(context: Context, found: Measured, pair: Pair, usual: float) -> Finding:
+    rate, nodes = found.best[pair], tuple(context.names[node] for node in pair)
     message = (
         f"are slow with each other: {in_bits(rate)} each way over {found.backend}; "
         f"{in_bits(usual)} is usual"
@@ -93,8 +92,8 @@ def _slow_pair(scene: Scene, found: Measured, pair: Pair, usual: float) -> Findi
     )
 
 
-def _slow_node(scene: Scene, found: Measured, node: int, rate: float, usual: float) -> Finding:
-    plan = scene.plan.nodes[node]
+def _slow_node(context: Context, found: Measured, node: int, rate: float, usual: float) -> Finding:
+    plan = context.plan.nodes[node]
     message = (
         f"is slow: {in_bits(rate)} each way over {found.backend}, whoever it meets; "
         f"{in_bits(usual)} is usual"
@@ -116,7 +115,7 @@ def _badness(rate: float, usual: float) -> Status:
     return Status.FAIL if rate < tournament.VERY_SLOW * usual else Status.WARN
 
 
-def _speed(scene: Scene, found: Measured, slow: list[Finding]) -> Finding:
+def _speed(context: Context, found: Measured, slow: list[Finding]) -> Finding:
     """Return how fast it was, held against the link where that is known and nobody is slow."""
     largest = max(found.sizes, key=lambda done: done.size)
     carried = largest.busbw(found.world_size)
@@ -125,8 +124,8 @@ def _speed(scene: Scene, found: Measured, slow: list[Finding]) -> Finding:
         f"busbw {in_bits(carried)}"
     )
     status, remedy = Status.PASS, None
-    link = min(_link_speeds(scene), default=None)
-    if link is not None and len(scene.names) > 1 and not slow:
+    link = min(_link_speeds(context), default=None)
+    if link is not None and len(context.names) > 1 and not slow:
         message += f", {carried / (link * _MBIT):.0%} of the link's {link / 1000:g} Gb/s"
         expected = EXPECTED[type(found)]
         reached = carried / (min(link, expected.most) * _MBIT)
@@ -137,21 +136,21 @@ def _speed(scene: Scene, found: Measured, slow: list[Finding]) -> Finding:
                 "uses the network; `orch preflight --only net,nic` tells more"
             )
     blamed = {name for finding in slow for name in finding.nodes}
-    nodes = tuple(name for name in scene.names if name not in blamed) or scene.names
-    return Finding(status, nodes, message, remedy, _data(scene, found))
+    nodes = tuple(name for name in context.names if name not in blamed) or context.names
+    return Finding(status, nodes, message, remedy, _data(context, found))
 
 
-def _link_speeds(scene: Scene) -> list[int]:
+def _link_speeds(context: Context) -> list[int]:
     """Return the speed of each node's link in Mb/s; empty where one is not known."""
     speeds = [
         next((i.speed for i in s.facts.interfaces if i.name == s.plan.interface), None)
-        for s in scene.subjects
+        for s in context.subjects
     ]
     known = [speed for speed in speeds if speed]
     return known if len(known) == len(speeds) else []
 
 
-def _data(scene: Scene, found: Measured) -> dict[str, Any]:
+def _data(context: Context, found: Measured) -> dict[str, Any]:
     """Return all numbers, in bytes and seconds."""
     pairs = found.best
     return {
@@ -167,7 +166,7 @@ def _data(scene: Scene, found: Measured) -> dict[str, Any]:
             for done in found.sizes
         ],
         "pairs": [
-            {"nodes": [scene.names[i] for i in pair], "algbw": pairs[pair]}
+            {"nodes": [context.names[i] for i in pair], "algbw": pairs[pair]}
             for pair in sorted(pairs)
         ],
     }

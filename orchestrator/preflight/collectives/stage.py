@@ -14,16 +14,15 @@ from orchestrator.preflight.collectives.measured import Gloo, Measured, Nccl
 from orchestrator.preflight.collectives.task import Task
 from orchestrator.preflight.collectives.trial import run_trial
 from orchestrator.preflight.interfaces import tournament
-from orchestrator.preflight.model import NoAnswer
+from orchestrator.preflight.model import Advance, Context, Measurement, NoAnswer
 from orchestrator.preflight.reach.reachability import Reachability
-from orchestrator.preflight.scene import Advance, Scene, Stage
 from orchestrator.preflight.script.imports import is_plain
 from orchestrator.remote.fleet import Fleet
 
 _SCRIPT = "all_reduce.py"
 _MOST_ROUNDS = 15  # in which up to 16 nodes meet everybody, and more of them 15 others each
 _BUDGET = 0.5  # seconds for the trials of one size, or of one round
-_PATIENCE = 45.0  # seconds for which a rank waits for the others
+_JOIN_TIMEOUT = 45.0  # seconds for which a rank waits for the others
 _WORK = 40.0  # seconds for everything after that, on slow links too
 _MARGIN = 10.0  # seconds for launchers to begin and to end, and for ranks to give up by themselves
 _IMPORT = 30.0  # seconds for torch to be imported, from a slow file system
@@ -32,43 +31,45 @@ _IMPORT = 30.0  # seconds for torch to be imported, from a slow file system
 M = TypeVar("M", bound=Measured)
 
 
-def why_not(kind: type[Measured], scene: Scene) -> str | None:
+def why_not(kind: type[Measured], context: Context) -> str | None:
     """Return why there is nothing to try here; None where there is."""
-    if is_plain(scene):
+    if is_plain(context):
         return "the job does not use torch"
     if kind is Gloo:
-        return "there is one node only" if len(scene.plan.nodes) == 1 else None
-    without = [s.name for s in scene.subjects if s.facts.gpus == 0]
+        return "there is one node only" if len(context.plan.nodes) == 1 else None
+    without = [s.name for s in context.subjects if s.facts.gpus == 0]
     if without:
         return (
-            "no node has a GPU" if len(without) == len(scene.names) else "not every node has a GPU"
+            "no node has a GPU"
+            if len(without) == len(context.names)
+            else "not every node has a GPU"
         )
-    if scene.plan.world_size == 1:
+    if context.plan.world_size == 1:
         return "there is one rank only"
-    if len(scene.names) > 1 and scene.on_one_machine:
+    if len(context.names) > 1 and context.on_one_machine:
         return "all nodes are this machine, and share its GPUs"
     return None
 
 
-async def _measure(kind: type[M], fleet: Fleet, scene: Scene, advance: Advance) -> M:
-    if why_not(kind, scene) is not None:
+async def _measure(kind: type[M], fleet: Fleet, context: Context, advance: Advance) -> M:
+    if why_not(kind, context) is not None:
         return kind()
-    require_a_way(scene)
-    rounds = tournament.rounds(len(scene.names), _MOST_ROUNDS)
-    found = await _try(kind, fleet, scene, kind.byte_sizes, rounds, "first", advance)
+    require_a_way(context)
+    rounds = tournament.rounds(len(context.names), _MOST_ROUNDS)
+    found = await _try(kind, fleet, context, kind.byte_sizes, rounds, "first", advance)
     suspects = tournament.slow(found.pairs)
     if not found.complete or not suspects:
         return found
     size = max(found.sizes, key=lambda done: done.size).size
     rounds = tournament.retest(suspects, found.pairs)
-    again = await _try(kind, fleet, scene, (size,), rounds, "again", lambda name, well: None)
+    again = await _try(kind, fleet, context, (size,), rounds, "again", lambda name, well: None)
     return replace(found, again=again.pairs)
 
 
 async def _try(
     kind: type[M],
     fleet: Fleet,
-    scene: Scene,
+    context: Context,
     sizes: tuple[int, ...],
     rounds: Sequence[tournament.Round],
     name: str,
@@ -77,35 +78,33 @@ async def _try(
     """Run the script once on all nodes."""
     task = Task(
         backend=kind.backend,
-        devices=tuple(1 if kind is Gloo else node.devices for node in scene.plan.nodes),
+        devices=tuple(1 if kind is Gloo else node.devices for node in context.plan.nodes),
         sizes=sizes,
         rounds=tuple(rounds),
         budget=_BUDGET,
-        patience=_PATIENCE,
+        patience=_JOIN_TIMEOUT,
         limit=_WORK,
         mark=f"{secrets.token_hex(8)} ",
     )
-    plan = _plan(kind, scene, name, task.argument)
+    plan = _plan(kind, context, name, task.argument)
     text = Path(__file__).with_name(_SCRIPT).read_text(encoding="utf-8")
-    limit = _IMPORT + _PATIENCE + _WORK + _MARGIN
+    limit = _IMPORT + _JOIN_TIMEOUT + _WORK + _MARGIN
     shares = await run_trial(fleet, plan, text, task.mark, limit, advance)
     return kind.collect(plan, task, shares)
 
 
-def _plan(kind: type[Measured], scene: Scene, name: str, argument: str) -> Plan:
+def _plan(kind: type[Measured], context: Context, name: str, argument: str) -> Plan:
     """Return the plan of the job, with the script of the trial in place of its own."""
-    plan, job = scene.plan, scene.job
+    plan, job = context.plan, context.job
     job = replace(
         job,
         script=_SCRIPT,
         arguments=(argument,),
         module=False,
+        program=False,
         devices=1 if kind is Gloo else job.devices,
-        launcher_arguments=tuple(  # a trial that fails has failed
-            word
-            for word in job.launcher_arguments
-            if not word.replace("_", "-").startswith("--max-restarts")
-        ),
+        # A trial that fails has failed.
+        launcher_arguments=context.launcher.without_restarts(job.launcher_arguments),
     )
     network = Network(
         plan.main_address,
@@ -115,15 +114,15 @@ def _plan(kind: type[Measured], scene: Scene, name: str, argument: str) -> Plan:
     )
     hosts = [node.host for node in plan.nodes]
     run = f"{plan.run}-{kind.backend}-{name}"
-    return make_plan(run, hosts, scene.facts, job, network, plan.main_port)
+    return make_plan(run, hosts, context.facts, job, network, plan.main_port)
 
 
-def require_a_way(scene: Scene) -> None:
+def require_a_way(context: Context) -> None:
     """Raise LaunchError where it is known that the ranks cannot meet: they would wait in vain."""
     for check in ("nic.pick", "net.bind"):
-        if check in scene.trouble:
+        if check in context.trouble:
             raise LaunchError(f"there is no place for the ranks to meet: see {check}")
-    found = scene.find(Reachability)
+    found = context.find(Reachability)
     if isinstance(found, NoAnswer):
         return  # nobody asked: the ranks will see
     if found.main_port is not None:
@@ -132,9 +131,9 @@ def require_a_way(scene: Scene) -> None:
         raise LaunchError("the way between the nodes is blocked: see net.tcp")
 
 
-GLOO: Stage[Gloo] = Stage(
-    "gloo", Gloo, lambda fleet, scene, advance: _measure(Gloo, fleet, scene, advance)
+GLOO: Measurement[Gloo] = Measurement(
+    "gloo", Gloo, lambda fleet, context, advance: _measure(Gloo, fleet, context, advance)
 )
-NCCL: Stage[Nccl] = Stage(
-    "nccl", Nccl, lambda fleet, scene, advance: _measure(Nccl, fleet, scene, advance)
+NCCL: Measurement[Nccl] = Measurement(
+    "nccl", Nccl, lambda fleet, context, advance: _measure(Nccl, fleet, context, advance)
 )

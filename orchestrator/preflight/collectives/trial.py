@@ -15,11 +15,12 @@ from dataclasses import dataclass, field, replace
 from orchestrator.errors import NodeError
 from orchestrator.plan import NodePlan, Plan
 from orchestrator.preflight.collectives.task import Word, parse
-from orchestrator.preflight.scene import Advance
+from orchestrator.preflight.model import Advance
 from orchestrator.remote.agent import Agent
+from orchestrator.remote.answers import parsed, text
 from orchestrator.remote.fleet import Fleet
-from orchestrator.remote.reports import Chunk, ProcessEnd, Report, StatusReport
-from orchestrator.remote.text import printable
+from orchestrator.remote.reports import Chunk, ProcessEnd, RankReport, Report, StatusReport
+from orchestrator.util.text import printable
 
 _SETTLE = 3.0  # seconds that the others have, after a failure, to tell their own
 _START_TIME = 60.0
@@ -152,11 +153,11 @@ class _Part:
             answer = await self._agent.ask(
                 "put", run=self._run, node=self._node.name, name=name, text=script
             )
-            folder = str(answer["folder"])
+            folder = parsed(self._node.name, "put", lambda answer: text(answer["folder"]), answer)
             # torchrun leaves folders of logs in TMPDIR; there they end with the trial.
             environment = {**self._node.environment, "TMPDIR": folder}
             self._node = replace(self._node, workdir=folder, environment=environment)
-        except (NodeError, LookupError, TypeError) as error:
+        except NodeError as error:
             self._fail(f"the script cannot be put there: {error}")
 
     async def start(self) -> None:
@@ -197,7 +198,7 @@ class _Part:
             self._known = replace(self._known, launcher=report.launcher)
             if report.state == "lost":
                 self._fail("the process of orch that minds it was killed")
-        elif report.end is not None and report.rank in self._node.ranks:
+        elif isinstance(report, RankReport) and report.end and report.rank in self._node.ranks:
             ranks = {**self._known.ranks, report.rank: report.end}
             self._known = replace(self._known, ranks=ranks)
 

@@ -9,21 +9,22 @@ from typing import Any
 
 from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.judge import Verdict, fold, incomplete, whole
-from orchestrator.preflight.model import Finding, NoAnswer, Probe, Status
-from orchestrator.preflight.scene import Scene, Subject
+from orchestrator.preflight.model import Context, Finding, NoAnswer, NodeContext, Probe, Status
 
 _ADDRESS = re.compile(r"[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-9a-fA-F]")
-_MISSING = "there is no nvidia-smi"
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process that nvidia-smi shows on a GPU; `used` is in MiB, `owner` None outside this container."""
+    """A process that nvidia-smi shows on a GPU; `used` is in MiB, `owner` None outside this container,
+    `run` orch's name of its run, if it has one.
+    """
 
     pid: int | None
     name: str
     used: int | None
     owner: str | None
+    run: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Gpu:
                     str(p["name"]),
                     optional(int, p["used"]),
                     optional(text, p["owner"]),
+                    optional(text, p.get("run")),
                 )
                 for p in raw["processes"]
             ),
@@ -93,7 +95,7 @@ class Gpus:
     """What one node's probe `gpu` found.
 
     `devices` are the N of its /dev/nvidiaN, `drivers` who serves each of NVIDIA's GPUs on the PCI bus,
-    `switches` its NVSwitches there. `error` is why nvidia-smi did not tell all.
+    `switches` its NVSwitches there. `error` is why nvidia-smi did not tell all, `mute` that there is none.
     """
 
     devices: tuple[int, ...]
@@ -106,6 +108,7 @@ class Gpus:
     error: str | None
     hung: bool
     gpus: tuple[Gpu, ...]
+    mute: bool = False
 
     @classmethod
     def parse(cls, raw: Any) -> Gpus:
@@ -121,17 +124,13 @@ class Gpus:
             error=optional(text, smi["error"]),
             hung=bool(smi["hung"]),
             gpus=tuple(Gpu.parse(index, entry) for index, entry in enumerate(smi["gpus"])),
+            mute=bool(smi.get("missing", False)),
         )
 
     @property
     def served(self) -> bool:
         """Whether NVIDIA's driver serves any GPU here."""
         return bool(self.devices or self.gpus)
-
-    @property
-    def mute(self) -> bool:
-        """Whether there is no nvidia-smi to ask."""
-        return self.error == _MISSING
 
     @property
     def count(self) -> int:
@@ -142,7 +141,7 @@ class Gpus:
 GPU = Probe("gpu", Gpus.parse)
 
 
-def seen(subject: Subject, found: Gpus) -> tuple[Gpu, ...]:
+def seen(subject: NodeContext, found: Gpus) -> tuple[Gpu, ...]:
     """Return the GPUs that CUDA_VISIBLE_DEVICES leaves to the job.
 
     CUDA orders GPUs by speed unless told otherwise, nvidia-smi by PCI address: of like GPUs, the same.
@@ -164,30 +163,30 @@ def seen(subject: Subject, found: Gpus) -> tuple[Gpu, ...]:
     return tuple(chosen)
 
 
-def used(subject: Subject, found: Gpus) -> tuple[Gpu, ...]:
+def used(subject: NodeContext, found: Gpus) -> tuple[Gpu, ...]:
     """Return the GPUs that the ranks of this node will use: one each, from the first."""
     return seen(subject, found)[: subject.plan.devices]
 
 
 def judge_gpus(
-    scene: Scene, verdict: Callable[[Subject, Gpus], Verdict], looks: str = "this"
+    context: Context, verdict: Callable[[NodeContext, Gpus], Verdict], looks: str = "this"
 ) -> list[Finding]:
     """Return the findings of `verdict` on the nodes where nvidia-smi shows GPUs.
 
     Where NVIDIA's driver serves none the check is skipped; where nvidia-smi tells of none though there
     are some, it is incomplete.
     """
-    found = scene.of(GPU)
+    found = context.of(GPU)
     answers = [answer for answer in found.values() if isinstance(answer, Gpus)]
     if len(answers) == len(found) and not any(answer.served for answer in answers):
         amd = any(answer.amd for answer in answers)
         return whole(
-            scene,
+            context,
             Status.SKIP,
             f"{looks} is known of NVIDIA's GPUs only" if amd else "no NVIDIA GPU",
         )
 
-    def judge(subject: Subject, answer: Gpus | NoAnswer) -> Verdict:
+    def judge(subject: NodeContext, answer: Gpus | NoAnswer) -> Verdict:
         if isinstance(answer, NoAnswer):
             return incomplete(answer.reason)
         if not answer.served:
@@ -196,7 +195,7 @@ def judge_gpus(
             return incomplete(f"nvidia-smi: {answer.error or 'it shows no GPU'}")
         return verdict(subject, answer)
 
-    return fold((subject.name, judge(subject, found[subject.name])) for subject in scene.subjects)
+    return fold((subject.name, judge(subject, found[subject.name])) for subject in context.subjects)
 
 
 def numbered(gpus: Iterable[Gpu | int]) -> str:

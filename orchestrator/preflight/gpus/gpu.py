@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from orchestrator.preflight.gpus import health, links
+from orchestrator.preflight.gpus import health, nvlink
 from orchestrator.preflight.gpus.devices import GPU, Gpu, Gpus, judge_gpus, numbered, seen, used
 from orchestrator.preflight.judge import Verdict, judge_each, usual, whole
-from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
-from orchestrator.preflight.phrases import counted, some
-from orchestrator.preflight.scene import Scene, Subject
+from orchestrator.preflight.model import (
+    Check,
+    Context,
+    Finding,
+    Group,
+    Level,
+    NoAnswer,
+    NodeContext,
+    Status,
+)
+from orchestrator.util.quoting import line_to_paste
+from orchestrator.util.text import counted, some
 
+# What nvidia-smi says.
+_MISMATCH = "version mismatch"
+_NO_DRIVER = "communicate with the NVIDIA driver"
 _BUSY = 1024  # MiB: the driver itself, and a desktop, take less
 
 
-def _gpu(scene: Scene) -> list[Finding]:
-    found = scene.of(GPU)
+def _gpu(context: Context) -> list[Finding]:
+    found = context.of(GPU)
     answers = {name: a for name, a in found.items() if isinstance(a, Gpus)}
     somewhere = any(answer.count for answer in answers.values())
     silent = any(isinstance(answer, NoAnswer) for answer in found.values())
     hardware = any(a.served or a.drivers or a.amd for a in answers.values())
     if not silent and not hardware:
-        return whole(scene, Status.SKIP, "no GPU on any node")
-    common = usual({s.name: _kind(s, answers[s.name]) for s in scene.subjects if s.name in answers})
+        return whole(context, Status.SKIP, "no GPU on any node")
+    common = usual(
+        {s.name: _kind(s, answers[s.name]) for s in context.subjects if s.name in answers}
+    )
 
-    def verdict(subject: Subject, answer: Gpus) -> Verdict:
+    def verdict(subject: NodeContext, answer: Gpus) -> Verdict:
         if answer.count:
             return _some(subject, answer, common)
         return _none(subject, answer, somewhere)
 
-    return judge_each(scene, GPU, verdict)
+    return judge_each(context, GPU, verdict)
 
 
-def _none(subject: Subject, found: Gpus, somewhere: bool) -> Verdict:
+def _none(subject: NodeContext, found: Gpus, somewhere: bool) -> Verdict:
     """Return the verdict on a node that offers no GPU; `somewhere` tells whether another node does."""
     ranks = subject.plan.devices
     data = {"devices": list(found.devices), "drivers": list(found.drivers), "error": found.error}
@@ -70,12 +84,12 @@ def _none(subject: Subject, found: Gpus, somewhere: bool) -> Verdict:
 
 def _broken(error: str) -> tuple[str, tuple[str, ...]]:
     """Return what mends a driver of which nvidia-smi says `error`."""
-    if "version mismatch" in error:
+    if _MISMATCH in error:
         return (
             "the driver was updated under the running module: reboot the node, or unload and load nvidia",
             (),
         )
-    if "communicate with the NVIDIA driver" in error:
+    if _NO_DRIVER in error:
         return (
             "load the driver. Where it does not load it was not built for this kernel: `dkms status` tells",
             ("modprobe nvidia",),
@@ -101,7 +115,7 @@ def _unserved(drivers: tuple[str | None, ...]) -> tuple[str, str, tuple[str, ...
     )
 
 
-def _some(subject: Subject, found: Gpus, common: tuple[int, str] | None) -> Verdict:
+def _some(subject: NodeContext, found: Gpus, common: tuple[int, str] | None) -> Verdict:
     ranks = subject.plan.devices
     count, name = _kind(subject, found)
     data = {
@@ -172,7 +186,7 @@ def _lost(found: Gpus) -> str | None:
     return None
 
 
-def _kind(subject: Subject, found: Gpus) -> tuple[int, str]:
+def _kind(subject: NodeContext, found: Gpus) -> tuple[int, str]:
     """Return (how many GPUs the job sees, what they are)."""
     gpus = seen(subject, found)
     if not found.gpus:
@@ -180,14 +194,16 @@ def _kind(subject: Subject, found: Gpus) -> tuple[int, str]:
     return len(gpus), " and ".join(sorted({gpu.name for gpu in gpus}))
 
 
-def _busy(scene: Scene) -> list[Finding]:
-    def verdict(subject: Subject, found: Gpus) -> Verdict:
+def _busy(context: Context) -> list[Finding]:
+    def verdict(subject: NodeContext, found: Gpus) -> Verdict:
         busy = [gpu for gpu in used(subject, found) if gpu.processes or (gpu.used or 0) > _BUSY]
         data = {str(gpu.index): _occupants(gpu) for gpu in busy}
         if not busy:
             return Verdict(Status.PASS, "nobody else is on the GPUs of the job")
-        pids = sorted({p.pid for gpu in busy for p in gpu.processes if p.pid})
-        if not pids:
+        there = [process for gpu in busy for process in gpu.processes if process.pid]
+        pids = sorted({process.pid for process in there if process.pid and not process.run})
+        runs = sorted({process.run for process in there if process.run})
+        if not there:
             return Verdict(
                 Status.WARN,
                 f"{numbered(busy)}: memory is in use by processes that cannot be seen from here",
@@ -198,12 +214,25 @@ def _busy(scene: Scene) -> list[Finding]:
         return Verdict(
             Status.WARN,
             f"somebody is on the GPUs: {said}",
-            "wait for them, or end them if they are left over from a job of yours",
-            (f"kill {' '.join(map(str, pids))}",),
+            _ending(runs, others=bool(pids)),
+            (f"kill {' '.join(map(str, pids))}",) if pids else (),
             data,
         )
 
-    return judge_gpus(scene, verdict, "who uses GPUs")
+    return judge_gpus(context, verdict, "who uses GPUs")
+
+
+def _ending(runs: Sequence[str], *, others: bool) -> str:
+    """Return what to do about runs of orch's, which are ended by their name, and other processes."""
+    stops = " and ".join(f"`{line_to_paste(['orch', 'stop', run])}`" for run in runs)
+    ways = (
+        [f"{stops} where it was launched, or queue behind it with `orch launch --wait`"]
+        if runs
+        else []
+    )
+    if others:
+        ways.append("wait for them, or end them if they are left over from a job of yours")
+    return "; ".join(ways)
 
 
 def _occupants(gpu: Gpu) -> Mapping[str, object]:
@@ -256,5 +285,5 @@ CHECKS = (
         probes=(GPU,),
     ),
     *health.CHECKS,
-    *links.CHECKS,
+    *nvlink.CHECKS,
 )

@@ -12,14 +12,15 @@ from orchestrator.preflight.gpus.xid import Action, explain
 from orchestrator.preflight.judge import Verdict, fold, incomplete, whole
 from orchestrator.preflight.model import (
     Check,
+    Context,
     Finding,
     Group,
     Level,
     NoAnswer,
+    NodeContext,
     Probe,
     Status,
 )
-from orchestrator.preflight.scene import Scene, Subject
 
 _DAY = 86400.0
 _SPARED = " (no rank uses it)"
@@ -70,11 +71,11 @@ class KernelLog:
         )
 
 
-XID = Probe("xid", KernelLog.parse)
+XID = Probe("kernel_log.xids", KernelLog.parse)
 
 
-def _ecc(scene: Scene) -> list[Finding]:
-    def verdict(subject: Subject, found: Gpus) -> Verdict:
+def _ecc(context: Context) -> list[Finding]:
+    def verdict(subject: NodeContext, found: Gpus) -> Verdict:
         data = {
             str(gpu.index): {"volatile": gpu.volatile, "aggregate": gpu.aggregate}
             for gpu in found.gpus
@@ -107,7 +108,7 @@ def _ecc(scene: Scene) -> list[Finding]:
             Status.PASS, f"no uncorrectable ECC error since the last reset{said}", data=data
         )
 
-    return judge_gpus(scene, verdict, "ECC")
+    return judge_gpus(context, verdict, "ECC")
 
 
 _REPLACE = ("remap failure", "unrepairable memory")
@@ -117,8 +118,8 @@ _PENDING = (
 )  # fmt: skip
 
 
-def _remap(scene: Scene) -> list[Finding]:
-    def verdict(subject: Subject, found: Gpus) -> Verdict:
+def _remap(context: Context) -> list[Finding]:
+    def verdict(subject: NodeContext, found: Gpus) -> Verdict:
         data = {
             str(gpu.index): flags
             for gpu in found.gpus
@@ -157,7 +158,7 @@ def _remap(scene: Scene) -> list[Finding]:
             return Verdict(Status.SKIP, "these GPUs do not tell")
         return Verdict(Status.PASS, "no GPU waits for a reset or a repair", data=data)
 
-    return judge_gpus(scene, verdict, "what waits for a reset")
+    return judge_gpus(context, verdict, "what waits for a reset")
 
 
 def _pending(gpu: Gpu) -> list[str]:
@@ -166,13 +167,13 @@ def _pending(gpu: Gpu) -> list[str]:
     return [*reasons, f"recovery action {recovery!r}"] if "Reset" in recovery else reasons
 
 
-def _serious(subject: Subject, found: Gpus, bad: Iterable[Gpu]) -> Status:
+def _serious(subject: NodeContext, found: Gpus, bad: Iterable[Gpu]) -> Status:
     """Return fail for what is wrong with a GPU that the job uses, warn for one that it does not."""
     mine = {gpu.index for gpu in used(subject, found)}
     return Status.FAIL if any(gpu.index in mine for gpu in bad) else Status.WARN
 
 
-def _spared(subject: Subject, found: Gpus, bad: Iterable[Gpu]) -> str:
+def _spared(subject: NodeContext, found: Gpus, bad: Iterable[Gpu]) -> str:
     return _SPARED if _serious(subject, found, bad) is Status.WARN else ""
 
 
@@ -180,14 +181,14 @@ def _resets(gpus: Iterable[Gpu]) -> tuple[str, ...]:
     return tuple(f"nvidia-smi --gpu-reset -i {gpu.selector}" for gpu in gpus)
 
 
-def _xid(scene: Scene) -> list[Finding]:
-    gpus, logs = scene.of(GPU), scene.of(XID)
+def _xid(context: Context) -> list[Finding]:
+    gpus, logs = context.of(GPU), context.of(XID)
     answers = [answer for answer in gpus.values() if isinstance(answer, Gpus)]
     told = any(isinstance(log, KernelLog) and log.events for log in logs.values())
     if len(answers) == len(gpus) and not told and not any(a.served or a.drivers for a in answers):
-        return whole(scene, Status.SKIP, "no NVIDIA GPU")
+        return whole(context, Status.SKIP, "no NVIDIA GPU")
 
-    def verdict(subject: Subject) -> Verdict:
+    def verdict(subject: NodeContext) -> Verdict:
         log, found = logs[subject.name], gpus[subject.name]
         if isinstance(log, NoAnswer):
             return incomplete(log.reason)
@@ -196,7 +197,7 @@ def _xid(scene: Scene) -> list[Finding]:
             return Verdict(Status.SKIP, "no NVIDIA GPU")
         return _judge_log(log, here.gpus if here else ())
 
-    return fold((subject.name, verdict(subject)) for subject in scene.subjects)
+    return fold((subject.name, verdict(subject)) for subject in context.subjects)
 
 
 def _judge_log(log: KernelLog, gpus: Sequence[Gpu]) -> Verdict:

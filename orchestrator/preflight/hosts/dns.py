@@ -12,6 +12,7 @@ from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.judge import Verdict, fold, incomplete, usual, whole
 from orchestrator.preflight.model import (
     Check,
+    Context,
     Finding,
     Group,
     Level,
@@ -20,9 +21,8 @@ from orchestrator.preflight.model import (
     Remedy,
     Status,
 )
-from orchestrator.preflight.phrases import some
-from orchestrator.preflight.scene import Scene
-from orchestrator.quoting import command_line
+from orchestrator.util.quoting import command_line
+from orchestrator.util.text import some
 
 _ORDINARY = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")  # a name that can stand in /etc/hosts
 _MOST_NAMES = 32  # for /etc/hosts that are given to be pasted
@@ -53,26 +53,26 @@ def _parse_names(raw: Any) -> dict[str, Resolved]:
 
 
 NAMES: Probe[dict[str, Resolved]] = Probe(
-    "names", _parse_names, lambda subject: {"names": _names(subject.scene)}
+    "names.resolve", _parse_names, lambda subject: {"names": _names(subject.context)}
 )
 
 
-def _dns(scene: Scene) -> list[Finding]:
-    if scene.on_one_machine:
-        return whole(scene, Status.SKIP, "all nodes are one machine")
-    found = scene.of(NAMES)
+def _dns(context: Context) -> list[Finding]:
+    if context.on_one_machine:
+        return whole(context, Status.SKIP, "all nodes are one machine")
+    found = context.of(NAMES)
     answers = {node: a for node, a in found.items() if not isinstance(a, NoAnswer)}
     unmeasured = fold(
         (node, incomplete(a.reason)) for node, a in found.items() if isinstance(a, NoAnswer)
     )
     if len(answers) < 2:
-        return unmeasured or whole(scene, Status.SKIP, "there are no two nodes to compare")
+        return unmeasured or whole(context, Status.SKIP, "there are no two nodes to compare")
     unknown: list[str] = []
     apart: dict[str, list[str]] = {}  # by node, what it says unlike the others
-    for name in _names(scene):
-        views = _views(scene, name, answers)
+    for name in _names(context):
+        views = _views(context, name, answers)
         if not any(view.addresses for view in views.values()):
-            if views and name in _hostnames(scene):
+            if views and name in _hostnames(context):
                 unknown.append(name)
             continue  # a name of the inventory alone need mean nothing to the nodes
         known = {node: frozenset(v.addresses) for node, v in views.items() if v.addresses}
@@ -81,7 +81,7 @@ def _dns(scene: Scene) -> list[Finding]:
             if frozenset(view.addresses) != common:
                 text = f"{name} to {view.in_words}, others to {' '.join(sorted(common))}"
                 apart.setdefault(node, []).append(text)
-    findings = _unknown(scene, unknown) if unknown else []
+    findings = _unknown(context, unknown) if unknown else []
     findings += fold(
         (
             node,
@@ -100,20 +100,20 @@ def _dns(scene: Scene) -> list[Finding]:
 
 
 def _views(
-    scene: Scene, name: str, answers: Mapping[str, Mapping[str, Resolved]]
+    context: Context, name: str, answers: Mapping[str, Mapping[str, Resolved]]
 ) -> dict[str, Resolved]:
     """Return what `name` is on each node, but on those that it means: they may well say loopback."""
     return {
         subject.name: answers[subject.name].get(name, Resolved((), "not answered"))
-        for subject in scene.subjects
+        for subject in context.subjects
         if subject.name in answers
         and name not in (subject.facts.hostname, subject.host.name, subject.host.address)
     }
 
 
-def _unknown(scene: Scene, hostnames: list[str]) -> list[Finding]:
+def _unknown(context: Context, hostnames: list[str]) -> list[Finding]:
     """Return what is to be said of nodes that no other node knows by its host name."""
-    owners = [subject for subject in scene.subjects if subject.facts.hostname in hostnames]
+    owners = [subject for subject in context.subjects if subject.facts.hostname in hostnames]
     entries = [
         f"{subject.plan.address} {subject.facts.hostname}"
         for subject in owners
@@ -128,7 +128,7 @@ def _unknown(scene: Scene, hostnames: list[str]) -> list[Finding]:
             Remedy(
                 "put these names into DNS, or into every node's /etc/hosts; orch itself uses addresses",
                 _add_to_hosts(entries) if 0 < len(entries) <= _MOST_NAMES else (),
-                scene.names,
+                context.names,
             ),
             {subject.name: {"hostname": subject.facts.hostname} for subject in owners},
         )
@@ -141,16 +141,16 @@ def _add_to_hosts(entries: list[str]) -> tuple[str, ...]:
     return (f"for e in {command_line(entries)}; do {add}; done",)
 
 
-def _names(scene: Scene) -> list[str]:
+def _names(context: Context) -> list[str]:
     """Return every name that a node goes by: its own, the inventory's, and the one for SSH."""
-    names = dict.fromkeys(_hostnames(scene))
-    for subject in scene.subjects:
+    names = dict.fromkeys(_hostnames(context))
+    for subject in context.subjects:
         names.update(dict.fromkeys((subject.host.name, subject.host.address)))
     return [name for name in names if not _is_address(name)]
 
 
-def _hostnames(scene: Scene) -> list[str]:
-    return [facts.hostname for facts in scene.facts]
+def _hostnames(context: Context) -> list[str]:
+    return [facts.hostname for facts in context.facts]
 
 
 def _is_address(name: str) -> bool:

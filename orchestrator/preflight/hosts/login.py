@@ -9,23 +9,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import NodeError
-from orchestrator.preflight.answers import ask, optional, silence, text
+from orchestrator.preflight.answers import ask, optional, text
 from orchestrator.preflight.judge import Verdict, fold, incomplete, judge_each, unmeasured
 from orchestrator.preflight.model import (
+    Advance,
     Check,
+    Context,
     Finding,
     Group,
     Level,
+    Measurement,
     NoAnswer,
+    NodeContext,
     Probe,
     Status,
 )
-from orchestrator.preflight.scene import Advance, Scene, Stage, Subject
-from orchestrator.quoting import command_line
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.base import Node
 from orchestrator.remote.fleet import Fleet
-from orchestrator.remote.text import printable, user_name
+from orchestrator.util.quoting import command_line
+from orchestrator.util.text import printable, user_name
 
 _WAIT = 40.0  # seconds for a login: the shell's start-up files may be on a slow file system
 _LINES = 5  # lines of noise that are looked for in start-up files
@@ -60,7 +63,7 @@ class Logins:
     of: Mapping[str, Printed | NoAnswer]
 
 
-async def _log_in(fleet: Fleet, scene: Scene, advance: Advance) -> Logins:
+async def _log_in(fleet: Fleet, context: Context, advance: Advance) -> Logins:
     async def one(name: str, node: Node, agent: Agent) -> Printed | NoAnswer:
         try:
             async with asyncio.timeout(_WAIT):
@@ -68,13 +71,13 @@ async def _log_in(fleet: Fleet, scene: Scene, advance: Advance) -> Logins:
         except TimeoutError:
             return NoAnswer(f"a login that runs `true` did not end within {_WAIT:g} s")
         except NodeError as error:
-            return silence(agent, error)
+            return NoAnswer(error.text)
         advance(name, not printed.lines)
         return printed
 
-    places = zip(scene.names, fleet.nodes, fleet.agents, strict=True)
+    places = zip(context.names, fleet.nodes, fleet.agents, strict=True)
     answers = await asyncio.gather(*(one(*place) for place in places))
-    return Logins(dict(zip(scene.names, answers, strict=True)))
+    return Logins(dict(zip(context.names, answers, strict=True)))
 
 
 async def _run_true(node: Node, agent: Agent) -> Printed:
@@ -87,16 +90,16 @@ async def _run_true(node: Node, agent: Agent) -> Printed:
     lines = tuple(filter(None, (printable(line) for line in noise.split(b"\n", 100)[:100])))
     if not lines:
         return Printed((), errors)
-    request = {"startup": {"noise": list(lines[:_LINES])}}
+    request = {"login.startup": {"noise": list(lines[:_LINES])}}
     found = await ask(agent, "check", _parse_sources, timeout=15.0, limit=10.0, probes=request)
     return Printed(lines, errors, () if isinstance(found, NoAnswer) else found)
 
 
 def _parse_sources(raw: Any) -> tuple[Source | None, ...]:
-    return tuple(optional(Source.parse, entry) for entry in raw["startup"]["ok"])
+    return tuple(optional(Source.parse, entry) for entry in raw["login.startup"]["ok"])
 
 
-LOGINS = Stage("logins", Logins, _log_in)
+LOGINS = Measurement("logins", Logins, _log_in)
 
 # What prints and is whole on its line; `[[` needs bash or zsh.
 _PRINTS = re.compile(
@@ -108,11 +111,11 @@ _BASH = re.compile(
 )
 
 
-def _clean(scene: Scene) -> list[Finding]:
-    found = scene.find(Logins)
+def _clean(context: Context) -> list[Finding]:
+    found = context.find(Logins)
     if isinstance(found, NoAnswer):
-        return unmeasured(scene, found)
-    return fold((name, _judge_login(found.of[name])) for name in scene.names)
+        return unmeasured(context, found)
+    return fold((name, _judge_login(found.of[name])) for name in context.names)
 
 
 def _judge_login(printed: Printed | NoAnswer) -> Verdict:
@@ -189,11 +192,11 @@ class Logind:
         return self.user in self.only if self.only else self.kill is True
 
 
-LOGIND = Probe("linger", Logind.parse)
+LOGIND = Probe("login.linger", Logind.parse)
 
 
-def _linger(scene: Scene) -> list[Finding]:
-    def verdict(subject: Subject, found: Logind) -> Verdict:
+def _linger(context: Context) -> list[Finding]:
+    def verdict(subject: NodeContext, found: Logind) -> Verdict:
         data = {"kill": found.kill, "session": found.session, "linger": found.linger}
         if not found.systemd:
             return Verdict(Status.SKIP, "has no systemd, so nothing ends with a login", data=data)
@@ -214,7 +217,7 @@ def _linger(scene: Scene) -> list[Finding]:
             data,
         )
 
-    return judge_each(scene, LOGIND, verdict)
+    return judge_each(context, LOGIND, verdict)
 
 
 CLEAN_CHECK = Check(

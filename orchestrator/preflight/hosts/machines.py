@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.hosts import login, orphans
 from orchestrator.preflight.hosts.reached import REACH
+from orchestrator.preflight.hosts.rsync import RSYNC
 from orchestrator.preflight.judge import incomplete, whole
 from orchestrator.preflight.model import (
     Check,
+    Context,
     Finding,
     Group,
     Level,
@@ -20,8 +22,7 @@ from orchestrator.preflight.model import (
     Remedy,
     Status,
 )
-from orchestrator.preflight.scene import Scene
-from orchestrator.remote.text import printable
+from orchestrator.util.text import printable
 
 V = TypeVar("V")
 
@@ -48,15 +49,17 @@ class Identity:
 
 
 IDENTITY = Probe(
-    "identity", Identity.parse, arguments=lambda subject: {"interface": subject.plan.interface}
+    "host.identity", Identity.parse, arguments=lambda subject: {"interface": subject.plan.interface}
 )
 
 
-def _unique(scene: Scene) -> list[Finding]:
-    by_name = dict(zip(scene.names, scene.facts, strict=True))
+def _unique(context: Context) -> list[Finding]:
+    by_name = dict(zip(context.names, context.facts, strict=True))
     same = _shared({name: facts.identity for name, facts in by_name.items()})
-    if any(len(names) == len(scene.names) for names in same.values()):
-        return whole(scene, Status.PASS, "are all this one machine, as a job on one machine has it")
+    if any(len(names) == len(context.names) for names in same.values()):
+        return whole(
+            context, Status.PASS, "are all this one machine, as a job on one machine has it"
+        )
     findings = [
         Finding(
             Status.FAIL,
@@ -66,9 +69,9 @@ def _unique(scene: Scene) -> list[Finding]:
         )
         for names in same.values()
     ]
-    found = scene.of(IDENTITY)
+    found = context.of(IDENTITY)
     known = {name: answer for name, answer in found.items() if isinstance(answer, Identity)}
-    findings += _clones(known) + _same_interface(scene, known) + _same_gpus(known)
+    findings += _clones(known) + _same_interface(context, known) + _same_gpus(known)
     hosts = _shared({n: (known[n].boot, by_name[n].hostname) for n in known})
     findings += [
         Finding(
@@ -85,7 +88,7 @@ def _unique(scene: Scene) -> list[Finding]:
         if isinstance(answer, NoAnswer):
             verdict = incomplete(answer.reason)
             findings.append(Finding(verdict.status, (name,), verdict.message))
-    return findings or whole(scene, Status.PASS, "are machines of their own")
+    return findings or whole(context, Status.PASS, "are machines of their own")
 
 
 def _clones(known: Mapping[str, Identity]) -> list[Finding]:
@@ -106,8 +109,8 @@ def _clones(known: Mapping[str, Identity]) -> list[Finding]:
     return findings
 
 
-def _same_interface(scene: Scene, known: Mapping[str, Identity]) -> list[Finding]:
-    if scene.plan.subnet is None:
+def _same_interface(context: Context, known: Mapping[str, Identity]) -> list[Finding]:
+    if context.plan.subnet is None:
         return []  # behind routers one address may be in use on both sides
     return [
         Finding(
@@ -157,6 +160,7 @@ def _shared(values: Mapping[str, V | None]) -> dict[V, tuple[str, ...]]:
 
 CHECKS: tuple[Check, ...] = (
     REACH,
+    RSYNC,
     login.CLEAN_CHECK,
     Check(
         id="host.unique",

@@ -10,10 +10,19 @@ from orchestrator.preflight.answers import text
 from orchestrator.preflight.hosts import dns
 from orchestrator.preflight.hosts.dns import Resolved
 from orchestrator.preflight.judge import Verdict, judge_each, whole
-from orchestrator.preflight.model import Check, Finding, Group, Level, Probe, Remedy, Status
-from orchestrator.preflight.scene import Scene, Subject
-from orchestrator.quoting import command_line
-from orchestrator.remote.text import printable
+from orchestrator.preflight.model import (
+    Check,
+    Context,
+    Finding,
+    Group,
+    Level,
+    NodeContext,
+    Probe,
+    Remedy,
+    Status,
+)
+from orchestrator.util.quoting import command_line
+from orchestrator.util.text import printable
 
 
 @dataclass(frozen=True)
@@ -28,16 +37,16 @@ class OwnName:
         return cls(text(raw["hostname"]), Resolved.parse(raw))
 
 
-OWN_NAME = Probe("own_name", OwnName.parse)
+OWN_NAME = Probe("names.own_name", OwnName.parse)
 
 
-def _own_name(scene: Scene) -> list[Finding]:
-    if scene.on_one_machine:
-        return whole(scene, Status.SKIP, "all nodes are one machine")
-    return judge_each(scene, OWN_NAME, _judge_own_name) + _same_names(scene)
+def _own_name(context: Context) -> list[Finding]:
+    if context.on_one_machine:
+        return whole(context, Status.SKIP, "all nodes are one machine")
+    return judge_each(context, OWN_NAME, _judge_own_name) + _same_names(context)
 
 
-def _judge_own_name(subject: Subject, found: OwnName) -> Verdict:
+def _judge_own_name(subject: NodeContext, found: OwnName) -> Verdict:
     data = {"hostname": found.hostname, "addresses": list(found.resolved.addresses)}
     mine = {str(item.ip) for interface in subject.facts.interfaces for item in interface.addresses}
     first = next(iter(found.resolved.addresses), None)
@@ -69,19 +78,19 @@ def _judge_own_name(subject: Subject, found: OwnName) -> Verdict:
     )
 
 
-def _pinned(subject: Subject) -> bool:
+def _pinned(subject: NodeContext) -> bool:
     """Return whether gloo is told which interface to take: by orch, by the user, or by the login."""
     job = {**subject.facts.environment, **subject.plan.environment}
     return bool(job.get("GLOO_SOCKET_IFNAME", "").strip())
 
 
-def _own_line(subject: Subject) -> tuple[str, ...]:
+def _own_line(subject: NodeContext) -> tuple[str, ...]:
     """Return the line that corrects /etc/hosts, and does no harm when it is run again.
 
     It is the same on all nodes of a subnet, so that they can be told at once. The file is written in
     place, never replaced: in a container it is a mount.
     """
-    subnet, own = subject.scene.plan.subnet, subject.plan.address
+    subnet, own = subject.context.plan.subnet, subject.plan.address
     if subnet is not None:
         # The first of its addresses there; in `ip -o` the word after inet or inet6.
         find = f'$(ip -o addr show to {subnet} | sed -n "1s/.* inet6* \\([^/]*\\).*/\\1/p")'
@@ -99,10 +108,10 @@ def _own_line(subject: Subject) -> tuple[str, ...]:
     return (command_line(["sh", "-c", script]),)
 
 
-def _same_names(scene: Scene) -> list[Finding]:
+def _same_names(context: Context) -> list[Finding]:
     """Find machines that call themselves alike; containers of one machine are host.unique's."""
-    by_name: dict[str, list[Subject]] = {}
-    for subject in scene.subjects:
+    by_name: dict[str, list[NodeContext]] = {}
+    for subject in context.subjects:
         by_name.setdefault(subject.facts.hostname, []).append(subject)
     return [
         Finding(

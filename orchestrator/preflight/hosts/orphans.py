@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.plan.masking import masked_command
 from orchestrator.preflight.answers import finite, optional, text
 from orchestrator.preflight.judge import Verdict, fold, incomplete
 from orchestrator.preflight.model import (
     Check,
+    Context,
     Finding,
     Group,
     Level,
@@ -16,8 +18,9 @@ from orchestrator.preflight.model import (
     Probe,
     Status,
 )
-from orchestrator.preflight.phrases import some
-from orchestrator.preflight.scene import Scene
+from orchestrator.util.durations import age
+from orchestrator.util.quoting import line_to_paste
+from orchestrator.util.text import some
 
 _MOST = 16
 
@@ -41,7 +44,7 @@ class Process:
             pid=int(raw["pid"]),
             age=finite(raw["age"]),
             owner=text(raw["owner"], 40),
-            command=text(raw["command"], 80),
+            command=text(masked_command(str(raw["command"])), 80),
             run=optional(text, raw["run"]),
             address=optional(text, raw["address"]),
             port=optional(text, raw["port"]),
@@ -49,7 +52,7 @@ class Process:
         )
 
     def __str__(self) -> str:
-        notes = [f"of {self.owner}", f"for {_duration(self.age)}"]
+        notes = [f"of {self.owner}", f"for {age(self.age)}"]
         notes += [f"run {self.run}"] if self.run else []
         notes += [f"main port {self.port}"] if self.port else []
         notes += ["holds a GPU"] if self.gpu else []
@@ -63,13 +66,13 @@ def _parse(raw: Any) -> tuple[Process, ...]:
 PROCESSES = Probe("orphans", _parse)
 
 
-def _orphans(scene: Scene) -> list[Finding]:
+def _orphans(context: Context) -> list[Finding]:
     verdicts = []
-    for name, found in scene.of(PROCESSES).items():
+    for name, found in context.of(PROCESSES).items():
         if isinstance(found, NoAnswer):
             verdicts.append((name, incomplete(found.reason)))
             continue
-        stale = [each for each in found if _would_join(scene, each)]
+        stale = [each for each in found if _would_join(context, each)]
         others = [each for each in found if each not in stale]
         if stale:
             told = "still has ranks that will take this job's main address and port for their own"
@@ -81,18 +84,17 @@ def _orphans(scene: Scene) -> list[Finding]:
     return fold(verdicts)
 
 
-def _would_join(scene: Scene, process: Process) -> bool:
+def _would_join(context: Context, process: Process) -> bool:
     """Whether it looks for its main process where this job's will be: nobody else's is there now."""
-    meeting = (scene.plan.main_address, str(scene.plan.main_port))
+    meeting = (context.plan.main_address, str(context.plan.main_port))
     return (process.address, process.port) == meeting
 
 
 def _verdict(status: Status, told: str, found: list[Process]) -> Verdict:
-    kill = f"`kill {' '.join(str(each.pid) for each in found)}`"
     return Verdict(
         status,
         f"{told}: {some([str(each) for each in found], comma='; ')}",
-        f"if nobody needs them any more: {kill}",
+        f"if nobody needs them any more: {_ending(found)}",
         data={
             "processes": [
                 {"pid": each.pid, "age": round(each.age), "owner": each.owner, "run": each.run}
@@ -102,11 +104,14 @@ def _verdict(status: Status, told: str, found: list[Process]) -> Verdict:
     )
 
 
-def _duration(seconds: float) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+def _ending(found: list[Process]) -> str:
+    """Return what ends the processes: a run of orch's own by its name, never one process of it."""
+    runs = sorted({each.run for each in found if each.run})
+    lines = [f"`{line_to_paste(['orch', 'stop', run])}`" for run in runs]
+    if runs:
+        lines[-1] += ", where the run was launched"
+    pids = [str(each.pid) for each in found if not each.run]
+    return "; ".join([*lines, *([f"`kill {' '.join(pids)}`"] if pids else [])])
 
 
 ORPHANS_CHECK = Check(

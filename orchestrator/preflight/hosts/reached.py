@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import re
-
 from orchestrator.preflight.judge import whole
-from orchestrator.preflight.model import Check, Finding, Group, Level, Remedy, Status
-from orchestrator.preflight.scene import Scene
-
-_ENDPOINT = re.compile(r"\S+:\d+")
+from orchestrator.preflight.model import Check, Context, Finding, Group, Level, Remedy, Status
+from orchestrator.remote.alike import alike
 
 
-def _reach(scene: Scene) -> list[Finding]:
-    """Fold those of one cause and one remedy, whose messages differ in the address alone."""
-    alike: dict[tuple[str, str, str], list[str]] = {}
-    messages = {each.node: each.message for each in scene.unreachable}
-    for each in scene.unreachable:
-        key = (each.cause, _ENDPOINT.sub("", each.message), each.remedy)
-        alike.setdefault(key, []).append(each.node)
+def _reach(context: Context) -> list[Finding]:
+    causes = {
+        each.node: {"cause": each.cause, "message": each.message} for each in context.unreachable
+    }
     findings = []
-    for (cause, _, remedy), nodes in alike.items():
-        told = messages[nodes[0]] + ("; the others likewise" if len(nodes) > 1 else "")
-        data = {node: {"cause": cause, "message": messages[node]} for node in nodes}
-        findings.append(Finding(Status.FAIL, tuple(nodes), told, _here(remedy, nodes), data))
-    if scene.names:
-        findings += whole(scene, Status.PASS, "lets orch in, and runs its agent")
+    for each in alike(context.unreachable):
+        message = "; ".join([each.message, *each.evidence])
+        data = {node: causes[node] for node in each.nodes}
+        remedy = _here(each.remedy, each.nodes)
+        findings.append(Finding(Status.FAIL, each.nodes, message, remedy, data))
+    if context.names:
+        findings += whole(context, Status.PASS, "lets orch in, and runs its agent")
     return findings
 
 
-def _here(text: str, nodes: list[str]) -> Remedy:
+def _here(text: str, nodes: tuple[str, ...]) -> Remedy:
     """A remedy that is not for the nodes' own shells: nobody gets into one there."""
-    return Remedy(text, (), tuple(nodes))
+    return Remedy(text, (), nodes)
 
 
 REACH = Check(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from statistics import median
 
-from orchestrator.preflight.interfaces.links import INTERFACES, chosen_links
+from orchestrator.preflight.interfaces.interfaces import INTERFACES, chosen_links
 from orchestrator.preflight.interfaces.throughput import (
     BANDWIDTH,
     Bandwidth,
@@ -15,46 +15,47 @@ from orchestrator.preflight.interfaces.throughput import (
 )
 from orchestrator.preflight.interfaces.tournament import VERY_SLOW, Pair, blame, pair_of, typical
 from orchestrator.preflight.judge import Verdict, fold, unmeasured, whole
-from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
-from orchestrator.preflight.scene import Scene
-from orchestrator.quoting import command_line
+from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NoAnswer, Status
+from orchestrator.util.quoting import command_line
 
 _SHARE_WARN, _SHARE_FAIL = 0.7, 0.3  # of the link's speed
 _LOPSIDED = 0.5  # of two nodes alone, one way beside the other
 
 
-def _bandwidth(scene: Scene) -> list[Finding]:
-    if scene.on_one_machine:
-        return whole(scene, Status.SKIP, "all nodes are one machine")
-    found = scene.find(Bandwidth)
+def _bandwidth(context: Context) -> list[Finding]:
+    if context.on_one_machine:
+        return whole(context, Status.SKIP, "all nodes are one machine")
+    found = context.find(Bandwidth)
     if isinstance(found, NoAnswer):
-        return unmeasured(scene, found)
+        return unmeasured(context, found)
     verdicts: list[tuple[str, Verdict]] = []
     for judged in (_beside_others, _beside_link, _failed):
         known = {name for name, _ in verdicts}
-        verdicts += [(name, verdict) for name, verdict in judged(scene, found) if name not in known]
+        verdicts += [
+            (name, verdict) for name, verdict in judged(context, found) if name not in known
+        ]
     known = {name for name, _ in verdicts}
     fine = Verdict(Status.PASS, f"{in_bits(typical(_rates(found)))} is usual each way")
-    verdicts += [(name, fine) for name in scene.names if name not in known]
+    verdicts += [(name, fine) for name in context.names if name not in known]
     return fold(verdicts)
 
 
-def _beside_others(scene: Scene, found: Bandwidth) -> Iterator[tuple[str, Verdict]]:
+def _beside_others(context: Context, found: Bandwidth) -> Iterator[tuple[str, Verdict]]:
     """Yield the verdicts on nodes and pairs that are slower than others."""
     values, slow = pair_values(found.flows), suspects(found.flows)
     usual = typical(_rates(found), slow)
     for node in slow.nodes:
         best = max(value for pair, value in values.items() if node in pair)
-        yield scene.names[node], _slow_node(scene, found, node, best, usual)
+        yield context.names[node], _slow_node(context, found, node, best, usual)
     for a, b in slow.pairs:
-        yield from _slow_pair(scene, found, (a, b), values[a, b], usual)
-    if len(scene.names) == 2 and len(found.flows) == 2:
+        yield from _slow_pair(context, found, (a, b), values[a, b], usual)
+    if len(context.names) == 2 and len(found.flows) == 2:
         fast, slower = sorted(found.flows.values(), key=lambda flow: -flow.rate)
         if slower.rate < _LOPSIDED * fast.rate and not slower.capped:
-            yield from _slow_pair(scene, found, (0, 1), slower.rate, fast.rate)
+            yield from _slow_pair(context, found, (0, 1), slower.rate, fast.rate)
 
 
-def _slow_node(scene: Scene, found: Bandwidth, node: int, best: float, usual: float) -> Verdict:
+def _slow_node(context: Context, found: Bandwidth, node: int, best: float, usual: float) -> Verdict:
     sends = [flow.rate for (source, _), flow in found.flows.items() if source == node]
     receives = [flow.rate for (_, target), flow in found.flows.items() if target == node]
     ways = " and ".join(
@@ -67,35 +68,35 @@ def _slow_node(scene: Scene, found: Bandwidth, node: int, best: float, usual: fl
         f"{ways}, whoever it meets; {in_bits(usual)} is usual",
         "look at its cable, its switch port, the speed its link has, what else uses it, and what "
         "shapes its traffic",
-        _look(scene, node),
+        _look(context, node),
         {"sends": sends, "receives": receives, "usual": usual},
     )
 
 
 def _slow_pair(
-    scene: Scene, found: Bandwidth, pair: Pair, value: float, usual: float
+    context: Context, found: Bandwidth, pair: Pair, value: float, usual: float
 ) -> Iterator[tuple[str, Verdict]]:
     for node, other in (pair, pair[::-1]):
         there, back = (found.flows.get(way) for way in ((node, other), (other, node)))
-        ways = [f"to {scene.names[other]} {in_bits(there.rate)}"] if there else []
+        ways = [f"to {context.names[other]} {in_bits(there.rate)}"] if there else []
         ways += [f"back {in_bits(back.rate)}"] if back else []
         yield (
-            scene.names[node],
+            context.names[node],
             Verdict(
                 Status.FAIL if value < VERY_SLOW * usual else Status.WARN,
                 f"{', '.join(ways)}; {in_bits(usual)} is usual",
                 "each does well with others: look at what lies between the two"
-                if len(scene.names) > 2
+                if len(context.names) > 2
                 else "look at what shapes the traffic of the one that sends less, and at its link",
-                _look(scene, node),
+                _look(context, node),
                 {"there": there and there.rate, "back": back and back.rate, "usual": usual},
             ),
         )
 
 
-def _look(scene: Scene, node: int) -> tuple[str, ...]:
+def _look(context: Context, node: int) -> tuple[str, ...]:
     """Return the lines that show what a node's interface does."""
-    interface = scene.plan.nodes[node].interface
+    interface = context.plan.nodes[node].interface
     return (
         ()
         if interface is None
@@ -103,11 +104,11 @@ def _look(scene: Scene, node: int) -> tuple[str, ...]:
     )
 
 
-def _beside_link(scene: Scene, found: Bandwidth) -> Iterator[tuple[str, Verdict]]:
+def _beside_link(context: Context, found: Bandwidth) -> Iterator[tuple[str, Verdict]]:
     """Yield the verdicts on nodes and pairs that fill too little of the link they have."""
     speeds = {
         index: link.known_speed * 125e3
-        for index, link in enumerate(chosen_links(scene).values())
+        for index, link in enumerate(chosen_links(context).values())
         if not isinstance(link, NoAnswer) and link.known_speed is not None
     }
     shares: dict[Pair, float] = {}
@@ -119,14 +120,17 @@ def _beside_link(scene: Scene, found: Bandwidth) -> Iterator[tuple[str, Verdict]
     idle = blame([pair for pair, share in shares.items() if share < _SHARE_WARN], list(shares))
     for node in idle.nodes:
         share = max(share for pair, share in shares.items() if node in pair)
-        yield scene.names[node], _underused(scene, node, share, speeds[node], "whoever it meets")
+        yield (
+            context.names[node],
+            _underused(context, node, share, speeds[node], "whoever it meets"),
+        )
     for pair in idle.pairs:
         for node, other in (pair, pair[::-1]):
-            peer = f"with {scene.names[other]}"
-            yield scene.names[node], _underused(scene, node, shares[pair], speeds[node], peer)
+            peer = f"with {context.names[other]}"
+            yield context.names[node], _underused(context, node, shares[pair], speeds[node], peer)
 
 
-def _underused(scene: Scene, node: int, share: float, speed: float, peer: str) -> Verdict:
+def _underused(context: Context, node: int, share: float, speed: float, peer: str) -> Verdict:
     status, bound = (
         (Status.FAIL, _SHARE_FAIL) if share < _SHARE_FAIL else (Status.WARN, _SHARE_WARN)
     )
@@ -135,12 +139,12 @@ def _underused(scene: Scene, node: int, share: float, speed: float, peer: str) -
         f"fills less than {bound:.0%} of its link's {speed * 8e-9:g} Gb/s, {peer}",
         "look at what else uses the network, at the switch, at the cable's errors, and at what "
         "shapes the traffic",
-        _look(scene, node),
+        _look(context, node),
         {"share": share, "link": speed},
     )
 
 
-def _failed(scene: Scene, found: Bandwidth) -> Iterator[tuple[str, Verdict]]:
+def _failed(context: Context, found: Bandwidth) -> Iterator[tuple[str, Verdict]]:
     """Yield the verdicts on nodes and pairs that could not be measured."""
     bad: dict[Pair, list[str]] = {}
     for way, why in found.failures.items():
@@ -149,10 +153,10 @@ def _failed(scene: Scene, found: Bandwidth) -> Iterator[tuple[str, Verdict]]:
     absent = blame(bad, tried)
     for node in absent.nodes:
         reasons = {why for pair, own in bad.items() if node in pair for why in own}
-        yield scene.names[node], _unmeasured("", reasons)
+        yield context.names[node], _unmeasured("", reasons)
     for pair in absent.pairs:
         for node, other in (pair, pair[::-1]):
-            yield scene.names[node], _unmeasured(f" with {scene.names[other]}", set(bad[pair]))
+            yield context.names[node], _unmeasured(f" with {context.names[other]}", set(bad[pair]))
 
 
 def _unmeasured(peer: str, reasons: set[str]) -> Verdict:

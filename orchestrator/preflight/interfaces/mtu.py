@@ -11,12 +11,21 @@ from typing import Any
 from orchestrator.preflight import answers
 from orchestrator.preflight.interfaces.tournament import Pair, blame, pair_of
 from orchestrator.preflight.judge import Verdict, fold, incomplete, unmeasured, whole
-from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
+from orchestrator.preflight.model import (
+    Advance,
+    Check,
+    Context,
+    Finding,
+    Group,
+    Level,
+    Measurement,
+    NoAnswer,
+    Status,
+)
 from orchestrator.preflight.reach.listeners import Listeners, Open
 from orchestrator.preflight.reach.reachability import peers
-from orchestrator.preflight.scene import Advance, Scene, Stage
-from orchestrator.quoting import command_line
 from orchestrator.remote.fleet import Fleet
+from orchestrator.util.quoting import command_line
 
 _SIZE = 1 << 20
 _LIMIT = 20.0  # seconds of a node's attempts, all at once: a stall, once more, and the search
@@ -74,17 +83,17 @@ class Paths:
     silent: Mapping[int, NoAnswer]
 
 
-async def _measure(fleet: Fleet, scene: Scene, advance: Advance) -> Paths:
+async def _measure(fleet: Fleet, context: Context, advance: Advance) -> Paths:
     """Send between main and each node, and around the ring, both ways, all at once."""
-    tried = peers(scene.names, Level.QUICK)
+    tried = peers(context.names, Level.QUICK)
     async with Listeners(2 * _LIMIT) as listeners:
-        found = await asyncio.gather(*map(listeners.own, fleet.agents, scene.subjects))
+        found = await asyncio.gather(*map(listeners.own, fleet.agents, context.subjects))
         doors = {index: door for index, door in enumerate(found) if isinstance(door, Open)}
 
         async def send(index: int) -> dict[tuple[int, int], Passage] | NoAnswer:
             targets = [other for other in tried[index] if other in doors]
             passages = await _send(fleet, index, [doors[t] for t in targets], listeners.ask)
-            advance(scene.names[index], not isinstance(passages, NoAnswer))
+            advance(context.names[index], not isinstance(passages, NoAnswer))
             if isinstance(passages, NoAnswer):
                 return passages
             return {(index, other): p for other, p in zip(targets, passages, strict=True)}
@@ -125,21 +134,23 @@ async def _send(fleet: Fleet, index: int, doors: list[Open], ask: str) -> list[P
     )
 
 
-PATHS = Stage("mtu", Paths, _measure)
+PATHS = Measurement("mtu", Paths, _measure)
 
 
-def _paths(scene: Scene) -> list[Finding]:
-    if scene.on_one_machine:
-        return whole(scene, Status.SKIP, "all nodes are one machine")
-    found = scene.find(Paths)
+def _paths(context: Context) -> list[Finding]:
+    if context.on_one_machine:
+        return whole(context, Status.SKIP, "all nodes are one machine")
+    found = context.find(Paths)
     if isinstance(found, NoAnswer):
-        return unmeasured(scene, found)
+        return unmeasured(context, found)
     verdicts = [
         (name, verdict)
         for kind in ((End.HOLE,), (End.STALLED,), (End.UNSTEADY,), _UNTRIED)
-        for name, verdict in _faults(scene, found, kind)
+        for name, verdict in _faults(context, found, kind)
     ]
-    verdicts += [(scene.names[i], incomplete(answer.reason)) for i, answer in found.silent.items()]
+    verdicts += [
+        (context.names[i], incomplete(answer.reason)) for i, answer in found.silent.items()
+    ]
     blamed = {name for name, _ in verdicts}
     tried = {node for way in found.passages for node in way}
     fine = Verdict(Status.PASS, f"{_SIZE >> 20} MiB passes in packets as large as the MTU")
@@ -148,13 +159,13 @@ def _paths(scene: Scene) -> list[Finding]:
         verdicts
         + [
             (name, fine if index in tried else untried)
-            for index, name in enumerate(scene.names)
+            for index, name in enumerate(context.names)
             if name not in blamed
         ]
     )
 
 
-def _faults(scene: Scene, found: Paths, kind: tuple[End, ...]) -> Iterator[tuple[str, Verdict]]:
+def _faults(context: Context, found: Paths, kind: tuple[End, ...]) -> Iterator[tuple[str, Verdict]]:
     """Yield the verdict on each node at fault, where what was sent ended in one of these ways."""
     tried = {pair_of(*way) for way in found.passages}
     bad: dict[Pair, list[tuple[int, int]]] = {}
@@ -164,25 +175,25 @@ def _faults(scene: Scene, found: Paths, kind: tuple[End, ...]) -> Iterator[tuple
     suspects = blame(bad, tried)
     for node in suspects.nodes:
         ways = [way for pair, own in bad.items() if node in pair for way in own]
-        peer = "any other node" if len(scene.names) > 2 else None
-        yield scene.names[node], _judge(scene, found, node, ways, peer)
+        peer = "any other node" if len(context.names) > 2 else None
+        yield context.names[node], _judge(context, found, node, ways, peer)
     for pair in suspects.pairs:
         for node in pair:
-            yield scene.names[node], _judge(scene, found, node, bad[pair], None)
+            yield context.names[node], _judge(context, found, node, bad[pair], None)
 
 
 def _judge(
-    scene: Scene, found: Paths, node: int, ways: list[tuple[int, int]], peer: str | None
+    context: Context, found: Paths, node: int, ways: list[tuple[int, int]], peer: str | None
 ) -> Verdict:
     """Return the verdict on `node` for what happened on `ways`; without `peer` it is the other's name."""
     if peer is None:
-        peer = next(scene.names[other] for way in ways for other in way if other != node)
+        peer = next(context.names[other] for way in ways for other in way if other != node)
     sends, receives = any(s == node for s, _ in ways), any(t == node for _, t in ways)
     to_and_from = " and ".join(["to"] * sends + ["from"] * receives)
     passages = [found.passages[way] for way in ways]
-    interface = scene.plan.nodes[node].interface
+    interface = context.plan.nodes[node].interface
     data = {
-        f"{scene.names[s]} > {scene.names[t]}": {
+        f"{context.names[s]} > {context.names[t]}": {
             "result": p.result.value, "largest": p.largest, "mss": p.mss, "retransmits": p.retransmits,
             "text": p.text,
         }

@@ -1,4 +1,4 @@
-"""Which interface carries the job on each node, and what NCCL and gloo would make of the user's wishes."""
+"""Which interface carries the job on each node, and what NCCL and gloo make of the user's settings."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from dataclasses import dataclass
 
 from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.judge import Verdict, fold, whole
-from orchestrator.preflight.model import Check, Finding, Group, Level, Remedy, Status
-from orchestrator.preflight.scene import Scene, Subject
+from orchestrator.preflight.model import (
+    Check,
+    Context,
+    Finding,
+    Group,
+    Level,
+    NodeContext,
+    Remedy,
+    Status,
+)
 
 NCCL, GLOO = "NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"
 _LOGIN = "the node's login environment"
@@ -69,7 +77,7 @@ def gloo_matches(value: str, names: Sequence[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _Choice:
     """A variable that the user has set, and where."""
 
     name: str
@@ -77,9 +85,9 @@ class _Wish:
     place: str
 
 
-def _wishes(subject: Subject) -> Iterator[_Wish]:
+def _choices(subject: NodeContext) -> Iterator[_Choice]:
     places = (
-        ("the job's environment", subject.scene.job.environment),
+        ("the job's environment", subject.context.job.environment),
         ("the inventory's env", subject.host.env),
         (_LOGIN, subject.facts.environment),
     )
@@ -87,31 +95,31 @@ def _wishes(subject: Subject) -> Iterator[_Wish]:
         for place, environment in places:
             if name in environment:
                 if len(environment[name]) > 1:  # less is as if it were not set, to both
-                    yield _Wish(name, environment[name], place)
+                    yield _Choice(name, environment[name], place)
                 break
 
 
-def _pick(scene: Scene) -> list[Finding]:
-    trouble = scene.trouble.get("nic.pick")
+def _pick(context: Context) -> list[Finding]:
+    trouble = context.trouble.get("nic.pick")
     if trouble is not None:
         message = "; ".join(trouble.message.splitlines())
-        remedy = Remedy(trouble.remedy, nodes=scene.names) if trouble.remedy else None
-        return whole(scene, Status.FAIL, message, remedy=remedy)
+        remedy = Remedy(trouble.remedy, nodes=context.names) if trouble.remedy else None
+        return whole(context, Status.FAIL, message, remedy=remedy)
     return fold(
-        (subject.name, verdict) for subject in scene.subjects for verdict in _verdicts(subject)
+        (subject.name, verdict) for subject in context.subjects for verdict in _verdicts(subject)
     )
 
 
-def _verdicts(subject: Subject) -> Iterator[Verdict]:
+def _verdicts(subject: NodeContext) -> Iterator[Verdict]:
     names = [interface.name for interface in subject.facts.interfaces]
-    wrong = [found for wish in _wishes(subject) if (found := _judge(wish, subject, names))]
+    wrong = [found for wish in _choices(subject) if (found := _judge(wish, subject, names))]
     yield from wrong
     if not any(verdict.status is Status.FAIL for verdict in wrong):
         yield _place(subject, names)
 
 
-def _judge(wish: _Wish, subject: Subject, names: Sequence[str]) -> Verdict | None:
-    """Return what is wrong with a wish; None for nothing."""
+def _judge(wish: _Choice, subject: NodeContext, names: Sequence[str]) -> Verdict | None:
+    """Return what is wrong with a choice; None for nothing."""
     ours = subject.plan.interface
     taken = (nccl_matches if wish.name == NCCL else gloo_matches)(wish.value, names)
     data = {"variable": wish.name, "value": wish.value, "place": wish.place, "interfaces": names}
@@ -127,7 +135,7 @@ def _judge(wish: _Wish, subject: Subject, names: Sequence[str]) -> Verdict | Non
         there = ", ".join(names)
         message = f"{said} is none of its interfaces, {there}{rule}"
         # A login may set for NCCL what is meant for other nodes, those with GPUs.
-        gpus = count_gpus(subject.host, subject.facts, subject.scene.job)
+        gpus = count_gpus(subject.host, subject.facts, subject.context.job)
         unused = wish.name == NCCL and wish.place == _LOGIN and not gpus
         return Verdict(Status.WARN if unused else Status.FAIL, message, text, data=data)
     if ours is not None and taken[0] != ours:
@@ -136,21 +144,21 @@ def _judge(wish: _Wish, subject: Subject, names: Sequence[str]) -> Verdict | Non
     return None
 
 
-def _place(subject: Subject, names: Sequence[str]) -> Verdict:
+def _place(subject: NodeContext, names: Sequence[str]) -> Verdict:
     """Return where the node's ranks meet the others."""
-    plan, scene = subject.plan, subject.scene.plan
+    plan, context = subject.plan, subject.context.plan
     alone = nccl_alone(names)
     sets = {name: plan.environment[name] for name in (NCCL, GLOO) if name in plan.environment}
     data = {
         "interface": plan.interface,
         "address": plan.address,
-        "subnet": scene.subnet,
+        "subnet": context.subnet,
         "nccl_alone": alone,
         "environment": sets,
     }
     if plan.interface == "lo":
         return Verdict(Status.PASS, "lo: all nodes are one machine", data=data)
-    if plan.interface is None or scene.subnet is None:
+    if plan.interface is None or context.subnet is None:
         return Verdict(
             Status.WARN,
             f"the nodes share no subnet: routing leads to main's {_main(subject)} by "
@@ -159,15 +167,15 @@ def _place(subject: Subject, names: Sequence[str]) -> Verdict:
             "`main: {address: ...}` in the inventory, or --main-address",
             data=data,
         )
-    message = f"{plan.interface} in {scene.subnet}"
+    message = f"{plan.interface} in {context.subnet}"
     if alone not in (None, plan.interface) and sets.get(NCCL) == f"={plan.interface}":
         kind = ", a virtual one" if str(alone).startswith(_VIRTUAL) else ""
         message += f", which orch tells NCCL: by itself it would take {alone}{kind}"
     return Verdict(Status.PASS, message, data=data)
 
 
-def _main(subject: Subject) -> str:
-    return subject.scene.plan.main_address
+def _main(subject: NodeContext) -> str:
+    return subject.context.plan.main_address
 
 
 PICK = Check(

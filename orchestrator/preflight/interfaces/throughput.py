@@ -18,10 +18,9 @@ from orchestrator.preflight.interfaces.tournament import (
     rounds,
     slow,
 )
-from orchestrator.preflight.model import NoAnswer
+from orchestrator.preflight.model import Advance, Context, Measurement, NoAnswer
 from orchestrator.preflight.reach.listeners import Listener, Listeners, Open
 from orchestrator.preflight.reach.reachability import Reachability
-from orchestrator.preflight.scene import Advance, Scene, Stage
 from orchestrator.remote.fleet import Fleet
 
 _WARM_UP, _SECONDS = 0.15, 0.35
@@ -66,28 +65,28 @@ class Bandwidth:
     failures: Mapping[Way, str]
 
 
-async def _measure(fleet: Fleet, scene: Scene, advance: Advance) -> Bandwidth:
+async def _measure(fleet: Fleet, context: Context, advance: Advance) -> Bandwidth:
     """Play a tournament; suspects play once more, with those that do well."""
-    if scene.on_one_machine:
+    if context.on_one_machine:
         return Bandwidth({}, {})
     async with Listeners(2 * _LIMIT) as listeners:
-        doors = await asyncio.gather(*map(listeners.own, fleet.agents, scene.subjects))
-        court = _Court(fleet, doors, listeners.ask, _blocked(scene))
-        await court.play(rounds(len(scene.names)))
-        if len(scene.names) == 2:  # there is nobody else to try a suspect with
+        doors = await asyncio.gather(*map(listeners.own, fleet.agents, context.subjects))
+        court = _Court(fleet, doors, listeners.ask, _blocked(context))
+        await court.play(rounds(len(context.names)))
+        if len(context.names) == 2:  # there is nobody else to try a suspect with
             await court.play(rounds(2))
         await court.play(retest(suspects(court.flows), pair_values(court.flows)))
-    for index, name in enumerate(scene.names):
+    for index, name in enumerate(context.names):
         advance(name, not any(index in way for way in court.failures))
     return Bandwidth(court.flows, court.failures)
 
 
-def _blocked(scene: Scene) -> set[Way]:
+def _blocked(context: Context) -> set[Way]:
     """Return the ways of which it is known already that nothing comes through."""
-    found = scene.find(Reachability)
+    found = context.find(Reachability)
     if isinstance(found, NoAnswer):
         return set()
-    index = {name: position for position, name in enumerate(scene.names)}
+    index = {name: position for position, name in enumerate(context.names)}
     return {
         (index[way.source], index[way.target])
         for way, outcome in found.outcomes.items()
@@ -148,7 +147,7 @@ class _Court:
         return found.reason if isinstance(found, NoAnswer) else found
 
 
-BANDWIDTH = Stage("bandwidth", Bandwidth, _measure)
+BANDWIDTH = Measurement("bandwidth", Bandwidth, _measure)
 
 
 def in_bits(rate: float) -> str:

@@ -6,9 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.judge import Verdict, fold, incomplete, whole
-from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
-from orchestrator.preflight.scene import Scene
-from orchestrator.quoting import command_line
+from orchestrator.preflight.model import (
+    Check,
+    Context,
+    Finding,
+    Group,
+    Level,
+    NoAnswer,
+    Probe,
+    Status,
+)
+from orchestrator.util.quoting import command_line
 
 _WARN, _FAIL = 0.5, 30.0  # seconds
 
@@ -52,13 +60,17 @@ class ClockTools:
 CLOCK = Probe("clock", ClockTools.parse)
 
 
-def _clock(scene: Scene) -> list[Finding]:
+def _clock(context: Context) -> list[Finding]:
     """Hold every clock against the middle one, the controller's being one more vote."""
-    skews = {name: facts.clock_skew for name, facts in zip(scene.names, scene.facts, strict=True)}
-    errors = {name: facts.clock_error for name, facts in zip(scene.names, scene.facts, strict=True)}
+    skews = {
+        name: facts.clock_skew for name, facts in zip(context.names, context.facts, strict=True)
+    }
+    errors = {
+        name: facts.clock_error for name, facts in zip(context.names, context.facts, strict=True)
+    }
     votes = sorted([*skews.values(), 0.0])
-    middle = votes[(len(votes) - 1) // 2] if len(skews) > 1 else skews[scene.names[0]]
-    tools = scene.of(CLOCK)
+    middle = votes[(len(votes) - 1) // 2] if len(skews) > 1 else skews[context.names[0]]
+    tools = context.of(CLOCK)
     verdicts, good = [], []
     for name, skew in skews.items():
         off, doubt = skew - middle, errors[name]
@@ -73,7 +85,7 @@ def _clock(scene: Scene) -> list[Finding]:
     if verdicts:
         return fold(verdicts)
     return whole(
-        scene, Status.PASS, _agreement(skews, errors, middle), data={"controller": -middle}
+        context, Status.PASS, _agreement(skews, errors, middle), data={"controller": -middle}
     )
 
 

@@ -9,11 +9,18 @@ from typing import Any
 from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.judge import Verdict, judge_each
 from orchestrator.preflight.limits import clock, sharing, storage
-from orchestrator.preflight.model import Check, Finding, Group, Level, Probe, Status
-from orchestrator.preflight.phrases import counted
-from orchestrator.preflight.scene import Scene, Subject
-from orchestrator.quoting import command_line
-from orchestrator.remote.text import user_name
+from orchestrator.preflight.model import (
+    Check,
+    Context,
+    Finding,
+    Group,
+    Level,
+    NodeContext,
+    Probe,
+    Status,
+)
+from orchestrator.util.quoting import command_line
+from orchestrator.util.text import counted, user_name
 
 _GIB = 1 << 30
 
@@ -34,12 +41,12 @@ class SharedMemory:
         return cls(int(raw["size"]), int(raw["free"]))
 
 
-SHM: Probe[SharedMemory | None] = Probe("shm", lambda raw: optional(SharedMemory.parse, raw))
+SHM: Probe[SharedMemory | None] = Probe("limits.shm", lambda raw: optional(SharedMemory.parse, raw))
 """None where there is no /dev/shm."""
 
 
-def _shm(scene: Scene) -> list[Finding]:
-    def verdict(subject: Subject, found: SharedMemory | None) -> Verdict:
+def _shm(context: Context) -> list[Finding]:
+    def verdict(subject: NodeContext, found: SharedMemory | None) -> Verdict:
         if found is None:
             return Verdict(
                 Status.FAIL,
@@ -66,7 +73,7 @@ def _shm(scene: Scene) -> list[Finding]:
             )
         return Verdict(Status.PASS, "/dev/shm is large enough", data=data)
 
-    return judge_each(scene, SHM, verdict)
+    return judge_each(context, SHM, verdict)
 
 
 @dataclass(frozen=True)
@@ -96,8 +103,8 @@ def _pair(raw: Any) -> tuple[int | None, int | None]:
     return optional(int, soft), optional(int, hard)
 
 
-def _limits(scene: Scene) -> list[Finding]:
-    def verdict(subject: Subject, found: LoginLimits) -> Verdict:
+def _limits(context: Context) -> list[Finding]:
+    def verdict(subject: NodeContext, found: LoginLimits) -> Verdict:
         troubles, lines = [], []
         if (soft := found.files[1]) is not None and soft < _OPEN_FILES:
             most = min(_PLENTY_OF_FILES, found.most_files)
@@ -124,7 +131,7 @@ def _limits(scene: Scene) -> list[Finding]:
             data,
         )
 
-    return judge_each(scene, LIMITS, verdict)
+    return judge_each(context, LIMITS, verdict)
 
 
 @dataclass(frozen=True)
@@ -160,11 +167,11 @@ class Memory:
 
 
 MEMORY = Probe("memory", Memory.parse)
-_UNIT = re.compile(r"[A-Za-z0-9@_.:-]+\.(slice|scope|service)\Z")
+_UNIT = re.compile(r"[A-Za-z0-9@_.:-]{1,256}\.(slice|scope|service)\Z")
 
 
-def _memory(scene: Scene) -> list[Finding]:
-    def verdict(subject: Subject, found: Memory) -> Verdict:
+def _memory(context: Context) -> list[Finding]:
+    def verdict(subject: NodeContext, found: Memory) -> Verdict:
         ranks, group = subject.plan.devices, found.group
         left = found.available if group is None else min(found.available, group.left)
         data = {
@@ -196,7 +203,7 @@ def _memory(scene: Scene) -> list[Finding]:
         unseen = ", as far as can be seen: control groups are hidden there" if found.hidden else ""
         return Verdict(Status.PASS, f"has memory enough for its ranks{unseen}", data=data)
 
-    return judge_each(scene, MEMORY, verdict)
+    return judge_each(context, MEMORY, verdict)
 
 
 CHECKS: tuple[Check, ...] = (

@@ -10,15 +10,17 @@ from orchestrator.preflight.answers import ask
 from orchestrator.preflight.judge import Verdict, fold, incomplete, unmeasured, usual, whole
 from orchestrator.preflight.limits.storage import DISK
 from orchestrator.preflight.model import (
+    Advance,
     Check,
+    Context,
     Finding,
     Group,
     Level,
+    Measurement,
     NoAnswer,
     Remedy,
     Status,
 )
-from orchestrator.preflight.scene import Advance, Scene, Stage
 from orchestrator.remote.fleet import Fleet
 
 
@@ -44,16 +46,16 @@ class Sharing:
         return frozenset(group)
 
 
-async def _mark(fleet: Fleet, scene: Scene, advance: Advance) -> Sharing:
+async def _mark(fleet: Fleet, context: Context, advance: Advance) -> Sharing:
     """Leave a mark in every working folder (or where it will be), and see who sees it."""
-    rooms = scene.of(DISK)
+    rooms = context.of(DISK)
     places = {
         name: next(room.at for room in found if room.role == "workdir")
         for name, found in rooms.items()
         if not isinstance(found, NoAnswer)
     }
-    tokens = {name: f"{scene.plan.run}-preflight-{i}" for i, name in enumerate(scene.names)}
-    agents = dict(zip(scene.names, fleet.agents, strict=True))
+    tokens = {name: f"{context.plan.run}-preflight-{i}" for i, name in enumerate(context.names)}
+    agents = dict(zip(context.names, fleet.agents, strict=True))
     marked: dict[str, NoAnswer | None] = {}
 
     async def do(verb: str, name: str) -> None:
@@ -78,55 +80,57 @@ async def _mark(fleet: Fleet, scene: Scene, advance: Advance) -> Sharing:
 
     try:
         await asyncio.gather(*(do("prepare", name) for name in places))
-        seen = await asyncio.gather(*(look(name) for name in scene.names))
+        seen = await asyncio.gather(*(look(name) for name in context.names))
     finally:
         await asyncio.gather(*(do("tidy", name) for name in places))
-    return Sharing(dict(zip(scene.names, seen, strict=True)))
+    return Sharing(dict(zip(context.names, seen, strict=True)))
 
 
-MARKS = Stage("shared folders", Sharing, _mark)
+MARKS = Measurement("shared folders", Sharing, _mark)
 
 
-def _shared(scene: Scene) -> list[Finding]:
-    if len(scene.names) < 2:
-        return whole(scene, Status.SKIP, "there is one node only")
-    found = scene.find(Sharing)
+def _shared(context: Context) -> list[Finding]:
+    if len(context.names) < 2:
+        return whole(context, Status.SKIP, "there is one node only")
+    found = context.find(Sharing)
     if isinstance(found, NoAnswer):
-        return unmeasured(scene, found)
-    blind = [(name, _judge_view(scene, found, name, seen)) for name, seen in found.seen.items()]
+        return unmeasured(context, found)
+    blind = [(name, _judge_view(context, found, name, seen)) for name, seen in found.seen.items()]
     troubles = [(name, verdict) for name, verdict in blind if verdict is not None]
     if troubles:
         return fold(troubles)
-    groups = {found.group_of(name) for name in scene.names}
+    groups = {found.group_of(name) for name in context.names}
     together = [group for group in groups if len(group) > 1]
     if not together:
-        return whole(scene, Status.PASS, "have a working folder each, of their own")
+        return whole(context, Status.PASS, "have a working folder each, of their own")
     if len(groups) == 1:
-        return whole(scene, Status.PASS, "share one working folder")
+        return whole(context, Status.PASS, "share one working folder")
     return [
         Finding(
             Status.WARN,
-            tuple(name for name in scene.names if name in group),
+            tuple(name for name in context.names if name in group),
             "share a working folder that the other nodes do not: what a rank writes there is seen on some "
             "nodes only",
             Remedy(
                 "give all nodes a `workdir:` on the shared file system, or none, in the inventory",
                 (),
-                tuple(name for name in scene.names if name in group),
+                tuple(name for name in context.names if name in group),
             ),
         )
-        for group in sorted(together, key=lambda group: [name not in group for name in scene.names])
+        for group in sorted(
+            together, key=lambda group: [name not in group for name in context.names]
+        )
     ]
 
 
 def _judge_view(
-    scene: Scene, sharing: Sharing, name: str, seen: frozenset[str] | NoAnswer
+    context: Context, sharing: Sharing, name: str, seen: frozenset[str] | NoAnswer
 ) -> Verdict | None:
     """Return what is wrong with what one node sees of the folder, if anything is."""
     if isinstance(seen, NoAnswer):
         return incomplete(seen.reason)
     expected = {other for other in sharing.group_of(name) if other in _answering(sharing)}
-    missed = sorted(expected - seen, key=scene.names.index)
+    missed = sorted(expected - seen, key=context.names.index)
     if not missed:
         return None
     told = "what it writes itself" if name in missed else f"what {', '.join(missed[:4])} wrote"
@@ -142,14 +146,16 @@ def _answering(sharing: Sharing) -> set[str]:
     return {name for name, seen in sharing.seen.items() if not isinstance(seen, NoAnswer)}
 
 
-def _user(scene: Scene) -> list[Finding]:
-    uids = {name: facts.uid for name, facts in zip(scene.names, scene.facts, strict=True)}
+def _user(context: Context) -> list[Finding]:
+    uids = {name: facts.uid for name, facts in zip(context.names, context.facts, strict=True)}
     common = usual(uids)
     if len(set(uids.values())) == 1:
-        return whole(scene, Status.PASS, "log in to one and the same user id", data={"uid": common})
-    found = scene.find(Sharing)
+        return whole(
+            context, Status.PASS, "log in to one and the same user id", data={"uid": common}
+        )
+    found = context.find(Sharing)
     if isinstance(found, NoAnswer):
-        return unmeasured(scene, found)
+        return unmeasured(context, found)
     verdicts = []
     for name, uid in uids.items():
         if uid == common:

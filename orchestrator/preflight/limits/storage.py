@@ -12,15 +12,16 @@ from orchestrator.preflight.answers import text
 from orchestrator.preflight.judge import Verdict, fold, incomplete
 from orchestrator.preflight.model import (
     Check,
+    Context,
     Finding,
     Group,
     Level,
     NoAnswer,
+    NodeContext,
     Probe,
     Status,
 )
-from orchestrator.preflight.scene import Scene, Subject
-from orchestrator.quoting import command_line
+from orchestrator.util.quoting import command_line
 
 _MIB, _GIB = 1 << 20, 1 << 30
 
@@ -36,7 +37,8 @@ _FEW_FILES = 1000
 class Room:
     """Room in one folder, in bytes and in files (None: no limit).
 
-    `at` is the folder on the way to `path` that exists; `problem` is errno and text of a write.
+    `at` is the folder on the way to `path` that exists; `problem` is errno and text of a write. `noexec`
+    is whether no program can be run from there.
     """
 
     role: str
@@ -47,6 +49,7 @@ class Room:
     free: int
     free_files: int | None
     problem: tuple[int, str] | None
+    noexec: bool = False
 
     @classmethod
     def parse(cls, raw: Any) -> Room:
@@ -60,6 +63,7 @@ class Room:
             free=int(raw["free"]),
             free_files=int(raw["free_files"]) if int(raw["files"]) else None,
             problem=None if problem is None else (int(problem["errno"]), text(problem["text"])),
+            noexec=raw["noexec"] is True,
         )
 
     @property
@@ -71,13 +75,13 @@ def _rooms(raw: Any) -> tuple[Room, ...]:
     return tuple(Room.parse(entry) for entry in raw)
 
 
-DISK = Probe("disk", _rooms, arguments=lambda subject: {"workdir": subject.plan.workdir})
+DISK = Probe("storage.disk", _rooms, arguments=lambda subject: {"workdir": subject.plan.workdir})
 
 
-def _disk(scene: Scene) -> list[Finding]:
-    found = scene.of(DISK)
+def _disk(context: Context) -> list[Finding]:
+    found = context.of(DISK)
     verdicts: list[tuple[str, Verdict]] = []
-    for subject in scene.subjects:
+    for subject in context.subjects:
         rooms = found[subject.name]
         if isinstance(rooms, NoAnswer):
             verdicts.append((subject.name, incomplete(rooms.reason)))
@@ -90,7 +94,7 @@ def _disk(scene: Scene) -> list[Finding]:
     return fold(verdicts)
 
 
-def _troubles(subject: Subject, room: Room) -> Iterator[Verdict]:
+def _troubles(subject: NodeContext, room: Room) -> Iterator[Verdict]:
     """Yield what is wrong with one folder: one thing at most, the worst."""
     data = {
         "path": room.path,
@@ -108,6 +112,16 @@ def _troubles(subject: Subject, room: Room) -> Iterator[Verdict]:
     elif room.problem is not None:
         told = f"{room.place} cannot be written: {room.problem[1]}"
         yield Verdict(_severity(subject, room), told, make_room, data=data)
+    elif room.noexec and room.role == "state" and _runs_launcher(subject):
+        told = (
+            f"{room.place} is mounted noexec, and {subject.context.plan.launcher} runs a program of orch's "
+            "there for every rank"
+        )
+        command = command_line(["mount", "-o", "remount,exec", room.mount])
+        mount = (command,) if room.mount.startswith("/") else ()
+        yield Verdict(
+            Status.FAIL, told, "use --launcher direct, or mount it without noexec", mount, data
+        )
     elif room.free_files == 0:
         told = f"{room.place} takes no more files: all its inodes are in use"
         yield Verdict(_severity(subject, room), told, make_room, data=data)
@@ -123,12 +137,16 @@ def _troubles(subject: Subject, room: Room) -> Iterator[Verdict]:
         yield Verdict(Status.WARN, told, make_room, data=data)
 
 
-def _severity(subject: Subject, room: Room) -> Status:
+def _runs_launcher(subject: NodeContext) -> bool:
+    return any(process.rank is None for process in subject.plan.processes)
+
+
+def _severity(subject: NodeContext, room: Room) -> Status:
     """Return what it is that nothing can be written: it stops orch in its own folder, and the sync.
 
     Whether the job writes in its working folder is not known, and programs find a place beside /tmp.
     """
-    script, has_job = subject.scene.script, bool(subject.scene.job.script)
+    script, has_job = subject.context.script, bool(subject.context.job.script)
     syncs = not has_job if script is None else script.folder is not None
     return (
         Status.FAIL if room.role == "state" or (room.role == "workdir" and syncs) else Status.WARN
@@ -136,7 +154,7 @@ def _severity(subject: Subject, room: Room) -> Status:
 
 
 def _unwritable(
-    subject: Subject, room: Room, problem: tuple[int, str], data: Mapping[str, Any]
+    subject: NodeContext, room: Room, problem: tuple[int, str], data: Mapping[str, Any]
 ) -> Verdict:
     commands: tuple[str, ...] = ()
     if problem[0] == errno.EACCES and room.role == "workdir" and room.at != room.path:
@@ -163,6 +181,7 @@ DISK_CHECK = Check(
     "written there.\n\n"
     "Fails where orch could not do its part: less than 16 MiB, no inode, or a write that fails (quota, "
     "permission, read-only) in its own folder, or in a working folder that the script is to be sent to. "
+    "Fails, too, where orch's own folder is mounted noexec and the launcher is torchrun or `fabric run`. "
     "The same in `/tmp`, or in a working folder with `--no-sync`, warns: the job may write elsewhere. "
     "Warns also below 256, 64 and 16 MiB in this order, when less than 5 GiB and less than 5 % are "
     "left, and when there are fewer than 1000 inodes.",

@@ -9,10 +9,9 @@ from typing import Any
 
 from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.judge import Verdict, fold, incomplete, whole
-from orchestrator.preflight.model import Finding, NoAnswer, Probe, Status
-from orchestrator.preflight.scene import Scene, Subject
+from orchestrator.preflight.model import Context, Finding, NoAnswer, NodeContext, Probe, Status
 
-_RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?) Gb/sec")
+_RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) Gb/sec")
 _NO_DEVICE = "no InfiniBand or RoCE device"
 
 
@@ -109,12 +108,12 @@ class Rdma:
 RDMA = Probe("infiniband", Rdma.parse)
 
 
-def setting(subject: Subject, found: Rdma, name: str) -> str | None:
+def setting(subject: NodeContext, found: Rdma, name: str) -> str | None:
     """Return what the ranks of this node will see as the variable `name`."""
     return subject.plan.environment.get(name, found.environment.get(name))
 
 
-def chosen(subject: Subject, found: Rdma) -> tuple[Port, ...]:
+def chosen(subject: NodeContext, found: Rdma) -> tuple[Port, ...]:
     """Return the ports that NCCL_IB_HCA leaves to NCCL.
 
     Its form is [^][=]NAME[:PORT],...: a name is the beginning of one, after = a whole one; ^ excludes.
@@ -138,21 +137,21 @@ def chosen(subject: Subject, found: Rdma) -> tuple[Port, ...]:
 
 
 def judge_rdma(
-    scene: Scene,
-    verdict: Callable[[Subject, Rdma], Verdict],
-    without: Callable[[Subject, Rdma], Verdict] | None = None,
+    context: Context,
+    verdict: Callable[[NodeContext, Rdma], Verdict],
+    without: Callable[[NodeContext, Rdma], Verdict] | None = None,
 ) -> list[Finding]:
     """Return the findings of `verdict` on the nodes that have InfiniBand or RoCE devices.
 
     It is skipped where there are none, and where NCCL is told to leave them alone; `without` is the
     verdict on a node without among nodes with some.
     """
-    found = scene.of(RDMA)
+    found = context.of(RDMA)
     answers = [answer for answer in found.values() if isinstance(answer, Rdma)]
     if len(answers) == len(found) and not any(answer.ports for answer in answers):
-        return whole(scene, Status.SKIP, f"{_NO_DEVICE} on any node")
+        return whole(context, Status.SKIP, f"{_NO_DEVICE} on any node")
 
-    def judge(subject: Subject, answer: Rdma | NoAnswer) -> Verdict:
+    def judge(subject: NodeContext, answer: Rdma | NoAnswer) -> Verdict:
         if isinstance(answer, NoAnswer):
             return incomplete(answer.reason)
         if setting(subject, answer, "NCCL_IB_DISABLE") == "1":
@@ -161,7 +160,7 @@ def judge_rdma(
             return without(subject, answer) if without else Verdict(Status.SKIP, _NO_DEVICE)
         return verdict(subject, answer)
 
-    return fold((subject.name, judge(subject, found[subject.name])) for subject in scene.subjects)
+    return fold((subject.name, judge(subject, found[subject.name])) for subject in context.subjects)
 
 
 def _word(raw: Any) -> str:

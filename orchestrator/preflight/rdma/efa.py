@@ -7,9 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.judge import Verdict, fold, incomplete, usual, whole
-from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
+from orchestrator.preflight.model import (
+    Check,
+    Context,
+    Finding,
+    Group,
+    Level,
+    NoAnswer,
+    NodeContext,
+    Probe,
+    Status,
+)
 from orchestrator.preflight.rdma.devices import RDMA, Rdma, setting
-from orchestrator.preflight.scene import Scene, Subject
 
 
 @dataclass(frozen=True)
@@ -29,25 +38,25 @@ class Efa:
         )
 
 
-def _arguments(subject: Subject) -> Mapping[str, Any]:
+def _arguments(subject: NodeContext) -> Mapping[str, Any]:
     return {"folders": subject.plan.environment.get("LD_LIBRARY_PATH", "")}
 
 
-EFA = Probe("efa", Efa.parse, _arguments)
+EFA = Probe("infiniband.efa", Efa.parse, _arguments)
 
 
-def _efa(scene: Scene) -> list[Finding]:
-    found, devices = scene.of(EFA), scene.of(RDMA)
+def _efa(context: Context) -> list[Finding]:
+    found, devices = context.of(EFA), context.of(RDMA)
     answers = {name: a for name, a in found.items() if isinstance(a, Efa)}
     if len(answers) == len(found) and not any(a.pci for a in answers.values()):
-        return whole(scene, Status.SKIP, "no EFA adapter on any node")
+        return whole(context, Status.SKIP, "no EFA adapter on any node")
     somewhere = any(a.pci for a in answers.values())
     plugin = any(a.plugin for a in answers.values())
     common = usual(
         {name: len(rdma.efa) for name, rdma in devices.items() if isinstance(rdma, Rdma)}
     )
 
-    def verdict(subject: Subject) -> Verdict:
+    def verdict(subject: NodeContext) -> Verdict:
         answer, rdma = found[subject.name], devices[subject.name]
         for one in (answer, rdma):
             if isinstance(one, NoAnswer):
@@ -63,10 +72,10 @@ def _efa(scene: Scene) -> list[Finding]:
             )
         return _judge(subject, answer, rdma, plugin, common or 0)
 
-    return fold((subject.name, verdict(subject)) for subject in scene.subjects)
+    return fold((subject.name, verdict(subject)) for subject in context.subjects)
 
 
-def _judge(subject: Subject, found: Efa, rdma: Rdma, plugin: bool, common: int) -> Verdict:
+def _judge(subject: NodeContext, found: Efa, rdma: Rdma, plugin: bool, common: int) -> Verdict:
     provider = setting(subject, rdma, "FI_PROVIDER")
     data = {
         "pci": found.pci,

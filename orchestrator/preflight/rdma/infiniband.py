@@ -6,11 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.preflight.answers import optional
 from orchestrator.preflight.judge import Verdict, fold, incomplete, usual, whole
-from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
-from orchestrator.preflight.phrases import counted, some
+from orchestrator.preflight.model import (
+    Check,
+    Context,
+    Finding,
+    Group,
+    Level,
+    NoAnswer,
+    NodeContext,
+    Probe,
+    Status,
+)
 from orchestrator.preflight.rdma import efa, roce
 from orchestrator.preflight.rdma.devices import RDMA, Port, Rdma, chosen, judge_rdma, setting
-from orchestrator.preflight.scene import Scene, Subject
+from orchestrator.util.text import counted, some
 
 Kind = tuple[str, tuple[float, ...]]
 """The link layers of a node's ports, and their different rates."""
@@ -21,11 +30,11 @@ _ONE_WAY = (
 )
 
 
-def _port(scene: Scene) -> list[Finding]:
-    found = scene.of(RDMA)
+def _port(context: Context) -> list[Finding]:
+    found = context.of(RDMA)
     ports = {
         s.name: tuple(port for port in chosen(s, answer) if port.active)
-        for s in scene.subjects
+        for s in context.subjects
         if isinstance(answer := found[s.name], Rdma)
         and setting(s, answer, "NCCL_IB_DISABLE") != "1"
     }
@@ -33,14 +42,14 @@ def _port(scene: Scene) -> list[Finding]:
     count = usual({name: len(active) for name, active in ports.items()})
     kind = usual({name: _kind(active) for name, active in ports.items() if active})
     # Ranks on CPUs talk by gloo, which uses TCP.
-    serious = Status.FAIL if any(facts.gpus for facts in scene.facts) else Status.WARN
+    serious = Status.FAIL if any(facts.gpus for facts in context.facts) else Status.WARN
 
-    def without(subject: Subject, answer: Rdma) -> Verdict:
+    def without(subject: NodeContext, answer: Rdma) -> Verdict:
         if not somewhere:
             return Verdict(Status.SKIP, "no InfiniBand or RoCE device")
         return Verdict(serious, "no RDMA device, though other nodes have active ports", _ONE_WAY)
 
-    def verdict(subject: Subject, answer: Rdma) -> Verdict:
+    def verdict(subject: NodeContext, answer: Rdma) -> Verdict:
         mine = chosen(subject, answer)
         data = {port.name: _measured(port) for port in answer.ports}
         if not mine:
@@ -76,7 +85,7 @@ def _port(scene: Scene) -> list[Finding]:
         told = f"{counted(len(active), 'port')} active, {_words(_kind(active))}"
         return Verdict(Status.PASS, told, data=data)
 
-    return judge_rdma(scene, verdict, without)
+    return judge_rdma(context, verdict, without)
 
 
 def _of_another_kind(
@@ -138,8 +147,8 @@ _UNREADABLE = (1 << 64) - 1
 _ENDS = (0xFF, 0xFFFF, 0xFFFFFFFF)  # old counters stay at their end
 
 
-def _counters(scene: Scene) -> list[Finding]:
-    def verdict(subject: Subject, found: Rdma) -> Verdict:
+def _counters(context: Context) -> list[Finding]:
+    def verdict(subject: NodeContext, found: Rdma) -> Verdict:
         ports = [port for port in chosen(subject, found) if port.active]
         data = {port.name: dict(port.counters) for port in ports}
         if not ports:
@@ -162,7 +171,7 @@ def _counters(scene: Scene) -> list[Finding]:
             )
         return Verdict(Status.PASS, "few link errors, or none", data=data)
 
-    return judge_rdma(scene, verdict)
+    return judge_rdma(context, verdict)
 
 
 def _memlock_of(raw: object) -> tuple[int | None, bool]:
@@ -172,7 +181,7 @@ def _memlock_of(raw: object) -> tuple[int | None, bool]:
     return optional(int, raw["soft"]), bool(raw["exempt"])
 
 
-MEMLOCK = Probe("memlock", _memlock_of)
+MEMLOCK = Probe("infiniband.memlock", _memlock_of)
 _MIB = 1 << 20
 _LEAST = 64 * _MIB
 _UNLIMITED = (
@@ -181,13 +190,13 @@ _UNLIMITED = (
 )
 
 
-def _memlock(scene: Scene) -> list[Finding]:
-    devices, limits = scene.of(RDMA), scene.of(MEMLOCK)
+def _memlock(context: Context) -> list[Finding]:
+    devices, limits = context.of(RDMA), context.of(MEMLOCK)
     answers = [answer for answer in devices.values() if isinstance(answer, Rdma)]
     if len(answers) == len(devices) and not any(a.ports or a.efa for a in answers):
-        return whole(scene, Status.SKIP, "no RDMA device on any node")
+        return whole(context, Status.SKIP, "no RDMA device on any node")
 
-    def verdict(subject: Subject) -> Verdict:
+    def verdict(subject: NodeContext) -> Verdict:
         found, limit = devices[subject.name], limits[subject.name]
         if isinstance(found, Rdma) and not (found.ports or found.efa):
             return Verdict(Status.SKIP, "no RDMA device")
@@ -206,7 +215,7 @@ def _memlock(scene: Scene) -> list[Finding]:
             {"soft": soft},
         )
 
-    return fold((subject.name, verdict(subject)) for subject in scene.subjects)
+    return fold((subject.name, verdict(subject)) for subject in context.subjects)
 
 
 CHECKS = (

@@ -6,14 +6,22 @@ import re
 
 from orchestrator.preflight.gpus.devices import GPU, Gpus
 from orchestrator.preflight.judge import Verdict, incomplete, usual
-from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
+from orchestrator.preflight.model import (
+    Check,
+    Context,
+    Finding,
+    Group,
+    Level,
+    NoAnswer,
+    NodeContext,
+    Status,
+)
 from orchestrator.preflight.rdma.devices import RDMA, Port, Rdma, chosen, judge_rdma, setting
-from orchestrator.preflight.scene import Scene, Subject
 
 _DMABUF = (5, 12)  # the first kernel whose verbs register another driver's memory
 
 
-def _roce(subject: Subject, found: Rdma) -> list[Port]:
+def _roce(subject: NodeContext, found: Rdma) -> list[Port]:
     return [p for p in chosen(subject, found) if p.active and p.layer == "Ethernet"]
 
 
@@ -21,17 +29,17 @@ def _indices(port: Port) -> list[int]:
     return [gid.index for gid in port.gids if gid.ipv4]
 
 
-def _gid(scene: Scene) -> list[Finding]:
-    found = scene.of(RDMA)
+def _gid(context: Context) -> list[Finding]:
+    found = context.of(RDMA)
     first = {
         s.name: indices
-        for s in scene.subjects
+        for s in context.subjects
         if isinstance(answer := found[s.name], Rdma)
         and (indices := tuple(sorted({min(i) for p in _roce(s, answer) if (i := _indices(p))})))
     }
     common = usual(first)
 
-    def verdict(subject: Subject, answer: Rdma) -> Verdict:
+    def verdict(subject: NodeContext, answer: Rdma) -> Verdict:
         ports = _roce(subject, answer)
         if not ports:
             return Verdict(Status.SKIP, "no active RoCE port")
@@ -64,7 +72,7 @@ def _gid(scene: Scene) -> list[Finding]:
             Status.PASS, f"RoCE v2 over IPv4 at GID index {', '.join(map(str, mine))}", data=data
         )
 
-    return judge_rdma(scene, verdict)
+    return judge_rdma(context, verdict)
 
 
 def _judge_index(text: str, ports: list[Port], data: dict[str, list[int]]) -> Verdict:
@@ -93,16 +101,16 @@ def _judge_index(text: str, ports: list[Port], data: dict[str, list[int]]) -> Ve
     )
 
 
-def _gdr(scene: Scene) -> list[Finding]:
-    gpus = scene.of(GPU)
+def _gdr(context: Context) -> list[Finding]:
+    gpus = context.of(GPU)
 
-    def verdict(subject: Subject, found: Rdma) -> Verdict:
+    def verdict(subject: NodeContext, found: Rdma) -> Verdict:
         here = gpus[subject.name]
         if isinstance(here, NoAnswer):
             return incomplete(here.reason)
         return _judge_gdr(found, here, any(port.active for port in chosen(subject, found)))
 
-    return judge_rdma(scene, verdict)
+    return judge_rdma(context, verdict)
 
 
 def _judge_gdr(found: Rdma, gpus: Gpus, active: bool) -> Verdict:
@@ -111,7 +119,7 @@ def _judge_gdr(found: Rdma, gpus: Gpus, active: bool) -> Verdict:
         return Verdict(Status.SKIP, "no NVIDIA GPU" if active else "no active port")
     if found.peermem:
         return Verdict(Status.PASS, "nvidia_peermem is loaded", data=data)
-    release = re.match(r"(\d+)\.(\d+)", found.kernel)
+    release = re.match(r"(\d{1,9})\.(\d{1,9})", found.kernel)
     if gpus.open and release and (int(release.group(1)), int(release.group(2))) >= _DMABUF:
         return Verdict(Status.PASS, "by DMA-BUF (open kernel module)", data=data)
     return Verdict(

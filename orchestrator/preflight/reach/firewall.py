@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.model import Probe, Remedy
+from orchestrator.preflight.model import NodeContext, Probe, Remedy
 from orchestrator.preflight.reach.openings import Direction, Opening
-from orchestrator.preflight.scene import Subject
 
 # The hooks that a packet to this node passes, and one that it sends.
 _HOOKS = {
@@ -107,12 +106,12 @@ class Firewall:
         return "nftables" if "nft" in tools else "iptables"
 
 
-def _about_the_job(subject: Subject) -> dict[str, Any]:
+def _about_the_job(subject: NodeContext) -> dict[str, Any]:
     return {
         "interface": subject.plan.interface,
         "address": subject.plan.address,
-        "subnet": subject.scene.plan.subnet,
-        "main_port": subject.scene.plan.main_port,
+        "subnet": subject.context.plan.subnet,
+        "main_port": subject.context.plan.main_port,
     }
 
 
@@ -122,7 +121,7 @@ def _parse_range(raw: Any) -> tuple[int, int]:
 
 
 FIREWALL: Probe[Firewall] = Probe("firewall", Firewall.parse, _about_the_job)
-PORT_RANGE: Probe[tuple[int, int]] = Probe("port_range", _parse_range)
+PORT_RANGE: Probe[tuple[int, int]] = Probe("firewall.port_range", _parse_range)
 """The ephemeral ports of a node, first and last."""
 
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.answers import optional
-from orchestrator.preflight.model import Probe
-from orchestrator.preflight.scene import Scene, Subject
-from orchestrator.quoting import command_line
+from orchestrator.preflight.model import Context, NodeContext, Probe
+from orchestrator.util.quoting import command_line
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ LINK: Probe[Link | None] = Probe(
 """None where there is no such interface."""
 
 
-def switch_on(subject: Subject, link: Link | None) -> tuple[str, ...]:
+def switch_on(subject: NodeContext, link: Link | None) -> tuple[str, ...]:
     """Return the commands that make the node's interface one that others find; none if it is."""
     if link is None or subject.plan.interface is None:
         return ()
@@ -45,20 +44,20 @@ def switch_on(subject: Subject, link: Link | None) -> tuple[str, ...]:
     return tuple(command_line([*place, *words]) for words in settings)
 
 
-def add_route(subject: Subject) -> tuple[str, ...]:
+def add_route(subject: NodeContext) -> tuple[str, ...]:
     """Return the command that leads a node's packets to the shared subnet by its own interface there."""
-    plan, subnet = subject.plan, subject.scene.plan.subnet
+    plan, subnet = subject.plan, subject.context.plan.subnet
     if plan.interface is None or plan.address is None or subnet is None:
         return ()
     words = ["ip", "route", "add", subnet, "dev", plan.interface, "src", plan.address]
     return (command_line(words),)
 
 
-def subnet_of(scene: Scene) -> str | None:
+def subnet_of(context: Context) -> str | None:
     """Return the network of the job: the shared subnet, else the smallest that holds all its nodes."""
-    if scene.plan.subnet is not None:
-        return scene.plan.subnet
-    return _around(node.address for node in scene.plan.nodes if node.address is not None)
+    if context.plan.subnet is not None:
+        return context.plan.subnet
+    return _around(node.address for node in context.plan.nodes if node.address is not None)
 
 
 def _around(addresses: Iterable[str]) -> str | None:

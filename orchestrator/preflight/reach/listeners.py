@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.errors import NodeError
-from orchestrator.preflight.answers import parsed, silence, text
-from orchestrator.preflight.model import NoAnswer
-from orchestrator.preflight.scene import Scene, Subject
+from orchestrator.preflight.answers import parsed, text
+from orchestrator.preflight.model import Context, NoAnswer, NodeContext
 from orchestrator.remote.agent import Agent
+from orchestrator.remote.answers import count
 
 _OPEN_TIME = 15.0  # seconds for a node to begin; the others go on listening meanwhile
 
@@ -58,17 +58,17 @@ class Listeners:
     async def __aexit__(self, *_: object) -> None:
         await asyncio.gather(*(each.aclose() for each in self._open))
 
-    async def own(self, agent: Agent, subject: Subject) -> Listener:
+    async def own(self, agent: Agent, subject: NodeContext) -> Listener:
         """Listen on a port that the kernel gives, on the node's own address."""
         if subject.plan.address is None:
             return NoAnswer("its address on the network of the job is not known")
         return await self._listen(agent, subject.plan.address, 0)
 
-    async def main(self, agent: Agent, scene: Scene) -> Listener:
+    async def main(self, agent: Agent, context: Context) -> Listener:
         """Listen on the main port; where main's address is not its own, on all that are."""
-        if trouble := scene.trouble.get("net.bind"):
+        if trouble := context.trouble.get("net.bind"):
             return Shut(trouble.message, None)
-        address, port = scene.plan.main_address, scene.plan.main_port
+        address, port = context.plan.main_address, context.plan.main_port
         found = await self._listen(agent, address, port)
         if not isinstance(found, Shut) or found.errno != errno.EADDRNOTAVAIL:
             return found
@@ -90,12 +90,12 @@ class Listeners:
         try:
             raw = await stack.enter_async_context(task)
         except NodeError as error:
-            return silence(agent, error)
+            return NoAnswer(error.text)
 
         def listener(raw: Any) -> Listener:
             (found,) = raw["ports"]
             if isinstance(found, int):
-                return Open(address, found, answer)
+                return Open(address, count(found, 65535), answer)
             return Shut(text(found["error"]), int(found["errno"]))
 
         return parsed(listener, raw)

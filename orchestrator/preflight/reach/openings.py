@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from orchestrator.quoting import command_line
+from orchestrator.util.numbers import shown_ranges
+from orchestrator.util.quoting import command_line
 
 Direction = Literal["input", "output"]
 
@@ -124,17 +125,12 @@ class Opening:
     def _rich_rules(self, end: str) -> list[str]:
         rule = f'rule family="ipv{self.version}" {end} address="{self.subnet}"'
         return [
-            f'--add-rich-rule={rule} port port="{_range(port, "-")}" protocol="tcp" accept'
+            f'--add-rich-rule={rule} port port="{shown_ranges((port,))}" protocol="tcp" accept'
             for port in self.ports
         ]
 
     def _list(self, dash: str, comma: str) -> str:
-        return comma.join(_range(port, dash) for port in self.ports)
-
-
-def _range(port: tuple[int, int], dash: str) -> str:
-    low, high = port
-    return str(low) if low == high else f"{low}{dash}{high}"
+        return shown_ranges(self.ports, dash, comma)
 
 
 def _firewall_cmd(changes: Iterable[Sequence[str]]) -> list[str]:

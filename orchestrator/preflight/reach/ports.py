@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from orchestrator.preflight.judge import Verdict, judge_each, usual
-from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
+from orchestrator.preflight.model import (
+    Check,
+    Context,
+    Finding,
+    Group,
+    Level,
+    NoAnswer,
+    NodeContext,
+    Probe,
+    Status,
+)
 from orchestrator.preflight.reach.firewall import PORT_RANGE
-from orchestrator.preflight.scene import Scene, Subject
 
-SOMAXCONN: Probe[int] = Probe("somaxconn", int)
+SOMAXCONN: Probe[int] = Probe("ports.somaxconn", int)
 
 _FEW = 1000  # ephemeral ports: a job of many ranks takes some per peer
 _USUAL = (32768, 60999)  # the kernel's own range
 
 
-def _portrange(scene: Scene) -> list[Finding]:
-    found = {n: a for n, a in scene.of(PORT_RANGE).items() if not isinstance(a, NoAnswer)}
+def _portrange(context: Context) -> list[Finding]:
+    found = {n: a for n, a in context.of(PORT_RANGE).items() if not isinstance(a, NoAnswer)}
     common = usual(found)
 
-    def verdict(subject: Subject, ports: tuple[int, int]) -> Verdict:
+    def verdict(subject: NodeContext, ports: tuple[int, int]) -> Verdict:
         low, high = ports
         count = max(0, high - low + 1)
         data = {"low": low, "high": high}
@@ -45,17 +54,17 @@ def _portrange(scene: Scene) -> list[Finding]:
             data=data,
         )
 
-    return judge_each(scene, PORT_RANGE, verdict)
+    return judge_each(context, PORT_RANGE, verdict)
 
 
 def _set_range(ports: tuple[int, int]) -> str:
     return f'sysctl -w net.ipv4.ip_local_port_range="{ports[0]} {ports[1]}"'
 
 
-def _somaxconn(scene: Scene) -> list[Finding]:
-    world = scene.plan.world_size
+def _somaxconn(context: Context) -> list[Finding]:
+    world = context.plan.world_size
 
-    def verdict(subject: Subject, found: int) -> Verdict:
+    def verdict(subject: NodeContext, found: int) -> Verdict:
         data = {"somaxconn": found, "world_size": world}
         if found >= world:
             return Verdict(Status.PASS, f"lets {found} connections wait for a listener", data=data)
@@ -69,7 +78,7 @@ def _somaxconn(scene: Scene) -> list[Finding]:
             data,
         )
 
-    return judge_each(scene, SOMAXCONN, verdict)
+    return judge_each(context, SOMAXCONN, verdict)
 
 
 CHECKS = (

@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 
 from orchestrator.preflight import answers
 from orchestrator.preflight.measure import ask_one
-from orchestrator.preflight.model import Level, NoAnswer
+from orchestrator.preflight.model import Advance, Context, Level, Measurement, NoAnswer, NodeContext
 from orchestrator.preflight.reach.attempts import Outcome, Way
-from orchestrator.preflight.reach.attribute import Fault, attribute
+from orchestrator.preflight.reach.faults import Fault, attribute
 from orchestrator.preflight.reach.firewall import FIREWALL, PORT_RANGE, Firewall
 from orchestrator.preflight.reach.link import LINK, Link
 from orchestrator.preflight.reach.listeners import Listeners, Open, Shut
-from orchestrator.preflight.scene import Advance, Scene, Stage, Subject
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.fleet import Fleet
 
@@ -91,46 +90,46 @@ def peers(names: Sequence[str], level: Level) -> list[list[int]]:
     return [sorted(own - {i}, key=lambda j: (j - i) % count) for i, own in enumerate(chosen)]
 
 
-async def measure(fleet: Fleet, scene: Scene, advance: Advance) -> Reachability:
+async def measure(fleet: Fleet, context: Context, advance: Advance) -> Reachability:
     """Listen everywhere, try every way, and ask the nodes at fault for what may be the reason."""
-    tried = peers(scene.names, scene.level)
+    tried = peers(context.names, context.level)
     most = max(map(len, tried)) + 2  # itself, and the main port
     limit = 5.0 + 2 * ATTEMPT_TIME * math.ceil(most / _AT_ONCE)
     async with Listeners(2 * limit) as listeners:
         doors, main = await asyncio.gather(
-            asyncio.gather(*map(listeners.own, fleet.agents, scene.subjects)),
-            listeners.main(fleet.agents[0], scene),
+            asyncio.gather(*map(listeners.own, fleet.agents, context.subjects)),
+            listeners.main(fleet.agents[0], context),
         )
 
         async def attempt(index: int) -> dict[Way, Outcome] | NoAnswer:
             wanted = [index, *tried[index]]
             targets = {
-                Way(scene.names[index], scene.names[j], "ephemeral"): door
+                Way(context.names[index], context.names[j], "ephemeral"): door
                 for j in wanted
                 if isinstance(door := doors[j], Open)
             }
             if isinstance(main, Open):
-                targets[Way(scene.names[index], scene.names[0], "main")] = main
+                targets[Way(context.names[index], context.names[0], "main")] = main
             found = await _attempt(fleet.agents[index], targets, listeners.ask, limit)
-            advance(scene.names[index], not isinstance(found, NoAnswer))
+            advance(context.names[index], not isinstance(found, NoAnswer))
             return found
 
         ready = [index for index, door in enumerate(doors) if isinstance(door, Open)]
         attempts = await asyncio.gather(*map(attempt, ready))
 
     silent = {
-        scene.names[index]: door if isinstance(door, NoAnswer) else NoAnswer(door.text)
+        context.names[index]: door if isinstance(door, NoAnswer) else NoAnswer(door.text)
         for index, door in enumerate(doors)
         if not isinstance(door, Open)
     }
     outcomes: dict[Way, Outcome] = {}
     for index, found in zip(ready, attempts, strict=True):
         if isinstance(found, NoAnswer):
-            silent[scene.names[index]] = found
+            silent[context.names[index]] = found
         else:
             outcomes.update(found)
-    faults = tuple(attribute(scene.names, outcomes))
-    defences = await _ask_suspects(fleet, scene, faults)
+    faults = tuple(attribute(context.names, outcomes))
+    defences = await _ask_suspects(fleet, context, faults)
     shut = Shut(main.reason, None) if isinstance(main, NoAnswer) else main
     return Reachability(
         outcomes, silent, shut if isinstance(shut, Shut) else None, faults, defences
@@ -154,15 +153,17 @@ async def _attempt(
     )
 
 
-async def _ask_suspects(fleet: Fleet, scene: Scene, faults: Sequence[Fault]) -> dict[str, Defences]:
+async def _ask_suspects(
+    fleet: Fleet, context: Context, faults: Sequence[Fault]
+) -> dict[str, Defences]:
     suspects = {name for fault in faults for name in fault.suspects}
 
-    async def ask(agent: Agent, subject: Subject) -> tuple[str, Defences]:
+    async def ask(agent: Agent, subject: NodeContext) -> tuple[str, Defences]:
         found = await ask_one(agent, subject, (FIREWALL, PORT_RANGE, LINK))
         return subject.name, Defences(*(found[p.name] for p in (FIREWALL, PORT_RANGE, LINK)))
 
-    pairs = zip(fleet.agents, scene.subjects, strict=True)
+    pairs = zip(fleet.agents, context.subjects, strict=True)
     return dict(await asyncio.gather(*(ask(a, s) for a, s in pairs if s.name in suspects)))
 
 
-REACH = Stage("reachability", Reachability, measure, independent=True)
+REACH = Measurement("reachability", Reachability, measure, independent=True)

@@ -8,6 +8,7 @@ from orchestrator.plan.network import interface_of
 from orchestrator.preflight.judge import Verdict, fold, incomplete, unmeasured
 from orchestrator.preflight.model import (
     Check,
+    Context,
     Finding,
     Group,
     Level,
@@ -15,15 +16,14 @@ from orchestrator.preflight.model import (
     Remedy,
     Status,
 )
-from orchestrator.preflight.reach.blame import explain
+from orchestrator.preflight.reach.attribution import explain
 from orchestrator.preflight.reach.reachability import REACH, Reachability
-from orchestrator.preflight.scene import Scene
 
 _ANOTHER_PORT = "let orch pick a free port with --main-port auto"
 
 
-def _bind(scene: Scene) -> list[Finding]:
-    main, plan = scene.plan.nodes[0], scene.plan
+def _bind(context: Context) -> list[Finding]:
+    main, plan = context.plan.nodes[0], context.plan
     where = f"port {plan.main_port} on {plan.main_address}"
 
     def say(status: Status, message: str, remedy: str | None = None) -> list[Finding]:
@@ -31,14 +31,13 @@ def _bind(scene: Scene) -> list[Finding]:
         mends = None if remedy is None else Remedy(remedy, (), (main.name,))
         return [Finding(status, (main.name,), message, mends, data)]
 
-    if trouble := scene.trouble.get("net.bind"):
-        message = trouble.message.removeprefix(f"{main.name}: ")
-        return say(Status.FAIL, message, trouble.remedy)
-    found = scene.find(Reachability)
+    if trouble := context.trouble.get("net.bind"):
+        return say(Status.FAIL, trouble.text, trouble.remedy)
+    found = context.find(Reachability)
     if isinstance(found, NoAnswer):
         return say(Status.INCOMPLETE, f"could not be checked: {found.reason}")
     shut = found.main_port
-    if shut is None and interface_of(scene.facts[0], plan.main_address) is None:
+    if shut is None and interface_of(context.facts[0], plan.main_address) is None:
         return say(
             Status.WARN,
             f"{plan.main_address} is not an address of its own: something must translate it",
@@ -53,17 +52,17 @@ def _bind(scene: Scene) -> list[Finding]:
     return say(Status.FAIL, f"{where}: {shut.text}", _ANOTHER_PORT)
 
 
-def _tcp(scene: Scene) -> list[Finding]:
-    found = scene.find(Reachability)
+def _tcp(context: Context) -> list[Finding]:
+    found = context.find(Reachability)
     if isinstance(found, NoAnswer):
-        return unmeasured(scene, found)
+        return unmeasured(context, found)
     verdicts = [(name, incomplete(answer.reason)) for name, answer in found.silent.items()]
-    verdicts += explain(scene, found)
+    verdicts += explain(context, found)
     if found.main_port is not None:
         untried = f"the main port could not be tried: {found.main_port.text}"
-        verdicts.append((scene.names[0], Verdict(Status.INCOMPLETE, untried)))
+        verdicts.append((context.names[0], Verdict(Status.INCOMPLETE, untried)))
     named = {name for name, _ in verdicts}
-    fine = tuple(name for name in scene.names if name not in named)
+    fine = tuple(name for name in context.names if name not in named)
     return [*fold(verdicts), *([_fine(found, fine)] if fine else [])]
 
 

@@ -3,46 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
-from orchestrator.plan.fabric import LAUNCH_CALL, LAUNCH_CALL_REMEDY, find_launch_call
 from orchestrator.preflight.judge import whole
-from orchestrator.preflight.model import Check, Finding, Group, Level, Remedy, Status
-from orchestrator.preflight.scene import Scene, Script
-from orchestrator.preflight.script import lightning, lint
+from orchestrator.preflight.model import (
+    Check,
+    Context,
+    Finding,
+    Group,
+    Level,
+    Remedy,
+    Script,
+    Status,
+)
+from orchestrator.preflight.script import collectives, gpus, lightning, lint
 from orchestrator.preflight.script.flow import Unreadable, read
+from orchestrator.preflight.script.imports import needs
 from orchestrator.preflight.script.lint import Hint
+from orchestrator.preflight.software.interpreter import SOFTWARE
 
 
-def _verdict(scene: Scene) -> list[Finding]:
-    script = scene.script
+def _verdict(context: Context) -> list[Finding]:
+    script = context.script
     if script is None:
-        return whole(scene, Status.SKIP, "no script was given")
+        return whole(context, Status.SKIP, context.why_no_script)
     code = read(script.text)
     if isinstance(code, Unreadable):
         where = f"{script.path}:{code.line}"
         text = f"{where} cannot be read as Python here: {code.reason}"
         remedy = Remedy(f"look at {where}; it may be right for a Python that is newer than orch's")
-        return whole(scene, Status.WARN, text, remedy=remedy)
+        return whole(context, Status.WARN, text, remedy=remedy)
     found = [
-        _finding(scene, script, hint)
+        _finding(context, script.path, hint)
         for hint in (
-            *_launch_call(scene, script),
-            *lightning.hints(code, scene),
-            *lint.hints(code, script.text, scene),
+            *_against_launcher(context, script),
+            *lightning.hints(code, context),
+            *gpus.hints(code, context),
+            *collectives.hints(code, context),
+            *lint.hints(code, script.text, context),
         )
     ]
-    return found or whole(scene, Status.PASS, f"nothing in {script.path} contradicts this launch")
+    found += [
+        _finding(context, path, hint)
+        for path, module in needs(script).own
+        for hint in collectives.hints(module, context)
+    ]
+    return found or whole(context, Status.PASS, f"nothing in {script.path} contradicts this launch")
 
 
-def _launch_call(scene: Scene, script: Script) -> Iterator[Hint]:
-    line = find_launch_call(script.text) if scene.plan.launcher == "fabric" else None
-    if line is not None:
-        yield Hint(Status.FAIL, line, LAUNCH_CALL, LAUNCH_CALL_REMEDY)
+def _against_launcher(context: Context, script: Script) -> Iterator[Hint]:
+    problem = context.launcher.check_script(script.text)
+    if problem is not None:
+        yield Hint(Status.FAIL, problem.line, problem.message, problem.remedy)
 
 
-def _finding(scene: Scene, script: Script, hint: Hint) -> Finding:
-    nodes = hint.nodes or scene.names
-    message = f"{script.path}:{hint.line}: {hint.message}"
+def _finding(context: Context, path: Path, hint: Hint) -> Finding:
+    nodes = hint.nodes or context.names
+    message = f"{path}:{hint.line}: {hint.message}"
     return Finding(
         hint.status, nodes, message, Remedy(hint.remedy, nodes=nodes), {"line": hint.line}
     )
@@ -54,14 +71,24 @@ CHECKS = (
         group=Group.SOFTWARE,
         level=Level.QUICK,
         meaning="the script does not contradict the launch",
-        page="Reads the script, runs nothing. Fails for what is sure to stop it: `fabric.launch()` under "
-        "`fabric run`; a `Fabric()` or `Trainer()` whose `num_nodes` or `devices` are not those of this "
-        'launch; `init_process_group("nccl")` on a node without a GPU. What may not run, in a function '
+        page="Reads the script, runs nothing. Fails for what is sure to go wrong: `fabric.launch()` under "
+        "`fabric run`; a `Fabric()` or `Trainer()` whose `num_nodes` or `devices` are not those of "
+        'this launch; `init_process_group("nccl")`, `accelerator="cuda"` or another use of CUDA on a '
+        "node without a GPU, or with a torch that is built for CPUs. What may not run, in a function "
         "that nothing calls for certain, only warns, and what stands under a condition is left alone.\n\n"
-        "Warns also for an address or port that is written into the script where the launch has another "
-        '(`init_method="tcp://..."`, `os.environ["MASTER_ADDR"] = ...`), for LOCAL_RANK 0 guarding '
-        "something in a script that never asks for RANK (there is one such rank on every node), and for a "
-        "script that this machine's Python cannot read.",
+        "Fails, too, where each rank would train for itself: a `Fabric()` or `Trainer()` with one "
+        "device and one node under a launcher that starts several ranks. That runs to its end and "
+        "looks like success. The remedy names the launcher that fits; `--preflight off` starts it all "
+        "the same. Where another call in the script fits the launch, it only warns.\n\n"
+        "Warns for a call that all ranks must make (`fabric.save`, `dist.barrier`, "
+        "`accelerator.save_state`), in the script or a module of its own, under a condition that lets only "
+        "some ranks come, such as `if rank == 0`, unless the others make it in another branch: those who "
+        "make it wait for the others without end. Warns also for an address or port that is written into "
+        "the script where the "
+        'launch has another (`init_method="tcp://..."`, `os.environ["MASTER_ADDR"] = ...`), for '
+        "LOCAL_RANK 0 guarding something in a script that never asks for RANK (there is one such rank "
+        "on every node), and for a script that this machine's Python cannot read.",
         verdict=_verdict,
+        probes=(SOFTWARE,),
     ),
 )

@@ -113,9 +113,9 @@ class _Flow:
     def _body(self, body: Sequence[ast.stmt], how: Certainty) -> None:
         for statement in body:
             self._statement(statement, how)
-            if _leaves(statement):
+            if leaves(statement):
                 how = Certainty.MAYBE
-            elif any(_leaves(inner) for inner in _inside(statement)):
+            elif any(leaves(inner) for inner in _inside(statement)):
                 how = min(how, Certainty.LIKELY)
 
     def _statement(self, node: ast.stmt, how: Certainty) -> None:
@@ -194,7 +194,8 @@ def _inside(statement: ast.stmt) -> Iterator[ast.stmt]:
                 yield from _inside(child)
 
 
-def _leaves(statement: ast.stmt) -> bool:
+def leaves(statement: ast.stmt) -> bool:
+    """Tell whether nothing after this statement runs, in its block at least."""
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
         return _dotted(statement.value.func) in _EXITS
     return isinstance(statement, ast.Return | ast.Raise | ast.Continue | ast.Break)

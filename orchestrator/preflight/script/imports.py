@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
-from orchestrator.preflight.scene import Scene, Script
+from orchestrator.preflight.model import Context, Script
 from orchestrator.preflight.script.flow import LONGEST, Certainty, Code, read
 
 _MOST_FILES = 20  # the script and its own modules; each takes milliseconds
@@ -32,10 +32,14 @@ class Import:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a script imports. `settled` is False where it changes by itself what can be imported."""
+    """What a script imports. `settled` is False where it changes by itself what can be imported.
+
+    `own` are the modules of its own that it imports, each with its file.
+    """
 
     imports: tuple[Import, ...] = ()
     settled: bool = True
+    own: tuple[tuple[Path, Code], ...] = ()
 
 
 _known: WeakKeyDictionary[Script, Needs] = WeakKeyDictionary()
@@ -52,18 +56,19 @@ def needs(script: Script) -> Needs:
     return _known[script]
 
 
-def is_plain(scene: Scene) -> bool:
+def is_plain(context: Context) -> bool:
     """Return whether neither launcher nor script knows of torch: the standard library is all it needs."""
-    if scene.script is None or scene.plan.launcher not in ("direct", "python"):
+    if context.script is None or context.launcher.needs:
         return False
-    imports = needs(scene.script).imports
+    imports = needs(context.script).imports
     known = all(each.module in sys.stdlib_module_names for each in imports)
-    return bool(imports) and known and "torch" not in scene.script.text
+    return bool(imports) and known and "torch" not in context.script.text
 
 
 def _find(script: Script) -> Needs:
     own = _OwnFiles(script)
     settled = True
+    modules: list[tuple[Path, Code]] = []
     places: dict[str, str] = {}
     packages = {script.path: ""}  # of the files to read, the script first
     waiting = [script.path]
@@ -73,6 +78,8 @@ def _find(script: Script) -> Needs:
         code = read(text, main=is_main)
         if not isinstance(code, Code):
             continue
+        if not is_main:
+            modules.append((path, code))
         settled = settled and _is_settled(code, text)
         for dotted, line in _imports(code, packages[path]):
             top = dotted.partition(".")[0]
@@ -83,7 +90,7 @@ def _find(script: Script) -> Needs:
                     packages[file] = package
                     waiting.append(file)
     found = tuple(Import(module, where) for module, where in places.items())
-    return Needs(found[:_MOST_NAMES], settled)
+    return Needs(found[:_MOST_NAMES], settled, tuple(modules))
 
 
 def _imports(code: Code, package: str) -> Iterator[tuple[str, int]]:

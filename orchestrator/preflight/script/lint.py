@@ -7,15 +7,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.plan.plan import count_gpus
-from orchestrator.preflight.model import Status
-from orchestrator.preflight.scene import Scene
+from orchestrator.preflight.model import Context, Status
 from orchestrator.preflight.script.flow import Certainty, Code
 
 _GLOBAL_RANK = re.compile(
     r"\bRANK\b|get_rank|global_rank|global_zero|rank_zero|SLURM_PROCID|is_(?:main|world)_process"
 )
-_TCP = re.compile(r"tcp://(\[[^]]*\]|[^:/]*):(\d+)")
+_TCP = re.compile(r"tcp://(\[[^]]*\]|[^:/]*):(\d{1,9})")
 
 
 @dataclass(frozen=True)
@@ -29,11 +27,10 @@ class Hint:
     nodes: tuple[str, ...] = ()
 
 
-def hints(code: Code, text: str, scene: Scene) -> Iterator[Hint]:
+def hints(code: Code, text: str, context: Context) -> Iterator[Hint]:
     """Yield what will fail, or will not do what is meant, on the nodes of the scene's plan."""
-    yield from _nccl_without_gpu(code, scene)
-    yield from _own_meeting_point(code, scene)
-    yield from _local_rank_for_rank(code, text, scene)
+    yield from _own_meeting_point(code, context)
+    yield from _local_rank_for_rank(code, text, context)
 
 
 def severity(how: Certainty) -> Status:
@@ -63,28 +60,21 @@ def argument(call: ast.Call, name: str, position: int | None = None) -> ast.expr
     return call.args[position]
 
 
-def _nccl_without_gpu(code: Code, scene: Scene) -> Iterator[Hint]:
-    without = tuple(s.name for s in scene.subjects if not count_gpus(s.host, s.facts, scene.job))
-    if not without:
-        return
-    for call, name, how in _group_calls(code):
-        if how >= Certainty.LIKELY and literal(argument(call, "backend", 0)) == "nccl":
-            yield Hint(
-                severity(how),
-                call.lineno,
-                f'{name}("nccl") needs a GPU for every rank, and there is none',
-                'write backend="nccl" if torch.cuda.is_available() else "gloo", or leave the backend out',
-                without,
-            )
+def group_calls(code: Code) -> Iterator[tuple[ast.Call, str, Certainty]]:
+    """Yield each call of torch.distributed's init_process_group, with its short name."""
+    for call, name, how in code.calls():
+        short = name.rpartition(".")[2]
+        if short == "init_process_group" and name.startswith("torch."):
+            yield call, short, how
 
 
-def _own_meeting_point(code: Code, scene: Scene) -> Iterator[Hint]:
+def _own_meeting_point(code: Code, context: Context) -> Iterator[Hint]:
     """Find addresses and ports that stand in the script, where the launch has others."""
-    plan = scene.plan
-    host = scene.subjects[0].host
-    main = {plan.main_address, plan.nodes[0].name, host.address, scene.facts[0].hostname}
+    plan = context.plan
+    host = context.subjects[0].host
+    main = {plan.main_address, plan.nodes[0].name, host.address, context.facts[0].hostname}
     remedy = 'leave it to the launch: init_method="env://", which is the default'
-    for call, name, how in _group_calls(code):
+    for call, name, how in group_calls(code):
         given = literal(argument(call, "init_method", 1))
         match = _TCP.match(given) if isinstance(given, str) else None
         if match and how >= Certainty.LIKELY:
@@ -113,9 +103,9 @@ def _own_meeting_point(code: Code, scene: Scene) -> Iterator[Hint]:
                     )
 
 
-def _local_rank_for_rank(code: Code, text: str, scene: Scene) -> Iterator[Hint]:
+def _local_rank_for_rank(code: Code, text: str, context: Context) -> Iterator[Hint]:
     """Find what only LOCAL_RANK 0 does, in a script that never asks for the global rank."""
-    if len(scene.names) == 1 or _GLOBAL_RANK.search(text):
+    if len(context.names) == 1 or _GLOBAL_RANK.search(text):
         return
     local = {
         target.id
@@ -134,17 +124,10 @@ def _local_rank_for_rank(code: Code, text: str, scene: Scene) -> Iterator[Hint]:
             yield Hint(
                 Status.WARN,
                 node.lineno,
-                f"LOCAL_RANK is 0 on each of the {len(scene.names)} nodes, so each does what this guards",
+                f"LOCAL_RANK is 0 on each of the {len(context.names)} nodes, so each does what this guards",
                 "where one alone is to do it, ask for RANK",
             )
             return
-
-
-def _group_calls(code: Code) -> Iterator[tuple[ast.Call, str, Certainty]]:
-    for call, name, how in code.calls():
-        short = name.rpartition(".")[2]
-        if short == "init_process_group" and name.startswith("torch."):
-            yield call, short, how
 
 
 def _variable(code: Code, target: ast.expr) -> str | None:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import re
 
 from orchestrator.preflight.judge import Verdict, judge_each, usual
-from orchestrator.preflight.model import Check, Finding, Group, Level, Status
-from orchestrator.preflight.scene import Scene, Subject
-from orchestrator.preflight.software import code, modules, starting, variables, versions
+from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NodeContext, Status
+from orchestrator.preflight.software import code, locks, modules, starting, variables, versions
 from orchestrator.preflight.software.interpreter import SOFTWARE, Software
 
 
-def _kernel(scene: Scene) -> list[Finding]:
-    answers = scene.of(SOFTWARE)
+def _kernel(context: Context) -> list[Finding]:
+    answers = context.of(SOFTWARE)
     releases = {n: each.kernel for n, each in answers.items() if isinstance(each, Software)}
     common = usual(releases)
 
-    def verdict(subject: Subject, found: Software) -> Verdict:
-        match = re.match(r"(\d+)\.(\d+)", found.kernel)
+    def verdict(subject: NodeContext, found: Software) -> Verdict:
+        match = re.match(r"(\d{1,9})\.(\d{1,9})", found.kernel)
         data = {"kernel": found.kernel}
         if match and (int(match[1]), int(match[2])) < (5, 5):
             return Verdict(
@@ -29,7 +28,7 @@ def _kernel(scene: Scene) -> list[Finding]:
         more = "" if found.kernel == common else ", unlike others"
         return Verdict(Status.PASS, f"Linux {found.kernel}{more}", data=data)
 
-    return judge_each(scene, SOFTWARE, verdict)
+    return judge_each(context, SOFTWARE, verdict)
 
 
 _KERNEL = Check(
@@ -47,6 +46,7 @@ _KERNEL = Check(
 CHECKS: tuple[Check, ...] = (
     versions.VERSIONS,
     modules.IMPORTS,
+    locks.LOCK,
     starting.TORCH,
     starting.LAUNCHER,
     variables.ENVIRONMENT,

@@ -7,9 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.judge import Verdict, have, judge_each, usual, whole
-from orchestrator.preflight.model import Check, Finding, Group, Level, Probe, Status
-from orchestrator.preflight.phrases import counted, some
-from orchestrator.preflight.scene import Scene, Subject
+from orchestrator.preflight.model import (
+    Check,
+    Context,
+    Finding,
+    Group,
+    Level,
+    NodeContext,
+    Probe,
+    Status,
+)
+from orchestrator.util.text import counted, some
 
 _MAY_BE_WRITTEN = ".json"  # by jobs, each node its own
 
@@ -36,17 +44,17 @@ class Sources:
 SOURCES = Probe("code", Sources.parse, lambda subject: {"workdir": subject.plan.workdir})
 
 
-def _verdict(scene: Scene) -> list[Finding]:
+def _verdict(context: Context) -> list[Finding]:
     trees = {
         name: answer.files
-        for name, answer in scene.of(SOURCES).items()
+        for name, answer in context.of(SOURCES).items()
         if isinstance(answer, Sources) and answer.files
     }
-    if not trees and all(isinstance(answer, Sources) for answer in scene.of(SOURCES).values()):
-        return whole(scene, Status.SKIP, "there is no code on the nodes yet")
+    if not trees and all(isinstance(answer, Sources) for answer in context.of(SOURCES).values()):
+        return whole(context, Status.SKIP, "there is no code on the nodes yet")
     expected = _expected(trees)
 
-    def verdict(subject: Subject, found: Sources) -> Verdict:
+    def verdict(subject: NodeContext, found: Sources) -> Verdict:
         if not found.files:
             return Verdict(Status.SKIP, "there is no code yet")
         files = found.files
@@ -69,7 +77,7 @@ def _verdict(scene: Scene) -> list[Finding]:
         more = " (there are more, which were not read)" if found.cut else ""
         return Verdict(Status.PASS, f"{count}, the same on every node{more}", data=data)
 
-    return judge_each(scene, SOURCES, verdict)
+    return judge_each(context, SOURCES, verdict)
 
 
 def _expected(trees: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

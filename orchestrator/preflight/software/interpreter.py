@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.model import Probe
-from orchestrator.preflight.scene import Subject
+from orchestrator.preflight.model import NodeContext, Probe
 from orchestrator.preflight.script.imports import needs
 
 # The part of torch's version after the +, where the wheel stands on an index of its own.
 _BUILD = re.compile(r"cpu|cu\d+|rocm[\d.]+|xpu")
+NAME_PYTHON = "name the Python of the environment that has torch with `python:` in the inventory"
+"""What to do first where torch is missing: mostly it is another Python that was meant."""
+
+_ENVIRONMENT = "~/torch-env"
 _INDEX = "https://download.pytorch.org/whl"
 
 
@@ -52,7 +55,12 @@ class Nccl:
 
 @dataclass(frozen=True)
 class Interpreter:
-    """What one interpreter has; `missing` are the script's modules that it does not find."""
+    """What one interpreter has; `missing` are the script's modules that it does not find.
+
+    `ensurepip` is whether it can make virtual environments (Debian has that in a package of its own), and
+    `managed` whether its packages are those of the system, where pip refuses to install. `elsewhere` are
+    other interpreters of the node, which have a torch where this one has none.
+    """
 
     executable: str
     python: str
@@ -61,6 +69,9 @@ class Interpreter:
     lightning: str | None
     pip: bool
     missing: tuple[str, ...]
+    ensurepip: bool = True
+    managed: bool = False
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def minor(self) -> str:
@@ -68,10 +79,33 @@ class Interpreter:
         return ".".join(self.python.split(".")[:2])
 
     def install(self, *requirements: str) -> tuple[str, ...]:
-        """Return the lines that install what pip is asked for in words that a shell can read."""
+        """Return the lines that install what pip is asked for in words that a shell can read.
+
+        Where the system manages the interpreter's packages, they go to an environment of their own.
+        """
         python = shlex.quote(self.executable)
+        if self.managed:
+            own = f"{_ENVIRONMENT}/bin/python -m pip install {' '.join(requirements)}"
+            package = shlex.quote(f"python{self.minor}-venv")
+            whole = () if self.ensurepip else (f"sudo apt-get install -y {package}",)
+            return *whole, f"{python} -m venv --system-site-packages {_ENVIRONMENT}", own
         first = () if self.pip else (f"{python} -m ensurepip",)
         return (*first, f"{python} -m pip install {' '.join(requirements)}")
+
+    def installing(self, what: str) -> str:
+        """Return in a sentence what `install` does: `what`, and what else is needed for that."""
+        if not self.managed:
+            return what
+        return (
+            f"{what}, in an environment of its own, for the system manages this Python's packages; then "
+            f"name that with `python: {_ENVIRONMENT}/bin/python` in the inventory"
+        )
+
+    def providing_torch(self) -> str | None:
+        """Return how to name an interpreter that has torch; None where none was found."""
+        if not self.elsewhere:
+            return None
+        return f"name the Python that has torch: `python: {self.elsewhere[0]}` in the inventory"
 
 
 @dataclass(frozen=True)
@@ -97,13 +131,16 @@ def _interpreter(raw: Any) -> Interpreter:
     distributions = {_word(name): _word(each) for name, each in raw["distributions"].items()}
     torch = _torch(raw["torch"])
     return Interpreter(
-        executable=_path(raw["executable"]),
+        executable=absolute_path(raw["executable"]),
         python=_word(raw["python"]),
         torch=torch,
         nccl=_nccl(distributions, torch),
         lightning=distributions.get("lightning", distributions.get("pytorch-lightning")),
         pip=bool(raw["pip"]),
         missing=tuple(_word(name) for name in raw["missing"]),
+        ensurepip=raw["ensurepip"] is True,
+        managed=raw["managed"] is True,
+        elsewhere=tuple(absolute_path(path) for path in raw["elsewhere"]),
     )
 
 
@@ -128,28 +165,29 @@ def _word(raw: Any) -> str:
     return text(raw, 100).replace(" ", "_")
 
 
-def _path(raw: Any) -> str:
+def absolute_path(raw: Any) -> str:
+    """Return a path of a node. Raises ValueError for anything but an absolute one of one line."""
     if not isinstance(raw, str) or not raw.startswith("/") or not raw.isprintable():
         raise ValueError(f"not an absolute path: {raw!r:.80}")
     return raw
 
 
-def _arguments(subject: Subject) -> dict[str, Any]:
-    script = subject.scene.script
-    workdir = subject.plan.workdir
-    own = posixpath.dirname(posixpath.join(workdir, subject.scene.job.script))
+def _arguments(subject: NodeContext) -> dict[str, Any]:
+    script = subject.context.script
+    cwd = subject.plan.cwd
+    own = posixpath.dirname(posixpath.join(cwd, subject.context.job.script))
     return {
         "names": [] if script is None else [each.module for each in needs(script).imports],
-        "folder": own or workdir,
+        "folder": posixpath.normpath(own or cwd),
         **job_environment(subject),
     }
 
 
-def job_environment(subject: Subject) -> dict[str, Any]:
+def job_environment(subject: NodeContext) -> dict[str, Any]:
     """Return what a node must know to start a process as the job would."""
     plan = subject.plan
     return {
-        "workdir": plan.workdir,
+        "workdir": plan.cwd,
         "environment": dict(plan.environment),
         "unset": list(plan.unset),
     }

@@ -123,13 +123,3 @@ KNOWN = frozenset(
     for name in names.split()
 )
 """Names that are read."""
-
-_TORCHRUN = """
-    nnodes nproc_per_node rdzv_backend rdzv_endpoint rdzv_id rdzv_conf standalone max_restarts
-    monitor_interval start_method event_log_handler role module no_python run_path log_dir redirects tee
-    local_ranks_filter duplicate_stdout_filters duplicate_stderr_filters node_rank master_addr master_port
-    local_addr logs_specs numa_binding signals_to_handle shutdown_timeout virtual_local_rank
-"""
-
-TORCHRUN_OPTIONS = frozenset(_TORCHRUN.split())
-"""torchrun takes each of these from PET_<NAME> where the command line does not have it."""

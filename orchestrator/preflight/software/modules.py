@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
+from orchestrator.plan.own_modules import remedy_for_own
 from orchestrator.preflight.judge import Verdict, incomplete, judge_each, whole
-from orchestrator.preflight.model import Check, Finding, Group, Level, Status
-from orchestrator.preflight.scene import Scene, Subject
+from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NodeContext, Status
 from orchestrator.preflight.script.imports import Needs, needs
-from orchestrator.preflight.software.interpreter import SOFTWARE, Interpreter, Software
+from orchestrator.preflight.software.interpreter import NAME_PYTHON, SOFTWARE, Interpreter, Software
 
 # Where the distribution to install is not called as the module.
 _DISTRIBUTIONS = {
@@ -43,46 +43,63 @@ _DISTRIBUTIONS = {
 }
 
 
-def _imports(scene: Scene) -> list[Finding]:
-    if scene.script is None:
-        return whole(scene, Status.SKIP, "no script was given")
-    needed = needs(scene.script)
+def _imports(context: Context) -> list[Finding]:
+    if context.script is None:
+        return whole(context, Status.SKIP, context.why_no_script)
+    needed = needs(context.script)
     where = {each.module: each.where for each in needed.imports}
 
-    def verdict(subject: Subject, found: Software) -> Verdict:
+    def verdict(subject: NodeContext, found: Software) -> Verdict:
         if not isinstance(found.interpreter, Interpreter):
             return incomplete("Python does not start in the job's environment")
         missing = [name for name in found.interpreter.missing if name in where]
         if not missing:
-            return Verdict(Status.PASS, f"has every module that {_file(scene)} imports")
-        return _missing(found.interpreter, {name: where[name] for name in missing}, needed)
+            return Verdict(Status.PASS, f"has every module that {_file(context)} imports")
+        return _missing(subject, found.interpreter, {name: where[name] for name in missing}, needed)
 
-    return judge_each(scene, SOFTWARE, verdict)
+    return judge_each(context, SOFTWARE, verdict)
 
 
-def _missing(interpreter: Interpreter, where: Mapping[str, str], needed: Needs) -> Verdict:
+def _missing(
+    subject: NodeContext, interpreter: Interpreter, where: Mapping[str, str], needed: Needs
+) -> Verdict:
     named = ", ".join(f"{module} ({place} imports it)" for module, place in where.items())
     message = f"has no module {named}"
     status = Status.FAIL if needed.settled else Status.WARN
     if not needed.settled:
         message += "; but the script changes where modules are found"
     own = [module for module in where if module in sys.stdlib_module_names]
-    others = [_DISTRIBUTIONS.get(m, m.replace("_", "-")) for m in where if m not in own]
-    texts = []
+    projects = {m: text for m in where if m not in own and (text := _of_project(subject, m))}
+    others = [
+        _DISTRIBUTIONS.get(m, m.replace("_", "-"))
+        for m in where
+        if m not in own and m not in projects
+    ]
+    texts = list(projects.values())
     if own:
         texts.append(
             f"{', '.join(own)} is part of a whole Python, and Python {interpreter.python} has it not: "
             "name another with `python:` in the inventory"
         )
     if others:
-        texts.append(f"install {', '.join(others)}")
+        install = interpreter.installing(f"install {', '.join(others)}")
+        is_torch_missing = "torch" in others and interpreter.torch is None
+        texts.append(f"{NAME_PYTHON}; else {install}" if is_torch_missing else install)
     commands = interpreter.install(*others) if others else ()
     data = {"missing": list(where)}
     return Verdict(status, message, "; ".join(texts), commands, data, as_root=False)
 
 
-def _file(scene: Scene) -> str:
-    return scene.script.path.name if scene.script else ""
+def _of_project(subject: NodeContext, module: str) -> str | None:
+    """Return how the project's own module is found on nodes; None for a module of others."""
+    script = subject.context.script
+    if script is None:
+        return None
+    return remedy_for_own(script.folder or script.path.parent, subject.plan.folder, module)
+
+
+def _file(context: Context) -> str:
+    return context.script.path.name if context.script else ""
 
 
 IMPORTS = Check(
@@ -95,7 +112,8 @@ IMPORTS = Check(
     "Each must be found by the job's interpreter, in the job's environment; nothing is imported. A "
     "module that is not found fails, and warns where the script changes `sys.path` or installs "
     "packages by itself. The remedy installs the distribution, whose name is often another (`cv2` is "
-    "in opencv-python).",
+    "in opencv-python). What lies in the project itself is never to be installed: a stranger's package may "
+    "have its name; the remedy says where it is and how Python finds it there.",
     verdict=_imports,
     probes=(SOFTWARE,),
 )

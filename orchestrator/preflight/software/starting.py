@@ -9,21 +9,29 @@ from typing import Any
 from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.judge import Verdict, incomplete, judge_each, usual, whole
-from orchestrator.preflight.model import Check, Finding, Group, Level, Probe, Status
-from orchestrator.preflight.scene import Scene, Subject
+from orchestrator.preflight.model import (
+    Check,
+    Context,
+    Finding,
+    Group,
+    Level,
+    NodeContext,
+    Probe,
+    Status,
+)
 from orchestrator.preflight.script.imports import is_plain
 from orchestrator.preflight.software.interpreter import (
+    NAME_PYTHON,
     SOFTWARE,
     Interpreter,
     Software,
     job_environment,
 )
-from orchestrator.quoting import command_line
+from orchestrator.util.quoting import command_line
 
-_MODULES = {"torchrun": "torch.distributed.run", "fabric": "lightning.fabric.cli"}
 _NO_MODULE = re.compile(r"No module named '?([\w.]+)")
 _CLICK = re.compile(r"\bclick\b")
-_SHARED_LIBRARY = re.compile(r"(\S+\.so\S*): cannot open shared object file")
+_SHARED_LIBRARY = re.compile(r"(?<![^\s:])([^\s:]{1,400}): cannot open shared object file")
 
 
 @dataclass(frozen=True)
@@ -71,29 +79,29 @@ def _imported(raw: Any) -> Imported:
 
 
 START = Probe(
-    "start",
+    "software.start",
     Start.parse,
     lambda subject: {
-        "launcher": _MODULES.get(subject.scene.plan.launcher, ""),
+        "launcher": subject.context.launcher.module or "",
         **job_environment(subject),
     },
 )
 
 
-def _torch(scene: Scene) -> list[Finding]:
+def _torch(context: Context) -> list[Finding]:
     loaded = {
         name: answer.torch.nccl
-        for name, answer in scene.of(START).items()
+        for name, answer in context.of(START).items()
         if isinstance(answer, Start) and answer.torch and answer.torch.nccl
     }
     common = usual(loaded)
 
-    def verdict(subject: Subject, found: Start) -> Verdict:
+    def verdict(subject: NodeContext, found: Start) -> Verdict:
         torch = found.torch
         if torch is None:
             return found.late if found.code is None else _no_import(subject, found.error)
         data = {"torch": torch.version, "nccl": torch.nccl, "cuda": torch.cuda}
-        gpus = count_gpus(subject.host, subject.facts, scene.job)
+        gpus = count_gpus(subject.host, subject.facts, context.job)
         if gpus and not torch.cuda:
             return Verdict(
                 Status.FAIL,
@@ -111,46 +119,42 @@ def _torch(scene: Scene) -> list[Finding]:
         nccl = f", NCCL {torch.nccl}" if torch.nccl else ""
         return Verdict(Status.PASS, f"torch {torch.version} is imported{nccl}", data=data)
 
-    return judge_each(scene, START, verdict)
+    return judge_each(context, START, verdict)
 
 
-def _no_import(subject: Subject, error: str) -> Verdict:
+def _no_import(subject: NodeContext, error: str) -> Verdict:
     missing = _NO_MODULE.search(error)
     library = _SHARED_LIBRARY.search(error)
-    if missing and missing[1] == "torch" and is_plain(subject.scene):
+    if missing and missing[1] == "torch" and is_plain(subject.context):
         return Verdict(Status.SKIP, "there is no torch, and the job does not ask for it")
     if missing and missing[1] == "torch":
-        status = Status.FAIL if subject.scene.plan.launcher in _MODULES else Status.WARN
-        return Verdict(
-            status,
-            "torch is not installed",
-            "install torch",
-            _install(subject, "torch"),
-            as_root=False,
-        )
+        status = Status.FAIL if "torch" in subject.context.launcher.needs else Status.WARN
+        return Verdict(status, "torch is not installed", *_provide_torch(subject), as_root=False)
     text = "install torch again there"
     if library:
         text = f"{library[1]} is what it misses: install torch again, or see LD_LIBRARY_PATH there"
     return Verdict(Status.FAIL, f"torch cannot be imported: {error}", text)
 
 
-def _launcher(scene: Scene) -> list[Finding]:
-    module = _MODULES.get(scene.plan.launcher)
+def _launcher(context: Context) -> list[Finding]:
+    module = context.launcher.module
     if module is None:
-        return whole(scene, Status.SKIP, f"--launcher {scene.plan.launcher} starts no launcher")
+        return whole(context, Status.SKIP, f"--launcher {context.plan.launcher} starts no launcher")
 
-    def verdict(subject: Subject, found: Start) -> Verdict:
+    def verdict(subject: NodeContext, found: Start) -> Verdict:
         if found.code is None:
             return found.late
         if found.code == 0:
             return Verdict(Status.PASS, f"{module} starts")
+        if found.torch is None and "torch" not in context.launcher.needs:
+            return incomplete("torch cannot be imported, and the launcher is tried after that")
         if found.torch is None:
             return Verdict(Status.FAIL, f"{module} cannot start: {found.error}", "see sw.torch")
         if _CLICK.search(found.error):
             return Verdict(
                 Status.FAIL,
                 f"{module} cannot start: click is not installed, and lightning does not bring it",
-                "install click",
+                _installing(subject, "install click"),
                 _install(subject, "click"),
                 {"error": found.error},
                 as_root=False,
@@ -160,22 +164,42 @@ def _launcher(scene: Scene) -> list[Finding]:
         return Verdict(
             Status.FAIL,
             f"{module} cannot start: {found.error}",
-            f"install {top}" if top else "try it there",
+            _installing(subject, f"install {top}") if top else "try it there",
             _install(subject, top) if top else _try(subject, module),
             as_root=False,
         )
 
-    return judge_each(scene, START, verdict)
+    return judge_each(context, START, verdict)
 
 
-def _install(subject: Subject, requirement: str) -> tuple[str, ...]:
-    found = subject.scene.of(SOFTWARE)[subject.name]
+def _interpreter(subject: NodeContext) -> Interpreter | None:
+    found = subject.context.of(SOFTWARE)[subject.name]
     if isinstance(found, Software) and isinstance(found.interpreter, Interpreter):
-        return found.interpreter.install(requirement)
-    return ()
+        return found.interpreter
+    return None
 
 
-def _try(subject: Subject, module: str) -> tuple[str, ...]:
+def _provide_torch(subject: NodeContext) -> tuple[str, tuple[str, ...]]:
+    """Return a sentence and the lines that provide torch."""
+    interpreter = _interpreter(subject)
+    named = interpreter.providing_torch() if interpreter else None
+    if named is not None:
+        return named, ()
+    text = _installing(subject, "install torch")
+    return f"{NAME_PYTHON}; else {text}", _install(subject, "torch")
+
+
+def _installing(subject: NodeContext, what: str) -> str:
+    interpreter = _interpreter(subject)
+    return what if interpreter is None else interpreter.installing(what)
+
+
+def _install(subject: NodeContext, requirement: str) -> tuple[str, ...]:
+    interpreter = _interpreter(subject)
+    return () if interpreter is None else interpreter.install(requirement)
+
+
+def _try(subject: NodeContext, module: str) -> tuple[str, ...]:
     return (command_line([subject.plan.processes[0].argv[0], "-m", module, "--help"]),)
 
 
@@ -198,7 +222,7 @@ LAUNCHER = Check(
     group=Group.SOFTWARE,
     level=Level.FULL,
     meaning="the launcher starts",
-    page="Starts `--help` of the plan's launcher, `torch.distributed.run` or `lightning.fabric.cli`, in "
+    page="Starts `--help` of the plan's launcher (`torch.distributed.run`, `lightning.fabric.cli`, ...) in "
     "the job's interpreter and environment. Fails with the telling line of what it said. Most often "
     "click is missing, which `fabric run` needs and lightning does not bring: the remedy installs it.",
     verdict=_launcher,

@@ -8,18 +8,27 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.inventory.ranges import fold as fold_names
+from orchestrator.plan.masking import is_secret, masked_value
 from orchestrator.plan.network import interface_of
-from orchestrator.plan.paste import is_secret
 from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.judge import Verdict, fold, incomplete, usual
-from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Probe, Status
-from orchestrator.preflight.scene import Scene, Subject
-from orchestrator.preflight.software.known_variables import KNOWN, TORCHRUN_OPTIONS, UNREAD
+from orchestrator.preflight.model import (
+    Check,
+    Context,
+    Finding,
+    Group,
+    Level,
+    NoAnswer,
+    NodeContext,
+    Probe,
+    Status,
+)
+from orchestrator.preflight.software.known_variables import KNOWN, UNREAD
 
 # These name things of one node, so they may differ.
 _OF_ONE_NODE = {
-    "NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "NCCL_IB_HCA", "NCCL_TOPO_FILE", "NCCL_HOSTID",
-    "NCCL_DEBUG_FILE", "UCX_NET_DEVICES",
+    "NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME", "NCCL_IB_HCA", "NCCL_TOPO_FILE",
+    "NCCL_HOSTID", "NCCL_DEBUG_FILE", "UCX_NET_DEVICES",
 }  # fmt: skip
 # Ranks that have these differently cannot speak with each other.
 _OF_ALL_RANKS = {"NCCL_IB_DISABLE", "NCCL_NET", "NCCL_NET_PLUGIN", "NCCL_ALGO", "NCCL_PROTO"}
@@ -39,22 +48,22 @@ def _parse(raw: Any) -> dict[str, str]:
 VARIABLES = Probe("variables", _parse)
 
 
-def _verdict(scene: Scene) -> list[Finding]:
-    return fold(_judge(scene))
+def _verdict(context: Context) -> list[Finding]:
+    return fold(_judge(context))
 
 
-def _judge(scene: Scene) -> Iterator[tuple[str, Verdict]]:
-    logins = scene.of(VARIABLES)
+def _judge(context: Context) -> Iterator[tuple[str, Verdict]]:
+    logins = context.of(VARIABLES)
     set_there: dict[str, dict[str, str]] = {}
-    for subject in scene.subjects:
+    for subject in context.subjects:
         login = logins[subject.name]
         if isinstance(login, NoAnswer):
             yield subject.name, incomplete(login.reason)
         else:
             set_there[subject.name] = _steering(subject, login)
     fine = dict.fromkeys(set_there)
-    found = [*_differing(scene, set_there)]
-    for subject in scene.subjects:
+    found = [*_differing(context, set_there)]
+    for subject in context.subjects:
         if subject.name in set_there:
             found += [(subject.name, verdict) for verdict in _own(subject, set_there[subject.name])]
     yield from found
@@ -64,9 +73,9 @@ def _judge(scene: Scene) -> Iterator[tuple[str, Verdict]]:
         yield name, Verdict(Status.PASS, "nothing is set that differs, or that nobody reads")
 
 
-def _steering(subject: Subject, login: Mapping[str, str]) -> dict[str, str]:
+def _steering(subject: NodeContext, login: Mapping[str, str]) -> dict[str, str]:
     """Return what a person has set of these variables, at the login or for the job."""
-    given = {**subject.host.env, **subject.scene.job.environment}
+    given = {**subject.host.env, **subject.context.job.environment}
     kept = {
         name: value
         for name, value in login.items()
@@ -77,33 +86,33 @@ def _steering(subject: Subject, login: Mapping[str, str]) -> dict[str, str]:
 
 
 def _differing(
-    scene: Scene, set_there: Mapping[str, Mapping[str, str]]
+    context: Context, set_there: Mapping[str, Mapping[str, str]]
 ) -> Iterator[tuple[str, Verdict]]:
     """Find variables that some nodes have otherwise than most."""
-    nccl = any(count_gpus(s.host, s.facts, scene.job) for s in scene.subjects)
+    nccl = any(count_gpus(s.host, s.facts, context.job) for s in context.subjects)
     for variable in sorted({name for each in set_there.values() for name in each} - _OF_ONE_NODE):
         values = {node: each.get(variable, "") for node, each in set_there.items()}
         common = usual(values)
         having = [node for node, value in values.items() if value == common]
-        secret = is_secret(variable, scene.job.secrets)
+        secret = is_secret(variable, context.job.secrets)
         for node, value in values.items():
             if value == common:
                 continue
             if secret:
                 message = f"{variable} differs from that of {fold_names(having)}"
             else:
-                theirs = f"on {fold_names(having)} it {_shown(common or '')}"
-                message = f"{variable} {_shown(value)}, and {theirs}"
+                theirs = f"on {fold_names(having)} it {_shown(variable, common or '')}"
+                message = f"{variable} {_shown(variable, value)}, and {theirs}"
             status = Status.FAIL if nccl and variable in _OF_ALL_RANKS else Status.WARN
             text = f"set {variable} alike on every node: {_WHERE}"
             yield node, Verdict(status, message, text)
 
 
-def _shown(value: str) -> str:
-    return f"is {value[:60]!r}" if value else "is not set"
+def _shown(variable: str, value: str) -> str:
+    return f"is {masked_value(variable, value)[:60]!r}" if value else "is not set"
 
 
-def _own(subject: Subject, variables: Mapping[str, str]) -> Iterator[Verdict]:
+def _own(subject: NodeContext, variables: Mapping[str, str]) -> Iterator[Verdict]:
     """Find what is wrong with one node's variables by themselves."""
     for variable, value in variables.items():
         if variable.startswith("PET_"):
@@ -119,14 +128,10 @@ def _own(subject: Subject, variables: Mapping[str, str]) -> Iterator[Verdict]:
             yield from _interface(subject, variable, value)
 
 
-def _torchrun_option(subject: Subject, variable: str) -> Iterator[Verdict]:
-    option = variable.removeprefix("PET_").lower()
-    flag = f"--{option.replace('_', '-')}"
+def _torchrun_option(subject: NodeContext, variable: str) -> Iterator[Verdict]:
+    flag = subject.context.launcher.option_of_variable(variable)
     argv = subject.plan.processes[0].argv
-    given = {word.partition("=")[0].replace("_", "-") for word in argv}
-    if subject.scene.plan.launcher not in ("torchrun", "fabric") or flag in given:
-        return
-    if option in TORCHRUN_OPTIONS:
+    if flag is not None and flag not in {w.partition("=")[0].replace("_", "-") for w in argv}:
         yield Verdict(
             Status.WARN,
             f"{variable} is set: torchrun takes it as its {flag}",
@@ -134,7 +139,7 @@ def _torchrun_option(subject: Subject, variable: str) -> Iterator[Verdict]:
         )
 
 
-def _interface(subject: Subject, variable: str, value: str) -> Iterator[Verdict]:
+def _interface(subject: NodeContext, variable: str, value: str) -> Iterator[Verdict]:
     """Find what is not the name of an interface, as NCCL or gloo take it."""
     names = [interface.name for interface in subject.facts.interfaces]
     gloo = variable.startswith("GLOO")

@@ -9,24 +9,27 @@ from typing import TypeVar
 
 from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.judge import Verdict, fold, have, incomplete, usual
-from orchestrator.preflight.model import Check, Finding, Group, Level, NoAnswer, Status
-from orchestrator.preflight.scene import Scene
+from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NoAnswer, Status
 from orchestrator.preflight.script.imports import is_plain, needs
-from orchestrator.preflight.software.interpreter import SOFTWARE, Interpreter, Software, Torch
+from orchestrator.preflight.software.interpreter import (
+    NAME_PYTHON,
+    SOFTWARE,
+    Interpreter,
+    Software,
+    Torch,
+)
 
 T = TypeVar("T")
 
-_NEEDED_BY_LAUNCHER = {"torchrun": ("torch",), "fabric": ("torch", "lightning")}
+
+def _versions(context: Context) -> list[Finding]:
+    return fold(_judge_versions(context))
 
 
-def _versions(scene: Scene) -> list[Finding]:
-    return fold(_judge_versions(scene))
-
-
-def _judge_versions(scene: Scene) -> Iterator[tuple[str, Verdict]]:
+def _judge_versions(context: Context) -> Iterator[tuple[str, Verdict]]:
     software: dict[str, Software] = {}
     interpreters: dict[str, Interpreter] = {}
-    for name, answer in scene.of(SOFTWARE).items():
+    for name, answer in context.of(SOFTWARE).items():
         if isinstance(answer, NoAnswer):
             yield name, incomplete(answer.reason)
             continue
@@ -38,12 +41,12 @@ def _judge_versions(scene: Scene) -> Iterator[tuple[str, Verdict]]:
             yield name, Verdict(Status.FAIL, text, "look at PYTHONHOME and PYTHONPATH there")
     found = [
         *_pythons(interpreters),
-        *_torches(scene, interpreters),
+        *_torches(context, interpreters),
         *_nccls(interpreters),
         *_lightnings(interpreters),
         *_drivers(software),
     ]
-    if is_plain(scene):  # its ranks exchange nothing that orch knows of
+    if is_plain(context):  # its ranks exchange nothing that orch knows of
         found = [(name, replace(verdict, status=Status.WARN)) for name, verdict in found]
     yield from found
     wrong = {name for name, _ in found}
@@ -63,18 +66,18 @@ def _pythons(of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
         yield name, Verdict(Status.WARN, f"Python {mine}, where {who} {common}", mend)
 
 
-def _torches(scene: Scene, of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
+def _torches(context: Context, of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
     having = {name: each.torch for name, each in of.items() if each.torch is not None}
     most = usual(having)
     for name, (mine, common, who) in _unlike(having):
         yield name, _install(of[name], f"{mine}, where {who} {common}", common)
-    status = _without_torch(scene)
-    for subject in scene.subjects:
+    status = _without_torch(context)
+    for subject in context.subjects:
         interpreter = of.get(subject.name)
         if interpreter is None:
             continue
         torch = interpreter.torch
-        gpus = count_gpus(subject.host, subject.facts, scene.job)
+        gpus = count_gpus(subject.host, subject.facts, context.job)
         if torch is None and status is not None:
             text = f"torch is not installed{_there(having)}"
             yield subject.name, _install(interpreter, text, most, status)
@@ -97,19 +100,24 @@ def _there(having: Mapping[str, Torch]) -> str:
 def _install(
     interpreter: Interpreter, message: str, torch: Torch | None, status: Status = Status.FAIL
 ) -> Verdict:
+    data = _data(interpreter)
+    if interpreter.torch is None and (named := interpreter.providing_torch()) is not None:
+        return Verdict(status, message, named, data=data)
     wanted = torch.requirement if torch else "torch"
     text = "install the torch that the others have" if torch else "install torch"
-    commands = interpreter.install(wanted)
-    return Verdict(status, message, text, commands, _data(interpreter), as_root=False)
+    text = interpreter.installing(text)
+    if interpreter.torch is None:
+        text = f"{NAME_PYTHON}; else {text}"
+    return Verdict(status, message, text, interpreter.install(wanted), data, as_root=False)
 
 
-def _without_torch(scene: Scene) -> Status | None:
+def _without_torch(context: Context) -> Status | None:
     """Return what a node without torch is; None where nothing is known to need it."""
-    if scene.plan.launcher in _NEEDED_BY_LAUNCHER:
+    if "torch" in context.launcher.needs:
         return Status.FAIL
-    if scene.script is None:
+    if context.script is None:
         return Status.WARN
-    imported = {each.module for each in needs(scene.script).imports}
+    imported = {each.module for each in needs(context.script).imports}
     return Status.WARN if "torch" in imported else None
 
 
@@ -122,7 +130,7 @@ def _nccls(of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
             Verdict(
                 Status.FAIL,
                 f"NCCL {mine.version}, where {who} {common.version}: it stops where versions differ",
-                "install the NCCL that the others have",
+                of[name].installing("install the NCCL that the others have"),
                 of[name].install(common.requirement),
                 as_root=False,
             ),
@@ -137,7 +145,7 @@ def _lightnings(of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
             Verdict(
                 Status.WARN,
                 f"lightning {mine}, where {who} {common}",
-                "install the lightning that the others have",
+                of[name].installing("install the lightning that the others have"),
                 of[name].install(shlex.quote(f"lightning=={common}")),
                 as_root=False,
             ),
@@ -191,7 +199,9 @@ VERSIONS = Check(
     "level, another lightning, or another driver only warns, as do GPUs beside a torch that is built "
     "for CPUs. So does all of it where launcher and script need no more than the standard library.\n\n"
     "torch missing fails where the launcher is torchrun or `fabric run`; else it warns, if the script "
-    "imports it. The remedy installs what the others have with that node's interpreter.",
+    "imports it. The usual reason is that another Python was meant: the remedy names one that has torch, "
+    "where there is one, for `python:` in the inventory; else it installs what the others have with that "
+    "node's interpreter, or in an environment of its own where the system manages that (PEP 668).",
     verdict=_versions,
     probes=(SOFTWARE,),
 )

@@ -27,11 +27,10 @@ from orchestrator.preflight.collectives.task import (
 from orchestrator.preflight.collectives.trial import Share
 from orchestrator.preflight.interfaces import tournament
 from orchestrator.preflight.interfaces.tournament import Pair
-from orchestrator.preflight.model import Finding, NoAnswer, Status
+from orchestrator.preflight.model import Context, Finding, NoAnswer, Script, Status
 from orchestrator.preflight.reach.attempts import Outcome, Way
 from orchestrator.preflight.reach.listeners import Shut
 from orchestrator.preflight.reach.reachability import Reachability
-from orchestrator.preflight.scene import Scene, Script
 from orchestrator.remote.reports import ProcessEnd
 
 from ..scenes import brief, interface, scene
@@ -42,7 +41,7 @@ JUDGE = {check.id: check.verdict for check in CHECKS}
 FAILED = ProcessEnd(1, None)
 
 
-def judged(at: Scene, found: Measured, check: str = "coll.gloo") -> list[Finding]:
+def judged(at: Context, found: Measured, check: str = "coll.gloo") -> list[Finding]:
     findings = list(JUDGE[check](replace(at, measured={type(found): found})))
     json.dumps([dict(finding.data) for finding in findings])
     return findings
@@ -224,7 +223,7 @@ def test_the_median_is_told_and_what_nine_of_ten_trials_reach() -> None:
     assert done.busbw(2) == 100
 
 
-def on_links(speed: int, n: int = 3) -> Scene:
+def on_links(speed: int, n: int = 3) -> Context:
     """Nodes whose eth0 has this speed, in Mb/s."""
     links = [(interface("eth0", f"198.18.0.{10 + i}/24", speed=speed),) for i in range(n)]
     return scene(n, facts_of={i: {"interfaces": own} for i, own in enumerate(links)})

@@ -90,7 +90,7 @@ async def test_a_node_has_no_more_streams_than_its_ranks_need() -> None:
     assert len(share.said) == 4
 
 
-@pytest.mark.parametrize("answer", [None, [], {"nothing": 1}, NodeError("disk full")])
+@pytest.mark.parametrize("answer", [None, [], {"nothing": 1}, NodeError("node0", "disk full")])
 async def test_nothing_is_started_where_the_script_cannot_be_put(answer: Any) -> None:
     good, bad = Node(), Node(put=answer)
     first, second = await tried(good, bad)
@@ -130,7 +130,7 @@ async def test_a_supervisor_that_died_is_trouble() -> None:
 
 
 async def test_what_cannot_be_discarded_is_told() -> None:
-    (share,) = await tried(Node(discard=NodeError("node0: no answer")))
+    (share,) = await tried(Node(discard=NodeError("node0", "no answer")))
     assert share.trouble == "it was lost: node0: no answer"
 
 

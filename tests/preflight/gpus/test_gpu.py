@@ -14,9 +14,8 @@ from orchestrator.plan import Job
 from orchestrator.preflight.gpus.devices import GPU, same_bus
 from orchestrator.preflight.gpus.gpu import CHECKS
 from orchestrator.preflight.gpus.health import XID
-from orchestrator.preflight.gpus.links import FABRIC, NVLINK
-from orchestrator.preflight.model import Finding, NoAnswer, Status
-from orchestrator.preflight.scene import Scene
+from orchestrator.preflight.gpus.nvlink import FABRIC, NVLINK
+from orchestrator.preflight.model import Context, Finding, NoAnswer, Status
 
 from ...recorded import shapes
 from ..scenes import answered, brief, scene
@@ -43,7 +42,8 @@ def found(name: str, **more: Any) -> Raw:
 
 def silent(error: str, hung: bool = False, **more: Any) -> Raw:
     """What a node answers whose nvidia-smi fails."""
-    smi = {"error": error, "hung": hung, "gpus": []}
+    missing = error == "there is no nvidia-smi"
+    smi = {"error": error, "hung": hung, "gpus": [], "missing": missing}
     pci = [{"address": "0000:65:00.0", "driver": "nvidia"}]
     return {**NOTHING, "devices": [0], "pci": pci, "smi": smi, **more}
 
@@ -58,7 +58,7 @@ SICK = found("h100x8-550-sick")
 NO_LOG: Raw = {"source": "kmsg", "why": None, "whole": True, "events": []}
 
 
-def nodes(*raw: Raw, ranks: Sequence[int] | None = None, **more: Any) -> Scene:
+def nodes(*raw: Raw, ranks: Sequence[int] | None = None, **more: Any) -> Context:
     """A scene of nodes that answered so; each has a rank for each of its device files."""
     counts = ranks or [len(entry["devices"]) or entry["amd"] for entry in raw]
     answers: dict[str, list[Any]] = {**answered(GPU, *raw), **more.pop("answers", {})}
@@ -66,7 +66,7 @@ def nodes(*raw: Raw, ranks: Sequence[int] | None = None, **more: Any) -> Scene:
     return scene(len(raw), facts_of=facts_of, answers=answers, **more)
 
 
-def verdict(check: str, where: Scene) -> list[Finding]:
+def verdict(check: str, where: Context) -> list[Finding]:
     (one,) = [entry for entry in CHECKS if entry.id == check]
     return list(one.verdict(where))
 
@@ -268,6 +268,19 @@ def test_no_command_kills_more_than_a_process() -> None:
     gpus[0]["processes"] = [{**process, "pid": pid} for pid in (-1, 0, 1, 77)]
     (finding,) = verdict("gpu.busy", nodes(showing(HEALTHY, gpus)))
     assert commands(finding) == ("kill 77",)
+
+
+def test_run_of_orch_on_the_gpus_is_ended_by_its_name() -> None:
+    gpus = [dict(entry) for entry in HEALTHY["smi"]["gpus"]]
+    process = {"name": "python", "used": 5, "owner": "me", "pid": 77, "run": "train-lusab"}
+    gpus[0]["processes"] = [process]
+    (finding,) = verdict("gpu.busy", nodes(showing(HEALTHY, gpus)))
+    assert commands(finding) == ()
+    assert finding.remedy is not None
+    assert finding.remedy.text.startswith("`orch stop train-lusab` where it was launched")
+    gpus[0]["processes"] = [process, {**process, "pid": 78, "run": None}]
+    (finding,) = verdict("gpu.busy", nodes(showing(HEALTHY, gpus)))
+    assert commands(finding) == ("kill 78",)
 
 
 def test_an_address_that_is_none_is_no_answer() -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.errors import Unreachable
-from orchestrator.preflight.hosts import login, orphans
+from orchestrator.errors import SyncError, Unreachable
+from orchestrator.preflight.hosts import login
 from orchestrator.preflight.hosts import machines as hosts
 from orchestrator.preflight.hosts.login import LOGIND, Logins, Printed, Source
 from orchestrator.preflight.hosts.orphans import PROCESSES
@@ -38,25 +38,34 @@ def unique(*identities: dict[str, Any], **more: Any) -> list[Finding]:
 
 def test_nodes_that_are_out_of_reach_for_one_reason_are_one_finding() -> None:
     down = [
-        Unreachable(f"n{i}", "timed-out", f"no answer from 10.0.0.{i}:22 within 10 s", "check it")
+        Unreachable(
+            f"n{i}",
+            "timed-out",
+            f"no answer from 10.0.0.{i} within 10 s",
+            "check it",
+            place=f"10.0.0.{i}",
+        )
         for i in (1, 2)
     ]
     other = Unreachable("n3", "refused", "10.0.0.3:22 refuses connections", "start sshd")
     found = CHECKS["ssh.reach"].verdict(scene(1, unreachable=(*down, other)))
     assert brief(found) == [("fail", "n1,n2"), ("fail", "n3"), ("pass", "node0")]
-    assert found[0].message == "no answer from 10.0.0.1:22 within 10 s; the others likewise"
-    assert found[0].data["n2"]["message"] == "no answer from 10.0.0.2:22 within 10 s"
+    assert found[0].message == "no answer from 10.0.0.[1-2] within 10 s"
+    assert found[0].data["n2"]["message"] == "no answer from 10.0.0.2 within 10 s"
     assert found[0].remedy is not None
     assert (found[0].remedy.text, found[0].remedy.commands) == ("check it", ())
 
 
-def test_remedies_that_differ_are_never_folded() -> None:
+def test_remedies_that_differ_in_more_than_the_node_are_never_folded() -> None:
     denied = [
-        Unreachable(n, "authentication", f"{n}:22 does not let u in", f"ssh-copy-id u@{n}")
-        for n in ("a", "b")
+        Unreachable(n, "authentication", f"{n} does not let u in", f"ssh-copy-id -p {port} u@{n}")
+        for n, port in (("a", 22), ("b", 23))
     ]
     found = CHECKS["ssh.reach"].verdict(scene(1, unreachable=tuple(denied)))
-    assert [f.remedy.text for f in found if f.remedy] == ["ssh-copy-id u@a", "ssh-copy-id u@b"]
+    assert [f.remedy.text for f in found if f.remedy] == [
+        "ssh-copy-id -p 22 u@a",
+        "ssh-copy-id -p 23 u@b",
+    ]
 
 
 # -- host.unique -----------------------------------------------------------------------------------
@@ -120,7 +129,7 @@ def test_a_gpu_that_two_nodes_see_fails() -> None:
 
 
 def test_who_did_not_tell_is_incomplete_not_distinct() -> None:
-    answers = {"identity": [hosts.Identity.parse(identity(0)), NoAnswer("too late")]}
+    answers = {"host.identity": [hosts.Identity.parse(identity(0)), NoAnswer("too late")]}
     found = CHECKS["host.unique"].verdict(scene(2, answers=answers))
     assert brief(found) == [("incomplete", "node1")]
 
@@ -265,8 +274,21 @@ def test_another_jobs_processes_warn_with_all_that_one_needs_to_decide() -> None
         "python train.py"
     )
     assert found.remedy is not None
-    assert found.remedy.text == "if nobody needs them any more: `kill 12`"
+    assert found.remedy.text == (
+        "if nobody needs them any more: `orch stop calm-fox`, where the run was launched"
+    )
     assert found.remedy.commands == ()
+
+
+def test_run_of_orch_is_ended_by_its_name_and_never_by_its_processes() -> None:
+    (found,) = left(process(12, run="calm-fox"), process(13), process(14, run="calm-fox"))
+    assert found.remedy is not None
+    assert found.remedy.text == (
+        "if nobody needs them any more: `orch stop calm-fox`, where the run was launched; `kill 13`"
+    )
+    (found,) = left(process(12, run="x; reboot\x1b[2J"))
+    assert found.remedy is not None and found.remedy.text.isprintable()
+    assert "`orch stop 'x; reboot [2J'`" in found.remedy.text
 
 
 def test_ranks_that_would_join_this_job_fail() -> None:
@@ -278,6 +300,11 @@ def test_ranks_that_would_join_this_job_fail() -> None:
     assert "process 13 (of ubuntu, for 2 h, holds a GPU)" in found[1].message
     assert found[1].remedy is not None
     assert found[1].remedy.text.endswith("`kill 13 14`")
+
+
+def test_secrets_of_another_jobs_command_are_not_told() -> None:
+    (found,) = left(process(12, command="python t.py --hf-token hunter2 --lr 3"))
+    assert found.message.endswith("python t.py --hf-token *** --lr 3")
 
 
 def test_a_crowd_is_counted_and_a_hostile_command_is_one_harmless_line() -> None:
@@ -292,9 +319,26 @@ def test_no_processes_pass_and_no_answer_does_not() -> None:
     assert brief(CHECKS["host.orphans"].verdict(scene(1))) == [("incomplete", "node0")]
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0 s"), (59, "59 s"), (61, "1 min"), (7300, "2 h"), (200000, "2 d")],
-)
-def test_ages_are_coarse(seconds: float, text: str) -> None:
-    assert orphans._duration(seconds) == text
+# -- host.rsync ------------------------------------------------------------------------------------
+
+
+def test_node_without_rsync_fails_with_a_line_that_installs_it() -> None:
+    found = CHECKS["host.rsync"].verdict(scene(3, facts_of={1: {"rsync": None}}))
+    assert brief(found) == [("fail", "node1"), ("pass", "node0,node2")]
+    assert found[0].remedy is not None
+    (line,) = found[0].remedy.commands
+    assert subprocess.run(["/bin/sh", "-nc", line], check=False).returncode == 0
+
+
+def test_this_machine_without_rsync_fails_too() -> None:
+    error = SyncError("rsync is not installed on this machine", remedy="install it")
+    found = CHECKS["host.rsync"].verdict(scene(1, trouble={"host.rsync": error}))
+    assert [(each.status, each.nodes) for each in found] == [
+        (Status.FAIL, ()),
+        (Status.PASS, ("node0",)),
+    ]
+
+
+def test_rsync_is_not_asked_for_where_no_files_are_sent() -> None:
+    found = CHECKS["host.rsync"].verdict(scene(2, sends=False, facts_of={1: {"rsync": None}}))
+    assert [each.status for each in found] == [Status.SKIP]

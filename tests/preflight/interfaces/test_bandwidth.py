@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.preflight.interfaces.bandwidth import CHECKS
-from orchestrator.preflight.interfaces.links import INTERFACES
+from orchestrator.preflight.interfaces.interfaces import INTERFACES
 from orchestrator.preflight.interfaces.throughput import Bandwidth, Flow, pair_values
 from orchestrator.preflight.model import Finding, Status
 

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.preflight.interfaces.mtu import CHECKS, Passage, Paths
-from orchestrator.preflight.model import Finding, Level, NoAnswer, Status
+from orchestrator.preflight.model import Context, Finding, Level, NoAnswer, Status
 from orchestrator.preflight.reach.reachability import peers
-from orchestrator.preflight.scene import Scene
 
 from ..scenes import brief, plan_names, scene
 
@@ -23,7 +22,7 @@ OK: dict[str, Any] = {
 HOLE = {**OK, "result": "hole", "largest": 1360, "retransmits": 3}
 
 
-def measured(n: int, unlike: Mapping[tuple[int, int], Mapping[str, Any]]) -> Scene:
+def measured(n: int, unlike: Mapping[tuple[int, int], Mapping[str, Any]]) -> Context:
     """All is well between `n` nodes but on some ways."""
     tried = peers(plan_names(n), Level.QUICK)
     passages = {

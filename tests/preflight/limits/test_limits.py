@@ -12,8 +12,7 @@ import pytest
 
 from orchestrator.preflight.limits import clock, limits, storage
 from orchestrator.preflight.limits.sharing import Sharing
-from orchestrator.preflight.model import Finding, NoAnswer, Probe, Status
-from orchestrator.preflight.scene import Script
+from orchestrator.preflight.model import Finding, NoAnswer, Probe, Script, Status
 
 from ..scenes import answered, brief, scene
 
@@ -153,7 +152,7 @@ def test_memory_that_nobody_tells_is_no_answer() -> None:
 def places(**workdir: Any) -> list[dict[str, Any]]:
     usual = {
         "at": "/data", "mount": "/data", "size": 100 * GIB, "free": 50 * GIB, "files": 1000000,
-        "free_files": 900000, "problem": None,
+        "free_files": 900000, "problem": None, "noexec": False,
     }  # fmt: skip
     return [
         {**usual, "role": "workdir", "path": "/data/job", **workdir},
@@ -194,6 +193,20 @@ def test_room_is_judged(workdir: dict[str, Any], status: Status, words: str) -> 
     (found,) = judged("disk", storage.DISK, places(**workdir), script=SYNCED)
     assert found.status is status
     assert words in found.message
+
+
+@pytest.mark.parametrize(("launcher", "expected"), [("torchrun", "fail"), ("direct", "pass")])
+def test_orchs_folder_mounted_noexec_fails_where_a_launcher_starts_ranks(
+    launcher: str, expected: str
+) -> None:
+    raw = [{**place, "noexec": place["role"] == "state"} for place in places()]
+    (found,) = judged("disk", storage.DISK, raw, launcher=launcher)
+    assert found.status.value == expected
+    if expected == "fail":
+        assert "is mounted noexec, and torchrun runs a program of orch's there" in found.message
+        assert found.remedy is not None
+        assert found.remedy.text.startswith("use --launcher direct")
+        assert found.remedy.commands == ("mount -o remount,exec /data",)
 
 
 READ_ONLY = {"problem": {"errno": errno.EROFS, "text": "Read-only file system"}}

@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from orchestrator.node.probes import gpu, infiniband
 from orchestrator.plan import Job
 from orchestrator.preflight.gpus.devices import GPU
-from orchestrator.preflight.model import Finding, NoAnswer, Status
+from orchestrator.preflight.model import Context, Finding, NoAnswer, Status
 from orchestrator.preflight.rdma.devices import RDMA
 from orchestrator.preflight.rdma.efa import EFA
 from orchestrator.preflight.rdma.infiniband import CHECKS, MEMLOCK
-from orchestrator.preflight.scene import Scene
 
 from ...recorded import shapes
 from ..scenes import answered, brief, scene
@@ -42,7 +41,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Raw]:
     return read
 
 
-def nodes(*raw: Raw, gpus: int = 8, **more: Any) -> Scene:
+def nodes(*raw: Raw, gpus: int = 8, **more: Any) -> Context:
     answers: dict[str, list[Any]] = {**answered(RDMA, *raw), **more.pop("answers", {})}
     facts_of = {i: {"gpus": gpus} for i in range(len(raw))}
     return scene(len(raw), facts_of=facts_of, answers=answers, **more)
@@ -52,7 +51,7 @@ def job(**environment: str) -> Job:
     return Job("train.py", launcher="torchrun", environment=environment)
 
 
-def verdict(check: str, where: Scene) -> list[Finding]:
+def verdict(check: str, where: Context) -> list[Finding]:
     (one,) = [entry for entry in CHECKS if entry.id == check]
     return list(one.verdict(where))
 
@@ -364,7 +363,7 @@ def test_efa_without_its_driver_fails() -> None:
 
 def test_a_silent_node_tells_nothing_of_efa_on_the_others() -> None:
     none = EFA.parse({"pci": 0, "libfabric": [], "plugin": []})
-    answers = {"efa": [none, none, NoAnswer("no answer within 20 s")]}
+    answers = {"infiniband.efa": [none, none, NoAnswer("no answer within 20 s")]}
     found = verdict("efa", nodes(NOTHING, NOTHING, NOTHING, answers=answers))
     assert brief(found) == [("incomplete", "node2"), ("skip", "node0,node1")]
 

@@ -26,7 +26,7 @@ class Listening:
     async def during(self, verb: str, **asked: Any) -> AsyncIterator[Any]:
         self.asked = asked
         if self._silent:
-            raise NodeError("node0: no answer")
+            raise NodeError("node0", "no answer")
         yield {"ports": [40000]}
 
 

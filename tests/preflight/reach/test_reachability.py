@@ -15,14 +15,12 @@ import pytest
 
 from orchestrator.errors import NodeError, PlanError
 from orchestrator.inventory import Host
-from orchestrator.preflight.model import Level, NoAnswer
+from orchestrator.preflight.model import Context, Level, NoAnswer
 from orchestrator.preflight.reach.attempts import Way
 from orchestrator.preflight.reach.reachability import Reachability, measure, peers
-from orchestrator.preflight.scene import Scene
 from orchestrator.remote.agent import Agent
-from orchestrator.remote.fake import FakeNode
 from orchestrator.remote.fleet import Fleet
-from orchestrator.remote.ssh import ConnectOptions
+from tests.remote.fake import FakeNode, FakeTransport
 
 from ..scenes import scene
 
@@ -33,7 +31,7 @@ def names(n: int) -> list[str]:
     return [f"node{i}" for i in range(n)]
 
 
-def here(n: int, port: int, **more: Any) -> Scene:
+def here(n: int, port: int, **more: Any) -> Context:
     """Nodes that are all this machine, as with --local."""
     made = scene(n, port=port, **more)
     nodes = tuple(replace(node, interface="lo", address="127.0.0.1") for node in made.plan.nodes)
@@ -41,7 +39,7 @@ def here(n: int, port: int, **more: Any) -> Scene:
 
 
 def fleet_of(agents: list[Any]) -> Fleet:
-    fleet = Fleet([], ConnectOptions())
+    fleet = Fleet([], FakeTransport())
     fleet.agents = agents
     return fleet
 
@@ -105,7 +103,7 @@ async def test_a_main_port_that_is_taken_is_told_and_the_others_are_tried(agents
 
 
 async def test_a_port_that_is_known_to_be_taken_is_not_tried(agents: Any, free_port: int) -> None:
-    trouble = {"net.bind": PlanError("node0: port 1 is taken")}
+    trouble = {"net.bind": PlanError("port 1 is taken", node="node0")}
     shut = here(2, free_port, trouble=trouble)
     found = await measure(fleet_of(await agents(2)), shut, lambda *_: None)
     assert found.main_port is not None and found.main_port.text == "node0: port 1 is taken"
@@ -143,12 +141,12 @@ class Liar:
 @pytest.mark.parametrize(
     ("listening", "probed"),
     [
-        (NodeError("node1: it has gone"), []),
+        (NodeError("node1", "it has gone"), []),
         (None, []),
         ({"ports": []}, []),
         ({"ports": "ab"}, []),
         ({"ports": [{"error": 1}]}, []),
-        ({"ports": [1]}, NodeError("node1: it has gone")),
+        ({"ports": [1]}, NodeError("node1", "it has gone")),
         ({"ports": [1]}, None),
         ({"ports": [1]}, []),
         ({"ports": [1]}, [{"result": "ok"}] * 3),

@@ -12,15 +12,14 @@ import pytest
 
 from orchestrator.errors import PlanError
 from orchestrator.plan import Job
-from orchestrator.preflight.model import Finding, Level, NoAnswer, Remedy, Status
+from orchestrator.preflight.model import Context, Finding, Level, NoAnswer, Remedy, Status
 from orchestrator.preflight.reach.attempts import Outcome, Way
-from orchestrator.preflight.reach.attribute import attribute
+from orchestrator.preflight.reach.faults import attribute
 from orchestrator.preflight.reach.firewall import Chain, Firewall
 from orchestrator.preflight.reach.link import Link, subnet_of
 from orchestrator.preflight.reach.listeners import Shut
 from orchestrator.preflight.reach.reachability import Defences, Reachability, peers
 from orchestrator.preflight.reach.tcp import CHECKS
-from orchestrator.preflight.scene import Scene
 
 from ..scenes import brief, plan_names, scene
 
@@ -63,7 +62,7 @@ def reached(
     main_port: Mapping[str, Outcome] | None = None,
     level: Level = Level.FULL,
     **more: Any,
-) -> Scene:
+) -> Context:
     """A scene in which only these (source, target) fail on ephemeral ports, these on the main port."""
     names = plan_names(n)
     ways = [
@@ -107,7 +106,7 @@ def test_a_free_port_passes_and_so_do_ways_that_are_free() -> None:
 
 def test_a_port_that_is_taken_fails_with_who_has_it() -> None:
     error = PlanError(
-        "node0: port 29500 on 198.18.0.10 is taken by PID 7 of user bob: nc", remedy="end it"
+        "port 29500 on 198.18.0.10 is taken by PID 7 of user bob: nc", node="node0", remedy="end it"
     )
     finding, remedy = wrong(BIND(replace(reached(2, {}), trouble={"net.bind": error})))
     assert finding.message == "port 29500 on 198.18.0.10 is taken by PID 7 of user bob: nc"

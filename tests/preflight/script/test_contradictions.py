@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.plan import Job
-from orchestrator.preflight.model import Finding, Status
-from orchestrator.preflight.scene import Scene, Script
+from orchestrator.preflight.model import Context, Finding, Script, Status
 from orchestrator.preflight.script.contradictions import CHECKS
+from orchestrator.preflight.software.interpreter import SOFTWARE
 
-from ..scenes import brief, scene
+from ..scenes import answered, brief, scene
+from ..software.test_agreement import CPU, CU130, software
 
 (CHECK,) = CHECKS
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -22,7 +23,7 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 
 def a_scene(
     text: str, n: int = 2, *, devices: int = 1, launcher: str = "torchrun", **more: Any
-) -> Scene:
+) -> Context:
     job = Job("train.py", launcher=launcher, devices=devices)
     script = Script(Path("train.py"), text, None)
     return scene(n, job=more.pop("job", job), script=script, **more)
@@ -80,7 +81,10 @@ FABRIC = "from lightning.fabric import Fabric\n"
         ("Fabric(devices=8)", "torchrun", 8, "fail"),
         ("Fabric('cpu', 'ddp', 2)", "torchrun", 2, "fail"),
         ("Fabric(num_nodes=4, devices=count())", "torchrun", 1, "warn"),
-        ("Fabric()", "torchrun", 1, "warn"),  # each rank for itself
+        ("Fabric()", "torchrun", 1, "fail"),  # each rank for itself
+        ("Fabric(strategy='auto')", "direct", 2, "fail"),
+        ("Fabric('cpu', devices=1)", "torchrun", 2, "fail"),
+        ("Fabric(strategy='ddp')", "torchrun", 1, "warn"),
         ("Fabric(num_nodes=nodes)", "torchrun", 1, "pass"),
         ("Fabric(num_nodes=4, devices=1, plugins=[Own()])", "torchrun", 1, "pass"),
         ("Fabric(num_nodes=4, **more)", "torchrun", 1, "pass"),
@@ -98,7 +102,7 @@ FABRIC = "from lightning.fabric import Fabric\n"
         ("Fabric(num_nodes=2)", "python", 1, "pass"),
         ("Fabric(num_nodes=4, devices=2)", "python", 2, "fail"),
         ("Fabric(devices=2)", "python", 2, "fail"),
-        ("Fabric()", "python", 1, "warn"),
+        ("Fabric()", "python", 1, "fail"),
         ("Fabric(num_nodes=2, devices=4)", "python", 2, "warn"),
     ],
 )
@@ -172,6 +176,70 @@ def test_only_what_is_sure_to_run_fails(text: str, expected: str) -> None:
     assert status(FABRIC + text).value == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("fabric = Fabric()", "use --launcher fabric,"),
+        ("fabric = Fabric()\nfabric.launch()", "write Fabric(num_nodes=2, devices=2); "),
+        (
+            "fabric = Fabric(devices=1)",
+            "write Fabric(num_nodes=2, devices=2) and call its launch(); --launcher torchrun fits",
+        ),
+        ("import lightning as L\nL.Trainer()", "write Trainer(num_nodes=2, devices=2); "),
+    ],
+)
+def test_ranks_that_train_for_themselves_are_stopped_with_the_launcher_that_fits(
+    text: str, remedy: str
+) -> None:
+    (finding,) = lint(FABRIC + text, devices=2)
+    assert finding.status is Status.FAIL
+    assert "each of the 4 ranks would train for itself, alone" in finding.message
+    assert finding.remedy is not None
+    assert finding.remedy.text.startswith(remedy)
+    assert "--preflight off" in finding.remedy.text
+
+
+def test_one_rank_alone_is_what_is_meant() -> None:
+    assert status(FABRIC + "Fabric()", 1) is Status.PASS
+    assert status(FABRIC + "Fabric()", 1, devices=2, launcher="python") is Status.PASS
+
+
+def test_a_trainer_with_one_device_beside_one_that_fits_only_warns() -> None:
+    text = "from lightning import Trainer\nTrainer(num_nodes=2, devices=1)\nTrainer(devices=1)"
+    assert status(text) is Status.WARN
+
+
+@pytest.mark.parametrize(
+    ("call", "gpus", "expected", "said"),
+    [
+        ("Fabric(accelerator='cuda', devices=1, num_nodes=2)", 0, "fail", "needs a GPU, and there is none"),
+        ("Fabric('gpu', devices=1, num_nodes=2)", 0, "fail", "Fabric(accelerator='gpu') needs a GPU"),
+        ("Fabric(accelerator='mps', devices=1, num_nodes=2)", 1, "fail", "is for a Mac"),
+        ("Fabric(accelerator='cuda', devices=1, num_nodes=2)", 1, "pass", ""),
+        ("Fabric(accelerator=which(), devices=1, num_nodes=2)", 0, "pass", ""),
+        ("if gpus:\n    Fabric(accelerator='cuda', devices=1, num_nodes=2)", 0, "pass", ""),
+        ("def f():\n    Fabric(accelerator='cuda', devices=1, num_nodes=2)", 0, "warn", "there is none"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("launcher", ["torchrun", "fabric"])
+def test_an_accelerator_that_is_not_there_fails_with_its_line(
+    call: str, gpus: int, expected: str, said: str, launcher: str
+) -> None:
+    found = lint(FABRIC + call, launcher=launcher, facts_of={i: {"gpus": gpus} for i in range(2)})
+    assert found[0].status.value == expected
+    assert said in found[0].message
+    if said:
+        assert found[0].message.startswith("train.py:")
+
+
+def test_more_gpus_than_there_are_fail_on_the_nodes_that_lack_them() -> None:
+    text = FABRIC + "Fabric(accelerator='cuda', devices=4, num_nodes=2)"
+    gpus = {0: {"gpus": 4}, 1: {"gpus": 2}}
+    (finding,) = lint(text, devices=4, facts_of=gpus)
+    assert (finding.status, finding.nodes) == (Status.FAIL, ("node1",))
+    assert "needs 4 GPUs on each node, and there are 2" in finding.message
+
+
 # -- torch.distributed -----------------------------------------------------------------------------
 
 DIST = "import os\nimport torch.distributed as dist\n"
@@ -203,6 +271,49 @@ def test_a_backend_that_suits_the_nodes_passes(text: str) -> None:
 def test_nccl_passes_where_each_node_has_gpus() -> None:
     gpus = {0: {"gpus": 1}, 1: {"gpus": 1}}
     assert status(f'{DIST}dist.init_process_group("nccl")', facts_of=gpus) is Status.PASS
+
+
+CUDA = "import torch\nfrom torch import nn\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("torch.cuda.set_device(0)", "torch.cuda.set_device() needs a GPU"),
+        ("model = nn.Linear(1, 1).cuda()", ".cuda() needs a GPU"),
+        ("model.to('cuda')", ".to('cuda') needs a GPU"),
+        ("model.to(f'cuda:{rank}')", ".to('cuda') needs a GPU"),
+        ("model.to(torch.device('cuda', 0))", ".to('cuda') needs a GPU"),
+        ("x = torch.zeros(1, device='cuda:0')", "torch.zeros(device='cuda') needs a GPU"),
+        ("torch.set_default_device('cuda')", "torch.set_default_device('cuda') needs a GPU"),
+    ],
+)
+def test_a_use_of_cuda_fails_on_nodes_without_a_gpu_and_where_torch_has_none(
+    text: str, said: str
+) -> None:
+    (finding,) = lint(CUDA + text, facts_of={0: {"gpus": 1}})
+    assert (finding.status, finding.nodes) == (Status.FAIL, ("node1",))
+    assert f"train.py:3: {said}, and there is none" in finding.message
+    cpu_build = software(**CPU), software(**CU130)
+    gpus = {i: {"gpus": 1} for i in range(2)}
+    (finding,) = lint(CUDA + text, facts_of=gpus, answers=answered(SOFTWARE, *cpu_build))
+    assert (finding.status, finding.nodes) == (Status.FAIL, ("node0",))
+    assert "torch is built for CPUs there" in finding.message
+    assert finding.remedy is not None and "install torch for the GPUs" in finding.remedy.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "device = 'cuda' if torch.cuda.is_available() else 'cpu'\nmodel.to(device)",
+        "if torch.cuda.is_available():\n    torch.cuda.set_device(0)",
+        "model.to('cpu')",
+        "torch.cuda.is_available()",
+        "torch.load(path, map_location='cuda')",
+    ],
+)
+def test_a_script_that_asks_for_cuda_first_passes_without_a_gpu(text: str) -> None:
+    assert status(CUDA + text) is Status.PASS
 
 
 @pytest.mark.parametrize(
@@ -240,7 +351,7 @@ def test_a_meeting_point_that_is_written_into_the_script(text: str, expected: st
         ('if int(os.environ["LOCAL_RANK"]) == 1:\n    save()', "pass"),
         ('rank = os.environ["RANK"]\nif int(os.environ["LOCAL_RANK"]) == 0:\n    save()', "pass"),
         ('if int(os.environ["LOCAL_RANK"]) == 0 and dist.get_rank() == 0:\n    save()', "pass"),
-        ('torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))', "pass"),
+        ('use(int(os.environ["LOCAL_RANK"]))', "pass"),
     ],
 )
 def test_local_rank_where_rank_is_meant(text: str, expected: str) -> None:

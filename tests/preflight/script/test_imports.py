@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.preflight.scene import Script
+from orchestrator.preflight.model import Script
 from orchestrator.preflight.script.imports import needs
 
 

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from orchestrator.plan import Job
-from orchestrator.preflight.model import Finding, NoAnswer, Probe, Status
-from orchestrator.preflight.scene import Scene, Script
+from orchestrator.plan.launchers import torchrun
+from orchestrator.preflight.model import Context, Finding, NoAnswer, Probe, Script, Status
 from orchestrator.preflight.software.agreement import CHECKS
 from orchestrator.preflight.software.code import SOURCES
 from orchestrator.preflight.software.interpreter import SOFTWARE, Interpreter
 from orchestrator.preflight.software.known_variables import KNOWN, UNREAD
+from orchestrator.preflight.software.locks import LOCKS
 from orchestrator.preflight.software.starting import START
 from orchestrator.preflight.software.variables import VARIABLES
 
@@ -36,6 +37,9 @@ def software(**more: Any) -> dict[str, Any]:
         "torch": torch if torch["version"] else None,
         "distributions": {},
         "pip": True,
+        "ensurepip": True,
+        "managed": False,
+        "elsewhere": [],
         "missing": [],
         **more,
     }
@@ -56,7 +60,7 @@ def judged(check: str, probe: Probe[Any], *raw: Any, **more: Any) -> list[Findin
     return verdict(check, scene(len(raw), answers=answered(probe, *raw), **more))
 
 
-def verdict(check: str, of: Scene) -> list[Finding]:
+def verdict(check: str, of: Context) -> list[Finding]:
     found = list(BY_ID[check].verdict(of))
     json.dumps([dict(finding.data) for finding in found])
     return found
@@ -70,6 +74,18 @@ def only(findings: list[Finding], status: Status) -> Finding:
 def commands(finding: Finding) -> tuple[str, ...]:
     assert finding.remedy is not None
     return finding.remedy.commands
+
+
+# -- sw.lock ---------------------------------------------------------------------------------------
+
+
+def test_lock_of_a_killed_build_warns_with_the_line_that_removes_it() -> None:
+    path = "/root/.cache/torch_extensions/py311 cpu/adam/lock"
+    left = [{"path": path, "age": 90.0}]
+    found = judged("sw.lock", LOCKS, left, [], [])
+    assert brief(found) == [("warn", "node0"), ("pass", "node1,node2")]
+    assert commands(found[0]) == (f"rm '{path}'",)
+    assert found[0].message.startswith(f"{path}: left by a build")
 
 
 # -- sw.versions -----------------------------------------------------------------------------------
@@ -154,6 +170,31 @@ def test_torch_missing_fails_where_the_launcher_needs_it() -> None:
     assert findings[0].message == "torch is not installed, where node[0,2] have it"
     assert commands(findings[0])[0] == "/opt/venv/bin/python -m ensurepip"
     assert commands(findings[0])[1].startswith("/opt/venv/bin/python -m pip install torch==2.13.0")
+
+
+def test_missing_torch_names_the_python_that_has_it_before_anything_is_installed() -> None:
+    (finding,) = versions(software(elsewhere=["/home/ann/venv/bin/python"]))
+    assert finding.remedy is not None
+    assert finding.remedy.text == (
+        "name the Python that has torch: `python: /home/ann/venv/bin/python` in the inventory"
+    )
+    assert commands(finding) == ()
+    (finding,) = versions(software())
+    assert finding.remedy is not None
+    assert finding.remedy.text.startswith("name the Python of the environment that has torch with")
+    assert commands(finding) == ("/opt/venv/bin/python -m pip install torch",)
+
+
+def test_nothing_is_installed_into_a_python_that_the_system_manages() -> None:
+    (finding,) = versions(software(managed=True, executable="/usr/bin/python3"))
+    assert commands(finding) == (
+        "/usr/bin/python3 -m venv --system-site-packages ~/torch-env",
+        "~/torch-env/bin/python -m pip install torch",
+    )
+    assert finding.remedy is not None
+    assert "`python: ~/torch-env/bin/python` in the inventory" in finding.remedy.text
+    (finding,) = versions(software(managed=True, ensurepip=False))
+    assert commands(finding)[0] == "sudo apt-get install -y python3.11-venv"
 
 
 @pytest.mark.parametrize(
@@ -261,6 +302,19 @@ def test_a_missing_module_is_named_with_its_line_and_its_distribution() -> None:
     assert commands(findings[0]) == ("/opt/1/python -m pip install opencv-python my-pkg",)
 
 
+def test_module_of_the_project_is_never_to_be_installed(tmp_path: Path) -> None:
+    (tmp_path / "libs/my_pkg").mkdir(parents=True)
+    (tmp_path / "libs/my_pkg/__init__.py").touch()
+    script = Script(tmp_path / "train.py", "import cv2\nimport my_pkg\n", tmp_path)
+    raw = software(missing=["cv2", "my_pkg"])
+    (finding,) = judged("sw.import", SOFTWARE, raw, script=script)
+    assert commands(finding) == ("/opt/venv/bin/python -m pip install opencv-python",)
+    assert finding.remedy is not None
+    assert finding.remedy.text == (
+        "my_pkg is the project's own, in libs: launch with --env PYTHONPATH=libs; install opencv-python"
+    )
+
+
 def test_what_every_node_misses_is_said_once() -> None:
     raw = [software(missing=["cv2"])] * 3
     findings = judged("sw.import", SOFTWARE, *raw, script=SCRIPT)
@@ -343,6 +397,14 @@ def test_why_a_launcher_does_not_start_is_in_the_message(error: str, line: str) 
     assert commands(finding)[0].endswith(line)
 
 
+def test_launcher_that_needs_no_torch_is_not_judged_where_torch_cannot_be_imported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torchrun.LAUNCHER, "needs", ())
+    absent = start(1, imported=False, error="ModuleNotFoundError: No module named 'torch'")
+    assert brief(started("sw.launcher", absent)) == [("incomplete", "node0")]
+
+
 def test_what_does_not_end_in_time_is_incomplete() -> None:
     late = start(None, imported=False)
     assert brief(started("sw.launcher", late)) == [("incomplete", "node0")]
@@ -415,6 +477,12 @@ def test_the_inventory_counts_over_the_login_and_what_orch_drops_does_not_count(
     assert brief(env(*login, host_of=hosts)) == [("pass", "node0,node1")]
 
 
+def test_the_password_in_a_url_is_never_shown() -> None:
+    findings = env({"NCCL_CONF_FILE": "http://me:hush@x/nccl"}, {})
+    assert brief(findings)[0][0] == "warn"
+    assert "hush" not in str(findings) and "http://me:***@x/nccl" in str(findings)
+
+
 def test_the_value_of_a_secret_is_never_shown() -> None:
     job = Job("t.py", secrets=frozenset({"NCCL_DEBUG"}))
     findings = env({"NCCL_DEBUG": "hush", "FI_API_KEY": "hush"}, {}, job=job)
@@ -481,7 +549,7 @@ def test_names_of_interfaces_as_each_library_takes_them_pass(name: str, value: s
 
 
 def test_an_option_for_torchrun_in_the_environment_is_said() -> None:
-    job = Job("t.py", environment={"PET_TEE": "3", "PET_NNODES": "9"})
+    job = Job("t.py", environment={"PET_TEE": "3"})
     finding = only(env({}, job=job), Status.WARN)
     assert finding.message == "PET_TEE is set: torchrun takes it as its --tee"
 

@@ -366,6 +366,18 @@ open("pid", "w").write(str(os.getpid()))
 signal.signal(signal.SIGINT, signal.default_int_handler)
 time.sleep(30)
 PY""",
+    "init-rank-not-given": """
+run 1 <<'PY'
+from _job import *
+dist.init_process_group("gloo", init_method="tcp://127.0.0.1:23456")
+PY""",
+    "rank-required": """
+run 2 <<'PY'
+import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("--local-rank", "--local_rank", type=int, required=True)
+parser.parse_args()
+PY""",
     "arguments-unknown": """
 run 2 --max-restarts 0 <<'PY'
 import argparse
@@ -504,9 +516,13 @@ PY""",
 python -c 'import urllib.request; urllib.request.urlopen("https://198.18.0.1/cifar-10-python.tar.gz", timeout=3)'""",
     "download-name": """
 python -c 'import urllib.request; urllib.request.urlopen("https://data.example/cifar-10-python.tar.gz", timeout=3)'""",
+    "file-limit": """
+ulimit -f 100; python -c 'open("model.bin", "wb").write(bytes(1 << 20))'""",
     # -- CUDA on a machine without
     "cuda-not-compiled": """
 python -c 'import torch; torch.ones(1).cuda()'""",
+    "cuda-set-device": """
+python -c 'import torch; torch.cuda.set_device(0)'""",
     "cuda-backend-missing": """
 MASTER_ADDR=127.0.0.1 MASTER_PORT=29500 RANK=0 WORLD_SIZE=1 python -c 'import torch.distributed as d; d.init_process_group("nccl")'""",
     # -- Lightning

@@ -1,0 +1,288 @@
+"""The use case: one script on every node.
+
+connect -> rendezvous -> plan -> upload -> checks -> start -> follow -> verdict, and where it failed and may
+be restarted (`control/restarts.py`), from the start again
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+from orchestrator import events
+from orchestrator.control.interrupts import Interrupts
+from orchestrator.control.restarts import supervise
+from orchestrator.control.run import Detached
+from orchestrator.control.start import start
+from orchestrator.control.verdict import Verdict
+from orchestrator.errors import LaunchError, PlanError, UsageError
+from orchestrator.inventory import Inventory
+from orchestrator.pipeline.connect import connect_all
+from orchestrator.pipeline.outgoing import SYNC_LIMIT, warn_of_left_out
+from orchestrator.pipeline.phase import Phase
+from orchestrator.pipeline.prepare import (
+    copy_for_spares,
+    in_folders,
+    plan_job,
+    prepare,
+    warn_of_launchers,
+)
+from orchestrator.pipeline.queue import take_nodes
+from orchestrator.pipeline.transport_needs import require_background, require_files
+from orchestrator.plan import Facts, Job, Plan
+from orchestrator.plan.masking import known_secrets, masked_text, masked_words
+from orchestrator.plan.plan import choose_launcher
+from orchestrator.preflight.level import Level
+from orchestrator.remote.base import Transport
+from orchestrator.remote.connection import NodeConnection
+from orchestrator.remote.fleet import Fleet
+from orchestrator.remote.transports import create, saved
+from orchestrator.runs.background import handing_over
+from orchestrator.runs.disk_room import write_within
+from orchestrator.runs.folder import FILES
+from orchestrator.runs.launch_spec import LaunchSpec
+from orchestrator.runs.names import new_name
+from orchestrator.runs.options import RunOptions, Settings, watchful
+from orchestrator.runs.record import Record
+from orchestrator.runs.stop_request import StopRequest, request_stop
+from orchestrator.sync import Tree
+from orchestrator.util.closing import close_all
+
+_NO_ROOM = 10.0  # seconds for which it is tried to record that a job could not be started
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a launch is asked to do.
+
+    `source` is the folder that goes to the nodes (None: they have the files), and `script` what is checked
+    before anything starts (None where it cannot be seen from here). `preflight` is how much is tried
+    before the start (None: nothing). `detach` is to return once the job runs, and have it controlled in the
+    background; to `wait` is to start once no other run uses the nodes. `restarts` is how often all of it
+    is started again when it fails (an elastic job says itself how often torchrun does). A source of more
+    than `sync_limit` bytes is not sent (None: any is); with `overwrite` its files go even where those on a
+    node have changed. `transport` is open while the launch goes on.
+    """
+
+    inventory: Inventory
+    job: Job
+    source: Path | None
+    script: Path | None = None
+    name: str | None = None
+    preflight: Level | None = Level.QUICK
+    detach: bool = False
+    wait: bool = False
+    restarts: int = 0
+    overwrite: bool = False
+    terms: RunOptions = field(default_factory=RunOptions)
+    transport: Transport = field(default_factory=create)
+    sync_limit: int | None = SYNC_LIMIT
+
+    @property
+    def spec(self) -> LaunchSpec:
+        """What of it is needed to start the job, and to start it again."""
+        return LaunchSpec(
+            job=self.job,
+            hosts=self.inventory.hosts,
+            spares=self.inventory.spares,
+            main=self.inventory.main,
+            source=self.source and self.source.absolute(),
+            script=self.script and self.script.absolute(),
+            preflight=self.preflight is not None,
+            restarts=self.restarts,
+            overwrite=self.overwrite,
+        )
+
+
+async def launch(
+    request: Request, emit: events.Emit, interrupts: Interrupts | None = None
+) -> Verdict | None:
+    """Run the job on all nodes and return how it ended, or None when it goes on in the background.
+
+    `emit` hears everything that happens; `interrupts` is how a person stops it, or leaves it. Raises
+    UsageError for a request that makes no sense, LaunchError when the job could not be started; then
+    nothing runs.
+    """
+    check(request)
+    interrupts = interrupts or Interrupts()
+    _decide_who_may_leave(request, emit, interrupts)
+    transport = watchful(request.transport, request.terms.node_timeout)
+    fleet = Fleet(request.inventory.hosts, transport)
+    connections: list[NodeConnection] = []
+    async with AsyncExitStack() as stack:
+        try:
+            facts, plan, tree, uneven = await interrupts.abort(_prepare(fleet, request, emit))
+            record = _record(request, facts, plan, tree, uneven)
+            connections = fleet.lines()
+            interrupts.has_started = True
+            try:
+                if record.spec is not None and record.spec.spares and tree is not None:
+                    await copy_for_spares(tree, record.folder / FILES, emit)
+                with Phase("start", (node.name for node in plan.nodes), emit):
+                    await _start(record, connections)
+                return await supervise(record, connections, emit, interrupts, transport)
+            except Detached as left:
+                reason = str(left)
+                hand_over = await stack.enter_async_context(handing_over(record.folder))
+            finally:
+                record.close()
+        finally:
+            await close_all(connections)
+            await fleet.close()
+        await hand_over(record.spec)
+    _tell_of_leaving(record, reason, interrupts, emit)
+    return None
+
+
+async def _prepare(
+    fleet: Fleet, request: Request, emit: events.Emit
+) -> tuple[list[Facts], Plan, Tree | None, list[events.Uneven]]:
+    """Connect, find the rendezvous, plan, upload, check: all that comes before the first process starts.
+
+    Returns the facts of the nodes, the plan, the files that it is for, and which of them differ by node.
+    """
+    uneven: list[events.Uneven] = []
+
+    def hear(event: events.Event) -> None:
+        if isinstance(event, events.Uneven):
+            uneven.append(event)
+        emit(event)
+
+    if request.preflight is not None:
+        # Importing the checks takes longer than making them: it is done while nodes are waited for.
+        asyncio.get_running_loop().run_in_executor(
+            None, import_module, "orchestrator.pipeline.checks"
+        )
+    facts, _ = await asyncio.gather(connect_all(fleet, emit), warn_of_launchers(emit))
+    run = await take_nodes(fleet, partial(_new_name, request), emit, wait=request.wait)
+    plan = await plan_job(fleet, facts, request.spec, run, emit)
+    emit(events.Planned(plan))
+    warn_of_left_out(request.job, request.source, request.script, emit)
+    plan, tree = await prepare(
+        fleet, facts, plan, request.spec, request.preflight, hear, sync_limit=request.sync_limit
+    )
+    return facts, plan, tree, uneven
+
+
+def _record(
+    request: Request,
+    facts: list[Facts],
+    plan: Plan,
+    tree: Tree | None,
+    uneven: list[events.Uneven],
+) -> Record:
+    """Put the run on record. Raises LaunchError."""
+    spec = replace(request.spec, digest=None if tree is None else tree.digest)
+    record = Record.create(plan, _settings(request, facts), spec if request.restarts else None)
+    with suppress(OSError):  # a disk that is full now: the screen has told of them
+        for event in uneven:
+            record.note(event)
+    return record
+
+
+def _decide_who_may_leave(request: Request, emit: events.Emit, interrupts: Interrupts) -> None:
+    """Have the run left at once with --detach, and never where it would end with its controller."""
+    if not request.transport.capabilities.outlives_controller:
+        why = f"over transport {request.transport.name} the run would end with this command"
+        interrupts.refuse_to_leave(lambda: emit(events.Warned(f"the run is not left: {why}")))
+    if request.detach:
+        interrupts.leave("detached")
+
+
+def _tell_of_leaving(
+    record: Record, reason: str, interrupts: Interrupts, emit: events.Emit
+) -> None:
+    """Say that the run goes on in the background; stop it there if it was interrupted meanwhile."""
+    if interrupts.count == 0:
+        emit(events.Detached(record.plan.run, reason))
+        return
+    request_stop(record.folder, StopRequest(interrupts.reason, None))
+    why = "it was left, then interrupted"
+    emit(events.Warned(f"run {record.plan.run} is stopped in the background: {why}"))
+
+
+async def _start(record: Record, connections: list[NodeConnection]) -> None:
+    """Start the job on every node, or on none, and keep on record which."""
+    try:
+        await start(record.plan, connections, record.settings)
+    except LaunchError as error:
+        failed = partial(
+            record.write_state,
+            "failed",
+            exit_code=error.exit_code,
+            summary=masked_text("; ".join(error.message.splitlines())),
+        )
+        with suppress(OSError):  # a full disk must not hide why the job could not be started
+            await write_within(_NO_ROOM, failed)
+        raise
+    with suppress(OSError):  # it is written once there is room
+        record.write_state("running")
+
+
+def _settings(request: Request, facts: list[Facts]) -> Settings:
+    names = (host.name for host in request.inventory.hosts)
+    environments = (request.job.environment, *(host.env for host in request.inventory.hosts))
+    return Settings(
+        **vars(request.terms),
+        script=masked_words(request.job.command, known_secrets(*environments)),
+        skews=dict(zip(names, (fact.clock_skew for fact in facts), strict=True)),
+        transport=saved(request.transport),
+        source=request.source and request.source.absolute(),
+    )
+
+
+def _new_name(request: Request) -> str:
+    return new_name(request.name, request.job.script, module=request.job.module)
+
+
+async def dry_run(
+    request: Request, emit: events.Emit, interrupts: Interrupts | None = None
+) -> Plan:
+    """Return what `launch` would run, having asked the nodes what they are, and started nothing."""
+    check(request)
+    fleet = Fleet(request.inventory.hosts, request.transport)
+
+    async def planned() -> Plan:
+        facts, _ = await asyncio.gather(connect_all(fleet, emit), warn_of_launchers(emit))
+        plan = await plan_job(fleet, facts, request.spec, _new_name(request), emit)
+        return await in_folders(fleet, plan, request.job)
+
+    try:
+        return await (interrupts or Interrupts()).abort(planned())
+    finally:
+        await fleet.close()
+
+
+def check(request: Request) -> None:
+    """Raise when it makes no sense, or the script is known to fail under the launcher, before anything is
+    started.
+    """
+    terms = request.terms
+    if request.detach:
+        require_background(request.transport, "--detach")
+    if request.source is not None:
+        require_files(
+            request.transport,
+            f"{request.source} cannot be copied to the nodes",
+            "bring the files there yourself, and use --no-sync",
+        )
+    if terms.fetch:
+        require_files(request.transport, "--fetch", "leave it out, and fetch the files yourself")
+    if request.job.elastic is not None and (request.restarts or terms.keep_going):
+        raise UsageError(
+            "what an elastic job does when a rank fails is up to torchrun",
+            remedy="leave out either --elastic or --on-failure continue",
+        )
+    launcher = choose_launcher(request.inventory.hosts, request.job)
+    if request.script is None:
+        return
+    text = request.script.read_text(encoding="utf-8-sig", errors="replace")
+    problem = launcher.check_script(text)
+    if problem is not None:
+        raise PlanError(
+            f"{request.script}:{problem.line}: {problem.message}", remedy=problem.remedy
+        )

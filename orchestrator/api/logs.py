@@ -1,0 +1,83 @@
+"""The use case: what a run has printed, line by line, and what it prints from now on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import closing
+from datetime import datetime
+
+from orchestrator import events
+from orchestrator.api.refresh import refresh, shortcomings
+from orchestrator.api.selection import nodes_of, ranks_of
+from orchestrator.api.values import value_of
+from orchestrator.api.watch import watch
+from orchestrator.errors import UsageError
+from orchestrator.logs.log_line import LineSplitter, LogLine
+from orchestrator.logs.replay import Replay
+from orchestrator.logs.selection import Selection
+from orchestrator.logs.stream import Channel
+from orchestrator.logs.timespec import parse_time
+from orchestrator.runs.registry import unless_pruned
+from orchestrator.runs.saved_run import SavedRun
+
+Ranks = int | str | Iterable[int]
+"""One rank, several, or a set as `--rank` takes it: `0,4-7`."""
+
+
+async def read_lines(
+    saved: SavedRun,
+    selection: Selection,
+    emit: events.Emit,
+    *,
+    follow: bool = False,
+    tail: int | None = None,
+    since: float | None = None,
+) -> AsyncIterator[list[LogLine]]:
+    """Yield the lines of the streams in `selection` in the order of time, some at once.
+
+    `tail` leaves the last lines only, `since` those from that moment on (seconds since the epoch). With
+    `follow`, what the run prints from now on comes too, until it has ended. `emit` hears a warning of what
+    is missing on this machine and, with `follow`, what happens in the run. Raises OrchError when the run is
+    removed meanwhile.
+    """
+    splitter = LineSplitter()
+    if follow and not saved.has_ended:
+        async for event in watch(saved, selection.__contains__, since=since, last=tail):
+            if not isinstance(event, events.Output):
+                emit(event)
+            elif lines := splitter.feed(event.stream, event.data, event.time):
+                yield lines
+    else:
+        saved = await refresh(saved, emit)
+        for sentence in shortcomings(saved):
+            emit(events.Warned(sentence))
+        skews = saved.settings.skews
+        replay = Replay(saved.logs, skews, selection.__contains__, since=since, last=tail)
+        with closing(replay), unless_pruned(saved):
+            for pieces in (replay.pieces(), replay.rest() if saved.has_ended else ()):
+                for piece in pieces:
+                    if lines := splitter.feed(piece.stream, piece.data, piece.t):
+                        yield lines
+    if lines := splitter.close():
+        yield lines
+
+
+def selection_of(
+    saved: SavedRun, rank: Ranks | None, nodes: str | None, stream: Channel | None
+) -> Selection:
+    """Return which output is meant. Raises UsageError for ranks or nodes that the run does not have."""
+    if rank is not None and not isinstance(rank, str):
+        rank = str(rank) if isinstance(rank, int) else ",".join(map(str, rank))
+    if stream not in (None, "stdout", "stderr"):
+        raise UsageError(f"stream {stream!r}: expected 'stdout' or 'stderr'")
+    return Selection(ranks_of(saved.plan, rank), nodes_of(saved.plan, nodes, saved.former), stream)
+
+
+def moment_of(since: str | float | datetime | None) -> float | None:
+    """Return a moment in seconds since the epoch; a text as `--since` takes it. Raises UsageError."""
+    if isinstance(since, datetime):
+        return since.timestamp()
+    if isinstance(since, str):
+        return value_of("--since", since, lambda text: parse_time(text, time.time()))
+    return since

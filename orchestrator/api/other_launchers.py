@@ -1,0 +1,254 @@
+"""A command of Python or of another launcher in the place of SCRIPT: the line to type instead."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from orchestrator.errors import UsageError
+from orchestrator.inventory.problems import printable
+from orchestrator.plan.masking import known_secrets, masked_words
+
+_PYTHON = re.compile(r"(python|pypy)[0-9.]*")
+_PYTHON_WITH_VALUE = {"-W", "-X"}
+_SHELLS = {"bash", "sh", "dash", "zsh", "ksh"}
+_PREFIXES = {"exec", "time", "nohup", "env"}
+_PLACEHOLDER = "train.py"
+
+
+@dataclass(frozen=True)
+class _Launcher:
+    """How a launcher's options are said to orch.
+
+    `after` are the words that follow its name, `renamed` the options with a value that orch has too,
+    `flags` those without one, `kept` go on to the same launcher, and the others are left out: orch
+    does what they are for. `own` are options that choose the launcher.
+    """
+
+    after: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
+
+
+_OF_TORCHRUN = """
+    --max-restarts --monitor-interval --start-method --event-log-handler --role --log-dir -r --redirects -t
+    --tee --local-ranks-filter --numa-binding --signals-to-handle --shutdown-timeout
+"""
+_OF_ACCELERATE = """
+    --cpu --multi-gpu --multi-cpu --tpu --use-deepspeed --use-fsdp --use-megatron-lm --quiet -q --debug
+    --same-network
+"""
+_TORCHRUN = _Launcher(
+    renamed={
+        "--nproc-per-node": "--nproc",
+        "--master-port": "--main-port",
+        "--nnodes": "--elastic",
+    },
+    flags={
+        "-m": ("-m",),
+        "--module": ("-m",),
+        "--no-python": ("--no-python",),
+        "--standalone": (),
+        "--use-env": (),
+    },
+    kept=frozenset(_OF_TORCHRUN.split()),
+)
+_FABRIC = _Launcher(
+    after=("run",),
+    own=("--launcher", "fabric"),
+    renamed={"--devices": "--nproc", "--main-port": "--main-port"},
+    kept=frozenset({"--accelerator", "--strategy", "--precision"}),
+)
+_ACCELERATE = _Launcher(
+    after=("launch",),
+    renamed={"--mixed-precision": "--env=ACCELERATE_MIXED_PRECISION"},
+    flags={
+        "-m": ("-m",),
+        "--module": ("-m",),
+        "--no-python": ("--no-python",),
+        **dict.fromkeys(_OF_ACCELERATE.split(), ()),
+    },
+)
+_DEEPSPEED = _Launcher(
+    renamed={"--num-gpus": "--nproc", "--master-port": "--main-port"},
+    flags={
+        "--module": ("-m",),
+        "--no-python": ("--no-python",),
+        "--no-ssh": (),
+        "--no-local-rank": (),
+        "--force-multi": (),
+    },
+)
+_MPI = _Launcher(
+    flags=dict.fromkeys(("--oversubscribe", "--allow-run-as-root", "-l", "--label", "-u"), ())
+)
+_RUNNER = _Launcher(after=("run",))
+
+_LAUNCHERS = {
+    "torchrun": _TORCHRUN,
+    "fabric": _FABRIC,
+    "lightning": replace(_FABRIC, after=("run", "model")),
+    "accelerate": _ACCELERATE,
+    "accelerate-launch": replace(_ACCELERATE, after=()),
+    "deepspeed": _DEEPSPEED,
+    **dict.fromkeys(("mpirun", "mpiexec", "mpiexec.hydra", "srun", "horovodrun"), _MPI),
+    **dict.fromkeys(("uv", "poetry", "pipenv", "pdm", "conda", "mamba"), _RUNNER),
+}
+_MODULES = {
+    "torch.distributed.run": "torchrun",
+    "torch.distributed.launch": "torchrun",
+    "accelerate.commands.launch": "accelerate-launch",
+    "deepspeed.launcher.runner": "deepspeed",
+    "lightning.fabric.cli": "fabric",
+}
+
+
+def refuse_command(words: Sequence[str], module: bool, before: Sequence[str]) -> None:
+    """Raise UsageError where `words`, SCRIPT and its arguments, are a command for one machine.
+
+    The remedy is the line that launches what that command does; `before` are the options of orch that
+    stand in front of them, as they were typed.
+    """
+    if module and words[0] not in _MODULES:
+        return
+    if not module and len(words) == 1:
+        words = _split(words[0])
+        if len(words) > 1 and Path(words[0]).is_file():
+            raise UsageError(
+                "SCRIPT and its arguments stand in one pair of quotes",
+                remedy=f"type: {_shown(['orch', 'launch', *before, *words])}",
+            )
+    if not module and not _is_command(words[0]):
+        return
+    said = ("-m", *words) if module else tuple(words)
+    line = _line(("python", *said) if module else said)
+    command = PurePosixPath(words[0]).name
+    if line is None:
+        raise UsageError(
+            f"orch launch starts a script, and `{printable(command)}` has none here",
+            remedy=f"put the code into a file: orch launch {_PLACEHOLDER}",
+        )
+    own = [word for word in before if not (module and word in ("-m", "--module"))]
+    remedy = f"type: {_shown(['orch', 'launch', *own, *line])}"
+    if _PYTHON.fullmatch(command) and "/" in words[0]:
+        remedy += (
+            f"; which Python the nodes use stands in the inventory: python: {printable(words[0])}"
+        )
+    raise UsageError(
+        f"`{printable(command)}` is not needed: orch launch starts the script on every node itself",
+        remedy=remedy,
+    )
+
+
+def launcher_in(line: str) -> str | None:
+    """Return the launcher of ranks that a line of a shell script runs."""
+    words = line.split()
+    while words and (words[0] in _PREFIXES or "=" in words[0]):
+        words.pop(0)
+    if not words:
+        return None
+    name = PurePosixPath(words[0].strip("\"'")).name
+    if _PYTHON.fullmatch(name):
+        return next((word for word in words[2:] if word in _MODULES), None)
+    launcher = _LAUNCHERS.get(name)
+    if launcher is _RUNNER:
+        return launcher_in(" ".join(words[2:]))
+    if launcher is None or tuple(words[1 : 1 + len(launcher.after)]) != launcher.after:
+        return None
+    return " ".join((name, *launcher.after))
+
+
+def _is_command(word: str) -> bool:
+    """Tell whether `word` is Python, a shell or a launcher, and no script of that name."""
+    path = PurePosixPath(word)
+    if not (path.name in _LAUNCHERS or path.name in _SHELLS or _PYTHON.fullmatch(path.name)):
+        return False
+    return path.parent.name == "bin" if "/" in word else not Path(word).exists()
+
+
+def _split(word: str) -> Sequence[str]:
+    """Return the words of a whole command that was typed as one, in quotes."""
+    if " " not in word or Path(word).exists():
+        return [word]
+    try:
+        return shlex.split(word) or [word]
+    except ValueError:
+        return [word]
+
+
+def _line(words: Sequence[str]) -> list[str] | None:
+    """Return options, SCRIPT and arguments for orch; None where the words have no script."""
+    if not words:
+        return None
+    if not _is_command(words[0]):
+        return list(words)
+    name, rest = PurePosixPath(words[0]).name, list(words[1:])
+    if _PYTHON.fullmatch(name):
+        return _of_python(rest)
+    if name in _SHELLS:
+        return rest if rest and not rest[0].startswith("-") else None
+    launcher = _LAUNCHERS[name]
+    return _of_launcher(launcher, rest[len(launcher.after) :])
+
+
+def _of_python(words: list[str]) -> list[str] | None:
+    while words and words[0].startswith("-"):
+        word = words.pop(0)
+        if word in _PYTHON_WITH_VALUE:
+            del words[:1]
+        elif word == "-m" and words:
+            if words[0] not in _MODULES:
+                return ["-m", *words]
+            name = _MODULES[words[0]]
+            launcher = _LAUNCHERS[name]
+            skip = 1 + (len(launcher.after) if words[1:2] == list(launcher.after[:1]) else 0)
+            return _of_launcher(launcher, words[skip:])
+        elif word in ("-c", "-"):
+            return None
+    return words or None
+
+
+def _of_launcher(launcher: _Launcher, words: list[str]) -> list[str] | None:
+    options = list(launcher.own)
+    while words and words[0].startswith("-"):
+        word, equals, value = words.pop(0).partition("=")
+        option = word.replace("_", "-")
+        if word == "--":
+            break
+        if option in launcher.flags:
+            options += launcher.flags[option]
+            continue
+        if not equals and words and not _looks_like_script(words):
+            value = words.pop(0)
+        options += _said(launcher, option, value)
+    rest = _line(words)
+    return None if rest is None else [*options, *rest]
+
+
+def _said(launcher: _Launcher, option: str, value: str) -> Iterable[str]:
+    """Return how one option with a value is said to orch."""
+    if option in launcher.kept:
+        joined = f"{option}={value}" if option.startswith("--") else f"{option}{value}"
+        return [f"--launcher-arg={joined}"]
+    name = launcher.renamed.get(option)
+    if name is None or not value or (name == "--elastic" and ":" not in value):
+        return []
+    if name == "--nproc" and value in ("gpu", "cpu", "xpu"):
+        value = "auto"
+    return [f"{name}={value}"] if "=" in name else [name, value]
+
+
+def _looks_like_script(words: Sequence[str]) -> bool:
+    """Tell whether the words after an option that is not known begin the command, and are not its value."""
+    return words[0].startswith("-") or words[0].endswith((".py", ".sh")) or _is_command(words[0])
+
+
+def _shown(words: Sequence[str]) -> str:
+    pairs = (word.split("=", 1) for word in words if "=" in word)
+    known = known_secrets({name.rpartition("-")[2]: value for name, value in pairs})
+    return printable(shlex.join(masked_words(words, known)))

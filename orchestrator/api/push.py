@@ -1,0 +1,60 @@
+"""The use case: bring files from here into the working folders of a run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator import events
+from orchestrator.errors import NodeError, SyncError
+from orchestrator.pipeline.transport_needs import require_files
+from orchestrator.remote.connection import NodeConnection
+from orchestrator.runs.connections import connections_to
+from orchestrator.runs.saved_run import SavedRun
+from orchestrator.sync import Progress, Pushed, push_all
+from orchestrator.sync.named import named_tree
+
+
+async def push(
+    saved: SavedRun,
+    root: Path,
+    paths: Sequence[Path],
+    emit: events.Emit,
+    *,
+    nodes: frozenset[str] | None = None,
+    overwrite: bool = False,
+) -> list[Pushed | SyncError | NodeError]:
+    """Bring `paths`, below the folder `root`, to the same places below the run's working folders.
+
+    On these `nodes` (None: all). A file that is newer there stays unless it is to be overwritten. One
+    result a node, in node order. Raises UsageError for a path that is not there, or a transport that
+    carries no files.
+    """
+    tree = await asyncio.to_thread(named_tree, root, paths)
+
+    def tell(progress: Progress) -> None:
+        emit(events.SyncAdvanced(progress.node, progress.sent, progress.total))
+
+    async def connect(line: NodeConnection) -> NodeError | None:
+        try:
+            await line.connect()
+        except NodeError as error:
+            return error
+        return None
+
+    async with connections_to(saved) as ways:
+        require_files(ways.transport, "orch push", "copy them as you reach the nodes otherwise")
+        meant = [
+            (node, line)
+            for node, line in zip(saved.plan.nodes, ways.lines, strict=False)
+            if nodes is None or node.name in nodes
+        ]
+        problems = await asyncio.gather(*(connect(line) for _, line in meant))
+        reached = [
+            (line.agent.node, node.workdir)
+            for (node, line), problem in zip(meant, problems, strict=True)
+            if problem is None
+        ]
+        pushed = iter(await push_all(reached, tree, on_progress=tell, update=not overwrite))
+        return [problem or next(pushed) for problem in problems]

@@ -1,0 +1,167 @@
+"""The use case: have what this machine has of a run be as new as can be, before somebody looks at it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+from orchestrator import events
+from orchestrator.errors import LaunchError
+from orchestrator.logs.index import IndexReader
+from orchestrator.remote.transports import restore
+from orchestrator.runs.background import ensure_controller, ensure_watched
+from orchestrator.runs.event_log import EventReader, Logged
+from orchestrator.runs.folder import EVENTS, size_of
+from orchestrator.runs.lock import find_controller
+from orchestrator.runs.saved_run import SavedRun, load_run
+from orchestrator.runs.state import fold, state_of
+from orchestrator.util.text import first_line
+
+_LOOK_EVERY = 0.05  # seconds
+_CONTROLLER_TIMEOUT = 5.0  # seconds beyond the time to connect, for a background controller
+_LONGEST = 15.0  # for which copies that grow are waited for
+_QUIET = 0.3  # in which nothing came: there is nothing more
+_MESSAGE_DELAY = 1.0
+
+
+async def refresh(saved: SavedRun, emit: events.Emit) -> SavedRun:
+    """Return the run as it is once its nodes were heard, or are known to be away.
+
+    An active run without a controller gets one in the background; of one that has ended, logs that are
+    missing here are fetched.
+    `emit` hears of both, and of what is waited for over a second: the phase `fetch`. All waits are
+    bounded, and what does not come is no error.
+    """
+    names = saved.missing if saved.has_ended else tuple(node.name for node in saved.plan.nodes)
+    saying = asyncio.create_task(_say_later(names, emit))
+    try:
+        if not saved.has_ended:
+            await _hear_all(saved, emit)
+        elif saved.missing and not _is_full(saved):
+            await _fetch(saved)
+    except LaunchError as error:
+        emit(events.Warned(str(error)))
+    finally:
+        saying.cancel()
+        await asyncio.gather(saying, return_exceptions=True)
+    return load_run(saved.folder) or saved
+
+
+def shortcomings(saved: SavedRun) -> list[str]:
+    """Return what of the run's newest output may be missing on this machine, a sentence a node."""
+    state = state_of(saved.folder)
+    if saved.has_ended:
+        if saved.missing and _is_full(saved):
+            return [
+                f"{name}: the rest of its output is only there, in ~/.local/state/orch/runs/{saved.run}: "
+                "the run's logs have reached their limit on this machine (--log-limit)"
+                for name in saved.missing
+            ]
+        causes = {name: state.nodes[name].cause for name in saved.missing if name in state.nodes}
+        return [
+            f"{name}: its last lines are missing here{_because(causes.get(name, ''))}"
+            for name in saved.missing
+        ]
+    missing = []
+    for name in (node.name for node in saved.plan.nodes):
+        node = state.nodes.get(name)
+        if node is None:
+            missing.append(f"{name} has not answered yet: its newest lines may be missing")
+        elif node.unreachable_since is not None:
+            since = _clock(node.unreachable_since)
+            missing.append(
+                f"{name} cannot be reached since {since}: its newest lines may be missing"
+            )
+    return missing
+
+
+def _is_full(saved: SavedRun) -> bool:
+    """Tell whether the run's logs take up as much of this machine's disk as they may."""
+    limit = saved.settings.log_limit
+    return limit is not None and size_of(saved.logs) >= limit
+
+
+def _because(cause: str) -> str:
+    return f" ({first_line(cause)})" if cause else ""
+
+
+def _clock(t: float) -> str:
+    """Return `14:05`, or with its date a moment that is not of today."""
+    moment, now = time.localtime(t), time.localtime()
+    is_today = moment[:3] == now[:3]
+    return time.strftime("%H:%M" if is_today else "%Y-%m-%d %H:%M", moment)
+
+
+async def _say_later(nodes: tuple[str, ...], emit: events.Emit) -> None:
+    await asyncio.sleep(_MESSAGE_DELAY)
+    emit(events.PhaseBegan("fetch", nodes))
+
+
+async def _hear_all(saved: SavedRun, emit: events.Emit) -> None:
+    """Wait until the controller has heard of every node, and has what they wrote until now."""
+    asked = time.time()
+    log = EventReader(saved.folder / EVENTS)
+    past = list(log.read())
+    left = {node.name for node in fold(past).nodes.values() if node.state == "left"}
+    heard = _heard(past, set())
+    if (taken_up := await ensure_watched(saved.folder)) is not None:
+        emit(taken_up)
+        heard.clear()
+    nodes = {node.name for node in saved.plan.nodes} - left
+    deadline = time.monotonic() + restore(saved.settings.transport).timeout + _CONTROLLER_TIMEOUT
+    while not nodes <= heard and time.monotonic() < deadline and not _has_ended(saved):
+        await asyncio.sleep(_LOOK_EVERY)
+        heard = _heard(log.read(), heard)
+    if taken_up is not None:
+        await _wait_for_copies(saved, asked)
+
+
+def _heard(log: Iterable[Logged], known: set[str]) -> set[str]:
+    """Return the nodes that the present controller follows, or cannot reach."""
+    for logged in log:
+        match logged.event:
+            case events.Started():  # a controller begins
+                known = set()
+            case events.Following() | events.NodeLost() | events.NodeEnded():
+                known = known | {logged.event.node}
+    return known
+
+
+async def _wait_for_copies(saved: SavedRun, asked: float) -> None:
+    """Wait until every copy has what was written by `asked` (the epoch), or none grows any more."""
+    deadline = time.monotonic() + _LONGEST
+    size, grew = -1, time.monotonic()
+    while time.monotonic() < min(deadline, grew + _QUIET):
+        newest = [_newest(saved, node.name) for node in saved.plan.nodes]
+        if all(t >= asked for t in newest):
+            return
+        now = size_of(saved.logs)
+        if now != size:
+            size, grew = now, time.monotonic()
+        await asyncio.sleep(_LOOK_EVERY)
+
+
+async def _fetch(saved: SavedRun) -> None:
+    """Have the logs that are missing fetched, for as long as that gets on."""
+    await ensure_controller(saved.folder)
+    size, grew = -1, time.monotonic()
+    patience = restore(saved.settings.transport).timeout + _CONTROLLER_TIMEOUT
+    while find_controller(saved.folder) is not None and time.monotonic() < grew + patience:
+        now = size_of(saved.logs)
+        if now != size:
+            size, grew = now, time.monotonic()
+        await asyncio.sleep(_LOOK_EVERY)
+
+
+def _has_ended(saved: SavedRun) -> bool:
+    now = load_run(saved.folder)
+    return now is None or now.has_ended
+
+
+def _newest(saved: SavedRun, node: str) -> float:
+    """Return when the node's newest byte here was written (by this machine's clock)."""
+    newest = next(IndexReader(saved.logs, node).newest_first(), None)
+    if newest is None:
+        return 0.0
+    return newest[1].t - saved.settings.skews.get(node, 0.0)

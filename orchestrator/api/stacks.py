@@ -1,0 +1,79 @@
+"""The use case: where every rank of a run is now, asked of its nodes directly, beside its controller."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.errors import LaunchError, NodeError, UsageError
+from orchestrator.hangs.snapshot import Snapshot, ask
+from orchestrator.hangs.suspects import addresses_of
+from orchestrator.remote.alike import fold_errors
+from orchestrator.remote.connection import NodeConnection
+from orchestrator.runs.connections import connections_to
+from orchestrator.runs.saved_run import SavedRun
+from orchestrator.runs.state import state_of
+
+_NODE_TIMEOUT = 20.0  # seconds that a node has
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """What the nodes said, and `problems`: by the node's name, why one said nothing.
+
+    `names` are the nodes' by their addresses; `ended` says how ranks ended that are not there any more.
+    """
+
+    looks: tuple[Snapshot, ...]
+    problems: Mapping[str, str]
+    names: Mapping[str, str]
+    ended: Mapping[int, str]
+
+
+async def stacks(saved: SavedRun, *, nodes: frozenset[str] | None = None) -> Stacks:
+    """Return where all processes of the run are, on these `nodes` (None: on all).
+
+    Raises UsageError for a run that has ended, LaunchError when no node can be asked.
+    """
+    if saved.has_ended:
+        raise UsageError(
+            f"run {saved.run} has ended: {saved.summary}",
+            remedy=f"what it printed: orch logs {saved.run}",
+        )
+    async with connections_to(saved) as ways:
+        wanted = [
+            (node.name, line)
+            for node, line in zip(saved.plan.nodes, ways.lines, strict=False)
+            if nodes is None or node.name in nodes
+        ]
+        answers = await asyncio.gather(*(_ask(saved.run, line) for _, line in wanted))
+    looks: list[Snapshot] = []
+    failures: list[NodeError] = []
+    problems: dict[str, str] = {}
+    for (name, _), answer in zip(wanted, answers, strict=True):
+        if isinstance(answer, Snapshot):
+            looks.append(answer)
+        else:
+            failures.append(answer)
+            problems[name] = answer.message
+    if not looks:
+        raise LaunchError(fold_errors(failures))
+    return Stacks(tuple(looks), problems, addresses_of(saved.plan), _ended(saved))
+
+
+async def _ask(run: str, line: NodeConnection) -> Snapshot | NodeError:
+    try:
+        await line.connect()
+        return await ask(line.agent, run, line.host.name, limit=_NODE_TIMEOUT)
+    except NodeError as error:
+        return error
+
+
+def _ended(saved: SavedRun) -> dict[int, str]:
+    state = state_of(saved.folder)
+    return {
+        rank.rank: f"exited with {rank.code}" if rank.signal is None else "was killed"
+        for rank in state.ranks.values()
+        if rank.ended is not None
+    }

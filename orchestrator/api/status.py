@@ -1,0 +1,275 @@
+"""The use case: what became of every node and rank of a run, as this machine knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from orchestrator import events
+from orchestrator.errors import OrchError
+from orchestrator.logs.index import IndexReader, stored
+from orchestrator.logs.last_line import last_line
+from orchestrator.logs.stream import Stream
+from orchestrator.plan import NodePlan, Plan
+from orchestrator.plan.masking import masked_words
+from orchestrator.runs.folder import size_of
+from orchestrator.runs.lock import Controller
+from orchestrator.runs.saved_run import SavedRun
+from orchestrator.runs.state import NodeLink, RankState, RunState, state_of
+from orchestrator.util.signals import signal_name
+
+_NEWEST = 20_000  # records of a node's index in which it is looked for when that line came
+
+
+NodeStateName = Literal["running", "unreachable", "ended", "lost", "absent", "left"]
+RankStateName = Literal["starting", "running", "ended", "failed", "killed"]
+
+
+@dataclass(frozen=True)
+class RankStatus:
+    """One rank. `pid` is None where it has not begun, `exit_code` until it ended; where a signal ended it,
+    that is `signal` (`SIGKILL`), and the code is 128 and its number. `bytes` is the size of its logs,
+    `last_line` the last one of them, and `said` when that came, in seconds since the epoch by this
+    machine's clock (None: none did).
+    """
+
+    rank: int
+    local_rank: int
+    state: RankStateName
+    pid: int | None
+    exit_code: int | None
+    signal: str | None
+    bytes: int
+    last_line: str
+    said: float | None
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """One node: `lost` is one whose supervisor died, `absent` one that has nothing of the run, `left` one
+    without which an elastic run goes on. `unreachable_since` is seconds since the epoch, and `cause` why
+    that is, or why it has left.
+    """
+
+    name: str
+    state: NodeStateName
+    unreachable_since: float | None
+    ranks: tuple[RankStatus, ...]
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class AttemptStatus:
+    """An attempt that failed and was followed by another, the `number`-th from 1; its logs are below
+    `attempt-<folder>`. `began` and `ended` are seconds since the epoch.
+    """
+
+    number: int
+    folder: int
+    began: float
+    ended: float
+    exit_code: int
+    summary: str
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """One run, and its nodes in their order. `state` is starting, running, stopping or stalled while it is
+    active; then succeeded, failed, stopped (by a person or its time limit) or lost (with one of its
+    nodes); `summary` says why. `began` and `ended` are seconds since the epoch, `logs` is the folder of
+    its logs on this machine, and `controller` is None where none is at work. `verdict` says why it
+    failed, if it did; `failed` are the attempts before this one, and `files` what the run has written
+    where main works, once it has ended.
+    """
+
+    run: str
+    state: str
+    summary: str
+    launcher: str
+    began: float
+    ended: float | None
+    exit_code: int | None
+    logs: Path
+    controller: Controller | None
+    nodes: tuple[NodeStatus, ...]
+    verdict: events.Explained | None = None
+    failed: tuple[AttemptStatus, ...] = ()
+    files: events.FilesWritten | None = None
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run in a line; see `RunStatus`. `age_seconds` is how long ago it began, `took_seconds` how long
+    it took; that and `exit_code` are None until it has ended. `script` is without secrets, `bytes` is the
+    size of its logs on this machine. An active run has a `controller`, unless that died.
+    """
+
+    run: str
+    state: str
+    nodes: int
+    ranks: int
+    launcher: str
+    began: float
+    age_seconds: float
+    took_seconds: float | None
+    script: str
+    exit_code: int | None
+    bytes: int
+    summary: str
+    controller: Controller | None
+
+
+def status_of(saved: SavedRun) -> RunStatus:
+    """Return what the run's folder tells; see `refresh` for having it tell what is new."""
+    known = state_of(saved.folder)
+    state, summary = _condition(saved, known)
+    return RunStatus(
+        run=saved.run,
+        state=state,
+        summary=summary,
+        launcher=saved.plan.launcher,
+        began=saved.began,
+        ended=saved.ended,
+        exit_code=saved.exit_code,
+        logs=saved.logs,
+        controller=saved.controller,
+        nodes=tuple(_nodes(saved, known)),
+        verdict=saved.verdict,
+        failed=tuple(
+            AttemptStatus(
+                number,
+                attempt.number,
+                attempt.began,
+                attempt.ended,
+                attempt.exit_code,
+                attempt.summary,
+            )
+            for number, attempt in enumerate(saved.failed, start=1)
+        ),
+        files=known.files if saved.has_ended else None,
+    )
+
+
+def summary_of(saved: SavedRun, now: float) -> RunSummary:
+    """Return the run in a line at `now`, in seconds since the epoch, as its folder tells it."""
+    try:
+        controller = saved.controller
+    except OrchError:  # whoever looks at the run itself is told
+        controller = None
+    state, summary = _condition(saved, None if saved.has_ended else state_of(saved.folder))
+    return RunSummary(
+        run=saved.run,
+        state=state,
+        nodes=len(saved.plan.nodes),
+        ranks=saved.plan.world_size,
+        launcher=saved.plan.launcher,
+        began=saved.began,
+        age_seconds=now - saved.began,
+        took_seconds=None if saved.ended is None else saved.ended - saved.began,
+        script=" ".join(masked_words(saved.settings.script)),
+        exit_code=saved.exit_code,
+        bytes=size_of(saved.logs),
+        summary=summary,
+        controller=controller,
+    )
+
+
+def _condition(saved: SavedRun, known: RunState | None) -> tuple[str, str]:
+    """Return the state of a run, and why: it may be stopping, or have stalled."""
+    if known is not None and not saved.has_ended:
+        if known.stopping is not None:
+            return "stopping", str(known.stopping)
+        if known.stalled is not None:
+            return "stalled", known.stalled.suspect or " · ".join(known.stalled.stacks)
+    return saved.outcome or saved.state, saved.summary
+
+
+def _nodes(saved: SavedRun, state: RunState) -> Iterator[NodeStatus]:
+    for node in saved.plan.nodes:
+        link = state.nodes.get(node.name, NodeLink(node.name))
+        said = _said(saved, node.name)
+        logs = list(stored(saved.logs, node.name))
+        ranks = tuple(
+            _rank(saved, rank, local_rank, known, logs, said)
+            for rank, local_rank, known in _places(saved.plan, node, state)
+        )
+        why = link.cause if link.unreachable_since is not None or link.state == "left" else ""
+        yield NodeStatus(node.name, _node_state(saved, link), link.unreachable_since, ranks, why)
+
+
+def _places(
+    plan: Plan, node: NodePlan, state: RunState
+) -> Iterator[tuple[int, int, RankState | None]]:
+    """Yield the ranks of a node, their local ranks, and what is known of them.
+
+    Of an elastic job nobody can say where a rank will live until it does.
+    """
+    for local_rank, rank in enumerate(node.ranks):
+        known = state.ranks.get((node.name, local_rank))
+        if known is not None:
+            yield known.rank, local_rank, known
+        elif plan.elastic is None and rank in plan.expected_ranks:
+            yield rank, local_rank, None
+
+
+def _node_state(saved: SavedRun, link: NodeLink) -> NodeStateName:
+    match link.state:
+        # What it came to, wherever the node is by now.
+        case "ended" | "lost" | "absent" | "left" as state:
+            return state
+    if link.unreachable_since is not None:
+        return "unreachable"
+    if link.state == "running":
+        return "ended" if saved.has_ended else "running"
+    return "absent" if saved.has_ended else "unreachable"
+
+
+def _rank(
+    saved: SavedRun,
+    rank: int,
+    local_rank: int,
+    known: RankState | None,
+    logs: list[Stream],
+    said: dict[str, float],
+) -> RankStatus:
+    files = {log.path: saved.logs / log.node / log.path for log in logs if log.rank == rank}
+    sizes = {path: file.stat().st_size for path, file in files.items()}
+    times = {
+        path: said.get(path, files[path].stat().st_mtime) for path, size in sizes.items() if size
+    }
+    newest = max(times, key=lambda path: times[path], default=None)
+    signal = known.signal if known else None
+    code = known.code if known and signal is None else None if signal is None else 128 + signal
+    return RankStatus(
+        rank=rank,
+        local_rank=local_rank,
+        state=_rank_state(saved, known),
+        pid=known.pid if known else None,
+        exit_code=code,
+        signal=None if signal is None else signal_name(signal),
+        bytes=sum(sizes.values()),
+        last_line=last_line(files[newest]) if newest else "",
+        said=times[newest] if newest else None,
+    )
+
+
+def _rank_state(saved: SavedRun, known: RankState | None) -> RankStateName:
+    if known is not None and known.signal is not None:
+        return "killed"
+    if known is not None and known.code:
+        return "failed"
+    if saved.has_ended or (known is not None and known.ended is not None):
+        return "ended"
+    return "starting" if known is None else "running"
+
+
+def _said(saved: SavedRun, node: str) -> dict[str, float]:
+    """Return when the newest bytes came, by the paths of the logs that have some among the newest."""
+    skew = saved.settings.skews.get(node, 0.0)
+    newest: dict[str, float] = {}
+    for _, record in islice(IndexReader(saved.logs, node).newest_first(), _NEWEST):
+        newest.setdefault(record.stream.path, record.t - skew)
+    return newest

@@ -1,0 +1,102 @@
+"""Log files of any launcher: which ones are meant by what a person names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+
+from orchestrator.diagnose import Source
+from orchestrator.diagnose.read import GZIP, Log
+from orchestrator.errors import UsageError
+
+MAX_FILES = 10_000
+"""So many files of folders are read."""
+
+STDIN = "-"
+
+_LOOK = 8192  # bytes of a file's beginning that tell whether it is text
+_RANK = re.compile(r"(?<![A-Za-z])rank[-_.]?(\d{1,7})(?!\d)", re.IGNORECASE)
+_NUMBER = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files to read, and sentences on those that are left out."""
+
+    logs: tuple[Log, ...]
+    left_out: tuple[str, ...]
+
+
+def find_logs(names: Iterable[str]) -> Found:
+    """Return the files that are named: `-` is standard input, a folder all text files below it.
+
+    Those of a folder come in the order of their names, numbers by value; links to folders are not
+    followed. A name such as `rank-3.log` says whose lines it has. Raises UsageError for what is not there.
+    """
+    logs: dict[str, Log] = {}
+    binary, beyond = 0, False
+    for name in names:
+        if name == STDIN:
+            logs[name] = Log(Source("(standard input)"), None, None)
+            continue
+        path = Path(name)
+        try:
+            mode = path.stat().st_mode
+        except (OSError, ValueError) as error:
+            why = f": {error.strerror}" if isinstance(error, PermissionError) else ""
+            raise UsageError(f"there is no file {name!r}{why}") from None
+        if not S_ISDIR(mode):
+            logs[str(path)] = _log(path)
+            continue
+        for file in _below(path):
+            if len(logs) >= MAX_FILES:
+                beyond = True
+                break
+            if _is_text(file):
+                logs.setdefault(str(file), _log(file))
+            else:
+                binary += 1
+    left_out = []
+    if binary:
+        left_out.append(f"{binary} {'file is' if binary == 1 else 'files are'} not text")
+    if beyond:
+        left_out.append(f"more than {MAX_FILES} files; name fewer")
+    return Found(tuple(logs.values()), tuple(left_out))
+
+
+def _log(path: Path) -> Log:
+    status = path.stat()
+    rank = _RANK.search(path.name)
+    size = status.st_size if S_ISREG(status.st_mode) else None
+    return Log(Source(str(path), rank=int(rank[1]) if rank else None), path, size)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for where, folders, files in os.walk(folder):
+        folders.sort(key=_natural)
+        for name in sorted(files, key=_natural):
+            path = Path(where, name)
+            try:
+                if S_ISREG(path.stat().st_mode):
+                    yield path
+            except OSError:  # it went while this looked, or is a link to nothing
+                continue
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part) if part.isdecimal() else -1, part) for part in _NUMBER.split(name)]
+
+
+def _is_text(path: Path) -> bool:
+    """Whether it looks like text; what cannot be read says so when it is."""
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(_LOOK)
+    except OSError:
+        return True
+    is_packed = path.suffix == ".gz" and beginning.startswith(GZIP)
+    return is_packed or b"\0" not in beginning

@@ -1,0 +1,128 @@
+"""Reads logs once, each from its beginning to where it ended when that began, and says what is known."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.diagnose import Diagnosis, Evidence, Source, diagnose
+from orchestrator.diagnose.site_signatures import site_signatures
+from orchestrator.logs.holes import extents
+
+GZIP = b"\x1f\x8b"
+"""How a file begins that gzip has packed, whatever it is called."""
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Log:
+    """A file to read, `source` being how it is called and whose it is; `path` None is standard input.
+
+    `size` is how many bytes to read of it: None for all that come, as of a pipe.
+    """
+
+    source: Source
+    path: Path | None
+    size: int | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How far reading has come: `done` of `total` bytes on the disk (None: nobody knows)."""
+
+    done: int
+    total: int | None
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was found, and in what: so many `bytes` of text in these `files`; `problems` says what could
+    not be read, or which signatures of the site are left out, a sentence each.
+    """
+
+    diagnosis: Diagnosis
+    files: tuple[str, ...]
+    bytes: int
+    problems: tuple[str, ...]
+
+
+def examine(
+    logs: Sequence[Log],
+    evidence: Evidence | None = None,
+    hear: Callable[[Reading], None] = lambda reading: None,
+) -> Examined:
+    """Diagnose `logs`, also with the site's signatures; `hear` is told often how far that has come.
+
+    Memory is bounded, whatever the size of the logs; the time is about a second for 100 MB and more.
+    """
+    reader = _Reader(logs, hear)
+    site = site_signatures()
+    streams = ((log.source, reader.chunks(log)) for log in logs)
+    diagnosis = diagnose(streams, evidence, site.signatures)
+    problems = (*reader.problems, *site.problems)
+    return Examined(diagnosis, tuple(reader.files), reader.bytes, problems)
+
+
+class _Reader:
+    def __init__(self, logs: Sequence[Log], hear: Callable[[Reading], None]) -> None:
+        self.files: list[str] = []
+        self.bytes = 0
+        self.problems: list[str] = []
+        self._hear = hear
+        sizes = [log.size for log in logs]
+        self._total = None if None in sizes else sum(size or 0 for size in sizes)
+        self._done = 0
+
+    def chunks(self, log: Log) -> Iterator[bytes]:
+        """Yield what is in a log, as far as it can be read."""
+        name, before = log.source.name, self.bytes
+        try:
+            for chunk in self._raw(log):
+                self.bytes += len(chunk)
+                yield chunk
+            self.files.append(name)
+        except (OSError, EOFError, zlib.error) as error:
+            why = (error.strerror if isinstance(error, OSError) else None) or error
+            if self.bytes == before:
+                self.problems.append(f"{name} cannot be read: {why}")
+                return
+            self.files.append(name)
+            self.problems.append(f"{name} can be read up to byte {self.bytes - before} only: {why}")
+
+    def _parts(self, descriptor: int, size: int) -> Iterator[bytes]:
+        """Yield the data of a file, and a line's end for each hole: that may have any length."""
+        for start, end, is_hole in extents(descriptor, 0, size):
+            while not is_hole and start < end:
+                chunk = os.pread(descriptor, min(_CHUNK, end - start), start)
+                if not chunk:
+                    return  # it was cut short
+                start += len(chunk)
+                self._done += len(chunk)
+                yield chunk
+                self._hear(Reading(self._done, self._total))
+            if is_hole:
+                self._done += end - start
+                yield b"\n"
+
+    def _raw(self, log: Log) -> Iterator[bytes]:
+        before = self._done
+        with open(0 if log.path is None else log.path, "rb", closefd=log.path is not None) as file:
+            is_packed = log.size != 0 and file.peek(len(GZIP)).startswith(GZIP)
+            if log.size is not None and not is_packed:
+                yield from self._parts(file.fileno(), log.size)
+                return
+            data = gzip.GzipFile(fileobj=file) if is_packed else file
+            left = sys.maxsize if log.size is None or is_packed else log.size
+            while left and (chunk := data.read1(min(_CHUNK, left))):
+                left -= len(chunk)
+                yield chunk
+                self._done = (
+                    before + file.tell() if log.size is not None else self._done + len(chunk)
+                )
+                self._hear(Reading(self._done, self._total))

@@ -1,0 +1,96 @@
+"""Holes of log files: long runs of zeros that take up nothing on the disk.
+
+A script that writes far behind the end of its log makes one, of any length, by accident as a rule. Who
+shows a log says so in a line instead of showing gigabytes of zeros.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+
+LEAST = 256 * 1024
+"""A hole that is shorter is read like all else."""
+
+_BLOCK = 128 * 1024  # bytes: no common file system has larger ones
+# Linux and macOS have both, each with numbers of its own.
+_SEEK_DATA: int | None = getattr(os, "SEEK_DATA", None)
+_SEEK_HOLE: int | None = getattr(os, "SEEK_HOLE", None)
+
+
+def extents(descriptor: int, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
+    """Yield (start, end, whether it is a hole) of each part of a file between two offsets, in order.
+
+    Zeros beside a hole count as a part of it: a file system has whole blocks only.
+    """
+    position = start
+    while position < end:
+        hole, data = _next_hole(descriptor, position, end)
+        if hole > position:
+            yield position, hole, False
+        if data > hole:
+            yield hole, data, True
+        position = data
+
+
+def data_from(descriptor: int, offset: int, end: int) -> int:
+    """Return where the next data is; `offset` where the file system does not know."""
+    if _SEEK_DATA is None:
+        return offset
+    try:
+        return min(end, os.lseek(descriptor, offset, _SEEK_DATA))
+    except OSError as error:
+        return end if error.errno == errno.ENXIO else offset
+
+
+def told(length: int) -> bytes:
+    """Return the line that stands for a hole of so many bytes."""
+    return f"[{size(length)} of zeros left out: a hole of the file]\n".encode()
+
+
+def taken_up(status: os.stat_result) -> int:
+    """Return how many bytes of a file are data: those of its holes are not on the disk."""
+    return min(status.st_size, status.st_blocks * 512)
+
+
+def size(number: float) -> str:
+    """Return `12.3 MB` for so many bytes."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000 or unit == "GB":
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    raise AssertionError("unreachable")
+
+
+def _next_hole(descriptor: int, position: int, end: int) -> tuple[int, int]:
+    """Return where the first long hole from a position on begins and ends; (end, end): there is none."""
+    hole = position
+    while hole < end:
+        data = data_from(descriptor, hole, end)
+        if data - hole >= LEAST:
+            return _zeros_before(descriptor, position, hole), _zeros_after(descriptor, data, end)
+        if data >= end:
+            break
+        hole = _hole_from(descriptor, data, end)
+    return end, end
+
+
+def _hole_from(descriptor: int, offset: int, end: int) -> int:
+    """Return where the next hole is; `end` where there is none before, or the file system does not know."""
+    if _SEEK_HOLE is None:
+        return end
+    try:
+        return min(end, os.lseek(descriptor, offset, _SEEK_HOLE))
+    except OSError:
+        return end
+
+
+def _zeros_before(descriptor: int, start: int, hole: int) -> int:
+    before = os.pread(descriptor, min(_BLOCK, hole - start), max(start, hole - _BLOCK))
+    return hole - len(before) + len(before.rstrip(b"\0"))
+
+
+def _zeros_after(descriptor: int, data: int, end: int) -> int:
+    after = os.pread(descriptor, min(_BLOCK, end - data), data)
+    return data + len(after) - len(after.lstrip(b"\0"))

@@ -1,0 +1,215 @@
+"""What orch has placed in a working folder of this node: a record of its own, beside no file of the job.
+
+It lies below `~/.local/state/orch/placed/`, in a folder that is named by the real path of the working
+folder, for its owner alone. What cannot be read, or makes no sense, counts as none: then files of the
+right size and time are taken for placed, and all others are left alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import stat
+import zlib
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set
+
+from . import files
+
+_LARGEST = 256 << 20  # bytes; 200,000 files with long names have 60 MB
+_FORMAT = 1
+_NO_PARTS = frozenset(("", os.curdir, os.pardir))
+_KINDS = ("file", "link", "folder")
+
+
+class Entry(NamedTuple):
+    """A file, a link, or a folder that is empty where it comes from; `path` is relative.
+
+    `size` is of a file, `target` of a link; `mtime_ns` is 0 for a folder, `mode` for a link.
+    """
+
+    path: str
+    kind: str
+    size: int
+    mtime_ns: int
+    mode: int
+    target: str
+
+
+class Placed(NamedTuple):
+    """What orch put there: the entry as its source had it, and the file's size and time on this node.
+
+    `owner` is whose it is, where several projects were told to share a working folder.
+    """
+
+    source: Entry
+    size: int
+    mtime_ns: int
+    owner: str
+
+
+class Manifest:
+    """The record of one working folder.
+
+    `digest` is of the tree that `owner` has placed last, for `run`, at `time` (seconds since the epoch),
+    and empty where that has not come to its end. `kept` are the entries of it that were not placed, for
+    the files had changed here. `pending` is what a push of `owner` was to bring that has not been
+    settled. `made` are the folders that orch made for what it placed.
+    """
+
+    def __init__(self) -> None:
+        self.owner = self.digest = self.run = ""
+        self.time = 0.0
+        self.placed: Dict[str, Placed] = {}
+        self.kept: Dict[str, Entry] = {}
+        self.pending: Dict[str, Entry] = {}
+        self.made: Set[str] = set()
+
+    def is_of(self, owner: str, digest: str) -> bool:
+        """Tell whether the tree with this digest is the one that `owner` has placed last, in whole."""
+        return bool(digest) and (owner, digest) == (self.owner, self.digest)
+
+    def tree(self) -> List[Entry]:
+        """Return the tree that was placed last."""
+        own = [placed.source for placed in self.placed.values() if placed.owner == self.owner]
+        return sorted([*own, *self.kept.values()])
+
+
+def state_of(folder: str) -> str:
+    """Return the folder of orch's that is about the working folder `folder`, a real path."""
+    name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]
+    return os.path.join(files.state_root(), "placed", name)
+
+
+def load(state: str) -> Manifest:
+    """Return the manifest in `state`; an empty one where there is none that makes sense.
+
+    Raises OSError where there is one that cannot be read.
+    """
+    try:
+        data = files.read_some(_path(state), _LARGEST + 1)
+    except (FileNotFoundError, NotADirectoryError, files.NotAFile):
+        return Manifest()
+    try:
+        return _parse(json.loads(data.decode("utf-8")))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return Manifest()  # torn by a crash of the machine, or another version's
+
+
+def save(state: str, folder: str, manifest: Manifest) -> None:
+    """Replace the manifest in `state`, all at once. Raises OSError; then it is as it was."""
+    files.make_folder(state)
+    owners = sorted({placed.owner for placed in manifest.placed.values()})
+    number = {owner: index for index, owner in enumerate(owners)}
+    value = {
+        "format": _FORMAT,
+        "folder": folder,
+        "owner": manifest.owner,
+        "digest": manifest.digest,
+        "run": manifest.run,
+        "time": manifest.time,
+        "owners": owners,
+        "placed": [
+            [*placed.source, placed.size, placed.mtime_ns, number[placed.owner]]
+            for placed in manifest.placed.values()
+        ],
+        "kept": list(manifest.kept.values()),
+        "pending": list(manifest.pending.values()),
+        "made": sorted(manifest.made),
+    }
+    path = _path(state)
+    try:
+        files.write_json(path, value)
+    except OSError:
+        files.remove("{}.{}.tmp".format(path, os.getpid()))  # half of it only fills the disk
+        raise
+
+
+def pack(entries: Iterable[Entry]) -> str:
+    """Return entries as a text that travels in a request: JSON, compressed, in base 64."""
+    data = json.dumps(list(entries), separators=(",", ":")).encode("ascii")
+    return base64.b64encode(zlib.compress(data, 1)).decode("ascii")
+
+
+def unpack(packed: str) -> List[Entry]:
+    """Return the entries that `pack` has packed. Raises ValueError for anything else."""
+    inflate = zlib.decompressobj()
+    data = inflate.decompress(base64.b64decode(packed), _LARGEST)
+    if inflate.unconsumed_tail:
+        raise ValueError("a listing of more than {:d} bytes".format(_LARGEST))
+    return entries_of(json.loads(data.decode("ascii")))
+
+
+def entries_of(rows: Any) -> List[Entry]:
+    """Return the entries that `rows` of JSON describe. Raises ValueError for anything else."""
+    if not isinstance(rows, list):
+        raise ValueError("not a list of entries")
+    return [_entry(row) for row in rows]
+
+
+def look(folder: str, path: str) -> Optional[Entry]:
+    """Return what stands at `path` below `folder`; None where nothing does.
+
+    Its kind is "other" for what is no file, link or folder. Raises OSError.
+    """
+    full = folder + "/" + path  # not join: this is asked of every file of every launch
+    try:
+        status = os.lstat(full)
+        if stat.S_ISLNK(status.st_mode):
+            return Entry(path, "link", 0, status.st_mtime_ns, 0, os.readlink(full))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    mode = stat.S_IMODE(status.st_mode)
+    if stat.S_ISDIR(status.st_mode):
+        return Entry(path, "folder", 0, 0, mode, "")
+    kind = "file" if stat.S_ISREG(status.st_mode) else "other"
+    return Entry(path, kind, status.st_size, status.st_mtime_ns, mode, "")
+
+
+def _path(state: str) -> str:
+    return os.path.join(state, "manifest.json")
+
+
+def _parse(value: Any) -> Manifest:
+    if value["format"] != _FORMAT:
+        raise ValueError("another version's")
+    manifest = Manifest()
+    manifest.owner, manifest.digest = _text(value["owner"]), _text(value["digest"])
+    manifest.run, manifest.time = _text(value["run"]), float(value["time"])
+    owners = [_text(owner) for owner in value["owners"]]
+    for *source, size, mtime_ns, number in value["placed"]:
+        entry = _entry(source)
+        if not (type(size) is type(mtime_ns) is type(number) is int):
+            raise ValueError("not numbers: {!r}".format([size, mtime_ns, number]))
+        manifest.placed[entry.path] = Placed(entry, size, mtime_ns, owners[number])
+    manifest.kept = _by_path(entries_of(value["kept"]))
+    manifest.pending = _by_path(entries_of(value["pending"]))
+    manifest.made = {_below(path) for path in value["made"]}
+    return manifest
+
+
+def _by_path(entries: Iterable[Entry]) -> Dict[str, Entry]:
+    return {entry.path: entry for entry in entries}
+
+
+def _entry(row: Any) -> Entry:
+    path, kind, size, mtime_ns, mode, target = row
+    if kind not in _KINDS or type(target) is not str:
+        raise ValueError("not an entry: {!r}".format(row))
+    if not (type(size) is type(mtime_ns) is type(mode) is int):
+        raise ValueError("not numbers: {!r}".format(row))
+    return Entry(_below(path), kind, size, mtime_ns, mode, target)
+
+
+def _below(path: Any) -> str:
+    """Return a relative path that does not climb out of its folder. Raises ValueError for another."""
+    if "\0" in _text(path) or not _NO_PARTS.isdisjoint(path.split("/")):
+        raise ValueError("not a path below a folder: {!r}".format(path))
+    return str(path)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("not a text: {!r}".format(value))
+    return value

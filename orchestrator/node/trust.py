@@ -1,0 +1,280 @@
+"""Tell which folders and files nobody else can have put there: code and run records come from no others.
+
+The rule is that of sshd's StrictModes. Every folder from the home directory down (from / for a path that is
+elsewhere) belongs to this user or to root, and nobody else can write to it. A group that has nobody else in
+it counts as this user, as in Debian's sshd; in a sticky folder (/tmp) others cannot touch what is ours.
+
+Folders are looked at from the top down. Once one is known to be safe, nobody else can exchange what is in
+it, so the next look by path is at the same thing. `remote/agent.py` also sends this file to a node, to be
+run before anything that is stored there: it must not import any other module of ours.
+"""
+
+from __future__ import annotations
+
+import errno
+import grp
+import json
+import os
+import pwd
+import shlex
+import stat
+import sys
+from typing import List, NoReturn, Optional
+
+_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_MOST_LINKS = 40  # as the kernel's own limit
+_REGULAR = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+ABSENT, REFUSED = 3, 4
+"""Exit codes of `main`."""
+
+
+class Untrusted(PermissionError):
+    """Somebody else owns `path` or can write to it: `why` says who, `remedy` what to do about it."""
+
+    def __init__(self, path: str, why: str, remedy: str) -> None:
+        super().__init__(errno.EPERM, "{}; {}".format(why, remedy), path)
+        self.path, self.why, self.remedy = path, why, remedy
+
+
+def own_folder(path: str, top: str, create: bool = True, strict: bool = False) -> str:
+    """Return the real path of the folder `path`, of which `top` and all below belong to orch.
+
+    What is missing is made with mode 0700, whatever the umask. Folders of orch to which others can write
+    (versions that heeded the umask left some) are closed to them; with `strict` the last one is refused
+    instead. Raises Untrusted, and OSError (FileNotFoundError where it is missing and not to be made).
+    """
+    home = os.path.realpath(os.path.expanduser("~"))
+    names, tops = _names(os.path.abspath(path)), _names(os.path.abspath(top))
+    assert names[: len(tops)] == tops, "the top is not above the path"
+    first_own = len(tops) - 1
+    # What is yet to come, the next one last: a name, and whether the folder is orch's own.
+    rest = [(name, index >= first_own) for index, name in enumerate(names)][::-1]
+    here, links = os.sep, 0
+    while rest:
+        name, own = rest.pop()
+        if name == os.pardir:
+            here = os.path.dirname(here)
+            continue
+        there = os.path.join(here, name)
+        status = _look(there, create)
+        if stat.S_ISLNK(status.st_mode):
+            if not _is_above(here, home):
+                _require_owner(there, status, home)
+            links += 1
+            if links > _MOST_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), there)
+            target = os.readlink(there)
+            here = os.sep if os.path.isabs(target) else here
+            ahead = [(each, False) for each in _names(target)]
+            if ahead:
+                ahead[-1] = (ahead[-1][0], own)
+            rest.extend(reversed(ahead))
+            continue
+        if not stat.S_ISDIR(status.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), there)
+        if not _is_above(there, home):
+            # Looked at from within: a folder that is mounted on demand is there only then.
+            status = os.lstat(os.path.join(there, os.curdir))
+            _require_owner(there, status, home)
+            if own and not (strict and not rest):
+                _close(there, status)
+            else:
+                _require_closed(there, status, is_parent=not own)
+        here = there
+    return here
+
+
+def open_file(path: str, flags: int = os.O_RDONLY, own: bool = False) -> int:
+    """Open a regular file, never through a symbolic link at its end, and return its descriptor.
+
+    With `own` nobody else may own it or write to it. `flags` may create it, with mode 0600. Raises
+    Untrusted, and OSError for what is no regular file, too.
+    """
+    try:
+        descriptor = os.open(path, flags | _REGULAR, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a symbolic link", path) from None
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", path)
+        if own:
+            _require_owner(path, status)
+            _require_closed(path, status, is_parent=False)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def require_own(path: str, status: os.stat_result) -> None:
+    """Raise Untrusted where what is at `path` is another user's, or another user can write to it."""
+    _require_owner(path, status)
+    _require_closed(path, status, is_parent=True)
+
+
+def _names(path: str) -> List[str]:
+    return [name for name in path.split(os.sep) if name not in ("", os.curdir)]
+
+
+def _is_above(path: str, home: str) -> bool:
+    """Tell whether `path` is a folder above the home: sshd does not look at those either."""
+    return path != home and (home + os.sep).startswith(path.rstrip(os.sep) + os.sep)
+
+
+def _look(path: str, create: bool) -> os.stat_result:
+    try:
+        return os.lstat(path)
+    except FileNotFoundError:
+        if not create:
+            raise
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass  # somebody was quicker: it is judged like any other
+    return os.lstat(path)
+
+
+def _require_owner(path: str, status: os.stat_result, home: Optional[str] = None) -> None:
+    us, owner = os.geteuid(), status.st_uid
+    if owner in (us, 0):
+        return
+    why = "belongs to {}, and you are {}".format(_user(owner), _user(us))
+    if owner == unmapped():
+        why += " (the file system does not tell its owner here: NFS with root_squash, a container)"
+    quoted = shlex.quote(path)
+    usual = _home_of(us)
+    if path == home and usual not in (None, home):
+        remedy = "use your own home directory: export HOME={}".format(shlex.quote(str(usual)))
+    else:
+        remedy = (
+            "move it away if it is not yours: mv {0} {0}.other; else: {1}chown -hR {2} {0}".format(
+                quoted, "" if us == 0 else "sudo ", us
+            )
+        )
+    raise Untrusted(path, why, remedy)
+
+
+def _close(path: str, status: os.stat_result) -> None:
+    """Take from others the right to write to a folder of orch."""
+    if not status.st_mode & _OTHERS:
+        return
+    if os.geteuid() not in (status.st_uid, 0):
+        _refuse_open(path, status)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        _require_owner(path, status)
+        os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & ~_OTHERS)
+    finally:
+        os.close(descriptor)
+
+
+def _require_closed(path: str, status: os.stat_result, is_parent: bool) -> None:
+    mode = status.st_mode
+    if not mode & _OTHERS:
+        return
+    if is_parent:
+        if mode & stat.S_ISVTX:
+            return
+        if not mode & stat.S_IWOTH and _is_alone(status.st_gid) and not _has_list(path):
+            return
+    _refuse_open(path, status)
+
+
+def _refuse_open(path: str, status: os.stat_result) -> NoReturn:
+    everybody = status.st_mode & stat.S_IWOTH
+    who = "everybody" if everybody else "the group {}".format(_group(status.st_gid))
+    command = "chmod go-w {}".format(shlex.quote(path))
+    mine = os.geteuid() in (status.st_uid, 0)
+    remedy = command if mine else "ask {} for: {}".format(_user(status.st_uid), command)
+    raise Untrusted(path, "can be written by {}".format(who), remedy)
+
+
+def _is_alone(gid: int) -> bool:
+    """Tell whether a group is this user's own, with nobody else in it."""
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    # Who else has it as the primary group cannot be asked of every directory service. Its name can:
+    # useradd and pam_umask go by the same sign.
+    return (
+        user.pw_gid == gid and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
+    )
+
+
+def _has_list(path: str) -> bool:
+    """Tell whether a folder has an access control list: then the group's bits are not the group's."""
+    try:
+        return bool(os.getxattr(path, "system.posix_acl_access"))
+    except (OSError, AttributeError):  # there is none, or this system has other ones
+        return False
+
+
+def _user(uid: int) -> str:
+    try:
+        return "{} (uid {:d})".format(pwd.getpwuid(uid).pw_name, uid)
+    except KeyError:
+        return "uid {:d}".format(uid)
+
+
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return "{:d}".format(gid)
+
+
+def _home_of(uid: int) -> Optional[str]:
+    try:
+        return os.path.realpath(pwd.getpwuid(uid).pw_dir)
+    except KeyError:
+        return None
+
+
+def unmapped() -> int:
+    """Return the id by which owners are shown that have none in this user namespace."""
+    try:
+        with open("/proc/sys/kernel/overflowuid", encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 65534
+
+
+# -- before the agent is started -------------------------------------------------------------------
+
+
+def main(verb: str, folder: str, top: str, package: str) -> None:
+    """Exit with 0 where `package` in `folder` may be run, ABSENT where it is missing, else REFUSED.
+
+    Both are below the home, and `top` is the first that is orch's. The verb `make` makes the folder and
+    looks at nothing in it. What is refused is told on stdout: {"untrusted": [sentence, remedy]}.
+    """
+    home = os.path.expanduser("~")
+    try:
+        place = own_folder(
+            os.path.join(home, folder),
+            os.path.join(home, top),
+            create=verb == "make",
+            strict=True,
+        )
+        if verb == "make":
+            sys.exit(0)
+        # Beside it may stand what was compiled of it.
+        alike = [name for name in os.listdir(place) if name.startswith(package[: -len("pyz")])]
+        for name in alike:
+            if name.endswith(".pyz"):
+                os.close(open_file(os.path.join(place, name), own=True))
+        sys.exit(0 if package in alike else ABSENT)
+    except Untrusted as error:
+        said = ["{} {}".format(error.path, error.why), error.remedy]
+        sys.stdout.write(json.dumps({"untrusted": said}) + "\n")
+        sys.exit(REFUSED)
+    except OSError as error:
+        if verb == "make":
+            sys.exit("{}: {}".format(error.filename, error.strerror))
+        sys.exit(ABSENT)  # or it cannot be read: a new one takes its place

@@ -1,0 +1,1 @@
+"""The way of one attempt to its start: connect, rendezvous, plan, upload, checks, prepare."""

@@ -1,0 +1,96 @@
+"""Connect to every node and learn what it is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Any
+
+from orchestrator import events
+from orchestrator.errors import ConnectError, LaunchError, NodeError, Unreachable
+from orchestrator.pipeline.phase import Phase
+from orchestrator.plan import Facts
+from orchestrator.remote.agent import Agent
+from orchestrator.remote.answers import moment, parsed
+from orchestrator.remote.base import Node, ShellError
+from orchestrator.remote.fleet import Fleet
+
+
+async def connect_all(fleet: Fleet, emit: events.Emit) -> list[Facts]:
+    """Connect to every node of `fleet`, start its agent, and return what it is, in node order.
+
+    Raises ConnectError or LaunchError with the verdict of every node that failed.
+    """
+    await connect(fleet, emit)
+    with Phase("facts", (host.name for host in fleet.hosts), emit):
+        await fleet.start_agents()
+        return await fleet.each(fleet.agents, gather_facts)
+
+
+async def connect_available(
+    fleet: Fleet, emit: events.Emit
+) -> tuple[list[Facts], list[Unreachable]]:
+    """Do as `reach`, but leave out of `fleet` the nodes that fail, and return why, beside the facts.
+
+    Both are in node order.
+    """
+    failures: list[Unreachable] = []
+    order = [host.name for host in fleet.hosts]
+    try:
+        await connect(fleet, emit)
+    except ConnectError as error:
+        failures.extend(error.failures)
+    found: list[tuple[Agent, Facts]] = []
+    with Phase("facts", (node.name for node in fleet.nodes), emit) as phase:
+        answers = await asyncio.gather(*(_introduce(node, phase) for node in fleet.nodes))
+    for answer in answers:
+        if isinstance(answer, Unreachable):
+            failures.append(answer)
+        else:
+            found.append(answer)
+    await fleet.narrow([agent for agent, _ in found])
+    return [facts for _, facts in found], sorted(failures, key=lambda f: order.index(f.node))
+
+
+async def connect(fleet: Fleet, emit: events.Emit) -> None:
+    """Connect to every node of `fleet`. Raises ConnectError with the verdict of each that failed."""
+    try:
+        with Phase("connect", (host.name for host in fleet.hosts), emit) as phase:
+            await fleet.connect(phase.advance)
+    finally:
+        for warning in fleet.warnings:
+            emit(events.Warned(warning))
+
+
+async def gather_facts(agent: Agent) -> Facts:
+    """Ask one node what it is. Raises NodeError when it does not say so sensibly."""
+    asked = time.time()
+    raw = await agent.ask("facts")
+    answered = time.time()
+
+    def facts(raw: Any) -> Facts:
+        skew = moment(raw["time"]) - (asked + answered) / 2
+        return Facts.parse(raw, clock_skew=skew, clock_error=(answered - asked) / 2)
+
+    return parsed(agent.node.name, "facts", facts, raw)
+
+
+async def _introduce(node: Node, phase: Phase) -> tuple[Agent, Facts] | Unreachable:
+    """Return a node's agent and what the node is, or why there is neither."""
+    answer: tuple[Agent, Facts] | Unreachable
+    try:
+        agent = await Agent.open(node)
+        try:
+            answer = agent, await gather_facts(agent)
+        except LaunchError:
+            with suppress(NodeError):
+                await agent.close()
+            raise
+    except ShellError as error:
+        answer = error.verdict
+    except LaunchError as error:
+        remedy = error.remedy or f"log in and see whether {node.host.python} runs there"
+        answer = Unreachable(node.name, "agent", error.text, remedy)
+    phase.advance(node.name, not isinstance(answer, Unreachable))
+    return answer

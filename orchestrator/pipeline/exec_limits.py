@@ -1,0 +1,65 @@
+"""See that the kernels of the nodes take a job's environment and arguments, before anything is started."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from orchestrator.errors import LaunchError
+from orchestrator.plan import Plan
+from orchestrator.plan.plan import NodePlan
+from orchestrator.remote.answers import count, parsed, text
+from orchestrator.remote.fleet import Fleet
+from orchestrator.util.text import printable
+
+# Less than this fits everywhere (ARG_MAX is 128 KiB at least), beside what is there on a node already.
+_SMALL = 64 << 10
+_REMEDY = "hand large values on in a file of the project, which the script reads"
+
+
+async def require_room(fleet: Fleet, plan: Plan) -> None:
+    """Raise LaunchError where a node's kernel would not take what a process of the job is to get."""
+    specs = [node.spec(plan.run, attempt=0) for node in plan.nodes]
+    if max(map(_size, specs)) < _SMALL:
+        return
+
+    def arguments(index: int) -> dict[str, Any]:
+        return {name: specs[index][name] for name in ("env", "unset", "processes")}
+
+    answers = await fleet.ask_all("fits", arguments)
+    problems = [
+        parsed(node.name, "fits", partial(_problem, node), answer)
+        for node, answer in zip(plan.nodes, answers, strict=True)
+        if answer is not None
+    ]
+    if problems:
+        raise LaunchError("\n".join(problems), remedy=_REMEDY)
+
+
+def _size(spec: dict[str, Any]) -> int:
+    """Return about how many characters the environment and the arguments have."""
+    texts = [*spec["env"], *spec["env"].values()]
+    for process in spec["processes"]:
+        texts += [*process["argv"], *process["env"], *process["env"].values()]
+    return sum(map(len, texts))
+
+
+def _problem(node: NodePlan, answer: Any) -> str:
+    """Return what a node's kernel would not take. Raises what `parsed` expects for a senseless answer."""
+    size, limit = count(answer["size"]), count(answer["limit"])
+    if answer["one"] != "":
+        return (
+            f"{node.name}: {_name(answer['one'])} has {size:,} bytes; "
+            f"Linux passes on {limit:,} at most in one"
+        )
+    largest = ", ".join(
+        f"{_name(name)} ({count(size):,})" for name, size in list(answer["largest"])[:3]
+    )
+    return (
+        f"{node.name}: environment and arguments have {size:,} bytes; Linux passes on {limit:,} there "
+        f"(a quarter of the stack's limit, `ulimit -s`). The largest: {largest}"
+    )
+
+
+def _name(variable: Any) -> str:
+    return "an argument" if variable is None else f"variable {printable(text(variable), 60)}"

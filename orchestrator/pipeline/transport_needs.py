@@ -1,0 +1,45 @@
+"""What a command needs of the transport to its nodes; without it, it is refused before anything starts."""
+
+from __future__ import annotations
+
+from orchestrator.errors import UsageError
+from orchestrator.remote.base import Transport
+
+
+def require_background(transport: Transport, asked: str) -> None:
+    """Raise UsageError where no run goes on without the controller that has started it."""
+    if not transport.capabilities.outlives_controller:
+        raise UsageError(
+            f"{asked}: over transport {transport.name} a run ends with its controller",
+            remedy=f"leave out {asked}, and keep this command running, in tmux or screen say",
+        )
+
+
+def require_files(transport: Transport, asked: str, remedy: str) -> None:
+    """Raise UsageError where no files can be copied to or from the nodes."""
+    if not transport.capabilities.carries_rsync:
+        why = "does not carry rsync"
+    elif not transport.capabilities.many_sessions:
+        why = "has one session a node, and rsync needs a second"
+    else:
+        return
+    raise UsageError(f"{asked}: transport {transport.name} {why}", remedy=remedy)
+
+
+def require_sessions(transport: Transport, asked: str, remedy: str) -> None:
+    """Raise UsageError where a node has one session at a time."""
+    if not transport.capabilities.many_sessions:
+        raise UsageError(
+            f"{asked}: transport {transport.name} has one session a node, and this needs two",
+            remedy=remedy,
+        )
+
+
+def require_end(transport: Transport, timeout: float | None) -> None:
+    """Raise UsageError where a command without a time limit could wait for a lost node for ever."""
+    if timeout is None and not transport.capabilities.tells_lost_link:
+        raise UsageError(
+            f"transport {transport.name} does not tell when a node is lost, so that the command might "
+            "never end",
+            remedy="limit it with --timeout TIME",
+        )

@@ -1,0 +1,52 @@
+"""Launch the ranks directly: the supervisor starts one process a device, with the whole env:// environment.
+
+No launcher process means no second import of torch, so the first step comes sooner. The variables are
+those that torchrun's agent sets (torch/distributed/elastic/agent/server/local_elastic_agent.py), so that
+torch.distributed and Lightning see a torchrun job; rank 0 hosts the store itself.
+"""
+
+from __future__ import annotations
+
+from orchestrator.plan.job import Job
+from orchestrator.plan.launchers.base import Launcher, Process, Share
+
+
+class Direct(Launcher):
+    name = "direct"
+    help = "orch starts every rank"
+
+    def processes(self, share: Share, job: Job) -> tuple[Process, ...]:
+        return tuple(_rank(share, job, local_rank) for local_rank in range(share.devices))
+
+
+def _rank(share: Share, job: Job, local_rank: int) -> Process:
+    rank = share.first_rank + local_rank
+    environment = {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(local_rank),
+        "WORLD_SIZE": str(share.world_size),
+        "LOCAL_WORLD_SIZE": str(share.devices),
+        "GROUP_RANK": str(share.node_rank),
+        "GROUP_WORLD_SIZE": str(share.nodes),
+        "NODE_RANK": str(share.node_rank),
+        "ROLE_NAME": "default",
+        "ROLE_RANK": str(rank),
+        "ROLE_WORLD_SIZE": str(share.world_size),
+        "MASTER_ADDR": share.main_address,
+        "MASTER_PORT": str(share.main_port),
+        "TORCHELASTIC_RUN_ID": share.run,
+        "TORCHELASTIC_RESTART_COUNT": "0",
+        "TORCHELASTIC_MAX_RESTARTS": "0",
+        "TORCHELASTIC_USE_AGENT_STORE": "False",
+        "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
+    }
+    return Process(
+        name=f"rank-{rank}",
+        argv=job.started_with(share.python),
+        environment=environment,
+        rank=rank,
+        local_rank=local_rank,
+    )
+
+
+LAUNCHER = Direct()

@@ -1,0 +1,41 @@
+"""Whether the project's files can be sent: rsync does that, on both sides."""
+
+from __future__ import annotations
+
+from orchestrator.preflight.judge import Verdict, fold, whole
+from orchestrator.preflight.model import Check, Context, Finding, Group, Level, Remedy, Status
+
+_ID = "host.rsync"
+_INSTALL = (
+    "if command -v apt-get >/dev/null; then apt-get install -y rsync; else dnf install -y rsync; fi"
+)
+_OR_NOT = "or bring the files yourself and use --no-sync"
+
+
+def _rsync(context: Context) -> list[Finding]:
+    if not context.sends:
+        return whole(context, Status.SKIP, "no files are to be sent")
+    findings = []
+    if (trouble := context.trouble.get(_ID)) is not None:
+        remedy = Remedy(trouble.remedy or _OR_NOT)
+        findings.append(Finding(Status.FAIL, (), trouble.message, remedy))
+    return findings + fold((each.name, _judge(each.facts.rsync)) for each in context.subjects)
+
+
+def _judge(rsync: str | None) -> Verdict:
+    if rsync is None:
+        message = "rsync is not installed: the project's files cannot be sent there"
+        return Verdict(Status.FAIL, message, f"install rsync, {_OR_NOT}", (_INSTALL,))
+    return Verdict(Status.PASS, "has rsync", data={"path": rsync})
+
+
+RSYNC = Check(
+    id=_ID,
+    group=Group.HOST,
+    level=Level.QUICK,
+    meaning="this machine and every node have rsync, which sends the project's files",
+    page="Looks for `rsync` in the PATH of a login without a terminal, on each node, and for an rsync that "
+    "is new enough on this machine. Fails where there is none. Skipped where no files are sent: with "
+    "`--no-sync`, and before a launch, which has sent them by then.",
+    verdict=_rsync,
+)

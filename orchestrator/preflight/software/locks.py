@@ -1,0 +1,75 @@
+"""Locks that a killed build of an extension has left: whoever needs the extension waits for ever."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.preflight.answers import finite
+from orchestrator.preflight.judge import Verdict, judge_each
+from orchestrator.preflight.model import (
+    Check,
+    Context,
+    Finding,
+    Group,
+    Level,
+    NodeContext,
+    Probe,
+    Status,
+)
+from orchestrator.preflight.software.interpreter import absolute_path, job_environment
+from orchestrator.util.text import some
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock file that no process on the node has open; `age` in seconds."""
+
+    path: str
+    age: float
+
+    @classmethod
+    def parse(cls, raw: Any) -> Lock:
+        return cls(absolute_path(raw["path"]), finite(raw["age"]))
+
+
+def _arguments(subject: NodeContext) -> dict[str, Any]:
+    known = job_environment(subject)
+    return {"environment": known["environment"], "unset": known["unset"]}
+
+
+LOCKS = Probe("locks", lambda raw: tuple(map(Lock.parse, raw)), _arguments)
+
+
+def _locks(context: Context) -> list[Finding]:
+    def verdict(subject: NodeContext, found: tuple[Lock, ...]) -> Verdict:
+        if not found:
+            return Verdict(Status.PASS, "no build of an extension has left a lock")
+        paths = [lock.path for lock in found]
+        return Verdict(
+            Status.WARN,
+            f"{some(paths)}: left by a build of an extension that was killed; a rank that needs the "
+            "extension waits for it without end",
+            "remove it, unless a node that shares this folder builds the extension now",
+            (f"rm {' '.join(map(shlex.quote, paths))}",),
+            {"locks": {lock.path: round(lock.age) for lock in found}},
+            as_root=False,
+        )
+
+    return judge_each(context, LOCKS, verdict)
+
+
+LOCK = Check(
+    id="sw.lock",
+    group=Group.SOFTWARE,
+    level=Level.QUICK,
+    meaning="no killed build has left a lock that ranks wait for",
+    page="The files `lock` below `~/.cache/torch_extensions` (or `TORCH_EXTENSIONS_DIR`) that no process "
+    "of this user has open. `torch.utils.cpp_extension` makes one while it compiles an extension "
+    "(DeepSpeed's do so at the first run); where it was killed, every process that needs the "
+    "extension waits for the lock without end. Warns, with the line that removes it. Where nodes "
+    "share the folder, one of the others may hold it.",
+    verdict=_locks,
+    probes=(LOCKS,),
+)

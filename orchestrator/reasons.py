@@ -1,0 +1,112 @@
+"""Why a run is stopped, as a value, and its wording: the only place that has one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from signal import SIGHUP, SIGTERM
+from typing import Any
+
+from orchestrator.node.reasons import StopReason
+from orchestrator.util.signals import signal_name
+
+PEOPLE = (
+    StopReason.INTERRUPT,
+    StopReason.INTERRUPT_TWICE,
+    StopReason.STOP_REQUEST,
+    StopReason.SIGTERM,
+    StopReason.SIGHUP,
+)
+"""The reasons for which a person has stopped a run."""
+
+_WORDS = {
+    StopReason.INTERRUPT: "interrupted",
+    StopReason.INTERRUPT_TWICE: "interrupted twice",
+    StopReason.STOP_REQUEST: "orch stop",
+    StopReason.SIGTERM: "SIGTERM",
+    StopReason.SIGHUP: "SIGHUP",
+    StopReason.RANK_FAILED: "a rank failed",
+    StopReason.LAUNCHER_FAILED: "a launcher failed",
+    StopReason.START_FAILED: "a node could not start",
+    StopReason.NODE_LEFT: "the others went on without it",
+    StopReason.NODE_REPLACED: "the run goes on without this node",
+    StopReason.RUN_ENDED: "the run has ended",
+    StopReason.CONTROLLER_ENDING: "orch is ending",
+    StopReason.TRIAL_OVER: "the trial is over",
+}
+
+
+FIXED = tuple(_WORDS)
+"""The reasons that have no detail."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A reason with its detail (see `StopReason`): of each part what there is, and else its default.
+
+    `seconds` is how long a limit, a lease or a wait was, `signal` and `pid` what came from which process;
+    `because` is why the `node` stopped.
+    """
+
+    reason: StopReason
+    node: str = ""
+    text: str = ""
+    seconds: float | None = None
+    signal: int | None = None
+    pid: int | None = None
+    because: StopReason | None = None
+
+    def __str__(self) -> str:
+        """The reason in words."""
+        if self.reason in _WORDS:
+            return _WORDS[self.reason]
+        after = "" if self.seconds is None else f" {self.seconds:g} s"
+        match self.reason:
+            case StopReason.TIME_LIMIT:
+                return f"timed out{after and f' after{after}'}"
+            case StopReason.STALL:
+                return f"stalled: {self.text}" if self.text else "stalled"
+            case StopReason.NODE_FAILED:
+                return f"{self.node or 'a node'} failed"
+            case StopReason.NODE_STOPPED:
+                why = "" if self.because is None else f": {self._cause}"
+                return f"{self.node or 'a node'} stopped{why}"
+            case StopReason.LAUNCHER_HANGS:
+                where, later = self.text and f" on {self.text}", after and f",{after} later"
+                return f"every rank has ended; the launcher{where} has not{later}"
+            case StopReason.SUPERVISOR_SIGNALLED:
+                return f"the supervisor was told to stop{self._sent}"
+            case StopReason.LEASE_EXPIRED:
+                return f"no controller was heard of{after and f' for{after}'}"
+        return self.text or "for a reason that this version of orch does not know"
+
+    def of_node(self, node: str) -> Stop:
+        """Return why the others are stopped when `node` has stopped for this reason."""
+        return replace(self, reason=StopReason.NODE_STOPPED, node=node, because=self.reason)
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        """What there is to know beside the reason, as JSON."""
+        parts = {part.name: getattr(self, part.name) for part in fields(self)[1:]}
+        return {
+            name: part.value if isinstance(part, StopReason) else part
+            for name, part in parts.items()
+            if part not in (None, "")
+        }
+
+    @property
+    def _cause(self) -> Stop:
+        assert self.because is not None
+        return replace(self, reason=self.because, node="", because=None)
+
+    @property
+    def _sent(self) -> str:
+        if self.signal is None:
+            return ""
+        sender = "" if self.pid is None else f" from process {self.pid}"
+        return f" ({signal_name(self.signal)}{sender})"
+
+
+def by_signal(number: int | None) -> StopReason:
+    """Return why a run is stopped whose controller got this signal; None: none in particular."""
+    known = {int(SIGTERM): StopReason.SIGTERM, int(SIGHUP): StopReason.SIGHUP}
+    return known.get(number or 0, StopReason.INTERRUPT)

@@ -1,0 +1,133 @@
+"""The way to one node over time: its connection and agent, made again after they broke."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from orchestrator.errors import NodeError, OrchError, Refused, Unreachable
+from orchestrator.inventory import Host
+from orchestrator.remote.agent import Agent
+from orchestrator.remote.base import Node, Transport
+
+_REFUSALS = ("host-key-unknown", "host-key-changed", "authentication")
+_GATHER = 0.05  # seconds: what breaks together is made again together
+
+
+class NodeConnection:
+    """The way to `host`, over `connector`; `agent` is the one at its other end, if there is one now."""
+
+    def __init__(self, host: Host, connector: Connector, agent: Agent | None = None) -> None:
+        self.host = host
+        self._connector = connector
+        self._agent = agent
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is an agent that has not broken off."""
+        return self._agent is not None and not self._agent.has_failed
+
+    @property
+    def agent(self) -> Agent:
+        """The agent on the node. Raises NodeError while there is none."""
+        if self._agent is None:
+            raise NodeError(self.host.name, "not connected")
+        return self._agent
+
+    async def connect(self) -> None:
+        """Make the connection and start the agent, anew where there was one. Raises NodeError."""
+        await self.close()
+        node = await self._connector.dial(self.host)
+        try:
+            self._agent = await Agent.open(node)
+        except BaseException:
+            await node.close()
+            raise
+
+    async def close(self) -> None:
+        """Hang up; what runs on the node goes on."""
+        agent, self._agent = self._agent, None
+        if agent is not None:
+            with suppress(NodeError, OSError):
+                await agent.close()
+            await agent.node.close()
+
+
+class Connector:
+    """Connects to nodes, one by one as they are asked for, but through each gateway only once.
+
+    The limits of handshakes at a time hold within one `Transport.connect_all`; so those that ask within a
+    moment of each other share one.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._asked: list[tuple[Host, asyncio.Future[Node | Unreachable]]] = []
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def dial(self, host: Host) -> Node:
+        """Return a new connection to `host`. Raises NodeError with the verdict.
+
+        Nobody else may ask for a host of the same name meanwhile.
+        """
+        answer: asyncio.Future[Node | Unreachable] = asyncio.get_running_loop().create_future()
+        if not self._asked:
+            call = asyncio.create_task(self._call())
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+        self._asked.append((host, answer))
+        try:
+            result = await answer
+        except asyncio.CancelledError:
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
+                await _hang_up(answer.result())  # it came in the same moment
+            raise
+        if isinstance(result, Unreachable):
+            kind = Refused if result.cause in _REFUSALS else NodeError
+            raise kind(result.node, result.message, remedy=result.remedy)
+        return result
+
+    async def close(self) -> None:
+        """Give up what is being connected."""
+        for call in self._calls:
+            call.cancel()
+        for _, answer in self._asked:
+            answer.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+
+    async def _call(self) -> None:
+        await asyncio.sleep(_GATHER)
+        asked, self._asked = self._asked, []
+        answers = {host.name: answer for host, answer in asked}
+        hosts = [host for host, answer in asked if not answer.done()]
+        unwanted: list[Node | Unreachable] = []  # who asked for it has gone meanwhile
+
+        def tell(name: str, result: Node | Unreachable, seconds: float) -> None:
+            if answers[name].done():
+                unwanted.append(result)
+            else:
+                answers[name].set_result(result)
+
+        def fail(error_of: Callable[[str], Exception]) -> None:
+            for name, answer in answers.items():
+                if not answer.done():
+                    answer.set_exception(error_of(name))
+
+        try:
+            await self._transport.connect_all(hosts, on_result=tell)
+        except OrchError as error:  # an ssh_config that makes no sense
+            said, remedy = error.message, error.remedy
+            fail(lambda name: NodeError(name, said, remedy=remedy))
+        except Exception as error:
+            failure = error
+            fail(lambda _: failure)
+        finally:
+            for answer in answers.values():
+                answer.cancel()
+            await asyncio.gather(*map(_hang_up, unwanted), return_exceptions=True)
+
+
+async def _hang_up(result: Node | Unreachable) -> None:
+    if not isinstance(result, Unreachable):
+        await result.close()

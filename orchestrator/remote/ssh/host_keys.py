@@ -1,0 +1,263 @@
+"""Whether a node's host key is the one we know: ssh's known_hosts files, strict by default.
+
+A key is known, unknown, changed or revoked. An unknown one is refused, or written down when the
+user asked for it (`--accept-new`); a changed or revoked one is refused always.
+Format: sshd(8), SSH_KNOWN_HOSTS FILE FORMAT.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import fcntl
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncssh
+
+from orchestrator.util.bounded_read import NotOpened, Unreadable, read_bounded
+from orchestrator.util.text import printable
+
+_MOST_BYTES = 64 << 20  # a hundred thousand hosts, with three keys each
+_READ_TIMEOUT = 5.0  # seconds, for one that is a pipe
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a known_hosts file."""
+
+    file: str
+    line: int
+    marker: str  # "", "cert-authority" or "revoked"
+    hosts: str
+    blob: bytes  # the key as SSH encodes it
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}:{self.line}"
+
+    @property
+    def key_type(self) -> str:
+        """The algorithm the key is for, as in `ssh-ed25519`."""
+        return self.blob[4 : 4 + int.from_bytes(self.blob[:4], "big")].decode("ascii", "replace")
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.blob)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the files say about one host. `elsewhere` has keys known under its name at port 22,
+    which ssh accepts on other ports too, though they do not make another key there a changed one.
+    """
+
+    keys: tuple[Entry, ...]
+    authorities: tuple[Entry, ...]
+    revoked: tuple[Entry, ...]
+    elsewhere: tuple[Entry, ...]
+
+    def trusts(self, blob: bytes) -> bool:
+        return any(entry.blob == blob for entry in (*self.keys, *self.elsewhere))
+
+    def trusts_authority(self, blob: bytes) -> bool:
+        return any(entry.blob == blob for entry in self.authorities)
+
+    def instead_of(self, blob: bytes) -> Entry | None:
+        """The key that was known where `blob` is now offered: of its type if there is one."""
+        offered = Entry("", 0, "", "", blob).key_type
+        same = (entry for entry in self.keys if entry.key_type == offered)
+        return next(same, self.keys[0] if self.keys else None)
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """Signature algorithms of the known keys, to be negotiated before any other."""
+        found: dict[str, None] = {}
+        if self.authorities:
+            found["*-cert-*"] = None
+        for entry in (*self.keys, *self.elsewhere):
+            types = ("rsa-sha2-512", "rsa-sha2-256") if entry.key_type == "ssh-rsa" else ()
+            found.update(dict.fromkeys(types or (entry.key_type,)))
+        return tuple(found)
+
+
+@dataclass
+class KnownHosts:
+    """The known_hosts files of this machine, each parsed once."""
+
+    _parsed: dict[str, _File | Unreadable] = field(default_factory=dict)
+
+    def look_up(self, name: str, port: int, files: Iterable[str]) -> Known:
+        """Return what `files` say about host `name`; files that do not exist say nothing.
+
+        `name` is as ssh looks it up: a host name or address, or a HostKeyAlias with port 22. Raises
+        Unreadable, with the file, for one that is there and is none.
+        """
+        loaded = [self._file(file) for file in files]
+        there = [entry for file in loaded for entry in file.matching(_lookup_name(name, port))]
+        elsewhere: list[Entry] = []
+        if port != 22 and not any(entry.marker != "revoked" for entry in there):
+            plain = [entry for file in loaded for entry in file.matching(name)]
+            elsewhere = [entry for entry in plain if entry.marker == ""]
+            there += [entry for entry in plain if entry.marker != ""]
+        return Known(
+            keys=tuple(entry for entry in there if entry.marker == ""),
+            authorities=tuple(entry for entry in there if entry.marker == "cert-authority"),
+            revoked=tuple(entry for entry in there if entry.marker == "revoked"),
+            elsewhere=tuple(elsewhere),
+        )
+
+    def add(self, name: str, port: int, key: asyncssh.SSHKey, file: str, *, hashed: bool) -> None:
+        """Write the key of a new host down in `file`, as ssh would. Raises OSError.
+
+        Whole lines only, under a lock: several runs of orch may do so at once.
+        """
+        host = _lookup_name(name, port)
+        public = key.export_public_key("openssh").decode("ascii").split()
+        line = f"{_hash(host) if hashed else host} {public[0]} {public[1]}\n"
+        path = Path(file)
+        if file == os.devnull:  # as of who wants no host key written down
+            return
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A pipe that nobody reads from must not hold us up.
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o600)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "it is not a file")
+        with open(descriptor, "r+b") as stream:  # noqa: PTH123
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            text = stream.read()
+            if any(entry.blob == key.public_data for entry in _File(file, text).matching(host)):
+                return
+            torn = bool(text) and not text.endswith(b"\n")
+            stream.write(b"\n" * torn + os.fsencode(line))
+        self._parsed.pop(file, None)
+
+    def _file(self, file: str) -> _File:
+        if file not in self._parsed:
+            self._parsed[file] = _read(file)
+        parsed = self._parsed[file]
+        if isinstance(parsed, Unreadable):
+            raise parsed
+        return parsed
+
+
+def _read(file: str) -> _File | Unreadable:
+    try:
+        return _File(file, read_bounded(file, _MOST_BYTES, _READ_TIMEOUT))
+    except (FileNotFoundError, NotOpened):  # ssh goes on without it, too
+        return _File(file, b"")
+    except Unreadable as error:
+        return Unreadable(f"known_hosts file {printable(file, 400)}: {error}")
+
+
+class _File:
+    """One parsed file: exact names in a table, hashed names and patterns in lists."""
+
+    def __init__(self, name: str, text: bytes) -> None:
+        self._exact: dict[str, list[Entry]] = {}
+        self._hashed: list[tuple[bytes, bytes, Entry]] = []
+        self._patterns: list[Entry] = []
+        for number, raw in enumerate(os.fsdecode(text).split("\n"), 1):
+            entry = _parse(name, number, raw)
+            if entry is None:
+                continue
+            if entry.hosts.startswith("|1|"):
+                salt, _, digest = entry.hosts[3:].partition("|")
+                try:
+                    self._hashed.append((base64.b64decode(salt), base64.b64decode(digest), entry))
+                except ValueError:
+                    continue
+            elif any(c in entry.hosts for c in "*?!"):
+                self._patterns.append(entry)
+            else:
+                for host in entry.hosts.lower().split(","):
+                    self._exact.setdefault(host, []).append(entry)
+
+    def matching(self, host: str) -> Iterator[Entry]:
+        """Yield the entries for `host`, a name or `[name]:port`."""
+        host = host.lower()
+        yield from self._exact.get(host, ())
+        data = os.fsencode(host)
+        for salt, digest, entry in self._hashed:
+            if hmac.digest(salt, data, "sha1") == digest:
+                yield entry
+        for entry in self._patterns:
+            if _matches(entry.hosts.lower(), host):
+                yield entry
+
+
+def _parse(file: str, number: int, raw: str) -> Entry | None:
+    """Return the entry of one line, None for one that ssh, too, would skip."""
+    fields = raw.split()
+    marker = ""
+    if fields and fields[0].startswith("@"):
+        marker = fields.pop(0)[1:]
+        if marker not in ("cert-authority", "revoked"):
+            return None
+    if len(fields) < 3 or fields[0].startswith("#"):
+        return None
+    try:
+        blob = base64.b64decode(fields[2], validate=True)
+    except ValueError:
+        return None
+    return Entry(file, number, marker, fields[0], blob)
+
+
+def _matches(patterns: str, host: str) -> bool:
+    """Match ssh's comma-separated patterns: any may match, a negated one that does wins."""
+    found = False
+    for pattern in patterns.split(","):
+        if _glob_matches(pattern.removeprefix("!"), host):
+            if pattern.startswith("!"):
+                return False
+            found = True
+    return found
+
+
+def _glob_matches(pattern: str, host: str) -> bool:
+    """Match `*` and `?`, in time that grows with both lengths multiplied, never more."""
+    pattern = re.sub(r"\*+", "*", pattern)
+    # Without its stars, a pattern matches as many characters as it has.
+    if len(pattern) - pattern.count("*") > len(host):
+        return False
+    at = star = retry = 0
+    seen_star = False
+    position = 0
+    while position < len(host):
+        if at < len(pattern) and pattern[at] == "*":
+            seen_star, star, retry = True, at, position
+            at += 1
+        elif at < len(pattern) and pattern[at] in ("?", host[position]):
+            at += 1
+            position += 1
+        elif seen_star:  # the latest star takes one more; an earlier one need never
+            retry += 1
+            at, position = star + 1, retry
+        else:
+            return False
+    return pattern[at:].strip("*") == ""
+
+
+def _lookup_name(name: str, port: int) -> str:
+    return name.lower() if port == 22 else f"[{name.lower()}]:{port}"
+
+
+def _hash(host: str) -> str:
+    salt = secrets.token_bytes(20)
+    digest = hmac.digest(salt, os.fsencode(host), "sha1")
+    return f"|1|{base64.b64encode(salt).decode()}|{base64.b64encode(digest).decode()}"
+
+
+def fingerprint(blob: bytes) -> str:
+    """Return a key's fingerprint as ssh-keygen -l shows it."""
+    digest = base64.b64encode(hashlib.sha256(blob).digest()).decode("ascii")
+    return f"SHA256:{digest.rstrip('=')}"

@@ -1,0 +1,193 @@
+"""Which keys to offer to a node: key files and the agent's, loaded once for all nodes.
+
+Nothing here ever asks a person: an encrypted key that the agent does not hold is left out and
+named, so that the error can say what to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncssh
+
+from orchestrator.remote.ssh.config import Target
+from orchestrator.util.bounded_read import Unreadable, read_bounded
+from orchestrator.util.text import printable
+
+# ssh's own defaults (ssh_config(5), IdentityFile).
+_DEFAULT_NAMES = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk")
+
+
+_MOST_BYTES = 1 << 20  # of a key or certificate
+_ARMOUR = re.compile(rb"[A-Za-z0-9 -]*\s*")
+_AGENT_ANSWERS_WITHIN = 3.0  # seconds
+_MISSING = "missing"
+_ENCRYPTED = "Passphrase"  # how asyncssh's message begins about a key that needs one
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """A private key file: its key pairs, or why there are none; its public half if known."""
+
+    path: str
+    pairs: tuple[asyncssh.SSHKeyPair, ...]
+    public: bytes | None
+    problem: str | None
+    is_missing: bool = False
+    is_encrypted: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The path as a person writes it, fit for a message."""
+        home = f"{Path.home()}/"
+        path = f"~/{self.path.removeprefix(home)}" if self.path.startswith(home) else self.path
+        return printable(path)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """The key pairs to offer, in order, with names for a message; and what is left out.
+
+    `agent_problem` says why the agent's keys are not among them, if it has not answered.
+    """
+
+    pairs: tuple[asyncssh.SSHKeyPair, ...]
+    names: tuple[str, ...]
+    left_out: tuple[KeyFile, ...]
+    agent_problem: str | None = None
+
+
+class KeyFiles:
+    """Key files, each read once."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[tuple[str, tuple[str, ...]], KeyFile] = {}
+
+    def load(self, path: str, certificates: tuple[str, ...]) -> KeyFile:
+        """Return the key file at `path`, paired with any of the `certificates` files."""
+        key = (path, certificates)
+        if key not in self._loaded:
+            self._loaded[key] = _load(path, certificates)
+        return self._loaded[key]
+
+    async def offer(self, target: Target, agent: asyncssh.SSHAgentClient | None) -> Offer:
+        """Return what to offer to `target`.
+
+        Configured identities come first (from the agent when it holds them), then the agent's
+        other keys, then the default files: a full agent never uses up the server's patience
+        before the key that the user named.
+        """
+        configured = [self.load(path, target.certificate_files) for path in target.identity_files]
+        in_agent, agent_problem = await _agent_keys(agent)
+        by_public = {pair.public_data: pair for pair in in_agent}
+        pairs: list[asyncssh.SSHKeyPair] = []
+        names: list[str] = []
+        left_out: list[KeyFile] = []
+
+        def take(pair: asyncssh.SSHKeyPair, name: str) -> None:
+            if all(pair.public_data != taken.public_data for taken in pairs):
+                # A connection marks its pairs with the signature algorithm it agreed on.
+                pairs.append(copy.copy(pair))
+                names.append(name)
+
+        def take_file(file: KeyFile) -> None:
+            held = by_public.get(file.public) if file.public else None
+            if held is not None and not any(pair.has_cert for pair in file.pairs):
+                take(held, f"{file.shown} (agent)")
+            for pair in file.pairs:
+                take(pair, file.shown)
+            if held is None and file.problem:
+                left_out.append(file)
+
+        for file in configured:
+            take_file(file)
+        if not (target.identities_only and configured):
+            for pair in in_agent:
+                take(
+                    pair,
+                    f"agent key {printable(pair.get_comment_bytes() or b'', 60) or 'without name'}",
+                )
+        if not configured:
+            ssh = Path.home() / ".ssh"
+            for name in _DEFAULT_NAMES:
+                file = self.load(str(ssh / name), target.certificate_files)
+                if not file.is_missing:
+                    take_file(file)
+        return Offer(tuple(pairs), tuple(names), tuple(left_out), agent_problem)
+
+
+async def _agent_keys(
+    agent: asyncssh.SSHAgentClient | None,
+) -> tuple[Sequence[asyncssh.SSHKeyPair], str | None]:
+    """Return the keys that the agent has, and why there are none if it keeps silent."""
+    if agent is None:
+        return (), None
+    try:
+        async with asyncio.timeout(_AGENT_ANSWERS_WITHIN):
+            return await agent.get_keys(), None
+    except TimeoutError:
+        return (), f"no answer within {_AGENT_ANSWERS_WITHIN:g} s"
+    except ValueError:  # an agent that is gone or refuses is as good as none
+        return (), None
+
+
+def _load(path: str, certificates: tuple[str, ...]) -> KeyFile:
+    # asyncssh looks into these, too, and would wait for ever for a pipe.
+    beside = [name for name in (f"{path}.pub", f"{path}-cert.pub") if Path(name).exists()]
+    for name in (path, *beside):
+        problem = _no_key_file(name)
+        if problem is not None:
+            if name == path:
+                return KeyFile(path, (), None, problem, is_missing=problem == _MISSING)
+            return KeyFile(path, (), None, f"{printable(name)}: {problem}")
+    public = _public_half(path)
+    usable = [name for name in certificates if _no_key_file(name) is None]
+    try:
+        pairs = tuple(asyncssh.load_keypairs(path, certlist=usable))
+    except OSError as error:
+        return KeyFile(path, (), public, str(error.strerror))
+    except ValueError as error:  # KeyImportError is one; so is what else asyncssh makes of garbage
+        if str(error).startswith(_ENCRYPTED):
+            return KeyFile(path, (), public, "encrypted", is_encrypted=True)
+        return KeyFile(path, (), public, printable(str(error)))
+    return KeyFile(path, pairs, pairs[0].key_public_data if pairs else public, None)
+
+
+def _no_key_file(path: str) -> str | None:
+    """Return why there can be no key in `path`, None where there can be one."""
+    try:
+        status = Path(path).stat()
+    except FileNotFoundError:
+        return _MISSING
+    except OSError as error:
+        return str(error.strerror)
+    except ValueError as error:  # a NUL in the path
+        return str(error)
+    if not stat.S_ISREG(status.st_mode):
+        return "not a file"
+    try:
+        content = read_bounded(path, _MOST_BYTES)
+    except FileNotFoundError:
+        return _MISSING
+    except Unreadable as error:
+        return str(error)
+    # asyncssh makes a regular expression of such a line.
+    if any(not _ARMOUR.fullmatch(line) for line in content.split(b"\n") if line[:4] == b"----"):
+        return "not a key"
+    return None
+
+
+def _public_half(path: str) -> bytes | None:
+    for name in (f"{path}.pub", path):
+        if _no_key_file(name) is None:
+            try:
+                return asyncssh.read_public_key(name).public_data
+            except (OSError, ValueError):
+                continue
+    return None

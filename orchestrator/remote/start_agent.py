@@ -1,0 +1,159 @@
+"""Start orch's agent on a node, uploading it where it is missing, or say why it does not start."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import secrets
+from importlib import resources
+
+from orchestrator.errors import NodeError
+from orchestrator.node import trust
+from orchestrator.remote.base import Channel, Node
+from orchestrator.remote.package import node_package
+from orchestrator.util.log import node_logger
+from orchestrator.util.quoting import command_line, home_path
+from orchestrator.util.text import printable
+
+_TOP = ".local/state/orch"
+_FOLDER = f"{_TOP}/node"
+# Isolated from what the environment does to Python; words are UTF-8 whatever the node's locale.
+_FLAGS = "-IS -X utf8"
+_ABSENT = b"absent\n"
+_EXIT_TIME = 5.0  # seconds that a Python has to end which is no agent
+
+
+async def start_agent(node: Node, timeout: float) -> Channel:
+    """Start the agent and return the channel to it, its first line read.
+
+    Raises NodeError, with the remedy, when its Python has not answered within `timeout` seconds, and what
+    `Node.open` raises when the login shell does not come to it.
+    """
+    log = node_logger("agent", node.name)
+    log.debug("starting with %s, within %g s", node.host.python, timeout)
+    channel, first = await _begin(node, timeout)
+    if first == _ABSENT:
+        channel.close()
+        log.debug("not there yet: uploading %d bytes", len(node_package().data))
+        await _upload(node, timeout)
+        channel, first = await _begin(node, timeout)
+    try:
+        _require_trusted(node, first)
+        if not first.startswith(b'{"hello"'):
+            raise await _explain_no_hello(node, channel, first)
+    except BaseException:
+        channel.close()
+        raise
+    log.debug("started")
+    return channel
+
+
+async def _begin(node: Node, timeout: float) -> tuple[Channel, bytes]:
+    """Start the agent; return the channel to it, and the first line that it says."""
+    channel = await node.open(_start_script(node.host.python))
+    try:
+        async with asyncio.timeout(timeout):
+            return channel, await channel.readline()
+    except TimeoutError:
+        channel.close()
+        raise NodeError(
+            node.name,
+            f"no answer from {node.host.python} within {timeout:g} s",
+            remedy=f"log in and try: {home_path(node.host.python)} -c 'print(1)'",
+        ) from None
+    except BaseException:
+        channel.close()
+        raise
+
+
+def _start_script(python: str) -> str:
+    """Run the agent, if the folder that it is in and all above it may be trusted."""
+    package = node_package().name
+    return (
+        f"{_trust(python, 'check', package)}; c=$?; [ $c != {trust.ABSENT} ] || echo absent; "
+        f'[ $c = 0 ] || exit $c; exec {home_path(python)} {_FLAGS} "$HOME/{_FOLDER}/{package}" serve'
+    )
+
+
+async def _upload(node: Node, timeout: float) -> None:
+    package, python = node_package(), node.host.python
+    script = (
+        f"{_trust(python, 'make', package.name)} || exit; "
+        f'umask 077; d="$HOME/{_FOLDER}"; t="$d/{package.name}.{secrets.token_hex(8)}.tmp"; '
+        f'cat > "$t" && mv -f "$t" "$d/{package.name}" || exit 1; '
+        # Compiled once, it starts in half the time. Where that fails, `serve` will say why.
+        f'{home_path(python)} {_FLAGS} "$d/{package.name}" compile 2>/dev/null || true'
+    )
+    done = await node.run(script, input=package.data, timeout=timeout)
+    _require_trusted(node, done.stdout)
+    if done.exit_code != 0:
+        raise NodeError(
+            node.name,
+            f"orch's agent cannot be written to ~/{_FOLDER}: {tail(done.stderr)}",
+            remedy="orch needs a home directory that can be written, with a little room",
+        )
+
+
+def _trust(python: str, verb: str, package: str) -> str:
+    """Return the command that judges the agent's folder on a node, before anything in it is run."""
+    words = ["-c", _judge(), verb, _FOLDER, _TOP, package]
+    return f"{home_path(python)} {_FLAGS} {command_line(words)}"
+
+
+@functools.cache
+def _judge() -> str:
+    source = resources.files("orchestrator.node").joinpath("trust.py").read_text(encoding="utf-8")
+    return f"{source}\nmain(*sys.argv[1:])\n"
+
+
+def _require_trusted(node: Node, said: bytes) -> None:
+    """Raise NodeError where the node says that somebody else may have put the agent there."""
+    if not said.startswith(b'{"untrusted"'):
+        return
+    try:
+        message, remedy = map(str, json.loads(said)["untrusted"])
+    except (ValueError, TypeError, RecursionError):
+        message, remedy = "the agent's folder is not to be trusted", tail(said)
+    raise NodeError(
+        node.name,
+        f"orch's agent is not started: {printable(message, 1000)}",
+        remedy=f"on {node.name}: {printable(remedy, 1000)}",
+    )
+
+
+async def _explain_no_hello(node: Node, channel: Channel, first: bytes) -> NodeError:
+    """Return what is wrong with a Python whose first line is no agent's."""
+    python = node.host.python
+    try:
+        async with asyncio.timeout(_EXIT_TIME):
+            code = await channel.wait()
+    except TimeoutError:
+        return NodeError(
+            node.name,
+            f"{python} prints something else than orch's agent: {printable(first)!r}",
+            remedy=f"set `python:` of {node.name} in the inventory to an interpreter that prints nothing "
+            "by itself",
+        )
+    finally:
+        channel.close()
+    if code in (126, 127):
+        return NodeError(
+            node.name,
+            f"there is no Python at {python!r}: {tail(channel.stderr)}",
+            remedy="set `python:` in the inventory to its absolute path on that node "
+            "(a non-interactive shell has no conda or virtual environment)",
+        )
+    version = await node.run(f"{home_path(python)} -V 2>&1")
+    return NodeError(
+        node.name,
+        f"{python} ({tail(version.stdout) or 'no version'}) cannot run orch's agent: "
+        f"{tail(channel.stderr)}",
+        remedy="orch needs Python 3.8 or later on a node",
+    )
+
+
+def tail(text: bytes, limit: int = 300) -> str:
+    """Return the last words of what a node wrote, harmless to a terminal."""
+    shown = text.decode("utf-8", "replace").strip()[-limit:]
+    return "".join(c if c.isprintable() else " " for c in shown)

@@ -1,0 +1,84 @@
+"""The transports there are: orch's own, and those that installed packages add (`orch.transports`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from orchestrator.errors import LaunchError, UsageError
+from orchestrator.remote.base import Transport
+from orchestrator.util.plugins import Plugins, load_plugin_classes, plugin_names
+
+GROUP = "orch.transports"
+DEFAULT = "ssh"
+_OWN = {
+    "ssh": "orchestrator.remote.ssh.transport:SshTransport",
+    "local": "orchestrator.remote.embedded.transport:EmbeddedTransport",
+}
+
+
+@dataclass(frozen=True)
+class SavedTransport:
+    """A transport as the record of a run has it: its name, and what `Transport.describe` says."""
+
+    name: str = DEFAULT
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def names() -> list[str]:
+    """Return what `--transport` takes, without importing any."""
+    every = dict.fromkeys((*_OWN, *plugin_names(GROUP)))
+    return [name for name in every if name != "local"]  # which is --local N
+
+
+def create(name: str = DEFAULT, **options: Any) -> Transport:
+    """Return the transport with this name and these options.
+
+    Raises UsageError where there is none, it cannot be loaded, or the options are not its own.
+    """
+    try:
+        return _find(name).parse(options)
+    except ValueError as error:
+        raise UsageError(f"transport {name}: {error}") from error
+
+
+def saved(transport: Transport) -> SavedTransport:
+    """Return what a run's record has of the transport."""
+    return SavedTransport(transport.name, transport.describe())
+
+
+def restore(said: SavedTransport) -> Transport:
+    """Return the transport that `saved` described. Raises LaunchError where it cannot be had here."""
+    try:
+        return create(said.name, **said.options)
+    except UsageError as error:
+        raise LaunchError(
+            f"the nodes of the run cannot be reached: {error.message}", remedy=error.remedy
+        ) from error
+
+
+def _find(name: str) -> type[Transport]:
+    """Return the class of this name. Raises UsageError where there is none, or none that works."""
+    if name in _OWN:
+        module, _, attribute = _OWN[name].partition(":")
+        own: type[Transport] = getattr(import_module(module), attribute)
+        return own
+    plugins = _plugins()
+    if name in plugins.found:
+        return plugins.found[name]
+    if (broken := plugins.why_not(name)) is not None:
+        raise UsageError(
+            f"transport {broken}", remedy="install that package again, or another version of it"
+        )
+    raise UsageError(
+        f"there is no transport {name!r}",
+        remedy=f"there are {', '.join(names())}; a package that adds one is installed beside orch",
+    )
+
+
+@cache
+def _plugins() -> Plugins[type[Transport]]:
+    return load_plugin_classes(GROUP, Transport, taken=_OWN)  # type: ignore[type-abstract]

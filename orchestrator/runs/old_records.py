@@ -1,0 +1,91 @@
+"""What orch 0.1.0 wrote into a run's folder, as this version writes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.node.reasons import StopReason
+from orchestrator.plan.launchers.registry import built_in
+from orchestrator.remote.old_sentences import oom_kills_of, stop_of, stop_of_summary
+from orchestrator.runs.codec import encode
+from orchestrator.runs.outcome import outcome_of
+
+_REASONS = {reason.value for reason in StopReason}
+
+
+def renewed(kind: str, said: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON of an event of this kind in its present form. Raises KeyError or TypeError."""
+    if kind == "Stopping" and "reason" in said:
+        return {"stop": encode(stop_of(said["reason"])), "grace": said["grace"]}
+    if kind == "Explained" and "oom_kills" not in said:
+        return {**said, "oom_kills": oom_kills_of(said["evidence"])}
+    if kind == "Ended" and "stop" not in said:
+        return {**said, "stop": encode(stop_of_summary(said["summary"], said["exit_code"]))}
+    if kind == "NodeLost":
+        return {**said, "cause": said["cause"].removeprefix(f"{said['node']}: ")}
+    return said
+
+
+def renewed_record(said: dict[str, Any]) -> dict[str, Any]:
+    """Return what `run.json` has in its present form. Raises KeyError, TypeError or AttributeError."""
+    new = dict(said)
+    if new.get("verdict") is not None:
+        new["verdict"] = renewed("Explained", new["verdict"])
+    if "settings" in said:
+        new["settings"] = _renewed_settings(said["settings"])
+    if "recipe" in new:
+        new["spec"] = new.pop("recipe")
+    if "stop" not in new:
+        new["stop"] = encode(stop_of_summary(said["summary"], said["exit_code"]))
+    if (
+        new.get("outcome") is None
+    ):  # nor does a controller write it that found the end in the event log
+        new["outcome"] = outcome_of(said["state"], said["exit_code"])
+    if "run" in new:
+        run, plan = new.pop("run"), said["plan"]
+        nodes = [_renewed_node(node) for node in plan["nodes"]]
+        new["plan"] = {**renewed_plan(plan), "run": run, "nodes": nodes, "secrets": []}
+        new["former"] = [_renewed_node(node) for node in said.get("former", [])]
+    return new
+
+
+def _renewed_settings(said: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run with its transport where they have only options of SSH's."""
+    if "transport" in said:
+        return said
+    new = dict(said)
+    options = {"timeout": new.pop("connect_timeout", 10.0)}
+    accept_new, embedded = new.pop("accept_new", False), new.pop("embedded", None)
+    if embedded is not None:
+        return {**new, "transport": {"name": "local", "options": {**embedded, **options}}}
+    return {**new, "transport": {"name": "ssh", "options": {**options, "accept_new": accept_new}}}
+
+
+def renewed_plan(said: dict[str, Any]) -> dict[str, Any]:
+    """Return a plan that says what its launcher does; then all launchers were orch's own."""
+    if "once_per_node" in said:
+        return said
+    launcher = built_in(said["launcher"])
+    restarts_ranks = any(
+        launcher.restarts_ranks(process["argv"], node["environment"])
+        for node in said["nodes"]
+        for process in node["processes"]
+    )
+    return {**said, "once_per_node": launcher.once_per_node, "restarts_ranks": restarts_ranks}
+
+
+def _renewed_node(said: dict[str, Any]) -> dict[str, Any]:
+    """Return a node's share of a plan, beside whose host stood its name and address."""
+    new = {name: said[name] for name in said if name not in ("name", "training_address")}
+    host = {**said["host"], "name": said["name"], "address": said["address"]}
+    return {**new, "host": host, "address": said["training_address"], "unset": []}
+
+
+def renewed_request(said: Any) -> Any:
+    """Return what `stop.json` has in its present form; its reason was in words.
+
+    Raises KeyError or TypeError.
+    """
+    if said is None or said["reason"] in _REASONS:
+        return said
+    return {**said, "reason": stop_of(said["reason"]).reason.value}

@@ -1,0 +1,114 @@
+"""What is a credential: it never goes to a node unless an `.orchignore` names it.
+
+By name are known the files and folders in which command line tools keep passwords, tokens and keys
+(those that the ignore templates of GitHub and Docker and the path rules of secret scanners list); by
+content, private keys, wherever they lie.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+_FOLDERS = frozenset(
+    {
+        b".ssh", b".aws", b".azure", b".gnupg", b".kube", b".oci", b".password-store", b".aliyun",
+        b".bluemix", b".minikube", b".snowflake",
+    }
+)  # fmt: skip
+_FILES = frozenset(
+    {
+        b".netrc", b"_netrc", b".git-credentials", b".pypirc", b".pgpass", b".my.cnf", b".mylogin.cnf",
+        b".dockercfg", b".boto", b".s3cfg", b".vault-token", b".terraformrc", b".databrickscfg",
+        b".comet.config", b".modal.toml", b".htpasswd", b"rclone.conf", b"kaggle.json",
+        b"credentials.tfrc.json", b"application_default_credentials.json",
+        b"id_rsa", b"id_dsa", b"id_ecdsa", b"id_ed25519", b"id_ecdsa_sk", b"id_ed25519_sk",
+    }
+)  # fmt: skip
+# By the name of their folder.
+_WITHIN = {
+    b".config": frozenset(
+        {b"gcloud", b"gh", b"glab-cli", b"hub", b"rclone", b"op", b"doctl", b"wandb", b"sops"}
+    ),
+    b".docker": frozenset({b"config.json"}),
+    b"containers": frozenset({b"auth.json"}),
+    b"git": frozenset({b"credentials"}),
+    b".huggingface": frozenset({b"token", b"stored_tokens"}),
+    b"huggingface": frozenset({b"token", b"stored_tokens"}),
+    b".cargo": frozenset({b"credentials", b"credentials.toml"}),
+    b".gem": frozenset({b"credentials"}),
+    b".lightning": frozenset({b"credentials.json"}),
+}
+_KEY_STORES = (b".ppk", b".p12", b".pfx", b".jks", b".keystore", b".kdbx")
+_EXAMPLES = (b".example", b".sample", b".template", b".dist", b".defaults")
+
+_SMALLEST, _LARGEST = 100, 16 << 10  # bytes of a file that holds a private key
+_ACCOUNT = range(1000, 8 << 10)  # bytes of a key of a Google service account
+# A training folder has these by the thousand, and none that is meant for its name begins with a key.
+_NOT_KEYS = frozenset(
+    b".py .pyi .pyx .c .cc .cpp .cu .cuh .h .hpp .js .ts .css .html .sh .md .rst .ipynb .yaml .yml .toml "
+    b".jsonl .csv .tsv .jpg .jpeg .png .webp .gif .bmp .npy .npz .pt .pth .ckpt .bin .safetensors .parquet "
+    b".arrow .pkl .wav .flac .mp3 .mp4 .so .lock .cfg .ini".split()
+)
+_KEY = re.compile(
+    rb"^-----BEGIN (?:[A-Z0-9 ]{1,30} )?PRIVATE KEY(?: BLOCK)?-----|\APuTTY-User-Key-File-",
+    re.MULTILINE,
+)
+_SERVICE_ACCOUNT = re.compile(rb'"private_key"\s{0,9}:\s{0,9}"-----BEGIN ')
+_PACKAGE_TOKEN = re.compile(rb"_auth(?:Token)?\s{0,9}=|_password\s{0,9}=|npmAuthToken")
+_WITH_TOKENS = frozenset({b".npmrc", b".yarnrc.yml"})
+
+
+def is_named_like_one(path: bytes, *, directory: bool) -> bool:
+    """Whether the entry at `path` (absolute) is, by its name, where a tool keeps credentials."""
+    folder, _, name = path.rpartition(b"/")
+    within = _WITHIN.get(folder.rpartition(b"/")[2])
+    if within is not None and name in within:
+        return True
+    if directory:
+        return name in _FOLDERS
+    return name in _FILES or name.endswith(_KEY_STORES) or _is_environment(name)
+
+
+def holds_one(path: bytes, size: int) -> bool:
+    """Whether the file at `path`, of `size` bytes, holds a private key, or a package registry's token.
+
+    False for one that cannot be read.
+    """
+    name = path[path.rfind(b"/") + 1 :]
+    pattern = _KEY
+    if name in _WITH_TOKENS:
+        pattern = _PACKAGE_TOKEN
+    else:
+        ending = name[name.rfind(b".") :].lower() if b"." in name[1:] else b""
+        if ending == b".json":
+            pattern = _SERVICE_ACCOUNT
+        if ending in _NOT_KEYS or (ending == b".json" and size not in _ACCOUNT):
+            return False
+        if not _SMALLEST <= size <= _LARGEST:
+            return False
+    beginning = _beginning_of(path)
+    # Most files are done with by a search for a fixed text, which is a hundred times as fast.
+    if pattern is _KEY and b"PRIVATE KEY" not in beginning and not beginning.startswith(b"PuTTY"):
+        return False
+    return pattern.search(beginning) is not None
+
+
+def _is_environment(name: bytes) -> bool:
+    """Whether it is a file of variables, which is where secrets of a project stand."""
+    if name in (b".env", b".envrc"):
+        return True
+    return name.startswith(b".env.") and not name.endswith(_EXAMPLES)
+
+
+def _beginning_of(path: bytes) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""  # gone, or closed to this user: rsync cannot read it either
+    try:
+        return os.read(descriptor, _LARGEST)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)

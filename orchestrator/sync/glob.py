@@ -1,0 +1,167 @@
+"""Globs as git's wildmatch matches them, in a time that is bounded whatever the glob and the name.
+
+A glob becomes a regular expression that never goes back behind what it has found. That is exact, for of
+several places at which a part of a glob may match, the leftmost leaves the most to what follows:
+
+- between two `*` of one name stands a text of one length;
+- what stands between two `**` has as many `/` wherever it matches, and ends with one.
+
+Names are bytes, as for git: `?` is one byte.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from enum import Enum
+
+SPECIAL = re.compile(rb"[*?\[\\]")
+"""What is not itself in a glob."""
+
+_POSIX_CLASS: dict[bytes, Callable[[str], bool]] = {
+    b"alnum": str.isalnum,
+    b"alpha": str.isalpha,
+    b"blank": lambda char: char in " \t",
+    b"cntrl": lambda char: char < " " or char == "\x7f",
+    b"digit": str.isdigit,
+    b"graph": lambda char: "!" <= char <= "~",
+    b"lower": str.islower,
+    b"print": lambda char: " " <= char <= "~",
+    b"punct": lambda char: "!" <= char <= "~" and not char.isalnum(),
+    b"space": lambda char: char in " \t\n\r",
+    b"upper": str.isupper,
+    b"xdigit": lambda char: char in "0123456789abcdefABCDEF",
+}
+_STARS = re.compile(rb"\*++")
+_NAMED_CLASS = re.compile(rb"\[:([^\]]*+)(?<=:)\]")
+_RANGE = re.compile(rb"-[^\]]", re.DOTALL)
+
+
+class _Wild(Enum):
+    """What in a glob is of any length; the value is its regular expression."""
+
+    STAR = b"[^/]*"
+    ANY = b".*"
+    """`**`: folders, too."""
+    FOLDERS = b"(?:[^/]*+/)*?"
+    """`**/`: any number of folders, none too."""
+
+
+_Token = bytes | _Wild  # bytes: the regular expression of one byte
+
+
+def translate(glob: bytes) -> re.Pattern[bytes]:
+    """Compile what `fullmatch` is asked. Raises ValueError for a malformed glob: it matches nothing."""
+    regex = b""
+    for wild, block, is_last in _blocks(list(_tokens(glob))):
+        found = b"".join(_segments(block))
+        if wild is None or is_last:
+            regex += (b"" if wild is None else wild.value) + found
+        else:
+            lazy = b".*?" if wild is _Wild.ANY else wild.value
+            regex += b"(?>%s%s)" % (lazy, found)
+    return re.compile(regex, re.DOTALL)
+
+
+def _blocks(tokens: list[_Token]) -> Iterator[tuple[_Wild | None, list[_Token], bool]]:
+    """Yield what stands before the first `**`, and behind each, with that, and whether it is the last."""
+    places = [at for at, token in enumerate(tokens) if token in (_Wild.ANY, _Wild.FOLDERS)]
+    ends = [*places, len(tokens)]
+    yield None, tokens[: ends[0]], not places
+    for start, end in zip(places, ends[1:], strict=True):
+        wild = tokens[start]
+        assert isinstance(wild, _Wild)
+        yield wild, tokens[start + 1 : end], end == len(tokens)
+
+
+def _segments(block: list[_Token]) -> Iterator[bytes]:
+    """Yield the pieces of a block's regular expression: of a name's `*` only the last may go back."""
+    pieces: list[bytes] = [b""]
+    for token in [*block, b"/"]:
+        if token is _Wild.STAR:
+            pieces.append(b"")
+            continue
+        assert isinstance(token, bytes)
+        if token != b"/":
+            pieces[-1] += token
+            continue
+        first, *others = pieces
+        yield first
+        for piece in others[:-1]:
+            yield b"(?>[^/]*?%s)" % piece
+        if others:
+            yield _Wild.STAR.value + others[-1]
+        pieces = [b"/"]
+
+
+def _tokens(glob: bytes) -> Iterator[_Token]:
+    at = 0
+    while at < len(glob):
+        char = glob[at : at + 1]
+        if char == b"*":
+            stars = _STARS.match(glob, at)
+            assert stars is not None
+            end = stars.end()
+            is_whole = glob[at - 1 : at] in (b"", b"/") and (
+                glob[end : end + 1] in (b"", b"/") or glob[end : end + 2] == b"\\/"
+            )
+            if end - at < 2 or not is_whole:
+                yield _Wild.STAR
+            elif glob[end : end + 1] == b"/":
+                yield _Wild.FOLDERS
+                end += 1
+            else:
+                yield _Wild.ANY
+            at = end
+        elif char == b"?":
+            yield b"[^/]"
+            at += 1
+        elif char == b"[":
+            members, at = _bracket(glob, at + 1)
+            yield b"[%s]" % b"".join(b"\\x%02x" % member for member in members)
+        else:
+            at += char == b"\\"
+            if at == len(glob):
+                raise ValueError("a backslash with nothing behind it")
+            yield re.escape(glob[at : at + 1])
+            at += 1
+
+
+def _bracket(glob: bytes, at: int) -> tuple[list[int], int]:
+    """Return the bytes that the bracket expression behind `[` stands for, and where it ends.
+
+    Raises ValueError if it does not end, or stands for nothing.
+    """
+    negated = glob[at : at + 1] in (b"!", b"^")
+    at += negated
+    members: set[int] = set()
+    before: int | None = None  # what a range would start at
+    first = True
+    while first or glob[at : at + 1] != b"]":
+        first = False
+        if named := _NAMED_CLASS.match(glob, at):
+            belongs = _POSIX_CLASS.get(named[1][:-1])
+            if belongs is None:
+                raise ValueError("an unknown class of characters")
+            members.update(code for code in range(128) if belongs(chr(code)))
+            before, at = None, named.end()
+        elif before is not None and _RANGE.match(glob, at):
+            last, at = _member(glob, at + 1)
+            members.update(range(before, last + 1))
+            before = None
+        else:
+            before, at = _member(glob, at)
+            members.add(before)
+    members = set(range(256)) - members if negated else members
+    members.discard(ord("/"))
+    if not members:
+        raise ValueError("a bracket expression that nothing matches")
+    return sorted(members), at + 1
+
+
+def _member(glob: bytes, at: int) -> tuple[int, int]:
+    """Return the byte at `at`, escaped or not, and where the next one is."""
+    at += glob[at : at + 1] == b"\\"
+    if at >= len(glob):
+        raise ValueError("a bracket expression without an end")
+    return glob[at], at + 1

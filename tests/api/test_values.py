@@ -1,0 +1,64 @@
+"""Values of options that Typer does not know."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from orchestrator.api.values import number_or_auto, parse_size, seconds, value_of
+from orchestrator.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("12", 12), ("500M", 500_000_000), ("1.5 GB", 1_500_000_000), ("2Ki", 2048)],
+)
+def test_sizes_have_units(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "G", "-1", "10 X", "1e9", "1.2.3M", "10GBs"])
+def test_what_is_no_size_is_said(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a size"):
+        parse_size(text)
+
+
+def test_a_value_that_cannot_be_read_is_a_mistake_of_its_option() -> None:
+    assert value_of("--larger-than", None, parse_size) is None
+    assert value_of("--larger-than", "1k", parse_size) == 1000
+    with pytest.raises(UsageError, match="--larger-than: 'x' is not a size"):
+        value_of("--larger-than", "x", parse_size)
+
+
+def test_a_number_or_auto() -> None:
+    assert number_or_auto("--nproc", None, 8) is None
+    assert number_or_auto("--nproc", "auto", 8) == "auto"
+    assert number_or_auto("--nproc", "8", 8) == 8
+    for wrong in ("0", "9", "two", "-1"):
+        with pytest.raises(UsageError, match="a number from 1 to 8, or auto"):
+            number_or_auto("--nproc", wrong, 8)
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("90", 90.0),
+        ("1.5", 1.5),
+        ("90s", 90.0),
+        ("10m", 600.0),
+        ("2h30m", 9000.0),
+        (" 1d ", 86400.0),
+    ],
+)
+def test_a_time_is_in_seconds_or_has_its_units(typed: str, expected: float) -> None:
+    assert seconds("--timeout", 1.0)(typed) == expected
+    assert seconds("--timeout", 1.0)(3.0) == 3.0  # the default
+
+
+@pytest.mark.parametrize(
+    "typed", ["", "0.5", "-1", "1x", "m", "1e3", "nan", "inf", "٣", "99w" * 99]
+)
+def test_what_is_no_time_is_refused_by_the_name_of_its_option(typed: str) -> None:
+    with pytest.raises(UsageError, match=f"--timeout {re.escape(typed)}: a time of at least 1 s"):
+        seconds("--timeout", 1.0)(typed)

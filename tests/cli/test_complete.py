@@ -1,0 +1,62 @@
+"""What a shell completes words to."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.preflight.registry import CHECKS
+
+from .kept import KeptRun
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("launch --launcher f", ["fabric"]),
+        ("launch --nodes g", ["gpu0", "gpu1", "gpu9"]),  # a spare can be named too
+        ("exec --exclude gpu0,", ["gpu0,gpu1", "gpu0,node7", "gpu0,gpu9"]),
+        ("nodes -i other.yaml --nodes o", ["other"]),
+        ("nodes -i missing.yaml --nodes g", []),
+        ("nodes -i broken.yaml --nodes g", []),
+        ("stop tr", ["train-lusab"]),
+        ("control tr", ["train-lusab"]),
+        ("logs train --nodes n", ["n0", "n1"]),
+        ("stacks --nodes n0,", ["n0,n1"]),
+        ("stacks nothing --nodes n", []),
+        ("preflight --only host.or", ["host.orphans"]),
+        ("preflight --only net,cl", ["net,clock"]),
+    ],
+)
+def test_shell_completes_what_is_there(
+    tmp_path: Path, environment: dict[str, str], line: str, meant: list[str]
+) -> None:
+    (tmp_path / "hosts.yaml").write_text(
+        "hosts: ['gpu[0-1]', root@node7, {name: gpu9, spare: true}]\n"
+    )
+    (tmp_path / "other.yaml").write_text("hosts: [other]\n")
+    (tmp_path / "broken.yaml").write_text("hosts: [\n")
+    KeptRun(tmp_path, "train-lusab").end()
+    words = f"orch {line}"
+    done = subprocess.run(
+        [Path(sys.executable).with_name("orch")],
+        capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path,
+        env={
+            **environment,
+            "_ORCH_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split()) - 1),
+        },
+    )  # fmt: skip
+    assert done.stdout.split() == meant
+    assert done.stderr == ""
+
+
+def test_checks_are_those_that_there_are() -> None:
+    from orchestrator.cli.complete import checks
+
+    assert {check.id for check in CHECKS} <= set(checks(""))
+    assert all(each.startswith("gpu") for each in checks("gpu"))

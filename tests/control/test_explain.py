@@ -1,0 +1,332 @@
+"""Why a run failed: what is told of the first failure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import events
+from orchestrator.control.explain import Known, SelfReports, explain
+from orchestrator.control.first_failure import FirstFailure, NodeState
+from orchestrator.remote.reports import ProcessEnd, RankReport
+from tests.runs.helpers import ENDED, KILL, OK, TERM, plan_of, rank
+
+FAILED = ProcessEnd(1, None)
+TRACEBACK = """\
+Traceback (most recent call last):
+  File "/home/ann/orch/job/train.py", line 88, in step
+    loss(batch)
+    ^^^^^^^^^^^
+{error}
+"""
+LOST_NODE = TRACEBACK.format(
+    error="RuntimeError: [../third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error "
+    "[198.18.0.12]:34697: Connection timed out. This is typically caused by a remote worker hanging"
+)
+RAISED = TRACEBACK.format(error="ValueError: no such batch")
+LOST_PEER = TRACEBACK.format(
+    error="RuntimeError: [../third_party/gloo/gloo/transport/tcp/pair.cc:534] "
+    "Connection closed by peer [10.0.0.2]:41234"
+)
+
+
+def write(logs: Path, name: str, text: str | bytes, node: str = "n0") -> None:
+    path = logs / node / "attempt-0" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+
+
+def explained(logs: Path, end: ProcessEnd = FAILED, known: Known | None = None) -> events.Explained:
+    """Have rank 0 of three end so, 4 seconds after it began; 1 and 2 were stopped."""
+    nodes = {
+        "n0": NodeState("n0", {0: rank(0, end, 4.0), 1: rank(1, TERM, 5.0)}, ENDED),
+        "n1": NodeState("n1", {2: rank(2, TERM, 5.0)}, ENDED),
+    }
+    culprit = FirstFailure("n0", 0, end)
+    return explain(plan_of(2, 1), nodes, culprit, logs, known or Known())
+
+
+def test_an_exception_is_told_with_where_it_was_raised_and_the_lines_around_it(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "rank-0.out", "epoch 3\n")
+    write(tmp_path, "rank-0.err", "a warning\n\n" + RAISED)
+    told = explained(tmp_path)
+    assert told.how == "rank 0 on n0 exited with 1"
+    assert (told.rank, told.node, told.code, told.signal, told.after) == (0, "n0", 1, None, 4.0)
+    assert told.error == "ValueError: no such batch"
+    assert told.place.endswith("train.py:88 in step")
+    assert (told.channel, told.lines[0], told.lines[-1]) == (
+        "stderr",
+        "a warning",
+        "    loss(batch)",
+    )
+    assert (told.victims, told.command) == ((1, 2), "orch logs r --rank 0 --stderr")
+    assert told.logs == tmp_path / "n0/attempt-0/rank-0.err"
+
+
+def test_what_torch_recorded_counts_more_than_what_was_printed(tmp_path: Path) -> None:
+    recorded = {"message": "KeyError: 'x'", "extraInfo": {"py_callstack": "", "timestamp": "1"}}
+    write(tmp_path, "rank-0.err", RAISED)
+    known = Known(error_file=json.dumps({"message": recorded}))
+    assert explained(tmp_path, known=known).error == "KeyError: 'x'"
+    assert explained(tmp_path, known=Known(error_file="{")).error == "ValueError: no such batch"
+
+
+def test_files_are_named_as_they_are_called_in_the_jobs_folder(tmp_path: Path) -> None:
+    workdir = plan_of(2, 1).nodes[0].workdir
+    write(tmp_path, "rank-0.err", RAISED.replace("/home/ann/orch/job", f"{workdir}/src"))
+    told = explained(tmp_path)
+    assert told.place == "src/train.py:88 in step"
+    assert told.lines[1] == '  File "src/train.py", line 88, in step'
+
+
+def test_of_one_that_printed_no_errors_the_last_lines_of_the_output_are_told(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "rank-0.out", "".join(f"step {n}\n" for n in range(50)))
+    write(tmp_path, "rank-0.err", "\n")
+    told = explained(tmp_path, ProcessEnd(3, None))
+    assert told.lines == tuple(f"step {n}" for n in range(40, 50))
+    assert (told.channel, told.command) == ("stdout", "orch logs r --rank 0 --stdout")
+    assert (told.error, told.place, told.signature) == ("", "", "exit.code")
+
+
+def test_message_of_sys_exit_is_the_cause(tmp_path: Path) -> None:
+    write(tmp_path, "rank-0.err", "reading the config\nno data set is called imagnet\n")
+    told = explained(tmp_path)
+    assert (told.error, told.signature) == ("no data set is called imagnet", "exit.code")
+    assert told.cause == "it ended itself with this message, as sys.exit(message) does"
+    assert told.lines == ("reading the config",)
+
+
+def test_exit_with_a_code_of_its_own_points_at_what_was_printed(tmp_path: Path) -> None:
+    write(tmp_path, "rank-0.err", "a warning\n")
+    told = explained(tmp_path, ProcessEnd(3, None))
+    assert (told.error, told.meaning, told.lines) == ("", "", ("a warning",))
+    assert told.fix == "see the last lines that it printed, below"
+
+
+def test_full_disk_is_the_cause_of_an_end_that_nothing_explains(tmp_path: Path) -> None:
+    write(tmp_path, "rank-0.err", "step 3\nTraceb")
+    told = explained(tmp_path, known=Known(full=("/root/.local",)))
+    assert (told.signature, told.meaning) == ("disk.full", "the disk is full")
+    assert told.evidence == "no room is left in /root/.local: what it printed last may be lost"
+    write(tmp_path, "rank-0.err", RAISED)
+    assert explained(tmp_path, known=Known(full=("/tmp",))).error == "ValueError: no such batch"
+    write(
+        tmp_path,
+        "rank-0.err",
+        TRACEBACK.format(error="OSError: [Errno 28] No space left on device"),
+    )
+    told = explained(tmp_path, known=Known(full=("/job",)))
+    assert (told.signature, told.evidence) == ("disk.full", "no room is left in /job")
+
+
+def test_log_at_the_limit_of_file_sizes_is_the_cause_of_an_end_that_nothing_explains(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "rank-0.out", "x" * 4096)
+    told = explained(tmp_path, known=Known(file_limit=4096))
+    assert told.signature == "disk.file-limit"
+    assert "its log has reached the limit of 4.1 kB" in told.evidence
+    assert explained(tmp_path, known=Known(file_limit=1 << 20)).signature == "exit.code"
+    write(tmp_path, "rank-0.err", TRACEBACK.format(error="OSError: [Errno 27] File too large"))
+    told = explained(tmp_path, known=Known(file_limit=1 << 20))
+    assert (told.signature, told.evidence) == (
+        "disk.file-limit",
+        "the limit there is 1.0 MB a file",
+    )
+    assert explained(tmp_path, ProcessEnd(None, 25)).signature == "disk.file-limit"
+
+
+def test_ranks_that_never_began_have_not_ended(tmp_path: Path) -> None:
+    nodes = {"n0": NodeState("n0", {}, ENDED), "n1": NodeState("n1", {2: rank(2, TERM)}, ENDED)}
+    told = explain(plan_of(2, 1), nodes, FirstFailure("n0", None, FAILED), tmp_path, Known())
+    assert (told.victims, told.unbegun) == ((2,), (0, 1))
+
+
+def test_what_every_healthy_rank_prints_is_not_told(tmp_path: Path) -> None:
+    noise = "[W1121 socket.cpp:207] [c10d] The hostname of the client socket cannot be retrieved. err=-3\n"
+    write(tmp_path, "rank-0.err", noise)
+    write(tmp_path, "rank-0.out", "epoch 3\n")
+    told = explained(tmp_path)
+    assert (told.channel, told.lines) == ("stdout", ("epoch 3",))
+    write(tmp_path, "rank-0.err", "look out\n" + noise)
+    assert explained(tmp_path, ProcessEnd(3, None)).lines == ("look out",)
+
+
+def test_a_rank_that_printed_nothing_at_all_is_explained_too(tmp_path: Path) -> None:
+    told = explained(tmp_path, ProcessEnd(None, 11))
+    assert (told.lines, told.signature) == ((), "exit.segv")
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        Known(oom_kills=1),
+        Known(kernel=("Memory cgroup out of memory: Killed process 100 (python)",)),
+    ],
+    ids=["control group", "kernel log"],
+)
+def test_out_of_memory_is_said_when_the_kernel_says_so(tmp_path: Path, known: Known) -> None:
+    told = explained(tmp_path, KILL, known)
+    assert told.signature == "memory.oom-killer"
+    assert "oom_kill grew by 1" in told.evidence or "Killed process 100" in told.evidence
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        Known(),
+        Known(oom_kills=0, kernel=()),
+        Known(kernel=("Out of memory: Killed process 1001 (python)",)),
+        Known(why="/dev/kmsg: Operation not permitted"),
+    ],
+)
+def test_killed_is_not_out_of_memory_unless_the_kernel_says_so(
+    tmp_path: Path, known: Known
+) -> None:
+    told = explained(tmp_path, KILL, known)
+    assert told.signature == "exit.kill"
+    assert (known.why or "") in told.evidence
+
+
+def test_that_the_kernel_killed_something_else_of_the_group_is_told(tmp_path: Path) -> None:
+    """A data loader's worker, say, or a rank that the script has started itself."""
+    write(tmp_path, "rank-0.err", RAISED)
+    told = explained(tmp_path, FAILED, Known(oom_kills=2))
+    assert told.error == "ValueError: no such batch"
+    assert told.evidence == (
+        "the kernel killed 2 processes of its control group meanwhile, for lack of memory"
+    )
+
+
+def test_lines_are_harmless_and_short(tmp_path: Path) -> None:
+    write(tmp_path, "rank-0.err", b"\x1b[31mred\x1b[0m \x1b]0;title\x07\nold\rnew\n" + b"x" * 9999)
+    lines = explained(tmp_path, ProcessEnd(3, None)).lines
+    assert lines[:2] == ("red ^[]0;title^G", "new")
+    assert len(lines[2]) == 400
+
+
+def test_a_node_that_is_gone_left_no_words_and_its_own_ranks_are_no_victims(tmp_path: Path) -> None:
+    gone = NodeState("n0", {0: rank(0), 1: rank(1)}, None, gone="vanished")
+    nodes = {"n0": gone, "n1": NodeState("n1", {2: rank(2, TERM)}, ENDED)}
+    told = explain(
+        plan_of(2, 1), nodes, FirstFailure("n0", None, None, "vanished"), tmp_path, Known()
+    )
+    assert (told.how, told.rank, told.victims) == ("n0 vanished", None, (2,))
+    assert (told.lines, told.command) == ((), "orch logs r --nodes n0")
+    assert told.cause
+
+
+def test_a_launcher_that_failed_is_explained_by_what_it_printed(tmp_path: Path) -> None:
+    write(
+        tmp_path, "launcher.err", "usage: torchrun\ntorchrun: error: unrecognized arguments: --x\n"
+    )
+    nodes = {"n0": NodeState("n0", {}, ENDED), "n1": NodeState("n1", {}, ENDED)}
+    culprit = FirstFailure("n0", None, ProcessEnd(2, None))
+    told = explain(plan_of(2, 1), nodes, culprit, tmp_path, Known())
+    assert told.how == "the launcher on n0 exited with 2"
+    assert told.lines[-1] == "torchrun: error: unrecognized arguments: --x"
+
+
+def test_who_ended_well_is_no_victim(tmp_path: Path) -> None:
+    nodes = {"n0": NodeState("n0", {0: rank(0, FAILED), 1: rank(1, OK)}, ENDED)}
+    told = explain(plan_of(2), nodes, FirstFailure("n0", 0, FAILED), tmp_path, Known())
+    assert told.victims == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "end", "account"),
+    [
+        (RAISED, FAILED, "own"),
+        (LOST_PEER, FAILED, "others"),
+        (LOST_NODE, FAILED, "others"),
+        ("step 3\n", ProcessEnd(3, None), ""),
+        ("", KILL, ""),
+        ("", ProcessEnd(None, 11), "own"),
+        ("", TERM, "others"),
+        (LOST_PEER, ProcessEnd(None, 6), "others"),
+    ],
+    ids=[
+        "raised",
+        "lost a peer",
+        "lost a node",
+        "exited",
+        "killed",
+        "crashed",
+        "stopped",
+        "gave up",
+    ],
+)
+def test_ranks_say_whom_they_blame(
+    tmp_path: Path, said: str, end: ProcessEnd, account: str
+) -> None:
+    write(tmp_path, "rank-0.err", said)
+    state = NodeState("n0", {}, ENDED)
+    assert SelfReports(tmp_path)(state, rank(0, end)) == account
+
+
+def test_each_rank_is_heard_once(tmp_path: Path) -> None:
+    write(tmp_path, "rank-0.err", RAISED)
+    hear, state = SelfReports(tmp_path), NodeState("n0", {}, ENDED)
+    report: RankReport = rank(0, FAILED)
+    assert hear(state, report) == "own"
+    write(tmp_path, "rank-0.err", LOST_PEER)
+    assert hear(state, report) == "own"
+
+
+def test_the_same_rank_of_two_nodes_is_heard_on_each(tmp_path: Path) -> None:
+    """Of an elastic run: one has failed, another had its number in the round before."""
+    write(tmp_path, "rank-0.err", LOST_PEER)
+    write(tmp_path, "rank-0.err", RAISED, node="n1")
+    hear = SelfReports(tmp_path)
+    heard = [hear(NodeState(name, {}, ENDED), rank(0, FAILED)) for name in ("n0", "n1")]
+    assert heard == ["others", "own"]
+
+
+@pytest.mark.parametrize("answer", [None, {}, {"kernel": 3}, {"error_file": None}])
+def test_an_answer_that_is_none_is_refused(answer: Any) -> None:
+    with pytest.raises((TypeError, KeyError)):
+        Known.parse(answer)
+
+
+def test_cause_and_noise_are_those_of_the_site_where_it_has_signatures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "site.toml"
+    file.write_text(
+        "[[signature]]\n"
+        "id = 'site.quota'\n"
+        "meaning = 'the quota of {project} is used up'\n"
+        "patterns = ['quota of (?P<project>[a-z]{1,20}) exceeded']\n"
+        "cause = 'too many checkpoints'\n"
+        "fix = 'delete some'\n"
+        "[[signature]]\n"
+        "id = 'site.goodbye'\n"
+        "meaning = 'harmless'\n"
+        "patterns = ['storage client says goodbye']\n"
+        "cause = 'it always does'\n"
+        "fix = 'nothing'\n"
+        "kind = 'noise'\n"
+    )
+    write(
+        tmp_path,
+        "rank-0.err",
+        TRACEBACK.format(error="RuntimeError: quota of vision exceeded")
+        + "storage client says goodbye\n",
+    )
+    assert explained(tmp_path).signature == "python.exception"
+    monkeypatch.setenv("ORCH_SIGNATURES", str(file))
+    told = explained(tmp_path)
+    assert (told.signature, told.meaning) == (
+        "site.quota",
+        "the quota of vision is used up",
+    )
+    assert (told.cause, told.fix) == ("too many checkpoints", "delete some")
+    assert told.error == "RuntimeError: quota of vision exceeded"
+    assert told.lines[-1] != "storage client says goodbye"

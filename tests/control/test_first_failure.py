@@ -1,0 +1,217 @@
+"""Whom to blame where times alone do not tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from orchestrator.control.first_failure import (
+    NodeState,
+    ReadSelfReport,
+    SelfReport,
+    find_first_failure,
+)
+from orchestrator.control.verdict import find_stop, judge, stopped_summary
+from orchestrator.node.reasons import StopReason
+from orchestrator.reasons import Stop
+from orchestrator.remote.reports import ProcessEnd, RankReport, StatusReport
+from tests.runs.helpers import ENDED, KILL, OK, RUNNING, TERM, plan_of, rank
+
+FAILED = ProcessEnd(1, None)
+
+
+def node(
+    name: str,
+    *ranks: RankReport,
+    stopped_at: float | None = None,
+    skew: float = 0.0,
+    gone: str | None = None,
+    status: StatusReport | None = ENDED,
+    swept_at: float | None = None,
+) -> NodeState:
+    return NodeState(name, {r.rank: r for r in ranks}, status, skew, stopped_at, gone, swept_at)
+
+
+def hearing(accounts: Mapping[int, SelfReport]) -> ReadSelfReport:
+    return lambda node, rank: accounts.get(rank.rank, "")
+
+
+def blamed(nodes: list[NodeState], accounts: Mapping[int, SelfReport]) -> int | str | None:
+    """Return which rank is to blame, or which node."""
+    culprit = find_first_failure(nodes, hearing(accounts))
+    assert culprit is not None
+    return culprit.node if culprit.rank is None else culprit.rank
+
+
+def test_a_rank_that_lost_others_may_end_before_the_one_it_lost() -> None:
+    nodes = [node("n0", rank(0, FAILED, 1.0)), node("n1", rank(1, FAILED, 1.2))]
+    assert blamed(nodes, {0: "others", 1: "own"}) == 1
+    assert blamed(nodes, {0: "others"}) == 1  # one that says nothing, having been killed
+    assert blamed(nodes, {}) == 0
+
+
+def test_where_all_lost_others_the_first_is_all_there_is() -> None:
+    nodes = [node("n0", rank(0, FAILED, 1.0)), node("n1", rank(1, FAILED, 1.2))]
+    assert blamed(nodes, {0: "others", 1: "others"}) == 0
+
+
+def test_a_node_that_is_gone_is_whom_they_lost() -> None:
+    nodes = [node("n0", rank(0, FAILED, 1.0)), node("n1", rank(1), gone="vanished", status=RUNNING)]
+    assert blamed(nodes, {0: "others"}) == "n1"
+    assert blamed(nodes, {0: "own"}) == 0
+
+
+def test_one_that_was_stopped_while_it_ended_for_reasons_of_its_own_is_found() -> None:
+    # It raised, closed its connections, and took seconds to give its GPU back.
+    nodes = [
+        node("n0", rank(0, FAILED, 1.0), stopped_at=2.0),
+        node("n1", rank(1, TERM, 2.5), rank(2, TERM, 2.4), stopped_at=2.0),
+    ]
+    assert blamed(nodes, {0: "others", 1: "own"}) == 1
+    assert blamed(nodes, {0: "others"}) == 0
+
+
+# -- stopped, though nothing had failed -------------------------------------------------------------
+
+CTRL_C = Stop(StopReason.INTERRUPT)
+
+
+def told_one_after_the_other(failed_at: float, skew: float = 0.0) -> list[NodeState]:
+    """A near node that hears of the stop at 4, and a far one that does at 6; its rank fails before."""
+    return [
+        node("near", rank(0, TERM, 4.1), stopped_at=4.0),
+        node("far", rank(1, FAILED, failed_at + skew), stopped_at=6.0 + skew, skew=skew),
+    ]
+
+
+@pytest.mark.parametrize("stopped", [CTRL_C, Stop(StopReason.TIME_LIMIT, seconds=4)])
+@pytest.mark.parametrize("skew", [0.0, -30.0])
+def test_who_loses_ranks_that_heard_of_the_stop_sooner_has_not_failed(
+    stopped: Stop, skew: float
+) -> None:
+    verdict = judge(plan_of(1, 1), told_one_after_the_other(4.5, skew), stopped)
+    assert (verdict.culprit, verdict.summary) == (None, stopped_summary(stopped))
+
+
+def test_who_failed_clearly_before_the_first_node_heard_of_the_stop_has_failed() -> None:
+    assert judge(plan_of(1, 1), told_one_after_the_other(3.0), CTRL_C).exit_code == 1
+    assert judge(plan_of(1, 1), told_one_after_the_other(3.95), CTRL_C).exit_code == 130
+
+
+def test_a_stop_for_a_failure_excuses_nobody_who_failed_before_hearing_of_it() -> None:
+    nodes = told_one_after_the_other(4.5)
+    assert judge(plan_of(1, 1), nodes, None).exit_code == 1
+
+
+def test_the_stop_of_an_earlier_controller_counts_as_what_it_was() -> None:
+    for reason, code in ((Stop(StopReason.STOP_REQUEST), 130), (Stop(StopReason.RANK_FAILED), 1)):
+        status = StatusReport("ended", OK, (), reason, 4.0)
+        nodes = [node("near", rank(0, TERM, 4.1), stopped_at=4.0, status=status),
+                 node("far", rank(1, FAILED, 4.5), stopped_at=6.0)]  # fmt: skip
+        assert judge(plan_of(1, 1), nodes, None).exit_code == code
+
+
+def test_killed_is_killed() -> None:
+    assert (
+        blamed([node("n0", rank(0, KILL, 1.0)), node("n1", rank(1, FAILED, 1.1))], {1: "own"}) == 0
+    )
+
+
+# -- launchers -------------------------------------------------------------------------------------
+
+
+def killed_launcher(at: float, **more: Any) -> StatusReport:
+    return StatusReport("ended", KILL, (), launcher_ended=at, **more)
+
+
+@pytest.mark.parametrize("end", [OK, TERM, FAILED])
+def test_killed_launcher_is_blamed_whatever_its_ranks_then_do(end: ProcessEnd) -> None:
+    nodes = [
+        node("n0", rank(0, end, 5.5), status=killed_launcher(5.0)),
+        node("n1", rank(1, TERM, 7.0), stopped_at=6.0),
+    ]
+    verdict = judge(plan_of(1, 1, launcher="torchrun"), nodes, None)
+    assert (verdict.exit_code, verdict.summary) == (137, "the launcher on n0 was killed by SIGKILL")
+
+
+def test_killed_launcher_goes_before_ranks_that_lost_its_ranks() -> None:
+    nodes = [
+        node("n0", rank(0, FAILED, 5.2), status=ENDED),
+        node("n1", rank(1, OK, 5.5), status=killed_launcher(5.0)),
+    ]
+    assert blamed(nodes, {0: "own"}) == "n1"
+
+
+def test_rank_that_failed_before_its_launcher_was_killed_is_blamed() -> None:
+    nodes = [node("n0", rank(0, FAILED, 4.0), rank(1, TERM, 5.5), status=killed_launcher(5.0))]
+    assert blamed(nodes, {}) == 0
+
+
+def test_launcher_killed_after_all_its_ranks_ended_well_is_forgiven() -> None:
+    nodes = [node("n0", rank(0, OK, 4.0), status=killed_launcher(5.0))]
+    assert judge(plan_of(1), nodes, None).exit_code == 0
+
+
+def test_launcher_that_orch_killed_is_not_blamed() -> None:
+    status = killed_launcher(9.0, stopped=Stop(StopReason.INTERRUPT), stopped_at=5.0)
+    nodes = [node("n0", rank(0, KILL, 9.0), status=status, stopped_at=5.0)]
+    assert judge(plan_of(1), nodes, CTRL_C).summary == stopped_summary(CTRL_C)
+
+
+def test_launcher_that_failed_before_the_stop_it_caused_is_blamed() -> None:
+    failed = StatusReport("ended", ProcessEnd(2, None), (), launcher_ended=4.0)
+    why = Stop(StopReason.LAUNCHER_FAILED)
+    nodes = [
+        node("n0", status=StatusReport("ended", OK, (), why, 5.0), stopped_at=5.0),
+        node("n1", status=replace(failed, stopped=why), stopped_at=5.0),
+    ]
+    verdict = judge(plan_of(1, 1), nodes, None)
+    assert (verdict.exit_code, verdict.summary) == (2, "the launcher on n1 exited with 2")
+
+
+# -- nodes that cannot be heard --------------------------------------------------------------------
+
+
+def test_node_without_supervisor_is_blamed_before_ranks_that_blame_others() -> None:
+    lost = StatusReport("lost", None, ())
+    nodes = [node("n0", rank(0, FAILED, 1.0)), node("n1", rank(1), status=lost)]
+    assert blamed(nodes, {0: "others"}) == "n1"
+    assert blamed(nodes, {0: "own"}) == 0
+
+
+def test_rank_that_a_sweep_killed_is_a_victim() -> None:
+    lost = StatusReport("lost", None, ())
+    nodes = [node("n0", rank(0, KILL, 5.1), status=lost, swept_at=5.0)]
+    assert blamed(nodes, {}) == "n0"
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        Stop(StopReason.RANK_FAILED),
+        Stop(StopReason.NODE_FAILED, node="n7"),
+        Stop(StopReason.LAUNCHER_FAILED),
+    ],
+)
+def test_stop_that_orch_ordered_names_no_node(reason: Stop) -> None:
+    status = StatusReport("ended", OK, (), reason, 4.0)
+    nodes = [node(name, rank(i, TERM, 4.5), status=status, stopped_at=4.0)
+             for i, name in enumerate(("n0", "n1"))]  # fmt: skip
+    assert find_stop(nodes) == reason
+    verdict = judge(plan_of(1, 1), nodes, None)
+    assert (verdict.exit_code, verdict.summary) == (1, f"stopped: {reason}")
+
+
+def test_node_that_stopped_unasked_is_named_though_orders_reached_others_sooner() -> None:
+    by_itself = StatusReport("ended", OK, (), Stop(StopReason.LEASE_EXPIRED, seconds=3), 4.0)
+    ordered = StatusReport(
+        "ended", OK, (), Stop(StopReason.LEASE_EXPIRED, seconds=3).of_node("n1"), 3.9
+    )
+    nodes = [
+        node("n0", rank(0, TERM, 4.5), status=ordered, stopped_at=3.9),
+        node("n1", rank(1, TERM, 4.5), status=by_itself, stopped_at=4.0),
+    ]
+    assert str(find_stop(nodes)) == "n1 stopped: no controller was heard of for 3 s"

@@ -1,0 +1,722 @@
+"""One node's share of a run: followed, kept, told to stop, whatever comes between."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from orchestrator import events
+from orchestrator.control import follower as module
+from orchestrator.control.explain import Known
+from orchestrator.control.follower import Follower
+from orchestrator.errors import NodeError, Refused
+from orchestrator.logs.index import RECORD_SIZE
+from orchestrator.node.reasons import StopReason
+from orchestrator.plan import Elastic
+from orchestrator.reasons import Stop
+from orchestrator.remote.reports import Chunk, LeftBehind, OddFile, ProcessEnd, StatusReport, Zeros
+from orchestrator.runs.record import Record
+from tests.runs.fakes import FakeAgent, FakeLine, lost, until
+from tests.runs.helpers import ENDED, KILL, OK, RUNNING, plan_of, rank, record_in
+
+OUT, ERR = "attempt-0/rank-0.out", "attempt-0/rank-0.err"
+LOST = StatusReport("lost", None, ())
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_FIRST_PAUSE", "_LONGEST_PAUSE", "_NO_ROOM_PAUSE"):
+        monkeypatch.setattr(module, name, 0.01)
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Iterator[Record]:
+    record = record_in(tmp_path, skews={"n0": 100.0})
+    yield record
+    record.close()
+
+
+class Followed:
+    """A follower of n0, and what it has told."""
+
+    def __init__(self, record: Record, line: FakeLine) -> None:
+        self.told: list[events.Event] = []
+        self.news = 0
+        self.follower = Follower(
+            record.plan.nodes[0], cast(Any, line), record, self.told.append, self._on_news
+        )
+
+    def _on_news(self) -> None:
+        self.news += 1
+
+    def of(self, kind: type) -> list[Any]:
+        return [event for event in self.told if isinstance(event, kind)]
+
+    def shown(self, path: str = OUT) -> bytes:
+        """What was shown of a file, which must come in order and once."""
+        shown = b""
+        for event in self.of(events.Output):
+            if event.stream.path == path:
+                assert event.offset == len(shown)
+                shown += event.data
+        return shown
+
+
+async def follow(record: Record, agent: FakeAgent, line: FakeLine | None = None) -> Followed:
+    """Follow to the end."""
+    followed = Followed(record, line or FakeLine(agent))
+    await asyncio.wait_for(followed.follower.follow(), 5)
+    return followed
+
+
+@asynccontextmanager
+async def following(followed: Followed) -> AsyncIterator[Followed]:
+    """Follow meanwhile."""
+    task = asyncio.create_task(followed.follower.follow())
+    try:
+        yield followed
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def kept(record: Record, path: str = OUT) -> bytes:
+    return (record.logs / "n0" / path).read_bytes()
+
+
+@pytest.fixture
+def elastic(tmp_path: Path) -> Iterator[Record]:
+    """The record of a run of which torchrun decides what ranks live on n0."""
+    plan = replace(plan_of(2, 2), elastic=Elastic(1, 2))
+    record = record_in(tmp_path, plan)
+    yield record
+    record.close()
+
+
+# -- what it tells ------------------------------------------------------------------------------
+
+
+async def test_what_an_earlier_attempt_left_is_not_taken_for_this_one(record: Record) -> None:
+    record.attempt = 1
+    agent = FakeAgent([rank(0, KILL), replace(ENDED, attempt=0)], files={OUT: b"of attempt 0"})
+    followed = await follow(record, agent)
+    assert followed.follower.state.ranks == {}
+    assert followed.follower.state.status == StatusReport("absent", None, ())
+    assert followed.of(events.RankEnded) == []
+    assert kept(record) == b"of attempt 0"  # of its logs nothing is lost
+
+
+async def test_what_ranks_left_running_is_told_once_and_again_when_it_is_ended(
+    record: Record,
+) -> None:
+    waiting = LeftBehind(((7, "sleep"), (9, "rclone")), 60.0, ended=False)
+    reports = [
+        replace(RUNNING, behind=waiting),
+        replace(RUNNING, behind=waiting, launcher=OK),
+        replace(ENDED, behind=replace(waiting, ended=True)),
+    ]
+    followed = await follow(record, FakeAgent([rank(0, OK), *reports]))
+    waits = (
+        "n0: the ranks have succeeded and left processes 7 (sleep), 9 (rclone) running: waiting up to 60 s "
+        "for that (--linger); `orch stop r` ends it now"
+    )
+    assert [event.message for event in followed.of(events.Warned)] == [
+        waits,
+        "n0: ended processes 7 (sleep), 9 (rclone), which the ranks had left running (--linger 60)",
+    ]
+
+
+async def test_ranks_of_an_earlier_attempt_may_have_been_on_other_nodes(record: Record) -> None:
+    record.attempt = 1
+    path = "attempt-0/rank-7.out"
+    await follow(record, FakeAgent([replace(ENDED, attempt=1)], files={path: b"said then"}))
+    assert kept(record, path) == b"said then"
+
+
+async def test_a_run_is_followed_to_its_end(record: Record) -> None:
+    agent = FakeAgent(
+        [RUNNING, rank(0), rank(0, OK, 5.0), ENDED], files={OUT: b"out" * 1000, ERR: b"err"}
+    )
+    followed = await follow(record, agent)
+    assert (kept(record), kept(record, ERR)) == (b"out" * 1000, b"err")
+    assert (followed.shown(), followed.shown(ERR)) == (b"out" * 1000, b"err")
+    assert [event for event in followed.told if not isinstance(event, events.Output)] == [
+        events.Following("n0"),
+        events.RankBegan(0, 0, "n0", 0, 100, 0.0),
+        events.RankEnded(0, "n0", 0, None, 5.0),
+        events.NodeEnded("n0", "ended", ()),
+    ]
+    state = followed.follower.state
+    assert (state.status, state.ranks[0].end, state.clock_skew) == (ENDED, OK, 100.0)
+    assert followed.follower.has_ended
+    assert followed.follower.has_all
+    assert followed.news == 4
+
+
+async def test_an_elastic_job_may_number_the_ranks_of_a_node_as_it_likes(elastic: Record) -> None:
+    path = "attempt-0/rank-3.out"
+    later = [replace(rank(n), local_rank=n - 2, started=9.0) for n in (2, 3)]
+    agent = FakeAgent([RUNNING, *later, 0.01, ENDED], files={path: b"x"})
+    followed = await follow(elastic, agent)
+    assert followed.follower.state.ranks == {2: later[0], 3: later[1]}
+    assert kept(elastic, path) == b"x"
+
+
+async def test_the_last_rank_at_a_place_is_the_one_that_counts_whatever_its_number(
+    elastic: Record,
+) -> None:
+    """Started again without a failure of its own, it is of the same attempt as before."""
+    first = [replace(rank(n, KILL, 8.0), local_rank=n - 2) for n in (2, 3)]
+    then = [replace(rank(n), local_rank=n, pid=200 + n, started=9.0) for n in (0, 1)]
+    agent = FakeAgent([RUNNING, *first, *then, lost()], [*then, *first, ENDED])
+    followed = await follow(elastic, agent)
+    assert followed.follower.state.ranks == {0: then[0], 1: then[1]}
+    assert [event.pid for event in followed.of(events.RankBegan)] == [102, 103, 200, 201]
+    assert len(followed.of(events.RankEnded)) == 2
+
+
+async def test_no_node_speaks_of_more_ranks_than_there_can_be(elastic: Record) -> None:
+    await follow(elastic, FakeAgent([rank(4), ENDED], files={"attempt-0/rank-4.out": b"x"}))
+    assert not (elastic.logs / "n0/attempt-0/rank-4.out").exists()
+
+
+async def test_what_is_told_again_after_a_new_connection_is_not_told_on(record: Record) -> None:
+    told: list[Any] = [RUNNING, rank(0)]
+    agent = FakeAgent([*told, lost()], [*told, rank(0, OK), ENDED])
+    followed = await follow(record, agent)
+    assert len(followed.of(events.RankBegan)) == 1
+    assert len(followed.of(events.RankEnded)) == 1
+    assert followed.news == 4
+
+
+async def test_a_past_attempt_that_is_told_late_changes_nothing(record: Record) -> None:
+    first, second = rank(0, ProcessEnd(7, None)), replace(rank(0), attempt=1)
+    followed = await follow(record, FakeAgent([first, second, first, RUNNING, ENDED]))
+    assert followed.follower.state.ranks == {0: second}
+    assert [event.attempt for event in followed.of(events.RankBegan)] == [0, 1]
+    assert len(followed.of(events.RankEnded)) == 1
+
+
+async def test_a_lost_supervisor_is_swept_for_and_the_rest_is_fetched(record: Record) -> None:
+    agent = FakeAgent([rank(0), LOST], [LOST], answers={"sweep": {"left": [7], "time": 1000.0}})
+    followed = await follow(record, agent)
+    assert [verb for verb, _ in agent.asked] == ["sweep"]
+    assert len(agent.followed) == 2
+    assert followed.of(events.NodeEnded) == [events.NodeEnded("n0", "lost", (7,))]
+    assert followed.follower.state.swept_at == 1000.0
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        Chunk("../../.bashrc", 0, 1.0, b"x"),
+        Chunk(OUT, 5, 1.0, b"x"),  # nothing is known of the five bytes before
+    ],
+    ids=str,
+)
+async def test_what_cannot_be_so_is_not_believed_and_the_node_asked_anew(
+    record: Record, report: Any
+) -> None:
+    followed = await follow(record, FakeAgent([report], [ENDED]))
+    assert len(followed.of(events.NodeLost)) == 1
+    assert sum(file.stat().st_size for file in record.folder.rglob("*.out")) == 0
+    assert followed.shown() == b""
+
+
+async def test_a_rank_of_another_node_is_left_there_and_the_others_are_followed(
+    record: Record,
+) -> None:
+    """A script can put any file beside its logs."""
+    strange: list[Any] = [rank(1), Chunk("attempt-0/rank-1.out", 0, 1.0, b"x"), rank(1)]
+    followed = await follow(record, FakeAgent([*strange, Chunk(OUT, 0, 1.0, b"ours"), ENDED]))
+    (warning,) = followed.of(events.Warned)
+    assert warning.message == "n0: ignoring rank 1, which is not assigned to it"
+    assert followed.of(events.NodeLost) == []
+    assert followed.shown() == b"ours"
+    assert not (record.logs / "n0/attempt-0/rank-1.out").exists()
+
+
+# -- connections that break ---------------------------------------------------------------------
+
+
+async def test_a_connection_that_brought_something_is_made_again_soon(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LONGEST_PAUSE", 1000.0)
+    stories: list[list[Any]] = [[Chunk(OUT, n, 1.0, b"x"), lost()] for n in range(15)]
+    followed = await follow(record, FakeAgent(*stories, [ENDED]))  # with growing pauses: minutes
+    assert followed.shown() == b"x" * 15
+
+
+async def test_it_tries_again_after_pauses_that_grow_up_to_the_longest(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.08)
+    tried: list[float] = []
+
+    class Noting(FakeLine):
+        async def connect(self) -> None:
+            tried.append(time.monotonic())
+            await super().connect()
+
+    agent = FakeAgent([ENDED])
+    await follow(record, agent, Noting(agent, *[NodeError("n0", "no route")] * 12, is_up=False))
+    pauses = [later - earlier for earlier, later in pairwise(tried)]
+    least = [0.01, 0.02, 0.04, *[0.08] * 9]
+    assert all(pause > 0.9 * wanted for pause, wanted in zip(pauses, least, strict=True))
+    assert sum(pauses) < 4, "doubled without end, they would take 40 s"
+
+
+async def test_it_comes_back_and_goes_on_where_it_was(record: Record) -> None:
+    data = bytes(range(256)) * 40
+    agent = FakeAgent([lost()], [lost()], [ENDED], files={OUT: data}, piece=100)
+    line = FakeLine(agent, NodeError("n0", "no route"), NodeError("n0", "no route"), is_up=False)
+    followed = await follow(record, agent, line)
+    assert followed.shown() == kept(record) == data
+    assert line.connections == 3
+    # One loss and one return each, however often it was tried: at first nobody was there at all.
+    assert [type(event) for event in followed.told if not isinstance(event, events.Output)] == [
+        events.NodeLost,
+        *[events.Following, events.NodeBack, events.NodeLost] * 2,
+        events.Following,
+        events.NodeBack,
+        events.NodeEnded,
+    ]
+
+
+async def test_it_is_away_from_the_first_failure_until_it_is_back(record: Record) -> None:
+    agent = FakeAgent([lost()], [RUNNING, 60.0])
+    line = FakeLine(agent, *[NodeError("n0", "no route")] * 3)
+    async with following(Followed(record, line)) as followed:
+        await until(lambda: followed.follower.away_since is not None)
+        since = followed.follower.away_since
+        assert since is not None
+        assert abs(since - time.monotonic()) < 5
+        await until(lambda: followed.follower.state.status == RUNNING)
+        assert followed.follower.away_since is None
+    assert [event.cause for event in followed.of(events.NodeLost)] == [lost().text]
+
+
+async def test_a_way_back_that_is_refused_is_told_once_more_for_somebody_must_see_to_it(
+    record: Record,
+) -> None:
+    agent = FakeAgent([lost()], [ENDED])
+    changed = Refused("n0", "its host key has changed")
+    line = FakeLine(
+        agent, NodeError("n0", "no route"), changed, NodeError("n0", "no route"), changed
+    )
+    followed = await follow(record, agent, line)
+    assert [event.cause for event in followed.of(events.NodeLost)] == [lost().text, changed.text]
+
+
+async def test_a_node_that_is_back_hears_that_it_is_to_stop(record: Record) -> None:
+    agent = FakeAgent([ENDED], answers={"stop": {"alive": True, "time": 1000.0}})
+    line = FakeLine(agent, NodeError("n0", "no route"), is_up=False)
+    followed = Followed(record, line)
+    followed.follower.away_since = time.monotonic()
+    await followed.follower.stop(Stop(StopReason.RANK_FAILED), 3.0)
+    assert agent.asked == []
+    assert followed.of(events.Warned) == []  # that it is away is known
+    await asyncio.wait_for(followed.follower.follow(), 5)
+    ((verb, arguments),) = agent.asked
+    assert (verb, arguments["reason"], arguments["grace"]) == ("stop", "rank-failed", 3.0)
+
+
+# -- stopping -----------------------------------------------------------------------------------
+
+
+async def test_a_stop_counts_from_when_the_node_heard_of_it_by_its_own_clock(
+    record: Record,
+) -> None:
+    agent = FakeAgent(answers={"stop": {"alive": True, "time": 1000.0}})
+    followed = Followed(record, FakeLine(agent))
+    await followed.follower.stop(Stop(StopReason.INTERRUPT), 3.0)
+    assert followed.follower.state.stopped_at == 1000.0
+    agent._answers["stop"] = {"alive": True, "time": 2000.0}
+    await followed.follower.stop(Stop(StopReason.INTERRUPT_TWICE), 0.0)
+    assert followed.follower.state.stopped_at == 1000.0
+
+
+async def test_while_a_node_is_not_heard_a_stop_counts_from_now_by_its_clock(
+    record: Record,
+) -> None:
+    followed = Followed(record, FakeLine(FakeAgent(), is_up=False))
+    await followed.follower.stop(Stop(StopReason.INTERRUPT), 3.0)
+    stopped_at = followed.follower.state.stopped_at
+    assert stopped_at is not None
+    assert abs(stopped_at - (time.time() + 100.0)) < 5
+
+
+async def test_a_node_that_had_ended_by_itself_was_not_stopped(record: Record) -> None:
+    """Or a launcher that failed would be no culprit once the others are stopped for its sake."""
+    agent = FakeAgent([ENDED], answers={"stop": {"alive": False, "time": 1000.0}})
+    followed = await follow(record, agent)
+    await followed.follower.stop(Stop(StopReason.RANK_FAILED), 3.0)
+    assert followed.follower.state.stopped_at is None
+
+
+async def test_a_node_that_stopped_before_we_told_it_has_stopped_then(record: Record) -> None:
+    stopped = replace(
+        RUNNING, state="stopping", stopped=Stop(StopReason.LEASE_EXPIRED), stopped_at=500.0
+    )
+    agent = FakeAgent(
+        [stopped, replace(ENDED, stopped=Stop(StopReason.LEASE_EXPIRED), stopped_at=500.0)],
+        answers={"stop": {"alive": True, "time": 1000.0}},
+    )
+    followed = await follow(record, agent)
+    assert followed.follower.state.stopped_at == 500.0
+    await followed.follower.stop(Stop(StopReason.INTERRUPT), 3.0)
+    assert followed.follower.state.stopped_at == 500.0
+
+
+async def test_what_a_dead_supervisor_left_is_swept_when_it_is_to_stop(record: Record) -> None:
+    agent = FakeAgent(
+        answers={"stop": {"alive": False, "time": 1000.0}, "sweep": {"left": [], "time": 1001.0}}
+    )
+    follower = Followed(record, FakeLine(agent)).follower
+    await follower.stop(Stop(StopReason.INTERRUPT), 3.0)
+    assert [verb for verb, _ in agent.asked] == ["stop", "sweep"]
+    assert (follower.state.stopped_at, follower.state.swept_at) == (None, 1001.0)
+
+
+@pytest.mark.parametrize(
+    "answer", [NodeError("n0", "it broke off"), None, [], {}, {"time": "soon"}]
+)
+async def test_a_node_that_could_not_be_told_to_stop_is_named(
+    record: Record, answer: object
+) -> None:
+    followed = Followed(record, FakeLine(FakeAgent(answers={"stop": answer})))
+    await followed.follower.stop(Stop(StopReason.INTERRUPT), 3.0)
+    (warning,) = followed.of(events.Warned)
+    assert warning.message.startswith("n0 could not be told to stop")
+
+
+# -- a full disk here ---------------------------------------------------------------------------
+
+
+class Disk:
+    """A disk that takes `room` more bytes of logs; without much, it takes no piece of `most` bytes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int = 1 << 20) -> None:
+        self.room = 0
+        self._most = most
+        self._pwrite: Callable[[int, Any, int], int] = os.pwrite
+        monkeypatch.setattr(os, "pwrite", self._write)
+
+    def _write(self, descriptor: int, data: bytes | memoryview, offset: int) -> int:
+        if self.room == 0 or (len(data) >= self._most > self.room):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = self._pwrite(descriptor, data[: self.room], offset)
+        self.room -= written
+        return written
+
+
+@pytest.mark.parametrize("room", [0, 1, 99, 100, 101, 132, 133, 555])
+async def test_a_full_disk_costs_no_byte_and_shows_none_twice(
+    record: Record, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """A chunk that fits by half is kept by half; the node is asked for the rest when there is room."""
+    data = bytes(range(256)) * 4
+    stories: list[Any] = [[RUNNING, 0.0, ENDED]] * 100
+    agent = FakeAgent(*stories, files={OUT: data}, piece=100)
+    disk = Disk(monkeypatch)
+    disk.room = room
+    async with following(Followed(record, FakeLine(agent))) as followed:
+        await until(lambda: not followed.follower.has_room)
+        assert followed.shown() == kept(record)
+        assert not followed.follower.has_all
+        await until(lambda: agent.followed.count(True) >= 2)
+        disk.room = 1 << 20
+        await until(lambda: followed.follower.has_all)
+    assert followed.shown() == kept(record) == data
+    assert followed.follower.has_room
+    full, again = (event.message for event in followed.of(events.Warned))
+    assert full == (
+        "the logs of n0 cannot be kept here: No space left on device; the node keeps them meanwhile"
+    )
+    assert again == "the logs of n0 are kept here again, without a gap"
+
+
+async def test_a_few_bytes_of_another_file_that_still_fit_are_no_room(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = [[Chunk(ERR, n, 1.0, b"e"), Chunk(OUT, 0, 1.0, b"x" * 100)] for n in range(4)]
+    stories: list[Any] = [story for each in told[:3] for story in (each, [RUNNING])]
+    disk = Disk(monkeypatch, most=100)
+    disk.room = 3 * (1 + RECORD_SIZE)
+    agent = FakeAgent(*stories, [*told[3], ENDED])
+    async with following(Followed(record, FakeLine(agent))) as followed:
+        await until(lambda: disk.room == 0)
+        disk.room = 1 << 20
+        await until(lambda: followed.follower.has_all)
+    assert (followed.shown(), followed.shown(ERR)) == (b"x" * 100, b"e" * 4)
+    assert len(followed.of(events.Warned)) == 2
+
+
+async def test_while_a_disk_is_full_the_ranks_are_heard_of_all_the_same(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = FakeAgent([], [RUNNING, rank(0, ProcessEnd(3, None)), 60.0], files={OUT: b"x"})
+    Disk(monkeypatch)
+    async with following(Followed(record, FakeLine(agent))) as followed:
+        await until(lambda: followed.of(events.RankEnded) != [])
+    assert agent.followed[:2] == [False, True]
+    assert not followed.follower.has_room
+
+
+@pytest.mark.parametrize(
+    "answer", [{"left": 5}, {"left": ["\x1b[2J"]}, {}, None, {"left": [-1]}, {"left": []}]
+)
+async def test_a_sweep_that_is_answered_without_sense_ends_no_run(
+    record: Record, answer: Any
+) -> None:
+    answers = iter([answer, {"left": [17], "time": 1000.0}])
+    agent = FakeAgent([LOST], [LOST], [LOST], [], answers={"sweep": lambda _: next(answers)})
+    followed = await follow(record, agent)
+    assert next(lost.cause for lost in followed.of(events.NodeLost)).startswith("invalid answer")
+    assert followed.of(events.NodeEnded) == [events.NodeEnded("n0", "lost", (17,))]
+
+
+async def test_a_lease_is_renewed_although_another_node_does_not_answer(record: Record) -> None:
+    class Mute(FakeAgent):
+        async def ask(self, verb: str, **arguments: Any) -> Any:
+            await asyncio.Event().wait()
+
+    mute, agent = FakeLine(Mute()), FakeAgent(answers={"heard": {"renewed": True}})
+    nodes = [Followed(record, line).follower for line in (mute, FakeLine(agent))]
+    tasks = [asyncio.create_task(node.renew_lease(0.02)) for node in nodes]
+    await until(lambda: len(agent.asked) >= 3)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# -- asking ----------------------------------------------------------------------------------------
+
+
+def followed_by(record: Record, **answers: Any) -> Followed:
+    """A follower of a node that gives these answers."""
+    return Followed(record, FakeLine(FakeAgent(answers=answers)))
+
+
+async def test_clocks_are_compared_anew_when_a_node_is_told_to_stop(record: Record) -> None:
+    def an_hour_ahead(_: Any) -> dict[str, Any]:
+        return {"alive": True, "time": time.time() + 3600.0}
+
+    followed = followed_by(record, stop=an_hour_ahead)
+    await followed.follower.stop(Stop(StopReason.RANK_FAILED), 3.0)
+    assert abs(followed.follower.state.clock_skew - 3600.0) < 5
+
+
+async def test_a_clock_that_is_as_it_was_is_known_as_it_was(record: Record) -> None:
+    def as_ever(_: Any) -> dict[str, Any]:
+        return {"alive": True, "time": time.time() + record.settings.skews["n0"]}
+
+    followed = followed_by(record, stop=as_ever)
+    await followed.follower.stop(Stop(StopReason.RANK_FAILED), 3.0)
+    assert followed.follower.state.clock_skew == record.settings.skews["n0"]
+
+
+async def test_a_node_answers_or_not(record: Record) -> None:
+    assert await followed_by(record, heard={"renewed": True}).follower.answers(1)
+    assert not await followed_by(record, heard=lost()).follower.answers(1)
+    away = Followed(record, FakeLine(FakeAgent(), is_up=False))
+    assert not await away.follower.answers(1)
+
+
+async def test_a_node_is_asked_for_the_kernels_log_only_where_a_rank_was_killed(
+    record: Record,
+) -> None:
+    answer = {
+        "error_file": None, "oom_kills": 1, "kernel": ["a line"], "why": None, "full": ["/job"],
+        "file_limit": 4096,
+    }  # fmt: skip
+    for end, killed in ((KILL, True), (ProcessEnd(1, None), False)):
+        agent = FakeAgent(answers={"evidence": answer})
+        known = await Followed(record, FakeLine(agent)).follower.ask_about(rank(0, end), 5.0)
+        assert known == Known(oom_kills=1, kernel=("a line",), full=("/job",), file_limit=4096)
+        ((verb, asked),) = agent.asked
+        assert (verb, asked["rank"], asked["attempt"], asked["killed"]) == (
+            "evidence",
+            0,
+            0,
+            killed,
+        )
+
+
+@pytest.mark.parametrize("answer", [lost(), None, {"kernel": 3}, {"kernel": None}])
+async def test_a_node_that_cannot_say_anything_knows_nothing(record: Record, answer: Any) -> None:
+    followed = followed_by(record, evidence=answer)
+    assert await followed.follower.ask_about(rank(0, KILL), 5.0) == Known()
+
+
+# -- a node that sends too much, or odd things ---------------------------------------------------
+
+
+def limited(root: Path, limit: int | None) -> Record:
+    return record_in(root, log_limit=limit)
+
+
+async def test_logs_at_their_limit_stay_on_the_node_and_the_run_is_watched_to_its_end(
+    tmp_path: Path,
+) -> None:
+    record = limited(tmp_path, 5_000)
+    agent = FakeAgent(
+        [rank(0), rank(0, OK, 5.0), ENDED],
+        [rank(0), rank(0, OK, 5.0), ENDED],
+        files={OUT: b"x" * 20_000},
+    )
+    followed = await follow(record, agent)
+    assert 5_000 <= len(kept(record)) < 7_000
+    assert agent.followed == [False, True]
+    assert followed.follower.state.ranks[0].end == OK
+    assert (followed.follower.has_all, followed.follower.is_cut) == (False, True)
+    (warning,) = followed.of(events.Warned)
+    assert "have reached their limit of 5.0 kB" in warning.message
+    assert "attempt-0/rank-0.out of n0" in warning.message
+    assert "--log-limit" in warning.message
+    assert followed.of(events.NodeLost) == []
+    record.close()
+
+
+async def test_node_that_sends_on_at_the_limit_is_not_listened_to(tmp_path: Path) -> None:
+    record = limited(tmp_path, 100)
+    chunks: list[Any] = [Chunk(OUT, n * 100, 1.0, b"x" * 100) for n in range(50)]
+    followed = await follow(record, FakeAgent(chunks, [*chunks, ENDED]))
+    assert len(kept(record)) == 100
+    assert len(followed.of(events.Warned)) == 1
+    record.close()
+
+
+async def test_hole_is_kept_as_one_and_shown_as_a_line(record: Record) -> None:
+    hole = Zeros(OUT, 3, 101.0, 1 << 40)
+    told: list[Any] = [Chunk(OUT, 0, 101.0, b"one"), hole, hole, ENDED]
+    followed = await follow(record, FakeAgent(told))
+    assert (record.logs / "n0" / OUT).stat().st_size == 3 + (1 << 40)
+    assert followed.of(events.Output)[1:] == [
+        events.Output(
+            followed.of(events.Output)[0].stream, 3,
+            b"[1099.5 GB of zeros left out: a hole of the file]\n", 1.0,
+            record.logs / "n0" / OUT, 1 << 40,
+        )
+    ]  # fmt: skip
+
+
+async def test_bytes_that_never_come_are_told_once_and_the_rest_is_followed(record: Record) -> None:
+    gap = Chunk(OUT, 5, 1.0, b"x")
+    agent = FakeAgent([gap], [gap, gap, Chunk(ERR, 0, 1.0, b"err"), ENDED])
+    followed = await follow(record, agent)
+    assert len(followed.of(events.NodeLost)) == 1
+    (warning,) = followed.of(events.Warned)
+    assert "bytes are missing from byte 0 on" in warning.message
+    assert kept(record, ERR) == b"err"
+    assert not followed.follower.has_all
+
+
+async def test_odd_files_of_a_node_are_told_once_and_only_a_few(record: Record) -> None:
+    files: list[Any] = [OddFile(f"attempt-0/rank-0{n}.out", "name") for n in range(100)]
+    followed = await follow(record, FakeAgent([*files, lost()], [*files, ENDED]))
+    messages = [event.message for event in followed.of(events.Warned)]
+    assert len(messages) == 20
+    assert messages[0] == (
+        "n0: attempt-0/rank-00.out in the run's folder: no name of a file of orch's"
+    )
+
+
+async def test_flood_of_reports_is_told_once_and_ends_the_log_of_events(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_NEWS", 10)
+    monkeypatch.setattr(module, "_MOST_NEWS_OF_RANK", 10)
+    flood: list[Any] = [replace(rank(0), pid=n, started=float(n)) for n in range(1000)]
+    followed = await follow(record, FakeAgent([*flood, ENDED]))
+    assert len(followed.of(events.RankBegan)) == 20
+    (warning,) = followed.of(events.Warned)
+    assert "more starts and ends than its ranks can have" in warning.message
+    assert followed.follower.has_ended
+
+
+@pytest.mark.parametrize(
+    "answer", [1.5, [], {"alive": 1, "time": 1.0}, {"alive": True, "time": True}, {"alive": "no"}]
+)
+async def test_answer_of_another_type_names_the_node(record: Record, answer: object) -> None:
+    followed = Followed(record, FakeLine(FakeAgent(answers={"stop": answer})))
+    await followed.follower.stop(Stop(StopReason.INTERRUPT), 3.0)
+    (warning,) = followed.of(events.Warned)
+    assert "n0: invalid answer to 'stop'" in warning.message
+
+
+# -- an agent that hangs --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_ASK_EVERY", 0.01)
+    monkeypatch.setattr(module, "_SILENCE", 0.05)
+
+
+class BusyAgent(FakeAgent):
+    """One that says something all the time, and never gets to an answer."""
+
+    looks = 0
+
+    @property
+    def heard_at(self) -> float:
+        self.looks += 1
+        return time.monotonic()
+
+    @heard_at.setter
+    def heard_at(self, at: float) -> None:
+        pass
+
+
+@asynccontextmanager
+async def watching(record: Record, agent: FakeAgent, patience: float) -> AsyncIterator[Followed]:
+    """Replace a silent agent meanwhile, without following."""
+    followed = Followed(record, FakeLine(agent))
+    task = asyncio.create_task(followed.follower.replace_silent_agent(patience))
+    try:
+        yield followed
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_agent_that_answers_nothing_is_abandoned(record: Record) -> None:
+    agent = FakeAgent()
+    async with watching(record, agent, patience=0.1):
+        await until(lambda: agent.abandoned != [])
+    assert "has not answered for" in agent.abandoned[0]
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_agent_that_hangs_during_a_stop_is_abandoned_however_long_it_might_be_silent(
+    record: Record,
+) -> None:
+    agent = FakeAgent()
+    async with watching(record, agent, patience=1000.0) as followed:
+        await followed.follower.stop(Stop(StopReason.RANK_FAILED), 1.0)
+        await until(lambda: agent.abandoned != [])
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_agent_that_answers_or_sends_reports_is_not_abandoned(record: Record) -> None:
+    idle = FakeAgent(answers={"heard": {"renewed": False}})  # as if it said nothing else, ever
+    async with watching(record, idle, patience=0.0):
+        await until(lambda: len(idle.asked) > 20)
+    assert idle.abandoned == []
+    busy = BusyAgent()
+    async with watching(record, busy, patience=0.0):
+        await until(lambda: busy.looks > 20)
+    assert (busy.asked, busy.abandoned) == ([], [])

@@ -1,0 +1,263 @@
+"""Which nodes an elastic run still has, and which ranks wait in vain for those that have left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.control.first_failure import NodeState, find_first_failure
+from orchestrator.control.membership import Membership
+from orchestrator.control.verdict import judge
+from orchestrator.node.reasons import StopReason
+from orchestrator.plan import Elastic
+from orchestrator.reasons import Stop
+from orchestrator.remote.reports import ProcessEnd, RankReport, StatusReport
+from tests.runs.helpers import ENDED, KILL, OK, RUNNING, plan_of, rank
+
+FAILED = ProcessEnd(1, None)
+PLAN = replace(plan_of(1, 1, 1, 1), elastic=Elastic(2, 4, restarts=1))
+
+
+def members(fewest: int = 2, restarts: int = 1) -> Membership:
+    return Membership(PLAN, Elastic(fewest, 4, restarts), {})
+
+
+def at(number: int, of: int = 4, end: ProcessEnd | None = None, attempt: int = 0) -> RankReport:
+    """A rank of a world of so many, the only one of its node."""
+    return replace(rank(number, end), local_rank=0, world_size=of, attempt=attempt)
+
+
+def node(
+    number: int,
+    *ranks: RankReport,
+    gone: str | None = None,
+    status: StatusReport | None = RUNNING,
+) -> NodeState:
+    return NodeState(f"n{number}", {r.rank: r for r in ranks}, status, gone=gone)
+
+
+def round_of(*numbers: int) -> list[NodeState]:
+    """These nodes, whose ranks began together."""
+    return [node(n, at(i, len(numbers))) for i, n in enumerate(numbers)]
+
+
+LOST = StatusReport("lost", None, ())
+KILLED = StatusReport("ended", KILL, ())
+SHUT_DOWN = StatusReport("ended", OK, (), Stop(StopReason.SUPERVISOR_SIGNALLED), 9.0)
+LEASE = StatusReport("ended", OK, (), Stop(StopReason.LEASE_EXPIRED, seconds=5), 9.0)
+LAUNCHER_FAILED = StatusReport("ended", FAILED, ())
+STOPPED = StatusReport("ended", KILL, (), Stop(StopReason.INTERRUPT), 9.0)
+
+
+@pytest.mark.parametrize(
+    ("left", "why"),
+    [
+        (node(3, gone="vanished"), "vanished"),
+        (node(3, at(3, end=KILL), status=KILLED), "lost its launcher to SIGKILL"),
+        (node(3, status=LOST), "lost its supervisor: it was killed, or the node has restarted"),
+        (node(3, status=SHUT_DOWN), "stopped: the supervisor was told to stop"),
+        (node(3, status=LEASE), "stopped: no controller was heard of for 5 s"),
+    ],
+)
+def test_a_node_leaves(left: NodeState, why: str) -> None:
+    run = members()
+    run.look([*round_of(0, 1, 2), left])
+    assert run.left == {"n3": why}
+    assert run.why_over is None
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        node(3, at(3)),
+        node(3, at(3, end=FAILED)),  # its launcher may start it again
+        node(3, at(3, end=FAILED), status=LAUNCHER_FAILED),  # for all
+        node(3, at(3, end=OK), status=ENDED),
+        node(3, at(3, end=OK), status=LOST),  # it had done its share
+        node(3, at(3, end=KILL), status=STOPPED),  # as all were told
+        node(3, status=None),
+    ],
+)
+def test_a_node_that_fails_or_is_told_to_stop_has_not_left(there: NodeState) -> None:
+    run = members()
+    run.look([*round_of(0, 1, 2), there])
+    assert run.left == {}
+
+
+def test_those_that_wait_for_a_node_that_left_are_those_that_began_with_more_than_there_are() -> (
+    None
+):
+    run = members()
+    nodes = round_of(0, 1, 2, 3)
+    run.look(nodes)
+    assert run.waiting(nodes) == []
+    nodes[3] = node(3, gone="vanished")
+    run.look(nodes)
+    assert [state.name for state, _ in run.waiting(nodes)] == ["n0", "n1", "n2"]
+    nodes[0] = node(0, at(0, 4, FAILED))  # it failed: its launcher sees to it by itself
+    assert [state.name for state, _ in run.waiting(nodes)] == ["n1", "n2"]
+    nodes[:3] = round_of(0, 1, 2)
+    assert run.waiting(nodes) == []
+
+
+def test_nobody_waits_for_a_node_that_left_before_it_met_the_others() -> None:
+    run = members()
+    nodes = [*round_of(0, 1, 2), node(3, gone="vanished", status=None)]
+    run.look(nodes)
+    assert run.left == {"n3": "vanished"}
+    assert run.waiting(nodes) == []
+
+
+def test_one_that_left_before_its_ranks_began_is_waited_for_if_it_had_met_the_others() -> None:
+    run = members()
+    nodes = [*round_of(0, 1, 2, 3)[:3], node(3, gone="vanished", status=None)]
+    run.look(nodes)
+    assert len(run.waiting(nodes)) == 3
+
+
+@pytest.mark.parametrize(
+    ("others", "failed", "is_missed"),
+    [(4, True, True), (4, False, False), (3, True, False)],
+    ids=["missed when a launcher fails", "but not yet", "nor once they have begun anew"],
+)
+def test_a_node_that_left_is_there_as_gone_where_the_others_failed_for_its_sake(
+    others: int, failed: bool, is_missed: bool
+) -> None:
+    run = members()
+    nodes = [node(n, at(n, others)) for n in (0, 1)]
+    nodes.append(node(2, at(2, others), status=LAUNCHER_FAILED if failed else RUNNING))
+    nodes.append(node(3, at(3, end=KILL), status=KILLED))
+    run.look(nodes)
+    assert run.is_over == failed
+    plan, seen = run.view(nodes)
+    gone = ["n3"] if is_missed else []
+    assert (plan.world_size, [state.name for state in seen]) == (3, [*gone, "n0", "n1", "n2"])
+    assert all(seen[0].ranks == {} for _ in gone)
+
+
+def test_a_launcher_that_was_told_to_end_has_not_failed() -> None:
+    run = members()
+    nodes = [replace(state, stopped_at=9.0) for state in round_of(0, 1, 2, 3)]
+    nodes[0] = replace(nodes[0], status=LAUNCHER_FAILED)
+    run.look(nodes)
+    assert not run.is_over
+
+
+def test_one_that_left_long_ago_is_not_blamed_for_what_fails_now() -> None:
+    run = members()
+    left = node(3, at(3, end=KILL), status=KILLED)
+    run.look([*round_of(0, 1, 2), left])
+    now = [*round_of(0, 1, 2)[:2], node(2, at(2, 3, FAILED, attempt=1)), left]
+    culprit = find_first_failure(run.view(now)[1], lambda node, rank: "others")
+    assert culprit is not None
+    assert (culprit.node, culprit.rank) == ("n2", 2)
+
+
+def test_those_who_are_left_have_succeeded_when_all_of_their_ranks_have() -> None:
+    run = members()
+    done = [node(n, at(n, 3, OK), status=ENDED) for n in (0, 1, 2)]
+    left = node(3, at(3), gone="vanished")
+    run.look([*round_of(0, 1, 2), left])
+    verdict = judge(*run.view([*done, left]), None)
+    assert (verdict.exit_code, verdict.summary) == (0, "all 3 ranks succeeded")
+
+
+def test_too_few_are_the_end_and_the_last_that_left_is_to_blame() -> None:
+    run = members(fewest=3)
+    run.look([*round_of(0, 1, 2), node(3, gone="vanished")])
+    assert run.why_over is None
+    nodes = [*round_of(0, 1, 2)[:2], node(2, gone="vanished too"), node(3, gone="vanished")]
+    run.look(nodes)
+    assert run.why_over == "2 nodes are left, and the job needs 3"
+    verdict = judge(*run.view(nodes), None)
+    assert verdict.summary == f"n2 vanished too: {run.why_over}"
+
+
+def test_without_main_nobody_can_go_on() -> None:
+    run = members(fewest=1)
+    nodes = [node(0, at(0), gone="vanished"), *round_of(0, 1, 2, 3)[1:]]
+    nodes[3] = node(3, gone="vanished too")
+    run.look(nodes)
+    verdict = judge(*run.view(nodes), None)
+    assert verdict.summary == "n0 vanished: the nodes met there, and cannot do without it"
+
+
+def test_launchers_that_lost_main_are_not_to_blame() -> None:
+    run = members(fewest=1)
+    nodes = [node(n, at(n, end=KILL), status=LAUNCHER_FAILED) for n in (1, 2, 3)]
+    nodes.insert(0, node(0, at(0), gone="vanished"))
+    run.look(nodes)
+    culprit = find_first_failure(run.view(nodes)[1], lambda node, rank: "others")
+    assert culprit is not None
+    assert (culprit.node, culprit.rank) == ("n0", None)
+
+
+@pytest.mark.parametrize(
+    ("rank", "summary"),
+    [
+        (
+            at(0, 1, KILL),
+            "the launcher on n0 exited with 1",
+        ),  # which did that, or `restart_rank` did
+        (at(0, 1, KILL, attempt=1), "rank 0 on n0 was killed by SIGKILL"),  # it was the last
+        (at(0, 1, FAILED), "rank 0 on n0 exited with 1"),
+    ],
+)
+def test_a_rank_that_was_killed_and_may_begin_again_is_not_what_its_launcher_failed_of(
+    rank: RankReport, summary: str
+) -> None:
+    run = members(fewest=1)
+    nodes = [node(0, rank, status=LAUNCHER_FAILED)]
+    run.look(nodes)
+    assert judge(*run.view(nodes), None).summary == summary
+
+
+def test_of_ranks_that_lost_each_other_the_launcher_that_was_told_to_end_is_to_blame() -> None:
+    """SIGTERM ends a launcher of torchrun with code 1, once it has ended its ranks."""
+    run = members(fewest=1)
+    nodes = round_of(0, 1, 2)
+    nodes[0] = node(0, at(0, 3, FAILED, attempt=1))  # it lost rank 1
+    nodes[1] = node(1, at(1, 3, ProcessEnd(None, 15)), status=LAUNCHER_FAILED)
+    run.look(nodes)
+    culprit = judge(*run.view(nodes), None, lambda node, rank: "others").culprit
+    assert culprit is not None
+    assert (culprit.node, culprit.rank) == ("n1", None)
+
+
+def test_who_failed_first_is_to_blame_though_it_might_have_begun_again() -> None:
+    run = members(fewest=1)
+    nodes = round_of(0, 1, 2)
+    nodes[0] = node(0, at(0, 3, FAILED, attempt=1), status=LAUNCHER_FAILED)  # it lost rank 1
+    nodes[1] = node(1, at(1, 3, FAILED))
+    run.look(nodes)
+    states = run.view(nodes)[1]
+    culprit = find_first_failure(states, lambda node, rank: "others" if rank.rank == 0 else "own")
+    assert culprit is not None
+    assert (culprit.node, culprit.rank) == ("n1", 1)
+
+
+def test_launchers_that_failed_as_they_met_did_for_the_sake_of_who_left_last() -> None:
+    run = members(fewest=1)
+    nodes = [node(0, at(0, end=KILL), status=LAUNCHER_FAILED), *round_of(0, 1, 2, 3)[1:]]
+    for number in (2, 3):
+        nodes[number] = replace(nodes[number], gone=f"vanished as number {number}")
+        run.look(nodes)
+    assert judge(*run.view(nodes), None).summary == "n3 vanished as number 3"
+
+
+def test_a_launcher_that_does_not_end_is_stranded_once_main_has_ended_and_no_rank_lives() -> None:
+    """One that was stopped (SIGSTOP), while the others went on and finished without it."""
+    run = members()
+    nodes = [node(n, at(n, 3, OK), status=ENDED) for n in (0, 1, 2)]
+    nodes.append(node(3, at(3, end=FAILED)))
+    assert run.are_stranded(nodes)
+    assert not run.are_stranded([node(0, at(0, 3, OK)), *nodes[1:]])
+    assert not run.are_stranded([*nodes[:3], node(3, at(3))])
+    assert not run.are_stranded([node(0, gone="vanished"), *nodes[1:]])
+
+
+def test_a_rank_is_started_again_as_often_as_was_asked_for() -> None:
+    run = members(restarts=1)
+    assert run.may_restart(at(0))
+    assert not run.may_restart(at(0, attempt=1))

@@ -1,0 +1,244 @@
+"""When a node that cannot be reached counts as gone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
+
+import pytest
+
+from orchestrator import events
+from orchestrator.control.node_loss import find_lost_nodes, watch_nodes
+from orchestrator.errors import NodeError
+from orchestrator.plan import NodePlan
+from tests.runs.fakes import FakeAgent, FakeLine, until
+from tests.runs.helpers import plan_of
+
+TIMEOUT = 0.05
+PLAN = plan_of(1, 1, 1, 1, 1, 1)
+
+
+class Node:
+    """What links look at of a follower."""
+
+    def __init__(self, number: int, probe: Any = None, *, away: bool = False) -> None:
+        """`probe` is its answer when it is to probe another node: an outcome, what it says instead, or
+        what is called for it."""
+        self.plan: NodePlan = PLAN.nodes[number]
+        self.name = self.plan.name
+        answer = [{"result": probe}] if isinstance(probe, str) else probe
+        self.agent = FakeAgent(answers={"probe": answer})
+        self.line = FakeLine(self.agent, is_up=not away)
+        self.away_since = time.monotonic() if away else None
+        self.gone: str | None = None
+        self.is_over = False
+        self.is_heard = not away
+        self.looks = 0
+        """How often somebody has looked whether it has ended, which is once each round."""
+
+    def give_up(self, why: str) -> None:
+        self.gone = why
+
+    @property
+    def has_ended(self) -> bool:
+        self.looks += 1
+        return self.is_over
+
+    async def answers(self, within: float) -> bool:
+        return self.is_heard
+
+
+class Minded:
+    def __init__(self) -> None:
+        self.told: list[events.Event] = []
+        self.news = 0
+
+    def on_gone(self) -> None:
+        self.news += 1
+
+
+@asynccontextmanager
+async def watched(*nodes: Node, timeout: float = TIMEOUT) -> AsyncIterator[Minded]:
+    """Have the links of `nodes` minded, and tell what comes of it."""
+    heard = Minded()
+    task = asyncio.create_task(
+        watch_nodes(cast(Any, nodes), 29500, timeout, heard.told.append, heard.on_gone)
+    )
+    try:
+        yield heard
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):  # any other end is the test's
+            await task
+
+
+@pytest.mark.parametrize("outcome", ["timeout", "unreachable", "no-route"])
+async def test_a_node_that_no_other_reaches_either_is_gone(outcome: str) -> None:
+    away, witness = Node(0, away=True), Node(1, outcome)
+    async with watched(away, witness) as heard:
+        await until(lambda: away.gone is not None)
+        assert heard.news == 1
+    assert away.gone is not None
+    assert "neither from here nor from the other nodes" in away.gone
+    ((verb, arguments),) = witness.agent.asked
+    assert (verb, arguments["targets"]) == (
+        "probe", [("n0.example", 22, ""), ("n0.example", 29500, "")]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("outcome", ["ok", "refused"])
+async def test_a_node_that_another_reaches_lives_and_that_is_said_once(outcome: str) -> None:
+    away, witness = Node(0, away=True), Node(1, outcome)
+    async with watched(away, witness) as heard:
+        await until(lambda: len(witness.agent.asked) >= 3)  # it is asked again after each time-out
+    assert (away.gone, heard.news) == (None, 0)
+    (warning,) = heard.told
+    assert isinstance(warning, events.Warned)
+    assert warning.message.startswith("n0 cannot be reached from here, but n1 reaches it")
+
+
+async def test_one_that_reaches_it_is_enough() -> None:
+    away = Node(0, away=True)
+    witnesses = [Node(1, "timeout"), Node(2, "ok"), Node(3, NodeError("n0", "it is busy"))]
+    async with watched(away, *witnesses) as heard:
+        await until(lambda: heard.told != [])
+    assert away.gone is None
+
+
+async def test_three_that_agree_are_enough() -> None:
+    away, witnesses = Node(0, away=True), [Node(n, "timeout") for n in (1, 2, 3, 4, 5)]
+    async with watched(away, *witnesses):
+        await until(lambda: away.gone is not None)
+    assert [len(node.agent.asked) for node in witnesses] == [1, 1, 1, 0, 0]
+
+
+async def test_others_are_asked_where_the_first_cannot_say() -> None:
+    away, witness = Node(0, away=True), Node(4, "ok")
+    mute = [Node(n, NodeError("n0", "it is busy")) for n in (1, 2, 3)]
+    async with watched(away, *mute, witness) as heard:
+        await until(lambda: heard.told != [])
+    assert away.gone is None
+
+
+@pytest.mark.parametrize(
+    "answer", ["error", "a word of tomorrow", NodeError("n0", "it broke off"), [], [{}], [3], 3]
+)
+async def test_a_witness_that_cannot_say_is_none(answer: object) -> None:
+    away, witness = Node(0, away=True), Node(1, answer)
+    async with watched(away, witness):
+        await until(lambda: len(witness.agent.asked) >= 2)
+    assert away.gone is None
+
+
+async def test_without_a_witness_nobody_is_gone() -> None:
+    """The controller may be the one that is away: a laptop on the move."""
+    nodes = [Node(n, "timeout", away=True) for n in (0, 1)]
+    async with watched(*nodes) as heard:
+        await until(lambda: nodes[1].looks >= 5)
+    assert [node.gone for node in nodes] == [None, None]
+    assert heard.told == []
+
+
+async def test_a_node_that_has_ended_is_not_looked_for() -> None:
+    over, gone, witness = Node(0, away=True), Node(1, away=True), Node(2, "timeout")
+    over.is_over = True
+    async with watched(over, gone, witness):
+        await until(lambda: gone.gone is not None)
+    assert over.gone is None
+
+
+async def test_a_node_that_is_back_in_time_is_not_asked_about() -> None:
+    back, gone, witness = Node(0, away=True), Node(1, away=True), Node(2, "timeout")
+    back.away_since = None
+    async with watched(back, gone, witness):
+        await until(lambda: gone.gone is not None)
+    assert back.gone is None
+    assert len(witness.agent.asked) == 1
+
+
+async def test_peers_are_asked_in_the_time_and_the_node_is_gone_when_it_is_over() -> None:
+    asked_at = []
+
+    def answer(_: object) -> list[dict[str, str]]:
+        asked_at.append(time.monotonic())
+        return [{"result": "timeout"}]
+
+    away, witness = Node(0, away=True), Node(1, answer)
+    async with watched(away, witness, timeout=1.0):
+        await until(lambda: away.gone is not None)
+    gone_at = time.monotonic()
+    assert away.away_since is not None
+    end = away.away_since + 0.5  # it was silent for as long before it was away
+    assert asked_at[0] < end <= gone_at
+    assert len(asked_at) == 1
+
+
+async def test_a_node_that_is_back_after_its_peers_were_asked_is_not_gone() -> None:
+    back, gone, witness = Node(0, away=True), Node(1, away=True), Node(2, "timeout")
+    async with watched(back, gone, witness, timeout=1.0):
+        await until(lambda: len(witness.agent.asked) == 2)
+        back.away_since = None
+        await until(lambda: gone.gone is not None)
+    assert back.gone is None
+
+
+async def test_a_node_that_a_peer_has_reached_has_all_its_time_again() -> None:
+    results = ["ok", "timeout"]
+    away, witness = Node(0, away=True), Node(1, lambda _: [{"result": results.pop(0)}])
+    async with watched(away, witness, timeout=0.4) as heard:
+        await until(lambda: heard.told != [])
+        reached_at = time.monotonic()
+        await until(lambda: away.gone is not None)
+    assert time.monotonic() - reached_at > 0.35
+
+
+async def test_with_no_time_out_no_node_is_ever_gone() -> None:
+    nodes = [Node(0, away=True), Node(1, "timeout")]
+    heard = Minded()
+    watching = watch_nodes(cast(Any, nodes), 29500, 0.0, heard.told.append, heard.on_gone)
+    await asyncio.wait_for(watching, 5)
+    assert nodes[1].agent.asked == []
+
+
+# -- once something has failed ----------------------------------------------------------------------
+
+
+async def looked_for(*nodes: Node) -> list[str | None]:
+    """Look who is gone, and return what is said of each node."""
+    await find_lost_nodes(cast(Any, nodes), 29500)
+    return [node.gone for node in nodes]
+
+
+async def test_a_node_that_answers_nobody_is_gone_at_once() -> None:
+    silent, peer = Node(0), Node(1, "timeout")
+    silent.is_heard = False  # the connection does not know it yet
+    said = await looked_for(silent, peer)
+    assert said == ["vanished: neither orch nor the other nodes reach it", None]
+
+
+async def test_a_node_that_is_only_busy_is_not_gone() -> None:
+    busy, peer = Node(0), Node(1, "ok")
+    busy.is_heard = False
+    assert await looked_for(busy, peer) == [None, None]
+
+
+async def test_silent_nodes_are_no_witnesses_of_each_other() -> None:
+    nodes = [Node(0, "ok", away=True), Node(1, "ok", away=True), Node(2, "timeout")]
+    said = await looked_for(*nodes)
+    assert [gone is not None for gone in said] == [True, True, False]
+    assert nodes[0].agent.asked == nodes[1].agent.asked == []
+
+
+async def test_where_all_answer_nobody_is_asked() -> None:
+    nodes = [Node(0, "ok"), Node(1, "ok")]
+    assert await looked_for(*nodes) == [None, None]
+    assert nodes[0].agent.asked == []
+
+
+async def test_a_node_whose_share_has_ended_is_not_gone() -> None:
+    over, peer = Node(0, away=True), Node(1, "timeout")
+    over.is_over = True
+    assert await looked_for(over, peer) == [None, None]

@@ -1,0 +1,66 @@
+"""What a node says that a run has written is taken for what it may be: anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import events
+from orchestrator.control.results import Results, Wanted, Work, fetch_from, files_written
+from orchestrator.errors import NodeError
+from tests.runs.fakes import FakeAgent, FakeLine
+from tests.runs.helpers import plan_of
+
+NODE = plan_of(1).nodes[0]
+WORK = Work("lusab", NODE, 0.0)
+
+
+async def fetched(answer: Any, folder: Path) -> Results:
+    line = FakeLine(FakeAgent(answers={"changed": answer}))
+    heard: list[events.Event] = []
+    return await fetch_from(line, WORK, folder, Wanted(dry_run=True), heard.append)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        {"files": [], "cut": True},  # would be asked without end
+        {"files": [["../x", 1, 1, 0, "file", "", 1]], "cut": False},
+        {"files": [["x", 1]], "cut": False},
+        {"files": "x", "cut": 0},
+    ],
+)
+async def test_an_answer_that_makes_no_sense_is_the_nodes_problem(
+    tmp_path: Path, answer: Any
+) -> None:
+    result = await fetched(answer, tmp_path / "out")
+    assert isinstance(result.problem, NodeError)
+    assert result.problem.message.startswith(f"{NODE.name}: ")
+    assert not (tmp_path / "out").exists()
+
+
+async def test_parts_of_an_answer_are_asked_for_until_it_is_whole(tmp_path: Path) -> None:
+    def answer(asked: dict[str, Any]) -> Any:
+        name = {None: "a", "a": "b"}[asked["after"]]
+        return {"files": [[name, 1, 1, 0o644, "file", "", 512]], "cut": name == "a"}
+
+    result = await fetched(answer, tmp_path / "out")
+    assert [file.path for file in result.files] == ["a", "b"]
+
+
+async def test_a_node_that_names_files_without_end_is_refused(tmp_path: Path) -> None:
+    part = [[f"{n:06}", 1, 1, 0o644, "file", "", 512] for n in range(50_000)]
+    result = await fetched({"files": part, "cut": True}, tmp_path / "out")
+    assert "more than 200,000 files" in str(result.problem)
+
+
+async def test_how_much_was_written_is_told_and_nothing_where_nothing_was() -> None:
+    def agent(count: int) -> Any:
+        return FakeAgent(answers={"written": {"files": count, "bytes": 5, "folder": "~/x\x1b"}})
+
+    assert await files_written(agent(0), WORK, 1.0) is None
+    told = await files_written(agent(2), WORK, 1.0)
+    assert told == events.FilesWritten("lusab", NODE.name, "~/x", 2, 5)

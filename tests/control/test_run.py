@@ -1,0 +1,20 @@
+"""What the controller of a run knows from the start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from orchestrator import events
+from orchestrator.control.interrupts import Interrupts
+from orchestrator.control.run import Run
+from tests.runs.fakes import FakeAgent, FakeLine
+from tests.runs.helpers import record_in
+
+
+def test_node_that_an_earlier_controller_gave_up_has_failed_for_the_next(tmp_path: Path) -> None:
+    record = record_in(tmp_path)
+    record.note(events.NodeGone("n1", "could not be reached for 60 s"))
+    lines = cast(Any, [FakeLine(FakeAgent()), FakeLine(FakeAgent())])
+    run = Run(record, lines, lambda event: None, Interrupts())
+    assert [node.gone for node in run.followers] == [None, "could not be reached for 60 s"]

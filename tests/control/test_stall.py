@@ -1,0 +1,232 @@
+"""A run that does not get on is told of: once, with what keeps it, and again only after it moved."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from orchestrator import events
+from orchestrator.control import stall
+from orchestrator.control.first_failure import NodeState
+from orchestrator.control.stall import StallWatch
+from orchestrator.control.verdict import stopped_code, stopped_summary
+from orchestrator.errors import NodeError
+from orchestrator.node.reasons import StopReason
+from orchestrator.plan import Elastic
+from orchestrator.reasons import Stop
+from orchestrator.remote.reports import LeftBehind, RankReport, StatusReport
+from orchestrator.runs.event_log import Logged
+from orchestrator.runs.state import fold
+from tests.runs.fakes import FakeAgent, FakeLine, until
+from tests.runs.helpers import KILL, OK, plan_of, rank
+
+SECONDS = 0.4
+C10D = "/site-packages/torch/distributed/distributed_c10d.py"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stall, "_SHORTEST", 0.02)
+
+
+@dataclass
+class Machine:
+    """What a node tells of its one rank; `works` is for how much CPU it uses in a second."""
+
+    rank: int
+    call: str = "all_reduce"
+    file: str = C10D
+    works: float = 0.0
+    asked: list[bool] = field(default_factory=list)
+
+    def __call__(self, arguments: dict[str, Any]) -> Any:
+        self.asked.append(arguments["brief"])
+        used = time.monotonic() * self.works
+        frames = [[self.call, self.file, 1], ["train", "/job/train.py", 88]]
+        process = {
+            "pid": 10 + self.rank, "rank": self.rank, "own": True, "name": "python", "state": "S",
+            "used": used, "main_used": used, "moved": 0, "by": "signal", "why": "",
+            "threads": [{"name": "MainThread", "main": True, "frames": frames}],
+        }  # fmt: skip
+        return {"at": time.monotonic(), "processes": [process], "sockets": []}
+
+
+class Node:
+    """As much of a follower as the watch looks at."""
+
+    def __init__(self, number: int, answer: Any) -> None:
+        self.name = f"n{number}"
+        self.line = FakeLine(FakeAgent(answers={"stacks": answer}))
+        self.heard_at = time.monotonic()
+        self.has_ended = False
+        self.gone: str | None = None
+        self.ranks: dict[int, RankReport] = {number: rank(number)}
+        self.stopped_at: float | None = None
+        self.status: StatusReport | None = None
+
+    @property
+    def state(self) -> NodeState:
+        return NodeState(self.name, self.ranks, self.status, 0.0, self.stopped_at, self.gone)
+
+
+class Watched:
+    """A watch over nodes that are such machines (or raise such errors), while the context lasts."""
+
+    def __init__(self, *answers: Any, elastic: Elastic | None = None, **more: Any) -> None:
+        self.nodes = [Node(number, answer) for number, answer in enumerate(answers)]
+        self.told: list[events.Event] = []
+        plan = replace(plan_of(*(1 for _ in answers)), elastic=elastic)
+        nodes: Any = self.nodes
+        self.watch = StallWatch(nodes, plan, SECONDS, self.told.append, **more)
+
+    async def __aenter__(self) -> Watched:
+        self.task = asyncio.create_task(self.watch.watch())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+        if not self.task.cancelled():
+            self.task.result()
+
+    def of(self, kind: type) -> int:
+        return sum(isinstance(event, kind) for event in self.told)
+
+
+async def nothing_for(watched: Watched, seconds: float, act: Callable[[], None]) -> None:
+    """Have `act` done again and again for so long, and nothing told."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        act()
+        await asyncio.sleep(0.01)
+        assert watched.told == []
+
+
+async def test_a_run_that_waits_for_what_its_ranks_left_has_not_stalled() -> None:
+    async with Watched(Machine(0)) as watched:
+        behind = LeftBehind(((7, "sleep"),), 60.0, ended=False)
+        watched.nodes[0].status = StatusReport("running", None, (), behind=behind)
+        await nothing_for(watched, 3 * SECONDS, lambda: None)
+
+
+async def test_a_run_in_which_nothing_moves_is_told_of_once_with_the_suspect() -> None:
+    machines = Machine(0), Machine(1, call="load", file="/job/data.py")
+    began = time.monotonic()
+    async with Watched(*machines) as watched:
+        await until(lambda: watched.of(events.Stalled) == 1)
+        assert time.monotonic() - began >= SECONDS
+        asked = len(machines[0].asked)
+        await until(lambda: len(machines[0].asked) > asked + 10)
+    (told,) = watched.told
+    assert isinstance(told, events.Stalled)
+    assert told.stacks == ("r0 all_reduce (train.py:88)", "r1 load (data.py:1)")
+    assert told.suspect == "r1 load (data.py:1): r0 waits in all_reduce"
+    assert machines[0].asked.count(False) == 1
+
+
+async def test_while_ranks_print_nobody_is_asked() -> None:
+    machine = Machine(0)
+    async with Watched(machine) as watched:
+
+        def prints() -> None:
+            watched.nodes[0].heard_at = time.monotonic()
+
+        await nothing_for(watched, 3 * SECONDS, prints)
+    assert machine.asked == []
+
+
+async def test_one_rank_that_works_is_enough() -> None:
+    async with Watched(Machine(0), Machine(1, "load", "/job/data.py", works=2.0)) as watched:
+        await nothing_for(watched, 3 * SECONDS, lambda: None)
+
+
+async def test_ranks_that_spin_in_a_collective_do_not_work() -> None:
+    async with Watched(Machine(0, works=1.0), Machine(1, works=1.0)) as watched:
+        await until(lambda: watched.of(events.Stalled) == 1)
+
+
+async def test_of_a_node_that_cannot_be_asked_nothing_is_known() -> None:
+    async with Watched(Machine(0), NodeError("n1", "away")) as watched:
+        await nothing_for(watched, 3 * SECONDS, lambda: None)
+
+
+async def test_a_node_that_is_done_or_gone_is_not_asked() -> None:
+    async with Watched(Machine(0), NodeError("n1", "away"), NodeError("n2", "away")) as watched:
+        watched.nodes[1].has_ended = True
+        watched.nodes[1].ranks[1] = rank(1, OK)
+        watched.nodes[2].gone = "could not be reached"
+        await until(lambda: watched.of(events.Stalled) == 1)
+        (told,) = watched.told
+        assert isinstance(told, events.Stalled)
+        assert told.suspect == "r1 exited with 0: the others wait for what has ended"
+
+
+@pytest.mark.parametrize("how", ["prints", "moves"])
+async def test_it_is_told_when_the_run_gets_on_and_when_it_stalls_again(how: str) -> None:
+    machine = Machine(0)
+    async with Watched(machine) as watched:
+        await until(lambda: watched.of(events.Stalled) == 1)
+        if how == "prints":
+            watched.nodes[0].heard_at = time.monotonic()
+        else:
+            machine.call = "barrier"
+        await until(lambda: watched.of(events.Resumed) == 1)
+        await until(lambda: watched.of(events.Stalled) == 2)
+    assert [type(event).__name__ for event in watched.told] == ["Stalled", "Resumed", "Stalled"]
+
+
+async def test_what_an_earlier_controller_has_told_is_not_told_again() -> None:
+    machine = Machine(0)
+    async with Watched(machine, is_stalled=True) as watched:
+        await until(lambda: len(machine.asked) > 20)
+        assert watched.told == []
+        watched.nodes[0].heard_at = time.monotonic()
+        await until(lambda: watched.of(events.Resumed) == 1)
+
+
+async def test_who_wants_it_stopped_hears_why_and_the_watch_is_over() -> None:
+    heard: list[str] = []
+
+    async def stop(why: str) -> None:
+        heard.append(why)
+        watched.nodes[0].stopped_at = time.time()
+
+    async with Watched(Machine(0), on_stall=stop) as watched:
+        await until(watched.task.done)
+    assert heard == ["r0 all_reduce (train.py:88)"]
+    assert watched.of(events.Resumed) == 0
+
+
+async def test_a_node_that_was_told_to_stop_alone_does_not_end_the_watch() -> None:
+    """An elastic run goes on without one that has left it."""
+    async with Watched(Machine(0), Machine(1)) as watched:
+        watched.nodes[1].stopped_at = time.time()
+        await until(lambda: watched.of(events.Stalled) == 1)
+
+
+async def test_launchers_that_start_ranks_again_have_the_time_to_meet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stall, "_MEETING", 4 * SECONDS)
+    began = time.monotonic()
+    async with Watched(Machine(0), elastic=Elastic(1, 2)) as watched:
+        watched.nodes[0].ranks[0] = rank(0, KILL)
+        await until(lambda: watched.of(events.Stalled) == 1)
+    assert time.monotonic() - began >= 4 * SECONDS
+
+
+def test_the_log_says_what_keeps_a_run_until_it_gets_on() -> None:
+    told = events.Stalled(60.0, ("r[0-1] all_reduce (train.py:88)",), (), "")
+    log = [Logged(1.0, told), Logged(2.0, events.Resumed(60.0))]
+    assert fold(log[:1]).stalled == told
+    assert fold(log).stalled is None
+
+
+def test_a_run_that_was_stopped_for_it_has_failed_by_whoever_tells_it() -> None:
+    stop = Stop(StopReason.STALL, text="r1 load (data.py:1)")
+    assert (stopped_code(stop), stopped_summary(stop)) == (1, "stalled: r1 load (data.py:1)")

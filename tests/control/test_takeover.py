@@ -1,0 +1,74 @@
+"""What a controller that took a run over has seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.control.first_failure import FirstFailure, NodeState
+from orchestrator.control.takeover import TakeoverHistory
+from orchestrator.remote.reports import ProcessEnd, RankReport, StatusReport
+from tests.runs.helpers import ENDED, RUNNING, rank
+
+BAD = ProcessEnd(3, None)
+RANK, LAUNCHER, GONE = (
+    FirstFailure("n0", 0, BAD),
+    FirstFailure("n0", None, BAD),
+    FirstFailure("n0", None, None, "is gone"),
+)
+
+
+def node(status: StatusReport | None, *ranks: RankReport) -> NodeState:
+    return NodeState("n0", {report.rank: report for report in ranks}, status)
+
+
+def witness_of(*states: NodeState, restarts_itself: bool = False) -> TakeoverHistory:
+    witness = TakeoverHistory(restarts_itself=restarts_itself)
+    for state in states:
+        witness.look(state)
+    return witness
+
+
+def test_rank_that_was_alive_at_first_was_seen_to_fail() -> None:
+    witness = witness_of(
+        node(RUNNING),
+        node(RUNNING, rank(0)),
+        node(RUNNING, rank(0, BAD)),
+        node(ENDED, rank(0, BAD)),
+    )
+    assert witness.saw(RANK)
+
+
+def test_rank_that_had_ended_at_first_was_not_seen_to_fail() -> None:
+    """Though its node goes on: other ranks there wait for it."""
+    witness = witness_of(
+        node(RUNNING), node(RUNNING, rank(0, BAD)), node(RUNNING, rank(0, BAD), rank(1))
+    )
+    assert not witness.saw(RANK)
+
+
+@pytest.mark.parametrize("culprit", [RANK, LAUNCHER, GONE])
+@pytest.mark.parametrize("state", ["ended", "lost", "absent"])
+def test_node_that_had_ended_at_first_was_not_seen_to_fail(
+    culprit: FirstFailure, state: str
+) -> None:
+    over = StatusReport(state, None, ())
+    assert not witness_of(node(over), node(over, rank(0, BAD))).saw(culprit)
+
+
+@pytest.mark.parametrize("culprit", [RANK, LAUNCHER, GONE])
+def test_node_that_was_never_heard_of_was_not_seen_to_fail(culprit: FirstFailure) -> None:
+    assert not witness_of(node(None)).saw(culprit)
+
+
+def test_node_that_was_alive_at_first_was_seen_to_be_lost() -> None:
+    assert witness_of(node(RUNNING), node(replace(RUNNING, state="lost"))).saw(GONE)
+
+
+@pytest.mark.parametrize("culprit", [RANK, LAUNCHER])
+def test_launcher_that_restarts_ranks_fails_when_it_ends_itself(culprit: FirstFailure) -> None:
+    failed_once = node(RUNNING, rank(0, BAD))
+    ended = node(replace(RUNNING, launcher=BAD), rank(0, BAD))
+    assert witness_of(failed_once, ended, restarts_itself=True).saw(culprit)
+    assert not witness_of(ended, restarts_itself=True).saw(culprit)

@@ -1,0 +1,391 @@
+"""Who failed first, and what the run's exit code is."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.control.first_failure import FirstFailure, NodeState, find_first_failure
+from orchestrator.control.interrupts import Interrupts
+from orchestrator.control.verdict import (
+    all_ended,
+    all_succeeded,
+    find_stop,
+    judge,
+    stopped_code,
+    stopped_summary,
+)
+from orchestrator.node.reasons import StopReason
+from orchestrator.plan import Elastic, Plan
+from orchestrator.reasons import Stop
+from orchestrator.remote.reports import ProcessEnd, RankReport, StatusReport
+from tests.runs.helpers import ENDED, KILL, OK, TERM, plan_of, rank
+
+CTRL_C = Stop(StopReason.INTERRUPT)
+
+
+def node(
+    name: str, *ranks: RankReport, status: StatusReport | None = ENDED, **more: Any
+) -> NodeState:
+    return NodeState(name, {r.rank: r for r in ranks}, status, **more)
+
+
+def test_success_is_every_rank_with_zero() -> None:
+    nodes = [node("n0", rank(0, OK)), node("n1", rank(1, OK))]
+    verdict = judge(plan_of(1, 1), nodes, None)
+    assert (verdict.exit_code, verdict.summary) == (0, "all 2 ranks succeeded")
+
+
+def test_the_first_failing_rank_gives_its_own_code() -> None:
+    nodes = [node("n0", rank(0, TERM, 5.0)), node("n1", rank(1, ProcessEnd(7, None), 2.0))]
+    verdict = judge(plan_of(1, 1), nodes, None)
+    assert (verdict.exit_code, verdict.summary) == (7, "rank 1 on n1 exited with 7")
+
+
+def test_a_signal_counts_as_128_and_its_number() -> None:
+    verdict = judge(plan_of(1), [node("n0", rank(0, KILL))], None)
+    assert (verdict.exit_code, verdict.summary) == (137, "rank 0 on n0 was killed by SIGKILL")
+
+
+def test_clock_skew_is_corrected() -> None:
+    ahead = node("n0", rank(0, ProcessEnd(1, None), 12.0), clock_skew=10.0)  # truly at 2
+    nodes = [ahead, node("n1", rank(1, ProcessEnd(2, None), 5.0))]
+    culprit = find_first_failure(nodes)
+    assert culprit is not None
+    assert culprit.rank == 0
+
+
+def test_who_ends_after_being_told_to_stop_is_a_victim() -> None:
+    nodes = [node("n0", rank(0, KILL, 5.0), stopped_at=4.0)]
+    assert find_first_failure(nodes) is None
+    verdict = judge(plan_of(1), nodes, CTRL_C)
+    assert (verdict.exit_code, verdict.summary) == (130, "stopped by an interrupt")
+
+
+def test_ranks_that_save_and_exit_0_when_they_are_stopped_were_interrupted_all_the_same() -> None:
+    nodes = [node("n0", rank(0, OK, 5.0), stopped_at=4.0)]
+    verdict = judge(plan_of(1), nodes, Stop(StopReason.SIGTERM))
+    assert (verdict.exit_code, verdict.summary) == (143, "stopped by SIGTERM")
+
+
+def test_an_interrupt_after_all_succeeded_changes_nothing() -> None:
+    nodes = [node("n0", rank(0, OK, 3.0), stopped_at=4.0)]
+    assert judge(plan_of(1), nodes, CTRL_C).exit_code == 0
+
+
+def test_a_node_that_stopped_by_itself_says_why() -> None:
+    status = StatusReport("ended", OK, (), Stop(StopReason.LEASE_EXPIRED, seconds=3), 4.0)
+    for end in (OK, TERM, KILL):
+        nodes = [node("n0", rank(0, end, 5.0), status=status, stopped_at=4.0)]
+        verdict = judge(plan_of(1), nodes, None)
+        expected = (1, "n0 stopped: no controller was heard of for 3 s")
+        assert (verdict.exit_code, verdict.summary) == expected
+
+
+def test_a_failure_before_the_interrupt_is_still_the_verdict() -> None:
+    nodes = [node("n0", rank(0, ProcessEnd(3, None), 1.0), stopped_at=4.0)]
+    assert judge(plan_of(1), nodes, CTRL_C).exit_code == 3
+
+
+def test_a_launcher_that_fails_before_any_rank_is_the_culprit() -> None:
+    failed = StatusReport("ended", ProcessEnd(2, None), ())
+    verdict = judge(plan_of(1), [node("n0", status=failed)], None)
+    assert (verdict.exit_code, verdict.summary) == (2, "the launcher on n0 exited with 2")
+
+
+def test_a_launcher_that_fails_after_all_its_ranks_did_well_is_forgiven() -> None:
+    failed = StatusReport("ended", ProcessEnd(1, None), ())
+    assert judge(plan_of(1), [node("n0", rank(0, OK), status=failed)], None).exit_code == 0
+
+
+def test_a_supervisor_that_died_is_a_failure() -> None:
+    lost = StatusReport("lost", None, ())
+    verdict = judge(plan_of(1), [node("n0", rank(0, None), status=lost)], None)
+    assert verdict.exit_code == 1
+    assert verdict.summary.startswith("n0 lost its supervisor")
+
+
+def test_a_node_that_has_nothing_of_the_run_is_a_failure() -> None:
+    absent = StatusReport("absent", None, ())
+    verdict = judge(plan_of(1, 1), [node("n0", rank(0, OK)), node("n1", status=absent)], None)
+    assert (verdict.exit_code, verdict.summary) == (1, "n1 has nothing of this run (any more)")
+
+
+@pytest.mark.parametrize("state", ["lost", "absent"])
+def test_a_node_that_was_told_to_stop_and_is_dead_then_has_not_failed(state: str) -> None:
+    dead = node("n0", rank(0), status=StatusReport(state, None, ()), stopped_at=4.0)
+    assert find_first_failure([dead]) is None
+    assert judge(plan_of(1), [dead], CTRL_C).exit_code == 130
+
+
+def test_a_node_that_is_gone_is_the_culprit_though_nothing_is_known_of_its_end() -> None:
+    gone = node("n1", rank(1), status=None, stopped_at=9.0, gone="could not be reached for 60 s")
+    verdict = judge(plan_of(1, 1), [node("n0", rank(0, TERM, 9.5), stopped_at=9.0), gone], None)
+    assert (verdict.exit_code, verdict.summary) == (1, "n1 could not be reached for 60 s")
+    assert (verdict.culprit, verdict.unknown) == (
+        FirstFailure("n1", None, None, gone.gone or ""),
+        ("n1",),
+    )
+
+
+def test_a_rank_that_failed_by_itself_goes_before_a_node_that_is_gone() -> None:
+    nodes = [node("n0", rank(0, ProcessEnd(7, None))), node("n1", status=None, gone="is gone")]
+    assert judge(plan_of(1, 1), nodes, None).exit_code == 7
+
+
+@pytest.mark.parametrize("status", [None, StatusReport("lost", None, ())])
+def test_what_becomes_of_a_node_after_all_ranks_ended_well_changes_nothing(
+    status: StatusReport | None,
+) -> None:
+    nodes = [node("n0", rank(0, OK)), node("n1", rank(1, OK), status=status, gone="is gone")]
+    verdict = judge(plan_of(1, 1), nodes, None)
+    assert (verdict.exit_code, verdict.culprit) == (0, None)
+
+
+# -- stopped by a wish, by the node itself, by another controller -------------------------------
+
+
+def stopped_there(name: str, number: int, reason: Stop, at: float, **more: float) -> NodeState:
+    """A node that stopped at `at` without our doing; its rank saved, and exited with 0."""
+    status = replace(ENDED, stopped=reason, stopped_at=at)
+    return node(name, rank(number, OK, at + 1), status=status, stopped_at=at, **more)
+
+
+def test_a_wish_to_stop_is_told_with_who_had_it() -> None:
+    nodes = [node("n0", rank(0, TERM, 5.0), stopped_at=4.0)]
+    verdict = judge(plan_of(1), nodes, Stop(StopReason.STOP_REQUEST))
+    assert (verdict.exit_code, verdict.summary) == (130, "stopped by orch stop")
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (signal.SIGINT, (130, "stopped by an interrupt")),
+        (signal.SIGTERM, (143, "stopped by SIGTERM")),
+    ],
+)
+def test_signal_after_a_run_was_handed_over_ends_it_as_one_before_does(
+    number: signal.Signals, expected: tuple[int, str]
+) -> None:
+    interrupts = Interrupts()
+    interrupts.send(number)
+    stop = Stop(interrupts.reason)
+    assert (stopped_code(stop), stopped_summary(stop)) == expected
+
+
+def test_an_interrupt_of_somebody_who_was_attached_reads_well() -> None:
+    nodes = [node("n0", rank(0, TERM, 5.0), stopped_at=4.0)]
+    verdict = judge(plan_of(1), nodes, Stop(StopReason.INTERRUPT))
+    assert verdict.summary == "stopped by an interrupt"
+
+
+@pytest.mark.parametrize(
+    ("reason", "by"),
+    [
+        (Stop(StopReason.INTERRUPT), "an interrupt"),
+        (Stop(StopReason.INTERRUPT_TWICE), "an interrupt"),
+        (Stop(StopReason.STOP_REQUEST), "orch stop"),
+    ],
+)
+def test_a_run_that_a_person_stopped_with_an_earlier_controller_was_interrupted(
+    reason: Stop, by: str
+) -> None:
+    verdict = judge(plan_of(1), [stopped_there("n0", 0, reason, 4.0)], None)
+    assert (verdict.exit_code, verdict.summary) == (130, f"stopped by {by}")
+
+
+def test_a_run_that_has_had_its_time_ends_as_timeout_1_says() -> None:
+    nodes = [node("n0", rank(0, TERM, 5.0), stopped_at=4.0)]
+    verdict = judge(plan_of(1), nodes, Stop(StopReason.TIME_LIMIT, seconds=90))
+    assert (verdict.exit_code, verdict.summary) == (124, "timed out after 90 s")
+
+
+def test_the_time_that_was_over_with_an_earlier_controller_is_known_to_the_next() -> None:
+    verdict = judge(
+        plan_of(1), [stopped_there("n0", 0, Stop(StopReason.TIME_LIMIT, seconds=0.5), 4.0)], None
+    )
+    assert (verdict.exit_code, verdict.summary) == (124, "timed out after 0.5 s")
+
+
+def test_a_failure_before_the_time_was_over_is_the_verdict() -> None:
+    nodes = [node("n0", rank(0, ProcessEnd(3, None), 1.0), stopped_at=4.0)]
+    assert judge(plan_of(1), nodes, Stop(StopReason.TIME_LIMIT, seconds=4)).exit_code == 3
+
+
+def test_all_have_ended_whether_well_or_not() -> None:
+    nodes = [node("n0", rank(0, OK)), node("n1", rank(1, ProcessEnd(3, None)))]
+    assert all_ended(plan_of(1, 1), nodes)
+    assert not all_ended(plan_of(1, 2), nodes)
+    again = plan_of(1, 1, launcher="torchrun", launcher_arguments=("--max-restarts=3",))
+    assert not all_ended(again, nodes)  # what failed is about to begin again
+
+
+def test_a_failure_before_the_stop_of_an_earlier_controller_is_the_verdict() -> None:
+    status = replace(ENDED, stopped=Stop(StopReason.RANK_FAILED), stopped_at=4.0)
+    nodes = [
+        node("n0", rank(0, ProcessEnd(7, None), 3.0), status=status, stopped_at=4.0),
+        node("n1", rank(1, TERM, 4.5), status=status, stopped_at=4.0),
+    ]
+    assert judge(plan_of(1, 1), nodes, None).exit_code == 7
+
+
+def test_launchers_that_were_stopped_once_all_ranks_had_ended_well_are_a_success() -> None:
+    status = replace(ENDED, stopped=Stop(StopReason.LAUNCHER_HANGS), stopped_at=4.0)
+    nodes = [node("n0", rank(0, OK, 3.0), status=status, stopped_at=4.0)]
+    assert judge(plan_of(1), nodes, None).exit_code == 0
+
+
+def test_the_first_that_stopped_is_told_not_one_that_was_stopped_for_its_sake() -> None:
+    told = Stop(StopReason.LEASE_EXPIRED).of_node("n1")
+    second = stopped_there("n0", 0, told, 5.0)
+    first = stopped_there("n1", 1, Stop(StopReason.LEASE_EXPIRED), 14.0, clock_skew=10.0)
+    assert find_stop([second, first]) == told
+    assert (
+        judge(plan_of(1, 1), [second, first], None).summary
+        == "n1 stopped: no controller was heard of"
+    )
+    assert find_stop([node("n0", rank(0, OK))]) is None
+
+
+def test_a_rank_that_was_never_seen_is_not_a_success() -> None:
+    verdict = judge(plan_of(2), [node("n0", rank(0, OK))], None)
+    assert (verdict.exit_code, verdict.summary) == (
+        1, "the launcher ended without having started rank 1",
+    )  # fmt: skip
+
+
+def test_a_failure_that_the_launcher_has_made_good_is_forgiven() -> None:
+    first, second = ProcessEnd(7, None), OK
+    again = [replace(rank(number, second, 9.0), attempt=1) for number in (0, 1)]
+    assert judge(plan_of(2), [node("n0", *again)], None).exit_code == 0
+    half = [rank(0, first, 1.0), again[1]]
+    assert find_first_failure([node("n0", *half)]) is None
+
+
+def test_what_is_left_and_who_is_unknown_is_told() -> None:
+    stuck = StatusReport("ended", OK, (123,))
+    nodes = [node("n0", rank(0, OK), status=stuck), node("n1", status=None)]
+    verdict = judge(plan_of(1, 1), nodes, None)
+    assert (verdict.left, verdict.unknown) == ({"n0": (123,)}, ("n1",))
+    assert verdict.exit_code == 1
+
+
+ENDS = st.one_of(
+    st.integers(0, 255).map(lambda code: ProcessEnd(code, None)),
+    st.sampled_from([6, 9, 11, 15]).map(lambda number: ProcessEnd(None, number)),
+)
+
+
+@given(st.lists(st.tuples(ENDS, st.floats(0, 100)), min_size=1, max_size=8))
+def test_the_exit_code_is_zero_exactly_when_all_succeeded(
+    ends: list[tuple[ProcessEnd, float]],
+) -> None:
+    nodes = [node(f"n{i}", rank(i, end, at)) for i, (end, at) in enumerate(ends)]
+    plan = plan_of(*(1 for _ in ends))
+    verdict = judge(plan, nodes, None)
+    assert (verdict.exit_code == 0) == all(end.succeeded for end, _ in ends)
+    assert (verdict.exit_code == 0) == all_succeeded(plan, nodes)
+
+
+def test_one_rank_reads_as_one() -> None:
+    assert judge(plan_of(1), [node("n0", rank(0, OK))], None).summary == "1 rank succeeded"
+
+
+def test_the_script_is_what_succeeds_where_it_starts_ranks_itself() -> None:
+    nodes = [node("n0", rank(0, OK)), node("n1", rank(2, OK))]
+    verdict = judge(plan_of(2, 2, launcher="python"), nodes, None)
+    assert (verdict.exit_code, verdict.summary) == (0, "the script on all 2 nodes succeeded")
+    one = judge(plan_of(2, launcher="python"), nodes[:1], None)
+    assert one.summary == "the script succeeded"
+
+
+def test_launchers_that_start_ranks_unseen_and_exit_with_0_are_a_success() -> None:
+    nodes = [node("n0"), node("n1")]
+    verdict = judge(plan_of(1, 1), nodes, None)
+    assert (verdict.exit_code, verdict.summary) == (
+        0, "the launcher succeeded on all 2 nodes; it started its ranks without orch seeing them",
+    )  # fmt: skip
+    for end in (None, ProcessEnd(1, None)):
+        other = node("n1", status=StatusReport("ended", end, ()))
+        assert judge(plan_of(1, 1), [nodes[0], other], None).exit_code == 1
+
+
+def elastic_rank(
+    number: int, world_size: int, end: ProcessEnd | None, *, began: float, ended: float = 9.0
+) -> RankReport:
+    return RankReport(
+        number, 0, 0, 100, began, None if end is None else ended, end, world_size=world_size
+    )
+
+
+def test_an_elastic_run_succeeds_with_its_last_round() -> None:
+    # Rank 1 of 3 was done early; another failed, and the two nodes that are left did all of it again.
+    early = node("n1", elastic_rank(1, 3, OK, began=1.0, ended=2.0))
+    nodes = [
+        node("n0", elastic_rank(0, 2, OK, began=5.0)),
+        early,
+        node("n2", elastic_rank(1, 2, OK, began=15.1), clock_skew=10.0),
+    ]
+    verdict = judge(elastic_plan(), nodes, None)
+    assert (verdict.exit_code, verdict.summary) == (0, "all 2 ranks of the last round succeeded")
+    stopped = replace(ENDED, stopped=Stop(StopReason.LAUNCHER_HANGS), stopped_at=20.0)
+    late = [replace(each, status=stopped, stopped_at=20.0) for each in nodes]
+    assert judge(elastic_plan(), late, None).exit_code == 0
+
+
+def test_an_elastic_run_has_not_succeeded_while_a_rank_of_its_last_round_has_not() -> None:
+    early = node("n1", elastic_rank(1, 3, OK, began=1.0, ended=2.0))
+    for last in (None, ProcessEnd(1, None)):
+        nodes = [
+            node("n0", elastic_rank(0, 2, OK, began=5.0)),
+            early,
+            node("n2", elastic_rank(1, 2, last, began=5.1)),
+        ]
+        assert not all_succeeded(elastic_plan(), nodes)
+
+
+def test_a_rank_that_succeeded_in_an_earlier_round_does_not_stand_for_one_of_the_last() -> None:
+    early = node("n1", elastic_rank(1, 3, OK, began=1.0, ended=2.0))
+    assert not all_succeeded(elastic_plan(), [node("n0", elastic_rank(0, 2, OK, began=5.0)), early])
+
+
+def elastic_plan() -> Plan:
+    return replace(plan_of(1, 1, 1), elastic=Elastic(2, 3))
+
+
+# -- in a word -----------------------------------------------------------------------------------
+
+LOST = StatusReport("lost", None, ())
+
+
+@pytest.mark.parametrize(
+    ("nodes", "stopped", "outcome"),
+    [
+        ([node("n0", rank(0, OK))], None, "succeeded"),
+        ([node("n0", rank(0, ProcessEnd(7, None)))], None, "failed"),
+        ([node("n0", rank(0, KILL))], CTRL_C, "failed"),  # before anybody was stopped
+        ([node("n0", rank(0, None), status=LOST)], None, "lost"),
+        ([node("n0", rank(0, None), status=None, gone="is gone")], None, "lost"),
+        ([node("n0", rank(0, None), status=None)], None, "lost"),
+        ([node("n0", rank(0, TERM, 5.0), stopped_at=4.0)], CTRL_C, "stopped"),
+        (
+            [node("n0", rank(0, TERM, 5.0), stopped_at=4.0)],
+            Stop(StopReason.STOP_REQUEST),
+            "stopped",
+        ),
+        ([stopped_there("n0", 0, Stop(StopReason.TIME_LIMIT, seconds=3), 4.0)], None, "stopped"),
+        ([stopped_there("n0", 0, Stop(StopReason.LEASE_EXPIRED, seconds=3), 4.0)], None, "stopped"),
+        ([stopped_there("n0", 0, Stop(StopReason.STALL, text="r0 recv"), 4.0)], None, "failed"),
+        ([stopped_there("n0", 0, Stop(StopReason.RANK_FAILED), 4.0)], None, "failed"),
+        ([node("n0", status=StatusReport("ended", ProcessEnd(1, None), ()))], None, "failed"),
+    ],
+)
+def test_how_a_run_ended_is_one_word(
+    nodes: list[NodeState], stopped: Stop | None, outcome: str
+) -> None:
+    assert judge(plan_of(1), nodes, stopped).outcome == outcome

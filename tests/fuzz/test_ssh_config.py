@@ -1,0 +1,96 @@
+"""Whatever an ssh_config file is, it says how to reach a host, or it is a ConfigParseError."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+
+from orchestrator.inventory import Host
+from orchestrator.remote.ssh.algorithms import algorithms
+from orchestrator.remote.ssh.config import ConfigParseError, resolve, resolve_hop
+from orchestrator.remote.ssh.host_keys import Known
+
+from .doors import contents, corpus, outcome, strange_things
+
+KEYWORDS = "Host Match Include User HostName Port ProxyCommand ProxyJump IdentityFile IdentityAgent"
+KEYWORDS += " CertificateFile UserKnownHostsFile HostKeyAlias Ciphers AddressFamily Tag Frobnicate"
+PIECES = (
+    *(f"\n{keyword} ".encode() for keyword in KEYWORDS.split()),
+    *(
+        b"=",
+        b'"',
+        b"'",
+        b"\\",
+        b"#",
+        b"!",
+        b"*",
+        b"?",
+        b"%h",
+        b"%",
+        b"${HOME}",
+        b"${",
+        b"\0",
+        b"\xff",
+    ),
+    *(
+        b"host ",
+        b"final ",
+        b"all ",
+        b"exec ",
+        b"localnetwork ",
+        b"n",
+        b"none",
+        b"config",
+        b"~",
+        b"/*",
+    ),
+)
+NOTHING = Known((), (), (), ())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def harmless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home of our own; and no command of a Match is run."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".ssh").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        patch.setattr("asyncssh.config._exec", lambda command: False)
+        patch.setattr("orchestrator.remote.ssh.config_files._READ_TIMEOUT", 0.05)
+        yield home
+
+
+def read(content: bytes) -> None:
+    file = Path(os.environ["HOME"], ".ssh", "config")
+    file.write_bytes(content)
+    for host in (Host(name="n"), Host(name="a" * 253, user="CORP\\ann", port=7)):
+        target = outcome(lambda host=host: resolve(host, (file,)), ConfigParseError)  # type: ignore[misc]
+        if target is not None:
+            assert 1 <= target.port <= 65535
+            assert target.command("uptime").isprintable()
+            assert target.endpoint.isprintable()
+            assert all(map(str.isprintable, target.warnings))
+            algorithms(target, NOTHING)
+            for hop in (target.proxy_jump or "").split(",")[:3]:
+                outcome(lambda hop=hop: resolve_hop(hop, (file,), ()), ConfigParseError)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("file", corpus("ssh_config"), ids=lambda file: file.name)
+def test_nasty_file_says_how_to_reach_a_host_or_is_an_error(file: Path) -> None:
+    read(file.read_bytes())
+
+
+@given(contents("ssh_config", *PIECES))
+def test_any_bytes_say_how_to_reach_a_host_or_are_an_error(content: bytes) -> None:
+    read(content)
+
+
+def test_what_is_no_file_at_all_is_never_waited_for(tmp_path: Path) -> None:
+    for thing in strange_things(tmp_path / "d"):
+        outcome(lambda thing=thing: resolve(Host(name="n"), (thing,)), ConfigParseError)  # type: ignore[misc]
+        if "\0" not in str(thing):
+            read(f"Include {thing}\n".encode())

@@ -1,0 +1,77 @@
+"""What a node tells is parsed, or refused."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.hangs.snapshot import Frame, Stuck, parse
+
+PROCESS: dict[str, Any] = {
+    "pid": 7, "rank": 0, "own": True, "name": "python", "state": "S", "used": 1.5, "main_used": 1,
+    "moved": 10, "by": "signal", "why": "",
+    "threads": [{"name": "MainThread", "main": True, "frames": [["f", "/a.py", 3]]}],
+}  # fmt: skip
+SOCKET: dict[str, Any] = {
+    "pid": 7, "state": "connecting", "local": ["10.0.0.2", 4000], "remote": ["10.0.0.1", 29500],
+    "unacked": 1, "retransmits": 2,
+}  # fmt: skip
+SAID: dict[str, Any] = {"at": 12.5, "processes": [PROCESS], "sockets": [SOCKET]}
+
+
+def test_a_look_is_what_the_node_said() -> None:
+    look = parse("n0", SAID)
+    (process,) = look.processes
+    assert (look.node, look.at, process.rank, process.main_used) == ("n0", 12.5, 0, 1.0)
+    assert process.stack == (Frame("f", "/a.py", 3),)
+    assert look.stuck == (Stuck(7, True, ("10.0.0.2", 4000), ("10.0.0.1", 29500), 1, 2),)
+
+
+def test_escapes_and_newlines_do_not_come_through() -> None:
+    thread = {"name": "a\x1b[2Jb", "main": True, "frames": [["x\n\ny", "\x9b31m" + "z" * 999, 1]]}
+    (process,) = parse("n0", {**SAID, "processes": [{**PROCESS, "threads": [thread]}]}).processes
+    assert process.threads[0].name == "a [2Jb"
+    assert process.stack[0].function == "x y"
+    assert len(process.stack[0].file) <= 300
+    assert process.stack[0].file.isprintable()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"pid": -1}, {"pid": True}, {"rank": "0"}, {"rank": 1 << 40}, {"used": float("nan")},
+        {"used": "1"}, {"name": None}, {"threads": None}, {"threads": [{}]},
+        {"threads": [{"name": "", "main": True, "frames": [["f", "a"]]}]},
+    ],
+)  # fmt: skip
+def test_a_process_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse("n0", {**SAID, "processes": [{**PROCESS, **wrong}]})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"remote": ["host", 1]}, {"remote": ["10.0.0.1", 70000]}, {"local": 3}, {"pid": None}]
+)
+def test_a_connection_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse("n0", {**SAID, "sockets": [{**SOCKET, **wrong}]})
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*SAID, *PROCESS, *SOCKET]), inner)
+    ),
+    max_leaves=15,
+)
+
+
+@given(ANY)
+def test_anything_else_is_refused_and_nothing_more(said: Any) -> None:
+    with suppress(ValueError):
+        parse("n0", said)

@@ -1,0 +1,210 @@
+"""The verdict is true when launchers, shims, supervisors and controllers are killed or frozen, too."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from labkit.lab import Lab
+
+from .orch import (
+    Launch,
+    copies,
+    detached,
+    keepers,
+    latest,
+    orch,
+    processes_of_runs,
+    record,
+    wait_for_copies,
+    wait_for_end,
+    wait_until,
+    write,
+)
+
+pytestmark = [pytest.mark.lab]
+
+# A rank that works until it is told to stop, saves, and leaves as if all were well.
+SAVING = """
+import os, signal, sys, time
+def save(*_):
+    print("saved", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, save)
+print("going", flush=True)
+while True:
+    time.sleep(0.05)
+"""
+
+# One that takes its time to stop; the second of them fails when a file says so.
+SLOW_TO_STOP = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: None)
+print("going", flush=True)
+while not (os.environ["RANK"] == "1" and os.path.exists("/tmp/fail")):
+    time.sleep(0.05)
+sys.exit(3)
+"""
+
+TWO_NODES = ("--nodes", "node0,node1", "--preflight", "off")
+
+
+def status(lab: Lab, run: str, node: str) -> dict[str, Any]:
+    """Return what the supervisor on a node says of a run."""
+    folder = lab.files(node) / "home/.local/state/orch/runs" / run / node
+    found: dict[str, Any] = json.loads((folder / "status.json").read_text())
+    return found
+
+
+def kill(lab: Lab, node: str, pid: int, number: int = signal.SIGKILL) -> None:
+    """Send a signal to a process that a node knows by this id."""
+    done = lab.run(["kill", f"-{int(number)}", str(pid)], node=node)
+    assert done.returncode == 0, done.stderr
+
+
+def shim_of(lab: Lab, node: str, rank: int) -> int:
+    """Return the id, as seen from here, of what stands between the launcher and a rank."""
+    (pid,) = (
+        process.pid
+        for process in lab.processes(node)
+        if "shim" in process.argv
+        and f"RANK={rank}".encode() in process.environ.split(b"\0")
+        and not Path(f"/proc/{process.pid}/comm").read_text().startswith("orch-")
+    )
+    return pid
+
+
+def agent_of(lab: Lab, node: str) -> int:
+    """Return the id, as seen from here, of the agent that serves the one controller."""
+    (pid,) = (
+        process.pid
+        for process in lab.processes(node)
+        if process.argv[-1:] == ["serve"]
+        and not Path(f"/proc/{process.pid}/comm").read_text().startswith("orch-")
+    )
+    return pid
+
+
+def slow_job(lab: Lab, folder: Path) -> Path:
+    """Return the script of SLOW_TO_STOP, with nothing left that tells a rank to fail."""
+    for node in lab.nodes:
+        (lab.files(node) / "tmp/fail").unlink(missing_ok=True)
+    return write(folder / "job", "slow.py", SLOW_TO_STOP)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("is_watched", [True, False])
+def test_killed_torchrun_is_the_cause_though_its_ranks_save_and_exit_0(
+    lab3: Lab, tmp_path: Path, is_watched: bool
+) -> None:
+    script = write(tmp_path / "job", "saving.py", SAVING)
+    with Launch(lab3, *TWO_NODES, "--launcher", "torchrun", "--nproc", "1", script) as running:
+        running.wait_for_lines(2, "going")
+        run = latest(lab3)
+        if not is_watched:
+            running.process.kill()
+            running.process.wait(20)
+        kill(lab3, "node1", status(lab3, run, "node1")["launcher"]["pid"])
+        if is_watched:
+            assert running.end() == 137
+        else:
+            wait_until(lambda: status(lab3, run, "node1")["state"] == "ended")
+            assert orch(lab3, "status", run).returncode == 0
+    ended = wait_for_end(lab3, run)
+    summary = "the launcher on node1 was killed by SIGKILL"
+    assert (ended["exit_code"], ended["summary"]) == (137, summary)
+    assert "saved" in (copies(lab3, run) / "node1/attempt-0/rank-1.out").read_text()
+
+
+@pytest.mark.torch
+def test_rank_whose_shim_is_killed_is_the_cause_and_not_its_peer(lab3: Lab, tmp_path: Path) -> None:
+    script = write(tmp_path / "job", "saving.py", SAVING)
+    with Launch(lab3, *TWO_NODES, "--launcher", "torchrun", "--nproc", "2", script) as running:
+        running.wait_for_lines(4, "going")
+        os.kill(shim_of(lab3, "node1", 3), signal.SIGKILL)
+        assert running.end() == 137
+    ended = record(lab3, latest(lab3))
+    assert ended["summary"] == "rank 3 on node1 was killed by SIGKILL"
+
+
+def test_supervisor_that_was_frozen_goes_on_with_its_run(lab3: Lab, tmp_path: Path) -> None:
+    script = slow_job(lab3, tmp_path)
+    with Launch(lab3, *TWO_NODES, "--launcher", "direct", "--nproc", "1", script) as running:
+        running.wait_for_lines(2, "going")
+        run = latest(lab3)
+        supervisor = status(lab3, run, "node0")["pid"]
+        kill(lab3, "node0", supervisor, signal.SIGSTOP)
+        time.sleep(3.0)  # longer than a supervisor ever waits
+        kill(lab3, "node0", supervisor, signal.SIGCONT)
+        (lab3.files("node1") / "tmp/fail").touch()
+        assert running.end() == 3
+    assert record(lab3, run)["summary"] == "rank 1 on node1 exited with 3"
+
+
+def test_failure_is_still_the_cause_for_a_controller_that_takes_over_during_the_stop(
+    lab3: Lab, tmp_path: Path
+) -> None:
+    script = slow_job(lab3, tmp_path)
+    words = (*TWO_NODES, "--launcher", "direct", "--nproc", "1", "--grace", "4")
+    with Launch(lab3, *words, script) as running:
+        running.wait_for_lines(2, "going")
+        run = latest(lab3)
+        (lab3.files("node1") / "tmp/fail").touch()
+        wait_until(lambda: status(lab3, run, "node0")["state"] == "stopping")
+        running.process.kill()
+        running.process.wait(20)
+        assert orch(lab3, "status", run).returncode == 0
+    ended = wait_for_end(lab3, run)
+    assert (ended["exit_code"], ended["summary"]) == (3, "rank 1 on node1 exited with 3")
+
+
+def test_agent_that_hangs_for_good_is_replaced_and_its_node_stops_with_the_others(
+    lab3: Lab, tmp_path: Path
+) -> None:
+    script = slow_job(lab3, tmp_path)
+    words = (*TWO_NODES, "--launcher", "direct", "--nproc", "1", "--grace", "0.5")
+    with Launch(lab3, *words, script) as running:
+        running.wait_for_lines(2, "going")
+        run = latest(lab3)
+        agent = agent_of(lab3, "node0")
+        os.kill(agent, signal.SIGSTOP)
+        try:
+            (lab3.files("node1") / "tmp/fail").touch()
+            assert running.end(120) == 3
+            assert processes_of_runs(lab3, run) == []
+        finally:
+            os.kill(agent, signal.SIGCONT)
+    assert record(lab3, run)["summary"] == "rank 1 on node1 exited with 3"
+    assert "node0: connected again" in running.err
+
+
+def test_background_controller_that_is_interrupted_stops_the_run(lab3: Lab, tmp_path: Path) -> None:
+    script = write(tmp_path / "job", "saving.py", SAVING)
+    run = detached(lab3, *TWO_NODES, "--launcher", "direct", "--nproc", "1", script)
+    wait_for_copies(lab3, run, 2, "going")
+    (keeper,) = keepers(lab3, run)
+    os.kill(keeper, signal.SIGINT)
+    ended = wait_for_end(lab3, run)
+    assert (ended["exit_code"], ended["summary"]) == (130, "stopped by an interrupt")
+    log = lab3.home / ".local/state/orch/runs" / run / "controller.log"
+    assert "Traceback" not in log.read_text()
+
+
+def test_background_controller_that_is_terminated_leaves_the_run_to_the_next(
+    lab3: Lab, tmp_path: Path
+) -> None:
+    script = write(tmp_path / "job", "saving.py", SAVING)
+    run = detached(lab3, *TWO_NODES, "--launcher", "direct", "--nproc", "1", script)
+    wait_for_copies(lab3, run, 2, "going")
+    (keeper,) = keepers(lab3, run)
+    os.kill(keeper, signal.SIGTERM)
+    wait_until(lambda: keepers(lab3, run) == [])
+    assert {node for node, _ in processes_of_runs(lab3, run)} == {"node0", "node1"}
+    assert orch(lab3, "stop", run).returncode == 0
+    ended = wait_for_end(lab3, run)
+    assert (ended["exit_code"], ended["summary"]) == (130, "stopped by orch stop")

@@ -1,0 +1,41 @@
+"""Lines of output as values."""
+
+from __future__ import annotations
+
+from orchestrator.logs.chunking import LONGEST
+from orchestrator.logs.log_line import LineSplitter
+from orchestrator.logs.stream import Stream
+
+OUT = Stream("node1", 0, 3, 1, "stdout")
+ERR = Stream("node1", 0, 3, 1, "stderr")
+
+
+def test_lines_cut_anywhere_are_whole_and_have_the_time_of_their_end() -> None:
+    splitter = LineSplitter()
+    assert splitter.feed(OUT, b"lo", 1.0) == []
+    assert splitter.feed(ERR, b"other\n", 2.0)[0].text == "other"
+    first, empty = splitter.feed(OUT, b"ss 1\r\n\nlo", 3.0)
+    assert (first.text, first.time, first.rank, first.node) == ("loss 1", 3.0, 3, "node1")
+    assert empty.text == ""
+    (last,) = splitter.close()
+    assert (last.text, last.time, last.stream) == ("lo", 3.0, "stdout")
+    assert splitter.close() == []
+
+
+def test_bytes_that_are_not_utf8_are_escaped() -> None:
+    (line,) = LineSplitter().feed(OUT, b"caf\xc3\xa9 \xff\n", 1.0)
+    assert line.text == "café \\xff"
+
+
+def test_line_printed_has_no_control_sequences_but_colour() -> None:
+    (line,) = LineSplitter().feed(OUT, b"\x1b[31mred\x1b[0m \x1b]0;title\x07\n", 1.0)
+    assert str(line) == "r3 node1 │ \x1b[31mred\x1b[0m ^[]0;title^G"
+    (line,) = LineSplitter().feed(Stream("node1", 0, None, None, "stderr"), b"x\n", 1.0)
+    assert str(line) == "-- node1 │ x"
+
+
+def test_endless_line_comes_in_pieces() -> None:
+    splitter = LineSplitter()
+    lines = [line for _ in range(3) for line in splitter.feed(OUT, b"x" * LONGEST, 1.0)]
+    assert lines
+    assert sum(len(line.text) for line in (*lines, *splitter.close())) == 3 * LONGEST

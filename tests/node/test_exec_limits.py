@@ -1,0 +1,109 @@
+"""What is said to fit is what the kernel takes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.node.exec_limits import fits, limit_of_all, too_large
+
+from .conftest import AgentProcess
+
+ONE = 32 * os.sysconf("SC_PAGE_SIZE")
+
+
+def starts(environment: dict[str, str], argv: list[str]) -> bool:
+    """Tell whether the kernel takes these."""
+    try:
+        subprocess.run(argv, env=environment, check=True)
+    except OSError as error:
+        assert error.errno == errno.E2BIG
+        return False
+    return True
+
+
+@pytest.mark.parametrize("length", [ONE - 3, ONE - 2])
+def test_longest_variable_is_the_kernels(length: int) -> None:
+    environment = {"V": "x" * (length - 1)}  # with its name, = and NUL: two and one more
+    found = too_large(environment, ["true"])
+    assert (found is None) == starts(environment, ["/bin/true"])
+    if found is not None:
+        assert found == {"one": "V", "size": ONE + 1, "limit": ONE}
+
+
+def test_argument_that_is_too_long_is_told() -> None:
+    argv = ["/bin/true", "x" * ONE]
+    assert not starts({}, argv)
+    assert too_large({}, argv) == {"one": None, "size": ONE + 1, "limit": ONE}
+
+
+@pytest.mark.parametrize("over", [-40_000, 40_000])
+def test_limit_of_all_together_is_the_kernels(over: int) -> None:
+    each = 50_000
+    count, rest = divmod(limit_of_all() + over, each + 20)
+    environment = {f"VAR{n:07}": "x" * each for n in range(count)}
+    environment["REST"] = "x" * max(0, rest - 20)
+    found = too_large(environment, ["true"])
+    assert (found is None) == starts(environment, ["/bin/true"]) == (over < 0)
+    if found is not None:
+        assert found["size"] > found["limit"] == limit_of_all()
+        assert found["largest"][0] == ["VAR0000000", each + 12]
+
+
+@pytest.mark.parametrize(
+    ("stack", "limit"),
+    [
+        (8 << 20, 2 << 20),
+        (64 << 10, 128 << 10),
+        (resource.RLIM_INFINITY, 6 << 20),
+        (1 << 30, 6 << 20),
+    ],
+)
+def test_limit_of_all_follows_that_of_the_stack(stack: int, limit: int) -> None:
+    code = (
+        "import resource, sys; from orchestrator.node.exec_limits import limit_of_all\n"
+        f"resource.setrlimit(resource.RLIMIT_STACK, ({stack}, resource.RLIM_INFINITY))\n"
+        "print(limit_of_all())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == limit
+
+
+def test_what_a_login_sets_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    processes: list[dict[str, Any]] = [{"argv": ["true"], "env": {"MORE": "x"}}]
+    assert fits({}, [], processes) is None
+    for number in range(1 + limit_of_all() // 100_000):
+        monkeypatch.setenv(f"LOGIN{number}", "x" * 100_000)
+    found = fits({}, [], processes)
+    assert found is not None
+    assert found["size"] > found["limit"]
+
+
+def test_agent_answers_for_a_job(agent: AgentProcess) -> None:
+    job = {"env": {"BIG": "x" * ONE}, "unset": [], "processes": [{"argv": ["true"], "env": {}}]}
+    answer = agent.ask("fits", **job)["ok"]
+    assert answer == {"one": "BIG", "size": ONE + 5, "limit": ONE}
+    assert json.loads(json.dumps(answer)) == answer
+
+
+def test_rank_below_a_launcher_starts_with_all_that_is_said_to_fit(agent: AgentProcess) -> None:
+    from .test_supervise import launcher
+
+    each = 50_000
+    environment = {
+        f"VAR{n:07}": "x" * each for n in range((limit_of_all() - 60_000) // (each + 20))
+    }
+    argv = launcher(0, "-c", "print('up')")
+    process = {"argv": argv, "env": {}}
+    assert agent.ask("fits", env=environment, unset=[], processes=[process])["ok"] is None
+    assert agent.start(argv, launcher=True, env=environment)["ok"] == {"problem": None}
+    agent.follow()
+    assert Path(agent.directory / "attempt-0/rank-0.out").read_bytes() == b"up\n"

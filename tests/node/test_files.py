@@ -1,0 +1,138 @@
+"""Names of a run's files, and opening them whatever a script has left in their place."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.logs.stream import Stream
+from orchestrator.node import faulthandler_dump, files, lease, records, stack_hook, write_times
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+    (path / "inside").touch()
+
+
+def link(path: Path) -> None:
+    path.symlink_to("/dev/null")
+
+
+def listening(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        place = os.open(path.parent, os.O_RDONLY)
+        server.bind(f"/proc/self/fd/{place}/{path.name}")
+        os.close(place)
+
+
+ODD = [pipe, folder, link, listening]
+
+numbers = st.one_of(
+    st.integers(0, 10**9).map(str),
+    st.integers(0, 20_000_000).map(str),
+    st.text("0123456789", max_size=9),
+    st.sampled_from(["01", "-1", "1_0", "٣", "1\n", "9999999", "10000000"]),
+)
+paths = st.one_of(
+    st.builds(
+        lambda a, r, e: f"attempt-{a}/rank-{r}.{e}",
+        numbers, numbers, st.sampled_from(["out", "err", "json", "out\n"]),
+    ),
+    st.builds(lambda a, e: f"attempt-{a}/launcher.{e}", numbers, st.sampled_from(["out", "err"])),
+    st.text(max_size=30).map(lambda name: f"attempt-0/{name}"),
+)  # fmt: skip
+
+
+@given(paths)
+def test_names_of_log_files_are_the_same_on_the_node_and_the_controller(path: str) -> None:
+    """A name that only one side takes is sent for ever, and refused each time."""
+    folder, _, name = path.partition("/")
+    is_ours_there = bool(files.ATTEMPT.match(folder) and files.STREAM.match(name))
+    try:
+        Stream.parse("n0", path)
+        is_ours_here = True
+    except ValueError:
+        is_ours_here = False
+    assert is_ours_there == is_ours_here
+
+
+@pytest.mark.parametrize("put", ODD)
+def test_open_file_of_something_else_is_not_a_file_at_once(tmp_path: Path, put: object) -> None:
+    put(tmp_path / "odd")  # type: ignore[operator]
+    with pytest.raises(files.NotAFile):
+        files.open_file(str(tmp_path / "odd"))
+    with pytest.raises(files.NotAFile):
+        files.open_file(str(tmp_path / "odd"), os.O_WRONLY)
+    with pytest.raises(files.NotAFile):
+        files.read_some(str(tmp_path / "odd"), 10)
+
+
+@pytest.mark.parametrize("put", ODD)
+def test_log_in_the_place_of_something_else_is_opened_and_that_moved_aside(
+    tmp_path: Path, put: object
+) -> None:
+    path = tmp_path / "rank-5.out"
+    put(path)  # type: ignore[operator]
+    descriptor = files.open_log(str(path))
+    os.write(descriptor, b"text")
+    assert os.get_blocking(descriptor)
+    os.close(descriptor)
+    assert path.read_bytes() == b"text"
+    assert len(list(tmp_path.glob("rank-5.out.*.aside"))) == 1
+
+
+@pytest.mark.parametrize("put", ODD)
+def test_json_takes_the_place_of_something_else(tmp_path: Path, put: object) -> None:
+    path = tmp_path / "status.json"
+    put(path)  # type: ignore[operator]
+    put(tmp_path / f"status.json.{os.getpid()}.tmp")  # type: ignore[operator]
+    files.write_json(str(path), {"a": 1})
+    assert files.read_json(str(path)) == {"a": 1}
+
+
+@pytest.mark.parametrize("put", ODD)
+def test_room_marks_lease_and_hook_survive_something_else(tmp_path: Path, put: object) -> None:
+    for name in ("reserve", "heard", "hook"):
+        put(tmp_path / name)  # type: ignore[operator]
+    (tmp_path / "attempt-0").mkdir()
+    put(tmp_path / "attempt-0" / "marks")  # type: ignore[operator]
+    put(tmp_path / "attempt-0" / "rank-1.out")  # type: ignore[operator]
+    (tmp_path / "attempt-0" / "rank-0.out").write_bytes(b"text")
+    directory = str(tmp_path)
+    assert not files.has_room_aside(directory)
+    files.set_room_aside(directory)
+    assert files.has_room_aside(directory)
+    assert lease.renew(directory) is False
+    lease.Lease(directory, 5.0).mend()
+    assert lease.renew(directory) is True
+    stack_hook.put_hook(directory)
+    assert (tmp_path / "hook" / "sitecustomize.py").read_text()
+    write_times.WriteTimeRecorder(directory, 0).look()
+    assert list(write_times.timelines(str(tmp_path / "attempt-0"), 0.0)) == ["rank-0.out"]
+
+
+def test_file_of_stacks_that_is_a_link_is_not_emptied(tmp_path: Path) -> None:
+    precious = tmp_path / "weights"
+    precious.write_bytes(b"x" * 10)
+    (tmp_path / "rank-0.stacks").symlink_to(precious)
+    with pytest.raises(OSError, match="is not a file"):
+        faulthandler_dump._size(str(tmp_path / "rank-0.stacks"))
+    with pytest.raises(files.NotAFile):
+        faulthandler_dump._empty(str(tmp_path / "rank-0.stacks"))
+    assert precious.stat().st_size == 10
+
+
+def test_rank_record_of_gigabytes_is_none(tmp_path: Path) -> None:
+    with (tmp_path / "rank-0.json").open("wb") as file:
+        file.write(b"{}")
+        file.truncate(10 << 30)
+    assert records.read_rank(str(tmp_path / "rank-0.json")) is None

@@ -1,0 +1,76 @@
+"""A kernel that would not take a job's environment is named with the sizes, before anything is started."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from orchestrator.errors import LaunchError, NodeError
+from orchestrator.inventory import Host
+from orchestrator.pipeline.exec_limits import require_room
+from orchestrator.plan import Plan
+from orchestrator.remote.fleet import Fleet
+from tests.remote.fake import FakeTransport
+from tests.runs.helpers import plan_of
+
+
+class Says:
+    """An agent that answers so."""
+
+    def __init__(self, name: str, answer: Any) -> None:
+        self.node = Host(name=name, address=name)
+        self._answer = answer
+        self.asked: list[str] = []
+
+    async def ask(self, verb: str, **arguments: Any) -> Any:
+        self.asked.append(verb)
+        assert {"env", "unset", "processes"} < arguments.keys()
+        return self._answer
+
+
+def job(size: int, *answers: Any) -> tuple[Fleet, Plan]:
+    plan = plan_of(*([1] * len(answers)))
+    nodes = [replace(node, environment={"BIG": "x" * size}) for node in plan.nodes]
+    fleet = Fleet([node.host for node in nodes], FakeTransport())
+    fleet.agents = cast(
+        Any, [Says(node.name, answer) for node, answer in zip(nodes, answers, strict=True)]
+    )
+    return fleet, replace(plan, nodes=tuple(nodes))
+
+
+async def test_variable_that_is_too_long_is_named_with_its_size() -> None:
+    fleet, plan = job(200_000, None, {"one": "BIG", "size": 200_005, "limit": 131_072})
+    with pytest.raises(LaunchError) as caught:
+        await require_room(fleet, plan)
+    assert caught.value.message == (
+        "n1: variable BIG has 200,005 bytes; Linux passes on 131,072 at most in one"
+    )
+    assert "in a file of the project" in str(caught.value.remedy)
+
+
+async def test_all_that_is_too_much_together_is_named_with_the_largest() -> None:
+    answer = {
+        "one": "", "size": 3_000_000, "limit": 2_097_152, "largest": [["A", 50_003], [None, 40_000]],
+    }  # fmt: skip
+    with pytest.raises(
+        LaunchError, match=r"n0: environment and arguments have 3,000,000 bytes"
+    ) as e:
+        await require_room(*job(100_000, answer))
+    assert "2,097,152 there" in e.value.message
+    assert e.value.message.endswith("The largest: variable A (50,003), an argument (40,000)")
+
+
+async def test_small_environment_costs_no_question() -> None:
+    fleet, plan = job(100, None)
+    await require_room(fleet, plan)
+    assert cast(Any, fleet.agents[0]).asked == []
+
+
+@pytest.mark.parametrize(
+    "answer", [7, [], {}, {"one": 3, "size": 1, "limit": 1}, {"one": "", "size": 1}]
+)
+async def test_senseless_answer_is_a_nodes_error(answer: Any) -> None:
+    with pytest.raises(NodeError, match="n0: invalid answer to 'fits'"):
+        await require_room(*job(100_000, answer))

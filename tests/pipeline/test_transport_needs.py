@@ -1,0 +1,50 @@
+"""What a transport cannot do is refused by name, with another way."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.errors import UsageError
+from orchestrator.pipeline.transport_needs import (
+    require_background,
+    require_end,
+    require_files,
+    require_sessions,
+)
+from tests.remote.fake import FakeTransport
+
+
+def test_transport_that_can_do_everything_is_refused_nothing() -> None:
+    transport = FakeTransport()
+    require_background(transport, "--detach")
+    require_end(transport, None)
+    require_files(transport, "--sync", "--no-sync")
+    require_sessions(transport, "-w", "cd")
+
+
+def test_run_that_ends_with_its_controller_is_not_put_into_the_background() -> None:
+    with pytest.raises(UsageError, match="--detach: over transport fake a run ends with its contr"):
+        require_background(FakeTransport(outlives_controller=False), "--detach")
+
+
+@pytest.mark.parametrize(
+    ("cannot", "why"),
+    [("carries_rsync", "does not carry rsync"), ("many_sessions", "has one session a node")],
+)
+def test_files_are_refused_where_rsync_cannot_run(cannot: str, why: str) -> None:
+    with pytest.raises(UsageError, match=f"--sync: transport fake {why}") as caught:
+        require_files(FakeTransport(**{cannot: False}), "--sync", "use --no-sync")
+    assert caught.value.remedy == "use --no-sync"
+
+
+def test_second_session_is_refused_where_there_is_one() -> None:
+    with pytest.raises(UsageError, match="-w: transport fake has one session a node"):
+        require_sessions(FakeTransport(many_sessions=False), "-w", "cd")
+
+
+def test_command_that_may_never_end_needs_a_limit() -> None:
+    transport = FakeTransport(tells_lost_link=False)
+    require_end(transport, 10.0)
+    with pytest.raises(UsageError, match="does not tell when a node is lost") as caught:
+        require_end(transport, None)
+    assert "--timeout" in str(caught.value.remedy)

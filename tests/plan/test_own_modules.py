@@ -1,0 +1,42 @@
+"""Modules that belong to the project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.plan.own_modules import remedy_for_own
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name in (
+        "repo/pyproject.toml", "repo/shared/tools.py", "repo/exp/train.py", "repo/exp/libs/net/__init__.py",
+        "repo/exp/libs/space/part/one.py", "repo/exp/venv/pyvenv.cfg", "repo/exp/venv/lib/cv2/__init__.py",
+        "repo/exp/.hidden/secret.py", "repo/exp/wandb/run.json", "else/other.py",
+    ):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path / "repo/exp"
+
+
+@pytest.mark.parametrize(("module", "folder", "path"), [
+    ("net", "", "libs"), ("space", "", "libs"), ("net", "scripts", "../libs"),
+])  # fmt: skip
+def test_module_in_the_folder_that_is_sent_is_put_on_the_path(
+    project: Path, module: str, folder: str, path: str
+) -> None:
+    told = remedy_for_own(project, folder, module)
+    assert told == f"{module} is the project's own, in libs: launch with --env PYTHONPATH={path}"
+
+
+def test_module_beside_the_folder_that_is_sent_is_sent_too(project: Path) -> None:
+    told = remedy_for_own(project, "", "tools")
+    assert told is not None
+    assert f"--sync {project.parent} --env PYTHONPATH=../shared" in told
+
+
+@pytest.mark.parametrize("module", ["cv2", "secret", "wandb", "other", "torch"])
+def test_module_of_others_is_not_the_projects(project: Path, module: str) -> None:
+    assert remedy_for_own(project, "", module) is None

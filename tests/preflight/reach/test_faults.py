@@ -1,0 +1,205 @@
+"""From failures to whose fault it is: one fault put in is the one fault found, however many are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.preflight.model import Level
+from orchestrator.preflight.reach.attempts import Cause, Outcome, Way
+from orchestrator.preflight.reach.faults import Kind, attribute
+from orchestrator.preflight.reach.reachability import peers
+
+PASSED = Outcome("ok", 0.0001, local="198.18.0.10", seen="198.18.0.10")
+DROPPED = Outcome("timeout", 4.0, local="198.18.0.10")
+REFUSED = Outcome("refused", 0.001, local="198.18.0.10")
+NO_ROUTE = Outcome("no-route", 0.0)
+FOREIGN = Outcome("foreign", 0.001, words="SSH-2.0")
+LOCALLY_REJECTED = Outcome("unreachable", 0.001, "198.18.0.10", icmp=(3, 13), by="198.18.0.10")
+REMOTELY_REJECTED = Outcome("unreachable", 0.001, "198.18.0.10", icmp=(3, 13), by="198.18.0.11")
+
+Stops = Callable[[Way], Outcome | None]
+
+
+def names(n: int) -> list[str]:
+    return [f"node{i}" for i in range(n)]
+
+
+def ways(n: int, level: Level) -> Iterator[Way]:
+    for i, chosen in enumerate(peers(names(n), level)):
+        yield Way(f"node{i}", f"node{i}", "ephemeral")
+        yield Way(f"node{i}", "node0", "main")
+        yield from (Way(f"node{i}", f"node{j}", "ephemeral") for j in chosen)
+
+
+def found(n: int, level: Level, stops: Stops) -> list[tuple[Kind, tuple[str, ...]]]:
+    """What is said of `n` nodes where `stops` says how attempts fail, if they do."""
+
+    def tried(way: Way) -> Outcome:
+        return (None if way.source == way.target else stops(way)) or PASSED
+
+    faults = attribute(names(n), {way: tried(way) for way in ways(n, level)})
+    return [(fault.kind, fault.nodes) for fault in faults]
+
+
+sizes = st.integers(3, 20)
+levels = st.sampled_from(Level)
+filtering = st.sampled_from([DROPPED, REFUSED])
+
+
+@given(n=sizes, level=levels)
+def test_nothing_wrong_is_nothing_found(n: int, level: Level) -> None:
+    assert found(n, level, lambda way: None) == []
+
+
+@given(n=sizes, level=levels, data=st.data(), how=filtering)
+def test_a_filter_of_what_comes_in(n: int, level: Level, data: st.DataObject, how: Outcome) -> None:
+    node = f"node{data.draw(st.integers(0, n - 1))}"
+    stops: Stops = lambda way: how if way.target == node else None  # noqa: E731
+    assert found(n, level, stops) == [(Kind.INBOUND, (node,))]
+
+
+@given(n=sizes, level=levels, data=st.data(), how=filtering)
+def test_a_node_that_does_not_reach_itself(
+    n: int, level: Level, data: st.DataObject, how: Outcome
+) -> None:
+    node = f"node{data.draw(st.integers(0, n - 1))}"
+    outcomes = {way: how if way[:2] == (node, node) else PASSED for way in ways(n, level)}
+    faults = attribute(names(n), outcomes)
+    assert [(fault.kind, fault.nodes) for fault in faults] == [(Kind.ITSELF, (node,))]
+
+
+@given(n=sizes, level=levels, how=filtering)
+def test_what_keeps_others_out_is_not_told_again_of_the_node_itself(
+    n: int, level: Level, how: Outcome
+) -> None:
+    outcomes = {way: how if way.target == "node1" else PASSED for way in ways(n, level)}
+    faults = attribute(names(n), outcomes)
+    assert [(fault.kind, fault.nodes) for fault in faults] == [(Kind.INBOUND, ("node1",))]
+
+
+@given(n=sizes, level=levels, data=st.data(), how=st.sampled_from([DROPPED, LOCALLY_REJECTED]))
+def test_a_filter_of_what_goes_out(n: int, level: Level, data: st.DataObject, how: Outcome) -> None:
+    node = f"node{data.draw(st.integers(0, n - 1))}"
+    stops: Stops = lambda way: how if way.source == node else None  # noqa: E731
+    assert found(n, level, stops) == [(Kind.EGRESS, (node,))]
+
+
+@given(n=sizes, level=levels, data=st.data(), how=st.sampled_from([DROPPED, REFUSED, NO_ROUTE]))
+def test_a_node_that_is_cut_off(n: int, level: Level, data: st.DataObject, how: Outcome) -> None:
+    node = f"node{data.draw(st.integers(0, n - 1))}"
+
+    def stops(way: Way) -> Outcome | None:
+        return how if way.source == node else DROPPED if way.target == node else None
+
+    assert found(n, level, stops) == [(Kind.CUT_OFF, (node,))]
+
+
+@given(n=st.integers(4, 20), level=levels, data=st.data(), how=filtering)
+def test_two_blocks_that_do_not_see_each_other(
+    n: int, level: Level, data: st.DataObject, how: Outcome
+) -> None:
+    cut = data.draw(st.integers(2, n - 2))
+    blocks = names(n)[:cut], names(n)[cut:]
+
+    def stops(way: Way) -> Outcome | None:
+        return how if (way.source in blocks[0]) != (way.target in blocks[0]) else None
+
+    smaller = blocks[0] if len(blocks[0]) < len(blocks[1]) else blocks[1]
+    assert found(n, level, stops) == [(Kind.BLOCKS, tuple(smaller))]
+
+
+@given(n=sizes, level=levels, how=st.sampled_from([DROPPED, REFUSED, FOREIGN]))
+def test_only_the_main_port_is_shut(n: int, level: Level, how: Outcome) -> None:
+    stops: Stops = lambda way: how if way.door == "main" else None  # noqa: E731
+    assert found(n, level, stops) == [(Kind.MAIN_PORT, ("node0",))]
+
+
+@given(n=st.integers(2, 20), level=levels, how=st.sampled_from([DROPPED, REFUSED]))
+def test_only_the_main_port_is_open(n: int, level: Level, how: Outcome) -> None:
+    outcomes = {
+        way: PASSED if way.door == "main" or way.target != "node0" else how
+        for way in ways(n, level)
+        if way.source != way.target
+    }
+    (fault,) = attribute(names(n), outcomes)
+    assert (fault.kind, fault.nodes, fault.only_main_port) == (Kind.INBOUND, ("node0",), True)
+
+
+@given(n=sizes, level=levels)
+def test_the_same_filter_everywhere(n: int, level: Level) -> None:
+    assert found(n, level, lambda way: DROPPED) == [(Kind.EVERYONE, tuple(names(n)))]
+
+
+@given(n=st.integers(5, 20), data=st.data(), how=filtering)
+def test_filters_on_several_nodes_are_each_named(n: int, data: st.DataObject, how: Outcome) -> None:
+    shut = data.draw(st.sets(st.sampled_from(names(n)), min_size=1, max_size=n - 1))
+    stops: Stops = lambda way: how if way.target in shut else None  # noqa: E731
+    assert set(found(n, Level.FULL, stops)) == {(Kind.INBOUND, (node,)) for node in shut}
+
+
+@given(n=sizes, level=levels, data=st.data())
+def test_a_translated_source_is_named(n: int, level: Level, data: st.DataObject) -> None:
+    node = f"node{data.draw(st.integers(0, n - 1))}"
+    seen = Outcome("ok", 0.001, local="198.18.0.10", seen="198.18.0.99")
+    stops: Stops = lambda way: seen if way.source == node else None  # noqa: E731
+    assert found(n, level, stops) == [(Kind.TRANSLATED, (node,))]
+
+
+@given(n=st.integers(4, 20), data=st.data())
+def test_a_single_pair_is_a_pair(n: int, data: st.DataObject) -> None:
+    source, target = data.draw(st.permutations(names(n)))[:2]
+    stops: Stops = lambda way: DROPPED if way[:2] == (source, target) else None  # noqa: E731
+    outcomes = {way: stops(way) or PASSED for way in ways(n, Level.FULL) if way.door != "main"}
+    (fault,) = attribute(names(n), outcomes)
+    assert (fault.kind, fault.nodes, fault.peers) == (Kind.PAIRS, (target,), (source,))
+
+
+def two(there: Outcome, back: Outcome) -> list[tuple[Kind, tuple[str, ...], tuple[str, ...]]]:
+    outcomes = {
+        Way("node0", "node1", "ephemeral"): there,
+        Way("node1", "node0", "ephemeral"): back,
+        Way("node1", "node0", "main"): back,
+    }
+    return [(fault.kind, fault.nodes, fault.peers) for fault in attribute(names(2), outcomes)]
+
+
+def test_between_two_nodes_a_timeout_may_be_either() -> None:
+    assert two(DROPPED, PASSED) == [(Kind.EITHER, ("node1",), ("node0",))]
+    assert two(DROPPED, DROPPED) == [(Kind.EVERYONE, ("node0", "node1"), ())]
+
+
+def test_between_two_nodes_an_icmp_message_tells_by_whose_it_is() -> None:
+    assert two(LOCALLY_REJECTED, PASSED) == [(Kind.EGRESS, ("node0",), ("node1",))]
+    assert two(REMOTELY_REJECTED, PASSED) == [(Kind.INBOUND, ("node1",), ("node0",))]
+
+
+def test_between_two_nodes_the_one_without_a_route_is_named_with_that_cause() -> None:
+    outcomes = {
+        Way("node0", "node1", "ephemeral"): DROPPED,
+        Way("node1", "node0", "ephemeral"): NO_ROUTE,
+    }
+    (fault,) = attribute(names(2), outcomes)
+    assert (fault.kind, fault.nodes, fault.cause) == (Kind.CUT_OFF, ("node1",), Cause.NO_ROUTE)
+
+
+@given(
+    n=st.integers(1, 8),
+    data=st.data(),
+    level=levels,
+)
+def test_whatever_fails_every_failure_is_explained(
+    n: int, data: st.DataObject, level: Level
+) -> None:
+    choices = [PASSED, DROPPED, REFUSED, NO_ROUTE, FOREIGN, LOCALLY_REJECTED, REMOTELY_REJECTED]
+    tried = list(ways(n, level))
+    chosen = data.draw(st.lists(st.sampled_from(choices), min_size=len(tried), max_size=len(tried)))
+    outcomes = dict(zip(tried, chosen, strict=True))
+    faults = attribute(names(n), outcomes)
+    bad = {way[:2] for way, outcome in outcomes.items() if not outcome.passed}
+    explained = {way[:2] for fault in faults for way in fault.ways}
+    named = {(name, name) for fault in faults for name in fault.suspects}
+    assert explained <= bad <= explained | named
+    assert {pair for pair in bad if len({*pair}) == 2} <= explained

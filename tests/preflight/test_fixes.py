@@ -1,0 +1,143 @@
+"""Each remedy once, in lines that work for who pastes them."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.preflight.fixes import Location, fixes_of, with_sudo
+from orchestrator.preflight.model import Status
+from orchestrator.util.quoting import command_line
+from tests.ui.reports import failed, report, result
+
+
+def test_findings_with_one_remedy_are_mended_once_on_the_nodes_of_all() -> None:
+    (mend,) = fixes_of(
+        report(
+            result("net.tcp", failed("closed", "node1", text="open it", commands=["nft x"])),
+            result(
+                "net.mtupath",
+                failed("no way", "node2", "node1", text="open it", commands=["nft x"]),
+            ),
+        ),
+        Status.FAIL,
+    )
+    assert mend.ids == ("net.tcp", "net.mtupath")
+    assert mend.places == (Location(("node1", "node2"), ("nft x",)),)
+
+
+def test_one_remedy_with_other_lines_for_each_node_is_still_one() -> None:
+    (mend,) = fixes_of(
+        report(
+            result(
+                "host.name",
+                failed("is loopback", "node0", text="name it", commands=["echo 10"]),
+                failed("is loopback", "node1", text="name it", commands=["echo 11"]),
+            )
+        ),
+        Status.FAIL,
+    )
+    assert mend.places == (Location(("node0",), ("echo 10",)), Location(("node1",), ("echo 11",)))
+
+
+def test_only_who_is_not_root_needs_sudo() -> None:
+    finding = failed("small", "node0", "node1", "node9", text="larger", commands=["mount x"])
+    (mend,) = fixes_of(report(result("shm", finding), facts_of={1: {"uid": 1000}}), Status.FAIL)
+    assert mend.places == (
+        Location(("node0",), ("mount x",)),
+        Location(("node1", "node9"), ("sudo mount x",)),  # who logs in to node9 is not known
+    )
+
+
+def test_what_belongs_to_the_login_itself_needs_no_sudo() -> None:
+    finding = failed("no torch", "node1", text="install it", commands=["pip install torch"])
+    assert finding.remedy is not None
+    mine = replace(finding, remedy=replace(finding.remedy, as_root=False))
+    (mend,) = fixes_of(report(result("sw", mine), facts_of={1: {"uid": 1000}}), Status.FAIL)
+    assert mend.places == (Location(("node1",), ("pip install torch",)),)
+
+
+def test_lines_that_are_for_no_node_by_name_are_for_those_of_the_finding() -> None:
+    finding = failed("closed", "node1", text="open it", commands=["nft x"], on=())
+    (mend,) = fixes_of(report(result("net.tcp", finding)), Status.FAIL)
+    assert mend.places == (Location(("node1",), ("nft x",)),)
+
+
+def test_findings_without_a_remedy_are_not_alike() -> None:
+    found = fixes_of(report(result("a", failed("x", "node0"), failed("y", "node1"))), Status.FAIL)
+    assert [mend.text for mend in found] == [None, None]
+
+
+def test_only_the_statuses_asked_for_are_mended() -> None:
+    warning = result("a", failed("x", "node0", status=Status.WARN, text="t"))
+    assert fixes_of(report(warning), Status.FAIL) == []
+    assert [mend.status for mend in fixes_of(report(warning), Status.WARN)] == [Status.WARN]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ufw allow from 10.0.0.0/16 to any port 29500,32768:60999 proto tcp",
+        'sysctl -w net.ipv4.ip_local_port_range="32768 60999"',
+        "nft insert rule inet filter input tcp dport { 29500, 32768-60999 } accept",
+        "echo 'a > b | c'",
+    ],
+)
+def test_plain_words_follow_sudo_as_they_are(command: str) -> None:
+    assert with_sudo(command) == f"sudo {command}"
+    assert with_sudo(f"sudo {command}") == f"sudo {command}"
+
+
+@pytest.fixture
+def sudo(tmp_path: Path) -> dict[str, str]:
+    """An environment in which sudo sets a variable and runs the rest."""
+    program = tmp_path / "sudo"
+    program.write_text('#!/bin/sh\nWHO=root exec "$@"\n')
+    program.chmod(0o755)
+    return {"PATH": f"{tmp_path}:/usr/bin:/bin", "WHO": "me"}
+
+
+def output(line: str, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        ["/bin/sh", "-c", line],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "printenv WHO",
+        "printenv WHO | cat",
+        'echo "$WHO"',
+        "echo a; printenv WHO",
+        "true && printenv WHO",
+        "echo $(printenv WHO) `printenv WHO`",
+        "(printenv WHO)",
+        "printenv WHO > out.txt; cat out.txt; rm out.txt",
+        """sh -c 'echo "it'"'"'s $WHO"'""",
+        "echo / *[b]in",
+    ],
+)
+def test_all_of_a_line_is_done_by_root(
+    command: str, sudo: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert output(with_sudo(command), sudo) == output(command, {**sudo, "WHO": "root"})
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1)
+)
+def test_quoted_words_are_plain_words(words: list[str]) -> None:
+    assert with_sudo(command_line(["printf", *words])).startswith("sudo printf")

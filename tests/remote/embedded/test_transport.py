@@ -1,0 +1,31 @@
+"""The embedded cluster, opened again, has its nodes where they are now, under their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.errors import Unreachable
+from orchestrator.remote.embedded.transport import EmbeddedTransport
+
+
+async def test_hosts_of_a_cluster_that_is_gone_are_reached_in_the_one_that_took_its_place(
+    tmp_path: Path, home: Path
+) -> None:
+    async with EmbeddedTransport(2, tmp_path / "root") as first:
+        hosts = first.hosts
+        (told,) = await first.connect_all([hosts[1].model_copy(update={"port": 1})])
+        assert not isinstance(told, Unreachable)
+        await told.close()
+    described = first.describe()
+    async with EmbeddedTransport.parse(described) as second:
+        watching = second.noticing_within(2.0)
+        nodes = await watching.connect_all(hosts[::-1])
+        assert [node.name for node in nodes if not isinstance(node, Unreachable)] == [
+            "local1",
+            "local0",
+        ]
+        for node in nodes:
+            assert not isinstance(node, Unreachable)
+            done = await node.run("echo here")
+            assert done.stdout == b"here\n"
+            await node.close()

@@ -1,0 +1,291 @@
+"""Every way in which a machine fails to be a node has its own verdict, in bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from orchestrator.errors import Unreachable, UsageError
+from orchestrator.inventory import Host
+from orchestrator.remote.ssh.connect import ConnectOptions, connect_all
+
+MakeHost = Callable[..., Host]
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+QUICK = ConnectOptions(timeout=0.5)
+
+
+@contextlib.asynccontextmanager
+async def serve(handler: Handler) -> AsyncIterator[int]:
+    """Serve on a port of loopback; at the end every connection is closed."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        try:
+            with contextlib.suppress(ConnectionError):
+                await handler(reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def verdict(host: Host, options: ConnectOptions = QUICK) -> Unreachable:
+    begun = time.monotonic()
+    (result,) = await connect_all([host], options)
+    assert isinstance(result, Unreachable)
+    assert time.monotonic() - begun < options.timeout + 2
+    assert result.remedy
+    assert "\n" not in result.message
+    assert "\x1b" not in result.message
+    return result
+
+
+async def test_a_closed_port_is_refused(home: Path, make_host: MakeHost) -> None:
+    with socket.socket() as sock:  # bound, not listening
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+        result = await verdict(make_host(port=port))
+    assert result.cause == "refused"
+    assert f"127.0.0.1 port {port}" in result.message
+
+
+async def test_a_name_that_does_not_resolve(
+    home: Path, make_host: MakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    result = await verdict(make_host(address="nowhere"))
+    assert result.cause == "name"
+    assert "nowhere" in result.message
+
+
+async def test_a_resolver_that_hangs_is_bounded_and_holds_up_nobody_else(
+    home: Path, make_host: MakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    real = socket.getaddrinfo
+
+    def hang(host: str, *rest: object) -> object:
+        if host.startswith("slow"):
+            release.wait(20)
+        return real("127.0.0.1", *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    hosts = [make_host(f"n{i}", f"slow{i}") for i in range(20)] + [make_host("fast", "fast", 1)]
+    when: dict[str, float] = {}
+    try:
+        results = await connect_all(
+            hosts, QUICK, on_result=lambda name, result, seconds: when.update({name: seconds})
+        )
+    finally:
+        release.set()
+    causes = [result.cause for result in results if isinstance(result, Unreachable)]
+    assert causes == ["timed-out"] * 20 + ["refused"]
+    assert max(when.values()) < 2
+    assert when["fast"] < 0.5
+
+
+async def test_a_machine_that_never_answers_times_out(home: Path, make_host: MakeHost) -> None:
+    with socket.socket() as full:  # its queue of connections is full, so that it drops the next
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        result = await verdict(make_host(port=port))
+        for filler in fillers:
+            filler.close()
+    assert result.cause == "timed-out"
+    assert "0.5 s" in result.message
+
+
+async def test_a_silent_server_is_no_ssh_server(home: Path, make_host: MakeHost) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with serve(silent) as port:
+        result = await verdict(make_host(port=port))
+    assert result.cause == "protocol"
+    assert "says nothing" in result.message
+
+
+async def test_a_server_that_drips_bytes_is_bounded_too(home: Path, make_host: MakeHost) -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.05)  # its nature
+
+    async with serve(drip) as port:
+        result = await verdict(make_host(port=port))
+    assert result.cause == "protocol"
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"SSH-1.5-old\r\n",
+        b"\x1b[31m\x00\xff" * 5000,
+        b"SSH-2.0-x\r\n" + b"\xff" * 4000,
+        b"SSH-2.0-x\r\n" + b"\x00\x00\x00\x0c\x0a\x14" + b"\x00" * 100,
+    ],
+)
+async def test_garbage_is_no_ssh_server(home: Path, make_host: MakeHost, greeting: bytes) -> None:
+    async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        await writer.drain()
+
+    async with serve(garbage) as port:
+        result = await verdict(make_host(port=port))
+    assert result.cause == "protocol"
+    assert len(result.message) < 500
+
+
+async def test_a_server_that_hangs_up_at_once(home: Path, make_host: MakeHost) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        pass
+
+    async with serve(hang_up) as port:
+        result = await verdict(make_host(port=port))
+    assert result.cause == "protocol"
+    assert "MaxStartups" in result.remedy
+
+
+async def test_verdicts_keep_the_order_of_the_hosts_and_are_told_as_they_come(
+    home: Path, make_host: MakeHost
+) -> None:
+    told: list[str] = []
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with serve(silent) as port:
+        hosts = [make_host("slow", port=port), make_host("quick", port=1)]
+        results = await connect_all(
+            hosts, QUICK, on_result=lambda name, result, seconds: told.append(name)
+        )
+    assert [result.node for result in results if isinstance(result, Unreachable)] == [
+        "slow",
+        "quick",
+    ]
+    assert told == ["quick", "slow"]
+
+
+async def test_a_configuration_nobody_can_read_is_the_users_error(
+    home: Path, make_host: MakeHost
+) -> None:
+    (home / ".ssh" / "config").write_text("Host *\n Port many\n")
+    with pytest.raises(UsageError, match=r"config:2: Port many is not a number"):
+        await connect_all([make_host()])
+
+
+async def test_a_file_of_host_keys_that_is_none_is_a_verdict(
+    home: Path, tmp_path: Path, make_host: MakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.remote.ssh.host_keys._READ_TIMEOUT", 0.05)
+    os.mkfifo(tmp_path / "pipe")
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with serve(silent) as port:
+        for file, message in ((tmp_path / "pipe", "nothing came"), (tmp_path, "it is a folder")):
+            result = await verdict(make_host(port=port, known_hosts=str(file)))
+            assert result.cause == "host-key-unknown"
+            assert f"known_hosts file {file}: {message}" in result.message
+
+
+async def test_gateways_in_a_circle_are_a_verdict(home: Path, make_host: MakeHost) -> None:
+    (home / ".ssh" / "config").write_text("Host a\n ProxyJump b\nHost b\n ProxyJump a\n")
+    result = await verdict(make_host(address="node", proxy_jump="a"))
+    assert result.cause == "gateway"
+    assert "circle" in result.message
+
+
+async def test_a_gateway_that_fails_is_tried_once_for_all_nodes_behind_it(
+    home: Path, make_host: MakeHost
+) -> None:
+    visits = 0
+
+    async def too_old(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal visits
+        visits += 1
+        writer.write(b"SSH-1.3-ancient\r\n")
+
+    async with serve(too_old) as port:
+        hosts = [make_host(f"n{i}", proxy_jump=f"127.0.0.1:{port}") for i in range(5)]
+        results = await connect_all(hosts, QUICK)
+    assert visits == 1
+    assert all(isinstance(r, Unreachable) and r.cause == "gateway" for r in results)
+    assert all(f"port {port}" in str(r) for r in results)
+
+
+async def test_who_is_turned_away_before_the_greeting_comes_again_a_few_times(
+    home: Path, make_host: MakeHost
+) -> None:
+    visits = 0
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal visits
+        visits += 1
+
+    async with serve(hang_up) as port:
+        result = await connect_all([make_host(port=port)], ConnectOptions(timeout=20))
+    assert visits == 4
+    assert isinstance(result[0], Unreachable)
+    assert "before any SSH greeting" in result[0].message
+
+
+async def test_cancelling_leaves_no_connection(home: Path, make_host: MakeHost) -> None:
+    closed = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        closed.set()
+
+    async with serve(silent) as port:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await connect_all([make_host(port=port)])
+        async with asyncio.timeout(5):
+            await closed.wait()
+
+
+async def test_the_server_that_the_test_trusts_is_not_trusted_by_default(
+    home: Path, make_host: MakeHost
+) -> None:
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    server = await asyncssh.listen("127.0.0.1", 0, server_host_keys=[key], config=None)
+    result = await verdict(make_host(port=server.get_port()))
+    server.close()
+    await server.wait_closed()
+    assert result.cause == "host-key-unknown"
+    assert key.get_fingerprint() in result.message
+    assert "--accept-new" in result.remedy
+    assert not (home / ".ssh" / "known_hosts").exists()

@@ -1,0 +1,137 @@
+"""Which keys are offered, in which order, and which are named as left out."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import asyncssh
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.remote.ssh.config import Target
+from orchestrator.remote.ssh.identities import KeyFiles
+
+PRIVATE = asyncssh.generate_private_key("ssh-ed25519").export_private_key()
+TARGET = Target(label="n", hostname="n", port=22, user="me")
+
+
+async def test_the_default_files_that_exist(home: Path, keygen: Callable[..., Path]) -> None:
+    keygen(home / ".ssh" / "id_ecdsa", "ecdsa")
+    keygen(home / ".ssh" / "id_ed25519")
+    offer = await KeyFiles().offer(TARGET, None)
+    assert offer.names == ("~/.ssh/id_ecdsa", "~/.ssh/id_ed25519")
+    assert offer.left_out == ()
+
+
+async def test_named_files_replace_the_default_ones(
+    home: Path, tmp_path: Path, keygen: Callable[..., Path]
+) -> None:
+    keygen(home / ".ssh" / "id_ed25519")
+    named = str(keygen(tmp_path / "named"))
+    offer = await KeyFiles().offer(replace(TARGET, identity_files=(named,)), None)
+    assert offer.names == (named,)
+
+
+async def test_a_file_that_cannot_be_used_is_named_with_the_reason(
+    home: Path, tmp_path: Path, keygen: Callable[..., Path]
+) -> None:
+    locked = str(keygen(tmp_path / "locked", "ed25519", "secret"))
+    (tmp_path / "garbage").write_text("not a key")
+    files = (locked, str(tmp_path / "missing"), str(tmp_path / "garbage"))
+    offer = await KeyFiles().offer(replace(TARGET, identity_files=files), None)
+    assert offer.pairs == ()
+    assert [file.path for file in offer.left_out] == list(files)
+    assert [file.problem for file in offer.left_out][:2] == ["encrypted", "missing"]
+    assert offer.left_out[2].problem
+
+
+async def test_a_certificate_beside_a_key_is_offered_first(
+    home: Path, tmp_path: Path, keygen: Callable[..., Path]
+) -> None:
+    key, authority = keygen(home / ".ssh" / "id_ed25519"), keygen(tmp_path / "ca")
+    sign(authority, key)
+    offer = await KeyFiles().offer(TARGET, None)
+    assert [pair.has_cert for pair in offer.pairs] == [True, False]
+
+
+async def test_a_file_is_read_once_for_many_nodes(
+    home: Path, keygen: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keygen(home / ".ssh" / "id_ed25519")
+    files = KeyFiles()
+    first = await files.offer(TARGET, None)
+    monkeypatch.setattr("asyncssh.load_keypairs", lambda *_: pytest.fail("read again"))
+    second = await files.offer(TARGET, None)
+    assert first.names == second.names
+    assert first.pairs[0] is not second.pairs[0]  # each connection marks its own
+
+
+def sign(authority: Path, key: Path) -> None:
+    command = ["ssh-keygen", "-q", "-s", str(authority), "-I", "me", "-n", "me", f"{key}.pub"]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+async def test_what_is_no_file_is_left_out_and_never_waited_for(
+    home: Path, tmp_path: Path, keygen: Callable[..., Path]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    good = keygen(tmp_path / "good")
+    os.mkfifo(tmp_path / "good-cert.pub")
+    (tmp_path / "huge").write_bytes(b"x" * ((1 << 20) + 1))
+    (tmp_path / "regex").write_text("-----BEGIN (PRIVATE KEY-----\nAAAA\n")
+    files = [str(tmp_path / name) for name in ("pipe", "", "huge", "regex", "a\0b")]
+    files += [str(good), "/dev/zero"]
+    offer = await KeyFiles().offer(replace(TARGET, identity_files=tuple(files)), None)
+    assert offer.pairs == ()
+    assert [file.problem for file in offer.left_out] == [
+        "not a file",
+        "not a file",
+        "over 1,048,576 bytes",
+        "not a key",
+        "embedded null byte",
+        f"{good}-cert.pub: not a file",
+        "not a file",
+    ]
+
+
+async def test_a_certificate_that_is_a_pipe_is_not_waited_for(
+    home: Path, tmp_path: Path, keygen: Callable[..., Path]
+) -> None:
+    os.mkfifo(tmp_path / "cert")
+    keygen(home / ".ssh" / "id_ed25519")
+    target = replace(TARGET, certificate_files=(str(tmp_path / "cert"),))
+    offer = await KeyFiles().offer(target, None)
+    assert offer.names == ("~/.ssh/id_ed25519",)
+
+
+async def test_an_agent_that_keeps_silent_is_left_out(
+    home: Path, tmp_path: Path, keygen: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.remote.ssh.identities._AGENT_ANSWERS_WITHIN", 0.1)
+    keygen(home / ".ssh" / "id_ed25519")
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "agent"))
+        silent.listen()
+        agent = asyncssh.SSHAgentClient(str(tmp_path / "agent"))
+        offer = await KeyFiles().offer(TARGET, agent)
+        agent.close()
+    assert offer.names == ("~/.ssh/id_ed25519",)
+    assert offer.agent_problem == "no answer within 0.1 s"
+
+
+@given(st.binary(max_size=80), st.integers(0, 500))
+def test_any_bytes_for_a_key_are_a_key_or_left_out(noise: bytes, at: int) -> None:
+    whole = PRIVATE[:at] + noise + PRIVATE[at + len(noise) :]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "key")
+        file.write_bytes(whole)
+        loaded = KeyFiles().load(str(file), (str(file),))
+    assert loaded.pairs or loaded.problem
+    assert (loaded.problem or "").isprintable()

@@ -1,0 +1,152 @@
+"""One row for what is the same on many nodes, and one line to paste."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import LaunchError, NodeError, Unreachable
+from orchestrator.remote.alike import alike, fold_errors, not_reached
+from orchestrator.remote.ssh import verdicts
+from orchestrator.remote.ssh.config import Target
+
+
+def target(number: int, **more: object) -> Target:
+    name = f"10.0.0.{number}"
+    return replace(Target(label=name, hostname=name, port=22, user="ubuntu"), **more)  # type: ignore[arg-type]
+
+
+def refused(number: int, **more: object) -> Unreachable:
+    there = target(number, **more)
+    error = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed")
+    return verdicts.with_place(verdicts.not_connected(f"node{number}", there, error, 10.0), there)
+
+
+def unknown(number: int) -> Unreachable:
+    there = target(number)
+    verdict = verdicts.host_key_unknown(
+        f"node{number}", there, "ssh-ed25519", f"SHA256:abc{number}"
+    )
+    return verdicts.with_place(verdict, there)
+
+
+def test_same_error_on_many_nodes_is_one_row() -> None:
+    error = not_reached([refused(1), refused(2), refused(3)], 4)
+    assert str(error).splitlines() == [
+        "3 of 4 nodes cannot be reached; nothing was started",
+        "node[1-3]: 10.0.0.[1-3] refuses connections: nothing listens on port 22 there",
+        "  → start sshd on the node, or give the right port in the inventory",
+    ]
+    assert len(error.failures) == 3
+
+
+def test_errors_that_differ_in_more_than_the_address_have_rows_of_their_own() -> None:
+    rows = alike([refused(1), refused(2, port=2222), unknown(3), refused(4)])
+    assert [row.nodes for row in rows] == [("node1", "node4"), ("node2",), ("node3",)]
+
+
+def test_single_node_is_told_as_it_is() -> None:
+    (row,) = alike([unknown(1)])
+    assert str(row) == str(unknown(1))
+
+
+LOOP = 'for host in ubuntu@10.0.0.1 ubuntu@10.0.0.2; do ssh "$host" true; done'
+OR = "(or trust new hosts with --accept-new)"
+
+
+def test_fingerprints_of_unknown_hosts_are_listed_below_one_row() -> None:
+    (row,) = alike([unknown(1), unknown(2)])
+    assert str(row).splitlines() == [
+        "node[1-2]: the host key of 10.0.0.[1-2] is not known",
+        "    node1  ssh-ed25519 SHA256:abc1",
+        "    node2  ssh-ed25519 SHA256:abc2",
+        f"  → compare the fingerprint, then connect once with: {LOOP} {OR}",
+    ]
+
+
+def test_command_to_paste_is_one_loop_that_a_shell_runs(tmp_path: Path) -> None:
+    fake = tmp_path / "ssh"
+    fake.write_text('#!/bin/sh\nprintf "<%s>" "$@"; echo\n')
+    fake.chmod(0o755)
+    failed = []
+    for number in (1, 2):
+        there = target(number, port=2222, user="o'hara")
+        verdict = verdicts.shell_failed(f"node{number}", there, "ended with code 1 instead", b"")
+        failed.append(verdicts.with_place(verdict, there))
+    (row,) = alike(failed)
+    line = row.remedy.removeprefix("check with: ").partition("; done")[0] + "; done"
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], env={"PATH": str(tmp_path)}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        "<-p><2222><o'hara@10.0.0.1></bin/sh -c true>",
+        "<-p><2222><o'hara@10.0.0.2></bin/sh -c true>",
+    ]
+
+
+def test_gateway_that_reaches_no_node_is_told_once_with_one_example() -> None:
+    gateway = target(9, label="jump")
+    failed = []
+    for number in (1, 2):
+        there = target(number)
+        verdict = verdicts.not_through(
+            f"node{number}", there, gateway, Exception("Connection refused")
+        )
+        failed.append(verdicts.with_place(verdict, there))
+    (row,) = alike(failed)
+    assert row.message == "gateway jump cannot connect to 10.0.0.[1-2] (Connection refused)"
+    assert row.remedy.endswith("'nc -vz 10.0.0.1 22'; the others likewise")
+
+
+@pytest.mark.parametrize("number", [errno.EHOSTUNREACH, errno.EACCES, errno.EADDRNOTAVAIL])
+def test_node_that_cannot_be_reached_shows_no_python_repr(number: int) -> None:
+    error = OSError(number, "Connect call failed ('10.0.0.1', 22)")
+    verdict = verdicts.not_connected("node1", target(1), error, 10.0)
+    assert "('" not in verdict.message
+    assert "Errno" not in verdict.message
+
+
+def test_name_of_a_node_in_the_remedy_is_folded_too() -> None:
+    failed = [
+        Unreachable(f"n{i}", "agent", "prints something", f"set `python:` of n{i}, not of n12")
+        for i in (1, 2)
+    ]
+    (row,) = alike(failed)
+    assert row.remedy == "set `python:` of n[1-2], not of n12"
+
+
+def test_alike_errors_of_nodes_are_one() -> None:
+    told = fold_errors(
+        [
+            NodeError("node0", "no room in /home", remedy="make room on node0"),
+            NodeError("node1", "no room in /home", remedy="make room on node1"),
+            NodeError("node2", "broken"),
+            LaunchError("no node at all"),
+        ]
+    )
+    assert told.splitlines() == [
+        "node[0-1]: no room in /home",
+        "  → make room on node[0-1]",
+        "node2: broken",
+        "no node at all",
+    ]
+
+
+TEXTS = st.text(alphabet="n1 :.→'\"$%[]x", max_size=20)
+
+
+NAMES = st.text(alphabet="n1-._", min_size=1, max_size=4)
+
+
+@given(st.lists(st.builds(Unreachable, NAMES, st.just("name"), TEXTS, TEXTS, TEXTS), max_size=6))
+def test_every_node_is_in_exactly_one_row_whatever_is_said(failed: list[Unreachable]) -> None:
+    rows = alike(failed)
+    assert sorted(name for row in rows for name in row.nodes) == sorted(f.node for f in failed)
+    assert not any("\0" in row.message + row.remedy for row in rows)

@@ -1,0 +1,239 @@
+"""The way to a node over time: made in one go for all that ask at once, and made again."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import NodeError, Refused, Unreachable, UsageError
+from orchestrator.inventory import Host
+from orchestrator.remote.base import Node, OnResult, Transport
+from orchestrator.remote.connection import Connector, NodeConnection
+from orchestrator.remote.embedded.transport import EmbeddedTransport
+from tests.remote.fake import FakeNode
+
+
+def host(name: str) -> Host:
+    return Host(name=name, address="198.18.0.1", python=sys.executable)
+
+
+class Network(Transport):
+    """Each host is reached at once, unless it is said otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[list[str]] = []
+        self.made: list[FakeNode] = []
+        self.unreachable: set[str] = set()
+        self.cause = "refused"
+        self.error: Exception | None = None
+        self.gate = asyncio.Event()
+        """What the connecting waits for."""
+        self.gate.set()
+        self.is_connecting = asyncio.Event()
+        self.on_told: Callable[[], object] = lambda: None
+
+    async def connect_all(
+        self, hosts: Sequence[Host], *, on_result: OnResult | None = None
+    ) -> list[Node | Unreachable]:
+        assert on_result is not None
+        results: list[Node | Unreachable] = []
+        self.calls.append([host.name for host in hosts])
+        self.is_connecting.set()
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        for host in hosts:
+            result: Node | Unreachable
+            if host.name in self.unreachable:
+                result = Unreachable(host.name, self.cause, "refuses the connection", "start sshd")
+            else:
+                result = node = FakeNode(host)
+                self.made.append(node)
+            results.append(result)
+            on_result(host.name, result, 0.0)
+            self.on_told()
+        return results
+
+
+@pytest.fixture
+async def network() -> AsyncIterator[Network]:
+    network = Network()
+    yield network
+    for node in network.made:
+        await node.close()
+
+
+@pytest.fixture
+async def dialer(network: Network) -> AsyncIterator[Connector]:
+    dialer = Connector(network)
+    yield dialer
+    await dialer.close()
+
+
+async def test_those_that_ask_together_are_connected_together(
+    network: Network, dialer: Connector
+) -> None:
+    nodes = await asyncio.gather(*(dialer.dial(host(name)) for name in ("a", "b", "c")))
+    assert [node.name for node in nodes] == ["a", "b", "c"]
+    assert network.calls == [["a", "b", "c"]]
+    await dialer.dial(host("a"))
+    assert network.calls == [["a", "b", "c"], ["a"]]
+
+
+async def test_one_that_is_slow_keeps_no_later_one_waiting(
+    network: Network, dialer: Connector
+) -> None:
+    network.gate.clear()
+    slow = asyncio.create_task(dialer.dial(host("slow")))
+    await asyncio.wait_for(network.is_connecting.wait(), 5)
+    network.is_connecting.clear()
+    other = asyncio.create_task(dialer.dial(host("other")))
+    await asyncio.wait_for(network.is_connecting.wait(), 5)
+    assert network.calls == [["slow"], ["other"]]
+    network.gate.set()
+    await asyncio.gather(slow, other)
+
+
+async def test_a_host_that_is_not_reached_is_told_with_the_remedy_and_harms_no_other(
+    network: Network, dialer: Connector
+) -> None:
+    network.unreachable = {"b"}
+    node, error = await asyncio.gather(
+        dialer.dial(host("a")), dialer.dial(host("b")), return_exceptions=True
+    )
+    assert isinstance(node, FakeNode)
+    assert isinstance(error, NodeError)
+    assert (error.message, error.remedy) == ("b: refuses the connection", "start sshd")
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [("host-key-changed", Refused), ("authentication", Refused), ("timed-out", NodeError)],
+)
+async def test_a_host_that_refuses_us_is_told_from_one_that_is_away(
+    network: Network, dialer: Connector, cause: str, kind: type[Exception]
+) -> None:
+    network.unreachable, network.cause = {"b"}, cause
+    with pytest.raises(NodeError) as caught:
+        await dialer.dial(host("b"))
+    assert caught.type is kind
+
+
+@pytest.mark.parametrize(
+    ("error", "heard"),
+    [(UsageError("ssh_config: line 3", remedy="mend it"), NodeError), (OSError("no"), OSError)],
+)
+async def test_what_goes_wrong_with_all_is_heard_by_each(
+    network: Network, dialer: Connector, error: Exception, heard: type[Exception]
+) -> None:
+    network.error = error
+    results = await asyncio.gather(
+        dialer.dial(host("a")), dialer.dial(host("b")), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [heard, heard]
+    network.error = None
+    assert (await dialer.dial(host("a"))).name == "a"
+
+
+async def test_a_dial_that_is_cancelled_in_time_connects_nobody(
+    network: Network, dialer: Connector
+) -> None:
+    dials = [asyncio.create_task(dialer.dial(host(name))) for name in ("a", "b")]
+    await asyncio.sleep(0)
+    dials[0].cancel()
+    assert (await dials[1]).name == "b"
+    assert network.calls == [["b"]]
+
+
+async def test_what_came_for_a_dial_that_was_cancelled_is_closed(
+    network: Network, dialer: Connector
+) -> None:
+    network.gate.clear()
+    dials = [asyncio.create_task(dialer.dial(host(name))) for name in ("a", "b")]
+    await asyncio.wait_for(network.is_connecting.wait(), 5)
+    dials[0].cancel()
+    network.gate.set()
+    await asyncio.gather(*dials, return_exceptions=True)
+    await dialer.close()
+    assert {node.name: node.closed for node in network.made} == {"a": True, "b": False}
+
+
+async def test_what_came_in_the_very_moment_of_the_cancelling_is_closed(
+    network: Network, dialer: Connector
+) -> None:
+    dial = asyncio.create_task(dialer.dial(host("a")))
+    network.on_told = dial.cancel  # the answer is there, and nobody has taken it yet
+    with pytest.raises(asyncio.CancelledError):
+        await dial
+    assert [node.closed for node in network.made] == [True]
+
+
+async def test_a_dialer_that_is_closed_leaves_nobody_waiting(network: Network) -> None:
+    network.gate.clear()
+    dialer = Connector(network)
+    connecting = asyncio.create_task(dialer.dial(host("a")))
+    await asyncio.wait_for(network.is_connecting.wait(), 5)
+    asking = asyncio.create_task(dialer.dial(host("b")))
+    await asyncio.sleep(0)
+    await dialer.close()
+    done, _ = await asyncio.wait([connecting, asking], timeout=5)
+    assert done == {connecting, asking}
+    assert connecting.cancelled()
+    assert asking.cancelled()
+
+
+# -- lines --------------------------------------------------------------------------------------
+
+
+async def test_a_line_has_no_agent_before_it_is_connected(dialer: Connector) -> None:
+    line = NodeConnection(host("a"), dialer)
+    assert not line.is_up
+    with pytest.raises(NodeError, match="a: not connected"):
+        _ = line.agent
+    await line.close()  # which is nothing
+
+
+async def test_a_line_that_broke_is_made_again(
+    network: Network, dialer: Connector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    line = NodeConnection(host("a"), dialer)
+    await line.connect()
+    assert (await line.agent.ask("facts"))["home"] == str(tmp_path)
+    network.made[0].drop()
+    with pytest.raises(NodeError):
+        await line.agent.ask("facts")
+    await line.connect()
+    assert line.is_up
+    assert (await line.agent.ask("facts"))["home"] == str(tmp_path)
+    assert [node.closed for node in network.made] == [True, False]
+    await line.close()
+    assert [node.closed for node in network.made] == [True, True]
+
+
+async def test_a_node_whose_agent_does_not_start_is_hung_up_on(
+    network: Network, dialer: Connector
+) -> None:
+    line = NodeConnection(Host(name="a", address="198.18.0.1", python="/no/such/python"), dialer)
+    with pytest.raises(NodeError, match="there is no Python"):
+        await line.connect()
+    assert not line.is_up
+    assert [node.closed for node in network.made] == [True]
+
+
+async def test_lines_to_real_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with EmbeddedTransport(2, tmp_path) as cluster:
+        dialer = Connector(cluster)
+        lines = [NodeConnection(host, dialer) for host in cluster.hosts]
+        for _ in range(2):  # connected anew, the second time
+            await asyncio.gather(*(line.connect() for line in lines))
+            answers = [await line.agent.ask("facts") for line in lines]
+            assert [answer["home"] for answer in answers] == [str(tmp_path)] * 2
+        await dialer.close()
+        await asyncio.gather(*(line.close() for line in lines))

@@ -1,0 +1,152 @@
+"""Transports are found by name, also those of installed packages, and made again from a run's record."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import LaunchError, UsageError
+from orchestrator.remote import transports
+from orchestrator.remote.embedded.transport import EmbeddedTransport
+from orchestrator.remote.ssh.transport import SshTransport
+from orchestrator.remote.transports import SavedTransport, create, restore, saved
+from tests.remote.plugin import install, install_shell
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder of packages in the path of Python; what is imported from it is forgotten."""
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    transports._plugins.cache_clear()
+    before = set(sys.modules)
+    yield folder
+    for name in set(sys.modules) - before:
+        if name.startswith("orch_"):
+            del sys.modules[name]
+    transports._plugins.cache_clear()
+
+
+def test_without_a_name_it_is_ssh() -> None:
+    transport = create()
+    assert isinstance(transport, SshTransport)
+    assert (transport.timeout, transport.options.accept_new) == (10.0, False)
+
+
+@pytest.mark.parametrize(
+    "transport",
+    [
+        SshTransport(),
+        SshTransport(2.5, accept_new=True, keepalive=3.0),
+        EmbeddedTransport(2, "/there", 4.0),
+    ],
+)
+def test_transport_is_restored_from_json_as_it_was_saved(
+    transport: SshTransport | EmbeddedTransport,
+) -> None:
+    said = saved(transport)
+    read = SavedTransport(said.name, json.loads(json.dumps(said.options)))
+    again = restore(read)
+    assert type(again) is type(transport)
+    assert again.describe() == transport.describe()
+
+
+def test_record_of_the_embedded_cluster_has_no_key() -> None:
+    options = saved(EmbeddedTransport(2, "/there")).options
+    assert options == {"count": 2, "root": "/there", "timeout": 10.0}
+
+
+def test_installed_transport_is_offered_and_made(packages: Path) -> None:
+    install_shell(packages, "tells_lost_link=False")
+    assert transports.names() == ["ssh", "shell"]
+    transport = create("shell", timeout=3.0)
+    assert type(transport).__name__ == "ShellTransport"
+    assert (transport.timeout, transport.capabilities.tells_lost_link) == (3.0, False)
+    assert saved(transport) == SavedTransport("shell", {"timeout": 3.0})
+
+
+def test_names_are_told_without_importing_any(packages: Path) -> None:
+    install(packages, "raise RuntimeError('imported')")
+    assert transports.names() == ["ssh", "shell"]
+    assert "orch_shell" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("import nowhere_to_be_found", "ModuleNotFoundError: No module named"),
+        ("raise SystemError('old')", "SystemError: old"),
+        ("", "AttributeError"),
+        (
+            "class ShellTransport: pass",
+            "is not a subclass of Transport of orchestrator.remote.base",
+        ),
+    ],
+)
+def test_broken_plugin_is_named_and_leaves_the_others_alone(
+    packages: Path, source: str, why: str
+) -> None:
+    install(packages, source)
+    with pytest.raises(UsageError) as caught:
+        create("shell")
+    assert "transport 'shell' of orch_shell 1.5 is left out: " in str(caught.value)
+    assert why in str(caught.value)
+    assert create("ssh").name == "ssh"
+
+
+def test_plugin_that_calls_itself_otherwise_is_refused(packages: Path) -> None:
+    install_shell(packages)
+    (packages / "orch_shell-1.5.dist-info/entry_points.txt").write_text(
+        "[orch.transports]\nother = orch_shell:ShellTransport\n"
+    )
+    with pytest.raises(UsageError, match=r"transport 'other' of .* calls itself 'shell'"):
+        create("other")
+
+
+def test_plugin_with_the_name_of_a_built_in_does_not_replace_it(packages: Path) -> None:
+    install(packages, "raise RuntimeError('imported')", name="ssh")
+    assert isinstance(create("ssh"), SshTransport)
+    assert transports.names() == ["ssh"]
+
+
+def test_unknown_name_is_told_with_those_there_are(packages: Path) -> None:
+    install_shell(packages)
+    with pytest.raises(UsageError, match="there is no transport 'shel'") as caught:
+        create("shel")
+    assert "ssh, shell" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "why"),
+    [
+        ("ssh", {"accept": True}, "it has no option 'accept'"),
+        ("ssh", {"timeout": "soon"}, "timeout is a number of seconds"),
+        ("ssh", {"timeout": 10**400}, "timeout is a number of seconds"),
+        ("ssh", {"timeout": float("nan")}, "timeout is a number of seconds"),
+        ("ssh", {"timeout": True}, "timeout is a number of seconds"),
+        ("ssh", {"accept_new": 1}, "accept_new is true or false"),
+        ("ssh", {"keepalive": 0}, "keepalive is a number of seconds"),
+        ("ssh", {"trust": "me"}, "trust is a pair of keys"),
+        ("local", {"timeout": 1.0}, "its nodes are those of --local N"),
+        ("local", {"count": 0, "root": "/there"}, "count is a number of nodes"),
+        ("local", {"count": 2, "root": None}, "root a folder"),
+        ("shell", {"accept_new": True}, "it has no option 'accept_new'"),
+    ],
+)
+def test_options_that_are_not_the_transport_s_are_refused(
+    packages: Path, name: str, options: dict[str, Any], why: str
+) -> None:
+    install_shell(packages)
+    with pytest.raises(UsageError, match=f"transport {name}: .*{why}"):
+        create(name, **options)
+
+
+def test_run_whose_transport_is_not_installed_says_so() -> None:
+    with pytest.raises(LaunchError, match=r"cannot be reached: there is no transport 'shell'"):
+        restore(SavedTransport("shell", {}))

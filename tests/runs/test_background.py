@@ -1,0 +1,54 @@
+"""A run that has no controller is given one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from orchestrator.diagnose.site_signatures import VARIABLE
+from orchestrator.runs import background
+from orchestrator.runs.background import ensure_controller, handing_over
+from orchestrator.runs.lock import Controller, Lock
+from tests.runs.helpers import record_in
+
+
+@pytest.fixture(autouse=True)
+def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spawn(folder: Path, *, with_spec: bool) -> None:
+        pytest.fail("a controller was started")
+
+    monkeypatch.setattr(background, "_spawn", spawn)
+
+
+async def test_run_that_is_handed_over_gets_no_other_controller(tmp_path: Path) -> None:
+    """The other one would lack the secrets that only the launch knows."""
+    record = record_in(tmp_path)
+    async with handing_over(record.folder):
+        record.close()
+        looking = asyncio.create_task(ensure_controller(record.folder))
+        await asyncio.sleep(0)
+        lock = Lock.take(record.folder, background=True)
+        assert lock is not None
+        assert await looking == Controller(os.getpid(), True)
+        lock.release()
+
+
+async def test_run_that_has_ended_and_is_whole_gets_no_controller(tmp_path: Path) -> None:
+    record = record_in(tmp_path)
+    record.write_state("ended", exit_code=0, summary="all 2 ranks succeeded")
+    record.close()
+    assert await ensure_controller(record.folder) is None
+
+
+def test_controller_finds_signatures_that_are_named_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(VARIABLE, f"a.toml{os.pathsep}/etc/b.toml")
+    expected = f"{tmp_path}/a.toml{os.pathsep}/etc/b.toml"
+    assert background._environment() == {**os.environ, VARIABLE: expected}
+    monkeypatch.delenv(VARIABLE)
+    assert background._environment() == dict(os.environ)

@@ -1,0 +1,51 @@
+"""What whoever minds a run must know of it: as JSON and back, and how closely it is minded."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from orchestrator.remote.ssh.transport import SshTransport
+from orchestrator.remote.transports import SavedTransport
+from orchestrator.runs.codec import decode, encode
+from orchestrator.runs.options import Settings, watchful
+
+SETTINGS = Settings(
+    script=("python", "train.py"),
+    skews={"node0": 0.5},
+    grace=1.0,
+    node_timeout=0.0,
+    lease=30.0,
+    transport=SavedTransport("local", {"count": 2, "root": "/somewhere", "timeout": 2.0}),
+)
+
+
+@pytest.mark.parametrize("settings", [Settings(), SETTINGS])
+def test_settings_are_read_as_they_were_written(settings: Settings) -> None:
+    assert decode(Settings, json.loads(json.dumps(encode(settings)))) == settings
+
+
+def test_settings_of_a_record_are_one_flat_object() -> None:
+    recorded = {"script": ["t.py"], "skews": {}, "grace": 7, "timeout": 60.0, "keep_going": True}
+    settings = decode(Settings, {**recorded, "stall": None})
+    assert settings == Settings(script=("t.py",), grace=7.0, timeout=60.0, keep_going=True)
+    assert encode(settings).keys() >= recorded.keys()
+
+
+@pytest.mark.parametrize(
+    ("node_timeout", "keepalive"),
+    [(60.0, 7.5), (600.0, 15.0), (12.0, 1.5), (0.1, 0.5), (0.0, 15.0)],
+)
+def test_connections_are_probed_as_closely_as_the_run_is_minded(
+    node_timeout: float, keepalive: float
+) -> None:
+    watching = watchful(SshTransport(), node_timeout)
+    assert isinstance(watching, SshTransport)
+    assert watching.options.keepalive == keepalive
+
+
+def test_probes_that_are_closer_already_stay() -> None:
+    watching = watchful(SshTransport(keepalive=0.5), 60.0)
+    assert isinstance(watching, SshTransport)
+    assert watching.options.keepalive == 0.5

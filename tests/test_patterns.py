@@ -1,0 +1,195 @@
+"""No regular expression of orch's takes long, whatever text it meets; a new one is found by itself."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import re
+import time
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import orchestrator
+from orchestrator.diagnose import SIGNATURES
+from orchestrator.diagnose.label import MAX_TEXT
+from tests.regexes import faults, hostile
+
+ROOT = Path(orchestrator.__file__).parent
+SOON = 0.25  # seconds of CPU for one search
+SHORT = 1024  # for patterns of other rooms than those that read what ranks print
+
+# Made of what is only known when they are needed: what they are made from is bounded where it is read.
+MADE_LATER = {
+    "orchestrator.cli.script_words": "the name of an option of orch's",
+    "orchestrator.diagnose.site_patterns": "the site's own, which are refused if they may take long",
+    "orchestrator.diagnose.table": "the patterns of signatures, which are tried here",
+    "orchestrator.logs.filter": "the user's own, for which a search has a limit of time",
+    "orchestrator.node.facts": "two literals of its callers",
+    "orchestrator.node.probes.look": "literals of its callers",
+    "orchestrator.preflight.collectives.failure": "kept in CAUSES, which are tried here",
+    "orchestrator.remote.alike": "names, addresses and lines to paste, each escaped",
+    "orchestrator.remote.ssh.host_keys": "the patterns of a known_hosts file",
+    "orchestrator.control.explain": "the number of a process",
+    "orchestrator.sync.failure": "kept in the tables of causes, which are tried here",
+    "orchestrator.sync.glob": "globs, which are made not to go back",
+}
+# A word of a command line, which has an end.
+BEARABLE = {"orchestrator.inventory.draft._WORD"}
+
+ADVICE = """{name} may take very long on a text that is made for it: {faults}
+  {pattern}
+Write what cannot go back:
+  (?>.*?word)     instead of  .*word     (a word that is found once is found; not in orchestrator/node)
+  [^"]{{0,400}}     instead of  .*         (a bound, or what the text ends with left out)
+  \\d{{1,9}}        instead of  \\d+        (and int() of it has a bound, too)
+"""
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for file in sorted(ROOT.rglob("*.py")):
+        name = ".".join(file.relative_to(ROOT.parent).with_suffix("").parts)
+        if file.stem != "__main__":
+            yield name.removesuffix(".__init__"), file
+
+
+def held(value: object, depth: int = 0) -> Iterator[re.Pattern[Any]]:
+    """Yield the patterns in a value: itself, or what it is made of."""
+    if isinstance(value, re.Pattern):
+        yield value
+    elif depth > 4 or isinstance(value, type):
+        return
+    elif isinstance(value, tuple | list | set | frozenset):
+        for item in value:
+            yield from held(item, depth + 1)
+    elif isinstance(value, Mapping):
+        yield from held(tuple(value.values()), depth + 1)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from held(getattr(value, field.name), depth + 1)
+
+
+def calls(file: Path, *, in_functions: bool = False) -> Iterator[ast.Call]:
+    """Yield the calls that take a pattern as text; those `in_functions` only, if so asked."""
+    tree: ast.AST = ast.parse(file.read_text())
+    roots = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    for node in (node for root in (roots if in_functions else [tree]) for node in ast.walk(root)):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and isinstance(node.func.value, ast.Name)
+            and node.func.value.id == "re"
+            and node.func.attr != "escape"
+        ):
+            yield node
+
+
+def compiled(call: ast.Call) -> re.Pattern[Any] | None:
+    """Return the pattern that a call has as a literal, with its flags."""
+    text = call.args[0]
+    if not isinstance(text, ast.Constant):
+        return None
+    flags = [each for each in call.args[1:] if ast.unparse(each).startswith("re.")]
+    return re.compile(text.value, eval(ast.unparse(flags[0]), {"re": re}) if flags else 0)
+
+
+@cache
+def patterns() -> Mapping[str, re.Pattern[Any]]:
+    """Return every pattern of orch's by where it is."""
+    found: dict[str, re.Pattern[Any]] = {}
+    known: set[tuple[Any, int]] = set()
+
+    def add(name: str, pattern: re.Pattern[Any]) -> None:
+        if (pattern.pattern, pattern.flags) not in known:
+            known.add((pattern.pattern, pattern.flags))
+            number = sum(1 for other in found if other.partition("#")[0] == name)
+            found[f"{name}#{number}" if number else name] = pattern
+
+    for name, file in modules():
+        for variable, value in vars(importlib.import_module(name)).items():
+            for pattern in held(value):
+                add(f"{name}.{variable}", pattern)
+        for call in calls(file):
+            if (pattern_of_call := compiled(call)) is not None:
+                add(f"{name}:{call.lineno}", pattern_of_call)
+    for signature in SIGNATURES:
+        for text in signature.patterns:
+            add(f"signature {signature.id}", re.compile(text))
+    return found
+
+
+def test_a_pattern_that_is_made_later_is_accounted_for() -> None:
+    """What a module makes as it is imported is found in its variables; a function may make anything."""
+    unknown = [
+        f"{name}:{call.lineno}"
+        for name, file in modules()
+        for call in calls(file, in_functions=True)
+        if compiled(call) is None and name not in MADE_LATER
+    ]
+    assert unknown == []
+
+
+@pytest.mark.parametrize("name", patterns())
+def test_a_pattern_has_no_way_to_take_very_long(name: str) -> None:
+    pattern = patterns()[name]
+    found = faults(pattern)
+    if found and name not in BEARABLE:
+        pytest.fail(
+            ADVICE.format(name=name, faults="; ".join(found), pattern=pattern.pattern),
+            pytrace=False,
+        )
+
+
+@pytest.mark.parametrize("name", patterns())
+def test_a_text_that_is_made_to_hurt_a_pattern_costs_little(name: str) -> None:
+    pattern = patterns()[name]
+    reads_output = name.startswith(("signature", "orchestrator.diagnose", "orchestrator.logs"))
+    for text in hostile(pattern, MAX_TEXT if reads_output else SHORT):
+        searched = text.encode() if isinstance(pattern.pattern, bytes) else text
+        assert min(_took(pattern, searched)) < SOON, text[:80]
+
+
+def _took(pattern: re.Pattern[Any], text: Any) -> Iterator[float]:
+    """Yield how long a search takes: of three the best, unless the first was soon enough."""
+    for _ in range(3):
+        started = time.process_time()
+        pattern.search(text)
+        yield time.process_time() - started
+        if time.process_time() - started < SOON:
+            return
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a+)+$",
+        "(?:a*b?)*c",
+        ".*x.*y",
+        r"\S+\.so\S*:",
+        r"(?:\w+\s?)+!",
+        "a.*b(?!.*c.*d)",
+        r"\d+\d+\d+x",
+    ],
+)
+def test_a_pattern_that_goes_back_and_back_is_refused(pattern: str) -> None:
+    assert faults(re.compile(pattern))
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "a.*b",
+        r"\d+\.\d+",
+        "(?>.*?a).*b",
+        r"(?:[^/]*+/)*?x",
+        "[a-z]+=[0-9]+",
+        r"a{1,9}.*b",
+        r"\w+\b: .*x",
+    ],
+)
+def test_a_pattern_that_goes_back_once_at_most_is_taken(pattern: str) -> None:
+    assert faults(re.compile(pattern)) == []

@@ -1,0 +1,187 @@
+"""No English as a protocol: what a sentence says is a value beside it, and nothing compares the sentence.
+
+This walks the source. A message may be shown, joined and cut into lines; it may not decide anything.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "orchestrator"
+SENTENCES = frozenset(
+    ["because", "cause", "detail", "error", "evidence", "gone", "stopped",
+     "stopping", "message", "problem", "reason", "remedy", "summary", "text",
+     "why"]
+)  # fmt: skip
+NAMES = frozenset(
+    ["because", "cause", "message", "reason", "remedy", "summary", "why"]
+)  # of variables
+METHODS = frozenset(
+    ["count", "endswith", "find", "index", "partition", "removeprefix", "removesuffix", "rfind",
+     "rindex", "rpartition", "startswith"]
+)  # fmt: skip
+PATTERNS = frozenset(["findall", "finditer", "fullmatch", "match", "search"])
+ALIKE = frozenset(["casefold", "lower", "rstrip", "lstrip", "strip", "splitlines", "split"])
+
+ALLOWED = {
+    # Words of another program, kept in a constant of the file that knows it.
+    "_UNKNOWN_HOST in str(error)": "paramiko has one class for all that an SSH connection cannot do",
+    "str(error).startswith(_ENCRYPTED)": "asyncssh has one class for all that a key file is not",
+    "_CLOSED in error.reason": "asyncssh has one code for a refused session and a closed connection",
+    "_REVOKED in str(error)": "asyncssh has one class for all that is wrong with a host key",
+    **dict.fromkeys(
+        (
+            f"_{name}.fullmatch(message)"
+            for name in (
+                "INTEGER", "AT_LEAST", "AT_MOST", "CHOICE", "NO_OPTION", "MISSING", "NO_VALUE", "TOO_MANY",
+                "OTHER",
+            )
+        ),
+        "click has one class for most that is wrong with words on a command line",
+    ),
+    "_CLICK.search(found.error)": "Python's own words, of an import that failed",
+    "_NO_MODULE.search(found.error)": "Python's own words, of an import that failed",
+    # Records of older versions.
+    "_TIME_LIMIT.match(summary)": "what an earlier version wrote",
+    # Two tellings of one thing, which is told once.
+    "cause == self._away_for": "a cause that was told already",
+    # Ids and enums that stand in a field of such a name.
+    **dict.fromkeys(
+        (
+            "cause.reason in UNASKED",
+            "match self.reason:",
+            "request.reason in PEOPLE",
+            "self.reason in _WORDS",
+            "self.why.reason not in UNASKED",
+            "stop.reason in PEOPLE",
+            "stop.reason in UNASKED",
+            "stop.reason in _EXIT_CODES",
+            "stop.why.reason in _EXIT_CODES",
+            "stop.why.reason in _FAILURES",
+        ),
+        "a StopReason",
+    ),
+    "result.cause in _REFUSALS": "the cause of an Unreachable is an id",
+    "self.fault.cause not in _FILTERED": "the cause of a Fault is an enum",
+    "pid in why": "a dict of reasons, by process",
+    "room.problem[0] not in (errno.ENOSPC, errno.EDQUOT)": "an errno, and where it came from",
+    # Texts that are read because they are what is looked at: a script, a log.
+    "self.text.endswith(b'\\r')": "a line that a rank printed",
+    "text == self.text": "a line that a rank printed",
+    "partial.text.removesuffix(b'\\r')": "a line that a rank printed",
+    "_TELLING.search(line.text)": "a line of the kernel's log",
+    "'torch' not in context.script.text": "the source of the user's script",
+    "'.launch(' in context.script.text": "the source of the user's script",
+    "'.launch(' not in context.script.text": "the source of the user's script",
+    # Where in a sentence a value stands that is known beside it, to put another there.
+    "re.search(re.escape(first.command) + _WORDS_OF_SSH, first.remedy)": "to make a loop of a command",
+}  # fmt: skip
+
+
+def comparisons(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and the text of every expression in which a sentence decides."""
+    for node in ast.walk(ast.parse(source)):
+        if _decides(node):
+            yield getattr(node, "lineno", 0), ast.unparse(node).partition("\n")[0]
+
+
+def _decides(node: ast.AST) -> bool:
+    match node:
+        case ast.Compare(left=left, ops=ops, comparators=others):
+            compares = any(isinstance(op, ast.Eq | ast.NotEq | ast.In | ast.NotIn) for op in ops)
+            sides = [left, *others]
+            return compares and any(map(_is_told, sides)) and not any(map(_is_member, sides))
+        case ast.Call(func=ast.Attribute(value=value, attr=method), args=arguments):
+            is_asked = method in METHODS and _is_told(value)
+            return is_asked or (method in PATTERNS and any(map(_is_told, arguments)))
+        case ast.Match(subject=subject, cases=cases):
+            of_text = any(isinstance(case.pattern, ast.MatchValue | ast.MatchOr) for case in cases)
+            return of_text and _is_told(subject)
+    return False
+
+
+def _is_told(node: ast.AST) -> bool:
+    """Tell whether it is a sentence, in whole or a part of it."""
+    match node:
+        case ast.Attribute(attr=name):
+            return name in SENTENCES
+        case ast.Name(id=name):
+            return name in NAMES
+        case ast.Call(func=ast.Name(id="str" | "repr"), args=[ast.Name(id=name)]):
+            return re.search(r"error|exc|failure|fault|problem|refusal|trouble", name) is not None
+        case ast.Call(func=ast.Attribute(value=value, attr=method)):
+            return method in ALIKE and _is_told(value)
+        case ast.Subscript(value=value):
+            return _is_told(value)
+    return False
+
+
+def _is_member(node: ast.AST) -> bool:
+    """Tell whether it is a member of an enum, `Cause.SILENT`, or a tuple of such."""
+    match node:
+        case ast.Attribute(value=ast.Name(id=kind), attr=name):
+            return kind[:1].isupper() and name.isupper()
+        case ast.Tuple(elts=elements):
+            return bool(elements) and all(map(_is_member, elements))
+    return False
+
+
+def _found() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        for line, text in comparisons(path.read_text(encoding="utf-8")):
+            found.setdefault(text, []).append(f"{path.relative_to(SOURCE)}:{line}: {text}")
+    return found
+
+
+def test_no_sentence_decides() -> None:
+    assert [
+        place for text, places in _found().items() if text not in ALLOWED for place in places
+    ] == []
+
+
+def test_every_place_that_is_allowed_is_still_there() -> None:
+    assert sorted(ALLOWED.keys() - _found().keys()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'if error.message == "no answer": pass',
+        'return "timed out" in verdict.summary',
+        'ok = str(error).startswith("n0: ")',
+        'text = error.message.removeprefix(f"{name}: ")',
+        'name, colon, rest = error.text.partition(": ")',
+        'if error.message.lower().endswith("refused"): pass',
+        'first = error.message.splitlines()[0] == "x"',
+        'found = re.match("stalled: ", event.reason)',
+        "found = _STALLED.search(stop.why)",
+        'return reason != "interrupted"',
+        'if summary.startswith("timed out"): pass',
+        'match event.cause:\n    case "broke": pass',
+        'any(fault.message.startswith("torch ") for fault in faults)',
+    ],
+)
+def test_a_sentence_that_decides_is_found(source: str) -> None:
+    assert list(comparisons(source)) != []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "first = error.message.splitlines()[0]",
+        'said = f"{error.node}: {error.text}"',
+        "if error.remedy is None: pass",
+        "if self.cause in (Cause.SILENT, Cause.CLOSED): pass",
+        'if fault.kind == "torch": pass',
+        "raise SyncError(error.text, node=error.node) from error",
+        'if line.startswith("#"): pass',
+    ],
+)
+def test_a_sentence_that_is_only_shown_is_not_found(source: str) -> None:
+    assert list(comparisons(source)) == []

@@ -1,0 +1,107 @@
+"""Why a run is stopped: words for each reason, and the sentences of orch 0.1.0 as reasons."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.node import records
+from orchestrator.node.reasons import UNASKED, StopReason
+from orchestrator.reasons import FIXED, Stop, by_signal
+from orchestrator.remote.old_sentences import oom_kills_of, stop_of, stop_of_summary
+from orchestrator.remote.reports import StatusReport, parse
+from orchestrator.runs.old_records import renewed, renewed_record
+
+SENTENCES = {
+    "timed out after 0.5 s": Stop(StopReason.TIME_LIMIT, seconds=0.5),
+    "timed out after 1e+06 s": Stop(StopReason.TIME_LIMIT, seconds=1e6),
+    "stalled: r1 get (t.py:11): r0 waits": Stop(
+        StopReason.STALL, text="r1 get (t.py:11): r0 waits"
+    ),
+    "n1 failed": Stop(StopReason.NODE_FAILED, node="n1"),
+    "every rank has ended; the launcher on n0, n1 has not, 30 s later": Stop(
+        StopReason.LAUNCHER_HANGS, text="n0, n1", seconds=30
+    ),
+    "the supervisor was told to stop (SIGTERM from process 17)": Stop(
+        StopReason.SUPERVISOR_SIGNALLED, signal=15, pid=17
+    ),
+    "the supervisor was told to stop": Stop(StopReason.SUPERVISOR_SIGNALLED),
+    "no controller was heard of for 3 s": Stop(StopReason.LEASE_EXPIRED, seconds=3),
+    "n1 stopped: no controller was heard of for 3 s": Stop(
+        StopReason.LEASE_EXPIRED, seconds=3
+    ).of_node("n1"),
+    "something else": Stop(StopReason.OTHER, text="something else"),
+    **{str(Stop(reason)): Stop(reason) for reason in FIXED},
+}
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_sentence_is_read_as_its_reason_which_is_worded_as_before(sentence: str) -> None:
+    assert stop_of(sentence) == SENTENCES[sentence]
+    assert str(stop_of(sentence)) == sentence
+
+
+def test_every_reason_has_words_also_without_its_detail() -> None:
+    words = [str(Stop(reason)) for reason in StopReason]
+    assert len(set(words)) == len(words) and all(words)
+    assert not [word for word in words if "None" in word or word != word.strip()]
+
+
+@pytest.mark.parametrize("stop", SENTENCES.values(), ids=lambda stop: stop.reason.value)
+def test_reason_that_passes_through_a_supervisor_is_the_same(stop: Stop) -> None:
+    status = {
+        "state": "stopping", "attempt": 0, "pid": 1, "start": 1, "launcher": None, "left": [],
+        "stopped": stop.reason.value, "stopped_detail": json.loads(json.dumps(stop.detail)),
+    }  # fmt: skip
+    report = parse({"status": status}, b"")
+    assert isinstance(report, StatusReport) and report.stopped == stop
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [[], 3, {"seconds": "3"}, {"seconds": -1}, {"signal": 1.5}, {"pid": True}, {"node": 3}, {"x": 1}],
+)  # fmt: skip
+def test_detail_that_makes_no_sense_makes_no_request(tmp_path: Path, detail: object) -> None:
+    request = {"grace": 1.0, "reason": "time-limit", "detail": detail}
+    (tmp_path / "stop.json").write_text(json.dumps(request))
+    assert records.read_request(str(tmp_path)) is None
+
+
+def test_a_reason_of_a_later_version_is_told_and_is_an_order() -> None:
+    status: dict[str, object] = {
+        "state": "ended", "launcher": None, "left": [], "stopped": "a-reason-of-later",
+    }  # fmt: skip
+    report = parse({"status": status}, b"")
+    assert isinstance(report, StatusReport) and report.stopped is not None
+    assert report.stopped == Stop(StopReason.OTHER, text="a-reason-of-later")
+    assert report.stopped.reason not in UNASKED
+
+
+def test_signals_of_people_are_reasons() -> None:
+    assert [by_signal(number) for number in (None, 2, 15, 1)] == [
+        StopReason.INTERRUPT,
+        StopReason.INTERRUPT,
+        StopReason.SIGTERM,
+        StopReason.SIGHUP,
+    ]
+
+
+def test_summary_of_a_run_that_had_its_time_is_told_from_one_that_exited_with_124() -> None:
+    limit = Stop(StopReason.TIME_LIMIT, seconds=2)
+    assert stop_of_summary("timed out after 2 s (attempt 1 of 2)", 124) == limit
+    assert stop_of_summary("rank 0 on n0 exited with 124", 124) is None
+
+
+def test_count_of_a_verdict_of_the_version_before_is_a_number_again() -> None:
+    assert oom_kills_of("memory.events of n1: oom_kill grew by 3") == 3
+    assert oom_kills_of("Out of memory: Killed process 102 (python)") is None
+    old = {"evidence": "memory.events of n1: oom_kill grew by 3"}
+    assert renewed("Explained", old)["oom_kills"] == 3
+    assert renewed_record({"state": "failed", "summary": "x", "exit_code": 1, "verdict": old})[
+        "verdict"
+    ] == {
+        **old,
+        "oom_kills": 3,
+    }

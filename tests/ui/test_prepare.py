@@ -1,0 +1,45 @@
+"""Hosts that are alike are told of together, in lines that fit a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.inventory import Host
+from orchestrator.provision.found import Found
+from orchestrator.provision.hosts import State
+from orchestrator.provision.steps import Step
+from orchestrator.ui.prepare import other_python, report
+
+FOUND = Found.parse("@prepare system=Debian 12\n@prepare python=3.11.2\n@prepare rsync=yes\n")
+STEP = Step(("/opt/my venv/bin/python", "-m", "pip", "install", "torch"), "2.7 GB to download")
+
+
+def states() -> list[State]:
+    hosts = [Host(name=f"node{number}") for number in range(4)]
+    return [
+        State(hosts[0], FOUND, (STEP,)),
+        State(hosts[1], FOUND, (STEP,)),
+        State(hosts[2], problem="cannot be reached: its host key is not known: " + "see " * 20),
+        State(hosts[3], FOUND),
+    ]
+
+
+def test_hosts_that_are_alike_are_one_row_with_the_commands_to_run() -> None:
+    assert report(states(), 80).splitlines() == [
+        "! node[0-1]: Debian 12 · Python 3.11.2 · no torch · rsync · no GPU",
+        "    # 2.7 GB to download",
+        "    '/opt/my venv/bin/python' -m pip install torch",
+        "✗ node2: cannot be reached: its host key is not known: see see see see see see",
+        "    see see see see see see see see see see see see see see",
+        "✓ node3: ready: Debian 12 · Python 3.11.2 · no torch · rsync · no GPU",
+    ]
+
+
+def test_what_a_host_said_reaches_the_terminal_as_text_only() -> None:
+    state = State(Host(name="node0"), problem="\x1b[2J gone")
+    assert "\x1b" not in report([state], 80)
+
+
+def test_other_python_is_told_as_lines_for_the_inventory() -> None:
+    told = other_python(Path("hosts.yaml"), "~/orch/venv/bin/python", 80)
+    assert told.endswith("  defaults:\n    python: ~/orch/venv/bin/python\n")

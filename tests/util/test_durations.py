@@ -1,0 +1,15 @@
+"""Seconds in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.util.durations import age
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59, "59 s"), (61, "1 min"), (7300, "2 h"), (200000, "2 d")],
+)
+def test_ages_are_coarse(seconds: float, text: str) -> None:
+    assert age(seconds) == text

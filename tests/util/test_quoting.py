@@ -1,0 +1,89 @@
+"""Words survive a real shell."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.util.quoting import command_line, home_path, line_to_paste
+
+WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
+PRINT = [sys.executable, "-IS", "-c", "import sys, os; sys.stdout.buffer.write(b'\\0'.join(map(os.fsencode, sys.argv[1:])))"]  # fmt: skip  # noqa: E501
+NASTY = [
+    "",
+    " ",
+    "a b",
+    "'",
+    '"',
+    "$HOME",
+    "`id`",
+    "$(id)",
+    "a\nb",
+    "\\",
+    "!",
+    "~",
+    "é☃",
+    "-n",
+    "*",
+    "a;b",
+]
+
+
+def through_shell(line: str, shell: str = "/bin/sh") -> bytes:
+    return subprocess.run([shell, "-c", line], capture_output=True, check=True).stdout
+
+
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+def test_nasty_words_arrive_unchanged(shell: str) -> None:
+    line = command_line([*PRINT, *NASTY])
+    assert through_shell(line, shell).decode() == "\0".join(NASTY)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(WORDS, min_size=1, max_size=5))
+def test_any_words_arrive_unchanged(words: list[str]) -> None:
+    assert through_shell(command_line([*PRINT, *words])) == "\0".join(words).encode()
+
+
+@settings(max_examples=40, deadline=None)
+@given(WORDS)
+def test_any_value_of_a_variable_arrives_unchanged(value: str) -> None:
+    script = "import sys, os; sys.stdout.buffer.write(os.environb[b'ORCH_TEST'])"
+    line = command_line([sys.executable, "-IS", "-c", script], {"ORCH_TEST": value})
+    assert through_shell(line) == value.encode()
+
+
+def test_a_nul_is_refused() -> None:
+    with pytest.raises(ValueError, match="NUL"):
+        command_line(["a\0b"])
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("~", "/home/me"),
+        ("~/", "/home/me"),
+        ("~/a b", "/home/me/a b"),
+        ("/x/~", "/x/~"),
+        ("py", "py"),
+    ],
+)
+def test_a_leading_tilde_is_the_home_of_whoever_runs_it(path: str, shown: str) -> None:
+    line = f"HOME=/home/me; printf %s {home_path(path)}"
+    assert through_shell(line).decode() == shown
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(WORDS | st.text("\x1b\u202e\x85'\\0", max_size=4), min_size=1, max_size=5))
+def test_a_line_to_paste_is_harmless_to_see_and_has_the_same_words(words: list[str]) -> None:
+    line = line_to_paste([*PRINT, *words])
+    assert line.isprintable()
+    assert through_shell(line, "/bin/bash") == "\0".join(words).encode()
+
+
+def test_a_name_in_another_encoding_can_be_pasted() -> None:
+    assert line_to_paste(["a\udcff0"]) == "$'a\\3770'"
