@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from orchestrator.inventory.ranges import fold as fold_names
@@ -17,24 +16,10 @@ from orchestrator.preflight.model import (
     Remedy,
     Status,
 )
+from orchestrator.preflight.verdict import Verdict, incomplete
 
 T = TypeVar("T")
 V = TypeVar("V", bound=Hashable)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What one node's measurement comes to; `text` and `commands` are the remedy, if there is one.
-
-    `data` is what was measured on this node; `as_root` says who pastes the commands, as in a Remedy.
-    """
-
-    status: Status
-    message: str
-    text: str | None = None
-    commands: tuple[str, ...] = ()
-    data: Mapping[str, Any] = field(default_factory=dict)
-    as_root: bool = True
 
 
 def judge_each(
@@ -51,11 +36,6 @@ def judge_each(
         )
         for subject in context.subjects
     )
-
-
-def incomplete(reason: str) -> Verdict:
-    """Return the verdict on what could not be measured."""
-    return Verdict(Status.INCOMPLETE, f"could not be checked: {reason}")
 
 
 def fold(verdicts: Iterable[tuple[str, Verdict]]) -> list[Finding]:

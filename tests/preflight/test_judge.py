@@ -7,16 +7,9 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.preflight.judge import (
-    Verdict,
-    fold,
-    incomplete,
-    judge_each,
-    usual,
-    whole,
-    worst,
-)
+from orchestrator.preflight.judge import fold, judge_each, usual, whole, worst
 from orchestrator.preflight.model import Context, Finding, NodeContext, Probe, Remedy, Status
+from orchestrator.preflight.verdict import Verdict, incomplete
 
 from .scenes import answered, brief, scene
 

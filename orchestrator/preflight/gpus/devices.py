@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.judge import Verdict, fold, incomplete, whole
+from orchestrator.preflight.judge import fold, whole
 from orchestrator.preflight.model import Context, Finding, NoAnswer, NodeContext, Probe, Status
+from orchestrator.preflight.verdict import Verdict, incomplete, skip
 
 _ADDRESS = re.compile(r"[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-9a-fA-F]")
 
@@ -190,7 +191,7 @@ def judge_gpus(
         if isinstance(answer, NoAnswer):
             return incomplete(answer.reason)
         if not answer.served:
-            return Verdict(Status.SKIP, "no NVIDIA GPU")
+            return skip("no NVIDIA GPU")
         if not answer.gpus:
             return incomplete(f"nvidia-smi: {answer.error or 'it shows no GPU'}")
         return verdict(subject, answer)

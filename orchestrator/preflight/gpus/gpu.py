@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.preflight.gpus import health, nvlink
 from orchestrator.preflight.gpus.devices import GPU, Gpu, Gpus, judge_gpus, numbered, seen, used
-from orchestrator.preflight.judge import Verdict, judge_each, usual, whole
+from orchestrator.preflight.judge import judge_each, usual, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -17,6 +17,7 @@ from orchestrator.preflight.model import (
     NodeContext,
     Status,
 )
+from orchestrator.preflight.verdict import Verdict, fail, passed, skip, warn
 from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import counted, some
 
@@ -51,8 +52,7 @@ def _none(subject: NodeContext, found: Gpus, somewhere: bool) -> Verdict:
     ranks = subject.plan.devices
     data = {"devices": list(found.devices), "drivers": list(found.drivers), "error": found.error}
     if found.hung:
-        return Verdict(
-            Status.FAIL,
+        return fail(
             f"nvidia-smi hangs ({found.error}): so will CUDA",
             "a GPU or the driver does not answer. If `timeout 60 nvidia-smi` ends after all, turn on "
             "persistence mode (nvidia-smi -pm 1); if it does not, reboot the node",
@@ -60,7 +60,7 @@ def _none(subject: NodeContext, found: Gpus, somewhere: bool) -> Verdict:
         )
     if found.devices:
         text, commands = _broken(found.error or "")
-        return Verdict(Status.FAIL, f"nvidia-smi shows no GPU: {found.error}", text, commands, data)
+        return fail(f"nvidia-smi shows no GPU: {found.error}", text, commands, data)
     if found.drivers:
         why, text, commands = _unserved(found.drivers)
         count = len(found.drivers)
@@ -72,14 +72,13 @@ def _none(subject: NodeContext, found: Gpus, somewhere: bool) -> Verdict:
             data,
         )
     if somewhere:
-        return Verdict(
-            Status.FAIL,
+        return fail(
             f"no GPU for its {counted(ranks, 'rank')}, though other nodes have some: NCCL needs one for "
             "each rank",
             "leave it out with --exclude, or run all ranks without GPUs (CUDA_VISIBLE_DEVICES= and gloo)",
             data=data,
         )
-    return Verdict(Status.SKIP, "no GPU")
+    return skip("no GPU")
 
 
 def _broken(error: str) -> tuple[str, tuple[str, ...]]:
@@ -128,18 +127,16 @@ def _some(subject: NodeContext, found: Gpus, common: tuple[int, str] | None) -> 
     }
     lost = _lost(found)
     if lost:
-        return Verdict(
-            Status.FAIL,
+        return fail(
             lost,
             "a GPU that fell off the bus needs a reboot of the node, and a look at its seat, power "
             "and temperature when it comes again. Under a cgroup (Slurm, a container), ask for it",
             data=data,
         )
     if count == 0:
-        return Verdict(Status.SKIP, "CUDA_VISIBLE_DEVICES leaves no GPU to the job", data=data)
+        return skip("CUDA_VISIBLE_DEVICES leaves no GPU to the job", data=data)
     if ranks > count:
-        return Verdict(
-            Status.FAIL,
+        return fail(
             f"{counted(ranks, 'rank')}, but {counted(count, 'GPU')}: NCCL refuses two ranks on one "
             "(Duplicate GPU detected)",
             f"run one rank a GPU: --nproc auto, or devices: {count} for it in the inventory",
@@ -147,8 +144,7 @@ def _some(subject: NodeContext, found: Gpus, common: tuple[int, str] | None) -> 
         )
     mig = [gpu for gpu in used(subject, found) if gpu.mig]
     if mig:
-        return Verdict(
-            Status.WARN,
+        return warn(
             f"MIG mode is on for {numbered(mig)}: a process sees one slice, and NCCL does not join slices",
             "turn MIG off for training over several ranks, with nothing running on the GPU",
             tuple(f"nvidia-smi -i {gpu.selector} -mig 0" for gpu in mig),
@@ -156,8 +152,7 @@ def _some(subject: NodeContext, found: Gpus, common: tuple[int, str] | None) -> 
         )
     here = f"{counted(count, 'GPU')}, {name}" if name else counted(count, "GPU")
     if common is not None and (count, name) != common:
-        return Verdict(
-            Status.WARN,
+        return warn(
             f"{here}; most nodes: {counted(common[0], 'GPU')}, {common[1] or 'unknown'}. The slowest sets "
             "the pace",
             data=data,
@@ -169,7 +164,7 @@ def _some(subject: NodeContext, found: Gpus, common: tuple[int, str] | None) -> 
             "put nvidia-smi on the PATH (in a container: NVIDIA_DRIVER_CAPABILITIES=compute,utility)",
             data=data,
         )
-    return Verdict(Status.PASS, f"{here}, for {counted(ranks, 'rank')}", data=data)
+    return passed(f"{here}, for {counted(ranks, 'rank')}", data=data)
 
 
 def _lost(found: Gpus) -> str | None:
@@ -199,20 +194,18 @@ def _busy(context: Context) -> list[Finding]:
         busy = [gpu for gpu in used(subject, found) if gpu.processes or (gpu.used or 0) > _BUSY]
         data = {str(gpu.index): _occupants(gpu) for gpu in busy}
         if not busy:
-            return Verdict(Status.PASS, "nobody else is on the GPUs of the job")
+            return passed("nobody else is on the GPUs of the job")
         there = [process for gpu in busy for process in gpu.processes if process.pid]
         pids = sorted({process.pid for process in there if process.pid and not process.run})
         runs = sorted({process.run for process in there if process.run})
         if not there:
-            return Verdict(
-                Status.WARN,
+            return warn(
                 f"{numbered(busy)}: memory is in use by processes that cannot be seen from here",
                 "look on the host for them, or in other containers (nvidia-smi)",
                 data=data,
             )
         said = "; ".join(dict.fromkeys(_said(gpu) for gpu in busy if gpu.processes))
-        return Verdict(
-            Status.WARN,
+        return warn(
             f"somebody is on the GPUs: {said}",
             _ending(runs, others=bool(pids)),
             (f"kill {' '.join(map(str, pids))}",) if pids else (),

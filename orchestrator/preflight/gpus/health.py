@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.preflight.answers import finite, optional, text
 from orchestrator.preflight.gpus.devices import GPU, Gpu, Gpus, judge_gpus, numbered, same_bus, used
 from orchestrator.preflight.gpus.xid import Action, explain
-from orchestrator.preflight.judge import Verdict, fold, incomplete, whole
+from orchestrator.preflight.judge import fold, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -21,6 +21,7 @@ from orchestrator.preflight.model import (
     Probe,
     Status,
 )
+from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, skip, warn
 
 _DAY = 86400.0
 _SPARED = " (no rank uses it)"
@@ -101,12 +102,10 @@ def _ecc(context: Context) -> list[Finding]:
                 data,
             )
         if not data:
-            return Verdict(Status.SKIP, "the GPUs have no ECC, or it is off")
+            return skip("the GPUs have no ECC, or it is off")
         old = [gpu for gpu in found.gpus if gpu.aggregate]
         said = f"; {numbered(old)} had some before" if old else ""
-        return Verdict(
-            Status.PASS, f"no uncorrectable ECC error since the last reset{said}", data=data
-        )
+        return passed(f"no uncorrectable ECC error since the last reset{said}", data=data)
 
     return judge_gpus(context, verdict, "ECC")
 
@@ -155,8 +154,8 @@ def _remap(context: Context) -> list[Finding]:
                 data,
             )
         if all(value is None for gpu in found.gpus for value in gpu.flags.values()):
-            return Verdict(Status.SKIP, "these GPUs do not tell")
-        return Verdict(Status.PASS, "no GPU waits for a reset or a repair", data=data)
+            return skip("these GPUs do not tell")
+        return passed("no GPU waits for a reset or a repair", data=data)
 
     return judge_gpus(context, verdict, "what waits for a reset")
 
@@ -194,7 +193,7 @@ def _xid(context: Context) -> list[Finding]:
             return incomplete(log.reason)
         here = found if isinstance(found, Gpus) else None
         if here and not (log.events or here.served or here.drivers):
-            return Verdict(Status.SKIP, "no NVIDIA GPU")
+            return skip("no NVIDIA GPU")
         return _judge_log(log, here.gpus if here else ())
 
     return fold((subject.name, verdict(subject)) for subject in context.subjects)
@@ -202,8 +201,7 @@ def _xid(context: Context) -> list[Finding]:
 
 def _judge_log(log: KernelLog, gpus: Sequence[Gpu]) -> Verdict:
     if log.source is None:
-        return Verdict(
-            Status.SKIP,
+        return skip(
             "the kernel log cannot be read by this login",
             "a member of the group adm or systemd-journal may read the journal; kernel.dmesg_restrict=0 "
             "opens dmesg to all",
@@ -215,16 +213,15 @@ def _judge_log(log: KernelLog, gpus: Sequence[Gpu]) -> Verdict:
     for event in log.events:
         by_action.setdefault(explain(event.kind, event.code, event.text).action, []).append(event)
     if not by_action:
-        return Verdict(Status.PASS, f"no Xid {reach}", data=data)
+        return passed(f"no Xid {reach}", data=data)
     worst = max(by_action, key=lambda action: action.weight)
     events = by_action[worst]
     said = "; ".join(dict.fromkeys(_told(event, gpus) for event in events[:4]))
     if worst in (Action.NOTE, Action.APPLICATION):
         codes = ", ".join(map(str, sorted({event.code for event in log.events})))
-        return Verdict(Status.PASS, f"only Xids of applications {reach} ({codes})", data=data)
+        return passed(f"only Xids of applications {reach} ({codes})", data=data)
     if worst is Action.REBOOT:
-        return Verdict(
-            Status.FAIL,
+        return fail(
             said,
             "reboot the node. If it comes again, have the GPU's seat, power and cooling looked at",
             data=data,
@@ -241,8 +238,7 @@ def _judge_log(log: KernelLog, gpus: Sequence[Gpu]) -> Verdict:
             _reset_of(recent or events, gpus),
             data,
         )
-    return Verdict(
-        Status.WARN,
+    return warn(
         said,
         "watch this GPU, and reset it when that is convenient"
         if worst is Action.WATCH

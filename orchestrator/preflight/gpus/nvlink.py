@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.gpus.devices import GPU, Gpus, judge_gpus, numbered
-from orchestrator.preflight.judge import Verdict, fold, incomplete, usual, whole
+from orchestrator.preflight.judge import fold, usual, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -21,6 +21,7 @@ from orchestrator.preflight.model import (
     Probe,
     Status,
 )
+from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, skip, warn
 from orchestrator.util.quoting import command_line
 
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]+")
@@ -97,7 +98,7 @@ def _nvlink(context: Context) -> list[Finding]:
     def verdict(subject: NodeContext) -> Verdict:
         answer, here = found[subject.name], gpus[subject.name]
         if isinstance(here, Gpus) and not here.served:
-            return Verdict(Status.SKIP, "no NVIDIA GPU")
+            return skip("no NVIDIA GPU")
         if isinstance(answer, NoAnswer):
             return incomplete(answer.reason)
         if answer.error:
@@ -118,10 +119,8 @@ def _judge_links(found: NvLink, common: int) -> Verdict:
     }
     if not found.gpus:
         if common:
-            return Verdict(
-                Status.WARN, "no NVLink, though the GPUs of other nodes have it", data=data
-            )
-        return Verdict(Status.SKIP, "no GPU with NVLink")
+            return warn("no NVLink, though the GPUs of other nodes have it", data=data)
+        return skip("no GPU with NVLink")
     down = [links for links in found.gpus if links.active < common]
     if down:
         dead = [links for links in down if not links.active]
@@ -140,14 +139,13 @@ def _judge_links(found: NvLink, common: int) -> Verdict:
     noisy = [links for links in found.gpus if links.errors]
     if noisy:
         kinds = sorted({kind for links in noisy for kind in links.errors})
-        return Verdict(
-            Status.WARN,
+        return warn(
             f"{numbered(links.gpu for links in noisy)}: NVLink errors ({', '.join(kinds)})",
             "see whether they grow while a job runs (nvidia-smi nvlink -e): a link that repeats itself is "
             "slow, and one that recovers often fails in the end",
             data=data,
         )
-    return Verdict(Status.PASS, f"{common} NVLinks a GPU are active", data=data)
+    return passed(f"{common} NVLinks a GPU are active", data=data)
 
 
 def _fabric(context: Context) -> list[Finding]:
@@ -156,7 +154,7 @@ def _fabric(context: Context) -> list[Finding]:
     def verdict(subject: NodeContext, found: Gpus) -> Verdict:
         states = [gpu for gpu in found.gpus if gpu.fabric_state is not None]
         if not found.switches and not states:
-            return Verdict(Status.SKIP, "no NVSwitch")
+            return skip("no NVSwitch")
         manager = managers[subject.name]
         if isinstance(manager, NoAnswer):
             return incomplete(manager.reason)
@@ -171,8 +169,7 @@ def _fabric(context: Context) -> list[Finding]:
 def _judge_fabric(found: Gpus, manager: Manager) -> Verdict:
     data = _states(found, manager)
     if found.version and manager.version and found.version != manager.version:
-        return Verdict(
-            Status.FAIL,
+        return fail(
             f"fabric manager {manager.version} beside driver {found.version}: it does not work with "
             "another version, and CUDA ends with Error 802",
             "install the fabric manager of exactly the driver's version, and start it",
@@ -188,8 +185,7 @@ def _judge_fabric(found: Gpus, manager: Manager) -> Verdict:
     if waiting or refused:
         gpus = waiting or refused
         word = gpus[0].fabric_state if waiting else gpus[0].fabric_status
-        return Verdict(
-            Status.FAIL,
+        return fail(
             f"{numbered(gpus)}: not registered with the NVLink fabric ({word}): CUDA ends with Error 802, "
             "system not yet initialized",
             "start the fabric manager, and wait until nvidia-smi -q shows the fabric state Completed; "
@@ -199,8 +195,7 @@ def _judge_fabric(found: Gpus, manager: Manager) -> Verdict:
         )
     sick = [gpu for gpu in found.gpus if gpu.fabric_health not in (None, "Healthy")]
     if sick:
-        return Verdict(
-            Status.WARN,
+        return warn(
             f"{numbered(sick)}: the NVLink fabric is {(sick[0].fabric_health or '').lower()}",
             "see nvidia-smi -q under Fabric, Health; reset the GPUs, or have the node looked at",
             data=data,
@@ -218,7 +213,7 @@ def _judge_fabric(found: Gpus, manager: Manager) -> Verdict:
             data,
         )
     if registered or manager.active == "active":
-        return Verdict(Status.PASS, "the GPUs are registered with the NVLink fabric", data=data)
+        return passed("the GPUs are registered with the NVLink fabric", data=data)
     return Verdict(
         Status.INCOMPLETE,
         "there are NVSwitches, but the fabric manager cannot be seen from here (a container?)",

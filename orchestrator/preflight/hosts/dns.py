@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.judge import Verdict, fold, incomplete, usual, whole
+from orchestrator.preflight.judge import fold, usual, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -21,6 +21,7 @@ from orchestrator.preflight.model import (
     Remedy,
     Status,
 )
+from orchestrator.preflight.verdict import incomplete, passed, warn
 from orchestrator.util.quoting import command_line
 from orchestrator.util.text import some
 
@@ -85,13 +86,12 @@ def _dns(context: Context) -> list[Finding]:
     findings += fold(
         (
             node,
-            Verdict(
-                Status.WARN,
+            warn(
                 f"resolves {some(apart[node], comma='; ')}",
                 "make DNS, or /etc/hosts, say the same on all nodes; orch itself uses addresses",
             )
             if node in apart
-            else Verdict(Status.PASS, "resolves the nodes' names as the others do"),
+            else passed("resolves the nodes' names as the others do"),
         )
         for node in answers
         if node in apart or not unknown

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.errors import NodeError
 from orchestrator.preflight.answers import ask, optional, text
-from orchestrator.preflight.judge import Verdict, fold, incomplete, judge_each, unmeasured
+from orchestrator.preflight.judge import fold, judge_each, unmeasured
 from orchestrator.preflight.model import (
     Advance,
     Check,
@@ -22,8 +22,8 @@ from orchestrator.preflight.model import (
     NoAnswer,
     NodeContext,
     Probe,
-    Status,
 )
+from orchestrator.preflight.verdict import Verdict, incomplete, passed, skip, warn
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.base import Node
 from orchestrator.remote.fleet import Fleet
@@ -123,20 +123,18 @@ def _judge_login(printed: Printed | NoAnswer) -> Verdict:
         return incomplete(printed.reason)
     data = {"printed": list(printed.lines), "errors": printed.errors}
     if not printed.lines:
-        return Verdict(Status.PASS, "a login prints nothing of its own", data=data)
+        return passed("a login prints nothing of its own", data=data)
     harm = "scp, rsync and others take it for their own data"
     source = next((each for each in printed.sources if each is not None), None)
     if source is None:
         said = printed.lines[0]
-        return Verdict(
-            Status.WARN,
+        return warn(
             f"a login without a terminal prints “{said}”: {harm}",
             "find what prints it among the shell's start-up files, and put it behind "
             "`[[ $- == *i* ]] &&`, so that interactive shells alone print it",
             data=data,
         )
-    return Verdict(
-        Status.WARN,
+    return warn(
         f"a login without a terminal prints something, likely by {source.path}, line "
         f"{source.number} ({source.line}): {harm}",
         "put it behind `[[ $- == *i* ]] &&`, so that interactive shells alone print it",
@@ -199,11 +197,10 @@ def _linger(context: Context) -> list[Finding]:
     def verdict(subject: NodeContext, found: Logind) -> Verdict:
         data = {"kill": found.kill, "session": found.session, "linger": found.linger}
         if not found.systemd:
-            return Verdict(Status.SKIP, "has no systemd, so nothing ends with a login", data=data)
+            return skip("has no systemd, so nothing ends with a login", data=data)
         if not found.kills:
-            return Verdict(Status.PASS, "lets a job run on after its login", data=data)
-        return Verdict(
-            Status.WARN,
+            return passed("lets a job run on after its login", data=data)
+        return warn(
             f"logind ends whatever {found.user} started once the connection is gone "
             "(KillUserProcesses=yes): a detached run, or one whose link breaks, dies with it",
             f"except {found.user} from it (lingering alone does not: it keeps what runs under the user's "

@@ -10,7 +10,7 @@ from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.hosts import login, orphans
 from orchestrator.preflight.hosts.reached import REACH
 from orchestrator.preflight.hosts.rsync import RSYNC
-from orchestrator.preflight.judge import incomplete, whole
+from orchestrator.preflight.judge import whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -22,6 +22,7 @@ from orchestrator.preflight.model import (
     Remedy,
     Status,
 )
+from orchestrator.preflight.verdict import incomplete
 from orchestrator.util.text import printable
 
 V = TypeVar("V")

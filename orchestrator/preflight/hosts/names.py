@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.preflight.answers import text
 from orchestrator.preflight.hosts import dns
 from orchestrator.preflight.hosts.dns import Resolved
-from orchestrator.preflight.judge import Verdict, judge_each, whole
+from orchestrator.preflight.judge import judge_each, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -21,6 +21,7 @@ from orchestrator.preflight.model import (
     Remedy,
     Status,
 )
+from orchestrator.preflight.verdict import Verdict, fail, passed, warn
 from orchestrator.util.quoting import command_line
 from orchestrator.util.text import printable
 
@@ -57,20 +58,18 @@ def _judge_own_name(subject: NodeContext, found: OwnName) -> Verdict:
     elif first not in mine:
         fault = f"resolves its own name to {first}, which is no address of its own"
     else:
-        return Verdict(Status.PASS, "resolves its own name to its own address", data=data)
+        return passed("resolves its own name to its own address", data=data)
     commands = _own_line(subject)
     text = "put the node's address on the shared network beside its name in /etc/hosts"
     if _pinned(subject):
-        return Verdict(
-            Status.WARN,
+        return warn(
             f"{fault}: orch's jobs do not mind (GLOO_SOCKET_IFNAME is set), others would have their "
             "peers connect there",
             f"for jobs that orch does not start, {text}",
             commands,
             data,
         )
-    return Verdict(
-        Status.FAIL,
+    return fail(
         f"{fault}, and nothing pins gloo to an interface: it would have its peers connect there",
         f"{text}, or set GLOO_SOCKET_IFNAME to the interface that the nodes share",
         commands,

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.plan.masking import masked_command
 from orchestrator.preflight.answers import finite, optional, text
-from orchestrator.preflight.judge import Verdict, fold, incomplete
+from orchestrator.preflight.judge import fold
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -18,6 +18,7 @@ from orchestrator.preflight.model import (
     Probe,
     Status,
 )
+from orchestrator.preflight.verdict import Verdict, incomplete, passed
 from orchestrator.util.durations import age
 from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import some
@@ -80,7 +81,7 @@ def _orphans(context: Context) -> list[Finding]:
         if others:
             verdicts.append((name, _verdict(Status.WARN, "has another job's processes", others)))
         if not found:
-            verdicts.append((name, Verdict(Status.PASS, "has no process of another job")))
+            verdicts.append((name, passed("has no process of another job")))
     return fold(verdicts)
 
 

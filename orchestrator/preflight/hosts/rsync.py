@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.preflight.judge import Verdict, fold, whole
+from orchestrator.preflight.judge import fold, whole
 from orchestrator.preflight.model import Check, Context, Finding, Group, Level, Remedy, Status
+from orchestrator.preflight.verdict import Verdict, fail, passed
 
 _ID = "host.rsync"
 _INSTALL = (
@@ -25,8 +26,8 @@ def _rsync(context: Context) -> list[Finding]:
 def _judge(rsync: str | None) -> Verdict:
     if rsync is None:
         message = "rsync is not installed: the project's files cannot be sent there"
-        return Verdict(Status.FAIL, message, f"install rsync, {_OR_NOT}", (_INSTALL,))
-    return Verdict(Status.PASS, "has rsync", data={"path": rsync})
+        return fail(message, f"install rsync, {_OR_NOT}", (_INSTALL,))
+    return passed("has rsync", data={"path": rsync})
 
 
 RSYNC = Check(

@@ -14,8 +14,9 @@ from orchestrator.preflight.interfaces.throughput import (
     suspects,
 )
 from orchestrator.preflight.interfaces.tournament import VERY_SLOW, Pair, blame, pair_of, typical
-from orchestrator.preflight.judge import Verdict, fold, unmeasured, whole
+from orchestrator.preflight.judge import fold, unmeasured, whole
 from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NoAnswer, Status
+from orchestrator.preflight.verdict import Verdict, passed
 from orchestrator.util.quoting import command_line
 
 _SHARE_WARN, _SHARE_FAIL = 0.7, 0.3  # of the link's speed
@@ -35,7 +36,7 @@ def _bandwidth(context: Context) -> list[Finding]:
             (name, verdict) for name, verdict in judged(context, found) if name not in known
         ]
     known = {name for name, _ in verdicts}
-    fine = Verdict(Status.PASS, f"{in_bits(typical(_rates(found)))} is usual each way")
+    fine = passed(f"{in_bits(typical(_rates(found)))} is usual each way")
     verdicts += [(name, fine) for name in context.names if name not in known]
     return fold(verdicts)
 

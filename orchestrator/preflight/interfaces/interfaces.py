@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.plan.facts import Address, interface_name
 from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.interfaces.pick import PICK
-from orchestrator.preflight.judge import Verdict, fold, incomplete, judge_each, usual, whole
+from orchestrator.preflight.judge import fold, judge_each, usual, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -23,6 +23,7 @@ from orchestrator.preflight.model import (
     Probe,
     Status,
 )
+from orchestrator.preflight.verdict import Verdict, incomplete, passed, skip, warn
 from orchestrator.util.quoting import command_line
 
 
@@ -100,15 +101,14 @@ def _same_subnet(context: Context) -> list[Finding]:
     def verdict(subject: NodeContext, links: Links) -> Verdict:
         pairs = list(_twins(links))
         if not pairs:
-            return Verdict(Status.PASS, "each interface has a subnet of its own")
+            return passed("each interface has a subnet of its own")
         first, second, subnet = pairs[0]
         names = dict.fromkeys(name for one, other, _ in pairs for name in (one, other))
         data = {"pairs": [list(pair) for pair in pairs]}
         if all(links[name].arp_ignore >= 1 and links[name].arp_announce >= 2 for name in names):
             message = f"{first} and {second} are both in {subnet}, each answering for itself alone"
-            return Verdict(Status.PASS, message, data=data)
-        return Verdict(
-            Status.WARN,
+            return passed(message, data=data)
+        return warn(
             f"{first} and {second} are both in {subnet}: each answers for the other's address, and "
             "replies may leave by the other one",
             "leave one interface in each subnet, or bond them; as long as there are two, let each "
@@ -145,15 +145,15 @@ def _speed(context: Context) -> list[Finding]:
             message = f"{link.name} is half duplex: it cannot send while it receives"
             text = "let both ends negotiate, and see that the switch's port does not force its own"
             commands = (command_line(["ethtool", "-s", link.name, "autoneg", "on"]),)
-            verdict = Verdict(Status.WARN, message, text, commands, data)
+            verdict = warn(message, text, commands, data)
         elif link.known_speed is None:
-            verdict = Verdict(Status.SKIP, f"{link.name} does not tell its speed", data=data)
+            verdict = skip(f"{link.name} does not tell its speed", data=data)
         elif link.known_speed != common:
             message = f"{link.name} runs at {link.known_speed} Mb/s, the others at {common} Mb/s"
             text = "every collective waits for the slowest link: look at cable, port and switch"
-            verdict = Verdict(Status.WARN, message, text, data=data)
+            verdict = warn(message, text, data=data)
         else:
-            verdict = Verdict(Status.PASS, f"{link.name} at {link.known_speed} Mb/s", data=data)
+            verdict = passed(f"{link.name} at {link.known_speed} Mb/s", data=data)
         verdicts.append((name, verdict))
     return fold(verdicts)
 
@@ -180,7 +180,7 @@ def _mtu(context: Context) -> list[Finding]:
                 data,
             )
         else:
-            verdict = Verdict(Status.PASS, f"{link.name} has MTU {link.mtu}", data=data)
+            verdict = passed(f"{link.name} has MTU {link.mtu}", data=data)
         verdicts.append((name, verdict))
     return fold(verdicts)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.preflight import answers
 from orchestrator.preflight.interfaces.tournament import Pair, blame, pair_of
-from orchestrator.preflight.judge import Verdict, fold, incomplete, unmeasured, whole
+from orchestrator.preflight.judge import fold, unmeasured, whole
 from orchestrator.preflight.model import (
     Advance,
     Check,
@@ -24,6 +24,7 @@ from orchestrator.preflight.model import (
 )
 from orchestrator.preflight.reach.listeners import Listeners, Open
 from orchestrator.preflight.reach.reachability import peers
+from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, warn
 from orchestrator.remote.fleet import Fleet
 from orchestrator.util.quoting import command_line
 
@@ -153,7 +154,7 @@ def _paths(context: Context) -> list[Finding]:
     ]
     blamed = {name for name, _ in verdicts}
     tried = {node for way in found.passages for node in way}
-    fine = Verdict(Status.PASS, f"{_SIZE >> 20} MiB passes in packets as large as the MTU")
+    fine = passed(f"{_SIZE >> 20} MiB passes in packets as large as the MTU")
     untried = incomplete("no other node takes part")
     return fold(
         verdicts
@@ -204,8 +205,7 @@ def _judge(
             size = min(p.largest for p in passages if p.largest is not None)
             line = ["ip", "link", "set", "dev", interface or "", "mtu", str(size)]
             commands = (command_line(line),) if interface else ()
-            return Verdict(
-                Status.FAIL,
+            return fail(
                 f"packets of more than {size} bytes {to_and_from} {peer} vanish without a word: "
                 "whatever sends much will hang",
                 "let the network (switch, tunnel, bridge) carry the MTU that the interface has, "
@@ -214,8 +214,7 @@ def _judge(
                 data,
             )
         case End.STALLED:
-            return Verdict(
-                Status.FAIL,
+            return fail(
                 f"{_SIZE >> 20} MiB {to_and_from} {peer} stalls, in small packets as well: "
                 "it is not the MTU",
                 "look for packets that are lost or filtered once a connection stands: "
@@ -223,8 +222,7 @@ def _judge(
                 data=data,
             )
         case End.UNSTEADY:
-            return Verdict(
-                Status.WARN,
+            return warn(
                 f"{_SIZE >> 20} MiB {to_and_from} {peer} stalled once, and not again: "
                 "packets are being lost",
                 "look at the errors that `ip -s link` and `ethtool -S` count",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.plan.plan import count_gpus
-from orchestrator.preflight.judge import Verdict, fold, whole
+from orchestrator.preflight.judge import fold, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -17,6 +17,7 @@ from orchestrator.preflight.model import (
     Remedy,
     Status,
 )
+from orchestrator.preflight.verdict import Verdict, passed, warn
 
 NCCL, GLOO = "NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"
 _LOGIN = "the node's login environment"
@@ -140,7 +141,7 @@ def _judge(wish: _Choice, subject: NodeContext, names: Sequence[str]) -> Verdict
         return Verdict(Status.WARN if unused else Status.FAIL, message, text, data=data)
     if ours is not None and taken[0] != ours:
         message = f"{said} takes {taken[0]}, but {ours} leads to main's {_main(subject)}"
-        return Verdict(Status.WARN, message, text, data=data)
+        return warn(message, text, data=data)
     return None
 
 
@@ -157,10 +158,9 @@ def _place(subject: NodeContext, names: Sequence[str]) -> Verdict:
         "environment": sets,
     }
     if plan.interface == "lo":
-        return Verdict(Status.PASS, "lo: all nodes are one machine", data=data)
+        return passed("lo: all nodes are one machine", data=data)
     if plan.interface is None or context.subnet is None:
-        return Verdict(
-            Status.WARN,
+        return warn(
             f"the nodes share no subnet: routing leads to main's {_main(subject)} by "
             f"{plan.interface or 'an interface that is not known'}",
             "where there is a network that all nodes are on, give main's address there: "
@@ -171,7 +171,7 @@ def _place(subject: NodeContext, names: Sequence[str]) -> Verdict:
     if alone not in (None, plan.interface) and sets.get(NCCL) == f"={plan.interface}":
         kind = ", a virtual one" if str(alone).startswith(_VIRTUAL) else ""
         message += f", which orch tells NCCL: by itself it would take {alone}{kind}"
-    return Verdict(Status.PASS, message, data=data)
+    return passed(message, data=data)
 
 
 def _main(subject: NodeContext) -> str:

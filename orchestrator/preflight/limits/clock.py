@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.preflight.judge import Verdict, fold, incomplete, whole
+from orchestrator.preflight.judge import fold, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -16,6 +16,7 @@ from orchestrator.preflight.model import (
     Probe,
     Status,
 )
+from orchestrator.preflight.verdict import Verdict, incomplete
 from orchestrator.util.quoting import command_line
 
 _WARN, _FAIL = 0.5, 30.0  # seconds

@@ -7,18 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.judge import Verdict, judge_each
+from orchestrator.preflight.judge import judge_each
 from orchestrator.preflight.limits import clock, sharing, storage
-from orchestrator.preflight.model import (
-    Check,
-    Context,
-    Finding,
-    Group,
-    Level,
-    NodeContext,
-    Probe,
-    Status,
-)
+from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NodeContext, Probe
+from orchestrator.preflight.verdict import Verdict, fail, passed, warn
 from orchestrator.util.quoting import command_line
 from orchestrator.util.text import counted, user_name
 
@@ -48,30 +40,27 @@ SHM: Probe[SharedMemory | None] = Probe("limits.shm", lambda raw: optional(Share
 def _shm(context: Context) -> list[Finding]:
     def verdict(subject: NodeContext, found: SharedMemory | None) -> Verdict:
         if found is None:
-            return Verdict(
-                Status.FAIL,
+            return fail(
                 "there is no /dev/shm: NCCL and data loaders share memory there",
                 "mount a tmpfs there",
                 ("mkdir -p /dev/shm && mount -t tmpfs -o size=16g,mode=1777 shm /dev/shm",),
             )
         data = {"size": found.size, "free": found.free}
         if found.size < _GIB:
-            return Verdict(
-                Status.FAIL,
+            return fail(
                 f"/dev/shm is only {found.size / _GIB:.2f} GiB: NCCL and data loaders share memory there",
                 "make it larger (in a container: --shm-size=16g or --ipc=host)",
                 ("mount -o remount,size=16g /dev/shm",),
                 data,
             )
         if found.free < _GIB:
-            return Verdict(
-                Status.WARN,
+            return warn(
                 f"/dev/shm has {found.free / _GIB:.2f} GiB left of {found.size / _GIB:.1f} GiB",
                 "see what lies there with `ls -la /dev/shm`, and remove what jobs that died have left "
                 "(nccl-*, torch_*)",
                 data=data,
             )
-        return Verdict(Status.PASS, "/dev/shm is large enough", data=data)
+        return passed("/dev/shm is large enough", data=data)
 
     return judge_each(context, SHM, verdict)
 
@@ -120,9 +109,8 @@ def _limits(context: Context) -> list[Finding]:
             lines.append(f"{found.user} - nproc unlimited")
         data = {"files": found.files, "processes": found.processes}
         if not troubles:
-            return Verdict(Status.PASS, "the limits of a login are wide enough", data=data)
-        return Verdict(
-            Status.WARN,
+            return passed("the limits of a login are wide enough", data=data)
+        return warn(
             f"a login of {found.user} {' and '.join(troubles)}: many peers and data-loader workers "
             "need more",
             "raise the limit; it holds from the next login on, where sshd uses PAM (in a container: "
@@ -181,8 +169,7 @@ def _memory(context: Context) -> list[Finding]:
         }
         if group is not None and group.left < found.available / 2:
             unit = group.path.rpartition("/")[2]
-            return Verdict(
-                Status.WARN,
+            return warn(
                 f"its control group {group.path} has {group.left / _GIB:.1f} GiB left, though the machine "
                 f"has {found.available / _GIB:.1f} GiB: ranks are killed at that limit",
                 "raise the limit (in a container: --memory)",
@@ -192,8 +179,7 @@ def _memory(context: Context) -> list[Finding]:
                 data,
             )
         if left < ranks * _GIB:
-            return Verdict(
-                Status.WARN,
+            return warn(
                 f"has only {left / _GIB:.1f} GiB of memory left for {counted(ranks, 'rank')}, and each "
                 "needs about 1 GiB before any data",
                 "see who has it with `ps -eo rss,pid,user,args --sort -rss | head`, or give the node "
@@ -201,7 +187,7 @@ def _memory(context: Context) -> list[Finding]:
                 data=data,
             )
         unseen = ", as far as can be seen: control groups are hidden there" if found.hidden else ""
-        return Verdict(Status.PASS, f"has memory enough for its ranks{unseen}", data=data)
+        return passed(f"has memory enough for its ranks{unseen}", data=data)
 
     return judge_each(context, MEMORY, verdict)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.preflight.answers import ask
-from orchestrator.preflight.judge import Verdict, fold, incomplete, unmeasured, usual, whole
+from orchestrator.preflight.judge import fold, unmeasured, usual, whole
 from orchestrator.preflight.limits.storage import DISK
 from orchestrator.preflight.model import (
     Advance,
@@ -21,6 +21,7 @@ from orchestrator.preflight.model import (
     Remedy,
     Status,
 )
+from orchestrator.preflight.verdict import Verdict, fail, incomplete
 from orchestrator.remote.fleet import Fleet
 
 
@@ -134,8 +135,7 @@ def _judge_view(
     if not missed:
         return None
     told = "what it writes itself" if name in missed else f"what {', '.join(missed[:4])} wrote"
-    return Verdict(
-        Status.FAIL,
+    return fail(
         f"does not see {told} to the working folder a moment ago",
         "mount it without caching of names (NFS: lookupcache=positive or actimeo=1), or set another "
         "`workdir:` in the inventory",

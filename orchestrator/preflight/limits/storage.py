@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.answers import text
-from orchestrator.preflight.judge import Verdict, fold, incomplete
+from orchestrator.preflight.judge import fold
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -21,6 +21,7 @@ from orchestrator.preflight.model import (
     Probe,
     Status,
 )
+from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, warn
 from orchestrator.util.quoting import command_line
 
 _MIB, _GIB = 1 << 20, 1 << 30
@@ -89,7 +90,7 @@ def _disk(context: Context) -> list[Finding]:
         troubles = [verdict for room in rooms for verdict in _troubles(subject, room)]
         if not troubles:
             data = {room.role: {"path": room.path, "free": room.free} for room in rooms}
-            troubles = [Verdict(Status.PASS, "there is room for files", data=data)]
+            troubles = [passed("there is room for files", data=data)]
         verdicts += [(subject.name, trouble) for trouble in troubles]
     return fold(verdicts)
 
@@ -119,9 +120,7 @@ def _troubles(subject: NodeContext, room: Room) -> Iterator[Verdict]:
         )
         command = command_line(["mount", "-o", "remount,exec", room.mount])
         mount = (command,) if room.mount.startswith("/") else ()
-        yield Verdict(
-            Status.FAIL, told, "use --launcher direct, or mount it without noexec", mount, data
-        )
+        yield fail(told, "use --launcher direct, or mount it without noexec", mount, data)
     elif room.free_files == 0:
         told = f"{room.place} takes no more files: all its inodes are in use"
         yield Verdict(_severity(subject, room), told, make_room, data=data)
@@ -131,10 +130,10 @@ def _troubles(subject: NodeContext, room: Room) -> Iterator[Verdict]:
         yield Verdict(status, told, make_room, data=data)
     elif room.free < min(_LITTLE, room.size * _LITTLE_SHARE):
         told = f"{room.place} has {room.free / _GIB:.1f} GiB left of {room.size / _GIB:.0f} GiB"
-        yield Verdict(Status.WARN, told, make_room, data=data)
+        yield warn(told, make_room, data=data)
     elif room.free_files is not None and room.free_files < _FEW_FILES:
         told = f"{room.place} takes only {room.free_files} more files (inodes)"
-        yield Verdict(Status.WARN, told, make_room, data=data)
+        yield warn(told, make_room, data=data)
 
 
 def _runs_launcher(subject: NodeContext) -> bool:

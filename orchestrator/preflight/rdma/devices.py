@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.judge import Verdict, fold, incomplete, whole
+from orchestrator.preflight.judge import fold, whole
 from orchestrator.preflight.model import Context, Finding, NoAnswer, NodeContext, Probe, Status
+from orchestrator.preflight.verdict import Verdict, incomplete, skip
 
 _RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) Gb/sec")
 _NO_DEVICE = "no InfiniBand or RoCE device"
@@ -155,9 +156,9 @@ def judge_rdma(
         if isinstance(answer, NoAnswer):
             return incomplete(answer.reason)
         if setting(subject, answer, "NCCL_IB_DISABLE") == "1":
-            return Verdict(Status.SKIP, "NCCL_IB_DISABLE=1: NCCL leaves the RDMA devices alone")
+            return skip("NCCL_IB_DISABLE=1: NCCL leaves the RDMA devices alone")
         if not answer.ports:
-            return without(subject, answer) if without else Verdict(Status.SKIP, _NO_DEVICE)
+            return without(subject, answer) if without else skip(_NO_DEVICE)
         return verdict(subject, answer)
 
     return fold((subject.name, judge(subject, found[subject.name])) for subject in context.subjects)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.preflight.judge import Verdict, fold, incomplete, usual, whole
+from orchestrator.preflight.judge import fold, usual, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -19,6 +19,7 @@ from orchestrator.preflight.model import (
     Status,
 )
 from orchestrator.preflight.rdma.devices import RDMA, Rdma, setting
+from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, skip, warn
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,9 @@ def _efa(context: Context) -> list[Finding]:
                 return incomplete(one.reason)
         assert isinstance(answer, Efa) and isinstance(rdma, Rdma)
         if not somewhere:
-            return Verdict(Status.SKIP, "no EFA adapter")
+            return skip("no EFA adapter")
         if not answer.pci:
-            return Verdict(
-                Status.FAIL,
+            return fail(
                 "no EFA adapter, though other nodes have one",
                 "attach one: an instance gets its EFA interfaces when it is launched",
             )
@@ -85,16 +85,14 @@ def _judge(subject: NodeContext, found: Efa, rdma: Rdma, plugin: bool, common: i
         "FI_PROVIDER": provider,
     }
     if not rdma.efa:
-        return Verdict(
-            Status.FAIL,
+        return fail(
             "EFA adapters on the PCI bus, but no driver for them",
             "load the driver, or install it with Amazon's EFA installer",
             ("modprobe efa",),
             data,
         )
     if not rdma.verbs:
-        return Verdict(
-            Status.FAIL,
+        return fail(
             "no /dev/infiniband/uverbs0: libfabric cannot open the EFA devices",
             "load ib_uverbs; in a container, give it the files (--device=/dev/infiniband)",
             ("modprobe ib_uverbs",),
@@ -102,9 +100,7 @@ def _judge(subject: NodeContext, found: Efa, rdma: Rdma, plugin: bool, common: i
         )
     down = [port.name for port in rdma.efa if not port.active]
     if down:
-        return Verdict(
-            Status.FAIL, f"not active: {', '.join(down)}", "restart the instance", data=data
-        )
+        return fail(f"not active: {', '.join(down)}", "restart the instance", data=data)
     missing = [
         name
         for name, files in (
@@ -122,19 +118,14 @@ def _judge(subject: NodeContext, found: Efa, rdma: Rdma, plugin: bool, common: i
             data=data,
         )
     if provider not in (None, "", "efa"):
-        return Verdict(
-            Status.WARN,
+        return warn(
             f"FI_PROVIDER={provider}: libfabric leaves EFA alone",
             "leave FI_PROVIDER out, or set it to efa",
             data=data,
         )
     if len(rdma.efa) != common:
-        return Verdict(
-            Status.WARN, f"{len(rdma.efa)} EFA devices, most nodes have {common}", data=data
-        )
-    return Verdict(
-        Status.PASS, f"{len(rdma.efa)} EFA devices, with libfabric and NCCL's plugin", data=data
-    )
+        return warn(f"{len(rdma.efa)} EFA devices, most nodes have {common}", data=data)
+    return passed(f"{len(rdma.efa)} EFA devices, with libfabric and NCCL's plugin", data=data)
 
 
 CHECKS = (

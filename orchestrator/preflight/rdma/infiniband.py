@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.preflight.answers import optional
-from orchestrator.preflight.judge import Verdict, fold, incomplete, usual, whole
+from orchestrator.preflight.judge import fold, usual, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -19,6 +19,7 @@ from orchestrator.preflight.model import (
 )
 from orchestrator.preflight.rdma import efa, roce
 from orchestrator.preflight.rdma.devices import RDMA, Port, Rdma, chosen, judge_rdma, setting
+from orchestrator.preflight.verdict import Verdict, incomplete, passed, skip, warn
 from orchestrator.util.text import counted, some
 
 Kind = tuple[str, tuple[float, ...]]
@@ -46,7 +47,7 @@ def _port(context: Context) -> list[Finding]:
 
     def without(subject: NodeContext, answer: Rdma) -> Verdict:
         if not somewhere:
-            return Verdict(Status.SKIP, "no InfiniBand or RoCE device")
+            return skip("no InfiniBand or RoCE device")
         return Verdict(serious, "no RDMA device, though other nodes have active ports", _ONE_WAY)
 
     def verdict(subject: NodeContext, answer: Rdma) -> Verdict:
@@ -74,8 +75,7 @@ def _port(context: Context) -> list[Finding]:
             )
         if len(active) < (count or 0):
             down = ", ".join(_state(port) for port in mine if not port.active) or "none is down"
-            return Verdict(
-                Status.WARN,
+            return warn(
                 f"{counted(len(active), 'port')} active, most nodes have {count}: {down}",
                 "look at cable, transceiver and switch port: other nodes' ports have no partner here",
                 data=data,
@@ -83,7 +83,7 @@ def _port(context: Context) -> list[Finding]:
         if kind is not None and _kind(active) != kind:
             return _of_another_kind(_kind(active), kind, serious, data)
         told = f"{counted(len(active), 'port')} active, {_words(_kind(active))}"
-        return Verdict(Status.PASS, told, data=data)
+        return passed(told, data=data)
 
     return judge_rdma(context, verdict, without)
 
@@ -94,7 +94,7 @@ def _of_another_kind(
     message = f"{_words(mine)}, most nodes: {_words(most)}"
     if mine[0] == most[0]:
         text = "look at cable and switch port: the slowest link sets the pace"
-        return Verdict(Status.WARN, message, text, data=data)
+        return warn(message, text, data=data)
     return Verdict(serious, message, _ONE_WAY, data=data)
 
 
@@ -152,9 +152,9 @@ def _counters(context: Context) -> list[Finding]:
         ports = [port for port in chosen(subject, found) if port.active]
         data = {port.name: dict(port.counters) for port in ports}
         if not ports:
-            return Verdict(Status.SKIP, "no active port")
+            return skip("no active port")
         if not any(port.counters for port in ports):
-            return Verdict(Status.SKIP, "these devices have no such counters")
+            return skip("these devices have no such counters")
         high = [
             f"{port.name} {name} {value}{' (its end)' * (value in _ENDS)}"
             for port in ports
@@ -162,14 +162,13 @@ def _counters(context: Context) -> list[Finding]:
             if name in _BOUNDS and _BOUNDS[name] <= value < _UNREADABLE
         ]
         if high:
-            return Verdict(
-                Status.WARN,
+            return warn(
                 f"many link errors since the driver was loaded: {some(high, 4)}",
                 "see whether they grow (perfquery, mlxlink -c): if so, clean or replace cable and "
                 "transceiver, or try another switch port",
                 data=data,
             )
-        return Verdict(Status.PASS, "few link errors, or none", data=data)
+        return passed("few link errors, or none", data=data)
 
     return judge_rdma(context, verdict)
 
@@ -199,12 +198,12 @@ def _memlock(context: Context) -> list[Finding]:
     def verdict(subject: NodeContext) -> Verdict:
         found, limit = devices[subject.name], limits[subject.name]
         if isinstance(found, Rdma) and not (found.ports or found.efa):
-            return Verdict(Status.SKIP, "no RDMA device")
+            return skip("no RDMA device")
         if isinstance(limit, NoAnswer):
             return incomplete(limit.reason)
         soft, exempt = limit
         if soft is None or exempt:
-            return Verdict(Status.PASS, "ranks may lock all memory", data={"soft": soft})
+            return passed("ranks may lock all memory", data={"soft": soft})
         return Verdict(
             Status.FAIL if soft < _LEAST else Status.WARN,
             f"a rank may lock only {soft / _MIB:g} MiB of memory: RDMA locks all that it sends from "

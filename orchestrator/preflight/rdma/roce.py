@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from orchestrator.preflight.gpus.devices import GPU, Gpus
-from orchestrator.preflight.judge import Verdict, incomplete, usual
+from orchestrator.preflight.judge import usual
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -14,9 +14,9 @@ from orchestrator.preflight.model import (
     Level,
     NoAnswer,
     NodeContext,
-    Status,
 )
 from orchestrator.preflight.rdma.devices import RDMA, Port, Rdma, chosen, judge_rdma, setting
+from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, skip, warn
 
 _DMABUF = (5, 12)  # the first kernel whose verbs register another driver's memory
 
@@ -42,7 +42,7 @@ def _gid(context: Context) -> list[Finding]:
     def verdict(subject: NodeContext, answer: Rdma) -> Verdict:
         ports = _roce(subject, answer)
         if not ports:
-            return Verdict(Status.SKIP, "no active RoCE port")
+            return skip("no active RoCE port")
         index = setting(subject, answer, "NCCL_IB_GID_INDEX")
         data = {port.name: _indices(port) for port in ports}
         if index not in (None, "", "-1"):
@@ -52,8 +52,7 @@ def _gid(context: Context) -> list[Finding]:
             names = ", ".join(
                 f"{p.name} ({', '.join(p.interfaces) or 'no interface'})" for p in bare
             )
-            return Verdict(
-                Status.WARN,
+            return warn(
                 f"{names}: no RoCE v2 address of IPv4, yet NCCL would use it",
                 "give its interface an IPv4 address, or leave the device out with NCCL_IB_HCA",
                 data=data,
@@ -61,16 +60,13 @@ def _gid(context: Context) -> list[Finding]:
         mine = first[subject.name]
         if mine != common and common is not None:
             here, there = (", ".join(map(str, indices)) for indices in (mine, common))
-            return Verdict(
-                Status.WARN,
+            return warn(
                 f"RoCE v2 over IPv4 is at GID index {here}, on most nodes at {there}",
                 "NCCL before 2.21 wants NCCL_IB_GID_INDEX, and no one value fits all nodes: set it per "
                 "host under env in the inventory",
                 data=data,
             )
-        return Verdict(
-            Status.PASS, f"RoCE v2 over IPv4 at GID index {', '.join(map(str, mine))}", data=data
-        )
+        return passed(f"RoCE v2 over IPv4 at GID index {', '.join(map(str, mine))}", data=data)
 
     return judge_rdma(context, verdict)
 
@@ -86,15 +82,14 @@ def _judge_index(text: str, ports: list[Port], data: dict[str, list[int]]) -> Ve
             local = "a link-local address" if gid.kind == "RoCE v2" else gid.kind
             wrong.append(f"that of {port.name} is {local}")
     if not wrong:
-        return Verdict(Status.PASS, f"NCCL_IB_GID_INDEX={text} is RoCE v2 on all ports", data=data)
+        return passed(f"NCCL_IB_GID_INDEX={text} is RoCE v2 on all ports", data=data)
     fits = set.intersection(*(set(_indices(port)) for port in ports))
     better = (
         f"set it to {min(fits)} for this node, or leave it out: NCCL finds it by itself since 2.21"
         if fits
         else "leave it out: NCCL finds it by itself since 2.21"
     )
-    return Verdict(
-        Status.FAIL,
+    return fail(
         f"NCCL_IB_GID_INDEX={text}: {'; '.join(wrong[:4])}: ibv_modify_qp will fail or time out",
         better,
         data=data,
@@ -116,14 +111,13 @@ def _gdr(context: Context) -> list[Finding]:
 def _judge_gdr(found: Rdma, gpus: Gpus, active: bool) -> Verdict:
     data = {"peermem": found.peermem, "open": gpus.open, "kernel": found.kernel}
     if not gpus.served or not active:
-        return Verdict(Status.SKIP, "no NVIDIA GPU" if active else "no active port")
+        return skip("no NVIDIA GPU" if active else "no active port")
     if found.peermem:
-        return Verdict(Status.PASS, "nvidia_peermem is loaded", data=data)
+        return passed("nvidia_peermem is loaded", data=data)
     release = re.match(r"(\d{1,9})\.(\d{1,9})", found.kernel)
     if gpus.open and release and (int(release.group(1)), int(release.group(2))) >= _DMABUF:
-        return Verdict(Status.PASS, "by DMA-BUF (open kernel module)", data=data)
-    return Verdict(
-        Status.WARN,
+        return passed("by DMA-BUF (open kernel module)", data=data)
+    return warn(
         "RDMA devices do not reach GPU memory: NCCL copies all through the host's",
         "load nvidia_peermem, now and at each start",
         (

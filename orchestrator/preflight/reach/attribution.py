@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.inventory.ranges import fold
-from orchestrator.preflight.judge import Verdict
 from orchestrator.preflight.model import Context, NoAnswer, NodeContext, Status
 from orchestrator.preflight.reach.attempts import Cause, Outcome, Way
 from orchestrator.preflight.reach.faults import Fault, Kind
@@ -15,6 +14,7 @@ from orchestrator.preflight.reach.link import subnet_of
 from orchestrator.preflight.reach.openings import Direction
 from orchestrator.preflight.reach.reachability import Defences, Reachability
 from orchestrator.preflight.reach.remedies import Remedies
+from orchestrator.preflight.verdict import Verdict, warn
 
 _ICMP = {
     (3, 0): "network unreachable",
@@ -190,8 +190,7 @@ class Attribution:
         text, commands = Remedies(
             self.fault, self._subject(name), self._defences(name)
         ).untranslated_source()
-        return Verdict(
-            Status.WARN,
+        return warn(
             f"is seen as {outcome.seen} by {fold({way.target for way in ways})}, not as the "
             f"{outcome.local} that it has: its packets are translated (NAT)",
             text,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.preflight.judge import Verdict, judge_each, usual
+from orchestrator.preflight.judge import judge_each, usual
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -12,9 +12,9 @@ from orchestrator.preflight.model import (
     NoAnswer,
     NodeContext,
     Probe,
-    Status,
 )
 from orchestrator.preflight.reach.firewall import PORT_RANGE
+from orchestrator.preflight.verdict import Verdict, passed, warn
 
 SOMAXCONN: Probe[int] = Probe("ports.somaxconn", int)
 
@@ -31,8 +31,7 @@ def _portrange(context: Context) -> list[Finding]:
         count = max(0, high - low + 1)
         data = {"low": low, "high": high}
         if count < _FEW:
-            return Verdict(
-                Status.WARN,
+            return warn(
                 f"has only {count} ephemeral ports ({low}-{high}): NCCL and gloo listen on these, and "
                 "run out of them",
                 "widen the range (sysctl -w lasts until a reboot; a file in /etc/sysctl.d longer)",
@@ -40,16 +39,14 @@ def _portrange(context: Context) -> list[Finding]:
                 data,
             )
         if common is not None and ports != common:
-            return Verdict(
-                Status.WARN,
+            return warn(
                 f"has the ephemeral ports {low}-{high}, most nodes {common[0]}-{common[1]}: a firewall "
                 "must let each node's own range in",
                 "give all nodes one range, so that one rule opens them all",
                 (_set_range(common),),
                 data,
             )
-        return Verdict(
-            Status.PASS,
+        return passed(
             f"has the ephemeral ports {low}-{high}: a firewall must let these in, and the main port",
             data=data,
         )
@@ -67,10 +64,9 @@ def _somaxconn(context: Context) -> list[Finding]:
     def verdict(subject: NodeContext, found: int) -> Verdict:
         data = {"somaxconn": found, "world_size": world}
         if found >= world:
-            return Verdict(Status.PASS, f"lets {found} connections wait for a listener", data=data)
+            return passed(f"lets {found} connections wait for a listener", data=data)
         enough = max(4096, 1 << (world - 1).bit_length())
-        return Verdict(
-            Status.WARN,
+        return warn(
             f"lets only {found} connections wait for a listener (net.core.somaxconn), and {world} ranks "
             "connect at once: some try again, or give up",
             "let more wait (sysctl -w lasts until a reboot; a file in /etc/sysctl.d longer)",

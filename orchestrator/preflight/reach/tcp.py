@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from orchestrator.plan.network import interface_of
-from orchestrator.preflight.judge import Verdict, fold, incomplete, unmeasured
+from orchestrator.preflight.judge import fold, unmeasured
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -18,6 +18,7 @@ from orchestrator.preflight.model import (
 )
 from orchestrator.preflight.reach.attribution import explain
 from orchestrator.preflight.reach.reachability import REACH, Reachability
+from orchestrator.preflight.verdict import Verdict, incomplete
 
 _ANOTHER_PORT = "let orch pick a free port with --main-port auto"
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-from orchestrator.preflight.judge import Verdict, judge_each, usual
-from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NodeContext, Status
+from orchestrator.preflight.judge import judge_each, usual
+from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NodeContext
 from orchestrator.preflight.software import code, locks, modules, starting, variables, versions
 from orchestrator.preflight.software.interpreter import SOFTWARE, Software
+from orchestrator.preflight.verdict import Verdict, passed, warn
 
 
 def _kernel(context: Context) -> list[Finding]:
@@ -19,14 +20,13 @@ def _kernel(context: Context) -> list[Finding]:
         match = re.match(r"(\d{1,9})\.(\d{1,9})", found.kernel)
         data = {"kernel": found.kernel}
         if match and (int(match[1]), int(match[2])) < (5, 5):
-            return Verdict(
-                Status.WARN,
+            return warn(
                 f"Linux {found.kernel}: below 5.5 processes of a job are known to hang",
                 "upgrade the kernel to 5.5 or newer",
                 data=data,
             )
         more = "" if found.kernel == common else ", unlike others"
-        return Verdict(Status.PASS, f"Linux {found.kernel}{more}", data=data)
+        return passed(f"Linux {found.kernel}{more}", data=data)
 
     return judge_each(context, SOFTWARE, verdict)
 

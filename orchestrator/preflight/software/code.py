@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.preflight.judge import Verdict, have, judge_each, usual, whole
+from orchestrator.preflight.judge import have, judge_each, usual, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -17,6 +17,7 @@ from orchestrator.preflight.model import (
     Probe,
     Status,
 )
+from orchestrator.preflight.verdict import Verdict, passed, skip, warn
 from orchestrator.util.text import counted, some
 
 _MAY_BE_WRITTEN = ".json"  # by jobs, each node its own
@@ -56,7 +57,7 @@ def _verdict(context: Context) -> list[Finding]:
 
     def verdict(subject: NodeContext, found: Sources) -> Verdict:
         if not found.files:
-            return Verdict(Status.SKIP, "there is no code yet")
+            return skip("there is no code yet")
         files = found.files
         other = sorted(path for path in files if files[path] != expected.get(path, files[path]))
         lacking = sorted(path for path in expected if path not in files)
@@ -72,10 +73,10 @@ def _verdict(context: Context) -> list[Finding]:
             )
         if lacking:
             message = f"{some(lacking)}, which {_havers(trees, lacking[0])}, {_is(lacking)} missing"
-            return Verdict(Status.WARN, message, text, data={**data, "missing": lacking})
+            return warn(message, text, data={**data, "missing": lacking})
         count = counted(len(files), "source file")
         more = " (there are more, which were not read)" if found.cut else ""
-        return Verdict(Status.PASS, f"{count}, the same on every node{more}", data=data)
+        return passed(f"{count}, the same on every node{more}", data=data)
 
     return judge_each(context, SOURCES, verdict)
 

@@ -7,18 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.answers import finite
-from orchestrator.preflight.judge import Verdict, judge_each
-from orchestrator.preflight.model import (
-    Check,
-    Context,
-    Finding,
-    Group,
-    Level,
-    NodeContext,
-    Probe,
-    Status,
-)
+from orchestrator.preflight.judge import judge_each
+from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NodeContext, Probe
 from orchestrator.preflight.software.interpreter import absolute_path, job_environment
+from orchestrator.preflight.verdict import Verdict, passed, warn
 from orchestrator.util.text import some
 
 
@@ -45,10 +37,9 @@ LOCKS = Probe("locks", lambda raw: tuple(map(Lock.parse, raw)), _arguments)
 def _locks(context: Context) -> list[Finding]:
     def verdict(subject: NodeContext, found: tuple[Lock, ...]) -> Verdict:
         if not found:
-            return Verdict(Status.PASS, "no build of an extension has left a lock")
+            return passed("no build of an extension has left a lock")
         paths = [lock.path for lock in found]
-        return Verdict(
-            Status.WARN,
+        return warn(
             f"{some(paths)}: left by a build of an extension that was killed; a rank that needs the "
             "extension waits for it without end",
             "remove it, unless a node that shares this folder builds the extension now",

@@ -6,10 +6,11 @@ import sys
 from collections.abc import Mapping
 
 from orchestrator.plan.own_modules import remedy_for_own
-from orchestrator.preflight.judge import Verdict, incomplete, judge_each, whole
+from orchestrator.preflight.judge import judge_each, whole
 from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NodeContext, Status
 from orchestrator.preflight.script.imports import Needs, needs
 from orchestrator.preflight.software.interpreter import NAME_PYTHON, SOFTWARE, Interpreter, Software
+from orchestrator.preflight.verdict import Verdict, incomplete, passed
 
 # Where the distribution to install is not called as the module.
 _DISTRIBUTIONS = {
@@ -54,7 +55,7 @@ def _imports(context: Context) -> list[Finding]:
             return incomplete("Python does not start in the job's environment")
         missing = [name for name in found.interpreter.missing if name in where]
         if not missing:
-            return Verdict(Status.PASS, f"has every module that {_file(context)} imports")
+            return passed(f"has every module that {_file(context)} imports")
         return _missing(subject, found.interpreter, {name: where[name] for name in missing}, needed)
 
     return judge_each(context, SOFTWARE, verdict)

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.judge import Verdict, incomplete, judge_each, usual, whole
+from orchestrator.preflight.judge import judge_each, usual, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -27,6 +27,7 @@ from orchestrator.preflight.software.interpreter import (
     Software,
     job_environment,
 )
+from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, skip
 from orchestrator.util.quoting import command_line
 
 _NO_MODULE = re.compile(r"No module named '?([\w.]+)")
@@ -103,21 +104,19 @@ def _torch(context: Context) -> list[Finding]:
         data = {"torch": torch.version, "nccl": torch.nccl, "cuda": torch.cuda}
         gpus = count_gpus(subject.host, subject.facts, context.job)
         if gpus and not torch.cuda:
-            return Verdict(
-                Status.FAIL,
+            return fail(
                 f"torch {torch.version} can use no GPU: {torch.why or 'CUDA is not available'}",
                 "install the torch that is built for the driver there: https://pytorch.org/get-started",
                 data=data,
             )
         if torch.nccl and torch.nccl != common:
-            return Verdict(
-                Status.FAIL,
+            return fail(
                 f"torch loads NCCL {torch.nccl}, where most load {common}",
                 "look for another libnccl in LD_LIBRARY_PATH, LD_PRELOAD, or beside torch",
                 data=data,
             )
         nccl = f", NCCL {torch.nccl}" if torch.nccl else ""
-        return Verdict(Status.PASS, f"torch {torch.version} is imported{nccl}", data=data)
+        return passed(f"torch {torch.version} is imported{nccl}", data=data)
 
     return judge_each(context, START, verdict)
 
@@ -126,14 +125,14 @@ def _no_import(subject: NodeContext, error: str) -> Verdict:
     missing = _NO_MODULE.search(error)
     library = _SHARED_LIBRARY.search(error)
     if missing and missing[1] == "torch" and is_plain(subject.context):
-        return Verdict(Status.SKIP, "there is no torch, and the job does not ask for it")
+        return skip("there is no torch, and the job does not ask for it")
     if missing and missing[1] == "torch":
         status = Status.FAIL if "torch" in subject.context.launcher.needs else Status.WARN
         return Verdict(status, "torch is not installed", *_provide_torch(subject), as_root=False)
     text = "install torch again there"
     if library:
         text = f"{library[1]} is what it misses: install torch again, or see LD_LIBRARY_PATH there"
-    return Verdict(Status.FAIL, f"torch cannot be imported: {error}", text)
+    return fail(f"torch cannot be imported: {error}", text)
 
 
 def _launcher(context: Context) -> list[Finding]:
@@ -145,14 +144,13 @@ def _launcher(context: Context) -> list[Finding]:
         if found.code is None:
             return found.late
         if found.code == 0:
-            return Verdict(Status.PASS, f"{module} starts")
+            return passed(f"{module} starts")
         if found.torch is None and "torch" not in context.launcher.needs:
             return incomplete("torch cannot be imported, and the launcher is tried after that")
         if found.torch is None:
-            return Verdict(Status.FAIL, f"{module} cannot start: {found.error}", "see sw.torch")
+            return fail(f"{module} cannot start: {found.error}", "see sw.torch")
         if _CLICK.search(found.error):
-            return Verdict(
-                Status.FAIL,
+            return fail(
                 f"{module} cannot start: click is not installed, and lightning does not bring it",
                 _installing(subject, "install click"),
                 _install(subject, "click"),
@@ -161,8 +159,7 @@ def _launcher(context: Context) -> list[Finding]:
             )
         missing = _NO_MODULE.search(found.error)
         top = missing[1].partition(".")[0] if missing else None
-        return Verdict(
-            Status.FAIL,
+        return fail(
             f"{module} cannot start: {found.error}",
             _installing(subject, f"install {top}") if top else "try it there",
             _install(subject, top) if top else _try(subject, module),

@@ -11,7 +11,7 @@ from orchestrator.inventory.ranges import fold as fold_names
 from orchestrator.plan.masking import is_secret, masked_value
 from orchestrator.plan.network import interface_of
 from orchestrator.plan.plan import count_gpus
-from orchestrator.preflight.judge import Verdict, fold, incomplete, usual
+from orchestrator.preflight.judge import fold, usual
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -24,6 +24,7 @@ from orchestrator.preflight.model import (
     Status,
 )
 from orchestrator.preflight.software.known_variables import KNOWN, UNREAD
+from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, warn
 
 # These name things of one node, so they may differ.
 _OF_ONE_NODE = {
@@ -70,7 +71,7 @@ def _judge(context: Context) -> Iterator[tuple[str, Verdict]]:
     for name, _ in found:
         fine.pop(name, None)
     for name in fine:
-        yield name, Verdict(Status.PASS, "nothing is set that differs, or that nobody reads")
+        yield name, passed("nothing is set that differs, or that nobody reads")
 
 
 def _steering(subject: NodeContext, login: Mapping[str, str]) -> dict[str, str]:
@@ -118,12 +119,12 @@ def _own(subject: NodeContext, variables: Mapping[str, str]) -> Iterator[Verdict
         if variable.startswith("PET_"):
             yield from _torchrun_option(subject, variable)
         elif variable in UNREAD:
-            yield Verdict(Status.WARN, f"{variable} is set, and nobody reads it", UNREAD[variable])
+            yield warn(f"{variable} is set, and nobody reads it", UNREAD[variable])
         elif variable not in KNOWN and variable.startswith(("NCCL_", "GLOO_", "TORCH")):
             near = difflib.get_close_matches(variable, KNOWN, 1, cutoff=0.9)
             if near:
                 text = f"{variable} is set, and nobody is known to read it"
-                yield Verdict(Status.WARN, text, f"did you mean {near[0]}?")
+                yield warn(text, f"did you mean {near[0]}?")
         elif variable in ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"):
             yield from _interface(subject, variable, value)
 
@@ -132,8 +133,7 @@ def _torchrun_option(subject: NodeContext, variable: str) -> Iterator[Verdict]:
     flag = subject.context.launcher.option_of_variable(variable)
     argv = subject.plan.processes[0].argv
     if flag is not None and flag not in {w.partition("=")[0].replace("_", "-") for w in argv}:
-        yield Verdict(
-            Status.WARN,
+        yield warn(
             f"{variable} is set: torchrun takes it as its {flag}",
             f"say it with --launcher-arg {flag}=..., or leave it out",
         )
@@ -147,16 +147,14 @@ def _interface(subject: NodeContext, variable: str, value: str) -> Iterator[Verd
         name = part if gloo else part.lstrip("^=")
         if _is_address(name):
             own = interface_of(subject.facts, name)
-            yield Verdict(
-                Status.FAIL,
+            yield fail(
                 f"{variable} is {value!r}: an address, where the name of an interface is wanted",
                 f"set {variable}={own}" if own else f"set one of: {', '.join(names)}",
             )
         elif gloo and name not in names:
             syntax = name.startswith(("^", "=")) or any(each.startswith(name) for each in names)
             wanted = "gloo takes whole names only" if syntax else "there is no such interface up"
-            yield Verdict(
-                Status.FAIL,
+            yield fail(
                 f"{variable} is {value!r}: {wanted}",
                 f"set one of: {', '.join(names)}; or none, and orch sets the right one",
             )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from orchestrator.plan.plan import count_gpus
-from orchestrator.preflight.judge import Verdict, fold, have, incomplete, usual
+from orchestrator.preflight.judge import fold, have, usual
 from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NoAnswer, Status
 from orchestrator.preflight.script.imports import is_plain, needs
 from orchestrator.preflight.software.interpreter import (
@@ -18,6 +18,7 @@ from orchestrator.preflight.software.interpreter import (
     Software,
     Torch,
 )
+from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, warn
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ def _judge_versions(context: Context) -> Iterator[tuple[str, Verdict]]:
             interpreters[name] = answer.interpreter
         else:
             text = f"Python does not start in the job's environment: {answer.interpreter}"
-            yield name, Verdict(Status.FAIL, text, "look at PYTHONHOME and PYTHONPATH there")
+            yield name, fail(text, "look at PYTHONHOME and PYTHONPATH there")
     found = [
         *_pythons(interpreters),
         *_torches(context, interpreters),
@@ -52,18 +53,18 @@ def _judge_versions(context: Context) -> Iterator[tuple[str, Verdict]]:
     wrong = {name for name, _ in found}
     for name, interpreter in interpreters.items():
         if name not in wrong:
-            yield name, Verdict(Status.PASS, _describe(interpreter), data=_data(interpreter))
+            yield name, passed(_describe(interpreter), data=_data(interpreter))
 
 
 def _pythons(of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
     mend = "have every node run the same Python: `python:` in the inventory says which"
     minor = {name: each.minor for name, each in of.items()}
     for name, (mine, common, who) in _unlike(minor):
-        yield name, Verdict(Status.FAIL, f"Python {mine}, where {who} {common}", mend)
+        yield name, fail(f"Python {mine}, where {who} {common}", mend)
     most = usual(minor)
     patch = {name: each.python for name, each in of.items() if each.minor == most}
     for name, (mine, common, who) in _unlike(patch):
-        yield name, Verdict(Status.WARN, f"Python {mine}, where {who} {common}", mend)
+        yield name, warn(f"Python {mine}, where {who} {common}", mend)
 
 
 def _torches(context: Context, of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
@@ -85,11 +86,7 @@ def _torches(context: Context, of: Mapping[str, Interpreter]) -> Iterator[tuple[
             text = f"{torch} is built for CPUs, and the GPUs there would be left alone"
             yield (
                 subject.name,
-                Verdict(
-                    Status.WARN,
-                    text,
-                    "install torch for their driver: https://pytorch.org/get-started",
-                ),
+                warn(text, "install torch for their driver: https://pytorch.org/get-started"),
             )
 
 
@@ -127,8 +124,7 @@ def _nccls(of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
     for name, (mine, common, who) in _unlike(alike):
         yield (
             name,
-            Verdict(
-                Status.FAIL,
+            fail(
                 f"NCCL {mine.version}, where {who} {common.version}: it stops where versions differ",
                 of[name].installing("install the NCCL that the others have"),
                 of[name].install(common.requirement),
@@ -142,8 +138,7 @@ def _lightnings(of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
     for name, (mine, common, who) in _unlike(having):
         yield (
             name,
-            Verdict(
-                Status.WARN,
+            warn(
                 f"lightning {mine}, where {who} {common}",
                 of[name].installing("install the lightning that the others have"),
                 of[name].install(shlex.quote(f"lightning=={common}")),
@@ -156,7 +151,7 @@ def _drivers(of: Mapping[str, Software]) -> Iterator[tuple[str, Verdict]]:
     having = {name: each.driver for name, each in of.items() if each.driver is not None}
     for name, (mine, common, who) in _unlike(having):
         text = f"NVIDIA's driver is {mine}, where {who} {common}"
-        yield name, Verdict(Status.WARN, text, "give all nodes the same driver when you can")
+        yield name, warn(text, "give all nodes the same driver when you can")
 
 
 def _unlike(values: Mapping[str, T]) -> Iterator[tuple[str, tuple[T, T, str]]]:
