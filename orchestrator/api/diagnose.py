@@ -8,17 +8,17 @@ from collections.abc import Callable
 from orchestrator import events
 from orchestrator.api.refresh import refresh, shortcomings
 from orchestrator.diagnose import Diagnosis
-from orchestrator.diagnose.files import Found, find_logs
-from orchestrator.diagnose.read import Examined, Log, Reading, examine
+from orchestrator.diagnose.files import FoundLogs, find_logs
+from orchestrator.diagnose.read import Examination, Log, ReadProgress, examine
 from orchestrator.runs.evidence import evidence_of, logs_of, with_reasons
 from orchestrator.runs.folder import runs_folder
 from orchestrator.runs.saved_run import SavedRun
 
 __all__ = [
-    "Examined",
-    "Found",
+    "Examination",
+    "FoundLogs",
     "Log",
-    "Reading",
+    "ReadProgress",
     "diagnose_run",
     "evidence_of",
     "examine",
@@ -47,10 +47,10 @@ async def diagnose_run(saved: SavedRun, attempt: int | None, emit: events.Emit) 
 def examine_run(
     saved: SavedRun,
     attempt: int | None,
-    hear: Callable[[Reading], None] = lambda reading: None,
-) -> Examined:
-    """Return what the logs of an attempt tell that are on this machine; `hear` is told how far that is."""
-    examined = examine(logs_of(saved, attempt), evidence_of(saved, attempt), hear)
+    on_progress: Callable[[ReadProgress], None] = lambda reading: None,
+) -> Examination:
+    """Diagnose an attempt from its logs on this machine; `on_progress` is called while they are read."""
+    examined = examine(logs_of(saved, attempt), evidence_of(saved, attempt), on_progress)
     return with_reasons(examined, saved) if is_own(saved) else examined
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.errors import LaunchError, NodeError, UsageError
-from orchestrator.hangs.snapshot import Snapshot, ask
-from orchestrator.hangs.suspects import addresses_of
+from orchestrator.hangs.snapshot import Snapshot, take_snapshot
+from orchestrator.hangs.suspects import nodes_by_address
 from orchestrator.remote.alike import fold_errors
 from orchestrator.remote.connection import NodeConnection
 from orchestrator.runs.connections import connections_to
@@ -59,13 +59,13 @@ async def stacks(saved: SavedRun, *, nodes: frozenset[str] | None = None) -> Sta
             problems[name] = answer.message
     if not looks:
         raise LaunchError(fold_errors(failures))
-    return Stacks(tuple(looks), problems, addresses_of(saved.plan), _ended(saved))
+    return Stacks(tuple(looks), problems, nodes_by_address(saved.plan), _ended(saved))
 
 
 async def _ask(run: str, line: NodeConnection) -> Snapshot | NodeError:
     try:
         await line.connect()
-        return await ask(line.agent, run, line.host.name, limit=_NODE_TIMEOUT)
+        return await take_snapshot(line.agent, run, line.host.name, limit=_NODE_TIMEOUT)
     except NodeError as error:
         return error
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from orchestrator import events
 from orchestrator.errors import OrchError
-from orchestrator.logs.index import IndexReader, stored
+from orchestrator.logs.index import IndexReader, stored_streams
 from orchestrator.logs.last_line import last_line
 from orchestrator.logs.stream import Stream
 from orchestrator.plan import NodePlan, Plan
@@ -191,7 +191,7 @@ def _nodes(saved: SavedRun, state: RunState) -> Iterator[NodeStatus]:
     for node in saved.plan.nodes:
         link = state.nodes.get(node.name, NodeLink(node.name))
         said = _said(saved, node.name)
-        logs = list(stored(saved.logs, node.name))
+        logs = list(stored_streams(saved.logs, node.name))
         ranks = tuple(
             _rank(saved, rank, local_rank, known, logs, said)
             for rank, local_rank, known in _places(saved.plan, node, state)

@@ -12,7 +12,7 @@ import typer
 from orchestrator.cli import complete
 
 if TYPE_CHECKING:
-    from orchestrator.api.diagnose import Examined
+    from orchestrator.api.diagnose import Examination
     from orchestrator.runs.saved_run import SavedRun
     from orchestrator.ui.diagnose import DiagnosedRun, DiagnosisView, Progress
 
@@ -174,7 +174,7 @@ def _of_run(saved: SavedRun, attempt: int | None) -> DiagnosisView:
     return DiagnosisView(examined, _summary(saved, attempt, examined))
 
 
-def _examined(files: int, examine: Callable[[Progress], Examined]) -> Examined:
+def _examined(files: int, examine: Callable[[Progress], Examination]) -> Examination:
     """Return what is found in so many files, having shown progress, and said what cannot be read."""
     from orchestrator.ui.diagnose import Progress
     from orchestrator.ui.event_printer import EventPrinter
@@ -190,7 +190,7 @@ def _examined(files: int, examine: Callable[[Progress], Examined]) -> Examined:
     return examined
 
 
-def _summary(saved: SavedRun, attempt: int | None, examined: Examined) -> DiagnosedRun:
+def _summary(saved: SavedRun, attempt: int | None, examined: Examination) -> DiagnosedRun:
     from orchestrator.api.diagnose import is_own
     from orchestrator.diagnose import Kind
     from orchestrator.ui.diagnose import DiagnosedRun

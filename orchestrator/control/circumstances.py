@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.logs.holes import size
+from orchestrator.util.text import format_size
 
 if TYPE_CHECKING:  # it takes a moment to import, which a run that succeeds has no need of
     from orchestrator.diagnose import Hit
@@ -28,14 +28,14 @@ def with_circumstances(
     is_cut = file_limit is not None and longest_log >= file_limit
     lost = "what it printed last may be lost"
     if name in _UNEXPLAINED and is_cut and file_limit is not None:
-        seen = f"its log has reached the limit of {size(file_limit)}: {lost}"
+        seen = f"its log has reached the limit of {format_size(file_limit)}: {lost}"
         return _as(hit, "disk.file-limit"), seen
     if full and name in (*_UNEXPLAINED, *_DISK):
         places = ", ".join(full)
         seen = f"no room is left in {places}" + (f": {lost}" if name in _UNEXPLAINED else "")
         return (_as(hit, "disk.full") if name in _UNEXPLAINED else hit), seen
     if file_limit is not None and name in ("disk.file-limit", "disk.checkpoint"):
-        return _as(hit, "disk.file-limit"), f"the limit there is {size(file_limit)} a file"
+        return _as(hit, "disk.file-limit"), f"the limit there is {format_size(file_limit)} a file"
     return hit, ""
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orchestrator import events
-from orchestrator.logs.holes import size as in_words
-from orchestrator.logs.holes import told
+from orchestrator.logs.holes import hole_notice
 from orchestrator.logs.stream import Stream
 from orchestrator.remote.reports import Chunk, OddFile, Zeros
 from orchestrator.runs.record import Record
+from orchestrator.util.text import format_size
 
 _MOST_ODD = 20  # files of a node of which it is told that they are passed over
 _ODD = {
@@ -120,7 +120,7 @@ class Copies:
         at = chunk.time - self._skew
         if isinstance(chunk, Zeros):
             hole = now - before
-            self._emit(events.Output(stream, before, told(hole), at, copy, hole))
+            self._emit(events.Output(stream, before, hole_notice(hole), at, copy, hole))
         else:
             fresh = chunk.data[before - chunk.offset : now - chunk.offset]
             self._emit(events.Output(stream, before, fresh, at, copy))
@@ -129,17 +129,17 @@ class Copies:
         """Keep no more here, since the limit is reached; that is told once for all nodes."""
         self.is_cut = True
         store = self._record.store
-        if store.limit is None or store.limit_was_told:
+        if store.limit is None or store.limit_reported:
             return
-        store.limit_was_told = True
+        store.limit_reported = True
         largest = store.largest()
         most = ""
         if largest is not None:
             stream, taken = largest
-            most = f" ({stream.path} of {stream.node}: {in_words(taken)})"
+            most = f" ({stream.path} of {stream.node}: {format_size(taken)})"
         run = self._record.plan.run
         self._warn(
-            f"the logs of run {run} have reached their limit of {in_words(store.limit)} on this "
+            f"the logs of run {run} have reached their limit of {format_size(store.limit)} on this "
             f"machine{most}. The run goes on; its further output stays on the nodes, in "
             f"~/.local/state/orch/runs/{run}. To copy more of the next run: --log-limit SIZE (0: no limit)"
         )

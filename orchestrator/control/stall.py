@@ -15,8 +15,13 @@ from orchestrator import events
 from orchestrator.control.follower import Follower
 from orchestrator.errors import NodeError
 from orchestrator.hangs.progress import has_progressed
-from orchestrator.hangs.snapshot import Snapshot, ask
-from orchestrator.hangs.suspects import addresses_of, connections_of, stacks_of, suspect_of
+from orchestrator.hangs.snapshot import Snapshot, take_snapshot
+from orchestrator.hangs.suspects import (
+    connection_lines,
+    find_suspect,
+    nodes_by_address,
+    stack_lines,
+)
 from orchestrator.plan import Plan
 
 _LOOKS = 8  # in the time without a word; the first half of them is spared
@@ -105,10 +110,10 @@ class StallWatch:
         found = await self._ask_all(_STACKS_TIME, brief=False)
         if found is None or self._quiet() < self._patience():
             return
-        looks, names = list(found.values()), addresses_of(self._plan)
-        suspect = suspect_of(looks, names, self._ended())
+        looks, names = list(found.values()), nodes_by_address(self._plan)
+        suspect = find_suspect(looks, names, self._ended())
         stalled = events.Stalled(
-            self._quiet(), stacks_of(looks), connections_of(looks, names), suspect
+            self._quiet(), stack_lines(looks), connection_lines(looks, names), suspect
         )
         self._stalled_at = self._moved_at
         self._emit(stalled)
@@ -121,7 +126,7 @@ class StallWatch:
 
         async def ask_one(node: Follower) -> Snapshot | None:
             try:
-                return await ask(
+                return await take_snapshot(
                     node.line.agent, self._plan.run, node.name, limit=seconds, brief=brief
                 )
             except NodeError:

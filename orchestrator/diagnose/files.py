@@ -24,14 +24,14 @@ _NUMBER = re.compile(r"(\d+)")
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundLogs:
     """The files to read, and sentences on those that are left out."""
 
     logs: tuple[Log, ...]
     left_out: tuple[str, ...]
 
 
-def find_logs(names: Iterable[str]) -> Found:
+def find_logs(names: Iterable[str]) -> FoundLogs:
     """Return the files that are named: `-` is standard input, a folder all text files below it.
 
     Those of a folder come in the order of their names, numbers by value; links to folders are not
@@ -65,7 +65,7 @@ def find_logs(names: Iterable[str]) -> Found:
         left_out.append(f"{binary} {'file is' if binary == 1 else 'files are'} not text")
     if beyond:
         left_out.append(f"more than {MAX_FILES} files; name fewer")
-    return Found(tuple(logs.values()), tuple(left_out))
+    return FoundLogs(tuple(logs.values()), tuple(left_out))
 
 
 def _log(path: Path) -> Log:

@@ -33,7 +33,7 @@ class Log:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadProgress:
     """How far reading has come: `done` of `total` bytes on the disk (None: nobody knows)."""
 
     done: int
@@ -41,7 +41,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Examined:
+class Examination:
     """What was found, and in what: so many `bytes` of text in these `files`; `problems` says what could
     not be read, or which signatures of the site are left out, a sentence each.
     """
@@ -55,26 +55,26 @@ class Examined:
 def examine(
     logs: Sequence[Log],
     evidence: Evidence | None = None,
-    hear: Callable[[Reading], None] = lambda reading: None,
-) -> Examined:
-    """Diagnose `logs`, also with the site's signatures; `hear` is told often how far that has come.
+    on_progress: Callable[[ReadProgress], None] = lambda reading: None,
+) -> Examination:
+    """Diagnose `logs`, also with the site's signatures; `on_progress` is told often how far that has come.
 
     Memory is bounded, whatever the size of the logs; the time is about a second for 100 MB and more.
     """
-    reader = _Reader(logs, hear)
+    reader = _Reader(logs, on_progress)
     site = site_signatures()
     streams = ((log.source, reader.chunks(log)) for log in logs)
     diagnosis = diagnose(streams, evidence, site.signatures)
     problems = (*reader.problems, *site.problems)
-    return Examined(diagnosis, tuple(reader.files), reader.bytes, problems)
+    return Examination(diagnosis, tuple(reader.files), reader.bytes, problems)
 
 
 class _Reader:
-    def __init__(self, logs: Sequence[Log], hear: Callable[[Reading], None]) -> None:
+    def __init__(self, logs: Sequence[Log], on_progress: Callable[[ReadProgress], None]) -> None:
         self.files: list[str] = []
         self.bytes = 0
         self.problems: list[str] = []
-        self._hear = hear
+        self._hear = on_progress
         sizes = [log.size for log in logs]
         self._total = None if None in sizes else sum(size or 0 for size in sizes)
         self._done = 0
@@ -105,7 +105,7 @@ class _Reader:
                 start += len(chunk)
                 self._done += len(chunk)
                 yield chunk
-                self._hear(Reading(self._done, self._total))
+                self._hear(ReadProgress(self._done, self._total))
             if is_hole:
                 self._done += end - start
                 yield b"\n"
@@ -125,4 +125,4 @@ class _Reader:
                 self._done = (
                     before + file.tell() if log.size is not None else self._done + len(chunk)
                 )
-                self._hear(Reading(self._done, self._total))
+                self._hear(ReadProgress(self._done, self._total))

@@ -9,7 +9,7 @@ from orchestrator.util.numbers import folded
 _MOST_NODES = 3  # that are named, unless there is only one more
 
 
-def where(hit: Hit) -> str:
+def affected(hit: Hit) -> str:
     """Return who had it: `rank 3 on node1`, `63 ranks (0-62) on 8 nodes`, or the files' names.
 
     Nodes to be mended are named: `4 ranks (8-11) on node2, node5, node6 and 5 more`.
@@ -31,7 +31,7 @@ def where(hit: Hit) -> str:
     return f"{who} on {named}" + (f" and {beyond} more" if beyond > 1 else "")
 
 
-def place(match: Match) -> str:
+def location(match: Match) -> str:
     """Return where it stands: `node1/attempt-0/rank-5.err:12`, or what it was seen in if not in a line."""
     found = match.place
     return f"{found.source}:{found.line}" if found.line else found.source

@@ -87,15 +87,15 @@ def is_in_own_code(stack: Sequence[Frame]) -> bool:
     return _find(stack, _LIBRARY) is not None
 
 
-def fold(places: Iterable[tuple[int, str]]) -> tuple[str, ...]:
+def group_ranks(places: Iterable[tuple[int, str]]) -> tuple[str, ...]:
     """Return `r[0-62] all_reduce (train.py:88)` for each group of ranks at one place, lowest rank first."""
     groups: dict[str, list[int]] = {}
     for rank, place in sorted(places):
         groups.setdefault(place, []).append(rank)
-    return tuple(f"{ranks(group)} {place}" for place, group in groups.items())
+    return tuple(f"{rank_label(group)} {place}" for place, group in groups.items())
 
 
-def ranks(numbers: Iterable[int]) -> str:
+def rank_label(numbers: Iterable[int]) -> str:
     """Return `r3` or `r[0-62]`."""
     text = folded(numbers)
     return f"r{text}" if text.isdigit() else f"r[{text}]"

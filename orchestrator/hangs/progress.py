@@ -23,7 +23,7 @@ def has_progressed(before: Snapshot, after: Snapshot) -> bool:
     own = {process.pid for process in before.own}
     if {process.pid for process in after.own} != own:
         return True  # a rank began, or ended
-    return any(_has_moved(was, after.below(rank), seconds) for rank in _ranks(after))
+    return any(_has_moved(was, after.of_rank(rank), seconds) for rank in _ranks(after))
 
 
 def _ranks(look: Snapshot) -> set[int | None]:

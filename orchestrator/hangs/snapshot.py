@@ -61,7 +61,7 @@ class Process:
 
 
 @dataclass(frozen=True)
-class Stuck:
+class StuckConnection:
     """A connection that waits for an answer which does not come: `is_new` for one to a connect.
 
     `unacked` are bytes that the other end has not acknowledged; they were sent again `retransmits` times.
@@ -82,9 +82,9 @@ class Snapshot:
     node: str
     at: float
     processes: tuple[Process, ...]
-    stuck: tuple[Stuck, ...]
+    stuck: tuple[StuckConnection, ...]
 
-    def below(self, rank: int | None) -> tuple[Process, ...]:
+    def of_rank(self, rank: int | None) -> tuple[Process, ...]:
         """The processes of a rank, its own the first."""
         found = [process for process in self.processes if process.rank == rank]
         return tuple(sorted(found, key=lambda process: not process.is_own))
@@ -135,8 +135,8 @@ def _process(said: Any) -> Process:
     )
 
 
-def _stuck(said: Any) -> Stuck:
-    return Stuck(
+def _stuck(said: Any) -> StuckConnection:
+    return StuckConnection(
         pid=_count(said["pid"]),
         is_new=said["state"] == "connecting",
         local=_end(said["local"]),
@@ -169,7 +169,9 @@ def _seconds(said: Any) -> float:
     return float(said)
 
 
-async def ask(agent: Agent, run: str, node: str, *, limit: float, brief: bool = False) -> Snapshot:
+async def take_snapshot(
+    agent: Agent, run: str, node: str, *, limit: float, brief: bool = False
+) -> Snapshot:
     """Return what `node` tells within `limit` seconds. Raises NodeError.
 
     A `brief` look has the main threads of ranks and launchers only, and no connections.

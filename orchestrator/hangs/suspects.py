@@ -6,22 +6,28 @@ import ipaddress
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from orchestrator.hangs.locations import Location, fold, is_in_own_code, location_of, ranks
-from orchestrator.hangs.snapshot import Frame, Process, Snapshot, Stuck
+from orchestrator.hangs.locations import (
+    Location,
+    group_ranks,
+    is_in_own_code,
+    location_of,
+    rank_label,
+)
+from orchestrator.hangs.snapshot import Frame, Process, Snapshot, StuckConnection
 from orchestrator.plan import Plan
 
 _MOST = 8  # connections that are told of
 _CROWD = 3  # so many ranks at one place make one elsewhere stand out
 
 
-def addresses_of(plan: Plan) -> dict[str, str]:
+def nodes_by_address(plan: Plan) -> dict[str, str]:
     """Return the nodes' names by the addresses at which their ranks meet, or that SSH goes to."""
     names = {node.host.address: node.name for node in plan.nodes}
     names.update({node.address: node.name for node in plan.nodes if node.address})
     return names
 
 
-def described(process: Process) -> str:
+def location_text(process: Process) -> str:
     """Return where a process is, or why that is not known."""
     place = location_of(process.stack)
     if place is not None:
@@ -31,18 +37,20 @@ def described(process: Process) -> str:
     return f"no stack: {process.why}" if process.why else "no stack"
 
 
-def stacks_of(looks: Sequence[Snapshot]) -> tuple[str, ...]:
+def stack_lines(looks: Sequence[Snapshot]) -> tuple[str, ...]:
     """Return where all ranks are, those at one place together; launchers only where there is no rank."""
     own = [process for look in looks for process in look.own]
-    places = [(process.rank, described(process)) for process in own if process.rank is not None]
+    places = [(process.rank, location_text(process)) for process in own if process.rank is not None]
     if places:
-        return fold(places)
+        return group_ranks(places)
     return tuple(
-        f"launcher of {look.node} {described(process)}" for look in looks for process in look.own
+        f"launcher of {look.node} {location_text(process)}"
+        for look in looks
+        for process in look.own
     )
 
 
-def connections_of(looks: Sequence[Snapshot], names: Mapping[str, str]) -> tuple[str, ...]:
+def connection_lines(looks: Sequence[Snapshot], names: Mapping[str, str]) -> tuple[str, ...]:
     """Return the connections that are stuck, a sentence each; `names` are the nodes' by address."""
     found: dict[str, None] = {}
     for look in looks:
@@ -55,7 +63,7 @@ def connections_of(looks: Sequence[Snapshot], names: Mapping[str, str]) -> tuple
     return tuple(told)
 
 
-def suspect_of(
+def find_suspect(
     looks: Sequence[Snapshot], names: Mapping[str, str], ended: Mapping[int, str]
 ) -> str:
     """Return who is to blame in all likelihood, and why, in one line; empty where nobody stands out.
@@ -77,24 +85,26 @@ def suspect_of(
         if place is not None and (place.is_wait or place.may_be_wait)
     }
     others = [
-        (process.rank, described(process) + _work_below(look, process))
+        (process.rank, location_text(process) + _work_below(look, process))
         for look in looks
         for process in look.own
         if process.rank is not None and process.rank not in waiting
     ]
     if ended and (waiting or not places):
-        gone = ", ".join(f"{ranks([rank])} {how}" for rank, how in sorted(ended.items())[:_MOST])
+        gone = ", ".join(
+            f"{rank_label([rank])} {how}" for rank, how in sorted(ended.items())[:_MOST]
+        )
         return f"{gone}: the others wait for what has ended"
     if waiting and others:
         calls = ", ".join(sorted({place.call for place in waiting.values()}))
-        wait = f"{ranks(waiting)} wait{'s' if len(waiting) == 1 else ''} in {calls}"
-        return f"{' · '.join(fold(others))}: {wait}"
+        wait = f"{rank_label(waiting)} wait{'s' if len(waiting) == 1 else ''} in {calls}"
+        return f"{' · '.join(group_ranks(others))}: {wait}"
     return _odd_one(waiting) or outside or ("" if waiting else _lone_one(others))
 
 
 def _work_below(look: Snapshot, own: Process) -> str:
     """Return where what a rank has started is in the user's own code: data loaders, say."""
-    stacks = [_since_its_start(p.stack) for p in look.below(own.rank) if not p.is_own]
+    stacks = [_since_its_start(p.stack) for p in look.of_rank(own.rank) if not p.is_own]
     found = sorted({str(location_of(stack)) for stack in stacks if is_in_own_code(stack)})
     return f", below it {', '.join(found[:_MOST])}" if found else ""
 
@@ -117,15 +127,15 @@ def _odd_one(waiting: Mapping[int, Location]) -> str:
         (usual,) = backward
     elif most == second:
         return "the ranks wait in different calls: " + " · ".join(
-            fold((rank, str(place)) for rank, place in waiting.items())
+            group_ranks((rank, str(place)) for rank, place in waiting.items())
         )
     odd = [(rank, str(place)) for rank, place in waiting.items() if str(place) != usual]
-    return f"{' · '.join(fold(odd))}: the others wait in {usual}"
+    return f"{' · '.join(group_ranks(odd))}: the others wait in {usual}"
 
 
 def _locked(locked: Sequence[int], places: Mapping[int, Location | None]) -> str:
     """Return who waits for the lock of a compiled extension, which stays when its builder is killed."""
-    where = fold((rank, str(places[rank])) for rank in locked)
+    where = group_ranks((rank, str(places[rank])) for rank in locked)
     return (
         f"{' · '.join(where)}: waiting for the lock of an extension that another process compiles, or left "
         "behind when it was killed; `orch preflight --only sw.lock` names it"
@@ -143,7 +153,7 @@ def _lone_one(places: Sequence[tuple[int, str]]) -> str:
     if len(groups) != 2 or len(places) < _CROWD + 1:
         return ""
     (lone, one), (usual, _) = sorted(groups.items(), key=lambda group: len(group[1]))
-    return f"{ranks(one)} {lone}: the others are in {usual}" if len(one) == 1 else ""
+    return f"{rank_label(one)} {lone}: the others are in {usual}" if len(one) == 1 else ""
 
 
 def _worst_pair(
@@ -180,17 +190,19 @@ def _worst_pair(
     )
 
 
-def _is_outside(stuck: Stuck, names: Mapping[str, str]) -> bool:
+def _is_outside(stuck: StuckConnection, names: Mapping[str, str]) -> bool:
     address = stuck.remote[0]
     return address not in names and ipaddress.ip_address(address).is_global
 
 
-def _is_telling(stuck: Stuck) -> bool:
+def _is_telling(stuck: StuckConnection) -> bool:
     """Tell whether it is more than a packet that got lost."""
     return stuck.retransmits >= (1 if stuck.is_new else 2)
 
 
-def _connection(node: str, rank: int | None, stuck: Stuck, names: Mapping[str, str]) -> str:
+def _connection(
+    node: str, rank: int | None, stuck: StuckConnection, names: Mapping[str, str]
+) -> str:
     who = f"r{rank} {node}" if rank is not None else node
     address, port = stuck.remote
     peer = names.get(address)

@@ -10,7 +10,9 @@ import errno
 import os
 from collections.abc import Iterator
 
-LEAST = 256 * 1024
+from orchestrator.util.text import format_size
+
+MIN_HOLE = 256 * 1024
 """A hole that is shorter is read like all else."""
 
 _BLOCK = 128 * 1024  # bytes: no common file system has larger ones
@@ -34,7 +36,7 @@ def extents(descriptor: int, start: int, end: int) -> Iterator[tuple[int, int, b
         position = data
 
 
-def data_from(descriptor: int, offset: int, end: int) -> int:
+def next_data(descriptor: int, offset: int, end: int) -> int:
     """Return where the next data is; `offset` where the file system does not know."""
     if _SEEK_DATA is None:
         return offset
@@ -44,31 +46,22 @@ def data_from(descriptor: int, offset: int, end: int) -> int:
         return end if error.errno == errno.ENXIO else offset
 
 
-def told(length: int) -> bytes:
+def hole_notice(length: int) -> bytes:
     """Return the line that stands for a hole of so many bytes."""
-    return f"[{size(length)} of zeros left out: a hole of the file]\n".encode()
+    return f"[{format_size(length)} of zeros left out: a hole in the file]\n".encode()
 
 
-def taken_up(status: os.stat_result) -> int:
+def disk_usage(status: os.stat_result) -> int:
     """Return how many bytes of a file are data: those of its holes are not on the disk."""
     return min(status.st_size, status.st_blocks * 512)
-
-
-def size(number: float) -> str:
-    """Return `12.3 MB` for so many bytes."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000 or unit == "GB":
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    raise AssertionError("unreachable")
 
 
 def _next_hole(descriptor: int, position: int, end: int) -> tuple[int, int]:
     """Return where the first long hole from a position on begins and ends; (end, end): there is none."""
     hole = position
     while hole < end:
-        data = data_from(descriptor, hole, end)
-        if data - hole >= LEAST:
+        data = next_data(descriptor, hole, end)
+        if data - hole >= MIN_HOLE:
             return _zeros_before(descriptor, position, hole), _zeros_after(descriptor, data, end)
         if data >= end:
             break

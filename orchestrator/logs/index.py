@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from orchestrator.logs.chunking import LONGEST
-from orchestrator.logs.holes import LEAST, data_from, extents
+from orchestrator.logs.holes import MIN_HOLE, extents, next_data
 from orchestrator.logs.stream import Channel, Stream
 from orchestrator.node.trust import open_file
 
@@ -79,7 +79,7 @@ def _unpack(block: bytes) -> Iterator[tuple[float, int, int, int, int, int, int]
         )
 
 
-def stored(root: Path, node: str) -> Iterator[Stream]:
+def stored_streams(root: Path, node: str) -> Iterator[Stream]:
     """The streams of `node` that have a file below `root`, without their local ranks."""
     folder = root / node
     for file in sorted(folder.glob("attempt-*/*")):
@@ -108,7 +108,7 @@ class _Log:
         if not self.whole:
             self.done, self.whole = _line_start(self.file, self.done), True
         start, self.done = self.done, end
-        if end - start < LEAST:
+        if end - start < MIN_HOLE:
             yield Record(t, self.stream, start, end - start)
         else:
             yield from self.parts(t, start, end)
@@ -165,7 +165,9 @@ class IndexReader:
         now would come with its file's time instead of its own.
         """
         logs = [
-            self._log(stream) for stream in stored(self._root, self._node) if self._want(stream)
+            self._log(stream)
+            for stream in stored_streams(self._root, self._node)
+            if self._want(stream)
         ]
         for t, log in sorted(
             ((_last_write(log.file), log) for log in logs), key=lambda pair: pair[0]
@@ -196,7 +198,7 @@ class IndexReader:
                 break
             self._position = start + since[0] * RECORD_SIZE
         if self._position:
-            for stream in stored(self._root, self._node):
+            for stream in stored_streams(self._root, self._node):
                 log = self._log(stream)
                 log.done, log.whole = None, False
 
@@ -207,7 +209,7 @@ class IndexReader:
         """
         self._there = {
             stream.path: _size(self._log(stream).file)
-            for stream in stored(self._root, self._node)
+            for stream in stored_streams(self._root, self._node)
             if self._want(stream)
         }
         ends = dict(self._there)
@@ -259,7 +261,7 @@ class IndexReader:
 
     def _skip_hole(self, descriptor: int) -> bool:
         """Move the position to where a hole of the index ends, if there is one: zeros are no records."""
-        data = data_from(descriptor, self._position, os.fstat(descriptor).st_size)
+        data = next_data(descriptor, self._position, os.fstat(descriptor).st_size)
         before, self._position = self._position, max(self._position, data - data % RECORD_SIZE)
         return self._position > before
 

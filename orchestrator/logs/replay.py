@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.logs.holes import told
+from orchestrator.logs.holes import hole_notice
 from orchestrator.logs.index import IndexReader, Record
 from orchestrator.logs.stream import Stream
 from orchestrator.node.trust import open_file
@@ -153,7 +153,7 @@ class Replay:
 
     def _data(self, record: Record) -> bytes:
         if record.hole:
-            return told(record.length)
+            return hole_notice(record.length)
         return os.pread(self._open(record.stream), record.length, record.offset)
 
     def _open(self, stream: Stream) -> int:

@@ -11,8 +11,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.logs.holes import taken_up
-from orchestrator.logs.index import INDEX_NAME, RECORD_SIZE, Record, pack, stored
+from orchestrator.logs.holes import disk_usage
+from orchestrator.logs.index import INDEX_NAME, RECORD_SIZE, Record, pack, stored_streams
 from orchestrator.logs.stream import Stream
 from orchestrator.node.trust import open_file
 
@@ -46,7 +46,7 @@ class Store:
     def __init__(self, root: Path, limit: int | None = None) -> None:
         self._root = root
         self.limit = limit
-        self.limit_was_told = False
+        self.limit_reported = False
         """Whether somebody was told that it is reached."""
         self._taken: int | None = None  # bytes on the disk; None: nobody has looked yet
         # Least recently used first; a node's name stands for its index.
@@ -93,7 +93,7 @@ class Store:
         """How many bytes of the disk the copies and their index take up."""
         if self._taken is None:
             self._taken = sum(
-                taken_up(Path(folder, name).stat())
+                disk_usage(Path(folder, name).stat())
                 for folder, _, names in os.walk(self._root)
                 for name in names
             )
@@ -102,9 +102,9 @@ class Store:
     def largest(self) -> tuple[Stream, int] | None:
         """The copy that takes up most of the disk, and how much; None where there is none."""
         sizes = [
-            (stream, taken_up((self._root / stream.node / stream.path).stat()))
+            (stream, disk_usage((self._root / stream.node / stream.path).stat()))
             for folder in (sorted(self._root.iterdir()) if self._root.exists() else ())
-            for stream in stored(self._root, folder.name)
+            for stream in stored_streams(self._root, folder.name)
         ]
         return max(sizes, key=lambda pair: pair[1], default=None)
 
@@ -138,7 +138,7 @@ class Store:
 
     def sizes(self, node: str) -> dict[str, int]:
         """The sizes of all the node's copies by their paths (`attempt-0/rank-3.out`)."""
-        return {stream.path: self.size(stream) for stream in stored(self._root, node)}
+        return {stream.path: self.size(stream) for stream in stored_streams(self._root, node)}
 
     def close(self) -> None:
         """Close every file; a later `append` opens what it needs."""

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from orchestrator import events
 from orchestrator.errors import SyncError
-from orchestrator.logs.holes import size
 from orchestrator.plan import Job
 from orchestrator.sync import Tree, collect
 from orchestrator.sync.largest import largest
 from orchestrator.sync.needed import named_in_arguments, named_in_script
-from orchestrator.util.text import printable, some
+from orchestrator.util.text import format_size, printable, some
 
 SYNC_LIMIT = 1_000_000_000
 """Bytes of a folder that goes to the nodes, unless the launch says otherwise."""
@@ -88,11 +87,11 @@ def _too_large(tree: Tree, limit: int) -> SyncError:
     root = printable(str(tree.root))
     found = largest(tree)
     head = (
-        f"{root} has {tree.count:,} files of {size(tree.size)}, more than the {size(limit)} of "
-        "--sync-limit; nothing was sent. Most of it is"
+        f"{root} has {tree.count:,} files of {format_size(tree.size)}, more than the "
+        f"{format_size(limit)} of --sync-limit; nothing was sent. Most of it is"
     )
     rows = [
-        f"    {size(large.size):>9}  {printable(large.path)}"
+        f"    {format_size(large.size):>9}  {printable(large.path)}"
         + ("   (what training writes, as a rule)" if large.is_output else "")
         for large in found
     ]

@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from orchestrator import events
 from orchestrator.errors import OrchError
-from orchestrator.logs.holes import data_from
+from orchestrator.logs.holes import next_data
 from orchestrator.node.trust import open_file
 from orchestrator.plan.masking import masked_text
 from orchestrator.runs.codec import decode, encode
@@ -92,7 +92,7 @@ class EventReader:
                 self._passes_over = not is_whole
                 if self._passes_over:  # a hole has no lines, and may be of any length
                     size = os.fstat(file.fileno()).st_size
-                    self._offset = max(self._offset, data_from(file.fileno(), self._offset, size))
+                    self._offset = max(self._offset, next_data(file.fileno(), self._offset, size))
                     file.seek(self._offset)
                 if logged is not None:
                     yield logged

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator import events
 from orchestrator.diagnose import Evidence, Exit, Source
-from orchestrator.diagnose.read import Examined, Log
+from orchestrator.diagnose.read import Examination, Log
 from orchestrator.errors import UsageError
-from orchestrator.logs.index import IndexReader, stored
+from orchestrator.logs.index import IndexReader, stored_streams
 from orchestrator.logs.stream import Stream
 from orchestrator.runs.event_log import EventReader
 from orchestrator.runs.folder import EVENTS
@@ -29,7 +29,7 @@ def logs_of(saved: SavedRun, attempt: int | None = None) -> tuple[Log, ...]:
     None: the last attempt; where a launcher has started ranks again, each rank's last. Files are named
     as below `saved.logs`. Raises UsageError for an attempt that was not made.
     """
-    streams = [stream for node in saved.nodes for stream in stored(saved.logs, node.name)]
+    streams = [stream for node in saved.nodes for stream in stored_streams(saved.logs, node.name)]
     there = sorted({stream.attempt for stream in streams} | {saved.attempt})
     if attempt is not None and attempt not in there:
         raise UsageError(
@@ -83,7 +83,7 @@ def evidence_of(saved: SavedRun, attempt: int | None = None) -> Evidence:
     return Evidence(tuple(exits), kernel_logs={why.node: [why.evidence.encode("utf-8", "replace")]})
 
 
-def with_reasons(examined: Examined, saved: SavedRun) -> Examined:
+def with_reasons(examined: Examination, saved: SavedRun) -> Examination:
     """Return the same, with what is known of the files of the run: which were not sent to a node, and which
     only some of them had when it began. Raises OrchError.
     """

@@ -17,7 +17,7 @@ from typing import Any
 import platformdirs
 
 from orchestrator.errors import LaunchError
-from orchestrator.logs.holes import taken_up
+from orchestrator.logs.holes import disk_usage
 from orchestrator.node import trust
 
 RUN, EVENTS, LOGS = "run.json", "events.jsonl", "logs"
@@ -98,5 +98,5 @@ def size_of(folder: Path) -> int:
         for name in names:
             with suppress(FileNotFoundError):  # so did a file
                 status = (Path(path) / name).lstat()
-                size += taken_up(status) if S_ISREG(status.st_mode) else 0
+                size += disk_usage(status) if S_ISREG(status.st_mode) else 0
     return size

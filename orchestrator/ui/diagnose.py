@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.api.diagnose import Examined, Reading
+from orchestrator.api.diagnose import Examination, ReadProgress
 from orchestrator.diagnose import Hit, Kind, Match
 from orchestrator.diagnose.record import as_json
-from orchestrator.diagnose.text import place, raised_at, where
+from orchestrator.diagnose.text import affected, location, raised_at
 from orchestrator.ui import messages
 from orchestrator.ui.table import stdout_size, write
 from orchestrator.ui.terminal import Footer, Row, paint, wants_colour
 from orchestrator.util.quoting import line_to_paste
-from orchestrator.util.text import counted
+from orchestrator.util.text import counted, format_size
 
 MAX_TOLD = 8
 """So many causes are told in full, unless all is asked for."""
@@ -57,7 +57,7 @@ class DiagnosedRun:
 class DiagnosisView:
     """What there is to show; `run` is None for files."""
 
-    examined: Examined
+    examined: Examination
     run: DiagnosedRun | None = None
     left_out: tuple[str, ...] = ()
 
@@ -141,7 +141,7 @@ def _sorted(
 def _in_short(hit: Hit, view: DiagnosisView) -> str:
     """Return what it is and who had it: not the file, where only one was looked at."""
     is_clear = len(view.examined.files) == 1 and hit.sources == view.examined.files
-    who = "" if is_clear and not hit.ranks and not hit.nodes else f" · {where(hit)}"
+    who = "" if is_clear and not hit.ranks and not hit.nodes else f" · {affected(hit)}"
     times = f", {hit.count} times" if hit.count > len(hit.matches) else ""
     after = f", after {hit.signature.after}" if hit.signature.after else ""
     return f"{hit.meaning}{who}{times}{after}"
@@ -168,7 +168,7 @@ def _in_full(hit: Hit, view: DiagnosisView, width: int, everything: bool) -> Ite
 
 def _at(match: Match, view: DiagnosisView) -> str:
     """Return the file and line; of what is no file here, such as a node's kernel log, its name."""
-    return place(match) if match.place.source in view.examined.files else match.place.source
+    return location(match) if match.place.source in view.examined.files else match.place.source
 
 
 def _raised_at(hit: Hit, view: DiagnosisView) -> str:
@@ -181,9 +181,9 @@ def _raised_at(hit: Hit, view: DiagnosisView) -> str:
 
 def _looked_at(view: DiagnosisView, found: bool, hidden: Sequence[Hit]) -> str:
     examined = view.examined
-    what = f"{counted(len(examined.files), 'file')}, {messages.size(examined.bytes)}"
+    what = f"{counted(len(examined.files), 'file')}, {format_size(examined.bytes)}"
     if len(examined.files) == 1:
-        what = f"{examined.files[0]}, {messages.size(examined.bytes)}"
+        what = f"{examined.files[0]}, {format_size(examined.bytes)}"
     said = f"looked at {what}" if found else f"nothing known in {what}"
     if view.run is not None:
         said += f", in {messages.short_path(view.run.logs)}"
@@ -232,13 +232,13 @@ class Progress:
         self._footer = Footer(2)
         self._is_drawn = sys.stderr.isatty()
 
-    def __call__(self, reading: Reading) -> None:
+    def __call__(self, reading: ReadProgress) -> None:
         now = time.monotonic()
         if now < self._next:
             return
         self._next = now + 0.2 if self._is_drawn else float("inf")
-        total = "" if reading.total is None else f" of {messages.size(reading.total)}"
-        said = f"orch: reading {counted(self._files, 'file')}: {messages.size(reading.done)}{total}"
+        total = "" if reading.total is None else f" of {format_size(reading.total)}"
+        said = f"orch: reading {counted(self._files, 'file')}: {format_size(reading.done)}{total}"
         if self._is_drawn:
             self._write(self._footer.frame(b"", lambda width, height: [((said, _DIM),)]))
         else:

@@ -22,9 +22,9 @@ from pathlib import Path
 from orchestrator.events import Output
 from orchestrator.logs.lines import Lines
 from orchestrator.logs.stream import Stream
-from orchestrator.ui.messages import size
 from orchestrator.ui.stderr import message
 from orchestrator.ui.terminal import MEND, Footer, Render
+from orchestrator.util.text import format_size
 
 _IN_MEMORY = 16 << 20
 _IN_MEMORY_FOR_TERMINAL = 4 << 20
@@ -307,7 +307,8 @@ class Display:
         """Say how much was left out, at most once in `pause` seconds."""
         now = time.monotonic()
         if self._left_out and now - self._left_out_said >= pause:
-            text = f"{size(self._left_out)} of output left out here, faster than this terminal takes it"
+            amount = format_size(self._left_out)
+            text = f"{amount} of output left out here, faster than this terminal takes it"
             self._gather(message(f"{text}; `orch logs` shows all of it", "yellow"))
             self._left_out, self._left_out_said = 0, now
 

@@ -9,7 +9,7 @@ from orchestrator import events
 from orchestrator.ui import messages
 from orchestrator.ui.streams import Streams
 from orchestrator.ui.terminal import Row, printable
-from orchestrator.util.text import counted
+from orchestrator.util.text import counted, format_size
 
 _TELLING = 1_000_000  # bytes from which on a rate says something
 _NAMED = 3  # files that are left of which the reason is told
@@ -38,8 +38,8 @@ class TransferProgress:
         rate = moved / max(0.1, self._clock() - self._began)
         whom = next(iter(nodes)) if len(nodes) == 1 else counted(len(nodes), "node")
         share = f"{100 * moved // total} %" if total else ""
-        much = f"{messages.size(moved)} of {messages.size(total)} {self._way} {whom}"
-        text = f"{much} · {messages.size(int(rate))}/s"
+        much = f"{format_size(moved)} of {format_size(total)} {self._way} {whom}"
+        text = f"{much} · {format_size(int(rate))}/s"
         return [((f"{self._verb} ", "1;36"), (text, ""), (f" · {share}" if share else "", "2"))]
 
 
@@ -48,8 +48,8 @@ def fetched(event: events.Fetched) -> str:
     if not event.files:
         return _with_left(f"{event.node}: nothing new", event)
     tells = event.size >= _TELLING and event.seconds > 0
-    rate = f", {messages.size(int(event.size / event.seconds))}/s" if tells else ""
-    what = f"{counted(event.files, 'file')} ({messages.size(event.size)}{rate})"
+    rate = f", {format_size(int(event.size / event.seconds))}/s" if tells else ""
+    what = f"{counted(event.files, 'file')} ({format_size(event.size)}{rate})"
     return _with_left(f"{event.node}: fetched {what} into {_folder(event)}", event)
 
 
@@ -57,7 +57,7 @@ def rehearsed(event: events.Fetched) -> str:
     """Return what would come of one node."""
     if not event.files:
         return _with_left(f"{event.node}: nothing new", event)
-    what = f"{counted(event.files, 'file')} ({messages.size(event.size)})"
+    what = f"{counted(event.files, 'file')} ({format_size(event.size)})"
     return _with_left(f"{event.node}: {what} would come into {_folder(event)}", event)
 
 
@@ -81,7 +81,7 @@ def _with_left(said: str, event: events.Fetched) -> str:
 
 def listing(files: Sequence[tuple[str, int]]) -> str:
     """Return files as a fetch would bring them, a line each: size and path."""
-    return "".join(f"{messages.size(size):>9}  {printable(path)}\n" for path, size in files)
+    return "".join(f"{format_size(size):>9}  {printable(path)}\n" for path, size in files)
 
 
 class TransferScreen:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from orchestrator import events
 from orchestrator.inventory.ranges import fold
-from orchestrator.logs.holes import size as size
 from orchestrator.logs.stream import Stream
 from orchestrator.node.reasons import StopReason
 from orchestrator.plan import Plan
@@ -16,7 +15,7 @@ from orchestrator.reasons import Stop
 from orchestrator.ui.terminal import printable
 from orchestrator.util.durations import age, duration, lifetime
 from orchestrator.util.signals import signal_name
-from orchestrator.util.text import counted
+from orchestrator.util.text import counted, format_size
 
 INDENT = "      "
 """What stands before each line but the first of a message: as wide as `orch: `."""
@@ -45,7 +44,7 @@ def sending(event: events.Sending, plan: Plan | None) -> str:
     """Return which folder goes, and how much that is: `files ~/exp: 12 files, 3.4 MB, to ~/orch/exp`."""
     places = {node.workdir for node in plan.nodes} if plan is not None else set()
     to = f", to {places.pop()}" if len(places) == 1 else ""
-    what = f"{counted(event.files, 'file')}, {size(event.size)}"
+    what = f"{counted(event.files, 'file')}, {format_size(event.size)}"
     return f"files {printable(short_path(event.source))}: {what}{to}"
 
 
@@ -174,7 +173,7 @@ def ended(event: events.Ended) -> str:
 
 def files(event: events.FilesWritten) -> tuple[str, str, str]:
     """Return where the run's files are, how many, and how to have them."""
-    many = f"({event.files} new, {size(event.size)})"
+    many = f"({event.files} new, {format_size(event.size)})"
     return f"{event.node}:{event.folder}", many, f"orch fetch {event.run}"
 
 
@@ -194,7 +193,9 @@ def lasted(summary: str, seconds: float, stop: Stop | None = None) -> str:
 
 def hole(stream: Stream, length: int) -> str:
     """Return what is said of a hole of a log where only its bytes are shown."""
-    return f"{stream.node}: {stream.path}: {size(length)} of zeros left out, a hole of the file"
+    return (
+        f"{stream.node}: {stream.path}: {format_size(length)} of zeros left out, a hole in the file"
+    )
 
 
 def short_path(path: Path) -> str:

@@ -16,7 +16,7 @@ from orchestrator.ui import messages, panel_node
 from orchestrator.ui.panel_node import PanelNode
 from orchestrator.ui.terminal import Row, columns
 from orchestrator.util.numbers import folded
-from orchestrator.util.text import counted, first_line
+from orchestrator.util.text import counted, first_line, format_size
 
 SHARE = 3  # the panel takes one line in so many
 _LOWEST, _NARROWEST = 6, 24  # a terminal below this has no panel
@@ -198,7 +198,7 @@ class Panel:
             "state": self._state,
             "ranks": counted(sum(len(node.ranks) for node in staying), "rank"),
             "nodes": counted(len(staying), "node"),
-            "output": f"output {messages.size(self._rate.total)}, {messages.size(rate)}/s",
+            "output": f"output {format_size(self._rate.total)}, {format_size(rate)}/s",
         } | {key: key for key in self._keys}
         parts = {name: part for name, part in parts.items() if part}
         for least in ("output", "nodes", "ranks", *reversed(self._keys)):

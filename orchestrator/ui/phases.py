@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.ui.messages import INDENT, size
+from orchestrator.ui.messages import INDENT
 from orchestrator.ui.terminal import Row, columns
-from orchestrator.util.text import some
+from orchestrator.util.text import format_size, some
 
 _NAMED = 4  # so many of the nodes that are waited for are named
 
@@ -90,7 +90,7 @@ class Phases:
         if phase == "sync" and sync:
             sent = sum(done for done, _ in sync.values())
             total = sum(all_of_it for _, all_of_it in sync.values())
-            return f"{size(sent)} of {size(total)} to {len(sync)} nodes"
+            return f"{format_size(sent)} of {format_size(total)} to {len(sync)} nodes"
         if not done:
             return f"{len(self._nodes)} nodes"
         text = f"{len(done)}/{len(self._nodes)}"

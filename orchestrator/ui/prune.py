@@ -7,11 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from orchestrator.ui.messages import size
 from orchestrator.ui.stderr import Stderr
 from orchestrator.ui.table import write
 from orchestrator.util.durations import age
-from orchestrator.util.text import counted
+from orchestrator.util.text import counted, format_size
 
 if TYPE_CHECKING:
     from orchestrator.api.prune import Pruned
@@ -64,4 +63,4 @@ def _show_lines(pruned: Sequence[Pruned], *, is_rehearsal: bool) -> None:
 
 def _sizes(some: Sequence[Pruned]) -> str:
     here, nodes = sum(one.kept.bytes for one in some), sum(one.nodes for one in some)
-    return f"{size(here)} here, {size(nodes)} on nodes"
+    return f"{format_size(here)} here, {format_size(nodes)} on nodes"

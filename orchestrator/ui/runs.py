@@ -8,11 +8,10 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from orchestrator.api.status import RunSummary
-from orchestrator.ui import messages
 from orchestrator.ui.table import Cell, Column, stdout_size, table, write
 from orchestrator.ui.terminal import wants_colour
 from orchestrator.util.durations import age, lifetime
-from orchestrator.util.text import first_line
+from orchestrator.util.text import first_line, format_size
 
 _STYLES = {
     "starting": "36", "running": "32", "stopping": "33", "stalled": "33",
@@ -51,7 +50,7 @@ def lines(
             Column("NODES", [(str(row.nodes), "") for row in rows], 5, is_number=True),
             Column("RANKS", [(str(row.ranks), "") for row in rows], 4, is_number=True),
             Column("LAUNCHER", [(row.launcher, "") for row in rows], 3),
-            Column("LOGS", [(messages.size(row.bytes), "") for row in rows], 2, is_number=True),
+            Column("LOGS", [(format_size(row.bytes), "") for row in rows], 2, is_number=True),
             Column("SCRIPT", [(row.script, "") for row in rows]),
             Column("SUMMARY", summaries, 0 if width is None or width >= _WIDE else 1),
         ],

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from orchestrator.hangs.locations import ranks
+from orchestrator.hangs.locations import rank_label
 from orchestrator.hangs.snapshot import Process, Snapshot, Thread
-from orchestrator.hangs.suspects import connections_of, described, stacks_of, suspect_of
+from orchestrator.hangs.suspects import connection_lines, find_suspect, location_text, stack_lines
 from orchestrator.ui import messages
 from orchestrator.ui.table import stdout_size, write
 
@@ -40,9 +40,9 @@ def describe(view: StacksView) -> dict[str, Any]:
     """Return it as one JSON object, nothing left out; it always has the same keys."""
     return {
         "run": view.run,
-        "stacks": list(stacks_of(view.looks)),
-        "stuck": list(connections_of(view.looks, view.names)),
-        "suspect": suspect_of(view.looks, view.names, view.ended),
+        "stacks": list(stack_lines(view.looks)),
+        "stuck": list(connection_lines(view.looks, view.names)),
+        "suspect": find_suspect(view.looks, view.names, view.ended),
         "nodes": [asdict(look) for look in view.looks],
         "problems": dict(view.problems),
     }
@@ -51,9 +51,9 @@ def describe(view: StacksView) -> dict[str, Any]:
 def lines(view: StacksView, width: int) -> list[str]:
     """Return where the ranks are, on one line if they fit there, and what keeps them, if that shows."""
     return messages.places(
-        stacks_of(view.looks) or ("no rank runs",),
-        connections_of(view.looks, view.names),
-        suspect_of(view.looks, view.names, view.ended),
+        stack_lines(view.looks) or ("no rank runs",),
+        connection_lines(view.looks, view.names),
+        find_suspect(view.looks, view.names, view.ended),
         width,
     )
 
@@ -63,18 +63,18 @@ def full_lines(view: StacksView) -> list[str]:
     alike: dict[tuple[object, ...], list[tuple[Snapshot, int | None]]] = {}
     for look in view.looks:
         for own in look.own:
-            key = tuple(_key(process) for process in look.below(own.rank))
+            key = tuple(_key(process) for process in look.of_rank(own.rank))
             alike.setdefault(key, []).append((look, own.rank))
     told: list[str] = []
     for group in alike.values():
         look, rank = group[0]
         numbers = [number for _, number in group if number is not None]
         nodes = list(dict.fromkeys(look.node for look, _ in group))
-        who = ranks(numbers) if numbers else "launcher"
+        who = rank_label(numbers) if numbers else "launcher"
         told += [*([""] if told else []), f"{who} on {', '.join(nodes)}"]
-        for process in look.below(rank):
+        for process in look.of_rank(rank):
             told += _process_lines(process, is_alone=len(group) == 1)
-    told += [f"stuck: {each}" for each in connections_of(view.looks, view.names)]
+    told += [f"stuck: {each}" for each in connection_lines(view.looks, view.names)]
     return told
 
 
@@ -85,7 +85,7 @@ def _key(process: Process) -> tuple[object, ...]:
 def _process_lines(process: Process, *, is_alone: bool) -> list[str]:
     which = f"pid {process.pid} {process.name}" if is_alone else process.name
     if not process.threads:
-        return [f"  {which}: {described(process)}"]
+        return [f"  {which}: {location_text(process)}"]
     told = [f"  {which}"]
     for thread in process.threads:
         told += _thread_lines(thread)

@@ -16,7 +16,7 @@ from orchestrator.ui.table import Cell, Column, stdout_size, table, write
 from orchestrator.ui.terminal import paint, printable, wants_colour
 from orchestrator.util.durations import age, duration
 from orchestrator.util.numbers import folded
-from orchestrator.util.text import counted, first_line
+from orchestrator.util.text import counted, first_line, format_size
 
 _STYLES = {
     "running": "32",
@@ -199,7 +199,7 @@ class _Cells:
             state=_state(group, now),
             exit=_exit(first),
             pid=(str(first.pid) if first and first.pid and len(ranks) == 1 else "-", ""),
-            size=(messages.size(sum(rank.bytes for rank in ranks)), ""),
+            size=(format_size(sum(rank.bytes for rank in ranks)), ""),
             age=(
                 f"{age(now - min(said))} ago" if said else "-",
                 "",

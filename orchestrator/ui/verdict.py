@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 
 from orchestrator import events
-from orchestrator.hangs.locations import ranks
+from orchestrator.hangs.locations import rank_label
 from orchestrator.ui import messages
 from orchestrator.ui.terminal import Row, columns, paint, printable, wants_colour
 from orchestrator.util.durations import lifetime
@@ -91,7 +91,7 @@ def explained(why: events.Explained, width: int) -> Iterator[Row]:
     for number, line in enumerate(why.lines):
         yield (*_label(why.channel if number == 0 else ""), ("│ ", _DIM), (line, ""))
     others = [
-        f"{counted(len(who), 'rank')} {what}: {ranks(who)}"
+        f"{counted(len(who), 'rank')} {what}: {rank_label(who)}"
         for who, what in ((why.victims, "ended"), (why.unbegun, "never began"))
         if who
     ]

@@ -50,6 +50,15 @@ def some(words: Sequence[str], most: int = 3, comma: str = ", ") -> str:
     return comma.join(words[:most]) + (f" and {left:,} more" if left > 0 else "")
 
 
+def format_size(number: float) -> str:
+    """Return a number of bytes as text: `12.3 MB`."""
+    if number < 1000:
+        return f"{number:.0f} B"
+    if number < 1_000_000:
+        return f"{number / 1000:.1f} kB"
+    return f"{number / 1e6:.1f} MB" if number < 1e9 else f"{number / 1e9:.1f} GB"
+
+
 def _shown(character: str) -> str:
     if character.isprintable():
         return character

@@ -606,7 +606,7 @@ async def test_hole_is_kept_as_one_and_shown_as_a_line(record: Record) -> None:
     assert followed.of(events.Output)[1:] == [
         events.Output(
             followed.of(events.Output)[0].stream, 3,
-            b"[1099.5 GB of zeros left out: a hole of the file]\n", 1.0,
+            b"[1099.5 GB of zeros left out: a hole in the file]\n", 1.0,
             record.logs / "n0" / OUT, 1 << 40,
         )
     ]  # fmt: skip

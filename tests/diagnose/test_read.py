@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator.diagnose import Source
 from orchestrator.diagnose.files import find_logs
-from orchestrator.diagnose.read import Log, Reading, examine
+from orchestrator.diagnose.read import Log, ReadProgress, examine
 
 FULL = b"OSError: [Errno 28] No space left on device\n"
 
@@ -30,11 +30,11 @@ def test_it_tells_how_far_it_has_come_of_what_is_on_the_disk(tmp_path: Path) -> 
     plain, packed = tmp_path / "a.log", tmp_path / "b.log.gz"
     plain.write_bytes(b"x" * 99 + b"\n")
     packed.write_bytes(gzip.compress(b"y" * 1_000_000))
-    heard: list[Reading] = []
-    assert examine(logs(plain, packed), hear=heard.append).bytes == 1_000_100
+    heard: list[ReadProgress] = []
+    assert examine(logs(plain, packed), on_progress=heard.append).bytes == 1_000_100
     total = 100 + packed.stat().st_size
-    assert heard[0] == Reading(100, total)
-    assert heard[-1] == Reading(total, total)
+    assert heard[0] == ReadProgress(100, total)
+    assert heard[-1] == ReadProgress(total, total)
 
 
 def test_what_cannot_be_read_is_said_and_the_rest_is_read(tmp_path: Path) -> None:
@@ -73,8 +73,8 @@ def test_hole_of_a_log_is_stepped_over(tmp_path: Path) -> None:
         file.write(b"step 1\n")
         file.seek(200_000_000_000)
         file.write(FULL)
-    heard: list[Reading] = []
-    examined = examine(logs(path), hear=heard.append)
+    heard: list[ReadProgress] = []
+    examined = examine(logs(path), on_progress=heard.append)
     assert examined.bytes < 1_000_000
     assert len(examined.diagnosis.hits) == 1
-    assert heard[-1] == Reading(200_000_000_000 + len(FULL), 200_000_000_000 + len(FULL))
+    assert heard[-1] == ReadProgress(200_000_000_000 + len(FULL), 200_000_000_000 + len(FULL))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from orchestrator.diagnose import PythonError, Source, diagnose
-from orchestrator.diagnose.text import place, raised_at, where
+from orchestrator.diagnose.text import affected, location, raised_at
 
 VICTIM = b"RuntimeError: Connection closed by peer [10.0.0.17]:4711\n"
 
 
 def victims(*sources: Source) -> str:
-    return where(diagnose([(source, [VICTIM]) for source in sources]).hits[0])
+    return affected(diagnose([(source, [VICTIM]) for source in sources]).hits[0])
 
 
 def test_ranks_are_counted_and_their_nodes_named() -> None:
@@ -23,7 +23,7 @@ def test_nodes_that_have_to_be_mended_are_named() -> None:
     def missing(count: int) -> str:
         text = b"ModuleNotFoundError: No module named 'foo'\n"
         sources = [Source(f"r{node}", node, f"n{node}") for node in range(count)]
-        return where(diagnose([(source, [text]) for source in sources]).hits[0])
+        return affected(diagnose([(source, [text]) for source in sources]).hits[0])
 
     assert missing(2) == "2 ranks (0-1) on n0, n1"
     assert missing(4) == "4 ranks (0-3) on n0, n1, n2, n3"
@@ -37,7 +37,7 @@ def test_files_are_named_where_ranks_are_not_known() -> None:
 
 def test_a_place_is_a_file_and_a_line_as_compilers_write_them() -> None:
     hit = diagnose([(Source("job.log"), [b"step 1\n", VICTIM])]).hits[0]
-    assert place(hit.first) == "job.log:2"
+    assert location(hit.first) == "job.log:2"
 
 
 def test_the_users_own_line_has_its_function_where_there_is_one() -> None:

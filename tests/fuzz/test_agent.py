@@ -25,7 +25,7 @@ from orchestrator.control.explain import Known
 from orchestrator.control.follower import Follower
 from orchestrator.control.start import start
 from orchestrator.errors import OrchError
-from orchestrator.hangs.snapshot import ask as ask_stacks
+from orchestrator.hangs.snapshot import take_snapshot
 from orchestrator.inventory import Host
 from orchestrator.node.reasons import StopReason
 from orchestrator.pipeline.connect import gather_facts
@@ -165,7 +165,7 @@ USES: dict[str, Use] = {
     "settle": lambda agent, _: placement.settle(agent, "r", "/work"),
     "usage": lambda agent, _: _usage(cast(Any, Line(agent)), "r"),
     "forget": lambda agent, _: _forget(cast(Any, Line(agent)), "r"),
-    "stacks": lambda agent, _: ask_stacks(agent, "r", "n0", limit=1.0),
+    "stacks": lambda agent, _: take_snapshot(agent, "r", "n0", limit=1.0),
     "start": start_it,
     "stop": stop,
     "evidence": evidence,

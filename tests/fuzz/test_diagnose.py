@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.api.diagnose import Examined, Log, examine
+from orchestrator.api.diagnose import Examination, Log, examine
 from orchestrator.control.explain import Known, explain
 from orchestrator.control.first_failure import FirstFailure, NodeState
 from orchestrator.diagnose import Evidence, Exit, Source
@@ -63,7 +63,7 @@ def logs(draw: st.DrawFn) -> bytes:
     return b"".join(pieces)[:_LONGEST]
 
 
-def examined(path: Path, source: Source, evidence: Evidence | None = None) -> Examined:
+def examined(path: Path, source: Source, evidence: Evidence | None = None) -> Examination:
     started = time.monotonic()
     found = examine([Log(source, path, None)], evidence)
     assert time.monotonic() - started < SOON

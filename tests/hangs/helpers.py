@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.hangs.snapshot import Frame, Process, Snapshot, Stuck, Thread
+from orchestrator.hangs.snapshot import Frame, Process, Snapshot, StuckConnection, Thread
 
 TORCH = "/venv/lib/python3.11/site-packages/torch"
 
@@ -52,6 +52,6 @@ def process(
 
 
 def look(
-    node: str, *processes: Process, at: float = 100.0, stuck: tuple[Stuck, ...] = ()
+    node: str, *processes: Process, at: float = 100.0, stuck: tuple[StuckConnection, ...] = ()
 ) -> Snapshot:
     return Snapshot(node, at, processes, stuck)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.hangs.locations import fold, location_of
+from orchestrator.hangs.locations import group_ranks, location_of
 from orchestrator.hangs.snapshot import Frame
 from tests.hangs.helpers import ALL_REDUCE, BARRIER, LOADER, MODULE, TORCH, TRAIN
 
@@ -54,11 +54,11 @@ def test_no_frames_are_no_place() -> None:
 
 def test_ranks_at_one_place_share_an_entry() -> None:
     places = [(rank, "all_reduce (train.py:88)") for rank in range(63)]
-    assert fold([(63, "next(loader) (data.py:40)"), *places]) == (
+    assert group_ranks([(63, "next(loader) (data.py:40)"), *places]) == (
         "r[0-62] all_reduce (train.py:88)",
         "r63 next(loader) (data.py:40)",
     )
-    assert fold([(2, "a"), (0, "a"), (1, "b")]) == ("r[0,2] a", "r1 b")
+    assert group_ranks([(2, "a"), (0, "a"), (1, "b")]) == ("r[0,2] a", "r1 b")
 
 
 FRAMES = st.builds(Frame, st.text(), st.text(), st.integers(0))
@@ -73,4 +73,4 @@ def test_any_stack_is_somewhere(stack: list[Frame]) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 99), st.text()), unique_by=lambda item: item[0]))
 def test_every_rank_is_in_one_entry(places: list[tuple[int, str]]) -> None:
-    assert len(fold(places)) == len({place for _, place in places})
+    assert len(group_ranks(places)) == len({place for _, place in places})

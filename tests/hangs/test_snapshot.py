@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.hangs.snapshot import Frame, Stuck, parse
+from orchestrator.hangs.snapshot import Frame, StuckConnection, parse
 
 PROCESS: dict[str, Any] = {
     "pid": 7, "rank": 0, "own": True, "name": "python", "state": "S", "used": 1.5, "main_used": 1,
@@ -28,7 +28,7 @@ def test_a_look_is_what_the_node_said() -> None:
     (process,) = look.processes
     assert (look.node, look.at, process.rank, process.main_used) == ("n0", 12.5, 0, 1.0)
     assert process.stack == (Frame("f", "/a.py", 3),)
-    assert look.stuck == (Stuck(7, True, ("10.0.0.2", 4000), ("10.0.0.1", 29500), 1, 2),)
+    assert look.stuck == (StuckConnection(7, True, ("10.0.0.2", 4000), ("10.0.0.1", 29500), 1, 2),)
 
 
 def test_escapes_and_newlines_do_not_come_through() -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.hangs.snapshot import Frame, Stuck
-from orchestrator.hangs.suspects import addresses_of, connections_of, stacks_of, suspect_of
+from orchestrator.hangs.snapshot import Frame, StuckConnection
+from orchestrator.hangs.suspects import (
+    connection_lines,
+    find_suspect,
+    nodes_by_address,
+    stack_lines,
+)
 from tests.hangs.helpers import ALL_REDUCE, BACKWARD, BARRIER, BATON, LOADER, TRAIN, look, process
 from tests.runs.helpers import plan_of
 
 NAMES = {"10.0.0.1": "n0", "10.0.0.2": "n1"}
-SYN = Stuck(101, True, ("10.0.0.2", 40000), ("10.0.0.1", 29500), 1, 3)
-UNACKED = Stuck(101, False, ("10.0.0.2", 40001), ("10.0.0.1", 4321), 1000, 4)
+SYN = StuckConnection(101, True, ("10.0.0.2", 40000), ("10.0.0.1", 29500), 1, 3)
+UNACKED = StuckConnection(101, False, ("10.0.0.2", 40001), ("10.0.0.1", 4321), 1000, 4)
 
 
 def test_the_rank_that_is_in_no_collective_is_named() -> None:
@@ -19,19 +24,19 @@ def test_the_rank_that_is_in_no_collective_is_named() -> None:
         look("n0", process(0, ALL_REDUCE), process(1, ALL_REDUCE)),
         look("n1", process(2, ALL_REDUCE), process(3, LOADER)),
     ]
-    assert stacks_of(looks) == (
+    assert stack_lines(looks) == (
         "r[0-2] all_reduce (train.py:88)",
         "r3 next(loader) (data.py:40)",
     )
     want = "r3 next(loader) (data.py:40): r[0-2] wait in all_reduce"
-    assert suspect_of(looks, NAMES, {}) == want
+    assert find_suspect(looks, NAMES, {}) == want
 
 
 def test_one_that_cannot_tell_where_it_is_while_all_others_wait_is_named() -> None:
     stopped = process(1, state="T", why="it is stopped (SIGSTOP, or a debugger)")
     looks = [look("n0", process(0, ALL_REDUCE), stopped)]
     want = "r1 no stack: it is stopped (SIGSTOP, or a debugger): r0 waits in all_reduce"
-    assert suspect_of(looks, NAMES, {}) == want
+    assert find_suspect(looks, NAMES, {}) == want
 
 
 def test_what_the_workers_of_its_data_loader_do_is_told() -> None:
@@ -46,15 +51,15 @@ def test_what_the_workers_of_its_data_loader_do_is_told() -> None:
     ]
     looks = [look("n0", process(0, ALL_REDUCE)), look("n1", process(1, LOADER), *workers)]
     want = "r1 next(loader) (data.py:40), below it fetch (data.py:10): r0 waits in all_reduce"
-    assert suspect_of(looks, NAMES, {}) == want
+    assert find_suspect(looks, NAMES, {}) == want
 
 
 def test_one_in_another_collective_is_named() -> None:
     looks = [look("n0", process(0, ALL_REDUCE), process(1, ALL_REDUCE), process(2, BARRIER))]
     want = "r2 barrier (train.py:88): the others wait in all_reduce (train.py:88)"
-    assert suspect_of(looks, NAMES, {}) == want
+    assert find_suspect(looks, NAMES, {}) == want
     both = [look("n0", process(0, ALL_REDUCE), process(2, BARRIER))]
-    assert suspect_of(both, NAMES, {}).startswith("the ranks wait in different calls: r0 all_")
+    assert find_suspect(both, NAMES, {}).startswith("the ranks wait in different calls: r0 all_")
 
 
 def test_rank_in_a_call_that_the_others_never_make_is_named_not_those_in_the_backward_pass() -> (
@@ -63,18 +68,18 @@ def test_rank_in_a_call_that_the_others_never_make_is_named_not_those_in_the_bac
     want = "r0 barrier (train.py:88): the others wait in backward (train.py:88)"
     for others in ((1, 2, 3), (1,)):
         waiting = [process(rank, BACKWARD) for rank in others]
-        assert suspect_of([look("n0", process(0, BARRIER), *waiting)], NAMES, {}) == want
+        assert find_suspect([look("n0", process(0, BARRIER), *waiting)], NAMES, {}) == want
 
 
 def test_rank_that_is_in_no_wait_is_named_while_others_are_in_the_backward_pass() -> None:
     looks = [look("n0", process(0, BACKWARD), process(1, BACKWARD), process(2, LOADER))]
     want = "r2 next(loader) (data.py:40): r[0-1] wait in backward"
-    assert suspect_of(looks, NAMES, {}) == want
+    assert find_suspect(looks, NAMES, {}) == want
 
 
 def test_lock_of_a_compiled_extension_is_named_with_the_check_that_finds_it() -> None:
     looks = [look("n0", process(0, BATON), process(1, ALL_REDUCE))]
-    told = suspect_of(looks, NAMES, {})
+    told = find_suspect(looks, NAMES, {})
     assert told.startswith("r0 load (train.py:88): waiting for the lock of an extension")
     assert "orch preflight --only sw.lock" in told
 
@@ -82,30 +87,30 @@ def test_lock_of_a_compiled_extension_is_named_with_the_check_that_finds_it() ->
 def test_one_that_has_ended_is_named() -> None:
     looks = [look("n0", process(0, ALL_REDUCE), process(1, ALL_REDUCE))]
     want = "r2 exited with 0: the others wait for what has ended"
-    assert suspect_of(looks, NAMES, {2: "exited with 0"}) == want
+    assert find_suspect(looks, NAMES, {2: "exited with 0"}) == want
 
 
 def test_nobody_is_blamed_where_all_are_alike() -> None:
     for stack in (ALL_REDUCE, TRAIN):
         looks = [look("n0", process(0, stack), process(1, stack))]
-        assert suspect_of(looks, NAMES, {}) == ""
-    assert suspect_of([], NAMES, {}) == ""
+        assert find_suspect(looks, NAMES, {}) == ""
+    assert find_suspect([], NAMES, {}) == ""
 
 
 def test_one_that_is_elsewhere_than_all_others_is_named_though_they_wait_in_no_collective() -> None:
     # What a collective of CUDA ranks looks like: it is `.item()`, in the user's own line, that waits.
     four = [*(process(rank, TRAIN) for rank in range(3)), process(3, LOADER)]
     want = "r3 next(loader) (data.py:40): the others are in train (train.py:88)"
-    assert suspect_of([look("n0", *four)], NAMES, {}) == want
-    assert suspect_of([look("n0", *four[2:])], NAMES, {}) == ""
+    assert find_suspect([look("n0", *four)], NAMES, {}) == want
+    assert find_suspect([look("n0", *four[2:])], NAMES, {}) == ""
 
 
 def test_a_server_elsewhere_that_does_not_answer_is_named_after_all_else() -> None:
     report = replace(SYN, remote=("34.120.5.6", 443))
     stuck = look("n1", process(1, ALL_REDUCE), stuck=(report,))
     loader = look("n0", process(0, LOADER))
-    assert suspect_of([loader, stuck], NAMES, {}).startswith("r0 next(loader)")
-    assert suspect_of([stuck], NAMES, {}).startswith("n1 → 34.120.5.6: port 443")
+    assert find_suspect([loader, stuck], NAMES, {}).startswith("r0 next(loader)")
+    assert find_suspect([stuck], NAMES, {}).startswith("n1 → 34.120.5.6: port 443")
 
 
 def test_a_connection_that_gets_no_answer_is_named_before_all_else() -> None:
@@ -114,8 +119,8 @@ def test_a_connection_that_gets_no_answer_is_named_before_all_else() -> None:
         look("n1", process(1, ALL_REDUCE), stuck=(UNACKED, SYN)),
     ]
     want = "n1 → n0: port 29500 of 10.0.0.1 does not answer"
-    assert suspect_of(looks, NAMES, {}).startswith(want)
-    assert connections_of(looks, NAMES) == (
+    assert find_suspect(looks, NAMES, {}).startswith(want)
+    assert connection_lines(looks, NAMES) == (
         "r1 n1: 1000 bytes to n0 (10.0.0.1:4321) are not acknowledged; sent again 4 times",
         "r1 n1: connecting to n0 (10.0.0.1:29500), no answer; asked again 3 times (SYN_SENT)",
     )
@@ -124,37 +129,40 @@ def test_a_connection_that_gets_no_answer_is_named_before_all_else() -> None:
 def test_data_that_is_not_acknowledged_names_the_pair_and_the_port() -> None:
     looks = [look("n1", process(1, ALL_REDUCE), stuck=(UNACKED,))]
     want = "n1 → n0: what goes from port 40001 to port 4321 of 10.0.0.1 is not acknowledged"
-    assert suspect_of(looks, NAMES, {}).startswith(want)
+    assert find_suspect(looks, NAMES, {}).startswith(want)
 
 
 def test_where_both_ends_send_in_vain_it_is_the_port_that_was_connected_to() -> None:
-    back = Stuck(100, False, ("10.0.0.1", 4321), ("10.0.0.2", 40001), 1000, 9)
+    back = StuckConnection(100, False, ("10.0.0.1", 4321), ("10.0.0.2", 40001), 1000, 9)
     looks = [
         look("n0", process(0, ALL_REDUCE), stuck=(back,)),
         look("n1", process(1, ALL_REDUCE), stuck=(UNACKED,)),
     ]
-    assert suspect_of(looks, NAMES, {}).startswith(
+    assert find_suspect(looks, NAMES, {}).startswith(
         "n1 → n0: what goes from port 40001 to port 4321"
     )
 
 
 def test_a_packet_that_got_lost_once_is_nobodys_fault() -> None:
     looks = [look("n1", process(1, LOADER), stuck=(replace(UNACKED, retransmits=1),))]
-    assert suspect_of(looks, NAMES, {}) == ""
+    assert find_suspect(looks, NAMES, {}) == ""
 
 
 def test_of_many_connections_a_few_are_told() -> None:
     many = tuple(replace(SYN, remote=("10.0.0.1", port)) for port in range(1, 100))
-    told = connections_of([look("n1", process(1), stuck=many)], NAMES)
+    told = connection_lines([look("n1", process(1), stuck=many)], NAMES)
     assert (len(told), told[-1]) == (9, "and 91 more")
 
 
 def test_launchers_are_told_of_where_there_is_no_rank() -> None:
     stack = (Frame("main", "/job/run.py", 3),)
     looks = [look("n0", process(None, stack)), look("n1", process(None, stack))]
-    assert stacks_of(looks) == ("launcher of n0 main (run.py:3)", "launcher of n1 main (run.py:3)")
+    assert stack_lines(looks) == (
+        "launcher of n0 main (run.py:3)",
+        "launcher of n1 main (run.py:3)",
+    )
 
 
 def test_nodes_are_known_by_their_addresses() -> None:
     plan = plan_of(1, 1)
-    assert set(addresses_of(plan).values()) == {"n0", "n1"}
+    assert set(nodes_by_address(plan).values()) == {"n0", "n1"}

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.logs.holes import LEAST, extents, taken_up, told
+from orchestrator.logs.holes import MIN_HOLE, disk_usage, extents, hole_notice
 from orchestrator.logs.replay import Piece, Replay
 from orchestrator.logs.store import GapError, LimitReached, Store
 from orchestrator.logs.stream import Stream
@@ -41,7 +41,7 @@ def shown(pieces: list[Piece]) -> list[bytes]:
 @settings(max_examples=50)
 @given(
     st.lists(
-        st.tuples(st.booleans(), st.integers(1, 3 * LEAST)), max_size=6
+        st.tuples(st.booleans(), st.integers(1, 3 * MIN_HOLE)), max_size=6
     )
 )  # fmt: skip
 def test_extents_cover_the_file_and_holes_are_zeros(parts: list[tuple[bool, int]]) -> None:
@@ -67,7 +67,7 @@ def test_copy_of_a_hole_is_a_hole_of_the_same_length(tmp_path: Path) -> None:
     with_hole(tmp_path).close()
     state = copy(tmp_path).stat()
     assert state.st_size == 7 + FAR + 6
-    assert taken_up(state) < 100_000
+    assert disk_usage(state) < 100_000
     with copy(tmp_path).open("rb") as file:
         assert file.read(10) == b"before\n\0\0\0"
         file.seek(-8, os.SEEK_END)
@@ -90,10 +90,10 @@ def test_replay_shows_a_hole_of_200_gb_as_one_line(tmp_path: Path) -> None:
     with_hole(tmp_path).close()
     began = time.monotonic()
     replay = Replay(tmp_path, {})
-    assert b"".join(shown(list(replay.pieces()))) == b"before\n" + told(FAR) + b"after\n"
+    assert b"".join(shown(list(replay.pieces()))) == b"before\n" + hole_notice(FAR) + b"after\n"
     assert time.monotonic() - began < 10
     replay.close()
-    assert told(FAR) == b"[200.0 GB of zeros left out: a hole of the file]\n"
+    assert hole_notice(FAR) == b"[200.0 GB of zeros left out: a hole in the file]\n"
 
 
 def test_replay_without_an_index_shows_a_hole_as_one_line(tmp_path: Path) -> None:
@@ -101,13 +101,13 @@ def test_replay_without_an_index_shows_a_hole_as_one_line(tmp_path: Path) -> Non
     (tmp_path / "node0" / "index").unlink()
     replay = Replay(tmp_path, {})
     assert list(replay.pieces()) == []
-    assert shown(list(replay.rest())) == [b"before\n", told(FAR), b"after\n"]
+    assert shown(list(replay.rest())) == [b"before\n", hole_notice(FAR), b"after\n"]
     replay.close()
 
 
 def test_last_lines_step_over_a_hole(tmp_path: Path) -> None:
     with_hole(tmp_path).close()
-    for lines, expected in ((1, b"after\n"), (2, told(FAR) + b"after\n")):
+    for lines, expected in ((1, b"after\n"), (2, hole_notice(FAR) + b"after\n")):
         replay = Replay(tmp_path, {}, last=lines)
         assert b"".join(shown(list(replay.pieces()))) == expected
         replay.close()

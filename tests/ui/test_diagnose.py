@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.api.diagnose import Examined, Reading
+from orchestrator.api.diagnose import Examination, ReadProgress
 from orchestrator.diagnose import Source, diagnose
 from orchestrator.ui import diagnose as shown
 from orchestrator.ui.diagnose import DiagnosedRun, DiagnosisView, Progress, rows
@@ -24,7 +24,7 @@ OMP = "Setting OMP_NUM_THREADS environment variable for each process to be 1 in 
 def view(*lines: str) -> DiagnosisView:
     data = "".join(f"{line}\n" for line in lines).encode()
     diagnosis = diagnose([(Source("job.log"), [data])])
-    return DiagnosisView(Examined(diagnosis, ("job.log",), len(data), ()))
+    return DiagnosisView(Examination(diagnosis, ("job.log",), len(data), ()))
 
 
 def told(what: DiagnosisView, width: int = 80, *, everything: bool = False) -> list[str]:
@@ -101,6 +101,6 @@ def test_how_far_it_has_come_is_said_once_in_a_pipe_and_only_after_a_second(
     monkeypatch.setattr(time, "monotonic", lambda: now)
     progress = Progress(3)
     for now in (100.5, 101.5, 102.5):
-        progress(Reading(int(now * 1e6), 1_000_000_000))
+        progress(ReadProgress(int(now * 1e6), 1_000_000_000))
     progress.close()
     assert capfdbinary.readouterr().err == b"orch: reading 3 files: 101.5 MB of 1.0 GB\n"

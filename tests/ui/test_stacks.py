@@ -7,12 +7,12 @@ import json
 import pytest
 
 from orchestrator import events
-from orchestrator.hangs.snapshot import Stuck
+from orchestrator.hangs.snapshot import StuckConnection
 from orchestrator.ui import messages
 from orchestrator.ui.stacks import StacksView, describe, full_lines, lines, show
 from tests.hangs.helpers import ALL_REDUCE, LOADER, TRAIN, look, process
 
-SYN = Stuck(103, True, ("10.0.0.2", 40000), ("10.0.0.1", 29500), 1, 3)
+SYN = StuckConnection(103, True, ("10.0.0.2", 40000), ("10.0.0.1", 29500), 1, 3)
 
 
 def view() -> StacksView:
