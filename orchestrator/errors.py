@@ -11,8 +11,8 @@ OrchError                   something went wrong that a person can act on
     ├── PlanError           the nodes, as they are, cannot run this job
     ├── PreflightError      a check found what would make the job hang or fail
     └── NodeError           orch's own agent on a node failed or broke off
-        ├── Refused         a node is there, and does not let us in
-        └── LinkLost        the connection to a node broke; what runs there may run on
+        ├── LoginRefused    a node answers and does not accept the login
+        └── ConnectionLost  the connection to a node broke; its processes may still run
 
 Each says what happened, where, and what to do about it. The command line prints `str(error)` and
 exits with `error.exit_code`; nothing here is ever shown as a traceback.
@@ -151,11 +151,11 @@ class NodeError(LaunchError):
         super().__init__(text, node=node, remedy=remedy)
 
 
-class Refused(NodeError):
+class LoginRefused(NodeError):
     """A node is there, and there is no way to log in: somebody must see to it, time does not mend it."""
 
 
-class LinkLost(NodeError):
+class ConnectionLost(NodeError):
     """The connection to a node broke; what runs there may run on."""
 
 

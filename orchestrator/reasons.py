@@ -35,7 +35,7 @@ _WORDS = {
 }
 
 
-FIXED = tuple(_WORDS)
+WITHOUT_DETAIL = tuple(_WORDS)
 """The reasons that have no detail."""
 
 
@@ -106,7 +106,7 @@ class Stop:
         return f" ({signal_name(self.signal)}{sender})"
 
 
-def by_signal(number: int | None) -> StopReason:
+def reason_of_signal(number: int | None) -> StopReason:
     """Return why a run is stopped whose controller got this signal; None: none in particular."""
     known = {int(SIGTERM): StopReason.SIGTERM, int(SIGHUP): StopReason.SIGHUP}
     return known.get(number or 0, StopReason.INTERRUPT)

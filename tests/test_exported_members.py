@@ -23,7 +23,7 @@ def test_every_error_is_promised() -> None:
         name for name in vars(errors)
         if isinstance(getattr(errors, name), type) and issubclass(getattr(errors, name), Exception)
     }  # fmt: skip
-    internal = {"Interrupted", "LinkLost", "Refused"}
+    internal = {"Interrupted", "ConnectionLost", "LoginRefused"}
     assert family - internal <= set(orchestrator.__all__)
 
 

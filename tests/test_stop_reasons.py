@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.node import records
 from orchestrator.node.reasons import UNASKED, StopReason
-from orchestrator.reasons import FIXED, Stop, by_signal
+from orchestrator.reasons import WITHOUT_DETAIL, Stop, reason_of_signal
 from orchestrator.remote.old_sentences import oom_kills_of, stop_of, stop_of_summary
 from orchestrator.remote.reports import StatusReport, parse
 from orchestrator.runs.old_records import renewed, renewed_record
@@ -33,7 +33,7 @@ SENTENCES = {
         StopReason.LEASE_EXPIRED, seconds=3
     ).of_node("n1"),
     "something else": Stop(StopReason.OTHER, text="something else"),
-    **{str(Stop(reason)): Stop(reason) for reason in FIXED},
+    **{str(Stop(reason)): Stop(reason) for reason in WITHOUT_DETAIL},
 }
 
 
@@ -80,7 +80,7 @@ def test_a_reason_of_a_later_version_is_told_and_is_an_order() -> None:
 
 
 def test_signals_of_people_are_reasons() -> None:
-    assert [by_signal(number) for number in (None, 2, 15, 1)] == [
+    assert [reason_of_signal(number) for number in (None, 2, 15, 1)] == [
         StopReason.INTERRUPT,
         StopReason.INTERRUPT,
         StopReason.SIGTERM,

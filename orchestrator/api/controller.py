@@ -11,7 +11,7 @@ from functools import partial
 from orchestrator import events
 from orchestrator.control.follower import Follower
 from orchestrator.control.interrupts import Interrupts
-from orchestrator.control.restarts import UNSEEN, describe_end, supervise
+from orchestrator.control.restarts import FAILED_UNSEEN, describe_end, supervise
 from orchestrator.control.verdict import Verdict
 from orchestrator.node.reasons import StopReason
 from orchestrator.reasons import Stop
@@ -50,15 +50,15 @@ async def control_run(
         if spec is None and not saved.has_ended and (end := _known_end(record)) is not None:
             await _put_on_record(record, end)
             saved = load_run(saved.folder) or saved
-        async with connections_to(saved) as ways:
+        async with connections_to(saved) as (connections, transport):
             if saved.has_ended:
-                await _fetch(record, saved, ways.lines, emit)
+                await _fetch(record, saved, connections, emit)
                 return
             if spec is not None and record.spec is not None:
                 record.spec = spec
-            lines = ways.lines[: len(saved.plan.nodes)]
+            connections = connections[: len(saved.plan.nodes)]
             heeded = interrupts or Interrupts()
-            await supervise(record, lines, emit, heeded, ways.transport, took_over=spec is None)
+            await supervise(record, connections, emit, heeded, transport, took_over=spec is None)
     finally:
         record.close()
 
@@ -89,7 +89,7 @@ def _known_end(record: Record) -> _End | None:
         return None
     failed = record.failed[-1]
     verdict = Verdict(failed.exit_code, failed.summary, None, {}, ())
-    summary = describe_end(record, verdict, UNSEEN, len(record.failed)).summary
+    summary = describe_end(record, verdict, FAILED_UNSEEN, len(record.failed)).summary
     return _End(failed.exit_code, summary, None)
 
 
@@ -108,7 +108,7 @@ async def _put_on_record(record: Record, end: _End) -> None:
 
 
 async def _fetch(
-    record: Record, saved: SavedRun, lines: Sequence[NodeConnection], emit: events.Emit
+    record: Record, saved: SavedRun, connections: Sequence[NodeConnection], emit: events.Emit
 ) -> None:
     """Bring what is missing of the logs here, as far as the nodes can be reached, and end the run there."""
 
@@ -118,8 +118,8 @@ async def _fetch(
         emit(event)
 
     followers = [
-        Follower(node, line, record, note, lambda: None)
-        for node, line in zip(saved.nodes, lines, strict=True)
+        Follower(node, connection, record, note, lambda: None)
+        for node, connection in zip(saved.nodes, connections, strict=True)
         if node.name in saved.missing
     ]
     for node in followers:

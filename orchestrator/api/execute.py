@@ -16,7 +16,7 @@ from orchestrator.errors import LaunchError, NodeError, UsageError
 from orchestrator.inventory import Inventory
 from orchestrator.pipeline.connect import connect, connect_all
 from orchestrator.pipeline.phase import Phase
-from orchestrator.pipeline.transport_needs import require_end, require_sessions
+from orchestrator.pipeline.transport_needs import require_sessions, require_time_limit
 from orchestrator.plan import Job, Network, make_plan
 from orchestrator.plan.job import DEFAULT_PORT
 from orchestrator.remote.base import Node, Transport
@@ -90,7 +90,7 @@ async def execute(
     everywhere. Raises ConnectError when a node cannot be reached (then it runs nowhere), UsageError
     when no shell can take the command, or the transport cannot do this.
     """
-    require_end(transport, timeout)
+    require_time_limit(transport, timeout)
     if project is not None:
         require_sessions(transport, "--in-workdir", "name the folder: -- sh -c 'cd DIR && CMD'")
     interrupts = interrupts or Interrupts()
@@ -119,14 +119,14 @@ async def find_folders(inventory: Inventory, project: Job, transport: Transport)
 
 async def _folders(fleet: Fleet, project: Job, emit: events.Emit) -> list[str]:
     from orchestrator.pipeline.prepare import (
-        in_folders,  # and all that sends files, which few commands need
+        with_workdirs,  # and all that sends files, which few commands need
     )
 
     facts = await connect_all(fleet, emit)
     nowhere = tuple(None for _ in facts)  # no ranks are to meet
     network = Network("127.0.0.1", nowhere, None, nowhere)
     plan = make_plan("exec", fleet.hosts, facts, project, network, DEFAULT_PORT)
-    plan = await in_folders(fleet, plan, project)
+    plan = await with_workdirs(fleet, plan, project)
     return [node.cwd for node in plan.nodes]
 
 

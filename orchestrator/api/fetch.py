@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from orchestrator import events
-from orchestrator.control.results import Results, Wanted, Work, fetch_from
+from orchestrator.control.results import FetchOptions, FetchResult, RunWorkdir, fetch_from
 from orchestrator.pipeline.transport_needs import require_files
 from orchestrator.runs.connections import connections_to
 from orchestrator.runs.saved_run import SavedRun
@@ -18,11 +18,11 @@ _AT_ONCE = 8  # nodes
 async def fetch(
     saved: SavedRun,
     to: Path,
-    wanted: Wanted,
+    wanted: FetchOptions,
     emit: events.Emit,
     *,
     nodes: frozenset[str] | None = None,
-) -> list[Results]:
+) -> list[FetchResult]:
     """Bring the files of `nodes` to the folder `to`, those of each into a folder with its name.
 
     None: those of main, straight into `to`. It does not matter whether the run goes on, or who watches
@@ -31,15 +31,15 @@ async def fetch(
     """
     check_patterns(wanted.patterns)
     gate = asyncio.Semaphore(_AT_ONCE)
-    async with connections_to(saved) as ways:
-        require_files(ways.transport, "orch fetch", "copy them as you reach the nodes otherwise")
+    async with connections_to(saved) as (connections, transport):
+        require_files(transport, "orch fetch", "copy them as you reach the nodes otherwise")
 
-        async def one(index: int) -> Results:
+        async def one(index: int) -> FetchResult:
             node = saved.nodes[index]
             folder = to if nodes is None else to / node.name
-            work = Work.of(saved.run, node, saved.began, saved.settings)
+            work = RunWorkdir.of(saved.run, node, saved.began, saved.settings)
             async with gate:
-                return await fetch_from(ways.lines[index], work, folder, wanted, emit)
+                return await fetch_from(connections[index], work, folder, wanted, emit)
 
         meant = [
             index

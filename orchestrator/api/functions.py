@@ -27,7 +27,7 @@ from orchestrator.control.interrupts import Interrupts
 from orchestrator.logs.log_line import LineSplitter, LogLine
 from orchestrator.preflight.report import Report
 from orchestrator.runs.folder import runs_folder
-from orchestrator.runs.registry import LATEST, all_runs, find
+from orchestrator.runs.registry import LATEST, all_runs, find_run
 
 OnLine = Callable[[LogLine], object]
 
@@ -154,12 +154,12 @@ def get_run(name: str = LATEST) -> Run:
     The whole name, or a beginning of it or of its last part that no other has; "latest" is the one that
     began last. Raises UsageError when there is no such run, or more than one.
     """
-    return Run(find(name).folder)
+    return Run(find_run(name).folder)
 
 
 async def aget_run(name: str = LATEST) -> AsyncRun:
     """Do what `get_run` does, for asynchronous code."""
-    return AsyncRun(find(name).folder)
+    return AsyncRun(find_run(name).folder)
 
 
 def runs() -> list[Run]:

@@ -17,7 +17,7 @@ from orchestrator.plan.launchers import registry
 from orchestrator.plan.masking import withhold
 from orchestrator.remote.base import Transport
 from orchestrator.remote.transports import DEFAULT, create
-from orchestrator.runs.folder import own_folder, state_folder
+from orchestrator.runs.folder import ensure_private_folder, state_folder
 from orchestrator.util.process import end_imports
 
 Hosts = str | PathLike[str] | Sequence[str] | Inventory
@@ -68,7 +68,7 @@ async def chosen(
     end_imports()
     root = state_folder() / "local" / local_name
     with suppress(OSError):  # the cluster says why its folders cannot be made
-        own_folder(root)
+        ensure_private_folder(root)
     async with EmbeddedTransport(choice.local, root, gpus=visible_gpus()) as cluster:
         inventory = Inventory(hosts=cluster.hosts, main=Main(), source="--local")
         yield select(inventory, choice.nodes, choice.exclude), cluster

@@ -22,16 +22,16 @@ from orchestrator.control.verdict import Verdict
 from orchestrator.errors import LaunchError, PlanError, UsageError
 from orchestrator.inventory import Inventory
 from orchestrator.pipeline.connect import connect_all
-from orchestrator.pipeline.outgoing import SYNC_LIMIT, warn_of_left_out
+from orchestrator.pipeline.outgoing import SYNC_LIMIT, warn_of_unsent_files
 from orchestrator.pipeline.phase import Phase
 from orchestrator.pipeline.prepare import (
     copy_for_spares,
-    in_folders,
     plan_job,
     prepare,
-    warn_of_launchers,
+    warn_of_broken_launchers,
+    with_workdirs,
 )
-from orchestrator.pipeline.queue import take_nodes
+from orchestrator.pipeline.queue import claim_nodes
 from orchestrator.pipeline.transport_needs import require_background, require_files
 from orchestrator.plan import Facts, Job, Plan
 from orchestrator.plan.masking import known_secrets, masked_text, masked_words
@@ -46,7 +46,7 @@ from orchestrator.runs.disk_room import write_within
 from orchestrator.runs.folder import FILES
 from orchestrator.runs.launch_spec import LaunchSpec
 from orchestrator.runs.names import new_name
-from orchestrator.runs.options import RunOptions, Settings, watchful
+from orchestrator.runs.options import RunOptions, Settings, with_silence_timeout
 from orchestrator.runs.record import Record
 from orchestrator.runs.stop_request import StopRequest, request_stop
 from orchestrator.sync import Tree
@@ -110,14 +110,14 @@ async def launch(
     check(request)
     interrupts = interrupts or Interrupts()
     _decide_who_may_leave(request, emit, interrupts)
-    transport = watchful(request.transport, request.terms.node_timeout)
+    transport = with_silence_timeout(request.transport, request.terms.node_timeout)
     fleet = Fleet(request.inventory.hosts, transport)
     connections: list[NodeConnection] = []
     async with AsyncExitStack() as stack:
         try:
             facts, plan, tree, uneven = await interrupts.abort(_prepare(fleet, request, emit))
             record = _record(request, facts, plan, tree, uneven)
-            connections = fleet.lines()
+            connections = fleet.connections()
             interrupts.has_started = True
             try:
                 if record.spec is not None and record.spec.spares and tree is not None:
@@ -157,11 +157,11 @@ async def _prepare(
         asyncio.get_running_loop().run_in_executor(
             None, import_module, "orchestrator.pipeline.checks"
         )
-    facts, _ = await asyncio.gather(connect_all(fleet, emit), warn_of_launchers(emit))
-    run = await take_nodes(fleet, partial(_new_name, request), emit, wait=request.wait)
+    facts, _ = await asyncio.gather(connect_all(fleet, emit), warn_of_broken_launchers(emit))
+    run = await claim_nodes(fleet, partial(_new_name, request), emit, wait=request.wait)
     plan = await plan_job(fleet, facts, request.spec, run, emit)
     emit(events.Planned(plan))
-    warn_of_left_out(request.job, request.source, request.script, emit)
+    warn_of_unsent_files(request.job, request.source, request.script, emit)
     plan, tree = await prepare(
         fleet, facts, plan, request.spec, request.preflight, hear, sync_limit=request.sync_limit
     )
@@ -247,9 +247,9 @@ async def dry_run(
     fleet = Fleet(request.inventory.hosts, request.transport)
 
     async def planned() -> Plan:
-        facts, _ = await asyncio.gather(connect_all(fleet, emit), warn_of_launchers(emit))
+        facts, _ = await asyncio.gather(connect_all(fleet, emit), warn_of_broken_launchers(emit))
         plan = await plan_job(fleet, facts, request.spec, _new_name(request), emit)
-        return await in_folders(fleet, plan, request.job)
+        return await with_workdirs(fleet, plan, request.job)
 
     try:
         return await (interrupts or Interrupts()).abort(planned())

@@ -16,8 +16,8 @@ from orchestrator.errors import LaunchError, PlanError, SyncError
 from orchestrator.inventory import Inventory
 from orchestrator.pipeline.checks import run_checks
 from orchestrator.pipeline.connect import connect_available
-from orchestrator.pipeline.outgoing import warn_of_left_out
-from orchestrator.pipeline.prepare import in_folders, warn_of_launchers
+from orchestrator.pipeline.outgoing import warn_of_unsent_files
+from orchestrator.pipeline.prepare import warn_of_broken_launchers, with_workdirs
 from orchestrator.pipeline.rendezvous import find_network, reserve_port
 from orchestrator.pipeline.transport_needs import require_files
 from orchestrator.plan import Facts, Job, Network, make_plan
@@ -70,7 +70,7 @@ async def preflight(
             "no files can be copied to the nodes",
             "bring them there yourself, and use --no-sync",
         )
-    warn_of_left_out(request.job, request.source, request.script, emit)
+    warn_of_unsent_files(request.job, request.source, request.script, emit)
     fleet = Fleet(request.inventory.hosts, request.transport)
     interrupts = interrupts or Interrupts()
     try:
@@ -95,7 +95,7 @@ def _unasked(
 async def _look(fleet: Fleet, request: PreflightRequest, emit: events.Emit) -> Context:
     """Plan as a launch would, as far as it goes."""
     (facts, unreachable), _ = await asyncio.gather(
-        connect_available(fleet, emit), warn_of_launchers(emit)
+        connect_available(fleet, emit), warn_of_broken_launchers(emit)
     )
     if not facts:
         raise not_reached(unreachable, len(request.inventory.hosts))
@@ -122,7 +122,7 @@ async def _look(fleet: Fleet, request: PreflightRequest, emit: events.Emit) -> C
         trouble["net.bind"] = error
         port = asked if isinstance(asked, int) else DEFAULT_PORT
     plan = make_plan(new_name("preflight"), fleet.hosts, facts, job, network, port)
-    plan = await in_folders(fleet, plan, job)
+    plan = await with_workdirs(fleet, plan, job)
     return Context(
         plan=plan,
         job=job,

@@ -20,7 +20,7 @@ from orchestrator.runs.codec import encode
 from orchestrator.runs.connections import connections_to
 from orchestrator.runs.folder import RUN, load_json, size_of
 from orchestrator.runs.lock import Lock, find_controller
-from orchestrator.runs.registry import all_runs, broken
+from orchestrator.runs.registry import all_runs, unreadable_runs
 from orchestrator.runs.saved_run import SavedRun
 from orchestrator.util.text import first_line, printable
 
@@ -87,7 +87,7 @@ def choose(rule: Rule, root: Path | None = None) -> list[Kept]:
         if is_old or (rule.most is not None and total > rule.most):
             going.append(run)
             total -= run.bytes
-    for folder in broken(root):
+    for folder in unreadable_runs(root):
         try:
             since = folder.lstat().st_mtime
             over = now - since > _BROKEN_AFTER and not _has_controller(folder)
@@ -162,46 +162,52 @@ def _alike(runs: Iterable[SavedRun]) -> list[list[SavedRun]]:
 async def _on_nodes(runs: Sequence[SavedRun], results: dict[str, Pruned], *, dry: bool) -> None:
     """Have the nodes that all of `runs` have forget them; a `dry` one only asks how large they are."""
     try:
-        async with connections_to(runs[-1]) as ways:
-            await asyncio.gather(*(_on_node(line, results, dry=dry) for line in ways.lines))
+        async with connections_to(runs[-1]) as (connections, _):
+            await asyncio.gather(
+                *(_on_node(connection, results, dry=dry) for connection in connections)
+            )
     except LaunchError as error:  # there is no such transport here any more
         for result in results.values():
             result.problems.append(error.message.splitlines()[0])
 
 
-async def _on_node(line: NodeConnection, results: dict[str, Pruned], *, dry: bool) -> None:
+async def _on_node(connection: NodeConnection, results: dict[str, Pruned], *, dry: bool) -> None:
     try:
-        await line.connect()
+        await connection.connect()
     except NodeError as error:
         for result in results.values():
             result.problems.append(first_line(error.message))
         return
     for run, result in results.items():
         try:
-            used = await (_usage(line, run) if dry else _forget(line, run))
+            used = await (_usage(connection, run) if dry else _forget(connection, run))
             # Not `+= await`: other nodes add theirs while this one is waited for.
             result.nodes += used
         except NodeError as error:
             result.problems.append(first_line(error.message))
     if not dry:
         with suppress(NodeError):  # nobody asked for it: another time
-            await line.agent.ask(
-                "forget", timeout=2 * _LIMIT, limit=_LIMIT, runs=[], node=line.host.name,
+            await connection.agent.ask(
+                "forget", timeout=2 * _LIMIT, limit=_LIMIT, runs=[], node=connection.host.name,
                 trials_older=_TRIALS_AFTER,
             )  # fmt: skip
 
 
-async def _usage(line: NodeConnection, run: str) -> int:
+async def _usage(connection: NodeConnection, run: str) -> int:
     """Return the bytes that the run takes up on the node."""
-    name = line.host.name
-    answer = await line.agent.ask("usage", timeout=2 * _LIMIT, limit=_LIMIT, runs=[[run, name]])
+    name = connection.host.name
+    answer = await connection.agent.ask(
+        "usage", timeout=2 * _LIMIT, limit=_LIMIT, runs=[[run, name]]
+    )
     return parsed(name, "usage", lambda answer: count(answer["bytes"][0] or 0), answer)
 
 
-async def _forget(line: NodeConnection, run: str) -> int:
+async def _forget(connection: NodeConnection, run: str) -> int:
     """Have the node forget the run; return the bytes that are free again there. Raises NodeError."""
-    name = line.host.name
-    answer = await line.agent.ask("forget", timeout=2 * _LIMIT, limit=_LIMIT, runs=[[run, name]])
+    name = connection.host.name
+    answer = await connection.agent.ask(
+        "forget", timeout=2 * _LIMIT, limit=_LIMIT, runs=[[run, name]]
+    )
     freed, is_alive, failed = parsed(name, "forget", _parse_forget, answer)
     if is_alive:
         raise NodeError(name, "processes of it are alive")

@@ -36,24 +36,24 @@ async def push(
     def tell(progress: Progress) -> None:
         emit(events.SyncAdvanced(progress.node, progress.sent, progress.total))
 
-    async def connect(line: NodeConnection) -> NodeError | None:
+    async def connect(connection: NodeConnection) -> NodeError | None:
         try:
-            await line.connect()
+            await connection.connect()
         except NodeError as error:
             return error
         return None
 
-    async with connections_to(saved) as ways:
-        require_files(ways.transport, "orch push", "copy them as you reach the nodes otherwise")
+    async with connections_to(saved) as (connections, transport):
+        require_files(transport, "orch push", "copy them as you reach the nodes otherwise")
         meant = [
-            (node, line)
-            for node, line in zip(saved.plan.nodes, ways.lines, strict=False)
+            (node, connection)
+            for node, connection in zip(saved.plan.nodes, connections, strict=False)
             if nodes is None or node.name in nodes
         ]
-        problems = await asyncio.gather(*(connect(line) for _, line in meant))
+        problems = await asyncio.gather(*(connect(connection) for _, connection in meant))
         reached = [
-            (line.agent.node, node.workdir)
-            for (node, line), problem in zip(meant, problems, strict=True)
+            (connection.agent.node, node.workdir)
+            for (node, connection), problem in zip(meant, problems, strict=True)
             if problem is None
         ]
         pushed = iter(await push_all(reached, tree, on_progress=tell, update=not overwrite))

@@ -11,11 +11,11 @@ from orchestrator.errors import LaunchError
 from orchestrator.logs.index import IndexReader
 from orchestrator.remote.transports import restore
 from orchestrator.runs.background import ensure_controller, ensure_watched
-from orchestrator.runs.event_log import EventReader, Logged
+from orchestrator.runs.event_log import EventReader, LoggedEvent
 from orchestrator.runs.folder import EVENTS, size_of
 from orchestrator.runs.lock import find_controller
 from orchestrator.runs.saved_run import SavedRun, load_run
-from orchestrator.runs.state import fold, state_of
+from orchestrator.runs.state import replay, state_of
 from orchestrator.util.text import first_line
 
 _LOOK_EVERY = 0.05  # seconds
@@ -103,7 +103,7 @@ async def _hear_all(saved: SavedRun, emit: events.Emit) -> None:
     asked = time.time()
     log = EventReader(saved.folder / EVENTS)
     past = list(log.read())
-    left = {node.name for node in fold(past).nodes.values() if node.state == "left"}
+    left = {node.name for node in replay(past).nodes.values() if node.state == "left"}
     heard = _heard(past, set())
     if (taken_up := await ensure_watched(saved.folder)) is not None:
         emit(taken_up)
@@ -117,7 +117,7 @@ async def _hear_all(saved: SavedRun, emit: events.Emit) -> None:
         await _wait_for_copies(saved, asked)
 
 
-def _heard(log: Iterable[Logged], known: set[str]) -> set[str]:
+def _heard(log: Iterable[LoggedEvent], known: set[str]) -> set[str]:
     """Return the nodes that the present controller follows, or cannot reach."""
     for logged in log:
         match logged.event:

@@ -23,7 +23,7 @@ from orchestrator.api.selection import nodes_of
 from orchestrator.api.status import RankStatus, RunStatus, status_of
 from orchestrator.api.stop import stop
 from orchestrator.api.watch import watch
-from orchestrator.control.results import Results, Wanted
+from orchestrator.control.results import FetchOptions, FetchResult
 from orchestrator.diagnose import Diagnosis
 from orchestrator.errors import OrchError, SyncError
 from orchestrator.logs.log_line import LogLine
@@ -203,10 +203,10 @@ class AsyncRun(_Handle):
         overwrite: bool = False,
         dry_run: bool = False,
         on_event: OnEvent | None = None,
-    ) -> tuple[Results, ...]:
+    ) -> tuple[FetchResult, ...]:
         """See `Run.fetch`."""
         saved = self._saved()
-        wanted = Wanted(patterns, overwrite, dry_run)
+        wanted = FetchOptions(patterns, overwrite, dry_run)
         named = nodes_of(saved.plan, nodes, saved.former)
         results = await fetch(
             saved, _absolute(to or saved.run), wanted, on_event or ignore, nodes=named
@@ -285,7 +285,7 @@ class Run(_Handle):
         overwrite: bool = False,
         dry_run: bool = False,
         on_event: OnEvent | None = None,
-    ) -> tuple[Results, ...]:
+    ) -> tuple[FetchResult, ...]:
         """Bring the files that the run has written to this machine, and return what came of each node.
 
         Those that match the `patterns` (none: all), of main into the folder `to` (None: `./NAME`), or of

@@ -41,13 +41,13 @@ async def stacks(saved: SavedRun, *, nodes: frozenset[str] | None = None) -> Sta
             f"run {saved.run} has ended: {saved.summary}",
             remedy=f"what it printed: orch logs {saved.run}",
         )
-    async with connections_to(saved) as ways:
+    async with connections_to(saved) as (connections, _):
         wanted = [
-            (node.name, line)
-            for node, line in zip(saved.plan.nodes, ways.lines, strict=False)
+            (node.name, connection)
+            for node, connection in zip(saved.plan.nodes, connections, strict=False)
             if nodes is None or node.name in nodes
         ]
-        answers = await asyncio.gather(*(_ask(saved.run, line) for _, line in wanted))
+        answers = await asyncio.gather(*(_ask(saved.run, connection) for _, connection in wanted))
     looks: list[Snapshot] = []
     failures: list[NodeError] = []
     problems: dict[str, str] = {}
@@ -62,10 +62,10 @@ async def stacks(saved: SavedRun, *, nodes: frozenset[str] | None = None) -> Sta
     return Stacks(tuple(looks), problems, nodes_by_address(saved.plan), _ended(saved))
 
 
-async def _ask(run: str, line: NodeConnection) -> Snapshot | NodeError:
+async def _ask(run: str, connection: NodeConnection) -> Snapshot | NodeError:
     try:
-        await line.connect()
-        return await take_snapshot(line.agent, run, line.host.name, limit=_NODE_TIMEOUT)
+        await connection.connect()
+        return await take_snapshot(connection.agent, run, connection.host.name, limit=_NODE_TIMEOUT)
     except NodeError as error:
         return error
 

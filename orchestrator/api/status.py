@@ -18,7 +18,7 @@ from orchestrator.plan.masking import masked_words
 from orchestrator.runs.folder import size_of
 from orchestrator.runs.lock import Controller
 from orchestrator.runs.saved_run import SavedRun
-from orchestrator.runs.state import NodeLink, RankState, RunState, state_of
+from orchestrator.runs.state import NodeCondition, RankState, RunState, state_of
 from orchestrator.util.signals import signal_name
 
 _NEWEST = 20_000  # records of a node's index in which it is looked for when that line came
@@ -189,7 +189,7 @@ def _condition(saved: SavedRun, known: RunState | None) -> tuple[str, str]:
 
 def _nodes(saved: SavedRun, state: RunState) -> Iterator[NodeStatus]:
     for node in saved.plan.nodes:
-        link = state.nodes.get(node.name, NodeLink(node.name))
+        link = state.nodes.get(node.name, NodeCondition(node.name))
         said = _said(saved, node.name)
         logs = list(stored_streams(saved.logs, node.name))
         ranks = tuple(
@@ -215,7 +215,7 @@ def _places(
             yield rank, local_rank, None
 
 
-def _node_state(saved: SavedRun, link: NodeLink) -> NodeStateName:
+def _node_state(saved: SavedRun, link: NodeCondition) -> NodeStateName:
     match link.state:
         # What it came to, wherever the node is by now.
         case "ended" | "lost" | "absent" | "left" as state:

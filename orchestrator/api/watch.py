@@ -11,11 +11,11 @@ from orchestrator.control.gpus import GpuReader
 from orchestrator.logs.replay import Piece, Replay
 from orchestrator.logs.stream import Stream
 from orchestrator.runs.background import ensure_watched
-from orchestrator.runs.event_log import EventReader, Logged
+from orchestrator.runs.event_log import EventReader, LoggedEvent
 from orchestrator.runs.folder import EVENTS, RUN
 from orchestrator.runs.registry import unless_pruned
 from orchestrator.runs.saved_run import SavedRun, load_run
-from orchestrator.runs.state import fold
+from orchestrator.runs.state import replay
 
 _LOOK_EVERY = 0.1  # seconds
 _LOOK_FOR_CONTROLLER = 2.0
@@ -114,9 +114,9 @@ def _later(saved: SavedRun) -> SavedRun | None:
     return now if now is not None and now.attempt > saved.attempt else None
 
 
-def _past(log: list[Logged]) -> Iterator[events.Event]:
+def _past(log: list[LoggedEvent]) -> Iterator[events.Event]:
     """Yield what still holds of a log's events."""
-    state = fold(log)
+    state = replay(log)
     for logged in log:
         if isinstance(logged.event, _LASTING):
             yield logged.event

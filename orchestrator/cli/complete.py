@@ -40,12 +40,12 @@ def nodes(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def nodes_of_run(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the lists of a run's nodes that `incomplete` may become."""
-    from orchestrator.runs.registry import find
+    from orchestrator.runs.registry import find_run
 
     # The words before an option that has no value yet are not read as arguments.
     run = ctx.params.get("run") or next(iter(ctx.args), None)
     try:
-        saved = find(run)
+        saved = find_run(run)
     except OrchError:
         return []
     return _in_list(incomplete, (node.name for node in saved.nodes))

@@ -32,10 +32,10 @@ def control(
     from orchestrator.plan.masking import withhold
     from orchestrator.runs.background import read_launch_spec
     from orchestrator.runs.folder import CONTROLLER_LOG
-    from orchestrator.runs.registry import find
+    from orchestrator.runs.registry import find_run
     from orchestrator.ui.log import log_of_controller
 
-    saved = find(run)
+    saved = find_run(run)
     # Only orch hands it over: the standard input of a person, or of a script, may never end.
     spec = read_launch_spec(sys.stdin.buffer) if spec_on_stdin else None
     if spec is not None:

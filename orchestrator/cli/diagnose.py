@@ -101,16 +101,16 @@ def _run_of(words: Sequence[str]) -> SavedRun | None:
     """
     from orchestrator.api.diagnose import is_own
     from orchestrator.errors import UsageError
-    from orchestrator.runs.registry import LATEST, find, names_like
+    from orchestrator.runs.registry import LATEST, find_run, names_like
     from orchestrator.runs.saved_run import load_run
 
     if not words:
-        return find()
+        return find_run()
     if len(words) == 1:
         saved = load_run(Path(words[0]).absolute(), of_anyone=True)
         if saved is not None:
             # Of those of this machine more is done than to read them.
-            return find(saved.folder.name) if is_own(saved) else saved
+            return find_run(saved.folder.name) if is_own(saved) else saved
     unknown = [word for word in words if not _is_file(word)]
     if not unknown:
         return None
@@ -124,7 +124,7 @@ def _run_of(words: Sequence[str]) -> SavedRun | None:
         )
     if len(words) > 1:
         raise UsageError(f"{word!r} is a run: name one run, or files")
-    return find(word)
+    return find_run(word)
 
 
 def _is_file(word: str) -> bool:

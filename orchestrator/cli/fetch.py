@@ -10,7 +10,7 @@ import typer
 from orchestrator.cli import complete, options
 
 if TYPE_CHECKING:
-    from orchestrator.control.results import Results, Wanted
+    from orchestrator.control.results import FetchOptions, FetchResult
     from orchestrator.runs.saved_run import SavedRun
     from orchestrator.ui.fetching import TransferScreen
 
@@ -71,7 +71,7 @@ def fetch(
     import sys
 
     from orchestrator.api.selection import nodes_of
-    from orchestrator.control.results import Wanted
+    from orchestrator.control.results import FetchOptions
     from orchestrator.errors import Interrupted, LaunchError, UsageError
     from orchestrator.sync.patterns import check_patterns
     from orchestrator.ui.fetching import TransferScreen, listing
@@ -89,7 +89,7 @@ def fetch(
     screen = TransferScreen()
     try:
         results = asyncio.run(
-            _fetch(saved, folder, Wanted(wanted_files, overwrite, dry_run), chosen, screen)
+            _fetch(saved, folder, FetchOptions(wanted_files, overwrite, dry_run), chosen, screen)
         )
     except Interrupted as error:
         screen.say("interrupted; what has come is kept, and the next fetch goes on there", "yellow")
@@ -109,8 +109,12 @@ def fetch(
 
 
 async def _fetch(
-    saved: SavedRun, to: Path, wanted: Wanted, nodes: frozenset[str] | None, screen: TransferScreen
-) -> list[Results]:
+    saved: SavedRun,
+    to: Path,
+    wanted: FetchOptions,
+    nodes: frozenset[str] | None,
+    screen: TransferScreen,
+) -> list[FetchResult]:
     """Fetch the files, and print the result of each node."""
     from orchestrator.api.fetch import fetch
     from orchestrator.cli.signals import end_on_signals
@@ -132,10 +136,10 @@ async def _fetch(
 def _find(name: str | None) -> SavedRun:
     """Return the run called `name`. Raises UsageError, which says how a pattern is written instead."""
     from orchestrator.errors import UsageError
-    from orchestrator.runs.registry import find
+    from orchestrator.runs.registry import find_run
 
     try:
-        return find(name)
+        return find_run(name)
     except UsageError as error:
         if name is None:
             raise

@@ -88,14 +88,14 @@ def logs(
     from orchestrator.logs.filter import painter, parse_pattern
     from orchestrator.logs.search import SlowPattern
     from orchestrator.logs.selection import Selection
-    from orchestrator.runs.registry import find
+    from orchestrator.runs.registry import find_run
     from orchestrator.ui.console import View
     from orchestrator.ui.event_printer import EventPrinter
     from orchestrator.ui.logs import LogPrinter
     from orchestrator.ui.terminal import wants_colour
     from orchestrator.util.process import end_imports
 
-    saved = active_run(run, "orch logs -f") if follow else find(run)
+    saved = active_run(run, "orch logs -f") if follow else find_run(run)
     channel: Channel | None = None
     if stdout != stderr:
         channel = "stdout" if stdout else "stderr"

@@ -60,10 +60,10 @@ def push(
     import sys
 
     from orchestrator.errors import Interrupted, LaunchError
-    from orchestrator.runs.registry import find
+    from orchestrator.runs.registry import find_run
     from orchestrator.ui.fetching import TransferScreen
 
-    saved = find(run)
+    saved = find_run(run)
     screen = TransferScreen()
     try:
         is_complete = asyncio.run(_push(saved, paths, nodes, screen, overwrite=overwrite))

@@ -78,7 +78,7 @@ def runs(
 def _list(output: Literal["text", "json", "names"]) -> None:
     """Show the runs; nobody is asked, and nothing is started."""
     from orchestrator.api.status import summary_of
-    from orchestrator.runs.registry import all_runs, broken, foreign
+    from orchestrator.runs.registry import all_runs, unreadable_runs, untrusted_runs
     from orchestrator.ui import runs as table
     from orchestrator.ui.event_printer import EventPrinter
     from orchestrator.util.text import counted
@@ -90,14 +90,14 @@ def _list(output: Literal["text", "json", "names"]) -> None:
         tell.say("there is no run yet: orch launch SCRIPT starts one")
     else:
         table.show(rows, output)
-    others = foreign()
+    others = untrusted_runs()
     if others:
         tell.say(
             f"{counted(len(others), 'run')} left out: {others[0].path} {others[0].why}"
             + (f", and {len(others) - 1} more" if others[1:] else ""),
             "yellow",
         )
-    unread = broken()
+    unread = unreadable_runs()
     if unread:
         tell.say(
             f"{counted(len(unread), 'folder')} without a record that can be read; "

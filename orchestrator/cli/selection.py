@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from orchestrator.errors import UsageError
 from orchestrator.plan.masking import masked_words
-from orchestrator.runs.registry import LATEST, active_runs, find
+from orchestrator.runs.registry import LATEST, active_runs, find_run
 from orchestrator.runs.saved_run import SavedRun
 
 _LISTED = 8  # runs
@@ -15,15 +15,15 @@ _LISTED = 8  # runs
 
 def active_run(name: str | None, command: str) -> SavedRun:
     """Return the run that `command`, which acts on runs, means by RUN: of those that `name` may mean
-    (None: of all) the one that is active, and where none is, what `find` returns.
+    (None: of all) the one that is active, and where none is, what `find_run` returns.
 
-    Raises UsageError that lists them where several are active, and as `find` does.
+    Raises UsageError that lists them where several are active, and as `find_run` does.
     """
     if name == LATEST:
-        return find(name)
+        return find_run(name)
     active = active_runs(name)
     if not active:
-        return find(name)
+        return find_run(name)
     if len(active) == 1:
         return active[0]
     raise UsageError(

@@ -61,7 +61,7 @@ def ssh(
     from orchestrator.cli.terminal_session import Session, converse, one_of, script_of
     from orchestrator.errors import UsageError
     from orchestrator.runs.connections import connections_to
-    from orchestrator.runs.registry import find
+    from orchestrator.runs.registry import find_run
     from orchestrator.ui.stderr import Stderr
 
     argv = tuple(command or ())
@@ -77,7 +77,7 @@ def ssh(
 
     @asynccontextmanager
     async def on_node_of_run() -> AsyncIterator[Session]:
-        saved = find(run)
+        saved = find_run(run)
         nodes_of(saved.plan, node)
         plan = next((each for each in saved.plan.nodes if each.name == node), None)
         if plan is None:
@@ -85,9 +85,9 @@ def ssh(
         environment, lacking = environment_of(plan)
         if lacking:
             Stderr().line(f"without {', '.join(lacking)}: their values are on no disk", "yellow")
-        async with connections_to(saved) as ways:
+        async with connections_to(saved) as (_, transport):
             script = script_of(argv, plan.cwd, environment)
-            yield Session(plan.host, ways.transport, script)
+            yield Session(plan.host, transport, script)
 
     if run is not None and (inventory is not None or local is not None):
         raise UsageError("--run names its nodes itself: leave out --inventory and --local")

@@ -31,11 +31,11 @@ def status(
 
     from orchestrator.api.refresh import refresh
     from orchestrator.api.status import status_of
-    from orchestrator.runs.registry import find, unless_pruned
+    from orchestrator.runs.registry import find_run, unless_pruned
     from orchestrator.ui.event_printer import EventPrinter
     from orchestrator.ui.status import show
 
-    saved = find(run)
+    saved = find_run(run)
     if (
         not saved.has_ended
     ):  # else there is no news but logs that may be missing, which `orch logs` fetches

@@ -23,7 +23,7 @@ class DepartedNodes:
         self._emit = emit
         self._connector = Connector(transport)
         self._followers: dict[str, Follower] = {}
-        self._lines: list[NodeConnection] = []
+        self._connections: list[NodeConnection] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     def look_after(self) -> None:
@@ -43,12 +43,12 @@ class DepartedNodes:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._connector.close()
-        await close_all(self._lines)
+        await close_all(self._connections)
 
     async def _follow(self, node: NodePlan) -> None:
-        line = NodeConnection(node.host, self._connector)
-        follower = Follower(node, line, self._record, self._hear, lambda: None)
-        self._lines.append(line)
+        connection = NodeConnection(node.host, self._connector)
+        follower = Follower(node, connection, self._record, self._hear, lambda: None)
+        self._connections.append(connection)
         self._followers[node.name] = follower
         await follower.stop(Stop(StopReason.NODE_REPLACED), 0.0)
         await follower.follow()

@@ -54,7 +54,7 @@ _DEAD = (
 
 
 @dataclass(frozen=True)
-class Known:
+class NodeEvidence:
     """What the culprit's node knows of its end; None where it knows nothing, or cannot be asked.
 
     `error_file` is torch's, `oom_kills` how many processes the kernel killed for lack of memory, `kernel`
@@ -70,7 +70,7 @@ class Known:
     file_limit: int | None = None
 
     @classmethod
-    def parse(cls, answer: Any) -> Known:
+    def parse(cls, answer: Any) -> NodeEvidence:
         """Return what the node's answer to `evidence` says. Raises TypeError, ValueError or KeyError."""
         error_file, oom_kills = answer["error_file"], answer["oom_kills"]
         kernel, why, limit = answer["kernel"], answer["why"], answer["file_limit"]
@@ -103,16 +103,16 @@ class SelfReports:
         if key not in self._known:
             if len(self._known) >= _MOST_ACCOUNTS:
                 return ""
-            self._known[key] = _account(_diagnose(self.logs, node.name, rank, Known()))
+            self._known[key] = _account(_diagnose(self.logs, node.name, rank, NodeEvidence()))
         return self._known[key]
 
 
 def explain(
     plan: Plan,
     nodes: Mapping[str, NodeState],
-    culprit: FirstFailure,
+    first_failure: FirstFailure,
     logs: Path,
-    known: Known,
+    known: NodeEvidence,
     source: Path | None = None,
     uneven: Sequence[events.Uneven] = (),
 ) -> events.Explained:
@@ -121,35 +121,40 @@ def explain(
     `source` is the folder of this machine that went to the nodes (None: none did), and `uneven` are
     the files that only some of them had when the run began.
     """
-    state, place = nodes[culprit.node], next(n for n in plan.nodes if n.name == culprit.node)
-    rank = None if culprit.rank is None else state.ranks[culprit.rank]
+    state, place = (
+        nodes[first_failure.node],
+        next(n for n in plan.nodes if n.name == first_failure.node),
+    )
+    rank = None if first_failure.rank is None else state.ranks[first_failure.rank]
     diagnosis = None
-    if culprit.end is not None:
-        diagnosis = _diagnose(logs, culprit.node, rank or culprit.end, known)
+    if first_failure.end is not None:
+        diagnosis = _diagnose(logs, first_failure.node, rank or first_failure.end, known)
     hit = diagnosis.verdict if diagnosis else None
     seen = ""
     if hit is not None:
-        longest = max(_size(_file(logs, culprit.node, rank, channel)) for channel in _CHANNELS)
+        longest = max(
+            _size(_file(logs, first_failure.node, rank, channel)) for channel in _CHANNELS
+        )
         hit = with_uneven(with_reason(hit, source, place), uneven)
         hit, seen = with_circumstances(hit, known.full, known.file_limit, longest)
     error = _error(diagnosis, known)
     summary = error.summary if error else ""
     cause, fix = (hit.cause, hit.fix) if hit else _of_node(state)
     meaning = hit.meaning if hit else ""
-    channel, file, lines = _spoke_last(logs, culprit.node, rank, place.workdir)
+    channel, file, lines = _spoke_last(logs, first_failure.node, rank, place.workdir)
     if hit is not None and hit.signature.id == _EXCEPTION:
         meaning = cause = fix = ""  # it speaks for itself
     elif hit is not None and hit.signature.id == _CODE and channel == "stderr" and lines:
         meaning, cause, fix = "", _SAID, _READ_ON
-        if culprit.end is not None and culprit.end.code == _EXIT_WITH_MESSAGE:
+        if first_failure.end is not None and first_failure.end.code == _EXIT_WITH_MESSAGE:
             summary, cause, fix = lines[-1], _SAID_LAST, _READ_ON if lines[1:] else ""
     return events.Explained(
         run=plan.run,
-        how=describe(culprit),
-        node=culprit.node,
-        rank=culprit.rank,
-        code=culprit.end.code if culprit.end else None,
-        signal=culprit.end.signal if culprit.end else None,
+        how=describe(first_failure),
+        node=first_failure.node,
+        rank=first_failure.rank,
+        code=first_failure.end.code if first_failure.end else None,
+        signal=first_failure.end.signal if first_failure.end else None,
         after=rank.ended - rank.started if rank and rank.ended is not None else None,
         error=printable(summary, _LONGEST_ERROR),
         place=_place(error, place) if error else "",
@@ -160,12 +165,12 @@ def explain(
         check=(hit.signature.check or "") if hit else "",
         evidence=seen or _evidence(hit, known),
         channel=channel,
-        lines=_without(summary, lines) if culprit.end is not None else (),
-        victims=_victims(plan, nodes, culprit),
-        unbegun=_unbegun(plan, nodes, culprit),
+        lines=_without(summary, lines) if first_failure.end is not None else (),
+        victims=_victims(plan, nodes, first_failure),
+        unbegun=_unbegun(plan, nodes, first_failure),
         oom_kills=known.oom_kills if hit and "oom_kills" in hit.first.details else None,
-        logs=file if culprit.end is not None else logs / culprit.node,
-        command=_command(plan, culprit, channel),
+        logs=file if first_failure.end is not None else logs / first_failure.node,
+        command=_command(plan, first_failure, channel),
     )
 
 
@@ -179,7 +184,9 @@ def _of_node(state: NodeState) -> tuple[str, str]:
 # -- what it was ------------------------------------------------------------------------------------
 
 
-def _diagnose(logs: Path, node: str, what: RankReport | ProcessEnd, known: Known) -> Diagnosis:
+def _diagnose(
+    logs: Path, node: str, what: RankReport | ProcessEnd, known: NodeEvidence
+) -> Diagnosis:
     """Look a rank's words, or a launcher's, up in the table, together with what its node knows."""
     from orchestrator.diagnose import Evidence, Exit, Source, diagnose
     from orchestrator.diagnose.site_signatures import site_signatures
@@ -228,7 +235,7 @@ def _account(diagnosis: Diagnosis) -> SelfReport:
     return "own" if len(told) > len(others) else "others" if others else ""
 
 
-def _error(diagnosis: Diagnosis | None, known: Known) -> PythonError | None:
+def _error(diagnosis: Diagnosis | None, known: NodeEvidence) -> PythonError | None:
     """Return the exception: as torch recorded it, else as it was printed."""
     from orchestrator.diagnose.traceback import read_error_file
 
@@ -251,7 +258,7 @@ def _place(error: PythonError, node: NodePlan) -> str:
     return printable(f"{file}:{error.line}{function}", _LONGEST_LINE)
 
 
-def _evidence(hit: Hit | None, known: Known) -> str:
+def _evidence(hit: Hit | None, known: NodeEvidence) -> str:
     """Return what the kernel says, or that it says nothing, of a rank that was killed."""
     if hit is None or hit.signature.id not in _BY_THE_KERNEL:
         if not known.oom_kills:
@@ -327,29 +334,33 @@ def _without(error: str, lines: tuple[str, ...]) -> tuple[str, ...]:
     return lines[:-1] if error and lines and lines[-1] == error else lines
 
 
-def _command(plan: Plan, culprit: FirstFailure, channel: Channel) -> str:
-    if culprit.end is None or culprit.rank is None:
-        return f"orch logs {plan.run} --nodes {culprit.node}"
-    return f"orch logs {plan.run} --rank {culprit.rank} --{channel}"
+def _command(plan: Plan, first_failure: FirstFailure, channel: Channel) -> str:
+    if first_failure.end is None or first_failure.rank is None:
+        return f"orch logs {plan.run} --nodes {first_failure.node}"
+    return f"orch logs {plan.run} --rank {first_failure.rank} --{channel}"
 
 
-def _victims(plan: Plan, nodes: Mapping[str, NodeState], culprit: FirstFailure) -> tuple[int, ...]:
+def _victims(
+    plan: Plan, nodes: Mapping[str, NodeState], first_failure: FirstFailure
+) -> tuple[int, ...]:
     """Return the ranks, but for the culprit, that began and are not known to have ended well."""
     well, began = set[int](), set[int]()
     for node in nodes.values():
         began.update(node.ranks)
         well.update(r.rank for r in node.ranks.values() if r.end is not None and r.end.succeeded)
-    return tuple(sorted((began & plan.expected_ranks) - well - _itself(plan, culprit)))
+    return tuple(sorted((began & plan.expected_ranks) - well - _itself(plan, first_failure)))
 
 
-def _unbegun(plan: Plan, nodes: Mapping[str, NodeState], culprit: FirstFailure) -> tuple[int, ...]:
+def _unbegun(
+    plan: Plan, nodes: Mapping[str, NodeState], first_failure: FirstFailure
+) -> tuple[int, ...]:
     """Return the ranks, but for the culprit's, of which nobody has seen that they began."""
     began = {rank for node in nodes.values() for rank in node.ranks}
-    return tuple(sorted(plan.expected_ranks - began - _itself(plan, culprit)))
+    return tuple(sorted(plan.expected_ranks - began - _itself(plan, first_failure)))
 
 
-def _itself(plan: Plan, culprit: FirstFailure) -> set[int | None]:
+def _itself(plan: Plan, first_failure: FirstFailure) -> set[int | None]:
     """Return the ranks that the culprit is: where it is a whole node, all of that."""
-    if culprit.end is not None:
-        return {culprit.rank}
-    return {rank for node in plan.nodes if node.name == culprit.node for rank in node.ranks}
+    if first_failure.end is not None:
+        return {first_failure.rank}
+    return {rank for node in plan.nodes if node.name == first_failure.node for rank in node.ranks}

@@ -12,10 +12,10 @@ from typing import Any
 
 from orchestrator import events
 from orchestrator.control.copies import Copies, NoRoom
-from orchestrator.control.explain import Known
+from orchestrator.control.explain import NodeEvidence
 from orchestrator.control.first_failure import NodeState
 from orchestrator.control.verdict import FINAL
-from orchestrator.errors import NodeError, Refused
+from orchestrator.errors import LoginRefused, NodeError
 from orchestrator.logs.store import GapError, LimitReached
 from orchestrator.logs.stream import Stream
 from orchestrator.plan import NodePlan
@@ -55,7 +55,7 @@ class Follower:
     def __init__(
         self,
         plan: NodePlan,
-        line: NodeConnection,
+        connection: NodeConnection,
         record: Record,
         emit: events.Emit,
         on_news: Callable[[], None],
@@ -64,7 +64,7 @@ class Follower:
         self._elastic = record.plan.elastic
         self._world_size = record.plan.world_size
         self._plan = plan
-        self._line = line
+        self._connection = connection
         self._record = record
         self._emit = emit
         self._on_news = on_news
@@ -95,8 +95,8 @@ class Follower:
         return self._plan.name
 
     @property
-    def line(self) -> NodeConnection:
-        return self._line
+    def connection(self) -> NodeConnection:
+        return self._connection
 
     @property
     def plan(self) -> NodePlan:
@@ -140,15 +140,15 @@ class Follower:
         while True:
             began = time.monotonic()
             try:
-                if not self._line.is_up:
-                    await self._line.connect()
+                if not self._connection.is_up:
+                    await self._connection.connect()
                 await self._follow_connection()
                 return
             except NodeError as error:
-                await self._line.close()
+                await self._connection.close()
                 self._note_away(error)
             except GapError as error:
-                await self._line.close()
+                await self._connection.close()
                 self._note_away(NodeError(self.name, str(error)))
             if self.heard_at > began or time.monotonic() - began > _LONGEST_PAUSE:
                 pause = _FIRST_PAUSE  # it was well, if only for a while
@@ -160,7 +160,7 @@ class Follower:
         cause = f"{error.text}\n  → {error.remedy}" if error.remedy else error.text
         if self.away_since is None:
             self.away_since = time.monotonic()
-        elif not isinstance(error, Refused) or cause == self._away_for:
+        elif not isinstance(error, LoginRefused) or cause == self._away_for:
             return
         self._away_for = cause
         self._emit(events.NodeLost(self.name, cause))
@@ -205,7 +205,9 @@ class Follower:
         """Take in what the node tells, until the run has ended there and all of it is told."""
         offsets = self._record.store.sizes(self.name)
         quiet = quiet or self.is_cut
-        async with aclosing(self._line.agent.follow(self._run, offsets, quiet=quiet)) as reports:
+        async with aclosing(
+            self._connection.agent.follow(self._run, offsets, quiet=quiet)
+        ) as reports:
             async for report in reports:
                 if not (quiet and isinstance(report, Chunk | Zeros)):
                     self._take(report)
@@ -322,10 +324,10 @@ class Follower:
         first = self._stopped_at is None and not self.has_ended  # by itself
         if first:
             self._stopped_at = time.time() + self._clock_skew
-        if not self._line.is_up:
+        if not self._connection.is_up:
             return  # it is told when it is back
         try:
-            agent, asked = self._line.agent, time.time()
+            agent, asked = self._connection.agent, time.time()
             answer = await agent.ask(
                 "stop",
                 run=self._run,
@@ -350,7 +352,7 @@ class Follower:
 
         Raises NodeError.
         """
-        answer = await self._line.agent.ask("sweep", run=self._run, node=self.name)
+        answer = await self._connection.agent.ask("sweep", run=self._run, node=self.name)
         left, at = answers.parsed(self.name, "sweep", _parse_sweep, answer)
         self._swept_at = at if self._swept_at is None else min(at, self._swept_at)
         return left
@@ -368,7 +370,7 @@ class Follower:
         """
         while True:
             with suppress(NodeError):  # a node that is away is the matter of `follow`
-                await self._line.agent.ask("heard", run=self._run, node=self.name)
+                await self._connection.agent.ask("heard", run=self._run, node=self.name)
             await asyncio.sleep(lease / 4)
 
     async def replace_silent_agent(self, patience: float) -> None:
@@ -380,10 +382,10 @@ class Follower:
         unanswered = 0
         while True:
             await asyncio.sleep(_ASK_EVERY)
-            if not self._line.is_up or self.has_ended:
+            if not self._connection.is_up or self.has_ended:
                 unanswered = 0
                 continue
-            agent = self._line.agent
+            agent = self._connection.agent
             limit = max(patience, _SILENCE) if self._told is None else _SILENCE
             if time.monotonic() - agent.heard_at < limit / 2:
                 unanswered = 0
@@ -398,7 +400,7 @@ class Follower:
         """Have the launcher there start all of its ranks again, by the end of one; tell whether that was
         still there. Raises NodeError.
         """
-        answer = await self._line.agent.ask(
+        answer = await self._connection.agent.ask(
             "restart_rank",
             run=self._run,
             node=self.name,
@@ -410,20 +412,20 @@ class Follower:
 
     async def answers(self, within: float) -> bool:
         """Tell whether the node does, within so many seconds."""
-        if not self._line.is_up:
+        if not self._connection.is_up:
             return False
         try:
-            await self._line.agent.ask("heard", timeout=within, run=self._run, node=self.name)
+            await self._connection.agent.ask("heard", timeout=within, run=self._run, node=self.name)
         except NodeError:
             return False
         return True
 
-    async def ask_about(self, rank: RankReport, within: float) -> Known:
+    async def fetch_evidence(self, rank: RankReport, within: float) -> NodeEvidence:
         """Return what the node knows of the end of a rank of its own: nothing, if it does not answer."""
-        if not self._line.is_up:
-            return Known()
+        if not self._connection.is_up:
+            return NodeEvidence()
         try:
-            answer = await self._line.agent.ask(
+            answer = await self._connection.agent.ask(
                 "evidence",
                 timeout=within,
                 limit=within - 1.0,
@@ -434,9 +436,9 @@ class Follower:
                 killed=rank.end is not None and rank.end.signal == SIGKILL,
                 workdir=self._plan.workdir,
             )
-            return answers.parsed(self.name, "evidence", Known.parse, answer)
+            return answers.parsed(self.name, "evidence", NodeEvidence.parse, answer)
         except NodeError:
-            return Known()
+            return NodeEvidence()
 
 
 def _told_of(behind: LeftBehind, run: str) -> str:

@@ -48,7 +48,7 @@ class GpuWatch:
         while True:
             await asyncio.sleep(pause)
             pause = _LOOK_EVERY
-            if not node.line.is_up or node.has_ended:
+            if not node.connection.is_up or node.has_ended:
                 continue
             try:
                 found = await _ask(node)
@@ -100,7 +100,7 @@ async def _ask(node: Follower) -> tuple[events.GpuUse, ...]:
 
     Raises NodeError.
     """
-    answer = await node.line.agent.ask(
+    answer = await node.connection.agent.ask(
         "gpus",
         timeout=_ANSWER_TIME + 2.0,
         limit=_ANSWER_TIME,

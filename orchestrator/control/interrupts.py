@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from orchestrator.errors import Interrupted
 from orchestrator.node.reasons import StopReason
-from orchestrator.reasons import by_signal
+from orchestrator.reasons import reason_of_signal
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class Interrupts:
     @property
     def reason(self) -> StopReason:
         """Why a run is to stop that has another controller."""
-        return by_signal(self.signal)
+        return reason_of_signal(self.signal)
 
     def send(self, number: int) -> None:
         """Take in signal `number`."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from orchestrator import events
 from orchestrator.control.follower import Follower
 from orchestrator.errors import NodeError
-from orchestrator.runs.options import silence
+from orchestrator.runs.options import silence_timeout
 
 _LOOK_EVERY = 1.0  # seconds
 _WITNESSES = 3  # so many other nodes are asked at a time, until one of them has an opinion
@@ -49,7 +49,7 @@ async def watch_nodes(
         def is_away() -> bool:
             return node.away_since == since and not node.has_ended and node.gone is None
 
-        end = since - silence(timeout) + timeout
+        end = since - silence_timeout(timeout) + timeout
         was_told = False
         while True:
             await _sleep_until(end - patience)
@@ -116,11 +116,11 @@ async def _ask_others(
     address = node.plan.address or node.plan.host.address
     # Where the training network lets ranks through, the second is answered too, if by a refusal.
     targets = [(address, port, "") for port in (node.plan.host.port or _SSH_PORT, main_port)]
-    others = [other for other in nodes if other.away_since is None and other.line.is_up]
+    others = [other for other in nodes if other.away_since is None and other.connection.is_up]
 
     async def ask(other: Follower) -> str | None:
         try:
-            outcomes = await other.line.agent.ask(
+            outcomes = await other.connection.agent.ask(
                 "probe", limit=3 * patience, targets=targets, ask="", patience=patience
             )
             results = [str(outcome["result"]) for outcome in outcomes]

@@ -44,7 +44,7 @@ from orchestrator.runs.stop_request import find_stop_request, stop_requests
 from orchestrator.util.closing import close_all
 from orchestrator.util.text import first_line
 
-UNSEEN = "not restarted: it had failed before this controller took over"
+FAILED_UNSEEN = "not restarted: it had failed before this controller took over"
 
 _LOOK_FOR_ROOM = 2.0  # seconds
 _NO_ROOM = 60.0  # seconds for which an attempt that cannot be put on record waits to begin
@@ -54,7 +54,7 @@ T = TypeVar("T")
 
 async def supervise(
     record: Record,
-    lines: Sequence[NodeConnection],
+    connections: Sequence[NodeConnection],
     emit: events.Emit,
     interrupts: Interrupts,
     transport: Transport,
@@ -80,17 +80,17 @@ async def supervise(
     try:
         while True:
             former.look_after()
-            run = Run(record, lines, emit, interrupts)
+            run = Run(record, connections, emit, interrupts)
             verdict, why_last = await _watch(run, record, interrupts, took_over=took_over)
             number = len(record.failed) + 1
             half_started: tuple[str, ...] = ()
-            await fetch_at_end(record, lines[0], interrupts, tell)
+            await fetch_at_end(record, connections[0], interrupts, tell)
             if why_last is None:
                 number = len(record.failed)
                 try:
                     others = await _restart(record, interrupts, transport, tell)
-                    await close_all(lines)
-                    lines, took_over = others, False
+                    await close_all(connections)
+                    connections, took_over = others, False
                     continue
                 except _Over as over:
                     verdict, why_last = replace(verdict, **over.changes), str(over)
@@ -101,14 +101,14 @@ async def supervise(
             else:  # how many there were is not known
                 record.attempt = run.latest_attempt
                 verdict = _with_why(verdict, why_last)
-            await tell_of_files(record, lines[0], tell)
+            await tell_of_files(record, connections[0], tell)
             await run.conclude(verdict, also_missing=half_started + former.missing)
             return verdict
     finally:
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
         await former.close()
-        await close_all(lines)
+        await close_all(connections)
 
 
 async def _write_rest(record: Record) -> None:
@@ -148,7 +148,7 @@ async def _watch(
     if run.latest_attempt > record.attempt:
         return verdict, "not restarted: its nodes have had an attempt that is not on record"
     if took_over and not run.saw_fail(verdict):
-        return verdict, UNSEEN
+        return verdict, FAILED_UNSEEN
     seen = [rank.attempt for node in run.followers for rank in node.state.ranks.values()]
     lost = tuple(
         node.name
@@ -194,15 +194,15 @@ async def _restart(
     try:
         made_ready = _make_ready(record, record.spec, transport, tell)
         fleet, facts, plan = await _unless_stopped(made_ready, record, interrupts)
-        lines = fleet.lines()
+        connections = fleet.connections()
         skews = {h.name: f.clock_skew for h, f in zip(fleet.hosts, facts, strict=True)}
         begin = partial(record.begin_attempt, plan, failed.last + 1, skews)
         try:
             await _unless_stopped(_put_on_record(begin, record, tell), record, interrupts)
             with Phase("start", (node.name for node in plan.nodes), tell):
-                await start(plan, lines, record.settings, record.attempt)
+                await start(plan, connections, record.settings, record.attempt)
         except BaseException:
-            await close_all(lines)
+            await close_all(connections)
             raise
     except _NoSpare as error:
         raise _Over(error.message) from None
@@ -210,7 +210,7 @@ async def _restart(
         tell(events.Warned(f"attempt {count} of {of} could not be started: {error}"))
         first = first_line(error.message)
         raise _Over(f"attempt {count} could not be started: {first}") from None
-    return lines
+    return connections
 
 
 async def _put_on_record(begin: Callable[[], None], record: Record, tell: events.Emit) -> None:
@@ -251,7 +251,7 @@ async def _unless_stopped(
         "",
         exit_code=stopped_code(stopped),
         summary=stopped_summary(stopped),
-        culprit=None,
+        first_failure=None,
         outcome="stopped",
         stop=stopped,
     )

@@ -37,7 +37,7 @@ _MARGIN = 1.0  # seconds beyond its time for an answer to come
 
 
 @dataclass(frozen=True)
-class Work:
+class RunWorkdir:
     """Where a run works on a node, and since when: `since` is by the node's clock, where it is not told."""
 
     run: str
@@ -45,7 +45,7 @@ class Work:
     since: float
 
     @classmethod
-    def of(cls, run: str, node: NodePlan, began: float, settings: Settings) -> Work:
+    def of(cls, run: str, node: NodePlan, began: float, settings: Settings) -> RunWorkdir:
         """Return it for a run that `began` by this machine's clock."""
         return cls(run, node, began + settings.skews.get(node.name, 0.0))
 
@@ -64,7 +64,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FetchOptions:
     """Which of the files are meant, and whether those that are newer here are overwritten."""
 
     patterns: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Results:
+class FetchResult:
     """What came of one node: `files` were fetched into `folder` (or would be), `same` are there already,
     `left` were not fetched. `seconds` is what the transfer took, `problem` why not all is there.
     """
@@ -108,23 +108,27 @@ class Results:
 
 
 async def fetch_from(
-    line: NodeConnection, work: Work, folder: Path, wanted: Wanted, emit: events.Emit
-) -> Results:
+    connection: NodeConnection,
+    work: RunWorkdir,
+    folder: Path,
+    wanted: FetchOptions,
+    emit: events.Emit,
+) -> FetchResult:
     """Bring what is `wanted` of the run's files on one node into `folder`.
 
     Nothing that stands there is lost: what is newer stays unless it is to be overwritten, and a folder
     always does. What goes wrong on the way is the result's `problem`.
     """
     try:
-        if not line.is_up:
-            await line.connect()
-        listed = await _list(line.agent, work, Patterns(wanted.patterns))
+        if not connection.is_up:
+            await connection.connect()
+        listed = await _list(connection.agent, work, Patterns(wanted.patterns))
         found = await asyncio.to_thread(sort_out, listed, folder, overwrite=wanted.overwrite)
         if wanted.dry_run or not found.wanted:
-            return Results(work.node.name, folder, found.wanted, found.same, found.left)
+            return FetchResult(work.node.name, folder, found.wanted, found.same, found.left)
         began = time.monotonic()
-        landed, late, problem = await _bring(line, work, folder, found.wanted, wanted, emit)
-        return Results(
+        landed, late, problem = await _bring(connection, work, folder, found.wanted, wanted, emit)
+        return FetchResult(
             work.node.name,
             folder,
             tuple(landed),
@@ -134,15 +138,15 @@ async def fetch_from(
             problem,
         )
     except OrchError as error:
-        return Results(work.node.name, folder, problem=error)
+        return FetchResult(work.node.name, folder, problem=error)
 
 
 async def _bring(
-    line: NodeConnection,
-    work: Work,
+    connection: NodeConnection,
+    work: RunWorkdir,
     folder: Path,
     files: tuple[RemoteFile, ...],
-    wanted: Wanted,
+    wanted: FetchOptions,
     emit: events.Emit,
 ) -> tuple[list[RemoteFile], list[Left], SyncError | None]:
     def tell(progress: Progress) -> None:
@@ -154,7 +158,9 @@ async def _bring(
         try:
             if regular:
                 source = work.node.workdir
-                await receive(line.agent.node, source, regular, landing.arrived, on_progress=tell)
+                await receive(
+                    connection.agent.node, source, regular, landing.arrived, on_progress=tell
+                )
         except SyncError as error:
             problem = error
         landed, left = await asyncio.to_thread(
@@ -168,7 +174,7 @@ async def _bring(
     return landed, left, problem
 
 
-async def _list(agent: Agent, work: Work, patterns: Patterns) -> list[RemoteFile]:
+async def _list(agent: Agent, work: RunWorkdir, patterns: Patterns) -> list[RemoteFile]:
     """Return the files that the node names and the patterns mean. Raises NodeError."""
     node = work.node.name
     found: list[RemoteFile] = []
@@ -194,7 +200,7 @@ def _part(answer: Any) -> tuple[list[RemoteFile], bool]:
     return [remote_file(entry) for entry in answer["files"]], flag(answer["cut"])
 
 
-async def files_written(agent: Agent, work: Work, limit: float) -> events.FilesWritten | None:
+async def files_written(agent: Agent, work: RunWorkdir, limit: float) -> events.FilesWritten | None:
     """Return how much the run has written in its working folder, None where that is nothing.
 
     Raises NodeError, also when the node cannot say so within `limit` seconds.
@@ -212,7 +218,7 @@ async def files_written(agent: Agent, work: Work, limit: float) -> events.FilesW
 
 
 async def fetch_at_end(
-    record: Record, line: NodeConnection, interrupts: Interrupts, tell: events.Emit
+    record: Record, connection: NodeConnection, interrupts: Interrupts, tell: events.Emit
 ) -> None:
     """Bring here what the launch asked for of main, at the other end of `line`; an attempt has ended.
 
@@ -222,9 +228,11 @@ async def fetch_at_end(
     settings, plan = record.settings, record.plan
     if not settings.fetch or settings.fetch_to is None:
         return
-    work = Work.of(plan.run, plan.nodes[0], record.began, settings)
+    work = RunWorkdir.of(plan.run, plan.nodes[0], record.began, settings)
     folder = settings.fetch_to / plan.run
-    fetching = asyncio.create_task(fetch_from(line, work, folder, Wanted(settings.fetch), tell))
+    fetching = asyncio.create_task(
+        fetch_from(connection, work, folder, FetchOptions(settings.fetch), tell)
+    )
     stopping = asyncio.create_task(interrupts.wait(interrupts.count + 1))
     leaving = asyncio.create_task(interrupts.wait_for_leave())
     tasks = (fetching, stopping, leaving)
@@ -249,12 +257,12 @@ async def fetch_at_end(
     tell(events.Warned(f"the run's files are not all here: {problem}\n  → {again}"))
 
 
-async def tell_of_files(record: Record, line: NodeConnection, tell: events.Emit) -> None:
+async def tell_of_files(record: Record, connection: NodeConnection, tell: events.Emit) -> None:
     """Tell how much the run has written where main works, if `line` leads there and it says so soon."""
-    if not line.is_up:
+    if not connection.is_up:
         return
-    work = Work.of(record.plan.run, record.plan.nodes[0], record.began, record.settings)
+    work = RunWorkdir.of(record.plan.run, record.plan.nodes[0], record.began, record.settings)
     with suppress(NodeError):  # it is away, or has too many: then nothing is said
-        written = await files_written(line.agent, work, _SOON)
+        written = await files_written(connection.agent, work, _SOON)
         if written is not None:
             tell(written)

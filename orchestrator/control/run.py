@@ -15,7 +15,7 @@ from functools import partial
 
 from orchestrator import events
 from orchestrator.control.elastic import watch_members
-from orchestrator.control.explain import Known, SelfReports, explain
+from orchestrator.control.explain import NodeEvidence, SelfReports, explain
 from orchestrator.control.first_failure import FirstFailure, NodeState, find_first_failure
 from orchestrator.control.follower import Follower
 from orchestrator.control.gpus import GpuWatch
@@ -31,7 +31,7 @@ from orchestrator.plan import Plan
 from orchestrator.reasons import Stop
 from orchestrator.remote.connection import NodeConnection
 from orchestrator.runs.disk_room import write_within
-from orchestrator.runs.options import silence
+from orchestrator.runs.options import silence_timeout
 from orchestrator.runs.record import Record
 from orchestrator.runs.state import state_of
 from orchestrator.runs.stop_request import stop_requests
@@ -61,7 +61,7 @@ class Run:
     def __init__(
         self,
         record: Record,
-        lines: Sequence[NodeConnection],
+        connections: Sequence[NodeConnection],
         emit: events.Emit,
         interrupts: Interrupts,
     ) -> None:
@@ -81,8 +81,8 @@ class Run:
         self._stopped: Stop | None = None
         self._witness = TakeoverHistory(restarts_itself=self._plan.restarts_itself)
         self.followers = [
-            Follower(node, line, record, self._emit, self._note_news)
-            for node, line in zip(self._plan.nodes, lines, strict=True)
+            Follower(node, connection, record, self._emit, self._note_news)
+            for node, connection in zip(self._plan.nodes, connections, strict=True)
         ]
         for node in self.followers:
             node.gone = gone.get(node.name)
@@ -118,11 +118,11 @@ class Run:
         """Tell whether a failure ended it, or that it had stalled: no person, and no time limit."""
         if self._stopped is not None:
             return self._stopped.reason is StopReason.STALL
-        return verdict.culprit is not None
+        return verdict.first_failure is not None
 
     def saw_fail(self, verdict: Verdict) -> bool:
         """Tell of a run that has failed whether that was while we watched."""
-        return verdict.culprit is None or self._witness.saw(verdict.culprit)
+        return verdict.first_failure is None or self._witness.saw(verdict.first_failure)
 
     @property
     def latest_attempt(self) -> int:
@@ -135,14 +135,14 @@ class Run:
         plan, states = self._view()
         try:
             verdict = judge(plan, states, self._stopped, SelfReports(self._record.logs))
-            if verdict.culprit is not None:
+            if verdict.first_failure is not None:
                 self._warn_of_signatures()
-                explained = await self._explain(verdict.culprit, plan)
+                explained = await self._explain(verdict.first_failure, plan)
                 verdict = replace(verdict, explained=explained)
         except Exception as error:  # whatever ranks have printed, their run has ended
             self._emit(events.Warned(f"why the run failed cannot be explained: {error!r:.200}"))
             verdict = judge(plan, states, self._stopped)
-        if verdict.culprit is None and self._members is not None and self._members.left:
+        if verdict.first_failure is None and self._members is not None and self._members.left:
             without = f"without {', '.join(self._members.left)}"
             verdict = replace(verdict, summary=f"{verdict.summary}, {without}")
         for name, pids in verdict.left.items():
@@ -157,16 +157,18 @@ class Run:
         for problem in site_signatures().problems:
             self._emit(events.Warned(problem))
 
-    async def _explain(self, culprit: FirstFailure, plan: Plan) -> events.Explained:
+    async def _explain(self, failure: FirstFailure, plan: Plan) -> events.Explained:
         nodes = {node.name: node.state for node in self.followers}
-        if all(node.name != culprit.node for node in plan.nodes):  # it has left
+        if all(node.name != failure.node for node in plan.nodes):  # it has left
             plan = self._plan
-        known = Known()
-        if culprit.rank is not None:
-            follower = next(node for node in self.followers if node.name == culprit.node)
-            known = await follower.ask_about(nodes[culprit.node].ranks[culprit.rank], _EVIDENCE)
+        known = NodeEvidence()
+        if failure.rank is not None:
+            follower = next(node for node in self.followers if node.name == failure.node)
+            known = await follower.fetch_evidence(
+                nodes[failure.node].ranks[failure.rank], _EVIDENCE
+            )
         source, uneven = self._record.settings.source, state_of(self._record.folder).uneven
-        return explain(plan, nodes, culprit, self._record.logs, known, source, uneven)
+        return explain(plan, nodes, failure, self._record.logs, known, source, uneven)
 
     async def conclude(self, verdict: Verdict, *, also_missing: tuple[str, ...] = ()) -> None:
         """Put on record, and tell, that the run has ended with `verdict`: no other attempt follows.
@@ -293,7 +295,7 @@ class Run:
             self._news.set,
         )
         for node in self.followers:
-            patience = silence(self._record.settings.node_timeout) or _LONGEST_SILENCE
+            patience = silence_timeout(self._record.settings.node_timeout) or _LONGEST_SILENCE
             yield node.replace_silent_agent(patience)
         gpus = GpuWatch(self._record.folder, self._emit_outside)
         for node in self.followers:
@@ -369,14 +371,14 @@ class Run:
     def _find_failure(self) -> FirstFailure | None:
         """Return what failed, once the run has failed for good."""
         _, states = self._view()
-        culprit = find_first_failure(states)
+        failure = find_first_failure(states)
         if self._members is not None:
-            return culprit if self._members.is_over else None
-        if culprit is None or culprit.end is None or not self._plan.restarts_itself:
-            return culprit
+            return failure if self._members.is_over else None
+        if failure is None or failure.end is None or not self._plan.restarts_itself:
+            return failure
         # A launcher that starts failed ranks again has failed when it has ended itself.
         launchers = [state.status.launcher for state in states if state.status is not None]
-        return culprit if any(launchers) else None
+        return failure if any(launchers) else None
 
     async def _watch_person(self, count: int) -> None:
         """Stop all nodes at the first interrupt, kill at the second, also while the first is told."""

@@ -127,7 +127,7 @@ class StallWatch:
         async def ask_one(node: Follower) -> Snapshot | None:
             try:
                 return await take_snapshot(
-                    node.line.agent, self._plan.run, node.name, limit=seconds, brief=brief
+                    node.connection.agent, self._plan.run, node.name, limit=seconds, brief=brief
                 )
             except NodeError:
                 return None

@@ -20,16 +20,16 @@ _COME_BACK_TIME = 20.0  # seconds to connect again to a node whose agent broke o
 
 
 async def start(
-    plan: Plan, lines: Sequence[NodeConnection], settings: Settings, attempt: int = 0
+    plan: Plan, connections: Sequence[NodeConnection], settings: Settings, attempt: int = 0
 ) -> None:
     """Start every node's share of this attempt. If one cannot, stop the others and raise LaunchError."""
     more = {"lease": settings.lease, "grace": settings.grace, "linger": settings.linger}
     answers = await asyncio.gather(
         *(
-            line.agent.ask(
+            connection.agent.ask(
                 "start", timeout=_START_TIME, **node.spec(plan.run, attempt=attempt), **more
             )
-            for line, node in zip(lines, plan.nodes, strict=True)
+            for connection, node in zip(connections, plan.nodes, strict=True)
         ),
         return_exceptions=True,
     )
@@ -45,17 +45,19 @@ async def start(
             )
             problems.append(NodeError(node.name, f"cannot start the job: {reason}"))
     if problems:
-        taken_back = await _take_back(plan, lines)
+        taken_back = await _take_back(plan, connections)
         raise LaunchError(f"{fold_errors(problems)}\n{taken_back}")
 
 
-async def _take_back(plan: Plan, lines: Sequence[NodeConnection]) -> str:
+async def _take_back(plan: Plan, connections: Sequence[NodeConnection]) -> str:
     """Stop what has started, and return what there is to say about that."""
     # An agent that broke off may have started its share before.
-    await asyncio.gather(*(_come_back(line) for line in lines if not line.is_up))
+    await asyncio.gather(
+        *(_come_back(connection) for connection in connections if not connection.is_up)
+    )
     told = {"grace": 0.0, "reason": StopReason.START_FAILED.value, "detail": {}}
-    await _ask_all(plan, lines, "stop", **told)
-    swept = await _ask_all(plan, lines, "sweep")
+    await _ask_all(plan, connections, "stop", **told)
+    swept = await _ask_all(plan, connections, "sweep")
     if all(isinstance(answer, dict) and answer.get("left") == [] for answer in swept):
         return "the other nodes were stopped again"
     unsure = [
@@ -66,20 +68,20 @@ async def _take_back(plan: Plan, lines: Sequence[NodeConnection]) -> str:
     return f"processes may be left on {', '.join(unsure)}"
 
 
-async def _come_back(line: NodeConnection) -> None:
+async def _come_back(connection: NodeConnection) -> None:
     with suppress(NodeError, TimeoutError):  # that processes may be left there is said
         async with asyncio.timeout(_COME_BACK_TIME):
-            await line.connect()
+            await connection.connect()
 
 
 async def _ask_all(
-    plan: Plan, lines: Sequence[NodeConnection], verb: str, **arguments: Any
+    plan: Plan, connections: Sequence[NodeConnection], verb: str, **arguments: Any
 ) -> list[Any]:
     return await asyncio.gather(
         *(
-            line.agent.ask(verb, run=plan.run, node=node.name, **arguments)
-            for line, node in zip(lines, plan.nodes, strict=True)
-            if line.is_up
+            connection.agent.ask(verb, run=plan.run, node=node.name, **arguments)
+            for connection, node in zip(connections, plan.nodes, strict=True)
+            if connection.is_up
         ),
         return_exceptions=True,
     )

@@ -25,12 +25,12 @@ class TakeoverHistory:
         for rank in node.ranks.values():
             self._ranks.setdefault((node.name, rank.rank), rank)
 
-    def saw(self, culprit: FirstFailure) -> bool:
+    def saw(self, first_failure: FirstFailure) -> bool:
         """Return whether what failed was alive when it was first heard of."""
-        status = self._statuses.get(culprit.node)
+        status = self._statuses.get(first_failure.node)
         if status is None or status.state in FINAL:
             return False
-        if culprit.rank is None or self._restarts_itself:
-            return culprit.end is None or status.launcher is None
-        rank = self._ranks.get((culprit.node, culprit.rank))
+        if first_failure.rank is None or self._restarts_itself:
+            return first_failure.end is None or status.launcher is None
+        rank = self._ranks.get((first_failure.node, first_failure.rank))
         return rank is not None and rank.end is None

@@ -63,7 +63,7 @@ class Verdict:
 
     exit_code: int
     summary: str
-    culprit: FirstFailure | None
+    first_failure: FirstFailure | None
     left: Mapping[str, tuple[int, ...]]
     unknown: tuple[str, ...]
     explained: events.Explained | None = None
@@ -173,17 +173,19 @@ def judge(
         node.name for node in nodes if node.status is None or node.status.state not in FINAL
     )
     stop = _first_stop(nodes)
-    culprit = find_first_failure(nodes, hear, before=_stopped_before(nodes, stopped, stop))
-    if culprit is not None and culprit.end is None and all_succeeded(plan, nodes):
-        culprit = None  # what became of the node after its ranks had ended well changes nothing
+    first_failure = find_first_failure(nodes, hear, before=_stopped_before(nodes, stopped, stop))
+    if first_failure is not None and first_failure.end is None and all_succeeded(plan, nodes):
+        first_failure = (
+            None  # what became of the node after its ranks had ended well changes nothing
+        )
     by_themselves = _all_ended_by_themselves(plan, nodes)
     if stopped is None and stop is not None and stop.why.reason in _EXIT_CODES:
         stopped = stop.why
     ended_by: Stop | None = None
     outcome: Outcome = "failed"
-    if culprit is not None:
-        code, summary = _exit_code(culprit), describe(culprit)
-        outcome = "lost" if culprit.end is None else "failed"
+    if first_failure is not None:
+        code, summary = _exit_code(first_failure), describe(first_failure)
+        outcome = "lost" if first_failure.end is None else "failed"
     elif stopped is not None and not by_themselves:
         ended_by, code, summary = stopped, stopped_code(stopped), stopped_summary(stopped)
         outcome = "failed" if stopped.reason is StopReason.STALL else "stopped"
@@ -198,7 +200,7 @@ def judge(
         outcome = "lost"
     else:
         code, summary = _launchers_end(plan, nodes)
-    return Verdict(code, summary, culprit, left, unknown, outcome=outcome, stop=ended_by)
+    return Verdict(code, summary, first_failure, left, unknown, outcome=outcome, stop=ended_by)
 
 
 def _stopped_before(
@@ -251,13 +253,13 @@ def _launchers_end(plan: Plan, nodes: Sequence[NodeState]) -> tuple[int, str]:
     return 1, "not every rank ended by itself"
 
 
-def _exit_code(culprit: FirstFailure) -> int:
-    return (culprit.end.exit_code if culprit.end is not None else 0) or 1
+def _exit_code(first_failure: FirstFailure) -> int:
+    return (first_failure.end.exit_code if first_failure.end is not None else 0) or 1
 
 
-def describe(culprit: FirstFailure) -> str:
+def describe(first_failure: FirstFailure) -> str:
     """Return what failed, and how, in one line."""
-    if culprit.end is None:
-        return f"{culprit.node} {culprit.why}"
-    who = f"rank {culprit.rank}" if culprit.rank is not None else "the launcher"
-    return f"{who} on {culprit.node} {culprit.end.how}"
+    if first_failure.end is None:
+        return f"{first_failure.node} {first_failure.why}"
+    who = f"rank {first_failure.rank}" if first_failure.rank is not None else "the launcher"
+    return f"{who} on {first_failure.node} {first_failure.end.how}"

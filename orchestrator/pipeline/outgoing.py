@@ -44,7 +44,9 @@ async def survey_folder(source: Path, limit: int | None, emit: events.Emit) -> T
     return tree
 
 
-def warn_of_left_out(job: Job, source: Path | None, script: Path | None, emit: events.Emit) -> None:
+def warn_of_unsent_files(
+    job: Job, source: Path | None, script: Path | None, emit: events.Emit
+) -> None:
     """Tell of the files of this machine that the job names and that do not go with `source`."""
     if source is None:
         return

@@ -50,7 +50,7 @@ async def plan_job(
     return plan
 
 
-async def warn_of_launchers(emit: events.Emit) -> None:
+async def warn_of_broken_launchers(emit: events.Emit) -> None:
     """Load the launchers of other packages, and tell of those that are left out."""
     for warning in await asyncio.to_thread(registry.left_out):
         emit(events.Warned(warning))
@@ -122,7 +122,7 @@ async def copy_for_spares(tree: Tree, folder: Path, emit: events.Emit) -> None:
         )
 
 
-async def in_folders(fleet: Fleet, plan: Plan, job: Job) -> Plan:
+async def with_workdirs(fleet: Fleet, plan: Plan, job: Job) -> Plan:
     """Return the plan with the folders that the job's project has on the nodes, or would have."""
     owner, source = owner_of(job.project), source_of(job.project)
     return await find(fleet, plan, Files(owner, source, None, _own(plan, job)))

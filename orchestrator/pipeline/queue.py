@@ -44,7 +44,7 @@ class _Seen:
         return not self.users and not self.ahead
 
 
-async def take_nodes(
+async def claim_nodes(
     fleet: Fleet, draw: Callable[[], str], emit: events.Emit, *, wait: bool = False
 ) -> str:
     """Return the name of a new run, one that `draw` gives and that nothing has here or on a node, once

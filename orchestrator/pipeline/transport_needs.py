@@ -35,7 +35,7 @@ def require_sessions(transport: Transport, asked: str, remedy: str) -> None:
         )
 
 
-def require_end(transport: Transport, timeout: float | None) -> None:
+def require_time_limit(transport: Transport, timeout: float | None) -> None:
     """Raise UsageError where a command without a time limit could wait for a lost node for ever."""
     if timeout is None and not transport.capabilities.tells_lost_link:
         raise UsageError(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
-from orchestrator.errors import LinkLost, NodeError, Unreachable
+from orchestrator.errors import ConnectionLost, NodeError, Unreachable
 from orchestrator.util.text import printable
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ __all__ = [
     "Capabilities",
     "Channel",
     "Completed",
-    "LinkLost",
+    "ConnectionLost",
     "Node",
     "OnResult",
     "Screen",
@@ -74,7 +74,7 @@ class ShellError(NodeError):
 class Channel(Protocol):
     """A command running on a node, bytes both ways.
 
-    Every method that waits raises LinkLost when the connection breaks, after all bytes that
+    Every method that waits raises ConnectionLost when the connection breaks, after all bytes that
     arrived have been read: an end of stream is always a true one.
     """
 
@@ -133,7 +133,7 @@ class Node(Protocol):
     async def open(self, script: str) -> Channel:
         """Start `script` (POSIX sh) on the node and return once it runs.
 
-        Raises ShellError when the login shell never comes to it, LinkLost when the connection is
+        Raises ShellError when the login shell never comes to it, ConnectionLost when the connection is
         gone, NodeError when the node refuses another session.
         """
 
@@ -171,7 +171,7 @@ class TerminalNode(Protocol):
     async def open_terminal(self, script: str | None, screen: Screen | None) -> TerminalChannel:
         """Start `script` (POSIX sh), or the login shell, with a pseudo-terminal like `screen` (None: none).
 
-        Raises LinkLost and NodeError as `Node.open` does.
+        Raises ConnectionLost and NodeError as `Node.open` does.
         """
 
 
@@ -186,7 +186,7 @@ class Capabilities:
     carries_rsync: bool = True
     """Channels carry any bytes both ways, unchanged: rsync can talk over one beside the agent's."""
     tells_lost_link: bool = True
-    """A channel to a node that has vanished raises LinkLost in bounded time, whether or not it is used."""
+    """A channel to a node that has vanished raises ConnectionLost in bounded time, even if it is idle."""
 
 
 OnResult = Callable[[str, Node | Unreachable, float], None]

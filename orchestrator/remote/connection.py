@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from orchestrator.errors import NodeError, OrchError, Refused, Unreachable
+from orchestrator.errors import LoginRefused, NodeError, OrchError, Unreachable
 from orchestrator.inventory import Host
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.base import Node, Transport
@@ -84,7 +84,7 @@ class Connector:
                 await _hang_up(answer.result())  # it came in the same moment
             raise
         if isinstance(result, Unreachable):
-            kind = Refused if result.cause in _REFUSALS else NodeError
+            kind = LoginRefused if result.cause in _REFUSALS else NodeError
             raise kind(result.node, result.message, remedy=result.remedy)
         return result
 

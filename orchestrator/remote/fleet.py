@@ -59,12 +59,12 @@ class Fleet:
         self.hosts = tuple(node.host for node in self.nodes)
         await asyncio.gather(*(node.close() for node in others), return_exceptions=True)
 
-    def lines(self) -> list[NodeConnection]:
+    def connections(self) -> list[NodeConnection]:
         """Hand the connections and agents over: they are closed, and made again, by whoever has them."""
         connector = Connector(self.transport)
-        lines = [NodeConnection(agent.node.host, connector, agent) for agent in self.agents]
+        connections = [NodeConnection(agent.node.host, connector, agent) for agent in self.agents]
         self.nodes, self.agents = [], []
-        return lines
+        return connections
 
     async def ask_all(
         self,

@@ -8,9 +8,9 @@ import re
 from signal import Signals
 
 from orchestrator.node.reasons import UNASKED, StopReason
-from orchestrator.reasons import FIXED, Stop
+from orchestrator.reasons import WITHOUT_DETAIL, Stop
 
-_FIXED = {str(Stop(reason)): reason for reason in FIXED}
+_FIXED = {str(Stop(reason)): reason for reason in WITHOUT_DETAIL}
 _TIME_LIMIT = re.compile(r"timed out after ([0-9.e+]{1,20}) s")
 _STALL = re.compile(r"stalled: (.*)", re.DOTALL)
 _NODE_FAILED = re.compile(r"(.+) failed", re.DOTALL)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import LinkLost, NodeError
+from orchestrator.errors import ConnectionLost, NodeError
 from orchestrator.remote.base import Completed, read_all
 from orchestrator.remote.buffer import LONGEST_LINE, read_line, too_long
 
@@ -28,7 +28,7 @@ class ProcessNode:
     """The `Node` whose scripts are run by `command`: it returns a program with its arguments.
 
     That program runs the script in a POSIX shell on the node, with its own standard streams, and exits as
-    it does. `drop` breaks the connection: every channel, and every later `open`, then raises LinkLost.
+    it does. `drop` breaks the connection: all channels and later calls of `open` raise ConnectionLost.
     """
 
     def __init__(self, host: Host, command: Callable[[str], Sequence[str]]) -> None:
@@ -52,7 +52,7 @@ class ProcessNode:
 
     async def open(self, script: str) -> ProcessChannel:
         if self.lost or self.closed:
-            raise LinkLost(self.name, "the connection broke")
+            raise ConnectionLost(self.name, "the connection broke")
         pipe = asyncio.subprocess.PIPE
         words = self._command(script)
         try:
@@ -155,7 +155,7 @@ class ProcessChannel:
 
     def _check_end(self) -> None:
         if self._node.lost:
-            raise LinkLost(self._node.name, "the connection broke")
+            raise ConnectionLost(self._node.name, "the connection broke")
 
     async def write(self, data: bytes) -> None:
         self._check_end()

@@ -34,7 +34,7 @@ _KINDS: dict[str, type[events.Event]] = {
 
 
 @dataclass(frozen=True)
-class Logged:
+class LoggedEvent:
     """An event, and when it was told (the controller's clock)."""
 
     at: float
@@ -71,7 +71,7 @@ class EventReader:
         self._offset = 0
         self._passes_over = False  # the rest of a line that is too long
 
-    def read(self) -> Iterator[Logged]:
+    def read(self) -> Iterator[LoggedEvent]:
         """Yield the events that were appended since the last call. Raises OrchError."""
         try:
             descriptor = open_file(str(self._path))
@@ -114,11 +114,11 @@ def _masked(said: Any) -> Any:
     return masked_text(said) if isinstance(said, str) else said
 
 
-def _parse(line: bytes) -> Logged | None:
+def _parse(line: bytes) -> LoggedEvent | None:
     """Return the event of a line, or None: a torn one, or one of another version of orch."""
     try:
         said = json.loads(line)
         at, name = decode(float, said.pop("at")), said.pop("event")
-        return Logged(at, decode(_KINDS[name], renewed(name, said)))
+        return LoggedEvent(at, decode(_KINDS[name], renewed(name, said)))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

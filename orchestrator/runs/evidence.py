@@ -71,9 +71,9 @@ def evidence_of(saved: SavedRun, attempt: int | None = None) -> Evidence:
         if not is_meant or rank.ended is None:
             continue
         ended = rank.ended - skews.get(rank.node, 0.0)
-        is_culprit = why is not None and why.rank == rank.rank
-        if ended <= stopped or is_culprit:
-            exits.append(Exit(rank.rank, _code(rank), rank.node, rank.pid, ended, is_culprit))
+        is_first = why is not None and why.rank == rank.rank
+        if ended <= stopped or is_first:
+            exits.append(Exit(rank.rank, _code(rank), rank.node, rank.pid, ended, is_first))
     if why is not None and why.rank is None and (why.code or why.signal):
         exits.append(Exit(None, -why.signal if why.signal else why.code or 0, why.node, first=True))
     if why is None or why.signature != _OOM:

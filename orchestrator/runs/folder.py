@@ -36,7 +36,7 @@ def runs_folder() -> Path:
     return state_folder() / "runs"
 
 
-def own_folder(folder: Path, top: Path | None = None, *, create: bool = True) -> None:
+def ensure_private_folder(folder: Path, top: Path | None = None, *, create: bool = True) -> None:
     """Make sure that nobody else can have put anything into `folder`; make it where it is missing.
 
     `top` is the first folder of orch on the way to it (None: its state folder), made with mode 0700, as

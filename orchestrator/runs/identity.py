@@ -13,7 +13,7 @@ from pathlib import Path
 
 from orchestrator.errors import LaunchError
 from orchestrator.node import trust
-from orchestrator.runs.folder import own_folder, state_folder
+from orchestrator.runs.folder import ensure_private_folder, state_folder
 
 _FILE = "id"
 _ID = re.compile(rb"[0-9a-f]{32}\Z")
@@ -40,7 +40,7 @@ def _id() -> bytes:
     """Return this user's id, which is made the first time that it is asked for."""
     path = state_folder() / _FILE
     try:
-        own_folder(path.parent)
+        ensure_private_folder(path.parent)
         for _ in range(2):
             found = _read(path)
             if found is not None:

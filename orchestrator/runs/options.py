@@ -55,15 +55,17 @@ class Settings(RunOptions):
     source: Path | None = None
 
 
-def silence(node_timeout: float) -> float:
+def silence_timeout(node_timeout: float) -> float:
     """Return the seconds after which a connection that has fallen silent counts as broken: half of the
     time in which a node must be reached, and at most a minute.
     """
     return min(node_timeout / 2, 60.0)
 
 
-def watchful(transport: Transport, node_timeout: float) -> Transport:
+def with_silence_timeout(transport: Transport, node_timeout: float) -> Transport:
     """Return `transport` so that a connection breaks in `silence` seconds of silence (`node_timeout` 0: the
     node is never given up).
     """
-    return transport if node_timeout == 0 else transport.noticing_within(silence(node_timeout))
+    return (
+        transport if node_timeout == 0 else transport.noticing_within(silence_timeout(node_timeout))
+    )

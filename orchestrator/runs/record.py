@@ -17,7 +17,14 @@ from orchestrator.reasons import Stop
 from orchestrator.runs.codec import encode
 from orchestrator.runs.disk_room import release_room, replace_json, set_room_aside
 from orchestrator.runs.event_log import EventLog
-from orchestrator.runs.folder import EVENTS, LOGS, RUN, own_folder, read_json, runs_folder
+from orchestrator.runs.folder import (
+    EVENTS,
+    LOGS,
+    RUN,
+    ensure_private_folder,
+    read_json,
+    runs_folder,
+)
 from orchestrator.runs.launch_spec import LaunchSpec
 from orchestrator.runs.lock import Lock
 from orchestrator.runs.masking import masked_node, masked_plan, masked_spec
@@ -27,8 +34,8 @@ from orchestrator.runs.saved_run import (
     Attempt,
     RunRecord,
     SavedRun,
-    distrust,
     load_run,
+    why_untrusted,
 )
 from orchestrator.runs.state import RunState, state_of
 from orchestrator.runs.stop_request import release_room_for_request, reserve_room_for_request
@@ -86,7 +93,7 @@ class Record:
         folder = runs / plan.run
         lock = None
         try:
-            own_folder(runs, root)
+            ensure_private_folder(runs, root)
             folder.mkdir(mode=0o700)
             lock = Lock.take(folder, background=False)
             assert lock is not None, "nobody else knows of the folder yet"
@@ -110,7 +117,7 @@ class Record:
 
         Raises LaunchError where somebody else may have written it.
         """
-        error = distrust(saved.folder)
+        error = why_untrusted(saved.folder)
         if error is not None:
             raise LaunchError(
                 f"run {saved.run} is left alone: {error.path} {error.why}", remedy=error.remedy

@@ -12,9 +12,9 @@ from pathlib import Path
 from orchestrator.errors import OrchError, UsageError
 from orchestrator.inventory.problems import nearest
 from orchestrator.node.trust import Untrusted
-from orchestrator.runs.folder import own_folder, runs_folder
+from orchestrator.runs.folder import ensure_private_folder, runs_folder
 from orchestrator.runs.names import matching
-from orchestrator.runs.saved_run import SavedRun, distrust, load_run
+from orchestrator.runs.saved_run import SavedRun, load_run, why_untrusted
 from orchestrator.util.log import logger
 
 log = logger("runs")
@@ -33,19 +33,21 @@ def all_runs(root: Path | None = None) -> list[SavedRun]:
     return sorted(found, key=lambda saved: saved.began, reverse=True)
 
 
-def broken(root: Path | None = None) -> list[Path]:
+def unreadable_runs(root: Path | None = None) -> list[Path]:
     """Return the folders below `root` that hold no record of a run that can be read."""
     return [
-        folder for folder in _folders(root) if load_run(folder) is None and distrust(folder) is None
+        folder
+        for folder in _folders(root)
+        if load_run(folder) is None and why_untrusted(folder) is None
     ]
 
 
-def foreign(root: Path | None = None) -> list[Untrusted]:
+def untrusted_runs(root: Path | None = None) -> list[Untrusted]:
     """Return why each run below `root` is left out that somebody else may have put there."""
-    return [error for folder in _folders(root) if (error := distrust(folder)) is not None]
+    return [error for folder in _folders(root) if (error := why_untrusted(folder)) is not None]
 
 
-def find(name: str | None = None, root: Path | None = None) -> SavedRun:
+def find_run(name: str | None = None, root: Path | None = None) -> SavedRun:
     """Return the run called `name`: the whole name, or a beginning of it or of its last part that no
     other has; None: the latest.
 
@@ -56,7 +58,7 @@ def find(name: str | None = None, root: Path | None = None) -> SavedRun:
     runs = all_runs(root)
     if not runs:
         for folder in _folders(root):
-            if (error := distrust(folder)) is not None:
+            if (error := why_untrusted(folder)) is not None:
                 raise _refusal(folder.name, error)
         raise UsageError("there is no run yet", remedy="orch launch SCRIPT starts one")
     return _noted(runs[0])
@@ -111,7 +113,7 @@ def _named(name: str, root: Path | None) -> SavedRun:
         some = ", ".join(saved.run for saved in runs[:5]) + (", ..." if len(runs) > 5 else "")
         raise UsageError(f"{name!r} may be any of {some}", remedy="write more of the name")
     for other in meant:
-        error = distrust(names[other])
+        error = why_untrusted(names[other])
         if error is not None:
             raise _refusal(other, error)
     if meant:
@@ -144,7 +146,7 @@ def _refusal(run: str, error: Untrusted) -> OrchError:
 def _folders(root: Path | None) -> list[Path]:
     runs = root or runs_folder()
     try:
-        own_folder(runs, root, create=False)
+        ensure_private_folder(runs, root, create=False)
         return [folder for folder in runs.iterdir() if folder.is_dir()]
     except FileNotFoundError:
         return []

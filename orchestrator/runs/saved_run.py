@@ -111,7 +111,7 @@ class SavedRun(RunRecord):
 def load_run(folder: Path, *, of_anyone: bool = False) -> SavedRun | None:
     """Return the run in `folder`, or None where it is not (or no longer, or not yet) a run's.
 
-    None, too, where somebody else may have written it (`distrust` says who), unless it may be `of_anyone`:
+    None, too, where somebody else may have written it (`why_untrusted` reports who), unless it may be `of_anyone`:
     then nobody must act on it.
     """
     try:
@@ -121,7 +121,7 @@ def load_run(folder: Path, *, of_anyone: bool = False) -> SavedRun | None:
     return SavedRun(folder=folder, **vars(record))
 
 
-def distrust(folder: Path) -> trust.Untrusted | None:
+def why_untrusted(folder: Path) -> trust.Untrusted | None:
     """Return why the record in the folder of a run is not obeyed: somebody else may have written it."""
     try:
         os.close(trust.open_file(str(_own(folder) / RUN), own=True))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator import events
 from orchestrator.reasons import Stop
-from orchestrator.runs.event_log import EventReader, Logged
+from orchestrator.runs.event_log import EventReader, LoggedEvent
 from orchestrator.runs.folder import EVENTS
 
 
@@ -28,7 +28,7 @@ class RankState:
 
 
 @dataclass
-class NodeLink:
+class NodeCondition:
     """One node: whether it is heard of, and what of the run is there.
 
     `state` is unknown, running, ended, lost (its ranks have no supervisor), absent, or left (an elastic run
@@ -52,7 +52,7 @@ class RunState:
     ended, None where nothing, or nobody said.
     """
 
-    nodes: dict[str, NodeLink] = field(default_factory=dict)
+    nodes: dict[str, NodeCondition] = field(default_factory=dict)
     ranks: dict[tuple[str, int], RankState] = field(default_factory=dict)
     stopping: Stop | None = None
     stalled: events.Stalled | None = None
@@ -61,7 +61,7 @@ class RunState:
     uneven: list[events.Uneven] = field(default_factory=list)
     _told: dict[tuple[str, int], RankState] = field(default_factory=dict)  # by node and rank
 
-    def take(self, logged: Logged) -> None:
+    def take(self, logged: LoggedEvent) -> None:
         """Take in one event."""
         event = logged.event
         match event:
@@ -108,8 +108,8 @@ class RunState:
             case events.Uneven():
                 self.uneven.append(event)
 
-    def _node(self, name: str) -> NodeLink:
-        return self.nodes.setdefault(name, NodeLink(name))
+    def _node(self, name: str) -> NodeCondition:
+        return self.nodes.setdefault(name, NodeCondition(name))
 
     def _began(self, event: events.RankBegan) -> None:
         began = RankState(
@@ -129,7 +129,7 @@ class RunState:
             rank.ended, rank.code, rank.signal = event.time, event.code, event.signal
 
 
-def fold(log: Iterable[Logged]) -> RunState:
+def replay(log: Iterable[LoggedEvent]) -> RunState:
     """Return the state after all of `log`."""
     state = RunState()
     for logged in log:
@@ -139,4 +139,4 @@ def fold(log: Iterable[Logged]) -> RunState:
 
 def state_of(folder: Path) -> RunState:
     """Return the state after all that the log in a run's folder has. Raises OrchError."""
-    return fold(EventReader(folder / EVENTS).read())
+    return replay(EventReader(folder / EVENTS).read())

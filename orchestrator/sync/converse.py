@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.remote.base import Channel, LinkLost, Node
+from orchestrator.remote.base import Channel, ConnectionLost, Node
 from orchestrator.sync.client import SERVER, Client, Finished
 from orchestrator.util.quoting import command_line
 
@@ -76,7 +76,7 @@ async def converse(
 
     Returns how that was, the exit code of the other half, None if it has none, and what that half
     wrote to standard error. Only both together tell of success: what the node could not do is
-    told there, and need not travel in the stream. Raises LinkLost, and what the callbacks raise.
+    told there, and need not travel in the stream. Raises ConnectionLost, and what the callbacks raise.
     """
     command = await client.command(expected)
     if command is None:
@@ -91,7 +91,7 @@ async def converse(
 
 
 async def _relay(client: Client, channel: Channel, on_sent: Moved, on_received: Moved) -> Finished:
-    """Carry bytes both ways until rsync here has ended. Raises LinkLost."""
+    """Carry bytes both ways until rsync here has ended. Raises ConnectionLost."""
 
     async def up() -> None:
         while piece := await client.read():
@@ -126,5 +126,5 @@ async def _exit_code(channel: Channel) -> int | None:
             while await channel.read():  # standard error is whole when standard output is
                 pass
             return await channel.wait()
-    except (TimeoutError, LinkLost):
+    except (TimeoutError, ConnectionLost):
         return None

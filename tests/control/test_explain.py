@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator import events
-from orchestrator.control.explain import Known, SelfReports, explain
+from orchestrator.control.explain import NodeEvidence, SelfReports, explain
 from orchestrator.control.first_failure import FirstFailure, NodeState
 from orchestrator.remote.reports import ProcessEnd, RankReport
 from tests.runs.helpers import ENDED, KILL, OK, TERM, plan_of, rank
@@ -39,14 +39,16 @@ def write(logs: Path, name: str, text: str | bytes, node: str = "n0") -> None:
     path.write_bytes(text.encode() if isinstance(text, str) else text)
 
 
-def explained(logs: Path, end: ProcessEnd = FAILED, known: Known | None = None) -> events.Explained:
+def explained(
+    logs: Path, end: ProcessEnd = FAILED, known: NodeEvidence | None = None
+) -> events.Explained:
     """Have rank 0 of three end so, 4 seconds after it began; 1 and 2 were stopped."""
     nodes = {
         "n0": NodeState("n0", {0: rank(0, end, 4.0), 1: rank(1, TERM, 5.0)}, ENDED),
         "n1": NodeState("n1", {2: rank(2, TERM, 5.0)}, ENDED),
     }
-    culprit = FirstFailure("n0", 0, end)
-    return explain(plan_of(2, 1), nodes, culprit, logs, known or Known())
+    first_failure = FirstFailure("n0", 0, end)
+    return explain(plan_of(2, 1), nodes, first_failure, logs, known or NodeEvidence())
 
 
 def test_an_exception_is_told_with_where_it_was_raised_and_the_lines_around_it(
@@ -71,9 +73,11 @@ def test_an_exception_is_told_with_where_it_was_raised_and_the_lines_around_it(
 def test_what_torch_recorded_counts_more_than_what_was_printed(tmp_path: Path) -> None:
     recorded = {"message": "KeyError: 'x'", "extraInfo": {"py_callstack": "", "timestamp": "1"}}
     write(tmp_path, "rank-0.err", RAISED)
-    known = Known(error_file=json.dumps({"message": recorded}))
+    known = NodeEvidence(error_file=json.dumps({"message": recorded}))
     assert explained(tmp_path, known=known).error == "KeyError: 'x'"
-    assert explained(tmp_path, known=Known(error_file="{")).error == "ValueError: no such batch"
+    assert (
+        explained(tmp_path, known=NodeEvidence(error_file="{")).error == "ValueError: no such batch"
+    )
 
 
 def test_files_are_named_as_they_are_called_in_the_jobs_folder(tmp_path: Path) -> None:
@@ -112,17 +116,19 @@ def test_exit_with_a_code_of_its_own_points_at_what_was_printed(tmp_path: Path) 
 
 def test_full_disk_is_the_cause_of_an_end_that_nothing_explains(tmp_path: Path) -> None:
     write(tmp_path, "rank-0.err", "step 3\nTraceb")
-    told = explained(tmp_path, known=Known(full=("/root/.local",)))
+    told = explained(tmp_path, known=NodeEvidence(full=("/root/.local",)))
     assert (told.signature, told.meaning) == ("disk.full", "the disk is full")
     assert told.evidence == "no room is left in /root/.local: what it printed last may be lost"
     write(tmp_path, "rank-0.err", RAISED)
-    assert explained(tmp_path, known=Known(full=("/tmp",))).error == "ValueError: no such batch"
+    assert (
+        explained(tmp_path, known=NodeEvidence(full=("/tmp",))).error == "ValueError: no such batch"
+    )
     write(
         tmp_path,
         "rank-0.err",
         TRACEBACK.format(error="OSError: [Errno 28] No space left on device"),
     )
-    told = explained(tmp_path, known=Known(full=("/job",)))
+    told = explained(tmp_path, known=NodeEvidence(full=("/job",)))
     assert (told.signature, told.evidence) == ("disk.full", "no room is left in /job")
 
 
@@ -130,12 +136,12 @@ def test_log_at_the_limit_of_file_sizes_is_the_cause_of_an_end_that_nothing_expl
     tmp_path: Path,
 ) -> None:
     write(tmp_path, "rank-0.out", "x" * 4096)
-    told = explained(tmp_path, known=Known(file_limit=4096))
+    told = explained(tmp_path, known=NodeEvidence(file_limit=4096))
     assert told.signature == "disk.file-limit"
     assert "its log has reached the limit of 4.1 kB" in told.evidence
-    assert explained(tmp_path, known=Known(file_limit=1 << 20)).signature == "exit.code"
+    assert explained(tmp_path, known=NodeEvidence(file_limit=1 << 20)).signature == "exit.code"
     write(tmp_path, "rank-0.err", TRACEBACK.format(error="OSError: [Errno 27] File too large"))
-    told = explained(tmp_path, known=Known(file_limit=1 << 20))
+    told = explained(tmp_path, known=NodeEvidence(file_limit=1 << 20))
     assert (told.signature, told.evidence) == (
         "disk.file-limit",
         "the limit there is 1.0 MB a file",
@@ -145,7 +151,7 @@ def test_log_at_the_limit_of_file_sizes_is_the_cause_of_an_end_that_nothing_expl
 
 def test_ranks_that_never_began_have_not_ended(tmp_path: Path) -> None:
     nodes = {"n0": NodeState("n0", {}, ENDED), "n1": NodeState("n1", {2: rank(2, TERM)}, ENDED)}
-    told = explain(plan_of(2, 1), nodes, FirstFailure("n0", None, FAILED), tmp_path, Known())
+    told = explain(plan_of(2, 1), nodes, FirstFailure("n0", None, FAILED), tmp_path, NodeEvidence())
     assert (told.victims, told.unbegun) == ((2,), (0, 1))
 
 
@@ -167,12 +173,12 @@ def test_a_rank_that_printed_nothing_at_all_is_explained_too(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "known",
     [
-        Known(oom_kills=1),
-        Known(kernel=("Memory cgroup out of memory: Killed process 100 (python)",)),
+        NodeEvidence(oom_kills=1),
+        NodeEvidence(kernel=("Memory cgroup out of memory: Killed process 100 (python)",)),
     ],
     ids=["control group", "kernel log"],
 )
-def test_out_of_memory_is_said_when_the_kernel_says_so(tmp_path: Path, known: Known) -> None:
+def test_out_of_memory_is_said_when_the_kernel_says_so(tmp_path: Path, known: NodeEvidence) -> None:
     told = explained(tmp_path, KILL, known)
     assert told.signature == "memory.oom-killer"
     assert "oom_kill grew by 1" in told.evidence or "Killed process 100" in told.evidence
@@ -181,14 +187,14 @@ def test_out_of_memory_is_said_when_the_kernel_says_so(tmp_path: Path, known: Kn
 @pytest.mark.parametrize(
     "known",
     [
-        Known(),
-        Known(oom_kills=0, kernel=()),
-        Known(kernel=("Out of memory: Killed process 1001 (python)",)),
-        Known(why="/dev/kmsg: Operation not permitted"),
+        NodeEvidence(),
+        NodeEvidence(oom_kills=0, kernel=()),
+        NodeEvidence(kernel=("Out of memory: Killed process 1001 (python)",)),
+        NodeEvidence(why="/dev/kmsg: Operation not permitted"),
     ],
 )
 def test_killed_is_not_out_of_memory_unless_the_kernel_says_so(
-    tmp_path: Path, known: Known
+    tmp_path: Path, known: NodeEvidence
 ) -> None:
     told = explained(tmp_path, KILL, known)
     assert told.signature == "exit.kill"
@@ -198,7 +204,7 @@ def test_killed_is_not_out_of_memory_unless_the_kernel_says_so(
 def test_that_the_kernel_killed_something_else_of_the_group_is_told(tmp_path: Path) -> None:
     """A data loader's worker, say, or a rank that the script has started itself."""
     write(tmp_path, "rank-0.err", RAISED)
-    told = explained(tmp_path, FAILED, Known(oom_kills=2))
+    told = explained(tmp_path, FAILED, NodeEvidence(oom_kills=2))
     assert told.error == "ValueError: no such batch"
     assert told.evidence == (
         "the kernel killed 2 processes of its control group meanwhile, for lack of memory"
@@ -216,7 +222,7 @@ def test_a_node_that_is_gone_left_no_words_and_its_own_ranks_are_no_victims(tmp_
     gone = NodeState("n0", {0: rank(0), 1: rank(1)}, None, gone="vanished")
     nodes = {"n0": gone, "n1": NodeState("n1", {2: rank(2, TERM)}, ENDED)}
     told = explain(
-        plan_of(2, 1), nodes, FirstFailure("n0", None, None, "vanished"), tmp_path, Known()
+        plan_of(2, 1), nodes, FirstFailure("n0", None, None, "vanished"), tmp_path, NodeEvidence()
     )
     assert (told.how, told.rank, told.victims) == ("n0 vanished", None, (2,))
     assert (told.lines, told.command) == ((), "orch logs r --nodes n0")
@@ -228,15 +234,15 @@ def test_a_launcher_that_failed_is_explained_by_what_it_printed(tmp_path: Path) 
         tmp_path, "launcher.err", "usage: torchrun\ntorchrun: error: unrecognized arguments: --x\n"
     )
     nodes = {"n0": NodeState("n0", {}, ENDED), "n1": NodeState("n1", {}, ENDED)}
-    culprit = FirstFailure("n0", None, ProcessEnd(2, None))
-    told = explain(plan_of(2, 1), nodes, culprit, tmp_path, Known())
+    first_failure = FirstFailure("n0", None, ProcessEnd(2, None))
+    told = explain(plan_of(2, 1), nodes, first_failure, tmp_path, NodeEvidence())
     assert told.how == "the launcher on n0 exited with 2"
     assert told.lines[-1] == "torchrun: error: unrecognized arguments: --x"
 
 
 def test_who_ended_well_is_no_victim(tmp_path: Path) -> None:
     nodes = {"n0": NodeState("n0", {0: rank(0, FAILED), 1: rank(1, OK)}, ENDED)}
-    told = explain(plan_of(2), nodes, FirstFailure("n0", 0, FAILED), tmp_path, Known())
+    told = explain(plan_of(2), nodes, FirstFailure("n0", 0, FAILED), tmp_path, NodeEvidence())
     assert told.victims == ()
 
 
@@ -292,7 +298,7 @@ def test_the_same_rank_of_two_nodes_is_heard_on_each(tmp_path: Path) -> None:
 @pytest.mark.parametrize("answer", [None, {}, {"kernel": 3}, {"error_file": None}])
 def test_an_answer_that_is_none_is_refused(answer: Any) -> None:
     with pytest.raises((TypeError, KeyError)):
-        Known.parse(answer)
+        NodeEvidence.parse(answer)
 
 
 def test_cause_and_noise_are_those_of_the_site_where_it_has_signatures(

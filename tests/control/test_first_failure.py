@@ -41,9 +41,9 @@ def hearing(accounts: Mapping[int, SelfReport]) -> ReadSelfReport:
 
 def blamed(nodes: list[NodeState], accounts: Mapping[int, SelfReport]) -> int | str | None:
     """Return which rank is to blame, or which node."""
-    culprit = find_first_failure(nodes, hearing(accounts))
-    assert culprit is not None
-    return culprit.node if culprit.rank is None else culprit.rank
+    failure = find_first_failure(nodes, hearing(accounts))
+    assert failure is not None
+    return failure.node if failure.rank is None else failure.rank
 
 
 def test_a_rank_that_lost_others_may_end_before_the_one_it_lost() -> None:
@@ -93,7 +93,7 @@ def test_who_loses_ranks_that_heard_of_the_stop_sooner_has_not_failed(
     stopped: Stop, skew: float
 ) -> None:
     verdict = judge(plan_of(1, 1), told_one_after_the_other(4.5, skew), stopped)
-    assert (verdict.culprit, verdict.summary) == (None, stopped_summary(stopped))
+    assert (verdict.first_failure, verdict.summary) == (None, stopped_summary(stopped))
 
 
 def test_who_failed_clearly_before_the_first_node_heard_of_the_stop_has_failed() -> None:

@@ -17,16 +17,16 @@ import pytest
 
 from orchestrator import events
 from orchestrator.control import follower as module
-from orchestrator.control.explain import Known
+from orchestrator.control.explain import NodeEvidence
 from orchestrator.control.follower import Follower
-from orchestrator.errors import NodeError, Refused
+from orchestrator.errors import LoginRefused, NodeError
 from orchestrator.logs.index import RECORD_SIZE
 from orchestrator.node.reasons import StopReason
 from orchestrator.plan import Elastic
 from orchestrator.reasons import Stop
 from orchestrator.remote.reports import Chunk, LeftBehind, OddFile, ProcessEnd, StatusReport, Zeros
 from orchestrator.runs.record import Record
-from tests.runs.fakes import FakeAgent, FakeLine, lost, until
+from tests.runs.fakes import FakeAgent, FakeConnection, lost, until
 from tests.runs.helpers import ENDED, KILL, OK, RUNNING, plan_of, rank, record_in
 
 OUT, ERR = "attempt-0/rank-0.out", "attempt-0/rank-0.err"
@@ -49,11 +49,11 @@ def record(tmp_path: Path) -> Iterator[Record]:
 class Followed:
     """A follower of n0, and what it has told."""
 
-    def __init__(self, record: Record, line: FakeLine) -> None:
+    def __init__(self, record: Record, connection: FakeConnection) -> None:
         self.told: list[events.Event] = []
         self.news = 0
         self.follower = Follower(
-            record.plan.nodes[0], cast(Any, line), record, self.told.append, self._on_news
+            record.plan.nodes[0], cast(Any, connection), record, self.told.append, self._on_news
         )
 
     def _on_news(self) -> None:
@@ -72,9 +72,11 @@ class Followed:
         return shown
 
 
-async def follow(record: Record, agent: FakeAgent, line: FakeLine | None = None) -> Followed:
+async def follow(
+    record: Record, agent: FakeAgent, connection: FakeConnection | None = None
+) -> Followed:
     """Follow to the end."""
-    followed = Followed(record, line or FakeLine(agent))
+    followed = Followed(record, connection or FakeConnection(agent))
     await asyncio.wait_for(followed.follower.follow(), 5)
     return followed
 
@@ -264,7 +266,7 @@ async def test_it_tries_again_after_pauses_that_grow_up_to_the_longest(
     monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.08)
     tried: list[float] = []
 
-    class Noting(FakeLine):
+    class Noting(FakeConnection):
         async def connect(self) -> None:
             tried.append(time.monotonic())
             await super().connect()
@@ -280,10 +282,12 @@ async def test_it_tries_again_after_pauses_that_grow_up_to_the_longest(
 async def test_it_comes_back_and_goes_on_where_it_was(record: Record) -> None:
     data = bytes(range(256)) * 40
     agent = FakeAgent([lost()], [lost()], [ENDED], files={OUT: data}, piece=100)
-    line = FakeLine(agent, NodeError("n0", "no route"), NodeError("n0", "no route"), is_up=False)
-    followed = await follow(record, agent, line)
+    connection = FakeConnection(
+        agent, NodeError("n0", "no route"), NodeError("n0", "no route"), is_up=False
+    )
+    followed = await follow(record, agent, connection)
     assert followed.shown() == kept(record) == data
-    assert line.connections == 3
+    assert connection.connections == 3
     # One loss and one return each, however often it was tried: at first nobody was there at all.
     assert [type(event) for event in followed.told if not isinstance(event, events.Output)] == [
         events.NodeLost,
@@ -296,8 +300,8 @@ async def test_it_comes_back_and_goes_on_where_it_was(record: Record) -> None:
 
 async def test_it_is_away_from_the_first_failure_until_it_is_back(record: Record) -> None:
     agent = FakeAgent([lost()], [RUNNING, 60.0])
-    line = FakeLine(agent, *[NodeError("n0", "no route")] * 3)
-    async with following(Followed(record, line)) as followed:
+    connection = FakeConnection(agent, *[NodeError("n0", "no route")] * 3)
+    async with following(Followed(record, connection)) as followed:
         await until(lambda: followed.follower.away_since is not None)
         since = followed.follower.away_since
         assert since is not None
@@ -311,18 +315,18 @@ async def test_a_way_back_that_is_refused_is_told_once_more_for_somebody_must_se
     record: Record,
 ) -> None:
     agent = FakeAgent([lost()], [ENDED])
-    changed = Refused("n0", "its host key has changed")
-    line = FakeLine(
+    changed = LoginRefused("n0", "its host key has changed")
+    connection = FakeConnection(
         agent, NodeError("n0", "no route"), changed, NodeError("n0", "no route"), changed
     )
-    followed = await follow(record, agent, line)
+    followed = await follow(record, agent, connection)
     assert [event.cause for event in followed.of(events.NodeLost)] == [lost().text, changed.text]
 
 
 async def test_a_node_that_is_back_hears_that_it_is_to_stop(record: Record) -> None:
     agent = FakeAgent([ENDED], answers={"stop": {"alive": True, "time": 1000.0}})
-    line = FakeLine(agent, NodeError("n0", "no route"), is_up=False)
-    followed = Followed(record, line)
+    connection = FakeConnection(agent, NodeError("n0", "no route"), is_up=False)
+    followed = Followed(record, connection)
     followed.follower.away_since = time.monotonic()
     await followed.follower.stop(Stop(StopReason.RANK_FAILED), 3.0)
     assert agent.asked == []
@@ -339,7 +343,7 @@ async def test_a_stop_counts_from_when_the_node_heard_of_it_by_its_own_clock(
     record: Record,
 ) -> None:
     agent = FakeAgent(answers={"stop": {"alive": True, "time": 1000.0}})
-    followed = Followed(record, FakeLine(agent))
+    followed = Followed(record, FakeConnection(agent))
     await followed.follower.stop(Stop(StopReason.INTERRUPT), 3.0)
     assert followed.follower.state.stopped_at == 1000.0
     agent._answers["stop"] = {"alive": True, "time": 2000.0}
@@ -350,7 +354,7 @@ async def test_a_stop_counts_from_when_the_node_heard_of_it_by_its_own_clock(
 async def test_while_a_node_is_not_heard_a_stop_counts_from_now_by_its_clock(
     record: Record,
 ) -> None:
-    followed = Followed(record, FakeLine(FakeAgent(), is_up=False))
+    followed = Followed(record, FakeConnection(FakeAgent(), is_up=False))
     await followed.follower.stop(Stop(StopReason.INTERRUPT), 3.0)
     stopped_at = followed.follower.state.stopped_at
     assert stopped_at is not None
@@ -383,7 +387,7 @@ async def test_what_a_dead_supervisor_left_is_swept_when_it_is_to_stop(record: R
     agent = FakeAgent(
         answers={"stop": {"alive": False, "time": 1000.0}, "sweep": {"left": [], "time": 1001.0}}
     )
-    follower = Followed(record, FakeLine(agent)).follower
+    follower = Followed(record, FakeConnection(agent)).follower
     await follower.stop(Stop(StopReason.INTERRUPT), 3.0)
     assert [verb for verb, _ in agent.asked] == ["stop", "sweep"]
     assert (follower.state.stopped_at, follower.state.swept_at) == (None, 1001.0)
@@ -395,7 +399,7 @@ async def test_what_a_dead_supervisor_left_is_swept_when_it_is_to_stop(record: R
 async def test_a_node_that_could_not_be_told_to_stop_is_named(
     record: Record, answer: object
 ) -> None:
-    followed = Followed(record, FakeLine(FakeAgent(answers={"stop": answer})))
+    followed = Followed(record, FakeConnection(FakeAgent(answers={"stop": answer})))
     await followed.follower.stop(Stop(StopReason.INTERRUPT), 3.0)
     (warning,) = followed.of(events.Warned)
     assert warning.message.startswith("n0 could not be told to stop")
@@ -431,7 +435,7 @@ async def test_a_full_disk_costs_no_byte_and_shows_none_twice(
     agent = FakeAgent(*stories, files={OUT: data}, piece=100)
     disk = Disk(monkeypatch)
     disk.room = room
-    async with following(Followed(record, FakeLine(agent))) as followed:
+    async with following(Followed(record, FakeConnection(agent))) as followed:
         await until(lambda: not followed.follower.has_room)
         assert followed.shown() == kept(record)
         assert not followed.follower.has_all
@@ -455,7 +459,7 @@ async def test_a_few_bytes_of_another_file_that_still_fit_are_no_room(
     disk = Disk(monkeypatch, most=100)
     disk.room = 3 * (1 + RECORD_SIZE)
     agent = FakeAgent(*stories, [*told[3], ENDED])
-    async with following(Followed(record, FakeLine(agent))) as followed:
+    async with following(Followed(record, FakeConnection(agent))) as followed:
         await until(lambda: disk.room == 0)
         disk.room = 1 << 20
         await until(lambda: followed.follower.has_all)
@@ -468,7 +472,7 @@ async def test_while_a_disk_is_full_the_ranks_are_heard_of_all_the_same(
 ) -> None:
     agent = FakeAgent([], [RUNNING, rank(0, ProcessEnd(3, None)), 60.0], files={OUT: b"x"})
     Disk(monkeypatch)
-    async with following(Followed(record, FakeLine(agent))) as followed:
+    async with following(Followed(record, FakeConnection(agent))) as followed:
         await until(lambda: followed.of(events.RankEnded) != [])
     assert agent.followed[:2] == [False, True]
     assert not followed.follower.has_room
@@ -492,8 +496,8 @@ async def test_a_lease_is_renewed_although_another_node_does_not_answer(record: 
         async def ask(self, verb: str, **arguments: Any) -> Any:
             await asyncio.Event().wait()
 
-    mute, agent = FakeLine(Mute()), FakeAgent(answers={"heard": {"renewed": True}})
-    nodes = [Followed(record, line).follower for line in (mute, FakeLine(agent))]
+    mute, agent = FakeConnection(Mute()), FakeAgent(answers={"heard": {"renewed": True}})
+    nodes = [Followed(record, connection).follower for connection in (mute, FakeConnection(agent))]
     tasks = [asyncio.create_task(node.renew_lease(0.02)) for node in nodes]
     await until(lambda: len(agent.asked) >= 3)
     for task in tasks:
@@ -506,7 +510,7 @@ async def test_a_lease_is_renewed_although_another_node_does_not_answer(record: 
 
 def followed_by(record: Record, **answers: Any) -> Followed:
     """A follower of a node that gives these answers."""
-    return Followed(record, FakeLine(FakeAgent(answers=answers)))
+    return Followed(record, FakeConnection(FakeAgent(answers=answers)))
 
 
 async def test_clocks_are_compared_anew_when_a_node_is_told_to_stop(record: Record) -> None:
@@ -530,7 +534,7 @@ async def test_a_clock_that_is_as_it_was_is_known_as_it_was(record: Record) -> N
 async def test_a_node_answers_or_not(record: Record) -> None:
     assert await followed_by(record, heard={"renewed": True}).follower.answers(1)
     assert not await followed_by(record, heard=lost()).follower.answers(1)
-    away = Followed(record, FakeLine(FakeAgent(), is_up=False))
+    away = Followed(record, FakeConnection(FakeAgent(), is_up=False))
     assert not await away.follower.answers(1)
 
 
@@ -543,8 +547,12 @@ async def test_a_node_is_asked_for_the_kernels_log_only_where_a_rank_was_killed(
     }  # fmt: skip
     for end, killed in ((KILL, True), (ProcessEnd(1, None), False)):
         agent = FakeAgent(answers={"evidence": answer})
-        known = await Followed(record, FakeLine(agent)).follower.ask_about(rank(0, end), 5.0)
-        assert known == Known(oom_kills=1, kernel=("a line",), full=("/job",), file_limit=4096)
+        known = await Followed(record, FakeConnection(agent)).follower.fetch_evidence(
+            rank(0, end), 5.0
+        )
+        assert known == NodeEvidence(
+            oom_kills=1, kernel=("a line",), full=("/job",), file_limit=4096
+        )
         ((verb, asked),) = agent.asked
         assert (verb, asked["rank"], asked["attempt"], asked["killed"]) == (
             "evidence",
@@ -557,7 +565,7 @@ async def test_a_node_is_asked_for_the_kernels_log_only_where_a_rank_was_killed(
 @pytest.mark.parametrize("answer", [lost(), None, {"kernel": 3}, {"kernel": None}])
 async def test_a_node_that_cannot_say_anything_knows_nothing(record: Record, answer: Any) -> None:
     followed = followed_by(record, evidence=answer)
-    assert await followed.follower.ask_about(rank(0, KILL), 5.0) == Known()
+    assert await followed.follower.fetch_evidence(rank(0, KILL), 5.0) == NodeEvidence()
 
 
 # -- a node that sends too much, or odd things ---------------------------------------------------
@@ -650,7 +658,7 @@ async def test_flood_of_reports_is_told_once_and_ends_the_log_of_events(
     "answer", [1.5, [], {"alive": 1, "time": 1.0}, {"alive": True, "time": True}, {"alive": "no"}]
 )
 async def test_answer_of_another_type_names_the_node(record: Record, answer: object) -> None:
-    followed = Followed(record, FakeLine(FakeAgent(answers={"stop": answer})))
+    followed = Followed(record, FakeConnection(FakeAgent(answers={"stop": answer})))
     await followed.follower.stop(Stop(StopReason.INTERRUPT), 3.0)
     (warning,) = followed.of(events.Warned)
     assert "n0: invalid answer to 'stop'" in warning.message
@@ -683,7 +691,7 @@ class BusyAgent(FakeAgent):
 @asynccontextmanager
 async def watching(record: Record, agent: FakeAgent, patience: float) -> AsyncIterator[Followed]:
     """Replace a silent agent meanwhile, without following."""
-    followed = Followed(record, FakeLine(agent))
+    followed = Followed(record, FakeConnection(agent))
     task = asyncio.create_task(followed.follower.replace_silent_agent(patience))
     try:
         yield followed

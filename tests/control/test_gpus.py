@@ -13,7 +13,7 @@ from orchestrator import events
 from orchestrator.control import gpus
 from orchestrator.control.follower import Follower
 from orchestrator.control.gpus import GpuReader, GpuWatch
-from tests.runs.fakes import FakeAgent, FakeLine, until
+from tests.runs.fakes import FakeAgent, FakeConnection, until
 
 GIB = 1 << 30
 ONE = {"index": 0, "uuid": "GPU-1", "busy": 97, "used": 62 * GIB, "total": 80 * GIB}
@@ -29,8 +29,10 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 def node(agent: FakeAgent, devices: int = 2, visible: str | None = None) -> Follower:
     environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
     plan = SimpleNamespace(environment=environment, devices=devices)
-    line = FakeLine(agent)
-    return cast(Follower, SimpleNamespace(name="node0", line=line, plan=plan, has_ended=False))
+    connection = FakeConnection(agent)
+    return cast(
+        Follower, SimpleNamespace(name="node0", connection=connection, plan=plan, has_ended=False)
+    )
 
 
 def answer(*found: dict[str, Any], answered: bool = True) -> dict[str, Any]:

@@ -149,9 +149,9 @@ def test_one_that_left_long_ago_is_not_blamed_for_what_fails_now() -> None:
     left = node(3, at(3, end=KILL), status=KILLED)
     run.look([*round_of(0, 1, 2), left])
     now = [*round_of(0, 1, 2)[:2], node(2, at(2, 3, FAILED, attempt=1)), left]
-    culprit = find_first_failure(run.view(now)[1], lambda node, rank: "others")
-    assert culprit is not None
-    assert (culprit.node, culprit.rank) == ("n2", 2)
+    first_failure = find_first_failure(run.view(now)[1], lambda node, rank: "others")
+    assert first_failure is not None
+    assert (first_failure.node, first_failure.rank) == ("n2", 2)
 
 
 def test_those_who_are_left_have_succeeded_when_all_of_their_ranks_have() -> None:
@@ -188,9 +188,9 @@ def test_launchers_that_lost_main_are_not_to_blame() -> None:
     nodes = [node(n, at(n, end=KILL), status=LAUNCHER_FAILED) for n in (1, 2, 3)]
     nodes.insert(0, node(0, at(0), gone="vanished"))
     run.look(nodes)
-    culprit = find_first_failure(run.view(nodes)[1], lambda node, rank: "others")
-    assert culprit is not None
-    assert (culprit.node, culprit.rank) == ("n0", None)
+    first_failure = find_first_failure(run.view(nodes)[1], lambda node, rank: "others")
+    assert first_failure is not None
+    assert (first_failure.node, first_failure.rank) == ("n0", None)
 
 
 @pytest.mark.parametrize(
@@ -220,9 +220,9 @@ def test_of_ranks_that_lost_each_other_the_launcher_that_was_told_to_end_is_to_b
     nodes[0] = node(0, at(0, 3, FAILED, attempt=1))  # it lost rank 1
     nodes[1] = node(1, at(1, 3, ProcessEnd(None, 15)), status=LAUNCHER_FAILED)
     run.look(nodes)
-    culprit = judge(*run.view(nodes), None, lambda node, rank: "others").culprit
-    assert culprit is not None
-    assert (culprit.node, culprit.rank) == ("n1", None)
+    first_failure = judge(*run.view(nodes), None, lambda node, rank: "others").first_failure
+    assert first_failure is not None
+    assert (first_failure.node, first_failure.rank) == ("n1", None)
 
 
 def test_who_failed_first_is_to_blame_though_it_might_have_begun_again() -> None:
@@ -232,9 +232,11 @@ def test_who_failed_first_is_to_blame_though_it_might_have_begun_again() -> None
     nodes[1] = node(1, at(1, 3, FAILED))
     run.look(nodes)
     states = run.view(nodes)[1]
-    culprit = find_first_failure(states, lambda node, rank: "others" if rank.rank == 0 else "own")
-    assert culprit is not None
-    assert (culprit.node, culprit.rank) == ("n1", 1)
+    first_failure = find_first_failure(
+        states, lambda node, rank: "others" if rank.rank == 0 else "own"
+    )
+    assert first_failure is not None
+    assert (first_failure.node, first_failure.rank) == ("n1", 1)
 
 
 def test_launchers_that_failed_as_they_met_did_for_the_sake_of_who_left_last() -> None:

@@ -14,7 +14,7 @@ from orchestrator import events
 from orchestrator.control.node_loss import find_lost_nodes, watch_nodes
 from orchestrator.errors import NodeError
 from orchestrator.plan import NodePlan
-from tests.runs.fakes import FakeAgent, FakeLine, until
+from tests.runs.fakes import FakeAgent, FakeConnection, until
 from tests.runs.helpers import plan_of
 
 TIMEOUT = 0.05
@@ -31,7 +31,7 @@ class Node:
         self.name = self.plan.name
         answer = [{"result": probe}] if isinstance(probe, str) else probe
         self.agent = FakeAgent(answers={"probe": answer})
-        self.line = FakeLine(self.agent, is_up=not away)
+        self.connection = FakeConnection(self.agent, is_up=not away)
         self.away_since = time.monotonic() if away else None
         self.gone: str | None = None
         self.is_over = False

@@ -20,7 +20,7 @@ import pytest
 
 from orchestrator import events
 from orchestrator.control.interrupts import Interrupts
-from orchestrator.control.restarts import UNSEEN, supervise
+from orchestrator.control.restarts import FAILED_UNSEEN, supervise
 from orchestrator.node.reasons import StopReason
 from orchestrator.plan import Job
 from orchestrator.remote.connection import Connector, NodeConnection
@@ -205,7 +205,7 @@ def test_run_that_failed_without_a_controller_is_not_restarted(
     assert done.returncode == (3 if command == "attach" else 0)
     ended = orch.wait_for_end()
     assert ended["exit_code"] == 3
-    assert ended["summary"] == f"rank 1 on local1 exited with 3 (attempt 1 of 2); {UNSEEN}"
+    assert ended["summary"] == f"rank 1 on local1 exited with 3 (attempt 1 of 2); {FAILED_UNSEEN}"
     assert (ended["failed"], ended["missing"]) == ([], [])
     assert list(orch.folder.glob("local1/attempt-1")) == []
 
@@ -267,7 +267,10 @@ def test_controller_that_dies_between_attempts_leaves_the_last_failure_as_the_en
     (tmp_path / "go").touch()
     assert orch("attach").returncode == 3
     ended = orch.wait_for_end()
-    assert (ended["exit_code"], ended["summary"]) == (3, f"it failed (attempt 1 of 2); {UNSEEN}")
+    assert (ended["exit_code"], ended["summary"]) == (
+        3,
+        f"it failed (attempt 1 of 2); {FAILED_UNSEEN}",
+    )
     wait_until(lambda: orch.record["missing"] == [])  # its logs are fetched all the same
     assert list(orch.folder.glob("local1/attempt-1")) == []
 

@@ -8,19 +8,25 @@ from typing import Any
 import pytest
 
 from orchestrator import events
-from orchestrator.control.results import Results, Wanted, Work, fetch_from, files_written
+from orchestrator.control.results import (
+    FetchOptions,
+    FetchResult,
+    RunWorkdir,
+    fetch_from,
+    files_written,
+)
 from orchestrator.errors import NodeError
-from tests.runs.fakes import FakeAgent, FakeLine
+from tests.runs.fakes import FakeAgent, FakeConnection
 from tests.runs.helpers import plan_of
 
 NODE = plan_of(1).nodes[0]
-WORK = Work("lusab", NODE, 0.0)
+WORK = RunWorkdir("lusab", NODE, 0.0)
 
 
-async def fetched(answer: Any, folder: Path) -> Results:
-    line = FakeLine(FakeAgent(answers={"changed": answer}))
+async def fetched(answer: Any, folder: Path) -> FetchResult:
+    connection = FakeConnection(FakeAgent(answers={"changed": answer}))
     heard: list[events.Event] = []
-    return await fetch_from(line, WORK, folder, Wanted(dry_run=True), heard.append)  # type: ignore[arg-type]
+    return await fetch_from(connection, WORK, folder, FetchOptions(dry_run=True), heard.append)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

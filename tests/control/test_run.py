@@ -8,13 +8,13 @@ from typing import Any, cast
 from orchestrator import events
 from orchestrator.control.interrupts import Interrupts
 from orchestrator.control.run import Run
-from tests.runs.fakes import FakeAgent, FakeLine
+from tests.runs.fakes import FakeAgent, FakeConnection
 from tests.runs.helpers import record_in
 
 
 def test_node_that_an_earlier_controller_gave_up_has_failed_for_the_next(tmp_path: Path) -> None:
     record = record_in(tmp_path)
     record.note(events.NodeGone("n1", "could not be reached for 60 s"))
-    lines = cast(Any, [FakeLine(FakeAgent()), FakeLine(FakeAgent())])
-    run = Run(record, lines, lambda event: None, Interrupts())
+    connections = cast(Any, [FakeConnection(FakeAgent()), FakeConnection(FakeAgent())])
+    run = Run(record, connections, lambda event: None, Interrupts())
     assert [node.gone for node in run.followers] == [None, "could not be reached for 60 s"]

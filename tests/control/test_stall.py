@@ -20,9 +20,9 @@ from orchestrator.node.reasons import StopReason
 from orchestrator.plan import Elastic
 from orchestrator.reasons import Stop
 from orchestrator.remote.reports import LeftBehind, RankReport, StatusReport
-from orchestrator.runs.event_log import Logged
-from orchestrator.runs.state import fold
-from tests.runs.fakes import FakeAgent, FakeLine, until
+from orchestrator.runs.event_log import LoggedEvent
+from orchestrator.runs.state import replay
+from tests.runs.fakes import FakeAgent, FakeConnection, until
 from tests.runs.helpers import KILL, OK, plan_of, rank
 
 SECONDS = 0.4
@@ -61,7 +61,7 @@ class Node:
 
     def __init__(self, number: int, answer: Any) -> None:
         self.name = f"n{number}"
-        self.line = FakeLine(FakeAgent(answers={"stacks": answer}))
+        self.connection = FakeConnection(FakeAgent(answers={"stacks": answer}))
         self.heard_at = time.monotonic()
         self.has_ended = False
         self.gone: str | None = None
@@ -222,9 +222,9 @@ async def test_launchers_that_start_ranks_again_have_the_time_to_meet(
 
 def test_the_log_says_what_keeps_a_run_until_it_gets_on() -> None:
     told = events.Stalled(60.0, ("r[0-1] all_reduce (train.py:88)",), (), "")
-    log = [Logged(1.0, told), Logged(2.0, events.Resumed(60.0))]
-    assert fold(log[:1]).stalled == told
-    assert fold(log).stalled is None
+    log = [LoggedEvent(1.0, told), LoggedEvent(2.0, events.Resumed(60.0))]
+    assert replay(log[:1]).stalled == told
+    assert replay(log).stalled is None
 
 
 def test_a_run_that_was_stopped_for_it_has_failed_by_whoever_tells_it() -> None:

@@ -48,27 +48,29 @@ def test_rank_that_had_ended_at_first_was_not_seen_to_fail() -> None:
     assert not witness.saw(RANK)
 
 
-@pytest.mark.parametrize("culprit", [RANK, LAUNCHER, GONE])
+@pytest.mark.parametrize("failure", [RANK, LAUNCHER, GONE])
 @pytest.mark.parametrize("state", ["ended", "lost", "absent"])
 def test_node_that_had_ended_at_first_was_not_seen_to_fail(
-    culprit: FirstFailure, state: str
+    failure: FirstFailure, state: str
 ) -> None:
     over = StatusReport(state, None, ())
-    assert not witness_of(node(over), node(over, rank(0, BAD))).saw(culprit)
+    assert not witness_of(node(over), node(over, rank(0, BAD))).saw(failure)
 
 
-@pytest.mark.parametrize("culprit", [RANK, LAUNCHER, GONE])
-def test_node_that_was_never_heard_of_was_not_seen_to_fail(culprit: FirstFailure) -> None:
-    assert not witness_of(node(None)).saw(culprit)
+@pytest.mark.parametrize("failure", [RANK, LAUNCHER, GONE])
+def test_node_that_was_never_heard_of_was_not_seen_to_fail(failure: FirstFailure) -> None:
+    assert not witness_of(node(None)).saw(failure)
 
 
 def test_node_that_was_alive_at_first_was_seen_to_be_lost() -> None:
     assert witness_of(node(RUNNING), node(replace(RUNNING, state="lost"))).saw(GONE)
 
 
-@pytest.mark.parametrize("culprit", [RANK, LAUNCHER])
-def test_launcher_that_restarts_ranks_fails_when_it_ends_itself(culprit: FirstFailure) -> None:
+@pytest.mark.parametrize("failure", [RANK, LAUNCHER])
+def test_launcher_that_restarts_ranks_fails_when_it_ends_itself(
+    failure: FirstFailure,
+) -> None:
     failed_once = node(RUNNING, rank(0, BAD))
     ended = node(replace(RUNNING, launcher=BAD), rank(0, BAD))
-    assert witness_of(failed_once, ended, restarts_itself=True).saw(culprit)
-    assert not witness_of(ended, restarts_itself=True).saw(culprit)
+    assert witness_of(failed_once, ended, restarts_itself=True).saw(failure)
+    assert not witness_of(ended, restarts_itself=True).saw(failure)

@@ -55,9 +55,9 @@ def test_a_signal_counts_as_128_and_its_number() -> None:
 def test_clock_skew_is_corrected() -> None:
     ahead = node("n0", rank(0, ProcessEnd(1, None), 12.0), clock_skew=10.0)  # truly at 2
     nodes = [ahead, node("n1", rank(1, ProcessEnd(2, None), 5.0))]
-    culprit = find_first_failure(nodes)
-    assert culprit is not None
-    assert culprit.rank == 0
+    first_failure = find_first_failure(nodes)
+    assert first_failure is not None
+    assert first_failure.rank == 0
 
 
 def test_who_ends_after_being_told_to_stop_is_a_victim() -> None:
@@ -127,7 +127,7 @@ def test_a_node_that_is_gone_is_the_culprit_though_nothing_is_known_of_its_end()
     gone = node("n1", rank(1), status=None, stopped_at=9.0, gone="could not be reached for 60 s")
     verdict = judge(plan_of(1, 1), [node("n0", rank(0, TERM, 9.5), stopped_at=9.0), gone], None)
     assert (verdict.exit_code, verdict.summary) == (1, "n1 could not be reached for 60 s")
-    assert (verdict.culprit, verdict.unknown) == (
+    assert (verdict.first_failure, verdict.unknown) == (
         FirstFailure("n1", None, None, gone.gone or ""),
         ("n1",),
     )
@@ -144,7 +144,7 @@ def test_what_becomes_of_a_node_after_all_ranks_ended_well_changes_nothing(
 ) -> None:
     nodes = [node("n0", rank(0, OK)), node("n1", rank(1, OK), status=status, gone="is gone")]
     verdict = judge(plan_of(1, 1), nodes, None)
-    assert (verdict.exit_code, verdict.culprit) == (0, None)
+    assert (verdict.exit_code, verdict.first_failure) == (0, None)
 
 
 # -- stopped by a wish, by the node itself, by another controller -------------------------------

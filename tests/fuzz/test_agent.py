@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from orchestrator.api.prune import _forget, _usage
 from orchestrator.control import follower
-from orchestrator.control.explain import Known
+from orchestrator.control.explain import NodeEvidence
 from orchestrator.control.follower import Follower
 from orchestrator.control.start import start
 from orchestrator.errors import OrchError
@@ -133,13 +133,13 @@ async def stop(agent: Agent, folder: Path) -> None:
         record.close()
 
 
-async def evidence(agent: Agent, folder: Path) -> Known:
+async def evidence(agent: Agent, folder: Path) -> NodeEvidence:
     record = record_in(folder, plan_of(2))
     try:
         node = Follower(
             record.plan.nodes[0], cast(Any, Line(agent)), record, record.note, lambda: None
         )
-        return await node.ask_about(rank(0, KILL), 3.0)
+        return await node.fetch_evidence(rank(0, KILL), 3.0)
     finally:
         record.close()
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.api.diagnose import Examination, Log, examine
-from orchestrator.control.explain import Known, explain
+from orchestrator.control.explain import NodeEvidence, explain
 from orchestrator.control.first_failure import FirstFailure, NodeState
 from orchestrator.diagnose import Evidence, Exit, Source
 from orchestrator.remote.reports import ProcessEnd
@@ -80,7 +80,7 @@ def shown(view: DiagnosisView) -> None:
     json.loads(told, parse_constant=pytest.fail)  # NaN and Infinity are no JSON
 
 
-def verdict(folder: Path, log: bytes, known: Known) -> None:
+def verdict(folder: Path, log: bytes, known: NodeEvidence) -> None:
     """See that the verdict of a run whose rank printed this can be told."""
     file = folder / "n0" / "attempt-0" / "rank-0.err"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def verdict(folder: Path, log: bytes, known: Known) -> None:
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
 def test_a_nasty_log_is_diagnosed(path: Path, tmp_path: Path) -> None:
     shown(DiagnosisView(examined(path, Source(path.name))))
-    verdict(tmp_path, path.read_bytes(), Known())
+    verdict(tmp_path, path.read_bytes(), NodeEvidence())
 
 
 @given(log=logs(), is_of_rank=st.booleans())
@@ -109,7 +109,7 @@ def test_any_log_is_diagnosed(log: bytes, is_of_rank: bool, tmp_path: Path) -> N
     path.write_bytes(log)
     source = Source("any.log", rank=3 if is_of_rank else None, node="n1" if is_of_rank else None)
     shown(DiagnosisView(examined(path, source, Evidence((Exit(3, -9, "n1", 7),)))))
-    verdict(tmp_path, log, Known())
+    verdict(tmp_path, log, NodeEvidence())
 
 
 ONE = (
@@ -137,7 +137,7 @@ ERROR_FILES = st.fixed_dictionaries(
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_error_file_of_torch_is_read(file: str, tmp_path: Path) -> None:
-    verdict(tmp_path, b"", Known(error_file=file, kernel=("\ud800 pid 7",)))
+    verdict(tmp_path, b"", NodeEvidence(error_file=file, kernel=("\ud800 pid 7",)))
     path = tmp_path / "empty.log"
     path.write_bytes(b"")
     data = file.encode("utf-8", "replace")
@@ -151,4 +151,4 @@ def test_any_error_file_of_torch_is_read(file: str, tmp_path: Path) -> None:
 )
 def test_an_answer_of_a_node_is_taken_or_refused(answer: dict[str, object]) -> None:
     with suppress(KeyError, TypeError, ValueError):  # what the caller expects of it
-        Known.parse(answer)
+        NodeEvidence.parse(answer)

@@ -23,7 +23,7 @@ from orchestrator.control.follower import Follower
 from orchestrator.node import follow
 from orchestrator.node.follow import Follower as NodeFollower
 from orchestrator.remote import reports
-from tests.runs.fakes import FakeLine
+from tests.runs.fakes import FakeConnection
 from tests.runs.helpers import plan_of, record_in
 
 STATUS = {
@@ -151,7 +151,7 @@ def test_odd_files_keep_no_rank_from_being_followed_to_its_end(
     pair = Pair(directory)
     follower = Follower(
         record.plan.nodes[0],
-        cast(Any, FakeLine(cast(Any, pair))),
+        cast(Any, FakeConnection(cast(Any, pair))),
         record,
         told.append,
         lambda: None,

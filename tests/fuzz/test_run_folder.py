@@ -25,7 +25,7 @@ from orchestrator.logs.index import INDEX_NAME, RECORD_SIZE, IndexReader
 from orchestrator.logs.replay import Replay
 from orchestrator.logs.stream import Stream
 from orchestrator.runs.lock import find_controller
-from orchestrator.runs.registry import all_runs, broken, find, foreign
+from orchestrator.runs.registry import all_runs, find_run, unreadable_runs, untrusted_runs
 from orchestrator.runs.saved_run import SavedRun, load_run
 from orchestrator.runs.state import RunState, state_of
 from orchestrator.runs.stop_request import find_stop_request
@@ -89,10 +89,10 @@ def use(folder: Path) -> None:
     root = folder.parent
     saved = value_or_refusal(lambda: load_run(folder), SavedRun | None)
     value_or_refusal(lambda: load_run(folder, of_anyone=True), SavedRun | None)
-    for ask in (all_runs, broken, foreign):
+    for ask in (all_runs, unreadable_runs, untrusted_runs):
         value_or_refusal(lambda ask=ask: ask(root), list)
-    value_or_refusal(lambda: find("r", root), SavedRun)
-    value_or_refusal(lambda: find(None, root), SavedRun)
+    value_or_refusal(lambda: find_run("r", root), SavedRun)
+    value_or_refusal(lambda: find_run(None, root), SavedRun)
     value_or_refusal(lambda: state_of(folder), RunState)
     value_or_refusal(lambda: find_controller(folder), object)
     find_stop_request(folder)

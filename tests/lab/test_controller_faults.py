@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from labkit.lab import Lab
 
-from orchestrator.control.restarts import UNSEEN
+from orchestrator.control.restarts import FAILED_UNSEEN
 from orchestrator.runs.lock import find_controller
 
 from .orch import ORCH, keepers, orch, processes_of_runs, run_name, wait_until, write
@@ -200,7 +200,7 @@ def test_who_takes_over_a_live_run_restarts_it_and_who_finds_it_failed_does_not(
     wait_until(lambda: processes_of_runs(lab3, run) == [], 60)
     assert place.orch("logs", run).returncode == 0
     wait_until(lambda: place.record["state"] == "ended", 60)
-    assert_one_verdict(place, 4, f"rank 1 on node1 exited with 4 (attempt 2 of 3); {UNSEEN}")
+    assert_one_verdict(place, 4, f"rank 1 on node1 exited with 4 (attempt 2 of 3); {FAILED_UNSEEN}")
     assert place.attempts_had(2) == 0
 
 

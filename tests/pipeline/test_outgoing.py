@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator import events
 from orchestrator.errors import SyncError
-from orchestrator.pipeline.outgoing import survey_folder, warn_of_left_out
+from orchestrator.pipeline.outgoing import survey_folder, warn_of_unsent_files
 from orchestrator.plan import Job
 
 
@@ -106,11 +106,11 @@ def test_files_that_the_job_names_and_that_stay_are_told(
     monkeypatch.chdir(tmp_path)
     heard: list[events.Event] = []
     job = Job("train.py", arguments=tuple(f"data/{number}" for number in range(6)))
-    warn_of_left_out(job, Path(), Path("train.py"), heard.append)
+    warn_of_unsent_files(job, Path(), Path("train.py"), heard.append)
     told = warnings(heard)
     assert len(told) == 5
     assert told[0].startswith("the argument data/0 is here and does not go")
     assert told[-1] == "3 other files that the job names do not go either"
     heard.clear()
-    warn_of_left_out(job, None, Path("train.py"), heard.append)
+    warn_of_unsent_files(job, None, Path("train.py"), heard.append)
     assert heard == []

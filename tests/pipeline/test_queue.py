@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator import events
 from orchestrator.errors import NodeError, UsageError
-from orchestrator.pipeline.queue import take_nodes
+from orchestrator.pipeline.queue import claim_nodes
 from orchestrator.remote.fleet import Fleet
 from orchestrator.ui import messages
 from tests.plan.helpers import host
@@ -48,7 +48,7 @@ async def take(
     nodes: Nodes, *given: str, wait: bool = False
 ) -> tuple[str, list[events.NodesInUse]]:
     heard: list[events.Event] = []
-    run = await take_nodes(cast(Fleet, nodes), names(*given), heard.append, wait=wait)
+    run = await claim_nodes(cast(Fleet, nodes), names(*given), heard.append, wait=wait)
     return run, [event for event in heard if isinstance(event, events.NodesInUse)]
 
 

@@ -7,9 +7,9 @@ import pytest
 from orchestrator.errors import UsageError
 from orchestrator.pipeline.transport_needs import (
     require_background,
-    require_end,
     require_files,
     require_sessions,
+    require_time_limit,
 )
 from tests.remote.fake import FakeTransport
 
@@ -17,7 +17,7 @@ from tests.remote.fake import FakeTransport
 def test_transport_that_can_do_everything_is_refused_nothing() -> None:
     transport = FakeTransport()
     require_background(transport, "--detach")
-    require_end(transport, None)
+    require_time_limit(transport, None)
     require_files(transport, "--sync", "--no-sync")
     require_sessions(transport, "-w", "cd")
 
@@ -44,7 +44,7 @@ def test_second_session_is_refused_where_there_is_one() -> None:
 
 def test_command_that_may_never_end_needs_a_limit() -> None:
     transport = FakeTransport(tells_lost_link=False)
-    require_end(transport, 10.0)
+    require_time_limit(transport, 10.0)
     with pytest.raises(UsageError, match="does not tell when a node is lost") as caught:
-        require_end(transport, None)
+        require_time_limit(transport, None)
     assert "--timeout" in str(caught.value.remedy)

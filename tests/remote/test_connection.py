@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import NodeError, Refused, Unreachable, UsageError
+from orchestrator.errors import LoginRefused, NodeError, Unreachable, UsageError
 from orchestrator.inventory import Host
 from orchestrator.remote.base import Node, OnResult, Transport
 from orchestrator.remote.connection import Connector, NodeConnection
@@ -113,7 +113,11 @@ async def test_a_host_that_is_not_reached_is_told_with_the_remedy_and_harms_no_o
 
 @pytest.mark.parametrize(
     ("cause", "kind"),
-    [("host-key-changed", Refused), ("authentication", Refused), ("timed-out", NodeError)],
+    [
+        ("host-key-changed", LoginRefused),
+        ("authentication", LoginRefused),
+        ("timed-out", NodeError),
+    ],
 )
 async def test_a_host_that_refuses_us_is_told_from_one_that_is_away(
     network: Network, dialer: Connector, cause: str, kind: type[Exception]

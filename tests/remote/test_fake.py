@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator.errors import LinkLost, NodeError
+from orchestrator.errors import ConnectionLost, NodeError
 from orchestrator.inventory import Host
 from orchestrator.remote.base import Channel, Node
 from tests.remote.fake import FakeNode
@@ -45,10 +45,10 @@ async def test_a_dropped_link_is_lost_for_every_channel(make_host: Callable[...,
     channel = await node.open("sleep 60")
     reading = asyncio.create_task(channel.read())
     node.drop()
-    with pytest.raises(LinkLost):
+    with pytest.raises(ConnectionLost):
         await reading
-    with pytest.raises(LinkLost):
+    with pytest.raises(ConnectionLost):
         await channel.wait()
-    with pytest.raises(LinkLost):
+    with pytest.raises(ConnectionLost):
         await node.open("true")
     await node.close()

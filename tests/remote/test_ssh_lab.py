@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import LinkLost, NodeError, Unreachable
+from orchestrator.errors import ConnectionLost, NodeError, Unreachable
 from orchestrator.inventory import Host
 from orchestrator.remote.base import ShellError
 from orchestrator.remote.ssh.connect import ConnectOptions, SshNode, connect_all
@@ -463,13 +463,13 @@ async def test_a_broken_connection_is_not_an_end_of_output(
     os.kill(session, 9)
     assert await channel.readline() == b"tail\n"
     async with asyncio.timeout(10):
-        with pytest.raises(LinkLost):
+        with pytest.raises(ConnectionLost):
             await channel.read()
-        with pytest.raises(LinkLost):
+        with pytest.raises(ConnectionLost):
             await channel.wait()
-        with pytest.raises(LinkLost):
+        with pytest.raises(ConnectionLost):
             await channel.write(b"x")
-        with pytest.raises(LinkLost):
+        with pytest.raises(ConnectionLost):
             await node.open("true")
     await node.close()
 

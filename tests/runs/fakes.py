@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from orchestrator.errors import LinkLost, NodeError
+from orchestrator.errors import ConnectionLost, NodeError
 from orchestrator.remote.reports import Chunk, Report
 
 
@@ -61,7 +61,7 @@ class FakeAgent:
                 yield report
 
 
-class FakeLine:
+class FakeConnection:
     """A way to `agent`; a connection is made after as many `failures` as there are."""
 
     def __init__(self, agent: FakeAgent, *failures: NodeError, is_up: bool = True) -> None:
@@ -86,8 +86,8 @@ class FakeLine:
         self.is_up = False
 
 
-def lost() -> LinkLost:
-    return LinkLost("n0", "the connection broke")
+def lost() -> ConnectionLost:
+    return ConnectionLost("n0", "the connection broke")
 
 
 async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:

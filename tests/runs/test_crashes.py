@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import UsageError
-from orchestrator.runs.registry import all_runs, broken, find
+from orchestrator.runs.registry import all_runs, find_run, unreadable_runs
 from orchestrator.runs.saved_run import SavedRun
 from tests.warm import Warm
 
@@ -103,7 +103,7 @@ def test_a_keeper_that_crashes_at_any_step_leaves_the_run_to_the_next(place: Pla
     def crash_early() -> str:
         place.start_over()
         place.crash(begun, [*_LAUNCH, place.script])
-        return find("it", place.runs).run
+        return find_run("it", place.runs).run
 
     steps = len(place.crash(_NEVER, ["control", crash_early()]))
     assert steps > 20
@@ -124,9 +124,9 @@ def test_launch_with_restarts_that_crashes_at_any_step_has_no_attempt_too_many(
         place.crash(step, words, code=4)
         if all_runs(place.runs) == []:
             continue  # it crashed before there was a record, so before anything was started
-        run = find("it", place.runs).run
+        run = find_run("it", place.runs).run
         place.keep(run)
-        saved = find(run, place.runs)
+        saved = find_run(run, place.runs)
         assert (saved.state, saved.controller) == ("ended", None)
         assert saved.exit_code in (1, 3, 4)  # 1: it was about to start
         had = {folder.name for folder in place.runs.glob("*/local*/attempt-*")}
@@ -137,12 +137,12 @@ def test_launch_with_restarts_that_crashes_at_any_step_has_no_attempt_too_many(
 
 def assert_it_can_be_finished(place: Place) -> None:
     try:
-        run = find("it", place.runs).run
+        run = find_run("it", place.runs).run
     except UsageError as error:
         # It crashed before there was a record, so before anything was started.
         assert all_runs(place.runs) == []
         folders = list(place.runs.iterdir()) if place.runs.exists() else []
-        assert broken(place.runs) == folders
+        assert unreadable_runs(place.runs) == folders
         wanted = "holds no record of a run that can be read" if folders else "there is no run 'it'"
         assert wanted in error.message
         assert (
@@ -151,7 +151,7 @@ def assert_it_can_be_finished(place: Place) -> None:
         return
     place.keep(run)
     (saved,) = all_runs(place.runs)
-    assert saved == find(run, place.runs)
+    assert saved == find_run(run, place.runs)
     assert (saved.state, saved.missing, saved.controller) == ("ended", (), None)
     assert processes_of(run) == []
     assert copies(saved) == originals(saved)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import LaunchError
-from orchestrator.runs.folder import load_json, own_folder, runs_folder, state_folder
+from orchestrator.runs.folder import ensure_private_folder, load_json, runs_folder, state_folder
 from orchestrator.runs.options import Settings
 from orchestrator.runs.record import Record
 from tests.runs.helpers import plan_of
@@ -65,10 +65,10 @@ def test_place_that_others_can_write_to_is_refused_with_another_way(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another owner")
 def test_state_folder_of_another_owner_is_refused(home: Path) -> None:
-    own_folder(runs_folder())
+    ensure_private_folder(runs_folder())
     os.chown(state_folder(), 1234, 1234)
     with pytest.raises(LaunchError, match="belongs to uid 1234"):
-        own_folder(runs_folder())
+        ensure_private_folder(runs_folder())
 
 
 def test_json_that_is_no_regular_file_or_too_deep_is_an_error(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.control.explain import Known, explain
+from orchestrator.control.explain import NodeEvidence, explain
 from orchestrator.control.first_failure import FirstFailure, NodeState
 from orchestrator.remote.reports import ProcessEnd
 from tests.runs.helpers import ENDED, TERM, plan_of, rank
@@ -33,7 +33,7 @@ def told(source: Path, path: str, folder: str = "") -> tuple[str, str, str]:
     traceback = f'Traceback (most recent call last):\n  File "t.py", line 1, in <module>\n{error}\n'
     (logs / "n0/attempt-0/rank-0.err").write_text(traceback)
     nodes = {"n0": NodeState("n0", {0: rank(0, FAILED, 4.0), 1: rank(1, TERM, 5.0)}, ENDED)}
-    explained = explain(plan, nodes, FirstFailure("n0", 0, FAILED), logs, Known(), source)
+    explained = explain(plan, nodes, FirstFailure("n0", 0, FAILED), logs, NodeEvidence(), source)
     return explained.cause, explained.fix, explained.check
 
 
@@ -67,8 +67,10 @@ def test_module_of_the_project_that_is_not_found_is_not_to_be_installed(source: 
         error = f"ModuleNotFoundError: No module named '{module}'"
         text = f'Traceback (most recent call last):\n  File "t.py", line 1, in <module>\n{error}\n'
         (logs / "rank-0.err").write_text(text)
-        culprit = FirstFailure("n0", 0, FAILED)
-        told = explain(plan_of(1), nodes, culprit, source.parent / "logs", Known(), source)
+        first_failure = FirstFailure("n0", 0, FAILED)
+        told = explain(
+            plan_of(1), nodes, first_failure, source.parent / "logs", NodeEvidence(), source
+        )
         assert fix in told.fix
 
 
@@ -83,5 +85,5 @@ def test_nothing_is_looked_up_where_no_folder_went(source: Path) -> None:
     logs = source.parent / "logs"
     told(source, "data/train.bin")
     nodes = {"n0": NodeState("n0", {0: rank(0, FAILED, 4.0), 1: rank(1, TERM, 5.0)}, ENDED)}
-    explained = explain(plan_of(2), nodes, FirstFailure("n0", 0, FAILED), logs, Known())
+    explained = explain(plan_of(2), nodes, FirstFailure("n0", 0, FAILED), logs, NodeEvidence())
     assert explained.cause == "data/train.bin is not on this node"

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.remote.ssh.transport import SshTransport
 from orchestrator.remote.transports import SavedTransport
 from orchestrator.runs.codec import decode, encode
-from orchestrator.runs.options import Settings, watchful
+from orchestrator.runs.options import Settings, with_silence_timeout
 
 SETTINGS = Settings(
     script=("python", "train.py"),
@@ -40,12 +40,12 @@ def test_settings_of_a_record_are_one_flat_object() -> None:
 def test_connections_are_probed_as_closely_as_the_run_is_minded(
     node_timeout: float, keepalive: float
 ) -> None:
-    watching = watchful(SshTransport(), node_timeout)
+    watching = with_silence_timeout(SshTransport(), node_timeout)
     assert isinstance(watching, SshTransport)
     assert watching.options.keepalive == keepalive
 
 
 def test_probes_that_are_closer_already_stay() -> None:
-    watching = watchful(SshTransport(keepalive=0.5), 60.0)
+    watching = with_silence_timeout(SshTransport(keepalive=0.5), 60.0)
     assert isinstance(watching, SshTransport)
     assert watching.options.keepalive == 0.5

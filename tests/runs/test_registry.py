@@ -16,7 +16,14 @@ from orchestrator.errors import LaunchError, OrchError, UsageError
 from orchestrator.remote.transports import SavedTransport, restore
 from orchestrator.runs.outcome import State
 from orchestrator.runs.record import Record
-from orchestrator.runs.registry import active_runs, all_runs, broken, find, foreign, unless_pruned
+from orchestrator.runs.registry import (
+    active_runs,
+    all_runs,
+    find_run,
+    unless_pruned,
+    unreadable_runs,
+    untrusted_runs,
+)
 from orchestrator.runs.saved_run import load_run
 from tests.runs.helpers import plan_of, record_in
 
@@ -31,15 +38,15 @@ def keep(root: Path, *names: str) -> None:
 
 def test_a_whole_name_or_a_beginning_that_no_other_has_finds_a_run(tmp_path: Path) -> None:
     keep(tmp_path, "bold-otter", "bold-owl", "calm-fox")
-    assert find("calm", tmp_path).run == "calm-fox"
-    assert find("bold-ot", tmp_path).run == "bold-otter"
+    assert find_run("calm", tmp_path).run == "calm-fox"
+    assert find_run("bold-ot", tmp_path).run == "bold-otter"
     with pytest.raises(UsageError, match=r"'bold' may be any of bold-otter, bold-owl"):
-        find("bold", tmp_path)
+        find_run("bold", tmp_path)
 
 
 def test_last_part_of_a_name_finds_a_run(tmp_path: Path) -> None:
     keep(tmp_path, "train-lusab", "train-babad")
-    assert find("lusab", tmp_path).run == "train-lusab"
+    assert find_run("lusab", tmp_path).run == "train-lusab"
 
 
 @pytest.mark.parametrize(
@@ -49,7 +56,7 @@ def test_last_part_of_a_name_finds_a_run(tmp_path: Path) -> None:
 def test_misspelt_name_gets_the_nearest(tmp_path: Path, typed: str, meant: str) -> None:
     keep(tmp_path, "train-lusab", "eval-bipod")
     with pytest.raises(UsageError, match=f"no run {typed!r} .did you mean {meant!r}"):
-        find(typed, tmp_path)
+        find_run(typed, tmp_path)
 
 
 def test_active_runs_are_those_that_have_not_ended(tmp_path: Path) -> None:
@@ -63,19 +70,19 @@ def test_active_runs_are_those_that_have_not_ended(tmp_path: Path) -> None:
 
 def test_a_whole_name_goes_before_a_longer_one_that_begins_with_it(tmp_path: Path) -> None:
     keep(tmp_path, "a", "ab")
-    assert find("a", tmp_path).run == "a"
+    assert find_run("a", tmp_path).run == "a"
 
 
 def test_the_latest_comes_first_and_is_the_default(tmp_path: Path) -> None:
     keep(tmp_path, "b", "a", "c")
     assert [saved.run for saved in all_runs(tmp_path)] == ["c", "a", "b"]
-    assert find(None, tmp_path).run == find("latest", tmp_path).run == "c"
+    assert find_run(None, tmp_path).run == find_run("latest", tmp_path).run == "c"
 
 
 def test_many_that_are_meant_are_not_all_listed(tmp_path: Path) -> None:
     keep(tmp_path, *(f"run-{n}" for n in range(7)))
     with pytest.raises(UsageError, match=r"run-4, \.\.\."):
-        find("run", tmp_path)
+        find_run("run", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["nothing", "../x", "..", ".", "/", "a/run.json", "a\0", "*"])
@@ -83,7 +90,7 @@ def test_a_name_that_no_run_has_is_told(tmp_path: Path, name: str) -> None:
     keep(tmp_path / "runs", "a")
     keep(tmp_path, "x")
     with pytest.raises(UsageError, match="there is no run"):
-        find(name, tmp_path / "runs")
+        find_run(name, tmp_path / "runs")
 
 
 @pytest.mark.parametrize("name", [None, "latest"])
@@ -92,9 +99,9 @@ def test_where_there_is_no_run_yet_it_is_told_how_to_start_one(
 ) -> None:
     for root in (tmp_path, tmp_path / "no such folder"):
         assert all_runs(root) == []
-        assert broken(root) == []
+        assert unreadable_runs(root) == []
         with pytest.raises(UsageError, match="there is no run yet"):
-            find(name, root)
+            find_run(name, root)
 
 
 def test_what_is_no_run_is_passed_over_and_told_by_name(tmp_path: Path) -> None:
@@ -106,21 +113,21 @@ def test_what_is_no_run_is_passed_over_and_told_by_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     assert [saved.run for saved in all_runs(tmp_path)] == ["good"]
-    assert sorted(folder.name for folder in broken(tmp_path)) == ["empty", "odd", "torn"]
-    assert find(None, tmp_path).run == "good"
+    assert sorted(folder.name for folder in unreadable_runs(tmp_path)) == ["empty", "odd", "torn"]
+    assert find_run(None, tmp_path).run == "good"
     with pytest.raises(UsageError, match=r"torn holds no record of a run that can be read"):
-        find("to", tmp_path)
+        find_run("to", tmp_path)
 
 
 def test_a_broken_folder_makes_no_name_ambiguous(tmp_path: Path) -> None:
     keep(tmp_path, "bold-owl")
     (tmp_path / "bold-otter").mkdir()
-    assert find("bold", tmp_path).run == "bold-owl"
+    assert find_run("bold", tmp_path).run == "bold-owl"
 
 
 def test_a_file_where_the_runs_should_be_is_told(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
-    for ask in (all_runs, broken, lambda root: find(None, root)):
+    for ask in (all_runs, unreadable_runs, lambda root: find_run(None, root)):
         with pytest.raises(OrchError, match=r"cannot be read: .*runs: Not a directory"):
             ask(tmp_path / "runs")
 
@@ -242,12 +249,14 @@ def test_run_of_another_owner_is_left_out_and_refused_by_name(tmp_path: Path, wh
     keep(tmp_path, "ours", "theirs")
     os.chown(tmp_path / whose, OTHER, OTHER)
     assert [saved.run for saved in all_runs(tmp_path)] == ["ours"]
-    assert find(None, tmp_path).run == "ours"
-    assert broken(tmp_path) == []  # what is broken is removed some day; this is not ours to remove
-    (error,) = foreign(tmp_path)
+    assert find_run(None, tmp_path).run == "ours"
+    assert (
+        unreadable_runs(tmp_path) == []
+    )  # what is broken is removed some day; this is not ours to remove
+    (error,) = untrusted_runs(tmp_path)
     assert (error.path, f"belongs to uid {OTHER}" in error.why) == (str(tmp_path / whose), True)
     with pytest.raises(OrchError, match=f"run theirs is left alone: .*uid {OTHER}") as caught:
-        find("th", tmp_path)
+        find_run("th", tmp_path)
     assert f"chown -hR 0 {tmp_path / whose}" in str(caught.value)
 
 
@@ -256,7 +265,7 @@ def test_only_runs_of_others_is_not_called_no_run(tmp_path: Path) -> None:
     keep(tmp_path, "theirs")
     os.chown(tmp_path / "theirs", OTHER, OTHER)
     with pytest.raises(OrchError, match="run theirs is left alone"):
-        find(None, tmp_path)
+        find_run(None, tmp_path)
 
 
 @as_root
@@ -267,7 +276,7 @@ def test_link_of_another_owner_to_a_run_of_ours_is_left_out(tmp_path: Path) -> N
     assert [saved.run for saved in all_runs(tmp_path / "runs")] == ["a"]
     os.lchown(tmp_path / "runs/a", OTHER, OTHER)
     assert all_runs(tmp_path / "runs") == []
-    assert len(foreign(tmp_path / "runs")) == 1
+    assert len(untrusted_runs(tmp_path / "runs")) == 1
 
 
 @pytest.mark.parametrize("place", ["a", "a/run.json"])
@@ -276,16 +285,16 @@ def test_run_that_others_can_write_to_is_left_out(tmp_path: Path, place: str) ->
     (tmp_path / place).chmod(0o777)
     assert all_runs(tmp_path) == []
     with pytest.raises(OrchError, match="can be written by everybody") as caught:
-        find("a", tmp_path)
+        find_run("a", tmp_path)
     assert f"chmod go-w {tmp_path / place}" in str(caught.value)
     (tmp_path / place).chmod(0o700)
-    assert find("a", tmp_path).run == "a"
+    assert find_run("a", tmp_path).run == "a"
 
 
 @as_root
 def test_run_whose_folder_was_exchanged_is_not_gone_on_with(tmp_path: Path) -> None:
     keep(tmp_path, "a")
-    saved = find("a", tmp_path)
+    saved = find_run("a", tmp_path)
     os.chown(tmp_path / "a", OTHER, OTHER)
     with pytest.raises(LaunchError, match="run a is left alone"):
         Record.reopen(saved)
@@ -302,7 +311,7 @@ def test_record_of_anyone_can_be_read_where_nobody_acts_on_it(tmp_path: Path) ->
 def test_runs_below_a_folder_that_everybody_can_write_to_are_not_read(tmp_path: Path) -> None:
     keep(tmp_path / "shared/runs", "a")
     (tmp_path / "shared").chmod(0o777)
-    for ask in (all_runs, broken, foreign):
+    for ask in (all_runs, unreadable_runs, untrusted_runs):
         with pytest.raises(OrchError, match="shared can be written by everybody"):
             ask(tmp_path / "shared/runs")
 
@@ -320,7 +329,7 @@ def test_files_that_are_no_files_make_no_run(tmp_path: Path) -> None:
 
 def test_controller_that_nobody_can_tell_is_an_error_that_is_told(tmp_path: Path) -> None:
     keep(tmp_path, "a")
-    saved = find("a", tmp_path)
+    saved = find_run("a", tmp_path)
     (tmp_path / "a/controller.lock").unlink()
     os.mkfifo(tmp_path / "a/controller.lock")
     with pytest.raises(OrchError, match="nobody can tell who minds run a"):

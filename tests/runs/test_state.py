@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from orchestrator import events
 from orchestrator.node.reasons import StopReason
 from orchestrator.reasons import Stop
-from orchestrator.runs.event_log import Logged
-from orchestrator.runs.state import NodeLink, RankState, RunState, fold
+from orchestrator.runs.event_log import LoggedEvent
+from orchestrator.runs.state import NodeCondition, RankState, RunState, replay
 
 
 def began(rank: int, attempt: int = 0) -> events.RankBegan:
@@ -24,7 +24,7 @@ def ended(rank: int, code: int | None = 0, signal: int | None = None) -> events.
 
 def folded(*happened: events.Event) -> RunState:
     """Return the state after these, of which one is told each second."""
-    return fold(Logged(float(at), event) for at, event in enumerate(happened))
+    return replay(LoggedEvent(float(at), event) for at, event in enumerate(happened))
 
 
 def told_of(ends: list[tuple[int, int | None]]) -> list[events.Event]:
@@ -42,7 +42,7 @@ def told_of(ends: list[tuple[int, int | None]]) -> list[events.Event]:
 
 
 def test_of_nothing_nothing_is_known() -> None:
-    assert fold([]) == RunState()
+    assert replay([]) == RunState()
 
 
 def test_a_rank_begins_and_ends() -> None:
@@ -83,7 +83,7 @@ def test_a_node_is_unreachable_since_the_first_time_until_it_is_followed_again()
     lost = events.NodeLost("n0", "the connection broke")
     still = events.NodeLost("n0", "no route to host")  # another controller finds it so
     state = folded(events.Following("n0"), lost, still)
-    assert state.nodes["n0"] == NodeLink("n0", "running", 1.0, "no route to host")
+    assert state.nodes["n0"] == NodeCondition("n0", "running", 1.0, "no route to host")
     state = folded(events.Following("n0"), lost, still, events.Following("n0"))
     assert state.nodes["n0"].unreachable_since is None
 
@@ -97,7 +97,7 @@ def test_a_node_ends_with_what_is_left_and_stays_so() -> None:
     state = folded(
         events.Following("n0"), events.NodeEnded("n0", "lost", (7, 8)), events.Following("n0")
     )
-    assert state.nodes["n0"] == NodeLink("n0", "lost", left=(7, 8))
+    assert state.nodes["n0"] == NodeCondition("n0", "lost", left=(7, 8))
 
 
 def test_warnings_and_the_reason_of_a_stop_are_kept() -> None:
@@ -145,6 +145,8 @@ def test_a_node_that_has_left_an_elastic_run_stays_so_whatever_becomes_of_it() -
 
 def test_why_a_node_was_given_up_is_known_until_another_attempt_begins() -> None:
     gone = events.NodeGone("n0", "vanished")
-    assert fold([Logged(1.0, gone)]).nodes["n0"].gone == "vanished"
-    again = fold([Logged(1.0, gone), Logged(2.0, events.Restarting(2, 3, "n0 vanished"))])
+    assert replay([LoggedEvent(1.0, gone)]).nodes["n0"].gone == "vanished"
+    again = replay(
+        [LoggedEvent(1.0, gone), LoggedEvent(2.0, events.Restarting(2, 3, "n0 vanished"))]
+    )
     assert again.nodes == {}

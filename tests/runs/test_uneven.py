@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import events
-from orchestrator.control.explain import Known, explain
+from orchestrator.control.explain import NodeEvidence, explain
 from orchestrator.control.first_failure import FirstFailure, NodeState
 from orchestrator.remote.reports import ProcessEnd
 from orchestrator.runs.event_log import EventLog
@@ -34,7 +34,7 @@ def told(tmp_path: Path, said: str, *uneven: events.Uneven) -> tuple[str, str]:
         "n1": NodeState("n1", {1: rank(1, FAILED, 4.0)}, ENDED),
     }
     found = explain(
-        plan_of(1, 1), nodes, FirstFailure("n1", 1, FAILED), tmp_path, Known(), uneven=uneven
+        plan_of(1, 1), nodes, FirstFailure("n1", 1, FAILED), tmp_path, NodeEvidence(), uneven=uneven
     )
     return found.cause, found.fix
 

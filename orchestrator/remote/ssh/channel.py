@@ -13,7 +13,7 @@ import time
 
 import asyncssh
 
-from orchestrator.errors import LinkLost
+from orchestrator.errors import ConnectionLost
 from orchestrator.remote.buffer import LONGEST_LINE, Buffer, read_line, too_long
 from orchestrator.util.text import printable
 
@@ -115,16 +115,16 @@ class SshChannel(asyncssh.SSHClientSession[bytes]):
             raise
 
     def _check_end(self) -> None:
-        """Raise LinkLost if what looks like the end of output is a broken connection."""
+        """Raise ConnectionLost if what looks like the end of output is a broken connection."""
         if not self._whole:
-            raise LinkLost(self._node, self._lost)
+            raise ConnectionLost(self._node, self._lost)
 
     async def write(self, data: bytes) -> None:
         view = memoryview(data)
         for start in range(0, len(view), PACKET):
             await self._writable.wait()
             if self._chan is None and self._exit_code is None:
-                raise LinkLost(self._node, self._lost)
+                raise ConnectionLost(self._node, self._lost)
             if self._chan is None or self._chan.is_closing():
                 return  # the command has ended; its exit code says why
             self._chan.write(bytes(view[start : start + PACKET]))
@@ -137,7 +137,7 @@ class SshChannel(asyncssh.SSHClientSession[bytes]):
     async def wait(self) -> int:
         await self._ended.wait()
         if self._exit_code is None:
-            raise LinkLost(self._node, self._lost)
+            raise ConnectionLost(self._node, self._lost)
         return self._exit_code
 
     @property

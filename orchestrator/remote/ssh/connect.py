@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncssh
 
-from orchestrator.errors import LinkLost, NodeError, Unreachable, UsageError
+from orchestrator.errors import ConnectionLost, NodeError, Unreachable, UsageError
 from orchestrator.remote.base import Completed, OnResult, Screen, ShellError, read_all
 from orchestrator.remote.ssh import verdicts
 from orchestrator.remote.ssh.channel import PACKET, WINDOW, SshChannel
@@ -80,7 +80,7 @@ class SshNode:
         """Start `script` (POSIX sh), or the login shell, for a person, with a pseudo-terminal like `screen`
         (None: without one).
 
-        What start-up files print is theirs to see. Raises LinkLost and NodeError as `open` does.
+        What start-up files print is theirs to see. Raises ConnectionLost and NodeError as `open` does.
         """
         options: dict[str, Any] = {"request_pty": False}
         if screen is not None:
@@ -142,7 +142,7 @@ class SshNode:
         except asyncio.LimitOverrunError:
             what, noise = "prints without end", await channel.read(1024)
         except asyncio.IncompleteReadError as error:
-            code = await channel.wait()  # raises LinkLost if that is what it was
+            code = await channel.wait()  # raises ConnectionLost if that is what it was
             what, noise = f"ended with code {code} instead", error.partial + channel.stderr
         except BaseException:
             channel.close()
@@ -151,9 +151,9 @@ class SshNode:
         verdict = verdicts.shell_failed(self.name, self._target, what, noise)
         raise ShellError(verdicts.with_place(verdict, self._target))
 
-    def _lost(self, error: Exception) -> LinkLost:
+    def _lost(self, error: Exception) -> ConnectionLost:
         reason = printable(str(error)) or type(error).__name__
-        return LinkLost(self.name, f"the connection broke: {reason}")
+        return ConnectionLost(self.name, f"the connection broke: {reason}")
 
     async def run(self, script: str, *, input: bytes = b"", timeout: float = 30.0) -> Completed:  # noqa: A002
         channel = await self.open(

@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from orchestrator.errors import LinkLost, NodeError, Unreachable
+from orchestrator.errors import ConnectionLost, NodeError, Unreachable
 from orchestrator.remote.embedded.cluster import LocalCluster
 from orchestrator.remote.ssh.connect import ConnectOptions, SshNode, Trust, connect_all
 
@@ -182,11 +182,11 @@ async def test_the_end_of_the_cluster_ends_its_commands_but_not_detached_ones(
             "setsid sh -c 'echo $$; exec sleep 60 >/dev/null' & wait_for=$!; echo $$; exec sleep 60"
         )
         first, second = int(await channel.readline()), int(await channel.readline())
-    with pytest.raises(LinkLost):
+    with pytest.raises(ConnectionLost):
         await channel.wait()
-    with pytest.raises(LinkLost):
+    with pytest.raises(ConnectionLost):
         await channel.read()
-    with pytest.raises(LinkLost):
+    with pytest.raises(ConnectionLost):
         await node.open("true")
     await node.close()
     sessions = {pid: alive(pid) for pid in (first, second)}
