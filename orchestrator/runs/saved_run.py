@@ -109,10 +109,10 @@ class SavedRun(RunRecord):
 
 
 def load_run(folder: Path, *, of_anyone: bool = False) -> SavedRun | None:
-    """Return the run in `folder`, or None where it is not (or no longer, or not yet) a run's.
+    """Return the run in `folder`; None if there is no record of a run that can be read.
 
-    None, too, where somebody else may have written it (`why_untrusted` reports who), unless it may be `of_anyone`:
-    then nobody must act on it.
+    None also if another user may have written it (`why_untrusted` reports why), unless `of_anyone`: then
+    nothing may act on it.
     """
     try:
         record: RunRecord = decode(RunRecord, renewed_record(_load(folder, own=not of_anyone)))
