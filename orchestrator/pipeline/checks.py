@@ -40,7 +40,7 @@ async def run_checks(
 
 
 async def require_checks(fleet: Fleet, context: Context, emit: events.Emit) -> None:
-    """Raise PreflightError, with the remedies, when a check of the scene's level fails.
+    """Raise PreflightError, with the remedies, when a check of the context's level fails.
 
     What does not stop the launch is said.
     """

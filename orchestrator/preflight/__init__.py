@@ -1,17 +1,17 @@
-"""Try what a launch will need, on every node and between them, and say what stands in its way.
+"""Check what a launch needs, on every node and between them, and report what is in its way.
 
-model      what a check, a finding and a remedy are
-scene      what a verdict looks at
-measure    measure, then judge
-judge      findings from what each node answered
-giving_up  no node is waited for twice
-registry   every check
-quick      those that are made before every launch
-report     the results together
-mend       what to do about them, each remedy once
-words      both in plain words
-between    what was measured between nodes, for a picture
+model            checks, findings, remedies, and the context that verdicts are made on
+measure          measure, then judge
+judge            findings from the verdicts on each node
+answers          ask a node, and parse its answer
+circuit_breaker  do not wait twice for a node that does not answer
+registry         all checks
+quick            the checks made before every launch
+report           the results of all checks
+fixes            what to do about them, each remedy once
+messages         findings and fixes as text
+pairwise         what was measured between nodes, for a picture
 
-and a folder for each group of checks: pure verdicts on what nodes answered, beside the measurements that
-take several nodes. What one node measures by itself is in `node/probes/`.
+One folder for each group of checks holds their verdicts (pure functions of what was measured) and the
+measurements that take several nodes. What one node measures by itself is in `node/probes/`.
 """

@@ -79,7 +79,7 @@ def concerned_by(finding: Finding, remedy: Remedy) -> tuple[str, ...]:
 
 
 def _fix_of(context: Context, found: tuple[tuple[Check, Finding], ...]) -> Fix:
-    roots = {subject.name for subject in context.subjects if subject.facts.uid == 0}
+    roots = {node.name for node in context.nodes if node.facts.uid == 0}
     text, nodes = None, dict[str, None]()
     places: dict[tuple[str, ...], dict[str, None]] = {}
     for _, finding in found:

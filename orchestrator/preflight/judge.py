@@ -27,18 +27,18 @@ def judge_each(
 ) -> list[Finding]:
     """Return the findings of `verdict` on what each node answered; no answer is incomplete."""
     found = context.of(probe)
-    return fold(
+    return to_findings(
         (
-            subject.name,
+            node.name,
             incomplete(answer.reason)
-            if isinstance(answer := found[subject.name], NoAnswer)
-            else verdict(subject, answer),
+            if isinstance(answer := found[node.name], NoAnswer)
+            else verdict(node, answer),
         )
-        for subject in context.subjects
+        for node in context.nodes
     )
 
 
-def fold(verdicts: Iterable[tuple[str, Verdict]]) -> list[Finding]:
+def to_findings(verdicts: Iterable[tuple[str, Verdict]]) -> list[Finding]:
     """Return one finding for all nodes whose verdict reads alike, the worst first.
 
     Its data has each node's own under the node's name.
@@ -66,7 +66,7 @@ def unmeasured(context: Context, found: NoAnswer) -> list[Finding]:
     return whole(context, Status.INCOMPLETE, incomplete(found.reason).message)
 
 
-def usual(values: Mapping[str, V]) -> V | None:
+def most_common(values: Mapping[str, V]) -> V | None:
     """Return what most nodes have, what the others are held against; None for no nodes.
 
     Where several values are as frequent, it is the first: main's, if it is one of them.

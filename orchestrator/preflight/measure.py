@@ -46,32 +46,36 @@ async def measure(fleet: Fleet, context: Context, checks: Sequence[Check], begin
     """
     fleet = circuit_breaker(fleet)
     probes = list({probe.name: probe for check in checks for probe in check.probes}.values())
-    stages = list({stage.kind: stage for check in checks for stage in check.stages}.values())
-    # Whoever waits for a full preflight is shown one step at a time; a quick one is to be quick.
-    beside = [each for each in stages if each.independent and context.level is Level.QUICK]
+    measurements = list(
+        {each.kind: each for check in checks for each in check.measurements}.values()
+    )
+    # A full preflight shows one step at a time; a quick one saves time.
+    beside = [each for each in measurements if each.independent and context.level is Level.QUICK]
     answers, *found = await asyncio.gather(
         _ask_all(fleet, context, probes, begin),
-        *(_measure(fleet, context, stage, begin) for stage in beside),
+        *(_measure(fleet, context, each, begin) for each in beside),
     )
-    measured = dict(zip((stage.kind for stage in beside), found, strict=True))
+    measured = dict(zip((each.kind for each in beside), found, strict=True))
     context = replace(context, answers=answers, measured=measured)
-    for stage in stages:
-        if stage not in beside:
-            result = await _measure(fleet, context, stage, begin)
-            context = replace(context, measured={**context.measured, stage.kind: result})
+    for each in measurements:
+        if each not in beside:
+            result = await _measure(fleet, context, each, begin)
+            context = replace(context, measured={**context.measured, each.kind: result})
     return context
 
 
-async def _measure(fleet: Fleet, context: Context, stage: Measurement[Any], begin: Begin) -> Any:
-    log.debug("measuring: %s", stage.title)
-    with begin(stage.title) as advance:
+async def _measure(
+    fleet: Fleet, context: Context, measurement: Measurement[Any], begin: Begin
+) -> Any:
+    log.debug("measuring: %s", measurement.title)
+    with begin(measurement.title) as advance:
         try:
-            return await stage.measure(fleet, context, advance)
+            return await measurement.measure(fleet, context, advance)
         except LaunchError as error:
-            log.info("not measured: %s: %s", stage.title, error)
+            log.info("not measured: %s: %s", measurement.title, error)
             return NoAnswer(str(error))
-        except Exception as error:  # a mistake of ours in one stage: the others still tell
-            log.exception("not measured: %s", stage.title)
+        except Exception as error:  # a mistake of ours in one measurement: the others still tell
+            log.exception("not measured: %s", measurement.title)
             return NoAnswer(_mistake(error))
 
 
@@ -104,14 +108,14 @@ async def _ask_all(
     if not probes:
         return {}
 
-    async def ask(agent: Agent, subject: NodeContext, advance: Advance) -> dict[str, Any]:
-        answers = await ask_one(agent, subject, probes)
-        advance(subject.name, not any(isinstance(a, NoAnswer) for a in answers.values()))
+    async def ask(agent: Agent, node: NodeContext, advance: Advance) -> dict[str, Any]:
+        answers = await ask_one(agent, node, probes)
+        advance(node.name, not any(isinstance(a, NoAnswer) for a in answers.values()))
         return answers
 
     with begin("nodes") as advance:
-        pairs = zip(fleet.agents, context.subjects, strict=True)
-        found = await asyncio.gather(*(ask(agent, subject, advance) for agent, subject in pairs))
+        pairs = zip(fleet.agents, context.nodes, strict=True)
+        found = await asyncio.gather(*(ask(agent, node, advance) for agent, node in pairs))
     return {
         probe.name: {
             name: answers[probe.name] for name, answers in zip(context.names, found, strict=True)
@@ -120,12 +124,10 @@ async def _ask_all(
     }
 
 
-async def ask_one(
-    agent: Agent, subject: NodeContext, probes: Sequence[Probe[Any]]
-) -> dict[str, Any]:
+async def ask_one(agent: Agent, node: NodeContext, probes: Sequence[Probe[Any]]) -> dict[str, Any]:
     """Return what one node answers to each probe."""
-    wanted = {probe.name: dict(probe.arguments(subject)) for probe in probes}
-    limit = PROBE_TIME[subject.context.level]
+    wanted = {probe.name: dict(probe.arguments(node)) for probe in probes}
+    limit = PROBE_TIME[node.context.level]
     try:
         raw = await agent.ask("check", timeout=limit + 10, limit=limit, probes=wanted)
     except NodeError as error:

@@ -95,7 +95,7 @@ class Probe(Generic[T]):
 
     name: str
     parse: Callable[[Any], T]
-    arguments: Callable[[NodeContext], Mapping[str, Any]] = lambda subject: {}
+    arguments: Callable[[NodeContext], Mapping[str, Any]] = lambda node: {}
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Script:
 
 @dataclass(frozen=True)
 class NodeContext:
-    """One node of a scene."""
+    """One node of the plan, with all that is known of it."""
 
     host: Host
     facts: Facts
@@ -133,7 +133,7 @@ class Context:
     `unreachable` are nodes that are not in the plan because nobody can log in there. `trouble` has, by
     check id, why a step of the planning went wrong; the plan is then the best that could be made. `sends`
     says whether the project's files are still to go to the nodes.
-    `answers` has what each probe found on each node; `measured` what stages found, by its type.
+    `answers` has what each probe found on each node; `measured` what measurements found, by its type.
     """
 
     plan: Plan
@@ -168,7 +168,7 @@ class Context:
         return len({facts.identity for facts in self.facts}) == 1
 
     @cached_property
-    def subjects(self) -> tuple[NodeContext, ...]:
+    def nodes(self) -> tuple[NodeContext, ...]:
         """The nodes of the plan, main first, with all that is known of each."""
         return tuple(
             NodeContext(node.host, facts, node, self)
@@ -181,21 +181,21 @@ class Context:
         return {name: found.get(name, NoAnswer("it was not asked")) for name in self.names}
 
     def find(self, kind: type[T]) -> T | NoAnswer:
-        """Return what the stage found whose result is a `kind`."""
+        """Return what the measurement found whose result is a `kind`."""
         found: T | NoAnswer = self.measured.get(kind, NoAnswer("it was not measured"))
         return found
 
 
 Advance = Callable[[str, bool], None]
-"""Told the node's name, and whether it went well, as a stage is done with each node."""
+"""Told the node's name, and whether it went well, as a measurement is done with each node."""
 
 
 @dataclass(frozen=True)
 class Measurement(Generic[T]):
     """A measurement that takes several nodes; it ends within a bound of its own.
 
-    It may look at what earlier stages and the probes found, unless it is `independent`. What it raises of
-    the family of LaunchError makes the checks that need it incomplete.
+    Unless it is `independent` it may use what the probes and earlier measurements found. A LaunchError
+    that it raises makes the checks that need it incomplete.
     """
 
     title: str
@@ -209,7 +209,7 @@ class Check:
     """One check: what it measures, and the pure verdict on what was measured.
 
     `meaning` is one line; `page` is its entry in docs/preflight.md: what is measured, when it warns or
-    fails, what mends it. `stages` are measurements that take several nodes.
+    fails, what mends it. `measurements` are measurements that take several nodes.
     """
 
     id: str
@@ -219,7 +219,7 @@ class Check:
     page: str
     verdict: Callable[[Context], Sequence[Finding]]
     probes: tuple[Probe[Any], ...] = ()
-    stages: tuple[Measurement[Any], ...] = ()
+    measurements: tuple[Measurement[Any], ...] = ()
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.api.shell import environment_of, script_for
-from tests.preflight.scenes import scene
+from tests.preflight.contexts import make_context
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 
@@ -44,6 +44,6 @@ def test_nul_is_refused() -> None:
 
 
 def test_masked_values_are_left_out_and_named() -> None:
-    node = scene(1).plan.nodes[0]
+    node = make_context(1).plan.nodes[0]
     node = replace(node, environment={"A": "1", "TOKEN": "***", "URL": "http://u:***@h"})
     assert environment_of(node) == ({"A": "1"}, ["TOKEN", "URL"])

@@ -27,7 +27,7 @@ from orchestrator.preflight.report import Report
 from orchestrator.ui.preflight import as_json, plain
 
 from .answers import ALARMING, SOUND
-from .scenes import scene
+from .contexts import make_context
 
 PROBES = {probe.name: probe for check in CHECKS for probe in check.probes}
 MARK = "PWN"
@@ -90,7 +90,7 @@ def judged(name: str, *answers: Any) -> Report:
 @functools.cache
 def all_sound() -> Context:
     """Three nodes with nothing wrong."""
-    base = scene(3, script=SCRIPT, facts_of={i: {"gpus": 1} for i in range(3)})
+    base = make_context(3, script=SCRIPT, facts_of={i: {"gpus": 1} for i in range(3)})
     sound = {
         name: dict.fromkeys(base.names, parse(probe, {name: {"ok": SOUND[name]}}))
         for name, probe in PROBES.items()

@@ -1,4 +1,4 @@
-"""Findings from what nodes answered: alike ones fold, silence is never a pass."""
+"""Findings from what nodes answered: equal ones are merged, silence is never a pass."""
 
 from __future__ import annotations
 
@@ -7,47 +7,49 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.preflight.judge import fold, judge_each, usual, whole, worst
+from orchestrator.preflight.judge import judge_each, most_common, to_findings, whole, worst
 from orchestrator.preflight.model import Context, Finding, NodeContext, Probe, Remedy, Status
 from orchestrator.preflight.verdict import Verdict, incomplete
 
-from .scenes import answered, brief, scene
+from .contexts import answered, brief, make_context
 
 COLOUR: Probe[str] = Probe("colour", str)
 
 
-def _red_fails(subject: NodeContext, found: str) -> Verdict:
+def _red_fails(node: NodeContext, found: str) -> Verdict:
     if found == "red":
-        data = {"node": subject.name}
+        data = {"node": node.name}
         return Verdict(Status.FAIL, "is red", "paint it", ("paint green",), data)
     return Verdict(Status.PASS, "is fine")
 
 
-def judged(scene: Context) -> list[Finding]:
-    return judge_each(scene, COLOUR, _red_fails)
+def judged(context: Context) -> list[Finding]:
+    return judge_each(context, COLOUR, _red_fails)
 
 
 def test_what_reads_alike_is_one_finding_the_worst_first() -> None:
-    found = judged(scene(4, answers=answered(COLOUR, "green", "red", "green", "red")))
+    found = judged(make_context(4, answers=answered(COLOUR, "green", "red", "green", "red")))
     assert brief(found) == [("fail", "node1,node3"), ("pass", "node0,node2")]
     assert found[0].remedy == Remedy("paint it", ("paint green",), ("node1", "node3"))
     assert found[0].data == {"node1": {"node": "node1"}, "node3": {"node": "node3"}}
 
 
 def test_a_node_that_did_not_answer_is_incomplete() -> None:
-    (finding,) = judged(scene(2))
+    (finding,) = judged(make_context(2))
     assert (finding.status, finding.nodes) == (Status.INCOMPLETE, ("node0", "node1"))
     assert finding.message == "could not be checked: it was not asked"
 
 
 def test_other_commands_for_the_same_message_stay_apart() -> None:
     verdicts = [(name, Verdict(Status.FAIL, "is off", "do", (f"do {name}",))) for name in "ab"]
-    assert [finding.nodes for finding in fold(verdicts)] == [("a",), ("b",)]
+    assert [finding.nodes for finding in to_findings(verdicts)] == [("a",), ("b",)]
 
 
 def test_the_worst_of_no_findings_is_that_it_does_not_apply() -> None:
     assert worst([]) is Status.SKIP
-    several = whole(scene(2), Status.PASS, "fine") + fold([("node0", incomplete("silence"))])
+    several = whole(make_context(2), Status.PASS, "fine") + to_findings(
+        [("node0", incomplete("silence"))]
+    )
     assert worst(several) is Status.INCOMPLETE
 
 
@@ -58,19 +60,19 @@ def test_statuses_order_from_what_does_not_apply_to_fail() -> None:
 
 
 def test_what_most_have_is_usual() -> None:
-    assert usual({"a": "2.4", "b": "2.5", "c": "2.5", "d": "2.3", "e": "2.5"}) == "2.5"
+    assert most_common({"a": "2.4", "b": "2.5", "c": "2.5", "d": "2.3", "e": "2.5"}) == "2.5"
 
 
 def test_without_a_majority_mains_is_usual() -> None:
-    assert usual({"main": 1, "other": 2}) == 1
-    assert usual({"main": 1, "a": 3, "b": 2, "c": 2, "d": 3}) == 3
-    assert usual({}) is None
+    assert most_common({"main": 1, "other": 2}) == 1
+    assert most_common({"main": 1, "a": 3, "b": 2, "c": 2, "d": 3}) == 3
+    assert most_common({}) is None
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers(0, 3), min_size=1))
 def test_nothing_is_more_frequent_than_the_usual(values: dict[str, int]) -> None:
     counts = Counter(values.values())
-    assert counts[usual(values) or 0] == max(counts.values())
+    assert counts[most_common(values) or 0] == max(counts.values())
 
 
 @given(
@@ -82,7 +84,7 @@ def test_nothing_is_more_frequent_than_the_usual(values: dict[str, int]) -> None
     )
 )
 def test_folding_loses_nobody(verdicts: list[tuple[str, Verdict]]) -> None:
-    findings = fold(verdicts)
+    findings = to_findings(verdicts)
     told = sorted((n, f.status, f.message) for f in findings for n in f.nodes)
     assert told == sorted((name, v.status, v.message) for name, v in verdicts)
     badness = [finding.status.badness for finding in findings]

@@ -27,14 +27,14 @@ from orchestrator.preflight.model import (
 from orchestrator.remote.fleet import Fleet
 from tests.remote.fake import FakeTransport
 
-from .scenes import scene
+from .contexts import make_context
 
 NUMBER: Probe[int] = Probe("number", int)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a stage found: what the probes had found before it."""
+    """What a measurement found: what the probes had found before it."""
 
     numbers: dict[str, int | NoAnswer]
 
@@ -47,16 +47,16 @@ def begin(title: str) -> AbstractContextManager[Advance]:
     return nullcontext(lambda name, well: None)
 
 
-def passes(scene: Context) -> list[Finding]:
-    return whole(scene, Status.PASS, "is fine")
+def passes(context: Context) -> list[Finding]:
+    return whole(context, Status.PASS, "is fine")
 
 
-def breaks(scene: Context) -> list[Finding]:
+def breaks(context: Context) -> list[Finding]:
     raise ZeroDivisionError("by zero\x1b[2J")
 
 
 def test_a_verdict_that_raises_is_incomplete_and_the_others_are_told() -> None:
-    report = judge(scene(2), [check("broken", breaks), check("sound", passes)])
+    report = judge(make_context(2), [check("broken", breaks), check("sound", passes)])
     broken, sound = report.results
     assert broken.status is Status.INCOMPLETE
     assert broken.findings[0].nodes == ("node0", "node1")
@@ -64,7 +64,7 @@ def test_a_verdict_that_raises_is_incomplete_and_the_others_are_told() -> None:
     assert sound.status is Status.PASS
 
 
-async def test_a_stage_that_raises_is_not_measured_and_the_others_are() -> None:
+async def test_a_measurement_that_raises_is_not_measured_and_the_others_are() -> None:
     @dataclass(frozen=True)
     class Broken:
         pass
@@ -73,22 +73,24 @@ async def test_a_stage_that_raises_is_not_measured_and_the_others_are() -> None:
     class Sound:
         pass
 
-    async def breaks(fleet: Fleet, scene: Context, advance: Advance) -> Broken:
+    async def breaks(fleet: Fleet, context: Context, advance: Advance) -> Broken:
         raise ExceptionGroup("several", [IndexError("none")])
 
-    async def goes_well(fleet: Fleet, scene: Context, advance: Advance) -> Sound:
+    async def goes_well(fleet: Fleet, context: Context, advance: Advance) -> Sound:
         return Sound()
 
-    stages = (Measurement("broken", Broken, breaks), Measurement("sound", Sound, goes_well))
+    measurements = (Measurement("broken", Broken, breaks), Measurement("sound", Sound, goes_well))
     fleet = Fleet([], FakeTransport())
-    found = await measure(fleet, scene(2), [check("both", passes, stages=stages)], begin)
+    found = await measure(
+        fleet, make_context(2), [check("both", passes, measurements=measurements)], begin
+    )
     missing = found.find(Broken)
     assert isinstance(missing, NoAnswer) and "ExceptionGroup" in missing.reason
     assert found.find(Sound) == Sound()
 
 
 async def look_beside_a_probe(level: Level, *, independent: bool, at_once: bool) -> Context:
-    """Measure a probe and a stage; with `at_once` the node answers only when the stage has begun."""
+    """Run a probe and a measurement; with `at_once` the node answers only when the measurement runs."""
     began = asyncio.Event()
 
     class Node:
@@ -97,14 +99,14 @@ async def look_beside_a_probe(level: Level, *, independent: bool, at_once: bool)
                 await asyncio.wait_for(began.wait(), 5.0)
             return {"number": {"ok": 7}}
 
-    async def look(fleet: Fleet, scene: Context, advance: Advance) -> Seen:
+    async def look(fleet: Fleet, context: Context, advance: Advance) -> Seen:
         began.set()
-        return Seen(scene.of(NUMBER))
+        return Seen(context.of(NUMBER))
 
-    stage = Measurement("look", Seen, look, independent)
+    measurement = Measurement("look", Seen, look, independent)
     fleet: Any = SimpleNamespace(agents=[Node()])
-    checks = [check("both", passes, probes=(NUMBER,), stages=(stage,))]
-    return await measure(fleet, scene(1, level=level), checks, begin)
+    checks = [check("both", passes, probes=(NUMBER,), measurements=(measurement,))]
+    return await measure(fleet, make_context(1, level=level), checks, begin)
 
 
 async def test_a_quick_preflight_measures_at_once_what_does_not_depend_on_one_another() -> None:
@@ -116,7 +118,9 @@ async def test_a_quick_preflight_measures_at_once_what_does_not_depend_on_one_an
 @pytest.mark.parametrize(
     ("level", "independent"), [(Level.QUICK, False), (Level.FULL, False), (Level.FULL, True)]
 )
-async def test_any_other_stage_comes_after_the_probes(level: Level, independent: bool) -> None:
+async def test_any_other_measurement_comes_after_the_probes(
+    level: Level, independent: bool
+) -> None:
     found = await look_beside_a_probe(level, independent=independent, at_once=False)
     assert found.find(Seen) == Seen({"node0": 7})
 

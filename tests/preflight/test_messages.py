@@ -9,7 +9,7 @@ from orchestrator.errors import Unreachable
 from orchestrator.preflight.messages import lines, summary, who
 from orchestrator.preflight.model import Status
 from orchestrator.util.text import one_line, visible
-from tests.preflight.scenes import plan_names, scene
+from tests.preflight.contexts import make_context, plan_names
 from tests.ui.reports import failed, passed, report, result
 
 
@@ -57,11 +57,11 @@ def test_a_message_of_several_lines_is_one() -> None:
 
 def test_all_are_all_that_were_to_be_reached() -> None:
     dead = Unreachable("node3", "refused", "refused", "start sshd")
-    assert who(scene(3), plan_names(3)) == "all"
-    assert who(scene(3, unreachable=(dead,)), plan_names(3)) == "node[0-2]"
-    assert who(scene(3, unreachable=(dead,)), plan_names(4)) == "all"
-    assert who(scene(1), ["node0"]) == "node0"
-    assert who(scene(3), []) == "-"
+    assert who(make_context(3), plan_names(3)) == "all"
+    assert who(make_context(3, unreachable=(dead,)), plan_names(3)) == "node[0-2]"
+    assert who(make_context(3, unreachable=(dead,)), plan_names(4)) == "all"
+    assert who(make_context(1), ["node0"]) == "node0"
+    assert who(make_context(3), []) == "-"
 
 
 def test_the_sum_counts_checks_by_the_worst_of_their_findings() -> None:

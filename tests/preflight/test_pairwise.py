@@ -10,13 +10,14 @@ from orchestrator.preflight.model import NoAnswer
 from orchestrator.preflight.pairwise import Values, pairwise
 from orchestrator.preflight.reach.attempts import Outcome, Way
 from orchestrator.preflight.reach.reachability import Reachability
-from tests.preflight.scenes import scene
+from tests.preflight.contexts import make_context
 
 
 def found(*measured: object) -> dict[str, Values]:
     by_type = {type(each): each for each in measured}
     return {
-        quantity.key: values for quantity, values in pairwise(scene(3, measured=by_type)).items()
+        quantity.key: values
+        for quantity, values in pairwise(make_context(3, measured=by_type)).items()
     }
 
 
@@ -48,5 +49,5 @@ def test_nonsense_is_no_value() -> None:
 def test_what_was_not_measured_is_left_out() -> None:
     assert found() == {}
     assert found(Gloo(), Nccl()) == {}
-    unmeasured = scene(3, measured={Reachability: NoAnswer("it was not measured")})
+    unmeasured = make_context(3, measured={Reachability: NoAnswer("it was not measured")})
     assert pairwise(unmeasured) == {}

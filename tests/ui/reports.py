@@ -8,15 +8,15 @@ from typing import Any
 from orchestrator.preflight.model import Check, Finding, Group, Level, Remedy, Status
 from orchestrator.preflight.report import Report, Result
 
-from ..preflight.scenes import plan_names, scene
+from ..preflight.contexts import make_context, plan_names
 
 
 def report(*results: Result, nodes: int = 3, **more: Any) -> Report:
-    return Report(scene(nodes, **more), results)
+    return Report(make_context(nodes, **more), results)
 
 
 def result(identity: str, *findings: Finding, group: Group = Group.HOST) -> Result:
-    check = Check(identity, group, Level.FULL, "a meaning", "a page", lambda scene: findings)
+    check = Check(identity, group, Level.FULL, "a meaning", "a page", lambda context: findings)
     return Result(check, findings)
 
 

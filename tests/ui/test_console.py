@@ -19,7 +19,7 @@ from orchestrator.logs.stream import Stream
 from orchestrator.plan import Job, Plan
 from orchestrator.ui.console import Console, View
 
-from ..preflight.scenes import scene
+from ..preflight.contexts import make_context
 from .screens import Terminal, standing_for, terminal
 
 
@@ -37,7 +37,7 @@ def on_terminal() -> Iterator[Terminal]:
 
 
 def plan(nodes: int = 2, devices: int = 2) -> Plan:
-    return scene(nodes, job=Job("train.py", devices=devices)).plan
+    return make_context(nodes, job=Job("train.py", devices=devices)).plan
 
 
 class Printer:

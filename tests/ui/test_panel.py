@@ -19,7 +19,7 @@ from orchestrator.reasons import Stop
 from orchestrator.ui.panel import Panel
 from orchestrator.ui.terminal import columns
 
-from ..preflight.scenes import scene
+from ..preflight.contexts import make_context
 
 
 class Clock:
@@ -31,7 +31,7 @@ class Clock:
 
 
 def panel(nodes: int = 2, devices: int = 8, clock: Callable[[], float] = lambda: 100.0) -> Panel:
-    return Panel(scene(nodes, job=Job("train.py", devices=devices)).plan, {}, clock=clock)
+    return Panel(make_context(nodes, job=Job("train.py", devices=devices)).plan, {}, clock=clock)
 
 
 def texts(panel: Panel, width: int = 120, height: int = 24) -> list[str]:
@@ -184,7 +184,7 @@ def test_ranks_that_printed_at_about_the_same_time_share_an_age() -> None:
 
 def test_an_age_of_what_is_replayed_counts_from_when_it_was_printed() -> None:
     clock = Clock()
-    plan = scene(1, job=Job("train.py", devices=2)).plan
+    plan = make_context(1, job=Job("train.py", devices=2)).plan
     made = Panel(plan, {}, began=time.time() - 600, clock=clock)
     old = events.Output(Stream("node0", 0, 0, 0, "stdout"), 0, b"x\n", time.time() - 240, Path())
     made.hear(old)
@@ -285,6 +285,6 @@ def test_it_never_takes_more_than_a_third(
 
 def test_a_time_limit_stands_beside_the_clock() -> None:
     clock = Clock()
-    made = Panel(scene(2, job=Job("train.py")).plan, {}, limit=5400.0, clock=clock)
+    made = Panel(make_context(2, job=Job("train.py")).plan, {}, limit=5400.0, clock=clock)
     clock.now += 65
     assert "· 1:05 of 1:30:00 ·" in texts(made)[0]

@@ -23,7 +23,7 @@ from orchestrator.preflight.report import Report
 from orchestrator.ui.preflight import as_json, plain
 from orchestrator.ui.preflight_screen import screen
 
-from ..preflight.scenes import plan_names
+from ..preflight.contexts import plan_names
 from .reports import failed, passed, report, result
 
 LONG = "only the main port is open: the ephemeral ports, which NCCL and gloo use, are closed to all"

@@ -131,7 +131,7 @@ CHECKS = (
         + "gloo sums on one thread, so a fast link stays partly idle: less than a tenth of the link's "
         "speed (of 10 Gb/s for faster links) warns. " + _PAGE_FAILS,
         verdict=_verdict(Gloo),
-        stages=(GLOO,),
+        measurements=(GLOO,),
     ),
     Check(
         id="coll.nccl",
@@ -144,6 +144,6 @@ CHECKS = (
         "fails; where the speed is not known, nodes are held against each other. Skipped where a node "
         "has no GPU. " + _PAGE_FAILS,
         verdict=_verdict(Nccl),
-        stages=(NCCL,),
+        measurements=(NCCL,),
     ),
 )

@@ -144,7 +144,7 @@ def _link_speeds(context: Context) -> list[int]:
     """Return the speed of each node's link in Mb/s; empty where one is not known."""
     speeds = [
         next((i.speed for i in s.facts.interfaces if i.name == s.plan.interface), None)
-        for s in context.subjects
+        for s in context.nodes
     ]
     known = [speed for speed in speeds if speed]
     return known if len(known) == len(speeds) else []

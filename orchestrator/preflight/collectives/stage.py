@@ -37,7 +37,7 @@ def why_not(kind: type[Measured], context: Context) -> str | None:
         return "the job does not use torch"
     if kind is Gloo:
         return "there is one node only" if len(context.plan.nodes) == 1 else None
-    without = [s.name for s in context.subjects if s.facts.gpus == 0]
+    without = [s.name for s in context.nodes if s.facts.gpus == 0]
     if without:
         return (
             "no node has a GPU"

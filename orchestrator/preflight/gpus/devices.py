@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.judge import fold, whole
+from orchestrator.preflight.judge import to_findings, whole
 from orchestrator.preflight.model import Context, Finding, NoAnswer, NodeContext, Probe, Status
 from orchestrator.preflight.verdict import Verdict, incomplete, skip
 
@@ -142,12 +142,12 @@ class Gpus:
 GPU = Probe("gpu", Gpus.parse)
 
 
-def seen(subject: NodeContext, found: Gpus) -> tuple[Gpu, ...]:
+def seen(node: NodeContext, found: Gpus) -> tuple[Gpu, ...]:
     """Return the GPUs that CUDA_VISIBLE_DEVICES leaves to the job.
 
     CUDA orders GPUs by speed unless told otherwise, nvidia-smi by PCI address: of like GPUs, the same.
     """
-    variable = subject.plan.environment.get("CUDA_VISIBLE_DEVICES", found.visible)
+    variable = node.plan.environment.get("CUDA_VISIBLE_DEVICES", found.visible)
     if variable is None or "MIG-" in variable:
         return found.gpus
     chosen: list[Gpu] = []
@@ -164,9 +164,9 @@ def seen(subject: NodeContext, found: Gpus) -> tuple[Gpu, ...]:
     return tuple(chosen)
 
 
-def used(subject: NodeContext, found: Gpus) -> tuple[Gpu, ...]:
+def used(node: NodeContext, found: Gpus) -> tuple[Gpu, ...]:
     """Return the GPUs that the ranks of this node will use: one each, from the first."""
-    return seen(subject, found)[: subject.plan.devices]
+    return seen(node, found)[: node.plan.devices]
 
 
 def judge_gpus(
@@ -187,16 +187,16 @@ def judge_gpus(
             f"{looks} is known of NVIDIA's GPUs only" if amd else "no NVIDIA GPU",
         )
 
-    def judge(subject: NodeContext, answer: Gpus | NoAnswer) -> Verdict:
+    def judge(node: NodeContext, answer: Gpus | NoAnswer) -> Verdict:
         if isinstance(answer, NoAnswer):
             return incomplete(answer.reason)
         if not answer.served:
             return skip("no NVIDIA GPU")
         if not answer.gpus:
             return incomplete(f"nvidia-smi: {answer.error or 'it shows no GPU'}")
-        return verdict(subject, answer)
+        return verdict(node, answer)
 
-    return fold((subject.name, judge(subject, found[subject.name])) for subject in context.subjects)
+    return to_findings((node.name, judge(node, found[node.name])) for node in context.nodes)
 
 
 def numbered(gpus: Iterable[Gpu | int]) -> str:

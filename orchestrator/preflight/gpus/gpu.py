@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.preflight.gpus import health, nvlink
 from orchestrator.preflight.gpus.devices import GPU, Gpu, Gpus, judge_gpus, numbered, seen, used
-from orchestrator.preflight.judge import judge_each, usual, whole
+from orchestrator.preflight.judge import judge_each, most_common, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -35,21 +35,21 @@ def _gpu(context: Context) -> list[Finding]:
     hardware = any(a.served or a.drivers or a.amd for a in answers.values())
     if not silent and not hardware:
         return whole(context, Status.SKIP, "no GPU on any node")
-    common = usual(
-        {s.name: _kind(s, answers[s.name]) for s in context.subjects if s.name in answers}
+    common = most_common(
+        {s.name: _kind(s, answers[s.name]) for s in context.nodes if s.name in answers}
     )
 
-    def verdict(subject: NodeContext, answer: Gpus) -> Verdict:
+    def verdict(node: NodeContext, answer: Gpus) -> Verdict:
         if answer.count:
-            return _some(subject, answer, common)
-        return _none(subject, answer, somewhere)
+            return _some(node, answer, common)
+        return _none(node, answer, somewhere)
 
     return judge_each(context, GPU, verdict)
 
 
-def _none(subject: NodeContext, found: Gpus, somewhere: bool) -> Verdict:
+def _none(node: NodeContext, found: Gpus, somewhere: bool) -> Verdict:
     """Return the verdict on a node that offers no GPU; `somewhere` tells whether another node does."""
-    ranks = subject.plan.devices
+    ranks = node.plan.devices
     data = {"devices": list(found.devices), "drivers": list(found.drivers), "error": found.error}
     if found.hung:
         return fail(
@@ -114,9 +114,9 @@ def _unserved(drivers: tuple[str | None, ...]) -> tuple[str, str, tuple[str, ...
     )
 
 
-def _some(subject: NodeContext, found: Gpus, common: tuple[int, str] | None) -> Verdict:
-    ranks = subject.plan.devices
-    count, name = _kind(subject, found)
+def _some(node: NodeContext, found: Gpus, common: tuple[int, str] | None) -> Verdict:
+    ranks = node.plan.devices
+    count, name = _kind(node, found)
     data = {
         "gpus": [gpu.name for gpu in found.gpus],
         "driver": found.version,
@@ -142,7 +142,7 @@ def _some(subject: NodeContext, found: Gpus, common: tuple[int, str] | None) -> 
             f"run one rank a GPU: --nproc auto, or devices: {count} for it in the inventory",
             data=data,
         )
-    mig = [gpu for gpu in used(subject, found) if gpu.mig]
+    mig = [gpu for gpu in used(node, found) if gpu.mig]
     if mig:
         return warn(
             f"MIG mode is on for {numbered(mig)}: a process sees one slice, and NCCL does not join slices",
@@ -181,17 +181,17 @@ def _lost(found: Gpus) -> str | None:
     return None
 
 
-def _kind(subject: NodeContext, found: Gpus) -> tuple[int, str]:
+def _kind(node: NodeContext, found: Gpus) -> tuple[int, str]:
     """Return (how many GPUs the job sees, what they are)."""
-    gpus = seen(subject, found)
+    gpus = seen(node, found)
     if not found.gpus:
         return found.count, "AMD" if found.amd and not found.served else ""
     return len(gpus), " and ".join(sorted({gpu.name for gpu in gpus}))
 
 
 def _busy(context: Context) -> list[Finding]:
-    def verdict(subject: NodeContext, found: Gpus) -> Verdict:
-        busy = [gpu for gpu in used(subject, found) if gpu.processes or (gpu.used or 0) > _BUSY]
+    def verdict(node: NodeContext, found: Gpus) -> Verdict:
+        busy = [gpu for gpu in used(node, found) if gpu.processes or (gpu.used or 0) > _BUSY]
         data = {str(gpu.index): _occupants(gpu) for gpu in busy}
         if not busy:
             return passed("nobody else is on the GPUs of the job")

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.preflight.answers import finite, optional, text
 from orchestrator.preflight.gpus.devices import GPU, Gpu, Gpus, judge_gpus, numbered, same_bus, used
 from orchestrator.preflight.gpus.xid import Action, explain
-from orchestrator.preflight.judge import fold, whole
+from orchestrator.preflight.judge import to_findings, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -76,7 +76,7 @@ XID = Probe("kernel_log.xids", KernelLog.parse)
 
 
 def _ecc(context: Context) -> list[Finding]:
-    def verdict(subject: NodeContext, found: Gpus) -> Verdict:
+    def verdict(node: NodeContext, found: Gpus) -> Verdict:
         data = {
             str(gpu.index): {"volatile": gpu.volatile, "aggregate": gpu.aggregate}
             for gpu in found.gpus
@@ -85,8 +85,8 @@ def _ecc(context: Context) -> list[Finding]:
         worn = [gpu for gpu in found.gpus if gpu.flags.get("sram threshold") == "Yes"]
         if worn:
             return Verdict(
-                _serious(subject, found, worn),
-                f"{numbered(worn)}: more SRAM errors than a GPU may have{_spared(subject, found, worn)}",
+                _serious(node, found, worn),
+                f"{numbered(worn)}: more SRAM errors than a GPU may have{_spared(node, found, worn)}",
                 "have the GPU replaced; until then leave it out with CUDA_VISIBLE_DEVICES, or the node "
                 "with --exclude",
                 data=data,
@@ -94,9 +94,9 @@ def _ecc(context: Context) -> list[Finding]:
         bad = [gpu for gpu in found.gpus if gpu.volatile]
         if bad:
             return Verdict(
-                _serious(subject, found, bad),
+                _serious(node, found, bad),
                 f"{numbered(bad)}: uncorrectable ECC errors since the last reset"
-                f"{_spared(subject, found, bad)}",
+                f"{_spared(node, found, bad)}",
                 "reset the GPU when nothing uses it; if the errors come again, have it replaced",
                 _resets(bad),
                 data,
@@ -118,7 +118,7 @@ _PENDING = (
 
 
 def _remap(context: Context) -> list[Finding]:
-    def verdict(subject: NodeContext, found: Gpus) -> Verdict:
+    def verdict(node: NodeContext, found: Gpus) -> Verdict:
         data = {
             str(gpu.index): flags
             for gpu in found.gpus
@@ -127,8 +127,8 @@ def _remap(context: Context) -> list[Finding]:
         broken = [gpu for gpu in found.gpus if any(gpu.flags.get(f) == "Yes" for f in _REPLACE)]
         if broken:
             return Verdict(
-                _serious(subject, found, broken),
-                f"{numbered(broken)}: faulty memory could not be remapped{_spared(subject, found, broken)}",
+                _serious(node, found, broken),
+                f"{numbered(broken)}: faulty memory could not be remapped{_spared(node, found, broken)}",
                 "have the GPU replaced; until then leave it out with CUDA_VISIBLE_DEVICES, or the node "
                 "with --exclude",
                 data=data,
@@ -136,9 +136,9 @@ def _remap(context: Context) -> list[Finding]:
         asked = [gpu for gpu in found.gpus if "Reboot" in (gpu.flags.get("recovery") or "")]
         if asked:
             return Verdict(
-                _serious(subject, found, asked),
+                _serious(node, found, asked),
                 f"{numbered(asked)}: the driver asks for a reboot of the node"
-                f"{_spared(subject, found, asked)}",
+                f"{_spared(node, found, asked)}",
                 "reboot the node",
                 data=data,
             )
@@ -146,9 +146,9 @@ def _remap(context: Context) -> list[Finding]:
         if waiting:
             reasons = sorted({reason for gpu in waiting for reason in _pending(gpu)})
             return Verdict(
-                _serious(subject, found, waiting),
+                _serious(node, found, waiting),
                 f"{numbered(waiting)}: {', '.join(reasons)}; a reset is due"
-                f"{_spared(subject, found, waiting)}",
+                f"{_spared(node, found, waiting)}",
                 "reset the GPU when nothing uses it, or reboot the node",
                 _resets(waiting),
                 data,
@@ -166,14 +166,14 @@ def _pending(gpu: Gpu) -> list[str]:
     return [*reasons, f"recovery action {recovery!r}"] if "Reset" in recovery else reasons
 
 
-def _serious(subject: NodeContext, found: Gpus, bad: Iterable[Gpu]) -> Status:
+def _serious(node: NodeContext, found: Gpus, bad: Iterable[Gpu]) -> Status:
     """Return fail for what is wrong with a GPU that the job uses, warn for one that it does not."""
-    mine = {gpu.index for gpu in used(subject, found)}
+    mine = {gpu.index for gpu in used(node, found)}
     return Status.FAIL if any(gpu.index in mine for gpu in bad) else Status.WARN
 
 
-def _spared(subject: NodeContext, found: Gpus, bad: Iterable[Gpu]) -> str:
-    return _SPARED if _serious(subject, found, bad) is Status.WARN else ""
+def _spared(node: NodeContext, found: Gpus, bad: Iterable[Gpu]) -> str:
+    return _SPARED if _serious(node, found, bad) is Status.WARN else ""
 
 
 def _resets(gpus: Iterable[Gpu]) -> tuple[str, ...]:
@@ -187,8 +187,8 @@ def _xid(context: Context) -> list[Finding]:
     if len(answers) == len(gpus) and not told and not any(a.served or a.drivers for a in answers):
         return whole(context, Status.SKIP, "no NVIDIA GPU")
 
-    def verdict(subject: NodeContext) -> Verdict:
-        log, found = logs[subject.name], gpus[subject.name]
+    def verdict(node: NodeContext) -> Verdict:
+        log, found = logs[node.name], gpus[node.name]
         if isinstance(log, NoAnswer):
             return incomplete(log.reason)
         here = found if isinstance(found, Gpus) else None
@@ -196,7 +196,7 @@ def _xid(context: Context) -> list[Finding]:
             return skip("no NVIDIA GPU")
         return _judge_log(log, here.gpus if here else ())
 
-    return fold((subject.name, verdict(subject)) for subject in context.subjects)
+    return to_findings((node.name, verdict(node)) for node in context.nodes)
 
 
 def _judge_log(log: KernelLog, gpus: Sequence[Gpu]) -> Verdict:

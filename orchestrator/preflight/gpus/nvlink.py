@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.gpus.devices import GPU, Gpus, judge_gpus, numbered
-from orchestrator.preflight.judge import fold, usual, whole
+from orchestrator.preflight.judge import most_common, to_findings, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -91,12 +91,12 @@ def _nvlink(context: Context) -> list[Finding]:
     if len(answers) == len(found) and not any(a.gpus or a.error for a in answers.values()):
         return whole(context, Status.SKIP, "no GPU with NVLink")
     gpus = context.of(GPU)
-    common = usual(
+    common = most_common(
         {f"{name} {links.gpu}": links.active for name, a in answers.items() for links in a.gpus}
     )
 
-    def verdict(subject: NodeContext) -> Verdict:
-        answer, here = found[subject.name], gpus[subject.name]
+    def verdict(node: NodeContext) -> Verdict:
+        answer, here = found[node.name], gpus[node.name]
         if isinstance(here, Gpus) and not here.served:
             return skip("no NVIDIA GPU")
         if isinstance(answer, NoAnswer):
@@ -105,7 +105,7 @@ def _nvlink(context: Context) -> list[Finding]:
             return incomplete(answer.error)
         return _judge_links(answer, common or 0)
 
-    return fold((subject.name, verdict(subject)) for subject in context.subjects)
+    return to_findings((node.name, verdict(node)) for node in context.nodes)
 
 
 def _judge_links(found: NvLink, common: int) -> Verdict:
@@ -151,11 +151,11 @@ def _judge_links(found: NvLink, common: int) -> Verdict:
 def _fabric(context: Context) -> list[Finding]:
     managers = context.of(FABRIC)
 
-    def verdict(subject: NodeContext, found: Gpus) -> Verdict:
+    def verdict(node: NodeContext, found: Gpus) -> Verdict:
         states = [gpu for gpu in found.gpus if gpu.fabric_state is not None]
         if not found.switches and not states:
             return skip("no NVSwitch")
-        manager = managers[subject.name]
+        manager = managers[node.name]
         if isinstance(manager, NoAnswer):
             return incomplete(manager.reason)
         return _judge_fabric(found, manager)

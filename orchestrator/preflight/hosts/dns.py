@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.judge import fold, usual, whole
+from orchestrator.preflight.judge import most_common, to_findings, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -54,7 +54,7 @@ def _parse_names(raw: Any) -> dict[str, Resolved]:
 
 
 NAMES: Probe[dict[str, Resolved]] = Probe(
-    "names.resolve", _parse_names, lambda subject: {"names": _names(subject.context)}
+    "names.resolve", _parse_names, lambda node: {"names": _names(node.context)}
 )
 
 
@@ -63,7 +63,7 @@ def _dns(context: Context) -> list[Finding]:
         return whole(context, Status.SKIP, "all nodes are one machine")
     found = context.of(NAMES)
     answers = {node: a for node, a in found.items() if not isinstance(a, NoAnswer)}
-    unmeasured = fold(
+    unmeasured = to_findings(
         (node, incomplete(a.reason)) for node, a in found.items() if isinstance(a, NoAnswer)
     )
     if len(answers) < 2:
@@ -77,13 +77,13 @@ def _dns(context: Context) -> list[Finding]:
                 unknown.append(name)
             continue  # a name of the inventory alone need mean nothing to the nodes
         known = {node: frozenset(v.addresses) for node, v in views.items() if v.addresses}
-        common = usual(known) or frozenset()
+        common = most_common(known) or frozenset()
         for node, view in views.items():
             if frozenset(view.addresses) != common:
                 text = f"{name} to {view.in_words}, others to {' '.join(sorted(common))}"
                 apart.setdefault(node, []).append(text)
     findings = _unknown(context, unknown) if unknown else []
-    findings += fold(
+    findings += to_findings(
         (
             node,
             warn(
@@ -104,25 +104,25 @@ def _views(
 ) -> dict[str, Resolved]:
     """Return what `name` is on each node, but on those that it means: they may well say loopback."""
     return {
-        subject.name: answers[subject.name].get(name, Resolved((), "not answered"))
-        for subject in context.subjects
-        if subject.name in answers
-        and name not in (subject.facts.hostname, subject.host.name, subject.host.address)
+        node.name: answers[node.name].get(name, Resolved((), "not answered"))
+        for node in context.nodes
+        if node.name in answers
+        and name not in (node.facts.hostname, node.host.name, node.host.address)
     }
 
 
 def _unknown(context: Context, hostnames: list[str]) -> list[Finding]:
     """Return what is to be said of nodes that no other node knows by its host name."""
-    owners = [subject for subject in context.subjects if subject.facts.hostname in hostnames]
+    owners = [node for node in context.nodes if node.facts.hostname in hostnames]
     entries = [
-        f"{subject.plan.address} {subject.facts.hostname}"
-        for subject in owners
-        if subject.plan.address and _ORDINARY.fullmatch(subject.facts.hostname)
+        f"{node.plan.address} {node.facts.hostname}"
+        for node in owners
+        if node.plan.address and _ORDINARY.fullmatch(node.facts.hostname)
     ]
     return [
         Finding(
             Status.WARN,
-            tuple(subject.name for subject in owners),
+            tuple(node.name for node in owners),
             "cannot be found by host name from any other node: what connects by name (c10d's rendezvous) "
             "would not get there",
             Remedy(
@@ -130,7 +130,7 @@ def _unknown(context: Context, hostnames: list[str]) -> list[Finding]:
                 _add_to_hosts(entries) if 0 < len(entries) <= _MOST_NAMES else (),
                 context.names,
             ),
-            {subject.name: {"hostname": subject.facts.hostname} for subject in owners},
+            {node.name: {"hostname": node.facts.hostname} for node in owners},
         )
     ]
 
@@ -144,8 +144,8 @@ def _add_to_hosts(entries: list[str]) -> tuple[str, ...]:
 def _names(context: Context) -> list[str]:
     """Return every name that a node goes by: its own, the inventory's, and the one for SSH."""
     names = dict.fromkeys(_hostnames(context))
-    for subject in context.subjects:
-        names.update(dict.fromkeys((subject.host.name, subject.host.address)))
+    for node in context.nodes:
+        names.update(dict.fromkeys((node.host.name, node.host.address)))
     return [name for name in names if not _is_address(name)]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.errors import NodeError
 from orchestrator.preflight.answers import ask, optional, text
-from orchestrator.preflight.judge import fold, judge_each, unmeasured
+from orchestrator.preflight.judge import judge_each, to_findings, unmeasured
 from orchestrator.preflight.model import (
     Advance,
     Check,
@@ -115,7 +115,7 @@ def _clean(context: Context) -> list[Finding]:
     found = context.find(Logins)
     if isinstance(found, NoAnswer):
         return unmeasured(context, found)
-    return fold((name, _judge_login(found.of[name])) for name in context.names)
+    return to_findings((name, _judge_login(found.of[name])) for name in context.names)
 
 
 def _judge_login(printed: Printed | NoAnswer) -> Verdict:
@@ -194,7 +194,7 @@ LOGIND = Probe("login.linger", Logind.parse)
 
 
 def _linger(context: Context) -> list[Finding]:
-    def verdict(subject: NodeContext, found: Logind) -> Verdict:
+    def verdict(node: NodeContext, found: Logind) -> Verdict:
         data = {"kill": found.kill, "session": found.session, "linger": found.linger}
         if not found.systemd:
             return skip("has no systemd, so nothing ends with a login", data=data)
@@ -228,7 +228,7 @@ CLEAN_CHECK = Check(
     "common with it is named; where it is one simple command, the line to paste puts it behind "
     "`[[ $- == *i* ]] &&`. What goes to standard error is noted in the data only.",
     verdict=_clean,
-    stages=(LOGINS,),
+    measurements=(LOGINS,),
 )
 
 LINGER_CHECK = Check(

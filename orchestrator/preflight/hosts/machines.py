@@ -50,7 +50,7 @@ class Identity:
 
 
 IDENTITY = Probe(
-    "host.identity", Identity.parse, arguments=lambda subject: {"interface": subject.plan.interface}
+    "host.identity", Identity.parse, arguments=lambda node: {"interface": node.plan.interface}
 )
 
 

@@ -47,9 +47,9 @@ def _own_name(context: Context) -> list[Finding]:
     return judge_each(context, OWN_NAME, _judge_own_name) + _same_names(context)
 
 
-def _judge_own_name(subject: NodeContext, found: OwnName) -> Verdict:
+def _judge_own_name(node: NodeContext, found: OwnName) -> Verdict:
     data = {"hostname": found.hostname, "addresses": list(found.resolved.addresses)}
-    mine = {str(item.ip) for interface in subject.facts.interfaces for item in interface.addresses}
+    mine = {str(item.ip) for interface in node.facts.interfaces for item in interface.addresses}
     first = next(iter(found.resolved.addresses), None)
     if first is None:
         fault = f"does not resolve its own name ({found.resolved.error or 'no address'})"
@@ -59,9 +59,9 @@ def _judge_own_name(subject: NodeContext, found: OwnName) -> Verdict:
         fault = f"resolves its own name to {first}, which is no address of its own"
     else:
         return passed("resolves its own name to its own address", data=data)
-    commands = _own_line(subject)
+    commands = _own_line(node)
     text = "put the node's address on the shared network beside its name in /etc/hosts"
-    if _pinned(subject):
+    if _pinned(node):
         return warn(
             f"{fault}: orch's jobs do not mind (GLOO_SOCKET_IFNAME is set), others would have their "
             "peers connect there",
@@ -77,19 +77,19 @@ def _judge_own_name(subject: NodeContext, found: OwnName) -> Verdict:
     )
 
 
-def _pinned(subject: NodeContext) -> bool:
+def _pinned(node: NodeContext) -> bool:
     """Return whether gloo is told which interface to take: by orch, by the user, or by the login."""
-    job = {**subject.facts.environment, **subject.plan.environment}
+    job = {**node.facts.environment, **node.plan.environment}
     return bool(job.get("GLOO_SOCKET_IFNAME", "").strip())
 
 
-def _own_line(subject: NodeContext) -> tuple[str, ...]:
+def _own_line(node: NodeContext) -> tuple[str, ...]:
     """Return the line that corrects /etc/hosts, and does no harm when it is run again.
 
     It is the same on all nodes of a subnet, so that they can be told at once. The file is written in
     place, never replaced: in a container it is a mount.
     """
-    subnet, own = subject.context.plan.subnet, subject.plan.address
+    subnet, own = node.context.plan.subnet, node.plan.address
     if subnet is not None:
         # The first of its addresses there; in `ip -o` the word after inet or inet6.
         find = f'$(ip -o addr show to {subnet} | sed -n "1s/.* inet6* \\([^/]*\\).*/\\1/p")'
@@ -110,22 +110,22 @@ def _own_line(subject: NodeContext) -> tuple[str, ...]:
 def _same_names(context: Context) -> list[Finding]:
     """Find machines that call themselves alike; containers of one machine are host.unique's."""
     by_name: dict[str, list[NodeContext]] = {}
-    for subject in context.subjects:
-        by_name.setdefault(subject.facts.hostname, []).append(subject)
+    for node in context.nodes:
+        by_name.setdefault(node.facts.hostname, []).append(node)
     return [
         Finding(
             Status.WARN,
-            tuple(subject.name for subject in subjects),
+            tuple(node.name for node in nodes),
             f"are all called {printable(hostname, 64)}: what finds a node by its host name finds "
             "another one, and nobody can tell their logs apart",
             Remedy(
                 "give each machine a name of its own with `hostnamectl set-hostname`",
                 (),
-                tuple(subject.name for subject in subjects),
+                tuple(node.name for node in nodes),
             ),
         )
-        for hostname, subjects in by_name.items()
-        if len({subject.facts.identity.partition("/")[0] for subject in subjects}) > 1
+        for hostname, nodes in by_name.items()
+        if len({node.facts.identity.partition("/")[0] for node in nodes}) > 1
     ]
 
 

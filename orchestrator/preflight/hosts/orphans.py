@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.plan.masking import masked_command
 from orchestrator.preflight.answers import finite, optional, text
-from orchestrator.preflight.judge import fold
+from orchestrator.preflight.judge import to_findings
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -82,7 +82,7 @@ def _orphans(context: Context) -> list[Finding]:
             verdicts.append((name, _verdict(Status.WARN, "has another job's processes", others)))
         if not found:
             verdicts.append((name, passed("has no process of another job")))
-    return fold(verdicts)
+    return to_findings(verdicts)
 
 
 def _would_join(context: Context, process: Process) -> bool:

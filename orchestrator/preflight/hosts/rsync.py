@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.preflight.judge import fold, whole
+from orchestrator.preflight.judge import to_findings, whole
 from orchestrator.preflight.model import Check, Context, Finding, Group, Level, Remedy, Status
 from orchestrator.preflight.verdict import Verdict, fail, passed
 
@@ -20,7 +20,7 @@ def _rsync(context: Context) -> list[Finding]:
     if (trouble := context.trouble.get(_ID)) is not None:
         remedy = Remedy(trouble.remedy or _OR_NOT)
         findings.append(Finding(Status.FAIL, (), trouble.message, remedy))
-    return findings + fold((each.name, _judge(each.facts.rsync)) for each in context.subjects)
+    return findings + to_findings((each.name, _judge(each.facts.rsync)) for each in context.nodes)
 
 
 def _judge(rsync: str | None) -> Verdict:

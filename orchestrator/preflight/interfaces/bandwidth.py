@@ -14,7 +14,7 @@ from orchestrator.preflight.interfaces.throughput import (
     suspects,
 )
 from orchestrator.preflight.interfaces.tournament import VERY_SLOW, Pair, blame, pair_of, typical
-from orchestrator.preflight.judge import fold, unmeasured, whole
+from orchestrator.preflight.judge import to_findings, unmeasured, whole
 from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NoAnswer, Status
 from orchestrator.preflight.verdict import Verdict, passed
 from orchestrator.util.quoting import command_line
@@ -38,7 +38,7 @@ def _bandwidth(context: Context) -> list[Finding]:
     known = {name for name, _ in verdicts}
     fine = passed(f"{in_bits(typical(_rates(found)))} is usual each way")
     verdicts += [(name, fine) for name in context.names if name not in known]
-    return fold(verdicts)
+    return to_findings(verdicts)
 
 
 def _beside_others(context: Context, found: Bandwidth) -> Iterator[tuple[str, Verdict]]:
@@ -183,6 +183,6 @@ CHECKS = (
         "CPU time to spare is not held against the network.",
         verdict=_bandwidth,
         probes=(INTERFACES,),
-        stages=(BANDWIDTH,),
+        measurements=(BANDWIDTH,),
     ),
 )

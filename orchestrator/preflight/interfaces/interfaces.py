@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.plan.facts import Address, interface_name
 from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.interfaces.pick import PICK
-from orchestrator.preflight.judge import fold, judge_each, usual, whole
+from orchestrator.preflight.judge import judge_each, most_common, to_findings, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -77,13 +77,13 @@ INTERFACES = Probe("interfaces", _parse)
 def chosen_links(context: Context) -> dict[str, Link | NoAnswer]:
     """Return the interface that each node's ranks meet on, by node."""
     found = context.of(INTERFACES)
-    return {subject.name: _chosen(subject, found[subject.name]) for subject in context.subjects}
+    return {node.name: _chosen(node, found[node.name]) for node in context.nodes}
 
 
-def _chosen(subject: NodeContext, links: Links | NoAnswer) -> Link | NoAnswer:
+def _chosen(node: NodeContext, links: Links | NoAnswer) -> Link | NoAnswer:
     if isinstance(links, NoAnswer):
         return links
-    interface = subject.plan.interface
+    interface = node.plan.interface
     if interface is None:
         return NoAnswer("it is not known which interface carries the job")
     return links.get(interface) or NoAnswer(f"{interface} is not in /sys/class/net")
@@ -98,7 +98,7 @@ def _known(context: Context) -> tuple[dict[str, Link], list[tuple[str, Verdict]]
 
 
 def _same_subnet(context: Context) -> list[Finding]:
-    def verdict(subject: NodeContext, links: Links) -> Verdict:
+    def verdict(node: NodeContext, links: Links) -> Verdict:
         pairs = list(_twins(links))
         if not pairs:
             return passed("each interface has a subnet of its own")
@@ -138,7 +138,7 @@ def _speed(context: Context) -> list[Finding]:
     if context.on_one_machine:
         return whole(context, Status.SKIP, "all nodes are one machine")
     known, verdicts = _known(context)
-    common = usual({n: link.known_speed for n, link in known.items() if link.known_speed})
+    common = most_common({n: link.known_speed for n, link in known.items() if link.known_speed})
     for name, link in known.items():
         data = {"interface": link.name, "speed": link.known_speed, "duplex": link.duplex}
         if link.device and link.duplex == "half":
@@ -155,14 +155,14 @@ def _speed(context: Context) -> list[Finding]:
         else:
             verdict = passed(f"{link.name} at {link.known_speed} Mb/s", data=data)
         verdicts.append((name, verdict))
-    return fold(verdicts)
+    return to_findings(verdicts)
 
 
 def _mtu(context: Context) -> list[Finding]:
     if context.on_one_machine:
         return whole(context, Status.SKIP, "all nodes are one machine")
     known, verdicts = _known(context)
-    common = usual({name: link.mtu for name, link in known.items() if link.mtu})
+    common = most_common({name: link.mtu for name, link in known.items() if link.mtu})
     # With RDMA there is no TCP to agree on a size that both ends can take.
     roce = any(link.roce for link in known.values())
     for name, link in known.items():
@@ -182,7 +182,7 @@ def _mtu(context: Context) -> list[Finding]:
         else:
             verdict = passed(f"{link.name} has MTU {link.mtu}", data=data)
         verdicts.append((name, verdict))
-    return fold(verdicts)
+    return to_findings(verdicts)
 
 
 CHECKS = (

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.preflight import answers
 from orchestrator.preflight.interfaces.tournament import Pair, blame, pair_of
-from orchestrator.preflight.judge import fold, unmeasured, whole
+from orchestrator.preflight.judge import to_findings, unmeasured, whole
 from orchestrator.preflight.model import (
     Advance,
     Check,
@@ -88,7 +88,7 @@ async def _measure(fleet: Fleet, context: Context, advance: Advance) -> Paths:
     """Send between main and each node, and around the ring, both ways, all at once."""
     tried = peers(context.names, Level.QUICK)
     async with Listeners(2 * _LIMIT) as listeners:
-        found = await asyncio.gather(*map(listeners.own, fleet.agents, context.subjects))
+        found = await asyncio.gather(*map(listeners.own, fleet.agents, context.nodes))
         doors = {index: door for index, door in enumerate(found) if isinstance(door, Open)}
 
         async def send(index: int) -> dict[tuple[int, int], Passage] | NoAnswer:
@@ -156,7 +156,7 @@ def _paths(context: Context) -> list[Finding]:
     tried = {node for way in found.passages for node in way}
     fine = passed(f"{_SIZE >> 20} MiB passes in packets as large as the MTU")
     untried = incomplete("no other node takes part")
-    return fold(
+    return to_findings(
         verdicts
         + [
             (name, fine if index in tried else untried)
@@ -251,6 +251,6 @@ CHECKS = (
         "a smaller MTU than the interfaces; `ip link set dev IF mtu N` mends it on the node. "
         "If nothing gets through, it fails as well: then it is not the MTU.",
         verdict=_paths,
-        stages=(PATHS,),
+        measurements=(PATHS,),
     ),
 )

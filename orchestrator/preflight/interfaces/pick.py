@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.plan.plan import count_gpus
-from orchestrator.preflight.judge import fold, whole
+from orchestrator.preflight.judge import to_findings, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -86,11 +86,11 @@ class _Choice:
     place: str
 
 
-def _choices(subject: NodeContext) -> Iterator[_Choice]:
+def _choices(node: NodeContext) -> Iterator[_Choice]:
     places = (
-        ("the job's environment", subject.context.job.environment),
-        ("the inventory's env", subject.host.env),
-        (_LOGIN, subject.facts.environment),
+        ("the job's environment", node.context.job.environment),
+        ("the inventory's env", node.host.env),
+        (_LOGIN, node.facts.environment),
     )
     for name in (NCCL, GLOO):
         for place, environment in places:
@@ -106,22 +106,22 @@ def _pick(context: Context) -> list[Finding]:
         message = "; ".join(trouble.message.splitlines())
         remedy = Remedy(trouble.remedy, nodes=context.names) if trouble.remedy else None
         return whole(context, Status.FAIL, message, remedy=remedy)
-    return fold(
-        (subject.name, verdict) for subject in context.subjects for verdict in _verdicts(subject)
+    return to_findings(
+        (node.name, verdict) for node in context.nodes for verdict in _verdicts(node)
     )
 
 
-def _verdicts(subject: NodeContext) -> Iterator[Verdict]:
-    names = [interface.name for interface in subject.facts.interfaces]
-    wrong = [found for wish in _choices(subject) if (found := _judge(wish, subject, names))]
+def _verdicts(node: NodeContext) -> Iterator[Verdict]:
+    names = [interface.name for interface in node.facts.interfaces]
+    wrong = [found for wish in _choices(node) if (found := _judge(wish, node, names))]
     yield from wrong
     if not any(verdict.status is Status.FAIL for verdict in wrong):
-        yield _place(subject, names)
+        yield _place(node, names)
 
 
-def _judge(wish: _Choice, subject: NodeContext, names: Sequence[str]) -> Verdict | None:
+def _judge(wish: _Choice, node: NodeContext, names: Sequence[str]) -> Verdict | None:
     """Return what is wrong with a choice; None for nothing."""
-    ours = subject.plan.interface
+    ours = node.plan.interface
     taken = (nccl_matches if wish.name == NCCL else gloo_matches)(wish.value, names)
     data = {"variable": wish.name, "value": wish.value, "place": wish.place, "interfaces": names}
     instead = f": orch then sets it to {ours}" if ours else ""
@@ -136,18 +136,18 @@ def _judge(wish: _Choice, subject: NodeContext, names: Sequence[str]) -> Verdict
         there = ", ".join(names)
         message = f"{said} is none of its interfaces, {there}{rule}"
         # A login may set for NCCL what is meant for other nodes, those with GPUs.
-        gpus = count_gpus(subject.host, subject.facts, subject.context.job)
+        gpus = count_gpus(node.host, node.facts, node.context.job)
         unused = wish.name == NCCL and wish.place == _LOGIN and not gpus
         return Verdict(Status.WARN if unused else Status.FAIL, message, text, data=data)
     if ours is not None and taken[0] != ours:
-        message = f"{said} takes {taken[0]}, but {ours} leads to main's {_main(subject)}"
+        message = f"{said} takes {taken[0]}, but {ours} leads to main's {_main(node)}"
         return warn(message, text, data=data)
     return None
 
 
-def _place(subject: NodeContext, names: Sequence[str]) -> Verdict:
+def _place(node: NodeContext, names: Sequence[str]) -> Verdict:
     """Return where the node's ranks meet the others."""
-    plan, context = subject.plan, subject.context.plan
+    plan, context = node.plan, node.context.plan
     alone = nccl_alone(names)
     sets = {name: plan.environment[name] for name in (NCCL, GLOO) if name in plan.environment}
     data = {
@@ -161,7 +161,7 @@ def _place(subject: NodeContext, names: Sequence[str]) -> Verdict:
         return passed("lo: all nodes are one machine", data=data)
     if plan.interface is None or context.subnet is None:
         return warn(
-            f"the nodes share no subnet: routing leads to main's {_main(subject)} by "
+            f"the nodes share no subnet: routing leads to main's {_main(node)} by "
             f"{plan.interface or 'an interface that is not known'}",
             "where there is a network that all nodes are on, give main's address there: "
             "`main: {address: ...}` in the inventory, or --main-address",
@@ -174,8 +174,8 @@ def _place(subject: NodeContext, names: Sequence[str]) -> Verdict:
     return passed(message, data=data)
 
 
-def _main(subject: NodeContext) -> str:
-    return subject.context.plan.main_address
+def _main(node: NodeContext) -> str:
+    return node.context.plan.main_address
 
 
 PICK = Check(

@@ -70,7 +70,7 @@ async def _measure(fleet: Fleet, context: Context, advance: Advance) -> Bandwidt
     if context.on_one_machine:
         return Bandwidth({}, {})
     async with Listeners(2 * _LIMIT) as listeners:
-        doors = await asyncio.gather(*map(listeners.own, fleet.agents, context.subjects))
+        doors = await asyncio.gather(*map(listeners.own, fleet.agents, context.nodes))
         court = _Court(fleet, doors, listeners.ask, _blocked(context))
         await court.play(rounds(len(context.names)))
         if len(context.names) == 2:  # there is nobody else to try a suspect with

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.preflight.judge import fold, whole
+from orchestrator.preflight.judge import to_findings, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -84,7 +84,7 @@ def _clock(context: Context) -> list[Finding]:
         else:
             good.append(name)
     if verdicts:
-        return fold(verdicts)
+        return to_findings(verdicts)
     return whole(
         context, Status.PASS, _agreement(skews, errors, middle), data={"controller": -middle}
     )

@@ -38,7 +38,7 @@ SHM: Probe[SharedMemory | None] = Probe("limits.shm", lambda raw: optional(Share
 
 
 def _shm(context: Context) -> list[Finding]:
-    def verdict(subject: NodeContext, found: SharedMemory | None) -> Verdict:
+    def verdict(node: NodeContext, found: SharedMemory | None) -> Verdict:
         if found is None:
             return fail(
                 "there is no /dev/shm: NCCL and data loaders share memory there",
@@ -93,7 +93,7 @@ def _pair(raw: Any) -> tuple[int | None, int | None]:
 
 
 def _limits(context: Context) -> list[Finding]:
-    def verdict(subject: NodeContext, found: LoginLimits) -> Verdict:
+    def verdict(node: NodeContext, found: LoginLimits) -> Verdict:
         troubles, lines = [], []
         if (soft := found.files[1]) is not None and soft < _OPEN_FILES:
             most = min(_PLENTY_OF_FILES, found.most_files)
@@ -104,7 +104,7 @@ def _limits(context: Context) -> list[Finding]:
             ]
         threads = found.processes[0]
         # Root is not held to it (setrlimit(2)).
-        if subject.facts.uid != 0 and threads is not None and threads < _PROCESSES:
+        if node.facts.uid != 0 and threads is not None and threads < _PROCESSES:
             troubles.append(f"may run only {threads} processes and threads")
             lines.append(f"{found.user} - nproc unlimited")
         data = {"files": found.files, "processes": found.processes}
@@ -159,8 +159,8 @@ _UNIT = re.compile(r"[A-Za-z0-9@_.:-]{1,256}\.(slice|scope|service)\Z")
 
 
 def _memory(context: Context) -> list[Finding]:
-    def verdict(subject: NodeContext, found: Memory) -> Verdict:
-        ranks, group = subject.plan.devices, found.group
+    def verdict(node: NodeContext, found: Memory) -> Verdict:
+        ranks, group = node.plan.devices, found.group
         left = found.available if group is None else min(found.available, group.left)
         data = {
             "total": found.total,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.preflight.answers import ask
-from orchestrator.preflight.judge import fold, unmeasured, usual, whole
+from orchestrator.preflight.judge import most_common, to_findings, unmeasured, whole
 from orchestrator.preflight.limits.storage import DISK
 from orchestrator.preflight.model import (
     Advance,
@@ -99,7 +99,7 @@ def _shared(context: Context) -> list[Finding]:
     blind = [(name, _judge_view(context, found, name, seen)) for name, seen in found.seen.items()]
     troubles = [(name, verdict) for name, verdict in blind if verdict is not None]
     if troubles:
-        return fold(troubles)
+        return to_findings(troubles)
     groups = {found.group_of(name) for name in context.names}
     together = [group for group in groups if len(group) > 1]
     if not together:
@@ -148,7 +148,7 @@ def _answering(sharing: Sharing) -> set[str]:
 
 def _user(context: Context) -> list[Finding]:
     uids = {name: facts.uid for name, facts in zip(context.names, context.facts, strict=True)}
-    common = usual(uids)
+    common = most_common(uids)
     if len(set(uids.values())) == 1:
         return whole(
             context, Status.PASS, "log in to one and the same user id", data={"uid": common}
@@ -172,7 +172,7 @@ def _user(context: Context) -> list[Finding]:
         status = Status.FAIL if others else Status.WARN
         remedy = "log in as the same user everywhere (`user:` in the inventory)"
         verdicts.append((name, Verdict(status, told, remedy, data={"uid": uid})))
-    return fold(verdicts)
+    return to_findings(verdicts)
 
 
 SHARED_CHECK = Check(
@@ -188,7 +188,7 @@ SHARED_CHECK = Check(
     "share: a network file system that serves an old view.",
     verdict=_shared,
     probes=(DISK,),
-    stages=(MARKS,),
+    measurements=(MARKS,),
 )
 
 USER_CHECK = Check(
@@ -201,5 +201,5 @@ USER_CHECK = Check(
     "Otherwise they warn, for data sets and checkpoints on other shared file systems.",
     verdict=_user,
     probes=(DISK,),
-    stages=(MARKS,),
+    measurements=(MARKS,),
 )

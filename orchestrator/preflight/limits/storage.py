@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.answers import text
-from orchestrator.preflight.judge import fold
+from orchestrator.preflight.judge import to_findings
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -76,26 +76,26 @@ def _rooms(raw: Any) -> tuple[Room, ...]:
     return tuple(Room.parse(entry) for entry in raw)
 
 
-DISK = Probe("storage.disk", _rooms, arguments=lambda subject: {"workdir": subject.plan.workdir})
+DISK = Probe("storage.disk", _rooms, arguments=lambda node: {"workdir": node.plan.workdir})
 
 
 def _disk(context: Context) -> list[Finding]:
     found = context.of(DISK)
     verdicts: list[tuple[str, Verdict]] = []
-    for subject in context.subjects:
-        rooms = found[subject.name]
+    for node in context.nodes:
+        rooms = found[node.name]
         if isinstance(rooms, NoAnswer):
-            verdicts.append((subject.name, incomplete(rooms.reason)))
+            verdicts.append((node.name, incomplete(rooms.reason)))
             continue
-        troubles = [verdict for room in rooms for verdict in _troubles(subject, room)]
+        troubles = [verdict for room in rooms for verdict in _troubles(node, room)]
         if not troubles:
             data = {room.role: {"path": room.path, "free": room.free} for room in rooms}
             troubles = [passed("there is room for files", data=data)]
-        verdicts += [(subject.name, trouble) for trouble in troubles]
-    return fold(verdicts)
+        verdicts += [(node.name, trouble) for trouble in troubles]
+    return to_findings(verdicts)
 
 
-def _troubles(subject: NodeContext, room: Room) -> Iterator[Verdict]:
+def _troubles(node: NodeContext, room: Room) -> Iterator[Verdict]:
     """Yield what is wrong with one folder: one thing at most, the worst."""
     data = {
         "path": room.path,
@@ -109,13 +109,13 @@ def _troubles(subject: NodeContext, room: Room) -> Iterator[Verdict]:
     if room.role == "workdir":
         make_room += ", or set another `workdir:` in the inventory"
     if room.problem is not None and room.problem[0] not in (errno.ENOSPC, errno.EDQUOT):
-        yield _unwritable(subject, room, room.problem, data)
+        yield _unwritable(node, room, room.problem, data)
     elif room.problem is not None:
         told = f"{room.place} cannot be written: {room.problem[1]}"
-        yield Verdict(_severity(subject, room), told, make_room, data=data)
-    elif room.noexec and room.role == "state" and _runs_launcher(subject):
+        yield Verdict(_severity(node, room), told, make_room, data=data)
+    elif room.noexec and room.role == "state" and _runs_launcher(node):
         told = (
-            f"{room.place} is mounted noexec, and {subject.context.plan.launcher} runs a program of orch's "
+            f"{room.place} is mounted noexec, and {node.context.plan.launcher} runs a program of orch's "
             "there for every rank"
         )
         command = command_line(["mount", "-o", "remount,exec", room.mount])
@@ -123,10 +123,10 @@ def _troubles(subject: NodeContext, room: Room) -> Iterator[Verdict]:
         yield fail(told, "use --launcher direct, or mount it without noexec", mount, data)
     elif room.free_files == 0:
         told = f"{room.place} takes no more files: all its inodes are in use"
-        yield Verdict(_severity(subject, room), told, make_room, data=data)
+        yield Verdict(_severity(node, room), told, make_room, data=data)
     elif room.free < _USUAL[room.role]:
         told = f"{room.place} has only {room.free / _MIB:.0f} MiB left"
-        status = _severity(subject, room) if room.free < _LEAST else Status.WARN
+        status = _severity(node, room) if room.free < _LEAST else Status.WARN
         yield Verdict(status, told, make_room, data=data)
     elif room.free < min(_LITTLE, room.size * _LITTLE_SHARE):
         told = f"{room.place} has {room.free / _GIB:.1f} GiB left of {room.size / _GIB:.0f} GiB"
@@ -136,16 +136,16 @@ def _troubles(subject: NodeContext, room: Room) -> Iterator[Verdict]:
         yield warn(told, make_room, data=data)
 
 
-def _runs_launcher(subject: NodeContext) -> bool:
-    return any(process.rank is None for process in subject.plan.processes)
+def _runs_launcher(node: NodeContext) -> bool:
+    return any(process.rank is None for process in node.plan.processes)
 
 
-def _severity(subject: NodeContext, room: Room) -> Status:
+def _severity(node: NodeContext, room: Room) -> Status:
     """Return what it is that nothing can be written: it stops orch in its own folder, and the sync.
 
     Whether the job writes in its working folder is not known, and programs find a place beside /tmp.
     """
-    script, has_job = subject.context.script, bool(subject.context.job.script)
+    script, has_job = node.context.script, bool(node.context.job.script)
     syncs = not has_job if script is None else script.folder is not None
     return (
         Status.FAIL if room.role == "state" or (room.role == "workdir" and syncs) else Status.WARN
@@ -153,15 +153,15 @@ def _severity(subject: NodeContext, room: Room) -> Status:
 
 
 def _unwritable(
-    subject: NodeContext, room: Room, problem: tuple[int, str], data: Mapping[str, Any]
+    node: NodeContext, room: Room, problem: tuple[int, str], data: Mapping[str, Any]
 ) -> Verdict:
     commands: tuple[str, ...] = ()
     if problem[0] == errno.EACCES and room.role == "workdir" and room.at != room.path:
         # It is not there yet: made by root and given to the user, it takes nothing from anybody.
-        make = ["install", "-d", "-o", str(subject.facts.uid), subject.plan.workdir]
+        make = ["install", "-d", "-o", str(node.facts.uid), node.plan.workdir]
         commands = (command_line(make),)
     return Verdict(
-        _severity(subject, room),
+        _severity(node, room),
         f"{room.place} cannot be written: {problem[1]}",
         "make it writable for the user that logs in there"
         + (", or set another `workdir:` in the inventory" if room.role == "workdir" else ""),

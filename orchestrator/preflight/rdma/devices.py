@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.judge import fold, whole
+from orchestrator.preflight.judge import to_findings, whole
 from orchestrator.preflight.model import Context, Finding, NoAnswer, NodeContext, Probe, Status
 from orchestrator.preflight.verdict import Verdict, incomplete, skip
 
@@ -109,17 +109,17 @@ class Rdma:
 RDMA = Probe("infiniband", Rdma.parse)
 
 
-def setting(subject: NodeContext, found: Rdma, name: str) -> str | None:
+def setting(node: NodeContext, found: Rdma, name: str) -> str | None:
     """Return what the ranks of this node will see as the variable `name`."""
-    return subject.plan.environment.get(name, found.environment.get(name))
+    return node.plan.environment.get(name, found.environment.get(name))
 
 
-def chosen(subject: NodeContext, found: Rdma) -> tuple[Port, ...]:
+def chosen(node: NodeContext, found: Rdma) -> tuple[Port, ...]:
     """Return the ports that NCCL_IB_HCA leaves to NCCL.
 
     Its form is [^][=]NAME[:PORT],...: a name is the beginning of one, after = a whole one; ^ excludes.
     """
-    text = setting(subject, found, "NCCL_IB_HCA") or ""
+    text = setting(node, found, "NCCL_IB_HCA") or ""
     excluded = text.startswith("^")
     text = text.removeprefix("^")
     exact = text.startswith("=")
@@ -152,16 +152,16 @@ def judge_rdma(
     if len(answers) == len(found) and not any(answer.ports for answer in answers):
         return whole(context, Status.SKIP, f"{_NO_DEVICE} on any node")
 
-    def judge(subject: NodeContext, answer: Rdma | NoAnswer) -> Verdict:
+    def judge(node: NodeContext, answer: Rdma | NoAnswer) -> Verdict:
         if isinstance(answer, NoAnswer):
             return incomplete(answer.reason)
-        if setting(subject, answer, "NCCL_IB_DISABLE") == "1":
+        if setting(node, answer, "NCCL_IB_DISABLE") == "1":
             return skip("NCCL_IB_DISABLE=1: NCCL leaves the RDMA devices alone")
         if not answer.ports:
-            return without(subject, answer) if without else skip(_NO_DEVICE)
-        return verdict(subject, answer)
+            return without(node, answer) if without else skip(_NO_DEVICE)
+        return verdict(node, answer)
 
-    return fold((subject.name, judge(subject, found[subject.name])) for subject in context.subjects)
+    return to_findings((node.name, judge(node, found[node.name])) for node in context.nodes)
 
 
 def _word(raw: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.preflight.judge import fold, usual, whole
+from orchestrator.preflight.judge import most_common, to_findings, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -39,8 +39,8 @@ class Efa:
         )
 
 
-def _arguments(subject: NodeContext) -> Mapping[str, Any]:
-    return {"folders": subject.plan.environment.get("LD_LIBRARY_PATH", "")}
+def _arguments(node: NodeContext) -> Mapping[str, Any]:
+    return {"folders": node.plan.environment.get("LD_LIBRARY_PATH", "")}
 
 
 EFA = Probe("infiniband.efa", Efa.parse, _arguments)
@@ -53,12 +53,12 @@ def _efa(context: Context) -> list[Finding]:
         return whole(context, Status.SKIP, "no EFA adapter on any node")
     somewhere = any(a.pci for a in answers.values())
     plugin = any(a.plugin for a in answers.values())
-    common = usual(
+    common = most_common(
         {name: len(rdma.efa) for name, rdma in devices.items() if isinstance(rdma, Rdma)}
     )
 
-    def verdict(subject: NodeContext) -> Verdict:
-        answer, rdma = found[subject.name], devices[subject.name]
+    def verdict(node: NodeContext) -> Verdict:
+        answer, rdma = found[node.name], devices[node.name]
         for one in (answer, rdma):
             if isinstance(one, NoAnswer):
                 return incomplete(one.reason)
@@ -70,13 +70,13 @@ def _efa(context: Context) -> list[Finding]:
                 "no EFA adapter, though other nodes have one",
                 "attach one: an instance gets its EFA interfaces when it is launched",
             )
-        return _judge(subject, answer, rdma, plugin, common or 0)
+        return _judge(node, answer, rdma, plugin, common or 0)
 
-    return fold((subject.name, verdict(subject)) for subject in context.subjects)
+    return to_findings((node.name, verdict(node)) for node in context.nodes)
 
 
-def _judge(subject: NodeContext, found: Efa, rdma: Rdma, plugin: bool, common: int) -> Verdict:
-    provider = setting(subject, rdma, "FI_PROVIDER")
+def _judge(node: NodeContext, found: Efa, rdma: Rdma, plugin: bool, common: int) -> Verdict:
+    provider = setting(node, rdma, "FI_PROVIDER")
     data = {
         "pci": found.pci,
         "devices": len(rdma.efa),

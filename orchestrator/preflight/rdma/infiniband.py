@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.preflight.answers import optional
-from orchestrator.preflight.judge import fold, usual, whole
+from orchestrator.preflight.judge import most_common, to_findings, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -35,26 +35,26 @@ def _port(context: Context) -> list[Finding]:
     found = context.of(RDMA)
     ports = {
         s.name: tuple(port for port in chosen(s, answer) if port.active)
-        for s in context.subjects
+        for s in context.nodes
         if isinstance(answer := found[s.name], Rdma)
         and setting(s, answer, "NCCL_IB_DISABLE") != "1"
     }
     somewhere = any(ports.values())
-    count = usual({name: len(active) for name, active in ports.items()})
-    kind = usual({name: _kind(active) for name, active in ports.items() if active})
+    count = most_common({name: len(active) for name, active in ports.items()})
+    kind = most_common({name: _kind(active) for name, active in ports.items() if active})
     # Ranks on CPUs talk by gloo, which uses TCP.
     serious = Status.FAIL if any(facts.gpus for facts in context.facts) else Status.WARN
 
-    def without(subject: NodeContext, answer: Rdma) -> Verdict:
+    def without(node: NodeContext, answer: Rdma) -> Verdict:
         if not somewhere:
             return skip("no InfiniBand or RoCE device")
         return Verdict(serious, "no RDMA device, though other nodes have active ports", _ONE_WAY)
 
-    def verdict(subject: NodeContext, answer: Rdma) -> Verdict:
-        mine = chosen(subject, answer)
+    def verdict(node: NodeContext, answer: Rdma) -> Verdict:
+        mine = chosen(node, answer)
         data = {port.name: _measured(port) for port in answer.ports}
         if not mine:
-            wanted = setting(subject, answer, "NCCL_IB_HCA")
+            wanted = setting(node, answer, "NCCL_IB_HCA")
             names = ", ".join(sorted({port.device for port in answer.ports}))
             return Verdict(
                 serious,
@@ -62,7 +62,7 @@ def _port(context: Context) -> list[Finding]:
                 "name devices of this node, in its env in the inventory where they differ between nodes",
                 data=data,
             )
-        active = ports[subject.name]
+        active = ports[node.name]
         if not active:
             return _all_down(mine, serious if somewhere else Status.WARN, data)
         if not answer.verbs:
@@ -148,8 +148,8 @@ _ENDS = (0xFF, 0xFFFF, 0xFFFFFFFF)  # old counters stay at their end
 
 
 def _counters(context: Context) -> list[Finding]:
-    def verdict(subject: NodeContext, found: Rdma) -> Verdict:
-        ports = [port for port in chosen(subject, found) if port.active]
+    def verdict(node: NodeContext, found: Rdma) -> Verdict:
+        ports = [port for port in chosen(node, found) if port.active]
         data = {port.name: dict(port.counters) for port in ports}
         if not ports:
             return skip("no active port")
@@ -195,8 +195,8 @@ def _memlock(context: Context) -> list[Finding]:
     if len(answers) == len(devices) and not any(a.ports or a.efa for a in answers):
         return whole(context, Status.SKIP, "no RDMA device on any node")
 
-    def verdict(subject: NodeContext) -> Verdict:
-        found, limit = devices[subject.name], limits[subject.name]
+    def verdict(node: NodeContext) -> Verdict:
+        found, limit = devices[node.name], limits[node.name]
         if isinstance(found, Rdma) and not (found.ports or found.efa):
             return skip("no RDMA device")
         if isinstance(limit, NoAnswer):
@@ -214,7 +214,7 @@ def _memlock(context: Context) -> list[Finding]:
             {"soft": soft},
         )
 
-    return fold((subject.name, verdict(subject)) for subject in context.subjects)
+    return to_findings((node.name, verdict(node)) for node in context.nodes)
 
 
 CHECKS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from orchestrator.preflight.gpus.devices import GPU, Gpus
-from orchestrator.preflight.judge import usual
+from orchestrator.preflight.judge import most_common
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -21,8 +21,8 @@ from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, sk
 _DMABUF = (5, 12)  # the first kernel whose verbs register another driver's memory
 
 
-def _roce(subject: NodeContext, found: Rdma) -> list[Port]:
-    return [p for p in chosen(subject, found) if p.active and p.layer == "Ethernet"]
+def _roce(node: NodeContext, found: Rdma) -> list[Port]:
+    return [p for p in chosen(node, found) if p.active and p.layer == "Ethernet"]
 
 
 def _indices(port: Port) -> list[int]:
@@ -33,17 +33,17 @@ def _gid(context: Context) -> list[Finding]:
     found = context.of(RDMA)
     first = {
         s.name: indices
-        for s in context.subjects
+        for s in context.nodes
         if isinstance(answer := found[s.name], Rdma)
         and (indices := tuple(sorted({min(i) for p in _roce(s, answer) if (i := _indices(p))})))
     }
-    common = usual(first)
+    common = most_common(first)
 
-    def verdict(subject: NodeContext, answer: Rdma) -> Verdict:
-        ports = _roce(subject, answer)
+    def verdict(node: NodeContext, answer: Rdma) -> Verdict:
+        ports = _roce(node, answer)
         if not ports:
             return skip("no active RoCE port")
-        index = setting(subject, answer, "NCCL_IB_GID_INDEX")
+        index = setting(node, answer, "NCCL_IB_GID_INDEX")
         data = {port.name: _indices(port) for port in ports}
         if index not in (None, "", "-1"):
             return _judge_index(str(index), ports, data)
@@ -57,7 +57,7 @@ def _gid(context: Context) -> list[Finding]:
                 "give its interface an IPv4 address, or leave the device out with NCCL_IB_HCA",
                 data=data,
             )
-        mine = first[subject.name]
+        mine = first[node.name]
         if mine != common and common is not None:
             here, there = (", ".join(map(str, indices)) for indices in (mine, common))
             return warn(
@@ -99,11 +99,11 @@ def _judge_index(text: str, ports: list[Port], data: dict[str, list[int]]) -> Ve
 def _gdr(context: Context) -> list[Finding]:
     gpus = context.of(GPU)
 
-    def verdict(subject: NodeContext, found: Rdma) -> Verdict:
-        here = gpus[subject.name]
+    def verdict(node: NodeContext, found: Rdma) -> Verdict:
+        here = gpus[node.name]
         if isinstance(here, NoAnswer):
             return incomplete(here.reason)
-        return _judge_gdr(found, here, any(port.active for port in chosen(subject, found)))
+        return _judge_gdr(found, here, any(port.active for port in chosen(node, found)))
 
     return judge_rdma(context, verdict)
 

@@ -48,18 +48,18 @@ class Attribution:
         named = guilty or (self.fault.suspects if both_ends else self.fault.nodes)
         return [(name, self._verdict(self._subject(name), bool(guilty))) for name in named]
 
-    def _verdict(self, subject: NodeContext, guilty: bool) -> Verdict:
-        text, commands = Remedies(self.fault, subject, self._defences(subject.name)).remedy(
-            self._directions(subject.name), guilty
+    def _verdict(self, node: NodeContext, guilty: bool) -> Verdict:
+        text, commands = Remedies(self.fault, node, self._defences(node.name)).remedy(
+            self._directions(node.name), guilty
         )
-        message = f"{self._what(subject)}: {self._how(subject)}{self._whose(subject, guilty)}"
-        status = Status.FAIL if self._stops_the_job(subject) else Status.WARN
-        return Verdict(status, message, text, commands, self._data(subject.name))
+        message = f"{self._what(node)}: {self._how(node)}{self._whose(node, guilty)}"
+        status = Status.FAIL if self._stops_the_job(node) else Status.WARN
+        return Verdict(status, message, text, commands, self._data(node.name))
 
-    def _stops_the_job(self, subject: NodeContext) -> bool:
+    def _stops_the_job(self, node: NodeContext) -> bool:
         """Return whether it hangs: a node reaches for itself as main, or where it has several ranks."""
-        is_main = subject.name == self.context.names[0]
-        return self.fault.kind is not Kind.ITSELF or is_main or subject.plan.devices > 1
+        is_main = node.name == self.context.names[0]
+        return self.fault.kind is not Kind.ITSELF or is_main or node.plan.devices > 1
 
     def _directions(self, name: str) -> tuple[Direction, ...]:
         """Return which way a node's packets are stopped, if it is that node which stops them."""
@@ -82,20 +82,20 @@ class Attribution:
             return False
         return any(blames(defences.firewall, way) for way in self._directions(name))
 
-    def _what(self, subject: NodeContext) -> str:
+    def _what(self, node: NodeContext) -> str:
         kind, port = self.fault.kind, self.context.plan.main_port
-        others = self._others(subject.name)
-        directions = self._directions(subject.name)
+        others = self._others(node.name)
+        directions = self._directions(node.name)
         if kind is Kind.MAIN_PORT:
             return f"is not reached on the main port {port} from {others}, though on other ports"
         if kind is Kind.ITSELF:
             at_main = any(way.door == "main" for way in self.fault.ways)
-            address = self.context.plan.main_address if at_main else subject.plan.address
+            address = self.context.plan.main_address if at_main else node.plan.address
             return f"does not reach itself at {address}, where its own ranks meet"
         if kind is Kind.EVERYONE:
             but = f", but main on its main port {port}" if self.fault.only_main_port else ""
             return f"no node reaches any other{but}"
-        if self.fault.only_main_port and subject.name == self.context.names[0]:
+        if self.fault.only_main_port and node.name == self.context.names[0]:
             return (
                 f"is reached on the main port {port} only, and not on the ephemeral ports that NCCL "
                 f"and gloo listen on, from {others}"
@@ -108,10 +108,10 @@ class Attribution:
             return f"does not reach {others}{works}"
         return f"does not reach {others}, nor is it reached from there"
 
-    def _how(self, subject: NodeContext) -> str:
+    def _how(self, node: NodeContext) -> str:
         """Return what was measured, in words that are the same for all nodes that are alike."""
         outcome = self._sample()
-        cause, plan = self.fault.cause, subject.plan
+        cause, plan = self.fault.cause, node.plan
         if cause is Cause.DROPPED:
             return f"no answer in {outcome.seconds:.0f} s, so packets are dropped"
         if cause is Cause.REFUSED:
@@ -143,10 +143,10 @@ class Attribution:
         found = [self.found.outcomes[way] for way in themselves if way in self.found.outcomes]
         return all(outcome.passed for outcome in found)
 
-    def _whose(self, subject: NodeContext, guilty: bool) -> str:
+    def _whose(self, node: NodeContext, guilty: bool) -> str:
         if self.fault.cause not in _FILTERED or self.fault.kind is Kind.ITSELF:
             return ""
-        defences = self._defences(subject.name)
+        defences = self._defences(node.name)
         firewall = None if defences is None else defences.firewall
         if guilty and isinstance(firewall, Firewall):
             return f" (its {firewall.name} rules do that)"
@@ -220,7 +220,7 @@ class Attribution:
         return self.found.defences.get(name)
 
     def _subject(self, name: str) -> NodeContext:
-        return next(s for s in self.context.subjects if s.name == name)
+        return next(s for s in self.context.nodes if s.name == name)
 
 
 def explain(context: Context, found: Reachability) -> Iterable[tuple[str, Verdict]]:

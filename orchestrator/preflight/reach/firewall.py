@@ -106,12 +106,12 @@ class Firewall:
         return "nftables" if "nft" in tools else "iptables"
 
 
-def _about_the_job(subject: NodeContext) -> dict[str, Any]:
+def _about_the_job(node: NodeContext) -> dict[str, Any]:
     return {
-        "interface": subject.plan.interface,
-        "address": subject.plan.address,
-        "subnet": subject.context.plan.subnet,
-        "main_port": subject.context.plan.main_port,
+        "interface": node.plan.interface,
+        "address": node.plan.address,
+        "subnet": node.context.plan.subnet,
+        "main_port": node.context.plan.main_port,
     }
 
 

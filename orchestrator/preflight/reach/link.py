@@ -29,24 +29,24 @@ class Link:
 LINK: Probe[Link | None] = Probe(
     "link",
     lambda raw: optional(Link.parse, raw),
-    lambda subject: {"interface": subject.plan.interface},
+    lambda node: {"interface": node.plan.interface},
 )
 """None where there is no such interface."""
 
 
-def switch_on(subject: NodeContext, link: Link | None) -> tuple[str, ...]:
+def switch_on(node: NodeContext, link: Link | None) -> tuple[str, ...]:
     """Return the commands that make the node's interface one that others find; none if it is."""
-    if link is None or subject.plan.interface is None:
+    if link is None or node.plan.interface is None:
         return ()
     settings = [] if link.up else [["up"]]
     settings += [] if link.arp else [["arp", "on"]]
-    place = ["ip", "link", "set", "dev", subject.plan.interface]
+    place = ["ip", "link", "set", "dev", node.plan.interface]
     return tuple(command_line([*place, *words]) for words in settings)
 
 
-def add_route(subject: NodeContext) -> tuple[str, ...]:
+def add_route(node: NodeContext) -> tuple[str, ...]:
     """Return the command that leads a node's packets to the shared subnet by its own interface there."""
-    plan, subnet = subject.plan, subject.context.plan.subnet
+    plan, subnet = node.plan, node.context.plan.subnet
     if plan.interface is None or plan.address is None or subnet is None:
         return ()
     words = ["ip", "route", "add", subnet, "dev", plan.interface, "src", plan.address]

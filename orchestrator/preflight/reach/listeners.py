@@ -58,11 +58,11 @@ class Listeners:
     async def __aexit__(self, *_: object) -> None:
         await asyncio.gather(*(each.aclose() for each in self._open))
 
-    async def own(self, agent: Agent, subject: NodeContext) -> Listener:
+    async def own(self, agent: Agent, node: NodeContext) -> Listener:
         """Listen on a port that the kernel gives, on the node's own address."""
-        if subject.plan.address is None:
+        if node.plan.address is None:
             return NoAnswer("its address on the network of the job is not known")
-        return await self._listen(agent, subject.plan.address, 0)
+        return await self._listen(agent, node.plan.address, 0)
 
     async def main(self, agent: Agent, context: Context) -> Listener:
         """Listen on the main port; where main's address is not its own, on all that are."""

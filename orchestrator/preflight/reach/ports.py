@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.preflight.judge import judge_each, usual
+from orchestrator.preflight.judge import judge_each, most_common
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -24,9 +24,9 @@ _USUAL = (32768, 60999)  # the kernel's own range
 
 def _portrange(context: Context) -> list[Finding]:
     found = {n: a for n, a in context.of(PORT_RANGE).items() if not isinstance(a, NoAnswer)}
-    common = usual(found)
+    common = most_common(found)
 
-    def verdict(subject: NodeContext, ports: tuple[int, int]) -> Verdict:
+    def verdict(node: NodeContext, ports: tuple[int, int]) -> Verdict:
         low, high = ports
         count = max(0, high - low + 1)
         data = {"low": low, "high": high}
@@ -61,7 +61,7 @@ def _set_range(ports: tuple[int, int]) -> str:
 def _somaxconn(context: Context) -> list[Finding]:
     world = context.plan.world_size
 
-    def verdict(subject: NodeContext, found: int) -> Verdict:
+    def verdict(node: NodeContext, found: int) -> Verdict:
         data = {"somaxconn": found, "world_size": world}
         if found >= world:
             return passed(f"lets {found} connections wait for a listener", data=data)

@@ -97,7 +97,7 @@ async def measure(fleet: Fleet, context: Context, advance: Advance) -> Reachabil
     limit = 5.0 + 2 * ATTEMPT_TIME * math.ceil(most / _AT_ONCE)
     async with Listeners(2 * limit) as listeners:
         doors, main = await asyncio.gather(
-            asyncio.gather(*map(listeners.own, fleet.agents, context.subjects)),
+            asyncio.gather(*map(listeners.own, fleet.agents, context.nodes)),
             listeners.main(fleet.agents[0], context),
         )
 
@@ -158,11 +158,11 @@ async def _ask_suspects(
 ) -> dict[str, Defences]:
     suspects = {name for fault in faults for name in fault.suspects}
 
-    async def ask(agent: Agent, subject: NodeContext) -> tuple[str, Defences]:
-        found = await ask_one(agent, subject, (FIREWALL, PORT_RANGE, LINK))
-        return subject.name, Defences(*(found[p.name] for p in (FIREWALL, PORT_RANGE, LINK)))
+    async def ask(agent: Agent, node: NodeContext) -> tuple[str, Defences]:
+        found = await ask_one(agent, node, (FIREWALL, PORT_RANGE, LINK))
+        return node.name, Defences(*(found[p.name] for p in (FIREWALL, PORT_RANGE, LINK)))
 
-    pairs = zip(fleet.agents, context.subjects, strict=True)
+    pairs = zip(fleet.agents, context.nodes, strict=True)
     return dict(await asyncio.gather(*(ask(a, s) for a, s in pairs if s.name in suspects)))
 
 

@@ -37,7 +37,7 @@ class Remedies:
     """The fault, and one node that may be at fault, with what is known of it."""
 
     fault: Fault
-    subject: NodeContext
+    node: NodeContext
     defences: Defences | None
 
     def remedy(self, directions: tuple[Direction, ...], guilty: bool) -> Advice:
@@ -58,41 +58,41 @@ class Remedies:
 
     def untranslated_source(self) -> Advice:
         """Return what keeps the node's own address on what it sends."""
-        subnet = subnet_of(self.subject.context)
+        subnet = subnet_of(self.node.context)
         match = ["daddr", subnet] if subnet else []
         commands = self._exempt("postrouting", match, ["-d", subnet or ""]) if subnet else ()
         where = "" if commands else ", here or in a router between the nodes"
         return f"leave out what goes to the network of the job from translation{where}", commands
 
     def _route(self) -> Advice:
-        commands = add_route(self.subject)
+        commands = add_route(self.node)
         if commands:
             return "give it a route to the network of the job", commands
         return "give it a route to the other nodes, or choose a network with --main-address", ()
 
     def _link(self) -> Advice:
-        interface = self.subject.plan.interface
+        interface = self.node.plan.interface
         link = None if self.defences is None else self.defences.link
         if isinstance(link, Link):
-            if commands := switch_on(self.subject, link):
+            if commands := switch_on(self.node, link):
                 return f"switch {interface} on, so that others find it", commands
             if link.carrier is False:
                 return f"{interface} has no signal: see its cable and the port of the switch", ()
         text = (
             f"see that {interface} is on the same network as the others (VLAN, switch, cable), and that "
-            f"{self.subject.plan.address} is its address and no other's"
+            f"{self.node.plan.address} is its address and no other's"
         )
         return text, ()
 
     def _to_itself(self) -> str:
-        address = self.subject.context.plan.main_address
+        address = self.node.context.plan.main_address
         at_main = any(way.door == "main" for way in self.fault.ways)
-        if at_main and interface_of(self.subject.facts, address) is None:
+        if at_main and interface_of(self.node.facts, address) is None:
             return "give an address of its own with --main-address, or translate its own packets as well"
         return "have its firewall accept all that comes in and goes out by lo"
 
     def _own_port(self) -> Advice:
-        plan, subnet = self.subject.context.plan, subnet_of(self.subject.context)
+        plan, subnet = self.node.context.plan, subnet_of(self.node.context)
         if self.fault.kind is Kind.MAIN_PORT:
             port = str(plan.main_port)
             commands: tuple[str, ...] = ()
@@ -127,7 +127,7 @@ class Remedies:
         return tuple(commands)
 
     def _let_through(self, directions: tuple[Direction, ...], guilty: bool) -> Advice:
-        subnet, main_port = subnet_of(self.subject.context), self.subject.context.plan.main_port
+        subnet, main_port = subnet_of(self.node.context), self.node.context.plan.main_port
         if subnet is None:
             return "let TCP between the nodes through, on all ports", ()
         firewall, ports = self._firewall_and_ports()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from orchestrator.plan.network import interface_of
-from orchestrator.preflight.judge import fold, unmeasured
+from orchestrator.preflight.judge import to_findings, unmeasured
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -64,7 +64,7 @@ def _tcp(context: Context) -> list[Finding]:
         verdicts.append((context.names[0], Verdict(Status.INCOMPLETE, untried)))
     named = {name for name, _ in verdicts}
     fine = tuple(name for name in context.names if name not in named)
-    return [*fold(verdicts), *([_fine(found, fine)] if fine else [])]
+    return [*to_findings(verdicts), *([_fine(found, fine)] if fine else [])]
 
 
 def _fine(found: Reachability, names: tuple[str, ...]) -> Finding:
@@ -94,7 +94,7 @@ CHECKS: tuple[Check, ...] = (
         "them: end that if nobody needs it, or let orch pick a port with `--main-port auto`. An "
         "address that is none of main's own warns: it works only where something translates it.",
         verdict=_bind,
-        stages=(REACH,),
+        measurements=(REACH,),
     ),
     Check(
         id="net.tcp",
@@ -123,6 +123,6 @@ CHECKS: tuple[Check, ...] = (
         "firewall that the node really runs, for the job's subnet, its main port and the node's range of "
         "ephemeral ports.",
         verdict=_tcp,
-        stages=(REACH,),
+        measurements=(REACH,),
     ),
 )

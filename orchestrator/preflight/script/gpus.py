@@ -34,20 +34,20 @@ _OTHER_BACKEND = (
 _REINSTALL = "install torch for the GPUs there: https://pytorch.org/get-started"
 
 
-def usable_gpus(subject: NodeContext) -> int:
+def usable_gpus(node: NodeContext) -> int:
     """Return the GPUs that ranks of a node can use: none where torch is built for CPUs."""
-    if _has_torch_for_cpus(subject):
+    if _has_torch_for_cpus(node):
         return 0
-    return count_gpus(subject.host, subject.facts, subject.context.job)
+    return count_gpus(node.host, node.facts, node.context.job)
 
 
 def without_gpu(context: Context) -> dict[Lack, tuple[str, ...]]:
     """Return the nodes on which ranks can use no GPU, by the reason."""
     found: dict[Lack, list[str]] = {}
-    for subject in context.subjects:
-        if not usable_gpus(subject):
-            has_one = count_gpus(subject.host, subject.facts, context.job)
-            found.setdefault(Lack.NO_CUDA if has_one else Lack.NO_GPU, []).append(subject.name)
+    for node in context.nodes:
+        if not usable_gpus(node):
+            has_one = count_gpus(node.host, node.facts, context.job)
+            found.setdefault(Lack.NO_CUDA if has_one else Lack.NO_GPU, []).append(node.name)
     return {why: tuple(nodes) for why, nodes in found.items()}
 
 
@@ -98,8 +98,8 @@ def _is_cuda(node: ast.expr | None) -> bool:
     return isinstance(value, str) and value.partition(":")[0] == "cuda"
 
 
-def _has_torch_for_cpus(subject: NodeContext) -> bool:
-    found = subject.context.of(SOFTWARE)[subject.name]
+def _has_torch_for_cpus(node: NodeContext) -> bool:
+    found = node.context.of(SOFTWARE)[node.name]
     if not isinstance(found, Software) or not isinstance(found.interpreter, Interpreter):
         return False
     torch = found.interpreter.torch

@@ -113,7 +113,7 @@ def _without_accelerator(maker: _Maker, context: Context) -> Iterator[Hint]:
         text = f"{what} needs a GPU, and {why}"
         otherwise = 'pass accelerator="auto", or choose nodes with GPUs with --nodes'
         yield Hint(severity(maker.how), maker.call.lineno, text, remedy(why, otherwise), nodes)
-    counts = {subject.name: usable_gpus(subject) for subject in context.subjects}
+    counts = {node.name: usable_gpus(node) for node in context.nodes}
     few = tuple(name for name, count in counts.items() if 0 < count < (maker.devices or 0))
     if few:
         most = max(counts[name] for name in few)
@@ -165,14 +165,12 @@ def _fits_fabric_run(maker: _Maker, context: Context) -> bool:
     if context.script is None or ".launch(" in context.script.text:
         return False
     told = {
-        subject.name: {
-            "accelerator": "cuda"
-            if count_gpus(subject.host, subject.facts, context.job)
-            else "cpu",
-            "devices": str(subject.plan.devices),
+        node.name: {
+            "accelerator": "cuda" if count_gpus(node.host, node.facts, context.job) else "cpu",
+            "devices": str(node.plan.devices),
             "num_nodes": str(len(context.plan.nodes)),
         }
-        for subject in context.subjects
+        for node in context.nodes
     }
     return not any(_clash(maker, name, each) for each in told.values() for name in _DEFAULTS)
 
@@ -188,14 +186,14 @@ def _against_command_line(maker: _Maker, context: Context) -> Iterator[Hint]:
     """Find arguments that `fabric run` was given otherwise."""
     missing = {name for nodes in without_gpu(context).values() for name in nodes}
     clashes: dict[tuple[str, str, str], list[str]] = {}
-    for subject in context.subjects:
-        told = _told(subject.plan.processes[0].argv)
+    for node in context.nodes:
+        told = _told(node.plan.processes[0].argv)
         for name in _DEFAULTS:
             value = _clash(maker, name, told)
-            if value in _GPUS and subject.name in missing:
+            if value in _GPUS and node.name in missing:
                 continue  # that is told already
             if value is not None:
-                clashes.setdefault((name, repr(value), told[name]), []).append(subject.name)
+                clashes.setdefault((name, repr(value), told[name]), []).append(node.name)
     for (name, value, given), nodes in clashes.items():
         yield Hint(
             severity(maker.how),
@@ -261,7 +259,7 @@ def _devices(maker: _Maker, context: Context) -> int | None:
         return maker.devices
     if literal(maker.given("accelerator")) == "cpu":
         return 1
-    gpus = {usable_gpus(subject) for subject in context.subjects}
+    gpus = {usable_gpus(node) for node in context.nodes}
     return max(1, gpus.pop()) if len(gpus) == 1 else None
 
 

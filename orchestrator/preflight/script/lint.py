@@ -28,7 +28,7 @@ class Hint:
 
 
 def hints(code: Code, text: str, context: Context) -> Iterator[Hint]:
-    """Yield what will fail, or will not do what is meant, on the nodes of the scene's plan."""
+    """Yield what will fail, or will not do what is meant, on the nodes of the plan."""
     yield from _own_meeting_point(code, context)
     yield from _local_rank_for_rank(code, text, context)
 
@@ -71,7 +71,7 @@ def group_calls(code: Code) -> Iterator[tuple[ast.Call, str, Certainty]]:
 def _own_meeting_point(code: Code, context: Context) -> Iterator[Hint]:
     """Find addresses and ports that stand in the script, where the launch has others."""
     plan = context.plan
-    host = context.subjects[0].host
+    host = context.nodes[0].host
     main = {plan.main_address, plan.nodes[0].name, host.address, context.facts[0].hostname}
     remedy = 'leave it to the launch: init_method="env://", which is the default'
     for call, name, how in group_calls(code):

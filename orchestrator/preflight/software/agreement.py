@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from orchestrator.preflight.judge import judge_each, usual
+from orchestrator.preflight.judge import judge_each, most_common
 from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NodeContext
 from orchestrator.preflight.software import code, locks, modules, starting, variables, versions
 from orchestrator.preflight.software.interpreter import SOFTWARE, Software
@@ -14,9 +14,9 @@ from orchestrator.preflight.verdict import Verdict, passed, warn
 def _kernel(context: Context) -> list[Finding]:
     answers = context.of(SOFTWARE)
     releases = {n: each.kernel for n, each in answers.items() if isinstance(each, Software)}
-    common = usual(releases)
+    common = most_common(releases)
 
-    def verdict(subject: NodeContext, found: Software) -> Verdict:
+    def verdict(node: NodeContext, found: Software) -> Verdict:
         match = re.match(r"(\d{1,9})\.(\d{1,9})", found.kernel)
         data = {"kernel": found.kernel}
         if match and (int(match[1]), int(match[2])) < (5, 5):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.preflight.judge import have, judge_each, usual, whole
+from orchestrator.preflight.judge import have, judge_each, most_common, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -42,7 +42,7 @@ class Sources:
         return cls(files, bool(raw["cut"]))
 
 
-SOURCES = Probe("code", Sources.parse, lambda subject: {"workdir": subject.plan.workdir})
+SOURCES = Probe("code", Sources.parse, lambda node: {"workdir": node.plan.workdir})
 
 
 def _verdict(context: Context) -> list[Finding]:
@@ -55,14 +55,14 @@ def _verdict(context: Context) -> list[Finding]:
         return whole(context, Status.SKIP, "there is no code on the nodes yet")
     expected = _expected(trees)
 
-    def verdict(subject: NodeContext, found: Sources) -> Verdict:
+    def verdict(node: NodeContext, found: Sources) -> Verdict:
         if not found.files:
             return skip("there is no code yet")
         files = found.files
         other = sorted(path for path in files if files[path] != expected.get(path, files[path]))
         lacking = sorted(path for path in expected if path not in files)
         data = {"files": len(files), "cut": found.cut}
-        text = f"launch without --no-sync, or make {subject.plan.workdir} there like the others'"
+        text = f"launch without --no-sync, or make {node.plan.workdir} there like the others'"
         if other:
             serious = any(not path.endswith(_MAY_BE_WRITTEN) for path in other)
             return Verdict(
@@ -87,7 +87,7 @@ def _expected(trees: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     expected = {}
     for path in paths:
         hashes = {node: files[path] for node, files in trees.items() if path in files}
-        common = usual(hashes)
+        common = most_common(hashes)
         if common is not None and 2 * len(hashes) >= len(trees) > 1:
             expected[path] = common
     return expected

@@ -172,20 +172,20 @@ def absolute_path(raw: Any) -> str:
     return raw
 
 
-def _arguments(subject: NodeContext) -> dict[str, Any]:
-    script = subject.context.script
-    cwd = subject.plan.cwd
-    own = posixpath.dirname(posixpath.join(cwd, subject.context.job.script))
+def _arguments(node: NodeContext) -> dict[str, Any]:
+    script = node.context.script
+    cwd = node.plan.cwd
+    own = posixpath.dirname(posixpath.join(cwd, node.context.job.script))
     return {
         "names": [] if script is None else [each.module for each in needs(script).imports],
         "folder": posixpath.normpath(own or cwd),
-        **job_environment(subject),
+        **job_environment(node),
     }
 
 
-def job_environment(subject: NodeContext) -> dict[str, Any]:
+def job_environment(node: NodeContext) -> dict[str, Any]:
     """Return what a node must know to start a process as the job would."""
-    plan = subject.plan
+    plan = node.plan
     return {
         "workdir": plan.cwd,
         "environment": dict(plan.environment),

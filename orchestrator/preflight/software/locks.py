@@ -26,8 +26,8 @@ class Lock:
         return cls(absolute_path(raw["path"]), finite(raw["age"]))
 
 
-def _arguments(subject: NodeContext) -> dict[str, Any]:
-    known = job_environment(subject)
+def _arguments(node: NodeContext) -> dict[str, Any]:
+    known = job_environment(node)
     return {"environment": known["environment"], "unset": known["unset"]}
 
 
@@ -35,7 +35,7 @@ LOCKS = Probe("locks", lambda raw: tuple(map(Lock.parse, raw)), _arguments)
 
 
 def _locks(context: Context) -> list[Finding]:
-    def verdict(subject: NodeContext, found: tuple[Lock, ...]) -> Verdict:
+    def verdict(node: NodeContext, found: tuple[Lock, ...]) -> Verdict:
         if not found:
             return passed("no build of an extension has left a lock")
         paths = [lock.path for lock in found]

@@ -50,19 +50,19 @@ def _imports(context: Context) -> list[Finding]:
     needed = needs(context.script)
     where = {each.module: each.where for each in needed.imports}
 
-    def verdict(subject: NodeContext, found: Software) -> Verdict:
+    def verdict(node: NodeContext, found: Software) -> Verdict:
         if not isinstance(found.interpreter, Interpreter):
             return incomplete("Python does not start in the job's environment")
         missing = [name for name in found.interpreter.missing if name in where]
         if not missing:
             return passed(f"has every module that {_file(context)} imports")
-        return _missing(subject, found.interpreter, {name: where[name] for name in missing}, needed)
+        return _missing(node, found.interpreter, {name: where[name] for name in missing}, needed)
 
     return judge_each(context, SOFTWARE, verdict)
 
 
 def _missing(
-    subject: NodeContext, interpreter: Interpreter, where: Mapping[str, str], needed: Needs
+    node: NodeContext, interpreter: Interpreter, where: Mapping[str, str], needed: Needs
 ) -> Verdict:
     named = ", ".join(f"{module} ({place} imports it)" for module, place in where.items())
     message = f"has no module {named}"
@@ -70,7 +70,7 @@ def _missing(
     if not needed.settled:
         message += "; but the script changes where modules are found"
     own = [module for module in where if module in sys.stdlib_module_names]
-    projects = {m: text for m in where if m not in own and (text := _of_project(subject, m))}
+    projects = {m: text for m in where if m not in own and (text := _of_project(node, m))}
     others = [
         _DISTRIBUTIONS.get(m, m.replace("_", "-"))
         for m in where
@@ -91,12 +91,12 @@ def _missing(
     return Verdict(status, message, "; ".join(texts), commands, data, as_root=False)
 
 
-def _of_project(subject: NodeContext, module: str) -> str | None:
+def _of_project(node: NodeContext, module: str) -> str | None:
     """Return how the project's own module is found on nodes; None for a module of others."""
-    script = subject.context.script
+    script = node.context.script
     if script is None:
         return None
-    return remedy_for_own(script.folder or script.path.parent, subject.plan.folder, module)
+    return remedy_for_own(script.folder or script.path.parent, node.plan.folder, module)
 
 
 def _file(context: Context) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.judge import judge_each, usual, whole
+from orchestrator.preflight.judge import judge_each, most_common, whole
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -82,9 +82,9 @@ def _imported(raw: Any) -> Imported:
 START = Probe(
     "software.start",
     Start.parse,
-    lambda subject: {
-        "launcher": subject.context.launcher.module or "",
-        **job_environment(subject),
+    lambda node: {
+        "launcher": node.context.launcher.module or "",
+        **job_environment(node),
     },
 )
 
@@ -95,14 +95,14 @@ def _torch(context: Context) -> list[Finding]:
         for name, answer in context.of(START).items()
         if isinstance(answer, Start) and answer.torch and answer.torch.nccl
     }
-    common = usual(loaded)
+    common = most_common(loaded)
 
-    def verdict(subject: NodeContext, found: Start) -> Verdict:
+    def verdict(node: NodeContext, found: Start) -> Verdict:
         torch = found.torch
         if torch is None:
-            return found.late if found.code is None else _no_import(subject, found.error)
+            return found.late if found.code is None else _no_import(node, found.error)
         data = {"torch": torch.version, "nccl": torch.nccl, "cuda": torch.cuda}
-        gpus = count_gpus(subject.host, subject.facts, context.job)
+        gpus = count_gpus(node.host, node.facts, context.job)
         if gpus and not torch.cuda:
             return fail(
                 f"torch {torch.version} can use no GPU: {torch.why or 'CUDA is not available'}",
@@ -121,14 +121,14 @@ def _torch(context: Context) -> list[Finding]:
     return judge_each(context, START, verdict)
 
 
-def _no_import(subject: NodeContext, error: str) -> Verdict:
+def _no_import(node: NodeContext, error: str) -> Verdict:
     missing = _NO_MODULE.search(error)
     library = _SHARED_LIBRARY.search(error)
-    if missing and missing[1] == "torch" and is_plain(subject.context):
+    if missing and missing[1] == "torch" and is_plain(node.context):
         return skip("there is no torch, and the job does not ask for it")
     if missing and missing[1] == "torch":
-        status = Status.FAIL if "torch" in subject.context.launcher.needs else Status.WARN
-        return Verdict(status, "torch is not installed", *_provide_torch(subject), as_root=False)
+        status = Status.FAIL if "torch" in node.context.launcher.needs else Status.WARN
+        return Verdict(status, "torch is not installed", *_provide_torch(node), as_root=False)
     text = "install torch again there"
     if library:
         text = f"{library[1]} is what it misses: install torch again, or see LD_LIBRARY_PATH there"
@@ -140,7 +140,7 @@ def _launcher(context: Context) -> list[Finding]:
     if module is None:
         return whole(context, Status.SKIP, f"--launcher {context.plan.launcher} starts no launcher")
 
-    def verdict(subject: NodeContext, found: Start) -> Verdict:
+    def verdict(node: NodeContext, found: Start) -> Verdict:
         if found.code is None:
             return found.late
         if found.code == 0:
@@ -152,8 +152,8 @@ def _launcher(context: Context) -> list[Finding]:
         if _CLICK.search(found.error):
             return fail(
                 f"{module} cannot start: click is not installed, and lightning does not bring it",
-                _installing(subject, "install click"),
-                _install(subject, "click"),
+                _installing(node, "install click"),
+                _install(node, "click"),
                 {"error": found.error},
                 as_root=False,
             )
@@ -161,43 +161,43 @@ def _launcher(context: Context) -> list[Finding]:
         top = missing[1].partition(".")[0] if missing else None
         return fail(
             f"{module} cannot start: {found.error}",
-            _installing(subject, f"install {top}") if top else "try it there",
-            _install(subject, top) if top else _try(subject, module),
+            _installing(node, f"install {top}") if top else "try it there",
+            _install(node, top) if top else _try(node, module),
             as_root=False,
         )
 
     return judge_each(context, START, verdict)
 
 
-def _interpreter(subject: NodeContext) -> Interpreter | None:
-    found = subject.context.of(SOFTWARE)[subject.name]
+def _interpreter(node: NodeContext) -> Interpreter | None:
+    found = node.context.of(SOFTWARE)[node.name]
     if isinstance(found, Software) and isinstance(found.interpreter, Interpreter):
         return found.interpreter
     return None
 
 
-def _provide_torch(subject: NodeContext) -> tuple[str, tuple[str, ...]]:
+def _provide_torch(node: NodeContext) -> tuple[str, tuple[str, ...]]:
     """Return a sentence and the lines that provide torch."""
-    interpreter = _interpreter(subject)
+    interpreter = _interpreter(node)
     named = interpreter.providing_torch() if interpreter else None
     if named is not None:
         return named, ()
-    text = _installing(subject, "install torch")
-    return f"{NAME_PYTHON}; else {text}", _install(subject, "torch")
+    text = _installing(node, "install torch")
+    return f"{NAME_PYTHON}; else {text}", _install(node, "torch")
 
 
-def _installing(subject: NodeContext, what: str) -> str:
-    interpreter = _interpreter(subject)
+def _installing(node: NodeContext, what: str) -> str:
+    interpreter = _interpreter(node)
     return what if interpreter is None else interpreter.installing(what)
 
 
-def _install(subject: NodeContext, requirement: str) -> tuple[str, ...]:
-    interpreter = _interpreter(subject)
+def _install(node: NodeContext, requirement: str) -> tuple[str, ...]:
+    interpreter = _interpreter(node)
     return () if interpreter is None else interpreter.install(requirement)
 
 
-def _try(subject: NodeContext, module: str) -> tuple[str, ...]:
-    return (command_line([subject.plan.processes[0].argv[0], "-m", module, "--help"]),)
+def _try(node: NodeContext, module: str) -> tuple[str, ...]:
+    return (command_line([node.plan.processes[0].argv[0], "-m", module, "--help"]),)
 
 
 TORCH = Check(

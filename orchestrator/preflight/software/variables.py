@@ -11,7 +11,7 @@ from orchestrator.inventory.ranges import fold as fold_names
 from orchestrator.plan.masking import is_secret, masked_value
 from orchestrator.plan.network import interface_of
 from orchestrator.plan.plan import count_gpus
-from orchestrator.preflight.judge import fold, usual
+from orchestrator.preflight.judge import most_common, to_findings
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -50,23 +50,23 @@ VARIABLES = Probe("variables", _parse)
 
 
 def _verdict(context: Context) -> list[Finding]:
-    return fold(_judge(context))
+    return to_findings(_judge(context))
 
 
 def _judge(context: Context) -> Iterator[tuple[str, Verdict]]:
     logins = context.of(VARIABLES)
     set_there: dict[str, dict[str, str]] = {}
-    for subject in context.subjects:
-        login = logins[subject.name]
+    for node in context.nodes:
+        login = logins[node.name]
         if isinstance(login, NoAnswer):
-            yield subject.name, incomplete(login.reason)
+            yield node.name, incomplete(login.reason)
         else:
-            set_there[subject.name] = _steering(subject, login)
+            set_there[node.name] = _steering(node, login)
     fine = dict.fromkeys(set_there)
     found = [*_differing(context, set_there)]
-    for subject in context.subjects:
-        if subject.name in set_there:
-            found += [(subject.name, verdict) for verdict in _own(subject, set_there[subject.name])]
+    for node in context.nodes:
+        if node.name in set_there:
+            found += [(node.name, verdict) for verdict in _own(node, set_there[node.name])]
     yield from found
     for name, _ in found:
         fine.pop(name, None)
@@ -74,13 +74,13 @@ def _judge(context: Context) -> Iterator[tuple[str, Verdict]]:
         yield name, passed("nothing is set that differs, or that nobody reads")
 
 
-def _steering(subject: NodeContext, login: Mapping[str, str]) -> dict[str, str]:
+def _steering(node: NodeContext, login: Mapping[str, str]) -> dict[str, str]:
     """Return what a person has set of these variables, at the login or for the job."""
-    given = {**subject.host.env, **subject.context.job.environment}
+    given = {**node.host.env, **node.context.job.environment}
     kept = {
         name: value
         for name, value in login.items()
-        if name not in subject.plan.unset and not name.startswith("PET_")  # orch drops those
+        if name not in node.plan.unset and not name.startswith("PET_")  # orch drops those
     }
     named = {name: value for name, value in given.items() if name.startswith((*_STEERING, "PET_"))}
     return {**kept, **named}
@@ -90,10 +90,10 @@ def _differing(
     context: Context, set_there: Mapping[str, Mapping[str, str]]
 ) -> Iterator[tuple[str, Verdict]]:
     """Find variables that some nodes have otherwise than most."""
-    nccl = any(count_gpus(s.host, s.facts, context.job) for s in context.subjects)
+    nccl = any(count_gpus(s.host, s.facts, context.job) for s in context.nodes)
     for variable in sorted({name for each in set_there.values() for name in each} - _OF_ONE_NODE):
         values = {node: each.get(variable, "") for node, each in set_there.items()}
-        common = usual(values)
+        common = most_common(values)
         having = [node for node, value in values.items() if value == common]
         secret = is_secret(variable, context.job.secrets)
         for node, value in values.items():
@@ -113,11 +113,11 @@ def _shown(variable: str, value: str) -> str:
     return f"is {masked_value(variable, value)[:60]!r}" if value else "is not set"
 
 
-def _own(subject: NodeContext, variables: Mapping[str, str]) -> Iterator[Verdict]:
+def _own(node: NodeContext, variables: Mapping[str, str]) -> Iterator[Verdict]:
     """Find what is wrong with one node's variables by themselves."""
     for variable, value in variables.items():
         if variable.startswith("PET_"):
-            yield from _torchrun_option(subject, variable)
+            yield from _torchrun_option(node, variable)
         elif variable in UNREAD:
             yield warn(f"{variable} is set, and nobody reads it", UNREAD[variable])
         elif variable not in KNOWN and variable.startswith(("NCCL_", "GLOO_", "TORCH")):
@@ -126,12 +126,12 @@ def _own(subject: NodeContext, variables: Mapping[str, str]) -> Iterator[Verdict
                 text = f"{variable} is set, and nobody is known to read it"
                 yield warn(text, f"did you mean {near[0]}?")
         elif variable in ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"):
-            yield from _interface(subject, variable, value)
+            yield from _interface(node, variable, value)
 
 
-def _torchrun_option(subject: NodeContext, variable: str) -> Iterator[Verdict]:
-    flag = subject.context.launcher.option_of_variable(variable)
-    argv = subject.plan.processes[0].argv
+def _torchrun_option(node: NodeContext, variable: str) -> Iterator[Verdict]:
+    flag = node.context.launcher.option_of_variable(variable)
+    argv = node.plan.processes[0].argv
     if flag is not None and flag not in {w.partition("=")[0].replace("_", "-") for w in argv}:
         yield warn(
             f"{variable} is set: torchrun takes it as its {flag}",
@@ -139,14 +139,14 @@ def _torchrun_option(subject: NodeContext, variable: str) -> Iterator[Verdict]:
         )
 
 
-def _interface(subject: NodeContext, variable: str, value: str) -> Iterator[Verdict]:
+def _interface(node: NodeContext, variable: str, value: str) -> Iterator[Verdict]:
     """Find what is not the name of an interface, as NCCL or gloo take it."""
-    names = [interface.name for interface in subject.facts.interfaces]
+    names = [interface.name for interface in node.facts.interfaces]
     gloo = variable.startswith("GLOO")
     for part in value.split(","):
         name = part if gloo else part.lstrip("^=")
         if _is_address(name):
-            own = interface_of(subject.facts, name)
+            own = interface_of(node.facts, name)
             yield fail(
                 f"{variable} is {value!r}: an address, where the name of an interface is wanted",
                 f"set {variable}={own}" if own else f"set one of: {', '.join(names)}",

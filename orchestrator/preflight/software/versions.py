@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from orchestrator.plan.plan import count_gpus
-from orchestrator.preflight.judge import fold, have, usual
+from orchestrator.preflight.judge import have, most_common, to_findings
 from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NoAnswer, Status
 from orchestrator.preflight.script.imports import is_plain, needs
 from orchestrator.preflight.software.interpreter import (
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def _versions(context: Context) -> list[Finding]:
-    return fold(_judge_versions(context))
+    return to_findings(_judge_versions(context))
 
 
 def _judge_versions(context: Context) -> Iterator[tuple[str, Verdict]]:
@@ -61,7 +61,7 @@ def _pythons(of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
     minor = {name: each.minor for name, each in of.items()}
     for name, (mine, common, who) in _unlike(minor):
         yield name, fail(f"Python {mine}, where {who} {common}", mend)
-    most = usual(minor)
+    most = most_common(minor)
     patch = {name: each.python for name, each in of.items() if each.minor == most}
     for name, (mine, common, who) in _unlike(patch):
         yield name, warn(f"Python {mine}, where {who} {common}", mend)
@@ -69,23 +69,23 @@ def _pythons(of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
 
 def _torches(context: Context, of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
     having = {name: each.torch for name, each in of.items() if each.torch is not None}
-    most = usual(having)
+    most = most_common(having)
     for name, (mine, common, who) in _unlike(having):
         yield name, _install(of[name], f"{mine}, where {who} {common}", common)
     status = _without_torch(context)
-    for subject in context.subjects:
-        interpreter = of.get(subject.name)
+    for node in context.nodes:
+        interpreter = of.get(node.name)
         if interpreter is None:
             continue
         torch = interpreter.torch
-        gpus = count_gpus(subject.host, subject.facts, context.job)
+        gpus = count_gpus(node.host, node.facts, context.job)
         if torch is None and status is not None:
             text = f"torch is not installed{_there(having)}"
-            yield subject.name, _install(interpreter, text, most, status)
+            yield node.name, _install(interpreter, text, most, status)
         elif torch is not None and torch.platform == "no GPU" and gpus and torch == most:
             text = f"{torch} is built for CPUs, and the GPUs there would be left alone"
             yield (
-                subject.name,
+                node.name,
                 warn(text, "install torch for their driver: https://pytorch.org/get-started"),
             )
 
@@ -119,7 +119,7 @@ def _without_torch(context: Context) -> Status | None:
 
 
 def _nccls(of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
-    most = usual({name: each.torch for name, each in of.items()})
+    most = most_common({name: each.torch for name, each in of.items()})
     alike = {n: each.nccl for n, each in of.items() if each.nccl and each.torch == most}
     for name, (mine, common, who) in _unlike(alike):
         yield (
@@ -156,7 +156,7 @@ def _drivers(of: Mapping[str, Software]) -> Iterator[tuple[str, Verdict]]:
 
 def _unlike(values: Mapping[str, T]) -> Iterator[tuple[str, tuple[T, T, str]]]:
     """Yield (node, (what it has, what the common thing is, `node[0-2] have`)) of every odd one."""
-    common = usual(values)
+    common = most_common(values)
     who = have([name for name, value in values.items() if value == common])
     for name, value in values.items():
         if common is not None and value != common:

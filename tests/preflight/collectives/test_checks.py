@@ -33,7 +33,7 @@ from orchestrator.preflight.reach.listeners import Shut
 from orchestrator.preflight.reach.reachability import Reachability
 from orchestrator.remote.reports import ProcessEnd
 
-from ..scenes import brief, interface, scene
+from ..contexts import brief, interface, make_context
 
 MIB = 1 << 20
 GB = 1e9
@@ -80,7 +80,7 @@ def broken(**said: Sequence[str] | None) -> Gloo:
 
 
 def test_one_node_has_nobody_to_talk_to_over_gloo() -> None:
-    assert [f.status for f in JUDGE["coll.gloo"](scene(1))] == [Status.SKIP]
+    assert [f.status for f in JUDGE["coll.gloo"](make_context(1))] == [Status.SKIP]
 
 
 @pytest.mark.parametrize(
@@ -92,28 +92,33 @@ def test_one_node_has_nobody_to_talk_to_over_gloo() -> None:
     ],
 )
 def test_nccl_needs_a_gpu_on_every_node(gpus: list[int], job: Job, reason: str) -> None:
-    at = scene(len(gpus), facts_of={i: {"gpus": count} for i, count in enumerate(gpus)}, job=job)
+    at = make_context(
+        len(gpus), facts_of={i: {"gpus": count} for i, count in enumerate(gpus)}, job=job
+    )
     assert why_not(Nccl, at) == reason
     assert brief(JUDGE["coll.nccl"](at)) == [("skip", ",".join(at.names))]
 
 
 def test_nccl_is_tried_within_one_node_that_has_gpus() -> None:
-    assert why_not(Nccl, scene(1, facts_of={0: {"gpus": 2}})) is None
+    assert why_not(Nccl, make_context(1, facts_of={0: {"gpus": 2}})) is None
 
 
 def test_nodes_that_are_one_machine_cannot_share_its_gpus() -> None:
     alike = {"gpus": 2, "identity": "one"}
-    assert why_not(Nccl, scene(2, facts_of={0: alike, 1: alike})) is not None
+    assert why_not(Nccl, make_context(2, facts_of={0: alike, 1: alike})) is not None
 
 
 def test_nothing_is_tried_for_a_job_without_torch() -> None:
     script = Script(Path("hello.py"), "import os\nprint(os.environ['RANK'])", None)
-    assert why_not(Gloo, scene(2, launcher="direct", script=script)) == "the job does not use torch"
-    assert why_not(Gloo, scene(2, launcher="torchrun", script=script)) is None
+    assert (
+        why_not(Gloo, make_context(2, launcher="direct", script=script))
+        == "the job does not use torch"
+    )
+    assert why_not(Gloo, make_context(2, launcher="torchrun", script=script)) is None
 
 
 def test_what_could_not_be_tried_is_incomplete() -> None:
-    at = scene(2)
+    at = make_context(2)
     assert brief(JUDGE["coll.gloo"](at)) == [("incomplete", "node0,node1")]
     at = replace(at, measured={Gloo: NoAnswer("the way between the nodes is blocked")})
     assert "is blocked" in JUDGE["coll.gloo"](at)[0].message
@@ -132,7 +137,7 @@ def test_a_way_that_is_known_to_be_blocked_is_not_waited_on(
 ) -> None:
     way = Way("node0", "node1", "ephemeral")
     found = Reachability({way: Outcome(result, 0.1)}, main_port=shut)
-    at = replace(scene(2), measured={Reachability: found})
+    at = replace(make_context(2), measured={Reachability: found})
     if see is None:
         require_a_way(at)
     else:
@@ -143,14 +148,14 @@ def test_a_way_that_is_known_to_be_blocked_is_not_waited_on(
 @pytest.mark.parametrize("check", ["nic.pick", "net.bind"])
 def test_nor_is_a_place_to_meet_that_there_is_not(check: str) -> None:
     with pytest.raises(LaunchError, match=f"see {check}"):
-        require_a_way(scene(2, trouble={check: PlanError("why")}))
+        require_a_way(make_context(2, trouble={check: PlanError("why")}))
 
 
 # -- what the ranks tell ---------------------------------------------------------------------------
 
 
 def collected(words: Mapping[str, Sequence[Word]]) -> Gloo:
-    at = scene(len(words))
+    at = make_context(len(words))
     task = Task("gloo", (1,) * len(words), (MIB,), (((0, 1),),), 0.5, 60, 100, "m ")
     shares = [Share(node, words=tuple(told)) for node, told in words.items()]
     return Gloo.collect(at.plan, task, shares)
@@ -198,7 +203,7 @@ def test_a_node_cannot_speak_for_pairs_that_are_not_its_own() -> None:
 
 def test_a_wrong_sum_fails_on_its_node_alone() -> None:
     found = collected({"node0": told(0), "node1": told(1, right=False)})
-    findings = judged(scene(2), found)
+    findings = judged(make_context(2), found)
     assert brief(findings) == [("fail", "node1")]
     assert "sum" in findings[0].message
     assert findings[0].remedy is not None
@@ -208,7 +213,7 @@ def test_a_wrong_sum_fails_on_its_node_alone() -> None:
 
 
 def test_what_all_nodes_reach_passes() -> None:
-    findings = judged(scene(3), well())
+    findings = judged(make_context(3), well())
     assert brief(findings) == [("pass", "node0,node1,node2")]
     assert "32 MiB" in findings[0].message
     assert "10.7 Gb/s" in findings[0].message, "busbw of three is 4/3 of algbw"
@@ -226,7 +231,7 @@ def test_the_median_is_told_and_what_nine_of_ten_trials_reach() -> None:
 def on_links(speed: int, n: int = 3) -> Context:
     """Nodes whose eth0 has this speed, in Mb/s."""
     links = [(interface("eth0", f"198.18.0.{10 + i}/24", speed=speed),) for i in range(n)]
-    return scene(n, facts_of={i: {"interfaces": own} for i, own in enumerate(links)})
+    return make_context(n, facts_of={i: {"interfaces": own} for i, own in enumerate(links)})
 
 
 @pytest.mark.parametrize(
@@ -258,7 +263,7 @@ def test_nccl_is_held_against_the_link(share: float, status: Status) -> None:
 @pytest.mark.parametrize(("rate", "status"), [(0.5 * GB, "warn"), (0.1 * GB, "fail")])
 def test_a_node_that_is_slow_twice_is_named(rate: float, status: str) -> None:
     slow = all_pairs(4, GB, p02=rate, p12=rate, p23=rate)
-    findings = judged(scene(4), well(4, pairs=slow, again={(0, 2): rate}))
+    findings = judged(make_context(4), well(4, pairs=slow, again={(0, 2): rate}))
     assert brief(findings) == [(status, "node2"), ("pass", "node0,node1,node3")]
     remedy = findings[0].remedy
     assert remedy is not None
@@ -268,26 +273,26 @@ def test_a_node_that_is_slow_twice_is_named(rate: float, status: str) -> None:
 
 def test_the_third_of_three_is_named_too() -> None:
     slow = all_pairs(3, GB, p02=0.1 * GB, p12=0.1 * GB)
-    findings = judged(scene(3), well(3, pairs=slow, again={(0, 2): 0.1 * GB}))
+    findings = judged(make_context(3), well(3, pairs=slow, again={(0, 2): 0.1 * GB}))
     assert brief(findings)[0] == ("fail", "node2")
 
 
 def test_a_node_that_was_slow_once_was_busy() -> None:
     slow = all_pairs(4, GB, p02=0.5 * GB, p12=0.5 * GB, p23=0.5 * GB)
-    findings = judged(scene(4), well(4, pairs=slow, again={(0, 2): 0.97 * GB}))
+    findings = judged(make_context(4), well(4, pairs=slow, again={(0, 2): 0.97 * GB}))
     assert brief(findings) == [("pass", "node0,node1,node2,node3")]
 
 
 def test_gloo_is_forgiven_what_busy_cpus_make_of_it() -> None:
     slow = all_pairs(4, GB, p12=0.8 * GB)
-    assert brief(judged(scene(4), well(4, pairs=slow, again={(1, 2): 0.8 * GB}))) == [
+    assert brief(judged(make_context(4), well(4, pairs=slow, again={(1, 2): 0.8 * GB}))) == [
         ("pass", "node0,node1,node2,node3")
     ]
 
 
 def test_a_pair_is_named_where_only_the_pair_is_slow() -> None:
     slow = all_pairs(4, GB, p12=0.5 * GB)
-    findings = judged(scene(4), well(4, pairs=slow, again={(1, 2): 0.5 * GB}))
+    findings = judged(make_context(4), well(4, pairs=slow, again={(1, 2): 0.5 * GB}))
     assert brief(findings) == [("warn", "node1,node2"), ("pass", "node0,node3")]
 
 
@@ -309,7 +314,7 @@ def test_a_link_that_came_down_to_less_than_the_others_is_slow_though_it_is_used
 
 def test_a_suspect_that_was_not_tried_again_is_no_pass() -> None:
     slow = all_pairs(4, GB, p12=0.5 * GB)
-    findings = judged(scene(4), well(4, pairs=slow))
+    findings = judged(make_context(4), well(4, pairs=slow))
     assert brief(findings) == [("incomplete", "node1,node2"), ("pass", "node0,node3")]
 
 
@@ -344,7 +349,9 @@ MESH = (
     ],
 )
 def test_a_known_cause_names_the_check_that_tells_more(line: str, check: str) -> None:
-    found = judged(scene(2), broken(node0=None, node1=["something before", line, "frame #0: x"]))
+    found = judged(
+        make_context(2), broken(node0=None, node1=["something before", line, "frame #0: x"])
+    )
     assert brief(found) == [("fail", "node1")]
     assert line[:60] in found[0].message
     assert found[0].remedy is not None
@@ -353,10 +360,10 @@ def test_a_known_cause_names_the_check_that_tells_more(line: str, check: str) ->
 
 def test_the_echo_of_anothers_end_is_not_told_beside_the_cause() -> None:
     echo = ["RuntimeError: Connection closed by peer [198.18.0.11]:5000"]
-    found = judged(scene(3), broken(node0=echo, node1=["MemoryError: no more"], node2=echo))
+    found = judged(make_context(3), broken(node0=echo, node1=["MemoryError: no more"], node2=echo))
     assert brief(found) == [("fail", "node1")]
     assert "MemoryError: no more" in found[0].message
-    alone = judged(scene(3), broken(node0=echo, node1=None, node2=echo))
+    alone = judged(make_context(3), broken(node0=echo, node1=None, node2=echo))
     assert brief(alone) == [("fail", "node0,node2")], "better an echo than nothing"
 
 
@@ -369,7 +376,9 @@ def test_the_echo_of_anothers_end_is_not_told_beside_the_cause() -> None:
     ],
 )
 def test_a_warning_is_not_taken_for_the_cause(harmless: str) -> None:
-    found = judged(scene(2), broken(node0=None, node1=[harmless, "[rank1]: MemoryError: no more"]))
+    found = judged(
+        make_context(2), broken(node0=None, node1=[harmless, "[rank1]: MemoryError: no more"])
+    )
     assert "MemoryError: no more" in found[0].message
     assert found[0].remedy is not None
     assert "--only" not in found[0].remedy.text
@@ -402,33 +411,33 @@ def test_the_exception_counts_before_the_stack_beneath_it() -> None:
 
 def test_one_that_dies_without_a_word_is_told_by_its_end() -> None:
     share = Share("node1", ranks={1: ProcessEnd(None, 9)})
-    (finding,) = judged(scene(2), Gloo(world_size=2, shares=(Share("node0"), share)))
+    (finding,) = judged(make_context(2), Gloo(world_size=2, shares=(Share("node0"), share)))
     assert "rank 1 was killed by SIGKILL" in finding.message
 
 
 def test_a_launcher_that_ends_badly_is_told_where_no_rank_began() -> None:
     share = Share("node1", launcher=ProcessEnd(2, None))
-    (finding,) = judged(scene(2), Gloo(world_size=2, shares=(Share("node0"), share)))
+    (finding,) = judged(make_context(2), Gloo(world_size=2, shares=(Share("node0"), share)))
     assert "the launcher exited with 2" in finding.message
 
 
 def test_who_never_joined_is_named_when_nobody_says_why() -> None:
     shares = (Share("node0"), Share("node1"))
-    (finding,) = judged(scene(2), Gloo(world_size=2, shares=shares, absent={"node1": (1,)}))
+    (finding,) = judged(make_context(2), Gloo(world_size=2, shares=shares, absent={"node1": (1,)}))
     assert (finding.status, finding.nodes) == (Status.FAIL, ("node1",))
     assert "never joined" in finding.message
-    (finding,) = judged(scene(2), Gloo(world_size=2, shares=shares))
+    (finding,) = judged(make_context(2), Gloo(world_size=2, shares=shares))
     assert (finding.status, finding.nodes) == (Status.FAIL, ("node0", "node1"))
 
 
 def test_a_node_that_was_lost_is_no_verdict_on_it() -> None:
     lost = Share("node1", trouble="it was lost: node1: the connection broke")
-    findings = judged(scene(2), Gloo(world_size=2, shares=(Share("node0"), lost)))
+    findings = judged(make_context(2), Gloo(world_size=2, shares=(Share("node0"), lost)))
     assert brief(findings) == [("incomplete", "node1")]
 
 
 def test_a_crash_after_all_went_well_is_a_warning() -> None:
     shares = (Share("node0"), Share("node1", ranks={1: ProcessEnd(None, 6)}))
-    findings = judged(scene(2), well(2, shares=shares))
+    findings = judged(make_context(2), well(2, shares=shares))
     assert brief(findings) == [("warn", "node1"), ("pass", "node0,node1")]
     assert "SIGABRT" in findings[0].message

@@ -16,7 +16,7 @@ from orchestrator.preflight.collectives.trial import Share, run_trial
 from orchestrator.remote.fleet import Fleet
 from orchestrator.remote.reports import Chunk, ProcessEnd, RankReport, Report, StatusReport
 
-from ..scenes import scene
+from ..contexts import make_context
 
 MARK = "4f1c "
 WELL = [StatusReport("ended", ProcessEnd(0, None), ())]
@@ -59,7 +59,7 @@ class Node:
 async def tried(*nodes: Node, limit: float = 30) -> tuple[Share, ...]:
     """Run a trial on these; whatever came of it, each was told to discard what it had."""
     fleet = cast(Fleet, SimpleNamespace(agents=nodes))
-    plan = scene(len(nodes)).plan
+    plan = make_context(len(nodes)).plan
     shares = await run_trial(fleet, plan, "script", MARK, limit, lambda name, well: None)
     assert [node.asked[-1] for node in nodes] == ["discard"] * len(nodes)
     return shares

@@ -18,7 +18,7 @@ from orchestrator.preflight.gpus.nvlink import FABRIC, NVLINK
 from orchestrator.preflight.model import Context, Finding, NoAnswer, Status
 
 from ...recorded import shapes
-from ..scenes import answered, brief, scene
+from ..contexts import answered, brief, make_context
 
 Raw = dict[str, Any]
 NOTHING: Raw = {
@@ -59,11 +59,11 @@ NO_LOG: Raw = {"source": "kmsg", "why": None, "whole": True, "events": []}
 
 
 def nodes(*raw: Raw, ranks: Sequence[int] | None = None, **more: Any) -> Context:
-    """A scene of nodes that answered so; each has a rank for each of its device files."""
+    """A context of nodes that answered so; each has a rank for each of its device files."""
     counts = ranks or [len(entry["devices"]) or entry["amd"] for entry in raw]
     answers: dict[str, list[Any]] = {**answered(GPU, *raw), **more.pop("answers", {})}
     facts_of = {i: {"gpus": count} for i, count in enumerate(counts)}
-    return scene(len(raw), facts_of=facts_of, answers=answers, **more)
+    return make_context(len(raw), facts_of=facts_of, answers=answers, **more)
 
 
 def verdict(check: str, where: Context) -> list[Finding]:
@@ -101,7 +101,7 @@ def test_a_node_that_could_not_be_asked_is_incomplete(check: str) -> None:
     silence: dict[str, list[Any]] = {
         probe.name: [NoAnswer("no answer within 20 s")] for probe in (GPU, XID, NVLINK, FABRIC)
     }
-    (finding,) = verdict(check, scene(1, answers=silence))
+    (finding,) = verdict(check, make_context(1, answers=silence))
     assert finding.status is Status.INCOMPLETE
     assert "no answer within 20 s" in finding.message
 

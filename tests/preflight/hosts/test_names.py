@@ -16,7 +16,7 @@ from orchestrator.preflight.hosts.dns import NAMES
 from orchestrator.preflight.hosts.names import CHECKS, OWN_NAME
 from orchestrator.preflight.model import Finding, Status
 
-from ..scenes import answered, brief, scene
+from ..contexts import answered, brief, make_context
 
 OWN, DNS = CHECKS
 
@@ -26,7 +26,7 @@ def own(*addresses: str, error: str | None = None) -> dict[str, Any]:
 
 
 def judged(*raw: Any, **more: Any) -> list[Finding]:
-    return list(OWN.verdict(scene(len(raw), answers=answered(OWN_NAME, *raw), **more)))
+    return list(OWN.verdict(make_context(len(raw), answers=answered(OWN_NAME, *raw), **more)))
 
 
 def test_a_name_that_is_an_own_address_passes() -> None:
@@ -74,7 +74,9 @@ def test_what_the_login_sets_pins_it_as_well() -> None:
 def test_on_one_machine_names_do_not_matter() -> None:
     one = {"identity": "boot/net", "hostname": "laptop"}
     for check, raw in ((OWN, own("127.0.1.1")), (DNS, {})):
-        there = scene(2, facts_of={0: one, 1: one}, answers=answered(check.probes[0], raw, raw))
+        there = make_context(
+            2, facts_of={0: one, 1: one}, answers=answered(check.probes[0], raw, raw)
+        )
         assert brief(list(check.verdict(there))) == [("skip", "node0,node1")]
 
 
@@ -127,7 +129,7 @@ def test_the_line_corrects_the_file_once_however_often_it_is_pasted(
 
 
 def test_without_a_shared_subnet_the_line_has_the_nodes_own_address() -> None:
-    found = scene(2, answers=answered(OWN_NAME, own("127.0.1.1"), own("198.18.0.11")))
+    found = make_context(2, answers=answered(OWN_NAME, own("127.0.1.1"), own("198.18.0.11")))
     found = replace(found, plan=replace(found.plan, subnet=None))
     finding = OWN.verdict(found)[0]
     assert finding.remedy is not None
@@ -146,7 +148,7 @@ def said(names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
 
 def resolved(*views: Mapping[str, Sequence[str]], **more: Any) -> list[Finding]:
     raw = [said({**dict.fromkeys(ALL, ()), **view}) for view in views]
-    return list(DNS.verdict(scene(len(views), answers=answered(NAMES, *raw), **more)))
+    return list(DNS.verdict(make_context(len(views), answers=answered(NAMES, *raw), **more)))
 
 
 def test_nodes_that_resolve_each_other_alike_pass() -> None:
@@ -186,19 +188,19 @@ def test_a_name_of_the_inventory_alone_need_mean_nothing_to_the_nodes() -> None:
 
 
 def test_every_name_that_a_node_goes_by_is_asked_for_and_no_address() -> None:
-    asked = scene(2, facts_of={1: {"hostname": "box"}})
-    subject = asked.subjects[0]
+    asked = make_context(2, facts_of={1: {"hostname": "box"}})
+    node = asked.nodes[0]
     host = Host(name="gpu0", address="gpu0.lan")
     renamed = replace(asked.plan.nodes[0], host=host)
     there = replace(asked, plan=replace(asked.plan, nodes=(renamed, asked.plan.nodes[1])))
-    assert NAMES.arguments(subject) == {"names": ["node0", "box", "node1"]}
-    assert NAMES.arguments(there.subjects[0]) == {
+    assert NAMES.arguments(node) == {"names": ["node0", "box", "node1"]}
+    assert NAMES.arguments(there.nodes[0]) == {
         "names": ["node0", "box", "gpu0", "gpu0.lan", "node1"]
     }
 
 
 def test_a_node_that_did_not_answer_is_no_pass() -> None:
-    assert brief(list(DNS.verdict(scene(3)))) == [("incomplete", "node0,node1,node2")]
+    assert brief(list(DNS.verdict(make_context(3)))) == [("incomplete", "node0,node1,node2")]
 
 
 def test_a_name_with_anything_in_it_is_not_put_into_a_line() -> None:

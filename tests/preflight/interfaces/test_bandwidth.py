@@ -15,7 +15,7 @@ from orchestrator.preflight.interfaces.interfaces import INTERFACES
 from orchestrator.preflight.interfaces.throughput import Bandwidth, Flow, pair_values
 from orchestrator.preflight.model import Finding, Status
 
-from ..scenes import answered, brief, scene
+from ..contexts import answered, brief, make_context
 
 [CHECK] = CHECKS
 GBIT = 125e6
@@ -55,7 +55,7 @@ def judged(
         if way not in (failures or {})
     }
     measured = {Bandwidth: Bandwidth(flows, failures or {})}
-    return list(CHECK.verdict(scene(n, measured=measured, answers=answers)))
+    return list(CHECK.verdict(make_context(n, measured=measured, answers=answers)))
 
 
 def of_node(n: int, node: int, rate: float, *, sends: bool = True, receives: bool = True) -> Rates:
@@ -123,7 +123,7 @@ def test_ways_that_cpus_limit_make_no_other_stand_out() -> None:
         way: flow(6.6 * GBIT, busy=0.5) if way in ((3, 2), (2, 3)) else flow(rate * GBIT, busy=0.97)
         for rate, way in zip((6.0, 6.4, 7.0, 7.4, 9.8) * 4, permutations(range(5), 2), strict=True)
     }
-    there = scene(5, measured={Bandwidth: Bandwidth(flows, {})})
+    there = make_context(5, measured={Bandwidth: Bandwidth(flows, {})})
     assert brief(CHECK.verdict(there)) == [("pass", "node0,node1,node2,node3,node4")]
 
 
@@ -160,7 +160,7 @@ def test_what_could_not_be_measured_never_passes() -> None:
     findings = judged(4, failures=failures)
     assert brief(findings) == [("incomplete", "node3"), ("pass", "node0,node1,node2")]
     assert findings[0].message == "could not be measured: timed out"
-    assert brief(CHECK.verdict(scene(2))) == [("incomplete", "node0,node1")]
+    assert brief(CHECK.verdict(make_context(2))) == [("incomplete", "node0,node1")]
     everything = dict.fromkeys(permutations(range(3), 2), "timed out")
     assert brief(judged(3, failures=everything)) == [("incomplete", "node0,node1,node2")]
 

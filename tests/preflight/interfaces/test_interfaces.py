@@ -14,7 +14,7 @@ from orchestrator.plan import Job
 from orchestrator.preflight.interfaces.interfaces import CHECKS, INTERFACES
 from orchestrator.preflight.interfaces.pick import gloo_matches, nccl_alone, nccl_matches
 from orchestrator.preflight.model import Context, Finding, Level, Status
-from tests.preflight.scenes import answered, brief, interface, scene
+from tests.preflight.contexts import answered, brief, interface, make_context
 
 CHECK = {check.id: check for check in CHECKS}
 ETH0 = interface("eth0", "198.18.0.10/24")
@@ -31,7 +31,7 @@ def link(name: str = "eth0", *addresses: str, **more: Any) -> dict[str, Any]:
 
 
 def judged(check: str, *nodes: list[dict[str, Any]]) -> list[Finding]:
-    there = scene(len(nodes), answers=answered(INTERFACES, *nodes))
+    there = make_context(len(nodes), answers=answered(INTERFACES, *nodes))
     return list(CHECK[check].verdict(there))
 
 
@@ -40,7 +40,7 @@ def picked(there: Context) -> list[Finding]:
 
 
 def test_the_shared_network_is_named() -> None:
-    [finding] = picked(scene(3))
+    [finding] = picked(make_context(3))
     assert (finding.status, finding.message) == (Status.PASS, "eth0 in 198.18.0.0/24")
     assert finding.nodes == ("node0", "node1", "node2")
     assert finding.data["node1"] == {
@@ -54,12 +54,12 @@ def test_the_shared_network_is_named() -> None:
 
 def test_it_is_quick_and_asks_nothing_of_the_nodes() -> None:
     pick = CHECK["nic.pick"]
-    assert (pick.level, pick.probes, pick.stages) == (Level.QUICK, (), ())
+    assert (pick.level, pick.probes, pick.measurements) == (Level.QUICK, (), ())
 
 
 def test_what_nccl_would_take_by_itself_is_said() -> None:
     bridge = interface("br-5f2a", "172.18.0.1/16")
-    there = scene(3, facts_of={1: {"interfaces": (LO, bridge, ETH0)}})
+    there = make_context(3, facts_of={1: {"interfaces": (LO, bridge, ETH0)}})
     assert [(finding.nodes, finding.message) for finding in picked(there)] == [
         (("node0", "node2"), "eth0 in 198.18.0.0/24"),
         (
@@ -140,7 +140,7 @@ def test_gloo_takes_whole_names_only(value: str) -> None:
 def test_a_variable_that_means_no_interface_fails_and_says_where_it_stands(
     more: Mapping[str, Any], place: str
 ) -> None:
-    [finding] = picked(scene(3, **more))
+    [finding] = picked(make_context(3, **more))
     assert finding.status is Status.FAIL
     assert (
         f"GLOO_SOCKET_IFNAME=^lo of {place} is none of its interfaces, lo, eth0" in finding.message
@@ -154,12 +154,12 @@ def test_a_variable_that_means_no_interface_fails_and_says_where_it_stands(
 @pytest.mark.parametrize(("gpus", "status"), [(0, "warn"), (8, "fail")])
 def test_what_a_login_sets_for_nccl_concerns_nodes_with_gpus(gpus: int, status: str) -> None:
     fact = {"environment": {"NCCL_SOCKET_IFNAME": "ib0"}, "gpus": gpus}
-    assert brief(picked(scene(1, facts_of={0: fact})))[0] == (status, "node0")
+    assert brief(picked(make_context(1, facts_of={0: fact})))[0] == (status, "node0")
 
 
 def test_only_the_node_that_lacks_the_interface_fails() -> None:
     second = interface("eth1", "198.19.0.1/24")
-    there = scene(
+    there = make_context(
         3,
         job=Job("t.py", environment={"NCCL_SOCKET_IFNAME": "eth1"}),
         facts_of={i: {"interfaces": (LO, ETH0, second)} for i in (0, 2)},
@@ -173,11 +173,13 @@ def test_only_the_node_that_lacks_the_interface_fails() -> None:
 
 def test_what_the_user_set_rightly_is_left_alone() -> None:
     given = {"NCCL_SOCKET_IFNAME": "eth", "GLOO_SOCKET_IFNAME": "eth0"}
-    assert brief(picked(scene(2, job=Job("t.py", environment=given)))) == [("pass", "node0,node1")]
+    assert brief(picked(make_context(2, job=Job("t.py", environment=given)))) == [
+        ("pass", "node0,node1")
+    ]
 
 
 def test_a_variable_of_the_job_hides_that_of_the_login() -> None:
-    there = scene(
+    there = make_context(
         2,
         job=Job("t.py", environment={"GLOO_SOCKET_IFNAME": "eth0"}),
         facts_of={0: {"environment": {"GLOO_SOCKET_IFNAME": "nope"}}},
@@ -187,7 +189,7 @@ def test_a_variable_of_the_job_hides_that_of_the_login() -> None:
 
 def test_trouble_with_the_network_while_planning_fails() -> None:
     error = PlanError("the nodes share no subnet\nat all", remedy="give main's address")
-    [finding] = picked(scene(2, trouble={"nic.pick": error}))
+    [finding] = picked(make_context(2, trouble={"nic.pick": error}))
     assert (finding.status, finding.message) == (Status.FAIL, "the nodes share no subnet; at all")
     assert finding.remedy is not None
     assert finding.remedy.text == "give main's address"
@@ -271,7 +273,7 @@ def test_an_mtu_that_cannot_be_read_is_incomplete() -> None:
 
 @pytest.mark.parametrize("check", ["nic.samesubnet", "nic.speed", "nic.mtu"])
 def test_a_node_without_an_answer_is_incomplete(check: str) -> None:
-    [finding] = CHECK[check].verdict(scene(2))
+    [finding] = CHECK[check].verdict(make_context(2))
     assert finding.status is Status.INCOMPLETE
 
 

@@ -13,7 +13,7 @@ from orchestrator.preflight.interfaces.mtu import CHECKS, Passage, Paths
 from orchestrator.preflight.model import Context, Finding, Level, NoAnswer, Status
 from orchestrator.preflight.reach.reachability import peers
 
-from ..scenes import brief, plan_names, scene
+from ..contexts import brief, make_context, plan_names
 
 [CHECK] = CHECKS
 OK: dict[str, Any] = {
@@ -28,7 +28,7 @@ def measured(n: int, unlike: Mapping[tuple[int, int], Mapping[str, Any]]) -> Con
     passages = {
         (i, j): Passage.parse(unlike.get((i, j), OK), 40) for i in range(n) for j in tried[i]
     }
-    return scene(n, measured={Paths: Paths(passages, {})})
+    return make_context(n, measured={Paths: Paths(passages, {})})
 
 
 def judged(n: int, unlike: Mapping[tuple[int, int], Mapping[str, Any]]) -> list[Finding]:
@@ -113,7 +113,7 @@ def test_a_slow_way_passes() -> None:
 
 
 def test_a_node_that_took_no_part_is_incomplete() -> None:
-    there = scene(2, measured={Paths: Paths({}, {1: NoAnswer("it hung")})})
+    there = make_context(2, measured={Paths: Paths({}, {1: NoAnswer("it hung")})})
     assert sorted(brief(CHECK.verdict(there))) == [("incomplete", "node0"), ("incomplete", "node1")]
 
 
@@ -124,8 +124,8 @@ def test_an_answer_that_makes_no_sense_is_none(more: Mapping[str, Any]) -> None:
 
 
 def test_without_a_measurement_it_is_incomplete() -> None:
-    assert brief(CHECK.verdict(scene(2))) == [("incomplete", "node0,node1")]
+    assert brief(CHECK.verdict(make_context(2))) == [("incomplete", "node0,node1")]
 
 
 def test_one_node_alone_is_skipped() -> None:
-    assert brief(CHECK.verdict(scene(1))) == [("skip", "node0")]
+    assert brief(CHECK.verdict(make_context(1))) == [("skip", "node0")]

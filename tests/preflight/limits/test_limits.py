@@ -14,7 +14,7 @@ from orchestrator.preflight.limits import clock, limits, storage
 from orchestrator.preflight.limits.sharing import Sharing
 from orchestrator.preflight.model import Finding, NoAnswer, Probe, Script, Status
 
-from ..scenes import answered, brief, scene
+from ..contexts import answered, brief, make_context
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -23,7 +23,7 @@ CHECKS = {check.id: check for check in limits.CHECKS}
 
 def judged(check: str, probe: Probe[Any], *raw: Any, **more: Any) -> list[Finding]:
     """Return what a check finds on nodes that answered so; its data must be JSON."""
-    found = CHECKS[check].verdict(scene(len(raw), answers=answered(probe, *raw), **more))
+    found = CHECKS[check].verdict(make_context(len(raw), answers=answered(probe, *raw), **more))
     json.dumps([dict(finding.data) for finding in found])
     return list(found)
 
@@ -247,7 +247,9 @@ Views = Mapping[str, set[str] | NoAnswer]
 
 def sharing(check: str, views: Views, **more: Any) -> list[Finding]:
     seen = {n: v if isinstance(v, NoAnswer) else frozenset(v) for n, v in views.items()}
-    found = CHECKS[check].verdict(scene(len(views), measured={Sharing: Sharing(seen)}, **more))
+    found = CHECKS[check].verdict(
+        make_context(len(views), measured={Sharing: Sharing(seen)}, **more)
+    )
     return list(found)
 
 

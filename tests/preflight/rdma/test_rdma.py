@@ -21,7 +21,7 @@ from orchestrator.preflight.rdma.efa import EFA
 from orchestrator.preflight.rdma.infiniband import CHECKS, MEMLOCK
 
 from ...recorded import shapes
-from ..scenes import answered, brief, scene
+from ..contexts import answered, brief, make_context
 
 Raw = dict[str, Any]
 
@@ -44,7 +44,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Raw]:
 def nodes(*raw: Raw, gpus: int = 8, **more: Any) -> Context:
     answers: dict[str, list[Any]] = {**answered(RDMA, *raw), **more.pop("answers", {})}
     facts_of = {i: {"gpus": gpus} for i in range(len(raw))}
-    return scene(len(raw), facts_of=facts_of, answers=answers, **more)
+    return make_context(len(raw), facts_of=facts_of, answers=answers, **more)
 
 
 def job(**environment: str) -> Job:
@@ -95,7 +95,7 @@ def test_a_node_that_could_not_be_asked_is_incomplete(check: str) -> None:
     silence: dict[str, list[Any]] = {
         probe.name: [NoAnswer("no answer within 20 s")] for probe in (RDMA, MEMLOCK, GPU, EFA)
     }
-    (finding,) = verdict(check, scene(1, answers=silence))
+    (finding,) = verdict(check, make_context(1, answers=silence))
     assert finding.status is Status.INCOMPLETE
 
 
@@ -391,8 +391,8 @@ def test_another_provider_warns(tree: Callable[..., Raw]) -> None:
 
 def test_the_plugin_is_looked_for_where_the_job_would() -> None:
     where = nodes(NOTHING, job=job(LD_LIBRARY_PATH="/home/me/lib"))
-    (subject,) = where.subjects
-    assert EFA.arguments(subject) == {"folders": "/home/me/lib"}
+    (node,) = where.nodes
+    assert EFA.arguments(node) == {"folders": "/home/me/lib"}
 
 
 # Whatever a node answers

@@ -11,14 +11,14 @@ from orchestrator.preflight.model import NoAnswer
 from orchestrator.preflight.reach.listeners import Listeners, Open
 from orchestrator.remote.agent import Agent
 
-from ..scenes import scene
+from ..contexts import make_context
 
 
 class Listening:
     """An agent that listens, or is silent; `asked` is with what it was asked."""
 
     def __init__(self, *, silent: bool = False) -> None:
-        self.node = scene(1).plan.nodes[0]
+        self.node = make_context(1).plan.nodes[0]
         self.asked: dict[str, Any] = {}
         self._silent = silent
 
@@ -32,9 +32,9 @@ class Listening:
 
 async def test_nodes_listen_on_while_another_does_not_begin() -> None:
     well, silent = Listening(), Listening(silent=True)
-    (subject,) = scene(1).subjects
+    (node,) = make_context(1).nodes
     async with Listeners(26.0) as listeners:
-        assert isinstance(await listeners.own(cast(Agent, well), subject), Open)
-        assert isinstance(await listeners.own(cast(Agent, silent), subject), NoAnswer)
+        assert isinstance(await listeners.own(cast(Agent, well), node), Open)
+        assert isinstance(await listeners.own(cast(Agent, silent), node), NoAnswer)
     # However late the last has answered (main may be asked twice), this is left of the first's time.
     assert well.asked["limit"] - 2 * well.asked["timeout"] >= 26.0

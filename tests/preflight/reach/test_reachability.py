@@ -22,7 +22,7 @@ from orchestrator.remote.agent import Agent
 from orchestrator.remote.fleet import Fleet
 from tests.remote.fake import FakeNode, FakeTransport
 
-from ..scenes import scene
+from ..contexts import make_context
 
 Advance = list[tuple[str, bool]]
 
@@ -33,7 +33,7 @@ def names(n: int) -> list[str]:
 
 def here(n: int, port: int, **more: Any) -> Context:
     """Nodes that are all this machine, as with --local."""
-    made = scene(n, port=port, **more)
+    made = make_context(n, port=port, **more)
     nodes = tuple(replace(node, interface="lo", address="127.0.0.1") for node in made.plan.nodes)
     return replace(made, plan=replace(made.plan, main_address="127.0.0.1", nodes=nodes))
 

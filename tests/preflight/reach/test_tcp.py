@@ -21,7 +21,7 @@ from orchestrator.preflight.reach.listeners import Shut
 from orchestrator.preflight.reach.reachability import Defences, Reachability, peers
 from orchestrator.preflight.reach.tcp import CHECKS
 
-from ..scenes import brief, plan_names, scene
+from ..contexts import brief, make_context, plan_names
 
 BIND, TCP = (check.verdict for check in CHECKS)
 
@@ -63,7 +63,7 @@ def reached(
     level: Level = Level.FULL,
     **more: Any,
 ) -> Context:
-    """A scene in which only these (source, target) fail on ephemeral ports, these on the main port."""
+    """A context in which only these (source, target) fail on ephemeral ports, these on the main port."""
     names = plan_names(n)
     ways = [
         Way(names[i], names[j], "ephemeral")
@@ -79,7 +79,7 @@ def reached(
         for name in names
     }
     faults = tuple(attribute(names, outcomes))
-    return scene(
+    return make_context(
         n, measured={Reachability: Reachability(outcomes, {}, None, faults, defences, **more)}
     )
 
@@ -136,7 +136,7 @@ def test_an_address_that_is_not_mains_own_warns() -> None:
 
 
 def test_what_was_not_measured_is_incomplete() -> None:
-    unmeasured = scene(2)
+    unmeasured = make_context(2)
     assert brief(BIND(unmeasured)) == [("incomplete", "node0")]
     assert brief(TCP(unmeasured)) == [("incomplete", "node0,node1")]
     good = reached(3, {})
@@ -257,7 +257,7 @@ def test_a_node_that_does_not_reach_itself_fails_where_its_ranks_must(
     outcomes = {Way("node0", "node1", "ephemeral"): PASSED, way: DROPPED}
     found = Reachability(outcomes, faults=tuple(attribute(plan_names(2), outcomes)))
     job = Job("train.py", devices=devices)
-    finding, remedy = wrong(TCP(scene(2, job=job, measured={Reachability: found})))
+    finding, remedy = wrong(TCP(make_context(2, job=job, measured={Reachability: found})))
     assert (finding.status.value, finding.nodes) == (status, (node,))
     assert "does not reach itself" in finding.message
     assert "lo" in remedy.text.split()
@@ -266,7 +266,7 @@ def test_a_node_that_does_not_reach_itself_fails_where_its_ranks_must(
 def test_main_that_is_not_sent_back_to_itself_by_what_translates_its_address() -> None:
     outcomes = {Way("node1", "node0", "main"): PASSED, Way("node0", "node0", "main"): DROPPED}
     found = Reachability(outcomes, faults=tuple(attribute(plan_names(2), outcomes)))
-    made = scene(2, measured={Reachability: found})
+    made = make_context(2, measured={Reachability: found})
     away = replace(made, plan=replace(made.plan, main_address="203.0.113.7"))
     finding, remedy = wrong(TCP(away))
     assert (finding.status, finding.nodes) == (Status.FAIL, ("node0",))
@@ -375,7 +375,7 @@ def test_words_of_others_are_bounded_in_what_is_said() -> None:
 def test_without_a_shared_subnet_the_network_is_the_one_around_the_nodes(
     addresses: list[str | None], network: str | None
 ) -> None:
-    made = scene(2)
+    made = make_context(2)
     nodes = tuple(
         replace(node, address=address)
         for node, address in zip(made.plan.nodes, addresses, strict=True)

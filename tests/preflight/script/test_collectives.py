@@ -15,13 +15,13 @@ from orchestrator.preflight.script.contradictions import CHECKS
 from orchestrator.preflight.script.flow import Code, read
 from orchestrator.preflight.script.lint import Hint
 
-from ..scenes import scene
+from ..contexts import make_context
 
 HEAD = "import os\nimport torch.distributed as dist\nfrom lightning.fabric import Fabric\n"
 
 
-def a_scene(text: str, n: int = 2, devices: int = 2) -> Context:
-    return scene(
+def a_context(text: str, n: int = 2, devices: int = 2) -> Context:
+    return make_context(
         n, job=Job("train.py", devices=devices), script=Script(Path("train.py"), text, None)
     )
 
@@ -29,7 +29,7 @@ def a_scene(text: str, n: int = 2, devices: int = 2) -> Context:
 def hints(text: str, n: int = 2, devices: int = 2) -> list[Hint]:
     code = read(HEAD + text)
     assert isinstance(code, Code)
-    return list(collectives.hints(code, a_scene(text, n, devices)))
+    return list(collectives.hints(code, a_context(text, n, devices)))
 
 
 def test_save_of_fabric_by_rank_0_alone_is_told_with_its_line() -> None:
@@ -115,7 +115,7 @@ def test_modules_of_the_script_are_read_too(tmp_path: Path) -> None:
         "def save():\n    if dist.get_rank() == 0:\n        dist.barrier()\n"
     )
     script = Script(tmp_path / "train.py", "import engine\nengine.save()\n", tmp_path)
-    (finding,) = CHECKS[0].verdict(scene(2, job=Job("train.py", devices=2), script=script))
+    (finding,) = CHECKS[0].verdict(make_context(2, job=Job("train.py", devices=2), script=script))
     assert finding.status is Status.WARN
     assert finding.message.startswith(
         f"{tmp_path}/engine.py:4: every rank must call dist.barrier()"
@@ -144,4 +144,4 @@ _PIECES = st.sampled_from(
 def test_no_script_makes_it_raise(text: str) -> None:
     code = read(HEAD + text)
     if isinstance(code, Code):
-        list(collectives.hints(code, a_scene(text)))
+        list(collectives.hints(code, a_context(text)))

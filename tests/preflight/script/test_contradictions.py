@@ -14,23 +14,23 @@ from orchestrator.preflight.model import Context, Finding, Script, Status
 from orchestrator.preflight.script.contradictions import CHECKS
 from orchestrator.preflight.software.interpreter import SOFTWARE
 
-from ..scenes import answered, brief, scene
+from ..contexts import answered, brief, make_context
 from ..software.test_agreement import CPU, CU130, software
 
 (CHECK,) = CHECKS
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
-def a_scene(
+def a_context(
     text: str, n: int = 2, *, devices: int = 1, launcher: str = "torchrun", **more: Any
 ) -> Context:
     job = Job("train.py", launcher=launcher, devices=devices)
     script = Script(Path("train.py"), text, None)
-    return scene(n, job=more.pop("job", job), script=script, **more)
+    return make_context(n, job=more.pop("job", job), script=script, **more)
 
 
 def lint(text: str, n: int = 2, **more: Any) -> list[Finding]:
-    return list(CHECK.verdict(a_scene(text, n, **more)))
+    return list(CHECK.verdict(a_context(text, n, **more)))
 
 
 def status(text: str, n: int = 2, **more: Any) -> Status:
@@ -39,7 +39,7 @@ def status(text: str, n: int = 2, **more: Any) -> Status:
 
 
 def test_without_a_script_there_is_nothing_to_read() -> None:
-    assert brief(CHECK.verdict(scene(2))) == [("skip", "node0,node1")]
+    assert brief(CHECK.verdict(make_context(2))) == [("skip", "node0,node1")]
 
 
 @pytest.mark.parametrize("name", ["digits_ddp.py", "digits_fabric.py"])

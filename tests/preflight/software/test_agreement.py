@@ -20,7 +20,7 @@ from orchestrator.preflight.software.locks import LOCKS
 from orchestrator.preflight.software.starting import START
 from orchestrator.preflight.software.variables import VARIABLES
 
-from ..scenes import answered, brief, scene
+from ..contexts import answered, brief, make_context
 
 BY_ID = {check.id: check for check in CHECKS}
 GPUS = {i: {"gpus": 8} for i in range(3)}
@@ -57,7 +57,7 @@ CPU = {"version": "2.13.0+cpu"}
 
 def judged(check: str, probe: Probe[Any], *raw: Any, **more: Any) -> list[Finding]:
     """Return what a check finds on nodes that answered so; its data must be JSON."""
-    return verdict(check, scene(len(raw), answers=answered(probe, *raw), **more))
+    return verdict(check, make_context(len(raw), answers=answered(probe, *raw), **more))
 
 
 def verdict(check: str, of: Context) -> list[Finding]:
@@ -244,7 +244,7 @@ def test_a_python_that_does_not_start_for_the_job_fails() -> None:
 
 
 def test_a_node_without_an_answer_is_incomplete() -> None:
-    of = scene(1, answers={"software": [NoAnswer("no answer within 20 s")]})
+    of = make_context(1, answers={"software": [NoAnswer("no answer within 20 s")]})
     assert brief(verdict("sw.versions", of)) == [("incomplete", "node0")]
 
 
@@ -352,7 +352,7 @@ def start(code: int | None = 0, error: str = "", **torch: Any) -> dict[str, Any]
 
 def started(check: str, *raw: Any, **more: Any) -> list[Finding]:
     answers = answered(START, *raw) | answered(SOFTWARE, *[software()] * len(raw))
-    return verdict(check, scene(len(raw), answers=answers, **more))
+    return verdict(check, make_context(len(raw), answers=answers, **more))
 
 
 def test_torch_is_not_missed_where_the_job_does_not_ask_for_it() -> None:

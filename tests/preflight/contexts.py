@@ -1,4 +1,4 @@
-"""Scenes for tests of verdicts: nodes, a plan for them, and what they are said to have measured."""
+"""Contexts for tests of verdicts: nodes, a plan for them, and what they are said to have measured."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def facts(index: int, **more: Any) -> Facts:
     return Facts(**{**fields, **more})
 
 
-def scene(
+def make_context(
     n: int = 3,
     *,
     facts_of: Mapping[int, Mapping[str, Any]] | None = None,
@@ -52,10 +52,10 @@ def scene(
     port: int = 29500,
     **more: Any,
 ) -> Context:
-    """Return a scene of node0 to node(n-1), which meet at node0's 198.18.0.10.
+    """Return the context of node0 to node(n-1), which meet at node0's 198.18.0.10.
 
     `facts_of` and `host_of` say what is unlike the others at some positions; `answers` has, by the
-    name of a probe, the (parsed) answer of each node in order. The rest is the scene's own.
+    name of a probe, the (parsed) answer of each node in order. The rest is the context's own.
     """
     hosts = [
         Host(name=f"node{i}", address=f"198.18.0.{10 + i}", **(host_of or {}).get(i, {}))
@@ -89,7 +89,7 @@ def plan_names(n: int) -> list[str]:
 
 
 def answered(probe: Probe[Any], *raw: Any) -> dict[str, list[Any]]:
-    """Return the `answers` of a scene in which the nodes answered `probe` with these JSON values."""
+    """Return the `answers` of a context in which the nodes answered `probe` with these JSON values."""
     return {probe.name: [probe.parse(value) for value in raw]}
 
 
