@@ -1,35 +1,67 @@
-"""Cut lines that are too long to hold, always at the same places however their bytes arrive."""
+"""Collect whole lines from chunks that may be cut anywhere; lines that are too long are split."""
 
 from __future__ import annotations
 
-LONGEST = 16 << 20
-"""Bytes of one line that are held in memory at most, for whoever must have whole lines."""
+from orchestrator.logs.stream import Stream
+
+MAX_LINE_BYTES = 16 << 20
+"""How much of one line is held in memory."""
 
 
-def cut(data: bytes, limit: int, *, ends: tuple[bytes, ...] = (b"\n",)) -> list[bytes]:
-    """`data` in pieces, divided wherever more than `limit` bytes stand between two `ends`.
+def split_overlong(data: bytes, limit: int, *, ends: tuple[bytes, ...] = (b"\n",)) -> list[bytes]:
+    """Return `data` in pieces, split wherever more than `limit` bytes stand between two `ends`.
 
-    Every piece but the last breaks off within a line, `limit` bytes after its beginning, or up to
-    three fewer so as not to divide a UTF-8 character. Mostly there is one piece, `data` itself:
-    that is found by leaps as long as a line may be, not by visiting every line.
+    All pieces but the last stop within a line, `limit` bytes after its start, or up to three bytes
+    earlier so that no UTF-8 character is divided; the same lines give the same pieces, however they
+    arrive. Lines are not visited one by one, so the usual case of one piece is fast.
     """
     pieces = []
-    begin = start = 0  # of the piece, of the line
-    while len(data) - start > limit:
-        end = max(data.rfind(mark, start, start + limit + 1) for mark in ends)
+    piece = line = 0  # where each starts
+    while len(data) - line > limit:
+        end = max(data.rfind(mark, line, line + limit + 1) for mark in ends)
         if end >= 0:
-            start = end + 1
+            line = end + 1
         else:
-            start = _character_start(data, start + limit)
-            pieces.append(data[begin:start])
-            begin = start
-    pieces.append(data[begin:])
+            line = _character_start(data, line + limit)
+            pieces.append(data[piece:line])
+            piece = line
+    pieces.append(data[piece:])
     return pieces
 
 
 def _character_start(data: bytes, index: int) -> int:
-    """Where the character begins that the byte at `index` is part of; `index` if nothing fits."""
+    """Return where the character of the byte at `index` starts; `index` if it is not UTF-8."""
     for start in range(index, index - 4, -1):
         if data[start] & 0xC0 != 0x80:
             return start
     return index
+
+
+class LineBuffer:
+    """Holds the unfinished line of each stream, up to `limit` bytes."""
+
+    def __init__(self, limit: int = MAX_LINE_BYTES) -> None:
+        self._limit = limit
+        self._partials: dict[Stream, tuple[bytearray, float]] = {}
+
+    def feed(self, stream: Stream, chunk: bytes, t: float) -> list[bytes]:
+        """Return what `chunk`, which arrived at `t`, completes.
+
+        The last part ends with a newline; parts before it stop within a line that was too long.
+        """
+        data = self._partials.pop(stream, (bytearray(), t))[0]
+        data += chunk
+        if b"\n" not in chunk and len(data) <= self._limit:
+            if data:
+                self._partials[stream] = (data, t)
+            return []
+        *parts, last = split_overlong(bytes(data), self._limit)
+        end = last.rfind(b"\n") + 1
+        if end < len(last):
+            self._partials[stream] = (bytearray(last[end:]), t)
+        return [*parts, last[:end]] if end else parts
+
+    def close(self) -> list[tuple[Stream, bytes, float]]:
+        """Return the unfinished lines, each with the time of its latest chunk, and forget them."""
+        partials, self._partials = self._partials, {}
+        return [(stream, bytes(data), t) for stream, (data, t) in partials.items()]

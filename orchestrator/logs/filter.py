@@ -1,4 +1,4 @@
-"""Keep the lines that match, paint what matches, keep the last ones: filters before what shows lines."""
+"""Filters before what shows lines: only those that match, only the last ones, matches highlighted."""
 
 from __future__ import annotations
 
@@ -6,158 +6,136 @@ import re
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import compress
 
-from orchestrator.logs.chunking import LONGEST, cut
+from orchestrator.logs.chunking import MAX_LINE_BYTES, LineBuffer
 from orchestrator.logs.lines import Lines
 from orchestrator.logs.sanitize import SGR, without_colour
-from orchestrator.logs.search import SEARCHED, Search
+from orchestrator.logs.search import MAX_SEARCHED, Search
 from orchestrator.logs.stream import Stream
 
 _MAX_PATTERN = 1000
+_LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 
 # Reverse video: it can be ended without touching the colours that the line has itself.
 _ON, _OFF = "\x1b[7m", "\x1b[27m"
 
 
 def parse_pattern(text: str) -> re.Pattern[str]:
-    """Compile a regular expression of Python's; ValueError says what is wrong with it."""
+    """Compile a regular expression in Python's syntax. Raises ValueError, which says what is wrong."""
     if len(text) > _MAX_PATTERN:
         raise ValueError(
-            f"a regular expression of {len(text)} characters is too long; {_MAX_PATTERN} are the most"
+            f"a regular expression of {len(text)} characters is too long; the limit is {_MAX_PATTERN}"
         )
+    shown = repr(text[:60])
     try:
         with warnings.catch_warnings():
-            # Of what Python may one day read otherwise, as [[:alpha:]]: it is not what was meant now.
+            # Python warns of what it may read differently in future, such as [[:alpha:]].
             warnings.simplefilter("error", FutureWarning)
             return re.compile(text)
     except FutureWarning as warning:
-        said = f"{str(warning)[:1].lower()}{str(warning)[1:]}"
-        raise ValueError(
-            f"{text[:60]!r} is not clear: {said} (Python's expressions have no [[:alpha:]]); "
-            "write \\ before a character that is meant as itself"
-        ) from None
+        reason = f"{str(warning)[:1].lower()}{str(warning)[1:]}"
+        problem = f"is ambiguous: {reason} (Python has no [[:alpha:]])"
     except re.error as error:
         where = "" if error.pos is None else f" at character {error.pos + 1}"
-        raise ValueError(
-            f"{text[:60]!r} is not a regular expression: {error.msg}{where}; "
-            "write \\ before a character that is meant as itself"
-        ) from None
+        problem = f"is not a regular expression: {error.msg}{where}"
     except (OverflowError, RecursionError):
-        raise ValueError(f"{text[:60]!r} is too large for a regular expression") from None
+        raise ValueError(f"{shown} is too large for a regular expression") from None
+    raise ValueError(f"{shown} {problem}; put \\ before a character that stands for itself")
 
 
-class Grep:
-    """Passes on to `lines` the lines that match, whole, with the bytes that they have.
+class _Filter:
+    """What passes lines on to `lines`."""
 
-    A line is searched as it is seen: without colour, and of one with `\\r` what a terminal would be
-    left with. A byte that is not UTF-8 is U+FFFD to the pattern. Of a long line the first 16384
-    characters are searched; one of over `max_line` bytes comes in parts, and its first part decides.
-    Raises SlowPattern for one that takes seconds for one line.
-    """
-
-    def __init__(self, pattern: re.Pattern[str], lines: Lines, *, max_line: int = LONGEST) -> None:
-        self._search = Search(pattern)
+    def __init__(self, lines: Lines) -> None:
         self._lines = lines
-        self._max_line = max_line
-        self._partials: dict[Stream, tuple[bytearray, float]] = {}
-        self._goes_on: dict[Stream, bool] = {}  # in a line of several parts: whether it matches
-
-    def feed(self, stream: Stream, chunk: bytes, t: float) -> bytes:
-        """What `lines` makes of the matching lines that `chunk` completes."""
-        data = self._partials.pop(stream, (bytearray(), t))[0]
-        data += chunk
-        if b"\n" not in chunk and len(data) <= self._max_line:
-            if data:
-                self._partials[stream] = (data, t)
-            return b""
-        *parts, last = cut(bytes(data), self._max_line)
-        end = last.rfind(b"\n") + 1
-        if end < len(last):
-            self._partials[stream] = (bytearray(last[end:]), t)
-        with self._search.within_limits():
-            kept = b"".join([self._matching(stream, part) for part in (*parts, last[:end])])
-        return self._lines.feed(stream, kept, t) if kept else b""
 
     @property
     def waiting(self) -> bool:
-        """Whether `flush` may have something to show: not of what has not been searched yet."""
+        """Whether `flush` may have something to show."""
         return self._lines.waiting
 
     def flush(self, now: float) -> bytes:
-        """What `lines` has to show by now."""
+        """Return what `lines` has to show by now."""
         return self._lines.flush(now)
 
+
+class Grep(_Filter):
+    """Passes the lines that match on to `lines`, whole and with their original bytes.
+
+    A line is searched as it is seen: without colour, and as a terminal shows it after a `\\r`. A byte
+    that is not UTF-8 is U+FFFD to the pattern. Only the first 16384 characters of a line are searched;
+    a line of more than `max_line` bytes is passed in parts, and the first part decides. Methods raise
+    SlowPattern if the pattern takes seconds for one line.
+    """
+
+    def __init__(
+        self, pattern: re.Pattern[str], lines: Lines, *, max_line: int = MAX_LINE_BYTES
+    ) -> None:
+        super().__init__(lines)
+        self._search = Search(pattern)
+        self._buffer = LineBuffer(max_line)
+        self._continued: dict[Stream, bool] = {}  # in a line of several parts: whether it matches
+
+    def feed(self, stream: Stream, chunk: bytes, t: float) -> bytes:
+        """Return what `lines` shows of the matching lines that `chunk` completes."""
+        return self._pass_on(stream, self._buffer.feed(stream, chunk, t), t)
+
     def close(self) -> bytes:
-        """Everything still held back that matches, as if each stream had ended with a newline."""
-        shown = []
-        for stream, (partial, t) in self._partials.items():
-            with self._search.within_limits():
-                kept = self._matching(stream, bytes(partial))
-            if kept:
-                shown.append(self._lines.feed(stream, kept, t))
-        self._partials.clear()
-        self._goes_on.clear()
+        """Return everything still held back that matches, as if each stream ended with a newline."""
+        shown = [self._pass_on(stream, [rest], t) for stream, rest, t in self._buffer.close()]
+        self._continued.clear()
         return b"".join(shown) + self._lines.close()
 
-    def _matching(self, stream: Stream, data: bytes) -> bytes:
-        """The lines in `data` that match; the first may have begun, the last may go on."""
-        if not data:
+    def _pass_on(self, stream: Stream, parts: list[bytes], t: float) -> bytes:
+        if not parts:
             return b""
-        lines, texts = _whole_lines(data), _searchable(data)
-        finds = self._search.finds
-        kept: list[bytes] = []
-        goes_on = not data.endswith(b"\n")
-        begun = self._goes_on.pop(stream, None)
-        if begun is not None:
-            if begun:
-                kept.append(lines[0])
-            if goes_on and len(lines) == 1:
-                self._goes_on[stream] = begun
-                return b"".join(kept)
-            del lines[0], texts[0]
-        kept += [line for line, text in zip(lines, texts, strict=False) if finds(text)]
-        if goes_on:
-            self._goes_on[stream] = finds(texts[-1])
-        return b"".join(kept)
+        with self._search.within_limits():
+            matching = b"".join([self._matching(stream, part) for part in parts])
+        return self._lines.feed(stream, matching, t) if matching else b""
+
+    def _matching(self, stream: Stream, data: bytes) -> bytes:
+        """Return the lines in `data` that match; the first may have begun, the last may continue."""
+        decided = self._continued.pop(stream, None)
+        matches = [
+            self._search.finds(text) if number or decided is None else decided
+            for number, text in enumerate(_searchable(data))
+        ]
+        if not data.endswith(b"\n"):
+            self._continued[stream] = matches[-1]
+        return b"".join(compress(_LINE.findall(data), matches))
 
 
-class LastLines:
-    """Holds back everything but the last `count` lines until `release`; then all passes to `lines`.
+class LastLines(_Filter):
+    """Holds back all but the last `count` lines until `release`; from then on, passes all to `lines`.
 
     For the last lines that match: `Grep(pattern, LastLines(10, lines))`. It is fed whole lines.
     """
 
     def __init__(self, count: int, lines: Lines) -> None:
-        self._lines = lines
+        super().__init__(lines)
         self._held: deque[tuple[Stream, bytes, float]] | None = deque(maxlen=count)
 
     def feed(self, stream: Stream, chunk: bytes, t: float) -> bytes:
         if self._held is None:
             return self._lines.feed(stream, chunk, t)
-        self._held.extend((stream, line, t) for line in _whole_lines(chunk))
+        self._held.extend((stream, line, t) for line in _LINE.findall(chunk))
         return b""
 
     def release(self) -> bytes:
-        """Show the last lines; from now on nothing is held back here."""
+        """Return the last lines as shown; from now on nothing is held back here."""
         held, self._held = self._held or (), None
         return b"".join([self._lines.feed(stream, line, t) for stream, line, t in held])
-
-    @property
-    def waiting(self) -> bool:
-        return self._lines.waiting
-
-    def flush(self, now: float) -> bytes:
-        return self._lines.flush(now)
 
     def close(self) -> bytes:
         return self.release() + self._lines.close()
 
 
 def painter(pattern: re.Pattern[str]) -> Callable[[bytes], bytes]:
-    """What shows the matches in lines in reverse video, for the `paint` of TextLines.
+    """Return a function that shows matches in lines in reverse video, for the `paint` of TextLines.
 
-    A line's own colours stay, also within a match. Bytes that are not UTF-8 stay as they are.
-    It raises SlowPattern for one that takes seconds for one line.
+    The colours of a line stay, also within a match, and so do bytes that are not UTF-8. The function
+    raises SlowPattern if the pattern takes seconds for one line.
     """
     search = Search(pattern)
 
@@ -171,9 +149,9 @@ def painter(pattern: re.Pattern[str]) -> Callable[[bytes], bytes]:
 
 
 def _painted(search: Search, line: str) -> str:
-    if "\x1b" not in line and len(line) <= SEARCHED:
+    if "\x1b" not in line and len(line) <= MAX_SEARCHED:
         return search.sub(rf"{_ON}\g<0>{_OFF}", line).replace(_ON + _OFF, "")  # of empty matches
-    colours: list[tuple[int, str]] = []  # where in the text without them
+    colours: list[tuple[int, str]] = []  # with the position in the text without them
     removed = 0
     for found in SGR.finditer(line):
         colours.append((found.start() - removed, found[0]))
@@ -184,37 +162,32 @@ def _painted(search: Search, line: str) -> str:
         return line
     shown: list[str] = []
     done = 0
-    for place, code in _merged(matches, colours):
-        shown += [text[done:place], code]
-        done = place
+    for position, code in _merged(matches, colours):
+        shown += [text[done:position], code]
+        done = position
     return "".join(shown) + text[done:]
 
 
 def _merged(
     matches: list[tuple[int, int]], colours: list[tuple[int, str]]
 ) -> Iterator[tuple[int, str]]:
-    """All codes in their order. A line's own one may reset everything: within a match, once more."""
+    """Yield all codes by position; within a match, reverse video again after one that may reset it."""
     rest = deque(colours)
     for start, end in matches:
         while rest and rest[0][0] <= start:
             yield rest.popleft()
         yield start, _ON
         while rest and rest[0][0] < end:
-            place, code = rest.popleft()
-            yield place, code + _ON
+            position, code = rest.popleft()
+            yield position, code + _ON
         yield end, _OFF
     yield from rest
 
 
 def _searchable(data: bytes) -> list[str]:
-    """The texts of the lines in `data`."""
+    """Return the text of each line in `data`, and of what follows the last newline."""
     text = without_colour(data.decode("utf-8", "replace"))
     lines = text.split("\n")
     if "\r" in text:
         return [line.rstrip("\r").rpartition("\r")[2] for line in lines]
     return lines
-
-
-def _whole_lines(data: bytes) -> list[bytes]:
-    *lines, last = data.split(b"\n")
-    return [line + b"\n" for line in lines] + ([last] if last else [])

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 from orchestrator.logs.lines import TextLines
 from orchestrator.logs.merge import Line, Member, Merge
 from orchestrator.logs.stream import Channel, Stream
 
-# More lines than this in one chunk are a flood: nothing that is worth to wait for others.
-_FLOOD = 500
+# More lines than this in one chunk are a flood that does not wait for other ranks.
+_MAX_FOLDED_LINES = 500
 
-# How lines of glog and of PyTorch (C++ and Python) begin: level and day, time, perhaps a thread.
+# The start of a line of glog and of PyTorch (C++ and Python): level and day, time, perhaps a thread.
 _GLOG = re.compile(
     rb"(\[?[IWEF]\d{4}) \d\d:\d\d:\d\d\.\d{1,9} +(?:\d{1,20} +)?(?=[^\s:\]]{1,200}:\d+\])"
 )
 
 
 class _Source(Member):
-    """One stream: its lines, and how it stands among the others."""
+    """One stream, with its unfinished line and its lines in the merge."""
 
     __slots__ = ("lines", "merge", "t", "tag")
 
@@ -28,19 +29,19 @@ class _Source(Member):
         super().__init__(stream, prefix)
         self.lines = lines
         self.merge = merge
-        # torchrun's workers print their tracebacks so (PyTorch 2.4 and later).
+        # How PyTorch 2.4 and later tags the tracebacks of torchrun's workers.
         self.tag = b"" if stream.rank is None else b"[rank%d]:" % stream.rank
-        self.t = 0.0  # when its last chunk came
+        self.t = 0.0  # when its latest chunk arrived
 
     def place(self, lines: bytes) -> list[Line]:
-        """Add its next lines to the merge; what leaves that now."""
+        """Add its next lines to the merge, and return those that leave it now."""
         left: list[Line] = []
         for text in lines.split(b"\n")[:-1]:
             left += self.merge.place(self, self._key(text), text, self.t)
         return left
 
     def _key(self, text: bytes) -> bytes:
-        """Return the line without what is each stream's own: its rank, and the time and thread of glog."""
+        """Return the line without what differs by stream: the rank, and the time and thread of glog."""
         tag, rest = b"", text
         if self.tag and text.startswith(self.tag):
             tag, rest = b"[rank*]:", text[len(self.tag) :]
@@ -50,15 +51,14 @@ class _Source(Member):
 class FoldedLines:
     """Prefixes lines like TextLines, and folds those of the channels in `fold`.
 
-    `folded_prefix` gives what stands before a line of several streams. Folded are lines that read
-    the same but for PyTorch's `[rank7]:` before them, which is shown as `[rank*]:`, and for the time and
-    thread of glog (`[W1121 * socket.cpp:207]`), of `ranks` ranks, or of `launchers` launchers. Each
-    stream's lines stay in their order.
+    `folded_prefix` gives what precedes a line of several streams. Lines fold if they read the same except
+    for PyTorch's `[rank7]:` before them, which is shown as `[rank*]:`, and the time and thread of glog
+    (`[W1121 * socket.cpp:207]`). There are `ranks` ranks and `launchers` launchers. The lines of each
+    stream keep their order.
 
-    A line leaves when all have printed it; when a chunk comes whose time `t` is 0.3 s later than the last
-    rank that printed it (or 2 s later than the first), so give times by one clock; or soon, when `flush`
-    is called several times a second while `waiting`.
-    At most 2000 lines or 1 MiB wait, and a stream that floods is not held back.
+    A line is shown when all have printed it; when a chunk arrives 0.3 s after the last rank that printed
+    it (or 2 s after the first), by times `t` of one clock; or by `flush`, called several times a second
+    while `waiting`. At most 2000 lines or 1 MiB wait, and a stream that floods is not held back.
     """
 
     def __init__(
@@ -78,15 +78,14 @@ class FoldedLines:
         self._fold = fold
         self._prefix = prefix
         self._folded_prefix = folded_prefix
-        self._mode: Literal["terminal", "pipe"] = mode
-        self._max_line = max_line
+        self._unprefixed = partial(TextLines, lambda stream: b"", mode, max_line=max_line)
         self._members = {True: ranks, False: launchers}
         self._sources: dict[Stream, _Source] = {}
         self._merges: dict[tuple[Channel, bool], Merge] = {}
-        self._unfinished: set[_Source] = set()  # whose lines `flush` may show more of
+        self._unfinished: set[_Source] = set()  # `flush` may show more of their lines
 
     def feed(self, stream: Stream, chunk: bytes, t: float = 0.0) -> bytes:
-        """What can be shown after `chunk`, which came at `t` (seconds since the epoch)."""
+        """Return what can be shown after `chunk`, which arrived at `t` (seconds since the epoch)."""
         if stream.channel not in self._fold:
             return self._plain.feed(stream, chunk, t)
         source = self._sources.get(stream) or self._source(stream)
@@ -97,7 +96,7 @@ class FoldedLines:
         else:
             self._unfinished.discard(source)
         left = source.merge.leave_at(t)
-        if lines.count(b"\n") > _FLOOD:
+        if lines.count(b"\n") > _MAX_FOLDED_LINES:
             left += source.merge.leave_all()
             return self._shown(left) + self._plain.prefixed(source.prefix, t, lines[:-1])
         return self._shown(left + source.place(lines))
@@ -112,7 +111,7 @@ class FoldedLines:
         )
 
     def flush(self, now: float) -> bytes:
-        """What has waited long enough, and of unfinished lines what TextLines shows.
+        """Return what has waited long enough, and what TextLines shows of unfinished lines.
 
         `now` is a monotonic clock in seconds.
         """
@@ -130,7 +129,7 @@ class FoldedLines:
         return b"".join(shown)
 
     def close(self) -> bytes:
-        """Everything still held back, as if each stream had ended with a newline."""
+        """Return everything still held back, as if each stream ended with a newline."""
         shown = [self._plain.close()]
         for source in self._sources.values():
             shown.append(self._shown(source.place(source.lines.close())))
@@ -141,8 +140,8 @@ class FoldedLines:
     def _source(self, stream: Stream) -> _Source:
         is_rank = stream.rank is not None
         merge = self._merges.setdefault((stream.channel, is_rank), Merge(self._members[is_rank]))
-        lines = TextLines(lambda stream: b"", self._mode, max_line=self._max_line)
-        source = self._sources[stream] = _Source(stream, self._prefix(stream), lines, merge)
+        source = _Source(stream, self._prefix(stream), self._unprefixed(), merge)
+        self._sources[stream] = source
         return source
 
     def _shown(self, lines: list[Line]) -> bytes:

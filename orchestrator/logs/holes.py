@@ -1,7 +1,7 @@
-"""Holes of log files: long runs of zeros that take up nothing on the disk.
+"""Holes in log files: long runs of zeros that take up no disk space.
 
-A script that writes far behind the end of its log makes one, of any length, by accident as a rule. Who
-shows a log says so in a line instead of showing gigabytes of zeros.
+A script that writes far beyond the end of its log makes one of any length, usually by accident. It is
+shown as one line instead of gigabytes of zeros.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from orchestrator.util.text import format_size
 
 MIN_HOLE = 256 * 1024
-"""A hole that is shorter is read like all else."""
+"""A shorter hole is read like data."""
 
 _BLOCK = 128 * 1024  # bytes: no common file system has larger ones
-# Linux and macOS have both, each with numbers of its own.
+# Linux and macOS have both, with different values.
 _SEEK_DATA: int | None = getattr(os, "SEEK_DATA", None)
 _SEEK_HOLE: int | None = getattr(os, "SEEK_HOLE", None)
 
@@ -24,7 +24,7 @@ _SEEK_HOLE: int | None = getattr(os, "SEEK_HOLE", None)
 def extents(descriptor: int, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
     """Yield (start, end, whether it is a hole) of each part of a file between two offsets, in order.
 
-    Zeros beside a hole count as a part of it: a file system has whole blocks only.
+    Zeros next to a hole are part of it, since a file system stores whole blocks.
     """
     position = start
     while position < end:
@@ -37,7 +37,7 @@ def extents(descriptor: int, start: int, end: int) -> Iterator[tuple[int, int, b
 
 
 def next_data(descriptor: int, offset: int, end: int) -> int:
-    """Return where the next data is; `offset` where the file system does not know."""
+    """Return where the next data is; `offset` if the file system cannot tell."""
     if _SEEK_DATA is None:
         return offset
     try:
@@ -47,17 +47,17 @@ def next_data(descriptor: int, offset: int, end: int) -> int:
 
 
 def hole_notice(length: int) -> bytes:
-    """Return the line that stands for a hole of so many bytes."""
+    """Return the line that is shown for a hole of `length` bytes."""
     return f"[{format_size(length)} of zeros left out: a hole in the file]\n".encode()
 
 
 def disk_usage(status: os.stat_result) -> int:
-    """Return how many bytes of a file are data: those of its holes are not on the disk."""
+    """Return how many bytes a file takes up on the disk, which holes do not."""
     return min(status.st_size, status.st_blocks * 512)
 
 
 def _next_hole(descriptor: int, position: int, end: int) -> tuple[int, int]:
-    """Return where the first long hole from a position on begins and ends; (end, end): there is none."""
+    """Return the start and end of the first long hole after `position`; (end, end) if there is none."""
     hole = position
     while hole < end:
         data = next_data(descriptor, hole, end)
@@ -70,7 +70,7 @@ def _next_hole(descriptor: int, position: int, end: int) -> tuple[int, int]:
 
 
 def _hole_from(descriptor: int, offset: int, end: int) -> int:
-    """Return where the next hole is; `end` where there is none before, or the file system does not know."""
+    """Return where the next hole is; `end` if there is none, or the file system cannot tell."""
     if _SEEK_HOLE is None:
         return end
     try:

@@ -1,8 +1,8 @@
-"""When which bytes came: the index beside a node's log files, for replay in order of time.
+"""When bytes arrived: the index next to the log files of a node, for replay in order of time.
 
-A file of fixed-size records (time, stream, offset, length), one for each chunk stored. It is an aid
-and not the truth: what it lacks (a crash, a full disk) is filled from the log files themselves, and
-a record that makes no sense is passed over.
+A file of fixed-size records (time, stream, offset, length), one for each chunk stored. The log files
+decide: what the index lacks (after a crash, on a full disk) is read from them, and an invalid record is
+skipped.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
-from orchestrator.logs.chunking import LONGEST
+from orchestrator.logs.chunking import MAX_LINE_BYTES
 from orchestrator.logs.holes import MIN_HOLE, extents, next_data
 from orchestrator.logs.stream import Channel, Stream
 from orchestrator.node.trust import open_file
@@ -22,23 +23,23 @@ from orchestrator.node.trust import open_file
 INDEX_NAME = "index"
 MAX_LENGTH = 256 * 1024
 
-# t, offset, length, rank, local rank (-1: none), attempt, channel, and by how many bits the length is
-# shifted: a hole may be longer than 4 GiB.
+# t, offset, length, rank, local rank (-1: none), attempt, channel, and the bits by which the length is
+# shifted, since a hole may be longer than 4 GiB.
 _RECORD = struct.Struct("<dQIiiHBB")
-_LENGTH_BITS = 31  # that are used of its 32: room to round up
+_LENGTH_BITS = 31  # of 32, so that it can be rounded up
 RECORD_SIZE = _RECORD.size
 _BLOCK = 4096 * RECORD_SIZE
+_Key = tuple[int, ...]  # rank, local rank, attempt, channel
 _CHANNELS: tuple[Channel, ...] = ("stdout", "stderr")
-# Times are from 0 to here (the year 9892): nothing else is a time that came from a clock.
-_END_OF_TIME = 2.5e11
-_LOOK_BACK = 64 * 1024  # bytes at a time, for the beginning of a line
+_MAX_TIME = 2.5e11  # the year 9892: no clock gave a later one, or one before 0
+_LOOK_BACK = 64 * 1024  # bytes read at a time to find the start of a line
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """`length` bytes of a stream, from `offset` on, came at `t` (seconds since the epoch).
+    """`length` bytes of a stream at `offset` that arrived at `t` (seconds since the epoch).
 
-    A `hole` is zeros all through.
+    A `hole` has only zeros.
     """
 
     t: float
@@ -49,7 +50,7 @@ class Record:
 
 
 def pack(record: Record) -> bytes:
-    """The record as it stands in the file; a length over 4 GiB is rounded up a little."""
+    """Return the record as bytes; a length over 4 GiB is rounded up slightly."""
     stream = record.stream
     shift = max(0, record.length.bit_length() - _LENGTH_BITS)
     return _RECORD.pack(
@@ -64,28 +65,19 @@ def pack(record: Record) -> bytes:
     )
 
 
-def _unpack(block: bytes) -> Iterator[tuple[float, int, int, int, int, int, int]]:
-    """The records of a block: t, offset, length, and the numbers that name the stream."""
-    for t, offset, length, *fields, shift in _RECORD.iter_unpack(block):
-        rank, local_rank, attempt, channel = fields
-        yield (
-            t,
-            offset,
-            length << shift if shift <= _LENGTH_BITS else 0,
-            rank,
-            local_rank,
-            attempt,
-            channel,
-        )
+def _unpack(block: bytes) -> Iterator[tuple[float, int, int, _Key]]:
+    """Yield t, offset, length and key of each record in a block."""
+    for t, offset, length, *key, shift in _RECORD.iter_unpack(block):
+        yield t, offset, length << shift if shift <= _LENGTH_BITS else 0, tuple(key)
 
 
 def stored_streams(root: Path, node: str) -> Iterator[Stream]:
-    """The streams of `node` that have a file below `root`, without their local ranks."""
+    """Yield the streams of `node` that have a file below `root`, without their local ranks."""
     folder = root / node
     for file in sorted(folder.glob("attempt-*/*")):
         try:
             stream = Stream.parse(node, file.relative_to(folder).as_posix())
-        except ValueError:  # not a log file: not ours to read
+        except ValueError:  # not a log file
             continue
         if _is_file(file):
             yield stream
@@ -97,16 +89,18 @@ class _Log:
 
     file: Path
     stream: Stream
-    done: int | None = 0  # None: up to where the next record of it begins
+    done: int | None = 0  # None: up to where its next record starts
     size: int = 0
-    whole: bool = True  # reading began with a whole line, or will when it begins at `done`
+    at_line_start: bool = (
+        True  # whether reading started, or would start at `done`, with a whole line
+    )
 
     def up_to(self, end: int, t: float) -> Iterator[Record]:
-        """The bytes from where reading has come up to `end`, which came at `t`."""
+        """Yield the bytes from `done` to `end`, which arrived at `t`."""
         if self.done is None or end <= self.done:
             return
-        if not self.whole:
-            self.done, self.whole = _line_start(self.file, self.done), True
+        if not self.at_line_start:
+            self.done, self.at_line_start = _line_start(self.file, self.done), True
         start, self.done = self.done, end
         if end - start < MIN_HOLE:
             yield Record(t, self.stream, start, end - start)
@@ -114,7 +108,7 @@ class _Log:
             yield from self.parts(t, start, end)
 
     def parts(self, t: float, start: int, end: int) -> Iterator[Record]:
-        """The bytes between two offsets, which came at `t`, in records that can be read."""
+        """Yield the bytes between two offsets, which arrived at `t`, in records of limited length."""
         with self.file.open("rb") as file:
             for begin, stop, is_hole in extents(file.fileno(), start, end):
                 step = stop - begin if is_hole else MAX_LENGTH
@@ -124,11 +118,11 @@ class _Log:
 
 
 class IndexReader:
-    """Reads what is stored of `node` below `root`, in the order in which it came, as it grows.
+    """Reads what is stored of `node` below `root`, in order of arrival, while it grows.
 
-    Every byte of every wanted log file is named exactly once, and those of one stream in their
-    order, in records of at most 256 KiB, but for holes. Bytes that the index does not know of come with
-    the next record of their stream, or with `rest`. Somebody else may append meanwhile.
+    Every byte of every log file that `want` accepts is reported exactly once, those of a stream in order,
+    in records of at most 256 KiB except for holes. Bytes that the index lacks are part of the next record
+    of their stream, or of `rest`. Another process may append meanwhile.
     """
 
     def __init__(
@@ -139,17 +133,16 @@ class IndexReader:
         self._position = 0
         self._since = float("-inf")
         self._logs: dict[str, _Log] = {}
-        self._there: dict[str, int] = {}  # what `newest_first` found of each path
-        # What the fields of a record mean; None: nothing that is wanted.
-        self._meant: dict[tuple[int, int, int, int], _Log | None] = {}
+        self._sizes: dict[str, int] = {}  # the size of each path in `newest_first`
+        self._by_key: dict[_Key, _Log | None] = {}  # None: nothing that is wanted
 
     def records(self) -> Iterator[Record]:
-        """What was recorded since the last call; a torn last record waits for its rest."""
+        """Yield what was recorded since the last call; a torn last record waits for its rest."""
         for block in self._blocks():
-            for t, offset, length, *fields in _unpack(block):
+            for t, offset, length, key in _unpack(block):
                 self._position += RECORD_SIZE
-                log = self._meaning(*fields)
-                if log is None or length == 0 or not 0 <= t < _END_OF_TIME:
+                log = self._log_of(key)
+                if log is None or length == 0 or not 0 <= t < _MAX_TIME:
                     continue
                 end = offset + length
                 if end > log.size:
@@ -159,66 +152,52 @@ class IndexReader:
                 yield from log.up_to(min(end, log.size), t)
 
     def rest(self) -> Iterator[Record]:
-        """The bytes that no record names, with the time of their file's last write.
+        """Yield the bytes that no record names, with the time (of this machine) of the file's last write.
 
-        That is a time of this machine. For when nothing is written any more: what is being written
-        now would come with its file's time instead of its own.
+        Only for when writing has ended: what is still being written would get that time, too.
         """
-        logs = [
-            self._log(stream)
-            for stream in stored_streams(self._root, self._node)
-            if self._want(stream)
-        ]
-        for t, log in sorted(
-            ((_last_write(log.file), log) for log in logs), key=lambda pair: pair[0]
-        ):
+        dated = ((_last_write(log.file), log) for log in map(self._log, self._wanted()))
+        for t, log in sorted(dated, key=itemgetter(0)):
             log.size = _size(log.file)
             if t < self._since:
                 log.done = log.size
             elif log.done is None:
-                there = self._there.get(log.stream.path)
-                log.done = self._recorded_end(log) if there is None else there
+                size = self._sizes.get(log.stream.path)
+                log.done = self._recorded_end(log) if size is None else size
             yield from log.up_to(log.size, t)
 
     def skip_before(self, t: float) -> None:
-        """Pass over what came before `t`, but for the beginning of a line that ends after it.
+        """Skip what arrived before `t`, except for the start of a line that ends after it.
 
-        The place is looked for from the end of the index, so it is found soon when it is near, and
-        a clock that steps back within 4096 records hides nothing.
+        The index is searched from its end, so a recent position is found fast, and a clock that steps
+        back within 4096 records hides nothing.
         """
         self._since = t
         self._position = self.end
         for start, block in _blocks_back(self._index, self._position):
             since = [
-                number
-                for number, fields in enumerate(_unpack(block))
-                if t <= fields[0] < _END_OF_TIME
+                number for number, fields in enumerate(_unpack(block)) if t <= fields[0] < _MAX_TIME
             ]
             if not since:
                 break
             self._position = start + since[0] * RECORD_SIZE
         if self._position:
-            for stream in stored_streams(self._root, self._node):
-                log = self._log(stream)
-                log.done, log.whole = None, False
+            for log in map(self._log, self._wanted()):
+                log.done, log.at_line_start = None, False
 
     def newest_first(self) -> Iterator[tuple[int, Record]]:
-        """What is there to read, backwards, each with the position to start from to have it read.
+        """Yield what can be read, backwards, each with the position from which it would be read.
 
-        Bytes that the index does not know of come with the record before them.
+        Bytes that the index lacks are part of the record before them.
         """
-        self._there = {
-            stream.path: _size(self._log(stream).file)
-            for stream in stored_streams(self._root, self._node)
-            if self._want(stream)
-        }
-        ends = dict(self._there)
+        self._sizes = {stream.path: _size(self._log(stream).file) for stream in self._wanted()}
+        ends = dict(self._sizes)
         for start, block in _blocks_back(self._index, self.end, self._position):
             position = start + len(block)
-            for t, offset, length, *fields in reversed(list(_unpack(block))):
+            for t, offset, length, key in reversed(list(_unpack(block))):
                 position -= RECORD_SIZE
-                log = self._meaning(*fields)
-                if log is None or length == 0 or not 0 <= t < _END_OF_TIME:
+                log = self._log_of(key)
+                if log is None or length == 0 or not 0 <= t < _MAX_TIME:
                     continue
                 end = ends.get(log.stream.path, 0)
                 if offset < end:
@@ -233,23 +212,23 @@ class IndexReader:
                         yield 0, record
 
     def start_from(self, position: int, starts: Mapping[str, int]) -> None:
-        """Read on from a position of `newest_first`; of each path in `starts` from that offset on.
+        """Continue from a position of `newest_first`, and in each path in `starts` from that offset.
 
-        Of the others, what was there then is passed over. Each stream begins with a whole line.
+        What the other paths had then is skipped. Each stream starts with a whole line.
         """
         self._position = position
-        for path in self._there:
+        for path in self._sizes:
             log = self._logs[path]
-            log.done, log.whole = starts.get(path), False
+            log.done, log.at_line_start = starts.get(path), False
 
     @property
     def end(self) -> int:
-        """The position after the last record that there is now."""
+        """The position after the last record at present."""
         size = _size(self._index)
         return size - size % RECORD_SIZE
 
     def _blocks(self) -> Iterator[bytes]:
-        """The whole records from the position on, which the caller moves, many at a time."""
+        """Yield the whole records from the position on, many at a time; the caller moves the position."""
         if not _is_file(self._index):
             return
         with _opened(self._index) as index:
@@ -260,22 +239,24 @@ class IndexReader:
                 index.seek(self._position)
 
     def _skip_hole(self, descriptor: int) -> bool:
-        """Move the position to where a hole of the index ends, if there is one: zeros are no records."""
+        """Move the position to the end of a hole in the index, and return whether there is one."""
         data = next_data(descriptor, self._position, os.fstat(descriptor).st_size)
         before, self._position = self._position, max(self._position, data - data % RECORD_SIZE)
         return self._position > before
 
-    def _meaning(self, rank: int, local_rank: int, attempt: int, channel: int) -> _Log | None:
-        key = (rank, local_rank, attempt, channel)
-        if key in self._meant:
-            return self._meant[key]
+    def _log_of(self, key: _Key) -> _Log | None:
+        if key in self._by_key:
+            return self._by_key[key]
         stream, log = _stream(self._node, *key), None
         if stream is not None and self._want(stream):
             log = self._log(stream)
-            if log.stream.local_rank is None:  # as the file's name alone has it
+            if log.stream.local_rank is None:  # the name of a file lacks it
                 log.stream = stream
-        self._meant[key] = log
+        self._by_key[key] = log
         return log
+
+    def _wanted(self) -> Iterator[Stream]:
+        return filter(self._want, stored_streams(self._root, self._node))
 
     def _log(self, stream: Stream) -> _Log:
         log = self._logs.get(stream.path)
@@ -284,38 +265,37 @@ class IndexReader:
         return log
 
     def _recorded_end(self, log: _Log) -> int:
-        """How much of a log file there are records of, before the position."""
+        """Return up to where the records before the position cover a log file."""
         for _, block in _blocks_back(self._index, self._position):
-            for _, offset, length, *fields in reversed(list(_unpack(block))):
-                if self._meaning(*fields) is log:
-                    recorded: int = offset + length
-                    return min(recorded, log.size)
+            for _, offset, length, key in reversed(list(_unpack(block))):
+                if self._log_of(key) is log:
+                    return min(offset + length, log.size)
         return 0
 
 
-def _blocks_back(index: Path, end: int, begin: int = 0) -> Iterator[tuple[int, bytes]]:
-    """The records of an index file from `begin` to `end`, the last ones first, each block with its offset.
+def _blocks_back(index: Path, end: int, start: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Yield the records of an index file from `start` to `end`, last ones first, as (offset, block).
 
-    Holes, which have none, are left out.
+    Holes, which have no records, are left out.
     """
-    if end <= begin:
+    if end <= start:
         return
     with _opened(index) as file:
-        for first, last, is_hole in reversed(list(extents(file.fileno(), begin, end))):
+        for first, last, is_hole in reversed(list(extents(file.fileno(), start, end))):
             if is_hole:
                 continue
-            # Zeros of a record may count as a part of the hole beside it.
+            # Zeros of a record may count as part of the hole next to it.
             first -= first % RECORD_SIZE
             last += -last % RECORD_SIZE
             while last > first:
-                start = max(first, last - _BLOCK)
-                file.seek(start)
-                yield start, file.read(last - start)
-                last = start
+                offset = max(first, last - _BLOCK)
+                file.seek(offset)
+                yield offset, file.read(last - offset)
+                last = offset
 
 
 def _stream(node: str, rank: int, local_rank: int, attempt: int, channel: int) -> Stream | None:
-    """The stream that the fields of a record name; None if there can be no such stream."""
+    """Return the stream that a key names; None if there is no such stream."""
     if channel >= len(_CHANNELS):
         return None
     try:
@@ -331,17 +311,17 @@ def _stream(node: str, rank: int, local_rank: int, attempt: int, channel: int) -
 
 
 def _line_start(file: Path, offset: int) -> int:
-    """Where the line begins that the byte at `offset` is part of; `offset` if that is too far."""
+    """Return where the line of the byte at `offset` starts; `offset` if that is too far back."""
     with _opened(file) as log:
-        end, least = offset, max(0, offset - LONGEST)
-        while end > least:
-            start = max(least, end - _LOOK_BACK)
+        end, lowest = offset, max(0, offset - MAX_LINE_BYTES)
+        while end > lowest:
+            start = max(lowest, end - _LOOK_BACK)
             log.seek(start)
             newline = log.read(end - start).rfind(b"\n")
             if newline >= 0:
                 return start + newline + 1
             end = start
-    return 0 if least == 0 else offset
+    return 0 if lowest == 0 else offset
 
 
 def _opened(file: Path) -> BinaryIO:
@@ -349,7 +329,7 @@ def _opened(file: Path) -> BinaryIO:
 
 
 def _is_file(file: Path) -> bool:
-    """Tell whether there is a regular file: nothing else is read (a pipe, say, has no end)."""
+    """Return whether there is a regular file: nothing else is read (a pipe has no end)."""
     return file.is_file() and not file.is_symlink()
 
 

@@ -1,4 +1,4 @@
-"""The last line of a log file: what a stream said last, for a status that fits in a table."""
+"""The last line of a log file, for a table of status."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from pathlib import Path
 
 from orchestrator.logs.sanitize import as_seen
 
-_READ = 8192
+_MAX_BYTES = 8192
 
 
 def last_line(file: Path) -> str:
-    """The last line in `file` that is not blank, as a terminal shows it, without colour.
+    """Return the last line of `file` that is not blank, as a terminal shows it, without colour.
 
-    It may be unfinished. Empty when there is none in the last 8 KiB, or no file; of a longer line its
-    end is returned, behind a `…`.
+    It may be unfinished. Empty if there is none in the last 8 KiB, or no file; a longer line is cut at
+    its start, where a `…` is put.
     """
     try:
         with file.open("rb") as log:
-            start = max(0, log.seek(0, 2) - _READ)
+            start = max(0, log.seek(0, 2) - _MAX_BYTES)
             log.seek(start)
-            data = log.read(_READ)
+            data = log.read(_MAX_BYTES)
     except FileNotFoundError:
         return ""
     lines = data.split(b"\n")

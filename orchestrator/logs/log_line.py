@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from orchestrator.logs.chunking import LONGEST, cut
+from orchestrator.logs.chunking import LineBuffer
 from orchestrator.logs.sanitize import sanitize
 from orchestrator.logs.stream import Channel, Stream
 
@@ -14,9 +14,8 @@ class LogLine:
     """One line that a rank printed, or (`rank` None) a launcher.
 
     `time` is when it was complete, in seconds since the epoch by this machine's clock. `text` is the line
-    as it was printed, without its newline; a byte that is not UTF-8 is written `\\xNN`. A line of over
-    16 MiB comes in several. `str()` is safe to print: of control
-    sequences only colour is left.
+    as it was printed, without its newline; a byte that is not UTF-8 is written `\\xNN`. A line of more
+    than 16 MiB is split into several. `str()` is safe to print: of control sequences only colour is left.
     """
 
     time: float
@@ -33,27 +32,21 @@ class LogLine:
         return f"{who} {self.node} │ {text}"
 
 
-@dataclass
 class LineSplitter:
     """Makes lines of the chunks of many streams, which may be cut anywhere."""
 
-    _partials: dict[Stream, bytes] = field(default_factory=dict)
-    _times: dict[Stream, float] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._buffer = LineBuffer()
 
     def feed(self, stream: Stream, chunk: bytes, t: float) -> list[LogLine]:
-        """Return the lines that `chunk`, which came at `t`, completes."""
-        *pieces, last = cut(self._partials.pop(stream, b"") + chunk, LONGEST)
-        lines = [line for piece in pieces for line in piece.split(b"\n")]
-        *whole, rest = last.split(b"\n")
-        if rest:
-            self._partials[stream] = rest
-            self._times[stream] = t
-        return [_line(stream, t, line) for line in (*lines, *whole)]
+        """Return the lines that `chunk`, which arrived at `t`, completes."""
+        parts = self._buffer.feed(stream, chunk, t)
+        lines = [line for part in parts for line in part.removesuffix(b"\n").split(b"\n")]
+        return [_line(stream, t, line) for line in lines]
 
     def close(self) -> list[LogLine]:
-        """Return what has come of unfinished lines."""
-        rest, self._partials = self._partials, {}
-        return [_line(stream, self._times[stream], text) for stream, text in rest.items()]
+        """Return the unfinished lines."""
+        return [_line(stream, t, text) for stream, text, t in self._buffer.close()]
 
 
 def _line(stream: Stream, t: float, text: bytes) -> LogLine:

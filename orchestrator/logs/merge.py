@@ -1,8 +1,8 @@
-"""Merge the lines of many streams into one list, where lines that several have stand once.
+"""Merge the lines of many streams into one list in which a line that several have is listed once.
 
-The list keeps every stream's own order. A stream's next line joins the first line after its last
-shared one that reads the same; or it waits at the end of the list, and is moved up when a later line
-of its stream joins one before it.
+The list keeps the order of every stream. A stream's next line joins the first line after the stream's
+last shared one that reads the same. If there is none, it waits at the end of the list and is moved up
+when a later line of its stream joins one before it.
 """
 
 from __future__ import annotations
@@ -14,72 +14,71 @@ from orchestrator.logs.stream import Stream
 
 MAX_LINES = 2000  # waiting lines,
 MAX_BYTES = 1 << 20  # and their bytes
-_QUIET = 0.3  # seconds by the times of the lines in which the next of the others should come,
-_HELD = 0.2  # and between two flushes in which none did
-_LONGEST = 2.0  # seconds that a line waits while others go on to join it
-# So many waiting lines that read the same are looked at for one that may be joined.
-_CANDIDATES = 16
+_JOIN_DELAY = 0.3  # seconds by the times of the lines within which the next stream must join,
+_FLUSH_DELAY = 0.2  # and between two flushes with none that joined
+_MAX_DELAY = 2.0  # seconds that a line waits while others keep joining it
+_MAX_CANDIDATES = 16  # waiting lines that read the same and are tried
 _GONE = float("-inf")
 
 
 class Line:
-    """A line that waits, or has gone; in a doubly linked list."""
+    """A line that waits or has left; in a doubly linked list."""
 
     __slots__ = (
         "joined", "joined_t", "key", "members", "next", "order", "previous", "serial", "t", "text",
     )  # fmt: skip
 
     def __init__(self, key: bytes, text: bytes, member: Member, t: float, serial: int) -> None:
-        self.key = key  # what it has in common with those that read the same
-        self.text = text  # as the first of its members has it
+        self.key = key  # the same for lines that read the same
+        self.text = text  # as its first member has it
         self.members = [member]
-        self.t = self.joined_t = t  # when the first and the latest of its members came,
-        self.serial = self.joined = serial  # and as which of all that came
-        self.order = float(serial)  # grows along the list; _GONE when it is no more in it
+        self.t = self.joined_t = t  # when its first and its latest member arrived,
+        self.serial = self.joined = serial  # and their numbers in order of arrival
+        self.order = float(serial)  # ascending along the list; _GONE once it has left
         self.previous: Line | None = None
         self.next: Line | None = None
 
 
 class Member:
-    """How a stream stands in the list."""
+    """The lines of one stream in the list."""
 
     __slots__ = ("own", "prefix", "shared", "stream")
 
     def __init__(self, stream: Stream, prefix: bytes) -> None:
         self.stream = stream
         self.prefix = prefix
-        self.shared: Line | None = None  # its last line that others have too
+        self.shared: Line | None = None  # its last line that others have, too
         self.own: deque[Line] = deque()  # its lines after that one
 
     @property
     def waits(self) -> bool:
-        """Whether a line of it is in the list."""
+        """Whether one of its lines is in the list."""
         return bool(self.own) or (self.shared is not None and self.shared.order != _GONE)
 
 
 class Merge:
-    """The list. Methods return the lines that leave it, in its order.
+    """The list. Methods return the lines that leave it, in order.
 
     All lines that a stream shares come before its `own` ones, so those may move up. A line leaves at
-    the head: when all `members` have it, when no other has come for a while, or when there are too many.
+    the head when all `members` have it, when none has joined for a while, or when there are too many.
     """
 
     def __init__(self, members: int) -> None:
         self._members = members
         self._first: Line | None = None
         self._last: Line | None = None
-        self._came: deque[Line] = deque()  # as they came, some of them gone
-        self._alike: dict[bytes, list[Line]] = {}
+        self._came: deque[Line] = deque()  # by arrival; some have left
+        self._same: dict[bytes, list[Line]] = {}
         self._bytes = 0
         self._serial = 0
-        self._flushes: deque[tuple[float, int]] = deque()  # when, and the last serial then
-        self._oldest = -1  # that of the last flush which is too long ago to be among them
+        self._flushes: deque[tuple[float, int]] = deque()  # time and latest serial
+        self._oldest = -1  # serial of the latest flush that has been dropped from them
         self.count = 0
 
     def place(self, member: Member, key: bytes, text: bytes, t: float) -> list[Line]:
-        """Add a stream's next line, which reads like others of the same `key`."""
+        """Add a stream's next line, which reads like others with the same `key`."""
         self._serial += 1
-        line = self._joinable(member, key) if key in self._alike else None
+        line = self._joinable(member, key) if key in self._same else None
         if line is None or not self._move_up(member, line):
             self._append(member, key, text, t)
         else:
@@ -87,7 +86,7 @@ class Merge:
             if owner.shared is None or owner.shared.order < line.order:
                 while owner.own.popleft() is not line:
                     pass
-                owner.shared = line  # from now on this one, and what is before it, stays
+                owner.shared = line  # this line and those before it no longer move
             line.members.append(member)
             line.joined, line.joined_t = self._serial, max(line.joined_t, t)
             member.shared = line
@@ -102,42 +101,44 @@ class Merge:
         return left
 
     def leave_at(self, t: float) -> list[Line]:
-        """Let go what is due when another line comes at `t`, by the times of the lines."""
-        return self._leave_while(lambda line: line.joined_t < t - _QUIET or line.t < t - _LONGEST)
+        """Remove what is due when another line arrives at `t`, by the times of the lines."""
+        return self._leave_while(
+            lambda line: line.joined_t < t - _JOIN_DELAY or line.t < t - _MAX_DELAY
+        )
 
     def leave_held(self, now: float) -> list[Line]:
-        """Let go what is due by the flushes that have found it, and this one at `now`."""
-        while self._flushes and now - self._flushes[0][0] >= _LONGEST:
+        """Remove what is due by the flushes that have found it, including this one at `now`."""
+        while self._flushes and now - self._flushes[0][0] >= _MAX_DELAY:
             self._oldest = self._flushes.popleft()[1]
         quiet = oldest = self._oldest
         for then, serial in self._flushes:
-            if now - then >= _HELD:
+            if now - then >= _FLUSH_DELAY:
                 quiet = serial
         self._flushes.append((now, self._serial))
         return self._leave_while(lambda line: line.joined <= quiet or line.serial <= oldest)
 
     def _leave_while(self, is_due: Callable[[Line], bool]) -> list[Line]:
-        """Let go lines as they came, up to the first that is not due: the others wait behind it."""
+        """Remove lines by arrival, up to the first that is not due: the others wait behind it."""
         left: list[Line] = []
         while self._came and (self._came[0].order == _GONE or is_due(self._came[0])):
             left += self._leave_through(self._came.popleft())
         return left
 
     def leave_all(self) -> list[Line]:
-        """Let go everything."""
+        """Remove everything."""
         self._came.clear()
         return self._leave_through(self._last) if self._last is not None else []
 
     def _joinable(self, member: Member, key: bytes) -> Line | None:
-        """The first line after the stream's last shared one that it may join."""
+        """Return the first line after the stream's last shared one that it may join."""
         after = member.shared.order if member.shared is not None else _GONE
         if member.shared is not None and after != _GONE:
             following = member.shared.next
             if following is not None and following.key == key:
                 return following if following.members[0] is not member else None
         best = None
-        for line in self._alike[key][:_CANDIDATES]:
-            # What comes after its last shared line is its own, or it is none of its.
+        for line in self._same[key][:_MAX_CANDIDATES]:
+            # After its last shared line, the stream is in its own lines only.
             if line.order <= after or line.members[0] is member:
                 continue
             if best is None or line.order < best.order:
@@ -145,12 +146,12 @@ class Merge:
         return best
 
     def _move_up(self, member: Member, line: Line) -> bool:
-        """Move the stream's own lines that stand after `line` before it; False: there is no room."""
+        """Move the stream's own lines after `line` before it; return False if there is no room."""
         behind = [own for own in member.own if own.order > line.order]
         if not behind:
             return True
         before = line.previous.order if line.previous is not None else line.order - len(behind) - 1
-        # Near the lower end: mostly the next ones that are moved come after these.
+        # Near the lower end, since the next lines to be moved usually come after these.
         step = (line.order - before) / (64 * len(behind))
         orders = [before + step * (number + 1) for number in range(len(behind))]
         if not all(a < b for a, b in zip([before, *orders], [*orders, line.order], strict=True)):
@@ -175,13 +176,13 @@ class Merge:
             self._last.next = line
         self._last = line
         self._came.append(line)
-        self._alike.setdefault(key, []).append(line)
+        self._same.setdefault(key, []).append(line)
         self._bytes += len(text)
         self.count += 1
         member.own.append(line)
 
     def _leave_through(self, line: Line) -> list[Line]:
-        """Let go all lines up to this one, if it still waits."""
+        """Remove all lines up to this one if it still waits."""
         left: list[Line] = []
         while line.order != _GONE and self._first is not None:
             left.append(self._leave(self._first))
@@ -190,10 +191,10 @@ class Merge:
     def _leave(self, line: Line) -> Line:
         self._unlink(line)
         line.order = _GONE
-        alike = self._alike[line.key]
-        alike.remove(line)
-        if not alike:
-            del self._alike[line.key]
+        same = self._same[line.key]
+        same.remove(line)
+        if not same:
+            del self._same[line.key]
         owner = line.members[0]
         if owner.own and owner.own[0] is line:
             owner.own.popleft()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-MOST = 6
-_SEARCHED = 2000
-_REMEMBERED = 24  # names
+MAX_METRICS = 6
+_MAX_CHARACTERS = 2000  # at the end of a line that are searched
+_MAX_REMEMBERED = 24  # names
 _SPEED = "speed"
 
-# A name that is believed without `=` or `:` between it and its number.
+# A name that needs no `=` or `:` between it and its number.
 _KNOWN = (
     r"epochs?|steps?|iter(?:ation)?s?|batch|loss|acc(?:uracy)?(?:@\d)?|lr|ppl|perplexity|mfu|reward"
 )
@@ -33,17 +33,17 @@ _METRIC = re.compile(
     """,
     re.VERBOSE,
 )
-_BELIEVED = re.compile(rf"(?:(?:{_FIRST}) )?(?:\w*[_/])?(?:{_KNOWN})", re.IGNORECASE)
+_KNOWN_NAME = re.compile(rf"(?:(?:{_FIRST}) )?(?:\w*[_/])?(?:{_KNOWN})", re.IGNORECASE)
 # What tqdm shows: `50%|█████     | 500/1000 [00:05<00:05, 98.2it/s]`.
 _BAR = re.compile(r"\|\s*(\d+/\d+) \[[^\],]*, +([\d.]+(?:it/s|s/it))?")
-# Not how the training goes: where it runs, what it runs with, what went wrong, and levels of loggers.
-_DENIED = re.compile(
+# Not progress of the training: where it runs, its settings, errors, and levels of loggers.
+_NO_METRIC = re.compile(
     r"(?:\w+_)?rank|world_size|nproc|pid|tid|port|seed|gpus?|cuda|device|node|host|version|v_num|line"
     r"|size|(?:(?:exit|err(?:or)?|ret(?:urn)?)_?)?code|status|debug|info|warn(?:ing)?s?|critical|fatal"
     r"|err(?:no|ors?|s)?|rc|ret|retr(?:y|ies)|timeout(?:_?ms)?|exception|signal"
 )
-# A line of a warning or an error, by its level, its class, or the prefix of glog and of PyTorch. But a
-# metric may have such a name: `MeanSquaredError: 0.25`.
+# A warning or an error, by its level, its class, or the prefix of glog and of PyTorch. A metric may have
+# such a name: `MeanSquaredError: 0.25`.
 _TROUBLE = re.compile(
     r"""
       \b(?:WARN|WARNING|ERROR|CRITICAL|FATAL)\b
@@ -58,19 +58,19 @@ _TROUBLE = re.compile(
 
 
 def metrics(line: str) -> tuple[tuple[str, str], ...]:
-    """At most six names with their numbers, as written (`1e-4`, `97.1%`, `120/1000`), in order.
+    """Return at most six names with their numbers as written (`1e-4`, `97.1%`, `120/1000`), in order.
 
-    Names are in lower case, each once. Guessed by the look of the line: for a person's eyes only. The
-    numbers of a warning or an error are none.
+    Names are in lower case and unique. This is a guess by the form of the line, only for people to read.
+    A warning or an error has no metrics.
     """
-    line = line[-_SEARCHED:]
+    line = line[-_MAX_CHARACTERS:]
     if _TROUBLE.search(line):
         return ()
     found: dict[str, str] = {}
     places: list[tuple[int, str, str]] = []
     for match in _METRIC.finditer(line):
         name = match["name"].lower()
-        if _DENIED.fullmatch(name) or (match["space"] and not _BELIEVED.fullmatch(name)):
+        if _NO_METRIC.fullmatch(name) or (match["space"] and not _KNOWN_NAME.fullmatch(name)):
             continue
         places.append((match.start(), name, match["number"] + "".join(match["rest"].split())))
     for bar in _BAR.finditer(line):
@@ -79,25 +79,25 @@ def metrics(line: str) -> tuple[tuple[str, str], ...]:
             places.append((bar.start() + 1, _SPEED, bar[2]))
     for _, name, number in sorted(places):
         found.setdefault(name, number)
-    return tuple(found.items())[:MOST]
+    return tuple(found.items())[:MAX_METRICS]
 
 
 class LastMetrics:
-    """The latest value of what a training loop reports, over many of its lines.
+    """The latest values that a training loop reported, over many lines.
 
-    A name that is known (`loss`, `step`), or that several lines have had, stays, whatever other lines say
-    (`val_acc` of the last epoch); until there is one, those of the last line that has any are shown. What
-    was reported longest ago gives way, at six names.
+    A known name (`loss`, `step`), or one that several lines had, stays when later lines lack it (`val_acc`
+    of the last epoch). Until there is one, the names of the latest line that has any are shown. Of more
+    than six names, those reported most recently are shown.
     """
 
     def __init__(self) -> None:
-        self._values: dict[str, str] = {}  # in the order in which they came first
-        self._lines: dict[str, int] = {}  # how many lines have had it
-        self._reported: dict[str, int] = {}  # the last of them, counted
+        self._values: dict[str, str] = {}  # in order of first appearance
+        self._lines: dict[str, int] = {}  # how many lines had it
+        self._reported: dict[str, int] = {}  # the number of the latest of them
         self._count = 0
 
     def read(self, line: str) -> None:
-        """Take in a line, without its newline and colours."""
+        """Add a line, without its newline and colours."""
         found = metrics(line)
         if not found:
             return
@@ -106,19 +106,19 @@ class LastMetrics:
             self._values[name] = value
             self._lines[name] = self._lines.get(name, 0) + 1
             self._reported[name] = self._count
-        for name in self._by_age()[_REMEMBERED:]:
+        for name in self._by_age()[_MAX_REMEMBERED:]:
             del self._values[name], self._lines[name], self._reported[name]
 
     def shown(self) -> tuple[tuple[str, str], ...]:
-        """Return at most six names with their latest numbers, in an order that stays."""
-        staying = [name for name in self._by_age() if self._stays(name)][:MOST]
+        """Return at most six names with their latest numbers, in a stable order."""
+        staying = [name for name in self._by_age() if self._stays(name)][:MAX_METRICS]
         names = staying or [n for n, count in self._reported.items() if count == self._count]
         return tuple((name, value) for name, value in self._values.items() if name in names)
 
     def _by_age(self) -> list[str]:
-        """Return the names, the latest first."""
+        """Return the names, most recently reported first."""
         return sorted(self._values, key=lambda name: -self._reported[name])
 
     def _stays(self, name: str) -> bool:
-        known = name == _SPEED or _BELIEVED.fullmatch(name) is not None
+        known = name == _SPEED or _KNOWN_NAME.fullmatch(name) is not None
         return known or self._lines[name] > 1

@@ -1,4 +1,4 @@
-"""What stands before each line: `r3 node1 │ `, in columns as wide as the run's widest.
+"""What precedes each line: `r3 node1 │ `, in columns as wide as the widest of the run.
 
 Before a line that several ranks printed: `r[0-62] ×63 8 nodes │ `.
 """
@@ -13,8 +13,7 @@ from orchestrator.logs.selection import RankSet
 from orchestrator.logs.stream import Stream
 
 _RED = b"31"
-# So many ranges of ranks are named one by one.
-_MAX_RANGES = 4
+_MAX_RANGES = 4  # of ranks in a prefix
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Widths:
 
     @classmethod
     def of(cls, nodes: Iterable[str], world_size: int) -> Widths:
-        """The widths that a run of `world_size` ranks on `nodes` needs."""
+        """Return the widths for a run of `world_size` ranks on `nodes`."""
         return cls(
             rank=max(len("--"), len(f"r{world_size - 1}")),
             node=max(map(len, nodes), default=0),
@@ -34,19 +33,19 @@ class Widths:
 
 
 def prefix(stream: Stream, widths: Widths, colour: bytes | None = None) -> bytes:
-    """The prefix of the stream's lines, as UTF-8.
+    """Return the prefix of the stream's lines, as UTF-8.
 
-    `colour` holds the parameters of an SGR sequence (b"36" is cyan) for rank and node, and turns
-    the separator of stderr red; without it nothing is coloured.
+    `colour` has the parameters of an SGR sequence (b"36" is cyan) for rank and node, and makes the
+    separator of stderr red; without it nothing is coloured.
     """
     rank = "--" if stream.rank is None else f"r{stream.rank}"
     return _bar(f"{rank:<{widths.rank}} {stream.node:<{widths.node}}", stream, colour)
 
 
 def folded_prefix(streams: Sequence[Stream], widths: Widths, colour: bytes | None = None) -> bytes:
-    """The prefix of a line that all of `streams` have; they are of one channel.
+    """Return the prefix of a line that all of `streams`, of one channel, have.
 
-    `r[0-62] ×63 8 nodes │ `, or with the node's name if all are of one; at least as wide as others.
+    `r[0-62] ×63 8 nodes │ `, or with the name of the node if there is one; at least as wide as others.
     """
     ranks = RankSet.of(stream.rank for stream in streams if stream.rank is not None)
     names = [str(RankSet((part,))) for part in ranks.ranges[:_MAX_RANGES]]
@@ -60,10 +59,10 @@ def folded_prefix(streams: Sequence[Stream], widths: Widths, colour: bytes | Non
 
 
 def timestamp(t: float) -> bytes:
-    """`t` (seconds since the epoch) in local time to the millisecond: `2026-01-31T09:30:00.125+01:00`.
+    """Return `t` (seconds since the epoch) as local time: `2026-01-31T09:30:00.125+01:00`.
 
-    With its distance from UTC, `Z` where that is none, so that it is unambiguous, sorts in lnav, and can
-    be given to --since as it is.
+    With the offset from UTC, `Z` if there is none, so that it is unambiguous, sorts in lnav and can be
+    given to --since.
     """
     moment = datetime.fromtimestamp(t, UTC).astimezone()
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()

@@ -1,7 +1,7 @@
-"""Read a run's stored output back, in the order of time across its nodes, and go on as it grows.
+"""Read the stored output of a run, in order of time across its nodes, while it grows.
 
-`orch logs`, `attach` and the console read through this while one controller writes. Nothing is
-loaded whole: what is in memory is one piece, and a block of each node's index.
+`orch logs`, `attach` and the console read with this while one controller writes. Memory holds one piece
+and a block of the index of each node.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _MAX_OPEN = 128
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes of a stream, at most 256 KiB, that stand at `offset` of it and came at `t`.
+    """Bytes of a stream, at most 256 KiB, at `offset` that arrived at `t`.
 
-    `t` is in seconds since the epoch by this machine's clock. With a `hole`, a number of zeros, `data` is a
-    line that stands for them.
+    `t` is in seconds since the epoch by this machine's clock. If `hole` is not 0, that many zeros are at
+    `offset`, and `data` is a line to show for them.
     """
 
     t: float
@@ -38,14 +38,14 @@ class Piece:
 
 
 class Replay:
-    """Reads what is stored below `root`: `<node>/index` and the files that it is about.
+    """Reads what is stored below `root`: `<node>/index` and the log files of each node.
 
-    `skews` says how far each node's clock is ahead, in seconds (0 for a node that it lacks). Only
-    streams that `want` accepts are read. `since` leaves out what came before that moment, `last`
-    all but the last lines (of all streams together, in order of time; an unfinished one counts).
-    Either way a stream begins with a whole line; one of over 16 MiB may be cut.
+    `skews` has the seconds that the clock of each node is ahead (default: 0). Only streams that `want`
+    accepts are read. `since` leaves out what arrived before that moment, `last` all but that many lines
+    (of all streams together, in order of time; an unfinished one counts). Either way a stream starts with
+    a whole line; one of over 16 MiB may be cut.
 
-    Reading raises FileNotFoundError where a file has been removed meanwhile.
+    Reading raises FileNotFoundError if a file has been removed meanwhile.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class Replay:
             self._skip_to_last(last)
 
     def pieces(self) -> Iterator[Piece]:
-        """What was stored since the last call, in order of time; take all of it before the next.
+        """Yield what was stored since the last call, in order of time; exhaust it before the next call.
 
-        Whatever the clocks do, a node's pieces come in the order in which they were stored. Call it
-        again, every 0.1 s say, to follow a run that goes on.
+        The pieces of a node keep the order in which they were stored, whatever its clock does. To follow
+        a run, call this again and again, for example every 0.1 s.
         """
         self._find_nodes()
         return self._read(
@@ -82,7 +82,7 @@ class Replay:
         )
 
     def rest(self) -> Iterator[Piece]:
-        """What no index knows of (after a crash, say). For when nothing is written any more."""
+        """Yield what no index names, for example after a crash. Only for when writing has ended."""
         self._find_nodes()
         return self._read(
             heapq.merge(
@@ -95,13 +95,13 @@ class Replay:
         )
 
     def close(self) -> None:
-        """Close the files that are held open; reading opens them again."""
+        """Close all files; reading opens them again."""
         while self._files:
             os.close(self._files.popitem()[1])
 
     def _find_nodes(self) -> None:
-        with suppress(FileNotFoundError):  # it has just been removed
-            # Without one nothing is stored yet.
+        with suppress(FileNotFoundError):  # removed just now
+            # There is no folder before something is stored.
             for folder in sorted(self._root.iterdir()) if self._root.is_dir() else ():
                 if folder.name not in self._nodes and folder.is_dir():
                     self._nodes[folder.name] = IndexReader(self._root, folder.name, self._want)
@@ -127,7 +127,7 @@ class Replay:
         )
 
     def _skip_to_last(self, lines: int) -> None:
-        """Have every node's reader begin so that `lines` lines are left."""
+        """Move the readers of all nodes so that `lines` lines are left."""
         positions = {node: reader.end for node, reader in self._nodes.items()}
         starts: dict[str, dict[str, int]] = {node: {} for node in self._nodes}
         walks = [self._backwards(node, reader) for node, reader in self._nodes.items()]
@@ -138,16 +138,16 @@ class Replay:
                 break
             data, path = self._data(record), record.stream.path
             if path not in starts[node] and not data.endswith(b"\n"):
-                lines -= 1  # a line that has only begun
-            begin, newlines = 0, data.count(b"\n")
+                lines -= 1  # an unfinished line
+            start, newlines = 0, data.count(b"\n")
             if newlines > lines:
-                begin = len(data)
+                start = len(data)
                 for _ in range(lines + 1):
-                    begin = data.rfind(b"\n", 0, begin)
-                begin, newlines = begin + 1, lines
+                    start = data.rfind(b"\n", 0, start)
+                start, newlines = start + 1, lines
             lines -= newlines
             positions[node] = position
-            starts[node][path] = record.offset + begin
+            starts[node][path] = record.offset + start
         for node, reader in self._nodes.items():
             reader.start_from(positions[node], starts[node])
 

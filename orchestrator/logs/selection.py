@@ -1,4 +1,4 @@
-"""Choosing streams: by ranks (number sets such as `0,4-7`), nodes and channel."""
+"""Select streams by ranks (sets of numbers such as `0,4-7`), nodes and channel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_TEXT = 10_000
 
 @dataclass(frozen=True)
 class RankSet:
-    """A set of ranks, held as its ranges (first, last), both included: `3 in RankSet.parse("0-4")`.
+    """A set of ranks as inclusive ranges (first, last): `3 in RankSet.parse("0-4")`.
 
     The launcher's output has no rank (None), so it is in no set.
     """
@@ -30,20 +30,20 @@ class RankSet:
 
     @classmethod
     def parse(cls, text: str) -> RankSet:
-        """Read numbers and ranges with commas between them; ValueError says what is wrong."""
+        """Parse numbers and ranges, separated by commas. Raises ValueError, which says what is wrong."""
         if len(text) > _MAX_TEXT:
             raise ValueError(f"a rank set of {len(text)} characters is too long")
         return cls(tuple(_range(part.strip(), text) for part in text.split(",")))
 
     @classmethod
     def of(cls, ranks: Iterable[int]) -> RankSet:
-        """The set of just these ranks."""
+        """Return the set of these ranks."""
         return cls(ranges_of(ranks))
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The streams of these ranks, on these nodes, of this channel; None: of all of them.
+    """The streams of these ranks, nodes and channel; None selects all.
 
     With `ranks`, launchers are left out: they have no rank.
     """
@@ -70,5 +70,5 @@ def _range(part: str, text: str) -> tuple[int, int]:
     first = int(match[1])
     last = first if match[2] is None else int(match[2])
     if last < first:
-        raise ValueError(f"rank set {text[:60]!r}: {part!r} runs backwards; write {last}-{first}")
+        raise ValueError(f"rank set {text[:60]!r}: {part!r} is reversed; write {last}-{first}")
     return first, last

@@ -1,7 +1,7 @@
 """The controller's own copy of every stream: `root/<node>/attempt-K/rank-N.out`, byte for byte.
 
-The copy is at every moment a prefix of the node's file, so its size is the offset from which to
-follow on, after a lost link as after a crash.
+The copy is always a prefix of the node's file, so its size is the offset at which to continue, after a
+lost connection as after a crash.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from orchestrator.logs.stream import Stream
 from orchestrator.node.trust import open_file
 
 MAX_OPEN = 256
-_BLOCK = 4096  # bytes that the end of a hole takes up
+_BLOCK = 4096  # bytes on the disk for the end of a hole
 
 
 class GapError(Exception):
-    """Bytes between the end of the copy and the chunk that came are missing."""
+    """Bytes are missing between the end of the copy and the chunk."""
 
 
 class LimitReached(Exception):
-    """The copies take up as much of the disk as they may; the chunk that came was not kept."""
+    """The copies have reached their limit on disk space; the chunk was not stored."""
 
 
 @dataclass
@@ -35,35 +35,34 @@ class _File:
 
 
 class Store:
-    """Appends chunks to the copies below `root`; not for use by several threads.
+    """Appends chunks to the copies below `root`; not for several threads.
 
-    Folders are made 0700 and files 0600. At most 256 files are held open. Bytes are written at the
-    offset that they have on the node, so two controllers that follow one run write the same bytes
-    to the same places. All copies and their index take up at most `limit` bytes of the disk (None: any
-    number), and one chunk.
+    Folders get mode 0700 and files 0600. At most 256 files are open. Bytes are written at the offset that
+    they have on the node, so two controllers that follow one run write the same. All copies and their
+    index take up at most `limit` bytes of the disk (None: no limit) and one chunk.
     """
 
     def __init__(self, root: Path, limit: int | None = None) -> None:
         self._root = root
         self.limit = limit
         self.limit_reported = False
-        """Whether somebody was told that it is reached."""
-        self._taken: int | None = None  # bytes on the disk; None: nobody has looked yet
-        # Least recently used first; a node's name stands for its index.
+        """Whether that was reported."""
+        self._taken: int | None = None  # bytes on the disk; None: not yet counted
+        # Least recently used first; a node's name is the key of its index.
         self._files: OrderedDict[Stream | str, _File] = OrderedDict()
 
     def append(self, stream: Stream, offset: int, data: bytes, t: float) -> bytes:
-        """Store `data`, which stands at `offset` of the node's file and came at `t`.
+        """Store `data`, which is at `offset` of the node's file and arrived at `t`.
 
-        Returns the part of it that is new: bytes that the copy already has are passed over. Raises
-        GapError when `offset` is beyond the end of the copy, LimitReached, and OSError when the disk
-        is full or the like: then as much as was written is part of the copy, and `size` says how much.
+        Return the part that is new: bytes that the copy already has are skipped. Raises GapError if
+        `offset` is beyond the end of the copy, LimitReached, and OSError, for example if the disk is full:
+        then the copy has as much as was written, and `size` says how much.
         """
         start = self._start(stream, offset)
         fresh = data[start - offset :]
         if not fresh:
             return b""
-        file = self._open_to_add(stream)
+        file = self._open_to_append(stream)
         rest = memoryview(fresh)
         while rest:
             written = os.pwrite(file.descriptor, rest, file.size)
@@ -74,14 +73,14 @@ class Store:
         return fresh
 
     def append_zeros(self, stream: Stream, offset: int, count: int, t: float) -> int:
-        """Do as `append` with so many zeros, which take up nearly nothing; return how many are new."""
+        """Append `count` zeros as a hole, like `append`; return how many are new."""
         start = self._start(stream, offset)
         fresh = count - (start - offset)
         if fresh <= 0:
             return 0
-        file = self._open_to_add(stream)
-        # The last one is written, and the file grows up to there. `ftruncate` might cut off what another
-        # controller has written meanwhile.
+        file = self._open_to_append(stream)
+        # Writing the last zero extends the file. `ftruncate` could cut off what another controller has
+        # written meanwhile.
         os.pwrite(file.descriptor, b"\0", start + fresh - 1)
         self._take(_BLOCK)
         file.size = start + fresh
@@ -90,7 +89,7 @@ class Store:
 
     @property
     def taken(self) -> int:
-        """How many bytes of the disk the copies and their index take up."""
+        """How many bytes the copies and their index take up on the disk."""
         if self._taken is None:
             self._taken = sum(
                 disk_usage(Path(folder, name).stat())
@@ -100,7 +99,7 @@ class Store:
         return self._taken
 
     def largest(self) -> tuple[Stream, int] | None:
-        """The copy that takes up most of the disk, and how much; None where there is none."""
+        """Return the copy that takes up most of the disk and its bytes; None if there is no copy."""
         sizes = [
             (stream, disk_usage((self._root / stream.node / stream.path).stat()))
             for folder in (sorted(self._root.iterdir()) if self._root.exists() else ())
@@ -109,17 +108,17 @@ class Store:
         return max(sizes, key=lambda pair: pair[1], default=None)
 
     def _start(self, stream: Stream, offset: int) -> int:
-        """Return the end of the copy, from where on a chunk at `offset` is new. Raises GapError."""
+        """Return the size of the copy, from where a chunk at `offset` is new. Raises GapError."""
         size = self.size(stream)
         if not 0 <= offset <= size:
             raise GapError(
-                f"{stream.path}: a chunk begins at byte {offset}, "
-                f"but the copy ends at byte {size}; follow on from there"
+                f"{stream.path}: a chunk starts at byte {offset}, but the copy ends at byte {size}; "
+                "continue from there"
             )
         return size
 
-    def _open_to_add(self, stream: Stream) -> _File:
-        """Return the copy, open. Raises LimitReached."""
+    def _open_to_append(self, stream: Stream) -> _File:
+        """Open the copy to append to it. Raises LimitReached."""
         if self.limit is not None and self.taken >= self.limit:
             raise LimitReached
         return self._open(stream, stream.path)
@@ -129,7 +128,7 @@ class Store:
             self._taken += count
 
     def size(self, stream: Stream) -> int:
-        """How many bytes of the stream the copy has: the offset from which to follow on."""
+        """Return how many bytes of the stream the copy has: the offset at which to continue."""
         file = self._files.get(stream)
         if file is not None:
             return file.size
@@ -137,7 +136,7 @@ class Store:
         return path.stat().st_size if path.exists() else 0
 
     def sizes(self, node: str) -> dict[str, int]:
-        """The sizes of all the node's copies by their paths (`attempt-0/rank-3.out`)."""
+        """Return the sizes of all copies of the node by path (`attempt-0/rank-3.out`)."""
         return {stream.path: self.size(stream) for stream in stored_streams(self._root, node)}
 
     def close(self) -> None:
@@ -147,7 +146,7 @@ class Store:
 
     def _note(self, record: Record) -> None:
         index = self._open(record.stream.node, INDEX_NAME)
-        # A record cut short by a full disk is written over by the next one.
+        # A record cut short by a full disk is overwritten by the next one.
         written = os.pwrite(index.descriptor, pack(record), index.size)
         self._take(written)
         index.size += written - written % RECORD_SIZE

@@ -1,4 +1,4 @@
-"""Which bytes these are: one output stream of one rank, or of the launcher, on one node."""
+"""The name of an output stream: of one rank, or of the launcher, on one node."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MAX_RANK = 9_999_999
 
 @dataclass(frozen=True)
 class Stream:
-    """One output stream of a run; `rank` is global, and None for the launcher itself.
+    """One output stream of a run; `rank` is global, and None for the launcher.
 
-    Raises ValueError when the node cannot name a folder or a number is out of its range, so every
-    Stream has a path that stays where it belongs.
+    Raises ValueError if the node cannot name a folder or a number is out of range, so no path leaves
+    the folder of its node.
     """
 
     node: str
@@ -42,15 +42,15 @@ class Stream:
 
     @property
     def path(self) -> str:
-        """Where it stands below the node's folder: `attempt-0/rank-3.out`."""
+        """The file below the node's folder: `attempt-0/rank-3.out`."""
         who = "launcher" if self.rank is None else f"rank-{self.rank}"
         return f"attempt-{self.attempt}/{who}.{'out' if self.channel == 'stdout' else 'err'}"
 
     @classmethod
     def parse(cls, node: str, path: str, local_rank: int | None = None) -> Stream:
-        """The stream that `path` names on `node`; the inverse of `path`.
+        """Return the stream that `path` names on `node`; the inverse of `path`.
 
-        Paths come from nodes and are not trusted: ValueError on anything but the exact form.
+        Paths come from nodes and are not trusted. Raises ValueError for anything but the exact form.
         """
         match = _PATH.fullmatch(path)
         if match is None:

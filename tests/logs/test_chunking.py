@@ -5,13 +5,13 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.logs.chunking import cut
+from orchestrator.logs.chunking import split_overlong
 
 
 @given(st.binary(max_size=60), st.integers(4, 20))
 def test_pieces_are_the_text_and_none_is_too_long(text: bytes, limit: int) -> None:
     text = text.replace(b"\n", b"")
-    pieces = cut(text, limit)
+    pieces = split_overlong(text, limit)
     assert b"".join(pieces) == text
     assert all(limit - 3 <= len(piece) <= limit for piece in pieces[:-1])
     assert len(pieces[-1]) <= limit
@@ -19,13 +19,13 @@ def test_pieces_are_the_text_and_none_is_too_long(text: bytes, limit: int) -> No
 
 @given(st.text(max_size=40), st.integers(4, 20))
 def test_no_character_is_divided(text: str, limit: int) -> None:
-    assert "".join(piece.decode() for piece in cut(text.encode(), limit)) == text
+    assert "".join(piece.decode() for piece in split_overlong(text.encode(), limit)) == text
 
 
 @given(st.text("ab\r\n", max_size=80).map(str.encode), st.integers(4, 10))
 def test_a_longer_line_is_cut_wherever_it_stands(data: bytes, limit: int) -> None:
     for ends in ((b"\n",), (b"\n", b"\r")):
-        pieces = cut(data, limit, ends=ends)
+        pieces = split_overlong(data, limit, ends=ends)
         assert b"".join(pieces) == data
         lines = [re.split(b"|".join(ends), piece) for piece in pieces]
         assert all(len(line) <= limit for piece in lines for line in piece)

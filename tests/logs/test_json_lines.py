@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.logs.chunking import LONGEST
+from orchestrator.logs.chunking import MAX_LINE_BYTES
 from orchestrator.logs.json_lines import JsonLines
 from orchestrator.logs.stream import Stream
 
@@ -19,7 +19,7 @@ def objects(shown: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in shown.splitlines()]
 
 
-def texts(*fed: bytes, max_line: int = LONGEST) -> list[str]:
+def texts(*fed: bytes, max_line: int = MAX_LINE_BYTES) -> list[str]:
     lines = JsonLines(max_line=max_line)
     shown = b"".join(lines.feed(RANK3, chunk, 0.0) for chunk in fed) + lines.close()
     return [line["text"] for line in objects(shown)]
@@ -68,11 +68,11 @@ def test_what_is_written_is_printable_ascii() -> None:
 
 def test_a_line_of_more_than_1_mib_comes_in_pieces() -> None:
     lines = JsonLines()
-    shown = lines.feed(RANK3, b"x" * LONGEST, 0.0)
+    shown = lines.feed(RANK3, b"x" * MAX_LINE_BYTES, 0.0)
     assert shown == b""
     shown += lines.feed(RANK3, b"x" * 3, 0.0) + lines.feed(RANK3, b"\nend\n", 0.0)
     found = [(len(line["text"]), line.get("partial")) for line in objects(shown)]
-    assert found == [(LONGEST, True), (3, None), (3, None)]
+    assert found == [(MAX_LINE_BYTES, True), (3, None), (3, None)]
 
 
 @given(
@@ -106,5 +106,5 @@ def test_50_mb_without_a_newline_take_little_memory() -> None:
         held, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert held < 2 * LONGEST
-    assert peak < 6 * LONGEST
+    assert held < 2 * MAX_LINE_BYTES
+    assert peak < 6 * MAX_LINE_BYTES

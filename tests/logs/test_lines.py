@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.logs.chunking import LONGEST
-from orchestrator.logs.lines import MARK, MAX_LINE, TextLines
+from orchestrator.logs.chunking import MAX_LINE_BYTES
+from orchestrator.logs.lines import MARK, MAX_TERMINAL_LINE, TextLines
 from orchestrator.logs.sanitize import sanitize
 from orchestrator.logs.stream import Stream
 
@@ -124,7 +124,7 @@ class TestAnySplit:
 
 
 class TestOverlongLines:
-    @pytest.mark.parametrize("length", [MAX_LINE + 1, 300_000, LONGEST])
+    @pytest.mark.parametrize("length", [MAX_TERMINAL_LINE + 1, 300_000, MAX_LINE_BYTES])
     def test_a_line_in_a_pipe_is_one_line(self, length: int) -> None:
         line = b"x" * length
         lines = text_lines("pipe")
@@ -134,10 +134,12 @@ class TestOverlongLines:
         assert lines.feed(RANK0, b"\r\n") == b"r0| " + line + b"\n"
 
     def test_a_line_of_64_kib_is_whole_on_a_terminal(self) -> None:
-        line = b"x" * MAX_LINE
+        line = b"x" * MAX_TERMINAL_LINE
         assert shown_at_once("terminal", line + b"\r\n") == b"r0| " + line + b"\n"
 
-    @pytest.mark.parametrize(("mode", "most"), [("terminal", MAX_LINE), ("pipe", LONGEST)])
+    @pytest.mark.parametrize(
+        ("mode", "most"), [("terminal", MAX_TERMINAL_LINE), ("pipe", MAX_LINE_BYTES)]
+    )
     def test_where_a_longer_line_is_cut_it_is_marked(self, mode: Mode, most: int) -> None:
         line = b"x" * most
         shown = text_lines(mode).feed(RANK0, line + line + b"yz\nnext\n")
@@ -160,8 +162,8 @@ class TestOverlongLines:
         assert trickle(20_000) < 5 * first + 0.1
 
     def test_a_character_is_not_divided(self) -> None:
-        shown = shown_at_once("terminal", b"x" + "é".encode() * MAX_LINE)
-        assert shown.decode().count("é") == MAX_LINE
+        shown = shown_at_once("terminal", b"x" + "é".encode() * MAX_TERMINAL_LINE)
+        assert shown.decode().count("é") == MAX_TERMINAL_LINE
 
     @pytest.mark.parametrize("unit", [b"x", b"\r", b"x\r", b"\x00", b"\xff", b"\x1b[1m"])
     def test_50_mb_without_a_newline_take_little_memory(self, unit: bytes) -> None:
@@ -369,8 +371,8 @@ def test_a_chunk_costs_much_less_than_its_lines_one_by_one(mode: Mode) -> None:
     [
         b"\r" * 262_144,
         b"\r\n" * 131_072,
-        (b"x" * MAX_LINE + b"\n") * 3,
-        (b"x" * MAX_LINE + b"\r") * 3,
+        (b"x" * MAX_TERMINAL_LINE + b"\n") * 3,
+        (b"x" * MAX_TERMINAL_LINE + b"\r") * 3,
         b"\x1b[1" * 65_536,
         b"\x1b[1m" * 65_536,
         b"\xff" * 262_144,

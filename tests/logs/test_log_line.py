@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.logs.chunking import LONGEST
+from orchestrator.logs.chunking import MAX_LINE_BYTES
 from orchestrator.logs.log_line import LineSplitter
 from orchestrator.logs.stream import Stream
 
@@ -36,6 +36,6 @@ def test_line_printed_has_no_control_sequences_but_colour() -> None:
 
 def test_endless_line_comes_in_pieces() -> None:
     splitter = LineSplitter()
-    lines = [line for _ in range(3) for line in splitter.feed(OUT, b"x" * LONGEST, 1.0)]
+    lines = [line for _ in range(3) for line in splitter.feed(OUT, b"x" * MAX_LINE_BYTES, 1.0)]
     assert lines
-    assert sum(len(line.text) for line in (*lines, *splitter.close())) == 3 * LONGEST
+    assert sum(len(line.text) for line in (*lines, *splitter.close())) == 3 * MAX_LINE_BYTES

@@ -39,7 +39,7 @@ def test_what_is_no_number_set_is_refused_by_name(text: str) -> None:
 
 
 def test_a_backward_range_is_refused_with_the_forward_one() -> None:
-    with pytest.raises(ValueError, match="'7-4' runs backwards; write 4-7"):
+    with pytest.raises(ValueError, match="'7-4' is reversed; write 4-7"):
         RankSet.parse("0,7-4")
 
 

@@ -64,7 +64,7 @@ def test_a_gap_is_refused_with_both_offsets(tmp_path: Path) -> None:
     store.append(OUT, 0, b"abc", 1.0)
     with pytest.raises(
         GapError,
-        match=r"attempt-0/rank-0\.out: a chunk begins at byte 5, but .* ends at byte 3",
+        match=r"attempt-0/rank-0\.out: a chunk starts at byte 5, but .* ends at byte 3",
     ):
         store.append(OUT, 5, b"x", 1.0)
     store.close()
