@@ -344,7 +344,10 @@ class Detached:
 
 @dataclass(frozen=True)
 class Ended:
-    """The run is over: one line on how, where its logs are, and why it was stopped, if it ended so."""
+    """The run is over: one line on how, where its logs are, and why it was stopped, if it ended so.
+
+    `detail` is the end of `summary` that adds to how it ended: `: r1 get (train.py:11)`, or empty.
+    """
 
     run: str
     exit_code: int
@@ -352,6 +355,7 @@ class Ended:
     summary: str
     folder: Path
     stop: Stop | None = None
+    detail: str = ""
 
 
 Event = (

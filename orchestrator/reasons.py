@@ -79,6 +79,11 @@ class Stop:
                 return f"no controller was heard of{after and f' for{after}'}"
         return self.text or "for a reason that this version of orch does not know"
 
+    @property
+    def brief(self) -> str:
+        """The reason in words, without where ranks stalled or what made a node stop."""
+        return str(replace(self, text="", because=None))
+
     def of_node(self, node: str) -> Stop:
         """Return why the others are stopped when `node` has stopped for this reason."""
         return replace(self, reason=StopReason.NODE_STOPPED, node=node, because=self.reason)

@@ -71,6 +71,7 @@ class _End:
     summary: str
     explained: events.Explained | None
     stop: Stop | None = None
+    detail: str = ""
 
 
 def _known_end(record: Record) -> _End | None:
@@ -84,13 +85,13 @@ def _known_end(record: Record) -> _End | None:
     )
     for event in reversed(told):
         if isinstance(event, events.Ended):
-            return _End(event.exit_code, event.summary, explained, event.stop)
+            return _End(event.exit_code, event.summary, explained, event.stop, event.detail)
     if not record.is_between_attempts:
         return None
     failed = record.failed[-1]
     verdict = Verdict(failed.exit_code, failed.summary, None, {}, ())
-    summary = describe_end(record, verdict, FAILED_UNSEEN, len(record.failed)).summary
-    return _End(failed.exit_code, summary, None)
+    verdict = describe_end(record, verdict, FAILED_UNSEEN, len(record.failed))
+    return _End(verdict.exit_code, verdict.summary, None, detail=verdict.detail)
 
 
 async def _put_on_record(record: Record, end: _End) -> None:
@@ -100,6 +101,7 @@ async def _put_on_record(record: Record, end: _End) -> None:
         "ended",
         exit_code=end.exit_code,
         summary=end.summary,
+        detail=end.detail,
         missing=tuple(node.name for node in (*record.plan.nodes, *record.former)),
         verdict=end.explained,
         stop=end.stop,

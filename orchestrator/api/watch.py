@@ -105,7 +105,7 @@ def end_of(saved: SavedRun) -> events.Ended:
     now = load_run(saved.folder) or saved
     seconds = (now.ended or now.began) - now.began
     code = 1 if now.exit_code is None else now.exit_code
-    return events.Ended(now.run, code, seconds, now.summary, now.folder, now.stop)
+    return events.Ended(now.run, code, seconds, now.summary, now.folder, now.stop, now.detail)
 
 
 def _later(saved: SavedRun) -> SavedRun | None:

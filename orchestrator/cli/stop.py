@@ -91,7 +91,7 @@ async def _stop_all(runs: list[SavedRun], grace: float | None) -> bool:
         except LaunchError as error:
             stderr.line(str(error), "red")
             return False
-        stderr.line(f"run {saved.run} is over: {lasted(ended.summary, ended.seconds, ended.stop)}")
+        stderr.line(f"run {saved.run} is over: {lasted(ended)}")
         return True
 
     return all(await asyncio.gather(*(stop_one(saved) for saved in runs)))

@@ -23,7 +23,7 @@ from orchestrator.control.log_events import log_event
 from orchestrator.control.results import fetch_at_end, tell_of_files
 from orchestrator.control.run import Run
 from orchestrator.control.start import start
-from orchestrator.control.verdict import Verdict, stopped_code, stopped_summary
+from orchestrator.control.verdict import Verdict, how_stopped, stopped_code
 from orchestrator.errors import Interrupted, LaunchError, OrchError
 from orchestrator.inventory import Host, Main
 from orchestrator.pipeline.connect import connect_available
@@ -172,12 +172,12 @@ def describe_end(record: Record, verdict: Verdict, why_last: str, number: int) -
         return verdict
     if verdict.exit_code == 0 and number == 1:
         return verdict
-    summary = f"{verdict.summary} (attempt {number} of {spec.restarts + 1})"
-    return _with_why(replace(verdict, summary=summary), why_last)
+    how = f"{verdict.how} (attempt {number} of {spec.restarts + 1})"
+    return _with_why(replace(verdict, how=how), why_last)
 
 
 def _with_why(verdict: Verdict, why_last: str) -> Verdict:
-    return replace(verdict, summary=f"{verdict.summary}; {why_last}") if why_last else verdict
+    return replace(verdict, detail=f"{verdict.detail}; {why_last}") if why_last else verdict
 
 
 # -- the next attempt -----------------------------------------------------------------------------
@@ -247,10 +247,12 @@ async def _unless_stopped(
         for task in (working, stop):
             task.cancel()
         await asyncio.gather(working, stop, return_exceptions=True)
+    how, detail = how_stopped(stopped)
     raise _Over(
         "",
         exit_code=stopped_code(stopped),
-        summary=stopped_summary(stopped),
+        how=how,
+        detail=detail,
         first_failure=None,
         outcome="stopped",
         stop=stopped,

@@ -144,7 +144,7 @@ class Run:
             verdict = judge(plan, states, self._stopped)
         if verdict.first_failure is None and self._members is not None and self._members.left:
             without = f"without {', '.join(self._members.left)}"
-            verdict = replace(verdict, summary=f"{verdict.summary}, {without}")
+            verdict = replace(verdict, detail=f"{verdict.detail}, {without}")
         for name, pids in verdict.left.items():
             numbers = ", ".join(map(str, pids))
             self._emit(events.Warned(f"{name}: could not be killed: process {numbers}"))
@@ -196,6 +196,7 @@ class Run:
             "ended",
             exit_code=verdict.exit_code,
             summary=verdict.summary,
+            detail=verdict.detail,
             outcome=verdict.outcome,
             missing=missing,
             verdict=verdict.explained,
@@ -211,6 +212,7 @@ class Run:
                 verdict.summary,
                 self._record.folder,
                 verdict.stop,
+                verdict.detail,
             )
         )
 

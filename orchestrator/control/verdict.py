@@ -42,33 +42,39 @@ def stopped_code(stop: Stop) -> int:
     return _EXIT_CODES.get(stop.reason, 1)
 
 
-def stopped_summary(stop: Stop) -> str:
-    """Return how such a run ended, in one line."""
+def how_stopped(stop: Stop) -> tuple[str, str]:
+    """Return how such a run ended, and the details: the `how` and `detail` of a `Verdict`."""
     if stop.reason in (StopReason.INTERRUPT, StopReason.INTERRUPT_TWICE):
-        return "stopped by an interrupt"  # Ctrl-C, wherever it was typed
+        return "stopped by an interrupt", ""  # Ctrl-C, wherever it was typed
     if stop.reason in PEOPLE:
-        return f"stopped by {stop}"
+        return f"stopped by {stop}", ""
     if stop.reason in _EXIT_CODES or stop.reason is StopReason.NODE_STOPPED:
-        return str(stop)
-    return f"stopped: {stop}"
+        return stop.brief, str(stop).removeprefix(stop.brief)
+    return "stopped", f": {stop}"
 
 
 @dataclass(frozen=True)
 class Verdict:
     """How a run ended. `left` has, by node, the processes that could not be killed.
 
+    `how` and `detail` make one line, the `summary`: `stalled`, `: r1 get (train.py:11)`.
     `outcome` says it in a word. `unknown` names the nodes whose end orch has not seen; `explained` says
     why it failed, if it did, and `stop` why it was stopped, where that is how it ended.
     """
 
     exit_code: int
-    summary: str
+    how: str
     first_failure: FirstFailure | None
     left: Mapping[str, tuple[int, ...]]
     unknown: tuple[str, ...]
     explained: events.Explained | None = None
     outcome: Outcome = "failed"
     stop: Stop | None = None
+    detail: str = ""
+
+    @property
+    def summary(self) -> str:
+        return self.how + self.detail
 
 
 def find_stop(nodes: Sequence[NodeState]) -> Stop | None:
@@ -183,24 +189,29 @@ def judge(
         stopped = stop.why
     ended_by: Stop | None = None
     outcome: Outcome = "failed"
+    detail = ""
     if first_failure is not None:
-        code, summary = _exit_code(first_failure), describe(first_failure)
+        code, how = _exit_code(first_failure), describe(first_failure)
         outcome = "lost" if first_failure.end is None else "failed"
     elif stopped is not None and not by_themselves:
-        ended_by, code, summary = stopped, stopped_code(stopped), stopped_summary(stopped)
+        ended_by, code = stopped, stopped_code(stopped)
+        how, detail = how_stopped(stopped)
         outcome = "failed" if stopped.reason is StopReason.STALL else "stopped"
     elif stop is not None and not by_themselves:
-        ended_by, code, summary = stop.told, 1, stopped_summary(stop.told)
+        ended_by, code = stop.told, 1
+        how, detail = how_stopped(stop.told)
         outcome = "failed" if stop.why.reason in _FAILURES else "stopped"
     elif all_succeeded(plan, nodes):
-        code, summary = 0, f"{_who_succeeded(plan, nodes)} succeeded"
+        code, how = 0, f"{_who_succeeded(plan, nodes)} succeeded"
         outcome = "succeeded"
     elif unknown:
-        code, summary = 1, f"lost sight of {', '.join(unknown)}"
+        code, how = 1, f"lost contact with {', '.join(unknown)}"
         outcome = "lost"
     else:
-        code, summary = _launchers_end(plan, nodes)
-    return Verdict(code, summary, first_failure, left, unknown, outcome=outcome, stop=ended_by)
+        code, how, detail = _launchers_end(plan, nodes)
+    return Verdict(
+        code, how, first_failure, left, unknown, outcome=outcome, stop=ended_by, detail=detail
+    )
 
 
 def _stopped_before(
@@ -239,18 +250,19 @@ def _who_succeeded(plan: Plan, nodes: Sequence[NodeState]) -> str:
     return ranks if count == plan.world_size else f"{ranks} of the last round"
 
 
-def _launchers_end(plan: Plan, nodes: Sequence[NodeState]) -> tuple[int, str]:
-    """The launchers ended well, yet not every rank was seen to."""
+def _launchers_end(plan: Plan, nodes: Sequence[NodeState]) -> tuple[int, str, str]:
+    """Return exit code, how and detail where the launchers ended well, yet not every rank was seen to."""
     seen = {rank.rank for _, rank in _reports(nodes)}
     launchers = [node.status.launcher for node in nodes if node.status is not None]
     if not seen and launchers and all(end is not None and end.succeeded for end in launchers):
         # It starts ranks in a way of its own (`--run-path`), and sees to them: torchrun fails with them.
         where = "" if len(nodes) == 1 else f" on all {len(nodes)} nodes"
-        return 0, f"the launcher succeeded{where}; it started its ranks without orch seeing them"
+        unseen = "; it started its ranks without orch seeing them"
+        return 0, f"the launcher succeeded{where}", unseen
     missing = sorted(plan.expected_ranks - seen)
     if missing:
-        return 1, f"the launcher ended without having started rank {missing[0]}"
-    return 1, "not every rank ended by itself"
+        return 1, f"the launcher ended without having started rank {missing[0]}", ""
+    return 1, "not every rank ended by itself", ""
 
 
 def _exit_code(first_failure: FirstFailure) -> int:

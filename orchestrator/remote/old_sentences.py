@@ -22,6 +22,7 @@ _SIGNALLED = re.compile(
     r"the supervisor was told to stop(?: \((SIG[A-Z0-9+]{1,12}) from process ([0-9]{1,10})\))?"
 )
 _LEASE = re.compile(r"no controller was heard of(?: for ([0-9.e+]{1,20}) s)?")
+_DETAIL = re.compile(r"[:;] ")
 _COUNTED = re.compile(r"memory\.events of .*: oom_kill grew by ([0-9]{1,9})")
 
 
@@ -56,6 +57,12 @@ def stop_of_summary(summary: str, exit_code: int | None) -> Stop | None:
     if exit_code == 124 and (found := _TIME_LIMIT.match(summary)):
         return Stop(StopReason.TIME_LIMIT, seconds=_number(found[1]))
     return None
+
+
+def detail_of_summary(summary: str) -> str:
+    """Return the end of a summary that adds to how the run ended: `: r1 get (train.py:11)`, or empty."""
+    found = _DETAIL.search(summary)
+    return "" if found is None else summary[found.start() :]
 
 
 def oom_kills_of(evidence: str) -> int | None:

@@ -6,7 +6,12 @@ from typing import Any
 
 from orchestrator.node.reasons import StopReason
 from orchestrator.plan.launchers.registry import built_in
-from orchestrator.remote.old_sentences import oom_kills_of, stop_of, stop_of_summary
+from orchestrator.remote.old_sentences import (
+    detail_of_summary,
+    oom_kills_of,
+    stop_of,
+    stop_of_summary,
+)
 from orchestrator.runs.codec import encode
 from orchestrator.runs.outcome import outcome_of
 
@@ -20,7 +25,7 @@ def renewed(kind: str, said: dict[str, Any]) -> dict[str, Any]:
     if kind == "Explained" and "oom_kills" not in said:
         return {**said, "oom_kills": oom_kills_of(said["evidence"])}
     if kind == "Ended" and "stop" not in said:
-        return {**said, "stop": encode(stop_of_summary(said["summary"], said["exit_code"]))}
+        return {**said, **_renewed_summary(said)}
     if kind == "NodeLost":
         return {**said, "cause": said["cause"].removeprefix(f"{said['node']}: ")}
     return said
@@ -36,7 +41,7 @@ def renewed_record(said: dict[str, Any]) -> dict[str, Any]:
     if "recipe" in new:
         new["spec"] = new.pop("recipe")
     if "stop" not in new:
-        new["stop"] = encode(stop_of_summary(said["summary"], said["exit_code"]))
+        new |= _renewed_summary(said)
     if (
         new.get("outcome") is None
     ):  # nor does a controller write it that found the end in the event log
@@ -47,6 +52,15 @@ def renewed_record(said: dict[str, Any]) -> dict[str, Any]:
         new["plan"] = {**renewed_plan(plan), "run": run, "nodes": nodes, "secrets": []}
         new["former"] = [_renewed_node(node) for node in said.get("former", [])]
     return new
+
+
+def _renewed_summary(said: dict[str, Any]) -> dict[str, Any]:
+    """Return what an end has beside its summary: why the run was stopped, and the details."""
+    summary, exit_code = said["summary"], said["exit_code"]
+    return {
+        "stop": encode(stop_of_summary(summary, exit_code)),
+        "detail": detail_of_summary(summary),
+    }
 
 
 def _renewed_settings(said: dict[str, Any]) -> dict[str, Any]:

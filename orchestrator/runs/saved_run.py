@@ -44,12 +44,12 @@ class Attempt:
 class RunRecord:
     """What `run.json` has of a run, written by this version of `orch`; no secret is in it.
 
-    `began` and `ended` are seconds since the epoch. `missing` names the nodes whose logs are not
-    complete on this machine, though the run has ended; `outcome` says in a word how it ended (None while
-    it goes on), `verdict` why it failed, `stop` why it was stopped where that is how it ended. `plan` is
-    that of the latest `attempt`; `failed` are the attempts that have failed and were followed by another,
-    `former` the nodes that had a share then and have none any more. `spec` is how it is started again
-    when it fails (None: it is not).
+    `began` and `ended` are seconds since the epoch. `missing` names the nodes whose logs are not complete
+    on this machine, though the run has ended; `outcome` says in a word how it ended (None while it goes
+    on), `detail` the end of `summary` that adds to how it ended, `verdict` why it failed, `stop` why it was
+    stopped where that is how it ended. `plan` is that of the latest `attempt`; `failed` are the attempts
+    that have failed and were followed by another, `former` the nodes that had a share then and have none
+    any more. `spec` is how it is started again when it fails (None: it is not).
 
     Raises ValueError for a name or a time that no run has.
     """
@@ -70,6 +70,7 @@ class RunRecord:
     spec: LaunchSpec | None = None
     outcome: Outcome | None = None
     stop: Stop | None = None
+    detail: str = ""
 
     def __post_init__(self) -> None:
         checked_name(self.plan.run)

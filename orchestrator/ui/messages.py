@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from orchestrator.inventory.ranges import fold
 from orchestrator.logs.stream import Stream
 from orchestrator.node.reasons import StopReason
 from orchestrator.plan import Plan
-from orchestrator.reasons import Stop
 from orchestrator.ui.terminal import printable
 from orchestrator.util.durations import age, duration, lifetime
 from orchestrator.util.signals import signal_name
@@ -168,7 +166,7 @@ def detached(event: events.Detached) -> str:
 def ended(event: events.Ended) -> str:
     """Return how it all ended."""
     mark = "✓" if event.exit_code == 0 else "✗"
-    return f"{mark} run {event.run}: {lasted(event.summary, event.seconds, event.stop)}"
+    return f"{mark} run {event.run}: {lasted(event)}"
 
 
 def files(event: events.FilesWritten) -> tuple[str, str, str]:
@@ -177,18 +175,12 @@ def files(event: events.FilesWritten) -> tuple[str, str, str]:
     return f"{event.node}:{event.folder}", many, f"orch fetch {event.run}"
 
 
-def lasted(summary: str, seconds: float, stop: Stop | None = None) -> str:
-    """Return how a run ended and after how long: `stalled after 9.3 s: r1 …`, `… after 14.2 s`.
-
-    `stop` is why it was stopped, where that is how it ended.
-    """
-    if (
-        stop is not None and stop.reason is StopReason.TIME_LIMIT
-    ):  # the summary says how long it was
-        return summary
-    how = re.split("[:;] ", summary, maxsplit=1)[0]
-    comma = "," if ", " in how else ""
-    return f"{how}{comma} after {lifetime(seconds)}{summary[len(how) :]}"
+def lasted(event: events.Ended) -> str:
+    """Return how a run ended and after how long: `stalled after 9.3 s: r1 …`, `… after 14.2 s`."""
+    if event.stop is not None and event.stop.reason is StopReason.TIME_LIMIT:
+        return event.summary  # which has the time
+    how = event.summary.removesuffix(event.detail)
+    return f"{how} after {lifetime(event.seconds)}{event.detail}"
 
 
 def hole(stream: Stream, length: int) -> str:

@@ -14,7 +14,7 @@ from orchestrator.inventory.ranges import fold
 from orchestrator.ui import messages, verdict
 from orchestrator.ui.table import Cell, Column, stdout_size, table, write
 from orchestrator.ui.terminal import paint, printable, wants_colour
-from orchestrator.util.durations import age, duration
+from orchestrator.util.durations import age, duration, lifetime
 from orchestrator.util.numbers import folded
 from orchestrator.util.text import counted, first_line, format_size
 
@@ -117,8 +117,7 @@ def _heading(view: RunStatus, now: float) -> list[str]:
 
 
 def _attempt(row: AttemptStatus) -> str:
-    lasted = messages.lasted(printable(row.summary), row.ended - row.began)
-    return f"attempt {row.number}: {lasted}"
+    return f"attempt {row.number} ({lifetime(row.ended - row.began)}): {printable(row.summary)}"
 
 
 def _verdict(view: RunStatus, width: int, *, colour: bool) -> list[str]:

@@ -14,7 +14,7 @@ from orchestrator.control.first_failure import (
     SelfReport,
     find_first_failure,
 )
-from orchestrator.control.verdict import find_stop, judge, stopped_summary
+from orchestrator.control.verdict import find_stop, how_stopped, judge
 from orchestrator.node.reasons import StopReason
 from orchestrator.reasons import Stop
 from orchestrator.remote.reports import ProcessEnd, RankReport, StatusReport
@@ -93,7 +93,7 @@ def test_who_loses_ranks_that_heard_of_the_stop_sooner_has_not_failed(
     stopped: Stop, skew: float
 ) -> None:
     verdict = judge(plan_of(1, 1), told_one_after_the_other(4.5, skew), stopped)
-    assert (verdict.first_failure, verdict.summary) == (None, stopped_summary(stopped))
+    assert (verdict.first_failure, verdict.summary) == (None, "".join(how_stopped(stopped)))
 
 
 def test_who_failed_clearly_before_the_first_node_heard_of_the_stop_has_failed() -> None:
@@ -158,7 +158,7 @@ def test_launcher_killed_after_all_its_ranks_ended_well_is_forgiven() -> None:
 def test_launcher_that_orch_killed_is_not_blamed() -> None:
     status = killed_launcher(9.0, stopped=Stop(StopReason.INTERRUPT), stopped_at=5.0)
     nodes = [node("n0", rank(0, KILL, 9.0), status=status, stopped_at=5.0)]
-    assert judge(plan_of(1), nodes, CTRL_C).summary == stopped_summary(CTRL_C)
+    assert judge(plan_of(1), nodes, CTRL_C).summary == "".join(how_stopped(CTRL_C))
 
 
 def test_launcher_that_failed_before_the_stop_it_caused_is_blamed() -> None:

@@ -143,7 +143,7 @@ def test_when_no_attempt_is_left_the_verdict_is_that_of_the_last(orch: Orch, scr
     assert [f"rank 1 attempt {attempt} 0" in shown for attempt in (0, 1, 2)] == [True] * 3
     status = orch("status").stdout
     assert re.search(r"r1 +failed +5 .* rank 1 attempt 2", status), status
-    assert "attempt 2: rank 1 on local1 exited with 4 after " in status
+    assert re.search(r"attempt 2 \([0-9.]+ s\): rank 1 on local1 exited with 4\n", status)
     assert orch("attach").returncode == 5
 
 

@@ -14,7 +14,7 @@ from orchestrator import events
 from orchestrator.control import stall
 from orchestrator.control.first_failure import NodeState
 from orchestrator.control.stall import StallWatch
-from orchestrator.control.verdict import stopped_code, stopped_summary
+from orchestrator.control.verdict import how_stopped, stopped_code
 from orchestrator.errors import NodeError
 from orchestrator.node.reasons import StopReason
 from orchestrator.plan import Elastic
@@ -229,4 +229,4 @@ def test_the_log_says_what_keeps_a_run_until_it_gets_on() -> None:
 
 def test_a_run_that_was_stopped_for_it_has_failed_by_whoever_tells_it() -> None:
     stop = Stop(StopReason.STALL, text="r1 load (data.py:1)")
-    assert (stopped_code(stop), stopped_summary(stop)) == (1, "stalled: r1 load (data.py:1)")
+    assert (stopped_code(stop), "".join(how_stopped(stop))) == (1, "stalled: r1 load (data.py:1)")

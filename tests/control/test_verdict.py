@@ -16,9 +16,9 @@ from orchestrator.control.verdict import (
     all_ended,
     all_succeeded,
     find_stop,
+    how_stopped,
     judge,
     stopped_code,
-    stopped_summary,
 )
 from orchestrator.node.reasons import StopReason
 from orchestrator.plan import Elastic, Plan
@@ -175,7 +175,7 @@ def test_signal_after_a_run_was_handed_over_ends_it_as_one_before_does(
     interrupts = Interrupts()
     interrupts.send(number)
     stop = Stop(interrupts.reason)
-    assert (stopped_code(stop), stopped_summary(stop)) == expected
+    assert (stopped_code(stop), "".join(how_stopped(stop))) == expected
 
 
 def test_an_interrupt_of_somebody_who_was_attached_reads_well() -> None:

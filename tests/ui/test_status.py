@@ -65,7 +65,7 @@ def test_attempts_that_failed_stand_above_how_it_is_now() -> None:
     row = AttemptStatus(1, 0, 1000.0, 1090.0, 3, "rank 1 on node0 exited with 3")
     view = dataclasses.replace(run(1), summary="lost", failed=(row,))
     assert lines(view, NOW)[2:4] == [
-        "      attempt 1: rank 1 on node0 exited with 3 after 1 min 30 s",
+        "      attempt 1 (1 min 30 s): rank 1 on node0 exited with 3",
         "      lost",
     ]
 

@@ -121,29 +121,37 @@ def test_one_other_rank_is_named_as_everywhere() -> None:
 
 
 @pytest.mark.parametrize(
-    ("summary", "seconds", "said"),
+    ("how", "detail", "seconds", "said"),
     [
-        ("rank 1 on node0 exited with 1", 0.4, "rank 1 on node0 exited with 1 after 0.40 s"),
-        ("all 2 ranks succeeded", 43200.0, "all 2 ranks succeeded after 12 h 0 min"),
+        ("rank 1 on node0 exited with 1", "", 0.4, "rank 1 on node0 exited with 1 after 0.40 s"),
+        ("all 2 ranks succeeded", "", 43200.0, "all 2 ranks succeeded after 12 h 0 min"),
         (
-            "all 2 ranks succeeded, without n2",
+            "all 2 ranks succeeded",
+            ", without n2",
             5.0,
-            "all 2 ranks succeeded, without n2, after 5.0 s",
+            "all 2 ranks succeeded after 5.0 s, without n2",
         ),
-        ("lost sight of n1, n2", 5.0, "lost sight of n1, n2, after 5.0 s"),
-        ("stalled: r1 get (t.py:11)", 9.3, "stalled after 9.3 s: r1 get (t.py:11)"),
-        ("n1 is gone (attempt 1 of 2); why", 9.3, "n1 is gone (attempt 1 of 2) after 9.3 s; why"),
+        ("lost contact with n1, n2", "", 5.0, "lost contact with n1, n2 after 5.0 s"),
+        ("stalled", ": r1 get (t.py:11)", 9.3, "stalled after 9.3 s: r1 get (t.py:11)"),
+        (
+            "n1: is gone (attempt 1 of 2)",
+            "; why",
+            9.3,
+            "n1: is gone (attempt 1 of 2) after 9.3 s; why",
+        ),
     ],
 )
-def test_how_long_a_run_took_stands_behind_how_it_ended(
-    summary: str, seconds: float, said: str
+def test_duration_of_a_run_follows_how_it_ended(
+    how: str, detail: str, seconds: float, said: str
 ) -> None:
-    assert messages.lasted(summary, seconds) == said
+    event = replace(ENDED, summary=how + detail, detail=detail, seconds=seconds)
+    assert messages.lasted(event) == said
 
 
-def test_a_run_that_had_its_time_is_not_told_again_how_long_it_took() -> None:
+def test_duration_of_a_run_that_timed_out_is_its_time_limit() -> None:
     stop = Stop(StopReason.TIME_LIMIT, seconds=6)
-    assert messages.lasted("timed out after 6 s", 6.1, stop) == "timed out after 6 s"
+    event = replace(ENDED, summary="timed out after 6 s", seconds=6.1, stop=stop)
+    assert messages.lasted(event) == "timed out after 6 s"
 
 
 def test_what_a_run_stalled_at_is_not_told_again_as_it_is_stopped() -> None:
