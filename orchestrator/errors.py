@@ -1,21 +1,21 @@
-"""Every error that orch raises on purpose, in one family.
+"""All errors that orch raises on purpose.
 
-OrchError                   something went wrong that a person can act on
-├── UsageError              the command line or the arguments of a call are wrong   (exit 2)
-│   └── InventoryError      the inventory file or a host selection is wrong        (exit 2)
-├── Interrupted              a person ended it before anything was started             (exit 128 + signal)
-├── OutputError             what was to be shown cannot be written                    (exit 1)
-└── LaunchError             orch could not start the job                           (exit 125)
-    ├── ConnectError        nodes cannot be reached over SSH
-    ├── SyncError           files cannot be brought to a node
-    ├── PlanError           the nodes, as they are, cannot run this job
-    ├── PreflightError      a check found what would make the job hang or fail
-    └── NodeError           orch's own agent on a node failed or broke off
-        ├── LoginRefused    a node answers and does not accept the login
-        └── ConnectionLost  the connection to a node broke; its processes may still run
+OrchError                    a problem that the user can solve
+├── UsageError               the command line or the arguments of a call are wrong  (exit 2)
+│   └── InventoryError       the inventory file or a host selection is wrong        (exit 2)
+├── Interrupted              interrupted before anything was started                (exit 128 + signal)
+├── OutputError              the output cannot be written                           (exit 1)
+└── LaunchError              the job could not be started                           (exit 125)
+    ├── ConnectError         nodes cannot be reached over SSH
+    ├── SyncError            files cannot be copied to a node
+    ├── PlanError            the nodes, as they are, cannot run this job
+    ├── PreflightError       a check found a reason for the job to hang or fail
+    └── NodeError            the agent on a node failed or the connection to it
+        ├── LoginRefused     a node answers and does not accept the login
+        └── ConnectionLost   the connection to a node broke; its processes may still run
 
-Each says what happened, where, and what to do about it. The command line prints `str(error)` and
-exits with `error.exit_code`; nothing here is ever shown as a traceback.
+Each says what happened, where, and what to do. The command line prints `str(error)` and exits with
+`error.exit_code`; none of these is ever shown as a traceback.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from dataclasses import dataclass
 
 
 class OrchError(Exception):
-    """Something went wrong that a person can act on.
+    """A problem that the user can solve.
 
-    `text` is what happened, `node` the node that it happened on, or empty; `message` is both, for a person:
-    `node1: no answer`. `remedy` is what to do about it, if anything is known.
+    `text` is what happened and `node` the node that it happened on, or empty; `message` has both:
+    `node1: no answer`. `remedy` is how to fix it, None if that is unknown.
     """
 
     exit_code = 1
@@ -55,7 +55,7 @@ class UsageError(OrchError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault in an inventory file: where it stands (1-based) and what is wrong with it."""
+    """One problem in an inventory file: its position (1-based) and what is wrong."""
 
     file: str
     line: int
@@ -69,7 +69,7 @@ class Problem:
 
 
 class InventoryError(UsageError):
-    """The inventory file or a host selection is wrong; `problems` has every fault of the file."""
+    """The inventory file or a host selection is wrong; `problems` has all problems of the file."""
 
     def __init__(
         self, message: str, *, problems: Sequence[Problem] = (), remedy: str | None = None
@@ -79,28 +79,28 @@ class InventoryError(UsageError):
 
 
 class OutputError(OrchError):
-    """What was to be shown cannot be written: the disk is full, say."""
+    """The output cannot be written: the disk is full, for example."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"the output cannot be written: {error.strerror or error}")
 
 
 class LaunchError(OrchError):
-    """orch could not start the job."""
+    """The job could not be started."""
 
     exit_code = 125
 
 
 @dataclass(frozen=True)
 class Unreachable:
-    """Why one node cannot be reached: a `cause` id, one sentence, and what to do.
+    """Why one node cannot be reached: the id of the `cause`, one sentence, and the remedy.
 
     `cause` is one of: refused, timed-out, no-route, name, host-key-unknown, host-key-changed,
-    authentication, protocol, gateway, shell, agent (it can be logged into, but orch's agent failed).
+    authentication, protocol, gateway, shell, agent (the login works, but orch's agent failed).
 
-    What of it is the node's own, where anything is: `place` is where it is, in the words of `message`;
-    `command` a line to paste that `remedy` has, whose last word is `login`; `evidence` stands in brackets
-    in `message`. `is_busy`: sshd may only have had too many handshakes at once (MaxStartups), of anybody's.
+    The parts that differ between nodes, if any: `place` is the node's address as `message` has it;
+    `command` is a command line in `remedy` that ends with `login`; `evidence` is in brackets in `message`.
+    `is_busy`: sshd may only have refused too many handshakes at once (MaxStartups), from any client.
     """
 
     node: str
@@ -118,22 +118,22 @@ class Unreachable:
 
 
 class ConnectError(LaunchError):
-    """Some nodes cannot be reached over SSH; `failures` has one verdict per node, in host order.
+    """Some nodes cannot be reached over SSH; `failures` has one per node, in host order.
 
-    `told` is how they are told, where that is not one by one.
+    `messages` replaces the messages of `failures`, for example with similar ones merged.
     """
 
     def __init__(
-        self, failures: Sequence[Unreachable], total: int, told: Sequence[str] = ()
+        self, failures: Sequence[Unreachable], total: int, messages: Sequence[str] = ()
     ) -> None:
         self.failures = tuple(failures)
         count = len(self.failures)
         head = f"{count} of {total} nodes cannot be reached; nothing was started"
-        super().__init__("\n".join([head, *(told or map(str, self.failures))]))
+        super().__init__("\n".join([head, *(messages or map(str, self.failures))]))
 
 
 class SyncError(LaunchError):
-    """Files cannot be brought to a node."""
+    """Files cannot be copied to a node."""
 
 
 class PlanError(LaunchError):
@@ -141,26 +141,26 @@ class PlanError(LaunchError):
 
 
 class PreflightError(LaunchError):
-    """A check found what would make the job hang or fail."""
+    """A check found a reason for the job to hang or fail."""
 
 
 class NodeError(LaunchError):
-    """orch's own agent on `node` failed or broke off."""
+    """The agent on `node` failed, or the connection to it."""
 
     def __init__(self, node: str, text: str, *, remedy: str | None = None) -> None:
         super().__init__(text, node=node, remedy=remedy)
 
 
 class LoginRefused(NodeError):
-    """A node is there, and there is no way to log in: somebody must see to it, time does not mend it."""
+    """A node answers and does not accept the login; that needs the user, trying again does not help."""
 
 
 class ConnectionLost(NodeError):
-    """The connection to a node broke; what runs there may run on."""
+    """The connection to a node broke; its processes may still run."""
 
 
 class Interrupted(OrchError):
-    """A person ended it, by this signal, before anything was started."""
+    """Interrupted by this signal before anything was started."""
 
     def __init__(self, signal: int) -> None:
         super().__init__("interrupted; nothing was started")

@@ -1,5 +1,5 @@
-"""What happens during a use case, as typed values: ui renders them, JSON serialises them, a run records
-them. Times are seconds; moments are since the epoch.
+"""What happens during a use case, as typed values: the user interface shows them, JSON serialises them,
+and a run records them. Times are in seconds, moments since the epoch.
 """
 
 from __future__ import annotations
@@ -13,17 +13,21 @@ from orchestrator.plan.plan import Plan
 from orchestrator.reasons import Stop
 
 
+class Event:
+    """The base of all events."""
+
+
 @dataclass(frozen=True)
-class PhaseBegan:
-    """A phase (connect, facts, sync, preflight, start) began; it has these `nodes` to go."""
+class PhaseBegan(Event):
+    """A phase (connect, facts, sync, preflight, start) began on `nodes`."""
 
     phase: str
     nodes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class PhaseAdvanced:
-    """`node` is done with the phase, well or not."""
+class PhaseAdvanced(Event):
+    """`node` has finished the phase, successfully or not."""
 
     phase: str
     node: str
@@ -31,8 +35,8 @@ class PhaseAdvanced:
 
 
 @dataclass(frozen=True)
-class PhaseEnded:
-    """All nodes are done with the phase, after `seconds`; `detail` is worth a few words, or empty."""
+class PhaseEnded(Event):
+    """All nodes have finished the phase, after `seconds`; `detail` is a short remark or empty."""
 
     phase: str
     seconds: float
@@ -40,8 +44,8 @@ class PhaseEnded:
 
 
 @dataclass(frozen=True)
-class Sending:
-    """The folder `source` of this machine is about to go to the nodes: so many files, of `size` bytes."""
+class Sending(Event):
+    """The local folder `source`, `files` files of `size` bytes, is about to be copied to the nodes."""
 
     source: Path
     files: int
@@ -49,7 +53,7 @@ class Sending:
 
 
 @dataclass(frozen=True)
-class SyncAdvanced:
+class SyncAdvanced(Event):
     """rsync has sent `sent` of `total` bytes to `node`."""
 
     node: str
@@ -58,7 +62,7 @@ class SyncAdvanced:
 
 
 @dataclass(frozen=True)
-class FetchAdvanced:
+class FetchAdvanced(Event):
     """`node` has sent `received` of `total` bytes of the run's files."""
 
     node: str
@@ -67,10 +71,11 @@ class FetchAdvanced:
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """So many `files` of `node`, of `size` bytes in all, came into `folder` in `seconds`; `same` were there
-    already, and `left` are those that were not fetched, each with the reason; `newer` of them, because
-    what is here is newer.
+class Fetched(Event):
+    """`files` files of `node`, `size` bytes in all, were copied to `folder` in `seconds`.
+
+    `same` were there already. `left` are the files that were not fetched, each with the reason, `newer` of
+    them because the local file is newer.
     """
 
     node: str
@@ -84,8 +89,8 @@ class Fetched:
 
 
 @dataclass(frozen=True)
-class FilesWritten:
-    """The run has written so many `files`, of `size` bytes in all, in its working `folder` on `node`."""
+class FilesWritten(Event):
+    """The run has written `files` files, `size` bytes in all, in its working `folder` on `node`."""
 
     run: str
     node: str
@@ -95,15 +100,15 @@ class FilesWritten:
 
 
 @dataclass(frozen=True)
-class Warned:
-    """Something that a person should know, and that stops nothing."""
+class Warned(Event):
+    """Something that the user should know and that stops nothing."""
 
     message: str
 
 
 @dataclass(frozen=True)
-class Uneven:
-    """The script opens the file `path`, which an earlier run left `there` and not on the `absent` nodes."""
+class Uneven(Event):
+    """The script opens the file `path`, which an earlier run left on the nodes `there`, not on `absent`."""
 
     path: str
     there: tuple[str, ...]
@@ -112,7 +117,7 @@ class Uneven:
 
 @dataclass(frozen=True)
 class User:
-    """A run that has used `nodes` for so many `seconds`; with `is_known` this machine launched it."""
+    """A run that has used `nodes` for `seconds`; `is_known` if it was launched from this machine."""
 
     run: str
     nodes: tuple[str, ...]
@@ -121,9 +126,10 @@ class User:
 
 
 @dataclass(frozen=True)
-class NodesInUse:
-    """Other runs use the nodes of a launch, which waits at a `place` in the line, from 1; None: it goes on
-    beside them.
+class NodesInUse(Event):
+    """Other runs use the nodes of a launch.
+
+    `place` is its place in the queue, from 1; None: it does not wait.
     """
 
     users: tuple[User, ...]
@@ -131,25 +137,25 @@ class NodesInUse:
 
 
 @dataclass(frozen=True)
-class Planned:
-    """It is decided what will run where."""
+class Planned(Event):
+    """The plan is made: what will run where."""
 
     plan: Plan
 
 
 @dataclass(frozen=True)
-class Started:
-    """Every node has started its share; logs come to `folder` on this machine."""
+class Started(Event):
+    """Every node has started its share; logs are copied to `folder` on this machine."""
 
     run: str
     folder: Path
 
 
 @dataclass(frozen=True)
-class Output:
-    """Bytes that a stream gained: `data` at `offset`, kept at `copy` on this machine.
+class Output(Event):
+    """Bytes that were added to a stream: `data` at `offset`, stored in the local file `copy`.
 
-    With a `hole`, a number of zeros, `data` is a line that stands for them.
+    With a `hole` (a number of zero bytes), `data` is a line of text that stands for them.
     """
 
     stream: Stream
@@ -162,7 +168,7 @@ class Output:
 
 @dataclass(frozen=True)
 class GpuUse:
-    """How busy a GPU is, in percent, and how many bytes of its memory are used; None is unknown."""
+    """How busy a GPU is, in percent, and how many bytes of its memory are used; None if unknown."""
 
     index: int
     busy: int | None
@@ -171,8 +177,8 @@ class GpuUse:
 
 
 @dataclass(frozen=True)
-class GpusSampled:
-    """How busy the GPUs of `node` that its ranks use are at `time`, the controller's."""
+class GpusSampled(Event):
+    """How busy the GPUs are that the ranks on `node` use; `time` is the controller's."""
 
     node: str
     gpus: tuple[GpuUse, ...]
@@ -180,15 +186,15 @@ class GpusSampled:
 
 
 @dataclass(frozen=True)
-class Following:
-    """What `node` does is heard from now on."""
+class Following(Event):
+    """The controller now receives the reports of `node`."""
 
     node: str
 
 
 @dataclass(frozen=True)
-class RankBegan:
-    """A rank began as process `pid` of `node`."""
+class RankBegan(Event):
+    """A rank was started as process `pid` on `node`."""
 
     rank: int
     local_rank: int
@@ -199,8 +205,8 @@ class RankBegan:
 
 
 @dataclass(frozen=True)
-class RankEnded:
-    """A rank ended with `code`, or by `signal`."""
+class RankEnded(Event):
+    """A rank exited with `code` or was killed by `signal`."""
 
     rank: int
     node: str
@@ -210,16 +216,16 @@ class RankEnded:
 
 
 @dataclass(frozen=True)
-class Stopping:
-    """All nodes are told to `stop`; they have `grace` seconds."""
+class Stopping(Event):
+    """All nodes are asked to `stop`, with `grace` seconds between SIGTERM and SIGKILL."""
 
     stop: Stop
     grace: float
 
 
 @dataclass(frozen=True)
-class Restarting:
-    """An attempt has failed, for this reason, and another follows: the `attempt`-th (from 1) of `of`."""
+class Restarting(Event):
+    """An attempt failed, for the reason `because`; number `attempt` (from 1) of `of` follows."""
 
     attempt: int
     of: int
@@ -227,9 +233,11 @@ class Restarting:
 
 
 @dataclass(frozen=True)
-class Stalled:
-    """Nothing of the run has moved for `seconds`. `stacks` are where its ranks are, those at one place
-    together, `stuck` the connections that get no answer; `suspect` is who keeps the others, or empty.
+class Stalled(Event):
+    """The run has made no progress for `seconds`.
+
+    `stacks` says where its ranks are, those at the same place together; `stuck` are the connections without
+    an answer; `suspect` is the rank or node that the others wait for, or empty.
     """
 
     seconds: float
@@ -239,17 +247,17 @@ class Stalled:
 
 
 @dataclass(frozen=True)
-class Resumed:
-    """The run gets on again; it had not moved for `seconds`."""
+class Resumed(Event):
+    """The run makes progress again, after `seconds` without any."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
-class NodeLost:
-    """The connection to `node` broke; the run goes on there, and orch tries to come back.
+class NodeLost(Event):
+    """The connection to `node` broke; the job keeps running there, and orch tries to reconnect.
 
-    `cause` says why, without the node's name.
+    `cause` is the reason, without the name of the node.
     """
 
     node: str
@@ -257,16 +265,16 @@ class NodeLost:
 
 
 @dataclass(frozen=True)
-class NodeBack:
-    """The connection to `node` is there again, after `seconds` without it."""
+class NodeBack(Event):
+    """The connection to `node` is up again, after `seconds` without it."""
 
     node: str
     seconds: float
 
 
 @dataclass(frozen=True)
-class NodeEnded:
-    """The run is over on `node`: ended, lost (its supervisor died) or absent (there is nothing of it).
+class NodeEnded(Event):
+    """The run is over on `node`: ended, lost (its supervisor died) or absent (no trace of the run).
 
     `left` are the processes that could not be killed.
     """
@@ -277,17 +285,18 @@ class NodeEnded:
 
 
 @dataclass(frozen=True)
-class NodeGone:
-    """Nobody reaches `node` any more: it counts as failed, for `why` (`could not be reached for 60 s`)."""
+class NodeGone(Event):
+    """`node` counts as failed because nothing reaches it; `why`: `could not be reached for 60 s`."""
 
     node: str
     why: str
 
 
 @dataclass(frozen=True)
-class NodeLeft:
-    """An elastic run goes on without `node`, for `why` (`could not be reached for 60 s`): with `staying`
-    nodes of `of`, on which the launchers start all ranks again.
+class NodeLeft(Event):
+    """An elastic run continues without `node`, on `staying` of `of` nodes; `why` as in `NodeGone`.
+
+    The launchers on the other nodes restart all ranks.
     """
 
     node: str
@@ -297,17 +306,17 @@ class NodeLeft:
 
 
 @dataclass(frozen=True)
-class Explained:
-    """Why the run failed: what failed first, and what is known of that.
+class Explained(Event):
+    """Why the run failed: what failed first, and what is known about it.
 
-    `how` is that in one line. `rank` is None where it was a launcher or a whole node; `code` or `signal`
-    ended it `after` so many seconds of its life. `error` is the Python exception, `place` where in the
-    user's own code. `signature` names the row of the table that `meaning`, `cause` and `fix` come from
-    (empty: none fits), `check` the preflight check that would have told, and `evidence` the words that it
-    was known by. `lines` are the last ones of its `channel`. `victims` are the ranks that ended badly after
-    it, `unbegun` those that nobody saw begin. `logs` has what it printed, and `command` shows it.
-    `oom_kills` is how many processes of its control group the kernel killed for lack of memory, where the
-    evidence is that it counted them.
+    `how` is that in one line. `rank` is None for a launcher or a whole node; it ended with `code` or by
+    `signal`, `after` seconds. `error` is the Python exception, `place` its position in the user's own code.
+    `signature` is the id of the row of the table that `meaning`, `cause` and `fix` come from (empty: none
+    matches), `check` the preflight check that finds this, and `evidence` the text that matched. `lines` are
+    the last lines of its `channel`. `victims` are the ranks that ended badly after it, `unbegun` those
+    that were not seen to start. `logs` is the file or folder with its output, `command` shows it.
+    `oom_kills` is how many processes of its control group the kernel killed for lack of memory, if that
+    count is the evidence.
     """
 
     run: str
@@ -335,18 +344,21 @@ class Explained:
 
 
 @dataclass(frozen=True)
-class Detached:
-    """The run goes on without this controller, for `reason`; another one takes over in the background."""
+class Detached(Event):
+    """The run continues without this controller, for `reason`.
+
+    Another controller takes over in the background.
+    """
 
     run: str
     reason: str
 
 
 @dataclass(frozen=True)
-class Ended:
-    """The run is over: one line on how, where its logs are, and why it was stopped, if it ended so.
+class Ended(Event):
+    """The run has ended: `summary` in one line, and `stop` if it was stopped.
 
-    `detail` is the end of `summary` that adds to how it ended: `: r1 get (train.py:11)`, or empty.
+    `detail` is the part of `summary` after how it ended, `: r1 get (train.py:11)`, or empty.
     """
 
     run: str
@@ -357,38 +369,5 @@ class Ended:
     stop: Stop | None = None
     detail: str = ""
 
-
-Event = (
-    PhaseBegan
-    | PhaseAdvanced
-    | PhaseEnded
-    | Sending
-    | SyncAdvanced
-    | FetchAdvanced
-    | Fetched
-    | FilesWritten
-    | Warned
-    | Uneven
-    | NodesInUse
-    | Planned
-    | Started
-    | Following
-    | Output
-    | GpusSampled
-    | RankBegan
-    | RankEnded
-    | Stopping
-    | Restarting
-    | Stalled
-    | Resumed
-    | NodeLost
-    | NodeBack
-    | NodeEnded
-    | NodeGone
-    | NodeLeft
-    | Explained
-    | Detached
-    | Ended
-)
 
 Emit = Callable[[Event], None]

@@ -1,4 +1,4 @@
-"""Why a run is stopped, as a value, and its wording: the only place that has one."""
+"""Why a run is stopped, as a value, and the only place that has the wording."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PEOPLE = (
     StopReason.SIGTERM,
     StopReason.SIGHUP,
 )
-"""The reasons for which a person has stopped a run."""
+"""The reasons that mean that the user stopped the run."""
 
 _WORDS = {
     StopReason.INTERRUPT: "interrupted",
@@ -27,13 +27,12 @@ _WORDS = {
     StopReason.RANK_FAILED: "a rank failed",
     StopReason.LAUNCHER_FAILED: "a launcher failed",
     StopReason.START_FAILED: "a node could not start",
-    StopReason.NODE_LEFT: "the others went on without it",
-    StopReason.NODE_REPLACED: "the run goes on without this node",
+    StopReason.NODE_LEFT: "the run continued without it",
+    StopReason.NODE_REPLACED: "the run continues without this node",
     StopReason.RUN_ENDED: "the run has ended",
-    StopReason.CONTROLLER_ENDING: "orch is ending",
+    StopReason.CONTROLLER_ENDING: "orch is exiting",
     StopReason.TRIAL_OVER: "the trial is over",
 }
-
 
 WITHOUT_DETAIL = tuple(_WORDS)
 """The reasons that have no detail."""
@@ -41,10 +40,10 @@ WITHOUT_DETAIL = tuple(_WORDS)
 
 @dataclass(frozen=True)
 class Stop:
-    """A reason with its detail (see `StopReason`): of each part what there is, and else its default.
+    """A reason with its detail (see `StopReason`); parts that it does not have keep their defaults.
 
-    `seconds` is how long a limit, a lease or a wait was, `signal` and `pid` what came from which process;
-    `because` is why the `node` stopped.
+    `seconds` is the length of a time limit, a lease or a wait; `signal` came from process `pid`; `because`
+    is why the `node` stopped.
     """
 
     reason: StopReason
@@ -56,7 +55,6 @@ class Stop:
     because: StopReason | None = None
 
     def __str__(self) -> str:
-        """The reason in words."""
         if self.reason in _WORDS:
             return _WORDS[self.reason]
         after = "" if self.seconds is None else f" {self.seconds:g} s"
@@ -74,10 +72,10 @@ class Stop:
                 where, later = self.text and f" on {self.text}", after and f",{after} later"
                 return f"every rank has ended; the launcher{where} has not{later}"
             case StopReason.SUPERVISOR_SIGNALLED:
-                return f"the supervisor was told to stop{self._sent}"
+                return f"the supervisor {self._signalled}"
             case StopReason.LEASE_EXPIRED:
-                return f"no controller was heard of{after and f' for{after}'}"
-        return self.text or "for a reason that this version of orch does not know"
+                return f"no contact with a controller{after and f' for{after}'}"
+        return self.text or "a reason that this version of orch does not know"
 
     @property
     def brief(self) -> str:
@@ -85,12 +83,12 @@ class Stop:
         return str(replace(self, text="", because=None))
 
     def of_node(self, node: str) -> Stop:
-        """Return why the others are stopped when `node` has stopped for this reason."""
+        """Return why the other nodes are stopped after `node` stopped for this reason."""
         return replace(self, reason=StopReason.NODE_STOPPED, node=node, because=self.reason)
 
     @property
     def detail(self) -> dict[str, Any]:
-        """What there is to know beside the reason, as JSON."""
+        """The parts other than the reason, as JSON."""
         parts = {part.name: getattr(self, part.name) for part in fields(self)[1:]}
         return {
             name: part.value if isinstance(part, StopReason) else part
@@ -104,14 +102,14 @@ class Stop:
         return replace(self, reason=self.because, node="", because=None)
 
     @property
-    def _sent(self) -> str:
+    def _signalled(self) -> str:
         if self.signal is None:
-            return ""
+            return "was asked to stop"
         sender = "" if self.pid is None else f" from process {self.pid}"
-        return f" ({signal_name(self.signal)}{sender})"
+        return f"received {signal_name(self.signal)}{sender}"
 
 
 def reason_of_signal(number: int | None) -> StopReason:
-    """Return why a run is stopped whose controller got this signal; None: none in particular."""
+    """Return why a run is stopped if its controller receives this signal; None is like SIGINT."""
     known = {int(SIGTERM): StopReason.SIGTERM, int(SIGHUP): StopReason.SIGHUP}
     return known.get(number or 0, StopReason.INTERRUPT)

@@ -1,6 +1,6 @@
-"""No English as a protocol: what a sentence says is a value beside it, and nothing compares the sentence.
+"""Messages are no protocol: no code compares or parses the text of a message; it has a value for that.
 
-This walks the source. A message may be shown, joined and cut into lines; it may not decide anything.
+These tests parse the source. A message may be shown, joined and split into lines, but decides nothing.
 """
 
 from __future__ import annotations
@@ -13,27 +13,25 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "orchestrator"
-SENTENCES = frozenset(
+MESSAGE_ATTRIBUTES = frozenset(
     ["because", "cause", "detail", "error", "evidence", "gone", "stopped",
      "stopping", "message", "problem", "reason", "remedy", "summary", "text",
      "why"]
 )  # fmt: skip
-NAMES = frozenset(
-    ["because", "cause", "message", "reason", "remedy", "summary", "why"]
-)  # of variables
+MESSAGE_VARIABLES = frozenset(["because", "cause", "message", "reason", "remedy", "summary", "why"])
 METHODS = frozenset(
     ["count", "endswith", "find", "index", "partition", "removeprefix", "removesuffix", "rfind",
      "rindex", "rpartition", "startswith"]
 )  # fmt: skip
 PATTERNS = frozenset(["findall", "finditer", "fullmatch", "match", "search"])
-ALIKE = frozenset(["casefold", "lower", "rstrip", "lstrip", "strip", "splitlines", "split"])
+SAME_TEXT = frozenset(["casefold", "lower", "rstrip", "lstrip", "strip", "splitlines", "split"])
 
 ALLOWED = {
-    # Words of another program, kept in a constant of the file that knows it.
-    "_UNKNOWN_HOST in str(error)": "paramiko has one class for all that an SSH connection cannot do",
-    "str(error).startswith(_ENCRYPTED)": "asyncssh has one class for all that a key file is not",
+    # Messages of other programs, in a constant of the file that runs them.
+    "_UNKNOWN_HOST in str(error)": "paramiko has one class for every failure of an SSH connection",
+    "str(error).startswith(_ENCRYPTED)": "asyncssh has one class for every problem of a key file",
     "_CLOSED in error.reason": "asyncssh has one code for a refused session and a closed connection",
-    "_REVOKED in str(error)": "asyncssh has one class for all that is wrong with a host key",
+    "_REVOKED in str(error)": "asyncssh has one class for every problem of a host key",
     **dict.fromkeys(
         (
             f"_{name}.fullmatch(message)"
@@ -42,15 +40,15 @@ ALLOWED = {
                 "OTHER",
             )
         ),
-        "click has one class for most that is wrong with words on a command line",
+        "click has one class for most mistakes on a command line",
     ),
-    "_CLICK.search(found.error)": "Python's own words, of an import that failed",
-    "_NO_MODULE.search(found.error)": "Python's own words, of an import that failed",
+    "_CLICK.search(found.error)": "Python's message for an import that failed",
+    "_NO_MODULE.search(found.error)": "Python's message for an import that failed",
     # Records of older versions.
-    "_TIME_LIMIT.match(summary)": "what an earlier version wrote",
-    # Two tellings of one thing, which is told once.
-    "cause == self._away_for": "a cause that was told already",
-    # Ids and enums that stand in a field of such a name.
+    "_TIME_LIMIT.match(summary)": "written by an earlier version",
+    # The same message twice, of which the second is dropped.
+    "cause == self._away_for": "a cause that was reported already",
+    # Ids and enums in fields with such a name.
     **dict.fromkeys(
         (
             "cause.reason in UNASKED",
@@ -69,8 +67,8 @@ ALLOWED = {
     "result.cause in _REFUSALS": "the cause of an Unreachable is an id",
     "self.fault.cause not in _FILTERED": "the cause of a Fault is an enum",
     "pid in why": "a dict of reasons, by process",
-    "room.problem[0] not in (errno.ENOSPC, errno.EDQUOT)": "an errno, and where it came from",
-    # Texts that are read because they are what is looked at: a script, a log.
+    "room.problem[0] not in (errno.ENOSPC, errno.EDQUOT)": "an errno and its source",
+    # Input that orch reads: a script, a log.
     "self.text.endswith(b'\\r')": "a line that a rank printed",
     "text == self.text": "a line that a rank printed",
     "partial.text.removesuffix(b'\\r')": "a line that a rank printed",
@@ -78,13 +76,13 @@ ALLOWED = {
     "'torch' not in context.script.text": "the source of the user's script",
     "'.launch(' in context.script.text": "the source of the user's script",
     "'.launch(' not in context.script.text": "the source of the user's script",
-    # Where in a sentence a value stands that is known beside it, to put another there.
+    # The position of a known value in a message, to replace it there.
     "re.search(re.escape(first.command) + _WORDS_OF_SSH, first.remedy)": "to make a loop of a command",
 }  # fmt: skip
 
 
 def comparisons(source: str) -> Iterator[tuple[int, str]]:
-    """Yield the line and the text of every expression in which a sentence decides."""
+    """Yield the line and the text of every expression that depends on the text of a message."""
     for node in ast.walk(ast.parse(source)):
         if _decides(node):
             yield getattr(node, "lineno", 0), ast.unparse(node).partition("\n")[0]
@@ -95,34 +93,34 @@ def _decides(node: ast.AST) -> bool:
         case ast.Compare(left=left, ops=ops, comparators=others):
             compares = any(isinstance(op, ast.Eq | ast.NotEq | ast.In | ast.NotIn) for op in ops)
             sides = [left, *others]
-            return compares and any(map(_is_told, sides)) and not any(map(_is_member, sides))
+            return compares and any(map(_is_message, sides)) and not any(map(_is_member, sides))
         case ast.Call(func=ast.Attribute(value=value, attr=method), args=arguments):
-            is_asked = method in METHODS and _is_told(value)
-            return is_asked or (method in PATTERNS and any(map(_is_told, arguments)))
+            is_compared = method in METHODS and _is_message(value)
+            return is_compared or (method in PATTERNS and any(map(_is_message, arguments)))
         case ast.Match(subject=subject, cases=cases):
             of_text = any(isinstance(case.pattern, ast.MatchValue | ast.MatchOr) for case in cases)
-            return of_text and _is_told(subject)
+            return of_text and _is_message(subject)
     return False
 
 
-def _is_told(node: ast.AST) -> bool:
-    """Tell whether it is a sentence, in whole or a part of it."""
+def _is_message(node: ast.AST) -> bool:
+    """Return whether the expression is a message or a part of one."""
     match node:
         case ast.Attribute(attr=name):
-            return name in SENTENCES
+            return name in MESSAGE_ATTRIBUTES
         case ast.Name(id=name):
-            return name in NAMES
+            return name in MESSAGE_VARIABLES
         case ast.Call(func=ast.Name(id="str" | "repr"), args=[ast.Name(id=name)]):
             return re.search(r"error|exc|failure|fault|problem|refusal|trouble", name) is not None
         case ast.Call(func=ast.Attribute(value=value, attr=method)):
-            return method in ALIKE and _is_told(value)
+            return method in SAME_TEXT and _is_message(value)
         case ast.Subscript(value=value):
-            return _is_told(value)
+            return _is_message(value)
     return False
 
 
 def _is_member(node: ast.AST) -> bool:
-    """Tell whether it is a member of an enum, `Cause.SILENT`, or a tuple of such."""
+    """Return whether the expression is a member of an enum (`Cause.SILENT`) or a tuple of them."""
     match node:
         case ast.Attribute(value=ast.Name(id=kind), attr=name):
             return kind[:1].isupper() and name.isupper()
@@ -139,13 +137,13 @@ def _found() -> dict[str, list[str]]:
     return found
 
 
-def test_no_sentence_decides() -> None:
+def test_no_code_depends_on_the_text_of_a_message() -> None:
     assert [
         place for text, places in _found().items() if text not in ALLOWED for place in places
     ] == []
 
 
-def test_every_place_that_is_allowed_is_still_there() -> None:
+def test_every_exception_is_still_needed() -> None:
     assert sorted(ALLOWED.keys() - _found().keys()) == []
 
 
@@ -167,7 +165,7 @@ def test_every_place_that_is_allowed_is_still_there() -> None:
         'any(fault.message.startswith("torch ") for fault in faults)',
     ],
 )
-def test_a_sentence_that_decides_is_found(source: str) -> None:
+def test_expression_that_depends_on_a_message_is_found(source: str) -> None:
     assert list(comparisons(source)) != []
 
 
@@ -183,5 +181,5 @@ def test_a_sentence_that_decides_is_found(source: str) -> None:
         'if line.startswith("#"): pass',
     ],
 )
-def test_a_sentence_that_is_only_shown_is_not_found(source: str) -> None:
+def test_expression_that_shows_a_message_is_not_found(source: str) -> None:
     assert list(comparisons(source)) == []

@@ -1,4 +1,4 @@
-"""The rooms of the package import downward only, and no module imports itself in a circle."""
+"""Rooms of the package import only rooms below them, and no imports are circular."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PIPELINE = _RUNS | {"runs"}
 _CONTROL = _PIPELINE | {"pipeline"}
 _API = _CONTROL | {"control", "provision"}
 
-# From the top: room -> the rooms that it may import. docs/decisions/0004-rooms.md says what each holds.
+# From the top: room -> the rooms that it may import. docs/decisions/0004-rooms.md says what each contains.
 MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": _API | {"api", "ui", ""},
@@ -66,7 +66,7 @@ MODULES = {module_of(source): source for source in sources()}
 
 
 def imports(source: Path) -> Iterator[str]:
-    """Every module that a file imports, also within functions and for types only."""
+    """Yield every module that a file imports, also in functions and for type checking."""
     package = module_of(source).split(".")
     if source.name != "__init__.py":
         package.pop()
@@ -89,7 +89,7 @@ def test_module_imports_only_rooms_below_its_own(module: str) -> None:
             assert room_of(imported) in MAY_IMPORT[room], f"{room} must not import {imported}"
 
 
-def test_imports_make_no_circle() -> None:
+def test_imports_are_not_circular() -> None:
     graph = {
         module: {each for each in imports(source) if each in MODULES} - {module}
         for module, source in MODULES.items()
@@ -100,7 +100,7 @@ def test_imports_make_no_circle() -> None:
         pytest.fail(" -> ".join(error.args[1]))
 
 
-def test_package_has_no_more_rooms_than_its_drawing() -> None:
+def test_every_room_is_in_the_table() -> None:
     assert {room_of(module) for module in MODULES} == set(MAY_IMPORT)
 
 
@@ -120,8 +120,8 @@ def test_only_provision_imports_fabric() -> None:
                 assert room_of(module_of(source)) == "provision", source
 
 
-def test_only_the_embedded_cluster_imports_the_transport_of_ssh() -> None:
-    """Everybody else takes a Transport; the embedded cluster reaches its nodes over SSH on loopback."""
+def test_only_the_embedded_cluster_imports_the_ssh_transport() -> None:
+    """All other code takes a Transport; the embedded cluster uses SSH on the loopback interface."""
     for source in sources():
         module = module_of(source)
         if not module.startswith(("orchestrator.remote.ssh", "orchestrator.remote.embedded")):
@@ -129,21 +129,21 @@ def test_only_the_embedded_cluster_imports_the_transport_of_ssh() -> None:
                 assert not imported.startswith("orchestrator.remote.ssh"), source
 
 
-def test_asyncssh_is_imported_below_the_transport_of_ssh_only() -> None:
+def test_only_the_ssh_transport_imports_asyncssh() -> None:
     for source in sources():
         if "asyncssh" in {module.split(".")[0] for module in imports(source)}:
             owners = ("orchestrator.remote.ssh", "orchestrator.remote.embedded")
             assert module_of(source).startswith(owners), source
 
 
-def test_the_node_side_needs_the_standard_library_only() -> None:
+def test_node_imports_only_the_standard_library() -> None:
     for source in sources():
         if room_of(module_of(source)) == "node":
             for module in imports(source):
                 assert module.split(".")[0] in {*sys.stdlib_module_names, ROOT.name}, source
 
 
-def test_the_library_neither_prints_nor_exits() -> None:
+def test_library_does_not_print_or_exit() -> None:
     for source in sources():
         if room_of(module_of(source)) in {"cli", "node"}:
             continue

@@ -10,7 +10,12 @@ from signal import Signals
 from orchestrator.node.reasons import UNASKED, StopReason
 from orchestrator.reasons import WITHOUT_DETAIL, Stop
 
-_FIXED = {str(Stop(reason)): reason for reason in WITHOUT_DETAIL}
+_FIXED = {
+    **{str(Stop(reason)): reason for reason in WITHOUT_DETAIL},
+    "the others went on without it": StopReason.NODE_LEFT,  # verbatim
+    "the run goes on without this node": StopReason.NODE_REPLACED,  # verbatim
+    "orch is ending": StopReason.CONTROLLER_ENDING,
+}
 _TIME_LIMIT = re.compile(r"timed out after ([0-9.e+]{1,20}) s")
 _STALL = re.compile(r"stalled: (.*)", re.DOTALL)
 _NODE_FAILED = re.compile(r"(.+) failed", re.DOTALL)
@@ -19,7 +24,8 @@ _LAUNCHER_HANGS = re.compile(
     r"every rank has ended; the launcher on (.*) has not, ([0-9.e+]{1,20}) s later"
 )
 _SIGNALLED = re.compile(
-    r"the supervisor was told to stop(?: \((SIG[A-Z0-9+]{1,12}) from process ([0-9]{1,10})\))?"
+    r"the supervisor was told to stop"  # verbatim
+    r"(?: \((SIG[A-Z0-9+]{1,12}) from process ([0-9]{1,10})\))?"
 )
 _LEASE = re.compile(r"no controller was heard of(?: for ([0-9.e+]{1,20}) s)?")
 _DETAIL = re.compile(r"[:;] ")

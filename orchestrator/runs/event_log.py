@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from orchestrator import events
 from orchestrator.errors import OrchError
@@ -29,7 +29,7 @@ _NOT_LOGGED = (
     events.NodesInUse,
 )  # fmt: skip
 _KINDS: dict[str, type[events.Event]] = {
-    kind.__name__: kind for kind in get_args(events.Event) if kind not in _NOT_LOGGED
+    kind.__name__: kind for kind in events.Event.__subclasses__() if kind not in _NOT_LOGGED
 }
 
 

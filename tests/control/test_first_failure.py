@@ -214,4 +214,4 @@ def test_node_that_stopped_unasked_is_named_though_orders_reached_others_sooner(
         node("n0", rank(0, TERM, 4.5), status=ordered, stopped_at=3.9),
         node("n1", rank(1, TERM, 4.5), status=by_itself, stopped_at=4.0),
     ]
-    assert str(find_stop(nodes)) == "n1 stopped: no controller was heard of for 3 s"
+    assert str(find_stop(nodes)) == "n1 stopped: no contact with a controller for 3 s"

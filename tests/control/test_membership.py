@@ -56,8 +56,8 @@ STOPPED = StatusReport("ended", KILL, (), Stop(StopReason.INTERRUPT), 9.0)
         (node(3, gone="vanished"), "vanished"),
         (node(3, at(3, end=KILL), status=KILLED), "lost its launcher to SIGKILL"),
         (node(3, status=LOST), "lost its supervisor: it was killed, or the node has restarted"),
-        (node(3, status=SHUT_DOWN), "stopped: the supervisor was told to stop"),
-        (node(3, status=LEASE), "stopped: no controller was heard of for 5 s"),
+        (node(3, status=SHUT_DOWN), "stopped: the supervisor was asked to stop"),
+        (node(3, status=LEASE), "stopped: no contact with a controller for 5 s"),
     ],
 )
 def test_a_node_leaves(left: NodeState, why: str) -> None:

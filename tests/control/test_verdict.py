@@ -83,7 +83,7 @@ def test_a_node_that_stopped_by_itself_says_why() -> None:
     for end in (OK, TERM, KILL):
         nodes = [node("n0", rank(0, end, 5.0), status=status, stopped_at=4.0)]
         verdict = judge(plan_of(1), nodes, None)
-        expected = (1, "n0 stopped: no controller was heard of for 3 s")
+        expected = (1, "n0 stopped: no contact with a controller for 3 s")
         assert (verdict.exit_code, verdict.summary) == expected
 
 
@@ -247,7 +247,7 @@ def test_the_first_that_stopped_is_told_not_one_that_was_stopped_for_its_sake() 
     assert find_stop([second, first]) == told
     assert (
         judge(plan_of(1, 1), [second, first], None).summary
-        == "n1 stopped: no controller was heard of"
+        == "n1 stopped: no contact with a controller"
     )
     assert find_stop([node("n0", rank(0, OK))]) is None
 

@@ -164,7 +164,7 @@ def test_a_lease_ends_a_run_that_hears_of_no_controller(lab3: Lab, tmp_path: Pat
     # Who looks now is told why it ended.
     with Attach(lab3, run) as looking:
         assert looking.end() == 1
-        assert "no controller was heard of for 3 s" in looking.err
+        assert "no contact with a controller for 3 s" in looking.err
     with Attach(lab3, other) as looking:
         looking.wait_for_lines(1, "│ line")
         assert looking.interrupt() == 130

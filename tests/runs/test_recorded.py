@@ -1,4 +1,4 @@
-"""Run folders of orch 0.1.0, which said in English why a run was stopped: they open, and say the same."""
+"""Run folders of orch 0.1.0, which has sentences where there are values now: they open and show the same."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from orchestrator.ui.verdict import rows
 RECORDED = Path(__file__).parents[1] / "recorded/runs"
 SENDER = Stop(StopReason.SUPERVISOR_SIGNALLED, signal=15, pid=10396).of_node("local1")
 PLACE = "r[0-1] <module> (slow.py:3)"
-# run: how it ended, and why its nodes were told to stop
+# run: exit code, outcome, a part of the status page, and why its nodes were stopped
 RUNS = {
     "succeeded": (0, "succeeded", "all 2 ranks succeeded after", None),
     "failed": (1, "failed", "rank 1 on local1 exited with 1 after", Stop(StopReason.RANK_FAILED)),
@@ -39,12 +39,13 @@ RUNS = {
     "stalled": (1, "failed", "stalled after 3.2 s: r[0-1]", Stop(StopReason.STALL, text=PLACE)),
     "stopped": (130, "stopped", "stopped by orch stop after", Stop(StopReason.STOP_REQUEST)),
     "interrupted": (130, "stopped", "stopped by an interrupt after", Stop(StopReason.INTERRUPT)),
-    "signalled": (1, "stopped", "local1 stopped after 5.2 s: the supervisor was told to", SENDER),
+    "signalled": (1, "stopped", "local1 stopped after 5.2 s: the supervisor was", SENDER),
 }
+REWORDED = {"signalled": "local1 stopped: the supervisor received SIGTERM from process 10396"}
 
 
 def opened(run: str, tmp_path: Path) -> SavedRun:
-    """Return a recorded run, in a folder that is ours as one must be."""
+    """Return a copy of a recorded run with the owner and the modes that it must have."""
     folder = tmp_path / json.loads((RECORDED / run / "run.json").read_text())["run"]
     shutil.copytree(RECORDED / run, folder)
     for path in (folder, *folder.rglob("*")):
@@ -55,7 +56,7 @@ def opened(run: str, tmp_path: Path) -> SavedRun:
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_a_run_of_the_version_before_shows_how_it_ended(run: str, tmp_path: Path) -> None:
+def test_status_of_old_run_shows_how_it_ended(run: str, tmp_path: Path) -> None:
     exit_code, outcome, said, why = RUNS[run]
     saved = opened(run, tmp_path)
     assert (saved.exit_code, saved.outcome) == (exit_code, outcome)
@@ -68,7 +69,7 @@ def test_a_run_of_the_version_before_shows_how_it_ended(run: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_what_its_ranks_printed_is_there_to_read_and_to_diagnose(run: str, tmp_path: Path) -> None:
+def test_logs_and_evidence_of_old_run_are_read(run: str, tmp_path: Path) -> None:
     saved = opened(run, tmp_path)
     replay = Replay(saved.logs, saved.settings.skews, lambda stream: True, since=None, last=None)
     said = b"".join(piece.data for piece in (*replay.pieces(), *replay.rest()))
@@ -76,17 +77,17 @@ def test_what_its_ranks_printed_is_there_to_read_and_to_diagnose(run: str, tmp_p
     assert b"rank 0 works\n" in said and b"rank 1 works\n" in said
     assert {log.source.rank for log in logs_of(saved)} == {0, 1}
     codes = {end.rank: end.code for end in evidence_of(saved).exits}
-    # A rank that ended because it was told to tells nothing of why the run did.
+    # A rank that was stopped is no evidence of why the run ended.
     assert codes == {"succeeded": {0: 0, 1: 0}, "failed": {1: 1}}.get(run, {})
 
 
-def test_the_request_to_stop_it_is_understood(tmp_path: Path) -> None:
+def test_stop_request_of_old_run_is_read(tmp_path: Path) -> None:
     request = find_stop_request(opened("stopped", tmp_path).folder)
     assert request is not None and request.reason is StopReason.STOP_REQUEST
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_supervisors_of_the_version_before_let_a_new_controller_judge_the_same(
+def test_judge_of_old_supervisors_gives_the_recorded_verdict(
     run: str, tmp_path: Path
 ) -> None:
     saved = opened(run, tmp_path)
@@ -98,11 +99,11 @@ def test_supervisors_of_the_version_before_let_a_new_controller_judge_the_same(
         report = parse({"status": status}, b"")
         assert isinstance(report, StatusReport)
         rank = ranks[name, 0]
-        told = {
+        reported = {
             "rank": rank.rank, "local_rank": 0, "attempt": 0, "pid": rank.pid, "started": rank.began,
             "ended": rank.ended, "code": rank.code, "signal": rank.signal,
         }  # fmt: skip
-        ended = parse({"rank": told}, b"")
+        ended = parse({"rank": reported}, b"")
         assert isinstance(ended, RankReport)
         skew = saved.settings.skews[name]
         nodes.append(
@@ -112,12 +113,12 @@ def test_supervisors_of_the_version_before_let_a_new_controller_judge_the_same(
     assert (verdict.exit_code, verdict.outcome, verdict.summary) == (
         saved.exit_code,
         saved.outcome,
-        saved.summary,
+        REWORDED.get(run, saved.summary),
     )
 
 
-def test_a_supervisor_of_the_version_before_reads_the_request_of_this_one(tmp_path: Path) -> None:
-    # It takes a reason that is a text, whatever it is, and puts it into its status; the rest it ignores.
+def test_old_supervisor_accepts_a_new_stop_request(tmp_path: Path) -> None:
+    # It copies any text that is the reason into its status, and ignores the detail.
     stop = Stop(StopReason.LEASE_EXPIRED, seconds=3).of_node("n1")
     request = {"grace": 3.0, "reason": stop.reason.value, "detail": stop.detail}
     (tmp_path / "stop.json").write_text(json.dumps(request))
@@ -126,6 +127,6 @@ def test_a_supervisor_of_the_version_before_reads_the_request_of_this_one(tmp_pa
     old = json.loads((RECORDED / "stopped/nodes/local0/status.json").read_text())
     report = parse({"status": {**old, "stopped": read["reason"]}}, b"")
     assert isinstance(report, StatusReport)
-    # An order, still: it is not the node that stopped by itself.
+    # Still a request: the node has not stopped by itself.
     assert report.stopped == Stop(StopReason.NODE_STOPPED)
     assert not NodeState("n0", {}, report).has_stopped_unasked

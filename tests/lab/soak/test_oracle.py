@@ -154,7 +154,7 @@ TRUE = {
         (143, "rank 1 on node1 exited with 143"), [told(0, 2.5), told(1, 2)],
         [hit("term", "rank", "node1", 2, rank=1)]),
     "supervisor_terminated": evidence(
-        (1, "node1 stopped: the supervisor was told to stop (SIGTERM from process 0)"),
+        (1, "node1 stopped: the supervisor received SIGTERM from process 0"),
         [told(0, 2), told(1, 2)], [hit("term", "supervisor", "node1", 1.9)]),
     "controller_terminated": evidence((143, "stopped by SIGTERM"), [told(0, 2), told(1, 2)],
                                       [hit("term", "controller", "ctl", 1.9)]),
@@ -192,7 +192,7 @@ FALSE: dict[str, tuple[str, Evidence]] = {
     "time_limit_that_nobody_set": ("verdict_is_true", evidence(
         (124, "timed out after 1 s"), [told(0, 2), told(1, 2)])),
     "frozen_supervisor_ends_the_run": ("verdict_is_true", evidence(
-        (1, "node1 stopped: the supervisor was told to stop"), [told(0, 2), told(1, 2)],
+        (1, "node1 stopped: the supervisor was asked to stop"), [told(0, 2), told(1, 2)],
         [hit("freeze", "supervisor", "node1", 1.5, lasts=2.0)])),
     "short_cut_ends_the_run": ("verdict_is_true", evidence(
         (1, "node1 could not be reached"), [told(0, 2), told(1, 2)],
