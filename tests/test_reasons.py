@@ -46,6 +46,7 @@ ALLOWED = {
     "_NO_MODULE.search(found.error)": "Python's message for an import that failed",
     # Records of older versions.
     "_TIME_LIMIT.match(summary)": "written by an earlier version",
+    "_DETAIL.search(summary)": "written by an earlier version",
     # The same message twice, of which the second is dropped.
     "cause == self._away_for": "a cause that was reported already",
     # Ids and enums in fields with such a name.
@@ -68,6 +69,8 @@ ALLOWED = {
     "self.fault.cause not in _FILTERED": "the cause of a Fault is an enum",
     "pid in why": "a dict of reasons, by process",
     "room.problem[0] not in (errno.ENOSPC, errno.EDQUOT)": "an errno and its source",
+    # The summary is how the run ended and then the detail, which is known.
+    "event.summary.removesuffix(event.detail)": "to put the duration between them",
     # Input that orch reads: a script, a log.
     "self.text.endswith(b'\\r')": "a line that a rank printed",
     "text == self.text": "a line that a rank printed",
