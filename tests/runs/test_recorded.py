@@ -1,4 +1,4 @@
-"""Run folders of orch 0.1.0, which has sentences where there are values now: they open and show the same."""
+"""Run folders of orch 0.1.0, with sentences where there are values now: they open and show the same."""
 
 from __future__ import annotations
 
