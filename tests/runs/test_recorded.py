@@ -87,9 +87,7 @@ def test_stop_request_of_old_run_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_judge_of_old_supervisors_gives_the_recorded_verdict(
-    run: str, tmp_path: Path
-) -> None:
+def test_judge_of_old_supervisors_gives_the_recorded_verdict(run: str, tmp_path: Path) -> None:
     saved = opened(run, tmp_path)
     ranks = state_of(saved.folder).ranks
     nodes = []
