@@ -1,1 +1,1 @@
-"""What the ranks of a run wait for, from what its nodes tell of their processes."""
+"""What the ranks of a run wait for, from snapshots of their processes on the nodes."""

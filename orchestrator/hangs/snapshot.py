@@ -1,23 +1,24 @@
-"""What a node tells of a run's processes at one moment, as typed values (`node/stacks.py` tells it)."""
+"""What a node reports of the processes of a run at one moment, as typed values (see `node/stacks.py`)."""
 
 from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from orchestrator.remote.agent import Agent
-from orchestrator.remote.answers import parsed
+from orchestrator.remote.answers import count, flag, moment, parsed, text
 from orchestrator.util.text import printable
 
-_MARGIN = 5.0  # seconds beyond what the node has for it
-_LONGEST = 300  # characters of a path
-_MOST_RANKS = 10_000_000
+_ANSWER_DELAY = 5.0  # seconds to wait beyond the time that the node has
+_MAX_TEXT = 300  # characters of a path
+_MAX_RANK = 10_000_000
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A call: `function` is at `line` of `file` (0: it is not known where)."""
+    """A call of `function`, at `line` of `file` (0 if the line is unknown)."""
 
     function: str
     file: str
@@ -26,7 +27,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Thread:
-    """A Python thread, its innermost frame first."""
+    """A Python thread with its frames, innermost first."""
 
     name: str
     is_main: bool
@@ -37,9 +38,9 @@ class Thread:
 class Process:
     """A process of a rank, or of a launcher (`rank` None).
 
-    `is_own` is false for what a rank has started. `state` is the kernel's letter, `used` seconds of CPU,
-    `main_used` those of the main thread, and `moved` bytes read and written. `by` tells how the stacks
-    came here (py-spy, signal), `why` why there are none.
+    `is_own` is false for the processes that a rank has started. `state` is the kernel's letter, `used` the
+    CPU time in seconds, `main_used` that of the main thread, and `moved` the bytes read and written. `by`
+    is how the stacks were taken (py-spy, signal), and `why` the reason if there are none.
     """
 
     pid: int
@@ -56,15 +57,15 @@ class Process:
 
     @property
     def stack(self) -> tuple[Frame, ...]:
-        """The main thread's frames, innermost first; none where they are not known."""
+        """The frames of the main thread, innermost first; empty if they are unknown."""
         return next((thread.frames for thread in self.threads if thread.is_main), ())
 
 
 @dataclass(frozen=True)
 class StuckConnection:
-    """A connection that waits for an answer which does not come: `is_new` for one to a connect.
+    """A connection that waits for an answer; `is_new` if it is still being established.
 
-    `unacked` are bytes that the other end has not acknowledged; they were sent again `retransmits` times.
+    `unacked` bytes are not acknowledged by the other end and were sent again `retransmits` times.
     """
 
     pid: int
@@ -77,7 +78,7 @@ class StuckConnection:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What there was of a run on `node`, at a time of the node's own clock (seconds)."""
+    """The processes and stuck connections of a run on `node`, at a time of the node's clock (seconds)."""
 
     node: str
     at: float
@@ -85,7 +86,7 @@ class Snapshot:
     stuck: tuple[StuckConnection, ...]
 
     def of_rank(self, rank: int | None) -> tuple[Process, ...]:
-        """The processes of a rank, its own the first."""
+        """Return the processes of a rank, the rank itself first."""
         found = [process for process in self.processes if process.rank == rank]
         return tuple(sorted(found, key=lambda process: not process.is_own))
 
@@ -95,88 +96,66 @@ class Snapshot:
         return tuple(process for process in self.processes if process.is_own)
 
 
-def parse(node: str, said: Any) -> Snapshot:
-    """Return the look that a node's answer holds. Raises ValueError for anything else."""
-    try:
-        return Snapshot(
-            node,
-            _seconds(said["at"]),
-            tuple(_process(each) for each in said["processes"]),
-            tuple(_stuck(each) for each in said["sockets"]),
-        )
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"{node}: not what its processes do: {error!r:.100}") from error
+def parse_snapshot(node: str, answer: Any) -> Snapshot:
+    """Return the snapshot in the answer of a node; `parsed` reports what is raised for anything else."""
+    return Snapshot(
+        node,
+        moment(answer["at"]),
+        tuple(map(_process, answer["processes"])),
+        tuple(map(_stuck, answer["sockets"])),
+    )
 
 
-def _process(said: Any) -> Process:
-    rank = said["rank"]
+def _process(answer: Any) -> Process:
+    rank = answer["rank"]
     return Process(
-        pid=_count(said["pid"]),
-        rank=None if rank is None else _count(rank, _MOST_RANKS),
-        is_own=said["own"] is True,
-        name=_text(said["name"]),
-        state=_text(said["state"])[:1],
-        used=_seconds(said["used"]),
-        main_used=_seconds(said["main_used"]),
-        moved=_count(said["moved"]),
-        by="" if said["by"] is None else _text(said["by"]),
-        why=_text(said["why"]),
-        threads=tuple(
-            Thread(
-                _text(thread["name"]),
-                thread["main"] is True,
-                tuple(
-                    Frame(_text(name), _text(file), _count(line))
-                    for name, file, line in thread["frames"]
-                ),
-            )
-            for thread in said["threads"]
-        ),
+        pid=count(answer["pid"]),
+        rank=None if rank is None else count(rank, _MAX_RANK),
+        is_own=flag(answer["own"]),
+        name=_text(answer["name"]),
+        state=_text(answer["state"])[:1],
+        used=moment(answer["used"]),
+        main_used=moment(answer["main_used"]),
+        moved=count(answer["moved"]),
+        by="" if answer["by"] is None else _text(answer["by"]),
+        why=_text(answer["why"]),
+        threads=tuple(map(_thread, answer["threads"])),
     )
 
 
-def _stuck(said: Any) -> StuckConnection:
+def _thread(answer: Any) -> Thread:
+    frames = (Frame(_text(name), _text(file), count(line)) for name, file, line in answer["frames"])
+    return Thread(_text(answer["name"]), flag(answer["main"]), tuple(frames))
+
+
+def _stuck(answer: Any) -> StuckConnection:
     return StuckConnection(
-        pid=_count(said["pid"]),
-        is_new=said["state"] == "connecting",
-        local=_end(said["local"]),
-        remote=_end(said["remote"]),
-        unacked=_count(said["unacked"]),
-        retransmits=_count(said["retransmits"]),
+        pid=count(answer["pid"]),
+        is_new=answer["state"] == "connecting",
+        local=_endpoint(answer["local"]),
+        remote=_endpoint(answer["remote"]),
+        unacked=count(answer["unacked"]),
+        retransmits=count(answer["retransmits"]),
     )
 
 
-def _end(said: Any) -> tuple[str, int]:
-    address, port = said
-    return str(ipaddress.ip_address(_text(address))), _count(port, 65535)
+def _endpoint(answer: Any) -> tuple[str, int]:
+    address, port = answer
+    return str(ipaddress.ip_address(text(address))), count(port, 65535)
 
 
-def _text(said: Any) -> str:
-    if not isinstance(said, str):
-        raise TypeError(f"not a text: {said!r:.40}")
-    return printable(said, _LONGEST)
-
-
-def _count(said: Any, most: int = 1 << 63) -> int:
-    if type(said) is not int or not 0 <= said <= most:
-        raise ValueError(f"not a count: {said!r:.40}")
-    return said
-
-
-def _seconds(said: Any) -> float:
-    if type(said) not in (int, float) or not 0 <= said < 1e12:
-        raise ValueError(f"not a time: {said!r:.40}")
-    return float(said)
+def _text(answer: Any) -> str:
+    return printable(text(answer), _MAX_TEXT)
 
 
 async def take_snapshot(
     agent: Agent, run: str, node: str, *, limit: float, brief: bool = False
 ) -> Snapshot:
-    """Return what `node` tells within `limit` seconds. Raises NodeError.
+    """Return the snapshot that `node` takes within `limit` seconds. Raises NodeError.
 
-    A `brief` look has the main threads of ranks and launchers only, and no connections.
+    A `brief` one has only the main threads of ranks and launchers, and no connections.
     """
-    said = await agent.ask(
-        "stacks", timeout=limit + _MARGIN, limit=limit, run=run, node=node, brief=brief
+    answer = await agent.ask(
+        "stacks", timeout=limit + _ANSWER_DELAY, limit=limit, run=run, node=node, brief=brief
     )
-    return parsed(node, "stacks", lambda said: parse(node, said), said)
+    return parsed(node, "stacks", partial(parse_snapshot, node), answer)

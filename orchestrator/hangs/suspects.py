@@ -1,4 +1,4 @@
-"""Who keeps a run that does not get on, from one look at all of its nodes: pure."""
+"""Find what holds up a stalled run, from snapshots of all of its nodes. Pure."""
 
 from __future__ import annotations
 
@@ -9,170 +9,173 @@ from collections.abc import Mapping, Sequence
 from orchestrator.hangs.locations import (
     Location,
     group_ranks,
-    is_in_own_code,
+    has_own_code,
     location_of,
     rank_label,
 )
 from orchestrator.hangs.snapshot import Frame, Process, Snapshot, StuckConnection
 from orchestrator.plan import Plan
 
-_MOST = 8  # connections that are told of
-_CROWD = 3  # so many ranks at one place make one elsewhere stand out
+_MAX_SHOWN = 8  # connections, ended ranks, processes below a rank
+_MIN_CROWD = 3  # ranks at one location that make a single other one stand out
 
 
 def nodes_by_address(plan: Plan) -> dict[str, str]:
-    """Return the nodes' names by the addresses at which their ranks meet, or that SSH goes to."""
+    """Return the nodes' names by the addresses that their ranks or SSH use."""
     names = {node.host.address: node.name for node in plan.nodes}
     names.update({node.address: node.name for node in plan.nodes if node.address})
     return names
 
 
 def location_text(process: Process) -> str:
-    """Return where a process is, or why that is not known."""
-    place = location_of(process.stack)
-    if place is not None:
-        return str(place)
+    """Return where a process is, or why that is unknown."""
+    location = location_of(process.stack)
+    if location is not None:
+        return str(location)
     if process.by:
         return "in no Python call"
     return f"no stack: {process.why}" if process.why else "no stack"
 
 
-def stack_lines(looks: Sequence[Snapshot]) -> tuple[str, ...]:
-    """Return where all ranks are, those at one place together; launchers only where there is no rank."""
-    own = [process for look in looks for process in look.own]
-    places = [(process.rank, location_text(process)) for process in own if process.rank is not None]
-    if places:
-        return group_ranks(places)
-    return tuple(
-        f"launcher of {look.node} {location_text(process)}"
-        for look in looks
-        for process in look.own
-    )
+def stack_lines(snapshots: Sequence[Snapshot]) -> tuple[str, ...]:
+    """Return where all ranks are, grouped by location; launchers only if there is no rank."""
+    own = [(snapshot.node, process) for snapshot in snapshots for process in snapshot.own]
+    ranks = [
+        (process.rank, location_text(process)) for _, process in own if process.rank is not None
+    ]
+    if ranks:
+        return group_ranks(ranks)
+    return tuple(f"launcher of {node} {location_text(process)}" for node, process in own)
 
 
-def connection_lines(looks: Sequence[Snapshot], names: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the connections that are stuck, a sentence each; `names` are the nodes' by address."""
+def connection_lines(snapshots: Sequence[Snapshot], names: Mapping[str, str]) -> tuple[str, ...]:
+    """Return one line for each stuck connection; `names` has the nodes' names by address."""
     found: dict[str, None] = {}
-    for look in looks:
-        who = {process.pid: process.rank for process in look.processes}
-        for stuck in look.stuck:
-            found[_connection(look.node, who.get(stuck.pid), stuck, names)] = None
-    told = list(found)
-    if len(told) > _MOST:
-        told[_MOST:] = [f"and {len(told) - _MOST} more"]
-    return tuple(told)
+    for snapshot in snapshots:
+        ranks = {process.pid: process.rank for process in snapshot.processes}
+        for stuck in snapshot.stuck:
+            found[_connection_line(snapshot.node, ranks.get(stuck.pid), stuck, names)] = None
+    lines = list(found)
+    if len(lines) > _MAX_SHOWN:
+        lines[_MAX_SHOWN:] = [f"and {len(lines) - _MAX_SHOWN} more"]
+    return tuple(lines)
 
 
 def find_suspect(
-    looks: Sequence[Snapshot], names: Mapping[str, str], ended: Mapping[int, str]
+    snapshots: Sequence[Snapshot], names: Mapping[str, str], ended: Mapping[int, str]
 ) -> str:
-    """Return who is to blame in all likelihood, and why, in one line; empty where nobody stands out.
+    """Return what most likely holds up the run, and why, on one line; empty if nothing stands out.
 
-    `ended` says how ranks ended that are not there any more.
+    `ended` says how the ranks ended that no longer run.
     """
-    pair, outside = _worst_pair(looks, names), _worst_pair(looks, names, outside=True)
-    if pair:
+    if pair := _worst_pair(snapshots, names):
         return pair
-    ranks_there = {
-        process.rank: process for look in looks for process in look.own if process.rank is not None
+    ranks = {
+        process.rank: (snapshot, process)
+        for snapshot in snapshots
+        for process in snapshot.own
+        if process.rank is not None
     }
-    places = {rank: location_of(process.stack) for rank, process in ranks_there.items()}
-    if locked := [rank for rank, place in places.items() if place is not None and place.is_locked]:
-        return _locked(locked, places)
+    locations = {
+        rank: location
+        for rank, (_, process) in ranks.items()
+        if (location := location_of(process.stack)) is not None
+    }
+    if locked := {rank: location for rank, location in locations.items() if location.is_locked}:
+        return (
+            f"{_grouped(locked)}: waiting for the lock of an extension that another process compiles, or "
+            "that was left behind when it was killed; `orch preflight --only sw.lock` names it"
+        )
     waiting = {
-        rank: place
-        for rank, place in places.items()
-        if place is not None and (place.is_wait or place.may_be_wait)
+        rank: location
+        for rank, location in locations.items()
+        if location.is_wait or location.may_be_wait
     }
     others = [
-        (process.rank, location_text(process) + _work_below(look, process))
-        for look in looks
-        for process in look.own
-        if process.rank is not None and process.rank not in waiting
+        (rank, location_text(process) + _work_below(snapshot, process))
+        for rank, (snapshot, process) in ranks.items()
+        if rank not in waiting
     ]
-    if ended and (waiting or not places):
-        gone = ", ".join(
-            f"{rank_label([rank])} {how}" for rank, how in sorted(ended.items())[:_MOST]
-        )
-        return f"{gone}: the others wait for what has ended"
+    if ended and (waiting or not ranks):
+        gone = sorted(ended.items())[:_MAX_SHOWN]
+        what = ", ".join(f"{rank_label([rank])} {how}" for rank, how in gone)
+        return f"{what}: the others wait for {'it' if len(gone) == 1 else 'them'}"
     if waiting and others:
-        calls = ", ".join(sorted({place.call for place in waiting.values()}))
+        calls = ", ".join(sorted({location.call for location in waiting.values()}))
         wait = f"{rank_label(waiting)} wait{'s' if len(waiting) == 1 else ''} in {calls}"
         return f"{' · '.join(group_ranks(others))}: {wait}"
-    return _odd_one(waiting) or outside or ("" if waiting else _lone_one(others))
+    return (
+        _odd_one(waiting)
+        or _worst_pair(snapshots, names, outside=True)
+        or ("" if waiting else _lone_one(others))
+    )
 
 
-def _work_below(look: Snapshot, own: Process) -> str:
-    """Return where what a rank has started is in the user's own code: data loaders, say."""
-    stacks = [_since_its_start(p.stack) for p in look.of_rank(own.rank) if not p.is_own]
-    found = sorted({str(location_of(stack)) for stack in stacks if is_in_own_code(stack)})
-    return f", below it {', '.join(found[:_MOST])}" if found else ""
+def _grouped(locations: Mapping[int, Location]) -> str:
+    return " · ".join(group_ranks((rank, str(location)) for rank, location in locations.items()))
+
+
+def _work_below(snapshot: Snapshot, own: Process) -> str:
+    """Return where the processes that a rank has started, such as data loaders, are in the user's code."""
+    stacks = [_since_its_start(p.stack) for p in snapshot.of_rank(own.rank) if not p.is_own]
+    found = sorted({str(location_of(stack)) for stack in stacks if has_own_code(stack)})
+    return f", below it {', '.join(found[:_MAX_SHOWN])}" if found else ""
 
 
 def _since_its_start(stack: Sequence[Frame]) -> Sequence[Frame]:
-    """Leave out the frames of the process that a worker of multiprocessing was forked from."""
+    """Return a stack without the frames of the process from which a multiprocessing worker was forked."""
     starts = [i for i, frame in enumerate(stack) if frame.function == "_bootstrap"]
     return stack[: starts[0]] if starts else stack
 
 
 def _odd_one(waiting: Mapping[int, Location]) -> str:
-    """Return which ranks are in another collective than most: they wait for what the others never do."""
-    calls = Counter(str(place) for place in waiting.values())
+    """Return the ranks in another collective than most: the others never make that call."""
+    calls = Counter(str(location) for location in waiting.values())
     if len(calls) < 2:
         return ""
     (usual, most), (_, second) = calls.most_common(2)
-    # All ranks run the backward pass; the call of its own that another rank is in is the odd one.
-    backward = {str(place) for place in waiting.values() if not place.is_wait}
+    # All ranks run the backward pass, so the odd one is a rank in another call.
+    backward = {str(location) for location in waiting.values() if not location.is_wait}
     if most == second and len(calls) == 2 and len(backward) == 1:
         (usual,) = backward
     elif most == second:
-        return "the ranks wait in different calls: " + " · ".join(
-            group_ranks((rank, str(place)) for rank, place in waiting.items())
-        )
-    odd = [(rank, str(place)) for rank, place in waiting.items() if str(place) != usual]
-    return f"{' · '.join(group_ranks(odd))}: the others wait in {usual}"
+        return f"the ranks wait in different calls: {_grouped(waiting)}"
+    odd = {rank: location for rank, location in waiting.items() if str(location) != usual}
+    return f"{_grouped(odd)}: the others wait in {usual}"
 
 
-def _locked(locked: Sequence[int], places: Mapping[int, Location | None]) -> str:
-    """Return who waits for the lock of a compiled extension, which stays when its builder is killed."""
-    where = group_ranks((rank, str(places[rank])) for rank in locked)
-    return (
-        f"{' · '.join(where)}: waiting for the lock of an extension that another process compiles, or left "
-        "behind when it was killed; `orch preflight --only sw.lock` names it"
-    )
+def _lone_one(locations: Sequence[tuple[int, str]]) -> str:
+    """Return the only rank that is not where all others are, in a call that is no collective.
 
-
-def _lone_one(places: Sequence[tuple[int, str]]) -> str:
-    """Return the one rank that is elsewhere than all others, who wait in a call that is no collective's.
-
-    A CUDA rank waits so: the collective only begins in its own call, and `.item()` ends it.
+    CUDA ranks wait like this: the collective is only queued by its own call, and `.item()` waits for it.
     """
     groups: dict[str, list[int]] = {}
-    for rank, place in places:
-        groups.setdefault(place, []).append(rank)
-    if len(groups) != 2 or len(places) < _CROWD + 1:
+    for rank, location in locations:
+        groups.setdefault(location, []).append(rank)
+    if len(groups) != 2 or len(locations) < _MIN_CROWD + 1:
         return ""
     (lone, one), (usual, _) = sorted(groups.items(), key=lambda group: len(group[1]))
     return f"{rank_label(one)} {lone}: the others are in {usual}" if len(one) == 1 else ""
 
 
 def _worst_pair(
-    looks: Sequence[Snapshot], names: Mapping[str, str], *, outside: bool = False
+    snapshots: Sequence[Snapshot], names: Mapping[str, str], *, outside: bool = False
 ) -> str:
-    """Return the two nodes between which something does not get through.
+    """Return the two nodes between which packets are lost; empty if there are none.
 
-    What goes `outside`, to a public address that is no node's, keeps nobody waiting as a rule: a rank
-    that reports to a server, say.
+    A connection `outside`, to a public address of no node, usually holds up nothing: for example a rank
+    that reports to a server.
     """
     stuck = [
-        (look.node, each)
-        for look in looks
-        for each in look.stuck
-        if _is_telling(each) and _is_outside(each, names) is outside
+        (snapshot.node, each)
+        for snapshot in snapshots
+        for each in snapshot.stuck
+        # More than a single lost packet.
+        if each.retransmits >= (1 if each.is_new else 2) and _is_outside(each, names) is outside
     ]
     if not stuck:
         return ""
-    # Where both ends send in vain: what goes to the end that listened, whose port a firewall has rules for.
+    # If both ends send in vain, name the port that was listened on: firewalls have rules for it.
     node, worst = max(
         stuck,
         key=lambda item: (
@@ -180,13 +183,12 @@ def _worst_pair(
         ),
     )  # fmt: skip
     address, port = worst.remote
-    peer = names.get(address, address)
+    peer = f"{node} → {names.get(address, address)}"
     if worst.is_new:
-        return f"{node} → {peer}: port {port} of {address} does not answer (a firewall that drops?)"
-    own = worst.local[1]
+        return f"{peer}: port {port} of {address} does not answer (does a firewall drop packets?)"
     return (
-        f"{node} → {peer}: what goes from port {own} to port {port} of {address} is not acknowledged "
-        "(a firewall that drops, a dead link or host?)"
+        f"{peer}: packets from port {worst.local[1]} to port {port} of {address} are not acknowledged "
+        "(does a firewall drop them, or is a link or the host down?)"
     )
 
 
@@ -195,19 +197,13 @@ def _is_outside(stuck: StuckConnection, names: Mapping[str, str]) -> bool:
     return address not in names and ipaddress.ip_address(address).is_global
 
 
-def _is_telling(stuck: StuckConnection) -> bool:
-    """Tell whether it is more than a packet that got lost."""
-    return stuck.retransmits >= (1 if stuck.is_new else 2)
-
-
-def _connection(
+def _connection_line(
     node: str, rank: int | None, stuck: StuckConnection, names: Mapping[str, str]
 ) -> str:
     who = f"r{rank} {node}" if rank is not None else node
     address, port = stuck.remote
-    peer = names.get(address)
-    where = f"{peer} ({address}:{port})" if peer else f"{address}:{port}"
+    where = f"{names[address]} ({address}:{port})" if address in names else f"{address}:{port}"
     times = f"{stuck.retransmits} times"
     if stuck.is_new:
-        return f"{who}: connecting to {where}, no answer; asked again {times} (SYN_SENT)"
+        return f"{who}: connecting to {where}, no answer; retried {times} (SYN_SENT)"
     return f"{who}: {stuck.unacked} bytes to {where} are not acknowledged; sent again {times}"

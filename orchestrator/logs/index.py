@@ -91,9 +91,7 @@ class _Log:
     stream: Stream
     done: int | None = 0  # None: up to where its next record starts
     size: int = 0
-    at_line_start: bool = (
-        True  # whether reading started, or would start at `done`, with a whole line
-    )
+    at_line_start: bool = True  # else reading goes back to the start of the line first
 
     def up_to(self, end: int, t: float) -> Iterator[Record]:
         """Yield the bytes from `done` to `end`, which arrived at `t`."""

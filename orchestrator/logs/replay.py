@@ -9,9 +9,10 @@ from __future__ import annotations
 import heapq
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 from orchestrator.logs.holes import hole_notice
@@ -74,25 +75,14 @@ class Replay:
         a run, call this again and again, for example every 0.1 s.
         """
         self._find_nodes()
-        return self._read(
-            heapq.merge(
-                *(self._timed(node, reader.records()) for node, reader in self._nodes.items()),
-                key=lambda timed: timed[0],
-            )
+        return self._merged(
+            _timed(reader.records(), self._skew(node)) for node, reader in self._nodes.items()
         )
 
     def rest(self) -> Iterator[Piece]:
         """Yield what no index names, for example after a crash. Only for when writing has ended."""
         self._find_nodes()
-        return self._read(
-            heapq.merge(
-                *(
-                    ((record.t, record) for record in reader.rest())
-                    for reader in self._nodes.values()
-                ),
-                key=lambda timed: timed[0],
-            )
-        )
+        return self._merged(_timed(reader.rest(), 0.0) for reader in self._nodes.values())
 
     def close(self) -> None:
         """Close all files; reading opens them again."""
@@ -109,45 +99,28 @@ class Replay:
     def _skew(self, node: str) -> float:
         return self._skews.get(node, 0.0)
 
-    def _timed(self, node: str, records: Iterator[Record]) -> Iterator[tuple[float, Record]]:
-        skew = self._skew(node)
-        return ((record.t - skew, record) for record in records)
-
-    def _read(self, timed: Iterator[tuple[float, Record]]) -> Iterator[Piece]:
-        for t, record in timed:
+    def _merged(self, nodes: Iterable[Iterator[tuple[float, Record]]]) -> Iterator[Piece]:
+        for t, record in heapq.merge(*nodes, key=itemgetter(0)):
             hole = record.length if record.hole else 0
             yield Piece(t, record.stream, record.offset, self._data(record), hole)
-
-    def _backwards(
-        self, node: str, reader: IndexReader
-    ) -> Iterator[tuple[float, str, int, Record]]:
-        skew = self._skew(node)
-        return (
-            (record.t - skew, node, position, record) for position, record in reader.newest_first()
-        )
 
     def _skip_to_last(self, lines: int) -> None:
         """Move the readers of all nodes so that `lines` lines are left."""
         positions = {node: reader.end for node, reader in self._nodes.items()}
         starts: dict[str, dict[str, int]] = {node: {} for node in self._nodes}
-        walks = [self._backwards(node, reader) for node, reader in self._nodes.items()]
-        for _, node, position, record in heapq.merge(
-            *walks, key=lambda step: step[0], reverse=True
-        ):
+        walks = [_backwards(node, reader, self._skew(node)) for node, reader in self._nodes.items()]
+        for _, node, position, record in heapq.merge(*walks, key=itemgetter(0), reverse=True):
             if lines == 0:
                 break
             data, path = self._data(record), record.stream.path
             if path not in starts[node] and not data.endswith(b"\n"):
                 lines -= 1  # an unfinished line
-            start, newlines = 0, data.count(b"\n")
-            if newlines > lines:
-                start = len(data)
-                for _ in range(lines + 1):
-                    start = data.rfind(b"\n", 0, start)
-                start, newlines = start + 1, lines
-            lines -= newlines
+            newlines = data.count(b"\n")
+            skipped = max(0, newlines - lines)
+            kept = data.split(b"\n", skipped)[-1]
+            lines -= newlines - skipped
             positions[node] = position
-            starts[node][path] = record.offset + start
+            starts[node][path] = record.offset + len(data) - len(kept)
         for node, reader in self._nodes.items():
             reader.start_from(positions[node], starts[node])
 
@@ -166,3 +139,14 @@ class Replay:
         path = self._root / stream.node / stream.path
         descriptor = self._files[stream] = open_file(str(path))
         return descriptor
+
+
+def _timed(records: Iterator[Record], skew: float) -> Iterator[tuple[float, Record]]:
+    return ((record.t - skew, record) for record in records)
+
+
+def _backwards(
+    node: str, reader: IndexReader, skew: float
+) -> Iterator[tuple[float, str, int, Record]]:
+    for position, record in reader.newest_first():
+        yield record.t - skew, node, position, record

@@ -47,7 +47,7 @@ class Store:
         self.limit = limit
         self.limit_reported = False
         """Whether that was reported."""
-        self._taken: int | None = None  # bytes on the disk; None: not yet counted
+        self._used: int | None = None  # bytes on the disk; None: not yet counted
         # Least recently used first; a node's name is the key of its index.
         self._files: OrderedDict[Stream | str, _File] = OrderedDict()
 
@@ -66,7 +66,7 @@ class Store:
         rest = memoryview(fresh)
         while rest:
             written = os.pwrite(file.descriptor, rest, file.size)
-            self._take(written)
+            self._add_used(written)
             file.size += written
             rest = rest[written:]
         self._note(Record(t, stream, start, len(fresh)))
@@ -82,21 +82,21 @@ class Store:
         # Writing the last zero extends the file. `ftruncate` could cut off what another controller has
         # written meanwhile.
         os.pwrite(file.descriptor, b"\0", start + fresh - 1)
-        self._take(_BLOCK)
+        self._add_used(_BLOCK)
         file.size = start + fresh
         self._note(Record(t, stream, start, fresh))
         return fresh
 
     @property
-    def taken(self) -> int:
+    def used(self) -> int:
         """How many bytes the copies and their index take up on the disk."""
-        if self._taken is None:
-            self._taken = sum(
+        if self._used is None:
+            self._used = sum(
                 disk_usage(Path(folder, name).stat())
                 for folder, _, names in os.walk(self._root)
                 for name in names
             )
-        return self._taken
+        return self._used
 
     def largest(self) -> tuple[Stream, int] | None:
         """Return the copy that takes up most of the disk and its bytes; None if there is no copy."""
@@ -119,13 +119,13 @@ class Store:
 
     def _open_to_append(self, stream: Stream) -> _File:
         """Open the copy to append to it. Raises LimitReached."""
-        if self.limit is not None and self.taken >= self.limit:
+        if self.limit is not None and self.used >= self.limit:
             raise LimitReached
         return self._open(stream, stream.path)
 
-    def _take(self, count: int) -> None:
-        if self._taken is not None:
-            self._taken += count
+    def _add_used(self, count: int) -> None:
+        if self._used is not None:
+            self._used += count
 
     def size(self, stream: Stream) -> int:
         """Return how many bytes of the stream the copy has: the offset at which to continue."""
@@ -148,7 +148,7 @@ class Store:
         index = self._open(record.stream.node, INDEX_NAME)
         # A record cut short by a full disk is overwritten by the next one.
         written = os.pwrite(index.descriptor, pack(record), index.size)
-        self._take(written)
+        self._add_used(written)
         index.size += written - written % RECORD_SIZE
 
     def _open(self, key: Stream | str, path: str) -> _File:

@@ -163,7 +163,7 @@ async def test_a_node_that_is_done_or_gone_is_not_asked() -> None:
         await until(lambda: watched.of(events.Stalled) == 1)
         (told,) = watched.told
         assert isinstance(told, events.Stalled)
-        assert told.suspect == "r1 exited with 0: the others wait for what has ended"
+        assert told.suspect == "r1 exited with 0: the others wait for it"
 
 
 @pytest.mark.parametrize("how", ["prints", "moves"])

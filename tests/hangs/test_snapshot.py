@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.hangs.snapshot import Frame, StuckConnection, parse
+from orchestrator.errors import NodeError
+from orchestrator.hangs.snapshot import Frame, Snapshot, StuckConnection, parse_snapshot
+from orchestrator.remote.answers import parsed
 
 PROCESS: dict[str, Any] = {
     "pid": 7, "rank": 0, "own": True, "name": "python", "state": "S", "used": 1.5, "main_used": 1,
@@ -23,8 +25,12 @@ SOCKET: dict[str, Any] = {
 SAID: dict[str, Any] = {"at": 12.5, "processes": [PROCESS], "sockets": [SOCKET]}
 
 
+def parse(answer: Any) -> Snapshot:
+    return parsed("n0", "stacks", lambda answer: parse_snapshot("n0", answer), answer)
+
+
 def test_a_look_is_what_the_node_said() -> None:
-    look = parse("n0", SAID)
+    look = parse(SAID)
     (process,) = look.processes
     assert (look.node, look.at, process.rank, process.main_used) == ("n0", 12.5, 0, 1.0)
     assert process.stack == (Frame("f", "/a.py", 3),)
@@ -33,7 +39,7 @@ def test_a_look_is_what_the_node_said() -> None:
 
 def test_escapes_and_newlines_do_not_come_through() -> None:
     thread = {"name": "a\x1b[2Jb", "main": True, "frames": [["x\n\ny", "\x9b31m" + "z" * 999, 1]]}
-    (process,) = parse("n0", {**SAID, "processes": [{**PROCESS, "threads": [thread]}]}).processes
+    (process,) = parse({**SAID, "processes": [{**PROCESS, "threads": [thread]}]}).processes
     assert process.threads[0].name == "a [2Jb"
     assert process.stack[0].function == "x y"
     assert len(process.stack[0].file) <= 300
@@ -49,16 +55,16 @@ def test_escapes_and_newlines_do_not_come_through() -> None:
     ],
 )  # fmt: skip
 def test_a_process_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        parse("n0", {**SAID, "processes": [{**PROCESS, **wrong}]})
+    with pytest.raises(NodeError, match="invalid answer to 'stacks'"):
+        parse({**SAID, "processes": [{**PROCESS, **wrong}]})
 
 
 @pytest.mark.parametrize(
     "wrong", [{"remote": ["host", 1]}, {"remote": ["10.0.0.1", 70000]}, {"local": 3}, {"pid": None}]
 )
 def test_a_connection_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        parse("n0", {**SAID, "sockets": [{**SOCKET, **wrong}]})
+    with pytest.raises(NodeError, match="invalid answer to 'stacks'"):
+        parse({**SAID, "sockets": [{**SOCKET, **wrong}]})
 
 
 ANY = st.recursive(
@@ -73,5 +79,5 @@ ANY = st.recursive(
 
 @given(ANY)
 def test_anything_else_is_refused_and_nothing_more(said: Any) -> None:
-    with suppress(ValueError):
-        parse("n0", said)
+    with suppress(NodeError):
+        parse(said)

@@ -86,7 +86,7 @@ def test_lock_of_a_compiled_extension_is_named_with_the_check_that_finds_it() ->
 
 def test_one_that_has_ended_is_named() -> None:
     looks = [look("n0", process(0, ALL_REDUCE), process(1, ALL_REDUCE))]
-    want = "r2 exited with 0: the others wait for what has ended"
+    want = "r2 exited with 0: the others wait for it"
     assert find_suspect(looks, NAMES, {2: "exited with 0"}) == want
 
 
@@ -122,13 +122,13 @@ def test_a_connection_that_gets_no_answer_is_named_before_all_else() -> None:
     assert find_suspect(looks, NAMES, {}).startswith(want)
     assert connection_lines(looks, NAMES) == (
         "r1 n1: 1000 bytes to n0 (10.0.0.1:4321) are not acknowledged; sent again 4 times",
-        "r1 n1: connecting to n0 (10.0.0.1:29500), no answer; asked again 3 times (SYN_SENT)",
+        "r1 n1: connecting to n0 (10.0.0.1:29500), no answer; retried 3 times (SYN_SENT)",
     )
 
 
 def test_data_that_is_not_acknowledged_names_the_pair_and_the_port() -> None:
     looks = [look("n1", process(1, ALL_REDUCE), stuck=(UNACKED,))]
-    want = "n1 → n0: what goes from port 40001 to port 4321 of 10.0.0.1 is not acknowledged"
+    want = "n1 → n0: packets from port 40001 to port 4321 of 10.0.0.1 are not acknowledged"
     assert find_suspect(looks, NAMES, {}).startswith(want)
 
 
@@ -139,7 +139,7 @@ def test_where_both_ends_send_in_vain_it_is_the_port_that_was_connected_to() -> 
         look("n1", process(1, ALL_REDUCE), stuck=(UNACKED,)),
     ]
     assert find_suspect(looks, NAMES, {}).startswith(
-        "n1 → n0: what goes from port 40001 to port 4321"
+        "n1 → n0: packets from port 40001 to port 4321"
     )
 
 

@@ -143,8 +143,8 @@ def test_a_peer_behind_a_fresh_drop_rule_is_named_with_the_port(
         wait_until(lambda: events_of(lab, run, "Stalled") != [])
         (stalled,) = events_of(lab, run, "Stalled")
         address = lab.address("node0")
-        assert stalled["suspect"].startswith("node2 → node0: what goes from port ")
-        assert f"to port 4321 of {address} is not acknowledged" in stalled["suspect"]
+        assert stalled["suspect"].startswith("node2 → node0: packets from port ")
+        assert f"to port 4321 of {address} are not acknowledged" in stalled["suspect"]
         assert any(
             each.startswith("r2 node2: ") and f"node0 ({address}:4321)" in each
             for each in stalled["stuck"]
