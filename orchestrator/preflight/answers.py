@@ -1,11 +1,14 @@
-"""Ask a node, and take apart what it answers, which may be anything."""
+"""Ask a node, and parse its answer, which may be anything."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache, partial
 from math import isfinite
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from orchestrator.errors import NodeError
 from orchestrator.preflight.model import NoAnswer
@@ -14,18 +17,18 @@ from orchestrator.util.text import printable
 
 T = TypeVar("T")
 
-_SENSELESS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-_MOST_VALUES = 50_000
-_LONGEST_TEXT = 1 << 16
-_ENDLESS = re.compile(r"\s*[+-]?[\d_]{30,}\s*")  # what int() takes as well
-_LARGEST_NUMBER = 1 << 65  # counters have 64 bits
-_LONGEST = 300
+_PARSE_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_MAX_VALUES = 50_000
+_MAX_TEXT = 1 << 16
+_LONG_NUMBER = re.compile(r"\s*[+-]?[\d_]{30,}\s*")  # int() reads these too
+_MAX_NUMBER = 1 << 65  # counters have 64 bits
+_MAX_LINE = 300
 
 
 async def ask(
     agent: Agent, verb: str, parse: Callable[[Any], T], *, timeout: float = 30.0, **arguments: Any
 ) -> T | NoAnswer:
-    """Return what a node answers, as `parse` understands it, within `timeout` seconds."""
+    """Return the answer of a node, parsed; it has `timeout` seconds."""
     try:
         return parsed(parse, await agent.ask(verb, timeout=timeout, **arguments))
     except NodeError as error:
@@ -33,26 +36,73 @@ async def ask(
 
 
 def parsed(parse: Callable[[Any], T], raw: Any) -> T | NoAnswer:
-    """Return what `parse` makes of an answer; what it raises of it is that the answer makes no sense."""
+    """Return what `parse` makes of an answer; a NoAnswer if it raises one of `_PARSE_ERRORS`."""
     try:
         _check_sizes(raw)
         return parse(raw)
-    except _SENSELESS as error:
-        return NoAnswer(text(f"the node's answer makes no sense: {type(error).__name__}: {error}"))
+    except _PARSE_ERRORS as error:
+        return NoAnswer(text(f"invalid response from the node: {type(error).__name__}: {error}"))
 
 
-def text(raw: Any, longest: int = _LONGEST) -> str:
-    """Return a word or line of a node's as one line, of at most `longest` characters."""
-    return printable(str(raw), longest)
+def reader(kind: type[T]) -> Callable[[Any], T]:
+    """Return the parser that makes a `kind` of a JSON value; it raises one of `_PARSE_ERRORS`.
+
+    `kind` is a dataclass (from an object; fields with a default may be missing), a tuple, frozenset or
+    mapping of kinds, `X | None`, or a type that is called with the value. Text becomes one line, and a
+    float must be finite. `Annotated[X, parse]` names a parser of its own.
+    """
+    return _reader(cast(Hashable, kind))
 
 
-def optional(kind: Callable[[Any], T], raw: Any) -> T | None:
-    """Return what `kind` makes of `raw`; None for null."""
-    return None if raw is None else kind(raw)
+@cache
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    parsers: dict[Any, Callable[[Any], Any]] = {str: text, float: finite}
+    origin, of = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        return partial(_read_fields, kind)
+    if origin is Annotated:
+        return cast(Callable[[Any], Any], of[1])
+    if origin is UnionType:
+        return partial(optional, _reader(of[0]))
+    if origin is Mapping:
+        key, value = map(_reader, of)
+        return lambda raw: {key(name): value(each) for name, each in raw.items()}
+    if origin is frozenset or of[1:] == (Ellipsis,):
+        return lambda raw: origin(map(_reader(of[0]), raw))
+    if origin is tuple:
+        return lambda raw: tuple(_reader(k)(each) for k, each in zip(of, raw, strict=True))
+    return cast(Callable[[Any], Any], parsers.get(kind, kind))
+
+
+def _read_fields(kind: Any, raw: Any) -> Any:
+    given = {
+        name: read(raw[name]) for name, read, required in _fields(kind) if required or name in raw
+    }
+    return kind(**given)
+
+
+@cache
+def _fields(kind: Any) -> list[tuple[str, Callable[[Any], Any], bool]]:
+    """Return the name and parser of each field of a dataclass, and whether it is required."""
+    hints = get_type_hints(kind, include_extras=True)
+    return [
+        (each.name, _reader(hints[each.name]), each.default is each.default_factory is MISSING)
+        for each in fields(kind)
+    ]
+
+
+def text(raw: Any, limit: int = _MAX_LINE) -> str:
+    """Return what a node answered as one line of at most `limit` characters."""
+    return printable(str(raw), limit)
+
+
+def optional(parse: Callable[[Any], T], raw: Any) -> T | None:
+    """Return what `parse` makes of `raw`; None for null."""
+    return None if raw is None else parse(raw)
 
 
 def finite(raw: Any) -> float:
-    """Return a number that can be rounded and compared. Raises ValueError for none."""
+    """Return a number that can be rounded and compared. Raises ValueError for infinity and NaN."""
     number = float(raw)
     if not isfinite(number):
         raise ValueError(f"not a finite number: {raw!r:.40}")
@@ -60,7 +110,7 @@ def finite(raw: Any) -> float:
 
 
 def _check_sizes(answer: Any) -> None:
-    """Raise ValueError for what no honest node says, and verdicts could not calculate with."""
+    """Raise ValueError for sizes that no working node sends and no verdict can handle."""
     count, waiting = 0, [answer]
     while waiting:
         value = waiting.pop()
@@ -70,9 +120,9 @@ def _check_sizes(answer: Any) -> None:
         elif isinstance(value, list):
             waiting += value
         elif isinstance(value, str):
-            if len(value) > _LONGEST_TEXT or _ENDLESS.fullmatch(value):
-                raise ValueError(f"a text, or a number, of {len(value)} characters")
-        elif isinstance(value, int | float) and not abs(value) < _LARGEST_NUMBER:
-            raise ValueError("a number that is none, or is too large")
-    if count > _MOST_VALUES:
+            if len(value) > _MAX_TEXT or _LONG_NUMBER.fullmatch(value):
+                raise ValueError(f"a text or number of {len(value)} characters")
+        elif isinstance(value, int | float) and not abs(value) < _MAX_NUMBER:
+            raise ValueError("a number that is too large, or NaN")
+    if count > _MAX_VALUES:
         raise ValueError(f"{count} values")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from orchestrator.inventory.ranges import fold as fold_names
 from orchestrator.preflight.model import (
+    Check,
     Context,
     Finding,
-    NoAnswer,
     NodeContext,
     Probe,
-    Remedy,
     Status,
+    Unmeasured,
 )
 from orchestrator.preflight.verdict import Verdict, incomplete
 
@@ -22,48 +23,63 @@ T = TypeVar("T")
 V = TypeVar("V", bound=Hashable)
 
 
+def judge_check(check: Check, context: Context) -> list[Finding]:
+    """Return what a check finds; it is incomplete if what it needs was not measured."""
+    try:
+        return list(check.verdict(context))
+    except Unmeasured as error:
+        return for_all(context, incomplete(str(error)))
+
+
+def judge_nodes(
+    context: Context, verdict: Callable[[NodeContext], Verdict | Iterable[Verdict]]
+) -> list[Finding]:
+    """Return the findings of `verdict` on each node; one that raises Unmeasured is incomplete."""
+
+    def judge(node: NodeContext) -> list[Verdict]:
+        try:
+            found = verdict(node)
+            return [found] if isinstance(found, Verdict) else list(found)
+        except Unmeasured as error:
+            return [incomplete(str(error))]
+
+    return to_findings((node.name, each) for node in context.nodes for each in judge(node))
+
+
+def each_node(
+    verdict: Callable[[NodeContext], Verdict | Iterable[Verdict]],
+) -> Callable[[Context], list[Finding]]:
+    """Return the verdict of a check that judges each node by itself."""
+    return lambda context: judge_nodes(context, verdict)
+
+
 def judge_each(
     context: Context, probe: Probe[T], verdict: Callable[[NodeContext, T], Verdict]
 ) -> list[Finding]:
     """Return the findings of `verdict` on what each node answered; no answer is incomplete."""
-    found = context.of(probe)
-    return to_findings(
-        (
-            node.name,
-            incomplete(answer.reason)
-            if isinstance(answer := found[node.name], NoAnswer)
-            else verdict(node, answer),
-        )
-        for node in context.nodes
-    )
+    return judge_nodes(context, lambda node: verdict(node, node.answer(probe)))
 
 
 def to_findings(verdicts: Iterable[tuple[str, Verdict]]) -> list[Finding]:
-    """Return one finding for all nodes whose verdict reads alike, the worst first.
+    """Merge equal verdicts into one finding for all their nodes, the worst first.
 
     Its data has each node's own under the node's name.
     """
-    alike: dict[tuple[Any, ...], list[tuple[str, Verdict]]] = {}
+    equal: dict[tuple[Any, ...], list[tuple[str, Verdict]]] = {}
     for name, verdict in verdicts:
         key = (verdict.status, verdict.message, verdict.text, verdict.commands)
-        alike.setdefault(key, []).append((name, verdict))
+        equal.setdefault(key, []).append((name, verdict))
     findings = []
-    for members in alike.values():
-        nodes, one = tuple(name for name, _ in members), members[0][1]
-        remedy = None if one.text is None else Remedy(one.text, one.commands, nodes, one.as_root)
+    for members in equal.values():
+        finding = members[0][1].on([name for name, _ in members])
         data = {name: dict(verdict.data) for name, verdict in members if verdict.data}
-        findings.append(Finding(one.status, nodes, one.message, remedy, data))
+        findings.append(replace(finding, data=data))
     return sorted(findings, key=lambda finding: -finding.status.badness)
 
 
-def whole(context: Context, status: Status, message: str, **more: Any) -> list[Finding]:
-    """Return one finding for all nodes of the plan."""
-    return [Finding(status, context.names, message, **more)]
-
-
-def unmeasured(context: Context, found: NoAnswer) -> list[Finding]:
-    """Return the finding for what could be measured on no node."""
-    return whole(context, Status.INCOMPLETE, incomplete(found.reason).message)
+def for_all(context: Context, verdict: Verdict) -> list[Finding]:
+    """Return the finding that says this of all nodes of the plan."""
+    return [verdict.on(context.names)]
 
 
 def most_common(values: Mapping[str, V]) -> V | None:

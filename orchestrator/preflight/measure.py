@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.errors import LaunchError, NodeError
 from orchestrator.preflight.answers import parsed, text
 from orchestrator.preflight.circuit_breaker import circuit_breaker
-from orchestrator.preflight.judge import whole
+from orchestrator.preflight.judge import for_all, judge_check
 from orchestrator.preflight.model import (
     Advance,
     Check,
@@ -26,6 +26,7 @@ from orchestrator.preflight.model import (
     Status,
 )
 from orchestrator.preflight.report import Report, Result
+from orchestrator.preflight.verdict import Verdict
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.fleet import Fleet
 from orchestrator.util.log import logger
@@ -91,10 +92,12 @@ def judge(context: Context, checks: Sequence[Check]) -> Report:
 
 def _judge(context: Context, check: Check) -> tuple[Finding, ...]:
     try:
-        return tuple(check.verdict(context))
+        return tuple(judge_check(check, context))
     except Exception as error:  # a mistake of ours in one check: the others still tell
         log.exception("%s could not be judged", check.id)
-        return tuple(whole(context, Status.INCOMPLETE, f"could not be judged: {_mistake(error)}"))
+        return tuple(
+            for_all(context, Verdict(Status.INCOMPLETE, f"could not be judged: {_mistake(error)}"))
+        )
 
 
 def _mistake(error: Exception) -> str:

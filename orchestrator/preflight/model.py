@@ -85,6 +85,10 @@ class NoAnswer:
     reason: str
 
 
+class Unmeasured(Exception):
+    """What a verdict needs was not measured: the check is incomplete, for this reason."""
+
+
 @dataclass(frozen=True)
 class Probe(Generic[T]):
     """One measurement that each node makes by itself, by its name in `node/check.py`.
@@ -124,6 +128,10 @@ class NodeContext:
     @property
     def name(self) -> str:
         return self.host.name
+
+    def answer(self, probe: Probe[T]) -> T:
+        """Return what `probe` found on this node. Raises Unmeasured."""
+        return _require(self.context.of(probe)[self.name])
 
 
 @dataclass(frozen=True)
@@ -180,10 +188,25 @@ class Context:
         found = self.answers.get(probe.name, {})
         return {name: found.get(name, NoAnswer("it was not asked")) for name in self.names}
 
+    def answers_to(self, probe: Probe[T]) -> dict[str, T]:
+        """Return what `probe` found, by node, without the nodes that did not answer."""
+        found = self.of(probe).items()
+        return {name: each for name, each in found if not isinstance(each, NoAnswer)}
+
     def find(self, kind: type[T]) -> T | NoAnswer:
         """Return what the measurement found whose result is a `kind`."""
         found: T | NoAnswer = self.measured.get(kind, NoAnswer("it was not measured"))
         return found
+
+    def require(self, kind: type[T]) -> T:
+        """Return what the measurement found whose result is a `kind`. Raises Unmeasured."""
+        return _require(self.find(kind))
+
+
+def _require(found: T | NoAnswer) -> T:
+    if isinstance(found, NoAnswer):
+        raise Unmeasured(found.reason)
+    return found
 
 
 Advance = Callable[[str, bool], None]
@@ -209,7 +232,8 @@ class Check:
     """One check: what it measures, and the pure verdict on what was measured.
 
     `meaning` is one line; `page` is its entry in docs/preflight.md: what is measured, when it warns or
-    fails, what mends it. `measurements` are measurements that take several nodes.
+    fails, how to fix it. `measurements` are those that take several nodes. `verdict` may raise Unmeasured,
+    as `NodeContext.answer` and `Context.require` do.
     """
 
     id: str

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from orchestrator.preflight.model import Status
+from orchestrator.preflight.model import Finding, Remedy, Status
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,13 @@ class Verdict:
     commands: tuple[str, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
     as_root: bool = True
+
+    def on(self, nodes: Sequence[str]) -> Finding:
+        """Return the finding that says this of `nodes`; the remedy, if there is one, is for them too."""
+        nodes = tuple(nodes)
+        text, commands = self.text, self.commands
+        remedy = None if text is None else Remedy(text, commands, nodes, self.as_root)
+        return Finding(self.status, nodes, self.message, remedy, self.data)
 
 
 skip, passed = partial(Verdict, Status.SKIP), partial(Verdict, Status.PASS)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import pytest
 
 from orchestrator.errors import NodeError
-from orchestrator.preflight.answers import ask, finite, optional, parsed, text
+from orchestrator.preflight.answers import ask, finite, optional, parsed, reader, text
 from orchestrator.preflight.model import NoAnswer
 from orchestrator.remote.agent import Agent
 
@@ -41,7 +43,7 @@ async def test_an_answer_that_makes_sense_is_parsed() -> None:
 async def test_any_other_is_none(answer: Any) -> None:
     found = await asked(answer)
     assert isinstance(found, NoAnswer)
-    assert found.reason.startswith("the node's answer makes no sense: ")
+    assert found.reason.startswith("invalid response from the node: ")
 
 
 async def test_a_node_that_fails_is_not_named_twice() -> None:
@@ -69,3 +71,51 @@ def test_null_stays_none_and_text_is_one_line_of_a_bounded_length() -> None:
 def test_a_number_that_cannot_be_compared_is_refused(raw: str) -> None:
     with pytest.raises(ValueError, match="not a finite number"):
         finite(raw)
+
+
+@dataclass(frozen=True)
+class Wheel:
+    size: float
+    worn: bool = False
+
+
+@dataclass(frozen=True)
+class Cart:
+    name: str
+    load: int | None
+    wheels: tuple[Wheel, ...]
+    place: tuple[int, str]
+    labels: frozenset[str]
+    notes: Mapping[str, int | None]
+    colour: Annotated[str, str.upper]
+
+
+CART = {
+    "name": "a\nb", "load": None, "wheels": [{"size": 1}, {"size": "2.5", "worn": 1}], "place": [3, "x"],
+    "labels": ["p", "q", "p"], "notes": {"k": "7", "l": None}, "colour": "red", "unknown": [],
+}  # fmt: skip
+
+
+def test_reader_of_a_dataclass_reads_its_fields_by_their_types() -> None:
+    assert reader(Cart)(CART) == Cart(
+        name="a b",
+        load=None,
+        wheels=(Wheel(1.0), Wheel(2.5, True)),
+        place=(3, "x"),
+        labels=frozenset({"p", "q"}),
+        notes={"k": 7, "l": None},
+        colour="RED",
+    )
+    assert reader(tuple[Wheel, ...])([{"size": 1}]) == (Wheel(1.0),)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"load": "x"}, {"wheels": [{}]}, {"wheels": [{"size": "nan"}]}, {"wheels": 1}, {"place": [3]},
+        {"place": [3, "x", 4]}, {"notes": []}, {"colour": 1},
+    ],
+)  # fmt: skip
+def test_reader_of_another_type_is_no_answer(wrong: dict[str, Any]) -> None:
+    assert isinstance(parsed(reader(Cart), {**CART, **wrong}), NoAnswer)
+    assert isinstance(parsed(reader(Cart), wrong), NoAnswer)

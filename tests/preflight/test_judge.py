@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.preflight.judge import judge_each, most_common, to_findings, whole, worst
-from orchestrator.preflight.model import Context, Finding, NodeContext, Probe, Remedy, Status
-from orchestrator.preflight.verdict import Verdict, incomplete
+from orchestrator.preflight.judge import (
+    for_all,
+    judge_check,
+    judge_each,
+    judge_nodes,
+    most_common,
+    to_findings,
+    worst,
+)
+from orchestrator.preflight.model import (
+    Check,
+    Context,
+    Finding,
+    Group,
+    Level,
+    NodeContext,
+    Probe,
+    Remedy,
+    Status,
+)
+from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, warn
 
 from .contexts import answered, brief, make_context
 
@@ -40,6 +60,26 @@ def test_a_node_that_did_not_answer_is_incomplete() -> None:
     assert finding.message == "could not be checked: it was not asked"
 
 
+def test_verdicts_of_a_node_are_all_reported_and_one_that_lacks_an_answer_is_incomplete() -> None:
+    def verdict(node: NodeContext) -> Iterator[Verdict]:
+        colour = node.answer(COLOUR)
+        yield warn(f"is {colour}")
+        yield fail("has a stripe")
+
+    context = make_context(2, answers=answered(COLOUR, "red", "red"))
+    context = replace(context, answers={"colour": {"node0": "red"}})
+    found = judge_nodes(context, verdict)
+    assert brief(found) == [("fail", "node0"), ("incomplete", "node1"), ("warn", "node0")]
+    assert found[1].message == "could not be checked: it was not asked"
+
+
+def test_check_that_requires_what_was_not_measured_is_incomplete() -> None:
+    check = Check("a.b", Group.GPU, Level.FULL, "", "", lambda context: [context.require(Finding)])
+    (finding,) = judge_check(check, make_context(2))
+    assert (finding.status, finding.nodes) == (Status.INCOMPLETE, ("node0", "node1"))
+    assert finding.message == "could not be checked: it was not measured"
+
+
 def test_other_commands_for_the_same_message_stay_apart() -> None:
     verdicts = [(name, Verdict(Status.FAIL, "is off", "do", (f"do {name}",))) for name in "ab"]
     assert [finding.nodes for finding in to_findings(verdicts)] == [("a",), ("b",)]
@@ -47,7 +87,7 @@ def test_other_commands_for_the_same_message_stay_apart() -> None:
 
 def test_the_worst_of_no_findings_is_that_it_does_not_apply() -> None:
     assert worst([]) is Status.SKIP
-    several = whole(make_context(2), Status.PASS, "fine") + to_findings(
+    several = for_all(make_context(2), passed("fine")) + to_findings(
         [("node0", incomplete("silence"))]
     )
     assert worst(several) is Status.INCOMPLETE

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.preflight.judge import whole
+from orchestrator.preflight.judge import for_all
 from orchestrator.preflight.measure import judge, measure, parse
 from orchestrator.preflight.model import (
     Advance,
@@ -24,6 +24,7 @@ from orchestrator.preflight.model import (
     Probe,
     Status,
 )
+from orchestrator.preflight.verdict import passed
 from orchestrator.remote.fleet import Fleet
 from tests.remote.fake import FakeTransport
 
@@ -48,7 +49,7 @@ def begin(title: str) -> AbstractContextManager[Advance]:
 
 
 def passes(context: Context) -> list[Finding]:
-    return whole(context, Status.PASS, "is fine")
+    return for_all(context, passed("is fine"))
 
 
 def breaks(context: Context) -> list[Finding]:

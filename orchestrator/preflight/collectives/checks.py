@@ -8,27 +8,25 @@ from orchestrator.preflight.collectives.failure import Failure, describe_end, fa
 from orchestrator.preflight.collectives.measured import Gloo, Measured, Nccl
 from orchestrator.preflight.collectives.pace import EXPECTED, judge_pace
 from orchestrator.preflight.collectives.stage import GLOO, NCCL, why_not
-from orchestrator.preflight.judge import unmeasured, whole
+from orchestrator.preflight.judge import for_all
 from orchestrator.preflight.model import (
     Check,
     Context,
     Finding,
     Group,
     Level,
-    NoAnswer,
     Remedy,
     Status,
 )
+from orchestrator.preflight.verdict import skip
 
 
 def _verdict(kind: type[Measured]) -> Callable[[Context], list[Finding]]:
     def verdict(context: Context) -> list[Finding]:
         reason = why_not(kind, context)
         if reason is not None:
-            return whole(context, Status.SKIP, f"is not tried: {reason}")
-        found = context.find(kind)
-        if isinstance(found, NoAnswer):
-            return unmeasured(context, found)
+            return for_all(context, skip(f"is not tried: {reason}"))
+        found = context.require(kind)
         findings = [*_wrong_sums(context, found), *_broken(context, found)]
         if found.complete and not found.wrong:
             findings.extend(judge_pace(context, found))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.judge import to_findings, whole
-from orchestrator.preflight.model import Context, Finding, NoAnswer, NodeContext, Probe, Status
+from orchestrator.preflight.judge import for_all, to_findings
+from orchestrator.preflight.model import Context, Finding, NoAnswer, NodeContext, Probe
 from orchestrator.preflight.verdict import Verdict, incomplete, skip
 
 _ADDRESS = re.compile(r"[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-9a-fA-F]")
@@ -181,11 +181,8 @@ def judge_gpus(
     answers = [answer for answer in found.values() if isinstance(answer, Gpus)]
     if len(answers) == len(found) and not any(answer.served for answer in answers):
         amd = any(answer.amd for answer in answers)
-        return whole(
-            context,
-            Status.SKIP,
-            f"{looks} is known of NVIDIA's GPUs only" if amd else "no NVIDIA GPU",
-        )
+        reason = f"{looks} is known of NVIDIA's GPUs only" if amd else "no NVIDIA GPU"
+        return for_all(context, skip(reason))
 
     def judge(node: NodeContext, answer: Gpus | NoAnswer) -> Verdict:
         if isinstance(answer, NoAnswer):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.preflight.gpus import health, nvlink
 from orchestrator.preflight.gpus.devices import GPU, Gpu, Gpus, judge_gpus, numbered, seen, used
-from orchestrator.preflight.judge import judge_each, most_common, whole
+from orchestrator.preflight.judge import for_all, judge_each, most_common
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -29,12 +29,12 @@ _BUSY = 1024  # MiB: the driver itself, and a desktop, take less
 
 def _gpu(context: Context) -> list[Finding]:
     found = context.of(GPU)
-    answers = {name: a for name, a in found.items() if isinstance(a, Gpus)}
+    answers = context.answers_to(GPU)
     somewhere = any(answer.count for answer in answers.values())
     silent = any(isinstance(answer, NoAnswer) for answer in found.values())
     hardware = any(a.served or a.drivers or a.amd for a in answers.values())
     if not silent and not hardware:
-        return whole(context, Status.SKIP, "no GPU on any node")
+        return for_all(context, skip("no GPU on any node"))
     common = most_common(
         {s.name: _kind(s, answers[s.name]) for s in context.nodes if s.name in answers}
     )

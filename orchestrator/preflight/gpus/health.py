@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.preflight.answers import finite, optional, text
 from orchestrator.preflight.gpus.devices import GPU, Gpu, Gpus, judge_gpus, numbered, same_bus, used
 from orchestrator.preflight.gpus.xid import Action, explain
-from orchestrator.preflight.judge import to_findings, whole
+from orchestrator.preflight.judge import for_all, to_findings
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -185,7 +185,7 @@ def _xid(context: Context) -> list[Finding]:
     answers = [answer for answer in gpus.values() if isinstance(answer, Gpus)]
     told = any(isinstance(log, KernelLog) and log.events for log in logs.values())
     if len(answers) == len(gpus) and not told and not any(a.served or a.drivers for a in answers):
-        return whole(context, Status.SKIP, "no NVIDIA GPU")
+        return for_all(context, skip("no NVIDIA GPU"))
 
     def verdict(node: NodeContext) -> Verdict:
         log, found = logs[node.name], gpus[node.name]

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.gpus.devices import GPU, Gpus, judge_gpus, numbered
-from orchestrator.preflight.judge import most_common, to_findings, whole
+from orchestrator.preflight.judge import for_all, most_common, to_findings
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -87,9 +87,9 @@ FABRIC = Probe("fabric", Manager.parse)
 
 def _nvlink(context: Context) -> list[Finding]:
     found = context.of(NVLINK)
-    answers = {name: a for name, a in found.items() if isinstance(a, NvLink)}
+    answers = context.answers_to(NVLINK)
     if len(answers) == len(found) and not any(a.gpus or a.error for a in answers.values()):
-        return whole(context, Status.SKIP, "no GPU with NVLink")
+        return for_all(context, skip("no GPU with NVLink"))
     gpus = context.of(GPU)
     common = most_common(
         {f"{name} {links.gpu}": links.active for name, a in answers.items() for links in a.gpus}
@@ -162,7 +162,7 @@ def _fabric(context: Context) -> list[Finding]:
 
     findings = judge_gpus(context, verdict, "a fabric")
     if all(f.status is Status.SKIP for f in findings):
-        return whole(context, Status.SKIP, "no NVSwitch on any node")
+        return for_all(context, skip("no NVSwitch on any node"))
     return findings
 
 

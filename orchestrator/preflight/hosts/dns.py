@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.judge import most_common, to_findings, whole
+from orchestrator.preflight.judge import for_all, most_common, to_findings
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -21,7 +21,7 @@ from orchestrator.preflight.model import (
     Remedy,
     Status,
 )
-from orchestrator.preflight.verdict import incomplete, passed, warn
+from orchestrator.preflight.verdict import incomplete, passed, skip, warn
 from orchestrator.util.quoting import command_line
 from orchestrator.util.text import some
 
@@ -60,14 +60,14 @@ NAMES: Probe[dict[str, Resolved]] = Probe(
 
 def _dns(context: Context) -> list[Finding]:
     if context.on_one_machine:
-        return whole(context, Status.SKIP, "all nodes are one machine")
+        return for_all(context, skip("all nodes are one machine"))
     found = context.of(NAMES)
     answers = {node: a for node, a in found.items() if not isinstance(a, NoAnswer)}
     unmeasured = to_findings(
         (node, incomplete(a.reason)) for node, a in found.items() if isinstance(a, NoAnswer)
     )
     if len(answers) < 2:
-        return unmeasured or whole(context, Status.SKIP, "there are no two nodes to compare")
+        return unmeasured or for_all(context, skip("there are no two nodes to compare"))
     unknown: list[str] = []
     apart: dict[str, list[str]] = {}  # by node, what it says unlike the others
     for name in _names(context):

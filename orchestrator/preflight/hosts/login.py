@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.errors import NodeError
 from orchestrator.preflight.answers import ask, optional, text
-from orchestrator.preflight.judge import judge_each, to_findings, unmeasured
+from orchestrator.preflight.judge import judge_each, to_findings
 from orchestrator.preflight.model import (
     Advance,
     Check,
@@ -112,9 +112,7 @@ _BASH = re.compile(
 
 
 def _clean(context: Context) -> list[Finding]:
-    found = context.find(Logins)
-    if isinstance(found, NoAnswer):
-        return unmeasured(context, found)
+    found = context.require(Logins)
     return to_findings((name, _judge_login(found.of[name])) for name in context.names)
 
 

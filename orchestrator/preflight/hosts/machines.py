@@ -10,7 +10,7 @@ from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.hosts import login, orphans
 from orchestrator.preflight.hosts.reached import REACH
 from orchestrator.preflight.hosts.rsync import RSYNC
-from orchestrator.preflight.judge import whole
+from orchestrator.preflight.judge import for_all
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -22,7 +22,7 @@ from orchestrator.preflight.model import (
     Remedy,
     Status,
 )
-from orchestrator.preflight.verdict import incomplete
+from orchestrator.preflight.verdict import incomplete, passed
 from orchestrator.util.text import printable
 
 V = TypeVar("V")
@@ -58,9 +58,7 @@ def _unique(context: Context) -> list[Finding]:
     by_name = dict(zip(context.names, context.facts, strict=True))
     same = _shared({name: facts.identity for name, facts in by_name.items()})
     if any(len(names) == len(context.names) for names in same.values()):
-        return whole(
-            context, Status.PASS, "are all this one machine, as a job on one machine has it"
-        )
+        return for_all(context, passed("are all this one machine, as a job on one machine has it"))
     findings = [
         Finding(
             Status.FAIL,
@@ -89,7 +87,7 @@ def _unique(context: Context) -> list[Finding]:
         if isinstance(answer, NoAnswer):
             verdict = incomplete(answer.reason)
             findings.append(Finding(verdict.status, (name,), verdict.message))
-    return findings or whole(context, Status.PASS, "are machines of their own")
+    return findings or for_all(context, passed("are machines of their own"))
 
 
 def _clones(known: Mapping[str, Identity]) -> list[Finding]:

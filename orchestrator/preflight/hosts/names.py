@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.preflight.answers import text
 from orchestrator.preflight.hosts import dns
 from orchestrator.preflight.hosts.dns import Resolved
-from orchestrator.preflight.judge import judge_each, whole
+from orchestrator.preflight.judge import for_all, judge_each
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -21,7 +21,7 @@ from orchestrator.preflight.model import (
     Remedy,
     Status,
 )
-from orchestrator.preflight.verdict import Verdict, fail, passed, warn
+from orchestrator.preflight.verdict import Verdict, fail, passed, skip, warn
 from orchestrator.util.quoting import command_line
 from orchestrator.util.text import printable
 
@@ -43,7 +43,7 @@ OWN_NAME = Probe("names.own_name", OwnName.parse)
 
 def _own_name(context: Context) -> list[Finding]:
     if context.on_one_machine:
-        return whole(context, Status.SKIP, "all nodes are one machine")
+        return for_all(context, skip("all nodes are one machine"))
     return judge_each(context, OWN_NAME, _judge_own_name) + _same_names(context)
 
 

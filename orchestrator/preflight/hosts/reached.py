@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.preflight.judge import whole
+from orchestrator.preflight.judge import for_all
 from orchestrator.preflight.model import Check, Context, Finding, Group, Level, Remedy, Status
+from orchestrator.preflight.verdict import passed
 from orchestrator.remote.alike import alike
 
 
@@ -18,7 +19,7 @@ def _reach(context: Context) -> list[Finding]:
         remedy = _here(each.remedy, each.nodes)
         findings.append(Finding(Status.FAIL, each.nodes, message, remedy, data))
     if context.names:
-        findings += whole(context, Status.PASS, "lets orch in, and runs its agent")
+        findings += for_all(context, passed("lets orch in, and runs its agent"))
     return findings
 
 

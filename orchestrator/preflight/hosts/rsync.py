@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.preflight.judge import to_findings, whole
+from orchestrator.preflight.judge import for_all, to_findings
 from orchestrator.preflight.model import Check, Context, Finding, Group, Level, Remedy, Status
-from orchestrator.preflight.verdict import Verdict, fail, passed
+from orchestrator.preflight.verdict import Verdict, fail, passed, skip
 
 _ID = "host.rsync"
 _INSTALL = (
@@ -15,7 +15,7 @@ _OR_NOT = "or bring the files yourself and use --no-sync"
 
 def _rsync(context: Context) -> list[Finding]:
     if not context.sends:
-        return whole(context, Status.SKIP, "no files are to be sent")
+        return for_all(context, skip("no files are to be sent"))
     findings = []
     if (trouble := context.trouble.get(_ID)) is not None:
         remedy = Remedy(trouble.remedy or _OR_NOT)

@@ -14,9 +14,9 @@ from orchestrator.preflight.interfaces.throughput import (
     suspects,
 )
 from orchestrator.preflight.interfaces.tournament import VERY_SLOW, Pair, blame, pair_of, typical
-from orchestrator.preflight.judge import to_findings, unmeasured, whole
+from orchestrator.preflight.judge import for_all, to_findings
 from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NoAnswer, Status
-from orchestrator.preflight.verdict import Verdict, passed
+from orchestrator.preflight.verdict import Verdict, passed, skip
 from orchestrator.util.quoting import command_line
 
 _SHARE_WARN, _SHARE_FAIL = 0.7, 0.3  # of the link's speed
@@ -25,10 +25,8 @@ _LOPSIDED = 0.5  # of two nodes alone, one way beside the other
 
 def _bandwidth(context: Context) -> list[Finding]:
     if context.on_one_machine:
-        return whole(context, Status.SKIP, "all nodes are one machine")
-    found = context.find(Bandwidth)
-    if isinstance(found, NoAnswer):
-        return unmeasured(context, found)
+        return for_all(context, skip("all nodes are one machine"))
+    found = context.require(Bandwidth)
     verdicts: list[tuple[str, Verdict]] = []
     for judged in (_beside_others, _beside_link, _failed):
         known = {name for name, _ in verdicts}

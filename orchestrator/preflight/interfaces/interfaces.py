@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.plan.facts import Address, interface_name
 from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.interfaces.pick import PICK
-from orchestrator.preflight.judge import judge_each, most_common, to_findings, whole
+from orchestrator.preflight.judge import for_all, judge_each, most_common, to_findings
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -136,7 +136,7 @@ def _twins(links: Links) -> Iterator[tuple[str, str, str]]:
 
 def _speed(context: Context) -> list[Finding]:
     if context.on_one_machine:
-        return whole(context, Status.SKIP, "all nodes are one machine")
+        return for_all(context, skip("all nodes are one machine"))
     known, verdicts = _known(context)
     common = most_common({n: link.known_speed for n, link in known.items() if link.known_speed})
     for name, link in known.items():
@@ -160,7 +160,7 @@ def _speed(context: Context) -> list[Finding]:
 
 def _mtu(context: Context) -> list[Finding]:
     if context.on_one_machine:
-        return whole(context, Status.SKIP, "all nodes are one machine")
+        return for_all(context, skip("all nodes are one machine"))
     known, verdicts = _known(context)
     common = most_common({name: link.mtu for name, link in known.items() if link.mtu})
     # With RDMA there is no TCP to agree on a size that both ends can take.

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.preflight import answers
 from orchestrator.preflight.interfaces.tournament import Pair, blame, pair_of
-from orchestrator.preflight.judge import to_findings, unmeasured, whole
+from orchestrator.preflight.judge import for_all, to_findings
 from orchestrator.preflight.model import (
     Advance,
     Check,
@@ -24,7 +24,7 @@ from orchestrator.preflight.model import (
 )
 from orchestrator.preflight.reach.listeners import Listeners, Open
 from orchestrator.preflight.reach.reachability import peers
-from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, warn
+from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, skip, warn
 from orchestrator.remote.fleet import Fleet
 from orchestrator.util.quoting import command_line
 
@@ -140,10 +140,8 @@ PATHS = Measurement("mtu", Paths, _measure)
 
 def _paths(context: Context) -> list[Finding]:
     if context.on_one_machine:
-        return whole(context, Status.SKIP, "all nodes are one machine")
-    found = context.find(Paths)
-    if isinstance(found, NoAnswer):
-        return unmeasured(context, found)
+        return for_all(context, skip("all nodes are one machine"))
+    found = context.require(Paths)
     verdicts = [
         (name, verdict)
         for kind in ((End.HOLE,), (End.STALLED,), (End.UNSTEADY,), _UNTRIED)

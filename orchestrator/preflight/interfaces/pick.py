@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.plan.plan import count_gpus
-from orchestrator.preflight.judge import to_findings, whole
+from orchestrator.preflight.judge import for_all, to_findings
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -14,10 +14,9 @@ from orchestrator.preflight.model import (
     Group,
     Level,
     NodeContext,
-    Remedy,
     Status,
 )
-from orchestrator.preflight.verdict import Verdict, passed, warn
+from orchestrator.preflight.verdict import Verdict, fail, passed, warn
 
 NCCL, GLOO = "NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"
 _LOGIN = "the node's login environment"
@@ -104,8 +103,7 @@ def _pick(context: Context) -> list[Finding]:
     trouble = context.trouble.get("nic.pick")
     if trouble is not None:
         message = "; ".join(trouble.message.splitlines())
-        remedy = Remedy(trouble.remedy, nodes=context.names) if trouble.remedy else None
-        return whole(context, Status.FAIL, message, remedy=remedy)
+        return for_all(context, fail(message, trouble.remedy or None))
     return to_findings(
         (node.name, verdict) for node in context.nodes for verdict in _verdicts(node)
     )

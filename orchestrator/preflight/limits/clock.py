@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.preflight.judge import to_findings, whole
+from orchestrator.preflight.judge import for_all, to_findings
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -16,7 +16,7 @@ from orchestrator.preflight.model import (
     Probe,
     Status,
 )
-from orchestrator.preflight.verdict import Verdict, incomplete
+from orchestrator.preflight.verdict import Verdict, incomplete, passed
 from orchestrator.util.quoting import command_line
 
 _WARN, _FAIL = 0.5, 30.0  # seconds
@@ -85,9 +85,7 @@ def _clock(context: Context) -> list[Finding]:
             good.append(name)
     if verdicts:
         return to_findings(verdicts)
-    return whole(
-        context, Status.PASS, _agreement(skews, errors, middle), data={"controller": -middle}
-    )
+    return for_all(context, passed(_agreement(skews, errors, middle), data={"controller": -middle}))
 
 
 def _wrong(

@@ -1,24 +1,25 @@
-"""Limits: what a job finds too little of once it runs. Shared memory, open files, memory."""
+"""Limits that a job hits while it runs: shared memory, open files, processes, memory."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
-from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.judge import judge_each
+from orchestrator.preflight.answers import optional, reader
+from orchestrator.preflight.judge import each_node
 from orchestrator.preflight.limits import clock, sharing, storage
-from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NodeContext, Probe
+from orchestrator.preflight.model import Check, Group, Level, NodeContext, Probe
 from orchestrator.preflight.verdict import Verdict, fail, passed, warn
 from orchestrator.util.quoting import command_line
 from orchestrator.util.text import counted, user_name
 
 _GIB = 1 << 30
 
-_OPEN_FILES = 65536  # a rank has a socket a peer and channel, and files a data-loader worker
-_PROCESSES = 8192  # threads count too: each rank has dozens, and so has each data-loader worker
-_PLENTY_OF_FILES = 524288  # what systemd gives its services
+_MIN_FILES = 65536  # a rank has a socket per peer and channel, and files per data-loader worker
+_MIN_PROCESSES = 8192  # threads count: a rank has dozens, and so has each data-loader worker
+_MANY_FILES = 524288  # what systemd gives its services
 
 
 @dataclass(frozen=True)
@@ -28,98 +29,74 @@ class SharedMemory:
     size: int
     free: int
 
-    @classmethod
-    def parse(cls, raw: Any) -> SharedMemory:
-        return cls(int(raw["size"]), int(raw["free"]))
+
+SHM: Probe[SharedMemory | None] = Probe("limits.shm", partial(optional, reader(SharedMemory)))
+"""None if there is no /dev/shm."""
 
 
-SHM: Probe[SharedMemory | None] = Probe("limits.shm", lambda raw: optional(SharedMemory.parse, raw))
-"""None where there is no /dev/shm."""
-
-
-def _shm(context: Context) -> list[Finding]:
-    def verdict(node: NodeContext, found: SharedMemory | None) -> Verdict:
-        if found is None:
-            return fail(
-                "there is no /dev/shm: NCCL and data loaders share memory there",
-                "mount a tmpfs there",
-                ("mkdir -p /dev/shm && mount -t tmpfs -o size=16g,mode=1777 shm /dev/shm",),
-            )
-        data = {"size": found.size, "free": found.free}
-        if found.size < _GIB:
-            return fail(
-                f"/dev/shm is only {found.size / _GIB:.2f} GiB: NCCL and data loaders share memory there",
-                "make it larger (in a container: --shm-size=16g or --ipc=host)",
-                ("mount -o remount,size=16g /dev/shm",),
-                data,
-            )
-        if found.free < _GIB:
-            return warn(
-                f"/dev/shm has {found.free / _GIB:.2f} GiB left of {found.size / _GIB:.1f} GiB",
-                "see what lies there with `ls -la /dev/shm`, and remove what jobs that died have left "
-                "(nccl-*, torch_*)",
-                data=data,
-            )
-        return passed("/dev/shm is large enough", data=data)
-
-    return judge_each(context, SHM, verdict)
+def _shm(node: NodeContext) -> Verdict:
+    found = node.answer(SHM)
+    if found is None:
+        return fail(
+            "there is no /dev/shm, which NCCL and data loaders need",
+            "mount a tmpfs there",
+            ("mkdir -p /dev/shm && mount -t tmpfs -o size=16g,mode=1777 shm /dev/shm",),
+        )
+    if found.size < _GIB:
+        return fail(
+            f"/dev/shm is only {found.size / _GIB:.2f} GiB: NCCL and data loaders need more",
+            "make it larger (in a container: --shm-size=16g or --ipc=host)",
+            ("mount -o remount,size=16g /dev/shm",),
+            vars(found),
+        )
+    if found.free < _GIB:
+        return warn(
+            f"/dev/shm has {found.free / _GIB:.2f} GiB left of {found.size / _GIB:.1f} GiB",
+            "list it with `ls -la /dev/shm`, and remove what dead jobs have left (nccl-*, torch_*)",
+            data=vars(found),
+        )
+    return passed("/dev/shm is large enough", data=vars(found))
 
 
 @dataclass(frozen=True)
 class LoginLimits:
-    """What a process of this login may have, soft and hard; None is no limit."""
+    """The limits of a process of this login, soft and hard; None is no limit."""
 
-    user: str
+    user: Annotated[str, user_name]
     files: tuple[int | None, int | None]
     processes: tuple[int | None, int | None]
     most_files: int
 
-    @classmethod
-    def parse(cls, raw: Any) -> LoginLimits:
-        return cls(
-            user=user_name(str(raw["user"])),
-            files=_pair(raw["files"]),
-            processes=_pair(raw["processes"]),
-            most_files=int(raw["most_files"]),
-        )
+
+LIMITS = Probe("limits", reader(LoginLimits))
 
 
-LIMITS = Probe("limits", LoginLimits.parse)
-
-
-def _pair(raw: Any) -> tuple[int | None, int | None]:
-    soft, hard = raw
-    return optional(int, soft), optional(int, hard)
-
-
-def _limits(context: Context) -> list[Finding]:
-    def verdict(node: NodeContext, found: LoginLimits) -> Verdict:
-        troubles, lines = [], []
-        if (soft := found.files[1]) is not None and soft < _OPEN_FILES:
-            most = min(_PLENTY_OF_FILES, found.most_files)
-            troubles.append(f"may have only {soft} files open at once")
-            lines += [
-                f"{found.user} soft nofile {min(_OPEN_FILES, most)}",
-                f"{found.user} hard nofile {most}",
-            ]
-        threads = found.processes[0]
-        # Root is not held to it (setrlimit(2)).
-        if node.facts.uid != 0 and threads is not None and threads < _PROCESSES:
-            troubles.append(f"may run only {threads} processes and threads")
-            lines.append(f"{found.user} - nproc unlimited")
-        data = {"files": found.files, "processes": found.processes}
-        if not troubles:
-            return passed("the limits of a login are wide enough", data=data)
-        return warn(
-            f"a login of {found.user} {' and '.join(troubles)}: many peers and data-loader workers "
-            "need more",
-            "raise the limit; it holds from the next login on, where sshd uses PAM (in a container: "
-            "--ulimit nofile=524288)",
-            (command_line(["printf", "%s\\n", *lines]) + " > /etc/security/limits.d/90-orch.conf",),
-            data,
-        )
-
-    return judge_each(context, LIMITS, verdict)
+def _limits(node: NodeContext) -> Verdict:
+    found = node.answer(LIMITS)
+    data = {"files": found.files, "processes": found.processes}
+    troubles, lines = [], []
+    if (files := found.files[1]) is not None and files < _MIN_FILES:
+        most = min(_MANY_FILES, found.most_files)
+        troubles.append(f"at most {files} open files")
+        lines += [
+            f"{found.user} soft nofile {min(_MIN_FILES, most)}",
+            f"{found.user} hard nofile {most}",
+        ]
+    threads = found.processes[0]
+    # It does not apply to root (setrlimit(2)).
+    if node.facts.uid != 0 and threads is not None and threads < _MIN_PROCESSES:
+        troubles.append(f"at most {threads} processes and threads")
+        lines.append(f"{found.user} - nproc unlimited")
+    if not troubles:
+        return passed("the limits of a login are high enough", data=data)
+    return warn(
+        f"a login of {found.user} may have {' and '.join(troubles)}: many peers and data-loader workers "
+        "need more",
+        "raise the limit; it applies from the next login on, if sshd uses PAM (in a container: "
+        "--ulimit nofile=524288)",
+        (command_line(["printf", "%s\\n", *lines]) + " > /etc/security/limits.d/90-orch.conf",),
+        data,
+    )
 
 
 @dataclass(frozen=True)
@@ -137,7 +114,7 @@ class ControlGroup:
 
 @dataclass(frozen=True)
 class Memory:
-    """The machine's memory in bytes; `group` None: no limit, `hidden`: it cannot be told."""
+    """The machine's memory in bytes; `group` is None for no limit, `hidden` if it cannot be read."""
 
     total: int
     available: int
@@ -147,10 +124,7 @@ class Memory:
     @classmethod
     def parse(cls, raw: Any) -> Memory:
         group = raw["group"]
-        limit = None
-        if isinstance(group, dict):
-            path = text(group["path"])
-            limit = ControlGroup(path, int(group["limit"]), int(group["used"]))
+        limit = reader(ControlGroup)(group) if isinstance(group, dict) else None
         return cls(int(raw["total"]), int(raw["available"]), limit, group == "hidden")
 
 
@@ -158,38 +132,35 @@ MEMORY = Probe("memory", Memory.parse)
 _UNIT = re.compile(r"[A-Za-z0-9@_.:-]{1,256}\.(slice|scope|service)\Z")
 
 
-def _memory(context: Context) -> list[Finding]:
-    def verdict(node: NodeContext, found: Memory) -> Verdict:
-        ranks, group = node.plan.devices, found.group
-        left = found.available if group is None else min(found.available, group.left)
-        data = {
-            "total": found.total,
-            "available": found.available,
-            "group": group and {"path": group.path, "limit": group.limit, "used": group.used},
-        }
-        if group is not None and group.left < found.available / 2:
-            unit = group.path.rpartition("/")[2]
-            return warn(
-                f"its control group {group.path} has {group.left / _GIB:.1f} GiB left, though the machine "
-                f"has {found.available / _GIB:.1f} GiB: ranks are killed at that limit",
-                "raise the limit (in a container: --memory)",
-                (command_line(["systemctl", "set-property", unit, "MemoryMax=infinity"]),)
-                if _UNIT.match(unit)
-                else (),
-                data,
-            )
-        if left < ranks * _GIB:
-            return warn(
-                f"has only {left / _GIB:.1f} GiB of memory left for {counted(ranks, 'rank')}, and each "
-                "needs about 1 GiB before any data",
-                "see who has it with `ps -eo rss,pid,user,args --sort -rss | head`, or give the node "
-                "fewer devices",
-                data=data,
-            )
-        unseen = ", as far as can be seen: control groups are hidden there" if found.hidden else ""
-        return passed(f"has memory enough for its ranks{unseen}", data=data)
-
-    return judge_each(context, MEMORY, verdict)
+def _memory(node: NodeContext) -> Verdict:
+    found, ranks = node.answer(MEMORY), node.plan.devices
+    group = found.group
+    left = found.available if group is None else min(found.available, group.left)
+    data = {
+        "total": found.total,
+        "available": found.available,
+        "group": group and vars(group),
+    }
+    if group is not None and group.left < found.available / 2:
+        unit = group.path.rpartition("/")[2]
+        raise_limit = command_line(["systemctl", "set-property", unit, "MemoryMax=infinity"])
+        return warn(
+            f"its control group {group.path} has {group.left / _GIB:.1f} GiB left, though the machine "
+            f"has {found.available / _GIB:.1f} GiB: ranks are killed at that limit",
+            "raise the limit (in a container: --memory)",
+            (raise_limit,) if _UNIT.match(unit) else (),
+            data,
+        )
+    if left < ranks * _GIB:
+        return warn(
+            f"has only {left / _GIB:.1f} GiB of memory left for {counted(ranks, 'rank')}; each needs "
+            "about 1 GiB before any data",
+            "see what uses it with `ps -eo rss,pid,user,args --sort -rss | head`, or give the node fewer "
+            "devices",
+            data=data,
+        )
+    unseen = ", as far as can be seen: control groups are hidden there" if found.hidden else ""
+    return passed(f"has enough memory for its ranks{unseen}", data=data)
 
 
 CHECKS: tuple[Check, ...] = (
@@ -203,9 +174,9 @@ CHECKS: tuple[Check, ...] = (
         meaning="/dev/shm is large enough for NCCL and data loaders",
         page="The size of the file system at `/dev/shm`. Less than 1 GiB fails: NCCL's transport between "
         "the GPUs of one node and the workers of a DataLoader share memory there, and die with a bus "
-        "error when it is full. Less than 1 GiB left of it warns. Containers have 64 MiB unless told "
-        "otherwise (`--shm-size=16g` or `--ipc=host`).",
-        verdict=_shm,
+        "error when it is full. Less than 1 GiB free warns. Containers have 64 MiB unless started with "
+        "`--shm-size=16g` or `--ipc=host`.",
+        verdict=each_node(_shm),
         probes=(SHM,),
     ),
     Check(
@@ -213,24 +184,24 @@ CHECKS: tuple[Check, ...] = (
         group=Group.LIMITS,
         level=Level.FULL,
         meaning="a login may have enough files, processes and threads",
-        page="The limits of the SSH session itself, which the ranks inherit as they are. A hard limit "
-        "of less than 65536 open files warns, and so does a soft limit of less than 8192 processes "
-        "and threads for a user other than root. A soft limit of open files that is lower (1024 is "
-        "usual) is no fault: a program may raise it to the hard one. The remedy is a file in "
+        page="The limits of the SSH session itself, which the ranks inherit unchanged. A hard limit of "
+        "less than 65536 open files warns, and so does a soft limit of less than 8192 processes and "
+        "threads for a user other than root. A lower soft limit of open files (1024 is usual) is not a "
+        "problem: a program may raise it to the hard one. The remedy is a file in "
         "`/etc/security/limits.d`, which PAM reads at the next login.",
-        verdict=_limits,
+        verdict=each_node(_limits),
         probes=(LIMITS,),
     ),
     Check(
         id="memory",
         group=Group.LIMITS,
         level=Level.FULL,
-        meaning="there is memory for the ranks, and no control group keeps it from them",
+        meaning="there is enough memory for the ranks, and no control group limits it",
         page="MemAvailable of `/proc/meminfo`, and the tightest memory limit of the control groups "
         "(version 1 or 2) that the SSH session is in, less what is used there. Warns when a control "
-        "group leaves less than half of what the machine has, for the kernel kills ranks at that limit "
-        "with the machine half empty, and when less than 1 GiB is left for each rank.",
-        verdict=_memory,
+        "group leaves less than half of what the machine has (the kernel kills ranks at that limit, with "
+        "memory left), and when less than 1 GiB is left for each rank.",
+        verdict=each_node(_memory),
         probes=(MEMORY,),
     ),
     clock.CLOCK_CHECK,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.preflight.answers import ask
-from orchestrator.preflight.judge import most_common, to_findings, unmeasured, whole
+from orchestrator.preflight.judge import for_all, most_common, to_findings
 from orchestrator.preflight.limits.storage import DISK
 from orchestrator.preflight.model import (
     Advance,
@@ -21,7 +21,7 @@ from orchestrator.preflight.model import (
     Remedy,
     Status,
 )
-from orchestrator.preflight.verdict import Verdict, fail, incomplete
+from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, skip
 from orchestrator.remote.fleet import Fleet
 
 
@@ -92,10 +92,8 @@ MARKS = Measurement("shared folders", Sharing, _mark)
 
 def _shared(context: Context) -> list[Finding]:
     if len(context.names) < 2:
-        return whole(context, Status.SKIP, "there is one node only")
-    found = context.find(Sharing)
-    if isinstance(found, NoAnswer):
-        return unmeasured(context, found)
+        return for_all(context, skip("there is one node only"))
+    found = context.require(Sharing)
     blind = [(name, _judge_view(context, found, name, seen)) for name, seen in found.seen.items()]
     troubles = [(name, verdict) for name, verdict in blind if verdict is not None]
     if troubles:
@@ -103,9 +101,9 @@ def _shared(context: Context) -> list[Finding]:
     groups = {found.group_of(name) for name in context.names}
     together = [group for group in groups if len(group) > 1]
     if not together:
-        return whole(context, Status.PASS, "have a working folder each, of their own")
+        return for_all(context, passed("have a working folder each, of their own"))
     if len(groups) == 1:
-        return whole(context, Status.PASS, "share one working folder")
+        return for_all(context, passed("share one working folder"))
     return [
         Finding(
             Status.WARN,
@@ -150,12 +148,8 @@ def _user(context: Context) -> list[Finding]:
     uids = {name: facts.uid for name, facts in zip(context.names, context.facts, strict=True)}
     common = most_common(uids)
     if len(set(uids.values())) == 1:
-        return whole(
-            context, Status.PASS, "log in to one and the same user id", data={"uid": common}
-        )
-    found = context.find(Sharing)
-    if isinstance(found, NoAnswer):
-        return unmeasured(context, found)
+        return for_all(context, passed("log in to one and the same user id", data={"uid": common}))
+    found = context.require(Sharing)
     verdicts = []
     for name, uid in uids.items():
         if uid == common:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.judge import to_findings, whole
-from orchestrator.preflight.model import Context, Finding, NoAnswer, NodeContext, Probe, Status
+from orchestrator.preflight.judge import for_all, to_findings
+from orchestrator.preflight.model import Context, Finding, NoAnswer, NodeContext, Probe
 from orchestrator.preflight.verdict import Verdict, incomplete, skip
 
 _RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) Gb/sec")
@@ -150,7 +150,7 @@ def judge_rdma(
     found = context.of(RDMA)
     answers = [answer for answer in found.values() if isinstance(answer, Rdma)]
     if len(answers) == len(found) and not any(answer.ports for answer in answers):
-        return whole(context, Status.SKIP, f"{_NO_DEVICE} on any node")
+        return for_all(context, skip(f"{_NO_DEVICE} on any node"))
 
     def judge(node: NodeContext, answer: Rdma | NoAnswer) -> Verdict:
         if isinstance(answer, NoAnswer):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.preflight.judge import most_common, to_findings, whole
+from orchestrator.preflight.judge import for_all, most_common, to_findings
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -50,7 +50,7 @@ def _efa(context: Context) -> list[Finding]:
     found, devices = context.of(EFA), context.of(RDMA)
     answers = {name: a for name, a in found.items() if isinstance(a, Efa)}
     if len(answers) == len(found) and not any(a.pci for a in answers.values()):
-        return whole(context, Status.SKIP, "no EFA adapter on any node")
+        return for_all(context, skip("no EFA adapter on any node"))
     somewhere = any(a.pci for a in answers.values())
     plugin = any(a.plugin for a in answers.values())
     common = most_common(

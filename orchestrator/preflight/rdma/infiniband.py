@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.preflight.answers import optional
-from orchestrator.preflight.judge import most_common, to_findings, whole
+from orchestrator.preflight.judge import for_all, most_common, to_findings
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -193,7 +193,7 @@ def _memlock(context: Context) -> list[Finding]:
     devices, limits = context.of(RDMA), context.of(MEMLOCK)
     answers = [answer for answer in devices.values() if isinstance(answer, Rdma)]
     if len(answers) == len(devices) and not any(a.ports or a.efa for a in answers):
-        return whole(context, Status.SKIP, "no RDMA device on any node")
+        return for_all(context, skip("no RDMA device on any node"))
 
     def verdict(node: NodeContext) -> Verdict:
         found, limit = devices[node.name], limits[node.name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from orchestrator.plan.network import interface_of
-from orchestrator.preflight.judge import to_findings, unmeasured
+from orchestrator.preflight.judge import to_findings
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -54,9 +54,7 @@ def _bind(context: Context) -> list[Finding]:
 
 
 def _tcp(context: Context) -> list[Finding]:
-    found = context.find(Reachability)
-    if isinstance(found, NoAnswer):
-        return unmeasured(context, found)
+    found = context.require(Reachability)
     verdicts = [(name, incomplete(answer.reason)) for name, answer in found.silent.items()]
     verdicts += explain(context, found)
     if found.main_port is not None:

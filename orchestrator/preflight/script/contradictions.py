@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.preflight.judge import whole
+from orchestrator.preflight.judge import for_all
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -21,18 +21,19 @@ from orchestrator.preflight.script.flow import Unreadable, read
 from orchestrator.preflight.script.imports import needs
 from orchestrator.preflight.script.lint import Hint
 from orchestrator.preflight.software.interpreter import SOFTWARE
+from orchestrator.preflight.verdict import passed, skip
 
 
 def _verdict(context: Context) -> list[Finding]:
     script = context.script
     if script is None:
-        return whole(context, Status.SKIP, context.why_no_script)
+        return for_all(context, skip(context.why_no_script))
     code = read(script.text)
     if isinstance(code, Unreadable):
         where = f"{script.path}:{code.line}"
         text = f"{where} cannot be read as Python here: {code.reason}"
         remedy = Remedy(f"look at {where}; it may be right for a Python that is newer than orch's")
-        return whole(context, Status.WARN, text, remedy=remedy)
+        return [Finding(Status.WARN, context.names, text, remedy)]
     found = [
         _finding(context, script.path, hint)
         for hint in (
@@ -48,7 +49,7 @@ def _verdict(context: Context) -> list[Finding]:
         for path, module in needs(script).own
         for hint in collectives.hints(module, context)
     ]
-    return found or whole(context, Status.PASS, f"nothing in {script.path} contradicts this launch")
+    return found or for_all(context, passed(f"nothing in {script.path} contradicts this launch"))
 
 
 def _against_launcher(context: Context, script: Script) -> Iterator[Hint]:

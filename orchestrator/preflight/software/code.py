@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.preflight.judge import have, judge_each, most_common, whole
+from orchestrator.preflight.judge import for_all, have, judge_each, most_common
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -52,7 +52,7 @@ def _verdict(context: Context) -> list[Finding]:
         if isinstance(answer, Sources) and answer.files
     }
     if not trees and all(isinstance(answer, Sources) for answer in context.of(SOURCES).values()):
-        return whole(context, Status.SKIP, "there is no code on the nodes yet")
+        return for_all(context, skip("there is no code on the nodes yet"))
     expected = _expected(trees)
 
     def verdict(node: NodeContext, found: Sources) -> Verdict:

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Mapping
 
 from orchestrator.plan.own_modules import remedy_for_own
-from orchestrator.preflight.judge import judge_each, whole
+from orchestrator.preflight.judge import for_all, judge_each
 from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NodeContext, Status
 from orchestrator.preflight.script.imports import Needs, needs
 from orchestrator.preflight.software.interpreter import NAME_PYTHON, SOFTWARE, Interpreter, Software
-from orchestrator.preflight.verdict import Verdict, incomplete, passed
+from orchestrator.preflight.verdict import Verdict, incomplete, passed, skip
 
 # Where the distribution to install is not called as the module.
 _DISTRIBUTIONS = {
@@ -46,7 +46,7 @@ _DISTRIBUTIONS = {
 
 def _imports(context: Context) -> list[Finding]:
     if context.script is None:
-        return whole(context, Status.SKIP, context.why_no_script)
+        return for_all(context, skip(context.why_no_script))
     needed = needs(context.script)
     where = {each.module: each.where for each in needed.imports}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.judge import judge_each, most_common, whole
+from orchestrator.preflight.judge import for_all, judge_each, most_common
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -138,7 +138,7 @@ def _no_import(node: NodeContext, error: str) -> Verdict:
 def _launcher(context: Context) -> list[Finding]:
     module = context.launcher.module
     if module is None:
-        return whole(context, Status.SKIP, f"--launcher {context.plan.launcher} starts no launcher")
+        return for_all(context, skip(f"--launcher {context.plan.launcher} starts no launcher"))
 
     def verdict(node: NodeContext, found: Start) -> Verdict:
         if found.code is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from orchestrator.preflight.collectives.task import (
 from orchestrator.preflight.collectives.trial import Share
 from orchestrator.preflight.interfaces import tournament
 from orchestrator.preflight.interfaces.tournament import Pair
+from orchestrator.preflight.judge import judge_check
 from orchestrator.preflight.model import Context, Finding, NoAnswer, Script, Status
 from orchestrator.preflight.reach.attempts import Outcome, Way
 from orchestrator.preflight.reach.listeners import Shut
@@ -37,12 +39,12 @@ from ..contexts import brief, interface, make_context
 
 MIB = 1 << 20
 GB = 1e9
-JUDGE = {check.id: check.verdict for check in CHECKS}
+JUDGE = {check.id: partial(judge_check, check) for check in CHECKS}
 FAILED = ProcessEnd(1, None)
 
 
 def judged(at: Context, found: Measured, check: str = "coll.gloo") -> list[Finding]:
-    findings = list(JUDGE[check](replace(at, measured={type(found): found})))
+    findings = JUDGE[check](replace(at, measured={type(found): found}))
     json.dumps([dict(finding.data) for finding in findings])
     return findings
 

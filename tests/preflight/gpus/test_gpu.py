@@ -15,6 +15,7 @@ from orchestrator.preflight.gpus.devices import GPU, same_bus
 from orchestrator.preflight.gpus.gpu import CHECKS
 from orchestrator.preflight.gpus.health import XID
 from orchestrator.preflight.gpus.nvlink import FABRIC, NVLINK
+from orchestrator.preflight.judge import judge_check
 from orchestrator.preflight.model import Context, Finding, NoAnswer, Status
 
 from ...recorded import shapes
@@ -68,7 +69,7 @@ def nodes(*raw: Raw, ranks: Sequence[int] | None = None, **more: Any) -> Context
 
 def verdict(check: str, where: Context) -> list[Finding]:
     (one,) = [entry for entry in CHECKS if entry.id == check]
-    return list(one.verdict(where))
+    return judge_check(one, where)
 
 
 def commands(finding: Finding) -> tuple[str, ...]:

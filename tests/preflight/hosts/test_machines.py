@@ -16,6 +16,7 @@ from orchestrator.preflight.hosts import login
 from orchestrator.preflight.hosts import machines as hosts
 from orchestrator.preflight.hosts.login import LOGIND, Logins, Printed, Source
 from orchestrator.preflight.hosts.orphans import PROCESSES
+from orchestrator.preflight.judge import judge_check
 from orchestrator.preflight.model import Finding, NoAnswer, Status
 
 from ..contexts import answered, brief, make_context
@@ -31,7 +32,7 @@ def identity(index: int, **more: Any) -> dict[str, Any]:
 def unique(*identities: dict[str, Any], **more: Any) -> list[Finding]:
     answers = answered(hosts.IDENTITY, *identities)
     return list(
-        CHECKS["host.unique"].verdict(make_context(len(identities), answers=answers, **more))
+        judge_check(CHECKS["host.unique"], make_context(len(identities), answers=answers, **more))
     )
 
 
@@ -50,7 +51,7 @@ def test_nodes_that_are_out_of_reach_for_one_reason_are_one_finding() -> None:
         for i in (1, 2)
     ]
     other = Unreachable("n3", "refused", "10.0.0.3:22 refuses connections", "start sshd")
-    found = CHECKS["ssh.reach"].verdict(make_context(1, unreachable=(*down, other)))
+    found = judge_check(CHECKS["ssh.reach"], make_context(1, unreachable=(*down, other)))
     assert brief(found) == [("fail", "n1,n2"), ("fail", "n3"), ("pass", "node0")]
     assert found[0].message == "no answer from 10.0.0.[1-2] within 10 s"
     assert found[0].data["n2"]["message"] == "no answer from 10.0.0.2 within 10 s"
@@ -63,7 +64,7 @@ def test_remedies_that_differ_in_more_than_the_node_are_never_folded() -> None:
         Unreachable(n, "authentication", f"{n} does not let u in", f"ssh-copy-id -p {port} u@{n}")
         for n, port in (("a", 22), ("b", 23))
     ]
-    found = CHECKS["ssh.reach"].verdict(make_context(1, unreachable=tuple(denied)))
+    found = judge_check(CHECKS["ssh.reach"], make_context(1, unreachable=tuple(denied)))
     assert [f.remedy.text for f in found if f.remedy] == [
         "ssh-copy-id -p 22 u@a",
         "ssh-copy-id -p 23 u@b",
@@ -132,7 +133,7 @@ def test_a_gpu_that_two_nodes_see_fails() -> None:
 
 def test_who_did_not_tell_is_incomplete_not_distinct() -> None:
     answers = {"host.identity": [hosts.Identity.parse(identity(0)), NoAnswer("too late")]}
-    found = CHECKS["host.unique"].verdict(make_context(2, answers=answers))
+    found = judge_check(CHECKS["host.unique"], make_context(2, answers=answers))
     assert brief(found) == [("incomplete", "node1")]
 
 
@@ -142,7 +143,7 @@ def test_who_did_not_tell_is_incomplete_not_distinct() -> None:
 def clean(*printed: Printed | NoAnswer) -> list[Finding]:
     of = {f"node{i}": each for i, each in enumerate(printed)}
     return list(
-        CHECKS["ssh.clean"].verdict(make_context(len(printed), measured={Logins: Logins(of)}))
+        judge_check(CHECKS["ssh.clean"], make_context(len(printed), measured={Logins: Logins(of)}))
     )
 
 
@@ -206,7 +207,7 @@ def test_the_pasted_line_silences_scripts_and_not_people(tmp_path: Path) -> None
 
 def test_a_login_that_hangs_is_incomplete() -> None:
     assert brief(clean(NoAnswer("no end"))) == [("incomplete", "node0")]
-    assert brief(CHECKS["ssh.clean"].verdict(make_context(1))) == [("incomplete", "node0")]
+    assert brief(judge_check(CHECKS["ssh.clean"], make_context(1))) == [("incomplete", "node0")]
 
 
 @given(st.text(), st.integers(0), st.from_regex(r"echo [^;&|<\\'\"]*", fullmatch=True))
@@ -243,13 +244,13 @@ def logind(**more: Any) -> dict[str, Any]:
 )
 def test_logind_is_held_against_the_user_who_logs_in(more: dict[str, Any], status: Status) -> None:
     answers = answered(LOGIND, logind(**more))
-    (found,) = CHECKS["host.linger"].verdict(make_context(1, answers=answers))
+    (found,) = judge_check(CHECKS["host.linger"], make_context(1, answers=answers))
     assert found.status is status
 
 
 def test_the_user_is_excepted_by_name_in_a_drop_in() -> None:
     answers = answered(LOGIND, logind())
-    (found,) = CHECKS["host.linger"].verdict(make_context(1, answers=answers))
+    (found,) = judge_check(CHECKS["host.linger"], make_context(1, answers=answers))
     assert found.remedy is not None
     assert any(
         "'KillExcludeUsers=root ubuntu' > /etc/systemd/logind.conf.d/50-orch.conf" in command
@@ -267,7 +268,7 @@ def process(pid: int, **more: Any) -> dict[str, Any]:
 
 def left(*processes: dict[str, Any]) -> list[Finding]:
     answers = answered(PROCESSES, {"processes": list(processes)})
-    return list(CHECKS["host.orphans"].verdict(make_context(1, answers=answers)))
+    return judge_check(CHECKS["host.orphans"], make_context(1, answers=answers))
 
 
 def test_another_jobs_processes_warn_with_all_that_one_needs_to_decide() -> None:
@@ -320,14 +321,14 @@ def test_a_crowd_is_counted_and_a_hostile_command_is_one_harmless_line() -> None
 
 def test_no_processes_pass_and_no_answer_does_not() -> None:
     assert brief(left()) == [("pass", "node0")]
-    assert brief(CHECKS["host.orphans"].verdict(make_context(1))) == [("incomplete", "node0")]
+    assert brief(judge_check(CHECKS["host.orphans"], make_context(1))) == [("incomplete", "node0")]
 
 
 # -- host.rsync ------------------------------------------------------------------------------------
 
 
 def test_node_without_rsync_fails_with_a_line_that_installs_it() -> None:
-    found = CHECKS["host.rsync"].verdict(make_context(3, facts_of={1: {"rsync": None}}))
+    found = judge_check(CHECKS["host.rsync"], make_context(3, facts_of={1: {"rsync": None}}))
     assert brief(found) == [("fail", "node1"), ("pass", "node0,node2")]
     assert found[0].remedy is not None
     (line,) = found[0].remedy.commands
@@ -336,7 +337,7 @@ def test_node_without_rsync_fails_with_a_line_that_installs_it() -> None:
 
 def test_this_machine_without_rsync_fails_too() -> None:
     error = SyncError("rsync is not installed on this machine", remedy="install it")
-    found = CHECKS["host.rsync"].verdict(make_context(1, trouble={"host.rsync": error}))
+    found = judge_check(CHECKS["host.rsync"], make_context(1, trouble={"host.rsync": error}))
     assert [(each.status, each.nodes) for each in found] == [
         (Status.FAIL, ()),
         (Status.PASS, ("node0",)),
@@ -344,7 +345,7 @@ def test_this_machine_without_rsync_fails_too() -> None:
 
 
 def test_rsync_is_not_asked_for_where_no_files_are_sent() -> None:
-    found = CHECKS["host.rsync"].verdict(
-        make_context(2, sends=False, facts_of={1: {"rsync": None}})
+    found = judge_check(
+        CHECKS["host.rsync"], make_context(2, sends=False, facts_of={1: {"rsync": None}})
     )
     assert [each.status for each in found] == [Status.SKIP]

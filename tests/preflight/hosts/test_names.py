@@ -14,6 +14,7 @@ from orchestrator.inventory import Host
 from orchestrator.plan import Job
 from orchestrator.preflight.hosts.dns import NAMES
 from orchestrator.preflight.hosts.names import CHECKS, OWN_NAME
+from orchestrator.preflight.judge import judge_check
 from orchestrator.preflight.model import Finding, Status
 
 from ..contexts import answered, brief, make_context
@@ -26,7 +27,7 @@ def own(*addresses: str, error: str | None = None) -> dict[str, Any]:
 
 
 def judged(*raw: Any, **more: Any) -> list[Finding]:
-    return list(OWN.verdict(make_context(len(raw), answers=answered(OWN_NAME, *raw), **more)))
+    return judge_check(OWN, make_context(len(raw), answers=answered(OWN_NAME, *raw), **more))
 
 
 def test_a_name_that_is_an_own_address_passes() -> None:
@@ -77,7 +78,7 @@ def test_on_one_machine_names_do_not_matter() -> None:
         there = make_context(
             2, facts_of={0: one, 1: one}, answers=answered(check.probes[0], raw, raw)
         )
-        assert brief(list(check.verdict(there))) == [("skip", "node0,node1")]
+        assert brief(list(judge_check(check, there))) == [("skip", "node0,node1")]
 
 
 def test_two_machines_of_one_name_warn() -> None:
@@ -131,7 +132,7 @@ def test_the_line_corrects_the_file_once_however_often_it_is_pasted(
 def test_without_a_shared_subnet_the_line_has_the_nodes_own_address() -> None:
     found = make_context(2, answers=answered(OWN_NAME, own("127.0.1.1"), own("198.18.0.11")))
     found = replace(found, plan=replace(found.plan, subnet=None))
-    finding = OWN.verdict(found)[0]
+    finding = judge_check(OWN, found)[0]
     assert finding.remedy is not None
     assert "a=198.18.0.10;" in finding.remedy.commands[0]
 
@@ -148,7 +149,7 @@ def said(names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
 
 def resolved(*views: Mapping[str, Sequence[str]], **more: Any) -> list[Finding]:
     raw = [said({**dict.fromkeys(ALL, ()), **view}) for view in views]
-    return list(DNS.verdict(make_context(len(views), answers=answered(NAMES, *raw), **more)))
+    return judge_check(DNS, make_context(len(views), answers=answered(NAMES, *raw), **more))
 
 
 def test_nodes_that_resolve_each_other_alike_pass() -> None:
@@ -200,7 +201,7 @@ def test_every_name_that_a_node_goes_by_is_asked_for_and_no_address() -> None:
 
 
 def test_a_node_that_did_not_answer_is_no_pass() -> None:
-    assert brief(list(DNS.verdict(make_context(3)))) == [("incomplete", "node0,node1,node2")]
+    assert brief(list(judge_check(DNS, make_context(3)))) == [("incomplete", "node0,node1,node2")]
 
 
 def test_a_name_with_anything_in_it_is_not_put_into_a_line() -> None:

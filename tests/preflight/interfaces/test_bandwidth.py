@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.preflight.interfaces.bandwidth import CHECKS
 from orchestrator.preflight.interfaces.interfaces import INTERFACES
 from orchestrator.preflight.interfaces.throughput import Bandwidth, Flow, pair_values
+from orchestrator.preflight.judge import judge_check
 from orchestrator.preflight.model import Finding, Status
 
 from ..contexts import answered, brief, make_context
@@ -55,7 +56,7 @@ def judged(
         if way not in (failures or {})
     }
     measured = {Bandwidth: Bandwidth(flows, failures or {})}
-    return list(CHECK.verdict(make_context(n, measured=measured, answers=answers)))
+    return judge_check(CHECK, make_context(n, measured=measured, answers=answers))
 
 
 def of_node(n: int, node: int, rate: float, *, sends: bool = True, receives: bool = True) -> Rates:
@@ -124,7 +125,7 @@ def test_ways_that_cpus_limit_make_no_other_stand_out() -> None:
         for rate, way in zip((6.0, 6.4, 7.0, 7.4, 9.8) * 4, permutations(range(5), 2), strict=True)
     }
     there = make_context(5, measured={Bandwidth: Bandwidth(flows, {})})
-    assert brief(CHECK.verdict(there)) == [("pass", "node0,node1,node2,node3,node4")]
+    assert brief(judge_check(CHECK, there)) == [("pass", "node0,node1,node2,node3,node4")]
 
 
 @given(st.dictionaries(st.sampled_from(list(permutations(range(4), 2))), st.floats(0, 1e12)))
@@ -160,7 +161,7 @@ def test_what_could_not_be_measured_never_passes() -> None:
     findings = judged(4, failures=failures)
     assert brief(findings) == [("incomplete", "node3"), ("pass", "node0,node1,node2")]
     assert findings[0].message == "could not be measured: timed out"
-    assert brief(CHECK.verdict(make_context(2))) == [("incomplete", "node0,node1")]
+    assert brief(judge_check(CHECK, make_context(2))) == [("incomplete", "node0,node1")]
     everything = dict.fromkeys(permutations(range(3), 2), "timed out")
     assert brief(judged(3, failures=everything)) == [("incomplete", "node0,node1,node2")]
 

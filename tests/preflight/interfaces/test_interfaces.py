@@ -13,6 +13,7 @@ from orchestrator.errors import PlanError
 from orchestrator.plan import Job
 from orchestrator.preflight.interfaces.interfaces import CHECKS, INTERFACES
 from orchestrator.preflight.interfaces.pick import gloo_matches, nccl_alone, nccl_matches
+from orchestrator.preflight.judge import judge_check
 from orchestrator.preflight.model import Context, Finding, Level, Status
 from tests.preflight.contexts import answered, brief, interface, make_context
 
@@ -32,11 +33,11 @@ def link(name: str = "eth0", *addresses: str, **more: Any) -> dict[str, Any]:
 
 def judged(check: str, *nodes: list[dict[str, Any]]) -> list[Finding]:
     there = make_context(len(nodes), answers=answered(INTERFACES, *nodes))
-    return list(CHECK[check].verdict(there))
+    return judge_check(CHECK[check], there)
 
 
 def picked(there: Context) -> list[Finding]:
-    return list(CHECK["nic.pick"].verdict(there))
+    return judge_check(CHECK["nic.pick"], there)
 
 
 def test_the_shared_network_is_named() -> None:
@@ -273,7 +274,7 @@ def test_an_mtu_that_cannot_be_read_is_incomplete() -> None:
 
 @pytest.mark.parametrize("check", ["nic.samesubnet", "nic.speed", "nic.mtu"])
 def test_a_node_without_an_answer_is_incomplete(check: str) -> None:
-    [finding] = CHECK[check].verdict(make_context(2))
+    [finding] = judge_check(CHECK[check], make_context(2))
     assert finding.status is Status.INCOMPLETE
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.preflight.interfaces.mtu import CHECKS, Passage, Paths
+from orchestrator.preflight.judge import judge_check
 from orchestrator.preflight.model import Context, Finding, Level, NoAnswer, Status
 from orchestrator.preflight.reach.reachability import peers
 
@@ -32,7 +33,7 @@ def measured(n: int, unlike: Mapping[tuple[int, int], Mapping[str, Any]]) -> Con
 
 
 def judged(n: int, unlike: Mapping[tuple[int, int], Mapping[str, Any]]) -> list[Finding]:
-    return list(CHECK.verdict(measured(n, unlike)))
+    return judge_check(CHECK, measured(n, unlike))
 
 
 def around(n: int, node: int, what: Mapping[str, Any]) -> dict[tuple[int, int], Any]:
@@ -114,7 +115,10 @@ def test_a_slow_way_passes() -> None:
 
 def test_a_node_that_took_no_part_is_incomplete() -> None:
     there = make_context(2, measured={Paths: Paths({}, {1: NoAnswer("it hung")})})
-    assert sorted(brief(CHECK.verdict(there))) == [("incomplete", "node0"), ("incomplete", "node1")]
+    assert sorted(brief(judge_check(CHECK, there))) == [
+        ("incomplete", "node0"),
+        ("incomplete", "node1"),
+    ]
 
 
 @pytest.mark.parametrize("more", [{"result": "nonsense"}, {"mss": "x"}, {"largest": []}])
@@ -124,8 +128,8 @@ def test_an_answer_that_makes_no_sense_is_none(more: Mapping[str, Any]) -> None:
 
 
 def test_without_a_measurement_it_is_incomplete() -> None:
-    assert brief(CHECK.verdict(make_context(2))) == [("incomplete", "node0,node1")]
+    assert brief(judge_check(CHECK, make_context(2))) == [("incomplete", "node0,node1")]
 
 
 def test_one_node_alone_is_skipped() -> None:
-    assert brief(CHECK.verdict(make_context(1))) == [("skip", "node0")]
+    assert brief(judge_check(CHECK, make_context(1))) == [("skip", "node0")]

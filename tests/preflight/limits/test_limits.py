@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.preflight.judge import judge_check
 from orchestrator.preflight.limits import clock, limits, storage
 from orchestrator.preflight.limits.sharing import Sharing
 from orchestrator.preflight.model import Finding, NoAnswer, Probe, Script, Status
@@ -23,7 +24,9 @@ CHECKS = {check.id: check for check in limits.CHECKS}
 
 def judged(check: str, probe: Probe[Any], *raw: Any, **more: Any) -> list[Finding]:
     """Return what a check finds on nodes that answered so; its data must be JSON."""
-    found = CHECKS[check].verdict(make_context(len(raw), answers=answered(probe, *raw), **more))
+    found = judge_check(
+        CHECKS[check], make_context(len(raw), answers=answered(probe, *raw), **more)
+    )
     json.dumps([dict(finding.data) for finding in found])
     return list(found)
 
@@ -70,7 +73,7 @@ def test_a_low_soft_limit_of_files_is_no_fault_but_a_low_hard_one_is() -> None:
     assert brief(judged("limits", limits.LIMITS, login(files=[None, None]))) == [("pass", "node0")]
     (found,) = judged("limits", limits.LIMITS, login(files=[1024, 4096]), facts_of=USER)
     assert found.status is Status.WARN
-    assert "may have only 4096 files open" in found.message
+    assert "may have at most 4096 open files" in found.message
     assert found.remedy is not None
     (command,) = found.remedy.commands
     assert command == (
@@ -247,8 +250,8 @@ Views = Mapping[str, set[str] | NoAnswer]
 
 def sharing(check: str, views: Views, **more: Any) -> list[Finding]:
     seen = {n: v if isinstance(v, NoAnswer) else frozenset(v) for n, v in views.items()}
-    found = CHECKS[check].verdict(
-        make_context(len(views), measured={Sharing: Sharing(seen)}, **more)
+    found = judge_check(
+        CHECKS[check], make_context(len(views), measured={Sharing: Sharing(seen)}, **more)
     )
     return list(found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.plan import Job
+from orchestrator.preflight.judge import judge_check
 from orchestrator.preflight.model import Check, Finding, Status
 from orchestrator.preflight.reach.firewall import PORT_RANGE
 from orchestrator.preflight.reach.ports import CHECKS, SOMAXCONN
@@ -15,7 +16,7 @@ PORTRANGE, BACKLOG = CHECKS
 def found(check: Check, *raw: object, world: int | None = None) -> list[Finding]:
     probe = check.probes[0]
     job = Job("train.py", launcher="torchrun", devices=world)
-    return list(check.verdict(make_context(len(raw), answers=answered(probe, *raw), job=job)))
+    return judge_check(check, make_context(len(raw), answers=answered(probe, *raw), job=job))
 
 
 def test_the_range_that_a_firewall_must_let_in_is_shown() -> None:
@@ -58,4 +59,4 @@ def test_a_backlog_that_holds_all_ranks_passes() -> None:
 
 def test_what_was_not_measured_is_no_pass() -> None:
     for check in CHECKS:
-        assert brief(list(check.verdict(make_context(2)))) == [("incomplete", "node0,node1")]
+        assert brief(list(judge_check(check, make_context(2)))) == [("incomplete", "node0,node1")]

@@ -6,12 +6,14 @@ import errno
 import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 from orchestrator.errors import PlanError
 from orchestrator.plan import Job
+from orchestrator.preflight.judge import judge_check
 from orchestrator.preflight.model import Context, Finding, Level, NoAnswer, Remedy, Status
 from orchestrator.preflight.reach.attempts import Outcome, Way
 from orchestrator.preflight.reach.faults import attribute
@@ -23,7 +25,7 @@ from orchestrator.preflight.reach.tcp import CHECKS
 
 from ..contexts import brief, make_context, plan_names
 
-BIND, TCP = (check.verdict for check in CHECKS)
+BIND, TCP = (partial(judge_check, check) for check in CHECKS)
 
 OPEN = Firewall(None, None, (), None)
 UNSEEN = Firewall(None, None, (), "it takes root to see them")

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.plan import Job
+from orchestrator.preflight.judge import judge_check
 from orchestrator.preflight.model import Context, Script, Status
 from orchestrator.preflight.script import collectives
 from orchestrator.preflight.script.contradictions import CHECKS
@@ -115,7 +116,9 @@ def test_modules_of_the_script_are_read_too(tmp_path: Path) -> None:
         "def save():\n    if dist.get_rank() == 0:\n        dist.barrier()\n"
     )
     script = Script(tmp_path / "train.py", "import engine\nengine.save()\n", tmp_path)
-    (finding,) = CHECKS[0].verdict(make_context(2, job=Job("train.py", devices=2), script=script))
+    (finding,) = judge_check(
+        CHECKS[0], make_context(2, job=Job("train.py", devices=2), script=script)
+    )
     assert finding.status is Status.WARN
     assert finding.message.startswith(
         f"{tmp_path}/engine.py:4: every rank must call dist.barrier()"

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.plan import Job
+from orchestrator.preflight.judge import judge_check
 from orchestrator.preflight.model import Context, Finding, Script, Status
 from orchestrator.preflight.script.contradictions import CHECKS
 from orchestrator.preflight.software.interpreter import SOFTWARE
@@ -30,7 +31,7 @@ def a_context(
 
 
 def lint(text: str, n: int = 2, **more: Any) -> list[Finding]:
-    return list(CHECK.verdict(a_context(text, n, **more)))
+    return judge_check(CHECK, a_context(text, n, **more))
 
 
 def status(text: str, n: int = 2, **more: Any) -> Status:
@@ -39,7 +40,7 @@ def status(text: str, n: int = 2, **more: Any) -> Status:
 
 
 def test_without_a_script_there_is_nothing_to_read() -> None:
-    assert brief(CHECK.verdict(make_context(2))) == [("skip", "node0,node1")]
+    assert brief(judge_check(CHECK, make_context(2))) == [("skip", "node0,node1")]
 
 
 @pytest.mark.parametrize("name", ["digits_ddp.py", "digits_fabric.py"])

@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.plan import Job
 from orchestrator.plan.launchers import torchrun
+from orchestrator.preflight.judge import judge_check
 from orchestrator.preflight.model import Context, Finding, NoAnswer, Probe, Script, Status
 from orchestrator.preflight.software.agreement import CHECKS
 from orchestrator.preflight.software.code import SOURCES
@@ -61,7 +62,7 @@ def judged(check: str, probe: Probe[Any], *raw: Any, **more: Any) -> list[Findin
 
 
 def verdict(check: str, of: Context) -> list[Finding]:
-    found = list(BY_ID[check].verdict(of))
+    found = judge_check(BY_ID[check], of)
     json.dumps([dict(finding.data) for finding in found])
     return found
 
