@@ -23,7 +23,7 @@ from orchestrator.pipeline.transport_needs import require_files
 from orchestrator.plan import Facts, Job, Network, make_plan
 from orchestrator.plan.job import DEFAULT_PORT
 from orchestrator.plan.network import check_distinct
-from orchestrator.preflight.hosts.reached import REACH
+from orchestrator.preflight.hosts.reached import check_reach
 from orchestrator.preflight.model import Check, Context, Level, Script
 from orchestrator.preflight.registry import CHECKS, left_out, select
 from orchestrator.preflight.report import Report
@@ -86,7 +86,7 @@ def _unasked(
 ) -> Iterator[Check]:
     """Yield what is told whatever was asked for: else it would pass where no launch gets anywhere."""
     for check in CHECKS:
-        unreached = check is REACH and context.unreachable
+        unreached = check is check_reach and context.unreachable
         stops = check.id in context.trouble and not request.only
         if (unreached or stops) and check not in checks:
             yield check

@@ -1,10 +1,11 @@
-"""Make findings of what nodes measured: a verdict on each, those that are alike folded into one."""
+"""Make findings of verdicts on nodes; equal verdicts become one finding."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import wraps
 from typing import Any, TypeVar
 
 from orchestrator.inventory.ranges import fold as fold_names
@@ -24,7 +25,7 @@ V = TypeVar("V", bound=Hashable)
 
 
 def judge_check(check: Check, context: Context) -> list[Finding]:
-    """Return what a check finds; it is incomplete if what it needs was not measured."""
+    """Return the findings of a check; it is incomplete if what it needs was not measured."""
     try:
         return list(check.verdict(context))
     except Unmeasured as error:
@@ -49,8 +50,13 @@ def judge_nodes(
 def each_node(
     verdict: Callable[[NodeContext], Verdict | Iterable[Verdict]],
 ) -> Callable[[Context], list[Finding]]:
-    """Return the verdict of a check that judges each node by itself."""
-    return lambda context: judge_nodes(context, verdict)
+    """Make the verdict of a check of one that judges each node by itself."""
+
+    @wraps(verdict)
+    def judge(context: Context) -> list[Finding]:
+        return judge_nodes(context, verdict)
+
+    return judge
 
 
 def judge_each(
@@ -61,9 +67,9 @@ def judge_each(
 
 
 def to_findings(verdicts: Iterable[tuple[str, Verdict]]) -> list[Finding]:
-    """Merge equal verdicts into one finding for all their nodes, the worst first.
+    """Merge equal verdicts into one finding for all their nodes; the worst comes first.
 
-    Its data has each node's own under the node's name.
+    `data` of a finding is that of its verdicts, by node.
     """
     equal: dict[tuple[Any, ...], list[tuple[str, Verdict]]] = {}
     for name, verdict in verdicts:
@@ -78,16 +84,16 @@ def to_findings(verdicts: Iterable[tuple[str, Verdict]]) -> list[Finding]:
 
 
 def for_all(context: Context, verdict: Verdict) -> list[Finding]:
-    """Return the finding that says this of all nodes of the plan."""
+    """Return this verdict as the finding for all nodes of the plan."""
     return [verdict.on(context.names)]
 
 
 def most_common(values: Mapping[str, V]) -> V | None:
-    """Return what most nodes have, what the others are held against; None for no nodes.
+    """Return the value that most nodes have; None for no nodes.
 
-    Where several values are as frequent, it is the first: main's, if it is one of them.
+    Of several equally frequent values it is the first: main's, if it is one of them.
     """
-    # Counter keeps the order in which values came, and so does most_common.
+    # Counter and its most_common keep the order of the values.
     return Counter(values.values()).most_common(1)[0][0] if values else None
 
 

@@ -1,4 +1,4 @@
-"""What a check is, what it looks at, what it finds, and how to fix it."""
+"""Checks: what they measure, the context they judge, their findings and remedies."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from functools import cached_property
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -21,9 +22,9 @@ T = TypeVar("T")
 
 
 class Status(StrEnum):
-    """How a check came out, from what says least to the worst.
+    """The result of a check, from the least to the most severe.
 
-    `skip` does not apply here; `incomplete` could not be run, and is never a pass.
+    `skip`: it does not apply here. `incomplete`: it could not be made, which is never a pass.
     """
 
     SKIP = "skip"
@@ -38,7 +39,7 @@ class Status(StrEnum):
 
 
 class Group(Enum):
-    """The groups of checks, in the order of the report; the value is the title."""
+    """The groups of checks in the order of the report, with their titles."""
 
     HOST = "SSH and host"
     SOFTWARE = "Software"
@@ -52,10 +53,9 @@ class Group(Enum):
 
 @dataclass(frozen=True)
 class Remedy:
-    """What mends it: a sentence for a person, and the lines to paste, on these `nodes`.
+    """How to fix it: a sentence for a person, and the lines to paste, on these `nodes`.
 
-    `commands` are whole shell lines that work as they are when run as root, or, without `as_root`, by
-    whoever logs in.
+    `commands` are complete shell lines, to be run as root, or unless `as_root`, as the login.
     """
 
     text: str
@@ -66,9 +66,9 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check says of some nodes; `message` reads on after their names.
+    """What one check reports of some nodes; `message` continues a sentence that starts with their names.
 
-    Findings that are alike are one, with all their nodes. `data` is what was measured, as JSON values.
+    `data` is what was measured, as JSON values.
     """
 
     status: Status
@@ -86,15 +86,15 @@ class NoAnswer:
 
 
 class Unmeasured(Exception):
-    """What a verdict needs was not measured: the check is incomplete, for this reason."""
+    """The reason why something that a verdict needs was not measured; the check is incomplete."""
 
 
 @dataclass(frozen=True)
 class Probe(Generic[T]):
     """One measurement that each node makes by itself, by its name in `node/check.py`.
 
-    `parse` makes a typed value of the answer, raising ValueError, KeyError, TypeError, or AttributeError
-    where it makes no sense; `arguments` says what the node is asked with.
+    `parse` makes a typed value of the answer (`answers.reader`), and raises ValueError, KeyError, TypeError
+    or AttributeError if it is invalid; `arguments` are what the node's probe is called with.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Probe(Generic[T]):
 
 @dataclass(frozen=True)
 class Script:
-    """The script as it can be read here; `folder` is what goes to the nodes (None: nothing does)."""
+    """The script as it can be read here; `folder` is what is sent to the nodes (None: nothing)."""
 
     path: Path
     text: str
@@ -112,7 +112,7 @@ class Script:
 
     @classmethod
     def read(cls, path: Path, folder: Path | None) -> Script:
-        """Read the script at `path`. Raises OSError where that cannot be."""
+        """Read the script at `path`. Raises OSError."""
         return cls(path, path.read_text(encoding="utf-8-sig", errors="replace"), folder)
 
 
@@ -138,10 +138,10 @@ class NodeContext:
 class Context:
     """The nodes of a plan and what was measured on them.
 
-    `unreachable` are nodes that are not in the plan because nobody can log in there. `trouble` has, by
-    check id, why a step of the planning went wrong; the plan is then the best that could be made. `sends`
-    says whether the project's files are still to go to the nodes.
-    `answers` has what each probe found on each node; `measured` what measurements found, by its type.
+    `unreachable` are nodes that are not in the plan because no login works there. `trouble` has, by check
+    id, why a step of the planning failed; the plan is then the best that could be made. `sends` is whether
+    the project's files are still to be sent to the nodes. `answers` has what each probe found on each node,
+    `measured` what each measurement found, by its type.
     """
 
     plan: Plan
@@ -167,17 +167,17 @@ class Context:
 
     @property
     def why_no_script(self) -> str:
-        """Why there is no script to look into, where there is none."""
+        """Why there is no script to check, if there is none."""
         return "the job is a program, not Python" if self.job.program else "no script was given"
 
     @cached_property
     def on_one_machine(self) -> bool:
-        """Whether all nodes are one machine, so that there is no network between them."""
+        """Whether all nodes are one machine, without a network between them."""
         return len({facts.identity for facts in self.facts}) == 1
 
     @cached_property
     def nodes(self) -> tuple[NodeContext, ...]:
-        """The nodes of the plan, main first, with all that is known of each."""
+        """The nodes of the plan, main first."""
         return tuple(
             NodeContext(node.host, facts, node, self)
             for node, facts in zip(self.plan.nodes, self.facts, strict=True)
@@ -210,12 +210,12 @@ def _require(found: T | NoAnswer) -> T:
 
 
 Advance = Callable[[str, bool], None]
-"""Told the node's name, and whether it went well, as a measurement is done with each node."""
+"""Called with the name of each node as a measurement finishes there, and whether it succeeded."""
 
 
 @dataclass(frozen=True)
 class Measurement(Generic[T]):
-    """A measurement that takes several nodes; it ends within a bound of its own.
+    """A measurement that takes several nodes; it limits its own time.
 
     Unless it is `independent` it may use what the probes and earlier measurements found. A LaunchError
     that it raises makes the checks that need it incomplete.
@@ -229,11 +229,11 @@ class Measurement(Generic[T]):
 
 @dataclass(frozen=True)
 class Check:
-    """One check: what it measures, and the pure verdict on what was measured.
+    """One check: what it needs measured, and `verdict`, a pure function of what was measured.
 
-    `meaning` is one line; `page` is its entry in docs/preflight.md: what is measured, when it warns or
-    fails, how to fix it. `measurements` are those that take several nodes. `verdict` may raise Unmeasured,
-    as `NodeContext.answer` and `Context.require` do.
+    `meaning` is one line, what holds if it passes; `page` is its entry in docs/preflight.md: what is
+    measured, when it warns or fails, how to fix it. `verdict` may raise Unmeasured, as `NodeContext.answer`
+    and `Context.require` do.
     """
 
     id: str
@@ -247,5 +247,26 @@ class Check:
 
     @property
     def name(self) -> str:
-        """What its entry point is called, where another package adds it: the id."""
+        """The name of its entry point if another package adds it: the id."""
         return self.id
+
+
+def check(
+    id_: str,
+    group: Group,
+    level: Level = Level.FULL,
+    *,
+    probes: tuple[Probe[Any], ...] = (),
+    measurements: tuple[Measurement[Any], ...] = (),
+) -> Callable[[Callable[[Context], Sequence[Finding]]], Check]:
+    """Make a check of its verdict: the first line of the docstring is the meaning, the rest the page."""
+
+    def make(verdict: Callable[[Context], Sequence[Finding]]) -> Check:
+        paragraphs = cleandoc(verdict.__doc__ or "").split("\n\n")
+        meaning, *page = (" ".join(paragraph.split()) for paragraph in paragraphs)
+        page_text = "\n\n".join(page)
+        return Check(
+            id_, group, level, meaning.rstrip("."), page_text, verdict, probes, measurements
+        )
+
+    return make

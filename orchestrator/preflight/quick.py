@@ -15,15 +15,15 @@ from orchestrator.preflight.script import contradictions
 from orchestrator.preflight.software import locks, modules, versions
 
 CHECKS: tuple[Check, ...] = (
-    reached.REACH,
-    rsync.RSYNC,
-    names.OWN_NAME_CHECK,
+    reached.check_reach,
+    rsync.check_rsync,
+    names.check_own_name,
     versions.VERSIONS,
     modules.IMPORTS,
     locks.LOCK,
     *contradictions.CHECKS,
     *tcp.CHECKS,
     pick.PICK,
-    storage.DISK_CHECK,
-    clock.CLOCK_CHECK,
+    storage.check_disk,
+    clock.check_clock,
 )

@@ -12,9 +12,9 @@ from orchestrator.preflight.model import Finding, Remedy, Status
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one node's measurement comes to; `text` and `commands` are the remedy, if there is one.
+    """How a check judges one node; `text` and `commands` are the remedy, if there is one.
 
-    `data` is what was measured on this node; `as_root` says who pastes the commands, as in a Remedy.
+    `data` is what was measured on the node; `as_root` is who runs the commands, as in a Remedy.
     """
 
     status: Status
@@ -25,7 +25,7 @@ class Verdict:
     as_root: bool = True
 
     def on(self, nodes: Sequence[str]) -> Finding:
-        """Return the finding that says this of `nodes`; the remedy, if there is one, is for them too."""
+        """Return this verdict as a finding for `nodes`, which the remedy is for too."""
         nodes = tuple(nodes)
         text, commands = self.text, self.commands
         remedy = None if text is None else Remedy(text, commands, nodes, self.as_root)

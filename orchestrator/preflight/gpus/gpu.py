@@ -8,14 +8,13 @@ from orchestrator.preflight.gpus import health, nvlink
 from orchestrator.preflight.gpus.devices import GPU, Gpu, Gpus, judge_gpus, numbered, seen, used
 from orchestrator.preflight.judge import for_all, judge_each, most_common
 from orchestrator.preflight.model import (
-    Check,
     Context,
     Finding,
     Group,
-    Level,
     NoAnswer,
     NodeContext,
     Status,
+    check,
 )
 from orchestrator.preflight.verdict import Verdict, fail, passed, skip, warn
 from orchestrator.util.quoting import line_to_paste
@@ -27,7 +26,19 @@ _NO_DRIVER = "communicate with the NVIDIA driver"
 _BUSY = 1024  # MiB: the driver itself, and a desktop, take less
 
 
-def _gpu(context: Context) -> list[Finding]:
+@check("gpu", Group.GPU, probes=(GPU,))
+def check_gpu(context: Context) -> list[Finding]:
+    """There is a working GPU for each rank, of one kind on all nodes.
+
+    The GPUs on the PCI bus, in `/dev`, and in `nvidia-smi -q -x`, less those that `CUDA_VISIBLE_DEVICES`
+    hides, held against the ranks of the plan.
+
+    Fails: fewer GPUs than ranks (NCCL ends with *Duplicate GPU detected*); a `/dev/nvidiaN` whose GPU
+    `nvidia-smi` does not show, or shows as lost (reboot); a driver that is not loaded or does not fit its
+    libraries; an `nvidia-smi` that hangs; a node without a GPU among nodes that have some. Warns: another
+    number or model than most nodes have, MIG mode (a process sees one slice, and NCCL does not join slices:
+    `nvidia-smi -mig 0`). AMD's GPUs are counted, and no more is looked at. Skipped where no node has a GPU.
+    """
     found = context.of(GPU)
     answers = context.answers_to(GPU)
     somewhere = any(answer.count for answer in answers.values())
@@ -189,7 +200,16 @@ def _kind(node: NodeContext, found: Gpus) -> tuple[int, str]:
     return len(gpus), " and ".join(sorted({gpu.name for gpu in gpus}))
 
 
-def _busy(context: Context) -> list[Finding]:
+@check("gpu.busy", Group.GPU, probes=(GPU,))
+def check_busy(context: Context) -> list[Finding]:
+    """Nobody else uses the GPUs of the job.
+
+    The processes that `nvidia-smi` shows on the GPUs that the ranks will use, with owner and memory. Warns
+    of any, and of more than 1 GiB in use where no process can be seen (it is in another container): the job
+    would run out of memory, or share the GPU's time. Left-overs of an old job are to be killed; others are
+    somebody's work.
+    """
+
     def verdict(node: NodeContext, found: Gpus) -> Verdict:
         busy = [gpu for gpu in used(node, found) if gpu.processes or (gpu.used or 0) > _BUSY]
         data = {str(gpu.index): _occupants(gpu) for gpu in busy}
@@ -249,34 +269,8 @@ def _said(gpu: Gpu) -> str:
 
 
 CHECKS = (
-    Check(
-        id="gpu",
-        group=Group.GPU,
-        level=Level.FULL,
-        meaning="there is a working GPU for each rank, of one kind on all nodes",
-        page="The GPUs on the PCI bus, in `/dev`, and in `nvidia-smi -q -x`, less those that "
-        "`CUDA_VISIBLE_DEVICES` hides, held against the ranks of the plan.\n\n"
-        "Fails: fewer GPUs than ranks (NCCL ends with *Duplicate GPU detected*); a `/dev/nvidiaN` whose "
-        "GPU `nvidia-smi` does not show, or shows as lost (reboot); a driver that is not loaded or does "
-        "not fit its libraries; an `nvidia-smi` that hangs; a node without a GPU among nodes that have "
-        "some. Warns: another number or model than most nodes have, MIG mode (a process sees one slice, "
-        "and NCCL does not join slices: `nvidia-smi -mig 0`). AMD's GPUs are counted, and no more is "
-        "looked at. Skipped where no node has a GPU.",
-        verdict=_gpu,
-        probes=(GPU,),
-    ),
-    Check(
-        id="gpu.busy",
-        group=Group.GPU,
-        level=Level.FULL,
-        meaning="nobody else uses the GPUs of the job",
-        page="The processes that `nvidia-smi` shows on the GPUs that the ranks will use, with owner and "
-        "memory. Warns of any, and of more than 1 GiB in use where no process can be seen (it is in "
-        "another container): the job would run out of memory, or share the GPU's time. Left-overs of an "
-        "old job are to be killed; others are somebody's work.",
-        verdict=_busy,
-        probes=(GPU,),
-    ),
+    check_gpu,
+    check_busy,
     *health.CHECKS,
     *nvlink.CHECKS,
 )

@@ -11,15 +11,14 @@ from orchestrator.preflight.gpus.devices import GPU, Gpu, Gpus, judge_gpus, numb
 from orchestrator.preflight.gpus.xid import Action, explain
 from orchestrator.preflight.judge import for_all, to_findings
 from orchestrator.preflight.model import (
-    Check,
     Context,
     Finding,
     Group,
-    Level,
     NoAnswer,
     NodeContext,
     Probe,
     Status,
+    check,
 )
 from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, skip, warn
 
@@ -75,7 +74,16 @@ class KernelLog:
 XID = Probe("kernel_log.xids", KernelLog.parse)
 
 
-def _ecc(context: Context) -> list[Finding]:
+@check("gpu.ecc", Group.GPU, probes=(GPU,))
+def check_ecc(context: Context) -> list[Finding]:
+    """No GPU has had uncorrectable memory errors since its last reset.
+
+    The ECC counters of `nvidia-smi -q -x`. Volatile uncorrectable errors above zero fail on a GPU that a
+    rank will use, and warn on another: the memory that was hit stays in use until a reset (`nvidia-smi
+    --gpu-reset -i BUS`). *SRAM threshold exceeded* asks for another GPU. The aggregate counters, of the
+    GPU's whole life, are only said. Skipped where ECC is off or missing.
+    """
+
     def verdict(node: NodeContext, found: Gpus) -> Verdict:
         data = {
             str(gpu.index): {"volatile": gpu.volatile, "aggregate": gpu.aggregate}
@@ -117,7 +125,16 @@ _PENDING = (
 )  # fmt: skip
 
 
-def _remap(context: Context) -> list[Finding]:
+@check("gpu.remap", Group.GPU, probes=(GPU,))
+def check_remap(context: Context) -> list[Finding]:
+    """No GPU waits for a reset or a repair of its memory.
+
+    Row remapping (page retirement before Ampere), channel and TPC repair, and the recovery action that the
+    driver advises, from `nvidia-smi -q -x`. What is *pending* fails: it is done by the next reset or
+    reboot, and until then an access to the bad rows ends the job. A *remap failure* or unrepairable memory
+    fails for good: the GPU is to be replaced. On a GPU that no rank uses, all this only warns.
+    """
+
     def verdict(node: NodeContext, found: Gpus) -> Verdict:
         data = {
             str(gpu.index): flags
@@ -180,7 +197,19 @@ def _resets(gpus: Iterable[Gpu]) -> tuple[str, ...]:
     return tuple(f"nvidia-smi --gpu-reset -i {gpu.selector}" for gpu in gpus)
 
 
-def _xid(context: Context) -> list[Finding]:
+@check("gpu.xid", Group.GPU, probes=(GPU, XID))
+def check_xid(context: Context) -> list[Finding]:
+    """The kernel log has no Xid that asks for a reset or a reboot.
+
+    NVIDIA's Xids (and SXids of NVSwitches) in the kernel log since boot, read from `/dev/kmsg`, `journalctl
+    -k` or `dmesg`, each with what it means.
+
+    Fails: 79, a GPU fell off the bus (reboot); 46, 48, 62, 64, 74, 95, 109, 119, 120, 140 and others that
+    ask for a reset, within the last day; older ones warn, since a reset leaves no trace in the log. Warns:
+    63, 92, 94 (memory that begins to fail), and codes that are not in the table. Passes with a mention: 13,
+    31, 43, 45, which applications cause. Where the login may not read the log (`kernel.dmesg_restrict`) the
+    check is skipped: nothing is known then.
+    """
     gpus, logs = context.of(GPU), context.of(XID)
     answers = [answer for answer in gpus.values() if isinstance(answer, Gpus)]
     told = any(isinstance(log, KernelLog) and log.events for log in logs.values())
@@ -266,44 +295,7 @@ def _reset_of(events: Sequence[Event], gpus: Sequence[Gpu]) -> tuple[str, ...]:
 
 
 CHECKS = (
-    Check(
-        id="gpu.ecc",
-        group=Group.GPU,
-        level=Level.FULL,
-        meaning="no GPU has had uncorrectable memory errors since its last reset",
-        page="The ECC counters of `nvidia-smi -q -x`. Volatile uncorrectable errors above zero fail on a "
-        "GPU that a rank will use, and warn on another: the memory that was hit stays in use until a reset "
-        "(`nvidia-smi --gpu-reset -i BUS`). *SRAM threshold exceeded* asks for another GPU. The "
-        "aggregate counters, of the GPU's whole life, are only said. Skipped where ECC is off or missing.",
-        verdict=_ecc,
-        probes=(GPU,),
-    ),
-    Check(
-        id="gpu.remap",
-        group=Group.GPU,
-        level=Level.FULL,
-        meaning="no GPU waits for a reset or a repair of its memory",
-        page="Row remapping (page retirement before Ampere), channel and TPC repair, and the recovery "
-        "action that the driver advises, from `nvidia-smi -q -x`. What is *pending* fails: it is done "
-        "by the next reset or reboot, and until then an access to the bad rows ends the job. A *remap "
-        "failure* or unrepairable memory fails for good: the GPU is to be replaced. On a GPU that no rank "
-        "uses, all this only warns.",
-        verdict=_remap,
-        probes=(GPU,),
-    ),
-    Check(
-        id="gpu.xid",
-        group=Group.GPU,
-        level=Level.FULL,
-        meaning="the kernel log has no Xid that asks for a reset or a reboot",
-        page="NVIDIA's Xids (and SXids of NVSwitches) in the kernel log since boot, read from `/dev/kmsg`, "
-        "`journalctl -k` or `dmesg`, each with what it means.\n\n"
-        "Fails: 79, a GPU fell off the bus (reboot); 46, 48, 62, 64, 74, 95, 109, 119, 120, 140 and others "
-        "that ask for a reset, within the last day; older ones warn, since a reset leaves no trace in the "
-        "log. Warns: 63, 92, 94 (memory that begins to fail), and codes that are not in the table. Passes "
-        "with a mention: 13, 31, 43, 45, which applications cause. Where the login may not read the log "
-        "(`kernel.dmesg_restrict`) the check is skipped: nothing is known then.",
-        verdict=_xid,
-        probes=(GPU, XID),
-    ),
+    check_ecc,
+    check_remap,
+    check_xid,
 )

@@ -11,15 +11,14 @@ from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.gpus.devices import GPU, Gpus, judge_gpus, numbered
 from orchestrator.preflight.judge import for_all, most_common, to_findings
 from orchestrator.preflight.model import (
-    Check,
     Context,
     Finding,
     Group,
-    Level,
     NoAnswer,
     NodeContext,
     Probe,
     Status,
+    check,
 )
 from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, skip, warn
 from orchestrator.util.quoting import command_line
@@ -85,7 +84,15 @@ NVLINK = Probe("fabric.nvlink", NvLink.parse)
 FABRIC = Probe("fabric", Manager.parse)
 
 
-def _nvlink(context: Context) -> list[Finding]:
+@check("gpu.nvlink", Group.GPU, probes=(GPU, NVLINK))
+def check_nvlink(context: Context) -> list[Finding]:
+    """Every GPU has as many active NVLinks as the others, without errors.
+
+    `nvidia-smi nvlink --status` and its error counters. A GPU with fewer active links than most of the
+    job's GPUs warns (NCCL takes the way over PCIe, many times slower), one with none fails. Replay,
+    recovery and CRC errors warn. A reset of the GPUs trains the links again; what stays down is hardware.
+    Skipped where no GPU has NVLink.
+    """
     found = context.of(NVLINK)
     answers = context.answers_to(NVLINK)
     if len(answers) == len(found) and not any(a.gpus or a.error for a in answers.values()):
@@ -148,7 +155,17 @@ def _judge_links(found: NvLink, common: int) -> Verdict:
     return passed(f"{common} NVLinks a GPU are active", data=data)
 
 
-def _fabric(context: Context) -> list[Finding]:
+@check("gpu.fabric", Group.GPU, probes=(GPU, FABRIC))
+def check_fabric(context: Context) -> list[Finding]:
+    """The fabric manager of NVSwitch systems runs, in the driver's version.
+
+    On machines with NVSwitches (HGX, DGX): the state of the `nvidia-fabricmanager` service, its version
+    beside the driver's, and each GPU's fabric state in `nvidia-smi -q`. Another version, a service that
+    does not run, a state other than *Completed* or a status other than *Success* fail: CUDA then ends with
+    *Error 802: system not yet initialized*, and only on that node. Unhealthy links warn. Where GPUs tell no
+    state (before Hopper) and the service cannot be seen, as in a container, it is incomplete. Skipped
+    without NVSwitches.
+    """
     managers = context.of(FABRIC)
 
     def verdict(node: NodeContext, found: Gpus) -> Verdict:
@@ -243,30 +260,6 @@ def _install(manager: Manager, driver: str) -> tuple[str, ...]:
 
 
 CHECKS = (
-    Check(
-        id="gpu.nvlink",
-        group=Group.GPU,
-        level=Level.FULL,
-        meaning="every GPU has as many active NVLinks as the others, without errors",
-        page="`nvidia-smi nvlink --status` and its error counters. A GPU with fewer active links than most "
-        "of the job's GPUs warns (NCCL takes the way over PCIe, many times slower), one with none fails. "
-        "Replay, recovery and CRC errors warn. A reset of the GPUs trains the links again; what stays "
-        "down is hardware. Skipped where no GPU has NVLink.",
-        verdict=_nvlink,
-        probes=(GPU, NVLINK),
-    ),
-    Check(
-        id="gpu.fabric",
-        group=Group.GPU,
-        level=Level.FULL,
-        meaning="the fabric manager of NVSwitch systems runs, in the driver's version",
-        page="On machines with NVSwitches (HGX, DGX): the state of the `nvidia-fabricmanager` service, its "
-        "version beside the driver's, and each GPU's fabric state in `nvidia-smi -q`. Another version, a "
-        "service that does not run, a state other than *Completed* or a status other than *Success* "
-        "fail: CUDA then ends with *Error 802: system not yet initialized*, and only on that node. "
-        "Unhealthy links warn. Where GPUs tell no state (before Hopper) and the service cannot be seen, as "
-        "in a container, it is incomplete. Skipped without NVSwitches.",
-        verdict=_fabric,
-        probes=(GPU, FABRIC),
-    ),
+    check_nvlink,
+    check_fabric,
 )

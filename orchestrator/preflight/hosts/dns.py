@@ -11,15 +11,14 @@ from typing import Any
 from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.judge import for_all, most_common, to_findings
 from orchestrator.preflight.model import (
-    Check,
     Context,
     Finding,
     Group,
-    Level,
     NoAnswer,
     Probe,
     Remedy,
     Status,
+    check,
 )
 from orchestrator.preflight.verdict import incomplete, passed, skip, warn
 from orchestrator.util.quoting import command_line
@@ -58,7 +57,15 @@ NAMES: Probe[dict[str, Resolved]] = Probe(
 )
 
 
-def _dns(context: Context) -> list[Finding]:
+@check("net.dns", Group.REACHABILITY, probes=(NAMES,))
+def check_dns(context: Context) -> list[Finding]:
+    """Every node resolves every node's name alike.
+
+    Every node resolves the host names of all nodes, their names in the inventory, and their addresses for
+    SSH where those are names. It warns where one node says something else than most, or nothing, and where
+    a host name is unknown to all other nodes. It never fails, for orch hands addresses to the job, no
+    names. DNS or /etc/hosts mends it.
+    """
     if context.on_one_machine:
         return for_all(context, skip("all nodes are one machine"))
     found = context.of(NAMES)
@@ -159,17 +166,3 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-CHECK = Check(
-    id="net.dns",
-    group=Group.REACHABILITY,
-    level=Level.FULL,
-    meaning="every node resolves every node's name alike",
-    page="Every node resolves the host names of all nodes, their names in the inventory, and their "
-    "addresses for SSH where those are names. It warns where one node says something else than most, "
-    "or nothing, and where a host name is unknown to all other nodes. It never fails, for orch hands "
-    "addresses to the job, no names. DNS or /etc/hosts mends it.",
-    verdict=_dns,
-    probes=(NAMES,),
-)

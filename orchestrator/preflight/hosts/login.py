@@ -13,15 +13,14 @@ from orchestrator.preflight.answers import ask, optional, text
 from orchestrator.preflight.judge import judge_each, to_findings
 from orchestrator.preflight.model import (
     Advance,
-    Check,
     Context,
     Finding,
     Group,
-    Level,
     Measurement,
     NoAnswer,
     NodeContext,
     Probe,
+    check,
 )
 from orchestrator.preflight.verdict import Verdict, incomplete, passed, skip, warn
 from orchestrator.remote.agent import Agent
@@ -111,7 +110,16 @@ _BASH = re.compile(
 )
 
 
-def _clean(context: Context) -> list[Finding]:
+@check("ssh.clean", Group.HOST, measurements=(LOGINS,))
+def check_clean(context: Context) -> list[Finding]:
+    """A login without a terminal prints nothing.
+
+    Runs `true` over the connection and looks at what arrives. Anything on standard output warns: orch
+    itself skips it, but scp, rsync, sftp and Git read it as a part of their own conversation. The line of
+    the start-up file (`~/.bashrc`, `~/.zshenv`, `/etc/profile.d`, ...) that has most words in common with
+    it is named; where it is one simple command, the line to paste puts it behind `[[ $- == *i* ]] &&`. What
+    goes to standard error is noted in the data only.
+    """
     found = context.require(Logins)
     return to_findings((name, _judge_login(found.of[name])) for name in context.names)
 
@@ -191,7 +199,18 @@ class Logind:
 LOGIND = Probe("login.linger", Logind.parse)
 
 
-def _linger(context: Context) -> list[Finding]:
+@check("host.linger", Group.HOST, probes=(LOGIND,))
+def check_linger(context: Context) -> list[Finding]:
+    """A job may run on after the login that started it.
+
+    Reads systemd's `logind.conf` with all its drop-ins (`KillUserProcesses`, `KillOnlyUsers`,
+    `KillExcludeUsers`), and whether orch's agent runs in the scope of a login session, which is what logind
+    ends. Warns when it would end the user's processes at logout: a detached run, or one whose connection
+    breaks, then dies. The user is excepted with a drop-in. `loginctl enable-linger` alone does not save a
+    process of a session's scope (`session_stop_scope` in systemd's source); it keeps the user's own
+    manager. Skipped where systemd does not run.
+    """
+
     def verdict(node: NodeContext, found: Logind) -> Verdict:
         data = {"kill": found.kill, "session": found.session, "linger": found.linger}
         if not found.systemd:
@@ -213,33 +232,3 @@ def _linger(context: Context) -> list[Finding]:
         )
 
     return judge_each(context, LOGIND, verdict)
-
-
-CLEAN_CHECK = Check(
-    id="ssh.clean",
-    group=Group.HOST,
-    level=Level.FULL,
-    meaning="a login without a terminal prints nothing",
-    page="Runs `true` over the connection and looks at what arrives. Anything on standard output warns: "
-    "orch itself skips it, but scp, rsync, sftp and Git read it as a part of their own conversation. The "
-    "line of the start-up file (`~/.bashrc`, `~/.zshenv`, `/etc/profile.d`, ...) that has most words in "
-    "common with it is named; where it is one simple command, the line to paste puts it behind "
-    "`[[ $- == *i* ]] &&`. What goes to standard error is noted in the data only.",
-    verdict=_clean,
-    measurements=(LOGINS,),
-)
-
-LINGER_CHECK = Check(
-    id="host.linger",
-    group=Group.HOST,
-    level=Level.FULL,
-    meaning="a job may run on after the login that started it",
-    page="Reads systemd's `logind.conf` with all its drop-ins (`KillUserProcesses`, `KillOnlyUsers`, "
-    "`KillExcludeUsers`), and whether orch's agent runs in the scope of a login session, which is what "
-    "logind ends. Warns when it would end the user's processes at logout: a detached run, or one whose "
-    "connection breaks, then dies. The user is excepted with a drop-in. `loginctl enable-linger` alone "
-    "does not save a process of a session's scope (`session_stop_scope` in systemd's source); it keeps "
-    "the user's own manager. Skipped where systemd does not run.",
-    verdict=_linger,
-    probes=(LOGIND,),
-)

@@ -8,19 +8,19 @@ from typing import Any, TypeVar
 
 from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.hosts import login, orphans
-from orchestrator.preflight.hosts.reached import REACH
-from orchestrator.preflight.hosts.rsync import RSYNC
+from orchestrator.preflight.hosts.reached import check_reach
+from orchestrator.preflight.hosts.rsync import check_rsync
 from orchestrator.preflight.judge import for_all
 from orchestrator.preflight.model import (
     Check,
     Context,
     Finding,
     Group,
-    Level,
     NoAnswer,
     Probe,
     Remedy,
     Status,
+    check,
 )
 from orchestrator.preflight.verdict import incomplete, passed
 from orchestrator.util.text import printable
@@ -54,7 +54,19 @@ IDENTITY = Probe(
 )
 
 
-def _unique(context: Context) -> list[Finding]:
+@check("host.unique", Group.HOST, probes=(IDENTITY,))
+def check_unique(context: Context) -> list[Finding]:
+    """No two names are one machine, and no two machines pass for one.
+
+    Compares the running kernel and network, `/etc/machine-id`, the hardware address of the training
+    interface, and the UUIDs of NVIDIA GPUs.
+
+    Fails for two names of one machine among others (a machine is listed once, with its devices; no launch
+    starts then, so this is told at any level), for one hardware address on two machines of a subnet, and
+    for a GPU that two nodes see. Warns of one machine-id on two machines, which are clones that a DHCP
+    server may take for one another, and of containers of one machine with one host name, which NCCL takes
+    for one host. That all names are one machine is no fault: a job of several nodes can be tried so.
+    """
     by_name = dict(zip(context.names, context.facts, strict=True))
     same = _shared({name: facts.identity for name, facts in by_name.items()})
     if any(len(names) == len(context.names) for names in same.values()):
@@ -158,25 +170,10 @@ def _shared(values: Mapping[str, V | None]) -> dict[V, tuple[str, ...]]:
 
 
 CHECKS: tuple[Check, ...] = (
-    REACH,
-    RSYNC,
-    login.CLEAN_CHECK,
-    Check(
-        id="host.unique",
-        group=Group.HOST,
-        level=Level.FULL,
-        meaning="no two names are one machine, and no two machines pass for one",
-        page="Compares the running kernel and network, `/etc/machine-id`, the hardware address of the "
-        "training interface, and the UUIDs of NVIDIA GPUs.\n\n"
-        "Fails for two names of one machine among others (a machine is listed once, with its devices; no "
-        "launch starts then, so this is told at any level), for one hardware address on two machines of "
-        "a subnet, and for a GPU that two nodes see. Warns of one machine-id on two machines, which are "
-        "clones that a DHCP server may take for one another, and of containers of one machine with one "
-        "host name, which NCCL takes for one host. That all names are one machine is no fault: a job of "
-        "several nodes can be tried so.",
-        verdict=_unique,
-        probes=(IDENTITY,),
-    ),
-    orphans.ORPHANS_CHECK,
-    login.LINGER_CHECK,
+    check_reach,
+    check_rsync,
+    login.check_clean,
+    check_unique,
+    orphans.check_orphans,
+    login.check_linger,
 )

@@ -11,7 +11,6 @@ from orchestrator.preflight.hosts import dns
 from orchestrator.preflight.hosts.dns import Resolved
 from orchestrator.preflight.judge import for_all, judge_each
 from orchestrator.preflight.model import (
-    Check,
     Context,
     Finding,
     Group,
@@ -20,6 +19,7 @@ from orchestrator.preflight.model import (
     Probe,
     Remedy,
     Status,
+    check,
 )
 from orchestrator.preflight.verdict import Verdict, fail, passed, skip, warn
 from orchestrator.util.quoting import command_line
@@ -41,7 +41,17 @@ class OwnName:
 OWN_NAME = Probe("names.own_name", OwnName.parse)
 
 
-def _own_name(context: Context) -> list[Finding]:
+@check("host.name", Group.HOST, Level.QUICK, probes=(OWN_NAME,))
+def check_own_name(context: Context) -> list[Finding]:
+    """A node's own name leads to an address that the others can reach.
+
+    What `getaddrinfo(gethostname())` says on each node. gloo and torchrun's c10d rendezvous tell the peers
+    to connect to that address: in 127.0.0.0/8 (Debian's 127.0.1.1), or where there is none, the job hangs.
+    It warns where GLOO_SOCKET_IFNAME is set, which orch does on every node unless you or the login did, and
+    fails where it is not. The line that mends it puts the node's address on the shared network into
+    /etc/hosts; where cloud-init writes that file (`manage_etc_hosts`), turn that off. Two machines with one
+    host name warn.
+    """
     if context.on_one_machine:
         return for_all(context, skip("all nodes are one machine"))
     return judge_each(context, OWN_NAME, _judge_own_name) + _same_names(context)
@@ -129,19 +139,4 @@ def _same_names(context: Context) -> list[Finding]:
     ]
 
 
-OWN_NAME_CHECK = Check(
-    id="host.name",
-    group=Group.HOST,
-    level=Level.QUICK,
-    meaning="a node's own name leads to an address that the others can reach",
-    page="What `getaddrinfo(gethostname())` says on each node. gloo and torchrun's c10d rendezvous "
-    "tell the peers to connect to that address: in 127.0.0.0/8 (Debian's 127.0.1.1), or where there is "
-    "none, the job hangs. It warns where GLOO_SOCKET_IFNAME is set, which orch does on every node "
-    "unless you or the login did, and fails where it is not. The line that mends it puts the node's "
-    "address on the shared network into /etc/hosts; where cloud-init writes that file "
-    "(`manage_etc_hosts`), turn that off. Two machines with one host name warn.",
-    verdict=_own_name,
-    probes=(OWN_NAME,),
-)
-
-CHECKS = (OWN_NAME_CHECK, dns.CHECK)
+CHECKS = (check_own_name, dns.check_dns)

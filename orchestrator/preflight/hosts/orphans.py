@@ -9,14 +9,13 @@ from orchestrator.plan.masking import masked_command
 from orchestrator.preflight.answers import finite, optional, text
 from orchestrator.preflight.judge import to_findings
 from orchestrator.preflight.model import (
-    Check,
     Context,
     Finding,
     Group,
-    Level,
     NoAnswer,
     Probe,
     Status,
+    check,
 )
 from orchestrator.preflight.verdict import Verdict, incomplete, passed
 from orchestrator.util.durations import age
@@ -67,7 +66,18 @@ def _parse(raw: Any) -> tuple[Process, ...]:
 PROCESSES = Probe("orphans", _parse)
 
 
-def _orphans(context: Context) -> list[Finding]:
+@check("host.orphans", Group.HOST, probes=(PROCESSES,))
+def check_orphans(context: Context) -> list[Finding]:
+    """No process of an earlier job is left.
+
+    Looks through `/proc` for processes with `RANK` and `MASTER_PORT`, `TORCHELASTIC_RUN_ID`, or orch's own
+    `ORCH_RUN` in their environment, and for those that have a GPU open. Each family of processes is told of
+    once: its id, owner, age and command, and the run if orch started it.
+
+    It warns, for another job may have every right to be there. Ranks that look for their main process at
+    this very job's address and port fail, for they would join it. To end them is left to you. Another
+    user's environment can be read by root only: such processes are not counted.
+    """
     verdicts = []
     for name, found in context.of(PROCESSES).items():
         if isinstance(found, NoAnswer):
@@ -113,19 +123,3 @@ def _ending(found: list[Process]) -> str:
         lines[-1] += ", where the run was launched"
     pids = [str(each.pid) for each in found if not each.run]
     return "; ".join([*lines, *([f"`kill {' '.join(pids)}`"] if pids else [])])
-
-
-ORPHANS_CHECK = Check(
-    id="host.orphans",
-    group=Group.HOST,
-    level=Level.FULL,
-    meaning="no process of an earlier job is left",
-    page="Looks through `/proc` for processes with `RANK` and `MASTER_PORT`, `TORCHELASTIC_RUN_ID`, or "
-    "orch's own `ORCH_RUN` in their environment, and for those that have a GPU open. Each family of "
-    "processes is told of once: its id, owner, age and command, and the run if orch started it.\n\n"
-    "It warns, for another job may have every right to be there. Ranks that look for their main process at "
-    "this very job's address and port fail, for they would join it. To end them is left to you. Another "
-    "user's environment can be read by root only: such processes are not counted.",
-    verdict=_orphans,
-    probes=(PROCESSES,),
-)

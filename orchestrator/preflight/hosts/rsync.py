@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from orchestrator.preflight.judge import for_all, to_findings
-from orchestrator.preflight.model import Check, Context, Finding, Group, Level, Remedy, Status
+from orchestrator.preflight.model import (
+    Context,
+    Finding,
+    Group,
+    Level,
+    Remedy,
+    Status,
+    check,
+)
 from orchestrator.preflight.verdict import Verdict, fail, passed, skip
 
 _ID = "host.rsync"
@@ -13,7 +21,14 @@ _INSTALL = (
 _OR_NOT = "or bring the files yourself and use --no-sync"
 
 
-def _rsync(context: Context) -> list[Finding]:
+@check(_ID, Group.HOST, Level.QUICK)
+def check_rsync(context: Context) -> list[Finding]:
+    """This machine and every node have rsync, which sends the project's files.
+
+    Looks for `rsync` in the PATH of a login without a terminal, on each node, and for an rsync that is new
+    enough on this machine. Fails where there is none. Skipped where no files are sent: with `--no-sync`,
+    and before a launch, which has sent them by then.
+    """
     if not context.sends:
         return for_all(context, skip("no files are to be sent"))
     findings = []
@@ -28,15 +43,3 @@ def _judge(rsync: str | None) -> Verdict:
         message = "rsync is not installed: the project's files cannot be sent there"
         return fail(message, f"install rsync, {_OR_NOT}", (_INSTALL,))
     return passed("has rsync", data={"path": rsync})
-
-
-RSYNC = Check(
-    id=_ID,
-    group=Group.HOST,
-    level=Level.QUICK,
-    meaning="this machine and every node have rsync, which sends the project's files",
-    page="Looks for `rsync` in the PATH of a login without a terminal, on each node, and for an rsync that "
-    "is new enough on this machine. Fails where there is none. Skipped where no files are sent: with "
-    "`--no-sync`, and before a launch, which has sent them by then.",
-    verdict=_rsync,
-)

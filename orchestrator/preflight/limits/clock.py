@@ -7,7 +7,6 @@ from typing import Any
 
 from orchestrator.preflight.judge import for_all, to_findings
 from orchestrator.preflight.model import (
-    Check,
     Context,
     Finding,
     Group,
@@ -15,6 +14,7 @@ from orchestrator.preflight.model import (
     NoAnswer,
     Probe,
     Status,
+    check,
 )
 from orchestrator.preflight.verdict import Verdict, incomplete, passed
 from orchestrator.util.quoting import command_line
@@ -61,8 +61,17 @@ class ClockTools:
 CLOCK = Probe("clock", ClockTools.parse)
 
 
-def _clock(context: Context) -> list[Finding]:
-    """Hold every clock against the middle one, the controller's being one more vote."""
+@check("clock", Group.LIMITS, Level.QUICK, probes=(CLOCK,))
+def check_clock(context: Context) -> list[Finding]:
+    """The nodes agree on the time.
+
+    Each node's clock, read in the middle of a question and its answer, against the middle one of all
+    clocks, the controller's among them. More than 0.5 s apart warns, more than 30 s fails, beyond what the
+    time that the answer took leaves in doubt.
+
+    Clocks that differ spoil the order of logs, make files seem newer than they are, and certificates not
+    yet valid. The remedy is for what keeps the time on that node: chrony, ntpd, or systemd.
+    """
     skews = {
         name: facts.clock_skew for name, facts in zip(context.names, context.facts, strict=True)
     }
@@ -110,18 +119,3 @@ def _agreement(skews: dict[str, float], errors: dict[str, float], middle: float)
         way = "behind" if middle > 0 else "ahead of"
         told += f"; this machine's own clock is {abs(middle):.1f} s {way} theirs"
     return told
-
-
-CLOCK_CHECK = Check(
-    id="clock",
-    group=Group.LIMITS,
-    level=Level.QUICK,
-    meaning="the nodes agree on the time",
-    page="Each node's clock, read in the middle of a question and its answer, against the middle one of "
-    "all clocks, the controller's among them. More than 0.5 s apart warns, more than 30 s fails, beyond "
-    "what the time that the answer took leaves in doubt.\n\n"
-    "Clocks that differ spoil the order of logs, make files seem newer than they are, and certificates "
-    "not yet valid. The remedy is for what keeps the time on that node: chrony, ntpd, or systemd.",
-    verdict=_clock,
-    probes=(CLOCK,),
-)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from orchestrator.preflight.answers import optional, reader
 from orchestrator.preflight.judge import each_node
 from orchestrator.preflight.limits import clock, sharing, storage
-from orchestrator.preflight.model import Check, Group, Level, NodeContext, Probe
+from orchestrator.preflight.model import Check, Group, NodeContext, Probe, check
 from orchestrator.preflight.verdict import Verdict, fail, passed, warn
 from orchestrator.util.quoting import command_line
 from orchestrator.util.text import counted, user_name
@@ -34,7 +34,15 @@ SHM: Probe[SharedMemory | None] = Probe("limits.shm", partial(optional, reader(S
 """None if there is no /dev/shm."""
 
 
-def _shm(node: NodeContext) -> Verdict:
+@check("shm", Group.LIMITS, probes=(SHM,))
+@each_node
+def check_shm(node: NodeContext) -> Verdict:
+    """/dev/shm is large enough for NCCL and data loaders.
+
+    The size of the file system at `/dev/shm`. Less than 1 GiB fails: NCCL's transport between the GPUs of
+    one node and the workers of a DataLoader share memory there, and die with a bus error when it is full.
+    Less than 1 GiB free warns. Containers have 64 MiB unless started with `--shm-size=16g` or `--ipc=host`.
+    """
     found = node.answer(SHM)
     if found is None:
         return fail(
@@ -71,7 +79,16 @@ class LoginLimits:
 LIMITS = Probe("limits", reader(LoginLimits))
 
 
-def _limits(node: NodeContext) -> Verdict:
+@check("limits", Group.LIMITS, probes=(LIMITS,))
+@each_node
+def check_limits(node: NodeContext) -> Verdict:
+    """A login may have enough files, processes and threads.
+
+    The limits of the SSH session itself, which the ranks inherit unchanged. A hard limit of less than 65536
+    open files warns, and so does a soft limit of less than 8192 processes and threads for a user other than
+    root. A lower soft limit of open files (1024 is usual) is not a problem: a program may raise it to the
+    hard one. The remedy is a file in `/etc/security/limits.d`, which PAM reads at the next login.
+    """
     found = node.answer(LIMITS)
     data = {"files": found.files, "processes": found.processes}
     troubles, lines = [], []
@@ -132,7 +149,16 @@ MEMORY = Probe("memory", Memory.parse)
 _UNIT = re.compile(r"[A-Za-z0-9@_.:-]{1,256}\.(slice|scope|service)\Z")
 
 
-def _memory(node: NodeContext) -> Verdict:
+@check("memory", Group.LIMITS, probes=(MEMORY,))
+@each_node
+def check_memory(node: NodeContext) -> Verdict:
+    """There is enough memory for the ranks, and no control group limits it.
+
+    MemAvailable of `/proc/meminfo`, and the tightest memory limit of the control groups (version 1 or 2)
+    that the SSH session is in, less what is used there. Warns when a control group leaves less than half of
+    what the machine has (the kernel kills ranks at that limit, with memory left), and when less than 1 GiB
+    is left for each rank.
+    """
     found, ranks = node.answer(MEMORY), node.plan.devices
     group = found.group
     left = found.available if group is None else min(found.available, group.left)
@@ -164,45 +190,11 @@ def _memory(node: NodeContext) -> Verdict:
 
 
 CHECKS: tuple[Check, ...] = (
-    storage.DISK_CHECK,
-    sharing.SHARED_CHECK,
-    sharing.USER_CHECK,
-    Check(
-        id="shm",
-        group=Group.LIMITS,
-        level=Level.FULL,
-        meaning="/dev/shm is large enough for NCCL and data loaders",
-        page="The size of the file system at `/dev/shm`. Less than 1 GiB fails: NCCL's transport between "
-        "the GPUs of one node and the workers of a DataLoader share memory there, and die with a bus "
-        "error when it is full. Less than 1 GiB free warns. Containers have 64 MiB unless started with "
-        "`--shm-size=16g` or `--ipc=host`.",
-        verdict=each_node(_shm),
-        probes=(SHM,),
-    ),
-    Check(
-        id="limits",
-        group=Group.LIMITS,
-        level=Level.FULL,
-        meaning="a login may have enough files, processes and threads",
-        page="The limits of the SSH session itself, which the ranks inherit unchanged. A hard limit of "
-        "less than 65536 open files warns, and so does a soft limit of less than 8192 processes and "
-        "threads for a user other than root. A lower soft limit of open files (1024 is usual) is not a "
-        "problem: a program may raise it to the hard one. The remedy is a file in "
-        "`/etc/security/limits.d`, which PAM reads at the next login.",
-        verdict=each_node(_limits),
-        probes=(LIMITS,),
-    ),
-    Check(
-        id="memory",
-        group=Group.LIMITS,
-        level=Level.FULL,
-        meaning="there is enough memory for the ranks, and no control group limits it",
-        page="MemAvailable of `/proc/meminfo`, and the tightest memory limit of the control groups "
-        "(version 1 or 2) that the SSH session is in, less what is used there. Warns when a control "
-        "group leaves less than half of what the machine has (the kernel kills ranks at that limit, with "
-        "memory left), and when less than 1 GiB is left for each rank.",
-        verdict=each_node(_memory),
-        probes=(MEMORY,),
-    ),
-    clock.CLOCK_CHECK,
+    storage.check_disk,
+    sharing.check_shared,
+    sharing.check_user,
+    check_shm,
+    check_limits,
+    check_memory,
+    clock.check_clock,
 )

@@ -11,15 +11,14 @@ from orchestrator.preflight.judge import for_all, most_common, to_findings
 from orchestrator.preflight.limits.storage import DISK
 from orchestrator.preflight.model import (
     Advance,
-    Check,
     Context,
     Finding,
     Group,
-    Level,
     Measurement,
     NoAnswer,
     Remedy,
     Status,
+    check,
 )
 from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, skip
 from orchestrator.remote.fleet import Fleet
@@ -90,7 +89,18 @@ async def _mark(fleet: Fleet, context: Context, advance: Advance) -> Sharing:
 MARKS = Measurement("shared folders", Sharing, _mark)
 
 
-def _shared(context: Context) -> list[Finding]:
+@check("shared", Group.LIMITS, probes=(DISK,), measurements=(MARKS,))
+def check_shared(context: Context) -> list[Finding]:
+    """The working folder is shared by all nodes, or by none.
+
+    Each node leaves an empty file, named by this very preflight, in its working folder (or where that will
+    be made), and each looks for all of them; then they are removed.
+
+    A folder of its own on each node passes, and so does one folder for all: it is written once. Warns when
+    some nodes share a folder and others do not, for a checkpoint is then there on some only. Fails when a
+    node does not see what another (or itself) has just written to the folder that they share: a network
+    file system that serves an old view.
+    """
     if len(context.names) < 2:
         return for_all(context, skip("there is one node only"))
     found = context.require(Sharing)
@@ -144,7 +154,14 @@ def _answering(sharing: Sharing) -> set[str]:
     return {name for name, seen in sharing.seen.items() if not isinstance(seen, NoAnswer)}
 
 
-def _user(context: Context) -> list[Finding]:
+@check("user", Group.LIMITS, probes=(DISK,), measurements=(MARKS,))
+def check_user(context: Context) -> list[Finding]:
+    """All nodes log in to one user id.
+
+    Compares the numeric user id of the logins. Different ones fail where they share the working folder, for
+    a file server goes by the number: what one node writes another may not change. Otherwise they warn, for
+    data sets and checkpoints on other shared file systems.
+    """
     uids = {name: facts.uid for name, facts in zip(context.names, context.facts, strict=True)}
     common = most_common(uids)
     if len(set(uids.values())) == 1:
@@ -167,33 +184,3 @@ def _user(context: Context) -> list[Finding]:
         remedy = "log in as the same user everywhere (`user:` in the inventory)"
         verdicts.append((name, Verdict(status, told, remedy, data={"uid": uid})))
     return to_findings(verdicts)
-
-
-SHARED_CHECK = Check(
-    id="shared",
-    group=Group.LIMITS,
-    level=Level.FULL,
-    meaning="the working folder is shared by all nodes, or by none",
-    page="Each node leaves an empty file, named by this very preflight, in its working folder (or where "
-    "that will be made), and each looks for all of them; then they are removed.\n\n"
-    "A folder of its own on each node passes, and so does one folder for all: it is written once. "
-    "Warns when some nodes share a folder and others do not, for a checkpoint is then there on some only. "
-    "Fails when a node does not see what another (or itself) has just written to the folder that they "
-    "share: a network file system that serves an old view.",
-    verdict=_shared,
-    probes=(DISK,),
-    measurements=(MARKS,),
-)
-
-USER_CHECK = Check(
-    id="user",
-    group=Group.LIMITS,
-    level=Level.FULL,
-    meaning="all nodes log in to one user id",
-    page="Compares the numeric user id of the logins. Different ones fail where they share the working "
-    "folder, for a file server goes by the number: what one node writes another may not change. "
-    "Otherwise they warn, for data sets and checkpoints on other shared file systems.",
-    verdict=_user,
-    probes=(DISK,),
-    measurements=(MARKS,),
-)

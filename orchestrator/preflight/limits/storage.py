@@ -11,7 +11,6 @@ from typing import Any
 from orchestrator.preflight.answers import text
 from orchestrator.preflight.judge import to_findings
 from orchestrator.preflight.model import (
-    Check,
     Context,
     Finding,
     Group,
@@ -20,6 +19,7 @@ from orchestrator.preflight.model import (
     NodeContext,
     Probe,
     Status,
+    check,
 )
 from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, warn
 from orchestrator.util.quoting import command_line
@@ -79,7 +79,20 @@ def _rooms(raw: Any) -> tuple[Room, ...]:
 DISK = Probe("storage.disk", _rooms, arguments=lambda node: {"workdir": node.plan.workdir})
 
 
-def _disk(context: Context) -> list[Finding]:
+@check("disk", Group.LIMITS, Level.QUICK, probes=(DISK,))
+def check_disk(context: Context) -> list[Finding]:
+    """There is room to write where the job and orch write.
+
+    Bytes and inodes that are free in the working folder (or where it will be made), in orch's own folder
+    (`~/.local/state/orch`, the logs of runs) and in `/tmp`, and whether a small file can be written there.
+
+    Fails where orch could not do its part: less than 16 MiB, no inode, or a write that fails (quota,
+    permission, read-only) in its own folder, or in a working folder that the script is to be sent to.
+    Fails, too, where orch's own folder is mounted noexec and the launcher is torchrun or `fabric run`. The
+    same in `/tmp`, or in a working folder with `--no-sync`, warns: the job may write elsewhere. Warns also
+    below 256, 64 and 16 MiB in this order, when less than 5 GiB and less than 5 % are left, and when there
+    are fewer than 1000 inodes.
+    """
     found = context.of(DISK)
     verdicts: list[tuple[str, Verdict]] = []
     for node in context.nodes:
@@ -168,22 +181,3 @@ def _unwritable(
         commands,
         data,
     )
-
-
-DISK_CHECK = Check(
-    id="disk",
-    group=Group.LIMITS,
-    level=Level.QUICK,
-    meaning="there is room to write where the job and orch write",
-    page="Bytes and inodes that are free in the working folder (or where it will be made), in orch's "
-    "own folder (`~/.local/state/orch`, the logs of runs) and in `/tmp`, and whether a small file can be "
-    "written there.\n\n"
-    "Fails where orch could not do its part: less than 16 MiB, no inode, or a write that fails (quota, "
-    "permission, read-only) in its own folder, or in a working folder that the script is to be sent to. "
-    "Fails, too, where orch's own folder is mounted noexec and the launcher is torchrun or `fabric run`. "
-    "The same in `/tmp`, or in a working folder with `--no-sync`, warns: the job may write elsewhere. "
-    "Warns also below 256, 64 and 16 MiB in this order, when less than 5 GiB and less than 5 % are "
-    "left, and when there are fewer than 1000 inodes.",
-    verdict=_disk,
-    probes=(DISK,),
-)
