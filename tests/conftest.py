@@ -11,7 +11,9 @@ Properties are tried on the same forty examples each time; ORCH_FUZZ=1000 tries 
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
@@ -55,15 +57,60 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test that cannot run here, or fail it where its lane is required."""
+_stderr = -1
+"""The descriptor of stderr as it is while no test captures it."""
+
+
+def pytest_configure() -> None:
+    """Note stderr, and react to signals that whatever started the tests ignores, as `nohup` and `&` do.
+
+    A process inherits what is ignored: a script in a test could not be interrupted.
+    """
+    global _stderr
+    _stderr = os.dup(2)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            default = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, default)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """Skip a test that cannot run here, or fail it if its lane is required; end the process if it hangs."""
     required = os.environ.get("ORCH_REQUIRE", "").replace(",", " ").split()
     for lane, why_not in _LANES.items():
         if item.get_closest_marker(lane) and (reason := why_not()):
             if lane in required:
                 pytest.fail(f"{reason} (ORCH_REQUIRE has {lane})", pytrace=False)
             pytest.skip(reason)
+    yield from _ending_if_stuck(item)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """End the process if the test hangs."""
+    yield from _ending_if_stuck(item)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """End the process if the teardown hangs."""
+    yield from _ending_if_stuck(item)
+
+
+def _ending_if_stuck(item: pytest.Item) -> Iterator[None]:
+    """Show where every thread is and end the process (pytest-xdist replaces it) if a phase does not end.
+
+    pytest-timeout interrupts a test once; what waits without a bound while the exception passes, such as
+    `Popen.__exit__`, would then wait for good.
+    """
+    marker = item.get_closest_marker("timeout")
+    timeout = float(marker.args[0] if marker else item.config.getini("timeout"))
+    faulthandler.dump_traceback_later(2 * timeout + 60, exit=True, file=_stderr)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 class _Labs:
