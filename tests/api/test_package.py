@@ -72,11 +72,11 @@ def test_package_docstring_run_on_the_embedded_cluster_is_true(project: Path) ->
     assert not said, "".join(said)
 
 
-def test_readme_code_run_on_the_embedded_cluster_succeeds(
+def test_code_of_the_guide_run_on_the_embedded_cluster_succeeds(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## From Python")[2]
-    (code, *_) = re.findall(r"```python\n(.*?)```", section, re.S)
+    guide = (ROOT / "docs/guides/python.md").read_text(encoding="utf-8")
+    (code, *_) = re.findall(r"```python\n(.*?)```", guide, re.S)
     (project / "model.pt").write_text("")  # goes to the nodes: no result
     for told, here in (
         ('hosts="hosts.yaml"', "local=2"),
@@ -85,7 +85,7 @@ def test_readme_code_run_on_the_embedded_cluster_succeeds(
     ):
         assert told in code
         code = code.replace(told, here)
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(code, "python.md", "exec"), {})
     status, line, summary, state = capsys.readouterr().out.splitlines()
     assert status in ("pass", "warn")
     assert (line, state) == ("local0 epoch 10", "ended")

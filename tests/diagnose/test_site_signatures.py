@@ -85,9 +85,9 @@ def test_read_signatures_returns_what_the_file_says(file: Path) -> None:
     )
 
 
-def test_example_in_the_readme_is_read(file: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    example = re.search(r"```toml\n(\[\[signature.*?)```", readme, re.DOTALL)
+def test_example_in_the_guide_is_read(file: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs/guides/failures.md").read_text(encoding="utf-8")
+    example = re.search(r"```toml\n(\[\[signature.*?)```", guide, re.DOTALL)
     assert example is not None
     assert problems_of(file, example[1]) == []
     assert [each.id for each in read_signatures([file]).signatures] == ["site.switch-down"]

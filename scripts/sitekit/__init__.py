@@ -1,0 +1,1 @@
+"""The documentation site: what mkdocs needs besides the pages in docs/."""
