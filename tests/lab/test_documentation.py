@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from labkit import life
 from labkit.lab import Lab
 
 from .console_blocks import Command, commands, mismatch
@@ -28,47 +31,52 @@ _PAGES = sorted(
 
 
 @pytest.fixture(scope="module")
-def site(lab3: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for `orch` on the PATH; the nodes' python3 is one that has torch."""
-    for node in lab3.nodes:
-        bashrc = lab3.files(node) / "home/.bashrc"
-        bashrc.write_text(f"export PATH={Path(sys.executable).parent}:$PATH\n")
-    folder = tmp_path_factory.mktemp("bin")
-    orch = folder / "orch"
+def lab() -> Iterator[Lab]:
+    """Three hosts whose `python3` has torch, and a controller that has `orch`."""
+    lab = life.up(3, f"documentation-{os.getpid()}")
+    exports = f"export PATH={Path(sys.executable).parent}:$PATH OMP_NUM_THREADS=1\n"
+    for node in lab.nodes:
+        (lab.files(node) / "home/.bashrc").write_text(exports)
+    orch = lab.home / "bin/orch"
+    orch.parent.mkdir()
     orch.write_text(f'#!/bin/sh\nexec {sys.executable} -m orchestrator "$@"\n')
     orch.chmod(0o755)
-    return folder
+    yield lab
+    life.down(lab.name)
+
+
+def _forget(lab: Lab) -> None:
+    """Remove what earlier pages left: the reader of each is new."""
+    for home in (lab.home, *(lab.files(node) / "home" for node in lab.nodes)):
+        for folder in (".local/state/orch", "orch", "exp"):
+            shutil.rmtree(home / folder, ignore_errors=True)
 
 
 def _folder_of(page: Path, place: Path) -> Path:
     """Return the folder in which the reader of a page types."""
     is_example = "examples" in page.parts
     folder = shutil.copytree(_ROOT / "examples" if is_example else _PROJECT, place / "exp")
-    if not any(re.match("orch init (node0|-o hosts.yaml)", each.words) for each in commands(page)):
+    if not any(re.match("orch init (node0|.*hostfile)", each.words) for each in commands(page)):
         hosts = "node0, node1" if is_example else "node0, node1, node2"
         (folder / "hosts.yaml").write_text(f"hosts: [{hosts}]\n")
     return folder
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: str(page.relative_to(_ROOT)))
-def test_page_is_followed_output_is_as_shown(
-    page: Path, lab3: Lab, site: Path, tmp_path: Path
-) -> None:
-    folder = _folder_of(page, tmp_path)
-    differing = [
-        problem
-        for command in commands(page)
-        if not command.not_run and (problem := _problem(command, lab3, site, folder))
-    ]
-    if differing:
-        pytest.fail("\n\n".join(differing), pytrace=False)
+def test_page_is_followed_output_is_as_shown(page: Path, lab: Lab) -> None:
+    _forget(lab)
+    folder = _folder_of(page, lab.home)
+    problems = [_problem(each, lab, folder) for each in commands(page) if not each.not_run]
+    if any(problems):
+        pytest.fail("\n\n".join(filter(None, problems)), pytrace=False)
 
 
-def _problem(command: Command, lab: Lab, site: Path, folder: Path) -> str | None:
-    path = f"{site}:{lab.env['PATH']}"
+def _problem(command: Command, lab: Lab, folder: Path) -> str | None:
+    """Return what a command does other than shown, with its output; None if it does as shown."""
+    path = f"{lab.home}/bin:{lab.env['PATH']}"
     script = f"exec 2>&1; {command.words}"
-    done = lab.run(["bash", "-c", script], env={"PATH": path}, cwd=folder, timeout=120)
+    done = lab.run(["bash", "-c", script], env={"PATH": path}, cwd=folder, timeout=300)
     where = f"{command.page.name}:{command.number}: $ {command.words}"
     if (done.returncode != 0) != command.fails:
         return f"{where}\nexit code {done.returncode}\n{done.stdout}"
