@@ -210,6 +210,6 @@ def _summary(saved: SavedRun, attempt: int | None, examined: Examination) -> Dia
         last_lines=f"orch logs {saved.run} --tail 20" if is_own(saved) else None,
         workdirs=tuple(dict.fromkeys(node.workdir for node in saved.nodes)),
         why=None if is_told or why is None else (why.cause, why.fix),
-        has_culprit=why is not None or not (is_last and saved.has_ended),
+        has_first_failure=why is not None or not (is_last and saved.has_ended),
         succeeded=is_last and saved.exit_code == 0,
     )

@@ -129,7 +129,7 @@ async def _fetch(
         screen.say(row, "red")
     for result in results:
         if result.problem is None or result.files:
-            screen.tell(result.event, is_rehearsal=wanted.dry_run)
+            screen.show(result.event, is_rehearsal=wanted.dry_run)
     return results
 
 

@@ -69,7 +69,7 @@ async def _stop_all(runs: list[SavedRun], grace: float | None) -> bool:
     from orchestrator import events
     from orchestrator.api.stop import stop
     from orchestrator.errors import LaunchError
-    from orchestrator.ui.messages import lasted
+    from orchestrator.ui.messages import ended_after
     from orchestrator.ui.stderr import Stderr
 
     stderr = Stderr()
@@ -91,7 +91,7 @@ async def _stop_all(runs: list[SavedRun], grace: float | None) -> bool:
         except LaunchError as error:
             stderr.line(str(error), "red")
             return False
-        stderr.line(f"run {saved.run} is over: {lasted(ended)}")
+        stderr.line(f"run {saved.run} is over: {ended_after(ended)}")
         return True
 
     return all(await asyncio.gather(*(stop_one(saved) for saved in runs)))

@@ -1,4 +1,4 @@
-"""Render the events of a launch: what the ranks print to stdout, everything about the doing to stderr."""
+"""Show a launch: what the ranks print on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from orchestrator import events
 from orchestrator.logs.lines import Lines, TextLines
+from orchestrator.logs.prefix import Widths, folded_prefix, prefix
 from orchestrator.logs.selection import RankSet
 from orchestrator.logs.stream import Channel, Stream
 from orchestrator.plan import Plan
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 
 OutputFormat = Literal["text", "json", "raw"]
 
-# Told apart on dark and on light terminals alike; red is left to what went wrong.
+# Distinct on dark and on light terminals; red is reserved for failures.
 NODE_COLOURS = (b"36", b"32", b"35", b"33", b"34", b"96", b"92", b"95", b"93", b"94")
 
-_DRAIN_TIMEOUT = 1.0  # seconds in which a terminal should take what is left, when a person leaves
+_DRAIN_TIMEOUT = (
+    1.0  # seconds that a slow terminal has for the rest of the output when the user detaches
+)
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,8 @@ class View:
     """How output is shown: its format, the ranks to show (None: all, and the launchers).
 
     `fold` shows identical lines of several ranks once (None: those on stderr, on a terminal), and `paint`
-    may add colour to lines. `keys` says what a person can press, `began` when the run began (seconds since
-    the epoch; None: now), and `limit` how many seconds it may take (None: any number).
+    may add colour to lines. `keys` describes the keys that the user can press, `began` is when the run
+    started (seconds since the epoch; None: now), and `limit` its time limit in seconds (None: none).
     """
 
     output: OutputFormat = "text"
@@ -48,237 +51,209 @@ class View:
 
 
 class Console:
-    """Hears events and shows them; returns at once, whatever stdout and stderr do.
+    """Shows events as it is called with them; returns at once, however slow stdout and stderr are.
 
     `close` returns when all is written, with how the run ended as the last of it.
     """
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._outlets = Streams()
+        self._streams = Streams()
         self._phases = Phases()
         self._panel: Panel | None = None
         self._plan: Plan | None = None
         self._failed = self._detached = False
         self._unreachable: set[str] = set()
-        self._begun: dict[tuple[str, int], int] = {}  # the pid of each rank, by node and local rank
-        self._over: dict[str, set[int]] = {}  # the ranks that have ended, by node
+        self._pids: dict[tuple[str, int], int] = {}  # of the ranks, by node and local rank
+        self._ended_ranks: dict[str, set[int]] = {}  # by node
+        self._fetching: fetching.TransferProgress | None = None
+        # Shown by `close`, after the last output:
         self._explained: events.Explained | None = None
         self._files: events.FilesWritten | None = None
-        self._fetching: fetching.TransferProgress | None = None
         self._ended: events.Ended | None = None
 
     def __call__(self, event: events.Event) -> None:
         if self._panel is not None:
-            self._panel.hear(event)
+            self._panel.update(event)
+        if isinstance(event, events.NodeLost) and event.node in self._unreachable:
+            return
+        if (notice := messages.notice(event)) is not None:
+            self._streams.say(*notice)
         match event:
             case events.Output():
                 self._show(event)
                 return
             case events.PhaseBegan():
                 self._phases.begin(event.phase, event.nodes)
-                self._outlets.draw(self._phases.rows)
+                self._streams.draw(self._phases.rows)
             case events.PhaseAdvanced():
-                self._phases.advance(event.phase, event.node, event.succeeded)
+                self._phases.advance(event.node, event.succeeded)
             case events.Sending():
-                self._phases.say(messages.sending(event, self._plan))
-                if not self._outlets.draws:  # else it stands in what is drawn
-                    self._say(self._phases.take_header())
+                self._phases.add_header(messages.sending(event, self._plan))
+                if not self._streams.can_draw:  # else it is part of what is drawn
+                    self._streams.say(self._phases.take_header())
             case events.SyncAdvanced():
                 self._phases.sync(event.node, event.sent, event.total)
             case events.PhaseEnded():
                 self._phases.end(event.phase, event.seconds, event.detail)
             case events.Planned():
                 self._plan = event.plan
-                self._phases.say(messages.header(event.plan))
+                self._phases.add_header(messages.header(event.plan))
             case events.Started():
-                self._begin_run()
+                self._start()
+            case events.RankBegan():
+                self._rank_began(event)
             case events.RankEnded():
-                self._over.setdefault(event.node, set()).add(event.rank)
-                if event.code != 0 and not self._failed:  # the others' ends follow from it
+                self._ended_ranks.setdefault(event.node, set()).add(event.rank)
+                if event.code != 0 and not self._failed:  # later failures follow from the first
                     self._failed = True
-                    self._say(messages.rank_ended(event), "red")
+                    self._streams.say(messages.rank_ended(event), "red")
             case events.Stopping():
                 self._failed = True
-                self._say(messages.stopping(event), "yellow")
             case events.Restarting():
-                self._restart(event)
-            case events.Stalled():
-                self._say(messages.stalled(event), "yellow")
-            case events.Resumed():
-                self._say(messages.resumed(event), "green")
+                self._restart()
             case events.NodeLost():
-                if event.node not in self._unreachable:
-                    self._unreachable.add(event.node)
-                    self._say(messages.node_lost(event), "yellow")
-            case events.NodeLeft():
-                self._say(messages.node_left(event), "yellow")
-            case events.RankBegan():
-                self._began(event)
+                self._unreachable.add(event.node)
             case events.NodeBack():
                 self._unreachable.discard(event.node)
-                self._say(messages.node_back(event), "green")
-            case events.NodesInUse():
-                self._say(messages.nodes_in_use(event), "yellow")
-            case events.Warned():
-                self._say(f"warning: {event.message}", "yellow")
-            case events.Uneven():
-                self._say(f"warning: {messages.uneven(event)}", "yellow")
             case events.Detached():
                 self._detached = True
-                self._say(messages.detached(event))
+                self._streams.say(messages.detached(event))
             case events.FetchAdvanced():
                 self._fetch(event)
             case events.Fetched():
                 self._fetching = None
-                self._outlets.draw(self._panel.rows if self._panel is not None else None)
-                self._say(fetching.fetched(event))
+                self._streams.draw(self._panel.rows if self._panel is not None else None)
+                self._streams.say(fetching.fetched(event))
             case events.FilesWritten():
-                self._files = event  # said with the end
+                self._files = event
             case events.Explained():
-                self._explained = event  # said with the end
+                self._explained = event
             case events.Ended():
-                self._ended = event  # said by `close`, after the last output
-        self._outlets.refresh()
+                self._ended = event
+        self._streams.refresh()
 
     def close(self) -> None:
-        """Leave the terminal as it was, with everything written, however long stdout takes for it.
+        """Restore the terminal and write everything, however long stdout takes.
 
-        Who detaches does not wait for a slow one; nor does a person who interrupts this.
+        After a detach, or when interrupted, it does not wait for a slow terminal.
         """
         last = b""
         if self._ended is not None:
             last = verdict.ended(self._ended, self._explained, self._files)
             self._ended = None
         self._panel = None
-        self._outlets.close(last, _DRAIN_TIMEOUT if self._detached else None)
+        self._streams.close(last, _DRAIN_TIMEOUT if self._detached else None)
 
-    def _begin_run(self) -> None:
-        """Let the panel take the place of the phases."""
-        said = self._phases.summary(width_of(2))
+    def _start(self) -> None:
+        """Replace the phases by the panel."""
+        summary = self._phases.summary(width_of(2))
         is_whole_lines = self._view.output != "raw"
-        if self._outlets.have_room_for_a_panel and self._plan is not None and is_whole_lines:
-            self._say(said)
+        if self._streams.have_room_for_a_panel and self._plan is not None and is_whole_lines:
+            self._streams.say(summary)
             self._panel = self._make_panel(self._plan)
-            self._outlets.draw(self._panel.rows)
+            self._streams.draw(self._panel.rows)
         else:
-            self._say(f"\n{messages.INDENT}".join(filter(None, (said, "; ".join(self._view.keys)))))
-            self._outlets.draw(None)
+            parts = filter(None, (summary, "; ".join(self._view.keys)))
+            self._streams.say(f"\n{messages.INDENT}".join(parts))
+            self._streams.draw(None)
 
-    def _began(self, event: events.RankBegan) -> None:
-        """A rank that begins anew may fail anew, and that is news."""
-        place = (event.node, event.local_rank)
-        if self._begun.get(place, event.pid) != event.pid:
+    def _rank_began(self, event: events.RankBegan) -> None:
+        """Note that a rank started; after its restart, its next failure is reported again."""
+        key = (event.node, event.local_rank)
+        if self._pids.get(key, event.pid) != event.pid:
             self._failed = False
-            self._over.pop(event.node, None)
-        self._begun[place] = event.pid
+            self._ended_ranks.pop(event.node, None)
+        self._pids[key] = event.pid
 
-    def _restart(self, event: events.Restarting) -> None:
-        """Let the phases take the place of the panel, until the next attempt has started."""
+    def _restart(self) -> None:
+        """Replace the panel by the phases, until the next attempt has started."""
         self._failed = False
-        self._over.clear()
+        self._ended_ranks.clear()
         self._unreachable.clear()
         self._phases, self._panel = Phases(), None
-        self._say(messages.restarting(event), "yellow")
-        self._outlets.draw(self._phases.rows)
+        self._streams.draw(self._phases.rows)
 
     def _fetch(self, event: events.FetchAdvanced) -> None:
-        """Let how much has come take the place of the panel: the ranks have ended."""
+        """Replace the panel by the progress of the fetch: the ranks have ended."""
         if self._fetching is None:
             self._fetching = fetching.TransferProgress("fetch", "from")
-            self._outlets.draw(self._fetching.rows)
-        self._fetching.hear(event.node, event.received, event.total)
+            self._streams.draw(self._fetching.rows)
+        self._fetching.update(event.node, event.received, event.total)
 
     def _make_panel(self, plan: Plan) -> Panel:
         from orchestrator.ui.panel import Panel
 
-        colours = {name: sgr.decode() for name, sgr in _colours(plan).items()}
+        colours = {name: sgr.decode() for name, sgr in _node_colours(plan).items()}
         return Panel(plan, colours, self._view.keys, self._view.began, self._view.limit)
 
-    def _say(self, text: str, colour: str | None = None) -> None:
-        self._outlets.say(text, colour)
-
     def _show(self, event: events.Output) -> None:
-        if self._view.output == "text" and self._tells_of_the_end(event.stream):
+        is_raw = self._view.output == "raw"
+        if self._view.output == "text" and self._is_launcher_after_the_end(event.stream):
             return
         if self._view.ranks is not None and event.stream.rank not in self._view.ranks:
             return
-        if event.hole and self._view.output == "raw":
-            self._say(f"warning: {messages.hole(event.stream, event.hole)}", "yellow")
+        if event.hole and is_raw:
+            self._streams.say(messages.hole(event.stream, event.hole), "yellow")
             return
-        # Raw output keeps the ranks' two apart.
-        is_error = self._view.output == "raw" and event.stream.channel == "stderr"
-        self._outlets.show(event, 2 if is_error else 1, lambda: lines_for(self._view, self._plan))
+        # Raw output keeps the ranks' stdout and stderr apart.
+        descriptor = 2 if is_raw and event.stream.channel == "stderr" else 1
+        self._streams.show(event, descriptor, lambda: lines_for(self._view, self._plan))
 
-    def _tells_of_the_end(self, stream: Stream) -> bool:
-        """Whether this is a launcher's account of how ranks ended: it is in its log.
+    def _is_launcher_after_the_end(self, stream: Stream) -> bool:
+        """Tell whether this is a launcher whose ranks have ended: what it reports then is in its log only.
 
-        When all went well, torchrun on one node often finds that the one on main has left before it, and
-        says so in a long stack.
+        Even after success, torchrun often finds that the one on the main node has left first, and prints a
+        long traceback.
         """
         if stream.rank is not None or self._plan is None:
             return False
-        over = len(self._over.get(stream.node, ()))
+        ended = len(self._ended_ranks.get(stream.node, ()))
         return self._failed or any(
-            node.name == stream.node and over >= node.devices for node in self._plan.nodes
+            node.name == stream.node and ended >= node.devices for node in self._plan.nodes
         )
 
 
 def lines_for(view: View, plan: Plan | None) -> Lines | None:
-    """Return what output to stdout goes through, None for raw bytes."""
+    """Return what formats output for stdout, None for raw bytes."""
     if view.output == "raw":
         return None
     if view.output == "json":
         from orchestrator.logs.json_lines import JsonLines
 
         return JsonLines()
-    terminal = os.isatty(1)
-    folded = _folded_channels(view.fold, terminal)
-    if folded and plan is not None:
-        from orchestrator.logs.fold import FoldedLines
+    is_terminal, has_colour = os.isatty(1), wants_colour(1)
+    colours = _node_colours(plan)
+    widths = Widths.of(colours, plan.world_size if plan is not None else 1)
+    shown_colours = colours if has_colour else {}
 
-        return FoldedLines(
-            _prefixer(plan),
-            _folded_prefixer(plan),
-            "terminal" if terminal else "pipe",
-            ranks=plan.world_size,
-            launchers=len(plan.nodes),
-            fold=folded,
-            timestamps=view.timestamps,
-            paint=view.paint,
-        )
-    return TextLines(
-        _prefixer(plan),
-        "terminal" if terminal else "pipe",
+    def prefix_of(stream: Stream) -> bytes:
+        return prefix(stream, widths, shown_colours.get(stream.node))
+
+    mode: Literal["terminal", "pipe"] = "terminal" if is_terminal else "pipe"
+    folded = _folded_channels(view.fold, is_terminal)
+    if not folded or plan is None:
+        return TextLines(prefix_of, mode, timestamps=view.timestamps, paint=view.paint)
+    from orchestrator.logs.fold import FoldedLines
+
+    return FoldedLines(
+        prefix_of,
+        lambda streams: folded_prefix(streams, widths, b"1" if has_colour else None),
+        mode,
+        ranks=plan.world_size,
+        launchers=len(plan.nodes),
+        fold=folded,
         timestamps=view.timestamps,
         paint=view.paint,
     )
 
 
-def _colours(plan: Plan | None) -> dict[str, bytes]:
-    """Return a colour for each node, the same wherever the node is named."""
+def _folded_channels(wanted: bool | None, is_terminal: bool) -> frozenset[Channel]:
+    if wanted is None:
+        return frozenset({"stderr"}) if is_terminal else frozenset()
+    return frozenset({"stdout", "stderr"}) if wanted else frozenset()
+
+
+def _node_colours(plan: Plan | None) -> dict[str, bytes]:
     names = [node.name for node in plan.nodes] if plan is not None else []
     return {name: NODE_COLOURS[index % len(NODE_COLOURS)] for index, name in enumerate(names)}
-
-
-def _prefixer(plan: Plan | None) -> Callable[[Stream], bytes]:
-    from orchestrator.logs.prefix import Widths, prefix
-
-    colours = _colours(plan)
-    widths = Widths.of(colours, plan.world_size if plan is not None else 1)
-    shown = colours if wants_colour(1) else {}
-    return lambda stream: prefix(stream, widths, shown.get(stream.node))
-
-
-def _folded_prefixer(plan: Plan) -> Callable[[Sequence[Stream]], bytes]:
-    from orchestrator.logs.prefix import Widths, folded_prefix
-
-    widths = Widths.of((node.name for node in plan.nodes), plan.world_size)
-    colour = b"1" if wants_colour(1) else None  # no one node's
-    return lambda streams: folded_prefix(streams, widths, colour)
-
-
-def _folded_channels(wanted: bool | None, terminal: bool) -> frozenset[Channel]:
-    if wanted is None:
-        return frozenset({"stderr"}) if terminal else frozenset()
-    return frozenset({"stdout", "stderr"}) if wanted else frozenset()

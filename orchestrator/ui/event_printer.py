@@ -1,4 +1,4 @@
-"""Say on stderr what goes on, for commands that have no console."""
+"""Print events on stderr, for commands without a console."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from orchestrator.ui.stderr import Stderr
 
 
 class EventPrinter:
-    """Hears events, and says those that a person should know of."""
+    """Prints the events that the user should know about, as it is called with them."""
 
     def __init__(self) -> None:
         self._stderr = Stderr()
@@ -18,37 +18,23 @@ class EventPrinter:
 
     def __call__(self, event: events.Event) -> None:
         match event:
-            case events.Warned():
-                self.say(f"warning: {event.message}", "yellow")
-            case events.Uneven():
-                self.say(f"warning: {messages.uneven(event)}", "yellow")
             case events.PhaseBegan(phase="fetch"):
                 self.say(f"waiting for {fold(event.nodes)}")
             case events.PhaseBegan(phase="prune"):
                 self.say(f"asking {fold(event.nodes)}")
-            case events.Stalled():
-                self.say(messages.stalled(event), "yellow")
-            case events.Resumed():
-                self.say(messages.resumed(event), "green")
-            case events.NodeLost():
-                self.say(messages.node_lost(event), "yellow")
-            case events.NodeLeft():
-                self.say(messages.node_left(event), "yellow")
-            case events.NodeBack():
-                self.say(messages.node_back(event), "green")
             case events.Stopping():
-                self.say(f"{messages.stop_reason(event)}: all ranks are being stopped", "yellow")
-            case events.Restarting():
-                self.say(messages.restarting(event), "yellow")
+                self.say(f"{messages.stop_reason(event)}: stopping all ranks", "yellow")
             case events.Fetched():
                 self.say(fetching.fetched(event))
             case events.FilesWritten():
-                self._files = event  # said with the end
+                self._files = event  # printed with the end
             case events.Explained():
-                self._explained = event  # said with the end
+                self._explained = event  # printed with the end
             case events.Ended():
                 self._stderr.write(verdict.ended(event, self._explained, self._files))
+            case _ if (notice := messages.notice(event)) is not None:
+                self.say(*notice)
 
     def say(self, text: str, colour: str | None = None) -> None:
-        """Say one line (or a few)."""
+        """Print a message of one line or a few."""
         self._stderr.line(text, colour)

@@ -1,4 +1,4 @@
-"""How a fetch or a push goes: a line at the bottom of a terminal, and what is said at its end."""
+"""Show a fetch or a push: its progress at the bottom of a terminal, and its result."""
 
 from __future__ import annotations
 
@@ -11,84 +11,79 @@ from orchestrator.ui.streams import Streams
 from orchestrator.ui.terminal import Row, printable
 from orchestrator.util.text import counted, format_size
 
-_TELLING = 1_000_000  # bytes from which on a rate says something
-_NAMED = 3  # files that are left of which the reason is told
+_MIN_RATED_SIZE = 1_000_000  # bytes; of less, the rate means little
+_MAX_LEFT = 3  # files that were not fetched and are listed
 
 
 class TransferProgress:
-    """Hears how much has come `from` nodes, or gone `to` them, and says it in a row."""
+    """The progress of a transfer `from` nodes or `to` them (`direction`), as a row."""
 
-    def __init__(self, verb: str, way: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._verb, self._way = verb, way
+    def __init__(
+        self, verb: str, direction: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._verb, self._direction = verb, direction
         self._clock = clock
         self._began = clock()
         self._nodes: dict[str, tuple[int, int]] = {}
 
-    def hear(self, node: str, moved: int, total: int) -> None:
-        """So much of all has come from a node, or gone to it."""
+    def update(self, node: str, moved: int, total: int) -> None:
+        """Note that `moved` of `total` bytes of a node were transferred."""
         self._nodes[node] = (moved, total)
 
     def rows(self, width: int, height: int) -> list[Row]:
-        """Return it for a terminal."""
-        nodes = dict(self._nodes)  # as they are now: another thread draws
+        """Return the row for a terminal."""
+        nodes = dict(self._nodes)  # another thread draws
         if not nodes:
             return []
-        moved = sum(so_far for so_far, _ in nodes.values())
-        total = sum(all_of_it for _, all_of_it in nodes.values())
+        moved, total = map(sum, zip(*nodes.values(), strict=True))
         rate = moved / max(0.1, self._clock() - self._began)
-        whom = next(iter(nodes)) if len(nodes) == 1 else counted(len(nodes), "node")
-        share = f"{100 * moved // total} %" if total else ""
-        much = f"{format_size(moved)} of {format_size(total)} {self._way} {whom}"
-        text = f"{much} · {format_size(int(rate))}/s"
-        return [((f"{self._verb} ", "1;36"), (text, ""), (f" · {share}" if share else "", "2"))]
+        names = next(iter(nodes)) if len(nodes) == 1 else counted(len(nodes), "node")
+        amount = f"{format_size(moved)} of {format_size(total)} {self._direction} {names}"
+        share = f" · {100 * moved // total} %" if total else ""
+        return [
+            (
+                (f"{self._verb} ", "1;36"),
+                (f"{amount} · {format_size(int(rate))}/s", ""),
+                (share, "2"),
+            )
+        ]
 
 
-def fetched(event: events.Fetched) -> str:
-    """Return what came of one node, in a line or a few."""
+def fetched(event: events.Fetched, *, is_rehearsal: bool = False) -> str:
+    """Return what was fetched from one node (on a rehearsal: would be), in one line or a few."""
+    folder = messages.short_path(event.folder)
+    amount = format_size(event.size)
+    if not is_rehearsal and event.size >= _MIN_RATED_SIZE and event.seconds > 0:
+        amount += f", {format_size(int(event.size / event.seconds))}/s"
+    what = f"{counted(event.files, 'file')} ({amount})"
     if not event.files:
-        return _with_left(f"{event.node}: nothing new", event)
-    tells = event.size >= _TELLING and event.seconds > 0
-    rate = f", {format_size(int(event.size / event.seconds))}/s" if tells else ""
-    what = f"{counted(event.files, 'file')} ({format_size(event.size)}{rate})"
-    return _with_left(f"{event.node}: fetched {what} into {_folder(event)}", event)
-
-
-def rehearsed(event: events.Fetched) -> str:
-    """Return what would come of one node."""
-    if not event.files:
-        return _with_left(f"{event.node}: nothing new", event)
-    what = f"{counted(event.files, 'file')} ({format_size(event.size)})"
-    return _with_left(f"{event.node}: {what} would come into {_folder(event)}", event)
-
-
-def _folder(event: events.Fetched) -> str:
-    return messages.short_path(event.folder)
-
-
-def _with_left(said: str, event: events.Fetched) -> str:
-    """Return it with what was here already, and what is left out and why."""
+        text = f"{event.node}: nothing new"
+    elif is_rehearsal:
+        text = f"{event.node}: {what} would be fetched into {folder}"
+    else:
+        text = f"{event.node}: fetched {what} into {folder}"
     if event.same:
-        said += f", {counted(event.same, 'file')} here already"
+        text += f", {counted(event.same, 'file')} already here"
     if not event.left:
-        return said
-    lines = [f"{said}; {counted(len(event.left), 'file')} left out:", *event.left[:_NAMED]]
-    if len(event.left) > _NAMED:
-        lines.append(f"and {len(event.left) - _NAMED} more")
+        return text
+    lines = [f"{text}; {counted(len(event.left), 'file')} left out:", *event.left[:_MAX_LEFT]]
+    if len(event.left) > _MAX_LEFT:
+        lines.append(f"and {len(event.left) - _MAX_LEFT} more")
     if event.newer:
-        lines.append("--overwrite replaces what is newer here")
+        lines.append("--overwrite replaces files that are newer here")
     return f"\n{messages.INDENT}  ".join(lines)
 
 
 def listing(files: Sequence[tuple[str, int]]) -> str:
-    """Return files as a fetch would bring them, a line each: size and path."""
+    """Return a line for each file that a fetch would bring: size and path."""
     return "".join(f"{format_size(size):>9}  {printable(path)}\n" for path, size in files)
 
 
 class TransferScreen:
-    """Hears a fetch or a push, and shows it on stderr: on a terminal as it goes on, else the end alone."""
+    """Shows the events of a fetch or a push on stderr: progress only on a terminal."""
 
     def __init__(self) -> None:
-        self._outlets = Streams()
+        self._streams = Streams()
         self._progress: TransferProgress | None = None
 
     def __call__(self, event: events.Event) -> None:
@@ -97,26 +92,26 @@ class TransferScreen:
                 self._advance("fetch", "from", event.node, event.received, event.total)
             case events.SyncAdvanced():
                 self._advance("push", "to", event.node, event.sent, event.total)
-            case events.Warned():
-                self.say(f"warning: {event.message}", "yellow")
+            case _ if (notice := messages.notice(event)) is not None:
+                self.say(*notice)
 
-    def _advance(self, verb: str, way: str, node: str, moved: int, total: int) -> None:
+    def _advance(self, verb: str, direction: str, node: str, moved: int, total: int) -> None:
         if self._progress is None:
-            self._progress = TransferProgress(verb, way)
-            self._outlets.draw(self._progress.rows)
-        self._progress.hear(node, moved, total)
-        self._outlets.refresh()
+            self._progress = TransferProgress(verb, direction)
+            self._streams.draw(self._progress.rows)
+        self._progress.update(node, moved, total)
+        self._streams.refresh()
 
-    def tell(self, event: events.Fetched, *, is_rehearsal: bool = False) -> None:
-        """Say what came of one node, or would."""
-        self._outlets.draw(None)
-        self.say(rehearsed(event) if is_rehearsal else fetched(event))
+    def show(self, event: events.Fetched, *, is_rehearsal: bool = False) -> None:
+        """Show what was fetched from one node (on a rehearsal: would be)."""
+        self._streams.draw(None)
+        self.say(fetched(event, is_rehearsal=is_rehearsal))
 
     def say(self, text: str, colour: str | None = None) -> None:
-        """Say one line, or a few."""
-        self._outlets.say(text, colour)
+        """Show a message of one line or a few."""
+        self._streams.say(text, colour)
 
     def close(self) -> None:
-        """Leave the terminal as it was, with everything written."""
-        self._outlets.draw(None)
-        self._outlets.close(b"", None)
+        """Restore the terminal and write everything."""
+        self._streams.draw(None)
+        self._streams.close(b"", None)

@@ -1,4 +1,4 @@
-"""Show what commands on nodes have written, what is equal on several once: `node[0-2] │ text`."""
+"""Show the output of commands on nodes, identical output of several nodes once: `node[0-2] │ text`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import IO
 
+from orchestrator.inventory.ranges import fold
 from orchestrator.ui.node_lines import NodeLines
 
-_IN_MEMORY = 1 << 20  # bytes of a node's output; what is more waits in a temporary file
-_MOST = 64 << 20  # and beyond this it is not held back any more
-_PIECE = 1 << 20
+_MAX_IN_MEMORY = 1 << 20  # bytes of a node's output; more of it waits in a temporary file
+_MAX_HELD = 64 << 20  # bytes of a node's output that wait
+_READ_SIZE = 1 << 20
 
 
 class _Held:
-    """What one node has written so far."""
+    """The output of one node so far."""
 
     def __init__(self) -> None:
-        self.file: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
+        self.file: IO[bytes] = tempfile.SpooledTemporaryFile(_MAX_IN_MEMORY)  # noqa: SIM115
         self.digest = hashlib.sha256()
         self.size = 0
-        self.too_much = False
+        self.is_live = False
 
     def add(self, data: bytes) -> None:
         self.file.write(data)
@@ -31,10 +32,10 @@ class _Held:
 
 
 class FoldedNodes:
-    """Holds the output of `nodes` back until the end, and then writes it to stdout.
+    """Holds the output of `nodes` back, and writes it to stdout at the end.
 
-    Nodes whose output is equal to the byte are one, in the order of their first nodes. A node that writes
-    more than 64 MiB is shown from then on as it writes. Raises as NodeLines does.
+    Nodes with identical output share an entry. Output of a node beyond 64 MiB is shown as it comes. Raises
+    what NodeLines raises.
     """
 
     def __init__(self, nodes: Sequence[str]) -> None:
@@ -61,13 +62,13 @@ class FoldedNodes:
                 held.file.close()
 
     async def show(self, node: str, data: bytes) -> None:
-        """Take what `node` has written."""
+        """Take output of `node`."""
         held = self._held[node]
-        if not held.too_much:
+        if not held.is_live:
             held.add(data)
-            if held.size <= _MOST:
+            if held.size <= _MAX_HELD:
                 return
-            held.too_much = True
+            held.is_live = True
             await self._copy(held, await self._shown_live(), node)
         else:
             await (await self._shown_live()).show(node, data)
@@ -78,11 +79,9 @@ class FoldedNodes:
         return self._live
 
     async def _write_all(self) -> None:
-        from orchestrator.inventory.ranges import fold
-
         groups: dict[bytes, list[str]] = {}
         for name, held in self._held.items():
-            if held.size and not held.too_much:
+            if held.size and not held.is_live:
                 groups.setdefault(held.digest.digest(), []).append(name)
         folded = {fold(names): self._held[names[0]] for names in groups.values()}
         if not folded:
@@ -90,14 +89,14 @@ class FoldedNodes:
         async with NodeLines(list(folded)) as lines:
             for name, held in folded.items():
                 if not await self._copy(held, lines, name):
-                    await lines.show(name, b"\n")  # its last line ends here, not after all others
+                    await lines.show(name, b"\n")  # ends its last line here, not after all others
 
     @staticmethod
     async def _copy(held: _Held, lines: NodeLines, name: str) -> bool:
-        """Show what was held back; return whether its last line is whole."""
+        """Show what was held back; return whether its last line has ended."""
         held.file.seek(0)
         data = b"\n"
-        while piece := held.file.read(_PIECE):
+        while piece := held.file.read(_READ_SIZE):
             data = piece
             await lines.show(name, data)
         return data.endswith(b"\n")

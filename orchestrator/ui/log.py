@@ -1,7 +1,7 @@
 """Write log records to stderr or a file: `-v` and `--log-file`, and the log of a background controller.
 
-Each record is a line: local time, level, logger, node, message. Secrets that are known by their value or
-their form are masked, and whatever a node has said is without control sequences.
+Each record is a line: local time, level, logger, node, message. Known secrets and what looks like one are
+masked, and control sequences are removed.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from orchestrator.util.log import NODE, ROOT
 from orchestrator.util.text import printable
 
 _SSH_LIBRARY = "asyncssh"
-_LONGEST = 4000  # characters of a message
+_MAX_MESSAGE = 4000  # characters
 _CONTROLLER_LOG_LIMIT = 4 << 20  # bytes
-# Messages of asyncssh that hold what a session runs, and its environment.
+# Messages of asyncssh with the command line and the environment of a session.
 _WITHHELD = ("Command: ", "Env: ")
 
 
 class SafeFormatter(logging.Formatter):
-    """Formats records as lines that are safe to show and to keep."""
+    """Formats records as lines without secrets and control sequences."""
 
     def format(self, record: logging.LogRecord) -> str:
         time = (
@@ -35,7 +35,7 @@ class SafeFormatter(logging.Formatter):
         )
         node = printable(str(getattr(record, "node", "") or NODE.get()))
         who = f"{record.name} {node}" if node else record.name
-        lines = [printable(masked_log(record.getMessage()), _LONGEST)]
+        lines = [printable(masked_log(record.getMessage()), _MAX_MESSAGE)]
         if record.exc_info:
             trace = masked_log(self.formatException(record.exc_info))
             safe = without_colour(sanitize(trace.encode(errors="replace")).decode())
@@ -54,16 +54,16 @@ class _Handler(logging.Handler):
 
 
 class StderrHandler(_Handler):
-    """Writes to stderr, above what is drawn there."""
+    """Writes to stderr, above what is drawn at the bottom."""
 
     def emit(self, record: logging.LogRecord) -> None:
         write_log(self.line(record))
 
 
 class FileHandler(_Handler):
-    """Appends to a file that is open at `descriptor`. Once that fails it says so, and writes no more.
+    """Appends to a file that is open at `descriptor`; stops with a warning once that fails.
 
-    Of a file with a `limit` (bytes), the older half goes when it becomes larger.
+    If the file grows beyond `limit` bytes, its older half is removed.
     """
 
     def __init__(self, level: int, path: Path, descriptor: int, limit: int | None = None) -> None:
@@ -86,7 +86,7 @@ class FileHandler(_Handler):
             Stderr().line(f"warning: {where}: the log ends here: {error.strerror}", "yellow")
 
     def _trim(self, limit: int) -> None:
-        """Drop the older half, in place: others append to the same file."""
+        """Remove the older half in place: other processes append to the same file."""
         size = os.fstat(self._descriptor).st_size
         if size <= limit:
             return
@@ -96,22 +96,22 @@ class FileHandler(_Handler):
 
 
 def _is_no_command(record: logging.LogRecord) -> bool:
-    """Tell whether a record is without a command line, which may hold whatever a person has typed."""
+    """Tell whether a record is not about a command line or environment, which may contain a secret."""
     return record.name.split(".")[0] != _SSH_LIBRARY or not any(
         part in str(record.msg) for part in _WITHHELD
     )
 
 
 def log_to_stderr(verbosity: int) -> None:
-    """Write records to stderr from now on: 1 for level INFO, 2 or more for all, with asyncssh's."""
+    """Write records to stderr from now on: level INFO for 1, all and asyncssh's for 2 or more."""
     _attach(StderrHandler(logging.INFO if verbosity == 1 else logging.DEBUG))
 
 
 def log_to_file(path: Path) -> None:
-    """Append all records to the file `path` from now on, asyncssh's with them; a new one is its owner's
-    alone to read.
+    """Append all records, asyncssh's too, to the file `path` from now on; only its owner can read a new
+    one.
 
-    Raises UsageError where it cannot be written.
+    Raises UsageError if it cannot be written.
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
     try:
@@ -126,7 +126,7 @@ def log_to_file(path: Path) -> None:
 
 
 def log_of_controller(path: Path) -> None:
-    """Append records of level INFO to a background controller's log from now on; it stays below 4 MiB.
+    """Append records of level INFO to the log of a background controller, which stays below 4 MiB.
 
     Raises OSError.
     """

@@ -1,4 +1,4 @@
-"""Write the lines of a run's log, past and coming, as `orch logs` shows them."""
+"""Print the logs of a run, as `orch logs` does."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from orchestrator.ui.console import View, lines_for
 from orchestrator.ui.event_printer import EventPrinter
 from orchestrator.ui.printer import Printer, Raw
 
-_FLUSH_EVERY = 0.1  # seconds
-_QUIET = 0.05  # seconds without news after which what was read is all that there was
+_FLUSH_INTERVAL = 0.1  # seconds
+_END_OF_PAST = 0.05  # seconds without output after which all past output has been read
 
 
 class LogPrinter:
-    """Writes output to stdout (raw: the ranks' stderr to stderr); of it the lines that match `grep`, and of
-    those of the past the last `tail` (None: all).
+    """Writes output to stdout (raw: the ranks' stderr to stderr): lines that match `grep` (None: all), and
+    of past ones only the last `tail` (None: all).
     """
 
     def __init__(
         self, view: View, plan: Plan, grep: re.Pattern[str] | None, tail: int | None
     ) -> None:
-        self._held: list[LastLines] = []  # of stdout, and for raw bytes of stderr
+        self._held: list[LastLines] = []  # for stdout, and for stderr if raw
         self._news = asyncio.Event()
         self._has_read = False
         self._is_raw = view.output == "raw"
-        self._tell = EventPrinter()
+        self._print_event = EventPrinter()
 
         def lines() -> Lines:
             shown = lines_for(view, plan) or Raw()
@@ -47,18 +47,20 @@ class LogPrinter:
         self._printer = Printer(lines(), lines() if self._is_raw else None)
 
     def show(self, stream: Stream, data: bytes, t: float, hole: int) -> None:
-        """Show output of `stream`, written at `t` (seconds since the epoch), or `hole` bytes that lack."""
+        """Show output of `stream`, written at `t` (seconds since the epoch), or a `hole` of so many
+        bytes.
+        """
         if hole and self._is_raw:
-            self._tell.say(f"warning: {messages.hole(stream, hole)}", "yellow")
+            self._printer.say(messages.hole(stream, hole), "yellow")
         else:
             self._printer.show(stream, data, t)
 
     def close(self) -> None:
-        """Write what was held back."""
+        """Write everything that is left."""
         self._printer.close()
 
     async def follow(self, news: AsyncIterator[events.Event]) -> None:
-        """Show what there is and what comes, until there is no more."""
+        """Show output and events until there are no more."""
         tasks = [asyncio.create_task(self._read(news)), asyncio.create_task(self._write())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -80,15 +82,15 @@ class LogPrinter:
             if isinstance(event, events.Ended):
                 self._printer.close()
             self._printer.write()
-            self._tell(event)
+            self._print_event(event)
 
     async def _write(self) -> None:
-        """Write what was read whenever the reading pauses, and what is held back in time."""
+        """Write what was read whenever reading pauses, and unfinished lines after a while."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_QUIET if self._held else _FLUSH_EVERY):
+                async with asyncio.timeout(_END_OF_PAST if self._held else _FLUSH_INTERVAL):
                     await self._news.wait()
-            if self._has_read and not self._news.is_set():  # that was the past
+            if self._has_read and not self._news.is_set():  # past output has been read
                 for descriptor, held in enumerate(self._held, start=1):
                     self._printer.put(descriptor, held.release())
                 self._held.clear()

@@ -1,4 +1,4 @@
-"""Show what commands on nodes write, as lines that begin with the node: `node1 │ text`."""
+"""Show the output of commands on nodes, each line prefixed with its node: `node1 │ text`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from orchestrator.ui.console import NODE_COLOURS
 from orchestrator.ui.printer import write_all
 from orchestrator.ui.terminal import wants_colour
 
-_FLUSH_EVERY = 0.25  # seconds
+_FLUSH_INTERVAL = 0.25  # seconds
 
 
 class NodeLines:
-    """Writes lines to stdout, each node's in its order.
+    """Writes lines to stdout, in order for each node.
 
-    Whoever calls `show` waits until stdout has taken them: a reader that is slow slows the commands
-    down, as it does with ssh. Raises BrokenPipeError when nobody reads any more.
+    `show` waits until stdout has taken them: a slow reader slows the commands down, as with ssh. Raises
+    BrokenPipeError if the reader is gone.
     """
 
     def __init__(self, nodes: Sequence[str]) -> None:
@@ -50,9 +50,9 @@ class NodeLines:
             await self._write(self._lines.feed(self._streams[node], data))
 
     async def _flush(self) -> None:
-        """Let a person see lines that are not finished: prompts, progress."""
+        """Show unfinished lines: prompts, progress."""
         while True:
-            await asyncio.sleep(_FLUSH_EVERY)
+            await asyncio.sleep(_FLUSH_INTERVAL)
             async with self._turn:
                 await self._write(self._lines.flush(asyncio.get_running_loop().time()))
 

@@ -1,8 +1,7 @@
-"""Show what nodes are: a table for people, JSON for programs."""
+"""Show the nodes: a table or JSON."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,18 +11,18 @@ from orchestrator.api.nodes import NodeReport, faults, problems
 from orchestrator.plan import Facts
 from orchestrator.preflight.gpus.devices import Gpu, Gpus
 from orchestrator.ui.stderr import Stderr
-from orchestrator.ui.table import Cell, Column, stdout_size, table, write
+from orchestrator.ui.table import Cell, Column, stdout_size, table, write, write_json
 from orchestrator.ui.terminal import wants_colour
 
-_NOTABLE_SKEW = 0.5  # seconds; timestamps of two nodes can no longer be compared
+_MAX_SKEW = 0.5  # seconds up to which timestamps of two nodes can be compared
 _NONE: Cell = ("-", "")
-_MAKER = re.compile(r"^(?:NVIDIA|Tesla|GeForce) (?:GeForce )?")
+_VENDOR = re.compile(r"^(?:NVIDIA|Tesla|GeForce) (?:GeForce )?")
 
 
 def show(reports: Sequence[NodeReport], output: Literal["text", "json"]) -> None:
-    """Write the reports to stdout, and in text what is wrong with nodes to stderr."""
+    """Write the reports to stdout; in text, also what is wrong with nodes to stderr."""
     if output == "json":
-        write([json.dumps([describe(report) for report in reports], indent=2)])
+        write_json([describe(report) for report in reports])
         return
     write(lines(reports, stdout_size()[0], colour=wants_colour(1)))
     for problem in [*problems(reports), *faults(reports)]:
@@ -63,18 +62,18 @@ def describe(report: NodeReport) -> dict[str, Any]:
 def lines(
     reports: Sequence[NodeReport], width: int | None = None, *, colour: bool = False
 ) -> list[str]:
-    """Return a heading and a line for each report, in a terminal of `width` columns (None: in a pipe).
+    """Return a heading and a line for each report, for a terminal of `width` columns (None: a pipe).
 
-    Columns that have nothing remarkable in them give way.
+    Columns in which a problem stands out are never hidden.
     """
     return table([_column(title, reports) for title in _COLUMNS], width, colour=colour)
 
 
 def _column(title: str, reports: Sequence[NodeReport]) -> Column:
     cells = [_COLUMNS[title](report) for report in reports]
-    is_remarkable = any(style for _, style in cells)
-    gives_way = 0 if is_remarkable or title not in _GIVING_WAY else _GIVING_WAY.index(title) + 1
-    return Column(title, cells, gives_way)
+    has_problem = any(style for _, style in cells)
+    hides = 0 if has_problem or title not in _HIDDEN_FIRST else _HIDDEN_FIRST.index(title) + 1
+    return Column(title, cells, hides)
 
 
 def _name(report: NodeReport) -> Cell:
@@ -102,8 +101,8 @@ def _torch(report: NodeReport) -> Cell:
         return ("?", "31")
     if report.torch is None:
         return ("no", "31" if report.faults else "")
-    is_unlike = any(fault.kind == "torch" for fault in report.faults)
-    return (report.torch.version, "31" if is_unlike else "")
+    differs = any(fault.kind == "torch" for fault in report.faults)
+    return (report.torch.version, "31" if differs else "")
 
 
 def _gpus(report: NodeReport) -> tuple[Gpu, ...]:
@@ -111,11 +110,11 @@ def _gpus(report: NodeReport) -> tuple[Gpu, ...]:
 
 
 def _gpu(report: NodeReport) -> Cell:
-    """Return how many GPUs ranks would see, and what they are: `8 × H100 80GB HBM3 80 GiB`."""
+    """Return how many GPUs ranks would see, and their models: `8 × H100 80GB HBM3 80 GiB`."""
     if report.facts is None:
         return _NONE
     kinds = Counter(
-        f"{_MAKER.sub('', gpu.name)} {round(gpu.memory / 1024)} GiB" if gpu.memory else gpu.name
+        f"{_VENDOR.sub('', gpu.name)} {round(gpu.memory / 1024)} GiB" if gpu.memory else gpu.name
         for gpu in _gpus(report)
     )
     count = report.facts.gpus
@@ -135,7 +134,7 @@ def _fact(cell: Callable[[Facts], Cell]) -> Callable[[NodeReport], Cell]:
 
 
 def _clock(facts: Facts) -> Cell:
-    if abs(facts.clock_skew) > _NOTABLE_SKEW:
+    if abs(facts.clock_skew) > _MAX_SKEW:
         return (f"{facts.clock_skew:+.1f} s", "33")
     return ("ok", "")
 
@@ -152,4 +151,4 @@ _COLUMNS: dict[str, Callable[[NodeReport], Cell]] = {
     "CLOCK": _fact(_clock),
     "HOME": _fact(lambda facts: (facts.home, "")),
 }
-_GIVING_WAY = ("HOME", "ADDRESS", "CLOCK", "RSYNC", "CPUS", "NETWORK", "GPUS")
+_HIDDEN_FIRST = ("HOME", "ADDRESS", "CLOCK", "RSYNC", "CPUS", "NETWORK", "GPUS")

@@ -1,7 +1,7 @@
-"""What a person at a terminal wants to see of a running job, all the time: a few rows of it.
+"""The panel: a few rows about a running job at the bottom of a terminal.
 
-One row for the whole run, one for each node (those that are alike are one where there are many), and
-the latest thing that went wrong. Events come from one thread, rows are drawn by another.
+One row for the run, one for each node (or for several nodes in the same state, where there are many), and
+the latest problem. Events come from one thread, rows are drawn by another.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator import events
+from orchestrator.inventory.ranges import fold
 from orchestrator.plan import Plan
 from orchestrator.ui import messages, panel_node
 from orchestrator.ui.panel_node import PanelNode
-from orchestrator.ui.terminal import Row, columns
+from orchestrator.ui.terminal import SGR, Row, columns
 from orchestrator.util.numbers import folded
 from orchestrator.util.text import counted, first_line, format_size
 
-SHARE = 3  # the panel takes one line in so many
-_LOWEST, _NARROWEST = 6, 24  # a terminal below this has no panel
-_NAME = 24  # columns of the widest name
-_RATE_SECONDS = 2.0
-_NOTICE_SECONDS = 30.0
-_NUMBERS = 24  # columns that a node's numbers should have
+_MAX_SHARE = 3  # the panel takes at most one line in this many
+_MIN_HEIGHT, _MIN_WIDTH = 6, 24  # of a terminal that has a panel
+_MAX_NAME = 24  # columns
+_RATE_INTERVAL = 2.0  # seconds
+_NOTICE_DURATION = 30.0
+_NUMBERS_WIDTH = 24  # columns that a node's metrics should have
 
 # The worst first.
 _STYLES = {
@@ -41,7 +42,7 @@ _WORST_FIRST = list(_STYLES)
 
 
 class _Rate:
-    """Bytes, and how many come a second."""
+    """A number of bytes, and how many come per second."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -49,21 +50,21 @@ class _Rate:
         self._since: float | None = None
         self._rate = 0.0
 
-    def a_second(self, now: float) -> float:
+    def per_second(self, now: float) -> float:
         if self._since is None:
             self._since = now
-        elif now - self._since >= _RATE_SECONDS:
+        elif now - self._since >= _RATE_INTERVAL:
             self._rate = (self.total - self._counted) / (now - self._since)
             self._counted, self._since = self.total, now
         return self._rate
 
 
 class Panel:
-    """Hears the events of the run of `plan` and gives the rows.
+    """Takes in the events of the run of `plan` and returns the rows to draw.
 
-    `colours` has an SGR for each node; `keys` says what a person can press; `began` is when the run
-    began (seconds since the epoch), None for as soon as it is started, and `limit` how many seconds it
-    may take (None: any number).
+    `colours` has an SGR parameter for each node; `keys` describes the keys that the user can press;
+    `began` is when the run started (seconds since the epoch), None for now, and `limit` its time limit in
+    seconds (None: none).
     """
 
     def __init__(
@@ -83,98 +84,86 @@ class Panel:
         self._keys = keys
         self._clock = clock
         self._limit = "" if limit is None else f" of {_clock_time(limit)}"
-        self._began = clock() if began is None else self._moment(began)
+        self._began = clock() if began is None else self._on_clock(began)
         self._is_replayed = began is not None
         self._rate = _Rate()
         self._state = ""
         self._notice: tuple[str, str, float] | None = None
         self._lock = threading.Lock()
 
-    def hear(self, event: events.Event) -> None:
-        """Take in what happened."""
+    def update(self, event: events.Event) -> None:
+        """Take in an event."""
         with self._lock:
             match event:
                 case events.Output():
-                    self._heard(event)
+                    self._output(event)
                 case events.RankBegan():
-                    self._runs(event.node)
-                    if (node := self._nodes.get(event.node)) and node.begins(event):
+                    if (node := self._nodes.get(event.node)) and node.rank_began(event):
                         self._notice = None
                 case events.RankEnded():
                     self._rank_ended(event)
                 case events.GpusSampled():
                     if node := self._nodes.get(event.node):
-                        node.gpus, node.sampled_at = event.gpus, self._moment(event.time)
+                        node.gpus, node.sampled_at = event.gpus, self._on_clock(event.time)
                 case events.Following() | events.NodeBack():
-                    self._runs(event.node)
+                    if node := self._nodes.get(event.node):
+                        node.reached()
                 case events.NodeLost():
-                    node = self._nodes.get(event.node)
-                    if node and node.lost_at is None and node.state != "left":
-                        node.lost_at = self._clock()
-                    self._say(messages.node_lost(event), "33")
+                    if node := self._nodes.get(event.node):
+                        node.lost(self._clock())
+                    self._note(messages.node_lost(event), "yellow")
                 case events.NodeEnded():
-                    self._node_ended(event)
+                    if node := self._nodes.get(event.node):
+                        node.ended(event.state if event.state in _STYLES else "ended")
                 case events.NodeLeft():
                     if node := self._nodes.get(event.node):
-                        node.state, node.detail, node.lost_at = "left", "", None
-                    self._say(messages.node_left(event), "33")
+                        node.left()
+                    self._note(messages.node_left(event), "yellow")
                 case events.Stopping():
                     self._state = "stopping"
-                    self._say(messages.stopping(event), "33")
+                    self._note(messages.stopping(event), "yellow")
                 case events.Stalled():
-                    self._say(f"stalled: {event.suspect or ' · '.join(event.stacks)}", "33")
+                    self._note(f"stalled: {event.suspect or ' · '.join(event.stacks)}", "yellow")
                 case events.Resumed():
-                    self._say(messages.resumed(event), "32")
+                    self._note(messages.resumed(event), "green")
                 case events.Warned():
-                    self._say(event.message, "33")
+                    self._note(event.message, "yellow")
                 case events.Ended():
                     self._state = "ended"
-                    self._keys = ("Ctrl-C skips what is left to show",)
-                    self._say(event.summary, "32" if event.exit_code == 0 else "31")
+                    self._keys = ("Ctrl-C skips the rest of the output",)
+                    self._note(event.summary, "green" if event.exit_code == 0 else "red")
 
-    def _heard(self, event: events.Output) -> None:
+    def _output(self, event: events.Output) -> None:
         if node := self._nodes.get(event.stream.node):
             self._rate.total += len(event.data)
-            # What is past comes as fast as it is read; what is news is so when it comes, by our own clock.
-            node.hears(event, self._moment(event.time) if self._is_replayed else self._clock())
+            # Replayed output comes as fast as it is read; live output is dated by the controller's clock.
+            node.output(event, self._on_clock(event.time) if self._is_replayed else self._clock())
 
-    def _moment(self, t: float) -> float:
-        """Return by our clock when it was `t`, in seconds since the epoch."""
+    def _on_clock(self, t: float) -> float:
+        """Return the time `t` (seconds since the epoch) on the panel's clock."""
         return self._clock() - max(0.0, time.time() - t)
-
-    def _runs(self, name: str) -> None:
-        if node := self._nodes.get(name):
-            node.lost_at = None
-            if node.state == "starting":
-                node.state = "running"
 
     def _rank_ended(self, event: events.RankEnded) -> None:
         node = self._nodes.get(event.node)
         if event.code == 0 or node is None or node.state in ("failed", "left"):
             return
-        if self._state == "stopping":  # it was told to
+        if self._state == "stopping":  # as requested
             return
-        node.state, node.detail = "failed", messages.rank_end(event)
-        self._say(messages.rank_ended(event), "31")
+        node.state, node.detail = "failed", messages.rank_ended_briefly(event)
+        self._note(messages.rank_ended(event), "red")
 
-    def _node_ended(self, event: events.NodeEnded) -> None:
-        if node := self._nodes.get(event.node):
-            node.lost_at = None
-            if node.state not in ("failed", "left"):
-                node.state = event.state if event.state in _STYLES else "ended"
-
-    def _say(self, text: str, style: str) -> None:
-        self._notice = (first_line(text), style, self._clock())
+    def _note(self, text: str, colour: str) -> None:
+        self._notice = (first_line(text), SGR[colour], self._clock())
 
     # -- drawing -------------------------------------------------------------------------------
 
     def rows(self, width: int, height: int) -> list[Row]:
         """Return the rows for a terminal of `width` columns and `height` lines; none if it is tiny."""
-        if height < _LOWEST or width < _NARROWEST:
+        if height < _MIN_HEIGHT or width < _MIN_WIDTH:
             return []
         with self._lock:
             now = self._clock()
-            room = height // SHARE - 1
+            room = height // _MAX_SHARE - 1
             notice = self._notice_row(now) if room > 1 else None
             return [
                 self._head(width, now),
@@ -185,13 +174,13 @@ class Panel:
     def _notice_row(self, now: float) -> Row | None:
         if self._notice is None:
             return None
-        text, style, said_at = self._notice
-        return (("! " + text, style),) if now - said_at < _NOTICE_SECONDS else None
+        text, style, noted_at = self._notice
+        return (("! " + text, style),) if now - noted_at < _NOTICE_DURATION else None
 
     def _head(self, width: int, now: float) -> Row:
-        """Return the row of the whole run; what matters least is left out where there is no room."""
+        """Return the row of the run, without its least important parts if the terminal is narrow."""
         staying = [node for node in self._nodes.values() if node.state != "left"]
-        rate = self._rate.a_second(now)
+        rate = self._rate.per_second(now)
         parts = {
             "run": f"── {self._run}",
             "clock": _clock_time(now - self._began) + self._limit,
@@ -209,9 +198,9 @@ class Panel:
         return ((run, "1"), ("".join(f" · {part}" for part in others), "2"))
 
     def _groups(self, room: int) -> list[list[PanelNode]]:
-        """Return nodes that share a row, at most `room` of them.
+        """Return at most `room` groups of nodes; each group gets a row.
 
-        Where there are too many for a row each, the rows first go to those that are not as most are.
+        If there are more nodes than rows, those in an unusual state get rows of their own first.
         """
         nodes = list(self._nodes.values())
         if len(nodes) <= room:
@@ -235,9 +224,9 @@ class Panel:
         return result
 
     def _table(self, groups: Sequence[Sequence[PanelNode]], width: int, now: float) -> list[Row]:
-        """Return a row for each group, in columns that give way until the numbers have room."""
+        """Return a row for each group, with fewer columns until the metrics have room."""
         numbers = [group[0].numbers() for group in groups]
-        wanted = min(_NUMBERS, max(map(columns, numbers)))
+        wanted = min(_NUMBERS_WIDTH, max(map(columns, numbers)))
         for layout in _LAYOUTS:
             rows = [self._cells(group, layout, now) for group in groups]
             widths = [
@@ -245,8 +234,8 @@ class Panel:
             ]
             if layout is _LAYOUTS[-1] or sum(w + 2 for w in widths if w) + wanted <= width:
                 return [
-                    (*_padded(row, widths), (said, ""))
-                    for row, said in zip(rows, numbers, strict=True)
+                    (*_padded(row, widths), (text, ""))
+                    for row, text in zip(rows, numbers, strict=True)
                 ]
         raise AssertionError("the last layout is taken")
 
@@ -254,9 +243,9 @@ class Panel:
         self, group: Sequence[PanelNode], layout: Sequence[str], now: float
     ) -> list[tuple[str, str]]:
         first = group[0]
-        names = first.name if len(group) == 1 else _folded(tuple(node.name for node in group))
-        states = list(dict.fromkeys(node.state_in_words(now) for node in group))
-        if len(states) > 1:  # the same in other words: since when, which rank
+        names = first.name if len(group) == 1 else fold(node.name for node in group)
+        states = list(dict.fromkeys(node.describe_state(now) for node in group))
+        if len(states) > 1:  # without the details: since when, which rank
             states = sorted({_state(node) for node in group}, key=_WORST_FIRST.index)
         worst = min((_state(node) for node in group), key=_WORST_FIRST.index)
         cells = {
@@ -282,7 +271,7 @@ _LAYOUTS = (
 
 
 def _padded(row: Sequence[tuple[str, str]], widths: Sequence[int]) -> Row:
-    """Return cells as wide as their columns, two apart; a column without anything in it takes no room."""
+    """Return cells padded to the widths of their columns, two apart; empty columns are left out."""
     return tuple(
         (text + " " * (width - columns(text) + 2), style)
         for (text, style), width in zip(row, widths, strict=True)
@@ -299,14 +288,8 @@ def _ranks(group: Sequence[PanelNode]) -> str:
     return f"r{folded(rank for node in group for rank in node.ranks)}"
 
 
-def _folded(names: tuple[str, ...]) -> str:
-    from orchestrator.inventory.ranges import fold  # 20 ms, which few runs need
-
-    return fold(names)
-
-
 def _cut(text: str) -> str:
-    return text if len(text) <= _NAME else f"{text[: _NAME - 1]}…"
+    return text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME - 1]}…"
 
 
 def _clock_time(seconds: float) -> str:

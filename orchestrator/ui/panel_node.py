@@ -1,4 +1,4 @@
-"""What the panel knows of one node: its ranks, what it said last, its numbers, and its GPUs."""
+"""One node in the panel: its state, when its ranks last printed, its metrics, and its GPUs."""
 
 from __future__ import annotations
 
@@ -13,41 +13,43 @@ from orchestrator.logs.stream import Channel
 from orchestrator.util.durations import age, duration
 from orchestrator.util.numbers import folded
 
-# Of the last output, in which numbers are looked for.
-_TAIL = 4096  # bytes
-_LINES = 8
+_MAX_TAIL = 4096  # bytes of the latest output that are searched for metrics
+_MAX_LINES = 8
 _LINE_ENDS = re.compile(rb"[\r\n]+")
-_OLD_SAMPLE = 60.0  # seconds after which it is not known any more how busy GPUs are
-_GROUPS = 3  # of ranks that printed at about the same time
-_ALIKE, _APART = 1.5, 5.0  # times as long ago, and seconds, within which ranks are one group
+_MAX_SAMPLE_AGE = 60.0  # seconds for which the load of GPUs is shown
+_MAX_GROUPS = 3  # of ranks that printed at about the same time
+_GROUP_FACTOR, _GROUP_MARGIN = (
+    1.5,
+    5.0,
+)  # ranks share a group if their ages differ less (times, seconds)
 
 
-class _Voice:
-    """One channel of the rank that speaks for its node."""
+class _MetricsReader:
+    """Reads metrics from one channel of a rank."""
 
     def __init__(self) -> None:
         self._tail = b""
         self._metrics = LastMetrics()
 
-    def hear(self, data: bytes) -> None:
-        tail = self._tail + data[-_TAIL - 1 :]
-        if len(tail) > _TAIL:
-            tail = tail[-_TAIL:]
-            begun = _LINE_ENDS.search(tail)  # half a line has half a name
-            tail = tail[begun.end() :] if begun is not None else b""
+    def feed(self, data: bytes) -> None:
+        tail = self._tail + data[-_MAX_TAIL - 1 :]
+        if len(tail) > _MAX_TAIL:
+            tail = tail[-_MAX_TAIL:]
+            end = _LINE_ENDS.search(tail)  # a cut line may have a cut name
+            tail = tail[end.end() :] if end is not None else b""
         self._tail = tail
 
     def numbers(self) -> str:
         *lines, self._tail = _LINE_ENDS.split(self._tail)
-        for line in lines[-_LINES:]:
+        for line in lines[-_MAX_LINES:]:
             self._metrics.read(without_colour(line.decode(errors="replace")))
         return " ".join(f"{name}={value}" for name, value in self._metrics.shown())
 
 
 @dataclass
 class PanelNode:
-    """One node: what became of it, and what its ranks do. What they printed before we looked is known only
-    where that was `seen_from_start`.
+    """A node of a run. `seen_from_start` says whether all output of its ranks has been seen: if not, a rank
+    without output may have printed earlier.
     """
 
     name: str
@@ -56,66 +58,89 @@ class PanelNode:
     state: str = "starting"
     detail: str = ""
     lost_at: float | None = None
-    printed: dict[int, float] = field(default_factory=dict)  # when, by rank
+    printed: dict[int, float] = field(
+        default_factory=dict
+    )  # the time of the latest output, by rank
     gpus: tuple[events.GpuUse, ...] = ()
     sampled_at: float = 0.0
-    _speaker: int | None = None
-    _voices: dict[Channel, _Voice] = field(default_factory=dict)
-    _processes: dict[int, int] = field(default_factory=dict)  # pid by local rank
+    _metrics_rank: int | None = None  # the lowest rank that has printed anything
+    _metrics: dict[Channel, _MetricsReader] = field(default_factory=dict)
+    _pids: dict[int, int] = field(default_factory=dict)  # by local rank
 
-    def hears(self, event: events.Output, now: float) -> None:
-        """Take in what was printed at `now`: numbers are those of the lowest rank that prints any."""
+    def output(self, event: events.Output, now: float) -> None:
+        """Take in output that was printed at `now`."""
         if self.state == "starting":
             self.state = "running"
         rank = event.stream.rank
         if rank is None:
             return
         self.printed[rank] = max(now, self.printed.get(rank, now))
-        if self._speaker is not None and rank > self._speaker:
+        if self._metrics_rank is not None and rank > self._metrics_rank:
             return
-        if rank != self._speaker:
-            self._speaker = rank
-            self._voices.clear()
-        self._voices.setdefault(event.stream.channel, _Voice()).hear(event.data)
+        if rank != self._metrics_rank:
+            self._metrics_rank = rank
+            self._metrics.clear()
+        self._metrics.setdefault(event.stream.channel, _MetricsReader()).feed(event.data)
 
-    def begins(self, event: events.RankBegan) -> bool:
-        """Take in that a rank began; return whether it did so anew, whose earlier end is forgiven."""
-        known = self._processes.get(event.local_rank, event.pid)
-        is_anew = event.attempt > 0 or known != event.pid
-        if is_anew:
+    def rank_began(self, event: events.RankBegan) -> bool:
+        """Take in that a rank started; return whether it was restarted, which clears its failure."""
+        self.reached()
+        is_restart = event.attempt > 0 or self._pids.get(event.local_rank, event.pid) != event.pid
+        if is_restart:
             self.state, self.detail = "running", ""
-        self._processes[event.local_rank] = event.pid
+        self._pids[event.local_rank] = event.pid
         first = event.rank - event.local_rank
-        if first != self.ranks.start:  # an elastic job has numbered them otherwise
+        if first != self.ranks.start:  # an elastic job has renumbered them
             self.ranks = range(first, first + len(self.ranks))
             self.printed.clear()
-            self._speaker = None
-        return is_anew
+            self._metrics_rank = None
+        return is_restart
 
-    def state_in_words(self, now: float) -> str:
-        """Return what became of it: `running`, `r3 exit 1`, `unreachable 12 s`."""
+    def reached(self) -> None:
+        """Take in that the node is connected."""
+        self.lost_at = None
+        if self.state == "starting":
+            self.state = "running"
+
+    def lost(self, now: float) -> None:
+        """Take in that the connection to the node broke."""
+        if self.lost_at is None and self.state != "left":
+            self.lost_at = now
+
+    def left(self) -> None:
+        """Take in that the run continues without the node."""
+        self.state, self.detail, self.lost_at = "left", "", None
+
+    def ended(self, state: str) -> None:
+        """Take in that the run has ended on the node."""
+        self.lost_at = None
+        if self.state not in ("failed", "left"):
+            self.state = state
+
+    def describe_state(self, now: float) -> str:
+        """Return the state: `running`, `r3 exit 1`, `unreachable 12 s`."""
         if self.lost_at is not None:
             return f"unreachable {duration(now - self.lost_at)}"
         return self.detail or self.state
 
     def numbers(self) -> str:
-        """Return the last numbers that its lowest rank reported: `loss=0.3421 step=120`.
+        """Return the latest metrics of the lowest rank: `loss=0.3421 step=120`.
 
-        What a script prints is on stdout, if it prints any there; stderr has what libraries say.
+        Those on stdout are preferred: stderr has the messages of libraries, too.
         """
-        said = {channel: voice.numbers() for channel, voice in self._voices.items()}
-        return said.get("stdout") or said.get("stderr") or ""
+        numbers = {channel: reader.numbers() for channel, reader in self._metrics.items()}
+        return numbers.get("stdout") or numbers.get("stderr") or ""
 
     def known_gpus(self, now: float) -> tuple[events.GpuUse, ...]:
-        """Return how busy its GPUs are; none where that is not known any more."""
-        return self.gpus if now - self.sampled_at < _OLD_SAMPLE else ()
+        """Return the load of its GPUs; empty if the latest sample is too old."""
+        return self.gpus if now - self.sampled_at < _MAX_SAMPLE_AGE else ()
 
 
 def printed(nodes: Sequence[PanelNode], now: float, *, brief: bool = False) -> str:
-    """Return how long ago each rank of some nodes last printed: `printed r0 2 s, r1-7 3 min ago`.
+    """Return how long ago the ranks of some nodes last printed: `printed r0 2 s, r1-7 3 min ago`.
 
-    Ranks that did so at about the same time are one; those that never did, where that is known, are told
-    apart. `brief` is the latest alone. Empty before the ranks run, and when they have ended.
+    Ranks that printed at about the same time share an age; those that never printed are listed as such, if
+    that is known. `brief` has the latest age only. Empty before the ranks run and after they have ended.
     """
     is_certain = all(node.seen_from_start for node in nodes)
     live = [node for node in nodes if node.state in ("running", "stopping")]
@@ -131,41 +156,37 @@ def printed(nodes: Sequence[PanelNode], now: float, *, brief: bool = False) -> s
         return f"printed {age(known[0][0])} ago"
     groups: list[tuple[float, list[int]]] = []
     for since, rank in known:
-        if groups and (since <= groups[-1][0] * _ALIKE + _APART or len(groups) == _GROUPS):
+        if groups and (
+            since <= groups[-1][0] * _GROUP_FACTOR + _GROUP_MARGIN or len(groups) == _MAX_GROUPS
+        ):
             groups[-1][1].append(rank)
         else:
             groups.append((since, [rank]))
     silent = [rank for rank, since in ages.items() if since is None]
     if len(groups) == 1 and not silent:
         return f"printed {age(groups[0][0])} ago"
-    told = [f"{_ranks(ranks)} {age(since)}" for since, ranks in groups]
-    told[-1] += " ago"
-    if silent and is_certain:
-        told.append(f"{_ranks(silent)} never")
-    return f"printed {', '.join(told)}"
+    ages_by_group = [f"r{folded(ranks)} {age(since)}" for since, ranks in groups]
+    never = [f"r{folded(silent)} never"] if silent and is_certain else []
+    return f"printed {', '.join([', '.join(ages_by_group) + ' ago', *never])}"
 
 
 def gpus(nodes: Sequence[PanelNode], now: float) -> str:
-    """Return how busy the GPUs of some nodes are: `GPU 97% 62/80 GiB`, `GPU 0-98% 62/80 GiB`.
+    """Return the load of the GPUs of some nodes: `GPU 97% 62/80 GiB`, `GPU 0-98% 62/80 GiB`.
 
-    Of several, it is the least and the most busy one, and the one whose memory is fullest.
+    Of several GPUs, it is the range of their load, and the memory of the fullest one.
     """
     uses = [gpu for node in nodes for gpu in node.known_gpus(now)]
-    told = []
+    parts = []
     busy = sorted(gpu.busy for gpu in uses if gpu.busy is not None)
     if busy:
-        told.append(f"{busy[0]}%" if busy[0] == busy[-1] else f"{busy[0]}-{busy[-1]}%")
+        parts.append(f"{busy[0]}%" if busy[0] == busy[-1] else f"{busy[0]}-{busy[-1]}%")
     memory = [(gpu.used, gpu.total) for gpu in uses if gpu.used is not None and gpu.total]
     if memory:
         used, total = max(memory, key=lambda each: each[0] / each[1])
-        told.append(f"{_gibibytes(used)}/{_gibibytes(total)} GiB")
-    return f"GPU {' '.join(told)}" if told else ""
+        parts.append(f"{_gibibytes(used)}/{_gibibytes(total)} GiB")
+    return f"GPU {' '.join(parts)}" if parts else ""
 
 
 def _gibibytes(size: int) -> str:
     number = size / (1 << 30)
     return f"{number:.1f}" if number < 9.95 else f"{number:.0f}"
-
-
-def _ranks(ranks: Sequence[int]) -> str:
-    return f"r{folded(ranks)}"

@@ -1,8 +1,7 @@
-"""Show what a preflight found: what is wrong and what to do in a few lines, all of it, or JSON."""
+"""Show a preflight report: the problems and their fixes, everything, or JSON."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -12,20 +11,20 @@ from orchestrator.preflight.messages import remedy, summary, who
 from orchestrator.preflight.model import Finding
 from orchestrator.preflight.pairwise import Values, pairwise
 from orchestrator.preflight.report import Report
-from orchestrator.ui.table import stdout_size, write
+from orchestrator.ui.table import stdout_size, write, write_json
 from orchestrator.util.text import one_line
 
-_NARROWEST = 72  # a terminal that has room for four columns
-_WIDEST_NODES = 24  # columns of a pipe's lines; longer names of nodes push their own line out
+_MIN_SCREEN_WIDTH = 72  # columns of a terminal that has room for the table
+_MAX_NODES_WIDTH = 24  # of the nodes in a line for a pipe; a longer list widens its own line
 
 
 def show(
     report: Report, seconds: float, output: Literal["text", "json"], *, verbose: bool = False
 ) -> None:
-    """Write the report to stdout; `verbose` shows what passes and what is skipped, too."""
+    """Write the report to stdout; `verbose` includes what passed and what was skipped."""
     if output == "json":
-        write([json.dumps(as_json(report, seconds), indent=2)])
-    elif (width := stdout_size()[0] or 0) >= _NARROWEST:
+        write_json(as_json(report, seconds))
+    elif (width := stdout_size()[0] or 0) >= _MIN_SCREEN_WIDTH:
         from orchestrator.ui.preflight_screen import screen
 
         write([screen(report, seconds, width, verbose=verbose).removesuffix("\n")])
@@ -78,9 +77,9 @@ def _nested(values: Values) -> dict[str, dict[str, float]]:
 
 
 def plain(report: Report, seconds: float, *, verbose: bool = False) -> Iterator[str]:
-    """Yield a line for each finding, in columns, then what to do, then the summary.
+    """Yield a line for each finding, in columns, then the fixes, then the summary.
 
-    Unless `verbose`, findings about which there is nothing to do are left out.
+    Unless `verbose`, findings that need no action are left out.
     """
     context = report.context
     rows = [
@@ -90,20 +89,20 @@ def plain(report: Report, seconds: float, *, verbose: bool = False) -> Iterator[
         if verbose or finding.status in TO_MEND
     ]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
-    widths[2] = min(widths[2], _WIDEST_NODES)
+    widths[2] = min(widths[2], _MAX_NODES_WIDTH)
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)]
         yield "  ".join(cells).rstrip()
-    for mend in sorted(fixes_of(report, *TO_MEND), key=lambda mend: mend.status.badness):
-        if mend.text is not None:
-            sentence, *rest = remedy(context, mend)
-            yield f"→ {', '.join(mend.ids)}: {sentence}"
+    for fix in sorted(fixes_of(report, *TO_MEND), key=lambda fix: fix.status.badness):
+        if fix.text is not None:
+            sentence, *rest = remedy(context, fix)
+            yield f"→ {', '.join(fix.ids)}: {sentence}"
             yield from rest
     yield summary(report, seconds, verbose=verbose)
 
 
 def _finite(value: Any) -> Any:
-    """Return `value` with null for what JSON has no number for: a node may send NaN."""
+    """Return `value` with None for NaN and infinity, which a node may send and JSON does not have."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

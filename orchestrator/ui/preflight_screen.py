@@ -1,9 +1,9 @@
-"""A preflight's report on a terminal: what is wrong by group, each remedy once, the sum.
+"""Show a preflight report on a terminal: problems by group, each fix once, and a summary.
 
-With `verbose`, what is well stands in the table, too, and pictures of what was measured above it.
+With `verbose`, the table has what passed too, below the matrices of what was measured.
 
-What is to be done stands last, near the prompt, the worst last of all. No command is ever wrapped or
-cut by us: the terminal wraps it itself, and it is copied as one line.
+The fixes come last, near the prompt, the most severe at the end. Commands are never wrapped or cut: the
+terminal wraps them itself, so they can be copied as one line.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ _MARKS = {
     Status.INCOMPLETE: ("?", "magenta"),
     Status.FAIL: ("✗", "bold red"),
 }
-_DRAWN = (LATENCY, BANDWIDTH, NCCL)  # what gloo reaches says more of its own thread than of the way
+_DRAWN = (
+    LATENCY,
+    BANDWIDTH,
+    NCCL,
+)  # gloo's rate depends more on its own thread than on the network
 _GAP = 2
 _PADDING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$", re.MULTILINE)  # rich pads cells; SGR may follow
 
@@ -42,7 +46,7 @@ _Row = tuple[Text, Text, Text, Text]
 
 
 def screen(report: Report, seconds: float, width: int, *, verbose: bool = False) -> str:
-    """Return the report for a terminal of `width` columns, with its escape sequences."""
+    """Return the report for a terminal of `width` columns, with escape sequences."""
     out = Console(
         file=StringIO(),
         width=width,
@@ -52,12 +56,12 @@ def screen(report: Report, seconds: float, width: int, *, verbose: bool = False)
         emoji=False,
     )
     if verbose and report.context.level is Level.FULL:
-        _pictures(out, report.context, width)
+        _matrices(out, report.context, width)
     _table(out, report, width, verbose=verbose)
-    to_mend = [mend for mend in fixes_of(report, *TO_MEND) if mend.text is not None]
-    for mend in sorted(to_mend, key=lambda mend: mend.status.badness):
+    fixes = [fix for fix in fixes_of(report, *TO_MEND) if fix.text is not None]
+    for fix in sorted(fixes, key=lambda fix: fix.status.badness):
         out.print()
-        _show_fix(out, report.context, mend)
+        _show_fix(out, report.context, fix)
     if out.file.tell():
         out.print()
     mark, style = _MARKS[report.status]
@@ -66,7 +70,7 @@ def screen(report: Report, seconds: float, width: int, *, verbose: bool = False)
     return _PADDING.sub(r"\1", out.file.getvalue())
 
 
-def _pictures(out: Console, context: Context, width: int) -> None:
+def _matrices(out: Console, context: Context, width: int) -> None:
     """Print what was measured between nodes."""
     for quantity, values in pairwise(context).items():
         if quantity in _DRAWN:
@@ -76,12 +80,12 @@ def _pictures(out: Console, context: Context, width: int) -> None:
 
 
 def _table(out: Console, report: Report, width: int, *, verbose: bool) -> None:
-    """Print the groups that have anything to tell, with the same columns throughout."""
+    """Print the groups that have findings to show, with the same columns in each."""
     most = max(12, width // 4)
-    told = report.results if verbose else [_wrong(result) for result in report.results]
+    shown = report.results if verbose else [_problems(result) for result in report.results]
     groups = [
         (group, list(_rows(report.context, list(results), most)))
-        for group, results in groupby(told, key=lambda result: result.check.group)
+        for group, results in groupby(shown, key=lambda result: result.check.group)
     ]
     groups = [(group, rows) for group, rows in groups if rows]
     rows = [row for _, group in groups for row in group]
@@ -98,38 +102,38 @@ def _table(out: Console, report: Report, width: int, *, verbose: bool) -> None:
         out.print(Padding(table, (0, 0, 0, _GAP)))
 
 
-def _wrong(result: Result) -> Result:
-    """Return the result without findings about which there is nothing to do."""
+def _problems(result: Result) -> Result:
+    """Return the result without findings that need no action."""
     findings = tuple(finding for finding in result.findings if finding.status in TO_MEND)
     return Result(result.check, findings)
 
 
 def _rows(context: Context, results: Sequence[Result], most: int) -> Iterator[_Row]:
-    """Yield the rows of one group; checks that are skipped for one reason are one."""
-    alike: dict[object, tuple[list[str], Finding]] = {}
+    """Yield the rows of one group; checks that were skipped for the same reason share a row."""
+    groups: dict[object, tuple[list[str], Finding]] = {}
     for result in results:
         for finding in result.findings:
             skipped = finding.status is Status.SKIP
             key = (finding.message, finding.nodes) if skipped else object()
-            alike.setdefault(key, ([], finding))[0].append(result.check.id)
-    for ids, finding in alike.values():
+            groups.setdefault(key, ([], finding))[0].append(result.check.id)
+    for ids, finding in groups.values():
         mark, style = _MARKS[finding.status]
-        matters = finding.status in TO_MEND
+        is_problem = finding.status in TO_MEND
         message = Text(one_line(finding.message), "dim" if finding.status is Status.SKIP else "")
         if len(ids) > 1:
             message.append(f": {', '.join(ids)}")
-        elif not matters:
+        elif not is_problem:
             message.no_wrap, message.overflow = True, "ellipsis"
         yield (
             Text(f"{mark} {finding.status}", style),
-            Text(ids[0] if len(ids) == 1 else f"{len(ids)} checks", style if matters else ""),
+            Text(ids[0] if len(ids) == 1 else f"{len(ids)} checks", style if is_problem else ""),
             _broken(who(context, finding.nodes), most),
             message,
         )
 
 
 def _broken(names: str, width: int) -> Text:
-    """Return folded names in lines of `width`, broken after commas as far as that goes."""
+    """Return folded names in lines of at most `width` columns, if breaking after commas allows it."""
     lines = [""]
     for piece in re.findall("[^,]+,?", names):
         if lines[-1] and cell_len(lines[-1] + piece) > width:
@@ -142,15 +146,15 @@ def _width(cell: Text) -> int:
     return max(line.cell_len for line in cell.split())
 
 
-def _show_fix(out: Console, context: Context, mend: Fix) -> None:
-    mark, style = _MARKS[mend.status]
+def _show_fix(out: Console, context: Context, fix: Fix) -> None:
+    mark, style = _MARKS[fix.status]
     head = Table.grid(padding=(0, 1, 0, 0))
     head.add_row(
         Text(mark, style),
-        Text.assemble((", ".join(mend.ids), style), f": {advice(context, mend)}"),
+        Text.assemble((", ".join(fix.ids), style), f": {advice(context, fix)}"),
     )
     out.print(head)
-    for place in mend.places:
+    for place in fix.places:
         out.print(Text(f"  {on(context, place)}:"), soft_wrap=True)
         for command in place.commands:
             out.print(Text(f"      {visible(command)}", "bold"), soft_wrap=True)

@@ -1,7 +1,6 @@
-"""Write a run's output straight to stdout: as fast as that is read, and never ahead of it.
+"""Write a run's output to stdout as fast as it is read, for commands that only read logs.
 
-For commands that only read. Nothing but the reader of stdout is waited for, so the order of time is kept
-however slow it is, and nothing is held in memory.
+The order in time is kept however slow the reader is, and output does not pile up in memory.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ import time
 from orchestrator.logs.lines import Lines
 from orchestrator.logs.stream import Stream
 from orchestrator.ui.stderr import message
-from orchestrator.ui.stdout import told_as_output
+from orchestrator.ui.stdout import output_errors
 
-_AT_ONCE = 256 << 10  # bytes
+_BUFFER_SIZE = 256 << 10  # bytes
 
 
 class Raw:
-    """Lines that pass as they are (`logs.lines.Lines`)."""
+    """Passes output unchanged (a `logs.lines.Lines`)."""
 
     waiting = False
 
@@ -34,9 +33,9 @@ class Raw:
 
 
 class Printer:
-    """Writes output through `lines`, or what is of stderr through `errors`, where given, to stderr.
+    """Writes output to stdout through `lines`; with `errors`, output of stderr to stderr through these.
 
-    Raises BrokenPipeError when nobody reads any more, OutputError when it cannot be written.
+    Raises BrokenPipeError if the reader is gone, OutputError if output cannot be written.
     """
 
     def __init__(self, lines: Lines, errors: Lines | None = None) -> None:
@@ -46,20 +45,20 @@ class Printer:
         self._size = 0
 
     def show(self, stream: Stream, data: bytes, t: float) -> None:
-        """Take output; much of it is written at once, the rest with `write`."""
+        """Take output. It is buffered; `write` writes the rest."""
         if self._errors is not None and stream.channel == "stderr":
             self.put(2, self._errors.feed(stream, data, t))
         else:
             self.put(1, self._lines.feed(stream, data, t))
 
     def put(self, descriptor: int, data: bytes) -> None:
-        """Take what has gone through lines already, for 1 or 2."""
+        """Take formatted output for descriptor 1 or 2."""
         if descriptor == 2:
             write_all(2, data)
         elif data:
             self._gathered.append(data)
             self._size += len(data)
-            if self._size >= _AT_ONCE:
+            if self._size >= _BUFFER_SIZE:
                 self.write()
 
     def say(self, text: str, colour: str | None = None) -> None:
@@ -68,13 +67,13 @@ class Printer:
         write_all(2, message(text, colour))
 
     def flush(self) -> None:
-        """Write what has waited for long enough; to be called several times a second."""
+        """Write unfinished lines that have waited long enough; call it several times a second."""
         if self._lines.waiting:
             self.put(1, self._lines.flush(time.monotonic()))
         self.write()
 
     def write(self) -> None:
-        """Write what is complete."""
+        """Write what is buffered."""
         if self._gathered:
             data = b"".join(self._gathered)
             self._gathered.clear()
@@ -82,7 +81,7 @@ class Printer:
             write_all(1, data)
 
     def close(self) -> None:
-        """Write everything that is left."""
+        """Write everything that is left, unfinished lines too."""
         self.put(1, self._lines.close())
         self.write()
         if self._errors is not None:
@@ -90,11 +89,11 @@ class Printer:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of `data`, however long that takes. Raises OutputError, or BrokenPipeError."""
+    """Write all of `data`, however long that takes. Raises OutputError or BrokenPipeError."""
     rest = memoryview(data)
     while rest:
         try:
-            with told_as_output():
+            with output_errors():
                 rest = rest[os.write(descriptor, rest) :]
-        except BlockingIOError:  # somebody made it non-blocking: wait as if it were not
+        except BlockingIOError:  # another process has made it non-blocking
             select.select([], [descriptor], [])

@@ -1,14 +1,13 @@
-"""Show what `orch runs --prune` has removed, or would: lines for people, JSON for programs."""
+"""Show what `orch runs --prune` has removed, or would remove: text or JSON."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.ui.stderr import Stderr
-from orchestrator.ui.table import write
+from orchestrator.ui.table import write, write_json
 from orchestrator.util.durations import age
 from orchestrator.util.text import counted, format_size
 
@@ -17,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def show(pruned: Sequence[Pruned], output: Literal["text", "json"], *, is_rehearsal: bool) -> None:
-    """Write what went (on a rehearsal: would go) to stdout, and why something stays to stderr."""
+    """Write what was removed (on a rehearsal: would be) to stdout, and why runs were kept to stderr."""
     if output == "json":
-        write([json.dumps([_describe(one) for one in pruned], indent=2)])
+        write_json([_describe(one) for one in pruned])
     else:
         _show_lines(pruned, is_rehearsal=is_rehearsal)
 
@@ -41,24 +40,24 @@ def _show_lines(pruned: Sequence[Pruned], *, is_rehearsal: bool) -> None:
     now = time.time()
     names = [one.kept.folder.name for one in going]
     ages = [f"{age(now - one.kept.since)} ago" for one in going]
-    wide, old = (max(map(len, column), default=0) for column in (names, ages))
+    name_width, age_width = (max(map(len, column), default=0) for column in (names, ages))
     write(
         [
-            f"{name:<{wide}}  {ago:>{old}}  {_sizes([one])}"
+            f"{name:<{name_width}}  {ago:>{age_width}}  {_sizes([one])}"
             for name, ago, one in zip(names, ages, going, strict=True)
         ]
     )
     for one in pruned:
-        name = one.kept.folder.name
+        kept = "" if is_rehearsal else " kept"
         for problem in one.problems:
-            say(f"{name}: {problem}" if is_rehearsal else f"{name} stays: {problem}", "yellow")
+            say(f"{one.kept.folder.name}{kept}: {problem}", "yellow")
     if not pruned:
         say("nothing to prune")
         return
-    verb = "would go" if is_rehearsal else "removed"
+    verb = "would be removed" if is_rehearsal else "removed"
     say(f"{counted(len(going), 'run')} {verb}: {_sizes(going)}")
     if len(going) < len(pruned):
-        say("--here removes this machine's part alone")
+        say("--here removes only the copies on this machine")
 
 
 def _sizes(some: Sequence[Pruned]) -> str:

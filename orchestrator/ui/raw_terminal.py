@@ -1,6 +1,6 @@
-"""Lend this process's terminal to a program elsewhere: keys go there, and what it writes comes here.
+"""Connect this process's terminal to a remote program: it gets the keys, and its output is shown here.
 
-`Enter ~ .` hangs up, as in ssh. However it ends, the terminal is as it was.
+`Enter ~ .` disconnects, as in ssh. The terminal is restored however it ends.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Any
 
 from orchestrator.ui.printer import write_all
 
-_PIECE = 1 << 16
+_READ_SIZE = 1 << 16
 
 
 class Keys:
-    """What is typed, looked through for `Enter ~ .`; `~~` is one tilde."""
+    """Finds `Enter ~ .` in what is typed; `~~` is one tilde."""
 
     def __init__(self) -> None:
         self._is_line_start, self._tilde = True, False
         self.has_left = False
 
     def take(self, typed: bytes) -> bytes:
-        """Return what goes to the other side; after `has_left`, nothing does any more."""
+        """Return what is sent to the other side; nothing once `has_left` is set."""
         passed = bytearray()
         for byte in typed:
             if self.has_left:
@@ -58,28 +58,28 @@ class RawTerminal:
 
     @property
     def has_left(self) -> bool:
-        """Whether the person has typed `Enter ~ .`."""
+        """Whether the user has typed `Enter ~ .`."""
         return self._keys.has_left
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Columns and lines; None where stdin is no terminal."""
+        """Columns and lines; None if stdin is not a terminal."""
         return tuple(os.get_terminal_size(0)) if self._is_terminal else None  # type: ignore[return-value]
 
     def take(self) -> None:
-        """Have all keys go to the other side, Ctrl-C too."""
+        """Send all keys to the other side, Ctrl-C too."""
         if self._is_terminal:
             self._mode = termios.tcgetattr(0)
-            tty.setraw(0, termios.TCSADRAIN)  # what was typed ahead stays
+            tty.setraw(0, termios.TCSADRAIN)  # keeps what was typed ahead
 
     def release(self) -> None:
-        """Make the terminal what it was."""
+        """Restore the terminal."""
         if self._mode is not None:
             termios.tcsetattr(0, termios.TCSADRAIN, self._mode)
             self._mode = None
 
     async def read(self) -> bytes:
-        """Return what was typed; b"" at the end of stdin, or when the person leaves."""
+        """Return what was typed; b"" at the end of stdin, or when the user disconnects."""
         while not self.has_left:
             data = await _read(0)
             passed = self._keys.take(data) if self._is_terminal else data
@@ -88,30 +88,30 @@ class RawTerminal:
         return b""
 
     async def write(self, data: bytes) -> None:
-        """Write it to stdout, as fast as that takes it."""
+        """Write to stdout, however slowly that is read."""
         await asyncio.to_thread(write_all, 1, data)
 
-    def on_resize(self, tell: Callable[[int, int], None]) -> None:
-        """Have the columns and lines told when they change."""
+    def on_resize(self, resized: Callable[[int, int], None]) -> None:
+        """Call `resized` with the columns and lines whenever they change."""
         if self._is_terminal:
             asyncio.get_running_loop().add_signal_handler(
-                signal.SIGWINCH, lambda: tell(*os.get_terminal_size(0))
+                signal.SIGWINCH, lambda: resized(*os.get_terminal_size(0))
             )
 
 
 async def _read(descriptor: int) -> bytes:
-    """Return what there is to read, once there is something; a terminal that is gone has ended."""
+    """Return what can be read, as soon as there is anything; b"" if the terminal is gone."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     try:
         loop.add_reader(descriptor, ready.set)
     except PermissionError:  # a regular file is always ready
-        return os.read(descriptor, _PIECE)
+        return os.read(descriptor, _READ_SIZE)
     try:
         await ready.wait()
     finally:
         loop.remove_reader(descriptor)
     try:
-        return os.read(descriptor, _PIECE)
-    except OSError:  # EIO: it was hung up
+        return os.read(descriptor, _READ_SIZE)
+    except OSError:  # EIO: hangup
         return b""

@@ -1,14 +1,13 @@
-"""Show the runs that this machine knows of: a table for people and pipes, JSON for programs."""
+"""Show the runs on this machine: a table or JSON."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Literal
 
 from orchestrator.api.status import RunSummary
-from orchestrator.ui.table import Cell, Column, stdout_size, table, write
+from orchestrator.ui.table import Cell, Column, stdout_size, table, write, write_json
 from orchestrator.ui.terminal import wants_colour
 from orchestrator.util.durations import age, lifetime
 from orchestrator.util.text import first_line, format_size
@@ -17,29 +16,25 @@ _STYLES = {
     "starting": "36", "running": "32", "stopping": "33", "stalled": "33",
     "failed": "31", "lost": "31", "stopped": "33",
 }  # fmt: skip
-_WIDE = 120  # columns of a terminal that has room for summaries
+_SUMMARY_WIDTH = 120  # columns of a terminal that has room for summaries
 
 
 def show(rows: Sequence[RunSummary], output: Literal["text", "json", "names"]) -> None:
-    """Write the runs to stdout, in the order given."""
+    """Write the runs to stdout, in this order."""
     if output == "names":
         write([row.run for row in rows])
     elif output == "json":
-        write([json.dumps([describe(row) for row in rows], indent=2)])
+        write_json([asdict(row) for row in rows])
     else:
         write(lines(rows, stdout_size()[0], colour=wants_colour(1)))
-
-
-def describe(row: RunSummary) -> dict[str, Any]:
-    """Return a run as a JSON object; it always has the same keys."""
-    return asdict(row)
 
 
 def lines(
     rows: Sequence[RunSummary], width: int | None = None, *, colour: bool = False
 ) -> list[str]:
-    """Return a heading and a line for each run, in a terminal of `width` columns (None: in a pipe)."""
+    """Return a heading and a line for each run, for a terminal of `width` columns (None: a pipe)."""
     summaries = [(first_line(row.summary), "2") for row in rows]
+    hides_summaries = width is not None and width < _SUMMARY_WIDTH
     return table(
         [
             Column("RUN", [(row.run, "") for row in rows]),
@@ -52,7 +47,7 @@ def lines(
             Column("LAUNCHER", [(row.launcher, "") for row in rows], 3),
             Column("LOGS", [(format_size(row.bytes), "") for row in rows], 2, is_number=True),
             Column("SCRIPT", [(row.script, "") for row in rows]),
-            Column("SUMMARY", summaries, 0 if width is None or width >= _WIDE else 1),
+            Column("SUMMARY", summaries, 1 if hides_summaries else 0),
         ],
         width,
         colour=colour,

@@ -1,8 +1,7 @@
-"""Show where the ranks of a run are: folded for people, in full on request, as JSON for programs."""
+"""Show where the ranks of a run are: one entry per location, all stacks, or JSON."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -11,14 +10,14 @@ from orchestrator.hangs.locations import rank_label
 from orchestrator.hangs.snapshot import Process, Snapshot, Thread
 from orchestrator.hangs.suspects import connection_lines, find_suspect, location_text, stack_lines
 from orchestrator.ui import messages
-from orchestrator.ui.table import stdout_size, write
+from orchestrator.ui.table import stdout_size, write, write_json
 
-_WIDTH = 108  # columns of a pipe
+_PIPE_WIDTH = 108  # columns
 
 
 @dataclass(frozen=True)
 class StacksView:
-    """What there is to show of one run; see `orchestrator.api.stacks`."""
+    """The stacks of one run; see `orchestrator.api.stacks`."""
 
     run: str
     looks: tuple[Snapshot, ...]
@@ -30,14 +29,14 @@ class StacksView:
 def show(view: StacksView, output: Literal["text", "json"], *, full: bool) -> None:
     """Write it to stdout."""
     if output == "json":
-        write([json.dumps(describe(view), indent=2)])
+        write_json(describe(view))
         return
-    width = stdout_size()[0] or _WIDTH
+    width = stdout_size()[0] or _PIPE_WIDTH
     write(full_lines(view) if full else lines(view, width))
 
 
 def describe(view: StacksView) -> dict[str, Any]:
-    """Return it as one JSON object, nothing left out; it always has the same keys."""
+    """Return everything as one JSON object; it always has the same keys."""
     return {
         "run": view.run,
         "stacks": list(stack_lines(view.looks)),
@@ -49,9 +48,9 @@ def describe(view: StacksView) -> dict[str, Any]:
 
 
 def lines(view: StacksView, width: int) -> list[str]:
-    """Return where the ranks are, on one line if they fit there, and what keeps them, if that shows."""
-    return messages.places(
-        stack_lines(view.looks) or ("no rank runs",),
+    """Return where the ranks are, on one line if that fits, and what blocks them, if known."""
+    return messages.locations(
+        stack_lines(view.looks) or ("no rank is running",),
         connection_lines(view.looks, view.names),
         find_suspect(view.looks, view.names, view.ended),
         width,
@@ -59,23 +58,23 @@ def lines(view: StacksView, width: int) -> list[str]:
 
 
 def full_lines(view: StacksView) -> list[str]:
-    """Return every thread of every process, those of ranks that are alike once."""
-    alike: dict[tuple[object, ...], list[tuple[Snapshot, int | None]]] = {}
+    """Return every thread of every process; ranks with identical stacks share an entry."""
+    groups: dict[tuple[object, ...], list[tuple[Snapshot, int | None]]] = {}
     for look in view.looks:
         for own in look.own:
             key = tuple(_key(process) for process in look.of_rank(own.rank))
-            alike.setdefault(key, []).append((look, own.rank))
-    told: list[str] = []
-    for group in alike.values():
+            groups.setdefault(key, []).append((look, own.rank))
+    shown: list[str] = []
+    for group in groups.values():
         look, rank = group[0]
         numbers = [number for _, number in group if number is not None]
         nodes = list(dict.fromkeys(look.node for look, _ in group))
         who = rank_label(numbers) if numbers else "launcher"
-        told += [*([""] if told else []), f"{who} on {', '.join(nodes)}"]
+        shown += [*([""] if shown else []), f"{who} on {', '.join(nodes)}"]
         for process in look.of_rank(rank):
-            told += _process_lines(process, is_alone=len(group) == 1)
-    told += [f"stuck: {each}" for each in connection_lines(view.looks, view.names)]
-    return told
+            shown += _process_lines(process, is_alone=len(group) == 1)
+    shown += [f"stuck: {each}" for each in connection_lines(view.looks, view.names)]
+    return shown
 
 
 def _key(process: Process) -> tuple[object, ...]:
@@ -86,10 +85,7 @@ def _process_lines(process: Process, *, is_alone: bool) -> list[str]:
     which = f"pid {process.pid} {process.name}" if is_alone else process.name
     if not process.threads:
         return [f"  {which}: {location_text(process)}"]
-    told = [f"  {which}"]
-    for thread in process.threads:
-        told += _thread_lines(thread)
-    return told
+    return [f"  {which}", *(line for thread in process.threads for line in _thread_lines(thread))]
 
 
 def _thread_lines(thread: Thread) -> list[str]:

@@ -1,18 +1,17 @@
-"""Show one run: its nodes and ranks in a table for people and pipes, in full as JSON for programs."""
+"""Show one run: a table of its nodes and ranks, or everything as JSON."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from orchestrator.api.status import AttemptStatus, NodeStatus, RankStatus, RunStatus
 from orchestrator.inventory.ranges import fold
 from orchestrator.ui import messages, verdict
-from orchestrator.ui.table import Cell, Column, stdout_size, table, write
+from orchestrator.ui.table import Cell, Column, stdout_size, table, write, write_json
 from orchestrator.ui.terminal import paint, printable, wants_colour
 from orchestrator.util.durations import age, duration, lifetime
 from orchestrator.util.numbers import folded
@@ -27,24 +26,29 @@ _STYLES = {
     "unreachable": "33",
     "left": "33",
 }
-_WHAT = {"unreachable": "cannot be reached", "left": "left the run"}
-_WIDTH = 80  # columns of what explains a failure, where there is no terminal
-_AROUND = 6  # lines of a screen that the table leaves for what stands around it
-_FEWEST = 12  # rows that are always shown
+_CAUSE_LABELS = {"unreachable": "cannot be reached", "left": "left the run"}
+_OTHER_LINES = 6  # of a screen, above and below the table
+_MIN_ROWS = 12
+
+_COLUMNS: tuple[tuple[str, int, bool], ...] = (  # title, when it is hidden, whether it has numbers
+    ("NODE", 0, False),
+    ("RANK", 0, False),
+    ("STATE", 0, False),
+    ("EXIT", 0, False),
+    ("PID", 1, True),
+    ("LOGS", 2, True),
+    ("OUTPUT", 3, True),
+    ("LAST LINE", 0, False),
+)
 
 
 def show(view: RunStatus, output: Literal["text", "json"]) -> None:
     """Write the run to stdout."""
     if output == "json":
-        write([json.dumps(describe(view), indent=2, default=str)])
+        write_json(asdict(view))
         return
     width, height = stdout_size()
     write(lines(view, time.time(), width, height, colour=wants_colour(1)))
-
-
-def describe(view: RunStatus) -> dict[str, Any]:
-    """Return the run as one JSON object, nothing left out; it always has the same keys."""
-    return asdict(view)
 
 
 def lines(
@@ -55,31 +59,22 @@ def lines(
     *,
     colour: bool = False,
 ) -> list[str]:
-    """Return what the run is, then a row for each rank.
+    """Return a heading, why the run failed, and a row for each rank.
 
-    In a terminal of `height` lines (None: a pipe), ranks that are alike share a row where there would
-    be more rows than lines.
+    In a terminal of `height` lines (None: a pipe), ranks in the same state share a row if there would be
+    more rows than lines.
     """
     entries = [_Entry(node, rank) for node in view.nodes for rank in (node.ranks or (None,))]
-    most = None if height is None else max(_FEWEST, height - _AROUND)
-    rows = [_Cells.of(group, now) for group in _grouped(entries, most)]
+    max_rows = None if height is None else max(_MIN_ROWS, height - _OTHER_LINES)
+    rows = [_cells(group, now) for group in _grouped(entries, max_rows)]
+    columns = [
+        Column(title, [row[index] for row in rows], hides, is_number=is_number)
+        for index, (title, hides, is_number) in enumerate(_COLUMNS)
+    ]
     return [
         *_heading(view, now),
-        *_verdict(view, width or _WIDTH, colour=colour),
-        *table(
-            [
-                Column("NODE", [row.nodes for row in rows]),
-                Column("RANK", [row.ranks for row in rows]),
-                Column("STATE", [row.state for row in rows]),
-                Column("EXIT", [row.exit for row in rows]),
-                Column("PID", [row.pid for row in rows], 1, is_number=True),
-                Column("LOGS", [row.size for row in rows], 2, is_number=True),
-                Column("SAID", [row.age for row in rows], 3, is_number=True),
-                Column("LAST LINE", [row.said for row in rows]),
-            ],
-            width,
-            colour=colour,
-        ),
+        *_verdict(view, width or verdict.DEFAULT_WIDTH, colour=colour),
+        *table(columns, width, colour=colour),
         *_causes(view.nodes, colour=colour),
     ]
 
@@ -88,9 +83,9 @@ def _causes(nodes: Sequence[NodeStatus], *, colour: bool) -> list[str]:
     """Return why nodes cannot be reached, or have left, each cause once."""
     causes: dict[str, list[str]] = {}
     for node in nodes:
-        if node.state in _WHAT and node.cause:
-            first = printable(first_line(node.cause))
-            causes.setdefault(f"{_WHAT[node.state]}: {first}", []).append(node.name)
+        if node.state in _CAUSE_LABELS and node.cause:
+            cause = f"{_CAUSE_LABELS[node.state]}: {printable(first_line(node.cause))}"
+            causes.setdefault(cause, []).append(node.name)
     shown = [f"{fold(names)} {cause}" for cause, names in causes.items()]
     return [f"\x1b[33m{line}\x1b[0m" if colour else line for line in shown]
 
@@ -99,17 +94,17 @@ def _heading(view: RunStatus, now: float) -> list[str]:
     ranks = sum(len(node.ranks) for node in view.nodes)
     what = f"{counted(len(view.nodes), 'node')}, {counted(ranks, 'rank')}, {view.launcher}"
     code = "" if view.exit_code is None else f" with exit code {view.exit_code}"
-    began = f"began {age(now - view.began)} ago"
+    started = f"started {age(now - view.began)} ago"
     if view.ended is None:
-        began += f"; controller: {_controller(view)}"
+        started += f"; controller: {_controller(view)}"
     else:
-        began += f", took {duration(view.ended - view.began)}"
+        started += f", took {duration(view.ended - view.began)}"
     logs = f"logs: {messages.short_path(view.logs)}"
     files = ""
     if view.files is not None:
         where, many, command = messages.files(view.files)
         files = f"files: {printable(f'{where} {many} · {command}')}"
-    below = (began, *map(_attempt, view.failed), printable(view.summary), logs, files)
+    below = (started, *map(_attempt, view.failed), printable(view.summary), logs, files)
     return [
         f"run {view.run}: {view.state}{code}; {what}",
         *(f"{messages.INDENT}{line}" for line in below if line),
@@ -137,74 +132,58 @@ def _controller(view: RunStatus) -> str:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A rank of a node; None where nothing is known of any."""
+    """A rank of a node; None if no rank of the node is known."""
 
     node: NodeStatus
     rank: RankStatus | None
 
     @property
-    def is_alike(self) -> Hashable:
+    def condition(self) -> Hashable:
         """What entries that may share a row have in common."""
         rank = self.rank
         return (self.node.state, rank and (rank.state, rank.exit_code, rank.signal))
 
 
-def _grouped(entries: Sequence[_Entry], most: int | None) -> list[list[_Entry]]:
-    """Return entries that share a row: none if there is room for all, else as few as need be.
+def _grouped(entries: Sequence[_Entry], max_rows: int | None) -> list[list[_Entry]]:
+    """Return the entries in groups that share a row: as small as possible for at most `max_rows` groups.
 
-    First those of one node, then the usual ones of all nodes, at last all that are alike.
+    First entries of one node share a row, then those in the usual condition, at last those in any one.
     """
     if not entries:
         return []
-    usual = Counter(entry.is_alike for entry in entries).most_common(1)[0][0]
+    usual = Counter(entry.condition for entry in entries).most_common(1)[0][0]
     keys: tuple[Callable[[_Entry], Hashable], ...] = (
         lambda entry: (entry.node.name, entry.rank and entry.rank.rank),
-        lambda entry: (entry.node.name, entry.is_alike),
-        lambda entry: ("" if entry.is_alike == usual else entry.node.name, entry.is_alike),
-        lambda entry: entry.is_alike,
+        lambda entry: (entry.node.name, entry.condition),
+        lambda entry: ("" if entry.condition == usual else entry.node.name, entry.condition),
+        lambda entry: entry.condition,
     )
     groups: dict[Hashable, list[_Entry]] = {}
     for key in keys:
         groups = {}
         for entry in entries:
             groups.setdefault(key(entry), []).append(entry)
-        if most is None or len(groups) <= most:
+        if max_rows is None or len(groups) <= max_rows:
             break
     return list(groups.values())
 
 
-@dataclass(frozen=True)
-class _Cells:
-    """What stands in one row."""
-
-    nodes: Cell
-    ranks: Cell
-    state: Cell
-    exit: Cell
-    pid: Cell
-    size: Cell
-    age: Cell
-    said: Cell
-
-    @classmethod
-    def of(cls, group: Sequence[_Entry], now: float) -> _Cells:
-        ranks = [entry.rank for entry in group if entry.rank is not None]
-        names = list(dict.fromkeys(entry.node.name for entry in group))
-        first = ranks[0] if ranks else None
-        said = [rank.said for rank in ranks if rank.said is not None]
-        return cls(
-            nodes=(names[0] if len(names) == 1 else fold(names), ""),
-            ranks=(f"r{folded(rank.rank for rank in ranks)}" if ranks else "-", ""),
-            state=_state(group, now),
-            exit=_exit(first),
-            pid=(str(first.pid) if first and first.pid and len(ranks) == 1 else "-", ""),
-            size=(format_size(sum(rank.bytes for rank in ranks)), ""),
-            age=(
-                f"{age(now - min(said))} ago" if said else "-",
-                "",
-            ),  # of the most silent one
-            said=(first.last_line if first else "", "2"),
-        )
+def _cells(group: Sequence[_Entry], now: float) -> tuple[Cell, ...]:
+    """Return a row of the table, a cell for each of `_COLUMNS`."""
+    ranks = [entry.rank for entry in group if entry.rank is not None]
+    names = list(dict.fromkeys(entry.node.name for entry in group))
+    first = ranks[0] if ranks else None
+    printed = [rank.said for rank in ranks if rank.said is not None]
+    return (
+        (names[0] if len(names) == 1 else fold(names), ""),
+        (f"r{folded(rank.rank for rank in ranks)}" if ranks else "-", ""),
+        _state(group, now),
+        _exit(first),
+        (str(first.pid) if first and first.pid and len(ranks) == 1 else "-", ""),
+        (format_size(sum(rank.bytes for rank in ranks)), ""),
+        (f"{age(now - min(printed))} ago" if printed else "-", ""),  # of the most silent rank
+        (first.last_line if first else "", "2"),
+    )
 
 
 def _exit(rank: RankStatus | None) -> Cell:

@@ -1,4 +1,4 @@
-"""What orch itself says, on stderr: `orch: ...`."""
+"""Messages of orch on stderr: `orch: ...`."""
 
 from __future__ import annotations
 
@@ -8,77 +8,78 @@ from collections.abc import Callable
 
 from orchestrator.logs.sanitize import sanitize
 from orchestrator.plan.masking import masked_text
-from orchestrator.ui.terminal import columns, wants_colour, width_of
+from orchestrator.ui.terminal import SGR, columns, wants_colour, width_of
 from orchestrator.util.process import silence
 
-_PASTED = 4  # a line that begins with so many blanks is one to paste, or laid out already
+_MIN_COMMAND_INDENT = (
+    4  # a line with this many blanks before it is a command to paste, or formatted already
+)
+_MIN_WIDTH = 40  # columns of a terminal in which lines are wrapped
+_HANGING_INDENT = "    "
 _WORD = re.compile(r"(?:`[^`]*`|\S)+")
-_LEAST = 40  # columns; narrower than that, nothing is gained
-_HANG = "    "
-_SGR = {"red": "31", "green": "32", "yellow": "33"}
 
 
 def message(text: str, colour: str | None = None) -> bytes:
-    """Return a line (or a few) of orch's own, for stderr; coloured on a terminal of who likes that."""
-    # A node's own words may be in it, or what somebody has typed.
-    said = sanitize(masked_text(text).encode(errors="replace")).decode()
-    said = folded(f"orch: {said}", width_of(2))
+    """Return a message of one line or a few for stderr, with colour if the terminal has it."""
+    # It may contain output of a node, or a secret.
+    safe = sanitize(masked_text(text).encode(errors="replace")).decode()
+    shown = wrapped(f"orch: {safe}", width_of(2))
     if colour is not None and wants_colour(2):
-        said = f"orch: \x1b[{_SGR[colour]}m{said.removeprefix('orch: ')}\x1b[0m"
-    return f"{said}\n".encode()
+        shown = f"orch: \x1b[{SGR[colour]}m{shown.removeprefix('orch: ')}\x1b[0m"
+    return f"{shown}\n".encode()
 
 
-_display: Callable[[bytes], None] | None = None  # writes above what is drawn on stderr
+_log_writer: Callable[[bytes], None] | None = None  # writes above what is drawn on stderr
 
 
 def log_through(write: Callable[[bytes], None] | None) -> None:
-    """Have lines of the log written by `write`, which returns at once; None: by `write_log` itself."""
-    global _display
-    _display = write
+    """Have `write` write lines of the log (it must return at once); None: `write_log` writes them."""
+    global _log_writer
+    _log_writer = write
 
 
 def write_log(line: bytes) -> None:
-    """Write a line of the log, without tearing what is drawn on stderr."""
-    if _display is not None:
-        _display(line)
+    """Write a line of the log without damaging what is drawn on stderr."""
+    if _log_writer is not None:
+        _log_writer(line)
     else:
-        # While a session on a node has the terminal, that does not return to the first column by itself.
+        # While a session on a node uses the terminal, a newline does not return to the first column.
         Stderr().write(line.replace(b"\n", b"\r\n") if sys.stderr.isatty() else line)
 
 
 class Stderr:
-    """Lines about the doing, on stderr, for commands that have no console, or none any more."""
+    """Writes messages to stderr at once, for commands without a console. A closed stderr is ignored."""
 
     def __init__(self) -> None:
-        self._heard = True
+        self._is_open = True
 
     def line(self, text: str, colour: str | None = None) -> None:
-        """Write one line (or a few), at once. Nobody reading it any more is no reason to fail."""
+        """Write a message of one line or a few."""
         self.write(message(text, colour))
 
-    def write(self, said: bytes) -> None:
+    def write(self, lines: bytes) -> None:
         """Write whole lines as they are."""
-        if self._heard:
+        if self._is_open:
             try:
-                sys.stderr.write(said.decode())
+                sys.stderr.write(lines.decode())
                 sys.stderr.flush()
             except OSError:
-                self._heard = False
+                self._is_open = False
                 silence(2)
 
 
-def folded(text: str, width: int | None) -> str:
-    """Return `text` with its lines at most `width` columns wide, where words let it; None: as it is."""
-    if width is None or width < _LEAST:
+def wrapped(text: str, width: int | None) -> str:
+    """Return `text` with its lines wrapped between words to `width` columns; None: as it is."""
+    if width is None or width < _MIN_WIDTH:
         return text
-    return "\n".join(_folded_line(line, width) for line in text.split("\n"))
+    return "\n".join(_wrapped_line(line, width) for line in text.split("\n"))
 
 
-def _folded_line(line: str, width: int) -> str:
+def _wrapped_line(line: str, width: int) -> str:
     blanks = len(line) - len(line.lstrip(" "))
-    if columns(line) <= width or blanks >= _PASTED:
+    if columns(line) <= width or blanks >= _MIN_COMMAND_INDENT:
         return line
-    hang = _HANG + " " * blanks
+    hang = _HANGING_INDENT + " " * blanks
     rows, row = [], " " * blanks
     for word in _WORD.findall(line):
         if row.strip() and columns(row) + 1 + columns(word) > width:

@@ -1,4 +1,4 @@
-"""Standard output that says what happened where it cannot be written."""
+"""Standard output whose failed writes raise OutputError."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 
 class Descriptor(io.FileIO):
-    """A descriptor; a write that fails is an OutputError, unless nobody reads any more.
+    """A file descriptor; a failed write raises OutputError, except for BrokenPipeError.
 
-    One that somebody has made non-blocking is waited for as if it were not.
+    One that another process has made non-blocking is waited for.
     """
 
     def write(self, data: ReadableBuffer) -> int:
-        with told_as_output():
+        with output_errors():
             while (written := super().write(data)) is None:
                 select.select([], [self], [])
         return written
 
 
 @contextmanager
-def told_as_output() -> Iterator[None]:
-    """Raise OutputError for an OSError of a write to standard output; BrokenPipeError stays."""
+def output_errors() -> Iterator[None]:
+    """Raise OutputError for an OSError of a write to standard output, except for BrokenPipeError."""
     try:
         yield
     except (BrokenPipeError, BlockingIOError):
@@ -40,9 +40,9 @@ def told_as_output() -> Iterator[None]:
 
 
 def guard_stdout() -> None:
-    """Have all that is written to `sys.stdout` raise OutputError where it cannot be.
+    """Make failed writes to `sys.stdout` raise OutputError.
 
-    A character that the encoding of the locale lacks is written as `?`: it is no reason to fail.
+    A character that the encoding of the locale lacks is written as `?`.
     """
     sys.stdout.flush()
     raw = Descriptor(1, "w", closefd=False)

@@ -1,33 +1,35 @@
-"""Tables: columns that align, and on a terminal give way until they fit; one line a row, always."""
+"""Tables: aligned columns, one line per row; on a terminal, columns are hidden until the rest fits."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.logs.sanitize import sanitize
 from orchestrator.ui.terminal import columns, paint, printable
 
 _GAP = "  "
-_NARROWEST = 20  # columns that the last column should have
+_MIN_LAST_WIDTH = 20  # of the last column, which may be cut
 
 Cell = tuple[str, str]
-"""Text, and its SGR parameters (`31`, or empty)."""
+"""A text, and its SGR parameters (`31`, or empty)."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A title and a cell for each row.
+    """A title, and a cell for each row.
 
-    `gives_way` says when the column is left out in a narrow terminal: the lowest first, 0 never.
+    `hides` is the order in which columns are hidden in a narrow terminal: from 1; 0 is never.
     """
 
     title: str
     cells: Sequence[Cell]
-    gives_way: int = 0
+    hides: int = 0
     is_number: bool = False
 
     @property
@@ -40,12 +42,12 @@ def table(
 ) -> list[str]:
     """Return a heading and a line for each row.
 
-    In `width` columns (None: any number), those of the table that matter least are left out, what is
-    still too long is cut, and a last line says so.
+    If they are wider than `width` (None: no limit), the least important columns are hidden, a last line
+    names them, and rows that are still too long are cut.
     """
     shown, hidden = list(all_columns), []
-    for column in sorted(all_columns, key=lambda column: column.gives_way):
-        if width is not None and column.gives_way and _least(shown) > width:
+    for column in sorted(all_columns, key=lambda column: column.hides):
+        if width is not None and column.hides and _min_width(shown) > width:
             shown.remove(column)
             hidden.append(column.title.lower())
     rows = [[(column.title, "1") for column in shown]]
@@ -56,19 +58,19 @@ def table(
     return lines
 
 
-def _least(shown: Sequence[Column]) -> int:
-    """Return the columns of a terminal that these need; the last one may be cut."""
+def _min_width(shown: Sequence[Column]) -> int:
+    """Return how wide a terminal these columns need; the last one may be cut."""
     *others, last = shown
-    return sum(column.width + len(_GAP) for column in others) + min(last.width, _NARROWEST)
+    return sum(column.width + len(_GAP) for column in others) + min(last.width, _MIN_LAST_WIDTH)
 
 
 def _line(row: Sequence[Cell], shown: Sequence[Column], width: int | None, colour: bool) -> str:
     pieces: list[Cell] = []
     for (text, style), column in zip(row, shown, strict=True):
         text = printable(text)
-        padding = " " * (column.width - columns(text))
-        ends = (("", ""), (padding, "")) if not column.is_number else ((padding, ""), ("", ""))
-        pieces += [ends[0], (text, style), ends[1], (_GAP, "")]
+        cell, padding = (text, style), (" " * (column.width - columns(text)), "")
+        pieces += [padding, cell] if column.is_number else [cell, padding]
+        pieces.append((_GAP, ""))
     while pieces and not pieces[-1][0].strip():
         pieces.pop()
     room = sys.maxsize if width is None else width
@@ -76,14 +78,19 @@ def _line(row: Sequence[Cell], shown: Sequence[Column], width: int | None, colou
 
 
 def write(lines: Sequence[str]) -> None:
-    """Write lines to stdout; what a node or a file says in them moves no terminal."""
+    """Write lines to stdout, without control sequences that nodes or files put into them."""
     text = "".join(f"{line}\n" for line in lines)
     sys.stdout.buffer.write(sanitize(text.encode(errors="surrogateescape")))
     sys.stdout.buffer.flush()
 
 
+def write_json(value: Any) -> None:
+    """Write a value to stdout as JSON; paths and other objects in it become strings."""
+    write([json.dumps(value, indent=2, default=str)])
+
+
 def stdout_size() -> tuple[int | None, int | None]:
-    """Return columns and lines of the terminal that stdout is; None where it is not one."""
+    """Return the columns and lines of the terminal at stdout; None if it is not a terminal."""
     if not os.isatty(1):
         return None, None
     size = shutil.get_terminal_size()

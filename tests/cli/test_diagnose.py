@@ -71,7 +71,7 @@ def test_the_cause_comes_first_however_the_clocks_stand_and_then_what_followed(
         "",
         "then:   gloo lost a peer · 2 ranks (0-1) on n0, after a rank that died",
         "",
-        "looked at 4 files, 312 B, in ~/.local/state/orch/runs/lusab-babad/logs",
+        "read 4 files, 312 B, in ~/.local/state/orch/runs/lusab-babad/logs",
     ]
     assert (done.stderr, done.returncode) == ("", 0)
 
@@ -164,8 +164,8 @@ def test_where_nothing_is_known_it_says_what_it_looked_at_and_exits_with_1(
     assert done.stdout.splitlines() == [
         "run lusab-babad: all 4 ranks succeeded",
         "",
-        "nothing known in n0/attempt-0/rank-0.out, 7 B, in ~/.local/state/orch/runs/lusab-babad/logs",
-        "the last lines: orch logs lusab-babad --tail 20",
+        "no known problem in n0/attempt-0/rank-0.out, 7 B, in ~/.local/state/orch/runs/lusab-babad/logs",
+        "last lines: orch logs lusab-babad --tail 20",
     ]
     assert done.returncode == 1
 
@@ -176,7 +176,7 @@ def test_the_folder_of_a_run_may_come_from_another_machine(
     run.folder.rename(tmp_path / "copy")
     done = orch("diagnose", "copy/")
     assert "out of GPU memory · rank 3 on n1\n" in done.stdout
-    assert done.stdout.endswith("looked at 4 files, 312 B, in ~/copy/logs\n")
+    assert done.stdout.endswith("read 4 files, 312 B, in ~/copy/logs\n")
     assert done.returncode == 0
 
 
@@ -193,7 +193,7 @@ def test_files_of_any_launcher_are_read_folders_and_packed_ones_too(
     assert done.stdout.splitlines()[0] == "out of GPU memory · rank 2"
     assert "  in:     logs/deep/rank_2.txt.gz:4, raised at" in done.stdout
     assert "then:   gloo lost a peer · 2 ranks (9-10), after a rank that died" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("looked at 3 files, ")
+    assert done.stdout.splitlines()[-1].startswith("read 3 files, ")
     assert "left out: 1 file is not text" in done.stderr
 
 
@@ -323,7 +323,7 @@ def test_site_signature_is_found_and_one_that_is_wrong_is_told(orch: Orch, tmp_p
         "  cause:  its firmware restarted",
         "  fix:    exclude r17",
         "",
-        "looked at job.log, 31 B",
+        "read job.log, 31 B",
     ]
     left_out = f"signature 'site.other' of {tmp_path}/site.toml is left out: it has no meaning"
     assert f"warning: {left_out}" in " ".join(done.stderr.split())

@@ -74,7 +74,7 @@ def test_what_the_run_wrote_comes_and_its_script_does_not(
     again = orch("fetch", run)
     assert (again.returncode, again.stderr) == (
         0,
-        "orch: local0: nothing new, 2 files here already\n",
+        "orch: local0: nothing new, 2 files already here\n",
     )
 
 

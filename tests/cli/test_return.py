@@ -157,8 +157,8 @@ def test_logs_that_follow_end_with_the_run(orch: Orch, launch: Launch, begin: Be
     ("number", "code", "told"),
     [
         (signal.SIGINT, 130, "stopped by"),
-        (signal.SIGQUIT, 0, "goes on without this terminal"),
-        (signal.SIGHUP, 0, "goes on without this terminal"),
+        (signal.SIGQUIT, 0, "continues in the background"),
+        (signal.SIGHUP, 0, "continues in the background"),
     ],
 )
 def test_who_is_attached_stops_the_run_or_leaves_it(

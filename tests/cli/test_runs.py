@@ -149,7 +149,7 @@ def test_a_dry_run_removes_nothing(orch: Orch, tmp_path: Path) -> None:
     run.end(age=40 * DAY)
     done = orch("runs", "--prune", "--here", "--dry-run")
     assert "2.0 MB here" in done.stdout
-    assert "1 run would go" in done.stderr
+    assert "1 run would be removed" in done.stderr
     assert names(orch) == ["old"]
 
 
@@ -166,8 +166,8 @@ def test_a_run_that_a_node_still_has_stays_on_the_list(orch: Orch, tmp_path: Pat
     KeptRun(tmp_path, "old").end(age=40 * DAY)
     done = orch("runs", "--prune")
     assert (done.stdout, done.returncode) == ("", 1)
-    assert "old stays: n0: 127.0.0.1 port 1 refuses connections" in done.stderr
-    assert "--here removes this machine's part alone" in done.stderr
+    assert "old kept: n0: 127.0.0.1 port 1 refuses connections" in done.stderr
+    assert "--here removes only the copies on this machine" in done.stderr
     assert names(orch) == ["old"]
 
 

@@ -38,7 +38,7 @@ def failed(home: Path, *, logged: bool = True, recorded: bool = True) -> events.
 SCREEN = (
     "orch: ✗ run lusab-babad: rank 1 on n0 exited with 3 after 5.0 s\n"
     "      error:  ValueError: no\n"
-    "              at train.py:8 in step, 5.0 s after it began\n"
+    "              at train.py:8 in step, 5.0 s after it started\n"
 )
 
 

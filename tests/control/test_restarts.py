@@ -122,7 +122,7 @@ def test_what_fails_once_is_started_again_and_succeeds(
     assert done.returncode == 0, done.stderr
     lines = sorted(line for line in done.stdout.splitlines() if "attempt" in line)
     assert lines == [f"r{r} local{r} │ rank {r} attempt {a} 0" for r in (0, 1) for a in (0, 1)]
-    assert "rank 1 on local1 exited with 3: starting all of it again, attempt 2 of 3" in done.stderr
+    assert "rank 1 on local1 exited with 3: restarting all ranks, attempt 2 of 3" in done.stderr
     assert orch.record["summary"] == "all 2 ranks succeeded (attempt 2 of 3)"
     assert orch.record["attempt"] == 1
     (failed,) = orch.record["failed"]
@@ -250,7 +250,7 @@ def test_who_watches_sees_the_next_attempt_too(orch: Orch, script: Path, tmp_pat
     out, err = watching.communicate(timeout=60)
     assert watching.returncode == 0
     assert "r1 local1 │ rank 1 attempt 1" in out
-    assert "starting all of it again, attempt 2 of 2" in err
+    assert "restarting all ranks, attempt 2 of 2" in err
     assert err.count("run ") >= 3  # the header of each attempt, and the verdict
 
 

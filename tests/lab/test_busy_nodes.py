@@ -27,7 +27,7 @@ def test_second_launch_tells_who_uses_the_nodes_and_waiting_ones_start_in_order(
     beside = launch(lab3, *DIRECT, short)
     assert beside.returncode == 0, beside.stderr
     assert f"node[0-2] are in use by {first}, " in beside.stderr
-    assert f"→ orch stop {first} ends it, --wait queues behind it" in beside.stderr
+    assert f"→ orch stop {first} stops it, --wait queues behind it" in beside.stderr
 
     with Launch(lab3, *DIRECT, "--wait", "--nodes", "node[0-1]", script) as second:
         _wait_for(second, f"node[0-1] are in use by {first}, ", "waiting, next in line")

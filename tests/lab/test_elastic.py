@@ -109,7 +109,7 @@ def test_the_digits_are_learnt_in_a_smaller_world_when_a_host_vanishes(lab: Lab)
         lab.vanish("node2")
         assert running.end(120) == 0, running.err
     assert "node2 could not be reached for 3 s" in running.err
-    assert "the run goes on with 2 of 3 nodes, whose ranks begin anew" in running.err
+    assert "the run continues with 2 of 3 nodes, all ranks restart" in running.err
     assert [line for line in running.out if "resuming after epoch" in line]
     assert [line for line in running.out if re.search(r"accuracy .* on 360", line)]
     assert ended(running)["summary"] == "all 2 ranks succeeded, without node2"
@@ -128,7 +128,7 @@ def test_ranks_are_started_again_by_torchrun_and_in_a_smaller_world_without_a_la
         running.wait_for_lines(2, "round of 2 goes")
         let_end(lab)
         assert running.end(60) == 0, running.err
-    assert "node1 lost its launcher to SIGKILL; the run goes on with 2 of 3 nodes" in running.err
+    assert "node1 lost its launcher to SIGKILL; the run continues with 2 of 3 nodes" in running.err
     assert "stopping all ranks" not in running.err
     assert ended(running)["summary"] == "all 2 ranks succeeded, without node1"
     shown = orch(lab, "status", run_name(running.err)).stdout.splitlines()

@@ -33,7 +33,7 @@ def test_a_lost_connection_is_made_again_and_no_byte_is_lost(lab3: Lab, tmp_path
             os.kill(pid, signal.SIGKILL)
         assert running.end() == 0, running.err
     assert "node1" in running.err
-    assert "connected again" in running.err
+    assert "reconnected" in running.err
     want = "".join(f"line {number}\n" for number in range(400))
     logs = copies(lab3, run_name(running.err))
     for rank in range(3):

@@ -58,7 +58,7 @@ def test_a_cut_of_30_s_a_new_sshd_and_a_killed_agent_cost_no_byte(
         kill(sessions(lab3, "node1"))
         lab3.restart_sshd("node1")
         kill(agents(lab3, "node2"))
-        wait_until(lambda: job.said.count("connected again") == 2)
+        wait_until(lambda: job.said.count("reconnected") == 2)
         time.sleep(max(0.0, cut + 30 - time.monotonic()))
         unblock(lab3, "node0")
         trouble = Stretch(cut, time.monotonic())
@@ -85,14 +85,14 @@ def test_20_random_cuts_during_200_mb_cost_no_byte(lab3: Lab, tmp_path: Path) ->
         job.enough()
         assert job.process.wait(120) == 0, job.said
     for node, count in cuts.items():
-        assert job.said.count(f"{node}: connected again") == count
+        assert job.said.count(f"{node}: reconnected") == count
     job.assert_every_byte_is_here()
     job.assert_no_rank_waited(calm, trouble)
 
 
 def wait_until_followed(job: Stepping, node: str, cuts: int) -> None:
     """Wait until so many cuts are overcome, and bytes come."""
-    wait_until(lambda: job.said.count(f"{node}: connected again") == cuts)
+    wait_until(lambda: job.said.count(f"{node}: reconnected") == cuts)
     had = job.kept(node)
     wait_until(lambda: job.kept(node) > had)
 

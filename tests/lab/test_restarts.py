@@ -67,7 +67,7 @@ def test_a_rank_that_fails_once_is_given_another_attempt(
     nodes = ("--nodes", "node[0-1]")
     done = launch(lab3, *nodes, "--launcher", launcher, "--restarts", "2", script, "1")
     assert done.returncode == 0, done.stderr
-    assert "exited with 3: starting all of it again, attempt 2 of 3" in done.stderr
+    assert "exited with 3: restarting all ranks, attempt 2 of 3" in done.stderr
     run = run_name(done.stderr)
     assert record(lab3, run)["summary"].endswith("succeeded (attempt 2 of 3)")
     for number, node in enumerate(lab3.nodes[:2]):

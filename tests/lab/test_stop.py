@@ -235,7 +235,7 @@ def test_an_output_that_nobody_reads_any_more_stops_nothing(lab3: Lab, tmp_path:
         running.process.stdout.close()
         running.process.stdout = None
         assert running.end() == 0
-        assert "nobody reads the output any more" in running.err
+        assert "nothing reads the output any more" in running.err
 
 
 @pytest.mark.parametrize("launcher", ["direct", pytest.param("torchrun", marks=pytest.mark.torch)])

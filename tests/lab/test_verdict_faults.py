@@ -180,7 +180,7 @@ def test_agent_that_hangs_for_good_is_replaced_and_its_node_stops_with_the_other
         finally:
             os.kill(agent, signal.SIGCONT)
     assert record(lab3, run)["summary"] == "rank 1 on node1 exited with 3"
-    assert "node0: connected again" in running.err
+    assert "node0: reconnected" in running.err
 
 
 def test_background_controller_that_is_interrupted_stops_the_run(lab3: Lab, tmp_path: Path) -> None:

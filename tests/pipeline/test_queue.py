@@ -76,7 +76,7 @@ async def test_runs_that_use_the_nodes_are_told_and_waited_for_only_if_asked(sta
     assert run == "t-new" and told.place is None
     assert messages.nodes_in_use(told) == (
         "node[0-2] are in use by train-lusab, 12 min; node[0-1] are in use by eval-babad, 3 s; "
-        "starting beside them\n  → orch stop train-lusab ends it, --wait queues behind them"
+        "starting alongside them\n  → orch stop train-lusab stops it, --wait queues behind them"
     )
 
 
@@ -99,7 +99,7 @@ async def test_crowd_of_runs_is_counted() -> None:
     _, (told,) = await take(Nodes([used]), "t-new")
     first = messages.nodes_in_use(told).splitlines()[0]
     assert first.startswith("node0 is in use by r-8, 8 s; ")
-    assert first.endswith("; and 6 more runs; starting beside them")
+    assert first.endswith("; and 6 more runs; starting alongside them")
 
 
 @pytest.mark.parametrize("users", [7, [["a"]], [["a", "long"]], [[1, 2.0]], [["a", 1e400]]])

@@ -1,4 +1,4 @@
-"""Reports for tests of how they are shown: checks that found what they are told to have found."""
+"""Preflight reports for tests, with given findings."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def failed(
     commands: Sequence[str] = (),
     on: Sequence[str] | None = None,
 ) -> Finding:
-    """A finding that does not pass; its remedy is for its own nodes unless told otherwise."""
+    """Return a finding that does not pass; its remedy is for its own nodes unless `on` is given."""
     remedy = text and Remedy(text, tuple(commands), nodes if on is None else tuple(on))
     return Finding(status, nodes, message, remedy or None)

@@ -1,4 +1,4 @@
-"""A terminal for tests: a pty, and what a person would see on it."""
+"""A terminal for tests: a pty, and what would be on its screen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyte
 
 
 class Terminal:
-    """What is written to `descriptor` appears on `screen` when the test looks."""
+    """A terminal: what is written to `descriptor` appears on `screen` when `look` is called."""
 
     def __init__(self, columns: int = 80, lines: int = 24) -> None:
         self.master, self.descriptor = pty.openpty()
@@ -31,7 +31,7 @@ class Terminal:
             self.screen.resize(lines, columns)
 
     def look(self, seconds: float = 0.0) -> list[str]:
-        """Take in what was written so far, and for `seconds` more; return the rows in use."""
+        """Read what was written so far, and for `seconds` more; return the rows in use."""
         until = time.monotonic() + seconds
         while True:
             left = max(0.0, until - time.monotonic())
@@ -44,7 +44,7 @@ class Terminal:
 
     @property
     def rows(self) -> list[str]:
-        """What stands on the screen, without the empty lines below it."""
+        """The screen, without the empty lines at its end."""
         rows = [row.rstrip() for row in self.screen.display]
         while rows and not rows[-1]:
             rows.pop()
@@ -52,7 +52,7 @@ class Terminal:
 
     @property
     def everything(self) -> list[str]:
-        """What has scrolled off the screen, and the screen."""
+        """The scrollback and the screen."""
         history = [
             "".join(line[column].data for column in range(self.screen.columns)).rstrip()
             for line in self.screen.history.top
@@ -60,7 +60,7 @@ class Terminal:
         return history + self.rows
 
     def wait_for(self, seen: Callable[[list[str]], bool], seconds: float = 10) -> list[str]:
-        """Look until this holds of the screen."""
+        """Read until `seen` is true of the rows; return them."""
         deadline = time.monotonic() + seconds
         while not (self.look(0.02) and seen(self.rows)):
             assert time.monotonic() < deadline, "\n".join(self.everything)
@@ -81,15 +81,15 @@ def terminal(columns: int = 80, lines: int = 24) -> Iterator[Terminal]:
 
 
 @contextmanager
-def standing_for(**files: int) -> Iterator[None]:
-    """Let these descriptors be this process's `stdout` and `stderr` meanwhile."""
+def redirected(**files: int) -> Iterator[None]:
+    """Redirect this process's `stdout` and `stderr` to these descriptors."""
     numbers = {"stdout": 1, "stderr": 2}
-    kept = {numbers[name]: os.dup(numbers[name]) for name in files}
+    saved = {numbers[name]: os.dup(numbers[name]) for name in files}
     try:
         for name, descriptor in files.items():
             os.dup2(descriptor, numbers[name])
         yield
     finally:
-        for number, descriptor in kept.items():
+        for number, descriptor in saved.items():
             os.dup2(descriptor, number)
             os.close(descriptor)

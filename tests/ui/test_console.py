@@ -1,4 +1,4 @@
-"""A person at a terminal: everything in order, the panel at the bottom, and nobody ever waits for it."""
+"""The console: output and messages in order, the panel below them, and no waiting for slow readers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from orchestrator.plan import Job, Plan
 from orchestrator.ui.console import Console, View
 
 from ..preflight.contexts import make_context
-from .screens import Terminal, standing_for, terminal
+from .screens import Terminal, redirected, terminal
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +31,8 @@ def _usual_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def on_terminal() -> Iterator[Terminal]:
-    """A terminal that is this process's stdout and stderr."""
-    with terminal() as made, standing_for(stdout=made.descriptor, stderr=made.descriptor):
+    """Yield a terminal that is this process's stdout and stderr."""
+    with terminal() as made, redirected(stdout=made.descriptor, stderr=made.descriptor):
         yield made
 
 
@@ -40,15 +40,15 @@ def plan(nodes: int = 2, devices: int = 2) -> Plan:
     return make_context(nodes, job=Job("train.py", devices=devices)).plan
 
 
-class Printer:
-    """A rank that prints, or a launcher (None); what it printed is in `copy`."""
+class Source:
+    """A rank that prints, or a launcher (None); its output is in `copy`."""
 
     def __init__(self, folder: Path, rank: int | None = 0, node: str = "node0") -> None:
         self.stream = Stream(node, 0, rank, 0, "stdout")
         self.copy = folder / f"{node}-rank-{rank}.out"
         self.copy.touch()
 
-    def says(self, text: str) -> events.Output:
+    def prints(self, text: str) -> events.Output:
         data = text.encode()
         offset = self.copy.stat().st_size
         with self.copy.open("ab") as file:
@@ -68,13 +68,13 @@ def ended(code: int = 0) -> events.Ended:
     return events.Ended("a-run", code, 1.5, "all 4 ranks succeeded", Path("/tmp/run"))
 
 
-def test_the_panel_stands_below_the_output_and_is_gone_at_the_end(tmp_path: Path) -> None:
+def test_panel_is_below_the_output_and_removed_at_the_end(tmp_path: Path) -> None:
     with on_terminal() as tty:
         console = Console(View())
         started(console)
-        printer = Printer(tmp_path)
+        source = Source(tmp_path)
         for step in range(100):
-            console(printer.says(f"step {step}\n"))
+            console(source.prints(f"step {step}\n"))
         rows = tty.wait_for(lambda rows: rows[-1].startswith("node1"))
         assert rows[-4] == "r0 node0 │ step 99"
         assert rows[-3].startswith("── ")
@@ -93,7 +93,7 @@ def test_the_panel_stands_below_the_output_and_is_gone_at_the_end(tmp_path: Path
         ]
 
 
-def test_the_phases_of_another_attempt_take_the_place_of_the_panel(tmp_path: Path) -> None:
+def test_restart_replaces_the_panel_by_the_phases(tmp_path: Path) -> None:
     with on_terminal() as tty:
         console = Console(View())
         started(console)
@@ -113,19 +113,19 @@ def test_the_phases_of_another_attempt_take_the_place_of_the_panel(tmp_path: Pat
         said = [line for line in tty.everything if line.startswith("orch: ra")]
         assert said == [
             "orch: rank 1 on node0 exited with 3",
-            "orch: rank 1 on node0 exited with 3: starting all of it again, attempt 2 of 3",
+            "orch: rank 1 on node0 exited with 3: restarting all ranks, attempt 2 of 3",
             "orch: rank 0 on node0 exited with 4",
         ]
 
 
-def test_what_fails_in_a_round_that_the_launcher_has_begun_anew_is_news() -> None:
+def test_failure_after_ranks_were_restarted_is_reported_again() -> None:
     with on_terminal() as tty:
         console = Console(View())
         started(console)
         for local in range(2):
             console(events.RankBegan(local, local, "node0", 0, 100 + local, 1.0))
         console(events.RankEnded(0, "node0", None, 9, 2.0))
-        console(events.RankEnded(1, "node0", 1, None, 2.0))  # it follows from that
+        console(events.RankEnded(1, "node0", 1, None, 2.0))  # follows from rank 0's
         console(events.NodeLeft("node1", "could not be reached for 60 s", 1, 2))
         for local in range(2):
             console(events.RankBegan(local, local, "node0", 0, 200 + local, 3.0))
@@ -138,23 +138,23 @@ def test_what_fails_in_a_round_that_the_launcher_has_begun_anew_is_news() -> Non
         said = [line for line in tty.everything if line.startswith(("orch: rank", "orch: node"))]
         assert said == [
             "orch: rank 0 on node0 was killed by SIGKILL",
-            "orch: node1 could not be reached for 60 s; the run goes on with 1 of 2 nodes,",
+            "orch: node1 could not be reached for 60 s; the run continues with 1 of 2 nodes,",
             "orch: rank 1 on node0 exited with 7",
         ]
 
 
-def test_what_a_launcher_says_when_its_ranks_have_ended_is_left_to_its_log(
+def test_output_of_a_launcher_after_its_ranks_ended_is_not_shown(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     console = Console(View())
     started(console)
-    launchers = [Printer(tmp_path, None, f"node{number}") for number in range(2)]
-    console(launchers[0].says("both ranks run\n"))
+    launchers = [Source(tmp_path, None, f"node{number}") for number in range(2)]
+    console(launchers[0].prints("both ranks run\n"))
     console(events.RankEnded(0, "node0", 0, None, 1.0))
-    console(launchers[0].says("one rank runs\n"))
+    console(launchers[0].prints("one rank runs\n"))
     console(events.RankEnded(1, "node0", 0, None, 2.0))
-    console(launchers[0].says("Error waiting on exit barrier\n"))
-    console(launchers[1].says("the other node's ranks run\n"))
+    console(launchers[0].prints("Error waiting on exit barrier\n"))
+    console(launchers[1].prints("the other node's ranks run\n"))
     console(ended())
     console.close()
     shown = capfdbinary.readouterr().out.decode().splitlines()
@@ -163,33 +163,33 @@ def test_what_a_launcher_says_when_its_ranks_have_ended_is_left_to_its_log(
     ]  # fmt: skip
 
 
-def test_a_round_that_begins_anew_has_a_launcher_that_is_heard(
+def test_output_of_a_launcher_that_restarts_its_ranks_is_shown(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     console = Console(View())
     started(console)
-    launcher = Printer(tmp_path, None)
+    launcher = Source(tmp_path, None)
     for began in (100, 200):
         for rank in range(2):
             console(events.RankBegan(rank, rank, "node0", 0, began + rank, 1.0))
-        console(launcher.says(f"round {began}\n"))
+        console(launcher.prints(f"round {began}\n"))
         for rank in range(2):
             console(events.RankEnded(rank, "node0", 0, None, 2.0))
-    console(launcher.says("over\n"))
+    console(launcher.prints("over\n"))
     console(ended())
     console.close()
     shown = capfdbinary.readouterr().out.decode().splitlines()
     assert [line.partition(" │ ")[2] for line in shown] == ["round 100", "round 200"]
 
 
-def test_messages_stand_where_they_happened(tmp_path: Path) -> None:
+def test_messages_and_output_keep_their_order(tmp_path: Path) -> None:
     with on_terminal() as tty:
         console = Console(View())
         started(console)
-        printer = Printer(tmp_path)
-        console(printer.says("before\n"))
+        source = Source(tmp_path)
+        console(source.prints("before\n"))
         console(events.Warned("look here"))
-        console(printer.says("after\n"))
+        console(source.prints("after\n"))
         console(events.NodeLost("node1", "the connection broke"))
         console(events.NodeLost("node1", "the connection broke"))
         console(events.NodeBack("node1", 32.0))
@@ -197,31 +197,30 @@ def test_messages_stand_where_they_happened(tmp_path: Path) -> None:
         closing.start()
         rows = tty.wait_for(lambda rows: "nothing was lost" in "".join(rows))
         closing.join()
-        assert rows[-6:-1] == [
+        assert rows[-5:-1] == [
             "r0 node0 │ before",
             "orch: warning: look here",
             "r0 node0 │ after",
-            "orch: node1: the connection broke; the run goes on there, trying to connect",
-            "    again",
+            "orch: node1: the connection broke; the run continues there, reconnecting",
         ]
-        assert rows[-1] == "orch: node1: connected again after 32 s; nothing was lost"
+        assert rows[-1] == "orch: node1: reconnected after 32 s; nothing was lost"
 
 
 @pytest.mark.parametrize("size", [(120, 40), (40, 24), (80, 8), (20, 24), (80, 3), (1, 1)])
-def test_output_is_whole_whatever_size_the_terminal_takes(
+def test_output_is_complete_after_resizing_the_terminal(
     tmp_path: Path, size: tuple[int, int]
 ) -> None:
     with on_terminal() as tty:
         console = Console(View())
         started(console)
-        printer = Printer(tmp_path)
+        source = Source(tmp_path)
         for step in range(10):
-            console(printer.says(f"a {step}\n"))
+            console(source.prints(f"a {step}\n"))
         tty.wait_for(lambda rows: rows[-1].startswith("node1"))
         tty.resize(*size)
         tty.look(0.3)
         for step in range(10):
-            console(printer.says(f"b {step}\n"))
+            console(source.prints(f"b {step}\n"))
         columns, lines = size
         tty.look(0.3)
         has_panel = any(row.startswith("── ") for row in tty.rows)
@@ -235,38 +234,38 @@ def test_output_is_whole_whatever_size_the_terminal_takes(
             tty.look(0.05)
         tty.look()
         assert not any(row.startswith("── ") for row in tty.rows)
-        # What the terminal itself cut off when it shrank is not ours: look at what it was sent.
+        # The terminal itself cuts lines when it shrinks: check what it was sent.
         sent = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", tty.written).decode()
         assert re.findall(r"r0 node0 │ (\w \d)", sent) == [
             f"{x} {n}" for x in "ab" for n in range(10)
         ]
 
 
-async def test_a_stopped_terminal_holds_up_nobody(tmp_path: Path) -> None:
-    """Nobody reads the pty, as after Ctrl-S: whoever tells the console what happens goes on."""
+async def test_stopped_terminal_does_not_block_the_caller(tmp_path: Path) -> None:
+    """Nothing reads the pty, as after Ctrl-S."""
     with on_terminal() as tty:
         longest = 0.0
 
-        async def beat() -> None:
+        async def measure() -> None:
             nonlocal longest
             while True:
                 before = time.monotonic()
                 await asyncio.sleep(0.01)
                 longest = max(longest, time.monotonic() - before)
 
-        heart = asyncio.create_task(beat())
+        measuring = asyncio.create_task(measure())
         console = Console(View())
         started(console)
-        printer = Printer(tmp_path)
+        source = Source(tmp_path)
         for step in range(100):
-            console(printer.says(f"step {step} " + "x" * 2000 + "\n"))
+            console(source.prints(f"step {step} " + "x" * 2000 + "\n"))
             console(events.Warned(f"warning {step}"))
             await asyncio.sleep(0.005)
-        heart.cancel()
+        measuring.cancel()
         assert longest < 0.5
         console(ended())
         closing = asyncio.create_task(asyncio.to_thread(console.close))
-        while not closing.done():  # somebody pressed Ctrl-Q
+        while not closing.done():  # the user pressed Ctrl-Q
             await asyncio.to_thread(tty.look, 0.05)
         tty.look()
         lines = tty.everything
@@ -276,32 +275,32 @@ async def test_a_stopped_terminal_holds_up_nobody(tmp_path: Path) -> None:
         assert lines[-2].startswith("orch: ✓ run a-run")
 
 
-def test_who_leaves_does_not_wait_for_a_stopped_terminal(tmp_path: Path) -> None:
+def test_close_after_detach_does_not_wait_for_a_stopped_terminal(tmp_path: Path) -> None:
     with on_terminal() as tty:
         console = Console(View())
         started(console)
-        console(Printer(tmp_path).says("line\n" * 100_000))
+        console(Source(tmp_path).prints("line\n" * 100_000))
         console(events.Detached("a-run", "the terminal was closed"))
         began = time.monotonic()
         console.close()
         assert time.monotonic() - began < 10
         rows = tty.wait_for(lambda rows: "orch stop" in rows[-1])
         assert rows[-4:] == [
-            "orch: run a-run goes on without this terminal",
-            "      orch attach a-run   to come back",
-            "      orch logs -f a-run  to read on",
-            "      orch stop a-run     to end it",
+            "orch: run a-run continues in the background",
+            "      orch attach a-run   to return to it",
+            "      orch logs -f a-run  to follow its output",
+            "      orch stop a-run     to stop it",
         ]
         assert all(row == "r0 node0 │ line" for row in rows[-8:-5])  # nothing was drawn over
 
 
-def test_a_signal_ends_the_wait_for_a_slow_terminal_and_the_last_words_are_said(
+def test_close_interrupted_by_a_signal_still_shows_the_end(
     tmp_path: Path,
 ) -> None:
     with on_terminal() as tty:
         console = Console(View())
         started(console)
-        console(Printer(tmp_path).says("line\n" * 300_000))
+        console(Source(tmp_path).prints("line\n" * 300_000))
         console(ended())
         stop = threading.Event()
 
@@ -323,31 +322,33 @@ def test_a_signal_ends_the_wait_for_a_slow_terminal_and_the_last_words_are_said(
     assert not any(row.startswith("── ") for row in rows)
 
 
-def test_messages_do_not_wait_behind_a_stopped_pipe(tmp_path: Path) -> None:
+def test_stopped_stdout_pipe_does_not_delay_messages(tmp_path: Path) -> None:
     reader, writer = os.pipe()
-    with terminal() as tty, standing_for(stdout=writer, stderr=tty.descriptor):
+    with terminal() as tty, redirected(stdout=writer, stderr=tty.descriptor):
         os.close(writer)
         console = Console(View())
         started(console)
-        console(Printer(tmp_path).says("line\n" * 1_000_000))
+        console(Source(tmp_path).prints("line\n" * 1_000_000))
         console(events.Warned("look here"))
         rows = tty.wait_for(lambda rows: "orch: warning: look here" in rows)
-        assert not any(row.startswith("── ") for row in rows)  # where do the lines of `| grep` go?
+        assert not any(
+            row.startswith("── ") for row in rows
+        )  # lines of a pipeline would overwrite it
         assert any("Ctrl-C stops; Ctrl-\\ leaves it running" in row for row in rows)
         os.close(reader)
         console.close()
 
 
-def test_without_a_terminal_nothing_is_drawn_or_coloured(tmp_path: Path) -> None:
+def test_output_without_a_terminal_has_no_panel_and_no_colour(tmp_path: Path) -> None:
     out, err = tmp_path / "out", tmp_path / "err"
     with (
         out.open("wb") as stdout,
         err.open("wb") as stderr,
-        standing_for(stdout=stdout.fileno(), stderr=stderr.fileno()),
+        redirected(stdout=stdout.fileno(), stderr=stderr.fileno()),
     ):
         console = Console(View())
         started(console)
-        console(Printer(tmp_path).says("a line\n"))
+        console(Source(tmp_path).prints("a line\n"))
         console(ended())
         console.close()
     assert out.read_text() == "r0 node0 │ a line\n"
@@ -356,7 +357,7 @@ def test_without_a_terminal_nothing_is_drawn_or_coloured(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"NO_COLOR": "1"}])
-def test_no_colour_and_dumb_terminals(
+def test_no_color_and_dumb_terminals_get_no_colour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
 ) -> None:
     with on_terminal() as tty:
@@ -364,7 +365,7 @@ def test_no_colour_and_dumb_terminals(
             monkeypatch.setenv(name, value)
         console = Console(View())
         started(console)
-        console(Printer(tmp_path).says("a line\n"))
+        console(Source(tmp_path).prints("a line\n"))
         console(events.Warned("look here"))
         tty.look(0.5)
         console.close()
@@ -373,7 +374,7 @@ def test_no_colour_and_dumb_terminals(
         assert (b"\x1b" in tty.written) == (variables == {"NO_COLOR": "1"})
 
 
-def test_a_run_that_prints_nothing_is_drawn_once_a_second() -> None:
+def test_panel_of_a_silent_run_is_redrawn_once_a_second() -> None:
     with on_terminal() as tty:
         console = Console(View())
         started(console)
@@ -385,7 +386,7 @@ def test_a_run_that_prints_nothing_is_drawn_once_a_second() -> None:
         console.close()
 
 
-def test_ranks_that_write_the_same_to_stderr_are_one_line_on_a_terminal(tmp_path: Path) -> None:
+def test_identical_stderr_lines_are_folded_on_a_terminal(tmp_path: Path) -> None:
     def show(view: View, columns: int = 80) -> list[str]:
         with on_terminal() as tty:
             console = Console(view)

@@ -1,4 +1,4 @@
-"""What was found in logs, as a person sees it."""
+"""How a diagnosis is shown."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def view(*lines: str) -> DiagnosisView:
     return DiagnosisView(Examination(diagnosis, ("job.log",), len(data), ()))
 
 
-def told(what: DiagnosisView, width: int = 80, *, everything: bool = False) -> list[str]:
+def shown_lines(what: DiagnosisView, width: int = 80, *, everything: bool = False) -> list[str]:
     return [
         "".join(text for text, _ in row).rstrip()
         for row in rows(what, width, everything=everything)
     ]
 
 
-def test_where_one_file_was_looked_at_its_name_stands_at_the_line_only() -> None:
-    assert told(view("step 1", FULL, VICTIM)) == [
+def test_name_of_a_single_file_is_shown_once() -> None:
+    assert shown_lines(view("step 1", FULL, VICTIM)) == [
         "the disk is full",
         "  seen:   OSError: [Errno 28] No space left on device",
         "  in:     job.log:2",
@@ -45,56 +45,58 @@ def test_where_one_file_was_looked_at_its_name_stands_at_the_line_only() -> None
         "",
         "then:   gloo lost a peer, after a rank that died",
         "",
-        "looked at job.log, 108 B",
+        "read job.log, 108 B",
     ]
 
 
-def test_where_nothing_better_is_found_what_followed_is_told_in_full() -> None:
-    assert told(view(VICTIM))[0] == "gloo lost a peer, after a rank that died"
-    assert "  fix:    look at the rank that failed first" in told(view(VICTIM))
+def test_symptom_without_a_cause_is_shown_in_full() -> None:
+    assert shown_lines(view(VICTIM))[0] == "gloo lost a peer, after a rank that died"
+    assert "  fix:    look at the rank that failed first" in shown_lines(view(VICTIM))
 
 
-def test_of_a_run_that_was_stopped_nothing_but_a_cause_is_told_in_full() -> None:
-    run = DiagnosedRun("r", 0, "stalled", Path("/logs"), None, (), has_culprit=False)
+def test_stopped_run_shows_only_root_causes_in_full() -> None:
+    run = DiagnosedRun("r", 0, "stalled", Path("/logs"), None, (), has_first_failure=False)
     stopped = replace(view(VICTIM), run=run)
-    assert told(stopped)[2] == "then:   gloo lost a peer, after a rank that died"
-    assert not any("nothing known" in line for line in told(stopped))
+    assert shown_lines(stopped)[2] == "then:   gloo lost a peer, after a rank that died"
+    assert not any("no known problem" in line for line in shown_lines(stopped))
     assert not stopped.explains
-    assert "  seen:   " + FULL in told(replace(view(VICTIM, FULL), run=run))
+    assert "  seen:   " + FULL in shown_lines(replace(view(VICTIM, FULL), run=run))
     assert replace(view(VICTIM, FULL), run=run).explains
 
 
-def test_a_run_that_succeeded_has_no_cause() -> None:
+def test_run_that_succeeded_shows_no_cause() -> None:
     run = DiagnosedRun("r", 0, "all 2 ranks succeeded", Path("/logs"), None, (), succeeded=True)
     fine = replace(view(MISSING), run=run)
-    assert told(fine)[2] == "also:   a Python module is missing"
+    assert shown_lines(fine)[2] == "also:   a Python module is missing"
     assert not fine.explains
 
 
-def test_all_tells_noise_too() -> None:
-    assert told(view(OMP))[0] == "nothing known in job.log, 81 B"
-    assert told(view(OMP), everything=True)[1].startswith("  seen:   Setting OMP_NUM_THREADS")
-
-
-def test_of_very_many_causes_the_first_are_told_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shown, "MAX_TOLD", 1)
-    lines = told(view(FULL, MISSING))
-    assert lines[0] == "the disk is full"
-    assert "also:   a Python module is missing" in lines
-    assert "a Python module is missing" in told(view(FULL, MISSING), everything=True)
-
-
-@pytest.mark.parametrize("width", [30, 40, 80, 200])
-def test_no_row_is_wider_than_the_terminal_and_no_word_is_lost(width: int) -> None:
-    what = view(FULL, MISSING, VICTIM)
-    lines = told(what, width, everything=True)
-    assert max(map(columns, lines)) <= width
-    assert " ".join(" ".join(lines).split()) == " ".join(
-        " ".join(told(what, sys.maxsize, everything=True)).split()
+def test_everything_includes_noise() -> None:
+    assert shown_lines(view(OMP))[0] == "no known problem in job.log, 81 B"
+    assert shown_lines(view(OMP), everything=True)[1].startswith(
+        "  seen:   Setting OMP_NUM_THREADS"
     )
 
 
-def test_how_far_it_has_come_is_said_once_in_a_pipe_and_only_after_a_second(
+def test_number_of_causes_in_full_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shown, "MAX_CAUSES", 1)
+    lines = shown_lines(view(FULL, MISSING))
+    assert lines[0] == "the disk is full"
+    assert "also:   a Python module is missing" in lines
+    assert "a Python module is missing" in shown_lines(view(FULL, MISSING), everything=True)
+
+
+@pytest.mark.parametrize("width", [30, 40, 80, 200])
+def test_rows_fit_the_terminal_and_keep_all_words(width: int) -> None:
+    what = view(FULL, MISSING, VICTIM)
+    lines = shown_lines(what, width, everything=True)
+    assert max(map(columns, lines)) <= width
+    assert " ".join(" ".join(lines).split()) == " ".join(
+        " ".join(shown_lines(what, sys.maxsize, everything=True)).split()
+    )
+
+
+def test_progress_in_a_pipe_is_one_line_after_a_second(
     monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     now = 100.0

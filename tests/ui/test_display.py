@@ -1,4 +1,4 @@
-"""Output reaches stdout in a thread of its own: whole, in order, in bounded memory."""
+"""The display writes everything in order, in a separate thread and in bounded memory."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def read_all(descriptor: int, into: list[bytes]) -> None:
         into.append(data)
 
 
-def test_everything_arrives_in_order_when_the_reader_comes_late(tmp_path: Path) -> None:
+def test_late_reader_gets_everything_in_order(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     display = Display(writer)
-    outputs = pieces(tmp_path / "copy", 200, 1 << 18)  # 50 MB, three times what waits in memory
+    outputs = pieces(tmp_path / "copy", 200, 1 << 18)  # 50 MB, three times what may wait in memory
     for output in outputs:
         display.show(output)
     got: list[bytes] = []
@@ -47,32 +47,32 @@ def test_everything_arrives_in_order_when_the_reader_comes_late(tmp_path: Path) 
     assert b"".join(got) == (tmp_path / "copy").read_bytes()
 
 
-def test_showing_never_waits_for_the_reader(tmp_path: Path) -> None:
+def test_show_does_not_wait_for_the_reader(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     display = Display(writer)
     began = time.monotonic()
     for output in pieces(tmp_path / "copy", 100, 1 << 18):
-        display.show(output)  # nobody reads
+        display.show(output)  # nothing reads
     assert time.monotonic() - began < 5
-    os.close(reader)  # now nobody ever will
+    os.close(reader)  # and nothing ever will
     display.close()
     os.close(writer)
 
 
-def test_a_reader_that_goes_away_is_told_once(tmp_path: Path) -> None:
+def test_broken_pipe_is_reported_once(tmp_path: Path) -> None:
     reader, writer = os.pipe()
-    told: list[OSError] = []
-    display = Display(writer, told.append)
+    errors: list[OSError] = []
+    display = Display(writer, errors.append)
     os.close(reader)
     for output in pieces(tmp_path / "copy", 3, 10):
         display.show(output)
     display.close()
     os.close(writer)
-    assert [type(error) for error in told] == [BrokenPipeError]
+    assert [type(error) for error in errors] == [BrokenPipeError]
 
 
 class Held:
-    """Holds back everything until it is flushed."""
+    """Lines that hold everything back until they are flushed."""
 
     waiting = True
 
@@ -86,7 +86,7 @@ class Held:
         return b"the end"
 
 
-def test_what_is_held_back_is_flushed_while_nothing_comes(tmp_path: Path) -> None:
+def test_held_lines_are_flushed_while_idle(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     display = Display(writer)
     display.lines = Held()
@@ -100,7 +100,7 @@ def test_what_is_held_back_is_flushed_while_nothing_comes(tmp_path: Path) -> Non
     assert b"".join(rest).endswith(b"the end, the last")
 
 
-def test_messages_stand_where_they_were_said_however_late_the_reader_comes(tmp_path: Path) -> None:
+def test_late_reader_gets_messages_between_the_output(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     display = Display(writer)
     outputs = pieces(tmp_path / "copy", 200, 1 << 18)
@@ -127,7 +127,7 @@ def test_messages_stand_where_they_were_said_however_late_the_reader_comes(tmp_p
     )
 
 
-def test_messages_that_nobody_reads_are_bounded_and_counted() -> None:
+def test_messages_without_a_reader_are_limited_and_counted() -> None:
     reader, writer = os.pipe()
     display = Display(writer)
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
@@ -143,13 +143,13 @@ def test_messages_that_nobody_reads_are_bounded_and_counted() -> None:
     os.close(writer)
     thread.join()
     os.close(reader)
-    said = b"".join(got).splitlines()
-    left_out = next(line for line in said if b"left out" in line)
-    assert len(said) < 1000
-    assert int(left_out.split()[1]) + said.count(b"line") == 10_000
+    shown = b"".join(got).splitlines()
+    left_out = next(line for line in shown if b"left out" in line)
+    assert len(shown) < 1000
+    assert int(left_out.split()[1]) + shown.count(b"line") == 10_000
 
 
-def test_who_does_not_wait_any_more_still_hears_the_last_words(tmp_path: Path) -> None:
+def test_close_with_timeout_still_writes_the_last_message(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     display = Display(writer)
     for output in pieces(tmp_path / "copy", 30, 1 << 20):
@@ -164,7 +164,7 @@ def test_who_does_not_wait_any_more_still_hears_the_last_words(tmp_path: Path) -
     thread = threading.Thread(target=read_slowly)
     thread.start()
     began = time.monotonic()
-    display.close(b"the end\n", patience=0.5)
+    display.close(b"the end\n", timeout=0.5)
     assert time.monotonic() - began < 3
     os.close(writer)
     thread.join()
@@ -173,13 +173,13 @@ def test_who_does_not_wait_any_more_still_hears_the_last_words(tmp_path: Path) -
     assert sum(map(len, got)) < 20 << 20
 
 
-def test_a_trickle_that_nobody_reads_takes_no_memory(tmp_path: Path) -> None:
+def test_small_writes_without_a_reader_take_little_memory(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     display = Display(writer)
     copy = tmp_path / "copy"
     copy.write_bytes(b"x" * 70_000_000)
     chunk = b"x" * (1 << 20)
-    for index in range(20):  # more than a pipe and the memory hold
+    for index in range(20):  # more than the pipe and the memory hold
         display.show(Output(STREAM, index << 20, chunk, 0.0, copy))
     tracemalloc.start()
     for offset in range(20 << 20, (20 << 20) + 200_000, 2):
@@ -192,11 +192,11 @@ def test_a_trickle_that_nobody_reads_takes_no_memory(tmp_path: Path) -> None:
     os.close(writer)
 
 
-def test_a_reader_that_made_the_pipe_non_blocking_gets_everything(tmp_path: Path) -> None:
+def test_non_blocking_pipe_gets_everything(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    told: list[OSError] = []
-    display = Display(writer, told.append)
+    errors: list[OSError] = []
+    display = Display(writer, errors.append)
     for output in pieces(tmp_path / "copy", 20, 1 << 18):
         display.show(output)
     got: list[bytes] = []
@@ -206,11 +206,11 @@ def test_a_reader_that_made_the_pipe_non_blocking_gets_everything(tmp_path: Path
     os.close(writer)
     thread.join()
     os.close(reader)
-    assert told == []
+    assert errors == []
     assert b"".join(got) == (tmp_path / "copy").read_bytes()
 
 
-def test_a_copy_that_cannot_be_read_back_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_copy_that_cannot_be_read_is_reported_and_skipped(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     display = Display(writer)
     for output in pieces(tmp_path / "copy", 100, 1 << 18):
@@ -224,13 +224,13 @@ def test_a_copy_that_cannot_be_read_back_is_told_and_the_rest_goes_on(tmp_path: 
     os.close(writer)
     thread.join()
     os.close(reader)
-    said = b"".join(got)
-    assert b"cannot read back" in said
-    assert said.endswith(b"still here\n")
+    shown = b"".join(got)
+    assert b"cannot read back" in shown
+    assert shown.endswith(b"still here\n")
 
 
-def test_a_terminal_that_falls_far_behind_is_brought_up_to_date(tmp_path: Path) -> None:
-    """What leaves the scrollback before anybody can read it is left out; the last lines never are."""
+def test_terminal_that_falls_far_behind_skips_output(tmp_path: Path) -> None:
+    """Output that leaves the scrollback before anyone could read it is skipped, but not the last lines."""
     lines = [b"line %07d\n" % number for number in range(2_000_000)]  # 26 MB
     data = b"".join(lines)
     copy = tmp_path / "copy"
@@ -251,7 +251,7 @@ def test_a_terminal_that_falls_far_behind_is_brought_up_to_date(tmp_path: Path) 
     shown = b"".join(got).splitlines(keepends=True)
     assert len(shown) < len(lines) / 2
     assert (shown[0], shown[-1]) == (lines[0], b"the verdict\n")
-    (notice,) = [line for line in shown if b"MB of output left out here" in line]
+    (notice,) = [line for line in shown if b"MB of output skipped" in line]
     assert b"`orch logs` shows all of it" in notice
     tail = shown[shown.index(notice) + 2 : -1]  # after the line that was shown in part
     assert len(tail) > 50_000

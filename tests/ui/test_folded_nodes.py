@@ -1,4 +1,4 @@
-"""Output of many nodes: what is equal is shown once, and nothing is lost."""
+"""Output of many nodes: identical output is shown once, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def feed(chunks: list[tuple[str, bytes]], nodes: list[str]) -> None:
 
 
 def lines_of(shown: str) -> dict[str, list[str]]:
-    """What is shown of each node."""
+    """Return the lines that are shown for each node."""
     found: dict[str, list[str]] = {}
     for line in shown.splitlines():
         names, _, text = line.partition("│ ")
@@ -34,7 +34,7 @@ PIECES = st.tuples(st.sampled_from(["n0", "n1", "n2"]), st.sampled_from([b"a\n",
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(PIECES, max_size=12))
-def test_every_node_has_its_lines_and_equal_ones_stand_once(
+def test_identical_output_of_nodes_is_shown_once(
     capfd: pytest.CaptureFixture[str], chunks: list[tuple[str, bytes]]
 ) -> None:
     nodes = ["n0", "n1", "n2"]
@@ -48,10 +48,10 @@ def test_every_node_has_its_lines_and_equal_ones_stand_once(
     assert len(heads) == len({data for data in whole.values() if data})
 
 
-def test_node_that_writes_too_much_is_shown_as_it_writes(
+def test_output_beyond_the_limit_is_shown_as_it_comes(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folded_nodes, "_MOST", 10)
+    monkeypatch.setattr(folded_nodes, "_MAX_HELD", 10)
     chunks = [("n0", b"0123456\n"), ("n1", b"small\n"), ("n0", b"0123456\n"), ("n0", b"last\n")]
     asyncio.run(feed(chunks, ["n0", "n1"]))
     assert capfd.readouterr().out.splitlines() == [
@@ -62,10 +62,10 @@ def test_node_that_writes_too_much_is_shown_as_it_writes(
     ]
 
 
-def test_output_beyond_memory_waits_in_a_file(
+def test_output_beyond_memory_is_kept_in_a_file(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folded_nodes, "_IN_MEMORY", 100)
+    monkeypatch.setattr(folded_nodes, "_MAX_IN_MEMORY", 100)
     data = b"x" * 999 + b"\n"
     asyncio.run(feed([(name, data) for name in ("n0", "n1") for _ in range(3)], ["n0", "n1"]))
     assert capfd.readouterr().out.splitlines() == [f"n[0-1] │ {'x' * 999}"] * 3

@@ -1,4 +1,4 @@
-"""The picture of what was measured between nodes: it fits, and what is slow stands out."""
+"""The matrix of measurements between nodes fits the width, and slow pairs stand out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def lines(
     return heatmap("it", scales, nodes, values, good=good, width=width).plain.splitlines()
 
 
-def test_a_few_nodes_are_numbers_with_their_unit() -> None:
+def test_few_nodes_are_shown_with_numbers_and_unit() -> None:
     values = {**even(names(3), 84.24e-6), ("node2", "node0"): 1.3e-3}
     assert lines(names(3), values, "low") == [
         "it in µs, from row to column; usual is 84",
@@ -48,7 +48,7 @@ def test_a_few_nodes_are_numbers_with_their_unit() -> None:
         (1.25, "it in s, from row to column; usual is 1.25"),
     ],
 )
-def test_the_unit_is_that_of_the_usual(usual: float, heading: str) -> None:
+def test_unit_fits_the_usual_value(usual: float, heading: str) -> None:
     assert lines(names(2), even(names(2), usual), "low")[0] == heading
 
 
@@ -57,7 +57,7 @@ def test_bandwidth_is_in_bits() -> None:
     assert "in Mb/s" in lines(names(2), even(names(2), 0.94 * GIGABIT), "high")[0]
 
 
-def test_one_slow_node_of_three_stands_out_though_it_is_in_most_pairs() -> None:
+def test_one_slow_node_of_three_stands_out() -> None:
     values = {pair: GIGABIT * (1 if "node2" in pair else 9) for pair in permutations(names(3), 2)}
     text = heatmap("it", BYTES_PER_SECOND, names(3), values, good="high", width=80)
     marked = [
@@ -66,7 +66,7 @@ def test_one_slow_node_of_three_stands_out_though_it_is_in_most_pairs() -> None:
     assert marked == ["1.00"] * 4
 
 
-def test_many_nodes_are_a_character_a_pair_in_80_columns() -> None:
+def test_many_nodes_are_shown_with_one_character_per_pair() -> None:
     nodes = names(64)
     values = even(nodes, 1e-4)
     values.update({("node62", other): 2e-3 for other in nodes if other != "node62"})
@@ -82,19 +82,19 @@ def test_many_nodes_are_a_character_a_pair_in_80_columns() -> None:
     assert found[3 + 64] == ". usual   o over 1.5 times longer   X over 3 times   # over 10 times"
 
 
-def test_beyond_the_width_a_character_is_the_worst_of_a_few_pairs() -> None:
+def test_more_nodes_than_columns_share_characters() -> None:
     nodes = names(200)
     values = even(nodes, 9 * GIGABIT)
     values["node101", "node55"] = GIGABIT
     found = lines(nodes, values, "high")
     assert max(map(len, found)) <= 80
-    assert found[-1] == "each the worst of 3 x 3 pairs; --output json has them all"
+    assert found[-1] == "each is the worst of 3 x 3 pairs; --output json has all"
     (row,) = [line for line in found[4:-2] if "#" in line]
     assert row.startswith("99")
     assert row[5:].index("#") == 55 // 3
 
 
-def test_what_was_not_measured_is_empty_and_said_to_be() -> None:
+def test_missing_values_are_empty_with_a_note() -> None:
     values = even(names(3), 1e-4)
     del values["node1", "node2"]
     found = lines(names(3), values, "low")
@@ -102,7 +102,7 @@ def test_what_was_not_measured_is_empty_and_said_to_be() -> None:
     assert found[-1] == "empty: not measured"
 
 
-def test_names_that_have_little_in_common_are_numbered() -> None:
+def test_dissimilar_names_are_numbered() -> None:
     found = lines(["alpha", "beta-long-name"], even(["alpha", "beta-long-name"], 1e-4), "low")
     assert found[1:] == [
         "                    0    1",
@@ -111,7 +111,7 @@ def test_names_that_have_little_in_common_are_numbered() -> None:
     ]
 
 
-def test_columns_are_named_by_what_tells_the_nodes_apart() -> None:
+def test_columns_are_headed_by_what_distinguishes_the_names() -> None:
     nodes = [f"gpu-{number}.lan" for number in (10, 11, 12)]
     assert lines(nodes, even(nodes, 1e-4), "low")[1].split() == ["10", "11", "12"]
 
@@ -122,9 +122,7 @@ def test_columns_are_named_by_what_tells_the_nodes_apart() -> None:
     st.integers(72, 200),
     st.data(),
 )
-def test_it_fits_whatever_the_nodes_are_called(
-    nodes: list[str], width: int, data: st.DataObject
-) -> None:
+def test_any_names_fit_the_width(nodes: list[str], width: int, data: st.DataObject) -> None:
     pairs = list(permutations(nodes[:20], 2))
     some = data.draw(st.lists(st.sampled_from(pairs), max_size=30)) if pairs else []
     values = {pair: data.draw(st.floats(0, 1e12)) for pair in some}

@@ -1,4 +1,4 @@
-"""Lines of the log: complete, masked, safe for a terminal, bounded, and never across what is drawn."""
+"""The log: masked, safe for a terminal, limited in size, and above what is drawn."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from orchestrator.ui.log import FileHandler, SafeFormatter, StderrHandler, log_t
 from orchestrator.ui.stderr import log_through
 from orchestrator.util.log import NODE
 
-from .screens import Terminal, standing_for
+from .screens import Terminal, redirected
 
 
 @pytest.fixture
 def no_handlers() -> Iterator[None]:
-    """Leave the loggers as they were."""
+    """Restore the loggers afterwards."""
     loggers = [logging.getLogger(name) for name in ("orch", "asyncssh")]
     before = [(log, log.level, list(log.handlers)) for log in loggers]
     yield
@@ -59,7 +59,7 @@ def test_line_has_time_level_logger_node_and_message() -> None:
     )
 
 
-def test_line_without_a_node_of_its_own_has_that_of_its_context() -> None:
+def test_line_without_a_node_has_that_of_its_context() -> None:
     assert shown("closed") == "INFO orch.ssh: closed"
     token = NODE.set("node7")
     try:
@@ -93,14 +93,14 @@ def test_remote_text_is_one_line_without_controls(said: str, safe: str) -> None:
         "https://host/?api_key=abcdefghijkl",
     ],
 )
-def test_secret_is_masked_by_its_form(said: str, withheld: set[str]) -> None:
+def test_text_that_looks_like_a_secret_is_masked(said: str, withheld: set[str]) -> None:
     line = shown("it says: %s", said)
     assert "***" in line
     assert "hunter2" not in line
     assert "abcdefgh" not in line
 
 
-def test_secret_values_of_variables_are_masked_wherever_they_stand(withheld: set[str]) -> None:
+def test_secret_values_of_variables_are_masked_everywhere(withheld: set[str]) -> None:
     masking.withhold(
         {"WANDB_API_KEY": "correct-horse", "MODE": "unlike-secrets", "FILE": "battery-staple"},
         frozenset({"FILE"}),
@@ -148,7 +148,7 @@ def test_file_with_a_limit_keeps_the_newest_whole_lines(tmp_path: Path) -> None:
     assert end == "the end"
 
 
-def test_file_that_cannot_be_written_any_more_is_said_once(
+def test_file_that_cannot_be_written_is_reported_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = Path("/dev/full")
@@ -159,7 +159,7 @@ def test_file_that_cannot_be_written_any_more_is_said_once(
     assert said.count("/dev/full: the log ends here: No space left on device") == 1
 
 
-def test_new_log_file_is_for_its_owner_alone(tmp_path: Path, no_handlers: None) -> None:
+def test_new_log_file_is_readable_by_its_owner_only(tmp_path: Path, no_handlers: None) -> None:
     path = tmp_path / "log"
     log_to_file(path)
     logging.getLogger("orch.ssh").debug("hello")
@@ -167,16 +167,16 @@ def test_new_log_file_is_for_its_owner_alone(tmp_path: Path, no_handlers: None) 
     assert path.read_text().endswith("DEBUG orch.ssh: hello\n")
 
 
-def test_log_file_in_no_folder_is_a_usage_error(tmp_path: Path, no_handlers: None) -> None:
+def test_log_file_in_a_missing_folder_is_a_usage_error(tmp_path: Path, no_handlers: None) -> None:
     with pytest.raises(
         UsageError, match=r"--log-file .*/none/log: cannot be written: No such file"
     ):
         log_to_file(tmp_path / "none/log")
 
 
-def test_lines_on_a_terminal_stand_above_what_is_drawn() -> None:
+def test_lines_on_a_terminal_are_above_what_is_drawn() -> None:
     tty = Terminal(60, 20)
-    with standing_for(stderr=tty.descriptor):
+    with redirected(stderr=tty.descriptor):
         display = Display(2)
         log_through(display.log)
         try:
@@ -212,4 +212,4 @@ def test_flood_of_log_lines_leaves_room_for_messages() -> None:
     display.close()
     os.close(writer)
     os.close(reader)
-    assert b"messages are left out" in got
+    assert b"messages left out" in got

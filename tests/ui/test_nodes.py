@@ -1,4 +1,4 @@
-"""The table of nodes: columns that align, fit, and harm nobody."""
+"""The table of nodes: aligned, as wide as the terminal, without control characters."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def with_facts(**changes: object) -> NodeReport:
 REST = "eth0 198.18.0.10  yes    ok     /home/ubuntu"
 
 
-def test_off_a_terminal_columns_align_and_are_always_the_same() -> None:
+def test_pipe_gets_all_columns_aligned() -> None:
     assert lines([GOOD]) == [
         f"{'NODE  ADDRESS  PYTHON  TORCH        CPUS  GPUS':<69}NETWORK           RSYNC  CLOCK  HOME",
         f"n0    n0       3.11.7  2.9.1+cu128  64    8 × H100 80GB HBM3 80 GiB  {REST}",
@@ -83,7 +83,7 @@ def test_off_a_terminal_columns_align_and_are_always_the_same() -> None:
     assert heading.index("PYTHON") == row.index("✗ timed-out")
 
 
-def test_columns_give_way_until_it_fits_and_are_named() -> None:
+def test_narrow_terminal_hides_columns_and_names_them() -> None:
     heading, first, second, note = lines([GOOD, DEAD], width=80)
     assert max(map(len, (heading, first, second))) <= 80
     assert heading.split() == ["NODE", "PYTHON", "TORCH", "GPUS"]
@@ -91,24 +91,24 @@ def test_columns_give_way_until_it_fits_and_are_named() -> None:
     assert len(lines([GOOD, DEAD], width=160)) == 3
 
 
-def test_what_is_remarkable_stands_out_and_never_gives_way() -> None:
+def test_columns_with_problems_are_coloured_and_never_hidden() -> None:
     shown = lines([with_facts(clock_skew=-3.24, rsync=None)], width=60, colour=True)
     assert "\x1b[33m-3.2 s\x1b[0m" in shown[1]
     assert "\x1b[31mno\x1b[0m" in shown[1]
     assert "HOME" not in shown[0]
 
 
-def test_a_small_skew_is_no_news() -> None:
+def test_small_clock_skew_is_ok() -> None:
     assert " ok " in lines([with_facts(clock_skew=0.5)])[1]
 
 
-def test_what_nodes_say_cannot_steer_a_terminal() -> None:
+def test_remote_text_has_no_control_characters() -> None:
     line = lines([with_facts(home="/\x1b]0;evil\x07", python_version="3\n4\u202e")])[1]
     assert line.isprintable()
     assert "/�]0;evil�" in line
 
 
-def test_a_spare_is_told_apart() -> None:
+def test_spare_is_marked() -> None:
     spare = dataclasses.replace(GOOD, host=Host(name="n1", spare=True))
     assert lines([GOOD, spare])[2].startswith("n1 (spare)  n1")
     assert [describe(report)["spare"] for report in (GOOD, spare)] == [False, True]
@@ -127,7 +127,7 @@ def named(name: str, **changes: object) -> NodeReport:
     return dataclasses.replace(GOOD, host=Host(name=name), **changes)  # type: ignore[arg-type]
 
 
-def test_gpus_are_told_by_model_and_memory() -> None:
+def test_gpus_have_model_and_memory() -> None:
     assert describe(GOOD)["gpu_models"] == ["NVIDIA H100 80GB HBM3"] * 8
     assert describe(GOOD)["gpu_memory"] == [81559 << 20] * 8
     assert (describe(GOOD)["torch"], describe(GOOD)["torch_platform"]) == (
@@ -150,8 +150,8 @@ def test_same_fault_of_many_nodes_is_one_row_with_one_remedy() -> None:
     without = dataclasses.replace(FACTS, rsync=None)
     reports = [GOOD, named("n1", facts=without), named("n2", facts=without)]
     found = [dataclasses.replace(r, faults=faults_of(r, reports)) for r in reports]
-    (told,) = faults(found)
-    assert told.splitlines() == [
+    (fault,) = faults(found)
+    assert fault.splitlines() == [
         "n[1-2]: rsync is not installed",
         "  → install rsync there, or bring the files yourself and use --no-sync",
     ]
@@ -173,7 +173,7 @@ def test_launcher_that_is_not_there_is_a_fault() -> None:
     assert fault.remedy.startswith("did you mean torchrun?")
 
 
-def test_another_torch_or_python_than_the_others_is_a_fault() -> None:
+def test_torch_or_python_that_differs_from_the_others_is_a_fault() -> None:
     odd = named("n2", software=software("2.8.0", "3.10.4"))
     reports = [GOOD, named("n1"), odd]
     assert [fault.message for fault in faults_of(odd, reports)] == [
@@ -183,7 +183,7 @@ def test_another_torch_or_python_than_the_others_is_a_fault() -> None:
     assert faults_of(GOOD, reports) == ()
 
 
-def test_python_that_cannot_be_looked_at_is_no_pass() -> None:
+def test_python_that_cannot_be_inspected_is_a_fault() -> None:
     silent = named("n1", software=NoAnswer("no answer within 20 s"))
     (fault,) = faults_of(silent, [GOOD, silent])
     assert "no answer within 20 s" in fault.message

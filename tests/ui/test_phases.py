@@ -1,4 +1,4 @@
-"""The header before the ranks run: who is done, who failed, who is waited for."""
+"""The phases before the ranks run: finished ones, and the nodes that are pending or failed."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ def header(phases: Phases, width: int = 80) -> list[str]:
 NODES = [f"node{number}" for number in range(8)]
 
 
-def test_who_is_waited_for_is_named_as_far_as_there_is_room() -> None:
+def test_pending_nodes_are_named_up_to_a_limit() -> None:
     phases = Phases()
     phases.begin("connect", NODES)
     assert header(phases) == ["connect 8 nodes"]
-    phases.advance("connect", "node1", True)
-    phases.advance("connect", "node3", False)
+    phases.advance("node1", True)
+    phases.advance("node3", False)
     assert header(phases) == [
-        "connect 2/8, not node3, waiting for node0, node2, node4, node5 and 2 more"
+        "connect 2/8, failed on node3, waiting for node0, node2, node4, node5 and 2 more"
     ]
 
 
-def test_phases_that_are_done_show_their_times() -> None:
+def test_finished_phases_show_their_times() -> None:
     phases = Phases()
-    phases.say("run lusab-babad")
+    phases.add_header("run lusab-babad")
     phases.begin("connect", NODES)
     phases.end("connect", 0.314, "")
     phases.begin("sync", NODES)
@@ -43,18 +43,18 @@ def test_phases_that_are_done_show_their_times() -> None:
     assert phases.summary() == "run lusab-babad\n      connect 0.31 s · sync 1.00 s (3 files)"
 
 
-def test_header_that_was_printed_already_is_not_part_of_the_summary() -> None:
+def test_header_that_was_taken_is_not_in_the_summary() -> None:
     phases = Phases()
-    phases.say("run lusab-babad")
-    phases.say("files ~/exp: 1 file, 1 B")
+    phases.add_header("run lusab-babad")
+    phases.add_header("files ~/exp: 1 file, 1 B")
     assert phases.take_header() == "run lusab-babad\n      files ~/exp: 1 file, 1 B"
     phases.end("sync", 1.0, "")
     assert phases.summary() == "sync 1.00 s"
 
 
-def test_a_narrow_terminal_gets_the_times_in_lines_that_fit_and_a_pipe_gets_one() -> None:
+def test_summary_wraps_between_phases_in_a_terminal() -> None:
     phases = Phases()
-    phases.say("run lusab-babad")
+    phases.add_header("run lusab-babad")
     for phase in ("connect", "facts", "sync", "preflight", "start"):
         phases.end(phase, 0.25, "13 files" if phase == "sync" else "")
     first = "connect 0.25 s · facts 0.25 s · sync 0.25 s (13 files) · preflight 0.25 s"
@@ -68,7 +68,7 @@ def test_a_narrow_terminal_gets_the_times_in_lines_that_fit_and_a_pipe_gets_one(
     st.lists(st.tuples(st.text("abc", min_size=1, max_size=12), st.text("xyz", max_size=20))),
     st.integers(60, 200),
 )
-def test_no_phase_that_is_done_is_cut_off(ended: list[tuple[str, str]], width: int) -> None:
+def test_finished_phases_are_never_cut(ended: list[tuple[str, str]], width: int) -> None:
     phases = Phases()
     for phase, detail in ended:
         phases.end(phase, 1.25, detail)
@@ -79,7 +79,7 @@ def test_no_phase_that_is_done_is_cut_off(ended: list[tuple[str, str]], width: i
     ]
 
 
-def test_where_there_is_little_room_the_end_is_shown() -> None:
+def test_low_terminal_shows_the_last_rows() -> None:
     phases = Phases()
     for phase in ("connect", "facts", "sync"):
         phases.end(phase, 1.0, "as long as a row is")

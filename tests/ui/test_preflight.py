@@ -1,4 +1,4 @@
-"""The report of a preflight: what fails stands out, what mends it can be copied, nobody is harmed."""
+"""The preflight report: problems stand out, commands can be copied, remote text is safe."""
 
 from __future__ import annotations
 
@@ -76,18 +76,18 @@ def mixed() -> Report:
 
 
 @pytest.mark.parametrize("width", [80, 160])
-def test_nothing_but_commands_is_wider_than_the_terminal(width: int) -> None:
+def test_only_commands_are_wider_than_the_terminal(width: int) -> None:
     lines = colourless(screen(mixed(), 4.23, width, verbose=True)).splitlines()
     assert [line for line in lines if len(line) > width] == (
         [f"      {NFT}"] if width == 80 else []
     )
 
 
-def test_a_command_is_one_line_whole_however_narrow_the_terminal() -> None:
+def test_command_is_one_whole_line_in_a_narrow_terminal() -> None:
     assert f"\n      {NFT}\n" in colourless(screen(mixed(), 4.23, 72, verbose=True))
 
 
-def test_the_table_is_by_group_and_names_are_folded() -> None:
+def test_table_is_grouped_and_names_are_folded() -> None:
     lines = shown(screen(mixed(), 4.23, 80, verbose=True), 80)
     titles = [line for line in lines if line in {group.value for group in Group}]
     assert titles == ["SSH and host", "Reachability", "Interface and MTU", "GPU"]
@@ -96,7 +96,7 @@ def test_the_table_is_by_group_and_names_are_folded() -> None:
     )
 
 
-def test_what_passes_takes_one_line_and_what_does_not_is_never_cut() -> None:
+def test_passes_take_one_line_and_problems_are_never_cut() -> None:
     lines = shown(screen(mixed(), 4.23, 80, verbose=True), 80)
     first = lines.index("SSH and host")
     assert lines[first + 1].endswith("…")
@@ -105,14 +105,14 @@ def test_what_passes_takes_one_line_and_what_does_not_is_never_cut() -> None:
     assert LONG in text
 
 
-def test_checks_skipped_for_one_reason_are_one_line() -> None:
+def test_checks_skipped_for_the_same_reason_share_a_row() -> None:
     (line,) = [
         line for line in shown(screen(mixed(), 4.23, 80, verbose=True), 80) if "skip " in line
     ]
     assert line.split() == ["-", "skip", "2", "checks", "all", "no", "GPU:", "gpu,", "gpu.ecc"]
 
 
-def test_remedies_come_last_the_worst_nearest_to_the_sum() -> None:
+def test_fixes_come_last_ordered_by_severity() -> None:
     lines = shown(screen(mixed(), 4.23, 160, verbose=True), 160)
     assert lines[lines.index("! nic.mtu: set it") :] == [
         "! nic.mtu: set it",
@@ -127,7 +127,7 @@ def test_remedies_come_last_the_worst_nearest_to_the_sum() -> None:
     ]
 
 
-def test_when_all_passes_each_check_is_a_line() -> None:
+def test_passed_checks_have_a_row_each() -> None:
     checks = [result(f"check{number}", passed("fine", 2)) for number in range(30)]
     lines = shown(screen(report(*checks, nodes=2), 0.5, 80, verbose=True), 80)
     assert len(lines) == 1 + 30 + 2
@@ -144,7 +144,7 @@ def test_healthy_cluster_is_one_line_unless_verbose(width: int) -> None:
     ]
 
 
-def test_what_is_wrong_is_all_that_is_shown_unless_verbose() -> None:
+def test_only_problems_are_shown_unless_verbose() -> None:
     lines = shown(screen(mixed(), 4.23, 160), 160)
     assert lines[: lines.index("")] == [
         "SSH and host",
@@ -167,7 +167,7 @@ def test_many_names_break_after_commas() -> None:
 
 
 @pytest.mark.parametrize("width", [80, 160])
-def test_what_nodes_say_cannot_steer_a_terminal_or_fake_a_line(width: int) -> None:
+def test_remote_text_cannot_move_the_cursor_or_fake_a_line(width: int) -> None:
     finding = failed(HOSTILE, "node1", text=HOSTILE, commands=[f"rm 'a{HOSTILE}'"])
     for text in (
         colourless(screen(report(result("a", finding)), 1, width)),
@@ -180,13 +180,13 @@ def test_what_nodes_say_cannot_steer_a_terminal_or_fake_a_line(width: int) -> No
         assert not any(line.startswith("pass") for line in text.splitlines())
 
 
-def test_wide_characters_stay_within_the_terminal() -> None:
+def test_wide_characters_fit_the_terminal() -> None:
     finding = failed("日本語のメッセージはとても長い" * 6, "node1")
     lines = shown(screen(report(result("a", finding)), 1, 80), 80)
     assert "".join(line[20:] for line in lines[1:-2]).replace(" ", "").count("日本語") == 6
 
 
-def test_off_a_terminal_a_finding_is_a_line_without_colour() -> None:
+def test_pipe_gets_a_line_per_finding_without_colour() -> None:
     lines = list(plain(mixed(), 4.23, verbose=True))
     assert lines[2:4] == [
         f"fail        net.tcp      node[3-7]  {LONG}",
@@ -209,7 +209,7 @@ show(mixed(), 4.23, "text")
 
 
 def written_to_a_terminal(**more: str) -> str:
-    """Return what `show` writes where stdout is a terminal of 80 columns."""
+    """Return what `show` writes if stdout is a terminal of 80 columns."""
     leader, follower = pty.openpty()
     root = Path(__file__).parents[2]
     environment = {"PATH": os.environ["PATH"], "TERM": "xterm", "COLUMNS": "80", **more}
@@ -231,12 +231,12 @@ def written_to_a_terminal(**more: str) -> str:
     return written.decode()
 
 
-def test_on_a_terminal_there_is_colour_unless_no_color_is_set() -> None:
+def test_terminal_gets_colour_unless_no_color_is_set() -> None:
     assert re.search("\x1b\\[[0-9;]*31m✗ fail", written_to_a_terminal())
     assert not re.search("\x1b\\[[0-9;]*3[0-7]m", written_to_a_terminal(NO_COLOR="1"))
 
 
-def test_a_terminal_too_narrow_for_columns_gets_plain_lines() -> None:
+def test_narrow_terminal_gets_plain_lines() -> None:
     text = written_to_a_terminal(COLUMNS="40")
     assert text.splitlines() == list(plain(mixed(), 4.23))
 
@@ -262,12 +262,12 @@ def test_json_has_an_entry_for_each_finding() -> None:
 
 
 def reached(*ways: tuple[str, str, float], **more: Any) -> Report:
-    """A report of nodes whose round trips took these seconds."""
+    """Return a report with these round trips in seconds."""
     outcomes = {Way(a, b, "ephemeral"): Outcome("ok", seconds) for a, b, seconds in ways}
     return report(result("a", passed()), measured={Reachability: Reachability(outcomes)}, **more)
 
 
-def test_what_was_measured_between_nodes_is_drawn_above_the_table() -> None:
+def test_matrices_are_above_the_table() -> None:
     found = reached(("node0", "node1", 1e-4), ("node1", "node0", 2e-3), nodes=2)
     assert shown(screen(found, 1, 80, verbose=True), 80)[:5] == [
         "round trip of a connection in µs, from row to column; usual is 100",
@@ -280,14 +280,14 @@ def test_what_was_measured_between_nodes_is_drawn_above_the_table() -> None:
     assert shown(screen(quick, 1, 80, verbose=True), 80)[0] == "SSH and host"
 
 
-def test_json_has_what_was_measured_between_nodes() -> None:
+def test_json_has_pairwise_measurements() -> None:
     found = reached(("node0", "node1", 1e-4), ("node1", "node0", math.nan), ("node1", "node2", 0.5))
     assert as_json(found, 1)["pictures"] == {
         "latency_seconds": {"node0": {"node1": 1e-4}, "node1": {"node2": 0.5}}
     }
 
 
-def test_json_is_valid_whatever_nodes_sent(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_json_of_nan_is_valid(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     from orchestrator.ui.preflight import show
 
     data = {"node0": {"skew": float("nan"), "all": [float("inf"), 1.5]}, "x": "\udcff\x00"}

@@ -1,4 +1,4 @@
-"""Hosts that are alike are told of together, in lines that fit a terminal."""
+"""Hosts in the same state share an entry, in lines that fit a terminal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def states() -> list[State]:
     ]
 
 
-def test_hosts_that_are_alike_are_one_row_with_the_commands_to_run() -> None:
+def test_hosts_in_the_same_state_share_an_entry_with_commands() -> None:
     assert report(states(), 80).splitlines() == [
         "! node[0-1]: Debian 12 · Python 3.11.2 · no torch · rsync · no GPU",
         "    # 2.7 GB to download",
@@ -35,11 +35,11 @@ def test_hosts_that_are_alike_are_one_row_with_the_commands_to_run() -> None:
     ]
 
 
-def test_what_a_host_said_reaches_the_terminal_as_text_only() -> None:
+def test_remote_text_has_no_escape_sequences() -> None:
     state = State(Host(name="node0"), problem="\x1b[2J gone")
     assert "\x1b" not in report([state], 80)
 
 
-def test_other_python_is_told_as_lines_for_the_inventory() -> None:
-    told = other_python(Path("hosts.yaml"), "~/orch/venv/bin/python", 80)
-    assert told.endswith("  defaults:\n    python: ~/orch/venv/bin/python\n")
+def test_other_python_is_shown_as_lines_for_the_inventory() -> None:
+    text = other_python(Path("hosts.yaml"), "~/orch/venv/bin/python", 80)
+    assert text.endswith("  defaults:\n    python: ~/orch/venv/bin/python\n")

@@ -1,4 +1,4 @@
-"""Output straight to stdout and stderr: in order, whole, and no faster than it is read."""
+"""The printer writes to stdout and stderr in order, no faster than they are read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OUT, ERR = (Stream("n", 0, 0, 0, channel) for channel in ("stdout", "stderr"))
 
 @contextmanager
 def piped() -> Iterator[int]:
-    """Put a pipe in the place of stdout; gives the end to read from."""
+    """Replace stdout by a pipe; yield the end to read from."""
     reader, writer = os.pipe()
     kept = os.dup(1)
     os.dup2(writer, 1)
@@ -30,7 +30,7 @@ def piped() -> Iterator[int]:
         os.close(kept)
 
 
-def taken(reader: int) -> bytes:
+def read_available(reader: int) -> bytes:
     os.set_blocking(reader, False)
     try:
         return os.read(reader, 1 << 16)
@@ -42,38 +42,38 @@ def prefixed() -> TextLines:
     return TextLines(lambda stream: b"> ", "pipe")
 
 
-def test_whole_lines_are_written_when_asked_and_the_rest_at_the_end() -> None:
+def test_write_writes_whole_lines_and_close_the_rest() -> None:
     with piped() as stdout:
         printer = Printer(prefixed())
         printer.show(OUT, b"one\ntw", 0.0)
-        assert taken(stdout) == b""
+        assert read_available(stdout) == b""
         printer.write()
-        assert taken(stdout) == b"> one\n"
+        assert read_available(stdout) == b"> one\n"
         printer.show(OUT, b"o", 0.0)
         printer.close()
-        assert taken(stdout) == b"> two\n"
+        assert read_available(stdout) == b"> two\n"
 
 
-def test_a_message_comes_after_the_output_so_far(capfd: pytest.CaptureFixture[str]) -> None:
+def test_message_follows_the_output_so_far(capfd: pytest.CaptureFixture[str]) -> None:
     with piped() as stdout:
         printer = Printer(prefixed())
         printer.show(OUT, b"one\n", 0.0)
-        printer.say("a word")
-        assert taken(stdout) == b"> one\n"
-    assert capfd.readouterr().err == "orch: a word\n"
+        printer.say("a message")
+        assert read_available(stdout) == b"> one\n"
+    assert capfd.readouterr().err == "orch: a message\n"
 
 
-def test_raw_bytes_of_the_two_streams_go_their_own_ways(capfd: pytest.CaptureFixture[str]) -> None:
+def test_raw_stdout_and_stderr_are_kept_apart(capfd: pytest.CaptureFixture[str]) -> None:
     with piped() as stdout:
         printer = Printer(Raw(), Raw())
         printer.show(OUT, b"\x00out", 0.0)
         printer.show(ERR, b"err", 0.0)
         printer.close()
-        assert taken(stdout) == b"\x00out"
+        assert read_available(stdout) == b"\x00out"
     assert capfd.readouterr().err == "err"
 
 
-def test_a_slow_reader_is_waited_for_also_by_a_pipe_that_does_not_block() -> None:
+def test_slow_reader_of_a_non_blocking_pipe_gets_everything() -> None:
     data = bytes(range(256)) * 4000
     with piped() as stdout:
         os.set_blocking(1, False)
@@ -92,7 +92,7 @@ def test_a_slow_reader_is_waited_for_also_by_a_pipe_that_does_not_block() -> Non
     assert got == data
 
 
-def test_that_nobody_reads_any_more_is_an_error() -> None:
+def test_closed_reader_raises_broken_pipe() -> None:
     with piped() as stdout:
         os.close(stdout)
         printer = Printer(Raw())

@@ -1,4 +1,4 @@
-"""`Enter ~ .` hangs up; every other key goes to the other side."""
+"""`Enter ~ .` disconnects; all other keys are passed on."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def passed(*typed: bytes) -> tuple[bytes, bool]:
         (b"\x03\x1a\x00\xff", b"\x03\x1a\x00\xff", False),
     ],
 )
-def test_only_enter_tilde_dot_hangs_up(typed: bytes, goes: bytes, leaves: bool) -> None:
+def test_only_enter_tilde_dot_disconnects(typed: bytes, goes: bytes, leaves: bool) -> None:
     assert passed(typed) == (goes, leaves)
     assert passed(*(bytes([byte]) for byte in typed)) == (goes, leaves)
 
 
 @given(st.binary(max_size=60).map(lambda data: data.replace(b"~", b"")))
-def test_keys_without_a_tilde_arrive_as_they_are(typed: bytes) -> None:
+def test_keys_without_a_tilde_are_passed_unchanged(typed: bytes) -> None:
     assert passed(typed) == (typed, False)
 
 
 @given(st.lists(st.sampled_from([b"~", b".", b"\r", b"a"]), max_size=12), st.integers(0, 12))
-def test_it_does_not_matter_how_keys_come_in_pieces(typed: list[bytes], at: int) -> None:
+def test_keys_may_come_in_any_pieces(typed: list[bytes], at: int) -> None:
     data = b"".join(typed)
     assert passed(data[:at], data[at:]) == passed(data)

@@ -1,4 +1,4 @@
-"""The table of runs: it fits a terminal, and is the same for every pipe."""
+"""The table of runs fits a terminal; a pipe gets all columns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAILED = RunSummary(
 )  # fmt: skip
 
 
-def test_a_pipe_gets_every_column_whole() -> None:
+def test_pipe_gets_all_columns() -> None:
     heading, live, failed = lines([LIVE, FAILED])
     assert " ".join(heading.split()) == (
         "RUN STATE EXIT AGE TOOK NODES RANKS LAUNCHER LOGS SCRIPT SUMMARY"
@@ -35,24 +35,24 @@ def test_a_pipe_gets_every_column_whole() -> None:
 
 
 @pytest.mark.parametrize("width", [40, 80, 100, 160])
-def test_a_terminal_gets_one_line_a_run_that_fits(width: int) -> None:
+def test_terminal_gets_one_line_per_run_that_fits(width: int) -> None:
     shown = lines([LIVE, FAILED], width)
     assert max(map(columns, shown[:3])) <= width
     assert shown[1].startswith("lusab-babad  running")
     assert "train." in shown[1]
-    assert (len(shown) == 4) == (width < 120)  # what is left out is named
+    assert (len(shown) == 4) == (width < 120)  # hidden columns are named
     if width < 120:
         assert shown[3].startswith("(summary")
         assert shown[3].endswith("in a wider terminal, or --output json)")
 
 
-def test_how_it_ended_stands_out() -> None:
+def test_outcome_is_coloured() -> None:
     _, live, failed = lines([LIVE, FAILED], 160, colour=True)
     assert "\x1b[32mrunning\x1b[0m" in live
     assert "\x1b[31m3\x1b[0m" in failed
 
 
-def test_without_runs_there_is_the_heading_or_an_empty_list(
+def test_no_runs_give_a_heading_or_an_empty_list(
     capfdbinary: pytest.CaptureFixture[bytes],
 ) -> None:
     show([], "text")
@@ -60,7 +60,7 @@ def test_without_runs_there_is_the_heading_or_an_empty_list(
     assert capfdbinary.readouterr().out.decode().split("\n")[0].startswith("RUN  STATE")
 
 
-def test_json_has_all_of_it(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_json_has_everything(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     show([LIVE, FAILED], "json")
     live, failed = json.loads(capfdbinary.readouterr().out)
     assert list(live) == list(failed)

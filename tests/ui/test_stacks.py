@@ -1,4 +1,4 @@
-"""Where the ranks of a run are, as people and programs see it."""
+"""Where the ranks of a run are, as text and JSON."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def view() -> StacksView:
     )
 
 
-def test_ranks_at_one_place_are_one_entry_and_all_is_one_line_where_it_fits() -> None:
+def test_ranks_at_the_same_location_share_an_entry() -> None:
     groups = ["r[0-2] all_reduce (train.py:88)", "r3 next(loader) (data.py:40)"]
     suspect = f"suspect: {groups[1]}, below it train (train.py:88): r[0-2] wait in all_reduce"
     assert lines(view(), 80) == [" · ".join(groups), suspect]
     assert lines(view(), 40) == [*groups, suspect]
 
 
-def test_what_gets_no_answer_is_told() -> None:
+def test_stuck_connections_are_shown() -> None:
     stuck = StacksView(
         "lusab", (look("n1", process(3, TRAIN), stuck=(SYN,)),), {}, {"10.0.0.1": "n0"}, {}
     )
@@ -47,15 +47,15 @@ def test_what_gets_no_answer_is_told() -> None:
     assert full_lines(stuck)[-1] == connection
 
 
-def test_no_rank_is_said() -> None:
-    assert lines(StacksView("lusab", (look("n0"),), {}, {}, {}), 80) == ["no rank runs"]
+def test_no_running_rank_is_stated() -> None:
+    assert lines(StacksView("lusab", (look("n0"),), {}, {}, {}), 80) == ["no rank is running"]
 
 
-def test_in_full_every_thread_is_there_and_ranks_that_are_alike_once() -> None:
-    told = full_lines(view())
-    heads = [line for line in told if line and not line.startswith(" ")]
+def test_full_lines_have_every_thread_and_identical_ranks_once() -> None:
+    shown = full_lines(view())
+    heads = [line for line in shown if line and not line.startswith(" ")]
     assert heads == ["r[0-2] on n0, n1", "r3 on n1"]
-    rest = told[told.index("r3 on n1") :]
+    rest = shown[shown.index("r3 on n1") :]
     assert rest[:4] == [
         "r3 on n1",
         "  pid 103 python",
@@ -66,22 +66,22 @@ def test_in_full_every_thread_is_there_and_ranks_that_are_alike_once() -> None:
     assert rest[-1] == "  pid 501 sh: no stack"
 
 
-def test_a_program_gets_everything(capfd: pytest.CaptureFixture[str]) -> None:
+def test_json_has_everything(capfd: pytest.CaptureFixture[str]) -> None:
     show(view(), "json", full=False)
-    said = json.loads(capfd.readouterr().out)
-    assert said == json.loads(json.dumps(describe(view())))
-    assert set(said) == {"run", "stacks", "stuck", "suspect", "nodes", "problems"}
-    assert said["nodes"][1]["processes"][1]["threads"][0]["frames"][0]["function"] == "wait"
-    assert said["problems"] == {"n2": "n2: away"}
+    document = json.loads(capfd.readouterr().out)
+    assert document == json.loads(json.dumps(describe(view())))
+    assert set(document) == {"run", "stacks", "stuck", "suspect", "nodes", "problems"}
+    assert document["nodes"][1]["processes"][1]["threads"][0]["frames"][0]["function"] == "wait"
+    assert document["problems"] == {"n2": "n2: away"}
 
 
-def test_a_stall_is_told_in_a_few_lines() -> None:
+def test_stall_is_reported_in_a_few_lines() -> None:
     stacks = ("r[0-2] all_reduce (train.py:88)", "r3 next(loader) (data.py:40)")
     assert messages.stalled(events.Stalled(61.2, stacks, ("a → b",), "r3")).split("\n      ") == [
-        "nothing has moved for 1 min 1 s:",
+        "no progress for 1 min 1 s:",
         "r[0-2] all_reduce (train.py:88) · r3 next(loader) (data.py:40)",
         "stuck: a → b",
         "suspect: r3",
     ]
-    told = messages.stalled(events.Stalled(60, stacks * 2, (), ""))
-    assert told.count("\n") == 4
+    text = messages.stalled(events.Stalled(60, stacks * 2, (), ""))
+    assert text.count("\n") == 4

@@ -1,4 +1,4 @@
-"""One run in a table: everything in a pipe, a screenful on a terminal, what differs always by itself."""
+"""The table of one run: every rank in a pipe, one screen on a terminal, unusual ranks in their own rows."""
 
 from __future__ import annotations
 
@@ -12,11 +12,7 @@ import pytest
 
 from orchestrator.api.status import AttemptStatus, NodeStatus, RankStatus, RunStatus
 from orchestrator.runs.lock import Controller
-from orchestrator.ui.status import (
-    describe,
-    lines,
-    show,
-)
+from orchestrator.ui.status import lines, show
 from orchestrator.ui.terminal import columns
 
 NOW = 2000.0
@@ -32,7 +28,7 @@ def rank(number: int, **more: object) -> RankStatus:
 def run(
     nodes: int, devices: int = 8, strange: Mapping[str, NodeStatus] = MappingProxyType({})
 ) -> RunStatus:
-    """A run whose nodes are well, but for some."""
+    """Return a run of healthy nodes, except for the strange ones."""
     rows = [
         NodeStatus(
             f"node{i}", "running", None, tuple(rank(i * devices + j) for j in range(devices))
@@ -61,7 +57,7 @@ STRANGE = {
 }
 
 
-def test_attempts_that_failed_stand_above_how_it_is_now() -> None:
+def test_failed_attempts_are_listed_before_the_summary() -> None:
     row = AttemptStatus(1, 0, 1000.0, 1090.0, 3, "rank 1 on node0 exited with 3")
     view = dataclasses.replace(run(1), summary="lost", failed=(row,))
     assert lines(view, NOW)[2:4] == [
@@ -70,14 +66,14 @@ def test_attempts_that_failed_stand_above_how_it_is_now() -> None:
     ]
 
 
-def test_a_pipe_gets_a_line_for_each_rank() -> None:
+def test_pipe_gets_a_line_for_each_rank() -> None:
     shown = lines(run(64, strange=STRANGE), NOW)
     assert shown[:3] == [
         "run a-run: running; 64 nodes, 504 ranks, torchrun",
-        "      began 16 min ago; controller: background pid 12",
+        "      started 16 min ago; controller: background pid 12",
         "      logs: /a-run/logs",
     ]
-    assert " ".join(shown[3].split()) == "NODE RANK STATE EXIT PID LOGS SAID LAST LINE"
+    assert " ".join(shown[3].split()) == "NODE RANK STATE EXIT PID LOGS OUTPUT LAST LINE"
     assert len(shown) == 4 + 504 + 1
     (failed,) = (line for line in shown if line.split()[1] == "r47")
     assert " ".join(failed.split()) == "node5 r47 failed 3 4047 1.0 MB 2 s ago ValueError: no"
@@ -86,9 +82,7 @@ def test_a_pipe_gets_a_line_for_each_rank() -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (160, 50)])
-def test_many_ranks_are_a_screenful_and_what_differs_stands_by_itself(
-    width: int, height: int
-) -> None:
+def test_many_ranks_fit_the_screen_and_unusual_ones_have_rows(width: int, height: int) -> None:
     shown = lines(run(64, strange=STRANGE), NOW, width, height)
     assert len(shown) < height
     assert max(map(columns, shown[:8])) <= width
@@ -99,7 +93,7 @@ def test_many_ranks_are_a_screenful_and_what_differs_stands_by_itself(
     assert rows[3][:3] == ["node6", "-", "absent"]
 
 
-def test_where_nodes_have_room_ranks_of_one_share_a_row() -> None:
+def test_ranks_of_a_node_share_a_row_if_nodes_have_room() -> None:
     shown = lines(run(8, strange=STRANGE), NOW, 160, 24)
     assert [line.split()[:2] for line in shown[4:]] == [
         ["node0", "r0-7"],
@@ -114,7 +108,7 @@ def test_where_nodes_have_room_ranks_of_one_share_a_row() -> None:
     ]
 
 
-def test_how_ranks_ended_is_told_by_code_or_signal() -> None:
+def test_ended_ranks_show_exit_code_or_signal() -> None:
     ends = (
         rank(0, state="ended", exit_code=0), rank(1, state="killed", exit_code=137, signal="SIGKILL"),
     )  # fmt: skip
@@ -122,41 +116,41 @@ def test_how_ranks_ended_is_told_by_code_or_signal() -> None:
     assert [line.split()[2:4] for line in shown[4:]] == [["ended", "0"], ["killed", "SIGKILL"]]
 
 
-def test_of_a_run_that_is_over_it_tells_how_long_it_took_and_of_no_controller() -> None:
+def test_ended_run_shows_its_duration_and_no_controller() -> None:
     over = dataclasses.replace(run(1), state="ended", ended=1330.0, exit_code=0, controller=None)
     shown = lines(over, NOW)
     assert shown[0] == "run a-run: ended with exit code 0; 1 node, 8 ranks, torchrun"
-    assert shown[1] == "      began 16 min ago, took 5 min 30 s"
+    assert shown[1] == "      started 16 min ago, took 5 min 30 s"
 
 
 def test_few_ranks_have_a_row_each() -> None:
     assert len(lines(run(2, 4), NOW, 80, 24)) in (4 + 8, 4 + 8 + 1)
 
 
-def test_a_row_of_many_tells_how_long_the_most_silent_one_said_nothing() -> None:
+def test_row_of_several_ranks_has_the_age_of_the_most_silent() -> None:
     silent = NodeStatus("node1", "running", None, tuple(rank(8 + j, said=1400.0) for j in range(8)))
     shown = lines(run(64, strange={"node1": silent}), NOW, 160, 24)
     assert "10 min ago" in shown[4]
 
 
-def test_a_run_that_failed_to_start_has_no_ranks() -> None:
+def test_run_that_failed_to_start_has_no_ranks() -> None:
     view = dataclasses.replace(run(0), state="failed", summary="node0: no space\x07")
     shown = lines(view, NOW, 80, 24)
     assert shown[2] == "      node0: no space�"
     assert len(shown) == 5
 
 
-def test_json_leaves_nothing_out(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_json_has_everything(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     view = run(64, strange=STRANGE)
     show(view, "json")
-    told = json.loads(capfdbinary.readouterr().out)
-    assert told == json.loads(json.dumps(describe(view), default=str))
-    assert len(told["nodes"]) == 64
-    assert told["nodes"][5]["ranks"][7]["exit_code"] == 3
-    assert told["nodes"][3]["unreachable_since"] == 1968.0
+    document = json.loads(capfdbinary.readouterr().out)
+    assert document == json.loads(json.dumps(dataclasses.asdict(view), default=str))
+    assert len(document["nodes"]) == 64
+    assert document["nodes"][5]["ranks"][7]["exit_code"] == 3
+    assert document["nodes"][3]["unreachable_since"] == 1968.0
 
 
-def test_why_nodes_cannot_be_reached_stands_below_each_cause_once() -> None:
+def test_causes_of_unreachable_nodes_are_listed_once() -> None:
     cause = "the connection broke\n  → see whether it is up"
     strange = {
         name: NodeStatus(name, "unreachable", 1968.0, (), cause) for name in ("node3", "node4")
@@ -166,4 +160,4 @@ def test_why_nodes_cannot_be_reached_stands_below_each_cause_once() -> None:
     strange["node4"] = NodeStatus("node4", "left", None, (), "lost its launcher to SIGKILL")
     shown = lines(run(8, strange=strange), NOW)
     assert shown[-1] == "node4 left the run: lost its launcher to SIGKILL"
-    assert all(row["cause"] == "" for row in describe(run(2))["nodes"])
+    assert all(row.cause == "" for row in run(2).nodes)

@@ -1,4 +1,4 @@
-"""What orch says itself: no secret in it, and nothing that a terminal obeys."""
+"""Messages on stderr: without secrets and control characters, wrapped."""
 
 from __future__ import annotations
 
@@ -7,39 +7,41 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.ui.stderr import folded, message
+from orchestrator.ui.stderr import message, wrapped
 
 
 def test_secret_in_a_message_is_masked() -> None:
-    said = message("node1: no way to pg://me:hunter2@db\n  → give --env HF_TOKEN=VALUE")
-    assert said.decode() == "orch: node1: no way to pg://me:***@db\n  → give --env HF_TOKEN=VALUE\n"
+    shown = message("node1: no way to pg://me:hunter2@db\n  → give --env HF_TOKEN=VALUE")
+    assert (
+        shown.decode() == "orch: node1: no way to pg://me:***@db\n  → give --env HF_TOKEN=VALUE\n"
+    )
 
 
 @given(st.text(st.characters(codec=None), max_size=40))
-def test_message_moves_no_terminal(text: str) -> None:
-    said = re.sub(r"\x1b\[[0-9;:]*m", "", message(f"node1 says {text}").decode())
-    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", said)
+def test_message_has_no_control_characters(text: str) -> None:
+    shown = re.sub(r"\x1b\[[0-9;:]*m", "", message(f"node1 says {text}").decode())
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
 
 
-def test_long_line_is_folded_between_words_and_hangs() -> None:
+def test_long_line_wraps_between_words_with_an_indent() -> None:
     text = "orch: " + "word " * 20
-    rows = folded(text.rstrip(), 50).split("\n")
+    rows = wrapped(text.rstrip(), 50).split("\n")
     assert rows[0] == "orch:" + " word" * 9
     assert all(row.startswith("    word") for row in rows[1:])
     assert max(map(len, rows)) <= 50
 
 
-def test_command_in_backticks_and_indented_lines_are_not_folded() -> None:
+def test_commands_and_indented_lines_are_not_wrapped() -> None:
     command = f"`orch launch {'x' * 60} y`"
-    assert command in folded(f"  → then run {command} once", 50)
+    assert command in wrapped(f"  → then run {command} once", 50)
     pasted = "      sudo nft insert rule inet filter input ip saddr 10.0.0.0/8 accept"
-    assert folded(pasted, 50) == pasted
+    assert wrapped(pasted, 50) == pasted
 
 
-def test_without_a_terminal_nothing_is_folded() -> None:
-    assert folded("word " * 100, None) == "word " * 100
+def test_nothing_is_wrapped_without_a_terminal() -> None:
+    assert wrapped("word " * 100, None) == "word " * 100
 
 
 @given(st.text(alphabet="ab `\n→'", max_size=300), st.integers(min_value=40, max_value=120))
-def test_no_word_is_lost(text: str, width: int) -> None:
-    assert folded(text, width).split() == text.split()
+def test_wrapping_keeps_all_words(text: str, width: int) -> None:
+    assert wrapped(text, width).split() == text.split()

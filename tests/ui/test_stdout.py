@@ -1,4 +1,4 @@
-"""Standard output that cannot be written, or not at once."""
+"""Standard output that cannot be written, or not immediately."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from orchestrator.errors import OutputError
 from orchestrator.ui.stdout import Descriptor
 
 
-def test_write_to_a_full_disk_is_an_error_of_the_output() -> None:
+def test_write_to_a_full_disk_raises_output_error() -> None:
     with open("/dev/full", "wb", buffering=0) as full, pytest.raises(OutputError) as failed:  # noqa: PTH123
         Descriptor(full.fileno(), "w", closefd=False).write(b"x")
     assert str(failed.value) == "the output cannot be written: No space left on device"
     assert failed.value.exit_code == 1
 
 
-def test_reader_that_has_gone_stays_a_broken_pipe() -> None:
+def test_write_without_a_reader_raises_broken_pipe() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with pytest.raises(BrokenPipeError), Descriptor(writing, "w") as raw:
         raw.write(b"x")
 
 
-def test_non_blocking_pipe_is_waited_for() -> None:
+def test_write_waits_for_a_non_blocking_pipe() -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     got = bytearray()

@@ -1,4 +1,4 @@
-"""Rows at the bottom of a terminal: cut to its width, harmless, and gone when they should be."""
+"""Rows at the bottom of a terminal: cut to its width, without control characters, removed when due."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def tty() -> Iterator[Terminal]:
 
 
 @given(st.text(), st.integers(1, 60))
-def test_no_row_is_wider_than_the_terminal_or_leaves_its_line(text: str, width: int) -> None:
+def test_rows_stay_within_the_width_and_on_one_line(text: str, width: int) -> None:
     painted = paint(((text[:5], "1"), (text[5:], "")), width, colour=True).decode()
     plain = printable(painted)
     assert columns(plain) <= width
@@ -45,41 +45,41 @@ def test_no_row_is_wider_than_the_terminal_or_leaves_its_line(text: str, width: 
         ("e\u0301te\u0301 e\u0301te\u0301", "e\u0301te\u0301 e\u0301te\u0301"),
     ],
 )
-def test_what_is_too_wide_is_cut_by_its_columns(text: str, shown: str) -> None:
+def test_wide_text_is_cut_by_columns(text: str, shown: str) -> None:
     assert paint(((text, ""),), 9, colour=False).decode() == shown
 
 
-def test_remote_text_cannot_steer_the_terminal() -> None:
+def test_remote_text_has_no_escape_sequences() -> None:
     row = (("\x1b[31mred\x1b[0m \x1b]0;title\x07 \u202eevil\x1b[2J", ""),)
     assert paint(row, 80, colour=True).decode() == "red �]0;title� �evil�[2J"
 
 
 def frames(footer: Footer, lines: bytes, *rows: str) -> bytes:
-    """Return what is written until the footer has these rows."""
+    """Return what is written until the footer shows these rows."""
     written = footer.frame(lines, lambda width, height: [((row, ""),) for row in rows])
     return written + footer.frame(b"", lambda width, height: [((row, ""),) for row in rows])
 
 
-def test_rows_are_drawn_over_and_lines_stay(tty: Terminal) -> None:
+def test_frame_replaces_rows_and_keeps_lines(tty: Terminal) -> None:
     footer = Footer(tty.descriptor)
     os.write(tty.descriptor, frames(footer, b"line 1\n", "one", "two"))
     assert tty.look(0.1) == ["line 1", "one", "two"]
     os.write(tty.descriptor, frames(footer, b"line 2\nline 3\n", "only"))
     assert tty.look(0.1) == ["line 1", "line 2", "line 3", "only"]
     assert footer.is_drawn
-    assert (tty.screen.cursor.x, tty.screen.cursor.y) == (0, 3)  # at its beginning
+    assert (tty.screen.cursor.x, tty.screen.cursor.y) == (0, 3)  # at the start of the row
     os.write(tty.descriptor, footer.frame(b"line 4\n", None))
     assert tty.look(0.1) == ["line 1", "line 2", "line 3", "line 4"]
     assert not footer.is_drawn
 
 
-def test_nothing_is_written_where_nothing_changes(tty: Terminal) -> None:
+def test_unchanged_frame_writes_nothing(tty: Terminal) -> None:
     footer = Footer(tty.descriptor)
     assert frames(footer, b"", "one")
     assert frames(footer, b"", "one") == b""
 
 
-def test_while_the_size_changes_no_rows_are_drawn(tty: Terminal) -> None:
+def test_no_rows_are_drawn_while_the_size_changes(tty: Terminal) -> None:
     footer = Footer(tty.descriptor)
     render = lambda width, height: [(("row", ""),)]  # noqa: E731
     for size in ((50, 10), (60, 10), (30, 5)):
@@ -90,7 +90,7 @@ def test_while_the_size_changes_no_rows_are_drawn(tty: Terminal) -> None:
     assert not footer.is_late
 
 
-def test_a_terminal_that_does_not_know_its_size_has_no_rows() -> None:
+def test_terminal_without_a_size_has_no_rows() -> None:
     master, descriptor = os.openpty()
     fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
     assert frames(Footer(descriptor), b"line\n", "row") == b"line\n"

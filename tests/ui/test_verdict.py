@@ -1,4 +1,4 @@
-"""The screen of a failure: short, folded, and right where it is narrow."""
+"""How the end of a run is shown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WHY = events.Explained(
     signature="python.exception",
     meaning="the script raised an exception",
     cause="see the line that raised it",
-    fix="mend it",
+    fix="correct it",
     check="",
     evidence="",
     channel="stderr",
@@ -43,13 +43,13 @@ def screen(why: events.Explained | None = WHY, width: int = 80) -> list[str]:
     return [paint(row, width, colour=False).decode().rstrip() for row in rows]
 
 
-def test_it_says_what_where_why_and_what_to_do() -> None:
+def test_failure_shows_error_place_cause_and_fix() -> None:
     assert screen() == [
         "orch: ✗ run lusab: rank 5 on node2 exited with 1 after 14.2 s",
         "      error:  ValueError: no such batch",
-        "              at train.py:88 in step, 12.3 s after it began",
+        "              at train.py:88 in step, 12.3 s after it started",
         "      cause:  the script raised an exception; see the line that raised it",
-        "      fix:    mend it",
+        "      fix:    correct it",
         "      stderr: │ Traceback (most recent call last):",
         '              │   File "train.py", line 88, in step',
         "      then:   7 ranks ended: r[0-4,6-7]",
@@ -58,7 +58,7 @@ def test_it_says_what_where_why_and_what_to_do() -> None:
     ]
 
 
-def test_a_run_that_ended_well_has_nothing_to_explain() -> None:
+def test_run_that_succeeded_has_no_explanation() -> None:
     event = replace(ENDED, exit_code=0, summary="all 8 ranks succeeded")
     rows = [paint(row, 80, colour=True) for row in verdict.rows(event, None, 80)]
     assert rows == [
@@ -70,7 +70,7 @@ def test_a_run_that_ended_well_has_nothing_to_explain() -> None:
 FILES = events.FilesWritten("lusab", "node0", "~/orch/exp", 3, 1_200_000_000)
 
 
-def test_the_end_says_where_the_files_are_and_how_to_have_them() -> None:
+def test_end_shows_the_files_and_the_command_to_fetch_them() -> None:
     event = replace(ENDED, exit_code=0, summary="all 8 ranks succeeded")
     where = "node0:~/orch/exp (3 new, 1.2 GB)"
 
@@ -89,7 +89,7 @@ def test_the_end_says_where_the_files_are_and_how_to_have_them() -> None:
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
-def test_it_never_wraps_and_stays_short(width: int) -> None:
+def test_rows_fit_the_width_and_are_few(width: int) -> None:
     long = replace(
         WHY,
         error="ValueError: " + "word " * 500,
@@ -105,18 +105,18 @@ def test_it_never_wraps_and_stays_short(width: int) -> None:
     assert len(shown) < 36 if width < 80 else len(shown) <= 32
 
 
-def test_what_a_rank_printed_cannot_drive_the_terminal() -> None:
+def test_output_of_a_rank_has_no_escape_sequences() -> None:
     rows = screen(replace(WHY, lines=("\x1b[2J\x07a\u202eb",), error="E: \x1b]0;x\x07"))
     assert "\x1b" not in "".join(rows)
     assert "\u202e" not in "".join(rows)
 
 
-def test_one_that_raised_nothing_says_when_it_ended() -> None:
+def test_failure_without_an_exception_shows_when_it_ended() -> None:
     shown = screen(replace(WHY, error="", place="", after=0.42))
-    assert shown[1] == "      when:   0.42 s after it began"
+    assert shown[1] == "      when:   0.42 s after it started"
 
 
-def test_one_other_rank_is_named_as_everywhere() -> None:
+def test_single_victim_is_named() -> None:
     assert "      then:   1 rank ended: r3" in screen(replace(WHY, victims=(3,)))
 
 
@@ -145,20 +145,20 @@ def test_duration_of_a_run_follows_how_it_ended(
     how: str, detail: str, seconds: float, said: str
 ) -> None:
     event = replace(ENDED, summary=how + detail, detail=detail, seconds=seconds)
-    assert messages.lasted(event) == said
+    assert messages.ended_after(event) == said
 
 
 def test_duration_of_a_run_that_timed_out_is_its_time_limit() -> None:
     stop = Stop(StopReason.TIME_LIMIT, seconds=6)
     event = replace(ENDED, summary="timed out after 6 s", seconds=6.1, stop=stop)
-    assert messages.lasted(event) == "timed out after 6 s"
+    assert messages.ended_after(event) == "timed out after 6 s"
 
 
-def test_what_a_run_stalled_at_is_not_told_again_as_it_is_stopped() -> None:
+def test_stopping_does_not_repeat_where_ranks_stalled() -> None:
     stop = Stop(StopReason.STALL, text="r1 get (train.py:11): r[0,2-3] wait in all_reduce")
     event = events.Stopping(stop, 3.0)
     assert messages.stopping(event) == "stalled: stopping all ranks, 3 s of grace"
 
 
-def test_the_check_that_would_have_told_is_offered() -> None:
+def test_check_that_finds_the_cause_is_offered() -> None:
     assert "      check:  orch preflight --only shm" in screen(replace(WHY, check="shm"))
