@@ -1,31 +1,15 @@
-"""Why a run failed: a table of what failures look like in logs, and its matcher."""
+"""Diagnose why a run failed: a table of what failures look like in logs, and its matcher."""
 
-from orchestrator.diagnose.diagnose import diagnose
-from orchestrator.diagnose.model import (
-    Diagnosis,
-    Evidence,
-    Exit,
-    Hit,
-    Match,
-    Place,
-    PythonError,
-    Source,
-)
-from orchestrator.diagnose.signature import Kind, Signature
-from orchestrator.diagnose.table import SIGNATURES, is_noise
-
-__all__ = [
-    "SIGNATURES",
-    "Diagnosis",
-    "Evidence",
-    "Exit",
-    "Hit",
-    "Kind",
-    "Match",
-    "Place",
-    "PythonError",
-    "Signature",
-    "Source",
-    "diagnose",
-    "is_noise",
-]
+from orchestrator.diagnose.diagnose import diagnose as diagnose
+from orchestrator.diagnose.model import Diagnosis as Diagnosis
+from orchestrator.diagnose.model import Evidence as Evidence
+from orchestrator.diagnose.model import Exit as Exit
+from orchestrator.diagnose.model import Hit as Hit
+from orchestrator.diagnose.model import Match as Match
+from orchestrator.diagnose.model import Place as Place
+from orchestrator.diagnose.model import PythonError as PythonError
+from orchestrator.diagnose.model import Source as Source
+from orchestrator.diagnose.signature import Kind as Kind
+from orchestrator.diagnose.signature import Signature as Signature
+from orchestrator.diagnose.table import SIGNATURES as SIGNATURES
+from orchestrator.diagnose.table import is_noise as is_noise

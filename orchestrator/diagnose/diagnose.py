@@ -1,10 +1,11 @@
-"""From logs and evidence to a diagnosis: which failures, on which ranks, the cause before its effects."""
+"""From logs and evidence to a diagnosis: which failures, on which ranks, causes before their effects."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from signal import SIGTERM
 
-from orchestrator.diagnose.exits import judge, signal_of
+from orchestrator.diagnose.exits import explain_exits, signal_of
 from orchestrator.diagnose.findings import Findings, Group
 from orchestrator.diagnose.model import Diagnosis, Evidence, Exit, Hit, Match, Place, Source
 from orchestrator.diagnose.scan import Scan
@@ -12,68 +13,57 @@ from orchestrator.diagnose.signature import Kind, Signature
 from orchestrator.diagnose.traceback import read_error_file
 from orchestrator.util.numbers import folded
 
-_SIGTERM = 15  # a launcher's: it tells nothing of the rank
-
 
 def diagnose(
     streams: Iterable[tuple[Source, Iterable[bytes]]],
     evidence: Evidence | None = None,
     extra: tuple[Signature, ...] = (),
 ) -> Diagnosis:
-    """Read every stream once, in bounded memory, and say what made the run fail.
+    """Read every stream once, in bounded memory, and return what made the run fail.
 
-    A stream's chunks may be cut anywhere. Streams are read in the order given; where no times are
-    known, that and the order of lines is the order of events. Times are compared between sources as
-    they are: correct them for the clocks of nodes before. `extra` are signatures that count before orch's
-    own, such as those of the site.
+    The chunks of a stream may be cut anywhere. Events are ordered by time if all times are known, else by
+    the order of streams and lines. Times are compared between sources as they are: correct them for the
+    clocks of nodes before. `extra` are signatures that take precedence over orch's own, such as those of
+    the site.
     """
     evidence = evidence or Evidence()
     findings = Findings()
     scan = Scan(findings, extra)
     for source, data in evidence.error_files:
-        read = read_error_file(data)
-        if read is not None:
+        if (read := read_error_file(data)) is not None:
             error, time = read
             scan.error(error, Place(source.name, rank=source.rank, node=source.node, time=time))
     for source, chunks in streams:
         scan.source(source, chunks)
     for node, lines in evidence.kernel_logs.items():
-        scan.source(Source(f"kernel log of {node}", node=node), (_line(line) for line in lines))
+        whole = (line if line.endswith(b"\n") else line + b"\n" for line in lines)
+        scan.source(Source(f"kernel log of {node}", node=node), whole)
     exits = _merged(evidence.exits, scan.exits)
-    judge(exits, evidence, findings)
-    culprits = {end.rank for end in evidence.exits if end.first}
-    firsts = {end.rank for end in exits if end.first}
-    groups = [group for group in findings.groups() if _counts(group)]
-    hits = [_hit(group, scan.names) for group in groups]
-    survived = _survived(hits, exits)
-    return Diagnosis(_ordered(hits, survived, culprits, firsts, scan.names), exits)
+    explain_exits(exits, evidence, findings)
+    hits = [
+        _hit(group, scan.positions)
+        for group in findings.groups()
+        if group.signature.id != "training.member-missing" or _is_member_missing(group)
+    ]
+    return Diagnosis(_ordered(hits, evidence.exits, exits, scan.positions), exits)
 
 
-def _line(line: bytes) -> bytes:
-    return line if line.endswith(b"\n") else line + b"\n"
-
-
-def _merged(given: Iterable[Exit], told: Iterable[Exit]) -> tuple[Exit, ...]:
-    """Return the exits of all ranks; what was given counts more than what a launcher told."""
+def _merged(given: tuple[Exit, ...], reported: Iterable[Exit]) -> tuple[Exit, ...]:
+    """Return the exits of all ranks; those given take precedence over those that a launcher reported."""
     by_rank: dict[int | None, Exit] = {}
-    for end in told:
+    for end in reported:
         by_rank.setdefault(end.rank, end)
-    given = tuple(given)
     for end in given:
         by_rank.pop(end.rank, None)
     return (*given, *by_rank.values())
 
 
-def _counts(group: Group) -> bool:
-    return group.signature.id != "training.member-missing" or members_missing(group)
-
-
 def _survived(hits: list[Hit], exits: Iterable[Exit]) -> list[Hit]:
-    """Return what somebody told, or caught, but then ended of something else."""
-    signalled = {end.rank for end in exits if signal_of(end.code) not in (None, _SIGTERM)}
+    """Return what a rank only logged or printed, and then ended for another reason."""
+    signalled = {end.rank for end in exits if signal_of(end.code) not in (None, SIGTERM)}
     raised = [hit for hit in hits if hit.kind is Kind.ROOT and hit.error is not None]
 
-    def is_outdone(hit: Hit) -> bool:
+    def ended_otherwise(hit: Hit) -> bool:
         ranks, sources = set(hit.ranks), set(hit.sources)
         return (bool(ranks) and ranks <= signalled) or any(
             not ranks.isdisjoint(other.ranks) or not sources.isdisjoint(other.sources)
@@ -85,65 +75,58 @@ def _survived(hits: list[Hit], exits: Iterable[Exit]) -> list[Hit]:
         hit
         for hit in hits
         if (hit.is_logged or (hit.signature.is_survivable and hit.error is None))
-        and is_outdone(hit)
+        and ended_otherwise(hit)
     ]
 
 
 def _ordered(
-    hits: list[Hit],
-    survived: list[Hit],
-    culprits: set[int | None],
-    firsts: set[int | None],
-    names: Mapping[str, int],
+    hits: list[Hit], given: Iterable[Exit], exits: Iterable[Exit], positions: Mapping[str, int]
 ) -> tuple[Hit, ...]:
-    """Return roots first; of a kind what the `culprits` have, then by time if it is known of all.
+    """Return roots first; within a kind, what the rank had that failed first, if given, then by time.
 
-    What was `survived` comes behind the symptoms.
-
-    Else as they were read, where what a rank has that a launcher saw fail first (`firsts`; a launcher
-    sees its own node only) comes before what others have.
+    If the time of a hit of that kind is unknown, by position, after what a rank had that a launcher saw
+    fail first (of its own node). What a rank survived counts as a cascade.
     """
-    timed = {
-        kind: all(hit.first.place.time is not None for hit in hits if hit.kind is kind)
-        for kind in Kind
-    }
+    survived = {id(hit) for hit in _survived(hits, exits)}
+    root_causes = {end.rank for end in given if end.first}
+    first_failures = {end.rank for end in exits if end.first}
+    untimed = {hit.kind for hit in hits if hit.first.place.time is None}
 
-    def is_elsewhere(hit: Hit, ranks: set[int | None]) -> bool:
-        return hit.kind < Kind.CASCADE and bool(ranks) and ranks.isdisjoint(hit.ranks)
-
-    def place(hit: Hit) -> tuple[int, bool, float, bool, tuple[int, int]]:
-        time = hit.first.place.time if timed[hit.kind] else None
+    def key(hit: Hit) -> tuple[int, bool, float, bool, tuple[int, int]]:
+        time = None if hit.kind in untimed else hit.first.place.time
         return (
-            Kind.CASCADE if any(hit is one for one in survived) else hit.kind,
-            is_elsewhere(hit, culprits),
+            Kind.CASCADE if id(hit) in survived else hit.kind,
+            _is_elsewhere(hit, root_causes),
             time or 0.0,
-            is_elsewhere(hit, firsts),
-            _position(hit.first, names),
+            _is_elsewhere(hit, first_failures),
+            _position(hit.first, positions),
         )
 
-    return tuple(sorted(hits, key=place))
+    return tuple(sorted(hits, key=key))
 
 
-def _position(match: Match, names: Mapping[str, int]) -> tuple[int, int]:
-    """Where it stands in what was read; what is in no source comes last."""
-    return names.get(match.place.source, len(names)), match.place.line
+def _is_elsewhere(hit: Hit, ranks: set[int | None]) -> bool:
+    return hit.kind < Kind.CASCADE and bool(ranks) and ranks.isdisjoint(hit.ranks)
 
 
-def _hit(group: Group, names: Mapping[str, int]) -> Hit:
+def _position(match: Match, positions: Mapping[str, int]) -> tuple[int, int]:
+    """Return where a match is in what was read; what is in no source comes last."""
+    return positions.get(match.place.source, len(positions)), match.place.line
+
+
+def _hit(group: Group, positions: Mapping[str, int]) -> Hit:
     signature = group.signature
-    matches = tuple(
-        sorted(
-            group.matches.values(),
-            key=lambda match: (match.place.time or 0.0, _position(match, names)),
-        )
+    matches = sorted(
+        group.matches.values(),
+        key=lambda match: (match.place.time or 0.0, _position(match, positions)),
     )
     details = matches[0].details
     cause = signature.cause.format_map(details)
-    if signature.id == "nccl.watchdog" and (who := lagging(group)):
-        cause = f"{cause}; {who}"
+    if signature.id == "nccl.watchdog" and (ranks := _lagging(group)):
+        cause = f"{cause}; {ranks}"
     return Hit(
         signature=signature,
-        matches=matches,
+        matches=tuple(matches),
         count=group.count,
         meaning=signature.meaning.format_map(details),
         cause=cause,
@@ -151,29 +134,29 @@ def _hit(group: Group, names: Mapping[str, int]) -> Hit:
     )
 
 
-def members_missing(group: Group) -> bool:
-    """Whether fewer ranks announced themselves than each of them waits for."""
+def _is_member_missing(group: Group) -> bool:
+    """Return whether fewer ranks announced themselves than one of them waits for."""
     sizes = {match.details["size"] for match in group.matches.values()}
     ranks = {match.details["rank"] for match in group.matches.values()}
     return any(len(ranks) < int(size) for size in sizes)
 
 
-def lagging(group: Group) -> str | None:
-    """Say which ranks stand at an earlier collective than others, if the numbers tell.
+def _lagging(group: Group) -> str | None:
+    """Return which ranks are at an earlier collective than others, if the numbers show it.
 
-    Each process group counts its own collectives: they tell nothing where a rank goes by another number
-    in its group, as in one of tensor or pipeline parallelism.
+    Each process group counts its own collectives, so they are not compared if a rank has another number
+    in its group, as with tensor or pipeline parallelism.
     """
-    stands: dict[int, tuple[int, str]] = {}
+    collectives: dict[int, tuple[int, str]] = {}
     for match in group.matches.values():
         rank, details = match.place.rank, match.details
         if rank is None or not details["number"].isdigit():
             continue
         if details["member"] not in ("?", str(rank)):
             return None
-        stands.setdefault(rank, (int(details["number"]), details["operation"]))
-    if len(set(stands.values())) < 2:
+        collectives.setdefault(rank, (int(details["number"]), details["operation"]))
+    if len(set(collectives.values())) < 2:
         return None
-    number, operation = min(stands.values())
-    ranks = sorted(rank for rank, stand in stands.items() if stand == (number, operation))
-    return f"rank {folded(ranks)} stands at {operation} number {number}, others are further"
+    number, operation = earliest = min(collectives.values())
+    ranks = sorted(rank for rank, collective in collectives.items() if collective == earliest)
+    return f"rank {folded(ranks)} is at {operation} number {number}, others are further"

@@ -1,4 +1,4 @@
-"""Log files of any launcher: which ones are meant by what a person names."""
+"""Find the log files, of any launcher, that a person names."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from orchestrator.diagnose.read import GZIP, Log
 from orchestrator.errors import UsageError
 
 MAX_FILES = 10_000
-"""So many files of folders are read."""
+"""How many files are read if folders are named."""
 
 STDIN = "-"
 
-_LOOK = 8192  # bytes of a file's beginning that tell whether it is text
+_MAX_HEAD = 8192  # bytes at the start of a file that show whether it is text
 _RANK = re.compile(r"(?<![A-Za-z])rank[-_.]?(\d{1,7})(?!\d)", re.IGNORECASE)
 _NUMBER = re.compile(r"(\d+)")
 
 
 @dataclass(frozen=True)
 class FoundLogs:
-    """The files to read, and sentences on those that are left out."""
+    """The files to read, and a sentence about each kind of file that is left out."""
 
     logs: tuple[Log, ...]
     left_out: tuple[str, ...]
@@ -34,8 +34,8 @@ class FoundLogs:
 def find_logs(names: Iterable[str]) -> FoundLogs:
     """Return the files that are named: `-` is standard input, a folder all text files below it.
 
-    Those of a folder come in the order of their names, numbers by value; links to folders are not
-    followed. A name such as `rank-3.log` says whose lines it has. Raises UsageError for what is not there.
+    Files of a folder are in order of their names, numbers by value; links to folders are not followed. A
+    name such as `rank-3.log` tells the rank. Raises UsageError for a file that does not exist.
     """
     logs: dict[str, Log] = {}
     binary, beyond = 0, False
@@ -52,7 +52,7 @@ def find_logs(names: Iterable[str]) -> FoundLogs:
         if not S_ISDIR(mode):
             logs[str(path)] = _log(path)
             continue
-        for file in _below(path):
+        for file in _files_below(path):
             if len(logs) >= MAX_FILES:
                 beyond = True
                 break
@@ -75,28 +75,27 @@ def _log(path: Path) -> Log:
     return Log(Source(str(path), rank=int(rank[1]) if rank else None), path, size)
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    for where, folders, files in os.walk(folder):
-        folders.sort(key=_natural)
-        for name in sorted(files, key=_natural):
-            path = Path(where, name)
+def _files_below(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders.sort(key=_by_numbers)
+        for name in sorted(files, key=_by_numbers):
+            path = Path(parent, name)
             try:
                 if S_ISREG(path.stat().st_mode):
                     yield path
-            except OSError:  # it went while this looked, or is a link to nothing
+            except OSError:  # removed just now, or a broken link
                 continue
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def _by_numbers(name: str) -> list[tuple[int, str]]:
     return [(int(part) if part.isdecimal() else -1, part) for part in _NUMBER.split(name)]
 
 
 def _is_text(path: Path) -> bool:
-    """Whether it looks like text; what cannot be read says so when it is."""
+    """Return whether a file looks like text; one that cannot be read is reported when it is read."""
     try:
         with path.open("rb") as file:
-            beginning = file.read(_LOOK)
+            head = file.read(_MAX_HEAD)
     except OSError:
         return True
-    is_packed = path.suffix == ".gz" and beginning.startswith(GZIP)
-    return is_packed or b"\0" not in beginning
+    return b"\0" not in head or (path.suffix == ".gz" and head.startswith(GZIP))

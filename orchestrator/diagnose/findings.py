@@ -1,4 +1,4 @@
-"""Collects what was found: a group for each signature, bounded however often it comes."""
+"""Collect what was found: one group for each signature, of limited size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"\d+")
 
 @dataclass
 class Group:
-    """The matches of one signature: the first of each rank (source, if that is unknown) and wording."""
+    """The matches of one signature: the first of each rank (or source) with the same details."""
 
     signature: Signature
     matches: dict[object, Match] = field(default_factory=dict)
@@ -42,29 +42,29 @@ class Findings:
         return list(self._groups.values())
 
     def of(self, name: str) -> Group | None:
-        """Return the group of a signature that is not `EXCEPTION`."""
+        """Return the group of a signature other than `EXCEPTION`."""
         return self._groups.get(name)
 
     def add(self, signature: Signature, match: Match) -> Group:
-        """Put a match into its group."""
+        """Add a match to its group."""
         key: object = signature.id
         if signature is EXCEPTION and match.error is not None:
-            key = _wording(match.error)
+            key = _identity(match.error)
             if key not in self._groups and len(self._groups) >= MAX_GROUPS:
                 key = signature.id
         group = self._groups.setdefault(key, Group(signature))
         group.count += 1
         who = match.place.rank if match.place.rank is not None else match.place.source
-        one = (who, *match.details.values())
-        before = group.matches.get(one)
+        same = (who, *match.details.values())
+        before = group.matches.get(same)
         if before is None:
             if len(group.matches) < MAX_MATCHES:
-                group.matches[one] = match
+                group.matches[same] = match
         elif before.error is None and match.error is not None:
-            # A library logs what it then raises: the line came first, the traceback says more.
-            group.matches[one] = replace(before, error=match.error, is_logged=match.is_logged)
+            # A library logged what it then raised: keep the place of the line and the error.
+            group.matches[same] = replace(before, error=match.error, is_logged=match.is_logged)
         elif before.is_logged and match.error is not None and not match.is_logged:
-            group.matches[one] = match  # it was caught, and raised again
+            group.matches[same] = match  # it was caught, and raised again
         return group
 
 
@@ -76,18 +76,18 @@ def match(
     *,
     is_logged: bool = False,
 ) -> Match:
-    """Make a match whose texts are short and harmless to print."""
-    held = {name: shown(value) for name, value in details}
-    return Match(place, shown(text), held, error, is_logged)
+    """Return a match with short, printable texts."""
+    shown = {name: _printable(value) for name, value in details}
+    return Match(place, _printable(text), shown, error, is_logged)
 
 
-def shown(text: str) -> str:
-    """Return the text as it may be printed: one line, no control characters, at most `MAX_TEXT`."""
+def _printable(text: str) -> str:
+    """Return `text` as one line without control characters, of at most `MAX_TEXT` characters."""
     line = " ".join(text[: 4 * MAX_TEXT].split())
     line = "".join(char if char.isprintable() else "\ufffd" for char in line)
     return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
 
 
-def _wording(error: PythonError) -> object:
-    """What makes two exceptions the same, on whichever ranks."""
+def _identity(error: PythonError) -> object:
+    """Return what is the same for one exception on several ranks."""
     return (error.type, _NUMBER.sub("#", error.message), error.file, error.line)

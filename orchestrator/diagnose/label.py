@@ -1,4 +1,4 @@
-"""Whose line it is: takes off what launchers put before a line, and colours."""
+"""Remove colours and the prefix of a launcher from a line, and tell whose line it is."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from orchestrator.diagnose.values import a_moment, a_name, a_rank, encodable
+from orchestrator.diagnose.values import encodable, valid_node, valid_rank, valid_time
 
 MAX_TEXT = 4096
-"""So many characters of a line are looked at."""
+"""How many characters of a line are read."""
 
 _CONTROL = re.compile(
     r"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}[@-~]|\][^\x07\x1b]{0,1024}(?:\x07|\x1b\\)|[@-Z\\-_])"
@@ -19,7 +19,7 @@ _CONTROL = re.compile(
 _RANK = r"(?P<rank>\d{1,7})"
 _NODE = r"(?P<node>[A-Za-z0-9][\w.-]{0,253})"
 
-# Each takes one prefix off; they may stand behind one another: `node1: [rank3]: text`.
+# Prefixes may follow one another: `node1: [rank3]: text`.
 _PREFIXES = tuple(
     re.compile(pattern)
     for pattern in (
@@ -27,7 +27,7 @@ _PREFIXES = tuple(
         r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)) ",
         rf"r{_RANK} +{_NODE} +│ ?",  # orch
         rf"r\[{_RANK}[\d,…-]*\] ×\d+ +(?:\d+ nodes|{_NODE}) +│ ?",  # orch, folded
-        rf"-- +{_NODE} +│ ?",  # orch, a launcher's line
+        rf"-- +{_NODE} +│ ?",  # orch, a line of a launcher
         rf"\[rank{_RANK}\]: ?",  # torch
         rf"\[rank: {_RANK}\] ?",  # Lightning
         rf"\[\d{{1,7}},{_RANK}\]<std(?:out|err|diag)>: ?",  # mpirun --tag-output
@@ -43,13 +43,14 @@ _PREFIXES = tuple(
 
 @dataclass(frozen=True)
 class Label:
-    """Who printed a line, as far as its prefixes say; `local` is a local rank."""
+    """Who printed a line, according to its prefixes; `local` is a local rank."""
 
     rank: int | None = None
     node: str | None = None
     local: int | None = None
 
 
+_MAX_PREFIXES = 4
 _NO_LABEL = Label()
 
 
@@ -61,31 +62,28 @@ class Line(NamedTuple):
     time: float | None
 
 
-def read(raw: bytes) -> Line:
-    """Return what a line says, and who printed it; only its first `MAX_TEXT` bytes are looked at."""
+def parse_line(raw: bytes) -> Line:
+    """Return the text of a line and who printed it; only its first `MAX_TEXT` bytes are read."""
     text = raw[:MAX_TEXT].decode("utf-8", "replace").rstrip()
     if text.startswith('{"t":') and (line := _from_json(text)) is not None:
         return line
-    return _taken_off(_CONTROL.sub("", text) if "\x1b" in text else text)
+    return _without_prefixes(_CONTROL.sub("", text) if "\x1b" in text else text)
 
 
-def _taken_off(text: str) -> Line:
+def _without_prefixes(text: str) -> Line:
     rank: int | None = None
     node: str | None = None
     local: int | None = None
     time: float | None = None
-    for _ in range(4):
-        for prefix in _PREFIXES:
-            found = prefix.match(text)
-            if found:
-                break
-        else:
+    for _ in range(_MAX_PREFIXES):
+        found = next(filter(None, (prefix.match(text) for prefix in _PREFIXES)), None)
+        if found is None:
             break
         parts = found.groupdict()
         if parts.get("rank"):
             rank = int(parts["rank"])
         if parts.get("local"):
-            # Under `srun --label torchrun --tee` the first number is a node's, not a rank.
+            # Under `srun --label torchrun --tee` the first number is that of a node.
             local, rank = int(parts["local"]), None
         node = parts.get("node") or node
         time = _seconds(parts.get("time")) or time
@@ -96,7 +94,7 @@ def _taken_off(text: str) -> Line:
 
 
 def _from_json(text: str) -> Line | None:
-    """A line of `orch launch --output json`; its text may have a prefix of another launcher."""
+    """Return a line of `orch launch --output json`; its text may have the prefix of another launcher."""
     try:
         held = json.loads(text)
     except (ValueError, RecursionError):
@@ -105,19 +103,19 @@ def _from_json(text: str) -> Line | None:
     if not isinstance(inner, str):
         return None
     inner = encodable(inner[:MAX_TEXT])
-    line = _taken_off(_CONTROL.sub("", inner).rpartition("\r")[2])
-    held_rank, held_node = a_rank(rank), a_name(node)
+    line = _without_prefixes(_CONTROL.sub("", inner).rpartition("\r")[2])
+    held_rank, held_node = valid_rank(rank), valid_node(node)
     label = Label(
         line.label.rank if held_rank is None else held_rank,
         line.label.node if held_node is None else held_node,
     )
-    return Line(line.text, label, a_moment(time))
+    return Line(line.text, label, valid_time(time))
 
 
-def _seconds(moment: str | None) -> float | None:
-    if moment is None:
+def _seconds(text: str | None) -> float | None:
+    if text is None:
         return None
     try:
-        return a_moment(datetime.fromisoformat(moment).timestamp())
-    except (ValueError, OverflowError):  # a 13th month, a year beyond what there is
+        return valid_time(datetime.fromisoformat(text).timestamp())
+    except (ValueError, OverflowError):  # a 13th month, a year out of range
         return None

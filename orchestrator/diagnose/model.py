@@ -1,4 +1,4 @@
-"""What a diagnosis is made from, and what it says."""
+"""The values that a diagnosis is made from, and those that it consists of."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from orchestrator.diagnose.signature import Kind, Signature
 
 @dataclass(frozen=True)
 class Source:
-    """Where lines come from: a rank's file, a launcher's output, or any log file.
+    """Where lines come from: the file of a rank, the output of a launcher, or any log file.
 
-    `name` is shown to people. `rank` (global) and `node` are those of all lines, if known; a prefix
-    that the line itself has wins. `clock` gives the time (seconds since the epoch, of one clock for
-    all sources) at which the byte at an offset was written, where that was recorded.
+    `name` is shown to people. `rank` (global) and `node` are those of all lines, if known; the prefix of
+    a line takes precedence. `clock` returns the time (seconds since the epoch, one clock for all sources)
+    at which the byte at an offset was written, if that was recorded.
     """
 
     name: str
@@ -25,10 +25,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Exit:
-    """How a rank ended. `code` is the process's own: negative for a signal, as subprocess has it.
+    """How a rank ended. `code` is negative for a signal, as in subprocess.
 
-    `rank` is global; `pid` the process as its node's kernel numbers it; `time` seconds since the epoch.
-    `first`: of all ranks this one failed first, if it is given; if a launcher told so, of its own ranks.
+    `rank` is global, `pid` that of the node, `time` in seconds since the epoch. `first`: this rank failed
+    first, of all ranks if the exit was given, of its own ranks if a launcher reported it.
     """
 
     rank: int | None
@@ -41,12 +41,12 @@ class Exit:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known apart from logs.
+    """What is known besides the logs.
 
-    `exits` are those that ranks came to by themselves; leave out those that the end of the run caused.
-    `kernel_logs` has the lines of each node's kernel log since the start of the run; a node whose log
-    could not be read is missing. `oom_kills` is the growth of `oom_kill` in memory.events, by node.
-    `error_files` are contents of torch's error files (TORCHELASTIC_ERROR_FILE).
+    `exits` are how ranks ended by themselves, without those that were stopped at the end of the run.
+    `kernel_logs` has the lines of each node's kernel log since the start of the run, without nodes where it
+    could not be read. `oom_kills` is the growth of `oom_kill` in memory.events, by node. `error_files` has
+    the contents of torch's error files (TORCHELASTIC_ERROR_FILE).
     """
 
     exits: tuple[Exit, ...] = ()
@@ -57,7 +57,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Place:
-    """Where something was found: line (1-based; 0 if it is no line), rank, node and time if known."""
+    """Where something was found: line (from 1; 0 if there is none), and rank, node and time if known."""
 
     source: str
     line: int = 0
@@ -70,9 +70,9 @@ class Place:
 class PythonError:
     """An exception that ended a program.
 
-    `file`, `line` and `function` are those of the innermost frame in the user's own code: not in the
-    standard library, nor in an installed package; None if there is no such frame. `because` is the
-    exception that it was raised from, or while handling.
+    `file`, `line` and `function` are those of the innermost frame in the user's own code, which is not in
+    the standard library or an installed package; None if there is no such frame. `because` is the exception
+    that it was raised from, or that was being handled.
     """
 
     type: str
@@ -84,15 +84,15 @@ class PythonError:
 
     @property
     def summary(self) -> str:
-        """The line that ends a traceback."""
+        """The last line of the traceback."""
         return f"{self.type}: {self.message}" if self.message else self.type
 
 
 @dataclass(frozen=True)
 class Match:
-    """One place where a signature was found, with the text (at most 400 characters, harmless).
+    """One place where a signature was found, with the text (at most 400 characters, printable).
 
-    `is_logged`: it is an exception that the program caught, and logged.
+    `is_logged`: it is an exception that the program caught and logged.
     """
 
     place: Place
@@ -106,8 +106,8 @@ class Match:
 class Hit:
     """A signature that was found.
 
-    `matches` has the first match of each rank, in order; `count` is of all. `meaning`, `cause` and `fix`
-    are the signature's, with what was found filled in.
+    `matches` has the first match of each rank, in order; `count` is the number of all matches. `meaning`,
+    `cause` and `fix` are those of the signature, with the groups of the first match filled in.
     """
 
     signature: Signature
@@ -119,22 +119,22 @@ class Hit:
 
     @property
     def kind(self) -> Kind:
-        """What this says of the run."""
+        """The kind of the signature."""
         return self.signature.kind
 
     @property
     def first(self) -> Match:
-        """The match that came first."""
+        """The first match."""
         return self.matches[0]
 
     @property
     def error(self) -> PythonError | None:
-        """The exception that this was, of the first rank that had one."""
+        """The exception of the first rank that had one."""
         return next((match.error for match in self.matches if match.error), None)
 
     @property
     def is_logged(self) -> bool:
-        """Whether it is an exception that whoever had it caught."""
+        """Whether it is an exception that all ranks caught and logged."""
         return all(match.is_logged for match in self.matches)
 
     @property
@@ -144,7 +144,7 @@ class Hit:
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """The nodes that had it, as far as known."""
+        """The nodes that had it, if known."""
         return tuple(dict.fromkeys(m.place.node for m in self.matches if m.place.node is not None))
 
     @property
@@ -157,8 +157,8 @@ class Hit:
 class Diagnosis:
     """What was found: roots first, then symptoms, cascades, hints and noise; each kind in order of time.
 
-    Only what the rank has that is known to have failed first comes before. `exits` are those given and
-    those that launchers told.
+    Within a kind, what the rank had that is known to have failed first comes first. `exits` are those
+    given and those that launchers reported.
     """
 
     hits: tuple[Hit, ...]
@@ -166,6 +166,6 @@ class Diagnosis:
 
     @property
     def verdict(self) -> Hit | None:
-        """What most likely made the run fail; None if nothing was found that could."""
+        """What most likely made the run fail; None if nothing found explains it."""
         first = next(iter(self.hits), None)
         return first if first and first.kind <= Kind.CASCADE else None

@@ -1,4 +1,4 @@
-"""Reads logs once, each from its beginning to where it ended when that began, and says what is known."""
+"""Read logs once, each from its start to where it ended when the reading started, and diagnose them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from orchestrator.diagnose.site_signatures import site_signatures
 from orchestrator.logs.holes import extents
 
 GZIP = b"\x1f\x8b"
-"""How a file begins that gzip has packed, whatever it is called."""
+"""The first bytes of a file that gzip has packed, whatever its name."""
 
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Log:
-    """A file to read, `source` being how it is called and whose it is; `path` None is standard input.
+    """A file to read; `path` None is standard input.
 
-    `size` is how many bytes to read of it: None for all that come, as of a pipe.
+    `size` is how many bytes to read: None for all that come, for example from a pipe.
     """
 
     source: Source
@@ -34,7 +34,7 @@ class Log:
 
 @dataclass(frozen=True)
 class ReadProgress:
-    """How far reading has come: `done` of `total` bytes on the disk (None: nobody knows)."""
+    """How far reading has come: `done` of `total` bytes on the disk (None: unknown)."""
 
     done: int
     total: int | None
@@ -42,8 +42,10 @@ class ReadProgress:
 
 @dataclass(frozen=True)
 class Examination:
-    """What was found, and in what: so many `bytes` of text in these `files`; `problems` says what could
-    not be read, or which signatures of the site are left out, a sentence each.
+    """What was found in `files`, with `bytes` of text.
+
+    `problems` has a sentence for each file that could not be read and each signature of the site that is
+    left out.
     """
 
     diagnosis: Diagnosis
@@ -57,9 +59,9 @@ def examine(
     evidence: Evidence | None = None,
     on_progress: Callable[[ReadProgress], None] = lambda reading: None,
 ) -> Examination:
-    """Diagnose `logs`, also with the site's signatures; `on_progress` is told often how far that has come.
+    """Diagnose `logs`, also with the site's signatures; `on_progress` is called while they are read.
 
-    Memory is bounded, whatever the size of the logs; the time is about a second for 100 MB and more.
+    Memory is bounded. Reading takes about a second for 100 MB.
     """
     reader = _Reader(logs, on_progress)
     site = site_signatures()
@@ -80,7 +82,7 @@ class _Reader:
         self._done = 0
 
     def chunks(self, log: Log) -> Iterator[bytes]:
-        """Yield what is in a log, as far as it can be read."""
+        """Yield the bytes of a log, as far as it can be read."""
         name, before = log.source.name, self.bytes
         try:
             for chunk in self._raw(log):
@@ -96,12 +98,12 @@ class _Reader:
             self.problems.append(f"{name} can be read up to byte {self.bytes - before} only: {why}")
 
     def _parts(self, descriptor: int, size: int) -> Iterator[bytes]:
-        """Yield the data of a file, and a line's end for each hole: that may have any length."""
+        """Yield the data of a file, and a newline for each hole, which may have any length."""
         for start, end, is_hole in extents(descriptor, 0, size):
             while not is_hole and start < end:
                 chunk = os.pread(descriptor, min(_CHUNK, end - start), start)
                 if not chunk:
-                    return  # it was cut short
+                    return  # the file was truncated
                 start += len(chunk)
                 self._done += len(chunk)
                 yield chunk

@@ -1,15 +1,17 @@
-"""A diagnosis as JSON, for other programs and for a run's record."""
+"""A diagnosis as JSON, for other programs and for the record of a run."""
 
 from __future__ import annotations
 
-from orchestrator.diagnose.model import Diagnosis, Exit, Hit, Match, PythonError
+from dataclasses import asdict
+
+from orchestrator.diagnose.model import Diagnosis, Exit, Hit, Match
 
 
 def as_json(diagnosis: Diagnosis) -> dict[str, object]:
-    """Return `{"verdict": id or null, "hits": [...], "exits": [...]}`, of what json.dumps can write.
+    """Return `{"verdict": id or null, "hits": [...], "exits": [...]}` as values for json.dumps.
 
-    Hits stand in the diagnosis' order; `first` is the place and text of the first match of each,
-    and `signature_file` the file of a site's own signature, null for one of orch's.
+    Hits are in the order of the diagnosis; `first` is the place and text of the first match of each, and
+    `signature_file` the file of a site's signature, null for one of orch's.
     """
     verdict = diagnosis.verdict
     return {
@@ -33,32 +35,14 @@ def _hit(hit: Hit) -> dict[str, object]:
         "sources": list(hit.sources),
         "count": hit.count,
         "first": _match(hit.first),
-        "error": None if hit.error is None else _error(hit.error),
+        "error": None if hit.error is None else asdict(hit.error),
     }
 
 
 def _match(match: Match) -> dict[str, object]:
-    place = match.place
-    return {
-        "source": place.source,
-        "line": place.line or None,
-        "rank": place.rank,
-        "node": place.node,
-        "time": place.time,
-        "text": match.text,
-        "details": dict(match.details),
-    }
-
-
-def _error(error: PythonError) -> dict[str, object]:
-    return {
-        "type": error.type,
-        "message": error.message,
-        "file": error.file,
-        "line": error.line,
-        "function": error.function,
-        "because": None if error.because is None else _error(error.because),
-    }
+    place = asdict(match.place)
+    place["line"] = place["line"] or None
+    return {**place, "text": match.text, "details": dict(match.details)}
 
 
 def _exit(end: Exit) -> dict[str, object]:

@@ -1,8 +1,7 @@
-"""Reads one source once, in bounded memory, and says what is found to `Findings`.
+"""Read one source after another, in bounded memory, and add what is found to `Findings`.
 
-Almost all lines of a log are of a few shapes that differ in numbers only. Of each block the distinct
-shapes are searched, at C speed, for the texts that patterns cannot do without; only the lines that have
-one are looked at.
+Almost all lines of a log have one of a few shapes and differ only in their numbers. The distinct shapes of
+each block are searched, at C speed, for texts that every pattern needs; only lines with one are matched.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from orchestrator.diagnose.findings import Findings, Group, match
-from orchestrator.diagnose.label import MAX_TEXT, Label, Line, read
-from orchestrator.diagnose.launcher_ends import ENDS, ends_in
+from orchestrator.diagnose.label import MAX_TEXT, Label, Line, parse_line
+from orchestrator.diagnose.launcher_exits import MARKERS, exits_in
 from orchestrator.diagnose.model import Exit, Place, PythonError, Source
 from orchestrator.diagnose.signature import Signature
 from orchestrator.diagnose.signatures.python import EXCEPTION
@@ -23,29 +22,25 @@ from orchestrator.diagnose.traceback import HARMLESS, HEADER, Traceback
 
 BLOCK = 256 * 1024
 _DIGITS = b"0123456789."
-_OPENERS = tuple(text.encode() for text in (HEADER, *HARMLESS, *OPENERS, *ENDS))
-# A prefix may tell ranks apart: the digits of a line's beginning count for its shape.
-_PREFIX = 48
+_OPENERS = tuple(text.encode() for text in (HEADER, *HARMLESS, *OPENERS, *MARKERS))
+_PREFIX = 48  # characters at the start of a line, in which digits may distinguish ranks
 _MAX_SHAPES = 4096
 _MAX_READERS = 4096
-# A program whose traceback ended its output says nothing more: after so many lines of others it is done.
-_BUDGET = 2000
-# So many bytes before the text are looked at in a long line.
-_BEFORE = 200
-# What came so often has nothing new to tell.
-_MANY = 1000
+_MAX_IDLE_LINES = 2000  # of other programs, after which an unfinished traceback is complete
+_CONTEXT = 200  # bytes before a text that are read in a long line
+_MAX_DETAILED = 1000  # matches after which a line that differs in numbers only is just counted
 
 
 class Scan:
     """Reads sources one after another.
 
-    `exits` are those that launchers told, `names` numbers the sources as they were read. `extra` are
-    signatures to look for besides orch's own.
+    `exits` are those that launchers reported, and `positions` has the order in which sources were read.
+    `extra` are signatures to look for besides orch's own.
     """
 
     def __init__(self, findings: Findings, extra: tuple[Signature, ...] = ()) -> None:
         self.exits: list[Exit] = []
-        self.names: dict[str, int] = {}
+        self.positions: dict[str, int] = {}
         self._findings = findings
         self._rules = rules(extra)
         self._texts = [(text, text.translate(None, _DIGITS)) for text in (*_OPENERS, *self._rules)]
@@ -53,14 +48,14 @@ class Scan:
         self._tracebacks: dict[Label, Traceback] = {}
         self._summaries: dict[Label, Summary] = {}
         self._idle = 0
-        self._before = b""  # the line before the one at hand
-        self._near: Rules = self._rules  # those that may fit a line of the block at hand
+        self._before = b""  # the line before the current one
+        self._near: Rules = self._rules  # those that may match a line of the current block
         self._shapes: dict[bytes, Group | None] = {}
 
     def source(self, source: Source, chunks: Iterable[bytes]) -> None:
         """Read all of a source."""
         self._source = source
-        self.names.setdefault(source.name, len(self.names))
+        self.positions.setdefault(source.name, len(self.positions))
         self._shapes.clear()
         number, offset = 1, 0
         for block in blocks(chunks):
@@ -70,7 +65,7 @@ class Scan:
         self._close()
 
     def error(self, error: PythonError, place: Place, *, is_logged: bool = False) -> None:
-        """Take an exception: for what the first of its chain tells that is of the most important kind."""
+        """Add an exception, by the first match of the most important kind in its chain."""
         links = [error]
         while (because := links[-1].because) is not None:
             links.append(because)
@@ -89,7 +84,7 @@ class Scan:
         return bool(self._tracebacks or self._summaries)
 
     def _block(self, block: bytes, number: int, offset: int) -> None:
-        # A progress bar is a line for each of its states; all bytes stay where they are.
+        # Each state of a progress bar becomes a line; no byte moves.
         lines = block.replace(b"\r\n", b" \n").replace(b"\r", b"\n")
         shapes = b"\n".join(set(lines.translate(None, _DIGITS).split(b"\n")))
         texts = [text for text, shape in self._texts if shape in shapes]
@@ -103,7 +98,7 @@ class Scan:
             while True:
                 end = lines.find(b"\n", at)
                 end = len(lines) if end < 0 else end
-                self._before = lines[max(0, at - _BEFORE) : max(0, at - 1)].rpartition(b"\n")[2]
+                self._before = lines[max(0, at - _CONTEXT) : max(0, at - 1)].rpartition(b"\n")[2]
                 self._line(lines[at:end], number, offset + at)
                 number += block.count(b"\n", at, end + 1)
                 at = end + 1
@@ -112,7 +107,7 @@ class Scan:
 
     def _line(self, raw: bytes, number: int, offset: int) -> None:
         if self._reading or any(text in raw for text in _OPENERS):
-            self._read(read(raw), number, offset)
+            self._read(parse_line(raw), number, offset)
             return
         shape = raw[:_PREFIX] + raw[_PREFIX:].translate(None, _DIGITS)
         if shape in self._shapes:
@@ -120,22 +115,22 @@ class Scan:
             if known is not None:
                 known.count += 1
             return
-        found = self._match(read(raw), number, offset)
-        if found is not None and _tells_more(found):
+        found = self._match(parse_line(raw), number, offset)
+        if found is not None and _is_worth_reading(found):
             return
         if len(self._shapes) >= _MAX_SHAPES:
             self._shapes.clear()
         self._shapes[shape] = found
 
     def _read(self, line: Line, number: int, offset: int) -> None:
-        """Take a line that may belong to a traceback or to torchrun's summary."""
+        """Read a line that may belong to a traceback or to torchrun's summary."""
         self._idle += 1
         text, label = line.text, line.label
         summary = self._summaries.get(label)
         if summary is not None:
             self._idle = 0
             ended = summary.feed(text)
-            if ended is not None:  # a host names itself as it likes, `localhost` for one
+            if ended is not None:  # a host may name itself `localhost`
                 self.exits.append(replace(ended, node=self._source.node or ended.node))
             if not summary.reading:
                 del self._summaries[label]
@@ -143,16 +138,16 @@ class Scan:
         if text in OPENERS and len(self._summaries) < _MAX_READERS:
             self._summaries[label] = Summary(last=text == OPENERS[-1])
             return
-        self.exits.extend(ends_in(text, label))
+        self.exits.extend(exits_in(text, label))
         traceback = self._tracebacks.get(label)
         has_room = len(self._tracebacks) < _MAX_READERS
         if traceback is None and text.endswith(HEADER) and has_room:
             traceback = self._tracebacks[label] = Traceback()
         if traceback is not None and not traceback.is_foreign(text):
             self._idle = 0
-            before = read(self._before)
-            said = before.text if before.label == label else ""
-            raised = traceback.feed(text, self._place(line, number, offset), said)
+            previous = parse_line(self._before)
+            before = previous.text if previous.label == label else ""
+            raised = traceback.feed(text, self._place(line, number, offset), before)
             if raised is not None:
                 self.error(raised.error, raised.place, is_logged=raised.is_logged)
             if traceback.reading:
@@ -162,7 +157,7 @@ class Scan:
             self._tracebacks[label] = Traceback(harmless=True)
             return
         self._match(line, number, offset)
-        if self._idle > _BUDGET:
+        if self._idle > _MAX_IDLE_LINES:
             self._close()
 
     def _close(self) -> None:
@@ -175,7 +170,7 @@ class Scan:
         self._idle = 0
 
     def _match(self, line: Line, number: int, offset: int) -> Group | None:
-        """Add what the line tells; of several things the most important one."""
+        """Add the most important match of the line."""
         fit = _best(line.text, self._near)
         if fit is None:
             return None
@@ -197,23 +192,23 @@ class Scan:
 
 
 def _starts(block: bytes, texts: Sequence[bytes], from_start: bool) -> list[int]:
-    """Return where the lines begin that have one of the texts, ascending; the first if `from_start`.
+    """Return the starts of lines with one of the texts, ascending; the first line's if `from_start`.
 
-    Of a long line only the part is looked at that has the text.
+    In a long line, the start is shortly before the text.
     """
     starts = {0} if from_start else set()
     for text in texts:
         at = block.find(text)
         while at >= 0:
             start = block.rfind(b"\n", max(0, at - MAX_TEXT // 2), at) + 1
-            starts.add(start if start or at <= MAX_TEXT // 2 else at - _BEFORE)
+            starts.add(start if start or at <= MAX_TEXT // 2 else at - _CONTEXT)
             end = block.find(b"\n", at)
             at = block.find(text, end) if end >= 0 else -1
     return sorted(starts)
 
 
 class _Fit(NamedTuple):
-    """A rule that fits a line, with what its named groups found."""
+    """A rule that matches a line, with its named groups."""
 
     rule: Rule
     text: str
@@ -221,7 +216,7 @@ class _Fit(NamedTuple):
 
 
 def _best(text: str, rules: Rules) -> _Fit | None:
-    """Return the most important of the rules that fit a line; of one kind, the table's first."""
+    """Return the most important rule that matches a line; of one kind, the first of the table."""
     raw = text.encode()
     fits = [
         (rule.signature.kind, rule.order, rule, found)
@@ -236,21 +231,21 @@ def _best(text: str, rules: Rules) -> _Fit | None:
     return _Fit(rule, text, [(name, value or "?") for name, value in found.groupdict().items()])
 
 
-def _tells_more(group: Group) -> bool:
-    """Whether a line that differs in numbers only may still be of use."""
-    return group.count < _MANY and any(match.details for match in group.matches.values())
+def _is_worth_reading(group: Group) -> bool:
+    """Return whether a line that differs in numbers only may still add something."""
+    return group.count < _MAX_DETAILED and any(match.details for match in group.matches.values())
 
 
 def blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the bytes of `chunks` in blocks of about `BLOCK` bytes that end with a newline.
 
-    The last one may lack it, and so does every piece of a line longer than a block.
+    The last block and the pieces of a line longer than a block may lack it.
     """
     held: list[bytes] = []
     size = 0
     for chunk in chunks:
         for start in range(0, len(chunk), BLOCK):
-            piece = chunk[start : start + BLOCK] if len(chunk) > BLOCK else chunk
+            piece = chunk[start : start + BLOCK]
             held.append(piece)
             size += len(piece)
             if size < BLOCK:

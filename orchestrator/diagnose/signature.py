@@ -1,4 +1,4 @@
-"""What a failure looks like in a log, why it comes about, and what to do: one row of the table."""
+"""What a failure looks like in a log, its cause and its fix: one row of the table."""
 
 from __future__ import annotations
 
@@ -7,37 +7,36 @@ from enum import IntEnum
 
 
 class Kind(IntEnum):
-    """What a signature says of the run, in the order in which a person should hear of it."""
+    """What a signature means for the run, most important first."""
 
     ROOT = 0
     """It made the run fail."""
     SYMPTOM = 1
-    """Something failed here, but why is told elsewhere; the verdict only if nothing better is found."""
+    """Something failed here, but the cause is elsewhere; the verdict only if no root is found."""
     CASCADE = 2
-    """Another rank failed before."""
+    """A consequence of another rank's failure."""
     HINT = 3
-    """The run may go on, but not as wished."""
+    """The run continues, but not as intended."""
     NOISE = 4
-    """Harmless, though it looks like an error."""
+    """Harmless, although it looks like an error."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Signature:
     """A row of the table.
 
     `patterns` are regular expressions, each searched for in one line, without the launcher's prefix,
-    colours, and what a carriage return wrote over. Function names, source files and line numbers are
-    left out of them: they differ from version to version. `meaning`, `cause` and `fix` may use the
-    named groups that every pattern of the row has: `{peer}`. `after`: what a cascade or symptom is
-    usually a consequence of. `check`: the preflight check that would have told before the launch.
-    `is_survivable`: programs print this, too, of what they can do without; on a line of its own it counts
-    less than the exception or the signal that ended the rank. `file` is where a site's own comes from;
-    orch's have none.
+    colours, and what a carriage return overwrote. They avoid function names, source files and line
+    numbers, which differ by version. `meaning`, `cause` and `fix` may use the named groups that every
+    pattern of the row has: `{peer}`. `after` is what a cascade or symptom usually follows from. `check` is
+    the preflight check that would have reported it before the launch. `is_survivable`: programs also print
+    this about optional features, so on a line of its own it counts less than the exception or the signal
+    that ended the rank. `file` is the file of a site's signature, None for orch's own.
     """
 
     id: str
     meaning: str
-    patterns: tuple[str, ...]
+    patterns: tuple[str, ...] = ()
     cause: str
     fix: str
     kind: Kind = Kind.ROOT

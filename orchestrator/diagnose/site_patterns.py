@@ -1,31 +1,33 @@
-"""Which regular expressions a site's signature may have: those that cannot take long, whatever a line says.
+"""Check that the regular expressions of a site's signatures cannot take long, whatever the line.
 
-A search cannot be given a limit of time everywhere that logs are diagnosed: Python handles the signal of a
-timer on the main thread only, and a run's verdict is made wherever its controller runs. So what a pattern
-may cost is estimated from its structure, once, when it is read. In doubt the estimate is too high; a
-pattern that may backtrack too much is refused with what to write instead.
+A search cannot have a time limit wherever logs are diagnosed: Python handles the signal of a timer on the
+main thread only, and the verdict of a run is made in any thread of its controller. So the cost of a pattern
+is estimated from its structure when it is read. The estimate errs on the high side; a pattern that may
+backtrack too much is refused with advice on how to write it.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from math import ceil, inf
-from re import _constants as ops  # type: ignore[attr-defined]  # not documented, as there is no other
+from re import _constants as ops  # type: ignore[attr-defined]  # undocumented, but there is no other way
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any, NamedTuple
 
 from orchestrator.diagnose.label import MAX_TEXT
 from orchestrator.diagnose.table import literals
 
-LONGEST = 1000
-"""So many characters a pattern may have."""
-SHORTEST_LITERAL = 3
-"""So many characters of plain text a pattern must have: lines without it are not searched."""
-MOST_STEPS = 32 * MAX_TEXT
-"""So many steps a match may take from one place of a line, to succeed or fail: as with one `.*`."""
+MAX_PATTERN = 1000
+"""How many characters a pattern may have."""
+MIN_LITERAL = 3
+"""How many characters of plain text a pattern needs: lines without it are not searched."""
+MAX_STEPS = 32 * MAX_TEXT
+"""How many steps a match may take from one position of a line, to succeed or fail: as with one `.*`."""
+MAX_DEPTH = 8
+"""How deep groups and repeats may be nested: each level of repeats doubles the time of the estimate."""
 
 _NUMBERED = re.compile(r"(?<!\\)(?:\\\\){0,500}\\[xuUN0-9]")
 _ADVICE = (
@@ -33,13 +35,10 @@ _ADVICE = (
     "another .*word, and no repeat in a repeat, as in (a+)+"
 )
 
-DEEPEST = 8
-"""So deep groups and repeats may be nested."""
-
 Item = tuple[Any, Any]
 Chars = frozenset[str]
 
-# Of what is not ASCII, one of each class: digits, spaces, letters, others.
+# One character of each class stands for all that are not ASCII: digits, spaces, letters, others.
 _SAMPLES = "\u0663\u00a0\u00e9\u00d7"
 _ALL: Chars = frozenset(map(chr, range(128))) | frozenset(_SAMPLES)
 _NOTHING: Chars = frozenset()
@@ -51,31 +50,34 @@ _CATEGORIES = {
     ops.CATEGORY_WORD: r"\w",
     ops.CATEGORY_NOT_WORD: r"\W",
 }
-_GREEDY_OR_LAZY = (ops.MAX_REPEAT, ops.MIN_REPEAT)
+_BACKTRACKING_REPEATS = (ops.MAX_REPEAT, ops.MIN_REPEAT)
+_REPEATS = (*_BACKTRACKING_REPEATS, ops.POSSESSIVE_REPEAT)
+_ASSERTIONS = (ops.ASSERT, ops.ASSERT_NOT)
 _ONE_CHARACTER = (ops.LITERAL, ops.NOT_LITERAL, ops.ANY, ops.IN)
-_MANY = 24  # iterations of a body that can match in two ways: 2**24 is beyond every limit
+_MAX_ITERATIONS = 24  # of a body that can match in two ways: 2**24 is beyond every limit
 
 
 def checked(text: str) -> re.Pattern[str]:
-    """Return the pattern compiled. Raises ValueError, which says why it cannot be a signature's."""
-    if len(text) > LONGEST:
-        raise ValueError(f"it has {len(text):,} characters, the most are {LONGEST:,}")
+    """Compile the pattern. Raises ValueError, which says why a signature cannot have it."""
+    if len(text) > MAX_PATTERN:
+        raise ValueError(f"it has {len(text):,} characters, the limit is {MAX_PATTERN:,}")
     compiled = _compiled(text)
     tree = parser.parse(text)
-    if _is_deeper(tree, DEEPEST):
-        raise ValueError(f"its groups and repeats are nested more than {DEEPEST} deep")
+    items = list(_every(tree))
+    if any(depth == MAX_DEPTH and _bodies(op, value) for depth, op, value in items):
+        raise ValueError(f"its groups and repeats are nested more than {MAX_DEPTH} deep")
     if _NUMBERED.search(text):
         raise ValueError("it has a character by its number, as \\x41; write the character itself")
-    if compiled.flags != re.UNICODE or "(?#" in text or _has_flags(tree):
+    has_flags = any(op is ops.SUBPATTERN and (value[1] or value[2]) for _, op, value in items)
+    if compiled.flags != re.UNICODE or "(?#" in text or has_flags:
         raise ValueError("it has a flag, such as (?i), or a comment; write [Ee]rror")
-    if any(op in (ops.GROUPREF, ops.GROUPREF_EXISTS) for op, _ in _every(tree)):
+    if any(op in (ops.GROUPREF, ops.GROUPREF_EXISTS) for _, op, _ in items):
         raise ValueError("it refers to a group of its own; write what the group matches")
-    if max(map(len, literals(text)), default=0) < SHORTEST_LITERAL:
+    if max(map(len, literals(text)), default=0) < MIN_LITERAL:
         raise ValueError(
-            f"it has no plain text of {SHORTEST_LITERAL} characters outside of groups, by which lines are "
-            "found"
+            f"it has no plain text of {MIN_LITERAL} characters outside of groups, by which lines are found"
         )
-    _sequence(list(tree), _Cost(1, 0, _ALL), _NOTHING)
+    _sequence(tree, _Cost(1, 0, _ALL), _NOTHING)
     return compiled
 
 
@@ -91,44 +93,31 @@ def _compiled(text: str) -> re.Pattern[str]:
     return compiled
 
 
-def _is_deeper(items: Iterable[Item], most: int) -> bool:
-    """Whether groups and repeats are nested deeper: each level of repeats doubles the time to measure."""
-    return any(
-        most == 0 or _is_deeper(body, most - 1)
-        for op, value in items
-        for body in _bodies(op, value)
-    )
-
-
-def _every(items: Iterable[Item]) -> Iterable[Item]:
-    """Yield every item of a tree, on whatever level."""
+def _every(items: Iterable[Item], depth: int = 0) -> Iterator[tuple[int, Any, Any]]:
+    """Yield every item of a tree with its depth, as (depth, op, value)."""
     for op, value in items:
-        yield op, value
+        yield depth, op, value
         for body in _bodies(op, value):
-            yield from _every(body)
+            yield from _every(body, depth + 1)
 
 
 def _bodies(op: Any, value: Any) -> Sequence[Sequence[Item]]:
-    """Return the sequences that an item is made of."""
+    """Return the sequences that an item consists of."""
     if op is ops.BRANCH:
-        return list(value[1])
+        branches: Sequence[Sequence[Item]] = value[1]
+        return branches
     if op is ops.ATOMIC_GROUP:
         return [value]
-    if op is ops.SUBPATTERN or op in (*_GREEDY_OR_LAZY, ops.POSSESSIVE_REPEAT):
-        return [value[-1]]
-    return [value[1]] if op in (ops.ASSERT, ops.ASSERT_NOT) else []
-
-
-def _has_flags(tree: Iterable[Item]) -> bool:
-    return any(op is ops.SUBPATTERN and (value[1] or value[2]) for op, value in _every(tree))
+    is_group = op is ops.SUBPATTERN or op in (*_REPEATS, *_ASSERTIONS)
+    return [value[-1]] if is_group else []
 
 
 # -- in how many ways, and steps --------------------------------------------------------------------
 
 
 class _Cost(NamedTuple):
-    """`ways` in which a text may have been divided up to here, the `steps` to try them all, and `before`,
-    the characters that may have come last.
+    """The number of `ways` to divide the text so far, the `steps` to try them all, and the characters
+    that may come last (`before`).
     """
 
     ways: float
@@ -137,9 +126,10 @@ class _Cost(NamedTuple):
 
 
 def _sequence(items: Sequence[Item], cost: _Cost, after: Chars) -> _Cost:
-    """Return the cost behind the items; `after` are the characters with which what follows may begin.
+    """Return the cost after the items; `after` are the characters with which the rest may start.
 
-    At the end of all there are none: there the first way is the last. Raises ValueError for too much.
+    At the end of the pattern there are none: the first way to get there is the last. Raises ValueError
+    if the cost is too high.
     """
     follows = []
     for op, value in reversed(items):
@@ -154,7 +144,7 @@ def _sequence(items: Sequence[Item], cost: _Cost, after: Chars) -> _Cost:
             cost = _Cost(cost.ways, steps, _characters(op, value))
         else:
             cost = _item(op, value, cost, follow)
-        if max(cost.ways, cost.steps) > MOST_STEPS:
+        if max(cost.ways, cost.steps) > MAX_STEPS:
             raise ValueError(_ADVICE)
         was_plain = is_plain
     return cost
@@ -162,48 +152,48 @@ def _sequence(items: Sequence[Item], cost: _Cost, after: Chars) -> _Cost:
 
 def _item(op: Any, value: Any, cost: _Cost, after: Chars) -> _Cost:
     if op is ops.SUBPATTERN:
-        return _sequence(list(value[3]), cost, after)
+        return _sequence(value[3], cost, after)
     if op is ops.BRANCH:
-        return _branch([list(branch) for branch in value[1]], cost, after)
-    if op in _GREEDY_OR_LAZY:
-        return _repeat(int(value[0]), int(value[1]), list(value[2]), cost, after)
+        return _branch(value[1], cost, after)
+    if op in _BACKTRACKING_REPEATS:
+        return _repeat(value, cost, after)
+    # The rest is not tried again in another way.
     if op is ops.POSSESSIVE_REPEAT:
-        tried = _repeat(int(value[0]), int(value[1]), list(value[2]), cost, _NOTHING)
-        return _Cost(cost.ways, tried.steps, tried.before)
+        return _repeat(value, cost, _NOTHING)._replace(ways=cost.ways)
     if op is ops.ATOMIC_GROUP:
-        tried = _sequence(list(value), cost, _NOTHING)
-        return _Cost(cost.ways, tried.steps, tried.before)
-    if op in (ops.ASSERT, ops.ASSERT_NOT):
-        return _Cost(cost.ways, _sequence(list(value[1]), cost, _NOTHING).steps, cost.before)
+        return _sequence(value, cost, _NOTHING)._replace(ways=cost.ways)
+    if op in _ASSERTIONS:
+        return cost._replace(steps=_sequence(value[1], cost, _NOTHING).steps)
     return cost
 
 
 def _branch(branches: Sequence[Sequence[Item]], cost: _Cost, after: Chars) -> _Cost:
-    """Of branches that begin with different characters one fits at most."""
+    """Return the cost of branches; at most one matches if they start with different characters."""
     ends = [_sequence(branch, _Cost(cost.ways, 0, cost.before), after) for branch in branches]
     starts = [chars | after if empty else chars for chars, empty in map(_first, branches)]
-    are_apart = len(_NOTHING.union(*starts)) == sum(map(len, starts))
+    are_exclusive = len(_NOTHING.union(*starts)) == sum(map(len, starts))
     ways = [end.ways for end in ends]
     return _Cost(
-        max(ways) if are_apart else sum(ways),
+        max(ways) if are_exclusive else sum(ways),
         cost.steps + sum(end.steps for end in ends),
         _NOTHING.union(*(end.before for end in ends)),
     )
 
 
-def _repeat(least: int, most: int, body: Sequence[Item], cost: _Cost, after: Chars) -> _Cost:
-    """A repeat can end in one place only where what follows cannot begin with what it repeats.
+def _repeat(value: tuple[int, int, Sequence[Item]], cost: _Cost, after: Chars) -> _Cost:
+    """Return the cost of a repeat, which has one end only if the rest cannot start with what it repeats.
 
-    Wherever it begins, it goes over the whole of its text: once in all, if that begins behind a character
-    of which it has none.
+    It runs over all of its text from every start. It does so once in total if it follows a character that
+    it does not match.
     """
+    least, most, body = value
     first, _ = _first(body)
     most = min(most, MAX_TEXT)
     ends = most - min(least, most) + 1
     once = _sequence(body, _Cost(1, 0, _ALL), after | first)
     before = cost.before | once.before
     if once.ways > 1:
-        many = once.ways ** (most + 1) if most < _MANY else inf
+        many = once.ways ** (most + 1) if most < _MAX_ITERATIONS else inf
         return _Cost(cost.ways * many, cost.steps + cost.ways * many * once.steps, before)
     is_run = len(body) == 1 and body[0][0] in _ONE_CHARACTER
     entered = cost.ways * most
@@ -216,12 +206,12 @@ def _repeat(least: int, most: int, body: Sequence[Item], cost: _Cost, after: Cha
     return _Cost(ways, cost.steps + tried + ways, before)
 
 
-# -- what a match may begin with --------------------------------------------------------------------
+# -- what a match may start with --------------------------------------------------------------------
 
 
 def _first(items: Iterable[Item]) -> tuple[Chars, bool]:
-    """Return with what characters a match may begin, and whether it may be empty."""
-    chars: Chars = frozenset()
+    """Return the characters with which a match may start, and whether it may be empty."""
+    chars = _NOTHING
     for op, value in items:
         more, is_optional = _first_of(op, value)
         chars |= more
@@ -233,21 +223,18 @@ def _first(items: Iterable[Item]) -> tuple[Chars, bool]:
 def _first_of(op: Any, value: Any) -> tuple[Chars, bool]:
     if op in _ONE_CHARACTER:
         return _characters(op, value), False
-    if op is ops.SUBPATTERN:
-        return _first(value[3])
-    if op is ops.ATOMIC_GROUP:
-        return _first(value)
-    if op in (*_GREEDY_OR_LAZY, ops.POSSESSIVE_REPEAT):
-        chars, is_optional = _first(value[2])
-        return chars, is_optional or value[0] == 0
-    if op is ops.BRANCH:
-        starts = [_first(branch) for branch in value[1]]
-        return frozenset().union(*(chars for chars, _ in starts)), any(empty for _, empty in starts)
-    return frozenset(), True  # an assertion, a boundary, the end
+    if op in _ASSERTIONS:
+        return _NOTHING, True
+    starts = [_first(body) for body in _bodies(op, value)]  # none for a boundary or the end
+    is_optional = any(empty for _, empty in starts) or not starts
+    return (
+        _NOTHING.union(*(chars for chars, _ in starts)),
+        is_optional or (op in _REPEATS and value[0] == 0),
+    )
 
 
 def _characters(op: Any, value: Any) -> Chars:
-    """Return the characters of a class; of those that are not ASCII, the samples that stand for them."""
+    """Return the characters of a class; those that are not ASCII as the samples that stand for them."""
     if op is ops.LITERAL:
         return _sample(value)
     if op is not ops.IN:
@@ -266,7 +253,7 @@ def _characters(op: Any, value: Any) -> Chars:
 
 
 def _sample(code: int) -> Chars:
-    """Return the character, or that which stands for all of its class."""
+    """Return the character, or the one that stands for all of its class."""
     if code < 128:
         return frozenset(chr(code))
     kinds = [re.match(r"(\d)|(\s)|(\w)|", each) for each in (chr(code), *_SAMPLES)]

@@ -1,4 +1,4 @@
-"""Reads the block in which torchrun tells how its ranks ended."""
+"""Read the block in which torchrun reports how its ranks ended."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 
 from orchestrator.diagnose.model import Exit
-from orchestrator.diagnose.values import a_moment, a_name
+from orchestrator.diagnose.values import valid_node, valid_time
 
 OPENERS = ("Failures:", "Root Cause (first observed failure):")
 MAX_LINES = 20_000
@@ -16,11 +16,11 @@ _EXITCODE = re.compile(r"(?P<code>-?\d{1,4}) \(pid: (?P<pid>\d{1,10})\)")
 
 
 class Summary:
-    """Feed it lines from an opener on, it says how each rank ended; `last`: from the last opener on."""
+    """Reads lines from an opener on and returns how each rank ended; `last`: from the last opener on."""
 
     def __init__(self, last: bool) -> None:
         self.reading = True
-        self._root = last
+        self._is_root_cause = last
         self._lines = 0
         self._fields: dict[str, str] = {}
 
@@ -31,7 +31,7 @@ class Summary:
             self.reading = False
             return None
         if text == OPENERS[-1]:
-            self._root = True
+            self._is_root_cause = True
         found = _FIELD.match(text)
         if not found:
             return None
@@ -47,20 +47,16 @@ class Summary:
         return Exit(
             rank=int(rank[0]),
             code=int(ended["code"]),
-            node=a_name(fields.get("host")),
+            node=valid_node(fields.get("host")),
             pid=int(ended["pid"]),
-            time=_moment(fields.get("time", "")),
-            first=self._root,
+            time=_time(fields.get("time", "")),
+            first=self._is_root_cause,
         )
 
 
-def _moment(text: str) -> float | None:
-    """The time of that host's own clock and zone; of no use to compare hosts of different zones."""
+def _time(text: str) -> float | None:
+    """Return a time of the host's clock and zone, which cannot be compared with hosts in other zones."""
     try:
-        return a_moment(datetime.strptime(text, "%Y-%m-%d_%H:%M:%S").timestamp())
-    except (
-        ValueError,
-        OverflowError,
-        OSError,
-    ):  # a 13th month, a year beyond what the platform has
+        return valid_time(datetime.strptime(text, "%Y-%m-%d_%H:%M:%S").timestamp())
+    except (ValueError, OverflowError, OSError):  # a 13th month, a year that the platform lacks
         return None

@@ -1,4 +1,4 @@
-"""Every signature there is, and a fast way to find the lines that may have one."""
+"""All signatures, and a fast way to find the lines that may match one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from orchestrator.diagnose.signatures import (
 )
 
 _TOKEN = re.compile(
-    r"""(?P<escaped>\\[^A-Za-z0-9])      # a character that would mean something: \\. \\( \\[
+    r"""(?P<escaped>\\[^A-Za-z0-9])      # an escaped character: \\. \\( \\[
     |(?P<special>\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|[.^$])  # a class, any character, a boundary
     |(?P<repeat>[*+?]\+?|\{\d*,?\d*\}[+?]?)
     |(?P<open>\((?:\?[!=:>]|\?<[!=]|\?P<\w+>|\?i:)?)
@@ -46,18 +46,18 @@ FAMILIES: Mapping[str, tuple[Signature, ...]] = {
     "The training itself": training.SIGNATURES,
     "How a process ended": exits.SIGNATURES,
 }
-"""The signatures by what they are about."""
+"""The signatures by subject."""
 
 SIGNATURES: tuple[Signature, ...] = tuple(
     signature for family in FAMILIES.values() for signature in family
 )
-"""By family. A line tells one thing: where several rows of a kind fit, the one that stands first counts."""
+"""By family. If several rows of a kind match a line, the first one counts."""
 
 BY_ID: Mapping[str, Signature] = {signature.id: signature for signature in SIGNATURES}
 
 
 class Rule(NamedTuple):
-    """A pattern of a signature, and the signature's place in the table."""
+    """A pattern of a signature, and the position of the signature in the table."""
 
     order: int
     signature: Signature
@@ -65,14 +65,14 @@ class Rule(NamedTuple):
 
 
 Rules = Mapping[bytes, Sequence[Rule]]
-"""Rules by a text without which none of them matches."""
+"""Rules by a text that is in every match."""
 
 
 @lru_cache(maxsize=4)
 def rules(extra: tuple[Signature, ...] = ()) -> Rules:
-    """Return the patterns by a text without which none of them matches; those of `extra` come first.
+    """Return the patterns by a text that is in every match; those of `extra` come first.
 
-    No such text holds another one: so there are fewer to look for.
+    No such text contains another one, so that there are fewer to search for.
     """
     found = [
         (max(reversed(literals(pattern)), key=len), Rule(order, signature, re.compile(pattern)))
@@ -90,13 +90,13 @@ def rules(extra: tuple[Signature, ...] = ()) -> Rules:
 
 
 def is_noise(line: str, extra: tuple[Signature, ...] = ()) -> bool:
-    """Tell whether a line is one that many a healthy run prints, and means nothing; `extra` say so, too."""
+    """Return whether a line is harmless noise that healthy runs print, also by the `extra` signatures."""
     return any(pattern.search(line, 0, MAX_TEXT) for pattern in _noise(extra))
 
 
 @lru_cache(maxsize=4)
 def _noise(extra: tuple[Signature, ...]) -> tuple[re.Pattern[str], ...]:
-    """Return orch's own as one pattern; the groups of others may have the same names."""
+    """Return orch's patterns as one; those of others may have groups of the same names."""
     own, others = (
         [text for signature in rows if signature.kind is Kind.NOISE for text in signature.patterns]
         for rows in (SIGNATURES, extra)
@@ -105,32 +105,24 @@ def _noise(extra: tuple[Signature, ...]) -> tuple[re.Pattern[str], ...]:
 
 
 def literals(pattern: str) -> list[str]:
-    """Return the pieces of text that stand in every match of `pattern`.
+    """Return the pieces of text that are in every match of `pattern`.
 
-    Groups are left out, for there may be a choice in them. Raises ValueError for a choice outside of
+    Groups are left out, as they may contain alternatives. Raises ValueError for alternatives outside of
     groups: write two patterns.
     """
-    pieces, piece, depth, previous = [], "", 0, ""
+    pieces, piece, depth, previous = [], "", 0, None
     for token in _TOKEN.finditer(pattern):
         kind = token.lastgroup
         if kind == "either" and not depth:
-            raise ValueError(f"a choice outside of a group: {pattern}")
-        if kind == "open":
-            depth += 1
-        elif kind == "close":
-            depth -= 1
-        if depth or kind == "close":
-            pieces.append(piece)
-            piece = ""
-        elif kind in ("plain", "escaped"):
+            raise ValueError(f"alternatives outside of a group: {pattern}")
+        depth += (kind == "open") - (kind == "close")
+        if kind in ("plain", "escaped") and not depth:
             piece += token[0][-1]
-        elif kind == "repeat":
-            if previous in ("plain", "escaped") and not token[0].startswith("+"):
+        else:
+            # A repeat may match its character zero times, except for `+`.
+            if kind == "repeat" and previous in ("plain", "escaped") and token[0][0] != "+":
                 piece = piece[:-1]
             pieces.append(piece)
             piece = ""
-        else:
-            pieces.append(piece)
-            piece = ""
-        previous = kind or ""
+        previous = kind
     return [text for text in [*pieces, piece] if text]

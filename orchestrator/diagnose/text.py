@@ -1,4 +1,4 @@
-"""A finding in plain words: whom it concerns, and where."""
+"""Describe a finding: which ranks and nodes had it, and where."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from orchestrator.diagnose.model import Hit, Match, PythonError
 from orchestrator.diagnose.signature import Kind
 from orchestrator.util.numbers import folded
 
-_MOST_NODES = 3  # that are named, unless there is only one more
+_MAX_NODES = 3  # that are named, or one more
 
 
 def affected(hit: Hit) -> str:
-    """Return who had it: `rank 3 on node1`, `63 ranks (0-62) on 8 nodes`, or the files' names.
+    """Return which ranks had it: `rank 3 on node1`, `63 ranks (0-62) on 8 nodes`, or the files.
 
-    Nodes to be mended are named: `4 ranks (8-11) on node2, node5, node6 and 5 more`.
+    Nodes that need to be fixed are named: `4 ranks (8-11) on node2, node5, node6 and 5 more`.
     """
     ranks, nodes = hit.ranks, hit.nodes
     if len(ranks) > 1:
@@ -26,19 +26,19 @@ def affected(hit: Hit) -> str:
         return who
     if len(nodes) > 1 and hit.kind >= Kind.CASCADE:
         return f"{who} on {len(nodes)} nodes"
-    beyond = len(nodes) - _MOST_NODES
-    named = ", ".join(nodes if beyond <= 1 else nodes[:_MOST_NODES])
+    beyond = len(nodes) - _MAX_NODES
+    named = ", ".join(nodes if beyond <= 1 else nodes[:_MAX_NODES])
     return f"{who} on {named}" + (f" and {beyond} more" if beyond > 1 else "")
 
 
 def location(match: Match) -> str:
-    """Return where it stands: `node1/attempt-0/rank-5.err:12`, or what it was seen in if not in a line."""
+    """Return file and line, `node1/attempt-0/rank-5.err:12`, or the source if it is not in a line."""
     found = match.place
     return f"{found.source}:{found.line}" if found.line else found.source
 
 
 def raised_at(error: PythonError) -> str | None:
-    """Return the line of the user's own code: `train.py:88 in step`; None if there is none."""
+    """Return the line in the user's own code, `train.py:88 in step`; None if there is none."""
     if error.file is None:
         return None
     at = f"{error.file}:{error.line}"

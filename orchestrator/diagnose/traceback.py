@@ -1,4 +1,4 @@
-"""Reads Python tracebacks line by line: which exception, and where in the user's own code."""
+"""Read Python tracebacks line by line: which exception, and where in the user's own code."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from dataclasses import dataclass, replace
 
 from orchestrator.diagnose.label import MAX_TEXT
 from orchestrator.diagnose.model import Place, PythonError
-from orchestrator.diagnose.values import a_moment, encodable
+from orchestrator.diagnose.values import encodable, valid_time
 
 HEADER = "Traceback (most recent call last):"
-"""What opens a traceback; in the middle of a line in some logs."""
+"""The first line of a traceback; in some logs it is in the middle of a line."""
 
 _OF_RANK = re.compile(re.escape(HEADER) + r" \(RANK \d{1,7}\)")  # torch.distributed.checkpoint
 
 HARMLESS = ("Exception ignored ", "--- Logging error ---")
-"""What begins the line before the traceback of an exception that ended nothing."""
+"""Start of the line before the traceback of an exception that ended nothing."""
 
 LOGGED = re.compile(r"\b(?:ERROR|CRITICAL)\b")
-"""What is in the line before the traceback of an exception that a program caught, and logged. (A warning
-before one may be of anything.)
+"""In the line before the traceback of an exception that a program caught and logged. (A warning before
+a traceback may be unrelated.)
 """
 
 MAX_LINES = 4000
 MAX_MESSAGE = 2000
 MAX_BLANK = 3
 MAX_CHAIN = 32
-"""So many exceptions are told that one was raised from; of more, the first and the last ones."""
+"""How many exceptions of a chain are kept; of more, the first and the last ones."""
 
 _UNNAMED = "Exception"
-_LONGEST_FILE = 1 << 20  # characters of a text in an error file that are looked at
+_MAX_FILE_TEXT = 1 << 20  # characters of a text in an error file
 
 _FRAME = re.compile(
     r'\s{0,40}File "(?P<file>[^"]{1,1000})", line (?P<line>\d{1,9})(?:, in (?P<function>.{1,200}))?'
 )
-# A level of logging (`INFO: ...`) is no exception.
+# Not a level of logging such as `INFO: ...`.
 _EXCEPTION = re.compile(
     r"(?P<type>(?=[\w.]{0,200}[a-z])[A-Za-z_][\w.]{0,200})(?:: ?(?P<message>.*))?$", re.DOTALL
 )
@@ -43,24 +43,17 @@ _CHAIN = re.compile(
     r"During handling of the above exception, another exception occurred:$"
     r"|The above exception was the direct cause of the following exception:$"
 )
-# What follows tells the exception in the process where it was first raised.
+# The exception follows again as it was first raised, in another process.
 _ORIGIN = re.compile(r"Original Traceback \(|-- Process \d+ terminated with the following error:$")
-_NOT_OURS = re.compile(
+_LIBRARY = re.compile(
     r"^<frozen |/(?:site|dist)-packages/|/lib(?:64)?/python\d[\d.]*/|^/opt/conda/lib/"
     r"|/bin/(?:torchrun|fabric|lightning|accelerate|deepspeed)$"
 )
 
 
 @dataclass(frozen=True)
-class _Frame:
-    file: str | None
-    line: int | None
-    function: str | None
-
-
-@dataclass(frozen=True)
 class Raised:
-    """An exception, and where the line stands that names it; `is_logged`, where the program caught it."""
+    """An exception and the place of the line that names it; `is_logged` if the program caught it."""
 
     error: PythonError
     place: Place
@@ -68,23 +61,23 @@ class Raised:
 
 
 class Traceback:
-    """The tracebacks of one program: feed it lines; it says when an exception is complete.
+    """Reads the tracebacks of one program from its lines, and returns each exception once it is complete.
 
-    It is `reading` from the header of a traceback up to the line after the exception, for only that
-    line tells that neither the message nor the chain of exceptions goes on.
+    It is `reading` from the header of a traceback to the line after the exception: only that line shows
+    that neither the message nor the chain of exceptions continues.
     """
 
     def __init__(self, *, harmless: bool = False) -> None:
         self.in_frames = False
         self._is_logged = False
         self._is_harmless = self._is_awaited = harmless
-        # What stands before the header is before all lines of a traceback, if it is before the next one.
+        # What precedes the header precedes all lines of a traceback if it precedes the next one.
         self._prefix, self._is_prefixed = "", False
-        self._frame: _Frame | None = None
+        self._frame: tuple[str, int, str | None] | None = None  # file, line, function
         self._lines = 0
         self._raised: Raised | None = None
         self._because: PythonError | None = None
-        self._links = 0  # of the chain before the exception that is read
+        self._links = 0  # of the chain before the current exception
 
     @property
     def reading(self) -> bool:
@@ -92,11 +85,11 @@ class Traceback:
         return self.in_frames or self._is_awaited or self._raised is not None
 
     def is_foreign(self, text: str) -> bool:
-        """Tell whether a line is not of this program: its lines have a prefix that nobody else knows."""
+        """Return whether a line is not of this program, as it lacks the prefix of the program's lines."""
         return self._is_prefixed and not text.startswith(self._prefix.rstrip())
 
     def feed(self, text: str, place: Place, before: str = "") -> Raised | None:
-        """Return the exception that this line shows to be complete; `before` is the line before it."""
+        """Return the exception that this line completes; `before` is the line before it."""
         self._lines += 1
         self._is_awaited = False
         if self._prefix and text.startswith(self._prefix):
@@ -104,7 +97,7 @@ class Traceback:
         elif self._is_prefixed and text == self._prefix.rstrip():
             text = ""
         elif self._raised and _OF_RANK.fullmatch(text):
-            frame = self._frame  # the user's own, for the rank's has none as a rule
+            frame = self._frame  # the user's own; the traceback of the rank usually has none
             self._open(again=True)
             self._frame = frame
             return None
@@ -118,7 +111,7 @@ class Traceback:
         return self._read_after(text) if self._raised else None
 
     def close(self) -> Raised | None:
-        """Return the exception that was read last; nothing follows it."""
+        """Return the exception that was read last, as nothing follows it."""
         raised, self._raised, self._because, self.in_frames = self._raised, None, None, False
         self._links = 0
         self._is_awaited, is_harmless = False, self._is_harmless
@@ -126,7 +119,7 @@ class Traceback:
         return None if is_harmless else raised
 
     def _open(self, again: bool, before: str = "") -> Raised | None:
-        """Begin a traceback; `again`: it tells the same exception from where it was first raised."""
+        """Start a traceback; `again`: of the same exception, as it was first raised."""
         if again:
             self._raised = None
         done = self.close() if self._raised else None
@@ -143,19 +136,13 @@ class Traceback:
             self.in_frames = False
         elif not text or text[0] in " \t":
             found = _FRAME.match(text)
-            if found and not _NOT_OURS.search(found["file"]):
-                self._frame = _Frame(found["file"], int(found["line"]), found["function"])
+            if found and not _LIBRARY.search(found["file"]):
+                self._frame = (found["file"], int(found["line"]), found["function"])
         elif found := _EXCEPTION.match(text):
-            frame = self._frame or _Frame(None, None, None)
             self.in_frames, self._lines = False, 0
-            error = PythonError(
-                type=found["type"],
-                message=(found["message"] or "")[:MAX_MESSAGE],
-                file=frame.file,
-                line=frame.line,
-                function=frame.function,
-                because=self._because,
-            )
+            message = (found["message"] or "")[:MAX_MESSAGE]
+            file, line, function = self._frame or (None, None, None)
+            error = PythonError(found["type"], message, file, line, function, self._because)
             self._raised = Raised(error, place, self._is_logged)
 
     def _read_after(self, text: str) -> Raised | None:
@@ -182,9 +169,9 @@ class Traceback:
 
 
 def read_error_file(data: bytes) -> tuple[PythonError, float | None] | None:
-    """Read torch's error file: `{"message": {"message": ..., "extraInfo": {"py_callstack": ...}}}`.
+    """Parse torch's error file: `{"message": {"message": ..., "extraInfo": {"py_callstack": ...}}}`.
 
-    Return the exception and its time (seconds since the epoch), or None if it is no such file.
+    Return the exception and its time (seconds since the epoch); None for anything else.
     """
     try:
         message = json.loads(data)["message"]
@@ -192,18 +179,18 @@ def read_error_file(data: bytes) -> tuple[PythonError, float | None] | None:
         return None
     if isinstance(message, str):
         return PythonError(_UNNAMED, _short(message)), None
-    said = message.get("message") if isinstance(message, dict) else None
-    if not isinstance(said, str):
+    text = message.get("message") if isinstance(message, dict) else None
+    if not isinstance(text, str):
         return None
     extra = message.get("extraInfo")
     extra = extra if isinstance(extra, dict) else {}
     stack = extra.get("py_callstack")
-    error = (_last(stack) if isinstance(stack, str) else None) or _last(said)
+    error = (_last(stack) if isinstance(stack, str) else None) or _last(text)
     if error is None:
-        found = _EXCEPTION.match(encodable(said[:_LONGEST_FILE]))
-        name, text = (found["type"], found["message"]) if found else (_UNNAMED, said)
-        error = PythonError(name, _short(text or ""))
-    return error, _number(extra.get("timestamp"))
+        found = _EXCEPTION.match(encodable(text[:_MAX_FILE_TEXT]))
+        name, reason = (found["type"], found["message"]) if found else (_UNNAMED, text)
+        error = PythonError(name, _short(reason or ""))
+    return error, _time(extra.get("timestamp"))
 
 
 def _short(message: str) -> str:
@@ -211,18 +198,19 @@ def _short(message: str) -> str:
 
 
 def _last(text: str) -> PythonError | None:
+    """Return the last exception in a text."""
     reader, nowhere, raised = Traceback(), Place(""), None
-    for line in encodable(text[-_LONGEST_FILE:]).split("\n"):
+    for line in encodable(text[-_MAX_FILE_TEXT:]).split("\n"):
         raised = reader.feed(line[:MAX_TEXT], nowhere) or raised
     raised = reader.close() or raised
     return raised.error if raised else None
 
 
-def _number(value: object) -> float | None:
-    """Return the time that torch has written as a text or as a number."""
+def _time(value: object) -> float | None:
+    """Return a time that torch has written as a text or a number."""
     if isinstance(value, str):
         try:
             value = float(value[:40])
         except ValueError:
             return None
-    return a_moment(value)
+    return valid_time(value)

@@ -77,18 +77,18 @@ def collective(rank: int, number: int) -> bytes:
 def test_the_rank_that_lags_behind_in_collectives_is_named() -> None:
     log = [collective(rank, 1577 if rank == 3 else 1580) for rank in range(8)]
     (hit,) = diagnose([(Source("log"), log)]).hits
-    assert "rank 3 stands at ALLREDUCE number 1577" in hit.cause
+    assert "rank 3 is at ALLREDUCE number 1577" in hit.cause
 
 
 def test_no_rank_lags_where_all_stand_at_one_collective() -> None:
     (hit,) = diagnose([(Source("log"), [collective(rank, 7) for rank in range(8)])]).hits
-    assert "stands at" not in hit.cause
+    assert "is at" not in hit.cause
 
 
 def test_the_numbers_of_several_process_groups_are_not_compared() -> None:
     log = [collective(0, 9141), collective(4, 12).replace(b"[Rank 4]", b"[Rank 1]")]
     (hit,) = diagnose([(Source("log"), log)]).hits
-    assert "stands at" not in hit.cause
+    assert "is at" not in hit.cause
 
 
 def member(rank: int) -> bytes:

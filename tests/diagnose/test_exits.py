@@ -26,7 +26,7 @@ def test_sigkill_alone_is_not_called_out_of_memory(code: int) -> None:
 def test_a_kernel_log_that_says_nothing_is_told() -> None:
     hit = verdict(Evidence((Exit(3, -9, "node1", 4711),), kernel_logs={"node1": [b"eth0: up\n"]}))
     assert hit.signature.id == "exit.kill"
-    assert "the kernel log of node1 does not tell why" in hit.first.text
+    assert "the kernel log of node1 does not show why" in hit.first.text
 
 
 def test_the_kernel_log_confirms_that_memory_ran_out() -> None:

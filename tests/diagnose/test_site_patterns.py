@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from orchestrator.diagnose.label import MAX_TEXT
-from orchestrator.diagnose.site_patterns import DEEPEST, LONGEST, checked
+from orchestrator.diagnose.site_patterns import MAX_DEPTH, MAX_PATTERN, checked
 from orchestrator.diagnose.table import literals
 from tests.regexes import hostile
 
@@ -70,8 +70,8 @@ def test_checked_refuses_what_may_take_very_long(pattern: str) -> None:
         ("(link", "it is not a regular expression: missing \\), unterminated subpattern"),
         ("link{99999999999}", "it is not a regular expression"),
         ("(" * 400 + "a" + ")" * 400, "it is not a regular expression|nested more than"),
-        ("(" * 9 + "a" + ")" * 9 + "link", f"nested more than {DEEPEST} deep"),
-        ("x" * (LONGEST + 1), "1,001 characters, the most are 1,000"),
+        ("(" * 9 + "a" + ")" * 9 + "link", f"nested more than {MAX_DEPTH} deep"),
+        ("x" * (MAX_PATTERN + 1), "1,001 characters, the limit is 1,000"),
         ("(?i)link", r"it has a flag, such as \(\?i\)"),
         ("(?i:link) down", r"it has a flag, such as \(\?i\)"),
         ("link(?#up) down", "or a comment"),
@@ -79,7 +79,7 @@ def test_checked_refuses_what_may_take_very_long(pattern: str) -> None:
         (r"(link) \1", "a character by its number"),
         ("(?P<a>link) (?P=a) down", "it refers to a group of its own"),
         ("(a)?link(?(1)b|c)", "it refers to a group of its own"),
-        ("link|port", "a choice outside of a group"),
+        ("link|port", "alternatives outside of a group"),
         ("(?:link|port)", "it has no plain text of 3 characters"),
         ("", "it has no plain text of 3 characters"),
         ("link [[a]", "its meaning may change: Possible nested set"),
@@ -116,7 +116,7 @@ def test_what_a_pattern_taken_matches_holds_its_literals(text: str, data: st.Dat
     "text",
     [
         "(?:ab)?" * 142,
-        "(?:a" * DEEPEST + ")?" * DEEPEST,
+        "(?:a" * MAX_DEPTH + ")?" * MAX_DEPTH,
         "(?:a(?:b(?:c(?:d(?:e(?:f(?:g)?h)?i)?j)?k)?l)?m)?" * 20,
     ],
 )

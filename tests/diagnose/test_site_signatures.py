@@ -16,9 +16,9 @@ from orchestrator.diagnose import site_signatures as module
 from orchestrator.diagnose.read import Log, examine
 from orchestrator.diagnose.record import as_json
 from orchestrator.diagnose.site_signatures import (
-    MOST_BYTES,
-    MOST_PATTERNS,
-    MOST_SIGNATURES,
+    MAX_BYTES,
+    MAX_PATTERNS,
+    MAX_SIGNATURES,
     VARIABLE,
     read_signatures,
     site_signatures,
@@ -126,7 +126,7 @@ def test_every_signature_of_orch_is_refused_in_a_file_for_its_id(file: Path) -> 
     file.write_text("".join(signature(id=f"'{each.id}'") for each in SIGNATURES[:20]))
     found = read_signatures([file])
     assert found.signatures == () and len(found.problems) == 20
-    assert "expected a name such as site.switch-down, in small letters" in found.problems[0]
+    assert "expected a name such as site.switch-down, in lower case" in found.problems[0]
 
 
 @pytest.mark.parametrize(
@@ -140,33 +140,33 @@ def test_every_signature_of_orch_is_refused_in_a_file_for_its_id(file: Path) -> 
         ({"cause": "", "fix": ""}, "it has no cause, fix"),
         ({"kind": "'rot'"}, "its kind is 'rot', did you mean 'root'?"),
         ({"kind": "0"}, "its kind is '0', valid are root, symptom, cascade, hint, noise"),
-        ({"kind": "'cascade'"}, "it has no after: a cascade says what it follows from"),
+        ({"kind": "'cascade'"}, "it has no after: a cascade names what it follows from"),
         ({"is_survivable": "'yes'"}, "is_survivable is true or false"),
         ({"check": "'; rm -rf'"}, "its check is '; rm -rf'; expected the name of a check"),
-        ({"meaning": "''"}, "its meaning is no text"),
-        ({"fix": "7"}, "its fix is no text"),
+        ({"meaning": "''"}, "its meaning is not a text"),
+        ({"fix": "7"}, "its fix is not a text"),
         ({"cause": '"a\\nb"'}, "its cause has more than one line, or characters"),
         ({"cause": '"a\\u001b[2J"'}, "its cause has more than one line, or characters"),
-        ({"cause": f"'{'x' * 401}'"}, "its cause has 401 characters, the most are 400"),
-        ({"cause": "'{rack} fell'"}, "its cause has {rack}, which is no named group"),
+        ({"cause": f"'{'x' * 401}'"}, "its cause has 401 characters, the limit is 400"),
+        ({"cause": "'{rack} fell'"}, "its cause has {rack}, which is not a named group"),
         ({"cause": "'{'"}, "its cause: Single '{' encountered in format string"),
-        ({"cause": "'{}'"}, "its cause has {}, which is no named group"),
+        ({"cause": "'{}'"}, "its cause has {}, which is not a named group"),
         (
             {"patterns": "['it (?P<a>broke)']", "cause": "'{a:>999999999}'"},
-            "its cause has {a}, which is no named group",
+            "its cause has {a}, which is not a named group",
         ),
         (
             {"patterns": "['it (?P<a>broke)']", "cause": "'{a.__class__}'"},
-            "its cause has {a.__class__}, which is no named group",
+            "its cause has {a.__class__}, which is not a named group",
         ),
         (
             {"patterns": "['it (?P<a>broke)', 'broken']", "cause": "'{a}'"},
-            "its cause has {a}, which is no named group of every pattern",
+            "its cause has {a}, which is not a named group of every pattern",
         ),
-        ({"patterns": "'it broke'"}, "its patterns are no list of texts"),
-        ({"patterns": "[]"}, "its patterns are no list of texts"),
-        ({"patterns": "['it broke', 3]"}, "its patterns are no list of texts"),
-        ({"patterns": f"{['it broke'] * (MOST_PATTERNS + 1)}"}, "it has 17 patterns"),
+        ({"patterns": "'it broke'"}, "its patterns are not a list of texts"),
+        ({"patterns": "[]"}, "its patterns are not a list of texts"),
+        ({"patterns": "['it broke', 3]"}, "its patterns are not a list of texts"),
+        ({"patterns": f"{['it broke'] * (MAX_PATTERNS + 1)}"}, "it has 17 patterns"),
         ({"patterns": "['(broke']"}, "its pattern '(broke': it is not a regular expression: "),
         ({"patterns": "['(a+)+broke']"}, "its pattern '(a+)+broke': it may take very long"),
     ],
@@ -188,8 +188,8 @@ def test_faulty_signature_is_left_out_with_one_problem_and_the_others_stay(
         (b"\n# caf\xe9\n", "FILE is left out: it is not UTF-8 (at line 2, column 6)"),
         ("a = " + "[" * 3000, "FILE is left out: it is not TOML: "),
         ("a = " + "1" * 5000, "FILE is left out: it is not TOML: "),
-        ("#" * (MOST_BYTES + 1), "FILE is left out: it cannot be read: over 1,048,576 bytes"),
-        ("[[signatures]]\n", "'signatures' in FILE is left out: before each signature stands"),
+        ("#" * (MAX_BYTES + 1), "FILE is left out: it cannot be read: over 1,048,576 bytes"),
+        ("[[signatures]]\n", "'signatures' in FILE is left out: each signature starts with"),
         ("signature = 3\n", "signature number 1 of FILE is left out: it is not a table"),
         ("signature = [3]\n", "signature number 1 of FILE is left out: it is not a table"),
     ],
@@ -208,15 +208,15 @@ def test_of_two_signatures_of_one_id_the_first_counts(tmp_path: Path) -> None:
     found = read_signatures([first, second])
     assert [each.cause for each in found.signatures] == ["a cause"]
     assert found.problems == (
-        f"signature 'site.a' of {second} is left out: {first} has one of that id before",
+        f"signature 'site.a' of {second} is left out: {first} already has a signature with that id",
     )
 
 
 def test_signatures_and_problems_have_a_bound(file: Path) -> None:
-    many = "".join(signature(id=f"'site.n{n}'") for n in range(MOST_SIGNATURES + 30))
+    many = "".join(signature(id=f"'site.n{n}'") for n in range(MAX_SIGNATURES + 30))
     problems = problems_of(file, many)
-    assert len(read_signatures([file]).signatures) == MOST_SIGNATURES
-    assert "there are 256 before it, which is the most" in problems[0]
+    assert len(read_signatures([file]).signatures) == MAX_SIGNATURES
+    assert "the limit is 256 signatures" in problems[0]
     assert (len(problems), problems[-1]) == (21, "FILE has 10 more problems")
 
 
@@ -236,7 +236,7 @@ VALUES = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from([*module._KEYS, "x"]), VALUES))
+@given(st.dictionaries(st.sampled_from([*module._PARSERS, "x"]), VALUES))
 def test_table_of_any_values_is_a_signature_or_a_problem(table: dict[str, object]) -> None:
     held = {"signature": [{"id": "site.a", "patterns": ["it broke"], **table}]}
     with pytest.MonkeyPatch.context() as patched:

@@ -85,5 +85,5 @@ def test_literals_are_what_every_match_has(pattern: str, expected: list[str]) ->
 
 
 def test_a_choice_outside_of_groups_is_refused() -> None:
-    with pytest.raises(ValueError, match="a choice outside of a group"):
+    with pytest.raises(ValueError, match="alternatives outside of a group"):
         literals("a|b")

@@ -8,12 +8,12 @@ import math
 import pytest
 
 from orchestrator.diagnose import Diagnosis, Evidence, Source, diagnose
-from orchestrator.diagnose.label import Label, read
-from orchestrator.diagnose.launcher_ends import ends_in
+from orchestrator.diagnose.label import Label, parse_line
+from orchestrator.diagnose.launcher_exits import exits_in
 from orchestrator.diagnose.record import as_json
 from orchestrator.diagnose.summary import Summary
 from orchestrator.diagnose.traceback import MAX_CHAIN, read_error_file
-from orchestrator.diagnose.values import a_moment, a_name, a_rank, encodable
+from orchestrator.diagnose.values import encodable, valid_node, valid_rank, valid_time
 
 TOLD = '"text": "RuntimeError: CUDA out of memory"}'
 HEADER = "Traceback (most recent call last):"
@@ -68,7 +68,7 @@ def test_a_host_with_controls_in_a_summary_is_left_out() -> None:
 
 def test_tasks_beyond_any_rank_are_left_out_of_what_slurm_tells() -> None:
     line = f"srun: error: n1: tasks 2,{'9' * 200},9999999-{'9' * 99}: Killed"
-    assert [end.rank for end in ends_in(line, Label())] == [2, 9_999_999]
+    assert [end.rank for end in exits_in(line, Label())] == [2, 9_999_999]
 
 
 def test_a_chain_of_very_many_exceptions_is_told_in_short() -> None:
@@ -101,9 +101,14 @@ def test_a_stack_that_is_none_is_left_out_of_an_error_file(stack: object) -> Non
 
 
 def test_a_rank_a_time_and_a_name_are_what_they_are() -> None:
-    assert (a_rank(0), a_moment(3), a_moment(1.5), a_name("n-1.lan")) == (0, 3.0, 1.5, "n-1.lan")
+    assert (valid_rank(0), valid_time(3), valid_time(1.5), valid_node("n-1.lan")) == (
+        0,
+        3.0,
+        1.5,
+        "n-1.lan",
+    )
     assert encodable("é\ud800│") == "é?│"
 
 
 def test_a_date_before_any_clock_is_no_time() -> None:
-    assert read("0001-01-01T00:00:00Z r3 n1 │ x".encode()).time is None
+    assert parse_line("0001-01-01T00:00:00Z r3 n1 │ x".encode()).time is None

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.diagnose import Exit
 from orchestrator.diagnose.label import Label
-from orchestrator.diagnose.launcher_ends import ends_in
+from orchestrator.diagnose.launcher_exits import exits_in
 
 NOBODY = Label()
 
@@ -32,7 +32,7 @@ TOLD = {
 
 @pytest.mark.parametrize(("line", "ends"), TOLD.items())
 def test_how_ranks_ended_is_read(line: str, ends: list[Exit]) -> None:
-    assert list(ends_in(line, NOBODY)) == ends
+    assert list(exits_in(line, NOBODY)) == ends
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,14 @@ def test_how_ranks_ended_is_read(line: str, ends: list[Exit]) -> None:
     ],
 )
 def test_other_lines_tell_nothing(line: str) -> None:
-    assert list(ends_in(line, NOBODY)) == []
+    assert list(exits_in(line, NOBODY)) == []
 
 
 def test_the_node_that_a_line_came_from_is_that_of_its_rank() -> None:
-    (end,) = ends_in("sigkill_handler] x exits with return code = 1", Label(node="node1"))
+    (end,) = exits_in("sigkill_handler] x exits with return code = 1", Label(node="node1"))
     assert end.node == "node1"
 
 
 @given(st.from_regex(r"[0-9,-]{1,40}", fullmatch=True))
 def test_numbers_of_any_size_are_read_in_bounded_memory(ranks: str) -> None:
-    assert len(list(ends_in(f"srun: error: n: tasks {ranks}: Killed", NOBODY))) <= 4096 + 40
+    assert len(list(exits_in(f"srun: error: n: tasks {ranks}: Killed", NOBODY))) <= 4096 + 40

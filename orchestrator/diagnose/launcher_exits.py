@@ -1,4 +1,4 @@
-"""Reads what launchers other than torchrun tell of a process's end, in one line."""
+"""Read how processes ended from the lines that launchers other than torchrun print."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from collections.abc import Iterator
 
 from orchestrator.diagnose.label import Label
 from orchestrator.diagnose.model import Exit
-from orchestrator.diagnose.values import MAX_RANK, a_name
+from orchestrator.diagnose.values import MAX_RANK, valid_node
 
-ENDS = ("srun: error: ", "exits with return code = ", " exited on signal ")
-"""A line that tells of an end has one of these texts."""
+MARKERS = ("srun: error: ", "exits with return code = ", " exited on signal ")
+"""A line that reports an exit contains one of these."""
 
-_MOST = 4096  # ranks of one line
+_MAX_RANKS = 4096  # of one line
 
-# Slurm's words are those of strsignal(3).
 _SRUN = re.compile(
     r"srun: error: (?P<node>[\w.-]{1,253}): tasks? (?P<ranks>[\d,-]{1,400}): "
     r"(?:Exited with exit code (?P<code>\d{1,3})$|(?P<signal>[A-Z][A-Za-z ]{2,40})(?: \(core dumped\))?$)"
@@ -25,34 +24,29 @@ _MPIRUN = re.compile(
     r"process rank (?P<rank>\d{1,7}) with PID (?P<pid>\d{1,10}) on node (?P<node>\S{1,253}) "
     r"exited on signal (?P<signal>\d{1,2})"
 )
-_SIGNALS = {signal.strsignal(number): number for number in signal.valid_signals()}
-_OURS = {"Out Of Memory": int(signal.SIGKILL)}
+# Slurm prints the words of strsignal(3), and one phrase of its own.
+_SIGNALS = {signal.strsignal(number): int(number) for number in signal.valid_signals()}
+_SIGNALS["Out Of Memory"] = int(signal.SIGKILL)
 
 
-def ends_in(text: str, label: Label) -> Iterator[Exit]:
-    """Yield how the ranks ended that this line, printed by `label`, tells of."""
+def exits_in(text: str, label: Label) -> Iterator[Exit]:
+    """Yield the exits that a line, printed by `label`, reports."""
     if found := _SRUN.search(text):
-        words = found["signal"]
-        number = None if words is None else _SIGNALS.get(words, _OURS.get(words))
-        if words is None or number is not None:
-            code = int(found["code"]) if number is None else -number
+        number = _SIGNALS.get(found["signal"] or "")
+        if found["code"] or number is not None:
+            code = -number if number is not None else int(found["code"])
             for rank in _numbers(found["ranks"]):
-                yield Exit(rank, code, a_name(found["node"]))
+                yield Exit(rank, code, valid_node(found["node"]))
     elif found := _DEEPSPEED.search(text):
         yield Exit(None, int(found["code"]), label.node)
     elif found := _MPIRUN.search(text):
-        yield Exit(
-            int(found["rank"]),
-            -int(found["signal"]),
-            a_name(found["node"]),
-            int(found["pid"]),
-            first=True,
-        )
+        code, pid, node = -int(found["signal"]), int(found["pid"]), valid_node(found["node"])
+        yield Exit(int(found["rank"]), code, node, pid, first=True)
 
 
 def _numbers(text: str) -> Iterator[int]:
-    """Yield those of `0,4-7`."""
-    left = _MOST
+    """Yield the numbers in `0,4-7`."""
+    left = _MAX_RANKS
     for part in text.split(","):
         first, _, last = part.partition("-")
         if not first.isdigit() or (last and not last.isdigit()):
