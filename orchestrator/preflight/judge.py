@@ -18,7 +18,7 @@ from orchestrator.preflight.model import (
     Status,
     Unmeasured,
 )
-from orchestrator.preflight.verdict import Verdict, incomplete
+from orchestrator.preflight.verdict import Verdict, incomplete, skip
 
 T = TypeVar("T")
 V = TypeVar("V", bound=Hashable)
@@ -64,6 +64,20 @@ def judge_each(
 ) -> list[Finding]:
     """Return the findings of `verdict` on what each node answered; no answer is incomplete."""
     return judge_nodes(context, lambda node: verdict(node, node.answer(probe)))
+
+
+def between_machines(
+    verdict: Callable[[Context], list[Finding]],
+) -> Callable[[Context], list[Finding]]:
+    """Decorate the verdict of a check of the network: it is skipped if all nodes are one machine."""
+
+    @wraps(verdict)
+    def judge(context: Context) -> list[Finding]:
+        if context.on_one_machine:
+            return for_all(context, skip("all nodes are one machine"))
+        return verdict(context)
+
+    return judge
 
 
 def to_findings(verdicts: Iterable[tuple[str, Verdict]]) -> list[Finding]:

@@ -263,7 +263,9 @@ def check(
 
     def make(verdict: Callable[[Context], Sequence[Finding]]) -> Check:
         paragraphs = cleandoc(verdict.__doc__ or "").split("\n\n")
-        meaning, *page = (" ".join(paragraph.split()) for paragraph in paragraphs)
+        meaning, *page = (
+            text if text.startswith("|") else " ".join(text.split()) for text in paragraphs
+        )  # a table keeps its lines
         page_text = "\n\n".join(page)
         return Check(
             id_, group, level, meaning.rstrip("."), page_text, verdict, probes, measurements

@@ -13,7 +13,8 @@ from labkit import life
 from labkit.lab import Lab
 
 from orchestrator.preflight.model import Remedy
-from orchestrator.preflight.reach.firewall import Firewall, blames, open_inbound, open_outbound
+from orchestrator.preflight.reach.firewall import Firewall, may_block, open_ports
+from orchestrator.preflight.reach.openings import Opening
 from orchestrator.remote.package import node_package
 
 from .orch import orch
@@ -24,6 +25,7 @@ PACKAGE = "/tmp/node.pyz"
 SUBNET = "198.18.0.0/16"
 MAIN, OTHER = 29500, 8080
 RANGE = (32768, 60999)
+INTO = Opening.make("input", SUBNET, MAIN, RANGE)
 
 LISTEN = """
 import select, socket, sys
@@ -206,8 +208,8 @@ def paste(lab: Lab, node: str, remedy: Remedy | None) -> None:
 def test_an_open_node_is_not_blamed(lab: Lab) -> None:
     firewall = look(lab, "node1")
     assert reached(lab) == {MAIN, *RANGE, OTHER}
-    assert blames(firewall, "input") is blames(firewall, "output") is False
-    assert open_inbound(firewall, SUBNET, MAIN, RANGE) is None
+    assert may_block(firewall, "input") is may_block(firewall, "output") is False
+    assert open_ports(firewall, INTO) is None
 
 
 @pytest.mark.parametrize("ruleset", INBOUND.values(), ids=INBOUND)
@@ -216,10 +218,10 @@ def test_pasted_on_the_node_that_drops_the_lines_let_the_job_in(lab: Lab, rulese
     before = reached(lab)
     assert not before & set(RANGE)
     firewall = look(lab, "node1")
-    assert (blames(firewall, "input"), blames(firewall, "output")) == (True, False)
-    paste(lab, "node1", open_inbound(firewall, SUBNET, MAIN, RANGE))
+    assert (may_block(firewall, "input"), may_block(firewall, "output")) == (True, False)
+    paste(lab, "node1", open_ports(firewall, INTO))
     assert reached(lab) == before | {MAIN, *RANGE}
-    assert blames(look(lab, "node1"), "input") is False
+    assert may_block(look(lab, "node1"), "input") is False
 
 
 def test_any_name_of_a_table_and_a_chain_can_be_pasted(lab: Lab) -> None:
@@ -231,7 +233,7 @@ def test_any_name_of_a_table_and_a_chain_can_be_pasted(lab: Lab) -> None:
         commands.append({"add": {"chain": chain}})
     load(lab, "node1", json.dumps({"nftables": commands}), "-j")
     assert reached(lab) == set()
-    paste(lab, "node1", open_inbound(look(lab, "node1"), SUBNET, MAIN, RANGE))
+    paste(lab, "node1", open_ports(look(lab, "node1"), INTO))
     assert reached(lab) == {MAIN, *RANGE}
 
 
@@ -240,14 +242,14 @@ def test_pasted_on_the_node_that_lets_nothing_out_the_lines_do(lab: Lab, ruleset
     load(lab, "node0", ruleset)
     assert reached(lab) == set()
     firewall = look(lab, "node0")
-    assert (blames(firewall, "input"), blames(firewall, "output")) == (False, True)
-    paste(lab, "node0", open_outbound(firewall, SUBNET, MAIN, RANGE))
+    assert (may_block(firewall, "input"), may_block(firewall, "output")) == (False, True)
+    paste(lab, "node0", open_ports(firewall, Opening.make("output", SUBNET, MAIN, RANGE)))
     assert reached(lab) == {MAIN, *RANGE}
 
 
 def test_a_main_port_within_the_range_is_opened_with_it(lab: Lab) -> None:
     load(lab, "node1", INBOUND["a policy that drops"])
-    paste(lab, "node1", open_inbound(look(lab, "node1"), SUBNET, 40000, RANGE))
+    paste(lab, "node1", open_ports(look(lab, "node1"), Opening.make("input", SUBNET, 40000, RANGE)))
     assert reached(lab) == set(RANGE)
 
 
@@ -272,7 +274,7 @@ def test_rules_that_concern_other_traffic_are_not_blamed(lab: Lab) -> None:
         }"""
     load(lab, "node1", ruleset)
     assert reached(lab) == {MAIN, *RANGE, OTHER}
-    assert blames(look(lab, "node1"), "input") is False
+    assert may_block(look(lab, "node1"), "input") is False
 
 
 def test_without_root_it_says_that_the_rules_were_not_seen(lab: Lab) -> None:
@@ -281,8 +283,8 @@ def test_without_root_it_says_that_the_rules_were_not_seen(lab: Lab) -> None:
     done = lab.run([*nobody, sys.executable, "-c", PROBE, PACKAGE, asked], node="node1")
     firewall = Firewall.parse(json.loads(done.stdout))
     assert "root" in str(firewall.unreadable)
-    assert blames(firewall, "input") is None
-    remedy = open_inbound(firewall, SUBNET, MAIN, RANGE)
+    assert may_block(firewall, "input") is None
+    remedy = open_ports(firewall, INTO)
     assert remedy is not None and remedy.commands == ()
     assert "29500 and 32768-60999" in remedy.text
 

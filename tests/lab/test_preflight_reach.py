@@ -91,20 +91,20 @@ class Row:
 
 ESTABLISHED = "ct state established,related accept"
 SSH = "tcp dport 22 accept"
-IN = "is not reached from any other node, which it reaches itself: "
-OUT = "does not reach any other node, which reach it: "
-BOTH = "does not reach any other node, nor is it reached from there: "
+IN = "is not reachable from any other node, but the other direction works: "
+OUT = "does not reach any other node, but the other direction works: "
+BOTH = "does not reach any other node, and is not reachable from there: "
 
 ROWS = {
     "dropped on the way in": Row(
         "node1",
         rules("input", "policy drop", ESTABLISHED, "iif lo accept", SSH),
-        IN + "no answer in 4 s, so packets are dropped (its nftables rules do that)",
+        IN + "no answer in 4 s, so packets are dropped (by its own nftables rules)",
     ),
     "rejected with a reset": Row(
         "node1",
         rules("input", SSH, "iif != lo tcp flags & (syn | ack) == syn reject with tcp reset"),
-        IN + "refused at once by a reset, though orch listens there (its nftables rules do that)",
+        IN + "refused at once with a TCP reset, though orch listens there (by its own nftables rules)",
     ),
     "rejected with ICMP": Row(
         "node0",
@@ -114,7 +114,7 @@ ROWS = {
     "dropped on the way out": Row(
         "node2",
         rules("output", ESTABLISHED, "oif lo accept", "meta l4proto tcp drop"),
-        OUT + "no answer in 4 s, so packets are dropped (its nftables rules do that)",
+        OUT + "no answer in 4 s, so packets are dropped (by its own nftables rules)",
     ),
     "rejected on the way out": Row(
         "node1",
@@ -124,18 +124,18 @@ ROWS = {
     "only the main port open": Row(
         "node0",
         rules("input", "policy drop", ESTABLISHED, "iif lo accept", "tcp dport {22, 29500} accept"),
-        "is reached on the main port 29500 only, and not on the ephemeral ports",
+        "is reachable only on the main port 29500, not on the ephemeral ports",
     ),
     "no answer to ARP": Row(
         "node1",
         "ip link set dev eth1 arp off",
-        BOTH + "no route to host after 3 s, as nobody answers ARP",
+        BOTH + "no route to host after 3 s, as no host answers ARP",
         words=SECOND,
     ),
     "no route": Row(
         "node2",
         "ip route delete 198.19.0.0/24 dev eth1",
-        BOTH + "the network is unreachable, as there is no route to 198.19.0.0/24",
+        BOTH + "network unreachable, as there is no route to 198.19.0.0/24",
         words=SECOND,
     ),
     "the source translated": Row(
@@ -143,14 +143,14 @@ ROWS = {
         "ip address replace 198.18.0.99/32 dev lo\n"
         + rules("postrouting", "ip daddr 198.18.0.0/24 tcp dport > 1023 snat to 198.18.0.99",
                 priority=100, kind="nat"),
-        "is seen as 198.18.0.99 by node[0,2], not as the 198.18.0.11 that it has",
+        "is seen as 198.18.0.99 by node[0,2], instead of its address 198.18.0.11",
         status="warn",
     ),
     "the main port redirected": Row(
         "node0",
         rules("prerouting", "tcp dport 29500 redirect to :22", priority=-100, kind="nat"),
-        "is not reached on the main port 29500 from any other node, though on other ports: "
-        "another service than orch's listener answers, with 'SSH-2.0-",
+        "is not reachable on the main port 29500 from any other node, but is on other ports: "
+        "another service answers with 'SSH-2.0-",
     ),
 }  # fmt: skip
 
@@ -170,8 +170,8 @@ def test_a_host_that_is_not_on_the_network_is_looked_for_there(lab: Lab) -> None
     shell(lab, "ctl", "ip link set node1.1 nomaster")
     finding = wrong(preflight(lab, *SECOND))
     assert finding["nodes"] == ["node1"]
-    assert "nobody answers ARP" in finding["message"]
-    assert "see that eth1 is on the same network as the others" in finding["remedy"]["text"]
+    assert "no host answers ARP" in finding["message"]
+    assert "check that eth1 is on the same network as the others" in finding["remedy"]["text"]
     shell(lab, "ctl", "ip link set node1.1 master br1")
     assert_all_pass(preflight(lab, *SECOND))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.judge import for_all, most_common, to_findings
+from orchestrator.preflight.judge import between_machines, for_all, most_common, to_findings
 from orchestrator.preflight.model import (
     Context,
     Finding,
@@ -58,6 +58,7 @@ NAMES: Probe[dict[str, Resolved]] = Probe(
 
 
 @check("net.dns", Group.REACHABILITY, probes=(NAMES,))
+@between_machines
 def check_dns(context: Context) -> list[Finding]:
     """Every node resolves every node's name alike.
 
@@ -66,8 +67,6 @@ def check_dns(context: Context) -> list[Finding]:
     a host name is unknown to all other nodes. It never fails, for orch hands addresses to the job, no
     names. DNS or /etc/hosts mends it.
     """
-    if context.on_one_machine:
-        return for_all(context, skip("all nodes are one machine"))
     found = context.of(NAMES)
     answers = {node: a for node, a in found.items() if not isinstance(a, NoAnswer)}
     unmeasured = to_findings(

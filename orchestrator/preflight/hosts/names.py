@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.preflight.answers import text
 from orchestrator.preflight.hosts import dns
 from orchestrator.preflight.hosts.dns import Resolved
-from orchestrator.preflight.judge import for_all, judge_each
+from orchestrator.preflight.judge import between_machines, judge_each
 from orchestrator.preflight.model import (
     Context,
     Finding,
@@ -21,7 +21,7 @@ from orchestrator.preflight.model import (
     Status,
     check,
 )
-from orchestrator.preflight.verdict import Verdict, fail, passed, skip, warn
+from orchestrator.preflight.verdict import Verdict, fail, passed, warn
 from orchestrator.util.quoting import command_line
 from orchestrator.util.text import printable
 
@@ -42,6 +42,7 @@ OWN_NAME = Probe("names.own_name", OwnName.parse)
 
 
 @check("host.name", Group.HOST, Level.QUICK, probes=(OWN_NAME,))
+@between_machines
 def check_own_name(context: Context) -> list[Finding]:
     """A node's own name leads to an address that the others can reach.
 
@@ -52,8 +53,6 @@ def check_own_name(context: Context) -> list[Finding]:
     /etc/hosts; where cloud-init writes that file (`manage_etc_hosts`), turn that off. Two machines with one
     host name warn.
     """
-    if context.on_one_machine:
-        return for_all(context, skip("all nodes are one machine"))
     return judge_each(context, OWN_NAME, _judge_own_name) + _same_names(context)
 
 

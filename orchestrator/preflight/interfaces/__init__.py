@@ -1,1 +1,1 @@
-"""The interfaces that carry the job: which, how large a packet, how fast."""
+"""The interfaces that carry the job: which one, its MTU, its speed."""

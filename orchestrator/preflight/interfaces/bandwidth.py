@@ -1,4 +1,4 @@
-"""Bandwidth between nodes, and which node is slow."""
+"""Bandwidth between nodes: which nodes and pairs of nodes are slow."""
 
 from __future__ import annotations
 
@@ -13,88 +13,95 @@ from orchestrator.preflight.interfaces.throughput import (
     pair_values,
     suspects,
 )
-from orchestrator.preflight.interfaces.tournament import VERY_SLOW, Pair, blame, pair_of, typical
-from orchestrator.preflight.judge import for_all, to_findings
-from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NoAnswer, Status
-from orchestrator.preflight.verdict import Verdict, passed, skip
+from orchestrator.preflight.interfaces.tournament import VERY_SLOW, Pair, localize, pair_of, typical
+from orchestrator.preflight.judge import between_machines, to_findings
+from orchestrator.preflight.model import Context, Finding, Group, NoAnswer, Status, check
+from orchestrator.preflight.verdict import Verdict, passed
 from orchestrator.util.quoting import command_line
 
-_SHARE_WARN, _SHARE_FAIL = 0.7, 0.3  # of the link's speed
-_LOPSIDED = 0.5  # of two nodes alone, one way beside the other
+_WARN_SHARE, _FAIL_SHARE = 0.7, 0.3  # of the link's speed
+_LOPSIDED = 0.5  # of only two nodes: the slower way as a share of the other
 
 
-def _bandwidth(context: Context) -> list[Finding]:
-    if context.on_one_machine:
-        return for_all(context, skip("all nodes are one machine"))
+@check("net.bandwidth", Group.INTERFACE, probes=(INTERFACES,), measurements=(BANDWIDTH,))
+@between_machines
+def check_bandwidth(context: Context) -> list[Finding]:
+    """Every node sends and receives as fast as its link, and as fast as the others.
+
+    TCP for half a second each way between pairs of nodes, in rounds in which no node is in two pairs (all
+    pairs of up to 17 nodes, 16 partners of each if there are more). A node is slow if all its pairs are
+    below 0.85 of what is usual, also when it is measured again with a good partner: that warns, and fails
+    below 0.3. So does a slow pair of nodes that do well with others. If the link's speed is known, less
+    than 70 % of it warns and less than 30 % fails. A way on which the sending process had no CPU time to
+    spare is not counted.
+    """
     found = context.require(Bandwidth)
-    verdicts: list[tuple[str, Verdict]] = []
-    for judged in (_beside_others, _beside_link, _failed):
-        known = {name for name, _ in verdicts}
-        verdicts += [
-            (name, verdict) for name, verdict in judged(context, found) if name not in known
-        ]
-    known = {name for name, _ in verdicts}
-    fine = passed(f"{in_bits(typical(_rates(found)))} is usual each way")
-    verdicts += [(name, fine) for name in context.names if name not in known]
-    return to_findings(verdicts)
+    verdicts: dict[str, list[Verdict]] = {}
+    for judge in (_slower_than_others, _slower_than_link, _failed):
+        judged: dict[str, list[Verdict]] = {}
+        for node, verdict in judge(context, found):
+            judged.setdefault(context.names[node], []).append(verdict)
+        verdicts = judged | verdicts
+    fine = passed(f"{in_bits(typical(found.rates))} is usual each way")
+    verdicts = {name: [fine] for name in context.names} | verdicts
+    return to_findings((name, verdict) for name, own in verdicts.items() for verdict in own)
 
 
-def _beside_others(context: Context, found: Bandwidth) -> Iterator[tuple[str, Verdict]]:
+def _slower_than_others(context: Context, found: Bandwidth) -> Iterator[tuple[int, Verdict]]:
     """Yield the verdicts on nodes and pairs that are slower than others."""
     values, slow = pair_values(found.flows), suspects(found.flows)
-    usual = typical(_rates(found), slow)
-    for node in slow.nodes:
-        best = max(value for pair, value in values.items() if node in pair)
-        yield context.names[node], _slow_node(context, found, node, best, usual)
-    for a, b in slow.pairs:
-        yield from _slow_pair(context, found, (a, b), values[a, b], usual)
+    usual = typical(found.rates, slow)
+    for node, peer in slow.ends():
+        if peer is None:
+            best = max(value for pair, value in values.items() if node in pair)
+            yield node, _slow_node(context, found, node, best, usual)
+        else:
+            value = values[pair_of(node, peer)]
+            yield node, _slow_pair(context, found, (node, peer), value, usual)
     if len(context.names) == 2 and len(found.flows) == 2:
         fast, slower = sorted(found.flows.values(), key=lambda flow: -flow.rate)
-        if slower.rate < _LOPSIDED * fast.rate and not slower.capped:
-            yield from _slow_pair(context, found, (0, 1), slower.rate, fast.rate)
+        if slower.rate < _LOPSIDED * fast.rate and not slower.cpu_bound:
+            for way in found.flows:
+                yield way[0], _slow_pair(context, found, way, slower.rate, fast.rate)
 
 
 def _slow_node(context: Context, found: Bandwidth, node: int, best: float, usual: float) -> Verdict:
-    sends = [flow.rate for (source, _), flow in found.flows.items() if source == node]
-    receives = [flow.rate for (_, target), flow in found.flows.items() if target == node]
-    ways = " and ".join(
-        f"{verb} {in_bits(median(rates))}"
-        for verb, rates in (("sends", sends), ("receives", receives))
-        if rates
+    sends, receives = (
+        [flow.rate for way, flow in found.flows.items() if way[end] == node] for end in (0, 1)
     )
+    ways = [f"sends {in_bits(median(sends))}"] if sends else []
+    ways += [f"receives {in_bits(median(receives))}"] if receives else []
     return Verdict(
         Status.FAIL if best < VERY_SLOW * usual else Status.WARN,
-        f"{ways}, whoever it meets; {in_bits(usual)} is usual",
-        "look at its cable, its switch port, the speed its link has, what else uses it, and what "
-        "shapes its traffic",
-        _look(context, node),
+        f"{' and '.join(ways)} with any other node; {in_bits(usual)} is usual",
+        "check its cable, its switch port, the speed of its link, what else uses it, and what shapes "
+        "its traffic",
+        _show_queues(context, node),
         {"sends": sends, "receives": receives, "usual": usual},
     )
 
 
 def _slow_pair(
-    context: Context, found: Bandwidth, pair: Pair, value: float, usual: float
-) -> Iterator[tuple[str, Verdict]]:
-    for node, other in (pair, pair[::-1]):
-        there, back = (found.flows.get(way) for way in ((node, other), (other, node)))
-        ways = [f"to {context.names[other]} {in_bits(there.rate)}"] if there else []
-        ways += [f"back {in_bits(back.rate)}"] if back else []
-        yield (
-            context.names[node],
-            Verdict(
-                Status.FAIL if value < VERY_SLOW * usual else Status.WARN,
-                f"{', '.join(ways)}; {in_bits(usual)} is usual",
-                "each does well with others: look at what lies between the two"
-                if len(context.names) > 2
-                else "look at what shapes the traffic of the one that sends less, and at its link",
-                _look(context, node),
-                {"there": there and there.rate, "back": back and back.rate, "usual": usual},
-            ),
-        )
+    context: Context, found: Bandwidth, way: tuple[int, int], value: float, usual: float
+) -> Verdict:
+    """Return the verdict on the first node of `way`, of a pair that reaches `value`."""
+    node, other = way
+    there, back = found.rates.get(way), found.rates.get((other, node))
+    ways = [f"to {context.names[other]} {in_bits(there)}"] if there is not None else []
+    ways += [f"back {in_bits(back)}"] if back is not None else []
+    return Verdict(
+        Status.FAIL if value < VERY_SLOW * usual else Status.WARN,
+        f"{', '.join(ways)}; {in_bits(usual)} is usual",
+        "both do well with others: check the network between the two"
+        if len(context.names) > 2
+        else "check what shapes the traffic of the one that sends less, and its link",
+        _show_queues(context, node),
+        {"there": there, "back": back, "usual": usual},
+    )
 
 
-def _look(context: Context, node: int) -> tuple[str, ...]:
-    """Return the lines that show what a node's interface does."""
+def _show_queues(context: Context, node: int) -> tuple[str, ...]:
+    """Return the command that shows what shapes the traffic of a node's interface."""
     interface = context.plan.nodes[node].interface
     return (
         ()
@@ -103,8 +110,8 @@ def _look(context: Context, node: int) -> tuple[str, ...]:
     )
 
 
-def _beside_link(context: Context, found: Bandwidth) -> Iterator[tuple[str, Verdict]]:
-    """Yield the verdicts on nodes and pairs that fill too little of the link they have."""
+def _slower_than_link(context: Context, found: Bandwidth) -> Iterator[tuple[int, Verdict]]:
+    """Yield the verdicts on nodes and pairs that use too little of their link's speed."""
     speeds = {
         index: link.known_speed * 125e3
         for index, link in enumerate(chosen_links(context).values())
@@ -112,75 +119,40 @@ def _beside_link(context: Context, found: Bandwidth) -> Iterator[tuple[str, Verd
     }
     shares: dict[Pair, float] = {}
     for way, flow in found.flows.items():
-        if all(node in speeds for node in way):
-            share = flow.rate / min(speeds[node] for node in way)
-            share = 1.0 if flow.capped else share  # it may well carry more
+        if speeds.keys() >= {*way}:
+            link = min(speeds[node] for node in way)
+            share = 1.0 if flow.cpu_bound else flow.rate / link  # the network may carry more
             shares[pair_of(*way)] = min(share, shares.get(pair_of(*way), share))
-    idle = blame([pair for pair, share in shares.items() if share < _SHARE_WARN], list(shares))
-    for node in idle.nodes:
-        share = max(share for pair, share in shares.items() if node in pair)
+    slow = localize([pair for pair, share in shares.items() if share < _WARN_SHARE], shares)
+    for node, peer in slow.ends():
+        share = max(s for pair, s in shares.items() if node in pair and peer in (None, *pair))
+        bound = _FAIL_SHARE if share < _FAIL_SHARE else _WARN_SHARE
+        partner = "any other node" if peer is None else context.names[peer]
         yield (
-            context.names[node],
-            _underused(context, node, share, speeds[node], "whoever it meets"),
+            node,
+            Verdict(
+                Status.FAIL if share < _FAIL_SHARE else Status.WARN,
+                f"uses less than {bound:.0%} of its link's {speeds[node] * 8e-9:g} Gb/s with {partner}",
+                "check what else uses the network, the switch, the cable's errors, and what shapes the "
+                "traffic",
+                _show_queues(context, node),
+                {"share": share, "link": speeds[node]},
+            ),
         )
-    for pair in idle.pairs:
-        for node, other in (pair, pair[::-1]):
-            peer = f"with {context.names[other]}"
-            yield context.names[node], _underused(context, node, shares[pair], speeds[node], peer)
 
 
-def _underused(context: Context, node: int, share: float, speed: float, peer: str) -> Verdict:
-    status, bound = (
-        (Status.FAIL, _SHARE_FAIL) if share < _SHARE_FAIL else (Status.WARN, _SHARE_WARN)
-    )
-    return Verdict(
-        status,
-        f"fills less than {bound:.0%} of its link's {speed * 8e-9:g} Gb/s, {peer}",
-        "look at what else uses the network, at the switch, at the cable's errors, and at what "
-        "shapes the traffic",
-        _look(context, node),
-        {"share": share, "link": speed},
-    )
-
-
-def _failed(context: Context, found: Bandwidth) -> Iterator[tuple[str, Verdict]]:
+def _failed(context: Context, found: Bandwidth) -> Iterator[tuple[int, Verdict]]:
     """Yield the verdicts on nodes and pairs that could not be measured."""
-    bad: dict[Pair, list[str]] = {}
+    bad: dict[Pair, set[str]] = {}
     for way, why in found.failures.items():
-        bad.setdefault(pair_of(*way), []).append(why)
+        bad.setdefault(pair_of(*way), set()).add(why)
     tried = {pair_of(*way) for way in [*found.flows, *found.failures]}
-    absent = blame(bad, tried)
-    for node in absent.nodes:
-        reasons = {why for pair, own in bad.items() if node in pair for why in own}
-        yield context.names[node], _unmeasured("", reasons)
-    for pair in absent.pairs:
-        for node, other in (pair, pair[::-1]):
-            yield context.names[node], _unmeasured(f" with {context.names[other]}", set(bad[pair]))
+    for node, peer in localize(bad, tried).ends():
+        pairs = [pair for pair in bad if node in pair and peer in (None, *pair)]
+        reasons = "; ".join(sorted({why for pair in pairs for why in bad[pair]}))
+        partner = "" if peer is None else f" with {context.names[peer]}"
+        message = f"could not be measured{partner}: {reasons}"
+        yield node, Verdict(Status.INCOMPLETE, message, "see what net.tcp reports for these nodes")
 
 
-def _unmeasured(peer: str, reasons: set[str]) -> Verdict:
-    message = f"could not be measured{peer}: {'; '.join(sorted(reasons))}"
-    return Verdict(Status.INCOMPLETE, message, "see what net.tcp says of these nodes")
-
-
-def _rates(found: Bandwidth) -> dict[tuple[int, int], float]:
-    return {way: flow.rate for way, flow in found.flows.items()}
-
-
-CHECKS = (
-    Check(
-        id="net.bandwidth",
-        group=Group.INTERFACE,
-        level=Level.FULL,
-        meaning="every node sends and receives as fast as its link, and as fast as the others",
-        page="TCP for half a second each way between pairs of nodes, in rounds in which no node is in two "
-        "pairs (all pairs up to 17 nodes, 16 partners for each of more). A node whose every pair is below "
-        "0.85 of what is usual is slow, once a good partner has confirmed it: a warning, and below 0.3 "
-        "a failure; so is a pair of nodes that do well with others. Where the link's speed is known, less "
-        "than 70 % of it warns and less than 30 % fails. A way on which the sending process had no "
-        "CPU time to spare is not held against the network.",
-        verdict=_bandwidth,
-        probes=(INTERFACES,),
-        measurements=(BANDWIDTH,),
-    ),
-)
+CHECKS = (check_bandwidth,)

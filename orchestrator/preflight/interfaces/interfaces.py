@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 from orchestrator.plan.facts import Address, interface_name
 from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.interfaces.pick import PICK
-from orchestrator.preflight.judge import for_all, judge_each, most_common, to_findings
+from orchestrator.preflight.interfaces.pick import check_pick
+from orchestrator.preflight.judge import between_machines, judge_each, most_common, to_findings
 from orchestrator.preflight.model import (
-    Check,
     Context,
     Finding,
     Group,
-    Level,
     NoAnswer,
     NodeContext,
     Probe,
     Status,
+    check,
 )
 from orchestrator.preflight.verdict import Verdict, incomplete, passed, skip, warn
 from orchestrator.util.quoting import command_line
@@ -29,7 +28,7 @@ from orchestrator.util.quoting import command_line
 
 @dataclass(frozen=True)
 class Link:
-    """One interface of a node, up or down; `node/probes/interfaces.py` says what is what."""
+    """One interface of a node, up or down (`node/probes/interfaces.py` explains the fields)."""
 
     name: str
     addresses: tuple[Address, ...]
@@ -44,7 +43,7 @@ class Link:
 
     @property
     def known_speed(self) -> int | None:
-        """Mb/s, where that means something: a link without hardware behind it says any number."""
+        """Mb/s; None for a link without hardware, which reports any number."""
         return self.speed if self.device and self.speed else None
 
 
@@ -75,7 +74,7 @@ INTERFACES = Probe("interfaces", _parse)
 
 
 def chosen_links(context: Context) -> dict[str, Link | NoAnswer]:
-    """Return the interface that each node's ranks meet on, by node."""
+    """Return the interface that carries the job on each node, by node."""
     found = context.of(INTERFACES)
     return {node.name: _chosen(node, found[node.name]) for node in context.nodes}
 
@@ -89,15 +88,31 @@ def _chosen(node: NodeContext, links: Links | NoAnswer) -> Link | NoAnswer:
     return links.get(interface) or NoAnswer(f"{interface} is not in /sys/class/net")
 
 
-def _known(context: Context) -> tuple[dict[str, Link], list[tuple[str, Verdict]]]:
-    """Return the chosen interfaces, and the verdicts on nodes whose own is not known."""
+def _judge_chosen(
+    context: Context,
+    value: Callable[[Link], int | None],
+    verdict: Callable[[Link, int | None], Verdict],
+) -> list[Finding]:
+    """Return the findings of `verdict` on each node's chosen interface and the most common `value`."""
     links = chosen_links(context)
-    known = {name: link for name, link in links.items() if isinstance(link, Link)}
-    unknown = [(n, incomplete(a.reason)) for n, a in links.items() if isinstance(a, NoAnswer)]
-    return known, unknown
+    values = {n: value(link) for n, link in links.items() if not isinstance(link, NoAnswer)}
+    common = most_common({name: each for name, each in values.items() if each})
+    return to_findings(
+        (name, incomplete(link.reason) if isinstance(link, NoAnswer) else verdict(link, common))
+        for name, link in links.items()
+    )
 
 
-def _same_subnet(context: Context) -> list[Finding]:
+@check("nic.samesubnet", Group.INTERFACE, probes=(INTERFACES,))
+def check_same_subnet(context: Context) -> list[Finding]:
+    """No node has two interfaces in one subnet.
+
+    The addresses of every running interface. Two interfaces of one node in one IPv4 subnet warn: Linux
+    answers ARP for either address on both, and sends replies by the one that routing prefers. Half of the
+    node's bandwidth stays unused, or replies are dropped as spoofed. Keep one interface in each subnet, or
+    bond the two; the `sysctl` commands make each interface answer for its own address only, which passes.
+    """
+
     def verdict(node: NodeContext, links: Links) -> Verdict:
         pairs = list(_twins(links))
         if not pairs:
@@ -106,18 +121,19 @@ def _same_subnet(context: Context) -> list[Finding]:
         names = dict.fromkeys(name for one, other, _ in pairs for name in (one, other))
         data = {"pairs": [list(pair) for pair in pairs]}
         if all(links[name].arp_ignore >= 1 and links[name].arp_announce >= 2 for name in names):
-            message = f"{first} and {second} are both in {subnet}, each answering for itself alone"
+            message = (
+                f"{first} and {second} are both in {subnet}, but each answers ARP only for itself"
+            )
             return passed(message, data=data)
+        keys = (f"net.ipv4.conf.{name.replace('.', '/')}" for name in names)  # as in sysctl(8)
         return warn(
-            f"{first} and {second} are both in {subnet}: each answers for the other's address, and "
+            f"{first} and {second} are both in {subnet}: each answers ARP for the other's address, and "
             "replies may leave by the other one",
-            "leave one interface in each subnet, or bond them; as long as there are two, let each "
-            "answer for its own address alone",
+            "keep one interface in each subnet, or bond them; until then, let each answer only for its "
+            "own address",
             tuple(
                 command_line(["sysctl", "-w", f"{key}.arp_ignore=1", f"{key}.arp_announce=2"])
-                for key in (
-                    f"net.ipv4.conf.{name.replace('.', '/')}" for name in names
-                )  # as sysctl(8) has it
+                for key in keys
             ),
             data,
         )
@@ -134,94 +150,72 @@ def _twins(links: Links) -> Iterator[tuple[str, str, str]]:
             yield one.name, other.name, subnet
 
 
-def _speed(context: Context) -> list[Finding]:
-    if context.on_one_machine:
-        return for_all(context, skip("all nodes are one machine"))
-    known, verdicts = _known(context)
-    common = most_common({n: link.known_speed for n, link in known.items() if link.known_speed})
-    for name, link in known.items():
+@check("nic.speed", Group.INTERFACE, probes=(INTERFACES,))
+@between_machines
+def check_speed(context: Context) -> list[Finding]:
+    """The links of all nodes are equally fast, and full duplex.
+
+    Speed and duplex of the interface that carries the job, in `/sys/class/net/IF/`. A speed other than
+    most nodes' warns, as every collective waits for the slowest link; so does half duplex. Virtual
+    interfaces (without a `device` there, or with speed -1) are skipped, as their speed means nothing;
+    `net.bandwidth` measures them too.
+    """
+
+    def verdict(link: Link, common: int | None) -> Verdict:
         data = {"interface": link.name, "speed": link.known_speed, "duplex": link.duplex}
         if link.device and link.duplex == "half":
-            message = f"{link.name} is half duplex: it cannot send while it receives"
-            text = "let both ends negotiate, and see that the switch's port does not force its own"
-            commands = (command_line(["ethtool", "-s", link.name, "autoneg", "on"]),)
-            verdict = warn(message, text, commands, data)
-        elif link.known_speed is None:
-            verdict = skip(f"{link.name} does not tell its speed", data=data)
-        elif link.known_speed != common:
-            message = f"{link.name} runs at {link.known_speed} Mb/s, the others at {common} Mb/s"
-            text = "every collective waits for the slowest link: look at cable, port and switch"
-            verdict = warn(message, text, data=data)
-        else:
-            verdict = passed(f"{link.name} at {link.known_speed} Mb/s", data=data)
-        verdicts.append((name, verdict))
-    return to_findings(verdicts)
-
-
-def _mtu(context: Context) -> list[Finding]:
-    if context.on_one_machine:
-        return for_all(context, skip("all nodes are one machine"))
-    known, verdicts = _known(context)
-    common = most_common({name: link.mtu for name, link in known.items() if link.mtu})
-    # With RDMA there is no TCP to agree on a size that both ends can take.
-    roce = any(link.roce for link in known.values())
-    for name, link in known.items():
-        data = {"interface": link.name, "mtu": link.mtu, "roce": list(link.roce)}
-        if link.mtu is None:
-            verdict = incomplete(f"{link.name} does not tell its MTU")
-        elif link.mtu != common:
-            verdict = Verdict(
-                Status.FAIL if roce else Status.WARN,
-                f"{link.name} has MTU {link.mtu}, the others {common}"
-                + (", and RoCE goes by it: large messages will not arrive" if roce else ""),
-                "give all the same; if net.mtupath then finds that so much does not get through, "
-                "the smaller one",
-                (command_line(["ip", "link", "set", "dev", link.name, "mtu", str(common)]),),
+            return warn(
+                f"{link.name} is half duplex: it cannot send and receive at the same time",
+                "let both ends negotiate, and check that the switch port does not force half duplex",
+                (command_line(["ethtool", "-s", link.name, "autoneg", "on"]),),
                 data,
             )
-        else:
-            verdict = passed(f"{link.name} has MTU {link.mtu}", data=data)
-        verdicts.append((name, verdict))
-    return to_findings(verdicts)
+        if link.known_speed is None:
+            return skip(f"{link.name} does not report its speed", data=data)
+        if link.known_speed != common:
+            message = f"{link.name} runs at {link.known_speed} Mb/s, the others at {common} Mb/s"
+            text = "every collective waits for the slowest link: check its cable, port and switch"
+            return warn(message, text, data=data)
+        return passed(f"{link.name} at {link.known_speed} Mb/s", data=data)
+
+    return _judge_chosen(context, lambda link: link.known_speed, verdict)
+
+
+@check("nic.mtu", Group.INTERFACE, probes=(INTERFACES,))
+@between_machines
+def check_mtu(context: Context) -> list[Finding]:
+    # RDMA does not negotiate a size that both ends can take, as TCP does.
+    """The MTU is the same on all nodes.
+
+    The MTU of the interface that carries the job. A difference warns, as TCP works with it; it fails if
+    RoCE devices use these interfaces, as RDMA does not negotiate sizes. The remedy sets the MTU that most
+    nodes have: `ip link set dev IF mtu N`. `net.mtupath` tries whether the network carries it.
+    """
+    links = chosen_links(context).values()
+    roce = any(isinstance(link, Link) and link.roce for link in links)
+
+    def verdict(link: Link, common: int | None) -> Verdict:
+        data = {"interface": link.name, "mtu": link.mtu, "roce": list(link.roce)}
+        if link.mtu is None:
+            return incomplete(f"{link.name} does not report its MTU")
+        if link.mtu == common:
+            return passed(f"{link.name} has MTU {link.mtu}", data=data)
+        return Verdict(
+            Status.FAIL if roce else Status.WARN,
+            f"{link.name} has MTU {link.mtu}, the others {common}"
+            + (", and RoCE uses it: large messages will not arrive" if roce else ""),
+            "set the same MTU on all; if net.mtupath then finds that it does not get through, the "
+            "smaller one",
+            (command_line(["ip", "link", "set", "dev", link.name, "mtu", str(common)]),),
+            data,
+        )
+
+    return _judge_chosen(context, lambda link: link.mtu, verdict)
 
 
 CHECKS = (
-    PICK,
-    Check(
-        id="nic.samesubnet",
-        group=Group.INTERFACE,
-        level=Level.FULL,
-        meaning="no node has two interfaces in one subnet",
-        page="The addresses of every running interface. Two interfaces of one node in one IPv4 subnet "
-        "warn: Linux answers ARP for either address on both, and sends replies by whichever routing "
-        "prefers, so that half of a node's bandwidth lies idle, or replies are dropped as spoofed. One "
-        "interface in each subnet, or a bond of the two, mends it; the `sysctl` lines make each "
-        "interface answer for its own address alone, and pass.",
-        verdict=_same_subnet,
-        probes=(INTERFACES,),
-    ),
-    Check(
-        id="nic.speed",
-        group=Group.INTERFACE,
-        level=Level.FULL,
-        meaning="the links of all nodes are equally fast, and full duplex",
-        page="Speed and duplex of the interface that carries the job, in `/sys/class/net/IF/`. A speed "
-        "unlike the others' warns, for every collective waits for the slowest link; so does half duplex. "
-        "Virtual interfaces, which have no `device` there or say -1, are skipped: what they say means "
-        "nothing. `net.bandwidth` measures them all the same.",
-        verdict=_speed,
-        probes=(INTERFACES,),
-    ),
-    Check(
-        id="nic.mtu",
-        group=Group.INTERFACE,
-        level=Level.FULL,
-        meaning="the MTU is the same on all nodes",
-        page="The MTU of the interface that carries the job. Where it differs, TCP gets along, with a "
-        "warning; where RoCE devices send by these interfaces it fails, for RDMA does not negotiate "
-        "sizes. The nodes unlike the others get the others' MTU: `ip link set dev IF mtu N`. Whether the "
-        "network between them carries that is what `net.mtupath` tries.",
-        verdict=_mtu,
-        probes=(INTERFACES,),
-    ),
+    check_pick,
+    check_same_subnet,
+    check_speed,
+    check_mtu,
 )

@@ -1,4 +1,4 @@
-"""Pairs of nodes: who meets whom without anybody being in two places at once, and who is slow.
+"""A round-robin tournament between nodes, and which nodes and pairs of nodes are slow in it.
 
 Nodes are numbers from 0, values are speeds of any kind: higher is better.
 """
@@ -13,15 +13,15 @@ Pair = tuple[int, int]
 """Two different nodes, the lower number first."""
 
 Round = tuple[Pair, ...]
-"""Pairs that may meet at the same time: no node is in two of them."""
+"""Pairs that can be measured at the same time: no node is in two of them."""
 
 SLOW, VERY_SLOW = 0.85, 0.3
-"""The shares of what the others reach below which one is slow, and a job waits for it most of the time."""
+"""Shares of what the others reach: below the first a node is slow, below the second a job mostly waits."""
 
 
 @dataclass(frozen=True)
 class Suspects:
-    """Nodes that are slow with everybody, and pairs that are slow though both nodes are not."""
+    """Nodes that are slow with every other, and slow pairs of nodes that are not."""
 
     nodes: tuple[int, ...] = ()
     pairs: tuple[Pair, ...] = ()
@@ -29,15 +29,20 @@ class Suspects:
     def __bool__(self) -> bool:
         return bool(self.nodes or self.pairs)
 
+    def ends(self) -> Iterator[tuple[int, int | None]]:
+        """Yield (node, None) for each node, then (node, peer) for both nodes of each pair."""
+        yield from ((node, None) for node in self.nodes)
+        for a, b in self.pairs:
+            yield from ((a, b), (b, a))
+
 
 def rounds(n: int, most: int = 16) -> list[Round]:
-    """Return the rounds in which each of `n` nodes meets every other exactly once.
+    """Return rounds in which each of `n` nodes meets every other exactly once.
 
-    These are n - 1 rounds (n for an odd n, each without one node), by the circle method: one node
-    stands still, the others move on by one. Of more than `most`, that many are returned: each node
-    still meets as many others.
+    These are n - 1 rounds (n for an odd n, each without one node), by the circle method: one node stays
+    in place, the others move on by one. At most `most` rounds are returned.
     """
-    # Of an odd number, who meets the last one rests.
+    # With an odd number of nodes, the one that meets number n has no partner.
     circle = list(range(n + n % 2)) if n > 1 else []
     found = []
     for _ in range(min(len(circle) - 1, most)):
@@ -54,11 +59,11 @@ def pair_of(a: int, b: int) -> Pair:
 
 
 def slow(values: Mapping[Pair, float], share: float = SLOW) -> Suspects:
-    """Return who is below `share` of what is usual.
+    """Return the nodes and pairs below `share` of what is usual.
 
-    A node is held, by the best of its pairs, against the median of all nodes' best: a median over
-    pairs would call a slow node usual where there are three, two of whose pairs are its own. A pair
-    is held against the median of the pairs in which no slow node is.
+    A node is compared by the best of its pairs, with the median of all nodes' best. (With three nodes, two
+    of the three pairs contain the slow one: a median over pairs would be its own.) A pair is compared with
+    the median of the pairs without a slow node.
     """
     best = _best(values)
     least = share * median(best.values()) if best else 0.0
@@ -69,7 +74,7 @@ def slow(values: Mapping[Pair, float], share: float = SLOW) -> Suspects:
 
 
 def typical(values: Mapping[tuple[int, int], float], slow: Suspects = Suspects()) -> float:
-    """Return the median of the pairs, or ways, in which nothing is slow; 0 for none at all."""
+    """Return the median of the pairs, or ways, without a suspect; 0 if there are none at all."""
     well = [
         value
         for way, value in values.items()
@@ -78,26 +83,24 @@ def typical(values: Mapping[tuple[int, int], float], slow: Suspects = Suspects()
     return median(well or values.values() or [0.0])
 
 
-def blame(bad: Collection[Pair], tried: Collection[Pair]) -> Suspects:
-    """Return the nodes that are bad in all pairs in which they were tried, and the bad pairs of others."""
-    ways: dict[int, list[bool]] = {}
-    for pair in tried:
-        for node in pair:
-            ways.setdefault(node, []).append(pair in bad)
-    nodes = tuple(sorted(node for node, own in ways.items() if all(own)))
-    return Suspects(nodes, tuple(sorted(pair for pair in bad if not set(pair) & set(nodes))))
+def localize(bad: Collection[Pair], tried: Collection[Pair]) -> Suspects:
+    """Return the nodes that are bad in all pairs tried with them, and the other bad pairs."""
+    good = {node for pair in set(tried) - set(bad) for node in pair}
+    nodes = {node for pair in tried for node in pair} - good
+    pairs = sorted(pair for pair in bad if not nodes & set(pair))
+    return Suspects(tuple(sorted(nodes)), tuple(pairs))
 
 
 def retest(suspects: Suspects, values: Mapping[Pair, float], most: int = 4) -> list[Round]:
-    """Return rounds that try the suspects again: a node with a good partner, a pair as it is.
+    """Return rounds that measure the suspects again: a node with a good partner, a pair as it is.
 
-    What has no place in `most` rounds is left out, the fastest of them first.
+    At most `most` rounds are returned; the fastest suspects are left out first.
     """
     best = _best(values)
-    accused = {node for pair in suspects.pairs for node in pair}
+    in_slow_pairs = {node for pair in suspects.pairs for node in pair}
     good = sorted(
         (node for node in best if node not in suspects.nodes),
-        key=lambda node: (node in accused, -best[node]),
+        key=lambda node: (node in in_slow_pairs, -best[node]),
     )
     waiting: list[int | Pair] = [
         *sorted(suspects.nodes, key=best.__getitem__),
@@ -107,7 +110,7 @@ def retest(suspects: Suspects, values: Mapping[Pair, float], most: int = 4) -> l
     while waiting and len(found) < most:
         chosen = dict(_choose(waiting, good))
         if not chosen:
-            break  # nobody is good enough to be a partner
+            break  # no node is good enough to be a partner
         found.append(tuple(chosen.values()))
         waiting = [one for one in waiting if one not in chosen]
     return found
@@ -116,17 +119,14 @@ def retest(suspects: Suspects, values: Mapping[Pair, float], most: int = 4) -> l
 def _choose(
     waiting: Sequence[int | Pair], good: Sequence[int]
 ) -> Iterator[tuple[int | Pair, Pair]]:
-    """Yield some of those who wait, each with the pair to try it in, for one round."""
+    """Yield some of the suspects, each with the pair to measure it in, for one round."""
     busy: set[int] = set()
     for one in waiting:
         if isinstance(one, tuple):
-            pair = one
+            pair: Pair | None = one
         else:
-            partner = next((node for node in good if node not in busy), None)
-            if partner is None:
-                continue
-            pair = pair_of(one, partner)
-        if not busy & set(pair):
+            pair = next((pair_of(one, node) for node in good if node not in busy), None)
+        if pair is not None and not busy & set(pair):
             busy |= set(pair)
             yield one, pair
 

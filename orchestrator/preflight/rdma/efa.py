@@ -8,15 +8,14 @@ from typing import Any
 
 from orchestrator.preflight.judge import for_all, most_common, to_findings
 from orchestrator.preflight.model import (
-    Check,
     Context,
     Finding,
     Group,
-    Level,
     NoAnswer,
     NodeContext,
     Probe,
     Status,
+    check,
 )
 from orchestrator.preflight.rdma.devices import RDMA, Rdma, setting
 from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, skip, warn
@@ -46,7 +45,18 @@ def _arguments(node: NodeContext) -> Mapping[str, Any]:
 EFA = Probe("infiniband.efa", Efa.parse, _arguments)
 
 
-def _efa(context: Context) -> list[Finding]:
+@check("efa", Group.INFINIBAND, probes=(RDMA, EFA))
+def check_efa(context: Context) -> list[Finding]:
+    """Amazon's EFA adapters have their driver, libfabric and NCCL's plugin.
+
+    EFA adapters (PCI vendor 0x1d0f) on the bus, as RDMA devices of the driver `efa`, their files in
+    `/dev/infiniband`, and on disk `libfabric.so` and the plugin aws-ofi-nccl (`libnccl-net*.so`) below
+    `/opt/amazon`, in the system's folders and in `LD_LIBRARY_PATH`.
+
+    Fails: no driver (`modprobe efa`), no device files, a port that is not active, an adapter or the plugin
+    on some nodes only. Warns: no plugin anywhere (NCCL goes by TCP), an `FI_PROVIDER` other than efa,
+    another number of devices. Skipped without EFA.
+    """
     found, devices = context.of(EFA), context.of(RDMA)
     answers = {name: a for name, a in found.items() if isinstance(a, Efa)}
     if len(answers) == len(found) and not any(a.pci for a in answers.values()):
@@ -128,19 +138,4 @@ def _judge(node: NodeContext, found: Efa, rdma: Rdma, plugin: bool, common: int)
     return passed(f"{len(rdma.efa)} EFA devices, with libfabric and NCCL's plugin", data=data)
 
 
-CHECKS = (
-    Check(
-        id="efa",
-        group=Group.INFINIBAND,
-        level=Level.FULL,
-        meaning="Amazon's EFA adapters have their driver, libfabric and NCCL's plugin",
-        page="EFA adapters (PCI vendor 0x1d0f) on the bus, as RDMA devices of the driver `efa`, their "
-        "files in `/dev/infiniband`, and on disk `libfabric.so` and the plugin aws-ofi-nccl "
-        "(`libnccl-net*.so`) below `/opt/amazon`, in the system's folders and in `LD_LIBRARY_PATH`.\n\n"
-        "Fails: no driver (`modprobe efa`), no device files, a port that is not active, an adapter or the "
-        "plugin on some nodes only. Warns: no plugin anywhere (NCCL goes by TCP), an `FI_PROVIDER` other "
-        "than efa, another number of devices. Skipped without EFA.",
-        verdict=_efa,
-        probes=(RDMA, EFA),
-    ),
-)
+CHECKS = (check_efa,)

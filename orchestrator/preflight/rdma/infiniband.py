@@ -7,15 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from orchestrator.preflight.answers import optional
 from orchestrator.preflight.judge import for_all, most_common, to_findings
 from orchestrator.preflight.model import (
-    Check,
     Context,
     Finding,
     Group,
-    Level,
     NoAnswer,
     NodeContext,
     Probe,
     Status,
+    check,
 )
 from orchestrator.preflight.rdma import efa, roce
 from orchestrator.preflight.rdma.devices import RDMA, Port, Rdma, chosen, judge_rdma, setting
@@ -31,7 +30,20 @@ _ONE_WAY = (
 )
 
 
-def _port(context: Context) -> list[Finding]:
+@check("ib.port", Group.INFINIBAND, probes=(RDMA,))
+def check_port(context: Context) -> list[Finding]:
+    """Every node has as many active RDMA ports as the others, of one kind and speed.
+
+    `state`, `phys_state`, `rate` and `link_layer` of the ports in `/sys/class/infiniband` that
+    `NCCL_IB_HCA` leaves, and the device files that programs open.
+
+    Fails where ranks have GPUs (else warns): a node without a device or an active port among nodes that
+    have some, another link layer, an `NCCL_IB_HCA` that names nothing here, no `/dev/infiniband/uverbs*`
+    (a container without `--device`): NCCL would take different ways on different nodes, and end or hang.
+    Warns: fewer active ports or another rate than most, ports in INIT (no subnet manager), and no active
+    port on any node. A spare port that is down on all nodes is normal. Skipped without devices, and under
+    `NCCL_IB_DISABLE=1`.
+    """
     found = context.of(RDMA)
     ports = {
         s.name: tuple(port for port in chosen(s, answer) if port.active)
@@ -147,7 +159,17 @@ _UNREADABLE = (1 << 64) - 1
 _ENDS = (0xFF, 0xFFFF, 0xFFFFFFFF)  # old counters stay at their end
 
 
-def _counters(context: Context) -> list[Finding]:
+@check("ib.counters", Group.INFINIBAND, probes=(RDMA,))
+def check_counters(context: Context) -> list[Finding]:
+    """The active RDMA ports have few link errors.
+
+    The error counters of the active ports since the driver was loaded: `symbol_error` (1000 and more),
+    `port_rcv_errors` (100), `link_error_recovery`, `link_downed`, `local_link_integrity_errors` and
+    `excessive_buffer_overrun_errors` (10) warn. Some come with every restart of a switch; what grows under
+    load is a cable, a transceiver or a switch port. Old counters stay at their end (255, 65535,
+    4294967295).
+    """
+
     def verdict(node: NodeContext, found: Rdma) -> Verdict:
         ports = [port for port in chosen(node, found) if port.active]
         data = {port.name: dict(port.counters) for port in ports}
@@ -189,7 +211,15 @@ _UNLIMITED = (
 )
 
 
-def _memlock(context: Context) -> list[Finding]:
+@check("ib.memlock", Group.INFINIBAND, probes=(RDMA, MEMLOCK))
+def check_memlock(context: Context) -> list[Finding]:
+    """Ranks may lock the memory that RDMA needs.
+
+    RLIMIT_MEMLOCK as ranks get it, in the very login that starts them, where there are RDMA devices. Below
+    64 MiB fails (*ibv_reg_mr failed*, *ibv_create_qp failed*), any other limit warns; root, with
+    CAP_IPC_LOCK, has none. Mended by `memlock unlimited` in `/etc/security/limits.d`, or
+    `LimitMEMLOCK=infinity` in sshd's unit; in a container by `--ulimit memlock=-1`.
+    """
     devices, limits = context.of(RDMA), context.of(MEMLOCK)
     answers = [answer for answer in devices.values() if isinstance(answer, Rdma)]
     if len(answers) == len(devices) and not any(a.ports or a.efa for a in answers):
@@ -218,47 +248,9 @@ def _memlock(context: Context) -> list[Finding]:
 
 
 CHECKS = (
-    Check(
-        id="ib.port",
-        group=Group.INFINIBAND,
-        level=Level.FULL,
-        meaning="every node has as many active RDMA ports as the others, of one kind and speed",
-        page="`state`, `phys_state`, `rate` and `link_layer` of the ports in `/sys/class/infiniband` that "
-        "`NCCL_IB_HCA` leaves, and the device files that programs open.\n\n"
-        "Fails where ranks have GPUs (else warns): a node without a device or an active port among nodes "
-        "that have some, another link layer, an `NCCL_IB_HCA` that names nothing here, no "
-        "`/dev/infiniband/uverbs*` (a container without `--device`): NCCL would take different ways on "
-        "different nodes, and end or hang. Warns: fewer active ports or another rate than most, ports "
-        "in INIT (no subnet manager), and no active port on any node. A spare port that is down on all "
-        "nodes is normal. Skipped without devices, and under `NCCL_IB_DISABLE=1`.",
-        verdict=_port,
-        probes=(RDMA,),
-    ),
-    Check(
-        id="ib.counters",
-        group=Group.INFINIBAND,
-        level=Level.FULL,
-        meaning="the active RDMA ports have few link errors",
-        page="The error counters of the active ports since the driver was loaded: `symbol_error` (1000 and "
-        "more), `port_rcv_errors` (100), `link_error_recovery`, `link_downed`, "
-        "`local_link_integrity_errors` and `excessive_buffer_overrun_errors` (10) warn. Some come with "
-        "every restart of a switch; what grows under load is a cable, a transceiver or a switch port. Old "
-        "counters stay at their end (255, 65535, 4294967295).",
-        verdict=_counters,
-        probes=(RDMA,),
-    ),
-    Check(
-        id="ib.memlock",
-        group=Group.INFINIBAND,
-        level=Level.FULL,
-        meaning="ranks may lock the memory that RDMA needs",
-        page="RLIMIT_MEMLOCK as ranks get it, in the very login that starts them, where there are RDMA "
-        "devices. Below 64 MiB fails (*ibv_reg_mr failed*, *ibv_create_qp failed*), any other limit warns; "
-        "root, with CAP_IPC_LOCK, has none. Mended by `memlock unlimited` in `/etc/security/limits.d`, "
-        "or `LimitMEMLOCK=infinity` in sshd's unit; in a container by `--ulimit memlock=-1`.",
-        verdict=_memlock,
-        probes=(RDMA, MEMLOCK),
-    ),
+    check_port,
+    check_counters,
+    check_memlock,
     *roce.CHECKS,
     *efa.CHECKS,
 )

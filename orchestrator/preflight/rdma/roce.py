@@ -6,15 +6,7 @@ import re
 
 from orchestrator.preflight.gpus.devices import GPU, Gpus
 from orchestrator.preflight.judge import most_common
-from orchestrator.preflight.model import (
-    Check,
-    Context,
-    Finding,
-    Group,
-    Level,
-    NoAnswer,
-    NodeContext,
-)
+from orchestrator.preflight.model import Context, Finding, Group, NoAnswer, NodeContext, check
 from orchestrator.preflight.rdma.devices import RDMA, Port, Rdma, chosen, judge_rdma, setting
 from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, skip, warn
 
@@ -29,7 +21,16 @@ def _indices(port: Port) -> list[int]:
     return [gid.index for gid in port.gids if gid.ipv4]
 
 
-def _gid(context: Context) -> list[Finding]:
+@check("ib.gid", Group.INFINIBAND, probes=(RDMA,))
+def check_gid(context: Context) -> list[Finding]:
+    """NCCL uses a RoCE v2 address on every RoCE port.
+
+    The GID table of each active Ethernet port (`gids` and `gid_attrs` in `/sys/class/infiniband`): at
+    which index is RoCE v2 with an IPv4 address. An `NCCL_IB_GID_INDEX` that is empty, RoCE v1 or
+    link-local on a port fails (*ibv_modify_qp failed*, *Connection timed out*). A port without such an
+    address warns, and so do indices that differ between nodes: no one `NCCL_IB_GID_INDEX` then fits all.
+    NCCL finds the index by itself since 2.21. Skipped without RoCE.
+    """
     found = context.of(RDMA)
     first = {
         s.name: indices
@@ -96,7 +97,14 @@ def _judge_index(text: str, ports: list[Port], data: dict[str, list[int]]) -> Ve
     )
 
 
-def _gdr(context: Context) -> list[Finding]:
+@check("ib.gdr", Group.INFINIBAND, probes=(RDMA, GPU))
+def check_gdr(context: Context) -> list[Finding]:
+    """RDMA devices reach GPU memory by themselves (GPUDirect RDMA).
+
+    The module `nvidia_peermem`, or DMA-BUF: NVIDIA's open kernel module on Linux 5.12 and on. Without
+    either NCCL copies everything through the host's memory, at a fraction of the speed: warns, and is
+    mended by `modprobe nvidia_peermem`. Skipped without RDMA devices or GPUs.
+    """
     gpus = context.of(GPU)
 
     def verdict(node: NodeContext, found: Rdma) -> Verdict:
@@ -129,29 +137,6 @@ def _judge_gdr(found: Rdma, gpus: Gpus, active: bool) -> Verdict:
 
 
 CHECKS = (
-    Check(
-        id="ib.gid",
-        group=Group.INFINIBAND,
-        level=Level.FULL,
-        meaning="NCCL uses a RoCE v2 address on every RoCE port",
-        page="The GID table of each active Ethernet port (`gids` and `gid_attrs` in "
-        "`/sys/class/infiniband`): at which index is RoCE v2 with an IPv4 address. An `NCCL_IB_GID_INDEX` "
-        "that is empty, RoCE v1 or link-local on a port fails (*ibv_modify_qp failed*, *Connection timed "
-        "out*). A port without such an address warns, and so do indices that differ between nodes: no one "
-        "`NCCL_IB_GID_INDEX` then fits all. NCCL finds the index by itself since 2.21. "
-        "Skipped without RoCE.",
-        verdict=_gid,
-        probes=(RDMA,),
-    ),
-    Check(
-        id="ib.gdr",
-        group=Group.INFINIBAND,
-        level=Level.FULL,
-        meaning="RDMA devices reach GPU memory by themselves (GPUDirect RDMA)",
-        page="The module `nvidia_peermem`, or DMA-BUF: NVIDIA's open kernel module on Linux 5.12 and on. "
-        "Without either NCCL copies everything through the host's memory, at a fraction of the speed: "
-        "warns, and is mended by `modprobe nvidia_peermem`. Skipped without RDMA devices or GPUs.",
-        verdict=_gdr,
-        probes=(RDMA, GPU),
-    ),
+    check_gid,
+    check_gdr,
 )

@@ -1,1 +1,1 @@
-"""The way between nodes: tried with listeners of orch, failures attributed, firewalls opened."""
+"""Reachability between nodes: try it with listeners of orch, attribute failures, open firewalls."""

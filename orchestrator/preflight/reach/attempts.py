@@ -1,4 +1,4 @@
-"""Attempts to connect from one node to another, and what each outcome says about who stops it."""
+"""Attempts to connect from one node to another, and what each outcome tells about its cause."""
 
 from __future__ import annotations
 
@@ -9,59 +9,48 @@ from typing import Any, Literal, NamedTuple
 
 from orchestrator.preflight.answers import optional, text
 
-Door = Literal["main", "ephemeral"]
-"""The port that was tried: the job's main port, or one that the kernel gave."""
-
 
 class Way(NamedTuple):
-    """From one node to a port of another."""
+    """From one node to a port of another: the job's main port, or one that the kernel chose."""
 
     source: str
     target: str
-    door: Door
+    port: Literal["main", "ephemeral"]
 
 
 class Cause(StrEnum):
-    """What came of an attempt."""
+    """How an attempt ended; most values are those of `result` in `node/probe.py`."""
 
-    PASSED = "passed"
-    DROPPED = "dropped"  # no answer at all
-    REFUSED = "refused"  # a reset, as a host sends it where nobody listens
-    REJECTED = "rejected"  # an ICMP message that somebody's rules sent
-    UNKNOWN_NEIGHBOUR = "unknown neighbour"  # nobody there answers ARP
-    NO_ROUTE = "no route"
+    PASSED = "ok"
+    DROPPED = "timeout"  # no answer at all
+    REFUSED = "refused"  # a TCP reset, as a host sends it for a closed port
+    REJECTED = "rejected"  # an ICMP message sent by a firewall rule
+    UNKNOWN_NEIGHBOUR = "unknown neighbour"  # no host answers ARP for the address
+    NO_ROUTE = "no-route"
     PROHIBITED = "prohibited"  # by the source's own kernel
     FOREIGN = "foreign"  # another service answered
     SILENT = "silent"
     CLOSED = "closed"
     ERROR = "error"
 
+    @classmethod
+    def _missing_(cls, value: object) -> Cause:
+        return cls.CLOSED if value == "reset" else cls.ERROR
 
-_CAUSES = {
-    "ok": Cause.PASSED,
-    "timeout": Cause.DROPPED,
-    "no-route": Cause.NO_ROUTE,
-    "prohibited": Cause.PROHIBITED,
-    "foreign": Cause.FOREIGN,
-    "silent": Cause.SILENT,
-    "closed": Cause.CLOSED,
-    "reset": Cause.CLOSED,
-    "error": Cause.ERROR,
-}
 
-# The kernel asks for a neighbour three times, a second apart; a rejection comes at once.
-_NEIGHBOUR_TIME = 0.5
-# ICMP destination unreachable and "host (address) unreachable": by type, that code.
+# The kernel asks for a neighbour three times, one second apart; a rejection comes at once.
+_MIN_NEIGHBOUR_SECONDS = 0.5
+# ICMP destination unreachable with the code "host (address) unreachable": (type, code) of IPv4 and IPv6.
 _HOST_UNREACHABLE = {(3, 1), (1, 3)}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one attempt ended (`node/probe.py` has the words of `result`).
+    """How one attempt ended (`node/probe.py` defines the values of `result`).
 
-    `seconds` until it was known; of an attempt that passed, the round trip. `local` is the source's own
-    address, `seen` the one that the listener saw. `by` sent the ICMP message, if that was it. `words` is
-    how a foreign service's begin, or what went wrong.
+    `seconds` is the time until it was known; for an attempt that passed, the round trip. `local` is the
+    source's own address, `seen` the one that the listener saw. `icmp` is (type, code) of an ICMP message,
+    `by` its sender. `detail` is how a foreign service's answer starts, or the error.
     """
 
     result: str
@@ -70,11 +59,11 @@ class Outcome:
     seen: str | None = None
     icmp: tuple[int, int] | None = None
     by: str | None = None
-    words: str = ""
+    detail: str = ""
 
     @classmethod
     def parse(cls, raw: Any) -> Outcome:
-        """Return the outcome that a node told. Raises as a probe's parser does."""
+        """Return the outcome that a node reported. Raises as a probe's parser does."""
         icmp = raw.get("icmp")
         return cls(
             result=str(raw["result"]),
@@ -83,7 +72,7 @@ class Outcome:
             seen=optional(text, raw.get("source")),
             icmp=None if icmp is None else (int(icmp[0]), int(icmp[1])),
             by=optional(text, raw.get("by")),
-            words=text(raw.get("said") or raw.get("text") or ""),
+            detail=text(raw.get("said") or raw.get("text") or ""),
         )
 
     @property
@@ -92,15 +81,15 @@ class Outcome:
 
     @property
     def cause(self) -> Cause:
-        """What came of it; a word that nobody knows is an error."""
+        """What the result means; an unknown one is an error."""
         if self.result == "refused":
             return Cause.REFUSED if self.icmp is None else Cause.REJECTED
         if self.result == "unreachable":
-            asked_in_vain = self.seconds >= _NEIGHBOUR_TIME and (
+            unanswered = self.seconds >= _MIN_NEIGHBOUR_SECONDS and (
                 self.icmp is None or (self.icmp in _HOST_UNREACHABLE and self.by == self.local)
             )
-            return Cause.UNKNOWN_NEIGHBOUR if asked_in_vain else Cause.REJECTED
-        return _CAUSES.get(self.result, Cause.ERROR)
+            return Cause.UNKNOWN_NEIGHBOUR if unanswered else Cause.REJECTED
+        return Cause(self.result)
 
     @property
     def translated(self) -> bool:
@@ -109,7 +98,7 @@ class Outcome:
 
     @property
     def side(self) -> Literal["source", "target"] | None:
-        """Who surely stops it; None where it may be either, or something between them."""
+        """The end that surely stops it; None if it may be either, or something between them."""
         if self.cause in (Cause.NO_ROUTE, Cause.PROHIBITED):
             return "source"
         if self.cause is Cause.REJECTED and self.by is not None:

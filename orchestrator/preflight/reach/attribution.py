@@ -1,4 +1,4 @@
-"""Say of a fault between nodes whose it is, as measured, and what mends it there."""
+"""Report a fault between nodes: which node is the cause, what was measured, and how to fix it there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from orchestrator.inventory.ranges import fold
 from orchestrator.preflight.model import Context, NoAnswer, NodeContext, Status
 from orchestrator.preflight.reach.attempts import Cause, Outcome, Way
 from orchestrator.preflight.reach.faults import Fault, Kind
-from orchestrator.preflight.reach.firewall import Firewall, blames
+from orchestrator.preflight.reach.firewall import Firewall, may_block
 from orchestrator.preflight.reach.link import subnet_of
 from orchestrator.preflight.reach.openings import Direction
 from orchestrator.preflight.reach.reachability import Defences, Reachability
@@ -27,42 +27,42 @@ _ICMP = {
     (1, 3): "address unreachable",
     (1, 4): "port unreachable",
 }
-_BOTH: tuple[Direction, ...] = ("input", "output")
+_PROXY = "a proxy, or NAT to another service"
+_WORKS = ", but the other direction works"
 _FILTERED = (Cause.DROPPED, Cause.REFUSED, Cause.REJECTED, Cause.PROHIBITED)
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """The fault, as it looks from the nodes that are named for it."""
+    """One fault, as it is reported for the nodes that may be its cause."""
 
     context: Context
     found: Reachability
     fault: Fault
 
     def verdicts(self) -> list[tuple[str, Verdict]]:
-        """Return a verdict on each node that is named: those whose own rules stop it, if any do."""
+        """Return a verdict on each node named: those with rules that stop it, if there are any."""
         if self.fault.kind is Kind.TRANSLATED:
             return [(name, self._translated(name)) for name in self.fault.nodes]
-        guilty = [name for name in self.fault.suspects if self._is_guilty(name)]
+        blocking = [name for name in self.fault.suspects if self._blocks(name)]
         both_ends = self.fault.kind in (Kind.EITHER, Kind.BLOCKS)
-        named = guilty or (self.fault.suspects if both_ends else self.fault.nodes)
-        return [(name, self._verdict(self._subject(name), bool(guilty))) for name in named]
+        named = blocking or (self.fault.suspects if both_ends else self.fault.nodes)
+        return [(name, self._verdict(self._node(name), bool(blocking))) for name in named]
 
-    def _verdict(self, node: NodeContext, guilty: bool) -> Verdict:
-        text, commands = Remedies(self.fault, node, self._defences(node.name)).remedy(
-            self._directions(node.name), guilty
-        )
-        message = f"{self._what(node)}: {self._how(node)}{self._whose(node, guilty)}"
+    def _verdict(self, node: NodeContext, confirmed: bool) -> Verdict:
+        """Return the verdict on `node`; `confirmed` if the named nodes' own rules stop it."""
+        remedy = self._remedies(node.name).remedy(self._directions(node.name), confirmed)
+        message = f"{self._what(node)}: {self._how(node)}{self._by_rules(node.name, confirmed)}"
         status = Status.FAIL if self._stops_the_job(node) else Status.WARN
-        return Verdict(status, message, text, commands, self._data(node.name))
+        return Verdict(status, message, remedy.text, remedy.commands, self._data(node.name))
 
     def _stops_the_job(self, node: NodeContext) -> bool:
-        """Return whether it hangs: a node reaches for itself as main, or where it has several ranks."""
+        """Return whether the job hangs: a node connects to itself as main, or for several ranks."""
         is_main = node.name == self.context.names[0]
         return self.fault.kind is not Kind.ITSELF or is_main or node.plan.devices > 1
 
     def _directions(self, name: str) -> tuple[Direction, ...]:
-        """Return which way a node's packets are stopped, if it is that node which stops them."""
+        """Return in which direction the node stops packets, if it is the cause."""
         kind, is_target = self.fault.kind, name in self.fault.nodes
         if kind in (Kind.INBOUND, Kind.MAIN_PORT):
             return ("input",)
@@ -70,101 +70,103 @@ class Attribution:
             return ("output",)
         if kind in (Kind.EITHER, Kind.PAIRS):
             return ("input",) if is_target else ("output",)
-        return _BOTH
+        return ("input", "output")
 
-    def _is_guilty(self, name: str) -> bool:
+    def _blocks(self, name: str) -> bool:
+        """Return whether the node's own rules, or its interface, are known to stop it."""
         defences = self._defences(name)
         if self.fault.cause is Cause.UNKNOWN_NEIGHBOUR:
-            return defences is not None and defences.link_is_off
-        if defences is None or isinstance(defences.firewall, NoAnswer):
+            return defences.link_is_off
+        firewall = defences.firewall
+        if isinstance(firewall, NoAnswer) or self.fault.cause not in _FILTERED:
             return False
-        if self.fault.cause not in _FILTERED:
-            return False
-        return any(blames(defences.firewall, way) for way in self._directions(name))
+        return any(may_block(firewall, way) for way in self._directions(name))
 
     def _what(self, node: NodeContext) -> str:
         kind, port = self.fault.kind, self.context.plan.main_port
         others = self._others(node.name)
         directions = self._directions(node.name)
         if kind is Kind.MAIN_PORT:
-            return f"is not reached on the main port {port} from {others}, though on other ports"
+            return f"is not reachable on the main port {port} from {others}, but is on other ports"
         if kind is Kind.ITSELF:
-            at_main = any(way.door == "main" for way in self.fault.ways)
+            at_main = any(way.port == "main" for way in self.fault.ways)
             address = self.context.plan.main_address if at_main else node.plan.address
-            return f"does not reach itself at {address}, where its own ranks meet"
+            return f"does not reach itself at {address}, where its own ranks connect"
         if kind is Kind.EVERYONE:
-            but = f", but main on its main port {port}" if self.fault.only_main_port else ""
+            but = f", except main on its main port {port}" if self.fault.only_main_port else ""
             return f"no node reaches any other{but}"
         if self.fault.only_main_port and node.name == self.context.names[0]:
             return (
-                f"is reached on the main port {port} only, and not on the ephemeral ports that NCCL "
-                f"and gloo listen on, from {others}"
+                f"is reachable only on the main port {port}, not on the ephemeral ports that NCCL and "
+                f"gloo listen on, from {others}"
             )
         if directions == ("input",):
-            works = ", which it reaches itself" if kind is Kind.INBOUND else ""
-            return f"is not reached from {others}{works}"
+            return f"is not reachable from {others}{_WORKS if kind is Kind.INBOUND else ''}"
         if directions == ("output",):
-            works = ", which reach it" if kind is Kind.EGRESS else ""
-            return f"does not reach {others}{works}"
-        return f"does not reach {others}, nor is it reached from there"
+            return f"does not reach {others}{_WORKS if kind is Kind.EGRESS else ''}"
+        return f"does not reach {others}, and is not reachable from there"
 
     def _how(self, node: NodeContext) -> str:
-        """Return what was measured, in words that are the same for all nodes that are alike."""
-        outcome = self._sample()
-        cause, plan = self.fault.cause, node.plan
-        if cause is Cause.DROPPED:
-            return f"no answer in {outcome.seconds:.0f} s, so packets are dropped"
-        if cause is Cause.REFUSED:
-            listens = "though orch listens there" if self._listens() else "and by itself as well"
-            return f"refused at once by a reset, {listens}"
-        if cause is Cause.REJECTED:
-            kind = _ICMP.get(outcome.icmp or (0, 0), "unreachable")
-            return f"rejected at once with ICMP ({kind}) by {self._rejecter(outcome)}"
-        if cause is Cause.UNKNOWN_NEIGHBOUR:
-            return f"no route to host after {outcome.seconds:.0f} s, as nobody answers ARP"
-        if cause is Cause.NO_ROUTE:
-            return f"the network is unreachable, as there is no route to {subnet_of(self.context)}"
-        if cause is Cause.PROHIBITED:
-            return "its own kernel does not permit it"
-        if cause is Cause.FOREIGN:
-            where = f"another service than orch's listener answers, with {outcome.words[:40]!r}"
-            return f"{where}: packets are redirected (NAT), or go to another host"
-        if cause is Cause.SILENT:
-            return f"taken in, and then no word in {outcome.seconds:.0f} s: a proxy, or NAT to a service"
-        if cause is Cause.CLOSED:
-            return "taken in and closed at once by another than orch: a proxy, or NAT to a service"
-        return f"it failed with {outcome.words or outcome.result!r} on {plan.interface}"
+        """Return what was measured, in a text that is the same for all nodes with the same fault."""
+        outcomes = (self.found.outcomes[way] for way in self.fault.ways)
+        cause = self.fault.cause
+        outcome = next(each for each in outcomes if each.cause is cause)
+        match cause:
+            case Cause.DROPPED:
+                return f"no answer in {outcome.seconds:.0f} s, so packets are dropped"
+            case Cause.REFUSED:
+                listens = "though orch listens there" if self._listens() else "also from itself"
+                return f"refused at once with a TCP reset, {listens}"
+            case Cause.REJECTED:
+                kind = _ICMP.get(outcome.icmp or (0, 0), "unreachable")
+                return f"rejected at once with ICMP ({kind}) by {self._rejecter(outcome)}"
+            case Cause.UNKNOWN_NEIGHBOUR:
+                return f"no route to host after {outcome.seconds:.0f} s, as no host answers ARP"
+            case Cause.NO_ROUTE:
+                return f"network unreachable, as there is no route to {subnet_of(self.context)}"
+            case Cause.PROHIBITED:
+                return "prohibited by its own kernel"
+            case Cause.FOREIGN:
+                return (
+                    f"another service answers with {outcome.detail[:40]!r} instead of orch's listener: "
+                    "packets are redirected (NAT), or go to another host"
+                )
+            case Cause.SILENT:
+                return f"accepted, then silent for {outcome.seconds:.0f} s: {_PROXY}"
+            case Cause.CLOSED:
+                return f"accepted, and closed at once, but not by orch: {_PROXY}"
+        return f"failed with {outcome.detail or outcome.result!r} on {node.plan.interface}"
 
     def _listens(self) -> bool:
-        """Return whether the nodes that are not reached reach themselves, as far as that was tried."""
+        """Return whether the nodes that are not reachable reach themselves, if that was tried."""
         if self.fault.kind is Kind.ITSELF:
             return True
-        themselves = (Way(way.target, way.target, way.door) for way in self.fault.ways)
+        themselves = (Way(way.target, way.target, way.port) for way in self.fault.ways)
         found = [self.found.outcomes[way] for way in themselves if way in self.found.outcomes]
         return all(outcome.passed for outcome in found)
 
-    def _whose(self, node: NodeContext, guilty: bool) -> str:
+    def _by_rules(self, name: str, confirmed: bool) -> str:
+        """Return whether the node's own rules do it, as far as that is known."""
         if self.fault.cause not in _FILTERED or self.fault.kind is Kind.ITSELF:
             return ""
-        defences = self._defences(node.name)
-        firewall = None if defences is None else defences.firewall
-        if guilty and isinstance(firewall, Firewall):
-            return f" (its {firewall.name} rules do that)"
-        either = self.fault.kind is Kind.EITHER
-        if either or not isinstance(firewall, Firewall) or firewall.unreadable:
-            if either:
-                target, source = self.fault.nodes[0], self.fault.peers[0]
-                ends = f"what comes in at {target} and what goes out at {source}"
-                return f" (from here {ends} look the same)"
+        firewall = self._defences(name).firewall
+        if confirmed and isinstance(firewall, Firewall):
+            return f" (by its own {firewall.name} rules)"
+        if self.fault.kind is Kind.EITHER:
+            target, source = self.fault.nodes[0], self.fault.peers[0]
+            ends = f"a filter for input at {target} and one for output at {source}"
+            return f" ({ends} look the same from here)"
+        if isinstance(firewall, NoAnswer) or firewall.unreadable:
             return ""
-        return " (its own rules do not do that)"
+        return " (not by its own rules)"
 
     def _others(self, name: str) -> str:
+        """Return the other end of the fault."""
         is_peer = name in self.fault.peers and name not in self.fault.nodes
         others = self.fault.nodes if is_peer else self.fault.peers
         if not others or (len(others) > 1 and {name, *others} == self._everyone):
             return "any other node"
-        # By name such nodes would be a finding each: in a ring none has the neighbours of another.
+        # By name, such nodes would be one finding each: in a ring, each node has other neighbours.
         alone = self.fault.kind in (Kind.INBOUND, Kind.EGRESS, Kind.CUT_OFF)
         return "any other node that was tried" if alone and len(others) > 1 else fold(others)
 
@@ -173,28 +175,22 @@ class Attribution:
         return set(self.context.names) - set(self.found.silent)
 
     def _rejecter(self, outcome: Outcome) -> str:
-        addresses = {node.address: node.name for node in self.context.plan.nodes}
         if outcome.by is None:
-            return "somebody"
+            return "an unknown host"
         if outcome.by == outcome.local:
             return "the sender's own kernel"
+        addresses = {node.address for node in self.context.plan.nodes}
         return "the receiver" if outcome.by in addresses else f"{outcome.by} on the way"
-
-    def _sample(self) -> Outcome:
-        outcomes = [self.found.outcomes[way] for way in self.fault.ways]
-        return next(o for o in outcomes if o.cause is self.fault.cause)
 
     def _translated(self, name: str) -> Verdict:
         ways = [way for way in self.fault.ways if way.source == name]
         outcome = self.found.outcomes[ways[0]]
-        text, commands = Remedies(
-            self.fault, self._subject(name), self._defences(name)
-        ).untranslated_source()
+        remedy = self._remedies(name).untranslated_source()
         return warn(
-            f"is seen as {outcome.seen} by {fold({way.target for way in ways})}, not as the "
-            f"{outcome.local} that it has: its packets are translated (NAT)",
-            text,
-            commands,
+            f"is seen as {outcome.seen} by {fold({way.target for way in ways})} instead of its address "
+            f"{outcome.local}: its packets are translated (NAT)",
+            remedy.text,
+            remedy.commands,
             self._data(name),
         )
 
@@ -206,7 +202,7 @@ class Attribution:
                 {
                     "from": way.source,
                     "to": way.target,
-                    "port": way.door,
+                    "port": way.port,
                     "result": outcome.result,
                     "seconds": round(outcome.seconds, 6),
                     **({"icmp": list(outcome.icmp), "by": outcome.by} if outcome.icmp else {}),
@@ -216,11 +212,14 @@ class Attribution:
             ],
         }
 
-    def _defences(self, name: str) -> Defences | None:
-        return self.found.defences.get(name)
+    def _remedies(self, name: str) -> Remedies:
+        return Remedies(self.fault, self._node(name), self._defences(name))
 
-    def _subject(self, name: str) -> NodeContext:
-        return next(s for s in self.context.nodes if s.name == name)
+    def _defences(self, name: str) -> Defences:
+        return self.found.defences.get(name, Defences())
+
+    def _node(self, name: str) -> NodeContext:
+        return next(node for node in self.context.nodes if node.name == name)
 
 
 def explain(context: Context, found: Reachability) -> Iterable[tuple[str, Verdict]]:

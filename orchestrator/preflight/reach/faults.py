@@ -1,7 +1,7 @@
-"""From which attempts failed to whose fault it is: a node's way in, its way out, two blocks of nodes.
+"""Attribute failed attempts to faults: a node's inbound or outbound traffic, two blocks of nodes, one port.
 
-A firewall shows as a row or a column of failures, never as one; the faults told are the fewest that
-explain them all.
+A firewall shows as a row or a column of failures, not as a single one. The faults reported are the
+fewest that explain all failures.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ Pairs = frozenset[Pair]
 
 
 class Kind(Enum):
-    """What is wrong, of the fault's `nodes` (and `peers`)."""
+    """What is wrong with the fault's `nodes` (and `peers`)."""
 
-    CUT_OFF = auto()  # the node reaches nobody, and nobody reaches it
-    INBOUND = auto()  # nobody reaches the node, which reaches others
-    EGRESS = auto()  # the node reaches nobody, and others reach it
-    EITHER = auto()  # the way into the node, or the way out of the peer: it cannot be told
-    BLOCKS = auto()  # between the nodes and the peers nothing passes; among themselves it does
-    EVERYONE = auto()  # nobody reaches anybody
+    CUT_OFF = auto()  # the node reaches no other node, and none reaches it
+    INBOUND = auto()  # no node reaches it, but it reaches others
+    EGRESS = auto()  # it reaches no node, but others reach it
+    EITHER = auto()  # the way into the node or the way out of the peer: the outcome fits both
+    BLOCKS = auto()  # nothing passes between the nodes and the peers, but within each group it does
+    EVERYONE = auto()  # no node reaches any other
     PAIRS = auto()  # only these peers do not reach these nodes
-    MAIN_PORT = auto()  # main takes in these peers, but not on the main port
+    MAIN_PORT = auto()  # these peers reach main, but not on the main port
     TRANSLATED = auto()  # the peers see the node under another address than it has
-    ITSELF = auto()  # the node does not reach itself, though nothing else is wrong with it
+    ITSELF = auto()  # the node does not reach itself, and nothing else is wrong with it
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong and the attempts that it explains; `cause` is what came of most of them.
+    """One thing that is wrong and the attempts that it explains; `cause` is that of most of them.
 
-    With `only_main_port` main's main port was reached by those who do not reach it otherwise.
+    `only_main_port` means that nodes that do not reach main otherwise reach its main port.
     """
 
     kind: Kind
@@ -48,7 +48,7 @@ class Fault:
 
     @property
     def suspects(self) -> tuple[str, ...]:
-        """The nodes whose own rules may be the reason."""
+        """The nodes that may be the cause."""
         both = (Kind.EITHER, Kind.BLOCKS, Kind.PAIRS)
         return (*self.nodes, *self.peers) if self.kind in both else self.nodes
 
@@ -56,7 +56,8 @@ class Fault:
 def attribute(nodes: Sequence[str], outcomes: Outcomes) -> list[Fault]:
     """Return what is wrong among `nodes` (main first).
 
-    That a node does not reach itself says nothing of the way between nodes, and is told last.
+    That a node does not reach itself tells nothing about the way between nodes. It is reported last,
+    and only for nodes without another fault.
     """
     others = {way: outcome for way, outcome in outcomes.items() if way.source != way.target}
     faults = _Attribution(nodes, others).faults()
@@ -76,10 +77,10 @@ def _themselves(nodes: Iterable[str], outcomes: Outcomes) -> Iterator[Fault]:
 class _Attribution:
     def __init__(self, nodes: Sequence[str], outcomes: Outcomes) -> None:
         self._outcomes = outcomes
-        tried = {(w.source, w.target): w for w in outcomes if w.door == "ephemeral"}
+        tried = {(way.source, way.target): way for way in outcomes if way.port == "ephemeral"}
         self._order = tuple(nodes)
-        self._nodes = [n for n in nodes if any(n in pair for pair in tried)]
         self._main = nodes[0]
+        self._nodes = [name for name in nodes if any(name in pair for pair in tried)]
         self._tried: Pairs = frozenset(tried)
         self._bad: Pairs = frozenset(p for p, way in tried.items() if not outcomes[way].passed)
 
@@ -87,47 +88,43 @@ class _Attribution:
         return [*self._between_nodes(), *self._main_port(), *self._translated()]
 
     def _between_nodes(self) -> list[Fault]:
-        """Explain why ephemeral ports are not reached."""
+        """Explain the failures on ephemeral ports."""
         groups = self._groups()
         if self._bad and len(groups) == len(self._nodes):
-            culprit = self._culprit()
-            if culprit is not None:
-                return [self._fault(Kind.CUT_OFF, [culprit], self._bad)]
+            cause = self._single_cause()
+            if cause is not None:
+                return [self._fault(Kind.CUT_OFF, [cause], self._bad)]
             return [self._fault(Kind.EVERYONE, self._nodes, self._bad)]
         found, covered = [], set[Pair]()
         for group in groups[1:]:
             pairs = {pair for pair in self._bad if len({*pair} & {*group}) == 1}
             covered |= pairs
             if pairs:
-                found.append(
-                    self._fault(Kind.CUT_OFF if len(group) == 1 else Kind.BLOCKS, group, pairs)
-                )
+                kind = Kind.CUT_OFF if len(group) == 1 else Kind.BLOCKS
+                found.append(self._fault(kind, group, pairs))
         return found + self._one_way(frozenset(covered))
 
     def _groups(self) -> list[list[str]]:
-        """Return the nodes that reach each other, by whatever way; the largest group first, then main's."""
+        """Return the groups of nodes connected by ways that passed: the largest first, then main's."""
         group = {node: {node} for node in self._nodes}
         for source, target in self._tried - self._bad:
             if group[source] is not group[target]:
                 group[source] |= group[target]
-                for node in group[target]:
-                    group[node] = group[source]
+                group |= dict.fromkeys(group[target], group[source])
         unique = {id(members): members for members in group.values()}.values()
         ordered = sorted(unique, key=lambda members: (-len(members), self._main not in members))
         return [[node for node in self._nodes if node in members] for members in ordered]
 
-    def _culprit(self) -> str | None:
-        """Return the one node that can be the reason for all failures, as far as outcomes tell."""
-        possible = set(self._nodes)
-        for pair in self._bad:
-            possible &= self._possible(pair)
+    def _single_cause(self) -> str | None:
+        """Return the only node that can be the cause of all failures, if there is exactly one."""
+        possible = set(self._nodes).intersection(*map(self._possible, self._bad))
         return possible.pop() if len(possible) == 1 else None
 
     def _possible(self, pair: Pair) -> set[str]:
-        """Return which ends of a failure may be its reason."""
+        """Return the ends of a failed way that may be its cause."""
         source, target = pair
         if self._passes_by_main_port(pair):
-            return {target}  # the source gets out and the target is there
+            return {target}  # the source gets out, and the target is up
         side = self._outcomes[Way(source, target, "ephemeral")].side
         return {source, target} if side is None else {source if side == "source" else target}
 
@@ -136,15 +133,12 @@ class _Attribution:
         return outcome is not None and outcome.passed
 
     def _one_way(self, covered: Pairs) -> list[Fault]:
-        """Explain what is left: rows and columns of failures first, the largest before the others."""
+        """Explain the remaining failures: rows and columns, the largest first, then single pairs."""
         tried, left = self._tried - covered, set(self._bad - covered)
         chosen: list[tuple[Kind, str, Pairs]] = []
-        while left:
-            best = max(self._candidates(tried, left), key=lambda c: len(c[2] & left), default=None)
-            if best is None:
-                break
-            chosen.append(best)
-            left -= best[2]
+        while candidates := self._candidates(tried, left):
+            chosen.append(max(candidates, key=lambda candidate: len(candidate[2] & left)))
+            left -= chosen[-1][2]
         needed = list(chosen)
         for candidate in chosen:
             others = frozenset[Pair]().union(*(c[2] for c in needed if c is not candidate))
@@ -153,25 +147,26 @@ class _Attribution:
         return [*(self._row(*candidate) for candidate in needed), *self._pairs(left)]
 
     def _candidates(self, tried: Pairs, left: set[Pair]) -> list[tuple[Kind, str, Pairs]]:
-        """Return the rows and columns that failed altogether; a filter for what comes in is likelier."""
+        """Return the rows and columns that failed as a whole; inbound first, as it is more likely."""
         found = []
         for kind, end in ((Kind.INBOUND, 1), (Kind.EGRESS, 0)):
             for node in self._nodes:
                 pairs = frozenset(pair for pair in tried if pair[end] == node)
-                guilty = [node in self._possible(pair) for pair in pairs if pair in self._bad]
-                if pairs & left and pairs <= self._bad and 2 * sum(guilty) > len(guilty):
-                    found.append((kind, node, pairs))
+                if pairs & left and pairs <= self._bad:
+                    possible = [node in self._possible(pair) for pair in pairs]
+                    if 2 * sum(possible) > len(possible):
+                        found.append((kind, node, pairs))
         return found
 
     def _row(self, kind: Kind, node: str, pairs: Pairs) -> Fault:
         if len(pairs) == 1:
             ((source, target),) = pairs
-            alone = {target if kind is Kind.INBOUND else source}
-            if self._possible((source, target)) != alone:
+            if self._possible((source, target)) != {node}:
                 return self._fault(Kind.EITHER, [target], pairs, [source])
         return self._fault(kind, [node], pairs)
 
     def _pairs(self, pairs: Iterable[Pair]) -> list[Fault]:
+        """Return one fault for all targets that the same sources do not reach."""
         sources: dict[str, set[str]] = {}
         for source, target in pairs:
             sources.setdefault(target, set()).add(source)
@@ -183,52 +178,47 @@ class _Attribution:
             for peers, names in targets.items()
         ]
 
-    def _main_port(self) -> list[Fault]:
-        """Explain why the main port is not reached by those who reach main otherwise."""
-        ways = [way for way, outcome in self._outcomes.items() if way.door == "main"]
-        stopped = [
+    def _main_port(self) -> Iterator[Fault]:
+        """Explain why nodes that reach main otherwise do not reach its main port."""
+        stopped = tuple(
             way
-            for way in ways
-            if not self._outcomes[way].passed and (way.source, way.target) not in self._bad
-        ]
-        if not stopped:
-            return []
-        peers = self._in_order(way.source for way in stopped)
-        return [
-            Fault(Kind.MAIN_PORT, (stopped[0].target,), peers, tuple(stopped), self._most(stopped))
-        ]
+            for way, outcome in self._outcomes.items()
+            if way.port == "main" and not outcome.passed and way[:2] not in self._bad
+        )
+        if stopped:
+            peers = self._in_order(way.source for way in stopped)
+            cause = self._most_common_cause(stopped)
+            yield Fault(Kind.MAIN_PORT, (stopped[0].target,), peers, stopped, cause)
 
-    def _translated(self) -> list[Fault]:
-        ways = [way for way, outcome in self._outcomes.items() if outcome.translated]
-        if not ways:
-            return []
-        nodes = self._in_order(way.source for way in ways)
-        peers = self._in_order(way.target for way in ways)
-        return [Fault(Kind.TRANSLATED, nodes, peers, tuple(ways), Cause.PASSED)]
+    def _translated(self) -> Iterator[Fault]:
+        ways = tuple(way for way, outcome in self._outcomes.items() if outcome.translated)
+        if ways:
+            nodes = self._in_order(way.source for way in ways)
+            peers = self._in_order(way.target for way in ways)
+            yield Fault(Kind.TRANSLATED, nodes, peers, ways, Cause.PASSED)
 
     def _fault(
         self, kind: Kind, nodes: Iterable[str], pairs: Iterable[Pair], peers: Iterable[str] = ()
     ) -> Fault:
-        pairs = sorted(pairs)
-        own = tuple(nodes)
+        pairs, own = sorted(pairs), tuple(nodes)
         into_main = [pair for pair in pairs if pair[1] == self._main]
-        ways = [Way(source, target, "ephemeral") for source, target in pairs]
+        ways = tuple(Way(source, target, "ephemeral") for source, target in pairs)
         return Fault(
             kind,
             own,
             self._in_order(peers or {node for pair in pairs for node in pair} - set(own)),
-            tuple(ways),
-            self._most(self._telling(ways)),
+            ways,
+            self._most_common_cause(self._conclusive(ways)),
             bool(into_main) and all(map(self._passes_by_main_port, into_main)),
         )
 
-    def _telling(self, ways: Sequence[Way]) -> Sequence[Way]:
-        """Return the attempts that say most: what hears no answer may be a consequence of another's."""
+    def _conclusive(self, ways: Sequence[Way]) -> Sequence[Way]:
+        """Return the attempts that tell most: a timeout may only be a consequence of the others."""
         own = [way for way in ways if self._outcomes[way].side == "source"]
-        in_vain = [w for w in ways if self._outcomes[w].cause is Cause.UNKNOWN_NEIGHBOUR]
-        return own or in_vain or ways
+        neighbour = [w for w in ways if self._outcomes[w].cause is Cause.UNKNOWN_NEIGHBOUR]
+        return own or neighbour or ways
 
-    def _most(self, ways: Iterable[Way]) -> Cause:
+    def _most_common_cause(self, ways: Iterable[Way]) -> Cause:
         return Counter(self._outcomes[way].cause for way in ways).most_common(1)[0][0]
 
     def _in_order(self, names: Iterable[str]) -> tuple[str, ...]:

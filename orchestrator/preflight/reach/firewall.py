@@ -1,7 +1,7 @@
-"""The firewall that a node really runs, and the lines that open in it what a job needs.
+"""The firewall that a node runs, and the commands that open in it what a job needs.
 
-Which ports those are: the main port, and the node's whole range of ephemeral ports, for NCCL and gloo
-listen on whatever port the kernel gives them.
+A job needs the main port and the node's whole range of ephemeral ports: NCCL and gloo listen on ports
+that the kernel chooses.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.model import NodeContext, Probe, Remedy
 from orchestrator.preflight.reach.openings import Direction, Opening
 
-# The hooks that a packet to this node passes, and one that it sends.
+# The hooks that incoming and outgoing packets pass.
 _HOOKS = {
     "input": ("ingress", "prerouting", "input"),
     "output": ("output", "postrouting", "egress"),
 }
 _TOOLS = ("nft", "iptables", "ip6tables", "iptables-legacy", "ip6tables-legacy")
 _FAMILIES = ("ip", "ip6", "inet", "netdev")
-_ORDINARY = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")  # a name that every tool takes
-_LASTS = {
-    "ufw": "ufw keeps this over a reboot",
-    "firewalld": "this holds over a reboot",
-    "iptables": "a reboot undoes it, unless `netfilter-persistent save` or the like keeps it",
-    "nft": "a reboot undoes it, unless it is put into /etc/nftables.conf as well",
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")  # accepted by every tool
+_PERSISTENCE = {
+    "ufw": "ufw keeps this after a reboot",
+    "firewalld": "firewalld keeps this after a reboot",
+    "iptables": "lost at a reboot unless saved, for example by `netfilter-persistent save`",
+    "nft": "lost at a reboot unless it is also added to /etc/nftables.conf",
 }
 
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain that the kernel itself hands packets to.
+    """A base chain: one that the kernel itself passes packets to.
 
     `tool` is the command that manages it: nft, iptables, ip6tables, or one of the latter with -legacy.
-    `blocks` is whether it may drop or reject what the job sends. `plain` is whether nft's own language
-    can say the names of its table and itself; its JSON can say any.
+    `blocks` is whether it may drop or reject the job's packets. `plain` is whether nft's own syntax can
+    express the names of its table and itself; nft's JSON can express any.
     """
 
     tool: str
@@ -51,10 +51,10 @@ class Chain:
 
     @classmethod
     def parse(cls, raw: Any) -> Chain:
-        """Return the chain that a node tells of: its words will stand in lines to be pasted there."""
+        """Return the chain that a node reports; its names become part of commands to paste there."""
         tool, family, table, name = (str(raw[key]) for key in ("tool", "family", "table", "name"))
-        ordinary = _ORDINARY.fullmatch(table) is not None and _ORDINARY.fullmatch(name) is not None
-        if tool not in _TOOLS or family not in _FAMILIES or not (tool == "nft" or ordinary):
+        plain = all(map(_PLAIN_NAME.fullmatch, (table, name)))
+        if tool not in _TOOLS or family not in _FAMILIES or not (tool == "nft" or plain):
             raise ValueError(f"an unknown chain: {tool!r:.20} {family!r:.20}")
         return cls(
             tool=tool,
@@ -64,7 +64,7 @@ class Chain:
             hook=str(raw["hook"]),
             priority=int(raw["priority"]),
             blocks=bool(raw["blocks"]),
-            plain=bool(raw["plain"]) and ordinary,
+            plain=bool(raw["plain"]) and plain,
         )
 
 
@@ -72,9 +72,8 @@ class Chain:
 class Firewall:
     """What filters packets on a node.
 
-    `manager` is what its administrator works with, if it is not the rules themselves; `zone` is
-    firewalld's for the job's interface. `chains` are those of the kernel; `unreadable` says why they
-    are not known, or not all of them.
+    `manager` is the program that manages the rules, if there is one; `zone` is firewalld's zone of the
+    job's interface. `chains` are those of the kernel; `unreadable` is why some or all are not known.
     """
 
     manager: Literal["ufw", "firewalld"] | None
@@ -97,7 +96,7 @@ class Firewall:
 
     @property
     def name(self) -> str:
-        """What a person calls it: ufw, firewalld, nftables, iptables; `firewall` for none or unknown."""
+        """Its usual name: ufw, firewalld, nftables, iptables; `firewall` for none or unknown."""
         if self.manager is not None:
             return self.manager
         tools = {chain.tool for chain in self.chains if chain.blocks}
@@ -106,7 +105,7 @@ class Firewall:
         return "nftables" if "nft" in tools else "iptables"
 
 
-def _about_the_job(node: NodeContext) -> dict[str, Any]:
+def _arguments(node: NodeContext) -> dict[str, Any]:
     return {
         "interface": node.plan.interface,
         "address": node.plan.address,
@@ -120,49 +119,29 @@ def _parse_range(raw: Any) -> tuple[int, int]:
     return int(low), int(high)
 
 
-FIREWALL: Probe[Firewall] = Probe("firewall", Firewall.parse, _about_the_job)
+FIREWALL: Probe[Firewall] = Probe("firewall", Firewall.parse, _arguments)
 PORT_RANGE: Probe[tuple[int, int]] = Probe("firewall.port_range", _parse_range)
 """The ephemeral ports of a node, first and last."""
 
+DEFAULT_PORT_RANGE = (32768, 60999)
+"""The ephemeral ports of Linux by default."""
 
-def blames(firewall: Firewall, direction: Direction) -> bool | None:
-    """Return whether the node's own rules may stop the job's packets that come in (or go out).
 
-    None where the rules cannot be read.
+def may_block(firewall: Firewall, direction: Direction) -> bool | None:
+    """Return whether the node's own rules may stop the job's incoming (outgoing) packets.
+
+    None if the rules cannot be read.
     """
     if _blocking(firewall, direction):
         return True
     return None if firewall.unreadable else False
 
 
-def open_inbound(
-    firewall: Firewall, subnet: str, main_port: int | None, port_range: tuple[int, int]
-) -> Remedy | None:
-    """Return how to let the job's connections from `subnet` in, on these ports of the node.
+def open_ports(firewall: Firewall, opening: Opening) -> Remedy | None:
+    """Return how to let `opening` through the node's own firewall.
 
-    None where the node's rules stop nothing: what does is elsewhere (`open_elsewhere`). Raises
-    ValueError when `subnet` is no network in CIDR notation.
+    None if the node's rules stop nothing: then another firewall does (`open_elsewhere`).
     """
-    return _open(firewall, Opening.make("input", subnet, main_port, port_range))
-
-
-def open_outbound(
-    firewall: Firewall, subnet: str, main_port: int | None, port_range: tuple[int, int]
-) -> Remedy | None:
-    """Return how to let the job's connections to these ports in `subnet` out; else as `open_inbound`."""
-    return _open(firewall, Opening.make("output", subnet, main_port, port_range))
-
-
-def open_elsewhere(subnet: str, main_port: int | None, port_range: tuple[int, int]) -> Remedy:
-    """Return what is to be opened by a person, where orch cannot say in which firewall."""
-    ports = Opening.make("input", subnet, main_port, port_range).listed
-    return Remedy(
-        f"let TCP ports {ports} through between the nodes ({subnet}): in the cloud, their security "
-        "group must allow this from its own members; else see the firewalls between them"
-    )
-
-
-def _open(firewall: Firewall, opening: Opening) -> Remedy | None:
     unseen_family = "ip6" if opening.version == 4 else "ip"
     chains = [
         chain for chain in _blocking(firewall, opening.direction) if chain.family != unseen_family
@@ -176,24 +155,32 @@ def _open(firewall: Firewall, opening: Opening) -> Remedy | None:
         tools.append(firewall.manager)
     for chain in foreign:
         if chain.tool == "nft":
-            way = opening.nft if chain.plain else opening.nft_json
-            commands += way(chain.family, chain.table, chain.name)
+            rule = opening.nft if chain.plain else opening.nft_json
+            commands += rule(chain.family, chain.table, chain.name)
         else:
             commands += opening.iptables(chain.tool, chain.table, chain.name)
         tools.append("nft" if chain.tool == "nft" else "iptables")
-    if opening.direction == "input":
-        what = f"let TCP from {opening.subnet} in, to ports {opening.listed}"
-    else:
-        what = f"let TCP to {opening.subnet} out, to ports {opening.listed}"
+    way = (
+        f"from {opening.subnet} in" if opening.direction == "input" else f"to {opening.subnet} out"
+    )
+    text = f"let TCP {way}, to ports {opening.listed}"
     if commands:
-        lasts = "; ".join(_LASTS[tool] for tool in dict.fromkeys(tools))
-        return Remedy(f"{what} ({lasts})", tuple(commands))
+        persistence = "; ".join(_PERSISTENCE[tool] for tool in dict.fromkeys(tools))
+        return Remedy(f"{text} ({persistence})", tuple(commands))
     if firewall.unreadable:
         return Remedy(
-            f"{what}: in the node's own firewall (orch could not see it: {firewall.unreadable}), and in "
-            "the cloud's security group"
+            f"{text}: in the node's own firewall (orch could not read it: {firewall.unreadable}), and "
+            "in the cloud's security group"
         )
     return None
+
+
+def open_elsewhere(opening: Opening) -> Remedy:
+    """Return what the user has to allow, if orch cannot tell in which firewall."""
+    return Remedy(
+        f"let TCP ports {opening.listed} through between the nodes ({opening.subnet}): in a cloud, "
+        "their security group must allow this from its own members; else check the firewalls between them"
+    )
 
 
 def _open_managed(firewall: Firewall, chains: Sequence[Chain], opening: Opening) -> list[str]:
@@ -211,8 +198,8 @@ def _blocking(firewall: Firewall, direction: Direction) -> list[Chain]:
 
 
 def _is_managed(manager: str | None, chain: Chain) -> bool:
-    """Return whether the manager would undo what other hands change in this chain."""
+    """Return whether the manager would undo changes that others make to this chain."""
     if manager == "firewalld":
         return chain.tool != "nft" or chain.table.startswith("firewalld")
-    # ufw works with iptables, whose chains bear its names where nft alone can be asked.
+    # ufw uses iptables, whose chains nft shows under the same names in capitals.
     return manager == "ufw" and (chain.tool != "nft" or chain.name.isupper())

@@ -1,4 +1,4 @@
-"""The interface of a node on the network of the job: whether it is on, and how it gets there."""
+"""A node's interface on the network of the job: whether it is up, and its route there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.util.quoting import command_line
 
 @dataclass(frozen=True)
 class Link:
-    """Whether an interface is switched on, has a signal (None: unknown), and answers ARP."""
+    """Whether an interface is up, has a carrier (None: unknown), and answers ARP."""
 
     up: bool
     carrier: bool | None
@@ -22,7 +22,6 @@ class Link:
 
     @classmethod
     def parse(cls, raw: Any) -> Link:
-        """Return what a node answered of an interface."""
         return cls(bool(raw["up"]), optional(bool, raw["carrier"]), bool(raw["arp"]))
 
 
@@ -31,21 +30,21 @@ LINK: Probe[Link | None] = Probe(
     lambda raw: optional(Link.parse, raw),
     lambda node: {"interface": node.plan.interface},
 )
-"""None where there is no such interface."""
+"""None if there is no such interface."""
 
 
-def switch_on(node: NodeContext, link: Link | None) -> tuple[str, ...]:
-    """Return the commands that make the node's interface one that others find; none if it is."""
+def bring_up(node: NodeContext, link: Link | None) -> tuple[str, ...]:
+    """Return the commands that let others find the node's interface; none if they can."""
     if link is None or node.plan.interface is None:
         return ()
     settings = [] if link.up else [["up"]]
     settings += [] if link.arp else [["arp", "on"]]
-    place = ["ip", "link", "set", "dev", node.plan.interface]
-    return tuple(command_line([*place, *words]) for words in settings)
+    command = ["ip", "link", "set", "dev", node.plan.interface]
+    return tuple(command_line([*command, *words]) for words in settings)
 
 
 def add_route(node: NodeContext) -> tuple[str, ...]:
-    """Return the command that leads a node's packets to the shared subnet by its own interface there."""
+    """Return the command that routes the shared subnet by the node's own interface there."""
     plan, subnet = node.plan, node.context.plan.subnet
     if plan.interface is None or plan.address is None or subnet is None:
         return ()
@@ -54,13 +53,13 @@ def add_route(node: NodeContext) -> tuple[str, ...]:
 
 
 def subnet_of(context: Context) -> str | None:
-    """Return the network of the job: the shared subnet, else the smallest that holds all its nodes."""
+    """Return the network of the job: the shared subnet, else the smallest that has all its nodes."""
     if context.plan.subnet is not None:
         return context.plan.subnet
-    return _around(node.address for node in context.plan.nodes if node.address is not None)
+    return _enclosing(node.address for node in context.plan.nodes if node.address is not None)
 
 
-def _around(addresses: Iterable[str]) -> str | None:
+def _enclosing(addresses: Iterable[str]) -> str | None:
     try:
         found = [ipaddress.ip_address(address) for address in addresses]
     except ValueError:

@@ -1,50 +1,50 @@
-"""Have orch listen on nodes, for other nodes to try the way."""
+"""Listeners of orch on nodes, which other nodes try to connect to."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.errors import NodeError
 from orchestrator.preflight.answers import parsed, text
-from orchestrator.preflight.model import Context, NoAnswer, NodeContext
+from orchestrator.preflight.model import Advance, Context, NoAnswer, NodeContext
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.answers import count
 
-_OPEN_TIME = 15.0  # seconds for a node to begin; the others go on listening meanwhile
+W = TypeVar("W")
+R = TypeVar("R")
+
+_START_TIMEOUT = 15.0  # seconds for one node; the listeners of the others stay open meanwhile
 
 
 @dataclass(frozen=True)
-class Shut:
-    """Why an address could not be listened on, as the operating system says."""
-
-    text: str
-    errno: int | None
-
-
-@dataclass(frozen=True)
-class Open:
-    """A listener of orch's, as others reach it."""
+class Listener:
+    """A listener of orch, as other nodes reach it; `answer` proves that it is this one."""
 
     address: str
     port: int
     answer: str
 
 
-Listener = Open | Shut | NoAnswer
+@dataclass(frozen=True)
+class CannotListen(NoAnswer):
+    """Why the operating system refused to listen on an address."""
+
+    errno: int
 
 
 class Listeners:
-    """orch's listeners on the nodes; they end with the context, all at once.
+    """orch's listeners on the nodes; they all end with the context.
 
-    Once the last one has begun, or could not, all go on for at least `limit` seconds.
+    Once the last one has started, or has failed to, all stay open for at least `limit` seconds.
 
-    `ask` is what a peer must know for any of them to answer. Where nobody can tell a node to end one,
-    its agent does when the connection breaks.
+    `ask` is what a peer must send for any of them to answer. If a node cannot be reached to end one,
+    its agent ends it when the connection breaks.
     """
 
     def __init__(self, limit: float) -> None:
@@ -58,31 +58,31 @@ class Listeners:
     async def __aexit__(self, *_: object) -> None:
         await asyncio.gather(*(each.aclose() for each in self._open))
 
-    async def own(self, agent: Agent, node: NodeContext) -> Listener:
-        """Listen on a port that the kernel gives, on the node's own address."""
+    async def own(self, agent: Agent, node: NodeContext) -> Listener | NoAnswer:
+        """Listen on a port that the kernel chooses, on the node's own address."""
         if node.plan.address is None:
             return NoAnswer("its address on the network of the job is not known")
         return await self._listen(agent, node.plan.address, 0)
 
-    async def main(self, agent: Agent, context: Context) -> Listener:
-        """Listen on the main port; where main's address is not its own, on all that are."""
+    async def main(self, agent: Agent, context: Context) -> Listener | NoAnswer:
+        """Listen on the main port; if main's address is not its own, on all that are."""
         if trouble := context.trouble.get("net.bind"):
-            return Shut(trouble.message, None)
+            return NoAnswer(trouble.message)
         address, port = context.plan.main_address, context.plan.main_port
         found = await self._listen(agent, address, port)
-        if not isinstance(found, Shut) or found.errno != errno.EADDRNOTAVAIL:
+        if not isinstance(found, CannotListen) or found.errno != errno.EADDRNOTAVAIL:
             return found
-        elsewhere = await self._listen(agent, "0.0.0.0", port)
-        return replace(elsewhere, address=address) if isinstance(elsewhere, Open) else elsewhere
+        on_all = await self._listen(agent, "0.0.0.0", port)
+        return replace(on_all, address=address) if isinstance(on_all, Listener) else on_all
 
-    async def _listen(self, agent: Agent, address: str, port: int) -> Listener:
+    async def _listen(self, agent: Agent, address: str, port: int) -> Listener | NoAnswer:
         stack = AsyncExitStack()
         self._open.append(stack)
         answer = secrets.token_hex(16)
         task = agent.during(
             "listen",
-            timeout=_OPEN_TIME,
-            limit=self._limit + 2 * _OPEN_TIME,  # main may have to begin twice
+            timeout=_START_TIMEOUT,
+            limit=self._limit + 2 * _START_TIMEOUT,  # main may have to start twice
             addresses=[[address, port]],
             ask=self.ask,
             answer=answer,
@@ -92,10 +92,34 @@ class Listeners:
         except NodeError as error:
             return NoAnswer(error.text)
 
-        def listener(raw: Any) -> Listener:
+        def listener(raw: Any) -> Listener | NoAnswer:
             (found,) = raw["ports"]
             if isinstance(found, int):
-                return Open(address, count(found, 65535), answer)
-            return Shut(text(found["error"]), int(found["errno"]))
+                return Listener(address, count(found, 65535), answer)
+            return CannotListen(text(found["error"]), int(found["errno"]))
 
         return parsed(listener, raw)
+
+
+async def try_from_each(
+    names: Sequence[str],
+    listeners: Sequence[Listener | NoAnswer],
+    attempt: Callable[[int], Awaitable[Mapping[W, R] | NoAnswer]],
+    advance: Advance,
+) -> tuple[dict[W, R], dict[int, NoAnswer]]:
+    """Have each node that listens connect to others: `attempt` returns its results.
+
+    Returns the results of all, and why some nodes have none, by position.
+    """
+
+    async def results(index: int, listener: Listener | NoAnswer) -> Mapping[W, R] | NoAnswer:
+        if isinstance(listener, NoAnswer):
+            return listener
+        found = await attempt(index)
+        advance(names[index], not isinstance(found, NoAnswer))
+        return found
+
+    found = await asyncio.gather(*(results(*each) for each in enumerate(listeners)))
+    silent = {index: each for index, each in enumerate(found) if isinstance(each, NoAnswer)}
+    answered = (each for each in found if not isinstance(each, NoAnswer))
+    return {way: result for each in answered for way, result in each.items()}, silent

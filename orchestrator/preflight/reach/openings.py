@@ -1,4 +1,4 @@
-"""What is to be let through a firewall, and the lines that do so in each kind of firewall."""
+"""TCP traffic to allow, and the commands that allow it in each kind of firewall."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from orchestrator.util.quoting import command_line
 
 Direction = Literal["input", "output"]
 
-_POLICY = "orch-out"  # the name of the policy that a line makes in firewalld
+_POLICY = "orch-out"  # the policy that the commands create in firewalld
 
 
 @dataclass(frozen=True)
 class Opening:
-    """TCP that comes in from `subnet`, or goes out there, to these ports.
+    """TCP from `subnet` (input), or to it (output), to these ports.
 
-    `ports` are ranges (first, last) that do not overlap: nft refuses a set whose do. Every way to open
-    them returns lines for a POSIX shell. Raises ValueError when `subnet` is no network.
+    `ports` are ranges (first, last) that do not overlap: nft refuses a set with overlaps. Each method that
+    opens them returns lines for a POSIX shell. Raises ValueError if `subnet` is not a network.
     """
 
     direction: Direction
@@ -33,16 +33,15 @@ class Opening:
     def make(
         cls, direction: Direction, subnet: str, main_port: int | None, port_range: tuple[int, int]
     ) -> Opening:
-        """Return the opening for a main port, which the range may hold already, and a range."""
+        """Return the opening for a main port (None: any), which the range may contain, and a range."""
         network = ipaddress.ip_network(subnet, strict=False)
         low, high = port_range
-        if main_port is None or low <= main_port <= high:
-            return cls(direction, str(network), (port_range,))
-        return cls(direction, str(network), ((main_port, main_port), port_range))
+        main = () if main_port is None or low <= main_port <= high else ((main_port, main_port),)
+        return cls(direction, str(network), (*main, port_range))
 
     @property
     def listed(self) -> str:
-        """The ports for a person: `29500 and 32768-60999`."""
+        """The ports in a sentence: `29500 and 32768-60999`."""
         return self._list("-", " and ")
 
     @cached_property
@@ -50,19 +49,19 @@ class Opening:
         return ipaddress.ip_network(self.subnet).version
 
     def ufw(self) -> list[str]:
-        # At most 15 ports, a range counting as two (ufw(8)): these are three.
+        # At most 15 ports, and a range counts as two (ufw(8)): these are three.
         incoming = self.direction == "input"
         way = ["from", self.subnet, "to", "any"] if incoming else ["out", "to", self.subnet]
         ports = ["port", self._list(":", ","), "proto", "tcp"]
         return [command_line(["ufw", "allow", *way, *ports])]
 
     def firewalld_zone(self, zone: str | None) -> list[str]:
-        """Open what comes in, in a zone; None is the default one."""
+        """Allow incoming traffic in a zone; None is the default zone."""
         where = [] if zone is None else [f"--zone={zone}"]
         return _firewall_cmd([*where, rule] for rule in self._rich_rules("source"))
 
     def firewalld_policy(self) -> list[str]:
-        """Open what goes out: that is filtered by no zone, but by policies (firewalld 0.9 and later)."""
+        """Allow outgoing traffic, which policies filter, not zones (firewalld 0.9 and later)."""
         policy = f"--policy={_POLICY}"
         return _firewall_cmd(
             [
@@ -75,24 +74,25 @@ class Opening:
         )
 
     def firewalld_direct(self) -> list[str]:
-        """Open what goes out where firewalld works with iptables."""
+        """Allow outgoing traffic if firewalld uses iptables."""
         rule = [f"ipv{self.version}", "filter", "OUTPUT", "0", *self._iptables_match()]
         return _firewall_cmd([["--direct", "--add-rule", *rule]])
 
     def iptables(self, tool: str, table: str, chain: str) -> list[str]:
-        """Open it before all other rules of a chain; `tool` is iptables, ip6tables, or a kind of these."""
+        """Allow it before all other rules of a chain; `tool` is iptables, ip6tables, or a variant."""
         where = [] if table == "filter" else ["-t", table]
         return [command_line([tool, *where, "-I", chain, *self._iptables_match()])]
 
     def nft(self, family: str, table: str, chain: str) -> list[str]:
-        """Open it before all other rules of a chain whose names nft's own language can say."""
+        """Allow it before all other rules of a chain with names that nft's own syntax can express."""
         end = ["ip" if self.version == 4 else "ip6", self._end, self.subnet]
         ports = ["tcp", "dport", "{ " + self._list("-", ", ") + " }"]
-        place = [family, table, chain]
-        return [command_line(["nft", "insert", "rule", *place, *end, *ports, "accept"])]
+        return [
+            command_line(["nft", "insert", "rule", family, table, chain, *end, *ports, "accept"])
+        ]
 
     def nft_json(self, family: str, table: str, chain: str) -> list[str]:
-        """Open it before all other rules of any chain, in nft's JSON (libnftables-json(5))."""
+        """Allow it before all other rules of any chain, as JSON for nft (libnftables-json(5))."""
 
         def match(protocol: str, field: str, value: Any) -> dict[str, Any]:
             left = {"payload": {"protocol": protocol, "field": field}}

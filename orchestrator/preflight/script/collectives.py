@@ -1,4 +1,4 @@
-"""Calls that every rank must make, and that a script leaves to some: those wait in them for ever."""
+"""Find collective calls that only some ranks make: those ranks wait in them forever."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from enum import Enum
 
 from orchestrator.preflight.model import Context, Status
 from orchestrator.preflight.script.flow import Code, Function, leaves
-from orchestrator.preflight.script.lint import Hint
+from orchestrator.preflight.script.lint import Hint, literal
 
 _COLLECTIVES = {
     "all_gather", "all_gather_into_tensor", "all_gather_object", "all_reduce", "all_to_all",
@@ -20,8 +20,7 @@ _COLLECTIVES = {
     "reduce_scatter_tensor", "scatter", "scatter_object_list",
 }  # fmt: skip
 _CHECKPOINTS = {"save", "load", "async_save"}  # of torch.distributed.checkpoint
-# Methods by the class of the object, and by the name that it usually has. Lightning's and Accelerate's own
-# pages say of these that all processes must call them.
+# Methods that all processes must call, by class, as documented by Lightning and Accelerate.
 _METHODS = {
     "Fabric": {"all_gather", "all_reduce", "backward", "barrier", "broadcast", "save", "setup"},
     "Trainer": {"fit", "predict", "save_checkpoint", "test", "validate"},
@@ -30,58 +29,62 @@ _METHODS = {
         "save_state", "wait_for_everyone",
     },
 }  # fmt: skip
-_USUAL_NAMES = {"fabric": "Fabric", "accelerator": "Accelerator"}
-_WRITES_BY_ITSELF = {"save", "save_checkpoint", "save_state"}
+_USUAL_VARIABLES = {"fabric": "Fabric", "accelerator": "Accelerator"}
+_WRITE_ONCE = {"save", "save_checkpoint", "save_state"}
 
 _RANK = re.compile(r"(?:\w*_)?rank\Z", re.IGNORECASE)
 _IS_FIRST = re.compile(
     r"(?:is_)?(?:main|master|world|global|local_main|local)_(?:process|rank|zero|process_zero)\Z"
     r"|is_(?:main|master|first|chief|rank_?(?:0|zero))\Z|rank_?zero\Z"
 )
-_LONGEST_CONDITION = 60
+_MAX_CONDITION_CHARS = 60
 
 
-class _Who(Enum):
-    """Which ranks a condition lets through."""
+class _Ranks(Enum):
+    """Which ranks a condition lets through: the first one, or the others."""
 
-    ONE = "one"
+    FIRST = "first"
     OTHERS = "others"
+
+    @property
+    def rest(self) -> _Ranks:
+        """The ranks that fail the condition."""
+        return _Ranks.OTHERS if self is _Ranks.FIRST else _Ranks.FIRST
 
 
 @dataclass(frozen=True)
 class _Guarded:
-    """A collective `name` at `line`, of which `condition` (at `at`) lets only some ranks come."""
+    """A collective `name` at `line` that only `ranks` reach, for the `condition` at line `at`."""
 
     name: str
     line: int
     condition: str
     at: int
-    who: _Who
+    ranks: _Ranks
 
 
 def hints(code: Code, context: Context) -> Iterator[Hint]:
-    """Yield the calls that only some of the ranks make.
+    """Yield the calls that only some ranks make, one for each line.
 
-    Where the other ranks make a call of the same name in another branch, the two may meet.
+    If the other ranks make a call of the same name in another branch, the two may match.
     """
     if context.plan.world_size == 1:
         return
     finder = _Finder(code, has_local_ranks=any(node.devices > 1 for node in context.plan.nodes))
-    told: set[int] = set()
+    first_of_line: dict[int, _Guarded] = {}
     for guarded in finder.guarded():
-        if guarded.line in told:
-            continue
-        told.add(guarded.line)
-        short = guarded.name.rpartition(".")[2]
-        where = "" if guarded.at == guarded.line else f" (line {guarded.at})"
+        first_of_line.setdefault(guarded.line, guarded)
+    for line, guarded in first_of_line.items():
+        name = guarded.name
+        where = "" if guarded.at == line else f" (line {guarded.at})"
         yield Hint(
             Status.WARN,
-            guarded.line,
-            f"every rank must call {guarded.name}(), and `{guarded.condition}`{where} lets only some: "
-            "those will wait for the others without end",
-            f"call {guarded.name}() on every rank, outside of the condition: it writes once by itself"
-            if short in _WRITES_BY_ITSELF
-            else f"have every rank call {guarded.name}(), or none",
+            line,
+            f"every rank must call {name}(), but `{guarded.condition}`{where} lets only some: "
+            "those wait for the others forever",
+            f"call {name}() on every rank, outside the condition: it writes only once by itself"
+            if name.rpartition(".")[2] in _WRITE_ONCE
+            else f"have every rank call {name}(), or none",
         )
 
 
@@ -89,7 +92,7 @@ class _Finder:
     def __init__(self, code: Code, *, has_local_ranks: bool) -> None:
         self._code = code
         self._has_local_ranks = has_local_ranks
-        self._kinds = dict(_USUAL_NAMES)
+        self._kinds = dict(_USUAL_VARIABLES)
         self._functions: list[Function] = []
         for node in ast.walk(code.tree):
             if isinstance(node, Function):
@@ -103,41 +106,38 @@ class _Finder:
         self._called_by_name = {each.name: each for each in top if names[each.name] == 1}
 
     def guarded(self) -> Iterator[_Guarded]:
-        """Yield what is found, function by function."""
+        """Yield the guarded calls, function by function."""
         bodies: list[Sequence[ast.stmt]] = [self._code.tree.body]
         for function in self._functions:
             if any(_last(each) == "rank_zero_only" for each in function.decorator_list):
                 at = function.decorator_list[0].lineno
                 for name, line in self._calls(function.body):
-                    yield _Guarded(name, line, "@rank_zero_only", at, _Who.ONE)
+                    yield _Guarded(name, line, "@rank_zero_only", at, _Ranks.FIRST)
             else:
                 bodies.append(function.body)
         for body in bodies:
             found = list(self._in_body(body))
-            pairs = {(each.name, each.who) for each in found}
-            for each in found:
-                other = _Who.ONE if each.who is _Who.OTHERS else _Who.OTHERS
-                if (each.name, other) not in pairs:
-                    yield each
+            reached = {(each.name, each.ranks) for each in found}
+            yield from (each for each in found if (each.name, each.ranks.rest) not in reached)
 
     def _in_body(self, body: Sequence[ast.stmt]) -> Iterator[_Guarded]:
-        """Yield what conditions in a function's body guard; of the branch that both sides have, both."""
+        """Yield the calls that conditions in a function's body guard, in both of their branches."""
         for number, statement in enumerate(body):
             if isinstance(statement, Function | ast.ClassDef):
                 continue
-            who = self._who(statement.test) if isinstance(statement, ast.If) else None
-            if isinstance(statement, ast.If) and who is not None:
-                has_more = isinstance(statement.test, ast.BoolOp)  # who fails it is not known then
-                does_leave = leaves(statement.body[-1]) and not has_more
-                rest = [] if has_more else statement.orelse
-                if does_leave:
+            ranks = self._ranks(statement.test) if isinstance(statement, ast.If) else None
+            if isinstance(statement, ast.If) and ranks is not None:
+                compound = isinstance(statement.test, ast.BoolOp)  # who fails it is not known
+                exits = leaves(statement.body[-1]) and not compound
+                rest = [] if compound else statement.orelse
+                if exits:
                     rest = [*rest, *body[number + 1 :]]
-                other = _Who.OTHERS if who is _Who.ONE else _Who.ONE
-                for branch, whose in ((statement.body, who), (rest, other)):
+                condition = _condition(statement)
+                for branch, reaching in ((statement.body, ranks), (rest, ranks.rest)):
                     for name, line in self._calls(branch):
-                        yield _Guarded(name, line, _condition(statement), statement.lineno, whose)
-                if does_leave:
-                    return  # what follows is a branch of this condition
+                        yield _Guarded(name, line, condition, statement.lineno, reaching)
+                if exits:
+                    return  # the rest of the body is a branch of this condition
                 continue
             for inner in _bodies(statement):
                 yield from self._in_body(inner)
@@ -145,7 +145,7 @@ class _Finder:
     def _calls(
         self, body: Sequence[ast.stmt], seen: frozenset[str] = frozenset()
     ) -> Iterator[tuple[str, int]]:
-        """Yield the collectives that `body` calls, also through functions of the script's own."""
+        """Yield (name, line) of the collectives that `body` calls, also through the script's functions."""
         for statement in body:
             if isinstance(statement, Function | ast.ClassDef):
                 continue
@@ -160,7 +160,7 @@ class _Finder:
                         yield from self._calls(called.body, seen | {called.name})
 
     def _collective(self, call: ast.Call) -> str | None:
-        """Return the name of a call that all ranks must make; None for others, and for those of a group."""
+        """Return the name of a call that all ranks must make; None for others, and for one on a group."""
         name = self._code.name_of(call.func)
         if name is None or any(word.arg in ("group", "process_group") for word in call.keywords):
             return None
@@ -172,71 +172,56 @@ class _Finder:
         kind = self._kinds.get(owner.rpartition(".")[2])
         return f"{owner}.{method}" if kind is not None and method in _METHODS[kind] else None
 
-    def _who(self, test: ast.expr) -> _Who | None:
-        """Return whom a condition lets through; None where it does not ask for the rank."""
+    def _ranks(self, test: ast.expr) -> _Ranks | None:
+        """Return which ranks a condition lets through; None if it does not test the rank."""
         if self._is_rank(test):
-            return _Who.OTHERS  # `if rank:`
+            return _Ranks.OTHERS  # `if rank:`
         match test:
             case ast.BoolOp(op=ast.And(), values=values):
-                return next((who for who in map(self._who, values) if who is not None), None)
+                return next(filter(None, map(self._ranks, values)), None)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
-                if self._is_rank(operand):
-                    return _Who.ONE
-                inner = self._who(operand)
-                if inner is None:
-                    return None
-                return _Who.OTHERS if inner is _Who.ONE else _Who.ONE
+                inner = self._ranks(operand)
+                return inner and inner.rest
             case ast.Compare(left=left, ops=[operator], comparators=[right]) if self._is_rank(left):
                 return _compared(operator, right)
-            case ast.Call(func=function):
-                return (
-                    self._who(function) if isinstance(function, ast.Name | ast.Attribute) else None
-                )
+            case ast.Call(func=(ast.Name() | ast.Attribute()) as function):
+                return self._ranks(function)
             case ast.Name() | ast.Attribute() if _IS_FIRST.match(_last(test)):
-                return _Who.ONE if self._has_local_ranks or "local" not in _last(test) else None
+                return _Ranks.FIRST if self._has_local_ranks or "local" not in _last(test) else None
         return None
 
     def _is_rank(self, node: ast.expr) -> bool:
         match node:
             case ast.Call(func=ast.Name(id="int"), args=[inner]):
                 return self._is_rank(inner)
-            case ast.Subscript(slice=ast.Constant(value=str(name))):
-                return self._is_name_of_rank(name)  # os.environ["RANK"]
-            case ast.Call(func=ast.Attribute(attr="get"), args=[ast.Constant(value=str(name)), *_]):
-                return self._is_name_of_rank(name)
+            case (  # os.environ["RANK"], os.environ.get("RANK")
+                ast.Subscript(slice=ast.Constant(value=str(name)))
+                | ast.Call(func=ast.Attribute(attr="get"), args=[ast.Constant(value=str(name)), *_])
+            ):
+                pass
             case ast.Call(func=function):
-                return self._is_name_of_rank(_last(function))  # dist.get_rank()
-            case ast.Name() | ast.Attribute():
-                return self._is_name_of_rank(_last(node))
-        return False
-
-    def _is_name_of_rank(self, name: str) -> bool:
+                name = _last(function)  # dist.get_rank()
+            case _:
+                name = _last(node)
         if "local" in name.lower() and not self._has_local_ranks:
             return False  # it is 0 on every rank
         return _RANK.match(name) is not None
 
 
-def _compared(operator: ast.cmpop, right: ast.expr) -> _Who | None:
-    try:
-        value = ast.literal_eval(right)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return None
+def _compared(operator: ast.cmpop, right: ast.expr) -> _Ranks | None:
+    """Return which ranks pass `rank OPERATOR right`."""
+    value = literal(right)
     if isinstance(value, list | tuple | set):
-        if isinstance(operator, ast.In | ast.NotIn) and 0 in value:
-            return _Who.ONE if isinstance(operator, ast.In) else _Who.OTHERS
+        known = isinstance(operator, ast.In | ast.NotIn) and 0 in value
+    else:
+        known = type(value) is int and (
+            isinstance(operator, ast.Eq | ast.NotEq)
+            or (isinstance(operator, ast.Gt) and value == 0)
+            or (isinstance(operator, ast.Lt) and value == 1)
+        )
+    if not known:
         return None
-    if type(value) is not int:
-        return None
-    match operator:
-        case ast.Eq():
-            return _Who.ONE
-        case ast.NotEq():
-            return _Who.OTHERS
-        case ast.Gt() if value == 0:
-            return _Who.OTHERS
-        case ast.Lt() if value == 1:
-            return _Who.ONE
-    return None
+    return _Ranks.FIRST if isinstance(operator, ast.Eq | ast.In | ast.Lt) else _Ranks.OTHERS
 
 
 def _bodies(statement: ast.stmt) -> Iterator[Sequence[ast.stmt]]:
@@ -251,11 +236,11 @@ def _bodies(statement: ast.stmt) -> Iterator[Sequence[ast.stmt]]:
 
 def _condition(statement: ast.If) -> str:
     text = f"if {ast.unparse(statement.test)}"
-    return text if len(text) <= _LONGEST_CONDITION else f"{text[: _LONGEST_CONDITION - 1]}…"
+    return text if len(text) <= _MAX_CONDITION_CHARS else f"{text[: _MAX_CONDITION_CHARS - 1]}…"
 
 
 def _last(node: ast.AST) -> str:
-    """Return the last part of a dotted name; empty for what is none."""
+    """Return the last part of a dotted name; empty for any other expression."""
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from orchestrator.preflight.judge import for_all
 from orchestrator.preflight.model import (
-    Check,
     Context,
     Finding,
     Group,
@@ -15,6 +14,7 @@ from orchestrator.preflight.model import (
     Remedy,
     Script,
     Status,
+    check,
 )
 from orchestrator.preflight.script import collectives, gpus, lightning, lint
 from orchestrator.preflight.script.flow import Unreadable, read
@@ -24,7 +24,29 @@ from orchestrator.preflight.software.interpreter import SOFTWARE
 from orchestrator.preflight.verdict import passed, skip
 
 
-def _verdict(context: Context) -> list[Finding]:
+@check("sw.script", Group.SOFTWARE, Level.QUICK, probes=(SOFTWARE,))
+def check_script(context: Context) -> list[Finding]:
+    """The script does not contradict the launch.
+
+    Reads the script, runs nothing. Fails for what is sure to go wrong: `fabric.launch()` under `fabric
+    run`; a `Fabric()` or `Trainer()` whose `num_nodes` or `devices` are not those of this launch;
+    `init_process_group("nccl")`, `accelerator="cuda"` or another use of CUDA on a node without a GPU, or
+    with a torch that is built for CPUs. What may not run, in a function that nothing calls for certain,
+    only warns, and what stands under a condition is left alone.
+
+    Fails, too, where each rank would train for itself: a `Fabric()` or `Trainer()` with one device and one
+    node under a launcher that starts several ranks. That runs to its end and looks like success. The
+    remedy names the launcher that fits; `--preflight off` starts it all the same. Where another call in
+    the script fits the launch, it only warns.
+
+    Warns for a call that all ranks must make (`fabric.save`, `dist.barrier`, `accelerator.save_state`), in
+    the script or a module of its own, under a condition that lets only some ranks come, such as `if rank
+    == 0`, unless the others make it in another branch: those who make it wait for the others without end.
+    Warns also for an address or port that is written into the script where the launch has another
+    (`init_method="tcp://..."`, `os.environ["MASTER_ADDR"] = ...`), for LOCAL_RANK 0 guarding something in
+    a script that never asks for RANK (there is one such rank on every node), and for a script that this
+    machine's Python cannot read.
+    """
     script = context.script
     if script is None:
         return for_all(context, skip(context.why_no_script))
@@ -66,30 +88,4 @@ def _finding(context: Context, path: Path, hint: Hint) -> Finding:
     )
 
 
-CHECKS = (
-    Check(
-        id="sw.script",
-        group=Group.SOFTWARE,
-        level=Level.QUICK,
-        meaning="the script does not contradict the launch",
-        page="Reads the script, runs nothing. Fails for what is sure to go wrong: `fabric.launch()` under "
-        "`fabric run`; a `Fabric()` or `Trainer()` whose `num_nodes` or `devices` are not those of "
-        'this launch; `init_process_group("nccl")`, `accelerator="cuda"` or another use of CUDA on a '
-        "node without a GPU, or with a torch that is built for CPUs. What may not run, in a function "
-        "that nothing calls for certain, only warns, and what stands under a condition is left alone.\n\n"
-        "Fails, too, where each rank would train for itself: a `Fabric()` or `Trainer()` with one "
-        "device and one node under a launcher that starts several ranks. That runs to its end and "
-        "looks like success. The remedy names the launcher that fits; `--preflight off` starts it all "
-        "the same. Where another call in the script fits the launch, it only warns.\n\n"
-        "Warns for a call that all ranks must make (`fabric.save`, `dist.barrier`, "
-        "`accelerator.save_state`), in the script or a module of its own, under a condition that lets only "
-        "some ranks come, such as `if rank == 0`, unless the others make it in another branch: those who "
-        "make it wait for the others without end. Warns also for an address or port that is written into "
-        "the script where the "
-        'launch has another (`init_method="tcp://..."`, `os.environ["MASTER_ADDR"] = ...`), for '
-        "LOCAL_RANK 0 guarding something in a script that never asks for RANK (there is one such rank "
-        "on every node), and for a script that this machine's Python cannot read.",
-        verdict=_verdict,
-        probes=(SOFTWARE,),
-    ),
-)
+CHECKS = (check_script,)

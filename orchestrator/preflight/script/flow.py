@@ -1,15 +1,15 @@
-"""A script's parts and how certain it is that they run, read without running anything."""
+"""Parse a script, and tell how certain it is that each of its parts runs."""
 
 from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-LONGEST = 1 << 20
-"""Characters of a script; a longer one is not read."""
+MAX_CHARS = 1 << 20
+"""A longer script is not parsed."""
 
 _HARMLESS_HANDLERS = {"KeyboardInterrupt", "SystemExit"}
 _EXITS = {"exit", "quit", "sys.exit", "os._exit"}
@@ -18,7 +18,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Certainty(IntEnum):
-    """Whether a part runs: under a condition, unless the script leaves before, or whatever happens."""
+    """Whether a part runs: under a condition, unless the script exits before it, or always."""
 
     MAYBE = 0
     LIKELY = 1
@@ -27,7 +27,7 @@ class Certainty(IntEnum):
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Why a script cannot be read here, and the line (1-based) where that shows."""
+    """Why a script cannot be parsed here, and at which line (from 1)."""
 
     line: int
     reason: str
@@ -35,25 +35,25 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Code:
-    """A script that was read; `certainty` has every node of the tree, except those that never matter."""
+    """A parsed script: its tree, how certain each node runs, and {name: full name} of its imports."""
 
     tree: ast.Module
     certainty: dict[ast.AST, Certainty]
     aliases: dict[str, str]
 
     def nodes(self) -> Iterator[tuple[ast.AST, Certainty]]:
-        """Yield the nodes in the order of the text."""
+        """Yield the nodes in source order."""
         found = [(node, how) for node, how in self.certainty.items() if hasattr(node, "lineno")]
         yield from sorted(found, key=lambda pair: (pair[0].lineno, pair[0].col_offset))  # type: ignore[attr-defined]
 
     def calls(self) -> Iterator[tuple[ast.Call, str, Certainty]]:
-        """Yield each call, and the full name of what it calls: `torch.distributed.barrier`."""
+        """Yield each call with the full name of what it calls: `torch.distributed.barrier`."""
         for node, how in self.nodes():
             if isinstance(node, ast.Call) and (name := self.name_of(node.func)):
                 yield node, name, how
 
     def name_of(self, node: ast.AST) -> str | None:
-        """Return the full dotted name, as the imports have it; None for what is no name."""
+        """Return the full dotted name, resolved by the imports; None for any other expression."""
         dotted = _dotted(node)
         if dotted is None:
             return None
@@ -62,12 +62,12 @@ class Code:
 
 
 def read(text: str, *, main: bool = True) -> Code | Unreadable:
-    """Read the text of a script (`main`), or of a module that one imports."""
-    if len(text) > LONGEST:
-        return Unreadable(1, "it is longer than a script")
+    """Parse a script (`main`), or a module that a script imports."""
+    if len(text) > MAX_CHARS:
+        return Unreadable(1, f"it is longer than {MAX_CHARS} characters")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes in strings: the script's own affair
+            warnings.simplefilter("ignore")  # about escapes in the script's strings
             tree = ast.parse(text)
         flow = _Flow(main)
         flow.run(tree)
@@ -81,7 +81,7 @@ def read(text: str, *, main: bool = True) -> Code | Unreadable:
 
 
 class _Flow:
-    """Walks from the first line the way that Python would."""
+    """Walk a module in the order in which Python runs it."""
 
     def __init__(self, main: bool) -> None:
         self.certainty: dict[ast.AST, Certainty] = {}
@@ -93,7 +93,7 @@ class _Flow:
     def run(self, tree: ast.Module) -> None:
         self._body(tree.body, Certainty.SURE)
         walked: set[str] = set()
-        while self._called:  # what runs for sure calls these, and they may call others
+        while self._called:  # by code that surely runs; they may call others
             name = self._called.pop()
             defined = self._functions.get(name, [])
             if name not in walked and len(defined) == 1:
@@ -146,8 +146,8 @@ class _Flow:
                 suppressing = any("suppress" in ast.unparse(i.context_expr) for i in node.items)
                 self._body(node.body, maybe if suppressing else how)
             case ast.Try() | ast.TryStar():
-                names = [_dotted(handler.type) for handler in node.handlers if handler.type]
-                harmless = len(names) == len(node.handlers) and _HARMLESS_HANDLERS.issuperset(names)
+                names = [h.type and _dotted(h.type) for h in node.handlers]
+                harmless = _HARMLESS_HANDLERS.issuperset(names)
                 self._body(node.body, how if harmless else maybe)
                 self._body(node.orelse, min(how, Certainty.LIKELY) if harmless else maybe)
                 for handler in node.handlers:
@@ -158,44 +158,47 @@ class _Flow:
                 for case in node.cases:
                     self._body(case.body, maybe)
             case _:
-                self._expressions(list(ast.iter_child_nodes(node)), how)
+                self._expressions(ast.iter_child_nodes(node), how)
 
-    def _expressions(self, nodes: Sequence[ast.AST], how: Certainty) -> None:
+    def _expressions(self, nodes: Iterable[ast.AST], how: Certainty) -> None:
         for node in nodes:
             self.certainty[node] = how
-            children = list(ast.iter_child_nodes(node))
+            always: Iterable[ast.AST] = ()
+            maybe: Iterable[ast.AST] = ()
             match node:
-                case ast.Lambda() | ast.ListComp() | ast.SetComp() | ast.DictComp():
-                    self._expressions(children, Certainty.MAYBE)
-                case ast.GeneratorExp():
-                    self._expressions(children, Certainty.MAYBE)
+                case (
+                    ast.Lambda()
+                    | ast.ListComp()
+                    | ast.SetComp()
+                    | ast.DictComp()
+                    | ast.GeneratorExp()
+                ):
+                    maybe = ast.iter_child_nodes(node)
                 case ast.IfExp():
-                    self._expressions([node.test], how)
-                    self._expressions([node.body, node.orelse], Certainty.MAYBE)
+                    always, maybe = [node.test], [node.body, node.orelse]
                 case ast.BoolOp():
-                    self._expressions(node.values[:1], how)
-                    self._expressions(node.values[1:], Certainty.MAYBE)
+                    always, maybe = node.values[:1], node.values[1:]
                 case _:
-                    match node:
-                        case ast.Call(func=ast.Name(id=name)) if how is Certainty.SURE:
-                            self._called.append(name)
-                    self._expressions(children, how)
+                    always = ast.iter_child_nodes(node)
+            if how is Certainty.SURE and isinstance(node, ast.Call):
+                self._called += [node.func.id] if isinstance(node.func, ast.Name) else []
+            self._expressions(always, how)
+            self._expressions(maybe, Certainty.MAYBE)
 
 
 def _inside(statement: ast.stmt) -> Iterator[ast.stmt]:
     """Yield the statements in a compound one, except those of functions and classes."""
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+    if isinstance(statement, Function | ast.ClassDef):
         return
     for node in ast.iter_child_nodes(statement):
-        inner = [node] if isinstance(node, ast.stmt) else ast.iter_child_nodes(node)
-        for child in inner:
+        for child in [node] if isinstance(node, ast.stmt) else ast.iter_child_nodes(node):
             if isinstance(child, ast.stmt):
                 yield child
                 yield from _inside(child)
 
 
 def leaves(statement: ast.stmt) -> bool:
-    """Tell whether nothing after this statement runs, in its block at least."""
+    """Return whether nothing after this statement runs, at least in its block."""
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
         return _dotted(statement.value.func) in _EXITS
     return isinstance(statement, ast.Return | ast.Raise | ast.Continue | ast.Break)
@@ -214,7 +217,7 @@ def _dotted(node: ast.AST) -> str | None:
 
 
 def _aliases(tree: ast.Module) -> dict[str, str]:
-    """Return {name in the script: full name} of everything that is imported, wherever."""
+    """Return {name in the script: full name} of everything that is imported anywhere in it."""
     found: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

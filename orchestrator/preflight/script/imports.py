@@ -1,21 +1,22 @@
-"""What a script imports whatever happens, beside its own files: what every node must have."""
+"""Find the modules that a script surely imports, besides its own files: every node needs them."""
 
 from __future__ import annotations
 
 import ast
 import re
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from orchestrator.preflight.model import Context, Script
-from orchestrator.preflight.script.flow import LONGEST, Certainty, Code, read
+from orchestrator.preflight.script.flow import MAX_CHARS, Certainty, Code, read
 
-_MOST_FILES = 20  # the script and its own modules; each takes milliseconds
-_MOST_NAMES = 200
-_FINDS_MODULES_ITSELF = {
+_MAX_FILES = 20  # the script and its own modules; each takes milliseconds
+_MAX_NAMES = 200
+_CHANGES_IMPORTS = {
     "exec", "site.addsitedir", "sys.meta_path", "sys.modules", "sys.path", "sys.path_hooks",
 }  # fmt: skip
 _INSTALLS = re.compile(r"\bpip[\d.]*\b.{1,40}?\binstall\b", re.DOTALL)
@@ -23,21 +24,14 @@ _SUFFIXES = (".py", ".pyc", ".pyx", ".so")
 
 
 @dataclass(frozen=True)
-class Import:
-    """The first place (`train.py:3`) where a top-level module is imported."""
-
-    module: str
-    where: str
-
-
-@dataclass(frozen=True)
 class Needs:
-    """What a script imports. `settled` is False where it changes by itself what can be imported.
+    """What a script imports: {top-level module: where it is first imported, as `train.py:3`}.
 
-    `own` are the modules of its own that it imports, each with its file.
+    `settled` is False if the script itself changes what can be imported. `own` are the script's own
+    modules, each with its file.
     """
 
-    imports: tuple[Import, ...] = ()
+    imports: Mapping[str, str] = field(default_factory=dict)
     settled: bool = True
     own: tuple[tuple[Path, Code], ...] = ()
 
@@ -46,10 +40,9 @@ _known: WeakKeyDictionary[Script, Needs] = WeakKeyDictionary()
 
 
 def needs(script: Script) -> Needs:
-    """Return what `script` and the modules of its own that it imports need for certain.
+    """Return what `script`, and the modules of its own that it imports, surely need.
 
-    Read once for each script, though it is asked for on behalf of every node. Nothing for a script
-    that cannot be read.
+    The result is cached for each script. A script that cannot be parsed needs nothing.
     """
     if script not in _known:
         _known[script] = _find(script)
@@ -57,22 +50,22 @@ def needs(script: Script) -> Needs:
 
 
 def is_plain(context: Context) -> bool:
-    """Return whether neither launcher nor script knows of torch: the standard library is all it needs."""
+    """Return whether launcher and script need only the standard library, and do not mention torch."""
     if context.script is None or context.launcher.needs:
         return False
     imports = needs(context.script).imports
-    known = all(each.module in sys.stdlib_module_names for each in imports)
-    return bool(imports) and known and "torch" not in context.script.text
+    standard = imports.keys() <= sys.stdlib_module_names
+    return bool(imports) and standard and "torch" not in context.script.text
 
 
 def _find(script: Script) -> Needs:
-    own = _OwnFiles(script)
+    own = _OwnModules(script)
     settled = True
     modules: list[tuple[Path, Code]] = []
     places: dict[str, str] = {}
     packages = {script.path: ""}  # of the files to read, the script first
-    waiting = [script.path]
-    for path in waiting:
+    queue = [script.path]
+    for path in queue:
         is_main = path == script.path
         text = script.text if is_main else _text(path)
         code = read(text, main=is_main)
@@ -83,18 +76,17 @@ def _find(script: Script) -> Needs:
         settled = settled and _is_settled(code, text)
         for dotted, line in _imports(code, packages[path]):
             top = dotted.partition(".")[0]
-            if own.place(top) is None:
+            if own.folder(top) is None:
                 places.setdefault(top, f"{path}:{line}")
             for file, package in own.files(dotted):
-                if file not in packages and len(packages) < _MOST_FILES:
+                if file not in packages and len(packages) < _MAX_FILES:
                     packages[file] = package
-                    waiting.append(file)
-    found = tuple(Import(module, where) for module, where in places.items())
-    return Needs(found[:_MOST_NAMES], settled, tuple(modules))
+                    queue.append(file)
+    return Needs(dict(islice(places.items(), _MAX_NAMES)), settled, tuple(modules))
 
 
 def _imports(code: Code, package: str) -> Iterator[tuple[str, int]]:
-    """Yield (dotted name, line) of every import that is sure to be made by a module of `package`."""
+    """Yield (dotted name, line) of every import that a module of `package` surely makes."""
     for node, how in code.nodes():
         if how is not Certainty.SURE:
             continue
@@ -105,36 +97,35 @@ def _imports(code: Code, package: str) -> Iterator[tuple[str, int]]:
             module = ".".join([*above, *filter(None, [node.module])])
             if module and (package or not node.level):
                 yield module, node.lineno
-                # `from package import module` may be one more file of the script's own
+                # in `from package import module`, the module may be another of the script's own files
                 yield from ((f"{module}.{alias.name}", node.lineno) for alias in node.names)
 
 
 def _is_settled(code: Code, text: str) -> bool:
     names = (code.name_of(n) for n in code.certainty if isinstance(n, ast.Attribute | ast.Name))
-    return not _INSTALLS.search(text) and _FINDS_MODULES_ITSELF.isdisjoint(names)
+    return not _INSTALLS.search(text) and _CHANGES_IMPORTS.isdisjoint(names)
 
 
-class _OwnFiles:
-    """The modules beside a script, and those in the folder that goes to the nodes with it."""
+class _OwnModules:
+    """The modules next to a script, and those in the project folder that is synced to the nodes."""
 
     def __init__(self, script: Script) -> None:
         folders = [script.path.parent]
         if script.folder is not None:
             folders += [script.folder, script.folder / "src"]
         self._folders = list(dict.fromkeys(folders))
-        self._places: dict[str, Path | None] = {}
+        self._folder_of: dict[str, Path | None] = {}
 
-    def place(self, name: str) -> Path | None:
-        """Return the first folder that has the top-level module `name`."""
-        if name not in self._places:
-            having = (folder for folder in self._folders if _is_module(folder, name))
-            self._places[name] = next(having, None)
-        return self._places[name]
+    def folder(self, name: str) -> Path | None:
+        """Return the first folder that has the top-level module `name`; None if none has."""
+        if name not in self._folder_of:
+            self._folder_of[name] = next((f for f in self._folders if _is_module(f, name)), None)
+        return self._folder_of[name]
 
     def files(self, dotted: str) -> Iterator[tuple[Path, str]]:
         """Yield the files that importing `dotted` runs, and the packages that they belong to."""
         parts = dotted.split(".")
-        folder = self.place(parts[0])
+        folder = self.folder(parts[0])
         if folder is None:
             return
         for end in range(1, len(parts) + 1):
@@ -150,8 +141,8 @@ class _OwnFiles:
 def _is_module(folder: Path, name: str) -> bool:
     if any((folder / f"{name}{suffix}").is_file() for suffix in _SUFFIXES):
         return True
-    # A folder of data is none: `wandb/` beside the script is not the package of this name. A package
-    # without an __init__.py may have all its modules in packages below it.
+    # A folder of data is not a module: `wandb/` next to the script is not the package wandb. A package
+    # without an __init__.py may have all its modules in subpackages.
     patterns = (f"{name}.*.so", f"{name}/*.py", f"{name}/*/*.py")
     return any(True for pattern in patterns for _ in folder.glob(pattern))
 
@@ -159,6 +150,6 @@ def _is_module(folder: Path, name: str) -> bool:
 def _text(path: Path) -> str:
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
-            return file.read(LONGEST + 1)
+            return file.read(MAX_CHARS + 1)
     except OSError:
-        return ""  # it went away, or is not for us to read: nothing is said against it
+        return ""  # deleted, or not readable for this user: nothing is reported about it

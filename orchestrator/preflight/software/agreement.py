@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 
 from orchestrator.preflight.judge import judge_each, most_common
-from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NodeContext
+from orchestrator.preflight.model import Check, Context, Finding, Group, NodeContext, check
 from orchestrator.preflight.software import code, locks, modules, starting, variables, versions
 from orchestrator.preflight.software.interpreter import SOFTWARE, Software
 from orchestrator.preflight.verdict import Verdict, passed, warn
 
 
-def _kernel(context: Context) -> list[Finding]:
+@check("sw.kernel", Group.SOFTWARE, probes=(SOFTWARE,))
+def check_kernel(context: Context) -> list[Finding]:
+    """The kernel is new enough.
+
+    The release of Linux on each node. Below 5.5 it warns: jobs of several processes are known to hang
+    there, and Accelerate warns of it as well. Nodes with another release than most are pointed out.
+    """
     answers = context.of(SOFTWARE)
     releases = {n: each.kernel for n, each in answers.items() if isinstance(each, Software)}
     common = most_common(releases)
@@ -31,25 +37,13 @@ def _kernel(context: Context) -> list[Finding]:
     return judge_each(context, SOFTWARE, verdict)
 
 
-_KERNEL = Check(
-    id="sw.kernel",
-    group=Group.SOFTWARE,
-    level=Level.FULL,
-    meaning="the kernel is new enough",
-    page="The release of Linux on each node. Below 5.5 it warns: jobs of several processes are known to "
-    "hang there, and Accelerate warns of it as well. Nodes with another release than most are pointed "
-    "out.",
-    verdict=_kernel,
-    probes=(SOFTWARE,),
-)
-
 CHECKS: tuple[Check, ...] = (
-    versions.VERSIONS,
-    modules.IMPORTS,
-    locks.LOCK,
-    starting.TORCH,
-    starting.LAUNCHER,
-    variables.ENVIRONMENT,
-    code.CODE,
-    _KERNEL,
+    versions.check_versions,
+    modules.check_imports,
+    locks.check_locks,
+    starting.check_torch,
+    starting.check_launcher,
+    variables.check_environment,
+    code.check_code,
+    check_kernel,
 )

@@ -7,16 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.preflight.judge import for_all, have, judge_each, most_common
-from orchestrator.preflight.model import (
-    Check,
-    Context,
-    Finding,
-    Group,
-    Level,
-    NodeContext,
-    Probe,
-    Status,
-)
+from orchestrator.preflight.model import Context, Finding, Group, NodeContext, Probe, Status, check
 from orchestrator.preflight.verdict import Verdict, passed, skip, warn
 from orchestrator.util.text import counted, some
 
@@ -45,7 +36,16 @@ class Sources:
 SOURCES = Probe("code", Sources.parse, lambda node: {"workdir": node.plan.workdir})
 
 
-def _verdict(context: Context) -> list[Finding]:
+@check("sw.code", Group.SOFTWARE, probes=(SOURCES,))
+def check_code(context: Context) -> list[Finding]:
+    """The code in the working folders is the same.
+
+    The hashes of source files (.py, .yaml, .yml, .toml, .json, .sh) in the working folder of each node: up
+    to 5000 files or 64 MiB, without hidden folders, virtual environments, caches, and folders that jobs
+    write to (outputs, wandb, lightning_logs, ...). A file that is another than on most nodes fails (a
+    .json warns: jobs write those), and one that most nodes have and this one has not warns. A launch
+    brings the files; before the first there is nothing to compare.
+    """
     trees = {
         name: answer.files
         for name, answer in context.of(SOURCES).items()
@@ -99,18 +99,3 @@ def _havers(trees: Mapping[str, Mapping[str, str]], path: str) -> str:
 
 def _is(paths: list[str]) -> str:
     return "is" if len(paths) == 1 else "are"
-
-
-CODE = Check(
-    id="sw.code",
-    group=Group.SOFTWARE,
-    level=Level.FULL,
-    meaning="the code in the working folders is the same",
-    page="The hashes of source files (.py, .yaml, .yml, .toml, .json, .sh) in the working folder of each "
-    "node: up to 5000 files or 64 MiB, without hidden folders, virtual environments, caches, and "
-    "folders that jobs write to (outputs, wandb, lightning_logs, ...). A file that is another than on "
-    "most nodes fails (a .json warns: jobs write those), and one that most nodes have and this one "
-    "has not warns. A launch brings the files; before the first there is nothing to compare.",
-    verdict=_verdict,
-    probes=(SOURCES,),
-)

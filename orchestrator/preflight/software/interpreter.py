@@ -177,7 +177,7 @@ def _arguments(node: NodeContext) -> dict[str, Any]:
     cwd = node.plan.cwd
     own = posixpath.dirname(posixpath.join(cwd, node.context.job.script))
     return {
-        "names": [] if script is None else [each.module for each in needs(script).imports],
+        "names": [] if script is None else list(needs(script).imports),
         "folder": posixpath.normpath(own or cwd),
         **job_environment(node),
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.preflight.answers import finite
 from orchestrator.preflight.judge import judge_each
-from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NodeContext, Probe
+from orchestrator.preflight.model import Context, Finding, Group, Level, NodeContext, Probe, check
 from orchestrator.preflight.software.interpreter import absolute_path, job_environment
 from orchestrator.preflight.verdict import Verdict, passed, warn
 from orchestrator.util.text import some
@@ -34,7 +34,17 @@ def _arguments(node: NodeContext) -> dict[str, Any]:
 LOCKS = Probe("locks", lambda raw: tuple(map(Lock.parse, raw)), _arguments)
 
 
-def _locks(context: Context) -> list[Finding]:
+@check("sw.lock", Group.SOFTWARE, Level.QUICK, probes=(LOCKS,))
+def check_locks(context: Context) -> list[Finding]:
+    """No killed build has left a lock that ranks wait for.
+
+    The files `lock` below `~/.cache/torch_extensions` (or `TORCH_EXTENSIONS_DIR`) that no process of this
+    user has open. `torch.utils.cpp_extension` makes one while it compiles an extension (DeepSpeed's do so
+    at the first run); where it was killed, every process that needs the extension waits for the lock
+    without end. Warns, with the line that removes it. Where nodes share the folder, one of the others may
+    hold it.
+    """
+
     def verdict(node: NodeContext, found: tuple[Lock, ...]) -> Verdict:
         if not found:
             return passed("no build of an extension has left a lock")
@@ -49,18 +59,3 @@ def _locks(context: Context) -> list[Finding]:
         )
 
     return judge_each(context, LOCKS, verdict)
-
-
-LOCK = Check(
-    id="sw.lock",
-    group=Group.SOFTWARE,
-    level=Level.QUICK,
-    meaning="no killed build has left a lock that ranks wait for",
-    page="The files `lock` below `~/.cache/torch_extensions` (or `TORCH_EXTENSIONS_DIR`) that no process "
-    "of this user has open. `torch.utils.cpp_extension` makes one while it compiles an extension "
-    "(DeepSpeed's do so at the first run); where it was killed, every process that needs the "
-    "extension waits for the lock without end. Warns, with the line that removes it. Where nodes "
-    "share the folder, one of the others may hold it.",
-    verdict=_locks,
-    probes=(LOCKS,),
-)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from orchestrator.plan.own_modules import remedy_for_own
 from orchestrator.preflight.judge import for_all, judge_each
-from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NodeContext, Status
+from orchestrator.preflight.model import Context, Finding, Group, Level, NodeContext, Status, check
 from orchestrator.preflight.script.imports import Needs, needs
 from orchestrator.preflight.software.interpreter import NAME_PYTHON, SOFTWARE, Interpreter, Software
 from orchestrator.preflight.verdict import Verdict, incomplete, passed, skip
@@ -44,19 +44,31 @@ _DISTRIBUTIONS = {
 }
 
 
-def _imports(context: Context) -> list[Finding]:
+@check("sw.import", Group.SOFTWARE, Level.QUICK, probes=(SOFTWARE,))
+def check_imports(context: Context) -> list[Finding]:
+    """The modules that the script imports are there on every node.
+
+    The imports that are sure to be made, by the script and by those of its own modules that it imports:
+    those in functions that may not run, under a condition, or in a `try` are left out. Each must be found
+    by the job's interpreter, in the job's environment; nothing is imported. A module that is not found
+    fails, and warns where the script changes `sys.path` or installs packages by itself. The remedy
+    installs the distribution, whose name is often another (`cv2` is in opencv-python). What lies in the
+    project itself is never to be installed: a stranger's package may have its name; the remedy says where
+    it is and how Python finds it there.
+    """
     if context.script is None:
         return for_all(context, skip(context.why_no_script))
     needed = needs(context.script)
-    where = {each.module: each.where for each in needed.imports}
 
     def verdict(node: NodeContext, found: Software) -> Verdict:
         if not isinstance(found.interpreter, Interpreter):
             return incomplete("Python does not start in the job's environment")
-        missing = [name for name in found.interpreter.missing if name in where]
+        missing = [name for name in found.interpreter.missing if name in needed.imports]
         if not missing:
             return passed(f"has every module that {_file(context)} imports")
-        return _missing(node, found.interpreter, {name: where[name] for name in missing}, needed)
+        return _missing(
+            node, found.interpreter, {name: needed.imports[name] for name in missing}, needed
+        )
 
     return judge_each(context, SOFTWARE, verdict)
 
@@ -101,20 +113,3 @@ def _of_project(node: NodeContext, module: str) -> str | None:
 
 def _file(context: Context) -> str:
     return context.script.path.name if context.script else ""
-
-
-IMPORTS = Check(
-    id="sw.import",
-    group=Group.SOFTWARE,
-    level=Level.QUICK,
-    meaning="the modules that the script imports are there on every node",
-    page="The imports that are sure to be made, by the script and by those of its own modules that it "
-    "imports: those in functions that may not run, under a condition, or in a `try` are left out. "
-    "Each must be found by the job's interpreter, in the job's environment; nothing is imported. A "
-    "module that is not found fails, and warns where the script changes `sys.path` or installs "
-    "packages by itself. The remedy installs the distribution, whose name is often another (`cv2` is "
-    "in opencv-python). What lies in the project itself is never to be installed: a stranger's package may "
-    "have its name; the remedy says where it is and how Python finds it there.",
-    verdict=_imports,
-    probes=(SOFTWARE,),
-)

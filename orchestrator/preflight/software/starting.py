@@ -9,16 +9,7 @@ from typing import Any
 from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.answers import optional, text
 from orchestrator.preflight.judge import for_all, judge_each, most_common
-from orchestrator.preflight.model import (
-    Check,
-    Context,
-    Finding,
-    Group,
-    Level,
-    NodeContext,
-    Probe,
-    Status,
-)
+from orchestrator.preflight.model import Context, Finding, Group, NodeContext, Probe, Status, check
 from orchestrator.preflight.script.imports import is_plain
 from orchestrator.preflight.software.interpreter import (
     NAME_PYTHON,
@@ -89,7 +80,15 @@ START = Probe(
 )
 
 
-def _torch(context: Context) -> list[Finding]:
+@check("sw.torch", Group.SOFTWARE, probes=(START, SOFTWARE))
+def check_torch(context: Context) -> list[Finding]:
+    """Torch can be imported, and use the GPUs.
+
+    Imports torch in the job's interpreter and environment, within 50 seconds. Fails where that cannot be,
+    where there are GPUs and it can use none (what CUDA says is the message: a driver that is too old, a
+    fabric manager that does not run), and where the NCCL that it loads is not the one that most nodes
+    load: `LD_LIBRARY_PATH` often has another. An import that takes longer is incomplete.
+    """
     loaded = {
         name: answer.torch.nccl
         for name, answer in context.of(START).items()
@@ -135,7 +134,14 @@ def _no_import(node: NodeContext, error: str) -> Verdict:
     return fail(f"torch cannot be imported: {error}", text)
 
 
-def _launcher(context: Context) -> list[Finding]:
+@check("sw.launcher", Group.SOFTWARE, probes=(START, SOFTWARE))
+def check_launcher(context: Context) -> list[Finding]:
+    """The launcher starts.
+
+    Starts `--help` of the plan's launcher (`torch.distributed.run`, `lightning.fabric.cli`, ...) in the
+    job's interpreter and environment. Fails with the telling line of what it said. Most often click is
+    missing, which `fabric run` needs and lightning does not bring: the remedy installs it.
+    """
     module = context.launcher.module
     if module is None:
         return for_all(context, skip(f"--launcher {context.plan.launcher} starts no launcher"))
@@ -198,30 +204,3 @@ def _install(node: NodeContext, requirement: str) -> tuple[str, ...]:
 
 def _try(node: NodeContext, module: str) -> tuple[str, ...]:
     return (command_line([node.plan.processes[0].argv[0], "-m", module, "--help"]),)
-
-
-TORCH = Check(
-    id="sw.torch",
-    group=Group.SOFTWARE,
-    level=Level.FULL,
-    meaning="torch can be imported, and use the GPUs",
-    page="Imports torch in the job's interpreter and environment, within 50 seconds. Fails where that "
-    "cannot be, where there are GPUs and it can use none (what CUDA says is the message: a driver "
-    "that is too old, a fabric manager that does not run), and where the NCCL that it loads is not "
-    "the one that most nodes load: `LD_LIBRARY_PATH` often has another. An import that takes longer "
-    "is incomplete.",
-    verdict=_torch,
-    probes=(START, SOFTWARE),
-)
-
-LAUNCHER = Check(
-    id="sw.launcher",
-    group=Group.SOFTWARE,
-    level=Level.FULL,
-    meaning="the launcher starts",
-    page="Starts `--help` of the plan's launcher (`torch.distributed.run`, `lightning.fabric.cli`, ...) in "
-    "the job's interpreter and environment. Fails with the telling line of what it said. Most often "
-    "click is missing, which `fabric run` needs and lightning does not bring: the remedy installs it.",
-    verdict=_launcher,
-    probes=(START, SOFTWARE),
-)

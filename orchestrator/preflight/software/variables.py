@@ -13,15 +13,14 @@ from orchestrator.plan.network import interface_of
 from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.judge import most_common, to_findings
 from orchestrator.preflight.model import (
-    Check,
     Context,
     Finding,
     Group,
-    Level,
     NoAnswer,
     NodeContext,
     Probe,
     Status,
+    check,
 )
 from orchestrator.preflight.software.known_variables import KNOWN, UNREAD
 from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, warn
@@ -49,7 +48,19 @@ def _parse(raw: Any) -> dict[str, str]:
 VARIABLES = Probe("variables", _parse)
 
 
-def _verdict(context: Context) -> list[Finding]:
+@check("sw.env", Group.SOFTWARE, probes=(VARIABLES,))
+def check_environment(context: Context) -> list[Finding]:
+    """Variables of NCCL, gloo and torch are alike on every node, and read by somebody.
+
+    What the login and the inventory set of NCCL_*, GLOO_*, TORCH*_*, FI_*, UCX_*, OMP_* and
+    CUDA_VISIBLE_DEVICES. A variable that differs between nodes warns, and fails where ranks with different
+    values cannot speak with each other (NCCL_IB_DISABLE, NCCL_NET, NCCL_ALGO, NCCL_PROTO); names of
+    interfaces may differ. Values of secrets are never shown.
+
+    Fails for an address in place of an interface's name, and for a GLOO_SOCKET_IFNAME that is no whole
+    name (gloo knows no `^`, `=` or prefix). Warns for a name that nobody reads, such as NCCL_TIMEOUT or
+    NCCL_SOCKET_PORT_RANGE, or a misspelt one, and for PET_* that torchrun takes as options.
+    """
     return to_findings(_judge(context))
 
 
@@ -166,21 +177,3 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-ENVIRONMENT = Check(
-    id="sw.env",
-    group=Group.SOFTWARE,
-    level=Level.FULL,
-    meaning="variables of NCCL, gloo and torch are alike on every node, and read by somebody",
-    page="What the login and the inventory set of NCCL_*, GLOO_*, TORCH*_*, FI_*, UCX_*, OMP_* and "
-    "CUDA_VISIBLE_DEVICES. A variable that differs between nodes warns, and fails where ranks with "
-    "different values cannot speak with each other (NCCL_IB_DISABLE, NCCL_NET, NCCL_ALGO, "
-    "NCCL_PROTO); names of interfaces may differ. Values of secrets are never shown.\n\n"
-    "Fails for an address in place of an interface's name, and for a GLOO_SOCKET_IFNAME that is no "
-    "whole name (gloo knows no `^`, `=` or prefix). Warns for a name that nobody reads, such as "
-    "NCCL_TIMEOUT or NCCL_SOCKET_PORT_RANGE, or a misspelt one, and for PET_* that torchrun takes as "
-    "options.",
-    verdict=_verdict,
-    probes=(VARIABLES,),
-)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.judge import have, most_common, to_findings
-from orchestrator.preflight.model import Check, Context, Finding, Group, Level, NoAnswer, Status
+from orchestrator.preflight.model import Context, Finding, Group, Level, NoAnswer, Status, check
 from orchestrator.preflight.script.imports import is_plain, needs
 from orchestrator.preflight.software.interpreter import (
     NAME_PYTHON,
@@ -23,7 +23,22 @@ from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, wa
 T = TypeVar("T")
 
 
-def _versions(context: Context) -> list[Finding]:
+@check("sw.versions", Group.SOFTWARE, Level.QUICK, probes=(SOFTWARE,))
+def check_versions(context: Context) -> list[Finding]:
+    """Python, torch, its CUDA and its NCCL are the same on every node.
+
+    What the job's interpreter has on each node, read from disk, in the job's environment: torch is not
+    imported. What most nodes have counts, main's where there is no majority. Another minor version of
+    Python, another torch, another build of it (CPU, CUDA, ROCm), or another NCCL fails: ranks speak
+    protocols, and pickle objects, of their own version. A Python of another patch level, another
+    lightning, or another driver only warns, as do GPUs beside a torch that is built for CPUs. So does all
+    of it where launcher and script need no more than the standard library.
+
+    torch missing fails where the launcher is torchrun or `fabric run`; else it warns, if the script
+    imports it. The usual reason is that another Python was meant: the remedy names one that has torch,
+    where there is one, for `python:` in the inventory; else it installs what the others have with that
+    node's interpreter, or in an environment of its own where the system manages that (PEP 668).
+    """
     return to_findings(_judge_versions(context))
 
 
@@ -114,8 +129,7 @@ def _without_torch(context: Context) -> Status | None:
         return Status.FAIL
     if context.script is None:
         return Status.WARN
-    imported = {each.module for each in needs(context.script).imports}
-    return Status.WARN if "torch" in imported else None
+    return Status.WARN if "torch" in needs(context.script).imports else None
 
 
 def _nccls(of: Mapping[str, Interpreter]) -> Iterator[tuple[str, Verdict]]:
@@ -180,23 +194,3 @@ def _data(interpreter: Interpreter) -> dict[str, str | None]:
         "nccl": interpreter.nccl.version if interpreter.nccl else None,
         "lightning": interpreter.lightning,
     }
-
-
-VERSIONS = Check(
-    id="sw.versions",
-    group=Group.SOFTWARE,
-    level=Level.QUICK,
-    meaning="Python, torch, its CUDA and its NCCL are the same on every node",
-    page="What the job's interpreter has on each node, read from disk, in the job's environment: torch is "
-    "not imported. What most nodes have counts, main's where there is no majority. Another minor "
-    "version of Python, another torch, another build of it (CPU, CUDA, ROCm), or another NCCL fails: "
-    "ranks speak protocols, and pickle objects, of their own version. A Python of another patch "
-    "level, another lightning, or another driver only warns, as do GPUs beside a torch that is built "
-    "for CPUs. So does all of it where launcher and script need no more than the standard library.\n\n"
-    "torch missing fails where the launcher is torchrun or `fabric run`; else it warns, if the script "
-    "imports it. The usual reason is that another Python was meant: the remedy names one that has torch, "
-    "where there is one, for `python:` in the inventory; else it installs what the others have with that "
-    "node's interpreter, or in an environment of its own where the system manages that (PEP 668).",
-    verdict=_versions,
-    probes=(SOFTWARE,),
-)

@@ -31,7 +31,7 @@ from orchestrator.preflight.interfaces.tournament import Pair
 from orchestrator.preflight.judge import judge_check
 from orchestrator.preflight.model import Context, Finding, NoAnswer, Script, Status
 from orchestrator.preflight.reach.attempts import Outcome, Way
-from orchestrator.preflight.reach.listeners import Shut
+from orchestrator.preflight.reach.listeners import CannotListen
 from orchestrator.preflight.reach.reachability import Reachability
 from orchestrator.remote.reports import ProcessEnd
 
@@ -131,11 +131,11 @@ def test_what_could_not_be_tried_is_incomplete() -> None:
     [
         ("ok", None, None),
         ("timeout", None, "net.tcp"),
-        ("ok", Shut("Address already in use", 98), "net.bind"),
+        ("ok", CannotListen("Address already in use", 98), "net.bind"),
     ],
 )
 def test_a_way_that_is_known_to_be_blocked_is_not_waited_on(
-    result: str, shut: Shut | None, see: str | None
+    result: str, shut: CannotListen | None, see: str | None
 ) -> None:
     way = Way("node0", "node1", "ephemeral")
     found = Reachability({way: Outcome(result, 0.1)}, main_port=shut)

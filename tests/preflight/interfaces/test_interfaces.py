@@ -1,4 +1,4 @@
-"""What is wrong with the nodes' interfaces, and what mends it."""
+"""Verdicts on the nodes' interfaces, and their remedies."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def picked(there: Context) -> list[Finding]:
     return judge_check(CHECK["nic.pick"], there)
 
 
-def test_the_shared_network_is_named() -> None:
+def test_pick_reports_the_shared_network() -> None:
     [finding] = picked(make_context(3))
     assert (finding.status, finding.message) == (Status.PASS, "eth0 in 198.18.0.0/24")
     assert finding.nodes == ("node0", "node1", "node2")
@@ -53,12 +53,12 @@ def test_the_shared_network_is_named() -> None:
     }
 
 
-def test_it_is_quick_and_asks_nothing_of_the_nodes() -> None:
+def test_pick_is_quick_and_has_no_probe() -> None:
     pick = CHECK["nic.pick"]
     assert (pick.level, pick.probes, pick.measurements) == (Level.QUICK, (), ())
 
 
-def test_what_nccl_would_take_by_itself_is_said() -> None:
+def test_pick_reports_what_nccl_would_choose_by_itself() -> None:
     bridge = interface("br-5f2a", "172.18.0.1/16")
     there = make_context(3, facts_of={1: {"interfaces": (LO, bridge, ETH0)}})
     assert [(finding.nodes, finding.message) for finding in picked(there)] == [
@@ -66,8 +66,8 @@ def test_what_nccl_would_take_by_itself_is_said() -> None:
         (
             ("node1",),
             (
-                "eth0 in 198.18.0.0/24, which orch tells NCCL: "
-                "by itself it would take br-5f2a, a virtual one"
+                "eth0 in 198.18.0.0/24, set for NCCL by orch: "
+                "by itself it would choose br-5f2a, which is virtual"
             ),
         ),
     ]
@@ -86,7 +86,7 @@ def test_what_nccl_would_take_by_itself_is_said() -> None:
         ([], None),
     ],
 )
-def test_nccl_picks_by_prefix_and_order(names: list[str], expected: str | None) -> None:
+def test_nccl_alone_chooses_by_prefix_and_order(names: list[str], expected: str | None) -> None:
     assert nccl_alone(names) == expected
 
 
@@ -108,12 +108,12 @@ NAMES = ["lo", "eth0", "eth01", "ib0", "docker0"]
         ("^lo,eth,ib,docker", []),
     ],
 )
-def test_nccl_takes_prefixes_whole_names_and_exclusions(value: str, expected: list[str]) -> None:
+def test_nccl_matches_prefixes_whole_names_and_exclusions(value: str, expected: list[str]) -> None:
     assert nccl_matches(value, NAMES) == expected
 
 
 @given(st.text(max_size=12), st.lists(st.sampled_from(NAMES), unique=True))
-def test_any_value_means_some_of_the_interfaces(value: str, names: list[str]) -> None:
+def test_matches_of_any_value_are_existing_interfaces(value: str, names: list[str]) -> None:
     assert set(nccl_matches(value, names)) <= set(names)
     assert set(gloo_matches(value, names)) <= set(names)
 
@@ -138,7 +138,7 @@ def test_gloo_takes_whole_names_only(value: str) -> None:
         ),
     ],
 )
-def test_a_variable_that_means_no_interface_fails_and_says_where_it_stands(
+def test_pick_with_a_variable_that_selects_no_interface_fails_with_its_place(
     more: Mapping[str, Any], place: str
 ) -> None:
     [finding] = picked(make_context(3, **more))
@@ -148,17 +148,17 @@ def test_a_variable_that_means_no_interface_fails_and_says_where_it_stands(
     )
     assert finding.remedy is not None
     assert finding.remedy.text == (
-        f"take GLOO_SOCKET_IFNAME out of {place}: orch then sets it to eth0"
+        f"remove GLOO_SOCKET_IFNAME from {place}: orch then sets it to eth0"
     )
 
 
 @pytest.mark.parametrize(("gpus", "status"), [(0, "warn"), (8, "fail")])
-def test_what_a_login_sets_for_nccl_concerns_nodes_with_gpus(gpus: int, status: str) -> None:
+def test_pick_with_an_unused_login_variable_of_nccl_only_warns(gpus: int, status: str) -> None:
     fact = {"environment": {"NCCL_SOCKET_IFNAME": "ib0"}, "gpus": gpus}
     assert brief(picked(make_context(1, facts_of={0: fact})))[0] == (status, "node0")
 
 
-def test_only_the_node_that_lacks_the_interface_fails() -> None:
+def test_pick_fails_only_on_the_node_without_the_interface() -> None:
     second = interface("eth1", "198.19.0.1/24")
     there = make_context(
         3,
@@ -172,14 +172,14 @@ def test_only_the_node_that_lacks_the_interface_fails() -> None:
     ]
 
 
-def test_what_the_user_set_rightly_is_left_alone() -> None:
+def test_pick_with_correct_variables_of_the_user_passes() -> None:
     given = {"NCCL_SOCKET_IFNAME": "eth", "GLOO_SOCKET_IFNAME": "eth0"}
     assert brief(picked(make_context(2, job=Job("t.py", environment=given)))) == [
         ("pass", "node0,node1")
     ]
 
 
-def test_a_variable_of_the_job_hides_that_of_the_login() -> None:
+def test_pick_uses_the_variable_of_the_job_before_that_of_the_login() -> None:
     there = make_context(
         2,
         job=Job("t.py", environment={"GLOO_SOCKET_IFNAME": "eth0"}),
@@ -188,7 +188,7 @@ def test_a_variable_of_the_job_hides_that_of_the_login() -> None:
     assert brief(picked(there)) == [("pass", "node0,node1")]
 
 
-def test_trouble_with_the_network_while_planning_fails() -> None:
+def test_pick_fails_if_planning_found_no_network() -> None:
     error = PlanError("the nodes share no subnet\nat all", remedy="give main's address")
     [finding] = picked(make_context(2, trouble={"nic.pick": error}))
     assert (finding.status, finding.message) == (Status.FAIL, "the nodes share no subnet; at all")
@@ -196,7 +196,7 @@ def test_trouble_with_the_network_while_planning_fails() -> None:
     assert finding.remedy.text == "give main's address"
 
 
-def test_two_interfaces_in_one_subnet_warn_with_the_lines_that_keep_them_apart() -> None:
+def test_two_interfaces_in_one_subnet_warn_with_sysctl_commands() -> None:
     twins = [link("eth0", "198.18.0.11/24"), link("vlan.7", "198.18.0.99/24")]
     findings = judged("nic.samesubnet", [link("eth0", "198.18.0.10/24")], twins)
     assert brief(findings) == [("warn", "node1"), ("pass", "node0")]
@@ -208,7 +208,7 @@ def test_two_interfaces_in_one_subnet_warn_with_the_lines_that_keep_them_apart()
     )
 
 
-def test_two_interfaces_that_were_kept_apart_pass() -> None:
+def test_two_interfaces_in_one_subnet_with_arp_settings_pass() -> None:
     apart = {"arp_ignore": 1, "arp_announce": 2}
     twins = [link("eth0", "198.18.0.11/24", **apart), link("eth1", "198.18.0.99/24", **apart)]
     assert brief(judged("nic.samesubnet", twins)) == [("pass", "node0")]
@@ -216,7 +216,7 @@ def test_two_interfaces_that_were_kept_apart_pass() -> None:
     assert brief(judged("nic.samesubnet", twins)) == [("warn", "node0")]
 
 
-def test_what_does_not_run_or_has_one_address_alone_is_no_second_interface() -> None:
+def test_interfaces_down_or_with_host_routes_are_not_in_one_subnet() -> None:
     node = [
         link("lo", "127.0.0.1/8"),
         link("eth0", "198.18.0.10/24", "198.18.0.200/24"),
@@ -228,7 +228,7 @@ def test_what_does_not_run_or_has_one_address_alone_is_no_second_interface() -> 
     assert brief(judged("nic.samesubnet", node)) == [("pass", "node0")]
 
 
-def test_the_slower_link_is_named() -> None:
+def test_slower_link_warns() -> None:
     findings = judged("nic.speed", [link()], [link(speed=1000)], [link()])
     assert brief(findings) == [("warn", "node1"), ("pass", "node0,node2")]
     assert findings[0].message == "eth0 runs at 1000 Mb/s, the others at 10000 Mb/s"
@@ -241,27 +241,27 @@ def test_half_duplex_warns() -> None:
     assert findings[0].remedy.commands == ("ethtool -s eth0 autoneg on",)
 
 
-def test_a_speed_that_means_nothing_is_skipped_and_never_passes() -> None:
+def test_unknown_speed_is_skipped() -> None:
     findings = judged("nic.speed", [link(device=False)], [link(speed=None)], [link()])
     assert brief(findings) == [("pass", "node2"), ("skip", "node0,node1")]
     assert brief(judged("nic.speed", [link(device=False, duplex="half")])) == [("skip", "node0")]
 
 
-def test_an_unlike_mtu_warns_and_gets_that_of_the_others() -> None:
+def test_different_mtu_warns_with_a_command_to_set_the_common_one() -> None:
     findings = judged("nic.mtu", [link()], [link()], [link(mtu=9000)])
     assert brief(findings) == [("warn", "node2"), ("pass", "node0,node1")]
     assert findings[0].remedy is not None
     assert findings[0].remedy.commands == ("ip link set dev eth0 mtu 1500",)
 
 
-def test_an_unlike_mtu_fails_where_rdma_goes_by_the_interface() -> None:
+def test_different_mtu_fails_if_roce_uses_the_interface() -> None:
     roce = ["mlx5_0"]
     node, odd = link(roce=roce), link(roce=roce, mtu=4200)
     findings = judged("nic.mtu", [node], [odd], [node])
     assert brief(findings) == [("fail", "node1"), ("pass", "node0,node2")]
 
 
-def test_an_mtu_that_cannot_be_read_is_incomplete() -> None:
+def test_unreadable_mtu_is_incomplete() -> None:
     assert brief(judged("nic.mtu", [link()], [link(mtu=None)])) == [
         ("incomplete", "node1"),
         ("pass", "node0"),
@@ -273,12 +273,12 @@ def test_an_mtu_that_cannot_be_read_is_incomplete() -> None:
 
 
 @pytest.mark.parametrize("check", ["nic.samesubnet", "nic.speed", "nic.mtu"])
-def test_a_node_without_an_answer_is_incomplete(check: str) -> None:
+def test_node_without_an_answer_is_incomplete(check: str) -> None:
     [finding] = judge_check(CHECK[check], make_context(2))
     assert finding.status is Status.INCOMPLETE
 
 
 @pytest.mark.parametrize("raw", [None, {}, [{}], [link("eth0", "nonsense")], [link(mtu="large")]])
-def test_garbage_is_no_answer(raw: Any) -> None:
+def test_parse_of_invalid_interfaces_raises(raw: Any) -> None:
     with pytest.raises((ValueError, KeyError, TypeError, AttributeError)):
         INTERFACES.parse(raw if raw != {} else {"": 1})

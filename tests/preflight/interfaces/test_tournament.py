@@ -1,4 +1,4 @@
-"""Who meets whom, and who is slow."""
+"""The rounds of a tournament, and which nodes and pairs are slow in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from orchestrator.preflight.interfaces.tournament import (
     Pair,
     Suspects,
-    blame,
+    localize,
     pair_of,
     retest,
     rounds,
@@ -20,7 +20,7 @@ from orchestrator.preflight.interfaces.tournament import (
 
 
 @given(st.integers(0, 41))
-def test_every_pair_meets_exactly_once_and_nobody_is_in_two_places(n: int) -> None:
+def test_rounds_have_every_pair_once_and_no_node_twice_in_a_round(n: int) -> None:
     found = rounds(n, most=100)
     assert len(found) == (0 if n < 2 else n - 1 + n % 2)
     assert sorted(pair for one in found for pair in one) == list(combinations(range(n), 2))
@@ -29,7 +29,7 @@ def test_every_pair_meets_exactly_once_and_nobody_is_in_two_places(n: int) -> No
 
 
 @given(st.integers(2, 200), st.integers(1, 16))
-def test_of_many_nodes_each_meets_some(n: int, most: int) -> None:
+def test_rounds_with_a_limit_give_every_node_as_many_partners(n: int, most: int) -> None:
     found = rounds(n, most)
     assert len(found) <= most
     pairs = [pair for one in found for pair in one]
@@ -46,41 +46,39 @@ def values(n: int, *slow_ones: int | Pair) -> dict[Pair, float]:
 
 
 @given(st.integers(3, 20), st.data())
-def test_the_slow_node_is_named_however_few_there_are(n: int, data: st.DataObject) -> None:
+def test_slow_of_three_or_more_nodes_finds_the_slow_one(n: int, data: st.DataObject) -> None:
     node = data.draw(st.integers(0, n - 1))
     assert slow(values(n, node)) == Suspects(nodes=(node,))
 
 
 @given(st.integers(4, 20), st.data())
-def test_a_slow_pair_is_that_pair_and_no_node(n: int, data: st.DataObject) -> None:
+def test_slow_finds_a_slow_pair_without_its_nodes(n: int, data: st.DataObject) -> None:
     pair = data.draw(st.sampled_from(list(combinations(range(n), 2))))
     assert slow(values(n, pair)) == Suspects(pairs=(pair,))
 
 
 @given(st.integers(5, 20), st.data())
-def test_any_minority_of_slow_nodes_is_named(n: int, data: st.DataObject) -> None:
+def test_slow_finds_any_minority_of_slow_nodes(n: int, data: st.DataObject) -> None:
     nodes = data.draw(st.sets(st.integers(0, n - 1), max_size=(n - 1) // 2))
     assert slow(values(n, *nodes)).nodes == tuple(sorted(nodes))
 
 
-def test_a_slow_pair_beside_a_slow_node_is_both() -> None:
+def test_slow_finds_a_slow_node_and_another_slow_pair() -> None:
     assert slow(values(7, 3, (1, 5))) == Suspects((3,), ((1, 5),))
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 8])
-def test_alike_nobody_is_slow(n: int) -> None:
+def test_slow_of_equal_values_is_empty(n: int) -> None:
     assert not slow(values(n))
     assert not slow(dict.fromkeys(combinations(range(n), 2), 0.0))
 
 
-def test_two_nodes_have_nobody_to_be_slower_than() -> None:
+def test_slow_of_two_nodes_is_empty() -> None:
     assert not slow({(0, 1): 0.1})
 
 
 @given(st.integers(3, 24), st.data())
-def test_suspects_are_tried_again_one_at_a_time_with_good_partners(
-    n: int, data: st.DataObject
-) -> None:
+def test_retest_gives_each_suspect_a_good_partner(n: int, data: st.DataObject) -> None:
     nodes = data.draw(st.sets(st.integers(0, n - 1), max_size=(n - 1) // 2))
     pairs = st.sampled_from(list(combinations(range(n), 2)))
     accused = data.draw(st.sets(pairs.filter(lambda pair: not set(pair) & nodes), max_size=3))
@@ -95,14 +93,14 @@ def test_suspects_are_tried_again_one_at_a_time_with_good_partners(
         assert partner not in nodes
 
 
-def test_the_partner_is_no_suspect_while_there_are_others() -> None:
+def test_retest_prefers_partners_outside_slow_pairs() -> None:
     assert retest(Suspects((4,), ((0, 1),)), values(5, 4, (0, 1))) in (
         [((2, 4), (0, 1))],
         [((3, 4), (0, 1))],
     )
 
 
-def test_what_was_not_measured_before_may_be_tried() -> None:
+def test_retest_may_use_pairs_not_measured_before() -> None:
     partly = {(0, 1): 100.0, (2, 3): 20.0, (4, 5): 100.0}
     assert [pair_of(*pair) for one in retest(Suspects((2, 3)), partly) for pair in one] == [
         (0, 2),
@@ -110,7 +108,7 @@ def test_what_was_not_measured_before_may_be_tried() -> None:
     ]
 
 
-def test_no_suspect_no_retest() -> None:
+def test_retest_without_suspects_is_empty() -> None:
     assert retest(Suspects(), values(4)) == []
 
 
@@ -124,7 +122,7 @@ def test_no_suspect_no_retest() -> None:
         (list(combinations(range(4), 2)), (0, 1, 2, 3), ()),
     ],
 )
-def test_who_is_bad_with_everybody_is_to_blame(
+def test_localize_finds_nodes_bad_in_all_pairs_and_the_other_pairs(
     bad: list[Pair], nodes: tuple[int, ...], pairs: tuple[Pair, ...]
 ) -> None:
-    assert blame(bad, list(combinations(range(4), 2))) == Suspects(nodes, pairs)
+    assert localize(bad, list(combinations(range(4), 2))) == Suspects(nodes, pairs)

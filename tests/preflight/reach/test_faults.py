@@ -1,4 +1,4 @@
-"""From failures to whose fault it is: one fault put in is the one fault found, however many are tried."""
+"""Attribution of failures: one injected fault is the one fault found, for any number of nodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PASSED = Outcome("ok", 0.0001, local="198.18.0.10", seen="198.18.0.10")
 DROPPED = Outcome("timeout", 4.0, local="198.18.0.10")
 REFUSED = Outcome("refused", 0.001, local="198.18.0.10")
 NO_ROUTE = Outcome("no-route", 0.0)
-FOREIGN = Outcome("foreign", 0.001, words="SSH-2.0")
+FOREIGN = Outcome("foreign", 0.001, detail="SSH-2.0")
 LOCALLY_REJECTED = Outcome("unreachable", 0.001, "198.18.0.10", icmp=(3, 13), by="198.18.0.10")
 REMOTELY_REJECTED = Outcome("unreachable", 0.001, "198.18.0.10", icmp=(3, 13), by="198.18.0.11")
 
@@ -35,7 +35,7 @@ def ways(n: int, level: Level) -> Iterator[Way]:
 
 
 def found(n: int, level: Level, stops: Stops) -> list[tuple[Kind, tuple[str, ...]]]:
-    """What is said of `n` nodes where `stops` says how attempts fail, if they do."""
+    """Return the faults between `n` nodes; `stops` returns how an attempt fails (None: it passes)."""
 
     def tried(way: Way) -> Outcome:
         return (None if way.source == way.target else stops(way)) or PASSED
@@ -50,19 +50,21 @@ filtering = st.sampled_from([DROPPED, REFUSED])
 
 
 @given(n=sizes, level=levels)
-def test_nothing_wrong_is_nothing_found(n: int, level: Level) -> None:
+def test_attribute_without_failures_is_empty(n: int, level: Level) -> None:
     assert found(n, level, lambda way: None) == []
 
 
 @given(n=sizes, level=levels, data=st.data(), how=filtering)
-def test_a_filter_of_what_comes_in(n: int, level: Level, data: st.DataObject, how: Outcome) -> None:
+def test_attribute_inbound_filter_to_its_node(
+    n: int, level: Level, data: st.DataObject, how: Outcome
+) -> None:
     node = f"node{data.draw(st.integers(0, n - 1))}"
     stops: Stops = lambda way: how if way.target == node else None  # noqa: E731
     assert found(n, level, stops) == [(Kind.INBOUND, (node,))]
 
 
 @given(n=sizes, level=levels, data=st.data(), how=filtering)
-def test_a_node_that_does_not_reach_itself(
+def test_attribute_node_that_does_not_reach_itself(
     n: int, level: Level, data: st.DataObject, how: Outcome
 ) -> None:
     node = f"node{data.draw(st.integers(0, n - 1))}"
@@ -72,7 +74,7 @@ def test_a_node_that_does_not_reach_itself(
 
 
 @given(n=sizes, level=levels, how=filtering)
-def test_what_keeps_others_out_is_not_told_again_of_the_node_itself(
+def test_attribute_does_not_report_itself_for_a_node_with_an_inbound_filter(
     n: int, level: Level, how: Outcome
 ) -> None:
     outcomes = {way: how if way.target == "node1" else PASSED for way in ways(n, level)}
@@ -81,14 +83,18 @@ def test_what_keeps_others_out_is_not_told_again_of_the_node_itself(
 
 
 @given(n=sizes, level=levels, data=st.data(), how=st.sampled_from([DROPPED, LOCALLY_REJECTED]))
-def test_a_filter_of_what_goes_out(n: int, level: Level, data: st.DataObject, how: Outcome) -> None:
+def test_attribute_outbound_filter_to_its_node(
+    n: int, level: Level, data: st.DataObject, how: Outcome
+) -> None:
     node = f"node{data.draw(st.integers(0, n - 1))}"
     stops: Stops = lambda way: how if way.source == node else None  # noqa: E731
     assert found(n, level, stops) == [(Kind.EGRESS, (node,))]
 
 
 @given(n=sizes, level=levels, data=st.data(), how=st.sampled_from([DROPPED, REFUSED, NO_ROUTE]))
-def test_a_node_that_is_cut_off(n: int, level: Level, data: st.DataObject, how: Outcome) -> None:
+def test_attribute_node_that_is_cut_off(
+    n: int, level: Level, data: st.DataObject, how: Outcome
+) -> None:
     node = f"node{data.draw(st.integers(0, n - 1))}"
 
     def stops(way: Way) -> Outcome | None:
@@ -98,7 +104,7 @@ def test_a_node_that_is_cut_off(n: int, level: Level, data: st.DataObject, how: 
 
 
 @given(n=st.integers(4, 20), level=levels, data=st.data(), how=filtering)
-def test_two_blocks_that_do_not_see_each_other(
+def test_attribute_two_blocks_that_do_not_reach_each_other(
     n: int, level: Level, data: st.DataObject, how: Outcome
 ) -> None:
     cut = data.draw(st.integers(2, n - 2))
@@ -112,15 +118,15 @@ def test_two_blocks_that_do_not_see_each_other(
 
 
 @given(n=sizes, level=levels, how=st.sampled_from([DROPPED, REFUSED, FOREIGN]))
-def test_only_the_main_port_is_shut(n: int, level: Level, how: Outcome) -> None:
-    stops: Stops = lambda way: how if way.door == "main" else None  # noqa: E731
+def test_attribute_closed_main_port(n: int, level: Level, how: Outcome) -> None:
+    stops: Stops = lambda way: how if way.port == "main" else None  # noqa: E731
     assert found(n, level, stops) == [(Kind.MAIN_PORT, ("node0",))]
 
 
 @given(n=st.integers(2, 20), level=levels, how=st.sampled_from([DROPPED, REFUSED]))
-def test_only_the_main_port_is_open(n: int, level: Level, how: Outcome) -> None:
+def test_attribute_only_the_main_port_open(n: int, level: Level, how: Outcome) -> None:
     outcomes = {
-        way: PASSED if way.door == "main" or way.target != "node0" else how
+        way: PASSED if way.port == "main" or way.target != "node0" else how
         for way in ways(n, level)
         if way.source != way.target
     }
@@ -129,19 +135,21 @@ def test_only_the_main_port_is_open(n: int, level: Level, how: Outcome) -> None:
 
 
 @given(n=sizes, level=levels)
-def test_the_same_filter_everywhere(n: int, level: Level) -> None:
+def test_attribute_same_filter_on_all_nodes_is_one_fault(n: int, level: Level) -> None:
     assert found(n, level, lambda way: DROPPED) == [(Kind.EVERYONE, tuple(names(n)))]
 
 
 @given(n=st.integers(5, 20), data=st.data(), how=filtering)
-def test_filters_on_several_nodes_are_each_named(n: int, data: st.DataObject, how: Outcome) -> None:
+def test_attribute_filters_on_several_nodes_to_each(
+    n: int, data: st.DataObject, how: Outcome
+) -> None:
     shut = data.draw(st.sets(st.sampled_from(names(n)), min_size=1, max_size=n - 1))
     stops: Stops = lambda way: how if way.target in shut else None  # noqa: E731
     assert set(found(n, Level.FULL, stops)) == {(Kind.INBOUND, (node,)) for node in shut}
 
 
 @given(n=sizes, level=levels, data=st.data())
-def test_a_translated_source_is_named(n: int, level: Level, data: st.DataObject) -> None:
+def test_attribute_translated_source(n: int, level: Level, data: st.DataObject) -> None:
     node = f"node{data.draw(st.integers(0, n - 1))}"
     seen = Outcome("ok", 0.001, local="198.18.0.10", seen="198.18.0.99")
     stops: Stops = lambda way: seen if way.source == node else None  # noqa: E731
@@ -149,10 +157,10 @@ def test_a_translated_source_is_named(n: int, level: Level, data: st.DataObject)
 
 
 @given(n=st.integers(4, 20), data=st.data())
-def test_a_single_pair_is_a_pair(n: int, data: st.DataObject) -> None:
+def test_attribute_single_failed_pair(n: int, data: st.DataObject) -> None:
     source, target = data.draw(st.permutations(names(n)))[:2]
     stops: Stops = lambda way: DROPPED if way[:2] == (source, target) else None  # noqa: E731
-    outcomes = {way: stops(way) or PASSED for way in ways(n, Level.FULL) if way.door != "main"}
+    outcomes = {way: stops(way) or PASSED for way in ways(n, Level.FULL) if way.port != "main"}
     (fault,) = attribute(names(n), outcomes)
     assert (fault.kind, fault.nodes, fault.peers) == (Kind.PAIRS, (target,), (source,))
 
@@ -166,17 +174,17 @@ def two(there: Outcome, back: Outcome) -> list[tuple[Kind, tuple[str, ...], tupl
     return [(fault.kind, fault.nodes, fault.peers) for fault in attribute(names(2), outcomes)]
 
 
-def test_between_two_nodes_a_timeout_may_be_either() -> None:
+def test_attribute_timeout_between_two_nodes_to_either() -> None:
     assert two(DROPPED, PASSED) == [(Kind.EITHER, ("node1",), ("node0",))]
     assert two(DROPPED, DROPPED) == [(Kind.EVERYONE, ("node0", "node1"), ())]
 
 
-def test_between_two_nodes_an_icmp_message_tells_by_whose_it_is() -> None:
+def test_attribute_icmp_between_two_nodes_to_its_sender() -> None:
     assert two(LOCALLY_REJECTED, PASSED) == [(Kind.EGRESS, ("node0",), ("node1",))]
     assert two(REMOTELY_REJECTED, PASSED) == [(Kind.INBOUND, ("node1",), ("node0",))]
 
 
-def test_between_two_nodes_the_one_without_a_route_is_named_with_that_cause() -> None:
+def test_attribute_missing_route_between_two_nodes_to_its_node() -> None:
     outcomes = {
         Way("node0", "node1", "ephemeral"): DROPPED,
         Way("node1", "node0", "ephemeral"): NO_ROUTE,
@@ -190,9 +198,7 @@ def test_between_two_nodes_the_one_without_a_route_is_named_with_that_cause() ->
     data=st.data(),
     level=levels,
 )
-def test_whatever_fails_every_failure_is_explained(
-    n: int, data: st.DataObject, level: Level
-) -> None:
+def test_attribute_explains_every_failure(n: int, data: st.DataObject, level: Level) -> None:
     choices = [PASSED, DROPPED, REFUSED, NO_ROUTE, FOREIGN, LOCALLY_REJECTED, REMOTELY_REJECTED]
     tried = list(ways(n, level))
     chosen = data.draw(st.lists(st.sampled_from(choices), min_size=len(tried), max_size=len(tried)))

@@ -1,4 +1,4 @@
-"""orch's listeners on nodes: they outlast whoever does not answer."""
+"""Listeners of orch on nodes stay open while another node does not answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from orchestrator.errors import NodeError
 from orchestrator.preflight.model import NoAnswer
-from orchestrator.preflight.reach.listeners import Listeners, Open
+from orchestrator.preflight.reach.listeners import Listener, Listeners
 from orchestrator.remote.agent import Agent
 
 from ..contexts import make_context
@@ -30,11 +30,11 @@ class Listening:
         yield {"ports": [40000]}
 
 
-async def test_nodes_listen_on_while_another_does_not_begin() -> None:
+async def test_listeners_stay_open_while_another_node_does_not_answer() -> None:
     well, silent = Listening(), Listening(silent=True)
     (node,) = make_context(1).nodes
     async with Listeners(26.0) as listeners:
-        assert isinstance(await listeners.own(cast(Agent, well), node), Open)
+        assert isinstance(await listeners.own(cast(Agent, well), node), Listener)
         assert isinstance(await listeners.own(cast(Agent, silent), node), NoAnswer)
-    # However late the last has answered (main may be asked twice), this is left of the first's time.
+    # This is left for the first, even if the last answers as late as it may (main may be asked twice).
     assert well.asked["limit"] - 2 * well.asked["timeout"] >= 26.0

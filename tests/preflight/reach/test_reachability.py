@@ -1,4 +1,4 @@
-"""The stage: agents listen and try each other on loopback; what makes no sense is no answer."""
+"""The measurement of reachability: agents listen and connect to each other on loopback."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from orchestrator.errors import NodeError, PlanError
 from orchestrator.inventory import Host
 from orchestrator.preflight.model import Context, Level, NoAnswer
 from orchestrator.preflight.reach.attempts import Way
+from orchestrator.preflight.reach.listeners import CannotListen
 from orchestrator.preflight.reach.reachability import Reachability, measure, peers
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.fleet import Fleet
@@ -32,7 +33,7 @@ def names(n: int) -> list[str]:
 
 
 def here(n: int, port: int, **more: Any) -> Context:
-    """Nodes that are all this machine, as with --local."""
+    """Return a context in which all nodes are this machine, as with --local."""
     made = make_context(n, port=port, **more)
     nodes = tuple(replace(node, interface="lo", address="127.0.0.1") for node in made.plan.nodes)
     return replace(made, plan=replace(made.plan, main_address="127.0.0.1", nodes=nodes))
@@ -70,7 +71,7 @@ async def agents(
         await node.close()
 
 
-async def test_nodes_of_one_machine_reach_each_other(agents: Any, free_port: int) -> None:
+async def test_measure_on_one_machine_passes_all_ways(agents: Any, free_port: int) -> None:
     advance: Advance = []
     found = await measure(
         fleet_of(await agents(3)),
@@ -84,7 +85,7 @@ async def test_nodes_of_one_machine_reach_each_other(agents: Any, free_port: int
     assert sorted(advance) == [(name, True) for name in names(3)]
 
 
-async def test_nothing_listens_when_it_is_over(agents: Any, free_port: int) -> None:
+async def test_measure_leaves_no_listener(agents: Any, free_port: int) -> None:
     fleet = fleet_of(await agents(1))
     for _ in range(2):  # the port is free again at once
         found = await measure(fleet, here(1, free_port), lambda *_: None)
@@ -93,23 +94,26 @@ async def test_nothing_listens_when_it_is_over(agents: Any, free_port: int) -> N
             socket.create_connection(("127.0.0.1", free_port))
 
 
-async def test_a_main_port_that_is_taken_is_told_and_the_others_are_tried(agents: Any) -> None:
+async def test_measure_with_the_main_port_taken_tries_the_other_ports(agents: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         found = await measure(fleet_of(await agents(2)), here(2, port), lambda *_: None)
-    assert found.main_port is not None and found.main_port.errno == errno.EADDRINUSE
-    assert {way.door for way in found.outcomes} == {"ephemeral"}
+    assert isinstance(found.main_port, CannotListen)
+    assert found.main_port.errno == errno.EADDRINUSE
+    assert {way.port for way in found.outcomes} == {"ephemeral"}
     assert all(outcome.passed for outcome in found.outcomes.values())
 
 
-async def test_a_port_that_is_known_to_be_taken_is_not_tried(agents: Any, free_port: int) -> None:
+async def test_measure_does_not_try_a_main_port_known_to_be_taken(
+    agents: Any, free_port: int
+) -> None:
     trouble = {"net.bind": PlanError("port 1 is taken", node="node0")}
     shut = here(2, free_port, trouble=trouble)
     found = await measure(fleet_of(await agents(2)), shut, lambda *_: None)
-    assert found.main_port is not None and found.main_port.text == "node0: port 1 is taken"
+    assert found.main_port is not None and found.main_port.reason == "node0: port 1 is taken"
 
 
-async def test_a_node_without_an_address_takes_no_part(agents: Any, free_port: int) -> None:
+async def test_measure_leaves_out_a_node_without_an_address(agents: Any, free_port: int) -> None:
     made = here(3, free_port)
     lost = replace(made.plan.nodes[2], address=None)
     made = replace(made, plan=replace(made.plan, nodes=(*made.plan.nodes[:2], lost)))
@@ -154,25 +158,25 @@ class Liar:
         ({"ports": [1]}, [{"result": "ok", "seconds": 1, "icmp": 5}] * 3),
     ],
 )
-async def test_an_agent_that_lies_has_not_answered(
+async def test_measure_treats_an_invalid_response_as_no_answer(
     agents: Any, free_port: int, listening: Any, probed: Any
 ) -> None:
     (honest,) = await agents(1)
     fleet = fleet_of([honest, cast(Agent, Liar(listening, probed))])
     found: Reachability = await measure(fleet, here(2, free_port), lambda *_: None)
     assert isinstance(found.silent["node1"], NoAnswer)
-    assert "node1" not in found.silent["node1"].reason  # whoever tells it says of whom
+    assert "node1" not in found.silent["node1"].reason  # callers add the name
     assert found.outcomes[Way("node0", "node0", "main")].passed
 
 
-def test_star_and_ring_are_few_and_all_pairs_are_all() -> None:
+def test_peers_are_star_and_ring_or_all_pairs() -> None:
     assert peers(names(5), Level.QUICK) == [[1, 2, 3, 4], [2, 0], [3, 0, 1], [4, 0, 2], [0, 3]]
     assert peers(names(5), Level.FULL)[2] == [3, 4, 0, 1]
     assert peers(names(1), Level.FULL) == peers(names(1), Level.QUICK) == [[]]
     assert peers(names(2), Level.QUICK) == [[1], [0]]
 
 
-def test_beyond_a_size_random_peers_are_tried_in_both_directions_and_the_same_again() -> None:
+def test_peers_of_many_nodes_are_symmetric_and_reproducible() -> None:
     chosen = peers(names(300), Level.FULL)
     assert chosen == peers(names(300), Level.FULL)
     assert all(i in chosen[j] for i in range(300) for j in chosen[i])

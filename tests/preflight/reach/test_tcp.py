@@ -1,4 +1,4 @@
-"""What is said of the main port and of the ways between nodes, and what to paste."""
+"""Verdicts on the main port and on the ways between nodes, and their remedies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orchestrator.preflight.reach.attempts import Outcome, Way
 from orchestrator.preflight.reach.faults import attribute
 from orchestrator.preflight.reach.firewall import Chain, Firewall
 from orchestrator.preflight.reach.link import Link, subnet_of
-from orchestrator.preflight.reach.listeners import Shut
+from orchestrator.preflight.reach.listeners import CannotListen
 from orchestrator.preflight.reach.reachability import Defences, Reachability, peers
 from orchestrator.preflight.reach.tcp import CHECKS
 
@@ -100,13 +100,13 @@ def wrong(findings: Sequence[Finding]) -> tuple[Finding, Remedy]:
     return finding, finding.remedy
 
 
-def test_a_free_port_passes_and_so_do_ways_that_are_free() -> None:
+def test_free_port_and_open_ways_pass() -> None:
     good = reached(3, {})
     assert brief(BIND(good)) == [("pass", "node0")]
     assert brief(TCP(good)) == [("pass", "node0,node1,node2")]
 
 
-def test_a_port_that_is_taken_fails_with_who_has_it() -> None:
+def test_main_port_taken_fails_with_the_process_that_has_it() -> None:
     error = PlanError(
         "port 29500 on 198.18.0.10 is taken by PID 7 of user bob: nc", node="node0", remedy="end it"
     )
@@ -116,28 +116,28 @@ def test_a_port_that_is_taken_fails_with_who_has_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shut", "status"),
+    ("problem", "status"),
     [
-        (Shut("Address already in use", errno.EADDRINUSE), "fail"),
-        (Shut("Permission denied", errno.EACCES), "fail"),
-        (Shut("no answer", None), "incomplete"),
+        (CannotListen("Address already in use", errno.EADDRINUSE), "fail"),
+        (CannotListen("Permission denied", errno.EACCES), "fail"),
+        (NoAnswer("no answer"), "incomplete"),
     ],
 )
-def test_a_port_that_orch_cannot_listen_on_is_no_pass(shut: Shut, status: str) -> None:
+def test_main_port_that_orch_cannot_listen_on_does_not_pass(problem: NoAnswer, status: str) -> None:
     good = reached(2, {})
-    found = replace(good.measured[Reachability], main_port=shut)
+    found = replace(good.measured[Reachability], main_port=problem)
     bad = replace(good, measured={Reachability: found})
     assert brief(BIND(bad)) == [(status, "node0")]
     assert brief(TCP(bad)) == [("incomplete", "node0"), ("pass", "node1")]
 
 
-def test_an_address_that_is_not_mains_own_warns() -> None:
+def test_main_address_that_is_not_its_own_warns() -> None:
     good = reached(2, {})
     away = replace(good, plan=replace(good.plan, main_address="203.0.113.7"))
     assert brief(BIND(away)) == [("warn", "node0")]
 
 
-def test_what_was_not_measured_is_incomplete() -> None:
+def test_reachability_not_measured_is_incomplete() -> None:
     unmeasured = make_context(2)
     assert brief(BIND(unmeasured)) == [("incomplete", "node0")]
     assert brief(TCP(unmeasured)) == [("incomplete", "node0,node1")]
@@ -149,39 +149,39 @@ def test_what_was_not_measured_is_incomplete() -> None:
     ]
 
 
-def test_a_filter_of_what_comes_in_is_opened_there() -> None:
+def test_inbound_filter_is_opened_on_its_node() -> None:
     fails = column(4, "node2", DROPPED)
     finding, remedy = wrong(TCP(reached(4, fails, {"node2": SHUT_IN})))
     assert finding.nodes == remedy.nodes == ("node2",)
     assert finding.message == (
-        "is not reached from any other node, which it reaches itself: no answer in 4 s, so packets "
-        "are dropped (its nftables rules do that)"
+        "is not reachable from any other node, but the other direction works: no answer in 4 s, so "
+        "packets are dropped (by its own nftables rules)"
     )
     assert remedy.commands == (LET_IN,)
 
 
-def test_several_nodes_with_the_same_filter_are_one_finding() -> None:
+def test_same_filter_on_several_nodes_is_one_finding() -> None:
     fails = column(4, "node2", DROPPED) | column(4, "node3", DROPPED)
     finding, remedy = wrong(TCP(reached(4, fails, {"node2": SHUT_IN, "node3": SHUT_IN})))
     assert finding.nodes == remedy.nodes == ("node2", "node3")
 
 
-def test_they_are_one_also_where_each_was_tried_by_neighbours_of_its_own() -> None:
+def test_same_filter_on_several_nodes_in_a_ring_is_one_finding() -> None:
     names = plan_names(16)[4:9]
     fails = {pair: DROPPED for name in names for pair in column(16, name, DROPPED)}
     finding, _ = wrong(TCP(reached(16, fails, dict.fromkeys(names, SHUT_IN), level=Level.QUICK)))
     assert finding.nodes == tuple(names)
-    assert finding.message.startswith("is not reached from any other node that was tried, which ")
+    assert finding.message.startswith("is not reachable from any other node that was tried, but ")
 
 
-def test_a_filter_that_is_not_the_nodes_own_is_looked_for_elsewhere() -> None:
+def test_filter_that_is_not_the_nodes_own_points_to_the_cloud() -> None:
     finding, remedy = wrong(TCP(reached(4, column(4, "node2", DROPPED))))
-    assert finding.message.endswith("(its own rules do not do that)")
+    assert finding.message.endswith("(not by its own rules)")
     assert "security group" in remedy.text
     assert remedy.commands == ()
 
 
-def test_rules_that_cannot_be_seen_are_neither_blamed_nor_acquitted() -> None:
+def test_unreadable_rules_are_not_mentioned() -> None:
     for unseen in (UNSEEN, NoAnswer("it timed out")):
         fails = column(4, "node2", DROPPED)
         finding, remedy = wrong(TCP(reached(4, fails, {"node2": unseen})))
@@ -189,9 +189,11 @@ def test_rules_that_cannot_be_seen_are_neither_blamed_nor_acquitted() -> None:
         assert "security group" in remedy.text
 
 
-def test_a_filter_of_what_goes_out_is_opened_there() -> None:
+def test_outbound_filter_is_opened_on_its_node() -> None:
     finding, remedy = wrong(TCP(reached(4, row(4, "node1", DROPPED), {"node1": SHUT_OUT})))
-    assert finding.message.startswith("does not reach any other node, which reach it: ")
+    assert finding.message.startswith(
+        "does not reach any other node, but the other direction works: "
+    )
     assert remedy.commands == (LET_OUT,)
 
 
@@ -204,7 +206,7 @@ def test_a_filter_of_what_goes_out_is_opened_there() -> None:
         ({}, ("node0", "node1"), ()),
     ],
 )
-def test_between_two_nodes_the_rules_tell_what_the_timeout_does_not(
+def test_timeout_between_two_nodes_is_attributed_by_their_rules(
     firewalls: Mapping[str, Firewall], nodes: tuple[str, ...], commands: tuple[str, ...]
 ) -> None:
     findings = TCP(reached(2, {("node0", "node1"): DROPPED}, firewalls))
@@ -212,14 +214,14 @@ def test_between_two_nodes_the_rules_tell_what_the_timeout_does_not(
     assert tuple(sorted(name for finding in bad for name in finding.nodes)) == nodes
     assert all(finding.remedy and finding.remedy.commands == commands for finding in bad)
     if not commands:
-        ends = "(from here what comes in at node1 and what goes out at node0 look the same)"
+        ends = "(a filter for input at node1 and one for output at node0 look the same from here)"
         assert all(finding.message.endswith(ends) for finding in bad)
 
 
 @pytest.mark.parametrize(
     ("outcome", "says"),
     [
-        (REFUSED, "refused at once by a reset, though orch listens there"),
+        (REFUSED, "refused at once with a TCP reset, though orch listens there"),
         (
             failing("unreachable", 0.001, icmp=(3, 13), by="198.18.0.12"),
             "rejected at once with ICMP (administratively prohibited) by the receiver",
@@ -228,31 +230,34 @@ def test_between_two_nodes_the_rules_tell_what_the_timeout_does_not(
             failing("unreachable", 0.001, icmp=(3, 9), by="203.0.113.1"),
             "rejected at once with ICMP (network prohibited) by 203.0.113.1 on the way",
         ),
-        (failing("silent", 4.1), "taken in, and then no word in 4 s"),
-        (failing("reset", 0.1), "taken in and closed at once by another than orch"),
-        (failing("foreign", 0.1, words="SSH-2.0-x"), "listener answers, with 'SSH-2.0-x'"),
-        (failing("error", 0.1, words="out of memory"), "it failed with 'out of memory'"),
-        (failing("nonsense", 0.1), "it failed with 'nonsense'"),
+        (failing("silent", 4.1), "accepted, then silent for 4 s"),
+        (failing("reset", 0.1), "accepted, and closed at once, but not by orch"),
+        (
+            failing("foreign", 0.1, detail="SSH-2.0-x"),
+            "another service answers with 'SSH-2.0-x' instead of orch's listener",
+        ),
+        (failing("error", 0.1, detail="out of memory"), "failed with 'out of memory'"),
+        (failing("nonsense", 0.1), "failed with 'nonsense'"),
     ],
 )
-def test_what_was_measured_is_told(outcome: Outcome, says: str) -> None:
+def test_message_has_what_was_measured(outcome: Outcome, says: str) -> None:
     finding, _ = wrong(TCP(reached(4, column(4, "node2", outcome))))
     assert says in finding.message
 
 
-def test_a_listener_that_its_own_node_does_not_reach_is_told() -> None:
+def test_message_tells_if_the_node_does_not_reach_its_own_listener() -> None:
     made = reached(3, column(3, "node1", REFUSED))
     found = made.measured[Reachability]
     found = replace(found, outcomes={**found.outcomes, Way("node1", "node1", "ephemeral"): REFUSED})
     finding, _ = wrong(TCP(replace(made, measured={Reachability: found})))
-    assert "refused at once by a reset, and by itself as well" in finding.message
+    assert "refused at once with a TCP reset, also from itself" in finding.message
 
 
 @pytest.mark.parametrize(
     ("node", "devices", "status"),
     [("node0", 1, "fail"), ("node1", 1, "warn"), ("node1", 2, "fail")],
 )
-def test_a_node_that_does_not_reach_itself_fails_where_its_ranks_must(
+def test_node_that_does_not_reach_itself_fails_if_its_ranks_must(
     node: str, devices: int, status: str
 ) -> None:
     way = Way(node, node, "ephemeral")
@@ -265,7 +270,7 @@ def test_a_node_that_does_not_reach_itself_fails_where_its_ranks_must(
     assert "lo" in remedy.text.split()
 
 
-def test_main_that_is_not_sent_back_to_itself_by_what_translates_its_address() -> None:
+def test_main_that_does_not_reach_its_translated_address_fails() -> None:
     outcomes = {Way("node1", "node0", "main"): PASSED, Way("node0", "node0", "main"): DROPPED}
     found = Reachability(outcomes, faults=tuple(attribute(plan_names(2), outcomes)))
     made = make_context(2, measured={Reachability: found})
@@ -276,7 +281,7 @@ def test_main_that_is_not_sent_back_to_itself_by_what_translates_its_address() -
     assert "--main-address" in remedy.text
 
 
-def test_a_node_without_a_route_gets_the_line_that_makes_one() -> None:
+def test_missing_route_has_the_command_that_adds_it() -> None:
     fails = row(3, "node2", failing("no-route", 0.0)) | column(3, "node2", DROPPED)
     finding, remedy = wrong(TCP(reached(3, fails)))
     assert finding.nodes == ("node2",)
@@ -292,18 +297,18 @@ def test_a_node_without_a_route_gets_the_line_that_makes_one() -> None:
         (ON, ()),
     ],
 )
-def test_a_node_that_nobody_finds_is_switched_on_or_looked_for(
+def test_node_that_does_not_answer_arp_is_brought_up_or_checked(
     link: Link, commands: tuple[str, ...]
 ) -> None:
     lost = failing("unreachable", 3.07, icmp=(3, 1), by="198.18.0.9")
     fails = column(3, "node1", lost) | row(3, "node1", DROPPED)
     finding, remedy = wrong(TCP(reached(3, fails, links={"node1": link})))
     assert finding.nodes == ("node1",)
-    assert "no route to host after 3 s, as nobody answers ARP" in finding.message
+    assert "no route to host after 3 s, as no host answers ARP" in finding.message
     assert remedy.commands == commands
 
 
-def test_between_two_nodes_the_interface_that_is_off_tells_which() -> None:
+def test_unknown_neighbour_between_two_nodes_is_attributed_to_the_interface_that_is_off() -> None:
     lost = failing("unreachable", 3.07, icmp=(3, 1), by="198.18.0.9")
     off, shut = {"node1": Link(up=True, carrier=True, arp=False)}, {"node1": lost}
     finding, _ = wrong(
@@ -312,23 +317,23 @@ def test_between_two_nodes_the_interface_that_is_off_tells_which() -> None:
     assert finding.nodes == ("node1",)
 
 
-def test_only_the_main_port_open_is_said() -> None:
+def test_only_the_main_port_open_is_reported() -> None:
     finding, remedy = wrong(TCP(reached(3, column(3, "node0", DROPPED), {"node0": SHUT_IN})))
-    assert finding.message.startswith("is reached on the main port 29500 only, and not on the ")
+    assert finding.message.startswith("is reachable only on the main port 29500, not on the ")
     assert remedy.commands == (LET_IN,)
 
 
-def test_only_the_main_port_open_between_all_is_one_finding() -> None:
+def test_only_the_main_port_open_on_all_nodes_is_one_finding() -> None:
     fails = {(a, b): DROPPED for a in plan_names(3) for b in plan_names(3)}
     finding, _ = wrong(TCP(reached(3, fails, dict.fromkeys(plan_names(3), SHUT_IN))))
     assert finding.nodes == tuple(plan_names(3))
     assert finding.message.startswith(
-        "no node reaches any other, but main on its main port 29500: "
+        "no node reaches any other, except main on its main port 29500: "
     )
 
 
-def test_a_redirected_main_port_is_left_out_of_the_redirection() -> None:
-    foreign = failing("foreign", 0.01, words="HTTP/1.1 400")
+def test_redirected_main_port_is_exempted() -> None:
+    foreign = failing("foreign", 0.01, detail="HTTP/1.1 400")
     nat = chain("prerouting", blocks=False, priority=-100, name="pre")
     there = {"node1": foreign, "node2": foreign}
     finding, remedy = wrong(TCP(reached(3, {}, {"node0": rules(nat)}, main_port=there)))
@@ -338,28 +343,30 @@ def test_a_redirected_main_port_is_left_out_of_the_redirection() -> None:
     )
 
 
-def test_a_translated_source_warns_and_keeps_its_address() -> None:
+def test_translated_source_warns_with_the_command_that_exempts_it() -> None:
     seen = replace(PASSED, seen="203.0.113.9")
     nat = chain("postrouting", blocks=False, priority=100, name="post")
     finding, remedy = wrong(TCP(reached(3, row(3, "node1", seen), {"node1": rules(nat)})))
     assert (finding.status, finding.nodes) == (Status.WARN, ("node1",))
-    assert finding.message.startswith("is seen as 203.0.113.9 by node[0,2], not as the 198.18.0.9 ")
+    assert finding.message.startswith(
+        "is seen as 203.0.113.9 by node[0,2] instead of its address 198.18.0.9: "
+    )
     assert remedy.commands == ("nft insert rule inet site post ip daddr 198.18.0.0/24 accept",)
 
 
-def test_two_blocks_are_named_with_each_other() -> None:
+def test_two_blocks_are_reported_with_each_other() -> None:
     left, right = ("node0", "node1"), ("node2", "node3")
     fails = {(a, b): DROPPED for a in left for b in right}
     fails |= {(b, a): DROPPED for a in left for b in right}
     findings = TCP(reached(4, fails, main_port={"node2": DROPPED, "node3": DROPPED}))
     assert [(f.nodes, f.message.partition(":")[0]) for f in findings] == [
-        (right, "does not reach node[0-1], nor is it reached from there"),
-        (left, "does not reach node[2-3], nor is it reached from there"),
+        (right, "does not reach node[0-1], and is not reachable from there"),
+        (left, "does not reach node[2-3], and is not reachable from there"),
     ]
 
 
-def test_words_of_others_are_bounded_in_what_is_said() -> None:
-    foreign = failing("foreign", 0.01, words="x" * 10_000)
+def test_reply_of_another_service_is_shortened() -> None:
+    foreign = failing("foreign", 0.01, detail="x" * 10_000)
     finding, _ = wrong(TCP(reached(3, {}, main_port={"node1": foreign, "node2": foreign})))
     assert len(finding.message) < 400
 
@@ -374,7 +381,7 @@ def test_words_of_others_are_bounded_in_what_is_said() -> None:
         (["198.18.0.1", "fd00::1"], None),
     ],
 )
-def test_without_a_shared_subnet_the_network_is_the_one_around_the_nodes(
+def test_subnet_of_without_a_shared_subnet_is_the_smallest_that_has_all(
     addresses: list[str | None], network: str | None
 ) -> None:
     made = make_context(2)

@@ -41,10 +41,10 @@ def test_save_of_fabric_by_rank_0_alone_is_told_with_its_line() -> None:
     (hint,) = hints(text)
     assert hint.line == 8
     assert hint.message == (
-        "every rank must call fabric.save(), and `if fabric.global_rank == 0 and step == 1` (line 7) "
-        "lets only some: those will wait for the others without end"
+        "every rank must call fabric.save(), but `if fabric.global_rank == 0 and step == 1` (line 7) "
+        "lets only some: those wait for the others forever"
     )
-    assert hint.remedy.startswith("call fabric.save() on every rank, outside of the condition")
+    assert hint.remedy.startswith("call fabric.save() on every rank, outside the condition")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.preflight.script.flow import LONGEST, Certainty, Code, Unreadable, read
+from orchestrator.preflight.script.flow import MAX_CHARS, Certainty, Code, Unreadable, read
 
 MAYBE, LIKELY, SURE = Certainty.MAYBE, Certainty.LIKELY, Certainty.SURE
 
@@ -93,7 +93,7 @@ def test_names_are_those_that_the_imports_give_them(text: str, name: str) -> Non
         ("x = 1\0", 1, "null byte"),
         ("(" * 5000, 1, ""),
         ("x = " + "+".join(["1"] * 50_000), 1, ""),
-        ("#" * (LONGEST + 1), 1, "longer"),
+        ("#" * (MAX_CHARS + 1), 1, "longer"),
     ],
 )
 def test_what_cannot_be_read_says_where_and_why(text: str, line: int, reason: str) -> None:

@@ -22,18 +22,18 @@ def script(folder: Path, text: str, name: str = "train.py", **others: str) -> Sc
 
 
 def modules(found: Script) -> list[str]:
-    return [each.module for each in needs(found).imports]
+    return list(needs(found).imports)
 
 
 def test_each_module_is_needed_once_with_its_first_place(tmp_path: Path) -> None:
     found = script(
         tmp_path, "import os\nimport torch.nn as nn\nfrom torch import optim\nimport cv2\n"
     )
-    assert [(each.module, each.where) for each in needs(found).imports] == [
-        ("os", f"{tmp_path}/train.py:1"),
-        ("torch", f"{tmp_path}/train.py:2"),
-        ("cv2", f"{tmp_path}/train.py:4"),
-    ]
+    assert needs(found).imports == {
+        "os": f"{tmp_path}/train.py:1",
+        "torch": f"{tmp_path}/train.py:2",
+        "cv2": f"{tmp_path}/train.py:4",
+    }
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_own_files_are_read_instead_of_needed(tmp_path: Path) -> None:
         model__heads="import scipy\n",
     )
     assert sorted(modules(found)) == ["einops", "pandas", "scipy", "timm"]
-    assert f"{tmp_path}/model/net.py:1" in [each.where for each in needs(found).imports]
+    assert f"{tmp_path}/model/net.py:1" in needs(found).imports.values()
 
 
 def test_a_package_of_the_folder_is_own_also_for_a_script_further_down(tmp_path: Path) -> None:
