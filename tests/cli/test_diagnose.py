@@ -66,7 +66,7 @@ def test_the_cause_comes_first_however_the_clocks_stand_and_then_what_followed(
         "  seen:   torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.22 GiB.",
         "  in:     n1/attempt-0/rank-3.err:5, raised at /home/u/orch/job/train.py:88 in step",
         "  cause:  the batch is too large for this GPU, or another process holds memory on it",
-        "  fix:    a smaller batch, or gradient accumulation; see `nvidia-smi` for other processes",
+        "  fix:    use a smaller batch, or gradient accumulation; see `nvidia-smi` for other processes",
         "  check:  orch preflight --only gpu.busy",
         "",
         "then:   gloo lost a peer · 2 ranks (0-1) on n0, after a rank that died",
@@ -256,8 +256,8 @@ def test_on_a_terminal_of_80_columns_no_line_is_cut_or_wrapped(
         env={**environment, "TERM": "xterm"}, cwd=tmp_path, check=True,
     )  # fmt: skip
     rows = terminal.look(0.1)
-    assert "  fix:    a smaller batch, or gradient accumulation; see `nvidia-smi` for other" in rows
-    assert "          processes" in rows
+    assert "  fix:    use a smaller batch, or gradient accumulation; see `nvidia-smi` for" in rows
+    assert "          other processes" in rows
     assert not any("…" in row for row in rows)
     assert b"\x1b]" not in terminal.written and b"\x1b[1;31mout of GPU memory" in terminal.written
 

@@ -1,7 +1,7 @@
-"""How a process ended: signals and exit codes. Few of these rows have a text of their own, from a shell
-or from Python's faulthandler.
+"""How a process ended: signals and exit codes. A few of these rows also match the text of a shell or of
+Python's faulthandler.
 
-137 = 128 + 9: a shell or container says so of SIGKILL; torchrun and subprocess say -9.
+For SIGKILL, a shell or container reports 137 = 128 + 9, torchrun and subprocess -9.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ SIGNATURES = (
         id="exit.kill",
         meaning="killed by SIGKILL",
         patterns=(r": line \d{1,7}: +\d{1,10} Killed\b",),
-        cause="somebody or something sent it: the kernel when memory runs out, a scheduler, a person",
-        fix="look at the kernel log of the node (`dmesg -T | grep -i kill`) and at who stopped the run",
+        cause="the kernel killed it when memory ran out, or a scheduler or a person did",
+        fix="check the kernel log of the node (`dmesg -T | grep -i kill`), and who stopped the run",
         kind=Kind.SYMPTOM,
         check="memory",
     ),
@@ -25,7 +25,7 @@ SIGNATURES = (
             r"^Fatal Python error: Segmentation fault",
             r": line \d{1,7}: +\d{1,10} Segmentation fault\b",
         ),
-        cause="a fault in compiled code: a package that does not fit torch, or a data loader's library",
+        cause="a bug in compiled code: a package that does not match torch, or a data loader's library",
         fix="run with PYTHONFAULTHANDLER=1 to see the Python line; compare versions between nodes",
         check="sw.versions",
     ),
@@ -36,8 +36,8 @@ SIGNATURES = (
             r"^Fatal Python error: Bus error",
             r": line \d{1,7}: +\d{1,10} Bus error\b",
         ),
-        cause="mostly /dev/shm is full; or a file mapped into memory was cut short",
-        fix="--shm-size=16g or --ipc=host for a container; on a host, remount /dev/shm larger",
+        cause="usually /dev/shm is full; or a memory-mapped file was truncated",
+        fix="containers: --shm-size=16g or --ipc=host; hosts: mount -o remount,size=16g /dev/shm",
         check="shm",
     ),
     Signature(
@@ -47,37 +47,34 @@ SIGNATURES = (
             r"^Fatal Python error: Aborted",
             r": line \d{1,7}: +\d{1,10} Aborted\b",
         ),
-        cause="C++ code gave up: an exception nobody caught, torch's watchdog, or gloo at exit",
-        fix="read the last lines of this rank; at exit, call destroy_process_group()",
+        cause="C++ code aborted: an uncaught exception, torch's watchdog, or gloo at exit",
+        fix="read the last lines of this rank; if it happens at exit, call destroy_process_group()",
         kind=Kind.SYMPTOM,
     ),
     Signature(
         id="exit.uncaught",
-        meaning="an exception in C++ code ended the process",
+        meaning="an uncaught exception in C++ code ended the process",
         patterns=(r"terminate called after throwing an instance of",),
-        cause="its line with `what():` says which",
-        fix="see what `what():` says; from torch's watchdog: look at the rank that failed first",
+        cause="the line with `what():` names it",
+        fix="read `what():`; if torch's watchdog raised it, look at the rank that failed first",
         kind=Kind.SYMPTOM,
     ),
     Signature(
         id="exit.illegal",
         meaning="crashed with SIGILL (illegal instruction)",
-        patterns=(),
-        cause="a package was built for a newer processor than this node's",
+        cause="a package was built for a newer processor than that of this node",
         fix="install a build for this processor; compare `lscpu` between the nodes",
         check="sw.versions",
     ),
     Signature(
         id="exit.arithmetic",
         meaning="crashed with SIGFPE (arithmetic error)",
-        patterns=(),
         cause="compiled code divided an integer by zero",
         fix="run with PYTHONFAULTHANDLER=1 to see the Python line",
     ),
     Signature(
         id="exit.terminated",
         meaning="ended by SIGTERM",
-        patterns=(),
         cause="its launcher stops the other ranks of the node when one fails; or a scheduler did",
         fix="look at the rank that failed first",
         kind=Kind.CASCADE,
@@ -86,16 +83,14 @@ SIGNATURES = (
     Signature(
         id="exit.hangup",
         meaning="ended by SIGHUP",
-        patterns=(),
         cause="its terminal or SSH session was closed",
-        fix="start the run with orch launch, or under tmux",
+        fix="start the run with orch launch, tmux or nohup",
         check="host.linger",
     ),
     Signature(
         id="exit.interrupt",
         meaning="ended by SIGINT",
-        patterns=(),
-        cause="somebody pressed Ctrl-C",
+        cause="Ctrl-C was pressed",
         fix="nothing, if you stopped it",
         kind=Kind.SYMPTOM,
         after="a stop of the run",
@@ -103,8 +98,7 @@ SIGNATURES = (
     Signature(
         id="exit.pipe",
         meaning="ended by SIGPIPE",
-        patterns=(),
-        cause="what read its output has gone",
+        cause="the program that read its output has ended",
         fix="do not pipe a rank into a program that may end before it",
         kind=Kind.SYMPTOM,
     ),
@@ -112,39 +106,35 @@ SIGNATURES = (
         id="exit.time-limit",
         meaning="ended by a time limit",
         patterns=(r"\bCANCELLED AT \S+ DUE TO TIME LIMIT",),
-        cause="the limit on processor time, or the scheduler's on the job, was reached",
-        fix="ask for more time, and save checkpoints",
+        cause="the limit on CPU time (`ulimit -t`), or the scheduler's limit for the job, was reached",
+        fix="request more time, and save checkpoints",
     ),
     Signature(
         id="exit.slurm",
         meaning="Slurm ended the job: {reason}",
         patterns=(r"\bCANCELLED AT \S+ DUE TO (?P<reason>NODE FAILURE|PREEMPTION)",),
         cause="a node of the job failed, or a job of higher priority took its place",
-        fix="start it again from a checkpoint; leave a node that failed out (--exclude)",
+        fix="restart from a checkpoint; exclude a node that failed (--exclude)",
     ),
     Signature(
         id="exit.not-executable",
         meaning="the command could not be executed (exit code 126)",
-        patterns=(),
         cause="the file is not executable, or its first line names no interpreter",
-        fix="chmod +x, or look at its first line",
+        fix="chmod +x the file, or correct its first line (#!)",
         check="sw.launcher",
     ),
     Signature(
         id="exit.not-found",
         meaning="the command was not found (exit code 127)",
-        patterns=(),
-        cause="it does not exist here; a non-interactive login activates no environment",
-        fix="give `python` in the inventory as the absolute path of the environment's interpreter",
+        cause="it is not on the PATH of this node: a non-interactive login activates no environment",
+        fix="give the absolute path of the environment's command (orch: `python:` in the inventory)",
         check="sw.launcher",
     ),
     Signature(
         id="exit.code",
-        meaning="ended with an exit code of its own",
-        patterns=(),
-        cause="the script ended itself (sys.exit, os._exit), or a program that it ran failed; no error "
-        "that is known was printed",
-        fix="see the last lines that this rank printed",
+        meaning="exited with an error code",
+        cause="the script exited by itself, or a program that it ran failed; it printed no known error",
+        fix="read the last lines that this rank printed",
         kind=Kind.SYMPTOM,
     ),
 )

@@ -1,4 +1,4 @@
-"""gloo, and what torch.distributed says alike for every backend."""
+"""gloo, and what torch.distributed reports for every backend."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ SIGNATURES = (
         id="gloo.loopback",
         meaning="gloo advertises the loopback address",
         patterns=(r"(?:connect|timed out).*remote=\[(?:::ffff:)?127\.",),
-        cause="a host's own name resolves to 127.0.0.1 or 127.0.1.1, so peers connect to themselves",
+        cause="the host's own name resolves to 127.0.0.1 or 127.0.1.1, so peers connect to themselves",
         fix="set GLOO_SOCKET_IFNAME on each node to the interface of the training network",
         check="host.name",
     ),
     Signature(
         id="gloo.own-name-unknown",
-        meaning="a host does not know its own name",
+        meaning="a host cannot resolve its own name",
         patterns=(
             r"Unable to resolve hostname to a (?:\(local\) )?address",
             r"makeDeviceForHostname\(\): unsupported gloo device",
@@ -29,15 +29,15 @@ SIGNATURES = (
         id="gloo.no-interface",
         meaning="gloo finds no address on the interface",
         patterns=(r"Unable to find address for: (?P<interface>\S{1,64})",),
-        cause="GLOO_SOCKET_IFNAME is {interface}, which this node has not; gloo knows no patterns",
-        fix="set it per node to one real name of an interface",
+        cause="GLOO_SOCKET_IFNAME is {interface}, which this node does not have; gloo accepts no patterns",
+        fix="set it on each node to the full name of one interface",
         check="nic.pick",
     ),
     Signature(
         id="gloo.mesh",
-        meaning="gloo could not connect every rank with every other",
+        meaning="gloo could not connect all ranks to each other",
         patterns=(r"connectFullMesh failed",),
-        cause="a peer died, or the ephemeral ports between nodes are closed",
+        cause="a peer died, or the ephemeral ports between the nodes are closed",
         fix="look at the rank that failed first; if none did, open all TCP ports between the nodes",
         kind=Kind.SYMPTOM,
         check="net.tcp",
@@ -49,7 +49,7 @@ SIGNATURES = (
             r"Connection closed by peer",
             r"Connection reset by peer",
             r"gloo.*Broken pipe",
-            # TCP gave it up: its machine, or the way to it, is gone.
+            # TCP gave up: the machine, or the route to it, is gone.
             r"(?:Read|Write) error \[\S{1,64}\]:\d+: Connection timed out",
             r"(?:Read|Write) error \[\S{1,64}\]:\d+: No route to host",
             r"Application timeout caused pair closure",
@@ -65,35 +65,36 @@ SIGNATURES = (
         meaning="a peer did not send or receive in time",
         patterns=(r"Timed out waiting \d+ms for (?:recv|send) operation",),
         cause="another rank is slow, hangs, or has died",
-        fix="look for the rank that did not come to this collective",
+        fix="look for the rank that did not reach this collective",
         kind=Kind.CASCADE,
         after="a rank that hangs or died",
     ),
     Signature(
         id="dist.rank-late",
-        meaning="ranks did not come to the barrier",
+        meaning="ranks did not reach the barrier",
         patterns=(r"Ranks? (?P<ranks>[\d, ]{1,200}) failed to pass monitoredBarrier",),
         cause="rank {ranks} hangs, is slow, or has died",
-        fix="look at what that rank does instead",
+        fix="see what it does instead: py-spy dump --pid PID (orch: `orch stacks`)",
     ),
     Signature(
         id="dist.collectives-differ",
         meaning="ranks call different collectives",
         patterns=(
             r"Detected mismatch between collectives",
-            r"op\.preamble\.length <= op\.nbytes",  # gloo's own words, without DETAIL
+            r"op\.preamble\.length <= op\.nbytes",  # of gloo, without DETAIL
         ),
         cause="the code takes another path, or has tensors of another shape, on some rank",
-        fix="see that no collective stands in a branch that depends on the rank or on its data",
+        fix="move collectives out of branches that depend on the rank or its data; "
+        "TORCH_DISTRIBUTED_DEBUG=DETAIL names them",
     ),
     Signature(
         id="dist.not-destroyed",
         meaning="a thread was still running at exit",
         patterns=(r"terminate called without an active exception",),
-        # Seen now and then after destroy_process_group(), too: pytorch/pytorch#179291.
-        cause="the interpreter ended while threads of PyTorch, such as gloo's, were still running",
-        fix="call torch.distributed.destroy_process_group() at the end of the script; if it does, "
-        "this is a race in PyTorch: see whether the rank had finished its work",
+        # Occasionally seen after destroy_process_group(), too: pytorch/pytorch#179291.
+        cause="the interpreter exited while threads of PyTorch, such as gloo's, were still running",
+        fix="call torch.distributed.destroy_process_group() at the end of the script; if it does, this is "
+        "a race in PyTorch: check whether the rank had finished its work",
         kind=Kind.SYMPTOM,
         after="a script that ended early, or without destroy_process_group()",
     ),
@@ -107,7 +108,7 @@ SIGNATURES = (
     ),
     Signature(
         id="dist.no-backend",
-        meaning="torch has not this backend",
+        meaning="torch does not have this backend",
         patterns=(
             r"Distributed package doesn't have (?P<backend>\w{1,32}) built in",
             r"ProcessGroup(?P<backend>\w{1,16}) is only supported with GPUs",
@@ -118,7 +119,7 @@ SIGNATURES = (
     ),
     Signature(
         id="ddp.unused-parameters",
-        meaning="parts of the model took no part in the loss",
+        meaning="parts of the model were not used in the loss",
         patterns=(
             r"Expected to have finished reduction in the prior iteration",
             r"LightningModule has parameters that were not used in producing the loss",
@@ -128,10 +129,10 @@ SIGNATURES = (
     ),
     Signature(
         id="ddp.ready-twice",
-        meaning="a parameter took part in a step twice",
+        meaning="a parameter was used twice in a step",
         patterns=(r"Expected to mark a variable ready only once",),
         cause="forward() runs several times before backward(), or with activation checkpointing",
-        fix="DDP with static_graph=True; or checkpointing with use_reentrant=False",
+        fix="use DDP with static_graph=True, or checkpointing with use_reentrant=False",
     ),
     Signature(
         id="ddp.models-differ",
@@ -140,8 +141,8 @@ SIGNATURES = (
             r"DDP expects same model across all ranks",
             r"params\[\d+\] in this process.*(?:does not match|appears not to match)",
         ),
-        cause="the model is built from something that differs by rank: arguments, data, or a version",
-        fix="build the same model everywhere; see that code and configuration are the same on all nodes",
+        cause="the model depends on something that differs by rank: arguments, data, or a version",
+        fix="build the same model on all ranks; check that all nodes have the same code and configuration",
         check="sw.code",
     ),
 )

@@ -1,7 +1,7 @@
-"""NCCL: interfaces, InfiniBand, versions, and collectives that never end.
+"""NCCL: interfaces, InfiniBand, versions, and collectives that do not complete.
 
-The texts are those of NCCL 2.10 to 2.30; its functions (`socketStartConnect`, `socketPollConnect`, ...)
-changed names in between.
+The texts are those of NCCL 2.10 to 2.30; the names of its functions (`socketStartConnect`,
+`socketPollConnect`, ...) differ between these versions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SIGNATURES = (
             r"No usable listening interface found",
         ),
         cause="NCCL_SOCKET_IFNAME matches no interface on this node",
-        fix="set it per node to the interface that carries the training network, or unset it",
+        fix="set it on each node to the interface of the training network, or unset it",
         check="nic.pick",
     ),
     Signature(
@@ -31,7 +31,7 @@ SIGNATURES = (
             ),
         ),
         cause="NCCL chose {interface}, which other nodes cannot reach",
-        fix="set NCCL_SOCKET_IFNAME to the interface that carries the training network",
+        fix="set NCCL_SOCKET_IFNAME to the interface of the training network",
         kind=Kind.SYMPTOM,
         check="nic.pick",
     ),
@@ -39,8 +39,8 @@ SIGNATURES = (
         id="nccl.versions",
         meaning="nodes have different versions of NCCL",
         patterns=(r"Mismatched NCCL version detected",),
-        cause="torch, or the NCCL it loads, is not the same on every node",
-        fix="install the same torch on the nodes named",
+        cause="torch, or the NCCL that it loads, is not the same on all nodes",
+        fix="install the same torch on all nodes",
         check="sw.versions",
     ),
     Signature(
@@ -50,7 +50,7 @@ SIGNATURES = (
             r"Duplicate GPU detected",
             r"Multiple [Rr]anks are using the same GPU",
         ),
-        cause="the script does not choose its GPU by LOCAL_RANK, or one machine is listed twice",
+        cause="the script does not select its GPU by LOCAL_RANK, or one machine is listed twice",
         fix="call torch.cuda.set_device(int(os.environ['LOCAL_RANK'])) before the first collective",
         check="host.unique",
     ),
@@ -65,16 +65,16 @@ SIGNATURES = (
             r"Call to ibv_(?:create_qp|create_cq|reg_mr\w{0,32}) failed$",
         ),
         cause="the limit on locked memory (ulimit -l) is too low in the session that started the job",
-        fix="set `* - memlock unlimited` in /etc/security/limits.conf, and in a container "
-        "--ulimit memlock=-1; then log in again",
+        fix="set `* - memlock unlimited` in /etc/security/limits.conf and log in again; for a container: "
+        "--ulimit memlock=-1",
         check="ib.memlock",
     ),
     Signature(
         id="nccl.gid",
         meaning="an InfiniBand connection cannot be set up",
         patterns=(r"ibv_modify_qp failed with (?:error|\d+) (?!.*\bretrying\b)",),
-        cause="the GID index is wrong for this network (RoCE v2 needs its own), or ports differ",
-        fix="set NCCL_IB_GID_INDEX to the RoCE v2 entry (`show_gids`), or leave it to NCCL 2.21 and later",
+        cause="the GID index is wrong for this network (RoCE v2 has its own), or the ports differ",
+        fix="set NCCL_IB_GID_INDEX to the RoCE v2 entry (`show_gids`), or unset it with NCCL 2.21 or later",
         check="ib.gid",
     ),
     Signature(
@@ -85,9 +85,8 @@ SIGNATURES = (
             r"Got completion .*IBV_WC_RETRY_EXC",
             r"\bRETRY_EXC(?:_ERR)?\b",
         ),
-        cause="a port is down or a route between two adapters is missing; or the peer has died",
-        fix="look at the ports (`ibstat`) and the link between the two; on a congested fabric raise "
-        "NCCL_IB_TIMEOUT",
+        cause="a port is down, a route between two adapters is missing, or the peer has died",
+        fix="check ports (`ibstat`) and cables; on a congested fabric, raise NCCL_IB_TIMEOUT",
         check="ib.port",
     ),
     Signature(
@@ -97,7 +96,7 @@ SIGNATURES = (
             r"IBV_WC_LOC_PROT_ERR",
             r"Got completion .*(?:with error|status=)\s*4\b",
         ),
-        cause="PCI access control (ACS) or an IOMMU is in the way of GPU direct",
+        cause="PCI access control (ACS) or an IOMMU blocks GPUDirect RDMA",
         fix="turn ACS off on the PCI bridges, or set NCCL_NET_GDR_LEVEL=LOC",
         check="ib.gdr",
     ),
@@ -105,8 +104,8 @@ SIGNATURES = (
         id="nccl.ib-event",
         meaning="an InfiniBand adapter reports: {event}",
         patterns=(r"NET/IB ?: \S{1,64} Got async event ?: (?P<event>[^\n]{1,80})",),
-        cause="the port went down, its cable or switch fails, or the adapter had an error",
-        fix="look at the port (`ibstat`, `ibdiagnet`) and at `dmesg` of this node",
+        cause="the port went down, its cable or switch is failing, or the adapter had an error",
+        fix="check the port (`ibstat`, `ibdiagnet`) and `dmesg` on this node",
         kind=Kind.SYMPTOM,
         check="ib.port",
     ),
@@ -114,15 +113,14 @@ SIGNATURES = (
         id="nccl.nvls",
         meaning="NCCL cannot use multicast over NVLink",
         patterns=(r"nvls\.cc:\d+ NCCL WARN Cuda failure",),
-        cause="NVLink SHARP does not work here: fabric manager, driver, container, or a GPU that is in "
-        "another state",
-        fix="NCCL_NVLS_ENABLE=0 goes without it; then repair the fabric manager (`nvidia-smi -q`: Fabric)",
+        cause="NVLink SHARP fails here: fabric manager, driver, container, or a GPU in another state",
+        fix="set NCCL_NVLS_ENABLE=0 to do without, or repair the fabric (`nvidia-smi -q`: Fabric)",
         kind=Kind.SYMPTOM,
         check="gpu.fabric",
     ),
     Signature(
         id="nccl.no-plugin",
-        meaning="the NCCL network that was asked for is not there",
+        meaning="the requested NCCL network is missing",
         patterns=(
             r"Failed to initialize any NET plugin",
             r"NCCL WARN (?:Error: )?network \S+ not found",
@@ -133,13 +131,13 @@ SIGNATURES = (
     ),
     Signature(
         id="nccl.ranks-mixed",
-        meaning="ranks disagree about the run",
+        meaning="ranks disagree about their numbers or the world size",
         patterns=(
             r"Bootstrap Root ?: mismatch in (?:info|rank count)",
             r"Bootstrap Root ?: rank \d+ .*already checked in",
         ),
-        cause="two processes have one rank, or one of an earlier run still uses the port",
-        fix="end what is left of earlier runs on every node, and check node ranks",
+        cause="two processes have the same rank, or one of an earlier run still uses the port",
+        fix="end the processes of earlier runs on all nodes, and check the node ranks",
         check="host.orphans",
     ),
     Signature(
@@ -151,8 +149,8 @@ SIGNATURES = (
             r"/dev/shm/nccl-\S{1,40} .{0,200}No space left on device",
             r"NCCL WARN (?>.*?posix_fallocate failed).*No space left on device",
         ),
-        cause="a container gives 64 MiB of shared memory unless told otherwise",
-        fix="start the container with --shm-size=16g or --ipc=host; on a host, remount /dev/shm larger",
+        cause="NCCL needs shared memory, of which a container has 64 MiB by default",
+        fix="containers: --shm-size=16g or --ipc=host; hosts: mount -o remount,size=16g /dev/shm",
         check="shm",
     ),
     Signature(
@@ -165,28 +163,26 @@ SIGNATURES = (
             r"NCCL communicator was aborted on rank",
             r"remote process exited or there was a network error",
             r"Socket recv failed while polling for opId",
-            # What was still under way on a connection that had failed already is flushed.
+            # Requests that are flushed on a connection that has already failed.
             r"Got completion .*(?:with error|status=)\s*5\b",
             r"IBV_WC_WR_FLUSH_ERR",
         ),
-        cause="another rank has ended, or the network between the two broke",
+        cause="another rank has ended, or the network between the two failed",
         fix="look at the rank that failed first",
         kind=Kind.CASCADE,
         after="a rank that died",
     ),
     Signature(
         id="nccl.watchdog",
-        meaning="a collective did not end in time",
+        meaning="a collective did not complete in time",
         patterns=(
             (
                 r"(?:\[Rank (?P<member>\d{1,7})\] )?(?:Watchdog c|C)aught collective operation timeout: "
                 r"\w+\((?:SeqNum=(?P<number>\d{1,20}), )?OpType=(?P<operation>\w{1,64})"
             ),
         ),
-        cause="a rank did not come to {operation} number {number}: it hangs, has died, or took another "
-        "path through the code",
-        fix="compare number and operation between ranks: the one that lags behind, or printed nothing, is "
-        "the suspect",
+        cause="a rank did not reach {operation} number {number}: it hangs, has died, or took another path",
+        fix="compare operation and number between ranks; suspect the one that is behind or silent",
         kind=Kind.SYMPTOM,
         after="a rank that died or hangs",
     ),
@@ -208,19 +204,19 @@ SIGNATURES = (
     ),
     Signature(
         id="nccl.system-error",
-        meaning="NCCL failed at a system call",
+        meaning="a system call of NCCL failed",
         patterns=(r"ncclSystemError", r"unhandled system error"),
-        cause="mostly a peer or an interface that cannot be reached; NCCL's own warning says which",
-        fix="look for `NCCL WARN` in this rank's output; without one, run again with NCCL_DEBUG=WARN",
+        cause="usually a peer or an interface that cannot be reached; NCCL's own warning says which",
+        fix="look for `NCCL WARN` in its output; if there is none, run again with NCCL_DEBUG=WARN",
         kind=Kind.SYMPTOM,
         check="net.tcp",
     ),
     Signature(
         id="nccl.cuda-error",
-        meaning="NCCL failed at a CUDA call",
+        meaning="a CUDA call of NCCL failed",
         patterns=(r"ncclUnhandledCudaError", r"unhandled cuda error"),
         cause="the GPU, its driver or its memory; NCCL's own warning says which",
-        fix="look for `NCCL WARN` in this rank's output; without one, run again with NCCL_DEBUG=WARN",
+        fix="look for `NCCL WARN` in its output; if there is none, run again with NCCL_DEBUG=WARN",
         kind=Kind.SYMPTOM,
         check="coll.nccl",
     ),
@@ -229,7 +225,7 @@ SIGNATURES = (
         meaning="NCCL failed",
         patterns=(r"\bNCCL error in: (?!.*remote process exited)", r"\bNCCL Error \d+: "),
         cause="its `Last error:` or its own warning says why",
-        fix="look for `Last error` and `NCCL WARN` in its output; or run again with NCCL_DEBUG=WARN",
+        fix="look for `Last error` and `NCCL WARN` in its output, or run again with NCCL_DEBUG=WARN",
         kind=Kind.SYMPTOM,
         check="coll.nccl",
     ),

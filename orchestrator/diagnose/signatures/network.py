@@ -1,13 +1,13 @@
-"""Connections that cannot be made: refused, lost, without a route, a name or a free port."""
+"""Connections that fail: refused, lost, without a route, a name or a free port."""
 
 from __future__ import annotations
 
 from orchestrator.diagnose.signature import Kind, Signature
 
-# NCCL 2.19 to 2.23 tell the number of the error: `returned 111(Connection refused) errno 115`.
+# NCCL 2.19 to 2.23 print the number of the error: `returned 111(Connection refused) errno 115`.
 _CONNECT = r"(?i:\bconnect\b.{0,400}?(?:returned|failed:?|failed :|:)) (?:\d{1,3}\()?"
 
-# Who only reports, or tries again, says so in the same line.
+# Not a program that only reports, or retries, as the same line shows.
 _NO_RETRY = r"(?!wandb: )(?!.*thrown while requesting)(?!.*[Rr]etrying).*"
 
 SIGNATURES = (
@@ -37,8 +37,8 @@ SIGNATURES = (
         id="net.no-route",
         meaning="no route to a peer",
         patterns=(r"No route to host",),
-        cause="a firewall rejects (firewalld does it this way), or the host is down or in another VLAN",
-        fix="open the ports with the firewall's own tool, and see that the nodes can ping one another",
+        cause="a firewall rejects packets (as firewalld does), the host is down, or it is in another VLAN",
+        fix="open the ports in the firewall, and check that the nodes can ping each other",
         check="net.tcp",
     ),
     Signature(
@@ -49,9 +49,9 @@ SIGNATURES = (
             r"\bConnect to .*annot assign requested address",  # NCCL, by IPv6
             r"\[Errno 101\] Network is unreachable",
         ),
-        cause="this node has no route to the address of the peer, or of a server to download from",
-        fix="give every node an address on one subnet, and name that interface; a node without internet "
-        "needs its data beforehand",
+        cause="this node has no route to the address of the peer, or of a download server",
+        fix="give all nodes an address in one subnet, and name that interface; copy data to nodes without "
+        "internet first",
         check="net.tcp",
     ),
     Signature(
@@ -62,9 +62,9 @@ SIGNATURES = (
             r"We couldn't connect to 'https?://",
             r"\bURLError: <urlopen error (?!.*\bname\b)",
         ),
-        cause="this node does not reach the server: it has no way to the internet, or needs a proxy",
-        fix="bring models and data to every node beforehand, and set HF_HUB_OFFLINE=1 or the like; or "
-        "give HTTPS_PROXY with --env",
+        cause="this node cannot reach the server: it has no internet access, or needs a proxy",
+        fix="copy models and data to all nodes first and set HF_HUB_OFFLINE=1; or set HTTPS_PROXY (orch: "
+        "launch with --env)",
         check="shared",
         is_survivable=True,
     ),
@@ -72,8 +72,8 @@ SIGNATURES = (
         id="net.rate-limited",
         meaning="a server refused more downloads",
         patterns=(r"\b429 Client Error: Too Many Requests",),
-        cause="every rank asked the server at once, or too often",
-        fix="download on rank 0, then barrier; or once to shared storage, and set HF_HUB_OFFLINE=1",
+        cause="all ranks asked the server at once, or too often",
+        fix="download on rank 0 before a barrier, or once to shared storage with HF_HUB_OFFLINE=1",
         check="shared",
         is_survivable=True,
     ),
@@ -86,23 +86,22 @@ SIGNATURES = (
             rf"^{_NO_RETRY}Name or service not known",
             rf"^{_NO_RETRY}Temporary failure in name resolution",
         ),
-        cause="the name of the main node, of a peer, or of a server to download from is unknown on this "
-        "node",
-        fix="use an IP address as the main address, or add the name to /etc/hosts on every node; a node "
-        "without internet needs its data beforehand",
+        cause="this node cannot resolve the name of the main node, a peer, or a download server",
+        fix="use an IP address as the main address, or add the name to /etc/hosts on all nodes; copy data "
+        "to nodes without internet first",
         check="net.dns",
     ),
     Signature(
         id="net.reverse-name",
         meaning="an address has no name",
         patterns=(r"hostname of the client socket cannot be retrieved\. err=",),
-        cause="reverse DNS has no entry for a peer; torch only wanted to print the name",
+        cause="reverse DNS has no entry for a peer; torch only wanted to print its name",
         fix="nothing",
         kind=Kind.NOISE,
     ),
     Signature(
         id="net.port-in-use",
-        meaning="the port is taken",
+        meaning="the port is in use",
         patterns=(
             r"\bEADDRINUSE\b",
             r"errno: 98\b",
@@ -110,19 +109,19 @@ SIGNATURES = (
             r"on port `?\d{1,5}`?, but another process is utilizing it",  # accelerate
         ),
         cause="an earlier run, or another program, still listens on the port on this node",
-        fix="end the process that holds it (`ss -ltnp`), or choose another with --main-port",
+        fix="end what `ss -ltnp` shows on it, or use another (torchrun --master-port, orch --main-port)",
         check="net.bind",
     ),
     Signature(
         id="net.address-not-here",
         meaning="the address to listen on is not this host's",
-        # A client that tries `localhost` by IPv6 first, where there is none, goes on by IPv4.
+        # A client that tries `localhost` by IPv6 first falls back to IPv4.
         patterns=(
             r"\bEADDRNOTAVAIL\b",
             r"^(?!.*(?:client socket has failed to connect|Connect to )).*annot assign requested address",
         ),
         cause="the main address belongs to another machine, or node ranks are mixed up",
-        fix="give the main address of the node with node rank 0",
+        fix="use the address of the node with node rank 0 as the main address",
         check="net.bind",
     ),
     Signature(
@@ -136,7 +135,7 @@ SIGNATURES = (
             ),
         ),
         cause="{host} did not answer on port {port}: rank 0 is not up, or a firewall drops packets",
-        fix="see that rank 0 runs on {host} and that port {port} is open from this node; a port that is "
+        fix="check that rank 0 runs on {host} and that port {port} is open from this node; a port that is "
         "not the main port is the store of a c10d rendezvous: prefer the static one",
         check="net.tcp",
     ),

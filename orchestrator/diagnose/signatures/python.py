@@ -1,6 +1,6 @@
-"""Python: what cannot be imported, loaded or read, and an end from outside.
+"""Python: what cannot be imported, loaded or read, and interrupts.
 
-An exception that no row knows is told with its type, its message and its place in the script.
+An exception that matches no row is reported with its type, its message and its line in the script.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from orchestrator.diagnose.signature import Kind, Signature
 EXCEPTION = Signature(
     id="python.exception",
     meaning="the script raised an exception",
-    patterns=(),
-    cause="the line of the script that is named raised it",
-    fix="correct that line, or what it is given",
+    cause="it was raised at the line of the script that is named",
+    fix="fix that line, or the values that it gets",
 )
-"""Stands for every exception that no row of the table knows."""
+"""Any exception that matches no row of the table."""
 
 SIGNATURES = (
     Signature(
@@ -28,7 +27,7 @@ SIGNATURES = (
             ),
         ),
         cause="{module} is not installed for the Python that ran here",
-        fix="name the Python that has it with `python:` in the inventory; else install it for that one",
+        fix="install it for that Python, or use the one that has it (orch: `python:` in the inventory)",
         check="sw.import",
         is_survivable=True,
     ),
@@ -39,26 +38,26 @@ SIGNATURES = (
             r"Error: (?P<library>[^:\s]{1,200}): cannot open shared object file",
             r"error while loading shared libraries: (?P<library>[^:\s]{1,200}): cannot open",
         ),
-        cause="{library} is not on this node, or not on the loader's path",
-        fix="install the package that holds it, or set LD_LIBRARY_PATH for this node",
+        cause="{library} is not on this node, or not in the search path of the loader",
+        fix="install the package that contains it, or add its folder to LD_LIBRARY_PATH on this node",
         check="sw.import",
         is_survivable=True,
     ),
     Signature(
         id="python.old-libc",
-        meaning="a compiled package needs a newer system",
+        meaning="a compiled package needs newer system libraries",
         patterns=(r"version [`'](?P<version>(?:GLIBC|GLIBCXX|CXXABI)_[\d.]{1,20})' not found",),
-        cause="it was built for {version}, which this node's libraries do not have",
-        fix="build or install the package on the oldest node, or bring libstdc++ with the environment",
+        cause="it was built for {version}, which the libraries of this node lack",
+        fix="install a build for the oldest node, or run in a container",
         check="sw.import",
         is_survivable=True,
     ),
     Signature(
         id="python.symbol",
-        meaning="a compiled package does not fit torch",
+        meaning="a compiled package does not match torch",
         patterns=(r"undefined symbol: \w",),
         cause="it was built against another version of torch or CUDA",
-        fix="install it again for the torch of this node",
+        fix="reinstall it for the torch of this node",
         check="sw.versions",
         is_survivable=True,
     ),
@@ -66,8 +65,8 @@ SIGNATURES = (
         id="python.no-name",
         meaning="a name cannot be imported",
         patterns=(r"ImportError: cannot import name '(?P<name>\w{1,200})'",),
-        cause="the version installed here does not have {name}, or a file of that name hides the package",
-        fix="install the same versions on every node",
+        cause="the installed version does not have {name}, or a file of yours hides the package",
+        fix="install the same versions on all nodes, and rename files that are named like the package",
         check="sw.versions",
         is_survivable=True,
     ),
@@ -75,25 +74,25 @@ SIGNATURES = (
         id="python.syntax",
         meaning="Python cannot read the script",
         patterns=(r"^SyntaxError: ", r"^IndentationError: ", r"^TabError: "),
-        cause="a mistake in the script, or a Python older than it was written for",
-        fix="correct the line that it names, or give a newer Python as `python` in the inventory",
+        cause="an error in the script, or a Python older than it was written for",
+        fix="correct the line that is named, or use a newer Python (orch: `python:` in the inventory)",
         check="sw.versions",
     ),
     Signature(
         id="python.interrupted",
         meaning="interrupted",
         patterns=(r"^KeyboardInterrupt\b",),
-        cause="somebody pressed Ctrl-C, or the run was stopped",
+        cause="Ctrl-C was pressed, or the run was stopped",
         fix="nothing, if you stopped it; else look at what failed before",
         kind=Kind.SYMPTOM,
         after="a stop of the run",
     ),
     Signature(
         id="state.mismatch",
-        meaning="the checkpoint does not fit the model",
+        meaning="the checkpoint does not match the model",
         patterns=(r"Error\(s\) in loading state_dict for",),
-        cause="it was saved from a model of other layers or sizes, or wrapped in DDP (`module.`)",
-        fix="load it into the same model; strip or add `module.` where only that differs",
+        cause="it was saved from a model with other layers or sizes, or wrapped in DDP (`module.`)",
+        fix="load it into the same model; strip or add `module.` if only that differs",
     ),
     Signature(
         id="state.torn",
@@ -104,19 +103,19 @@ SIGNATURES = (
             r"Ran out of input$",
             r"_pickle\.UnpicklingError: (?:pickle data was truncated|invalid load key)",
         ),
-        cause="its writing was cut off, or it is read while rank 0 still writes",
-        fix="write to another name and rename when done; let other ranks wait at a barrier",
+        cause="writing it was interrupted, or it is read while rank 0 still writes it",
+        fix="write to a temporary name and rename it when done; let the other ranks wait at a barrier",
     ),
     Signature(
         id="state.weights-only",
-        meaning="the checkpoint holds more than tensors",
+        meaning="the checkpoint contains more than tensors",
         patterns=(r"Weights only load failed",),
-        cause="since torch 2.6, torch.load takes tensors only unless told otherwise",
+        cause="since torch 2.6, torch.load accepts only tensors by default",
         fix="torch.load(path, weights_only=False), if you trust the file",
     ),
     Signature(
         id="state.device",
-        meaning="the checkpoint is of a GPU that is not here",
+        meaning="the checkpoint is from a GPU that this rank does not have",
         patterns=(r"Attempting to deserialize object on (?:a )?CUDA device",),
         cause="it was saved from CUDA tensors, and this rank has no such GPU",
         fix="torch.load(path, map_location='cpu'), then move it to the device of the rank",

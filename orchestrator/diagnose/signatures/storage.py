@@ -1,4 +1,4 @@
-"""Disks and files: full, read-only, not permitted, not there, not answering."""
+"""Disks and files: full, read-only, not permitted, missing, not answering."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ SIGNATURES = (
         id="disk.full",
         meaning="the disk is full",
         patterns=(r"No space left on device",),
-        cause="the file system that was written to has no space, or no inodes, left",
-        fix="`df -h` and `df -i` on this node: make room, or write elsewhere",
+        cause="the file system has no space, or no inodes, left",
+        fix="free space (`df -h` and `df -i` on this node), or write elsewhere",
         check="disk",
     ),
     Signature(
@@ -21,32 +21,31 @@ SIGNATURES = (
             r"PytorchStreamWriter failed",
             r"inline_container\.cc.* unexpected pos \d+ vs \d+",
         ),
-        cause="mostly the disk is full, or the folder cannot be written to",
-        fix="`df -h` on this node: make room, or write elsewhere; what was written is torn",
+        cause="usually the disk is full, or the folder is not writable",
+        fix="free space (`df -h` on this node), or write elsewhere; the file is incomplete",
         check="disk",
     ),
     Signature(
         id="disk.file-limit",
-        meaning="a file has reached the limit on its size",
+        meaning="a file reached the size limit",
         patterns=(r"\[Errno 27\] File too large",),
-        cause="a limit on the size of files (`ulimit -f`, RLIMIT_FSIZE) holds for the job on this node",
-        fix="lift it in /etc/security/limits.conf (`fsize`) or in the login's start-up files; "
-        "`ulimit -f` shows it",
+        cause="a limit on the size of files (`ulimit -f`, RLIMIT_FSIZE) applies to the job on this node",
+        fix="raise it: `fsize` in /etc/security/limits.conf, or `ulimit -f` in the login's start-up files",
     ),
     Signature(
         id="disk.quota",
         meaning="the quota is used up",
         patterns=(r"isk quota exceeded",),
         cause="the user's or project's share of the file system is full",
-        fix="`quota -s`: make room, or write elsewhere",
+        fix="free space (`quota -s` shows the quota), or write elsewhere",
         check="disk",
     ),
     Signature(
         id="disk.read-only",
         meaning="the file system is read-only",
         patterns=(r"Read-only file system",),
-        cause="it is mounted so, or the kernel made it so after an error of the disk",
-        fix="write elsewhere; `dmesg` tells of disk errors",
+        cause="it is mounted read-only, or the kernel made it read-only after a disk error",
+        fix="write elsewhere; `dmesg` shows disk errors",
         check="disk",
         is_survivable=True,
     ),
@@ -54,33 +53,33 @@ SIGNATURES = (
         id="disk.permission",
         meaning="permission denied",
         patterns=(r"\bPermissionError: \[Errno 13\]", r"(?:^|: )Permission denied$"),
-        cause="the user that runs the job may not read, write or execute this path",
-        fix="`ls -ld` the path and its folders on this node; compare user ids between nodes",
+        cause="the user of the job may not read, write or execute this path",
+        fix="ls -ld the path and its folders on this node; compare user ids between nodes (`id`)",
         check="user",
         is_survivable=True,
     ),
     Signature(
         id="disk.no-file",
-        meaning="a file is not there",
+        meaning="a file does not exist",
         patterns=(
             r"\bFileNotFoundError: \[Errno 2\] .*'(?P<path>[^'\n]{1,400})'",
             r"\bFileNotFoundError: (?!\[)(?P<path>.{1,200})",
         ),
         cause="{path} is not on this node",
-        fix="bring the data to every node under the same path, or use shared storage",
+        fix="put the data at the same path on all nodes, or use shared storage",
         check="shared",
         is_survivable=True,
     ),
     Signature(
         id="disk.failing",
-        meaning="the storage does not answer",
+        meaning="the storage failed or does not answer",
         patterns=(
             r"\[Errno 5\] Input/output error",
             r"\[Errno 116\] Stale file handle",
             r"Transport endpoint is not connected",
         ),
-        cause="a disk fails, or the server of a network file system went away",
-        fix="remount it on this node; `dmesg` tells of disk errors",
+        cause="a disk is failing, or the server of a network file system is gone",
+        fix="remount it on this node; `dmesg` shows disk errors",
         check="disk",
     ),
 )

@@ -1,4 +1,4 @@
-"""The training itself: numbers that are not finite, runs that go on, but not as wished."""
+"""The training itself: numbers that are not finite, and runs that continue, but not as intended."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ SIGNATURES = (
         patterns=(
             r"[Ll]oss\w{0,40}\W{1,5}(?:tensor\()?-?nan\b",
             r"[Ll]oss\w{0,40}\W{1,5}(?:tensor\()?-?NaN\b",
-            r"\b(?:grad_norm)\W{1,5}nan\b",  # a group: so it is `nan` that is looked for first
+            r"\b(?:grad_norm)\W{1,5}nan\b",  # in a group, so that lines are searched for `nan` first
         ),
         cause="the training diverged: learning rate too high, no warm-up, or fp16 overflowed",
-        fix="a lower learning rate with warm-up, gradient clipping, bf16, or loss scaling",
+        fix="use a lower learning rate with warm-up, gradient clipping, bf16, or loss scaling",
         kind=Kind.HINT,
     ),
     Signature(
         id="training.loss-scale",
         meaning="the gradients overflowed until the loss scale was at its minimum",
         patterns=(r"Current loss scale already at minimum",),
-        cause="the loss or its gradients are not finite: fp16 has not the range, or the training diverged",
-        fix="bf16 where the GPU has it; a lower learning rate with warm-up; look for bad data",
+        cause="the loss or its gradients are not finite: fp16 lacks the range, or the training diverged",
+        fix="use bf16 if the GPU has it, and a lower learning rate with warm-up; check for bad data",
     ),
     Signature(
         id="training.member-missing",
@@ -30,8 +30,8 @@ SIGNATURES = (
         patterns=(
             r"Initializing distributed: GLOBAL_RANK: (?P<rank>\d{1,9}), MEMBER: \d+/(?P<size>\d{1,9})",
         ),
-        cause="not all of the {size} members came",
-        fix="look at the nodes whose ranks printed nothing",
+        cause="not all of the {size} members joined",
+        fix="check the nodes whose ranks printed nothing",
         kind=Kind.HINT,
     ),
 )
