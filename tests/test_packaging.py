@@ -46,7 +46,15 @@ def test_every_module_and_the_types_marker_are_in(wheel: ZipFile) -> None:
 
 def test_nothing_else_is_in(wheel: ZipFile) -> None:
     tops = {path.split("/")[0] for path in wheel.namelist()}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"orchestrator"}
+    data = {top for top in tops if top.endswith(".data")}
+    assert {top for top in tops - data if not top.endswith(".dist-info")} == {"orchestrator"}
+
+
+def test_manual_pages_are_in(wheel: ZipFile) -> None:
+    pages = {path.name for path in (ROOT / "man").glob("*.1")}
+    inside = {path for path in wheel.namelist() if ".data/" in path}
+    assert {Path(path).name for path in inside} == pages >= {"orch.1", "orch-launch.1"}
+    assert all("/share/man/man1/" in path for path in inside)
 
 
 def test_the_command_is_orch(wheel: ZipFile) -> None:

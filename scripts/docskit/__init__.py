@@ -1,0 +1,1 @@
+"""What `scripts/docs` writes: one module for each kind of page, named after its source."""
