@@ -25,7 +25,6 @@ ALLOWED = {
     ("node/facts.py", "python"): _INTERPRETER,
     ("node/probes/gpu.py", "fabric"): _NVLINK,
     ("node/probes/look.py", "python"): _INTERPRETER,
-    ("preflight/gpus/devices.py", "fabric"): _NVLINK,
     ("preflight/gpus/nvlink.py", "fabric"): _NVLINK,
     ("preflight/script/collectives.py", "fabric"): "what scripts call their Fabric object",
     ("preflight/software/interpreter.py", "python"): _INTERPRETER,

@@ -10,7 +10,7 @@ from orchestrator.errors import Unreachable
 from orchestrator.inventory import Host
 from orchestrator.node.probes import gpu
 from orchestrator.plan import Facts, Interface
-from orchestrator.preflight.gpus.devices import Gpus
+from orchestrator.preflight.gpus.devices import GPU, Gpus
 from orchestrator.preflight.model import NoAnswer
 from orchestrator.preflight.software.interpreter import Interpreter, Software, Torch
 from orchestrator.ui.nodes import describe, lines
@@ -40,7 +40,7 @@ def gpus(recorded: str) -> Gpus:
         "gpus": gpu.parse(shapes.text(f"nvidia-smi/{recorded}.xml")),
     }
     nothing = {"devices": [], "pci": [], "switches": 0, "version": None, "open": False}
-    return Gpus.parse({**nothing, "visible": None, "amd": 0, "smi": smi})
+    return GPU.parse({**nothing, "visible": None, "amd": 0, "smi": smi})
 
 
 def software(torch: str | None = "2.9.1+cu128", python: str = "3.11.7") -> Software:

@@ -180,7 +180,7 @@ def test_an_nvidia_smi_that_hangs_is_itself_the_finding() -> None:
     hung = silent("no answer within 15 s", hung=True)
     (finding,) = verdict("gpu", nodes(hung))
     assert finding.status is Status.FAIL
-    assert finding.message == "nvidia-smi hangs (no answer within 15 s): so will CUDA"
+    assert finding.message == "nvidia-smi hangs (no answer within 15 s): CUDA will hang too"
     (finding,) = verdict("gpu.ecc", nodes(hung))
     assert finding.status is Status.INCOMPLETE
 
@@ -188,7 +188,7 @@ def test_an_nvidia_smi_that_hangs_is_itself_the_finding() -> None:
 def test_gpus_without_nvidia_smi_are_only_counted() -> None:
     (finding,) = verdict("gpu", nodes(silent("there is no nvidia-smi")))
     assert finding.status is Status.INCOMPLETE
-    assert finding.message == "1 GPU, but no nvidia-smi to ask how they are"
+    assert finding.message == "1 GPU, but no nvidia-smi to check them with"
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_gpus_without_nvidia_smi_are_only_counted() -> None:
         (None, "no driver is loaded"),
         ("nouveau", "nouveau has them, not NVIDIA's driver"),
         ("vfio-pci", "vfio-pci has them, not NVIDIA's driver"),
-        ("nvidia", "this container was not given them"),
+        ("nvidia", "this container was started without them"),
     ],
 )
 def test_a_gpu_that_nothing_serves(driver: str | None, why: str) -> None:
@@ -213,7 +213,7 @@ def test_a_gpu_that_nothing_serves(driver: str | None, why: str) -> None:
 def test_a_node_without_gpu_among_nodes_with_some_fails() -> None:
     worst, _ = verdict("gpu", nodes(HEALTHY, HEALTHY, NOTHING))
     assert (worst.status, worst.nodes) == (Status.FAIL, ("node2",))
-    assert worst.message.startswith("no GPU for its 1 rank, though other nodes have some")
+    assert worst.message.startswith("no GPU for its 1 rank, but other nodes have some")
 
 
 def test_mig_slices_are_no_gpus() -> None:
@@ -230,7 +230,7 @@ def test_instincts_are_counted_and_no_more() -> None:
     (finding,) = verdict("gpu.ecc", nodes(amd, amd))
     assert (finding.status, finding.message) == (
         Status.SKIP,
-        "ECC is known of NVIDIA's GPUs only",
+        "only NVIDIA GPUs are checked",
     )
 
 
@@ -246,7 +246,7 @@ def test_nodes_that_are_one_machine_pass() -> None:
 def test_other_processes_are_named() -> None:
     (finding,) = verdict("gpu.busy", nodes(SICK))
     assert finding.status is Status.WARN
-    assert finding.message == "somebody is on the GPUs: GPU 1: 912345 (python, 61234 MiB)"
+    assert finding.message == "the GPUs are in use: GPU 1: 912345 (python, 61234 MiB)"
     assert commands(finding) == ("kill 912345",)
     assert finding.data["node0"]["2"]["used"] == 9000  # memory of processes that are not shown
 
@@ -500,13 +500,13 @@ def nvlink(*raw: Raw) -> list[Finding]:
 
 def test_all_links_up() -> None:
     (finding,) = nvlink(links("h100x8"), links("h100x8"))
-    assert (finding.status, finding.message) == (Status.PASS, "18 NVLinks a GPU are active")
+    assert (finding.status, finding.message) == (Status.PASS, "18 NVLinks per GPU are active")
 
 
 def test_fewer_links_than_the_others_warn() -> None:
     (finding,) = nvlink(links("v100x4"))
     assert finding.status is Status.WARN
-    assert finding.message == "GPU 3: 4 NVLinks are active, where others have 6"
+    assert finding.message == "GPU 3: 4 NVLinks are active; others have 6"
     assert finding.data["node0"]["3"]["inactive"] == [3, 5]
 
 
@@ -516,7 +516,7 @@ def test_no_link_where_others_have_some_fails() -> None:
     (finding,) = nvlink(raw)
     assert (finding.status, finding.message) == (
         Status.FAIL,
-        "GPU 0: no NVLink is active, where others have 4",
+        "GPU 0: no NVLink is active; others have 4",
     )
 
 
@@ -565,7 +565,7 @@ def test_a_fabric_that_works() -> None:
 def test_a_fabric_manager_of_another_version_fails() -> None:
     finding = fabric_of({**HEALTHY, "switches": 4}, version="535.104.05")
     assert finding.status is Status.FAIL
-    assert finding.message.startswith("fabric manager 535.104.05 beside driver 550.90.07:")
+    assert finding.message.startswith("fabric manager 535.104.05 with driver 550.90.07:")
     assert commands(finding) == (
         "apt-get install -y 'nvidia-fabricmanager-550=550.90.07*'",
         "systemctl restart nvidia-fabricmanager",
