@@ -32,7 +32,7 @@ MADE_LATER = {
     "orchestrator.node.facts": "two literals of its callers",
     "orchestrator.node.probes.look": "literals of its callers",
     "orchestrator.preflight.collectives.failure": "kept in CAUSES, which are tried here",
-    "orchestrator.remote.alike": "names, addresses and lines to paste, each escaped",
+    "orchestrator.remote.grouped_errors": "names, addresses and lines to paste, each escaped",
     "orchestrator.remote.ssh.host_keys": "the patterns of a known_hosts file",
     "orchestrator.control.explain": "the number of a process",
     "orchestrator.sync.failure": "kept in the tables of causes, which are tried here",

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.node import records
 from orchestrator.node.reasons import UNASKED, StopReason
 from orchestrator.reasons import WITHOUT_DETAIL, Stop, reason_of_signal
-from orchestrator.remote.old_sentences import oom_kills_of, stop_of, stop_of_summary
+from orchestrator.remote.legacy_reasons import parse_oom_kills, parse_stop, parse_summary
 from orchestrator.remote.reports import StatusReport, parse
 from orchestrator.runs.old_records import renewed, renewed_record
 
@@ -67,15 +67,15 @@ STOPS = [*SENTENCES.values(), *(stop for _, stop, _ in REWORDED)]
 
 @pytest.mark.parametrize("sentence", SENTENCES)
 def test_stop_of_sentence_in_present_wording_is_its_reason(sentence: str) -> None:
-    assert stop_of(sentence) == SENTENCES[sentence]
-    assert str(stop_of(sentence)) == sentence
+    assert parse_stop(sentence) == SENTENCES[sentence]
+    assert str(parse_stop(sentence)) == sentence
 
 
 @pytest.mark.parametrize(("sentence", "stop", "wording"), REWORDED)
 def test_stop_of_sentence_of_old_version_is_its_reason(
     sentence: str, stop: Stop, wording: str
 ) -> None:
-    assert stop_of(sentence) == stop
+    assert parse_stop(sentence) == stop
     assert str(stop) == wording
 
 
@@ -126,13 +126,13 @@ def test_reason_of_signal_is_its_own_or_interrupt() -> None:
 
 def test_stop_of_summary_of_rank_that_exited_with_124_is_none() -> None:
     limit = Stop(StopReason.TIME_LIMIT, seconds=2)
-    assert stop_of_summary("timed out after 2 s (attempt 1 of 2)", 124) == limit
-    assert stop_of_summary("rank 0 on n0 exited with 124", 124) is None
+    assert parse_summary("timed out after 2 s (attempt 1 of 2)", 124) == limit
+    assert parse_summary("rank 0 on n0 exited with 124", 124) is None
 
 
 def test_renewed_verdict_of_old_version_has_its_oom_count() -> None:
-    assert oom_kills_of("memory.events of n1: oom_kill grew by 3") == 3
-    assert oom_kills_of("Out of memory: Killed process 102 (python)") is None
+    assert parse_oom_kills("memory.events of n1: oom_kill grew by 3") == 3
+    assert parse_oom_kills("Out of memory: Killed process 102 (python)") is None
     old = {"evidence": "memory.events of n1: oom_kill grew by 3"}
     assert renewed("Explained", old)["oom_kills"] == 3
     assert renewed_record({"state": "failed", "summary": "x", "exit_code": 1, "verdict": old})[

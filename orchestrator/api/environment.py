@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from orchestrator.errors import UsageError
-from orchestrator.inventory.problems import printable, quoted
 from orchestrator.inventory.values import variable_name, variable_value
 from orchestrator.util.bounded_read import Unreadable, read_bounded
+from orchestrator.util.text import escaped, quoted
 
 # Linux hands a program 6 MiB of arguments and environment at most; a file of more is some other file.
 _MOST_BYTES = 8 << 20
@@ -46,7 +46,7 @@ def environment_of(
 
 
 def _read(file: Path) -> Iterator[tuple[str, str]]:
-    shown = printable(str(file))
+    shown = escaped(str(file))
     try:
         text = read_bounded(file, _MOST_BYTES).decode("utf-8-sig")
     except FileNotFoundError:

@@ -14,11 +14,11 @@ from orchestrator.errors import UsageError
 from orchestrator.inventory import Inventory, Main, load, select
 from orchestrator.inventory.readers.orch_yaml import parse
 from orchestrator.plan.launchers import registry
-from orchestrator.plan.masking import withhold
+from orchestrator.plan.masking import mask_in_logs
 from orchestrator.remote.base import Transport
 from orchestrator.remote.transports import DEFAULT, create
 from orchestrator.runs.folder import ensure_private_folder, state_folder
-from orchestrator.util.process import end_imports
+from orchestrator.util.process import resume_gc
 
 Hosts = str | PathLike[str] | Sequence[str] | Inventory
 """An inventory file, hosts as ssh takes them, or an inventory."""
@@ -53,8 +53,8 @@ async def chosen(
         own = {"accept_new": True} if choice.accept_new else {}
         transport = create(choice.transport, timeout=choice.connect_timeout, **own)
         for host in (*inventory.hosts, *inventory.spares):
-            withhold(host.env)
-        end_imports()
+            mask_in_logs(host.env)
+        resume_gc()
         async with transport:
             yield select(inventory, choice.nodes, choice.exclude), transport
         return
@@ -65,7 +65,7 @@ async def chosen(
     from orchestrator.node.facts import visible_gpus
     from orchestrator.remote.embedded.transport import EmbeddedTransport
 
-    end_imports()
+    resume_gc()
     root = state_folder() / "local" / local_name
     with suppress(OSError):  # the cluster says why its folders cannot be made
         ensure_private_folder(root)

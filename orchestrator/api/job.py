@@ -20,9 +20,9 @@ from orchestrator.api.script import (
 )
 from orchestrator.api.values import number_or_auto
 from orchestrator.errors import UsageError
-from orchestrator.inventory.problems import printable
 from orchestrator.plan import Job
-from orchestrator.plan.masking import withhold
+from orchestrator.plan.masking import mask_in_logs
+from orchestrator.util.text import escaped
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Asked:
 def read_job(words: JobWords) -> Asked:
     """Return what the words ask for. Raises UsageError."""
     environment, secrets = environment_of(words.env, words.env_file)
-    withhold(environment, secrets)
+    mask_in_logs(environment, secrets)
     name, script, source = words.script or "", None, words.sync
     if words.no_python and words.module:
         raise UsageError("--no-python and --module exclude each other")
@@ -117,7 +117,7 @@ def _is_program(words: JobWords, script: Path, is_file: bool) -> bool:
             check_program(script)
         return words.no_python or is_program(script)
     except OSError as error:
-        raise UsageError(f"{printable(str(script))}: {error.strerror}") from None
+        raise UsageError(f"{escaped(str(script))}: {error.strerror}") from None
 
 
 def local_name(job: Job) -> str:

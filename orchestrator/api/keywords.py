@@ -17,11 +17,11 @@ from orchestrator.api.job import JobWords
 from orchestrator.api.preflight_request import PreflightArguments
 from orchestrator.api.request import LaunchArguments
 from orchestrator.errors import UsageError
-from orchestrator.inventory.problems import nearest
 from orchestrator.pipeline.outgoing import SYNC_LIMIT
 from orchestrator.remote.transports import DEFAULT
 from orchestrator.runs.options import LOG_LIMIT, RunOptions
 from orchestrator.sync.patterns import check_patterns
+from orchestrator.util.text import nearest
 
 T = TypeVar("T")
 Time = float | str

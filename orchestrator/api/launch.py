@@ -38,7 +38,7 @@ from orchestrator.plan.masking import known_secrets, masked_text, masked_words
 from orchestrator.plan.plan import choose_launcher
 from orchestrator.preflight.level import Level
 from orchestrator.remote.base import Transport
-from orchestrator.remote.connection import NodeConnection
+from orchestrator.remote.connection import NodeConnection, close_all
 from orchestrator.remote.fleet import Fleet
 from orchestrator.remote.transports import create, saved
 from orchestrator.runs.background import handing_over
@@ -50,7 +50,6 @@ from orchestrator.runs.options import RunOptions, Settings, with_silence_timeout
 from orchestrator.runs.record import Record
 from orchestrator.runs.stop_request import StopRequest, request_stop
 from orchestrator.sync import Tree
-from orchestrator.util.closing import close_all
 
 _NO_ROOM = 10.0  # seconds for which it is tried to record that a job could not be started
 

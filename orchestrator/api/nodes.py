@@ -25,9 +25,9 @@ from orchestrator.preflight.measure import parse
 from orchestrator.preflight.model import NoAnswer
 from orchestrator.preflight.software.interpreter import SOFTWARE, Interpreter, Software, Torch
 from orchestrator.remote.agent import Agent
-from orchestrator.remote.alike import alike
 from orchestrator.remote.base import Transport
 from orchestrator.remote.fleet import Fleet
+from orchestrator.remote.grouped_errors import group_verdicts
 
 _PROBE_TIME = 20.0  # seconds; nvidia-smi first wakes up each GPU where its driver sleeps
 _INSTALL_RSYNC = "install rsync there, or bring the files yourself and use --no-sync"
@@ -193,7 +193,7 @@ def faults(reports: Sequence[NodeReport]) -> list[str]:
 def problems(reports: Sequence[NodeReport]) -> list[str]:
     """Return why nodes cannot be reached, and what to do, each thing once."""
     failures = (report.problem for report in reports if report.problem is not None)
-    return [str(each) for each in alike(failures)]
+    return [str(each) for each in group_verdicts(failures)]
 
 
 def _network(facts: list[Facts], main: str | None) -> Network | None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from orchestrator.errors import UsageError
-from orchestrator.inventory.problems import printable
 from orchestrator.plan.masking import known_secrets, masked_words
+from orchestrator.util.text import escaped
 
 _PYTHON = re.compile(r"(python|pypy)[0-9.]*")
 _PYTHON_WITH_VALUE = {"-W", "-X"}
@@ -130,17 +130,17 @@ def refuse_command(words: Sequence[str], module: bool, before: Sequence[str]) ->
     command = PurePosixPath(words[0]).name
     if line is None:
         raise UsageError(
-            f"orch launch starts a script, and `{printable(command)}` has none here",
+            f"orch launch starts a script, and `{escaped(command)}` has none here",
             remedy=f"put the code into a file: orch launch {_PLACEHOLDER}",
         )
     own = [word for word in before if not (module and word in ("-m", "--module"))]
     remedy = f"type: {_shown(['orch', 'launch', *own, *line])}"
     if _PYTHON.fullmatch(command) and "/" in words[0]:
         remedy += (
-            f"; which Python the nodes use stands in the inventory: python: {printable(words[0])}"
+            f"; which Python the nodes use stands in the inventory: python: {escaped(words[0])}"
         )
     raise UsageError(
-        f"`{printable(command)}` is not needed: orch launch starts the script on every node itself",
+        f"`{escaped(command)}` is not needed: orch launch starts the script on every node itself",
         remedy=remedy,
     )
 
@@ -251,4 +251,4 @@ def _looks_like_script(words: Sequence[str]) -> bool:
 def _shown(words: Sequence[str]) -> str:
     pairs = (word.split("=", 1) for word in words if "=" in word)
     known = known_secrets({name.rpartition("-")[2]: value for name, value in pairs})
-    return printable(shlex.join(masked_words(words, known)))
+    return escaped(shlex.join(masked_words(words, known)))

@@ -27,9 +27,9 @@ from orchestrator.preflight.hosts.reached import check_reach
 from orchestrator.preflight.model import Check, Context, Level, Script
 from orchestrator.preflight.registry import CHECKS, left_out, select
 from orchestrator.preflight.report import Report
-from orchestrator.remote.alike import not_reached
 from orchestrator.remote.base import Transport
 from orchestrator.remote.fleet import Fleet
+from orchestrator.remote.grouped_errors import connect_error
 from orchestrator.remote.transports import create
 from orchestrator.runs.names import new_name
 from orchestrator.sync.client import version_here
@@ -98,7 +98,7 @@ async def _look(fleet: Fleet, request: PreflightRequest, emit: events.Emit) -> C
         connect_available(fleet, emit), warn_of_broken_launchers(emit)
     )
     if not facts:
-        raise not_reached(unreachable, len(request.inventory.hosts))
+        raise connect_error(unreachable, len(request.inventory.hosts))
     main, job = request.inventory.main, request.job
     trouble: dict[str, LaunchError] = {}
     try:

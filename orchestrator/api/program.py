@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from orchestrator.api.other_launchers import launcher_in
 from orchestrator.errors import UsageError
-from orchestrator.inventory.problems import printable
 from orchestrator.plan.launchers.base import Launcher
+from orchestrator.util.text import escaped
 
 _PYTHON_SUFFIXES = {".py", ".pyw", ".pyc", ".pyz"}
 _SHELL_SUFFIXES = {".sh", ".bash", ".zsh", ".ksh", ".csh", ".fish"}
@@ -41,30 +41,30 @@ def is_program(script: Path) -> bool:
         raise _no_interpreter(script)
     if text.strip() and not _does_something(text):
         raise UsageError(
-            f"{printable(str(script))} is neither Python code nor a program",
+            f"{escaped(str(script))} is neither Python code nor a program",
             remedy="launch the script that reads it, as in: orch launch train.py "
-            + printable(shlex.quote(str(script))),
+            + escaped(shlex.quote(str(script))),
         )
     return False
 
 
 def check_program(script: Path) -> None:
     """Raise UsageError unless Linux would start the file `script`; OSError where it cannot be read."""
-    name = printable(str(script))
+    name = escaped(str(script))
     with script.open("rb") as file:
         head = file.read(_HEAD)
     if head.startswith(b"#!"):
         if head.partition(b"\n")[0].endswith(b"\r"):
             raise UsageError(
                 f"{name} has Windows line endings: Linux finds no interpreter of that name",
-                remedy=f"convert it: sed -i 's/\\r$//' {printable(shlex.quote(str(script)))}",
+                remedy=f"convert it: sed -i 's/\\r$//' {escaped(shlex.quote(str(script)))}",
             )
     elif not head.startswith(_ELF):
         raise _no_interpreter(script)
     if not script.stat().st_mode & 0o111:
         raise UsageError(
             f"{name} is a program, and it is not executable",
-            remedy=f"chmod +x {printable(shlex.quote(str(script)))}",
+            remedy=f"chmod +x {escaped(shlex.quote(str(script)))}",
         )
 
 
@@ -80,7 +80,7 @@ def check_started_once(program: Path, launcher: Launcher) -> None:
         other = launcher_in(line)
         if other is not None:
             raise UsageError(
-                f"{printable(str(program))}:{number} runs {other}, which starts ranks itself, and orch's "
+                f"{escaped(str(program))}:{number} runs {other}, which starts ranks itself, and orch's "
                 f"{launcher.name} would start that once for every rank",
                 remedy="launch the Python script itself (orch launch train.py), or start the program once "
                 "a node with --launcher python",
@@ -97,17 +97,17 @@ def refuse_notebook(script: Path) -> None:
     if script.suffix != ".ipynb":
         return
     notebook, converted = (
-        printable(shlex.quote(str(path))) for path in (script, script.with_suffix(".py"))
+        escaped(shlex.quote(str(path))) for path in (script, script.with_suffix(".py"))
     )
     raise UsageError(
-        f"{printable(str(script))} is a notebook, and Python runs none of its cells",
+        f"{escaped(str(script))} is a notebook, and Python runs none of its cells",
         remedy=f"make a script of it: jupyter nbconvert --to script {notebook}; "
         f"then: orch launch {converted}",
     )
 
 
 def _no_interpreter(script: Path) -> UsageError:
-    name = printable(str(script))
+    name = escaped(str(script))
     return UsageError(
         f"{name} does not begin with a line that names its interpreter, so Linux cannot start it",
         remedy="make its first line #!/bin/bash (or what else it is for)",

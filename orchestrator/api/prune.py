@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator import events
 from orchestrator.errors import LaunchError, NodeError, OrchError
-from orchestrator.remote.answers import count, parsed, text
+from orchestrator.remote.answers import count, parse_answer, text
 from orchestrator.remote.connection import NodeConnection
 from orchestrator.runs.codec import encode
 from orchestrator.runs.connections import connections_to
@@ -199,7 +199,7 @@ async def _usage(connection: NodeConnection, run: str) -> int:
     answer = await connection.agent.ask(
         "usage", timeout=2 * _LIMIT, limit=_LIMIT, runs=[[run, name]]
     )
-    return parsed(name, "usage", lambda answer: count(answer["bytes"][0] or 0), answer)
+    return parse_answer(name, "usage", lambda answer: count(answer["bytes"][0] or 0), answer)
 
 
 async def _forget(connection: NodeConnection, run: str) -> int:
@@ -208,7 +208,7 @@ async def _forget(connection: NodeConnection, run: str) -> int:
     answer = await connection.agent.ask(
         "forget", timeout=2 * _LIMIT, limit=_LIMIT, runs=[[run, name]]
     )
-    freed, is_alive, failed = parsed(name, "forget", _parse_forget, answer)
+    freed, is_alive, failed = parse_answer(name, "forget", _parse_forget, answer)
     if is_alive:
         raise NodeError(name, "processes of it are alive")
     for why in failed:

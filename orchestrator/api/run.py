@@ -28,7 +28,7 @@ from orchestrator.diagnose import Diagnosis
 from orchestrator.errors import OrchError, SyncError
 from orchestrator.logs.log_line import LogLine
 from orchestrator.logs.stream import Channel
-from orchestrator.remote.alike import rows_of
+from orchestrator.remote.grouped_errors import grouped_lines
 from orchestrator.runs.outcome import Outcome
 from orchestrator.runs.registry import unless_pruned
 from orchestrator.runs.saved_run import SavedRun, load_run
@@ -213,7 +213,7 @@ class AsyncRun(_Handle):
         )
         problems = [result.problem for result in results if result.problem is not None]
         if problems:
-            raise SyncError("\n".join(rows_of(problems)))
+            raise SyncError("\n".join(grouped_lines(problems)))
         return tuple(results)
 
     async def diagnose(

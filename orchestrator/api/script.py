@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.errors import SyncError, UsageError
-from orchestrator.inventory.problems import nearest, printable
 from orchestrator.sync.left_out import why_left_out
 from orchestrator.sync.refused import why_refused
+from orchestrator.util.text import escaped, nearest
 
 
 def script_and_source(
@@ -38,16 +38,16 @@ def script_and_source(
         if meant is not None:
             remedy = f"did you mean {meant}? ({remedy})"
         elif "/" not in name and shutil.which(name) is not None:
-            shown = printable(name)
+            shown = escaped(name)
             remedy = (
                 f"to run a program of the nodes as the ranks: orch launch --no-python {shown}; "
                 f"to run it once on each node: orch exec -- {shown}"
             )
-        raise UsageError(f"{printable(name)}: {fault}", remedy=remedy)
+        raise UsageError(f"{escaped(name)}: {fault}", remedy=remedy)
     source = sync or _folder_of(script)
     fault = _fault_of(source, stat.S_ISDIR, "not a folder", "no such folder")
     if fault is not None:
-        raise UsageError(f"--sync {printable(str(source))}: {fault}")
+        raise UsageError(f"--sync {escaped(str(source))}: {fault}")
     return script, source
 
 
@@ -63,7 +63,7 @@ def _meant_script(script: Path) -> str | None:
             found = there[name] if name is not None else None
     except (OSError, ValueError):
         return None
-    return None if found is None else printable(str(found))
+    return None if found is None else escaped(str(found))
 
 
 def _folder_of(script: Path) -> Path:
@@ -71,7 +71,7 @@ def _folder_of(script: Path) -> Path:
     here = Path()
     if why_refused(here) is None and _below(script, here) is not None:
         return here
-    return _meant(script.parent, f"the folder of {printable(str(script))}")
+    return _meant(script.parent, f"the folder of {escaped(str(script))}")
 
 
 def _meant(folder: Path, what: str) -> Path:
@@ -79,7 +79,7 @@ def _meant(folder: Path, what: str) -> Path:
     kind = why_refused(folder)
     if kind is None:
         return folder
-    place = printable(str(folder.resolve()))
+    place = escaped(str(folder.resolve()))
     raise UsageError(
         f"{what} is {kind} ({place}), and it would be copied to every node with all that is in it",
         remedy="launch from a project folder that has the script, or name the folder to copy with "

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.errors import UsageError
-from orchestrator.inventory.problems import nearest
 from orchestrator.inventory.ranges import expand, fold
 from orchestrator.logs.selection import RankSet
 from orchestrator.plan import NodePlan, Plan
+from orchestrator.util.text import nearest
 
 
 def rank_set(text: str | None) -> RankSet | None:

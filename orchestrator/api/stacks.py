@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from orchestrator.errors import LaunchError, NodeError, UsageError
 from orchestrator.hangs.snapshot import Snapshot, take_snapshot
 from orchestrator.hangs.suspects import nodes_by_address
-from orchestrator.remote.alike import fold_errors
 from orchestrator.remote.connection import NodeConnection
+from orchestrator.remote.grouped_errors import grouped_message
 from orchestrator.runs.connections import connections_to
 from orchestrator.runs.saved_run import SavedRun
 from orchestrator.runs.state import state_of
@@ -58,7 +58,7 @@ async def stacks(saved: SavedRun, *, nodes: frozenset[str] | None = None) -> Sta
             failures.append(answer)
             problems[name] = answer.message
     if not looks:
-        raise LaunchError(fold_errors(failures))
+        raise LaunchError(grouped_message(failures))
     return Stacks(tuple(looks), problems, nodes_by_address(saved.plan), _ended(saved))
 
 

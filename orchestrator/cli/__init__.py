@@ -8,11 +8,11 @@ import sys
 
 def main() -> None:
     """Run the `orch` command."""
-    from orchestrator.util.process import begin_imports, open_all, raise_limits
+    from orchestrator.util.process import open_standard_streams, pause_gc, raise_file_limit
 
-    open_all()
-    raise_limits()
-    begin_imports()
+    open_standard_streams()
+    raise_file_limit()
+    pause_gc()
     try:
         from orchestrator.cli.app import run
         from orchestrator.ui.stdout import guard_stdout

@@ -34,7 +34,7 @@ from orchestrator.cli.stacks import stacks
 from orchestrator.cli.status import status
 from orchestrator.cli.stop import stop
 from orchestrator.errors import LaunchError, OrchError, OutputError
-from orchestrator.util.process import silence
+from orchestrator.util.process import discard_output
 
 app = typer.Typer(
     name="orch",
@@ -99,13 +99,13 @@ def run() -> None:
     try:
         _run_command()
     except OutputError as error:
-        silence(1)  # or Python would try again, as it ends, to write what it holds
+        discard_output(1)  # or Python would try again, as it ends, to write what it holds
         _fail(str(error), error.exit_code)
     except OrchError as error:
         _fail(str(error), error.exit_code)
     except BrokenPipeError:
         # Whoever read the output has seen enough, as `| head` does.
-        silence(1)
+        discard_output(1)
         sys.exit(128 + signal.SIGPIPE)
     except MemoryError:
         _fail("this machine has no memory left for orch", LaunchError.exit_code)

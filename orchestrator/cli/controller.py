@@ -29,7 +29,7 @@ def control(
 
     from orchestrator.api.controller import control_run
     from orchestrator.control.interrupts import Interrupts
-    from orchestrator.plan.masking import withhold
+    from orchestrator.plan.masking import mask_in_logs
     from orchestrator.runs.background import read_launch_spec
     from orchestrator.runs.folder import CONTROLLER_LOG
     from orchestrator.runs.registry import find_run
@@ -39,9 +39,9 @@ def control(
     # Only orch hands it over: the standard input of a person, or of a script, may never end.
     spec = read_launch_spec(sys.stdin.buffer) if spec_on_stdin else None
     if spec is not None:
-        withhold(spec.job.environment, spec.job.secrets)
+        mask_in_logs(spec.job.environment, spec.job.secrets)
         for host in (*spec.hosts, *spec.spares):
-            withhold(host.env)
+            mask_in_logs(host.env)
     with suppress(OSError):  # a full disk keeps nobody from controlling a run
         log_of_controller(saved.folder / CONTROLLER_LOG)
 

@@ -141,9 +141,9 @@ def _of_files(names: Sequence[str]) -> DiagnosisView:
     from orchestrator.errors import UsageError
     from orchestrator.ui.diagnose import DiagnosisView
     from orchestrator.ui.event_printer import EventPrinter
-    from orchestrator.util.process import end_imports
+    from orchestrator.util.process import resume_gc
 
-    end_imports()
+    resume_gc()
     found = find_logs(names)
     examined = _examined(len(found.logs), lambda progress: examine(found.logs, None, progress))
     if found.logs and not examined.files:
@@ -161,10 +161,10 @@ def _of_run(saved: SavedRun, attempt: int | None) -> DiagnosisView:
     from orchestrator.api.refresh import refresh, shortcomings
     from orchestrator.ui.diagnose import DiagnosisView
     from orchestrator.ui.event_printer import EventPrinter
-    from orchestrator.util.process import end_imports
+    from orchestrator.util.process import resume_gc
 
     count = len(logs_of(saved, attempt))  # raises before anything is waited for
-    end_imports()
+    resume_gc()
     tell = EventPrinter()
     if is_own(saved):  # a folder that was copied from elsewhere is read as it is
         saved = asyncio.run(refresh(saved, tell))

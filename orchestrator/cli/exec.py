@@ -195,7 +195,7 @@ def _project() -> Job:
 def _tell(result: Execution) -> None:
     """Say on stderr where the command failed, and why orch ended it."""
     from orchestrator.inventory.ranges import fold
-    from orchestrator.remote.alike import rows_of
+    from orchestrator.remote.grouped_errors import grouped_lines
     from orchestrator.ui.stderr import Stderr
 
     stderr = Stderr()
@@ -204,7 +204,7 @@ def _tell(result: Execution) -> None:
         where = f"; ended the command on {unfinished}" if unfinished else ""
         stderr.line(f"{result.stop}{where}", "red")
     lost = [end.problem for end in result.ends if end.problem is not None]
-    for row in rows_of(lost) if result.stop is None else ():
+    for row in grouped_lines(lost) if result.stop is None else ():
         stderr.line(row, "red")
     failed: dict[int, list[str]] = {}
     for end in result.ends:

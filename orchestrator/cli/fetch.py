@@ -119,13 +119,13 @@ async def _fetch(
     from orchestrator.api.fetch import fetch
     from orchestrator.cli.signals import end_on_signals
     from orchestrator.control.interrupts import Interrupts
-    from orchestrator.remote.alike import rows_of
+    from orchestrator.remote.grouped_errors import grouped_lines
 
     interrupts = Interrupts()
     end_on_signals(interrupts)
     results = await interrupts.abort(fetch(saved, to, wanted, screen, nodes=nodes))
     problems = [result.problem for result in results if result.problem is not None]
-    for row in rows_of(problems):
+    for row in grouped_lines(problems):
         screen.say(row, "red")
     for result in results:
         if result.problem is None or result.files:

@@ -316,7 +316,7 @@ async def _launch(
         if dry_run:
             plan = await plan_for(request, console, interrupts)
             ranks_of(plan, rank)
-            _print("".join(f"{line}\n" for line in paste.lines(plan)), console)
+            _print("".join(f"{line}\n" for line in paste.shell_commands(plan)), console)
             return 0
         names: list[str] = []
 

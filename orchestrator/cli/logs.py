@@ -93,7 +93,7 @@ def logs(
     from orchestrator.ui.event_printer import EventPrinter
     from orchestrator.ui.logs import LogPrinter
     from orchestrator.ui.terminal import wants_colour
-    from orchestrator.util.process import end_imports
+    from orchestrator.util.process import resume_gc
 
     saved = active_run(run, "orch logs -f") if follow else find_run(run)
     channel: Channel | None = None
@@ -109,7 +109,7 @@ def logs(
     view = View(output, timestamps=timestamps, fold=fold, paint=paint)
     # The last lines that match are others than those of the last lines that do.
     last = tail if pattern is None else None
-    end_imports()
+    resume_gc()
     printer = LogPrinter(view, saved.plan, pattern, tail)
     try:
         if follow and not saved.has_ended:

@@ -89,7 +89,7 @@ async def _push(
     from orchestrator.api.selection import nodes_of
     from orchestrator.cli.signals import end_on_signals
     from orchestrator.control.interrupts import Interrupts
-    from orchestrator.remote.alike import rows_of
+    from orchestrator.remote.grouped_errors import grouped_lines
     from orchestrator.sync import Pushed
     from orchestrator.util.text import counted
 
@@ -106,6 +106,6 @@ async def _push(
             if result.warning is not None:
                 screen.say(f"warning: {result.warning}", "yellow")
     problems = [result for result in results if not isinstance(result, Pushed)]
-    for row in rows_of(problems):
+    for row in grouped_lines(problems):
         screen.say(row, "red")
     return not problems

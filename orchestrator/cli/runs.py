@@ -123,7 +123,7 @@ def _prune(
     from orchestrator.logs.timespec import parse_time
     from orchestrator.ui.event_printer import EventPrinter
     from orchestrator.ui.prune import show
-    from orchestrator.util.process import end_imports
+    from orchestrator.util.process import resume_gc
 
     if older_than is None and larger_than is None:
         older_than = _MONTH
@@ -132,7 +132,7 @@ def _prune(
         most=value_of("--larger-than", larger_than, parse_size),
     )
     going = choose(rule)
-    end_imports()
+    resume_gc()
     pruned = asyncio.run(prune(going, EventPrinter(), here=here, dry=dry_run))
     show(pruned, output, is_rehearsal=dry_run)
     if not dry_run and any(one.problems for one in pruned):

@@ -12,8 +12,8 @@ import typer
 
 from orchestrator.cli.launcher_help import LauncherCommand
 from orchestrator.errors import UsageError
-from orchestrator.inventory.problems import printable
 from orchestrator.util.bounded_read import Unreadable, read_bounded
+from orchestrator.util.text import escaped
 
 if TYPE_CHECKING:
     from orchestrator.api.job import JobWords
@@ -61,7 +61,7 @@ def misplaced_options(words: JobWords, known: frozenset[str]) -> str | None:
     found = dict.fromkeys(
         word for word in given if word in known - _OF_ALL and not _names(text, word)
     )
-    script = printable(shlex.quote(words.script))
+    script = escaped(shlex.quote(words.script))
     if _DRY_RUN in found:
         raise UsageError(
             f"{_DRY_RUN} stands behind {script}, so it would go to the script and the job would start",

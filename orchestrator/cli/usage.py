@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from orchestrator.errors import UsageError
-from orchestrator.inventory.problems import nearest
+from orchestrator.util.text import nearest
 
 # Typer has brought click along since 0.20 or so, under another name: the classes are found from here.
 _TypersUsageError: Any = typer.BadParameter.__base__

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from orchestrator import events
 from orchestrator.logs.holes import hole_notice
 from orchestrator.logs.stream import Stream
-from orchestrator.remote.reports import Chunk, OddFile, Zeros
+from orchestrator.remote.reports import Chunk, FileProblem, Zeros
 from orchestrator.runs.record import Record
 from orchestrator.util.text import format_size
 
@@ -144,7 +144,7 @@ class Copies:
             f"~/.local/state/orch/runs/{run}. To copy more of the next run: --log-limit SIZE (0: no limit)"
         )
 
-    def note_odd(self, report: OddFile) -> None:
+    def note_odd(self, report: FileProblem) -> None:
         """Tell once of a file that is passed over, or not what it was."""
         if report.path not in self._odd and len(self._odd) < _MOST_ODD:
             self._odd.add(report.path)

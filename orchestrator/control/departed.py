@@ -10,9 +10,8 @@ from orchestrator.node.reasons import StopReason
 from orchestrator.plan import NodePlan
 from orchestrator.reasons import Stop
 from orchestrator.remote.base import Transport
-from orchestrator.remote.connection import Connector, NodeConnection
+from orchestrator.remote.connection import Connector, NodeConnection, close_all
 from orchestrator.runs.record import Record
-from orchestrator.util.closing import close_all
 
 
 class DepartedNodes:

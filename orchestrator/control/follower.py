@@ -24,8 +24,8 @@ from orchestrator.remote import answers
 from orchestrator.remote.connection import NodeConnection
 from orchestrator.remote.reports import (
     Chunk,
+    FileProblem,
     LeftBehind,
-    OddFile,
     RankReport,
     Report,
     StatusReport,
@@ -215,7 +215,7 @@ class Follower:
     def _take(self, report: Report) -> None:
         if isinstance(report, Chunk | Zeros):
             self._copies.keep(report)
-        elif isinstance(report, OddFile):
+        elif isinstance(report, FileProblem):
             self._copies.note_odd(report)
         elif isinstance(report, RankReport):
             if self._news_left:
@@ -336,7 +336,7 @@ class Follower:
                 reason=why.reason.value,
                 detail=why.detail,
             )
-            is_alive, there = answers.parsed(self.name, "stop", _parse_stop, answer)
+            is_alive, there = answers.parse_answer(self.name, "stop", _parse_stop, answer)
             self._compare_clocks(asked, there, time.time())  # its own clock, which may drift
             if first:
                 # One whose supervisor was dead by then was stopped by that, and not by us.
@@ -353,7 +353,7 @@ class Follower:
         Raises NodeError.
         """
         answer = await self._connection.agent.ask("sweep", run=self._run, node=self.name)
-        left, at = answers.parsed(self.name, "sweep", _parse_sweep, answer)
+        left, at = answers.parse_answer(self.name, "sweep", _parse_sweep, answer)
         self._swept_at = at if self._swept_at is None else min(at, self._swept_at)
         return left
 
@@ -436,7 +436,7 @@ class Follower:
                 killed=rank.end is not None and rank.end.signal == SIGKILL,
                 workdir=self._plan.workdir,
             )
-            return answers.parsed(self.name, "evidence", NodeEvidence.parse, answer)
+            return answers.parse_answer(self.name, "evidence", NodeEvidence.parse, answer)
         except NodeError:
             return NodeEvidence()
 
@@ -455,9 +455,9 @@ def _told_of(behind: LeftBehind, run: str) -> str:
 
 def _parse_stop(answer: Any) -> tuple[bool, float]:
     """Return whether the supervisor lived, and when it was told to stop."""
-    return answers.flag(answer["alive"]), answers.moment(answer["time"])
+    return answers.flag(answer["alive"]), answers.timestamp(answer["time"])
 
 
 def _parse_sweep(answer: Any) -> tuple[tuple[int, ...], float]:
     """Return the processes that could not be killed, and when the sweep began."""
-    return answers.left(answer), answers.moment(answer["time"])
+    return answers.not_killed(answer), answers.timestamp(answer["time"])

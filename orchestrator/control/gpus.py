@@ -106,7 +106,7 @@ async def _ask(node: Follower) -> tuple[events.GpuUse, ...]:
         limit=_ANSWER_TIME,
         visible=node.plan.environment.get("CUDA_VISIBLE_DEVICES"),
     )
-    return answers.parsed(node.name, "gpus", _uses, answer)[: node.plan.devices]
+    return answers.parse_answer(node.name, "gpus", _uses, answer)[: node.plan.devices]
 
 
 def _uses(answer: Any) -> tuple[events.GpuUse, ...]:

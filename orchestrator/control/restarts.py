@@ -33,7 +33,7 @@ from orchestrator.plan import Facts, Plan
 from orchestrator.preflight.level import Level
 from orchestrator.reasons import Stop
 from orchestrator.remote.base import Transport
-from orchestrator.remote.connection import NodeConnection
+from orchestrator.remote.connection import NodeConnection, close_all
 from orchestrator.remote.fleet import Fleet
 from orchestrator.runs.disk_room import write_within
 from orchestrator.runs.folder import FILES
@@ -41,7 +41,6 @@ from orchestrator.runs.launch_spec import LaunchSpec
 from orchestrator.runs.record import Record
 from orchestrator.runs.saved_run import Attempt
 from orchestrator.runs.stop_request import find_stop_request, stop_requests
-from orchestrator.util.closing import close_all
 from orchestrator.util.text import first_line
 
 FAILED_UNSEEN = "not restarted: it had failed before this controller took over"

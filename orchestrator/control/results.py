@@ -16,7 +16,7 @@ from orchestrator.control.run import Detached
 from orchestrator.errors import NodeError, OrchError, SyncError
 from orchestrator.plan import NodePlan
 from orchestrator.remote.agent import Agent
-from orchestrator.remote.answers import count, flag, parsed, text
+from orchestrator.remote.answers import count, flag, parse_answer, text
 from orchestrator.remote.connection import NodeConnection
 from orchestrator.runs.options import Settings
 from orchestrator.runs.record import Record
@@ -183,7 +183,7 @@ async def _list(agent: Agent, work: RunWorkdir, patterns: Patterns) -> list[Remo
     is_cut = True
     while is_cut:
         answer = await work.ask(agent, "changed", _LOOKING, after=after)
-        part, is_cut = parsed(node, "changed", _part, answer)
+        part, is_cut = parse_answer(node, "changed", _part, answer)
         seen += len(part)
         if seen > MOST_FILES or (is_cut and not part):
             raise NodeError(
@@ -213,7 +213,7 @@ async def files_written(agent: Agent, work: RunWorkdir, limit: float) -> events.
             work.run, work.node.name, folder, count(said["files"]), count(said["bytes"])
         )
 
-    told = parsed(work.node.name, "written", written, answer)
+    told = parse_answer(work.node.name, "written", written, answer)
     return told if told.files else None
 
 

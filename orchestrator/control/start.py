@@ -10,8 +10,8 @@ from typing import Any
 from orchestrator.errors import LaunchError, NodeError
 from orchestrator.node.reasons import StopReason
 from orchestrator.plan import Plan
-from orchestrator.remote.alike import fold_errors
 from orchestrator.remote.connection import NodeConnection
+from orchestrator.remote.grouped_errors import grouped_message
 from orchestrator.runs.options import Settings
 from orchestrator.util.text import printable
 
@@ -46,7 +46,7 @@ async def start(
             problems.append(NodeError(node.name, f"cannot start the job: {reason}"))
     if problems:
         taken_back = await _take_back(plan, connections)
-        raise LaunchError(f"{fold_errors(problems)}\n{taken_back}")
+        raise LaunchError(f"{grouped_message(problems)}\n{taken_back}")
 
 
 async def _take_back(plan: Plan, connections: Sequence[NodeConnection]) -> str:

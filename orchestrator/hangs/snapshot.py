@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from orchestrator.remote.agent import Agent
-from orchestrator.remote.answers import count, flag, moment, parsed, text
+from orchestrator.remote.answers import count, flag, parse_answer, text, timestamp
 from orchestrator.util.text import printable
 
 _ANSWER_DELAY = 5.0  # seconds to wait beyond the time that the node has
@@ -100,7 +100,7 @@ def parse_snapshot(node: str, answer: Any) -> Snapshot:
     """Return the snapshot in the answer of a node; `parsed` reports what is raised for anything else."""
     return Snapshot(
         node,
-        moment(answer["at"]),
+        timestamp(answer["at"]),
         tuple(map(_process, answer["processes"])),
         tuple(map(_stuck, answer["sockets"])),
     )
@@ -114,8 +114,8 @@ def _process(answer: Any) -> Process:
         is_own=flag(answer["own"]),
         name=_text(answer["name"]),
         state=_text(answer["state"])[:1],
-        used=moment(answer["used"]),
-        main_used=moment(answer["main_used"]),
+        used=timestamp(answer["used"]),
+        main_used=timestamp(answer["main_used"]),
         moved=count(answer["moved"]),
         by="" if answer["by"] is None else _text(answer["by"]),
         why=_text(answer["why"]),
@@ -158,4 +158,4 @@ async def take_snapshot(
     answer = await agent.ask(
         "stacks", timeout=limit + _ANSWER_DELAY, limit=limit, run=run, node=node, brief=brief
     )
-    return parsed(node, "stacks", partial(parse_snapshot, node), answer)
+    return parse_answer(node, "stacks", partial(parse_snapshot, node), answer)

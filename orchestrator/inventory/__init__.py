@@ -1,4 +1,4 @@
-"""Which nodes there are, as a person wrote it down: the model, the formats, ranges and selection."""
+"""The inventory of nodes: its model, the readers of its formats, host ranges and selection."""
 
 from orchestrator.inventory.model import Group, Host, Inventory, Main
 from orchestrator.inventory.readers.registry import load

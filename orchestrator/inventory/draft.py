@@ -1,4 +1,4 @@
-"""The text of a first inventory, from hosts as a person names them to ssh."""
+"""Write the text of a first inventory, from hosts as for ssh."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.errors import InventoryError
-from orchestrator.inventory.problems import quoted
-from orchestrator.inventory.ranges import words_of
+from orchestrator.inventory.ranges import HostSpec, split_expression
 from orchestrator.inventory.readers.orch_yaml import parse
-from orchestrator.inventory.words import HostWord
+from orchestrator.util.text import quoted
 
-# What YAML takes for text as it stands; anything else is quoted.
+# Text that YAML takes for text without quotes.
 _PLAIN = re.compile(
     r"(?!(null|true|false|yes|no|on|off|y|n)\Z)[a-z/_][a-z0-9/._-]*|[0-9]+(\.[0-9]+){3}",
     re.IGNORECASE,
@@ -24,12 +23,10 @@ _HEAD = """\
 # The machines that train together. The first is the main node: rank 0 runs there.
 # inventory.example.yaml explains every key.
 """
-_USER = "# to log in as; left out: as for ssh"
-_PYTHON = "# the one that has torch; left out: python3"
 _FOOT = """\
-  # One that needs more to be said:
+  # A host with more settings:
   # - {name: gpu9, address: 10.10.10.9, port: 2222, proxy_jump: bastion, devices: 4}
-  # One that is there for when another is lost (orch launch --restarts):
+  # A host that replaces another one that is lost (orch launch --restarts):
   # - {name: gpu10, spare: true}
 """
 
@@ -37,15 +34,19 @@ _FOOT = """\
 def draft(words: Sequence[str], user: str | None = None, python: str | None = None) -> str:
     """Return an inventory of the hosts `words`, each `[user@]host[:port]`, with ranges kept.
 
-    `user` and `python` become defaults. Raises InventoryError for what is not the name of a host, and
-    whatever else an inventory cannot hold.
+    `user` and `python` become defaults. Raises InventoryError for anything that an inventory cannot hold.
     """
     for word, times in Counter(words).items():
         if times > 1:
             raise InventoryError(f"{quoted(word)} is given {times} times")
-    hosts = [part for word in words for part in words_of(word) or [word]]
+    hosts = [part for word in words for part in split_expression(word) or [word]]
     entries = [_entry(host, position) for position, host in enumerate(hosts)]
-    text = "".join((_HEAD, _defaults(user, python), "hosts:\n", *entries, _FOOT))
+    head = "defaults:\n" if user is not None or python is not None else "# defaults:\n"
+    defaults = (
+        _default("user", user, "ubuntu", "# login name; default: as for ssh"),
+        _default("python", python, "/opt/venv/bin/python", "# has torch; default: python3"),
+    )
+    text = "".join((_HEAD, head, *defaults, "hosts:\n", *entries, _FOOT))
     try:
         parse(text, Path("draft"))
     except InventoryError as error:
@@ -54,31 +55,20 @@ def draft(words: Sequence[str], user: str | None = None, python: str | None = No
     return text
 
 
-def _defaults(user: str | None, python: str | None) -> str:
-    lines = [_default("user", user, "ubuntu", _USER)]
-    lines.append(_default("python", python, "/opt/venv/bin/python", _PYTHON))
-    head = "defaults:\n" if user is not None or python is not None else "# defaults:\n"
-    return head + "".join(lines)
-
-
 def _default(key: str, value: str | None, example: str, comment: str) -> str:
-    """Return a line of the defaults; as a comment where there is no value."""
-    mark = "  " if value is not None else "#   "
+    """Return a line of the defaults; an example, commented out, if there is no value."""
+    indent = "  " if value is not None else "#   "
     setting = f"{key}: {_scalar(example if value is None else value)}"
-    return f"{mark}{setting:<30}  {comment}\n"
+    return f"{indent}{setting:<30}  {comment}\n"
 
 
 def _entry(word: str, position: int) -> str:
     try:
-        host = HostWord.parse(word)
+        spec = HostSpec.parse(word)
     except ValueError as error:
         raise InventoryError(f"{quoted(word)}: {error}") from None
-    keys = (
-        {"name": f"node{position}", "address": host.host}
-        if host.is_address
-        else {"name": host.host}
-    )
-    keys |= host.settings
+    named = {"name": f"node{position}", "address": spec.host}
+    keys = (named if spec.is_address else {"name": spec.host}) | spec.settings
     if len(keys) == 1:
         return f"  - {_scalar(keys['name'])}\n"
     return f"  - {{{', '.join(f'{key}: {_scalar(value)}' for key, value in keys.items())}}}\n"

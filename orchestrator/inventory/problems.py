@@ -1,101 +1,112 @@
-"""The faults of an inventory file: gathered in one go, told in a way that helps and harms nobody."""
+"""Faults of an inventory file: collected in one pass, reported with position and likely correction."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.errors import InventoryError, Problem
+from orchestrator.util.text import escaped, nearest
 
-MOST_PROBLEMS = 100  # more than anybody reads; a hostile file could bring millions
-_LONGEST_QUOTE = 60
-_LONGEST_KEY = 100
+MAX_PROBLEMS = 100  # a hostile file could have millions
+_MAX_KEY = 100
+_MAX_NAMES = 8  # shown in a hint
 
-# What other tools call the same thing; no likeness of letters leads there.
-_ELSEWHERE = {
-    "host": "name",
-    "hostname": "address",
-    "ip": "address",
-    "username": "user",
-    "login": "user",
-    "key": "identity_file",
-    "ssh_key": "identity_file",
-    "jump": "proxy_jump",
-    "bastion": "proxy_jump",
-    "gateway": "proxy_jump",
-    "interpreter": "python",
-    "venv": "python",
-    "dir": "workdir",
-    "cwd": "workdir",
-    "gpus": "devices",
-    "slots": "devices",
-    "nproc": "devices",
-    "nproc_per_node": "devices",
-    "environment": "env",
-    "nodes": "hosts",
-    "master": "main",
+# Names that other tools use for these keys, too different in spelling to be found by similarity.
+_SYNONYMS = {
+    synonym: key
+    for key, synonyms in {
+        "name": "host",
+        "address": "hostname ip",
+        "user": "username login",
+        "identity_file": "key ssh_key",
+        "proxy_jump": "jump bastion gateway",
+        "python": "interpreter venv",
+        "workdir": "dir cwd",
+        "devices": "gpus slots nproc nproc_per_node",
+        "env": "environment",
+        "hosts": "nodes",
+        "main": "master",
+    }.items()
+    for synonym in synonyms.split()
 }
+
+_SLOTS = re.compile(r"(\S+)\s+(?:slots|max_slots|gpus|nproc)\s*=\s*(\d{1,4})")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_KEY = re.compile(r"(name|address|user|port)(?::|\s+)(\S+)")
 
 
 class TooMany(Exception):
-    """Reading on would bring more of the same, or more than memory holds."""
+    """Reading stops here: more faults than are shown, or more values than fit in memory."""
 
 
 class Problems:
-    """The faults found so far in `source`, the name of a file or of what else is read."""
+    """The faults found so far in `source`, the name of a file or other source."""
 
     def __init__(self, source: Path | str) -> None:
-        self._file = printable(str(source))
-        # By place and message: an alias leads to the same fault over and over.
+        self._file = escaped(str(source))
+        # By position and message: aliases lead to the same fault repeatedly.
         self._found: dict[tuple[int, int, str], Problem] = {}
 
     def __len__(self) -> int:
         return len(self._found)
 
     def add(self, line: int, column: int, key: str, message: str) -> None:
-        """Note a fault; line and column count from 1. Raises TooMany at the hundredth."""
-        key = printable(key if len(key) <= _LONGEST_KEY else key[: _LONGEST_KEY - 1] + "…")
+        """Add a fault; line and column count from 1. Raises TooMany at the hundredth."""
+        key = escaped(key if len(key) <= _MAX_KEY else key[: _MAX_KEY - 1] + "…")
         problem = Problem(self._file, line, column, key, message)
         self._found.setdefault((line, column, message), problem)
-        if len(self._found) == MOST_PROBLEMS:
+        if len(self._found) == MAX_PROBLEMS:
             raise TooMany
 
     def error(self) -> InventoryError:
-        """All of them as one error, in the file's order."""
+        """Return all faults as one error, in the order of the file."""
         found = sorted(self._found.values(), key=lambda problem: (problem.line, problem.column))
         lines = [str(problem) for problem in found]
         if len(found) > 1:
-            at_least = "at least " if len(found) == MOST_PROBLEMS else ""
+            at_least = "at least " if len(found) == MAX_PROBLEMS else ""
             lines.insert(0, f"{self._file}: {at_least}{len(found)} problems")
         return InventoryError("\n".join(lines), problems=found)
 
 
-def printable(text: str) -> str:
-    """`text` with everything that a terminal could obey escaped."""
-    return text if text.isprintable() else repr(text)[1:-1]
+def closest_key(key: str, valid: Sequence[str]) -> str | None:
+    """Return the valid key that an unknown one most likely stands for, also by other tools' names."""
+    normalized = key.lower().replace("-", "_")
+    synonym = _SYNONYMS.get(normalized)
+    return synonym if synonym in valid else nearest(normalized, valid)
 
 
-def quoted(text: str) -> str:
-    """`text` as a message shows it: in quotes, escaped, cut to a bearable length."""
-    return repr(text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 1] + "…")
+def key_hint(key: str) -> str | None:
+    """Return what to write if `key` is a key and its value run together; else None."""
+    found = _KEY.fullmatch(key)
+    return f"write {found[1]}: {found[2]}, with a blank after the colon" if found else None
 
 
-def nearest(word: str, valid: Iterable[str]) -> str | None:
-    """The valid word that is most like `word`, whatever the case, if any comes near."""
-    by_lower = {each.lower(): each for each in valid}
-    matches = get_close_matches(word[:_LONGEST_QUOTE].lower(), by_lower, n=1)
-    return by_lower[matches[0]] if matches else None
-
-
-def meant_by(key: str, valid: Sequence[str]) -> str | None:
-    """The valid key that is most likely meant by an unknown one, also by what other tools call it."""
-    plain = key.lower().replace("-", "_")
-    elsewhere = _ELSEWHERE.get(plain)
-    return elsewhere if elsewhere in valid else nearest(plain, valid)
-
-
-def did_you_mean(key: str, valid: Sequence[str]) -> str:
-    """The end of a message about an unknown key: the one most likely meant, or else all of them."""
-    meant = meant_by(key, valid)
+def unknown_key(key: str, valid: Sequence[str]) -> str:
+    """Return the end of the message about an unknown key: the likely correction, or all valid keys."""
+    if hint := key_hint(key):
+        return hint
+    meant = closest_key(key, valid)
     return f"did you mean {meant!r}?" if meant else f"valid are {', '.join(valid)}"
+
+
+def host_hint(text: str) -> str | None:
+    """Return what to write in place of `text`, which is not a host; None if unknown."""
+    if found := _SLOTS.fullmatch(text):
+        return f"write {{name: {found[1]}, devices: {found[2]}}}"
+    if found := _KEY.fullmatch(text):
+        return f"write {found[1]}: {found[2]}, with a colon and a blank"
+    if " - " in text:
+        return "put each host on a line of its own, all '- ' in the same column"
+    if re.fullmatch(r"[^\s,]+([\s,]+[^\s,]+)+", text):
+        return "one host for each '- '"
+    return None
+
+
+def hosts_hint(text: str) -> str | None:
+    """Return the list that `text` was meant to be, `[a, b]`; None if it does not look like names."""
+    names = re.split(r"[\s,]+", text.strip())
+    if len(names) > _MAX_NAMES or not all(map(_NAME.fullmatch, names)):
+        return None
+    return f"[{', '.join(names)}]"

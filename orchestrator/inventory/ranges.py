@@ -1,92 +1,121 @@
-"""Host range expressions: `node[0-3,7],gpu-a` is five names, `rack[1-2]n[01-16]` thirty-two.
+"""Hosts as a user writes them: ranges such as `node[0-3,7],gpu-a`, and `[user@]host[:port]`.
 
-ClusterShell reads the numbers (steps as `0-8/2`, padding kept). Two things are ours: names come
-in the order they are written in, since that order is the node rank and pairs a name with its
-address; and nothing is expanded before it has been counted.
+ClusterShell parses the numbers (steps as `0-8/2`, padding kept). orch differs in two ways: names keep the
+order they are written in, which is the node rank and pairs names with addresses; and the names are
+counted before any is made.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import product
 from math import prod
 
-from orchestrator.inventory.values import LONGEST_NAME
+from orchestrator.inventory.values import MAX_NAME
 
-MOST_HOSTS = 10_000
+MAX_HOSTS = 10_000
 
-# A word ends at a comma outside brackets.
-_WORD = re.compile(r"(?:\[[^\[\]]*\]|[^,])+")
+_PART = re.compile(r"(?:\[[^\[\]]*\]|[^,])+")  # up to a comma outside brackets
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
-# 18 digits are within int's reach for certain, and leave room for dates and serial numbers.
+# 18 digits always fit a C long, and are enough for dates and serial numbers.
 _NUMBERS = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18})(?:/([0-9]{1,9}))?)?")
+# Brackets hold ranges, or an IPv6 address that has a port.
+_HOST = re.compile(
+    r"((?P<user>[^@]*)@)?"
+    r"(\[(?P<bracketed>[^\[\]]*:[^\[\]]*)\]|(?P<ipv6>[^\[\]:]*+:[^\[\]:]*+:[^\[\]]*+)|(?P<host>[^:]*))"
+    r"(:(?P<port>[^:]*))?"
+)
 
 
-def expand(expression: str, most: int = MOST_HOSTS) -> list[str]:
-    """Return the names that `expression` stands for, as written: in order, repetitions included.
+@dataclass(frozen=True)
+class HostSpec:
+    """The parts of `[user@]host[:port]`, unchecked.
 
-    Raises ValueError when it is malformed or stands for more than `most` names.
+    With `is_address`, `host` is an IPv6 address, which cannot be a node's name.
+    """
+
+    host: str
+    user: str | None
+    port: str | None
+    is_address: bool
+
+    @classmethod
+    def parse(cls, text: str) -> HostSpec:
+        """Return the parts. Raises ValueError for text of another form."""
+        match = _HOST.fullmatch(text)
+        if match is None:
+            raise ValueError("expected a host, as in node0 or user@node0:2222")
+        address = match["bracketed"] or match["ipv6"]
+        return cls(address or match["host"] or "", match["user"], match["port"], bool(address))
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Return user and port, where given, under the keys of an inventory."""
+        given = {"user": self.user, "port": self.port}
+        return {key: value for key, value in given.items() if value is not None}
+
+
+def expand(expression: str, limit: int = MAX_HOSTS) -> list[str]:
+    """Return the names that `expression` stands for, in the order written, with repetitions.
+
+    Raises ValueError if it is malformed or stands for more than `limit` names.
     """
     names: list[str] = []
-    for word in words_of(expression):
-        names += _expand_word(word, most - len(names))
+    for part in split_expression(expression):
+        names += _expand_part(part, limit - len(names))
     return names
 
 
-def words_of(expression: str) -> list[str]:
-    """Return the words between the commas, brackets as they stand."""
-    return [word for word in map(str.strip, _WORD.findall(expression)) if word]
+def split_expression(expression: str) -> list[str]:
+    """Return the parts between commas, brackets left as they are."""
+    return [part for part in map(str.strip, _PART.findall(expression)) if part]
 
 
 def fold(names: Iterable[str]) -> str:
-    """Return one expression for `names`, sorted and each once: `gpu-a,node[0-3]`."""
-    # Imported here, where it is needed: 20 ms that every launch would pay for.
+    """Return one expression for `names`, sorted and without repetitions: `gpu-a,node[0-3]`."""
+    # Imported here: it takes 20 ms, and a launch without failures does not need it.
     from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet
 
     return str(NodeSet.fromlist(list(names), resolver=RESOLVER_NOGROUP))
 
 
-def _expand_word(word: str, most: int) -> Iterator[str]:
-    # Text and the insides of brackets take turns.
-    pieces = _BRACKETS.split(word)
+def _expand_part(part: str, limit: int) -> Iterator[str]:
+    pieces = _BRACKETS.split(part)  # text, inside of brackets, text, ...
     literals, brackets = pieces[::2], [inside.split(",") for inside in pieces[1::2]]
     if any("[" in literal or "]" in literal for literal in literals):
         raise ValueError("expected a closing bracket for each opening one, as in node[0-3]")
-    if sum(map(len, literals)) > LONGEST_NAME:
-        raise ValueError(f"expected names of at most {LONGEST_NAME} characters")
-    if any(":" in part for parts in brackets for part in parts):
+    if sum(map(len, literals)) > MAX_NAME:
+        raise ValueError(f"expected names of at most {MAX_NAME} characters")
+    if any(":" in inside for inside in pieces[1::2]):
         raise ValueError("expected numbers in the brackets; IPv6 addresses stand without brackets")
-    if prod(sum(map(_count, parts)) for parts in brackets) > most:
-        raise ValueError(f"expected at most {MOST_HOSTS:,} hosts")
-    choices = [
-        [number for part in parts for number in _numbers(part.strip())] for parts in brackets
-    ]
+    if prod(sum(map(_count, ranges)) for ranges in brackets) > limit:
+        raise ValueError(f"expected at most {MAX_HOSTS:,} hosts")
+    choices = [[number for each in ranges for number in _numbers(each)] for ranges in brackets]
     for numbers in product(*choices):
         yield literals[0] + "".join(map("".join, zip(numbers, literals[1:], strict=True)))
 
 
-def _count(part: str) -> int:
-    """How many numbers `8`, `0-3` or `0-8/2` stands for."""
-    match = _NUMBERS.fullmatch(part.strip())
+def _count(text: str) -> int:
+    """Return how many numbers `8`, `0-3` or `0-8/2` stands for."""
+    match = _NUMBERS.fullmatch(text.strip())
     if match is None:
         raise ValueError("expected numbers and ranges in the brackets, as in node[0-3,7]")
-    first, last, step = match.groups()
-    if last is None:
-        return 1
-    if int(last) < int(first) or int(step or 1) == 0:
+    first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+    if last < first or step == 0:
         raise ValueError("expected ranges to count upwards, as in node[0-3] or node[0-8/2]")
-    return (int(last) - int(first)) // int(step or 1) + 1
+    return (last - first) // step + 1
 
 
-def _numbers(part: str) -> Iterator[str]:
-    # Imported here: most inventories have no bracket, and every launch would pay for it.
+def _numbers(text: str) -> Iterator[str]:
+    # Imported here: most inventories have no brackets.
     from ClusterShell.RangeSet import RangeSet, RangeSetParseError
 
     try:
-        yield from RangeSet(part).striter()
+        yield from RangeSet(text.strip()).striter()
     except RangeSetParseError:
-        # Syntax and direction have been checked; what is left is [01-100].
+        # Syntax and direction have been checked; what remains is [01-100].
         raise ValueError(
             "expected both ends of a range in the same width, as in node[001-100]"
         ) from None

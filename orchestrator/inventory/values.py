@@ -1,64 +1,94 @@
-"""What the keys of an inventory take: each function turns what was written into what is meant.
+"""Values of an inventory's keys: each function checks what was written and returns what it means.
 
-A number may come as text, which is how a file gives it. Every function raises ValueError with what
-was expected; the caller knows the place, and what stood there.
+Numbers may be text, as in a file. Every function raises ValueError with what was expected; the caller adds
+the position and what was found.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
-from orchestrator.inventory.environment import Environment
-from orchestrator.inventory.ssh_names import is_plain_user
+from pydantic import ValidationInfo
 
 VARIABLES = "variables and their values, as in {NCCL_DEBUG: INFO}"
-LONGEST_NAME = 253  # of DNS; a node's name is also a folder's, of which Linux takes 255 bytes
+MAX_NAME = 253  # of DNS; a node's name is also a folder name, for which Linux allows 255 bytes
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _IP = re.compile(r"[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
 _HOP = re.compile(r"(ssh://)?((?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:]+)(:(?P<port>[0-9]+))?")
 _EXPECTED_HOPS = "expected none, or [user@]host[:port] with commas between several"
-_MOST_DEVICES = 1024
-_LONGEST_TEXT = 4096  # PATH_MAX of Linux
-_LONGEST_VARIABLE = 128 * 1024  # MAX_ARG_STRLEN of Linux: a longer NAME=VALUE fails execve
+_MAX_DEVICES = 1024
+_MAX_TEXT = 4096  # PATH_MAX of Linux
+_MAX_VARIABLE = 128 * 1024  # MAX_ARG_STRLEN of Linux: execve fails for a longer NAME=VALUE
+
+# Users and hosts that ssh accepts on its command line: valid_ruser and valid_hostname of OpenSSH 10.
+# ssh_config passes both to a shell (`%r` and `%h` in a ProxyCommand) and expands `${NAME}`, so text from
+# another user's file must not be a command there (CVE-2023-51385).
+_SPACE = r" \t\n\v\f\r"
+_CONTROL = r"\x00-\x1f\x7f"
+_SSH_HOST = re.compile(rf"(?!-)[^'`\"$\\;&<>|(){{}},{_SPACE}{_CONTROL}]+")
+_SSH_USER = re.compile(rf"(?!-)(?:[^'`\"\\;&<>|(){{}}{_SPACE}{_CONTROL}]|[ ](?!-)|\\(?!\Z))+")
+# Without what a shell expands, or a path takes for another folder; ssh accepts these.
+_SHELL_SAFE_USER = re.compile(r"(?![~#])[^$*?\[\]/\s]*")
+
+
+class Environment(Mapping[str, str]):
+    """Immutable environment variables; `repr` shows the names only, as values may be secret."""
+
+    def __init__(self, variables: Mapping[str, str] | None = None) -> None:
+        self._variables = dict(variables or {})
+
+    def __getitem__(self, name: str) -> str:
+        return self._variables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._variables.items()))
+
+    def __repr__(self) -> str:
+        return f"Environment({', '.join(self._variables)})"
+
+
+def is_valid_ssh_host(host: str) -> bool:
+    """Tell whether ssh accepts `host` on its command line."""
+    return _SSH_HOST.fullmatch(host) is not None
+
+
+def is_valid_ssh_user(user: str) -> bool:
+    """Tell whether ssh accepts `user` on its command line: also `DOMAIN\\user`, no shell characters."""
+    return _SSH_USER.fullmatch(user) is not None
+
+
+def is_shell_safe_user(user: str) -> bool:
+    """Tell whether `user` is one word wherever ssh_config uses it: in a command and in a path."""
+    return is_valid_ssh_user(user) and _SHELL_SAFE_USER.fullmatch(user) is not None
 
 
 def name(value: object) -> str:
-    """A node's name, which serves as a folder's name and in front of every line of output."""
-    if isinstance(value, str) and _is_name(value):
-        return value
-    raise ValueError("expected a host name: letters, digits, '.', '_' and '-', no '.' or '-' first")
+    """A node's name, which is also a folder name and the prefix of its output."""
+    return _text_that(
+        _is_name, value, "a host name: letters, digits, '.', '_' and '-', no '.' or '-' first"
+    )
 
 
 def address(value: object) -> str:
-    """A host name, an alias of the ssh configuration, or an IPv4 or IPv6 address."""
+    """A host name, an alias of ssh_config, or an IPv4 or IPv6 address."""
     if isinstance(value, str):
         if "@" in value:
             raise ValueError("expected an address alone; the user goes under 'user'")
         if re.fullmatch(r"[^:]+:[0-9]+", value):
             raise ValueError("expected an address alone; the port goes under 'port'")
         if ":" in value or re.fullmatch(r"[0-9.]+", value):
-            if _is_ip(value):
-                return value
-            raise ValueError("expected a host name or a complete IP address")
-        if _is_name(value):
-            return value
-    raise ValueError("expected a host name or an IP address")
-
-
-def _is_name(value: str) -> bool:
-    return len(value) <= LONGEST_NAME and _NAME.fullmatch(value) is not None
-
-
-def _is_ip(value: str) -> bool:
-    try:
-        ip_address(value)
-    except ValueError:
-        return False
-    return _IP.fullmatch(value) is not None
+            return _text_that(_is_ip, value, "a host name or a complete IP address")
+    return _text_that(_is_name, value, "a host name or an IP address")
 
 
 def port(value: object) -> int:
@@ -70,7 +100,7 @@ def port(value: object) -> int:
 
 
 def port_or_auto(value: object) -> int | None:
-    """A TCP port, or None for a free one that orch finds."""
+    """A TCP port, or None if orch is to find a free one."""
     try:
         return None if value in (None, "auto") else port(value)
     except ValueError as error:
@@ -78,24 +108,19 @@ def port_or_auto(value: object) -> int | None:
 
 
 def user(value: object) -> str:
-    """A login name that is one word in a command: ssh_config may hand it to a shell as `%r`."""
-    if isinstance(value, str) and _is_text(value) and is_plain_user(value):
-        return value
-    raise ValueError(
-        "expected a login name: no '-' first, no blanks, no '/' and nothing that a shell acts on"
-    )
+    """A login name that is safe where ssh_config passes it to a shell as `%r`."""
+    expected = "a login name: no '-' first, no blanks, no '/' and nothing that a shell acts on"
+    return _text_that(lambda line: _is_line(line) and is_shell_safe_user(line), value, expected)
 
 
 def text(value: object) -> str:
     """A path or a command on the node: one line that does not look like an option."""
-    if isinstance(value, str) and _is_text(value):
-        return value
-    raise ValueError("expected one line of text, no '-' first")
+    return _text_that(_is_line, value, "one line of text, no '-' first")
 
 
-def local_path(value: object, folder: Path | None) -> str:
-    """A path on this machine: `~` is the home folder, a relative one starts at `folder`."""
-    path = Path(text(value))
+def local_path(value: object, info: ValidationInfo) -> str:
+    """A path on this machine: `~` is the home folder; the context is where a relative path starts."""
+    path, folder = Path(text(value)), info.context
     try:
         path = path.expanduser()
     except RuntimeError:
@@ -104,7 +129,7 @@ def local_path(value: object, folder: Path | None) -> str:
 
 
 def proxy_jump(value: object) -> str:
-    """`none`, or the machines on the way as ssh -J takes them: `[user@]host[:port],...`."""
+    """`none`, or gateways as for ssh -J: `[user@]host[:port],...`."""
     if not isinstance(value, str):
         raise ValueError(_EXPECTED_HOPS)
     for hop in value.split(","):
@@ -117,26 +142,26 @@ def _check_hop(hop: str) -> None:
     if match is None:
         raise ValueError(_EXPECTED_HOPS)
     parts = (address, match["host"].strip("[]")), (user, match["user"]), (port, match["port"])
-    for parse, part in parts:
-        if part is not None:
-            try:
+    try:
+        for parse, part in parts:
+            if part is not None:
                 parse(part)
-            except ValueError as error:
-                raise ValueError(f"{_EXPECTED_HOPS}, and there {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{_EXPECTED_HOPS}, and there {error}") from None
 
 
 def devices(value: object) -> int | Literal["auto"]:
-    """How many processes a node runs."""
+    """The number of processes on a node."""
     number = _whole_number(value)
-    if number is not None and 1 <= number <= _MOST_DEVICES:
+    if number is not None and 1 <= number <= _MAX_DEVICES:
         return number
     if value == "auto":
         return "auto"
-    raise ValueError(f"expected auto, or a number from 1 to {_MOST_DEVICES}")
+    raise ValueError(f"expected auto, or a number from 1 to {_MAX_DEVICES}")
 
 
 def flag(value: object) -> bool:
-    """Yes or no, as YAML 1.2 writes it."""
+    """True or false, as YAML 1.2 writes it."""
     if isinstance(value, bool):
         return value
     if value in ("true", "false"):
@@ -145,21 +170,18 @@ def flag(value: object) -> bool:
 
 
 def launcher(value: object) -> str:
-    """The name of a launcher; which there are is known where a plan is made."""
-    if isinstance(value, str) and _is_name(value):
-        return value
-    raise ValueError("expected the name of a launcher")
+    """The name of a launcher; whether it exists is checked when a plan is made."""
+    return _text_that(_is_name, value, "the name of a launcher")
 
 
 def variable_name(value: object) -> str:
-    """The name of an environment variable: `env` can set it, a shell need not be able to (`a.b`)."""
-    if isinstance(value, str) and _is_text(value) and not {" ", "="}.intersection(value):
-        return value
-    raise ValueError("expected a variable's name: one word without '=', no '-' first")
+    """The name of an environment variable: any that `env` can set, also `a.b`."""
+    expected = "a variable's name: one word without '=', no '-' first"
+    return _text_that(lambda line: _is_line(line) and not set(" =") & set(line), value, expected)
 
 
 def variable_value(value: object) -> str:
-    """What execve can pass on. The message never has the value in it."""
+    """A value that execve can pass on. The error message never contains it."""
     if not isinstance(value, str):
         raise ValueError('expected one value; "" is an empty one')
     if "\0" in value:
@@ -168,8 +190,8 @@ def variable_value(value: object) -> str:
         size = len(value.encode())
     except UnicodeEncodeError:
         raise ValueError("expected text that UTF-8 can hold; this has half a character") from None
-    if size >= _LONGEST_VARIABLE:
-        raise ValueError(f"{size:,} bytes are more than Linux passes on: {_LONGEST_VARIABLE - 1:,}")
+    if size >= _MAX_VARIABLE:
+        raise ValueError(f"{size:,} bytes are more than Linux passes on: {_MAX_VARIABLE - 1:,}")
     return value
 
 
@@ -180,11 +202,29 @@ def environment(value: object) -> Environment:
     return Environment({variable_name(key): variable_value(value[key]) for key in value})
 
 
+def _text_that(is_valid: Callable[[str], bool], value: object, expected: str) -> str:
+    if isinstance(value, str) and is_valid(value):
+        return value
+    raise ValueError(f"expected {expected}")
+
+
+def _is_name(value: str) -> bool:
+    return len(value) <= MAX_NAME and _NAME.fullmatch(value) is not None
+
+
+def _is_ip(value: str) -> bool:
+    try:
+        ip_address(value)
+    except ValueError:
+        return False
+    return _IP.fullmatch(value) is not None
+
+
+def _is_line(value: str) -> bool:
+    return value.isprintable() and value[:1] not in ("", "-") and len(value) <= _MAX_TEXT
+
+
 def _whole_number(value: object) -> int | None:
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _is_text(value: str) -> bool:
-    return value.isprintable() and value[:1] not in ("", "-") and len(value) <= _LONGEST_TEXT

@@ -12,7 +12,7 @@ from orchestrator.errors import ConnectError, LaunchError, NodeError, Unreachabl
 from orchestrator.pipeline.phase import Phase
 from orchestrator.plan import Facts
 from orchestrator.remote.agent import Agent
-from orchestrator.remote.answers import moment, parsed
+from orchestrator.remote.answers import parse_answer, timestamp
 from orchestrator.remote.base import Node, ShellError
 from orchestrator.remote.fleet import Fleet
 
@@ -70,10 +70,10 @@ async def gather_facts(agent: Agent) -> Facts:
     answered = time.time()
 
     def facts(raw: Any) -> Facts:
-        skew = moment(raw["time"]) - (asked + answered) / 2
+        skew = timestamp(raw["time"]) - (asked + answered) / 2
         return Facts.parse(raw, clock_skew=skew, clock_error=(answered - asked) / 2)
 
-    return parsed(agent.node.name, "facts", facts, raw)
+    return parse_answer(agent.node.name, "facts", facts, raw)
 
 
 async def _introduce(node: Node, phase: Phase) -> tuple[Agent, Facts] | Unreachable:

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.errors import LaunchError
 from orchestrator.plan import Plan
 from orchestrator.plan.plan import NodePlan
-from orchestrator.remote.answers import count, parsed, text
+from orchestrator.remote.answers import count, parse_answer, text
 from orchestrator.remote.fleet import Fleet
 from orchestrator.util.text import printable
 
@@ -28,7 +28,7 @@ async def require_room(fleet: Fleet, plan: Plan) -> None:
 
     answers = await fleet.ask_all("fits", arguments)
     problems = [
-        parsed(node.name, "fits", partial(_problem, node), answer)
+        parse_answer(node.name, "fits", partial(_problem, node), answer)
         for node, answer in zip(plan.nodes, answers, strict=True)
         if answer is not None
     ]

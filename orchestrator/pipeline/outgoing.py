@@ -13,7 +13,7 @@ from orchestrator.plan import Job
 from orchestrator.sync import Tree, collect
 from orchestrator.sync.largest import largest
 from orchestrator.sync.needed import named_in_arguments, named_in_script
-from orchestrator.util.text import format_size, printable, some
+from orchestrator.util.text import first_few, format_size, printable
 
 SYNC_LIMIT = 1_000_000_000
 """Bytes of a folder that goes to the nodes, unless the launch says otherwise."""
@@ -34,7 +34,7 @@ async def survey_folder(source: Path, limit: int | None, emit: events.Emit) -> T
         emit(events.Warned(_credentials(tree.credentials)))
     links = list(tree.links_out())
     if links:
-        shown = some([printable(f"{link.path} -> {link.target}") for link in links], _NAMED)
+        shown = first_few([printable(f"{link.path} -> {link.target}") for link in links], _NAMED)
         emit(
             events.Warned(
                 f"{shown} {_leads(len(links))} out of the folder: on a node to what is there under that "
@@ -72,7 +72,7 @@ def _leads(count: int) -> str:
 def _credentials(paths: Sequence[str]) -> str:
     """Return what was kept here, and how it would be sent."""
     one = len(paths) == 1
-    named = some([printable(path) for path in paths], _NAMED)
+    named = first_few([printable(path) for path in paths], _NAMED)
     text = (
         f"{named} {'looks' if one else 'look'} like credentials and {'was' if one else 'were'} "
         f"not sent; !{printable(paths[0])} in .orchignore sends {'it' if one else 'the first'} all the same"

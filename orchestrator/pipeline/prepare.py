@@ -14,7 +14,7 @@ from orchestrator.pipeline.rendezvous import find_rendezvous
 from orchestrator.pipeline.upload import Files, find, upload
 from orchestrator.plan import Facts, Job, Plan, make_plan
 from orchestrator.plan.launchers import registry
-from orchestrator.plan.opened import opened_files
+from orchestrator.plan.opened_files import opened_files
 from orchestrator.preflight.level import Level
 from orchestrator.remote.fleet import Fleet
 from orchestrator.runs.identity import owner_of, source_of

@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator import events
 from orchestrator.errors import UsageError
 from orchestrator.pipeline.phase import Phase
-from orchestrator.remote.answers import flag, moment, parsed, text, texts
+from orchestrator.remote.answers import flag, parse_answer, text, texts, timestamp
 from orchestrator.remote.fleet import Fleet
 from orchestrator.runs.folder import runs_folder
 
@@ -35,7 +35,7 @@ class _Seen:
         return cls(
             flag(answer["taken"]),
             flag(answer["has"]),
-            tuple((text(run), moment(seconds)) for run, seconds in answer["users"]),
+            tuple((text(run), timestamp(seconds)) for run, seconds in answer["users"]),
             tuple(texts(answer["ahead"])),
         )
 
@@ -116,7 +116,7 @@ async def _ask(fleet: Fleet, run: str, since: float | None, *, claim: bool = Fal
         },
     )
     return [
-        parsed(host.name, "use", _Seen.parse, answer)
+        parse_answer(host.name, "use", _Seen.parse, answer)
         for host, answer in zip(fleet.hosts, answers, strict=True)
     ]
 

@@ -15,7 +15,7 @@ from orchestrator.plan.job import DEFAULT_PORT
 from orchestrator.plan.masking import masked_command
 from orchestrator.plan.network import check_distinct, interface_of, routed_network
 from orchestrator.remote.agent import AgentRefusal
-from orchestrator.remote.answers import count, parsed, text
+from orchestrator.remote.answers import count, parse_answer, text
 from orchestrator.remote.fleet import Fleet
 from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import printable
@@ -74,7 +74,7 @@ async def _route(fleet: Fleet, index: int, address: str) -> tuple[str | None, st
     except AgentRefusal as refusal:
         problem = f"{name}: main's address {address}: {refusal.text}"
     else:
-        found = parsed(name, "route", _parse_route, route)
+        found = parse_answer(name, "route", _parse_route, route)
         if found is not None:
             return found
         problem = f"{name} has no route to main's address {address}"
@@ -118,7 +118,9 @@ async def reserve_port(
             raise PlanError(f"main's address {address}: {refusal.text}", node=main) from None
         emit(events.Warned(f"{address} is not an address of {main}: it must be translated to it"))
         port = await fleet.agents[0].ask("reserve", address="0.0.0.0", **wanted)
-    reserved = parsed(main, "reserve", lambda port: 0 if port is None else count(port, 65535), port)
+    reserved = parse_answer(
+        main, "reserve", lambda port: 0 if port is None else count(port, 65535), port
+    )
     if not reserved:
         owner = await fleet.agents[0].ask("owner", address=address, port=wanted["preferred"])
         raise _taken(main, f"port {wanted['preferred']} on {address}", owner)
@@ -134,7 +136,7 @@ def _taken(main: str, port: str, owner: Any) -> PlanError:
             node=main,
             remedy=otherwise,
         )
-    user, number, command, run = parsed(main, "owner", _parse_owner, owner)
+    user, number, command, run = parse_answer(main, "owner", _parse_owner, owner)
     if run is not None:
         who = f"run {printable(run)} of user {printable(user)}"
         end = f"end that with `{line_to_paste(['orch', 'stop', run])}` where it was launched"

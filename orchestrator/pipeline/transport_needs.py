@@ -37,7 +37,7 @@ def require_sessions(transport: Transport, asked: str, remedy: str) -> None:
 
 def require_time_limit(transport: Transport, timeout: float | None) -> None:
     """Raise UsageError where a command without a time limit could wait for a lost node for ever."""
-    if timeout is None and not transport.capabilities.tells_lost_link:
+    if timeout is None and not transport.capabilities.detects_lost_link:
         raise UsageError(
             f"transport {transport.name} does not tell when a node is lost, so that the command might "
             "never end",

@@ -16,8 +16,8 @@ from orchestrator import events
 from orchestrator.errors import SyncError
 from orchestrator.pipeline.phase import Phase
 from orchestrator.plan import Plan
-from orchestrator.remote.alike import fold_errors
 from orchestrator.remote.fleet import Fleet
+from orchestrator.remote.grouped_errors import grouped_message
 from orchestrator.sync import Progress, Pushed, Tree, collect, messages, placement, push_each
 from orchestrator.sync.copied import read_copy
 from orchestrator.sync.placement import Seen, Verdict
@@ -225,7 +225,7 @@ class _Push:
                 self._emit(events.Warned(result.warning))
         failures = [result for result in results if isinstance(result, SyncError)]
         if failures:
-            raise SyncError(fold_errors(failures))
+            raise SyncError(grouped_message(failures))
 
     def _require_files_of_the_launch(self, there: Sequence[int]) -> None:
         """Raise SyncError where a later attempt would run other files than the first."""

@@ -146,7 +146,7 @@ def known_secrets(*environments: Mapping[str, str]) -> frozenset[str]:
 _withheld: set[str] = set()
 
 
-def withhold(environment: Mapping[str, str], secrets: frozenset[str] = frozenset()) -> None:
+def mask_in_logs(environment: Mapping[str, str], secrets: frozenset[str] = frozenset()) -> None:
     """Have `masked_log` mask the secret values of `environment`, from now on in this process."""
     _withheld.update(known_secrets(environment))
     _withheld.update(

@@ -100,7 +100,7 @@ def interface_of(facts: Facts, address: str) -> str | None:
     return None
 
 
-def environment_for(interface: str | None, existing: Mapping[str, str]) -> dict[str, str]:
+def interface_variables(interface: str | None, existing: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that pin NCCL, gloo and RPC's TensorPipe to `interface`, without those that are
     set already.
 

@@ -15,7 +15,7 @@ _CONTROL = re.compile(
 )
 
 
-def lines(plan: Plan) -> Iterator[str]:
+def shell_commands(plan: Plan) -> Iterator[str]:
     """Yield, node by node, what would run: a comment, then a command for each process.
 
     The value of a secret is not shown: its variable is taken from the shell that this is pasted into, and

@@ -13,7 +13,7 @@ from orchestrator.plan.facts import Facts
 from orchestrator.plan.job import Elastic, Job
 from orchestrator.plan.launchers import registry
 from orchestrator.plan.launchers.base import Launcher, Process, Share
-from orchestrator.plan.network import Network, environment_for
+from orchestrator.plan.network import Network, interface_variables
 
 # A job starts from its plan alone, not from what an outer job or a login shell left behind.
 _UNSET = (
@@ -183,7 +183,7 @@ def make_plan(
             main_address=network.address,
             main_port=main_port,
             address=network.addresses[node_rank],
-            is_like_all=len(set(counts)) == 1,
+            is_uniform=len(set(counts)) == 1,
         )
         interface = network.interfaces[node_rank]
         nodes.append(
@@ -284,6 +284,6 @@ def _environment(
     environment = {"PYTHONUNBUFFERED": "1"}  # or nothing of a rank arrives before it ends
     if share.devices > 1 and "OMP_NUM_THREADS" not in facts.environment:
         environment["OMP_NUM_THREADS"] = "1"  # torchrun's default, for every launcher alike
-    environment.update(environment_for(interface, {**facts.environment, **given}))
+    environment.update(interface_variables(interface, {**facts.environment, **given}))
     environment.update(given)
     return environment

@@ -9,7 +9,7 @@ from orchestrator.inventory.ranges import fold
 from orchestrator.preflight.fixes import Fix, Location, fixes_of
 from orchestrator.preflight.model import Context, Status
 from orchestrator.preflight.report import Report
-from orchestrator.util.text import counted, one_line, visible
+from orchestrator.util.text import counted, escaped, one_line
 
 
 def lines(report: Report) -> list[str]:
@@ -83,7 +83,7 @@ def on(context: Context, place: Location) -> str:
 
 
 def _commands(place: Location) -> list[str]:
-    return [f"      {visible(command)}" for command in place.commands]
+    return [f"      {escaped(command)}" for command in place.commands]
 
 
 def _everyone(context: Context) -> list[str]:

@@ -17,7 +17,7 @@ _MOST_PIDS = 100_000
 _LONGEST = 200
 
 
-def parsed(node: str, verb: str, parse: Callable[[Any], T], answer: Any) -> T:
+def parse_answer(node: str, verb: str, parse: Callable[[Any], T], answer: Any) -> T:
     """Return what `parse` makes of the answer of `node` to `verb`.
 
     Raises NodeError when it makes nothing of it.
@@ -61,7 +61,7 @@ def texts(value: Any) -> list[str]:
     return [text(each) for each in value]
 
 
-def moment(value: Any) -> float:
+def timestamp(value: Any) -> float:
     """Return a time in seconds since the epoch. Raises ValueError for none.
 
     What is no time that a calendar has would end whoever shows it.
@@ -78,6 +78,6 @@ def pids(value: Any) -> tuple[int, ...]:
     return tuple(count(pid) for pid in value)
 
 
-def left(answer: Any) -> tuple[int, ...]:
+def not_killed(answer: Any) -> tuple[int, ...]:
     """Return the processes that a sweep could not kill."""
     return pids(answer["left"])

@@ -185,7 +185,7 @@ class Capabilities:
     """A connection has several channels open at once; without it, one."""
     carries_rsync: bool = True
     """Channels carry any bytes both ways, unchanged: rsync can talk over one beside the agent's."""
-    tells_lost_link: bool = True
+    detects_lost_link: bool = True
     """A channel to a node that has vanished raises ConnectionLost in bounded time, even if it is idle."""
 
 
@@ -241,7 +241,7 @@ class Transport(ABC):
         a configuration that makes no sense. Cancelled, it leaves no connection behind.
         """
 
-    def noticing_within(self, silence: float) -> Transport:
+    def with_silence_limit(self, silence: float) -> Transport:
         """Return it so that a connection breaks that has been silent for `silence` seconds, where it can.
 
         What is returned is not opened or closed: it lives as long as this one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from orchestrator.errors import LoginRefused, NodeError, OrchError, Unreachable
@@ -52,6 +52,11 @@ class NodeConnection:
             with suppress(NodeError, OSError):
                 await agent.close()
             await agent.node.close()
+
+
+async def close_all(connections: Iterable[NodeConnection]) -> None:
+    """Close all of `connections` at once. Raises the first error that one of them raises."""
+    await asyncio.gather(*(each.close() for each in connections))
 
 
 class Connector:

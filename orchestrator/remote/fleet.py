@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from orchestrator.errors import LaunchError, Unreachable
 from orchestrator.inventory import Host
 from orchestrator.remote.agent import Agent
-from orchestrator.remote.alike import fold_errors, not_reached
 from orchestrator.remote.base import Node, Transport
 from orchestrator.remote.connection import Connector, NodeConnection
+from orchestrator.remote.grouped_errors import connect_error, grouped_message
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class Fleet:
         self.nodes = [result for result in results if not isinstance(result, Unreachable)]
         failures = [result for result in results if isinstance(result, Unreachable)]
         if failures:
-            raise not_reached(failures, len(self.hosts))
+            raise connect_error(failures, len(self.hosts))
 
     @property
     def warnings(self) -> list[str]:
@@ -104,5 +104,5 @@ class Fleet:
         if len(failures) == 1:
             raise failures[0]
         if failures:
-            raise LaunchError(fold_errors(failures))
+            raise LaunchError(grouped_message(failures))
         return results

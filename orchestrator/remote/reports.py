@@ -7,8 +7,8 @@ from typing import Any
 
 from orchestrator.node.reasons import StopReason
 from orchestrator.reasons import Stop
-from orchestrator.remote.answers import count, moment, pids, text
-from orchestrator.remote.old_sentences import stop_of
+from orchestrator.remote.answers import count, pids, text, timestamp
+from orchestrator.remote.legacy_reasons import parse_stop
 from orchestrator.util.signals import signal_name
 from orchestrator.util.text import printable
 
@@ -42,18 +42,18 @@ class Zeros:
 
 
 @dataclass(frozen=True)
-class OddFile:
-    """What stands at `path` in the run's folder on the node is passed over, or is not what it was.
+class FileProblem:
+    """A file of the run's folder on the node is skipped, or is not the file it was.
 
-    `why` is one of `ODD`: a name that no file of ours has, no regular file, no folder, unreadable;
-    another file than before, or shorter than it was.
+    `why` is one of `FILE_PROBLEMS`: not a name of orch's, not a regular file, not a folder, unreadable;
+    replaced by another file, or shorter than before.
     """
 
     path: str
     why: str
 
 
-ODD = ("name", "no-file", "no-folder", "unreadable", "replaced", "shorter")
+FILE_PROBLEMS = ("name", "no-file", "no-folder", "unreadable", "replaced", "shorter")
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class StatusReport:
     behind: LeftBehind | None = None
 
 
-Report = Chunk | Zeros | OddFile | RankReport | StatusReport
+Report = Chunk | Zeros | FileProblem | RankReport | StatusReport
 
 
 def parse(header: dict[str, Any], payload: bytes) -> Report:
@@ -139,23 +139,23 @@ def parse(header: dict[str, Any], payload: bytes) -> Report:
     Raises ValueError, KeyError or TypeError for anything that is not one.
     """
     if "f" in header:
-        path, offset, time = text(header["f"]), count(header["o"]), moment(header["t"])
+        path, offset, time = text(header["f"]), count(header["o"]), timestamp(header["t"])
         if "zeros" in header:
             return Zeros(path, offset, time, count(header["zeros"], _MOST_ZEROS))
         return Chunk(path, offset, time, payload)
     if "odd" in header:
-        if header["why"] not in ODD:
+        if header["why"] not in FILE_PROBLEMS:
             raise ValueError(f"unknown kind of file {header['why']!r:.100}")
-        return OddFile(printable(text(header["odd"])), header["why"])
+        return FileProblem(printable(text(header["odd"])), header["why"])
     if "rank" in header:
         record = header["rank"]
-        ended = None if record["ended"] is None else moment(record["ended"])
+        ended = None if record["ended"] is None else timestamp(record["ended"])
         return RankReport(
             rank=count(record["rank"]),
             local_rank=count(record["local_rank"]),
             attempt=count(record["attempt"]),
             pid=count(record["pid"]),
-            started=moment(record["started"]),
+            started=timestamp(record["started"]),
             ended=ended,
             end=None if ended is None else _end(record),
             world_size=count(record.get("world_size", 0)),
@@ -170,10 +170,10 @@ def parse(header: dict[str, Any], payload: bytes) -> Report:
     return StatusReport(
         state=status["state"],
         launcher=_end(launcher) if has_ended else None,
-        launcher_ended=moment(launcher["ended"]) if has_ended else None,
+        launcher_ended=timestamp(launcher["ended"]) if has_ended else None,
         left=pids(status["left"]),
         stopped=_stopped(status.get("stopped"), status.get("stopped_detail") or {}),
-        stopped_at=None if stopped_at is None else moment(stopped_at),
+        stopped_at=None if stopped_at is None else timestamp(stopped_at),
         attempt=None if attempt is None else count(attempt),
         behind=_behind(status.get("behind")),
     )
@@ -186,7 +186,7 @@ def _stopped(reason: Any, detail: Any) -> Stop | None:
     said = printable(text(reason), _LONGEST_REASON)
     known = _reason(said)
     if known is None:
-        return stop_of(said)
+        return parse_stop(said)
     seconds, number, pid, because = (
         detail.get(name) for name in ("seconds", "signal", "pid", "because")
     )
@@ -194,7 +194,7 @@ def _stopped(reason: Any, detail: Any) -> Stop | None:
         known,
         node=printable(text(detail.get("node", "")), _LONGEST_REASON),
         text=printable(text(detail.get("text", "")), _LONGEST_REASON),
-        seconds=None if seconds is None else moment(seconds),
+        seconds=None if seconds is None else timestamp(seconds),
         signal=None if number is None else count(number, 127),
         pid=None if pid is None else count(pid),
         because=None if because is None else _reason(text(because)),
@@ -215,7 +215,9 @@ def _behind(said: Any) -> LeftBehind | None:
     processes = [
         (count(pid), printable(text(name), _LONGEST_NAME)) for pid, name in said["processes"]
     ]
-    return LeftBehind(tuple(processes[:_MOST_NAMED]), moment(said["limit"]), said["ended"] is True)
+    return LeftBehind(
+        tuple(processes[:_MOST_NAMED]), timestamp(said["limit"]), said["ended"] is True
+    )
 
 
 def _end(record: dict[str, Any]) -> ProcessEnd:

@@ -69,7 +69,7 @@ def _find(name: str) -> type[Transport]:
     plugins = _plugins()
     if name in plugins.found:
         return plugins.found[name]
-    if (broken := plugins.why_not(name)) is not None:
+    if (broken := plugins.find_broken(name)) is not None:
         raise UsageError(
             f"transport {broken}", remedy="install that package again, or another version of it"
         )

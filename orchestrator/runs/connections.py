@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from orchestrator.remote.base import Transport
-from orchestrator.remote.connection import Connector, NodeConnection
+from orchestrator.remote.connection import Connector, NodeConnection, close_all
 from orchestrator.remote.transports import restore
 from orchestrator.runs.options import with_silence_timeout
 from orchestrator.runs.saved_run import SavedRun
-from orchestrator.util.closing import close_all
 
 
 @asynccontextmanager

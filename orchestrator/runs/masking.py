@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.inventory import Host
-from orchestrator.inventory.environment import Environment
+from orchestrator.inventory.values import Environment
 from orchestrator.plan import NodePlan, Plan
 from orchestrator.plan.masking import MASK, known_secrets, masked, masked_words
 from orchestrator.runs.launch_spec import LaunchSpec

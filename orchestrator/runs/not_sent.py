@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from orchestrator.plan import NodePlan
-from orchestrator.plan.own_modules import remedy_for_own
+from orchestrator.plan.project_modules import remedy_for_project_module
 from orchestrator.sync.needed import why_staying
 
 if TYPE_CHECKING:  # it takes a moment to import, which a run that succeeds has no need of
@@ -24,7 +24,11 @@ def with_reason(hit: Hit, source: Path | None, node: NodePlan) -> Hit:
     """
     if hit.signature.id == _NO_MODULE and source is not None:
         module = hit.first.details.get("module", "").partition(".")[0]
-        fix = remedy_for_own(source, node.folder, module) if module.isidentifier() else None
+        fix = (
+            remedy_for_project_module(source, node.folder, module)
+            if module.isidentifier()
+            else None
+        )
         return hit if fix is None else replace(hit, fix=fix)
     path = hit.first.details.get("path", "")
     if hit.signature.id != _NO_FILE or source is None or not path:

@@ -6,11 +6,11 @@ from typing import Any
 
 from orchestrator.node.reasons import StopReason
 from orchestrator.plan.launchers.registry import built_in
-from orchestrator.remote.old_sentences import (
+from orchestrator.remote.legacy_reasons import (
     detail_of_summary,
-    oom_kills_of,
-    stop_of,
-    stop_of_summary,
+    parse_oom_kills,
+    parse_stop,
+    parse_summary,
 )
 from orchestrator.runs.codec import encode
 from orchestrator.runs.outcome import outcome_of
@@ -21,9 +21,9 @@ _REASONS = {reason.value for reason in StopReason}
 def renewed(kind: str, said: dict[str, Any]) -> dict[str, Any]:
     """Return the JSON of an event of this kind in its present form. Raises KeyError or TypeError."""
     if kind == "Stopping" and "reason" in said:
-        return {"stop": encode(stop_of(said["reason"])), "grace": said["grace"]}
+        return {"stop": encode(parse_stop(said["reason"])), "grace": said["grace"]}
     if kind == "Explained" and "oom_kills" not in said:
-        return {**said, "oom_kills": oom_kills_of(said["evidence"])}
+        return {**said, "oom_kills": parse_oom_kills(said["evidence"])}
     if kind == "Ended" and "stop" not in said:
         return {**said, **_renewed_summary(said)}
     if kind == "NodeLost":
@@ -58,7 +58,7 @@ def _renewed_summary(said: dict[str, Any]) -> dict[str, Any]:
     """Return what an end has beside its summary: why the run was stopped, and the details."""
     summary, exit_code = said["summary"], said["exit_code"]
     return {
-        "stop": encode(stop_of_summary(summary, exit_code)),
+        "stop": encode(parse_summary(summary, exit_code)),
         "detail": detail_of_summary(summary),
     }
 
@@ -102,4 +102,4 @@ def renewed_request(said: Any) -> Any:
     """
     if said is None or said["reason"] in _REASONS:
         return said
-    return {**said, "reason": stop_of(said["reason"]).reason.value}
+    return {**said, "reason": parse_stop(said["reason"]).reason.value}

@@ -67,5 +67,7 @@ def with_silence_timeout(transport: Transport, node_timeout: float) -> Transport
     node is never given up).
     """
     return (
-        transport if node_timeout == 0 else transport.noticing_within(silence_timeout(node_timeout))
+        transport
+        if node_timeout == 0
+        else transport.with_silence_limit(silence_timeout(node_timeout))
     )

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.errors import OrchError, UsageError
-from orchestrator.inventory.problems import nearest
 from orchestrator.node.trust import Untrusted
 from orchestrator.runs.folder import ensure_private_folder, runs_folder
 from orchestrator.runs.names import matching
 from orchestrator.runs.saved_run import SavedRun, load_run, why_untrusted
 from orchestrator.util.log import logger
+from orchestrator.util.text import nearest
 
 log = logger("runs")
 

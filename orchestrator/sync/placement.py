@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.errors import SyncError
 from orchestrator.remote.agent import Agent, AgentRefusal
-from orchestrator.remote.answers import count, flag, moment, parsed, text, texts
+from orchestrator.remote.answers import count, flag, parse_answer, text, texts, timestamp
 from orchestrator.sync.sharing import unusable
 from orchestrator.sync.tree import Tree
 
@@ -90,7 +90,7 @@ class Seen:
             passed=tuple((text(path), text(source)) for path, source in answer["passed"]),
             others=tuple(texts(answer["others"])),
             run=text(answer["run"]),
-            time=moment(answer["time"]),
+            time=timestamp(answer["time"]),
             is_same=flag(answer["same"]),
             is_done=flag(answer["done"]),
             have=frozenset(texts(answer["have"])),
@@ -113,7 +113,7 @@ def packed(tree: Tree) -> str:
 async def find(agent: Agent, workdir: str, owner: str, source: str) -> str:
     """Return where the project's folder is on a node, or would be. Raises NodeError."""
     answer = await agent.ask("find", workdir=workdir, owner=owner, source=source)
-    return parsed(agent.node.name, "find", folder, answer)
+    return parse_answer(agent.node.name, "find", folder, answer)
 
 
 def patience(tree: Tree | None) -> float:
@@ -133,13 +133,13 @@ async def enter(
         answer = await agent.ask("enter", timeout=timeout, workdir=workdir, **arguments)
     except AgentRefusal as refusal:
         raise unusable(name, workdir, refusal) from None
-    return parsed(name, "enter", _seen_or_busy, answer)
+    return parse_answer(name, "enter", _seen_or_busy, answer)
 
 
 async def compare(agent: Agent, run: str, listing: str, timeout: float = _ANSWER_TIME) -> Verdict:
     """Have a node compare a packed tree with what is there. Raises NodeError."""
     answer = await agent.ask("compare", timeout=timeout, run=run, tree=listing)
-    return parsed(agent.node.name, "compare", Verdict.parse, answer)
+    return parse_answer(agent.node.name, "compare", Verdict.parse, answer)
 
 
 async def begin(agent: Agent, run: str, workdir: str, timeout: float = _ANSWER_TIME) -> None:
@@ -160,7 +160,9 @@ async def settle(
         answer = await agent.ask("settle", timeout=timeout, run=run)
     except AgentRefusal as refusal:
         raise _not_recorded(agent, workdir, refusal) from None
-    return parsed(agent.node.name, "settle", lambda said: frozenset(texts(said["have"])), answer)
+    return parse_answer(
+        agent.node.name, "settle", lambda said: frozenset(texts(said["have"])), answer
+    )
 
 
 async def leave(agent: Agent, run: str, *, stay: bool = False) -> None:

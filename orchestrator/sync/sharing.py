@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from orchestrator.errors import LaunchError, SyncError
 from orchestrator.remote.agent import AgentRefusal
-from orchestrator.remote.answers import parsed, texts
+from orchestrator.remote.answers import parse_answer, texts
 from orchestrator.remote.fleet import Fleet
 
 
@@ -34,7 +34,7 @@ async def groups(fleet: Fleet, folders: Sequence[str], tokens: Sequence[str]) ->
     found: dict[str, list[int]] = {}
     for index, answer in enumerate(answers):
         name = fleet.hosts[index].name
-        seen = parsed(name, "shared", texts, answer)
+        seen = parse_answer(name, "shared", texts, answer)
         if tokens[index] not in seen:
             raise SyncError(
                 f"what is written to {folders[index]} is not there a moment later",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from orchestrator.ui.messages import INDENT
 from orchestrator.ui.terminal import Row, columns
-from orchestrator.util.text import format_size, some
+from orchestrator.util.text import first_few, format_size
 
 _MAX_NAMES = 4  # of pending or failed nodes that are named
 
@@ -95,7 +95,7 @@ class Phases:
         failed = [node for node, succeeded in done.items() if not succeeded]
         pending = [node for node in self._nodes if node not in done]
         if failed:
-            text += f", failed on {some(failed, _MAX_NAMES)}"
+            text += f", failed on {first_few(failed, _MAX_NAMES)}"
         if pending:
-            text += f", waiting for {some(pending, _MAX_NAMES)}"
+            text += f", waiting for {first_few(pending, _MAX_NAMES)}"
         return text

@@ -25,7 +25,7 @@ from orchestrator.preflight.model import Context, Finding, Level, Status
 from orchestrator.preflight.pairwise import BANDWIDTH, LATENCY, NCCL, pairwise
 from orchestrator.preflight.report import Report, Result
 from orchestrator.ui.heatmap import BYTES_PER_SECOND, SECONDS, heatmap
-from orchestrator.util.text import one_line, visible
+from orchestrator.util.text import escaped, one_line
 
 _MARKS = {
     Status.PASS: ("✓", "green"),
@@ -157,4 +157,4 @@ def _show_fix(out: Console, context: Context, fix: Fix) -> None:
     for place in fix.places:
         out.print(Text(f"  {on(context, place)}:"), soft_wrap=True)
         for command in place.commands:
-            out.print(Text(f"      {visible(command)}", "bold"), soft_wrap=True)
+            out.print(Text(f"      {escaped(command)}", "bold"), soft_wrap=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from orchestrator.logs.sanitize import sanitize
 from orchestrator.plan.masking import masked_text
 from orchestrator.ui.terminal import SGR, columns, wants_colour, width_of
-from orchestrator.util.process import silence
+from orchestrator.util.process import discard_output
 
 _MIN_COMMAND_INDENT = (
     4  # a line with this many blanks before it is a command to paste, or formatted already
@@ -65,7 +65,7 @@ class Stderr:
                 sys.stderr.flush()
             except OSError:
                 self._is_open = False
-                silence(2)
+                discard_output(2)
 
 
 def wrapped(text: str, width: int | None) -> str:

@@ -1,1 +1,1 @@
-"""What several rooms need and none of them owns: quoting, processes, signals, text for a message."""
+"""Helpers that several rooms share: quoting, processes, signals, text for messages."""

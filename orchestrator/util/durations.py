@@ -1,4 +1,4 @@
-"""Seconds in words."""
+"""Durations as text."""
 
 from __future__ import annotations
 

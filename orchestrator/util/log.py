@@ -1,8 +1,8 @@
 """The loggers of orch, one a room: `orch.ssh`, `orch.agent`, `orch.run` and so on.
 
-They are silent until a program gives `orch`, or one of them, a handler. A record about one node has its
-name in `record.node`, where that is known; `NODE` has it for code, such as asyncssh's, that only knows the
-context it runs in.
+They are silent until a program adds a handler to `orch` or to one of them. A record about a node has the
+node's name in `record.node`. Libraries such as asyncssh log without it; `NODE` holds the name for the task
+they run in.
 """
 
 from __future__ import annotations
@@ -22,5 +22,5 @@ def logger(room: str) -> logging.Logger:
 
 
 def node_logger(room: str, node: str) -> logging.LoggerAdapter[logging.Logger]:
-    """Return the logger of a room, for what concerns this node."""
+    """Return the logger of a room for records about this node."""
     return logging.LoggerAdapter(logger(room), {"node": node})

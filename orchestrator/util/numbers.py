@@ -1,4 +1,4 @@
-"""Sets of numbers as ranges: `0-2,5`."""
+"""Sets of numbers as ranges, such as `0-2,5`."""
 
 from __future__ import annotations
 

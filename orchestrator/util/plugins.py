@@ -1,7 +1,7 @@
-"""Objects that other installed packages give to orch through an entry point group of theirs.
+"""Plug-ins: objects that installed packages add to orch through entry points.
 
-The entry point's name is the object's. A plug-in that cannot be used is left out, with the reason; it
-never keeps orch or another plug-in from working.
+The entry point's name is the object's. A plug-in that cannot be used is left out, with the reason; it never
+stops orch or another plug-in from working.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from orchestrator.util.text import printable
 
 T = TypeVar("T")
 
-_LONGEST = 300  # characters of what a plug-in says of why it does not work
+_MAX_REASON = 300  # characters
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A plug-in that is left out; `package` is the distribution that brings it, with its version."""
+    """A plug-in that is left out; `package` is its distribution, with the version."""
 
     name: str
     package: str
@@ -32,25 +32,25 @@ class Broken:
 
 @dataclass(frozen=True)
 class Plugins(Generic[T]):
-    """The plug-ins of one group: those that work by name, in order of their names, and the others."""
+    """The plug-ins of one group: those that work, by name in alphabetical order, and the broken ones."""
 
     found: Mapping[str, T]
     broken: tuple[Broken, ...]
 
-    def why_not(self, name: str) -> Broken | None:
-        """Return the plug-in of this name if it is left out."""
+    def find_broken(self, name: str) -> Broken | None:
+        """Return the plug-in with this name if it is left out."""
         return next((each for each in self.broken if each.name == name), None)
 
 
 def plugin_names(group: str) -> tuple[str, ...]:
-    """Return the names in an entry point group, sorted; no plug-in is imported for it."""
+    """Return the names in an entry point group, sorted, without importing any plug-in."""
     return tuple(sorted({entry.name for entry in entry_points(group=group)}))
 
 
 def load_plugins(group: str, kind: type[T], taken: Collection[str]) -> Plugins[T]:
-    """Import every plug-in of an entry point group; each is to be a `kind` with the entry point's name.
+    """Import every plug-in of an entry point group; each must be a `kind` named as its entry point.
 
-    One that has a name of those `taken`, or of a plug-in found earlier on `sys.path`, is broken.
+    A plug-in with one of the `taken` names, or the name of one earlier on `sys.path`, is broken.
     """
 
     def check(entry: EntryPoint, loaded: object) -> T:
@@ -64,7 +64,7 @@ def load_plugins(group: str, kind: type[T], taken: Collection[str]) -> Plugins[T
 
 
 def load_plugin_classes(group: str, kind: type[T], taken: Collection[str]) -> Plugins[type[T]]:
-    """Import every plug-in of a group as `load_plugins` does; each is to be a subclass of `kind`."""
+    """Import every plug-in of a group as `load_plugins` does; each must be a subclass of `kind`."""
 
     def check(entry: EntryPoint, loaded: object) -> type[T]:
         if isinstance(loaded, type) and issubclass(loaded, kind):
@@ -75,7 +75,7 @@ def load_plugin_classes(group: str, kind: type[T], taken: Collection[str]) -> Pl
 
 
 class _Unfit(Exception):
-    """Why a plug-in that can be imported is left out."""
+    """Why a plug-in is left out although it can be imported."""
 
 
 def _load_all(
@@ -98,7 +98,7 @@ def _load_all(
             found[entry.name] = plugin
         except _Unfit as error:
             broken.append(_broken(entry, str(error)))
-        except (Exception, SystemExit) as error:  # whatever the code of a stranger raises
+        except (Exception, SystemExit) as error:  # foreign code may raise anything
             broken.append(_broken(entry, f"{type(error).__name__}: {error}"))
     return Plugins(
         {name: found[name] for name in sorted(found)},
@@ -108,4 +108,4 @@ def _load_all(
 
 def _broken(entry: EntryPoint, why: str) -> Broken:
     package = "a package" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
-    return Broken(printable(entry.name), printable(package), printable(why, _LONGEST))
+    return Broken(printable(entry.name), printable(package), printable(why, _MAX_REASON))

@@ -1,4 +1,4 @@
-"""How a process begins: its three standard streams, its limit of files, its imports."""
+"""Process start-up: standard streams, the limit of open files, garbage collection during imports."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import gc
 import os
 import sys
 
-_FILES = 65536
-_is_importing = False
+_MAX_OPEN_FILES = 65536
+_is_gc_paused = False
 
 
-def open_all() -> None:
-    """Put /dev/null where one of the three was closed, or the next file opened would take its place."""
+def open_standard_streams() -> None:
+    """Open /dev/null in place of a closed standard stream, so that no other file gets its descriptor."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -23,43 +23,44 @@ def open_all() -> None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
-def begin_imports() -> None:
-    """Look for no garbage until `end_imports`: modules make a hundred thousand objects, and keep all.
+def pause_gc() -> None:
+    """Turn garbage collection off until `resume_gc`.
 
-    Looking at them again and again would be an eighth of the time until the first connection.
+    Imports make a hundred thousand objects and free none; scanning them repeatedly would take an eighth
+    of the time until the first connection.
     """
-    global _is_importing
-    _is_importing = True
+    global _is_gc_paused
+    _is_gc_paused = True
     gc.disable()
 
 
-def end_imports() -> None:
-    """Look for garbage from now on, among what is made from now on.
+def resume_gc() -> None:
+    """Turn garbage collection on again, for objects made from now on.
 
-    Does nothing in a process that is not orch's own, where `begin_imports` was not called.
+    Does nothing in a process that has not called `pause_gc`, such as a program that uses orch's API.
     """
-    global _is_importing
-    if not _is_importing:
+    global _is_gc_paused
+    if not _is_gc_paused:
         return
-    _is_importing = False
+    _is_gc_paused = False
     gc.freeze()
     gc.enable()
 
 
-def raise_limits() -> None:
-    """Allow this process as many open files as it may have: hundreds of nodes take a few each."""
+def raise_file_limit() -> None:
+    """Allow this process as many open files as the hard limit permits: each node takes a few."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    wanted = _MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def silence(descriptor: int) -> None:
-    """Let what is still written to `descriptor`, which nobody reads any more, go nowhere.
+def discard_output(descriptor: int) -> None:
+    """Redirect `descriptor`, which has no reader any more, to /dev/null.
 
-    Python would try to flush it as it ends, fail, and exit with 120.
+    Otherwise Python fails to flush it at exit, and exits with 120.
     """
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, descriptor)

@@ -1,4 +1,4 @@
-"""The one place where words become a POSIX shell command line."""
+"""Quote arguments for a POSIX shell."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 def command_line(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
     """Return `argv`, run under `env`, as one line for a POSIX shell.
 
-    Whatever the words hold (spaces, quotes, `$`, newlines, non-ASCII), the shell hands exactly
-    these words on. Raises ValueError on a NUL, which no argument or variable can hold.
+    The shell passes on exactly these words, with any spaces, quotes, `$`, newlines or non-ASCII characters.
+    Raises ValueError for a NUL, which no argument or variable can hold.
     """
     words = list(argv)
     if env:
@@ -23,25 +23,23 @@ def command_line(argv: Sequence[str], env: Mapping[str, str] | None = None) -> s
 
 
 def home_path(path: str) -> str:
-    """Return `path` as one word for a POSIX shell; a leading `~/` stays the home of whoever runs it."""
-    if path == "~":
-        return '"$HOME"'
-    if path.startswith("~/"):
-        return f'"$HOME"/{shlex.quote(path[2:])}' if path[2:] else '"$HOME"'
-    return shlex.quote(path)
+    """Return `path` as one word for a POSIX shell; a leading `~/` is the home of the user who runs it."""
+    if path != "~" and not path.startswith("~/"):
+        return shlex.quote(path)
+    return '"$HOME"' + (f"/{shlex.quote(path[2:])}" if path[2:] else "")
 
 
 def line_to_paste(argv: Sequence[str]) -> str:
-    """Return `argv` as one line for a message, which a person pastes into a shell.
+    """Return `argv` as one line for a message, to be pasted into a shell.
 
-    As `command_line`, but what a terminal would obey, or not show, is written as `$'\\033'` (POSIX
-    2024, and long before it in bash, zsh and ksh).
+    As `command_line`, but control characters are written as `$'\\033'` (POSIX 2024; bash, zsh and ksh
+    have had it for long).
     """
     return " ".join(shlex.quote(word) if word.isprintable() else _escaped(word) for word in argv)
 
 
 def _escaped(word: str) -> str:
-    """Return `word` in quotes that have escapes; three octal digits end where the next character begins."""
+    """Return `word` as `$'...'`; an octal escape always has three digits, so a digit may follow it."""
     shown = "".join(
         c if c.isprintable() and c not in "'\\" else "".join(f"\\{b:03o}" for b in os.fsencode(c))
         for c in word

@@ -1,4 +1,4 @@
-"""What a signal is called."""
+"""Names of signals."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from signal import Signals
 
 
 def signal_name(number: int) -> str:
-    """Return `SIGKILL` for 9, and `signal 99` for one that has no name here."""
+    """Return `SIGKILL` for 9, and `signal 99` for a number without a name on this system."""
     try:
         return Signals(number).name
     except ValueError:

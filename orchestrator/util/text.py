@@ -1,37 +1,43 @@
-"""Text for one line of a message: what a remote machine said made harmless, counts, lists cut short."""
+"""Text for messages: remote text made safe for one line, counts, suggestions, long lists cut short."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 _USER = re.compile(r"[\w.][\w.+@\\-]*\$?")
+_MAX_QUOTE = 60
 
 
-def user_name(said: str) -> str:
-    """Return the name of a user, that files of settings take for one. Raises ValueError for none."""
-    if len(said) > 256 or not _USER.fullmatch(said):
-        raise ValueError(f"not the name of a user: {said!r:.80}")
-    return said
+def user_name(text: str) -> str:
+    """Return `text` if it is a user name as configuration files take it. Raises ValueError if not."""
+    if len(text) > 256 or not _USER.fullmatch(text):
+        raise ValueError(f"not the name of a user: {text!r:.80}")
+    return text
 
 
-def printable(said: str | bytes, limit: int = 200) -> str:
-    """Return `said` as one line without control characters, at most `limit` characters long."""
-    if isinstance(said, bytes):
-        said = said[: 8 * limit].decode("utf-8", "replace")
-    # str.isprintable is false for C0, C1, newlines, surrogates and bidirectional controls alike.
-    line = " ".join("".join(c if c.isprintable() else " " for c in said[: 8 * limit]).split())
+def printable(text: str | bytes, limit: int = 200) -> str:
+    """Return `text` as one line without control characters, at most `limit` characters long."""
+    if isinstance(text, bytes):
+        text = text[: 8 * limit].decode("utf-8", "replace")
+    # str.isprintable is false for C0, C1, newlines, surrogates and bidirectional controls.
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 8 * limit]).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def escaped(text: str) -> str:
+    """Return `text` with backslash escapes for everything that a terminal could interpret."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def quoted(text: str) -> str:
+    """Return `text` in quotes, escaped, and cut to 60 characters."""
+    return repr(text if len(text) <= _MAX_QUOTE else text[: _MAX_QUOTE - 1] + "…")
+
+
 def one_line(text: str) -> str:
-    """Return `text` as one line that a terminal only shows."""
-    return visible(" ".join(text.split()))
-
-
-def visible(text: str) -> str:
-    """Return `text` with what a terminal could obey, or would not show, made visible: `^[`, `<U+202E>`."""
-    return text if text.isprintable() else "".join(map(_shown, text))
+    """Return `text` as one line that is safe for a terminal."""
+    return escaped(" ".join(text.split()))
 
 
 def first_line(text: str) -> str:
@@ -44,7 +50,7 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
-def some(words: Sequence[str], most: int = 3, comma: str = ", ") -> str:
+def first_few(words: Sequence[str], most: int = 3, comma: str = ", ") -> str:
     """Return the first of some words, and how many are left: `a, b, c and 2 more`."""
     left = len(words) - most
     return comma.join(words[:most]) + (f" and {left:,} more" if left > 0 else "")
@@ -59,8 +65,10 @@ def format_size(number: float) -> str:
     return f"{number / 1e6:.1f} MB" if number < 1e9 else f"{number / 1e9:.1f} GB"
 
 
-def _shown(character: str) -> str:
-    if character.isprintable():
-        return character
-    code = ord(character)
-    return f"^{chr(code ^ 0x40)}" if code < 0x80 else f"<U+{code:04X}>"
+def nearest(word: str, valid: Iterable[str]) -> str | None:
+    """Return the valid word closest to `word`, ignoring case; None if none is close."""
+    from difflib import get_close_matches
+
+    by_lower = {each.lower(): each for each in valid}
+    matches = get_close_matches(word[:_MAX_QUOTE].lower(), by_lower, n=1)
+    return by_lower[matches[0]] if matches else None

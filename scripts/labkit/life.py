@@ -96,8 +96,8 @@ def _refuse(n: int, name: str, place: Path, nodes: Sequence[str], traps: Traps) 
     """Raise LabError for what cannot be."""
     if reason := missing():
         raise LabError(reason)
-    if not 1 <= n <= network.MOST_HOSTS:
-        raise LabError(f"a lab has 1 to {network.MOST_HOSTS} hosts, not {n}")
+    if not 1 <= n <= network.MAX_HOSTS:
+        raise LabError(f"a lab has 1 to {network.MAX_HOSTS} hosts, not {n}")
     if not re.fullmatch("[a-z0-9][a-z0-9-]*", name):
         raise LabError(f"a lab's name is of lower-case letters, digits and hyphens, not {name!r}")
     if not re.fullmatch("[A-Za-z0-9/._-]+", str(place)):

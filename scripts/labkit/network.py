@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 
 from labkit import kernel
 
-MOST_HOSTS = 240
+MAX_HOSTS = 240
 _FIRST_HOST = 10
 DECOY = "172.17.0.1"
 

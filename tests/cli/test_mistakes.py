@@ -132,7 +132,7 @@ MISTAKES = [
         "indented_otherwise",
         "hosts:\n  - name: node0\n   user: x\n",
         "hosts.yaml:3:4",
-        "indent it as far as the lines",
+        "indent it like the lines",
     ),
     inventory("range_unquoted", "hosts: [{name: node[0-3]}]\n", 'needs quotes: "node[0-3]"'),
     inventory("top_key_misspelt", "host:\n  - node0\n", "host: unknown key; did you mean 'hosts'?"),

@@ -105,7 +105,7 @@ def test_run_in_the_background_is_reached_again_over_its_transport(
             "no files can be copied to the nodes: transport shell does not carry rsync",
         ),
         (
-            "tells_lost_link=False",
+            "detects_lost_link=False",
             ("exec", "--", "true"),
             "transport shell does not tell when a node is lost",
         ),
@@ -131,9 +131,7 @@ def test_what_the_transport_cannot_do_is_refused_with_the_reason(
 def test_launch_without_what_the_transport_cannot_do_runs(
     orch: Orch, packages: Path, hosts: Path
 ) -> None:
-    cannot = (
-        "outlives_controller=False, many_sessions=False, carries_rsync=False, tells_lost_link=False"
-    )
+    cannot = "outlives_controller=False, many_sessions=False, carries_rsync=False, detects_lost_link=False"
     install_shell(packages, cannot)
     words = ("launch", "--transport", "shell", "--no-sync", "train.py")
     done = orch(*words, PYTHONPATH=str(packages))

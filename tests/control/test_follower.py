@@ -24,7 +24,14 @@ from orchestrator.logs.index import RECORD_SIZE
 from orchestrator.node.reasons import StopReason
 from orchestrator.plan import Elastic
 from orchestrator.reasons import Stop
-from orchestrator.remote.reports import Chunk, LeftBehind, OddFile, ProcessEnd, StatusReport, Zeros
+from orchestrator.remote.reports import (
+    Chunk,
+    FileProblem,
+    LeftBehind,
+    ProcessEnd,
+    StatusReport,
+    Zeros,
+)
 from orchestrator.runs.record import Record
 from tests.runs.fakes import FakeAgent, FakeConnection, lost, until
 from tests.runs.helpers import ENDED, KILL, OK, RUNNING, plan_of, rank, record_in
@@ -632,7 +639,7 @@ async def test_bytes_that_never_come_are_told_once_and_the_rest_is_followed(reco
 
 
 async def test_odd_files_of_a_node_are_told_once_and_only_a_few(record: Record) -> None:
-    files: list[Any] = [OddFile(f"attempt-0/rank-0{n}.out", "name") for n in range(100)]
+    files: list[Any] = [FileProblem(f"attempt-0/rank-0{n}.out", "name") for n in range(100)]
     followed = await follow(record, FakeAgent([*files, lost()], [*files, ENDED]))
     messages = [event.message for event in followed.of(events.Warned)]
     assert len(messages) == 20

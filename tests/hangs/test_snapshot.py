@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import NodeError
 from orchestrator.hangs.snapshot import Frame, Snapshot, StuckConnection, parse_snapshot
-from orchestrator.remote.answers import parsed
+from orchestrator.remote.answers import parse_answer
 
 PROCESS: dict[str, Any] = {
     "pid": 7, "rank": 0, "own": True, "name": "python", "state": "S", "used": 1.5, "main_used": 1,
@@ -26,7 +26,7 @@ SAID: dict[str, Any] = {"at": 12.5, "processes": [PROCESS], "sockets": [SOCKET]}
 
 
 def parse(answer: Any) -> Snapshot:
-    return parsed("n0", "stacks", lambda answer: parse_snapshot("n0", answer), answer)
+    return parse_answer("n0", "stacks", lambda answer: parse_snapshot("n0", answer), answer)
 
 
 def test_a_look_is_what_the_node_said() -> None:

@@ -1,4 +1,4 @@
-"""A drafted inventory holds the hosts that were named, whatever they are called."""
+"""A drafted inventory has the hosts that were named."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TEXT = st.text(min_size=1, max_size=30).filter(lambda text: text.isprintable() a
     ),
     st.none() | TEXT,
 )
-def test_every_host_is_found_again(
+def test_draft_parses_to_the_given_hosts(
     hosts: list[tuple[str, str | None, int | None]], python: str | None
 ) -> None:
     words = [
@@ -41,13 +41,13 @@ def test_every_host_is_found_again(
     assert {host.python for host in found} == {"python3" if python is None else python}
 
 
-def test_ranges_stay_ranges() -> None:
+def test_draft_keeps_ranges() -> None:
     text = draft(["ubuntu@gpu[01-64].lan:2222"])
     assert '  - {name: "gpu[01-64].lan", user: ubuntu, port: 2222}\n' in text
     assert len(parse(text, Path("hosts.yaml")).hosts) == 64
 
 
-def test_an_ipv6_address_is_given_a_name() -> None:
+def test_draft_names_ipv6_addresses() -> None:
     found = parse(draft(["node0", "fd00::17", "me@[fd00::18]:2222"]), Path("hosts.yaml")).hosts
     assert [(host.name, host.address, host.port) for host in found] == [
         ("node0", "node0", None),
@@ -56,7 +56,7 @@ def test_an_ipv6_address_is_given_a_name() -> None:
     ]
 
 
-def test_defaults_that_are_not_given_are_left_out() -> None:
+def test_draft_without_defaults_sets_none() -> None:
     host = parse(draft(["node0"]), Path("hosts.yaml")).hosts[0]
     assert (host.user, host.python) == (None, "python3")
 
@@ -73,7 +73,7 @@ def test_defaults_that_are_not_given_are_left_out() -> None:
         ([""], "expected"),
     ],
 )
-def test_what_is_no_host_is_told(words: list[str], message: str) -> None:
+def test_draft_of_invalid_host_is_refused(words: list[str], message: str) -> None:
     with pytest.raises(InventoryError, match=message):
         draft(words)
 
@@ -85,7 +85,7 @@ def test_what_is_no_host_is_told(words: list[str], message: str) -> None:
         unique_by=lambda host: host[0].lower(),
     )
 )
-def test_inventory_takes_the_words_that_init_takes(
+def test_inventory_accepts_the_same_hosts_as_draft(
     hosts: list[tuple[str, str | None, int | None]],
 ) -> None:
     words = [

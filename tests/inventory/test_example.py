@@ -1,4 +1,4 @@
-"""The example that people copy: it loads, and it has every key there is."""
+"""The example inventory loads and has every key."""
 
 from pathlib import Path
 
@@ -25,19 +25,19 @@ def keys(node: Node | None) -> set[str]:
     return found
 
 
-def test_the_example_loads() -> None:
+def test_example_loads() -> None:
     inventory = load(EXAMPLE)
     names = [host.name for host in inventory.hosts]
     assert names == ["node0", "gpu01", "gpu02", "gpu03", "gpu04", "big-box", "workstation"]
     assert [host.name for host in inventory.spares] == ["spare0", "spare1"]
 
 
-def test_every_key_appears_in_the_example() -> None:
+def test_example_has_every_key() -> None:
     there = keys(compose(EXAMPLE.read_text(), Problems(EXAMPLE)))
     assert {*_TOP, *Main.model_fields, *Host.model_fields} <= there
 
 
-def test_the_inventories_within_its_comments_load_too() -> None:
+def test_inventories_in_comments_of_the_example_load() -> None:
     remarks = [line[2:] for line in EXAMPLE.read_text().splitlines() if line.startswith("#  ")]
     shortest, shared = remarks[0], "\n".join(remarks[1:])
     assert [host.name for host in parse(shortest, EXAMPLE).hosts] == ["node0", "node1"]

@@ -1,4 +1,4 @@
-"""The model: defaults, rules that hold in Python too, values that keep to themselves."""
+"""The model: defaults, validation in Python, secret values."""
 
 import pickle
 from pathlib import Path
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from orchestrator.inventory import Host, Inventory, Main
 
 
-def test_a_host_needs_only_a_name() -> None:
+def test_host_needs_only_a_name() -> None:
     host = Host(name="node0")
     assert (host.address, host.python, host.devices) == ("node0", "python3", "auto")
     assert (host.port, host.user, host.workdir, host.launcher) == (None, None, None, None)
@@ -64,7 +64,7 @@ def test_a_host_needs_only_a_name() -> None:
         ("nmae", "x"),
     ],
 )
-def test_a_host_made_in_python_is_held_to_the_rules_of_the_file(key: str, value: object) -> None:
+def test_invalid_value_is_refused_in_python(key: str, value: object) -> None:
     with pytest.raises(ValidationError):
         Host.model_validate({"name": "node0", key: value})
 
@@ -89,11 +89,11 @@ def test_a_host_made_in_python_is_held_to_the_rules_of_the_file(key: str, value:
         ("env", {"A": "", "_b2": "päth with spaces\n"}),
     ],
 )
-def test_what_people_really_have_is_taken_as_it_is(key: str, value: object) -> None:
+def test_valid_value_is_kept(key: str, value: object) -> None:
     assert getattr(Host.model_validate({"name": "node0", key: value}), key) == value
 
 
-def test_a_local_path_starts_at_home_where_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_path_with_tilde_starts_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ann")
     assert Host(name="n", identity_file="~/.ssh/key").identity_file == "/home/ann/.ssh/key"
     assert Host(name="n", known_hosts="hosts").known_hosts == "hosts"
@@ -101,7 +101,7 @@ def test_a_local_path_starts_at_home_where_it_says_so(monkeypatch: pytest.Monkey
         Host(name="n", identity_file="~nobody-of-that-name/key")
 
 
-def test_values_of_variables_are_in_no_repr_and_no_error() -> None:
+def test_values_of_variables_are_not_in_repr_or_errors() -> None:
     host = Host(name="node0", env={"WANDB_API_KEY": "s3cret"})
     inventory = Inventory(hosts=(host,), source=Path("hosts.yaml"))
     assert "WANDB_API_KEY" in repr(inventory)
@@ -111,7 +111,7 @@ def test_values_of_variables_are_in_no_repr_and_no_error() -> None:
     assert "s3cret" not in str(caught.value)
 
 
-def test_a_host_does_not_change_and_serves_as_a_key() -> None:
+def test_host_is_immutable_and_hashable() -> None:
     host = Host(name="node0", env={"A": "1"})
     with pytest.raises(ValidationError, match="frozen"):
         host.port = 22  # type: ignore[misc]
@@ -121,12 +121,12 @@ def test_a_host_does_not_change_and_serves_as_a_key() -> None:
     assert hash(host) != hash(Host(name="node0", env={"A": "2"}))
 
 
-def test_a_host_survives_json_and_pickle() -> None:
+def test_host_round_trips_through_json_and_pickle() -> None:
     host = Host(name="node0", port=2222, env={"A": "1"}, devices=4)
     assert Host.model_validate_json(host.model_dump_json()) == host
     assert pickle.loads(pickle.dumps(host)) == host
 
 
-def test_main_is_found_by_orch_unless_given() -> None:
+def test_main_defaults_to_none() -> None:
     assert Main() == Main(address=None, port=None)
     assert Main.model_validate({"port": "auto"}).port is None

@@ -1,4 +1,4 @@
-"""What holds for every text: an inventory or an InventoryError, and true line numbers."""
+"""Any text is an inventory or an InventoryError with correct line numbers."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from orchestrator.inventory.readers.orch_yaml import parse
 SOURCE = Path("hosts.yaml")
 KEYS = ["hosts", "defaults", "main", "env", "x-a", "A", "zz", *Host.model_fields]
 
-# Pieces of which YAML, and what nearly is, consists.
+# Pieces of YAML, valid and not.
 PIECES = [
     *"{}[]:,-?&*!|>%@`'\"#~<\\ \n\t=0aU",
     *("hosts: ", "- ", "\n  ", "---\n", "...\n", "%YAML 1.1\n", "%TAG ! ", "&a ", "*a", "!!"),
@@ -42,7 +42,7 @@ structures = st.recursive(
 
 
 def parsed(text: str) -> Inventory | None:
-    """The inventory, None if it was refused as it should be: with places, fit for a terminal."""
+    """Return the inventory; None if it was refused, with positions and printable text."""
     try:
         inventory = parse(text, SOURCE)
     except InventoryError as error:
@@ -62,22 +62,22 @@ def parsed(text: str) -> Inventory | None:
 @example("hosts: \ud800")
 @example("hosts: &a [*a]")
 @example("&a {<<: *a, hosts: [{<<: *a}]}")
-def test_any_text_is_an_inventory_or_an_inventory_error(text: str) -> None:
+def test_any_text_is_an_inventory_or_an_error(text: str) -> None:
     parsed(text)
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=25).map("".join))
-def test_so_is_any_text_that_is_nearly_yaml(text: str) -> None:
+def test_any_text_close_to_yaml_is_an_inventory_or_an_error(text: str) -> None:
     parsed(text)
 
 
 @given(st.one_of(structures, st.fixed_dictionaries({"hosts": structures})))
-def test_so_is_any_structure(structure: object) -> None:
+def test_any_json_is_an_inventory_or_an_error(structure: object) -> None:
     parsed(json.dumps(structure))  # JSON is YAML
 
 
 names = st.from_regex("[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True)
-# What a process can be given: no NUL, no half characters.
+# Valid for execve: no NUL, no surrogates.
 values = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 environments = st.dictionaries(names, values, max_size=4)
 settings = st.fixed_dictionaries(
@@ -92,7 +92,7 @@ settings = st.fixed_dictionaries(
 
 
 @given(settings, environments, st.lists(st.tuples(settings, environments), min_size=1, max_size=4))
-def test_what_is_written_is_what_is_read(
+def test_parse_returns_the_hosts_that_were_written(
     defaults: dict[str, object],
     shared: dict[str, str],
     entries: list[tuple[dict[str, object], dict[str, str]]],
@@ -119,7 +119,7 @@ FAULTS = {
 
 
 @given(st.data())
-def test_a_fault_is_told_where_it_is(data: st.DataObject) -> None:
+def test_fault_has_the_position_where_it_is(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 6))
     lines = ["hosts:"]
     starts = []
@@ -143,4 +143,4 @@ def test_a_fault_is_told_where_it_is(data: st.DataObject) -> None:
         assert problem.key == f"hosts[{index}].{key}"
         assert message in problem.message
     else:
-        raise AssertionError("the fault went unnoticed")
+        raise AssertionError("no error")

@@ -1,4 +1,4 @@
-"""Host range expressions: padding, steps, order, and a bound that holds before anything expands."""
+"""Host range expressions: padding, steps, order, limits."""
 
 from itertools import product
 
@@ -25,7 +25,7 @@ from orchestrator.inventory.ranges import expand, fold
         ("", []),
     ],
 )
-def test_an_expression_is_expanded_as_written(expression: str, names: list[str]) -> None:
+def test_expand_keeps_the_written_order(expression: str, names: list[str]) -> None:
     assert expand(expression) == names
 
 
@@ -51,18 +51,18 @@ def test_an_expression_is_expanded_as_written(expression: str, names: list[str])
         ("n" + "[0-9]" * 60, "10,000 hosts"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_expands(expression: str, expected: str) -> None:
+def test_expand_of_malformed_or_huge_expression_is_an_error(expression: str, expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         expand(expression)
 
 
-def test_ten_thousand_is_still_fine() -> None:
+def test_expand_allows_ten_thousand_names() -> None:
     assert len(expand("r[0-99]n[0-99]")) == 10_000
 
 
 @st.composite
 def brackets(draw: st.DrawFn) -> tuple[str, list[str]]:
-    """A bracket, and the numbers in it by brute force."""
+    """Return a bracket and the numbers in it, by brute force."""
     parts, numbers = [], []
     for _ in range(draw(st.integers(1, 3))):
         first = draw(st.integers(0, 120))
@@ -82,7 +82,7 @@ literals = st.text("abc.-", min_size=1, max_size=4)
 
 
 @given(literals, brackets(), literals, brackets())
-def test_names_are_those_of_a_brute_force_expansion(
+def test_expand_equals_brute_force(
     head: str, rows: tuple[str, list[str]], middle: str, columns: tuple[str, list[str]]
 ) -> None:
     found = expand(f"{head}{rows[0]}{middle}{columns[0]}")
@@ -90,20 +90,20 @@ def test_names_are_those_of_a_brute_force_expansion(
 
 
 @given(literals, brackets())
-def test_the_set_of_names_is_clustershells(head: str, numbers: tuple[str, list[str]]) -> None:
+def test_expand_agrees_with_clustershell(head: str, numbers: tuple[str, list[str]]) -> None:
     expression = f"x{head}x{numbers[0]}"
     assert set(expand(expression)) == set(NodeSet(expression, resolver=RESOLVER_NOGROUP))
 
 
 @given(st.text("ab[]0123-,/ :٣\x1b", max_size=30))
-def test_any_text_is_names_or_a_value_error(text: str) -> None:
+def test_expand_of_any_text_is_names_or_a_value_error(text: str) -> None:
     try:
-        names = expand(text, most=50)
+        names = expand(text, limit=50)
     except ValueError:
         return
     assert len(names) <= 50
     assert not any(set("[],") & set(name) for name in names)
 
 
-def test_names_fold_into_one_expression() -> None:
+def test_fold_returns_one_expression() -> None:
     assert fold(["n1", "gpu-a", "n2", "n2", "n10"]) == "gpu-a,n[1-2,10]"

@@ -1,4 +1,4 @@
-"""`--nodes` and `--exclude`: which hosts are left, in which order, and what a typo leads to."""
+"""`--nodes` and `--exclude`: which hosts are left, in which order; messages about typos."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def names(inventory: Inventory) -> list[str]:
         ("node[0-3]", "node0", ["node1", "node2", "node3"]),
     ],
 )
-def test_hosts_are_chosen_in_the_inventorys_order(
+def test_select_keeps_the_inventorys_order(
     nodes: str | None, exclude: str | None, left: list[str]
 ) -> None:
     assert names(select(CLUSTER, nodes, exclude)) == left
@@ -46,7 +46,7 @@ def test_hosts_are_chosen_in_the_inventorys_order(
         ("node0", "node[0-3]", ["no node is left"]),
     ],
 )
-def test_a_selection_that_cannot_be_meant_is_refused(
+def test_select_of_invalid_expression_is_refused(
     nodes: str | None, exclude: str | None, words: list[str]
 ) -> None:
     with pytest.raises(InventoryError) as caught:
@@ -55,7 +55,7 @@ def test_a_selection_that_cannot_be_meant_is_refused(
     assert "\x1b" not in str(caught.value)
 
 
-def test_the_rest_of_the_inventory_stays() -> None:
+def test_select_keeps_main_and_source() -> None:
     inventory = parse("main: {port: 29500}\nhosts: [a, b]", Path("hosts.yaml"))
     chosen = select(inventory, "b")
     assert (chosen.main, chosen.source) == (inventory.main, inventory.source)
@@ -69,13 +69,13 @@ SPARES = parse("hosts: [{name: s0, spare: true}, a, b, {name: s1, spare: true}]"
     [
         (None, None, ["a", "b"], ["s0", "s1"]),
         ("a", None, ["a"], ["s0", "s1"]),
-        ("a,s1", None, ["a", "s1"], ["s0"]),  # who names it wants it
+        ("a,s1", None, ["a", "s1"], ["s0"]),
         ("s0", None, ["s0"], ["s1"]),
         (None, "s[0-1]", ["a", "b"], []),
         ("s0,a", "a", ["s0"], ["s1"]),
     ],
 )
-def test_a_spare_takes_part_only_where_it_is_named(
+def test_spare_is_selected_only_by_name(
     nodes: str | None, exclude: str | None, hosts: list[str], spares: list[str]
 ) -> None:
     chosen = select(SPARES, nodes, exclude)
@@ -88,9 +88,7 @@ def test_a_spare_takes_part_only_where_it_is_named(
     st.lists(st.integers(0, 999), min_size=2, max_size=20, unique=True),
     st.data(),
 )
-def test_order_is_kept_and_nodes_and_exclude_are_each_others_complement(
-    numbers: list[int], data: st.DataObject
-) -> None:
+def test_nodes_and_exclude_are_complements(numbers: list[int], data: st.DataObject) -> None:
     every = [f"n{number}" for number in numbers]
     inventory = Inventory(hosts=tuple(Host(name=name) for name in every), source=Path("h"))
     chosen = data.draw(

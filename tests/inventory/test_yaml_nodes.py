@@ -1,4 +1,4 @@
-"""YAML as texts with places: nothing is guessed, nothing is expanded, nothing escapes."""
+"""YAML as text with positions: no types are guessed, aliases are not expanded."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from orchestrator.errors import InventoryError
 from orchestrator.inventory.problems import Problems
-from orchestrator.inventory.yaml_nodes import NotYaml, compose, is_merge, is_null, place
+from orchestrator.inventory.yaml_nodes import NotYaml, compose, is_merge, is_null, position
 
 
 def tree(text: str) -> Node | None:
@@ -23,7 +23,7 @@ def refused(text: str) -> InventoryError:
 
 
 def plain(node: Node | None) -> object:
-    """The tree as lists and pairs, to compare by."""
+    """Return the tree as lists and pairs."""
     match node:
         case ScalarNode():
             return node.value
@@ -37,39 +37,39 @@ def plain(node: Node | None) -> object:
 @pytest.mark.parametrize(
     "text", ["1e5", "0x1F", "007", "on", "true", "1_000", "2024-01-01", "12:30"]
 )
-def test_a_scalar_stays_what_was_typed(text: str) -> None:
+def test_scalar_stays_as_typed(text: str) -> None:
     assert plain(tree(f"a: {text}")) == [("a", text)]
 
 
 @pytest.mark.parametrize("text", ["", "~", "null", "Null", "NULL"])
-def test_nothing_is_nothing_unless_in_quotes(text: str) -> None:
+def test_null_is_null_unless_quoted(text: str) -> None:
     node = tree(f"a: {text}\nb: '{text}'\nc: !!str {text}")
     assert isinstance(node, MappingNode)
     assert [is_null(value) for _, value in node.value] == [True, False, False]
 
 
-def test_only_a_plain_double_less_than_is_a_merge_key() -> None:
+def test_only_unquoted_double_less_than_is_a_merge_key() -> None:
     node = tree("{<<: a, '<<': b, !!str <<: c}")
     assert isinstance(node, MappingNode)
     assert [is_merge(key) for key, _ in node.value] == [True, False, False]
 
 
-def test_json_is_yaml_down_to_its_surrogate_pairs() -> None:
+def test_surrogate_pairs_of_json_are_joined() -> None:
     assert plain(tree(json.dumps({"a": "🙂é"}))) == [("a", "🙂é")]
     assert plain(tree('"\\ud83d é"')) == "\ud83d é"
 
 
-def test_every_node_knows_its_place() -> None:
+def test_nodes_have_positions() -> None:
     node = tree("a:\n  - b\n  - {c: d}\n")
     assert isinstance(node, MappingNode)
     ((_, items),) = node.value
     assert isinstance(items, SequenceNode)
     b, table = items.value
-    assert place(b) == (2, 5)
-    assert place(table) == (3, 5)
+    assert position(b) == (2, 5)
+    assert position(table) == (3, 5)
 
 
-def test_an_alias_is_the_very_node_it_names() -> None:
+def test_alias_is_the_node_of_its_anchor() -> None:
     node = tree("[&a {b: c}, *a, &a d, *a]")
     assert isinstance(node, SequenceNode)
     first, again, other, last = node.value
@@ -78,13 +78,13 @@ def test_an_alias_is_the_very_node_it_names() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "# remark", "---\n...\n", "%YAML 1.2\n---\n"])
-def test_an_empty_text_has_no_tree_or_a_null_one(text: str) -> None:
+def test_empty_text_has_no_root_or_a_null_root(text: str) -> None:
     root = tree(text)
     assert root is None or is_null(root)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "start"),
     [
         ("a: [1", "hosts.yaml:1:6: not valid YAML: the [ on line 1 has no ]"),
         ("hosts:\n\t- a", "hosts.yaml:2:1: not valid YAML: a tab stands here; indent with spaces"),
@@ -121,13 +121,13 @@ def test_an_empty_text_has_no_tree_or_a_null_one(text: str) -> None:
         ),
     ],
 )
-def test_what_is_not_yaml_for_us_is_told_with_its_place(text: str, told: str) -> None:
+def test_unsupported_yaml_is_refused_with_its_position(text: str, start: str) -> None:
     error = refused(text)
-    assert str(error).startswith(told), str(error)
+    assert str(error).startswith(start), str(error)
     assert len(error.problems) == 1
 
 
-def test_the_usual_slips_come_with_advice() -> None:
+def test_common_mistakes_come_with_advice() -> None:
     assert "indent with spaces" in str(refused("hosts:\n\t- a"))
     assert '"node[0-3]"' in str(refused("hosts: [gpu[1-4]]"))
     assert '"node[0-3]"' in str(refused("hosts:\n- {name: gpu[1-4]}"))

@@ -43,7 +43,7 @@ def test_second_session_is_refused_where_there_is_one() -> None:
 
 
 def test_command_that_may_never_end_needs_a_limit() -> None:
-    transport = FakeTransport(tells_lost_link=False)
+    transport = FakeTransport(detects_lost_link=False)
     require_time_limit(transport, 10.0)
     with pytest.raises(UsageError, match="does not tell when a node is lost") as caught:
         require_time_limit(transport, None)

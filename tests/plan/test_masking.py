@@ -192,7 +192,7 @@ def test_no_planted_secret_is_in_what_is_shown_or_kept(
     )
     spec = LaunchSpec(job, (host("a", env={"SOME_URL": form(secret)}),))
     shown = [
-        "\n".join(paste.lines(plan)),
+        "\n".join(paste.shell_commands(plan)),
         json.dumps(encode(masked_plan(plan))),
         json.dumps(encode(masked_spec(spec))),
         masked_text(f"it said: {form(secret)}"),

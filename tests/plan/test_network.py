@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.errors import PlanError
-from orchestrator.plan.network import check_distinct, choose_network, environment_for
+from orchestrator.plan.network import check_distinct, choose_network, interface_variables
 
 from .helpers import DOCKER, facts, interface
 
@@ -100,11 +100,11 @@ def test_two_names_of_one_machine_among_others_are_refused() -> None:
 
 
 def test_what_the_user_set_stays() -> None:
-    assert environment_for("eth0", {}) == {
+    assert interface_variables("eth0", {}) == {
         "NCCL_SOCKET_IFNAME": "=eth0",
         "GLOO_SOCKET_IFNAME": "eth0",
         "TP_SOCKET_IFNAME": "eth0",
     }
     own = {"NCCL_SOCKET_IFNAME": "ib0", "TP_SOCKET_IFNAME": "ib0"}
-    assert environment_for("eth0", own) == {"GLOO_SOCKET_IFNAME": "eth0"}
-    assert environment_for(None, {}) == {}
+    assert interface_variables("eth0", own) == {"GLOO_SOCKET_IFNAME": "eth0"}
+    assert interface_variables(None, {}) == {}

@@ -69,7 +69,9 @@ def test_an_elastic_job_leaves_nothing_about_where_it_meets_to_what_names_lead_t
     for node in plan.nodes:  # or a round would find the addresses of the one before
         assert node.processes[0].environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] == "1"
     assert plan.restarts_itself
-    assert all("DISABLE_SHARE" in line for line in paste.lines(plan) if not line.startswith("#"))
+    assert all(
+        "DISABLE_SHARE" in line for line in paste.shell_commands(plan) if not line.startswith("#")
+    )
 
 
 @pytest.mark.parametrize(("counts", "are_alike"), [((2, 2, 2), True), ((1, 2, 3), False)])
@@ -329,7 +331,7 @@ def test_hosts_that_disagree_on_the_launcher_are_refused() -> None:
 
 def test_what_is_printed_can_be_pasted(tmp_path: object) -> None:
     plan = plan_of([1], "direct", arguments=("a b", "$HOME", "é\n"), environment={"X": "it's"})
-    comment, command = list(paste.lines(plan))
+    comment, command = list(paste.shell_commands(plan))
     assert comment == "# n0: node rank 0, rank 0 of 1"
     command = command.replace("cd /home/ubuntu/orch/demo", f"cd {tmp_path}")
     command = command.replace(
@@ -341,7 +343,7 @@ def test_what_is_printed_can_be_pasted(tmp_path: object) -> None:
 
 def test_control_characters_are_pasted_and_not_printed() -> None:
     words = ("\x1b[2Ja\x07", "b\u202ec\r\n", "\udcff'", "\x9b")
-    _, command = paste.lines(plan_of([1], "direct", arguments=words))
+    _, command = paste.shell_commands(plan_of([1], "direct", arguments=words))
     assert not set(re.sub("[\t\n]", "", command)) & set(
         map(chr, (*range(0x20), 0x7F, 0x9B, 0x202E))
     )
@@ -354,20 +356,20 @@ def test_control_characters_are_pasted_and_not_printed() -> None:
 
 def test_an_argument_with_a_secret_is_masked_and_said_to_be() -> None:
     plan = plan_of([1], arguments=("--api-key", "hunter2", "--db", "pg://me:hunter3@db"))
-    _, note, command = paste.lines(plan)
+    _, note, command = paste.shell_commands(plan)
     assert note == "# *** stands for a secret: put it in before you paste this"
     assert command.endswith("train.py --api-key '***' --db 'pg://me:***@db'")
 
 
 def test_a_url_with_a_password_comes_from_the_shell() -> None:
     plan = plan_of([1], environment={"DB": "pg://me:hunter2@db", "TOKENIZERS_PARALLELISM": "false"})
-    _, command = paste.lines(plan)
+    _, command = paste.shell_commands(plan)
     assert 'DB="$DB" TOKENIZERS_PARALLELISM=false ' in command
 
 
 def test_secret_that_no_shell_can_name_is_masked_and_said_to_be() -> None:
     plan = plan_of([1], environment={"api.token": "hunter2", "a.b": "1"})
-    _, note, command = paste.lines(plan)
+    _, note, command = paste.shell_commands(plan)
     assert "stands for a secret" in note
     assert "'api.token=***' a.b=1 " in command
 
@@ -378,7 +380,7 @@ def test_no_secret_is_printed() -> None:
         environment={"HF_TOKEN": "hunter2", "FROM_FILE": "hunter3"},
         secrets=frozenset({"FROM_FILE"}),
     )
-    text = "\n".join(paste.lines(plan))
+    text = "\n".join(paste.shell_commands(plan))
     assert "hunter" not in text
     words = shlex.split(text.splitlines()[1].replace("&&", ""))
     assert "HF_TOKEN=$HF_TOKEN" in words

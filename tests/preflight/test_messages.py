@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import Unreachable
 from orchestrator.preflight.messages import lines, summary, who
 from orchestrator.preflight.model import Status
-from orchestrator.util.text import one_line, visible
+from orchestrator.util.text import escaped, one_line
 from tests.preflight.contexts import make_context, plan_names
 from tests.ui.reports import failed, passed, report, result
 
@@ -75,9 +75,9 @@ def test_the_sum_counts_checks_by_the_worst_of_their_findings() -> None:
 @given(st.text(st.characters()))
 def test_whatever_a_node_says_is_one_printable_line(text: str) -> None:
     assert one_line(text).isprintable()
-    assert visible(text).isprintable()
+    assert escaped(text).isprintable()
 
 
 @given(st.text(st.characters(categories=("L", "N", "P", "S"))))
 def test_what_is_printable_stays_as_it_is(text: str) -> None:
-    assert visible(text) == text
+    assert escaped(text) == text

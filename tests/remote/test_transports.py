@@ -63,11 +63,11 @@ def test_record_of_the_embedded_cluster_has_no_key() -> None:
 
 
 def test_installed_transport_is_offered_and_made(packages: Path) -> None:
-    install_shell(packages, "tells_lost_link=False")
+    install_shell(packages, "detects_lost_link=False")
     assert transports.names() == ["ssh", "shell"]
     transport = create("shell", timeout=3.0)
     assert type(transport).__name__ == "ShellTransport"
-    assert (transport.timeout, transport.capabilities.tells_lost_link) == (3.0, False)
+    assert (transport.timeout, transport.capabilities.detects_lost_link) == (3.0, False)
     assert saved(transport) == SavedTransport("shell", {"timeout": 3.0})
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.inventory.environment import Environment
+from orchestrator.inventory.values import Environment
 from orchestrator.plan import Elastic, Job, Network, NodePlan, Plan, make_plan
 from orchestrator.plan.launchers.registry import BUILT_IN
 from orchestrator.plan.masking import MASK

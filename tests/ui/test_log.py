@@ -101,7 +101,7 @@ def test_text_that_looks_like_a_secret_is_masked(said: str, withheld: set[str]) 
 
 
 def test_secret_values_of_variables_are_masked_everywhere(withheld: set[str]) -> None:
-    masking.withhold(
+    masking.mask_in_logs(
         {"WANDB_API_KEY": "correct-horse", "MODE": "unlike-secrets", "FILE": "battery-staple"},
         frozenset({"FILE"}),
     )

@@ -1,4 +1,4 @@
-"""Packages as an installation leaves them on `sys.path`: modules, and metadata with entry points."""
+"""Fake installed packages: modules, and metadata with entry points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever kind of thing a person names, reading it ends."""
+"""Reading a file of any kind ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from orchestrator.util.bounded_read import Unreadable, read_bounded
 
 
-def test_file_within_the_bound_is_read_whole(tmp_path: Path) -> None:
+def test_file_within_the_limit_is_read(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"x" * 100)
     assert read_bounded(tmp_path / "f", 100) == b"x" * 100
     with pytest.raises(Unreadable, match="over 99 bytes"):
@@ -32,13 +32,13 @@ def test_pipe_is_read_until_its_writer_is_done(tmp_path: Path) -> None:
     writer.join(10)
 
 
-def test_pipe_without_a_writer_is_given_up(tmp_path: Path) -> None:
+def test_pipe_without_a_writer_times_out(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "p")
     with pytest.raises(Unreadable, match=r"nothing came within 0\.05 s"):
         read_bounded(tmp_path / "p", 100, 0.05)
 
 
-def test_pipe_that_does_not_end_is_given_up(tmp_path: Path) -> None:
+def test_pipe_that_does_not_end_times_out(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "p")
     writer = os.open(tmp_path / "p", os.O_RDWR)
     try:
@@ -49,13 +49,13 @@ def test_pipe_that_does_not_end_is_given_up(tmp_path: Path) -> None:
         os.close(writer)
 
 
-def test_endless_device_is_bounded_in_size_and_the_empty_one_is_empty() -> None:
+def test_endless_device_is_cut_off_and_empty_one_is_empty() -> None:
     with pytest.raises(Unreadable, match="over 100 bytes"):
         read_bounded("/dev/zero", 100)
     assert read_bounded("/dev/null", 100) == b""
 
 
-def test_folder_socket_terminal_and_loop_are_named_for_what_they_are(tmp_path: Path) -> None:
+def test_folder_socket_terminal_and_link_loop_are_refused_by_kind(tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match="it is a folder"):
         read_bounded(tmp_path, 100)
     with socket.socket(socket.AF_UNIX) as server:
@@ -75,17 +75,17 @@ def test_folder_socket_terminal_and_loop_are_named_for_what_they_are(tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 300])
-def test_name_that_no_file_can_have_is_unreadable(name: str) -> None:
+def test_invalid_file_name_is_unreadable(name: str) -> None:
     with pytest.raises(Unreadable):
         read_bounded(name, 100)
 
 
-def test_missing_file_is_told_apart(tmp_path: Path) -> None:
+def test_missing_file_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_bounded(tmp_path / "none", 100)
 
 
-def test_standard_input_and_process_substitution_serve() -> None:
+def test_standard_input_and_process_substitution_are_read() -> None:
     program = "import sys; from orchestrator.util.bounded_read import read_bounded as r; "
     program += "print(r(sys.argv[1], 100))"
     line = f"printf abc | {sys.executable} -c '{program}' /dev/stdin; "

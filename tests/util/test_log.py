@@ -1,4 +1,4 @@
-"""The loggers of orch are silent until a program wants them, and know the node."""
+"""orch's loggers: silent without a handler, with the name of the node."""
 
 from __future__ import annotations
 

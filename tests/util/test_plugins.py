@@ -1,4 +1,4 @@
-"""Objects of other packages, and those of them that cannot be used."""
+"""Plug-ins of installed packages: found by name, or left out with the reason."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ A, B = Thing("a"), Thing("b")
 """
 
 
-def test_names_are_known_without_an_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plugin_names_import_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     install(tmp_path, "p", GROUP, {"b": "plug_names:B", "a": "plug_names:A"}, plug_names="1 / 0")
     assert plugin_names(GROUP) == ("a", "b")

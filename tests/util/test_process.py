@@ -1,4 +1,4 @@
-"""How a process begins."""
+"""Process start-up."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import subprocess
 import sys
 
 
-def garbage_is_collected_after(calls: str) -> bool:
+def collects_garbage_after(calls: str) -> bool:
     script = (
-        "import gc\nfrom orchestrator.util.process import begin_imports, end_imports\n"
+        "import gc\nfrom orchestrator.util.process import pause_gc, resume_gc\n"
         f"gc.disable()\n{calls}\nprint(gc.isenabled())\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     return done.stdout == b"True\n"
 
 
-def test_end_of_imports_without_their_beginning_leaves_garbage_collection_alone() -> None:
-    assert garbage_is_collected_after("begin_imports(); end_imports()")
-    assert not garbage_is_collected_after("end_imports()")
+def test_resume_gc_without_pause_gc_does_nothing() -> None:
+    assert collects_garbage_after("pause_gc(); resume_gc()")
+    assert not collects_garbage_after("resume_gc()")

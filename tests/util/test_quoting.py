@@ -1,4 +1,4 @@
-"""Words survive a real shell."""
+"""Quoted words pass through a real shell unchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.util.quoting import command_line, home_path, line_to_paste
 
 WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
 PRINT = [sys.executable, "-IS", "-c", "import sys, os; sys.stdout.buffer.write(b'\\0'.join(map(os.fsencode, sys.argv[1:])))"]  # fmt: skip  # noqa: E501
-NASTY = [
+SPECIAL = [
     "",
     " ",
     "a b",
@@ -38,9 +38,9 @@ def through_shell(line: str, shell: str = "/bin/sh") -> bytes:
 
 
 @pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
-def test_nasty_words_arrive_unchanged(shell: str) -> None:
-    line = command_line([*PRINT, *NASTY])
-    assert through_shell(line, shell).decode() == "\0".join(NASTY)
+def test_special_characters_arrive_unchanged(shell: str) -> None:
+    line = command_line([*PRINT, *SPECIAL])
+    assert through_shell(line, shell).decode() == "\0".join(SPECIAL)
 
 
 @settings(max_examples=60, deadline=None)
@@ -57,7 +57,7 @@ def test_any_value_of_a_variable_arrives_unchanged(value: str) -> None:
     assert through_shell(line) == value.encode()
 
 
-def test_a_nul_is_refused() -> None:
+def test_command_line_with_nul_is_refused() -> None:
     with pytest.raises(ValueError, match="NUL"):
         command_line(["a\0b"])
 
@@ -72,18 +72,18 @@ def test_a_nul_is_refused() -> None:
         ("py", "py"),
     ],
 )
-def test_a_leading_tilde_is_the_home_of_whoever_runs_it(path: str, shown: str) -> None:
+def test_home_path_with_leading_tilde_is_the_home_folder(path: str, shown: str) -> None:
     line = f"HOME=/home/me; printf %s {home_path(path)}"
     assert through_shell(line).decode() == shown
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(WORDS | st.text("\x1b\u202e\x85'\\0", max_size=4), min_size=1, max_size=5))
-def test_a_line_to_paste_is_harmless_to_see_and_has_the_same_words(words: list[str]) -> None:
+def test_line_to_paste_is_printable_and_has_the_same_words(words: list[str]) -> None:
     line = line_to_paste([*PRINT, *words])
     assert line.isprintable()
     assert through_shell(line, "/bin/bash") == "\0".join(words).encode()
 
 
-def test_a_name_in_another_encoding_can_be_pasted() -> None:
+def test_line_to_paste_escapes_undecodable_bytes() -> None:
     assert line_to_paste(["a\udcff0"]) == "$'a\\3770'"

@@ -1,1 +1,1 @@
-"""Formats that hosts are listed in: one reader a file, found by its name or by recognising its source."""
+"""Readers of inventory formats: one a file, found by name or because it recognises the source."""

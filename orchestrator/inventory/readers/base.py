@@ -1,4 +1,4 @@
-"""What a list of hosts is read from, and what reads it."""
+"""Sources of inventories, and the base class of the readers of their formats."""
 
 from __future__ import annotations
 
@@ -10,52 +10,50 @@ from pathlib import Path
 
 from orchestrator.errors import InventoryError
 from orchestrator.inventory.model import Inventory
-from orchestrator.inventory.problems import Problems, nearest, printable
+from orchestrator.inventory.problems import Problems
 from orchestrator.util.bounded_read import Unreadable, read_bounded
+from orchestrator.util.text import escaped, nearest
 
-# Ten thousand hosts with a dozen lines each. Larger is some other file, and would take minutes.
-_MOST_BYTES = 2_000_000
+# Ten thousand hosts with a dozen lines each. A larger file is something else, and would take minutes.
+_MAX_BYTES = 2_000_000
 _HEAD_BYTES = 65_536
+
+Launchers = Callable[[], Collection[str]] | None
+"""Returns the names that a launcher may have; None: any name is valid."""
 
 
 class Source:
-    """What `-i` was given: a file, a pipe, or what only its reader understands.
+    """The argument of `-i`: a file, a pipe, or something that only its reader understands.
 
-    `given` is the text without the name of a reader, `path` the file, folder or pipe of that name, or None
-    where there is none. It is read once, and only when somebody asks: a pipe serves as a file does.
-    `str()` is how messages show it: as it was typed.
+    `given` is the text without the name of a reader; `path` is the file, folder or pipe with that name, or
+    None if there is none. It is read once, when first needed, so it may be a pipe. `str()` is the argument
+    as typed, for messages.
     """
 
-    def __init__(
-        self,
-        given: str,
-        typed: str | None = None,
-        launchers: Callable[[], Collection[str]] | None = None,
-    ) -> None:
+    def __init__(self, given: str, typed: str | None = None, launchers: Launchers = None) -> None:
         self.given = given
-        self._typed = given if typed is None else typed
         self.launchers = launchers
-        """Gives the names that a launcher may have; None: any."""
+        self._typed = given if typed is None else typed
         self.path = Path(given) if os.path.exists(given) else None  # noqa: PTH110 - takes any text
 
     def __str__(self) -> str:
-        return printable(self._typed)
+        return escaped(self._typed)
 
     @property
     def head(self) -> bytes:
-        """The first 64 KiB, to recognise a format by; nothing where it cannot be read."""
+        """The first 64 KiB, to recognise a format by; empty if it cannot be read."""
         return b"" if isinstance(self._read, InventoryError) else self._read[:_HEAD_BYTES]
 
     @property
     def content(self) -> bytes:
-        """All of it. Raises InventoryError when it cannot be read, or has over 2,000,000 bytes."""
+        """All of it. Raises InventoryError if it cannot be read or is over 2,000,000 bytes."""
         if isinstance(self._read, InventoryError):
             raise self._read
         return self._read
 
     @property
     def text(self) -> str:
-        """All of it as text. Raises InventoryError as `content` does, and where it is not UTF-8."""
+        """All of it as text. Raises InventoryError as `content` does, and if it is not UTF-8."""
         try:
             return self.content.decode()
         except UnicodeDecodeError as error:
@@ -68,9 +66,9 @@ class Source:
     @cached_property
     def _read(self) -> bytes | InventoryError:
         try:
-            return read_bounded(self.given, _MOST_BYTES)
+            return read_bounded(self.given, _MAX_BYTES)
         except FileNotFoundError:
-            return InventoryError(f"{self}: there is no such inventory", remedy=self._instead)
+            return InventoryError(f"{self}: there is no such inventory", remedy=self._suggestion)
         except Unreadable as error:
             return InventoryError(
                 f"{self}: the inventory cannot be read: {error}",
@@ -78,19 +76,17 @@ class Source:
             )
 
     @property
-    def _instead(self) -> str:
-        """What to do where there is no such file: the file that was meant, if there is one."""
+    def _suggestion(self) -> str:
+        """The remedy if there is no such file: a file with a similar name, or how to make one."""
         path = Path(self.given)
         try:
-            there = [
-                file.name for file in path.parent.iterdir() if file.suffix in (".yaml", ".yml")
-            ]
+            files = [file for file in path.parent.iterdir() if file.suffix in (".yaml", ".yml")]
         except OSError:
-            there = []
-        meant = nearest(path.name, there)
+            files = []
+        meant = nearest(path.name, [file.name for file in files])
         if meant is not None:
-            return f"did you mean {printable(str(path.parent / meant))}?"
-        return "`orch init HOST...` writes one; `--local 2` does without, on this machine alone"
+            return f"did you mean {escaped(str(path.parent / meant))}?"
+        return "`orch init HOST...` writes one; `--local 2` runs on this machine without one"
 
 
 class Reader(ABC):
@@ -104,11 +100,11 @@ class Reader(ABC):
 
     @abstractmethod
     def recognises(self, source: Source) -> bool:
-        """Tell whether `source` is in this format, from its name and its head; must be quick."""
+        """Tell, from its name and its head, whether `source` is in this format; must be quick."""
 
     @abstractmethod
     def read(self, source: Source) -> Inventory:
         """Return the hosts in `source`, in the order of their node ranks.
 
-        Raises InventoryError with all that is wrong; `Problems` gathers faults that have a line.
+        Raises InventoryError with everything that is wrong; `Problems` collects faults that have a line.
         """

@@ -43,7 +43,7 @@ class Share:
     main_port: int
     address: str | None = None
     """The node's own on the network where the ranks meet."""
-    is_like_all: bool = False
+    is_uniform: bool = False
     """Whether every node of the job has as many ranks as this one."""
 
 

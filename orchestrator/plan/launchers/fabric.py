@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 
 from orchestrator.errors import PlanError
-from orchestrator.inventory.problems import printable
 from orchestrator.plan.job import Job
 from orchestrator.plan.launchers.base import Process, ScriptProblem, Share
 from orchestrator.plan.launchers.torchrun_options import TorchrunOptions
+from orchestrator.util.text import escaped
 
 _LAUNCH_CALL = (
     "the script calls launch() itself, which Lightning refuses under `fabric run` (it has launched the "
@@ -34,7 +34,7 @@ class FabricRun(TorchrunOptions):
 
     def processes(self, share: Share, job: Job) -> tuple[Process, ...]:
         if job.module or job.program:
-            what = "a module" if job.module else f"a program: {printable(job.script)}"
+            what = "a module" if job.module else f"a program: {escaped(job.script)}"
             raise PlanError(
                 f"`fabric run` runs a Python script, not {what}", remedy="use --launcher torchrun"
             )

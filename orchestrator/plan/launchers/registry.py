@@ -6,9 +6,9 @@ from functools import cache
 from importlib import import_module
 
 from orchestrator.errors import UsageError
-from orchestrator.inventory.problems import nearest
 from orchestrator.plan.launchers.base import Launcher
 from orchestrator.util.plugins import Plugins, load_plugins, plugin_names
+from orchestrator.util.text import nearest
 
 GROUP = "orch.launchers"
 BUILT_IN = ("torchrun", "fabric", "python", "direct")
@@ -38,7 +38,7 @@ def find(name: str) -> Launcher:
     if name in plugins.found:
         return plugins.found[name]
     there_are = f"There are {', '.join((*BUILT_IN, *plugins.found))}"
-    if (broken := plugins.why_not(name)) is not None:
+    if (broken := plugins.find_broken(name)) is not None:
         raise UsageError(f"launcher {broken}", remedy=f"repair that package. {there_are}")
     meant = nearest(name, (*BUILT_IN, *plugins.found))
     did = f"did you mean {meant}? " if meant else ""

@@ -52,7 +52,7 @@ class Torchrun(TorchrunOptions):
         )
         environment = {}
         if job.elastic is not None:
-            environment = {**_STORE_OF_ITS_OWN, **(_ALIKE if share.is_like_all else {})}
+            environment = {**_STORE_OF_ITS_OWN, **(_ALIKE if share.is_uniform else {})}
         return (
             Process(
                 name="launcher",

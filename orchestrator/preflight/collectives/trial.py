@@ -17,7 +17,7 @@ from orchestrator.plan import NodePlan, Plan
 from orchestrator.preflight.collectives.task import Word, parse
 from orchestrator.preflight.model import Advance
 from orchestrator.remote.agent import Agent
-from orchestrator.remote.answers import parsed, text
+from orchestrator.remote.answers import parse_answer, text
 from orchestrator.remote.fleet import Fleet
 from orchestrator.remote.reports import Chunk, ProcessEnd, RankReport, Report, StatusReport
 from orchestrator.util.text import printable
@@ -153,7 +153,9 @@ class _Part:
             answer = await self._agent.ask(
                 "put", run=self._run, node=self._node.name, name=name, text=script
             )
-            folder = parsed(self._node.name, "put", lambda answer: text(answer["folder"]), answer)
+            folder = parse_answer(
+                self._node.name, "put", lambda answer: text(answer["folder"]), answer
+            )
             # torchrun leaves folders of logs in TMPDIR; there they end with the trial.
             environment = {**self._node.environment, "TMPDIR": folder}
             self._node = replace(self._node, workdir=folder, environment=environment)

@@ -11,7 +11,7 @@ from orchestrator.preflight.judge import judge_nodes, most_common
 from orchestrator.preflight.model import Context, Finding, Group, NodeContext, Status, check
 from orchestrator.preflight.verdict import Verdict, fail, passed, skip, warn
 from orchestrator.util.quoting import line_to_paste
-from orchestrator.util.text import counted, some
+from orchestrator.util.text import counted, first_few
 
 # Messages of nvidia-smi.
 _MISMATCH = "version mismatch"
@@ -218,7 +218,7 @@ def _users(gpu: Gpu) -> str:
         memory = f", {process.used} MiB" if process.used is not None else ""
         program = process.name.split(" ")[0].rpartition("/")[2]
         names.append(f"{process.pid} ({program or '?'}{owner}{memory})")
-    return f"GPU {gpu.index}: {some(names, 4)}"
+    return f"GPU {gpu.index}: {first_few(names, 4)}"
 
 
 CHECKS = (check_gpu, check_busy, *health.CHECKS, *nvlink.CHECKS)

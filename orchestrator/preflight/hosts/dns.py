@@ -22,7 +22,7 @@ from orchestrator.preflight.model import (
 )
 from orchestrator.preflight.verdict import incomplete, passed, skip, warn
 from orchestrator.util.quoting import command_line
-from orchestrator.util.text import some
+from orchestrator.util.text import first_few
 
 _ORDINARY = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")  # a name that can stand in /etc/hosts
 _MOST_NAMES = 32  # for /etc/hosts that are given to be pasted
@@ -93,7 +93,7 @@ def check_dns(context: Context) -> list[Finding]:
         (
             node,
             warn(
-                f"resolves {some(apart[node], comma='; ')}",
+                f"resolves {first_few(apart[node], comma='; ')}",
                 "make DNS, or /etc/hosts, say the same on all nodes; orch itself uses addresses",
             )
             if node in apart

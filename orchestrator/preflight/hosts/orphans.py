@@ -20,7 +20,7 @@ from orchestrator.preflight.model import (
 from orchestrator.preflight.verdict import Verdict, incomplete, passed
 from orchestrator.util.durations import age
 from orchestrator.util.quoting import line_to_paste
-from orchestrator.util.text import some
+from orchestrator.util.text import first_few
 
 _MOST = 16
 
@@ -104,7 +104,7 @@ def _would_join(context: Context, process: Process) -> bool:
 def _verdict(status: Status, told: str, found: list[Process]) -> Verdict:
     return Verdict(
         status,
-        f"{told}: {some([str(each) for each in found], comma='; ')}",
+        f"{told}: {first_few([str(each) for each in found], comma='; ')}",
         f"if nobody needs them any more: {_ending(found)}",
         data={
             "processes": [

@@ -13,7 +13,7 @@ from orchestrator.preflight.model import (
     check,
 )
 from orchestrator.preflight.verdict import passed
-from orchestrator.remote.alike import alike
+from orchestrator.remote.grouped_errors import group_verdicts
 
 
 @check("ssh.reach", Group.HOST, Level.QUICK)
@@ -30,7 +30,7 @@ def check_reach(context: Context) -> list[Finding]:
         each.node: {"cause": each.cause, "message": each.message} for each in context.unreachable
     }
     findings = []
-    for each in alike(context.unreachable):
+    for each in group_verdicts(context.unreachable):
         message = "; ".join([each.message, *each.evidence])
         data = {node: causes[node] for node in each.nodes}
         remedy = _here(each.remedy, each.nodes)

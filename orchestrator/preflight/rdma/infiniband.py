@@ -19,7 +19,7 @@ from orchestrator.preflight.model import (
 from orchestrator.preflight.rdma import efa, roce
 from orchestrator.preflight.rdma.devices import RDMA, Port, Rdma, chosen, judge_rdma, setting
 from orchestrator.preflight.verdict import Verdict, incomplete, passed, skip, warn
-from orchestrator.util.text import counted, some
+from orchestrator.util.text import counted, first_few
 
 Kind = tuple[str, tuple[float, ...]]
 """The link layers of a node's ports, and their different rates."""
@@ -185,7 +185,7 @@ def check_counters(context: Context) -> list[Finding]:
         ]
         if high:
             return warn(
-                f"many link errors since the driver was loaded: {some(high, 4)}",
+                f"many link errors since the driver was loaded: {first_few(high, 4)}",
                 "see whether they grow (perfquery, mlxlink -c): if so, clean or replace cable and "
                 "transceiver, or try another switch port",
                 data=data,

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.preflight.judge import for_all, have, judge_each, most_common
 from orchestrator.preflight.model import Context, Finding, Group, NodeContext, Probe, Status, check
 from orchestrator.preflight.verdict import Verdict, passed, skip, warn
-from orchestrator.util.text import counted, some
+from orchestrator.util.text import counted, first_few
 
 _MAY_BE_WRITTEN = ".json"  # by jobs, each node its own
 
@@ -67,12 +67,14 @@ def check_code(context: Context) -> list[Finding]:
             serious = any(not path.endswith(_MAY_BE_WRITTEN) for path in other)
             return Verdict(
                 Status.FAIL if serious else Status.WARN,
-                f"{some(other)} {'is' if len(other) == 1 else 'are'} not what most nodes have",
+                f"{first_few(other)} {'is' if len(other) == 1 else 'are'} not what most nodes have",
                 text,
                 data={**data, "differing": other},
             )
         if lacking:
-            message = f"{some(lacking)}, which {_havers(trees, lacking[0])}, {_is(lacking)} missing"
+            message = (
+                f"{first_few(lacking)}, which {_havers(trees, lacking[0])}, {_is(lacking)} missing"
+            )
             return warn(message, text, data={**data, "missing": lacking})
         count = counted(len(files), "source file")
         more = " (there are more, which were not read)" if found.cut else ""

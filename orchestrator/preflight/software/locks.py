@@ -11,7 +11,7 @@ from orchestrator.preflight.judge import judge_each
 from orchestrator.preflight.model import Context, Finding, Group, Level, NodeContext, Probe, check
 from orchestrator.preflight.software.interpreter import absolute_path, job_environment
 from orchestrator.preflight.verdict import Verdict, passed, warn
-from orchestrator.util.text import some
+from orchestrator.util.text import first_few
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def check_locks(context: Context) -> list[Finding]:
             return passed("no build of an extension has left a lock")
         paths = [lock.path for lock in found]
         return warn(
-            f"{some(paths)}: left by a build of an extension that was killed; a rank that needs the "
+            f"{first_few(paths)}: left by a build of an extension that was killed; a rank that needs the "
             "extension waits for it without end",
             "remove it, unless a node that shares this folder builds the extension now",
             (f"rm {' '.join(map(shlex.quote, paths))}",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-from orchestrator.plan.own_modules import remedy_for_own
+from orchestrator.plan.project_modules import remedy_for_project_module
 from orchestrator.preflight.judge import for_all, judge_each
 from orchestrator.preflight.model import Context, Finding, Group, Level, NodeContext, Status, check
 from orchestrator.preflight.script.imports import Needs, needs
@@ -108,7 +108,7 @@ def _of_project(node: NodeContext, module: str) -> str | None:
     script = node.context.script
     if script is None:
         return None
-    return remedy_for_own(script.folder or script.path.parent, node.plan.folder, module)
+    return remedy_for_project_module(script.folder or script.path.parent, node.plan.folder, module)
 
 
 def _file(context: Context) -> str:

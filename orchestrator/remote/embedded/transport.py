@@ -58,9 +58,9 @@ class EmbeddedTransport(Transport):
         ]
         return await self._ssh.connect_all(there, on_result=on_result)
 
-    def noticing_within(self, silence: float) -> EmbeddedTransport:
+    def with_silence_limit(self, silence: float) -> EmbeddedTransport:
         view = copy.copy(self)
-        view._ssh = self._ssh.noticing_within(silence)
+        view._ssh = self._ssh.with_silence_limit(silence)
         return view
 
     async def __aenter__(self) -> Self:

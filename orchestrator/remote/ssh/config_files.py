@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from asyncssh.config import ConfigParseError, SSHClientConfig
 
 from orchestrator.errors import UsageError
-from orchestrator.inventory.ssh_names import is_host_for_ssh, is_user_for_ssh
+from orchestrator.inventory.values import is_valid_ssh_host, is_valid_ssh_user
 from orchestrator.node import trust
 from orchestrator.remote.ssh.config_lines import BadLine, Directive, criteria, directives, words
 from orchestrator.remote.ssh.match_conditions import settled
@@ -83,9 +83,9 @@ def read_config(
     Raises ConfigParseError, with the file and the line, when one cannot be understood; also for a name or
     a user that ssh would refuse: files hand both to a shell.
     """
-    if not is_host_for_ssh(name):
+    if not is_valid_ssh_host(name):
         raise ConfigParseError(f"ssh takes no host called {printable(name)!r}")
-    if user is not None and not is_user_for_ssh(user):
+    if user is not None and not is_valid_ssh_user(user):
         raise ConfigParseError(f"ssh takes no user called {printable(user)!r}")
     config = _read(name, user, port, files, final=False)
     return _read(name, user, port, files, final=True) if config.has_match_final() else config

@@ -45,7 +45,7 @@ class SshTransport(Transport):
     ) -> list[Node | Unreachable]:
         return [*await connect_all(hosts, self.options, on_result=on_result)]
 
-    def noticing_within(self, silence: float) -> SshTransport:
+    def with_silence_limit(self, silence: float) -> SshTransport:
         # asyncssh sends three probes that are not answered, and gives up when the fourth were due.
         keepalive = min(self.options.keepalive, max(0.5, silence / 4))
         return SshTransport(self.timeout, self.options.accept_new, keepalive, self.options.trust)

@@ -8,7 +8,7 @@ import socket
 from dataclasses import replace
 
 from orchestrator.errors import Unreachable
-from orchestrator.remote.alike import login_of
+from orchestrator.remote.grouped_errors import login_of
 from orchestrator.remote.ssh.config import Target
 from orchestrator.util.bounded_read import Unreadable
 from orchestrator.util.quoting import line_to_paste

@@ -1,4 +1,4 @@
-"""A file that cannot be an inventory ends in one sentence, never in a traceback."""
+"""A file that is not an inventory is an InventoryError, never a traceback."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from orchestrator.errors import InventoryError
 from orchestrator.inventory import Host, load
 
 
-def test_a_file_is_read(tmp_path: Path) -> None:
+def test_file_is_read(tmp_path: Path) -> None:
     file = tmp_path / "hosts.yaml"
     file.write_bytes(b"\xef\xbb\xbfhosts:\r\n  - node0\r\n")  # as an editor on Windows leaves it
     inventory = load(file)
@@ -21,14 +21,14 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     assert inventory.source == file
 
 
-def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+def test_missing_file_has_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(InventoryError) as caught:
         load(tmp_path / "hosts.yaml")
     for word in (str(tmp_path / "hosts.yaml"), "orch init HOST...", "--local 2"):
         assert word in str(caught.value)
 
 
-def test_a_missing_file_of_a_like_name_is_suggested(tmp_path: Path) -> None:
+def test_missing_file_suggests_a_similar_name(tmp_path: Path) -> None:
     (tmp_path / "hosts.yaml").touch()
     with pytest.raises(InventoryError, match=r"did you mean .*hosts\.yaml\?"):
         load(tmp_path / "hosts.yml")
@@ -46,7 +46,7 @@ def test_a_missing_file_of_a_like_name_is_suggested(tmp_path: Path) -> None:
         (b"#" * 2_000_001, "over 2,000,000 bytes"),
     ],
 )
-def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+def test_file_of_another_kind_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
     file = tmp_path / "hosts.yaml"
     file.write_bytes(content)
     with pytest.raises(InventoryError) as caught:
@@ -54,7 +54,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes, words
     assert words in str(caught.value)
 
 
-def test_what_the_system_refuses_is_told_in_its_words(tmp_path: Path) -> None:
+def test_file_that_cannot_be_opened_has_the_systems_reason(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InventoryError, match="cannot be read: it is a folder"):
         load(tmp_path)
@@ -62,7 +62,7 @@ def test_what_the_system_refuses_is_told_in_its_words(tmp_path: Path) -> None:
         load(tmp_path / "file" / "hosts.yaml")
 
 
-def test_an_endless_file_is_not_read_to_its_end() -> None:
+def test_endless_file_is_cut_off() -> None:
     with pytest.raises(InventoryError, match="over 2,000,000 bytes"):
         load(Path("/dev/zero"))
 
@@ -71,18 +71,14 @@ def test_an_endless_file_is_not_read_to_its_end() -> None:
     "escape",
     [r"\UFFFFFFFF", r"\U7FFFFFFF", r"\U00110000", r"\uD800", r"\uDC00\uD800", r"\0"],
 )
-def test_an_escape_that_is_no_character_is_refused_with_its_place(
-    tmp_path: Path, escape: str
-) -> None:
+def test_invalid_escape_is_refused_with_its_position(tmp_path: Path, escape: str) -> None:
     file = tmp_path / "hosts.yaml"
     file.write_text(f'hosts:\n  - {{name: a, user: "{escape}"}}\n')
     with pytest.raises(InventoryError, match=r"hosts.yaml:2:\d+: "):
         load(file)
 
 
-def test_a_pipe_that_nobody_writes_to_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pipe_without_a_writer_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = tmp_path / "hosts.yaml"
     os.mkfifo(pipe)
     monkeypatch.setattr(orchestrator.util.bounded_read.read_bounded, "__defaults__", (0.1,))
@@ -92,7 +88,7 @@ def test_a_pipe_that_nobody_writes_to_is_given_up(
         load(pipe)
 
 
-def test_a_pipe_serves_as_a_file(tmp_path: Path) -> None:
+def test_pipe_is_read(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     writer = threading.Thread(target=pipe.write_text, args=("hosts: [a]",))
@@ -103,13 +99,13 @@ def test_a_pipe_serves_as_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a\x1b[2Jb"])
-def test_a_hostile_file_name_is_shown_escaped(tmp_path: Path, name: str) -> None:
+def test_file_name_with_control_characters_is_escaped(tmp_path: Path, name: str) -> None:
     with pytest.raises(InventoryError) as caught:
         load(tmp_path / name)
     assert str(caught.value).replace("\n", "").isprintable()
 
 
-def test_launches_do_not_pay_for_libraries_that_they_do_not_use(tmp_path: Path) -> None:
+def test_libraries_are_imported_only_when_needed(tmp_path: Path) -> None:
     file = tmp_path / "hosts.yaml"
     file.write_text("hosts: [a, b]")
     program = """

@@ -1,4 +1,4 @@
-"""From text to inventory: merging, ranges, and every fault told in one go, where it is."""
+"""From text to inventory: merging, ranges, and all faults at once with positions."""
 
 import textwrap
 from pathlib import Path
@@ -52,7 +52,7 @@ class TestHosts:
         assert (inventory.main.address, inventory.main.port) == (None, 29500)
         assert inventory.source == SOURCE
 
-    def test_spares_stand_apart(self) -> None:
+    def test_spares_are_separate(self) -> None:
         inventory = read("""
             hosts:
               - a
@@ -62,7 +62,7 @@ class TestHosts:
         assert [host.name for host in inventory.hosts] == ["a", "b"]
         assert [host.name for host in inventory.spares] == ["s0", "s1"]
 
-    def test_there_must_be_one_that_is_no_spare(self) -> None:
+    def test_an_inventory_of_spares_only_is_refused(self) -> None:
         assert "hosts: expected a host that is no spare" in str(
             refused("hosts: [{name: s, spare: true}]")
         )
@@ -120,7 +120,7 @@ class TestMerging:
         values = ["1e5", "0x10", "on", "true", "007", "", "1_0"]
         assert list(read(text).hosts[0].env.values()) == values
 
-    def test_anchors_and_merge_keys_work_as_yaml_has_them(self) -> None:
+    def test_anchors_and_merge_keys_follow_yaml(self) -> None:
         text = """
             x-big: &big {devices: 8, user: ann, env: &env {A: 1, B: 2}}
             x-far: &far {proxy_jump: gate, user: bob}
@@ -147,17 +147,17 @@ class TestMerging:
 
 
 class TestFaults:
-    def test_all_of_them_are_told_at_once_each_in_its_place(self) -> None:
+    def test_all_faults_are_reported_at_once_with_positions(self) -> None:
         with pytest.raises(InventoryError) as caught:
             load(HERE / "broken.yaml", launchers=lambda: BUILT_IN)
-        told = str(caught.value).replace(f"{HERE}/", "")
-        assert told == (HERE / "broken.txt").read_text().rstrip("\n")
-        assert "s3cret" not in told
-        assert told.replace("\n", "").isprintable()
+        message = str(caught.value).replace(f"{HERE}/", "")
+        assert message == (HERE / "broken.txt").read_text().rstrip("\n")
+        assert "s3cret" not in message
+        assert message.replace("\n", "").isprintable()
         assert caught.value.exit_code == 2
 
     @pytest.mark.parametrize(
-        ("text", "told"),
+        ("text", "start"),
         [
             ("[a, b]", "1:1: expected the keys defaults, main, hosts; found a list"),
             ("node0", "1:1: expected the key hosts; found 'node0'; write hosts: [node0]"),
@@ -172,35 +172,35 @@ class TestFaults:
             ("hosts: ['n[0-9999]', m, o]", "1:22: hosts[1]: more than 10,000 hosts"),
         ],
     )
-    def test_a_fault_of_the_whole_file_is_told_alone(self, text: str, told: str) -> None:
+    def test_a_fault_of_the_whole_file_is_reported_alone(self, text: str, start: str) -> None:
         error = refused(text)
-        assert str(error).startswith(f"hosts.yaml:{told}")
+        assert str(error).startswith(f"hosts.yaml:{start}")
         assert len(error.problems) == 1
 
-    def test_a_fault_behind_an_alias_is_told_once(self) -> None:
+    def test_a_fault_behind_an_alias_is_reported_once(self) -> None:
         text = "x-e: &e {1 A: x}\nhosts: [{name: a, env: *e}, {name: b, env: *e}]"
         assert [problem.key for problem in refused(text).problems] == ["hosts[0].env.1 A"]
 
-    def test_long_texts_are_cut(self) -> None:
+    def test_long_text_in_a_message_is_cut(self) -> None:
         message = str(refused(f"hosts: [{{name: {'-' * 100_000}, ? {'k' * 100_000} : 1}}]"))
         assert len(message) < 1000
 
-    def test_a_flood_of_faults_ends_at_a_hundred(self) -> None:
+    def test_at_most_a_hundred_faults_are_reported(self) -> None:
         error = refused("hosts: [" + "-x," * 5000 + "]")
         assert len(error.problems) == 100
         assert str(error).startswith("hosts.yaml: at least 100 problems\n")
 
 
 class TestBounds:
-    """Aliases, merge keys and defaults multiply; memory and time stay small all the same."""
+    """Aliases, merge keys and defaults multiply; memory and time stay bounded."""
 
-    def test_a_billion_laughs_cost_nothing(self) -> None:
+    def test_billion_laughs_are_cheap(self) -> None:
         lines = ["x-0: &x0 [lol, lol]"]
         lines += [f"x-{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 9)}]" for n in range(1, 30)]
         assert len(read("\n".join([*lines, "hosts: [a]"])).hosts) == 1
         assert str(refused("\n".join([*lines, "hosts: [*x29]"]))).endswith("found a list")
 
-    def test_a_billion_merges_are_a_few(self) -> None:
+    def test_nested_merges_are_cheap(self) -> None:
         lines = ["x-0: &x0 {user: ann}"]
         lines += [f"x-{n}: &x{n} {{<<: [{', '.join([f'*x{n - 1}'] * 9)}]}}" for n in range(1, 30)]
         (host,) = read("\n".join([*lines, "hosts: [{name: a, <<: *x29}]"])).hosts

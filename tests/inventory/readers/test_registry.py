@@ -1,4 +1,4 @@
-"""A source is read by the reader that is named, else by the first that recognises it."""
+"""A source is read by the named reader, else by the first that recognises it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def add(folder: Path, patch: pytest.MonkeyPatch, name: str, code: str) -> None:
 
 @pytest.fixture
 def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Have the reader `plain` installed; what `load` notes goes here."""
+    """Install the reader `plain`; return the list to collect what `load` notes."""
     add(tmp_path / "packages", monkeypatch, "plain", PLAIN)
     return []
 
@@ -79,17 +79,17 @@ def test_source_that_a_plugin_recognises_is_read_by_it(tmp_path: Path, notes: li
     assert notes == [f"{file}: read as a list of names"]
 
 
-def test_source_that_is_no_file_is_read(notes: list[str]) -> None:
+def test_source_that_is_not_a_file_is_read(notes: list[str]) -> None:
     inventory = load("plain@b@a", notes.append)
     assert ([host.name for host in inventory.hosts], inventory.source) == (["b", "a"], "plain@b@a")
 
 
 @pytest.mark.parametrize("rest", ["", "hosts"])
-def test_named_reader_is_given_the_rest(
+def test_named_reader_gets_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notes: list[str], rest: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    written(tmp_path, "hosts: of orch if nobody names a reader")
+    written(tmp_path, "hosts: of orch unless a reader is named")
     if rest:
         assert load(f"plain:{rest}", notes.append).hosts[0].name == "of"
     else:
@@ -97,7 +97,7 @@ def test_named_reader_is_given_the_rest(
             load("plain:", notes.append)
 
 
-def test_inventory_of_orchs_is_read_without_a_look_at_plugins(
+def test_orchs_own_inventory_is_read_without_loading_plugins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "load_plugins", None)
@@ -110,7 +110,7 @@ def test_inventory_of_orchs_is_read_without_a_look_at_plugins(
             assert [host.name for host in load(given).hosts] == ["a"]
 
 
-def test_source_that_none_recognises_is_an_inventory_of_orchs(
+def test_source_that_no_reader_recognises_is_read_as_orchs_own(
     tmp_path: Path, notes: list[str]
 ) -> None:
     with pytest.raises(InventoryError, match="host: unknown key; did you mean 'hosts'"):
@@ -119,7 +119,7 @@ def test_source_that_none_recognises_is_an_inventory_of_orchs(
 
 
 @pytest.mark.parametrize("name", ["C:hosts", "node0:2222", "plainer:x", "plain"])
-def test_file_with_a_colon_that_names_no_reader_is_a_file(
+def test_file_name_with_a_colon_but_no_reader_is_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notes: list[str], name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -134,7 +134,7 @@ def test_path_never_names_a_reader(
     assert load(Path("plain:x"), notes.append).hosts[0].name == "a"
 
 
-def test_name_that_is_neither_file_nor_reader_is_told_with_the_readers(notes: list[str]) -> None:
+def test_name_that_is_neither_file_nor_reader_lists_the_readers(notes: list[str]) -> None:
     with pytest.raises(InventoryError) as caught:
         load("slurm:", notes.append)
     assert str(caught.value) == (
@@ -143,7 +143,7 @@ def test_name_that_is_neither_file_nor_reader_is_told_with_the_readers(notes: li
     )
 
 
-def test_fault_of_another_format_has_its_place(tmp_path: Path, notes: list[str]) -> None:
+def test_fault_in_another_format_has_its_position(tmp_path: Path, notes: list[str]) -> None:
     file = written(tmp_path, "#plain\na\nbad\n")
     with pytest.raises(InventoryError) as caught:
         load(file, notes.append)
@@ -174,7 +174,7 @@ def test_group_is_selected_by_its_name(notes: list[str]) -> None:
     ],
     ids=["import", "exit", "type", "name", "recognises"],
 )
-def test_broken_plugin_is_named_once_and_left_out(
+def test_broken_plugin_is_reported_once_and_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notes: list[str], code: str, why: str
 ) -> None:
     add(tmp_path / "odd", monkeypatch, "odd", code)
@@ -188,7 +188,7 @@ def test_broken_plugin_is_named_once_and_left_out(
     assert read == "plainer:x: read as a list of names"
 
 
-def test_broken_plugin_that_is_asked_for_is_an_error_with_the_reason(
+def test_broken_plugin_that_is_named_is_an_error_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(tmp_path, monkeypatch, "odd", "1 / 0")
@@ -206,7 +206,7 @@ def test_plugin_cannot_take_the_name_of_orchs_own(
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "start"),
     [
         ("1 / 0", "cannot be read as a list of names: ZeroDivisionError"),
         ("return ['a']", "read as a list of names: no Inventory, but of type list"),
@@ -217,8 +217,8 @@ def test_plugin_cannot_take_the_name_of_orchs_own(
         ),
     ],
 )
-def test_what_a_plugin_gives_is_checked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, told: str
+def test_inventory_of_a_plugin_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, start: str
 ) -> None:
     code = PLAIN.replace('"plain"', '"odd"').replace(
         "        names =", f"        {body}\n        names ="
@@ -226,4 +226,4 @@ def test_what_a_plugin_gives_is_checked(
     add(tmp_path, monkeypatch, "odd", code)
     with pytest.raises(InventoryError) as caught:
         load("odd:x")
-    assert str(caught.value).startswith(f"odd:x: {told}")
+    assert str(caught.value).startswith(f"odd:x: {start}")

@@ -18,7 +18,7 @@ async def test_hosts_of_a_cluster_that_is_gone_are_reached_in_the_one_that_took_
         await told.close()
     described = first.describe()
     async with EmbeddedTransport.parse(described) as second:
-        watching = second.noticing_within(2.0)
+        watching = second.with_silence_limit(2.0)
         nodes = await watching.connect_all(hosts[::-1])
         assert [node.name for node in nodes if not isinstance(node, Unreachable)] == [
             "local1",

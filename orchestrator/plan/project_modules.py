@@ -14,7 +14,7 @@ _PASSED_OVER = {"__pycache__", "build", "dist", "node_modules", "site-packages"}
 _ROOTS = (".git", "pyproject.toml", "setup.cfg", "setup.py")
 
 
-def remedy_for_own(source: Path, folder: str, module: str) -> str | None:
+def remedy_for_project_module(source: Path, folder: str, module: str) -> str | None:
     """Return what makes the top-level `module` of the project found on the nodes; None where it is not the
     project's.
 

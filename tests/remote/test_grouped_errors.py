@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import LaunchError, NodeError, Unreachable
-from orchestrator.remote.alike import alike, fold_errors, not_reached
+from orchestrator.remote.grouped_errors import connect_error, group_verdicts, grouped_message
 from orchestrator.remote.ssh import verdicts
 from orchestrator.remote.ssh.config import Target
 
@@ -37,7 +37,7 @@ def unknown(number: int) -> Unreachable:
 
 
 def test_same_error_on_many_nodes_is_one_row() -> None:
-    error = not_reached([refused(1), refused(2), refused(3)], 4)
+    error = connect_error([refused(1), refused(2), refused(3)], 4)
     assert str(error).splitlines() == [
         "3 of 4 nodes cannot be reached; nothing was started",
         "node[1-3]: 10.0.0.[1-3] refuses connections: nothing listens on port 22 there",
@@ -47,12 +47,12 @@ def test_same_error_on_many_nodes_is_one_row() -> None:
 
 
 def test_errors_that_differ_in_more_than_the_address_have_rows_of_their_own() -> None:
-    rows = alike([refused(1), refused(2, port=2222), unknown(3), refused(4)])
+    rows = group_verdicts([refused(1), refused(2, port=2222), unknown(3), refused(4)])
     assert [row.nodes for row in rows] == [("node1", "node4"), ("node2",), ("node3",)]
 
 
 def test_single_node_is_told_as_it_is() -> None:
-    (row,) = alike([unknown(1)])
+    (row,) = group_verdicts([unknown(1)])
     assert str(row) == str(unknown(1))
 
 
@@ -61,7 +61,7 @@ OR = "(or trust new hosts with --accept-new)"
 
 
 def test_fingerprints_of_unknown_hosts_are_listed_below_one_row() -> None:
-    (row,) = alike([unknown(1), unknown(2)])
+    (row,) = group_verdicts([unknown(1), unknown(2)])
     assert str(row).splitlines() == [
         "node[1-2]: the host key of 10.0.0.[1-2] is not known",
         "    node1  ssh-ed25519 SHA256:abc1",
@@ -79,7 +79,7 @@ def test_command_to_paste_is_one_loop_that_a_shell_runs(tmp_path: Path) -> None:
         there = target(number, port=2222, user="o'hara")
         verdict = verdicts.shell_failed(f"node{number}", there, "ended with code 1 instead", b"")
         failed.append(verdicts.with_place(verdict, there))
-    (row,) = alike(failed)
+    (row,) = group_verdicts(failed)
     line = row.remedy.removeprefix("check with: ").partition("; done")[0] + "; done"
     done = subprocess.run(
         ["/bin/sh", "-c", line], env={"PATH": str(tmp_path)}, capture_output=True, text=True,
@@ -100,7 +100,7 @@ def test_gateway_that_reaches_no_node_is_told_once_with_one_example() -> None:
             f"node{number}", there, gateway, Exception("Connection refused")
         )
         failed.append(verdicts.with_place(verdict, there))
-    (row,) = alike(failed)
+    (row,) = group_verdicts(failed)
     assert row.message == "gateway jump cannot connect to 10.0.0.[1-2] (Connection refused)"
     assert row.remedy.endswith("'nc -vz 10.0.0.1 22'; the others likewise")
 
@@ -118,12 +118,12 @@ def test_name_of_a_node_in_the_remedy_is_folded_too() -> None:
         Unreachable(f"n{i}", "agent", "prints something", f"set `python:` of n{i}, not of n12")
         for i in (1, 2)
     ]
-    (row,) = alike(failed)
+    (row,) = group_verdicts(failed)
     assert row.remedy == "set `python:` of n[1-2], not of n12"
 
 
 def test_alike_errors_of_nodes_are_one() -> None:
-    told = fold_errors(
+    told = grouped_message(
         [
             NodeError("node0", "no room in /home", remedy="make room on node0"),
             NodeError("node1", "no room in /home", remedy="make room on node1"),
@@ -147,6 +147,6 @@ NAMES = st.text(alphabet="n1-._", min_size=1, max_size=4)
 
 @given(st.lists(st.builds(Unreachable, NAMES, st.just("name"), TEXTS, TEXTS, TEXTS), max_size=6))
 def test_every_node_is_in_exactly_one_row_whatever_is_said(failed: list[Unreachable]) -> None:
-    rows = alike(failed)
+    rows = group_verdicts(failed)
     assert sorted(name for row in rows for name in row.nodes) == sorted(f.node for f in failed)
     assert not any("\0" in row.message + row.remedy for row in rows)

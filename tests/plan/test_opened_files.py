@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.plan.opened import opened_files
+from orchestrator.plan.opened_files import opened_files
 
 TUTORIAL = """
 class Trainer:

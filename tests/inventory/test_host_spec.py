@@ -1,4 +1,4 @@
-"""Hosts in an inventory as ssh takes them."""
+"""Hosts in an inventory as `[user@]host[:port]`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def hosts_of(text: str) -> tuple[Host, ...]:
     return parse(text, Path("hosts.yaml")).hosts
 
 
-def test_user_and_port_of_a_word_are_those_of_its_host() -> None:
+def test_user_and_port_apply_to_their_host() -> None:
     found = hosts_of("hosts: [root@node0, node1:2222, me@10.0.0.3:22, node4]")
     assert [(host.name, host.address, host.user, host.port) for host in found] == [
         ("node0", "node0", "root", None),
@@ -25,7 +25,7 @@ def test_user_and_port_of_a_word_are_those_of_its_host() -> None:
     ]
 
 
-def test_word_goes_before_the_defaults_and_leaves_the_others() -> None:
+def test_user_and_port_override_defaults_and_leave_other_settings() -> None:
     first, second = hosts_of(
         "defaults: {user: ubuntu, port: 2222, python: /opt/py}\nhosts: [root@node0, 'node1:22']"
     )
@@ -33,7 +33,7 @@ def test_word_goes_before_the_defaults_and_leaves_the_others() -> None:
     assert (second.user, second.port) == ("ubuntu", 22)
 
 
-def test_ranges_and_commas_stand_in_a_word_too() -> None:
+def test_ranges_and_commas_are_expanded() -> None:
     found = hosts_of("hosts: ['root@gpu[01-02],cpu[0,2]:2222']")
     assert [(host.name, host.user, host.port) for host in found] == [
         ("gpu01", "root", None),
@@ -65,11 +65,11 @@ def test_ipv6_address_gets_a_name() -> None:
         ("root@node[3-1]", "expected ranges to count upwards"),
     ],
 )
-def test_word_that_is_no_host_is_refused_with_its_place(word: str, message: str) -> None:
+def test_invalid_host_is_refused_with_its_position(word: str, message: str) -> None:
     with pytest.raises(InventoryError, match=message):
         hosts_of(f"hosts:\n  - '{word}'\n")
 
 
-def test_same_host_by_two_users_is_a_duplicate() -> None:
+def test_same_host_with_two_users_is_a_duplicate() -> None:
     with pytest.raises(InventoryError, match="duplicate name 'node0'"):
         hosts_of("hosts: [root@node0, me@node0]")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.plan.own_modules import remedy_for_own
+from orchestrator.plan.project_modules import remedy_for_project_module
 
 
 @pytest.fixture
@@ -27,16 +27,16 @@ def project(tmp_path: Path) -> Path:
 def test_module_in_the_folder_that_is_sent_is_put_on_the_path(
     project: Path, module: str, folder: str, path: str
 ) -> None:
-    told = remedy_for_own(project, folder, module)
+    told = remedy_for_project_module(project, folder, module)
     assert told == f"{module} is the project's own, in libs: launch with --env PYTHONPATH={path}"
 
 
 def test_module_beside_the_folder_that_is_sent_is_sent_too(project: Path) -> None:
-    told = remedy_for_own(project, "", "tools")
+    told = remedy_for_project_module(project, "", "tools")
     assert told is not None
     assert f"--sync {project.parent} --env PYTHONPATH=../shared" in told
 
 
 @pytest.mark.parametrize("module", ["cv2", "secret", "wandb", "other", "torch"])
 def test_module_of_others_is_not_the_projects(project: Path, module: str) -> None:
-    assert remedy_for_own(project, "", module) is None
+    assert remedy_for_project_module(project, "", module) is None

@@ -32,7 +32,7 @@ _DETAIL = re.compile(r"[:;] ")
 _COUNTED = re.compile(r"memory\.events of .*: oom_kill grew by ([0-9]{1,9})")
 
 
-def stop_of(sentence: str) -> Stop:
+def parse_stop(sentence: str) -> Stop:
     """Return why a node was stopped, from the sentence that said so; OTHER where it is no known one."""
     if sentence in _FIXED:
         return Stop(_FIXED[sentence])
@@ -50,7 +50,7 @@ def stop_of(sentence: str) -> Stop:
     if found := _LEASE.fullmatch(sentence):
         return Stop(StopReason.LEASE_EXPIRED, seconds=_number(found[1]))
     if found := _NODE_STOPPED.fullmatch(sentence):
-        cause = stop_of(found[2])
+        cause = parse_stop(found[2])
         if cause.reason in UNASKED:
             return cause.of_node(found[1])
     if found := _NODE_FAILED.fullmatch(sentence):
@@ -58,7 +58,7 @@ def stop_of(sentence: str) -> Stop:
     return Stop(StopReason.OTHER, text=sentence)
 
 
-def stop_of_summary(summary: str, exit_code: int | None) -> Stop | None:
+def parse_summary(summary: str, exit_code: int | None) -> Stop | None:
     """Return the time limit with which a run ended, from its summary; None where it ended otherwise."""
     if exit_code == 124 and (found := _TIME_LIMIT.match(summary)):
         return Stop(StopReason.TIME_LIMIT, seconds=_number(found[1]))
@@ -71,7 +71,7 @@ def detail_of_summary(summary: str) -> str:
     return "" if found is None else summary[found.start() :]
 
 
-def oom_kills_of(evidence: str) -> int | None:
+def parse_oom_kills(evidence: str) -> int | None:
     """Return how many processes the kernel killed, where the evidence of a verdict is that count."""
     found = _COUNTED.fullmatch(evidence)
     return None if found is None else int(found[1])

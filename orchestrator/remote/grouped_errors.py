@@ -20,7 +20,7 @@ _WORDS_OF_SSH = r"( '[^']*')?"  # that stand behind its login, quoted as one
 
 
 @dataclass(frozen=True)
-class Alike:
+class VerdictGroup:
     """One verdict on some `nodes`; `evidence` is what each of several has of its own."""
 
     nodes: tuple[str, ...]
@@ -33,7 +33,7 @@ class Alike:
         return "\n".join([*lines, f"  → {self.remedy}"])
 
 
-def alike(verdicts: Iterable[Unreachable]) -> list[Alike]:
+def group_verdicts(verdicts: Iterable[Unreachable]) -> list[VerdictGroup]:
     """Return the verdicts, those that are alike as one, in the order of their first nodes."""
     groups: dict[tuple[str, str, str], list[Unreachable]] = {}
     for verdict in verdicts:
@@ -42,17 +42,17 @@ def alike(verdicts: Iterable[Unreachable]) -> list[Alike]:
     return [_one(group) for group in groups.values()]
 
 
-def not_reached(failures: Sequence[Unreachable], total: int) -> ConnectError:
+def connect_error(failures: Sequence[Unreachable], total: int) -> ConnectError:
     """Return the error that these of `total` nodes cannot be reached."""
-    return ConnectError(failures, total, [str(each) for each in alike(failures)])
+    return ConnectError(failures, total, [str(each) for each in group_verdicts(failures)])
 
 
-def fold_errors(errors: Iterable[OrchError]) -> str:
-    """Return the rows of `rows_of` as one text."""
-    return "\n".join(rows_of(errors))
+def grouped_message(errors: Iterable[OrchError]) -> str:
+    """Return the rows of `grouped_lines` as one text."""
+    return "\n".join(grouped_lines(errors))
 
 
-def rows_of(errors: Iterable[OrchError]) -> list[str]:
+def grouped_lines(errors: Iterable[OrchError]) -> list[str]:
     """Return the texts of errors behind their nodes, `node1: ...`, alike ones as one: `node[1-3]: ...`."""
     groups: dict[tuple[str, str], list[str]] = {}
     for error in errors:
@@ -69,15 +69,15 @@ def rows_of(errors: Iterable[OrchError]) -> list[str]:
     return told
 
 
-def _one(group: Sequence[Unreachable]) -> Alike:
+def _one(group: Sequence[Unreachable]) -> VerdictGroup:
     first, nodes = group[0], tuple(verdict.node for verdict in group)
     if len(group) == 1:
-        return Alike(nodes, first.message, first.remedy)
+        return VerdictGroup(nodes, first.message, first.remedy)
     places = list(dict.fromkeys(verdict.place for verdict in group))
     message = _message(first).replace(_BLANK, _places(places)).replace(_NAME, fold(nodes))
     width = max(map(len, nodes))
     evidence = [f"{each.node:<{width}}  {each.evidence}" for each in group if each.evidence]
-    return Alike(nodes, message, _remedy(group), tuple(evidence))
+    return VerdictGroup(nodes, message, _remedy(group), tuple(evidence))
 
 
 def _message(verdict: Unreachable) -> str:
