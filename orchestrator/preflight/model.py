@@ -193,6 +193,11 @@ class Context:
         found = self.of(probe).items()
         return {name: each for name, each in found if not isinstance(each, NoAnswer)}
 
+    def none_has(self, probe: Probe[T], has: Callable[[T], object]) -> bool:
+        """Return whether `probe` was answered by all nodes, and no answer `has` it."""
+        found = self.of(probe).values()
+        return not any(isinstance(each, NoAnswer) or has(each) for each in found)
+
     def find(self, kind: type[T]) -> T | NoAnswer:
         """Return what the measurement found whose result is a `kind`."""
         found: T | NoAnswer = self.measured.get(kind, NoAnswer("it was not measured"))

@@ -1,1 +1,1 @@
-"""InfiniBand, RoCE and EFA, as the kernel shows them."""
+"""InfiniBand, RoCE and EFA devices."""

@@ -1,33 +1,44 @@
-"""The RDMA devices of a node as its probe tells them, and which of their ports NCCL would use."""
+"""The RDMA devices of a node, and which of their ports NCCL uses."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Annotated, Any
 
-from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.judge import for_all, to_findings
-from orchestrator.preflight.model import Context, Finding, NoAnswer, NodeContext, Probe
-from orchestrator.preflight.verdict import Verdict, incomplete, skip
+from orchestrator.preflight.answers import reader, text
+from orchestrator.preflight.judge import for_all, judge_nodes
+from orchestrator.preflight.model import Context, Finding, NodeContext, Probe
+from orchestrator.preflight.verdict import Verdict, skip
 
 _RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) Gb/sec")
 _NO_DEVICE = "no InfiniBand or RoCE device"
 
 
+def _state(raw: Any) -> str:
+    """Return the name of a state, which the kernel writes as "4: ACTIVE"."""
+    return text(raw or "unknown", 40).rpartition(": ")[2]
+
+
+def _gigabits(raw: Any) -> float | None:
+    rate = _RATE.match(raw or "")
+    return float(rate.group(1)) if rate else None
+
+
 @dataclass(frozen=True)
 class Gid:
-    """One address of a RoCE port; `kind` is "RoCE v2" or "IB/RoCE v1"."""
+    """One address of a RoCE port; `type` is "RoCE v2" or "IB/RoCE v1"."""
 
     index: int
     gid: str
-    kind: str | None
+    type: str | None
 
     @property
     def routable(self) -> bool:
-        """Whether it is of RoCE v2, and of more than one link."""
-        return self.kind == "RoCE v2" and not self.gid.startswith("fe80")
+        """Whether it is of RoCE v2, and not link-local."""
+        return self.type == "RoCE v2" and not self.gid.startswith("fe80")
 
     @property
     def ipv4(self) -> bool:
@@ -36,88 +47,88 @@ class Gid:
 
 @dataclass(frozen=True)
 class Port:
-    """One port of an RDMA device; `rate` is in Gb/s, `state` and `phys` in the kernel's words."""
+    """One port of an RDMA device; `rate` is in Gb/s, `state` and `phys` are the kernel's names."""
 
-    device: str
-    number: int
-    interfaces: tuple[str, ...]
-    state: str
-    phys: str
-    rate: float | None
-    layer: str
+    port: int
+    state: Annotated[str, _state]
+    phys: Annotated[str, _state]
+    rate: Annotated[float | None, _gigabits]
+    layer: Annotated[str, _state]
     counters: Mapping[str, int]
     gids: tuple[Gid, ...]
+    device: str = ""
+    interfaces: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        return f"{self.device}/{self.number}"
+        return f"{self.device}/{self.port}"
 
     @property
     def active(self) -> bool:
         return self.state == "ACTIVE"
 
-    @classmethod
-    def parse(cls, device: Mapping[str, Any], raw: Mapping[str, Any]) -> Port:
-        rate = _RATE.match(raw["rate"] or "")
-        return cls(
-            device=text(device["name"], 64),
-            number=int(raw["port"]),
-            interfaces=tuple(str(name)[:15] for name in device["interfaces"]),
-            state=_word(raw["state"]),
-            phys=_word(raw["phys"]),
-            rate=float(rate.group(1)) if rate else None,
-            layer=text(raw["layer"] or "unknown", 40),
-            counters={str(name): int(value) for name, value in raw["counters"].items()},
-            gids=tuple(
-                Gid(int(g["index"]), text(g["gid"]), optional(text, g["type"])) for g in raw["gids"]
-            ),
-        )
+
+@dataclass(frozen=True)
+class Device:
+    """One RDMA device of the kernel, and its network interfaces."""
+
+    name: str
+    driver: str | None
+    interfaces: tuple[str, ...]
+    ports: tuple[Port, ...]
+
+
+@dataclass(frozen=True)
+class GpuDirect:
+    """What lets RDMA devices access GPU memory: NVIDIA's module, and the kernel release."""
+
+    peermem: bool
+    kernel: str
 
 
 @dataclass(frozen=True)
 class Rdma:
-    """What one node's probe `infiniband` found.
+    """The RDMA devices of a node.
 
-    Amazon's EFA adapters, which NCCL uses in another way, are apart. `verbs` counts the device files that
-    programs open. `environment` is the login's own.
+    `verbs` is the number of device files that programs open. `environment` is that of the login.
     """
 
-    ports: tuple[Port, ...]
-    efa: tuple[Port, ...]
+    devices: tuple[Device, ...]
     verbs: int
-    environment: Mapping[str, str]
-    peermem: bool
-    kernel: str
+    environment: Mapping[str, Annotated[str, str]]
+    gdr: GpuDirect
 
-    @classmethod
-    def parse(cls, raw: Any) -> Rdma:
-        ports = [
-            (device["driver"] == "efa", Port.parse(device, port))
-            for device in raw["devices"]
-            for port in device["ports"]
-        ]
-        return cls(
-            ports=tuple(port for is_efa, port in ports if not is_efa),
-            efa=tuple(port for is_efa, port in ports if is_efa),
-            verbs=int(raw["verbs"]),
-            environment={str(name): str(value) for name, value in raw["environment"].items()},
-            peermem=bool(raw["gdr"]["peermem"]),
-            kernel=text(raw["gdr"]["kernel"]),
+    @cached_property
+    def ports(self) -> tuple[Port, ...]:
+        """The ports that NCCL uses itself: all except those of EFA."""
+        return self._ports(efa=False)
+
+    @cached_property
+    def efa(self) -> tuple[Port, ...]:
+        """The ports of Amazon's EFA adapters, which NCCL uses by a plugin."""
+        return self._ports(efa=True)
+
+    def _ports(self, *, efa: bool) -> tuple[Port, ...]:
+        return tuple(
+            replace(port, device=device.name, interfaces=device.interfaces)
+            for device in self.devices
+            if (device.driver == "efa") is efa
+            for port in device.ports
         )
 
 
-RDMA = Probe("infiniband", Rdma.parse)
+RDMA = Probe("infiniband", reader(Rdma))
 
 
 def setting(node: NodeContext, found: Rdma, name: str) -> str | None:
-    """Return what the ranks of this node will see as the variable `name`."""
+    """Return the value of the variable `name` for the ranks of this node."""
     return node.plan.environment.get(name, found.environment.get(name))
 
 
 def chosen(node: NodeContext, found: Rdma) -> tuple[Port, ...]:
-    """Return the ports that NCCL_IB_HCA leaves to NCCL.
+    """Return the ports that NCCL_IB_HCA selects.
 
-    Its form is [^][=]NAME[:PORT],...: a name is the beginning of one, after = a whole one; ^ excludes.
+    Its form is [^][=]NAME[:PORT],...: a name is a prefix, after = a whole name; ^ excludes.
     """
     text = setting(node, found, "NCCL_IB_HCA") or ""
     excluded = text.startswith("^")
@@ -130,7 +141,7 @@ def chosen(node: NodeContext, found: Rdma) -> tuple[Port, ...]:
     def matches(port: Port) -> bool:
         return any(
             (port.device == name if exact else port.device.startswith(name))
-            and number in ("", str(port.number))
+            and number in ("", str(port.port))
             for name, _, number in wanted
         )
 
@@ -144,26 +155,18 @@ def judge_rdma(
 ) -> list[Finding]:
     """Return the findings of `verdict` on the nodes that have InfiniBand or RoCE devices.
 
-    It is skipped where there are none, and where NCCL is told to leave them alone; `without` is the
-    verdict on a node without among nodes with some.
+    It is skipped on nodes without them, and if NCCL is set to ignore them; `without` is the verdict on a
+    node without, if other nodes have some.
     """
-    found = context.of(RDMA)
-    answers = [answer for answer in found.values() if isinstance(answer, Rdma)]
-    if len(answers) == len(found) and not any(answer.ports for answer in answers):
+    if context.none_has(RDMA, lambda found: found.ports):
         return for_all(context, skip(f"{_NO_DEVICE} on any node"))
 
-    def judge(node: NodeContext, answer: Rdma | NoAnswer) -> Verdict:
-        if isinstance(answer, NoAnswer):
-            return incomplete(answer.reason)
-        if setting(node, answer, "NCCL_IB_DISABLE") == "1":
-            return skip("NCCL_IB_DISABLE=1: NCCL leaves the RDMA devices alone")
-        if not answer.ports:
-            return without(node, answer) if without else skip(_NO_DEVICE)
-        return verdict(node, answer)
+    def judge(node: NodeContext) -> Verdict:
+        found = node.answer(RDMA)
+        if setting(node, found, "NCCL_IB_DISABLE") == "1":
+            return skip("NCCL_IB_DISABLE=1: NCCL does not use the RDMA devices")
+        if not found.ports:
+            return without(node, found) if without else skip(_NO_DEVICE)
+        return verdict(node, found)
 
-    return to_findings((node.name, judge(node, found[node.name])) for node in context.nodes)
-
-
-def _word(raw: Any) -> str:
-    """Return the word of what the kernel writes as "4: ACTIVE"."""
-    return text(raw or "unknown", 40).rpartition(": ")[2]
+    return judge_nodes(context, judge)

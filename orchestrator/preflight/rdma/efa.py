@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.preflight.judge import for_all, most_common, to_findings
-from orchestrator.preflight.model import (
-    Context,
-    Finding,
-    Group,
-    NoAnswer,
-    NodeContext,
-    Probe,
-    Status,
-    check,
-)
+from orchestrator.preflight.answers import reader
+from orchestrator.preflight.judge import for_all, judge_nodes, most_common
+from orchestrator.preflight.model import Context, Finding, Group, NodeContext, Probe, Status, check
 from orchestrator.preflight.rdma.devices import RDMA, Rdma, setting
-from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, skip, warn
+from orchestrator.preflight.verdict import Verdict, fail, passed, skip, warn
 
 
 @dataclass(frozen=True)
@@ -29,20 +21,12 @@ class Efa:
     libfabric: tuple[str, ...]
     plugin: tuple[str, ...]
 
-    @classmethod
-    def parse(cls, raw: Any) -> Efa:
-        return cls(
-            int(raw["pci"]),
-            tuple(str(path) for path in raw["libfabric"]),
-            tuple(str(path) for path in raw["plugin"]),
-        )
-
 
 def _arguments(node: NodeContext) -> Mapping[str, Any]:
     return {"folders": node.plan.environment.get("LD_LIBRARY_PATH", "")}
 
 
-EFA = Probe("infiniband.efa", Efa.parse, _arguments)
+EFA = Probe("infiniband.efa", reader(Efa), _arguments)
 
 
 @check("efa", Group.INFINIBAND, probes=(RDMA, EFA))
@@ -54,88 +38,63 @@ def check_efa(context: Context) -> list[Finding]:
     `/opt/amazon`, in the system's folders and in `LD_LIBRARY_PATH`.
 
     Fails: no driver (`modprobe efa`), no device files, a port that is not active, an adapter or the plugin
-    on some nodes only. Warns: no plugin anywhere (NCCL goes by TCP), an `FI_PROVIDER` other than efa,
-    another number of devices. Skipped without EFA.
+    only on some nodes. Warns: no plugin on any node (NCCL uses TCP), an `FI_PROVIDER` other than efa,
+    another number of devices than most. Skipped without EFA.
     """
-    found, devices = context.of(EFA), context.of(RDMA)
-    answers = {name: a for name, a in found.items() if isinstance(a, Efa)}
-    if len(answers) == len(found) and not any(a.pci for a in answers.values()):
+    if context.none_has(EFA, lambda found: found.pci):
         return for_all(context, skip("no EFA adapter on any node"))
-    somewhere = any(a.pci for a in answers.values())
-    plugin = any(a.plugin for a in answers.values())
-    common = most_common(
-        {name: len(rdma.efa) for name, rdma in devices.items() if isinstance(rdma, Rdma)}
-    )
+    answers = context.answers_to(EFA).values()
+    somewhere = any(found.pci for found in answers)
+    plugin = any(found.plugin for found in answers)
+    devices = context.answers_to(RDMA).items()
+    common = most_common({name: len(rdma.efa) for name, rdma in devices}) or 0
 
     def verdict(node: NodeContext) -> Verdict:
-        answer, rdma = found[node.name], devices[node.name]
-        for one in (answer, rdma):
-            if isinstance(one, NoAnswer):
-                return incomplete(one.reason)
-        assert isinstance(answer, Efa) and isinstance(rdma, Rdma)
+        found, rdma = node.answer(EFA), node.answer(RDMA)
         if not somewhere:
             return skip("no EFA adapter")
-        if not answer.pci:
+        if not found.pci:
             return fail(
                 "no EFA adapter, though other nodes have one",
                 "attach one: an instance gets its EFA interfaces when it is launched",
             )
-        return _judge(node, answer, rdma, plugin, common or 0)
+        provider = setting(node, rdma, "FI_PROVIDER")
+        data = {**vars(found), "devices": len(rdma.efa), "FI_PROVIDER": provider}
+        return replace(_judge(found, rdma, provider, plugin, common), data=data)
 
-    return to_findings((node.name, verdict(node)) for node in context.nodes)
+    return judge_nodes(context, verdict)
 
 
-def _judge(node: NodeContext, found: Efa, rdma: Rdma, plugin: bool, common: int) -> Verdict:
-    provider = setting(node, rdma, "FI_PROVIDER")
-    data = {
-        "pci": found.pci,
-        "devices": len(rdma.efa),
-        "libfabric": list(found.libfabric),
-        "plugin": list(found.plugin),
-        "FI_PROVIDER": provider,
-    }
+def _judge(found: Efa, rdma: Rdma, provider: str | None, plugin: bool, common: int) -> Verdict:
+    """Return the verdict on a node with adapters; `plugin` is whether any node has NCCL's plugin."""
     if not rdma.efa:
         return fail(
             "EFA adapters on the PCI bus, but no driver for them",
             "load the driver, or install it with Amazon's EFA installer",
             ("modprobe efa",),
-            data,
         )
     if not rdma.verbs:
         return fail(
             "no /dev/infiniband/uverbs0: libfabric cannot open the EFA devices",
-            "load ib_uverbs; in a container, give it the files (--device=/dev/infiniband)",
+            "load ib_uverbs; give a container the files (--device=/dev/infiniband)",
             ("modprobe ib_uverbs",),
-            data,
         )
-    down = [port.name for port in rdma.efa if not port.active]
-    if down:
-        return fail(f"not active: {', '.join(down)}", "restart the instance", data=data)
-    missing = [
-        name
-        for name, files in (
-            ("libfabric", found.libfabric),
-            ("NCCL's plugin aws-ofi-nccl", found.plugin),
-        )
-        if not files
-    ]
-    if missing:
+    if down := [port.name for port in rdma.efa if not port.active]:
+        return fail(f"not active: {', '.join(down)}", "restart the instance")
+    files = {"libfabric": found.libfabric, "NCCL's plugin aws-ofi-nccl": found.plugin}
+    if missing := [name for name, paths in files.items() if not paths]:
         return Verdict(
             Status.FAIL if plugin else Status.WARN,
-            f"{' and '.join(missing)} not found: NCCL goes by TCP here"
-            + (", and by EFA on other nodes" if plugin else ""),
-            "install them with Amazon's EFA installer, or name their folder in LD_LIBRARY_PATH",
-            data=data,
+            f"{' and '.join(missing)} not found: NCCL uses TCP here"
+            + (", and EFA on other nodes" if plugin else ""),
+            "install them with Amazon's EFA installer, or add their folder to LD_LIBRARY_PATH",
         )
     if provider not in (None, "", "efa"):
-        return warn(
-            f"FI_PROVIDER={provider}: libfabric leaves EFA alone",
-            "leave FI_PROVIDER out, or set it to efa",
-            data=data,
-        )
+        message = f"FI_PROVIDER={provider}: libfabric does not use EFA"
+        return warn(message, "unset FI_PROVIDER, or set it to efa")
     if len(rdma.efa) != common:
-        return warn(f"{len(rdma.efa)} EFA devices, most nodes have {common}", data=data)
-    return passed(f"{len(rdma.efa)} EFA devices, with libfabric and NCCL's plugin", data=data)
+        return warn(f"{len(rdma.efa)} EFA devices, most nodes have {common}")
+    return passed(f"{len(rdma.efa)} EFA devices, with libfabric and NCCL's plugin")
 
 
 CHECKS = (check_efa,)

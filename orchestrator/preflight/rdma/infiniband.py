@@ -1,33 +1,26 @@
-"""InfiniBand and RoCE: are the ports up, alike on all nodes, without errors, and may ranks use them."""
+"""InfiniBand and RoCE: active ports, the same on all nodes, without errors, and usable by ranks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from orchestrator.preflight.answers import optional
-from orchestrator.preflight.judge import for_all, most_common, to_findings
-from orchestrator.preflight.model import (
-    Context,
-    Finding,
-    Group,
-    NoAnswer,
-    NodeContext,
-    Probe,
-    Status,
-    check,
-)
+from orchestrator.preflight.answers import reader
+from orchestrator.preflight.judge import for_all, judge_nodes, most_common
+from orchestrator.preflight.model import Context, Finding, Group, NodeContext, Probe, Status, check
 from orchestrator.preflight.rdma import efa, roce
 from orchestrator.preflight.rdma.devices import RDMA, Port, Rdma, chosen, judge_rdma, setting
-from orchestrator.preflight.verdict import Verdict, incomplete, passed, skip, warn
+from orchestrator.preflight.verdict import Verdict, passed, skip, warn
 from orchestrator.util.text import counted, first_few
 
 Kind = tuple[str, tuple[float, ...]]
 """The link layers of a node's ports, and their different rates."""
 
-_ONE_WAY = (
-    "NCCL must go the same way on all nodes: mend this one, leave it out (--exclude), or have all use TCP "
+_SAME_TRANSPORT = (
+    "NCCL needs the same transport on all nodes: fix this one, leave it out (--exclude), or use TCP on all "
     "(--env NCCL_IB_DISABLE=1)"
 )
+_CHECK_LINK = "check cable, transceiver and switch port"
 
 
 @check("ib.port", Group.INFINIBAND, probes=(RDMA,))
@@ -35,97 +28,83 @@ def check_port(context: Context) -> list[Finding]:
     """Every node has as many active RDMA ports as the others, of one kind and speed.
 
     `state`, `phys_state`, `rate` and `link_layer` of the ports in `/sys/class/infiniband` that
-    `NCCL_IB_HCA` leaves, and the device files that programs open.
+    `NCCL_IB_HCA` selects, and the device files that programs open.
 
-    Fails where ranks have GPUs (else warns): a node without a device or an active port among nodes that
-    have some, another link layer, an `NCCL_IB_HCA` that names nothing here, no `/dev/infiniband/uverbs*`
-    (a container without `--device`): NCCL would take different ways on different nodes, and end or hang.
+    Fails if ranks have GPUs (else warns): a node without a device or an active port if other nodes have
+    some, another link layer, an `NCCL_IB_HCA` that selects nothing, no `/dev/infiniband/uverbs*` (a
+    container without `--device`): NCCL would use different transports on different nodes, and fail or hang.
     Warns: fewer active ports or another rate than most, ports in INIT (no subnet manager), and no active
-    port on any node. A spare port that is down on all nodes is normal. Skipped without devices, and under
+    port on any node. A spare port that is down on all nodes is normal. Skipped without devices, and with
     `NCCL_IB_DISABLE=1`.
     """
-    found = context.of(RDMA)
+    found = context.answers_to(RDMA)
     ports = {
-        s.name: tuple(port for port in chosen(s, answer) if port.active)
-        for s in context.nodes
-        if isinstance(answer := found[s.name], Rdma)
-        and setting(s, answer, "NCCL_IB_DISABLE") != "1"
+        node.name: tuple(port for port in chosen(node, found[node.name]) if port.active)
+        for node in context.nodes
+        if node.name in found and setting(node, found[node.name], "NCCL_IB_DISABLE") != "1"
     }
     somewhere = any(ports.values())
-    count = most_common({name: len(active) for name, active in ports.items()})
+    count = most_common({name: len(active) for name, active in ports.items()}) or 0
     kind = most_common({name: _kind(active) for name, active in ports.items() if active})
-    # Ranks on CPUs talk by gloo, which uses TCP.
+    # Ranks on CPUs use gloo, which uses TCP.
     serious = Status.FAIL if any(facts.gpus for facts in context.facts) else Status.WARN
 
     def without(node: NodeContext, answer: Rdma) -> Verdict:
         if not somewhere:
             return skip("no InfiniBand or RoCE device")
-        return Verdict(serious, "no RDMA device, though other nodes have active ports", _ONE_WAY)
+        message = "no RDMA device, though other nodes have active ports"
+        return Verdict(serious, message, _SAME_TRANSPORT)
 
     def verdict(node: NodeContext, answer: Rdma) -> Verdict:
-        mine = chosen(node, answer)
         data = {port.name: _measured(port) for port in answer.ports}
+        return replace(judge(node, answer, chosen(node, answer)), data=data)
+
+    def judge(node: NodeContext, answer: Rdma, mine: Sequence[Port]) -> Verdict:
         if not mine:
-            wanted = setting(node, answer, "NCCL_IB_HCA")
             names = ", ".join(sorted({port.device for port in answer.ports}))
             return Verdict(
                 serious,
-                f"NCCL_IB_HCA={wanted} names none of the devices here ({names})",
-                "name devices of this node, in its env in the inventory where they differ between nodes",
-                data=data,
+                f"NCCL_IB_HCA={setting(node, answer, 'NCCL_IB_HCA')} selects none of the devices ({names})",
+                "name devices of this node; if they differ between nodes, in each host's env in the "
+                "inventory",
             )
         active = ports[node.name]
         if not active:
-            return _all_down(mine, serious if somewhere else Status.WARN, data)
+            return _all_down(mine, serious if somewhere else Status.WARN)
         if not answer.verbs:
             return Verdict(
                 serious,
-                "no /dev/infiniband/uverbs0: NCCL cannot open its RDMA devices, and goes by TCP",
-                "load ib_uverbs; in a container, give it the files (--device=/dev/infiniband)",
+                "no /dev/infiniband/uverbs0: NCCL cannot open its RDMA devices, and uses TCP",
+                "load ib_uverbs; give a container the files (--device=/dev/infiniband)",
                 ("modprobe ib_uverbs",),
-                data,
             )
-        if len(active) < (count or 0):
+        if len(active) < count:
             down = ", ".join(_state(port) for port in mine if not port.active) or "none is down"
             return warn(
                 f"{counted(len(active), 'port')} active, most nodes have {count}: {down}",
-                "look at cable, transceiver and switch port: other nodes' ports have no partner here",
-                data=data,
+                f"{_CHECK_LINK}: ports of other nodes have no peer here",
             )
-        if kind is not None and _kind(active) != kind:
-            return _of_another_kind(_kind(active), kind, serious, data)
-        told = f"{counted(len(active), 'port')} active, {_words(_kind(active))}"
-        return passed(told, data=data)
+        own = _kind(active)
+        if kind is None or own == kind:
+            return passed(f"{counted(len(active), 'port')} active, {_described(own)}")
+        message = f"{_described(own)}, most nodes: {_described(kind)}"
+        if own[0] == kind[0]:
+            return warn(message, "check cable and switch port: the slowest link sets the pace")
+        return Verdict(serious, message, _SAME_TRANSPORT)
 
     return judge_rdma(context, verdict, without)
 
 
-def _of_another_kind(
-    mine: Kind, most: Kind, serious: Status, data: Mapping[str, object]
-) -> Verdict:
-    message = f"{_words(mine)}, most nodes: {_words(most)}"
-    if mine[0] == most[0]:
-        text = "look at cable and switch port: the slowest link sets the pace"
-        return warn(message, text, data=data)
-    return Verdict(serious, message, _ONE_WAY, data=data)
-
-
-def _all_down(ports: Iterable[Port], status: Status, data: Mapping[str, object]) -> Verdict:
-    waiting = [port for port in ports if port.state == "INIT" and port.layer == "InfiniBand"]
+def _all_down(ports: Iterable[Port], status: Status) -> Verdict:
+    waiting = [p.name for p in ports if p.state == "INIT" and p.layer == "InfiniBand"]
     if waiting:
         return Verdict(
             status,
-            f"no subnet manager has set up {', '.join(port.name for port in waiting)} (state INIT): "
-            "NCCL goes by TCP",
+            f"no subnet manager has configured {', '.join(waiting)} (state INIT): NCCL uses TCP",
             "start a subnet manager (opensm) on one node or on the switch of this fabric",
-            data=data,
         )
-    return Verdict(
-        status,
-        f"no port is active ({', '.join(_state(port) for port in ports)}): NCCL goes by TCP",
-        "look at cable, transceiver and switch port",
-        data=data,
-    )
+    states = ", ".join(map(_state, ports))
+    return Verdict(status, f"no port is active ({states}): NCCL uses TCP", _CHECK_LINK)
 
 
 def _measured(port: Port) -> dict[str, object]:
@@ -141,13 +120,13 @@ def _kind(ports: Sequence[Port]) -> Kind:
     return " and ".join(sorted({port.layer for port in ports})), tuple(rates)
 
 
-def _words(kind: Kind) -> str:
+def _described(kind: Kind) -> str:
     layer = "RoCE" if kind[0] == "Ethernet" else kind[0]
     return f"{layer} at {' and '.join(f'{rate:g}' for rate in kind[1]) or '?'} Gb/s"
 
 
-# Since the driver was loaded: a few come with every cable that is plugged, and every switch that restarts.
-_BOUNDS = {
+# Since the driver was loaded: each plugged cable and each restart of a switch adds a few.
+_MAX_ERRORS = {
     "symbol_error": 1000,
     "link_error_recovery": 10,
     "link_downed": 10,
@@ -156,7 +135,7 @@ _BOUNDS = {
     "excessive_buffer_overrun_errors": 10,
 }
 _UNREADABLE = (1 << 64) - 1
-_ENDS = (0xFF, 0xFFFF, 0xFFFFFFFF)  # old counters stay at their end
+_SATURATED = (0xFF, 0xFFFF, 0xFFFFFFFF)  # old counters stop at these
 
 
 @check("ib.counters", Group.INFINIBAND, probes=(RDMA,))
@@ -165,46 +144,47 @@ def check_counters(context: Context) -> list[Finding]:
 
     The error counters of the active ports since the driver was loaded: `symbol_error` (1000 and more),
     `port_rcv_errors` (100), `link_error_recovery`, `link_downed`, `local_link_integrity_errors` and
-    `excessive_buffer_overrun_errors` (10) warn. Some come with every restart of a switch; what grows under
-    load is a cable, a transceiver or a switch port. Old counters stay at their end (255, 65535,
-    4294967295).
+    `excessive_buffer_overrun_errors` (10) warn. Some come with every restart of a switch; if they grow
+    under load, the cause is a cable, a transceiver or a switch port. Old counters stop at their maximum
+    (255, 65535, 4294967295).
     """
+    return judge_rdma(context, _judge_counters)
 
-    def verdict(node: NodeContext, found: Rdma) -> Verdict:
-        ports = [port for port in chosen(node, found) if port.active]
-        data = {port.name: dict(port.counters) for port in ports}
-        if not ports:
-            return skip("no active port")
-        if not any(port.counters for port in ports):
-            return skip("these devices have no such counters")
-        high = [
-            f"{port.name} {name} {value}{' (its end)' * (value in _ENDS)}"
-            for port in ports
-            for name, value in port.counters.items()
-            if name in _BOUNDS and _BOUNDS[name] <= value < _UNREADABLE
-        ]
-        if high:
-            return warn(
-                f"many link errors since the driver was loaded: {first_few(high, 4)}",
-                "see whether they grow (perfquery, mlxlink -c): if so, clean or replace cable and "
-                "transceiver, or try another switch port",
-                data=data,
-            )
+
+def _judge_counters(node: NodeContext, found: Rdma) -> Verdict:
+    ports = [port for port in chosen(node, found) if port.active]
+    data = {port.name: dict(port.counters) for port in ports}
+    if not ports:
+        return skip("no active port")
+    if not any(port.counters for port in ports):
+        return skip("these devices have no error counters")
+    high = [
+        f"{port.name} {name} {value}{' (maximum)' * (value in _SATURATED)}"
+        for port in ports
+        for name, value in port.counters.items()
+        if name in _MAX_ERRORS and _MAX_ERRORS[name] <= value < _UNREADABLE
+    ]
+    if not high:
         return passed("few link errors, or none", data=data)
-
-    return judge_rdma(context, verdict)
-
-
-def _memlock_of(raw: object) -> tuple[int | None, bool]:
-    """Return (bytes that may be locked, None for all; whether the limit does not hold)."""
-    if not isinstance(raw, dict):
-        raise TypeError(f"not an object: {raw!r}")
-    return optional(int, raw["soft"]), bool(raw["exempt"])
+    return warn(
+        f"many link errors since the driver was loaded: {first_few(high, 4)}",
+        "see whether they grow (perfquery, mlxlink -c): if so, clean or replace cable and transceiver, or "
+        "try another switch port",
+        data=data,
+    )
 
 
-MEMLOCK = Probe("infiniband.memlock", _memlock_of)
+@dataclass(frozen=True)
+class LockLimit:
+    """How many bytes a rank may lock (None: any), and whether it is `exempt` from that."""
+
+    soft: int | None
+    exempt: bool
+
+
+MEMLOCK = Probe("infiniband.memlock", reader(LockLimit))
 _MIB = 1 << 20
-_LEAST = 64 * _MIB
+_MIN_LOCKED = 64 * _MIB
 _UNLIMITED = (
     "printf '* - memlock unlimited\\nroot - memlock unlimited\\n'"
     " > /etc/security/limits.d/90-memlock.conf"
@@ -215,36 +195,33 @@ _UNLIMITED = (
 def check_memlock(context: Context) -> list[Finding]:
     """Ranks may lock the memory that RDMA needs.
 
-    RLIMIT_MEMLOCK as ranks get it, in the very login that starts them, where there are RDMA devices. Below
-    64 MiB fails (*ibv_reg_mr failed*, *ibv_create_qp failed*), any other limit warns; root, with
-    CAP_IPC_LOCK, has none. Mended by `memlock unlimited` in `/etc/security/limits.d`, or
-    `LimitMEMLOCK=infinity` in sshd's unit; in a container by `--ulimit memlock=-1`.
+    RLIMIT_MEMLOCK as ranks get it, in the same kind of login that starts them, if there are RDMA devices.
+    Below 64 MiB fails (*ibv_reg_mr failed*, *ibv_create_qp failed*), any other limit warns; root, with
+    CAP_IPC_LOCK, has none. `memlock unlimited` in `/etc/security/limits.d` fixes it, or
+    `LimitMEMLOCK=infinity` in sshd's unit; in a container, `--ulimit memlock=-1`.
     """
-    devices, limits = context.of(RDMA), context.of(MEMLOCK)
-    answers = [answer for answer in devices.values() if isinstance(answer, Rdma)]
-    if len(answers) == len(devices) and not any(a.ports or a.efa for a in answers):
+    if context.none_has(RDMA, lambda found: found.ports or found.efa):
         return for_all(context, skip("no RDMA device on any node"))
+    return judge_nodes(context, _judge_memlock)
 
-    def verdict(node: NodeContext) -> Verdict:
-        found, limit = devices[node.name], limits[node.name]
-        if isinstance(found, Rdma) and not (found.ports or found.efa):
-            return skip("no RDMA device")
-        if isinstance(limit, NoAnswer):
-            return incomplete(limit.reason)
-        soft, exempt = limit
-        if soft is None or exempt:
-            return passed("ranks may lock all memory", data={"soft": soft})
-        return Verdict(
-            Status.FAIL if soft < _LEAST else Status.WARN,
-            f"a rank may lock only {soft / _MIB:g} MiB of memory: RDMA locks all that it sends from "
-            "(ibv_reg_mr fails)",
-            "lift the limit for logins, and connect again; where sshd does not use PAM, put "
-            "LimitMEMLOCK=infinity into its unit and run systemctl restart ssh",
-            (_UNLIMITED,),
-            {"soft": soft},
-        )
 
-    return to_findings((node.name, verdict(node)) for node in context.nodes)
+def _judge_memlock(node: NodeContext) -> Verdict:
+    found = node.context.answers_to(RDMA).get(node.name)
+    if found is not None and not (found.ports or found.efa):
+        return skip("no RDMA device")
+    limit = node.answer(MEMLOCK)
+    soft = limit.soft
+    if soft is None or limit.exempt:
+        return passed("ranks may lock all memory", data={"soft": soft})
+    return Verdict(
+        Status.FAIL if soft < _MIN_LOCKED else Status.WARN,
+        f"a rank may lock only {soft / _MIB:g} MiB of memory, and RDMA locks all that it sends from "
+        "(ibv_reg_mr fails)",
+        "raise the limit for logins, and connect again; if sshd does not use PAM, set "
+        "LimitMEMLOCK=infinity in its unit and run systemctl restart ssh",
+        (_UNLIMITED,),
+        {"soft": soft},
+    )
 
 
 CHECKS = (

@@ -1,4 +1,4 @@
-"""Verdicts on InfiniBand, RoCE and EFA, from recorded trees of /sys to finding and remedy."""
+"""Verdicts on InfiniBand, RoCE and EFA, from recorded /sys trees to findings and remedies."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ DOWN: Raw = {"state": "1: DOWN", "phys": "2: Polling"}
 
 
 @pytest.mark.parametrize("check", [check.id for check in CHECKS])
-def test_without_devices_all_is_skipped_at_once(check: str) -> None:
+def test_check_without_devices_is_skipped_for_all_nodes(check: str) -> None:
     answers = {
         **answered(MEMLOCK, UNLIMITED, UNLIMITED),
         **answered(GPU, NO_GPU, NO_GPU),
@@ -92,7 +92,7 @@ def test_without_devices_all_is_skipped_at_once(check: str) -> None:
 
 
 @pytest.mark.parametrize("check", [check.id for check in CHECKS])
-def test_a_node_that_could_not_be_asked_is_incomplete(check: str) -> None:
+def test_check_of_a_node_without_an_answer_is_incomplete(check: str) -> None:
     silence: dict[str, list[Any]] = {
         probe.name: [NoAnswer("no answer within 20 s")] for probe in (RDMA, MEMLOCK, GPU, EFA)
     }
@@ -103,14 +103,14 @@ def test_a_node_that_could_not_be_asked_is_incomplete(check: str) -> None:
 # Ports
 
 
-def test_like_nodes_pass_and_a_spare_port_may_be_down(tree: Callable[..., Raw]) -> None:
+def test_port_of_equal_nodes_passes_with_a_spare_port_down(tree: Callable[..., Raw]) -> None:
     (finding,) = verdict("ib.port", nodes(*[tree("infiniband-ndr-x8")] * 3))
     assert finding.status is Status.PASS
     assert finding.message == "8 ports active, InfiniBand at 400 Gb/s"
     assert finding.data["node0"]["mlx5_4/1"]["state"] == "DOWN"
 
 
-def test_fewer_ports_than_most_nodes_warn(tree: Callable[..., Raw]) -> None:
+def test_port_with_fewer_active_than_most_warns(tree: Callable[..., Raw]) -> None:
     good = tree("infiniband-ndr-x8")
     worst, other = verdict("ib.port", nodes(good, ports(good, "mlx5_3", **DOWN), good))
     assert (worst.status, worst.nodes) == (Status.WARN, ("node1",))
@@ -120,7 +120,7 @@ def test_fewer_ports_than_most_nodes_warn(tree: Callable[..., Raw]) -> None:
     assert other.nodes == ("node0", "node2")
 
 
-def test_a_node_without_an_active_port_fails_where_ranks_have_gpus(
+def test_port_without_an_active_one_fails_if_ranks_have_gpus(
     tree: Callable[..., Raw],
 ) -> None:
     good = tree("infiniband-ndr-x8")
@@ -129,26 +129,26 @@ def test_a_node_without_an_active_port_fails_where_ranks_have_gpus(
     assert (worst.status, worst.nodes) == (Status.FAIL, ("node1",))
     assert worst.message.startswith("no port is active (mlx5_0/1 DOWN (Polling),")
     assert verdict("ib.port", nodes(good, dead, gpus=0))[0].status is Status.WARN
-    (alone,) = verdict("ib.port", nodes(dead, dead))  # all go the same way, by TCP
+    (alone,) = verdict("ib.port", nodes(dead, dead))  # all use TCP
     assert alone.status is Status.WARN
 
 
-def test_a_node_without_devices_fails_among_nodes_with_some(tree: Callable[..., Raw]) -> None:
+def test_port_of_a_node_without_devices_fails_if_others_have_some(tree: Callable[..., Raw]) -> None:
     worst, _ = verdict("ib.port", nodes(tree("infiniband-ndr-x8"), NOTHING))
     assert (worst.status, worst.nodes) == (Status.FAIL, ("node1",))
     assert worst.message == "no RDMA device, though other nodes have active ports"
 
 
-def test_a_port_in_init_waits_for_a_subnet_manager(tree: Callable[..., Raw]) -> None:
+def test_port_in_init_names_the_missing_subnet_manager(tree: Callable[..., Raw]) -> None:
     ailing = tree("infiniband-hdr-ailing")
     waiting = ports(ailing, "mlx5_1", **DOWN)
     (finding,) = verdict("ib.port", nodes(waiting))
     assert finding.message == (
-        "no subnet manager has set up mlx5_0/1 (state INIT): NCCL goes by TCP"
+        "no subnet manager has configured mlx5_0/1 (state INIT): NCCL uses TCP"
     )
 
 
-def test_a_slower_link_warns(tree: Callable[..., Raw]) -> None:
+def test_port_with_a_slower_link_warns(tree: Callable[..., Raw]) -> None:
     good = tree("infiniband-ndr-x8")
     slow = ports(good, "mlx5_2", rate="200 Gb/sec (2X NDR)")
     worst, _ = verdict("ib.port", nodes(good, slow, good))
@@ -156,7 +156,7 @@ def test_a_slower_link_warns(tree: Callable[..., Raw]) -> None:
     assert worst.message == ("InfiniBand at 200 and 400 Gb/s, most nodes: InfiniBand at 400 Gb/s")
 
 
-def test_another_link_layer_fails(tree: Callable[..., Raw]) -> None:
+def test_port_with_another_link_layer_fails(tree: Callable[..., Raw]) -> None:
     roce = tree("roce-x2")
     ib = ports(roce, "mlx5_0", "mlx5_1", layer="InfiniBand", gids=[])
     worst, _ = verdict("ib.port", nodes(ib, roce))
@@ -164,7 +164,7 @@ def test_another_link_layer_fails(tree: Callable[..., Raw]) -> None:
     assert worst.status is Status.FAIL
 
 
-def test_devices_whose_files_are_missing_fail(tree: Callable[..., Raw]) -> None:
+def test_port_without_device_files_fails(tree: Callable[..., Raw]) -> None:
     (finding,) = verdict("ib.port", nodes({**tree("roce-x2"), "verbs": 0}))
     assert finding.status is Status.FAIL
     assert finding.remedy is not None
@@ -183,28 +183,32 @@ def test_devices_whose_files_are_missing_fail(tree: Callable[..., Raw]) -> None:
         ("", 8),
     ],
 )
-def test_nccl_ib_hca_chooses(tree: Callable[..., Raw], value: str, count: int) -> None:
+def test_port_counts_those_that_nccl_ib_hca_selects(
+    tree: Callable[..., Raw], value: str, count: int
+) -> None:
     (finding,) = verdict("ib.port", nodes(tree("infiniband-ndr-x8"), job=job(NCCL_IB_HCA=value)))
     assert finding.message.startswith(f"{count} port")
     assert finding.status is Status.PASS
 
 
 @pytest.mark.parametrize("value", ["ibp0", "=mlx5", "mlx5_0:2"])
-def test_an_nccl_ib_hca_that_names_nothing_fails(tree: Callable[..., Raw], value: str) -> None:
+def test_port_with_an_nccl_ib_hca_that_selects_nothing_fails(
+    tree: Callable[..., Raw], value: str
+) -> None:
     (finding,) = verdict("ib.port", nodes(tree("infiniband-ndr-x8"), job=job(NCCL_IB_HCA=value)))
     assert finding.status is Status.FAIL
-    assert finding.message.startswith(
-        f"NCCL_IB_HCA={value} names none of the devices here (mlx5_0,"
-    )
+    assert finding.message.startswith(f"NCCL_IB_HCA={value} selects none of the devices (mlx5_0,")
 
 
-def test_a_login_sets_what_the_job_does_not(tree: Callable[..., Raw]) -> None:
+def test_port_uses_nccl_ib_hca_of_the_login_unless_the_job_sets_it(
+    tree: Callable[..., Raw],
+) -> None:
     raw = {**tree("infiniband-ndr-x8"), "environment": {"NCCL_IB_HCA": "ibp0"}}
     assert verdict("ib.port", nodes(raw))[0].status is Status.FAIL
     assert verdict("ib.port", nodes(raw, job=job(NCCL_IB_HCA="mlx5")))[0].status is Status.PASS
 
 
-def test_a_job_without_ib_skips(tree: Callable[..., Raw]) -> None:
+def test_port_with_nccl_ib_disable_is_skipped(tree: Callable[..., Raw]) -> None:
     where = nodes(tree("infiniband-ndr-x8"), NOTHING, job=job(NCCL_IB_DISABLE="1"))
     assert brief(verdict("ib.port", where)) == [("skip", "node0,node1")]
 
@@ -212,16 +216,16 @@ def test_a_job_without_ib_skips(tree: Callable[..., Raw]) -> None:
 # Counters
 
 
-def test_many_errors_warn_with_their_numbers(tree: Callable[..., Raw]) -> None:
+def test_counters_with_many_errors_warn_with_their_values(tree: Callable[..., Raw]) -> None:
     (finding,) = verdict("ib.counters", nodes(tree("infiniband-hdr-ailing")))
     assert finding.status is Status.WARN
     assert finding.message == (
-        "many link errors since the driver was loaded: mlx5_1/1 symbol_error 65535 (its end), "
-        "mlx5_1/1 link_downed 14, mlx5_1/1 port_rcv_errors 4294967295 (its end)"
+        "many link errors since the driver was loaded: mlx5_1/1 symbol_error 65535 (maximum), "
+        "mlx5_1/1 link_downed 14, mlx5_1/1 port_rcv_errors 4294967295 (maximum)"
     )
 
 
-def test_few_errors_pass(tree: Callable[..., Raw]) -> None:
+def test_counters_with_few_errors_pass(tree: Callable[..., Raw]) -> None:
     good = tree("infiniband-ndr-x8")
     few = ports(good, "mlx5_0", counters={"symbol_error": 12, "link_downed": 2})
     assert brief(verdict("ib.counters", nodes(few))) == [("pass", "node0")]
@@ -241,7 +245,9 @@ def test_few_errors_pass(tree: Callable[..., Raw]) -> None:
         (UNLIMITED, Status.PASS),
     ],
 )
-def test_memory_that_may_be_locked(tree: Callable[..., Raw], limit: Raw, status: Status) -> None:
+def test_memlock_is_judged_by_limit_and_capability(
+    tree: Callable[..., Raw], limit: Raw, status: Status
+) -> None:
     where = nodes(tree("roce-x2"), answers=answered(MEMLOCK, limit))
     (finding,) = verdict("ib.memlock", where)
     assert finding.status is status
@@ -255,7 +261,7 @@ def test_memory_that_may_be_locked(tree: Callable[..., Raw], limit: Raw, status:
 # Addresses of RoCE
 
 
-def test_the_index_of_roce_v2_is_said(tree: Callable[..., Raw]) -> None:
+def test_gid_reports_the_index_of_roce_v2(tree: Callable[..., Raw]) -> None:
     (finding,) = verdict("ib.gid", nodes(*[tree("roce-x2")] * 2))
     assert (finding.status, finding.message) == (Status.PASS, "RoCE v2 over IPv4 at GID index 3")
 
@@ -271,7 +277,7 @@ def test_the_index_of_roce_v2_is_said(tree: Callable[..., Raw]) -> None:
         ("three", Status.FAIL, "mlx5_0/1 has no such GID"),
     ],
 )
-def test_nccl_ib_gid_index_is_looked_up(
+def test_gid_judges_nccl_ib_gid_index(
     tree: Callable[..., Raw], index: str, status: Status, part: str
 ) -> None:
     (finding,) = verdict("ib.gid", nodes(tree("roce-x2"), job=job(NCCL_IB_GID_INDEX=index)))
@@ -282,7 +288,7 @@ def test_nccl_ib_gid_index_is_looked_up(
         assert finding.remedy.text.startswith("set it to 3 for this node")
 
 
-def test_indices_that_differ_between_nodes_warn(tree: Callable[..., Raw]) -> None:
+def test_gid_with_different_indices_on_nodes_warns(tree: Callable[..., Raw]) -> None:
     good = tree("roce-x2")
     other = deepcopy(good)
     for device in other["devices"]:
@@ -293,16 +299,16 @@ def test_indices_that_differ_between_nodes_warn(tree: Callable[..., Raw]) -> Non
     assert worst.message == "RoCE v2 over IPv4 is at GID index 5, on most nodes at 3"
 
 
-def test_a_port_without_an_address_warns(tree: Callable[..., Raw]) -> None:
+def test_gid_of_a_port_without_an_address_warns(tree: Callable[..., Raw]) -> None:
     good = tree("roce-x2")
     (port,) = good["devices"][1]["ports"]
     bare = ports(good, "mlx5_1", gids=port["gids"][:2])
     (finding,) = verdict("ib.gid", nodes(bare))
     assert finding.status is Status.WARN
-    assert finding.message == "mlx5_1/1 (eth3): no RoCE v2 address of IPv4, yet NCCL would use it"
+    assert finding.message == "mlx5_1/1 (eth3): no RoCE v2 address of IPv4, but NCCL would use it"
 
 
-def test_infiniband_has_no_such_matter(tree: Callable[..., Raw]) -> None:
+def test_gid_of_infiniband_is_skipped(tree: Callable[..., Raw]) -> None:
     assert brief(verdict("ib.gid", nodes(tree("infiniband-ndr-x8")))) == [("skip", "node0")]
 
 
@@ -319,7 +325,7 @@ def test_infiniband_has_no_such_matter(tree: Callable[..., Raw]) -> None:
         (False, True, "garbage", Status.WARN),
     ],
 )
-def test_what_lets_a_device_reach_gpu_memory(
+def test_gdr_needs_peermem_or_dmabuf(
     tree: Callable[..., Raw], peermem: bool, open_module: bool, kernel: str, status: Status
 ) -> None:
     gpus = gpu.parse(shapes.text("nvidia-smi/v100-418.xml"))
@@ -347,34 +353,34 @@ def efa(raw: list[Raw], software: list[Raw], **environment: str) -> list[Finding
     return verdict("efa", nodes(*raw, answers=answers, job=job(**environment)))
 
 
-def test_efa_with_all_that_it_needs(tree: Callable[..., Raw]) -> None:
+def test_efa_with_driver_and_libraries_passes(tree: Callable[..., Raw]) -> None:
     (finding,) = efa([tree("efa-x4")] * 2, [SOFTWARE] * 2)
     assert finding.status is Status.PASS
     assert finding.message == "4 EFA devices, with libfabric and NCCL's plugin"
     (ib,) = verdict("ib.port", nodes(tree("efa-x4")))
-    assert ib.status is Status.SKIP  # NCCL goes to them by its plugin only
+    assert ib.status is Status.SKIP  # NCCL uses them only by its plugin
 
 
-def test_efa_without_its_driver_fails() -> None:
+def test_efa_without_driver_fails() -> None:
     (finding,) = efa([NOTHING], [SOFTWARE])
     assert finding.status is Status.FAIL
     assert finding.remedy is not None
     assert finding.remedy.commands == ("modprobe efa",)
 
 
-def test_a_silent_node_tells_nothing_of_efa_on_the_others() -> None:
+def test_efa_with_one_node_not_answering_is_not_skipped_as_a_whole() -> None:
     none = EFA.parse({"pci": 0, "libfabric": [], "plugin": []})
     answers = {"infiniband.efa": [none, none, NoAnswer("no answer within 20 s")]}
     found = verdict("efa", nodes(NOTHING, NOTHING, NOTHING, answers=answers))
     assert brief(found) == [("incomplete", "node2"), ("skip", "node0,node1")]
 
 
-def test_efa_without_its_files_fails(tree: Callable[..., Raw]) -> None:
+def test_efa_without_device_files_fails(tree: Callable[..., Raw]) -> None:
     (finding,) = efa([{**tree("efa-x4"), "verbs": 0}], [SOFTWARE])
     assert finding.status is Status.FAIL
 
 
-def test_a_plugin_on_some_nodes_only_fails(tree: Callable[..., Raw]) -> None:
+def test_efa_plugin_only_on_some_nodes_fails(tree: Callable[..., Raw]) -> None:
     bare = {**SOFTWARE, "plugin": []}
     worst, _ = efa([tree("efa-x4")] * 2, [SOFTWARE, bare])
     assert (worst.status, worst.nodes) == (Status.FAIL, ("node1",))
@@ -382,21 +388,21 @@ def test_a_plugin_on_some_nodes_only_fails(tree: Callable[..., Raw]) -> None:
     assert all_by_tcp.status is Status.WARN
 
 
-def test_another_provider_warns(tree: Callable[..., Raw]) -> None:
+def test_efa_with_another_provider_warns(tree: Callable[..., Raw]) -> None:
     (finding,) = efa([tree("efa-x4")], [SOFTWARE], FI_PROVIDER="tcp")
     assert (finding.status, finding.message) == (
         Status.WARN,
-        "FI_PROVIDER=tcp: libfabric leaves EFA alone",
+        "FI_PROVIDER=tcp: libfabric does not use EFA",
     )
 
 
-def test_the_plugin_is_looked_for_where_the_job_would() -> None:
+def test_efa_probe_searches_the_library_path_of_the_job() -> None:
     where = nodes(NOTHING, job=job(LD_LIBRARY_PATH="/home/me/lib"))
     (node,) = where.nodes
     assert EFA.arguments(node) == {"folders": "/home/me/lib"}
 
 
-# Whatever a node answers
+# Invalid answers
 
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
@@ -408,15 +414,13 @@ JUNK = st.recursive(
 
 
 @given(st.sampled_from([RDMA.parse, MEMLOCK.parse, EFA.parse]), JUNK)
-def test_an_answer_that_makes_no_sense_is_refused(
-    parse: Callable[[Any], object], junk: Any
-) -> None:
+def test_parse_of_junk_raises(parse: Callable[[Any], object], junk: Any) -> None:
     with pytest.raises((ArithmeticError, AttributeError, LookupError, TypeError, ValueError)):
         parse(junk)
 
 
 @given(st.sampled_from(["state", "phys", "rate", "layer", "counters", "gids", "port"]), JUNK)
-def test_one_wrong_field_is_refused_or_judged(field: str, junk: Any) -> None:
+def test_parse_of_one_wrong_field_raises_or_is_judged(field: str, junk: Any) -> None:
     port = {
         "port": 1, "state": "4: ACTIVE", "phys": "5: LinkUp", "rate": "100 Gb/sec (4X EDR)",
         "layer": "Ethernet", "lid": "0x0", "counters": {}, "gids": [], field: junk,
