@@ -1,6 +1,6 @@
-"""The zipapp's entry.
+"""The zipapp's entry point.
 
-`serve` for a controller, `shim` in place of a rank's interpreter, `compile` once after it was uploaded.
+`serve` for a controller, `shim` in place of a rank's interpreter, `compile` once after the upload.
 """
 
 import os
@@ -12,7 +12,7 @@ def main() -> None:
     verb, arguments = sys.argv[1], sys.argv[2:]
     compiled = "{}.{}.pyz".format(sys.argv[0][: -len(".pyz")], sys.implementation.cache_tag)
     if os.path.exists(compiled):
-        sys.path.insert(0, compiled)  # see compiled.py
+        sys.path.insert(0, compiled)  # see packages.py
     if verb == "serve":
         from orchestrator.node.serve import main as serve
 
@@ -22,11 +22,11 @@ def main() -> None:
 
         shim(arguments)
     elif verb == "compile":
-        from orchestrator.node.compiled import leave_twin
+        from orchestrator.node.packages import write_compiled
 
-        leave_twin(sys.argv[0])
+        write_compiled(sys.argv[0])
     else:
-        sys.exit("orch: no such verb: {!r}".format(verb))
+        sys.exit("orch: unknown verb {!r}".format(verb))
 
 
 main()

@@ -1,6 +1,6 @@
-"""Measure what this node is like: any number of probes at once, each for itself.
+"""Run any number of probes on this node at once, independently of each other.
 
-A probe is a function that returns a JSON value. One that hangs, or fails, keeps none of the others back.
+A probe is a function that returns a JSON value. One that hangs or fails does not affect the others.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ import time
 from importlib import import_module
 from typing import Any, Callable, Dict
 
-from .tasks import Tell, deadline, refusal
+from .tasks import deadline, refusal
 
 # `clock` is the function of that name in probes/clock.py, `limits.shm` is `shm` in probes/limits.py.
 _NAME = re.compile(r"([a-z_]+)(?:\.([a-z_]+))?$")
 
 
-def check(tell: Tell, limit: float, probes: Dict[str, Dict[str, Any]]) -> None:
-    """Run `probes` (name -> arguments); tell {name: {"ok": value} or {"error": text}} of all.
+def check(limit: float, probes: Dict[str, Dict[str, Any]]) -> Dict[str, Any]:
+    """Run `probes` (name -> arguments); return {name: {"ok": value} or {"error": text}} of all.
 
-    What a probe has not answered within `limit` seconds is an error. A probe may run commands, with a
-    time-out of its own.
+    A probe that has not answered within `limit` seconds is an error. A probe may run commands, with a
+    timeout of its own.
     """
     until = deadline(limit)
     answers: Dict[str, Dict[str, Any]] = {}
     functions: Dict[str, Callable[..., Any]] = {}
-    # Before any thread: up to Python 3.9 one may get a module of a zip file that another still imports.
+    # Before any thread: up to Python 3.9 one may see a module of a zip file that another is importing.
     for name in probes:
         try:
             functions[name] = find_probe(name)
-        except Exception as error:  # whatever it is, the controller must hear of it
+        except Exception as error:  # any error must be reported to the controller
             answers[name] = refusal(error)
 
     def measure(name: str) -> None:
@@ -46,14 +46,14 @@ def check(tell: Tell, limit: float, probes: Dict[str, Dict[str, Any]]) -> None:
         thread.join(max(0.0, until - time.monotonic()))
     late = {"error": "no answer within {:g} s".format(limit)}
     finished = dict(answers)
-    tell({name: finished.get(name, late) for name in probes})
+    return {name: finished.get(name, late) for name in probes}
 
 
 def find_probe(name: str) -> Callable[..., Any]:
-    """Return the probe of this name. Raises ValueError for a name of none, and what importing raises."""
+    """Return the probe of this name. Raises ValueError for an invalid name, and what importing raises."""
     found = _NAME.match(name)
     if found is None:
-        raise ValueError("{!r:.100} names no probe".format(name))
+        raise ValueError("{!r:.100} is not the name of a probe".format(name))
     module = import_module(".probes." + found.group(1), __package__)
     function: Callable[..., Any] = getattr(module, found.group(2) or found.group(1))
     return function

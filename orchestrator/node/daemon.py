@@ -1,11 +1,11 @@
-"""Turn a forked child into the supervisor of a run, tied to nothing that it came from."""
+"""Start the supervisor of a run as a daemon, detached from the process that starts it."""
 
 from __future__ import annotations
 
 import os
 from typing import Any, Dict, List, Optional
 
-from . import files
+from . import files, linux
 from .supervise import Supervisor
 
 
@@ -24,14 +24,14 @@ def daemonise(spec: Dict[str, Any], keep: List[int]) -> Optional[str]:
             os.close(reader)
             os.setsid()
             if os.fork() == 0:
-                _cut_loose(directory, keep=[writer, *keep])
+                _detach(directory, keep=[writer, *keep])
 
                 def report(problem: Optional[str]) -> bool:
-                    said = b"ok" if problem is None else b"!" + problem.encode("utf-8", "replace")
+                    text = b"ok" if problem is None else b"!" + problem.encode("utf-8", "replace")
                     try:
-                        os.write(writer, said)
+                        os.write(writer, text)
                     except BrokenPipeError:
-                        return False  # the agent was killed meanwhile
+                        return False  # the agent was killed in the meantime
                     finally:
                         os.close(writer)
                     return True
@@ -45,28 +45,20 @@ def daemonise(spec: Dict[str, Any], keep: List[int]) -> Optional[str]:
         os._exit(0)
     os.close(writer)
     os.waitpid(child, 0)
-    answer = b""
     with os.fdopen(reader, "rb") as pipe:
-        answer = pipe.read()
-    if answer == b"ok":
-        return None
-    if answer.startswith(b"!"):
-        return answer[1:].decode("utf-8", "replace")
-    return "the supervisor died: see {}".format(os.path.join(directory, "supervisor.log"))
+        answer = pipe.read().decode("utf-8", "replace")
+    if answer.startswith("!"):
+        return answer[1:]
+    log = os.path.join(directory, "supervisor.log")
+    return None if answer == "ok" else "the supervisor died: see {}".format(log)
 
 
-def _cut_loose(directory: str, keep: List[int]) -> None:
-    """Let go of everything that ties this process to the one it came from."""
+def _detach(directory: str, keep: List[int]) -> None:
+    """Release everything that ties this process to the one that forked it."""
     null = os.open(os.devnull, os.O_RDONLY)
     log = files.open_log(os.path.join(directory, "supervisor.log"))
     os.dup2(null, 0)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    for name in os.listdir("/proc/self/fd"):
-        descriptor = int(name)
-        if descriptor > 2 and descriptor not in keep:
-            try:
-                os.close(descriptor)
-            except OSError:
-                continue  # the descriptor of this very listing
+    linux.close_descriptors(but=[0, 1, 2, *keep])
     os.chdir("/")

@@ -1,7 +1,7 @@
-"""What this node knows of the end of a rank, beside what the rank printed.
+"""Evidence on this node of why a rank ended, besides its output.
 
 The file in which torch's `record` keeps a rank's exception, how many processes the kernel killed for lack
-of memory while the rank ran, and what the kernel's log has to say.
+of memory while the rank ran, full disks, and lines of the kernel's log.
 """
 
 from __future__ import annotations
@@ -11,76 +11,57 @@ import re
 import resource
 import stat
 import time
-from typing import Any, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from . import files, records
-from .probes import kernel_log
-from .tasks import Tell
+from .probes import kernel_log, limits
 
-_LONGEST_ERROR = 1 << 18  # bytes of an error file
-_MOST_LINES = 200
-_NO_ROOM = 1 << 20  # bytes; a file system that is used has more
-_LONGEST_LINE = 500
-_TELLING = re.compile(r"kill|oom|out of memory|segfault|general protection|trap|Xid|MCE", re.I)
+_MAX_ERROR_BYTES = 1 << 18  # of an error file
+_MAX_LINES = 200
+_MAX_LINE = 500  # characters
+_FULL_BELOW = 1 << 20  # bytes free; a disk that is not full has more
+_RELEVANT = re.compile(r"kill|oom|out of memory|segfault|general protection|trap|Xid|MCE", re.I)
 _INITIAL_NAMESPACE = 0xEFFFFFFC  # linux/proc_ns.h: PROC_PID_INIT_INO
 
 
 def evidence(
-    tell: Tell,
-    limit: float,
-    run: str,
-    node: str,
-    attempt: int,
-    rank: int,
-    killed: bool,
-    workdir: str = "",
-) -> None:
-    """Tell {"error_file": text, "oom_kills": count, "kernel": [line], "why": text, "full": [path],
+    limit: float, run: str, node: str, attempt: int, rank: int, killed: bool, workdir: str = ""
+) -> Dict[str, Any]:
+    """Return {"error_file": text, "oom_kills": count, "kernel": [line], "why": text, "full": [path],
     "file_limit": bytes}.
 
-    Each is null, or empty, where there is nothing to be had. `full` are those of the run's folder, its
-    `workdir` and /tmp that have no room left, and `file_limit` is RLIMIT_FSIZE. The kernel's log is only
-    read for a rank that was `killed`: the lines since it began that may be about it; `why` says why there
-    are none to be seen.
+    Each is null, or empty, if there is nothing. `full` are those of the run's folder, its `workdir` and
+    /tmp that have no space left, and `file_limit` is RLIMIT_FSIZE, which a run inherits from the agent. The
+    kernel's log is only read for a rank that was `killed`: the lines since it began that may concern it;
+    `why` is why it cannot be read.
     """
-    folder = os.path.join(files.run_directory(run, node), files.attempt_name(attempt))
-    try:
-        record = records.read_rank(os.path.join(folder, "rank-{:d}.json".format(rank))) or {}
-    except OSError:
-        record = {}  # a script has made it unreadable
+    folder = files.attempt_folder(files.run_directory(run, node), attempt)
+    path = os.path.join(folder, "rank-{:d}.json".format(rank))
+    record = records.try_read(records.read_rank, path) or {}
     lines, why = _kernel_log(record.get("started", 0.0)) if killed else (None, None)
-    tell(
-        {
-            "error_file": _read(record.get("error_file")),
-            "oom_kills": record.get("oom_kills")
-            if records.is_count(record.get("oom_kills"))
-            else None,
-            "kernel": lines,
-            "why": why,
-            "full": [path for path in (folder, workdir, "/tmp") if path and _is_full(path)],
-            "file_limit": _file_limit(),
-        }
-    )
+    oom_kills = record.get("oom_kills")
+    return {
+        "error_file": _read(record.get("error_file")),
+        "oom_kills": oom_kills if records.is_count(oom_kills) else None,
+        "kernel": lines,
+        "why": why,
+        "full": [path for path in (folder, workdir, "/tmp") if path and _is_full(path)],
+        "file_limit": limits.limit(resource.RLIMIT_FSIZE)[0],
+    }
 
 
 def _is_full(path: str) -> bool:
-    """Tell whether next to nothing can be written below `path`: what a failure freed does not count."""
+    """Return whether almost nothing can be written below `path`, even if a failure has freed a little."""
     try:
         disk = os.statvfs(path)
     except OSError:
         return False  # it is gone, or the file server does not answer
     has_no_files = disk.f_files > 0 and disk.f_favail == 0
-    return has_no_files or disk.f_bavail * disk.f_frsize < _NO_ROOM
-
-
-def _file_limit() -> Optional[int]:
-    """Return how many bytes a file of the job may have; a run inherits that from the agent."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
-    return None if soft == resource.RLIM_INFINITY else soft
+    return has_no_files or disk.f_bavail * disk.f_frsize < _FULL_BELOW
 
 
 def _read(path: Any) -> Optional[str]:
-    """Return what a file holds, None for what is none: a script may have put anything there."""
+    """Return the text of a file; None for anything else that a script may have put there."""
     if not isinstance(path, str):
         return None
     try:
@@ -90,20 +71,20 @@ def _read(path: Any) -> Optional[str]:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return None
-        return os.read(descriptor, _LONGEST_ERROR).decode("utf-8", "replace")
+        return os.read(descriptor, _MAX_ERROR_BYTES).decode("utf-8", "replace")
     except OSError:
-        return None  # of a file server that does not answer
+        return None  # the file server does not answer
     finally:
         os.close(descriptor)
 
 
 def _kernel_log(since: float) -> Tuple[Optional[List[str]], Optional[str]]:
-    """Return the telling lines since this time, or None and why there are none to be seen."""
+    """Return the relevant lines since this time, or None and why the log is of no use."""
     if os.stat("/proc/self/ns/pid").st_ino != _INITIAL_NAMESPACE:
         return None, "in a container, the kernel's log numbers processes in another way"
     began = time.clock_gettime(time.CLOCK_MONOTONIC) - (time.time() - since) - 1.0
     source, lines, why = kernel_log.lines()
     if source is None:
         return None, why
-    telling = [line.text for line in lines if line.at >= began and _TELLING.search(line.text)]
-    return [text[:_LONGEST_LINE] for text in telling[-_MOST_LINES:]], None
+    found = [line.text for line in lines if line.at >= began and _RELEVANT.search(line.text)]
+    return [text[:_MAX_LINE] for text in found[-_MAX_LINES:]], None

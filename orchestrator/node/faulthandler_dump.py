@@ -1,38 +1,35 @@
-"""Ask processes for their stacks by the signal that the hook (`hook.py`) listens to.
+"""Ask processes for their stacks by the signal that the hook (`stack_hook.py`) handles.
 
-The signal would end a process that does not catch it. So it is sent to one only that holds its file for
-stacks open and catches the signal now; what has forked off it holds the file too, until an exec closes it
-and resets the signal. Those that share a file are asked one after the other, for a dump bears no name.
+The signal would end a process that does not catch it. So it is only sent to one that has its file for
+stacks open and catches the signal now; a process forked from it has the file open too, until an exec closes
+the file and resets the signal. Processes that share a file are asked one after the other: a dump does not
+say of which it is.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 import time
 from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 from . import files, parse_dumps
+from .probes import read
 from .stack_hook import SIGNAL
 
 _BIT = 1 << (SIGNAL - 1)
-_DUMP_TIMEOUT = (
-    2.0  # seconds for one process to answer: the handler runs at once unless the kernel is busy
-)
-_LOOK_EVERY = 0.002
-_SETTLED = (
-    2  # looks in a row that find the handler done: between them it could not have been starting
-)
+# Seconds for one process to answer: the handler runs at once unless the kernel is busy.
+_DUMP_TIMEOUT = 2.0
+_POLL_INTERVAL = 0.002
+# Polls in a row that find the handler finished: between two of them it could not have been starting.
+_MIN_IDLE_POLLS = 2
 _YOUNG = 1.0  # seconds in which a child counts as new
-_LARGEST = 1 << 20  # bytes of a file at which it begins anew
-_TICKS = os.sysconf("SC_CLK_TCK")
+_MAX_FILE_BYTES = 1 << 20  # a larger file is emptied first
 
 
 class Candidate(NamedTuple):
-    """A process to be asked, that began at `start` (ticks since boot), and where its stacks would go.
+    """A process to ask, which began at `start` (ticks since boot), and the file for its stacks.
 
-    `is_rank` is one that orch itself has started.
+    `is_rank` is whether orch itself has started it.
     """
 
     pid: int
@@ -44,9 +41,9 @@ class Candidate(NamedTuple):
 def ask(
     candidates: List[Candidate], until: float
 ) -> Tuple[Dict[int, List[parse_dumps.Thread]], Dict[int, str]]:
-    """Return the threads of each process, and of the others why there are none.
+    """Return the threads of each process, and why there are none of the others.
 
-    Takes no longer than `until` (monotonic). Nobody else may ask the same processes meanwhile.
+    Takes no longer than `until` (monotonic). No other caller may ask the same processes at that time.
     """
     found: Dict[int, List[parse_dumps.Thread]] = {}
     failed: Dict[int, str] = {}
@@ -60,13 +57,13 @@ def ask(
                 candidate = queue.pop(0)
                 try:
                     asked[path] = _Question(candidate)
-                except _Unready as why:
-                    failed[candidate.pid] = str(why)
+                except OSError as error:
+                    failed[candidate.pid] = error.strerror or str(error)
             if not queue:
                 del queues[path]
         for path, question in list(asked.items()):
             late = time.monotonic() > min(until, question.until)
-            answer = question.look()
+            answer = question.poll()
             if answer is None and not late:
                 continue
             del asked[path]
@@ -79,123 +76,88 @@ def ask(
                     failed[other.pid] = "process {:d} was asked first".format(question.pid)
             else:
                 failed[question.pid] = "it ended, or could not write to {}".format(path)
-        time.sleep(_LOOK_EVERY)
+        time.sleep(_POLL_INTERVAL)
     return found, failed
 
 
-class _Unready(Exception):
-    """The process cannot be asked; the argument says why."""
-
-
 class _Question:
-    """One process that is being asked."""
+    """One process that has been asked. Raises OSError, which says why, if it cannot be asked."""
 
     def __init__(self, candidate: Candidate) -> None:
         self.pid = candidate.pid
         self.until = time.monotonic() + _DUMP_TIMEOUT
         self._path = candidate.path
-        self._settled = 0
-        status = _status(self.pid)
-        if status is None:
-            raise _Unready("it has ended")
-        if not _holds(self.pid, self._path):
-            raise _Unready("it has no hook (-I, -E, -S, not Python, or ORCH_STACKS=0)")
-        if not _mask(status, "SigCgt") & _BIT:
-            raise _Unready("it has reset signal {:d}".format(SIGNAL))
-        if _state(self.pid) in "Tt":
-            raise _Unready("it is stopped (SIGSTOP, or a debugger)")
-        if _mask(status, "ShdPnd") & _BIT:
-            raise _Unready("it has not answered the last time (state {})".format(_state(self.pid)))
-        # Either may be about to exec something that catches nothing.
-        if not candidate.is_rank and _age(candidate.start) < _YOUNG:
-            raise _Unready("it began just now")
-        if not candidate.is_rank and _state(self.pid) == "D":
-            raise _Unready("it hangs in the kernel (state D)")
-        self._deaf = _blocking(self.pid)
-        try:
-            size = _size(self._path)
-            if size > _LARGEST:
-                _empty(self._path)  # whoever writes appends
-                size = 0
-            self._offset = size
-            os.kill(self.pid, SIGNAL)
-        except OSError as error:
-            raise _Unready(error.strerror or str(error)) from None
+        self._idle_polls = 0
+        why_not = _why_not(candidate)
+        if why_not is not None:
+            raise OSError(why_not)
+        self._blocked = _blocking(self.pid)
+        self._offset = _end_of(self._path)
+        os.kill(self.pid, SIGNAL)
 
-    def look(self) -> Optional[List[parse_dumps.Thread]]:
-        """Return its threads once all are told, [] when nothing will be, None while it is at it.
+    def poll(self) -> Optional[List[parse_dumps.Thread]]:
+        """Return its threads once all are written, [] if nothing will be, None while it writes.
 
         While the handler runs, its thread blocks the signal.
         """
         status = _status(self.pid)
-        if status is None:
+        if not status:
             return []
-        is_busy = _mask(status, "ShdPnd") & _BIT or _blocking(self.pid) - self._deaf
-        self._settled = 0 if is_busy else self._settled + 1
-        if self._settled < _SETTLED:
+        is_busy = _mask(status, "ShdPnd") & _BIT or _blocking(self.pid) - self._blocked
+        self._idle_polls = 0 if is_busy else self._idle_polls + 1
+        if self._idle_polls < _MIN_IDLE_POLLS:
             return None
         try:
             with os.fdopen(files.open_file(self._path), "rb") as file:
                 file.seek(self._offset)
-                return parse_dumps.read_dump(file.read(4 * _LARGEST).decode("utf-8", "replace"))
+                return parse_dumps.read_dump(
+                    file.read(4 * _MAX_FILE_BYTES).decode("utf-8", "replace")
+                )
         except OSError:
             return []
 
 
-def _size(path: str) -> int:
-    """Return the size of a file of stacks. Raises OSError where something else stands there."""
-    state = os.lstat(path)
-    if not stat.S_ISREG(state.st_mode):
-        raise OSError(errno.EINVAL, "{} is not a file".format(os.path.basename(path)))
-    return state.st_size
+def _why_not(candidate: Candidate) -> Optional[str]:
+    """Return why a process cannot be asked; None if it can."""
+    status, state = _status(candidate.pid), _state(candidate.pid)
+    if not status:
+        return "it has ended"
+    if os.path.realpath(candidate.path) not in read.open_files("/", candidate.pid):
+        return "it has no hook (-I, -E, -S, not Python, or ORCH_STACKS=0)"
+    if not _mask(status, "SigCgt") & _BIT:
+        return "it has reset signal {:d}".format(SIGNAL)
+    if state in "Tt":
+        return "it is stopped (SIGSTOP, or a debugger)"
+    if _mask(status, "ShdPnd") & _BIT:
+        return "it did not answer the last time (state {})".format(state)
+    # Either may be about to exec a program that does not catch the signal.
+    if not candidate.is_rank and read.age("/", candidate.start) < _YOUNG:
+        return "it has just begun"
+    if not candidate.is_rank and state == "D":
+        return "it hangs in the kernel (state D)"
+    return None
 
 
-def _empty(path: str) -> None:
-    descriptor = files.open_file(path, os.O_WRONLY)
-    try:
-        os.ftruncate(descriptor, 0)
-    finally:
-        os.close(descriptor)
-
-
-def _holds(pid: int, path: str) -> bool:
-    """Tell whether the process has the file at `path` open."""
-    want = os.path.realpath(path)
-    folder = "/proc/{:d}/fd".format(pid)
-    try:
-        for name in os.listdir(folder):
-            try:
-                if os.readlink(os.path.join(folder, name)) == want:
-                    return True
-            except FileNotFoundError:
-                continue
-    except OSError:
-        pass  # it ended, or has become somebody else's
-    return False
+def _end_of(path: str) -> int:
+    """Return the size of a file of stacks, once it is emptied if large. Raises OSError."""
+    with os.fdopen(files.open_file(path, os.O_WRONLY), "wb") as file:
+        if os.fstat(file.fileno()).st_size > _MAX_FILE_BYTES:
+            file.truncate(0)  # the process that writes appends
+        return os.fstat(file.fileno()).st_size
 
 
 def _blocking(pid: int) -> Set[int]:
     """Return the threads that block the signal."""
-    found = set()
-    try:
-        for name in os.listdir("/proc/{:d}/task".format(pid)):
-            status = _status(pid, int(name))
-            if status is not None and _mask(status, "SigBlk") & _BIT:
-                found.add(int(name))
-    except OSError:
-        pass  # it ended
-    return found
+    threads = map(int, read.names("/", "/proc/{:d}/task".format(pid)))
+    return {thread for thread in threads if _mask(_status(pid, thread), "SigBlk") & _BIT}
 
 
-def _status(pid: int, thread: Optional[int] = None) -> Optional[Dict[str, str]]:
-    try:
-        with open(
-            "/proc/{:d}/task/{:d}/status".format(pid, thread or pid), errors="replace"
-        ) as file:
-            lines = [line.partition(":\t") for line in file.read().splitlines()]
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return None
-    return {name: value for name, _, value in lines}
+def _status(pid: int, thread: Optional[int] = None) -> Dict[str, str]:
+    """Return the fields of /proc/PID/status, or of a thread's; none if it has ended."""
+    lines = read.lines("/", "/proc/{:d}/task/{:d}/status".format(pid, thread or pid))
+    return {
+        name: value for name, found, value in (line.partition(":\t") for line in lines) if found
+    }
 
 
 def _mask(status: Dict[str, str], name: str) -> int:
@@ -203,10 +165,4 @@ def _mask(status: Dict[str, str], name: str) -> int:
 
 
 def _state(pid: int) -> str:
-    return (_status(pid) or {}).get("State", "X")[:1]
-
-
-def _age(start: int) -> float:
-    """Return for how many seconds there has been a process that began at `start`."""
-    with open("/proc/uptime", encoding="ascii") as file:
-        return float(file.read().split()[0]) - start / _TICKS
+    return _status(pid).get("State", "X")[:1]

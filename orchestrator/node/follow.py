@@ -1,9 +1,9 @@
 """Send what a run's log files gain, from given offsets, until the run has ended here.
 
-The files are the truth: this only reads them, and nothing that it does or fails to do can reach the
-ranks that write them. The kernel tells when a file has changed; a slow look at everything besides
-catches what it may not tell (a network file system, a lost event). Bytes get the time at which they are
-read, and those that have stood there for a while (nobody followed, a slow link) that of their mark.
+The files are the truth: this only reads them, and no error here can affect the ranks that write them. The
+kernel reports changes of files; a slow scan of everything finds what it may not report (a network file
+system, a lost event). Bytes get the time at which they are read, and those that have been there for a while
+(nothing followed, a slow link) that of their mark.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from .tail import Replaced, Tail
 _FINAL = ("ended", "lost", "absent")
 _LIKE_OURS = re.compile(r"(rank-[0-9]+|launcher)\.(out|err|json)\Z")
 _LIKE_AN_ATTEMPT = re.compile(r"attempt-[0-9]+\Z")
-_LOOK_EVERY = 1.0  # seconds between looks at everything, with the kernel's help
-_LOOK_BLIND = 0.1  # and without
-_BREATH = 0.02  # a stream that trickles is read at most this often, in seconds
-_LATE = 2.0  # seconds after which bytes are not news any more; more than a look takes to come round
+_SCAN_INTERVAL = 1.0  # seconds between scans of everything, with inotify
+_SCAN_INTERVAL_ALONE = 0.1  # and without
+_MIN_READ_INTERVAL = 0.02  # seconds between reads of a stream that gains a little at a time
+_LATE_AFTER = (
+    2.0  # seconds after which bytes have the time of their mark; longer than a scan interval
+)
 _STATUS_TIMEOUT = 10.0  # seconds for which a run's folder may be without a status
-_ALL = 1 << 44  # bytes told by one message at most, where they are zeros
-_MOST_OPEN = 256  # log files at a time
-_MOST_ODD = 20  # files of which it is told that they are passed over
+_MAX_ZEROS = 1 << 44  # in one message
+_MAX_OPEN = 256  # log files at a time
+_MAX_ODD = 20  # files that are reported as ignored
 
 _ABSENT: Dict[str, Any] = {"state": "absent", "launcher": None, "left": [], "stopped": None}
 
@@ -37,17 +39,17 @@ Send = Callable[[Dict[str, Any], bytes], None]
 
 
 class Follower:
-    """Follows the run in `directory`; `send(header, payload)` gets what there is to tell.
+    """Follows the run in `directory`; `send(header, payload)` gets its reports.
 
     Headers: {"f": stream, "o": offset, "t": time by which they were written} with the bytes as payload,
-    or with {"zeros": how many}, unless it is to be `quiet`; {"rank": record} when a rank began or ended;
-    {"status": status} when the supervisor's changed; {"odd": path, "why": WHY} once for what is passed
-    over, or is not what it was: a "name" that none of ours has, "no-file" (a pipe, a link, a folder),
+    or with {"zeros": count} and none, unless it is `quiet`; {"rank": record} when a rank began or ended;
+    {"status": status} when the supervisor's changed; {"odd": path, "why": WHY} once for a file that is
+    ignored, or has changed: a "name" that no file of orch has, "no-file" (a pipe, a link, a folder),
     "no-folder", "unreadable", "replaced", "shorter".
 
-    The state of a status is "lost" when the supervisor died without a word, and "absent" when there is no
-    such run here (any more). The follow is `finished` when the supervisor has ended and every byte is
-    sent, which may be long after the end was told.
+    The state of a status is "lost" if the supervisor died without recording an end, and "absent" if there
+    is no such run here (any more). The follow is `finished` when the supervisor has ended and every byte is
+    sent, which may be long after the end was reported.
     """
 
     def __init__(
@@ -59,25 +61,29 @@ class Follower:
         self._quiet = quiet
         self._began = time.monotonic()
         self._streams: Dict[str, Tail] = {}
-        self._open: "OrderedDict[str, Tail]" = OrderedDict()  # those that may be, last used last
-        self._dirty: Dict[str, None] = {}  # streams with something to read, in the order of news
+        self._open: "OrderedDict[str, Tail]" = (
+            OrderedDict()
+        )  # those that may be, least recently used first
+        self._dirty: Dict[str, None] = {}  # streams with something to read, in the order of changes
         self._marks: Dict[str, write_times.Known] = {}  # by attempt folder
-        self._told: Dict[str, Tuple[int, int, int]] = {}  # record file -> what was told of it
+        self._seen: Dict[
+            str, Tuple[int, int, int]
+        ] = {}  # record file -> its state when it was sent
         self._odd: Set[str] = set()
         self._folders: Dict[int, str] = {}
         self._status: Optional[Dict[str, Any]] = None
-        self._proved_over: Optional[Dict[str, Any]] = None  # a status, after which nothing lived on
-        self._next_look = 0.0
-        self._has_looked = False
+        self._proved_over: Optional[Dict[str, Any]] = None  # a status that was found to be true
+        self._next_scan = 0.0
+        self._has_scanned = False
         self.finished = False
         self._inotify = None if quiet else self._listen()
 
     def _listen(self) -> Optional[linux.Inotify]:
-        """Return the kernel's news of the folder, or None: then the files are looked at instead."""
+        """Return an inotify of the folder; None without one: then the files are scanned more often."""
         try:
             inotify = linux.Inotify()
         except OSError:
-            return None  # none left on this node
+            return None  # this node has none left
         try:
             self._folders[inotify.watch(self._directory)] = ""
         except OSError:
@@ -86,26 +92,26 @@ class Follower:
         return inotify
 
     def descriptors(self) -> List[int]:
-        """Return what to wait for besides time; nothing while a trickle is given time to gather."""
+        """Return the descriptors to wait for; none while a stream waits for its next read."""
         return [] if self._inotify is None or self._dirty else [self._inotify.fileno()]
 
     def wait(self) -> float:
-        """Return after how many seconds `step` has something to do, whatever the kernel tells."""
+        """Return after how many seconds `step` has something to do, without any event."""
         now = time.monotonic()
         if self._dirty:
-            first = min(self._streams[path].read_at for path in self._dirty) + _BREATH
-            return max(0.0, min(first, self._next_look) - now)
-        return max(0.0, self._next_look - now)
+            first = min(self._streams[path].read_at for path in self._dirty) + _MIN_READ_INTERVAL
+            return max(0.0, min(first, self._next_scan) - now)
+        return max(0.0, self._next_scan - now)
 
     def step(self) -> None:
-        """Send what there is, at most one chunk of each stream."""
-        self._hear()
-        if time.monotonic() >= self._next_look:
-            self._look()
+        """Send what is new, at most one chunk of each stream."""
+        self._read_events()
+        if time.monotonic() >= self._next_scan:
+            self._scan()
         ended = self._status is not None and self._status["state"] in _FINAL
         now = time.monotonic()
         for path in list(self._dirty):
-            if ended or now - self._streams[path].read_at >= _BREATH:
+            if ended or now - self._streams[path].read_at >= _MIN_READ_INTERVAL:
                 self._read(path)
         self.finished = ended and not self._dirty
 
@@ -116,71 +122,72 @@ class Follower:
         if self._inotify is not None:
             self._inotify.close()
 
-    def _hear(self) -> None:
+    def _read_events(self) -> None:
         if self._inotify is None:
             return
         for watch, name in self._inotify.read():
             folder = self._folders.get(watch)
             if folder is None or (folder == "" and name.startswith("attempt-")):
-                self._next_look = 0.0  # an overflow, or a new attempt
+                self._next_scan = 0.0  # an overflow, or a new attempt
             elif folder == "":
                 if name == "status.json":
-                    self._next_look = 0.0
+                    self._next_scan = 0.0
             else:
-                self._look_at(folder + "/" + name, name)
+                self._check(folder + "/" + name, name)
 
-    def _look(self) -> None:
-        """Look at every file of the run, and at the supervisor itself."""
+    def _scan(self) -> None:
+        """Check every file of the run, and the supervisor itself."""
         # The status first: what was written before the end is then found below.
-        status = self._look_at_supervisor()
+        status = self._current_status()
         if status is not None and status != self._status:
             self._status = status
             self._send({"status": status}, b"")
         for folder in filter(_LIKE_AN_ATTEMPT.match, _names(self._directory)):
             path = os.path.join(self._directory, folder)
             if not files.ATTEMPT.match(folder):
-                self._tell_odd(folder, "name")
-            elif not _is_folder(path):
-                self._tell_odd(folder, "no-folder")
+                self._report_odd(folder, "name")
+            elif os.path.islink(path) or not os.path.isdir(path):
+                self._report_odd(folder, "no-folder")
             else:
                 self._watch(path, folder)
-                self._look_into(path, folder)
-        self._has_looked = True
-        self._next_look = time.monotonic() + (_LOOK_BLIND if self._inotify is None else _LOOK_EVERY)
+                self._scan_attempt(path, folder)
+        self._has_scanned = True
+        interval = _SCAN_INTERVAL_ALONE if self._inotify is None else _SCAN_INTERVAL
+        self._next_scan = time.monotonic() + interval
 
-    def _look_into(self, path: str, folder: str) -> None:
+    def _scan_attempt(self, path: str, folder: str) -> None:
         try:
             names = _names(path)
         except PermissionError:
-            self._tell_odd(folder, "unreadable")
+            self._report_odd(folder, "unreadable")
             return
         for name in names:
-            self._look_at(folder + "/" + name, name)
+            self._check(folder + "/" + name, name)
         for name in names:
             stream = self._streams.get(folder + "/" + name)
             if stream is not None and stream.is_replaced():
-                self._tell_odd(folder + "/" + name, "replaced")
+                self._report_odd(folder + "/" + name, "replaced")
 
-    def _look_at(self, path: str, name: str) -> None:
-        """See what is new of a file in the folder of an attempt; of what is not ours it is told once."""
+    def _check(self, path: str, name: str) -> None:
+        """Check a file in the folder of an attempt for news; report once what is no file of orch."""
         try:
             if files.STREAM.match(name):
-                self._mark(path)
+                self._check_stream(path)
             elif files.RECORD.match(name):
-                self._tell_rank(path)
+                self._check_record(path)
             elif _LIKE_OURS.match(name):
-                self._tell_odd(path, "name")
+                self._report_odd(path, "name")
         except FileNotFoundError:
-            pass  # a script has removed it just now
+            pass  # a script has just removed it
         except files.NotAFile:
-            self._tell_odd(path, "no-file")
+            self._report_odd(path, "no-file")
         except PermissionError:
-            self._tell_odd(path, "unreadable")
+            self._report_odd(path, "unreadable")
         except Replaced:
-            self._tell_odd(path, "replaced")
+            self._report_odd(path, "replaced")
 
-    def _tell_odd(self, path: str, why: str) -> None:
-        if path not in self._odd and len(self._odd) < _MOST_ODD:
+    def _report_odd(self, path: str, why: str) -> None:
+        if path not in self._odd and len(self._odd) < _MAX_ODD:
             self._odd.add(path)
             self._send({"odd": path, "why": why}, b"")
 
@@ -190,23 +197,23 @@ class Follower:
         try:
             self._folders[self._inotify.watch(path)] = folder
         except FileNotFoundError:
-            pass  # a script has removed it just now
+            pass  # a script has just removed it
         except OSError:
             self._inotify.close()
-            self._inotify = None  # no more of it on this node: look at the files instead
+            self._inotify = None  # this node has no more watches: scan the files instead
 
-    def _look_at_supervisor(self) -> Optional[Dict[str, Any]]:
-        """Return the status of the run as it is now, or None while it cannot be told."""
+    def _current_status(self) -> Optional[Dict[str, Any]]:
+        """Return the status of the run as it is now; None while it is unknown."""
         status = records.read_status(self._directory)
-        if status is None or not _stands(status):
-            # It may have written its last word between our two looks.
+        if status is None or not _holds(status):
+            # It may have written its end after the read, and before it was found to have ended.
             status = records.read_status(self._directory) or self._status
         if status is not None and status["state"] == "ended" and not self._is_over(status):
             # A script has written that. A supervisor that lives corrects it soon.
-            if self._status is not None and _stands(self._status):
+            if self._status is not None and _holds(self._status):
                 return self._status
         elif status is not None:
-            return status if _stands(status) else dict(status, state="lost")
+            return status if _holds(status) else dict(status, state="lost")
         elif not _exists(self._directory) and not processes.of_run(self._directory):
             return dict(_ABSENT)
         if time.monotonic() - self._began > _STATUS_TIMEOUT:
@@ -214,21 +221,21 @@ class Follower:
         return None
 
     def _is_over(self, status: Dict[str, Any]) -> bool:
-        """Tell whether nothing of the run lives on: a rank can write into its folder that it has ended."""
+        """Return whether no process of the run is left: a rank can forge a status that says so."""
         if status != self._proved_over:
             if processes.of_run(self._directory) - set(status["left"]):
                 return False
             self._proved_over = status
         return True
 
-    def _mark(self, path: str) -> None:
+    def _check_stream(self, path: str) -> None:
         """Note whether a log file has something new. Raises OSError or Replaced."""
         if self._quiet:
             return
         stream = self._streams.get(path)
         if stream is None:
-            # What is there before the first look may be there for long.
-            level_at = time.monotonic() if self._has_looked else float("-inf")
+            # What is there before the first scan may be old.
+            level_at = time.monotonic() if self._has_scanned else float("-inf")
             full = os.path.join(self._directory, path)
             stream = self._streams[path] = Tail(full, self._offsets.get(path, 0), level_at)
         if path in self._dirty:
@@ -240,13 +247,13 @@ class Follower:
             return
         stream.level_at = time.monotonic()
         if size < stream.offset:
-            self._tell_odd(path, "shorter")
+            self._report_odd(path, "shorter")
 
     def _use(self, path: str, stream: Tail) -> None:
-        """Let the file be open, and close the one that was not used for longest if they are too many."""
+        """Keep the file open, and close the least recently used one if there are too many."""
         self._open[path] = stream
         self._open.move_to_end(path)
-        if len(self._open) > _MOST_OPEN:
+        if len(self._open) > _MAX_OPEN:
             self._open.popitem(last=False)[1].release()
 
     def _read(self, path: str) -> None:
@@ -258,18 +265,18 @@ class Follower:
             has_more = False  # a script has removed it while it was closed
         except (PermissionError, Replaced, files.NotAFile):
             has_more = False
-            self._tell_odd(path, "replaced")
+            self._report_odd(path, "replaced")
         if not has_more:
             del self._dirty[path]
             stream.read_at = stream.level_at = time.monotonic()
 
     def _send_some(self, path: str, stream: Tail) -> bool:
         """Send what the file has next; return whether it has more. Raises OSError or Replaced."""
-        most, written = _ALL, time.time()
-        if time.monotonic() - stream.level_at > _LATE:
-            most, written = self._date(path, stream, written)
+        limit, written = _MAX_ZEROS, time.time()
+        if time.monotonic() - stream.level_at > _LATE_AFTER:
+            limit, written = self._date(path, stream, written)
         offset = stream.offset
-        data, zeros = stream.read(most)
+        data, zeros = stream.read(limit)
         header = {"f": path, "o": offset, "t": written}
         if zeros:
             self._send(dict(header, zeros=zeros), b"")
@@ -278,53 +285,46 @@ class Follower:
         return stream.offset > offset and stream.size() > stream.offset
 
     def _date(self, path: str, stream: Tail, now: float) -> Tuple[int, float]:
-        """Return how many of the next bytes were written by one time, and that time."""
+        """Return how many of the next bytes have the same time, and that time."""
         folder, _, name = path.partition("/")
         known = self._marks.get(folder)
         if known is None:
             known = self._marks[folder] = write_times.Known(os.path.join(self._directory, folder))
         found = known.after(name, stream.offset)
-        if found is None:  # written since the last mark: then it is the last write
-            return _ALL, max(0.0, min(now, stream.last_write()))
-        return min(_ALL, found[0] - stream.offset), min(now, found[1])
+        if found is None:  # written after the last mark: then the time is that of the last write
+            return _MAX_ZEROS, max(0.0, min(now, stream.last_write()))
+        return min(_MAX_ZEROS, found[0] - stream.offset), min(now, found[1])
 
-    def _tell_rank(self, path: str) -> None:
-        """Tell of a rank whose record has changed. Raises OSError."""
+    def _check_record(self, path: str) -> None:
+        """Send the record of a rank if it has changed. Raises OSError."""
         full = os.path.join(self._directory, path)
         state = os.lstat(full)
         if not stat.S_ISREG(state.st_mode):
             raise files.NotAFile(errno.EINVAL, "not a regular file", full)
         seen = (state.st_ino, state.st_size, state.st_mtime_ns)
-        if self._told.get(path) == seen:
+        if self._seen.get(path) == seen:
             return
         record = records.read_rank(full)
         if record is not None:
-            self._told[path] = seen
+            self._seen[path] = seen
             self._send({"rank": record}, b"")
 
 
-def _stands(status: Dict[str, Any]) -> bool:
-    """Tell whether the status stands as it is: the supervisor lives, or has said its last word."""
+def _holds(status: Dict[str, Any]) -> bool:
+    """Return whether the status is up to date: the supervisor lives, or has recorded the end."""
     return status["state"] in _FINAL or processes.is_alive(status["pid"], status["start"])
 
 
 def _names(folder: str) -> List[str]:
-    """Return what is in `folder`, in order; nothing where a script has removed it."""
+    """Return the sorted names in `folder`; none if a script has removed it."""
     try:
         return sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def _is_folder(path: str) -> bool:
-    try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
-    except OSError:
-        return False
-
-
 def _exists(folder: str) -> bool:
-    """Tell whether there is such a folder. Raises OSError where that cannot be told."""
+    """Return whether there is such a folder. Raises OSError if that is unknown."""
     try:
         os.stat(folder)
     except (FileNotFoundError, NotADirectoryError):

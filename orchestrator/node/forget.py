@@ -1,7 +1,7 @@
-"""What runs take up on this node's disk, and taking it back: never of a run that lives.
+"""The disk usage of runs on this node, and removing them, but never one that lives.
 
-A run lives while its supervisor does, or any process of it is left. Only the node that a folder belongs to
-can tell: with a shared home the folders of the others are there too, and not looked at.
+A run lives while its supervisor or any other process of it does. Only the node that a folder belongs to can
+know that: with a shared home the folders of other nodes are there too, and are left alone.
 """
 
 from __future__ import annotations
@@ -12,36 +12,35 @@ import time
 from typing import Any, Dict, List, Optional, Tuple
 
 from . import files, packages, processes, records, trial
-from .tasks import Tell, deadline
+from .tasks import deadline
 
 
-def usage(tell: Tell, limit: float, runs: List[Tuple[str, str]]) -> None:
-    """Tell {"bytes": [of each of `runs` (run, node) on the disk, or None where there is nothing]}."""
-    tell({"bytes": [_size(files.run_directory(run, node)) for run, node in runs]})
+def usage(limit: float, runs: List[Tuple[str, str]]) -> Dict[str, Any]:
+    """Return {"bytes": [on the disk, of each of `runs` (run, node), None for those without a folder]}."""
+    return {"bytes": [_size(files.run_directory(run, node)) for run, node in runs]}
 
 
 def forget(
-    tell: Tell,
     limit: float,
     runs: List[Tuple[str, str]],
     node: Optional[str] = None,
     trials_older: Optional[float] = None,
-) -> None:
+) -> Dict[str, Any]:
     """Remove the folders of `runs`, each (run, node), unless the run lives.
 
-    With `trials_older`, also what is left on `node` of trials that began more than so many seconds ago,
-    and packages of orch's node side that nobody needs any more.
+    With `trials_older`, also remove what is left on `node` of trials that began more than so many seconds
+    ago, and unused packages of orch's node side.
 
-    Tells {"removed": [run, node] of each whose folder is gone (or was never there), "live": [run, node]
-    of each that lives, "failed": [run, node, why], "bytes": how many are free again}. A run of which
-    nothing is told was not come to within `limit` seconds: ask again.
+    Returns {"removed": [run, node] of each whose folder is gone (or was never there), "live": [run, node]
+    of each that lives, "failed": [run, node, why], "bytes": how many were freed}. A run that is in none of
+    them was not reached within `limit` seconds: ask again.
     """
     until = deadline(limit)
     folders = [(run, of, files.run_directory(run, of)) for run, of in runs]
     answer: Dict[str, Any] = {"removed": [], "live": [], "failed": [], "bytes": 0}
     if trials_older is not None:
         if node is None:
-            raise ValueError("trials are forgotten of one node: its name is missing")
+            raise ValueError("cannot remove old trials: the name of the node is missing")
         folders += _trials(node, time.time() - trials_older)
         answer["bytes"] += packages.remove_unused()
     for run, of, folder in folders:
@@ -54,11 +53,11 @@ def forget(
             continue
         answer["live" if size is None else "removed"].append([run, of])
         answer["bytes"] += size or 0
-    tell(answer)
+    return answer
 
 
 def _remove(folder: str) -> Optional[int]:
-    """Remove a run's folder; return the bytes that were in it, or None where the run lives."""
+    """Remove a run's folder; return the bytes that were in it, or None if the run lives."""
     parent = os.path.dirname(folder)
     if os.path.islink(parent) or os.path.islink(folder):
         raise OSError("it is a symbolic link, not a folder that orch made")
@@ -69,11 +68,11 @@ def _remove(folder: str) -> Optional[int]:
         try:
             shutil.rmtree(folder)
         except FileNotFoundError:
-            pass  # another controller has it removed too, and goes on with it
+            pass  # another controller is removing it too
     try:
         os.rmdir(parent)
     except OSError:
-        pass  # it is gone, or another node that shares this home still has its own in there
+        pass  # it is gone, or holds the folder of another node that shares this home
     return size or 0
 
 
@@ -83,12 +82,12 @@ def _lives(folder: str) -> bool:
         if processes.is_alive(status["pid"], status["start"]):
             return True
         if status["state"] == "ended" and not status["left"]:
-            return False  # its supervisor has seen to it that nothing is left
+            return False  # its supervisor has made sure that nothing is left
     return bool(processes.of_run(folder))
 
 
 def _trials(node: str, before: float) -> List[Tuple[str, str, str]]:
-    """Return (run, node, folder) of each trial on `node` whose folder was last touched `before`."""
+    """Return (run, node, folder) of each trial on `node` with a folder last changed `before`."""
     found = []
     runs = os.path.join(files.state_root(), "runs")
     for run in sorted(os.listdir(runs)) if os.path.isdir(runs) else ():
@@ -99,7 +98,7 @@ def _trials(node: str, before: float) -> List[Tuple[str, str, str]]:
 
 
 def _size(folder: str) -> Optional[int]:
-    """Return the bytes that `folder` takes up on the disk, links not followed; None without one."""
+    """Return the bytes that `folder` takes up on the disk, without following links; None without one."""
     try:
         total = os.lstat(folder).st_blocks
     except FileNotFoundError:
@@ -109,5 +108,5 @@ def _size(folder: str) -> Optional[int]:
             try:
                 total += os.lstat(os.path.join(path, name)).st_blocks
             except FileNotFoundError:
-                continue  # it went while this looked, as files of a run that lives do
+                continue  # it has just been removed, as files of a live run may be
     return total * 512

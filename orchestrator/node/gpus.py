@@ -1,7 +1,4 @@
-"""How busy the GPUs of this node are now: one short look, for whoever watches a run.
-
-nvidia-smi tells it of NVIDIA's GPUs, and sysfs of AMD's. torch is never loaded for it.
-"""
+"""How busy the GPUs of this node are now, from nvidia-smi or, for AMD's, from sysfs; without torch."""
 
 from __future__ import annotations
 
@@ -10,64 +7,60 @@ import re
 from typing import Any, Dict, List, Optional
 
 from .probes import command, read
-from .tasks import Tell, deadline
+from .tasks import deadline
 
 _QUERY = "index,uuid,utilization.gpu,memory.used,memory.total"
 _MIB = 1 << 20
-_MOST_GPUS = 64
+_MAX_GPUS = 64
 _NVIDIA = re.compile(r"nvidia\d{1,4}\Z")
 _CARD = re.compile(r"card\d{1,4}\Z")
 
 
-def gpus(tell: Tell, limit: float, visible: Optional[str] = None, root: str = "/") -> None:
-    """Tell {"gpus": see `sample`, "answered": bool}; not answered is one that hangs.
+def gpus(limit: float, visible: Optional[str] = None, root: str = "/") -> Dict[str, Any]:
+    """Return {"gpus": see `sample`, "answered": False if nvidia-smi hangs}.
 
-    `visible` is the job's CUDA_VISIBLE_DEVICES, null where that is the login's own.
+    `visible` is the job's CUDA_VISIBLE_DEVICES, null if that is the login's own.
     """
     if visible is None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     found = sample(deadline(limit), root)
-    tell({"gpus": chosen(found or [], visible), "answered": found is not None})
+    return {"gpus": chosen(found or [], visible), "answered": found is not None}
 
 
 def sample(until: float, root: str = "/") -> Optional[List[Dict[str, Any]]]:
     """Return {"index", "uuid", "busy" (percent), "used", "total" (bytes)} of each GPU; null is unknown.
 
-    None where nvidia-smi does not answer by `until` (monotonic clock).
+    None if nvidia-smi does not answer by `until` (monotonic clock).
     """
     if not any(_NVIDIA.match(name) for name in read.names(root, "/dev")):
         return _amd(root)
-    path = command.find("nvidia-smi")
-    if path is None:
+    options = ["--query-gpu=" + _QUERY, "--format=csv,noheader,nounits"]
+    done = command.run_found("nvidia-smi", *options, seconds=command.left(until))
+    if done is None:
         return []
-    argv = [path, "--query-gpu=" + _QUERY, "--format=csv,noheader,nounits"]
-    done = command.run(argv, command.left(until))
     return None if done.code is None else parse(done.out)
 
 
 def parse(text: str) -> List[Dict[str, Any]]:
-    """Return what the lines of `nvidia-smi --query-gpu` say; a line of another shape is none of a GPU."""
-    found: List[Dict[str, Any]] = []
-    for line in text.splitlines():
-        values = [value.strip() for value in line.split(",")]
-        if len(values) == 5 and values[0].isdigit() and len(found) < _MOST_GPUS:
-            index, uuid, busy, used, total = values
-            found.append(
-                {
-                    "index": int(index[:4]),
-                    "uuid": uuid[:100],
-                    "busy": _number(busy),
-                    "used": _bytes(used),
-                    "total": _bytes(total),
-                }
-            )
-    return found
+    """Return the GPUs in the output of `nvidia-smi --query-gpu`; lines of another shape are ignored."""
+    rows = [[value.strip() for value in line.split(",")] for line in text.splitlines()]
+    return [
+        _gpu(int(row[0][:4]), row[1], _number(row[2]), _bytes(row[3]), _bytes(row[4]))
+        for row in rows
+        if len(row) == 5 and row[0].isdigit()
+    ][:_MAX_GPUS]
+
+
+def _gpu(
+    index: int, uuid: str, busy: Optional[int], used: Optional[int], total: Optional[int]
+) -> Dict[str, Any]:
+    return {"index": index, "uuid": uuid[:100], "busy": busy, "used": used, "total": total}
 
 
 def chosen(found: List[Dict[str, Any]], visible: Optional[str]) -> List[Dict[str, Any]]:
-    """Return the GPUs that CUDA_VISIBLE_DEVICES shows, in its order; all of them where it is null.
+    """Return the GPUs that CUDA_VISIBLE_DEVICES shows, in its order; all of them if it is null.
 
-    CUDA, too, ends at the first that there is not. A part of a GPU (MIG) is not told apart.
+    Like CUDA, this stops at the first entry that does not exist. MIG instances are not distinguished.
     """
     if visible is None or "MIG-" in visible:
         return found
@@ -86,27 +79,21 @@ def chosen(found: List[Dict[str, Any]], visible: Optional[str]) -> List[Dict[str
 
 
 def _amd(root: str) -> List[Dict[str, Any]]:
-    """Return those of AMD's driver; a card that only draws tells no memory of its own."""
+    """Return those of AMD's driver; a card that only draws has no memory size."""
     found: List[Dict[str, Any]] = []
     cards = [name for name in read.names(root, "/sys/class/drm") if _CARD.match(name)]
-    for card in sorted(cards, key=lambda name: int(name[4:]))[:_MOST_GPUS]:
+    for card in sorted(cards, key=lambda name: int(name[4:]))[:_MAX_GPUS]:
         folder = "/sys/class/drm/{}/device/".format(card)
-        total = _number(read.text(root, folder + "mem_info_vram_total"))
+        names = ("gpu_busy_percent", "mem_info_vram_used", "mem_info_vram_total")
+        busy, used, total = (_number(read.text(root, folder + name)) for name in names)
         if total is not None:
-            found.append(
-                {
-                    "index": len(found),
-                    "uuid": read.text(root, folder + "unique_id") or "",
-                    "busy": _number(read.text(root, folder + "gpu_busy_percent")),
-                    "used": _number(read.text(root, folder + "mem_info_vram_used")),
-                    "total": total,
-                }
-            )
+            uuid = read.text(root, folder + "unique_id") or ""
+            found.append(_gpu(len(found), uuid, busy, used, total))
     return found
 
 
 def _number(text: Optional[str]) -> Optional[int]:
-    """Return a whole number; None for `[N/A]`, `[Not Supported]`, `[Unknown Error]` and their like."""
+    """Return a whole number; None for `[N/A]`, `[Not Supported]`, `[Unknown Error]` and the like."""
     return int(text) if text is not None and re.match(r"[0-9]{1,18}\Z", text) else None
 
 

@@ -1,8 +1,8 @@
-"""A run's lease: how long it goes on without a word from a controller.
+"""A run's lease: how long it continues without contact from a controller.
 
-Renewed through one small file in the run's folder that holds the time of the last word, by the monotonic
-clock: all processes of a machine share it, and nobody sets it. It is written in place, eight bytes of a
-file that is there: a full disk keeps no controller from being heard.
+It is renewed through one small file in the run's folder that holds the time of the last contact on the
+monotonic clock, which all processes of a machine share and no one can set. It is written in place, eight
+bytes of an existing file, so a full disk does not stop a controller from renewing it.
 """
 
 from __future__ import annotations
@@ -17,56 +17,55 @@ _HEARD = struct.Struct("<d")
 
 
 def renew(directory: str) -> bool:
-    """Note that a controller was heard of; False where the run in `directory` has no lease."""
+    """Note a contact from a controller; return False if the run in `directory` has no lease."""
     try:
-        descriptor = files.open_file(_path(directory), os.O_WRONLY)
+        _write(files.open_file(_path(directory), os.O_WRONLY), time.monotonic())
     except (FileNotFoundError, files.NotAFile):
         return False  # it has none, or its supervisor makes the file again
-    try:
-        os.pwrite(descriptor, _HEARD.pack(time.monotonic()), 0)
-    finally:
-        os.close(descriptor)
     return True
 
 
 class Lease:
-    """What the supervisor of the run in `directory` knows of its lease of so many seconds."""
+    """The lease of `seconds` of the run in `directory`, as its supervisor sees it."""
 
     def __init__(self, directory: str, seconds: float) -> None:
         self.seconds = seconds
-        self._directory = directory
+        self._path = _path(directory)
         self._heard = time.monotonic()
 
     def begin(self) -> None:
-        """Make the file through which it is renewed. Raises OSError."""
-        descriptor = files.open_own(_path(self._directory), os.O_WRONLY)
-        try:
-            os.pwrite(descriptor, _HEARD.pack(self._heard), 0)
-        finally:
-            os.close(descriptor)
+        """Create the file through which it is renewed. Raises OSError."""
+        _write(files.open_own(self._path, os.O_WRONLY), self._heard)
 
     def left(self) -> float:
-        """Return for how many seconds it holds yet; nothing is read before they would be over."""
+        """Return the seconds until it expires; the file is only read when they would be over."""
         now = time.monotonic()
         if now >= self._heard + self.seconds:
-            self._heard = self._last_word(now)
+            self._heard = self._last_contact(now)
         return max(0.0, self._heard + self.seconds - now)
 
-    def mend(self) -> None:
-        """Make the file again where a script has removed it, or put something else there."""
+    def restore(self) -> None:
+        """Create the file again if a script has removed it, or put something else there."""
         try:
-            if not os.path.isfile(_path(self._directory)) or os.path.islink(_path(self._directory)):
+            if not os.path.isfile(self._path) or os.path.islink(self._path):
                 self.begin()
         except OSError:
-            pass  # tried again at the next look
+            pass  # tried again at the next check
 
-    def _last_word(self, now: float) -> float:
+    def _last_contact(self, now: float) -> float:
         try:
-            (heard,) = _HEARD.unpack(files.read_some(_path(self._directory), _HEARD.size))
+            (heard,) = _HEARD.unpack(files.read_some(self._path, _HEARD.size))
         except (OSError, struct.error):
             return self._heard
-        # Whatever else stands there (a script wrote it), nobody was heard of in the future.
+        # A script may have written anything there, but no contact is in the future.
         return float(heard) if self._heard < heard <= now else self._heard
+
+
+def _write(descriptor: int, heard: float) -> None:
+    try:
+        os.pwrite(descriptor, _HEARD.pack(heard), 0)
+    finally:
+        os.close(descriptor)
 
 
 def _path(directory: str) -> str:

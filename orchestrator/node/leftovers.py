@@ -1,11 +1,11 @@
-"""Wait for what ranks leave running when all of them have exited with 0: an upload, say.
+"""Wait for what ranks leave running after all of them have exited with 0, such as an upload.
 
 `status.json` has them as "behind", which is null for none:
 
     {"processes": [[PID, NAME], ...], "limit": SECONDS, "ended": BOOL}
 
-NAME is the kernel's, of at most 15 bytes: command lines can hold secrets. "ended" tells that the limit was
-reached, or the run stopped, and they were ended.
+NAME is the kernel's, of at most 15 bytes: command lines can hold secrets. "ended" is whether the processes
+were ended, because the limit was reached or the run was stopped.
 """
 
 from __future__ import annotations
@@ -13,49 +13,45 @@ from __future__ import annotations
 import time
 from typing import Any, Dict, List, Optional, Set
 
-_SETTLE = 1.0  # seconds in which what ends together with a rank is not worth a word
-_LOOK_EVERY = 0.25
-_MOST = 20  # processes that are named
+from .probes import read
+
+_SETTLE_TIME = 1.0  # seconds: a process that ends this soon after its rank is not reported
+_POLL_INTERVAL = 0.25
+_MAX_NAMED = 20  # processes
 
 
 class Leftovers:
-    """What may go on for `limit` seconds."""
+    """The processes that may keep running for `limit` seconds."""
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
         self._since: Optional[float] = None  # monotonic
-        self.told: Optional[Dict[str, Any]] = None
-        """What `status.json` is to have."""
+        self.report: Optional[Dict[str, Any]] = None
+        """The value of "behind" in `status.json`."""
 
     def may_stay(self, pids: Set[int]) -> bool:
-        """Tell whether to wait for `pids`, which are all that lives of the run."""
+        """Return whether to wait for `pids`, which are all that lives of the run."""
         if not pids or self._limit <= 0:
             return False
         now = time.monotonic()
         if self._since is None:
             self._since = now
         waited = now - self._since
-        if waited >= min(_SETTLE, self._limit) and self.told is None:
-            self._tell(pids, ended=False)
+        if waited >= min(_SETTLE_TIME, self._limit) and self.report is None:
+            self._note(pids, ended=False)
         return waited < self._limit
 
     def pause(self) -> float:
-        """Return in how many seconds to look again."""
-        return float("inf") if self._since is None else _LOOK_EVERY
+        """Return in how many seconds to check again."""
+        return float("inf") if self._since is None else _POLL_INTERVAL
 
     def note_end(self, pids: Set[int]) -> None:
-        """Note that `pids` are ended now."""
-        if pids:
-            self._tell(pids, ended=True)
+        """Note that `pids` are being ended."""
+        self._note(pids, ended=True)
 
-    def _tell(self, pids: Set[int], ended: bool) -> None:
-        named: List[List[Any]] = [[pid, _name(pid)] for pid in sorted(pids)[:_MOST]]
-        self.told = {"processes": named, "limit": self._limit, "ended": ended}
-
-
-def _name(pid: int) -> str:
-    try:
-        with open("/proc/{:d}/comm".format(pid), "rb") as file:
-            return file.read().decode("utf-8", "replace").strip()
-    except OSError:
-        return "?"  # it has just ended
+    def _note(self, pids: Set[int], ended: bool) -> None:
+        named: List[List[Any]] = [
+            [pid, read.text("/", "/proc/{:d}/comm".format(pid)) or "?"]
+            for pid in sorted(pids)[:_MAX_NAMED]
+        ]
+        self.report = {"processes": named, "limit": self._limit, "ended": ended}

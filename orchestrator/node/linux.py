@@ -1,4 +1,4 @@
-"""The few Linux calls that Python's standard library does not offer: prctl, inotify and signalfd."""
+"""Linux calls that Python's standard library does not offer (prctl, inotify, signalfd), and descriptors."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import os
 import select
 import signal
 import struct
-from typing import Iterable, Iterator, NamedTuple, Optional, Tuple
+from typing import Collection, Iterable, Iterator, NamedTuple, Optional, Tuple
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NAME = 15
-_PR_SET_CHILD_SUBREAPER = 36
+JOB_SIGNALS = (
+    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2,
+)  # fmt: skip
+"""Signals that a launcher may send to the process group of a rank."""
 
-IN_MODIFY = 0x2
-IN_MOVED_TO = 0x80
-IN_CREATE = 0x100
+_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
+_IN_MODIFY, _IN_MOVED_TO, _IN_CREATE = 0x2, 0x80, 0x100
 _IN_CLOEXEC_NONBLOCK = os.O_CLOEXEC | os.O_NONBLOCK
 _EVENT = struct.Struct("iIII")
 # struct signalfd_siginfo of linux/signalfd.h: ssi_signo and ssi_pid
@@ -33,14 +33,14 @@ def _check(result: int, call: str) -> int:
 
 
 def become_subreaper() -> None:
-    """Make this process the parent of every descendant whose own parent ends (prctl(2))."""
+    """Make this process the parent of every descendant that loses its own (prctl(2))."""
     _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
 
 
 def end_with(parent: int) -> None:
-    """Have the kernel kill this process, a child of `parent`, when that ends (prctl(2))."""
+    """Have the kernel kill this process when `parent`, which forked it, ends (prctl(2))."""
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
-    if os.getppid() != parent:  # it ended before it was asked for
+    if os.getppid() != parent:  # it ended before the call
         os._exit(1)
 
 
@@ -49,8 +49,18 @@ def set_name(name: str) -> None:
     _check(_libc.prctl(_PR_SET_NAME, name.encode("utf-8")[:15], 0, 0, 0), "prctl")
 
 
+def close_descriptors(but: Collection[int]) -> None:
+    """Close every descriptor of this process except `but`."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in but:
+            try:
+                os.close(int(name))
+            except OSError:
+                continue  # the descriptor of this listing itself
+
+
 class Signal(NamedTuple):
-    """A signal that arrived, and the process that sent it: 0 for the kernel, or another PID namespace."""
+    """A signal that arrived, and the process that sent it: 0 for the kernel or another PID namespace."""
 
     number: int
     sender: int
@@ -59,9 +69,9 @@ class Signal(NamedTuple):
 class SignalQueue:
     """Signals of this process, blocked and then read one by one (signalfd(2)).
 
-    It never reports one that was not sent. `signal.sigtimedwait` does, up to Python 3.13: where a stop of
-    the process (SIGSTOP, a debugger) interrupts it and its time is over by then, it returns memory that
-    was never written.
+    It never reports one that was not sent. `signal.sigtimedwait` does, up to Python 3.13: if a stop of the
+    process (SIGSTOP, a debugger) interrupts it and its time is over by then, it returns uninitialized
+    memory.
     """
 
     def __init__(self, numbers: Iterable[int]) -> None:
@@ -75,16 +85,16 @@ class SignalQueue:
         self._poll.register(self._descriptor, select.POLLIN)
 
     def wait(self, seconds: float) -> Optional[Signal]:
-        """Return the next signal; None when none comes within so many seconds."""
+        """Return the next signal; None if none arrives within `seconds`."""
         if not self._poll.poll(max(0.0, seconds) * 1000):
             return None
         return Signal(*_SIGNAL.unpack(os.read(self._descriptor, _SIGNAL.size)))
 
 
 class Inotify:
-    """Told by the kernel when files of watched folders change (inotify(7)).
+    """Notifications from the kernel when files of watched folders change (inotify(7)).
 
-    Raises OSError where the kernel gives no more instances or watches.
+    Raises OSError if the kernel gives no more instances or watches.
     """
 
     def __init__(self) -> None:
@@ -94,13 +104,13 @@ class Inotify:
         return self._descriptor
 
     def watch(self, folder: str) -> int:
-        """Watch `folder` for files that are made, moved in or written; return the watch's number."""
-        mask = IN_MODIFY | IN_MOVED_TO | IN_CREATE
+        """Watch `folder` for files that are created, moved in or written; return the watch's number."""
+        mask = _IN_MODIFY | _IN_MOVED_TO | _IN_CREATE
         path = os.fsencode(folder)
         return _check(_libc.inotify_add_watch(self._descriptor, path, mask), "inotify_add_watch")
 
     def read(self) -> Iterator[Tuple[int, str]]:
-        """Yield (watch, file name) of what changed since the last call; an overflow is (-1, "")."""
+        """Yield (watch, file name) of each change since the last call; an overflow is (-1, "")."""
         try:
             data = os.read(self._descriptor, 65536)
         except BlockingIOError:

@@ -1,9 +1,9 @@
-"""Listen on addresses of this node for peers that know what to ask, and tell them what arrived.
+"""Listen on addresses of this node for peers that know what to ask, and reply what arrived.
 
-A peer sends the line `orch ASK N` and N bytes after it, or, N being `-`, bytes until it shuts down
-writing. The listener throws them away and replies `orch ANSWER SOURCE BYTES SECONDS`: the peer's address as
-it is seen from here, how many bytes came, and how long from the first to the last. Whoever does not know
-ASK is told nothing, and nobody is waited for long.
+A peer sends the line `orch ASK N` and N bytes after it, or, N being `-`, bytes until it shuts down writing.
+The listener discards them and replies `orch ANSWER SOURCE BYTES SECONDS`: the peer's address as seen from
+here, how many bytes arrived, and the time from the first to the last. A peer that does not know ASK gets no
+reply, and every peer has a timeout.
 """
 
 from __future__ import annotations
@@ -12,57 +12,40 @@ import errno
 import selectors
 import socket
 import time
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
-from .tasks import Tell
+from . import network
 
-_MOST = 256  # guests at once; more wait in the kernel's queue
-_HELLO_TIME = 5.0  # seconds that a guest has for its first line
-_GUEST_TIME = 30.0  # and for everything after it
-_LONGEST_HELLO = 200
-_PIECE = bytearray(1 << 20)
+_MAX_GUESTS = 256  # at once; more wait in the kernel's queue
+_BACKLOG = 4096
+_HELLO_TIMEOUT = 5.0  # seconds that a guest has for its first line
+_PAYLOAD_TIMEOUT = 30.0  # and for everything after it
+_MAX_HELLO = 200  # bytes
+_BUFFER = bytearray(1 << 20)
 
 
 def listen(
-    tell: Tell, limit: float, addresses: List[Tuple[str, int]], ask: str, answer: str
-) -> None:
-    """Listen on `addresses` (port 0: a free one); tell {"ports": [...]}, and serve until the limit.
+    limit: float, addresses: List[Tuple[str, int]], ask: str, answer: str
+) -> Iterator[Dict[str, Any]]:
+    """Listen on `addresses` (port 0: a free one); yield {"ports": [...]}, and serve until the limit.
 
-    Instead of a port there is {"error", "errno"} where an address cannot be listened on.
+    In place of a port there is {"error", "errno"} if an address cannot be listened on.
     """
     deadline = time.monotonic() + limit
     ports: List[Union[int, Dict[str, Any]]] = []
     listeners = []
     for address, port in addresses:
         try:
-            listener = _open(address, port)
+            listener = network.listener(address, port, _BACKLOG)
         except OSError as error:
             ports.append({"error": error.strerror or str(error), "errno": error.errno})
         else:
+            listener.setblocking(False)
             listeners.append(listener)
             ports.append(listener.getsockname()[1])
-    tell({"ports": ports})
+    yield {"ports": ports}
     if listeners:
         _serve(listeners, ask.encode(), answer, deadline)
-
-
-def _open(address: str, port: int) -> socket.socket:
-    family, kind, protocol, _, target = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[
-        0
-    ]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        # As torch's store does: what an ended run left in TIME_WAIT is no obstacle.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(target)
-        listener.listen(4096)
-    except OSError:
-        listener.close()
-        raise
-    listener.setblocking(False)
-    return listener
 
 
 class _Guest:
@@ -71,17 +54,17 @@ class _Guest:
     def __init__(self, connection: socket.socket, source: str) -> None:
         connection.setblocking(False)
         self.connection = connection
-        self.deadline = time.monotonic() + _HELLO_TIME
+        self.deadline = time.monotonic() + _HELLO_TIMEOUT
         self._source = source
         self._hello = b""
-        self._expected: Optional[float] = None  # bytes of payload, not known before the first line
+        self._expected: Optional[float] = None  # bytes of payload, unknown before the first line
         self._received = 0
         self._first = self._last = 0.0
 
-    def hear(self, ask: bytes, answer: str) -> bool:
-        """Take in what has come; return whether there is more to wait for."""
+    def receive(self, ask: bytes, answer: str) -> bool:
+        """Receive what has arrived; return whether there is more to wait for."""
         try:
-            ended = self._receive(ask) if self._expected is None else self._discard()
+            ended = self._receive_hello(ask) if self._expected is None else self._discard()
             if self._expected is None:
                 return not ended
             if not ended and self._received < self._expected:
@@ -93,34 +76,33 @@ class _Guest:
         except BlockingIOError:
             return True
         except OSError:
-            pass  # it has gone, and there is nobody left to tell
+            pass  # the peer has gone
         return False
 
-    def _receive(self, ask: bytes) -> bool:
-        """Take in some of the first line; return whether that was the end of the conversation."""
-        data = self.connection.recv(_LONGEST_HELLO)
+    def _receive_hello(self, ask: bytes) -> bool:
+        """Receive some of the first line; return whether the conversation is over."""
+        data = self.connection.recv(_MAX_HELLO)
         self._hello += data
         line, newline, rest = self._hello.partition(b"\n")
         if not newline:
-            return not data or len(line) > _LONGEST_HELLO
+            return not data or len(line) > _MAX_HELLO
         words = line.split(b" ")
-        # ASK is 128 random bits that live for seconds: there is no time to learn it from this one's.
-        if len(words) != 3 or words[:2] != [b"orch", ask]:
+        # ASK is 128 random bits that live for seconds: too short to learn it from how long this takes.
+        if (
+            len(words) != 3
+            or words[:2] != [b"orch", ask]
+            or not (words[2] == b"-" or words[2].isdigit())
+        ):
             return True
-        if words[2] == b"-":
-            self._expected = float("inf")
-        elif words[2].isdigit():
-            self._expected = float(words[2])
-        else:
-            return True
-        self.deadline = time.monotonic() + _GUEST_TIME
+        self._expected = float("inf") if words[2] == b"-" else float(words[2])
+        self.deadline = time.monotonic() + _PAYLOAD_TIMEOUT
         self._count(len(rest))
         return False
 
     def _discard(self) -> bool:
-        """Throw away some payload; return whether that was the end of it."""
-        # With MSG_TRUNC the kernel does not even copy it here (tcp(7)).
-        count = self.connection.recv_into(_PIECE, 0, socket.MSG_TRUNC)
+        """Discard some payload; return whether that was the end of it."""
+        # With MSG_TRUNC the kernel does not even copy it (tcp(7)).
+        count = self.connection.recv_into(_BUFFER, 0, socket.MSG_TRUNC)
         self._count(count)
         return count == 0
 
@@ -134,18 +116,18 @@ class _Guest:
 def _serve(listeners: List[socket.socket], ask: bytes, answer: str, deadline: float) -> None:
     selector = selectors.DefaultSelector()
     guests: Dict[socket.socket, _Guest] = {}
-    welcoming = False
+    accepting = False
 
-    def leave(guest: _Guest) -> None:
+    def drop(guest: _Guest) -> None:
         selector.unregister(guest.connection)
         guest.connection.close()
         del guests[guest.connection]
 
     while time.monotonic() < deadline:
-        if welcoming != (len(guests) < _MOST):
-            welcoming = not welcoming
+        if accepting != (len(guests) < _MAX_GUESTS):
+            accepting = not accepting
             for listener in listeners:
-                if welcoming:
+                if accepting:
                     selector.register(listener, selectors.EVENT_READ)
                 else:
                     selector.unregister(listener)
@@ -157,11 +139,11 @@ def _serve(listeners: List[socket.socket], ask: bytes, answer: str, deadline: fl
                 if guest is not None:
                     guests[guest.connection] = guest
                     selector.register(guest.connection, selectors.EVENT_READ, guest)
-            elif not guest.hear(ask, answer):
-                leave(guest)
+            elif not guest.receive(ask, answer):
+                drop(guest)
         now = time.monotonic()
         for guest in [guest for guest in guests.values() if guest.deadline <= now]:
-            leave(guest)
+            drop(guest)
 
 
 def _accept(listener: socket.socket) -> Optional[_Guest]:
@@ -170,5 +152,5 @@ def _accept(listener: socket.socket) -> Optional[_Guest]:
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise
-        return None  # it has gone again
+        return None  # the peer has gone again
     return _Guest(connection, source[0])

@@ -1,8 +1,8 @@
-"""Which runs use this machine, and which wait for it: locks that end with those who hold them.
+"""Which runs use this machine, and which wait for it: locks that end with their holders.
 
 A run uses the machine from before its files are placed until its last process is gone: its agent has the
-lock, and its supervisor inherits it. A run that waits has a place in the line, which its agent alone has.
-Only runs of this user are seen; of several machines that share a home, each has a state of its own.
+lock, and its supervisor inherits it. A run that waits has a place in the queue, which only its agent has.
+Only runs of this user count; machines that share a home have a state each.
 """
 
 from __future__ import annotations
@@ -14,69 +14,64 @@ import time
 from typing import Any, Dict, List, Optional, Tuple
 
 from . import files
-from .holds import Hold, Turn, held, hold, live_in, runs_in
+from .holds import Hold, Turn, held, live_in, runs_in
 
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class Place:
-    """The use that one run makes of this machine, or its place in the line."""
+    """The use that one run makes of this machine, or its place in the queue."""
 
     def __init__(self, run: str, node: str) -> None:
-        self._folder = files.run_directory(run, node)  # raises ValueError for what is no name
+        self._folder = files.run_directory(run, node)  # raises ValueError for an invalid name
         self._run, self._node = run, node
-        self._state = os.path.join(
-            files.state_root(), "machines", _UNFIT.sub("_", socket.gethostname())
-        )
-        self._hold: Optional[Hold] = None
-        self._ticket: Optional[int] = None
-
-    @property
-    def descriptors(self) -> List[int]:
-        """The lock that is to last as long as the run does."""
-        return [] if self._hold is None else [self._hold.descriptor]
+        host = _UNFIT.sub("_", socket.gethostname())
+        self._state = os.path.join(files.state_root(), "machines", host)
+        self._queue = os.path.join(self._state, "line")
+        self.hold = Hold()
+        self._ticket = Hold()
 
     def use(self) -> None:
-        """Use the machine, whoever else does."""
-        if self._hold is None:
-            self._hold = Hold(self._state, self._run, self._node)
+        """Use the machine, even if others do."""
+        self.hold.take(self._state, self._run, self._node)
 
     def ask(self, since: Optional[float], claim: bool) -> Dict[str, Any]:
-        """Use the machine, whoever else does; or stand in the line `since` (seconds since the epoch; the
-        earliest is the first) and use it, with `claim`, if nobody does and nobody is before us.
+        """Use the machine, even if others do; or queue `since` (seconds since the epoch; the earliest is
+        the first) and use it, with `claim`, if no other run does and none is ahead.
 
         Returns {"taken": whether another run has this one's name here, and then nothing was done, "has":
         whether it uses the machine now, "users": [[run, seconds]] of the others, "ahead": [runs]}.
         """
-        if self._hold is None and self._ticket is None and os.path.lexists(self._folder):
+        is_known = self.hold.descriptors or self._ticket.descriptors
+        if not is_known and os.path.lexists(self._folder):
             return {"taken": True, "has": False, "users": [], "ahead": []}
         if since is None:
             self.use()
         else:
-            self._stand_in_line(since)
+            self._ticket.take_file(
+                self._queue, "{:020.6f}@{}@{}".format(since, self._run, self._node)
+            )
             if not claim:
-                self._let_go()  # what was claimed when another node could not be
+                self.hold.release()  # it was claimed when another node could not be
             elif self._is_free(since):
                 self._claim(since)
         return {
             "taken": False,
-            "has": self._hold is not None,
+            "has": bool(self.hold.descriptors),
             "users": self._users(),
             "ahead": [] if since is None else self._ahead(since),
         }
 
     def leave(self) -> None:
-        """Neither use the machine nor wait for it any more."""
-        self._let_go()
-        if self._ticket is not None:
-            os.close(self._ticket)
-            self._ticket = None
+        """Stop using the machine or waiting for it."""
+        self.hold.release()
+        self._ticket.release()
 
     def _claim(self, since: float) -> None:
-        """Use the machine if it is still free, as the only one who looks now."""
-        turn = Turn(self._state)
-        if turn.take(self._run) is not None:
-            return  # asked again
+        """Use the machine if it is still free, while no other process may claim it."""
+        turn = Turn()
+        if turn.take(self._state, self._run) is not None:
+            return  # the controller asks again
         try:
             if self._is_free(since):
                 self.use()
@@ -86,11 +81,6 @@ class Place:
     def _is_free(self, since: float) -> bool:
         return not runs_in(self._state, self._run) and not self._ahead(since)
 
-    def _let_go(self) -> None:
-        if self._hold is not None:
-            self._hold.release()
-            self._hold = None
-
     def _users(self) -> List[Tuple[str, float]]:
         """Return the other runs that use the machine, and for how many seconds each has."""
         found: Dict[str, float] = {}
@@ -99,16 +89,8 @@ class Place:
             found[run] = max(found.get(run, 0.0), time.time() - began)
         return sorted(found.items())
 
-    def _stand_in_line(self, since: float) -> None:
-        if self._ticket is None:
-            name = "{:020.6f}@{}@{}".format(since, self._run, self._node)
-            self._ticket = hold(self._line(), name)
-
     def _ahead(self, since: float) -> List[str]:
-        """Return the other runs that have stood in the line for longer, the first one first."""
-        tickets = [name.split("@") for name in held(self._line())]
-        before = [run for moment, run, _ in tickets if (float(moment), run) < (since, self._run)]
+        """Return the other runs that have queued for longer, the first one first."""
+        tickets = [name.split("@") for name in held(self._queue)]
+        before = [run for queued, run, _ in tickets if (float(queued), run) < (since, self._run)]
         return list(dict.fromkeys(run for run in before if run != self._run))
-
-    def _line(self) -> str:
-        return os.path.join(self._state, "line")

@@ -1,8 +1,8 @@
-"""What orch has placed in a working folder of this node: a record of its own, beside no file of the job.
+"""The record of what orch has placed in a working folder of this node, kept outside of that folder.
 
-It lies below `~/.local/state/orch/placed/`, in a folder that is named by the real path of the working
-folder, for its owner alone. What cannot be read, or makes no sense, counts as none: then files of the
-right size and time are taken for placed, and all others are left alone.
+It is below `~/.local/state/orch/placed/`, in a folder that is named by the real path of the working folder,
+for its owner alone. An invalid record counts as missing: then files of the right size and time are taken
+for placed, and all others are left alone.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import json
 import os
 import stat
 import zlib
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set
+from typing import Any, Dict, List, NamedTuple, Optional, Set
 
 from . import files
 
-_LARGEST = 256 << 20  # bytes; 200,000 files with long names have 60 MB
+_MAX_BYTES = 256 << 20  # 200,000 files with long names take 60 MB
 _FORMAT = 1
 _NO_PARTS = frozenset(("", os.curdir, os.pardir))
 _KINDS = ("file", "link", "folder")
 
 
 class Entry(NamedTuple):
-    """A file, a link, or a folder that is empty where it comes from; `path` is relative.
+    """A file, a link, or a folder that is empty at its source; `path` is relative.
 
     `size` is of a file, `target` of a link; `mtime_ns` is 0 for a folder, `mode` for a link.
     """
@@ -38,9 +38,9 @@ class Entry(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """What orch put there: the entry as its source had it, and the file's size and time on this node.
+    """What orch has placed: the entry as its source had it, and the file's size and time on this node.
 
-    `owner` is whose it is, where several projects were told to share a working folder.
+    `owner` is the project that it is from, as several may share a working folder.
     """
 
     source: Entry
@@ -53,9 +53,9 @@ class Manifest:
     """The record of one working folder.
 
     `digest` is of the tree that `owner` has placed last, for `run`, at `time` (seconds since the epoch),
-    and empty where that has not come to its end. `kept` are the entries of it that were not placed, for
-    the files had changed here. `pending` is what a push of `owner` was to bring that has not been
-    settled. `made` are the folders that orch made for what it placed.
+    and empty if that was not completed. `kept` are the entries of it that were not placed, as the files had
+    changed here. `pending` are those that an unfinished push of `owner` was sending. `made` are the folders
+    that orch made for what it placed.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Manifest:
         self.made: Set[str] = set()
 
     def is_of(self, owner: str, digest: str) -> bool:
-        """Tell whether the tree with this digest is the one that `owner` has placed last, in whole."""
+        """Return whether the tree with this digest is the one that `owner` has placed last, completely."""
         return bool(digest) and (owner, digest) == (self.owner, self.digest)
 
     def tree(self) -> List[Entry]:
@@ -77,24 +77,23 @@ class Manifest:
 
 
 def state_of(folder: str) -> str:
-    """Return the folder of orch's that is about the working folder `folder`, a real path."""
+    """Return orch's own folder for the working folder `folder`, a real path."""
     name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]
     return os.path.join(files.state_root(), "placed", name)
 
 
 def load(state: str) -> Manifest:
-    """Return the manifest in `state`; an empty one where there is none that makes sense.
+    """Return the manifest in `state`; an empty one if there is no valid one.
 
-    Raises OSError where there is one that cannot be read.
+    Raises OSError if there is one that cannot be read.
     """
     try:
-        data = files.read_some(_path(state), _LARGEST + 1)
+        data = files.read_some(_path(state), _MAX_BYTES + 1)
+        return _parse(json.loads(data.decode("utf-8")))
     except (FileNotFoundError, NotADirectoryError, files.NotAFile):
         return Manifest()
-    try:
-        return _parse(json.loads(data.decode("utf-8")))
     except (ValueError, KeyError, TypeError, RecursionError):
-        return Manifest()  # torn by a crash of the machine, or another version's
+        return Manifest()  # torn by a crash of the machine, or of another version
 
 
 def save(state: str, folder: str, manifest: Manifest) -> None:
@@ -118,26 +117,15 @@ def save(state: str, folder: str, manifest: Manifest) -> None:
         "pending": list(manifest.pending.values()),
         "made": sorted(manifest.made),
     }
-    path = _path(state)
-    try:
-        files.write_json(path, value)
-    except OSError:
-        files.remove("{}.{}.tmp".format(path, os.getpid()))  # half of it only fills the disk
-        raise
-
-
-def pack(entries: Iterable[Entry]) -> str:
-    """Return entries as a text that travels in a request: JSON, compressed, in base 64."""
-    data = json.dumps(list(entries), separators=(",", ":")).encode("ascii")
-    return base64.b64encode(zlib.compress(data, 1)).decode("ascii")
+    files.write_json(_path(state), value)
 
 
 def unpack(packed: str) -> List[Entry]:
-    """Return the entries that `pack` has packed. Raises ValueError for anything else."""
+    """Return the entries of a request: compressed JSON in base 64. Raises ValueError for anything else."""
     inflate = zlib.decompressobj()
-    data = inflate.decompress(base64.b64decode(packed), _LARGEST)
+    data = inflate.decompress(base64.b64decode(packed), _MAX_BYTES)
     if inflate.unconsumed_tail:
-        raise ValueError("a listing of more than {:d} bytes".format(_LARGEST))
+        raise ValueError("a listing of more than {:d} bytes".format(_MAX_BYTES))
     return entries_of(json.loads(data.decode("ascii")))
 
 
@@ -149,11 +137,11 @@ def entries_of(rows: Any) -> List[Entry]:
 
 
 def look(folder: str, path: str) -> Optional[Entry]:
-    """Return what stands at `path` below `folder`; None where nothing does.
+    """Return what is at `path` below `folder`; None if nothing is.
 
     Its kind is "other" for what is no file, link or folder. Raises OSError.
     """
-    full = folder + "/" + path  # not join: this is asked of every file of every launch
+    full = folder + "/" + path  # not join: this runs for every file of every launch
     try:
         status = os.lstat(full)
         if stat.S_ISLNK(status.st_mode):
@@ -173,37 +161,36 @@ def _path(state: str) -> str:
 
 def _parse(value: Any) -> Manifest:
     if value["format"] != _FORMAT:
-        raise ValueError("another version's")
+        raise ValueError("of another version")
     manifest = Manifest()
     manifest.owner, manifest.digest = _text(value["owner"]), _text(value["digest"])
     manifest.run, manifest.time = _text(value["run"]), float(value["time"])
     owners = [_text(owner) for owner in value["owners"]]
     for *source, size, mtime_ns, number in value["placed"]:
         entry = _entry(source)
-        if not (type(size) is type(mtime_ns) is type(number) is int):
-            raise ValueError("not numbers: {!r}".format([size, mtime_ns, number]))
+        _require_numbers(size, mtime_ns, number)
         manifest.placed[entry.path] = Placed(entry, size, mtime_ns, owners[number])
-    manifest.kept = _by_path(entries_of(value["kept"]))
-    manifest.pending = _by_path(entries_of(value["pending"]))
+    manifest.kept = {entry.path: entry for entry in entries_of(value["kept"])}
+    manifest.pending = {entry.path: entry for entry in entries_of(value["pending"])}
     manifest.made = {_below(path) for path in value["made"]}
     return manifest
 
 
-def _by_path(entries: Iterable[Entry]) -> Dict[str, Entry]:
-    return {entry.path: entry for entry in entries}
+def _require_numbers(*values: Any) -> None:
+    if any(type(value) is not int for value in values):
+        raise ValueError("not numbers: {!r}".format(values))
 
 
 def _entry(row: Any) -> Entry:
     path, kind, size, mtime_ns, mode, target = row
     if kind not in _KINDS or type(target) is not str:
         raise ValueError("not an entry: {!r}".format(row))
-    if not (type(size) is type(mtime_ns) is type(mode) is int):
-        raise ValueError("not numbers: {!r}".format(row))
+    _require_numbers(size, mtime_ns, mode)
     return Entry(_below(path), kind, size, mtime_ns, mode, target)
 
 
 def _below(path: Any) -> str:
-    """Return a relative path that does not climb out of its folder. Raises ValueError for another."""
+    """Return a relative path that does not lead out of its folder. Raises ValueError for any other."""
     if "\0" in _text(path) or not _NO_PARTS.isdisjoint(path.split("/")):
         raise ValueError("not a path below a folder: {!r}".format(path))
     return str(path)

@@ -1,4 +1,4 @@
-"""The interfaces of this node and the way to an address, as the kernel says (rtnetlink(7))."""
+"""The interfaces of this node, the route to an address, and listening sockets (rtnetlink(7))."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import socket
 import struct
 from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+from .probes import read
 
 _RTM_GETADDR, _NLMSG_DONE, _NLMSG_ERROR = 22, 3, 2
 _NLM_F_REQUEST_DUMP = 0x301
@@ -20,27 +22,25 @@ def interfaces() -> List[Dict[str, Any]]:
     """Return the interfaces that are up and have addresses.
 
     Each is {"name", "addresses": ["198.18.0.2/24", ...], "speed": Mb/s or null, "loopback": bool};
-    link-local addresses, which no other node can be told, are left out.
+    link-local addresses, which mean nothing to other nodes, are left out.
     """
-    found: Dict[str, Dict[str, Any]] = {}
+    found: Dict[str, List[str]] = {}
     for name, address in addresses():
-        if not _is_up(name):
-            continue
-        entry = found.setdefault(
-            name,
-            {"name": name, "addresses": [], "speed": _speed(name), "loopback": name == "lo"},
-        )
-        entry["addresses"].append(address)
-    return list(found.values())
+        found.setdefault(name, []).append(address)
+    return [
+        {"name": name, "addresses": own, "speed": _speed(name), "loopback": name == "lo"}
+        for name, own in found.items()
+        if _read(name, "operstate") in ("up", "unknown")  # "unknown": loopback, tunnels
+    ]
 
 
 def route(address: str) -> Dict[str, Optional[str]]:
-    """Return {"source", "interface"} that packets to `address` would take; null where there is no way.
+    """Return {"source", "interface"} that packets to `address` would take; null without a route.
 
-    Nothing is sent: connecting a UDP socket only asks the routing table.
+    Nothing is sent: connecting a UDP socket only looks into the routing table.
     """
-    family, kind, protocol, _, target = socket.getaddrinfo(address, 9, type=socket.SOCK_DGRAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
+    probe, target = resolve(address, 9, socket.SOCK_DGRAM)
+    with probe:
         try:
             probe.connect(target)
         except OSError:
@@ -52,8 +52,30 @@ def route(address: str) -> Dict[str, Optional[str]]:
     return {"source": source, "interface": None}
 
 
+def resolve(address: str, port: int, kind: int = socket.SOCK_STREAM) -> Tuple[socket.socket, Any]:
+    """Return a new socket for `address`, and the address in the socket's form. Raises OSError."""
+    family, kind, protocol, _, target = socket.getaddrinfo(address, port, type=kind)[0]
+    return socket.socket(family, kind, protocol), target
+
+
+def listener(address: str, port: int, backlog: int) -> socket.socket:
+    """Return a socket that listens on `address`; port 0 is a free one. Raises OSError."""
+    found, target = resolve(address, port)
+    try:
+        # As torch's store does: connections of an ended run in TIME_WAIT do not block the port.
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if found.family == socket.AF_INET6:
+            found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        found.bind(target)
+        found.listen(backlog)
+    except OSError:
+        found.close()
+        raise
+    return found
+
+
 def ssh_address() -> Optional[str]:
-    """Return this node's own end of the SSH connection: an address of its own, also behind NAT."""
+    """Return this node's end of the SSH connection: an address of its own, also behind NAT."""
     fields = os.environ.get("SSH_CONNECTION", "").split()
     return fields[2] if len(fields) == 4 else None
 
@@ -89,38 +111,28 @@ def _parse_address(message: bytes) -> Optional[Tuple[str, str]]:
         length, kind = _ATTRIBUTE.unpack_from(message, position)
         attributes[kind] = message[position + _ATTRIBUTE.size : position + length]
         position += (length + 3) & ~3
-    raw = attributes.get(_IFA_LOCAL, attributes.get(_IFA_ADDRESS))  # LOCAL is ours on a peer link
+    raw = attributes.get(_IFA_LOCAL, attributes.get(_IFA_ADDRESS))  # on a peer link LOCAL is ours
     if raw is None:
         return None
     try:
         name = socket.if_indextoname(index)
     except OSError:
-        return None  # the interface went away just now
+        return None  # the interface has just gone
     return name, "{}/{:d}".format(socket.inet_ntop(family, raw), prefix)
 
 
-def _is_up(name: str) -> bool:
-    state = _sys(name, "operstate")
-    return state in ("up", "unknown")  # loopback, tunnels and some virtual links say "unknown"
-
-
 def _speed(name: str) -> Optional[int]:
-    """Return what the link says, where there is a device to it: what a veth says is made up."""
-    folder = "/sys/class/net/{}".format(name)
-    try:
-        below = [entry for entry in os.listdir(folder) if entry.startswith("lower_")]  # bond, VLAN
-    except OSError:
+    """Return the speed that the link reports, if there is a device: what a veth reports is made up."""
+    folder = "/sys/class/net/{}/".format(name)
+    lower = [
+        entry + "/" for entry in read.names("/", folder) if entry.startswith("lower_")
+    ]  # bond, VLAN
+    if not any(os.path.exists(folder + below + "device") for below in ["", *lower]):
         return None
-    places = [folder, *(os.path.join(folder, entry) for entry in below)]
-    if not any(os.path.exists(os.path.join(place, "device")) for place in places):
-        return None
-    value = _sys(name, "speed")
-    return int(value) if value is not None and value.isdigit() else None
+    value = _read(name, "speed") or ""
+    return int(value) if value.isdigit() else None
 
 
-def _sys(name: str, attribute: str) -> Optional[str]:
-    try:
-        with open("/sys/class/net/{}/{}".format(name, attribute), encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return None  # no such interface in this /sys, or EINVAL: the link has no such value
+def _read(name: str, attribute: str) -> Optional[str]:
+    """Return an attribute; None if this /sys has no such interface, or the link no such value (EINVAL)."""
+    return read.text("/", "/sys/class/net/{}/{}".format(name, attribute))

@@ -9,26 +9,22 @@ from .probes import memory, read
 
 
 def kills(root: str = "/") -> Optional[int]:
-    """Return the group's count of kills by any out-of-memory killer; None where it is not told.
+    """Return the group's count of kills by any out-of-memory killer; None if the kernel has no count.
 
     It is `oom_kill` in memory.events of version 2, in memory.oom_control of version 1 (Linux 4.13).
     """
-    place = memory.place(root)
-    if place is None:
+    group = memory.control_group(root)
+    if group is None:
         return None
-    mount, path, version = place
+    mount, path, version = group
     name = "memory.events" if version == 2 else "memory.oom_control"
-    for line in (read.text(root, os.path.join(mount + path, name)) or "").split("\n"):
-        words = line.split()
-        if len(words) == 2 and words[0] == "oom_kill" and words[1].isdigit():
-            return int(words[1])
-    return None
+    return read.counts(root, os.path.join(mount + path, name)).get("oom_kill")
 
 
 class Count:
-    """Counts the kills in this process's group from now on.
+    """Counts the kills in this process's group from its creation on.
 
-    A process that was moved to another group after it began is counted there, which nobody sees.
+    A process that was moved to another group since then is counted there, and not here.
     """
 
     def __init__(self, root: str = "/") -> None:
@@ -36,6 +32,6 @@ class Count:
         self._before = kills(root)
 
     def since(self) -> Optional[int]:
-        """Return how many there were; None where the kernel does not tell."""
+        """Return how many there were; None if the kernel has no count."""
         now = kills(self._root)
         return None if now is None or self._before is None else now - self._before

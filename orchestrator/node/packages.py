@@ -1,8 +1,8 @@
-"""The packages of orch's node side that stand on this node, and which of them nobody needs any more.
+"""The packages of orch's node side on this node: their compiled twins, and removing unused ones.
 
-A supervisor lives on with the package that it was started from: the ranks that its launcher starts again
-go through the shim in it. A home may be shared by nodes that do not see each other's processes, so who
-uses a package says so by its time of last change.
+A supervisor lives on with the package that it was started from: the ranks that its launcher restarts go
+through the shim in it. A home may be shared by nodes that do not see each other's processes, so a process
+marks its package as in use by setting the file's time.
 """
 
 from __future__ import annotations
@@ -14,25 +14,51 @@ import time
 from typing import Set
 
 _NAME = re.compile(r"(node-[0-9a-f]{16})(\.[A-Za-z0-9_-]+)?\.pyz(\.[0-9a-f]+\.tmp)?\Z")
-_HOUR = 3600.0
-_UNUSED_AFTER = 7 * 24 * _HOUR  # seconds
+_MARK_INTERVAL = 3600.0  # seconds
+_UNUSED_AFTER = 7 * 24 * 3600.0  # seconds
+
+
+def write_compiled(package: str) -> None:
+    """Write the compiled twin of the zipapp `package` unless it exists. Raises OSError.
+
+    Compiling is most of the time of a start, and Python caches nothing that it imports from a zip file.
+    So the upload leaves `node-HASH.<cache tag>.pyz` with the same modules compiled, and every start finds
+    it (`__main__.py`).
+    """
+    path = "{}.{}.pyz".format(package[: -len(".pyz")], sys.implementation.cache_tag)
+    if os.path.exists(path):
+        return
+    import importlib.util
+    import marshal
+    import struct
+    import zipfile
+
+    # The header of a .pyc that is never checked against its source (PEP 552): the name has the hash.
+    header = importlib.util.MAGIC_NUMBER + struct.pack("<I8x", 1)
+    # Nodes that share a home may do this at once, each in a process of the same number.
+    temporary = "{}.{}.tmp".format(path, os.urandom(8).hex())
+    with zipfile.ZipFile(package) as source, zipfile.ZipFile(temporary, "w") as target:
+        for name in source.namelist():
+            code = compile(source.read(name), name, "exec", dont_inherit=True)
+            target.writestr(name + "c", header + marshal.dumps(code))
+    os.replace(temporary, path)
 
 
 def mark_as_used() -> None:
-    """Show those who tidy up that this very package is in use; once an hour is enough."""
+    """Mark the package that this process was started from as in use, once an hour."""
     try:
-        if time.time() - os.stat(sys.argv[0]).st_mtime > _HOUR:
+        if time.time() - os.stat(sys.argv[0]).st_mtime > _MARK_INTERVAL:
             os.utime(sys.argv[0])
     except OSError:
-        pass  # it was removed, or the home cannot be written: nothing that could be done here
+        pass  # it was removed, or the home cannot be written
 
 
 def remove_unused() -> int:
-    """Remove packages, their compiled twins and half uploads, for a week in no use; return the bytes."""
+    """Remove packages, compiled twins and half uploads unused for a week; return the bytes freed."""
     folder, own = os.path.split(os.path.abspath(sys.argv[0]))
     matches = [match for match in map(_NAME.match, os.listdir(folder)) if match is not None]
     used = _used() | {own[: -len(".pyz")]}
-    # Its twin may be older than a package that is in use: one young file saves all of its name.
+    # A twin may be older than its package, which is in use: one young file keeps all of its name.
     used.update(m.group(1) for m in matches if _is_young(os.path.join(folder, m.group())))
     unused = [os.path.join(folder, m.group()) for m in matches if m.group(1) not in used]
     return sum(map(_remove, unused))
@@ -50,21 +76,19 @@ def _remove(path: str) -> int:
         size = os.lstat(path).st_blocks * 512
         os.unlink(path)
     except FileNotFoundError:
-        return 0  # a node that shares the home was quicker
+        return 0  # a node that shares the home has removed it
     return size
 
 
 def _used() -> Set[str]:
-    """Return the packages that command lines of live processes name."""
-    found = set()
+    """Return the packages in the command lines of live processes."""
+    found: Set[str] = set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open("/proc/{}/cmdline".format(pid), "rb") as file:
                 words = file.read().split(b"\0")
         except OSError:
             continue  # it has just ended
-        for word in words:
-            match = _NAME.match(os.fsdecode(os.path.basename(word)))
-            if match is not None:
-                found.add(match.group(1))
+        names = (_NAME.match(os.fsdecode(os.path.basename(word))) for word in words)
+        found.update(match.group(1) for match in names if match is not None)
     return found

@@ -1,7 +1,7 @@
-"""Read what faulthandler and py-spy print of a process's threads: pure.
+"""Parse the dumps of a process's threads by faulthandler and py-spy.
 
-Both come to the same, a list of {"name", "main", "frames": [[function, file, line], ...]}, innermost frame
-first. A dump may be of any version, cut off anywhere, or another program's.
+Both give a list of {"name", "main", "frames": [[function, file, line], ...]}, innermost frame first. A dump
+may be of any version, cut off anywhere, or another program's.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any, Dict, List, Optional
 
 Thread = Dict[str, Any]
 
-MOST_THREADS = 100  # as many as faulthandler prints
-MOST_FRAMES = 100  # likewise, of each
-_LONGEST = 500  # characters of a name, likewise
+# As faulthandler has them:
+MAX_THREADS = 100
+MAX_FRAMES = 100  # of each thread
+_MAX_NAME = 500  # characters
 
 # Python 3.14 adds a name: `Thread 0x00007f (most recent call first)` or `Thread 0x00007f [name] (most ...`.
 _THREAD = re.compile(
@@ -25,9 +26,9 @@ _MAIN = "MainThread"
 
 
 def read_dump(text: str) -> List[Thread]:
-    """Return the threads of what faulthandler printed.
+    """Return the threads that faulthandler printed.
 
-    The oldest thread, which is the main one, comes last, unless there were too many (`...`).
+    The oldest thread, which is the main one, is the last, unless there were too many (`...`).
     """
     threads: List[Thread] = []
     is_cut = False
@@ -39,46 +40,42 @@ def read_dump(text: str) -> List[Thread]:
         frame = _FRAME.match(line)
         if frame is not None and threads:
             path, number, function = frame.groups()
-            if len(threads[-1]["frames"]) < MOST_FRAMES:
+            if len(threads[-1]["frames"]) < MAX_FRAMES:
                 line_number = int(number) if number.isdigit() else 0
                 threads[-1]["frames"].append([_short(function), _short(path or "???"), line_number])
         elif line == "...":
             is_cut = True
     if threads and not is_cut:
         threads[-1].update(main=True, name=threads[-1]["name"] or _MAIN)
-    return _few(threads)
+    return threads[-MAX_THREADS:]
 
 
 def read_spy(text: str, pid: int) -> Optional[List[Thread]]:
-    """Return the threads of process `pid` in what `py-spy dump --json` printed; None if it is not that."""
+    """Return the threads of process `pid` that `py-spy dump --json` printed; None for any other output."""
     try:
         threads = [
             {
-                "name": _short(str(said["thread_name"] or "")),
-                "main": said["os_thread_id"] == pid,
+                "name": _short(str(thread["thread_name"] or "")),
+                "main": thread["os_thread_id"] == pid,
                 "frames": [
-                    # Newer ones say `Loader.get`, where faulthandler says `get`.
-                    [_short(_word(frame["name"]).rpartition(".")[2]), _short(_word(frame["filename"])),
+                    # Newer versions print `Loader.get`, where faulthandler prints `get`.
+                    [_short(_text(frame["name"]).rpartition(".")[2]), _short(_text(frame["filename"])),
                      _line(frame["line"])]
-                    for frame in said["frames"][:MOST_FRAMES]
+                    for frame in thread["frames"][:MAX_FRAMES]
                 ],
             }
-            for said in json.loads(text)
+            for thread in json.loads(text)
         ]  # fmt: skip
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return _few(threads)
-
-
-def _few(threads: List[Thread]) -> List[Thread]:
-    return threads[-MOST_THREADS:]
+    return threads[-MAX_THREADS:]
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
+    return text if len(text) <= _MAX_NAME else text[:_MAX_NAME] + "..."
 
 
-def _word(value: Any) -> str:
+def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("not a text: {!r:.40}".format(value))
     return value

@@ -1,11 +1,11 @@
 """How large a packet gets through to listeners of orch on other nodes (`listen.py`).
 
-A path that silently drops large packets lets every small exchange pass, and stalls whatever sends much. So
-send much. What stalls is sent again in small segments (TCP_MAXSEG): if that passes, the size is to blame,
+A path that silently drops large packets lets every small exchange pass, and stalls bulk transfers. So send
+much data. What stalls is sent again in small segments (TCP_MAXSEG): if that passes, the size is the cause,
 and a search finds the largest that passes.
 
-The search is over segments of TCP, not datagrams of UDP with DF set: TCP sets DF too, its acknowledgements
-are the echo, the listener is there already, and a firewall that lets NCCL pass lets this pass.
+The search uses segments of TCP, not datagrams of UDP with DF set: TCP sets DF too, its acknowledgements are
+the echo, the listener is there already, and a firewall that lets NCCL pass lets this pass.
 """
 
 from __future__ import annotations
@@ -17,45 +17,48 @@ import socket
 import time
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from .stream import AT_ONCE, Info, info
-from .tasks import Tell, deadline
+from . import network
+from .stream import Info, abort, info
+from .tasks import deadline
 
 Target = Tuple[str, int, str]  # address, port, ANSWER
 
-SMALL = 536  # TCP_MAXSEG that every path must carry: packets of 576 bytes (RFC 791)
+_SMALL = 536  # TCP_MAXSEG that every path must carry: packets of 576 bytes (RFC 791)
 # Seconds without progress that are a stall: three retransmissions on a near network.
 _DELIVERY_TIMEOUT = 1.5
-_SEARCH_TIMEOUT = 0.8  # two will do where it is known that large ones vanish
-_CONNECT_TIME = 3.0
-_TICK = 0.05  # seconds between looks at the progress, of which the kernel sends no word
-_PIECE = memoryview(bytes(1 << 16))
-_OPTIONS = 40  # bytes of TCP's options, at most
-_MUCH = 1 << 17  # bytes: nothing that only small packets carry through brings that much
-_SEARCH_SIZE = 1 << 15
-_RUNGS = 32  # sizes that are tried at once: every round of the search costs one patience
-_LONGEST_REPLY = 200
+_SEARCH_TIMEOUT = 0.8  # two, once it is known that large packets are dropped
+_CONNECT_TIMEOUT = 3.0
+_POLL_INTERVAL = 0.05  # seconds between checks of the progress, which the kernel does not report
+_BUFFER = memoryview(bytes(1 << 16))
+_MAX_OPTIONS = 40  # bytes of TCP's options
+_SLOW_BYTES = (
+    1 << 17
+)  # more arrives on a slow path only: a path that drops large packets never brings it
+_SEARCH_BYTES = 1 << 15
+_SEARCH_STEPS = 32  # sizes that are tried at once: every round of the search costs a timeout
+_MAX_REPLY = 200  # bytes
 
 
-def path(tell: Tell, limit: float, targets: List[Target], ask: str, size: int) -> None:
-    """Send `size` bytes to each of `targets`, all at once; tell one outcome each, in their order.
+def path(limit: float, targets: List[Target], ask: str, size: int) -> List[Dict[str, Any]]:
+    """Send `size` bytes to each of `targets`, all at once; return one outcome each, in their order.
 
     It is {"result": WORD, "mss": bytes or null, "retransmits": segments, "text": null or why}:
 
     ok       all of it arrived
     hole     it stalls, twice, and passes in small segments; "largest" is the largest TCP_MAXSEG that
-             passes, of the headers only TCP's options counted in
+             passes, which includes TCP's options and no other header
     unsteady it stalled once, and not again
-    slow     it moves, but there was no time to wait for all of it
+    slow     it makes progress, but there was no time to wait for all of it
     stalled  it stalls in small segments as well
     failed   no connection, or it broke off: "text" says how
     foreign  it arrived, but at another service
-    late     there was no time left to see
+    late     there was no time left
     """
     end = deadline(limit)
     first = [(target, None) for target in targets]
     outcomes = _deliver(first, ask, size, _DELIVERY_TIMEOUT, end - limit / 2)
     stalled = [i for i, outcome in enumerate(outcomes) if outcome["result"] == "stalled"]
-    wanted = [(targets[i], maxseg) for i in stalled for maxseg in (None, SMALL)]
+    wanted = [(targets[i], maxseg) for i in stalled for maxseg in (None, _SMALL)]
     again = _deliver(wanted, ask, size, _DELIVERY_TIMEOUT, end)
     for position, index in enumerate(stalled):
         as_it_is, small = again[2 * position : 2 * position + 2]
@@ -65,25 +68,25 @@ def path(tell: Tell, limit: float, targets: List[Target], ask: str, size: int) -
             outcomes[index]["result"] = "hole"
     holes = [i for i in stalled if outcomes[i]["result"] == "hole"]
     if holes:
-        # One is searched: where several stall from here, it is for the same reason as a rule.
-        too_large = outcomes[holes[0]]["mss"] + _OPTIONS
+        # One is searched: if several stall from here, they usually have the same cause.
+        too_large = outcomes[holes[0]]["mss"] + _MAX_OPTIONS
         largest = _search(targets[holes[0]], ask, too_large, end)
         for index in holes:
             outcomes[index]["largest"] = largest
-    tell(outcomes)
+    return outcomes
 
 
 def _search(target: Target, ask: str, too_large: int, deadline: float) -> int:
     """Return the largest TCP_MAXSEG that passes."""
-    low, high = SMALL, too_large
+    low, high = _SMALL, too_large
     while high - low > 1 and time.monotonic() + _SEARCH_TIMEOUT < deadline:
-        step = max(1, (high - low) // _RUNGS)
-        rungs = list(range(low + step, high, step))
-        wanted = [(target, rung) for rung in rungs]
-        outcomes = _deliver(wanted, ask, _SEARCH_SIZE, _SEARCH_TIMEOUT, deadline)
+        step = max(1, (high - low) // _SEARCH_STEPS)
+        sizes = list(range(low + step, high, step))
+        wanted = [(target, size) for size in sizes]
+        outcomes = _deliver(wanted, ask, _SEARCH_BYTES, _SEARCH_TIMEOUT, deadline)
         passed = [outcome["result"] == "ok" for outcome in outcomes]
-        high = rungs[passed.index(False)] if False in passed else high
-        low = max([low] + [rung for rung, good in zip(rungs, passed) if good and rung < high])
+        high = sizes[passed.index(False)] if False in passed else high
+        low = max([low] + [size for size, good in zip(sizes, passed) if good and size < high])
     return low
 
 
@@ -91,11 +94,11 @@ def _deliver(
     wanted: Sequence[Tuple[Target, Optional[int]]],
     ask: str,
     size: int,
-    patience: float,
+    timeout: float,
     deadline: float,
 ) -> List[Dict[str, Any]]:
-    """Send `size` bytes to each (target, TCP_MAXSEG) at once; return what became of each."""
-    deliveries = [_Delivery(target, maxseg, ask, size, patience) for target, maxseg in wanted]
+    """Send `size` bytes to each (target, TCP_MAXSEG) at once; return the outcome of each."""
+    deliveries = [_Delivery(target, maxseg, ask, size, timeout) for target, maxseg in wanted]
     with selectors.DefaultSelector() as selector:
         for delivery in deliveries:
             delivery.begin(selector)
@@ -104,7 +107,8 @@ def _deliver(
             if now >= deadline:
                 break
             ready = {
-                key.data: events for key, events in selector.select(min(_TICK, deadline - now))
+                key.data: events
+                for key, events in selector.select(min(_POLL_INTERVAL, deadline - now))
             }
             for delivery in deliveries:
                 if delivery.result is None:
@@ -115,10 +119,10 @@ def _deliver(
 
 
 class _Delivery:
-    """One connection: made, filled, and its receipt read."""
+    """One connection: connect, send, read the receipt; `timeout` seconds without progress are a stall."""
 
     def __init__(
-        self, target: Target, maxseg: Optional[int], ask: str, size: int, patience: float
+        self, target: Target, maxseg: Optional[int], ask: str, size: int, timeout: float
     ) -> None:
         self._address, self._port, answer = target
         self._maxseg = maxseg
@@ -126,7 +130,7 @@ class _Delivery:
         self._receipt = "orch {} ".format(answer).encode()
         self._left = size
         self._all = len(self._hello) + size
-        self._patience = patience
+        self._timeout = timeout
         self._heard = b""
         self._connected = False
         self._progress = 0
@@ -139,10 +143,7 @@ class _Delivery:
 
     def begin(self, selector: selectors.BaseSelector) -> None:
         try:
-            family, kind, protocol, _, address = socket.getaddrinfo(
-                self._address, self._port, type=socket.SOCK_STREAM
-            )[0]
-            self._socket = socket.socket(family, kind, protocol)
+            self._socket, address = network.resolve(self._address, self._port)
             self._socket.setblocking(False)
             if self._maxseg is not None:
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, self._maxseg)
@@ -154,36 +155,36 @@ class _Delivery:
             self._end("failed", error.strerror or str(error))
 
     def step(self, selector: selectors.BaseSelector, ready: bool) -> None:
-        """Go on as far as it goes; `ready` says whether the kernel has news."""
+        """Send and receive what is possible; `ready` is whether the socket has an event."""
         assert self._socket is not None
         try:
             if ready:
-                self._go_on(selector, self._socket)
+                self._transfer(selector, self._socket)
             if self.result is None:
-                self._watch(self._socket)
+                self._check_progress(self._socket)
         except OSError as error:
             self._end("failed", error.strerror or str(error))
         if self.result is not None:
             selector.unregister(self._socket)
 
-    def _go_on(self, selector: selectors.BaseSelector, connection: socket.socket) -> None:
+    def _transfer(self, selector: selectors.BaseSelector, connection: socket.socket) -> None:
         if not self._connected:
             code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
                 raise OSError(code, os.strerror(code))
             self._connected, self._moved = True, time.monotonic()
             connection.send(self._hello)
-        self._hear(connection)
+        self._read_receipt(connection)
         try:
             while self._left and self.result is None:
-                self._left -= connection.send(_PIECE[: self._left])
+                self._left -= connection.send(_BUFFER[: self._left])
             selector.modify(connection, selectors.EVENT_READ, self)
         except BlockingIOError:
             pass
 
-    def _hear(self, connection: socket.socket) -> None:
+    def _read_receipt(self, connection: socket.socket) -> None:
         try:
-            data = connection.recv(_LONGEST_REPLY)
+            data = connection.recv(_MAX_REPLY)
         except BlockingIOError:
             return
         self._heard += data
@@ -194,18 +195,17 @@ class _Delivery:
             self._note(connection)
             self._end("ok")
 
-    def _watch(self, connection: socket.socket) -> None:
-        """See whether it moves."""
+    def _check_progress(self, connection: socket.socket) -> None:
         now = time.monotonic()
         if not self._connected:
-            if now - self._began > _CONNECT_TIME:
+            if now - self._began > _CONNECT_TIMEOUT:
                 self._end("failed", "no answer to the attempt to connect")
             return
         known = self._note(connection)
-        if now - self._moved > self._patience:
+        if now - self._moved > self._timeout:
             if self._progress >= self._all:
                 self._end("foreign", "no receipt")
-            elif known.unanswered:  # else it is the peer that does not take more just now
+            elif known.unanswered:  # else the peer has no room for more at present
                 self._end("stalled")
 
     def _note(self, connection: socket.socket) -> Info:
@@ -220,12 +220,11 @@ class _Delivery:
 
     def close(self) -> None:
         if self._socket is not None:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
-            self._socket.close()
+            abort(self._socket)
 
     def outcome(self) -> Dict[str, Any]:
         return {
-            "result": self.result or ("slow" if self._progress > _MUCH else "late"),
+            "result": self.result or ("slow" if self._progress > _SLOW_BYTES else "late"),
             "text": self._text,
             "mss": self._mss,
             "retransmits": self._retransmits,

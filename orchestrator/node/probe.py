@@ -1,7 +1,7 @@
-"""Connect to listeners of orch on other nodes (`listen.py`), many at once, and tell how each attempt ended.
+"""Connect to listeners of orch on other nodes (`listen.py`), many at once; report how each attempt ended.
 
-Whatever answers there may be somebody else's: it is not believed, not waited for long, and little of
-what it says is kept.
+What answers there may be another service: it is not trusted, not waited for long, and little of its answer
+is kept.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import struct
 import time
 from typing import Any, Deque, Dict, List, Optional, Tuple
 
-from .tasks import Tell, deadline
+from . import network
+from .stream import info
+from .tasks import deadline
 
 Outcome = Dict[str, Any]
 
@@ -29,11 +31,10 @@ _RESULTS = {
     errno.ECONNRESET: "reset",
     errno.EPIPE: "reset",
 }
-_LONGEST_REPLY = 200
-_KEPT = 60  # bytes of what somebody else said
-_TCP_INFO_RTT = 68  # where struct tcp_info has its smoothed round trip, in microseconds
-# Where the kernel keeps ICMP errors of a socket, and how (ip(7)): by family, (level, option, where the
-# offender's address is in the structure).
+_MAX_REPLY = 200  # bytes
+_MAX_SAID = 60  # bytes that are kept of another service's answer
+# How the kernel reports ICMP errors of a socket (ip(7)), by family: level, option, and the place of the
+# sender's address in the structure.
 _ERRORS = {
     socket.AF_INET: (socket.IPPROTO_IP, 11, slice(20, 24)),
     socket.AF_INET6: (socket.IPPROTO_IPV6, 25, slice(24, 40)),
@@ -42,27 +43,26 @@ _EXTENDED_ERROR = struct.Struct("=IBBBBII")  # errno, origin, type, code, paddin
 
 
 def probe(
-    tell: Tell,
     limit: float,
     targets: List[Tuple[str, int, str]],
     ask: str,
     patience: float,
     at_once: int = 64,
-) -> None:
-    """Try each (address, port, ANSWER) of `targets`; tell one outcome each, in their order.
+) -> List[Outcome]:
+    """Try each (address, port, ANSWER) of `targets`; return one outcome each, in their order.
 
     Connecting may take `patience` seconds, and the handshake as long again. An outcome is {"result":
     WORD, "seconds": until it was known, ...} with one of these words:
 
     ok           the listener answered: "source" is this node as seen from there; "seconds" is the round
                  trip as the kernel measured it
-    refused, timeout, unreachable, no-route, prohibited, reset: as the kernel says; "icmp" is [type, code]
-                 and "by" is whose packet it was, where it was one
-    closed, silent: it was let in, and then nothing came
-    foreign      another service, or another's listener: "said" is how its words begin
+    refused, timeout, unreachable, no-route, prohibited, reset: as the kernel reports; if it was an ICMP
+                 message, "icmp" is [type, code] and "by" its sender
+    closed, silent: the connection was accepted, and then nothing came
+    foreign      another service, or the listener of another launch: "said" is the start of its answer
     error        something else: "text"
 
-    "local" is this node's own address on the way, where there is one.
+    "local" is this node's own address of the connection, if there is one.
     """
     end = deadline(limit)
     outcomes: List[Optional[Outcome]] = [None] * len(targets)
@@ -91,12 +91,12 @@ def probe(
     for attempt in attempts.values():
         attempt.end(selector)
     selector.close()
-    untold = {"result": "error", "seconds": limit, "text": "there was no time left to try it"}
-    tell([outcome or untold for outcome in outcomes])
+    skipped = {"result": "error", "seconds": limit, "text": "there was no time left to try it"}
+    return [outcome or skipped for outcome in outcomes]
 
 
 class _Attempt:
-    """One connection: made, asked, and its answer read."""
+    """One connection: connect, ask, read the answer."""
 
     def __init__(self, target: Tuple[str, int, str], ask: str, patience: float) -> None:
         self._address, self._port, self._answer = target
@@ -116,14 +116,10 @@ class _Attempt:
     def begin(self, selector: selectors.BaseSelector) -> Optional[Outcome]:
         """Start to connect; return the outcome if it is known at once."""
         try:
-            family, kind, protocol, _, address = socket.getaddrinfo(
-                self._address, self._port, type=socket.SOCK_STREAM
-            )[0]
-            self._socket = socket.socket(family, kind, protocol)
+            self._socket, address = network.resolve(self._address, self._port)
             self._socket.setblocking(False)
-            if family in _ERRORS:
-                level, option, _ = _ERRORS[family]
-                self._socket.setsockopt(level, option, 1)
+            level, option, _ = _ERRORS[self._socket.family]
+            self._socket.setsockopt(level, option, 1)
             code = self._socket.connect_ex(address)
             if code not in (0, errno.EINPROGRESS):
                 return self._failed(code)
@@ -134,15 +130,15 @@ class _Attempt:
         return None
 
     def step(self, selector: selectors.BaseSelector) -> Optional[Outcome]:
-        """Go on where the socket is ready; return the outcome when it is known."""
+        """Continue once the socket is ready; return the outcome when it is known."""
         assert self._socket is not None
         try:
             if self._connected is not None:
-                return self._hear(self._socket)
+                return self._read_answer(self._socket)
             code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
                 return self._failed(code)
-            self._connected = self._round_trip()
+            self._connected = self._round_trip(self._socket)
             self.deadline = time.monotonic() + self._patience
             self._socket.send(self._hello)
             selector.modify(self._socket, selectors.EVENT_READ)
@@ -153,7 +149,7 @@ class _Attempt:
         return None
 
     def late(self) -> Outcome:
-        """Return what it means that nothing has happened for so long."""
+        """Return the outcome of an attempt that is past its deadline."""
         return self._outcome("timeout" if self._connected is None else "silent")
 
     def end(self, selector: selectors.BaseSelector) -> None:
@@ -163,31 +159,29 @@ class _Attempt:
                 selector.unregister(self._socket)
             self._socket.close()
 
-    def _hear(self, connection: socket.socket) -> Optional[Outcome]:
-        data = connection.recv(_LONGEST_REPLY)
+    def _read_answer(self, connection: socket.socket) -> Optional[Outcome]:
+        data = connection.recv(_MAX_REPLY)
         self._heard += data
         if not self._heard:
             return self._outcome("closed")
         expected = "orch {} ".format(self._answer).encode()
         line, newline, _ = self._heard.partition(b"\n")
         words = line.decode("ascii", "replace").split(" ")
-        ours = expected.startswith(self._heard[: len(expected)])
-        if ours and newline and len(words) == 5:
+        is_ours = expected.startswith(self._heard[: len(expected)])
+        if is_ours and newline and len(words) == 5:
             return self._outcome("ok", seconds=self._connected, source=words[2])
-        if not ours or newline or not data or len(self._heard) > _LONGEST_REPLY:
-            said = self._heard[:_KEPT].decode("ascii", "backslashreplace")
+        if not is_ours or newline or not data or len(self._heard) > _MAX_REPLY:
+            said = self._heard[:_MAX_SAID].decode("ascii", "backslashreplace")
             return self._outcome("foreign", said=said)
         return None
 
-    def _round_trip(self) -> float:
-        """Return the seconds that the kernel saw pass between SYN and its answer."""
-        assert self._socket is not None
+    def _round_trip(self, connection: socket.socket) -> float:
+        """Return the seconds between SYN and its answer, as the kernel measured them if it has."""
         elapsed = time.monotonic() - self._began
-        info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_RTT + 4)
-        if len(info) < _TCP_INFO_RTT + 4:
+        try:
+            return info(connection).round_trip or elapsed
+        except OSError:
             return elapsed
-        seconds: float = struct.unpack_from("=I", info, _TCP_INFO_RTT)[0] / 1e6
-        return seconds or elapsed
 
     def _failed(self, code: Optional[int]) -> Outcome:
         if code not in _RESULTS:
@@ -195,13 +189,13 @@ class _Attempt:
         return self._outcome(_RESULTS[code], **self._icmp())
 
     def _icmp(self) -> Outcome:
-        """Return which ICMP message it was, and whose; nothing where it was none."""
+        """Return the ICMP message that ended it, and its sender; nothing if it was none."""
         assert self._socket is not None
         level, option, place = _ERRORS[self._socket.family]
         try:
             _, extra, _, _ = self._socket.recvmsg(1, 512, socket.MSG_ERRQUEUE)
         except OSError:
-            return {}  # none, or a kernel that does not keep them of connections being made
+            return {}  # none, or a kernel that does not keep them while it connects
         for found_level, found_option, data in extra:
             if (found_level, found_option) == (level, option) and len(data) >= place.stop:
                 _, origin, kind, code, _, _, _ = _EXTENDED_ERROR.unpack_from(data)
@@ -211,5 +205,5 @@ class _Attempt:
         return {}
 
     def _outcome(self, result: str, **more: Any) -> Outcome:
-        told = {"seconds": time.monotonic() - self._began, "local": self._local}
-        return dict(told, result=result, **more)
+        usual = {"seconds": time.monotonic() - self._began, "local": self._local}
+        return dict(usual, result=result, **more)

@@ -1,7 +1,7 @@
-"""Whose a working folder is: each project has one of its own, which says so in a file for people.
+"""The working folder of a project: each has one of its own, which a file in it says in plain words.
 
-A folder is free when it is not there, or is empty. It is claimed by a file in it, which is made in one
-step: of two that claim a folder at once, on hosts that share it too, one has it.
+A folder is free if it does not exist, or is empty. It is claimed by a file in it, which is made in one
+step: if two processes claim a folder at once, also on hosts that share it, only one gets it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from . import files, trust
 
 MARK = ".orch-project"
 _END = re.compile(r"-[1-9][0-9]{0,3}\Z")
-_MOST = 1000  # folders of one name
-_LARGEST = 1 << 16  # bytes of a mark
+_MAX_FOLDERS = 1000  # of one name
+_MAX_MARK_BYTES = 1 << 16
 
 
 class Folder(NamedTuple):
-    """A project's folder: its path, whether it was claimed just now, and the names that others have:
-    (path, what its owner's source is; empty where nobody says so).
+    """A project's folder: its path, whether it has just been claimed, and the names that others have:
+    (path, the source of its owner; empty if that is unknown).
     """
 
     path: str
@@ -31,10 +31,10 @@ class Folder(NamedTuple):
 
 
 def find(wanted: str, owner: str, source: str, create: bool) -> Folder:
-    """Return the folder of the project `owner`: `wanted`, or `wanted`-2, -3, ... where others have that.
+    """Return the folder of the project `owner`: `wanted`, or `wanted`-2, -3, ... if others have that.
 
-    It is the one that the project had before, else the first free one, which is claimed if it is to
-    `create` it. `source` tells a person where the project's files come from. Raises OSError.
+    It is the one that the project had before, else the first free one, which is claimed with `create`.
+    `source` is where the project's files come from, in plain words. Raises OSError.
     """
     parent, name = os.path.split(os.path.abspath(os.path.expanduser(wanted)))
     if create:
@@ -44,21 +44,21 @@ def find(wanted: str, owner: str, source: str, create: bool) -> Folder:
         if _owner_of(path).get("owner") == owner and _is_ours(path):
             return Folder(path, False, [])
     passed: List[Tuple[str, str]] = []
-    for number in range(1, _MOST):
+    for number in range(1, _MAX_FOLDERS):
         path = _path(parent, name, number)
-        said = _owner_of(path)
-        if not said and _is_free(path):
+        mark = _owner_of(path)
+        if not mark and _is_free(path):
             if not create:
                 return Folder(path, True, passed)
-            said = _claim(path, owner, source)
-        if said.get("owner") == owner and _is_ours(path):
+            mark = _claim(path, owner, source)
+        if mark.get("owner") == owner and _is_ours(path):
             return Folder(path, True, passed)
-        passed.append((path, said.get("source", "")))
-    raise OSError(errno.EEXIST, "there are {:d} folders of this name".format(_MOST), wanted)
+        passed.append((path, mark.get("source", "")))
+    raise OSError(errno.EEXIST, "there are {:d} folders of this name".format(_MAX_FOLDERS), wanted)
 
 
 def _numbers(parent: str, name: str) -> List[int]:
-    """Return the numbers of the folders of this name that there are."""
+    """Return the numbers of the folders of this name that exist."""
     try:
         ends = [each[len(name) :] for each in os.listdir(parent) if each.startswith(name)]
     except FileNotFoundError:
@@ -71,20 +71,20 @@ def _path(parent: str, name: str, number: int) -> str:
 
 
 def _owner_of(path: str) -> Dict[str, str]:
-    """Return what the mark in a folder says, nothing where there is none for this folder."""
+    """Return the contents of the mark in a folder; nothing if there is none for this folder."""
     try:
-        data = files.read_some(os.path.join(path, MARK), _LARGEST)
-        said: Any = json.loads(data.decode("utf-8"))
+        data = files.read_some(os.path.join(path, MARK), _MAX_MARK_BYTES)
+        mark: Any = json.loads(data.decode("utf-8"))
         # A copy of a project's folder is not the project's folder.
-        if said["folder"] == os.path.basename(path):
-            return {key: str(said[key]) for key in ("owner", "source")}
+        if mark["folder"] == os.path.basename(path):
+            return {key: str(mark[key]) for key in ("owner", "source")}
     except (OSError, ValueError, KeyError, TypeError):
         pass  # there is none, or a person has edited it
     return {}
 
 
 def _is_ours(path: str) -> bool:
-    """Tell whether the folder belongs to this user, as far as the file system tells owners apart."""
+    """Return whether the folder belongs to this user, as far as the file system distinguishes owners."""
     try:
         owner = os.stat(path).st_uid
     except OSError:
@@ -94,16 +94,16 @@ def _is_ours(path: str) -> bool:
 
 def _is_free(path: str) -> bool:
     try:
-        # What orch has left of a claim that was cut off is nobody's.
+        # What is left of a claim that was cut off does not count.
         return all(name.startswith(MARK + ".") for name in os.listdir(path)) and _is_ours(path)
     except FileNotFoundError:
         return not os.path.islink(path)
     except OSError:
-        return False  # a file, or a folder of somebody else's
+        return False  # a file, or a folder of another user
 
 
 def _claim(path: str, owner: str, source: str) -> Dict[str, str]:
-    """Make the folder `path` and mark it; return what its mark says then."""
+    """Make the folder `path` and mark it; return the contents of its mark then."""
     os.makedirs(path, exist_ok=True)
     mark = os.path.join(path, MARK)
     value = {
@@ -112,7 +112,9 @@ def _claim(path: str, owner: str, source: str) -> Dict[str, str]:
         "source": source,
         "owner": owner,
     }
-    temporary = "{}.{}.tmp".format(mark, os.urandom(8).hex())  # others' processes have our number
+    temporary = "{}.{}.tmp".format(
+        mark, os.urandom(8).hex()
+    )  # another host may have a process of this number
     with os.fdopen(files.create(temporary), "w", encoding="utf-8") as file:
         json.dump(value, file, indent=1)
     try:
@@ -123,11 +125,11 @@ def _claim(path: str, owner: str, source: str) -> Dict[str, str]:
 
 
 def _put(temporary: str, mark: str) -> None:
-    """Give the file its name, unless another has it. Raises OSError for anything else."""
+    """Rename the file to `mark`, unless there is one. Raises OSError for anything else."""
     try:
         os.link(temporary, mark)
     except FileExistsError:
-        pass  # somebody was quicker
+        pass  # another process was faster
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
             raise

@@ -1,4 +1,4 @@
-"""Ask py-spy for the stacks of processes; it reads their memory, and they notice nothing."""
+"""Get the stacks of processes from py-spy, which reads their memory without disturbing them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Dict, List, Optional, Tuple
 
 from . import parse_dumps
 
-_AT_ONCE = 8
+_MAX_AT_ONCE = 8
 _PROCESS_TIMEOUT = 10.0  # seconds for one process: py-spy reads the symbols of all of its libraries
 
 
 def find_spy() -> Optional[str]:
-    """Return py-spy, from beside this interpreter (the job's) or the PATH; None where there is none."""
+    """Return the path of py-spy, beside this interpreter (the job's) or in PATH; None if there is none."""
     beside = os.path.join(os.path.dirname(sys.executable), "py-spy")
     return beside if os.access(beside, os.X_OK) else shutil.which("py-spy")
 
@@ -24,14 +24,14 @@ def find_spy() -> Optional[str]:
 def spy_on(
     spy: str, pids: List[int], until: float
 ) -> Tuple[Dict[int, List[parse_dumps.Thread]], Dict[int, str]]:
-    """Return the threads of each of `pids`, and of the others why it could not be done.
+    """Return the threads of each of `pids`, and why there are none of the others.
 
-    Takes no longer than `until` (monotonic). Needs the right to trace them (ptrace(2)).
+    Takes no longer than `until` (monotonic). Needs the permission to trace them (ptrace(2)).
     """
     found: Dict[int, List[parse_dumps.Thread]] = {}
     failed: Dict[int, str] = {}
-    for first in range(0, len(pids), _AT_ONCE):
-        running = [(pid, _start(spy, pid)) for pid in pids[first : first + _AT_ONCE]]
+    for first in range(0, len(pids), _MAX_AT_ONCE):
+        running = [(pid, _start(spy, pid)) for pid in pids[first : first + _MAX_AT_ONCE]]
         by = min(until, time.monotonic() + _PROCESS_TIMEOUT)
         for pid, process in running:
             try:

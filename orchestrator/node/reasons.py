@@ -1,4 +1,4 @@
-"""Why a node's share of a run is stopped, as ids: the controller gives one with its request, the supervisor
+"""Why a node's share of a run is stopped, as ids: the controller sends one with its request, the supervisor
 keeps it in `status.json`, and the controller that reads it puts it into words.
 
 Supervisors pass on ids that they do not know: they may be older than the controller, or newer.
@@ -12,8 +12,8 @@ import enum
 class StopReason(str, enum.Enum):
     """The value is what is written: it never changes, and no other reason ever gets it.
 
-    What else there is to know is in the detail: {"node", "text": text, "seconds": number, "signal", "pid":
-    count, "because": an id}, each where the reason has it.
+    More is in the detail: {"node", "text": text, "seconds": number, "signal", "pid": count, "because": an
+    id}, each if the reason has it.
     """
 
     # A person has stopped the run:
@@ -31,16 +31,16 @@ class StopReason(str, enum.Enum):
     NODE_STOPPED = "node-stopped"  # node, because (one of UNASKED) and its detail
     LAUNCHER_HANGS = "launcher-hangs"  # text: the nodes; seconds
     START_FAILED = "start-failed"
-    NODE_LEFT = "node-left"  # the others go on without this node
+    NODE_LEFT = "node-left"  # the others continue without this node
     NODE_REPLACED = "node-replaced"  # it has no share of the next attempt
     RUN_ENDED = "run-ended"
     CONTROLLER_ENDING = "controller-ending"
     TRIAL_OVER = "trial-over"  # of the preflight
-    # The supervisor has, though no controller told it to:
+    # The supervisor has, without a request:
     SUPERVISOR_SIGNALLED = "supervisor-signalled"  # signal; pid: the sender
     LEASE_EXPIRED = "lease-expired"  # seconds
     OTHER = "other"  # text: what another version wrote
 
 
 UNASKED = (StopReason.SUPERVISOR_SIGNALLED, StopReason.LEASE_EXPIRED)
-"""For these a supervisor stops by itself; any other reason is one that it was given."""
+"""For these a supervisor stops by itself; any other reason comes with a request."""

@@ -1,35 +1,35 @@
-"""Read what a run's folder says of the run: a record is whole and makes sense, or it is none.
+"""Read the records in a run's folder; one that is torn or invalid counts as missing.
 
-Records are replaced all at once, and yet half of one may be there: the machine crashed, the disk was
-full, a script has written into the folder. That must end neither the agent nor the supervisor, and what
-the agent sends on must be what the controller takes for a record.
+Records are replaced all at once, and yet half of one may be there: the machine crashed, the disk was full,
+or a script wrote into the folder. That must end neither the agent nor the supervisor, and what the agent
+sends must be a record that the controller accepts.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, Optional
 
 from . import files
 
 _STATES = ("running", "stopping", "ended")
-_LARGEST = 1 << 63
-_END_OF_TIME = 1e11  # seconds since the epoch
+_MAX_COUNT = 1 << 63
+_MAX_TIME = 1e11  # seconds since the epoch
 
 
 def status_path(directory: str) -> str:
-    """Return where the supervisor of the run in `directory` keeps its status."""
+    """Return the path of the supervisor's status of the run in `directory`."""
     return os.path.join(directory, "status.json")
 
 
 def request_path(directory: str) -> str:
-    """Return where the run in `directory` finds how it is to stop."""
+    """Return the path of the request to stop the run in `directory`."""
     return os.path.join(directory, "stop.json")
 
 
 def read_status(directory: str) -> Optional[Dict[str, Any]]:
-    """Return the supervisor's status, or None. Raises OSError where the file cannot be read at all."""
+    """Return the supervisor's status, or None. Raises OSError if there is a file that cannot be read."""
     status = files.read_json(status_path(directory))
     if (
         _has(status, "state", "pid", "start", "launcher", "left")
@@ -50,7 +50,7 @@ def read_status(directory: str) -> Optional[Dict[str, Any]]:
 
 
 def read_rank(path: str) -> Optional[Dict[str, Any]]:
-    """Return the record of one rank, or None. Raises OSError where the file cannot be read at all."""
+    """Return the record of one rank, or None. Raises OSError if there is a file that cannot be read."""
     record = files.read_json(path)
     if (
         _has(record, "rank", "local_rank", "attempt")
@@ -63,8 +63,18 @@ def read_rank(path: str) -> Optional[Dict[str, Any]]:
     return None
 
 
+def try_read(
+    read: Callable[[str], Optional[Dict[str, Any]]], path: str
+) -> Optional[Dict[str, Any]]:
+    """Return what `read` does, and None if the file cannot be read: for callers that continue anyway."""
+    try:
+        return read(path)
+    except OSError:
+        return None
+
+
 def read_request(directory: str) -> Optional[Dict[str, Any]]:
-    """Return how the run is to stop, {"grace": seconds, "reason": id, "detail": {...}}, or None."""
+    """Return the request to stop, {"grace": seconds, "reason": id, "detail": {...}}, or None."""
     request = files.read_json(request_path(directory))
     if (
         _has(request, "grace", "reason")
@@ -77,7 +87,7 @@ def read_request(directory: str) -> Optional[Dict[str, Any]]:
 
 
 def _is_process(record: Any) -> bool:
-    """Tell whether it is one that runs, or one that ended with a code or by a signal."""
+    """Return whether it is a process that runs, or one that ended with an exit code or by a signal."""
     if not _has(record, "pid", "started", "ended", "code", "signal") or not is_count(record["pid"]):
         return False
     if record["ended"] is None:
@@ -91,7 +101,7 @@ def _is_process(record: Any) -> bool:
 
 
 def _is_behind(value: Any) -> bool:
-    """Tell whether it is what `leftovers.py` tells of."""
+    """Return whether it is what `leftovers.py` reports."""
     return (
         _has(value, "processes", "limit", "ended")
         and isinstance(value["processes"], list)
@@ -102,7 +112,7 @@ def _is_behind(value: Any) -> bool:
 
 
 def _is_detail(value: Any) -> bool:
-    """Tell whether it can be the detail of a reason to stop (`reasons.py`)."""
+    """Return whether it can be the detail of a reason to stop (`reasons.py`)."""
     return isinstance(value, dict) and all(_is_part(key, part) for key, part in value.items())
 
 
@@ -111,7 +121,7 @@ def _is_part(key: str, value: Any) -> bool:
         return isinstance(value, str)
     if key == "seconds":
         return is_time(value)
-    return key in ("signal", "pid") and is_count(value, 127 if key == "signal" else _LARGEST)
+    return key in ("signal", "pid") and is_count(value, 127 if key == "signal" else _MAX_COUNT)
 
 
 def _is_named(entry: Any) -> bool:
@@ -123,14 +133,14 @@ def _has(value: Any, *keys: str) -> bool:
     return isinstance(value, dict) and all(key in value for key in keys)
 
 
-def is_count(value: Any, end: int = _LARGEST) -> bool:
-    """Tell whether it is an int from 0 up to `end`, and no bool."""
+def is_count(value: Any, end: int = _MAX_COUNT) -> bool:
+    """Return whether it is an int from 0 to below `end`, and no bool."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < end
 
 
 def is_time(value: Any) -> bool:
-    """Tell whether it is a moment, in seconds since the epoch."""
-    return _is_number(value) and 0 <= value < _END_OF_TIME
+    """Return whether it is a time, in seconds since the epoch."""
+    return _is_number(value) and 0 <= value < _MAX_TIME
 
 
 def _is_number(value: Any) -> bool:

@@ -2,82 +2,80 @@
 
 The first line that the agent writes is {"hello": {...}}. A request is {"id": N, "verb": NAME, ...}; its
 answer is {"id": N, "ok": VALUE} or {"id": N, "error": TEXT}. `follow` sends any number of
-{"id": N, ...} lines before its answer; one with "n" is followed by n raw bytes. What takes time, or
+{"id": N, ...} lines before its answer; one with "n" is followed by n raw bytes. Work that takes time, or
 listens, is a task beside the conversation (`tasks.py`). The agent ends with its stdin, and its tasks with
 it. A supervisor that it started does not, unless its run is a trial (`trial.py`).
 
-The verbs that place the files of a run, which `run` names: see `placed.py` and, for where a project's
-folder is, `project.py`:
+The verbs that place the files of `run`: see `placed.py` and, for where a project's folder is, `project.py`:
 
     find    workdir, owner, source -> {"workdir"}: where it is, or would be
     enter   run, node, workdir, own, owner, source, digest, names, overwrite, again
     compare  run, tree (packed entries of its source)
     begin, settle  run
-    leave   run, stay (whether only the turn is given up)
-    changed  limit, workdir -> {"files": [[path, size, mtime_ns, mode, kind]], "cut"}: what is not as placed
+    leave   run, stay (give up the turn only)
 
-The verbs of who uses this machine; see `machine.py`:
+The verbs for the use of this machine; see `machine.py`:
 
     use     run, node, since, claim -> {"taken", "has", "users": [[run, seconds]], "ahead": [run]}
     unuse   run
 
 The verbs of a run's life; `run` and `node` name it, and `limit` is the seconds that a task has:
 
-    fits    env, unset, processes -> null | what the kernel would not take: see `exec_limits.py`
-    start   run, node, attempt, cwd, env, unset, processes, and if need be lease (seconds after which it
-            stops unless a controller was `heard`), grace (seconds, for a stop of its own accord) and linger
+    fits    env, unset, processes -> null | what the kernel would not accept: see `environment.py`
+    start   run, node, attempt, cwd, env, unset, processes, and optionally lease (seconds after which it
+            stops unless a controller was `heard`), grace (seconds, for a stop without a request) and linger
             (seconds for what ranks leave running after success) -> {"problem": text | null}
-    heard   run, node -> {"renewed": bool}, false where the run has no lease
-    follow  run, node, offsets {file: bytes already had}, quiet (no bytes, only reports; false if left
-            out): see `follow.py` -> null
+    heard   run, node -> {"renewed": bool}, false if the run has no lease
+    follow  run, node, offsets {file: bytes already received}, quiet (only reports, no bytes; default
+            false): see `follow.py` -> null
     stop    run, node, grace, reason, detail -> {"alive": bool, "time": seconds since the epoch}
-    restart_rank  run, node, attempt, rank, pid -> {"ended": bool}: see `restart_rank.py`
+    restart_rank  run, node, attempt, rank, pid -> {"ended": bool}: see `supervise.py`
     sweep   run, node -> {"left": [pid], "time": seconds since the epoch, when it began}
     evidence  limit, run, node, attempt, rank, killed, workdir: see `evidence.py`
     gpus    limit, visible (CUDA_VISIBLE_DEVICES or null) -> {"gpus", "answered"}: see `gpus.py`
-    stacks  limit, run, node, brief: see `stacks.py` -> where every process is, and what it waits for
-    changed limit, run, node, workdir, since, and if need be after (a path): see `changed.py`
+    stacks  limit, run, node, brief: see `stacks.py`
+    changed limit, run, node, workdir, since, and optionally after (a path): see `changed.py`
     written limit, run, node, workdir, since -> {"files", "bytes", "folder"}: see `changed.py`
-    usage   limit, runs [[run, node]] -> {"bytes": [bytes on disk | null where there is nothing]}
-    forget  limit, runs [[run, node]], and for what is left of trials and of older versions of orch
-            node, trials_older (seconds): see `forget.py`
+    usage   limit, runs [[run, node]] -> {"bytes": [bytes on disk | null if there are none]}
+    forget  limit, runs [[run, node]], and for the rest of trials and of older versions of orch node,
+            trials_older (seconds): see `forget.py`
             -> {"removed", "live": [[run, node]], "failed": [[run, node, why]], "bytes": freed}
 """
 
 from __future__ import annotations
 
 import collections
+import itertools
 import json
 import os
 import select
 import time
-from typing import Any, Callable, Deque, Dict, List, Optional
+from typing import Any, Callable, Deque, Dict, List, Optional, Union
 
 from . import (
     daemon,
-    exec_limits,
+    environment,
     files,
     lease,
     network,
     ports,
     processes,
     project,
-    restart_rank,
     supervise,
     trial,
     workdir,
-)  # fmt: skip
+)
 from .facts import facts
 from .follow import Follower
 from .machine import Place
 from .placed import Placing
 from .tasks import TASKS, Task, refusal
 
-_ENOUGH = 1 << 20  # bytes waiting for the controller at which a follow pauses
+_MAX_UNSENT_BYTES = 1 << 20  # at which a follow pauses
 
 
 class _Outbox:
-    """Bytes on their way to the controller; writing never blocks the agent."""
+    """Bytes for the controller; writing them never blocks the agent."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -94,7 +92,7 @@ class _Outbox:
                 self.size += len(part)
 
     def write(self) -> None:
-        """Write as much as the pipe takes."""
+        """Write as much as the pipe accepts."""
         while self._parts:
             part = self._parts[0]
             try:
@@ -115,8 +113,8 @@ class Agent:
         self._outbox = _Outbox(1)
         self._followers: Dict[int, Follower] = {}
         self._tasks: Dict[int, Task] = {}
-        self._ending: Dict[int, int] = {}  # by the task's number, who waits for its end
-        self._locks: List[int] = []  # of reserved ports: handed on to the supervisor
+        self._ending: Dict[int, int] = {}  # task -> the request to end it
+        self._locks: List[int] = []  # of reserved ports: passed on to the supervisor
         self._placings: Dict[str, Placing] = {}  # by run
         self._places: Dict[str, Place] = {}  # by run
         self._trials: Dict[str, str] = {}  # run -> node: they end with the conversation
@@ -137,11 +135,11 @@ class Agent:
             "route": network.route,
             "reserve": self._reserve,
             "owner": ports.owner,
-            "fits": exec_limits.fits,
+            "fits": environment.fits,
             "start": self._start,
             "heard": self._heard,
             "stop": self._stop,
-            "restart_rank": restart_rank.restart_rank,
+            "restart_rank": supervise.restart_rank,
             "sweep": self._sweep,
             "put": self._put,
             "discard": trial.discard,
@@ -166,29 +164,22 @@ class Agent:
             poll.register(0, select.POLLIN)
             if self._outbox.size:
                 poll.register(1, select.POLLOUT)
-            paused = self._outbox.size > _ENOUGH
-            timeout = None
-            if not paused:
-                for follower in self._followers.values():
-                    for descriptor in follower.descriptors():
-                        poll.register(descriptor, select.POLLIN)
-                    wait = follower.wait()
-                    timeout = wait if timeout is None else min(timeout, wait)
-            for task in self._tasks.values():
-                if task.descriptor is not None:
-                    poll.register(task.descriptor, select.POLLIN)
-                wait = task.wait()
-                timeout = wait if timeout is None else min(timeout, wait)
+            paused = self._outbox.size > _MAX_UNSENT_BYTES
+            waited: List[Union[Follower, Task]] = list(self._tasks.values())
+            waited += [] if paused else self._followers.values()
+            for descriptor in itertools.chain(*(each.descriptors() for each in waited)):
+                poll.register(descriptor, select.POLLIN)
+            timeout = min((each.wait() for each in waited), default=None)
             # Rounded up: a wait of a fraction of a millisecond must not spin.
             ready = poll.poll(None if timeout is None else int(timeout * 1000 + 0.999))
-            if any(descriptor == 0 for descriptor, _ in ready) and not self._hear():
+            if any(descriptor == 0 for descriptor, _ in ready) and not self._receive():
                 return
             if not paused:
-                self._follow()
-            self._attend()
+                self._advance_followers()
+            self._advance_tasks()
 
-    def _hear(self) -> bool:
-        """Take in requests; return False when the controller has hung up."""
+    def _receive(self) -> bool:
+        """Handle requests that have arrived; return False when the controller has hung up."""
         try:
             data = os.read(0, 1 << 16)
         except BlockingIOError:
@@ -214,7 +205,7 @@ class Agent:
                 self._end(number, **arguments)
                 return
             answer = {"id": number, "ok": self._verbs[verb](**arguments)}
-        except Exception as error:  # whatever it is, the controller must hear of it
+        except Exception as error:  # any error must be reported to the controller
             answer = dict(refusal(error), id=number)
         self._outbox.put(answer)
 
@@ -234,25 +225,24 @@ class Agent:
 
     def _leave(self, run: str, stay: bool = False) -> None:
         if stay:
-            self._placings[run].give_up_turn()
+            self._placings[run].turn.give_up()
         elif run in self._placings:
             self._placings.pop(run).leave()
 
     def _start(self, **spec: Any) -> Dict[str, Any]:
         run = spec["run"]
-        workdir = self._places.setdefault(run, Place(run, spec["node"]))
-        workdir.use()
-        held = workdir.descriptors
+        place = self._places.setdefault(run, Place(run, spec["node"]))
+        place.use()
+        held = self._locks + place.hold.descriptors
         if run in self._placings:
-            held += self._placings[run].descriptors
-        problem = daemon.daemonise(spec, self._locks + held)
-        while self._locks:  # the supervisor has them, for as long as the run needs its port
+            held += self._placings[run].hold.descriptors
+        problem = daemon.daemonise(spec, held)
+        while self._locks:  # the supervisor holds them for as long as the run needs its port
             os.close(self._locks.pop())
         return {"problem": problem}
 
     def _use(self, run: str, node: str, since: Optional[float], claim: bool) -> Dict[str, Any]:
-        workdir = self._places.setdefault(run, Place(run, node))
-        return workdir.ask(since, claim)
+        return self._places.setdefault(run, Place(run, node)).ask(since, claim)
 
     def _unuse(self, run: str) -> None:
         if run in self._places:
@@ -269,7 +259,7 @@ class Agent:
         return {"alive": alive, "time": asked}
 
     def _sweep(self, run: str, node: str) -> Dict[str, Any]:
-        """Kill what a run left behind whose supervisor is gone."""
+        """Kill what is left of a run that has lost its supervisor."""
         began = time.time()
         return {"left": processes.kill_all(files.run_directory(run, node)), "time": began}
 
@@ -278,9 +268,7 @@ class Agent:
         return trial.put(run, node, **more)
 
     def _end(self, number: int, task: int) -> None:
-        """End the task, or the follow, that the request of this number began; the answer comes when it
-        is gone.
-        """
+        """End the task or the follow with this number; the answer is sent once it is gone."""
         if task in self._followers:
             self._followers.pop(task).close()
         if task in self._tasks:
@@ -289,8 +277,8 @@ class Agent:
         else:
             self._outbox.put({"id": number, "ok": None})
 
-    def _attend(self) -> None:
-        """Hand on what tasks have answered, and forget those that have ended."""
+    def _advance_tasks(self) -> None:
+        """Send the answers of tasks, and remove those that have ended."""
         for number, task in list(self._tasks.items()):
             answer = task.step()
             if answer is not None:
@@ -309,11 +297,11 @@ class Agent:
         directory = files.run_directory(run, node)
         self._followers[number] = Follower(directory, offsets, send, quiet)
 
-    def _follow(self) -> None:
+    def _advance_followers(self) -> None:
         for number, follower in list(self._followers.items()):
             try:
                 follower.step()
-            except Exception as error:  # one run's trouble is not the others'
+            except Exception as error:  # an error of one run must not affect the others
                 self._outbox.put(dict(refusal(error), id=number))
             else:
                 if not follower.finished:
@@ -328,4 +316,4 @@ def main() -> None:
     try:
         Agent().run()
     except BrokenPipeError:
-        pass  # the controller went away; there is nobody left to tell
+        pass  # the controller is gone

@@ -1,4 +1,4 @@
-"""Which TCP connections of some processes do not get through, by /proc/PID/net/tcp (proc(5))."""
+"""TCP connections that are stuck, and listening sockets, from the kernel's tables in /proc (proc(5))."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import ipaddress
 import os
 import re
 import struct
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
-MOST = 200
+from .probes import read
+
+_MAX_CONNECTIONS = 200
+LISTENING = 10  # TCP_LISTEN of the kernel's net/tcp_states.h
 _ESTABLISHED, _SYN_SENT = 1, 2
 _STATES = {_ESTABLISHED: "established", _SYN_SENT: "connecting"}
-_SOCKET = re.compile(r"socket:\[([0-9]+)\]\Z")
 _HEX = re.compile(r"[0-9A-F]+\Z")
 
 
@@ -25,6 +27,7 @@ class Connection(NamedTuple):
     remote: Tuple[str, int]
     unacked: int
     retransmits: int
+    uid: int
     inode: int
 
     @property
@@ -34,78 +37,72 @@ class Connection(NamedTuple):
             return True
         return self.state == _ESTABLISHED and self.unacked > 0 and self.retransmits > 0
 
+    @property
+    def link(self) -> str:
+        """What the descriptors of this socket lead to."""
+        return "socket:[{:d}]".format(self.inode)
+
 
 def stuck(pids: Iterable[int]) -> List[Dict[str, Any]]:
-    """Return the connections of `pids` that wait for an answer which does not come, at most MOST.
+    """Return the connections of `pids` that wait for an answer which does not come, at most 200.
 
     Each is {"pid", "state": "connecting" | "established", "local": [address, port], "remote", "unacked":
     bytes, "retransmits": count}.
     """
     found: List[Dict[str, Any]] = []
-    tables: Dict[str, List[Connection]] = {}  # by network namespace: mostly they share one
+    tables: Dict[str, List[Connection]] = {}  # by network namespace: usually they share one
     for pid in pids:
         try:
-            space = os.readlink("/proc/{:d}/ns/net".format(pid))
-            if space not in tables:
-                tables[space] = [connection for connection in _read(pid) if connection.is_stuck]
-            if not tables[space]:
-                continue
-            own = _inodes(pid)
+            namespace = os.readlink("/proc/{:d}/ns/net".format(pid))
+            if namespace not in tables:
+                tables[namespace] = [
+                    each for each in table("/", "{:d}/net".format(pid)) if each.is_stuck
+                ]
+            own = read.open_files("/", pid) if tables[namespace] else []
         except OSError:
-            continue  # it ended just now
-        for connection in tables[space]:
-            if connection.inode in own and len(found) < MOST:
-                found.append(
-                    {
-                        "pid": pid, "state": _STATES[connection.state],
-                        "local": list(connection.local), "remote": list(connection.remote),
-                        "unacked": connection.unacked, "retransmits": connection.retransmits,
-                    }
-                )  # fmt: skip
-    return found
+            continue  # it has just ended
+        found += [
+            {
+                "pid": pid, "state": _STATES[each.state], "local": list(each.local),
+                "remote": list(each.remote), "unacked": each.unacked, "retransmits": each.retransmits,
+            }
+            for each in tables[namespace]
+            if each.link in own
+        ]  # fmt: skip
+    return found[:_MAX_CONNECTIONS]
 
 
-def parse(table: str) -> Iterator[Connection]:
-    """Yield the connections of a table; lines that make no sense are passed over."""
-    for line in table.splitlines()[1:]:
+def table(root: str, folder: str = "net") -> Iterator[Connection]:
+    """Yield the connections in the tables of a `folder` of /proc; none if there are no such tables."""
+    for name in ("tcp", "tcp6"):
+        try:
+            with open(
+                read.below(root, "/proc/{}/{}".format(folder, name)), encoding="ascii"
+            ) as file:
+                yield from parse(file.read())
+        except FileNotFoundError:
+            continue  # a kernel without IPv6
+
+
+def parse(text: str) -> Iterator[Connection]:
+    """Yield the connections of a table; invalid lines are skipped."""
+    for line in text.splitlines()[1:]:
         fields = line.split()
         try:
-            sent, _, _ = fields[4].partition(":")
             yield Connection(
                 state=_hex(fields[3]),
-                local=_end(fields[1]),
-                remote=_end(fields[2]),
-                unacked=_hex(sent),
+                local=_address(fields[1]),
+                remote=_address(fields[2]),
+                unacked=_hex(fields[4].partition(":")[0]),
                 retransmits=_hex(fields[6]),
+                uid=int(fields[7]),
                 inode=int(fields[9]),
             )
         except (IndexError, ValueError):
             continue
 
 
-def _read(pid: int) -> Iterator[Connection]:
-    for name in ("tcp", "tcp6"):
-        try:
-            with open("/proc/{:d}/net/{}".format(pid, name), encoding="ascii") as file:
-                yield from parse(file.read())
-        except FileNotFoundError:
-            continue  # a kernel without IPv6
-
-
-def _inodes(pid: int) -> Set[int]:
-    found = set()
-    folder = "/proc/{:d}/fd".format(pid)
-    for name in os.listdir(folder):
-        try:
-            match = _SOCKET.match(os.readlink(os.path.join(folder, name)))
-        except FileNotFoundError:
-            continue
-        if match is not None:
-            found.add(int(match.group(1)))
-    return found
-
-
-def _end(text: str) -> Tuple[str, int]:
+def _address(text: str) -> Tuple[str, int]:
     """Return address and port of `0100007F:1F90`: the address is words of the machine's byte order."""
     digits, _, port = text.partition(":")
     if len(digits) not in (8, 32):

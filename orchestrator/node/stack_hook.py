@@ -1,12 +1,12 @@
-"""Have the Python processes of a run ready to say where they are, for when somebody asks (`stacks.py`).
+"""A hook in the Python processes of a run that writes their stacks on a signal (see `stacks.py`).
 
-A `sitecustomize` on PYTHONPATH, in the run's folder, registers faulthandler on a signal that nobody uses,
-takes itself off sys.path, and imports whatever `sitecustomize` there is besides. So it works under every
-launcher and in what a rank starts; a fork has the handler anyhow. An interpreter that takes no notice of
-PYTHONPATH (-I, -E) or has no `site` (-S) runs without, as does a job with ORCH_STACKS=0.
+A `sitecustomize` on PYTHONPATH, in the run's folder, registers faulthandler on an unused signal, takes
+itself off sys.path, and imports any other `sitecustomize`. So it works under every launcher and in what a
+rank starts; a fork inherits the handler. An interpreter that ignores PYTHONPATH (-I, -E) or has no `site`
+(-S) runs without it, as does a job with ORCH_STACKS=0.
 
-Who has it is known from the process itself, never from a record: it holds the file open to which its
-stacks go (closed by exec, as the handler is), and its signal mask says that it catches the signal.
+Whether a process has it is known from the process itself, never from a record: it has the file for its
+stacks open (closed by exec, as the handler is), and its signal mask shows that it catches the signal.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Dict
 from . import files
 
 SIGNAL = 41
-"""SIGRTMIN+7 of glibc. SIGUSR1 and 2 belong to Slurm, Lightning and profilers; the first real-time signals
-to the C library and to runtimes of other languages; the last to debuggers."""
+"""SIGRTMIN+7 of glibc. SIGUSR1 and 2 belong to Slurm, Lightning and profilers, the first real-time signals
+to the C library and to runtimes of other languages, and the last to debuggers."""
 
 _OFF = "0"
-# It must be Python for any version, and leave no name behind. `os` is there already; `faulthandler` is
-# built in. What goes wrong here is no reason for a script not to run.
+# It must be Python for any version, and leave no name behind. `os` is imported already; `faulthandler` is
+# built in. An error here must not keep a script from running.
 _HOOK = '''\
 """Put here by orch, for `orch stacks`; it takes itself off sys.path."""
 import sys
@@ -51,15 +51,12 @@ def put_hook(directory: str) -> None:
     """Write the hook into the run's folder. Raises OSError."""
     folder = _folder(directory)
     files.remake_folder(folder)
-    path = os.path.join(folder, "sitecustomize.py")
-    temporary = "{}.{}.tmp".format(path, os.getpid())
-    with os.fdopen(files.create(temporary), "w", encoding="ascii") as file:
-        file.write(_HOOK.format(signal=SIGNAL))
-    files.replace(temporary, path)
+    hook = _HOOK.format(signal=SIGNAL).encode("ascii")
+    files.replace_file(os.path.join(folder, "sitecustomize.py"), hook)
 
 
 def hook_into(environment: Dict[str, str], directory: str, base: str) -> None:
-    """Let a Python that starts with `environment` have the hook; its stacks go to `base`.stacks."""
+    """Have a Python that starts with `environment` load the hook; its stacks go to `base`.stacks."""
     if environment.get("ORCH_STACKS") == _OFF or os.pathsep in directory:
         return
     before = environment.get("PYTHONPATH", "")
@@ -68,13 +65,13 @@ def hook_into(environment: Dict[str, str], directory: str, base: str) -> None:
 
 
 def write_to(environment: Dict[str, str], base: str) -> None:
-    """Let the stacks of a Python that has the hook go to `base`.stacks."""
+    """Have a Python with the hook write its stacks to `base`.stacks."""
     if environment.get("ORCH_STACKS") != _OFF:
         environment["ORCH_STACKS"] = stacks_path(base)
 
 
 def stacks_path(base: str) -> str:
-    """Return where the stacks go of the process whose files begin with `base`."""
+    """Return the file for the stacks of a process; `base` is the path of its files without an ending."""
     return base + ".stacks"
 
 

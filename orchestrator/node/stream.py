@@ -1,8 +1,8 @@
-"""Send as fast as it goes to a listener of orch on another node (`listen.py`), for a moment.
+"""Send at full speed to a listener of orch on another node (`listen.py`), for a moment.
 
-How much arrived is what the peer's kernel acknowledged, as our own kernel counts it (tcp_info, tcp(7)).
-So what stands in buffers is not counted, the start can be left out, and at the end nothing is waited for:
-on a slow link the peer's own word would come seconds later.
+How much arrived is what the peer's kernel acknowledged, as counted by this one (tcp_info, tcp(7)). So data
+in buffers is not counted, the start can be left out, and nothing is waited for at the end: on a slow link
+the peer's own reply would come seconds later.
 """
 
 from __future__ import annotations
@@ -12,41 +12,45 @@ import selectors
 import socket
 import struct
 import time
-from typing import List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
-from .tasks import Tell
-
-_PIECE = memoryview(bytes(1 << 20))
-# struct tcp_info of linux/tcp.h: probes (3), snd_mss (16), unacked (24), total_retrans (100), and since
-# Linux 4.1 bytes_acked (120)
-_INFO = struct.Struct("=3xB12xI4xI72xI16xQ")
-AT_ONCE = struct.pack("ii", 1, 0)  # struct linger: close with a reset, and forget what is unsent
+_BUFFER = memoryview(bytes(1 << 20))
+# struct tcp_info of linux/tcp.h: probes (3), snd_mss (16), unacked (24), rtt in microseconds (68),
+# total_retrans (100), and since Linux 4.1 bytes_acked (120)
+_INFO = struct.Struct("=3xB12xI4xI40xI28xI16xQ")
+_ABORT = struct.pack("ii", 1, 0)  # struct linger: close with a reset, and discard what is unsent
 
 
 class Info(NamedTuple):
-    """What the kernel knows of a connection: bytes of a segment, segments, segments, bytes.
+    """What the kernel knows of a connection: bytes of a segment, segments, seconds, segments, bytes.
 
-    `unanswered` segments, and probes of the peer's window, are on their way or lost: none when it is the
-    peer that has no room for more.
+    `unanswered` are segments, and probes of the peer's window, that are on their way or lost: none if the
+    peer has no room for more.
     """
 
     mss: int
     unanswered: int
+    round_trip: float
     retransmits: int
     acknowledged: int
 
 
 def info(connection: socket.socket) -> Info:
-    """Return what the kernel knows of a connection. Raises OSError where it does not tell."""
+    """Return what the kernel knows of a connection. Raises OSError if it is too old for that."""
     raw = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
     if len(raw) < _INFO.size:
         raise OSError(errno.ENOPROTOOPT, "the kernel does not count acknowledged bytes")
-    probes, mss, segments, retransmits, acknowledged = _INFO.unpack(raw)
-    return Info(mss, segments + probes, retransmits, acknowledged)
+    probes, mss, segments, microseconds, retransmits, acknowledged = _INFO.unpack(raw)
+    return Info(mss, segments + probes, microseconds / 1e6, retransmits, acknowledged)
+
+
+def abort(connection: socket.socket) -> None:
+    """Close a connection with a reset, and discard what is unsent."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+    connection.close()
 
 
 def stream(
-    tell: Tell,
     limit: float,
     target: Tuple[str, int],
     ask: str,
@@ -54,12 +58,12 @@ def stream(
     warm_up: float,
     seconds: float,
     streams: int,
-) -> None:
+) -> Dict[str, Any]:
     """Send for `warm_up` and then `seconds` to `target`, over some connections at once.
 
-    Tell {"bytes", "seconds", "busy"} of the time after the warm-up: "busy" is the share of it in which this
-    process ran or waited for a CPU: near 1, that was the limit and not the network. Raises OSError when it
-    cannot connect, or is cut off.
+    Returns {"bytes", "seconds", "busy"} of the time after the warm-up: "busy" is the share of it in which
+    this process ran or waited for a CPU: near 1, that was the limit and not the network. Raises OSError if
+    it cannot connect, or is cut off.
     """
     connections: List[socket.socket] = []
     try:
@@ -71,38 +75,24 @@ def stream(
             connection.setblocking(False)
         began = time.monotonic()
         _send_until(began + warm_up, connections)
-        before = _look(connections)
+        before = _sample(connections)
         _send_until(began + warm_up + seconds, connections)
-        after = _look(connections)
+        after = _sample(connections)
     finally:
         for connection in connections:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
-            connection.close()
-    taken = after.time - before.time
-    tell(
-        {
-            "bytes": after.acknowledged - before.acknowledged,
-            "seconds": taken,
-            "busy": min(1.0, (after.busy - before.busy) / taken),
-        }
-    )
+            abort(connection)
+    taken, busy, acknowledged = (new - old for new, old in zip(after, before))
+    return {"bytes": acknowledged, "seconds": taken, "busy": min(1.0, busy / taken)}
 
 
-class _Look(NamedTuple):
-    """All connections at one moment."""
-
-    time: float
-    busy: float
-    acknowledged: int
-
-
-def _look(connections: List[socket.socket]) -> _Look:
+def _sample(connections: List[socket.socket]) -> Tuple[float, float, int]:
+    """Return the time, the seconds that this process was busy, and the bytes that have arrived."""
     acknowledged = sum(info(connection).acknowledged for connection in connections)
-    return _Look(time.monotonic(), _busy(), acknowledged)
+    return time.monotonic(), _busy(), acknowledged
 
 
 def _busy() -> float:
-    """Return the seconds that this process has run, and has waited for a CPU where the kernel tells."""
+    """Return the seconds that this process has run, and has waited for a CPU if the kernel counts that."""
     try:
         with open("/proc/self/schedstat", encoding="ascii") as file:
             running, waiting, _ = file.read().split()
@@ -121,6 +111,6 @@ def _send_until(deadline: float, connections: List[socket.socket]) -> None:
                 return
             for key, _ in selector.select(left):
                 try:
-                    key.fileobj.send(_PIECE)  # type: ignore[union-attr]
+                    key.fileobj.send(_BUFFER)  # type: ignore[union-attr]
                 except BlockingIOError:
                     pass

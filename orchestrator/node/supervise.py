@@ -1,8 +1,8 @@
-"""Start the processes of one run on this node, outlive the connection, and end the run without rests.
+"""Start the processes of one run on this node, outlive the connection, and leave no processes behind.
 
-The supervisor is a daemon of its own session, without terminal or pipe to SSH. It starts the launcher
-(or the ranks themselves), is the subreaper of everything below it, records how each process ended,
-and keeps `status.json` in the run's folder, which is all that anyone needs to know about it:
+The supervisor is a daemon in a session of its own, without a terminal or a pipe to SSH. It starts the
+launcher (or the ranks themselves), is the subreaper of everything below it, records how each process ended,
+and keeps `status.json` in the run's folder, which has all that others need to know about it:
 
     {"state": "running" | "stopping" | "ended", "attempt": N, "pid": 17, "start": 123456,
      "began": T, "ended": T,
@@ -10,14 +10,13 @@ and keeps `status.json` in the run's folder, which is all that anyone needs to k
      "stopped_detail": {...} | null, "stopped_at": T | null, "left": [PID, ...],
      "behind": what ranks left running (`leftovers.py`) | null}
 
-Times are seconds since the epoch; a REASON and its detail are those of `reasons.py`, or of another
-version. `left` names what could not be killed; it is empty when the end is clean. To stop a run, put a
-request into `stop.json` ({"grace": SECONDS, "reason": REASON, "detail": {...}}) and send the supervisor
-SIGTERM (`request_stop`): the ranks get SIGTERM, then what is left of the run gets it, and after the grace
-everything is killed. A run with a lease stops by itself when no controller was heard of for so long
-(`lease.py`). Ranks whose launcher has ended before them get SIGTERM and the grace, too.
-What ranks that have all exited with 0 leave running may go on for `linger` seconds, unless the run is
-stopped.
+Times are seconds since the epoch; a REASON and its detail are those of `reasons.py`, or of another version.
+`left` has what could not be killed; it is empty if the end is clean. To stop a run, write a request to
+`stop.json` ({"grace": SECONDS, "reason": REASON, "detail": {...}}) and send the supervisor SIGTERM
+(`request_stop`): the ranks get SIGTERM, then what is left of the run gets it, and after the grace all is
+killed. A run with a lease stops by itself once it has expired (`lease.py`). Ranks that outlive their
+launcher get SIGTERM and the grace, too. Once all ranks have exited with 0, what they leave running may keep
+running for `linger` seconds, unless the run is stopped.
 """
 
 from __future__ import annotations
@@ -26,50 +25,68 @@ import os
 import signal
 import subprocess
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Set, Tuple
 
 from . import files, linux, oom, packages, processes, records, stack_hook
-from .environment import environment_of_job
+from .environment import job_environment
 from .lease import Lease
 from .leftovers import Leftovers
 from .log_writer import Streams
+from .probes import read
 from .reasons import StopReason
-from .shim import carry, error_file, exit_fields, why_not_started, write_wrapper
+from .shim import carry, error_file, exit_fields, new_record, why_not_started, write_wrapper
 from .write_times import WriteTimeRecorder
 
-_WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-_LAUNCHER_GRACE = 1.0  # once its ranks are gone, a launcher has nothing left to save
-_UNKILLABLE = (
-    10.0  # seconds after SIGKILL at which a process in an uninterruptible wait is given up
-)
-_LAST_WORD = 600.0  # seconds for which it waits for a full disk to take how the run ended
-_LOOK_EVERY = 2.0  # seconds between looks at whether the run's folder is as it should be
-_ROOMY = 16 << 20  # bytes free from which on it takes room that a rank might want
-_GRACE = 3.0  # seconds, where nobody says how many
+_HANDLED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_LAUNCHER_GRACE = 1.0  # seconds: once its ranks are gone, a launcher has nothing left to save
+# Seconds after SIGKILL at which a process in an uninterruptible wait is given up.
+_KILL_TIMEOUT = 10.0
+_FINAL_WRITE_TIMEOUT = 600.0  # seconds to write how the run ended to a full disk
+_CHECK_INTERVAL = 2.0  # seconds between checks of the run's folder
+_STOP_POLL_INTERVAL = 0.05
+_MIN_FREE_BYTES = 16 << 20  # with less, it takes no space that a rank might want
+_DEFAULT_GRACE = 3.0  # seconds
 
 
 def request_stop(directory: str, grace: float, reason: str, detail: Dict[str, Any]) -> bool:
     """Ask the supervisor of the run in `directory` to stop, for a reason of `reasons.py` or of another
-    version; return False when it does not live.
+    version; return False if it does not live.
     """
     status = records.read_status(directory)
     if status is None or not processes.is_alive(status["pid"], status["start"]):
         return False
-    # A full disk keeps no run from being stopped: the supervisor then says its own reason.
+    # A full disk does not keep a run from being stopped: then the supervisor records a reason of its own.
     request = {"grace": grace, "reason": reason, "detail": detail}
-    files.try_to_write_json(records.request_path(directory), request, patience=0.0)
+    files.try_to_write_json(records.request_path(directory), request, timeout=0.0)
     return processes.terminate({status["pid"]}) > 0
 
 
+def restart_rank(run: str, node: str, attempt: int, rank: int, pid: int) -> Dict[str, bool]:
+    """Kill the rank, if it still is that process, so that its launcher starts all ranks again.
+
+    After a node has left an elastic job, the ranks on the others may wait for it in a collective until that
+    times out; their launchers only check whether they live. Returns {"ended": whether it was killed}.
+    """
+    directory = files.run_directory(run, node)
+    folder = files.attempt_folder(directory, attempt)
+    record = records.read_rank(os.path.join(folder, "rank-{:d}.json".format(rank)))
+    status = records.read_status(directory)
+    if record is None or status is None or record["ended"] is not None or record["pid"] != pid:
+        return {"ended": False}
+    is_there = processes.is_of_run(pid, directory, status["pid"])
+    if is_there:
+        processes.send({pid}, signal.SIGKILL)
+    return {"ended": is_there}
+
+
 class Supervisor:
-    """The life of one run on this node, from start to proof of the end."""
+    """The life of one run on this node, from its start until nothing of it is left."""
 
     def __init__(self, spec: Dict[str, Any]) -> None:
-        self._run: str = spec["run"]
         self._spec = spec
         self._directory = files.run_directory(spec["run"], spec["node"])
-        self._attempt = os.path.join(self._directory, files.attempt_name(spec["attempt"]))
-        self._records: Dict[int, Dict[str, Any]] = {}  # of our own children, by pid
+        self._attempt = files.attempt_folder(self._directory, spec["attempt"])
+        self._records: Dict[int, Dict[str, Any]] = {}  # of its own children, by pid
         self._writers: Dict[int, Streams] = {}  # of their output, by the log writer's pid
         self._status: Dict[str, Any] = {
             "state": "running", "attempt": spec["attempt"], "pid": os.getpid(), "start": 0,
@@ -78,28 +95,28 @@ class Supervisor:
         }  # fmt: skip
         lease = spec.get("lease")
         self._lease = None if lease is None else Lease(self._directory, lease)
-        self._grace: float = spec.get("grace", _GRACE)
+        self._grace: float = spec.get("grace", _DEFAULT_GRACE)
         self._leftovers = Leftovers(spec.get("linger", 0.0))
         self._oom_kills = oom.Count()
-        self._marker = WriteTimeRecorder(self._directory, spec["attempt"])
-        self._next_look = 0.0
-        self._stop_at: Optional[float] = None  # monotonic: when the grace is over
-        self._launcher_told: Optional[float] = None
-        self._signals = linux.SignalQueue(_WATCHED)
+        self._write_times = WriteTimeRecorder(self._directory, spec["attempt"])
+        self._next_check = 0.0
+        self._kill_at: Optional[float] = None  # monotonic: when the grace of a stop is over
+        self._has_stopped_launcher = False
+        self._signals = linux.SignalQueue(_HANDLED)
 
     def main(self, report: Callable[[Optional[str]], bool]) -> None:
-        """Start everything, `report` None or what went wrong, then watch until the end.
+        """Start everything, `report` None or what went wrong, then supervise until the end.
 
-        Where nobody hears that it has started, it has not for anybody: then all is ended again.
+        If nobody hears the report, all is ended again.
         """
         linux.become_subreaper()
         linux.set_name("orch-supervisor")
-        own = processes.read_process(os.getpid())
+        own = processes.live(os.getpid())
         assert own is not None
         self._status["start"] = own.start
         try:
             files.remake_folder(self._attempt)
-            files.remove(records.request_path(self._directory))  # an earlier attempt's
+            files.remove(records.request_path(self._directory))  # of an earlier attempt
             files.set_room_aside(self._directory)
             files.write_json(records.status_path(self._directory), self._status)
             stack_hook.put_hook(self._directory)
@@ -113,19 +130,18 @@ class Supervisor:
             return
         self._write_status()
         if report(None):
-            self._watch()
+            self._supervise()
         self._end()
 
     def _spawn(self, child: Dict[str, Any]) -> None:
         base = os.path.join(self._attempt, child["name"])
-        environment = environment_of_job(self._spec["unset"], self._spec["env"])
-        environment.update(child["env"])
-        environment.update(
-            ORCH_RUN=self._run, ORCH_DIR=self._directory, ORCH_ATTEMPT=str(self._spec["attempt"])
-        )
+        environment = job_environment(self._spec["unset"], {**self._spec["env"], **child["env"]})
+        environment.update(ORCH_RUN=self._spec["run"], ORCH_DIR=self._directory)
+        environment["ORCH_ATTEMPT"] = str(self._spec["attempt"])
         stack_hook.hook_into(environment, self._directory, base)
-        argv: List[str] = child["argv"]
-        if child["rank"] is None:
+        argv = child["argv"]
+        is_launcher = child["rank"] is None
+        if is_launcher:
             wrapper = os.path.join(self._directory, "shim")
             write_wrapper(wrapper)
             _check_can_run(wrapper)
@@ -148,86 +164,75 @@ class Supervisor:
         finally:
             streams.close_writing()
         process.returncode = 0  # it is reaped by pid, below; Popen is only the safe way to start it
-        record: Dict[str, Any] = {
-            "pid": process.pid,
-            "started": time.time(),
-            "ended": None,
-            "code": None,
-            "signal": None,
-        }
-        if child["rank"] is None:
+        record = self._records[process.pid] = new_record(process.pid)
+        if is_launcher:
             self._status["launcher"] = record
         else:
             record.update(
                 rank=child["rank"], local_rank=child["local_rank"], attempt=self._spec["attempt"],
-                path=base + ".json", error_file=environment["TORCHELASTIC_ERROR_FILE"],
+                error_file=environment["TORCHELASTIC_ERROR_FILE"],
             )  # fmt: skip
             self._write_record(record)
-        self._records[process.pid] = record
 
-    def _watch(self) -> None:
-        while self._goes_on():
-            if self._stop_at is not None and time.monotonic() > self._stop_at + _UNKILLABLE:
+    def _supervise(self) -> None:
+        while self._must_continue():
+            if self._kill_at is not None and time.monotonic() > self._kill_at + _KILL_TIMEOUT:
                 return
-            pauses = (
+            wait = min(
                 self._advance_stop(),
-                self._look(),
-                self._marker.step(),
+                self._check(),
+                self._write_times.step(),
                 self._leftovers.pause(),
             )
-            wait = min(pauses)
-            got = self._signals.wait(wait)
-            if got is not None and got.number != signal.SIGCHLD:
-                self._heed_request(got)
+            signal_ = self._signals.wait(wait)
+            if signal_ is not None and signal_.number != signal.SIGCHLD:
+                self._handle_stop_signal(signal_)
             self._reap()
 
-    def _goes_on(self) -> bool:
-        """Tell whether a child of ours lives, ranks outlive their launcher, or what they left may stay."""
+    def _must_continue(self) -> bool:
+        """Return whether a child lives, ranks outlive their launcher, or what they left may stay."""
         if any(record["ended"] is None for record in self._records.values()):
             return True
         if self._status["launcher"] is not None and self._live_ranks():
             self._stop_ranks(self._grace)
             return True
-        return self._waits_for_leftovers()
-
-    def _waits_for_leftovers(self) -> bool:
-        if self._stop_at is not None or not self._has_succeeded():
+        if self._kill_at is not None or not self._has_succeeded():
             return False
         stay = self._leftovers.may_stay(self._rest())
-        self._tell_leftovers()
+        self._report_leftovers()
         return stay
 
     def _has_succeeded(self) -> bool:
-        """Tell whether all that this started, launcher or ranks, has exited with 0."""
+        """Return whether all children, launcher or ranks, have exited with 0."""
         return all(record["code"] == 0 for record in self._records.values())
 
-    def _tell_leftovers(self) -> None:
-        if self._status["behind"] != self._leftovers.told:
-            self._status["behind"] = self._leftovers.told
+    def _report_leftovers(self) -> None:
+        if self._status["behind"] != self._leftovers.report:
+            self._status["behind"] = self._leftovers.report
             self._write_status()
 
-    def _look(self) -> float:
-        """Mend the run's folder if it is time to; return in how many seconds it will be."""
+    def _check(self) -> float:
+        """Restore the run's folder if it is time to check it; return the seconds until the next check."""
         now = time.monotonic()
-        if now >= self._next_look:
-            self._next_look = now + _LOOK_EVERY
+        if now >= self._next_check:
+            self._next_check = now + _CHECK_INTERVAL
             packages.mark_as_used()
-            if _or_none(records.read_status, self._directory) != self._status:
-                self._write_all()  # a script has removed or changed it: others still look for it
+            if records.try_read(records.read_status, self._directory) != self._status:
+                self._write_all()  # a script has removed or changed it, and others still need it
             if not files.has_room_aside(self._directory):
                 self._set_room_aside()
             if self._lease is not None:
-                self._lease.mend()
-        return self._next_look - now
+                self._lease.restore()
+        return self._next_check - now
 
     def _set_room_aside(self) -> None:
-        """Do it again once the disk has room for everybody: it was full in between."""
+        """Reserve the space again once the disk, which was full, has enough for all."""
         try:
             disk = os.statvfs(self._directory)
-            if disk.f_bavail * disk.f_frsize > _ROOMY:
+            if disk.f_bavail * disk.f_frsize > _MIN_FREE_BYTES:
                 files.set_room_aside(self._directory)
         except OSError:
-            pass  # tried again at the next look
+            pass  # tried again at the next check
 
     def _reap(self) -> None:
         while True:
@@ -239,148 +244,130 @@ class Supervisor:
                 return
             if pid in self._writers:
                 streams = self._writers.pop(pid)
-                if not streams.has_ended(status):  # it was killed, and another goes on
+                if not streams.has_ended(status):  # it was killed, and another has replaced it
                     self._writers[streams.pid] = streams
                 continue
             record = self._records.get(pid)
-            if record is None:  # an orphan of the run that came to us, its subreaper
+            if record is None:  # an orphan of the run that the kernel gave to its subreaper
                 self._record_orphan(pid, status)
                 continue
-            record.update(exit_fields(status), ended=time.time())
-            if "path" in record:
+            record.update(exit_fields(status))
+            if record is self._status["launcher"]:
+                self._write_status()
+            else:
                 record["oom_kills"] = self._oom_kills.since()
                 self._write_record(record)
-            else:
-                self._write_status()
 
     def _record_orphan(self, pid: int, status: int) -> None:
-        """Record how a rank ended whose shim was killed, and so could not."""
+        """Record how a rank ended that could not be recorded by its shim, which was killed."""
         for path, record in self._unended_ranks():
             if record["pid"] == pid:
-                record.update(exit_fields(status), ended=time.time())
-                files.try_to_write_json(path, record, patience=0.0)
+                record.update(exit_fields(status))
+                files.try_to_write_json(path, record, timeout=0.0)
 
     # -- stopping ------------------------------------------------------------------------------
 
-    def _heed_request(self, got: linux.Signal) -> None:
-        request = _or_none(records.read_request, self._directory)
+    def _handle_stop_signal(self, received: linux.Signal) -> None:
+        request = records.try_read(records.read_request, self._directory)
         if request is None:
-            detail = {"signal": int(got.number), "pid": got.sender}
+            detail = {"signal": int(received.number), "pid": received.sender}
             reason = StopReason.SUPERVISOR_SIGNALLED.value
             request = {"grace": self._grace, "reason": reason, "detail": detail}
         self._begin_stop(request["grace"], request["reason"], request["detail"])
 
     def _begin_stop(self, grace: float, reason: str, detail: Dict[str, Any]) -> None:
-        if self._stop_at is None:
+        if self._kill_at is None:
             self._status.update(stopped=reason, stopped_detail=detail, stopped_at=time.time())
         self._stop_ranks(grace)
 
     def _stop_ranks(self, grace: float) -> None:
-        """Send the ranks SIGTERM, unless they had it; the shortest grace of all calls counts."""
-        deadline = time.monotonic() + grace
-        if self._stop_at is not None:
-            self._stop_at = min(self._stop_at, deadline)
+        """Send the ranks SIGTERM unless they have had it; the shortest grace of all calls counts."""
+        kill_at = time.monotonic() + grace
+        if self._kill_at is not None:
+            self._kill_at = min(self._kill_at, kill_at)
             return
-        self._stop_at = deadline
+        self._kill_at = kill_at
         self._status["state"] = "stopping"
         self._write_status()
         processes.terminate(processes.workers(self._live_ranks()))
 
     def _advance_stop(self) -> float:
-        """Take the next step of a stop that is due; return how long to wait for news, in seconds."""
-        if self._stop_at is None:
-            left = _LOOK_EVERY if self._lease is None else self._lease.left()
+        """Take the next step of a stop if it is due; return how long to wait for signals, in seconds."""
+        if self._kill_at is None:
+            left = _CHECK_INTERVAL if self._lease is None else self._lease.left()
             if self._lease is None or left > 0:
                 return left
             expired = StopReason.LEASE_EXPIRED.value
             self._begin_stop(self._grace, expired, {"seconds": self._lease.seconds})
             return 0.0
         now = time.monotonic()
-        if now >= self._stop_at:
+        if now >= self._kill_at:
             processes.send(self._rest(), signal.SIGKILL)
-            return 0.05
-        if self._launcher_told is None and not self._live_ranks():
+            return _STOP_POLL_INTERVAL
+        if not self._has_stopped_launcher and not self._live_ranks():
             processes.terminate(self._rest())
-            self._launcher_told = now
-            self._stop_at = min(self._stop_at, now + _LAUNCHER_GRACE)
-        return min(0.05, self._stop_at - now)
+            self._has_stopped_launcher = True
+            self._kill_at = min(self._kill_at, now + _LAUNCHER_GRACE)
+        return min(_STOP_POLL_INTERVAL, self._kill_at - now)
 
     def _rest(self) -> Set[int]:
-        """Return the pids of all that is left of the run, but for the log writers, which are last."""
+        """Return the pids of all that is left of the run, except the log writers, which end last."""
         return processes.without_log_writers(processes.of_run(self._directory, os.getpid()))
 
     def _live_ranks(self) -> Set[int]:
-        """Return the pids of the ranks that have not ended, whoever started them."""
+        """Return the pids of the ranks that have not ended, also of those that a launcher started."""
         live = {pid for pid, record in self._records.items() if record["ended"] is None}
         live -= {(self._status["launcher"] or {}).get("pid")}
         live.update(record["pid"] for _, record in self._unended_ranks())
         return {pid for pid in live if processes.is_of_run(pid, self._directory, os.getpid())}
 
     def _unended_ranks(self) -> Iterator[Tuple[str, Dict[str, Any]]]:
-        """Yield the path and the record of each rank whose end nobody has recorded."""
+        """Yield the path and the record of each rank with no end on record."""
         for number in files.attempts(self._directory, self._spec["attempt"]):
-            folder = os.path.join(self._directory, files.attempt_name(number))
-            for entry in _list(folder):
-                if files.RECORD.match(entry):
-                    path = os.path.join(folder, entry)
-                    record = _or_none(records.read_rank, path)
-                    if record is not None and record["ended"] is None:
-                        yield path, record
+            folder = files.attempt_folder(self._directory, number)
+            for name in filter(files.RECORD.match, read.names("/", folder)):
+                path = os.path.join(folder, name)
+                record = records.try_read(records.read_rank, path)
+                if record is not None and record["ended"] is None:
+                    yield path, record
 
     # -- the end -------------------------------------------------------------------------------
 
     def _end(self) -> None:
-        """Leave nothing of the run behind, and say so."""
+        """Leave nothing of the run behind, and record that."""
         self._write_status()  # a rank may have written there that all is over
         rest = self._rest()
         if rest:
             if self._has_succeeded():
                 self._leftovers.note_end(rest)
-                self._tell_leftovers()
+                self._report_leftovers()
             processes.terminate(rest)
             deadline = time.monotonic() + _LAUNCHER_GRACE
             while rest and time.monotonic() < deadline:
-                self._signals.wait(0.05)
+                self._signals.wait(_STOP_POLL_INTERVAL)
                 self._reap()
                 rest = self._rest()
         self._status["left"] = processes.kill_all(self._directory, os.getpid())
-        self._marker.look()  # nothing grows any more: this is the time of the last bytes
+        self._write_times.check()  # no file grows any more: this is the time of the last bytes
         self._status.update(state="ended", ended=time.time())
-        self._write_all(_LAST_WORD)  # again, for a disk that was full then
+        self._write_all(_FINAL_WRITE_TIMEOUT)  # again, for a disk that was full before
 
-    def _write_status(self, patience: float = 0.0) -> None:
-        files.try_to_write_json(records.status_path(self._directory), self._status, patience)
+    def _write_status(self, timeout: float = 0.0) -> None:
+        files.try_to_write_json(records.status_path(self._directory), self._status, timeout)
 
-    def _write_all(self, patience: float = 0.0) -> None:
+    def _write_all(self, timeout: float = 0.0) -> None:
         for record in self._records.values():
-            if "path" in record:
+            if record is not self._status["launcher"]:
                 self._write_record(record)
-        self._write_status(patience)
+        self._write_status(timeout)
 
     def _write_record(self, record: Dict[str, Any]) -> None:
-        public = {key: value for key, value in record.items() if key != "path"}
-        files.try_to_write_json(record["path"], public, patience=0.0)
-
-
-def _list(folder: str) -> List[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []  # a script has removed it
-
-
-def _or_none(
-    read: Callable[[str], Optional[Dict[str, Any]]], path: str
-) -> Optional[Dict[str, Any]]:
-    """Read a record; for one who goes on whatever has become of the file."""
-    try:
-        return read(path)
-    except OSError:
-        return None
+        path = os.path.join(self._attempt, "rank-{:d}.json".format(record["rank"]))
+        files.try_to_write_json(path, record, timeout=0.0)
 
 
 def _check_can_run(wrapper: str) -> None:
-    """Raise ValueError where the launcher could not start what it is to start for each rank."""
+    """Raise ValueError if the launcher could not start what it has to start for each rank."""
     if not os.access(wrapper, os.X_OK):
         raise ValueError(
             "{}: programs cannot be run from this file system (it is mounted noexec), and a launcher must "
@@ -390,7 +377,7 @@ def _check_can_run(wrapper: str) -> None:
 
 
 def _unblock() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
 
 
 def _explain(error: Exception, cwd: str) -> str:

@@ -1,7 +1,7 @@
-"""Do beside the conversation what takes time, or listens: a forked child that hands back one JSON value.
+"""Tasks: work that takes time, or listens, in a forked child beside the conversation.
 
-A child that hangs (a dead file server, a driver) takes nothing but itself. It is killed, with all that it
-started, when its time is over, when the controller says `end`, and when the agent ends, however that ends.
+A child that hangs (a dead file server, a driver) affects nothing else. It is killed, with all that it
+started, when its time is over, when the controller sends `end`, and when the agent ends in any way.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import os
 import signal
 import time
 from importlib import import_module
-from typing import Any, Callable, Dict, Optional
+from types import GeneratorType
+from typing import Any, Dict, List, Optional
 
 from . import linux
 
-Tell = Callable[[Any], None]
-"""Hands back the answer; a task that listens goes on after that."""
+_MARGIN = 0.5  # seconds of a limit that are left to send the answer
+_MAX_ANSWER = 4 << 20  # bytes; `remote/agent.py` accepts no longer line
 
-_MARGIN = 0.5  # seconds of a limit that are left for handing back what there is
-
-# verb -> the function that does it, `function(tell, limit, **arguments)`, imported in the child only
+# verb -> its function, imported in the child only: `function(limit, **arguments)` returns the answer, a
+# JSON value; a generator yields it and continues.
 TASKS = {
     "changed": "changed.changed",
     "check": "check.check",
@@ -37,16 +37,14 @@ TASKS = {
     "written": "changed.written",
 }
 
-_LONGEST = 4 << 20  # bytes of an answer; `remote/agent.py` takes no longer line
-
 
 def deadline(limit: float) -> float:
-    """Return when (on the monotonic clock) a task that has `limit` seconds must have something to tell."""
+    """Return when (on the monotonic clock) a task that has `limit` seconds must have its answer."""
     return time.monotonic() + max(limit - _MARGIN, limit / 2)
 
 
 def refusal(error: Exception) -> Dict[str, Any]:
-    """Return what the controller is told of an error: {"error": text}, and "errno" where it has one."""
+    """Return the answer for an error: {"error": text}, and "errno" if it has one."""
     if not isinstance(error, OSError):
         return {"error": "{}: {}".format(type(error).__name__, error)}
     path = "" if error.filename is None else os.fsdecode(error.filename) + ": "
@@ -54,14 +52,14 @@ def refusal(error: Exception) -> Dict[str, Any]:
 
 
 class Task:
-    """One child at work on `verb`; it has `limit` seconds."""
+    """One child that works on `verb`, for at most `limit` seconds."""
 
     def __init__(self, verb: str, limit: float, **arguments: Any) -> None:
         self._verb, self._limit = verb, limit
         self._deadline = time.monotonic() + limit
         self._buffer = b""
         self._answered = False
-        self._patience = 0.001
+        self._pause = 0.001
         self.ended = False
         reading, writing = os.pipe()
         parent = os.getpid()
@@ -72,21 +70,25 @@ class Task:
         os.close(writing)
         os.set_blocking(reading, False)
         self._pid = pid
-        self.descriptor: Optional[int] = reading
+        self._descriptor: Optional[int] = reading
+
+    def descriptors(self) -> List[int]:
+        """Return the descriptors to wait for."""
+        return [] if self._descriptor is None else [self._descriptor]
 
     def wait(self) -> float:
         """Return how many seconds may pass before the next `step`."""
-        if self.descriptor is None:
-            # It has closed its pipe, and is about to end, if nothing hangs.
-            self._patience = min(0.2, self._patience * 2)
-            return self._patience
+        if self._descriptor is None:
+            # It has closed its pipe, and is about to end unless it hangs.
+            self._pause = min(0.2, self._pause * 2)
+            return self._pause
         return max(0.0, self._deadline - time.monotonic())
 
     def step(self) -> Optional[Dict[str, Any]]:
-        """Return the answer if it has just come, or why there will be none."""
+        """Return the answer if it has just arrived, or an error if there will be none."""
         answer = self._read()
-        if self.descriptor is None:
-            # Not waited for: one that hangs in the kernel would make the agent hang too.
+        if self._descriptor is None:
+            # Without blocking: a child that hangs in the kernel would make the agent hang too.
             self.ended = os.waitpid(self._pid, os.WNOHANG)[0] != 0
             if self.ended:
                 return answer or self._refuse("it ended without an answer")
@@ -96,28 +98,25 @@ class Task:
         return answer
 
     def end(self) -> None:
-        """Kill it, and all that it started; `step` says when it is gone."""
+        """Kill it, and all that it started; `ended` is true after the `step` that finds it gone."""
         if self.ended:
             return
-        self._answered = True  # nobody asks any more
+        self._answered = True  # no answer is wanted any more
         try:
             os.killpg(self._pid, signal.SIGKILL)
         except ProcessLookupError:
-            os.kill(self._pid, signal.SIGKILL)  # it has not come to its own group yet
-        if self.descriptor is not None:
-            os.close(self.descriptor)
-            self.descriptor = None
+            os.kill(self._pid, signal.SIGKILL)  # it has no group of its own yet
+        self._close()
 
     def _read(self) -> Optional[Dict[str, Any]]:
-        if self.descriptor is None:
+        if self._descriptor is None:
             return None
         try:
-            data = os.read(self.descriptor, 1 << 16)
+            data = os.read(self._descriptor, 1 << 16)
         except BlockingIOError:
             return None
         if not data:
-            os.close(self.descriptor)
-            self.descriptor = None
+            self._close()
             return None
         self._buffer += data
         if b"\n" not in data or self._answered:
@@ -125,6 +124,11 @@ class Task:
         self._answered = True
         answer: Dict[str, Any] = json.loads(self._buffer)
         return answer
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def _refuse(self, why: str) -> Optional[Dict[str, Any]]:
         if self._answered:
@@ -138,31 +142,29 @@ def _work(parent: int, descriptor: int, verb: str, limit: float, arguments: Dict
     try:
         os.setpgid(0, 0)
         linux.end_with(parent)
-        _leave_the_conversation()
-
-        def tell(value: Any) -> None:
-            _write(descriptor, {"ok": value})
-
+        _detach_from_conversation()
         try:
             module, _, function = TASKS[verb].rpartition(".")
-            getattr(import_module("." + module, __package__), function)(tell, limit, **arguments)
-        except Exception as error:  # whatever it is, the controller must hear of it
+            answer = getattr(import_module("." + module, __package__), function)(limit, **arguments)
+            for value in answer if isinstance(answer, GeneratorType) else [answer]:
+                _write(descriptor, {"ok": value})
+        except Exception as error:  # any error must be reported to the controller
             _write(descriptor, refusal(error))
     finally:
         os._exit(0)
 
 
-def _leave_the_conversation() -> None:
-    """Have no part in the agent's stdin and stdout: what a probe prints is no answer."""
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0)
-    os.dup2(nothing, 1)
-    os.close(nothing)
+def _detach_from_conversation() -> None:
+    """Replace the agent's stdin and stdout by /dev/null: what a probe prints is no answer."""
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.close(null)
 
 
 def _write(descriptor: int, value: Dict[str, Any]) -> None:
     data = json.dumps(value).encode("ascii")
-    if len(data) > _LONGEST:
+    if len(data) > _MAX_ANSWER:
         data = json.dumps({"error": "the answer is too long"}).encode("ascii")
     rest = memoryview(data + b"\n")
     while rest:

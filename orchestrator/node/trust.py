@@ -1,12 +1,12 @@
-"""Tell which folders and files nobody else can have put there: code and run records come from no others.
+"""Which folders and files only this user can have put there: code and run records must come from no others.
 
 The rule is that of sshd's StrictModes. Every folder from the home directory down (from / for a path that is
-elsewhere) belongs to this user or to root, and nobody else can write to it. A group that has nobody else in
-it counts as this user, as in Debian's sshd; in a sticky folder (/tmp) others cannot touch what is ours.
+elsewhere) belongs to this user or to root, and no one else can write to it. A group without other members
+counts as this user, as in Debian's sshd; in a sticky folder (/tmp) others cannot touch what is ours.
 
-Folders are looked at from the top down. Once one is known to be safe, nobody else can exchange what is in
-it, so the next look by path is at the same thing. `remote/agent.py` also sends this file to a node, to be
-run before anything that is stored there: it must not import any other module of ours.
+Folders are checked from the top down. Once one is known to be safe, no one else can replace what is in it,
+so the next check by path sees the same thing. `remote/start_agent.py` also sends this file to a node, to be
+run before anything that is stored there: it must not import any other module of orch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import sys
 from typing import List, NoReturn, Optional
 
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
-_MOST_LINKS = 40  # as the kernel's own limit
+_MAX_LINKS = 40  # the kernel's own limit
 _REGULAR = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 ABSENT, REFUSED = 3, 4
@@ -30,7 +30,7 @@ ABSENT, REFUSED = 3, 4
 
 
 class Untrusted(PermissionError):
-    """Somebody else owns `path` or can write to it: `why` says who, `remedy` what to do about it."""
+    """Another user owns `path` or can write to it: `why` names that user, `remedy` is what to do."""
 
     def __init__(self, path: str, why: str, remedy: str) -> None:
         super().__init__(errno.EPERM, "{}; {}".format(why, remedy), path)
@@ -38,17 +38,17 @@ class Untrusted(PermissionError):
 
 
 def own_folder(path: str, top: str, create: bool = True, strict: bool = False) -> str:
-    """Return the real path of the folder `path`, of which `top` and all below belong to orch.
+    """Return the real path of the folder `path`; its part `top` and all below that belong to orch.
 
-    What is missing is made with mode 0700, whatever the umask. Folders of orch to which others can write
-    (versions that heeded the umask left some) are closed to them; with `strict` the last one is refused
-    instead. Raises Untrusted, and OSError (FileNotFoundError where it is missing and not to be made).
+    What is missing is made with mode 0700, whatever the umask, unless `create` is false: then it raises
+    FileNotFoundError. Folders of orch to which others can write (versions that followed the umask left
+    some) are closed to them; with `strict` the last one is refused instead. Raises Untrusted, and OSError.
     """
     home = os.path.realpath(os.path.expanduser("~"))
     names, tops = _names(os.path.abspath(path)), _names(os.path.abspath(top))
     assert names[: len(tops)] == tops, "the top is not above the path"
     first_own = len(tops) - 1
-    # What is yet to come, the next one last: a name, and whether the folder is orch's own.
+    # The parts of the path that are left, the next one last: a name, and whether the folder is orch's own.
     rest = [(name, index >= first_own) for index, name in enumerate(names)][::-1]
     here, links = os.sep, 0
     while rest:
@@ -62,7 +62,7 @@ def own_folder(path: str, top: str, create: bool = True, strict: bool = False) -
             if not _is_above(here, home):
                 _require_owner(there, status, home)
             links += 1
-            if links > _MOST_LINKS:
+            if links > _MAX_LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), there)
             target = os.readlink(there)
             here = os.sep if os.path.isabs(target) else here
@@ -74,7 +74,7 @@ def own_folder(path: str, top: str, create: bool = True, strict: bool = False) -
         if not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), there)
         if not _is_above(there, home):
-            # Looked at from within: a folder that is mounted on demand is there only then.
+            # Checked from within, so that a folder that is mounted on demand is mounted.
             status = os.lstat(os.path.join(there, os.curdir))
             _require_owner(there, status, home)
             if own and not (strict and not rest):
@@ -88,8 +88,8 @@ def own_folder(path: str, top: str, create: bool = True, strict: bool = False) -
 def open_file(path: str, flags: int = os.O_RDONLY, own: bool = False) -> int:
     """Open a regular file, never through a symbolic link at its end, and return its descriptor.
 
-    With `own` nobody else may own it or write to it. `flags` may create it, with mode 0600. Raises
-    Untrusted, and OSError for what is no regular file, too.
+    With `own` no one else may own it or write to it. `flags` may create it, with mode 0600. Raises
+    Untrusted, and OSError, also for what is no regular file.
     """
     try:
         descriptor = os.open(path, flags | _REGULAR, 0o600)
@@ -111,7 +111,7 @@ def open_file(path: str, flags: int = os.O_RDONLY, own: bool = False) -> int:
 
 
 def require_own(path: str, status: os.stat_result) -> None:
-    """Raise Untrusted where what is at `path` is another user's, or another user can write to it."""
+    """Raise Untrusted if another user owns what is at `path`, or can write to it."""
     _require_owner(path, status)
     _require_closed(path, status, is_parent=True)
 
@@ -121,7 +121,7 @@ def _names(path: str) -> List[str]:
 
 
 def _is_above(path: str, home: str) -> bool:
-    """Tell whether `path` is a folder above the home: sshd does not look at those either."""
+    """Return whether `path` is a folder above the home: sshd does not check those either."""
     return path != home and (home + os.sep).startswith(path.rstrip(os.sep) + os.sep)
 
 
@@ -134,7 +134,7 @@ def _look(path: str, create: bool) -> os.stat_result:
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
-        pass  # somebody was quicker: it is judged like any other
+        pass  # another process was faster: it is checked like any other
     return os.lstat(path)
 
 
@@ -159,7 +159,7 @@ def _require_owner(path: str, status: os.stat_result, home: Optional[str] = None
 
 
 def _close(path: str, status: os.stat_result) -> None:
-    """Take from others the right to write to a folder of orch."""
+    """Remove the permission of others to write to a folder of orch."""
     if not status.st_mode & _OTHERS:
         return
     if os.geteuid() not in (status.st_uid, 0):
@@ -186,8 +186,8 @@ def _require_closed(path: str, status: os.stat_result, is_parent: bool) -> None:
 
 
 def _refuse_open(path: str, status: os.stat_result) -> NoReturn:
-    everybody = status.st_mode & stat.S_IWOTH
-    who = "everybody" if everybody else "the group {}".format(_group(status.st_gid))
+    is_everyone = status.st_mode & stat.S_IWOTH
+    who = "everybody" if is_everyone else "the group {}".format(_group(status.st_gid))
     command = "chmod go-w {}".format(shlex.quote(path))
     mine = os.geteuid() in (status.st_uid, 0)
     remedy = command if mine else "ask {} for: {}".format(_user(status.st_uid), command)
@@ -195,23 +195,23 @@ def _refuse_open(path: str, status: os.stat_result) -> NoReturn:
 
 
 def _is_alone(gid: int) -> bool:
-    """Tell whether a group is this user's own, with nobody else in it."""
+    """Return whether a group is this user's own, without other members."""
     try:
         user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
     except KeyError:
         return False
-    # Who else has it as the primary group cannot be asked of every directory service. Its name can:
-    # useradd and pam_umask go by the same sign.
+    # Not every directory service can list the users with this primary group. So its name is checked, as
+    # useradd and pam_umask do.
     return (
         user.pw_gid == gid and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
     )
 
 
 def _has_list(path: str) -> bool:
-    """Tell whether a folder has an access control list: then the group's bits are not the group's."""
+    """Return whether a folder has an access control list: then the group's bits are a mask."""
     try:
         return bool(os.getxattr(path, "system.posix_acl_access"))
-    except (OSError, AttributeError):  # there is none, or this system has other ones
+    except (OSError, AttributeError):  # there is none, or this system has no such lists
         return False
 
 
@@ -237,7 +237,7 @@ def _home_of(uid: int) -> Optional[str]:
 
 
 def unmapped() -> int:
-    """Return the id by which owners are shown that have none in this user namespace."""
+    """Return the id that is shown for owners without an id in this user namespace."""
     try:
         with open("/proc/sys/kernel/overflowuid", encoding="ascii") as file:
             return int(file.read())
@@ -249,10 +249,10 @@ def unmapped() -> int:
 
 
 def main(verb: str, folder: str, top: str, package: str) -> None:
-    """Exit with 0 where `package` in `folder` may be run, ABSENT where it is missing, else REFUSED.
+    """Exit with 0 if `package` in `folder` may be run, ABSENT if it is missing, else REFUSED.
 
-    Both are below the home, and `top` is the first that is orch's. The verb `make` makes the folder and
-    looks at nothing in it. What is refused is told on stdout: {"untrusted": [sentence, remedy]}.
+    Both are below the home, and `top` is the first folder of orch. The verb `make` makes the folder and
+    checks nothing in it. What is refused is printed on stdout: {"untrusted": [sentence, remedy]}.
     """
     home = os.path.expanduser("~")
     try:
@@ -264,17 +264,17 @@ def main(verb: str, folder: str, top: str, package: str) -> None:
         )
         if verb == "make":
             sys.exit(0)
-        # Beside it may stand what was compiled of it.
-        alike = [name for name in os.listdir(place) if name.startswith(package[: -len("pyz")])]
-        for name in alike:
+        # Its compiled twins have the same start of the name.
+        names = [name for name in os.listdir(place) if name.startswith(package[: -len("pyz")])]
+        for name in names:
             if name.endswith(".pyz"):
                 os.close(open_file(os.path.join(place, name), own=True))
-        sys.exit(0 if package in alike else ABSENT)
+        sys.exit(0 if package in names else ABSENT)
     except Untrusted as error:
-        said = ["{} {}".format(error.path, error.why), error.remedy]
-        sys.stdout.write(json.dumps({"untrusted": said}) + "\n")
+        answer = {"untrusted": ["{} {}".format(error.path, error.why), error.remedy]}
+        sys.stdout.write(json.dumps(answer) + "\n")
         sys.exit(REFUSED)
     except OSError as error:
         if verb == "make":
             sys.exit("{}: {}".format(error.filename, error.strerror))
-        sys.exit(ABSENT)  # or it cannot be read: a new one takes its place
+        sys.exit(ABSENT)  # or it cannot be read: a new one replaces it

@@ -1,4 +1,4 @@
-"""The working folder on this node: make it, prove that it can be written, and see who shares it."""
+"""The working folder on this node: create it, check that it is writable, and see which nodes share it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ _TOKEN = re.compile(r"[A-Za-z0-9._-]{1,200}\Z")
 
 
 def prepare(workdir: str, token: str) -> Dict[str, Any]:
-    """Make `workdir` (~ is home) and leave a sentinel file named by `token` in it.
+    """Create `workdir` (~ is home) and leave a sentinel file named by `token` in it.
 
     Returns {"workdir": absolute path, "free": bytes that this user can write there}. Raises OSError
-    when it cannot be made or written.
+    if it cannot be created or written.
     """
     path = os.path.abspath(os.path.expanduser(workdir))
     os.makedirs(path, exist_ok=True)
     os.close(os.open(_sentinel(path, token), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    room = os.statvfs(path)
-    return {"workdir": path, "free": room.f_bavail * room.f_frsize}
+    disk = os.statvfs(path)
+    return {"workdir": path, "free": disk.f_bavail * disk.f_frsize}
 
 
 def shared(workdir: str, tokens: List[str]) -> List[str]:
-    """Return the `tokens` whose sentinels can be seen in `workdir`: the nodes that share the folder.
+    """Return the `tokens` whose sentinels are in `workdir`: those of the nodes that share the folder.
 
-    Each is asked for by name, not listed: a network file system may serve an old listing, but must
-    ask its server for a name that it was never asked for.
+    Each is looked up by name and not in a listing: a network file system may serve an old listing, but it
+    must ask its server for a name that was never looked up before.
     """
     return [token for token in tokens if os.path.exists(_sentinel(workdir, token))]
 

@@ -1,13 +1,13 @@
-"""Marks: by what time a log file had grown to what size, for whoever reads it only later.
+"""Marks: the times at which log files had grown to certain sizes, for readers that come later.
 
 What is followed live gets the time at which it is read. After a cut, or for a controller that was away,
-that would be the time of the return. So the supervisor looks at the log files once a second and notes
-what has grown, in `marks` beside them: fixed-size records (time, size, stream), and a torn last one is
-passed over. Marks are an aid and not the truth: one that cannot be written is gone, and nothing waits.
+that would be the time of the return. So the supervisor checks the log files once a second and notes what
+has grown, in `marks` beside them: fixed-size records (time, size, stream); a torn last one is skipped.
+Marks are only an aid: one that cannot be written is dropped, and nothing waits for it.
 
-They must not fill a disk, however long a run prints. One in each second is kept of the last minutes; of
-what is older, one in each 2^k seconds that are no more than a hundredth of its age. So a stream that
-prints all the time has some 1400 marks after a week, and each doubling of its age adds 100.
+They must not fill a disk, however long a run prints. One per second is kept of the last minutes; of what is
+older, one per 2^k seconds that are no more than a hundredth of its age. So a stream that prints all the
+time has some 1400 marks after a week, and each doubling of its age adds 100.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 from . import files
 
-_EVERY = 1.0  # seconds between looks
-_FINENESS = 100  # a mark's age over the time within which it stands for others
+_INTERVAL = 1.0  # seconds between checks
+_RESOLUTION = 100  # a mark's age divided by the time span of which it is the only one
 _FIRST_LIMIT = 1 << 16  # bytes at which a file of marks is thinned for the first time
 _RECORD = struct.Struct("<dQiI")  # time, size, rank (-1: the launcher), 0 stdout or 1 stderr
-_LARGEST = 1 << 25  # bytes of a file of marks that are read: a script may have written it
+_MAX_BYTES = 1 << 25  # of a file of marks that are read: a script may have written it
+_MAX_TIME = 1e11  # seconds since the epoch
 _ENDINGS = ("out", "err")
-_DOOMSDAY = 1e11  # no time of ours, in seconds since the epoch
 
 
 class WriteTime(NamedTuple):
@@ -39,7 +39,7 @@ class WriteTime(NamedTuple):
 
 
 def pack(mark: WriteTime) -> bytes:
-    """Return the mark as it stands in the file. Raises ValueError for a stream of no such name."""
+    """Return the mark as a record of the file. Raises ValueError for an invalid name of a stream."""
     match = files.STREAM.match(mark.stream)
     if match is None:
         raise ValueError("not a stream: {!r}".format(mark.stream))
@@ -50,11 +50,11 @@ def pack(mark: WriteTime) -> bytes:
 
 
 def unpack(data: bytes) -> List[WriteTime]:
-    """Return the whole marks in `data` that make sense."""
+    """Return the marks in `data` that are whole and valid."""
     found = []
     whole = len(data) - len(data) % _RECORD.size
     for when, size, rank, ending in _RECORD.iter_unpack(data[:whole]):
-        if 0 <= when < _DOOMSDAY and ending < len(_ENDINGS):
+        if 0 <= when < _MAX_TIME and ending < len(_ENDINGS):
             name = "launcher" if rank == -1 else "rank-{:d}".format(rank)
             stream = "{}.{}".format(name, _ENDINGS[ending])
             if files.STREAM.match(stream):
@@ -63,14 +63,14 @@ def unpack(data: bytes) -> List[WriteTime]:
 
 
 def thin(marks: List[WriteTime], now: float) -> List[WriteTime]:
-    """Return the `marks` worth keeping at `now`: none that is left out is missed by 1 % of its age.
+    """Return the `marks` to keep at `now`: without the others, times are late by at most 1 % of their age.
 
-    The last of each 2^k seconds stays, and these spans nest: so that holds however often they are thinned.
+    The last of each 2^k seconds stays, and these spans nest, so that this holds after any number of calls.
     """
     kept = []
     seen: Set[Tuple[str, int, int]] = set()
     for mark in reversed(marks):
-        span = 1 << max(0, int(max(0.0, now - mark.time) / _FINENESS).bit_length() - 1)
+        span = 1 << max(0, int(max(0.0, now - mark.time) / _RESOLUTION).bit_length() - 1)
         place = (mark.stream, span, int(mark.time // span))
         if place not in seen:
             seen.add(place)
@@ -80,94 +80,88 @@ def thin(marks: List[WriteTime], now: float) -> List[WriteTime]:
 
 
 class Timeline:
-    """The marks of one stream, to be asked for the time of its bytes."""
+    """The marks of one stream, which give the time of its bytes."""
 
     def __init__(self) -> None:
         self._sizes: List[int] = []
         self._times: List[float] = []
 
     def add(self, mark: WriteTime) -> None:
-        while self._sizes and self._sizes[-1] >= mark.size:  # the file was cut short since then
+        while self._sizes and self._sizes[-1] >= mark.size:  # the file has been cut short since
             self._sizes.pop()
             self._times.pop()
         self._sizes.append(mark.size)
         self._times.append(mark.time)
 
     def after(self, offset: int) -> Optional[Tuple[int, float]]:
-        """Return (end, time) of the bytes from `offset` on that were there by one time, or None."""
+        """Return (end, time) of the bytes from `offset` on that the same mark covers, or None."""
         place = bisect_right(self._sizes, offset)
         return (self._sizes[place], self._times[place]) if place < len(self._sizes) else None
 
 
 def timelines(folder: str, now: float) -> Dict[str, Timeline]:
-    """Return the marks in the `folder` of one attempt, by the name of the stream."""
+    """Return the marks in the `folder` of one attempt, by the name of the stream; none if unreadable."""
     found: Dict[str, Timeline] = {}
     try:
-        written = _read(folder)
+        for mark in thin(_read(folder), now):
+            found.setdefault(mark.stream, Timeline()).add(mark)
     except OSError:
-        return found  # what cannot be read costs times, and no bytes
-    for mark in thin(written, now):
-        found.setdefault(mark.stream, Timeline()).add(mark)
+        pass  # then times are less exact, but no bytes are lost
     return found
 
 
 class Known:
-    """The marks of one attempt; read again when they are asked for what they do not have."""
+    """The marks of one attempt, read again when they do not cover an offset."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._lines: Dict[str, Timeline] = {}
+        self._timelines: Dict[str, Timeline] = {}
         self._read_at = float("-inf")
 
     def after(self, name: str, offset: int) -> Optional[Tuple[int, float]]:
-        found = self._find(name, offset)
+        """Return what `Timeline.after` does of the stream `name`."""
+        found = self._timelines.get(name, Timeline()).after(offset)
         now = time.monotonic()
-        if found is None and now - self._read_at > _EVERY:
+        if found is None and now - self._read_at > _INTERVAL:
             self._read_at = now
-            self._lines = timelines(self._folder, time.time())
-            found = self._find(name, offset)
+            self._timelines = timelines(self._folder, time.time())
+            found = self._timelines.get(name, Timeline()).after(offset)
         return found
-
-    def _find(self, name: str, offset: int) -> Optional[Tuple[int, float]]:
-        line = self._lines.get(name)
-        return None if line is None else line.after(offset)
 
 
 class WriteTimeRecorder:
-    """Makes the marks of the run in `directory`, from the attempt `first` on."""
+    """Writes the marks of the run in `directory`, from the attempt `first` on."""
 
     def __init__(self, directory: str, first: int) -> None:
         self._directory = directory
         self._first = first
         self._attempts: Dict[int, _Attempt] = {}
-        self._next_look = 0.0
+        self._next_check = 0.0
 
     def step(self) -> float:
-        """Look if it is time to; return in how many seconds it will be. Never raises OSError."""
+        """Check if it is time to; return in how many seconds it will be. Never raises OSError."""
         now = time.monotonic()
-        if now >= self._next_look:
-            self._next_look = now + _EVERY
-            self.look()
-        return self._next_look - now
+        if now >= self._next_check:
+            self._next_check = now + _INTERVAL
+            self.check()
+        return self._next_check - now
 
-    def look(self) -> None:
-        """Mark what has grown since the last look."""
+    def check(self) -> None:
+        """Mark what has grown since the last check."""
+        # Files of the newest attempt may still grow, and of the one before, until its end.
+        latest = files.attempts(self._directory, self._first)[-2:]
         try:
-            for number in self._latest():
+            for number in latest:
                 if number not in self._attempts:
-                    folder = os.path.join(self._directory, files.attempt_name(number))
+                    folder = files.attempt_folder(self._directory, number)
                     self._attempts[number] = _Attempt(folder)
-                self._attempts[number].look(self._directory)
+                self._attempts[number].check(self._directory)
         except OSError:
             pass  # a full disk, a folder that a script has removed: what is missed now is marked later
 
-    def _latest(self) -> List[int]:
-        """Return the attempts whose files may still grow: the newest, and the one before, for its end."""
-        return files.attempts(self._directory, self._first)[-2:]
-
 
 class _Attempt:
-    """The files of one attempt, and how much of each is marked."""
+    """The files of one attempt, and the size up to which each is marked."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -180,14 +174,14 @@ class _Attempt:
             size = os.stat(_path(folder)).st_size
             self._end = size - size % _RECORD.size
 
-    def look(self, directory: str) -> None:
+    def check(self, directory: str) -> None:
         sizes = {}
         for name in os.listdir(self._folder):
             if files.STREAM.match(name):
                 state = os.lstat(os.path.join(self._folder, name))
                 if S_ISREG(state.st_mode) and state.st_size != self._marked.get(name, 0):
                     sizes[name] = state.st_size
-        # Where the room set aside for the last words has been needed, this takes none of it.
+        # If the space that is reserved for the last records has been needed, this takes none of it.
         if not sizes or not files.has_room_aside(directory):
             return
         now = time.time()
@@ -206,17 +200,10 @@ class _Attempt:
             self._thin(now)
 
     def _thin(self, now: float) -> None:
-        # Where this fails it is tried again when as much has come again.
+        # If this fails, it is tried again when the file has grown by as much again.
         self._limit = self._end + _FIRST_LIMIT
         data = b"".join(map(pack, thin(_read(self._folder), now)))
-        temporary = _path(self._folder) + ".tmp"
-        try:
-            with os.fdopen(files.create(temporary), "wb") as file:
-                file.write(data)
-            files.replace(temporary, _path(self._folder))
-        except OSError:
-            os.unlink(temporary)
-            raise
+        files.replace_file(_path(self._folder), data)
         self._end = len(data)
         self._limit = max(_FIRST_LIMIT, 2 * self._end)
 
@@ -227,6 +214,6 @@ def _path(folder: str) -> str:
 
 def _read(folder: str) -> List[WriteTime]:
     try:
-        return unpack(files.read_some(_path(folder), _LARGEST))
+        return unpack(files.read_some(_path(folder), _MAX_BYTES))
     except (FileNotFoundError, files.NotAFile):
         return []

@@ -167,4 +167,4 @@ def test_odd_files_keep_no_rank_from_being_followed_to_its_end(
     assert pair.follows == 1, "nothing was asked for anew"
     assert [event for event in told if isinstance(event, events.NodeLost)] == []
     warnings = [event.message for event in told if isinstance(event, events.Warned)]
-    assert len(warnings) == len(set(warnings)) <= follow._MOST_ODD + 1
+    assert len(warnings) == len(set(warnings)) <= follow._MAX_ODD + 1

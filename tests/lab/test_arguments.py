@@ -100,5 +100,5 @@ def test_program_that_cannot_start_is_told(lab3: Lab, tmp_path: Path) -> None:
     script.chmod(0o755)
     done = launch(lab3, "--launcher", "direct", "--nodes", "node0", "--nproc", "1", script)
     assert done.returncode == 125
-    assert "./run.sh: the interpreter that its first line names is not there" in done.stderr
+    assert "./run.sh: the interpreter that its first line names does not exist" in done.stderr
     assert "Traceback" not in done.stderr

@@ -55,9 +55,7 @@ def test_where_nothing_is_told_there_is_no_count(tmp_path: Path) -> None:
 
 
 def asked(killed: bool = False, run: str = "a-run", workdir: str = "") -> dict[str, Any]:
-    told: list[dict[str, Any]] = []
-    evidence.evidence(told.append, 5.0, run, "node0", 0, 3, killed, workdir)
-    return told[0]
+    return evidence.evidence(5.0, run, "node0", 0, 3, killed, workdir)
 
 
 @pytest.fixture
@@ -107,7 +105,8 @@ def test_folders_without_room_are_told(folder: Path, monkeypatch: pytest.MonkeyP
 def test_limit_on_the_size_of_files_is_told(folder: Path) -> None:
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 8192))\n"
-        "from orchestrator.node import evidence; print(evidence._file_limit())"
+        "from orchestrator.node.evidence import evidence\n"
+        "print(evidence(5.0, 'a-run', 'node0', 0, 3, False)['file_limit'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "4096\n"

@@ -332,7 +332,7 @@ def test_a_rule_of_iptables_is_blamed_for_what_it_does_to_the_job(
 ) -> None:
     user = ":more - [0:0]\n:again - [0:0]\n"
     ruleset = iptables.Ruleset(f"*filter\n:INPUT ACCEPT [0:0]\n{user}-A INPUT {rules}\nCOMMIT\n")
-    assert ruleset.blocks(("filter", "INPUT"), packet()) is blocked
+    assert ruleset.blocks(("ip", "filter", "INPUT"), packet()) is blocked
 
 
 def test_a_ruleset_without_end_is_walked_for_a_while_only() -> None:

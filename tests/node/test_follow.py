@@ -344,7 +344,7 @@ def test_a_follow_that_was_held_up_knows_when_its_bytes_came(
     ended: Path, monkeypatch: pytest.MonkeyPatch, then: float
 ) -> None:
     # The controller's link was cut, or is slow: the agent did not ask for more for a while.
-    monkeypatch.setattr(follow, "_LATE", 0.05)
+    monkeypatch.setattr(follow, "_LATE_AFTER", 0.05)
     (ended / "status.json").unlink()
     write_log(ended, 0)
     follower, sent = in_process(ended)
@@ -417,7 +417,7 @@ def test_odd_files_without_number_are_told_of_a_few(ended: Path) -> None:
 def test_more_log_files_than_may_be_open_are_all_followed(
     ended: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow, "_MOST_OPEN", 4)
+    monkeypatch.setattr(follow, "_MAX_OPEN", 4)
     names = [f"attempt-0/rank-{number}.out" for number in range(30)]
     for name in names:
         (ended / name).write_text(name)

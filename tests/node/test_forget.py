@@ -123,7 +123,7 @@ def test_a_trial_that_lives_is_not_forgotten_however_old(agent: AgentProcess) ->
 
 def test_trials_are_forgotten_of_one_node_only(agent: AgentProcess) -> None:
     answer = agent.ask("forget", limit=20, runs=[], trials_older=DAY)
-    assert "its name is missing" in answer["error"]
+    assert "the name of the node is missing" in answer["error"]
 
 
 def test_packages_that_nobody_uses_any_more_are_removed(agent: AgentProcess) -> None:

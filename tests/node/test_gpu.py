@@ -191,13 +191,13 @@ def test_a_lost_gpu_leaves_the_others_in_the_list(path: Path) -> None:
 
 
 def test_an_nvidia_smi_that_hangs_is_told_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "_SECONDS", 0.2)
+    monkeypatch.setattr(gpu, "_SMI_TIMEOUT", 0.2)
     stub(path, "nvidia-smi", "exec sleep 60")
     assert gpu.inventory() == {"error": "no answer within 0.2 s", "hung": True, "gpus": []}
 
 
 def test_a_command_that_says_too_much_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "_MOST", 1000)
+    monkeypatch.setattr(command, "_MAX_OUTPUT", 1000)
     done = command.run(["/bin/sh", "-c", "head -c 300000 /dev/zero; echo why >&2; exit 3"], 10)
     assert (done.code, len(done.out), done.why) == (3, 1000, "why")
 

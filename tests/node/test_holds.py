@@ -11,6 +11,8 @@ import pytest
 
 from orchestrator.node import files, manifest, processes, records
 from orchestrator.node.holds import Hold, Turn, runs_in
+from orchestrator.sync import Tree
+from orchestrator.sync.placement import packed
 
 from .conftest import AgentProcess
 
@@ -21,12 +23,18 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return manifest.state_of("/work")
 
 
+def hold(state: str, run: str, node: str) -> Hold:
+    taken = Hold()
+    taken.take(state, run, node)
+    return taken
+
+
 def test_runs_are_named_while_they_hold_it(state: str) -> None:
     assert runs_in(state, "b") == []
     first, second, own = (
-        Hold(state, "a", "node0"),
-        Hold(state, "a", "node1"),
-        Hold(state, "b", "n0"),
+        hold(state, "a", "node0"),
+        hold(state, "a", "node1"),
+        hold(state, "b", "n0"),
     )
     assert runs_in(state, "b") == ["a"]
     first.release()
@@ -38,7 +46,7 @@ def test_runs_are_named_while_they_hold_it(state: str) -> None:
 
 
 def test_attempt_that_follows_holds_it_too(state: str) -> None:
-    first, second = Hold(state, "a", "node0"), Hold(state, "a", "node0")
+    first, second = hold(state, "a", "node0"), hold(state, "a", "node0")
     first.release()
     assert runs_in(state, "b") == ["a"]
     second.release()
@@ -46,11 +54,11 @@ def test_attempt_that_follows_holds_it_too(state: str) -> None:
 
 
 def test_turn_is_one_runs_until_it_is_given_up(state: str) -> None:
-    first, second = Turn(state), Turn(state)
-    assert first.take("run-a") is None
-    assert second.take("run-b") == "run-a"
+    first, second = Turn(), Turn()
+    assert first.take(state, "run-a") is None
+    assert second.take(state, "run-b") == "run-a"
     first.give_up()
-    assert second.take("run-b") is None
+    assert second.take(state, "run-b") is None
     second.give_up()
     second.give_up()
 
@@ -65,7 +73,7 @@ def enter(agent: AgentProcess, folder: Path, run: str | None = None, digest: str
 def place(agent: AgentProcess, folder: Path) -> None:
     """Place nothing, as for a folder that is empty here."""
     enter(agent, folder)
-    assert agent.ask("compare", run=agent.run, tree=manifest.pack([]))["ok"]["send"] == []
+    assert agent.ask("compare", run=agent.run, tree=packed(Tree(folder, ())))["ok"]["send"] == []
     agent.ask("begin", run=agent.run)
     assert agent.ask("settle", run=agent.run)["ok"] == {"missing": 0, "have": []}
 
@@ -93,19 +101,19 @@ def test_agent_that_is_killed_leaves_nothing_held(
 def test_agent_that_has_not_heard_that_its_run_is_over_is_waited_for(
     state: str, tmp_path: Path
 ) -> None:
-    hold = Hold(state, "a", "node0")
+    leaver = hold(state, "a", "node0")
     folder = files.run_directory("a", "node0")
     files.make_folder(folder)
     status = {"state": "ended", "pid": 1, "start": 1, "launcher": None, "left": []}
     files.write_json(records.status_path(folder), status)
-    leaving = threading.Timer(0.1, hold.release)
+    leaving = threading.Timer(0.1, leaver.release)
     leaving.start()
     assert runs_in(state, "b") == []
     leaving.join()
     # One that stays, for another attempt may follow, counts.
-    hold = Hold(state, "a", "node0")
+    stayer = hold(state, "a", "node0")
     assert runs_in(state, "b") == ["a"]
-    hold.release()
+    stayer.release()
 
 
 def test_run_holds_its_folder_until_its_supervisor_ends_though_the_agent_is_gone(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.node.probes import clock, command, host, login, orphans, read
+from orchestrator.node.probes import command, host, login, orphans, read
 
 Tree = Callable[[dict[str, str]], str]
 
@@ -254,14 +254,14 @@ def test_what_keeps_the_time_is_looked_for(
     )
     (tmp_path / "usr/bin/chronyc").chmod(0o755)
     (tmp_path / "etc/systemd/system/ntp.service").symlink_to("/dev/null")  # masked
-    monkeypatch.setattr(command, "_MORE", ())  # this machine's own
+    monkeypatch.setattr(command, "_EXTRA_PATH", ())  # this machine's own
     monkeypatch.setenv("PATH", str(tmp_path / "usr/bin"))
-    assert clock.clock(root) == {
+    assert host.clock(root) == {
         "systemd": True,
         "programs": ["chronyc"],
         "services": ["chronyd", "systemd-timesyncd"],
     }
     monkeypatch.setenv("PATH", "/nowhere")
-    assert clock.clock(str(tmp_path / "nowhere")) == {
+    assert host.clock(str(tmp_path / "nowhere")) == {
         "systemd": False, "programs": [], "services": [],
     }  # fmt: skip

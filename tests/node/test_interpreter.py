@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.node.probes import code, look, software, start, variables
+from orchestrator.node.probes import code, login, look, software, start
 
 from .conftest import AgentProcess
 
@@ -270,7 +270,7 @@ def test_a_torch_that_cannot_be_imported_says_why(tmp_path: Path) -> None:
 
 
 def test_an_import_that_hangs_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(software, "_START_TIME", 0.3)
+    monkeypatch.setattr(software, "_START_TIMEOUT", 0.3)
     package(tmp_path, "torch", __init__="import time\ntime.sleep(600)")
     answer = software.start("", "/", on_path(tmp_path), [])
     assert (answer["code"], answer["torch"]) == (None, None)
@@ -297,11 +297,11 @@ def test_the_agent_answers_from_its_package_compiled_or_not(agent: AgentProcess)
 def test_only_variables_that_steer_communication_leave_the_node(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in list(variables.variables()):
+    for name in list(login.variables()):
         monkeypatch.delenv(name)
     for name in ("NCCL_DEBUG", "GLOO_SOCKET_IFNAME", "FI_PROVIDER", "OMP_NUM_THREADS", "MY_TOKEN"):
         monkeypatch.setenv(name, "x" * 1000)
-    answer = variables.variables()
+    answer = login.variables()
     assert sorted(answer) == ["FI_PROVIDER", "GLOO_SOCKET_IFNAME", "NCCL_DEBUG", "OMP_NUM_THREADS"]
     assert {len(value) for value in answer.values()} == {500}
 
@@ -328,13 +328,13 @@ def test_no_folder_is_no_code(tmp_path: Path) -> None:
 
 
 def test_more_files_than_the_bound_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(code, "_MOST_FILES", 2)
+    monkeypatch.setattr(code, "_MAX_FILES", 2)
     package(tmp_path, "own", a="", b="", c="")
     answer = code.code(str(tmp_path))
     assert answer is not None
     assert (len(answer["files"]), answer["cut"]) == (2, True)
 
 
-@pytest.mark.parametrize("module", [look, start, software, code, variables])
+@pytest.mark.parametrize("module", [look, start, software, code, login])
 def test_the_probes_are_python_3_8(module: Any) -> None:
     ast.parse(Path(module.__file__).read_text(), feature_version=(3, 8))

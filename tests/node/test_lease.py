@@ -85,7 +85,7 @@ def test_it_can_be_renewed_again_after_a_script_has_removed_its_file(tmp_path: P
     one.begin()
     (tmp_path / "heard").unlink()
     assert not lease.renew(str(tmp_path))
-    one.mend()
+    one.restore()
     assert lease.renew(str(tmp_path))
 
 

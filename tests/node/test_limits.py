@@ -193,7 +193,7 @@ def test_the_agent_has_them_all(agent: AgentProcess) -> None:
     probes: dict[str, dict[str, Any]] = {
         "host.identity": {"interface": "lo"}, "login.startup": {"noise": ["x"]}, "login.linger": {},
         "orphans": {}, "limits.shm": {}, "limits": {}, "memory": {},
-        "storage.disk": {"workdir": "/tmp"}, "clock": {},
+        "storage.disk": {"workdir": "/tmp"}, "host.clock": {},
     }  # fmt: skip
     answer = agent.ask("check", limit=20, probes=probes)["ok"]
     assert {name: list(value) for name, value in answer.items()} == {n: ["ok"] for n in probes}

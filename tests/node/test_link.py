@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.node.probes.link import link
+from orchestrator.node.probes.interfaces import link
 
 
 @pytest.mark.parametrize(

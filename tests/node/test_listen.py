@@ -22,7 +22,7 @@ Request = Callable[..., Any]
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A listener that knows `abc` and answers `xyz`; it is impatient."""
-    monkeypatch.setattr(listen, "_HELLO_TIME", 0.5)
+    monkeypatch.setattr(listen, "_HELLO_TIMEOUT", 0.5)
     task = Task("listen", 30, addresses=[["127.0.0.1", 0]], ask="abc", answer="xyz")
     yield ports(task)[0]
     task.end()
@@ -135,7 +135,7 @@ def test_silence_and_a_slow_drip_are_dropped_while_others_are_served(port: int) 
 def test_more_guests_than_it_takes_at_once_are_all_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(listen, "_MOST", 4)
+    monkeypatch.setattr(listen, "_MAX_GUESTS", 4)
     task = Task("listen", 30, addresses=[["127.0.0.1", 0]], ask="abc", answer="xyz")
     guests = [connect(ports(task)[0])]
     guests += [connect(guests[0].getpeername()[1]) for _ in range(11)]

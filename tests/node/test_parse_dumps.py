@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.node.parse_dumps import MOST_FRAMES, MOST_THREADS, read_dump, read_spy
+from orchestrator.node.parse_dumps import MAX_FRAMES, MAX_THREADS, read_dump, read_spy
 
 # Python 3.8 to 3.13.
 DUMP = """\
@@ -94,9 +94,9 @@ def test_any_text_around_a_dump_and_any_tear_is_survived(noise: str, cut: int) -
 def test_a_dump_is_bounded() -> None:
     header = "Thread 0x1 (most recent call first):\n"
     frame = '  File "{}", line 1 in {}\n'.format("x" * 600, "y" * 600)
-    found = read_dump((header + frame * (MOST_FRAMES + 1)) * (MOST_THREADS + 1))
-    assert len(found) == MOST_THREADS
-    assert {len(thread["frames"]) for thread in found} == {MOST_FRAMES}
+    found = read_dump((header + frame * (MAX_FRAMES + 1)) * (MAX_THREADS + 1))
+    assert len(found) == MAX_THREADS
+    assert {len(thread["frames"]) for thread in found} == {MAX_FRAMES}
     assert max(len(text) for text in found[0]["frames"][0][:2]) < 550
 
 

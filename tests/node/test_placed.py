@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.node import manifest, placed
+from orchestrator.node import files, manifest, placed
 from orchestrator.sync import collect
 from orchestrator.sync.placement import packed
 
@@ -437,11 +437,14 @@ def test_full_disk_leaves_the_record_as_it_was(
     push.compare()
     before = (Path(manifest.state_of(str(there))) / "manifest.json").read_text()
 
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+    create = files.create
+
+    def on_full_disk(path: str, mode: int = 0o600) -> int:
+        os.close(create(path, mode))
+        return os.open("/dev/full", os.O_WRONLY)
 
     with monkeypatch.context() as patch:
-        patch.setattr(json, "dump", full)
+        patch.setattr(files, "create", on_full_disk)
         with pytest.raises(OSError, match="No space"):
             push.placing.begin()
     push.placing.leave()

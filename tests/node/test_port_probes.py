@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.node.probes.ports import somaxconn
+from orchestrator.node.probes.limits import somaxconn
 
 from .conftest import AgentProcess
 
@@ -24,7 +24,7 @@ def test_a_node_answers_all_of_names_ports_and_firewall(agent: AgentProcess) -> 
     probes = {
         "names.own_name": {},
         "names.resolve": {"names": ["localhost"]},
-        "ports.somaxconn": {},
+        "limits.somaxconn": {},
         "firewall.port_range": {},
         "firewall": about,
     }

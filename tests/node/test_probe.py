@@ -23,10 +23,7 @@ Serve = Callable[[socket.socket], None]
 def tried(
     *targets: tuple[str, int, str], timeout: float = 5.0, limit: float = 30.0, **more: Any
 ) -> list[dict[str, Any]]:
-    told: list[list[dict[str, Any]]] = []
-    probe(told.append, limit, list(targets), "abc", timeout, **more)
-    (outcomes,) = told
-    return outcomes
+    return probe(limit, list(targets), "abc", timeout, **more)
 
 
 @pytest.fixture

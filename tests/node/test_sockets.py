@@ -33,8 +33,8 @@ TABLE6 = """\
 def test_the_table_is_read() -> None:
     listening, connecting, unacked, well = parse(TABLE)
     me, peer = "198.18.0.11", ("198.18.0.10", 4321)
-    assert connecting == Connection(2, (me, 58020), peer, 1, 3, 22)
-    assert unacked == Connection(1, (me, 58022), peer, 1000, 5, 33)
+    assert connecting == Connection(2, (me, 58020), peer, 1, 3, 0, 22)
+    assert unacked == Connection(1, (me, 58022), peer, 1000, 5, 0, 33)
     assert [c.is_stuck for c in (listening, connecting, unacked, well)] == [
         False, True, True, False,
     ]  # fmt: skip

@@ -160,7 +160,7 @@ def test_grandchildren_in_sessions_of_their_own_are_swept(agent: AgentProcess) -
     messages = agent.follow()
     assert last_status(messages)["left"] == []
     assert agent.left() == set()
-    assert not [p for p in processes._all_processes() if _argv(p.pid) == ["sleep", LENGTH]]
+    assert not [p for p in processes.all_live() if _argv(p.pid) == ["sleep", LENGTH]]
 
 
 def test_a_sibling_run_goes_on(agent: AgentProcess) -> None:
@@ -234,7 +234,7 @@ def test_what_a_launcher_sends_to_its_ranks_group_reaches_the_rank_once(
     agent.follow(until=lambda m: m[1] == b"up\n")
     (shim,) = (
         process.parent
-        for process in processes._all_processes()
+        for process in processes.all_live()
         if _argv(process.pid)[1:] == ["-c", counting]
     )
     os.killpg(shim, signal.SIGTERM)

@@ -119,10 +119,10 @@ def test_what_has_grown_is_marked_and_nothing_else(run: Path) -> None:
     grow(run, "rank-0.json", 3)
     grow(run, "rank-٣.out", 3)
     began = time.time()
-    marker.look()
-    marker.look()
+    marker.check()
+    marker.check()
     grow(run, "rank-0.out", 2)
-    marker.look()
+    marker.check()
     found = written(run)
     assert [(m.stream, m.size) for m in found] == [
         ("rank-0.out", 5), ("rank-1.err", 7), ("rank-0.out", 7),
@@ -134,19 +134,19 @@ def test_what_has_grown_is_marked_and_nothing_else(run: Path) -> None:
 def test_every_attempt_of_the_engine_has_marks_of_its_own(run: Path) -> None:
     marker = WriteTimeRecorder(str(run), 0)
     grow(run, "rank-0.out", 5)
-    marker.look()
+    marker.check()
     (run / "attempt-1").mkdir()
     (run / "attempt-²").mkdir()
     grow(run, "rank-0.out", 1, attempt=1)
     grow(run, "rank-0.out", 1)
-    marker.look()
+    marker.check()
     assert [m.size for m in written(run)] == [5, 6]
     assert [m.size for m in written(run, 1)] == [1]
 
 
 def test_attempts_before_its_own_are_another_supervisors(run: Path) -> None:
     grow(run, "rank-0.out", 5)
-    WriteTimeRecorder(str(run), 1).look()
+    WriteTimeRecorder(str(run), 1).check()
     assert written(run) == []
 
 
@@ -162,11 +162,11 @@ def test_it_looks_once_a_second(run: Path) -> None:
 def test_a_file_that_shrank_is_marked_when_it_grows_again(run: Path) -> None:
     marker = WriteTimeRecorder(str(run), 0)
     grow(run, "rank-0.out", 9)
-    marker.look()
+    marker.check()
     (run / "attempt-0" / "rank-0.out").write_bytes(b"")
-    marker.look()
+    marker.check()
     grow(run, "rank-0.out", 4)
-    marker.look()
+    marker.check()
     assert [m.size for m in written(run)] == [9, 4]
 
 
@@ -181,10 +181,10 @@ def test_a_full_disk_costs_marks_and_nothing_else(run: Path, full: dict[str, Any
     marker = WriteTimeRecorder(str(run), 0)
     grow(run, "rank-0.out", 1)
     with mock.patch.object(os, "pwrite", **full):
-        marker.look()
+        marker.check()
     assert written(run) == []
     grow(run, "rank-0.out", 1)
-    marker.look()
+    marker.check()
     assert [m.size for m in written(run)] == [2]
     assert (run / "attempt-0" / "marks").stat().st_size == 24
 
@@ -193,16 +193,16 @@ def test_marks_take_nothing_of_the_room_for_the_last_words(run: Path) -> None:
     marker = WriteTimeRecorder(str(run), 0)
     grow(run, "rank-0.out", 1)
     (run / "reserve").unlink()  # somebody has needed it
-    marker.look()
+    marker.check()
     assert written(run) == []
     files.set_room_aside(str(run))
-    marker.look()
+    marker.check()
     assert [m.size for m in written(run)] == [1]
 
 
 def test_a_folder_that_a_script_removes_hurts_nobody(tmp_path: Path) -> None:
     marker = WriteTimeRecorder(str(tmp_path / "gone"), 0)
-    marker.look()
+    marker.check()
     assert not (tmp_path / "gone").exists()
 
 
@@ -212,7 +212,7 @@ def test_the_file_is_thinned_when_it_has_grown(run: Path, monkeypatch: pytest.Mo
     marker = WriteTimeRecorder(str(run), 0)
     for _ in range(1000):  # all within one second, so that one mark says it all
         grow(run, "rank-0.out")
-        marker.look()
+        marker.check()
     assert written(run)[-1] == WriteTime(NOW, 1000, "rank-0.out")
     assert len(written(run)) <= 100
     assert sorted(path.name for path in (run / "attempt-0").iterdir()) == ["marks", "rank-0.out"]

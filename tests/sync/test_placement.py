@@ -70,6 +70,6 @@ def test_node_reads_the_listing_that_is_packed_here() -> None:
 
 @pytest.mark.parametrize("path", ["../x", "/x", "a//b", "a/./b", "", "a\0b", "a/.."])
 def test_node_takes_no_listing_that_climbs_out(path: str) -> None:
-    row = manifest.Entry(path, "file", 1, 1, 1, "")
+    tree = Tree(Path("/here"), (Entry(path, "file", 1, 1, 1),))
     with pytest.raises(ValueError, match="not a path"):
-        manifest.unpack(manifest.pack([row]))
+        manifest.unpack(packed(tree))

@@ -1,1 +1,1 @@
-"""What a node can tell of itself, one file a group; `check.py` has the names."""
+"""What can be measured on a node, one file per subject; `check.py` says how probes are named."""

@@ -1,13 +1,14 @@
-"""What joins this node's GPUs: NVLink as nvidia-smi shows it, and the fabric manager of the NVSwitches."""
+"""The links between this node's GPUs: NVLink, from nvidia-smi, and the NVSwitches' fabric manager."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 from . import command, read
 
-_SECONDS = 15.0
+_SMI_TIMEOUT = 15.0
+_TIMEOUT = 5.0
 _GPU = re.compile(r"GPU (\d{1,9}): ")
 _LINK = re.compile(r"\s*Link (\d{1,9}): (?:([0-9.]{1,20}) GB/s|(<?inactive>?))\s*\Z", re.IGNORECASE)
 _ERRORS = re.compile(r"\s*Link (\d{1,9}): ([A-Za-z ]{1,80} Errors): (\d{1,18})\s*\Z")
@@ -20,19 +21,18 @@ def nvlink() -> Dict[str, Any]:
     Only GPUs that have NVLink are among them. `active` is a count, `inactive` a list of links, `errors`
     the counters that are not zero, by kind, of all links together.
     """
-    path = command.find("nvidia-smi")
-    if path is None:
+    status = command.run_found("nvidia-smi", "nvlink", "--status", seconds=_SMI_TIMEOUT)
+    if status is None:
         return {"error": "there is no nvidia-smi", "gpus": []}
-    status = command.run([path, "nvlink", "--status"], _SECONDS)
     if status.code is None:
-        return {"error": "nvidia-smi did not answer within {:g} s".format(_SECONDS), "gpus": []}
+        return {"error": "nvidia-smi did not answer within {:g} s".format(_SMI_TIMEOUT), "gpus": []}
     gpus = parse_status(status.out)
-    if status.code and not gpus:
-        return {"error": status.why, "gpus": []}
-    if gpus:
-        counters = parse_errors(command.run([path, "nvlink", "-e"], _SECONDS).out)
-        for gpu in gpus:
-            gpu["errors"] = counters.get(gpu["gpu"], {})
+    if not gpus:
+        return {"error": status.why if status.code else None, "gpus": []}
+    done = command.run_found("nvidia-smi", "nvlink", "-e", seconds=_SMI_TIMEOUT)
+    counters = parse_errors("" if done is None else done.out)
+    for gpu in gpus:
+        gpu["errors"] = counters.get(gpu["gpu"], {})
     return {"error": None, "gpus": gpus}
 
 
@@ -52,7 +52,7 @@ def parse_status(text: str) -> List[Dict[str, Any]]:
         elif link:
             found[-1]["inactive"].append(int(link.group(1)))
         elif "all links are inactive" in line.lower():
-            found[-1]["inactive"].append(-1)  # it does not say how many there are
+            found[-1]["inactive"].append(-1)  # their number is not shown
     return [gpu for gpu in found if gpu["active"] or gpu["inactive"]]
 
 
@@ -75,31 +75,22 @@ def parse_errors(text: str) -> Dict[int, Dict[str, int]]:
 def fabric(root: str = "/") -> Dict[str, Any]:
     """Return {"manager": path or null, "version", "active": systemd's state or null, "package"}.
 
-    They are null where there is no fabric manager, no systemd, or no dpkg that knows the package.
+    They are null if there is no fabric manager, no systemd, or no dpkg that knows the package.
     """
     path = command.find("nv-fabricmanager")
-    if path is None:
-        return {"manager": None, "version": None, "active": _state(root), "package": None}
-    version = re.search(r"version is : ([0-9.]+)", command.run([path, "--version"], 5.0).out)
+    has_systemd = bool(read.names(root, "/run/systemd/system"))
+    state = _shown("systemctl", "is-active", "nvidia-fabricmanager.service") if has_systemd else ""
+    version = re.search(r"version is : ([0-9.]+)", _shown("nv-fabricmanager", "--version"))
+    package = None if path is None else _PACKAGE.match(_shown("dpkg-query", "-S", path))
     return {
         "manager": path,
         "version": version.group(1) if version else None,
-        "active": _state(root),
-        "package": _package(path),
+        "active": state.strip()[:40] or None,
+        "package": package.group(1) if package else None,
     }
 
 
-def _state(root: str) -> Optional[str]:
-    path = command.find("systemctl")
-    if path is None or not read.names(root, "/run/systemd/system"):
-        return None
-    shown = command.run([path, "is-active", "nvidia-fabricmanager.service"], 5.0).out
-    return shown.strip()[:40] or None
-
-
-def _package(path: str) -> Optional[str]:
-    dpkg = command.find("dpkg-query")
-    if dpkg is None:
-        return None
-    match = _PACKAGE.match(command.run([dpkg, "-S", path], 5.0).out)
-    return match.group(1) if match else None
+def _shown(name: str, *options: str) -> str:
+    """Return the output of a command; nothing if there is no such command."""
+    done = command.run_found(name, *options, seconds=_TIMEOUT)
+    return "" if done is None else done.out

@@ -1,23 +1,24 @@
 """Walk the first packet of a connection of the job through chains of rules, as the kernel would.
 
-What is not known of the packet, or of a condition, is None: "maybe". A chain blocks where it may drop.
+What is unknown of the packet, or of a condition, is None: "maybe". A chain blocks if it may drop it.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from typing import Any, Callable, Iterable, NamedTuple, Optional, Tuple, Union
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
-_MOST_STEPS = 20000  # rules that are looked at for one packet: a ruleset may be a loop of jumps
-_DEEPEST = 16  # jumps, as in the kernel
+_MAX_STEPS = 20000  # rules for one packet: a ruleset may be a loop of jumps
+_MAX_JUMPS = 16  # nested, as in the kernel
 
 
 class Packet(NamedTuple):
-    """A packet that opens a TCP connection: `incoming`, or outgoing; None for what is not known.
+    """A packet that opens a TCP connection: `incoming`, or outgoing; None for what is unknown.
 
-    `interface` is that of this node; `sports` are all the ports that it may come from.
+    `interface` is that of this node; `sports` are the first and last port that it may come from.
     """
 
     incoming: bool
@@ -41,39 +42,36 @@ class Rule(NamedTuple):
 
 
 Chains = Callable[[str], Iterable[Rule]]
-"""Reads the rules of a chain, as far as they are looked at: of a large ruleset most never are."""
+"""Reads the rules of a chain, lazily: of a large ruleset most are never needed."""
 
 
 def blocks(chains: Chains, name: str, policy: str) -> bool:
     """Return whether the packet may be dropped or rejected in the base chain of this name."""
-    walk = _Walk(chains)
-    ended = walk.follow(name, 0)
-    return walk.blocked or (not ended and policy == "drop")
+    steps = itertools.count(1)
+    blocked = False
 
-
-class _Walk:
-    def __init__(self, chains: Chains) -> None:
-        self._chains, self._steps, self.blocked = chains, 0, False
-
-    def follow(self, name: str, depth: int) -> bool:
-        """Follow one chain; return whether the packet surely goes no further than this."""
-        for rule in self._chains(name):
-            self._steps += 1
-            if self._steps > _MOST_STEPS or depth > _DEEPEST:
-                self.blocked = True  # maybe: nobody knows
+    def follow(name: str, depth: int) -> bool:
+        """Follow one chain; return whether the packet certainly goes no further than this chain."""
+        nonlocal blocked
+        for rule in chains(name):
+            if next(steps) > _MAX_STEPS or depth > _MAX_JUMPS:
+                blocked = True  # maybe: it is unknown
                 return True
             if rule.applies is False or rule.verdict == "none":
                 continue
             if rule.verdict == "return":
                 ended, left = False, True
             elif rule.verdict in ("jump", "goto"):
-                ended, left = self.follow(rule.target, depth + 1), rule.verdict == "goto"
+                ended, left = follow(rule.target, depth + 1), rule.verdict == "goto"
             else:
-                self.blocked = self.blocked or rule.verdict == "drop"
+                blocked = blocked or rule.verdict == "drop"
                 ended, left = True, True
             if rule.applies and (ended or left):
                 return ended
         return False
+
+    ended = follow(name, 0)
+    return blocked or (not ended and policy == "drop")
 
 
 def every(truths: Iterable[Optional[bool]]) -> Optional[bool]:
@@ -88,11 +86,12 @@ def some(truths: Iterable[Optional[bool]]) -> Optional[bool]:
 
 
 def opposite(truth: Optional[bool]) -> Optional[bool]:
+    """Return whether it does not hold."""
     return None if truth is None else not truth
 
 
 def within(end: Optional[Network], first: Any, last: Any) -> Optional[bool]:
-    """Return whether an end of the packet is an address from `first` to `last`, which are texts."""
+    """Return whether an end of the packet is an address from `first` to `last`, given as texts."""
     try:
         low, high = ipaddress.ip_address(str(first)), ipaddress.ip_address(str(last))
     except ValueError:
@@ -106,7 +105,7 @@ def within(end: Optional[Network], first: Any, last: Any) -> Optional[bool]:
 
 
 def between(ends: Tuple[int, int], low: int, high: int) -> Optional[bool]:
-    """Return whether a number of which only the `ends` are known is from `low` to `high`."""
+    """Return whether a number within the `ends` is from `low` to `high`."""
     if ends[1] < low or ends[0] > high:
         return False
     return True if low <= ends[0] and ends[1] <= high else None
@@ -118,6 +117,14 @@ def network(text: Any) -> Optional[Network]:
         return ipaddress.ip_network(str(text), strict=False)
     except ValueError:
         return None
+
+
+def in_network(end: Optional[Network], text: Any) -> Optional[bool]:
+    """Return whether an end of the packet is in a network, or is an address."""
+    found = network(text)
+    if found is None:
+        return None
+    return within(end, found.network_address, found.broadcast_address)
 
 
 def on_interface(packet: Packet, pattern: Any, incoming: bool, wildcard: str) -> Optional[bool]:
@@ -141,5 +148,5 @@ def on_protocol(name: Any) -> bool:
 
 
 def with_flags(mask: Iterable[str], expected: Iterable[str]) -> bool:
-    """Return whether of the TCP flags `mask` exactly the `expected` are set: the packet has SYN alone."""
+    """Return whether exactly the `expected` of the TCP flags in `mask` are set: the packet has only SYN."""
     return {"syn"} & {flag.lower() for flag in mask} == {flag.lower() for flag in expected}

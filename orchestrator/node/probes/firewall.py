@@ -1,18 +1,17 @@
-"""Which firewall this node really runs, and which of its chains may stop what a job sends."""
+"""The firewall that this node runs, and which of its chains may stop the packets of a job."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 from . import command, filtering, iptables, nftables, read
 
-_TIME = 4.0  # seconds for one command; firewall-cmd talks to a service
-_MOST_CHAINS = 64
+_TIMEOUT = 4.0  # seconds for one command; firewall-cmd talks to a service
+_MAX_CHAINS = 64
 _INCOMING = ("ingress", "prerouting", "input")
-_PRIORITIES = {"raw": -300, "mangle": -150, "nat": -100}  # of iptables' tables, as in nftables
-# What nft's own language takes for a name, but for its keywords; its JSON takes any name.
+# What nft's own language accepts as a name, except its keywords; its JSON accepts any name.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*\Z")
 
 Chain = Dict[str, Any]
@@ -25,12 +24,12 @@ def firewall(
     main_port: Optional[int],
     root: str = "/",
 ) -> Dict[str, Any]:
-    """Return {"manager", "zone", "chains", "unreadable"} as to TCP among nodes of `subnet`.
+    """Return {"manager", "zone", "chains", "unreadable"} for TCP between nodes of `subnet`.
 
     "manager" is "ufw", "firewalld", or null, "zone" firewalld's for the `interface`. "chains" are the
     base chains that this node's packets pass, those that block first: {"tool", "family", "table",
-    "name", "hook", "priority", "blocks", "plain"} (`preflight/reach/firewall.py` says what these are).
-    "unreadable" says why not all are known. The ports are `main_port` and the ephemeral ones.
+    "name", "hook", "priority", "blocks", "plain"} (`preflight/reach/firewall.py` explains them).
+    "unreadable" is why not all are known. The ports are `main_port` and the ephemeral ones.
     """
     packets = _packets(interface, address, subnet, main_port, port_range(root))
     own, problem = _iptables_chains(packets, root)
@@ -44,7 +43,7 @@ def firewall(
     ]
     if command.find("nft") is None and command.find("iptables") is None:
         problem = "neither nft nor iptables is installed"
-    chains = sorted(chains, key=lambda chain: not chain["blocks"])[:_MOST_CHAINS]
+    chains = sorted(chains, key=lambda chain: not chain["blocks"])[:_MAX_CHAINS]
     for chain in chains:
         chain["plain"] = chain["blocks"] and chain["tool"] == "nft" and _is_plain(chain)
     manager, zone = _manager(interface, root)
@@ -52,11 +51,8 @@ def firewall(
 
 
 def port_range(root: str = "/") -> List[int]:
-    """Return the first and the last of the ports that the kernel gives to whoever asks for any."""
-    text = read.text(root, "/proc/sys/net/ipv4/ip_local_port_range")
-    if text is None:
-        raise ValueError("net.ipv4.ip_local_port_range cannot be read")
-    low, high = text.split()
+    """Return the first and the last of the kernel's ephemeral ports."""
+    low, high = read.required(root, "/proc/sys/net/ipv4/ip_local_port_range").split()
     return [int(low), int(high)]
 
 
@@ -67,7 +63,7 @@ def _packets(
     main_port: Optional[int],
     ports: List[int],
 ) -> List[filtering.Packet]:
-    """Return samples of what the job sends: in and out, to each end of the ranges."""
+    """Return samples of the job's packets: in and out, to each end of the ranges of ports."""
     here = None if address is None else filtering.network(address)
     there = None if subnet is None else filtering.network(subnet)
     known = there or here
@@ -88,123 +84,110 @@ def _packets(
 
 
 def _nft_chains(packets: List[filtering.Packet]) -> Tuple[List[Chain], Optional[str]]:
-    """Return the chains that nft knows, iptables' own among them, and why there may be more."""
-    nft = command.find("nft")
-    if nft is None:
+    """Return the chains that nft knows, including those of iptables, and why there may be more."""
+    done = command.run_found("nft", "-j", "list", "ruleset", seconds=_TIMEOUT)
+    if done is None:
         return [], None
-    done = command.run([nft, "-j", "list", "ruleset"], _TIME)
     if done.code != 0:
         return [], "nft: {}".format(done.why if done.code is not None else "it takes too long")
     try:
-        return _chains_of(nftables.Ruleset(json.loads(done.out)), packets), None
+        return _chains("nft", nftables.Ruleset(json.loads(done.out)), packets), None
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        return [], "what nft prints cannot be read ({})".format(type(error).__name__)
-
-
-def _chains_of(ruleset: nftables.Ruleset, packets: List[filtering.Packet]) -> List[Chain]:
-    return [
-        {
-            "tool": "nft",
-            "family": place[0],
-            "table": place[1],
-            "name": place[2],
-            "hook": base["hook"],
-            "priority": base.get("prio", 0),
-            "blocks": any(
-                ruleset.blocks(place, packet) for packet in _passing(base["hook"], packets)
-            ),
-        }
-        for place, base in ruleset.bases.items()
-    ]
+        return [], "the output of nft cannot be read ({})".format(type(error).__name__)
 
 
 def _iptables_chains(
     packets: List[filtering.Packet], root: str
 ) -> Tuple[List[Chain], Optional[str]]:
-    """Return the chains of iptables in either of its kinds, and why there may be more."""
-    name = "iptables" if packets[0].version == 4 else "ip6tables"
-    tool, saver = command.find(name), command.find(name + "-save")
-    if tool is None or saver is None:
+    """Return the chains of iptables in either of its variants, and why there may be more."""
+    name, family = ("iptables", "ip") if packets[0].version == 4 else ("ip6tables", "ip6")
+    version = command.run_found(name, "--version", seconds=_TIMEOUT)
+    saver = command.find(name + "-save")
+    if version is None or saver is None:
         return [], None
-    legacy = "nf_tables" not in command.run([tool, "--version"], _TIME).out
+    legacy = "nf_tables" not in version.out
     savers = [(name, saver, legacy)]
     other = command.find(name + "-legacy-save")
-    tables = "/proc/net/ip_tables_names" if name == "iptables" else "/proc/net/ip6_tables_names"
-    # Only where there are such tables: to look at them would make them.
-    if not legacy and other is not None and read.text(root, tables):
+    # Only if there are such tables: reading them would create them.
+    if (
+        not legacy
+        and other is not None
+        and read.text(root, "/proc/net/{}_tables_names".format(family))
+    ):
         savers.append((name + "-legacy", other, True))
     chains: List[Chain] = []
-    for called, path, is_legacy in savers:
-        done = command.run([path], _TIME)
+    for tool, path, is_legacy in savers:
+        done = command.run([path], _TIMEOUT)
         if done.code != 0:
-            return chains, "{}: {}".format(called, done.why)
+            return chains, "{}: {}".format(tool, done.why)
         try:
-            told = _chains_of_tables(iptables.Ruleset(done.out), packets)
+            found = _chains(tool, iptables.Ruleset(done.out, family), packets)
         except (LookupError, ValueError) as error:
-            problem = "what {} prints cannot be read ({})"
+            problem = "the output of {} cannot be read ({})"
             return chains, problem.format(path, type(error).__name__)
-        chains += [dict(chain, tool=called, legacy=is_legacy) for chain in told]
+        chains += [dict(chain, legacy=is_legacy) for chain in found]
     return chains, None
 
 
-def _chains_of_tables(ruleset: iptables.Ruleset, packets: List[filtering.Packet]) -> List[Chain]:
+def _chains(
+    tool: str, ruleset: Union[nftables.Ruleset, iptables.Ruleset], packets: List[filtering.Packet]
+) -> List[Chain]:
     return [
         {
-            "family": "ip" if packets[0].version == 4 else "ip6",
-            "table": base[0],
-            "name": base[1],
-            "hook": ruleset.hook(base),
-            "priority": _PRIORITIES.get(base[0], 0),
+            "tool": tool,
+            "family": base[0],
+            "table": base[1],
+            "name": base[2],
+            "hook": hook,
+            "priority": priority,
             "blocks": any(
-                ruleset.blocks(base, packet) for packet in _passing(ruleset.hook(base), packets)
+                ruleset.blocks(base, packet)
+                for packet in packets
+                if packet.incoming == (hook in _INCOMING)
             ),
         }
-        for base in ruleset.bases
+        for base, hook, priority in ruleset.bases()
     ]
 
 
-def _passing(hook: str, packets: List[filtering.Packet]) -> Iterator[filtering.Packet]:
-    return (packet for packet in packets if packet.incoming == (hook in _INCOMING))
-
-
 def _is_plain(chain: Chain) -> bool:
-    """Return whether nft's own language can name this chain: nft itself knows its keywords."""
-    nft = command.find("nft")
-    if nft is None or not all(_NAME.match(chain[part]) for part in ("table", "name")):
+    """Return whether nft's own language can name this chain; nft itself knows its keywords."""
+    if not all(_NAME.match(chain[part]) for part in ("table", "name")):
         return False
-    place = [chain["family"], chain["table"], chain["name"]]
-    return command.run([nft, "--check", "insert", "rule", *place, "accept"], _TIME).code == 0
+    rule = ["insert", "rule", chain["family"], chain["table"], chain["name"], "accept"]
+    done = command.run_found("nft", "--check", *rule, seconds=_TIMEOUT)
+    return done is not None and done.code == 0
 
 
 def _manager(interface: Optional[str], root: str) -> Tuple[Optional[str], Optional[str]]:
     """Return the manager of the rules, and its zone for the interface."""
     if _ufw_is_active(root):
         return "ufw", None
-    path = command.find("firewall-cmd")
-    if path is None or not _firewalld_runs(path):
+    if not _firewalld_runs():
         return None, None
-    for question in ["--get-zone-of-interface={}".format(interface)], ["--get-default-zone"]:
-        done = command.run([path, *question], _TIME)
-        zone = done.out.strip()
-        if done.code == 0 and zone and interface is not None:
+    for question in ("--get-zone-of-interface={}".format(interface), "--get-default-zone"):
+        done = command.run_found("firewall-cmd", question, seconds=_TIMEOUT)
+        zone = "" if done is None else done.out.strip()
+        if done is not None and done.code == 0 and zone and interface is not None:
             return "firewalld", zone
     return "firewalld", None
 
 
 def _ufw_is_active(root: str) -> bool:
-    path = command.find("ufw")
     settings = read.text(root, "/etc/ufw/ufw.conf") or ""
-    if path is None or not re.search(r"(?mi)^[ \t]*ENABLED[ \t]*=[ \t]*[\"']?yes\b", settings):
+    if not re.search(r"(?mi)^[ \t]*ENABLED[ \t]*=[ \t]*[\"']?yes\b", settings):
         return False
-    done = command.run([path, "status"], _TIME)
-    return done.code != 0 or "Status: active" in done.out  # only root is told
+    done = command.run_found("ufw", "status", seconds=_TIMEOUT)
+    # Only root is shown the status.
+    return done is not None and (done.code != 0 or "Status: active" in done.out)
 
 
-def _firewalld_runs(path: str) -> bool:
-    done = command.run([path, "--state"], _TIME)
+def _firewalld_runs() -> bool:
+    done = command.run_found("firewall-cmd", "--state", seconds=_TIMEOUT)
+    if done is None:
+        return False
     if done.code == 0 or "not running" in done.out + done.err:
         return done.code == 0
-    systemctl = command.find("systemctl")  # whoever may not ask the service itself
-    return systemctl is not None and (
-        command.run([systemctl, "is-active", "firewalld"], _TIME).code == 0
-    )
+    # This user may not ask the service itself.
+    state = command.run_found("systemctl", "is-active", "firewalld", seconds=_TIMEOUT)
+    return state is not None and state.code == 0

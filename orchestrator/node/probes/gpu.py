@@ -1,4 +1,4 @@
-"""The GPUs of this node: what the PCI bus has, what the driver serves, and what nvidia-smi says of each."""
+"""The GPUs of this node: on the PCI bus, as the driver serves them, and as nvidia-smi reports them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _NVIDIA = "0x10de"
 _DISPLAY = ("0x0300", "0x0302")  # PCI classes: VGA and 3D controllers; GPUs without a screen are 3D
 _BRIDGE = "0x0680"  # an NVSwitch, when it is NVIDIA's
 _DEVICE = re.compile(r"nvidia(\d{1,4})\Z")
-_SECONDS = 15.0  # with persistence mode off, nvidia-smi first wakes up each GPU
-_MOST_GPUS = 64
-_MOST_PROCESSES = 32  # of one GPU
-# What nvidia-smi has in place of values when a GPU does not work any more.
+_SMI_TIMEOUT = 15.0  # with persistence mode off, nvidia-smi first wakes up each GPU
+_MAX_GPUS = 64
+_MAX_PROCESSES = 32  # of one GPU
+# What nvidia-smi prints in place of values if a GPU does not work any more.
 _SICK = ("GPU requires reset", "GPU is lost")
 
 
 def gpu(root: str = "/") -> Dict[str, Any]:
-    """Return what GPUs there are.
+    """Return the GPUs that the node has.
 
     {"devices": minor numbers of the /dev/nvidiaN, "pci": [{"address", "driver"}] of NVIDIA's GPUs,
-    "switches": NVIDIA's NVSwitches on the PCI bus, "version": of the loaded driver or null, "open": whether
-    that is the open kernel module, "visible": what this login's CUDA_VISIBLE_DEVICES is, or null, "amd":
-    count of AMD's GPUs, "smi": see `inventory`, or null without any device}.
+    "switches": count of NVIDIA's NVSwitches on the PCI bus, "version": of the loaded driver or null,
+    "open": whether that is the open kernel module, "visible": this login's CUDA_VISIBLE_DEVICES, or null,
+    "amd": count of AMD's GPUs, "smi": see `inventory`, or null without any device}.
     """
     devices = [int(m.group(1)) for m in map(_DEVICE.match, read.names(root, "/dev")) if m]
     pci = list(_pci(root, _DISPLAY))
@@ -46,41 +46,36 @@ def gpu(root: str = "/") -> Dict[str, Any]:
 
 def _pci(root: str, classes: Tuple[str, ...]) -> Iterator[Dict[str, Any]]:
     """Yield {"address", "driver"} of NVIDIA's devices on the PCI bus that are of these classes."""
-    for address in read.names(root, "/sys/bus/pci/devices"):
-        folder = "/sys/bus/pci/devices/" + address
-        if read.text(root, folder + "/vendor") != _NVIDIA:
-            continue
+    for address, folder in read.pci(root, _NVIDIA).items():
         if (read.text(root, folder + "/class") or "")[:6] in classes:
             yield {"address": address, "driver": read.driver(root, folder)}
 
 
 def _amd(root: str) -> int:
     """Return how many GPUs AMD's compute driver serves: its nodes that have SIMD units."""
-    count = 0
-    for node in read.names(root, "/sys/class/kfd/kfd/topology/nodes"):
-        text = read.text(root, "/sys/class/kfd/kfd/topology/nodes/{}/properties".format(node)) or ""
-        match = re.search(r"^simd_count (\d{1,9})$", text, re.MULTILINE)
-        count += match is not None and int(match.group(1)) > 0
-    return count
+    nodes = "/sys/class/kfd/kfd/topology/nodes"
+    properties = (
+        read.counts(root, "{}/{}/properties".format(nodes, node))
+        for node in read.names(root, nodes)
+    )
+    return sum(found.get("simd_count", 0) > 0 for found in properties)
 
 
 def inventory() -> Dict[str, Any]:
-    """Return {"error": why nvidia-smi says nothing or not all, or null, "hung": bool, "gpus": [...]}.
+    """Return {"error": why nvidia-smi shows nothing or not all, or null, "hung": bool, "gpus": [...]}.
 
-    Where there is no nvidia-smi it has "missing": true, too.
+    Without nvidia-smi it has "missing": true, too.
     """
-    path = command.find("nvidia-smi")
-    if path is None:
+    done = command.run_found("nvidia-smi", "-q", "-x", seconds=_SMI_TIMEOUT)
+    if done is None:
         return {"error": "there is no nvidia-smi", "hung": False, "gpus": [], "missing": True}
-    done = command.run([path, "-q", "-x"], _SECONDS)
     if done.code is None:
-        return {"error": "no answer within {:g} s".format(_SECONDS), "hung": True, "gpus": []}
-    gpus = parse(done.out)
+        return {"error": "no answer within {:g} s".format(_SMI_TIMEOUT), "hung": True, "gpus": []}
     error = None
     if done.code or "<nvidia_smi_log" not in done.out:
-        before = done.out.partition("<?xml")[0].strip()  # it complains on stdout, too
-        error = (before or done.why).split("\n")[0][:200]
-    return {"error": error, "hung": False, "gpus": gpus}
+        message = done.out.partition("<?xml")[0].strip()  # some messages are on stdout
+        error = (message or done.why).split("\n")[0][:200]
+    return {"error": error, "hung": False, "gpus": parse(done.out)}
 
 
 def parse(text: str) -> List[Dict[str, Any]]:
@@ -89,8 +84,8 @@ def parse(text: str) -> List[Dict[str, Any]]:
     Each is {"bus", "minor", "name", "uuid", "memory", "used" (MiB), "mig", "volatile", "aggregate"
     (uncorrectable ECC errors), "flags" (see `_flags`), "fabric": {"state", "status", "health"},
     "sick": text or null, "processes": [{"pid", "name", "used", "owner", "run" (of orch's)}]}; what a
-    driver or a GPU does not have is null. Its tags changed over the years: an ECC count is a sum of
-    whatever is uncorrectable.
+    driver or a GPU does not have is null. Tags have changed over the years: an ECC count is the sum of all
+    that is uncorrectable.
     """
     start = text.find("<nvidia_smi_log")
     if start < 0 or "<!ENTITY" in text:
@@ -98,10 +93,10 @@ def parse(text: str) -> List[Dict[str, Any]]:
     found: List[Dict[str, Any]] = []
     try:
         for _, element in ElementTree.iterparse(io.StringIO(text[start:])):
-            if element.tag == "gpu" and len(found) < _MOST_GPUS:
+            if element.tag == "gpu" and len(found) < _MAX_GPUS:
                 found.append(_gpu(element))
     except ElementTree.ParseError:
-        pass  # it broke off: what came before counts
+        pass  # it broke off: what came before is used
     return found
 
 
@@ -128,12 +123,12 @@ def _gpu(element: ElementTree.Element) -> Dict[str, Any]:
             _process(entry)
             for entry in element.iter("process_info")
             if _value(entry, "type") != "G"  # a desktop
-        ][:_MOST_PROCESSES],
+        ][:_MAX_PROCESSES],
     }
 
 
 def _flags(element: ElementTree.Element) -> Dict[str, Optional[str]]:
-    """Return what waits for a reset or a repair, by name: "Yes", "No", a recovery action, or null."""
+    """Return the flags of a pending reset or repair: "Yes", "No", a recovery action, or null."""
     paths = {
         "remap pending": "remapped_rows/remapped_row_pending",
         "remap failure": "remapped_rows/remapped_row_failure",

@@ -1,4 +1,4 @@
-"""Who this host is: what no other node of the job should have too."""
+"""The identity of this host, which no other node of the job should share, and what can set its clock."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import os
 import re
 from typing import Any, Dict, List, Optional
 
-from . import read
+from . import command, read
 
 _GPUS = "/proc/driver/nvidia/gpus"
 _UUID = re.compile(r"GPU UUID:\s*(GPU-[0-9a-fA-F-]{36})\s*$", re.MULTILINE)
 
+_PROGRAMS = ("chronyc", "apt-get", "dnf")
+_SERVICES = ("chrony", "chronyd", "ntp", "ntpd", "ntpsec", "systemd-timesyncd")
+_UNITS = ("/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
+
 
 def identity(interface: Optional[str] = None, root: str = "/") -> Dict[str, Any]:
-    """Return {"machine", "boot", "mac", "gpus"}: ids as texts, null where there is none to read.
+    """Return {"machine", "boot", "mac", "gpus"}: ids as texts, null if they cannot be read.
 
     `machine` is /etc/machine-id, which stays when an image is cloned; `boot` is the running kernel's;
     `mac` that of `interface`; `gpus` the UUIDs of NVIDIA's GPUs as the driver's /proc files have them.
@@ -28,10 +32,31 @@ def identity(interface: Optional[str] = None, root: str = "/") -> Dict[str, Any]
 
 
 def _gpus(root: str) -> List[str]:
-    found = []
-    for name in read.names(root, _GPUS):
-        information = read.text(root, os.path.join(_GPUS, name, "information"))
-        match = _UUID.search(information or "")  # a driver at rest shows question marks instead
-        if match:
-            found.append(match.group(1))
-    return found
+    texts = [
+        read.text(root, os.path.join(_GPUS, n, "information")) for n in read.names(root, _GPUS)
+    ]
+    matches = [
+        _UUID.search(text or "") for text in texts
+    ]  # an idle driver shows question marks instead
+    return [match.group(1) for match in matches if match is not None]
+
+
+def clock(root: str = "/") -> Dict[str, Any]:
+    """Return {"systemd", "programs", "services"}: what exists of those that can set the clock.
+
+    `systemd` is whether it runs here: in most containers it does not, and the clock is the host's.
+    """
+    return {
+        "systemd": os.path.isdir(read.below(root, "/run/systemd/system")),
+        "programs": [name for name in _PROGRAMS if command.find(name)],
+        "services": [
+            name
+            for name in _SERVICES
+            # A masked one is a link to /dev/null, which is no file.
+            if any(os.path.isfile(_unit(root, folder, name)) for folder in _UNITS)
+        ],
+    }
+
+
+def _unit(root: str, folder: str, name: str) -> str:
+    return read.below(root, "{}/{}.service".format(folder, name))

@@ -11,7 +11,7 @@ from typing import Any, Dict, List
 from . import limits, read
 
 _CLASS = "/sys/class/infiniband"
-_MOST_DEVICES, _MOST_GIDS = 64, 256
+_MAX_DEVICES, _MAX_GIDS, _MAX_LIBRARIES = 64, 256, 8
 _COUNTERS = (
     "symbol_error", "link_error_recovery", "link_downed", "port_rcv_errors",
     "local_link_integrity_errors", "excessive_buffer_overrun_errors",
@@ -35,11 +35,11 @@ def infiniband(root: str = "/") -> Dict[str, Any]:
 
     A device is {"name", "driver", "interfaces", "ports"}; a port has "port", "state" and "phys" (as the
     kernel writes them: "4: ACTIVE"), "rate", "layer", "counters" and, on Ethernet, "gids": [{"index",
-    "gid", "type", "interface"}]. What cannot be read is null. `environment` is what
-    this login sets of NCCL's and libfabric's variables for them; `gdr` tells what lets a device reach
-    GPU memory: {"peermem": bool, "kernel": release}.
+    "gid", "type", "interface"}]. What cannot be read is null. `environment` has the variables of NCCL and
+    libfabric for them that this login sets; `gdr` is what lets a device reach GPU memory: {"peermem": bool,
+    "kernel": release}.
     """
-    names = read.names(root, _CLASS)[:_MOST_DEVICES]
+    names = read.names(root, _CLASS)[:_MAX_DEVICES]
     verbs = [name for name in read.names(root, "/dev/infiniband") if name.startswith("uverbs")]
     modules = ("nvidia_peermem", "nv_peer_mem")
     return {
@@ -59,15 +59,12 @@ def infiniband(root: str = "/") -> Dict[str, Any]:
 
 def _device(root: str, name: str) -> Dict[str, Any]:
     folder = "{}/{}".format(_CLASS, name)
+    ports = [port for port in read.names(root, folder + "/ports") if port.isdigit()]
     return {
         "name": name,
         "driver": read.driver(root, folder + "/device"),
         "interfaces": read.names(root, folder + "/device/net"),
-        "ports": [
-            _port(root, "{}/ports/{}".format(folder, port), int(port))
-            for port in read.names(root, folder + "/ports")
-            if port.isdigit()
-        ],
+        "ports": [_port(root, "{}/ports/{}".format(folder, port), int(port)) for port in ports],
     }
 
 
@@ -92,30 +89,27 @@ def _port(root: str, folder: str, number: int) -> Dict[str, Any]:
 
 def _gids(root: str, folder: str) -> List[Dict[str, Any]]:
     """Return the entries of the port's GID table that are in use."""
-    found: List[Dict[str, Any]] = []
-    for name in read.names(root, folder + "/gids"):
-        gid = read.text(root, "{}/gids/{}".format(folder, name)) if name.isdigit() else None
-        if gid and not _UNSET.match(gid):
-            attributes = folder + "/gid_attrs/"
-            found.append(
-                {
-                    "index": int(name),
-                    "gid": gid,
-                    "type": read.text(root, attributes + "types/" + name),
-                    "interface": read.text(root, attributes + "ndevs/" + name),
-                }
-            )
-    return sorted(found, key=lambda entry: entry["index"])[:_MOST_GIDS]
+    names = [name for name in read.names(root, folder + "/gids") if name.isdigit()]
+    gids = {name: read.text(root, folder + "/gids/" + name) for name in sorted(names, key=int)}
+    return [
+        {
+            "index": int(name),
+            "gid": gid,
+            "type": read.text(root, folder + "/gid_attrs/types/" + name),
+            "interface": read.text(root, folder + "/gid_attrs/ndevs/" + name),
+        }
+        for name, gid in gids.items()
+        if gid and not _UNSET.match(gid)
+    ][:_MAX_GIDS]
 
 
 def memlock(root: str = "/") -> Dict[str, Any]:
-    """Return {"soft", "exempt"}: how many bytes a process of this login may lock, null for all.
+    """Return {"soft", "exempt"}: how many bytes a process of this login may lock, null for no limit.
 
-    `exempt` tells whether the limit does not hold for it (CAP_IPC_LOCK, which root has).
+    `exempt` is whether the limit does not apply to it (CAP_IPC_LOCK, which root has).
     """
-    effective = re.search(
-        r"^CapEff:[ \t]*([0-9a-f]{1,32})$", read.text(root, "/proc/self/status") or "", re.M
-    )
+    status = read.text(root, "/proc/self/status") or ""
+    effective = re.search(r"^CapEff:[ \t]*([0-9a-f]{1,32})$", status, re.M)
     return {
         "soft": limits.limit(resource.RLIMIT_MEMLOCK)[0],
         "exempt": bool(effective and int(effective.group(1), 16) >> _IPC_LOCK & 1),
@@ -125,28 +119,24 @@ def memlock(root: str = "/") -> Dict[str, Any]:
 def efa(folders: str = "", root: str = "/") -> Dict[str, Any]:
     """Return {"pci": count, "libfabric": [...], "plugin": [...]}: Amazon's adapters and their software.
 
-    `pci` counts the adapters on the PCI bus, with or without a driver. The libraries are looked for where
-    Amazon's installer and distributions put them, and in `folders`, a LD_LIBRARY_PATH, and the login's own.
+    `pci` counts the adapters on the PCI bus, with or without a driver. The libraries are searched where
+    Amazon's installer and distributions put them, in `folders`, an LD_LIBRARY_PATH, and in the login's own.
     """
-    count = 0
-    for address in read.names(root, "/sys/bus/pci/devices"):
-        place = "/sys/bus/pci/devices/" + address
-        if read.text(root, place + "/vendor") == _AMAZON:
-            count += (read.text(root, place + "/device") or "").startswith("0xefa")
+    devices = (
+        read.text(root, folder + "/device") or "" for folder in read.pci(root, _AMAZON).values()
+    )
+    count = sum(device.startswith("0xefa") for device in devices)
     if not count:
         return {"pci": 0, "libfabric": [], "plugin": []}
-    own = [
-        f
-        for f in (folders + ":" + os.environ.get("LD_LIBRARY_PATH", "")).split(":")
-        if f[:1] == "/"
-    ]
+    searched = "{}:{}".format(folders, os.environ.get("LD_LIBRARY_PATH", "")).split(":")
+    own = [glob.escape(folder) for folder in searched if folder[:1] == "/"]
     return {
         "pci": count,
-        "libfabric": _files(root, [*_LIBFABRIC, *(glob.escape(f) + "/libfabric.so*" for f in own)]),
-        "plugin": _files(root, [*_PLUGIN, *(glob.escape(f) + "/libnccl-net*.so" for f in own)]),
+        "libfabric": _files(root, [*_LIBFABRIC, *(folder + "/libfabric.so*" for folder in own)]),
+        "plugin": _files(root, [*_PLUGIN, *(folder + "/libnccl-net*.so" for folder in own)]),
     }
 
 
 def _files(root: str, patterns: List[str]) -> List[str]:
     found = {path for pattern in patterns for path in glob.glob(read.below(root, pattern))}
-    return sorted("/" + os.path.relpath(path, root) for path in found)[:8]
+    return sorted("/" + os.path.relpath(path, root) for path in found)[:_MAX_LIBRARIES]

@@ -1,19 +1,15 @@
-"""Read a ruleset of iptables as `iptables-save` prints it, in the words of `iptables -S`."""
+"""Read a ruleset of iptables as `iptables-save` prints it."""
 
 from __future__ import annotations
 
 import shlex
-from typing import Collection, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Any, Collection, Dict, Iterator, List, Optional, Set, Tuple
 
 from . import filtering
 from .filtering import Packet, Rule, every, opposite, some
 
-_HOOKS = {
-    "PREROUTING": "prerouting",
-    "INPUT": "input",
-    "OUTPUT": "output",
-    "POSTROUTING": "postrouting",
-}
+_HOOKS = ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING")
+_PRIORITIES = {"raw": -300, "mangle": -150, "nat": -100}  # of the tables, as in nftables
 _VERDICTS = {
     "ACCEPT": "accept", "DROP": "drop", "REJECT": "drop", "TARPIT": "drop", "NFQUEUE": "drop",
     "RETURN": "return", "DNAT": "accept", "SNAT": "accept", "MASQUERADE": "accept",
@@ -22,15 +18,15 @@ _VERDICTS = {
 _PLAIN = ("-m", "--comment", "--reject-with", "--log-prefix", "--log-level", "--to-destination")
 _RATES = ("limit", "hashlimit", "connlimit", "quota")
 
-_Place = Tuple[str, str]  # table, chain
+_Place = Tuple[str, str, str]  # family, table, chain
 
 
 class Ruleset:
-    """The base chains, with their policy in words of nftables, and what they do."""
+    """The base chains of a family, "ip" or "ip6", with their policies and rules."""
 
-    def __init__(self, text: str) -> None:
-        self.bases: Dict[_Place, str] = {}
-        self._rules: Dict[_Place, List[str]] = {}
+    def __init__(self, text: str, family: str = "ip") -> None:
+        self._policies: Dict[_Place, str] = {}
+        self._rules: Dict[Tuple[str, str], List[str]] = {}
         self._chains: Dict[str, Set[str]] = {}
         table = ""
         for line in text.splitlines():
@@ -40,23 +36,25 @@ class Ruleset:
                 name, policy = line[1:].split()[:2]
                 self._chains.setdefault(table, set()).add(name)
                 if name in _HOOKS and policy != "-":
-                    self.bases[(table, name)] = policy.lower()
+                    self._policies[(family, table, name)] = policy.lower()
             elif line.startswith("-A "):
                 _, name, words = (line + " ").split(" ", 2)
                 self._rules.setdefault((table, name), []).append(words)
 
-    def hook(self, base: _Place) -> str:
-        return _HOOKS[base[1]]
+    def bases(self) -> Iterator[Tuple[_Place, str, Any]]:
+        """Yield each base chain, its hook and its priority in terms of nftables."""
+        for place in self._policies:
+            yield place, place[2].lower(), _PRIORITIES.get(place[1], 0)
 
     def blocks(self, base: _Place, packet: Packet) -> bool:
         """Return whether this packet may be dropped or rejected in this base chain."""
-        table, name = base
+        _, table, name = base
 
         def chains(chain: str) -> Iterator[Rule]:
             for words in self._rules.get((table, chain), []):
                 yield _read(shlex.split(words), packet, self._chains.get(table, ()))
 
-        return filtering.blocks(chains, name, self.bases[base])
+        return filtering.blocks(chains, name, self._policies[base])
 
 
 def _read(words: List[str], packet: Packet, chains: Collection[str]) -> Rule:
@@ -75,7 +73,7 @@ def _read(words: List[str], packet: Packet, chains: Collection[str]) -> Rule:
             truths.append(opposite(truth) if negated else truth)
     applies = every(truths)
     if rate:
-        # What is over a rate is no question of reachability.
+        # A limit of the rate does not concern reachability.
         applies = False if verdict == "drop" else every((applies, None))
     return Rule(applies, verdict, target)
 
@@ -100,11 +98,7 @@ def _options(words: List[str]) -> Iterator[Tuple[bool, str, List[str]]]:
 def _holds(option: str, values: List[str], packet: Packet) -> Optional[bool]:
     first = values[0]
     if option in ("-s", "-d"):
-        found = filtering.network(first)
-        if found is None:
-            return None
-        end = packet.source if option == "-s" else packet.destination
-        return filtering.within(end, str(found.network_address), str(found.broadcast_address))
+        return filtering.in_network(packet.source if option == "-s" else packet.destination, first)
     if option in ("-i", "-o"):
         return filtering.on_interface(packet, first, option == "-i", "+")
     if option == "-p":

@@ -1,4 +1,4 @@
-"""What the kernel's log has of NVIDIA's errors: Xids of GPUs, SXids of NVSwitches, GPUs off the bus."""
+"""NVIDIA's errors in the kernel's log: Xids of GPUs, SXids of NVSwitches, GPUs off the bus."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tu
 
 from . import command, read
 
-_RECORD = re.compile(
-    rb"\d{1,9},\d{1,20},(\d{1,20}),[^;]*;"
-)  # kernel: Documentation/ABI/testing/dev-kmsg
+# Documentation/ABI/testing/dev-kmsg of the kernel
+_RECORD = re.compile(rb"\d{1,9},\d{1,20},(\d{1,20}),[^;]*;")
 _STAMP = re.compile(r"\[ {0,20}(\d{1,20}\.\d{1,9})\](?:\[ {0,20}[TC]\d{1,20}\])? (.*)\Z")
 _PCI = r"(?:PCI:)?([0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2})(?:\.\d)?"
 _XID = re.compile(r"NVRM: Xid \(" + _PCI + r"(?: GPU-I:\d+)?\): (\d{1,5})(?:, (.*))?\Z")
 _SXID = re.compile(r"SXid \(" + _PCI + r"\): (\d{1,6}), (.*)\Z")
 _NAMED = re.compile(r"NVRM: (?:The NVIDIA )?GPU (?:at )?" + _PCI)
 _PID = re.compile(r"pid='?(\d{1,10})'?, name=([^,]*)")
-_MOST = 64  # different events that are told of
-_LINES = "100000"  # the last of the journal
-_SECONDS = 6.0
+_MAX_EVENTS = 64  # different ones
+_JOURNAL_LINES = "100000"  # the last ones
+_TIMEOUT = 6.0  # seconds
 
 
 class Line(NamedTuple):
@@ -33,7 +32,7 @@ class Line(NamedTuple):
 def xids(root: str = "/") -> Dict[str, Any]:
     """Return {"source", "why", "whole", "events"}.
 
-    `source` is where the log was read, null where it could not be, and then `why`. `whole` tells whether
+    `source` is where the log was read, null if it could not be, and then there is `why`. `whole` is whether
     it goes back to the boot: the kernel keeps a few hundred kilobytes. Events are {"kind": "Xid" or
     "SXid", "code", "bus", "count", "age" (of the last, in seconds), "text", "pid", "name"}.
     """
@@ -70,23 +69,22 @@ def _kmsg(root: str) -> Tuple[List[Line], str]:
 
 
 def _records(descriptor: int) -> Iterator[bytes]:
-    """Yield what each read gives: one record of a /dev/kmsg."""
+    """Yield the result of each read: one record of a /dev/kmsg."""
     while True:
         try:
             data = os.read(descriptor, 1 << 16)
         except BrokenPipeError:
-            continue  # overwritten while it was read: the next is the oldest that is left
+            continue  # overwritten during the read: the next is the oldest that is left
         except OSError:
-            return  # EAGAIN: that was all
+            return  # EAGAIN: that was the last
         if not data:
             return
         yield data
 
 
 def _journal(root: str) -> Tuple[List[Line], str]:
-    return _shown(
-        "journalctl", "-k", "-b", "-o", "short-monotonic", "--no-pager", "-q", "-n", _LINES
-    )
+    options = ["-k", "-b", "-o", "short-monotonic", "--no-pager", "-q", "-n", _JOURNAL_LINES]
+    return _shown("journalctl", *options)
 
 
 def _dmesg(root: str) -> Tuple[List[Line], str]:
@@ -94,16 +92,15 @@ def _dmesg(root: str) -> Tuple[List[Line], str]:
 
 
 def _shown(name: str, *options: str) -> Tuple[List[Line], str]:
-    path = command.find(name)
-    if path is None:
+    done = command.run_found(name, *options, seconds=_TIMEOUT)
+    if done is None:
         return [], "there is no {}".format(name)
-    done = command.run([path, *options], _SECONDS)
     why = "no answer in time" if done.code is None else done.why if done.code else "nothing"
     return parse_text(done.out), "{}: {}".format(name, why)
 
 
 def parse_kmsg(records: Iterable[bytes]) -> List[Line]:
-    """Return the lines of records as /dev/kmsg gives them: "6,16054,8363681062,-;text"."""
+    """Return the lines of records of /dev/kmsg: "6,16054,8363681062,-;text"."""
     found = []
     for data in records:
         for record in data.split(b"\n"):
@@ -119,7 +116,7 @@ def parse_kmsg(records: Iterable[bytes]) -> List[Line]:
 def parse_text(text: str) -> List[Line]:
     """Return the lines of `dmesg`, or of `journalctl -o short-monotonic`: "[ 1234.567890] text".
 
-    A line without its time goes on the one before.
+    A line without a time has that of the line before.
     """
     found: List[Line] = []
     for line in text.split("\n"):
@@ -132,10 +129,10 @@ def parse_text(text: str) -> List[Line]:
 
 
 def events(log: Iterable[Line], now: float) -> List[Dict[str, Any]]:
-    """Return the errors in `log`, those of one code on one device as one, the latest first."""
+    """Return the errors in `log`, latest first; those of one code on one device are one event."""
     found: Dict[Tuple[str, int, str], Dict[str, Any]] = {}
     fallen: List[Tuple[str, float, str]] = []
-    latest = ""  # the GPU that a line of several parts is about
+    latest = ""  # the GPU of a message of several lines
     for at, text in log:
         if "Xid" in text:
             for kind, pattern in (("SXid", _SXID), ("Xid", _XID)):
@@ -149,11 +146,11 @@ def events(log: Iterable[Line], now: float) -> List[Dict[str, Any]]:
             latest = named.group(1).lower() if named else latest
             if "fallen off the bus" in text and latest:
                 fallen.append((latest, at, text))
-    # Some drivers tell in other words, without an Xid or beside it.
+    # Some drivers report it in other words, without an Xid or besides it.
     for bus, at, text in fallen:
         if ("Xid", 79, bus) not in found:
             _count(found, ("Xid", 79, bus), now - at, text)
-    return sorted(found.values(), key=lambda event: event["age"])[:_MOST]
+    return sorted(found.values(), key=lambda event: event["age"])[:_MAX_EVENTS]
 
 
 def _count(found: Dict[Any, Dict[str, Any]], key: Any, age: float, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Limits: what shared memory, the kernel and the login allow a job."""
+"""Limits that shared memory, the kernel and the login set for a job."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def shm(path: str = "/dev/shm") -> Optional[Dict[str, Any]]:
 
 
 def limits(root: str = "/") -> Dict[str, Any]:
-    """Return {"user", "files", "processes", "most_files"}: what a login, and so a rank, may have.
+    """Return {"user", "files", "processes", "most_files"}: the limits of a login, and so of a rank.
 
-    `files` and `processes` are [soft, hard], null for no limit; `most_files` is the kernel's own bound.
+    `files` and `processes` are [soft, hard], null for no limit; `most_files` is the kernel's own limit.
     """
     most = read.text(root, "/proc/sys/fs/nr_open") or ""
     return {
@@ -37,3 +37,8 @@ def limit(which: int) -> Tuple[Optional[int], Optional[int]]:
     soft, hard = resource.getrlimit(which)
     infinity = resource.RLIM_INFINITY
     return (None if soft == infinity else soft, None if hard == infinity else hard)
+
+
+def somaxconn(root: str = "/") -> int:
+    """Return how many connections may wait for one listener to accept them."""
+    return int(read.required(root, "/proc/sys/net/core/somaxconn"))

@@ -1,7 +1,7 @@
-"""Look into the interpreter that runs this: versions as they stand on disk, and which modules it finds.
+"""Inspect the interpreter that runs this: versions as found on disk, and which modules it finds.
 
 `software.py` starts it as `PYTHON -c THIS_TEXT REQUEST` with the job's environment, so that PYTHONPATH,
-.pth files and a virtual environment count. It imports nothing that it looks for: torch takes seconds.
+.pth files and a virtual environment apply. It imports none of the modules: torch takes seconds.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _DISTRIBUTION = re.compile(
 
 
 def look(names: List[str], folder: str) -> Dict[str, Any]:
-    """Return what this interpreter is, and which of the modules `names` it does not find.
+    """Return the versions of this interpreter, and which of the modules `names` it does not find.
 
-    `folder` is the script's, the first place where Python looks.
+    `folder` is the script's, which is first on Python's path.
     """
     if not getattr(sys.flags, "safe_path", False):
         sys.path[0] = folder  # `-c` has the working folder there
@@ -46,17 +46,17 @@ def _finds(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
     except (ImportError, AttributeError, ValueError):
-        return True  # a finder that cannot tell: nothing is said against the module
+        return True  # a broken finder does not prove that the module is missing
 
 
 def _distributions() -> Dict[str, str]:
-    """Return {name: version} of the few distributions of interest, by the names of their folders."""
+    """Return {name: version} of the distributions of interest, from the names of their folders."""
     found: Dict[str, str] = {}
     for place in sys.path:
         try:
             entries = os.listdir(place or ".")
         except OSError:
-            continue  # a zip file, or nothing at all
+            continue  # a zip file, or missing
         for entry in entries:
             match = _DISTRIBUTION.match(entry)
             if match:
@@ -83,7 +83,7 @@ def _torch() -> Optional[Dict[str, Optional[str]]]:
 
 
 def _is_managed() -> bool:
-    """Tell whether the system's package manager has this Python to itself (PEP 668): pip refuses there."""
+    """Return whether the system's package manager manages this Python (PEP 668), so that pip refuses."""
     if sys.prefix != sys.base_prefix:
         return False
     return os.path.exists(os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED"))
@@ -92,18 +92,16 @@ def _is_managed() -> bool:
 def _with_torch() -> List[str]:
     """Return interpreters of environments in the usual places that have a torch."""
     home = os.path.expanduser("~")
-    places = [os.getcwd(), home, os.path.join(home, "*"), "/opt", "/opt/*"]
-    places += [os.path.join(home, name, "envs") for name in (".virtualenvs", "miniconda3", "anaconda3",
-                                                            "miniforge3", "micromamba")]  # fmt: skip
-    places += [os.path.join(home, ".virtualenvs"), "/opt/conda/envs"]
+    places = [os.getcwd(), home, os.path.join(home, "*"), "/opt", "/opt/*", "/opt/conda/envs"]
+    conda = ("miniconda3", "anaconda3", "miniforge3", "micromamba")
+    places += [os.path.join(home, name, "envs") for name in conda]
+    places.append(os.path.join(home, ".virtualenvs"))
     found = []
     for place in places:
         for pattern in (".venv", "venv", "*"):
             packages = os.path.join(place, pattern, "lib", "python3*", "site-packages", "torch")
             for match in sorted(glob.glob(os.path.join(packages, "version.py"))):
-                python = os.path.join(
-                    match.split(os.sep + "lib" + os.sep + "python3")[0], "bin", "python"
-                )
+                python = os.path.join(match.split("/lib/python3")[0], "bin", "python")
                 if os.access(python, os.X_OK) and python not in found:
                     found.append(python)
     return found[:3]

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from . import read
 
-_UNLIMITED = 1 << 60  # version 1 says "no limit" with a number close to 2^63
+_UNLIMITED = 1 << 60  # version 1 has a number close to 2^63 for "no limit"
 
 
 def memory(root: str = "/") -> Dict[str, Any]:
-    """Return {"total", "available", "group"}, in bytes, null where /proc does not tell.
+    """Return {"total", "available", "group"}, in bytes, null if /proc does not show it.
 
     `group` is the tightest of the control groups that this process is in, {"path", "limit", "used"} (`used`
-    without what the kernel would give back), null where none has a limit, or "hidden" where they
-    cannot be seen.
+    without what the kernel would reclaim), null if none has a limit, or "hidden" if they are not visible.
     """
-    info = dict(_meminfo(root))
+    info = {name: count * 1024 for name, count in read.counts(root, "/proc/meminfo").items()}
     return {
         "total": info.get("MemTotal"),
         "available": info.get("MemAvailable"),
@@ -25,29 +24,16 @@ def memory(root: str = "/") -> Dict[str, Any]:
     }
 
 
-def _meminfo(root: str) -> Iterator[Tuple[str, int]]:
-    for line in (read.text(root, "/proc/meminfo") or "").split("\n"):
-        name, _, rest = line.partition(":")
-        words = rest.split()
-        if words and words[0].isdigit():
-            yield name, int(words[0]) * 1024
-
-
 def _tightest(root: str) -> Any:
-    governing = place(root)
-    if governing is None:
+    group = control_group(root)
+    if group is None or not os.path.isdir(read.below(root, group[0])):
         return "hidden"
-    mount, path, version = governing
-    best: Optional[Dict[str, Any]] = None
-    if not os.path.isdir(read.below(root, mount)):
-        return "hidden"
-    while True:
-        found = _group(root, mount, path, version)
-        if found is not None and (best is None or found["limit"] < best["limit"]):
-            best = found
-        if path == "/":
-            return best
-        path = os.path.dirname(path)
+    mount, path, version = group
+    paths = [path]
+    while paths[-1] not in ("/", ""):
+        paths.append(os.path.dirname(paths[-1]))
+    groups = [found for found in (_group(root, mount, each, version) for each in paths) if found]
+    return min(groups, key=lambda found: found["limit"], default=None)
 
 
 def _group(root: str, mount: str, path: str, version: int) -> Optional[Dict[str, Any]]:
@@ -58,16 +44,13 @@ def _group(root: str, mount: str, path: str, version: int) -> Optional[Dict[str,
     limit, used = (read.text(root, os.path.join(folder, name)) or "" for name in names)
     if not limit.isdigit() or int(limit) >= _UNLIMITED or not used.isdigit():
         return None
-    cache = 0
-    for line in (read.text(root, os.path.join(folder, "memory.stat")) or "").split("\n"):
-        words = line.split()
-        if len(words) == 2 and words[0] in ("inactive_file", "total_inactive_file"):
-            cache = int(words[1])  # version 1 has both, the total last
+    stat = read.counts(root, os.path.join(folder, "memory.stat"))
+    cache = stat.get("total_inactive_file", stat.get("inactive_file", 0))  # version 1 has both
     return {"path": path, "limit": int(limit), "used": max(0, int(used) - cache)}
 
 
-def place(root: str) -> Optional[Tuple[str, str, int]]:
-    """Return the mount point, the path below it, and the version, of what governs memory here."""
+def control_group(root: str) -> Optional[Tuple[str, str, int]]:
+    """Return the mount point, the path below it, and the version, of the group that limits memory here."""
     for version in (1, 2):
         path = _own_path(root, version)
         mount = _mount(root, version)
@@ -84,9 +67,8 @@ def place(root: str) -> Optional[Tuple[str, str, int]]:
 
 
 def _own_path(root: str, version: int) -> Optional[str]:
-    for line in (read.text(root, "/proc/self/cgroup") or "").split("\n"):
-        number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
+    for line in read.lines(root, "/proc/self/cgroup"):
+        number, controllers, path = [*line.split(":", 2), "", ""][:3]
         if version == 1 and "memory" in controllers.split(","):
             return path
         if version == 2 and number == "0" and not controllers:
@@ -95,8 +77,8 @@ def _own_path(root: str, version: int) -> Optional[str]:
 
 
 def _mount(root: str, version: int) -> Optional[Tuple[str, str]]:
-    """Return (mount point, the group that is shown there)."""
-    for line in (read.text(root, "/proc/self/mountinfo") or "").split("\n"):
+    """Return (mount point, the group that it shows)."""
+    for line in read.lines(root, "/proc/self/mountinfo"):
         left, _, right = line.partition(" - ")
         fields, more = left.split(" "), right.split(" ")
         if len(fields) < 5 or len(more) < 3:

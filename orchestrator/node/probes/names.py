@@ -1,4 +1,4 @@
-"""What this node takes names to be: its own, and those of the others."""
+"""What this node resolves names to: its own, and those of the other nodes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import threading
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-# How long a name may take: a resolver with dead servers wants 5 s for each.
-_TIME = 6.0
-_AT_ONCE = 16
-_MOST_ADDRESSES = 16  # of one name that are told
+_TIMEOUT = 6.0  # seconds: a resolver needs 5 s for each of its servers that is down
+_MAX_THREADS = 16
+_MAX_ADDRESSES = 16  # of one name
 
 Resolve = Callable[[str], List[str]]
 
@@ -23,7 +22,7 @@ def own_name(seconds: float = 2.0) -> Dict[str, Any]:
 
 
 def resolve(
-    names: List[str], seconds: float = _TIME, look_up: Optional[Resolve] = None
+    names: List[str], seconds: float = _TIMEOUT, look_up: Optional[Resolve] = None
 ) -> Dict[str, Dict[str, Any]]:
     """Return {name: {"addresses": [...], "error": null or why there is none}} within `seconds`.
 
@@ -42,9 +41,9 @@ def resolve(
                 return
             found.put((name, _look_up(name, look_up or _addresses)))
 
-    # A resolver cannot be interrupted: whatever still asks when the time is over is left behind.
+    # A resolver cannot be interrupted: threads that are not done in time are left behind.
     wanted = waiting.qsize()
-    for _ in range(min(wanted, _AT_ONCE)):
+    for _ in range(min(wanted, _MAX_THREADS)):
         threading.Thread(target=work, daemon=True).start()
     deadline = time.monotonic() + seconds
     answers: Dict[str, Dict[str, Any]] = {}
@@ -60,10 +59,10 @@ def resolve(
 
 def _look_up(name: str, look_up: Resolve) -> Dict[str, Any]:
     try:
-        return {"addresses": look_up(name)[:_MOST_ADDRESSES], "error": None}
+        return {"addresses": look_up(name)[:_MAX_ADDRESSES], "error": None}
     except socket.gaierror as error:
         return {"addresses": [], "error": str(error.strerror)}
-    except (OSError, UnicodeError) as error:  # a name that no resolver can be asked for
+    except (OSError, UnicodeError) as error:  # not a valid name
         return {"addresses": [], "error": str(error)}
 
 

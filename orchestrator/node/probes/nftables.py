@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 from . import filtering
 from .filtering import Packet, Rule, every, opposite, some
 
-HOOKS = ("ingress", "prerouting", "input", "output", "postrouting", "egress")
+_HOOKS = ("ingress", "prerouting", "input", "output", "postrouting", "egress")
 
 _VERDICTS = {
     "accept": "accept", "drop": "drop", "reject": "drop", "queue": "drop", "return": "return",
@@ -20,29 +20,24 @@ _IDLE = (
     "counter", "log", "mangle", "notrack", "set", "map", "ct helper", "ct timeout", "ct expectation",
     "dup", "last", "secmark",
 )  # fmt: skip
-_RATES = (
-    "limit",
-    "quota",
-    "ct count",
-    "meter",
-)  # what is over a rate is no question of reachability
-_MOST_ELEMENTS = 5000  # of one set that are looked at
+_RATES = ("limit", "quota", "ct count", "meter")  # which do not concern reachability
+_MAX_ELEMENTS = 5000  # of one set
 
 _Place = Tuple[str, str, str]  # family, table, chain
 Test = Callable[[Any], Optional[bool]]
 
 
 class Ruleset:
-    """The base chains that a node's own packets pass, and what they do."""
+    """The base chains that a node's own packets pass, with their rules."""
 
     def __init__(self, document: Dict[str, Any]) -> None:
-        self.bases: Dict[_Place, Dict[str, Any]] = {}
+        self._bases: Dict[_Place, Dict[str, Any]] = {}
         self._rules: Dict[_Place, List[List[Any]]] = {}
         self._sets: Dict[_Place, List[Any]] = {}
         for entry in document["nftables"]:
             ((kind, value),) = entry.items()
-            if kind == "chain" and value.get("hook") in HOOKS and value["family"] != "bridge":
-                self.bases[(value["family"], value["table"], value["name"])] = value
+            if kind == "chain" and value.get("hook") in _HOOKS and value["family"] != "bridge":
+                self._bases[(value["family"], value["table"], value["name"])] = value
             elif kind == "rule":
                 place = (value["family"], value["table"], value["chain"])
                 self._rules.setdefault(place, []).append(value.get("expr", []))
@@ -50,10 +45,15 @@ class Ruleset:
                 place = (value["family"], value["table"], value["name"])
                 self._sets[place] = value.get("elem", [])
 
+    def bases(self) -> Iterator[Tuple[_Place, str, Any]]:
+        """Yield each base chain, its hook and its priority."""
+        for place, base in self._bases.items():
+            yield place, base["hook"], base.get("prio", 0)
+
     def blocks(self, base: _Place, packet: Packet) -> bool:
         """Return whether this packet may be dropped or rejected in this base chain."""
         family, table, name = base
-        own = self.bases[base]
+        own = self._bases[base]
         devices = own.get("dev", packet.interface)  # of a chain at the interface itself
         devices = devices if isinstance(devices, list) else [devices]
         if family == ("ip6" if packet.version == 4 else "ip") or packet.interface not in devices:
@@ -67,7 +67,7 @@ class Ruleset:
         return filtering.blocks(chains, name, own.get("policy", "accept"))
 
     def _read(self, place: _Place, parts: List[Any], packet: Packet) -> Iterator[Rule]:
-        """Yield what the parts of one rule come to: a map of verdicts is several."""
+        """Yield the rules that the parts of one rule amount to: a map of verdicts is several."""
         truth: Optional[bool] = True
         rate = False
         for part in parts:
@@ -87,7 +87,7 @@ class Ruleset:
                 yield _decide(truth, part, rate)
                 return
             elif kind == "xt":
-                # A match or target of iptables, of which newer versions of nft tell the name.
+                # A match or target of iptables; newer versions of nft print its name.
                 name = value.get("name") if isinstance(value, dict) else None
                 if part is parts[-1] and name in (None, "REJECT", "TARPIT", "NFQUEUE"):
                     yield _decide(every((truth, None)), {"drop": None}, rate)
@@ -109,20 +109,20 @@ class Ruleset:
         return some(None if element is None else test(element) for element in elements)
 
     def _elements(self, place: _Place, value: Any) -> Iterator[Any]:
-        """Yield the values that are meant; None for those that nobody knows."""
+        """Yield the values that are meant; None for unknown ones."""
         if isinstance(value, str) and value.startswith("@"):
             value = {"set": self._sets.get((place[0], place[1], value[1:]), [None])}
         if isinstance(value, dict) and "set" in value:
             elements = value["set"] if isinstance(value["set"], list) else [value["set"]]
-            yield from (_plain(element) for element in elements[:_MOST_ELEMENTS])
-            if len(elements) > _MOST_ELEMENTS:
+            yield from (_plain(element) for element in elements[:_MAX_ELEMENTS])
+            if len(elements) > _MAX_ELEMENTS:
                 yield None
         else:
             yield value
 
 
 def _plain(element: Any) -> Any:
-    """Return an element without its time-out and counter; in a map it is the key that has them."""
+    """Return an element without its timeout and counter; in a map the key has them."""
     if isinstance(element, list) and len(element) == 2 and isinstance(element[1], dict):
         return [_plain(element[0]), element[1]]
     return element["elem"]["val"] if isinstance(element, dict) and "elem" in element else element
@@ -137,7 +137,7 @@ def _decide(truth: Optional[bool], statement: Dict[str, Any], rate: bool) -> Rul
 
 
 def _is_of_other_protocol(left: Any, packet: Packet) -> bool:
-    """Return whether to look at this field at all makes a rule one for other packets."""
+    """Return whether a match on this field makes a rule one for packets of another protocol."""
     if isinstance(left, dict) and "&" in left:
         left = left["&"][0]
     field = left.get("payload") if isinstance(left, dict) else None
@@ -156,9 +156,9 @@ def _as_range(operator: str, right: Any) -> Any:
 
 
 def _test(left: Any, packet: Packet) -> Test:
-    """Return what says of a value whether the packet's field `left` has it."""
+    """Return a function that returns whether the packet's field `left` has a value."""
     if not isinstance(left, dict) or len(left) != 1:
-        return _nobody_knows
+        return _unknown
     ((kind, field),) = left.items()
     if kind == "payload" and isinstance(field, dict):
         return _payload_test(field.get("protocol"), field.get("field"), packet)
@@ -167,12 +167,12 @@ def _test(left: Any, packet: Packet) -> Test:
     if kind == "ct" and field.get("key") == "state":
         return lambda value: "new" in _flags(value)
     if kind == "fib" and field.get("result") == "oif":
-        # "missing": the reverse path filter. The way back to a node of the job is the way it came.
+        # "missing": the reverse path filter. The route back to a node of the job is the one it came by.
         return lambda value: False if value is False else None
     if kind == "&" and left["&"][0] == {"payload": {"protocol": "tcp", "field": "flags"}}:
         mask = _flags(field[1])
         return lambda value: filtering.with_flags(mask, _flags(value))
-    return _nobody_knows
+    return _unknown
 
 
 def _payload_test(protocol: Any, field: Any, packet: Packet) -> Test:
@@ -189,7 +189,7 @@ def _payload_test(protocol: Any, field: Any, packet: Packet) -> Test:
             return lambda value: _on_port(packet.sports, value)
         if field == "flags":
             return lambda value: "syn" in _flags(value)
-    return _nobody_knows
+    return _unknown
 
 
 def _meta_test(key: Any, packet: Packet) -> Test:
@@ -202,10 +202,10 @@ def _meta_test(key: Any, packet: Packet) -> Test:
     if key == "protocol":
         own = "ip" if packet.version == 4 else "ip6"
         return lambda value: value == own
-    return _nobody_knows
+    return _unknown
 
 
-def _nobody_knows(value: Any) -> Optional[bool]:
+def _unknown(value: Any) -> Optional[bool]:
     return None
 
 
@@ -214,10 +214,7 @@ def _on_address(end: Optional[filtering.Network], value: Any) -> Optional[bool]:
         return filtering.within(end, *value["range"])
     if isinstance(value, dict) and "prefix" in value:
         value = "{addr}/{len}".format(**value["prefix"])
-    found = filtering.network(value)
-    if found is None:
-        return None
-    return filtering.within(end, str(found.network_address), str(found.broadcast_address))
+    return filtering.in_network(end, value)
 
 
 def _on_port(ends: Tuple[int, int], value: Any) -> Optional[bool]:

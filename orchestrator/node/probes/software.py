@@ -1,4 +1,4 @@
-"""The interpreter that the job will run in: what it has, and whether torch and the launcher start."""
+"""The interpreter of the job: what it has installed, and whether torch and the launcher start."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import zipimport
 from importlib import import_module
 from typing import Any, Dict, List, Optional
 
-from ..environment import environment_of_job
+from ..environment import job_environment
 from . import command, read
 
-_LOOK_TIME = 10.0  # seconds; it takes 0.03 where no file server is slow
-_START_TIME = 50.0  # importing torch takes 2 to 5, many times that from a cold file server
+_LOOK_TIMEOUT = 10.0  # seconds; it takes 0.03 without a slow file server
+_START_TIMEOUT = 50.0  # importing torch takes 2 to 5 s, many times that from a cold file server
 _DRIVER = re.compile(r"Kernel Module\s.*?(\d{1,6}\.\d{1,6}(?:\.\d{1,6}){0,4})")
 _TRACEBACK = re.compile(r"[A-Za-z_][\w.]{0,200}(?:Error|Exception|Warning|Interrupt|Exit)\b")
 
@@ -30,20 +30,20 @@ def software(
 ) -> Dict[str, Any]:
     """Return {"kernel", "driver", "interpreter", "broken"}.
 
-    `interpreter` is what `look.py` finds, of the modules `names` too, for a script in `folder`; null
-    where the interpreter does not start in the job's `environment`: `broken` says why. `kernel` is the
-    release of Linux, `driver` the version of NVIDIA's, null without.
+    `interpreter` is what `look.py` finds, also of the modules `names`, for a script in `folder`; null if
+    the interpreter does not start in the job's `environment`: `broken` is why. `kernel` is the release of
+    Linux, `driver` the version of NVIDIA's, null without.
     """
     request = json.dumps({"names": names, "folder": folder})
-    done = _run("look", request, workdir, environment, unset, _LOOK_TIME)
+    done = _run("look", request, workdir, environment, unset, _LOOK_TIMEOUT)
     if done.code is None:
-        raise TimeoutError("{} is not ready within {:g} s".format(sys.executable, _LOOK_TIME))
+        raise TimeoutError("{} is not ready within {:g} s".format(sys.executable, _LOOK_TIMEOUT))
     found = _last_object(done.out)
     return {
         "kernel": platform.release(),
         "driver": _driver(root),
         "interpreter": found,
-        "broken": None if found else _telling(done),
+        "broken": None if found else _error_line(done),
     }
 
 
@@ -52,15 +52,15 @@ def start(
 ) -> Dict[str, Any]:
     """Import torch for real, then start `LAUNCHER --help` unless `launcher` is empty.
 
-    Returns {"torch": what `start.py` says or null, "code": exit code or null when it had not ended
-    within `seconds`, "seconds", "error": the telling line of what it said}.
+    Returns {"torch": what `start.py` reports or null, "code": exit code or null if it had not ended within
+    `seconds`, "seconds", "error": the line of its error}.
     """
-    done = _run("start", launcher, workdir, environment, unset, _START_TIME)
+    done = _run("start", launcher, workdir, environment, unset, _START_TIMEOUT)
     return {
         "torch": _last_object(done.out),
         "code": done.code,
-        "seconds": _START_TIME,
-        "error": _telling(done),
+        "seconds": _START_TIMEOUT,
+        "error": _error_line(done),
     }
 
 
@@ -76,13 +76,13 @@ def _run(
     return command.run(
         [sys.executable, "-c", _text("{}.{}".format(__package__, program)), argument],
         seconds,
-        environment_of_job(unset, environment),
+        job_environment(unset, environment),
         workdir if os.path.isdir(workdir) else "/",
     )
 
 
 def _text(module: str) -> str:
-    """Return the source of one of our modules."""
+    """Return the source of one of orch's modules."""
     loader: Any = import_module(module).__spec__.loader  # type: ignore[union-attr]
     text = loader.get_source(module)
     if text is None:  # the zipapp's compiled twin has none
@@ -101,11 +101,8 @@ def _last_object(out: str) -> Optional[Any]:
     return found if isinstance(found, dict) else None
 
 
-def _telling(done: command.Done) -> str:
-    """Return the line that says what went wrong, at most 300 characters.
-
-    The last that names an exception, else the last line of all.
-    """
+def _error_line(done: command.Done) -> str:
+    """Return the line of the error, at most 300 characters: the last with an exception, else the last."""
     lines = [line.strip() for line in done.err.splitlines() if line.strip()]
     named = [line for line in lines if _TRACEBACK.match(line)]
     return (named or lines or ["exit code {}".format(done.code)])[-1][:300]

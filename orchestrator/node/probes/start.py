@@ -1,4 +1,4 @@
-"""Import torch in the interpreter that runs this, say what it is, then start a launcher's `--help`.
+"""Import torch in the interpreter that runs this, report its versions, then start a launcher's `--help`.
 
 `software.py` starts it as `PYTHON -c THIS_TEXT LAUNCHER` with the job's environment, in its working
 folder. One process for both: importing torch is most of the time of either.
@@ -17,8 +17,8 @@ from typing import Any, Dict, Optional
 def describe() -> Dict[str, Any]:
     """Import torch and return {"version", "nccl", "cuda", "why"}.
 
-    `nccl` is the version of the library that it loads; `cuda` says whether torch can use a GPU, and
-    `why` why it cannot.
+    `nccl` is the version of the library that it loads; `cuda` is whether torch can use a GPU, and `why` is
+    why it cannot.
     """
     torch: Any = import_module("torch")
     available = bool(torch.cuda.is_available())
@@ -39,10 +39,10 @@ def _nccl(torch: Any) -> Optional[str]:
 
 
 def _refusal(torch: Any) -> Optional[str]:
-    """Return what CUDA says when it is asked for; None where it raises nothing."""
+    """Return the error that CUDA raises when it is used; None if it raises none."""
     try:
         torch.cuda.current_device()
-    except Exception as error:  # whatever the driver says
+    except Exception as error:  # any error of the driver
         return str(error)
     return None
 

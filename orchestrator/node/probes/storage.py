@@ -1,4 +1,4 @@
-"""Room for files: how much there is, and whether it can be written."""
+"""Disk space: how much there is, and whether files can be written."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 def disk(workdir: str) -> List[Dict[str, Any]]:
-    """Return how much room there is in the working folder, in orch's own, and in /tmp.
+    """Return the disk space of the working folder, of orch's own folder, and of /tmp.
 
     Each is {"role", "path", "at", "mount", "size", "free", "files", "free_files", "problem", "noexec"}:
-    `at` is the nearest folder on the way to `path` that exists; `problem` is why nothing can be written
-    there, as {"errno", "text"}, or null. Sizes are in bytes, of which `free` is for this user; `files`
-    is 0 where a file system has no limit of files.
+    `at` is the nearest existing folder above `path`; `problem` is why nothing can be written there, as
+    {"errno", "text"}, or null. Sizes are in bytes, `free` is what this user can write; `files` is 0 if a
+    file system has no limit of files.
     """
     places = [("workdir", workdir), ("state", files.state_root()), ("tmp", "/tmp")]
     mounts = _mounts()
@@ -51,7 +51,7 @@ def _why_not_writable(folder: str) -> Optional[Dict[str, Any]]:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         descriptor = _nameless(folder)
         try:
-            os.write(descriptor, bytes(4096))  # where a quota or a full disk is felt
+            os.write(descriptor, bytes(4096))  # so that a quota or a full disk counts
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -74,12 +74,11 @@ def _nameless(folder: str) -> int:
 
 def _mounts(root: str = "/") -> List[str]:
     """Return all mount points."""
-    lines = (read.text(root, "/proc/self/mountinfo") or "").split("\n")
-    fields = [line.split(" ") for line in lines]
+    fields = [line.split(" ") for line in read.lines(root, "/proc/self/mountinfo")]
     return [_OCTAL.sub(lambda m: chr(int(m[1], 8)), own[4]) for own in fields if len(own) > 4]
 
 
 def _mount_of(path: str, mounts: List[str]) -> str:
-    """Return the mount point of what `path` is on: the longest on the way to it."""
-    way = [place for place in mounts if (path + "/").startswith(place.rstrip("/") + "/")]
-    return max(way, key=len, default="/")
+    """Return the mount point of the file system that `path` is on: the longest one above it."""
+    above = [place for place in mounts if (path + "/").startswith(place.rstrip("/") + "/")]
+    return max(above, key=len, default="/")

@@ -24,7 +24,7 @@ _WARN, _FAIL = 0.5, 30.0  # seconds
 
 @dataclass(frozen=True)
 class ClockTools:
-    """What could set a node's clock; names are some of those that `node/probes/clock.py` looks for."""
+    """What could set a node's clock; names are some of those that `node/probes/host.py` looks for."""
 
     systemd: bool
     programs: frozenset[str]
@@ -58,7 +58,7 @@ class ClockTools:
         return "install chrony, or another client of NTP", ()
 
 
-CLOCK = Probe("clock", ClockTools.parse)
+CLOCK = Probe("host.clock", ClockTools.parse)
 
 
 @check("clock", Group.LIMITS, Level.QUICK, probes=(CLOCK,))

@@ -26,7 +26,7 @@ class Link:
 
 
 LINK: Probe[Link | None] = Probe(
-    "link",
+    "interfaces.link",
     lambda raw: optional(Link.parse, raw),
     lambda node: {"interface": node.plan.interface},
 )

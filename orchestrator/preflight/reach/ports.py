@@ -7,7 +7,7 @@ from orchestrator.preflight.model import Context, Finding, Group, NodeContext, P
 from orchestrator.preflight.reach.firewall import DEFAULT_PORT_RANGE, PORT_RANGE
 from orchestrator.preflight.verdict import Verdict, passed, warn
 
-SOMAXCONN: Probe[int] = Probe("ports.somaxconn", int)
+SOMAXCONN: Probe[int] = Probe("limits.somaxconn", int)
 
 _MIN_PORTS = 1000  # a job of many ranks takes several for each peer
 _PERSIST = "(`sysctl -w` lasts until a reboot; a file in /etc/sysctl.d longer)"

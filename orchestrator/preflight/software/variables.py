@@ -45,7 +45,7 @@ def _parse(raw: Any) -> dict[str, str]:
     return {str(name)[:200]: str(value) for name, value in raw.items()}
 
 
-VARIABLES = Probe("variables", _parse)
+VARIABLES = Probe("login.variables", _parse)
 
 
 @check("sw.env", Group.SOFTWARE, probes=(VARIABLES,))

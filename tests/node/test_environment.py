@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.node.exec_limits import fits, limit_of_all, too_large
+from orchestrator.node.environment import fits, too_large, total_limit
 
 from .conftest import AgentProcess
 
@@ -46,15 +46,15 @@ def test_argument_that_is_too_long_is_told() -> None:
 
 
 @pytest.mark.parametrize("over", [-40_000, 40_000])
-def test_limit_of_all_together_is_the_kernels(over: int) -> None:
+def test_total_limit_together_is_the_kernels(over: int) -> None:
     each = 50_000
-    count, rest = divmod(limit_of_all() + over, each + 20)
+    count, rest = divmod(total_limit() + over, each + 20)
     environment = {f"VAR{n:07}": "x" * each for n in range(count)}
     environment["REST"] = "x" * max(0, rest - 20)
     found = too_large(environment, ["true"])
     assert (found is None) == starts(environment, ["/bin/true"]) == (over < 0)
     if found is not None:
-        assert found["size"] > found["limit"] == limit_of_all()
+        assert found["size"] > found["limit"] == total_limit()
         assert found["largest"][0] == ["VAR0000000", each + 12]
 
 
@@ -67,11 +67,11 @@ def test_limit_of_all_together_is_the_kernels(over: int) -> None:
         (1 << 30, 6 << 20),
     ],
 )
-def test_limit_of_all_follows_that_of_the_stack(stack: int, limit: int) -> None:
+def test_total_limit_follows_that_of_the_stack(stack: int, limit: int) -> None:
     code = (
-        "import resource, sys; from orchestrator.node.exec_limits import limit_of_all\n"
+        "import resource, sys; from orchestrator.node.environment import total_limit\n"
         f"resource.setrlimit(resource.RLIMIT_STACK, ({stack}, resource.RLIM_INFINITY))\n"
-        "print(limit_of_all())"
+        "print(total_limit())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) == limit
@@ -80,7 +80,7 @@ def test_limit_of_all_follows_that_of_the_stack(stack: int, limit: int) -> None:
 def test_what_a_login_sets_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
     processes: list[dict[str, Any]] = [{"argv": ["true"], "env": {"MORE": "x"}}]
     assert fits({}, [], processes) is None
-    for number in range(1 + limit_of_all() // 100_000):
+    for number in range(1 + total_limit() // 100_000):
         monkeypatch.setenv(f"LOGIN{number}", "x" * 100_000)
     found = fits({}, [], processes)
     assert found is not None
@@ -98,9 +98,7 @@ def test_rank_below_a_launcher_starts_with_all_that_is_said_to_fit(agent: AgentP
     from .test_supervise import launcher
 
     each = 50_000
-    environment = {
-        f"VAR{n:07}": "x" * each for n in range((limit_of_all() - 60_000) // (each + 20))
-    }
+    environment = {f"VAR{n:07}": "x" * each for n in range((total_limit() - 60_000) // (each + 20))}
     argv = launcher(0, "-c", "print('up')")
     process = {"argv": argv, "env": {}}
     assert agent.ask("fits", env=environment, unset=[], processes=[process])["ok"] is None
