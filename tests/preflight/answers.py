@@ -129,7 +129,7 @@ SOUND: dict[str, Any] = {
     "memory": {"total": 1 << 38, "available": 1 << 37, "group": None},
     "storage.disk": [_ROOM],
     "locks": [],
-    "clock": {"systemd": True, "programs": ["chronyc"], "services": ["chrony"]},
+    "host.clock": {"systemd": True, "programs": ["chronyc"], "services": ["chrony"]},
     "interfaces": [_INTERFACE],
     "firewall.port_range": [32768, 60999],
     "gpu": _GPUS,
@@ -147,11 +147,11 @@ SOUND: dict[str, Any] = {
         "torch": {"version": "2.6.0", "nccl": "2.21.5", "cuda": True, "why": None}, "code": 0,
         "seconds": 3.0, "error": "",
     },
-    "variables": {"NCCL_DEBUG": "INFO"},
+    "login.variables": {"NCCL_DEBUG": "INFO"},
     "code": {"files": {"train.py": "d18f5f7510e27081"}, "cut": False},
     "names.own_name": {"hostname": "node0", "addresses": ["198.18.0.10"], "error": None},
     "names.resolve": {"node0": _NAME, "node1": _NAME, "node2": _NAME},
-    "ports.somaxconn": 4096,
+    "limits.somaxconn": 4096,
 }  # fmt: skip
 """One answer to each probe for which no check fails."""
 
@@ -255,7 +255,7 @@ ALARMING: dict[str, tuple[Any, ...]] = {
             "torch": {**SOUND["software.start"]["torch"], "cuda": False, "why": "too old"},
         },
     ),
-    "variables": (
+    "login.variables": (
         {"NCCL_DEBUGG": "INFO", "GLOO_SOCKET_IFNAME": "eth7", "NCCL_IB_DISABLE": "1",
          "PET_NNODES": "2", "NCCL_TIMEOUT": "1"},
         {"GLOO_SOCKET_IFNAME": "198.18.0.10"},
@@ -269,6 +269,6 @@ ALARMING: dict[str, tuple[Any, ...]] = {
         {"node0": {"addresses": ["198.18.0.77"], "error": None}},
         {name: {"addresses": [], "error": "not known"} for name in ("node0", "node1", "node2")},
     ),
-    "ports.somaxconn": (1,),
+    "limits.somaxconn": (1,),
 }  # fmt: skip
 """Answers that checks warn of, or fail for, most with something to paste."""
