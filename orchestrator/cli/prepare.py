@@ -70,12 +70,12 @@ def prepare(
     found = select(read_hosts(inventory, say_format), nodes, exclude)
     try:
         from orchestrator.provision.hosts import Hosts
-        from orchestrator.provision.steps import Wanted
+        from orchestrator.provision.steps import Requirements
     except ModuleNotFoundError as error:
         raise UsageError(
             f"orch prepare needs Fabric, and there is no {error.name}", remedy=_installation()
         ) from None
-    hosts = Hosts(found.hosts + found.spares, Wanted(torch, python, index))
+    hosts = Hosts(found.hosts + found.spares, Requirements(torch, python, index))
     try:
         is_ready = _prepare(hosts, found.source, yes=yes, dry_run=dry_run)
     except KeyboardInterrupt:
@@ -96,9 +96,9 @@ def _prepare(hosts: Hosts, source: Path | str, *, yes: bool, dry_run: bool) -> b
     from orchestrator.ui.stderr import Stderr
 
     say, width = Stderr().line, max(40, shutil.get_terminal_size().columns)
-    states = hosts.look(say)
+    states = hosts.inspect(say)
     _print(report(states, width))
-    if any(state.other_python for state in states):
+    if any(state.needs_other_python for state in states):
         _print("\n" + other_python(source, VENV, width))
     todo = [state for state in states if state.todo]
     is_blocked = any(state.problem for state in states)
@@ -107,7 +107,7 @@ def _prepare(hosts: Hosts, source: Path | str, *, yes: bool, dry_run: bool) -> b
     if not yes and not _agreed(fold(state.host.name for state in todo)):
         say("nothing was run")
         return False
-    after = hosts.carry_out(todo, say)
+    after = hosts.run_steps(todo, say)
     _print(report(after, width))
     return not is_blocked and all(state.is_ready for state in after)
 

@@ -1,10 +1,9 @@
-"""Make bare machines ready for a first launch: rsync, a virtual environment, torch.
+"""Prepare bare machines for a first launch: rsync, a virtual environment, torch.
 
-found        what a host is, as a probe on it tells
-steps        which commands make it ready: pure
-connection   a Fabric connection that trusts known host keys only
-tasks        Fabric's tasks: look at a host, run a step there
-hosts        all hosts at once: look, carry out
+probe        what a host has
+steps        the commands that prepare it
+connection   a Fabric connection that accepts only known host keys
+hosts        all hosts at once: inspect them, run the steps
 
-Fabric, and what it brings, is imported in here alone; it is the extra `prepare`.
+Only this package imports Fabric, which is the extra `prepare`.
 """

@@ -1,4 +1,4 @@
-"""From what a host is to the commands that make it ready: pure."""
+"""From what a host has to the commands that prepare it."""
 
 from __future__ import annotations
 
@@ -6,91 +6,89 @@ import posixpath
 import re
 from dataclasses import dataclass
 
-from orchestrator.provision.found import CPU_BUILDS, Found
+from orchestrator.provision.probe import CPU_BUILDS, HostFacts
 
 VENV = "~/orch/venv/bin/python"
-"""Where a virtual environment of orch's own would be on a host: a `python:` to suggest."""
+"""The `python:` to suggest: a virtual environment that orch creates."""
 
-_OLDEST = (3, 8)  # what runs on a node
-_CUDA_ROOM = 5000  # MB that torch with CUDA takes, measured
-_WITH_CUDA = "2.7 GB to download, for it is built with CUDA"
+_MIN_PYTHON = (3, 8)  # for orch's agent
+_CUDA_SIZE = 5000  # MB of torch with CUDA on disk, measured
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the command line asks of every host."""
+class Requirements:
+    """What the command line requires of every host."""
 
     torch: str | None  # a version; None: any
-    base: str  # the Python that virtual environments are made with
-    index: str | None = (
-        None  # where torch comes from; None: PyPI, or CPU_BUILDS for a host without GPU
-    )
+    base: str  # the Python that creates virtual environments
+    index: str | None = None  # for torch; None: PyPI, or CPU_BUILDS for a host without GPU
 
 
 @dataclass(frozen=True)
 class Step:
-    """One command, and what a person should know before it runs."""
+    """One command, and a note for the user before it runs."""
 
     argv: tuple[str, ...]
     note: str = ""
 
 
-class Unable(Exception):
-    """This host needs a person; says what for."""
+class CannotPrepare(Exception):
+    """The host cannot be prepared; the message says what the user has to do."""
 
 
-class OtherPython(Unable):
-    """The inventory's `python:` cannot be made ready, another one could."""
+class UnsuitablePython(CannotPrepare):
+    """The inventory's `python:` cannot be prepared, but another one could."""
 
 
-def steps(found: Found, wanted: Wanted) -> list[Step]:
-    """Return the commands that make the host ready, in order; none when it is. Raises Unable."""
-    environment = _environment(found, wanted)
-    packages = [] if found.rsync else ["rsync"]
-    if environment and not found.venv:
-        packages += _packages_for_venv(found, wanted)
-    commands = _installation(found, packages)
+def steps(host: HostFacts, requirements: Requirements) -> list[Step]:
+    """Return the commands that prepare the host, in order; none if it is ready. Raises CannotPrepare."""
+    environment = _environment(host, requirements)
+    packages = [] if host.rsync else ["rsync"]
+    if environment and not host.venv:
+        packages += _packages_for_venv(host, requirements)
+    commands = _installation(host, packages)
     if environment:
-        commands.append(Step((wanted.base, "-m", "venv", environment)))
-    if environment or not _satisfies(found.torch, wanted.torch):
-        commands.append(_torch(found, wanted))
+        commands.append(Step((requirements.base, "-m", "venv", environment)))
+    if environment or not _satisfies(host.torch, requirements.torch):
+        commands.append(_torch(host, requirements))
     return commands
 
 
-def _environment(found: Found, wanted: Wanted) -> str:
-    """Return the folder of the virtual environment that has to be made, or "". Raises Unable."""
-    if _is_recent(found.python):
-        if found.own or _satisfies(found.torch, wanted.torch):
+def _environment(host: HostFacts, requirements: Requirements) -> str:
+    """Return the folder of the virtual environment to create, or "". Raises CannotPrepare."""
+    if _is_recent(host.python):
+        if host.isolated or _satisfies(host.torch, requirements.torch):
             return ""
-        exactly = f" {wanted.torch}" if wanted.torch else ""
-        raise OtherPython(f"{found.path} is the system's, and has no torch{exactly}")
-    if found.python:
-        raise OtherPython(f"{found.path} is Python {found.python}; 3.8 or later is needed")
-    if found.vacant and posixpath.basename(posixpath.dirname(found.path)) == "bin":
-        return posixpath.dirname(posixpath.dirname(found.path))
-    raise OtherPython(f"there is no {found.path}")
+        exactly = f" {requirements.torch}" if requirements.torch else ""
+        raise UnsuitablePython(f"{host.path} is the system's, and has no torch{exactly}")
+    if host.python:
+        raise UnsuitablePython(f"{host.path} is Python {host.python}; 3.8 or later is needed")
+    if host.vacant and posixpath.basename(posixpath.dirname(host.path)) == "bin":
+        return posixpath.dirname(posixpath.dirname(host.path))
+    raise UnsuitablePython(f"there is no {host.path}")
 
 
-def _packages_for_venv(found: Found, wanted: Wanted) -> list[str]:
-    base = posixpath.basename(wanted.base)
-    if found.base and not _is_recent(found.base):
-        raise Unable(f"{wanted.base} is Python {found.base}; name a later one with --python")
-    if found.installer == "apt-get":  # Debian splits venv off
-        return [base, f"{base}-venv"]
-    return [base]
+def _packages_for_venv(host: HostFacts, requirements: Requirements) -> list[str]:
+    base = posixpath.basename(requirements.base)
+    if host.base and not _is_recent(host.base):
+        raise CannotPrepare(
+            f"{requirements.base} is Python {host.base}; name a later one with --python"
+        )
+    # Debian packages venv separately.
+    return [base, f"{base}-venv"] if host.installer == "apt-get" else [base]
 
 
-def _installation(found: Found, packages: list[str]) -> list[Step]:
+def _installation(host: HostFacts, packages: list[str]) -> list[Step]:
     if not packages:
         return []
-    if not found.installer or not found.rights:
-        tool = found.installer or "the system's package manager"
-        why = "" if found.rights else " (neither root, nor sudo without a password)"
-        raise Unable(
+    if not host.installer or not host.rights:
+        tool = host.installer or "the system's package manager"
+        why = "" if host.rights else " (neither root, nor sudo without a password)"
+        raise CannotPrepare(
             f"cannot install {' and '.join(packages)} there{why}: do it there, with {tool}"
         )
-    sudo = ("sudo", "-n") if found.rights == "sudo" else ()
-    if found.installer == "dnf":
+    sudo = ("sudo", "-n") if host.rights == "sudo" else ()
+    if host.installer == "dnf":
         return [Step((*sudo, "dnf", "install", "-y", "-q", *packages))]
     quiet = ("env", "DEBIAN_FRONTEND=noninteractive")
     return [
@@ -99,31 +97,31 @@ def _installation(found: Found, packages: list[str]) -> list[Step]:
     ]
 
 
-def _torch(found: Found, wanted: Wanted) -> Step:
-    """Return the command that installs torch: the build for CPUs where there is no GPU."""
-    index, note = wanted.index, ""
-    if index is None and found.gpu == "amd":
-        raise Unable(
-            "it has an AMD GPU, and PyPI has no torch for those: name the index that has with --index"
+def _torch(host: HostFacts, requirements: Requirements) -> Step:
+    """Return the command that installs torch: the CPU build if the host has no GPU."""
+    index, note = requirements.index, ""
+    if index is None and host.gpu == "amd":
+        raise CannotPrepare(
+            "it has an AMD GPU, for which PyPI has no torch: name another index with --index"
         )
-    if index is None and not found.gpu and found.cpu_builds:
+    if index is None and not host.gpu and host.cpu_builds:
         index, note = CPU_BUILDS, "about 200 MB to download"
     elif index is None:
-        note = _WITH_CUDA
-        if found.free is not None and found.free < _CUDA_ROOM:
-            raise Unable(
-                f"{found.free / 1000:.1f} GB are free on the disk of the home; torch with CUDA takes "
-                f"{_CUDA_ROOM / 1000:g} GB"
+        note = "2.7 GB to download: the build with CUDA"
+        if host.free is not None and host.free < _CUDA_SIZE:
+            raise CannotPrepare(
+                f"{host.free / 1000:.1f} GB are free on the disk of the home; torch with CUDA takes "
+                f"{_CUDA_SIZE / 1000:g} GB"
             )
-    torch = f"torch=={wanted.torch}" if wanted.torch else "torch"
+    torch = f"torch=={requirements.torch}" if requirements.torch else "torch"
     source = ("--index-url", index) if index else ()
-    return Step((found.path, "-m", "pip", "install", "--quiet", *source, torch), note)
+    return Step((host.path, "-m", "pip", "install", "--quiet", *source, torch), note)
 
 
 def _is_recent(version: str) -> bool:
-    return tuple(map(int, re.findall(r"\d{1,9}", version)[:2])) >= _OLDEST
+    return tuple(map(int, re.findall(r"\d{1,9}", version)[:2])) >= _MIN_PYTHON
 
 
 def _satisfies(version: str, wanted: str | None) -> bool:
-    """Tell whether the version will do; 2.13.0+cpu is a 2.13.0, as pip has it."""
+    """Tell whether the version is the wanted one; 2.13.0+cpu is a 2.13.0, as for pip."""
     return bool(version) and wanted in (None, version, version.partition("+")[0])

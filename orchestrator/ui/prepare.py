@@ -12,24 +12,24 @@ from orchestrator.ui.terminal import printable
 from orchestrator.util.quoting import line_to_paste
 
 if TYPE_CHECKING:
-    from orchestrator.provision.hosts import State
+    from orchestrator.provision.hosts import HostState
 
 _INDENT = "    "
 
 
-def report(states: Sequence[State], width: int) -> str:
+def report(states: Sequence[HostState], width: int) -> str:
     """Return the state of each host, and the commands that prepare it or the problem."""
-    groups: dict[tuple[object, ...], list[State]] = {}
+    groups: dict[tuple[object, ...], list[HostState]] = {}
     for state in states:
-        groups.setdefault((str(state.found), state.todo, state.problem), []).append(state)
+        groups.setdefault((str(state.facts), state.todo, state.problem), []).append(state)
     lines: list[str] = []
     for group in groups.values():
         lines += _entry(fold(state.host.name for state in group), group[0], width)
     return "".join(f"{line}\n" for line in lines)
 
 
-def _entry(names: str, state: State, width: int) -> Iterator[str]:
-    what = "" if state.found is None else printable(str(state.found))
+def _entry(names: str, state: HostState, width: int) -> Iterator[str]:
+    what = "" if state.facts is None else printable(str(state.facts))
     if state.problem is not None:
         text = f"✗ {names}: {printable(state.problem)}" + (f" ({what})" if what else "")
         yield from _wrapped(text, width)

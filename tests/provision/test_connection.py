@@ -1,4 +1,4 @@
-"""No connection trusts a host that is not known, and why there is none is told with what to do."""
+"""Connections accept only known host keys; failures have a remedy."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import pytest
 from paramiko import AuthenticationException, RejectPolicy, SSHException
 
 from orchestrator.inventory import Host
-from orchestrator.provision.connection import CONNECT, connection, hops, why_not
+from orchestrator.provision.connection import CONNECT_TIMEOUT, connect_problem, connection, hops
 
 HOST = Host(name="node0", address="198.18.0.1", user="ann", port=2222)
 
 
 @pytest.mark.parametrize("jump", [None, "me@first,second:2222"])
-def test_no_hop_takes_an_unknown_host_key(jump: str | None) -> None:
+def test_no_hop_accepts_an_unknown_host_key(jump: str | None) -> None:
     found = list(hops(connection(HOST.model_copy(update={"proxy_jump": jump}))))
     assert len(found) == (3 if jump else 1)
     for hop in found:
         assert isinstance(hop.client._policy, RejectPolicy)
-        assert hop.connect_timeout == CONNECT
+        assert hop.connect_timeout == CONNECT_TIMEOUT
 
 
 @pytest.mark.parametrize(
-    ("error", "says"),
+    ("error", "part"),
     [
         (AuthenticationException("no"), "ssh-copy-id ann@198.18.0.1"),
         (socket.gaierror(-2, "no"), "does not resolve"),
@@ -36,5 +36,5 @@ def test_no_hop_takes_an_unknown_host_key(jump: str | None) -> None:
         (EOFError(), "EOFError"),
     ],
 )
-def test_failure_of_a_connection_is_told_with_what_to_do(error: Exception, says: str) -> None:
-    assert says in why_not(HOST, error)
+def test_failed_connection_has_a_remedy(error: Exception, part: str) -> None:
+    assert part in connect_problem(HOST, error)

@@ -1,4 +1,4 @@
-"""What makes a machine ready, and what is left to a person."""
+"""The steps that prepare a host, and what is left to the user."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.provision.found import CPU_BUILDS, Found
-from orchestrator.provision.steps import OtherPython, Unable, Wanted, steps
+from orchestrator.provision.probe import CPU_BUILDS, HostFacts
+from orchestrator.provision.steps import CannotPrepare, Requirements, UnsuitablePython, steps
 
-ANY = Wanted(torch=None, base="python3")
+ANY = Requirements(torch=None, base="python3")
 VENV = "/home/u/orch/venv/bin/python"
-READY = Found(
+READY = HostFacts(
     path=VENV,
     vacant=True,
     system="Debian GNU/Linux 12 (bookworm)",
@@ -19,26 +19,26 @@ READY = Found(
     rights="sudo",
     rsync=True,
     python="3.11.2",
-    own=True,
+    isolated=True,
     torch="2.13.0+cpu",
     base="3.11.2",
     venv=True,
 )
-BARE = replace(READY, rsync=False, python="", own=False, torch="", venv=False)
+BARE = replace(READY, rsync=False, python="", isolated=False, torch="", venv=False)
 PIP = (VENV, "-m", "pip", "install", "--quiet")
 
 
-def commands(found: Found, wanted: Wanted = ANY) -> list[tuple[str, ...]]:
+def commands(found: HostFacts, wanted: Requirements = ANY) -> list[tuple[str, ...]]:
     return [step.argv for step in steps(found, wanted)]
 
 
-def test_ready_host_is_left_alone() -> None:
+def test_ready_host_needs_no_steps() -> None:
     assert steps(READY, ANY) == []
 
 
-def test_bare_host_gets_everything_in_order() -> None:
+def test_bare_host_needs_all_steps_in_order() -> None:
     apt = ("sudo", "-n", "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y")
-    assert commands(BARE, Wanted(torch="2.13.0", base="python3")) == [
+    assert commands(BARE, Requirements(torch="2.13.0", base="python3")) == [
         ("sudo", "-n", "apt-get", "update", "-qq"),
         (*apt, "-qq", "rsync", "python3", "python3-venv"),
         ("python3", "-m", "venv", "/home/u/orch/venv"),
@@ -54,12 +54,12 @@ def test_root_on_fedora_needs_neither_sudo_nor_a_venv_package() -> None:
 @pytest.mark.parametrize(
     ("wanted", "there"), [("2.13.0", True), ("2.13.0+cpu", True), ("2.12.1", False)]
 )
-def test_version_of_torch_is_satisfied_by_its_local_builds(wanted: str, there: bool) -> None:
-    found = commands(READY, Wanted(torch=wanted, base="python3"))
+def test_torch_version_is_satisfied_by_its_local_builds(wanted: str, there: bool) -> None:
+    found = commands(READY, Requirements(torch=wanted, base="python3"))
     assert found == ([] if there else [(*PIP, f"torch=={wanted}")])
 
 
-def test_host_without_gpu_gets_the_build_for_cpus_where_its_index_answers() -> None:
+def test_host_without_gpu_gets_the_cpu_build_if_its_index_is_reachable() -> None:
     found = replace(READY, torch="", cpu_builds=True)
     (step,) = steps(found, ANY)
     assert step.argv == (*PIP, "--index-url", CPU_BUILDS, "torch")
@@ -69,20 +69,20 @@ def test_host_without_gpu_gets_the_build_for_cpus_where_its_index_answers() -> N
 @pytest.mark.parametrize(
     "found", [replace(READY, torch=""), replace(READY, torch="", gpu="nvidia")]
 )
-def test_size_of_torch_with_cuda_is_told_before_it_begins(found: Found) -> None:
+def test_torch_with_cuda_has_a_note_about_its_size(found: HostFacts) -> None:
     (step,) = steps(found, ANY)
     assert step.argv == (*PIP, "torch")
     assert "2.7 GB" in step.note
 
 
-def test_index_that_is_named_is_used_and_nothing_said_of_the_size() -> None:
+def test_named_index_is_used_without_a_note() -> None:
     (step,) = steps(replace(READY, torch="", gpu="amd"), replace(ANY, index="https://rocm.test"))
     assert step.argv == (*PIP, "--index-url", "https://rocm.test", "torch")
     assert step.note == ""
 
 
 @pytest.mark.parametrize(
-    ("found", "says"),
+    ("found", "part"),
     [
         (replace(BARE, base="3.6.8"), "--python"),
         (replace(BARE, rights=""), "cannot install rsync and python3 and python3-venv there"),
@@ -91,20 +91,20 @@ def test_index_that_is_named_is_used_and_nothing_said_of_the_size() -> None:
         (replace(READY, torch="", free=3000), r"3\.0 GB are free.*5 GB"),
     ],
 )
-def test_what_it_cannot_do_it_says(found: Found, says: str) -> None:
-    with pytest.raises(Unable, match=says):
+def test_host_that_cannot_be_prepared_has_a_reason(found: HostFacts, part: str) -> None:
+    with pytest.raises(CannotPrepare, match=part):
         steps(found, ANY)
 
 
 @pytest.mark.parametrize(
-    ("found", "says"),
+    ("found", "part"),
     [
-        (replace(READY, path="/usr/bin/python3", own=False, torch=""), "is the system's"),
+        (replace(READY, path="/usr/bin/python3", isolated=False, torch=""), "is the system's"),
         (replace(READY, python="3.7.16"), "3.8 or later is needed"),
         (replace(BARE, vacant=False), "there is no /home/u/orch/venv/bin/python"),
         (replace(BARE, path="python3"), "there is no python3"),
     ],
 )
-def test_python_that_is_not_orchs_to_change_asks_for_another(found: Found, says: str) -> None:
-    with pytest.raises(OtherPython, match=says):
+def test_python_of_the_system_is_not_changed(found: HostFacts, part: str) -> None:
+    with pytest.raises(UnsuitablePython, match=part):
         steps(found, ANY)

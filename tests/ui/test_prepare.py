@@ -5,22 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.inventory import Host
-from orchestrator.provision.found import Found
-from orchestrator.provision.hosts import State
+from orchestrator.provision.hosts import HostState
+from orchestrator.provision.probe import HostFacts
 from orchestrator.provision.steps import Step
 from orchestrator.ui.prepare import other_python, report
 
-FOUND = Found.parse("@prepare system=Debian 12\n@prepare python=3.11.2\n@prepare rsync=yes\n")
+FOUND = HostFacts.parse("@prepare system=Debian 12\n@prepare python=3.11.2\n@prepare rsync=yes\n")
 STEP = Step(("/opt/my venv/bin/python", "-m", "pip", "install", "torch"), "2.7 GB to download")
 
 
-def states() -> list[State]:
+def states() -> list[HostState]:
     hosts = [Host(name=f"node{number}") for number in range(4)]
     return [
-        State(hosts[0], FOUND, (STEP,)),
-        State(hosts[1], FOUND, (STEP,)),
-        State(hosts[2], problem="cannot be reached: its host key is not known: " + "see " * 20),
-        State(hosts[3], FOUND),
+        HostState(hosts[0], FOUND, (STEP,)),
+        HostState(hosts[1], FOUND, (STEP,)),
+        HostState(hosts[2], problem="cannot be reached: its host key is not known: " + "see " * 20),
+        HostState(hosts[3], FOUND),
     ]
 
 
@@ -36,7 +36,7 @@ def test_hosts_in_the_same_state_share_an_entry_with_commands() -> None:
 
 
 def test_remote_text_has_no_escape_sequences() -> None:
-    state = State(Host(name="node0"), problem="\x1b[2J gone")
+    state = HostState(Host(name="node0"), problem="\x1b[2J gone")
     assert "\x1b" not in report([state], 80)
 
 
