@@ -7,8 +7,11 @@ when a later line of its stream joins one before it.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
+from operator import attrgetter
 
 from orchestrator.logs.stream import Stream
 
@@ -22,11 +25,9 @@ _GONE = float("-inf")
 
 
 class Line:
-    """A line that waits or has left; in a doubly linked list."""
+    """A line that waits or has left."""
 
-    __slots__ = (
-        "joined", "joined_t", "key", "members", "next", "order", "previous", "serial", "t", "text",
-    )  # fmt: skip
+    __slots__ = ("joined", "joined_t", "key", "members", "order", "serial", "t", "text")
 
     def __init__(self, key: bytes, text: bytes, member: Member, t: float, serial: int) -> None:
         self.key = key  # the same for lines that read the same
@@ -35,8 +36,6 @@ class Line:
         self.t = self.joined_t = t  # when its first and its latest member arrived,
         self.serial = self.joined = serial  # and their numbers in order of arrival
         self.order = float(serial)  # ascending along the list; _GONE once it has left
-        self.previous: Line | None = None
-        self.next: Line | None = None
 
 
 class Member:
@@ -65,15 +64,18 @@ class Merge:
 
     def __init__(self, members: int) -> None:
         self._members = members
-        self._first: Line | None = None
-        self._last: Line | None = None
+        self._lines: list[Line] = []  # by `order`
         self._came: deque[Line] = deque()  # by arrival; some have left
         self._same: dict[bytes, list[Line]] = {}
         self._bytes = 0
         self._serial = 0
         self._flushes: deque[tuple[float, int]] = deque()  # time and latest serial
         self._oldest = -1  # serial of the latest flush that has been dropped from them
-        self.count = 0
+
+    @property
+    def count(self) -> int:
+        """The number of lines that wait."""
+        return len(self._lines)
 
     def place(self, member: Member, key: bytes, text: bytes, t: float) -> list[Line]:
         """Add a stream's next line, which reads like others with the same `key`."""
@@ -92,12 +94,12 @@ class Merge:
             member.shared = line
             member.own.clear()
         left = []
-        while self._first is not None and (
-            len(self._first.members) >= self._members
+        while self._lines and (
+            len(self._lines[0].members) >= self._members
             or self.count > MAX_LINES
             or self._bytes > MAX_BYTES
         ):
-            left.append(self._leave(self._first))
+            left.append(self._leave_first())
         return left
 
     def leave_at(self, t: float) -> list[Line]:
@@ -127,15 +129,15 @@ class Merge:
     def leave_all(self) -> list[Line]:
         """Remove everything."""
         self._came.clear()
-        return self._leave_through(self._last) if self._last is not None else []
+        return self._leave_through(self._lines[-1]) if self._lines else []
 
     def _joinable(self, member: Member, key: bytes) -> Line | None:
         """Return the first line after the stream's last shared one that it may join."""
         after = member.shared.order if member.shared is not None else _GONE
         if member.shared is not None and after != _GONE:
-            following = member.shared.next
-            if following is not None and following.key == key:
-                return following if following.members[0] is not member else None
+            following = self._lines[self._index(member.shared) + 1 :][:1]
+            if following and following[0].key == key:
+                return following[0] if following[0].members[0] is not member else None
         best = None
         for line in self._same[key][:_MAX_CANDIDATES]:
             # After its last shared line, the stream is in its own lines only.
@@ -150,46 +152,36 @@ class Merge:
         behind = [own for own in member.own if own.order > line.order]
         if not behind:
             return True
-        before = line.previous.order if line.previous is not None else line.order - len(behind) - 1
+        index = self._index(line)
+        before = self._lines[index - 1].order if index else line.order - len(behind) - 1
         # Near the lower end, since the next lines to be moved usually come after these.
         step = (line.order - before) / (64 * len(behind))
         orders = [before + step * (number + 1) for number in range(len(behind))]
-        if not all(a < b for a, b in zip([before, *orders], [*orders, line.order], strict=True)):
+        if not all(a < b for a, b in pairwise([before, *orders, line.order])):
             return False
         for own, order in zip(behind, orders, strict=True):
-            self._unlink(own)
-            own.previous, own.next = line.previous, line
-            if line.previous is None:
-                self._first = own
-            else:
-                line.previous.next = own
-            line.previous = own
+            del self._lines[self._index(own)]
             own.order = order
+        self._lines[index:index] = behind
         return True
 
     def _append(self, member: Member, key: bytes, text: bytes, t: float) -> None:
         line = Line(key, text, member, t, self._serial)
-        line.previous = self._last
-        if self._last is None:
-            self._first = line
-        else:
-            self._last.next = line
-        self._last = line
+        self._lines.append(line)
         self._came.append(line)
         self._same.setdefault(key, []).append(line)
         self._bytes += len(text)
-        self.count += 1
         member.own.append(line)
 
     def _leave_through(self, line: Line) -> list[Line]:
         """Remove all lines up to this one if it still waits."""
         left: list[Line] = []
-        while line.order != _GONE and self._first is not None:
-            left.append(self._leave(self._first))
+        while line.order != _GONE:
+            left.append(self._leave_first())
         return left
 
-    def _leave(self, line: Line) -> Line:
-        self._unlink(line)
+    def _leave_first(self) -> Line:
+        line = self._lines.pop(0)
         line.order = _GONE
         same = self._same[line.key]
         same.remove(line)
@@ -199,16 +191,7 @@ class Merge:
         if owner.own and owner.own[0] is line:
             owner.own.popleft()
         self._bytes -= len(line.text)
-        self.count -= 1
         return line
 
-    def _unlink(self, line: Line) -> None:
-        if line.previous is None:
-            self._first = line.next
-        else:
-            line.previous.next = line.next
-        if line.next is None:
-            self._last = line.previous
-        else:
-            line.next.previous = line.previous
-        line.previous = line.next = None
+    def _index(self, line: Line) -> int:
+        return bisect_left(self._lines, line.order, key=attrgetter("order"))

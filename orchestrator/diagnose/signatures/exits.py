@@ -32,10 +32,7 @@ SIGNATURES = (
     Signature(
         id="exit.bus",
         meaning="crashed with SIGBUS (bus error)",
-        patterns=(
-            r"^Fatal Python error: Bus error",
-            r": line \d{1,7}: +\d{1,10} Bus error\b",
-        ),
+        patterns=(r"^Fatal Python error: Bus error", r": line \d{1,7}: +\d{1,10} Bus error\b"),
         cause="usually /dev/shm is full; or a memory-mapped file was truncated",
         fix="containers: --shm-size=16g or --ipc=host; hosts: mount -o remount,size=16g /dev/shm",
         check="shm",
@@ -43,10 +40,7 @@ SIGNATURES = (
     Signature(
         id="exit.abort",
         meaning="aborted (SIGABRT)",
-        patterns=(
-            r"^Fatal Python error: Aborted",
-            r": line \d{1,7}: +\d{1,10} Aborted\b",
-        ),
+        patterns=(r"^Fatal Python error: Aborted", r": line \d{1,7}: +\d{1,10} Aborted\b"),
         cause="C++ code aborted: an uncaught exception, torch's watchdog, or gloo at exit",
         fix="read the last lines of this rank; if it happens at exit, call destroy_process_group()",
         kind=Kind.SYMPTOM,

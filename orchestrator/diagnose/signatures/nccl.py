@@ -46,10 +46,7 @@ SIGNATURES = (
     Signature(
         id="nccl.duplicate-gpu",
         meaning="two ranks use the same GPU",
-        patterns=(
-            r"Duplicate GPU detected",
-            r"Multiple [Rr]anks are using the same GPU",
-        ),
+        patterns=(r"Duplicate GPU detected", r"Multiple [Rr]anks are using the same GPU"),
         cause="the script does not select its GPU by LOCAL_RANK, or one machine is listed twice",
         fix="call torch.cuda.set_device(int(os.environ['LOCAL_RANK'])) before the first collective",
         check="host.unique",
@@ -92,10 +89,7 @@ SIGNATURES = (
     Signature(
         id="nccl.ib-protection",
         meaning="the adapter cannot read GPU memory",
-        patterns=(
-            r"IBV_WC_LOC_PROT_ERR",
-            r"Got completion .*(?:with error|status=)\s*4\b",
-        ),
+        patterns=(r"IBV_WC_LOC_PROT_ERR", r"Got completion .*(?:with error|status=)\s*4\b"),
         cause="PCI access control (ACS) or an IOMMU blocks GPUDirect RDMA",
         fix="turn ACS off on the PCI bridges, or set NCCL_NET_GDR_LEVEL=LOC",
         check="ib.gdr",
