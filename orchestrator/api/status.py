@@ -11,7 +11,7 @@ from typing import Literal
 from orchestrator import events
 from orchestrator.errors import OrchError
 from orchestrator.logs.index import IndexReader, stored_streams
-from orchestrator.logs.last_line import last_line
+from orchestrator.logs.log_line import last_line
 from orchestrator.logs.stream import Stream
 from orchestrator.plan import NodePlan, Plan
 from orchestrator.plan.masking import masked_words

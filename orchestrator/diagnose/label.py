@@ -51,7 +51,6 @@ class Label:
 
 
 _MAX_PREFIXES = 4
-_NO_LABEL = Label()
 
 
 class Line(NamedTuple):
@@ -88,8 +87,6 @@ def _without_prefixes(text: str) -> Line:
         node = parts.get("node") or node
         time = _seconds(parts.get("time")) or time
         text = text[found.end() :]
-    if rank is None and node is None and local is None:
-        return Line(text, _NO_LABEL, time)
     return Line(text, Label(rank, node, local), time)
 
 

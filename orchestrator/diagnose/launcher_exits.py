@@ -1,19 +1,23 @@
-"""Read how processes ended from the lines that launchers other than torchrun print."""
+"""Read how processes ended from what launchers print: torchrun in a summary, others in a line."""
 
 from __future__ import annotations
 
 import re
 import signal
 from collections.abc import Iterator
+from datetime import datetime
 
 from orchestrator.diagnose.label import Label
 from orchestrator.diagnose.model import Exit
-from orchestrator.diagnose.values import MAX_RANK, valid_node
+from orchestrator.diagnose.values import MAX_RANK, valid_node, valid_time
 
 MARKERS = ("srun: error: ", "exits with return code = ", " exited on signal ")
 """A line that reports an exit contains one of these."""
+SUMMARY_OPENERS = ("Failures:", "Root Cause (first observed failure):")
+"""The lines after which torchrun lists ranks that failed."""
 
 _MAX_RANKS = 4096  # of one line
+_MAX_SUMMARY_LINES = 20_000
 
 _SRUN = re.compile(
     r"srun: error: (?P<node>[\w.-]{1,253}): tasks? (?P<ranks>[\d,-]{1,400}): "
@@ -24,6 +28,8 @@ _MPIRUN = re.compile(
     r"process rank (?P<rank>\d{1,7}) with PID (?P<pid>\d{1,10}) on node (?P<node>\S{1,253}) "
     r"exited on signal (?P<signal>\d{1,2})"
 )
+_FIELD = re.compile(r"  (?P<name>time|host|rank|exitcode) {1,8}: (?P<value>.{1,300})")
+_EXITCODE = re.compile(r"(?P<code>-?\d{1,4}) \(pid: (?P<pid>\d{1,10})\)")
 # Slurm prints the words of strsignal(3), and one phrase of its own.
 _SIGNALS = {signal.strsignal(number): int(number) for number in signal.valid_signals()}
 _SIGNALS["Out Of Memory"] = int(signal.SIGKILL)
@@ -55,3 +61,50 @@ def _numbers(text: str) -> Iterator[int]:
         for number in range(int(first), end + 1):
             left -= 1
             yield number
+
+
+class Summary:
+    """Reads lines from an opener on and returns how each rank ended; `last`: from the last opener on."""
+
+    def __init__(self, last: bool) -> None:
+        self.reading = True
+        self._is_root_cause = last
+        self._lines = 0
+        self._fields: dict[str, str] = {}
+
+    def feed(self, text: str) -> Exit | None:
+        """Return the exit that this line completes."""
+        self._lines += 1
+        if text.startswith("====") or self._lines > _MAX_SUMMARY_LINES:
+            self.reading = False
+            return None
+        if text == SUMMARY_OPENERS[-1]:
+            self._is_root_cause = True
+        found = _FIELD.match(text)
+        if not found:
+            return None
+        self._fields[found["name"]] = found["value"].strip()
+        return self._exit() if found["name"] == "exitcode" else None
+
+    def _exit(self) -> Exit | None:
+        fields, self._fields = self._fields, {}
+        ended = _EXITCODE.match(fields["exitcode"])
+        rank = re.match(r"\d{1,7}", fields.get("rank", ""))
+        if not ended or not rank:
+            return None
+        return Exit(
+            rank=int(rank[0]),
+            code=int(ended["code"]),
+            node=valid_node(fields.get("host")),
+            pid=int(ended["pid"]),
+            time=_summary_time(fields.get("time", "")),
+            first=self._is_root_cause,
+        )
+
+
+def _summary_time(text: str) -> float | None:
+    """Return a time of the host's clock and zone, which cannot be compared with hosts in other zones."""
+    try:
+        return valid_time(datetime.strptime(text, "%Y-%m-%d_%H:%M:%S").timestamp())
+    except (ValueError, OverflowError, OSError):  # a 13th month, a year that the platform lacks
+        return None

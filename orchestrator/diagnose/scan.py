@@ -12,17 +12,16 @@ from typing import NamedTuple
 
 from orchestrator.diagnose.findings import Findings, Group, match
 from orchestrator.diagnose.label import MAX_TEXT, Label, Line, parse_line
-from orchestrator.diagnose.launcher_exits import MARKERS, exits_in
+from orchestrator.diagnose.launcher_exits import MARKERS, SUMMARY_OPENERS, Summary, exits_in
 from orchestrator.diagnose.model import Exit, Place, PythonError, Source
 from orchestrator.diagnose.signature import Signature
 from orchestrator.diagnose.signatures.python import EXCEPTION
-from orchestrator.diagnose.summary import OPENERS, Summary
 from orchestrator.diagnose.table import Rule, Rules, rules
-from orchestrator.diagnose.traceback import HARMLESS, HEADER, Traceback
+from orchestrator.diagnose.traceback import HARMLESS, HEADER, Raised, Traceback
 
 BLOCK = 256 * 1024
 _DIGITS = b"0123456789."
-_OPENERS = tuple(text.encode() for text in (HEADER, *HARMLESS, *OPENERS, *MARKERS))
+_OPENERS = tuple(text.encode() for text in (HEADER, *HARMLESS, *SUMMARY_OPENERS, *MARKERS))
 _PREFIX = 48  # characters at the start of a line, in which digits may distinguish ranks
 _MAX_SHAPES = 4096
 _MAX_READERS = 4096
@@ -72,12 +71,9 @@ class Scan:
         lines = [line for link in reversed(links) for line in link.summary.split("\n")]
         fits = [fit for line in lines if (fit := _best(line, self._rules))]
         fit = min(fits, key=lambda fit: fit.rule.signature.kind, default=None)
-        if fit is None:
-            found = match(place, error.summary, error=error, is_logged=is_logged)
-            self._findings.add(EXCEPTION, found)
-        else:
-            found = match(place, fit.text, fit.details, error, is_logged=is_logged)
-            self._findings.add(fit.rule.signature, found)
+        signature = fit.rule.signature if fit else EXCEPTION
+        text, details = (fit.text, fit.details) if fit else (error.summary, ())
+        self._findings.add(signature, match(place, text, details, error, is_logged=is_logged))
 
     @property
     def _reading(self) -> bool:
@@ -135,8 +131,8 @@ class Scan:
             if not summary.reading:
                 del self._summaries[label]
             return
-        if text in OPENERS and len(self._summaries) < _MAX_READERS:
-            self._summaries[label] = Summary(last=text == OPENERS[-1])
+        if text in SUMMARY_OPENERS and len(self._summaries) < _MAX_READERS:
+            self._summaries[label] = Summary(last=text == SUMMARY_OPENERS[-1])
             return
         self.exits.extend(exits_in(text, label))
         traceback = self._tracebacks.get(label)
@@ -147,9 +143,7 @@ class Scan:
             self._idle = 0
             previous = parse_line(self._before)
             before = previous.text if previous.label == label else ""
-            raised = traceback.feed(text, self._place(line, number, offset), before)
-            if raised is not None:
-                self.error(raised.error, raised.place, is_logged=raised.is_logged)
+            self._add_raised(traceback.feed(text, self._place(line, number, offset), before))
             if traceback.reading:
                 return
             del self._tracebacks[label]
@@ -162,12 +156,14 @@ class Scan:
 
     def _close(self) -> None:
         for traceback in self._tracebacks.values():
-            raised = traceback.close()
-            if raised is not None:
-                self.error(raised.error, raised.place, is_logged=raised.is_logged)
+            self._add_raised(traceback.close())
         self._tracebacks.clear()
         self._summaries.clear()
         self._idle = 0
+
+    def _add_raised(self, raised: Raised | None) -> None:
+        if raised is not None:
+            self.error(raised.error, raised.place, is_logged=raised.is_logged)
 
     def _match(self, line: Line, number: int, offset: int) -> Group | None:
         """Add the most important match of the line."""
@@ -179,15 +175,13 @@ class Scan:
 
     def _place(self, line: Line, number: int, offset: int) -> Place:
         source, label = self._source, line.label
-        time = line.time
-        if time is None and source.clock is not None:
-            time = source.clock(offset)
+        clock = source.clock or (lambda offset: None)
         return Place(
             source=source.name,
             line=number,
             rank=source.rank if label.rank is None else label.rank,
             node=label.node or source.node,
-            time=time,
+            time=clock(offset) if line.time is None else line.time,
         )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from orchestrator.logs.chunking import LineBuffer
-from orchestrator.logs.sanitize import sanitize
+from orchestrator.logs.sanitize import as_seen, sanitize
 from orchestrator.logs.stream import Channel, Stream
+
+_MAX_LAST_LINE = 8192  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +62,24 @@ def _line(stream: Stream, t: float, text: bytes) -> LogLine:
         stream.attempt,
         text.removesuffix(b"\r").decode("utf-8", "backslashreplace"),
     )
+
+
+def last_line(file: Path) -> str:
+    """Return the last line of `file` that is not blank, as a terminal shows it, without colour.
+
+    It may be unfinished. Empty if there is none in the last 8 KiB, or no file; a longer line is cut at
+    its start, where a `…` is put.
+    """
+    try:
+        with file.open("rb") as log:
+            start = max(0, log.seek(0, 2) - _MAX_LAST_LINE)
+            log.seek(start)
+            data = log.read(_MAX_LAST_LINE)
+    except FileNotFoundError:
+        return ""
+    lines = data.split(b"\n")
+    for number in reversed(range(len(lines))):
+        if text := as_seen(lines[number]).strip():
+            is_cut = number == 0 and start > 0 and b"\r" not in lines[0].rstrip(b"\r")
+            return f"…{text}" if is_cut else text
+    return ""

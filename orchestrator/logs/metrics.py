@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 MAX_METRICS = 6
 _MAX_CHARACTERS = 2000  # at the end of a line that are searched
@@ -82,6 +83,12 @@ def metrics(line: str) -> tuple[tuple[str, str], ...]:
     return tuple(found.items())[:MAX_METRICS]
 
 
+class _Seen(NamedTuple):
+    value: str
+    lines: int  # how many had it
+    reported: int  # the number of the latest of them
+
+
 class LastMetrics:
     """The latest values that a training loop reported, over many lines.
 
@@ -91,9 +98,7 @@ class LastMetrics:
     """
 
     def __init__(self) -> None:
-        self._values: dict[str, str] = {}  # in order of first appearance
-        self._lines: dict[str, int] = {}  # how many lines had it
-        self._reported: dict[str, int] = {}  # the number of the latest of them
+        self._seen: dict[str, _Seen] = {}  # in order of first appearance
         self._count = 0
 
     def read(self, line: str) -> None:
@@ -103,22 +108,21 @@ class LastMetrics:
             return
         self._count += 1
         for name, value in found:
-            self._values[name] = value
-            self._lines[name] = self._lines.get(name, 0) + 1
-            self._reported[name] = self._count
+            lines = self._seen[name].lines if name in self._seen else 0
+            self._seen[name] = _Seen(value, lines + 1, self._count)
         for name in self._by_age()[_MAX_REMEMBERED:]:
-            del self._values[name], self._lines[name], self._reported[name]
+            del self._seen[name]
 
     def shown(self) -> tuple[tuple[str, str], ...]:
         """Return at most six names with their latest numbers, in a stable order."""
         staying = [name for name in self._by_age() if self._stays(name)][:MAX_METRICS]
-        names = staying or [n for n, count in self._reported.items() if count == self._count]
-        return tuple((name, value) for name, value in self._values.items() if name in names)
+        names = staying or [n for n, seen in self._seen.items() if seen.reported == self._count]
+        return tuple((name, seen.value) for name, seen in self._seen.items() if name in names)
 
     def _by_age(self) -> list[str]:
         """Return the names, most recently reported first."""
-        return sorted(self._values, key=lambda name: -self._reported[name])
+        return sorted(self._seen, key=lambda name: -self._seen[name].reported)
 
     def _stays(self, name: str) -> bool:
         known = name == _SPEED or _KNOWN_NAME.fullmatch(name) is not None
-        return known or self._lines[name] > 1
+        return known or self._seen[name].lines > 1

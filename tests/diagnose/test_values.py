@@ -9,9 +9,8 @@ import pytest
 
 from orchestrator.diagnose import Diagnosis, Evidence, Source, diagnose
 from orchestrator.diagnose.label import Label, parse_line
-from orchestrator.diagnose.launcher_exits import exits_in
+from orchestrator.diagnose.launcher_exits import Summary, exits_in
 from orchestrator.diagnose.record import as_json
-from orchestrator.diagnose.summary import Summary
 from orchestrator.diagnose.traceback import MAX_CHAIN, read_error_file
 from orchestrator.diagnose.values import encodable, valid_node, valid_rank, valid_time
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from orchestrator.logs.filter import Grep, LastLines, painter, parse_pattern
 from orchestrator.logs.fold import FoldedLines
 from orchestrator.logs.json_lines import JsonLines
-from orchestrator.logs.last_line import last_line
 from orchestrator.logs.lines import Lines, TextLines
+from orchestrator.logs.log_line import last_line
 from orchestrator.logs.metrics import metrics
 from orchestrator.logs.selection import RankSet
 from orchestrator.logs.stream import Stream

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from orchestrator.logs.chunking import MAX_LINE_BYTES
-from orchestrator.logs.log_line import LineSplitter
+from orchestrator.logs.log_line import LineSplitter, last_line
 from orchestrator.logs.stream import Stream
 
 OUT = Stream("node1", 0, 3, 1, "stdout")
@@ -39,3 +43,29 @@ def test_endless_line_comes_in_pieces() -> None:
     lines = [line for _ in range(3) for line in splitter.feed(OUT, b"x" * MAX_LINE_BYTES, 1.0)]
     assert lines
     assert sum(len(line.text) for line in (*lines, *splitter.close())) == 3 * MAX_LINE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"a\nb\n", "b"),
+        (b"a\nunfini", "unfini"),
+        (b"a\n\n \r\n\x1b[0m\n", "a"),
+        (b"x\r 10%\r 20%\r", "20%"),
+        (b"\x1b[31mred\x1b[0m \x1b[2J\xff\n", "red ^[[2J\ufffd"),
+        (b"a\n" + b"x" * 9000, "…" + "x" * 8192),
+        (b"a\n" + b"x" * 9000 + b"\r100%", "100%"),
+        (b"a\n" + b"x" * 8190 + b"\nb", "b"),
+        (b"a" + b"\n" * 9000, ""),
+        (b"", ""),
+    ],
+)
+def test_the_last_line_is_what_a_terminal_shows_last(
+    tmp_path: Path, content: bytes, line: str
+) -> None:
+    (tmp_path / "log").write_bytes(content)
+    assert last_line(tmp_path / "log") == line
+
+
+def test_a_file_that_is_not_there_has_none(tmp_path: Path) -> None:
+    assert last_line(tmp_path / "log") == ""
