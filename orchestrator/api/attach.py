@@ -1,14 +1,13 @@
-"""The use case: see a run that goes on as if it had been launched here, and stop it."""
+"""The use case: show an active run as if it had been launched here, and stop it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from orchestrator import events
 from orchestrator.api.watch import watch
 from orchestrator.control.interrupts import Interrupts
-from orchestrator.logs.stream import Stream
+from orchestrator.logs.selection import RankSet, Selection
 from orchestrator.node.reasons import StopReason
 from orchestrator.runs.saved_run import SavedRun
 from orchestrator.runs.stop_request import StopRequest, request_stop
@@ -19,21 +18,21 @@ async def attach(
     emit: events.Emit,
     interrupts: Interrupts,
     *,
-    want: Callable[[Stream], bool] = lambda stream: True,
-    last: int | None = None,
+    ranks: RankSet | None = None,
+    tail: int | None = None,
 ) -> int | None:
-    """Show the run until it has ended and return its exit code, or None when we leave it.
+    """Show the run until it has ended and return its exit code, or None if it was left before.
 
-    The first interrupt stops the run, the second kills it, after the third we do not wait for its end
-    any more. Of its output, the streams that `want` accepts are shown; `last` is how many lines of what is
-    past (None: all). Raises LaunchError when the run cannot be controlled.
+    The first interrupt stops the run, the second kills it, the third ends the wait for its end. Of the
+    output, only `ranks` are shown (None: all), and only the last `tail` past lines (None: all). Raises
+    LaunchError if the run cannot be controlled.
     """
     interrupts.has_started = True
-    showing = asyncio.create_task(_show(saved, emit, want, last))
-    stopping = asyncio.create_task(_stop_when_interrupted(saved, interrupts))
+    showing = asyncio.create_task(_show(saved, emit, Selection(ranks=ranks), tail))
+    stopping = asyncio.create_task(_stop_on_interrupt(saved, interrupts))
     leaving = asyncio.create_task(interrupts.wait_for_leave())
-    giving_up = asyncio.create_task(interrupts.wait(3))
-    tasks = (showing, stopping, leaving, giving_up)
+    abandoning = asyncio.create_task(interrupts.wait(3))
+    tasks = (showing, stopping, leaving, abandoning)
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -43,25 +42,25 @@ async def attach(
     for task in (showing, stopping):
         if not task.cancelled():
             return task.result()
-    if not giving_up.cancelled():
+    if not abandoning.cancelled():
         return 128 + (interrupts.signal or 0)
     emit(events.Detached(saved.run, interrupts.leaving or ""))
     return None
 
 
-async def _show(
-    saved: SavedRun, emit: events.Emit, want: Callable[[Stream], bool], last: int | None
-) -> int:
+async def _show(saved: SavedRun, emit: events.Emit, selection: Selection, tail: int | None) -> int:
     code = 0
-    async for event in watch(saved, want, last=last):
+    async for event in watch(saved, selection.__contains__, last=tail):
         emit(event)
+        if isinstance(event, events.Planned) and not saved.has_ended:
+            emit(events.Started(saved.run, saved.folder))
         if isinstance(event, events.Ended):
             code = event.exit_code
     return code
 
 
-async def _stop_when_interrupted(saved: SavedRun, interrupts: Interrupts) -> int:
-    """Leave a stop request for each interrupt; does not return. Raises LaunchError when it cannot."""
+async def _stop_on_interrupt(saved: SavedRun, interrupts: Interrupts) -> int:
+    """Leave a stop request for each interrupt; does not return. Raises LaunchError if it cannot."""
     await interrupts.wait(1)
     request_stop(saved.folder, StopRequest(interrupts.reason, None))
     await interrupts.wait(2)

@@ -1,5 +1,5 @@
-"""Call asynchronous code from code that is not: in a thread of its own, so that it also works where an
-event loop runs already, as in a notebook.
+"""Call asynchronous code from synchronous code: in a thread of its own, so that it also works inside a
+running event loop, as in a notebook.
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ from orchestrator import events
 
 T = TypeVar("T")
 
-_MOST_EVENTS = 10_000  # that wait for the caller; then the loop waits for it
-_LOOK_EVERY = 0.01  # seconds
+_MAX_EVENTS = 10_000  # that wait for the caller; then the loop waits too
+_POLL_INTERVAL = 0.01  # seconds
 
 
 class EventLoopThread:
-    """An event loop in a thread of its own, for the length of a `with` block of the caller's thread.
+    """An event loop in a thread of its own, for a `with` block of the caller's thread.
 
-    What is emitted in the loop is handed to `on_event` in the caller's thread, while that waits: it may
-    print, raise or exit. At the end of the block, work that is not done is cancelled, and waited for.
+    Events emitted in the loop reach `on_event` in the caller's thread, while that waits: it may print,
+    raise or exit. At the end of the block, unfinished work is cancelled and waited for.
     """
 
     def __init__(self, on_event: events.Emit | None = None) -> None:
         self._on_event = on_event
-        self._news: queue.SimpleQueue[events.Event | None] = queue.SimpleQueue()  # None: look again
+        self._news: queue.SimpleQueue[events.Event | None] = (
+            queue.SimpleQueue()
+        )  # None: check again
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="orch", daemon=True)
         self._closing = asyncio.Event()
@@ -46,11 +48,11 @@ class EventLoopThread:
         self._thread.join()
 
     def emit(self, event: events.Event) -> None:
-        """Hand on an event; for the loop's thread."""
+        """Pass on an event; for the loop's thread."""
         if self._on_event is None:
             return
-        while self._news.qsize() >= _MOST_EVENTS and self._is_open:
-            time.sleep(_LOOK_EVERY)
+        while self._news.qsize() >= _MAX_EVENTS and self._is_open:
+            time.sleep(_POLL_INTERVAL)
         self._news.put(event)
 
     def wait(
@@ -58,9 +60,9 @@ class EventLoopThread:
     ) -> T:
         """Return what `work` returns, or raise what it raises.
 
-        At KeyboardInterrupt (only the main thread gets it) the work is left to be cancelled; with
-        `on_interrupt`, which is called in the loop, it goes on to its end instead, and KeyboardInterrupt is
-        raised then.
+        KeyboardInterrupt (only the main thread gets it) leaves the work to be cancelled; with
+        `on_interrupt`, which is called in the loop, the work continues to its end, and KeyboardInterrupt
+        is raised then.
         """
         done: Future[T] = asyncio.run_coroutine_threadsafe(self._do(work), self._loop)
         done.add_done_callback(lambda _: self._news.put(None))
@@ -90,14 +92,14 @@ class EventLoopThread:
     async def _until_closed(self) -> None:
         await self._closing.wait()
         if self._work is not None and not self._work.done():
-            self._work.cancel()  # first, and alone: what it has begun is needed to end it properly
+            self._work.cancel()  # before its subtasks, which it needs to end properly
             await asyncio.wait([self._work])
 
 
 def call(
     work: Callable[[events.Emit], Coroutine[Any, Any, T]], on_event: events.Emit | None = None
 ) -> T:
-    """Return what `work` returns once it is done; it is given how to emit events."""
+    """Return what `work` returns; it gets a function to emit events."""
     with EventLoopThread(on_event) as loop:
         return loop.wait(work(loop.emit))
 
@@ -105,7 +107,7 @@ def call(
 def iterate(
     make: Callable[[events.Emit], AsyncIterator[list[T]]], on_event: events.Emit | None = None
 ) -> Iterator[T]:
-    """Yield what the iterator yields, list by list; it goes on only when the next is asked for."""
+    """Yield what the iterator yields, list by list; it runs only while the next item is asked for."""
     with EventLoopThread(on_event) as loop:
         batches = make(loop.emit)
 

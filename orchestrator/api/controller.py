@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import IO
 
 from orchestrator import events
 from orchestrator.control.follower import Follower
@@ -14,18 +16,35 @@ from orchestrator.control.interrupts import Interrupts
 from orchestrator.control.restarts import FAILED_UNSEEN, describe_end, supervise
 from orchestrator.control.verdict import Verdict
 from orchestrator.node.reasons import StopReason
+from orchestrator.plan.masking import mask_in_logs
 from orchestrator.reasons import Stop
 from orchestrator.remote.connection import NodeConnection
+from orchestrator.runs.background import read_launch_spec
 from orchestrator.runs.connections import connections_to
 from orchestrator.runs.disk_room import write_within
 from orchestrator.runs.event_log import EventReader
-from orchestrator.runs.folder import EVENTS
+from orchestrator.runs.folder import CONTROLLER_LOG, EVENTS
 from orchestrator.runs.launch_spec import LaunchSpec
 from orchestrator.runs.record import Record
 from orchestrator.runs.saved_run import SavedRun, load_run
 
-_NO_ROOM = 600.0  # seconds for which the end of a run waits to be put on record
-_FETCH_TIME = 60.0  # seconds within which a node must tell something new of what is missing
+_DISK_FULL_TIMEOUT = 600.0  # seconds to wait for disk space to record the end of a run
+_FETCH_TIMEOUT = 60.0  # seconds without progress after which a node's missing logs are given up
+
+
+def controller_log(saved: SavedRun) -> Path:
+    """Return the file for the log of the run's background controller."""
+    return saved.folder / CONTROLLER_LOG
+
+
+def read_spec(stream: IO[bytes]) -> LaunchSpec | None:
+    """Return how to restart a run, if its launch hands that over, and mask the secrets in all output."""
+    spec = read_launch_spec(stream)
+    if spec is not None:
+        mask_in_logs(spec.job.environment, spec.job.secrets)
+        for host in (*spec.hosts, *spec.spares):
+            mask_in_logs(host.env)
+    return spec
 
 
 async def control_run(
@@ -35,20 +54,20 @@ async def control_run(
     *,
     interrupts: Interrupts | None = None,
 ) -> None:
-    """Mind the run to its end; of one that has ended, fetch the logs that are missing here.
+    """Control the run to its end; if it has ended, fetch the logs that are missing on this machine.
 
-    `spec` is how it is started again when it fails, the values of secrets in it, from the launch that
-    hands it over. None: it had no controller any more; then it is started again as its record has it, and
-    only if it fails while we watch. `interrupts` stop the run. Returns at once when it has a controller.
+    `spec` is how to restart it, with the values of secrets, from the launch that hands it over. None: its
+    controller died; then it is restarted from its record, and only if it fails from now on. `interrupts`
+    stop the run. Returns at once if it has a controller.
     """
     record = Record.reopen(saved)
     if record is None:
         return
-    # Its controller until now may have seen it end since we looked.
+    # Its previous controller may have recorded its end since `saved` was read.
     saved = load_run(saved.folder) or saved
     try:
         if spec is None and not saved.has_ended and (end := _known_end(record)) is not None:
-            await _put_on_record(record, end)
+            await _record_end(record, end)
             saved = load_run(saved.folder) or saved
         async with connections_to(saved) as (connections, transport):
             if saved.has_ended:
@@ -57,15 +76,16 @@ async def control_run(
             if spec is not None and record.spec is not None:
                 record.spec = spec
             connections = connections[: len(saved.plan.nodes)]
-            heeded = interrupts or Interrupts()
-            await supervise(record, connections, emit, heeded, transport, took_over=spec is None)
+            interrupts = interrupts or Interrupts()
+            took_over = spec is None
+            await supervise(record, connections, emit, interrupts, transport, took_over=took_over)
     finally:
         record.close()
 
 
 @dataclass(frozen=True)
 class _End:
-    """How a run ended of which `run.json` does not say so."""
+    """How a run ended, if `run.json` does not have it."""
 
     exit_code: int
     summary: str
@@ -75,15 +95,15 @@ class _End:
 
 
 def _known_end(record: Record) -> _End | None:
-    """Return how the run has ended, where its folder tells; None where the nodes have to.
+    """Return how the run ended if its folder shows it, None if the nodes must be asked.
 
-    Its controller had no room for it but in the event log, or died between two attempts.
+    Its controller could only write the event log, or died between two attempts.
     """
-    told = [logged.event for logged in EventReader(record.folder / EVENTS).read()]
+    past = [logged.event for logged in EventReader(record.folder / EVENTS).read()]
     explained = next(
-        (event for event in reversed(told) if isinstance(event, events.Explained)), None
+        (event for event in reversed(past) if isinstance(event, events.Explained)), None
     )
-    for event in reversed(told):
+    for event in reversed(past):
         if isinstance(event, events.Ended):
             return _End(event.exit_code, event.summary, explained, event.stop, event.detail)
     if not record.is_between_attempts:
@@ -94,8 +114,8 @@ def _known_end(record: Record) -> _End | None:
     return _End(verdict.exit_code, verdict.summary, None, detail=verdict.detail)
 
 
-async def _put_on_record(record: Record, end: _End) -> None:
-    """Write it, as soon as there is room. No log is known to be whole."""
+async def _record_end(record: Record, end: _End) -> None:
+    """Record the end, once the disk has room. No log is known to be complete."""
     write = partial(
         record.write_state,
         "ended",
@@ -106,16 +126,16 @@ async def _put_on_record(record: Record, end: _End) -> None:
         verdict=end.explained,
         stop=end.stop,
     )
-    await write_within(_NO_ROOM, write)
+    await write_within(_DISK_FULL_TIMEOUT, write)
 
 
 async def _fetch(
     record: Record, saved: SavedRun, connections: Sequence[NodeConnection], emit: events.Emit
 ) -> None:
-    """Bring what is missing of the logs here, as far as the nodes can be reached, and end the run there."""
+    """Fetch the missing logs, as far as the nodes can be reached, and end the run there."""
 
     def note(event: events.Event) -> None:
-        with suppress(OSError):  # the disk is full: the logs tell as well
+        with suppress(OSError):  # the disk is full; the logs show it too
             record.note(event)
         emit(event)
 
@@ -125,18 +145,18 @@ async def _fetch(
         if node.name in saved.missing
     ]
     for node in followers:
-        # A node that was away when the run ended may have come back, and its ranks go on.
+        # A node that was unreachable when the run ended may be back, with its ranks still running.
         await node.stop(Stop(StopReason.RUN_ENDED), saved.settings.grace)
     following = {asyncio.create_task(node.follow()): node for node in followers}
-    waited_for = set(following)
+    pending = set(following)
     loop = asyncio.get_running_loop()
-    while waited_for:
-        await asyncio.wait(waited_for, timeout=0.5)
-        waited_for = {
+    while pending:
+        await asyncio.wait(pending, timeout=0.5)
+        pending = {
             task
-            for task in waited_for
+            for task in pending
             if not task.done() and following[task].away_since is None
-            and loop.time() - following[task].heard_at < _FETCH_TIME
+            and loop.time() - following[task].heard_at < _FETCH_TIMEOUT
         }  # fmt: skip
     for task in following:
         task.cancel()

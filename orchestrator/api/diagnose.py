@@ -1,40 +1,100 @@
-"""The use case: why a run failed, or whatever program wrote a log."""
+"""The use case: why a run failed, or the program that wrote a log."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from orchestrator import events
 from orchestrator.api.refresh import refresh, shortcomings
-from orchestrator.diagnose import Diagnosis
-from orchestrator.diagnose.files import FoundLogs, find_logs
+from orchestrator.diagnose import Diagnosis, Kind
+from orchestrator.diagnose.files import STDIN, FoundLogs, find_logs
 from orchestrator.diagnose.read import Examination, Log, ReadProgress, examine
+from orchestrator.errors import UsageError
 from orchestrator.runs.evidence import evidence_of, logs_of, with_reasons
 from orchestrator.runs.folder import runs_folder
-from orchestrator.runs.saved_run import SavedRun
+from orchestrator.runs.registry import LATEST, find_run, names_like
+from orchestrator.runs.saved_run import SavedRun, load_run
 
 __all__ = [
+    "DiagnosedRun",
     "Examination",
     "FoundLogs",
     "Log",
     "ReadProgress",
+    "describe_run",
     "diagnose_run",
     "evidence_of",
     "examine",
     "examine_run",
     "find_logs",
+    "find_target",
     "is_own",
     "logs_of",
-    "with_reasons",
 ]
 
 
-async def diagnose_run(saved: SavedRun, attempt: int | None, emit: events.Emit) -> Diagnosis:
-    """Return what an attempt's logs tell (None: the last), once the newest of them are here.
+@dataclass(frozen=True)
+class DiagnosedRun:
+    """What is known about a run besides its logs.
 
-    `emit` is warned of what could not be read, or is missing. Raises UsageError for an attempt that was not
-    made.
+    `last_lines` is the command that shows the end of its logs, `workdirs` where its nodes have the script.
+    `why` has a cause and a remedy from its record that are not in logs, as of a node that vanished. A run
+    without a `first_failure` was stopped, and the summary says why; errors of its ranks are no cause then.
+    """
+
+    run: str
+    attempt: int
+    summary: str
+    logs: Path
+    last_lines: str | None
+    workdirs: tuple[str, ...]
+    why: tuple[str, str] | None = None
+    has_first_failure: bool = True
+    succeeded: bool = False
+
+
+def find_target(words: Sequence[str]) -> SavedRun | None:
+    """Return the run that `words` name, by its name or folder; no words: the latest; None: they are files.
+
+    Raises UsageError for what is neither.
+    """
+    if not words:
+        return find_run()
+    if len(words) == 1:
+        saved = load_run(Path(words[0]).absolute(), of_anyone=True)
+        if saved is not None:  # `find_run` also checks the owner of a run of this machine
+            return find_run(saved.folder.name) if is_own(saved) else saved
+    unknown = [word for word in words if not _is_file(word)]
+    if not unknown:
+        return None
+    word = unknown[0]
+    if "/" in word:
+        raise UsageError(f"there is no file {word!r}")
+    if word != LATEST and not names_like(word):
+        raise UsageError(
+            f"there is neither a file nor a run {word!r}",
+            remedy="orch runs shows the runs; a file is named by its path",
+        )
+    if len(words) > 1:
+        raise UsageError(f"{word!r} is a run: name one run, or files")
+    return find_run(word)
+
+
+def _is_file(word: str) -> bool:
+    try:
+        return word == STDIN or Path(word).exists()
+    except (OSError, ValueError):
+        return "/" in word  # it may exist: reading it will show
+
+
+async def diagnose_run(saved: SavedRun, attempt: int | None, emit: events.Emit) -> Diagnosis:
+    """Diagnose an attempt (None: the last) from its logs, once the newest of them are on this machine.
+
+    `emit` hears warnings of what could not be read, or is missing. Raises UsageError for an attempt that
+    was not made.
     """
     logs_of(saved, attempt)  # raises before anything is waited for
     saved = await refresh(saved, emit)
@@ -54,6 +114,28 @@ def examine_run(
     return with_reasons(examined, saved) if is_own(saved) else examined
 
 
+def describe_run(saved: SavedRun, attempt: int | None, examined: Examination) -> DiagnosedRun:
+    """Return what to show of the run beside its examination."""
+    number = saved.attempt if attempt is None else attempt
+    failed = next((each for each in saved.failed if each.number <= number <= each.last), None)
+    is_last = failed is None or number >= saved.attempt
+    summary = saved.summary if is_last and saved.has_ended else saved.state
+    why = saved.verdict if is_last else None
+    best = examined.diagnosis.verdict
+    logs_show_it = why is None or why.signature or (best is not None and best.kind is Kind.ROOT)
+    return DiagnosedRun(
+        run=saved.run,
+        attempt=number,
+        summary=failed.summary if failed is not None and not is_last else summary,
+        logs=saved.logs,
+        last_lines=f"orch logs {saved.run} --tail 20" if is_own(saved) else None,
+        workdirs=tuple(dict.fromkeys(node.workdir for node in saved.nodes)),
+        why=None if logs_show_it or why is None else (why.cause, why.fix),
+        has_first_failure=why is not None or not (is_last and saved.has_ended),
+        succeeded=is_last and saved.exit_code == 0,
+    )
+
+
 def is_own(saved: SavedRun) -> bool:
-    """Tell whether the run is one of this machine's, and not a folder that was copied from elsewhere."""
+    """Tell whether the run is one of this machine's, not a folder copied from elsewhere."""
     return saved.folder.resolve().parent == runs_folder().resolve()

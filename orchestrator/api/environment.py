@@ -11,17 +11,17 @@ from orchestrator.inventory.values import variable_name, variable_value
 from orchestrator.util.bounded_read import Unreadable, read_bounded
 from orchestrator.util.text import escaped, quoted
 
-# Linux hands a program 6 MiB of arguments and environment at most; a file of more is some other file.
-_MOST_BYTES = 8 << 20
+# Linux gives a program at most 6 MiB of arguments and environment; a larger file is some other file.
+_MAX_BYTES = 8 << 20
 
 
 def environment_of(
     words: Sequence[str], file: Path | None
 ) -> tuple[dict[str, str], frozenset[str]]:
-    """Return the variables for the ranks, and the names of those whose values are secret.
+    """Return the variables for the ranks, and the names of those with secret values.
 
-    The words win over the file. A word K without a value takes this process's own, and so stays out of
-    the command line; such values and those of the file are secret. Raises UsageError.
+    Words override the file. A word K without a value takes that of this process; such values and those of
+    the file are secret. Raises UsageError.
     """
     environment, secrets = {}, set()
     if file is not None:
@@ -48,13 +48,13 @@ def environment_of(
 def _read(file: Path) -> Iterator[tuple[str, str]]:
     shown = escaped(str(file))
     try:
-        text = read_bounded(file, _MOST_BYTES).decode("utf-8-sig")
+        text = read_bounded(file, _MAX_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         raise UsageError(f"--env-file {shown}: there is no such file") from None
     except Unreadable as error:
         raise UsageError(
             f"--env-file {shown}: {error}",
-            remedy="name a file of lines K=V, or a pipe that something writes them into",
+            remedy="name a file of lines K=V, or a pipe that a program writes them to",
         ) from None
     except UnicodeDecodeError:
         raise UsageError(f"--env-file {shown}: not a text file in UTF-8") from None
@@ -66,18 +66,18 @@ def _read(file: Path) -> Iterator[tuple[str, str]]:
         where = f"{shown}:{number}"
         if not equals:
             raise UsageError(f"{where}: not a line K=V")
-        # What stands before the = may be a line of a secret: it is not repeated. Base64 is no name.
+        # The text before the = may be a line of a secret: it is not shown. Base64 is no name.
         _check(where, variable_name, "" if "/" in name or "+" in name else name)
         if "-----BEGIN " in value and "-----END " not in value:
             raise UsageError(
-                f"{where}: the value of {name} has several lines, for which such files have no way",
-                remedy=f'set it here and hand it on: {name}="$(cat FILE)" orch ... --env {name}',
+                f"{where}: the value of {name} has several lines, which such files cannot have",
+                remedy=f'set it here and pass it on: {name}="$(cat FILE)" orch ... --env {name}',
             )
         yield name, _check(where, variable_value, _unquoted(value.strip()))
 
 
 def _check(where: str, rule: Callable[[object], str], given: str) -> str:
-    """Return what was given, held to the rule for variables in an inventory."""
+    """Return what was given if the rule for variables in an inventory permits it."""
     try:
         return rule(given)
     except ValueError as error:
@@ -85,7 +85,7 @@ def _check(where: str, rule: Callable[[object], str], given: str) -> str:
 
 
 def _unquoted(value: str) -> str:
-    """Take off one pair of quotes around the whole value, as every reader of such files does."""
+    """Remove one pair of quotes around the whole value, as every reader of such files does."""
     if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
         return value[1:-1]
     return value

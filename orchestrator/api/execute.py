@@ -1,6 +1,6 @@
-"""The use case: one command on every node at once, over connections that are opened for it.
+"""The use case: one command on every node at once, over connections of its own.
 
-connect -> in the folder that is asked for -> run -> how it ended on each node
+connect -> find the working folders if asked -> run -> how it ended on each node
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from orchestrator.remote.fleet import Fleet
 from orchestrator.util.quoting import command_line
 
 OnOutput = Callable[[str, bytes], Awaitable[None]]
-"""Told the node's name and bytes that its command wrote; the command waits while this does."""
+"""Takes a node's name and bytes that its command wrote; the command waits meanwhile."""
 
-# Closing a channel ends no process. But the standard input of this script ends with the channel, however
-# that comes about, and then the part in braces ends the command and all of its process group: sshd makes
-# the script the leader of one (where it is not, there is no such group and nothing is killed). Standard
-# input is kept as 3, since sh gives a command in the background /dev/null. That part is born deaf to HUP:
-# one that comes before it first runs must not end it.
+# Closing a channel ends no process. But the standard input of this script ends with the channel, for
+# whatever reason, and then the part in braces ends the command and its process group: sshd makes the
+# script the leader of one (if it is not, there is no such group and nothing is killed). Standard input is
+# kept as descriptor 3, since sh gives a command in the background /dev/null. The part in braces ignores HUP
+# from its start: a HUP that comes before it first runs must not end it.
 _SCRIPT = """exec 3<&0 </dev/null 2>&1
 trap '' HUP
 {{
@@ -45,7 +45,7 @@ code=$?; kill $!; exit $code
 
 @dataclass(frozen=True)
 class CommandEnd:
-    """How the command ended on a node: its exit code, or (None) why that is not known."""
+    """How the command ended on a node: its exit code, or None and why that is unknown."""
 
     node: str
     exit_code: int | None
@@ -54,7 +54,7 @@ class CommandEnd:
 
 @dataclass(frozen=True)
 class Execution:
-    """How the command ended on all nodes, in their order; `stop` is why orch ended it before."""
+    """How the command ended on all nodes, in their order; `stop` is why orch ended it early."""
 
     ends: tuple[CommandEnd, ...]
     stop: Literal["timed out", "interrupted"] | None = None
@@ -62,7 +62,7 @@ class Execution:
 
     @property
     def exit_code(self) -> int:
-        """0 when all were 0, else the highest; 124 timed out, 125 a node was lost, 128 + signal."""
+        """The highest of all nodes; 124 after a timeout, 125 if a node was lost, or 128 + signal."""
         if self.stop == "interrupted":
             return 128 + (self.signal or 0)
         if self.stop == "timed out":
@@ -83,12 +83,12 @@ async def execute(
     timeout: float | None = None,
     interrupts: Interrupts | None = None,
 ) -> Execution:
-    """Run the command `argv` on every node and hand on what it writes, standard error included.
+    """Run the command `argv` on every node and pass on its output, standard error included.
 
-    It runs in the home folder, or in the one that the `project` has there. Its standard input is empty.
-    After `timeout` seconds, or when a person interrupts, it is ended
-    everywhere. Raises ConnectError when a node cannot be reached (then it runs nowhere), UsageError
-    when no shell can take the command, or the transport cannot do this.
+    It runs in the home folder, or in the working folder of the `project`, with empty standard input.
+    After `timeout` seconds, or at an interrupt, it is ended on every node. Raises ConnectError if a node
+    cannot be reached (then it runs nowhere), UsageError if no shell can take the command, or the transport
+    cannot do this.
     """
     require_time_limit(transport, timeout)
     if project is not None:
@@ -109,7 +109,7 @@ async def execute(
 
 
 async def find_folders(inventory: Inventory, project: Job, transport: Transport) -> list[str]:
-    """Return the folders in which a launch of the project would work, in node order. Raises LaunchError."""
+    """Return the working folder of the project on each node, in node order. Raises LaunchError."""
     fleet = Fleet(inventory.hosts, transport)
     try:
         return await _folders(fleet, project, lambda event: None)
@@ -118,20 +118,18 @@ async def find_folders(inventory: Inventory, project: Job, transport: Transport)
 
 
 async def _folders(fleet: Fleet, project: Job, emit: events.Emit) -> list[str]:
-    from orchestrator.pipeline.prepare import (
-        with_workdirs,  # and all that sends files, which few commands need
-    )
+    from orchestrator.pipeline.prepare import with_workdirs  # imports all that syncs files
 
     facts = await connect_all(fleet, emit)
-    nowhere = tuple(None for _ in facts)  # no ranks are to meet
-    network = Network("127.0.0.1", nowhere, None, nowhere)
+    unknown = (None,) * len(facts)  # no rendezvous
+    network = Network("127.0.0.1", unknown, None, unknown)
     plan = make_plan("exec", fleet.hosts, facts, project, network, DEFAULT_PORT)
     plan = await with_workdirs(fleet, plan, project)
     return [node.cwd for node in plan.nodes]
 
 
 def _script(argv: Sequence[str], folder: str) -> str:
-    """Return what a node runs. Raises ValueError when no shell can take the command."""
+    """Return what a node runs. Raises ValueError if no shell can take the command."""
     command = command_line(argv)
     if folder:
         command = f"{command_line(['cd', '--', folder])} || exit 125; {command}"
@@ -164,15 +162,13 @@ async def _run_all(
             task.cancel()
         await asyncio.gather(everything, *running, stop, return_exceptions=True)
     ends = [
-        _unfinished(node.name) if task.cancelled() else task.result()
+        CommandEnd(node.name, None, NodeError(node.name, "it had not ended"))
+        if task.cancelled()
+        else task.result()
         for (node, _), task in zip(places, running, strict=True)
     ]
     interrupted = interrupts.signal is not None
     return Execution(tuple(ends), "interrupted" if interrupted else "timed out", interrupts.signal)
-
-
-def _unfinished(node: str) -> CommandEnd:
-    return CommandEnd(node, None, NodeError(node, "it had not ended"))
 
 
 async def _run(node: Node, argv: Sequence[str], folder: str, on_output: OnOutput) -> CommandEnd:

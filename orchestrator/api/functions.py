@@ -5,24 +5,18 @@ code `alaunch`, `apreflight`, `aget_run`, `aruns`.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Unpack
 
 from orchestrator import events
 from orchestrator.api import launch as use_case
-from orchestrator.api import preflight as preflight_use_case
 from orchestrator.api.blocking import EventLoopThread, call
-from orchestrator.api.keywords import (
-    AnyPath,
-    LaunchOptions,
-    PreflightOptions,
-    launch_arguments,
-    preflight_arguments,
-)
-from orchestrator.api.preflight_request import PreflightArguments, preflight_request
-from orchestrator.api.request import LaunchArguments, launch_request
+from orchestrator.api.preflight import PreflightOptions
+from orchestrator.api.preflight import preflight as run_preflight
+from orchestrator.api.request import LaunchOptions, launch_request
 from orchestrator.api.run import AsyncRun, OnEvent, Run, ignore
+from orchestrator.api.values import AnyPath
 from orchestrator.control.interrupts import Interrupts
 from orchestrator.logs.log_line import LineSplitter, LogLine
 from orchestrator.preflight.report import Report
@@ -47,22 +41,20 @@ def launch(
     `sync`, `preflight`, `name`, `timeout`, `restarts` and so on; `orch launch --help` has all of them.
     Times are seconds or texts such as "10m".
 
-    Returns when the run has ended (its `result` says how: a script that fails is no exception here, see
-    `Result.raise_for_status`), with `detach=True` once it runs, controlled in the background. Nothing is
-    printed: `on_line` is called with each line that the ranks print, `on_event` with everything that
-    happens (see `orchestrator.events`), both in the caller's thread.
+    Returns when the run has ended (its `result` says how: a failing script raises nothing here, see
+    `Result.raise_for_status`); with `detach=True`, once it runs, controlled in the background. Nothing is
+    printed: `on_line` is called with each line that the ranks print, `on_event` with every event
+    (see `orchestrator.events`), both in the caller's thread.
 
     Ctrl-C stops the run on every node, a second one kills it; KeyboardInterrupt is raised when it has
-    ended. An exception of a callback ends this call alone: the run goes on on its nodes
-    (`get_run().stop()` ends it). Raises TypeError for a keyword that is no option, UsageError for a value
-    that makes no sense, LaunchError when the job could not be started; then nothing runs.
+    ended. An exception in a callback ends this call alone: the run continues on its nodes
+    (`get_run().stop()` ends it). Raises TypeError for a keyword that is no option, UsageError for an
+    invalid value, LaunchError if the job could not be started; then nothing runs.
     """
-    given = launch_arguments(script, arguments, options)
     interrupts = Interrupts()
     with EventLoopThread(_listener(on_event, on_line)) as loop:
-        folder = loop.wait(
-            _launch(given, loop.emit, interrupts), lambda: interrupts.send(signal.SIGINT)
-        )
+        work = _launch(script, arguments, options, loop.emit, interrupts)
+        folder = loop.wait(work, lambda: interrupts.send(signal.SIGINT))
     return Run(folder)
 
 
@@ -75,15 +67,20 @@ async def alaunch(
 ) -> AsyncRun:
     """Do what `launch` does, for asynchronous code; callbacks are called in the event loop.
 
-    Cancelled before the job has started, nothing runs; after that, the run goes on on its nodes, and
-    whoever looks at it next has it controlled in the background.
+    If cancelled before the job has started, nothing runs; after that, the run continues on its nodes, and
+    the next command or call that reads it starts a background controller.
     """
-    given = launch_arguments(script, arguments, options)
     emit = _listener(on_event, on_line) or ignore
-    return AsyncRun(await _launch(given, emit, Interrupts()))
+    return AsyncRun(await _launch(script, arguments, options, emit, Interrupts()))
 
 
-async def _launch(given: LaunchArguments, emit: events.Emit, interrupts: Interrupts) -> Path:
+async def _launch(
+    script: AnyPath,
+    arguments: Sequence[object],
+    options: LaunchOptions,
+    emit: events.Emit,
+    interrupts: Interrupts,
+) -> Path:
     """Launch, and return the run's folder."""
     names: list[str] = []
 
@@ -92,13 +89,13 @@ async def _launch(given: LaunchArguments, emit: events.Emit, interrupts: Interru
             names.append(event.plan.run)
         emit(event)
 
-    async with launch_request(given) as request:
+    async with launch_request(script, arguments, options) as request:
         await use_case.launch(request, hear, interrupts)
     return runs_folder() / names[0]
 
 
 def _listener(on_event: OnEvent | None, on_line: OnLine | None) -> OnEvent | None:
-    """Return who hears all events, and makes lines of the output; None where nobody listens."""
+    """Return what calls both callbacks, output as lines; None without any."""
     if on_line is None:
         return on_event
     splitter = LineSplitter()
@@ -122,15 +119,14 @@ def preflight(
     on_event: OnEvent | None = None,
     **options: Unpack[PreflightOptions],
 ) -> Report:
-    """Try on all nodes what a launch would need, and return what was found; nothing is left there.
+    """Check all nodes for what a launch needs and return the findings; nothing is left on the nodes.
 
-    `script`, if it is given, is looked into too. The keywords are the options of `orch preflight`, under
+    `script`, if it is given, is checked too. The keywords are the options of `orch preflight`, under
     the same names (`hosts` as in `launch`): `level` is "full" unless given, `only` are ids of checks.
-    Raises TypeError and UsageError as `launch` does, ConnectError when no node can be reached,
-    LaunchError when no plan can be made.
+    Raises TypeError and UsageError as `launch` does, ConnectError if no node can be reached,
+    LaunchError if no plan can be made.
     """
-    given = preflight_arguments(script, arguments, options)
-    return call(lambda emit: _preflight(given, emit), on_event)
+    return call(lambda emit: run_preflight(script, arguments, options, emit), on_event)
 
 
 async def apreflight(
@@ -140,19 +136,14 @@ async def apreflight(
     **options: Unpack[PreflightOptions],
 ) -> Report:
     """Do what `preflight` does, for asynchronous code."""
-    return await _preflight(preflight_arguments(script, arguments, options), on_event or ignore)
-
-
-async def _preflight(given: PreflightArguments, emit: events.Emit) -> Report:
-    async with preflight_request(given) as request:
-        return await preflight_use_case.preflight(request, emit)
+    return await run_preflight(script, arguments, options, on_event or ignore)
 
 
 def get_run(name: str = LATEST) -> Run:
-    """Return the run called `name`, launched on this machine by whatever process.
+    """Return a run that was launched on this machine, by any process.
 
-    The whole name, or a beginning of it or of its last part that no other has; "latest" is the one that
-    began last. Raises UsageError when there is no such run, or more than one.
+    `name` is its whole name, or a unique prefix of that or of its last part; "latest" is the run that
+    began last. Raises UsageError if there is no such run, or more than one.
     """
     return Run(find_run(name).folder)
 
@@ -163,7 +154,7 @@ async def aget_run(name: str = LATEST) -> AsyncRun:
 
 
 def runs() -> list[Run]:
-    """Return every run that this machine knows of, the latest first."""
+    """Return every run of this machine, the latest first."""
     return [Run(saved.folder) for saved in all_runs()]
 
 

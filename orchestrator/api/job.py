@@ -1,58 +1,55 @@
-"""What is launched, with what, and what goes to the nodes for it: the options that say so, as a job."""
+"""The job that a launch or a preflight is for, and the folder that goes to the nodes for it."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import posixpath
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from orchestrator.api.environment import environment_of
+from orchestrator.api.hosts import ANY, HostOptions
 from orchestrator.api.other_launchers import refuse_command
 from orchestrator.api.program import check_program, is_program, is_shell_script, refuse_notebook
 from orchestrator.api.script import (
-    can_be_seen,
     inside,
+    is_readable_file,
     script_and_source,
     start_folder,
     workdir_name,
 )
-from orchestrator.api.values import number_or_auto
+from orchestrator.api.values import AnyPath, number_or_auto, word_list
 from orchestrator.errors import UsageError
 from orchestrator.plan import Job
 from orchestrator.plan.masking import mask_in_logs
 from orchestrator.util.text import escaped
 
 
-@dataclass(frozen=True)
-class JobWords:
-    """The words of the command line that are about the job, as typed; `script` may be left open."""
+class JobOptions(HostOptions, total=False):
+    """What runs on the hosts."""
 
-    script: str | None
-    module: bool
+    nproc: int | Literal["auto"] | None
     launcher: str | None
-    nproc: str | None
+    module: bool
+    no_python: bool
     main_address: str | None
-    main_port: str | None
-    env: tuple[str, ...]
-    env_file: Path | None
-    sync: Path | None
+    main_port: int | Literal["auto"] | None
+    env: Mapping[str, str] | Sequence[str]
+    env_file: AnyPath | None
+    sync: AnyPath | None
     no_sync: bool
-    workdir: str | None = None
-    arguments: tuple[str, ...] = ()
-    launcher_arguments: tuple[str, ...] = ()
-    no_python: bool = False
-    before: tuple[str, ...] = ()
-    """The words in front of SCRIPT, as typed."""
+    workdir: str | None
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The job, and the folder that goes to the nodes (None: they have it).
+class JobRequest:
+    """A job, and the folder that goes to the nodes (None: they have it).
 
-    `script` is the file of SCRIPT where it is Python, `program` where it is not; None where it cannot be
-    seen from here.
+    `script` is the file of SCRIPT if it is Python, `program` if it is not; None if it is not on this
+    machine.
     """
 
     job: Job
@@ -61,66 +58,100 @@ class Asked:
     program: Path | None
 
 
-def read_job(words: JobWords) -> Asked:
-    """Return what the words ask for. Raises UsageError."""
-    environment, secrets = environment_of(words.env, words.env_file)
+def read_job(
+    script: AnyPath | None,
+    arguments: Sequence[object],
+    options: JobOptions,
+    *,
+    launcher_arguments: Sequence[str] | None = None,
+    before: Sequence[str] = (),
+) -> JobRequest:
+    """Return the job that the options describe; without a script, the job of any script.
+
+    `before` are the words of the command line in front of SCRIPT. Raises UsageError.
+    """
+    env_file, sync = options.get("env_file"), options.get("sync")
+    environment, secrets = environment_of(
+        _variables(options.get("env", ())), None if env_file is None else Path(env_file)
+    )
     mask_in_logs(environment, secrets)
-    name, script, source = words.script or "", None, words.sync
-    if words.no_python and words.module:
+    module, no_python = options.get("module", False), options.get("no_python", False)
+    if no_python and module:
         raise UsageError("--no-python and --module exclude each other")
-    if words.script is not None:
-        if not words.no_python:
-            refuse_command((words.script, *words.arguments), words.module, words.before)
-        script, source = script_and_source(
-            words.script,
-            module=words.module,
-            sync=words.sync,
-            no_sync=words.no_sync,
-            no_python=words.no_python,
+    name = "" if script is None else str(script)
+    given = tuple(map(str, arguments))
+    path, source = None, None if sync is None else Path(sync)
+    if script is not None:
+        if not no_python:
+            refuse_command((name, *given), module, before)
+        path, source = script_and_source(
+            name,
+            module=module,
+            sync=source,
+            no_sync=options.get("no_sync", False),
+            no_python=no_python,
         )
     folder = start_folder(source) if source is not None else ""
-    is_file = script is not None and not words.module and can_be_seen(script)
-    program = script is not None and not words.module and _is_program(words, script, is_file)
-    if script is not None and source is not None and is_file:
-        name = posixpath.relpath(inside(script, source), folder or ".")
-    is_relative = is_file or is_shell_script(name)  # else a program is looked for in PATH
-    if not words.module and (name.startswith("-") or (program and is_relative and "/" not in name)):
+    is_file = path is not None and not module and is_readable_file(path)
+    program = path is not None and not module and _is_program(path, is_file, no_python=no_python)
+    if path is not None and source is not None and is_file:
+        name = posixpath.relpath(inside(path, source), folder or ".")
+    is_relative = is_file or is_shell_script(name)  # otherwise PATH is searched for a program
+    if not module and (name.startswith("-") or (program and is_relative and "/" not in name)):
         name = f"./{name}"
     job = Job(
         script=name,
-        arguments=words.arguments,
-        module=words.module,
+        arguments=given,
+        module=module,
         program=program,
-        launcher=words.launcher,
-        launcher_arguments=words.launcher_arguments,
-        devices=number_or_auto("--nproc", words.nproc, 1024),
-        main_address=words.main_address,
-        main_port=number_or_auto("--main-port", words.main_port, 65535),
+        launcher=options.get("launcher"),
+        launcher_arguments=word_list("--launcher-arg", launcher_arguments),
+        devices=number_or_auto("--nproc", options.get("nproc"), 1024),
+        main_address=options.get("main_address"),
+        main_port=number_or_auto("--main-port", options.get("main_port"), 65535),
         environment=environment,
         secrets=secrets,
         workdir_name=workdir_name(source),
         project=str((source or Path()).resolve()),
-        workdir=words.workdir or None,
+        workdir=options.get("workdir") or None,
         folder=folder,
     )
-    seen = script if is_file else None
-    return Asked(job, source, None if program else seen, seen if program else None)
+    file = path if is_file else None
+    return JobRequest(job, source, None if program else file, file if program else None)
 
 
-def _is_program(words: JobWords, script: Path, is_file: bool) -> bool:
-    """Tell whether SCRIPT is started as it is. Raises UsageError where it cannot be started."""
+def _is_program(path: Path, is_file: bool, *, no_python: bool) -> bool:
+    """Tell whether SCRIPT is started as it is. Raises UsageError if it cannot be started."""
     try:
         if not is_file:
-            refuse_notebook(script)
-            return words.no_python or is_shell_script(script.name)
-        if words.no_python:
-            check_program(script)
-        return words.no_python or is_program(script)
+            refuse_notebook(path)
+            return no_python or is_shell_script(path.name)
+        if no_python:
+            check_program(path)
+        return no_python or is_program(path)
     except OSError as error:
-        raise UsageError(f"{escaped(str(script))}: {error.strerror}") from None
+        raise UsageError(f"{escaped(str(path))}: {error.strerror}") from None
 
 
-def local_name(job: Job) -> str:
-    """Return the name of the folder below which embedded nodes work for the job's project, and no other."""
+def _variables(env: Mapping[str, str] | Sequence[str]) -> tuple[str, ...]:
+    """Return variables as `--env` takes them."""
+    if not isinstance(env, Mapping):
+        return word_list("--env", env)
+    for name in env:
+        if "=" in name:
+            raise UsageError(f"--env {name!r}: expected a variable's name, which has no =")
+    return tuple(f"{name}={value}" for name, value in env.items())
+
+
+def project_here() -> Job:
+    """Return the job of the current folder, as a launch from here has it, without a script."""
+    here = Path.cwd()
+    return Job("", workdir_name=workdir_name(here), project=str(here.resolve()))
+
+
+def local_name(job: Job | None) -> str:
+    """Return the folder below which embedded nodes work: one for each project, one for no project."""
+    if job is None:
+        return ANY
     digest = hashlib.sha256(os.fsencode(job.project)).hexdigest()
     return f"{job.workdir_name}-{digest[:8]}"

@@ -1,7 +1,7 @@
 """The use case: one script on every node.
 
-connect -> rendezvous -> plan -> upload -> checks -> start -> follow -> verdict, and where it failed and may
-be restarted (`control/restarts.py`), from the start again
+connect -> rendezvous -> plan -> upload -> checks -> start -> follow -> verdict; and again from the start if
+it failed and may be restarted (`control/restarts.py`)
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from orchestrator.pipeline.prepare import (
 )
 from orchestrator.pipeline.queue import claim_nodes
 from orchestrator.pipeline.transport_needs import require_background, require_files
-from orchestrator.plan import Facts, Job, Plan
+from orchestrator.plan import Facts, Job, Plan, paste
 from orchestrator.plan.masking import known_secrets, masked_text, masked_words
 from orchestrator.plan.plan import choose_launcher
 from orchestrator.preflight.level import Level
@@ -51,20 +51,19 @@ from orchestrator.runs.record import Record
 from orchestrator.runs.stop_request import StopRequest, request_stop
 from orchestrator.sync import Tree
 
-_NO_ROOM = 10.0  # seconds for which it is tried to record that a job could not be started
+_DISK_FULL_TIMEOUT = 10.0  # seconds to wait for disk space to record a failed start
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a launch is asked to do.
+    """What to launch.
 
-    `source` is the folder that goes to the nodes (None: they have the files), and `script` what is checked
-    before anything starts (None where it cannot be seen from here). `preflight` is how much is tried
-    before the start (None: nothing). `detach` is to return once the job runs, and have it controlled in the
-    background; to `wait` is to start once no other run uses the nodes. `restarts` is how often all of it
-    is started again when it fails (an elastic job says itself how often torchrun does). A source of more
-    than `sync_limit` bytes is not sent (None: any is); with `overwrite` its files go even where those on a
-    node have changed. `transport` is open while the launch goes on.
+    `source` is the folder that goes to the nodes (None: they have the files), `script` the file to check
+    before anything starts (None if it is not on this machine), and `preflight` the level of the checks
+    (None: none). `detach` returns once the job runs, controlled in the background; `wait` starts once no
+    other run uses the nodes. `restarts` is how often the whole job is restarted if it fails (an elastic job
+    has its own number, for torchrun). A source of more than `sync_limit` bytes is refused (None: no limit);
+    `overwrite` replaces files that have changed on a node. `transport` is open.
     """
 
     inventory: Inventory
@@ -83,7 +82,7 @@ class Request:
 
     @property
     def spec(self) -> LaunchSpec:
-        """What of it is needed to start the job, and to start it again."""
+        """What is needed to start the job, and to restart it."""
         return LaunchSpec(
             job=self.job,
             hosts=self.inventory.hosts,
@@ -100,15 +99,14 @@ class Request:
 async def launch(
     request: Request, emit: events.Emit, interrupts: Interrupts | None = None
 ) -> Verdict | None:
-    """Run the job on all nodes and return how it ended, or None when it goes on in the background.
+    """Run the job on all nodes and return how it ended, or None if it continues in the background.
 
-    `emit` hears everything that happens; `interrupts` is how a person stops it, or leaves it. Raises
-    UsageError for a request that makes no sense, LaunchError when the job could not be started; then
-    nothing runs.
+    `emit` hears every event; `interrupts` stop the run, or leave it. Raises UsageError for an invalid
+    request, LaunchError if the job could not be started; then nothing runs.
     """
     check(request)
     interrupts = interrupts or Interrupts()
-    _decide_who_may_leave(request, emit, interrupts)
+    _allow_leaving(request, emit, interrupts)
     transport = with_silence_timeout(request.transport, request.terms.node_timeout)
     fleet = Fleet(request.inventory.hosts, transport)
     connections: list[NodeConnection] = []
@@ -133,16 +131,16 @@ async def launch(
             await close_all(connections)
             await fleet.close()
         await hand_over(record.spec)
-    _tell_of_leaving(record, reason, interrupts, emit)
+    _report_leaving(record, reason, interrupts, emit)
     return None
 
 
 async def _prepare(
     fleet: Fleet, request: Request, emit: events.Emit
 ) -> tuple[list[Facts], Plan, Tree | None, list[events.Uneven]]:
-    """Connect, find the rendezvous, plan, upload, check: all that comes before the first process starts.
+    """Connect, find the rendezvous, plan, upload, check: everything before the first process starts.
 
-    Returns the facts of the nodes, the plan, the files that it is for, and which of them differ by node.
+    Returns the facts of the nodes, the plan, its files, and the differences between nodes.
     """
     uneven: list[events.Uneven] = []
 
@@ -152,7 +150,7 @@ async def _prepare(
         emit(event)
 
     if request.preflight is not None:
-        # Importing the checks takes longer than making them: it is done while nodes are waited for.
+        # Importing the checks takes longer than running them: import them while connecting.
         asyncio.get_running_loop().run_in_executor(
             None, import_module, "orchestrator.pipeline.checks"
         )
@@ -174,17 +172,17 @@ def _record(
     tree: Tree | None,
     uneven: list[events.Uneven],
 ) -> Record:
-    """Put the run on record. Raises LaunchError."""
+    """Record the run. Raises LaunchError."""
     spec = replace(request.spec, digest=None if tree is None else tree.digest)
     record = Record.create(plan, _settings(request, facts), spec if request.restarts else None)
-    with suppress(OSError):  # a disk that is full now: the screen has told of them
+    with suppress(OSError):  # the disk is full; they were shown already
         for event in uneven:
             record.note(event)
     return record
 
 
-def _decide_who_may_leave(request: Request, emit: events.Emit, interrupts: Interrupts) -> None:
-    """Have the run left at once with --detach, and never where it would end with its controller."""
+def _allow_leaving(request: Request, emit: events.Emit, interrupts: Interrupts) -> None:
+    """Leave the run at once with --detach, and never if it would end with its controller."""
     if not request.transport.capabilities.outlives_controller:
         why = f"over transport {request.transport.name} the run would end with this command"
         interrupts.refuse_to_leave(lambda: emit(events.Warned(f"the run is not left: {why}")))
@@ -192,10 +190,8 @@ def _decide_who_may_leave(request: Request, emit: events.Emit, interrupts: Inter
         interrupts.leave("detached")
 
 
-def _tell_of_leaving(
-    record: Record, reason: str, interrupts: Interrupts, emit: events.Emit
-) -> None:
-    """Say that the run goes on in the background; stop it there if it was interrupted meanwhile."""
+def _report_leaving(record: Record, reason: str, interrupts: Interrupts, emit: events.Emit) -> None:
+    """Report that the run continues in the background; stop it there if it was interrupted meanwhile."""
     if interrupts.count == 0:
         emit(events.Detached(record.plan.run, reason))
         return
@@ -205,7 +201,7 @@ def _tell_of_leaving(
 
 
 async def _start(record: Record, connections: list[NodeConnection]) -> None:
-    """Start the job on every node, or on none, and keep on record which."""
+    """Start the job on every node, or on none, and record which."""
     try:
         await start(record.plan, connections, record.settings)
     except LaunchError as error:
@@ -215,10 +211,10 @@ async def _start(record: Record, connections: list[NodeConnection]) -> None:
             exit_code=error.exit_code,
             summary=masked_text("; ".join(error.message.splitlines())),
         )
-        with suppress(OSError):  # a full disk must not hide why the job could not be started
-            await write_within(_NO_ROOM, failed)
+        with suppress(OSError):  # a full disk must not hide why the start failed
+            await write_within(_DISK_FULL_TIMEOUT, failed)
         raise
-    with suppress(OSError):  # it is written once there is room
+    with suppress(OSError):  # it is written once the disk has room
         record.write_state("running")
 
 
@@ -241,7 +237,7 @@ def _new_name(request: Request) -> str:
 async def dry_run(
     request: Request, emit: events.Emit, interrupts: Interrupts | None = None
 ) -> Plan:
-    """Return what `launch` would run, having asked the nodes what they are, and started nothing."""
+    """Return what `launch` would run; the nodes are asked for their facts, and nothing is started."""
     check(request)
     fleet = Fleet(request.inventory.hosts, request.transport)
 
@@ -256,10 +252,13 @@ async def dry_run(
         await fleet.close()
 
 
+def commands(plan: Plan) -> str:
+    """Return the commands of a plan as text, ready to paste."""
+    return "".join(f"{line}\n" for line in paste.shell_commands(plan))
+
+
 def check(request: Request) -> None:
-    """Raise when it makes no sense, or the script is known to fail under the launcher, before anything is
-    started.
-    """
+    """Raise UsageError for an invalid request, PlanError if the script would fail under the launcher."""
     terms = request.terms
     if request.detach:
         require_background(request.transport, "--detach")
@@ -273,7 +272,7 @@ def check(request: Request) -> None:
         require_files(request.transport, "--fetch", "leave it out, and fetch the files yourself")
     if request.job.elastic is not None and (request.restarts or terms.keep_going):
         raise UsageError(
-            "what an elastic job does when a rank fails is up to torchrun",
+            "torchrun decides what an elastic job does when a rank fails",
             remedy="leave out either --elastic or --on-failure continue",
         )
     launcher = choose_launcher(request.inventory.hosts, request.job)

@@ -1,6 +1,6 @@
-"""The use case: what every node is, and why a node cannot tell.
+"""The use case: what every node is, or why that is unknown.
 
-connect -> facts -> GPUs and software; one node that is dead hides no other.
+connect -> facts -> GPUs and software; an unreachable node does not hide the others.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from orchestrator import events
+from orchestrator.api.hosts import HostOptions, Note, open_hosts
 from orchestrator.errors import NodeError, PlanError, Unreachable, UsageError
 from orchestrator.inventory import Host, Inventory
 from orchestrator.inventory.ranges import fold
@@ -29,9 +30,9 @@ from orchestrator.remote.base import Transport
 from orchestrator.remote.fleet import Fleet
 from orchestrator.remote.grouped_errors import group_verdicts
 
-_PROBE_TIME = 20.0  # seconds; nvidia-smi first wakes up each GPU where its driver sleeps
+_PROBE_TIMEOUT = 20.0  # seconds; nvidia-smi may have to initialize each GPU's driver
 _INSTALL_RSYNC = "install rsync there, or bring the files yourself and use --no-sync"
-_HAVE_TORCH = (
+_INSTALL_TORCH = (
     "set `python:` in the inventory to the interpreter that has it (a login by SSH activates no "
     "environment), or install torch for this one"
 )
@@ -39,11 +40,11 @@ _HAVE_TORCH = (
 
 @dataclass(frozen=True)
 class NodeReport:
-    """What one node is, or why that is not known: one of `facts` and `problem` is None.
+    """What one node is, or why that is unknown: either `facts` or `problem` is None.
 
-    `gpus` and `software` are what it has, or why it could not tell. `interface` and `address` are the
-    node's own in `subnet`, which all nodes with facts share; all three are None where they share none.
-    `faults` are reasons for which a launch could not work there, each with what to do.
+    `gpus` and `software` are what it has, or why it did not answer. `interface` and `address` are the
+    node's own in `subnet`, which all nodes with facts share; all three are None if they share none.
+    `faults` are the reasons why a launch would fail there, each with what to do.
     """
 
     host: Host
@@ -58,84 +59,90 @@ class NodeReport:
 
     @property
     def torch(self) -> Torch | None:
-        """The torch of its interpreter, None where there is none, or that is not known."""
+        """The torch of its interpreter; None if it has none, or that is unknown."""
         interpreter = self.interpreter
         return None if interpreter is None else interpreter.torch
 
     @property
     def interpreter(self) -> Interpreter | None:
-        """The interpreter of the job, None where it does not start, or that is not known."""
+        """The interpreter of the job; None if it does not start, or that is unknown."""
         known = self.software if isinstance(self.software, Software) else None
         return None if known is None or isinstance(known.interpreter, str) else known.interpreter
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a launch could not work on a node, and what to do about it; `kind` for a program."""
+    """Why a launch would fail on a node, and what to do; `kind` is for programs."""
 
     message: str
     remedy: str
     kind: Literal["rsync", "python", "torch", "identity", "launcher"]
 
 
-async def survey(inventory: Inventory, transport: Transport, emit: events.Emit) -> list[NodeReport]:
-    """Connect to every node and ask it what it is; return one report a host, in their order, and the
-    spares last.
+async def nodes(
+    options: HostOptions, emit: events.Emit, note: Note | None = None
+) -> list[NodeReport]:
+    """Connect to the nodes that the options choose, and report what each is; see `survey`.
+
+    Raises UsageError. Spares are included unless `nodes` names the hosts.
     """
+    async with open_hosts(options, note=note) as (inventory, transport):
+        if options.get("nodes") is not None:
+            inventory = inventory.model_copy(update={"spares": ()})
+        return await survey(inventory, transport, emit)
+
+
+async def survey(inventory: Inventory, transport: Transport, emit: events.Emit) -> list[NodeReport]:
+    """Connect to every node and return a report for each host, in their order, and the spares last."""
     hosts = inventory.hosts + inventory.spares
     fleet = Fleet(hosts, transport)
     try:
         answers, problems = await connect_available(fleet, emit)
-        with Phase("hardware", (host.name for host in fleet.hosts), emit):
-            have = await asyncio.gather(*map(_equipment, fleet.agents))
+        names = [host.name for host in fleet.hosts]
+        with Phase("hardware", names, emit):
+            equipment = await asyncio.gather(*map(_equipment, fleet.agents))
     finally:
         await fleet.close()
-    equipment = {host.name: each for host, each in zip(fleet.hosts, have, strict=True)}
-    known = {host.name: facts for host, facts in zip(fleet.hosts, answers, strict=True)}
-    twins: PlanError | None = None
-    try:
-        check_distinct(list(known), answers)
-    except PlanError as error:
-        twins = error
     network = _network(answers, inventory.main.address)
-    if network is None and known:
+    if network is None and answers:
         emit(
             events.Warned(
                 "the nodes share no subnet: a launch takes the address that SSH reaches main by, "
                 "unless --main-address gives another"
             )
         )
-    places = zip(network.interfaces, network.addresses, strict=True) if network else ()
-    ways = dict(zip(known, places, strict=False))
-    found: dict[str, Facts | Unreachable] = {**known, **{each.node: each for each in problems}}
-    reports = [
-        _report(host, found[host.name], network, *ways.get(host.name, (None, None)))
-        for host in hosts
-    ]
-    reports = [
-        replace(report, gpus=gpus, software=software)
-        for report in reports
-        for gpus, software in [equipment.get(report.host.name, (None, None))]
-    ]
-    shared = Counter(facts.identity for facts in answers)
-    told = [replace(report, faults=faults_of(report, reports)) for report in reports]
-    if twins is None:
-        return told
-    fault = Fault(twins.message, twins.remedy or "", "identity")
+    by_name = {host.name: host for host in hosts}
+    reports_of = {each.node: NodeReport(by_name[each.node], None, each) for each in problems}
+    for index, (host, facts) in enumerate(zip(fleet.hosts, answers, strict=True)):
+        place: tuple[str | None, str | None, str | None] = (None, None, None)
+        if network is not None and network.interfaces[index] is not None:
+            place = (network.interfaces[index], network.addresses[index], network.subnet)
+        reports_of[host.name] = NodeReport(host, facts, None, *place, *equipment[index])
+    reports = [reports_of[host.name] for host in hosts]
+    duplicates: tuple[Fault, ...] = ()
+    try:
+        check_distinct(names, answers)
+    except PlanError as error:
+        duplicates = (Fault(error.message, error.remedy or "", "identity"),)
+    count = Counter(facts.identity for facts in answers)
     return [
-        replace(report, faults=(*report.faults, fault))
-        if report.facts is not None and shared[report.facts.identity] > 1
-        else report
-        for report in told
+        replace(
+            report,
+            faults=faults_of(report, reports)
+            + (duplicates if report.facts and count[report.facts.identity] > 1 else ()),
+        )
+        for report in reports
     ]
 
 
 async def _equipment(agent: Agent) -> tuple[Gpus | NoAnswer, Software | NoAnswer]:
-    """Return which GPUs a node has, and what its interpreter has for a job."""
+    """Return which GPUs a node has, and which software its interpreter has for a job."""
     job = {"workdir": "/", "environment": dict(agent.node.host.env), "unset": []}
     probes = {GPU.name: {}, SOFTWARE.name: {"names": [], "folder": "/", **job}}
     try:
-        raw = await agent.ask("check", timeout=_PROBE_TIME + 10, limit=_PROBE_TIME, probes=probes)
+        raw = await agent.ask(
+            "check", timeout=_PROBE_TIMEOUT + 10, limit=_PROBE_TIMEOUT, probes=probes
+        )
     except NodeError as error:
         why = NoAnswer(error.text)
         return why, why
@@ -143,7 +150,7 @@ async def _equipment(agent: Agent) -> tuple[Gpus | NoAnswer, Software | NoAnswer
 
 
 def faults_of(report: NodeReport, all_reports: Sequence[NodeReport]) -> tuple[Fault, ...]:
-    """Return why a launch could not work on this node, among all."""
+    """Return why a launch would fail on this node, among all."""
     if report.facts is None:
         return ()
     faults = []
@@ -151,11 +158,11 @@ def faults_of(report: NodeReport, all_reports: Sequence[NodeReport]) -> tuple[Fa
         faults.append(Fault("rsync is not installed", _INSTALL_RSYNC, "rsync"))
     software, interpreter = report.software, report.interpreter
     if isinstance(software, NoAnswer):
-        text = f"its Python could not be looked at: {software.reason}"
+        text = f"its Python could not be examined: {software.reason}"
         faults.append(Fault(text, "try again", "python"))
     elif isinstance(software, Software) and isinstance(software.interpreter, str):
         text = f"Python does not start in the job's environment: {software.interpreter}"
-        faults.append(Fault(text, "look at PYTHONHOME and PYTHONPATH there", "python"))
+        faults.append(Fault(text, "check PYTHONHOME and PYTHONPATH there", "python"))
     needs_torch = False
     try:
         needs_torch = "torch" in registry.find(report.host.launcher or registry.DEFAULT).needs
@@ -165,53 +172,39 @@ def faults_of(report: NodeReport, all_reports: Sequence[NodeReport]) -> tuple[Fa
         return tuple(faults)
     if interpreter.torch is None and needs_torch:
         text = f"torch is not installed for {interpreter.executable}"
-        faults.append(Fault(text, _HAVE_TORCH, "torch"))
+        faults.append(Fault(text, _INSTALL_TORCH, "torch"))
     others = [each.interpreter for each in all_reports if each.interpreter is not None]
-    theirs = [each.torch for each in others if each.torch is not None]
+    all_python = [f"Python {each.minor}" for each in others]
     compared: tuple[tuple[Literal["torch", "python"], object, Sequence[object]], ...] = (
-        ("torch", interpreter.torch, theirs),
-        ("python", f"Python {interpreter.minor}", [f"Python {each.minor}" for each in others]),
+        ("torch", interpreter.torch, [each.torch for each in others if each.torch is not None]),
+        ("python", f"Python {interpreter.minor}", all_python),
     )
-    for kind, mine, all_of_them in compared:
-        common = Counter(map(str, all_of_them)).most_common(1)
+    for kind, mine, all_nodes in compared:
+        common = Counter(map(str, all_nodes)).most_common(1)
         if mine is not None and common and str(mine) != common[0][0]:
-            text = f"{mine}, where others have {common[0][0]}"
-            remedy = "have all nodes run the same: `orch preflight` says how"
+            text = f"{mine}, but others have {common[0][0]}"
+            remedy = "install the same on all nodes: `orch preflight` shows how"
             faults.append(Fault(text, remedy, kind))
     return tuple(faults)
 
 
 def faults(reports: Sequence[NodeReport]) -> list[str]:
-    """Return why a launch could not work, and what to do, each thing once, with its nodes."""
-    nodes: dict[Fault, list[str]] = {}
+    """Return why a launch would fail, and what to do, each fault once, with its nodes."""
+    names_of: dict[Fault, list[str]] = {}
     for report in reports:
         for fault in report.faults:
-            nodes.setdefault(fault, []).append(report.host.name)
-    return [f"{fold(names)}: {f.message}\n  → {f.remedy}" for f, names in nodes.items()]
+            names_of.setdefault(fault, []).append(report.host.name)
+    return [f"{fold(names)}: {f.message}\n  → {f.remedy}" for f, names in names_of.items()]
 
 
 def problems(reports: Sequence[NodeReport]) -> list[str]:
-    """Return why nodes cannot be reached, and what to do, each thing once."""
+    """Return why nodes cannot be reached, and what to do, each problem once."""
     failures = (report.problem for report in reports if report.problem is not None)
     return [str(each) for each in group_verdicts(failures)]
 
 
 def _network(facts: list[Facts], main: str | None) -> Network | None:
-    """Return the network that a launch would choose, had it only the nodes with these facts."""
+    """Return the network that a launch on the nodes with these facts would choose."""
     if not facts:
         return None
     return (choose_network(facts, main) if main else None) or choose_network(facts)
-
-
-def _report(
-    host: Host,
-    found: Facts | Unreachable,
-    network: Network | None,
-    interface: str | None,
-    address: str | None,
-) -> NodeReport:
-    if isinstance(found, Unreachable):
-        return NodeReport(host, None, found)
-    if network is None or interface is None:
-        return NodeReport(host, found, None)
-    return NodeReport(host, found, None, interface, address, network.subnet)

@@ -1,4 +1,4 @@
-"""A command of Python or of another launcher in the place of SCRIPT: the line to type instead."""
+"""A command of Python or of another launcher instead of SCRIPT: the line to type instead."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _PLACEHOLDER = "train.py"
 
 @dataclass(frozen=True)
 class _Launcher:
-    """How a launcher's options are said to orch.
+    """How a launcher's options translate to those of orch.
 
-    `after` are the words that follow its name, `renamed` the options with a value that orch has too,
-    `flags` those without one, `kept` go on to the same launcher, and the others are left out: orch
+    `after` are the words that follow its name, `renamed` options with a value that orch has too, `flags`
+    those without a value, `kept` those passed to the launcher; other options are left out, since orch
     does what they are for. `own` are options that choose the launcher.
     """
 
@@ -109,10 +109,10 @@ _MODULES = {
 
 
 def refuse_command(words: Sequence[str], module: bool, before: Sequence[str]) -> None:
-    """Raise UsageError where `words`, SCRIPT and its arguments, are a command for one machine.
+    """Raise UsageError if `words`, SCRIPT and its arguments, are a command for one machine.
 
-    The remedy is the line that launches what that command does; `before` are the options of orch that
-    stand in front of them, as they were typed.
+    The remedy is the line that launches what that command does; `before` are the options of orch before
+    them, as typed.
     """
     if module and words[0] not in _MODULES:
         return
@@ -120,25 +120,22 @@ def refuse_command(words: Sequence[str], module: bool, before: Sequence[str]) ->
         words = _split(words[0])
         if len(words) > 1 and Path(words[0]).is_file():
             raise UsageError(
-                "SCRIPT and its arguments stand in one pair of quotes",
+                "SCRIPT and its arguments are in one pair of quotes",
                 remedy=f"type: {_shown(['orch', 'launch', *before, *words])}",
             )
     if not module and not _is_command(words[0]):
         return
-    said = ("-m", *words) if module else tuple(words)
-    line = _line(("python", *said) if module else said)
+    line = _line(("python", "-m", *words) if module else words)
     command = PurePosixPath(words[0]).name
     if line is None:
         raise UsageError(
-            f"orch launch starts a script, and `{escaped(command)}` has none here",
+            f"orch launch starts a script, and this `{escaped(command)}` has none",
             remedy=f"put the code into a file: orch launch {_PLACEHOLDER}",
         )
     own = [word for word in before if not (module and word in ("-m", "--module"))]
     remedy = f"type: {_shown(['orch', 'launch', *own, *line])}"
     if _PYTHON.fullmatch(command) and "/" in words[0]:
-        remedy += (
-            f"; which Python the nodes use stands in the inventory: python: {escaped(words[0])}"
-        )
+        remedy += f"; the inventory names the nodes' Python: python: {escaped(words[0])}"
     raise UsageError(
         f"`{escaped(command)}` is not needed: orch launch starts the script on every node itself",
         remedy=remedy,
@@ -146,7 +143,7 @@ def refuse_command(words: Sequence[str], module: bool, before: Sequence[str]) ->
 
 
 def launcher_in(line: str) -> str | None:
-    """Return the launcher of ranks that a line of a shell script runs."""
+    """Return the launcher that a line of a shell script runs, None for any other command."""
     words = line.split()
     while words and (words[0] in _PREFIXES or "=" in words[0]):
         words.pop(0)
@@ -164,7 +161,7 @@ def launcher_in(line: str) -> str | None:
 
 
 def _is_command(word: str) -> bool:
-    """Tell whether `word` is Python, a shell or a launcher, and no script of that name."""
+    """Tell whether `word` is Python, a shell or a launcher, and not a script of that name."""
     path = PurePosixPath(word)
     if not (path.name in _LAUNCHERS or path.name in _SHELLS or _PYTHON.fullmatch(path.name)):
         return False
@@ -172,7 +169,7 @@ def _is_command(word: str) -> bool:
 
 
 def _split(word: str) -> Sequence[str]:
-    """Return the words of a whole command that was typed as one, in quotes."""
+    """Return the words of a command that was typed as one word, in quotes."""
     if " " not in word or Path(word).exists():
         return [word]
     try:
@@ -182,7 +179,7 @@ def _split(word: str) -> Sequence[str]:
 
 
 def _line(words: Sequence[str]) -> list[str] | None:
-    """Return options, SCRIPT and arguments for orch; None where the words have no script."""
+    """Return options, SCRIPT and arguments for orch; None if the words have no script."""
     if not words:
         return None
     if not _is_command(words[0]):
@@ -225,13 +222,13 @@ def _of_launcher(launcher: _Launcher, words: list[str]) -> list[str] | None:
             continue
         if not equals and words and not _looks_like_script(words):
             value = words.pop(0)
-        options += _said(launcher, option, value)
+        options += _translated(launcher, option, value)
     rest = _line(words)
     return None if rest is None else [*options, *rest]
 
 
-def _said(launcher: _Launcher, option: str, value: str) -> Iterable[str]:
-    """Return how one option with a value is said to orch."""
+def _translated(launcher: _Launcher, option: str, value: str) -> Iterable[str]:
+    """Return an option with a value in orch's words."""
     if option in launcher.kept:
         joined = f"{option}={value}" if option.startswith("--") else f"{option}{value}"
         return [f"--launcher-arg={joined}"]
@@ -244,7 +241,7 @@ def _said(launcher: _Launcher, option: str, value: str) -> Iterable[str]:
 
 
 def _looks_like_script(words: Sequence[str]) -> bool:
-    """Tell whether the words after an option that is not known begin the command, and are not its value."""
+    """Tell whether the words after an unknown option start the command, and are not its value."""
     return words[0].startswith("-") or words[0].endswith((".py", ".sh")) or _is_command(words[0])
 
 

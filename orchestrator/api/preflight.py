@@ -1,141 +1,144 @@
-"""The use case: would a launch work, and if not, why not.
+"""The use case: check whether a launch would work, and if not, why.
 
-reach what can be reached -> meet -> plan -> clear; what goes wrong on the way is a finding.
+connect to what is reachable -> rendezvous -> plan -> checks; a failure on the way is a finding.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import contextmanager
+from typing import Literal
 
 from orchestrator import events
-from orchestrator.control.interrupts import Interrupts
-from orchestrator.errors import LaunchError, PlanError, SyncError
-from orchestrator.inventory import Inventory
+from orchestrator.api.hosts import Note, open_hosts
+from orchestrator.api.job import JobOptions, JobRequest, local_name, read_job
+from orchestrator.api.values import AnyPath, check_names, one_of, word_list
+from orchestrator.errors import LaunchError
+from orchestrator.inventory import Main
 from orchestrator.pipeline.checks import run_checks
 from orchestrator.pipeline.connect import connect_available
 from orchestrator.pipeline.outgoing import warn_of_unsent_files
 from orchestrator.pipeline.prepare import warn_of_broken_launchers, with_workdirs
 from orchestrator.pipeline.rendezvous import find_network, reserve_port
 from orchestrator.pipeline.transport_needs import require_files
-from orchestrator.plan import Facts, Job, Network, make_plan
+from orchestrator.plan import Facts, Network, make_plan
 from orchestrator.plan.job import DEFAULT_PORT
 from orchestrator.plan.network import check_distinct
 from orchestrator.preflight.hosts.reached import check_reach
 from orchestrator.preflight.model import Check, Context, Level, Script
 from orchestrator.preflight.registry import CHECKS, left_out, select
 from orchestrator.preflight.report import Report
-from orchestrator.remote.base import Transport
 from orchestrator.remote.fleet import Fleet
 from orchestrator.remote.grouped_errors import connect_error
-from orchestrator.remote.transports import create
 from orchestrator.runs.names import new_name
 from orchestrator.sync.client import version_here
 
 
-@dataclass(frozen=True)
-class PreflightRequest:
-    """What a preflight is asked to do: the checks of `level`, or those named by `only`.
+class PreflightOptions(JobOptions, total=False):
+    """The options of `orch preflight`, under the same names; `hosts` is its --inventory."""
 
-    `job` is what would be launched, `source` the folder that would go to the nodes (`sends` says whether
-    one would, known or not), and `script` what is looked into (None: what concerns the script is skipped).
-    """
-
-    inventory: Inventory
-    job: Job
-    source: Path | None = None
-    script: Path | None = None
-    sends: bool = True
-    level: Level = Level.QUICK
-    only: tuple[str, ...] = ()
-    transport: Transport = field(default_factory=create)
+    level: Literal["quick", "full"]
+    only: Sequence[str]
 
 
 async def preflight(
-    request: PreflightRequest, emit: events.Emit, interrupts: Interrupts | None = None
+    script: AnyPath | None,
+    arguments: Sequence[object],
+    options: PreflightOptions,
+    emit: events.Emit,
+    *,
+    note: Note | None = None,
 ) -> Report:
-    """Try on all nodes what a launch would need, and return what was found; nothing is left there.
+    """Check all nodes for what the launch needs that the options describe; nothing is left on the nodes.
 
-    `emit` hears of each step; `interrupts` is how a person ends it. Raises UsageError for a request that
-    makes no sense, ConnectError when no node can be reached, LaunchError when no plan can be made.
+    Without a script, checks of the script are skipped. `emit` hears each step. Raises TypeError for an
+    unknown option, UsageError for an invalid value, ConnectError if no node can be reached, LaunchError if
+    no plan can be made.
     """
-    checks = select(request.level, request.only)
+    check_names("preflight", options, PreflightOptions)
+    level = Level(one_of("--level", options.get("level", "full"), "quick", "full"))
+    only = word_list("--only", options.get("only"))
+    checks = select(level, only)
     for warning in left_out():
         emit(events.Warned(warning))
-    if request.sends:
-        require_files(
-            request.transport,
-            "no files can be copied to the nodes",
-            "bring them there yourself, and use --no-sync",
-        )
-    warn_of_unsent_files(request.job, request.source, request.script, emit)
-    fleet = Fleet(request.inventory.hosts, request.transport)
-    interrupts = interrupts or Interrupts()
-    try:
-        context = await interrupts.abort(_look(fleet, request, emit))
-        checks = (*_unasked(request, context, checks), *checks)
-        return await interrupts.abort(run_checks(fleet, context, checks, emit))
-    finally:
-        await fleet.close()
+    asked = read_job(script, arguments, options)
+    sends = not options.get("no_sync", False)
+    name = local_name(asked.job)
+    async with open_hosts(options, local_name=name, note=note) as (inventory, transport):
+        if sends:
+            require_files(
+                transport,
+                "no files can be copied to the nodes",
+                "bring them there yourself, and use --no-sync",
+            )
+        warn_of_unsent_files(asked.job, asked.source, asked.script, emit)
+        fleet = Fleet(inventory.hosts, transport)
+        try:
+            context = await _plan(fleet, inventory.main, asked, level, emit, sends=sends)
+            checks = (*_always_reported(context, checks, only), *checks)
+            return await run_checks(fleet, context, checks, emit)
+        finally:
+            await fleet.close()
 
 
-def _unasked(
-    request: PreflightRequest, context: Context, checks: Sequence[Check]
+def _always_reported(
+    context: Context, checks: Sequence[Check], only: Sequence[str]
 ) -> Iterator[Check]:
-    """Yield what is told whatever was asked for: else it would pass where no launch gets anywhere."""
+    """Yield checks that were not asked for and have failed: without them, a hopeless launch would pass."""
     for check in CHECKS:
         unreached = check is check_reach and context.unreachable
-        stops = check.id in context.trouble and not request.only
+        stops = check.id in context.trouble and not only
         if (unreached or stops) and check not in checks:
             yield check
 
 
-async def _look(fleet: Fleet, request: PreflightRequest, emit: events.Emit) -> Context:
-    """Plan as a launch would, as far as it goes."""
+async def _plan(
+    fleet: Fleet, main: Main, asked: JobRequest, level: Level, emit: events.Emit, *, sends: bool
+) -> Context:
+    """Plan as a launch would, as far as that is possible."""
     (facts, unreachable), _ = await asyncio.gather(
         connect_available(fleet, emit), warn_of_broken_launchers(emit)
     )
     if not facts:
-        raise connect_error(unreachable, len(request.inventory.hosts))
-    main, job = request.inventory.main, request.job
+        raise connect_error(unreachable, len(unreachable))
+    job = asked.job
     trouble: dict[str, LaunchError] = {}
-    try:
-        check_distinct([host.name for host in fleet.hosts], facts)
-    except PlanError as error:
-        trouble["host.unique"] = error
-    try:
-        network = await find_network(fleet, facts, job.main_address or main.address)
-    except LaunchError as error:
-        trouble["nic.pick"] = error
-        network = _unknown_network(facts)
-    if request.sends:
+
+    @contextmanager
+    def recorded_as(check_id: str) -> Iterator[None]:
         try:
+            yield
+        except LaunchError as error:
+            trouble[check_id] = error
+
+    with recorded_as("host.unique"):
+        check_distinct([host.name for host in fleet.hosts], facts)
+    network = _unknown_network(facts)
+    with recorded_as("nic.pick"):
+        network = await find_network(fleet, facts, job.main_address or main.address)
+    if sends:
+        with recorded_as("host.rsync"):
             version_here()
-        except SyncError as error:
-            trouble["host.rsync"] = error
-    asked = job.main_port or main.port
-    try:
-        port = await reserve_port(fleet, network.address, asked, emit)
-    except LaunchError as error:
-        trouble["net.bind"] = error
-        port = asked if isinstance(asked, int) else DEFAULT_PORT
+    wanted = job.main_port or main.port
+    port = wanted if isinstance(wanted, int) else DEFAULT_PORT
+    with recorded_as("net.bind"):
+        port = await reserve_port(fleet, network.address, wanted, emit)
     plan = make_plan(new_name("preflight"), fleet.hosts, facts, job, network, port)
     plan = await with_workdirs(fleet, plan, job)
     return Context(
         plan=plan,
         job=job,
         facts=tuple(facts),
-        level=request.level,
-        sends=request.sends,
-        script=Script.read(request.script, request.source) if request.script else None,
+        level=level,
+        sends=sends,
+        script=Script.read(asked.script, asked.source) if asked.script else None,
         unreachable=tuple(unreachable),
         trouble=trouble,
     )
 
 
 def _unknown_network(facts: Sequence[Facts]) -> Network:
-    """Return what stands for the network where none could be found."""
-    nothing = tuple(None for _ in facts)
-    return Network(facts[0].ssh_address or "127.0.0.1", nothing, None, nothing)
+    """Return a placeholder for a network that was not found."""
+    unknown = (None,) * len(facts)
+    return Network(facts[0].ssh_address or "127.0.0.1", unknown, None, unknown)

@@ -1,4 +1,4 @@
-"""What SCRIPT is: Python code, a program that runs as it is, or nothing that can be launched."""
+"""What SCRIPT is: Python code, a program, or a file that cannot be launched."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SHELL_SUFFIXES = {".sh", ".bash", ".zsh", ".ksh", ".csh", ".fish"}
 _ELF = b"\x7fELF"
 _ZIP = b"PK"  # Python runs a zip archive that has a __main__.py
 _HEAD = 4096  # bytes; Linux reads 256 of a #! line
-_LONGEST = 1 << 20  # bytes that are looked at for what they are
+_MAX_READ = 1 << 20  # bytes that are read to find out what a file is
 
 
 def is_program(script: Path) -> bool:
-    """Tell whether the file `script` is started as it is, and not by the nodes' Python.
+    """Tell whether the file `script` is a program, not started by the nodes' Python.
 
-    A name that Python code has decides, then how the file begins. Raises UsageError where it is neither,
-    or a program that Linux would not start; OSError where it cannot be read.
+    A suffix of Python decides, then the start of the file. Raises UsageError if it is neither, or a
+    program that Linux would not start; OSError if it cannot be read.
     """
     refuse_notebook(script)
     if script.suffix in _PYTHON_SUFFIXES:
@@ -36,7 +36,7 @@ def is_program(script: Path) -> bool:
         if head.startswith((b"#!", _ELF)):
             check_program(script)
             return True
-        text = (head + file.read(_LONGEST - len(head))).decode("utf-8-sig", errors="replace")
+        text = (head + file.read(_MAX_READ - len(head))).decode("utf-8-sig", errors="replace")
     if script.suffix in _SHELL_SUFFIXES:
         raise _no_interpreter(script)
     if text.strip() and not _does_something(text):
@@ -49,7 +49,7 @@ def is_program(script: Path) -> bool:
 
 
 def check_program(script: Path) -> None:
-    """Raise UsageError unless Linux would start the file `script`; OSError where it cannot be read."""
+    """Raise UsageError unless Linux would start the file `script`; OSError if it cannot be read."""
     name = escaped(str(script))
     with script.open("rb") as file:
         head = file.read(_HEAD)
@@ -63,45 +63,45 @@ def check_program(script: Path) -> None:
         raise _no_interpreter(script)
     if not script.stat().st_mode & 0o111:
         raise UsageError(
-            f"{name} is a program, and it is not executable",
+            f"{name} is a program, but is not executable",
             remedy=f"chmod +x {escaped(shlex.quote(str(script)))}",
         )
 
 
 def check_started_once(program: Path, launcher: Launcher) -> None:
-    """Raise UsageError where a shell script that starts ranks itself would be started for every rank."""
+    """Raise UsageError if a shell script that starts ranks itself would be started for every rank."""
     if launcher.once_per_node:
         return
     with program.open("rb") as file:
-        text = file.read(_LONGEST)
+        text = file.read(_MAX_READ)
     if not text.startswith(b"#!"):
         return
     for number, line in enumerate(text.decode(errors="replace").splitlines(), 1):
         other = launcher_in(line)
         if other is not None:
             raise UsageError(
-                f"{escaped(str(program))}:{number} runs {other}, which starts ranks itself, and orch's "
-                f"{launcher.name} would start that once for every rank",
+                f"{escaped(str(program))}:{number} runs {other}, which starts ranks itself; "
+                f"{launcher.name} would start that for every rank",
                 remedy="launch the Python script itself (orch launch train.py), or start the program once "
-                "a node with --launcher python",
+                "per node with --launcher python",
             )
 
 
 def is_shell_script(name: str) -> bool:
-    """Tell whether a file that cannot be seen from here is called as shell scripts are."""
+    """Tell whether a file that is only on the nodes is named like a shell script."""
     return PurePosixPath(name).suffix in _SHELL_SUFFIXES
 
 
 def refuse_notebook(script: Path) -> None:
-    """Raise UsageError where `script` is called as notebooks are."""
+    """Raise UsageError if `script` is named like a notebook."""
     if script.suffix != ".ipynb":
         return
     notebook, converted = (
         escaped(shlex.quote(str(path))) for path in (script, script.with_suffix(".py"))
     )
     raise UsageError(
-        f"{escaped(str(script))} is a notebook, and Python runs none of its cells",
-        remedy=f"make a script of it: jupyter nbconvert --to script {notebook}; "
+        f"{escaped(str(script))} is a notebook, which Python does not run",
+        remedy=f"convert it to a script: jupyter nbconvert --to script {notebook}; "
         f"then: orch launch {converted}",
     )
 
@@ -109,13 +109,13 @@ def refuse_notebook(script: Path) -> None:
 def _no_interpreter(script: Path) -> UsageError:
     name = escaped(str(script))
     return UsageError(
-        f"{name} does not begin with a line that names its interpreter, so Linux cannot start it",
-        remedy="make its first line #!/bin/bash (or what else it is for)",
+        f"{name} has no interpreter in its first line, so Linux cannot start it",
+        remedy="make its first line #!/bin/bash, or another interpreter",
     )
 
 
 def _is_python_line(head: bytes) -> bool:
-    """Tell whether a #! line has Python run the file."""
+    """Tell whether a #! line runs the file with Python."""
     if not head.startswith(b"#!"):
         return False
     words = head[2:].partition(b"\n")[0].decode(errors="replace").split()
@@ -126,10 +126,10 @@ def _is_python_line(head: bytes) -> bool:
 
 
 def _does_something(text: str) -> bool:
-    """Tell whether a text is Python code and, unlike JSON and some YAML, does something."""
+    """Tell whether a text is Python code that does something, unlike JSON and some YAML."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes in strings: the script's own affair
+            warnings.simplefilter("ignore")  # such as invalid escapes in the script's strings
             tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False

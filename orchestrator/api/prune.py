@@ -1,4 +1,4 @@
-"""The use case: forget runs that are over, on their nodes first and on this machine after."""
+"""The use case: remove runs that have ended, from their nodes first, then from this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import events
+from orchestrator.api.slow_phase import slow_phase
+from orchestrator.api.values import parse_size, value_of
 from orchestrator.errors import LaunchError, NodeError, OrchError
+from orchestrator.logs.timespec import parse_time
 from orchestrator.remote.answers import count, parse_answer, text
 from orchestrator.remote.connection import NodeConnection
 from orchestrator.runs.codec import encode
@@ -24,16 +27,15 @@ from orchestrator.runs.registry import all_runs, unreadable_runs
 from orchestrator.runs.saved_run import SavedRun
 from orchestrator.util.text import first_line, printable
 
-_BROKEN_AFTER = 86400.0  # seconds for which a folder without a record is left: it may be being made
-_TRIALS_AFTER = 86400.0
-_LIMIT = 25.0  # seconds for one question to a node
-_MESSAGE_DELAY = 1.0
+_BROKEN_AGE = 86400.0  # seconds for which a folder without a record is kept: it may be new
+_TRIALS_AGE = 86400.0  # seconds for which folders of preflight trials are kept on nodes
+_LIMITS = {"limit": 25.0, "timeout": 50.0}  # seconds for a node, and for its answer to arrive
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Which runs go: those that ended before `before` (seconds since the epoch), and beyond that the
-    oldest until all that this machine keeps is at most `most` bytes. None: does not matter.
+    """Which runs to remove: those that ended before `before` (seconds since the epoch), and the oldest
+    until all that this machine keeps is at most `most` bytes. None: no such limit.
     """
 
     before: float | None = None
@@ -42,9 +44,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Kept:
-    """What is kept of a run on this machine: its folder, how large that is, since when it is over.
+    """What this machine keeps of a run: its folder, its size, and when the run ended.
 
-    `saved` is None where the folder holds no record of a run that can be read.
+    `saved` is None if the folder has no readable record.
     """
 
     folder: Path
@@ -55,9 +57,9 @@ class Kept:
 
 @dataclass
 class Pruned:
-    """What became of one run: whether it is `removed`, else what `problems` there were.
+    """What became of one run: whether it is `removed`, or which `problems` prevented that.
 
-    `nodes` is how many bytes of it there are on its nodes, or were.
+    `nodes` is the bytes that it takes, or took, on its nodes.
     """
 
     kept: Kept
@@ -66,10 +68,20 @@ class Pruned:
     problems: list[str] = field(default_factory=list)
 
 
-def choose(rule: Rule, root: Path | None = None) -> list[Kept]:
-    """Return what the rule means, the oldest first: never a run that is active, or has a controller.
+def rule_of(older_than: str | None, larger_than: str | None) -> Rule:
+    """Return the rule of these options; without any, 30 days. Raises UsageError."""
+    if older_than is None and larger_than is None:
+        older_than = "30d"
+    return Rule(
+        value_of("--older-than", older_than, lambda text: parse_time(text, time.time())),
+        value_of("--larger-than", larger_than, parse_size),
+    )
 
-    Nor what a symbolic link leads to: that is not in the place that orch keeps.
+
+def choose(rule: Rule, root: Path | None = None) -> list[Kept]:
+    """Return what the rule selects, the oldest first: no run that is active or has a controller.
+
+    Symbolic links are left out: what they lead to is not in orch's folder.
     """
     now = time.time()
     runs = [
@@ -77,80 +89,70 @@ def choose(rule: Rule, root: Path | None = None) -> list[Kept]:
         for saved in all_runs(root)
     ]
     total = sum(run.bytes for run in runs)
-    going = []
+    chosen = []
     for run in sorted(runs, key=lambda run: run.since):
-        if run.saved is None or not run.saved.has_ended or _has_controller(run.folder):
-            continue
-        if run.folder.is_symlink():
+        has_ended = run.saved is not None and run.saved.has_ended
+        if not has_ended or _has_controller(run.folder) or run.folder.is_symlink():
             continue
         is_old = rule.before is not None and run.since < rule.before
         if is_old or (rule.most is not None and total > rule.most):
-            going.append(run)
+            chosen.append(run)
             total -= run.bytes
     for folder in unreadable_runs(root):
         try:
             since = folder.lstat().st_mtime
-            over = now - since > _BROKEN_AFTER and not _has_controller(folder)
-        except OSError:  # somebody else removes it now, or it is not ours
+            over = now - since > _BROKEN_AGE and not _has_controller(folder)
+        except OSError:  # another process removes it now, or it is another user's
             continue
-        if over and not folder.is_symlink() and not _may_go_on(folder):
-            going.append(Kept(folder, size_of(folder), since))
-    return going
+        if over and not folder.is_symlink() and not _may_be_active(folder):
+            chosen.append(Kept(folder, size_of(folder), since))
+    return chosen
 
 
 def _has_controller(folder: Path) -> bool:
-    """Tell whether the run in `folder` has a controller, or that cannot be told."""
+    """Tell whether the run in `folder` has a controller; True if that is unknown."""
     try:
         return find_controller(folder) is not None
     except OrchError:
         return True
 
 
-def _may_go_on(folder: Path) -> bool:
-    """Tell whether its record, which says nothing to us, may be of a run that goes on: another version
-    of orch has written it, or we may not read it.
+def _may_be_active(folder: Path) -> bool:
+    """Tell whether an unreadable record may be of an active run: another version of orch wrote it, or
+    reading it is not permitted.
     """
     try:
-        said = load_json(folder / RUN)
+        record = load_json(folder / RUN)
     except (FileNotFoundError, ValueError):
         return False
     except OSError:
         return True
-    return isinstance(said, dict) and said.get("state") not in ("ended", "failed")
+    return isinstance(record, dict) and record.get("state") not in ("ended", "failed")
 
 
 async def prune(
-    going: Sequence[Kept], emit: events.Emit, *, here: bool = False, dry: bool = False
+    chosen: Sequence[Kept], emit: events.Emit, *, here: bool = False, dry: bool = False
 ) -> list[Pruned]:
-    """Remove them and return what became of each: one that some node still has stays here too.
+    """Remove them and return what became of each; a run that a node still has stays here too.
 
-    With `here` the nodes are left alone. A `dry` one removes nothing, and tells how much there is. `emit`
-    hears the phase `prune` when it takes over a second.
+    With `here` the nodes are left alone; `dry` removes nothing, and returns sizes. `emit` hears the phase
+    `prune` if this takes over a second.
     """
-    results = {kept.folder: Pruned(kept) for kept in going}
+    results = {kept.folder: Pruned(kept) for kept in chosen}
+    runs = [kept.saved for kept in chosen if kept.saved is not None]
     if not here:
-        saying = asyncio.create_task(_say_later(going, emit))
-        try:
-            for runs in _alike(kept.saved for kept in going if kept.saved is not None):
-                await _on_nodes(runs, {run.run: results[run.folder] for run in runs}, dry=dry)
-        finally:
-            saying.cancel()
-            await asyncio.gather(saying, return_exceptions=True)
+        names = dict.fromkeys(node.name for run in runs for node in run.nodes)
+        with slow_phase("prune", names, emit):
+            for group in _by_nodes(runs):
+                await _on_nodes(group, {run.run: results[run.folder] for run in group}, dry=dry)
     for result in results.values():
         if not dry and not result.problems:
             _remove(result)
     return list(results.values())
 
 
-async def _say_later(going: Sequence[Kept], emit: events.Emit) -> None:
-    await asyncio.sleep(_MESSAGE_DELAY)
-    runs = [kept.saved for kept in going if kept.saved is not None]
-    nodes = dict.fromkeys(node.name for run in runs for node in run.nodes)
-    emit(events.PhaseBegan("prune", tuple(nodes)))
-
-
-def _alike(runs: Iterable[SavedRun]) -> list[list[SavedRun]]:
-    """Return the runs, those together that have the same nodes: these are connected to once."""
+def _by_nodes(runs: Iterable[SavedRun]) -> list[list[SavedRun]]:
+    """Group the runs by their nodes, which are connected to once for each group."""
     groups: dict[object, list[SavedRun]] = {}
     for run in runs:
         hosts = tuple((node.name, node.host.model_dump_json()) for node in run.nodes)
@@ -160,13 +162,11 @@ def _alike(runs: Iterable[SavedRun]) -> list[list[SavedRun]]:
 
 
 async def _on_nodes(runs: Sequence[SavedRun], results: dict[str, Pruned], *, dry: bool) -> None:
-    """Have the nodes that all of `runs` have forget them; a `dry` one only asks how large they are."""
+    """Remove `runs`, which have the same nodes, from these nodes; `dry`: only ask for their size."""
     try:
         async with connections_to(runs[-1]) as (connections, _):
-            await asyncio.gather(
-                *(_on_node(connection, results, dry=dry) for connection in connections)
-            )
-    except LaunchError as error:  # there is no such transport here any more
+            await asyncio.gather(*(_on_node(each, results, dry=dry) for each in connections))
+    except LaunchError as error:  # the transport is no longer installed
         for result in results.values():
             result.problems.append(error.message.splitlines()[0])
 
@@ -181,53 +181,52 @@ async def _on_node(connection: NodeConnection, results: dict[str, Pruned], *, dr
     for run, result in results.items():
         try:
             used = await (_usage(connection, run) if dry else _forget(connection, run))
-            # Not `+= await`: other nodes add theirs while this one is waited for.
+            # Not `+= await`: other nodes add to it meanwhile.
             result.nodes += used
         except NodeError as error:
             result.problems.append(first_line(error.message))
     if not dry:
-        with suppress(NodeError):  # nobody asked for it: another time
+        with suppress(NodeError):  # the next prune does it
             await connection.agent.ask(
-                "forget", timeout=2 * _LIMIT, limit=_LIMIT, runs=[], node=connection.host.name,
-                trials_older=_TRIALS_AFTER,
-            )  # fmt: skip
+                "forget",
+                **_LIMITS,
+                runs=[],
+                node=connection.host.name,
+                trials_older=_TRIALS_AGE,
+            )
 
 
 async def _usage(connection: NodeConnection, run: str) -> int:
-    """Return the bytes that the run takes up on the node."""
+    """Return the bytes that the run takes on the node."""
     name = connection.host.name
-    answer = await connection.agent.ask(
-        "usage", timeout=2 * _LIMIT, limit=_LIMIT, runs=[[run, name]]
-    )
+    answer = await connection.agent.ask("usage", **_LIMITS, runs=[[run, name]])
     return parse_answer(name, "usage", lambda answer: count(answer["bytes"][0] or 0), answer)
 
 
 async def _forget(connection: NodeConnection, run: str) -> int:
-    """Have the node forget the run; return the bytes that are free again there. Raises NodeError."""
+    """Remove the run from the node; return the bytes freed there. Raises NodeError."""
     name = connection.host.name
-    answer = await connection.agent.ask(
-        "forget", timeout=2 * _LIMIT, limit=_LIMIT, runs=[[run, name]]
-    )
+    answer = await connection.agent.ask("forget", **_LIMITS, runs=[[run, name]])
     freed, is_alive, failed = parse_answer(name, "forget", _parse_forget, answer)
     if is_alive:
-        raise NodeError(name, "processes of it are alive")
+        raise NodeError(name, "processes of the run are still alive")
     for why in failed:
         raise NodeError(name, printable(why))
     return freed
 
 
 def _parse_forget(answer: Any) -> tuple[int, bool, list[str]]:
-    """Return the bytes that are free again, whether the run lives, and why it could not be removed."""
+    """Return the bytes freed, whether the run is alive, and why it could not be removed."""
     failed = [text(why) for _, _, why in answer["failed"]]
     return count(answer["bytes"]), bool(answer["live"]), failed
 
 
 def _remove(result: Pruned) -> None:
-    """Remove the folder on this machine, its record first: half a run must not look like a whole one."""
+    """Remove the folder on this machine, its record first: part of a run must not look like a whole one."""
     folder = result.kept.folder
     lock = Lock.take(folder, background=True)
     if lock is None:
-        result.problems.append("somebody minds it now")
+        result.problems.append("another controller holds it")
         return
     try:
         (folder / RUN).unlink(missing_ok=True)

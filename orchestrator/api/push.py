@@ -1,4 +1,4 @@
-"""The use case: bring files from here into the working folders of a run."""
+"""The use case: copy files from this machine to the working folders of a run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator import events
+from orchestrator.api.selection import nodes_of
 from orchestrator.errors import NodeError, SyncError
 from orchestrator.pipeline.transport_needs import require_files
 from orchestrator.remote.connection import NodeConnection
@@ -22,18 +23,19 @@ async def push(
     paths: Sequence[Path],
     emit: events.Emit,
     *,
-    nodes: frozenset[str] | None = None,
+    nodes: str | None = None,
     overwrite: bool = False,
 ) -> list[Pushed | SyncError | NodeError]:
-    """Bring `paths`, below the folder `root`, to the same places below the run's working folders.
+    """Copy `paths`, below the folder `root`, to the same places below the run's working folders.
 
-    On these `nodes` (None: all). A file that is newer there stays unless it is to be overwritten. One
-    result a node, in node order. Raises UsageError for a path that is not there, or a transport that
-    carries no files.
+    On these `nodes` (None: all). A file that is newer there stays unless `overwrite`. Returns a result for
+    each node, in node order. Raises UsageError for a path that does not exist, or a transport that carries
+    no files.
     """
+    chosen = nodes_of(saved.plan, nodes)
     tree = await asyncio.to_thread(named_tree, root, paths)
 
-    def tell(progress: Progress) -> None:
+    def advance(progress: Progress) -> None:
         emit(events.SyncAdvanced(progress.node, progress.sent, progress.total))
 
     async def connect(connection: NodeConnection) -> NodeError | None:
@@ -45,16 +47,16 @@ async def push(
 
     async with connections_to(saved) as (connections, transport):
         require_files(transport, "orch push", "copy them as you reach the nodes otherwise")
-        meant = [
+        targets = [
             (node, connection)
             for node, connection in zip(saved.plan.nodes, connections, strict=False)
-            if nodes is None or node.name in nodes
+            if chosen is None or node.name in chosen
         ]
-        problems = await asyncio.gather(*(connect(connection) for _, connection in meant))
+        problems = await asyncio.gather(*(connect(connection) for _, connection in targets))
         reached = [
             (connection.agent.node, node.workdir)
-            for (node, connection), problem in zip(meant, problems, strict=True)
+            for (node, connection), problem in zip(targets, problems, strict=True)
             if problem is None
         ]
-        pushed = iter(await push_all(reached, tree, on_progress=tell, update=not overwrite))
+        pushed = iter(await push_all(reached, tree, on_progress=advance, update=not overwrite))
         return [problem or next(pushed) for problem in problems]

@@ -1,12 +1,13 @@
-"""The use case: have what this machine has of a run be as new as can be, before somebody looks at it."""
+"""Refresh this machine's copy of a run before it is shown."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 
 from orchestrator import events
+from orchestrator.api.slow_phase import slow_phase
 from orchestrator.errors import LaunchError
 from orchestrator.logs.index import IndexReader
 from orchestrator.remote.transports import restore
@@ -18,38 +19,33 @@ from orchestrator.runs.saved_run import SavedRun, load_run
 from orchestrator.runs.state import replay, state_of
 from orchestrator.util.text import first_line
 
-_LOOK_EVERY = 0.05  # seconds
+_POLL_INTERVAL = 0.05  # seconds
 _CONTROLLER_TIMEOUT = 5.0  # seconds beyond the time to connect, for a background controller
-_LONGEST = 15.0  # for which copies that grow are waited for
-_QUIET = 0.3  # in which nothing came: there is nothing more
-_MESSAGE_DELAY = 1.0
+_COPY_TIMEOUT = 15.0  # seconds for copies that keep growing
+_QUIET_TIME = 0.3  # seconds without growth after which copies are complete
 
 
 async def refresh(saved: SavedRun, emit: events.Emit) -> SavedRun:
-    """Return the run as it is once its nodes were heard, or are known to be away.
+    """Return the run as it is once its nodes have answered, or are known to be unreachable.
 
-    An active run without a controller gets one in the background; of one that has ended, logs that are
-    missing here are fetched.
-    `emit` hears of both, and of what is waited for over a second: the phase `fetch`. All waits are
+    An active run without a controller gets one in the background; of a run that has ended, missing logs
+    are fetched. `emit` hears warnings, and the phase `fetch` if this takes over a second. All waits are
     bounded, and what does not come is no error.
     """
     names = saved.missing if saved.has_ended else tuple(node.name for node in saved.plan.nodes)
-    saying = asyncio.create_task(_say_later(names, emit))
-    try:
-        if not saved.has_ended:
-            await _hear_all(saved, emit)
-        elif saved.missing and not _is_full(saved):
-            await _fetch(saved)
-    except LaunchError as error:
-        emit(events.Warned(str(error)))
-    finally:
-        saying.cancel()
-        await asyncio.gather(saying, return_exceptions=True)
+    with slow_phase("fetch", names, emit):
+        try:
+            if not saved.has_ended:
+                await _hear_all(saved, emit)
+            elif saved.missing and not _is_full(saved):
+                await _fetch(saved)
+        except LaunchError as error:
+            emit(events.Warned(str(error)))
     return load_run(saved.folder) or saved
 
 
 def shortcomings(saved: SavedRun) -> list[str]:
-    """Return what of the run's newest output may be missing on this machine, a sentence a node."""
+    """Return which newest output may be missing on this machine, a sentence for each node."""
     state = state_of(saved.folder)
     if saved.has_ended:
         if saved.missing and _is_full(saved):
@@ -77,7 +73,7 @@ def shortcomings(saved: SavedRun) -> list[str]:
 
 
 def _is_full(saved: SavedRun) -> bool:
-    """Tell whether the run's logs take up as much of this machine's disk as they may."""
+    """Tell whether the run's logs have reached their limit on this machine."""
     limit = saved.settings.log_limit
     return limit is not None and size_of(saved.logs) >= limit
 
@@ -87,19 +83,14 @@ def _because(cause: str) -> str:
 
 
 def _clock(t: float) -> str:
-    """Return `14:05`, or with its date a moment that is not of today."""
+    """Return `14:05`, with the date if it is not today."""
     moment, now = time.localtime(t), time.localtime()
     is_today = moment[:3] == now[:3]
     return time.strftime("%H:%M" if is_today else "%Y-%m-%d %H:%M", moment)
 
 
-async def _say_later(nodes: tuple[str, ...], emit: events.Emit) -> None:
-    await asyncio.sleep(_MESSAGE_DELAY)
-    emit(events.PhaseBegan("fetch", nodes))
-
-
 async def _hear_all(saved: SavedRun, emit: events.Emit) -> None:
-    """Wait until the controller has heard of every node, and has what they wrote until now."""
+    """Wait until the controller has the state of every node, and what the ranks wrote until now."""
     asked = time.time()
     log = EventReader(saved.folder / EVENTS)
     past = list(log.read())
@@ -111,47 +102,50 @@ async def _hear_all(saved: SavedRun, emit: events.Emit) -> None:
     nodes = {node.name for node in saved.plan.nodes} - left
     deadline = time.monotonic() + restore(saved.settings.transport).timeout + _CONTROLLER_TIMEOUT
     while not nodes <= heard and time.monotonic() < deadline and not _has_ended(saved):
-        await asyncio.sleep(_LOOK_EVERY)
+        await asyncio.sleep(_POLL_INTERVAL)
         heard = _heard(log.read(), heard)
     if taken_up is not None:
         await _wait_for_copies(saved, asked)
 
 
 def _heard(log: Iterable[LoggedEvent], known: set[str]) -> set[str]:
-    """Return the nodes that the present controller follows, or cannot reach."""
+    """Return the nodes that the current controller follows, or cannot reach."""
     for logged in log:
         match logged.event:
-            case events.Started():  # a controller begins
+            case events.Started():  # of a new controller
                 known = set()
             case events.Following() | events.NodeLost() | events.NodeEnded():
                 known = known | {logged.event.node}
     return known
 
 
-async def _wait_for_copies(saved: SavedRun, asked: float) -> None:
-    """Wait until every copy has what was written by `asked` (the epoch), or none grows any more."""
-    deadline = time.monotonic() + _LONGEST
+async def _until_quiet(saved: SavedRun, quiet: float) -> AsyncIterator[None]:
+    """Yield repeatedly until the run's logs have not grown for `quiet` seconds."""
     size, grew = -1, time.monotonic()
-    while time.monotonic() < min(deadline, grew + _QUIET):
-        newest = [_newest(saved, node.name) for node in saved.plan.nodes]
-        if all(t >= asked for t in newest):
-            return
+    while time.monotonic() < grew + quiet:
+        yield
         now = size_of(saved.logs)
         if now != size:
             size, grew = now, time.monotonic()
-        await asyncio.sleep(_LOOK_EVERY)
+        await asyncio.sleep(_POLL_INTERVAL)
+
+
+async def _wait_for_copies(saved: SavedRun, asked: float) -> None:
+    """Wait until every copy has what was written by `asked` (the epoch), or none grows any more."""
+    deadline = time.monotonic() + _COPY_TIMEOUT
+    async for _ in _until_quiet(saved, _QUIET_TIME):
+        newest = [_newest(saved, node.name) for node in saved.plan.nodes]
+        if all(t >= asked for t in newest) or time.monotonic() > deadline:
+            return
 
 
 async def _fetch(saved: SavedRun) -> None:
-    """Have the logs that are missing fetched, for as long as that gets on."""
+    """Have the missing logs fetched, as long as that makes progress."""
     await ensure_controller(saved.folder)
-    size, grew = -1, time.monotonic()
-    patience = restore(saved.settings.transport).timeout + _CONTROLLER_TIMEOUT
-    while find_controller(saved.folder) is not None and time.monotonic() < grew + patience:
-        now = size_of(saved.logs)
-        if now != size:
-            size, grew = now, time.monotonic()
-        await asyncio.sleep(_LOOK_EVERY)
+    timeout = restore(saved.settings.transport).timeout + _CONTROLLER_TIMEOUT
+    async for _ in _until_quiet(saved, timeout):
+        if find_controller(saved.folder) is None:
+            return
 
 
 def _has_ended(saved: SavedRun) -> bool:

@@ -1,84 +1,142 @@
-"""From what a launch is given, on the command line or in Python, to the request that it means.
-
-Only here are hosts, job and options put together, so both ways in have the same rules and messages.
-"""
+"""From the options of a launch, typed or given by a program, to the request that they mean."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, cast
 
-from orchestrator.api.hosts import Choice, chosen
-from orchestrator.api.job import JobWords, local_name, read_job
+from orchestrator.api.hosts import Note, open_hosts
+from orchestrator.api.job import JobOptions, local_name, read_job
 from orchestrator.api.launch import Request
 from orchestrator.api.program import check_started_once
+from orchestrator.api.values import (
+    AnyPath,
+    Size,
+    Time,
+    check_names,
+    limit,
+    number,
+    one_of,
+    seconds,
+    word_list,
+)
 from orchestrator.errors import UsageError
 from orchestrator.pipeline.outgoing import SYNC_LIMIT
 from orchestrator.plan import Elastic
 from orchestrator.plan.plan import choose_launcher
 from orchestrator.preflight.level import Level
-from orchestrator.runs.options import RunOptions
+from orchestrator.runs.options import LOG_LIMIT, RunOptions
+from orchestrator.sync.patterns import check_patterns
+
+_MIN_SECONDS = {
+    "grace": 0.0, "linger": 0.0, "node_timeout": 0.0, "lease": 1.0, "timeout": 0.0, "stall": 1.0,
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class LaunchArguments:
-    """What a launch is given, as typed; times in seconds, sizes in bytes (None: no limit)."""
+class LaunchOptions(JobOptions, total=False):
+    """The options of `orch launch`, under the same names; `hosts` is its --inventory."""
 
-    job: JobWords
-    hosts: Choice
-    name: str | None = None
-    preflight: Literal["quick", "full", "off"] = "quick"
-    detach: bool = False
-    wait: bool = False
-    terms: RunOptions = field(default_factory=RunOptions)
-    sync_limit: int | None = SYNC_LIMIT
-    restarts: int | None = None
-    overwrite: bool = False
-    elastic: str | None = None
+    launcher_arg: Sequence[str]
+    sync_limit: Size | None
+    overwrite: bool
+    preflight: Literal["quick", "full", "off"]
+    name: str | None
+    detach: bool
+    wait: bool
+    grace: Time
+    linger: Time
+    node_timeout: Time
+    lease: Time | None
+    timeout: Time | None
+    on_failure: Literal["stop", "continue"]
+    stall: Time | None
+    on_stall: Literal["show", "stop"]
+    log_limit: Size | None
+    restarts: int | None
+    elastic: str | None
+    fetch: Sequence[str]
 
 
 @asynccontextmanager
-async def launch_request(arguments: LaunchArguments) -> AsyncIterator[Request]:
-    """Give the request that these mean; embedded nodes live as long as the context.
+async def launch_request(
+    script: AnyPath,
+    arguments: Sequence[object],
+    options: LaunchOptions,
+    *,
+    before: Sequence[str] = (),
+    note: Note | None = None,
+) -> AsyncIterator[Request]:
+    """Yield the request that these options mean; its transport is open for the context.
 
-    Raises UsageError, and LaunchError where the folders of embedded nodes cannot be used.
+    `before` are the words of the command line in front of SCRIPT. Raises TypeError for an unknown option,
+    UsageError for an invalid value, LaunchError if the folders of embedded nodes cannot be used.
     """
-    if arguments.terms.stop_when_stalled and arguments.terms.stall is None:
-        raise UsageError("--on-stall stop goes with --stall TIME")
-    asked = read_job(arguments.job)
-    job = replace(asked.job, elastic=_elastic(arguments.elastic, arguments.restarts))
-    async with chosen(arguments.hosts, local_name(job)) as (inventory, transport):
-        if asked.program is not None and arguments.preflight != "off":
+    check_names("launch", options, LaunchOptions)
+    preflight = one_of("--preflight", options.get("preflight", "quick"), "quick", "full", "off")
+    terms = _terms(options)
+    restarts = number("--restarts", options.get("restarts"), 0, 1000)
+    launcher_arguments = options.get("launcher_arg")
+    asked = read_job(
+        script, arguments, options, launcher_arguments=launcher_arguments, before=before
+    )
+    job = replace(asked.job, elastic=_elastic(options.get("elastic"), restarts))
+    async with open_hosts(options, local_name=local_name(job), note=note) as (inventory, transport):
+        if asked.program is not None and preflight != "off":
             check_started_once(asked.program, choose_launcher(inventory.hosts, job))
         yield Request(
             inventory=inventory,
             job=job,
             source=asked.source,
             script=asked.script,
-            name=arguments.name,
-            preflight=None if arguments.preflight == "off" else Level(arguments.preflight),
-            detach=arguments.detach,
-            wait=arguments.wait,
-            restarts=(arguments.restarts or 0) if job.elastic is None else 0,
-            overwrite=arguments.overwrite,
-            terms=arguments.terms,
+            name=options.get("name"),
+            preflight=None if preflight == "off" else Level(preflight),
+            detach=options.get("detach", False),
+            wait=options.get("wait", False),
+            restarts=(restarts or 0) if job.elastic is None else 0,
+            overwrite=options.get("overwrite", False),
+            terms=terms,
             transport=transport,
-            sync_limit=arguments.sync_limit,
+            sync_limit=limit("--sync-limit", options.get("sync_limit"), SYNC_LIMIT),
         )
 
 
-def _elastic(words: str | None, restarts: int | None) -> Elastic | None:
-    """Return what `MIN:MAX` says. Raises UsageError."""
-    if words is None:
+def _terms(options: LaunchOptions) -> RunOptions:
+    """Return how the run is to be controlled. Raises UsageError."""
+    patterns = word_list("--fetch", options.get("fetch"))
+    check_patterns(patterns)
+    on_failure = one_of("--on-failure", options.get("on_failure", "stop"), "stop", "continue")
+    on_stall = one_of("--on-stall", options.get("on_stall", "show"), "show", "stop")
+    if on_stall == "stop" and options.get("stall") is None:
+        raise UsageError("--on-stall stop goes with --stall TIME")
+    given = cast("Mapping[str, Any]", options)
+    times = {
+        name: seconds(f"--{name.replace('_', '-')}", given[name], least)
+        for name, least in _MIN_SECONDS.items()
+        if given.get(name) is not None
+    }
+    return RunOptions(
+        **times,
+        keep_going=on_failure == "continue",
+        stop_when_stalled=on_stall == "stop",
+        log_limit=limit("--log-limit", options.get("log_limit"), LOG_LIMIT),
+        fetch=patterns,
+        fetch_to=Path.cwd() if patterns else None,
+    )
+
+
+def _elastic(sizes: str | None, restarts: int | None) -> Elastic | None:
+    """Return what `MIN:MAX` means. Raises UsageError."""
+    if sizes is None:
         return None
-    match = re.fullmatch(r"([1-9][0-9]{0,5}):([1-9][0-9]{0,5})", words, re.ASCII)
+    match = re.fullmatch(r"([1-9][0-9]{0,5}):([1-9][0-9]{0,5})", sizes, re.ASCII)
     if match is None or int(match[1]) > int(match[2]):
         raise UsageError(
-            f"--elastic {words}: two numbers of nodes are expected, the smaller first",
-            remedy="--elastic 2:4 for a job that goes on with 2 to 4 nodes",
+            f"--elastic {sizes}: expected two numbers of nodes, the smaller first",
+            remedy="--elastic 2:4 for a job that continues with 2 to 4 nodes",
         )
     elastic = Elastic(int(match[1]), int(match[2]))
     return elastic if restarts is None else replace(elastic, restarts=restarts)

@@ -1,7 +1,7 @@
-"""A run as a program has it in hand: `Run`, whose methods block, and `AsyncRun`, whose methods are awaited.
+"""Handles of a run for programs: the methods of `Run` block, those of `AsyncRun` are awaited.
 
-Both are a name and a folder, nothing else: each call looks at what there is now, so a handle works in
-another process than the one that launched the run, and after that has ended.
+Both are only a name and a folder: each call reads the current state, so a handle works in any process of
+this machine, also after the run has ended.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,13 +16,11 @@ from orchestrator import events
 from orchestrator.api.blocking import call, iterate
 from orchestrator.api.diagnose import diagnose_run
 from orchestrator.api.fetch import fetch
-from orchestrator.api.logs import Ranks, moment_of, read_lines, selection_of
-from orchestrator.api.refresh import refresh
-from orchestrator.api.selection import nodes_of
-from orchestrator.api.status import RankStatus, RunStatus, status_of
+from orchestrator.api.logs import Ranks, Since, read_lines, seconds_since, selection_of
+from orchestrator.api.status import RankStatus, RunStatus, current_status, status_of
 from orchestrator.api.stop import stop
 from orchestrator.api.watch import watch
-from orchestrator.control.results import FetchOptions, FetchResult
+from orchestrator.control.results import FetchResult
 from orchestrator.diagnose import Diagnosis
 from orchestrator.errors import OrchError, SyncError
 from orchestrator.logs.log_line import LogLine
@@ -38,13 +35,13 @@ OnEvent = Callable[[events.Event], None]
 
 
 def ignore(event: events.Event) -> None:
-    """Hear an event, and do nothing."""
+    """Ignore an event."""
 
 
 class RunFailed(OrchError):
-    """A run has not succeeded; `result` says how it ended, `exit_code` is the run's own.
+    """A run has not succeeded; `result` is how it ended, `exit_code` the run's own.
 
-    `cause` is why, as far as that is known, and `remedy` what to do about it.
+    `cause` is why, as far as that is known, and `remedy` what to do.
     """
 
     def __init__(self, result: Result) -> None:
@@ -63,8 +60,8 @@ class RunFailed(OrchError):
 class Result:
     """How a run ended: `outcome` in a word (succeeded, failed, stopped, lost), `summary` in a line.
 
-    `seconds` is how long it took, `verdict` why it failed, if it did and that is known. `ranks` has the
-    last state of each rank, by its number. `exit_code` is what `orch launch` exits with.
+    `seconds` is its duration, `verdict` why it failed, if it did and that is known. `ranks` has the last
+    state of each rank, by its number. `exit_code` is what `orch launch` exits with.
     """
 
     run: str
@@ -77,11 +74,11 @@ class Result:
 
     @property
     def succeeded(self) -> bool:
-        """Whether all ranks have ended well."""
+        """Whether all ranks have succeeded."""
         return self.exit_code == 0
 
     def raise_for_status(self) -> Result:
-        """Return this result of a run that has succeeded; raises RunFailed for any other."""
+        """Return this result if the run has succeeded, else raise RunFailed."""
         if not self.succeeded:
             raise RunFailed(self)
         return self
@@ -100,21 +97,19 @@ class _Handle:
 
     @property
     def folder(self) -> Path:
-        """Where the run is kept on this machine; `logs/NODE/attempt-K/rank-N.out` is below."""
+        """The run's folder on this machine, with `logs/NODE/attempt-K/rank-N.out`."""
         return self._folder
 
     @property
     def result(self) -> Result | None:
-        """How the run ended, None until it has. Raises OrchError when the run was removed."""
+        """How the run ended, None until it has. Raises OrchError if the run was removed."""
         saved = self._saved()
         return _result_of(saved) if saved.has_ended else None
 
     def _saved(self) -> SavedRun:
         saved = load_run(self._folder)
         if saved is None:
-            raise OrchError(
-                f"run {self.name} was removed", remedy="orch runs shows those that there are"
-            )
+            raise OrchError(f"run {self.name} was removed", remedy="orch runs lists the runs")
         return saved
 
     def __eq__(self, other: object) -> bool:
@@ -130,8 +125,7 @@ class _Handle:
 class AsyncRun(_Handle):
     """A run, for asynchronous code: from `alaunch`, `aget_run` and `aruns`.
 
-    Every method has a twin of the same name in `Run`, which says what it does. Cancelling a call ends the
-    waiting, never the run.
+    `Run` has the same methods and documents them. Cancelling a call ends the waiting, never the run.
     """
 
     async def wait(
@@ -145,7 +139,7 @@ class AsyncRun(_Handle):
                 async for event in watch(self._saved(), lambda stream: False):
                     emit(event)
         except TimeoutError:
-            if not limit.expired():  # a callback's own
+            if not limit.expired():  # raised by a callback
                 raise
             raise TimeoutError(f"run {self.name} has not ended within {timeout:g} s") from None
         return _result_of(self._saved())
@@ -158,7 +152,7 @@ class AsyncRun(_Handle):
         stream: Channel | None = None,
         follow: bool = False,
         tail: int | None = None,
-        since: str | float | datetime | None = None,
+        since: Since | None = None,
         on_event: OnEvent | None = None,
     ) -> AsyncIterator[LogLine]:
         """See `Run.logs`."""
@@ -174,21 +168,17 @@ class AsyncRun(_Handle):
         stream: Channel | None,
         follow: bool,
         tail: int | None,
-        since: str | float | datetime | None,
+        since: Since | None,
         emit: events.Emit,
     ) -> AsyncIterator[list[LogLine]]:
         saved = self._saved()
         selection = selection_of(saved, rank, nodes, stream)
-        moment = moment_of(since)
-        return read_lines(saved, selection, emit, follow=follow, tail=tail, since=moment)
+        start = seconds_since(since)
+        return read_lines(saved, selection, emit, follow=follow, tail=tail, since=start)
 
     async def status(self, *, on_event: OnEvent | None = None) -> RunStatus:
         """See `Run.status`."""
-        saved = self._saved()
-        if not saved.has_ended:  # else there is no news but logs that may be missing
-            saved = await refresh(saved, on_event or ignore)
-        with unless_pruned(saved):
-            return status_of(saved)
+        return await current_status(self._saved(), on_event or ignore)
 
     async def stop(self, *, grace: float | None = None, on_event: OnEvent | None = None) -> Result:
         """See `Run.stop`."""
@@ -205,12 +195,10 @@ class AsyncRun(_Handle):
         on_event: OnEvent | None = None,
     ) -> tuple[FetchResult, ...]:
         """See `Run.fetch`."""
-        saved = self._saved()
-        wanted = FetchOptions(patterns, overwrite, dry_run)
-        named = nodes_of(saved.plan, nodes, saved.former)
         results = await fetch(
-            saved, _absolute(to or saved.run), wanted, on_event or ignore, nodes=named
-        )
+            self._saved(), patterns, on_event or ignore,
+            to=to, nodes=nodes, overwrite=overwrite, dry_run=dry_run,
+        )  # fmt: skip
         problems = [result.problem for result in results if result.problem is not None]
         if problems:
             raise SyncError("\n".join(grouped_lines(problems)))
@@ -226,18 +214,18 @@ class AsyncRun(_Handle):
 class Run(_Handle):
     """A run: from `launch`, `get_run` and `runs`.
 
-    Every method blocks until it is done, also where an event loop runs already, as in a notebook;
-    `AsyncRun` has the same methods for asynchronous code. Ctrl-C ends the waiting and never the run:
-    `stop` does that. `on_event` is called in the caller's thread with what the command line would say on
-    stderr meanwhile (see `orchestrator.events`). Methods raise OrchError when the run was removed, or
-    this machine's copy of it cannot be read.
+    Every method blocks until it is done, also inside a running event loop, as in a notebook; `AsyncRun`
+    has the same methods for asynchronous code. Ctrl-C ends the waiting and never the run: `stop` does
+    that. `on_event` is called in the caller's thread with what the command line would print to stderr
+    meanwhile (see `orchestrator.events`). Methods raise OrchError if the run was removed, or this
+    machine's copy of it cannot be read.
     """
 
     def wait(self, timeout: float | None = None, *, on_event: OnEvent | None = None) -> Result:
         """Return how the run ended, once it has.
 
-        Raises TimeoutError after `timeout` seconds (None: never), LaunchError when nobody controls the run
-        any more and no controller can be started.
+        Raises TimeoutError after `timeout` seconds (None: never), LaunchError if the run has no controller
+        and none can be started.
         """
         return self._call(lambda run, emit: run.wait(timeout, on_event=emit), on_event)
 
@@ -249,16 +237,16 @@ class Run(_Handle):
         stream: Channel | None = None,
         follow: bool = False,
         tail: int | None = None,
-        since: str | float | datetime | None = None,
+        since: Since | None = None,
         on_event: OnEvent | None = None,
     ) -> Iterator[LogLine]:
         """Yield what the run has printed, a line at a time, in the order of time.
 
         Of `rank` (a number, several, or `"0,4-7"`), of `nodes` (`"gpu[0-3]"`), of one `stream` ("stdout",
-        "stderr"); None: of all. `tail` leaves the last lines only, `since` those from a moment on
-        (seconds since the epoch, a datetime, or as `--since` takes it: `"10m"`). With `follow` what the
-        run prints from now on comes too, and the iterator ends when the run does. What is missing on this
-        machine is told to `on_event`. Raises UsageError for ranks or nodes that the run does not have.
+        "stderr"); None: of all. `tail` keeps the last lines only, `since` those from a time on (seconds
+        since the epoch, a datetime, or as `--since` takes it: `"10m"`). With `follow` what the run prints
+        from now on comes too, and the iterator ends with the run. `on_event` hears warnings of what is
+        missing on this machine. Raises UsageError for ranks or nodes that the run does not have.
         """
         run = AsyncRun(self._folder)
         return iterate(
@@ -266,14 +254,14 @@ class Run(_Handle):
         )
 
     def status(self, *, on_event: OnEvent | None = None) -> RunStatus:
-        """Return what every node and rank does, as `orch status` shows it; the nodes are asked first."""
+        """Return the state of every node and rank, as `orch status` shows it; the nodes are asked first."""
         return self._call(lambda run, emit: run.status(on_event=emit), on_event)
 
     def stop(self, *, grace: float | None = None, on_event: OnEvent | None = None) -> Result:
         """Stop the run on all its nodes, and return how it ended.
 
         Ranks have `grace` seconds between SIGTERM and SIGKILL (None: as the run was launched). Raises
-        LaunchError when its end is not seen in time.
+        LaunchError if its end is not seen in time.
         """
         return self._call(lambda run, emit: run.stop(grace=grace, on_event=emit), on_event)
 
@@ -286,12 +274,12 @@ class Run(_Handle):
         dry_run: bool = False,
         on_event: OnEvent | None = None,
     ) -> tuple[FetchResult, ...]:
-        """Bring the files that the run has written to this machine, and return what came of each node.
+        """Copy the files that the run has written to this machine, and return what came from each node.
 
-        Those that match the `patterns` (none: all), of main into the folder `to` (None: `./NAME`), or of
-        each of the `nodes` into `to/NODE`. A file here that is newer stays unless it is to be overwritten.
-        A `dry_run` only lists them. Raises UsageError for a pattern that means nothing, SyncError when not
-        all could be fetched; the other files are.
+        Those that match the `patterns` (none: all), from main into the folder `to` (None: `./NAME`), or
+        from each of the `nodes` into `to/NODE`. A newer file here stays unless `overwrite`. A `dry_run`
+        only lists them. Raises UsageError for an invalid pattern, SyncError if some files could not be
+        copied; the others are.
         """
         return self._call(
             lambda run, emit: run.fetch(
@@ -301,10 +289,9 @@ class Run(_Handle):
         )
 
     def diagnose(self, *, attempt: int | None = None, on_event: OnEvent | None = None) -> Diagnosis:
-        """Return what the run's logs tell of why it failed: `verdict` is the likeliest cause, if any is
-        known.
+        """Return why the run failed, from its logs: `verdict` is the likeliest cause, if any is known.
 
-        Of its last attempt, unless `attempt` names another. Raises UsageError for one that was not made.
+        Of its last attempt, unless `attempt` names another. Raises UsageError if that was not made.
         """
         return self._call(lambda run, emit: run.diagnose(attempt=attempt, on_event=emit), on_event)
 
@@ -317,12 +304,8 @@ class Run(_Handle):
         return call(lambda emit: work(run, emit), on_event)
 
 
-def _absolute(path: str | Path) -> Path:
-    return Path(path).absolute()
-
-
 def _result_of(saved: SavedRun) -> Result:
-    """Return how a run ended that has."""
+    """Return how a run ended, which it has."""
     with unless_pruned(saved):
         ranks = [rank for node in status_of(saved).nodes for rank in node.ranks]
     return Result(

@@ -1,4 +1,4 @@
-"""The script that a command names, and the folder that goes to the nodes with it."""
+"""The script that a command names, and the folder that is copied to the nodes with it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from orchestrator.util.text import escaped, nearest
 def script_and_source(
     name: str, *, module: bool, sync: Path | None, no_sync: bool, no_python: bool = False
 ) -> tuple[Path, Path | None]:
-    """Return the script as it can be seen from here, and the folder that goes to the nodes.
+    """Return the script's path on this machine, and the folder that is copied to the nodes.
 
-    Unless `sync` names it, that is the current folder where the script lies below it, as it would be the
-    script's working folder here; else the script's own. With `no_python`, a bare name that is no file here
-    is one of the nodes' own programs. Raises UsageError where the folder is one that nobody means to send.
+    That is `sync`, or the current folder if the script is below it (it is the script's working folder
+    here), or the script's own folder. With `no_python`, a bare name that is no file here is a program of
+    the nodes. Raises UsageError for a folder that is hardly meant, such as the home.
     """
     script = Path(name)
     if no_sync and sync is not None:
@@ -30,10 +30,10 @@ def script_and_source(
     if no_sync:
         return script, None
     if module or (no_python and "/" not in name and not script.exists()):
-        return script, sync or _meant(Path(), "the current folder")
+        return script, sync or _not_refused(Path(), "the current folder")
     fault = _fault_of(script, stat.S_ISREG, "not a file", "no such file")
     if fault is not None:
-        meant = _meant_script(script)
+        meant = _likely_script(script)
         remedy = "with --no-sync, SCRIPT is a path on the nodes"
         if meant is not None:
             remedy = f"did you mean {meant}? ({remedy})"
@@ -51,51 +51,51 @@ def script_and_source(
     return script, source
 
 
-def _meant_script(script: Path) -> str | None:
-    """Return the script that somebody meant who named `script`: one in that folder, or of a like name."""
+def _likely_script(script: Path) -> str | None:
+    """Return the script that was likely meant: the only one in that folder, or one with a similar name."""
     try:
         if script.is_dir():
             scripts = sorted(script.glob("*.py"))
             found = scripts[0] if len(scripts) == 1 else None
         else:
-            there = {file.name: file for file in script.parent.iterdir() if file.is_file()}
-            name = nearest(script.name, there)
-            found = there[name] if name is not None else None
+            files = {file.name: file for file in script.parent.iterdir() if file.is_file()}
+            name = nearest(script.name, files)
+            found = files[name] if name is not None else None
     except (OSError, ValueError):
         return None
     return None if found is None else escaped(str(found))
 
 
 def _folder_of(script: Path) -> Path:
-    """Return the folder that goes with `script` where none is named. Raises UsageError."""
+    """Return the folder that is copied with `script` if none is named. Raises UsageError."""
     here = Path()
     if why_refused(here) is None and _below(script, here) is not None:
         return here
-    return _meant(script.parent, f"the folder of {escaped(str(script))}")
+    return _not_refused(script.parent, f"the folder of {escaped(str(script))}")
 
 
-def _meant(folder: Path, what: str) -> Path:
-    """Return `folder`, `what` would go to the nodes, unless it is one that nobody means to send."""
+def _not_refused(folder: Path, what: str) -> Path:
+    """Return `folder`, called `what`. Raises UsageError for a folder that is hardly meant."""
     kind = why_refused(folder)
     if kind is None:
         return folder
     place = escaped(str(folder.resolve()))
     raise UsageError(
-        f"{what} is {kind} ({place}), and it would be copied to every node with all that is in it",
+        f"{what} is {kind} ({place}), and all of it would be copied to every node",
         remedy="launch from a project folder that has the script, or name the folder to copy with "
         "--sync DIR, or copy nothing with --no-sync",
     )
 
 
-def can_be_seen(script: Path) -> bool:
-    """Tell whether there is such a file on this machine."""
+def is_readable_file(script: Path) -> bool:
+    """Tell whether `script` is a readable file on this machine."""
     return _fault_of(script, stat.S_ISREG, "", "") is None
 
 
 def _fault_of(
     path: Path, is_right_kind: Callable[[int], bool], other_kind: str, missing: str
 ) -> str | None:
-    """Return why `path` does not serve, None if it does."""
+    """Return why `path` cannot be used, None if it can."""
     try:
         if not is_right_kind(path.stat().st_mode):
             return other_kind
@@ -109,23 +109,23 @@ def _fault_of(
 
 
 def inside(script: Path, source: Path) -> str:
-    """Return the path of `script` relative to `source`, the folder that goes to the nodes.
+    """Return the path of `script` relative to `source`, the folder that is copied to the nodes.
 
-    Links are not followed: they travel as links. Raises UsageError when it is not in there.
+    Links are not followed: they are copied as links. Raises UsageError if it is not in that folder.
     """
     below = _below(script, source)
     if below is None:
         raise UsageError(
             f"{script} is not inside {source}, the folder that is synced",
-            remedy="name a folder that has it with --sync DIR",
+            remedy="name a folder that contains it with --sync DIR",
         )
     return below
 
 
 def start_folder(source: Path) -> str:
-    """Return the folder within `source` that is the current one here, so that the job starts in its copy.
+    """Return the current folder relative to `source`, so that the job starts in its copy.
 
-    Empty where that is `source` itself, or not in it, or does not go.
+    Empty if it is `source` itself, outside of it, or not copied.
     """
     try:
         folder = _below(Path(), source)
@@ -136,16 +136,16 @@ def start_folder(source: Path) -> str:
     try:
         return folder if why_left_out(source.absolute(), folder) is None else ""
     except SyncError:
-        return ""  # the sync tells of what cannot be read
+        return ""  # the sync reports what cannot be read
 
 
 def _below(path: Path, folder: Path) -> str | None:
-    """Return `path` relative to `folder`, None if it is not in there; links are not followed, if it is."""
+    """Return `path` relative to `folder`, without following links if possible; None if it is outside."""
     if ".." not in path.parts and ".." not in folder.parts:
         try:
             return path.absolute().relative_to(folder.absolute()).as_posix()
         except ValueError:
-            pass  # perhaps by another way, through a link
+            pass  # it may be inside through a link
     try:
         return path.resolve().relative_to(folder.resolve()).as_posix()
     except ValueError:
@@ -153,6 +153,6 @@ def _below(path: Path, folder: Path) -> str | None:
 
 
 def workdir_name(source: Path | None) -> str:
-    """Return the name of the working folder on the nodes: that of the folder here."""
+    """Return the name of the working folder on the nodes: that of the local folder."""
     name = (source or Path()).resolve().name
     return name if name.isprintable() and name else "job"

@@ -1,7 +1,8 @@
-"""The use case: what became of every node and rank of a run, as this machine knows it."""
+"""The use case: the state of every node and rank of a run, as this machine knows it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -9,20 +10,22 @@ from pathlib import Path
 from typing import Literal
 
 from orchestrator import events
+from orchestrator.api.refresh import refresh
 from orchestrator.errors import OrchError
 from orchestrator.logs.index import IndexReader, stored_streams
 from orchestrator.logs.log_line import last_line
 from orchestrator.logs.stream import Stream
+from orchestrator.node.trust import Untrusted
 from orchestrator.plan import NodePlan, Plan
 from orchestrator.plan.masking import masked_words
 from orchestrator.runs.folder import size_of
 from orchestrator.runs.lock import Controller
+from orchestrator.runs.registry import all_runs, unless_pruned, unreadable_runs, untrusted_runs
 from orchestrator.runs.saved_run import SavedRun
 from orchestrator.runs.state import NodeCondition, RankState, RunState, state_of
 from orchestrator.util.signals import signal_name
 
-_NEWEST = 20_000  # records of a node's index in which it is looked for when that line came
-
+_MAX_RECORDS = 20_000  # of a node's index, to find when the last lines came
 
 NodeStateName = Literal["running", "unreachable", "ended", "lost", "absent", "left"]
 RankStateName = Literal["starting", "running", "ended", "failed", "killed"]
@@ -30,10 +33,10 @@ RankStateName = Literal["starting", "running", "ended", "failed", "killed"]
 
 @dataclass(frozen=True)
 class RankStatus:
-    """One rank. `pid` is None where it has not begun, `exit_code` until it ended; where a signal ended it,
-    that is `signal` (`SIGKILL`), and the code is 128 and its number. `bytes` is the size of its logs,
-    `last_line` the last one of them, and `said` when that came, in seconds since the epoch by this
-    machine's clock (None: none did).
+    """One rank. `pid` is None until it began, `exit_code` until it ended; if a signal ended it, that is
+    `signal` (`SIGKILL`), and the code is 128 + its number. `bytes` is the size of its logs, `last_line` the
+    last line in them, and `said` when that came, in seconds since the epoch by this machine's clock (None:
+    no line came).
     """
 
     rank: int
@@ -49,9 +52,9 @@ class RankStatus:
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """One node: `lost` is one whose supervisor died, `absent` one that has nothing of the run, `left` one
-    without which an elastic run goes on. `unreachable_since` is seconds since the epoch, and `cause` why
-    that is, or why it has left.
+    """One node: `lost` if its supervisor died, `absent` if it has nothing of the run, `left` if an elastic
+    run continued without it. `unreachable_since` is seconds since the epoch, and `cause` why it is
+    unreachable or has left.
     """
 
     name: str
@@ -63,7 +66,7 @@ class NodeStatus:
 
 @dataclass(frozen=True)
 class AttemptStatus:
-    """An attempt that failed and was followed by another, the `number`-th from 1; its logs are below
+    """A failed attempt before the current one, counted by `number` from 1; its logs are below
     `attempt-<folder>`. `began` and `ended` are seconds since the epoch.
     """
 
@@ -78,11 +81,11 @@ class AttemptStatus:
 @dataclass(frozen=True)
 class RunStatus:
     """One run, and its nodes in their order. `state` is starting, running, stopping or stalled while it is
-    active; then succeeded, failed, stopped (by a person or its time limit) or lost (with one of its
+    active; then succeeded, failed, stopped (by a user or its time limit) or lost (with one of its
     nodes); `summary` says why. `began` and `ended` are seconds since the epoch, `logs` is the folder of
-    its logs on this machine, and `controller` is None where none is at work. `verdict` says why it
-    failed, if it did; `failed` are the attempts before this one, and `files` what the run has written
-    where main works, once it has ended.
+    its logs on this machine, and `controller` is None if it has none. `verdict` is why it failed, if it
+    did; `failed` are the attempts before the current one, and `files` what the run has written in main's
+    working folder, once it has ended.
     """
 
     run: str
@@ -102,8 +105,8 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run in a line; see `RunStatus`. `age_seconds` is how long ago it began, `took_seconds` how long
-    it took; that and `exit_code` are None until it has ended. `script` is without secrets, `bytes` is the
+    """One run in a line; see `RunStatus`. `age_seconds` is the time since it began, `took_seconds` its
+    duration; that and `exit_code` are None until it has ended. `script` is without secrets, `bytes` is the
     size of its logs on this machine. An active run has a `controller`, unless that died.
     """
 
@@ -123,7 +126,7 @@ class RunSummary:
 
 
 def status_of(saved: SavedRun) -> RunStatus:
-    """Return what the run's folder tells; see `refresh` for having it tell what is new."""
+    """Return the status of the run from its folder; `refresh` updates that."""
     known = state_of(saved.folder)
     state, summary = _condition(saved, known)
     return RunStatus(
@@ -153,11 +156,36 @@ def status_of(saved: SavedRun) -> RunStatus:
     )
 
 
+async def current_status(saved: SavedRun, emit: events.Emit) -> RunStatus:
+    """Return the status of the run once its nodes were asked, unless it has ended; see `refresh`."""
+    if not saved.has_ended:  # after its end, only logs can be missing
+        saved = await refresh(saved, emit)
+    with unless_pruned(saved):
+        return status_of(saved)
+
+
+@dataclass(frozen=True)
+class RunList:
+    """Every run of this machine, and the folders that are left out: of other users, or unreadable."""
+
+    runs: list[RunSummary]
+    untrusted: list[Untrusted]
+    unreadable: list[Path]
+
+
+def list_runs() -> RunList:
+    """Return the runs of this machine, the latest first, without asking any node."""
+    now = time.time()
+    return RunList(
+        [summary_of(saved, now) for saved in all_runs()], untrusted_runs(), unreadable_runs()
+    )
+
+
 def summary_of(saved: SavedRun, now: float) -> RunSummary:
-    """Return the run in a line at `now`, in seconds since the epoch, as its folder tells it."""
+    """Return the run in a line at `now`, in seconds since the epoch, from its folder."""
     try:
         controller = saved.controller
-    except OrchError:  # whoever looks at the run itself is told
+    except OrchError:  # commands on the run itself report it
         controller = None
     state, summary = _condition(saved, None if saved.has_ended else state_of(saved.folder))
     return RunSummary(
@@ -190,22 +218,22 @@ def _condition(saved: SavedRun, known: RunState | None) -> tuple[str, str]:
 def _nodes(saved: SavedRun, state: RunState) -> Iterator[NodeStatus]:
     for node in saved.plan.nodes:
         link = state.nodes.get(node.name, NodeCondition(node.name))
-        said = _said(saved, node.name)
+        times = _newest_times(saved, node.name)
         logs = list(stored_streams(saved.logs, node.name))
         ranks = tuple(
-            _rank(saved, rank, local_rank, known, logs, said)
-            for rank, local_rank, known in _places(saved.plan, node, state)
+            _rank(saved, rank, local_rank, known, logs, times)
+            for rank, local_rank, known in _ranks(saved.plan, node, state)
         )
         why = link.cause if link.unreachable_since is not None or link.state == "left" else ""
         yield NodeStatus(node.name, _node_state(saved, link), link.unreachable_since, ranks, why)
 
 
-def _places(
+def _ranks(
     plan: Plan, node: NodePlan, state: RunState
 ) -> Iterator[tuple[int, int, RankState | None]]:
-    """Yield the ranks of a node, their local ranks, and what is known of them.
+    """Yield the ranks of a node, their local ranks, and their state.
 
-    Of an elastic job nobody can say where a rank will live until it does.
+    The node of an elastic job's rank is unknown until the rank has begun.
     """
     for local_rank, rank in enumerate(node.ranks):
         known = state.ranks.get((node.name, local_rank))
@@ -217,7 +245,7 @@ def _places(
 
 def _node_state(saved: SavedRun, link: NodeCondition) -> NodeStateName:
     match link.state:
-        # What it came to, wherever the node is by now.
+        # How it ended counts, even if the node is unreachable now.
         case "ended" | "lost" | "absent" | "left" as state:
             return state
     if link.unreachable_since is not None:
@@ -233,12 +261,14 @@ def _rank(
     local_rank: int,
     known: RankState | None,
     logs: list[Stream],
-    said: dict[str, float],
+    newest_times: dict[str, float],
 ) -> RankStatus:
     files = {log.path: saved.logs / log.node / log.path for log in logs if log.rank == rank}
     sizes = {path: file.stat().st_size for path, file in files.items()}
     times = {
-        path: said.get(path, files[path].stat().st_mtime) for path, size in sizes.items() if size
+        path: newest_times.get(path, files[path].stat().st_mtime)
+        for path, size in sizes.items()
+        if size
     }
     newest = max(times, key=lambda path: times[path], default=None)
     signal = known.signal if known else None
@@ -266,10 +296,10 @@ def _rank_state(saved: SavedRun, known: RankState | None) -> RankStateName:
     return "starting" if known is None else "running"
 
 
-def _said(saved: SavedRun, node: str) -> dict[str, float]:
-    """Return when the newest bytes came, by the paths of the logs that have some among the newest."""
+def _newest_times(saved: SavedRun, node: str) -> dict[str, float]:
+    """Return when the newest bytes of each recently written log came, by its path."""
     skew = saved.settings.skews.get(node, 0.0)
     newest: dict[str, float] = {}
-    for _, record in islice(IndexReader(saved.logs, node).newest_first(), _NEWEST):
+    for _, record in islice(IndexReader(saved.logs, node).newest_first(), _MAX_RECORDS):
         newest.setdefault(record.stream.path, record.t - skew)
     return newest

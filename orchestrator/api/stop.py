@@ -1,8 +1,9 @@
-"""The use case: stop a run from anywhere on this machine, and see it end."""
+"""The use case: stop a run from anywhere on this machine, and wait for its end."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 
 from orchestrator import events
 from orchestrator.api.watch import watch
@@ -11,23 +12,23 @@ from orchestrator.node.reasons import StopReason
 from orchestrator.runs.saved_run import SavedRun
 from orchestrator.runs.stop_request import StopRequest, request_stop
 
-_END_TIMEOUT = 90.0  # seconds beyond the grace: to start a controller, connect, and see the end
+_END_TIMEOUT = 90.0  # seconds beyond the grace: to start a controller, connect, and stop all ranks
 
 
 async def stop(saved: SavedRun, emit: events.Emit, *, grace: float | None = None) -> events.Ended:
     """Stop the run on all its nodes, with `grace` seconds for its ranks (None: its own), and return how
-    it ended; that may be another way, just before.
+    it ended, which may be for another reason just before.
 
-    `emit` hears what happens meanwhile, its output left out. Raises LaunchError when its end is not seen
-    in time, or its controller is suspended: then it is stopped later.
+    `emit` hears the events meanwhile, without output. Raises LaunchError if its end is not seen in time, or
+    if its controller is suspended: then it is stopped once that continues.
     """
     if not saved.has_ended:
         request_stop(saved.folder, StopRequest(StopReason.STOP_REQUEST, grace))
         controller = saved.controller
         if controller is not None and controller.is_suspended:
             raise LaunchError(
-                f"run {saved.run} is stopped once process {controller.pid}, which minds it, goes on: "
-                "it was suspended (Ctrl-Z)",
+                f"run {saved.run}: its controller, process {controller.pid}, is suspended (Ctrl-Z); "
+                "the run stops once that continues",
                 remedy=f"fg in its terminal, or: kill -CONT {controller.pid}",
             )
     seconds = (saved.settings.grace if grace is None else grace) + _END_TIMEOUT
@@ -41,5 +42,18 @@ async def stop(saved: SavedRun, emit: events.Emit, *, grace: float | None = None
         pass
     raise LaunchError(
         f"run {saved.run} has not ended within {seconds:.0f} s",
-        remedy=f"orch status {saved.run} shows which node is waited for",
+        remedy=f"orch status {saved.run} shows which node has not ended",
     )
+
+
+async def stop_all(
+    runs: Sequence[SavedRun], emit_for: Callable[[str], events.Emit], *, grace: float | None = None
+) -> list[LaunchError]:
+    """Stop all runs at once, and return what went wrong; `emit_for` gives what hears a run's events."""
+    results = await asyncio.gather(
+        *(stop(saved, emit_for(saved.run), grace=grace) for saved in runs), return_exceptions=True
+    )
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, LaunchError):
+            raise result
+    return [result for result in results if isinstance(result, LaunchError)]

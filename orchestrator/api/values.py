@@ -1,48 +1,61 @@
-"""Values of options that Typer does not know."""
+"""Read the values of options: words of the command line, or what a program gives. All raise UsageError."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from typing import Literal, TypeVar, overload
 
 from orchestrator.errors import UsageError
 
 T = TypeVar("T")
+Time = float | str
+"""Seconds, or a text such as `90s`, `10m`, `2h30m`."""
+Size = int | str
+"""Bytes, or a text such as `500M`, `10G`."""
+AnyPath = str | PathLike[str]
 
 _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([kKMGT]?)(i?)B?")
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", re.ASCII)
-_ETERNITY = 1e9  # seconds
+_MAX_SECONDS = 1e9
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+_OTHER_NAMES = {
+    "inventory": "hosts",
+    "hostfile": "hosts",
+    "nproc_per_node": "nproc",
+    "master_addr": "main_address",
+    "master_port": "main_port",
+    "max_restarts": "restarts",
+}
 
 
 def value_of(option: str, text: str | None, parse: Callable[[str], T]) -> T | None:
-    """Return what `parse` makes of the option's text, if there is one; its ValueError is a UsageError."""
+    """Return `parse(text)`, or None for no text; its ValueError becomes a UsageError."""
     try:
         return None if text is None else parse(text)
     except ValueError as error:
         raise UsageError(f"{option}: {error}") from None
 
 
-def seconds(option: str, least: float) -> Callable[[str | float], float]:
-    """Return what reads a time of at least so many seconds, for Typer; it raises UsageError.
+@overload
+def seconds(option: str, given: Time, least: float = 0.0) -> float: ...
+@overload
+def seconds(option: str, given: Time | None, least: float = 0.0) -> float | None: ...
+def seconds(option: str, given: Time | None, least: float = 0.0) -> float | None:
+    """Return a time in seconds, at least `least`; `90`, `90s`, `1.5h` and `2h30m` are understood."""
+    if given is None:
+        return None
+    value = _parse_time(given.strip()) if isinstance(given, str) else float(given)
+    if value is None or not least <= value < _MAX_SECONDS:
+        raise UsageError(
+            f"{option} {given}: expected a time of at least {least:g} s",
+            remedy="write it in seconds, or as 90s, 10m, 2h30m or 1d",
+        )
+    return value
 
-    `90`, `90s`, `1.5h` and `2h30m` are understood.
-    """
 
-    def read(typed: str | float) -> float:
-        value = typed if isinstance(typed, float) else _seconds(typed.strip())
-        if value is None or not least <= value < _ETERNITY:
-            raise UsageError(
-                f"{option} {typed}: a time of at least {least:g} s is expected",
-                remedy="write it in seconds, or as 90s, 10m, 2h30m or 1d",
-            )
-        return value
-
-    return read
-
-
-def _seconds(text: str) -> float | None:
+def _parse_time(text: str) -> float | None:
     from orchestrator.logs.timespec import parse_span
 
     return float(text) if _NUMBER.fullmatch(text) else parse_span(text)
@@ -53,28 +66,56 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text[:60]!r} is not a size; write bytes as 500M, 10G or 1.5T")
-    number, unit, binary = match.groups()
-    return int(float(number) * (1024 if binary else 1000) ** _POWERS[unit])
+    digits, unit, binary = match.groups()
+    return int(float(digits) * (1024 if binary else 1000) ** _POWERS[unit])
 
 
-def size(option: str) -> Callable[[str | int], int]:
-    """Return what reads a number of bytes, for Typer; it raises UsageError."""
-
-    def read(typed: str | int) -> int:
-        try:
-            return typed if isinstance(typed, int) else parse_size(typed)
-        except ValueError as error:
-            raise UsageError(f"{option}: {error}") from None
-
-    return read
+def limit(option: str, given: Size | None, default: int) -> int | None:
+    """Return a limit in bytes, None for 0, which means no limit."""
+    size = value_of(option, given, parse_size) if isinstance(given, str) else given
+    return default if size is None else size or None
 
 
-def number_or_auto(option: str, text: str | None, largest: int) -> int | Literal["auto"] | None:
-    """Return the number, from 1 to `largest`, that `text` is, or "auto". Raises UsageError."""
-    if text is None:
+def number(option: str, given: int | None, least: int, most: int) -> int | None:
+    """Return a whole number from `least` to `most`."""
+    if given is not None and not (type(given) is int and least <= given <= most):
+        raise UsageError(f"{option} {given}: expected a number from {least} to {most}")
+    return given
+
+
+def number_or_auto(option: str, given: int | str | None, most: int) -> int | Literal["auto"] | None:
+    """Return a number from 1 to `most`, or "auto"."""
+    if given is None:
         return None
+    text = str(given)
     if text == "auto":
         return "auto"
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= largest:
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= most:
         return int(text)
-    raise UsageError(f"{option} {text}: a number from 1 to {largest}, or auto")
+    raise UsageError(f"{option} {text}: expected a number from 1 to {most}, or auto")
+
+
+def one_of(option: str, given: T, *choices: T) -> T:
+    """Return `given` if it is one of the choices."""
+    if given not in choices:
+        raise UsageError(f"{option} {given}: expected one of {', '.join(map(str, choices))}")
+    return given
+
+
+def word_list(option: str, given: Sequence[str] | None) -> tuple[str, ...]:
+    """Return a list of words; a single word is refused, since its letters would be taken as words."""
+    if isinstance(given, str):
+        raise UsageError(f"{option}: expected a list of words", remedy=f"[{given!r}]")
+    return tuple(given or ())
+
+
+def check_names(function: str, given: Mapping[str, object], known: type) -> None:
+    """Raise TypeError for a keyword that the TypedDict `known` lacks, with the one likely meant."""
+    from orchestrator.util.text import nearest
+
+    names = known.__annotations__
+    for name in given:
+        if name not in names:
+            meant = _OTHER_NAMES.get(name) or nearest(name, names)
+            hint = f"; did you mean {meant!r}?" if meant else ""
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")

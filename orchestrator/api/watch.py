@@ -1,4 +1,4 @@
-"""See a run as it goes on, from its folder alone; it is only read, whatever its controller is."""
+"""Follow an active run by reading its folder, whichever process controls it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from orchestrator.runs.registry import unless_pruned
 from orchestrator.runs.saved_run import SavedRun, load_run
 from orchestrator.runs.state import replay
 
-_LOOK_EVERY = 0.1  # seconds
-_LOOK_FOR_CONTROLLER = 2.0
-_PIECES_A_TURN = 64  # pieces after which others have a turn
+_POLL_INTERVAL = 0.1  # seconds
+_CONTROLLER_CHECK_INTERVAL = 2.0  # seconds
+_PIECES_PER_TURN = 64  # then other tasks have a turn
 
-# What a person who comes later needs to be told of the past.
+# Past events that still matter to a viewer who comes later.
 _LASTING = (
     events.RankBegan, events.RankEnded, events.NodeEnded, events.NodeLeft, events.Stopping,
     events.Restarting, events.FilesWritten,
 )  # fmt: skip
-# What the controller says of itself, and what is told last.
-_NOT_NEWS = (
+# What concerns the controller alone, and what comes last.
+_LEFT_OUT = (
     events.PhaseBegan, events.PhaseAdvanced, events.PhaseEnded, events.Sending, events.Started,
     events.Detached, events.Explained, events.Ended,
 )  # fmt: skip
@@ -40,51 +40,51 @@ async def watch(
     since: float | None = None,
     last: int | None = None,
 ) -> AsyncIterator[events.Event]:
-    """Yield what happens in the run, its output included, until it has ended; `Ended` is the last.
+    """Yield the events of the run, its output included, until it has ended; `Ended` is the last.
 
-    What is past comes first: of the output what `since` and `last` leave (see `Replay`), of the rest what
-    still holds. A run without a controller gets one in the background. Raises LaunchError if none starts,
-    OrchError when somebody removes the run meanwhile.
+    The past comes first: output as `since` and `last` select it (see `Replay`), and events that still
+    matter. A run without a controller gets one in the background. Raises LaunchError if none starts,
+    OrchError if the run is removed meanwhile.
     """
     reader = EventReader(saved.folder / EVENTS)
     gpus = GpuReader(saved.folder)
     replay = Replay(saved.logs, saved.settings.skews, want, since=since, last=last)
     record = _Ending(saved)
-    looked = float("-inf")
+    checked = float("-inf")
     has_begun = has_ended = False
     explained: events.Explained | None = None
     yield events.Planned((_later(saved) or saved).plan)
     try:
         while not has_ended:
-            # The events first: what was written before a run's end is then found among the pieces.
+            # The events first: output written before the end is then among the pieces.
             news = list(reader.read())
             ended = next((new.event for new in news if isinstance(new.event, events.Ended)), None)
             for new in news:
                 if isinstance(new.event, events.Explained):
                     explained = new.event
             has_ended = ended is not None or record.is_over()
-            if not has_ended and time.monotonic() - looked > _LOOK_FOR_CONTROLLER:
-                looked = time.monotonic()
+            if not has_ended and time.monotonic() - checked > _CONTROLLER_CHECK_INTERVAL:
+                checked = time.monotonic()
                 if (taken_up := await ensure_watched(saved.folder)) is not None:
                     yield taken_up
             for event in _past(news) if not has_begun else (new.event for new in news):
                 if isinstance(event, events.Started) and (later := _later(saved)) is not None:
                     saved = later
                     yield events.Planned(saved.plan)
-                if not isinstance(event, _NOT_NEWS):
+                if not isinstance(event, _LEFT_OUT):
                     yield event
             has_begun = True
             for sample in gpus.news():
                 yield sample
             for count, piece in enumerate(_all_pieces(saved, replay, has_ended), start=1):
                 yield _output(saved, piece)
-                if count % _PIECES_A_TURN == 0:
+                if count % _PIECES_PER_TURN == 0:
                     await asyncio.sleep(0)
             if has_ended:
                 for event in ends_of(saved, explained, ended):
                     yield event
             else:
-                await asyncio.sleep(_LOOK_EVERY)
+                await asyncio.sleep(_POLL_INTERVAL)
     finally:
         replay.close()
 
@@ -92,7 +92,7 @@ async def watch(
 def ends_of(
     saved: SavedRun, explained: events.Explained | None = None, ended: events.Ended | None = None
 ) -> Iterator[events.Event]:
-    """Yield why the run failed, if it did, and how it ended: as was told, else as its record has it."""
+    """Yield why the run failed, if it did, and how it ended: as in the events, else as in its record."""
     now = load_run(saved.folder) or saved
     why = explained or now.verdict
     if why is not None:
@@ -101,7 +101,7 @@ def ends_of(
 
 
 def end_of(saved: SavedRun) -> events.Ended:
-    """Return the end of a run as its record tells it: its log may lack it."""
+    """Return the end of a run from its record: its event log may lack it."""
     now = load_run(saved.folder) or saved
     seconds = (now.ended or now.began) - now.began
     code = 1 if now.exit_code is None else now.exit_code
@@ -109,13 +109,13 @@ def end_of(saved: SavedRun) -> events.Ended:
 
 
 def _later(saved: SavedRun) -> SavedRun | None:
-    """Return the run as it is now where another attempt has begun since `saved`."""
+    """Return the run as it is now if another attempt has begun since `saved`."""
     now = load_run(saved.folder)
     return now if now is not None and now.attempt > saved.attempt else None
 
 
 def _past(log: list[LoggedEvent]) -> Iterator[events.Event]:
-    """Yield what still holds of a log's events."""
+    """Yield the events of a log that still matter."""
     state = replay(log)
     for logged in log:
         if isinstance(logged.event, _LASTING):
@@ -142,7 +142,7 @@ def _output(saved: SavedRun, piece: Piece) -> events.Output:
 
 
 class _Ending:
-    """Tells whether a run has ended by its record: its log may lack the end (a full disk)."""
+    """Whether a run has ended, from its record: its event log may lack the end (a full disk)."""
 
     def __init__(self, saved: SavedRun) -> None:
         self._saved = saved
@@ -150,7 +150,7 @@ class _Ending:
         self._over = False
 
     def is_over(self) -> bool:
-        """Look; the record is only read where it was replaced."""
+        """Check; the record is only read if it was replaced."""
         try:
             state = (self._saved.folder / RUN).stat()
         except FileNotFoundError:

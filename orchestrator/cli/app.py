@@ -13,6 +13,7 @@ import typer
 from typer.main import get_command
 
 from orchestrator.cli.attach import attach
+from orchestrator.cli.command import Command, LogFile, Verbose, with_groups
 from orchestrator.cli.commands import Commands
 from orchestrator.cli.controller import control
 from orchestrator.cli.diagnose import diagnose
@@ -20,8 +21,6 @@ from orchestrator.cli.exec import execute
 from orchestrator.cli.fetch import fetch
 from orchestrator.cli.init import init
 from orchestrator.cli.launch import launch
-from orchestrator.cli.launcher_help import LauncherCommand
-from orchestrator.cli.log_options import Command, LogFile, Verbose
 from orchestrator.cli.logs import logs
 from orchestrator.cli.nodes import nodes
 from orchestrator.cli.preflight import preflight
@@ -43,29 +42,35 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="One command launches a PyTorch training script on every machine you can reach over SSH.",
-    epilog="Try it on this machine alone: orch launch --local 2 train.py",
+    help="""Launch a PyTorch training script on every machine you can reach over SSH.
+
+    \b
+    Examples:
+      orch launch --local 2 train.py          two nodes, on this machine alone
+      orch init node0 node1                   an inventory, hosts.yaml
+      orch preflight                          what is missing on its nodes
+      orch launch train.py --epochs 10        on all of them
+    """,
 )
 
-# Options of the script, or of the command, come after it: they are not ours to read.
+# Options after the script, or the command, are not orch's.
 _PASSTHROUGH = {"allow_interspersed_args": False, "ignore_unknown_options": False}
-app.command(cls=ScriptCommand, context_settings=_PASSTHROUGH)(launch)
-app.command(cls=Command)(runs)
-app.command(cls=Command)(status)
-app.command(cls=Command)(stacks)
-app.command(cls=Command)(logs)
-app.command(cls=Command)(diagnose)
-app.command(cls=Command)(attach)
-app.command(cls=Command)(stop)
-app.command(cls=Command)(fetch)
-app.command(cls=Command)(push)
-app.command(cls=LauncherCommand)(preflight)
-app.command(cls=Command)(nodes)
-app.command("exec", cls=Command, context_settings=_PASSTHROUGH)(execute)
-app.command(cls=Command, context_settings=_PASSTHROUGH)(ssh)
-app.command(cls=Command)(prepare)
-app.command(cls=Command)(init)
-app.command(cls=Command, hidden=True)(control)
+_COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Launch": (launch, preflight),
+    "Inspect": (runs, status, logs, attach, stacks, diagnose),
+    "Manage": (stop, fetch, push, execute, ssh),
+    "Set up": (init, nodes, prepare),
+    "": (control,),
+}
+for _group, _functions in _COMMANDS.items():
+    for _function in _functions:
+        app.command(
+            "exec" if _function is execute else None,
+            cls=ScriptCommand if _function is launch else Command,
+            context_settings=_PASSTHROUGH if _function in (launch, execute, ssh) else None,
+            rich_help_panel=_group,
+            hidden=not _group,
+        )(with_groups(_function))
 
 
 def _show_version(wanted: bool) -> None:
@@ -95,30 +100,28 @@ def _root(
 
 
 def run() -> None:
-    """Run the command line; what goes wrong becomes text and an exit code, never a traceback."""
+    """Run the command line; errors become text and an exit code, never a traceback."""
     try:
         _run_command()
     except OutputError as error:
-        discard_output(1)  # or Python would try again, as it ends, to write what it holds
+        discard_output(1)  # otherwise Python tries again to write its buffer when it ends
         _fail(str(error), error.exit_code)
     except OrchError as error:
         _fail(str(error), error.exit_code)
-    except BrokenPipeError:
-        # Whoever read the output has seen enough, as `| head` does.
+    except BrokenPipeError:  # the reader of the output has ended, as `| head` does
         discard_output(1)
         sys.exit(128 + signal.SIGPIPE)
     except MemoryError:
         _fail("this machine has no memory left for orch", LaunchError.exit_code)
     except OSError as error:
-        if error.strerror is None:
-            _fail(_bug(error), LaunchError.exit_code)
-        _fail(_trouble(error), LaunchError.exit_code)
+        # Without a text it is a bug; else this machine refuses something: a full disk, permissions.
+        _fail(_bug(error) if error.strerror is None else _refusal(error), LaunchError.exit_code)
     except Exception as error:
         _fail(_bug(error), LaunchError.exit_code)
 
 
 def _run_command() -> None:
-    """Run the command that was typed, and write all that it has said; exits as it does."""
+    """Run the command that was typed, write all of its output, and exit as it does."""
     command = get_command(app)
     for parameter in command.params:
         if parameter.name == "install_completion" and parameter.callback is not None:
@@ -126,14 +129,14 @@ def _run_command() -> None:
     try:
         command()
     except SystemExit as ended:
-        if isinstance(ended.__context__, BrokenPipeError):  # typer has made 1 of it
+        if isinstance(ended.__context__, BrokenPipeError):  # Typer exits with 1 instead
             raise ended.__context__ from None
         sys.stdout.flush()
         raise
 
 
 def _install_completion(install: Callable[..., Any], *words: Any) -> Any:
-    """Have typer write to the shell's start-up file. Raises OrchError where it cannot."""
+    """Have Typer write to the shell's start-up file. Raises OrchError if it cannot."""
     try:
         return install(*words)
     except (OSError, UnicodeError) as error:
@@ -155,32 +158,21 @@ def _fail(message: str, exit_code: int) -> NoReturn:
     sys.exit(exit_code)
 
 
-def _trouble(error: OSError) -> str:
-    """Return what this machine refuses, which is no bug: a full disk, a file that may not be read."""
+def _refusal(error: OSError) -> str:
     where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-    return f"{where}{error.strerror}\n  → {_details('what orch was doing')}"
+    return f"{where}{error.strerror}\n  → {_report('what orch was doing')}"
 
 
 def _bug(error: Exception) -> str:
-    return (
-        f"this is a bug in orch: {type(error).__name__}: {error}\n"
-        f"  → {_details('please report it with')}"
-    )
+    text = f"{type(error).__name__}: {error}"
+    return f"this is a bug in orch: {text}\n  → {_report('please report it with')}"
 
 
-def _details(what: str) -> str:
-    """Write the traceback of the current exception to a file of its own, and return where it is."""
-    import tempfile
-    import traceback
+def _report(what: str) -> str:
+    """Write the traceback of the current exception to a file, and return where it is."""
+    from orchestrator.api.crash_report import write_crash_report
 
-    from orchestrator.plan.masking import masked_text
-
-    text = masked_text(traceback.format_exc())
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="orch-report-", suffix=".txt", delete=False, errors="replace"
-        ) as file:
-            file.write(text)
+        return f"{what}: {write_crash_report()}"
     except OSError as error:
-        return f"{what}; the details could not be kept: {error.strerror}"
-    return f"{what}: {file.name}"
+        return f"{what}; the details could not be written: {error.strerror}"

@@ -1,4 +1,4 @@
-"""What is said to somebody who types a command that orch does not have."""
+"""The commands as a group: their help, and an answer to a command that orch does not have."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STOP = "orch stop"
 _LAUNCH = "orch launch SCRIPT"
 _FETCH_OR_PUSH = "orch fetch (from the nodes) or orch push (to them)"
 
-# What other tools call it; no likeness of letters leads there. What orch has by now goes before.
+# What other tools call it, if the names are not similar. A command that orch has wins.
 ELSEWHERE = {
     "ps": _RUNS,
     "ls": _RUNS,
@@ -52,17 +52,17 @@ ELSEWHERE = {
 
 
 class Commands(Group):
-    """The commands, and what was meant by others."""
+    """All commands; an unknown one is answered with the command that was likely meant."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in self.commands and not ctx.resilient_parsing:
-            meant = self._meant(args)
+            meant = self._likely_meant(args)
             if meant is not None:
                 ctx.fail(f"No such command {args[0]!r}. Did you mean: {meant}?")
         return super().resolve_command(ctx, args)
 
-    def _meant(self, args: list[str]) -> str | None:
-        """Return the line that somebody may have meant; None where only the letters can tell."""
+    def _likely_meant(self, args: list[str]) -> str | None:
+        """Return the command line that was likely meant; None if only similar letters can show that."""
         word, *rest = args
         if word == "help" and rest[:1] and rest[0] in self.commands:
             return f"orch {rest[0]} --help"

@@ -1,82 +1,86 @@
-"""What a shell may complete a word to: names of runs, nodes, launchers and checks.
+"""What a shell may complete a word to; Typer keeps what begins with that word.
 
-Whatever is wrong (no inventory, one with faults) is told by the command itself; here there is nothing to
-complete.
+If there is nothing to read names from, or it has faults, the command itself will report that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import typer
 
 from orchestrator.errors import OrchError
 
 
-def runs(incomplete: str) -> list[str]:
-    """Return the names of runs that `incomplete` may become."""
-    from orchestrator.runs.folder import runs_folder
-
+def _found(names: Callable[[], list[str]]) -> list[str]:
     try:
-        folders = sorted(runs_folder().iterdir())
-    except OSError:
+        return names()
+    except OrchError:
         return []
-    return [folder.name for folder in folders if folder.name.startswith(incomplete)]
+
+
+def runs() -> list[str]:
+    """Return the names of runs."""
+    from orchestrator.api.names import run_names
+
+    return run_names()
+
+
+def runs_and_files(incomplete: str) -> list[str]:
+    """Return the names of runs, and the files that `incomplete` may become."""
+    typed = Path(f"{incomplete}_")  # keeps a slash at its end
+    folder, prefix = typed.parent, typed.name[:-1]
+    try:
+        found = sorted(path for path in folder.iterdir() if path.name.startswith(prefix))
+    except OSError:
+        found = []
+    shown = [path for path in found if prefix or not path.name.startswith(".")]
+    before = incomplete.removesuffix(prefix)
+    return runs() + [f"{before}{path.name}{'/' if path.is_dir() else ''}" for path in shown]
 
 
 def nodes(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the lists of hosts of the inventory that `incomplete` may become."""
-    from orchestrator.api.hosts import usual_inventory
-    from orchestrator.inventory import load
+    from orchestrator.api.names import host_names
 
-    try:
-        inventory = load(ctx.params.get("inventory") or usual_inventory())
-    except OrchError:
-        return []
-    groups = (f"@{group.name}" for group in inventory.groups)
-    hosts = (host.name for host in (*inventory.hosts, *inventory.spares))
-    return _in_list(incomplete, (*hosts, *groups))
+    return _in_list(incomplete, _found(lambda: host_names(ctx.params.get("hosts"))))
 
 
 def nodes_of_run(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the lists of a run's nodes that `incomplete` may become."""
-    from orchestrator.runs.registry import find_run
+    from orchestrator.api.names import node_names
 
-    # The words before an option that has no value yet are not read as arguments.
+    # Words before an option without a value are not read as arguments yet.
     run = ctx.params.get("run") or next(iter(ctx.args), None)
-    try:
-        saved = find_run(run)
-    except OrchError:
-        return []
-    return _in_list(incomplete, (node.name for node in saved.nodes))
+    return _in_list(incomplete, _found(lambda: node_names(run)))
 
 
-def launchers(incomplete: str) -> list[tuple[str, str]]:
-    """Return the launchers that `incomplete` may become, each with what it starts."""
-    from orchestrator.plan.launchers.registry import all_launchers
+def launchers() -> list[tuple[str, str]]:
+    """Return the launchers, each with what it starts."""
+    from orchestrator.api.names import launchers
 
-    return [(each.name, each.help) for each in all_launchers() if each.name.startswith(incomplete)]
+    return list(launchers()[0].items())
 
 
-def transports(incomplete: str) -> list[str]:
-    """Return the transports that `incomplete` may become."""
-    from orchestrator.remote.transports import names
+def transports() -> list[str]:
+    """Return the transports."""
+    from orchestrator.api.names import transport_names
 
-    return [name for name in names() if name.startswith(incomplete)]
+    return transport_names()
 
 
 def checks(incomplete: str) -> list[str]:
     """Return the lists of checks, and of groups of them, that `incomplete` may become."""
-    from orchestrator.preflight.registry import all_checks
+    from orchestrator.api.names import check_names
 
-    ids = [check.id for check in all_checks()]
-    return _in_list(incomplete, dict.fromkeys([*(each.partition(".")[0] for each in ids), *ids]))
+    return _in_list(incomplete, check_names())
 
 
 def _in_list(incomplete: str, names: Iterable[str]) -> list[str]:
-    """Return what a list with commas may become, none of its names twice."""
+    """Return what a list with commas may become, without repeating a name."""
     before, comma, last = incomplete.rpartition(",")
-    there = before.split(",")
+    listed = before.split(",")
     return [
-        f"{before}{comma}{name}" for name in names if name.startswith(last) and name not in there
+        f"{before}{comma}{name}" for name in names if name.startswith(last) and name not in listed
     ]

@@ -1,4 +1,4 @@
-"""`orch control`: control a run in the background. For orch itself: `orch attach` and the like start it."""
+"""`orch control`: control a run in the background; orch itself starts it, from `orch attach` and others."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from orchestrator.cli import complete
 
 def control(
     run: Annotated[
-        str,
-        typer.Argument(metavar="RUN", help="The run's name.", autocompletion=complete.runs),
+        str, typer.Argument(metavar="RUN", help="The run's name.", autocompletion=complete.runs)
     ],
     spec_on_stdin: Annotated[
         bool,
-        typer.Option(
-            "--spec-on-stdin", help="How to start it again comes on standard input, from orch."
-        ),
+        typer.Option("--spec-on-stdin", help="Read how to restart the run from standard input."),
     ] = False,
 ) -> None:
     """Control RUN until it has ended, without a console."""
@@ -27,28 +24,19 @@ def control(
     import sys
     from contextlib import suppress
 
-    from orchestrator.api.controller import control_run
-    from orchestrator.control.interrupts import Interrupts
-    from orchestrator.plan.masking import mask_in_logs
-    from orchestrator.runs.background import read_launch_spec
-    from orchestrator.runs.folder import CONTROLLER_LOG
-    from orchestrator.runs.registry import find_run
+    from orchestrator.api.controller import control_run, controller_log, read_spec
+    from orchestrator.api.interrupts import interrupts_by
+    from orchestrator.api.selection import find_run
     from orchestrator.ui.log import log_of_controller
 
     saved = find_run(run)
-    # Only orch hands it over: the standard input of a person, or of a script, may never end.
-    spec = read_launch_spec(sys.stdin.buffer) if spec_on_stdin else None
-    if spec is not None:
-        mask_in_logs(spec.job.environment, spec.job.secrets)
-        for host in (*spec.hosts, *spec.spares):
-            mask_in_logs(host.env)
-    with suppress(OSError):  # a full disk keeps nobody from controlling a run
-        log_of_controller(saved.folder / CONTROLLER_LOG)
+    # Only orch hands it over: the standard input of a user, or of a script, may never end.
+    spec = read_spec(sys.stdin.buffer) if spec_on_stdin else None
+    with suppress(OSError):  # a full disk must not prevent control of a run
+        log_of_controller(controller_log(saved))
 
     async def run_until_interrupted() -> None:
-        # As of a launch at a terminal. SIGTERM is for this process alone: the machine shuts down, say.
-        interrupts = Interrupts()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupts.send, signal.SIGINT)
-        await control_run(saved, spec, interrupts=interrupts)
+        # SIGTERM ends this process alone: the machine may be shutting down.
+        await control_run(saved, spec, interrupts=interrupts_by(signal.SIGINT))
 
     asyncio.run(run_until_interrupted())

@@ -27,11 +27,11 @@ def init(
         ),
     ] = None,
     output: Annotated[
-        str, typer.Option("--output", "-o", metavar="FILE", help="Write it there; - is stdout.")
+        str, typer.Option("--output", "-o", metavar="FILE", help="Write to FILE; - is stdout.")
     ] = "hosts.yaml",
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
 ) -> None:
-    """Write an inventory of these hosts, for you to add to.
+    """Write an inventory of these hosts, for you to extend.
 
     \b
     Examples:
@@ -57,7 +57,7 @@ def init(
             file.write(text)
     except FileExistsError:
         raise UsageError(
-            f"{output} is there already", remedy="--force replaces it, -o FILE writes another"
+            f"{output} exists already", remedy="--force replaces it, -o FILE writes another"
         ) from None
     except OSError as error:
         raise UsageError(f"{output}: cannot be written: {error.strerror}") from None

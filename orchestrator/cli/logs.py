@@ -2,69 +2,63 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from orchestrator.cli import options
+from orchestrator.cli import complete, options
 
-if TYPE_CHECKING:
-    from orchestrator.logs.selection import Selection
-    from orchestrator.logs.stream import Channel
-    from orchestrator.runs.saved_run import SavedRun
-    from orchestrator.ui.logs import LogPrinter
-
-_ROUNDING = 1e-6  # seconds by which a time of a node may be off once clocks are compared
+_lines = partial(typer.Option, rich_help_panel="Which lines")
+_display = partial(typer.Option, rich_help_panel="Logs and output")
 
 
 def logs(
     run: Annotated[str | None, options.run_argument("latest; with -f the active one")] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with what comes, until the run ends.")
+        bool, _display("--follow", "-f", help="Also show what comes, until the run ends.")
     ] = False,
-    rank: options.Rank = None,
-    nodes: options.NodesOfRun = None,
-    stdout: Annotated[bool, typer.Option("--stdout", help="Standard output only.")] = False,
-    stderr: Annotated[bool, typer.Option("--stderr", help="Standard error only.")] = False,
+    rank: Annotated[str | None, options.rank_option("Which lines")] = None,
+    nodes: Annotated[
+        str | None,
+        _lines(
+            metavar="SEL",
+            help="Only these nodes, such as 'gpu[0-3],node7'.",
+            autocompletion=complete.nodes_of_run,
+        ),
+    ] = None,
+    stdout: Annotated[bool, _lines("--stdout", help="Standard output only.")] = False,
+    stderr: Annotated[bool, _lines("--stderr", help="Standard error only.")] = False,
     tail: Annotated[
         int | None,
-        typer.Option("--tail", "-n", metavar="N", min=0, help="Only the last N lines of the past."),
+        _lines("--tail", "-n", metavar="N", min=0, help="Only the last N lines of the past."),
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option(
+        _lines(
             metavar="T",
-            help="Only from then on: 10m, 1h30m, or a local time (UTC with Z), as --timestamps shows it: "
-            "14:05, 2026-01-31T09:30Z.",
+            help="Only from T on: 10m, 1h30m, or a local time such as 14:05 (with Z: UTC).",
         ),
     ] = None,
     grep: Annotated[
-        str | None, typer.Option(metavar="RE", help="Only lines that match (before --tail counts).")
+        str | None, _lines(metavar="RE", help="Only lines that match; --tail counts these.")
     ] = None,
     highlight: Annotated[
-        str | None, typer.Option(metavar="RE", help="Mark on a terminal what matches.")
+        str | None, _display(metavar="RE", help="Mark matches on a terminal.")
     ] = None,
     timestamps: options.Timestamps = False,
     fold: Annotated[
         bool | None,
-        typer.Option(
+        _display(
             "--fold/--no-fold",
-            help="Show lines that many ranks print alike once.  [default: those of stderr, on a "
-            "terminal]",
+            help="Show identical lines of many ranks once.  [default: on a terminal, of stderr]",
             show_default=False,
         ),
     ] = None,
     output: options.Output = "text",
 ) -> None:
     """Show what a run printed, in the order of time across its nodes.
-
-    While the run goes on, when it has ended, and when its nodes are gone: lines come from the copies on
-    this machine, and what these lack is fetched first, as far as the nodes can be reached. The run is
-    never touched; Ctrl-C ends the looking only.
-
-    With --rank, what the launchers say is left out. --output raw writes the stored bytes, those of the
-    ranks' standard error to standard error. Exits with 0, however the run ended.
 
     \b
     Examples:
@@ -75,86 +69,55 @@ def logs(
       orch logs --output json | jq -r 'select(.rank == 0) | .text'
       orch logs --rank 3 --stdout --output raw > rank-3.out
       orch logs --timestamps | lnav
+
+    Works while the run is active, after its end, and without its nodes: lines come from the copies on
+    this machine, which are first completed from the nodes that can be reached. The run is not affected;
+    Ctrl-C only ends the command.
+
+    With --rank, the output of launchers is left out. --output raw writes the stored bytes, those of the
+    ranks' standard error to standard error. T may also be written as --timestamps shows it. Exits with 0,
+    however the run ended.
     """
     import asyncio
     import signal
 
+    from orchestrator.api.logs import pattern_of, seconds_since, selection_of, stored_output
     from orchestrator.api.refresh import refresh, shortcomings
-    from orchestrator.api.selection import nodes_of, ranks_of
-    from orchestrator.api.values import value_of
+    from orchestrator.api.selection import active_run, find_run
     from orchestrator.api.watch import ends_of, watch
-    from orchestrator.cli.selection import active_run
-    from orchestrator.errors import UsageError
-    from orchestrator.logs.filter import painter, parse_pattern
-    from orchestrator.logs.search import SlowPattern
-    from orchestrator.logs.selection import Selection
-    from orchestrator.runs.registry import find_run
     from orchestrator.ui.console import View
     from orchestrator.ui.event_printer import EventPrinter
-    from orchestrator.ui.logs import LogPrinter
-    from orchestrator.ui.terminal import wants_colour
+    from orchestrator.ui.logs import LogPrinter, highlighter
     from orchestrator.util.process import resume_gc
 
     saved = active_run(run, "orch logs -f") if follow else find_run(run)
-    channel: Channel | None = None
-    if stdout != stderr:
-        channel = "stdout" if stdout else "stderr"
-    wanted = Selection(
-        ranks_of(saved.plan, rank), nodes_of(saved.plan, nodes, saved.former), channel
+    selection = selection_of(
+        saved, rank, nodes, None if stdout == stderr else "stdout" if stdout else "stderr"
     )
-    start = value_of("--since", since, _time_of)
-    pattern = value_of("--grep", grep, parse_pattern)
-    marked = value_of("--highlight", highlight, parse_pattern)
-    paint = painter(marked) if marked and wants_colour(1) else None
+    start = seconds_since(since)
+    pattern = pattern_of("--grep", grep)
+    paint = highlighter(pattern_of("--highlight", highlight))
     view = View(output, timestamps=timestamps, fold=fold, paint=paint)
-    # The last lines that match are others than those of the last lines that do.
-    last = tail if pattern is None else None
+    last = tail if pattern is None else None  # of matching lines, the printer keeps the last
     resume_gc()
     printer = LogPrinter(view, saved.plan, pattern, tail)
-    try:
-        if follow and not saved.has_ended:
-            signal.signal(signal.SIGINT, _interrupt)
-            asyncio.run(printer.follow(watch(saved, wanted.__contains__, since=start, last=last)))
-            return
-        tell = EventPrinter()
-        saved = asyncio.run(refresh(saved, tell))
-        _replay(saved, wanted, printer, start, last)
-    except SlowPattern as error:
-        raise UsageError(f"--grep or --highlight: {error}") from None
+    if follow and not saved.has_ended:
+        signal.signal(signal.SIGINT, _interrupt)
+        news = watch(saved, selection.__contains__, since=start, last=last)
+        asyncio.run(printer.follow(news))
+        return
+    events = EventPrinter()
+    saved = asyncio.run(refresh(saved, events))
+    for piece in stored_output(saved, selection, start, last):
+        printer.show(piece.stream, piece.data, piece.t, piece.hole)
+    printer.close()
     for sentence in shortcomings(saved):
-        tell.say(sentence, "yellow")
+        events.say(sentence, "yellow")
     if follow or saved.state == "failed":
         for event in ends_of(saved):
-            tell(event)
-
-
-def _replay(
-    saved: SavedRun, wanted: Selection, printer: LogPrinter, since: float | None, last: int | None
-) -> None:
-    """Show what this machine has of the run's output."""
-    from contextlib import closing
-
-    from orchestrator.logs.replay import Replay
-    from orchestrator.runs.registry import unless_pruned
-
-    skews = saved.settings.skews
-    replay = Replay(saved.logs, skews, wanted.__contains__, since=since, last=last)
-    with closing(replay), unless_pruned(saved):
-        for pieces in (replay.pieces(), replay.rest() if saved.has_ended else ()):
-            for piece in pieces:
-                printer.show(piece.stream, piece.data, piece.t, piece.hole)
-    printer.close()
-
-
-def _time_of(text: str) -> float:
-    """Return the time that was typed, so that a line with this very timestamp is not before it."""
-    import time
-
-    from orchestrator.logs.timespec import parse_time
-
-    return parse_time(text, time.time()) - _ROUNDING
+            events(event)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End now, also while a terminal that is stopped is waited for; asyncio's own would not."""
+    """End at once, even while a stopped terminal blocks a write; asyncio's own handler would wait."""
     raise KeyboardInterrupt

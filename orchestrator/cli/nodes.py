@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -10,55 +10,36 @@ from orchestrator.cli import options
 
 
 def nodes(
-    inventory: options.Inventory = None,
-    local: options.Local = None,
-    nodes: options.Nodes = None,
-    exclude: options.Exclude = None,
+    hosts: options.Hosts,
     output: Annotated[
-        Literal["text", "json"], typer.Option(help="text: a table; json: a list of objects.")
+        options.TextOrJson, typer.Option(help="text: a table; json: a list of objects.")
     ] = "text",
-    transport: options.Transport = "ssh",
-    accept_new: options.AcceptNew = False,
-    connect_timeout: options.ConnectTimeout = 10.0,
 ) -> None:
     """Connect to every node and show what it is.
-
-    A row each: its Python and torch, CPUs and GPUs with their model and memory, the interface and
-    address on the network that all nodes share, whether it has rsync, how far its clock is from this
-    machine's, and its home; spares come last. A node that cannot be reached has a row too. Below the
-    table stands why a launch could not work, and what to do about it. Exits with 0 when it could, 1 when
-    a node lacks something, 125 when one cannot be reached.
 
     \b
     Examples:
       orch nodes
       orch nodes -i hosts.yaml --nodes 'gpu[0-3]'
       orch nodes --output json | jq -r '.[] | select(.reachable | not) | .name'
+
+    Shows a row for each node: its Python and torch, CPUs and GPUs with their model and memory, the
+    interface and address on the network that all nodes share, whether it has rsync, how far its clock is
+    from this machine's, and its home; spares come last. Unreachable nodes are listed too. Below the table
+    stands why a launch would fail, and what to do about it.
+
+    Exits with 0 if a launch would work, 1 if a node lacks something, 125 if one cannot be reached.
     """
-    import asyncio
     import sys
 
-    from orchestrator.api.hosts import Choice, chosen
-    from orchestrator.api.nodes import NodeReport, survey
+    from orchestrator.api.nodes import nodes as use_case
+    from orchestrator.cli.console import run
     from orchestrator.errors import LaunchError
     from orchestrator.ui.console import Console, View
     from orchestrator.ui.nodes import show
 
-    choice = Choice(
-        inventory, local, nodes, exclude, accept_new, connect_timeout, transport, options.say_format
-    )
     console = Console(View())
-
-    async def find_out() -> list[NodeReport]:
-        async with chosen(choice) as (hosts, way):
-            if nodes is not None:  # other spares than those that it names are not asked for
-                hosts = hosts.model_copy(update={"spares": ()})
-            return await survey(hosts, way, console)
-
-    try:
-        reports = asyncio.run(find_out())
-    finally:
-        console.close()
+    reports = run(use_case(options.given(hosts), console, options.show_format), console)
     show(reports, output)
     if any(report.problem is not None for report in reports):
         sys.exit(LaunchError.exit_code)

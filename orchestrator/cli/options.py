@@ -1,32 +1,27 @@
-"""Options that mean the same in every command."""
+"""Options that mean the same in every command; `command.with_groups` takes those of a dataclass."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from orchestrator.api import values
 from orchestrator.cli import complete
 
-RUN_HELP = (
-    "The run: its name, enough letters of it (or of its last part) to tell it apart, or latest."
-)
+_what = partial(typer.Option, rich_help_panel="What runs")
+_where = partial(typer.Option, rich_help_panel="Where")
+_files = partial(typer.Option, rich_help_panel="Files")
+_display = partial(typer.Option, rich_help_panel="Logs and output")
+_more = partial(typer.Option, rich_help_panel="More")
 
-LAUNCHERS = "What starts the ranks."
-"""The help of --launcher; the help of a command lists the launchers in its place (`launcher_help.py`)."""
-
-
-def say_format(text: str) -> None:
-    """Say what an inventory was taken for that is not in orch's own format."""
-    from orchestrator.ui.stderr import Stderr
-
-    Stderr().line(text)
+RUN_HELP = "The run: its name, a unique prefix of that or of its last part, or latest."
 
 
 def run_argument(default: str) -> Any:
-    """Return the argument RUN of a command that, without one, means the run that `default` says."""
+    """Return the argument RUN of a command; `default` says which run it means without one."""
     return typer.Argument(
         metavar="RUN",
         help=f"{RUN_HELP}  [default: {default}]",
@@ -35,38 +30,36 @@ def run_argument(default: str) -> Any:
     )
 
 
+def rank_option(group: str) -> Any:
+    """Return the option --rank, in a group of help."""
+    return typer.Option(
+        metavar="SET", help="Show these ranks only, such as 0 or 0,4-7.", rich_help_panel=group
+    )
+
+
 Run = Annotated[str | None, run_argument("latest")]
 ActiveRun = Annotated[str | None, run_argument("the active one")]
+Rank = Annotated[str | None, rank_option("Options")]
 Inventory = Annotated[
     str | None,
-    typer.Option(
+    _where(
         "--inventory",
         "-i",
         metavar="FILE",
-        help="The hosts: a file, or NAME:SOURCE in the format NAME of a plug-in.  "
+        help="Inventory of the hosts; NAME:SOURCE for the format of a plug-in.  "
         "[default: $ORCH_INVENTORY, else hosts.yaml]",
-    ),
-]
-Local = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        min=1,
-        max=64,
-        help="No inventory: N nodes on this machine, through SSH all the same.",
     ),
 ]
 Nodes = Annotated[
     str | None,
-    typer.Option(
+    _where(
         metavar="SEL",
-        help="Only these hosts, such as 'gpu[0-3],node7'; a spare that it names is an ordinary host.",
+        help="Only these hosts, such as 'gpu[0-3],node7'; spares may be named too.",
         autocompletion=complete.nodes,
     ),
 ]
 Exclude = Annotated[
-    str | None,
-    typer.Option(metavar="SEL", help="All hosts but these.", autocompletion=complete.nodes),
+    str | None, _where(metavar="SEL", help="All hosts but these.", autocompletion=complete.nodes)
 ]
 NodesOfRun = Annotated[
     str | None,
@@ -76,111 +69,147 @@ NodesOfRun = Annotated[
         autocompletion=complete.nodes_of_run,
     ),
 ]
+Timestamps = Annotated[
+    bool,
+    _display("--timestamps", help="Start each line with its local time (TZ=UTC: in UTC)."),
+]
 Output = Annotated[
     Literal["text", "json", "raw"],
-    typer.Option(help="text: prefixed lines; json: one object a line; raw: the bytes as they are."),
+    _display(help="text: prefixed lines; json: one object a line; raw: the bytes as printed."),
 ]
-Rank = Annotated[
-    str | None, typer.Option(metavar="SET", help="Show these ranks only, such as 0 or 0,4-7.")
-]
-Timestamps = Annotated[
-    bool, typer.Option("--timestamps", help="Begin each line with its local time (TZ=UTC: in UTC).")
-]
-AcceptNew = Annotated[
-    bool,
-    typer.Option(
-        "--accept-new",
-        help="Trust and remember hosts seen for the first time; never a changed key.",
-    ),
-]
-Transport = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="How to reach the hosts: ssh, or what an installed package adds.",
-        autocompletion=complete.transports,
-    ),
-]
-ConnectTimeout = Annotated[
-    float,
-    typer.Option(
-        metavar="TIME",
-        parser=values.seconds("--connect-timeout", 0.1),
-        help="For reaching a node, from name to log-in.",
-    ),
-]
-Nproc = Annotated[
-    str | None,
-    typer.Option(
-        metavar="N|auto",
-        help="Ranks a node: a number, or auto (its GPUs, else 1).  [default: the inventory's]",
-    ),
-]
-Launcher = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help=LAUNCHERS,
-        autocompletion=complete.launchers,
-    ),
-]
-MainAddress = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ADDRESS",
-        help="Where the ranks meet.  [default: main's address on the subnet that all nodes share]",
-    ),
-]
-MainPort = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PORT|auto",
-        help="The port there.  [default: 29500, or a free one if it is taken]",
-    ),
-]
-Module = Annotated[
-    bool, typer.Option("--module", "-m", help="SCRIPT is a module, as in `python -m`.")
-]
-NoPython = Annotated[
-    bool,
-    typer.Option(
-        "--no-python",
-        help="SCRIPT is a program that runs as it is: a file, or a name in the nodes' PATH. A shell script "
-        "or other executable file is known as one without this.",
-    ),
-]
-Env = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--env",
-        "-e",
-        metavar="K=V",
-        help="Set a variable for the ranks; K alone takes it from here. Repeatable.",
-    ),
-]
-EnvFile = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Set the variables in FILE (K=V lines); their values are never shown.",
-    ),
-]
-Sync = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Copy this folder to the nodes.  [default: the current one if it has the script, else the "
-        "script's]",
-    ),
-]
-Workdir = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DIR",
-        help="The working folder on the nodes; a relative one begins at home.  [default: the inventory's, "
-        "else ~/orch/NAME, the project's own]",
-    ),
-]
-NoSync = Annotated[
-    bool, typer.Option("--no-sync", help="Copy nothing: SCRIPT is on the nodes already.")
-]
+TextOrJson = Literal["text", "json"]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where the hosts are, and how to reach them."""
+
+    hosts: Inventory = None
+    local: Annotated[
+        int | None,
+        _where(
+            metavar="N",
+            min=1,
+            max=64,
+            help="N nodes embedded in this machine, instead of an inventory.",
+        ),
+    ] = None
+    transport: Annotated[
+        str,
+        _more(
+            metavar="NAME",
+            help="How to reach the hosts: ssh, or the transport of a plug-in.",
+            autocompletion=complete.transports,
+        ),
+    ] = "ssh"
+    accept_new: Annotated[
+        bool,
+        _more(
+            "--accept-new",
+            help="Trust and store host keys seen for the first time; never a changed one.",
+        ),
+    ] = False
+    connect_timeout: Annotated[
+        str, _more(metavar="TIME", help="Limit for reaching a node, from its name to the login.")
+    ] = "10s"
+
+
+@dataclass(frozen=True)
+class Hosts(Connection):
+    """Which hosts, and how to reach them."""
+
+    nodes: Nodes = None
+    exclude: Exclude = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What runs on the hosts."""
+
+    nproc: Annotated[
+        str | None,
+        _what(
+            metavar="N|auto",
+            help="Ranks per node; auto: one per GPU, 1 without GPUs.  [default: the inventory's]",
+        ),
+    ] = None
+    launcher: Annotated[
+        str | None,
+        _what(
+            metavar="NAME",
+            help="What starts the ranks: see Launchers.  [default: the inventory's]",
+            autocompletion=complete.launchers,
+        ),
+    ] = None
+    module: Annotated[
+        bool, _what("--module", "-m", help="SCRIPT is a module, as in `python -m`.")
+    ] = False
+    no_python: Annotated[
+        bool,
+        _what(
+            "--no-python",
+            help="SCRIPT is a program, run without Python; implied for executable files.",
+        ),
+    ] = False
+    env: Annotated[
+        list[str] | None,
+        _what(
+            "--env",
+            "-e",
+            metavar="K=V",
+            help="Set a variable for the ranks; K alone takes it from here. Repeatable.",
+        ),
+    ] = None
+    env_file: Annotated[
+        Path | None,
+        _what(
+            metavar="FILE", help="Set the variables in FILE (K=V lines); their values stay hidden."
+        ),
+    ] = None
+    sync: Annotated[
+        Path | None,
+        _files(
+            metavar="DIR",
+            help="Copy this folder to the nodes.  [default: the current one if SCRIPT is in it, "
+            "else SCRIPT's]",
+        ),
+    ] = None
+    no_sync: Annotated[
+        bool, _files("--no-sync", help="Copy nothing: SCRIPT is on the nodes already.")
+    ] = False
+    workdir: Annotated[
+        str | None,
+        _files(
+            metavar="DIR",
+            help="Working folder on the nodes, from their home.  [default: the inventory's, else "
+            "~/orch/PROJECT]",
+        ),
+    ] = None
+    main_address: Annotated[
+        str | None,
+        _more(
+            metavar="ADDRESS",
+            help="Where the ranks meet.  [default: main's address on the subnet of all nodes]",
+        ),
+    ] = None
+    main_port: Annotated[
+        str | None,
+        _more(
+            metavar="PORT|auto",
+            help="The port there.  [default: 29500, or a free one if that is taken]",
+        ),
+    ] = None
+
+
+def given(*groups: object) -> Any:
+    """Return the options that were given, by name, as the use cases take them."""
+    return {
+        name: value for group in groups for name, value in vars(group).items() if value is not None
+    }
+
+
+def show_format(text: str) -> None:
+    """Say in which format an inventory was read, if not in orch's own."""
+    from orchestrator.ui.stderr import Stderr
+
+    Stderr().line(text)

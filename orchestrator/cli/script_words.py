@@ -1,35 +1,31 @@
-"""Where on a command line the words of the script begin, and options of orch that stand among them."""
+"""The words of the script on a command line, and options of orch that are misplaced among them."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-from orchestrator.cli.launcher_help import LauncherCommand
+from orchestrator.cli.command import Command
 from orchestrator.errors import UsageError
 from orchestrator.util.bounded_read import Unreadable, read_bounded
 from orchestrator.util.text import escaped
 
-if TYPE_CHECKING:
-    from orchestrator.api.job import JobWords
-
 _BEFORE = "orchestrator.before"
 _DRY_RUN = "--dry-run"
-_OF_ALL = {"--help", "-h", "--verbose", "-v"}  # scripts have these, too
-_LONGEST = 1 << 20  # bytes of a script that are searched
+_COMMON = {"--help", "-h", "--verbose", "-v"}  # scripts have these too
+_MAX_BYTES = 1 << 20  # of a script that is searched
 
 
-class ScriptCommand(LauncherCommand):
-    """A command of options, SCRIPT and ARGS, which keeps the words in front of SCRIPT as typed."""
+class ScriptCommand(Command):
+    """A command with options, SCRIPT and ARGS; keeps the words before SCRIPT as typed."""
 
-    def parse_args(
-        self, ctx: Any, args: list[str]
-    ) -> list[str]:  # click's, or Typer's own copy of it
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         words = list(args)
         left = super().parse_args(ctx, args)
         behind = len(ctx.params.get("arguments") or ())
@@ -38,47 +34,48 @@ class ScriptCommand(LauncherCommand):
 
 
 def words_before_script(context: typer.Context) -> tuple[str, ...]:
-    """Return the words in front of SCRIPT, as typed."""
+    """Return the words before SCRIPT, as typed."""
     before: tuple[str, ...] = context.meta.get(_BEFORE, ())
     return before
 
 
 def options_of(context: typer.Context) -> frozenset[str]:
-    """Return the options that the command has, in every spelling."""
+    """Return the options of the command, in every spelling."""
     return frozenset(name for parameter in context.command.params for name in parameter.opts)
 
 
-def misplaced_options(words: JobWords, known: frozenset[str]) -> str | None:
-    """Return a sentence on options of orch, of those `known`, that stand behind SCRIPT; None without any.
+def misplaced_options(
+    script: str, arguments: Sequence[str], before: Sequence[str], known: frozenset[str]
+) -> str | None:
+    """Return a sentence on options of orch, of those `known`, after SCRIPT; None without any.
 
-    An option that the script's text names is the script's, as is all of a line that has `--` before
-    SCRIPT. Raises UsageError for a --dry-run that would start the job.
+    An option that the script's text contains is the script's, as is every word if `--` is before SCRIPT.
+    Raises UsageError for a --dry-run that would start the job.
     """
-    if words.script is None or words.before[-1:] == ("--",):
+    if before[-1:] == ("--",):
         return None
-    given = [word.partition("=")[0] for word in takewhile(lambda w: w != "--", words.arguments)]
-    text = _text(Path(words.script))
+    options = [word.partition("=")[0] for word in takewhile(lambda w: w != "--", arguments)]
+    text = _text(Path(script))
     found = dict.fromkeys(
-        word for word in given if word in known - _OF_ALL and not _names(text, word)
+        word for word in options if word in known - _COMMON and not _has(text, word)
     )
-    script = escaped(shlex.quote(words.script))
+    name = escaped(shlex.quote(script))
     if _DRY_RUN in found:
         raise UsageError(
-            f"{_DRY_RUN} stands behind {script}, so it would go to the script and the job would start",
-            remedy=f"for orch, put it before: orch launch {_DRY_RUN} {script}; for the script: "
-            f"orch launch -- {script} {_DRY_RUN}",
+            f"{_DRY_RUN} is after {name}, so it would go to the script and the job would start",
+            remedy=f"for orch, put it before: orch launch {_DRY_RUN} {name}; for the script: "
+            f"orch launch -- {name} {_DRY_RUN}",
         )
     if not found:
         return None
-    one = len(found) == 1
+    goes = "goes" if len(found) == 1 else "go"
     return (
-        f"{', '.join(found)} behind {script} {'goes' if one else 'go'} to the script; orch's own options "
-        "stand before SCRIPT"
+        f"{', '.join(found)} after {name} {goes} to the script; options of orch come before SCRIPT"
     )
 
 
-def _names(text: str, option: str) -> bool:
-    """Tell whether a script's text names `option`, also in the spelling of a variable."""
+def _has(text: str, option: str) -> bool:
+    """Tell whether a script's text contains `option`, also spelled as a variable."""
     if not option.startswith("--"):
         return f'"{option}"' in text or f"'{option}'" in text
     name = re.escape(option.removeprefix("--")).replace(r"\-", "[-_]")
@@ -86,11 +83,11 @@ def _names(text: str, option: str) -> bool:
 
 
 def _text(script: Path) -> str:
-    from orchestrator.api.script import can_be_seen  # it imports what a --help has no need of
+    from orchestrator.api.script import is_readable_file
 
-    if not can_be_seen(script):
-        return ""  # a module, or on the nodes alone: nothing is known of its options
+    if not is_readable_file(script):
+        return ""  # a module, or a file on the nodes: its options are unknown
     try:
-        return read_bounded(script, _LONGEST).decode(errors="replace")
+        return read_bounded(script, _MAX_BYTES).decode(errors="replace")
     except (FileNotFoundError, Unreadable):
         return ""  # too long, or gone

@@ -1,97 +1,60 @@
-"""`orch stop`: end a run from anywhere on this machine."""
+"""`orch stop`: stop a run from anywhere on this machine."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from orchestrator.api import values
 from orchestrator.cli import options
-
-if TYPE_CHECKING:
-    from orchestrator.runs.saved_run import SavedRun
 
 
 def stop(
     run: options.ActiveRun = None,
     grace: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            metavar="TIME",
-            parser=values.seconds("--grace", 0.0),
-            help="Between SIGTERM and SIGKILL.  [default: as the run was launched]",
+            metavar="TIME", help="Time between SIGTERM and SIGKILL.  [default: as of the launch]"
         ),
     ] = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="Stop every run that has not ended.")
-    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="Stop every active run.")] = False,
 ) -> None:
-    """Stop a run on all its nodes, and return when it is over.
-
-    Every rank gets SIGTERM, and SIGKILL after the grace. Whoever is attached to the run sees it end.
-    Ctrl-C ends the waiting only: the wish to stop stays.
-
-    Exits with 0 when the run is over, whoever ended it and however; 125 when its end was not seen.
+    """Stop a run on all its nodes, and return once it has ended.
 
     \b
     Examples:
       orch stop
       orch stop train-lusab --grace 60
       orch stop --all
+
+    Every rank gets SIGTERM, and SIGKILL after the grace. Terminals that are attached to the run see it
+    end. Ctrl-C ends only the waiting: the stop request stays.
+
+    Exits with 0 once the run has ended, for whatever reason; 125 if that could not be confirmed.
     """
     import asyncio
     import sys
 
+    from orchestrator.api.selection import active_run, active_runs
+    from orchestrator.api.stop import stop_all
+    from orchestrator.api.values import seconds
     from orchestrator.errors import LaunchError, UsageError
-    from orchestrator.runs.registry import active_runs
+    from orchestrator.ui.stderr import Stderr
+    from orchestrator.ui.stopping import stop_printer
 
     if every and run is not None:
         raise UsageError("RUN and --all exclude each other")
-    if every:
-        meant = active_runs()
-    else:
-        from orchestrator.cli.selection import active_run
-
-        meant = [active_run(run, "orch stop")]
-    if not meant:
-        from orchestrator.ui.stderr import Stderr
-
-        Stderr().line("no active runs")
-    elif not asyncio.run(_stop_all(meant, grace)):
-        sys.exit(LaunchError.exit_code)
-
-
-async def _stop_all(runs: list[SavedRun], grace: float | None) -> bool:
-    """Stop the runs, all at once, say of each how it ended, and tell whether all have."""
-    import asyncio
-
-    from orchestrator import events
-    from orchestrator.api.stop import stop
-    from orchestrator.errors import LaunchError
-    from orchestrator.ui.messages import ended_after
-    from orchestrator.ui.stderr import Stderr
-
-    stderr = Stderr()
-
-    async def stop_one(saved: SavedRun) -> bool:
-        def hear(event: events.Event) -> None:
-            if isinstance(event, events.Stopping):
-                stderr.line(f"run {saved.run}: stopping all ranks, {event.grace:g} s of grace")
-            elif isinstance(event, events.NodeLost):
-                stderr.line(f"run {saved.run}: {event.node} is waited for: {event.cause}", "yellow")
-            elif isinstance(event, events.Warned):
-                stderr.line(f"warning: {event.message}", "yellow")
-
+    limit = seconds("--grace", grace)
+    runs = active_runs() if every else [active_run(run, "orch stop")]
+    say = Stderr().line
+    if not runs:
+        say("no active runs")
+    for saved in runs:
         if saved.has_ended:
-            stderr.line(f"run {saved.run} has ended already: {saved.summary}")
-            return True
-        try:
-            ended = await stop(saved, hear, grace=grace)
-        except LaunchError as error:
-            stderr.line(str(error), "red")
-            return False
-        stderr.line(f"run {saved.run} is over: {ended_after(ended)}")
-        return True
-
-    return all(await asyncio.gather(*(stop_one(saved) for saved in runs)))
+            say(f"run {saved.run} has ended already: {saved.summary}")
+    active = [saved for saved in runs if not saved.has_ended]
+    problems = asyncio.run(stop_all(active, stop_printer, grace=limit))
+    for problem in problems:
+        say(str(problem), "red")
+    if problems:
+        sys.exit(LaunchError.exit_code)

@@ -1,4 +1,4 @@
-"""What is wrong with a command line, said as orch says everything else."""
+"""Errors of the command line in orch's words, and the help of `orch`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from orchestrator.errors import UsageError
 from orchestrator.util.text import nearest
 
-# Typer has brought click along since 0.20 or so, under another name: the classes are found from here.
+# Typer brings click along under another name since about 0.20: its classes are found from here.
 _TypersUsageError: Any = typer.BadParameter.__base__
 
 _OPTION = r"Invalid value for '(?P<name>[^']+)'(?: / '[^']+')*: "
@@ -33,19 +33,33 @@ _MISSING = re.compile(r"Missing argument '(?P<name>[^']+)'\.")
 
 
 class Group(TyperGroup):
-    """The commands; what is wrong with the words after them is a UsageError of orch's own."""
+    """A group of commands; an error in the words after them is raised as orch's own UsageError."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands in groups, then the options."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for name, command in self.commands.items():
+            if not command.hidden:
+                help_text = command.get_short_help_str(formatter.width)
+                group = getattr(command, "rich_help_panel", "")
+                groups.setdefault(group, []).append((f"{name:<9}", help_text))
+        records = (each.get_help_record(ctx) for each in self.get_params(ctx))
+        groups["Options"] = [record for record in records if record is not None]
+        for group, rows in groups.items():
+            with formatter.section(group):
+                formatter.write_dl(rows)
 
     def make_context(self, *args: Any, **more: Any) -> Any:
-        with _as_ours():
+        with _own_errors():
             return super().make_context(*args, **more)
 
     def invoke(self, ctx: Any) -> Any:
-        with _as_ours():
+        with _own_errors():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _as_ours() -> Iterator[None]:
+def _own_errors() -> Iterator[None]:
     try:
         yield
     except _TypersUsageError as error:
@@ -69,7 +83,7 @@ def _words_of_program(context: Any) -> int:
 
 
 def sentence(message: str, command: str) -> str:
-    """Return one of Typer's messages as a sentence that names what was typed and what is expected."""
+    """Return one of Typer's messages as a sentence with what was typed and what is expected."""
     if found := _INTEGER.fullmatch(message):
         return f"{found['name']} takes a whole number"
     if found := _AT_LEAST.fullmatch(message):
@@ -79,22 +93,22 @@ def sentence(message: str, command: str) -> str:
     if found := _CHOICE.fullmatch(message):
         choices = re.findall("'([^']*)'", found["choices"])
         hint = _hint(found["word"], choices)
-        return f"{found['name']} {found['word']}: one of {', '.join(choices)} is expected{hint}"
+        return f"{found['name']} {found['word']}: expected one of {', '.join(choices)}{hint}"
     if found := _NO_OPTION.fullmatch(message):
         near = filter(None, (found["near"] or "").split(", "))
         return f"{command} has no option {found['name']}{_hint(found['name'], near)}"
     if found := _MISSING.fullmatch(message):
         return f"{found['name']} is missing: {command} [OPTIONS] {found['name']} ..."
     if found := _NO_VALUE.fullmatch(message):
-        return f"{found['name']} takes a value, which is missing"
+        return f"{found['name']} needs a value"
     if found := _TOO_MANY.fullmatch(message):
-        return f"{command} takes no more words: {found['words']}"
+        return f"{command}: unexpected words: {found['words']}"
     if found := _OTHER.fullmatch(message):
         return f"{found['name']}: {found['rest']}"
     return message
 
 
 def _hint(word: str, choices: Iterable[str]) -> str:
-    """Return the end of a sentence about a `word` that is none of the choices."""
+    """Return the end of a sentence on a `word` that is none of the choices: the nearest of them."""
     meant = nearest(word, choices)
     return f"; did you mean {meant}?" if meant else ""

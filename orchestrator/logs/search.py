@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from orchestrator.errors import UsageError
+
 MAX_SEARCHED = 16 * 1024
 """How many characters of a line are searched: the time may grow with the square of it."""
 TICK = 1.0  # seconds of processor time; a line may take from one to two ticks
 
 
-class SlowPattern(ValueError):
+class SlowPattern(UsageError):
     """A regular expression takes too long for a line; the message names it and what to write instead."""
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.api.diagnose import Examination, ReadProgress
+from orchestrator.api.diagnose import DiagnosedRun, Examination, ReadProgress
 from orchestrator.diagnose import Hit, Kind, Match
 from orchestrator.diagnose.record import as_json
 from orchestrator.diagnose.text import affected, location, raised_at
@@ -29,26 +29,6 @@ _INDENT = "  "
 _GREEN, _DIM, _BOLD = "32", "2", "1"
 _STYLES = {Kind.ROOT: "1;31", Kind.SYMPTOM: "1;33", Kind.CASCADE: "1;33"}
 _FOLDED = {Kind.SYMPTOM: "also:", Kind.CASCADE: "then:", Kind.ROOT: "also:"}
-
-
-@dataclass(frozen=True)
-class DiagnosedRun:
-    """What is known about a run besides its logs.
-
-    `last_lines` is the command that shows the end of its logs, `workdirs` where its nodes have the script.
-    `why` has a cause and a remedy from its record that are not in logs, as of a node that vanished. A run
-    without a `first_failure` was stopped, and the summary says why; errors of its ranks are no cause then.
-    """
-
-    run: str
-    attempt: int
-    summary: str
-    logs: Path
-    last_lines: str | None
-    workdirs: tuple[str, ...]
-    why: tuple[str, str] | None = None
-    has_first_failure: bool = True
-    succeeded: bool = False
 
 
 @dataclass(frozen=True)

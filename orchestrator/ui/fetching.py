@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from orchestrator import events
+from orchestrator.errors import OrchError
+from orchestrator.remote.grouped_errors import grouped_lines
 from orchestrator.ui import messages
 from orchestrator.ui.streams import Streams
 from orchestrator.ui.terminal import Row, printable
@@ -106,6 +108,11 @@ class TransferScreen:
         """Show what was fetched from one node (on a rehearsal: would be)."""
         self._streams.draw(None)
         self.say(fetched(event, is_rehearsal=is_rehearsal))
+
+    def show_problems(self, problems: Iterable[OrchError]) -> None:
+        """Print what went wrong on nodes, identical problems once."""
+        for row in grouped_lines(problems):
+            self.say(row, "red")
 
     def say(self, text: str, colour: str | None = None) -> None:
         """Show a message of one line or a few."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 from orchestrator import events
-from orchestrator.logs.filter import Grep, LastLines
+from orchestrator.logs.filter import Grep, LastLines, painter
 from orchestrator.logs.lines import Lines
 from orchestrator.logs.stream import Stream
 from orchestrator.plan import Plan
@@ -16,9 +16,15 @@ from orchestrator.ui import messages
 from orchestrator.ui.console import View, lines_for
 from orchestrator.ui.event_printer import EventPrinter
 from orchestrator.ui.printer import Printer, Raw
+from orchestrator.ui.terminal import wants_colour
 
 _FLUSH_INTERVAL = 0.1  # seconds
 _END_OF_PAST = 0.05  # seconds without output after which all past output has been read
+
+
+def highlighter(pattern: re.Pattern[str] | None) -> Callable[[bytes], bytes] | None:
+    """Return what marks the matches in lines; None without a pattern, or without colour."""
+    return painter(pattern) if pattern is not None and wants_colour(1) else None
 
 
 class LogPrinter:

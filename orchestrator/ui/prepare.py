@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.inventory.ranges import fold
+from orchestrator.provision.steps import VENV
 from orchestrator.ui.terminal import printable
 from orchestrator.util.quoting import line_to_paste
 
@@ -43,12 +44,12 @@ def _entry(names: str, state: HostState, width: int) -> Iterator[str]:
         yield from _wrapped(f"✓ {names}: ready: {what}", width)
 
 
-def other_python(source: Path | str, python: str, width: int) -> str:
+def other_python(source: Path | str, width: int) -> str:
     """Return what to write into the inventory so that hosts get a Python of their own."""
     file = printable(str(source))
     text = f"orch does not change a system's own Python. Name one for it to create in {file}:"
     return "".join(
-        f"{line}\n" for line in [*_wrapped(text, width, ""), "  defaults:", f"    python: {python}"]
+        f"{line}\n" for line in [*_wrapped(text, width, ""), "  defaults:", f"    python: {VENV}"]
     )
 
 

@@ -6,17 +6,40 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Literal
 
-from orchestrator.api.status import RunSummary
+from orchestrator.api.status import RunList, RunSummary
+from orchestrator.ui.stderr import Stderr
 from orchestrator.ui.table import Cell, Column, stdout_size, table, write, write_json
 from orchestrator.ui.terminal import wants_colour
 from orchestrator.util.durations import age, lifetime
-from orchestrator.util.text import first_line, format_size
+from orchestrator.util.text import counted, first_line, format_size
 
 _STYLES = {
     "starting": "36", "running": "32", "stopping": "33", "stalled": "33",
     "failed": "31", "lost": "31", "stopped": "33",
 }  # fmt: skip
 _SUMMARY_WIDTH = 120  # columns of a terminal that has room for summaries
+
+
+def show_list(found: RunList, output: Literal["text", "json", "names"]) -> None:
+    """Write the runs to stdout, and what is left out of the list to stderr."""
+    say = Stderr().line
+    if not found.runs and output != "json":
+        say("there is no run yet: orch launch SCRIPT starts one")
+    else:
+        show(found.runs, output)
+    if found.untrusted:
+        first, *others = found.untrusted
+        say(
+            f"{counted(len(found.untrusted), 'run')} left out: {first.path} {first.why}"
+            + (f", and {len(others)} more" if others else ""),
+            "yellow",
+        )
+    if found.unreadable:
+        say(
+            f"{counted(len(found.unreadable), 'folder')} without a readable record; "
+            "orch runs --prune removes those older than a day",
+            "yellow",
+        )
 
 
 def show(rows: Sequence[RunSummary], output: Literal["text", "json", "names"]) -> None:

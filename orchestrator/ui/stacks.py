@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal
 
+from orchestrator.api.stacks import Stacks
 from orchestrator.hangs.locations import rank_label
 from orchestrator.hangs.snapshot import Process, Snapshot, Thread
 from orchestrator.hangs.suspects import connection_lines, find_suspect, location_text, stack_lines
@@ -15,18 +15,7 @@ from orchestrator.ui.table import stdout_size, write, write_json
 _PIPE_WIDTH = 108  # columns
 
 
-@dataclass(frozen=True)
-class StacksView:
-    """The stacks of one run; see `orchestrator.api.stacks`."""
-
-    run: str
-    looks: tuple[Snapshot, ...]
-    problems: Mapping[str, str]
-    names: Mapping[str, str]
-    ended: Mapping[int, str]
-
-
-def show(view: StacksView, output: Literal["text", "json"], *, full: bool) -> None:
+def show(view: Stacks, output: Literal["text", "json"], *, full: bool) -> None:
     """Write it to stdout."""
     if output == "json":
         write_json(describe(view))
@@ -35,32 +24,32 @@ def show(view: StacksView, output: Literal["text", "json"], *, full: bool) -> No
     write(full_lines(view) if full else lines(view, width))
 
 
-def describe(view: StacksView) -> dict[str, Any]:
+def describe(view: Stacks) -> dict[str, Any]:
     """Return everything as one JSON object; it always has the same keys."""
     return {
         "run": view.run,
-        "stacks": list(stack_lines(view.looks)),
-        "stuck": list(connection_lines(view.looks, view.names)),
-        "suspect": find_suspect(view.looks, view.names, view.ended),
-        "nodes": [asdict(look) for look in view.looks],
+        "stacks": list(stack_lines(view.snapshots)),
+        "stuck": list(connection_lines(view.snapshots, view.names)),
+        "suspect": find_suspect(view.snapshots, view.names, view.ended),
+        "nodes": [asdict(look) for look in view.snapshots],
         "problems": dict(view.problems),
     }
 
 
-def lines(view: StacksView, width: int) -> list[str]:
+def lines(view: Stacks, width: int) -> list[str]:
     """Return where the ranks are, on one line if that fits, and what blocks them, if known."""
     return messages.locations(
-        stack_lines(view.looks) or ("no rank is running",),
-        connection_lines(view.looks, view.names),
-        find_suspect(view.looks, view.names, view.ended),
+        stack_lines(view.snapshots) or ("no rank is running",),
+        connection_lines(view.snapshots, view.names),
+        find_suspect(view.snapshots, view.names, view.ended),
         width,
     )
 
 
-def full_lines(view: StacksView) -> list[str]:
+def full_lines(view: Stacks) -> list[str]:
     """Return every thread of every process; ranks with identical stacks share an entry."""
     groups: dict[tuple[object, ...], list[tuple[Snapshot, int | None]]] = {}
-    for look in view.looks:
+    for look in view.snapshots:
         for own in look.own:
             key = tuple(_key(process) for process in look.of_rank(own.rank))
             groups.setdefault(key, []).append((look, own.rank))
@@ -73,7 +62,7 @@ def full_lines(view: StacksView) -> list[str]:
         shown += [*([""] if shown else []), f"{who} on {', '.join(nodes)}"]
         for process in look.of_rank(rank):
             shown += _process_lines(process, is_alone=len(group) == 1)
-    shown += [f"stuck: {each}" for each in connection_lines(view.looks, view.names)]
+    shown += [f"stuck: {each}" for each in connection_lines(view.snapshots, view.names)]
     return shown
 
 

@@ -69,7 +69,7 @@ def test_module_of_a_launcher_is_answered_as_its_command(here: Path) -> None:
 
 def test_python_of_an_environment_is_pointed_to_the_inventory() -> None:
     assert refused("/opt/venv/bin/python train.py").endswith(
-        "inventory: python: /opt/venv/bin/python"
+        "the inventory names the nodes' Python: python: /opt/venv/bin/python"
     )
 
 

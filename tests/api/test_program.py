@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.api.job import Asked, JobWords, read_job
+from orchestrator.api.job import JobOptions, JobRequest, read_job
 from orchestrator.api.program import check_started_once, is_program
 from orchestrator.errors import UsageError
 from orchestrator.plan.launchers.registry import find
@@ -16,16 +17,8 @@ from orchestrator.plan.launchers.registry import find
 ELF = b"\x7fELF\x02\x01\x01"
 
 
-def asked(script: str, *arguments: str, **more: bool) -> Asked:
-    return read_job(
-        JobWords(
-            **{  # type: ignore[arg-type]
-                "script": script, "module": False, "launcher": None, "nproc": None,
-                "main_address": None, "main_port": None, "env": (), "env_file": None, "sync": None,
-                "no_sync": False, "arguments": arguments, **more,
-            }
-        )
-    )  # fmt: skip
+def asked(script: str, *arguments: str, **options: Unpack[JobOptions]) -> JobRequest:
+    return read_job(script, arguments, options)
 
 
 def file(path: Path, content: bytes, mode: int = 0o755) -> Path:
@@ -69,7 +62,7 @@ def test_file_is_a_program_by_its_name_and_its_first_bytes(
     ("name", "content", "mode", "message", "remedy"),
     [
         ("t.ipynb", b"{}", 0o644, "is a notebook", "jupyter nbconvert --to script"),
-        ("run.sh", b"echo\n", 0o755, "does not begin with a line that names", "#!/bin/bash"),
+        ("run.sh", b"echo\n", 0o755, "has no interpreter in its first line", "#!/bin/bash"),
         ("run.sh", b"#!/bin/bash\n", 0o644, "is not executable", "chmod +x "),
         ("bench", ELF, 0o644, "is not executable", "chmod +x "),
         ("run.sh", b"#!/bin/sh\r\necho\r\n", 0o755, "has Windows line endings", "sed -i"),
@@ -129,7 +122,7 @@ def test_no_python_starts_a_python_file_as_it_is(here: Path) -> None:
     file(here / "train.py", b"#!/usr/bin/env python3\n")
     assert asked("train.py", no_python=True).job.command == ("./train.py",)
     file(here / "train.py", b"print()\n")
-    with pytest.raises(UsageError, match="names its interpreter"):
+    with pytest.raises(UsageError, match="has no interpreter in its first line"):
         asked("train.py", no_python=True)
 
 

@@ -263,11 +263,11 @@ def test_unknown_keyword_is_a_type_error_that_names_the_one_that_is_meant(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"local": 0}, "--local 0: a number from 1 to 64"),
+        ({"local": 0}, "--local 0: expected a number from 1 to 64"),
         ({"local": 1, "hosts": "x.yaml"}, "--local and --inventory exclude each other"),
         ({"hosts": "none.yaml"}, "none.yaml: there is no such inventory"),
         ({"hosts": ["a b"]}, "hosts"),
-        ({"local": 1, "timeout": "soon"}, "--timeout soon: a time of at least 0 s"),
+        ({"local": 1, "timeout": "soon"}, "--timeout soon: expected a time of at least 0 s"),
         ({"local": 1, "preflight": "no"}, "--preflight no: expected one of quick, full, off"),
         ({"local": 1, "launcher": "mpi"}, "unknown launcher 'mpi'"),
         ({"local": 1, "fetch": "*.pt"}, "--fetch: expected a list of words"),
@@ -293,7 +293,8 @@ def test_hosts_may_be_a_list_or_an_inventory(project: Path) -> None:
 def test_keywords_are_the_options_of_the_command_line() -> None:
     from typer.main import get_command
 
-    from orchestrator.api.keywords import LaunchOptions, PreflightOptions
+    from orchestrator.api.preflight import PreflightOptions
+    from orchestrator.api.request import LaunchOptions
     from orchestrator.cli.app import app
 
     shown = {
@@ -310,4 +311,4 @@ def test_keywords_are_the_options_of_the_command_line() -> None:
     for name, keywords in (("launch", LaunchOptions), ("preflight", PreflightOptions)):
         command = get_command(app).commands[name]  # type: ignore[attr-defined]
         options = {parameter.name for parameter in command.params} - shown
-        assert set(keywords.__annotations__) == options - {"inventory"} | {"hosts"}
+        assert set(keywords.__annotations__) == options

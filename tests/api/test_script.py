@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import pytest
 
-from orchestrator.api.job import JobWords, read_job
-from orchestrator.api.script import can_be_seen, script_and_source
+from orchestrator.api.job import JobOptions, JobRequest, read_job
+from orchestrator.api.script import is_readable_file, script_and_source
 from orchestrator.errors import UsageError
 
 
@@ -35,13 +35,13 @@ def test_script_of_another_kind_is_refused_at_once(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=message) as caught:
             script_and_source(name, module=False, sync=None, no_sync=False)
         assert str(caught.value).replace("\n", "").isprintable()
-        assert not can_be_seen(Path(name))
+        assert not is_readable_file(Path(name))
 
 
 def test_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
     script = tmp_path / "t.py"
     script.touch()
-    assert can_be_seen(script)
+    assert is_readable_file(script)
     for folder, message in ((script, "not a folder"), (tmp_path / "none", "no such folder")):
         with pytest.raises(UsageError, match=f"--sync .*: {message}"):
             script_and_source(str(script), module=False, sync=folder, no_sync=False)
@@ -55,7 +55,7 @@ def test_script_that_cannot_be_read_is_told(
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
     with pytest.raises(UsageError, match=r"t\.py: Permission denied"):
         script_and_source(str(script), module=False, sync=None, no_sync=False)
-    assert not can_be_seen(script)
+    assert not is_readable_file(script)
 
 
 # -- which folder goes ------------------------------------------------------------------------------
@@ -74,17 +74,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return project
 
 
-def words(script: str | None, *arguments: str, **more: Any) -> JobWords:
-    given: dict[str, Any] = {
-        "module": False, "launcher": None, "nproc": None, "main_address": None, "main_port": None,
-        "env": (), "env_file": None, "sync": None, "no_sync": False,
-    }  # fmt: skip
-    return JobWords(script=script, arguments=arguments, **{**given, **more})
+def asked_for(script: str, *arguments: str, **options: Unpack[JobOptions]) -> JobRequest:
+    return read_job(script, arguments, options)
 
 
 def test_current_folder_goes_where_the_script_lies_below_it(project: Path) -> None:
     for name in ("scripts/train.py", str(project / "scripts/train.py"), "./scripts/train.py"):
-        asked = read_job(words(name, "conf.json"))
+        asked = asked_for(name, "conf.json")
         assert asked.source is not None
         assert asked.source.absolute() == project
         assert (asked.job.script, asked.job.folder) == ("scripts/train.py", "")
@@ -97,12 +93,12 @@ def test_folder_of_the_script_goes_where_it_lies_elsewhere(
     (tmp_path / "other").mkdir()
     (tmp_path / "other/x.py").touch()
     for name in (str(tmp_path / "other/x.py"), "../../other/x.py"):
-        asked = read_job(words(name))
+        asked = asked_for(name)
         assert asked.source is not None
         assert asked.source.resolve() == tmp_path / "other"
         assert (asked.job.script, asked.job.workdir_name) == ("x.py", "other")
     monkeypatch.chdir(tmp_path / "home")  # which never goes
-    asked = read_job(words("exp/scripts/train.py"))
+    asked = asked_for("exp/scripts/train.py")
     assert asked.source == Path("exp/scripts")
 
 
@@ -111,11 +107,11 @@ def test_job_starts_in_the_copy_of_the_current_folder(
 ) -> None:
     monkeypatch.chdir(project / "scripts")
     for sync in (Path(".."), project):
-        asked = read_job(words("train.py", sync=sync))
+        asked = asked_for("train.py", sync=sync)
         assert (asked.job.script, asked.job.folder) == ("train.py", "scripts")
-    asked = read_job(words("../top.py"))  # the script's folder goes, and has the current one
+    asked = asked_for("../top.py")  # the script's folder goes, and has the current one
     assert (asked.job.script, asked.job.folder) == ("../top.py", "scripts")
-    assert read_job(words("top", module=True, sync=Path(".."))).job.folder == "scripts"
+    assert asked_for("top", module=True, sync=Path("..")).job.folder == "scripts"
 
 
 def test_job_starts_at_the_top_where_the_current_folder_does_not_go(
@@ -124,13 +120,13 @@ def test_job_starts_at_the_top_where_the_current_folder_does_not_go(
     (project / ".gitignore").write_text("scratch/\n")
     (project / "scratch").mkdir()
     monkeypatch.chdir(project / "scratch")
-    asked = read_job(words("../scripts/train.py", sync=Path("..")))
+    asked = asked_for("../scripts/train.py", sync=Path(".."))
     assert (asked.job.script, asked.job.folder) == ("scripts/train.py", "")
 
 
 def test_script_above_the_folder_that_is_named_is_refused(project: Path) -> None:
     with pytest.raises(UsageError, match="is not inside scripts, the folder that is synced"):
-        read_job(words("scripts/../top.py", sync=Path("scripts")))
+        asked_for("scripts/../top.py", sync=Path("scripts"))
 
 
 def test_home_goes_only_when_it_is_named(
@@ -138,23 +134,23 @@ def test_home_goes_only_when_it_is_named(
 ) -> None:
     home = tmp_path / "home"
     monkeypatch.chdir(home)
-    for more in ({}, {"module": True}):
+    for module in (False, True):
         with pytest.raises(
             UsageError, match=r"(?s)is your home folder \(.*--sync DIR.*--no-sync"
         ) as caught:
-            read_job(words("hello" if more else "hello.py", **more))
+            asked_for("hello" if module else "hello.py", module=module)
         assert str(home) in str(caught.value)
-    assert read_job(words("hello.py", sync=Path())).source == Path()
-    assert read_job(words("hello.py", no_sync=True)).source is None
+    assert asked_for("hello.py", sync=Path()).source == Path()
+    assert asked_for("hello.py", no_sync=True).source is None
     monkeypatch.chdir(project)
     with pytest.raises(UsageError, match="is your home folder"):
-        read_job(words("../hello.py"))
+        asked_for("../hello.py")
 
 
 def test_script_in_a_folder_that_was_entered_through_a_link_is_found(
     project: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "way").symlink_to(project)
-    asked = read_job(words(str(tmp_path / "way/scripts/train.py")))
+    asked = asked_for(str(tmp_path / "way/scripts/train.py"))
     assert asked.source == Path()
     assert asked.job.script == "scripts/train.py"

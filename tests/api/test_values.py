@@ -52,13 +52,16 @@ def test_a_number_or_auto() -> None:
     ],
 )
 def test_a_time_is_in_seconds_or_has_its_units(typed: str, expected: float) -> None:
-    assert seconds("--timeout", 1.0)(typed) == expected
-    assert seconds("--timeout", 1.0)(3.0) == 3.0  # the default
+    assert seconds("--timeout", typed, 1.0) == expected
+    assert seconds("--timeout", 3.0, 1.0) == 3.0
+    assert seconds("--timeout", None, 1.0) is None
 
 
 @pytest.mark.parametrize(
     "typed", ["", "0.5", "-1", "1x", "m", "1e3", "nan", "inf", "٣", "99w" * 99]
 )
 def test_what_is_no_time_is_refused_by_the_name_of_its_option(typed: str) -> None:
-    with pytest.raises(UsageError, match=f"--timeout {re.escape(typed)}: a time of at least 1 s"):
-        seconds("--timeout", 1.0)(typed)
+    with pytest.raises(
+        UsageError, match=f"--timeout {re.escape(typed)}: expected a time of at least 1 s"
+    ):
+        seconds("--timeout", typed, 1.0)

@@ -17,11 +17,19 @@ from .kept import KeptRun
 from .orch import Orch
 
 
-def test_what_a_command_does_fits_a_line_of_a_terminal(orch: Orch) -> None:
-    commands = orch("--help").stdout.partition("Commands:\n")[2]
-    assert "  launch     Run SCRIPT on every node and stream its output back.\n" in commands
-    assert "..." not in commands
-    assert max(map(len, commands.splitlines())) <= 80
+def test_summary_of_each_command_fits_a_line_of_80_columns(orch: Orch) -> None:
+    shown = orch("--help").stdout
+    assert "Launch:\n  launch     Run SCRIPT on every node and stream its output back.\n" in shown
+    assert "..." not in shown.partition("Launch:")[2]
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("command", ["launch", "logs", "preflight", "fetch"])
+def test_group_of_options_fits_a_screen_of_80_columns(orch: Orch, command: str) -> None:
+    shown = orch(command, "--help").stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    assert shown.index("Examples:") < shown.index("Arguments:") < shown.index("More:")
+    assert max(part.count("\n") for part in shown.split("\n\n")) <= 24
 
 
 @pytest.mark.parametrize(

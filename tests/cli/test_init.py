@@ -24,7 +24,7 @@ def test_a_file_that_is_there_stays_unless_forced(tmp_path: Path, orch: Orch) ->
     file.write_text("precious")
     done = orch("init", "node0")
     assert done.returncode == 2
-    assert "hosts.yaml is there already" in done.stderr
+    assert "hosts.yaml exists already" in done.stderr
     assert "--force" in done.stderr
     assert file.read_text() == "precious"
     assert orch("init", "--force", "node0").returncode == 0

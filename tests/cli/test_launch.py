@@ -31,11 +31,14 @@ def test_an_elastic_launch_is_up_to_all_of_its_nodes(orch: Orch, script: Path) -
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["2:1"], "--elastic 2:1: two numbers of nodes are expected, the smaller first"),
-        (["2"], "--elastic 2: two numbers of nodes are expected"),
-        (["0:2"], "--elastic 0:2: two numbers of nodes are expected"),
+        (["2:1"], "--elastic 2:1: expected two numbers of nodes, the smaller first"),
+        (["2"], "--elastic 2: expected two numbers of nodes"),
+        (["0:2"], "--elastic 0:2: expected two numbers of nodes"),
         (["3:4"], "--elastic 3:4: there are 2 nodes"),
-        (["1:2", "--on-failure", "continue"], "what an elastic job does when a rank fails"),
+        (
+            ["1:2", "--on-failure", "continue"],
+            "torchrun decides what an elastic job does when a rank fails",
+        ),
         (["1:2", "--launcher", "direct"], "--elastic 1:2: with --launcher direct nobody starts"),
     ],
 )

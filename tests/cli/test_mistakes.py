@@ -60,7 +60,7 @@ MISTAKES = [
     Mistake(
         "number_too_large", "launch --local 65 train.py", ("--local takes a number of at most 64",)
     ),
-    Mistake("value_left_out", "logs --tail", ("--tail takes a value",)),
+    Mistake("value_left_out", "logs --tail", ("--tail needs a value",)),
     Mistake(
         "choice_misspelt",
         "launch --local 2 --output txt train.py",
@@ -103,7 +103,7 @@ MISTAKES = [
         "check_misspelt", "preflight --local 2 --only net.tpc", ("net.tpc", "did you mean net.tcp?")
     ),
     Mistake("run_unknown", "logs nosuch", ("no run 'nosuch'", "orch runs")),
-    Mistake("word_too_many", "nodes please", ("orch nodes takes no more words: please",)),
+    Mistake("word_too_many", "nodes please", ("orch nodes: unexpected words: please",)),
     # -- the inventory ---------------------------------------------------------------------------
     Mistake(
         "inventory_missing",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from orchestrator.cli.prepare import NEEDS
+from orchestrator.api.prepare import REQUIREMENT
 
 from .orch import Orch
 
@@ -20,14 +20,14 @@ def test_missing_fabric_is_told_with_the_line_that_brings_it(tmp_path: Path, orc
     )
     done = orch("prepare", PYTHONPATH=str(tmp_path / "hidden"))
     assert done.returncode == 2
-    assert "orch prepare needs Fabric, and there is no fabric" in done.stderr
+    assert "orch prepare needs Fabric: no module fabric" in done.stderr
     assert "pip install" in done.stderr
-    assert f"'{NEEDS}'" in done.stderr
+    assert f"'{REQUIREMENT}'" in done.stderr
 
 
 def test_requirement_that_is_named_is_the_one_of_the_extra() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert settings["project"]["optional-dependencies"]["prepare"] == [NEEDS]
+    assert settings["project"]["optional-dependencies"]["prepare"] == [REQUIREMENT]
 
 
 def test_inventory_that_is_missing_is_told_first(orch: Orch) -> None:

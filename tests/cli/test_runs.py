@@ -176,7 +176,7 @@ def test_a_folder_without_a_record_is_told_of_and_pruned_after_a_day(
 ) -> None:
     run = KeptRun(tmp_path).end()
     (run.folder / "run.json").write_text('{"run": "lus')
-    assert "1 folder without a record that can be read" in orch("runs").stderr
+    assert "1 folder without a readable record" in orch("runs").stderr
     orch("runs", "--prune")
     assert run.folder.exists()
     then = time.time() - 2 * DAY

@@ -21,7 +21,7 @@ def script(tmp_path: Path) -> Path:
 def test_dry_run_behind_the_script_is_refused_before_anything_starts(orch: Orch) -> None:
     done = orch("launch", "--local", "1", "t.py", "--lr", "1", "--dry-run")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("orch: --dry-run stands behind t.py")
+    assert done.stderr.startswith("orch: --dry-run is after t.py")
     assert "orch launch --dry-run t.py" in done.stderr
     assert "orch launch -- t.py --dry-run" in done.stderr
 
@@ -38,7 +38,7 @@ def test_options_behind_the_script_are_told_in_one_line(orch: Orch) -> None:
     done = orch(*DRY, "t.py", "--nproc", "2", "-i", "hosts.yaml", "--help", "--lr=1", "--name=x")
     assert done.returncode == 0
     (told,) = (line for line in done.stderr.splitlines() if "SCRIPT" in line)
-    assert told.startswith("orch: warning: --nproc, -i, --name behind t.py go to the script; ")
+    assert told.startswith("orch: warning: --nproc, -i, --name after t.py go to the script; ")
     assert done.stdout.endswith("t.py --nproc 2 -i hosts.yaml --help --lr=1 --name=x\n")
 
 

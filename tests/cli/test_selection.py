@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.selection import active_run
+from orchestrator.api.selection import active_run
 from orchestrator.errors import UsageError
 
 from .kept import KeptRun

@@ -44,12 +44,12 @@ def test_completion_is_installed_by_a_parameter_of_this_name() -> None:
     [
         ("logs it --tail two", "--tail takes a whole number"),
         ("launch --local 0 t.py", "--local takes a number of at least 1"),
-        ("runs --output txt", "--output txt: one of text, json is expected; did you mean text?"),
+        ("runs --output txt", "--output txt: expected one of text, json; did you mean text?"),
         ("launch --nprocs 2 t.py", "orch launch has no option --nprocs; did you mean --nproc?"),
         ("launch", "SCRIPT is missing: orch launch [OPTIONS] SCRIPT ..."),
-        ("logs it --tail", "--tail takes a value, which is missing"),
+        ("logs it --tail", "--tail needs a value"),
         ("init a b c --zzzz", "orch init has no option --zzzz"),
-        ("runs a b", "orch runs takes no more words: a b"),
+        ("runs a b", "orch runs: unexpected words: a b"),
     ],
 )
 def test_message_of_typer_is_recognised(line: str, says: str) -> None:

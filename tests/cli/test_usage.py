@@ -24,7 +24,7 @@ from orchestrator.cli.usage import sentence
         ),
         (
             "Invalid value for '--output': 'txt' is not one of 'text', 'json', 'raw'.",
-            "--output txt: one of text, json, raw is expected; did you mean text?",
+            "--output txt: expected one of text, json, raw; did you mean text?",
         ),
         ("Invalid value for '--x': something else", "--x: something else"),
         ("No such option: --frobnicate", "orch launch has no option --frobnicate"),
@@ -33,8 +33,8 @@ from orchestrator.cli.usage import sentence
             "orch launch has no option --nprocs; did you mean --nproc?",
         ),
         ("Missing argument 'SCRIPT'.", "SCRIPT is missing: orch launch [OPTIONS] SCRIPT ..."),
-        ("Option '--tail' requires an argument.", "--tail takes a value, which is missing"),
-        ("Got unexpected extra argument (b)", "orch launch takes no more words: b"),
+        ("Option '--tail' requires an argument.", "--tail needs a value"),
+        ("Got unexpected extra argument (b)", "orch launch: unexpected words: b"),
         ("Something that is not known yet.", "Something that is not known yet."),
     ],
 )

@@ -85,7 +85,7 @@ def test_nothing_runs_unless_a_person_agrees(lab3: Lab, tmp_path: Path) -> None:
 
     unasked = orch(lab3, *base)
     assert unasked.returncode == 2
-    assert "--yes runs it unasked" in unasked.stderr
+    assert "--yes runs it without asking" in unasked.stderr
 
     child = lab3.popen(
         [sys.executable, "-c", _ON_A_TERMINAL, *ORCH, *base],
@@ -197,7 +197,7 @@ def test_interrupt_ends_it_at_once_and_says_that_a_command_may_go_on(
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
         assert (
-            b"interrupted; a command that had begun on a node may go on there"
+            b"interrupted; a command that had begun on a node may continue there"
             in process.stderr.read()
         )
     finally:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.api.diagnose import Examination, ReadProgress
+from orchestrator.api.diagnose import DiagnosedRun, Examination, ReadProgress
 from orchestrator.diagnose import Source, diagnose
 from orchestrator.ui import diagnose as shown
-from orchestrator.ui.diagnose import DiagnosedRun, DiagnosisView, Progress, rows
+from orchestrator.ui.diagnose import DiagnosisView, Progress, rows
 from orchestrator.ui.terminal import columns
 
 FULL = "OSError: [Errno 28] No space left on device"

@@ -177,8 +177,8 @@ def test_torch_or_python_that_differs_from_the_others_is_a_fault() -> None:
     odd = named("n2", software=software("2.8.0", "3.10.4"))
     reports = [GOOD, named("n1"), odd]
     assert [fault.message for fault in faults_of(odd, reports)] == [
-        "torch 2.8.0 (CUDA 12.8), where others have torch 2.9.1+cu128 (CUDA 12.8)",
-        "Python 3.10, where others have Python 3.11",
+        "torch 2.8.0 (CUDA 12.8), but others have torch 2.9.1+cu128 (CUDA 12.8)",
+        "Python 3.10, but others have Python 3.11",
     ]
     assert faults_of(GOOD, reports) == ()
 
@@ -189,5 +189,5 @@ def test_python_that_cannot_be_inspected_is_a_fault() -> None:
     assert "no answer within 20 s" in fault.message
     broken = named("n1", software=Software("6.8", None, "No module named 'encodings'"))
     (fault,) = faults_of(broken, [GOOD, broken])
-    assert fault.remedy == "look at PYTHONHOME and PYTHONPATH there"
+    assert fault.remedy == "check PYTHONHOME and PYTHONPATH there"
     assert " ?  " in lines([dataclasses.replace(broken, faults=(Fault("x", "y", "python"),))])[1]

@@ -41,5 +41,5 @@ def test_remote_text_has_no_escape_sequences() -> None:
 
 
 def test_other_python_is_shown_as_lines_for_the_inventory() -> None:
-    text = other_python(Path("hosts.yaml"), "~/orch/venv/bin/python", 80)
+    text = other_python(Path("hosts.yaml"), 80)
     assert text.endswith("  defaults:\n    python: ~/orch/venv/bin/python\n")

@@ -7,18 +7,19 @@ import json
 import pytest
 
 from orchestrator import events
+from orchestrator.api.stacks import Stacks
 from orchestrator.hangs.snapshot import StuckConnection
 from orchestrator.ui import messages
-from orchestrator.ui.stacks import StacksView, describe, full_lines, lines, show
+from orchestrator.ui.stacks import describe, full_lines, lines, show
 from tests.hangs.helpers import ALL_REDUCE, LOADER, TRAIN, look, process
 
 SYN = StuckConnection(103, True, ("10.0.0.2", 40000), ("10.0.0.1", 29500), 1, 3)
 
 
-def view() -> StacksView:
+def view() -> Stacks:
     worker = process(3, TRAIN, pid=500, is_own=False, name="pt_data_worker")
     child = process(3, pid=501, is_own=False, name="sh", why="")
-    return StacksView(
+    return Stacks(
         "lusab",
         (
             look("n0", process(0, ALL_REDUCE), process(1, ALL_REDUCE)),
@@ -38,7 +39,7 @@ def test_ranks_at_the_same_location_share_an_entry() -> None:
 
 
 def test_stuck_connections_are_shown() -> None:
-    stuck = StacksView(
+    stuck = Stacks(
         "lusab", (look("n1", process(3, TRAIN), stuck=(SYN,)),), {}, {"10.0.0.1": "n0"}, {}
     )
     _, connection, suspect = lines(stuck, 80)
@@ -48,7 +49,7 @@ def test_stuck_connections_are_shown() -> None:
 
 
 def test_no_running_rank_is_stated() -> None:
-    assert lines(StacksView("lusab", (look("n0"),), {}, {}, {}), 80) == ["no rank is running"]
+    assert lines(Stacks("lusab", (look("n0"),), {}, {}, {}), 80) == ["no rank is running"]
 
 
 def test_full_lines_have_every_thread_and_identical_ranks_once() -> None:

@@ -1,0 +1,53 @@
+"""The names that options take: runs, hosts, launchers, transports and checks. Each may raise OrchError."""
+
+from __future__ import annotations
+
+from orchestrator.inventory import load
+
+
+def run_names() -> list[str]:
+    """Return the names of all runs."""
+    from orchestrator.runs.folder import runs_folder
+
+    try:
+        return sorted(folder.name for folder in runs_folder().iterdir())
+    except OSError:
+        return []
+
+
+def host_names(inventory: str | None) -> list[str]:
+    """Return the hosts of an inventory (None: the default one) and its groups, as `@group`."""
+    from orchestrator.api.hosts import default_inventory
+
+    found = load(inventory or default_inventory())
+    groups = (f"@{group.name}" for group in found.groups)
+    return [*(host.name for host in (*found.hosts, *found.spares)), *groups]
+
+
+def node_names(run: str | None) -> list[str]:
+    """Return the nodes of a run; None: of the latest."""
+    from orchestrator.runs.registry import find_run
+
+    return [node.name for node in find_run(run).nodes]
+
+
+def launchers() -> tuple[dict[str, str], str]:
+    """Return what each launcher starts, by its name, and which is the default."""
+    from orchestrator.plan.launchers import registry
+
+    return {each.name: each.help for each in registry.all_launchers()}, registry.DEFAULT
+
+
+def transport_names() -> list[str]:
+    """Return the transports that `--transport` takes."""
+    from orchestrator.remote.transports import names
+
+    return names()
+
+
+def check_names() -> list[str]:
+    """Return the groups of checks and the checks of preflight, in the order in which they run."""
+    from orchestrator.preflight.registry import all_checks
+
+    ids = [check.id for check in all_checks()]
+    return list(dict.fromkeys([*(each.partition(".")[0] for each in ids), *ids]))

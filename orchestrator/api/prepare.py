@@ -1,0 +1,53 @@
+"""The use case: install on bare hosts what a launch needs."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.api.hosts import Note, read_hosts
+from orchestrator.errors import UsageError
+from orchestrator.inventory import select
+from orchestrator.util.quoting import line_to_paste
+
+if TYPE_CHECKING:
+    from orchestrator.provision.hosts import Hosts
+
+REQUIREMENT = "fabric>=3.2"  # the extra `prepare`
+
+
+def hosts_to_prepare(
+    inventory: str | None,
+    nodes: str | None,
+    exclude: str | None,
+    *,
+    torch: str | None,
+    index: str | None,
+    python: str,
+    note: Note | None = None,
+) -> tuple[Hosts, Path | str]:
+    """Return connections to the chosen hosts, to be closed, and the inventory's source.
+
+    `torch` is a version (None: any), `index` where it comes from (None: PyPI, for hosts without a GPU
+    PyTorch's CPU builds), `python` what virtual environments are made with. Raises UsageError, also if
+    Fabric is not installed.
+    """
+    found = select(read_hosts(inventory, note), nodes, exclude)
+    try:
+        from orchestrator.provision.hosts import Hosts
+        from orchestrator.provision.steps import Requirements
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"orch prepare needs Fabric: no module {error.name}", remedy=_installation()
+        ) from None
+    return Hosts(found.hosts + found.spares, Requirements(torch, python, index)), found.source
+
+
+def _installation() -> str:
+    """Return the command that installs Fabric beside orch."""
+    pip = [sys.executable, "-m", "pip", "install"]
+    if find_spec("pip") is None:  # an environment of uv
+        pip = ["uv", "pip", "install", "--python", sys.executable]
+    return line_to_paste([*pip, REQUIREMENT])
