@@ -64,7 +64,7 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         return cast(Callable[[Any], Any], of[1])
     if origin is UnionType:
         return partial(optional, _reader(of[0]))
-    if origin is Mapping:
+    if origin in (Mapping, dict):
         key, value = map(_reader, of)
         return lambda raw: {key(name): value(each) for name, each in raw.items()}
     if origin is frozenset or of[1:] == (Ellipsis,):

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from orchestrator.inventory.ranges import fold as fold_names
 from orchestrator.preflight.model import (
@@ -19,6 +19,7 @@ from orchestrator.preflight.model import (
     Unmeasured,
 )
 from orchestrator.preflight.verdict import Verdict, incomplete, skip
+from orchestrator.util.groups import grouped
 
 T = TypeVar("T")
 V = TypeVar("V", bound=Hashable)
@@ -85,10 +86,7 @@ def to_findings(verdicts: Iterable[tuple[str, Verdict]]) -> list[Finding]:
 
     `data` of a finding is that of its verdicts, by node.
     """
-    equal: dict[tuple[Any, ...], list[tuple[str, Verdict]]] = {}
-    for name, verdict in verdicts:
-        key = (verdict.status, verdict.message, verdict.text, verdict.commands)
-        equal.setdefault(key, []).append((name, verdict))
+    equal = grouped(((v.status, v.message, v.text, v.commands), (name, v)) for name, v in verdicts)
     findings = []
     for members in equal.values():
         finding = members[0][1].on([name for name, _ in members])

@@ -1,114 +1,96 @@
-"""Names: what each node takes the others' names to be."""
+"""Names: what each node resolves the other nodes' names to."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
-from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.judge import between_machines, for_all, most_common, to_findings
+from orchestrator.preflight.answers import reader
+from orchestrator.preflight.judge import between_machines, judge_nodes, most_common
 from orchestrator.preflight.model import (
     Context,
     Finding,
     Group,
-    NoAnswer,
+    NodeContext,
     Probe,
     Remedy,
-    Status,
     check,
 )
-from orchestrator.preflight.verdict import incomplete, passed, skip, warn
+from orchestrator.preflight.verdict import Verdict, passed, warn
 from orchestrator.util.quoting import command_line
 from orchestrator.util.text import first_few
 
 _ORDINARY = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")  # a name that can stand in /etc/hosts
-_MOST_NAMES = 32  # for /etc/hosts that are given to be pasted
+_MAX_ENTRIES = 32  # of /etc/hosts, in a line to paste
+
+
+def _address(raw: Any) -> str:
+    return str(ipaddress.ip_address(str(raw).split("%")[0]))  # a link-local one ends in %INTERFACE
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """What a name is on a node: `addresses` as its resolver orders them, or the `error`."""
+    """What a name is on a node: `addresses` in the order of its resolver, or the `error`."""
 
-    addresses: tuple[str, ...]
+    addresses: tuple[Annotated[str, _address], ...]
     error: str | None
 
-    @classmethod
-    def parse(cls, raw: Any) -> Resolved:
-        return cls(
-            # A link-local address has its interface behind a %.
-            tuple(str(ipaddress.ip_address(str(item).split("%")[0])) for item in raw["addresses"]),
-            optional(text, raw["error"]),
-        )
-
-    @property
-    def in_words(self) -> str:
+    def __str__(self) -> str:
         return " ".join(self.addresses) or f"nothing ({self.error or 'no address'})"
 
 
-def _parse_names(raw: Any) -> dict[str, Resolved]:
-    return {str(name): Resolved.parse(answer) for name, answer in raw.items()}
-
-
-NAMES: Probe[dict[str, Resolved]] = Probe(
-    "names.resolve", _parse_names, lambda node: {"names": _names(node.context)}
+NAMES = Probe(
+    "names.resolve", reader(dict[str, Resolved]), lambda node: {"names": _names(node.context)}
 )
 
 
 @check("net.dns", Group.REACHABILITY, probes=(NAMES,))
 @between_machines
 def check_dns(context: Context) -> list[Finding]:
-    """Every node resolves every node's name alike.
+    """Every node resolves the names of all nodes to the same addresses.
 
     Every node resolves the host names of all nodes, their names in the inventory, and their addresses for
-    SSH where those are names. It warns where one node says something else than most, or nothing, and where
-    a host name is unknown to all other nodes. It never fails, for orch hands addresses to the job, no
-    names. DNS or /etc/hosts mends it.
+    SSH if those are names. Warns if one node's answer differs from that of most, or is none, and if no
+    other node knows a host name. It never fails, because orch gives the job addresses, not names. DNS or
+    /etc/hosts fixes it.
     """
-    found = context.of(NAMES)
-    answers = {node: a for node, a in found.items() if not isinstance(a, NoAnswer)}
-    unmeasured = to_findings(
-        (node, incomplete(a.reason)) for node, a in found.items() if isinstance(a, NoAnswer)
-    )
-    if len(answers) < 2:
-        return unmeasured or for_all(context, skip("there are no two nodes to compare"))
+    answers = context.answers_to(NAMES)
     unknown: list[str] = []
-    apart: dict[str, list[str]] = {}  # by node, what it says unlike the others
+    differing: dict[str, list[str]] = defaultdict(list)  # by node, what it resolves differently
     for name in _names(context):
         views = _views(context, name, answers)
-        if not any(view.addresses for view in views.values()):
+        known = {node: frozenset(v.addresses) for node, v in views.items() if v.addresses}
+        if not known:
             if views and name in _hostnames(context):
                 unknown.append(name)
-            continue  # a name of the inventory alone need mean nothing to the nodes
-        known = {node: frozenset(v.addresses) for node, v in views.items() if v.addresses}
+            continue  # a name of the inventory alone need not exist on the nodes
         common = most_common(known) or frozenset()
         for node, view in views.items():
             if frozenset(view.addresses) != common:
-                text = f"{name} to {view.in_words}, others to {' '.join(sorted(common))}"
-                apart.setdefault(node, []).append(text)
-    findings = _unknown(context, unknown) if unknown else []
-    findings += to_findings(
-        (
-            node,
-            warn(
-                f"resolves {first_few(apart[node], comma='; ')}",
-                "make DNS, or /etc/hosts, say the same on all nodes; orch itself uses addresses",
+                text = f"{name} to {view}, others to {' '.join(sorted(common))}"
+                differing[node].append(text)
+
+    def verdict(node: NodeContext) -> Iterator[Verdict]:
+        node.answer(NAMES)
+        if node.name in differing:
+            yield warn(
+                f"resolves {first_few(differing[node.name], comma='; ')}",
+                "make DNS, or /etc/hosts, the same on all nodes; orch itself uses addresses",
             )
-            if node in apart
-            else passed("resolves the nodes' names as the others do"),
-        )
-        for node in answers
-        if node in apart or not unknown
-    )
-    return unmeasured + findings
+        elif not unknown and len(answers) > 1:
+            yield passed("resolves the nodes' names as the others do")
+
+    return [*_unknown(context, unknown), *judge_nodes(context, verdict)]
 
 
 def _views(
     context: Context, name: str, answers: Mapping[str, Mapping[str, Resolved]]
 ) -> dict[str, Resolved]:
-    """Return what `name` is on each node, but on those that it means: they may well say loopback."""
+    """Return what `name` is on each node but its own, where it may well be loopback."""
     return {
         node.name: answers[node.name].get(name, Resolved((), "not answered"))
         for node in context.nodes
@@ -118,37 +100,31 @@ def _views(
 
 
 def _unknown(context: Context, hostnames: list[str]) -> list[Finding]:
-    """Return what is to be said of nodes that no other node knows by its host name."""
+    """Return the finding for the nodes with these host names, which no other node resolves."""
     owners = [node for node in context.nodes if node.facts.hostname in hostnames]
+    if not owners:
+        return []
     entries = [
         f"{node.plan.address} {node.facts.hostname}"
         for node in owners
         if node.plan.address and _ORDINARY.fullmatch(node.facts.hostname)
     ]
-    return [
-        Finding(
-            Status.WARN,
-            tuple(node.name for node in owners),
-            "cannot be found by host name from any other node: what connects by name (c10d's rendezvous) "
-            "would not get there",
-            Remedy(
-                "put these names into DNS, or into every node's /etc/hosts; orch itself uses addresses",
-                _add_to_hosts(entries) if 0 < len(entries) <= _MOST_NAMES else (),
-                context.names,
-            ),
-            {node.name: {"hostname": node.facts.hostname} for node in owners},
-        )
-    ]
-
-
-def _add_to_hosts(entries: list[str]) -> tuple[str, ...]:
-    """Return the line that adds to /etc/hosts what is not there yet."""
     add = 'grep -qxF "$e" /etc/hosts || echo "$e" >> /etc/hosts'
-    return (f"for e in {command_line(entries)}; do {add}; done",)
+    line = f"for e in {command_line(entries)}; do {add}; done"
+    remedy = Remedy(
+        "put these names into DNS, or into every node's /etc/hosts; orch itself uses addresses",
+        (line,) if 0 < len(entries) <= _MAX_ENTRIES else (),
+        context.names,
+    )
+    finding = warn(
+        "cannot be found by host name from any other node: what connects by name (c10d's rendezvous) fails",
+        data={node.name: {"hostname": node.facts.hostname} for node in owners},
+    ).on([node.name for node in owners])
+    return [replace(finding, remedy=remedy)]
 
 
 def _names(context: Context) -> list[str]:
-    """Return every name that a node goes by: its own, the inventory's, and the one for SSH."""
+    """Return every name of a node: its own, the inventory's, and the one for SSH."""
     names = dict.fromkeys(_hostnames(context))
     for node in context.nodes:
         names.update(dict.fromkeys((node.host.name, node.host.address)))
@@ -161,7 +137,7 @@ def _hostnames(context: Context) -> list[str]:
 
 def _is_address(name: str) -> bool:
     try:
-        ipaddress.ip_address(name.split("%")[0])
+        _address(name)
     except ValueError:
         return False
     return True

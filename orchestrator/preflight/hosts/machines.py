@@ -1,16 +1,16 @@
-"""The hosts themselves: is each one a machine of its own."""
+"""The hosts themselves: whether each one is a machine of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from orchestrator.preflight.answers import optional, text
+from orchestrator.preflight.answers import reader
 from orchestrator.preflight.hosts import login, orphans
 from orchestrator.preflight.hosts.reached import check_reach
 from orchestrator.preflight.hosts.rsync import check_rsync
-from orchestrator.preflight.judge import for_all
+from orchestrator.preflight.judge import for_all, to_findings
 from orchestrator.preflight.model import (
     Check,
     Context,
@@ -19,13 +19,13 @@ from orchestrator.preflight.model import (
     NoAnswer,
     Probe,
     Remedy,
-    Status,
     check,
 )
-from orchestrator.preflight.verdict import incomplete, passed
+from orchestrator.preflight.verdict import fail, incomplete, passed, warn
+from orchestrator.util.groups import grouped
 from orchestrator.util.text import printable
 
-V = TypeVar("V")
+V = TypeVar("V", bound=Hashable)
 
 _NEW_MACHINE_ID = "rm -f /etc/machine-id /var/lib/dbus/machine-id && systemd-machine-id-setup"
 
@@ -39,134 +39,93 @@ class Identity:
     mac: str | None
     gpus: frozenset[str]
 
-    @classmethod
-    def parse(cls, raw: Any) -> Identity:
-        return cls(
-            machine=optional(text, raw["machine"]),
-            boot=optional(text, raw["boot"]),
-            mac=optional(text, raw["mac"]),
-            gpus=frozenset(map(text, raw["gpus"])),
-        )
 
-
-IDENTITY = Probe(
-    "host.identity", Identity.parse, arguments=lambda node: {"interface": node.plan.interface}
-)
+IDENTITY = Probe("host.identity", reader(Identity), lambda node: {"interface": node.plan.interface})
 
 
 @check("host.unique", Group.HOST, probes=(IDENTITY,))
 def check_unique(context: Context) -> list[Finding]:
-    """No two names are one machine, and no two machines pass for one.
+    """No two names are one machine, and no two machines look like one.
 
     Compares the running kernel and network, `/etc/machine-id`, the hardware address of the training
     interface, and the UUIDs of NVIDIA GPUs.
 
-    Fails for two names of one machine among others (a machine is listed once, with its devices; no launch
-    starts then, so this is told at any level), for one hardware address on two machines of a subnet, and
-    for a GPU that two nodes see. Warns of one machine-id on two machines, which are clones that a DHCP
-    server may take for one another, and of containers of one machine with one host name, which NCCL takes
-    for one host. That all names are one machine is no fault: a job of several nodes can be tried so.
+    Fails for two names of one machine among others (list a machine once, with its devices; no launch starts
+    then, so this is reported at any level), for one hardware address on two machines of a subnet, and for a
+    GPU that two nodes see. Warns of one machine-id on two machines, which are clones that a DHCP server may
+    confuse, and of containers of one machine with one host name, which NCCL takes for one host. All names
+    being one machine is fine: a job of several nodes can be tried that way.
     """
-    by_name = dict(zip(context.names, context.facts, strict=True))
-    same = _shared({name: facts.identity for name, facts in by_name.items()})
+    facts = dict(zip(context.names, context.facts, strict=True))
+    same = _shared((each.identity, name) for name, each in facts.items())
     if any(len(names) == len(context.names) for names in same.values()):
-        return for_all(context, passed("are all this one machine, as a job on one machine has it"))
+        return for_all(context, passed("are all this one machine, as for a job on one machine"))
     findings = [
-        Finding(
-            Status.FAIL,
-            names,
-            f"are {len(names)} names of one machine ({printable(by_name[names[0]].hostname)})",
-            Remedy("list each machine once, with the number of its devices", (), names),
-        )
+        fail(
+            f"are {len(names)} names of one machine ({printable(facts[names[0]].hostname)})",
+            "list each machine once, with the number of its devices",
+        ).on(names)
         for names in same.values()
     ]
-    found = context.of(IDENTITY)
-    known = {name: answer for name, answer in found.items() if isinstance(answer, Identity)}
-    findings += _clones(known) + _same_interface(context, known) + _same_gpus(known)
-    hosts = _shared({n: (known[n].boot, by_name[n].hostname) for n in known})
+    known = context.answers_to(IDENTITY)
+    findings += [*_clones(known), *_same_interface(context, known), *_same_gpus(known)]
+    hosts = _shared(((one.boot, facts[name].hostname), name) for name, one in known.items())
     findings += [
-        Finding(
-            Status.WARN,
-            names,
-            f"are containers of one machine that are all called {printable(hostname)}: NCCL takes "
-            "them for one host",
-            Remedy("give each its own name (docker: --hostname)", (), names),
-        )
+        warn(
+            f"are containers of one machine that are all called {printable(hostname)}: NCCL takes them for "
+            "one host",
+            "give each its own name (docker: --hostname)",
+        ).on(names)
         for (boot, hostname), names in hosts.items()
         if boot is not None and names not in same.values()
     ]
-    for name, answer in found.items():
-        if isinstance(answer, NoAnswer):
-            verdict = incomplete(answer.reason)
-            findings.append(Finding(verdict.status, (name,), verdict.message))
+    findings += to_findings(
+        (name, incomplete(answer.reason))
+        for name, answer in context.of(IDENTITY).items()
+        if isinstance(answer, NoAnswer)
+    )
     return findings or for_all(context, passed("are machines of their own"))
 
 
-def _clones(known: Mapping[str, Identity]) -> list[Finding]:
-    """Containers of one machine may well show one machine-id; two machines never should."""
-    findings = []
-    for names in _shared({name: one.machine for name, one in known.items()}).values():
+def _clones(known: Mapping[str, Identity]) -> Iterable[Finding]:
+    """Yield findings for machines with one machine-id; containers of one machine may share it."""
+    for names in _shared((one.machine, name) for name, one in known.items()).values():
         if len({known[name].boot for name in names}) > 1:
-            remedy = "give all but the first an id of its own, and restart them"
-            findings.append(
-                Finding(
-                    Status.WARN,
-                    names,
-                    "have one /etc/machine-id: images cloned from one machine, which a DHCP server may "
-                    "give one address",
-                    Remedy(remedy, (_NEW_MACHINE_ID,), names[1:]),
-                )
-            )
-    return findings
+            fix = "give all but the first an id of its own, and restart them"
+            finding = warn(
+                "have one /etc/machine-id: they are clones of one image, and a DHCP server may give them "
+                "one address"
+            ).on(names)
+            yield replace(finding, remedy=Remedy(fix, (_NEW_MACHINE_ID,), tuple(names[1:])))
 
 
-def _same_interface(context: Context, known: Mapping[str, Identity]) -> list[Finding]:
+def _same_interface(context: Context, known: Mapping[str, Identity]) -> Iterable[Finding]:
     if context.plan.subnet is None:
-        return []  # behind routers one address may be in use on both sides
-    return [
-        Finding(
-            Status.FAIL,
-            names,
-            f"have one hardware address, {mac}, on the interface of the training network: packets for "
-            "one reach another",
-            Remedy(
-                "give each machine (or virtual machine) a hardware address of its own", (), names
-            ),
-        )
-        for mac, names in _shared({name: one.mac for name, one in known.items()}).items()
-        if len({known[name].boot for name in names}) > 1 and mac.strip("0:")
-    ]
+        return  # behind routers one address may be in use on both sides
+    for mac, names in _shared((one.mac, name) for name, one in known.items()).items():
+        if len({known[name].boot for name in names}) > 1 and mac.strip("0:"):
+            yield fail(
+                f"have one hardware address, {mac}, on the interface of the training network: packets for "
+                "one reach another",
+                "give each machine (or virtual machine) a hardware address of its own",
+            ).on(names)
 
 
-def _same_gpus(known: Mapping[str, Identity]) -> list[Finding]:
-    holders: dict[str, list[str]] = {}
-    for name, one in known.items():
-        for gpu in one.gpus:
-            holders.setdefault(gpu, []).append(name)
-    gpus: dict[tuple[str, ...], list[str]] = {}
-    for gpu, names in holders.items():
-        if len(names) > 1:
-            gpus.setdefault(tuple(names), []).append(gpu)
-    return [
-        Finding(
-            Status.FAIL,
-            names,
-            f"see the same GPU{'s' if len(shared) > 1 else ''} ({', '.join(sorted(shared)[:4])}): NCCL "
-            "refuses two ranks on one GPU",
-            Remedy("give each container GPUs of its own, or list the machine once", (), names),
-            {"gpus": sorted(shared)},
-        )
-        for names, shared in gpus.items()
-    ]
+def _same_gpus(known: Mapping[str, Identity]) -> Iterable[Finding]:
+    shared = _shared((gpu, name) for name, one in known.items() for gpu in one.gpus)
+    for names, gpus in grouped((tuple(names), gpu) for gpu, names in shared.items()).items():
+        yield fail(
+            f"see the same GPU{'s' if len(gpus) > 1 else ''} ({', '.join(sorted(gpus)[:4])}): NCCL refuses "
+            "two ranks on one GPU",
+            "give each container GPUs of its own, or list the machine once",
+            data={"gpus": sorted(gpus)},
+        ).on(names)
 
 
-def _shared(values: Mapping[str, V | None]) -> dict[V, tuple[str, ...]]:
+def _shared(pairs: Iterable[tuple[V | None, str]]) -> dict[V, list[str]]:
     """Return the values that several names have, and those names."""
-    having: dict[V, list[str]] = {}
-    for name, value in values.items():
-        if value is not None:
-            having.setdefault(value, []).append(name)
-    return {value: tuple(names) for value, names in having.items() if len(names) > 1}
+    names = grouped((value, name) for value, name in pairs if value is not None)
+    return {value: own for value, own in names.items() if len(own) > 1}
 
 
 CHECKS: tuple[Check, ...] = (

@@ -1,55 +1,40 @@
-"""Processes of other jobs that are still there: leftovers, or somebody else's work."""
+"""Processes of other jobs that still run: left behind, or another user's work."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
 from orchestrator.plan.masking import masked_command
-from orchestrator.preflight.answers import finite, optional, text
-from orchestrator.preflight.judge import to_findings
-from orchestrator.preflight.model import (
-    Context,
-    Finding,
-    Group,
-    NoAnswer,
-    Probe,
-    Status,
-    check,
-)
-from orchestrator.preflight.verdict import Verdict, incomplete, passed
+from orchestrator.preflight.answers import reader, text
+from orchestrator.preflight.judge import each_node
+from orchestrator.preflight.model import Group, NodeContext, Probe, Status, check
+from orchestrator.preflight.verdict import Verdict, passed
 from orchestrator.util.durations import age
 from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import first_few
 
-_MOST = 16
+_MAX_PROCESSES = 16
+
+
+def _command(raw: Any) -> str:
+    return text(masked_command(str(raw)), 80)
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process of a job, the first of its family; `age` in seconds, `run` orch's own name of it."""
+    """A process of a job, the first of its family; `age` is in seconds, `run` the run if it is orch's."""
 
     pid: int
     age: float
-    owner: str
-    command: str
+    owner: Annotated[str, partial(text, limit=40)]
+    command: Annotated[str, _command]
     run: str | None
     address: str | None
     port: str | None
     gpu: bool
-
-    @classmethod
-    def parse(cls, raw: Any) -> Process:
-        return cls(
-            pid=int(raw["pid"]),
-            age=finite(raw["age"]),
-            owner=text(raw["owner"], 40),
-            command=text(masked_command(str(raw["command"])), 80),
-            run=optional(text, raw["run"]),
-            address=optional(text, raw["address"]),
-            port=optional(text, raw["port"]),
-            gpu=bool(raw["gpu"]),
-        )
 
     def __str__(self) -> str:
         notes = [f"of {self.owner}", f"for {age(self.age)}"]
@@ -60,66 +45,56 @@ class Process:
 
 
 def _parse(raw: Any) -> tuple[Process, ...]:
-    return tuple(map(Process.parse, raw["processes"][:_MOST]))
+    return reader(tuple[Process, ...])(raw["processes"][:_MAX_PROCESSES])
 
 
 PROCESSES = Probe("orphans", _parse)
 
 
 @check("host.orphans", Group.HOST, probes=(PROCESSES,))
-def check_orphans(context: Context) -> list[Finding]:
+@each_node
+def check_orphans(node: NodeContext) -> Iterator[Verdict]:
     """No process of an earlier job is left.
 
-    Looks through `/proc` for processes with `RANK` and `MASTER_PORT`, `TORCHELASTIC_RUN_ID`, or orch's own
-    `ORCH_RUN` in their environment, and for those that have a GPU open. Each family of processes is told of
-    once: its id, owner, age and command, and the run if orch started it.
+    Searches `/proc` for processes with `RANK` and `MASTER_PORT`, `TORCHELASTIC_RUN_ID`, or orch's own
+    `ORCH_RUN` in their environment, and for those that have a GPU open. Each family of processes is
+    reported once: its id, owner, age and command, and the run if orch started it.
 
-    It warns, for another job may have every right to be there. Ranks that look for their main process at
-    this very job's address and port fail, for they would join it. To end them is left to you. Another
-    user's environment can be read by root only: such processes are not counted.
+    Warns, because another job may have every right to be there. Ranks that look for their main process at
+    this job's own address and port fail, because they would join it. Ending them is left to you. Only root
+    can read another user's environment: such processes are not counted.
     """
-    verdicts = []
-    for name, found in context.of(PROCESSES).items():
-        if isinstance(found, NoAnswer):
-            verdicts.append((name, incomplete(found.reason)))
-            continue
-        stale = [each for each in found if _would_join(context, each)]
-        others = [each for each in found if each not in stale]
-        if stale:
-            told = "still has ranks that will take this job's main address and port for their own"
-            verdicts.append((name, _verdict(Status.FAIL, told, stale)))
-        if others:
-            verdicts.append((name, _verdict(Status.WARN, "has another job's processes", others)))
-        if not found:
-            verdicts.append((name, passed("has no process of another job")))
-    return to_findings(verdicts)
+    found, plan = node.answer(PROCESSES), node.context.plan
+    main = (plan.main_address, str(plan.main_port))  # where no other job's main process is now
+    joining = [each for each in found if (each.address, each.port) == main]
+    others = [each for each in found if each not in joining]
+    if joining:
+        message = "still has ranks that will use this job's main address and port"
+        yield _verdict(Status.FAIL, message, joining)
+    if others:
+        yield _verdict(Status.WARN, "has another job's processes", others)
+    if not found:
+        yield passed("has no process of another job")
 
 
-def _would_join(context: Context, process: Process) -> bool:
-    """Whether it looks for its main process where this job's will be: nobody else's is there now."""
-    meeting = (context.plan.main_address, str(context.plan.main_port))
-    return (process.address, process.port) == meeting
-
-
-def _verdict(status: Status, told: str, found: list[Process]) -> Verdict:
+def _verdict(status: Status, message: str, found: list[Process]) -> Verdict:
+    keys = ("pid", "owner", "run")
+    processes = [{k: getattr(p, k) for k in keys} | {"age": round(p.age)} for p in found]
     return Verdict(
         status,
-        f"{told}: {first_few([str(each) for each in found], comma='; ')}",
-        f"if nobody needs them any more: {_ending(found)}",
-        data={
-            "processes": [
-                {"pid": each.pid, "age": round(each.age), "owner": each.owner, "run": each.run}
-                for each in found
-            ]
-        },
+        f"{message}: {first_few([str(each) for each in found], comma='; ')}",
+        f"if no one needs them any more: {_ending(found)}",
+        data={"processes": processes},
     )
 
 
 def _ending(found: list[Process]) -> str:
-    """Return what ends the processes: a run of orch's own by its name, never one process of it."""
+    """Return what ends the processes: those of a run of orch's all together, by its name."""
     runs = sorted({each.run for each in found if each.run})
-    lines = [f"`{line_to_paste(['orch', 'stop', run])}`" for run in runs]
-    if runs:
-        lines[-1] += ", where the run was launched"
     pids = [str(each.pid) for each in found if not each.run]
-    return "; ".join([*lines, *([f"`kill {' '.join(pids)}`"] if pids else [])])
+    commands = [f"`{line_to_paste(['orch', 'stop', run])}`" for run in runs]
+    if runs:
+        commands[-1] += ", where the run was launched"
+    if pids:
+        commands.append(f"`kill {' '.join(pids)}`")
+    return "; ".join(commands)

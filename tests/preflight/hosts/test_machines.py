@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import SyncError, Unreachable
+from orchestrator.preflight.answers import reader
 from orchestrator.preflight.hosts import login
 from orchestrator.preflight.hosts import machines as hosts
 from orchestrator.preflight.hosts.login import LOGIND, Logins, Printed, Source
@@ -132,7 +133,7 @@ def test_a_gpu_that_two_nodes_see_fails() -> None:
 
 
 def test_who_did_not_tell_is_incomplete_not_distinct() -> None:
-    answers = {"host.identity": [hosts.Identity.parse(identity(0)), NoAnswer("too late")]}
+    answers = {"host.identity": [hosts.IDENTITY.parse(identity(0)), NoAnswer("too late")]}
     found = judge_check(CHECKS["host.unique"], make_context(2, answers=answers))
     assert brief(found) == [("incomplete", "node1")]
 
@@ -212,7 +213,7 @@ def test_a_login_that_hangs_is_incomplete() -> None:
 
 @given(st.text(), st.integers(0), st.from_regex(r"echo [^;&|<\\'\"]*", fullmatch=True))
 def test_a_path_of_a_node_is_one_word_of_the_command(folder: str, number: int, line: str) -> None:
-    source = Source.parse({"path": f"/{folder}/.bashrc", "number": number, "line": line})
+    source = reader(Source)({"path": f"/{folder}/.bashrc", "number": number, "line": line})
     assert source is not None
     for command in login._silence(Printed(("x",), "", (source,))):
         assert command.isprintable()
@@ -280,7 +281,7 @@ def test_another_jobs_processes_warn_with_all_that_one_needs_to_decide() -> None
     )
     assert found.remedy is not None
     assert found.remedy.text == (
-        "if nobody needs them any more: `orch stop calm-fox`, where the run was launched"
+        "if no one needs them any more: `orch stop calm-fox`, where the run was launched"
     )
     assert found.remedy.commands == ()
 
@@ -289,7 +290,7 @@ def test_run_of_orch_is_ended_by_its_name_and_never_by_its_processes() -> None:
     (found,) = left(process(12, run="calm-fox"), process(13), process(14, run="calm-fox"))
     assert found.remedy is not None
     assert found.remedy.text == (
-        "if nobody needs them any more: `orch stop calm-fox`, where the run was launched; `kill 13`"
+        "if no one needs them any more: `orch stop calm-fox`, where the run was launched; `kill 13`"
     )
     (found,) = left(process(12, run="x; reboot\x1b[2J"))
     assert found.remedy is not None and found.remedy.text.isprintable()
