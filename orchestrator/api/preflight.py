@@ -32,7 +32,7 @@ from orchestrator.preflight.report import Report
 from orchestrator.remote.fleet import Fleet
 from orchestrator.remote.grouped_errors import connect_error
 from orchestrator.runs.names import new_name
-from orchestrator.sync.client import version_here
+from orchestrator.sync.client import local_rsync
 
 
 class PreflightOptions(JobOptions, total=False):
@@ -119,7 +119,7 @@ async def _plan(
         network = await find_network(fleet, facts, job.main_address or main.address)
     if sends:
         with recorded_as("host.rsync"):
-            version_here()
+            local_rsync()
     wanted = job.main_port or main.port
     port = wanted if isinstance(wanted, int) else DEFAULT_PORT
     with recorded_as("net.bind"):

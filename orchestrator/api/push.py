@@ -54,9 +54,9 @@ async def push(
         ]
         problems = await asyncio.gather(*(connect(connection) for _, connection in targets))
         reached = [
-            (connection.agent.node, node.workdir)
+            (connection.agent.node, node.workdir, tree)
             for (node, connection), problem in zip(targets, problems, strict=True)
             if problem is None
         ]
-        pushed = iter(await push_all(reached, tree, on_progress=advance, update=not overwrite))
+        pushed = iter(await push_all(reached, on_progress=advance, update=not overwrite))
         return [problem or next(pushed) for problem in problems]

@@ -21,7 +21,7 @@ from orchestrator.remote.connection import NodeConnection
 from orchestrator.runs.options import Settings
 from orchestrator.runs.record import Record
 from orchestrator.sync import Progress
-from orchestrator.sync.landing import Landing, Left, sort_out
+from orchestrator.sync.landing import Landing, SkippedFile, select_files
 from orchestrator.sync.patterns import Patterns
 from orchestrator.sync.receive import receive
 from orchestrator.sync.remote_files import RemoteFile, remote_file
@@ -82,7 +82,7 @@ class FetchResult:
     folder: Path
     files: tuple[RemoteFile, ...] = ()
     same: int = 0
-    left: tuple[Left, ...] = ()
+    left: tuple[SkippedFile, ...] = ()
     seconds: float = 0.0
     problem: OrchError | None = None
 
@@ -123,9 +123,9 @@ async def fetch_from(
         if not connection.is_up:
             await connection.connect()
         listed = await _list(connection.agent, work, Patterns(wanted.patterns))
-        found = await asyncio.to_thread(sort_out, listed, folder, overwrite=wanted.overwrite)
+        found = await asyncio.to_thread(select_files, listed, folder, overwrite=wanted.overwrite)
         if wanted.dry_run or not found.wanted:
-            return FetchResult(work.node.name, folder, found.wanted, found.same, found.left)
+            return FetchResult(work.node.name, folder, found.wanted, found.same, found.skipped)
         began = time.monotonic()
         landed, late, problem = await _bring(connection, work, folder, found.wanted, wanted, emit)
         return FetchResult(
@@ -133,7 +133,7 @@ async def fetch_from(
             folder,
             tuple(landed),
             found.same,
-            (*found.left, *late),
+            (*found.skipped, *late),
             time.monotonic() - began,
             problem,
         )
@@ -148,7 +148,7 @@ async def _bring(
     files: tuple[RemoteFile, ...],
     wanted: FetchOptions,
     emit: events.Emit,
-) -> tuple[list[RemoteFile], list[Left], SyncError | None]:
+) -> tuple[list[RemoteFile], list[SkippedFile], SyncError | None]:
     def tell(progress: Progress) -> None:
         emit(events.FetchAdvanced(progress.node, progress.sent, progress.total))
 

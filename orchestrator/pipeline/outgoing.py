@@ -12,7 +12,7 @@ from orchestrator.errors import SyncError
 from orchestrator.plan import Job
 from orchestrator.sync import Tree, collect
 from orchestrator.sync.largest import largest
-from orchestrator.sync.needed import named_in_arguments, named_in_script
+from orchestrator.sync.unsent import unsent_arguments, unsent_in_script
 from orchestrator.util.text import first_few, format_size, printable
 
 SYNC_LIMIT = 1_000_000_000
@@ -52,9 +52,9 @@ def warn_of_unsent_files(
         return
     source = Path(os.path.abspath(source))  # noqa: PTH100 - links in the path stay as the user wrote them
     start = source / job.folder
-    found = list(named_in_arguments(source, start, Path.cwd(), job.arguments))
+    found = list(unsent_arguments(source, start, Path.cwd(), job.arguments))
     if script is not None:
-        found += named_in_script(source, start, script.absolute())
+        found += unsent_in_script(source, start, script.absolute())
     for staying in found[:_NAMED]:
         emit(events.Warned(f"{staying.cause}; {staying.fix}"))
     if len(found) > _NAMED:

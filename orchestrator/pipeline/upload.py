@@ -18,11 +18,11 @@ from orchestrator.pipeline.phase import Phase
 from orchestrator.plan import Plan
 from orchestrator.remote.fleet import Fleet
 from orchestrator.remote.grouped_errors import grouped_message
-from orchestrator.sync import Progress, Pushed, Tree, collect, messages, placement, push_each
+from orchestrator.sync import Progress, Pushed, Tree, collect, messages, placement, push_all
 from orchestrator.sync.copied import read_copy
-from orchestrator.sync.placement import Seen, Verdict
+from orchestrator.sync.placement import Comparison, Seen
 from orchestrator.sync.sharing import sharing
-from orchestrator.util.text import counted, printable
+from orchestrator.util.text import counted, first_few, printable
 
 _LOOK_AGAIN = 0.5  # seconds after which it is seen whether another run has placed its files
 
@@ -78,16 +78,16 @@ async def upload(
         digest = files.digest or (tree.digest if tree else "")
         seen = await _enter(fleet, plan, files, digest, tree, emit)
         plan = _in_folders(plan, [each.workdir for each in seen])
-        verdicts = {i: each.verdict for i, each in enumerate(seen) if each.is_done}
+        comparisons = {i: each.comparison for i, each in enumerate(seen) if each.is_done}
         have = {i: each.have for i, each in enumerate(seen) if each.is_done}
         sent = 0
-        if len(verdicts) < len(seen):
+        if len(comparisons) < len(seen):
             if tree is None:
                 tree = await asyncio.to_thread(_tree_of_launch, files.folder, digest, files.copy)
             changed, have = await _Push(fleet, plan, files, digest, tree, seen, emit).run()
-            verdicts.update(changed)
+            comparisons.update(changed)
             sent = len(changed)
-        _tell(plan, seen, verdicts, have, emit)
+        _tell(plan, seen, comparisons, have, emit)
         count = len(tree.files) if tree is not None else None
         phase.detail = _describe(count, sent, len(have), len(seen))
     return plan, tree
@@ -125,7 +125,7 @@ async def _enter(
                 "again": files.digest is not None,
             }
             return await placement.enter(
-                fleet.agents[index], node.workdir, arguments, placement.patience(tree)
+                fleet.agents[index], node.workdir, arguments, placement.time_limit(tree)
             )
 
         answers: list[Seen | str] = await fleet.each(range(len(plan.nodes)), one)
@@ -157,9 +157,9 @@ class _Push:
     ) -> None:
         self._fleet, self._plan, self._files, self._digest = fleet, plan, files, digest
         self._tree, self._seen, self._emit = tree, seen, emit
-        self._patience = placement.patience(tree)
+        self._patience = placement.time_limit(tree)
 
-    async def run(self) -> tuple[dict[int, Verdict], dict[int, frozenset[str]]]:
+    async def run(self) -> tuple[dict[int, Comparison], dict[int, frozenset[str]]]:
         """Return what was to be done, by the position of the node that has it, and which files each folder
         has, other than placed, by the position of one node of it.
         """
@@ -171,23 +171,23 @@ class _Push:
             idle = [i for i, each in enumerate(self._seen) if not each.is_done and i not in there]
             self._require_files_of_the_launch(there)
             listing = placement.packed(self._tree)
-            found: list[Verdict] = await self._fleet.each(
+            found: list[Comparison] = await self._fleet.each(
                 there,
                 lambda i: placement.compare(
                     self._fleet.agents[i], self._plan.run, listing, self._patience
                 ),
             )
-            verdicts = dict(zip(there, found, strict=True))
-            self._require_a_way(verdicts)
-            self._require_no_other_run(verdicts, targets)
+            comparisons = dict(zip(there, found, strict=True))
+            self._require_a_way(comparisons)
+            self._require_no_other_run(comparisons, targets)
             await self._fleet.each(there, self._begin)
-            await self._send(verdicts)
+            await self._send(comparisons)
             settled: list[frozenset[str]] = await self._fleet.each(there, self._settle)
             have.update(zip(there, settled, strict=True))
             await self._fleet.each(
                 idle, self._give_up_turn
             )  # which is the run's where a home is shared
-        return verdicts, have
+        return comparisons, have
 
     def _target(self, group: Sequence[int]) -> int:
         """Return which node of a group places files there: one that knows what it has."""
@@ -208,18 +208,18 @@ class _Push:
             self._fleet.agents[index], self._plan.run, node.workdir, self._patience
         )
 
-    async def _send(self, verdicts: dict[int, Verdict]) -> None:
+    async def _send(self, comparisons: dict[int, Comparison]) -> None:
         """Send what each node has not got. Raises SyncError that names each where that fails."""
         tasks = []
-        for index, verdict in verdicts.items():
-            if verdict.send:
+        for index, comparison in comparisons.items():
+            if comparison.send:
                 entries = [
-                    entry for rows in verdict.send for entry in self._tree.entries[_slice(rows)]
+                    entry for rows in comparison.send for entry in self._tree.entries[_slice(rows)]
                 ]
                 part = replace(self._tree, entries=tuple(entries))
                 node = self._plan.nodes[index]
                 tasks.append((self._fleet.agents[index].node, node.workdir, part))
-        results = await push_each(tasks, on_progress=lambda p: self._emit(_advanced(p)))
+        results = await push_all(tasks, on_progress=lambda p: self._emit(_advanced(p)))
         for result in results:
             if isinstance(result, Pushed) and result.warning is not None:
                 self._emit(events.Warned(result.warning))
@@ -240,17 +240,17 @@ class _Push:
                     node=name,
                 )
         if self._tree.digest != self._digest:
-            names = messages.some_nodes([self._plan.nodes[index].name for index in there])
+            names = first_few([self._plan.nodes[index].name for index in there])
             raise SyncError(
                 f"{names} has not got the files of the launch, and {self._tree.root} has changed since then"
             )
 
-    def _require_a_way(self, verdicts: dict[int, Verdict]) -> None:
+    def _require_a_way(self, comparisons: dict[int, Comparison]) -> None:
         blocked = [
             f"{self._plan.nodes[index].name}: {printable(path)} cannot be brought: {printable(by)}, which "
             "orch did not place, is in its way"
-            for index, verdict in verdicts.items()
-            for path, by in verdict.blocked[:1]
+            for index, comparison in comparisons.items()
+            for path, by in comparison.blocked[:1]
         ]
         if blocked:
             raise SyncError(
@@ -259,17 +259,17 @@ class _Push:
             )
 
     def _require_no_other_run(
-        self, verdicts: dict[int, Verdict], targets: dict[int, list[int]]
+        self, comparisons: dict[int, Comparison], targets: dict[int, list[int]]
     ) -> None:
         """Raise SyncError where files would change under another run."""
-        for index, verdict in verdicts.items():
+        for index, comparison in comparisons.items():
             others = sorted({run for i in targets[index] for run in self._seen[i].others})
-            if not others or verdict.is_done:
+            if not others or comparison.is_done:
                 continue
             node, seen = self._plan.nodes[index], self._seen[index]
-            count = sum(len(rows) for rows in verdict.send) + verdict.delete
+            count = sum(len(rows) for rows in comparison.send) + comparison.delete
             names = ", ".join(printable(run) for run in others)
-            first = next((self._tree.entries[rows.start].path for rows in verdict.send), "")
+            first = next((self._tree.entries[rows.start].path for rows in comparison.send), "")
             example = f" ({printable(first)})" if first else ""
             raise SyncError(
                 f"run {names} works in {seen.workdir} on {node.name}, and its code would change: "
@@ -288,14 +288,16 @@ def _in_folders(plan: Plan, folders: Sequence[str]) -> Plan:
 def _tell(
     plan: Plan,
     seen: Sequence[Seen],
-    verdicts: dict[int, Verdict],
+    comparisons: dict[int, Comparison],
     have: dict[int, frozenset[str]],
     emit: events.Emit,
 ) -> None:
     names = [node.name for node in plan.nodes]
     lines = [
         *messages.folder_lines({names[i]: each for i, each in enumerate(seen)}),
-        *messages.kept_lines({names[i]: verdict for i, verdict in sorted(verdicts.items())}),
+        *messages.kept_lines(
+            {names[i]: comparison for i, comparison in sorted(comparisons.items())}
+        ),
     ]
     for line in lines:
         emit(events.Warned(line))

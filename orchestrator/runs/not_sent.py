@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.plan import NodePlan
 from orchestrator.plan.project_modules import remedy_for_project_module
-from orchestrator.sync.needed import why_staying
+from orchestrator.sync.unsent import why_unsent
 
 if TYPE_CHECKING:  # it takes a moment to import, which a run that succeeds has no need of
     from orchestrator.diagnose import Hit
@@ -40,7 +40,7 @@ def with_reason(hit: Hit, source: Path | None, node: NodePlan) -> Hit:
         return hit  # a path of the node's own
     else:
         start = source / node.folder
-    staying = why_staying(source, start, path)
+    staying = why_unsent(source, start, path)
     if staying is None:
         return hit
     # Whether nodes share a file system does not matter here.

@@ -1,8 +1,8 @@
-"""Bring the script's folder to a node: the real rsync, over the SSH connection that is open."""
+"""Copy files to and from nodes: rsync over the open SSH connection."""
 
-from orchestrator.sync.converse import Progress
 from orchestrator.sync.left_out import LeftOut, why_left_out
-from orchestrator.sync.transfer import Pushed, push, push_all, push_each
+from orchestrator.sync.relay import Progress
+from orchestrator.sync.transfer import Pushed, push, push_all
 from orchestrator.sync.tree import Entry, Tree, collect
 
 __all__ = [
@@ -14,6 +14,5 @@ __all__ = [
     "collect",
     "push",
     "push_all",
-    "push_each",
     "why_left_out",
 ]

@@ -1,9 +1,9 @@
-"""Run rsync on this machine, with its connection to the far side in our hands.
+"""Run rsync on this machine, with orch in the place of ssh.
 
-rsync reaches its far side through a program (`ssh` as a rule) that it starts with the remote command
-line as arguments and the stream on standard input and output. Ours is a few words of shell: two
-`cat` between rsync and two pipes that it inherited from us. Nothing listens anywhere, and no second
-interpreter has to start.
+rsync connects to a node through a program, usually `ssh`, that it starts with the remote command as
+arguments and the stream on standard input and output. Here that program is a line of shell: two `cat`
+between rsync and two pipes that it inherits from orch. Nothing listens on a port, and no interpreter has to
+start.
 """
 
 from __future__ import annotations
@@ -19,46 +19,48 @@ import subprocess
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from orchestrator.errors import SyncError
+from orchestrator.sync.failure import PUSH
 from orchestrator.sync.pipe import Pipe
 from orchestrator.sync.tree import LEFTOVERS, Tree
-from orchestrator.util.text import printable
+from orchestrator.util.text import first_line, printable
 
 SERVER = ("rsync", "--server")
-"""How a command begins that rsync may want run on a node."""
+"""The start of the command that rsync may run on a node."""
 
-_KEPT = 64 << 10  # bytes of what rsync says; how it ended stands last
-_KILL_TIMEOUT = 5.0  # seconds that a killed rsync has to end
-_OLDEST = (3, 1, 3)  # the first with --modify-window=-1
+_MAX_OUTPUT = 64 << 10  # bytes that are kept of the end of rsync's messages
+_KILL_TIMEOUT = 5.0  # seconds
+_MIN_VERSION = (3, 1, 3)  # the first with --modify-window=-1
 
 _OPTIONS = (
     "--links",
     "--perms",
     "--times",
-    # A script rewritten within the second, with as many bytes, is a new script.
+    # Compare times to the nanosecond: a script may be rewritten within a second, with the same size.
     "--modify-window=-1",
-    # Folders on the node are the node's: their modes and times stay, and one may be a link.
+    # Existing folders on the node keep their modes and times, and may be links.
     "--no-implied-dirs",
     "--omit-dir-times",
     "--keep-dirlinks",
     "--sparse",
     "--from0",
     "--files-from=-",
-    "--ignore-missing-args",  # a log that moved since the folder was read
-    # The destination travels in the protocol, past every shell.
+    "--ignore-missing-args",  # files that are gone since the folder was read
+    # The destination is sent in the protocol, not through a shell.
     "--protect-args",
-    # Never a broken file under its real name; the next push goes on from what is kept.
+    # A file gets its name once it is complete; the next push resumes.
     f"--partial-dir={LEFTOVERS}",
     "--stats",
     "--no-human-readable",
     # No --compress: on a fast network rsync's own compression is the bottleneck.
 )
 
-# $0 and $1 are the inherited ends. First the argument count and the arguments go up; then one cat
-# carries rsync's bytes up and the other, in the place of the shell, what comes down: rsync takes
-# its end for the end of the connection. Their own end is nobody's news, so stderr is closed. (A
-# shell gives a background command no standard input, hence 3; dash knows no digits beyond 9.)
+# $0 and $1 are the inherited ends. First the argument count and the arguments are written to orch; then one
+# cat carries rsync's bytes to orch and the other, which replaces the shell, those from orch: rsync takes
+# its end for the end of the connection. Their own errors do not matter, so stderr is closed. (A shell gives
+# a background command no standard input, so 3 is used; dash knows no descriptors beyond 9.)
 _RELAY = (
     'w=$1; shift; exec 2>/dev/null 3<&0; { printf "%s\\0" $# "$@"; exec cat <&3 3<&-; } '
     ">/dev/fd/$w & exec cat </dev/fd/$0 3<&-"
@@ -67,7 +69,7 @@ _RELAY = (
 
 @dataclass(frozen=True)
 class Finished:
-    """How rsync on this machine ended: its exit code (-N: by signal N) and what it last said."""
+    """How rsync on this machine ended: its exit code (-N: by signal N) and the end of its output."""
 
     code: int
     stdout: bytes
@@ -75,7 +77,7 @@ class Finished:
 
 
 class Client:
-    """A running rsync: `command` is what it wants run on the node, then bytes flow both ways."""
+    """A running rsync: first read its `command` for the node, then relay bytes both ways."""
 
     def __init__(self, process: asyncio.subprocess.Process, up: Pipe, down: Pipe) -> None:
         self._process = process
@@ -84,9 +86,9 @@ class Client:
         self._read_ahead = b""
 
     async def command(self, expected: Sequence[str] = SERVER) -> list[str] | None:
-        """Return the argument list for the node; None if rsync ended before it came to that.
+        """Return the arguments of the command for the node; None if rsync ended before that.
 
-        Raises SyncError if it does not begin with the `expected` words.
+        Raises SyncError if it does not start with the `expected` words.
         """
         data = b""
         while True:
@@ -102,21 +104,21 @@ class Client:
         _host, *command = map(os.fsdecode, words[: int(count)])
         if command[: len(expected)] != list(expected):
             raise SyncError(
-                f"rsync asked for something else on the node: {printable(str(command))}"
+                f"rsync requested an unexpected command on the node: {printable(str(command))}"
             )
         return command
 
     async def read(self) -> bytes:
-        """Return bytes for the node; b"" when rsync and the relay are gone."""
+        """Return bytes for the node; b"" once rsync and the relay have ended."""
         piece, self._read_ahead = self._read_ahead, b""
         return piece or await self._up.read()
 
     async def write(self, data: bytes) -> None:
-        """Hand on bytes from the node. Raises BrokenPipeError when nobody takes them any more."""
+        """Pass on bytes from the node. Raises BrokenPipeError if rsync has ended."""
         await self._down.write(data)
 
     def write_eof(self) -> None:
-        """Say that the far side has ended."""
+        """Signal that the node has closed the stream."""
         self._down.close()
 
     async def finished(self) -> Finished:
@@ -131,17 +133,12 @@ class Client:
 
 @asynccontextmanager
 async def sending(tree: Tree, destination: str, *, update: bool = False) -> AsyncIterator[Client]:
-    """Start rsync to send `tree` into `destination`; on leaving, nothing of it is left.
+    """Run rsync to send `tree` into `destination`; see `running`.
 
-    With `update`, a file that is newer there stays as it is. Raises SyncError when this machine has no
-    rsync that can do this.
+    With `update`, a file that is newer there is kept.
     """
-    options = [*_OPTIONS]
-    if update:
-        options.append("--update")
-    if (
-        tree.repeated
-    ):  # it costs rsync a table of all files, and the node a file system that has them
+    options = [*_OPTIONS, *(["--update"] if update else [])]
+    if tree.repeated:  # costs a table of all files, and needs hard links on the node's file system
         options.append("--hard-links")
     async with running(options, f"{tree.root}/", f"node:{destination}/", tree.listing) as client:
         yield client
@@ -154,21 +151,21 @@ async def running(
     destination: str,
     listing: bytes,
     *,
-    largest: int | None = None,
+    max_file_size: int | None = None,
 ) -> AsyncIterator[Client]:
-    """Start rsync, one of whose ends is `node:`, with `listing` as its standard input.
+    """Run rsync with `listing` as its standard input; `source` or `destination` is `node:PATH`.
 
-    It writes no file of more than `largest` bytes, where the system can see to that. On leaving, it is
-    told to end, so that it keeps what has arrived, and nothing of it is left. Raises SyncError when this
-    machine has no rsync that can do this.
+    On Linux it writes no file of more than `max_file_size` bytes. When the context is left, rsync is
+    terminated, so that it keeps what has arrived, and leaves no process behind. Raises SyncError if this
+    machine has no suitable rsync.
     """
     with ExitStack() as stack:
         up = stack.enter_context(closing(Pipe(to_child=False)))
         down = stack.enter_context(closing(Pipe(to_child=True)))
         process = await asyncio.create_subprocess_exec(
-            rsync_here(),
+            local_rsync().path,
             *options,
-            # Else rsync gives the relay a pipe that does not block: once it is full, `cat` gives up.
+            # Without it rsync gives the relay a non-blocking pipe, and `cat` fails once that is full.
             "--blocking-io",
             f"--rsh=/bin/sh -c '{_RELAY}' {down.inherited} {up.inherited}",
             source,
@@ -178,14 +175,14 @@ async def running(
             stderr=subprocess.PIPE,
             pass_fds=(up.inherited, down.inherited),
             env=_environment(os.environ),
-            start_new_session=True,  # Ctrl-C is ours to handle, and the group is ours to end
+            start_new_session=True,  # orch handles Ctrl-C, and ends the whole group
         )
         client = Client(process, up, down)
         try:
-            if largest is not None:
-                _limit_files(process.pid, largest)
-            up.handed_over()
-            down.handed_over()
+            if max_file_size is not None:
+                _limit_files(process.pid, max_file_size)
+            up.close_inherited()
+            down.close_inherited()
             assert process.stdin is not None
             process.stdin.write(listing)
             process.stdin.close()
@@ -194,72 +191,69 @@ async def running(
             await _end(process, client)
 
 
-def _limit_files(pid: int, largest: int) -> None:
-    """Have the process, before it has heard anything of the node, write no larger file."""
+def _limit_files(pid: int, max_size: int) -> None:
+    """Limit the size of files that the process can write; called before it hears from the node."""
     if hasattr(resource, "prlimit"):  # Linux
         with suppress(ProcessLookupError):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (largest, largest))
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (max_size, max_size))
 
 
 async def _end(process: asyncio.subprocess.Process, client: Client) -> None:
-    """End rsync, and all that it started, unless it has ended."""
-    for number in (signal.SIGTERM, signal.SIGKILL):  # at the first, it puts aside what it has
+    """End rsync and all processes that it started, unless it has ended."""
+    for number in (signal.SIGTERM, signal.SIGKILL):  # at SIGTERM it keeps what has arrived
         if process.returncode is not None:
             return
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        # One that the kernel holds, on a network disk that hangs, ends when it can.
+        # One that the kernel holds, as on a network disk that hangs, ends when it can.
         with suppress(TimeoutError):
             await asyncio.wait_for(client.finished(), _KILL_TIMEOUT)
 
 
-def rsync_here() -> str:
-    """Return the path of this machine's rsync. Raises SyncError if it has none, or one too old."""
-    return _rsync()[0]
+class Rsync(NamedTuple):
+    """The rsync of this machine."""
 
-
-def version_here() -> tuple[int, ...]:
-    """Return the version of this machine's rsync. Raises what `rsync_here` raises."""
-    return _rsync()[1]
+    path: str
+    version: tuple[int, ...]
 
 
 @functools.cache
-def _rsync() -> tuple[str, tuple[int, ...]]:
+def local_rsync() -> Rsync:
+    """Return the rsync of this machine. Raises SyncError if there is none, or it is too old."""
     path = shutil.which("rsync")
     if path is None:
         raise SyncError(
             "rsync is not installed on this machine",
-            remedy="install it (apt-get install rsync; macOS: brew install rsync), "
-            "or bring the files yourself and use --no-sync",
+            remedy=f"install it (apt-get install rsync; macOS: brew install rsync), {PUSH.without_rsync}",
         )
     try:
-        said = subprocess.run(
+        output = subprocess.run(
             [path, "--version"], capture_output=True, timeout=10, check=True, text=True
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise SyncError(
             f"{path} does not run: {printable(str(error))}", remedy="install rsync again"
         ) from error
-    found = re.match(r"rsync +version +v?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?", said)
+    found = re.match(r"rsync +version +v?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?", output)
     version = tuple(int(part or 0) for part in found.groups()) if found else (0,)
-    if version < _OLDEST:
+    if version < _MIN_VERSION:
         raise SyncError(
-            f"{path} cannot do this: it is {printable(said.partition(chr(10))[0], 60)!r}, "
-            f"and orch needs rsync {'.'.join(map(str, _OLDEST))} or later",
+            f"{path} is too old: it is {printable(first_line(output), 60)!r}, "
+            f"and orch needs rsync {'.'.join(map(str, _MIN_VERSION))} or later",
             remedy="install a current rsync (macOS, whose own is openrsync: brew install rsync)",
         )
-    return path, version
+    return Rsync(path, version)
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return `environ` without what would change rsync's mind about options and programs."""
+    """Return `environ` without variables that change rsync's options and programs."""
     return {name: value for name, value in environ.items() if not name.startswith("RSYNC_")}
 
 
 async def _tail(stream: asyncio.StreamReader) -> bytes:
-    """Return the end of what `stream` gave, at most 64 KiB."""
+    """Return the end of what can be read from `stream`, at most `_MAX_OUTPUT` bytes."""
     kept = bytearray()
-    while piece := await stream.read(_KEPT):
+    while piece := await stream.read(_MAX_OUTPUT):
         kept += piece
-        del kept[:-_KEPT]
+        del kept[:-_MAX_OUTPUT]
     return bytes(kept)

@@ -1,4 +1,4 @@
-"""A copy here of the tree of a launch: what a spare gets, whatever has become of the folder by then."""
+"""A copy of the files of a launch on this machine: a spare gets these, even if the folder has changed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from orchestrator.sync.tree import Entry, Tree, entry_at
 
 
 def copy_tree(tree: Tree, folder: Path) -> None:
-    """Copy what is in a tree into `folder`, which is made. Raises OSError; then there is no such folder.
+    """Copy the files of a tree into a new `folder`. Raises OSError, and then leaves no folder.
 
-    What changes while it is copied makes it another tree: `read_copy` tells by the digest.
+    A file that changes while it is copied changes the digest, which `read_copy` checks.
     """
     try:
         folder.mkdir(mode=0o700)
@@ -30,9 +30,9 @@ def copy_tree(tree: Tree, folder: Path) -> None:
 
 
 def read_copy(folder: Path, digest: str) -> Tree | None:
-    """Return the tree that is copied in `folder`; None where there is none with this digest.
+    """Return the tree that was copied into `folder`; None if its digest is another.
 
-    Raises OSError where it cannot be read.
+    Raises OSError if it cannot be read.
     """
     found: list[Entry] = []
     base = os.fsencode(folder) + b"/"

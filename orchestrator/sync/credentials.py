@@ -1,8 +1,7 @@
-"""What is a credential: it never goes to a node unless an `.orchignore` names it.
+"""Recognise credentials: they are not sent to a node unless an `.orchignore` names them.
 
-By name are known the files and folders in which command line tools keep passwords, tokens and keys
-(those that the ignore templates of GitHub and Docker and the path rules of secret scanners list); by
-content, private keys, wherever they lie.
+By name: files and folders in which command line tools keep passwords, tokens and keys (from the ignore
+templates of GitHub and Docker, and the path rules of secret scanners). By content: private keys.
 """
 
 from __future__ import annotations
@@ -42,9 +41,9 @@ _WITHIN = {
 _KEY_STORES = (b".ppk", b".p12", b".pfx", b".jks", b".keystore", b".kdbx")
 _EXAMPLES = (b".example", b".sample", b".template", b".dist", b".defaults")
 
-_SMALLEST, _LARGEST = 100, 16 << 10  # bytes of a file that holds a private key
-_ACCOUNT = range(1000, 8 << 10)  # bytes of a key of a Google service account
-# A training folder has these by the thousand, and none that is meant for its name begins with a key.
+_KEY_SIZES = range(100, (16 << 10) + 1)  # bytes of a file with a private key
+_SERVICE_ACCOUNT_SIZES = range(1000, 8 << 10)  # bytes of a key of a Google service account
+# Files with these endings hold no keys, and a training folder may have thousands of them.
 _NOT_KEYS = frozenset(
     b".py .pyi .pyx .c .cc .cpp .cu .cuh .h .hpp .js .ts .css .html .sh .md .rst .ipynb .yaml .yml .toml "
     b".jsonl .csv .tsv .jpg .jpeg .png .webp .gif .bmp .npy .npz .pt .pth .ckpt .bin .safetensors .parquet "
@@ -56,11 +55,11 @@ _KEY = re.compile(
 )
 _SERVICE_ACCOUNT = re.compile(rb'"private_key"\s{0,9}:\s{0,9}"-----BEGIN ')
 _PACKAGE_TOKEN = re.compile(rb"_auth(?:Token)?\s{0,9}=|_password\s{0,9}=|npmAuthToken")
-_WITH_TOKENS = frozenset({b".npmrc", b".yarnrc.yml"})
+_TOKEN_FILES = frozenset({b".npmrc", b".yarnrc.yml"})
 
 
 def is_named_like_one(path: bytes, *, directory: bool) -> bool:
-    """Whether the entry at `path` (absolute) is, by its name, where a tool keeps credentials."""
+    """Tell whether the entry at `path` (absolute) has a name under which a tool keeps credentials."""
     folder, _, name = path.rpartition(b"/")
     within = _WITHIN.get(folder.rpartition(b"/")[2])
     if within is not None and name in within:
@@ -71,43 +70,43 @@ def is_named_like_one(path: bytes, *, directory: bool) -> bool:
 
 
 def holds_one(path: bytes, size: int) -> bool:
-    """Whether the file at `path`, of `size` bytes, holds a private key, or a package registry's token.
+    """Tell whether the file at `path`, of `size` bytes, has a private key or a token of a package registry.
 
-    False for one that cannot be read.
+    False if it cannot be read.
     """
     name = path[path.rfind(b"/") + 1 :]
     pattern = _KEY
-    if name in _WITH_TOKENS:
+    if name in _TOKEN_FILES:
         pattern = _PACKAGE_TOKEN
     else:
         ending = name[name.rfind(b".") :].lower() if b"." in name[1:] else b""
         if ending == b".json":
             pattern = _SERVICE_ACCOUNT
-        if ending in _NOT_KEYS or (ending == b".json" and size not in _ACCOUNT):
+        if ending in _NOT_KEYS or size not in _KEY_SIZES:
             return False
-        if not _SMALLEST <= size <= _LARGEST:
+        if ending == b".json" and size not in _SERVICE_ACCOUNT_SIZES:
             return False
-    beginning = _beginning_of(path)
-    # Most files are done with by a search for a fixed text, which is a hundred times as fast.
-    if pattern is _KEY and b"PRIVATE KEY" not in beginning and not beginning.startswith(b"PuTTY"):
+    start = _read_start(path)
+    # Search for a fixed text first: it is a hundred times as fast, and rejects most files.
+    if pattern is _KEY and b"PRIVATE KEY" not in start and not start.startswith(b"PuTTY"):
         return False
-    return pattern.search(beginning) is not None
+    return pattern.search(start) is not None
 
 
 def _is_environment(name: bytes) -> bool:
-    """Whether it is a file of variables, which is where secrets of a project stand."""
+    """Tell whether it is a file of environment variables, which often has secrets."""
     if name in (b".env", b".envrc"):
         return True
     return name.startswith(b".env.") and not name.endswith(_EXAMPLES)
 
 
-def _beginning_of(path: bytes) -> bytes:
+def _read_start(path: bytes) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return b""  # gone, or closed to this user: rsync cannot read it either
+        return b""  # gone or unreadable: rsync cannot read it either
     try:
-        return os.read(descriptor, _LARGEST)
+        return os.read(descriptor, _KEY_SIZES[-1])
     except OSError:
         return b""
     finally:

@@ -1,171 +1,181 @@
-"""Say why a push or a fetch failed: from exit codes and from what rsync said on both sides."""
+"""Why a push or a fetch failed, from the exit codes and the messages of rsync on both sides."""
 
 from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from orchestrator.errors import SyncError
 from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.signals import signal_name
 from orchestrator.util.text import printable
 
-_LINES = 3  # of what rsync said, in a message
+RERUN = "run it again: what has arrived is kept"
 
-_ANOTHER_WORKDIR = "or set another workdir in the inventory"
-_NO_SYNC = "or bring the files yourself and use --no-sync"
-
-Cause = tuple[re.Pattern[str], str, str]
-"""What rsync says, the cause, and the remedy; `{where}` in these is the destination."""
-
-
-def compiled(table: Sequence[tuple[str, str, str]]) -> tuple[Cause, ...]:
-    """Return a table of causes, its patterns ready to use."""
-    return tuple((re.compile(words), cause, remedy) for words, cause, remedy in table)
+_MAX_LINES = 3  # of rsync's messages in an error
 
 
 @dataclass(frozen=True)
-class Failure:
-    """How a push ended; `destination` is on the node.
+class Direction:
+    """What differs between errors of a push and of a fetch; all but `action` are ends of sentences."""
 
-    `here` is the exit code of rsync on this machine (-N: by signal N), `there` that of its other
-    half (128 + N), None if unknown. `said` is the end of what both wrote to standard error.
+    action: str
+    sender: str
+    receiver: str
+    elsewhere: str
+    omit: str
+    if_gone: str
+    without_rsync: str
+
+
+PUSH = Direction(
+    action="sending files to",
+    sender="this machine",
+    receiver="the node",
+    elsewhere="or set another workdir in the inventory",
+    omit="or name it in .orchignore",
+    if_gone="run it again when it is back",
+    without_rsync="or copy the files yourself and use --no-sync",
+)
+FETCH = Direction(
+    action="fetching files into",
+    sender="the node",
+    receiver="this machine",
+    elsewhere="or fetch into another folder: --to DIR",
+    omit="or name what can be read: orch fetch RUN PATTERN",
+    if_gone="check what is there: orch exec -- ls",
+    without_rsync="or copy the files with scp",
+)
+
+
+def failure(
+    direction: Direction, node: str, destination: str, here: int, there: int | None, said: bytes
+) -> SyncError:
+    """Return the error of a transfer, with its cause and a remedy.
+
+    `here` is the exit code of rsync on this machine (-N: by signal N), `there` that of the one on the node
+    (128 + N), None if unknown. `said` is the end of what both wrote to standard error.
     """
+    cause, remedy, evidence = (
+        _by_code(here, there)
+        or _by_message(said.decode("utf-8", "replace"))
+        or _unknown(here, there)
+    )
+    lines = list(filter(None, map(printable, said.splitlines())))
+    telling = [line for line in lines if evidence.search(line)] or lines
+    details = "".join(f"\n    {line}" for line in telling[:_MAX_LINES])
+    words = vars(direction)
+    cause = cause.format(where=printable(destination), **words)
+    # Complete, as it is for a command:
+    remedy = remedy.format(where=line_to_paste([destination]), **words)
+    return SyncError(f"{cause}{details}", node=node, remedy=remedy)
 
-    node: str
-    destination: str
-    here: int
-    there: int | None
-    said: bytes
 
-    without_rsync: ClassVar[str] = _NO_SYNC
+_Cause = tuple[str, str, re.Pattern[str]]
+"""A cause, a remedy, and the messages that are evidence; `{…}` in the texts is of the direction."""
 
-    @property
-    def causes(self) -> Sequence[Cause]:
-        """What may have gone wrong, by what rsync says of it."""
-        return _CAUSES
 
-    def error(self) -> SyncError:
-        """Return the cause and what to do about it."""
-        cause, remedy, evidence = self._by_code() or self._by_words() or self._unknown()
-        lines = [printable(line) for line in self.said.splitlines()]
-        telling = [line for line in lines if evidence.search(line)] or lines
-        said = "".join(f"\n    {line}" for line in [line for line in telling if line][:_LINES])
-        return SyncError(f"{cause}{said}", node=self.node, remedy=remedy)
+def _by_code(here: int, there: int | None) -> _Cause | None:
+    if there == 127:
+        install = "install it there (apt-get install rsync, or dnf install rsync), {without_rsync}"
+        return "rsync is not installed on the node", install, _NOT_CONSEQUENCE
+    if there == 126:
+        return "rsync on the node cannot be run", "install it again, {without_rsync}", _ANY
+    if here == 2:
+        check = "check `rsync --version` on the node, {without_rsync}"
+        return "what answers on the node does not speak rsync's protocol", check, _ANY
+    return None
 
-    def _by_code(self) -> tuple[str, str, re.Pattern[str]] | None:
-        if self.there == 127:
-            remedy = f"install it there (apt-get install rsync, or dnf install rsync), {self.without_rsync}"
-            return "rsync is not installed on the node", remedy, _NOT_ABOUT_THE_STREAM
-        if self.there == 126:
-            return (
-                "rsync on the node cannot be run",
-                f"install it again, {self.without_rsync}",
-                _ANY,
-            )
-        if self.here == 2:
-            remedy = f"see what `rsync --version` is on the node, {self.without_rsync}"
-            return "what answers on the node does not speak rsync's protocol", remedy, _ANY
-        return None
 
-    def _by_words(self) -> tuple[str, str, re.Pattern[str]] | None:
-        said = self.said.decode("utf-8", "replace")
-        for words, cause, remedy in self.causes:
-            if words.search(said):
-                where = printable(self.destination)
-                quoted = line_to_paste([self.destination])  # whole: it is for a command
-                return cause.format(where=where), remedy.format(where=quoted), words
-        return None
+def _by_message(said: str) -> _Cause | None:
+    for pattern, cause, remedy in _CAUSES:
+        if (evidence := re.compile(pattern)).search(said):
+            return cause, remedy, evidence
+    return None
 
-    def _unknown(self) -> tuple[str, str, re.Pattern[str]]:
-        again = "run it again: what has arrived is kept"
-        if self.here < 0:
-            cause = f"rsync on this machine was killed by {signal_name(-self.here)}"
-            return cause, again, _NOT_ABOUT_THE_STREAM
-        if self.there is not None and self.there > 128:
-            killed = self.there - 128
-            memory = ", perhaps for lack of memory" if killed == signal.SIGKILL else ""
-            cause = f"rsync on the node was killed by {signal_name(killed)}{memory}"
-            return cause, again, _NOT_ABOUT_THE_STREAM
-        there = "none" if self.there is None else self.there
-        cause = f"rsync failed (code {self.here} here, {there} from the node)"
-        return cause, "see what it said; man rsync explains the codes", _ANY
+
+def _unknown(here: int, there: int | None) -> _Cause:
+    if here < 0:
+        cause = f"rsync on this machine was killed by {signal_name(-here)}"
+        return cause, RERUN, _NOT_CONSEQUENCE
+    if there is not None and there > 128:
+        memory = ", perhaps for lack of memory" if there - 128 == signal.SIGKILL else ""
+        cause = f"rsync on the node was killed by {signal_name(there - 128)}{memory}"
+        return cause, RERUN, _NOT_CONSEQUENCE
+    cause = f"rsync failed (code {here} here, {'none' if there is None else there} from the node)"
+    return cause, "see its messages; man rsync explains the codes", _ANY
 
 
 _ANY = re.compile(r"\S")
-# When one side is gone the other says that the stream broke off, which explains nothing.
-_NOT_ABOUT_THE_STREAM = re.compile(
+# When one side is gone, the other reports that the stream broke off, which explains nothing.
+_NOT_CONSEQUENCE = re.compile(
     r"^(?!.*(unexpectedly closed|rsync error: |Broken pipe|[Cc]onnection reset))"
 )
-_CAUSES = compiled(
+_CAUSES = (
     (
-        (
-            r"No space left on device",
-            "the disk that holds {where} is full",
-            f"free some space (df -h {{where}}), {_ANOTHER_WORKDIR}",
-        ),
-        (
-            r"[Qq]uota exceeded",
-            "the user's quota for {where} is used up",
-            f"free some space (quota -s), {_ANOTHER_WORKDIR}",
-        ),
-        (
-            r"Read-only file system",
-            "{where} is on a read-only file system",
-            f"mount it writable, {_ANOTHER_WORKDIR}",
-        ),
-        (
-            r"link (?>.*? => )(?>.*? failed: )(Operation not (permitted|supported)|Function not impl)",
-            "the file system of {where} has no hard links",
-            f"name the second of the two in .orchignore, or copy it here, {_ANOTHER_WORKDIR}",
-        ),
-        (
-            r"(\[sender\] |send_files ).*Permission denied|link_stat .*Permission denied",
-            "a file on this machine cannot be read",
-            "change its permissions, or name it in .orchignore",
-        ),
-        (
-            r"Permission denied|Operation not permitted",
-            "{where} on the node cannot be written",
-            f"change the owner or the mode (ls -ld {{where}}), {_ANOTHER_WORKDIR}",
-        ),
-        (
-            r"Too many levels of symbolic links|refusing to follow",
-            "a link below {where} leads out of it, which the node's rsync does not follow",
-            "name the link in .orchignore, or make workdir the folder that it leads to",
-        ),
-        (
-            r"could not make way|cannot delete non-empty directory",
-            "a folder below {where} stands where a file is to go",
-            "move it away on the node: orch deletes nothing there",
-        ),
-        (
-            r"mkdir .*No such file or directory",
-            "{where} cannot be made on the node, for its parent is not there",
-            "make it (mkdir -p {where}), or set another workdir in the inventory",
-        ),
-        (
-            r"change_dir .*No such file or directory",
-            "the folder to send is gone from this machine",
-            "run it again when it is back",
-        ),
-        (
-            r"File name too long|Invalid or incomplete multibyte|Illegal byte sequence",
-            "the file system of {where} does not take a file's name",
-            f"rename the file, name it in .orchignore, {_ANOTHER_WORKDIR}",
-        ),
-        (
-            r"[Ii]nput/output error",
-            "a disk failed",
-            f"look at dmesg on that machine, {_ANOTHER_WORKDIR}",
-        ),
-        (
-            r"unknown option|syntax or usage error",
-            "the node's rsync is too old, or is none",
-            f"install rsync 3.0 or later there, {_NO_SYNC}",
-        ),
-    )
+        r"No space left on device",
+        "the disk of {receiver} that holds {where} is full",
+        f"free some space (df -h {{where}}) and {RERUN}; {{elsewhere}}",
+    ),
+    (
+        r"[Qq]uota exceeded",
+        "the user's quota on {receiver} for {where} is used up",
+        f"free some space (quota -s) and {RERUN}; {{elsewhere}}",
+    ),
+    (
+        r"Read-only file system",
+        "{where} is on a read-only file system",
+        "mount it writable, {elsewhere}",
+    ),
+    (
+        r"link (?>.*? => )(?>.*? failed: )(Operation not (permitted|supported)|Function not impl)",
+        "the file system of {where} has no hard links",
+        "name the second of the two in .orchignore, or copy it here, {elsewhere}",
+    ),
+    (
+        r"(\[sender\] |send_files ).*Permission denied|link_stat .*Permission denied",
+        "a file on {sender} cannot be read",
+        "change its permissions, {omit}",
+    ),
+    (
+        r"Permission denied|Operation not permitted",
+        "{where} on {receiver} cannot be written",
+        "change the owner or the mode (ls -ld {where}), {elsewhere}",
+    ),
+    (
+        r"Too many levels of symbolic links|refusing to follow",
+        "a link below {where} leads out of it, which the node's rsync does not follow",
+        "name the link in .orchignore, or make workdir the folder that it leads to",
+    ),
+    (
+        r"could not make way|cannot delete non-empty directory",
+        "a folder below {where} is in the way of a file with its name",
+        "move it away on the node: orch deletes nothing there",
+    ),
+    (
+        r"mkdir .*No such file or directory",
+        "{where} cannot be created on {receiver}: its parent folder does not exist",
+        "create it (mkdir -p {where}), {elsewhere}",
+    ),
+    (
+        r"change_dir .*No such file or directory",
+        "the folder to send is gone from {sender}",
+        "{if_gone}",
+    ),
+    (
+        r"File name too long|Invalid or incomplete multibyte|Illegal byte sequence",
+        "the file system of {where} does not accept a file's name",
+        "rename the file, {omit}, {elsewhere}",
+    ),
+    (
+        r"[Ii]nput/output error",
+        "a disk failed",
+        f"check dmesg on both machines and {RERUN}; {{elsewhere}}",
+    ),
+    (
+        r"unknown option|syntax or usage error",
+        "the node's rsync is too old, or not rsync",
+        "install rsync 3.0 or later there, {without_rsync}",
+    ),
 )

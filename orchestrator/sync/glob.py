@@ -1,12 +1,13 @@
-"""Globs as git's wildmatch matches them, in a time that is bounded whatever the glob and the name.
+"""Match globs as git's wildmatch does, in bounded time for any glob and any name.
 
-A glob becomes a regular expression that never goes back behind what it has found. That is exact, for of
-several places at which a part of a glob may match, the leftmost leaves the most to what follows:
+A glob becomes a regular expression that does not backtrack beyond a part that has matched. This is exact:
+of several positions at which a part may match, the leftmost leaves the most to the parts that follow,
+because
 
-- between two `*` of one name stands a text of one length;
-- what stands between two `**` has as many `/` wherever it matches, and ends with one.
+- the text between two `*` of one name has a fixed length;
+- a match between two `**` always has the same number of `/`, and ends with one.
 
-Names are bytes, as for git: `?` is one byte.
+Names are bytes, as in git: `?` is one byte.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from enum import Enum
+from itertools import pairwise
 
 SPECIAL = re.compile(rb"[*?\[\\]")
-"""What is not itself in a glob."""
+"""Characters with a special meaning in a glob."""
 
 _POSIX_CLASS: dict[bytes, Callable[[str], bool]] = {
     b"alnum": str.isalnum,
@@ -38,44 +40,37 @@ _RANGE = re.compile(rb"-[^\]]", re.DOTALL)
 
 
 class _Wild(Enum):
-    """What in a glob is of any length; the value is its regular expression."""
+    """A wildcard of any length; the value is its regular expression."""
 
     STAR = b"[^/]*"
     ANY = b".*"
-    """`**`: folders, too."""
+    """`**`: any text, with folders."""
     FOLDERS = b"(?:[^/]*+/)*?"
-    """`**/`: any number of folders, none too."""
+    """`**/`: any number of folders, or none."""
 
 
 _Token = bytes | _Wild  # bytes: the regular expression of one byte
 
 
 def translate(glob: bytes) -> re.Pattern[bytes]:
-    """Compile what `fullmatch` is asked. Raises ValueError for a malformed glob: it matches nothing."""
-    regex = b""
-    for wild, block, is_last in _blocks(list(_tokens(glob))):
-        found = b"".join(_segments(block))
-        if wild is None or is_last:
-            regex += (b"" if wild is None else wild.value) + found
+    """Compile a glob for `fullmatch`. Raises ValueError for a malformed one, which matches nothing."""
+    tokens = list(_tokens(glob))
+    starts = [at for at, token in enumerate(tokens) if token in (_Wild.ANY, _Wild.FOLDERS)]
+    regex = b"".join(_segments(tokens[: starts[0] if starts else None]))
+    for start, end in pairwise([*starts, len(tokens)]):
+        wild = tokens[start]
+        assert isinstance(wild, _Wild)
+        block = b"".join(_segments(tokens[start + 1 : end]))
+        if end == len(tokens):
+            regex += wild.value + block
         else:
             lazy = b".*?" if wild is _Wild.ANY else wild.value
-            regex += b"(?>%s%s)" % (lazy, found)
+            regex += b"(?>%s%s)" % (lazy, block)
     return re.compile(regex, re.DOTALL)
 
 
-def _blocks(tokens: list[_Token]) -> Iterator[tuple[_Wild | None, list[_Token], bool]]:
-    """Yield what stands before the first `**`, and behind each, with that, and whether it is the last."""
-    places = [at for at, token in enumerate(tokens) if token in (_Wild.ANY, _Wild.FOLDERS)]
-    ends = [*places, len(tokens)]
-    yield None, tokens[: ends[0]], not places
-    for start, end in zip(places, ends[1:], strict=True):
-        wild = tokens[start]
-        assert isinstance(wild, _Wild)
-        yield wild, tokens[start + 1 : end], end == len(tokens)
-
-
 def _segments(block: list[_Token]) -> Iterator[bytes]:
-    """Yield the pieces of a block's regular expression: of a name's `*` only the last may go back."""
+    """Yield the parts of a block's regular expression: only the last `*` of a name may backtrack."""
     pieces: list[bytes] = [b""]
     for token in [*block, b"/"]:
         if token is _Wild.STAR:
@@ -122,27 +117,27 @@ def _tokens(glob: bytes) -> Iterator[_Token]:
         else:
             at += char == b"\\"
             if at == len(glob):
-                raise ValueError("a backslash with nothing behind it")
+                raise ValueError("a trailing backslash")
             yield re.escape(glob[at : at + 1])
             at += 1
 
 
 def _bracket(glob: bytes, at: int) -> tuple[list[int], int]:
-    """Return the bytes that the bracket expression behind `[` stands for, and where it ends.
+    """Return the bytes that match the bracket expression after `[`, and where it ends.
 
-    Raises ValueError if it does not end, or stands for nothing.
+    Raises ValueError if it does not end, or matches nothing.
     """
     negated = glob[at : at + 1] in (b"!", b"^")
     at += negated
     members: set[int] = set()
-    before: int | None = None  # what a range would start at
+    before: int | None = None  # the start of a range, if one follows
     first = True
     while first or glob[at : at + 1] != b"]":
         first = False
         if named := _NAMED_CLASS.match(glob, at):
             belongs = _POSIX_CLASS.get(named[1][:-1])
             if belongs is None:
-                raise ValueError("an unknown class of characters")
+                raise ValueError("an unknown character class")
             members.update(code for code in range(128) if belongs(chr(code)))
             before, at = None, named.end()
         elif before is not None and _RANGE.match(glob, at):
@@ -155,12 +150,12 @@ def _bracket(glob: bytes, at: int) -> tuple[list[int], int]:
     members = set(range(256)) - members if negated else members
     members.discard(ord("/"))
     if not members:
-        raise ValueError("a bracket expression that nothing matches")
+        raise ValueError("a bracket expression that matches nothing")
     return sorted(members), at + 1
 
 
 def _member(glob: bytes, at: int) -> tuple[int, int]:
-    """Return the byte at `at`, escaped or not, and where the next one is."""
+    """Return the byte at `at`, which may be escaped, and where the next one is."""
     at += glob[at : at + 1] == b"\\"
     if at >= len(glob):
         raise ValueError("a bracket expression without an end")

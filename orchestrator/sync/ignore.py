@@ -1,10 +1,10 @@
-"""Ignore files in the syntax of gitignore(5), matched as git matches them.
+"""Ignore files in the syntax of gitignore(5), matched as git does.
 
-A folder is walked from the top and an ignored directory is not entered, so a pattern is only ever
-asked about an entry whose parents are wanted: it matches that entry itself or it does not.
+A folder is walked from the top, and ignored directories are not entered. So a pattern is only compared with
+entries that have no ignored parent: it matches the entry itself, or not.
 
-An ignore file may have many thousands of lines. As in git (dir.c), a line without wildcards is compared
-and not matched, and so is one that is `*` and an ending; here both are looked up, however many there are.
+An ignore file may have many thousands of lines. As in git (dir.c), lines without wildcards, and those of
+`*` and an ending, are compared as text; here they are looked up in a dictionary.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from functools import cached_property
 from orchestrator.sync.glob import SPECIAL, translate
 
 _NONE = -1  # the number of no rule
-_MEANINGFUL = re.compile(rb"[*?\[\\]")  # in a pattern
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One line of an ignore file: its number (1-based), and the pattern as it stands there.
+    """One line of an ignore file: `line` is its number, from 1, and `text` the pattern as written.
 
-    `is_path`: it is for the path below the file's folder, else for the name alone.
+    With `is_path` it is matched with the path below the file's folder, else with the name only.
     """
 
     glob: bytes
@@ -36,7 +35,7 @@ class Rule:
 
     @property
     def is_catch_all(self) -> bool:
-        """Whether it names nothing: `*`, `**`, `*/`."""
+        """Whether it matches everything: `*`, `**`, `*/`."""
         return not self.glob.strip(b"*?/")
 
 
@@ -45,7 +44,7 @@ class Rules:
 
     def __init__(self, text: bytes) -> None:
         self._rules: list[Rule] = []
-        # Of files and of directories: patterns for the name alone, and for the whole path.
+        # For files and for directories: patterns of names, and of paths.
         self._names, self._paths = (_Index(), _Index()), (_Index(), _Index())
         for rule in _rules(text.removeprefix(b"\xef\xbb\xbf")):
             kinds = self._paths if rule.is_path else self._names
@@ -54,9 +53,9 @@ class Rules:
             self._rules.append(rule)
 
     def find(self, path: bytes, *, directory: bool) -> Rule | None:
-        """Return the rule that decides on the entry at `path`, the last that matches; None if none does.
+        """Return the last rule that matches the entry at `path`; None if none does.
 
-        `path` is relative to the folder of the ignore file. A link to a directory is none.
+        `path` is relative to the folder of the ignore file. A link to a directory is not a directory.
         """
         name = path[path.rfind(b"/") + 1 :]
         last = self._names[directory].last(name, _NONE)
@@ -64,14 +63,16 @@ class Rules:
         return None if last == _NONE else self._rules[last]
 
     def ignored(self, path: bytes, *, directory: bool) -> bool | None:
-        """Whether the entry at `path` is ignored (or, by `!`, wanted); None if no rule speaks of it."""
+        """Tell whether the entry at `path` is ignored or (by `!`) included; None if no rule matches it."""
         rule = self.find(path, directory=directory)
         return None if rule is None else rule.ignores
 
 
 def pattern_for(path: bytes, *, directory: bool) -> bytes:
-    """Return the pattern that matches the entry at `path`, below the folder of the ignore file, alone."""
-    pattern = b"/" + _MEANINGFUL.sub(rb"\\\g<0>", path)
+    """Return the pattern that matches only the entry at `path`, relative to the folder of the ignore
+    file.
+    """
+    pattern = b"/" + SPECIAL.sub(rb"\\\g<0>", path)
     if directory:
         return pattern + b"/"
     return pattern[:-1] + b"\\ " if pattern.endswith(b" ") else pattern
@@ -81,7 +82,7 @@ def _rules(text: bytes) -> Iterator[Rule]:
     for number, line in enumerate(text.split(b"\n"), 1):
         if line.startswith(b"#"):
             continue
-        # git reads lines as C strings: a NUL ends one.
+        # git reads lines as C strings, which end at a NUL.
         written = _without_trailing_spaces(line.removesuffix(b"\r").partition(b"\0")[0])
         glob = written
         ignores = not glob.startswith(b"!")
@@ -100,16 +101,16 @@ def _without_trailing_spaces(line: bytes) -> bytes:
 
 
 class _Index:
-    """Numbered globs, and which of them is the last that matches a text."""
+    """Numbered globs; finds the last one that matches a text."""
 
     def __init__(self) -> None:
         self._exact: dict[bytes, int] = {}
-        self._endings: dict[int, dict[bytes, int]] = {}  # by their length
-        # The others: by the length of the text they begin with, and that text.
-        self._beginnings: dict[int, dict[bytes, list[_Glob]]] = {}
+        self._endings: dict[int, dict[bytes, int]] = {}  # by length
+        # The others, by the length of their literal prefix, and that prefix.
+        self._prefixed: dict[int, dict[bytes, list[_Glob]]] = {}
 
     def add(self, glob: bytes, number: int, *, is_path: bool) -> None:
-        """Add a glob; `number` is larger than those before. In a path, `*` ends at a `/`."""
+        """Add a glob; `number` is larger than those before. In a path, `*` matches no `/`."""
         special = SPECIAL.search(glob)
         if special is None:
             self._exact[glob] = number
@@ -118,18 +119,18 @@ class _Index:
         if glob.startswith(b"*") and not is_path and not SPECIAL.search(ending):
             self._endings.setdefault(len(ending), {})[ending] = number
             return
-        literal, rest = glob[: special.start()], glob[special.start() :]
-        alike = self._beginnings.setdefault(len(literal), {})
-        alike.setdefault(literal, []).append(_Glob(rest, number))
+        prefix, rest = glob[: special.start()], glob[special.start() :]
+        globs = self._prefixed.setdefault(len(prefix), {})
+        globs.setdefault(prefix, []).append(_Glob(rest, number))
 
     def last(self, text: bytes, best: int) -> int:
-        """Return the largest number of those that match, and `best` unless that is larger."""
+        """Return the number of the last glob that matches, or `best` if that is larger."""
         best = max(best, self._exact.get(text, _NONE))
         for length, endings in self._endings.items():
             if length <= len(text):
                 best = max(best, endings.get(text[len(text) - length :], _NONE))
-        for length, beginnings in self._beginnings.items():
-            for glob in reversed(beginnings.get(text[:length], ())):
+        for length, globs in self._prefixed.items():
+            for glob in reversed(globs.get(text[:length], ())):
                 if glob.number <= best:
                     break
                 if glob.regex is not None and glob.regex.fullmatch(text, length):
@@ -140,14 +141,14 @@ class _Index:
 
 @dataclass
 class _Glob:
-    """A glob's part from its first wildcard on."""
+    """The part of a glob from its first wildcard."""
 
     glob: bytes
     number: int
 
     @cached_property
     def regex(self) -> re.Pattern[bytes] | None:
-        """None for a malformed one, which to git, too, matches nothing."""
+        """None for a malformed glob, which matches nothing in git either."""
         try:
             return translate(self.glob)
         except ValueError:

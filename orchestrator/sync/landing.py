@@ -1,8 +1,7 @@
-"""Put fetched files into a folder of this machine: links are never followed, nothing newer is lost.
+"""Put fetched files into a folder of this machine; links are not followed, and newer files are kept.
 
-Files come into a folder of orch's own beside where they go (`.orch-partial`) and are moved to their
-names once they are whole. So an interrupted fetch leaves nothing under its name that is not all there,
-and what has come is there for the next one.
+Files arrive in a folder of orch (`.orch-partial`) inside the destination, and are moved to their names once
+they are complete. So an interrupted fetch leaves no incomplete file, and the next one resumes.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ _LOCK, _ARRIVED, _LINK = "lock", "files", "link"
 
 
 @dataclass(frozen=True)
-class Left:
-    """A file that is not fetched, and why; `is_newer`: what stands here is newer."""
+class SkippedFile:
+    """A file that is not fetched, and why; `is_newer`: because the one here is newer."""
 
     path: str
     why: str
@@ -35,41 +34,42 @@ class Left:
 
 
 @dataclass(frozen=True)
-class Sorted:
-    """What is to come, how many files are here as they are there, and what is left."""
+class Selection:
+    """The files to fetch, how many are here already, and those that are not fetched."""
 
     wanted: tuple[RemoteFile, ...]
     same: int
-    left: tuple[Left, ...]
+    skipped: tuple[SkippedFile, ...]
 
 
 class _Blocked(Exception):
-    """A part of a path is here no folder; the argument says which."""
+    """A part of a path is not a folder on this machine; the argument names it."""
 
 
-def sort_out(files: Sequence[RemoteFile], folder: Path, *, overwrite: bool) -> Sorted:
-    """Compare the files of a node with what stands in `folder`, which need not be there.
+def select_files(files: Sequence[RemoteFile], folder: Path, *, overwrite: bool) -> Selection:
+    """Compare the files of a node with those in `folder`, which need not exist.
 
-    With `overwrite`, what is newer here is wanted too. Raises SyncError when the folder cannot be read.
+    With `overwrite`, files that are newer here are fetched too. Raises SyncError if the folder cannot be
+    read.
     """
     wanted: list[RemoteFile] = []
-    left: list[Left] = []
+    skipped: list[SkippedFile] = []
     same = 0
-    with _said_of(folder), ExitStack() as stack:
+    with _sync_errors(folder), ExitStack() as stack:
         root = _open(stack, folder)
         for file in files:
             found = _compare(root, file, overwrite=overwrite)
-            if isinstance(found, Left):
-                left.append(found)
+            if isinstance(found, SkippedFile):
+                skipped.append(found)
             elif found:
                 same += 1
             else:
                 wanted.append(file)
-    return Sorted(tuple(wanted), same, tuple(left))
+    return Selection(tuple(wanted), same, tuple(skipped))
 
 
 class Landing:
-    """Where the files for `folder` come to, while its context lasts: `arrived`; one fetch at a time."""
+    """Receives the files for `folder` in the folder `arrived`, inside its context; one fetch at a time."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -78,7 +78,7 @@ class Landing:
         self.arrived = self._own / _ARRIVED
 
     def __enter__(self) -> Landing:
-        with _said_of(self._folder):
+        with _sync_errors(self._folder):
             if not self._folder.exists():
                 self._folder.mkdir(parents=True)
                 (self._folder / FETCHED).touch()
@@ -88,7 +88,7 @@ class Landing:
             lock = _lock(self._own / _LOCK)
             if lock is None:
                 raise SyncError(
-                    f"another fetch into {printable(os.fsencode(self._folder))} is going on",
+                    f"another fetch into {printable(os.fsencode(self._folder))} is running",
                     remedy="wait for it, or fetch into another folder: --to DIR",
                 )
             self._stack.callback(os.close, lock)
@@ -96,7 +96,7 @@ class Landing:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave what is for the next fetch; without any, nothing of ours stays."""
+        """Keep files for the next fetch; without any, remove the folder of orch."""
         for path, _folders, _names in os.walk(self.arrived, topdown=False):
             _remove_if_empty(Path(path))
         if not self.arrived.exists():
@@ -107,15 +107,15 @@ class Landing:
 
     def land(
         self, files: Sequence[RemoteFile], *, overwrite: bool, only_as_listed: bool = False
-    ) -> tuple[list[RemoteFile], list[Left]]:
-        """Move those of `files` that are whole to their names, and make the links among them.
+    ) -> tuple[list[RemoteFile], list[SkippedFile]]:
+        """Move those of `files` that are complete to their names, and create the links among them.
 
-        `only_as_listed` passes over what an earlier fetch brought that has changed since. Returns what
-        is in its place now, and what is not because of what stands there. Raises SyncError.
+        `only_as_listed` skips files that arrived with an earlier fetch and have changed since. Returns the
+        files that are in place, and those that are not because of what is there. Raises SyncError.
         """
         landed: list[RemoteFile] = []
-        left: list[Left] = []
-        with _said_of(self._folder), ExitStack() as stack:
+        skipped: list[SkippedFile] = []
+        with _sync_errors(self._folder), ExitStack() as stack:
             root = _open(stack, self._folder)
             assert root is not None
             for file in files:
@@ -123,18 +123,18 @@ class Landing:
                 if file.kind == "file" and not _is_whole(source, file if only_as_listed else None):
                     continue
                 found = _compare(root, file, overwrite=overwrite)
-                if isinstance(found, Left):  # it came while this was fetched
-                    left.append(found)
+                if isinstance(found, SkippedFile):  # created during the fetch
+                    skipped.append(found)
                     continue
                 if file.kind == "link":
                     source = self._make_link(file)
                 with _parent(root, file.path, make=True) as (parent, name):
                     os.replace(source, name, dst_dir_fd=parent)
                 landed.append(file)
-        return landed, left
+        return landed, skipped
 
     def forget(self) -> None:
-        """Remove what interrupted fetches have left: all is there."""
+        """Remove what interrupted fetches have left: every file is in place."""
         shutil.rmtree(self.arrived, ignore_errors=True)
 
     def _make_link(self, file: RemoteFile) -> Path:
@@ -145,34 +145,34 @@ class Landing:
         return link
 
 
-def _compare(root: int | None, file: RemoteFile, *, overwrite: bool) -> bool | Left:
-    """Tell whether a file is here as it is there, or why it is left."""
+def _compare(root: int | None, file: RemoteFile, *, overwrite: bool) -> bool | SkippedFile:
+    """Tell whether a file is here already, or why it is not fetched."""
     if file.leads_out:
-        return Left(
+        return SkippedFile(
             file.path, f"a link that leads out of the folder: {printable(os.fsencode(file.target))}"
         )
     try:
         status = None if root is None else _status(root, file.path)
     except _Blocked as blocked:
-        return Left(file.path, f"{blocked} is here no folder")
+        return SkippedFile(file.path, f"{blocked} is not a folder here")
     if status is None:
         return False
     if S_ISDIR(status.st_mode):
-        return Left(file.path, "a folder stands here")
+        return SkippedFile(file.path, "there is a folder here")
     if file.kind == "link" and S_ISLNK(status.st_mode):
         assert root is not None
         with _parent(root, file.path, make=False) as (parent, name):
             if os.readlink(name, dir_fd=parent) == file.target:
                 return True
-    elif file.kind == "file" and S_ISREG(status.st_mode) and _is_alike(status, file):
+    elif file.kind == "file" and S_ISREG(status.st_mode) and _is_unchanged(status, file):
         return True
     if status.st_mtime_ns > file.mtime_ns and not overwrite:
-        return Left(file.path, "newer here", is_newer=True)
+        return SkippedFile(file.path, "newer here", is_newer=True)
     return False
 
 
 def _status(root: int, path: str) -> os.stat_result | None:
-    """Return what stands at `path`, None if nothing does. Raises _Blocked."""
+    """Return the status of `path`, None if it does not exist. Raises _Blocked."""
     try:
         with _parent(root, path, make=False) as (parent, name):
             return os.stat(name, dir_fd=parent, follow_symlinks=False)
@@ -182,7 +182,7 @@ def _status(root: int, path: str) -> os.stat_result | None:
 
 @contextmanager
 def _parent(root: int, path: str, *, make: bool) -> Iterator[tuple[int, str]]:
-    """Give the folder that holds `path`, no link followed on the way, and its name in there.
+    """Yield the folder that contains `path`, opened without following links, and the name in it.
 
     Raises _Blocked.
     """
@@ -207,14 +207,14 @@ def _parent(root: int, path: str, *, make: bool) -> Iterator[tuple[int, str]]:
 
 
 def _is_whole(path: Path, listed: RemoteFile | None) -> bool:
-    """Tell whether a file has come, as it was `listed` if that matters; it loses its special bits."""
+    """Tell whether a file has arrived, as it was `listed` (None: anyhow); clear its special mode bits."""
     try:
         status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
     if not S_ISREG(status.st_mode):
         return False
-    if listed is not None and not _is_alike(status, listed):
+    if listed is not None and not _is_unchanged(status, listed):
         return False
     mode = S_IMODE(status.st_mode)
     if mode & 0o7000:
@@ -222,17 +222,17 @@ def _is_whole(path: Path, listed: RemoteFile | None) -> bool:
     return True
 
 
-def _is_alike(status: os.stat_result, file: RemoteFile) -> bool:
+def _is_unchanged(status: os.stat_result, file: RemoteFile) -> bool:
     return (status.st_size, status.st_mtime_ns) == (file.size, file.mtime_ns)
 
 
 def _remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):  # it is not empty, or gone
+    with suppress(OSError):  # not empty, or gone
         folder.rmdir()
 
 
 def _open(stack: ExitStack, folder: Path) -> int | None:
-    """Open a folder until the stack is closed; None where there is none."""
+    """Open a folder until the stack is closed; None if it does not exist."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -242,7 +242,7 @@ def _open(stack: ExitStack, folder: Path) -> int | None:
 
 
 def _lock(path: Path) -> int | None:
-    """Return the descriptor that holds the lock, None where another process has it."""
+    """Return the descriptor that holds the lock, None if another process has it."""
     while True:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         lock = os.open(path, flags, 0o600)
@@ -253,16 +253,16 @@ def _lock(path: Path) -> int | None:
             return None
         if os.fstat(lock).st_nlink:
             return lock
-        os.close(lock)  # who had it has removed it
+        os.close(lock)  # the process that had the lock has removed the file
 
 
 @contextmanager
-def _said_of(folder: Path) -> Iterator[None]:
-    """Turn what the system refuses into an error that names the folder."""
+def _sync_errors(folder: Path) -> Iterator[None]:
+    """Raise SyncError that names the folder for an OSError."""
     try:
         yield
     except OSError as error:
         raise SyncError(
-            f"{printable(os.fsencode(folder))} cannot be used for what is fetched: {error.strerror}",
+            f"{printable(os.fsencode(folder))} cannot be used for fetched files: {error.strerror}",
             remedy="make room there, or fetch into another folder: --to DIR",
         ) from error

@@ -1,4 +1,4 @@
-"""What makes a folder large, and the lines of an .orchignore that would leave it here."""
+"""What makes a folder large, and the lines of an .orchignore that leave it out."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from orchestrator.sync.ignore import pattern_for
 from orchestrator.sync.tree import Tree
 
-_MOST = 5  # that are listed
-_LEAST = 0.02  # of the whole, for one to be listed
-_ALMOST_ALL = 0.9  # of a folder, for its one large subfolder to be told instead
+_MAX_LISTED = 5
+_MIN_SHARE = 0.02  # of the whole, to be listed
+_SUBFOLDER_SHARE = 0.9  # of a folder, for a subfolder to be listed in its place
 _OUTPUTS = frozenset(
     {
         "checkpoint", "checkpoints", "ckpt", "ckpts", "lightning_logs", "log", "logs", "mlruns",
@@ -23,9 +23,9 @@ _OUTPUTS = frozenset(
 
 @dataclass(frozen=True)
 class Large:
-    """A folder (or a file at the top) of so many bytes; `is_output`: training usually writes it.
+    """A folder, or a file at the top, of `size` bytes; `is_output`: training usually writes it.
 
-    `line` is what leaves it out, in an .orchignore at the top.
+    `line` leaves it out, in an .orchignore at the top.
     """
 
     path: str
@@ -35,12 +35,12 @@ class Large:
 
 
 def is_output(path: str) -> bool:
-    """Whether a folder at `path` is called what training's output folders usually are."""
+    """Tell whether a folder at `path` has a usual name of an output folder of training."""
     return any(part.lower() in _OUTPUTS for part in path.split("/"))
 
 
 def largest(tree: Tree) -> list[Large]:
-    """Return what of `tree` is largest, the largest first."""
+    """Return the largest folders and files of `tree`, the largest first."""
     sizes: Counter[str] = Counter()  # of folders, and of files
     below: dict[str, set[str]] = {}
     for entry in tree.entries:
@@ -63,16 +63,16 @@ def largest(tree: Tree) -> list[Large]:
             path in below and is_output(path),
             os.fsdecode(pattern_for(os.fsencode(path), directory=path in below)),
         )
-        for path in found[:_MOST]
-        if sizes[path] > _LEAST * tree.size
+        for path in found[:_MAX_LISTED]
+        if sizes[path] > _MIN_SHARE * tree.size
     ]
 
 
 def _narrowed(path: str, sizes: Counter[str], below: dict[str, set[str]]) -> str:
-    """Return the folder in `path` that has almost all of it, or `path`."""
+    """Return the innermost folder in `path` with almost all of its bytes."""
     while path in below and not is_output(path):
-        most = max(below[path], key=lambda inner: (sizes[inner], inner))
-        if most not in below or sizes[most] < _ALMOST_ALL * sizes[path]:
+        largest_inside = max(below[path], key=lambda inner: (sizes[inner], inner))
+        if largest_inside not in below or sizes[largest_inside] < _SUBFOLDER_SHARE * sizes[path]:
             break
-        path = most
+        path = largest_inside
     return path

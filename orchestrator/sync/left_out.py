@@ -1,4 +1,4 @@
-"""Why a file of this machine does not go to the nodes, and the lines that make it go."""
+"""Why a file of this machine is not sent to the nodes, and the lines that include it."""
 
 from __future__ import annotations
 
@@ -9,59 +9,59 @@ from pathlib import Path
 from orchestrator.sync import credentials
 from orchestrator.sync.ignore import pattern_for
 from orchestrator.sync.scopes import ORCH, Decision, scopes_above, status_of
-from orchestrator.sync.tree import ENVIRONMENT_MARKS, never_goes
+from orchestrator.sync.tree import ENVIRONMENT_MARKS, why_excluded
 from orchestrator.util.text import printable
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Why something stays here.
+    """Why an entry is not sent.
 
-    `what` is the entry that is left out, the thing itself or a folder above it (relative; a folder ends
-    with a slash). `file`, `line` (1-based) and `pattern` are those of the rule; `file` is None where it is
-    orch's own, and then `pattern` says what it is. `mend` are lines for the .orchignore `mend_file` that
-    take it back (none: nothing does).
+    `what` is the entry that is left out: the one asked about, or a folder above it (relative; a folder ends
+    with a slash). `file`, `line` (from 1) and `pattern` are those of the rule; `file` is None for a rule of
+    orch, and then `pattern` describes it. `fixes` are the lines that include it in the .orchignore
+    `fix_file` (None: nothing does).
     """
 
     what: str
     file: Path | None
     line: int
     pattern: str
-    mend: tuple[str, ...] = ()
-    mend_file: Path | None = None
+    fixes: tuple[str, ...] = ()
+    fix_file: Path | None = None
 
     def reason(self, root: Path) -> str:
-        """Return `left out by .gitignore:3`, with the file as it is called in `root`."""
+        """Return `left out by .gitignore:3`, with the file relative to `root`."""
         if self.file is None:
             return f"left out: {self.pattern}"
-        return f"left out by {_called(self.file, root)}:{self.line} ({printable(self.pattern)})"
+        return f"left out by {_relative(self.file, root)}:{self.line} ({printable(self.pattern)})"
 
     def remedy(self, root: Path) -> str:
-        """Return what to do to send it after all."""
-        if self.mend_file is None:
-            return "bring it to the nodes yourself"
-        lines = " and ".join(printable(line) for line in self.mend)
-        return f"add to {_called(self.mend_file, root)}: {lines}"
+        """Return how to get it to the nodes."""
+        if self.fix_file is None:
+            return "copy it to the nodes yourself"
+        lines = " and ".join(printable(line) for line in self.fixes)
+        return f"add to {_relative(self.fix_file, root)}: {lines}"
 
 
 def why_left_out(root: Path, path: str) -> LeftOut | None:
-    """Return why the entry at `path` (relative to `root`, without `..`) does not go; None if it does.
+    """Return why the entry at `path` (relative to `root`, without `..`) is not sent; None if it is.
 
-    Raises SyncError where an ignore file cannot be read.
+    Raises SyncError if an ignore file cannot be read.
     """
     top, scopes = scopes_above(root)
     base = os.fsencode(root) + b"/"
     prefix = os.fsencode(root.relative_to(top)) + b"/" if root != top else b""
     here, trusted = b"", False
     first: LeftOut | None = None
-    mend: list[str] = []
-    mend_file = root / ORCH
+    fixes: list[str] = []
+    fix_file = root / ORCH
     parts = [part for part in os.fsencode(path).split(b"/") if part not in (b"", b".")]
     for index, name in enumerate(parts):
         entry = here + name
         directory = index < len(parts) - 1 or _is_directory(base + entry)
         what = os.fsdecode(entry) + ("/" if directory else "")
-        kind = never_goes(base + entry) or _environment(base + entry, directory)
+        kind = why_excluded(base + entry) or _environment(base + entry, directory)
         if kind:
             return LeftOut(what, None, 0, kind)
         scopes = scopes.within(base + here, prefix + here)
@@ -69,19 +69,19 @@ def why_left_out(root: Path, path: str) -> LeftOut | None:
         reason = _reason(what, decision)
         if reason is None:
             found = not trusted and _is_credential(base + entry, directory)
-            taken_back = scopes.takes_back(prefix + entry, directory=directory)
-            trusted = trusted or (found and taken_back)
-            if found and not taken_back:
-                reason = LeftOut(what, None, 0, "credentials never go unless they are named")
+            included = scopes.includes(prefix + entry, directory=directory)
+            trusted = trusted or (found and included)
+            if found and not included:
+                reason = LeftOut(what, None, 0, "credentials are sent only if they are named")
         elif reason.file is not None and reason.file.name == ORCH:
-            mend_file = reason.file  # what a deeper one says, one above it cannot change
+            fix_file = reason.file  # a file above it cannot change what it decides
         if reason is not None:
             first = first or reason
-            mend.append(_line(mend_file, os.fsencode(root / os.fsdecode(entry)), directory))
+            fixes.append(_line(fix_file, os.fsencode(root / os.fsdecode(entry)), directory))
         here = entry + b"/"
     if first is None:
         return None
-    return LeftOut(first.what, first.file, first.line, first.pattern, tuple(mend), mend_file)
+    return LeftOut(first.what, first.file, first.line, first.pattern, tuple(fixes), fix_file)
 
 
 def _reason(what: str, decision: Decision | None) -> LeftOut | None:
@@ -89,17 +89,16 @@ def _reason(what: str, decision: Decision | None) -> LeftOut | None:
         return None
     pattern = os.fsdecode(decision.rule.text)
     if decision.file is None:
-        return LeftOut(what, None, 0, f"no job needs {pattern}, as a rule")
+        return LeftOut(what, None, 0, f"jobs do not usually need {pattern}")
     return LeftOut(what, decision.file, decision.rule.line, pattern)
 
 
-def _line(mend_file: Path, path: bytes, directory: bool) -> str:
-    below = os.path.relpath(path, os.fsencode(mend_file.parent))
+def _line(fix_file: Path, path: bytes, directory: bool) -> str:
+    below = os.path.relpath(path, os.fsencode(fix_file.parent))
     return "!" + os.fsdecode(pattern_for(below, directory=directory))
 
 
 def _environment(path: bytes, directory: bool) -> str:
-    """Return what the entry is where it is a virtual environment, else ""."""
     if directory and any(os.path.lexists(path + b"/" + mark) for mark in ENVIRONMENT_MARKS):
         return "it is a virtual environment"
     return ""
@@ -116,6 +115,6 @@ def _is_directory(path: bytes) -> bool:
     return os.path.isdir(path) and not os.path.islink(path)  # noqa: PTH112, PTH114 - bytes
 
 
-def _called(file: Path, root: Path) -> str:
+def _relative(file: Path, root: Path) -> str:
     name = file.relative_to(root) if file.is_relative_to(root) else file
     return printable(os.fsencode(name))

@@ -1,60 +1,52 @@
-"""What a person is told of a push: what stays as it is on a node, and whose folders are whose."""
+"""Messages about a push: files that are kept on nodes, and the folders of projects."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
-from orchestrator.sync.placement import Seen, Verdict
-from orchestrator.util.text import printable
+from orchestrator.sync.placement import Comparison, Seen
+from orchestrator.util.text import counted, first_few, printable
 
 T = TypeVar("T")
 
-_NAMED = 3  # files, or nodes, of which a line tells the names
+_MAX_FILES = 3  # that are named
 
 
-def kept_lines(verdicts: Mapping[str, Verdict]) -> Iterator[str]:
-    """Yield a line for all nodes, by name, of which the same is to be said of files that stay there."""
-    kept = {n: (v.kept[:_NAMED], v.kept_count) for n, v in verdicts.items() if v.kept_count}
-    for (names, count), nodes in _alike(kept):
-        what = _some(names, count, "file")
-        yield f"kept on {nodes}: {what} (changed there since); --overwrite sends yours"
-    left = {n: (v.left[:_NAMED], v.left_count) for n, v in verdicts.items() if v.left_count}
-    for (names, count), nodes in _alike(left):
-        what = _some(names, count, "file")
-        yield f"kept on {nodes}: {what} (gone here, changed there since)"
+def kept_lines(comparisons: Mapping[str, Comparison]) -> Iterator[str]:
+    """Yield lines about files that are kept on nodes, by node; the same line for several nodes once."""
+    changed = {node: _named(c.kept, c.kept_count) for node, c in comparisons.items()}
+    for files, nodes in _by_value(changed):
+        yield f"kept on {nodes}: {files} (changed there since); --overwrite sends yours"
+    gone = {node: _named(c.left, c.left_count) for node, c in comparisons.items()}
+    for files, nodes in _by_value(gone):
+        yield f"kept on {nodes}: {files} (deleted here, changed there since)"
 
 
 def folder_lines(seen: Mapping[str, Seen]) -> Iterator[str]:
-    """Yield a line for each folder that a project has now because others have the names before it."""
+    """Yield a line for each new folder of a project whose usual names are taken."""
     new = {node: (s.workdir, s.passed) for node, s in seen.items() if s.is_new and s.passed}
-    for (workdir, passed), nodes in _alike(new):
-        path, source = passed[-1]
-        what = f"is that of {printable(source)}" if source else "was there before, and is nobody's"
+    for (workdir, passed), nodes in _by_value(new):
+        path, source = (printable(text) for text in passed[-1])
+        taken = f"belongs to {source}" if source else "existed before and has no known owner"
         yield (
-            f"{nodes}: this project's folder is {printable(workdir)}: {printable(path)} {what} "
-            f"(to use it all the same: `workdir: {printable(path)}` in the inventory)"
+            f"{nodes}: this project's folder is {printable(workdir)}: {path} {taken} "
+            f"(to use it anyway: `workdir: {path}` in the inventory)"
         )
 
 
-def some_nodes(names: Sequence[str]) -> str:
-    """Return a few names of nodes, and how many more there are."""
-    if len(names) <= _NAMED + 1:
-        return ", ".join(names)
-    return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} others"
+def _named(names: tuple[str, ...], count: int) -> str:
+    """Return the first names of `count` files, and how many more there are."""
+    shown = names[:_MAX_FILES]
+    more = [f"and {counted(count - len(shown), 'more file')}"] if count > len(shown) else []
+    return " ".join([", ".join(map(printable, shown)), *more])
 
 
-def _alike(by_node: Mapping[str, T]) -> Iterator[tuple[T, str]]:
-    """Yield each thing that is said of nodes, and of which."""
+def _by_value(by_node: Mapping[str, T]) -> Iterator[tuple[T, str]]:
+    """Yield each value that is not empty, with its nodes."""
     groups: dict[T, list[str]] = {}
-    for node, said in by_node.items():
-        groups.setdefault(said, []).append(node)
-    for said, nodes in groups.items():
-        yield said, some_nodes(nodes)
-
-
-def _some(names: Iterable[str], count: int, what: str) -> str:
-    shown = [printable(name) for name in names]
-    more = count - len(shown)
-    text = ", ".join(shown)
-    return text if more <= 0 else f"{text} and {more} more {what}{'s' if more > 1 else ''}"
+    for node, value in by_node.items():
+        if value:
+            groups.setdefault(value, []).append(node)
+    for value, nodes in groups.items():
+        yield value, first_few(nodes)

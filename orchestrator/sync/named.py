@@ -1,4 +1,4 @@
-"""The tree of files and folders that a person names, below the current folder."""
+"""The tree of the files and folders that the user names."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from orchestrator.util.text import printable
 
 
 def named_tree(root: Path, paths: Sequence[Path]) -> Tree:
-    """Return `paths`, files and folders below `root`; of a folder what its ignore files leave in.
+    """Return the tree of `paths`, which are files and folders below `root`.
 
-    A file that is named goes whatever an ignore file says. Raises UsageError for a path that is not there,
-    or not below `root`, and SyncError for a folder that cannot be read.
+    Ignore files apply to what is in the folders, not to files that are named. Raises UsageError for a path
+    that does not exist or is not below `root`, and SyncError for a folder that cannot be read.
     """
     entries: dict[str, Entry] = {}
     for path in paths:
@@ -28,7 +28,7 @@ def named_tree(root: Path, paths: Sequence[Path]) -> Tree:
         except ValueError:
             raise UsageError(
                 f"{shown} is not below the current folder",
-                remedy="go to the folder that is to be the working folder there: cd DIR",
+                remedy="change to the folder that corresponds to the working folder there: cd DIR",
             ) from None
         try:
             status = full.lstat()

@@ -1,4 +1,4 @@
-"""Which files are meant by patterns in the syntax of gitignore(5)."""
+"""Select files by patterns in the syntax of gitignore(5)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from orchestrator.sync.ignore import Rules
 
 
 class Patterns:
-    """Matches paths; no pattern at all stands for all files.
+    """Matches paths; without patterns, all files match.
 
-    A folder stands for all that is below it. The last pattern that matches decides, one that begins with
-    `!` against it; what matches a file itself goes before what matches a folder above it.
+    A pattern that matches a folder selects all files below it. The last pattern that matches decides, and
+    one that starts with `!` excludes; a match of the file itself overrides that of a folder above it.
     """
 
     def __init__(self, patterns: Sequence[str]) -> None:
@@ -21,7 +21,7 @@ class Patterns:
         self._rules = Rules(b"\n".join(lines)) if patterns else None
 
     def match(self, path: str) -> bool:
-        """Tell whether the file at `path`, relative, is meant."""
+        """Tell whether the file at the relative `path` is selected."""
         if self._rules is None:
             return True
         name = os.fsencode(path)
@@ -33,15 +33,15 @@ class Patterns:
 
 
 def check_patterns(patterns: Sequence[str]) -> None:
-    """Raise UsageError for a pattern that can match nothing."""
+    """Raise UsageError for a pattern that cannot match anything."""
     for pattern in patterns:
+        problem = ""
         if not pattern.strip("./ ") or pattern.startswith("#"):
+            problem = "matches no file"
+        elif pattern.removeprefix("./").startswith("../") or "\0" in pattern or "\n" in pattern:
+            problem = "is not a path below the working folder"
+        if problem:
             raise UsageError(
-                f"{pattern!r} matches no file",
-                remedy="name what is in the working folder, as in .gitignore: 'checkpoints/', '*.pt'",
-            )
-        if pattern.removeprefix("./").startswith("../") or "\0" in pattern or "\n" in pattern:
-            raise UsageError(
-                f"{pattern!r} is no path below the working folder",
+                f"{pattern!r} {problem}",
                 remedy="name what is in the working folder, as in .gitignore: 'checkpoints/', '*.pt'",
             )

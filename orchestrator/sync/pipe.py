@@ -1,4 +1,4 @@
-"""A pipe to or from a child process, read and written as the event loop allows, in big pieces."""
+"""A pipe to or from a child process, for the event loop."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import fcntl
 import os
 from collections.abc import Callable
 
-PIECE = 256 << 10  # bytes
+_CHUNK = 256 << 10  # bytes
 
-# Descriptors below this are a shell's own to use, and the child's child is one.
+# A shell, which a grandchild is, uses descriptors below this itself.
 _FIRST_FREE = 10
 
 
 class Pipe:
-    """Our end of a pipe, and until `handed_over` the `inherited` one that a child is to get."""
+    """One end of a pipe for this process, and the `inherited` one for a child."""
 
     def __init__(self, *, to_child: bool) -> None:
         reader, writer = os.pipe()
@@ -22,32 +22,32 @@ class Pipe:
         self.inherited = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE)
         os.close(theirs)
         os.set_blocking(self._ours, False)
-        if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux: fewer, larger pieces
-            fcntl.fcntl(self._ours, fcntl.F_SETPIPE_SZ, PIECE)
+        if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux: fewer, larger chunks
+            fcntl.fcntl(self._ours, fcntl.F_SETPIPE_SZ, _CHUNK)
 
-    def handed_over(self) -> None:
-        """Close the end that the child has now."""
+    def close_inherited(self) -> None:
+        """Close the end of the child, once it has been started."""
         if self.inherited >= 0:
             os.close(self.inherited)
             self.inherited = -1
 
     def close(self) -> None:
-        self.handed_over()
+        self.close_inherited()
         if self._ours >= 0:
             os.close(self._ours)
             self._ours = -1
 
     async def read(self) -> bytes:
-        """Return what is there, waiting for the first byte; b"" when no writer is left."""
+        """Return what can be read, as soon as there is anything; b"" if no writer is left."""
         loop = asyncio.get_running_loop()
         while True:
             try:
-                return os.read(self._ours, PIECE)
+                return os.read(self._ours, _CHUNK)
             except BlockingIOError:
                 await self._ready(loop.add_reader, loop.remove_reader)
 
     async def write(self, data: bytes) -> None:
-        """Write all of `data`. Raises BrokenPipeError when no reader is left."""
+        """Write all of `data`. Raises BrokenPipeError if no reader is left."""
         loop = asyncio.get_running_loop()
         left = memoryview(data)
         while left:
@@ -58,9 +58,8 @@ class Pipe:
 
     async def _ready(self, add: Callable[..., None], remove: Callable[[int], bool]) -> None:
         ready = asyncio.Event()
-        fd = self._ours
-        add(fd, ready.set)
+        add(self._ours, ready.set)
         try:
             await ready.wait()
         finally:
-            remove(fd)
+            remove(self._ours)

@@ -1,6 +1,6 @@
-"""The steps in which a node places a project's files, as they are asked for and answered.
+"""The requests by which a node places a project's files, and their answers.
 
-They are described in `node/placed.py`.
+The steps are described in `node/placed.py`.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from orchestrator.remote.answers import count, flag, parse_answer, text, texts, 
 from orchestrator.sync.sharing import unusable
 from orchestrator.sync.tree import Tree
 
-_ANSWER_TIME = 30.0  # seconds for any request
-_LOOK_TIME = 0.002  # seconds for a file, on a disk that is slow
-_MANY = 100_000  # files of a tree that is not known here
+_ANSWER_TIMEOUT = 30.0  # seconds
+_TIME_PER_FILE = 0.002  # seconds, on a slow disk
+_UNKNOWN_FILES = 100_000  # files of a tree that is not known here, at most
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What is to be done on a node.
+class Comparison:
+    """A tree compared with the files on a node.
 
-    `send` are positions in the tree. `kept` are files of the tree that stay as they are there, for they
-    have changed, and `left` those that are gone here, have changed there and stay: the first of them, and
-    how many there are. `blocked` are the first that cannot be brought, and what is in their way.
+    `send` are positions in the tree to send, `delete` the number of files to delete. `kept` are files of
+    the tree that have changed there and stay, `left` files that are deleted here but have changed there and
+    stay: the first of them, and their number. `blocked` are the first files that cannot be placed, each
+    with what is in the way.
     """
 
     send: tuple[range, ...]
@@ -46,11 +47,11 @@ class Verdict:
         return not (self.send or self.delete or self.blocked)
 
     @classmethod
-    def parse(cls, answer: Any) -> Verdict:
-        """Return what a node said. Raises ValueError, LookupError or TypeError for what is no verdict."""
+    def parse(cls, answer: Any) -> Comparison:
+        """Parse the answer of a node. Raises ValueError, LookupError or TypeError."""
         kept, left = (count(each) for each in answer["counts"])
         return cls(
-            send=_rising(range(count(first), count(end)) for first, end in answer["send"]),
+            send=_ascending(range(count(first), count(end)) for first, end in answer["send"]),
             delete=count(answer["delete"]),
             kept=tuple(texts(answer["kept"])),
             kept_count=kept,
@@ -62,12 +63,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a node said as a run took part there.
+    """The state of a project's folder `workdir` on a node, when a run enters it.
 
-    `workdir` is the folder. Of one that `is_new` the `passed` names are of others: paths, and what the
-    sources of those are (empty: nobody says). `others` are runs that work there. `run` has placed files
-    there last, and `time` is when; where that is the same tree, the verdict is about it. With `is_done`
-    there is nothing to do. `have` are the files asked after that are there, but not as placed.
+    If the folder `is_new`, `passed` are the names that were taken: paths, and the projects that they belong
+    to (empty: unknown). `others` are the runs that use the folder. `run` is the one that placed files there
+    last, at `time`; if these are the same tree, `comparison` is about it. With `is_done` there is nothing
+    to do. `have` are those of the requested files that exist there, but were not placed.
     """
 
     workdir: str
@@ -79,11 +80,11 @@ class Seen:
     is_same: bool
     is_done: bool
     have: frozenset[str]
-    verdict: Verdict
+    comparison: Comparison
 
     @classmethod
     def parse(cls, answer: Any) -> Seen:
-        """Return what a node said. Raises ValueError, LookupError or TypeError for anything else."""
+        """Parse the answer of a node. Raises ValueError, LookupError or TypeError."""
         return cls(
             workdir=_absolute(answer["workdir"]),
             is_new=flag(answer["new"]),
@@ -94,35 +95,37 @@ class Seen:
             is_same=flag(answer["same"]),
             is_done=flag(answer["done"]),
             have=frozenset(texts(answer["have"])),
-            verdict=Verdict.parse(answer),
+            comparison=Comparison.parse(answer),
         )
 
 
 def folder(answer: Any) -> str:
-    """Return the folder that a node has found. Raises ValueError, LookupError or TypeError."""
+    """Return the folder from the answer to `find`. Raises ValueError, LookupError or TypeError."""
     return _absolute(answer["workdir"])
 
 
 def packed(tree: Tree) -> str:
-    """Return the entries of a tree as a text that travels in a request (`node/manifest.py` reads it)."""
+    """Return the entries of a tree as text for a request; `node/manifest.py` reads it."""
     rows = [[e.path, e.kind, e.size, e.mtime_ns, e.mode, e.target] for e in tree.entries]
     data = json.dumps(rows, separators=(",", ":")).encode("ascii")
     return base64.b64encode(zlib.compress(data, 1)).decode("ascii")
 
 
 async def find(agent: Agent, workdir: str, owner: str, source: str) -> str:
-    """Return where the project's folder is on a node, or would be. Raises NodeError."""
+    """Return the path of the project's folder on a node, which may not exist yet. Raises NodeError."""
     answer = await agent.ask("find", workdir=workdir, owner=owner, source=source)
     return parse_answer(agent.node.name, "find", folder, answer)
 
 
-def patience(tree: Tree | None) -> float:
-    """Return how many seconds a node has to look at all files of a tree (None: of one not known here)."""
-    return _ANSWER_TIME + _LOOK_TIME * (_MANY if tree is None else len(tree.entries))
+def time_limit(tree: Tree | None) -> float:
+    """Return how many seconds a node has to inspect all files of a tree (None: one that is not known)."""
+    return _ANSWER_TIMEOUT + _TIME_PER_FILE * (
+        _UNKNOWN_FILES if tree is None else len(tree.entries)
+    )
 
 
 async def enter(
-    agent: Agent, workdir: str, arguments: Mapping[str, Any], timeout: float = _ANSWER_TIME
+    agent: Agent, workdir: str, arguments: Mapping[str, Any], timeout: float = _ANSWER_TIMEOUT
 ) -> Seen | str:
     """Take part on a node, or return the name of the run that places files there now.
 
@@ -136,14 +139,16 @@ async def enter(
     return parse_answer(name, "enter", _seen_or_busy, answer)
 
 
-async def compare(agent: Agent, run: str, listing: str, timeout: float = _ANSWER_TIME) -> Verdict:
-    """Have a node compare a packed tree with what is there. Raises NodeError."""
+async def compare(
+    agent: Agent, run: str, listing: str, timeout: float = _ANSWER_TIMEOUT
+) -> Comparison:
+    """Compare a packed tree with the files on a node. Raises NodeError."""
     answer = await agent.ask("compare", timeout=timeout, run=run, tree=listing)
-    return parse_answer(agent.node.name, "compare", Verdict.parse, answer)
+    return parse_answer(agent.node.name, "compare", Comparison.parse, answer)
 
 
-async def begin(agent: Agent, run: str, workdir: str, timeout: float = _ANSWER_TIME) -> None:
-    """Have a node put on record what is about to come. Raises SyncError, NodeError."""
+async def begin(agent: Agent, run: str, workdir: str, timeout: float = _ANSWER_TIMEOUT) -> None:
+    """Let a node record the files that are about to be sent. Raises SyncError, NodeError."""
     try:
         await agent.ask("begin", timeout=timeout, run=run)
     except AgentRefusal as refusal:
@@ -151,10 +156,10 @@ async def begin(agent: Agent, run: str, workdir: str, timeout: float = _ANSWER_T
 
 
 async def settle(
-    agent: Agent, run: str, workdir: str, timeout: float = _ANSWER_TIME
+    agent: Agent, run: str, workdir: str, timeout: float = _ANSWER_TIMEOUT
 ) -> frozenset[str]:
-    """Have a node put on record what has come; return which files it has other than placed, of those that
-    were asked after. Raises SyncError, NodeError.
+    """Let a node record the files that have arrived; return those of the requested files that exist there,
+    but were not placed. Raises SyncError, NodeError.
     """
     try:
         answer = await agent.ask("settle", timeout=timeout, run=run)
@@ -166,7 +171,7 @@ async def settle(
 
 
 async def leave(agent: Agent, run: str, *, stay: bool = False) -> None:
-    """Let others have the turn on a node, and unless the run is to `stay`, the folder. Raises NodeError."""
+    """Release the lock on a node and, unless the run is to `stay`, the folder. Raises NodeError."""
     await agent.ask("leave", run=run, stay=stay)
 
 
@@ -174,23 +179,23 @@ def _not_recorded(agent: Agent, workdir: str, refusal: AgentRefusal) -> SyncErro
     name = agent.node.name
     if refusal.errno in (errno.ENOSPC, errno.EDQUOT):
         return SyncError(
-            f"no room is left for orch's record of what is in {workdir}: {refusal.text}",
+            f"no space for the record of what is in {workdir}: {refusal.text}",
             node=name,
-            remedy=f"make room on {name} and launch again: what has arrived stays",
+            remedy=f"free space on {name} and launch again: what has arrived is kept",
         )
     return SyncError(
         f"{workdir} could not be brought up to date: {refusal.text}",
         node=name,
-        remedy="see to that, and launch again: what has arrived stays",
+        remedy="fix that and launch again: what has arrived is kept",
     )
 
 
-def _rising(rows: Iterable[range]) -> tuple[range, ...]:
-    """Return rows of positions, none of which comes twice. Raises ValueError where one does."""
+def _ascending(rows: Iterable[range]) -> tuple[range, ...]:
+    """Return ascending ranges that do not overlap. Raises ValueError for any others."""
     found = tuple(rows)
     ends = [0, *(row.stop for row in found)]
     if any(row.start < end or not row for row, end in zip(found, ends, strict=False)):
-        raise ValueError("positions that do not rise")
+        raise ValueError("positions that are not ascending")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Folders that nobody means to copy to other machines as they are: they go only when they are named."""
+"""Folders that are hardly meant to be copied to other machines: they are sent only if named explicitly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SYSTEM = (
 
 
 def why_refused(folder: Path) -> str | None:
-    """Return what `folder` is, if it must not go unless it is named; None if it may go."""
+    """Return what `folder` is, if it is sent only if named explicitly; None for any other folder."""
     place = Path(os.path.realpath(folder))
     if place == Path(place.anchor):
         return "the root of the file system"
@@ -31,16 +31,16 @@ def why_refused(folder: Path) -> str | None:
         Path(os.path.realpath(each)) for each in (tempfile.gettempdir(), "/tmp", "/var/tmp")
     }
     if place in temporary:
-        return "a folder of temporary files of everybody"
+        return "a shared folder of temporary files"
     if str(place) in _SYSTEM:
-        return "a folder of the system"
+        return "a system folder"
     return None
 
 
 def _homes() -> set[Path]:
-    """Return the home that the environment names, and the one that the system knows."""
-    homes = {os.path.expanduser("~")}  # noqa: PTH111 - Path.home raises where there is none
-    with suppress(KeyError):  # a user without an entry has only what HOME says
+    """Return the home folders according to the environment and to the system."""
+    homes = {os.path.expanduser("~")}  # noqa: PTH111 - Path.home raises if there is none
+    with suppress(KeyError):  # a user without an entry has only HOME
         homes.add(pwd.getpwuid(os.getuid()).pw_dir)
-    # In a container a home may be missing, or be the root itself, which is refused in any case.
+    # In a container, a home may be missing or be the root, which is refused anyway.
     return {Path(os.path.realpath(home)) for home in homes if home.startswith("/") and home != "/"}

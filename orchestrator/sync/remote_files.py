@@ -1,4 +1,4 @@
-"""What a node says of its files, taken apart: anything that could climb out of a folder is refused."""
+"""Parse the files that a node lists; names that lead out of the folder are refused."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import Any, Literal
 
 from orchestrator.remote.answers import count, text
 
-_LONGEST_PATH = 4096  # bytes
-_LONGEST_NAME = 255
-_RESERVED = ".orch-"  # what orch itself leaves in folders
-_LARGEST = 1 << 50  # bytes of one file
-_PART = 512  # bytes that the last part of a file's disk space may be short of
+_MAX_PATH = 4096  # bytes
+_MAX_NAME = 255
+_MAX_SIZE = 1 << 50  # bytes of one file
+_BLOCK = 512  # bytes; the last block of a file may be partly used
+_RESERVED = ".orch-"  # names of orch's own files
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file or link below a folder of a node; `size` in bytes (0 of a link), `disk` what it takes up.
+    """A file or link below a folder of a node.
 
-    `path` is relative, its parts are names, as os.fsdecode gives them. `target` is where a link leads.
+    `path` is relative, as os.fsdecode returns it, `size` in bytes (0 for a link), `disk` the bytes on the
+    disk, and `target` that of a link.
     """
 
     path: str
@@ -32,17 +33,17 @@ class RemoteFile:
 
     @property
     def is_sparse(self) -> bool:
-        """Whether it has holes: it takes up less than its size."""
-        return self.disk + _PART < self.size
+        """Whether it has holes: it takes less space on the disk than its size."""
+        return self.disk + _BLOCK < self.size
 
     @property
     def leads_out(self) -> bool:
-        """Whether it is a link that leads out of the folder, wherever that is."""
+        """Whether it is a link that leads out of the folder, wherever the folder is."""
         if self.kind != "link":
             return False
         steps = self.target.split("/")
         up = next((n for n, step in enumerate(steps) if step != ".."), len(steps))
-        # What `..` means behind a name depends on what that name is: it may be another link.
+        # What `..` means after a name depends on that name: it may be another link.
         return steps[0] == "" or up > self.path.count("/") or ".." in steps[up:]
 
 
@@ -53,7 +54,7 @@ def remote_file(value: Any) -> RemoteFile:
         raise ValueError(f"not a kind of file: {kind!r:.100}")
     return RemoteFile(
         path=_path(path),
-        size=count(size, _LARGEST),
+        size=count(size, _MAX_SIZE),
         mtime_ns=_time(mtime_ns),
         mode=count(mode, 0o7777),
         kind=kind,
@@ -69,18 +70,18 @@ def _time(value: Any) -> int:
 def _path(value: Any) -> str:
     path = text(value)
     parts = path.split("/")
-    if "\0" in path or len(os.fsencode(path)) > _LONGEST_PATH:
+    if "\0" in path or len(os.fsencode(path)) > _MAX_PATH:
         raise ValueError(f"not a path: {path!r:.100}")
     for part in parts:
-        if part in ("", ".", "..") or len(os.fsencode(part)) > _LONGEST_NAME:
+        if part in ("", ".", "..") or len(os.fsencode(part)) > _MAX_NAME:
             raise ValueError(f"not a path below a folder: {path!r:.100}")
         if part.startswith(_RESERVED):
-            raise ValueError(f"a name of orch's own: {path!r:.100}")
+            raise ValueError(f"a name reserved by orch: {path!r:.100}")
     return path
 
 
 def _target(value: Any) -> str:
     target = text(value)
-    if not target or "\0" in target or len(os.fsencode(target)) > _LONGEST_PATH:
+    if not target or "\0" in target or len(os.fsencode(target)) > _MAX_PATH:
         raise ValueError(f"not the target of a link: {target!r:.100}")
     return target

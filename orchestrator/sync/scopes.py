@@ -1,4 +1,4 @@
-"""The ignore files that hold in a folder, and which of their lines decides on an entry of it."""
+"""The ignore files that apply in a folder, and the line of them that decides about an entry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.util.text import printable
 
 GIT, ORCH = ".gitignore", ".orchignore"
 
-# What no job needs; ignore files have the last word.
+# What jobs do not usually need; ignore files override this.
 _DEFAULTS = Rules(
     b"""
 __pycache__/
@@ -34,7 +34,7 @@ node_modules/
 
 @dataclass(frozen=True)
 class Decision:
-    """A rule that matches an entry, and the ignore file that it stands in (None: it is orch's own)."""
+    """A rule that matches an entry, and its ignore file (None: a rule of orch)."""
 
     rule: Rule
     file: Path | None
@@ -42,7 +42,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class _Scope:
-    """One ignore file, and the length of its folder's path (with its slash) below the top."""
+    """One ignore file, and the length of its folder's path below the top, with the slash."""
 
     rules: Rules
     depth: int
@@ -51,13 +51,13 @@ class _Scope:
 
 @dataclass(frozen=True)
 class Scopes:
-    """The ignore files that hold in a folder, the outermost first."""
+    """The ignore files that apply in a folder, the outermost first."""
 
     git: tuple[_Scope, ...] = ()
     orch: tuple[_Scope, ...] = ()
 
     def within(self, folder: bytes, path: bytes) -> Scopes:
-        """Return what holds inside `folder` (absolute; `path` is the same below the top)."""
+        """Return those that apply inside `folder` (absolute; `path` is the same relative to the top)."""
 
         def extended(scopes: tuple[_Scope, ...], name: str) -> tuple[_Scope, ...]:
             file = folder + name.encode()
@@ -67,24 +67,23 @@ class Scopes:
         return Scopes(extended(self.git, GIT), extended(self.orch, ORCH))
 
     def decide(self, path: bytes, *, directory: bool) -> Decision | None:
-        """Return what decides on `path`: a line of .orchignore, of .gitignore, or a rule of orch's."""
+        """Return the rule that decides about `path`: of an .orchignore, a .gitignore, or orch."""
         found = _last(self.orch, path, directory) or _last(self.git, path, directory)
         if found is not None:
             return found
         rule = _DEFAULTS.find(path, directory=directory)
         return None if rule is None else Decision(rule, None)
 
-    def takes_back(self, path: bytes, *, directory: bool) -> bool:
-        """Whether a `!line` of an .orchignore names the entry at `path`: more than `!*` does."""
+    def includes(self, path: bytes, *, directory: bool) -> bool:
+        """Tell whether an .orchignore explicitly includes the entry at `path`, not just by `!*`."""
         found = _last(self.orch, path, directory)
         return found is not None and not found.rule.ignores and not found.rule.is_catch_all
 
 
 def scopes_above(root: Path) -> tuple[Path, Scopes]:
-    """Return the top of the repository that `root` is in, and the ignore files between the two.
+    """Return the top of the repository that contains `root`, and the ignore files between the two.
 
-    Outside a repository, and where these files ignore `root` itself, though it was asked for by
-    name, `root` is its own top.
+    Outside a repository, and if these files ignore `root` itself, `root` is the top.
     """
     top = next((path for path in (root, *root.parents) if (path / ".git").exists()), root)
     scopes = Scopes()
@@ -100,7 +99,7 @@ def scopes_above(root: Path) -> tuple[Path, Scopes]:
 
 
 def status_of(path: bytes) -> os.stat_result | None:
-    """Return what is at `path`, None if nothing is (any more). Raises SyncError."""
+    """Return the status of `path`, None if it does not exist. Raises SyncError."""
     try:
         return os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -110,7 +109,7 @@ def status_of(path: bytes) -> os.stat_result | None:
 
 
 def unreadable(path: bytes, error: OSError) -> SyncError:
-    """Return the error that says so."""
+    """Return the error for a path that cannot be read."""
     return SyncError(
         f"{printable(path)} cannot be read: {error.strerror}",
         remedy="change its permissions, or name it in .orchignore",
@@ -126,7 +125,9 @@ def _last(scopes: tuple[_Scope, ...], path: bytes, directory: bool) -> Decision 
 
 
 def _rules(path: bytes) -> Rules | None:
-    """Return the rules of the ignore file at `path`; a link is none, as in git."""
+    """Return the rules of the ignore file at `path`; None if there is none. A link is ignored, as in
+    git.
+    """
     status = status_of(path)
     if status is None or not S_ISREG(status.st_mode):
         return None

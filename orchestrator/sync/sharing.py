@@ -1,4 +1,4 @@
-"""Which nodes share their working folder: each leaves a sentinel in it, and looks for the others'."""
+"""Find the nodes that share a working folder: each creates a token in it, and looks for the others'."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from orchestrator.remote.fleet import Fleet
 
 @asynccontextmanager
 async def sharing(fleet: Fleet, folders: Sequence[str], run: str) -> AsyncIterator[list[list[int]]]:
-    """Yield the positions of the nodes of `fleet` in groups: those of each share one of the `folders`.
+    """Yield groups of positions of nodes in `fleet`; the nodes of a group share one of the `folders`.
 
-    The folders are there and can be written. Raises SyncError that names each node where that is not so.
+    The folders are created if necessary. Raises SyncError with each node that cannot write to its folder.
     """
     tokens = [f"{run}-{index}" for index in range(len(folders))]
     try:
@@ -27,7 +27,7 @@ async def sharing(fleet: Fleet, folders: Sequence[str], run: str) -> AsyncIterat
 
 
 async def groups(fleet: Fleet, folders: Sequence[str], tokens: Sequence[str]) -> list[list[int]]:
-    """Return the positions of the nodes, those together that see each other's tokens in their folders."""
+    """Return the positions of the nodes, grouped by which see each other's tokens in their folders."""
     answers = await fleet.ask_all(
         "shared", lambda index: {"workdir": folders[index], "tokens": list(tokens)}
     )
@@ -37,9 +37,9 @@ async def groups(fleet: Fleet, folders: Sequence[str], tokens: Sequence[str]) ->
         seen = parse_answer(name, "shared", texts, answer)
         if tokens[index] not in seen:
             raise SyncError(
-                f"what is written to {folders[index]} is not there a moment later",
+                f"a file that was just written to {folders[index]} is not there",
                 node=name,
-                remedy=f"set `workdir:` of {name} to a folder that keeps what it is given",
+                remedy=f"set `workdir:` of {name} to a folder that keeps files",
             )
         found.setdefault(seen[0], []).append(index)
     return list(found.values())
@@ -76,4 +76,4 @@ async def _tidy(fleet: Fleet, folders: Sequence[str], tokens: Sequence[str]) -> 
     )
     for result in results:
         if isinstance(result, BaseException) and not isinstance(result, LaunchError):
-            raise result  # a node that is gone keeps its empty sentinel: the launch fails anyway
+            raise result  # a node that is gone keeps its empty token: the launch fails anyway

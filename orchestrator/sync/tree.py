@@ -1,4 +1,4 @@
-"""Choose what of a folder goes to the nodes."""
+"""Choose the files of a folder that are sent to the nodes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,23 +18,22 @@ from orchestrator.sync import credentials
 from orchestrator.sync.scopes import Scopes, scopes_above, status_of, unreadable
 from orchestrator.util.text import printable
 
-MOST_FILES = 200_000
-LEFTOVERS = ".orch-partial"  # where rsync keeps what an interrupted push brought over
-FETCHED = ".orch-fetched"  # in a folder that was made for results: they do not go back to the nodes
+MAX_FILES = 200_000
+LEFTOVERS = ".orch-partial"  # the folder where rsync keeps files of an interrupted transfer
+FETCHED = ".orch-fetched"  # marks a folder of fetched files, which are not sent back to the nodes
 
 _VERSION_CONTROL = frozenset({b".git", b".hg", b".svn"})
 ENVIRONMENT_MARKS = frozenset({b"pyvenv.cfg", b"conda-meta"})
-"""What a virtual environment has in its top folder."""
-_STAYING_MARKS = ENVIRONMENT_MARKS | {os.fsencode(FETCHED)}
+"""Names in the top folder of a virtual environment."""
+_EXCLUDED_MARKS = ENVIRONMENT_MARKS | {os.fsencode(FETCHED)}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that goes.
+    """A file, a link, or a folder without any.
 
-    `path` is relative, POSIX, as os.fsdecode gives it. A "folder" is one that has nothing else that goes.
-    `size` is in bytes (of a file, else 0), `mtime_ns` 0 for a folder, `mode` the permission bits (0 for a
-    link), `target` what a link holds.
+    `path` is relative, POSIX, as os.fsdecode returns it. `size` is in bytes (0 except for a file),
+    `mtime_ns` 0 for a folder, `mode` the permission bits (0 for a link), `target` that of a link.
     """
 
     path: str
@@ -46,10 +46,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Tree:
-    """What goes of the folder `root`, sorted by path.
+    """The entries of the folder `root` that are sent, sorted by path.
 
-    `repeated` are further names (hard links) of files that go already, `credentials` the paths that stay
-    here because they are, or hold, credentials (a folder ends with a slash).
+    `repeated` are further names (hard links) of files in it, `credentials` the paths that are not sent
+    because they are or contain credentials (a folder ends with a slash).
     """
 
     root: Path
@@ -64,7 +64,7 @@ class Tree:
 
     @cached_property
     def size(self) -> int:
-        """The bytes of all files, each counted once whatever names it has."""
+        """The bytes of all files; one with several names counts once."""
         return sum(entry.size for entry in self.entries if entry.path not in self.repeated)
 
     @property
@@ -76,13 +76,13 @@ class Tree:
     def listing(self) -> bytes:
         """The names as `rsync --from0 --files-from` reads them."""
         paths = (entry.path for entry in self.entries)
-        # rsync takes a line that starts with # or ; for a comment, even with --from0.
+        # To rsync, a name that starts with # or ; is a comment, even with --from0.
         names = (f"./{path}" if path.startswith(("#", ";")) else path for path in paths)
         return b"".join(os.fsencode(name) + b"\0" for name in names)
 
     @cached_property
     def digest(self) -> str:
-        """The SHA-256, in hex, of all entries; equal for equal contents of two folders."""
+        """The SHA-256 of all entries, in hex; the same for folders with the same content."""
         digest = hashlib.sha256()
         for entry in self.entries:
             numbers = f"{entry.kind} {entry.size} {entry.mtime_ns} {entry.mode:o}".encode()
@@ -91,7 +91,7 @@ class Tree:
         return digest.hexdigest()
 
     def links_out(self) -> Iterator[Entry]:
-        """Yield the links that lead out of the folder, and so to something of the node's own there."""
+        """Yield the links that lead out of the folder, which the node resolves to files of its own."""
         for entry in self.entries:
             if entry.kind == "link":
                 place = os.path.normpath(os.path.join(os.path.dirname(entry.path), entry.target))  # noqa: PTH118, PTH120
@@ -99,38 +99,38 @@ class Tree:
                     yield entry
 
 
-def never_goes(path: bytes) -> str:
-    """Return what the entry at `path` (absolute) is, if it stays here in any case; else ""."""
+def why_excluded(path: bytes) -> str:
+    """Return why the entry at `path` (absolute) is never sent; "" for any other."""
     name = path[path.rfind(b"/") + 1 :]
     if name in _VERSION_CONTROL:
-        return "it is of version control"
+        return "it belongs to version control"
     if name == b"orch" and path.endswith(b"/.local/state/orch"):
-        return "it is orch's own, of its runs"
+        return "it contains orch's own runs"
     return ""
 
 
 def collect(root: Path) -> Tree:
-    """Return what of the folder `root` a job may need.
+    """Return the files of the folder `root` that a job may need.
 
-    Left out are credentials, version control, virtual environments, caches, and what `.gitignore` files
-    (up to the top of the repository that `root` is in) and then `.orchignore` files name; `!data/` in an
-    `.orchignore` takes back what is left out otherwise. Links are taken as links; sockets and pipes are
-    not taken. An ignored folder is not entered.
+    Left out are credentials, version control, virtual environments, caches, and what the `.gitignore` files
+    (up to the top of the repository that contains `root`) and the `.orchignore` files ignore; `!data/` in
+    an `.orchignore` includes what would be left out. Links are sent as links; sockets and pipes are left
+    out. Ignored folders are not entered.
 
-    Raises SyncError when `root` is not a folder, something in it cannot be read, or it has more
-    than 200,000 files.
+    Raises SyncError if `root` is not a folder, something in it cannot be read, or it has more than
+    `MAX_FILES` files.
     """
-    root = Path(os.path.abspath(root))  # noqa: PTH100 - links in the path stay as the user wrote them
-    if not os.path.isdir(root):  # noqa: PTH112 - Path.is_dir raises where a parent is closed
+    root = Path(os.path.abspath(root))  # noqa: PTH100 - keeps links in the path
+    if not os.path.isdir(root):  # noqa: PTH112 - Path.is_dir raises if a parent is not accessible
         raise SyncError(
             f"{_shown(root)} is not a folder",
-            remedy="name the folder with --sync, or take nothing with --no-sync",
+            remedy="name the folder with --sync, or send nothing with --no-sync",
         )
     return _Walk(root).tree()
 
 
 class _Walk:
-    """One walk through a folder; paths within it are bytes, and those of folders end with a slash."""
+    """A walk through a folder. Paths in it are bytes, and those of folders end with a slash."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -139,7 +139,7 @@ class _Walk:
         self._prefix = os.fsencode(root.relative_to(top)) + b"/" if root != top else b""
         self._entries: list[Entry] = []
         self._folders: set[bytes] = set()
-        self._filled: set[bytes] = {b""}  # folders that need no entry of their own
+        self._filled: set[bytes] = {b""}  # folders with entries in them
         self._inodes: set[tuple[int, int]] = set()
         self._repeated: set[str] = set()
         self._credentials: list[str] = []
@@ -149,13 +149,12 @@ class _Walk:
         while folders:
             here, scopes, trusted = folders.pop()
             folders += self._enter(here, scopes, trusted)
-            if len(self._entries) > MOST_FILES:
+            if len(self._entries) > MAX_FILES:
                 raise _too_many(self._root, [entry.path for entry in self._entries])
         for folder in self._folders - self._filled:
-            status = status_of(self._base + folder)
-            if status is not None:
-                path = os.fsdecode(folder.removesuffix(b"/"))
-                self._entries.append(Entry(path, "folder", 0, 0, S_IMODE(status.st_mode)))
+            entry = entry_at(self._base, folder.removesuffix(b"/"))
+            if entry is not None:
+                self._entries.append(entry)
         return Tree(
             self._root,
             tuple(sorted(self._entries, key=lambda entry: entry.path)),
@@ -166,9 +165,9 @@ class _Walk:
     def _enter(
         self, here: bytes, scopes: Scopes, trusted: bool
     ) -> Iterator[tuple[bytes, Scopes, bool]]:
-        """Take the files of a folder, and yield the folders in it; `trusted`: no credentials are sought."""
+        """Add the files of a folder, and yield its folders; `trusted`: do not look for credentials."""
         entries = _entries(self._base + here)
-        if here and not _STAYING_MARKS.isdisjoint(entry.name for entry in entries):
+        if here and not _EXCLUDED_MARKS.isdisjoint(entry.name for entry in entries):
             return
         self._folders.add(here)
         self._filled.add(here[: here.rfind(b"/", 0, -1) + 1])
@@ -177,63 +176,57 @@ class _Walk:
             path = here + entry.name
             directory = entry.is_dir(follow_symlinks=False)
             decision = scopes.decide(self._prefix + path, directory=directory)
-            if (decision is not None and decision.rule.ignores) or never_goes(self._base + path):
+            if (decision is not None and decision.rule.ignores) or why_excluded(self._base + path):
                 continue
             named = not trusted and credentials.is_named_like_one(
                 self._base + path, directory=directory
             )
-            if named and not scopes.takes_back(self._prefix + path, directory=directory):
+            if named and not scopes.includes(self._prefix + path, directory=directory):
                 self._credentials.append(os.fsdecode(path) + ("/" if directory else ""))
             elif directory:
                 yield path + b"/", scopes, trusted or named
             else:
-                self._take(here, path, scopes, trusted or named)
+                self._add(here, path, scopes, trusted or named)
 
-    def _take(self, here: bytes, path: bytes, scopes: Scopes, trusted: bool) -> None:
-        """Take the file or link at `path`."""
+    def _add(self, here: bytes, path: bytes, scopes: Scopes, trusted: bool) -> None:
+        """Add the file or link at `path`."""
         status = status_of(self._base + path)
-        if status is None:
+        entry = None if status is None else _entry(self._base, path, status)
+        if entry is None or status is None:
             return
-        name = os.fsdecode(path)
-        if S_ISREG(status.st_mode):
+        if entry.kind == "file":
             if (
                 not trusted
-                and credentials.holds_one(self._base + path, status.st_size)
-                and not scopes.takes_back(self._prefix + path, directory=False)
+                and credentials.holds_one(self._base + path, entry.size)
+                and not scopes.includes(self._prefix + path, directory=False)
             ):
-                self._credentials.append(name)
+                self._credentials.append(entry.path)
                 return
             if status.st_nlink > 1:
                 inode = (status.st_dev, status.st_ino)
                 if inode in self._inodes:
-                    self._repeated.add(name)
+                    self._repeated.add(entry.path)
                 self._inodes.add(inode)
-            mode = S_IMODE(status.st_mode)
-            self._entries.append(Entry(name, "file", status.st_size, status.st_mtime_ns, mode))
-        elif S_ISLNK(status.st_mode):
-            target = _target(self._base + path)
-            if target is None:
-                return
-            self._entries.append(Entry(name, "link", 0, status.st_mtime_ns, 0, target))
-        else:
-            return
+        self._entries.append(entry)
         self._filled.add(here)
 
 
 def entry_at(base: bytes, path: bytes) -> Entry | None:
-    """Return the file, link or folder at `path` below `base`; None for anything else, or what is gone."""
+    """Return the file, link or folder at `path` below `base`; None if there is none, or anything else."""
     status = status_of(base + path)
-    if status is None:
-        return None
-    name = os.fsdecode(path)
+    return None if status is None else _entry(base, path, status)
+
+
+def _entry(base: bytes, path: bytes, status: os.stat_result) -> Entry | None:
+    name, mode = os.fsdecode(path), S_IMODE(status.st_mode)
     if S_ISREG(status.st_mode):
-        mode = S_IMODE(status.st_mode)
         return Entry(name, "file", status.st_size, status.st_mtime_ns, mode)
-    if S_ISLNK(status.st_mode):
-        target = _target(base + path)
-        return None if target is None else Entry(name, "link", 0, status.st_mtime_ns, 0, target)
     if S_ISDIR(status.st_mode):
-        return Entry(name, "folder", 0, 0, S_IMODE(status.st_mode))
+        return Entry(name, "folder", 0, 0, mode)
+    with suppress(OSError):  # it is gone, or no link any more
+        if S_ISLNK(status.st_mode):
+            target = os.fsdecode(os.readlink(base + path))  # noqa: PTH115 - bytes
+            return Entry(name, "link", 0, status.st_mtime_ns, 0, target)
     return None
 
 
@@ -247,22 +240,14 @@ def _entries(folder: bytes) -> list[os.DirEntry[bytes]]:
         raise unreadable(folder, error) from error
 
 
-def _target(path: bytes) -> str | None:
-    """Return what the link at `path` holds; None if it is gone, or no link any more."""
-    try:
-        return os.fsdecode(os.readlink(path))  # noqa: PTH115 - bytes
-    except OSError:
-        return None
-
-
 def _too_many(root: Path, files: list[str]) -> SyncError:
     folders = Counter(name.partition("/")[0] for name in files if "/" in name)
     most = ", ".join(f"{_shown(name)}/ ({count:,})" for name, count in folders.most_common(3))
     return SyncError(
-        f"{_shown(root)} has more than {MOST_FILES:,} files"
+        f"{_shown(root)} has more than {MAX_FILES:,} files"
         + (f", most of them in {most}" if most else ""),
-        remedy="name what the job does not need in .orchignore (syntax of .gitignore), "
-        "or another folder with --sync",
+        remedy="list what the job does not need in .orchignore (syntax of .gitignore), "
+        "or name another folder with --sync",
     )
 
 

@@ -166,7 +166,7 @@ def test_file_that_stays_is_told_before_the_start_and_after_the_failure(
     (tmp_path / ".gitignore").write_text("data/\n")
     done = orch(*RUN, script)
     assert done.returncode == 1
-    reason = "data/train.bin is here and does not go to the nodes, left out by .gitignore:1 (data/)"
+    reason = "data/train.bin is here but not sent to the nodes, left out by .gitignore:1 (data/)"
     assert f"warning: t.py:1: {reason}; add to .orchignore: !/data/\n" in done.stderr
     after = " ".join(done.stderr.partition("cause:")[2].split())
     assert reason in after

@@ -83,7 +83,7 @@ def test_script_below_the_current_folder_starts_in_the_copy_of_that(
     assert f"files {project}: 3 files" in done.stderr
     (tmp_path / "beside.txt").write_text("beside")
     done = launched(lab3, project, "scripts/train.py", "../beside.txt")
-    assert "launch with --sync .., which has both" in done.stderr
+    assert "launch with --sync .., which contains both" in done.stderr
     done = launched(lab3, project, "--sync", "..", "scripts/train.py", "../beside.txt")
     assert done.returncode == 0, done.stderr
     assert "│ got beside helped" in done.stdout

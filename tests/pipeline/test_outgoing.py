@@ -109,7 +109,7 @@ def test_files_that_the_job_names_and_that_stay_are_told(
     warn_of_unsent_files(job, Path(), Path("train.py"), heard.append)
     told = warnings(heard)
     assert len(told) == 5
-    assert told[0].startswith("the argument data/0 is here and does not go")
+    assert told[0].startswith("the argument data/0 is here but not sent")
     assert told[-1] == "3 other files that the job names do not go either"
     heard.clear()
     warn_of_unsent_files(job, None, Path("train.py"), heard.append)

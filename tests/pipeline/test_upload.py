@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.sync import messages
-from orchestrator.sync.placement import Seen, Verdict
+from orchestrator.sync.placement import Comparison, Seen
 from tests.warm import Warm
 
 # Says the version of a module that it imports once a file is there; attempt 0 fails then.
@@ -226,21 +226,21 @@ def test_launch_that_is_killed_while_it_sends_leaves_nothing_that_the_next_takes
 # -- what is said -----------------------------------------------------------------------------------
 
 
-def verdict(**more: object) -> Verdict:
+def comparison(**more: object) -> Comparison:
     fields: dict[str, object] = {
         "send": (), "delete": 0, "kept": (), "kept_count": 0, "left": (), "left_count": 0, "blocked": (),
     }  # fmt: skip
-    return Verdict(**{**fields, **more})  # type: ignore[arg-type]
+    return Comparison(**{**fields, **more})  # type: ignore[arg-type]
 
 
 def test_the_same_of_many_nodes_is_one_line() -> None:
-    kept = verdict(kept=("a", "b", "c", "d"), kept_count=7)
+    kept = comparison(kept=("a", "b", "c", "d"), kept_count=7)
     lines = list(messages.kept_lines({f"n{number}": kept for number in range(9)}))
-    text = "kept on n0, n1, n2 and 6 others: a, b, c and 4 more files (changed there since)"
+    text = "kept on n0, n1, n2 and 6 more: a, b, c and 4 more files (changed there since)"
     assert lines == [f"{text}; --overwrite sends yours"]
-    other = verdict(left=("x",), left_count=1)
+    other = comparison(left=("x",), left_count=1)
     assert list(messages.kept_lines({"n0": kept, "n1": other}))[1] == (
-        "kept on n1: x (gone here, changed there since)"
+        "kept on n1: x (deleted here, changed there since)"
     )
 
 
@@ -248,21 +248,21 @@ def test_folder_that_a_project_has_instead_of_anothers_is_told_once() -> None:
     def seen(is_new: bool, source: str) -> Seen:
         passed = (("/h/orch/exp", source),)
         return Seen(
-            "/h/orch/exp-2", is_new, passed, (), "", 0.0, False, False, frozenset(), verdict()
+            "/h/orch/exp-2", is_new, passed, (), "", 0.0, False, False, frozenset(), comparison()
         )
 
     (line,) = messages.folder_lines(
         {"n0": seen(True, "me@laptop:/a/exp"), "n1": seen(True, "me@laptop:/a/exp")}
     )
     assert line.startswith(
-        "n0, n1: this project's folder is /h/orch/exp-2: /h/orch/exp is that of me@laptop:/a/exp"
+        "n0, n1: this project's folder is /h/orch/exp-2: /h/orch/exp belongs to me@laptop:/a/exp"
     )
     assert "workdir: /h/orch/exp" in line
     (line,) = messages.folder_lines({"n0": seen(True, "")})
-    assert "/h/orch/exp was there before" in line
+    assert "/h/orch/exp existed before" in line
     assert list(messages.folder_lines({"n0": seen(False, "")})) == []
 
 
 def test_text_from_a_node_is_harmless_in_what_is_said() -> None:
-    lines = messages.kept_lines({"n0": verdict(kept=("\x1b[2J\u202e",), kept_count=1)})
+    lines = messages.kept_lines({"n0": comparison(kept=("\x1b[2J\u202e",), kept_count=1)})
     assert all(line.isprintable() for line in lines)

@@ -40,7 +40,7 @@ def told(source: Path, path: str, folder: str = "") -> tuple[str, str, str]:
 @pytest.mark.parametrize("path", ["data/train.bin", "./data/train.bin", "WORKDIR/data/train.bin"])
 def test_file_that_an_ignore_file_left_out_is_told_with_the_line(source: Path, path: str) -> None:
     cause, fix, check = told(source, path)
-    assert cause.endswith("is here and does not go to the nodes, left out by .gitignore:1 (data/)")
+    assert cause.endswith("is here but not sent to the nodes, left out by .gitignore:1 (data/)")
     assert (fix, check) == ("add to .orchignore: !/data/", "")
 
 

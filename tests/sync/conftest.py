@@ -1,4 +1,4 @@
-"""A node that is this machine, and two folders: here and there."""
+"""Fixtures: a node on this machine, and two folders, here and there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.remote.fake import FakeNode
 
 
 class Node(FakeNode):
-    """A fake node that may change a script on its way, and remembers its channel."""
+    """A fake node that may rewrite scripts, and keeps its channel."""
 
     def __init__(self, name: str = "node0") -> None:
         super().__init__(Host(name=name, address="198.18.0.1"))
@@ -60,7 +60,7 @@ def there(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], list[int]]:
-    """Return a function that lists what this test has started and what still runs."""
+    """Return a function that lists the processes of this test that are running."""
     mark = os.fsencode(f"ORCH_TEST={tmp_path}")
     monkeypatch.setenv("ORCH_TEST", str(tmp_path))
 
@@ -72,7 +72,7 @@ def processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], l
                     if mark in (entry / "environ").read_bytes().split(b"\0"):
                         found.append(int(entry.name))
                 except OSError:
-                    continue  # it has ended, or is another user's
+                    continue  # ended, or another user's
         return found
 
     return running

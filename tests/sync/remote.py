@@ -1,4 +1,4 @@
-"""What a node would say of the files of a folder."""
+"""The listing that a node would send for the files of a folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from orchestrator.sync.remote_files import RemoteFile
 
 
 def listed(root: Path) -> list[RemoteFile]:
-    """Every file and link below `root`."""
+    """Return every file and link below `root`."""
     return [
         described(root, str(Path(folder, name).relative_to(root)))
         for folder, folders, names in os.walk(root)
@@ -19,7 +19,7 @@ def listed(root: Path) -> list[RemoteFile]:
 
 
 def described(root: Path, path: str) -> RemoteFile:
-    """One of them."""
+    """Return the file or link at `path` below `root`."""
     status = os.lstat(root / path)
     is_link = stat.S_ISLNK(status.st_mode)
     return RemoteFile(

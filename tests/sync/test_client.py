@@ -1,4 +1,4 @@
-"""The relay between rsync and us, in every shell that may be /bin/sh."""
+"""The relay between rsync and orch, in every shell that may be /bin/sh."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHELLS = [shell for shell in ("sh", "dash", "bash", "zsh", "ksh") if shutil.whic
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-async def test_the_relay_hands_over_its_arguments_and_carries_bytes_both_ways(shell: str) -> None:
+async def test_relay_passes_arguments_and_bytes_both_ways(shell: str) -> None:
     with closing(Pipe(to_child=False)) as up, closing(Pipe(to_child=True)) as down:
         relay = await asyncio.create_subprocess_exec(
             *(shell, "-c", _RELAY, str(down.inherited), str(up.inherited)),
@@ -28,8 +28,8 @@ async def test_the_relay_hands_over_its_arguments_and_carries_bytes_both_ways(sh
             stdout=subprocess.PIPE,
             pass_fds=(up.inherited, down.inherited),
         )
-        up.handed_over()
-        down.handed_over()
+        up.close_inherited()
+        down.close_inherited()
         assert relay.stdin is not None
         assert relay.stdout is not None
         client = Client(relay, up, down)
@@ -49,8 +49,8 @@ async def test_the_relay_hands_over_its_arguments_and_carries_bytes_both_ways(sh
         assert await asyncio.wait_for(client.read(), 10) == b""
 
 
-class _Said:
-    """In the place of a pipe: `data` in pieces of `size`."""
+class _FakePipe:
+    """Replaces a pipe: `data` in pieces of `size`."""
 
     def __init__(self, data: bytes, size: int) -> None:
         self._pieces = [data[at : at + size] for at in range(0, len(data), size)]
@@ -59,8 +59,8 @@ class _Said:
         return self._pieces.pop(0) if self._pieces else b""
 
 
-def client_that_said(data: bytes, size: int = 1000) -> Client:
-    return Client(None, _Said(data, size), None)  # type: ignore[arg-type]
+def client_of(data: bytes, size: int = 1000) -> Client:
+    return Client(None, _FakePipe(data, size), None)  # type: ignore[arg-type]
 
 
 @settings(deadline=None)
@@ -69,14 +69,12 @@ def client_that_said(data: bytes, size: int = 1000) -> Client:
     rest=st.binary(min_size=1),
     size=st.integers(1, 50),
 )
-def test_arguments_arrive_in_whatever_pieces_they_come(
-    words: list[str], rest: bytes, size: int
-) -> None:
+def test_arguments_may_arrive_in_any_pieces(words: list[str], rest: bytes, size: int) -> None:
     argv = ["node", "rsync", "--server", *words]
     head = "".join(f"{word}\0" for word in [str(len(argv)), *argv]).encode()
 
     async def receive() -> tuple[list[str] | None, bytes]:
-        client = client_that_said(head + rest, size)
+        client = client_of(head + rest, size)
         command = await client.command()
         got = b""
         while piece := await client.read():
@@ -86,11 +84,11 @@ def test_arguments_arrive_in_whatever_pieces_they_come(
     assert asyncio.run(receive()) == (argv[1:], rest)
 
 
-async def test_nothing_but_an_rsync_server_is_run_on_a_node() -> None:
-    with pytest.raises(SyncError, match="something else"):
-        await client_that_said(b"4\0node\0rm\0-rf\0/\0").command()
+async def test_command_other_than_an_rsync_server_is_refused() -> None:
+    with pytest.raises(SyncError, match="unexpected command"):
+        await client_of(b"4\0node\0rm\0-rf\0/\0").command()
 
 
-async def test_an_rsync_that_ends_at_once_asks_for_nothing() -> None:
-    assert await client_that_said(b"").command() is None
-    assert await client_that_said(b"4\0node\0rsy").command() is None
+async def test_rsync_that_ends_at_once_has_no_command() -> None:
+    assert await client_of(b"").command() is None
+    assert await client_of(b"4\0node\0rsy").command() is None

@@ -1,4 +1,4 @@
-"""A copy of a launch's tree is that tree, whatever it has in it, or it is none."""
+"""A copy of the files of a launch has the same entries, or is not used."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_copy_is_the_tree_with_its_times_modes_and_links(here: Path, tmp_path: P
     assert copy.stat().st_mode & 0o777 == 0o700
 
 
-def test_tree_that_changed_before_it_was_copied_is_none(here: Path, tmp_path: Path) -> None:
+def test_copy_of_a_changed_tree_is_not_read(here: Path, tmp_path: Path) -> None:
     (here / "train.py").write_text("x")
     tree = collect(here)
     (here / "train.py").write_text("another")

@@ -1,4 +1,4 @@
-"""Credentials stay here, by their names and by what is in them, unless an .orchignore names them."""
+"""Credentials are recognised by name and by content, and left out unless an .orchignore names them."""
 
 from __future__ import annotations
 
@@ -37,22 +37,24 @@ def place(root: Path, name: str, content: str = "x\n") -> None:
 
 
 @pytest.mark.parametrize("below", ["", "deep/er/"])
-def test_files_with_names_of_credentials_stay_wherever_they_lie(tmp_path: Path, below: str) -> None:
+def test_files_named_like_credentials_are_left_out_in_any_folder(
+    tmp_path: Path, below: str
+) -> None:
     for name in [*BY_NAME, *HARMLESS]:
         place(tmp_path, below + name)
     tree = collect(tmp_path)
     assert set(tree.files) == {below + name for name in HARMLESS}
     held = [below + name for name in BY_NAME]
-    assert all(any(name.startswith(stays) for stays in tree.credentials) for name in held)
+    assert all(any(name.startswith(left_out) for left_out in tree.credentials) for name in held)
     assert f"{below}.ssh/" in tree.credentials
 
 
-def test_folder_named_like_an_environment_file_goes(tmp_path: Path) -> None:
+def test_folder_named_like_an_environment_file_is_sent(tmp_path: Path) -> None:
     place(tmp_path, ".env/settings.py")
     assert collect(tmp_path).files == (".env/settings.py",)
 
 
-def test_folder_of_credentials_in_the_folder_that_is_named_stays(tmp_path: Path) -> None:
+def test_folder_of_credentials_in_the_named_folder_is_left_out(tmp_path: Path) -> None:
     place(tmp_path, ".config/gcloud/access_tokens.db")
     place(tmp_path, ".docker/config.json")
     assert collect(tmp_path / ".config").files == ()
@@ -61,7 +63,7 @@ def test_folder_of_credentials_in_the_folder_that_is_named_stays(tmp_path: Path)
 
 @pytest.mark.parametrize("kind", ["", "RSA ", "EC ", "ENCRYPTED ", "OPENSSH "])
 @pytest.mark.parametrize("name", ["deploy", "deploy.pem", "my.key", "notes.txt"])
-def test_private_key_stays_whatever_its_name(tmp_path: Path, name: str, kind: str) -> None:
+def test_private_key_with_any_name_is_left_out(tmp_path: Path, name: str, kind: str) -> None:
     place(tmp_path, name, PEM.format(kind, kind))
     place(tmp_path, "cert.pem", PEM.replace("PRIVATE KEY", "CERTIFICATE").format("", ""))
     place(tmp_path, "deploy.pub", "ssh-ed25519 AAAA" * 20)
@@ -69,19 +71,19 @@ def test_private_key_stays_whatever_its_name(tmp_path: Path, name: str, kind: st
     assert (tree.files, tree.credentials) == (("cert.pem", "deploy.pub"), (name,))
 
 
-def test_private_key_below_a_certificate_stays(tmp_path: Path) -> None:
+def test_private_key_after_a_certificate_is_left_out(tmp_path: Path) -> None:
     place(tmp_path, "both.pem", PEM.replace("PRIVATE KEY", "CERTIFICATE").format("", "")
           + PEM.format("", ""))  # fmt: skip
     assert collect(tmp_path).credentials == ("both.pem",)
 
 
-def test_key_that_ssh_keygen_made_stays(tmp_path: Path) -> None:
+def test_key_of_ssh_keygen_is_left_out(tmp_path: Path) -> None:
     key = tmp_path / "cluster"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     assert collect(tmp_path).files == ("cluster.pub",)
 
 
-def test_keys_of_other_tools_stay(tmp_path: Path) -> None:
+def test_keys_of_other_tools_are_left_out(tmp_path: Path) -> None:
     account = (
         '{"type": "service_account", "x": "' + "y" * 1500 + '",\n "private_key": "-----BEGIN P"}'
     )
@@ -95,7 +97,7 @@ def test_keys_of_other_tools_stay(tmp_path: Path) -> None:
     assert tree.credentials == (".npmrc", "gcp.json", "putty", "ring.asc")
 
 
-def test_line_of_orchignore_takes_one_back_and_only_that(tmp_path: Path) -> None:
+def test_line_of_orchignore_includes_one_credential_only(tmp_path: Path) -> None:
     place(tmp_path, ".orchignore", "!.aws/\n!deploy.pem\n!/.env\n")
     for name in (".aws/credentials", ".aws/sso/x.json", ".netrc", ".env"):
         place(tmp_path, name)
@@ -110,28 +112,28 @@ def test_line_of_orchignore_takes_one_back_and_only_that(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("line", ["!*", "!**", "!*/", "!**/*"])
-def test_line_that_names_everything_takes_no_credential_back(tmp_path: Path, line: str) -> None:
+def test_catch_all_line_includes_no_credential(tmp_path: Path, line: str) -> None:
     place(tmp_path, ".orchignore", f"*.log\n{line}\n")
     place(tmp_path, ".ssh/id_rsa")
     place(tmp_path, ".netrc")
     assert collect(tmp_path).files == (".orchignore",)
 
 
-def test_line_of_gitignore_takes_no_credential_back(tmp_path: Path) -> None:
+def test_line_of_gitignore_includes_no_credential(tmp_path: Path) -> None:
     place(tmp_path, ".gitignore", "!.ssh/\n!.netrc\n!.env\n")
     for name in (".ssh/config", ".netrc", ".env"):
         place(tmp_path, name)
     assert collect(tmp_path).files == (".gitignore",)
 
 
-def test_what_an_ignore_file_leaves_out_anyway_is_not_told(tmp_path: Path) -> None:
+def test_ignored_credentials_are_not_listed(tmp_path: Path) -> None:
     place(tmp_path, ".gitignore", ".env\n.ssh/\n")
     place(tmp_path, ".env")
     place(tmp_path, ".ssh/config")
     assert collect(tmp_path).credentials == ()
 
 
-def test_file_that_cannot_be_opened_holds_nothing(tmp_path: Path) -> None:
+def test_file_that_cannot_be_opened_holds_no_key(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("link")
     assert not holds_one(bytes(tmp_path / "link"), 400)
     assert not holds_one(bytes(tmp_path / "gone"), 400)
@@ -140,7 +142,7 @@ def test_file_that_cannot_be_opened_holds_nothing(tmp_path: Path) -> None:
 @given(
     st.lists(st.text(string.ascii_letters + "._-", min_size=1, max_size=8), min_size=1, max_size=4)
 )
-def test_name_of_a_folder_does_not_matter_but_for_those_that_are_known(parts: list[str]) -> None:
+def test_only_known_folder_names_matter(parts: list[str]) -> None:
     path = "/".join(parts).encode()
     for directory in (False, True):
         expected = is_named_like_one(b"/a/b/" + path, directory=directory)

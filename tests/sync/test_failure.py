@@ -1,4 +1,4 @@
-"""Exit codes and rsync's own words become a cause and a remedy."""
+"""Exit codes and messages of rsync become a cause and a remedy."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.sync.failure import Failure
+from orchestrator.sync.failure import PUSH, failure
 
 
-def said(here: int, there: int | None, words: str, destination: str = "/w") -> str:
-    return str(Failure("node1", destination, here, there, words.encode()).error())
+def error(here: int, there: int | None, said: str, destination: str = "/w") -> str:
+    return str(failure(PUSH, "node1", destination, here, there, said.encode()))
 
 
 @pytest.mark.parametrize(
-    ("here", "there", "words", "cause", "remedy"),
+    ("here", "there", "said", "cause", "remedy"),
     [
         (
             12,
@@ -31,14 +31,14 @@ def said(here: int, there: int | None, words: str, destination: str = "/w") -> s
             23,
             23,
             'rsync: [receiver] write failed on "/w/x": No space left on device (28)',
-            "the disk that holds /w is full\n    rsync: [receiver] write failed",
+            "the disk of the node that holds /w is full\n    rsync: [receiver] write failed",
             "df -h /w",
         ),
         (
             11,
             11,
             "rsync: mkstemp: Disk quota exceeded (122)",
-            "quota for /w is used up",
+            "the user's quota on the node for /w is used up",
             "quota -s",
         ),
         (
@@ -73,7 +73,7 @@ def said(here: int, there: int | None, words: str, destination: str = "/w") -> s
             11,
             11,
             'rsync: [Receiver] mkdir "/w" failed: No such file or directory (2)',
-            "/w cannot be made on the node, for its parent is not there",
+            "/w cannot be created on the node: its parent folder does not exist",
             "mkdir -p /w",
         ),
         (
@@ -91,33 +91,33 @@ def said(here: int, there: int | None, words: str, destination: str = "/w") -> s
     ],
 )
 def test_every_known_failure_has_a_cause_and_a_remedy(
-    here: int, there: int | None, words: str, cause: str, remedy: str
+    here: int, there: int | None, said: str, cause: str, remedy: str
 ) -> None:
-    message = said(here, there, words)
+    message = error(here, there, said)
     assert message.startswith("node1: ")
     assert cause in message
     assert remedy in message.partition("→")[2]
 
 
-def test_a_destination_is_quoted_for_the_shell_that_it_is_pasted_into() -> None:
-    message = said(11, 11, "No space left on device", "/my work/{x}")
+def test_destination_in_the_remedy_is_quoted_for_the_shell() -> None:
+    message = error(11, 11, "No space left on device", "/my work/{x}")
     assert "that holds /my work/{x} is full" in message
     assert "df -h '/my work/{x}'" in message
 
 
 @given(st.integers(-15, 140), st.none() | st.integers(0, 255), st.binary(max_size=2000), st.text())
-def test_whatever_a_node_says_the_message_is_short_and_harmless(
-    here: int, there: int | None, words: bytes, destination: str
+def test_message_from_any_output_is_short_and_printable(
+    here: int, there: int | None, said: bytes, destination: str
 ) -> None:
-    message = str(Failure("node1", destination, here, there, words).error())
+    message = str(failure(PUSH, "node1", destination, here, there, said))
     assert all(char.isprintable() or char == "\n" for char in message)
     assert message.count("\n") <= 4
     assert len(message) < 2000
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["C", "Z"])))
-def test_a_folder_of_any_name_can_be_pasted_from_the_remedy(name: str) -> None:
+def test_folder_of_any_name_can_be_pasted_from_the_remedy(name: str) -> None:
     folder = f"/w/a  b/{'x' * 250}/{name}"
-    shown = said(23, 23, "No space left on device", folder)
-    line = shown.partition("(df -h ")[2].rpartition("), or set")[0]
+    shown = error(23, 23, "No space left on device", folder)
+    line = shown.partition("(df -h ")[2].rpartition(") and run it")[0]
     assert shlex.split(line) == [folder]

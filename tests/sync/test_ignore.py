@@ -1,4 +1,4 @@
-"""Ignore files mean here what they mean to git: git itself is the judge."""
+"""Ignore files are compared with git itself."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def git(folder: Path, *words: str) -> bytes:
     ).stdout
 
 
-def wanted_by_git(folder: Path) -> list[str]:
+def files_of_git(folder: Path) -> list[str]:
     listing = git(folder, "ls-files", "-z", "-co", "--exclude-standard")
     return sorted(os.fsdecode(name) for name in listing.split(b"\0")[:-1])
 
 
-# Few names, so that patterns meet files and each other; and every sign that means something.
+# Few names, so that patterns often match; and all characters with a special meaning.
 PLAIN = st.sampled_from(["a", "b", "c"])
 ODD = st.sampled_from(["ab", "a.b", "B", "-a", "a b", "a\n", "[a]", "#a", "!a", "é", "\\a", "a\\"])
 NAMES = PLAIN | PLAIN | ODD
@@ -52,7 +52,7 @@ PATTERNS = st.tuples(
     st.lists(SEGMENTS, min_size=1, max_size=3).map("/".join),
     st.sampled_from(["", "", "", "", "/", "/", "/**", " ", "  ", "\\ ", "\t", "\r", "//"]),
 ).map("".join)
-# Anything that the signs of globs can be put together to, as bytes and not only as text.
+# Any combination of the characters of globs, as bytes and not only as text.
 LETTERS = st.sampled_from(["a", "b", "ab", "\udcff", "\udcc3", "é", ".", "-"])
 SIGNS = st.sampled_from(
     ["*", "*", "**", "**/", "/**/", "?", "/", "\\", "\\/", " ", "\\ ", "!", "\0"]
@@ -71,7 +71,7 @@ IGNORE_FILES = st.tuples(st.lists(PATTERNS, max_size=8).map("\n".join), st.sampl
 
 
 def make(root: Path, path: str, content: str = "") -> None:
-    """Write a file, unless its path meets a file that is there already."""
+    """Write a file, unless a file exists at its path or above it."""
     file = root / path
     if any((root / parent).is_file() for parent in Path(path).parents) or file.is_dir():
         return
@@ -87,7 +87,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @settings(
-    max_examples=5 * settings().max_examples,  # rules take many to meet
+    max_examples=5 * settings().max_examples,  # many are needed for rules to interact
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
@@ -95,7 +95,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     top=IGNORE_FILES,
     nested=st.dictionaries(PATHS, IGNORE_FILES, max_size=2),
 )
-def test_a_folder_has_the_files_that_git_would_add(
+def test_rules_select_the_files_that_git_would_add(
     repository: Path,
     files: list[str],
     top: tuple[str, str],
@@ -108,15 +108,15 @@ def test_a_folder_has_the_files_that_git_would_add(
             make(root, path)
         for path, lines in nested.items():
             make(root, f"{path}/.gitignore", "".join(lines))
-        assert list(collect(root).files) == wanted_by_git(root)
+        assert list(collect(root).files) == files_of_git(root)
 
 
 @settings(
-    max_examples=5 * settings().max_examples,  # rules take many to meet
+    max_examples=5 * settings().max_examples,  # many are needed for rules to interact
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(files=st.lists(WILD_PATHS | PATHS, min_size=6, max_size=20), top=WILD_FILES)
-def test_globs_of_any_shape_leave_the_files_that_git_would_add(
+def test_any_globs_select_the_files_that_git_would_add(
     repository: Path, files: list[str], top: tuple[str, str]
 ) -> None:
     with tempfile.TemporaryDirectory(dir=repository, prefix="x") as name:
@@ -124,17 +124,17 @@ def test_globs_of_any_shape_leave_the_files_that_git_would_add(
         make(root, ".gitignore", "".join(top))
         for path in files:
             make(root, path)
-        assert list(collect(root).files) == wanted_by_git(root)
+        assert list(collect(root).files) == files_of_git(root)
 
 
-def test_very_many_lines_take_about_as_long_as_git_takes(repository: Path) -> None:
+def test_many_lines_take_about_as_long_as_in_git(repository: Path) -> None:
     root = repository / "many"
     for number in range(5000):
         make(root, f"part-{number % 50}/sample-{number}.bin")
     plain = "".join(f"name-{n}\n/part-1/other-{n}\n*.ending-{n}\n" for n in range(7000))
     make(root, ".gitignore", f"{plain}sample-4999.bin\n")
     started = time.monotonic()
-    theirs = wanted_by_git(root)
+    theirs = files_of_git(root)
     git_took = time.monotonic() - started
     started = time.monotonic()
     ours = list(collect(root).files)
@@ -155,7 +155,7 @@ def test_very_many_lines_take_about_as_long_as_git_takes(repository: Path) -> No
         ("*[!b]" * 100 + "c", "a" * 250),
     ],
 )
-def test_a_pattern_of_many_stars_is_answered_soon(pattern: str, path: str) -> None:
+def test_pattern_of_many_stars_is_fast(pattern: str, path: str) -> None:
     rules = Rules(pattern.encode())
     started = time.monotonic()
     for _ in range(100):
@@ -190,16 +190,14 @@ def test_a_pattern_of_many_stars_is_answered_soon(pattern: str, path: str) -> No
         ("a*\nab\n!a*", "ab", False),
     ],
 )
-def test_the_last_pattern_that_matches_decides(
-    patterns: str, path: str, ignored: bool | None
-) -> None:
+def test_last_pattern_that_matches_decides(patterns: str, path: str, ignored: bool | None) -> None:
     assert Rules(patterns.encode()).ignored(path.encode(), directory=False) is ignored
 
 
-def test_a_pattern_with_a_trailing_slash_matches_directories_only() -> None:
+def test_pattern_with_a_trailing_slash_matches_directories_only() -> None:
     assert Rules(b"data/").ignored(b"data", directory=True) is True
     assert Rules(b"data/").ignored(b"data", directory=False) is None
 
 
-def test_a_file_without_patterns_says_nothing() -> None:
+def test_file_without_patterns_decides_nothing() -> None:
     assert Rules(b"# nothing\n\n!\n/\n").ignored(b"a", directory=False) is None

@@ -35,11 +35,11 @@ def test_lines_leave_out_what_they_name(tmp_path: Path) -> None:
     assert collect(tmp_path).files == (".orchignore", "keep.py")
 
 
-def test_folder_with_nothing_in_it_has_no_largest(tmp_path: Path) -> None:
+def test_empty_folder_has_no_largest(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert largest(collect(tmp_path)) == []
 
 
-def test_usual_output_folders_are_known_wherever_they_lie() -> None:
+def test_output_folders_are_known_at_any_depth() -> None:
     assert all(map(is_output, ("wandb", "exp/lightning_logs/version_0", "Outputs")))
     assert not any(map(is_output, ("data", "logging.py", "my_runs")))

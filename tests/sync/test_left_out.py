@@ -1,4 +1,4 @@
-"""Why something does not go, and that the lines that are told make it go."""
+"""Why a file is left out, and that the lines of the remedy include it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def place(root: Path, name: str, content: str = "x") -> None:
     (root / name).write_text(content)
 
 
-def test_rule_is_told_with_its_file_line_and_pattern(tmp_path: Path) -> None:
+def test_reason_has_file_line_and_pattern_of_the_rule(tmp_path: Path) -> None:
     place(tmp_path, ".gitignore", "*.log\n\n# data\ndata/\n")
     place(tmp_path, "data/train.bin")
     found = why_left_out(tmp_path, "data/train.bin")
@@ -33,17 +33,17 @@ def test_rule_is_told_with_its_file_line_and_pattern(tmp_path: Path) -> None:
     assert found.remedy(tmp_path) == "add to .orchignore: !/data/"
 
 
-def test_rule_of_the_repository_above_is_told(tmp_path: Path) -> None:
+def test_reason_may_be_a_rule_of_the_repository_above(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     place(tmp_path, ".gitignore", "*.bin\n")
     place(tmp_path, "exp/train.bin")
     found = why_left_out(tmp_path / "exp", "train.bin")
     assert found is not None
     assert found.reason(tmp_path / "exp") == f"left out by {tmp_path}/.gitignore:1 (*.bin)"
-    assert found.mend == ("!/train.bin",)
+    assert found.fixes == ("!/train.bin",)
 
 
-def test_what_goes_has_no_reason(tmp_path: Path) -> None:
+def test_files_that_are_sent_have_no_reason(tmp_path: Path) -> None:
     place(tmp_path, "lib/a.py")
     assert why_left_out(tmp_path, "lib/a.py") is None
     assert why_left_out(tmp_path, "lib") is None
@@ -54,13 +54,13 @@ def test_what_goes_has_no_reason(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        (".git/HEAD", "left out: it is of version control"),
+        (".git/HEAD", "left out: it belongs to version control"),
         ("venv/lib/x.py", "left out: it is a virtual environment"),
-        (".ssh/config", "left out: credentials never go unless they are named"),
-        ("node_modules/x", "left out: no job needs node_modules/, as a rule"),
+        (".ssh/config", "left out: credentials are sent only if they are named"),
+        ("node_modules/x", "left out: jobs do not usually need node_modules/"),
     ],
 )
-def test_what_orch_itself_leaves_out_is_told(tmp_path: Path, name: str, reason: str) -> None:
+def test_reason_may_be_a_rule_of_orch(tmp_path: Path, name: str, reason: str) -> None:
     place(tmp_path, name)
     place(tmp_path, "venv/pyvenv.cfg")
     found = why_left_out(tmp_path, name)
@@ -68,16 +68,16 @@ def test_what_orch_itself_leaves_out_is_told(tmp_path: Path, name: str, reason: 
     assert found.reason(tmp_path) == reason
 
 
-def test_all_lines_that_it_takes_are_told(tmp_path: Path) -> None:
+def test_remedy_has_all_lines_that_are_needed(tmp_path: Path) -> None:
     place(tmp_path, ".gitignore", "data/\n*.bin\n")
     place(tmp_path, "data/train.bin")
     found = why_left_out(tmp_path, "data/train.bin")
     assert found is not None
-    assert found.mend == ("!/data/", "!/data/train.bin")
+    assert found.fixes == ("!/data/", "!/data/train.bin")
 
 
 @given(path=PATHS, directory=st.booleans())
-def test_pattern_for_a_path_matches_it_alone(path: str, directory: bool) -> None:
+def test_pattern_for_a_path_matches_only_that(path: str, directory: bool) -> None:
     name = path.encode("utf-8", "surrogateescape")
     rules = Rules(pattern_for(name, directory=directory))
     if b"\n" not in name:
@@ -87,7 +87,7 @@ def test_pattern_for_a_path_matches_it_alone(path: str, directory: bool) -> None
 
 
 @given(files=st.lists(PATHS, min_size=1, max_size=8), ignored=IGNORE_FILES, orch=IGNORE_FILES)
-def test_reason_agrees_with_what_goes_and_the_lines_make_it_go(
+def test_reason_agrees_with_collect_and_its_lines_include_the_file(
     files: list[str], ignored: tuple[str, str], orch: tuple[str, str]
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -106,6 +106,6 @@ def test_reason_agrees_with_what_goes_and_the_lines_make_it_go(
                     continue
                 before = (root / ".orchignore").read_bytes()
                 with (root / ".orchignore").open("ab") as rules:
-                    rules.write(b"\n" + b"\n".join(map(os.fsencode, found.mend)))
+                    rules.write(b"\n" + b"\n".join(map(os.fsencode, found.fixes)))
                 assert path in collect(root).files
                 (root / ".orchignore").write_bytes(before)

@@ -1,4 +1,4 @@
-"""A push through a real SSH connection, the embedded cluster's."""
+"""A push over a real SSH connection, to the embedded cluster."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
             await node.close()
 
 
-async def test_a_tree_arrives_on_every_node_over_one_connection_each(
+async def test_tree_arrives_on_every_node_over_one_connection_each(
     nodes: list[SshNode], here: Path, tmp_path: Path
 ) -> None:
     (here / "a b").mkdir()
@@ -38,16 +38,14 @@ async def test_a_tree_arrives_on_every_node_over_one_connection_each(
         (tmp_path / f"w {number}").mkdir()
         targets.append((node, str(tmp_path / f"w {number}")))
     for files in (2, 0):
-        results = await push_all(targets, collect(here))
+        results = await push_all([(*target, collect(here)) for target in targets])
         assert [isinstance(result, Pushed) and result.files for result in results] == [files] * 3
     for _, destination in targets:
         assert (Path(destination) / "data.bin").read_bytes() == data
         assert (Path(destination) / "a b/\udcff'$x\n").read_text() == "x"
 
 
-async def test_what_the_node_could_not_do_is_told(
-    nodes: list[SshNode], here: Path, there: Path
-) -> None:
+async def test_error_on_the_node_is_reported(nodes: list[SshNode], here: Path, there: Path) -> None:
     (here / "train.py").write_text("x")
     (there / "train.py").mkdir()
     (there / "train.py/kept").write_text("x")
@@ -55,9 +53,7 @@ async def test_what_the_node_could_not_do_is_told(
         await push(nodes[0], collect(here), str(there))
 
 
-async def test_a_connection_that_breaks_is_told(
-    nodes: list[SshNode], here: Path, there: Path
-) -> None:
+async def test_broken_connection_is_reported(nodes: list[SshNode], here: Path, there: Path) -> None:
     (here / "train.py").write_text("x")
     await nodes[0].close()
     with pytest.raises(SyncError, match=r"(?s)^local0: .*connection.*→"):

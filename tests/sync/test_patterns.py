@@ -1,4 +1,4 @@
-"""Which files the patterns of a fetch mean."""
+"""The files that the patterns of a fetch select."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FILES = ("last.pt", "train.log", "ckpt/1.pt", "ckpt/1.tmp", "ckpt/deep/2.pt", "r
 
 
 @pytest.mark.parametrize(
-    ("patterns", "meant"),
+    ("patterns", "selected"),
     [
         ((), FILES),
         (("*.pt",), ("last.pt", "ckpt/1.pt", "ckpt/deep/2.pt", "runs/ckpt/3.pt")),
@@ -25,11 +25,11 @@ FILES = ("last.pt", "train.log", "ckpt/1.pt", "ckpt/1.tmp", "ckpt/deep/2.pt", "r
         (("last.pt/",), ()),
     ],
 )
-def test_patterns_mean_files(patterns: tuple[str, ...], meant: tuple[str, ...]) -> None:
+def test_patterns_select_files(patterns: tuple[str, ...], selected: tuple[str, ...]) -> None:
     matcher = Patterns(patterns)
-    assert tuple(file for file in FILES if matcher.match(file)) == meant
+    assert tuple(file for file in FILES if matcher.match(file)) == selected
 
 
-def test_a_name_that_is_not_utf_8_is_matched() -> None:
+def test_name_that_is_not_utf_8_is_matched() -> None:
     assert Patterns(("*.pt",)).match("\udcff.pt")
     assert Patterns(("\udcff*",)).match("\udcff.pt")

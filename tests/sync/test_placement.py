@@ -1,4 +1,4 @@
-"""What nodes say of placing files is taken for what it can be, or for nothing."""
+"""Answers of nodes about placed files are parsed, or refused."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import pytest
 
 from orchestrator.node import manifest
 from orchestrator.sync import Entry, Tree
-from orchestrator.sync.placement import Seen, Verdict, packed
+from orchestrator.sync.placement import Comparison, Seen, packed
 
-SAID: dict[str, Any] = {
+ANSWER: dict[str, Any] = {
     "send": [[0, 2], [5, 6]], "delete": 1, "kept": ["a"], "left": [], "counts": [3, 0],
     "blocked": [["x", "y"]],
 }  # fmt: skip
 SEEN: dict[str, Any] = {
-    **SAID, "workdir": "/w", "new": True, "passed": [["/o", ""]], "others": [], "run": "", "time": 0.0,
+    **ANSWER, "workdir": "/w", "new": True, "passed": [["/o", ""]], "others": [], "run": "", "time": 0.0,
     "same": False, "done": False, "have": ["a.pt"],
 }  # fmt: skip
 
 
-def test_verdict_is_read() -> None:
-    verdict = Verdict.parse(SAID)
-    assert (verdict.send, verdict.kept_count, verdict.blocked) == (
+def test_comparison_is_parsed() -> None:
+    comparison = Comparison.parse(ANSWER)
+    assert (comparison.send, comparison.kept_count, comparison.blocked) == (
         (range(2), range(5, 6)),
         3,
         (("x", "y"),),
     )
-    assert not verdict.is_done
-    assert Verdict.parse({**SAID, "send": [], "delete": 0, "blocked": []}).is_done
+    assert not comparison.is_done
+    assert Comparison.parse({**ANSWER, "send": [], "delete": 0, "blocked": []}).is_done
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_verdict_is_read() -> None:
         {"done": 1},
     ],
 )
-def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_answer_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError, LookupError)):
         Seen.parse({**SEEN, **wrong})
 
@@ -69,7 +69,7 @@ def test_node_reads_the_listing_that_is_packed_here() -> None:
 
 
 @pytest.mark.parametrize("path", ["../x", "/x", "a//b", "a/./b", "", "a\0b", "a/.."])
-def test_node_takes_no_listing_that_climbs_out(path: str) -> None:
+def test_node_refuses_a_listing_that_leads_out(path: str) -> None:
     tree = Tree(Path("/here"), (Entry(path, "file", 1, 1, 1),))
     with pytest.raises(ValueError, match="not a path"):
         manifest.unpack(packed(tree))

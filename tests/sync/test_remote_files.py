@@ -1,4 +1,4 @@
-"""What a node says of its files is taken apart, and what could climb out is refused."""
+"""Listings of nodes are parsed, and paths that lead out are refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def link(path: str, target: str) -> RemoteFile:
     return remote_file(entry(path, kind="link", size=0, target=target))
 
 
-def test_an_entry_is_read() -> None:
+def test_entry_is_parsed() -> None:
     assert remote_file(entry()) == RemoteFile("a/b.pt", 5, 7, 0o644, "file", "", 4096)
     assert remote_file(entry(mtime=-3)).mtime_ns == -3
 
@@ -35,8 +35,8 @@ def test_an_entry_is_read() -> None:
         *("x/" * 3000 + "x", ".orch-partial/x", "a/.orch-fetched", 7, None),
     ],
 )
-def test_a_path_that_is_none_below_a_folder_is_refused(path: Any) -> None:
-    with pytest.raises(ValueError, match=r"not a|name of orch"):
+def test_path_that_leads_out_of_the_folder_is_refused(path: Any) -> None:
+    with pytest.raises(ValueError, match=r"not a|reserved by orch"):
         remote_file(entry(path))
 
 
@@ -47,13 +47,13 @@ def test_a_path_that_is_none_below_a_folder_is_refused(path: Any) -> None:
         *({"kind": "link", "target": ""}, {"kind": "link", "target": "a\0b"}, {"disk": 1.5}),
     ],
 )
-def test_an_entry_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
+def test_invalid_entry_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"not a|not the"):
         remote_file(entry(**changes))
 
 
 @given(st.one_of(st.text(), st.lists(st.one_of(st.text(), st.integers(), st.none()), max_size=8)))
-def test_whatever_comes_is_an_entry_or_refused(value: Any) -> None:
+def test_any_value_is_an_entry_or_refused(value: Any) -> None:
     try:
         found = remote_file(value)
     except (TypeError, ValueError):
@@ -75,7 +75,7 @@ def test_whatever_comes_is_an_entry_or_refused(value: Any) -> None:
         ("last", "d/..", True),
     ],
 )
-def test_a_link_that_leads_out_is_known(path: str, target: str, leads_out: bool) -> None:
+def test_link_that_leads_out_is_recognised(path: str, target: str, leads_out: bool) -> None:
     assert link(path, target).leads_out is leads_out
 
 
@@ -83,14 +83,14 @@ STEPS = st.lists(st.sampled_from(["..", "a", "b", "."]), min_size=1, max_size=5)
 
 
 @given(st.lists(st.sampled_from("ab"), min_size=1, max_size=3).map("/".join), STEPS)
-def test_a_link_that_stays_inside_never_names_what_is_above(path: str, target: str) -> None:
+def test_link_that_does_not_lead_out_resolves_inside(path: str, target: str) -> None:
     found = link(path, target)
     if not found.leads_out:
         end = os.path.normpath(Path("/root", path).parent / target)
         assert end == "/root" or end.startswith("/root/")
 
 
-def test_a_file_with_holes_is_known() -> None:
+def test_file_with_holes_is_sparse() -> None:
     assert remote_file(entry(size=1 << 20, disk=4096)).is_sparse
     assert not remote_file(entry(size=1 << 20, disk=1 << 20)).is_sparse
     assert not remote_file(entry(size=100, disk=0)).is_sparse

@@ -1,4 +1,4 @@
-"""What is there after a push, with the real rsync at both ends."""
+"""The result of a push, with the real rsync on both sides."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.remote.fake import FakeNode
 
 
 def contents(root: Path) -> dict[bytes, bytes]:
-    """Every file below `root`, by its relative name."""
+    """Return the content of every file below `root`, by its relative path."""
     files = (Path(folder) / name for folder, _, names in os.walk(root) for name in names)
     return {os.fsencode(file.relative_to(root)): file.read_bytes() for file in files}
 
@@ -35,7 +35,9 @@ PATHS = st.lists(NAMES, min_size=1, max_size=3).map(b"/".join)
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(files=st.dictionaries(PATHS, st.binary(max_size=2000), min_size=1, max_size=10))
-async def test_every_name_and_every_byte_arrives(node: FakeNode, files: dict[bytes, bytes]) -> None:
+async def test_files_of_any_name_and_content_arrive(
+    node: FakeNode, files: dict[bytes, bytes]
+) -> None:
     with tempfile.TemporaryDirectory() as name:
         root, target = Path(name) / "here", Path(name) / "there"
         root.mkdir()
@@ -54,9 +56,7 @@ async def test_every_name_and_every_byte_arrives(node: FakeNode, files: dict[byt
         assert pushed.files == len(expected)
 
 
-async def test_what_the_node_has_already_is_not_sent_again(
-    node: FakeNode, here: Path, there: Path
-) -> None:
+async def test_unchanged_files_are_not_sent_again(node: FakeNode, here: Path, there: Path) -> None:
     (here / "a.py").write_text("a" * 100_000)
     (here / "b.py").write_text("b" * 100_000)
     first = await push(node, collect(here), str(there))
@@ -70,7 +70,7 @@ async def test_what_the_node_has_already_is_not_sent_again(
     assert first.seconds > 0
 
 
-async def test_a_script_rewritten_within_the_second_with_as_many_bytes_arrives(
+async def test_script_rewritten_within_a_second_with_the_same_size_is_sent(
     node: FakeNode, here: Path, there: Path
 ) -> None:
     script = here / "train.py"
@@ -87,7 +87,7 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-async def test_nothing_on_the_node_is_deleted_and_its_folders_keep_their_modes(
+async def test_push_deletes_nothing_and_keeps_modes_of_folders(
     node: FakeNode, here: Path, there: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "there").chmod(0o750)
@@ -105,7 +105,7 @@ async def test_nothing_on_the_node_is_deleted_and_its_folders_keep_their_modes(
     assert (mode(there), mode(there / "lib")) == (0o750, 0o700)
 
 
-async def test_a_folder_that_is_a_link_on_the_node_stays_one(
+async def test_folder_that_is_a_link_on_the_node_stays_a_link(
     node: FakeNode, here: Path, there: Path
 ) -> None:
     (there / "disk").mkdir()
@@ -130,7 +130,7 @@ async def test_links_modes_and_times_are_kept(node: FakeNode, here: Path, there:
     assert (there / "dangling").readlink() == Path("/nowhere")
 
 
-async def test_empty_folders_arrive_with_their_modes_and_those_that_are_there_keep_what_they_have(
+async def test_empty_folders_arrive_with_modes_and_existing_ones_keep_theirs(
     node: FakeNode, here: Path, there: Path
 ) -> None:
     (here / "checkpoints").mkdir(mode=0o750)
@@ -143,7 +143,7 @@ async def test_empty_folders_arrive_with_their_modes_and_those_that_are_there_ke
     assert contents(there) == {b"checkpoints/last.pt": b"precious"}
 
 
-async def test_empty_folder_that_is_a_link_on_the_node_stays_one(
+async def test_empty_folder_that_is_a_link_on_the_node_stays_a_link(
     node: FakeNode, here: Path, there: Path
 ) -> None:
     (there / "disk").mkdir()
@@ -154,12 +154,12 @@ async def test_empty_folder_that_is_a_link_on_the_node_stays_one(
 
 
 def used(root: Path) -> int:
-    """The bytes of disk that a folder takes up."""
+    """Return the bytes that a folder takes on the disk."""
     files = [Path(folder) / name for folder, _, names in os.walk(root) for name in names]
     return sum({(s := os.lstat(file)).st_ino: s.st_blocks * 512 for file in files}.values())
 
 
-async def test_sparse_files_and_hard_links_take_up_what_they_do_here(
+async def test_sparse_files_and_hard_links_are_kept(
     node: FakeNode, here: Path, there: Path
 ) -> None:
     data = os.urandom(1 << 20)
@@ -176,7 +176,7 @@ async def test_sparse_files_and_hard_links_take_up_what_they_do_here(
         assert (there / "a").samefile(there / "lib/b")
 
 
-async def test_link_takes_the_place_of_an_empty_folder_and_of_a_file(
+async def test_link_replaces_an_empty_folder_and_a_file(
     node: FakeNode, here: Path, there: Path
 ) -> None:
     (here / "data").mkdir()
@@ -193,7 +193,7 @@ async def test_link_takes_the_place_of_an_empty_folder_and_of_a_file(
 @pytest.mark.parametrize(
     "name", ["a b", "-x", "quote'\"", "$HOME", "a\nb", "é", "~", "*", "a:b", "\udcff", "`id`", "{}"]
 )
-async def test_any_folder_name_serves_on_both_sides(
+async def test_folders_may_have_any_name_on_both_sides(
     node: FakeNode, here: Path, there: Path, name: str
 ) -> None:
     for side in (here, there):
@@ -203,14 +203,12 @@ async def test_any_folder_name_serves_on_both_sides(
     assert contents(there) == {os.fsencode(name) + b"/x": b"x"}
 
 
-async def test_a_relative_destination_is_a_mistake_of_the_caller(
-    node: FakeNode, here: Path
-) -> None:
+async def test_relative_destination_raises_value_error(node: FakeNode, here: Path) -> None:
     with pytest.raises(ValueError, match="not an absolute path: 'there'"):
         await push(node, collect(here), "there")
 
 
-async def test_an_empty_folder_is_pushed_in_no_time(
+async def test_push_of_an_empty_folder_sends_no_files(
     node: FakeNode, here: Path, there: Path
 ) -> None:
     assert (await push(node, collect(here), str(there))).files == 0
@@ -219,7 +217,7 @@ async def test_an_empty_folder_is_pushed_in_no_time(
 async def test_progress_rises_to_the_total(
     node: FakeNode, here: Path, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.sync.converse._PROGRESS_PERIOD", 0)
+    monkeypatch.setattr("orchestrator.sync.relay._PROGRESS_INTERVAL", 0)
     (here / "data.bin").write_bytes(os.urandom(1 << 20) * 64)
     seen: list[Progress] = []
     await push(node, collect(here), str(there), on_progress=seen.append)
@@ -230,7 +228,7 @@ async def test_progress_rises_to_the_total(
     assert len(seen) > 2
 
 
-async def test_the_users_rsync_settings_do_not_interfere(
+async def test_rsync_variables_of_the_user_are_ignored(
     node: FakeNode, here: Path, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RSYNC_RSH", "false")
@@ -240,7 +238,7 @@ async def test_the_users_rsync_settings_do_not_interfere(
     assert (await push(node, collect(here), str(there))).files == 1
 
 
-async def test_a_file_that_is_gone_before_the_push_is_not_missed(
+async def test_file_that_is_gone_before_the_push_is_ignored(
     node: FakeNode, here: Path, there: Path
 ) -> None:
     (here / "old.log").write_text("x")
@@ -251,7 +249,7 @@ async def test_a_file_that_is_gone_before_the_push_is_not_missed(
     assert (pushed.files, pushed.warning) == (1, None)
 
 
-async def test_a_file_that_vanishes_during_the_push_is_a_warning(
+async def test_file_that_vanishes_during_the_push_is_a_warning(
     node: FakeNode, here: Path, there: Path
 ) -> None:
     with (here / "a.bin").open("wb") as file:
@@ -268,17 +266,18 @@ async def test_a_file_that_vanishes_during_the_push_is_a_warning(
     assert "b.log" in pushed.warning
 
 
-async def test_pushes_to_all_are_bounded_in_order_and_fail_each_for_itself(
+async def test_push_all_is_limited_ordered_and_reports_each_failure(
     make_node: Callable[[str], FakeNode],
     here: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (here / "x").write_text("x")
+    tree = collect(here)
     targets = [
         (make_node(f"node{number}"), str(tmp_path / f"there{number}")) for number in range(6)
     ]
-    for number in (0, 1, 3, 4, 5):  # and for node2 not even its parent is there
+    for number in (0, 1, 3, 4, 5):  # not even the parent folder for node2
         (tmp_path / f"there{number}").mkdir()
     targets[2] = (targets[2][0], str(tmp_path / "no/folder"))
     open_channels: set[ProcessChannel] = set()
@@ -298,7 +297,7 @@ async def test_pushes_to_all_are_bounded_in_order_and_fail_each_for_itself(
 
     monkeypatch.setattr(FakeNode, "open", count_open)
     monkeypatch.setattr(ProcessChannel, "close", count_close)
-    results = await push_all(targets, collect(here), limit=3)
+    results = await push_all([(*target, tree) for target in targets], limit=3)
     assert [type(result) for result in results] == [Pushed, Pushed, SyncError] + [Pushed] * 3
     assert [result.node for result in results if isinstance(result, Pushed)] == [
         f"node{number}" for number in (0, 1, 3, 4, 5)

@@ -1,4 +1,4 @@
-"""Everything that can go wrong with a push, for real, and what is said about it."""
+"""What can go wrong with a push, and the errors for it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class RewritingNode(FakeNode):
 
 
 @pytest.fixture(autouse=True)
-def tell_of_every_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.sync.converse._PROGRESS_PERIOD", 0)
+def report_every_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.sync.relay._PROGRESS_INTERVAL", 0)
 
 
 @pytest.fixture
 def big(here: Path) -> Tree:
-    """Enough that a push is well under way when its first progress is told."""
-    with (here / "big.bin").open("wb") as file:  # no zeros: those would take up nothing on the disk
+    """A tree large enough that a push is under way when it reports progress."""
+    with (here / "big.bin").open("wb") as file:  # no zeros: they would take no space on the disk
         for _ in range(512):
             file.write(b"\x01" * (1 << 20))
     return collect(here)
@@ -47,7 +47,7 @@ def small(here: Path) -> Tree:
 
 
 async def nothing_left(processes: Processes) -> bool:
-    """Whether all processes end within a second: those who were cut off end by themselves."""
+    """Tell whether all processes end within a second: those that were cut off end by themselves."""
     for _ in range(100):
         if not processes():
             return True
@@ -66,7 +66,9 @@ async def failure(node: FakeNode, tree: Tree, there: Path, *, stall_timeout: flo
     return str(caught.value)
 
 
-async def test_a_node_without_rsync(node: RewritingNode, small: Tree, there: Path) -> None:
+async def test_missing_rsync_on_the_node_is_reported(
+    node: RewritingNode, small: Tree, there: Path
+) -> None:
     node.rewrite = lambda script: f"PATH=/nowhere; {script}"
     message = await failure(node, small, there)
     assert message.startswith("node0: rsync is not installed on the node\n")
@@ -75,7 +77,7 @@ async def test_a_node_without_rsync(node: RewritingNode, small: Tree, there: Pat
     assert "unexpectedly closed" not in message
 
 
-async def test_a_node_that_answers_with_something_else(
+async def test_node_that_does_not_speak_rsync_is_reported(
     node: RewritingNode, small: Tree, there: Path
 ) -> None:
     node.rewrite = lambda script: "echo Welcome to node0, have fun; exec cat"
@@ -83,14 +85,14 @@ async def test_a_node_that_answers_with_something_else(
     assert "node0: what answers on the node does not speak rsync's protocol" in message
 
 
-async def test_a_node_whose_rsync_refuses_the_options(
+async def test_old_rsync_on_the_node_is_reported(
     node: RewritingNode, small: Tree, there: Path
 ) -> None:
     node.rewrite = lambda script: "echo 'rsync: -s: unknown option' >&2; exit 1"
     assert "node0: the node's rsync is too old" in await failure(node, small, there)
 
 
-async def test_a_node_that_says_hostile_things(
+async def test_control_characters_from_the_node_are_removed(
     node: RewritingNode, small: Tree, there: Path
 ) -> None:
     node.rewrite = lambda script: r"printf 'evil \033[2J \007 \302\233 %s\n' 1 2 3 4 5 >&2; exit 3"
@@ -101,7 +103,7 @@ async def test_a_node_that_says_hostile_things(
 
 @pytest.fixture
 def locked(node: RewritingNode) -> Iterator[Path]:
-    """A folder that the node's user may not write (root may write anywhere)."""
+    """Yield a folder that the user of the node may not write (root may write anywhere)."""
     folder = Path(tempfile.mkdtemp())
     if os.geteuid() == 0:
         folder.chmod(0o755)
@@ -114,7 +116,7 @@ def locked(node: RewritingNode) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-async def test_a_folder_that_the_user_may_not_write(
+async def test_folder_without_write_permission_is_reported(
     node: RewritingNode, small: Tree, locked: Path
 ) -> None:
     message = await failure(node, small, locked)
@@ -122,21 +124,23 @@ async def test_a_folder_that_the_user_may_not_write(
     assert f"ls -ld {locked}" in message
 
 
-async def test_a_folder_whose_parent_is_missing(node: FakeNode, small: Tree, there: Path) -> None:
+async def test_missing_parent_folder_is_reported(node: FakeNode, small: Tree, there: Path) -> None:
     message = await failure(node, small, there / "no/folder")
-    assert f"node0: {there}/no/folder cannot be made on the node" in message
+    assert f"node0: {there}/no/folder cannot be created on the node" in message
 
 
-async def test_a_folder_that_is_gone_from_here(node: FakeNode, small: Tree, there: Path) -> None:
+async def test_missing_source_folder_is_reported(node: FakeNode, small: Tree, there: Path) -> None:
     shutil.rmtree(small.root)
     assert "node0: the folder to send is gone" in await failure(node, small, there)
 
 
-async def test_a_folder_where_a_file_is_to_go(node: FakeNode, small: Tree, there: Path) -> None:
+async def test_folder_in_the_way_of_a_file_is_reported(
+    node: FakeNode, small: Tree, there: Path
+) -> None:
     (there / "train.py").mkdir()
     (there / "train.py/kept").write_text("x")
     message = await failure(node, small, there)
-    assert f"node0: a folder below {there} stands where a file is to go" in message
+    assert f"node0: a folder below {there} is in the way of a file with its name" in message
     assert (there / "train.py/kept").exists()
 
 
@@ -158,22 +162,24 @@ def read_only_disk(tiny_disk: Path) -> Path:
 
 
 @pytest.mark.lab
-async def test_a_full_disk(node: FakeNode, big: Tree, tiny_disk: Path) -> None:
+async def test_full_disk_is_reported(node: FakeNode, big: Tree, tiny_disk: Path) -> None:
     message = await failure(node, big, tiny_disk)
-    assert message.startswith(f"node0: the disk that holds {tiny_disk} is full\n")
+    assert message.startswith(f"node0: the disk of the node that holds {tiny_disk} is full\n")
     assert f"df -h {tiny_disk}" in message
 
 
 @pytest.mark.lab
-async def test_a_read_only_disk(node: FakeNode, small: Tree, read_only_disk: Path) -> None:
+async def test_read_only_disk_is_reported(
+    node: FakeNode, small: Tree, read_only_disk: Path
+) -> None:
     message = await failure(node, small, read_only_disk)
     assert message.startswith(f"node0: {read_only_disk} is on a read-only file system\n")
 
 
-async def test_a_file_that_cannot_be_read_here(
+async def test_unreadable_file_is_reported(
     node: FakeNode, here: Path, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Root may read everything; what it sees of rsync is the same.
+    # Root can read everything, so a fake rsync reports the error.
     fake = here.parent / "rsync"
     fake.write_text(
         "#!/bin/sh\n"
@@ -181,14 +187,15 @@ async def test_a_file_that_cannot_be_read_here(
         "exit 23\n"
     )
     (here.parent / "rsync").chmod(0o755)
-    monkeypatch.setattr("orchestrator.sync.client.rsync_here", lambda: str(fake))
+    local = client.Rsync(str(fake), (3, 2, 7))
+    monkeypatch.setattr("orchestrator.sync.client.local_rsync", lambda: local)
     (here / "x").write_text("x")
     message = await failure(node, collect(here), there)
     assert message.startswith("node0: a file on this machine cannot be read\n")
     assert '"/x/key"' in message
 
 
-async def test_rsync_killed_here(
+async def test_rsync_killed_on_this_machine_is_reported(
     node: FakeNode, big: Tree, there: Path, processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = asyncio.create_subprocess_exec
@@ -210,15 +217,15 @@ async def test_rsync_killed_here(
     assert not (there / "big.bin").exists()
 
 
-async def test_rsync_killed_on_the_node(
+async def test_rsync_killed_on_the_node_is_reported(
     node: RewritingNode, big: Tree, there: Path, processes: Processes
 ) -> None:
-    # The script's own shell stays, and tells of the signal as sshd would.
+    # The shell of the script stays, and reports the signal as sshd would.
     node.rewrite = lambda script: f"{script.removeprefix('exec ')}; exit $?"
     killed: list[int] = []
 
     def kill(progress: Progress) -> None:
-        # Once: what is on its way still moves after that, and the shell may be gone by then.
+        # Once: bytes still move after that, and the shell may be gone by then.
         if 0 < progress.sent < progress.total and not killed:
             shell = node.channel._process.pid
             children = Path(f"/proc/{shell}/task/{shell}/children").read_text()
@@ -234,7 +241,7 @@ async def test_rsync_killed_on_the_node(
     assert await nothing_left(processes)
 
 
-async def test_a_link_that_breaks(
+async def test_broken_connection_is_reported(
     node: FakeNode, big: Tree, there: Path, processes: Processes
 ) -> None:
     def cut(progress: Progress) -> None:
@@ -246,14 +253,12 @@ async def test_a_link_that_breaks(
     assert await nothing_left(processes)
 
 
-async def test_a_node_that_cannot_be_asked(node: FakeNode, small: Tree, there: Path) -> None:
+async def test_lost_node_is_reported(node: FakeNode, small: Tree, there: Path) -> None:
     node.drop()
     assert (await failure(node, small, there)).startswith("node0: the connection broke\n")
 
 
-async def test_what_an_interrupted_push_brought_is_kept_for_the_next(
-    node: RewritingNode, here: Path, there: Path
-) -> None:
+async def test_interrupted_push_is_resumed(node: RewritingNode, here: Path, there: Path) -> None:
     (here / "big.bin").write_bytes(os.urandom(1 << 20) * 256)
     tree = collect(here)
     stopped: list[int] = []
@@ -272,28 +277,28 @@ async def test_what_an_interrupted_push_brought_is_kept_for_the_next(
     assert not (there / ".orch-partial").exists()
 
 
-async def test_a_node_that_never_answers(
+async def test_node_that_never_answers_times_out(
     node: RewritingNode, small: Tree, there: Path, processes: Processes
 ) -> None:
     node.rewrite = lambda script: "exec sleep 60"
     message = await failure(node, small, there, stall_timeout=0.3)
-    assert message.startswith("node0: nothing moved for 0.3 s")
+    assert message.startswith("node0: no data for 0.3 s")
     assert await nothing_left(processes)
 
 
-async def test_a_node_that_stops_taking_bytes(
+async def test_node_that_stops_reading_times_out(
     node: RewritingNode, big: Tree, there: Path, processes: Processes
 ) -> None:
     def freeze(progress: Progress) -> None:
         if 0 < progress.sent < progress.total:
             os.killpg(node.channel._process.pid, signal.SIGSTOP)
 
-    with pytest.raises(SyncError, match=r"node0: nothing moved for 0\.5 s"):
+    with pytest.raises(SyncError, match=r"node0: no data for 0\.5 s"):
         await push(node, big, str(there), on_progress=freeze, stall_timeout=0.5)
     assert await nothing_left(processes)
 
 
-async def test_a_slow_push_is_not_a_stalled_one(
+async def test_slow_push_does_not_time_out(
     node: FakeNode, here: Path, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = ProcessChannel.write
@@ -308,17 +313,17 @@ async def test_a_slow_push_is_not_a_stalled_one(
     assert pushed.seconds > 0.6
 
 
-async def test_a_cancelled_push_leaves_no_process_and_no_descriptor(
+async def test_cancelled_push_leaves_no_process_and_no_descriptor(
     node: FakeNode, big: Tree, there: Path, processes: Processes
 ) -> None:
     under_way = asyncio.Event()
     before = descriptors()
 
-    def tell(progress: Progress) -> None:
+    def note(progress: Progress) -> None:
         if progress.sent:
             under_way.set()
 
-    task = asyncio.create_task(push(node, big, str(there), on_progress=tell))
+    task = asyncio.create_task(push(node, big, str(there), on_progress=note))
     await asyncio.wait_for(under_way.wait(), 10)
     assert processes()
     task.cancel()
@@ -329,7 +334,7 @@ async def test_a_cancelled_push_leaves_no_process_and_no_descriptor(
     assert descriptors() == before
 
 
-async def test_a_finished_push_leaves_no_process_and_no_descriptor(
+async def test_finished_push_leaves_no_process_and_no_descriptor(
     node: FakeNode, small: Tree, there: Path, processes: Processes
 ) -> None:
     before = descriptors()
@@ -349,10 +354,10 @@ def rsync_that_says(
         (tmp_path / "rsync").write_text(f"#!/bin/sh\necho '{line}'\n")
         (tmp_path / "rsync").chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-        client._rsync.cache_clear()
+        client.local_rsync.cache_clear()
 
     yield put
-    client._rsync.cache_clear()
+    client.local_rsync.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -364,7 +369,7 @@ def rsync_that_says(
         "who?",
     ],
 )
-async def test_an_rsync_here_that_is_too_old(
+async def test_local_rsync_that_is_too_old_is_refused(
     node: FakeNode, small: Tree, there: Path, rsync_that_says: Callable[[str], None], line: str
 ) -> None:
     rsync_that_says(line)
@@ -375,14 +380,14 @@ async def test_an_rsync_here_that_is_too_old(
 
 
 @pytest.mark.parametrize("line", ["rsync  version 3.1.3  protocol", "rsync  version v3.2.7dev  p"])
-def test_an_rsync_here_that_is_new_enough(
+def test_local_rsync_that_is_new_enough_is_used(
     rsync_that_says: Callable[[str], None], tmp_path: Path, line: str
 ) -> None:
     rsync_that_says(line)
-    assert client.rsync_here() == str(tmp_path / "rsync")
+    assert client.local_rsync().path == str(tmp_path / "rsync")
 
 
-async def test_no_rsync_here(
+async def test_missing_local_rsync_is_reported(
     node: FakeNode,
     small: Tree,
     there: Path,

@@ -1,4 +1,4 @@
-"""Which files of a folder travel."""
+"""The files of a folder that are sent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def names(root: Path) -> list[str]:
     return list(collect(root).files)
 
 
-def test_files_are_named_by_sorted_relative_paths_and_counted_in_bytes(tmp_path: Path) -> None:
+def test_tree_has_sorted_relative_paths_and_its_size(tmp_path: Path) -> None:
     place(tmp_path, "train.py", "12345")
     place(tmp_path, "lib/b.py", "67")
     place(tmp_path, "lib/a.py")
@@ -32,7 +32,7 @@ def test_files_are_named_by_sorted_relative_paths_and_counted_in_bytes(tmp_path:
     assert found.listing == b"lib/a.py\0lib/b.py\0train.py\0"
 
 
-def test_version_control_caches_and_leftovers_stay_here(tmp_path: Path) -> None:
+def test_version_control_caches_and_leftovers_are_left_out(tmp_path: Path) -> None:
     for name in (".git/HEAD", "sub/.git", "__pycache__/a.cpython-311.pyc", "a.pyc", "lib/b.pyo",
                  ".mypy_cache/x", ".ruff_cache/x", ".pytest_cache/x", "lib/.ipynb_checkpoints/x",
                  ".DS_Store", "web/node_modules/x/y", ".orch-partial/big.bin", ".hg/x"):  # fmt: skip
@@ -42,14 +42,14 @@ def test_version_control_caches_and_leftovers_stay_here(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mark", ["pyvenv.cfg", "conda-meta/history"])
-def test_virtual_environments_stay_here_whatever_their_name(tmp_path: Path, mark: str) -> None:
+def test_virtual_environments_of_any_name_are_left_out(tmp_path: Path, mark: str) -> None:
     place(tmp_path, f"env/{mark}")
     place(tmp_path, "env/lib/x.py")
     place(tmp_path, "venv/x.py")  # only named like one
     assert names(tmp_path) == ["venv/x.py"]
 
 
-def test_orchignore_has_the_last_word(tmp_path: Path) -> None:
+def test_orchignore_overrides_gitignore_and_defaults(tmp_path: Path) -> None:
     place(tmp_path, ".gitignore", "data/\n*.log\n")
     place(tmp_path, ".orchignore", "!data/\n!*.pyc\nnotes.md\n")
     for name in ("data/x.csv", "a.log", "a.pyc", "notes.md"):
@@ -57,7 +57,7 @@ def test_orchignore_has_the_last_word(tmp_path: Path) -> None:
     assert names(tmp_path) == [".gitignore", ".orchignore", "a.pyc", "data/x.csv"]
 
 
-def test_gitignore_files_up_to_the_top_of_the_repository_hold(tmp_path: Path) -> None:
+def test_gitignore_files_up_to_the_top_of_the_repository_apply(tmp_path: Path) -> None:
     (tmp_path / "repo/.git").mkdir(parents=True)
     place(tmp_path, ".gitignore", "*.py\n")  # outside the repository
     place(tmp_path, "repo/.gitignore", "*.ckpt\n/examples/secret\n")
@@ -66,14 +66,14 @@ def test_gitignore_files_up_to_the_top_of_the_repository_hold(tmp_path: Path) ->
     assert names(tmp_path / "repo/examples") == ["more/secret", "train.py"]
 
 
-def test_a_folder_asked_for_by_name_travels_though_git_ignores_it(tmp_path: Path) -> None:
+def test_ignored_folder_that_is_named_is_sent(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     place(tmp_path, ".gitignore", "build/\n*.log\n")
     place(tmp_path, "build/train.py")
     assert names(tmp_path / "build") == ["train.py"]
 
 
-def test_an_ignored_folder_is_not_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ignored_folder_is_not_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place(tmp_path, ".gitignore", "data/\n")
     place(tmp_path, "data/deep/x")
     place(tmp_path, "lib/x")
@@ -90,7 +90,7 @@ def test_an_ignored_folder_is_not_entered(tmp_path: Path, monkeypatch: pytest.Mo
     assert entered == [root + b"/", root + b"/lib/"]
 
 
-def test_links_are_taken_as_links_and_what_is_no_file_is_not_taken(tmp_path: Path) -> None:
+def test_links_are_sent_as_links_and_special_files_left_out(tmp_path: Path) -> None:
     place(tmp_path, "folder/x")
     (tmp_path / "to-folder").symlink_to("folder")
     (tmp_path / "to-nowhere").symlink_to("nowhere")
@@ -100,27 +100,25 @@ def test_links_are_taken_as_links_and_what_is_no_file_is_not_taken(tmp_path: Pat
         assert names(tmp_path) == ["folder/x", "to-folder", "to-nowhere"]
 
 
-def test_a_link_as_an_ignore_file_is_not_read(tmp_path: Path) -> None:
+def test_ignore_file_that_is_a_link_is_not_read(tmp_path: Path) -> None:
     place(tmp_path, "elsewhere", "*\n")
     (tmp_path / ".gitignore").symlink_to("elsewhere")
     assert names(tmp_path) == [".gitignore", "elsewhere"]
 
 
-def test_names_that_are_not_text_survive(tmp_path: Path) -> None:
+def test_names_that_are_not_utf_8_are_kept(tmp_path: Path) -> None:
     odd = [b"-rf", b"a b", b"a\nb", b"quote'\"", b"\xff\xfe", "é".encode(), b"#x", b";x", b"*"]
     for name in odd:
         (tmp_path / os.fsdecode(name)).write_bytes(b"")
     assert sorted(map(os.fsencode, names(tmp_path))) == sorted(odd)
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+def test_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SyncError, match=r"/gone is not a folder\n.*--sync"):
         collect(tmp_path / "gone")
 
 
-def test_a_folder_that_cannot_be_listed_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreadable_folder_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place(tmp_path, "closed/x")
     real = os.scandir
 
@@ -136,10 +134,10 @@ def test_a_folder_that_cannot_be_listed_is_named(
         collect(tmp_path)
 
 
-def test_too_many_files_name_the_folder_that_holds_them(
+def test_too_many_files_are_reported_with_their_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tree, "MOST_FILES", 5)
+    monkeypatch.setattr(tree, "MAX_FILES", 5)
     for number in range(6):
         place(tmp_path, f"data/{number}")
     with pytest.raises(
@@ -150,7 +148,7 @@ def test_too_many_files_name_the_folder_that_holds_them(
     assert names(tmp_path) == []
 
 
-def test_entries_say_what_goes(tmp_path: Path) -> None:
+def test_entries_have_kind_size_time_mode_and_target(tmp_path: Path) -> None:
     place(tmp_path, "run.sh", "12345")
     (tmp_path / "run.sh").chmod(0o750)
     os.utime(tmp_path / "run.sh", ns=(0, 1_700_000_000_123_456_789))
@@ -164,7 +162,7 @@ def test_entries_say_what_goes(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
-def test_folders_that_have_nothing_that_goes_are_entries(tmp_path: Path) -> None:
+def test_folders_without_entries_are_entries(tmp_path: Path) -> None:
     place(tmp_path, ".gitignore", "*.pt\nscratch/\n")
     for name in ("a/b/c", "scratch/x", "checkpoints", "lib/__pycache__"):
         (tmp_path / name).mkdir(parents=True)
@@ -188,7 +186,7 @@ def test_file_with_several_names_counts_once(tmp_path: Path) -> None:
     assert collect(tmp_path / "d").repeated == frozenset()
 
 
-def test_digest_changes_with_what_goes_and_with_nothing_else(tmp_path: Path) -> None:
+def test_digest_changes_only_with_what_is_sent(tmp_path: Path) -> None:
     place(tmp_path, "one/a.py", "x")
     (tmp_path / "one/link").symlink_to("a.py")
     (tmp_path / "one/empty").mkdir()
@@ -225,7 +223,7 @@ def test_digest_changes_with_what_goes_and_with_nothing_else(tmp_path: Path) -> 
         ("link", ".", False),
     ],
 )
-def test_links_that_lead_out_of_the_folder_are_found(
+def test_links_out_yields_links_that_lead_out(
     tmp_path: Path, place: str, target: str, leads_out: bool
 ) -> None:
     (tmp_path / "lib").mkdir()
@@ -233,7 +231,7 @@ def test_links_that_lead_out_of_the_folder_are_found(
     assert [entry.path for entry in collect(tmp_path).links_out()] == [place] * leads_out
 
 
-def test_state_of_orch_in_the_folder_stays(tmp_path: Path) -> None:
+def test_state_folder_of_orch_is_left_out(tmp_path: Path) -> None:
     place(tmp_path, "home/.local/state/orch/runs/r/run.json")
     place(tmp_path, "home/.local/state/other/x")
     assert names(tmp_path) == ["home/.local/state/other/x"]

@@ -36,13 +36,13 @@ def test_fetched_has_files_size_and_rate() -> None:
 
 
 def test_fetched_lists_what_was_left_out_and_the_option() -> None:
-    left = ("a: newer here", *(f"{n}: a folder stands here" for n in range(5)))
+    left = ("a: newer here", *(f"{n}: there is a folder here" for n in range(5)))
     event = events.Fetched("node0", Path("/d"), 1, 10, 0, left, 1.0, newer=1)
     assert fetched(event).splitlines() == [
         "node0: fetched 1 file (10 B) into /d; 6 files left out:",
         "        a: newer here",
-        "        0: a folder stands here",
-        "        1: a folder stands here",
+        "        0: there is a folder here",
+        "        1: there is a folder here",
         "        and 3 more",
         "        --overwrite replaces files that are newer here",
     ]

@@ -153,7 +153,7 @@ def test_same_fault_of_many_nodes_is_one_row_with_one_remedy() -> None:
     (fault,) = faults(found)
     assert fault.splitlines() == [
         "n[1-2]: rsync is not installed",
-        "  → install rsync there, or bring the files yourself and use --no-sync",
+        "  → install rsync there, or copy the files yourself and use --no-sync",
     ]
 
 
