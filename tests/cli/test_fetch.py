@@ -149,7 +149,7 @@ def test_words_that_make_no_sense_are_told_in_a_line(orch: Orch, launch: Launch)
         (("fetch", "none"), "there is no run 'none'"),
         (("fetch", "none"), "orch fetch latest none"),
         (("fetch", "latest", ""), "matches no file"),
-        (("fetch", "latest", "../x"), "no path below the working folder"),
+        (("fetch", "latest", "../x"), "is not a path below the working folder"),
         (("fetch", "--nodes", "x"), "has no node 'x'"),
         (("fetch", "--to", "job/t.py"), "not a folder"),
         (("push", "latest", "/etc/passwd"), "not below the current folder"),

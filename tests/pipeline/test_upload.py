@@ -182,7 +182,7 @@ elif os.environ["RANK"] == "0":
     script = put(tmp_path / "exp", "train.py", text)
     assert "snapshot.pt" not in orch.launch(script, nodes=2).stderr
     second = orch.launch(script, nodes=2)
-    assert "was left on local0 by an earlier run, and is not on local1" in second.stderr
+    assert "was left on local0 by an earlier run and is missing on local1" in second.stderr
     assert "resume" in second.stderr
 
 
