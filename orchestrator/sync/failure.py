@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from orchestrator.errors import SyncError
 from orchestrator.util.quoting import line_to_paste
@@ -16,37 +16,27 @@ RERUN = "run it again: what has arrived is kept"
 _MAX_LINES = 3  # of rsync's messages in an error
 
 
-@dataclass(frozen=True)
-class Direction:
-    """What differs between errors of a push and of a fetch; all but `action` are ends of sentences."""
+Direction = Mapping[str, str]
+"""What differs between errors of a push and of a fetch: parts of sentences."""
 
-    action: str
-    sender: str
-    receiver: str
-    elsewhere: str
-    omit: str
-    if_gone: str
-    without_rsync: str
-
-
-PUSH = Direction(
-    action="sending files to",
-    sender="this machine",
-    receiver="the node",
-    elsewhere="or set another workdir in the inventory",
-    omit="or name it in .orchignore",
-    if_gone="run it again when it is back",
-    without_rsync="or copy the files yourself and use --no-sync",
-)
-FETCH = Direction(
-    action="fetching files into",
-    sender="the node",
-    receiver="this machine",
-    elsewhere="or fetch into another folder: --to DIR",
-    omit="or name what can be read: orch fetch RUN PATTERN",
-    if_gone="check what is there: orch exec -- ls",
-    without_rsync="or copy the files with scp",
-)
+PUSH: Direction = {
+    "action": "sending files to",
+    "sender": "this machine",
+    "receiver": "the node",
+    "elsewhere": "or set another workdir in the inventory",
+    "omit": "or name it in .orchignore",
+    "if_gone": "run it again when it is back",
+    "without_rsync": "or copy the files yourself and use --no-sync",
+}
+FETCH: Direction = {
+    "action": "fetching files into",
+    "sender": "the node",
+    "receiver": "this machine",
+    "elsewhere": "or fetch into another folder: --to DIR",
+    "omit": "or name what can be read: orch fetch RUN PATTERN",
+    "if_gone": "check what is there: orch exec -- ls",
+    "without_rsync": "or copy the files with scp",
+}
 
 
 def failure(
@@ -65,10 +55,9 @@ def failure(
     lines = list(filter(None, map(printable, said.splitlines())))
     telling = [line for line in lines if evidence.search(line)] or lines
     details = "".join(f"\n    {line}" for line in telling[:_MAX_LINES])
-    words = vars(direction)
-    cause = cause.format(where=printable(destination), **words)
+    cause = cause.format(where=printable(destination), **direction)
     # Complete, as it is for a command:
-    remedy = remedy.format(where=line_to_paste([destination]), **words)
+    remedy = remedy.format(where=line_to_paste([destination]), **direction)
     return SyncError(f"{cause}{details}", node=node, remedy=remedy)
 
 

@@ -77,7 +77,7 @@ class Transfer:
                 finished, code, stderr = await self._converse(client, expected)
         except TimeoutError:
             raise SyncError(
-                f"no data for {self._stall_timeout:g} s while {self._direction.action} "
+                f"no data for {self._stall_timeout:g} s while {self._direction['action']} "
                 f"{printable(self._folder)} ({self.count:,} bytes so far)",
                 node=name,
                 remedy=f"check whether a disk hangs, and {RERUN}",
