@@ -224,7 +224,8 @@ def local_rsync() -> Rsync:
     if path is None:
         raise SyncError(
             "rsync is not installed on this machine",
-            remedy=f"install it (apt-get install rsync; macOS: brew install rsync), {PUSH['without_rsync']}",
+            remedy="install it (apt-get install rsync; macOS: brew install rsync), "
+            + PUSH["without_rsync"],
         )
     try:
         output = subprocess.run(
