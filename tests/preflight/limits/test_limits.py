@@ -171,15 +171,15 @@ THERE = Script(Path("train.py"), "", None)  # with --no-sync
 @pytest.mark.parametrize(
     ("workdir", "status", "words"),
     [
-        ({}, Status.PASS, "room for files"),
+        ({}, Status.PASS, "space for files"),
         ({"free": 15 * MIB}, Status.FAIL, "/data/job (on /data) has only 15 MiB left"),
         ({"free": 255 * MIB}, Status.WARN, "/data/job (on /data) has only 255 MiB left"),
         ({"free": 2 * GIB}, Status.WARN, "has 2.0 GiB left of 100 GiB"),
-        ({"free": 2 * GIB, "size": 4 * GIB}, Status.PASS, "room"),
-        ({"free": 6 * GIB, "size": 1000 * GIB}, Status.PASS, "room"),
+        ({"free": 2 * GIB, "size": 4 * GIB}, Status.PASS, "space"),
+        ({"free": 6 * GIB, "size": 1000 * GIB}, Status.PASS, "space"),
         ({"free_files": 0}, Status.FAIL, "no more files"),
         ({"free_files": 12}, Status.WARN, "only 12 more files"),
-        ({"free_files": 0, "files": 0}, Status.PASS, "room"),
+        ({"free_files": 0, "files": 0}, Status.PASS, "space"),
         (
             {"problem": {"errno": errno.EDQUOT, "text": "Disk quota exceeded"}},
             Status.FAIL,
