@@ -1,4 +1,7 @@
-"""Every command of README, docs and examples, as printed, on lab hosts; its output has the shape shown."""
+"""Every command of README, docs and examples, as printed, on lab hosts; its output has the shape shown.
+
+README and some pages always; all with ORCH_DOCS=all, which takes several minutes.
+"""
 
 from __future__ import annotations
 
@@ -62,9 +65,15 @@ def _folder_of(page: Path, place: Path) -> Path:
     return folder
 
 
+_ALWAYS = {"README.md", "docs/guides/detach.md", "docs/guides/files.md", "docs/guides/logs.md"}
+_ALWAYS |= {"docs/guides/hosts.md", "examples/restarts/README.md"}
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: str(page.relative_to(_ROOT)))
 def test_page_is_followed_output_is_as_shown(page: Path, lab: Lab) -> None:
+    if str(page.relative_to(_ROOT)) not in _ALWAYS and os.environ.get("ORCH_DOCS") != "all":
+        pytest.skip("one of many: ORCH_DOCS=all")
     _forget(lab)
     folder = _folder_of(page, lab.home)
     problems = [_problem(each, lab, folder) for each in commands(page) if not each.not_run]
