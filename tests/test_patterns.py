@@ -20,11 +20,11 @@ from orchestrator.diagnose.label import MAX_TEXT
 from tests.regexes import faults, hostile
 
 ROOT = Path(orchestrator.__file__).parent
-SOON = 0.25  # seconds of CPU for one search
-SHORT = 1024  # for patterns of other rooms than those that read what ranks print
+MAX_SECONDS = 0.25  # seconds of CPU for one search
+SHORT_TEXT = 1024  # for patterns of other rooms than those that read what ranks print
 
-# Made of what is only known when they are needed: what they are made from is bounded where it is read.
-MADE_LATER = {
+# Made of what is only seen when they are needed: what they are made from is bounded where it is read.
+IN_FUNCTIONS = {
     "orchestrator.cli.script_words": "the name of an option of orch's",
     "orchestrator.diagnose.site_patterns": "the site's own, which are refused if they may take long",
     "orchestrator.diagnose.table": "the patterns of signatures, which are tried here",
@@ -39,7 +39,7 @@ MADE_LATER = {
     "orchestrator.sync.glob": "globs, which are made not to go back",
 }
 # A word of a command line, which has an end.
-BEARABLE = {"orchestrator.inventory.draft._WORD"}
+ALLOWED = {"orchestrator.inventory.draft._WORD"}
 
 ADVICE = """{name} may take very long on a text that is made for it: {faults}
   {pattern}
@@ -57,7 +57,7 @@ def modules() -> Iterator[tuple[str, Path]]:
             yield name.removesuffix(".__init__"), file
 
 
-def held(value: object, depth: int = 0) -> Iterator[re.Pattern[Any]]:
+def patterns_in(value: object, depth: int = 0) -> Iterator[re.Pattern[Any]]:
     """Yield the patterns in a value: itself, or what it is made of."""
     if isinstance(value, re.Pattern):
         yield value
@@ -65,12 +65,12 @@ def held(value: object, depth: int = 0) -> Iterator[re.Pattern[Any]]:
         return
     elif isinstance(value, tuple | list | set | frozenset):
         for item in value:
-            yield from held(item, depth + 1)
+            yield from patterns_in(item, depth + 1)
     elif isinstance(value, Mapping):
-        yield from held(tuple(value.values()), depth + 1)
+        yield from patterns_in(tuple(value.values()), depth + 1)
     elif dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
-            yield from held(getattr(value, field.name), depth + 1)
+            yield from patterns_in(getattr(value, field.name), depth + 1)
 
 
 def calls(file: Path, *, in_functions: bool = False) -> Iterator[ast.Call]:
@@ -101,17 +101,17 @@ def compiled(call: ast.Call) -> re.Pattern[Any] | None:
 def patterns() -> Mapping[str, re.Pattern[Any]]:
     """Return every pattern of orch's by where it is."""
     found: dict[str, re.Pattern[Any]] = {}
-    known: set[tuple[Any, int]] = set()
+    seen: set[tuple[Any, int]] = set()
 
     def add(name: str, pattern: re.Pattern[Any]) -> None:
-        if (pattern.pattern, pattern.flags) not in known:
-            known.add((pattern.pattern, pattern.flags))
+        if (pattern.pattern, pattern.flags) not in seen:
+            seen.add((pattern.pattern, pattern.flags))
             number = sum(1 for other in found if other.partition("#")[0] == name)
             found[f"{name}#{number}" if number else name] = pattern
 
     for name, file in modules():
         for variable, value in vars(importlib.import_module(name)).items():
-            for pattern in held(value):
+            for pattern in patterns_in(value):
                 add(f"{name}.{variable}", pattern)
         for call in calls(file):
             if (pattern_of_call := compiled(call)) is not None:
@@ -122,22 +122,22 @@ def patterns() -> Mapping[str, re.Pattern[Any]]:
     return found
 
 
-def test_a_pattern_that_is_made_later_is_accounted_for() -> None:
+def test_patterns_made_in_functions_are_accounted_for() -> None:
     """What a module makes as it is imported is found in its variables; a function may make anything."""
     unknown = [
         f"{name}:{call.lineno}"
         for name, file in modules()
         for call in calls(file, in_functions=True)
-        if compiled(call) is None and name not in MADE_LATER
+        if compiled(call) is None and name not in IN_FUNCTIONS
     ]
     assert unknown == []
 
 
 @pytest.mark.parametrize("name", patterns())
-def test_a_pattern_has_no_way_to_take_very_long(name: str) -> None:
+def test_pattern_cannot_backtrack_too_much(name: str) -> None:
     pattern = patterns()[name]
     found = faults(pattern)
-    if found and name not in BEARABLE:
+    if found and name not in ALLOWED:
         pytest.fail(
             ADVICE.format(name=name, faults="; ".join(found), pattern=pattern.pattern),
             pytrace=False,
@@ -145,12 +145,12 @@ def test_a_pattern_has_no_way_to_take_very_long(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", patterns())
-def test_a_text_that_is_made_to_hurt_a_pattern_costs_little(name: str) -> None:
+def test_pattern_is_fast_on_hostile_text(name: str) -> None:
     pattern = patterns()[name]
     reads_output = name.startswith(("signature", "orchestrator.diagnose", "orchestrator.logs"))
-    for text in hostile(pattern, MAX_TEXT if reads_output else SHORT):
+    for text in hostile(pattern, MAX_TEXT if reads_output else SHORT_TEXT):
         searched = text.encode() if isinstance(pattern.pattern, bytes) else text
-        assert min(_took(pattern, searched)) < SOON, text[:80]
+        assert min(_took(pattern, searched)) < MAX_SECONDS, text[:80]
 
 
 def _took(pattern: re.Pattern[Any], text: Any) -> Iterator[float]:
@@ -159,7 +159,7 @@ def _took(pattern: re.Pattern[Any], text: Any) -> Iterator[float]:
         started = time.process_time()
         pattern.search(text)
         yield time.process_time() - started
-        if time.process_time() - started < SOON:
+        if time.process_time() - started < MAX_SECONDS:
             return
 
 
@@ -175,7 +175,7 @@ def _took(pattern: re.Pattern[Any], text: Any) -> Iterator[float]:
         r"\d+\d+\d+x",
     ],
 )
-def test_a_pattern_that_goes_back_and_back_is_refused(pattern: str) -> None:
+def test_faults_of_a_backtracking_pattern(pattern: str) -> None:
     assert faults(re.compile(pattern))
 
 
@@ -191,5 +191,5 @@ def test_a_pattern_that_goes_back_and_back_is_refused(pattern: str) -> None:
         r"\w+\b: .*x",
     ],
 )
-def test_a_pattern_that_goes_back_once_at_most_is_taken(pattern: str) -> None:
+def test_faults_of_a_simple_pattern_are_empty(pattern: str) -> None:
     assert faults(re.compile(pattern)) == []

@@ -1,4 +1,4 @@
-"""The cause comes before its effects, by kind, by time, and by what the ranks tell together."""
+"""The order of hits, and what the ranks show together."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from orchestrator.diagnose import Evidence, Exit, Kind, Source, diagnose
 
-VICTIM = b"RuntimeError: [pair.cc:553] Connection closed by peer [10.0.0.17]:4711\n"
-CULPRIT = (
+LOST_PEER = b"RuntimeError: [pair.cc:553] Connection closed by peer [10.0.0.17]:4711\n"
+ROOT_CAUSE = (
     b'Traceback (most recent call last):\n  File "train.py", line 88, in step\nValueError: bad\n'
 )
 
@@ -16,9 +16,12 @@ def at(seconds: float) -> Callable[[int], float | None]:
     return lambda offset: seconds
 
 
-def test_63_victims_are_one_line_under_the_one_that_raised() -> None:
+def test_diagnose_63_ranks_that_lost_a_peer_are_one_hit_after_the_root() -> None:
     sources = [
-        (Source(f"rank-{rank}.err", rank, f"node{rank // 8}"), [CULPRIT if rank == 17 else VICTIM])
+        (
+            Source(f"rank-{rank}.err", rank, f"node{rank // 8}"),
+            [ROOT_CAUSE if rank == 17 else LOST_PEER],
+        )
         for rank in range(64)
     ]
     root, cascade = diagnose(sources).hits
@@ -26,29 +29,27 @@ def test_63_victims_are_one_line_under_the_one_that_raised() -> None:
     assert (cascade.kind, len(cascade.ranks), cascade.count) == (Kind.CASCADE, 63, 63)
 
 
-def test_of_two_roots_the_earlier_one_comes_first_where_times_are_known() -> None:
+def test_diagnose_with_times_puts_the_earlier_root_first() -> None:
     late = (Source("rank-0.err", 0, clock=at(2.0)), [b"Too many open files\n"])
     early = (Source("rank-1.err", 1, clock=at(1.0)), [b"No space left on device\n"])
     assert [hit.ranks for hit in diagnose([late, early]).hits] == [(1,), (0,)]
 
 
-def test_what_the_rank_has_that_is_known_to_have_failed_first_comes_before_earlier_trouble() -> (
-    None
-):
-    mended = (Source("rank-0.err", 0, clock=at(1.0)), [b"Too many open files\n"])
+def test_diagnose_puts_the_rank_that_failed_first_before_earlier_problems() -> None:
+    survived = (Source("rank-0.err", 0, clock=at(1.0)), [b"Too many open files\n"])
     fatal = (Source("rank-1.err", 1, clock=at(9.0)), [b"No space left on device\n"])
     ends = (Exit(0, -6, time=9.2), Exit(1, 1, time=9.1, first=True))
-    hits = diagnose([mended, fatal], Evidence(exits=ends)).hits
+    hits = diagnose([survived, fatal], Evidence(exits=ends)).hits
     assert [hit.ranks for hit in hits[:2]] == [(1,), (0,)]
 
 
-def test_without_times_the_order_of_reading_counts() -> None:
+def test_diagnose_without_times_keeps_the_order_of_reading() -> None:
     first = (Source("rank-0.err", 0), [b"Too many open files\n"])
     second = (Source("rank-1.err", 1, clock=at(1.0)), [b"No space left on device\n"])
     assert [hit.ranks for hit in diagnose([first, second]).hits] == [(0,), (1,)]
 
 
-def test_the_rank_that_a_launcher_saw_fail_first_comes_first() -> None:
+def test_diagnose_puts_the_first_failure_of_a_launcher_first() -> None:
     summary = b"Root Cause (first observed failure):\n[0]:\n  rank      : 1 (local_rank: 1)\n"
     summary += b"  exitcode  : 1 (pid: 14)\n=====\n"
     sources = [
@@ -59,7 +60,7 @@ def test_the_rank_that_a_launcher_saw_fail_first_comes_first() -> None:
     assert [hit.ranks for hit in diagnose(sources).hits] == [(1,), (0,)]
 
 
-def test_a_time_in_the_line_is_used() -> None:
+def test_diagnose_orders_by_the_time_in_a_line() -> None:
     log = (
         "2026-01-31T09:30:02.000Z r0 node0 │ Too many open files\n"
         "2026-01-31T09:30:01.000Z r1 node1 │ No space left on device\n"
@@ -74,18 +75,18 @@ def collective(rank: int, number: int) -> bytes:
     ) % (rank, rank, number)
 
 
-def test_the_rank_that_lags_behind_in_collectives_is_named() -> None:
+def test_watchdog_cause_names_the_rank_that_is_behind() -> None:
     log = [collective(rank, 1577 if rank == 3 else 1580) for rank in range(8)]
     (hit,) = diagnose([(Source("log"), log)]).hits
     assert "rank 3 is at ALLREDUCE number 1577" in hit.cause
 
 
-def test_no_rank_lags_where_all_stand_at_one_collective() -> None:
+def test_watchdog_cause_names_no_rank_if_all_are_at_one_collective() -> None:
     (hit,) = diagnose([(Source("log"), [collective(rank, 7) for rank in range(8)])]).hits
     assert "is at" not in hit.cause
 
 
-def test_the_numbers_of_several_process_groups_are_not_compared() -> None:
+def test_watchdog_numbers_of_several_process_groups_are_not_compared() -> None:
     log = [collective(0, 9141), collective(4, 12).replace(b"[Rank 4]", b"[Rank 1]")]
     (hit,) = diagnose([(Source("log"), log)]).hits
     assert "is at" not in hit.cause
@@ -95,14 +96,14 @@ def member(rank: int) -> bytes:
     return b"Initializing distributed: GLOBAL_RANK: %d, MEMBER: %d/4\n" % (rank, rank + 1)
 
 
-def test_members_that_do_not_come_are_a_hint() -> None:
+def test_missing_members_are_a_hint() -> None:
     (hit,) = diagnose([(Source("log"), [member(0), member(2), member(3)])]).hits
     assert (hit.signature.id, hit.kind) == ("training.member-missing", Kind.HINT)
 
 
-def test_members_that_all_came_are_nothing() -> None:
+def test_complete_members_are_no_hit() -> None:
     assert diagnose([(Source("log"), map(member, range(4)))]).hits == ()
 
 
-def test_a_hint_is_no_verdict() -> None:
+def test_verdict_is_never_a_hint() -> None:
     assert diagnose([(Source("log"), [b"step 1: loss=nan\n"])]).verdict is None

@@ -1,4 +1,4 @@
-"""Which files are meant by what a person names."""
+"""The files that a person names."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def found(*names: str | Path) -> list[str]:
     return [str(log.path) for log in find_logs(map(str, names)).logs]
 
 
-def test_a_folder_is_all_files_below_it_numbers_in_their_order(tmp_path: Path) -> None:
+def test_find_logs_of_a_folder_sorts_numbers_by_value(tmp_path: Path) -> None:
     write(tmp_path, "b/rank-2.log", "b/rank-10.log", "a.log", "b/a/x")
     below = [os.path.relpath(path, tmp_path) for path in found(tmp_path)]
     assert below == ["a.log", "b/rank-2.log", "b/rank-10.log", "b/a/x"]
 
 
-def test_what_is_named_twice_is_read_once(tmp_path: Path) -> None:
+def test_find_logs_lists_a_file_that_is_named_twice_once(tmp_path: Path) -> None:
     write(tmp_path, "a.log", "b.log")
     assert len(found(tmp_path / "b.log", tmp_path, tmp_path / "a.log")) == 2
 
 
-def test_of_a_folder_binary_files_and_pipes_are_left_out_but_not_where_they_are_named(
+def test_find_logs_leaves_binary_files_and_pipes_out_unless_named(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "model.pt").write_bytes(b"PK\x03\x04\0\0")
@@ -48,7 +48,7 @@ def test_of_a_folder_binary_files_and_pipes_are_left_out_but_not_where_they_are_
     assert find_logs([str(tmp_path / "pipe")]).logs[0].size is None
 
 
-def test_a_folder_of_very_many_files_is_read_in_part_and_that_is_said(
+def test_find_logs_of_too_many_files_is_partial_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "MAX_FILES", 3)
@@ -69,18 +69,20 @@ def test_a_folder_of_very_many_files_is_read_in_part_and_that_is_said(
         ("rank12345678.log", None),
     ],
 )
-def test_a_name_may_say_whose_lines_it_has(tmp_path: Path, name: str, rank: int | None) -> None:
+def test_find_logs_takes_the_rank_from_the_file_name(
+    tmp_path: Path, name: str, rank: int | None
+) -> None:
     write(tmp_path, name)
     assert find_logs([str(tmp_path / name)]).logs[0].source.rank == rank
 
 
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+def test_find_logs_of_a_missing_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no file 'gone/x'"):
         find_logs(["gone/x"])
     with pytest.raises(UsageError, match="there is no file"):
         find_logs(["a\0b"])
 
 
-def test_standard_input_has_a_name() -> None:
+def test_find_logs_of_a_dash_is_standard_input() -> None:
     (log,) = find_logs(["-", "-"]).logs
     assert (log.path, log.size, log.source.name) == (None, None, "(standard input)")

@@ -1,4 +1,4 @@
-"""Whose line it is, whatever launcher put what before it."""
+"""Prefixes of launchers, and whose line it is."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ PREFIXES = {
 
 
 @pytest.mark.parametrize(("prefix", "label"), PREFIXES.items())
-def test_the_prefix_of_a_launcher_is_taken_off(prefix: str, label: Label) -> None:
+def test_parse_line_removes_the_prefix_of_a_launcher(prefix: str, label: Label) -> None:
     line = parse_line(f"{prefix}ValueError: bad".encode())
     assert (line.text, line.label) == ("ValueError: bad", label)
 
 
-def test_the_indentation_behind_a_prefix_stays() -> None:
+def test_parse_line_keeps_the_indentation_after_a_prefix() -> None:
     line = parse_line(b'[rank3]:   File "train.py", line 3, in step')
     assert line.text == '  File "train.py", line 3, in step'
 
@@ -52,22 +52,22 @@ def test_the_indentation_behind_a_prefix_stays() -> None:
         "bash: x: y",
     ],
 )
-def test_what_is_no_prefix_stays(text: str) -> None:
+def test_parse_line_keeps_text_that_is_not_a_prefix(text: str) -> None:
     assert parse_line(text.encode()).text == text
 
 
-def test_the_host_of_a_line_of_nccl_is_known() -> None:
+def test_parse_line_of_nccl_has_the_host() -> None:
     line = parse_line(b"gpu-a:12:34 [1] misc/socket.cc:71 NCCL WARN Connection closed")
     assert line.label == Label(node="gpu-a")
     assert line.text == "misc/socket.cc:71 NCCL WARN Connection closed"
 
 
-def test_a_time_is_read() -> None:
+def test_parse_line_reads_the_time() -> None:
     line = parse_line("2026-01-31T09:30:00.125Z r3 node1 │ x".encode())
     assert line.time == 1769851800.125
 
 
-def test_a_line_of_orchs_own_json_is_read() -> None:
+def test_parse_line_reads_json_of_orch() -> None:
     raw = b'{"t": 12.5, "rank": 3, "local_rank": 1, "node": "node1", "text": "[rank3]: x"}'
     assert parse_line(raw) == Line("x", Label(rank=3, node="node1"), 12.5)
 
@@ -75,15 +75,15 @@ def test_a_line_of_orchs_own_json_is_read() -> None:
 @pytest.mark.parametrize(
     "raw", [b'{"t":', b'{"t": 1}', b'{"t": 1, "text": 3}', b'{"t":' + b"[" * 4000]
 )
-def test_what_only_looks_like_json_is_a_line(raw: bytes) -> None:
+def test_parse_line_of_invalid_json_is_the_text(raw: bytes) -> None:
     assert parse_line(raw).text == raw.decode()
 
 
-def test_colours_are_taken_off() -> None:
+def test_parse_line_removes_colours() -> None:
     line = parse_line(b"\x1b[1;35mValueError\x1b[0m: \x1b[35mbad\x1b[0m\x1b]0;title\x07")
     assert line.text == "ValueError: bad"
 
 
 @given(st.binary(max_size=2 * MAX_TEXT))
-def test_any_bytes_can_be_read(raw: bytes) -> None:
+def test_parse_line_accepts_any_bytes(raw: bytes) -> None:
     assert len(parse_line(raw).text) <= MAX_TEXT

@@ -1,4 +1,4 @@
-"""Launchers tell in a line how a process ended."""
+"""How a process ended, from the line of a launcher."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from orchestrator.diagnose import Exit
 from orchestrator.diagnose.label import Label
 from orchestrator.diagnose.launcher_exits import exits_in
 
-NOBODY = Label()
+NO_LABEL = Label()
 
-TOLD = {
+LINES = {
     "srun: error: node3: task 12: Exited with exit code 3": [Exit(12, 3, "node3")],
     "srun: error: node3: tasks 0,4-5: Killed": [
         Exit(0, -9, "node3"),
@@ -30,9 +30,9 @@ TOLD = {
 }
 
 
-@pytest.mark.parametrize(("line", "ends"), TOLD.items())
-def test_how_ranks_ended_is_read(line: str, ends: list[Exit]) -> None:
-    assert list(exits_in(line, NOBODY)) == ends
+@pytest.mark.parametrize(("line", "ends"), LINES.items())
+def test_exits_in_reads_lines_of_launchers(line: str, ends: list[Exit]) -> None:
+    assert list(exits_in(line, NO_LABEL)) == ends
 
 
 @pytest.mark.parametrize(
@@ -44,15 +44,15 @@ def test_how_ranks_ended_is_read(line: str, ends: list[Exit]) -> None:
         "child exited on signal 9",
     ],
 )
-def test_other_lines_tell_nothing(line: str) -> None:
-    assert list(exits_in(line, NOBODY)) == []
+def test_exits_in_ignores_other_lines(line: str) -> None:
+    assert list(exits_in(line, NO_LABEL)) == []
 
 
-def test_the_node_that_a_line_came_from_is_that_of_its_rank() -> None:
+def test_exits_in_takes_the_node_of_the_line() -> None:
     (end,) = exits_in("sigkill_handler] x exits with return code = 1", Label(node="node1"))
     assert end.node == "node1"
 
 
 @given(st.from_regex(r"[0-9,-]{1,40}", fullmatch=True))
-def test_numbers_of_any_size_are_read_in_bounded_memory(ranks: str) -> None:
-    assert len(list(exits_in(f"srun: error: n: tasks {ranks}: Killed", NOBODY))) <= 4096 + 40
+def test_exits_in_yields_a_limited_number_of_ranks(ranks: str) -> None:
+    assert len(list(exits_in(f"srun: error: n: tasks {ranks}: Killed", NO_LABEL))) <= 4096 + 40

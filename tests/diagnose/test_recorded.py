@@ -1,4 +1,4 @@
-"""Every row of the table, on a text that real software printed; and no row where nothing is wrong."""
+"""Every signature on a text that real software printed, and none on a healthy log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from orchestrator.diagnose import SIGNATURES, Diagnosis, Evidence, Exit, Kind, S
 
 TEXTS = Path(__file__).parent.parent / "recorded" / "failures"
 
-# What the software of this table printed when it was made to fail: tests/recorded/failures/cases.py.
+# Printed by software that was made to fail: tests/recorded/failures/cases.py.
 PRINTED = {
     "allocator": "memory.allocation",
     "arguments-unknown": "launcher.arguments",
@@ -103,7 +103,7 @@ PRINTED = {
     "worker-timeout": "loader.slow",
 }
 
-# Shapes as published, of what needs hardware, or a state of the host, that a test cannot have.
+# As published, of failures that need hardware or a state of the host that a test cannot have.
 PUBLISHED = {
     "accelerate-child": "python.exception",
     "accelerate-port-in-use": "net.port-in-use",
@@ -190,7 +190,7 @@ HARMLESS = {
     "omp-warning": "limits.omp-warning",
     "healthy-ddp": "net.reverse-name",
 }
-# Rows that come after others in the texts above.
+# Signatures that follow others in the texts above.
 BESIDES = {
     "net.port-in-use": "store-port-in-use",
     "gloo.mesh": "gloo-loopback",
@@ -201,7 +201,7 @@ BESIDES = {
     "store.closed": "store-server-died",
     "training.member-missing": "lightning-member-missing",
 }
-# Rows that say how a process ended, as its parent saw it; no text is needed.
+# Signatures of exit codes, which need no text.
 ENDS = {-1: "exit.hangup", -2: "exit.interrupt", -13: "exit.pipe", 126: "exit.not-executable"} | {
     127: "exit.not-found", -25: "disk.file-limit",
 }  # fmt: skip
@@ -213,40 +213,40 @@ def read(name: str) -> Diagnosis:
 
 
 @pytest.mark.parametrize(("name", "expected"), (PRINTED | PUBLISHED).items())
-def test_the_row_of_a_text_comes_first(name: str, expected: str) -> None:
+def test_recorded_text_gives_its_signature_first(name: str, expected: str) -> None:
     assert read(name).hits[0].signature.id == expected
 
 
 @pytest.mark.parametrize("name", HEALTHY)
-def test_a_healthy_log_has_no_verdict(name: str) -> None:
+def test_healthy_log_has_no_verdict(name: str) -> None:
     diagnosis = read(name)
     assert [hit.signature.id for hit in diagnosis.hits if hit.kind is not Kind.NOISE] == []
     assert diagnosis.verdict is None
 
 
 @pytest.mark.parametrize(("name", "expected"), HARMLESS.items())
-def test_what_looks_like_an_error_but_is_harmless_is_noise(name: str, expected: str) -> None:
+def test_harmless_text_is_noise(name: str, expected: str) -> None:
     (hit,) = read(name).hits
     assert (hit.signature.id, hit.kind) == (expected, Kind.NOISE)
 
 
 @pytest.mark.parametrize(("expected", "name"), BESIDES.items())
-def test_a_consequence_is_found_too(expected: str, name: str) -> None:
+def test_recorded_text_gives_consequences_too(expected: str, name: str) -> None:
     assert expected in {hit.signature.id for hit in read(name).hits}
 
 
 @pytest.mark.parametrize(("code", "expected"), ENDS.items())
-def test_an_exit_code_alone_is_explained(code: int, expected: str) -> None:
+def test_exit_code_alone_is_explained(code: int, expected: str) -> None:
     (hit,) = diagnose([], Evidence(exits=(Exit(rank=0, code=code),))).hits
     assert hit.signature.id == expected
 
 
-def test_every_row_has_a_text() -> None:
+def test_every_signature_has_a_recorded_text() -> None:
     tested = {*PRINTED.values(), *PUBLISHED.values(), *HARMLESS.values(), *BESIDES, *ENDS.values()}
     assert {signature.id for signature in SIGNATURES} - tested == set()
 
 
-def test_every_text_is_used() -> None:
+def test_every_recorded_text_is_used() -> None:
     assert {path.stem for path in TEXTS.glob("*/*.txt")} == {
         *PRINTED,
         *PUBLISHED,
@@ -255,7 +255,7 @@ def test_every_text_is_used() -> None:
     }
 
 
-def test_no_text_names_the_machine_that_it_was_made_on() -> None:
+def test_no_recorded_text_names_the_machine_that_made_it() -> None:
     for path in TEXTS.glob("*/*.txt"):
         text = path.read_text(encoding="utf-8")
         assert "/work/" not in text and "/root/" not in text, path

@@ -1,4 +1,4 @@
-"""Streams are read once, whatever their chunks, in bounded memory."""
+"""Scanning of streams: any chunks, bounded memory, speed."""
 
 from __future__ import annotations
 
@@ -34,73 +34,73 @@ def read(*chunks: bytes) -> Diagnosis:
     return diagnose([(Source("log"), chunks)])
 
 
-def test_tracebacks_of_ranks_may_be_interleaved() -> None:
+def test_scan_separates_interleaved_tracebacks() -> None:
     root, cascade = read(LOG).hits
     assert root.error is not None and cascade.error is not None
     assert (root.ranks, root.error.summary, root.error.line) == ((1,), "KeyError: 'labels'", 52)
     assert (cascade.ranks, cascade.error.function) == ((0, 2), "step")
 
 
-def test_lines_are_numbered_from_one() -> None:
+def test_scan_numbers_lines_from_one() -> None:
     root, cascade = read(LOG).hits
     assert (root.first.place.line, cascade.first.place.line) == (10, 9)
 
 
 @given(st.lists(st.integers(0, len(LOG)), max_size=20))
-def test_chunks_may_be_cut_anywhere(cuts: list[int]) -> None:
+def test_scan_does_not_depend_on_chunks(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(LOG)]
     chunks = [LOG[start:end] for start, end in itertools.pairwise(edges)]
     assert read(*chunks) == read(LOG)
 
 
-def test_far_into_a_long_log_numbers_are_right() -> None:
+def test_scan_numbers_lines_far_into_a_long_log() -> None:
     many = 3 * BLOCK // 10
     chunks = [b"x" * 9 + b"\n"] * many + [b"No space left on device\n"] + [b"x\n"] * 10
     (hit,) = read(*chunks).hits
     assert hit.first.place.line == many + 1
 
 
-def test_a_recorded_clock_gives_the_time_of_a_line() -> None:
+def test_scan_takes_times_from_the_clock_of_the_source() -> None:
     log = b"ok\nNo space left on device\n"
     (hit,) = diagnose([(Source("log", clock=float), [log])]).hits
     assert hit.first.place.time == 3.0
 
 
-def test_a_line_without_end_is_read_in_pieces() -> None:
+def test_scan_reads_an_endless_line_in_pieces() -> None:
     (hit,) = read(*[b"x" * BLOCK] * 8, b" No space left on device").hits
     assert len(hit.first.text) <= MAX_TEXT
 
 
-def test_what_comes_after_a_long_progress_bar_is_read() -> None:
+def test_scan_reads_what_follows_a_long_progress_bar() -> None:
     bar = b"".join(b"\r%d%%|###   | loss=2.31" % (percent % 100) for percent in range(20_000))
     (hit,) = read(b"start\n", bar, b"\rRuntimeError: No space left on device\n").hits
     assert (hit.first.place.line, hit.first.text) == (2, "RuntimeError: No space left on device")
 
 
-def test_the_end_of_a_long_line_is_read() -> None:
+def test_scan_reads_the_end_of_a_long_line() -> None:
     (hit,) = read(b"x" * 50_000, b" No space left on device\n").hits
     assert hit.first.text.endswith("x No space left on device")
 
 
-def test_lines_may_end_as_windows_has_it() -> None:
+def test_scan_accepts_crlf() -> None:
     root, cascade = read(LOG.replace(b"\n", b"\r\n")).hits
     assert root.error is not None and root.error.summary == "KeyError: 'labels'"
     assert (root.first.place.line, cascade.first.place.line) == (10, 9)
 
 
 @given(st.lists(st.binary(max_size=3 * BLOCK // 2), max_size=3))
-def test_blocks_hold_the_same_bytes(chunks: list[bytes]) -> None:
+def test_blocks_have_the_bytes_of_the_chunks(chunks: list[bytes]) -> None:
     found = list(blocks(chunks))
     assert b"".join(found) == b"".join(chunks)
     assert all(len(block) <= 2 * BLOCK for block in found)
 
 
 @given(st.binary(max_size=2000))
-def test_any_bytes_can_be_diagnosed(data: bytes) -> None:
+def test_scan_accepts_any_bytes(data: bytes) -> None:
     read(data, b"\nTraceback (most recent call last):\n", data)
 
 
-def test_what_is_shown_of_hostile_text_is_harmless() -> None:
+def test_scan_makes_hostile_text_printable() -> None:
     (hit,) = read(b"No space left on device \x1b[2J\x07\xe2\x80\xae" + b"x" * 5000).hits
     assert hit.first.text.isprintable() and len(hit.first.text) <= MAX_TEXT
 
@@ -110,7 +110,7 @@ def flood(line: bytes, size: int) -> Iterator[bytes]:
         yield line * 1000
 
 
-def test_a_flood_of_failures_is_counted_in_bounded_memory() -> None:
+def test_scan_counts_a_flood_in_bounded_memory() -> None:
     line = b"[rank7]: RuntimeError: Connection closed by peer [10.0.0.17]:4711\n"
     size = 4 << 20
     tracemalloc.start()
@@ -121,14 +121,14 @@ def test_a_flood_of_failures_is_counted_in_bounded_memory() -> None:
     assert peak < size // 2
 
 
-def test_a_traceback_that_nothing_follows_does_not_slow_down_what_others_print() -> None:
+def test_scan_is_fast_after_an_unfinished_traceback() -> None:
     log = b'[rank3]: Traceback (most recent call last):\n[rank3]:   File "a.py", line 1, in f\n'
     start = time.process_time()
     diagnose([(Source("log"), [log, *flood(b"step 100 of 1000: loss 2.31\n", 32 << 20)])])
     assert time.process_time() - start < 2.0
 
 
-def test_ordinary_output_is_read_fast() -> None:
+def test_scan_reads_ordinary_output_fast() -> None:
     line = b"epoch 3 step 1042 loss 2.3145 lr 1.0e-04 grad_norm 1.21 tokens/s 123456 mem 45.1GiB\n"
     start = time.process_time()
     diagnose([(Source("log"), flood(line, 64 << 20))])

@@ -1,4 +1,4 @@
-"""Which patterns a site's signature may have: what they cost is known before they are used."""
+"""The patterns that a signature of the site may have."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.diagnose.site_patterns import MAX_DEPTH, MAX_PATTERN, checked
 from orchestrator.diagnose.table import literals
 from tests.regexes import hostile
 
-TAKEN = [
+ACCEPTED = [
     "switch .* is down",
     r"link (?P<port>\S+) is down after (?P<seconds>\d+) s",
     r"fabric manager.*code (?P<code>\d+)",
@@ -27,13 +27,13 @@ TAKEN = [
 ]
 
 
-@pytest.mark.parametrize("pattern", TAKEN)
-def test_checked_takes_what_a_person_would_write(pattern: str) -> None:
+@pytest.mark.parametrize("pattern", ACCEPTED)
+def test_checked_accepts_common_patterns(pattern: str) -> None:
     assert checked(pattern).pattern == pattern
 
 
-@pytest.mark.parametrize("pattern", TAKEN)
-def test_pattern_taken_costs_little_on_a_text_made_to_hurt_it(pattern: str) -> None:
+@pytest.mark.parametrize("pattern", ACCEPTED)
+def test_checked_pattern_is_fast_on_hostile_text(pattern: str) -> None:
     compiled = checked(pattern)
     for text in hostile(compiled, MAX_TEXT):
         started = time.process_time()
@@ -59,7 +59,7 @@ def test_pattern_taken_costs_little_on_a_text_made_to_hurt_it(pattern: str) -> N
         "abc.*(?!.*b.*c)",
     ],
 )
-def test_checked_refuses_what_may_take_very_long(pattern: str) -> None:
+def test_checked_refuses_patterns_that_may_take_long(pattern: str) -> None:
     with pytest.raises(ValueError, match="it may take very long"):
         checked(pattern)
 
@@ -91,7 +91,7 @@ def test_checked_refuses_with_the_reason(pattern: str, why: str) -> None:
 
 
 @given(st.text(alphabet=r"ab()[]{}*+?|.^$\d-?:!=<>,1é", max_size=12))
-def test_checked_takes_or_refuses_whatever_the_text(text: str) -> None:
+def test_checked_accepts_or_refuses_any_text(text: str) -> None:
     try:
         compiled = checked(f"{text}link")
     except ValueError as error:
@@ -101,7 +101,9 @@ def test_checked_takes_or_refuses_whatever_the_text(text: str) -> None:
 
 
 @given(st.text(alphabet="ab()[]{}*+?.^-:1", max_size=8), st.data())
-def test_what_a_pattern_taken_matches_holds_its_literals(text: str, data: st.DataObject) -> None:
+def test_checked_pattern_matches_only_texts_with_its_literals(
+    text: str, data: st.DataObject
+) -> None:
     try:
         compiled = checked(f"{text}link")
     except ValueError:
@@ -120,7 +122,7 @@ def test_what_a_pattern_taken_matches_holds_its_literals(text: str, data: st.Dat
         "(?:a(?:b(?:c(?:d(?:e(?:f(?:g)?h)?i)?j)?k)?l)?m)?" * 20,
     ],
 )
-def test_long_and_nested_pattern_is_judged_in_little_time(text: str) -> None:
+def test_checked_is_fast_for_long_and_nested_patterns(text: str) -> None:
     started = time.process_time()
     with suppress(ValueError):
         checked(f"{text}link")

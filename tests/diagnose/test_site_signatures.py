@@ -1,4 +1,4 @@
-"""Signatures of a site's own: what is read, what is left out; no file stops a diagnosis."""
+"""Signatures of the site: what is read and what is left out; no file stops a diagnosis."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ check = "net.tcp"
 
 
 def signature(**changed: str) -> str:
-    """Return a table with some of its values, as TOML, changed; an empty one is left out."""
+    """Return a table as TOML with some values changed; an empty value is left out."""
     values = {
         "id": "'site.a'",
         "meaning": "'it broke'",
@@ -54,20 +54,20 @@ def file(tmp_path: Path) -> Path:
 
 
 def problems_of(file: Path, text: str | bytes) -> list[str]:
-    """Return what is said of a file of this text, without the name of the file."""
+    """Return the problems of a file with this text, without the name of the file."""
     file.write_bytes(text.encode() if isinstance(text, str) else text)
     found = read_signatures([file])
     assert all(str(file) in problem for problem in found.problems)
     return [problem.replace(str(file), "FILE") for problem in found.problems]
 
 
-def told_of(diagnosis: Diagnosis) -> list[tuple[str, str | None]]:
+def ids_and_files(diagnosis: Diagnosis) -> list[tuple[str, str | None]]:
     """Return the ids and the files of the hits in the JSON of a diagnosis."""
-    told = json.loads(json.dumps(as_json(diagnosis)))
-    return [(hit["id"], hit["signature_file"]) for hit in told["hits"]]
+    described = json.loads(json.dumps(as_json(diagnosis)))
+    return [(hit["id"], hit["signature_file"]) for hit in described["hits"]]
 
 
-def test_read_signatures_returns_what_the_file_says(file: Path) -> None:
+def test_read_signatures_returns_the_signatures_of_a_file(file: Path) -> None:
     file.write_text(SWITCH + signature(kind="'cascade'", after="'a {rank}'", is_survivable="true"))
     found = read_signatures([file])
     assert found.problems == ()
@@ -93,7 +93,7 @@ def test_example_in_the_guide_is_read(file: Path) -> None:
     assert [each.id for each in read_signatures([file]).signatures] == ["site.switch-down"]
 
 
-def test_diagnose_fills_in_what_a_site_signature_found_and_tells_its_file(file: Path) -> None:
+def test_diagnose_fills_in_a_site_signature_and_names_its_file(file: Path) -> None:
     file.write_text(SWITCH)
     streams = [(Source("log", rank=3), [b"step 1\nfabricd: lost uplink of r17\n"])]
     diagnosis = diagnose(streams, extra=read_signatures([file]).signatures)
@@ -101,19 +101,19 @@ def test_diagnose_fills_in_what_a_site_signature_found_and_tells_its_file(file: 
     assert verdict is not None
     assert verdict.meaning == "the leaf switch of r17 is down"
     assert verdict.fix.endswith("exclude r17 until it is back")
-    assert told_of(diagnosis) == [("site.switch-down", str(file))]
+    assert ids_and_files(diagnosis) == [("site.switch-down", str(file))]
 
 
-def test_site_signature_counts_before_one_of_orch_of_its_kind(file: Path) -> None:
+def test_site_signature_takes_precedence_over_one_of_orch(file: Path) -> None:
     line = b"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.22 GiB.\n"
     streams = [(Source("log"), [line])]
     file.write_text(signature(patterns="['CUDA out of memory']"))
     own, of_site = diagnose(streams), diagnose(streams, extra=read_signatures([file]).signatures)
-    assert told_of(own) == [("cuda.memory", None)]
-    assert told_of(of_site) == [("site.a", str(file))]
+    assert ids_and_files(own) == [("cuda.memory", None)]
+    assert ids_and_files(of_site) == [("site.a", str(file))]
 
 
-def test_noise_of_the_site_is_noise(file: Path) -> None:
+def test_is_noise_includes_the_site(file: Path) -> None:
     file.write_text(
         signature(kind="'noise'", patterns=r"['quota of (?P<n>\w+) ok', 'quota is (?P<n>\w+)']")
     )
@@ -122,7 +122,7 @@ def test_noise_of_the_site_is_noise(file: Path) -> None:
     assert not is_noise("quota of ann ok")
 
 
-def test_every_signature_of_orch_is_refused_in_a_file_for_its_id(file: Path) -> None:
+def test_read_signatures_refuses_ids_of_orch(file: Path) -> None:
     file.write_text("".join(signature(id=f"'{each.id}'") for each in SIGNATURES[:20]))
     found = read_signatures([file])
     assert found.signatures == () and len(found.problems) == 20
@@ -171,7 +171,7 @@ def test_every_signature_of_orch_is_refused_in_a_file_for_its_id(file: Path) -> 
         ({"patterns": "['(a+)+broke']"}, "its pattern '(a+)+broke': it may take very long"),
     ],
 )
-def test_faulty_signature_is_left_out_with_one_problem_and_the_others_stay(
+def test_read_signatures_leaves_only_the_faulty_signature_out(
     file: Path, changed: dict[str, str], why: str
 ) -> None:
     (problem,) = problems_of(file, signature(**changed) + SWITCH)
@@ -194,14 +194,14 @@ def test_faulty_signature_is_left_out_with_one_problem_and_the_others_stay(
         ("signature = [3]\n", "signature number 1 of FILE is left out: it is not a table"),
     ],
 )
-def test_file_that_is_wrong_as_a_whole_is_one_problem(
+def test_read_signatures_of_an_invalid_file_is_one_problem(
     file: Path, text: str | bytes, why: str
 ) -> None:
     (problem,) = problems_of(file, text)
     assert problem.startswith(why)
 
 
-def test_of_two_signatures_of_one_id_the_first_counts(tmp_path: Path) -> None:
+def test_read_signatures_keeps_the_first_of_two_with_one_id(tmp_path: Path) -> None:
     first, second = tmp_path / "first.toml", tmp_path / "second.toml"
     first.write_text(signature())
     second.write_text(signature(cause="'another'"))
@@ -212,7 +212,7 @@ def test_of_two_signatures_of_one_id_the_first_counts(tmp_path: Path) -> None:
     )
 
 
-def test_signatures_and_problems_have_a_bound(file: Path) -> None:
+def test_read_signatures_limits_signatures_and_problems(file: Path) -> None:
     many = "".join(signature(id=f"'site.n{n}'") for n in range(MAX_SIGNATURES + 30))
     problems = problems_of(file, many)
     assert len(read_signatures([file]).signatures) == MAX_SIGNATURES
@@ -221,7 +221,7 @@ def test_signatures_and_problems_have_a_bound(file: Path) -> None:
 
 
 @given(st.binary(max_size=400) | st.text(max_size=200).map(lambda text: (SWITCH + text).encode()))
-def test_read_signatures_never_raises_whatever_the_bytes(
+def test_read_signatures_accepts_any_bytes(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:
     file = tmp_path_factory.getbasetemp() / "any.toml"
@@ -237,7 +237,9 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from([*module._PARSERS, "x"]), VALUES))
-def test_table_of_any_values_is_a_signature_or_a_problem(table: dict[str, object]) -> None:
+def test_read_signatures_of_any_values_is_a_signature_or_a_problem(
+    table: dict[str, object],
+) -> None:
     held = {"signature": [{"id": "site.a", "patterns": ["it broke"], **table}]}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "_read", lambda path: held)
@@ -246,7 +248,7 @@ def test_table_of_any_values_is_a_signature_or_a_problem(table: dict[str, object
     diagnose([(Source("log"), [b"it broke\n"])], extra=found.signatures)
 
 
-def test_variable_names_several_files_and_one_that_is_missing_is_told(
+def test_site_signatures_reads_the_files_of_the_variable_and_reports_a_missing_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.toml").write_text(signature())
@@ -259,7 +261,7 @@ def test_variable_names_several_files_and_one_that_is_missing_is_told(
     assert found.problems == (f"{tmp_path / 'none.toml'} is left out: there is no such file",)
 
 
-def test_without_the_variable_the_files_of_the_user_and_the_site_are_read(
+def test_site_signatures_without_the_variable_reads_the_configuration_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for folder, text in (("user", signature(cause="'of the user'")), ("site", SWITCH)):
@@ -275,7 +277,7 @@ def test_without_the_variable_the_files_of_the_user_and_the_site_are_read(
     assert (len(site_signatures().signatures), site_signatures().problems) == (1, ())
 
 
-def test_examine_tells_what_is_left_out_and_goes_on(
+def test_examine_reports_a_faulty_site_signature_and_continues(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file.write_text(signature(kind="'rot'") + SWITCH)

@@ -1,4 +1,4 @@
-"""The table itself: complete and sound."""
+"""The table of signatures."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def test_ids_are_unique() -> None:
     assert len({signature.id for signature in SIGNATURES}) == len(SIGNATURES)
 
 
-def test_every_check_that_is_named_exists() -> None:
+def test_checks_of_signatures_exist() -> None:
     assert {s.check for s in SIGNATURES if s.check} <= {check.id for check in CHECKS}
 
 
-def test_a_cascade_says_what_it_follows_from() -> None:
+def test_cascades_name_what_they_follow_from() -> None:
     assert [s.id for s in SIGNATURES if s.kind is Kind.CASCADE and s.after is None] == []
 
 
 @pytest.mark.parametrize("signature", SIGNATURES, ids=lambda signature: signature.id)
-def test_words_for_a_person_are_short_and_filled_by_every_pattern(signature: Signature) -> None:
+def test_texts_are_short_and_use_groups_of_every_pattern(signature: Signature) -> None:
     for text in (signature.meaning, signature.cause, signature.fix):
         assert 0 < len(text) <= 220 and not text.endswith(".")
         for pattern in signature.patterns:
@@ -41,9 +41,7 @@ def test_words_for_a_person_are_short_and_filled_by_every_pattern(signature: Sig
 
 
 @pytest.mark.parametrize(("signature", "pattern"), PATTERNS)
-def test_a_pattern_has_a_text_that_is_searched_for_first(
-    signature: Signature, pattern: str
-) -> None:
+def test_every_pattern_has_one_text_to_search_for(signature: Signature, pattern: str) -> None:
     held = [
         text
         for text, group in rules().items()
@@ -53,7 +51,7 @@ def test_a_pattern_has_a_text_that_is_searched_for_first(
 
 
 @given(st.data())
-def test_what_a_pattern_matches_holds_its_literals(data: st.DataObject) -> None:
+def test_pattern_matches_only_texts_with_its_literals(data: st.DataObject) -> None:
     _, pattern = data.draw(st.sampled_from(PATTERNS))
     found = re.search(pattern, text := data.draw(st.from_regex(pattern)))
     assert found is not None
@@ -80,10 +78,10 @@ def test_what_a_pattern_matches_holds_its_literals(data: st.DataObject) -> None:
         ("^a.*b$", ["a", "b"]),
     ],
 )
-def test_literals_are_what_every_match_has(pattern: str, expected: list[str]) -> None:
+def test_literals_are_in_every_match(pattern: str, expected: list[str]) -> None:
     assert literals(pattern) == expected
 
 
-def test_a_choice_outside_of_groups_is_refused() -> None:
+def test_literals_refuses_alternatives_outside_of_groups() -> None:
     with pytest.raises(ValueError, match="alternatives outside of a group"):
         literals("a|b")

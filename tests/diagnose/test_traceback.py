@@ -1,4 +1,4 @@
-"""An exception is read with its place in the user's own code, and with what it was raised from."""
+"""Exceptions, with the line in the user's own code and what they were raised from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def error_of(text: str) -> PythonError:
     return error
 
 
-def test_the_innermost_frame_of_the_users_own_code_is_named() -> None:
+def test_traceback_gives_the_innermost_frame_of_the_users_code() -> None:
     error = error_of("""\
 Traceback (most recent call last):
   File "/home/user/job/train.py", line 60, in <module>
@@ -47,19 +47,19 @@ RuntimeError: mat1 and mat2 shapes cannot be multiplied (8x4 and 5x1)
     assert error.message == "mat1 and mat2 shapes cannot be multiplied (8x4 and 5x1)"
 
 
-def test_an_exception_without_message_or_own_frame_is_read() -> None:
+def test_traceback_without_message_or_own_frame() -> None:
     error = error_of("Traceback (most recent call last):\nStopIteration\n")
     assert error == PythonError("StopIteration", "")
 
 
-def test_a_message_of_several_lines_is_kept() -> None:
+def test_traceback_keeps_a_message_of_several_lines() -> None:
     error = error_of(
         "Traceback (most recent call last):\nValueError: bad:\n\tsize 3\n\tsize 4\nok\n"
     )
     assert error.message == "bad:\nsize 3\nsize 4"
 
 
-def test_what_it_was_raised_from_is_kept() -> None:
+def test_traceback_keeps_the_cause_of_an_exception() -> None:
     error = error_of("""\
 Traceback (most recent call last):
   File "/home/user/job/data.py", line 3, in load
@@ -76,7 +76,7 @@ ValueError: no labels
     assert (error.because.summary, error.because.line) == ("KeyError: 'labels'", 3)
 
 
-def test_of_a_chain_the_first_that_is_known_is_told() -> None:
+def test_chain_of_exceptions_is_reported_by_the_first_known_one() -> None:
     hit, *others = read("""\
 Traceback (most recent call last):
 OSError: [Errno 28] No space left on device
@@ -91,7 +91,7 @@ ValueError: cannot save
     assert hit.error is not None and hit.error.summary == "ValueError: cannot save"
 
 
-def test_source_code_in_a_traceback_is_not_taken_for_a_failure() -> None:
+def test_source_code_in_a_traceback_is_not_matched() -> None:
     (hit,) = read("""\
 Traceback (most recent call last):
   File "/home/user/job/train.py", line 8, in save
@@ -101,13 +101,13 @@ ValueError: x
     assert hit.signature.id == "python.exception"
 
 
-def test_an_exception_of_a_worker_is_told_from_where_it_was_raised() -> None:
+def test_exception_of_a_worker_has_the_frame_that_raised_it() -> None:
     text = (PRINTED / "worker-raised.txt").read_text(encoding="utf-8")
     error = error_of(text)
     assert (error.type, error.function) == ("FileNotFoundError", "__getitem__")
 
 
-def test_the_same_exception_on_many_ranks_is_one_and_others_are_others() -> None:
+def test_same_exception_on_several_ranks_is_one_hit() -> None:
     log = "".join(
         f"[rank{rank}]: Traceback (most recent call last):\n"
         f"[rank{rank}]:   File \"train.py\", line {7 if rank else 9}, in f\n"
@@ -117,7 +117,7 @@ def test_the_same_exception_on_many_ranks_is_one_and_others_are_others() -> None
     assert [hit.ranks for hit in read(log).hits] == [(0,), (1, 2, 3, 4, 5, 6, 7)]
 
 
-def test_the_exception_of_what_python_goes_on_after_is_nothing() -> None:
+def test_ignored_exception_is_no_hit() -> None:
     ignored = """\
 Exception ignored in: <function Loader.__del__ at 0x7f0000000000>
 Traceback (most recent call last):
@@ -133,7 +133,7 @@ AssertionError: can only test a child process
 
 
 @pytest.mark.parametrize("prefix", ["(Trainer pid=12, ip=10.0.0.1) ", "GPU2: ", "12:03:44 ERROR "])
-def test_what_stands_before_each_line_of_a_traceback_is_passed_over(prefix: str) -> None:
+def test_traceback_ignores_a_prefix_of_its_lines(prefix: str) -> None:
     lines = [
         "Traceback (most recent call last):",
         '  File "train.py", line 3, in step',
@@ -144,7 +144,7 @@ def test_what_stands_before_each_line_of_a_traceback_is_passed_over(prefix: str)
     assert (error.type, error.message, error.line) == ("ValueError", "bad", 3)
 
 
-def test_a_failed_distributed_checkpoint_is_told_by_what_a_rank_raised() -> None:
+def test_distributed_checkpoint_error_is_that_of_the_rank() -> None:
     text = (PRINTED / "checkpoint-distributed.txt").read_text(encoding="utf-8")
     hit = read(text).hits[0]
     assert hit.signature.id == "disk.no-file" and hit.ranks == (0, 1)
@@ -154,7 +154,7 @@ def test_a_failed_distributed_checkpoint_is_told_by_what_a_rank_raised() -> None
     )
 
 
-def test_a_log_that_breaks_off_in_an_exception_is_told() -> None:
+def test_traceback_at_the_end_of_a_log_is_complete() -> None:
     assert error_of("Traceback (most recent call last):\nValueError: bad").message == "bad"
 
 
@@ -165,7 +165,7 @@ def recorded_error_file() -> bytes:
     return found[0].encode()
 
 
-def test_the_error_file_of_torch_is_read() -> None:
+def test_read_error_file_of_torch() -> None:
     read = read_error_file(recorded_error_file())
     assert read is not None
     error, time = read
@@ -173,7 +173,7 @@ def test_the_error_file_of_torch_is_read() -> None:
     assert time is not None and time > 1_700_000_000
 
 
-def test_the_error_file_of_a_rank_is_its_exception() -> None:
+def test_error_file_of_a_rank_is_its_exception() -> None:
     files = ((Source("error.json", rank=1, node="node1"), recorded_error_file()),)
     (hit,) = diagnose([], Evidence(error_files=files)).hits
     assert (hit.signature.id, hit.ranks, hit.nodes) == ("python.exception", (1,), ("node1",))
@@ -183,11 +183,11 @@ def test_the_error_file_of_a_rank_is_its_exception() -> None:
     "data",
     [b"", b"{", b"[]", b"{}", b'{"message": 3}', b'{"message": {}}', b"[" * 100_000, b"\xff"],
 )
-def test_what_is_no_error_file_is_nothing(data: bytes) -> None:
+def test_read_error_file_of_anything_else_is_none(data: bytes) -> None:
     assert read_error_file(data) is None
 
 
-def test_an_error_file_without_a_stack_still_names_the_exception() -> None:
+def test_read_error_file_without_a_stack_has_the_exception() -> None:
     for message in ("ValueError: bad", {"message": "ValueError: bad", "extraInfo": None}):
         read = read_error_file(json.dumps({"message": message}).encode())
         assert read is not None and "bad" in read[0].summary

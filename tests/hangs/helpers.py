@@ -1,4 +1,4 @@
-"""Looks, processes and stacks for tests."""
+"""Snapshots, processes and stacks for tests."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def process(
     return Process(**{**given, **more})
 
 
-def look(
+def snapshot(
     node: str, *processes: Process, at: float = 100.0, stuck: tuple[StuckConnection, ...] = ()
 ) -> Snapshot:
     return Snapshot(node, at, processes, stuck)

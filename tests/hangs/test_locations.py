@@ -1,4 +1,4 @@
-"""Where a rank is, in a few words."""
+"""Where a rank is in its code."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.hangs.helpers import ALL_REDUCE, BARRIER, LOADER, MODULE, TORCH, TRAI
         ((Frame("all_reduce", "/job/own.py", 3), *TRAIN), "all_reduce (own.py:3)", False),
     ],
 )
-def test_it_is_the_call_that_the_users_own_code_makes(
+def test_location_is_the_call_that_the_users_code_makes(
     stack: tuple[Frame, ...], place: str, is_wait: bool
 ) -> None:
     found = location_of(stack)
@@ -48,11 +48,11 @@ def test_it_is_the_call_that_the_users_own_code_makes(
     assert (str(found), found.is_wait) == (place, is_wait)
 
 
-def test_no_frames_are_no_place() -> None:
+def test_location_of_no_frames_is_none() -> None:
     assert location_of(()) is None
 
 
-def test_ranks_at_one_place_share_an_entry() -> None:
+def test_group_ranks_puts_ranks_at_one_location_together() -> None:
     places = [(rank, "all_reduce (train.py:88)") for rank in range(63)]
     assert group_ranks([(63, "next(loader) (data.py:40)"), *places]) == (
         "r[0-62] all_reduce (train.py:88)",
@@ -65,12 +65,12 @@ FRAMES = st.builds(Frame, st.text(), st.text(), st.integers(0))
 
 
 @given(st.lists(FRAMES, min_size=1, max_size=5))
-def test_any_stack_is_somewhere(stack: list[Frame]) -> None:
+def test_location_of_any_stack_is_in_it(stack: list[Frame]) -> None:
     place = location_of(stack)
     assert place is not None
     assert place.line in {frame.line for frame in stack}
 
 
 @given(st.lists(st.tuples(st.integers(0, 99), st.text()), unique_by=lambda item: item[0]))
-def test_every_rank_is_in_one_entry(places: list[tuple[int, str]]) -> None:
+def test_group_ranks_has_one_entry_per_location(places: list[tuple[int, str]]) -> None:
     assert len(group_ranks(places)) == len({place for _, place in places})

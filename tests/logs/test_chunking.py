@@ -9,7 +9,7 @@ from orchestrator.logs.chunking import split_overlong
 
 
 @given(st.binary(max_size=60), st.integers(4, 20))
-def test_pieces_are_the_text_and_none_is_too_long(text: bytes, limit: int) -> None:
+def test_split_overlong_keeps_the_text_in_short_pieces(text: bytes, limit: int) -> None:
     text = text.replace(b"\n", b"")
     pieces = split_overlong(text, limit)
     assert b"".join(pieces) == text
@@ -18,12 +18,12 @@ def test_pieces_are_the_text_and_none_is_too_long(text: bytes, limit: int) -> No
 
 
 @given(st.text(max_size=40), st.integers(4, 20))
-def test_no_character_is_divided(text: str, limit: int) -> None:
+def test_split_overlong_divides_no_character(text: str, limit: int) -> None:
     assert "".join(piece.decode() for piece in split_overlong(text.encode(), limit)) == text
 
 
 @given(st.text("ab\r\n", max_size=80).map(str.encode), st.integers(4, 10))
-def test_a_longer_line_is_cut_wherever_it_stands(data: bytes, limit: int) -> None:
+def test_split_overlong_cuts_long_lines_anywhere_in_the_data(data: bytes, limit: int) -> None:
     for ends in ((b"\n",), (b"\n", b"\r")):
         pieces = split_overlong(data, limit, ends=ends)
         assert b"".join(pieces) == data

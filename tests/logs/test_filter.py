@@ -19,7 +19,7 @@ RANK1 = Stream("node1", 0, 1, 0, "stdout")
 
 
 class Raw:
-    """Shows the bytes as they come."""
+    """Shows the bytes unchanged."""
 
     waiting = False
 
@@ -40,7 +40,7 @@ def kept(pattern: str, output: bytes, *, max_line: int = 1000) -> bytes:
 
 class TestPattern:
     @pytest.mark.parametrize("text", ["[[:alpha:]]", "[a--b]", "[a||b]"])
-    def test_one_that_python_takes_for_another_is_refused_without_its_warning(
+    def test_ambiguous_pattern_is_refused_without_a_warning(
         self, text: str, recwarn: pytest.WarningsRecorder
     ) -> None:
         with pytest.raises(ValueError, match=r"is ambiguous: possible set .*|possible nested set"):
@@ -48,38 +48,38 @@ class TestPattern:
         assert not recwarn.list
 
     @pytest.mark.parametrize("text", ["(", "[a", "*", "a{2,1}", "(?P<"])
-    def test_a_wrong_one_is_refused_with_the_place(self, text: str) -> None:
+    def test_invalid_pattern_is_refused_with_the_position(self, text: str) -> None:
         with pytest.raises(ValueError, match=r"is not a regular expression: .* at character \d"):
             parse_pattern(text)
 
-    def test_an_endless_one_is_refused(self) -> None:
+    def test_long_pattern_is_refused(self) -> None:
         with pytest.raises(ValueError, match="of 1001 characters is too long; the limit is 1000"):
             parse_pattern("x" * 1001)
 
     @pytest.mark.parametrize("text", ["(" * 500 + ")" * 500, "a{99999999999}"])
-    def test_a_huge_one_is_refused(self, text: str) -> None:
+    def test_huge_pattern_is_refused(self, text: str) -> None:
         with pytest.raises(ValueError, match="regular expression"):
             parse_pattern(text)
 
 
 class TestGrep:
-    def test_matching_lines_pass_with_the_bytes_that_they_have(self) -> None:
+    def test_matching_lines_keep_their_bytes(self) -> None:
         output = b"a\r\nERROR \xff b\r\nc\n\x1b[31mERR\x1b[0mOR d\nx\rERROR e\n"
         assert kept("ERROR [^a]", output) == (
             b"ERROR \xff b\r\n\x1b[31mERR\x1b[0mOR d\nx\rERROR e\n"
         )
 
-    def test_what_was_overwritten_is_not_searched(self) -> None:
+    def test_overwritten_text_is_not_searched(self) -> None:
         assert kept("old", b"old\rnew\nold\r\n") == b"old\r\n"
 
-    def test_a_line_is_searched_by_its_ends(self) -> None:
+    def test_anchors_match_the_ends_of_a_line(self) -> None:
         assert kept("^a$", b"a\nba\nab\na\r\na") == b"a\na\r\na"
         assert kept("^$", b"a\n\nb\n") == b"\n"
 
-    def test_text_is_unicode(self) -> None:
+    def test_pattern_is_unicode(self) -> None:
         assert kept("(?i)^É.$", "éa\néab\n".encode()) == "éa\n".encode()
 
-    def test_it_comes_before_whatever_shows_lines(self) -> None:
+    def test_grep_feeds_other_lines(self) -> None:
         grep = Grep(parse_pattern("b"), TextLines(lambda stream: b"r| ", "terminal"))
         assert grep.feed(RANK0, b"a\nb1\nc\nb", 0.0) == b"r| b1\n"
         assert not grep.waiting
@@ -87,7 +87,7 @@ class TestGrep:
         assert grep.feed(RANK1, b"b2\n", 0.0) == b"r| b2\n"
         assert grep.close() == b"r| b\n"
 
-    def test_a_line_has_the_time_of_its_end(self) -> None:
+    def test_line_has_the_time_of_its_end(self) -> None:
         grep = Grep(parse_pattern("b"), JsonLines())
         grep.feed(RANK0, b"ab", 1.0)
         assert b'"t": 2.0' in grep.feed(RANK0, b"c\n", 2.0)
@@ -95,29 +95,29 @@ class TestGrep:
         assert b'"t": 3.0' in grep.close()
 
     @given(st.lists(st.text("ab\n\r ", max_size=8).map(str.encode), max_size=12))
-    def test_any_split_keeps_the_same(self, chunks: list[bytes]) -> None:
+    def test_result_does_not_depend_on_chunks(self, chunks: list[bytes]) -> None:
         grep = Grep(parse_pattern("a"), Raw(), max_line=5)
         shown = b"".join(grep.feed(RANK0, chunk, 0.0) for chunk in chunks) + grep.close()
         assert shown == kept("a", b"".join(chunks), max_line=5)
 
     @given(st.lists(st.text("ab ", max_size=4), max_size=12))
-    def test_the_lines_kept_are_those_that_match(self, lines: list[str]) -> None:
+    def test_matching_lines_are_kept(self, lines: list[str]) -> None:
         expected = [line + "\n" for line in lines if re.search("a ?b", line)]
         output = "".join(line + "\n" for line in lines).encode()
         assert kept("a ?b", output) == "".join(expected).encode()
 
-    def test_the_first_part_of_an_overlong_line_decides_for_all_of_it(self) -> None:
+    def test_first_part_of_an_overlong_line_decides(self) -> None:
         long = b"x" * 25
         assert kept("a", b"a" + long + b"\n" + long + b"a\na\n", max_line=10) == (
             b"a" + long + b"\na\n"
         )
 
-    def test_only_the_beginning_of_a_long_line_is_searched(self) -> None:
+    def test_only_the_start_of_a_long_line_is_searched(self) -> None:
         assert kept("y", b"x" * 16_383 + b"y\n" + b"x" * 16_384 + b"y\n", max_line=50_000) == (
             b"x" * 16_383 + b"y\n"
         )
 
-    def test_a_line_without_end_takes_little_memory(self) -> None:
+    def test_endless_line_takes_little_memory(self) -> None:
         grep = Grep(parse_pattern("y"), Raw())
         tracemalloc.start()
         try:
@@ -128,7 +128,7 @@ class TestGrep:
             tracemalloc.stop()
         assert peak < 4 * MAX_LINE_BYTES
 
-    def test_a_firehose_is_searched_fast(self) -> None:
+    def test_search_is_fast(self) -> None:
         grep = Grep(parse_pattern("loss=nan"), Raw())
         chunk = (b"step 1200 loss 0.123456 " + b"x" * 47 + b"\n") * 3640
         began = time.thread_time()
@@ -138,7 +138,7 @@ class TestGrep:
 
 
 class TestLastLines:
-    def test_the_last_ones_come_when_they_are_released_and_then_all(self) -> None:
+    def test_last_lines_come_at_release_and_later_ones_at_once(self) -> None:
         last = LastLines(3, TextLines(lambda stream: b"%d| " % (stream.rank or 0), "pipe"))
         assert last.feed(RANK0, b"a\nb\n", 0.0) == b""
         assert last.feed(RANK1, b"c\n", 0.0) == b""
@@ -147,12 +147,12 @@ class TestLastLines:
         assert last.feed(RANK0, b"e\n", 0.0) == b"0| e\n"
         assert last.close() == b""
 
-    def test_of_the_lines_that_match_at_the_close(self) -> None:
+    def test_last_matching_lines_come_at_close(self) -> None:
         grep = Grep(parse_pattern("[13579]"), LastLines(2, Raw()))
         assert grep.feed(RANK0, b"".join(b"%d\n" % n for n in range(8)) + b"9", 0.0) == b""
         assert grep.close() == b"7\n9"
 
-    def test_a_line_of_300_kb_counts_as_one(self) -> None:
+    def test_long_line_counts_as_one(self) -> None:
         grep = Grep(parse_pattern("x"), LastLines(2, Raw()))
         long = b"x" * 300_000 + b"\n"
         for start in range(0, len(long), 100_000):
@@ -173,7 +173,7 @@ class TestPaint:
             ("fine", "fine"),
         ],
     )
-    def test_matches_are_reversed_and_colours_stay(self, line: str, painted: str) -> None:
+    def test_matches_are_reversed_and_colours_kept(self, line: str, painted: str) -> None:
         expected = painted.replace("<", "\x1b[7m").replace(">", "\x1b[27m")
         assert painter(parse_pattern("error"))(line.encode()) == expected.encode()
 
@@ -187,10 +187,10 @@ class TestPaint:
         for line in painted.split(b"\n"):
             assert line.rfind(b"\x1b[7m") <= line.rfind(b"\x1b[27m")
 
-    def test_an_empty_match_paints_nothing(self) -> None:
+    def test_empty_match_adds_nothing(self) -> None:
         assert painter(parse_pattern("x*"))(b"abc") == b"abc"
 
-    def test_it_is_put_on_lines_before_their_prefix(self) -> None:
+    def test_prefix_is_not_painted(self) -> None:
         lines = TextLines(lambda stream: b"r0| ", "terminal", paint=painter(parse_pattern("r|a$")))
         assert lines.feed(RANK0, b"ra\na\n\r50r") == (
             b"r0| \x1b[7mr\x1b[27m\x1b[7ma\x1b[27m\nr0| \x1b[7ma\x1b[27m\n"

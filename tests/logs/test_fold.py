@@ -54,7 +54,7 @@ def folded_lines(
 
 
 def unfolded(shown: bytes, rank: int) -> list[bytes]:
-    """What `shown` says that a rank has printed, in order."""
+    """The lines of a rank according to `shown`, in order."""
     own = []
     for line in shown.splitlines():
         who, text = line.split(b"| ", 1)
@@ -113,7 +113,7 @@ class TestAnyInterleaving:
         interleaved(st.just([TRACEBACK % {b"rank": rank} for rank in range(5)]), longest=300),
         st.booleans(),
     )
-    def test_identical_tracebacks_are_one(
+    def test_identical_tracebacks_are_folded_to_one(
         self,
         printed_and_chunks: tuple[list[bytes], list[tuple[int, bytes, float]]],
         extra_rank: bool,
@@ -137,7 +137,7 @@ class TestAnyInterleaving:
             )
         )
     )
-    def test_a_line_that_differs_does_not_part_what_is_alike_after_it(
+    def test_lines_after_one_that_differs_are_folded(
         self, printed_and_chunks: tuple[list[bytes], list[tuple[int, bytes, float]]]
     ) -> None:
         lines, shown = folded_lines(5), b""
@@ -152,48 +152,48 @@ class TestAnyInterleaving:
 
 
 class TestFolding:
-    def test_the_one_that_differs_stands_alone(self) -> None:
+    def test_line_of_one_rank_is_separate(self) -> None:
         lines = folded_lines(4)
         shown = b"".join(lines.feed(stream(rank), b"killed\n") for rank in range(3))
         shown += lines.feed(stream(3), b"out of memory\n") + lines.close()
         assert shown == b"0+1+2| killed\n3| out of memory\n"
 
-    def test_a_line_of_one_rank_is_as_without_folding(self) -> None:
+    def test_line_of_one_rank_keeps_its_tag(self) -> None:
         lines = folded_lines(4)
         assert lines.feed(stream(2), b"[rank2]: a\n") + lines.close() == b"2| [rank2]: a\n"
 
-    def test_a_line_leaves_as_soon_as_all_ranks_have_it(self) -> None:
+    def test_line_is_shown_once_all_ranks_have_it(self) -> None:
         lines = folded_lines(2)
         assert lines.feed(stream(0), b"a\n", 1.0) == b""
         assert lines.feed(stream(1), b"a\n", 1.0) == b"0+1| a\n"
         assert not lines.waiting
 
-    def test_what_comes_later_is_another_line(self) -> None:
+    def test_line_that_arrives_late_is_separate(self) -> None:
         lines = folded_lines(3)
         assert lines.feed(stream(0), b"a\n", 1.0) == b""
         assert lines.feed(stream(1), b"a\n", 1.25) == b""
         assert lines.feed(stream(2), b"a\n", 1.6) == b"0+1| a\n"
         assert lines.close() == b"2| a\n"
 
-    def test_while_ranks_go_on_to_print_it_the_others_are_waited_for(self) -> None:
+    def test_line_waits_while_ranks_keep_joining_it(self) -> None:
         lines = folded_lines(64)
         shown = [lines.feed(stream(rank), b"a\n", 1.0 + 0.03 * rank) for rank in range(64)]
         assert shown[:63] == [b""] * 63
         assert shown[63].count(b"\n") == 1
 
-    def test_nobody_is_waited_for_longer_than_two_seconds(self) -> None:
+    def test_line_waits_at_most_two_seconds(self) -> None:
         lines = folded_lines(64)
         shown = [lines.feed(stream(rank), b"a\n", 1.0 + 0.25 * rank) for rank in range(10)]
         assert shown[:9] == [b""] * 9
         assert shown[9] == b"0+1+2+3+4+5+6+7+8| a\n"
 
-    def test_a_line_repeated_by_one_rank_is_not_folded(self) -> None:
+    def test_line_repeated_by_one_rank_is_not_folded(self) -> None:
         lines = folded_lines(3)
         lines.feed(stream(0), b"a\na\n")
         lines.feed(stream(1), b"a\n")
         assert lines.close() == b"0+1| a\n0| a\n"
 
-    def test_another_ranks_tag_is_text(self) -> None:
+    def test_tag_of_another_rank_is_text(self) -> None:
         lines = folded_lines(2)
         lines.feed(stream(0), b"[rank0]: a\n")
         lines.feed(stream(1), b"[rank0]: a\n")
@@ -205,13 +205,13 @@ class TestFolding:
         assert lines.feed(stream(None, node="m"), b"a\n") == b""
         assert lines.feed(stream(None), b"a\n") == b"0+0| a\n"
 
-    def test_a_timestamp_is_that_of_the_first(self) -> None:
+    def test_timestamp_is_that_of_the_first_rank(self) -> None:
         lines = folded_lines(2, timestamps=True)
         lines.feed(stream(0), b"a\n", 1.0)
         assert lines.feed(stream(1), b"a\nb\n", 1.125) == b"1970-01-01T00:00:01.000Z 0+1| a\n"
         assert lines.close() == b"1970-01-01T00:00:01.125Z 1| b\n"
 
-    def test_paint_is_put_on_what_is_shown(self) -> None:
+    def test_shown_lines_are_painted(self) -> None:
         lines = FoldedLines(
             lambda stream: b"%d| " % (stream.rank or 0),
             lambda streams: b"*| ",
@@ -223,14 +223,14 @@ class TestFolding:
         lines.feed(stream(0), b"[rank0]: a\n")
         assert lines.feed(stream(1), b"[rank1]: a\n") == b"*| [RANK*]: a\n"
 
-    def test_other_channels_pass_as_they_come(self) -> None:
+    def test_other_channels_are_not_folded(self) -> None:
         lines = folded_lines(2)
         assert lines.feed(stream(0, "stdout"), b"a\n") == b"0| a\n"
         assert lines.feed(stream(1, "stdout"), b"a\n") == b"1| a\n"
 
 
 class TestWaiting:
-    def test_a_held_line_is_shown_by_the_second_flush(self) -> None:
+    def test_second_flush_shows_a_held_line(self) -> None:
         lines = folded_lines(2)
         lines.feed(stream(0), b"a\n")
         assert lines.waiting
@@ -238,7 +238,7 @@ class TestWaiting:
         assert lines.flush(100.25) == b"0| a\n"
         assert not lines.waiting
 
-    def test_a_held_line_waits_while_others_come_between_flushes(self) -> None:
+    def test_flush_holds_a_line_while_others_join_it(self) -> None:
         lines = folded_lines(64)
         shown = b""
         for rank in range(64):
@@ -248,17 +248,17 @@ class TestWaiting:
         shown += lines.flush(106.6) + lines.flush(106.9)
         assert 2 <= shown.count(b"\n") <= 4
 
-    def test_lines_wait_in_bounded_number(self) -> None:
+    def test_number_of_waiting_lines_is_limited(self) -> None:
         lines = folded_lines(2)
         shown = b"".join(lines.feed(stream(0), b"%d\n" % n) for n in range(MAX_LINES + 5))
         assert shown == b"".join(b"0| %d\n" % n for n in range(5))
 
-    def test_lines_wait_in_bounded_size(self) -> None:
+    def test_bytes_of_waiting_lines_are_limited(self) -> None:
         lines = folded_lines(2, max_line=1 << 20)
         assert lines.feed(stream(0), b"x" * 700_000 + b"\n") == b""
         assert len(lines.feed(stream(1), b"y" * 700_000 + b"\n")) == 700_004
 
-    def test_a_flood_is_not_held_back(self) -> None:
+    def test_flood_is_not_held_back(self) -> None:
         lines = folded_lines(2)
         lines.feed(stream(1), b"before\n")
         flood = b"".join(b"%d\n" % n for n in range(1000))
@@ -266,7 +266,7 @@ class TestWaiting:
         assert shown == b"1| before\n" + b"".join(b"0| %d\n" % n for n in range(1000))
         assert lines.feed(stream(0), b"st\n") + lines.close() == b"0| rest\n"
 
-    def test_progress_is_shown_as_without_folding(self) -> None:
+    def test_progress_is_not_folded(self) -> None:
         folded, plain = (
             folded_lines(8, "terminal"),
             TextLines(lambda stream: b"%d| " % (stream.rank or 0), "terminal"),
@@ -278,7 +278,7 @@ class TestWaiting:
                 plain.feed(stream(rank), chunk, tick / 10)
             assert folded.flush(tick / 10) == plain.flush(tick / 10)
 
-    def test_progress_comes_after_the_lines_that_the_rank_printed_before(self) -> None:
+    def test_progress_follows_earlier_lines_of_the_rank(self) -> None:
         lines = folded_lines(2, "terminal")
         lines.feed(stream(0), b"start\n\r 0%")
         shown = lines.flush(0.0) + lines.flush(0.25) + lines.flush(0.5)
@@ -299,26 +299,26 @@ HOSTNAME = b"socket.cpp:207] [c10d] The hostname of the client socket cannot be 
         ),
     ],
 )
-def test_lines_of_glog_fold_whatever_their_times_and_threads(own: bytes, folded: bytes) -> None:
+def test_glog_lines_fold_despite_times_and_threads(own: bytes, folded: bytes) -> None:
     lines = folded_lines(4)
     shown = b"".join(lines.feed(stream(rank), own % (rank, rank) + b"\n") for rank in range(4))
     assert shown + lines.close() == b"0+1+2+3| " + folded + b"\n"
 
 
-def test_line_of_glog_that_one_rank_prints_is_shown_as_it_is() -> None:
+def test_glog_line_of_one_rank_is_unchanged() -> None:
     lines = folded_lines(4)
     line = b"[W1121 16:37:50.394531640 " + HOSTNAME + b"\n"
     assert lines.feed(stream(2), line) + lines.close() == b"2| " + line
 
 
-def test_lines_of_glog_from_different_places_do_not_fold() -> None:
+def test_glog_lines_of_different_origin_do_not_fold() -> None:
     lines = folded_lines(2)
     for rank in range(2):
         lines.feed(stream(rank), b"[W1121 16:37:50.3945 socket.cpp:20%d] same\n" % rank)
     assert lines.close().count(b"\n") == 2
 
 
-def test_a_folded_line_says_whose_it_is() -> None:
+def test_folded_prefix_names_ranks_and_nodes() -> None:
     widths = Widths.of(["node1", "node2"], 64)
 
     def who(*ranks: tuple[int | None, str]) -> str:
@@ -335,7 +335,7 @@ def test_a_folded_line_says_whose_it_is() -> None:
 
 
 @pytest.mark.parametrize("differing", [True, False])
-def test_a_firehose_of_lines_to_fold_costs_little(differing: bool) -> None:
+def test_folding_is_fast(differing: bool) -> None:
     lines = folded_lines(8)
     texts = [b"x" * 90 + b"%d\n" % (n if differing else 0) for n in range(100_000)]
     chunks = [b"".join(texts[start : start + 100]) for start in range(0, len(texts), 100)]
@@ -346,7 +346,7 @@ def test_a_firehose_of_lines_to_fold_costs_little(differing: bool) -> None:
     assert time.thread_time() - began < 1.0  # 0.2 s here
 
 
-def test_nothing_but_whole_lines_is_shown() -> None:
+def test_only_whole_lines_are_shown() -> None:
     lines = folded_lines(2)
     shown = lines.feed(stream(0), b"a\nb") + lines.feed(stream(1), b"a\r\nb") + lines.close()
     assert re.fullmatch(rb"0\+1\| a\n0\+1\| b\n", shown)

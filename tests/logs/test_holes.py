@@ -1,4 +1,4 @@
-"""Holes of log files: found, stepped over, kept in the copy, and shown as one line."""
+"""Holes in log files: found, skipped, kept in the copy, and shown as one line."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_copy_of_a_hole_is_a_hole_of_the_same_length(tmp_path: Path) -> None:
         assert file.read() == b"\0\0after\n"
 
 
-def test_zeros_that_the_copy_has_are_passed_over(tmp_path: Path) -> None:
+def test_append_zeros_skips_what_the_copy_has(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.append_zeros(OUT, 0, 1000, 1.0) == 1000
     assert store.append_zeros(OUT, 500, 500, 1.0) == 0
@@ -105,7 +105,7 @@ def test_replay_without_an_index_shows_a_hole_as_one_line(tmp_path: Path) -> Non
     replay.close()
 
 
-def test_last_lines_step_over_a_hole(tmp_path: Path) -> None:
+def test_last_lines_skip_a_hole(tmp_path: Path) -> None:
     with_hole(tmp_path).close()
     for lines, expected in ((1, b"after\n"), (2, hole_notice(FAR) + b"after\n")):
         replay = Replay(tmp_path, {}, last=lines)
@@ -116,7 +116,7 @@ def test_last_lines_step_over_a_hole(tmp_path: Path) -> None:
 # -- the limit ----------------------------------------------------------------------------------
 
 
-def test_store_takes_no_more_than_its_limit_and_a_chunk(tmp_path: Path) -> None:
+def test_store_exceeds_its_limit_by_one_chunk_at_most(tmp_path: Path) -> None:
     store = Store(tmp_path, 10_000)
     store.append(OUT, 0, b"x" * 6000, 1.0)
     store.append(OUT, 6000, b"x" * 6000, 1.0)
@@ -131,7 +131,7 @@ def test_store_takes_no_more_than_its_limit_and_a_chunk(tmp_path: Path) -> None:
     again.close()
 
 
-def test_limit_counts_data_and_no_holes(tmp_path: Path) -> None:
+def test_limit_does_not_count_holes(tmp_path: Path) -> None:
     store = Store(tmp_path, 100_000)
     store.append_zeros(OUT, 0, FAR, 1.0)
     store.append(OUT, FAR, b"x", 1.0)

@@ -23,7 +23,7 @@ def everything(root: Path) -> list[Record]:
 
 
 def filled(root: Path, chunks: list[tuple[Stream, bytes]]) -> dict[Stream, bytes]:
-    """A store of these chunks, a second apart from 0.0 on; what each stream has now."""
+    """Store these chunks, one second apart from 0.0 on; return what each stream has."""
     store, contents = Store(root), dict.fromkeys(STREAMS, b"")
     for t, (stream, chunk) in enumerate(chunks):
         store.append(stream, len(contents[stream]), chunk, float(t))
@@ -33,7 +33,7 @@ def filled(root: Path, chunks: list[tuple[Stream, bytes]]) -> dict[Stream, bytes
 
 
 def replayed(root: Path) -> dict[Stream, bytes]:
-    """What each stream has according to the index, in the order in which it comes."""
+    """Return what each stream has according to the index."""
     contents = dict.fromkeys(STREAMS, b"")
     for record in everything(root):
         data = (root / "node0" / record.stream.path).read_bytes()
@@ -42,7 +42,7 @@ def replayed(root: Path) -> dict[Stream, bytes]:
     return contents
 
 
-def test_chunks_come_back_in_the_order_in_which_they_came(tmp_path: Path) -> None:
+def test_records_are_in_order_of_arrival(tmp_path: Path) -> None:
     filled(tmp_path, [(OUT, b"abc"), (ERR, b"x"), (OUT, b"de")])
     assert everything(tmp_path) == [
         Record(0.0, OUT, 0, 3),
@@ -51,11 +51,11 @@ def test_chunks_come_back_in_the_order_in_which_they_came(tmp_path: Path) -> Non
     ]
 
 
-def test_a_node_without_a_store_has_no_records(tmp_path: Path) -> None:
+def test_records_of_a_node_without_a_store_are_empty(tmp_path: Path) -> None:
     assert everything(tmp_path) == []
 
 
-def test_a_chunk_costs_one_record_and_a_replayed_one_none(tmp_path: Path) -> None:
+def test_repeated_chunk_adds_no_record(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.append(OUT, 0, b"abc", 1.0)
     store.append(OUT, 0, b"abc", 2.0)
@@ -66,7 +66,7 @@ def test_a_chunk_costs_one_record_and_a_replayed_one_none(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("torn", [1, RECORD_SIZE - 1])
-def test_a_torn_last_record_is_passed_over_and_written_over(tmp_path: Path, torn: int) -> None:
+def test_torn_last_record_is_skipped_and_overwritten(tmp_path: Path, torn: int) -> None:
     filled(tmp_path, [(OUT, b"abc"), (ERR, b"x")])
     index = tmp_path / "node0/index"
     index.write_bytes(index.read_bytes()[:-torn])
@@ -79,7 +79,7 @@ def test_a_torn_last_record_is_passed_over_and_written_over(tmp_path: Path, torn
     assert everything(tmp_path)[:2] == [first, Record(5.0, OUT, 3, 2)]
 
 
-def test_bytes_that_the_index_lacks_come_last_with_the_time_of_the_last_write(
+def test_rest_has_the_time_of_the_last_write(
     tmp_path: Path,
 ) -> None:
     filled(tmp_path, [(OUT, b"abc")])
@@ -96,7 +96,7 @@ def test_bytes_that_the_index_lacks_come_last_with_the_time_of_the_last_write(
     st.lists(st.tuples(st.sampled_from(STREAMS), st.binary(min_size=1, max_size=5)), max_size=8),
     st.data(),
 )
-def test_every_byte_comes_once_and_in_order_whatever_happened_to_the_index(
+def test_every_byte_is_read_once_despite_a_damaged_index(
     chunks: list[tuple[Stream, bytes]], data: st.DataObject
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -120,7 +120,7 @@ def test_every_byte_comes_once_and_in_order_whatever_happened_to_the_index(
         assert by_path == {stream.path: content for stream, content in contents.items()}
 
 
-def test_hole_in_the_index_is_passed_over_whatever_its_length(tmp_path: Path) -> None:
+def test_hole_in_the_index_is_skipped(tmp_path: Path) -> None:
     filled(tmp_path, [(OUT, b"abc")])
     index = tmp_path / "node0" / "index"
     record = index.read_bytes()
@@ -136,7 +136,7 @@ def test_hole_in_the_index_is_passed_over_whatever_its_length(tmp_path: Path) ->
     assert [record for _, record in newest] == [Record(0.0, OUT, 0, 3)]
 
 
-def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
     filled(tmp_path, [(OUT, b"abc"), (ERR, b"x")])
     for name in ("index", "attempt-0/rank-0.err"):
         (tmp_path / "node0" / name).unlink()

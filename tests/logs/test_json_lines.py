@@ -25,14 +25,14 @@ def texts(*fed: bytes, max_line: int = MAX_LINE_BYTES) -> list[str]:
     return [line["text"] for line in objects(shown)]
 
 
-def test_a_line_is_one_object_with_the_keys_in_their_order() -> None:
+def test_line_is_one_object_with_ordered_keys() -> None:
     assert JsonLines().feed(RANK3, b"hello\n", 1.5) == (
         b'{"t": 1.5, "rank": 3, "local_rank": 1, "node": "node1", "stream": "stdout",'
         b' "text": "hello"}\n'
     )
 
 
-def test_the_launcher_has_no_rank() -> None:
+def test_launcher_line_has_no_rank() -> None:
     [line] = objects(JsonLines().feed(LAUNCHER, b"hello\n", 1.5))
     assert line == {
         "t": 1.5,
@@ -44,7 +44,7 @@ def test_the_launcher_has_no_rank() -> None:
     }
 
 
-def test_the_time_is_that_of_the_chunk_that_completes_the_line() -> None:
+def test_time_is_that_of_the_chunk_that_completes_the_line() -> None:
     lines = JsonLines()
     assert lines.feed(RANK3, b"a", 1.0) == b""
     assert lines.flush(60.0) == b""
@@ -52,21 +52,21 @@ def test_the_time_is_that_of_the_chunk_that_completes_the_line() -> None:
     assert [line["t"] for line in objects(lines.close())] == [2.0]
 
 
-def test_text_is_the_line_without_its_end() -> None:
+def test_text_has_no_newline() -> None:
     assert texts(b"a\nb\r\n\r\nc") == ["a", "b", "", "c"]
     assert texts(b"\r 0%\r 50%\n") == ["\r 0%\r 50%"]
 
 
-def test_a_byte_that_is_not_utf_8_is_escaped() -> None:
+def test_byte_that_is_not_utf_8_is_escaped() -> None:
     assert texts(b"caf\xc3\xa9 \xff\n") == ["café \\xff"]
 
 
-def test_what_is_written_is_printable_ascii() -> None:
+def test_output_is_printable_ascii() -> None:
     shown = JsonLines().feed(RANK3, "\x00\x1b[2J\x9b \u202e é\n".encode(), 0.0)
     assert shown.rstrip(b"\n").decode("ascii").isprintable()
 
 
-def test_a_line_of_more_than_1_mib_comes_in_pieces() -> None:
+def test_overlong_line_is_split() -> None:
     lines = JsonLines()
     shown = lines.feed(RANK3, b"x" * MAX_LINE_BYTES, 0.0)
     assert shown == b""
@@ -80,7 +80,7 @@ def test_a_line_of_more_than_1_mib_comes_in_pieces() -> None:
         st.sampled_from([b"\n", b"\r\n", b"\r", "é█".encode(), b"abcdefg"]) | st.binary(max_size=6)
     )
 )
-def test_any_split_shows_what_the_whole_would(fed: list[bytes]) -> None:
+def test_output_does_not_depend_on_chunks(fed: list[bytes]) -> None:
     assert texts(*fed, max_line=8) == texts(b"".join(fed), max_line=8)
 
 

@@ -48,7 +48,7 @@ def chunks(draw: st.DrawFn, output: st.SearchStrategy[bytes]) -> list[bytes]:
 
 @st.composite
 def interleaved(draw: st.DrawFn) -> list[tuple[Stream, bytes]]:
-    """Chunks of two streams, in any order that keeps each stream's own."""
+    """Chunks of two streams, interleaved in any way."""
     left = {RANK0: draw(chunks(OUTPUT)), RANK1: draw(chunks(OUTPUT))}
     order = []
     while waiting := [stream for stream in left if left[stream]]:
@@ -61,37 +61,39 @@ class TestWholeLines:
     def test_each_line_has_the_prefix(self) -> None:
         assert text_lines("pipe").feed(RANK1, b"a\n\nb\n") == b"r1| a\nr1| \nr1| b\n"
 
-    def test_a_partial_line_waits_for_its_newline(self) -> None:
+    def test_partial_line_waits_for_its_newline(self) -> None:
         lines = text_lines("pipe")
         assert lines.feed(RANK0, b"a\nb") == b"r0| a\n"
         assert lines.feed(RANK1, b"c\n") == b"r1| c\n"
         assert lines.feed(RANK0, b"b\n") == b"r0| bb\n"
 
-    def test_a_missing_final_newline_is_added(self) -> None:
+    def test_missing_final_newline_is_added(self) -> None:
         assert shown_at_once("pipe", b"a\nb") == b"r0| a\nr0| b\n"
         assert shown_at_once("pipe", b"") == b""
 
-    def test_a_timestamp_is_that_of_the_chunk_that_completes_the_line(self) -> None:
+    def test_timestamp_is_that_of_the_chunk_that_completes_the_line(self) -> None:
         lines = text_lines("pipe", timestamps=True)
         lines.feed(RANK0, b"a", 1.0)
         assert lines.feed(RANK0, b"b\n", 2.5) == b"1970-01-01T00:00:02.500Z r0| ab\n"
 
     @pytest.mark.parametrize("mode", ["pipe", "terminal"])
-    def test_lines_are_harmless_wherever_they_go(self, mode: Mode) -> None:
+    def test_lines_are_sanitized_in_both_modes(self, mode: Mode) -> None:
         assert shown_at_once(mode, b"\x1b[2J\xff\n") == "r0| ^[[2J�\n".encode()
         assert shown_at_once(mode, b"\x1b[31mred\n") == b"r0| \x1b[31mred\x1b[0m\n"
 
-    def test_a_character_in_two_chunks_stays_whole(self) -> None:
+    def test_character_in_two_chunks_stays_whole(self) -> None:
         lines = text_lines("terminal")
         shown = [lines.feed(RANK0, bytes([byte])) for byte in "█\n".encode()]
         assert b"".join(shown).decode() == "r0| █\n"
 
 
 class TestAnySplit:
-    """However the bytes of the streams arrive, the same is shown; here no line is over 8 bytes."""
+    """Properties that do not depend on chunks; no line is over 8 bytes."""
 
     @given(interleaved(), st.sampled_from(["pipe", "terminal"]))
-    def test_shows_what_the_whole_would(self, fed: list[tuple[Stream, bytes]], mode: Mode) -> None:
+    def test_output_does_not_depend_on_chunks(
+        self, fed: list[tuple[Stream, bytes]], mode: Mode
+    ) -> None:
         lines = text_lines(mode, max_line=8)
         shown = b"".join(lines.feed(stream, chunk) for stream, chunk in fed) + lines.close()
         own = [line for line in shown.splitlines(keepends=True) if line.startswith(b"r0| ")]
@@ -99,7 +101,7 @@ class TestAnySplit:
         assert b"".join(own) == shown_at_once(mode, output, max_line=8)
 
     @given(chunks(OUTPUT.map(lambda output: sanitize(re.sub(rb"[\r\x1b]", b"", output)))))
-    def test_a_pipe_gets_the_original_but_for_prefixes_and_cuts(self, fed: list[bytes]) -> None:
+    def test_pipe_gets_the_original_with_prefixes_and_cuts(self, fed: list[bytes]) -> None:
         lines = text_lines("pipe", max_line=8)
         shown = b"".join(lines.feed(RANK0, chunk) for chunk in fed) + lines.close()
         texts = [line.removeprefix(b"r0| ") for line in shown.split(b"\n")]
@@ -115,7 +117,7 @@ class TestAnySplit:
         assert texts == [b""]
 
     @given(chunks(OUTPUT), st.sampled_from(["pipe", "terminal"]))
-    def test_what_is_shown_is_harmless(self, fed: list[bytes], mode: Mode) -> None:
+    def test_output_is_sanitized(self, fed: list[bytes], mode: Mode) -> None:
         lines = text_lines(mode, max_line=8)
         for now, chunk in enumerate(fed):
             for shown in (lines.feed(RANK0, chunk), lines.flush(now), lines.flush(now + 0.9)):
@@ -125,7 +127,7 @@ class TestAnySplit:
 
 class TestOverlongLines:
     @pytest.mark.parametrize("length", [MAX_TERMINAL_LINE + 1, 300_000, MAX_LINE_BYTES])
-    def test_a_line_in_a_pipe_is_one_line(self, length: int) -> None:
+    def test_long_line_in_a_pipe_is_one_line(self, length: int) -> None:
         line = b"x" * length
         lines = text_lines("pipe")
         for start in range(0, length, 100_000):
@@ -133,14 +135,14 @@ class TestOverlongLines:
             assert lines.feed(RANK1, b"between\n") == b"r1| between\n"
         assert lines.feed(RANK0, b"\r\n") == b"r0| " + line + b"\n"
 
-    def test_a_line_of_64_kib_is_whole_on_a_terminal(self) -> None:
+    def test_line_of_64_kib_is_whole_on_a_terminal(self) -> None:
         line = b"x" * MAX_TERMINAL_LINE
         assert shown_at_once("terminal", line + b"\r\n") == b"r0| " + line + b"\n"
 
     @pytest.mark.parametrize(
         ("mode", "most"), [("terminal", MAX_TERMINAL_LINE), ("pipe", MAX_LINE_BYTES)]
     )
-    def test_where_a_longer_line_is_cut_it_is_marked(self, mode: Mode, most: int) -> None:
+    def test_longer_line_is_marked_where_it_is_cut(self, mode: Mode, most: int) -> None:
         line = b"x" * most
         shown = text_lines(mode).feed(RANK0, line + line + b"yz\nnext\n")
         assert shown == b"".join(
@@ -148,7 +150,7 @@ class TestOverlongLines:
             for text in (line + MARK, MARK + line + MARK, MARK + b"yz", b"next")
         )
 
-    def test_a_line_that_comes_byte_by_byte_costs_no_more_than_its_length(self) -> None:
+    def test_line_in_tiny_chunks_takes_linear_time(self) -> None:
         lines = text_lines("pipe")
 
         def trickle(count: int) -> float:
@@ -161,7 +163,7 @@ class TestOverlongLines:
         trickle(200_000)
         assert trickle(20_000) < 5 * first + 0.1
 
-    def test_a_character_is_not_divided(self) -> None:
+    def test_character_is_not_divided(self) -> None:
         shown = shown_at_once("terminal", b"x" + "é".encode() * MAX_TERMINAL_LINE)
         assert shown.decode().count("é") == MAX_TERMINAL_LINE
 
@@ -192,10 +194,10 @@ class TestCarriageReturns:
             (b"\r 50%\r\n", b" 50%"),
         ],
     )
-    def test_what_a_terminal_would_finally_show_is_shown(self, output: bytes, shown: bytes) -> None:
+    def test_final_state_of_a_line_is_shown(self, output: bytes, shown: bytes) -> None:
         assert shown_at_once("pipe", output) == b"r0| " + shown + b"\n"
 
-    def test_progress_is_shown_at_most_once_a_second_in_its_latest_state(self) -> None:
+    def test_latest_progress_is_shown_at_most_once_a_second(self) -> None:
         lines = text_lines("terminal")
         shown = []
         for tick in range(21):
@@ -204,7 +206,7 @@ class TestCarriageReturns:
             shown.append(lines.flush(tick / 10))
         assert [text for text in shown if text] == [b"r0| 0%\n", b"r0| 10%\n", b"r0| 20%\n"]
 
-    def test_progress_that_stands_still_is_shown_once(self) -> None:
+    def test_unchanged_progress_is_shown_once(self) -> None:
         lines = text_lines("terminal")
         lines.feed(RANK0, b"\r50%")
         assert lines.flush(0.0) == b"r0| 50%\n"
@@ -220,7 +222,7 @@ class TestCarriageReturns:
         lines.flush(0.0)
         assert lines.feed(RANK0, end) + lines.close() == shown
 
-    def test_the_line_after_progress_is_an_ordinary_one(self) -> None:
+    def test_line_after_progress_is_not_progress(self) -> None:
         lines = text_lines("terminal")
         lines.feed(RANK0, b"\r50%")
         lines.flush(0.0)
@@ -228,7 +230,7 @@ class TestCarriageReturns:
         assert lines.flush(5.0) == b""
         assert lines.flush(5.5) == b"r0| continue?\n"
 
-    def test_a_final_state_that_was_shown_is_not_repeated_at_the_close(self) -> None:
+    def test_final_state_is_not_repeated_at_close(self) -> None:
         lines = text_lines("terminal")
         lines.feed(RANK0, b"\r50%\r")
         assert lines.flush(0.0) == b"r0| 50%\n"
@@ -236,7 +238,7 @@ class TestCarriageReturns:
 
 
 class TestIdleLines:
-    def test_a_prompt_is_shown_after_half_a_second_without_news(self) -> None:
+    def test_prompt_is_shown_after_half_a_second(self) -> None:
         lines = text_lines("terminal")
         lines.feed(RANK0, b"con")
         assert lines.flush(10.0) == b""
@@ -257,14 +259,14 @@ class TestIdleLines:
             (b"\nnext\n", b"r0| next\n"),
         ],
     )
-    def test_what_comes_later_is_a_line_of_its_own(self, rest: bytes, shown: bytes) -> None:
+    def test_rest_of_a_shown_line_is_a_new_line(self, rest: bytes, shown: bytes) -> None:
         lines = text_lines("terminal")
         lines.feed(RANK0, b"continue?")
         lines.flush(0.0)
         assert lines.flush(0.5) == b"r0| continue?\n"
         assert lines.feed(RANK0, rest) == shown
 
-    def test_a_character_that_has_begun_waits_for_its_end(self) -> None:
+    def test_incomplete_character_is_not_shown(self) -> None:
         lines = text_lines("terminal")
         block = "█".encode()
         lines.feed(RANK0, b"a" + block[:2])
@@ -275,7 +277,7 @@ class TestIdleLines:
 
 
 class TestUnfinishedLinesInAPipe:
-    def test_a_prompt_is_shown_after_a_second_and_whole_when_it_is(self) -> None:
+    def test_prompt_is_shown_after_a_second_and_again_when_complete(self) -> None:
         lines = text_lines("pipe")
         lines.feed(RANK0, b"continue?")
         assert lines.waiting
@@ -285,21 +287,21 @@ class TestUnfinishedLinesInAPipe:
         assert lines.flush(99.0) == b""
         assert lines.feed(RANK0, b" yes\n") == b"r0| continue? yes\n"
 
-    def test_a_character_that_has_begun_does_not_repeat_what_was_shown(self) -> None:
+    def test_incomplete_character_does_not_repeat_the_line(self) -> None:
         lines = text_lines("pipe")
         lines.feed(RANK0, b"\r50% " + "█".encode()[:2])
         lines.flush(0.0)
         assert lines.flush(1.0) == b"r0| 50% \n"
         assert lines.flush(99.0) == b""
 
-    def test_a_line_that_is_finished_within_a_second_is_shown_once(self) -> None:
+    def test_line_finished_within_a_second_is_shown_once(self) -> None:
         lines = text_lines("pipe")
         lines.feed(RANK0, b"half ")
         assert lines.flush(1.0) + lines.flush(1.5) == b""
         assert lines.feed(RANK0, b"whole\n") == b"r0| half whole\n"
         assert lines.flush(9.0) == b""
 
-    def test_a_line_that_grows_all_the_time_is_seen_while_it_does(self) -> None:
+    def test_growing_line_is_shown_repeatedly(self) -> None:
         lines = text_lines("pipe")
         seen = []
         for tick in range(21):
@@ -309,7 +311,7 @@ class TestUnfinishedLinesInAPipe:
             b"r0| " + b"." * dots + MARK + b"\n" for dots in (11, 21)
         ]
 
-    def test_progress_is_shown_soon_and_is_no_flood(self) -> None:
+    def test_progress_is_shown_soon_and_does_not_flood(self) -> None:
         lines = text_lines("pipe")
         times = []
         for tick in range(4 * 3600 * 10):  # ten hours
@@ -321,14 +323,14 @@ class TestUnfinishedLinesInAPipe:
         assert len(times) < 700
         assert all(b - a <= max(1.25, 0.12 * b) for a, b in pairwise(times))
 
-    def test_progress_that_ends_as_it_was_shown_is_not_repeated(self) -> None:
+    def test_progress_is_not_repeated_when_it_ends(self) -> None:
         lines = text_lines("pipe")
         lines.feed(RANK0, b"\r100%")
         lines.flush(0.0)
         assert lines.flush(1.0) == b"r0| 100%\n"
         assert lines.feed(RANK0, b"\nnext\n") == b"r0| next\n"
 
-    def test_of_a_very_long_line_its_end_is_shown_until_it_is_whole(self) -> None:
+    def test_end_of_a_very_long_line_is_shown(self) -> None:
         lines = text_lines("pipe")
         line = b"x" * 200_000 + "é".encode() * 3000
         lines.feed(RANK0, line)
@@ -355,7 +357,7 @@ CHUNK = (b"step 1200 loss 0.123456 " + b"x" * 47 + b"\n") * 3640  # 256 KiB of 7
 
 
 @pytest.mark.parametrize("mode", ["pipe", "terminal"])
-def test_a_chunk_costs_much_less_than_its_lines_one_by_one(mode: Mode) -> None:
+def test_chunk_is_much_faster_than_its_lines(mode: Mode) -> None:
     lines = text_lines(mode)
     whole = CHUNK[5:] + CHUNK[:5]  # begins and ends within a line, as chunks do
     single = CHUNK.splitlines(keepends=True)
@@ -381,6 +383,6 @@ def test_a_chunk_costs_much_less_than_its_lines_one_by_one(mode: Mode) -> None:
     ],
     ids=lambda chunk: repr(chunk[:4]),
 )
-def test_no_output_makes_a_chunk_expensive(chunk: bytes) -> None:
+def test_hostile_chunk_is_fast(chunk: bytes) -> None:
     lines = text_lines("terminal")
     assert seconds(lambda: lines.feed(RANK0, chunk)) < 0.25

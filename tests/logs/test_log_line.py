@@ -14,7 +14,7 @@ OUT = Stream("node1", 0, 3, 1, "stdout")
 ERR = Stream("node1", 0, 3, 1, "stderr")
 
 
-def test_lines_cut_anywhere_are_whole_and_have_the_time_of_their_end() -> None:
+def test_splitter_joins_chunks_and_takes_the_time_of_the_end() -> None:
     splitter = LineSplitter()
     assert splitter.feed(OUT, b"lo", 1.0) == []
     assert splitter.feed(ERR, b"other\n", 2.0)[0].text == "other"
@@ -26,19 +26,19 @@ def test_lines_cut_anywhere_are_whole_and_have_the_time_of_their_end() -> None:
     assert splitter.close() == []
 
 
-def test_bytes_that_are_not_utf8_are_escaped() -> None:
+def test_splitter_escapes_bytes_that_are_not_utf8() -> None:
     (line,) = LineSplitter().feed(OUT, b"caf\xc3\xa9 \xff\n", 1.0)
     assert line.text == "café \\xff"
 
 
-def test_line_printed_has_no_control_sequences_but_colour() -> None:
+def test_str_of_a_line_has_no_control_sequences_but_colour() -> None:
     (line,) = LineSplitter().feed(OUT, b"\x1b[31mred\x1b[0m \x1b]0;title\x07\n", 1.0)
     assert str(line) == "r3 node1 │ \x1b[31mred\x1b[0m ^[]0;title^G"
     (line,) = LineSplitter().feed(Stream("node1", 0, None, None, "stderr"), b"x\n", 1.0)
     assert str(line) == "-- node1 │ x"
 
 
-def test_endless_line_comes_in_pieces() -> None:
+def test_splitter_splits_an_endless_line() -> None:
     splitter = LineSplitter()
     lines = [line for _ in range(3) for line in splitter.feed(OUT, b"x" * MAX_LINE_BYTES, 1.0)]
     assert lines
@@ -60,12 +60,10 @@ def test_endless_line_comes_in_pieces() -> None:
         (b"", ""),
     ],
 )
-def test_the_last_line_is_what_a_terminal_shows_last(
-    tmp_path: Path, content: bytes, line: str
-) -> None:
+def test_last_line_is_what_a_terminal_shows_last(tmp_path: Path, content: bytes, line: str) -> None:
     (tmp_path / "log").write_bytes(content)
     assert last_line(tmp_path / "log") == line
 
 
-def test_a_file_that_is_not_there_has_none(tmp_path: Path) -> None:
+def test_last_line_of_a_missing_file_is_empty(tmp_path: Path) -> None:
     assert last_line(tmp_path / "log") == ""

@@ -24,7 +24,7 @@ def shown(lines: list[Line]) -> str:
     )
 
 
-def test_lines_that_differ_stay_as_they_came() -> None:
+def test_different_lines_keep_their_order() -> None:
     merge, (a, b) = Merge(2), members(2)
     place(merge, a, "x")
     place(merge, b, "y")
@@ -32,14 +32,14 @@ def test_lines_that_differ_stay_as_they_came() -> None:
     assert shown(merge.leave_all()) == "x0 y1 z0"
 
 
-def test_what_differs_before_a_shared_line_is_moved_before_it() -> None:
+def test_own_lines_are_moved_before_a_shared_line() -> None:
     merge, (a, b, _) = Merge(3), members(3)
     place(merge, a, "pqr")
     place(merge, b, "pXYr")
     assert shown(merge.leave_all()) == "p01 q0 X1 Y1 r01"
 
 
-def test_a_line_that_others_have_joined_is_not_moved() -> None:
+def test_shared_line_is_not_moved() -> None:
     merge, (a, b, c) = Merge(4), members(3)
     place(merge, a, "p")
     place(merge, b, "q")
@@ -48,7 +48,7 @@ def test_a_line_that_others_have_joined_is_not_moved() -> None:
     assert shown(merge.leave_all()) == "p0 q12 p1"
 
 
-def test_a_line_that_all_have_leaves_when_it_is_first() -> None:
+def test_line_that_all_have_leaves_at_the_head() -> None:
     merge, (a, b) = Merge(2), members(2)
     assert place(merge, a, "xy") == []
     assert shown(place(merge, b, "y")) == ""
@@ -58,7 +58,7 @@ def test_a_line_that_all_have_leaves_when_it_is_first() -> None:
     assert not b.waits
 
 
-def test_any_number_of_ranks_have_their_own_line_before_a_shared_one() -> None:
+def test_own_lines_of_500_ranks_fit_before_a_shared_line() -> None:
     merge, all_members = Merge(5000), members(500)
     for number, member in enumerate(all_members):
         merge.place(member, b"%d" % number, b"%d" % number, 0.0)

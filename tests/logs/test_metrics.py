@@ -68,7 +68,7 @@ from orchestrator.logs.metrics import LastMetrics, metrics
         ("train_err=0.25", "train_err 0.25"),
     ],
 )
-def test_what_training_loops_print_is_understood(line: str, found: str) -> None:
+def test_metrics_of_common_training_loops(line: str, found: str) -> None:
     assert ", ".join(f"{name} {number}" for name, number in metrics(line)) == found
 
 
@@ -96,16 +96,16 @@ def test_what_training_loops_print_is_understood(line: str, found: str) -> None:
         "",
     ],
 )
-def test_other_numbers_are_not_taken_for_metrics(line: str) -> None:
+def test_metrics_ignores_other_numbers(line: str) -> None:
     assert metrics(line) == ()
 
 
-def test_six_are_the_most() -> None:
+def test_metrics_returns_at_most_six() -> None:
     assert len(metrics(" ".join(f"m{n}x={n}" for n in range(9)))) == 6
 
 
 @given(st.text(max_size=200))
-def test_any_line_gives_names_once(line: str) -> None:
+def test_metrics_names_are_unique(line: str) -> None:
     found = metrics(line)
     assert len({name for name, _ in found}) == len(found) <= 6
 
@@ -113,7 +113,7 @@ def test_any_line_gives_names_once(line: str) -> None:
 @pytest.mark.parametrize(
     "unit", ["a=1 ", "train ", "a.", "\t", "loss \t", "1", "1,111", "a/b", "[ "]
 )
-def test_no_line_is_expensive(unit: str) -> None:
+def test_metrics_is_fast(unit: str) -> None:
     line = "loss " + unit * 100_000
     began = time.thread_time()
     metrics(line)
@@ -127,21 +127,21 @@ def read(*lines: str) -> str:
     return " ".join(f"{name}={value}" for name, value in last.shown())
 
 
-def test_last_value_of_each_known_name_stays() -> None:
+def test_last_metrics_keeps_known_names() -> None:
     assert read("step=1 loss=2", "val_loss=3", "step=2 loss=1") == "step=2 loss=1 val_loss=3"
 
 
-def test_unknown_name_stays_once_it_is_repeated() -> None:
+def test_last_metrics_keeps_repeated_names() -> None:
     assert read("workers=4", "tps=1 loss=2") == "loss=2"
     assert read("workers=4", "tps=1 loss=2", "tps=3 loss=2") == "tps=3 loss=2"
 
 
-def test_unknown_names_alone_are_those_of_the_last_line() -> None:
+def test_last_metrics_without_known_names_shows_the_last_line() -> None:
     assert read("a=1", "b=2") == "b=2"
 
 
 @given(st.lists(st.sampled_from([f"m{n}={n}" for n in range(40)] + ["loss=1", "x"]), max_size=99))
-def test_shown_metrics_are_six_at_most_and_never_older_than_those_left_out(
+def test_last_metrics_shows_the_six_most_recent(
     lines: list[str],
 ) -> None:
     last = LastMetrics()

@@ -16,27 +16,27 @@ RANK_ERR = Stream("node1", 0, 3, 1, "stderr")
 LAUNCHER = Stream("n2", 0, None, None, "stdout")
 
 
-def test_rank_comes_first_then_host() -> None:
+def test_prefix_has_rank_then_node() -> None:
     assert prefix(RANK_OUT, Widths.of(["node1"], 4)).decode() == "r3 node1 │ "
 
 
-def test_columns_are_as_wide_as_the_widest_of_the_run() -> None:
+def test_prefix_columns_are_as_wide_as_the_widest() -> None:
     widths = Widths.of(["node1", "n2"], 128)
     assert prefix(RANK_OUT, widths).decode() == "r3   node1 │ "
     assert prefix(LAUNCHER, widths).decode() == "--   n2    │ "
 
 
-def test_a_run_of_one_has_room_for_the_launcher() -> None:
+def test_prefix_of_a_launcher_fits_a_run_of_one_rank() -> None:
     assert prefix(LAUNCHER, Widths.of(["n2"], 1)).decode() == "-- n2 │ "
 
 
-def test_colour_paints_the_host_and_reddens_the_bar_of_stderr() -> None:
+def test_prefix_with_colour_has_a_red_bar_for_stderr() -> None:
     widths = Widths.of(["node1"], 4)
     assert prefix(RANK_OUT, widths, b"36").decode() == "\x1b[36mr3 node1\x1b[0m │ "
     assert prefix(RANK_ERR, widths, b"36").decode() == ("\x1b[36mr3 node1\x1b[0m \x1b[31m│\x1b[0m ")
 
 
-def test_without_colour_stdout_and_stderr_look_alike() -> None:
+def test_prefix_without_colour_is_the_same_for_stdout_and_stderr() -> None:
     widths = Widths.of(["node1"], 4)
     assert prefix(RANK_OUT, widths) == prefix(RANK_ERR, widths)
 
@@ -51,7 +51,7 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     time.tzset()
 
 
-def test_timestamp_is_local_to_the_millisecond_with_its_distance_from_utc(zone: str) -> None:
+def test_timestamp_is_local_with_milliseconds_and_offset(zone: str) -> None:
     shown = {
         "UTC": b"2026-11-29T14:41:17.029Z",
         "America/New_York": b"2026-11-29T09:41:17.029-05:00",
@@ -63,7 +63,7 @@ def test_timestamp_is_local_to_the_millisecond_with_its_distance_from_utc(zone: 
 
 @given(t=st.floats(1e9, 4e9))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_timestamp_can_be_given_to_since(zone: str, t: float) -> None:
+def test_timestamp_is_understood_by_parse_time(zone: str, t: float) -> None:
     text = timestamp(t).decode()
     assert t - 0.001 < parse_time(text, now=4e9) <= t + 1e-6
     whole_minute = text[:16]  # as a person types it, who reads it on the same machine

@@ -34,7 +34,7 @@ CHUNKS = st.lists(
 
 
 class Writer:
-    """What a controller does: appends to the store, a second a chunk unless told the time."""
+    """Appends to the store as a controller does, one second per chunk by default."""
 
     def __init__(self, root: Path) -> None:
         self.store = Store(root)
@@ -69,7 +69,7 @@ def texts(replay: Replay) -> list[bytes]:
 
 
 class TestOrder:
-    def test_pieces_come_in_the_order_of_time_across_nodes(self, tmp_path: Path) -> None:
+    def test_pieces_are_in_order_of_time_across_nodes(self, tmp_path: Path) -> None:
         write = Writer(tmp_path)
         write(A0, b"1\n", 1.0)
         write(A1, b"3\n", 3.0)
@@ -82,9 +82,7 @@ class TestOrder:
             Piece(4.0, B2, 2, b"4\n"),
         ]
 
-    def test_times_are_those_of_this_machine_whatever_the_nodes_clocks(
-        self, tmp_path: Path
-    ) -> None:
+    def test_times_are_corrected_for_the_clocks_of_nodes(self, tmp_path: Path) -> None:
         write = Writer(tmp_path)
         write(A0, b"second\n", 2.0)
         write(B2, b"first\n", 101.0)
@@ -94,19 +92,17 @@ class TestOrder:
             (2.0, b"second\n"),
         ]
 
-    def test_a_clock_that_steps_back_does_not_change_the_order_of_a_node(
-        self, tmp_path: Path
-    ) -> None:
+    def test_clock_step_back_does_not_change_the_order_of_a_node(self, tmp_path: Path) -> None:
         write = Writer(tmp_path)
         for data, t in ((b"1", 5.0), (b"2", 1.0), (b"3", 6.0)):
             write(A0, data, t)
         assert texts(Replay(tmp_path, {})) == [b"1", b"2", b"3"]
 
-    def test_nothing_stored_is_nothing_to_read(self, tmp_path: Path) -> None:
+    def test_replay_of_nothing_is_empty(self, tmp_path: Path) -> None:
         replay = Replay(tmp_path / "none", {}, since=1.0, last=5)
         assert [*replay.pieces(), *replay.rest()] == []
 
-    def test_only_what_is_wanted_is_read(self, tmp_path: Path) -> None:
+    def test_only_wanted_streams_are_read(self, tmp_path: Path) -> None:
         write = Writer(tmp_path)
         write(A0, b"out\n")
         write(A1, b"err\n")
@@ -118,7 +114,7 @@ class TestOrder:
 
 class TestGrowth:
     @given(CHUNKS, st.data())
-    def test_every_byte_comes_once_however_often_it_is_called(
+    def test_repeated_calls_read_every_byte_once(
         self, chunks: list[tuple[Stream, bytes]], data: st.DataObject
     ) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -134,7 +130,7 @@ class TestGrowth:
             replay.close()
             write.store.close()
 
-    def test_a_torn_last_record_waits_for_its_rest(self, tmp_path: Path) -> None:
+    def test_torn_last_record_waits_for_its_rest(self, tmp_path: Path) -> None:
         write, replay = Writer(tmp_path), Replay(tmp_path, {})
         write(A0, b"1\n")
         write(A0, b"2\n")
@@ -146,7 +142,7 @@ class TestGrowth:
         index.write_bytes(whole)
         assert texts(replay) == [b"2\n"]
 
-    def test_what_no_record_names_is_the_rest(self, tmp_path: Path) -> None:
+    def test_rest_has_what_no_record_names(self, tmp_path: Path) -> None:
         write, replay = Writer(tmp_path), Replay(tmp_path, {"a": 1000.0})
         write(A0, b"1\n")
         with (tmp_path / "a" / A0.path).open("ab") as file:
@@ -156,7 +152,7 @@ class TestGrowth:
         assert list(replay.rest()) == [Piece(50.0, A0, 2, b"2\n")]
         assert list(replay.rest()) == []
 
-    def test_one_writes_while_two_read(self, tmp_path: Path) -> None:
+    def test_two_readers_follow_one_writer(self, tmp_path: Path) -> None:
         write = Writer(tmp_path)
         written = threading.Event()
         found: list[dict[Stream, bytes]] = []
@@ -178,7 +174,7 @@ class TestGrowth:
             reader.join(30)
         assert found == [write.contents, write.contents]
 
-    def test_few_files_are_open_whatever_the_number_of_streams(
+    def test_number_of_open_files_is_limited(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(replay_module, "_MAX_OPEN", 4)
@@ -196,7 +192,7 @@ class TestGrowth:
 
 class TestLastLines:
     @given(CHUNKS, st.integers(0, 12))
-    def test_as_many_lines_are_left_as_asked_for(
+    def test_requested_number_of_lines_is_left(
         self, chunks: list[tuple[Stream, bytes]], last: int
     ) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -215,9 +211,7 @@ class TestLastLines:
         if all(chunk.endswith(b"\n") for _, chunk in chunks):
             assert left == everything[len(everything) - len(left) :]
 
-    def test_the_last_lines_are_the_last_in_time_and_not_of_each_stream(
-        self, tmp_path: Path
-    ) -> None:
+    def test_last_lines_are_those_of_all_streams_by_time(self, tmp_path: Path) -> None:
         write = Writer(tmp_path)
         write(B2, b"old\n", 1.0)
         write(A0, b"1\n2\n3\n", 5.0)
@@ -227,14 +221,14 @@ class TestLastLines:
         write(B2, b"new\n", 7.0)
         assert texts(replay) == [b"new\n"]
 
-    def test_a_line_in_several_chunks_comes_whole(self, tmp_path: Path) -> None:
+    def test_line_in_several_chunks_is_whole(self, tmp_path: Path) -> None:
         write = Writer(tmp_path)
         write(A0, b"x\nbe", 1.0)
         write(A1, b"between\n", 2.0)
         write(A0, b"gun\n", 3.0)
         assert texts(Replay(tmp_path, {}, last=1)) == [b"begun\n"]
 
-    def test_a_line_of_many_chunks_comes_whole(self, tmp_path: Path) -> None:
+    def test_line_of_many_chunks_is_whole(self, tmp_path: Path) -> None:
         write = Writer(tmp_path)
         write(A0, b"old\n" + b"x" * 200_000, 1.0)
         for t in range(2, 7):
@@ -243,9 +237,7 @@ class TestLastLines:
         for replay in (Replay(tmp_path, {}, last=1), Replay(tmp_path, {}, since=6.5)):
             assert b"".join(texts(replay)) == b"x" * 1_200_000 + b"\n"
 
-    def test_a_line_that_had_begun_before_nothing_was_asked_for_comes_whole(
-        self, tmp_path: Path
-    ) -> None:
+    def test_last_0_shows_an_unfinished_line_whole(self, tmp_path: Path) -> None:
         write = Writer(tmp_path)
         write(A0, b"old\nbe")
         replay = Replay(tmp_path, {}, last=0)
@@ -253,7 +245,7 @@ class TestLastLines:
         write(A0, b"gun\n")
         assert texts(replay) == [b"begun\n"]
 
-    def test_nothing_is_missed_that_was_being_written(self, tmp_path: Path) -> None:
+    def test_chunk_without_its_record_is_not_missed(self, tmp_path: Path) -> None:
         write = Writer(tmp_path)
         write(B2, b"1\n")
         write(A0, b"old\n")
@@ -267,7 +259,7 @@ class TestLastLines:
         assert texts(replay) == [b"2\n"]
 
     @given(CHUNKS, st.integers(0, 30), st.integers(0, 40))
-    def test_a_damaged_index_still_gives_whole_last_lines(
+    def test_damaged_index_still_gives_whole_last_lines(
         self, chunks: list[tuple[Stream, bytes]], last: int, kept: int
     ) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -291,7 +283,7 @@ def pieces_of(contents: dict[Stream, bytes]) -> list[Piece]:
 
 class TestSince:
     @given(CHUNKS, st.floats(-1, 30))
-    def test_it_begins_with_the_first_line_that_ends_since(
+    def test_replay_starts_with_the_first_line_that_ends_since(
         self, chunks: list[tuple[Stream, bytes]], since: float
     ) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -311,7 +303,7 @@ class TestSince:
             stream: begun[stream] + data if data else b"" for stream, data in since_then.items()
         }
 
-    def test_what_no_record_names_counts_by_its_files_time(self, tmp_path: Path) -> None:
+    def test_rest_counts_by_the_time_of_its_file(self, tmp_path: Path) -> None:
         write = Writer(tmp_path)
         for stream in (A0, A1):
             write(stream, b"old\n", 10.0)
@@ -324,7 +316,7 @@ class TestSince:
         assert texts(replay) == [b"new\n"]
         assert list(replay.rest()) == [Piece(25.0, A1, 4, b"unknown\n")]
 
-    def test_what_was_written_before_is_left_out_without_an_index_too(self, tmp_path: Path) -> None:
+    def test_since_without_an_index_uses_the_time_of_the_file(self, tmp_path: Path) -> None:
         write = Writer(tmp_path)
         write(A0, b"old\n")
         (tmp_path / "a" / INDEX_NAME).unlink()
@@ -332,13 +324,13 @@ class TestSince:
         for since, shown in ((10.0, [b"old\n"]), (20.0, [])):
             assert [piece.data for piece in Replay(tmp_path, {}, since=since).rest()] == shown
 
-    def test_the_moment_is_one_of_this_machines_clock(self, tmp_path: Path) -> None:
+    def test_since_is_a_time_of_this_machine(self, tmp_path: Path) -> None:
         write = Writer(tmp_path)
         write(A0, b"old\n", 110.0)
         write(A0, b"new\n", 120.0)
         assert texts(Replay(tmp_path, {"a": 100.0}, since=15.0)) == [b"new\n"]
 
-    def test_the_last_lines_since_then(self, tmp_path: Path) -> None:
+    def test_since_and_last_combine(self, tmp_path: Path) -> None:
         write = Writer(tmp_path)
         for number in range(10):
             write(A0, b"%d\n" % number)
@@ -347,7 +339,7 @@ class TestSince:
 
 
 @pytest.mark.parametrize("garbage", [float("nan"), float("inf"), -1e300, 1e300])
-def test_a_record_without_a_time_is_passed_over(tmp_path: Path, garbage: float) -> None:
+def test_record_with_an_invalid_time_is_skipped(tmp_path: Path, garbage: float) -> None:
     write = Writer(tmp_path)
     write(A0, b"1\n", 10.0)
     write(A0, b"2\n", garbage)
@@ -357,7 +349,7 @@ def test_a_record_without_a_time_is_passed_over(tmp_path: Path, garbage: float) 
     assert texts(Replay(tmp_path, {}, last=2)) == [b"2\n3\n"]
 
 
-def test_memory_does_not_grow_with_what_is_stored(tmp_path: Path) -> None:
+def test_memory_is_bounded(tmp_path: Path) -> None:
     store = Store(tmp_path)
     chunk = b"x" * 99 + b"\n"
     for number in range(20_000):
@@ -374,8 +366,8 @@ def test_memory_does_not_grow_with_what_is_stored(tmp_path: Path) -> None:
     assert peak < 2_000_000
 
 
-def test_what_is_removed_while_it_is_read_is_told(tmp_path: Path) -> None:
-    """A run is pruned while a pager shows it: files that are open go on, others are no more."""
+def test_removed_file_raises_while_open_ones_are_read(tmp_path: Path) -> None:
+    """A run is pruned while a pager shows it: open files are still readable, others are gone."""
     store = Store(tmp_path)
     for rank, node in enumerate("ab"):
         store.append(Stream(node, 0, rank, 0, "stdout"), 0, b"line\n", 100.0 + rank)

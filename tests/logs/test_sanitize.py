@@ -18,7 +18,7 @@ HOSTILE = st.lists(LURES | st.binary(max_size=8) | st.text(max_size=8).map(str.e
 
 
 @given(HOSTILE)
-def test_only_tab_newline_and_colour_are_left_of_the_controls(lines: bytes) -> None:
+def test_sanitize_leaves_tab_newline_and_colour(lines: bytes) -> None:
     shown = sanitize(lines).decode()  # valid UTF-8
     assert not re.search(
         "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", SGR.sub("", shown)
@@ -26,18 +26,18 @@ def test_only_tab_newline_and_colour_are_left_of_the_controls(lines: bytes) -> N
 
 
 @given(HOSTILE)
-def test_colour_never_leaks_out_of_its_line(lines: bytes) -> None:
+def test_sanitize_resets_colour_on_each_line(lines: bytes) -> None:
     for line in sanitize(lines).decode().split("\n"):
         assert SGR.findall(line)[-1:] in ([], ["\x1b[0m"], ["\x1b[m"])
 
 
 @given(HOSTILE)
-def test_lines_are_treated_each_by_itself(lines: bytes) -> None:
+def test_sanitize_treats_lines_separately(lines: bytes) -> None:
     assert sanitize(lines) == b"\n".join(map(sanitize, lines.split(b"\n")))
 
 
 @given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]) | st.sampled_from("\t\n")))
-def test_ordinary_text_passes_as_it_is(text: str) -> None:
+def test_sanitize_keeps_ordinary_text(text: str) -> None:
     assert sanitize(text.encode()).decode() == text
 
 
@@ -59,7 +59,7 @@ def test_ordinary_text_passes_as_it_is(text: str) -> None:
         (b"\x1b[31mred\nplain", "\x1b[31mred\x1b[0m\nplain"),
     ],
 )
-def test_what_a_person_sees(raw: bytes, shown: str) -> None:
+def test_sanitize_makes_controls_visible(raw: bytes, shown: str) -> None:
     assert sanitize(raw).decode() == shown
 
 
@@ -72,18 +72,18 @@ def test_what_a_person_sees(raw: bytes, shown: str) -> None:
         (b"\x1b]0;title\x07\xff", "^[]0;title^G\ufffd"),
     ],
 )
-def test_a_line_is_seen_as_a_terminal_leaves_it(line: bytes, seen: str) -> None:
+def test_as_seen_is_what_a_terminal_leaves(line: bytes, seen: str) -> None:
     assert as_seen(line) == seen
 
 
 @given(
     st.lists(st.sampled_from([b"plain\n", b"\x1b[2J\n", "é\n".encode(), b"x" * 20_000]), max_size=8)
 )
-def test_long_chunks_are_treated_line_by_line_too(parts: list[bytes]) -> None:
+def test_sanitize_treats_lines_of_long_chunks_separately(parts: list[bytes]) -> None:
     lines = b"".join(parts * 3)
     assert sanitize(lines) == b"\n".join(map(sanitize, lines.split(b"\n")))
 
 
-def test_many_zero_bytes_are_counted_and_a_few_are_shown() -> None:
+def test_sanitize_counts_many_zero_bytes() -> None:
     assert sanitize(b"a\0\0b") == b"a^@^@b"
     assert sanitize(b"a" + bytes(70_000) + b"b") == b"a[70000 zero bytes]b"

@@ -1,4 +1,4 @@
-"""A pattern of the user's own is searched for in each line for a bounded time."""
+"""Searching lines for a pattern of the user, with a time limit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def grep(pattern: str) -> Grep:
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_a_search_that_would_not_end_is_ended_with_the_pattern_and_the_line(pattern: str) -> None:
+def test_endless_search_is_ended_and_names_pattern_and_line(pattern: str) -> None:
     started = time.process_time()
     with pytest.raises(SlowPattern, match=r"takes too long.* starts with 'aaaa") as raised:
         grep(pattern).feed(RANK0, f"fine\n{FOREVER * 4}\n".encode(), 0.0)
@@ -38,24 +38,24 @@ def test_a_search_that_would_not_end_is_ended_with_the_pattern_and_the_line(patt
 
 
 @pytest.mark.parametrize("line", [FOREVER, f"\x1b[31m{FOREVER}"])
-def test_highlighting_that_would_not_end_is_ended(line: str) -> None:
+def test_endless_highlighting_is_ended(line: str) -> None:
     with pytest.raises(SlowPattern, match="takes too long"):
         painter(parse_pattern("(a+)+$"))(line.encode())
 
 
-def test_an_unfinished_line_is_searched_for_a_bounded_time_too() -> None:
+def test_endless_search_of_an_unfinished_line_is_ended() -> None:
     lines = grep("(a+)+$")
     lines.feed(RANK0, FOREVER.encode(), 0.0)
     with pytest.raises(SlowPattern, match="takes too long"):
         lines.close()
 
 
-def test_many_lines_that_take_long_together_are_all_searched() -> None:
+def test_limit_applies_to_each_line() -> None:
     slow = (b"ab" * 500 + b"\n") * 200
     assert grep("(?:a.*x|a.*y|a.*!)$|never").feed(RANK0, slow, 0.0) == b""
 
 
-def test_the_timer_is_taken_back() -> None:
+def test_timer_and_signal_handler_are_restored() -> None:
     before = signal.getsignal(signal.SIGVTALRM)
     with Search(re.compile("a")).within_limits():
         assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] > 0
@@ -63,7 +63,7 @@ def test_the_timer_is_taken_back() -> None:
     assert signal.getsignal(signal.SIGVTALRM) == before
 
 
-def test_off_the_main_thread_lines_are_searched_without_a_limit() -> None:
+def test_search_in_another_thread_has_no_limit() -> None:
     found: list[bytes] = []
     thread = threading.Thread(target=lambda: found.append(grep("a").feed(RANK0, b"a\nb\n", 0.0)))
     thread.start()

@@ -28,7 +28,7 @@ def copy(root: Path, stream: Stream) -> bytes:
     return (root / stream.node / stream.path).read_bytes()
 
 
-def test_a_stream_stands_below_node_and_attempt(tmp_path: Path) -> None:
+def test_copy_is_below_node_and_attempt(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.append(OUT, 0, b"a\xff\r", 1.0)
     store.append(LAUNCHER, 0, b"b", 1.0)
@@ -38,8 +38,8 @@ def test_a_stream_stands_below_node_and_attempt(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 200), st.booleans()), max_size=20))
-def test_the_copy_is_always_a_prefix(chunks: list[tuple[int, int, bool]]) -> None:
-    """Chunks that are replayed, overlap, leave a gap; a controller that starts again."""
+def test_copy_is_always_a_prefix(chunks: list[tuple[int, int, bool]]) -> None:
+    """With chunks that repeat, overlap or leave a gap, and a controller that restarts."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         store, shown = Store(root), b""
@@ -59,7 +59,7 @@ def test_the_copy_is_always_a_prefix(chunks: list[tuple[int, int, bool]]) -> Non
         store.close()
 
 
-def test_a_gap_is_refused_with_both_offsets(tmp_path: Path) -> None:
+def test_gap_is_refused_with_both_offsets(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.append(OUT, 0, b"abc", 1.0)
     with pytest.raises(
@@ -85,7 +85,7 @@ def test_sizes_are_the_offsets_to_resume_from(tmp_path: Path) -> None:
     assert again.size(LAUNCHER) == 2
 
 
-def test_nobody_else_may_read_the_logs(tmp_path: Path) -> None:
+def test_logs_are_private(tmp_path: Path) -> None:
     root = tmp_path / "logs"
     store = Store(root)
     store.append(OUT, 0, b"abc", 1.0)
@@ -94,7 +94,7 @@ def test_nobody_else_may_read_the_logs(tmp_path: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
 
 
-def test_two_controllers_may_store_one_run(tmp_path: Path) -> None:
+def test_two_controllers_can_store_one_run(tmp_path: Path) -> None:
     one, two = Store(tmp_path), Store(tmp_path)
     one.append(OUT, 0, b"abc", 1.0)
     two.append(OUT, 0, b"abcdef", 1.0)
@@ -104,9 +104,7 @@ def test_two_controllers_may_store_one_run(tmp_path: Path) -> None:
     assert copy(tmp_path, OUT) == b"abcdef"
 
 
-def test_few_files_are_open_whatever_the_number_of_streams(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_number_of_open_files_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "MAX_OPEN", 4)
     store = Store(tmp_path)
     before = open_files()
@@ -119,7 +117,7 @@ def test_few_files_are_open_whatever_the_number_of_streams(
     assert open_files() == before
 
 
-def test_a_full_disk_is_an_os_error_and_leaves_a_prefix(
+def test_full_disk_raises_and_leaves_a_prefix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(tmp_path)
@@ -145,7 +143,7 @@ def test_a_full_disk_is_an_os_error_and_leaves_a_prefix(
     assert copy(tmp_path, OUT) == b"abcdefgh"
 
 
-def test_a_copy_that_is_a_symbolic_link_is_not_written_through(tmp_path: Path) -> None:
+def test_symbolic_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "node0/attempt-0").mkdir(parents=True)
     (tmp_path / "node0/attempt-0/rank-0.out").symlink_to(tmp_path / "elsewhere")
     store = Store(tmp_path)
@@ -155,7 +153,7 @@ def test_a_copy_that_is_a_symbolic_link_is_not_written_through(tmp_path: Path) -
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_run_that_was_removed_is_not_made_again(tmp_path: Path) -> None:
+def test_removed_run_is_not_created_again(tmp_path: Path) -> None:
     store = Store(tmp_path / "removed" / "logs")
     with pytest.raises(FileNotFoundError):
         store.append(OUT, 0, b"x", 1.0)

@@ -19,11 +19,11 @@ streams = st.builds(
 
 
 @given(streams)
-def test_parsing_a_path_gives_the_stream_back(stream: Stream) -> None:
+def test_parse_is_the_inverse_of_path(stream: Stream) -> None:
     assert Stream.parse(stream.node, stream.path, stream.local_rank) == stream
 
 
-def test_a_path_names_attempt_rank_and_channel() -> None:
+def test_path_has_attempt_rank_and_channel() -> None:
     assert Stream("node0", 0, 3, 1, "stdout").path == "attempt-0/rank-3.out"
     assert Stream("node0", 2, None, None, "stderr").path == "attempt-2/launcher.err"
 
@@ -49,13 +49,13 @@ def test_a_path_names_attempt_rank_and_channel() -> None:
         "attempt-99999/rank-3.out",
     ],
 )
-def test_a_path_that_a_run_would_not_write_is_refused(path: str) -> None:
+def test_parse_of_an_invalid_path_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match=r"does not name a log file of a run"):
         Stream.parse("node0", path)
 
 
 @given(st.text())
-def test_any_other_text_is_refused_or_is_exactly_the_path(path: str) -> None:
+def test_parse_of_any_text_is_refused_or_exact(path: str) -> None:
     try:
         stream = Stream.parse("node0", path)
     except ValueError:
@@ -64,7 +64,7 @@ def test_any_other_text_is_refused_or_is_exactly_the_path(path: str) -> None:
 
 
 @pytest.mark.parametrize("node", ["", ".", "..", "a/b", "../x", "a\0b", "a\x1b[2J", "a\nb"])
-def test_a_node_that_cannot_name_a_folder_is_refused(node: str) -> None:
+def test_node_that_cannot_name_a_folder_is_refused(node: str) -> None:
     with pytest.raises(ValueError, match="cannot name a node's log folder"):
         Stream(node, 0, 0, 0, "stdout")
 
@@ -73,7 +73,7 @@ def test_a_node_that_cannot_name_a_folder_is_refused(node: str) -> None:
     "change",
     [{"attempt": -1}, {"attempt": 10_000}, {"rank": -1}, {"local_rank": -2}, {"channel": "tty"}],
 )
-def test_a_value_out_of_its_range_is_refused(change: dict[str, Any]) -> None:
+def test_value_out_of_range_is_refused(change: dict[str, Any]) -> None:
     fields: dict[str, Any] = {"attempt": 0, "rank": 0, "local_rank": 0, "channel": "stdout"}
     with pytest.raises(ValueError, match=r"is not within|is neither"):
         Stream(node="node0", **(fields | change))

@@ -25,7 +25,7 @@ def in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ("text", "seconds"),
     [("90s", 90), ("10m", 600), ("2h30m", 9000), ("1d", 86_400), ("1w", 604_800), ("1.5h", 5400)],
 )
-def test_a_duration_is_so_long_ago(text: str, seconds: float) -> None:
+def test_duration_is_that_long_ago(text: str, seconds: float) -> None:
     assert parse_time(text, NOW) == NOW - seconds
 
 
@@ -48,7 +48,7 @@ def test_a_duration_is_so_long_ago(text: str, seconds: float) -> None:
         ("2026-01-31T09:30+05:30", "2026-01-31T04:00:00Z"),
     ],
 )
-def test_a_time_is_local_unless_it_has_a_zone(text: str, moment: str) -> None:
+def test_time_is_local_unless_it_has_a_zone(text: str, moment: str) -> None:
     assert parse_time(text, NOW) == datetime.fromisoformat(moment).timestamp()
 
 
@@ -68,6 +68,6 @@ def test_a_time_is_local_unless_it_has_a_zone(text: str, moment: str) -> None:
         ),
     ],
 )
-def test_anything_else_is_refused_with_what_is_understood(text: str) -> None:
+def test_anything_else_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a moment; write how long ago it is \(90s, 10m"):
         parse_time(text, NOW)

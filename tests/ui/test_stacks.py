@@ -11,7 +11,7 @@ from orchestrator.api.stacks import Stacks
 from orchestrator.hangs.snapshot import StuckConnection
 from orchestrator.ui import messages
 from orchestrator.ui.stacks import describe, full_lines, lines, show
-from tests.hangs.helpers import ALL_REDUCE, LOADER, TRAIN, look, process
+from tests.hangs.helpers import ALL_REDUCE, LOADER, TRAIN, process, snapshot
 
 SYN = StuckConnection(103, True, ("10.0.0.2", 40000), ("10.0.0.1", 29500), 1, 3)
 
@@ -22,8 +22,8 @@ def view() -> Stacks:
     return Stacks(
         "lusab",
         (
-            look("n0", process(0, ALL_REDUCE), process(1, ALL_REDUCE)),
-            look("n1", process(2, ALL_REDUCE), process(3, LOADER), worker, child),
+            snapshot("n0", process(0, ALL_REDUCE), process(1, ALL_REDUCE)),
+            snapshot("n1", process(2, ALL_REDUCE), process(3, LOADER), worker, child),
         ),
         {"n2": "n2: away"},
         {"10.0.0.1": "n0"},
@@ -40,7 +40,7 @@ def test_ranks_at_the_same_location_share_an_entry() -> None:
 
 def test_stuck_connections_are_shown() -> None:
     stuck = Stacks(
-        "lusab", (look("n1", process(3, TRAIN), stuck=(SYN,)),), {}, {"10.0.0.1": "n0"}, {}
+        "lusab", (snapshot("n1", process(3, TRAIN), stuck=(SYN,)),), {}, {"10.0.0.1": "n0"}, {}
     )
     _, connection, suspect = lines(stuck, 80)
     assert connection.startswith("stuck: r3 n1: connecting to n0 (10.0.0.1:29500), no answer")
@@ -49,7 +49,7 @@ def test_stuck_connections_are_shown() -> None:
 
 
 def test_no_running_rank_is_stated() -> None:
-    assert lines(Stacks("lusab", (look("n0"),), {}, {}, {}), 80) == ["no rank is running"]
+    assert lines(Stacks("lusab", (snapshot("n0"),), {}, {}, {}), 80) == ["no rank is running"]
 
 
 def test_full_lines_have_every_thread_and_identical_ranks_once() -> None:
