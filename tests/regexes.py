@@ -1,4 +1,4 @@
-"""What a regular expression may cost: by its structure, and on texts that are made to hurt it."""
+"""The cost of regular expressions: by their structure, and on hostile texts."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def parsed(pattern: re.Pattern[Any]) -> Sequence[Item]:
 
 
 def faults(pattern: re.Pattern[Any]) -> list[str]:
-    """Say where a pattern may take a time that grows faster than with the square of the text.
+    """Return where a pattern may take a time that grows faster than the square of the text.
 
-    A repeat without a bound is open where what follows may begin with what it repeats, as in `.*x`: then
-    it may have to try many ends. One is bearable; one in another repeat, or two in a row, are not.
+    An unlimited repeat is open if what follows may start with what it repeats, as in `.*x`: then it may
+    have to try many ends. One is acceptable; one in another repeat, or two in a row, are not.
     """
     walk = _Walk()
     open_ones = walk.sequence(parsed(pattern), _NOTHING, nested=False)
@@ -56,7 +56,7 @@ class _Walk:
         self.faults: list[str] = []
 
     def sequence(self, items: Sequence[Item], after: Chars, *, nested: bool) -> int:
-        """Return how many open repeats a text may have to be divided among."""
+        """Return among how many open repeats a text may have to be divided."""
         return sum(
             self._item(item, _after(items[at + 1 :], after, item), nested)
             for at, item in enumerate(items)
@@ -95,7 +95,7 @@ def _after(rest: Sequence[Item], after: Chars, before: Item) -> Chars:
 
 
 def _first(items: Sequence[Item]) -> tuple[Chars, bool]:
-    """Return with what characters a match may begin, and whether it may be empty."""
+    """Return the characters with which a match may start, and whether it may be empty."""
     chars: Chars = _NOTHING
     for op, value in items:
         more, is_optional = _first_of(op, value)
@@ -147,12 +147,12 @@ def members(parts: Iterable[Item]) -> Chars:
     return _ALL - chars if negated else frozenset(chars)
 
 
-# -- texts that hurt --------------------------------------------------------------------------------
+# -- hostile texts ----------------------------------------------------------------------------------
 
 
 def hostile(pattern: re.Pattern[Any], length: int) -> Iterator[str]:
-    """Yield texts of `length` that a pattern nearly matches, many times over: each part of it repeated,
-    behind what stands before that part, with each of a few characters where any will do.
+    """Yield texts of `length` that a pattern almost matches many times: each part of it repeated, after
+    what precedes that part, with each of a few characters where any will do.
     """
     tree = parsed(pattern)
     seen: set[str] = set()
@@ -170,7 +170,7 @@ def hostile(pattern: re.Pattern[Any], length: int) -> Iterator[str]:
 
 
 def _spans(pieces: int) -> Iterator[tuple[int, int]]:
-    """Yield every part of a few pieces, and all from one on."""
+    """Yield every range of a few pieces, and all pieces from each one on."""
     for start in range(pieces):
         for end in range(start + 1, min(start + _LONGEST_SPAN, pieces) + 1):
             yield start, end
@@ -179,7 +179,7 @@ def _spans(pieces: int) -> Iterator[tuple[int, int]]:
 
 
 def _joined(items: Iterable[Item], filler: str, choice: int) -> list[str]:
-    """Return a text for each item, those of characters that stand side by side in one piece."""
+    """Return a text for each item; adjacent characters are one piece."""
     pieces: list[str] = []
     was_plain = False
     for item in items:
@@ -204,7 +204,7 @@ def _flat(items: Iterable[Item]) -> Iterator[Item]:
 
 
 def _sample(items: Iterable[Item], filler: str, choice: int) -> str:
-    """Return a text that the items match, but for assertions; `choice` says which branch."""
+    """Return a text that the items match, without assertions; `choice` selects a branch."""
     text = ""
     for op, value in items:
         if op is ops.LITERAL:
@@ -229,7 +229,7 @@ def _likely(char: str) -> tuple[bool, str]:
 
 
 def _letters(items: Iterable[Item]) -> set[str]:
-    """Return the characters that the pattern names itself."""
+    """Return the characters that the pattern has literally."""
     found: set[str] = set()
     for op, value in _every(items):
         if op is ops.LITERAL:

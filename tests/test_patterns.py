@@ -1,4 +1,4 @@
-"""No regular expression of orch's takes long, whatever text it meets; a new one is found by itself."""
+"""No regular expression of orch takes long on any text; new ones are found automatically."""
 
 from __future__ import annotations
 
@@ -21,32 +21,33 @@ from tests.regexes import faults, hostile
 
 ROOT = Path(orchestrator.__file__).parent
 MAX_SECONDS = 0.25  # seconds of CPU for one search
-SHORT_TEXT = 1024  # for patterns of other rooms than those that read what ranks print
+SHORT_TEXT = 1024  # for patterns that do not read the output of ranks
 
-# Made of what is only seen when they are needed: what they are made from is bounded where it is read.
+# Patterns made in functions, and why they are safe.
 IN_FUNCTIONS = {
-    "orchestrator.cli.script_words": "the name of an option of orch's",
-    "orchestrator.diagnose.site_patterns": "the site's own, which are refused if they may take long",
-    "orchestrator.diagnose.table": "the patterns of signatures, which are tried here",
-    "orchestrator.logs.filter": "the user's own, for which a search has a limit of time",
+    "orchestrator.cli.script_words": "the name of an option of orch",
+    "orchestrator.diagnose.site_patterns": "patterns of the site, refused if they may take long",
+    "orchestrator.diagnose.site_signatures": "patterns that site_patterns has accepted",
+    "orchestrator.diagnose.table": "the patterns of signatures, tested here",
+    "orchestrator.logs.filter": "patterns of the user, searched with a time limit",
     "orchestrator.node.facts": "two literals of its callers",
     "orchestrator.node.probes.look": "literals of its callers",
-    "orchestrator.preflight.collectives.failure": "kept in CAUSES, which are tried here",
+    "orchestrator.preflight.collectives.failure": "kept in CAUSES, tested here",
     "orchestrator.remote.grouped_errors": "names, addresses and lines to paste, each escaped",
     "orchestrator.remote.ssh.host_keys": "the patterns of a known_hosts file",
     "orchestrator.control.explain": "the number of a process",
-    "orchestrator.sync.failure": "kept in the tables of causes, which are tried here",
-    "orchestrator.sync.glob": "globs, which are made not to go back",
+    "orchestrator.sync.failure": "kept in the tables of causes, tested here",
+    "orchestrator.sync.glob": "globs, written so that they cannot backtrack",
 }
-# A word of a command line, which has an end.
+# Words of a command line, which is short.
 ALLOWED = {"orchestrator.inventory.draft._WORD"}
 
-ADVICE = """{name} may take very long on a text that is made for it: {faults}
+ADVICE = """{name} may take very long on a hostile text: {faults}
   {pattern}
-Write what cannot go back:
-  (?>.*?word)     instead of  .*word     (a word that is found once is found; not in orchestrator/node)
-  [^"]{{0,400}}     instead of  .*         (a bound, or what the text ends with left out)
-  \\d{{1,9}}        instead of  \\d+        (and int() of it has a bound, too)
+Write what cannot backtrack:
+  (?>.*?word)     instead of  .*word     (not in orchestrator/node)
+  [^"]{{0,400}}     instead of  .*         (a limit, or without the character that ends the text)
+  \\d{{1,9}}        instead of  \\d+        (int() of it is limited, too)
 """
 
 
@@ -58,7 +59,7 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 def patterns_in(value: object, depth: int = 0) -> Iterator[re.Pattern[Any]]:
-    """Yield the patterns in a value: itself, or what it is made of."""
+    """Yield the patterns in a value: itself, or its parts."""
     if isinstance(value, re.Pattern):
         yield value
     elif depth > 4 or isinstance(value, type):
@@ -74,7 +75,7 @@ def patterns_in(value: object, depth: int = 0) -> Iterator[re.Pattern[Any]]:
 
 
 def calls(file: Path, *, in_functions: bool = False) -> Iterator[ast.Call]:
-    """Yield the calls that take a pattern as text; those `in_functions` only, if so asked."""
+    """Yield the calls that take a pattern as text, or only those `in_functions`."""
     tree: ast.AST = ast.parse(file.read_text())
     roots = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     for node in (node for root in (roots if in_functions else [tree]) for node in ast.walk(root)):
@@ -89,7 +90,7 @@ def calls(file: Path, *, in_functions: bool = False) -> Iterator[ast.Call]:
 
 
 def compiled(call: ast.Call) -> re.Pattern[Any] | None:
-    """Return the pattern that a call has as a literal, with its flags."""
+    """Return the pattern of a call with its flags; None if it is not a literal."""
     text = call.args[0]
     if not isinstance(text, ast.Constant):
         return None
@@ -99,7 +100,7 @@ def compiled(call: ast.Call) -> re.Pattern[Any] | None:
 
 @cache
 def patterns() -> Mapping[str, re.Pattern[Any]]:
-    """Return every pattern of orch's by where it is."""
+    """Return every pattern of orch by its location."""
     found: dict[str, re.Pattern[Any]] = {}
     seen: set[tuple[Any, int]] = set()
 
@@ -123,7 +124,7 @@ def patterns() -> Mapping[str, re.Pattern[Any]]:
 
 
 def test_patterns_made_in_functions_are_accounted_for() -> None:
-    """What a module makes as it is imported is found in its variables; a function may make anything."""
+    """Patterns made at import are found in the variables of modules; functions may make others."""
     unknown = [
         f"{name}:{call.lineno}"
         for name, file in modules()
@@ -154,7 +155,7 @@ def test_pattern_is_fast_on_hostile_text(name: str) -> None:
 
 
 def _took(pattern: re.Pattern[Any], text: Any) -> Iterator[float]:
-    """Yield how long a search takes: of three the best, unless the first was soon enough."""
+    """Yield how long a search takes, up to three times unless one was fast enough."""
     for _ in range(3):
         started = time.process_time()
         pattern.search(text)
