@@ -6,7 +6,7 @@ import asyncio
 
 from orchestrator import events
 from orchestrator.api.watch import watch
-from orchestrator.control.interrupts import Interrupts
+from orchestrator.control.interrupts import Interrupts, first_done
 from orchestrator.logs.selection import RankSet, Selection
 from orchestrator.node.reasons import StopReason
 from orchestrator.runs.saved_run import SavedRun
@@ -28,23 +28,18 @@ async def attach(
     LaunchError if the run cannot be controlled.
     """
     interrupts.has_started = True
-    showing = asyncio.create_task(_show(saved, emit, Selection(ranks=ranks), tail))
-    stopping = asyncio.create_task(_stop_on_interrupt(saved, interrupts))
-    leaving = asyncio.create_task(interrupts.wait_for_leave())
-    abandoning = asyncio.create_task(interrupts.wait(3))
-    tasks = (showing, stopping, leaving, abandoning)
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in (showing, stopping):
-        if not task.cancelled():
-            return task.result()
-    if not abandoning.cancelled():
+    showing, stopping, abandoning, _ = await first_done(
+        _show(saved, emit, Selection(ranks=ranks), tail),
+        _stop_on_interrupt(saved, interrupts),
+        interrupts.wait(3),
+        interrupts.wait_for_detach(),
+    )
+    if (shown := showing or stopping) is not None:
+        code: int = shown.result()
+        return code
+    if abandoning is not None:
         return 128 + (interrupts.signal or 0)
-    emit(events.Detached(saved.run, interrupts.leaving or ""))
+    emit(events.Detached(saved.run, interrupts.detach_reason or ""))
     return None
 
 

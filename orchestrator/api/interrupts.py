@@ -26,7 +26,7 @@ def interrupts_by(*signals: signal.Signals, can_leave: bool = False) -> Interrup
     for number in signals or (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupts.send, number)
     if can_leave:
-        loop.add_signal_handler(signal.SIGQUIT, interrupts.leave, "left with Ctrl-\\")
+        loop.add_signal_handler(signal.SIGQUIT, interrupts.detach, "left with Ctrl-\\")
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # ignored: run by nohup
             reason = "the terminal was closed"
             loop.add_signal_handler(signal.SIGHUP, interrupts.hang_up, signal.SIGHUP, reason)

@@ -185,9 +185,9 @@ def _allow_leaving(request: Request, emit: events.Emit, interrupts: Interrupts) 
     """Leave the run at once with --detach, and never if it would end with its controller."""
     if not request.transport.capabilities.outlives_controller:
         why = f"over transport {request.transport.name} the run would end with this command"
-        interrupts.refuse_to_leave(lambda: emit(events.Warned(f"the run is not left: {why}")))
+        interrupts.forbid_detach(lambda: emit(events.Warned(f"the run is not left: {why}")))
     if request.detach:
-        interrupts.leave("detached")
+        interrupts.detach("detached")
 
 
 def _report_leaving(record: Record, reason: str, interrupts: Interrupts, emit: events.Emit) -> None:

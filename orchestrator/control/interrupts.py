@@ -1,9 +1,10 @@
-"""What a person asks of a run by signals: to end it (which signal, and how often), or to leave it."""
+"""What the user asks of a run by signals: end it (by which signal, how often), or detach from it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from orchestrator.errors import Interrupted
@@ -14,77 +15,85 @@ T = TypeVar("T")
 
 
 class Interrupts:
-    """Counts the signals that end a run; the first that came says how it ended."""
+    """Counts the signals that end a run; the first one decides how the run ended."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
         self.count = 0
-        self.leaving: str | None = None
-        """Why the run is to go on without its controller, if it is."""
+        self.detach_reason: str | None = None
+        """Why the run continues without its controller, None if it does not."""
         self.has_started = False
-        """Whether the job has begun to start, so that there is something to leave."""
-        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
-        self._left = asyncio.Event()
+        """Whether the start of the job has begun, so that the user can detach from it."""
+        self._reached: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)  # by count
+        self._detached = asyncio.Event()
         self._on_refusal: Callable[[], None] | None = None
 
     @property
     def reason(self) -> StopReason:
-        """Why a run is to stop that has another controller."""
+        """The reason to stop a run that has another controller."""
         return reason_of_signal(self.signal)
 
     def send(self, number: int) -> None:
-        """Take in signal `number`."""
+        """Count signal `number`."""
         if self.signal is None:
             self.signal = number
         self.count += 1
-        for wanted, future in self._waiters:
-            if self.count >= wanted and not future.done():
-                future.set_result(None)
+        for count, event in self._reached.items():
+            if self.count >= count:
+                event.set()
 
-    def refuse_to_leave(self, tell: Callable[[], None]) -> None:
-        """Have nobody leave the run, since it would not go on; `tell` is called where somebody tries to."""
-        self._on_refusal = tell
+    def forbid_detach(self, on_refusal: Callable[[], None]) -> None:
+        """Refuse to detach, since the run would end; call `on_refusal` at each attempt."""
+        self._on_refusal = on_refusal
 
-    def leave(self, reason: str) -> None:
-        """Let the run go on in the background, once it has started."""
+    def detach(self, reason: str) -> None:
+        """Let the run continue in the background, once it has started."""
         if self._on_refusal is not None:
             self._on_refusal()
-        elif self.leaving is None:
-            self.leaving = reason
-            self._left.set()
+        elif self.detach_reason is None:
+            self.detach_reason = reason
+            self._detached.set()
 
     def hang_up(self, number: int, reason: str) -> None:
-        """Take in signal `number`, which says that the person has gone: it ends what has not started, or
-        would not go on.
+        """Detach, since the user has gone, as signal `number` reports; end the run if it cannot continue
+        or has not started.
         """
         if self.has_started and self._on_refusal is None:
-            self.leave(reason)
+            self.detach(reason)
         else:
             self.send(number)
 
     async def wait(self, count: int) -> None:
-        """Return when `count` signals have come."""
-        if self.count >= count:
-            return
-        future = asyncio.get_running_loop().create_future()
-        self._waiters.append((count, future))
-        await future
+        """Wait until `count` signals have been sent."""
+        if self.count < count:
+            await self._reached[count].wait()
 
-    async def wait_for_leave(self) -> str:
-        """Return why, when the run is to go on without its controller."""
-        await self._left.wait()
-        assert self.leaving is not None
-        return self.leaving
+    async def wait_for_detach(self) -> str:
+        """Wait until the user detaches, and return the reason."""
+        await self._detached.wait()
+        assert self.detach_reason is not None
+        return self.detach_reason
 
     async def abort(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what `work` returns; at the first signal cancel it and raise Interrupted."""
-        task, signal = asyncio.ensure_future(work), asyncio.ensure_future(self.wait(1))
-        try:
-            await asyncio.wait([task, signal], return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
+        """Return the result of `work`; at the first signal cancel it and raise Interrupted."""
+        task, _ = await first_done(work, self.wait(1))
+        if task is None:
             raise Interrupted(self.signal or 0)
-        finally:
-            for pending in (task, signal):
-                pending.cancel()
-            await asyncio.gather(task, signal, return_exceptions=True)
+        result: T = task.result()
+        return result
+
+
+async def first_done(*works: Awaitable[Any]) -> list[asyncio.Future[Any] | None]:
+    """Run `works` until one of them is done, then cancel the others and wait for their cleanup.
+
+    Returns a done future for each of `works`, in order, None for those that were cancelled.
+    """
+    tasks = [asyncio.ensure_future(work) for work in works]
+    done = set[asyncio.Future[Any]]()
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return [task if task in done else None for task in tasks]

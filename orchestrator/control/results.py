@@ -234,7 +234,7 @@ async def fetch_at_end(
         fetch_from(connection, work, folder, FetchOptions(settings.fetch), tell)
     )
     stopping = asyncio.create_task(interrupts.wait(interrupts.count + 1))
-    leaving = asyncio.create_task(interrupts.wait_for_leave())
+    leaving = asyncio.create_task(interrupts.wait_for_detach())
     tasks = (fetching, stopping, leaving)
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -98,7 +98,7 @@ class Run:
             async with asyncio.TaskGroup() as tasks:
                 following = [tasks.create_task(node.follow()) for node in self.followers]
                 watching = [tasks.create_task(watcher) for watcher in self._watchers()]
-                leaving = tasks.create_task(self._interrupts.wait_for_leave())
+                leaving = tasks.create_task(self._interrupts.wait_for_detach())
                 ending = tasks.create_task(self._await_end(following))
                 await asyncio.wait([ending, leaving], return_when=asyncio.FIRST_COMPLETED)
                 if ending.done() or self._stopping_since is not None:

@@ -1,4 +1,4 @@
-"""What a person wishes of a run by signals."""
+"""What the user asks of a run by signals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.errors import Interrupted
 SOON = 5.0
 
 
-async def test_the_first_signal_says_how_it_ended_and_all_are_counted() -> None:
+async def test_wait_for_count_of_signals_and_first_signal_is_kept() -> None:
     interrupts = Interrupts()
     first, third = (asyncio.create_task(interrupts.wait(count)) for count in (1, 3))
     await asyncio.sleep(0)
@@ -27,7 +27,7 @@ async def test_the_first_signal_says_how_it_ended_and_all_are_counted() -> None:
     await asyncio.wait_for(interrupts.wait(2), SOON)  # that many have come already
 
 
-async def test_somebody_who_waits_no_more_is_no_trouble() -> None:
+async def test_send_after_a_cancelled_wait_is_counted() -> None:
     interrupts = Interrupts()
     waiting = asyncio.create_task(interrupts.wait(1))
     await asyncio.sleep(0)
@@ -37,43 +37,51 @@ async def test_somebody_who_waits_no_more_is_no_trouble() -> None:
     assert interrupts.count == 1
 
 
-async def test_a_person_who_leaves_once_it_has_started_lets_it_go_on() -> None:
+async def test_hang_up_of_started_run_detaches_with_the_first_reason() -> None:
     interrupts = Interrupts()
     interrupts.has_started = True
-    leaving = asyncio.create_task(interrupts.wait_for_leave())
+    detaching = asyncio.create_task(interrupts.wait_for_detach())
     await asyncio.sleep(0)
-    assert not leaving.done()
+    assert not detaching.done()
     interrupts.hang_up(signal.SIGHUP, "the terminal closed")
     interrupts.hang_up(signal.SIGQUIT, "Ctrl-\\")
-    assert await asyncio.wait_for(leaving, SOON) == "the terminal closed"
+    assert await asyncio.wait_for(detaching, SOON) == "the terminal closed"
     assert (interrupts.count, interrupts.signal) == (0, None)
 
 
-async def test_a_person_who_leaves_before_anything_has_started_ends_it() -> None:
+async def test_hang_up_before_the_start_ends_the_run() -> None:
     interrupts = Interrupts()
     interrupts.hang_up(signal.SIGHUP, "the terminal closed")
-    assert (interrupts.leaving, interrupts.count, interrupts.signal) == (None, 1, signal.SIGHUP)
+    assert (interrupts.detach_reason, interrupts.count, interrupts.signal) == (
+        None,
+        1,
+        signal.SIGHUP,
+    )
 
 
-async def test_what_is_to_be_left_may_be_said_before_it_has_started() -> None:
+async def test_detach_before_the_start_is_remembered() -> None:
     interrupts = Interrupts()
-    interrupts.leave("detached")
+    interrupts.detach("detached")
     interrupts.has_started = True
     interrupts.hang_up(signal.SIGHUP, "the terminal closed")
-    assert await asyncio.wait_for(interrupts.wait_for_leave(), SOON) == "detached"
+    assert await asyncio.wait_for(interrupts.wait_for_detach(), SOON) == "detached"
 
 
-async def test_leaving_that_is_refused_is_told_and_the_end_of_the_terminal_ends_the_run() -> None:
+async def test_forbidden_detach_is_refused_and_hang_up_ends_the_run() -> None:
     interrupts, refusals = Interrupts(), []
-    interrupts.refuse_to_leave(lambda: refusals.append("refused"))
+    interrupts.forbid_detach(lambda: refusals.append("refused"))
     interrupts.has_started = True
-    interrupts.leave("left with Ctrl-\\")
-    assert (interrupts.leaving, interrupts.count, refusals) == (None, 0, ["refused"])
+    interrupts.detach("left with Ctrl-\\")
+    assert (interrupts.detach_reason, interrupts.count, refusals) == (None, 0, ["refused"])
     interrupts.hang_up(signal.SIGHUP, "the terminal was closed")
-    assert (interrupts.leaving, interrupts.count, interrupts.signal) == (None, 1, signal.SIGHUP)
+    assert (interrupts.detach_reason, interrupts.count, interrupts.signal) == (
+        None,
+        1,
+        signal.SIGHUP,
+    )
 
 
-async def test_work_that_nobody_interrupts_gives_its_result() -> None:
+async def test_abort_without_signal_returns_the_result() -> None:
     async def work() -> int:
         await asyncio.sleep(0)
         return 7
@@ -81,7 +89,7 @@ async def test_work_that_nobody_interrupts_gives_its_result() -> None:
     assert await Interrupts().abort(work()) == 7
 
 
-async def test_a_failure_of_the_work_is_told() -> None:
+async def test_abort_raises_the_error_of_the_work() -> None:
     async def work() -> None:
         raise ValueError("it failed")
 
@@ -89,9 +97,9 @@ async def test_a_failure_of_the_work_is_told() -> None:
         await Interrupts().abort(work())
 
 
-async def test_a_signal_cancels_the_work_and_waits_until_it_has_put_things_right() -> None:
+async def test_abort_at_a_signal_cancels_the_work_and_waits_for_its_cleanup() -> None:
     interrupts = Interrupts()
-    told: list[str] = []
+    steps: list[str] = []
 
     async def work() -> None:
         interrupts.send(signal.SIGTERM)
@@ -99,15 +107,15 @@ async def test_a_signal_cancels_the_work_and_waits_until_it_has_put_things_right
             await asyncio.Event().wait()
         finally:
             await asyncio.sleep(0)
-            told.append("put right")
+            steps.append("cleanup")
 
     with pytest.raises(Interrupted) as caught:
         await asyncio.wait_for(interrupts.abort(work()), SOON)
     assert caught.value.exit_code == 128 + signal.SIGTERM
-    assert told == ["put right"]
+    assert steps == ["cleanup"]
 
 
-async def test_work_that_is_done_when_the_signal_comes_counts() -> None:
+async def test_abort_of_work_done_at_the_signal_returns_the_result() -> None:
     interrupts = Interrupts()
 
     async def work() -> int:
