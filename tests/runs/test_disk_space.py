@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from orchestrator.runs.disk_room import release_room, replace_json, set_room_aside, write_within
+
 from orchestrator.runs.folder import read_json
 from tests.runs.disks import fill, small_disk
 
