@@ -48,7 +48,7 @@ ALLOWED = {
     "_TIME_LIMIT.match(summary)": "written by an earlier version",
     "_DETAIL.search(summary)": "written by an earlier version",
     # The same message twice, of which the second is dropped.
-    "cause == self._away_for": "a cause that was reported already",
+    "cause == self._away_cause": "a cause that was reported already",
     # Ids and enums in fields with such a name.
     **dict.fromkeys(
         (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -21,12 +20,12 @@ from orchestrator.reasons import Stop
 from orchestrator.remote.connection import NodeConnection
 from orchestrator.runs.background import read_launch_spec
 from orchestrator.runs.connections import connections_to
-from orchestrator.runs.disk_room import write_within
+from orchestrator.runs.disk_space import write_within
 from orchestrator.runs.event_log import EventReader
 from orchestrator.runs.folder import CONTROLLER_LOG, EVENTS
 from orchestrator.runs.launch_spec import LaunchSpec
 from orchestrator.runs.record import Record
-from orchestrator.runs.saved_run import SavedRun, load_run
+from orchestrator.runs.saved_run import Ending, SavedRun, load_run
 
 _DISK_FULL_TIMEOUT = 600.0  # seconds to wait for disk space to record the end of a run
 _FETCH_TIMEOUT = 60.0  # seconds without progress after which a node's missing logs are given up
@@ -67,7 +66,7 @@ async def control_run(
     saved = load_run(saved.folder) or saved
     try:
         if spec is None and not saved.has_ended and (end := _known_end(record)) is not None:
-            await _record_end(record, end)
+            await write_within(_DISK_FULL_TIMEOUT, partial(record.write_state, "ended", end))
             saved = load_run(saved.folder) or saved
         async with connections_to(saved) as (connections, transport):
             if saved.has_ended:
@@ -83,50 +82,38 @@ async def control_run(
         record.close()
 
 
-@dataclass(frozen=True)
-class _End:
-    """How a run ended, if `run.json` does not have it."""
+def _known_end(record: Record) -> Ending | None:
+    """Return how the run has ended according to its folder; None if only the nodes can say.
 
-    exit_code: int
-    summary: str
-    explained: events.Explained | None
-    stop: Stop | None = None
-    detail: str = ""
-
-
-def _known_end(record: Record) -> _End | None:
-    """Return how the run ended if its folder shows it, None if the nodes must be asked.
-
-    Its controller could only write the event log, or died between two attempts.
+    Its controller could write it only to the event log, or died between two attempts. All logs may be
+    incomplete.
     """
+    missing = tuple(node.name for node in (*record.plan.nodes, *record.former))
     past = [logged.event for logged in EventReader(record.folder / EVENTS).read()]
     explained = next(
         (event for event in reversed(past) if isinstance(event, events.Explained)), None
     )
     for event in reversed(past):
         if isinstance(event, events.Ended):
-            return _End(event.exit_code, event.summary, explained, event.stop, event.detail)
+            return Ending(
+                exit_code=event.exit_code,
+                summary=event.summary,
+                missing=missing,
+                detail=event.detail,
+                verdict=explained,
+                stop=event.stop,
+            )
     if not record.is_between_attempts:
         return None
     failed = record.failed[-1]
     verdict = Verdict(failed.exit_code, failed.summary, None, {}, ())
     verdict = describe_end(record, verdict, FAILED_UNSEEN, len(record.failed))
-    return _End(verdict.exit_code, verdict.summary, None, detail=verdict.detail)
-
-
-async def _record_end(record: Record, end: _End) -> None:
-    """Record the end, once the disk has room. No log is known to be complete."""
-    write = partial(
-        record.write_state,
-        "ended",
-        exit_code=end.exit_code,
-        summary=end.summary,
-        detail=end.detail,
-        missing=tuple(node.name for node in (*record.plan.nodes, *record.former)),
-        verdict=end.explained,
-        stop=end.stop,
+    return Ending(
+        exit_code=verdict.exit_code,
+        summary=verdict.summary,
+        missing=missing,
+        detail=verdict.detail,
     )
-    await write_within(_DISK_FULL_TIMEOUT, write)
 
 
 async def _fetch(

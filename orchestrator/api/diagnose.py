@@ -13,7 +13,7 @@ from orchestrator.diagnose import Diagnosis, Kind
 from orchestrator.diagnose.files import STDIN, FoundLogs, find_logs
 from orchestrator.diagnose.read import Examination, Log, ReadProgress, examine
 from orchestrator.errors import UsageError
-from orchestrator.runs.evidence import evidence_of, logs_of, with_reasons
+from orchestrator.runs.evidence import evidence_of, logs_of, with_file_causes
 from orchestrator.runs.folder import runs_folder
 from orchestrator.runs.registry import LATEST, find_run, names_like
 from orchestrator.runs.saved_run import SavedRun, load_run
@@ -64,7 +64,7 @@ def find_target(words: Sequence[str]) -> SavedRun | None:
     if not words:
         return find_run()
     if len(words) == 1:
-        saved = load_run(Path(words[0]).absolute(), of_anyone=True)
+        saved = load_run(Path(words[0]).absolute(), allow_untrusted=True)
         if saved is not None:  # `find_run` also checks the owner of a run of this machine
             return find_run(saved.folder.name) if is_own(saved) else saved
     unknown = [word for word in words if not _is_file(word)]
@@ -111,7 +111,7 @@ def examine_run(
 ) -> Examination:
     """Diagnose an attempt from its logs on this machine; `on_progress` is called while they are read."""
     examined = examine(logs_of(saved, attempt), evidence_of(saved, attempt), on_progress)
-    return with_reasons(examined, saved) if is_own(saved) else examined
+    return with_file_causes(examined, saved) if is_own(saved) else examined
 
 
 def describe_run(saved: SavedRun, attempt: int | None, examined: Examination) -> DiagnosedRun:

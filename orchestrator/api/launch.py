@@ -42,12 +42,13 @@ from orchestrator.remote.connection import NodeConnection, close_all
 from orchestrator.remote.fleet import Fleet
 from orchestrator.remote.transports import create, saved
 from orchestrator.runs.background import handing_over
-from orchestrator.runs.disk_room import write_within
+from orchestrator.runs.disk_space import write_within
 from orchestrator.runs.folder import FILES
 from orchestrator.runs.launch_spec import LaunchSpec
 from orchestrator.runs.names import new_name
 from orchestrator.runs.options import RunOptions, Settings, with_silence_timeout
 from orchestrator.runs.record import Record
+from orchestrator.runs.saved_run import Ending
 from orchestrator.runs.stop_request import StopRequest, request_stop
 from orchestrator.sync import Tree
 
@@ -208,8 +209,11 @@ async def _start(record: Record, connections: list[NodeConnection]) -> None:
         failed = partial(
             record.write_state,
             "failed",
-            exit_code=error.exit_code,
-            summary=masked_text("; ".join(error.message.splitlines())),
+            Ending(
+                exit_code=error.exit_code,
+                summary=masked_text("; ".join(error.message.splitlines())),
+                missing=(),
+            ),
         )
         with suppress(OSError):  # a full disk must not hide why the start failed
             await write_within(_DISK_FULL_TIMEOUT, failed)

@@ -1,4 +1,4 @@
-"""The copies of one node's logs: what comes is kept and shown, and what cannot be is told."""
+"""The copies of one node's logs on this machine: store new output, show it, report what is missing."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from orchestrator.remote.reports import Chunk, FileProblem, Zeros
 from orchestrator.runs.record import Record
 from orchestrator.util.text import format_size
 
-_MOST_ODD = 20  # files of a node of which it is told that they are passed over
-_ODD = {
-    "name": "no name of a file of orch's",
-    "no-file": "a named pipe, a link or the like in the place of a file",
+_MAX_ODD_FILES = 20  # of a node that are reported
+_ODD_FILES = {
+    "name": "not a name of a log file",
+    "no-file": "not a regular file",
     "no-folder": "not a folder",
     "unreadable": "it cannot be read",
-    "replaced": "another file has taken its place; what is written there is left out",
-    "shorter": "it was cut short; the copy here keeps what it had",
+    "replaced": "it was replaced by another file; output in that one is ignored",
+    "shorter": "it was truncated; the copy here keeps the output",
 }
 
 
-class NoRoom(Exception):
-    """The bytes that came cannot be kept here; the node has them."""
+class NoSpace(Exception):
+    """Output cannot be stored on this machine; the node still has it."""
 
 
 class Copies:
-    """The copies of the logs of `node`; `stream_of` says what a path of the node's names, None for nothing
-    of this run. `on_kept` is called when bytes have come that are new.
+    """The copies of the logs of `node`.
+
+    `stream_of` returns the stream of a path on the node, None if it is not of this run. `on_kept` is called
+    when new output was stored.
     """
 
     def __init__(
@@ -41,61 +43,63 @@ class Copies:
     ) -> None:
         self._node = node
         self._record = record
+        self._store = record.store
         self._emit = emit
         self._stream_of = stream_of
         self._on_kept = on_kept
         self._skew = record.settings.skews.get(node, 0.0)
-        self._no_room_for: set[str] = set()  # paths: a little of others may fit meanwhile
+        self._no_space_for: set[str] = set()  # paths: output of others may still fit
         self._odd: set[str] = set()
-        self._gaps: dict[str, int] = {}  # path -> where its copy ended when bytes were missing
+        self._gaps: dict[str, int] = {}  # path -> size of its copy when bytes were missing
         self.is_cut = False
-        """Whether logs of the node stay there: the run's limit is reached."""
+        """Whether logs of the node are not copied any more: the run's limit is reached."""
 
     @property
-    def has_room(self) -> bool:
-        """Whether what comes can be kept here."""
-        return not self._no_room_for
+    def have_space(self) -> bool:
+        """Whether there is disk space here for the output that was received."""
+        return not self._no_space_for
 
     @property
-    def are_whole(self) -> bool:
-        """Whether nothing of what came is missing here."""
-        return not (self.is_cut or self._gaps or self._no_room_for)
+    def are_complete(self) -> bool:
+        """Whether all received output is stored."""
+        return not (self.is_cut or self._gaps or self._no_space_for)
 
     def keep(self, chunk: Chunk | Zeros) -> None:
-        """Keep the bytes that are new, and show them.
+        """Store the new bytes of a chunk and show them.
 
-        Raises NoRoom, LimitReached or GapError, and NodeError where there can be no such stream.
+        Raises NoSpace, LimitReached or GapError, and NodeError for a path that no stream has.
         """
         stream = self._stream_of(chunk.path)
         if stream is None:
             return
-        store = self._record.store
-        before = store.size(stream)
-        if self._is_given_up(chunk, before):
+        before = self._store.size(stream)
+        if self._is_missing_for_good(chunk, before):
             return
         try:
             if isinstance(chunk, Zeros):
-                store.append_zeros(stream, chunk.offset, chunk.count, chunk.time)
+                self._store.append_zeros(stream, chunk.offset, chunk.count, chunk.time)
             else:
-                store.append(stream, chunk.offset, chunk.data, chunk.time)
+                self._store.append(stream, chunk.offset, chunk.data, chunk.time)
         except OSError as error:
-            if not self._no_room_for:
-                message = f"the logs of {self._node} cannot be kept here: {error.strerror}"
-                self._warn(f"{message}; the node keeps them meanwhile")
-            self._no_room_for.add(chunk.path)
-            raise NoRoom from None
+            if not self._no_space_for:
+                self._warn(
+                    f"the logs of {self._node} cannot be stored here: {error.strerror}; "
+                    "the node keeps them for now"
+                )
+            self._no_space_for.add(chunk.path)
+            raise NoSpace from None
         else:
-            if chunk.path in self._no_room_for:
-                self._no_room_for.discard(chunk.path)
-                if not self._no_room_for:
-                    self._warn(f"the logs of {self._node} are kept here again, without a gap")
+            if chunk.path in self._no_space_for:
+                self._no_space_for.discard(chunk.path)
+                if not self._no_space_for:
+                    self._warn(f"the logs of {self._node} are stored here again, without a gap")
         finally:
-            self._show(stream, chunk, before, store.size(stream))
+            self._show(stream, chunk, before, self._store.size(stream))
 
-    def _is_given_up(self, chunk: Chunk | Zeros, end: int) -> bool:
-        """Tell whether bytes before the chunk, behind the `end` of the copy, never come.
+    def _is_missing_for_good(self, chunk: Chunk | Zeros, end: int) -> bool:
+        """Return whether the bytes between the `end` of the copy and the chunk will never come.
 
-        Once a node may be asked anew; one that sends the same again has no others.
+        The node is asked for them once; if it sends the same chunk again, it does not have them.
         """
         if chunk.offset <= end:
             return False
@@ -104,51 +108,48 @@ class Copies:
                 self._odd.add(chunk.path)
                 self._warn(
                     f"{self._node}: {chunk.path}: bytes are missing from byte {end} on; the copy here "
-                    "ends there, and the node has what it has"
+                    "ends there, the rest is only on the node"
                 )
             return True
         self._gaps[chunk.path] = end
         return False
 
     def _show(self, stream: Stream, chunk: Chunk | Zeros, before: int, now: int) -> None:
-        """Tell of the bytes that the copy of a stream has gained by a chunk."""
+        """Emit the bytes of a chunk that were added to the copy of a stream."""
         if now == before:
             return
         self._on_kept()
         self._gaps.pop(chunk.path, None)
-        copy = self._record.logs / self._node / chunk.path
-        at = chunk.time - self._skew
         if isinstance(chunk, Zeros):
-            hole = now - before
-            self._emit(events.Output(stream, before, hole_notice(hole), at, copy, hole))
+            hole, data = now - before, hole_notice(now - before)
         else:
-            fresh = chunk.data[before - chunk.offset : now - chunk.offset]
-            self._emit(events.Output(stream, before, fresh, at, copy))
+            hole, data = 0, chunk.data[before - chunk.offset : now - chunk.offset]
+        copy = self._record.logs / self._node / chunk.path
+        self._emit(events.Output(stream, before, data, chunk.time - self._skew, copy, hole))
 
     def cut(self) -> None:
-        """Keep no more here, since the limit is reached; that is told once for all nodes."""
+        """Stop copying, since the limit is reached; that is reported once for all nodes."""
         self.is_cut = True
-        store = self._record.store
+        store = self._store
         if store.limit is None or store.limit_reported:
             return
         store.limit_reported = True
-        largest = store.largest()
         most = ""
-        if largest is not None:
-            stream, taken = largest
-            most = f" ({stream.path} of {stream.node}: {format_size(taken)})"
+        if (largest := store.largest()) is not None:
+            stream, size = largest
+            most = f" ({stream.path} of {stream.node}: {format_size(size)})"
         run = self._record.plan.run
         self._warn(
             f"the logs of run {run} have reached their limit of {format_size(store.limit)} on this "
-            f"machine{most}. The run goes on; its further output stays on the nodes, in "
+            f"machine{most}. The run continues; its further output stays on the nodes, in "
             f"~/.local/state/orch/runs/{run}. To copy more of the next run: --log-limit SIZE (0: no limit)"
         )
 
     def note_odd(self, report: FileProblem) -> None:
-        """Tell once of a file that is passed over, or not what it was."""
-        if report.path not in self._odd and len(self._odd) < _MOST_ODD:
+        """Report once that a file is not copied or was changed."""
+        if report.path not in self._odd and len(self._odd) < _MAX_ODD_FILES:
             self._odd.add(report.path)
-            self._warn(f"{self._node}: {report.path} in the run's folder: {_ODD[report.why]}")
+            self._warn(f"{self._node}: {report.path} in the run's folder: {_ODD_FILES[report.why]}")
 
     def _warn(self, message: str) -> None:
         self._emit(events.Warned(message))

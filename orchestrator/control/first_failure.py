@@ -1,4 +1,4 @@
-"""What failed first, from what the nodes reported of their ranks: pure."""
+"""What failed first, from what the nodes reported about their ranks (no I/O)."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Literal, NamedTuple
 from orchestrator.node.reasons import UNASKED
 from orchestrator.remote.reports import ProcessEnd, RankReport, StatusReport
 
-_CLEARLY = 0.1  # seconds: clocks are known no better
+_CLOCK_TOLERANCE = 0.1  # seconds by which measured clock skews may be wrong
 
 DEAD = {
     "lost": "lost its supervisor: it was killed, or the node has restarted",
-    "absent": "has nothing of this run (any more)",
+    "absent": "has no files of this run",
 }
-"""What is said of a node in these states, though it was not told to stop."""
+"""How a node failed that is in one of these states although it was not asked to stop."""
 
 
 @dataclass(frozen=True)
 class NodeState:
-    """The last that is known of one node: its supervisor, its ranks, and how far its clock is ahead.
+    """The latest reports of one node: its supervisor, its ranks, and how far its clock is ahead.
 
-    Times are by the node's clock. `stopped_at` is when it was told to stop, or did so by itself, None if it
-    was not; `swept_at` when what a dead supervisor had left there was killed. `gone` says why it counts as
-    failed though nothing is heard of it.
+    Times are by the node's clock. `stopped_at` is when it was asked to stop or stopped by itself, None if
+    neither; `swept_at` is when the processes that a dead supervisor had left were killed. `gone` is why the
+    node counts as failed although it reports nothing.
     """
 
     name: str
@@ -37,15 +37,13 @@ class NodeState:
 
     @property
     def has_stopped_unasked(self) -> bool:
-        """Whether its supervisor stopped though no controller had told it to."""
+        """Whether its supervisor stopped without a request from a controller."""
         stop = self.status.stopped if self.status is not None else None
         return stop is not None and stop.reason in UNASKED
 
     @property
     def failed_launcher(self) -> ProcessEnd | None:
-        """How its launcher failed, before it was told to stop and while ranks lived, or without any rank;
-        None if it did not.
-        """
+        """How its launcher failed: before a stop, without ranks or while ranks were alive; else None."""
         status = self.status
         if status is None or status.launcher is None or status.launcher.succeeded:
             return None
@@ -60,24 +58,24 @@ class NodeState:
 
     @property
     def lost_launcher_at(self) -> float | None:
-        """When its launcher was killed while ranks lived: not even their failure ends one so."""
+        """When its launcher was killed while ranks were alive; no failure of a rank kills a launcher."""
         end = self.failed_launcher
         if end is None or end.signal is None or not self.ranks or self.status is None:
             return None
         return self.status.launcher_ended
 
     @property
-    def ordered_to_end_at(self) -> float | None:
-        """From when on its ranks ended because they were made to; None if they were not."""
+    def ranks_stopped_at(self) -> float | None:
+        """From when on its ranks ended because they were stopped; None if they were not."""
         orders = (self.stopped_at, self.swept_at, self.lost_launcher_at)
         return min((at for at in orders if at is not None), default=None)
 
 
 @dataclass(frozen=True)
 class FirstFailure:
-    """What failed first: a rank, or (rank None) a launcher that failed by itself.
+    """What failed first: a rank, or (`rank` is None) a launcher or a whole node.
 
-    Where it is the whole node that failed, `end` is None and `why` says how.
+    If the whole node failed, `end` is None and `why` says how.
     """
 
     node: str
@@ -87,62 +85,61 @@ class FirstFailure:
 
 
 SelfReport = Literal["own", "others", ""]
-"""What a rank's own words blame for its end: something of its own, the loss of others, or nothing."""
+"""The cause that the output of a rank reports: its own error, the loss of other ranks, or nothing."""
 
 ReadSelfReport = Callable[[NodeState, RankReport], SelfReport]
 
 
 def no_self_report(node: NodeState, rank: RankReport) -> SelfReport:
-    """Nobody has asked what the rank says."""
+    """Return that the output of the rank is unknown."""
     return ""
 
 
 def find_first_failure(
     nodes: Sequence[NodeState],
-    hear: ReadSelfReport = no_self_report,
+    self_report: ReadSelfReport = no_self_report,
     *,
     before: float | None = None,
 ) -> FirstFailure | None:
-    """Return what failed first by itself, in the order of time across nodes; None while nothing did.
+    """Return what failed first by itself, in order of time across nodes; None if nothing did.
 
-    A rank that ended after its node was told to stop, or after its launcher was killed, is a victim, and
-    so is what did not fail clearly `before` this moment, when the first of all nodes was stopped though
-    nothing had failed. What a launcher has started again is forgiven. A launcher that failed otherwise only
-    counts where no rank failed, for it fails after them.
+    A rank that ended after its node was asked to stop or its launcher was killed is a victim. So is what
+    did not fail clearly `before` this time, when the first node was stopped without a failure. A failure
+    that a launcher answered with a restart does not count. Other failures of a launcher count only if no
+    rank failed, since a launcher fails after its ranks.
 
-    Those who lost others may end sooner than whom they lost: a process closes its connections first, and
-    then takes a while to end. So a rank that blames others, as `hear` has it, only is the first where
-    there is nobody else: nothing that failed otherwise, no node that is gone or has lost its supervisor,
-    none of those that were stopped in the middle of a failure of their own, and no launcher that failed
-    while its ranks lived.
+    Ranks that lost others may end before those: a process first closes its connections and then takes a
+    while to end. So a rank that reports the loss of others (`self_report`) is the first failure only if
+    there is no other candidate: no other failure, no node that is gone or has lost its supervisor, no rank
+    that was stopped during a failure of its own, and no launcher that failed while its ranks were alive.
     """
     failures = _failures(nodes)
     by_themselves = [
         failure
         for failure in failures
         if (failure.limit is None or failure.ended <= failure.limit)
-        and (before is None or failure.at < before - _CLEARLY)
+        and (before is None or failure.at < before - _CLOCK_TOLERANCE)
     ]
     for failure in by_themselves:
-        if failure.account(hear) != "others":
-            return failure.culprit
+        if failure.report(self_report) != "others":
+            return failure.first
     if by_themselves:
         gone = _first_gone(nodes) or _first_dead(nodes)
         if gone is not None:
             return gone
         for failure in failures:
-            if failure not in by_themselves and failure.account(hear) == "own":
-                return failure.culprit
-        return _first_launcher(nodes) or by_themselves[0].culprit
-    # Who was connected to it fails after it.
+            if failure not in by_themselves and failure.report(self_report) == "own":
+                return failure.first
+        return _first_launcher(nodes) or by_themselves[0].first
+    # What was connected to it fails after it.
     return _first_gone(nodes) or _first_launcher(nodes) or _first_dead(nodes)
 
 
 class _Failure(NamedTuple):
-    """A rank that failed, or (`rank` None) a launcher that was killed.
+    """A rank that failed, or (`rank` is None) a launcher that was killed.
 
-    `at` is by the controller's clock, `ended` by its node's, as is the `limit` after which the rank was
-    made to end.
+    `at` is by the controller's clock; `ended` is by its node's, as is the `limit` after which the rank was
+    stopped. `first` is the result if it failed first.
     """
 
     at: float
@@ -150,14 +147,14 @@ class _Failure(NamedTuple):
     limit: float | None
     node: NodeState
     rank: RankReport | None
-    culprit: FirstFailure
+    first: FirstFailure
 
-    def account(self, hear: ReadSelfReport) -> SelfReport:
-        return "own" if self.rank is None else hear(self.node, self.rank)
+    def report(self, self_report: ReadSelfReport) -> SelfReport:
+        return "own" if self.rank is None else self_report(self.node, self.rank)
 
 
 def _failures(nodes: Sequence[NodeState]) -> list[_Failure]:
-    """Return what failed of each node's last attempt, in the order of time; a launcher before its ranks."""
+    """Return the failures in each node's last attempt, in order of time; a launcher before its ranks."""
     found = [failure for node in nodes for failure in (*_lost_launcher(node), *_failed_ranks(node))]
     return sorted(
         found, key=lambda failure: (failure.at, failure.rank.rank if failure.rank else -1)
@@ -166,19 +163,19 @@ def _failures(nodes: Sequence[NodeState]) -> list[_Failure]:
 
 def _failed_ranks(node: NodeState) -> Iterator[_Failure]:
     last = max((rank.attempt for rank in node.ranks.values()), default=0)
-    limit = node.ordered_to_end_at
+    limit = node.ranks_stopped_at
     for rank in node.ranks.values():
         if rank.end is None or rank.ended is None or rank.end.succeeded or rank.attempt != last:
             continue
-        culprit = FirstFailure(node.name, rank.rank, rank.end)
-        yield _Failure(rank.ended - node.clock_skew, rank.ended, limit, node, rank, culprit)
+        first = FirstFailure(node.name, rank.rank, rank.end)
+        yield _Failure(rank.ended - node.clock_skew, rank.ended, limit, node, rank, first)
 
 
 def _lost_launcher(node: NodeState) -> Iterator[_Failure]:
     ended, end = node.lost_launcher_at, node.failed_launcher
     if ended is not None:
-        culprit = FirstFailure(node.name, None, end)
-        yield _Failure(ended - node.clock_skew, ended, None, node, None, culprit)
+        first = FirstFailure(node.name, None, end)
+        yield _Failure(ended - node.clock_skew, ended, None, node, None, first)
 
 
 def _first_launcher(nodes: Sequence[NodeState]) -> FirstFailure | None:

@@ -1,7 +1,7 @@
-"""How busy the GPUs of a run are: asked of its nodes now and then, for who watches it.
+"""The utilisation of the GPUs of a run, sampled on its nodes for the display.
 
-The latest answers stand in `gpus.json` of the run's folder, for an `orch attach` of another process. It
-is no part of the record: nothing is decided by it, and a disk that is full only makes it old.
+The latest samples are in `gpus.json` in the run's folder, for `orch attach` in another process. The file
+is not part of the record: nothing depends on it, and on a full disk it becomes out of date.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 GPUS = "gpus.json"
 
-_FIRST_LOOK = 2.0  # seconds after the start
-_LOOK_EVERY = 10.0  # and between two looks at a node
-_ANSWER_TIME = 8.0  # seconds; nvidia-smi takes 0.1 to 2 where a driver is awake
-_LARGEST = 1 << 50  # bytes of a GPU's memory
-_MOST_GPUS = 64
+_FIRST_DELAY = 2.0  # seconds after the start
+_INTERVAL = 10.0  # seconds between samples of a node
+_TIMEOUT = 8.0  # seconds; nvidia-smi takes 0.1 to 2 unless the driver has to wake up
+_MAX_MEMORY = 1 << 50  # bytes of a GPU's memory
+_MAX_GPUS = 64
 
 
 class GpuWatch:
-    """Asks nodes how busy their GPUs are, and tells `emit`."""
+    """Samples the GPUs of nodes and passes the samples to `emit`."""
 
     def __init__(self, folder: Path, emit: events.Emit) -> None:
         self._file = folder / GPUS
@@ -40,19 +40,19 @@ class GpuWatch:
         self._latest: dict[str, events.GpusSampled] = {}
 
     async def watch(self, node: Follower) -> None:
-        """Look again and again; return when there is nothing (more) to see there.
+        """Sample a node until cancelled; return if it has no GPUs, or nvidia-smi fails.
 
-        An nvidia-smi that hangs is one more process that nobody can kill: it is not asked twice.
+        An nvidia-smi that hangs cannot be killed, so it is not run again.
         """
-        pause = _FIRST_LOOK
+        pause = _FIRST_DELAY
         while True:
             await asyncio.sleep(pause)
-            pause = _LOOK_EVERY
+            pause = _INTERVAL
             if not node.connection.is_up or node.has_ended:
                 continue
             try:
                 found = await _ask(node)
-            except NodeError:  # it is away, or busy: `follow` tells of that
+            except NodeError:  # it is away or busy, which `follow` reports
                 continue
             if not found:
                 return
@@ -66,15 +66,15 @@ class GpuWatch:
 
 
 class GpuReader:
-    """Reads what the controller of the run in `folder` has put down."""
+    """Reads the samples that the controller of the run in `folder` has written."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / GPUS
         self._seen: tuple[int, int] | None = None
-        self._told: dict[str, float] = {}
+        self._last: dict[str, float] = {}  # the time of the last sample by node
 
     def news(self) -> Iterator[events.GpusSampled]:
-        """Yield what is new since the last call."""
+        """Yield the samples that are new since the last call."""
         try:
             state = self._file.stat()
         except OSError:
@@ -83,8 +83,8 @@ class GpuReader:
             return
         self._seen = (state.st_ino, state.st_mtime_ns)
         for sample in _parsed(read_json(self._file)):
-            if sample.time > self._told.get(sample.node, 0.0):
-                self._told[sample.node] = sample.time
+            if sample.time > self._last.get(sample.node, 0.0):
+                self._last[sample.node] = sample.time
                 yield sample
 
 
@@ -96,14 +96,14 @@ def _parsed(raw: Any) -> list[events.GpusSampled]:
 
 
 async def _ask(node: Follower) -> tuple[events.GpuUse, ...]:
-    """Return how busy the GPUs are that the ranks of a node use; none where that is not to be known.
+    """Return the utilisation of the GPUs that the ranks of a node use; empty if it is unknown.
 
     Raises NodeError.
     """
     answer = await node.connection.agent.ask(
         "gpus",
-        timeout=_ANSWER_TIME + 2.0,
-        limit=_ANSWER_TIME,
+        timeout=_TIMEOUT + 2.0,
+        limit=_TIMEOUT,
         visible=node.plan.environment.get("CUDA_VISIBLE_DEVICES"),
     )
     return answers.parse_answer(node.name, "gpus", _uses, answer)[: node.plan.devices]
@@ -116,12 +116,12 @@ def _uses(answer: Any) -> tuple[events.GpuUse, ...]:
         events.GpuUse(
             answers.count(gpu["index"]),
             _optional(gpu["busy"], 100),
-            _optional(gpu["used"], _LARGEST),
-            _optional(gpu["total"], _LARGEST),
+            _optional(gpu["used"], _MAX_MEMORY),
+            _optional(gpu["total"], _MAX_MEMORY),
         )
-        for gpu in answer["gpus"][:_MOST_GPUS]
+        for gpu in answer["gpus"][:_MAX_GPUS]
     )
 
 
-def _optional(value: Any, most: int) -> int | None:
-    return None if value is None else answers.count(value, most)
+def _optional(value: Any, maximum: int) -> int | None:
+    return None if value is None else answers.count(value, maximum)

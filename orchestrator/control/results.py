@@ -1,4 +1,4 @@
-"""Bring what a run has written in its working folder on a node here, over the way to that node."""
+"""Fetch the files that a run has written in its working folder on a node."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import events
-from orchestrator.control.interrupts import Interrupts
+from orchestrator.control.interrupts import Interrupts, first_done
 from orchestrator.control.run import Detached
 from orchestrator.errors import NodeError, OrchError, SyncError
 from orchestrator.plan import NodePlan
@@ -28,17 +28,17 @@ from orchestrator.sync.remote_files import RemoteFile, remote_file
 from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import printable
 
-MOST_FILES = 200_000
+MAX_FILES = 200_000
 """Files of one node."""
 
-_LOOKING = 120.0  # seconds that a node has to look through its working folder
-_SOON = 3.0  # seconds that it has for their number, when a person waits for the end of the run
-_MARGIN = 1.0  # seconds beyond its time for an answer to come
+_LIST_TIMEOUT = 120.0  # seconds that a node has to list the files in its working folder, and
+_COUNT_TIMEOUT = 3.0  # to count them while the user waits for the end of the run
+_ANSWER_MARGIN = 1.0  # seconds after that for the answer to arrive
 
 
 @dataclass(frozen=True)
 class RunWorkdir:
-    """Where a run works on a node, and since when: `since` is by the node's clock, where it is not told."""
+    """The working folder of a run on a node; the run began at `since` by the node's clock."""
 
     run: str
     node: NodePlan
@@ -46,14 +46,14 @@ class RunWorkdir:
 
     @classmethod
     def of(cls, run: str, node: NodePlan, began: float, settings: Settings) -> RunWorkdir:
-        """Return it for a run that `began` by this machine's clock."""
+        """Return that of a run that `began` by this machine's clock."""
         return cls(run, node, began + settings.skews.get(node.name, 0.0))
 
     async def ask(self, agent: Agent, verb: str, limit: float, **more: Any) -> Any:
-        """Return what the node says about the folder within `limit` seconds. Raises NodeError."""
+        """Return the node's answer about the folder, within `limit` seconds. Raises NodeError."""
         return await agent.ask(
             verb,
-            timeout=limit + _MARGIN,
+            timeout=limit + _ANSWER_MARGIN,
             limit=limit,
             run=self.run,
             node=self.node.name,
@@ -65,7 +65,7 @@ class RunWorkdir:
 
 @dataclass(frozen=True)
 class FetchOptions:
-    """Which of the files are meant, and whether those that are newer here are overwritten."""
+    """Which files to fetch (none: all), and whether to overwrite files that are newer here."""
 
     patterns: tuple[str, ...] = ()
     overwrite: bool = False
@@ -74,8 +74,10 @@ class FetchOptions:
 
 @dataclass(frozen=True)
 class FetchResult:
-    """What came of one node: `files` were fetched into `folder` (or would be), `same` are there already,
-    `left` were not fetched. `seconds` is what the transfer took, `problem` why not all is there.
+    """What was fetched from one node: `files` into `folder` (or would be, in a dry run).
+
+    `same` files were there already, `left` were not fetched. The transfer took `seconds`; `problem` is why
+    it is not complete.
     """
 
     node: str
@@ -88,12 +90,12 @@ class FetchResult:
 
     @property
     def size(self) -> int:
-        """The bytes of the files."""
+        """The size of the files in bytes."""
         return sum(file.size for file in self.files)
 
     @property
     def event(self) -> events.Fetched:
-        """What is told of it."""
+        """The event that reports it."""
         left = tuple(f"{printable(os.fsencode(each.path))}: {each.why}" for each in self.left)
         return events.Fetched(
             self.node,
@@ -114,10 +116,10 @@ async def fetch_from(
     wanted: FetchOptions,
     emit: events.Emit,
 ) -> FetchResult:
-    """Bring what is `wanted` of the run's files on one node into `folder`.
+    """Fetch the `wanted` files of the run from one node into `folder`.
 
-    Nothing that stands there is lost: what is newer stays unless it is to be overwritten, and a folder
-    always does. What goes wrong on the way is the result's `problem`.
+    Local files that are newer are kept unless `wanted.overwrite`, and local folders always. Errors are the
+    result's `problem`.
     """
     try:
         if not connection.is_up:
@@ -127,7 +129,9 @@ async def fetch_from(
         if wanted.dry_run or not found.wanted:
             return FetchResult(work.node.name, folder, found.wanted, found.same, found.skipped)
         began = time.monotonic()
-        landed, late, problem = await _bring(connection, work, folder, found.wanted, wanted, emit)
+        landed, late, problem = await _transfer(
+            connection, work, folder, found.wanted, wanted, emit
+        )
         return FetchResult(
             work.node.name,
             folder,
@@ -141,7 +145,7 @@ async def fetch_from(
         return FetchResult(work.node.name, folder, problem=error)
 
 
-async def _bring(
+async def _transfer(
     connection: NodeConnection,
     work: RunWorkdir,
     folder: Path,
@@ -149,7 +153,7 @@ async def _bring(
     wanted: FetchOptions,
     emit: events.Emit,
 ) -> tuple[list[RemoteFile], list[SkippedFile], SyncError | None]:
-    def tell(progress: Progress) -> None:
+    def on_progress(progress: Progress) -> None:
         emit(events.FetchAdvanced(progress.node, progress.sent, progress.total))
 
     problem = None
@@ -159,7 +163,7 @@ async def _bring(
             if regular:
                 source = work.node.workdir
                 await receive(
-                    connection.agent.node, source, regular, landing.arrived, on_progress=tell
+                    connection.agent.node, source, regular, landing.arrived, on_progress=on_progress
                 )
         except SyncError as error:
             problem = error
@@ -175,20 +179,20 @@ async def _bring(
 
 
 async def _list(agent: Agent, work: RunWorkdir, patterns: Patterns) -> list[RemoteFile]:
-    """Return the files that the node names and the patterns mean. Raises NodeError."""
+    """Return the files of the run on a node that match the patterns. Raises NodeError."""
     node = work.node.name
     found: list[RemoteFile] = []
     after: str | None = None
     seen = 0
     is_cut = True
     while is_cut:
-        answer = await work.ask(agent, "changed", _LOOKING, after=after)
+        answer = await work.ask(agent, "changed", _LIST_TIMEOUT, after=after)
         part, is_cut = parse_answer(node, "changed", _part, answer)
         seen += len(part)
-        if seen > MOST_FILES or (is_cut and not part):
+        if seen > MAX_FILES or (is_cut and not part):
             raise NodeError(
                 node,
-                f"the run has written more than {MOST_FILES:,} files in {work.node.workdir}",
+                f"the run has written more than {MAX_FILES:,} files in {work.node.workdir}",
                 remedy=f"make an archive of them there: orch ssh {node}",
             )
         found += [file for file in part if patterns.match(file.path)]
@@ -201,68 +205,57 @@ def _part(answer: Any) -> tuple[list[RemoteFile], bool]:
 
 
 async def files_written(agent: Agent, work: RunWorkdir, limit: float) -> events.FilesWritten | None:
-    """Return how much the run has written in its working folder, None where that is nothing.
+    """Return how much the run has written in its working folder, None if nothing.
 
-    Raises NodeError, also when the node cannot say so within `limit` seconds.
+    Raises NodeError, also if the node cannot count the files within `limit` seconds.
     """
-    answer = await work.ask(agent, "written", limit)
 
-    def written(said: Any) -> events.FilesWritten:
-        folder = printable(text(said["folder"]))
+    def written(answer: Any) -> events.FilesWritten:
+        folder = printable(text(answer["folder"]))
         return events.FilesWritten(
-            work.run, work.node.name, folder, count(said["files"]), count(said["bytes"])
+            work.run, work.node.name, folder, count(answer["files"]), count(answer["bytes"])
         )
 
-    told = parse_answer(work.node.name, "written", written, answer)
-    return told if told.files else None
+    answer = await work.ask(agent, "written", limit)
+    found = parse_answer(work.node.name, "written", written, answer)
+    return found if found.files else None
+
+
+async def report_files(record: Record, connection: NodeConnection, emit: events.Emit) -> None:
+    """Report what the run has written in its working folder on the main node, if it can be counted soon."""
+    work = RunWorkdir.of(record.plan.run, record.plan.nodes[0], record.began, record.settings)
+    with suppress(NodeError):  # not connected, or too many files
+        written = await files_written(connection.agent, work, _COUNT_TIMEOUT)
+        if written is not None:
+            emit(written)
 
 
 async def fetch_at_end(
-    record: Record, connection: NodeConnection, interrupts: Interrupts, tell: events.Emit
+    record: Record, connection: NodeConnection, interrupts: Interrupts, emit: events.Emit
 ) -> None:
-    """Bring here what the launch asked for of main, at the other end of `line`; an attempt has ended.
+    """Fetch the files that the launch requested from the main node, after an attempt has ended.
 
-    What goes wrong is a warning, and so is that a person interrupts it. Raises Detached when somebody
-    else is to do it.
+    Problems and interrupts only cause a warning. Raises Detached if another controller must do it.
     """
     settings, plan = record.settings, record.plan
     if not settings.fetch or settings.fetch_to is None:
         return
     work = RunWorkdir.of(plan.run, plan.nodes[0], record.began, settings)
     folder = settings.fetch_to / plan.run
-    fetching = asyncio.create_task(
-        fetch_from(connection, work, folder, FetchOptions(settings.fetch), tell)
+    fetching, detaching, _ = await first_done(
+        fetch_from(connection, work, folder, FetchOptions(settings.fetch), emit),
+        interrupts.wait_for_detach(),
+        interrupts.wait(interrupts.count + 1),
     )
-    stopping = asyncio.create_task(interrupts.wait(interrupts.count + 1))
-    leaving = asyncio.create_task(interrupts.wait_for_detach())
-    tasks = (fetching, stopping, leaving)
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    if not fetching.cancelled():
+    problem = "interrupted"
+    if fetching is not None:
         error = fetching.exception()  # a bug must not cost the run its verdict
         problem = str(error or fetching.result().problem or "")
         if error is None:
-            tell(fetching.result().event)
+            emit(fetching.result().event)
         if not problem:
             return
-    elif not leaving.cancelled():
-        raise Detached(leaving.result())
-    else:
-        problem = "interrupted"
+    elif detaching is not None:
+        raise Detached(detaching.result())
     again = line_to_paste(["orch", "fetch", plan.run, *settings.fetch, "--to", str(folder)])
-    tell(events.Warned(f"the run's files are not all here: {problem}\n  → {again}"))
-
-
-async def tell_of_files(record: Record, connection: NodeConnection, tell: events.Emit) -> None:
-    """Tell how much the run has written where main works, if `line` leads there and it says so soon."""
-    if not connection.is_up:
-        return
-    work = RunWorkdir.of(record.plan.run, record.plan.nodes[0], record.began, record.settings)
-    with suppress(NodeError):  # it is away, or has too many: then nothing is said
-        written = await files_written(connection.agent, work, _SOON)
-        if written is not None:
-            tell(written)
+    emit(events.Warned(f"the run's files are not all here: {problem}\n  → {again}"))

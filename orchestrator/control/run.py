@@ -1,62 +1,59 @@
-"""Mind a run that has started, to its verdict: follow its nodes, react, stop.
+"""Supervise one attempt of a run to its end: follow its nodes, react to what happens, stop them.
 
-The controller (a launch at a terminal, or one in the background) may end at any time; the next one
-goes on from the run's folder and from what the nodes tell.
+The controller (a launch at a terminal, or one in the background) may die at any time; the next one
+continues from the run's folder and from what the nodes report.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 
 from orchestrator import events
+from orchestrator.control.conclusion import reach_verdict
 from orchestrator.control.elastic import watch_members
-from orchestrator.control.explain import NodeEvidence, SelfReports, explain
 from orchestrator.control.first_failure import FirstFailure, NodeState, find_first_failure
 from orchestrator.control.follower import Follower
 from orchestrator.control.gpus import GpuWatch
 from orchestrator.control.interrupts import Interrupts
-from orchestrator.control.log_events import log_event
+from orchestrator.control.keepalive import renew_lease, replace_silent_agent
 from orchestrator.control.membership import Membership
 from orchestrator.control.node_loss import find_lost_nodes, watch_nodes
 from orchestrator.control.stall import StallWatch
 from orchestrator.control.takeover import TakeoverHistory
-from orchestrator.control.verdict import Verdict, all_ended, find_stop, judge
+from orchestrator.control.verdict import Verdict, all_ended, find_stop
 from orchestrator.node.reasons import StopReason
 from orchestrator.plan import Plan
 from orchestrator.reasons import Stop
 from orchestrator.remote.connection import NodeConnection
-from orchestrator.runs.disk_room import write_within
 from orchestrator.runs.options import silence_timeout
 from orchestrator.runs.record import Record
-from orchestrator.runs.state import state_of
 from orchestrator.runs.stop_request import stop_requests
 
-SETTLE = 1.0  # seconds that the others have, after a failure, to print their own errors
-BARRIER = 30.0  # seconds that launchers have, after every rank has ended, to end too
-STRANDED = 5.0  # and where none of theirs can begin any more
-_STOP_MARGIN = 25.0  # seconds beyond the grace until a node that says nothing is given up: a
+_SETTLE_TIME = 1.0  # seconds that other ranks have, after a failure, to print their own errors
+_LAUNCHER_TIMEOUT = 30.0  # seconds in which launchers must end after every rank has ended, and
+_STRANDED_TIMEOUT = 5.0  # if ranks have ended and none can start any more
+_END_POLL_INTERVAL = 0.05  # seconds
+_STOP_MARGIN = (
+    25.0  # seconds after the grace period in which a stopped node must report something; a
+)
 # supervisor needs at most 21, with a process that cannot be killed
-_LONGEST_STOP = 300.0  # seconds for which a node that is told to stop is heard before it has ended
-_NO_ROOM = 10.0  # seconds for which a run that has ended waits for room for its logs here
-_NO_RECORD = 10.0  # and for its end to be put on record, and in the background, where nobody waits:
-_NO_RECORD_IN_BACKGROUND = 600.0
-_LONGEST_SILENCE = 60.0  # seconds for which an agent may be silent where no node is given up
-_LOOK_WHETHER_ALL_ENDED = 0.05
-_EVIDENCE = 8.0  # seconds that a node has to tell what it knows of a rank's end
-_LOOK_AT_CLOCK = 60.0  # seconds: it may be set, and a machine that slept slept through its pauses
+_MAX_STOP_TIME = (
+    300.0  # seconds after a stop until reports of a node that has not ended are ignored
+)
+_NO_SPACE_TIMEOUT = 10.0  # seconds for which an ended node waits for disk space for its logs here
+_MAX_AGENT_SILENCE = 60.0  # seconds, if no node ever counts as lost
+_CLOCK_INTERVAL = 60.0  # seconds: the clock may be set, and a suspended machine oversleeps
 
 
 class Detached(Exception):
-    """The run goes on, and another controller is to take over; the argument says why."""
+    """The run continues, and another controller must take over; the argument is the reason."""
 
 
 class Run:
-    """A run whose record we hold, on the nodes at the other ends of `lines`; `emit` hears what happens."""
+    """One attempt of the run of `record`, on the nodes that `connections` lead to."""
 
     def __init__(
         self,
@@ -67,256 +64,145 @@ class Run:
     ) -> None:
         self._record = record
         self._plan = record.plan
-        self._emit_outside = emit
+        self._emit = emit
         self._interrupts = interrupts
         self._grace = record.settings.grace
         self._keeps_going = record.settings.keep_going
-        self._members = _members_of(record)
-        # What a controller before us has found out of nodes that do not answer.
-        gone = self._members.left if self._members is not None else _gone(record)
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._stopping_since: float | None = None  # time.monotonic
         self._stop_grace = self._grace
-        self._can_write = True
         self._stopped: Stop | None = None
-        self._witness = TakeoverHistory(restarts_itself=self._plan.restarts_itself)
+        self._history = TakeoverHistory(restarts_itself=self._plan.restarts_itself)
         self.followers = [
-            Follower(node, connection, record, self._emit, self._note_news)
+            Follower(node, connection, record, emit, self._note_change)
             for node, connection in zip(self._plan.nodes, connections, strict=True)
         ]
+        # What earlier controllers found out about nodes that do not answer.
+        known = record.state().nodes
+        self._members: Membership | None = None
+        if self._plan.elastic is not None:
+            left = {node.name: node.cause for node in known.values() if node.state == "left"}
+            self._members = Membership(self._plan, self._plan.elastic, left)
         for node in self.followers:
-            node.gone = gone.get(node.name)
+            if self._members is not None:
+                node.gone = self._members.left.get(node.name)
+            elif node.name in known:
+                node.gone = known[node.name].gone
 
     async def watch(self) -> Verdict:
-        """Follow every node to its end and return the verdict, which `conclude` makes the run's.
-
-        Raises Detached.
-        """
+        """Follow every node to its end and return the verdict. Raises Detached."""
         self._emit(events.Started(self._plan.run, self._record.folder))
-        left: str | None = None
+        detached: str | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 following = [tasks.create_task(node.follow()) for node in self.followers]
                 watching = [tasks.create_task(watcher) for watcher in self._watchers()]
-                leaving = tasks.create_task(self._interrupts.wait_for_detach())
+                detaching = tasks.create_task(self._interrupts.wait_for_detach())
                 ending = tasks.create_task(self._await_end(following))
-                await asyncio.wait([ending, leaving], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([ending, detaching], return_when=asyncio.FIRST_COMPLETED)
                 if ending.done() or self._stopping_since is not None:
                     await ending
                 else:
-                    left = leaving.result()
-                for task in (*following, *watching, leaving, ending):
+                    detached = detaching.result()
+                for task in (*following, *watching, detaching, ending):
                     task.cancel()
-        except BaseException:  # cancelled from outside, or a bug: the run would have no controller
+        except BaseException:  # cancelled, or a bug: the run would be left without a controller
             await self._stop_all(Stop(StopReason.CONTROLLER_ENDING), self._grace)
             raise
-        if left is not None:
-            raise Detached(left)
-        return await self._judge()
+        if detached is not None:
+            raise Detached(detached)
+        plan, states = self._view()
+        verdict = await reach_verdict(
+            self._record, self.followers, plan, states, self._stopped, self._emit
+        )
+        if verdict.first_failure is None and self._members is not None and self._members.left:
+            without = f"without {', '.join(self._members.left)}"
+            verdict = replace(verdict, detail=f"{verdict.detail}, {without}")
+        return verdict
 
     def has_failed(self, verdict: Verdict) -> bool:
-        """Tell whether a failure ended it, or that it had stalled: no person, and no time limit."""
+        """Return whether the run ended by a failure or a stall, not by the user or its time limit."""
         if self._stopped is not None:
             return self._stopped.reason is StopReason.STALL
         return verdict.first_failure is not None
 
     def saw_fail(self, verdict: Verdict) -> bool:
-        """Tell of a run that has failed whether that was while we watched."""
-        return verdict.first_failure is None or self._witness.saw(verdict.first_failure)
+        """Return whether a run that has failed did so while this controller watched."""
+        return verdict.first_failure is None or self._history.saw(verdict.first_failure)
 
     @property
     def latest_attempt(self) -> int:
-        """The number of the attempt that goes on, or the highest that a node says that it has had."""
+        """The number of the present attempt, or of a later one that a node reports."""
         statuses = [node.state.status for node in self.followers]
-        told = [status.attempt for status in statuses if status is not None]
-        return max([self._record.attempt, *(number for number in told if number is not None)])
-
-    async def _judge(self) -> Verdict:
-        plan, states = self._view()
-        try:
-            verdict = judge(plan, states, self._stopped, SelfReports(self._record.logs))
-            if verdict.first_failure is not None:
-                self._warn_of_signatures()
-                explained = await self._explain(verdict.first_failure, plan)
-                verdict = replace(verdict, explained=explained)
-        except Exception as error:  # whatever ranks have printed, their run has ended
-            self._emit(events.Warned(f"why the run failed cannot be explained: {error!r:.200}"))
-            verdict = judge(plan, states, self._stopped)
-        if verdict.first_failure is None and self._members is not None and self._members.left:
-            without = f"without {', '.join(self._members.left)}"
-            verdict = replace(verdict, detail=f"{verdict.detail}, {without}")
-        for name, pids in verdict.left.items():
-            numbers = ", ".join(map(str, pids))
-            self._emit(events.Warned(f"{name}: could not be killed: process {numbers}"))
-        return verdict
-
-    def _warn_of_signatures(self) -> None:
-        """Say which signatures of the site cannot be used."""
-        from orchestrator.diagnose.site_signatures import site_signatures  # which takes a moment
-
-        for problem in site_signatures().problems:
-            self._emit(events.Warned(problem))
-
-    async def _explain(self, failure: FirstFailure, plan: Plan) -> events.Explained:
-        nodes = {node.name: node.state for node in self.followers}
-        if all(node.name != failure.node for node in plan.nodes):  # it has left
-            plan = self._plan
-        known = NodeEvidence()
-        if failure.rank is not None:
-            follower = next(node for node in self.followers if node.name == failure.node)
-            known = await follower.fetch_evidence(
-                nodes[failure.node].ranks[failure.rank], _EVIDENCE
-            )
-        source, uneven = self._record.settings.source, state_of(self._record.folder).uneven
-        return explain(plan, nodes, failure, self._record.logs, known, source, uneven)
-
-    async def conclude(self, verdict: Verdict, *, also_missing: tuple[str, ...] = ()) -> None:
-        """Put on record, and tell, that the run has ended with `verdict`: no other attempt follows.
-
-        For a while it waits for the record to be written. `also_missing` are nodes that had a share of
-        another one, and have not told all of it.
-        """
-        lacking = (node.name for node in self.followers if not node.has_all)
-        missing = tuple(dict.fromkeys((*lacking, *also_missing)))
-        cut = {
-            node.name for node in self.followers if node.is_cut
-        }  # of these it was told when it came so
-        names = ", ".join(name for name in missing if name not in cut)
-        if names:
-            self._emit(
-                events.Warned(
-                    f"the logs of {names} are not complete here; "
-                    f"`orch logs {self._plan.run}` fetches what is there"
-                )
-            )
-        if verdict.explained is not None:
-            self._emit(verdict.explained)
-        end = partial(
-            self._record.write_state,
-            "ended",
-            exit_code=verdict.exit_code,
-            summary=verdict.summary,
-            detail=verdict.detail,
-            outcome=verdict.outcome,
-            missing=missing,
-            verdict=verdict.explained,
-            stop=verdict.stop,
-        )
-        await self._put_on_record(end)
-        seconds = time.time() - self._record.began
-        self._emit(
-            events.Ended(
-                self._plan.run,
-                verdict.exit_code,
-                seconds,
-                verdict.summary,
-                self._record.folder,
-                verdict.stop,
-                verdict.detail,
-            )
-        )
-
-    async def _put_on_record(self, end: Callable[[], None]) -> None:
-        """Write how the run ended; where that cannot be, say who will."""
-        patience = _NO_RECORD_IN_BACKGROUND if self._record.background else _NO_RECORD
-        interrupts = self._interrupts.count
-
-        def tell(error: OSError) -> None:
-            message = f"the end of the run cannot be recorded in {self._record.folder}"
-            self._emit_outside(
-                events.Warned(f"{message}: {error.strerror}; trying for {patience:g} s")
-            )
-
-        try:
-            await write_within(
-                patience,
-                end,
-                on_wait=tell,
-                give_up=lambda: self._interrupts.count > interrupts,
-            )
-        except OSError as error:
-            run = self._plan.run
-            self._emit_outside(
-                events.Warned(
-                    f"run {run} has ended, but is recorded as running: {error.strerror}; "
-                    f"make room, then `orch status {run}` records its end"
-                )
-            )
+        reported = [status.attempt for status in statuses if status is not None]
+        return max([self._record.attempt, *(number for number in reported if number is not None)])
 
     async def _await_end(self, following: Sequence[asyncio.Task[None]]) -> None:
-        """Wait until all nodes have ended and all that they wrote is here.
+        """Wait until all nodes have ended and all their output is here.
 
-        Once they are told to stop, a node that tells nothing new for too long is not waited for; nor
-        is any after a third interrupt; nor, for long, is a full disk on this machine.
+        Gives up at a third interrupt, and on each node at its deadline (`_deadline`).
         """
         nodes = list(zip(self.followers, following, strict=True))
         while self._interrupts.count < 3:
-            waited_for = [(task, self._patience(node)) for node, task in nodes if not task.done()]
-            patience = max((until for _, until in waited_for), default=0.0) - time.monotonic()
-            if patience <= 0:
+            deadlines = {task: self._deadline(node) for node, task in nodes if not task.done()}
+            timeout = max(deadlines.values(), default=0.0) - time.monotonic()
+            if timeout <= 0:
                 break
-            # In steps: what there is to wait for changes meanwhile.
-            await asyncio.wait([task for task, _ in waited_for], timeout=min(patience, 0.5))
+            await asyncio.wait(deadlines, timeout=min(timeout, 0.5))  # deadlines change
         for node, task in nodes:
             if not task.done() and not node.has_ended and node.gone is None:
-                message = f"{node.name}: gave up waiting; run {self._plan.run} may go on there"
+                message = f"{node.name}: gave up waiting; run {self._plan.run} may still run there"
                 self._emit(events.Warned(message))
 
-    def _patience(self, node: Follower) -> float:
-        """Return until when (time.monotonic) the end of `node` is waited for."""
-        if not node.has_room and node.has_ended:
-            return node.heard_at + _NO_ROOM
-        is_done_without = self._keeps_going or self._members is not None
-        if node.gone is not None and (self._stopping_since is not None or is_done_without):
+    def _deadline(self, node: Follower) -> float:
+        """Return until when (time.monotonic) to wait for the end of `node`."""
+        if not node.can_copy and node.has_ended:
+            return node.heard_at + _NO_SPACE_TIMEOUT
+        is_dispensable = self._keeps_going or self._members is not None
+        if node.gone is not None and (self._stopping_since is not None or is_dispensable):
             return self._stopping_since or 0.0
         if self._stopping_since is None:
             return float("inf")
         heard_at = node.heard_at
-        if not node.has_ended:  # a node that sends without end has no end of its own either
-            heard_at = min(heard_at, self._stopping_since + _LONGEST_STOP)
+        if not node.has_ended:  # a node that reports without end must not be waited for
+            heard_at = min(heard_at, self._stopping_since + _MAX_STOP_TIME)
         return max(self._stopping_since, heard_at) + self._stop_grace + _STOP_MARGIN
 
-    # -- minding -------------------------------------------------------------------------------
+    # -- what may happen -----------------------------------------------------------------------
 
     def _watchers(self) -> Iterator[Coroutine[None, None, None]]:
+        settings, on_change = self._record.settings, self._changed.set
         yield self._watch_gang()
-        yield self._watch_person(1)
-        yield self._watch_person(2)
+        yield self._watch_interrupts(1)
+        yield self._watch_interrupts(2)
         yield self._watch_stop_requests()
-        if self._members is not None:
-            yield watch_members(
-                self._members, self.followers, self._grace, self._emit, self._news.set
-            )
-        if self._record.settings.timeout is not None:
-            yield self._watch_time_limit(self._record.settings.timeout)
         yield watch_nodes(
-            self.followers,
-            self._plan.main_port,
-            self._record.settings.node_timeout,
-            self._emit,
-            self._news.set,
+            self.followers, self._plan.main_port, settings.node_timeout, self._emit, on_change
         )
-        for node in self.followers:
-            patience = silence_timeout(self._record.settings.node_timeout) or _LONGEST_SILENCE
-            yield node.replace_silent_agent(patience)
-        gpus = GpuWatch(self._record.folder, self._emit_outside)
+        if self._members is not None:
+            yield watch_members(self._members, self.followers, self._grace, self._emit, on_change)
+        if settings.timeout is not None:
+            yield self._watch_time_limit(settings.timeout)
+        if settings.stall is not None:
+            yield self._watch_stalls(settings.stall)
+        gpus = GpuWatch(self._record.folder, self._emit)
         for node in self.followers:
             yield gpus.watch(node)
-        if self._record.settings.stall is not None:
-            yield self._watch_stalls(self._record.settings.stall)
-        if self._record.settings.lease is not None:
-            for node in self.followers:
-                yield node.renew_lease(self._record.settings.lease)
+            yield replace_silent_agent(
+                node, silence_timeout(settings.node_timeout) or _MAX_AGENT_SILENCE
+            )
+            if settings.lease is not None:
+                yield renew_lease(node, settings.lease)
 
     async def _watch_gang(self) -> None:
-        """Stop all nodes when a rank failed or a node stopped anywhere, or when only launchers are left."""
+        """Stop all nodes once a rank failed, a node stopped, or only launchers are left."""
         while True:
-            await self._news.wait()
-            self._news.clear()
-            failed = None if self._keeps_going else self._find_failure()
-            if failed is not None:
+            await self._changed.wait()
+            self._changed.clear()
+            failure = None if self._keeps_going else self._find_failure()
+            if failure is not None:
                 await asyncio.gather(
-                    self._settle_and_stop(failed),
+                    self._settle_and_stop(failure),
                     find_lost_nodes(self.followers, self._plan.main_port),
                 )
                 return
@@ -325,24 +211,26 @@ class Run:
             if stop is not None and self._stopping_since is None:
                 await self._stop_all(stop, self._grace)
                 return
-            if all_ended(plan, states) or self._are_stranded():
-                await self._end_launchers(BARRIER if all_ended(plan, states) else STRANDED)
+            if all_ended(plan, states):
+                await self._end_launchers(_LAUNCHER_TIMEOUT)
+                return
+            if self._members is not None and self._members.are_stranded(self._states()):
+                await self._end_launchers(_STRANDED_TIMEOUT)
                 return
 
-    async def _end_launchers(self, patience: float) -> None:
-        """Give launchers whose ranks have all ended `patience` seconds to end too, then stop the run."""
-        until = time.monotonic() + patience
-        while time.monotonic() < until:
-            if not self._live_launchers():
-                return  # what ranks have left running is up to their supervisors
-            await asyncio.sleep(_LOOK_WHETHER_ALL_ENDED)
-        names = ", ".join(self._live_launchers())
-        if names:
-            hangs = Stop(StopReason.LAUNCHER_HANGS, text=names, seconds=patience)
-            await self._stop_all(hangs, self._grace)
+    async def _end_launchers(self, timeout: float) -> None:
+        """Wait `timeout` seconds for launchers whose ranks have all ended, then stop the run."""
+        deadline = time.monotonic() + timeout
+        while live := self._live_launchers():
+            if time.monotonic() >= deadline:
+                stop = Stop(StopReason.LAUNCHER_HANGS, text=", ".join(live), seconds=timeout)
+                await self._stop_all(stop, self._grace)
+                return
+            await asyncio.sleep(_END_POLL_INTERVAL)
+        # Their supervisors end what the ranks have left running.
 
     def _live_launchers(self) -> list[str]:
-        """Return the nodes whose launchers are not known to have ended."""
+        """Return the nodes with launchers that are not known to have ended."""
         return [
             node.name
             for node in self.followers
@@ -352,38 +240,36 @@ class Run:
             and (node.state.status is None or node.state.status.launcher is None)
         ]
 
-    async def _settle_and_stop(self, failed: FirstFailure) -> None:
-        """Stop all nodes, once the others have had the time to print their own errors.
+    async def _settle_and_stop(self, failure: FirstFailure) -> None:
+        """Stop all nodes, after the other ranks had time to print their own errors.
 
-        Of a node that is gone, they have waited for long enough.
+        They had enough of it if a whole node is gone.
         """
-        is_node = failed.end is None
-        for _ in range(0 if is_node else round(SETTLE / _LOOK_WHETHER_ALL_ENDED)):
-            if all_ended(*self._view()):
-                break
-            await asyncio.sleep(_LOOK_WHETHER_ALL_ENDED)
-        if is_node:
-            why = Stop(StopReason.NODE_FAILED, node=failed.node)
-        elif failed.rank is None:
-            why = Stop(StopReason.LAUNCHER_FAILED)
+        if failure.end is None:
+            reason = Stop(StopReason.NODE_FAILED, node=failure.node)
         else:
-            why = Stop(StopReason.RANK_FAILED)
-        await self._stop_all(why, self._grace)
+            is_launcher = failure.rank is None
+            reason = Stop(StopReason.LAUNCHER_FAILED if is_launcher else StopReason.RANK_FAILED)
+            for _ in range(round(_SETTLE_TIME / _END_POLL_INTERVAL)):
+                if all_ended(*self._view()):
+                    break
+                await asyncio.sleep(_END_POLL_INTERVAL)
+        await self._stop_all(reason, self._grace)
 
     def _find_failure(self) -> FirstFailure | None:
-        """Return what failed, once the run has failed for good."""
+        """Return what failed first, once the attempt cannot succeed any more."""
         _, states = self._view()
         failure = find_first_failure(states)
         if self._members is not None:
             return failure if self._members.is_over else None
         if failure is None or failure.end is None or not self._plan.restarts_itself:
             return failure
-        # A launcher that starts failed ranks again has failed when it has ended itself.
+        # A launcher that restarts failed ranks has failed when it has ended itself.
         launchers = [state.status.launcher for state in states if state.status is not None]
         return failure if any(launchers) else None
 
-    async def _watch_person(self, count: int) -> None:
-        """Stop all nodes at the first interrupt, kill at the second, also while the first is told."""
+    async def _watch_interrupts(self, count: int) -> None:
+        """Stop all nodes at the first interrupt; kill at the second, even while the first is being sent."""
         await self._interrupts.wait(count)
         self._stopped = self._stopped or Stop(self._interrupts.reason)
         if count == 1:
@@ -392,95 +278,59 @@ class Run:
             await self._stop_all(Stop(StopReason.INTERRUPT_TWICE), 0.0)
 
     async def _watch_time_limit(self, timeout: float) -> None:
-        """Stop all nodes when the run has had its time, under however many controllers."""
+        """Stop all nodes when the time of the run is up, which earlier controllers used too."""
         end = self._record.began + timeout
         while True:
-            await asyncio.sleep(min(max(0.0, end - time.time()), _LOOK_AT_CLOCK))
+            await asyncio.sleep(min(max(0.0, end - time.time()), _CLOCK_INTERVAL))
             if time.time() >= end:
                 break
         await self._stop_for(Stop(StopReason.TIME_LIMIT, seconds=timeout), self._grace)
 
     async def _watch_stalls(self, seconds: float) -> None:
-        """Tell when the run does not get on, and stop all nodes then if that is wanted."""
+        """Report when the run makes no progress, and stop all nodes then if requested."""
         on_stall = self._stop_stalled if self._record.settings.stop_when_stalled else None
-        was_told = self._record.state().stalled is not None
+        is_stalled = self._record.state().stalled is not None
         watch = StallWatch(
-            self.followers, self._plan, seconds, self._emit, on_stall, is_stalled=was_told
+            self.followers, self._plan, seconds, self._emit, on_stall, is_stalled=is_stalled
         )
         await watch.watch()
 
-    async def _stop_stalled(self, what: str) -> None:
-        await self._stop_for(Stop(StopReason.STALL, text=what), self._grace)
+    async def _stop_stalled(self, suspect: str) -> None:
+        await self._stop_for(Stop(StopReason.STALL, text=suspect), self._grace)
 
     async def _watch_stop_requests(self) -> None:
-        """Stop all nodes for each request to stop that is left in the run's folder.
-
-        A node that hangs while it is told keeps no later request from being heeded.
-        """
+        """Stop all nodes for each stop request in the run's folder, even while another is being sent."""
         async with asyncio.TaskGroup() as stops:
             async for request in stop_requests(self._record.folder):
                 grace = self._grace if request.grace is None else request.grace
                 stops.create_task(self._stop_for(Stop(request.reason), grace))
 
-    async def _stop_for(self, why: Stop, grace: float) -> None:
-        """Stop all nodes, and have this be how the run ended, unless it was stopped for another reason."""
-        self._stopped = self._stopped or why
-        await self._stop_all(why, grace)
+    async def _stop_for(self, reason: Stop, grace: float) -> None:
+        """Stop all nodes; the run ended for this reason unless there was an earlier one."""
+        self._stopped = self._stopped or reason
+        await self._stop_all(reason, grace)
 
-    async def _stop_all(self, why: Stop, grace: float) -> None:
+    async def _stop_all(self, reason: Stop, grace: float) -> None:
         self._stop_grace = min(grace, self._stop_grace)
-        self._emit(events.Stopping(why, grace))
+        self._emit(events.Stopping(reason, grace))
         if self._stopping_since is None:
             self._stopping_since = time.monotonic()
-        await asyncio.gather(*(node.stop(why, grace) for node in self.followers))
+        await asyncio.gather(*(node.stop(reason, grace) for node in self.followers))
 
-    def _note_news(self) -> None:
-        for node in self.followers:
-            self._witness.look(node.state)
-        self._news.set()
+    # -- what is known -------------------------------------------------------------------------
 
-    def _are_stranded(self) -> bool:
-        states = [node.state for node in self.followers]
-        return self._members is not None and self._members.are_stranded(states)
+    def _note_change(self) -> None:
+        for state in self._states():
+            self._history.observe(state)
+        self._changed.set()
+
+    def _states(self) -> list[NodeState]:
+        return [node.state for node in self.followers]
 
     def _view(self) -> tuple[Plan, list[NodeState]]:
-        """Return what is to run, and what is known of the nodes: of those that it needs."""
-        states = [node.state for node in self.followers]
+        """Return the plan and the states of the nodes that the run still needs."""
+        states = self._states()
         if self._members is None:
             return self._plan, states
-        self._members.look(states)
+        self._members.update(states)
         return self._members.view(states)
-
-    # -- telling -------------------------------------------------------------------------------
-
-    def _emit(self, event: events.Event) -> None:
-        log_event(event)
-        with self._unstoppable():
-            self._record.note(event)
-        self._emit_outside(event)
-
-    @contextmanager
-    def _unstoppable(self) -> Iterator[None]:
-        """A full disk on this machine must not keep anybody from following or stopping the run."""
-        try:
-            yield
-        except OSError as error:
-            if self._can_write:
-                self._can_write = False
-                self._emit_outside(events.Warned(f"the run's record cannot be written: {error}"))
-        else:
-            self._can_write = True
-
-
-def _gone(record: Record) -> dict[str, str]:
-    nodes = record.state().nodes.values()
-    return {node.name: node.gone for node in nodes if node.gone is not None}
-
-
-def _members_of(record: Record) -> Membership | None:
-    """Return who has a share in an elastic run, None of any other."""
-    if record.plan.elastic is None:
-        return None
-    nodes = record.state().nodes.values()
-    left = {node.name: node.cause for node in nodes if node.state == "left"}
-    return Membership(record.plan, record.plan.elastic, left)

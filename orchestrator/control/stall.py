@@ -1,8 +1,8 @@
-"""Notice when a run does not get on any more, and say what keeps it. Decision 11 says what that is.
+"""Detect that a run makes no progress, and report what it waits for (see decision 11).
 
-Nothing is asked of the nodes while ranks print. After half of the time without a word they are looked at,
-some times until it is over. When nothing has moved by then, the run is stalled: that is told once, with
-where all ranks are, and again only after it has moved in between.
+While ranks print, the nodes are not asked. After half of the time without output, each node is asked for
+snapshots of its ranks until the time is over. If they show no progress, the run has stalled. That is
+reported once, with the places of all ranks, and again only after there was progress.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from orchestrator.hangs.suspects import (
 )
 from orchestrator.plan import Plan
 
-_LOOKS = 8  # in the time without a word; the first half of them is spared
-_SHORTEST, _LONGEST = 0.5, 10.0  # seconds between them
-_LOOK_TIME = 10.0  # seconds that a node has for one
-_STACKS_TIME = 20.0
-# Seconds in which the launchers of an elastic run meet once a rank has ended: 30 for others that do not
-# heed SIGTERM, 15 until they believe that a node is gone, and 10 in which others may come.
-_MEETING = 60.0
+_POLLS = 8  # in the time without progress; the first half of them takes no snapshots
+_MIN_INTERVAL, _MAX_INTERVAL = 0.5, 10.0  # seconds between them
+_SNAPSHOT_TIMEOUT = 10.0  # seconds
+_STACKS_TIMEOUT = 20.0
+# Seconds that the rendezvous of an elastic run may take once a rank has ended: 30 for ranks that ignore
+# SIGTERM, 15 to notice that a node is gone, and 10 to wait for more nodes.
+_RENDEZVOUS_TIME = 60.0
 
 
 class StallWatch:
-    """Minds one run; `on_stall` is called with what keeps it, each time that it stalls.
+    """Watches the progress of one run; at each stall, `on_stall` is called with the suspected cause.
 
-    `is_stalled` says that another controller has told so already.
+    `is_stalled`: an earlier controller has reported the stall.
     """
 
     def __init__(
@@ -52,92 +52,92 @@ class StallWatch:
         self._nodes = nodes
         self._plan = plan
         self._seconds = seconds
-        self._pause = min(_LONGEST, max(_SHORTEST, seconds / _LOOKS))
+        self._interval = min(_MAX_INTERVAL, max(_MIN_INTERVAL, seconds / _POLLS))
         self._emit = emit
         self._on_stall = on_stall
-        self._moved_at = time.monotonic()
-        self._stalled_at = self._moved_at if is_stalled else None
-        self._first: dict[str, Snapshot] = {}  # by node, since it moved last
+        self._progress_at = time.monotonic()
+        self._stalled_at = self._progress_at if is_stalled else None
+        self._first: dict[str, Snapshot] = {}  # by node, since the last progress
         self._last: dict[str, Snapshot] = {}
 
     async def watch(self) -> None:
-        """Look, until the nodes are told to stop."""
+        """Watch until all nodes are asked to stop."""
         while True:
-            await asyncio.sleep(self._pause)
-            going_on = self._going_on()
-            if going_on and all(node.state.stopped_at is not None for node in going_on):
+            await asyncio.sleep(self._interval)
+            active = self._active_nodes()
+            if active and all(node.state.stopped_at is not None for node in active):
                 return
-            if self._quiet() >= self._patience() / 2:
-                await self._look()
+            if self._quiet_for() >= self._timeout() / 2:
+                await self._check()
 
-    def _quiet(self) -> float:
-        """Return for how long nothing has moved, seconds; what was heard of ranks counts."""
+    def _quiet_for(self) -> float:
+        """Return the seconds without progress; output and reports of ranks count as progress."""
         heard = max(node.heard_at for node in self._nodes)
-        if heard > self._moved_at:
-            self._has_moved(heard)
-        return time.monotonic() - self._moved_at
+        if heard > self._progress_at:
+            self._note_progress(heard)
+        return time.monotonic() - self._progress_at
 
-    def _patience(self) -> float:
-        """Return for how long nothing may move, seconds: longer while launchers meet."""
-        ranks = [rank for node in self._going_on() for rank in node.state.ranks.values()]
+    def _timeout(self) -> float:
+        """Return the seconds without progress that are a stall; more during a rendezvous."""
+        ranks = [rank for node in self._active_nodes() for rank in node.state.ranks.values()]
         if self._plan.elastic is None or all(rank.end is None for rank in ranks):
             return self._seconds
-        return max(self._seconds, _MEETING)
+        return max(self._seconds, _RENDEZVOUS_TIME)
 
-    def _has_moved(self, at: float) -> None:
-        self._moved_at = at
+    def _note_progress(self, at: float) -> None:
+        self._progress_at = at
         self._first = self._last = {}
         if self._stalled_at is not None:
             self._emit(events.Resumed(at - self._stalled_at))
             self._stalled_at = None
 
-    async def _look(self) -> None:
-        looks = await self._ask_all(_LOOK_TIME, brief=True)
-        if looks is None or looks.keys() != self._last.keys():
-            self._first = self._last = looks or {}  # who cannot be asked may get on
+    async def _check(self) -> None:
+        found = await self._take_snapshots(_SNAPSHOT_TIMEOUT, brief=True)
+        if found is None or found.keys() != self._last.keys():
+            self._first = self._last = found or {}  # a node that does not answer may make progress
             return
-        # By the first of them too: little by little is work as well.
+        # Compared with the first ones too, since slow progress counts.
         earlier = (self._first, self._last)
         if any(
-            has_progressed(before[name], look) for before in earlier for name, look in looks.items()
+            has_progressed(before[name], now) for before in earlier for name, now in found.items()
         ):
-            self._has_moved(time.monotonic())
-        elif self._quiet() >= self._patience() and self._stalled_at is None:
-            await self._tell()
-        self._first, self._last = self._first or looks, looks
+            self._note_progress(time.monotonic())
+        elif self._quiet_for() >= self._timeout() and self._stalled_at is None:
+            await self._report_stall()
+        self._first, self._last = self._first or found, found
 
-    async def _tell(self) -> None:
-        found = await self._ask_all(_STACKS_TIME, brief=False)
-        if found is None or self._quiet() < self._patience():
+    async def _report_stall(self) -> None:
+        found = await self._take_snapshots(_STACKS_TIMEOUT, brief=False)
+        if found is None or self._quiet_for() < self._timeout():
             return
-        looks, names = list(found.values()), nodes_by_address(self._plan)
-        suspect = find_suspect(looks, names, self._ended())
+        snapshots, names = list(found.values()), nodes_by_address(self._plan)
+        suspect = find_suspect(snapshots, names, self._ended())
         stalled = events.Stalled(
-            self._quiet(), stack_lines(looks), connection_lines(looks, names), suspect
+            self._quiet_for(), stack_lines(snapshots), connection_lines(snapshots, names), suspect
         )
-        self._stalled_at = self._moved_at
+        self._stalled_at = self._progress_at
         self._emit(stalled)
         if self._on_stall is not None:
             await self._on_stall(suspect or " · ".join(stalled.stacks))
 
-    async def _ask_all(self, seconds: float, *, brief: bool) -> dict[str, Snapshot] | None:
-        """Return what every node tells whose share goes on; None where one cannot be asked."""
-        nodes = self._going_on()
+    async def _take_snapshots(self, timeout: float, *, brief: bool) -> dict[str, Snapshot] | None:
+        """Return a snapshot of each active node; None if one of them does not answer."""
+        nodes = self._active_nodes()
 
         async def ask_one(node: Follower) -> Snapshot | None:
             try:
                 return await take_snapshot(
-                    node.connection.agent, self._plan.run, node.name, limit=seconds, brief=brief
+                    node.connection.agent, self._plan.run, node.name, limit=timeout, brief=brief
                 )
             except NodeError:
                 return None
 
         answers = await asyncio.gather(*(ask_one(node) for node in nodes))
-        looks = {look.node: look for look in answers if look is not None}
-        return looks if len(looks) == len(nodes) > 0 else None
+        found = {snapshot.node: snapshot for snapshot in answers if snapshot is not None}
+        return found if len(found) == len(nodes) > 0 else None
 
-    def _going_on(self) -> list[Follower]:
-        """Return the nodes whose ranks may get on: not those that wait for what their ranks have left."""
+    def _active_nodes(self) -> list[Follower]:
+        """Return the nodes with ranks that may make progress: not those where all ranks have succeeded."""
         return [
             node
             for node in self._nodes
@@ -145,7 +145,7 @@ class StallWatch:
         ]
 
     def _ended(self) -> dict[int, str]:
-        """Return how ranks ended that are not there any more."""
+        """Return how ranks ended, by rank."""
         ends = {rank.rank: rank.end for node in self._nodes for rank in node.state.ranks.values()}
         return {
             rank: f"exited with {end.code}" if end.signal is None else "was killed"

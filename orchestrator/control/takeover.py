@@ -1,4 +1,4 @@
-"""What a controller that took a run over has seen happen, and what had happened before it came: pure."""
+"""What a controller that took over a run has seen happen, and what had happened before."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from orchestrator.remote.reports import RankReport, StatusReport
 
 
 class TakeoverHistory:
-    """Remembers what it heard first of each node and rank; `look` has to see every change.
+    """Remembers the first state of each node and rank; `observe` must get every change.
 
-    `restarts_itself` says whether the launcher starts failed ranks again, so that a failure is its end.
+    `restarts_itself`: the launcher restarts failed ranks, so that only its own end is a failure.
     """
 
     def __init__(self, *, restarts_itself: bool) -> None:
@@ -18,19 +18,19 @@ class TakeoverHistory:
         self._statuses: dict[str, StatusReport] = {}
         self._ranks: dict[tuple[str, int], RankReport] = {}
 
-    def look(self, node: NodeState) -> None:
-        """Take in what is known of a node now."""
+    def observe(self, node: NodeState) -> None:
+        """Take the present state of a node."""
         if node.status is not None:
             self._statuses.setdefault(node.name, node.status)
         for rank in node.ranks.values():
             self._ranks.setdefault((node.name, rank.rank), rank)
 
-    def saw(self, first_failure: FirstFailure) -> bool:
-        """Return whether what failed was alive when it was first heard of."""
-        status = self._statuses.get(first_failure.node)
+    def saw(self, failure: FirstFailure) -> bool:
+        """Return whether what failed was alive when it was first observed."""
+        status = self._statuses.get(failure.node)
         if status is None or status.state in FINAL:
             return False
-        if first_failure.rank is None or self._restarts_itself:
-            return first_failure.end is None or status.launcher is None
-        rank = self._ranks.get((first_failure.node, first_failure.rank))
+        if failure.rank is None or self._restarts_itself:
+            return failure.end is None or status.launcher is None
+        rank = self._ranks.get((failure.node, failure.rank))
         return rank is not None and rank.end is None

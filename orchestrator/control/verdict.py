@@ -1,10 +1,11 @@
-"""How a run ended, from what its nodes reported: pure."""
+"""How a run ended, from what its nodes reported (no I/O)."""
 
 from __future__ import annotations
 
 import signal as signals
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from orchestrator import events
@@ -22,10 +23,10 @@ from orchestrator.remote.reports import RankReport
 from orchestrator.runs.outcome import INTERRUPTED, TIME_OUT, Outcome
 
 FINAL = ("ended", "lost", "absent")
-"""The states in which nothing more happens on a node."""
+"""The states of a node that do not change any more."""
 
 _FAILURES = (StopReason.RANK_FAILED, StopReason.LAUNCHER_FAILED, StopReason.NODE_FAILED)
-# Of a run that was stopped though nothing had failed; any other reason is a controller's that had gone.
+# Of a run that was stopped without a failure; other reasons are those of an earlier controller.
 _EXIT_CODES = {
     StopReason.INTERRUPT: INTERRUPTED,
     StopReason.INTERRUPT_TWICE: INTERRUPTED,
@@ -38,14 +39,14 @@ _EXIT_CODES = {
 
 
 def stopped_code(stop: Stop) -> int:
-    """Return the exit code of a run that was stopped for this reason, though nothing had failed."""
+    """Return the exit code of a run that was stopped for this reason without a failure."""
     return _EXIT_CODES.get(stop.reason, 1)
 
 
 def how_stopped(stop: Stop) -> tuple[str, str]:
-    """Return how such a run ended, and the details: the `how` and `detail` of a `Verdict`."""
+    """Return the `how` and `detail` of the verdict on such a run."""
     if stop.reason in (StopReason.INTERRUPT, StopReason.INTERRUPT_TWICE):
-        return "stopped by an interrupt", ""  # Ctrl-C, wherever it was typed
+        return "stopped by an interrupt", ""  # Ctrl-C, in any terminal
     if stop.reason in PEOPLE:
         return f"stopped by {stop}", ""
     if stop.reason in _EXIT_CODES or stop.reason is StopReason.NODE_STOPPED:
@@ -55,11 +56,11 @@ def how_stopped(stop: Stop) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a run ended. `left` has, by node, the processes that could not be killed.
+    """How a run ended.
 
-    `how` and `detail` make one line, the `summary`: `stalled`, `: r1 get (train.py:11)`.
-    `outcome` says it in a word. `unknown` names the nodes whose end orch has not seen; `explained` says
-    why it failed, if it did, and `stop` why it was stopped, where that is how it ended.
+    `how` and `detail` together are the `summary`: `stalled` and `: r1 get (train.py:11)`. `left` are the
+    processes that could not be killed, by node; `unknown` the nodes that did not report their end.
+    `explained` is why the run failed, and `stop` why it was stopped, if it was.
     """
 
     exit_code: int
@@ -78,53 +79,47 @@ class Verdict:
 
 
 def find_stop(nodes: Sequence[NodeState]) -> Stop | None:
-    """Return why nodes have stopped: which one did so unasked, or what another controller has told them."""
+    """Return why the other nodes must stop, since one has stopped; None if none has."""
     first = _first_stop(nodes)
-    return None if first is None else first.told
+    return None if first is None else first.reason_for_others
 
 
 class _Stop(NamedTuple):
-    """A node that has stopped: when (the controller's clock), and why; an order is not its own doing."""
+    """The stop of a node: when (the controller's clock) and why."""
 
     at: float
     node: str
     why: Stop
 
     @property
-    def is_order(self) -> bool:
+    def is_requested(self) -> bool:
+        """Whether a controller asked the node to stop; else it did so by itself."""
         return self.why.reason not in UNASKED
 
     @property
-    def told(self) -> Stop:
-        """Why the others are to stop."""
-        return self.why if self.is_order else self.why.of_node(self.node)
+    def reason_for_others(self) -> Stop:
+        return self.why if self.is_requested else self.why.of_node(self.node)
 
 
 def _first_stop(nodes: Sequence[NodeState]) -> _Stop | None:
-    """Return the first that stopped unasked, for the others may have been told to for its sake; else the
-    first of all.
-    """
+    """Return the first stop without a request, since others may follow from it; else the first of all."""
     stops = [
-        _Stop(
-            (node.stopped_at or 0.0) - node.clock_skew,
-            node.name,
-            node.status.stopped,
-        )
+        _Stop((node.stopped_at or 0.0) - node.clock_skew, node.name, node.status.stopped)
         for node in nodes
         if node.status is not None and node.status.stopped is not None
     ]
-    return min(stops, key=lambda stop: (stop.is_order, stop.at), default=None)
+    return min(stops, key=lambda stop: (stop.is_requested, stop.at), default=None)
 
 
 def all_succeeded(plan: Plan, nodes: Sequence[NodeState]) -> bool:
-    """Tell whether every rank that orch sees has ended well: of an elastic run, those of its last round."""
+    """Return whether all ranks that orch sees succeeded; in an elastic run, those of the last round."""
     last = _last_round(plan, nodes)
     ended = {rank.rank: rank.end for _, rank in last.of(nodes) if rank.end is not None}
     return last.ranks <= {rank for rank, end in ended.items() if end.succeeded}
 
 
 def all_ended(plan: Plan, nodes: Sequence[NodeState]) -> bool:
-    """Tell whether every rank that orch sees has ended for good, well or not."""
+    """Return whether all ranks that orch sees have ended and will not restart."""
     if plan.restarts_itself:
         return all_succeeded(plan, nodes)
     return plan.expected_ranks <= {rank.rank for _, rank in _reports(nodes) if rank.end is not None}
@@ -132,21 +127,22 @@ def all_ended(plan: Plan, nodes: Sequence[NodeState]) -> bool:
 
 @dataclass(frozen=True)
 class _Round:
-    """The ranks that were started together last; `world_size` is how many they were, 0 for any number."""
+    """The ranks that were last started together; `world_size` is their number, 0 if it does not matter."""
 
     ranks: frozenset[int]
     world_size: int
 
     def of(self, nodes: Sequence[NodeState]) -> Iterator[tuple[NodeState, RankReport]]:
-        """Yield its ranks, each with its node; any other has ended in an earlier round."""
+        """Yield its ranks, each with its node; other ranks have ended in an earlier round."""
         for node, rank in _reports(nodes):
             if self.world_size in (0, rank.world_size):
                 yield node, rank
 
 
 def _last_round(plan: Plan, nodes: Sequence[NodeState]) -> _Round:
-    """Return the last round of an elastic run, which may be smaller than the one before: a rank that is
-    done early is not started again. Any other run has one.
+    """Return the last round of an elastic run, or the only round of any other run.
+
+    It may be smaller than the one before: a rank that has finished early is not restarted.
     """
     started = [
         (rank.started - node.clock_skew, rank) for node in nodes for rank in node.ranks.values()
@@ -168,58 +164,57 @@ def judge(
     plan: Plan,
     nodes: Sequence[NodeState],
     stopped: Stop | None,
-    hear: ReadSelfReport = no_self_report,
+    self_report: ReadSelfReport = no_self_report,
 ) -> Verdict:
-    """Return the verdict of a run whose nodes have all ended, or were given up.
+    """Return the verdict on a run after all nodes have ended or were given up.
 
-    `stopped` is why this controller stopped it, if it did; `hear` what ranks that failed say of it.
+    `stopped` is why this controller stopped it, if it did; `self_report` returns what the output of a rank
+    says about its end.
     """
     left = {node.name: node.status.left for node in nodes if node.status and node.status.left}
     unknown = tuple(
         node.name for node in nodes if node.status is None or node.status.state not in FINAL
     )
     stop = _first_stop(nodes)
-    first_failure = find_first_failure(nodes, hear, before=_stopped_before(nodes, stopped, stop))
-    if first_failure is not None and first_failure.end is None and all_succeeded(plan, nodes):
-        first_failure = (
-            None  # what became of the node after its ranks had ended well changes nothing
-        )
-    by_themselves = _all_ended_by_themselves(plan, nodes)
+    before = _stopped_before(nodes, stopped, stop)
+    failure = find_first_failure(nodes, self_report, before=before)
+    if failure is not None and failure.end is None and all_succeeded(plan, nodes):
+        failure = None  # a node that failed after its ranks had succeeded does not matter
+    verdict = partial(Verdict, first_failure=failure, left=left, unknown=unknown)
+    if failure is not None:
+        code = (failure.end.exit_code if failure.end is not None else 0) or 1
+        return verdict(code, describe(failure), outcome="lost" if failure.end is None else "failed")
     if stopped is None and stop is not None and stop.why.reason in _EXIT_CODES:
         stopped = stop.why
-    ended_by: Stop | None = None
-    outcome: Outcome = "failed"
-    detail = ""
-    if first_failure is not None:
-        code, how = _exit_code(first_failure), describe(first_failure)
-        outcome = "lost" if first_failure.end is None else "failed"
-    elif stopped is not None and not by_themselves:
-        ended_by, code = stopped, stopped_code(stopped)
-        how, detail = how_stopped(stopped)
-        outcome = "failed" if stopped.reason is StopReason.STALL else "stopped"
-    elif stop is not None and not by_themselves:
-        ended_by, code = stop.told, 1
-        how, detail = how_stopped(stop.told)
-        outcome = "failed" if stop.why.reason in _FAILURES else "stopped"
-    elif all_succeeded(plan, nodes):
-        code, how = 0, f"{_who_succeeded(plan, nodes)} succeeded"
-        outcome = "succeeded"
-    elif unknown:
-        code, how = 1, f"lost contact with {', '.join(unknown)}"
-        outcome = "lost"
-    else:
-        code, how, detail = _launchers_end(plan, nodes)
-    return Verdict(
-        code, how, first_failure, left, unknown, outcome=outcome, stop=ended_by, detail=detail
-    )
+    if not _all_ended_by_themselves(plan, nodes):
+        if stopped is not None:
+            how, detail = how_stopped(stopped)
+            is_stall = stopped.reason is StopReason.STALL
+            return verdict(
+                stopped_code(stopped), how, detail=detail, stop=stopped,
+                outcome="failed" if is_stall else "stopped",
+            )  # fmt: skip
+        if stop is not None:
+            how, detail = how_stopped(stop.reason_for_others)
+            is_failure = stop.why.reason in _FAILURES
+            return verdict(
+                1, how, detail=detail, stop=stop.reason_for_others,
+                outcome="failed" if is_failure else "stopped",
+            )  # fmt: skip
+    if all_succeeded(plan, nodes):
+        return verdict(0, f"{_who_succeeded(plan, nodes)} succeeded", outcome="succeeded")
+    if unknown:
+        return verdict(1, f"lost contact with {', '.join(unknown)}", outcome="lost")
+    code, how, detail = _launchers_end(plan, nodes)
+    return verdict(code, how, detail=detail)
 
 
 def _stopped_before(
     nodes: Sequence[NodeState], stopped: Stop | None, stop: _Stop | None
 ) -> float | None:
-    """Return when the first node was stopped though nothing had failed, by the controller's clock.
+    """Return when the first node was stopped without a failure (the controller's clock), or None.
 
-    Ranks on nodes that hear of it later lose those on nodes that heard of it sooner.
+    Ranks on nodes that are stopped later fail because they lose those on this one.
     """
     if stopped is None and (stop is None or stop.why.reason in _FAILURES):
         return None
@@ -230,7 +225,7 @@ def _stopped_before(
 
 
 def _all_ended_by_themselves(plan: Plan, nodes: Sequence[NodeState]) -> bool:
-    """Tell whether every rank had ended before it was told to; one that saves and exits 0 had not."""
+    """Return whether every rank ended before it was stopped; one that saves and exits 0 then did not."""
     last = _last_round(plan, nodes)
     by_themselves = {
         rank.rank
@@ -241,8 +236,8 @@ def _all_ended_by_themselves(plan: Plan, nodes: Sequence[NodeState]) -> bool:
 
 
 def _who_succeeded(plan: Plan, nodes: Sequence[NodeState]) -> str:
-    """Return what orch has seen succeed: it counts the processes that ran, not those that were planned."""
-    if plan.once_per_node:  # what a script starts itself is not seen
+    """Return what succeeded as far as orch sees it: the processes that ran, not those that were planned."""
+    if plan.once_per_node:  # orch does not see the processes that a script starts
         count = len(plan.nodes)
         return "the script" if count == 1 else f"the script on all {count} nodes"
     count = len(_last_round(plan, nodes).ranks)
@@ -251,27 +246,23 @@ def _who_succeeded(plan: Plan, nodes: Sequence[NodeState]) -> str:
 
 
 def _launchers_end(plan: Plan, nodes: Sequence[NodeState]) -> tuple[int, str, str]:
-    """Return exit code, how and detail where the launchers ended well, yet not every rank was seen to."""
+    """Return exit code, how and detail if launchers succeeded but not all ranks were seen to succeed."""
     seen = {rank.rank for _, rank in _reports(nodes)}
     launchers = [node.status.launcher for node in nodes if node.status is not None]
     if not seen and launchers and all(end is not None and end.succeeded for end in launchers):
-        # It starts ranks in a way of its own (`--run-path`), and sees to them: torchrun fails with them.
+        # It starts ranks in its own way (`--run-path`) and supervises them: torchrun fails if they do.
         where = "" if len(nodes) == 1 else f" on all {len(nodes)} nodes"
-        unseen = "; it started its ranks without orch seeing them"
+        unseen = "; orch did not see its ranks"
         return 0, f"the launcher succeeded{where}", unseen
     missing = sorted(plan.expected_ranks - seen)
     if missing:
-        return 1, f"the launcher ended without having started rank {missing[0]}", ""
+        return 1, f"the launcher ended and did not start rank {missing[0]}", ""
     return 1, "not every rank ended by itself", ""
 
 
-def _exit_code(first_failure: FirstFailure) -> int:
-    return (first_failure.end.exit_code if first_failure.end is not None else 0) or 1
-
-
-def describe(first_failure: FirstFailure) -> str:
+def describe(failure: FirstFailure) -> str:
     """Return what failed, and how, in one line."""
-    if first_failure.end is None:
-        return f"{first_failure.node} {first_failure.why}"
-    who = f"rank {first_failure.rank}" if first_failure.rank is not None else "the launcher"
-    return f"{who} on {first_failure.node} {first_failure.end.how}"
+    if failure.end is None:
+        return f"{failure.node} {failure.why}"
+    who = f"rank {failure.rank}" if failure.rank is not None else "the launcher"
+    return f"{who} on {failure.node} {failure.end.how}"

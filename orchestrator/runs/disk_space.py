@@ -1,7 +1,7 @@
-"""Room for what has to be written on a full disk: set aside beforehand, or waited for.
+"""Writes that a full disk must not prevent: into space that was reserved for them, or retried.
 
-Next to a file PATH, `PATH.reserve` holds blocks of the disk. Where there is no room for a new PATH, it is
-written over these, which takes no new ones, and renamed.
+Next to a file PATH, `PATH.reserve` holds blocks of the disk. If there is no space for a new PATH, it is
+written over the reserve, which needs no new blocks, and renamed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 
 from orchestrator.runs.folder import write_json
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_TRY_EVERY = 0.5  # seconds
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_RETRY_INTERVAL = 0.5  # seconds
 
 
-def set_room_aside(path: Path, size: int) -> None:
-    """Have `size` bytes set aside for the file at `path`. Raises OSError; then it is what there was."""
+def reserve_space(path: Path, size: int) -> None:
+    """Reserve `size` bytes for the file at `path`. Raises OSError; then less may be reserved."""
     descriptor = os.open(_reserve(path), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         before = os.fstat(descriptor).st_size
@@ -32,41 +32,41 @@ def set_room_aside(path: Path, size: int) -> None:
         os.close(descriptor)
 
 
-def release_room(path: Path) -> None:
-    """Give back what is set aside for the file at `path`, if anything is. Raises OSError."""
+def release_space(path: Path) -> None:
+    """Release the space that is reserved for the file at `path`, if any. Raises OSError."""
     _reserve(path).unlink(missing_ok=True)
 
 
 def replace_json(path: Path, value: Any) -> None:
-    """Do as `write_json`; on a full disk, with the room that was set aside for `path`.
+    """Like `write_json`, but on a full disk use the space that was reserved for `path`.
 
-    Raises OSError; then the file is as it was.
+    Raises OSError; then the file is unchanged.
     """
     try:
         write_json(path, value)
     except OSError as error:
-        if error.errno not in _FULL or not _write_over_reserve(path, value):
+        if error.errno not in _DISK_FULL or not _write_over_reserve(path, value):
             raise
 
 
 async def write_within(
-    seconds: float,
+    timeout: float,
     write: Callable[[], None],
     *,
     on_wait: Callable[[OSError], None] = lambda error: None,
     give_up: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Call `write` until it succeeds, for up to `seconds`, or until `give_up` returns true.
+    """Call `write` until it succeeds, for up to `timeout` seconds, or until `give_up` returns true.
 
-    `on_wait` is told once why it has to wait. Raises the last OSError of `write`.
+    `on_wait` is called once, with the first error. Raises the last OSError of `write`.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + timeout
     is_waiting = False
     while True:
         try:
             write()
             return
-        except FileNotFoundError:  # the run was removed: time does not help
+        except FileNotFoundError:  # the run was removed: waiting does not help
             raise
         except OSError as error:
             if time.monotonic() >= deadline or give_up():
@@ -74,7 +74,7 @@ async def write_within(
             if not is_waiting:
                 is_waiting = True
                 on_wait(error)
-        await asyncio.sleep(_TRY_EVERY)
+        await asyncio.sleep(_RETRY_INTERVAL)
 
 
 def _reserve(path: Path) -> Path:
@@ -82,23 +82,20 @@ def _reserve(path: Path) -> Path:
 
 
 def _write_over_reserve(path: Path, value: Any) -> bool:
-    """Return whether `value` is at `path` now; not where nothing, or too little, is set aside."""
-    mine = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    """Return whether `value` was written to `path`; not if too little or no space is reserved."""
+    data = json.dumps(value, indent=1).encode()
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        _reserve(path).rename(mine)  # so that no other process writes over it too
+        _reserve(path).rename(temporary)  # no other process can use it now
     except FileNotFoundError:
         return False
-    data = json.dumps(value, indent=1).encode()
     try:
-        descriptor = os.open(mine, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            _write_all(descriptor, data)
-            os.ftruncate(descriptor, len(data))
-        finally:
-            os.close(descriptor)
-        mine.replace(path)
+        with temporary.open("r+b", buffering=0) as file:
+            _write_all(file.fileno(), data)
+            file.truncate(len(data))
+        temporary.replace(path)
     except OSError:
-        mine.rename(_reserve(path))
+        temporary.rename(_reserve(path))
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""What the controller of a run writes on this machine: `run.json`, `events.jsonl`, copies of logs."""
+"""The files that the controller of a run writes on this machine: `run.json`, `events.jsonl`, log copies."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from orchestrator import events
 from orchestrator.errors import LaunchError
 from orchestrator.logs.store import Store
 from orchestrator.plan import NodePlan, Plan
-from orchestrator.reasons import Stop
 from orchestrator.runs.codec import encode
-from orchestrator.runs.disk_room import release_room, replace_json, set_room_aside
+from orchestrator.runs.disk_space import release_space, replace_json, reserve_space
 from orchestrator.runs.event_log import EventLog
 from orchestrator.runs.folder import (
     EVENTS,
@@ -29,23 +28,25 @@ from orchestrator.runs.launch_spec import LaunchSpec
 from orchestrator.runs.lock import Lock
 from orchestrator.runs.masking import masked_node, masked_plan, masked_spec
 from orchestrator.runs.options import Settings
-from orchestrator.runs.outcome import Outcome, State
+from orchestrator.runs.outcome import State
 from orchestrator.runs.saved_run import (
     Attempt,
+    Ending,
     RunRecord,
     SavedRun,
     load_run,
     why_untrusted,
 )
 from orchestrator.runs.state import RunState, state_of
-from orchestrator.runs.stop_request import release_room_for_request, reserve_room_for_request
+from orchestrator.runs.stop_request import release_request_space, reserve_request_space
 from orchestrator.version import __version__
 
-_RESERVE = 1 << 17  # bytes: a verdict quotes what ranks have printed last
+_EXTRA_SPACE = 1 << 17  # bytes that run.json may grow by: a verdict quotes the last output of ranks
+_NOT_ENDED = Ending(exit_code=None, summary="", missing=())
 
 
 class Record:
-    """The record of one run, held by its one controller. `create` and `reopen` make one."""
+    """The record of one run, held by its only controller. `create` and `reopen` return one."""
 
     def __init__(
         self,
@@ -61,17 +62,17 @@ class Record:
         self.plan = plan
         self.settings = settings
         self.spec: LaunchSpec | None = None
-        """How it is started again when it fails; None: it is not."""
+        """What a restart needs; None: the run is not restarted."""
         self.attempt = 0
-        """The number of the attempt that goes on, or has failed and is the last of `failed`."""
+        """The number of the present attempt, which may be the last of `failed`."""
         self.failed: tuple[Attempt, ...] = ()
         self.former: tuple[NodePlan, ...] = ()
-        """Nodes that had a share of an attempt that has failed, and have none any more."""
+        """Nodes that had a share of a failed attempt and have none now."""
         self.logs = folder / LOGS
         self.store = Store(self.logs, settings.log_limit)
         self.began = began
         self.background = background
-        self._unwritten: RunRecord | None = None
+        self._pending: RunRecord | None = None
         self._has_ended = False
         self._lock = lock
         self._log = EventLog(folder / EVENTS)
@@ -85,7 +86,7 @@ class Record:
         *,
         root: Path | None = None,
     ) -> Record:
-        """Begin the record of a new run, in a folder of mode 0700, as are those above it that were missing.
+        """Create the record of a new run, in a folder with mode 0700, as are missing parent folders.
 
         Raises LaunchError.
         """
@@ -96,36 +97,36 @@ class Record:
             ensure_private_folder(runs, root)
             folder.mkdir(mode=0o700)
             lock = Lock.take(folder, background=False)
-            assert lock is not None, "nobody else knows of the folder yet"
+            assert lock is not None, "no other process knows the folder yet"
             record = cls(folder, plan, settings, time.time(), lock, background=False)
             record.spec = spec
             record.write_state("starting")
-            record._set_room_aside()
+            record._reserve_space()
         except OSError as error:
             if lock is not None:
                 shutil.rmtree(folder, ignore_errors=True)
                 lock.release()
             raise LaunchError(
-                f"the run's record cannot be kept in {folder}: {error.strerror}",
-                remedy="make room there, or name another place with XDG_STATE_HOME",
+                f"the run cannot be recorded in {folder}: {error.strerror}",
+                remedy="free disk space there, or set XDG_STATE_HOME to another folder",
             ) from None
         return record
 
     @classmethod
     def reopen(cls, saved: SavedRun) -> Record | None:
-        """Go on with the record of a run, or return None when it has a controller already.
+        """Return the record of a run, to continue it; None if the run has a controller already.
 
-        Raises LaunchError where somebody else may have written it.
+        Raises LaunchError if another user may have written it.
         """
         error = why_untrusted(saved.folder)
         if error is not None:
             raise LaunchError(
-                f"run {saved.run} is left alone: {error.path} {error.why}", remedy=error.remedy
+                f"run {saved.run} is ignored: {error.path} {error.why}", remedy=error.remedy
             )
         lock = Lock.take(saved.folder, background=True)
         if lock is None:
             return None
-        saved = load_run(saved.folder) or saved  # who had it until now may have gone on
+        saved = load_run(saved.folder) or saved  # the last controller may have changed it
         record = cls(saved.folder, saved.plan, saved.settings, saved.began, lock, background=True)
         record.spec, record.attempt = saved.spec, saved.attempt
         record.failed, record.former = saved.failed, saved.former
@@ -133,21 +134,21 @@ class Record:
 
     @property
     def is_between_attempts(self) -> bool:
-        """Whether the attempt has failed, and no other has begun."""
+        """Whether the present attempt has failed and the next has not started."""
         return bool(self.failed) and self.failed[-1].number == self.attempt
 
     def fail(self, attempt: Attempt) -> None:
-        """Note that the attempt that goes on has failed; another is to follow.
+        """Record that the present attempt has failed and another will follow.
 
-        Raises OSError; then it is noted, and `write_rest` writes it.
+        Raises OSError; then `write_pending` writes it later.
         """
         self.failed += (attempt,)
         self.write_state("running")
 
     def begin_attempt(self, plan: Plan, number: int, skews: Mapping[str, float]) -> None:
-        """Note that another attempt begins, with `plan`; `skews` is of its nodes.
+        """Record that attempt `number` starts, with `plan`; `skews` are the clock skews of its nodes.
 
-        Raises OSError; then none begins: whoever comes after us has to know of it.
+        Raises OSError; then it must not start, since the next controller would not know of it.
         """
         before = self.former, self.plan, self.attempt, self.settings
         names = {node.name for node in plan.nodes}
@@ -160,75 +161,58 @@ class Record:
             self.write_state("running")
         except OSError:
             self.former, self.plan, self.attempt, self.settings = before
-            with suppress(OSError):  # `write_rest` writes it
+            with suppress(OSError):  # `write_pending` writes it later
                 self.write_state("running")
             raise
 
-    def write_state(
-        self,
-        state: State,
-        *,
-        exit_code: int | None = None,
-        summary: str = "",
-        detail: str = "",
-        outcome: Outcome | None = None,
-        missing: tuple[str, ...] = (),
-        verdict: events.Explained | None = None,
-        stop: Stop | None = None,
-    ) -> None:
-        """Replace `run.json`, all at once; no secret is in it.
+    def write_state(self, state: State, ending: Ending = _NOT_ENDED) -> None:
+        """Replace `run.json` atomically; it has no secrets.
 
-        Raises OSError; then `write_rest` writes it.
+        Raises OSError; then `write_pending` writes it later.
         """
-        self._unwritten = RunRecord(
+        self._pending = RunRecord(
             orch=__version__,
             state=state,
             began=self.began,
             ended=time.time() if state in ("ended", "failed") else None,
             plan=masked_plan(self.plan),
             settings=self.settings,
-            exit_code=exit_code,
-            summary=summary,
-            detail=detail,
-            missing=missing,
-            verdict=verdict,
             attempt=self.attempt,
             failed=self.failed,
             former=tuple(masked_node(node, self.plan.secrets) for node in self.former),
             spec=None if self.spec is None else masked_spec(self.spec),
-            outcome=outcome,
-            stop=stop,
+            **vars(ending),
         )
-        self.write_rest()
+        self.write_pending()
 
-    def write_rest(self) -> None:
-        """Write what there was no room for, and take room for the next time; none once the run has ended.
+    def write_pending(self) -> None:
+        """Write what could not be written before, and reserve space for the next state.
 
-        Raises OSError.
+        The space is released once the run has ended. Raises OSError.
         """
-        if self._unwritten is not None:
-            replace_json(self.folder / RUN, encode(self._unwritten))
-            self._has_ended = self._unwritten.ended is not None
-            self._unwritten = None
-        with suppress(OSError):  # it is taken when there is some
+        if self._pending is not None:
+            replace_json(self.folder / RUN, encode(self._pending))
+            self._has_ended = self._pending.ended is not None
+            self._pending = None
+        with suppress(OSError):  # it is reserved once there is some
             if self._has_ended:
-                release_room(self.folder / RUN)
-                release_room_for_request(self.folder)
+                release_space(self.folder / RUN)
+                release_request_space(self.folder)
             else:
-                self._set_room_aside()
+                self._reserve_space()
 
-    def _set_room_aside(self) -> None:
+    def _reserve_space(self) -> None:
         path = self.folder / RUN
-        set_room_aside(path, _RESERVE + path.stat().st_size)
-        reserve_room_for_request(self.folder)
+        reserve_space(path, _EXTRA_SPACE + path.stat().st_size)
+        reserve_request_space(self.folder)
 
     def amend(self, *, missing: tuple[str, ...]) -> None:
-        """Say anew whose logs are not complete here. Raises OSError."""
+        """Replace the list of nodes with incomplete logs. Raises OSError."""
         path = self.folder / RUN
         replace_json(path, {**read_json(path), "missing": list(missing)})
 
     def state(self) -> RunState:
-        """Return what the run's event log tells, of controllers before us too. Raises OrchError."""
+        """Return the state from the event log, which earlier controllers wrote too. Raises OrchError."""
         return state_of(self.folder)
 
     def note(self, event: events.Event) -> None:
@@ -236,7 +220,7 @@ class Record:
         self._log.append(event)
 
     def close(self) -> None:
-        """Let another controller take over."""
+        """Close the files and release the lock, so that another controller can take over."""
         self.store.close()
         self._log.close()
         self._lock.release()

@@ -140,7 +140,7 @@ def _nearest(name: str, names: list[str]) -> str | None:
 
 
 def _refusal(run: str, error: Untrusted) -> OrchError:
-    return OrchError(f"run {run} is left alone: {error.path} {error.why}", remedy=error.remedy)
+    return OrchError(f"run {run} is ignored: {error.path} {error.why}", remedy=error.remedy)
 
 
 def _folders(root: Path | None) -> list[Path]:

@@ -1,11 +1,10 @@
-"""A run as its folder on this machine tells it: `run.json`, which a `Record` writes."""
+"""A run as recorded in its folder on this machine: `run.json`, which a `Record` writes."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from orchestrator import events
 from orchestrator.node import trust
@@ -20,15 +19,15 @@ from orchestrator.runs.old_records import renewed_record
 from orchestrator.runs.options import Settings
 from orchestrator.runs.outcome import Outcome, State
 
-_END_OF_TIME = 2.5e11  # seconds since the epoch, the year 9892
+_MAX_TIME = 2.5e11  # seconds since the epoch, the year 9892
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt that failed: its logs are in `attempt-<number>` to `attempt-<last>`, several where the
-    launcher has started ranks again. Times are seconds since the epoch.
+    """One attempt that failed. Times are in seconds since the epoch.
 
-    `lost` are the nodes that are not used again: what they still ran could not be seen to end.
+    Its logs are in `attempt-<number>` to `attempt-<last>`; more than one if the launcher restarted ranks.
+    `lost` are the nodes that are not used again: their processes may still run.
     """
 
     number: int
@@ -41,17 +40,31 @@ class Attempt:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """What `run.json` has of a run, written by this version of `orch`; no secret is in it.
+class Ending:
+    """How a run ended.
 
-    `began` and `ended` are seconds since the epoch. `missing` names the nodes whose logs are not complete
-    on this machine, though the run has ended; `outcome` says in a word how it ended (None while it goes
-    on), `detail` the end of `summary` that adds to how it ended, `verdict` why it failed, `stop` why it was
-    stopped where that is how it ended. `plan` is that of the latest `attempt`; `failed` are the attempts
-    that have failed and were followed by another, `former` the nodes that had a share then and have none
-    any more. `spec` is how it is started again when it fails (None: it is not).
+    `detail` is the part of `summary` after how it ended. `missing` are the nodes with logs that are not
+    complete on this machine; `verdict` is why the run failed, and `stop` why it was stopped, if it was.
+    """
 
-    Raises ValueError for a name or a time that no run has.
+    exit_code: int | None
+    summary: str
+    missing: tuple[str, ...]
+    detail: str = ""
+    outcome: Outcome | None = None
+    verdict: events.Explained | None = None
+    stop: Stop | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord(Ending):
+    """The content of `run.json`, as version `orch` wrote it; it has no secrets.
+
+    `began` and `ended` are seconds since the epoch. `plan` is that of the latest `attempt`; `failed` are
+    the attempts that failed and were followed by another, `former` the nodes that had a share of those and
+    have none now. `spec` is what a restart needs (None: the run is not restarted).
+
+    Raises ValueError for an invalid name or time.
     """
 
     orch: str
@@ -60,23 +73,16 @@ class RunRecord:
     ended: float | None
     plan: Plan
     settings: Settings
-    exit_code: int | None
-    summary: str
-    missing: tuple[str, ...]
-    verdict: events.Explained | None = None
     attempt: int = 0
     failed: tuple[Attempt, ...] = ()
     former: tuple[NodePlan, ...] = ()
     spec: LaunchSpec | None = None
-    outcome: Outcome | None = None
-    stop: Stop | None = None
-    detail: str = ""
 
     def __post_init__(self) -> None:
         checked_name(self.plan.run)
         for time in (self.began, self.ended):
-            if time is not None and not 0 <= time < _END_OF_TIME:  # which NaN is not either
-                raise ValueError(f"{time} is no time in seconds since the epoch")
+            if time is not None and not 0 <= time < _MAX_TIME:  # also false for NaN
+                raise ValueError(f"not a time in seconds since the epoch: {time}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +93,7 @@ class SavedRun(RunRecord):
 
     @property
     def nodes(self) -> tuple[NodePlan, ...]:
-        """All nodes that have, or had, a share of the run."""
+        """All nodes that have or had a share of the run."""
         return self.plan.nodes + self.former
 
     @property
@@ -96,7 +102,7 @@ class SavedRun(RunRecord):
 
     @property
     def logs(self) -> Path:
-        """Where the copies of its logs are: `<node>/attempt-K/rank-N.out` below this."""
+        """The folder with copies of its logs: `<node>/attempt-K/rank-N.out`."""
         return self.folder / LOGS
 
     @property
@@ -105,37 +111,35 @@ class SavedRun(RunRecord):
 
     @property
     def controller(self) -> lock.Controller | None:
-        """The controller of the run now."""
+        """The present controller of the run, None if it has none."""
         return lock.find_controller(self.folder)
 
 
-def load_run(folder: Path, *, of_anyone: bool = False) -> SavedRun | None:
+def load_run(folder: Path, *, allow_untrusted: bool = False) -> SavedRun | None:
     """Return the run in `folder`; None if there is no record of a run that can be read.
 
-    None also if another user may have written it (`why_untrusted` reports why), unless `of_anyone`: then
-    nothing may act on it.
+    None also if another user may have written it (`why_untrusted` reports why), unless `allow_untrusted`:
+    then nothing may act on it.
     """
     try:
-        record: RunRecord = decode(RunRecord, renewed_record(_load(folder, own=not of_anyone)))
+        path = (folder if allow_untrusted else _own(folder)) / RUN
+        record: RunRecord = decode(
+            RunRecord, renewed_record(load_json(path, own=not allow_untrusted))
+        )
     except (KeyError, TypeError, AttributeError, ValueError, OSError):
-        return None  # written by another version, or cut off while it was made
+        return None  # another version wrote it, or it was cut off
     return SavedRun(folder=folder, **vars(record))
 
 
 def why_untrusted(folder: Path) -> trust.Untrusted | None:
-    """Return why the record in the folder of a run is not obeyed: somebody else may have written it."""
+    """Return why the record in the folder of a run is ignored: another user may have written it."""
     try:
         os.close(trust.open_file(str(_own(folder) / RUN), own=True))
     except trust.Untrusted as error:
         return error
-    except (OSError, ValueError):  # there is none, or none that anybody can read
+    except (OSError, ValueError):  # there is none that can be read
         pass
     return None
-
-
-def _load(folder: Path, *, own: bool) -> Any:
-    place = _own(folder) if own else folder
-    return load_json(place / RUN, own=own)
 
 
 def _own(folder: Path) -> Path:

@@ -16,6 +16,7 @@ from orchestrator.plan import Job, Network, make_plan
 from orchestrator.runs.lock import find_controller
 from orchestrator.runs.options import Settings
 from orchestrator.runs.record import Record
+from orchestrator.runs.saved_run import Ending
 from tests.plan.helpers import facts, host
 
 T0 = 1_700_000_000.0
@@ -71,7 +72,7 @@ class KeptRun:
         """Have the run end, so many seconds ago; `more` is what else its record says."""
         summary = "all 4 ranks succeeded" if code == 0 else f"rank 1 on n0 exited with {code}"
         self.note(events.Ended(self._record.plan.run, code, 5.0, summary, self.folder))
-        self._record.write_state("ended", exit_code=code, summary=summary, missing=missing)
+        self._record.write_state("ended", Ending(exit_code=code, summary=summary, missing=missing))
         self.leave()
         path = self.folder / "run.json"
         said = json.loads(path.read_text())

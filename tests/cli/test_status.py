@@ -103,7 +103,7 @@ def test_run_that_somebody_else_put_there_starts_nothing(
     with ending_its_keeper(run.folder):
         done = orch(command, "lusab")
         assert done.returncode != 0
-        assert f"run lusab-babad is left alone: {run.folder} belongs to uid 1234" in done.stderr
+        assert f"run lusab-babad is ignored: {run.folder} belongs to uid 1234" in done.stderr
         assert f"chown -hR 0 {run.folder}" in done.stderr
         assert find_controller(run.folder) is None
     assert sorted(path.name for path in run.folder.iterdir()) == before  # no controller.log either
@@ -117,5 +117,5 @@ def test_folder_that_somebody_else_put_there_is_not_obeyed_by_its_path_either(
     os.chown(run.folder, 1234, 1234)
     with ending_its_keeper(run.folder):
         done = orch("diagnose", run.folder)
-        assert "is left alone" in done.stderr
+        assert "is ignored" in done.stderr
         assert find_controller(run.folder) is None

@@ -20,7 +20,6 @@ from orchestrator.control.membership import Membership
 from orchestrator.node.reasons import StopReason
 from orchestrator.plan import Elastic
 from orchestrator.reasons import Stop
-from orchestrator.remote.reports import RankReport
 from tests.runs.fakes import until
 from tests.runs.helpers import RUNNING, plan_of, rank
 
@@ -54,9 +53,10 @@ class Node:
             self._state, ranks={report.rank: replace(report, started=100.0, world_size=2)}
         )
 
-    async def restart_rank(self, rank: RankReport) -> bool:
-        self.restarted.append(rank.pid)
-        return True
+    async def ask(self, verb: str, *, attempt: int, rank: int, pid: int) -> dict[str, bool]:
+        assert verb == "restart_rank"
+        self.restarted.append(pid)
+        return {"ended": True}
 
     async def stop(self, reason: Stop, grace: float) -> None:
         self.told.append(reason)
@@ -94,7 +94,7 @@ async def watching(
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LOOK_EVERY", 0.005)
+    monkeypatch.setattr(module, "_POLL_INTERVAL", 0.005)
     monkeypatch.setattr(module, "_RESTART_INTERVAL", 0.1)
 
 
@@ -103,9 +103,7 @@ async def test_one_launcher_starts_its_ranks_again_and_the_next_when_that_was_no
     async with watching(nodes) as watched:
         nodes[2].vanish()
         await until(lambda: bool(nodes[0].restarted))
-        ended = (
-            "rank 0 on n0 was ended, so that all ranks begin anew"  # or its end would be a riddle
-        )
+        ended = "rank 0 on n0 was killed to restart all ranks"  # or its end would be a riddle
         assert watched.told == [events.NodeLeft("n2", "vanished", 2, 3), events.Warned(ended)]
         assert nodes[2].told == [Stop(StopReason.NODE_LEFT)]
         assert nodes[1].restarted == []
@@ -135,7 +133,7 @@ async def test_where_no_launcher_may_start_them_again_the_run_is_over() -> None:
         nodes[2].vanish()
         await until(lambda: watched.members.is_spent)
         assert watched.news > 0
-        assert watched.members.why_over == "no restart is left to the others"
+        assert watched.members.why_over == "no restarts are left"
         assert nodes[0].restarted == nodes[1].restarted == []
 
 

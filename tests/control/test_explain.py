@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from orchestrator import events
-from orchestrator.control.explain import NodeEvidence, SelfReports, explain
+from orchestrator.control.explain import SelfReports, explain
 from orchestrator.control.first_failure import FirstFailure, NodeState
+from orchestrator.control.node_evidence import NodeEvidence
 from orchestrator.remote.reports import ProcessEnd, RankReport
 from tests.runs.helpers import ENDED, KILL, OK, TERM, plan_of, rank
 
@@ -103,7 +104,7 @@ def test_message_of_sys_exit_is_the_cause(tmp_path: Path) -> None:
     write(tmp_path, "rank-0.err", "reading the config\nno data set is called imagnet\n")
     told = explained(tmp_path)
     assert (told.error, told.signature) == ("no data set is called imagnet", "exit.code")
-    assert told.cause == "it ended itself with this message, as sys.exit(message) does"
+    assert told.cause == "it exited with this message, as sys.exit(message) does"
     assert told.lines == ("reading the config",)
 
 
@@ -111,14 +112,14 @@ def test_exit_with_a_code_of_its_own_points_at_what_was_printed(tmp_path: Path) 
     write(tmp_path, "rank-0.err", "a warning\n")
     told = explained(tmp_path, ProcessEnd(3, None))
     assert (told.error, told.meaning, told.lines) == ("", "", ("a warning",))
-    assert told.fix == "see the last lines that it printed, below"
+    assert told.fix == "see its last lines of output below"
 
 
 def test_full_disk_is_the_cause_of_an_end_that_nothing_explains(tmp_path: Path) -> None:
     write(tmp_path, "rank-0.err", "step 3\nTraceb")
     told = explained(tmp_path, known=NodeEvidence(full=("/root/.local",)))
     assert (told.signature, told.meaning) == ("disk.full", "the disk is full")
-    assert told.evidence == "no room is left in /root/.local: what it printed last may be lost"
+    assert told.evidence == "no space is left in /root/.local: its last output may be lost"
     write(tmp_path, "rank-0.err", RAISED)
     assert (
         explained(tmp_path, known=NodeEvidence(full=("/tmp",))).error == "ValueError: no such batch"
@@ -129,7 +130,7 @@ def test_full_disk_is_the_cause_of_an_end_that_nothing_explains(tmp_path: Path) 
         TRACEBACK.format(error="OSError: [Errno 28] No space left on device"),
     )
     told = explained(tmp_path, known=NodeEvidence(full=("/job",)))
-    assert (told.signature, told.evidence) == ("disk.full", "no room is left in /job")
+    assert (told.signature, told.evidence) == ("disk.full", "no space is left in /job")
 
 
 def test_log_at_the_limit_of_file_sizes_is_the_cause_of_an_end_that_nothing_explains(
@@ -144,7 +145,7 @@ def test_log_at_the_limit_of_file_sizes_is_the_cause_of_an_end_that_nothing_expl
     told = explained(tmp_path, known=NodeEvidence(file_limit=1 << 20))
     assert (told.signature, told.evidence) == (
         "disk.file-limit",
-        "the limit there is 1.0 MB a file",
+        "the limit there is 1.0 MB per file",
     )
     assert explained(tmp_path, ProcessEnd(None, 25)).signature == "disk.file-limit"
 

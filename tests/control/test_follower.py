@@ -6,19 +6,17 @@ import asyncio
 import errno
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from orchestrator import events
 from orchestrator.control import follower as module
-from orchestrator.control.explain import NodeEvidence
-from orchestrator.control.follower import Follower
+from orchestrator.control import node_reports
 from orchestrator.errors import LoginRefused, NodeError
 from orchestrator.logs.index import RECORD_SIZE
 from orchestrator.node.reasons import StopReason
@@ -33,16 +31,16 @@ from orchestrator.remote.reports import (
     Zeros,
 )
 from orchestrator.runs.record import Record
+from tests.control.followed import ERR, OUT, Followed, follow, followed_by, following
 from tests.runs.fakes import FakeAgent, FakeConnection, lost, until
 from tests.runs.helpers import ENDED, KILL, OK, RUNNING, plan_of, rank, record_in
 
-OUT, ERR = "attempt-0/rank-0.out", "attempt-0/rank-0.err"
 LOST = StatusReport("lost", None, ())
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_FIRST_PAUSE", "_LONGEST_PAUSE", "_NO_ROOM_PAUSE"):
+    for name in ("_MIN_RETRY_INTERVAL", "_MAX_RETRY_INTERVAL", "_DISK_RETRY_INTERVAL"):
         monkeypatch.setattr(module, name, 0.01)
 
 
@@ -51,52 +49,6 @@ def record(tmp_path: Path) -> Iterator[Record]:
     record = record_in(tmp_path, skews={"n0": 100.0})
     yield record
     record.close()
-
-
-class Followed:
-    """A follower of n0, and what it has told."""
-
-    def __init__(self, record: Record, connection: FakeConnection) -> None:
-        self.told: list[events.Event] = []
-        self.news = 0
-        self.follower = Follower(
-            record.plan.nodes[0], cast(Any, connection), record, self.told.append, self._on_news
-        )
-
-    def _on_news(self) -> None:
-        self.news += 1
-
-    def of(self, kind: type) -> list[Any]:
-        return [event for event in self.told if isinstance(event, kind)]
-
-    def shown(self, path: str = OUT) -> bytes:
-        """What was shown of a file, which must come in order and once."""
-        shown = b""
-        for event in self.of(events.Output):
-            if event.stream.path == path:
-                assert event.offset == len(shown)
-                shown += event.data
-        return shown
-
-
-async def follow(
-    record: Record, agent: FakeAgent, connection: FakeConnection | None = None
-) -> Followed:
-    """Follow to the end."""
-    followed = Followed(record, connection or FakeConnection(agent))
-    await asyncio.wait_for(followed.follower.follow(), 5)
-    return followed
-
-
-@asynccontextmanager
-async def following(followed: Followed) -> AsyncIterator[Followed]:
-    """Follow meanwhile."""
-    task = asyncio.create_task(followed.follower.follow())
-    try:
-        yield followed
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def kept(record: Record, path: str = OUT) -> bytes:
@@ -261,7 +213,7 @@ async def test_a_rank_of_another_node_is_left_there_and_the_others_are_followed(
 async def test_a_connection_that_brought_something_is_made_again_soon(
     record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_LONGEST_PAUSE", 1000.0)
+    monkeypatch.setattr(module, "_MAX_RETRY_INTERVAL", 1000.0)
     stories: list[list[Any]] = [[Chunk(OUT, n, 1.0, b"x"), lost()] for n in range(15)]
     followed = await follow(record, FakeAgent(*stories, [ENDED]))  # with growing pauses: minutes
     assert followed.shown() == b"x" * 15
@@ -270,7 +222,7 @@ async def test_a_connection_that_brought_something_is_made_again_soon(
 async def test_it_tries_again_after_pauses_that_grow_up_to_the_longest(
     record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.08)
+    monkeypatch.setattr(module, "_MAX_RETRY_INTERVAL", 0.08)
     tried: list[float] = []
 
     class Noting(FakeConnection):
@@ -409,7 +361,7 @@ async def test_a_node_that_could_not_be_told_to_stop_is_named(
     followed = Followed(record, FakeConnection(FakeAgent(answers={"stop": answer})))
     await followed.follower.stop(Stop(StopReason.INTERRUPT), 3.0)
     (warning,) = followed.of(events.Warned)
-    assert warning.message.startswith("n0 could not be told to stop")
+    assert warning.message.startswith("n0: the request to stop was not answered")
 
 
 # -- a full disk here ---------------------------------------------------------------------------
@@ -443,19 +395,19 @@ async def test_a_full_disk_costs_no_byte_and_shows_none_twice(
     disk = Disk(monkeypatch)
     disk.room = room
     async with following(Followed(record, FakeConnection(agent))) as followed:
-        await until(lambda: not followed.follower.has_room)
+        await until(lambda: not followed.follower.can_copy)
         assert followed.shown() == kept(record)
         assert not followed.follower.has_all
         await until(lambda: agent.followed.count(True) >= 2)
         disk.room = 1 << 20
         await until(lambda: followed.follower.has_all)
     assert followed.shown() == kept(record) == data
-    assert followed.follower.has_room
+    assert followed.follower.can_copy
     full, again = (event.message for event in followed.of(events.Warned))
     assert full == (
-        "the logs of n0 cannot be kept here: No space left on device; the node keeps them meanwhile"
+        "the logs of n0 cannot be stored here: No space left on device; the node keeps them for now"
     )
-    assert again == "the logs of n0 are kept here again, without a gap"
+    assert again == "the logs of n0 are stored here again, without a gap"
 
 
 async def test_a_few_bytes_of_another_file_that_still_fit_are_no_room(
@@ -482,7 +434,7 @@ async def test_while_a_disk_is_full_the_ranks_are_heard_of_all_the_same(
     async with following(Followed(record, FakeConnection(agent))) as followed:
         await until(lambda: followed.of(events.RankEnded) != [])
     assert agent.followed[:2] == [False, True]
-    assert not followed.follower.has_room
+    assert not followed.follower.can_copy
 
 
 @pytest.mark.parametrize(
@@ -498,26 +450,7 @@ async def test_a_sweep_that_is_answered_without_sense_ends_no_run(
     assert followed.of(events.NodeEnded) == [events.NodeEnded("n0", "lost", (17,))]
 
 
-async def test_a_lease_is_renewed_although_another_node_does_not_answer(record: Record) -> None:
-    class Mute(FakeAgent):
-        async def ask(self, verb: str, **arguments: Any) -> Any:
-            await asyncio.Event().wait()
-
-    mute, agent = FakeConnection(Mute()), FakeAgent(answers={"heard": {"renewed": True}})
-    nodes = [Followed(record, connection).follower for connection in (mute, FakeConnection(agent))]
-    tasks = [asyncio.create_task(node.renew_lease(0.02)) for node in nodes]
-    await until(lambda: len(agent.asked) >= 3)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
 # -- asking ----------------------------------------------------------------------------------------
-
-
-def followed_by(record: Record, **answers: Any) -> Followed:
-    """A follower of a node that gives these answers."""
-    return Followed(record, FakeConnection(FakeAgent(answers=answers)))
 
 
 async def test_clocks_are_compared_anew_when_a_node_is_told_to_stop(record: Record) -> None:
@@ -539,40 +472,10 @@ async def test_a_clock_that_is_as_it_was_is_known_as_it_was(record: Record) -> N
 
 
 async def test_a_node_answers_or_not(record: Record) -> None:
-    assert await followed_by(record, heard={"renewed": True}).follower.answers(1)
-    assert not await followed_by(record, heard=lost()).follower.answers(1)
+    assert await followed_by(record, heard={"renewed": True}).follower.responds(1)
+    assert not await followed_by(record, heard=lost()).follower.responds(1)
     away = Followed(record, FakeConnection(FakeAgent(), is_up=False))
-    assert not await away.follower.answers(1)
-
-
-async def test_a_node_is_asked_for_the_kernels_log_only_where_a_rank_was_killed(
-    record: Record,
-) -> None:
-    answer = {
-        "error_file": None, "oom_kills": 1, "kernel": ["a line"], "why": None, "full": ["/job"],
-        "file_limit": 4096,
-    }  # fmt: skip
-    for end, killed in ((KILL, True), (ProcessEnd(1, None), False)):
-        agent = FakeAgent(answers={"evidence": answer})
-        known = await Followed(record, FakeConnection(agent)).follower.fetch_evidence(
-            rank(0, end), 5.0
-        )
-        assert known == NodeEvidence(
-            oom_kills=1, kernel=("a line",), full=("/job",), file_limit=4096
-        )
-        ((verb, asked),) = agent.asked
-        assert (verb, asked["rank"], asked["attempt"], asked["killed"]) == (
-            "evidence",
-            0,
-            0,
-            killed,
-        )
-
-
-@pytest.mark.parametrize("answer", [lost(), None, {"kernel": 3}, {"kernel": None}])
-async def test_a_node_that_cannot_say_anything_knows_nothing(record: Record, answer: Any) -> None:
-    followed = followed_by(record, evidence=answer)
-    assert await followed.follower.fetch_evidence(rank(0, KILL), 5.0) == NodeEvidence()
+    assert not await away.follower.responds(1)
 
 
 # -- a node that sends too much, or odd things ---------------------------------------------------
@@ -644,15 +547,15 @@ async def test_odd_files_of_a_node_are_told_once_and_only_a_few(record: Record) 
     messages = [event.message for event in followed.of(events.Warned)]
     assert len(messages) == 20
     assert messages[0] == (
-        "n0: attempt-0/rank-00.out in the run's folder: no name of a file of orch's"
+        "n0: attempt-0/rank-00.out in the run's folder: not a name of a log file"
     )
 
 
 async def test_flood_of_reports_is_told_once_and_ends_the_log_of_events(
     record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MOST_NEWS", 10)
-    monkeypatch.setattr(module, "_MOST_NEWS_OF_RANK", 10)
+    monkeypatch.setattr(node_reports, "_MAX_CHANGES", 10)
+    monkeypatch.setattr(node_reports, "_MAX_CHANGES_PER_RANK", 10)
     flood: list[Any] = [replace(rank(0), pid=n, started=float(n)) for n in range(1000)]
     followed = await follow(record, FakeAgent([*flood, ENDED]))
     assert len(followed.of(events.RankBegan)) == 20
@@ -669,69 +572,3 @@ async def test_answer_of_another_type_names_the_node(record: Record, answer: obj
     await followed.follower.stop(Stop(StopReason.INTERRUPT), 3.0)
     (warning,) = followed.of(events.Warned)
     assert "n0: invalid answer to 'stop'" in warning.message
-
-
-# -- an agent that hangs --------------------------------------------------------------------------
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ASK_EVERY", 0.01)
-    monkeypatch.setattr(module, "_SILENCE", 0.05)
-
-
-class BusyAgent(FakeAgent):
-    """One that says something all the time, and never gets to an answer."""
-
-    looks = 0
-
-    @property
-    def heard_at(self) -> float:
-        self.looks += 1
-        return time.monotonic()
-
-    @heard_at.setter
-    def heard_at(self, at: float) -> None:
-        pass
-
-
-@asynccontextmanager
-async def watching(record: Record, agent: FakeAgent, patience: float) -> AsyncIterator[Followed]:
-    """Replace a silent agent meanwhile, without following."""
-    followed = Followed(record, FakeConnection(agent))
-    task = asyncio.create_task(followed.follower.replace_silent_agent(patience))
-    try:
-        yield followed
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-@pytest.mark.usefixtures("impatient")
-async def test_agent_that_answers_nothing_is_abandoned(record: Record) -> None:
-    agent = FakeAgent()
-    async with watching(record, agent, patience=0.1):
-        await until(lambda: agent.abandoned != [])
-    assert "has not answered for" in agent.abandoned[0]
-
-
-@pytest.mark.usefixtures("impatient")
-async def test_agent_that_hangs_during_a_stop_is_abandoned_however_long_it_might_be_silent(
-    record: Record,
-) -> None:
-    agent = FakeAgent()
-    async with watching(record, agent, patience=1000.0) as followed:
-        await followed.follower.stop(Stop(StopReason.RANK_FAILED), 1.0)
-        await until(lambda: agent.abandoned != [])
-
-
-@pytest.mark.usefixtures("impatient")
-async def test_agent_that_answers_or_sends_reports_is_not_abandoned(record: Record) -> None:
-    idle = FakeAgent(answers={"heard": {"renewed": False}})  # as if it said nothing else, ever
-    async with watching(record, idle, patience=0.0):
-        await until(lambda: len(idle.asked) > 20)
-    assert idle.abandoned == []
-    busy = BusyAgent()
-    async with watching(record, busy, patience=0.0):
-        await until(lambda: busy.looks > 20)
-    assert (busy.asked, busy.abandoned) == ([], [])

@@ -22,8 +22,8 @@ TWO = {"index": 1, "uuid": "GPU-2", "busy": None, "used": None, "total": None}
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpus, "_FIRST_LOOK", 0.01)
-    monkeypatch.setattr(gpus, "_LOOK_EVERY", 0.01)
+    monkeypatch.setattr(gpus, "_FIRST_DELAY", 0.01)
+    monkeypatch.setattr(gpus, "_INTERVAL", 0.01)
 
 
 def node(agent: FakeAgent, devices: int = 2, visible: str | None = None) -> Follower:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from orchestrator.control.log_events import log_event
 
 from orchestrator import events
+from orchestrator.control.journal import log_event
 from orchestrator.logs.stream import Stream
 from orchestrator.node.reasons import StopReason
 from orchestrator.reasons import Stop

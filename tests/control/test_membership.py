@@ -62,7 +62,7 @@ STOPPED = StatusReport("ended", KILL, (), Stop(StopReason.INTERRUPT), 9.0)
 )
 def test_a_node_leaves(left: NodeState, why: str) -> None:
     run = members()
-    run.look([*round_of(0, 1, 2), left])
+    run.update([*round_of(0, 1, 2), left])
     assert run.left == {"n3": why}
     assert run.why_over is None
 
@@ -81,7 +81,7 @@ def test_a_node_leaves(left: NodeState, why: str) -> None:
 )
 def test_a_node_that_fails_or_is_told_to_stop_has_not_left(there: NodeState) -> None:
     run = members()
-    run.look([*round_of(0, 1, 2), there])
+    run.update([*round_of(0, 1, 2), there])
     assert run.left == {}
 
 
@@ -90,10 +90,10 @@ def test_those_that_wait_for_a_node_that_left_are_those_that_began_with_more_tha
 ):
     run = members()
     nodes = round_of(0, 1, 2, 3)
-    run.look(nodes)
+    run.update(nodes)
     assert run.waiting(nodes) == []
     nodes[3] = node(3, gone="vanished")
-    run.look(nodes)
+    run.update(nodes)
     assert [state.name for state, _ in run.waiting(nodes)] == ["n0", "n1", "n2"]
     nodes[0] = node(0, at(0, 4, FAILED))  # it failed: its launcher sees to it by itself
     assert [state.name for state, _ in run.waiting(nodes)] == ["n1", "n2"]
@@ -104,7 +104,7 @@ def test_those_that_wait_for_a_node_that_left_are_those_that_began_with_more_tha
 def test_nobody_waits_for_a_node_that_left_before_it_met_the_others() -> None:
     run = members()
     nodes = [*round_of(0, 1, 2), node(3, gone="vanished", status=None)]
-    run.look(nodes)
+    run.update(nodes)
     assert run.left == {"n3": "vanished"}
     assert run.waiting(nodes) == []
 
@@ -112,7 +112,7 @@ def test_nobody_waits_for_a_node_that_left_before_it_met_the_others() -> None:
 def test_one_that_left_before_its_ranks_began_is_waited_for_if_it_had_met_the_others() -> None:
     run = members()
     nodes = [*round_of(0, 1, 2, 3)[:3], node(3, gone="vanished", status=None)]
-    run.look(nodes)
+    run.update(nodes)
     assert len(run.waiting(nodes)) == 3
 
 
@@ -128,7 +128,7 @@ def test_a_node_that_left_is_there_as_gone_where_the_others_failed_for_its_sake(
     nodes = [node(n, at(n, others)) for n in (0, 1)]
     nodes.append(node(2, at(2, others), status=LAUNCHER_FAILED if failed else RUNNING))
     nodes.append(node(3, at(3, end=KILL), status=KILLED))
-    run.look(nodes)
+    run.update(nodes)
     assert run.is_over == failed
     plan, seen = run.view(nodes)
     gone = ["n3"] if is_missed else []
@@ -140,14 +140,14 @@ def test_a_launcher_that_was_told_to_end_has_not_failed() -> None:
     run = members()
     nodes = [replace(state, stopped_at=9.0) for state in round_of(0, 1, 2, 3)]
     nodes[0] = replace(nodes[0], status=LAUNCHER_FAILED)
-    run.look(nodes)
+    run.update(nodes)
     assert not run.is_over
 
 
 def test_one_that_left_long_ago_is_not_blamed_for_what_fails_now() -> None:
     run = members()
     left = node(3, at(3, end=KILL), status=KILLED)
-    run.look([*round_of(0, 1, 2), left])
+    run.update([*round_of(0, 1, 2), left])
     now = [*round_of(0, 1, 2)[:2], node(2, at(2, 3, FAILED, attempt=1)), left]
     first_failure = find_first_failure(run.view(now)[1], lambda node, rank: "others")
     assert first_failure is not None
@@ -158,17 +158,17 @@ def test_those_who_are_left_have_succeeded_when_all_of_their_ranks_have() -> Non
     run = members()
     done = [node(n, at(n, 3, OK), status=ENDED) for n in (0, 1, 2)]
     left = node(3, at(3), gone="vanished")
-    run.look([*round_of(0, 1, 2), left])
+    run.update([*round_of(0, 1, 2), left])
     verdict = judge(*run.view([*done, left]), None)
     assert (verdict.exit_code, verdict.summary) == (0, "all 3 ranks succeeded")
 
 
 def test_too_few_are_the_end_and_the_last_that_left_is_to_blame() -> None:
     run = members(fewest=3)
-    run.look([*round_of(0, 1, 2), node(3, gone="vanished")])
+    run.update([*round_of(0, 1, 2), node(3, gone="vanished")])
     assert run.why_over is None
     nodes = [*round_of(0, 1, 2)[:2], node(2, gone="vanished too"), node(3, gone="vanished")]
-    run.look(nodes)
+    run.update(nodes)
     assert run.why_over == "2 nodes are left, and the job needs 3"
     verdict = judge(*run.view(nodes), None)
     assert verdict.summary == f"n2 vanished too: {run.why_over}"
@@ -178,16 +178,16 @@ def test_without_main_nobody_can_go_on() -> None:
     run = members(fewest=1)
     nodes = [node(0, at(0), gone="vanished"), *round_of(0, 1, 2, 3)[1:]]
     nodes[3] = node(3, gone="vanished too")
-    run.look(nodes)
+    run.update(nodes)
     verdict = judge(*run.view(nodes), None)
-    assert verdict.summary == "n0 vanished: the nodes met there, and cannot do without it"
+    assert verdict.summary == "n0 vanished: it was the main node, which the rendezvous needs"
 
 
 def test_launchers_that_lost_main_are_not_to_blame() -> None:
     run = members(fewest=1)
     nodes = [node(n, at(n, end=KILL), status=LAUNCHER_FAILED) for n in (1, 2, 3)]
     nodes.insert(0, node(0, at(0), gone="vanished"))
-    run.look(nodes)
+    run.update(nodes)
     first_failure = find_first_failure(run.view(nodes)[1], lambda node, rank: "others")
     assert first_failure is not None
     assert (first_failure.node, first_failure.rank) == ("n0", None)
@@ -199,7 +199,7 @@ def test_launchers_that_lost_main_are_not_to_blame() -> None:
         (
             at(0, 1, KILL),
             "the launcher on n0 exited with 1",
-        ),  # which did that, or `restart_rank` did
+        ),  # which did that, or the controller did
         (at(0, 1, KILL, attempt=1), "rank 0 on n0 was killed by SIGKILL"),  # it was the last
         (at(0, 1, FAILED), "rank 0 on n0 exited with 1"),
     ],
@@ -209,7 +209,7 @@ def test_a_rank_that_was_killed_and_may_begin_again_is_not_what_its_launcher_fai
 ) -> None:
     run = members(fewest=1)
     nodes = [node(0, rank, status=LAUNCHER_FAILED)]
-    run.look(nodes)
+    run.update(nodes)
     assert judge(*run.view(nodes), None).summary == summary
 
 
@@ -219,7 +219,7 @@ def test_of_ranks_that_lost_each_other_the_launcher_that_was_told_to_end_is_to_b
     nodes = round_of(0, 1, 2)
     nodes[0] = node(0, at(0, 3, FAILED, attempt=1))  # it lost rank 1
     nodes[1] = node(1, at(1, 3, ProcessEnd(None, 15)), status=LAUNCHER_FAILED)
-    run.look(nodes)
+    run.update(nodes)
     first_failure = judge(*run.view(nodes), None, lambda node, rank: "others").first_failure
     assert first_failure is not None
     assert (first_failure.node, first_failure.rank) == ("n1", None)
@@ -230,7 +230,7 @@ def test_who_failed_first_is_to_blame_though_it_might_have_begun_again() -> None
     nodes = round_of(0, 1, 2)
     nodes[0] = node(0, at(0, 3, FAILED, attempt=1), status=LAUNCHER_FAILED)  # it lost rank 1
     nodes[1] = node(1, at(1, 3, FAILED))
-    run.look(nodes)
+    run.update(nodes)
     states = run.view(nodes)[1]
     first_failure = find_first_failure(
         states, lambda node, rank: "others" if rank.rank == 0 else "own"
@@ -244,7 +244,7 @@ def test_launchers_that_failed_as_they_met_did_for_the_sake_of_who_left_last() -
     nodes = [node(0, at(0, end=KILL), status=LAUNCHER_FAILED), *round_of(0, 1, 2, 3)[1:]]
     for number in (2, 3):
         nodes[number] = replace(nodes[number], gone=f"vanished as number {number}")
-        run.look(nodes)
+        run.update(nodes)
     assert judge(*run.view(nodes), None).summary == "n3 vanished as number 3"
 
 

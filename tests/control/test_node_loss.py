@@ -47,7 +47,7 @@ class Node:
         self.looks += 1
         return self.is_over
 
-    async def answers(self, within: float) -> bool:
+    async def responds(self, timeout: float) -> bool:
         return self.is_heard
 
 

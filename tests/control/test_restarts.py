@@ -219,8 +219,8 @@ def test_a_keeper_that_comes_later_says_what_it_lacks(
     (tmp_path / "go").touch()
     assert orch("attach").returncode == 3
     assert orch.wait_for_end()["summary"] == (
-        "rank 1 on local1 exited with 3 (attempt 1 of 2); not started again: only the orch that was "
-        "left knew the values of --api-key, HF_TOKEN"
+        "rank 1 on local1 exited with 3 (attempt 1 of 2); not restarted: only the first controller "
+        "had the values of --api-key, HF_TOKEN"
     )
     for file in (tmp_path / ".local/state/orch").rglob("*"):
         assert not file.is_file() or SECRET.encode() not in file.read_bytes(), file

@@ -31,7 +31,7 @@ C10D = "/site-packages/torch/distributed/distributed_c10d.py"
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stall, "_SHORTEST", 0.02)
+    monkeypatch.setattr(stall, "_MIN_INTERVAL", 0.02)
 
 
 @dataclass
@@ -212,7 +212,7 @@ async def test_a_node_that_was_told_to_stop_alone_does_not_end_the_watch() -> No
 async def test_launchers_that_start_ranks_again_have_the_time_to_meet(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stall, "_MEETING", 4 * SECONDS)
+    monkeypatch.setattr(stall, "_RENDEZVOUS_TIME", 4 * SECONDS)
     began = time.monotonic()
     async with Watched(Machine(0), elastic=Elastic(1, 2)) as watched:
         watched.nodes[0].ranks[0] = rank(0, KILL)

@@ -26,7 +26,7 @@ def node(status: StatusReport | None, *ranks: RankReport) -> NodeState:
 def witness_of(*states: NodeState, restarts_itself: bool = False) -> TakeoverHistory:
     witness = TakeoverHistory(restarts_itself=restarts_itself)
     for state in states:
-        witness.look(state)
+        witness.observe(state)
     return witness
 
 

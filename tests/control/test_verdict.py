@@ -113,7 +113,7 @@ def test_a_supervisor_that_died_is_a_failure() -> None:
 def test_a_node_that_has_nothing_of_the_run_is_a_failure() -> None:
     absent = StatusReport("absent", None, ())
     verdict = judge(plan_of(1, 1), [node("n0", rank(0, OK)), node("n1", status=absent)], None)
-    assert (verdict.exit_code, verdict.summary) == (1, "n1 has nothing of this run (any more)")
+    assert (verdict.exit_code, verdict.summary) == (1, "n1 has no files of this run")
 
 
 @pytest.mark.parametrize("state", ["lost", "absent"])
@@ -255,7 +255,7 @@ def test_the_first_that_stopped_is_told_not_one_that_was_stopped_for_its_sake() 
 def test_a_rank_that_was_never_seen_is_not_a_success() -> None:
     verdict = judge(plan_of(2), [node("n0", rank(0, OK))], None)
     assert (verdict.exit_code, verdict.summary) == (
-        1, "the launcher ended without having started rank 1",
+        1, "the launcher ended and did not start rank 1",
     )  # fmt: skip
 
 
@@ -308,7 +308,7 @@ def test_launchers_that_start_ranks_unseen_and_exit_with_0_are_a_success() -> No
     nodes = [node("n0"), node("n1")]
     verdict = judge(plan_of(1, 1), nodes, None)
     assert (verdict.exit_code, verdict.summary) == (
-        0, "the launcher succeeded on all 2 nodes; it started its ranks without orch seeing them",
+        0, "the launcher succeeded on all 2 nodes; orch did not see its ranks",
     )  # fmt: skip
     for end in (None, ProcessEnd(1, None)):
         other = node("n1", status=StatusReport("ended", end, ()))

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from orchestrator.api.prune import _forget, _usage
 from orchestrator.control import follower
-from orchestrator.control.explain import NodeEvidence
 from orchestrator.control.follower import Follower
+from orchestrator.control.node_evidence import NodeEvidence, fetch_evidence
 from orchestrator.control.start import start
 from orchestrator.errors import OrchError
 from orchestrator.hangs.snapshot import take_snapshot
@@ -84,7 +84,7 @@ class Closing(Said):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follower, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(follower, "_MIN_RETRY_INTERVAL", 0.0)
 
 
 Use = Callable[[Agent, Path], Awaitable[object]]
@@ -139,7 +139,7 @@ async def evidence(agent: Agent, folder: Path) -> NodeEvidence:
         node = Follower(
             record.plan.nodes[0], cast(Any, Line(agent)), record, record.note, lambda: None
         )
-        return await node.fetch_evidence(rank(0, KILL), 3.0)
+        return await fetch_evidence(node, rank(0, KILL), 3.0)
     finally:
         record.close()
 

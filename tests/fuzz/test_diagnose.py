@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.api.diagnose import Examination, Log, examine
-from orchestrator.control.explain import NodeEvidence, explain
+from orchestrator.control.explain import explain
 from orchestrator.control.first_failure import FirstFailure, NodeState
+from orchestrator.control.node_evidence import NodeEvidence
 from orchestrator.diagnose import Evidence, Exit, Source
 from orchestrator.remote.reports import ProcessEnd
 from orchestrator.ui.diagnose import DiagnosisView, describe, rows

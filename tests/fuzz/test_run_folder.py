@@ -88,7 +88,7 @@ def use(folder: Path) -> None:
 
     root = folder.parent
     saved = value_or_refusal(lambda: load_run(folder), SavedRun | None)
-    value_or_refusal(lambda: load_run(folder, of_anyone=True), SavedRun | None)
+    value_or_refusal(lambda: load_run(folder, allow_untrusted=True), SavedRun | None)
     for ask in (all_runs, unreadable_runs, untrusted_runs):
         value_or_refusal(lambda ask=ask: ask(root), list)
     value_or_refusal(lambda: find_run("r", root), SavedRun)

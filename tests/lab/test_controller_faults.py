@@ -160,7 +160,7 @@ def test_end_that_had_no_room_is_recorded_by_the_next_command_that_looks(
     assert launched.wait(90) == 4
     said = " ".join((tmp_path / "err").read_text().split())
     assert "the end of the run cannot be recorded in" in said
-    assert f"make room, then `orch status {place.folder.name}` records its end" in said
+    assert f"free disk space, then `orch status {place.folder.name}` records its end" in said
     assert place.record["state"] == "running"
     place.make_room()
     assert place.orch("status").returncode == 0
@@ -177,7 +177,7 @@ def test_no_attempt_begins_before_there_is_room_to_record_it(
     wait_until(lambda: place.attempts_had(0) == 2, 60)
     place.fill(with_reserves=True)
     place.end_attempt(0)
-    wait_until(lambda: "no attempt begins" in (tmp_path / "err").read_text(), 60)
+    wait_until(lambda: "the next attempt waits" in (tmp_path / "err").read_text(), 60)
     assert place.attempts_had(1) == 0
     place.make_room()
     place.end_attempt(1)

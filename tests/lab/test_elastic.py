@@ -143,7 +143,7 @@ def test_ranks_are_started_again_by_torchrun_and_in_a_smaller_world_without_a_la
     ("lost", "why"),
     [
         ("node1", "1 node is left, and the job needs 2"),
-        pytest.param("node0", "the nodes met there, and cannot do without it", marks=thorough),
+        pytest.param("node0", "it was the main node, which the rendezvous needs", marks=thorough),
     ],
 )
 def test_too_few_nodes_are_the_end(lab: Lab, job: Path, lost: str, why: str) -> None:
@@ -215,7 +215,7 @@ def test_where_no_restart_is_left_the_host_that_vanished_is_the_verdict(
         running.wait_for_lines(3, "round of 3 goes")
         lab.vanish("node2")
         assert running.end(60) == 1
-    assert ended(running)["verdict"]["how"].endswith("no restart is left to the others")
+    assert ended(running)["verdict"]["how"].endswith("no restarts are left")
     assert ended(running)["verdict"]["node"] == "node2"
     assert processes_of_runs(lab) == []
 

@@ -95,7 +95,7 @@ def test_run_that_somebody_put_there_starts_nothing_on_any_machine(
             os.chown(whose, OTHER, OTHER)
             done = orch(lab3, "status", planted)
             assert done.returncode != 0
-            assert f"run {planted} is left alone: {whose} belongs to uid {OTHER}" in done.stderr
+            assert f"run {planted} is ignored: {whose} belongs to uid {OTHER}" in done.stderr
             assert keepers(lab3, planted) == []
             assert processes_of_runs(lab3, planted) == []
             assert not (folder / "controller.log").exists()

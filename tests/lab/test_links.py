@@ -89,7 +89,7 @@ def test_a_full_disk_here_hides_no_exit_code_and_keeps_nobody_from_stopping(
     script = write(tmp_path / "job", "flood.py", source)
     with Launch(lab, "--launcher", "direct", script) as running:
         assert running.end() == 9
-        assert "cannot be kept here: No space left on device" in running.err
+        assert "cannot be stored here: No space left on device" in running.err
     lab.run(["rm", "-rf", str(state / "orch")])
     with Launch(lab, "--launcher", "direct", script, "wait") as running:
         wait_until(lambda: processes_of_runs(lab) != [])

@@ -39,10 +39,10 @@ def make_room(lab: Lab) -> None:
 def test_a_disk_that_was_full_gets_every_byte_when_there_is_room(lab: Lab, tmp_path: Path) -> None:
     with Stepping(lab, tmp_path) as job:
         calm = job.go_on(2)
-        wait_until(lambda: "cannot be kept here: No space left on device" in job.said)
+        wait_until(lambda: "cannot be stored here: No space left on device" in job.said)
         trouble = job.go_on(5)
         make_room(lab)
-        wait_until(lambda: job.said.count("are kept here again, without a gap") == 2)
+        wait_until(lambda: job.said.count("are stored here again, without a gap") == 2)
         job.enough()
         assert job.process.wait(60) == 0, job.said
     assert (job.record["state"], job.record["exit_code"]) == ("ended", 0)
@@ -52,7 +52,7 @@ def test_a_disk_that_was_full_gets_every_byte_when_there_is_room(lab: Lab, tmp_p
 
 def test_what_had_no_room_when_the_run_ended_is_fetched_later(lab: Lab, tmp_path: Path) -> None:
     with Stepping(lab, tmp_path) as job:
-        wait_until(lambda: "cannot be kept here: No space left on device" in job.said)
+        wait_until(lambda: "cannot be stored here: No space left on device" in job.said)
         job.enough()
         assert job.process.wait(60) == 0, job.said
     assert "are not complete here" in job.said

@@ -111,7 +111,7 @@ def test_a_lost_host_without_a_spare_is_the_end(
         lab.vanish("node1")
         assert running.end(90) == 1
     ended = record(lab, run_name(running.err))
-    why = "(attempt 1 of 3); no spare host is left to take the place of node1"
+    why = "(attempt 1 of 3); no spare host is left to replace node1"
     assert ended["summary"].endswith(why)
     assert ended["missing"] == ["node1"]
     assert processes_of_runs(lab) == []
@@ -185,7 +185,7 @@ def test_the_digits_are_learnt_on_a_spare_from_the_checkpoint_when_a_host_is_los
         running.wait_for_lines(1, "epoch 2/4")
         lab.vanish("node1")
         assert running.end(120) == 0, running.err
-    assert "node2 takes the place of node1" in running.err
+    assert "node2 replaces node1" in running.err
     resumed = [line for line in running.out if "resuming after epoch" in line]
     assert resumed
     assert resumed[0].startswith("r0 node0")

@@ -173,4 +173,4 @@ def test_disk_that_filled_is_the_cause_though_the_rank_says_nothing(
     assert done.returncode == 1
     verdict = record(lab, run_name(done.stderr))["verdict"]
     assert verdict["signature"] == "disk.full"
-    assert f"no room is left in {STATE}" in verdict["evidence"]
+    assert f"no space is left in {STATE}" in verdict["evidence"]

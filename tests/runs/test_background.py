@@ -12,6 +12,7 @@ from orchestrator.diagnose.site_signatures import VARIABLE
 from orchestrator.runs import background
 from orchestrator.runs.background import ensure_controller, handing_over
 from orchestrator.runs.lock import Controller, Lock
+from orchestrator.runs.saved_run import Ending
 from tests.runs.helpers import record_in
 
 
@@ -38,7 +39,7 @@ async def test_run_that_is_handed_over_gets_no_other_controller(tmp_path: Path) 
 
 async def test_run_that_has_ended_and_is_whole_gets_no_controller(tmp_path: Path) -> None:
     record = record_in(tmp_path)
-    record.write_state("ended", exit_code=0, summary="all 2 ranks succeeded")
+    record.write_state("ended", Ending(exit_code=0, summary="all 2 ranks succeeded", missing=()))
     record.close()
     assert await ensure_controller(record.folder) is None
 

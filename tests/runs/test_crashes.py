@@ -158,7 +158,7 @@ def assert_it_can_be_finished(place: Place) -> None:
     if originals(saved):
         assert saved.exit_code == 0
     else:
-        assert "has nothing of this run" in saved.summary  # it was about to start
+        assert "has no files of this run" in saved.summary  # it was about to start
     for line in (saved.folder / "run.json").read_text(), *whole_lines(saved):
         json.loads(line)
 

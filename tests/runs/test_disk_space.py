@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from orchestrator.runs.disk_room import release_room, replace_json, set_room_aside, write_within
 
+from orchestrator.runs.disk_space import release_space, replace_json, reserve_space, write_within
 from orchestrator.runs.folder import read_json
 from tests.runs.disks import fill, small_disk
 
@@ -20,7 +20,7 @@ SIZE = 1 << 16
 REPLACE = """
 import json, sys
 from pathlib import Path
-from orchestrator.runs.disk_room import replace_json
+from orchestrator.runs.disk_space import replace_json
 replace_json(Path(sys.argv[1]), json.loads(sys.argv[2]))
 """
 
@@ -47,14 +47,14 @@ def full(times: int) -> Callable[[], None]:
 def test_replace_with_room_set_aside_succeeds_on_a_full_disk(disk: Path) -> None:
     path = disk / "run.json"
     replace_json(path, {"a": 1})
-    set_room_aside(path, SIZE)
+    reserve_space(path, SIZE)
     fill(disk)
     value = {"a": "x" * 30_000}
     replace_json(path, value)
     assert read_json(path) == value
     assert path.stat().st_mode & 0o777 == 0o600
     with pytest.raises(OSError, match="No space left on device"):
-        set_room_aside(path, SIZE)
+        reserve_space(path, SIZE)
     value = {"a": "y" * 30_000}  # there is what the other one does not need
     replace_json(path, value)
     assert read_json(path) == value
@@ -64,7 +64,7 @@ def test_replace_with_room_set_aside_succeeds_on_a_full_disk(disk: Path) -> None
 def test_replace_without_enough_room_set_aside_changes_nothing(disk: Path) -> None:
     path = disk / "run.json"
     replace_json(path, {"a": 1})
-    set_room_aside(path, 8192)
+    reserve_space(path, 8192)
     fill(disk)
     names = sorted(disk.iterdir())
     with pytest.raises(OSError, match="No space left on device"):
@@ -78,10 +78,10 @@ def test_replace_without_enough_room_set_aside_changes_nothing(disk: Path) -> No
 @pytest.mark.lab
 def test_set_room_aside_on_a_full_disk_takes_what_there_is(disk: Path) -> None:
     path = disk / "run.json"
-    set_room_aside(path, 8192)
+    reserve_space(path, 8192)
     fill(disk)
     with pytest.raises(OSError, match="No space left on device"):
-        set_room_aside(path, 1 << 20)
+        reserve_space(path, 1 << 20)
     replace_json(path, {"a": "x" * 6000})
     assert read_json(path) == {"a": "x" * 6000}
 
@@ -89,12 +89,12 @@ def test_set_room_aside_on_a_full_disk_takes_what_there_is(disk: Path) -> None:
 def test_set_room_aside_again_takes_no_more_room(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     for _ in range(2):
-        set_room_aside(path, SIZE)
+        reserve_space(path, SIZE)
     (reserve,) = tmp_path.iterdir()
     assert reserve.stat().st_size == SIZE
     assert reserve.stat().st_blocks * 512 >= SIZE
     for _ in range(2):
-        release_room(path)
+        release_space(path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -107,7 +107,7 @@ def test_replace_that_fails_otherwise_leaves_the_room_alone(tmp_path: Path) -> N
 @pytest.mark.lab
 def test_reserve_is_used_by_one_writer_at_a_time(disk: Path) -> None:
     path = disk / "stop.json"
-    set_room_aside(path, SIZE)
+    reserve_space(path, SIZE)
     fill(disk)
     values = [{"reason": str(number) * 20_000} for number in range(4)]
     words = [sys.executable, "-c", REPLACE, str(path)]

@@ -17,7 +17,7 @@ from orchestrator.runs import record as module
 from orchestrator.runs.event_log import EventReader
 from orchestrator.runs.lock import Controller, Lock, find_controller
 from orchestrator.runs.record import Record
-from orchestrator.runs.saved_run import Attempt, SavedRun, load_run
+from orchestrator.runs.saved_run import Attempt, Ending, SavedRun, load_run
 from orchestrator.runs.stop_request import StopRequest, find_stop_request, request_stop
 from tests.runs.disks import fill, small_disk
 from tests.runs.helpers import plan_of, record_in
@@ -39,7 +39,7 @@ def test_a_new_run_is_starting_and_its_folder_is_its_owners_alone(tmp_path: Path
 
 def test_a_run_of_that_name_is_not_written_over(tmp_path: Path) -> None:
     record_in(tmp_path).close()
-    with pytest.raises(LaunchError, match=r"cannot be kept in .*r: File exists"):
+    with pytest.raises(LaunchError, match=r"cannot be recorded in .*r: File exists"):
         record_in(tmp_path)
 
 
@@ -64,7 +64,7 @@ def test_one_at_a_time_goes_on_with_it_where_the_other_was(tmp_path: Path) -> No
     second = Record.reopen(saved)
     assert second is not None
     second.note(events.Warned("of the second"))
-    second.write_state("ended", exit_code=0, summary="all 2 ranks succeeded")
+    second.write_state("ended", Ending(exit_code=0, summary="all 2 ranks succeeded", missing=()))
     again = saved_in(tmp_path)
     assert (again.began, again.settings, again.plan) == (saved.began, saved.settings, saved.plan)
     assert again.state == "ended"
@@ -98,7 +98,7 @@ def test_attempts_are_kept_with_the_nodes_that_they_had(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_said_anew_and_the_rest_stays(tmp_path: Path) -> None:
     record = record_in(tmp_path)
-    record.write_state("ended", exit_code=3, summary="it failed", missing=("n0", "n1"))
+    record.write_state("ended", Ending(exit_code=3, summary="it failed", missing=("n0", "n1")))
     before = saved_in(tmp_path)
     record.amend(missing=("n1",))
     after = saved_in(tmp_path)
@@ -110,7 +110,7 @@ def test_what_is_missing_is_said_anew_and_the_rest_stays(tmp_path: Path) -> None
 
 
 def end(record: Record) -> None:
-    record.write_state("ended", exit_code=3, summary="it failed")
+    record.write_state("ended", Ending(exit_code=3, summary="it failed", missing=()))
 
 
 @pytest.mark.lab
@@ -153,10 +153,10 @@ def test_what_could_not_be_recorded_is_written_later(
         with pytest.raises(OSError, match="Read-only file system"):
             end(record)
         with pytest.raises(OSError, match="Read-only file system"):
-            record.write_rest()
+            record.write_pending()
         assert saved_in(tmp_path).state == "starting"
         monkeypatch.undo()
-        record.write_rest()
+        record.write_pending()
         assert (saved_in(tmp_path).state, saved_in(tmp_path).exit_code) == ("ended", 3)
 
 
@@ -174,7 +174,7 @@ def test_attempt_that_cannot_be_recorded_does_not_begin(
         assert record.is_between_attempts
         assert (record.plan, record.attempt, record.former) == (before, 0, ())
         monkeypatch.undo()
-        record.write_rest()
+        record.write_pending()
         saved = saved_in(tmp_path)
         assert [node.name for node in saved.plan.nodes] == ["n0", "n1"]
         assert (saved.attempt, saved.failed, saved.former) == (0, (failed,), ())

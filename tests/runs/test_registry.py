@@ -24,7 +24,7 @@ from orchestrator.runs.registry import (
     unreadable_runs,
     untrusted_runs,
 )
-from orchestrator.runs.saved_run import load_run
+from orchestrator.runs.saved_run import Ending, load_run
 from tests.runs.helpers import plan_of, record_in
 
 
@@ -146,7 +146,7 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert saved.logs == tmp_path / "a" / "logs"
     assert saved.controller is not None
     assert (saved.controller.pid, saved.controller.background) == (os.getpid(), False)
-    record.write_state("ended", exit_code=3, summary="it failed", missing=("n1",))
+    record.write_state("ended", Ending(exit_code=3, summary="it failed", missing=("n1",)))
     record.close()
     saved = load_run(tmp_path / "a")
     assert saved is not None
@@ -255,7 +255,7 @@ def test_run_of_another_owner_is_left_out_and_refused_by_name(tmp_path: Path, wh
     )  # what is broken is removed some day; this is not ours to remove
     (error,) = untrusted_runs(tmp_path)
     assert (error.path, f"belongs to uid {OTHER}" in error.why) == (str(tmp_path / whose), True)
-    with pytest.raises(OrchError, match=f"run theirs is left alone: .*uid {OTHER}") as caught:
+    with pytest.raises(OrchError, match=f"run theirs is ignored: .*uid {OTHER}") as caught:
         find_run("th", tmp_path)
     assert f"chown -hR 0 {tmp_path / whose}" in str(caught.value)
 
@@ -264,7 +264,7 @@ def test_run_of_another_owner_is_left_out_and_refused_by_name(tmp_path: Path, wh
 def test_only_runs_of_others_is_not_called_no_run(tmp_path: Path) -> None:
     keep(tmp_path, "theirs")
     os.chown(tmp_path / "theirs", OTHER, OTHER)
-    with pytest.raises(OrchError, match="run theirs is left alone"):
+    with pytest.raises(OrchError, match="run theirs is ignored"):
         find_run(None, tmp_path)
 
 
@@ -296,7 +296,7 @@ def test_run_whose_folder_was_exchanged_is_not_gone_on_with(tmp_path: Path) -> N
     keep(tmp_path, "a")
     saved = find_run("a", tmp_path)
     os.chown(tmp_path / "a", OTHER, OTHER)
-    with pytest.raises(LaunchError, match="run a is left alone"):
+    with pytest.raises(LaunchError, match="run a is ignored"):
         Record.reopen(saved)
 
 
@@ -305,7 +305,7 @@ def test_record_of_anyone_can_be_read_where_nobody_acts_on_it(tmp_path: Path) ->
     keep(tmp_path, "a")
     os.chown(tmp_path / "a/run.json", OTHER, OTHER)
     assert load_run(tmp_path / "a") is None
-    assert load_run(tmp_path / "a", of_anyone=True) is not None
+    assert load_run(tmp_path / "a", allow_untrusted=True) is not None
 
 
 def test_runs_below_a_folder_that_everybody_can_write_to_are_not_read(tmp_path: Path) -> None:

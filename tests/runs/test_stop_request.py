@@ -122,7 +122,9 @@ def test_a_full_disk_leaves_the_file_as_it_was_and_nothing_beside_it(
 
 def test_a_wish_that_cannot_be_left_is_told(tmp_path: Path) -> None:
     (tmp_path / "gone").touch()
-    with pytest.raises(LaunchError, match=r"run gone cannot be told to stop: .*Not a directory"):
+    with pytest.raises(
+        LaunchError, match=r"request to stop run gone cannot be written: .*Not a directory"
+    ):
         request_stop(tmp_path / "gone", StopRequest(StopReason.STOP_REQUEST, None))
 
 
