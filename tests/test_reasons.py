@@ -67,6 +67,7 @@ ALLOWED = {
     ),
     "result.cause in _REFUSALS": "the cause of an Unreachable is an id",
     "self.fault.cause not in _FILTERED": "the cause of a Fault is an enum",
+    "match cause:": "the cause of a Fault is an enum",
     "pid in why": "a dict of reasons, by process",
     "room.problem[0] not in (errno.ENOSPC, errno.EDQUOT)": "an errno and its source",
     # The summary is how the run ended and then the detail, which is known.
@@ -75,7 +76,7 @@ ALLOWED = {
     "self.text.endswith(b'\\r')": "a line that a rank printed",
     "text == self.text": "a line that a rank printed",
     "partial.text.removesuffix(b'\\r')": "a line that a rank printed",
-    "_TELLING.search(line.text)": "a line of the kernel's log",
+    "_RELEVANT.search(line.text)": "a line of the kernel's log",
     "'torch' not in context.script.text": "the source of the user's script",
     "'.launch(' in context.script.text": "the source of the user's script",
     "'.launch(' not in context.script.text": "the source of the user's script",
