@@ -69,7 +69,6 @@ ALLOWED = {
     "self.fault.cause not in _FILTERED": "the cause of a Fault is an enum",
     "match cause:": "the cause of a Fault is an enum",
     "pid in why": "a dict of reasons, by process",
-    "room.problem[0] not in (errno.ENOSPC, errno.EDQUOT)": "an errno and its source",
     # The summary is how the run ended and then the detail, which is known.
     "event.summary.removesuffix(event.detail)": "to put the duration between them",
     # Input that orch reads: a script, a log.
