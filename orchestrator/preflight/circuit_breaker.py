@@ -1,12 +1,12 @@
-"""Agents that are asked nothing more once they have not answered in time.
+"""Agents that are not asked again once they have not answered in time.
 
-One that is stopped, or whose machine hangs, would else be waited for again in every step.
+Every step would otherwise wait again for one that is stopped, or whose machine hangs.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from copy import copy
 from typing import Any, cast
 
@@ -18,14 +18,14 @@ from orchestrator.remote.reports import Report
 
 
 def circuit_breaker(fleet: Fleet) -> Fleet:
-    """Return the same nodes, each of whose agents fails at once after it has failed to answer."""
+    """Return the same nodes, with agents that fail at once after they have failed to answer."""
     same = copy(fleet)
-    same.agents = [cast(Agent, _Once(agent)) for agent in fleet.agents]
+    same.agents = [cast(Agent, _CircuitBreaker(agent)) for agent in fleet.agents]
     return same
 
 
-class _Once:
-    """An agent, but for that; a refusal is an answer."""
+class _CircuitBreaker:
+    """An agent that repeats its first failure; a refusal is an answer, not a failure."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -36,31 +36,27 @@ class _Once:
         return self._agent.node
 
     async def ask(self, verb: str, **more: Any) -> Any:
-        self._expect_answer()
-        try:
+        with self._once():
             return await self._agent.ask(verb, **more)
-        except NodeError as error:
-            self._note(error)
-            raise
 
     @asynccontextmanager
     async def during(self, verb: str, **more: Any) -> AsyncIterator[Any]:
-        self._expect_answer()
         async with AsyncExitStack() as stack:
-            try:
+            with self._once():
                 answer = await stack.enter_async_context(self._agent.during(verb, **more))
-            except NodeError as error:
-                self._note(error)
-                raise
             yield answer
 
     def follow(self, run: str, offsets: dict[str, int]) -> AsyncIterator[Report]:
         return self._agent.follow(run, offsets)
 
-    def _expect_answer(self) -> None:
+    @contextmanager
+    def _once(self) -> Iterator[None]:
         if self._failure is not None:
             raise self._failure
-
-    def _note(self, error: NodeError) -> None:
-        if not isinstance(error, AgentRefusal):
+        try:
+            yield
+        except AgentRefusal:
+            raise
+        except NodeError as error:
             self._failure = error
+            raise

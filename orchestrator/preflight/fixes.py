@@ -1,4 +1,4 @@
-"""What to do about findings: each remedy once, in lines that the login on its nodes can paste."""
+"""How to fix what was found: each remedy once, with lines that the login on its nodes can paste."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from dataclasses import dataclass
 from orchestrator.preflight.judge import worst
 from orchestrator.preflight.model import Check, Context, Finding, Remedy, Status
 from orchestrator.preflight.report import Report
+from orchestrator.util.groups import grouped
 
-TO_MEND = (Status.WARN, Status.INCOMPLETE, Status.FAIL)
-"""What a person may want to do something about."""
+PROBLEMS = (Status.WARN, Status.INCOMPLETE, Status.FAIL)
+"""The statuses that may need action."""
 
-# Plain words, quoted or not: nothing for a shell to expand, redirect or join.
+# Words, quoted or not, in which a shell has nothing to expand, redirect or join.
 _PLAIN_WORDS = re.compile(r"""(?:[^|&;<>()$`*?\['"\\]|\\.|'[^']*'|"[^"$`\\]*")*""")
 
 
 @dataclass(frozen=True)
-class Location:
-    """The `commands` to paste on `nodes`."""
+class Commands:
+    """The `lines` to paste on `nodes`."""
 
     nodes: tuple[str, ...]
-    commands: tuple[str, ...]
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Fix:
-    """Findings that one remedy mends, each with its check; `text` is None where none is known.
+    """Findings with one remedy, each with its check; `text` is the remedy, None if none is known.
 
-    `nodes` are all that it is for; `places` are none where nothing is to be pasted.
+    `nodes` are all that it is for; `commands` are empty if there is nothing to paste.
     """
 
     found: tuple[tuple[Check, Finding], ...]
     text: str | None
     nodes: tuple[str, ...] = ()
-    places: tuple[Location, ...] = ()
+    commands: tuple[Commands, ...] = ()
 
     @property
     def status(self) -> Status:
@@ -44,55 +45,55 @@ class Fix:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The checks that it mends, each once."""
+        """The checks of the findings, each once."""
         return tuple(dict.fromkeys(check.id for check, _ in self.found))
 
 
 def fixes_of(report: Report, *statuses: Status) -> list[Fix]:
-    """Return what mends the findings of these statuses, in the order of the report.
+    """Return the fixes of the findings with these statuses, in the order of the report.
 
-    Findings whose remedies say the same are one, whatever their checks; lines that are the same are
-    one place, with the nodes of them all.
+    Findings of any checks with the same text of a remedy share a fix; nodes with the same lines to paste
+    share them.
     """
-    alike: dict[str | int, list[tuple[Check, Finding]]] = {}
-    for result in report.results:
-        for finding in result.findings:
-            if finding.status in statuses:
-                key = id(finding) if finding.remedy is None else finding.remedy.text
-                alike.setdefault(key, []).append((result.check, finding))
-    return [_fix_of(report.context, tuple(found)) for found in alike.values()]
+    by_remedy = grouped(
+        (id(finding) if finding.remedy is None else finding.remedy.text, (check, finding))
+        for check, finding in report.having(*statuses)
+    )
+    return [_fix_of(report.context, tuple(found)) for found in by_remedy.values()]
 
 
 def with_sudo(command: str) -> str:
-    """Return a line that does as root what `command` does when root runs it.
+    """Return a line that does with sudo what `command` does if root runs it.
 
-    A line that is more than plain words goes to a root's shell whole: `sudo a > b` writes b as oneself.
+    A line that is more than plain words goes to a shell of root's: `sudo a > b` would write b as the user.
     """
     if _PLAIN_WORDS.fullmatch(command):
         return command if command.startswith("sudo ") else f"sudo {command}"
     return f"sudo sh -c {shlex.quote(command)}"
 
 
-def concerned_by(finding: Finding, remedy: Remedy) -> tuple[str, ...]:
-    """Return the nodes that a remedy is for; lines that are for none by name are for the finding's."""
-    return remedy.nodes or (finding.nodes if remedy.commands else ())
-
-
 def _fix_of(context: Context, found: tuple[tuple[Check, Finding], ...]) -> Fix:
     roots = {node.name for node in context.nodes if node.facts.uid == 0}
-    text, nodes = None, dict[str, None]()
-    places: dict[tuple[str, ...], dict[str, None]] = {}
-    for _, finding in found:
-        remedy = finding.remedy
-        if remedy is None:
-            continue
-        text = remedy.text
-        concerned = concerned_by(finding, remedy)
-        nodes.update(dict.fromkeys(concerned))
-        for node in concerned if remedy.commands else ():
-            as_it_is = node in roots or not remedy.as_root
-            as_other = tuple(map(with_sudo, remedy.commands))
-            commands = remedy.commands if as_it_is else as_other
-            places.setdefault(commands, {})[node] = None
-    where = tuple(Location(tuple(names), commands) for commands, names in places.items())
-    return Fix(found, text, tuple(nodes), where)
+    remedies = [
+        (finding.remedy, node)
+        for _, finding in found
+        for node in finding.remedy_nodes
+        if finding.remedy is not None
+    ]
+    by_lines = grouped(
+        (_lines(remedy, root=node in roots), node) for remedy, node in remedies if remedy.commands
+    )
+    first = found[0][1].remedy
+    return Fix(
+        found,
+        None if first is None else first.text,
+        tuple(dict.fromkeys(node for _, node in remedies)),
+        tuple(Commands(tuple(dict.fromkeys(own)), lines) for lines, own in by_lines.items()),
+    )
+
+
+def _lines(remedy: Remedy, *, root: bool) -> tuple[str, ...]:
+    """Return the lines of a remedy for a node with a login of root or of another user."""
+    if root or not remedy.as_root:
+        return remedy.commands
+    return tuple(map(with_sudo, remedy.commands))

@@ -1,4 +1,4 @@
-"""Measure all that some checks need, each thing once, and judge it."""
+"""Measure what checks need, each thing once, and judge it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.errors import LaunchError, NodeError
 from orchestrator.preflight.answers import parsed, text
 from orchestrator.preflight.circuit_breaker import circuit_breaker
-from orchestrator.preflight.judge import for_all, judge_check
+from orchestrator.preflight.judge import judge_check
 from orchestrator.preflight.model import (
     Advance,
     Check,
@@ -31,17 +31,17 @@ from orchestrator.remote.agent import Agent
 from orchestrator.remote.fleet import Fleet
 from orchestrator.util.log import logger
 
-PROBE_TIME = {Level.QUICK: 20.0, Level.FULL: 60.0}
-"""Seconds that a node's own probes may take, all together. Importing torch from a cold disk takes many."""
+# Seconds for all probes of a node. Importing torch from a cold disk takes long.
+_PROBE_TIMEOUT = {Level.QUICK: 20.0, Level.FULL: 60.0}
 
 log = logger("preflight")
 
 Begin = Callable[[str], AbstractContextManager[Advance]]
-"""Begins a step of this title; it ends with the context."""
+"""Starts a step with this title; it ends with the context."""
 
 
 async def measure(fleet: Fleet, context: Context, checks: Sequence[Check], begin: Begin) -> Context:
-    """Return `context` with everything that `checks` look at; the fleet's agents are those of its nodes.
+    """Return `context` with everything that `checks` need; the fleet's agents are those of its nodes.
 
     What cannot be measured is a NoAnswer there, never an exception.
     """
@@ -75,9 +75,9 @@ async def _measure(
         except LaunchError as error:
             log.info("not measured: %s: %s", measurement.title, error)
             return NoAnswer(str(error))
-        except Exception as error:  # a mistake of ours in one measurement: the others still tell
+        except Exception as error:  # a bug in one measurement must not hide the others
             log.exception("not measured: %s", measurement.title)
-            return NoAnswer(_mistake(error))
+            return NoAnswer(_bug(error))
 
 
 def judge(context: Context, checks: Sequence[Check]) -> Report:
@@ -93,15 +93,14 @@ def judge(context: Context, checks: Sequence[Check]) -> Report:
 def _judge(context: Context, check: Check) -> tuple[Finding, ...]:
     try:
         return tuple(judge_check(check, context))
-    except Exception as error:  # a mistake of ours in one check: the others still tell
+    except Exception as error:  # a bug in one check must not hide the others
         log.exception("%s could not be judged", check.id)
-        return tuple(
-            for_all(context, Verdict(Status.INCOMPLETE, f"could not be judged: {_mistake(error)}"))
-        )
+        message = f"could not be judged: {_bug(error)}"
+        return (Verdict(Status.INCOMPLETE, message).on(context.names),)
 
 
-def _mistake(error: Exception) -> str:
-    return text(f"a mistake of orch's own: {type(error).__name__}: {error}")
+def _bug(error: Exception) -> str:
+    return text(f"a bug in orch: {type(error).__name__}: {error}")
 
 
 async def _ask_all(
@@ -128,9 +127,9 @@ async def _ask_all(
 
 
 async def ask_one(agent: Agent, node: NodeContext, probes: Sequence[Probe[Any]]) -> dict[str, Any]:
-    """Return what one node answers to each probe."""
+    """Return the answers of one node, by probe."""
     wanted = {probe.name: dict(probe.arguments(node)) for probe in probes}
-    limit = PROBE_TIME[node.context.level]
+    limit = _PROBE_TIMEOUT[node.context.level]
     try:
         raw = await agent.ask("check", timeout=limit + 10, limit=limit, probes=wanted)
     except NodeError as error:
@@ -139,9 +138,9 @@ async def ask_one(agent: Agent, node: NodeContext, probes: Sequence[Probe[Any]])
 
 
 def parse(probe: Probe[Any], raw: Any) -> Any:
-    """Return what a node's answer to all its probes has on this one, or a NoAnswer."""
+    """Return the part of a node's answer that is this probe's, parsed, or a NoAnswer."""
 
-    def told(answer: Any) -> Any:
+    def part(answer: Any) -> Any:
         return NoAnswer(text(answer["error"])) if "error" in answer else probe.parse(answer["ok"])
 
-    return parsed(told, raw.get(probe.name) if isinstance(raw, dict) else raw)
+    return parsed(part, raw.get(probe.name) if isinstance(raw, dict) else raw)

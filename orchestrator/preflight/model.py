@@ -77,6 +77,13 @@ class Finding:
     remedy: Remedy | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def remedy_nodes(self) -> tuple[str, ...]:
+        """The nodes that the remedy is for: commands without nodes are for those of the finding."""
+        if self.remedy is None:
+            return ()
+        return self.remedy.nodes or (self.nodes if self.remedy.commands else ())
+
 
 @dataclass(frozen=True)
 class NoAnswer:

@@ -1,16 +1,18 @@
-"""What was measured between nodes, from each to each, as far as it was."""
+"""What was measured between each pair of nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
-from typing import Literal
+from typing import Literal, TypeVar
 
 from orchestrator.preflight.collectives.measured import Gloo, Nccl
 from orchestrator.preflight.interfaces.throughput import Bandwidth
 from orchestrator.preflight.model import Context, NoAnswer
 from orchestrator.preflight.reach.reachability import Reachability
+
+T = TypeVar("T")
 
 Values = Mapping[tuple[str, str], float]
 """By (from, to)."""
@@ -18,7 +20,7 @@ Values = Mapping[tuple[str, str], float]
 
 @dataclass(frozen=True)
 class Quantity:
-    """Something that was measured between nodes: in `unit`, the better the nearer to the `good` end.
+    """Something that was measured between nodes in `unit`; `good` is the better end of its values.
 
     `key` names it in JSON, with its unit.
     """
@@ -36,20 +38,21 @@ NCCL = Quantity("nccl_bytes_per_second", "exchange over NCCL", "B/s", "high")
 
 
 def pairwise(context: Context) -> dict[Quantity, Values]:
-    """Return what has any values; a way that could not be tried has none, and nonsense is none."""
-    found: dict[Quantity, Values] = {}
-    if not isinstance(reached := context.find(Reachability), NoAnswer):
-        found[LATENCY] = reached.round_trips
-    if not isinstance(flowed := context.find(Bandwidth), NoAnswer):
-        names = context.names
-        found[BANDWIDTH] = {(names[a], names[b]): f.rate for (a, b), f in flowed.flows.items()}
-    if not isinstance(gloo := context.find(Gloo), NoAnswer):
-        found[GLOO] = gloo.rates
-    if not isinstance(nccl := context.find(Nccl), NoAnswer):
-        found[NCCL] = nccl.rates
-    sound = {quantity: _sound(values) for quantity, values in found.items()}
-    return {quantity: values for quantity, values in sound.items() if values}
+    """Return the quantities that have valid values; a pair that could not be measured has none."""
+    names = context.names
 
+    def values(kind: type[T], read: Callable[[T], Values]) -> Values:
+        found = context.find(kind)
+        given = {} if isinstance(found, NoAnswer) else read(found)
+        return {pair: value for pair, value in given.items() if isfinite(value) and value >= 0}
 
-def _sound(values: Values) -> Values:
-    return {pair: value for pair, value in values.items() if isfinite(value) and value >= 0}
+    quantities = {
+        LATENCY: values(Reachability, lambda found: found.round_trips),
+        BANDWIDTH: values(
+            Bandwidth,
+            lambda found: {(names[a], names[b]): f.rate for (a, b), f in found.flows.items()},
+        ),
+        GLOO: values(Gloo, lambda found: found.rates),
+        NCCL: values(Nccl, lambda found: found.rates),
+    }
+    return {quantity: given for quantity, given in quantities.items() if given}

@@ -1,7 +1,6 @@
 """The checks that are made before every launch.
 
-They are gathered here as well as in `registry`, because importing all the others would take longer than
-making these.
+They are listed here as well as in `registry`, because importing the others takes longer than these checks.
 """
 
 from __future__ import annotations

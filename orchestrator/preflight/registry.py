@@ -1,6 +1,6 @@
-"""Every check there is, in the order of the report, and the choice among them.
+"""All checks, in the order of the report, and the selection of some.
 
-Other packages add one by the entry point group `orch.checks`: a `Check`, under its id.
+Other packages add a `Check` by the entry point group `orch.checks`, under its id.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from orchestrator.preflight.script import contradictions
 from orchestrator.preflight.software import agreement
 from orchestrator.util.plugins import Plugins, load_plugins
 
-_GROUPS = list(Group)
-
 _FILES = (
     machines, names, agreement, contradictions, tcp, ports, interfaces, mtu, bandwidth, infiniband, gpu,
     collectives, limits,
@@ -32,7 +30,7 @@ _FILES = (
 CHECKS: tuple[Check, ...] = tuple(
     sorted(
         (check for file in _FILES for check in file.CHECKS),
-        key=lambda check: _GROUPS.index(check.group),
+        key=lambda check: list(Group).index(check.group),
     )
 )
 
@@ -46,7 +44,7 @@ def all_checks() -> tuple[Check, ...]:
 
 
 def left_out() -> tuple[str, ...]:
-    """Return, for each check of another package that is left out, a line that names it and says why."""
+    """Return a line for each check of another package that is left out, with the reason."""
     return tuple(f"check {broken}" for broken in _plugins().broken)
 
 
@@ -56,9 +54,9 @@ def _plugins() -> Plugins[Check]:
 
 
 def select(level: Level, only: Collection[str] = ()) -> tuple[Check, ...]:
-    """Return the checks of `level`, or those named by `only`, of whatever level.
+    """Return the checks of `level`, or those named by `only`, of any level.
 
-    A name is an id or the part of ids before their dot. Raises UsageError for a name that is neither.
+    A name is an id or the part of ids before their dot. Raises UsageError for another name.
     """
     checks = all_checks()
     if not only:

@@ -1,4 +1,4 @@
-"""What a preflight found, all checks together."""
+"""The results of all checks of a preflight."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Report:
         """The worst of all findings; skip for none."""
         return worst([finding for result in self.results for finding in result.findings])
 
-    def having(self, status: Status) -> Iterator[tuple[Check, Finding]]:
-        """Yield every finding of this status, with its check."""
+    def having(self, *statuses: Status) -> Iterator[tuple[Check, Finding]]:
+        """Yield every finding with one of these statuses, and its check."""
         for result in self.results:
             for finding in result.findings:
-                if finding.status is status:
+                if finding.status in statuses:
                     yield result.check, finding

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from orchestrator.preflight.fixes import TO_MEND, concerned_by, fixes_of
+from orchestrator.preflight.fixes import PROBLEMS, fixes_of
 from orchestrator.preflight.messages import remedy, summary, who
 from orchestrator.preflight.model import Finding
 from orchestrator.preflight.pairwise import Values, pairwise
@@ -64,7 +64,7 @@ def _remedy(finding: Finding) -> dict[str, Any] | None:
     return {
         "text": remedy.text,
         "commands": list(remedy.commands),
-        "nodes": list(concerned_by(finding, remedy)),
+        "nodes": list(finding.remedy_nodes),
     }
 
 
@@ -86,14 +86,14 @@ def plain(report: Report, seconds: float, *, verbose: bool = False) -> Iterator[
         (finding.status, result.check.id, who(context, finding.nodes), one_line(finding.message))
         for result in report.results
         for finding in result.findings
-        if verbose or finding.status in TO_MEND
+        if verbose or finding.status in PROBLEMS
     ]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
     widths[2] = min(widths[2], _MAX_NODES_WIDTH)
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)]
         yield "  ".join(cells).rstrip()
-    for fix in sorted(fixes_of(report, *TO_MEND), key=lambda fix: fix.status.badness):
+    for fix in sorted(fixes_of(report, *PROBLEMS), key=lambda fix: fix.status.badness):
         if fix.text is not None:
             sentence, *rest = remedy(context, fix)
             yield f"→ {', '.join(fix.ids)}: {sentence}"

@@ -19,7 +19,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.preflight.fixes import TO_MEND, Fix, fixes_of
+from orchestrator.preflight.fixes import PROBLEMS, Fix, fixes_of
 from orchestrator.preflight.messages import advice, on, summary, who
 from orchestrator.preflight.model import Context, Finding, Level, Status
 from orchestrator.preflight.pairwise import BANDWIDTH, LATENCY, NCCL, pairwise
@@ -58,7 +58,7 @@ def screen(report: Report, seconds: float, width: int, *, verbose: bool = False)
     if verbose and report.context.level is Level.FULL:
         _matrices(out, report.context, width)
     _table(out, report, width, verbose=verbose)
-    fixes = [fix for fix in fixes_of(report, *TO_MEND) if fix.text is not None]
+    fixes = [fix for fix in fixes_of(report, *PROBLEMS) if fix.text is not None]
     for fix in sorted(fixes, key=lambda fix: fix.status.badness):
         out.print()
         _show_fix(out, report.context, fix)
@@ -104,7 +104,7 @@ def _table(out: Console, report: Report, width: int, *, verbose: bool) -> None:
 
 def _problems(result: Result) -> Result:
     """Return the result without findings that need no action."""
-    findings = tuple(finding for finding in result.findings if finding.status in TO_MEND)
+    findings = tuple(finding for finding in result.findings if finding.status in PROBLEMS)
     return Result(result.check, findings)
 
 
@@ -118,7 +118,7 @@ def _rows(context: Context, results: Sequence[Result], most: int) -> Iterator[_R
             groups.setdefault(key, ([], finding))[0].append(result.check.id)
     for ids, finding in groups.values():
         mark, style = _MARKS[finding.status]
-        is_problem = finding.status in TO_MEND
+        is_problem = finding.status in PROBLEMS
         message = Text(one_line(finding.message), "dim" if finding.status is Status.SKIP else "")
         if len(ids) > 1:
             message.append(f": {', '.join(ids)}")
@@ -154,7 +154,7 @@ def _show_fix(out: Console, context: Context, fix: Fix) -> None:
         Text.assemble((", ".join(fix.ids), style), f": {advice(context, fix)}"),
     )
     out.print(head)
-    for place in fix.places:
-        out.print(Text(f"  {on(context, place)}:"), soft_wrap=True)
-        for command in place.commands:
-            out.print(Text(f"      {escaped(command)}", "bold"), soft_wrap=True)
+    for commands in fix.commands:
+        out.print(Text(f"  {on(context, commands)}:"), soft_wrap=True)
+        for line in commands.lines:
+            out.print(Text(f"      {escaped(line)}", "bold"), soft_wrap=True)

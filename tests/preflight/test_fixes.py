@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.preflight.fixes import Location, fixes_of, with_sudo
+from orchestrator.preflight.fixes import Commands, fixes_of, with_sudo
 from orchestrator.preflight.model import Status
 from orchestrator.util.quoting import command_line
 from tests.ui.reports import failed, report, result
 
 
 def test_findings_with_one_remedy_are_mended_once_on_the_nodes_of_all() -> None:
-    (mend,) = fixes_of(
+    (fix,) = fixes_of(
         report(
             result("net.tcp", failed("closed", "node1", text="open it", commands=["nft x"])),
             result(
@@ -27,12 +27,12 @@ def test_findings_with_one_remedy_are_mended_once_on_the_nodes_of_all() -> None:
         ),
         Status.FAIL,
     )
-    assert mend.ids == ("net.tcp", "net.mtupath")
-    assert mend.places == (Location(("node1", "node2"), ("nft x",)),)
+    assert fix.ids == ("net.tcp", "net.mtupath")
+    assert fix.commands == (Commands(("node1", "node2"), ("nft x",)),)
 
 
 def test_one_remedy_with_other_lines_for_each_node_is_still_one() -> None:
-    (mend,) = fixes_of(
+    (fix,) = fixes_of(
         report(
             result(
                 "host.name",
@@ -42,15 +42,15 @@ def test_one_remedy_with_other_lines_for_each_node_is_still_one() -> None:
         ),
         Status.FAIL,
     )
-    assert mend.places == (Location(("node0",), ("echo 10",)), Location(("node1",), ("echo 11",)))
+    assert fix.commands == (Commands(("node0",), ("echo 10",)), Commands(("node1",), ("echo 11",)))
 
 
 def test_only_who_is_not_root_needs_sudo() -> None:
     finding = failed("small", "node0", "node1", "node9", text="larger", commands=["mount x"])
-    (mend,) = fixes_of(report(result("shm", finding), facts_of={1: {"uid": 1000}}), Status.FAIL)
-    assert mend.places == (
-        Location(("node0",), ("mount x",)),
-        Location(("node1", "node9"), ("sudo mount x",)),  # who logs in to node9 is not known
+    (fix,) = fixes_of(report(result("shm", finding), facts_of={1: {"uid": 1000}}), Status.FAIL)
+    assert fix.commands == (
+        Commands(("node0",), ("mount x",)),
+        Commands(("node1", "node9"), ("sudo mount x",)),  # who logs in to node9 is not known
     )
 
 
@@ -58,25 +58,25 @@ def test_what_belongs_to_the_login_itself_needs_no_sudo() -> None:
     finding = failed("no torch", "node1", text="install it", commands=["pip install torch"])
     assert finding.remedy is not None
     mine = replace(finding, remedy=replace(finding.remedy, as_root=False))
-    (mend,) = fixes_of(report(result("sw", mine), facts_of={1: {"uid": 1000}}), Status.FAIL)
-    assert mend.places == (Location(("node1",), ("pip install torch",)),)
+    (fix,) = fixes_of(report(result("sw", mine), facts_of={1: {"uid": 1000}}), Status.FAIL)
+    assert fix.commands == (Commands(("node1",), ("pip install torch",)),)
 
 
 def test_lines_that_are_for_no_node_by_name_are_for_those_of_the_finding() -> None:
     finding = failed("closed", "node1", text="open it", commands=["nft x"], on=())
-    (mend,) = fixes_of(report(result("net.tcp", finding)), Status.FAIL)
-    assert mend.places == (Location(("node1",), ("nft x",)),)
+    (fix,) = fixes_of(report(result("net.tcp", finding)), Status.FAIL)
+    assert fix.commands == (Commands(("node1",), ("nft x",)),)
 
 
 def test_findings_without_a_remedy_are_not_alike() -> None:
     found = fixes_of(report(result("a", failed("x", "node0"), failed("y", "node1"))), Status.FAIL)
-    assert [mend.text for mend in found] == [None, None]
+    assert [fix.text for fix in found] == [None, None]
 
 
 def test_only_the_statuses_asked_for_are_mended() -> None:
     warning = result("a", failed("x", "node0", status=Status.WARN, text="t"))
     assert fixes_of(report(warning), Status.FAIL) == []
-    assert [mend.status for mend in fixes_of(report(warning), Status.WARN)] == [Status.WARN]
+    assert [fix.status for fix in fixes_of(report(warning), Status.WARN)] == [Status.WARN]
 
 
 @pytest.mark.parametrize(

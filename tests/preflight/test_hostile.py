@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.preflight.fixes import TO_MEND, fixes_of
+from orchestrator.preflight.fixes import PROBLEMS, fixes_of
 from orchestrator.preflight.measure import judge, parse
 from orchestrator.preflight.messages import lines
 from orchestrator.preflight.model import Context, Script, Status
@@ -105,10 +105,10 @@ def assert_harmless(report: Report) -> None:
     """Assert that no line of the report obeys a node, and that it can be shown at all."""
     for result in report.results:
         assert not any("could not be judged" in f.message for f in result.findings), result
-    for mend in fixes_of(report, *TO_MEND):
-        for place in mend.places:
-            for command in place.commands:
-                assert_line(command)
+    for fix in fixes_of(report, *PROBLEMS):
+        for commands in fix.commands:
+            for line in commands.lines:
+                assert_line(line)
     for line in (*plain(report, 1.0), *lines(report)):
         assert line.isprintable(), line
         assert len(line) < 20_000, line[:200]
