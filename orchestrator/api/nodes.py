@@ -160,8 +160,8 @@ def faults_of(report: NodeReport, all_reports: Sequence[NodeReport]) -> tuple[Fa
     if isinstance(software, NoAnswer):
         text = f"its Python could not be examined: {software.reason}"
         faults.append(Fault(text, "try again", "python"))
-    elif isinstance(software, Software) and isinstance(software.interpreter, str):
-        text = f"Python does not start in the job's environment: {software.interpreter}"
+    elif isinstance(software, Software) and software.interpreter is None:
+        text = f"Python does not start in the job's environment: {software.broken}"
         faults.append(Fault(text, "check PYTHONHOME and PYTHONPATH there", "python"))
     needs_torch = False
     try:

@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import cache, partial
 from math import isfinite
 from types import UnionType
-from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from orchestrator.errors import NodeError
 from orchestrator.preflight.model import NoAnswer
@@ -62,7 +62,7 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         return partial(_read_fields, kind)
     if origin is Annotated:
         return cast(Callable[[Any], Any], of[1])
-    if origin is UnionType:
+    if origin in (UnionType, Union):
         return partial(optional, _reader(of[0]))
     if origin in (Mapping, dict):
         key, value = map(_reader, of)

@@ -83,7 +83,7 @@ def test_another_torch_and_a_missing_module_are_named_and_stop_a_launch(
     torch = failure(findings, "sw.versions")
     assert torch["nodes"] == ["node1"]
     assert torch["message"].startswith(
-        "torch 2.12.1+cu128 (CUDA 12.8), where node[0,2] have torch 2."
+        "torch 2.12.1+cu128 (CUDA 12.8), but node[0,2] have torch 2."
     )
     (line,) = [each for each in torch["remedy"]["commands"] if " install " in each]
     assert line.startswith("/tmp/other-torch/bin/python -m pip install torch==")
@@ -134,8 +134,8 @@ def test_other_code_and_another_variable_on_one_node_are_named(
         (lab.files("node1") / "home/.bashrc").unlink()
     assert code == 1
     assert by_status(findings, "sw.code") == {"fail": ["node2"], "pass": ["node0", "node1"]}
-    assert failure(findings, "sw.code")["message"] == "train.py is not what most nodes have"
-    unread = [each for each in findings if "nobody reads it" in each["message"]]
+    assert failure(findings, "sw.code")["message"] == "train.py differs from most nodes"
+    unread = [each for each in findings if "nothing reads it" in each["message"]]
     assert [(each["id"], each["status"], each["nodes"]) for each in unread] == [
         ("sw.env", "warn", ["node1"])
     ]

@@ -46,7 +46,7 @@ def gpus(recorded: str) -> Gpus:
 def software(torch: str | None = "2.9.1+cu128", python: str = "3.11.7") -> Software:
     has = None if torch is None else Torch(torch, "CUDA 12.8")
     return Software(
-        "6.8", None, Interpreter("/opt/venv/bin/python", python, has, None, None, True, ())
+        "6.8", None, Interpreter("/opt/venv/bin/python", python, has, {}, True, ())
     )
 
 
@@ -187,7 +187,7 @@ def test_python_that_cannot_be_inspected_is_a_fault() -> None:
     silent = named("n1", software=NoAnswer("no answer within 20 s"))
     (fault,) = faults_of(silent, [GOOD, silent])
     assert "no answer within 20 s" in fault.message
-    broken = named("n1", software=Software("6.8", None, "No module named 'encodings'"))
+    broken = named("n1", software=Software("6.8", None, None, "No module named 'encodings'"))
     (fault,) = faults_of(broken, [GOOD, broken])
     assert fault.remedy == "check PYTHONHOME and PYTHONPATH there"
     assert " ?  " in lines([dataclasses.replace(broken, faults=(Fault("x", "y", "python"),))])[1]

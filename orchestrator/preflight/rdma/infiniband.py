@@ -32,10 +32,10 @@ def check_port(context: Context) -> list[Finding]:
 
     Fails if ranks have GPUs (else warns): a node without a device or an active port if other nodes have
     some, another link layer, an `NCCL_IB_HCA` that selects nothing, no `/dev/infiniband/uverbs*` (a
-    container without `--device`): NCCL would use different transports on different nodes, and fail or hang.
-    Warns: fewer active ports or another rate than most, ports in INIT (no subnet manager), and no active
-    port on any node. A spare port that is down on all nodes is normal. Skipped without devices, and with
-    `NCCL_IB_DISABLE=1`.
+    container without `--device`): NCCL would use different transports on different nodes, and fail or
+    hang. Warns: fewer active ports or another rate than most, ports in INIT (no subnet manager), and no
+    active port on any node. A spare port that is down on all nodes is normal. Skipped without devices, and
+    with `NCCL_IB_DISABLE=1`.
     """
     found = context.answers_to(RDMA)
     ports = {

@@ -28,9 +28,9 @@ def check_gid(context: Context) -> list[Finding]:
 
     The index of RoCE v2 with an IPv4 address in the GID table of each active Ethernet port (`gids` and
     `gid_attrs` in `/sys/class/infiniband`). An `NCCL_IB_GID_INDEX` that is empty, RoCE v1 or link-local on
-    a port fails (*ibv_modify_qp failed*, *Connection timed out*). A port without such an address warns, and
-    so do indices that differ between nodes: no single `NCCL_IB_GID_INDEX` fits all then. NCCL finds the
-    index by itself since 2.21. Skipped without RoCE.
+    a port fails (*ibv_modify_qp failed*, *Connection timed out*). A port without such an address warns,
+    and so do indices that differ between nodes: no single `NCCL_IB_GID_INDEX` fits all then. NCCL finds
+    the index by itself since 2.21. Skipped without RoCE.
     """
     found = context.answers_to(RDMA)
     first = {
@@ -104,8 +104,8 @@ def check_gdr(context: Context) -> list[Finding]:
     """RDMA devices access GPU memory directly (GPUDirect RDMA).
 
     The module `nvidia_peermem`, or DMA-BUF: NVIDIA's open kernel module on Linux 5.12 or newer. Without
-    either, NCCL copies everything through host memory, at a fraction of the speed. That warns;
-    `modprobe nvidia_peermem` fixes it. Skipped without RDMA devices or GPUs.
+    either, NCCL copies everything through host memory, at a fraction of the speed. That warns; `modprobe
+    nvidia_peermem` fixes it. Skipped without RDMA devices or GPUs.
     """
     return judge_rdma(context, _judge_gdr)
 

@@ -10,7 +10,7 @@ from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.model import Context, NodeContext
 from orchestrator.preflight.script.flow import Certainty, Code
 from orchestrator.preflight.script.lint import Hint, argument, group_calls, literal, severity
-from orchestrator.preflight.software.interpreter import SOFTWARE, Interpreter, Software
+from orchestrator.preflight.software.interpreter import interpreter_of
 
 
 class Lack(StrEnum):
@@ -99,8 +99,6 @@ def _is_cuda(node: ast.expr | None) -> bool:
 
 
 def _has_torch_for_cpus(node: NodeContext) -> bool:
-    found = node.context.of(SOFTWARE)[node.name]
-    if not isinstance(found, Software) or not isinstance(found.interpreter, Interpreter):
-        return False
-    torch = found.interpreter.torch
+    interpreter = interpreter_of(node)
+    torch = None if interpreter is None else interpreter.torch
     return torch is not None and torch.platform == "no GPU"

@@ -1,4 +1,4 @@
-"""The interpreter that a node would run the job in, as the node found it without importing anything."""
+"""The interpreter that a node would run the job in, inspected without importing anything."""
 
 from __future__ import annotations
 
@@ -7,24 +7,42 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from orchestrator.preflight.answers import optional, text
-from orchestrator.preflight.model import NodeContext, Probe
+from orchestrator.preflight.answers import reader, text
+from orchestrator.preflight.model import NoAnswer, NodeContext, Probe
 from orchestrator.preflight.script.imports import needs
 
-# The part of torch's version after the +, where the wheel stands on an index of its own.
-_BUILD = re.compile(r"cpu|cu\d+|rocm[\d.]+|xpu")
-NAME_PYTHON = "name the Python of the environment that has torch with `python:` in the inventory"
-"""What to do first where torch is missing: mostly it is another Python that was meant."""
+Advice = tuple[str, tuple[str, ...]]
+"""The text and commands of a verdict's remedy."""
 
+NAME_PYTHON = "name the Python of the environment that has torch with `python:` in the inventory"
+"""What to try first if torch is missing: mostly another Python was meant."""
+
+# The local part of torch's version (after the +), if an index of its own has that build.
+_BUILD = re.compile(r"cpu|cu\d+|rocm[\d.]+|xpu")
 _ENVIRONMENT = "~/torch-env"
 _INDEX = "https://download.pytorch.org/whl"
 
 
+def absolute_path(raw: Any) -> str:
+    """Return a path of a node. Raises ValueError unless it is absolute and on one line."""
+    if not isinstance(raw, str) or not raw.startswith("/") or not raw.isprintable():
+        raise ValueError(f"not an absolute path: {raw!r:.80}")
+    return raw
+
+
+def _word(raw: Any) -> str:
+    return text(raw, 100).replace(" ", "_")
+
+
+Word = Annotated[str, _word]
+AbsolutePath = Annotated[str, absolute_path]
+
+
 @dataclass(frozen=True)
 class Torch:
-    """torch as its version.py has it: `platform` is `CUDA 13.0`, `ROCm 6.4`, or `no GPU`."""
+    """torch as its version.py describes it: `platform` is `CUDA 13.0`, `ROCm 6.4`, or `no GPU`."""
 
     version: str
     platform: str
@@ -34,114 +52,10 @@ class Torch:
 
     @property
     def requirement(self) -> str:
-        """What pip is asked for, with the index that has this build."""
+        """The requirement for pip, with the index that has this build."""
         _, _, build = self.version.partition("+")
         index = f" --index-url {_INDEX}/{build}" if _BUILD.fullmatch(build) else ""
         return f"{shlex.quote(f'torch=={self.version}')}{index}"
-
-
-@dataclass(frozen=True)
-class Nccl:
-    """The distribution that brings NCCL: `nvidia-nccl-cu13` and its version."""
-
-    distribution: str
-    version: str
-
-    @property
-    def requirement(self) -> str:
-        """What pip is asked for."""
-        return shlex.quote(f"{self.distribution}=={self.version}")
-
-
-@dataclass(frozen=True)
-class Interpreter:
-    """What one interpreter has; `missing` are the script's modules that it does not find.
-
-    `ensurepip` is whether it can make virtual environments (Debian has that in a package of its own), and
-    `managed` whether its packages are those of the system, where pip refuses to install. `elsewhere` are
-    other interpreters of the node, which have a torch where this one has none.
-    """
-
-    executable: str
-    python: str
-    torch: Torch | None
-    nccl: Nccl | None
-    lightning: str | None
-    pip: bool
-    missing: tuple[str, ...]
-    ensurepip: bool = True
-    managed: bool = False
-    elsewhere: tuple[str, ...] = ()
-
-    @property
-    def minor(self) -> str:
-        """Python's version without the patch level."""
-        return ".".join(self.python.split(".")[:2])
-
-    def install(self, *requirements: str) -> tuple[str, ...]:
-        """Return the lines that install what pip is asked for in words that a shell can read.
-
-        Where the system manages the interpreter's packages, they go to an environment of their own.
-        """
-        python = shlex.quote(self.executable)
-        if self.managed:
-            own = f"{_ENVIRONMENT}/bin/python -m pip install {' '.join(requirements)}"
-            package = shlex.quote(f"python{self.minor}-venv")
-            whole = () if self.ensurepip else (f"sudo apt-get install -y {package}",)
-            return *whole, f"{python} -m venv --system-site-packages {_ENVIRONMENT}", own
-        first = () if self.pip else (f"{python} -m ensurepip",)
-        return (*first, f"{python} -m pip install {' '.join(requirements)}")
-
-    def installing(self, what: str) -> str:
-        """Return in a sentence what `install` does: `what`, and what else is needed for that."""
-        if not self.managed:
-            return what
-        return (
-            f"{what}, in an environment of its own, for the system manages this Python's packages; then "
-            f"name that with `python: {_ENVIRONMENT}/bin/python` in the inventory"
-        )
-
-    def providing_torch(self) -> str | None:
-        """Return how to name an interpreter that has torch; None where none was found."""
-        if not self.elsewhere:
-            return None
-        return f"name the Python that has torch: `python: {self.elsewhere[0]}` in the inventory"
-
-
-@dataclass(frozen=True)
-class Software:
-    """What one node runs on; a str for the interpreter is why it does not start for the job."""
-
-    kernel: str
-    driver: str | None
-    interpreter: Interpreter | str
-
-    @classmethod
-    def parse(cls, raw: Any) -> Software:
-        """Return what a node answered."""
-        found = raw["interpreter"]
-        return cls(
-            kernel=_word(raw["kernel"]),
-            driver=optional(_word, raw["driver"]),
-            interpreter=text(raw["broken"]) if found is None else _interpreter(found),
-        )
-
-
-def _interpreter(raw: Any) -> Interpreter:
-    distributions = {_word(name): _word(each) for name, each in raw["distributions"].items()}
-    torch = _torch(raw["torch"])
-    return Interpreter(
-        executable=absolute_path(raw["executable"]),
-        python=_word(raw["python"]),
-        torch=torch,
-        nccl=_nccl(distributions, torch),
-        lightning=distributions.get("lightning", distributions.get("pytorch-lightning")),
-        pip=bool(raw["pip"]),
-        missing=tuple(_word(name) for name in raw["missing"]),
-        ensurepip=raw["ensurepip"] is True,
-        managed=raw["managed"] is True,
-        elsewhere=tuple(absolute_path(path) for path in raw["elsewhere"]),
-    )
 
 
 def _torch(raw: Mapping[str, Any] | None) -> Torch | None:
@@ -154,22 +68,96 @@ def _torch(raw: Mapping[str, Any] | None) -> Torch | None:
     return Torch(_word(raw["version"] or "?"), platform)
 
 
-def _nccl(distributions: Mapping[str, str], torch: Torch | None) -> Nccl | None:
-    """Return the NCCL for torch's CUDA; None where torch brings its own, or the system does."""
-    match = re.match(r"CUDA (\d+)", torch.platform if torch else "")
-    name = f"nvidia-nccl-cu{match[1]}" if match else ""
-    return Nccl(name, distributions[name]) if name in distributions else None
+@dataclass(frozen=True)
+class Nccl:
+    """The distribution that contains NCCL: `nvidia-nccl-cu13` and its version."""
+
+    distribution: str
+    version: str
+
+    @property
+    def requirement(self) -> str:
+        """The requirement for pip."""
+        return shlex.quote(f"{self.distribution}=={self.version}")
 
 
-def _word(raw: Any) -> str:
-    return text(raw, 100).replace(" ", "_")
+@dataclass(frozen=True)
+class Interpreter:
+    """One interpreter; `missing` are the script's modules that it does not find.
+
+    `ensurepip` is whether it can create virtual environments (Debian packages that separately), `managed`
+    whether its packages are the system's, where pip refuses to install. `elsewhere` are other
+    interpreters of the node that have torch, if this one does not.
+    """
+
+    executable: AbsolutePath
+    python: Word
+    torch: Annotated[Torch | None, _torch]
+    distributions: Mapping[Word, Word]
+    pip: bool
+    missing: tuple[Word, ...]
+    ensurepip: bool = True
+    managed: bool = False
+    elsewhere: tuple[AbsolutePath, ...] = ()
+
+    @property
+    def minor(self) -> str:
+        """Python's version without the patch level."""
+        return ".".join(self.python.split(".")[:2])
+
+    @property
+    def nccl(self) -> Nccl | None:
+        """The NCCL for torch's CUDA; None if torch contains it, or the system has it."""
+        match = re.match(r"CUDA (\d+)", self.torch.platform if self.torch else "")
+        name = f"nvidia-nccl-cu{match[1]}" if match else ""
+        version = self.distributions.get(name)
+        return None if version is None else Nccl(name, version)
+
+    @property
+    def lightning(self) -> str | None:
+        """The version of Lightning, under either of its names."""
+        return self.distributions.get("lightning", self.distributions.get("pytorch-lightning"))
+
+    def install(self, what: str, *requirements: str) -> Advice:
+        """Return how to install `what`: requirements for pip, quoted for a shell.
+
+        If the system manages the interpreter's packages, they go into an environment of their own.
+        """
+        python, packages = shlex.quote(self.executable), " ".join(requirements)
+        if not self.managed:
+            first = () if self.pip else (f"{python} -m ensurepip",)
+            return f"install {what}", (*first, f"{python} -m pip install {packages}")
+        venv = shlex.quote(f"python{self.minor}-venv")
+        commands = (
+            *(() if self.ensurepip else (f"sudo apt-get install -y {venv}",)),
+            f"{python} -m venv --system-site-packages {_ENVIRONMENT}",
+            f"{_ENVIRONMENT}/bin/python -m pip install {packages}",
+        )
+        text = (
+            f"install {what} in an environment of its own, as the system manages this Python's packages; "
+            f"then name that with `python: {_ENVIRONMENT}/bin/python` in the inventory"
+        )
+        return text, commands
+
+    def install_torch(self, what: str = "torch", requirement: str = "torch") -> Advice:
+        """Return how to get torch: by an interpreter that has it, or by installing it."""
+        if self.torch is not None:
+            return self.install(what, requirement)
+        if self.elsewhere:
+            path = self.elsewhere[0]
+            return f"name the Python that has torch: `python: {path}` in the inventory", ()
+        advice, commands = self.install(what, requirement)
+        return f"{NAME_PYTHON}; else {advice}", commands
 
 
-def absolute_path(raw: Any) -> str:
-    """Return a path of a node. Raises ValueError for anything but an absolute one of one line."""
-    if not isinstance(raw, str) or not raw.startswith("/") or not raw.isprintable():
-        raise ValueError(f"not an absolute path: {raw!r:.80}")
-    return raw
+@dataclass(frozen=True)
+class Software:
+    """What one node runs; if the interpreter does not start for the job, `broken` is why."""
+
+    kernel: Word
+    driver: Word | None
+    interpreter: Interpreter | None
+    broken: str | None = None
 
 
 def _arguments(node: NodeContext) -> dict[str, Any]:
@@ -184,7 +172,7 @@ def _arguments(node: NodeContext) -> dict[str, Any]:
 
 
 def job_environment(node: NodeContext) -> dict[str, Any]:
-    """Return what a node must know to start a process as the job would."""
+    """Return what a probe needs to start a process as the job would."""
     plan = node.plan
     return {
         "workdir": plan.cwd,
@@ -193,4 +181,10 @@ def job_environment(node: NodeContext) -> dict[str, Any]:
     }
 
 
-SOFTWARE = Probe("software", Software.parse, _arguments)
+SOFTWARE = Probe("software", reader(Software), _arguments)
+
+
+def interpreter_of(node: NodeContext) -> Interpreter | None:
+    """Return the job's interpreter on a node; None if it is not known, or does not start."""
+    found = node.context.of(SOFTWARE)[node.name]
+    return None if isinstance(found, NoAnswer) else found.interpreter

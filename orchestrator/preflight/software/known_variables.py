@@ -1,4 +1,4 @@
-"""The variables that NCCL, torch and gloo read, and some that are set in hope though nobody reads them.
+"""The variables that NCCL, torch and gloo read, and some that users set though nothing reads them.
 
 From the sources: NCCL 2.30 (NCCL_PARAM, ncclGetEnv, and plugins of its own; some of older releases), and
 PyTorch 2.13 (libtorch, torch/distributed, ProcessGroupNCCL.hpp).
@@ -7,15 +7,15 @@ PyTorch 2.13 (libtorch, torch/distributed, ProcessGroupNCCL.hpp).
 from __future__ import annotations
 
 UNREAD = {
-    "NCCL_SOCKET_PORT_RANGE": "NCCL takes any port: narrow net.ipv4.ip_local_port_range instead",
-    "NCCL_PORT_RANGE": "NCCL takes any port: narrow net.ipv4.ip_local_port_range instead",
+    "NCCL_SOCKET_PORT_RANGE": "NCCL uses any port: narrow net.ipv4.ip_local_port_range instead",
+    "NCCL_PORT_RANGE": "NCCL uses any port: narrow net.ipv4.ip_local_port_range instead",
     "NCCL_TIMEOUT": "pass timeout= to init_process_group",
     "TORCH_NCCL_TIMEOUT": "pass timeout= to init_process_group",
     "TORCH_DISTRIBUTED_TIMEOUT": "pass timeout= to init_process_group",
     "GLOO_TIMEOUT": "pass timeout= to init_process_group",
-    "GLOO_SOCKET_PORT_RANGE": "gloo takes any port: narrow net.ipv4.ip_local_port_range instead",
+    "GLOO_SOCKET_PORT_RANGE": "gloo uses any port: narrow net.ipv4.ip_local_port_range instead",
 }
-"""Names that look right and do nothing, with what does."""
+"""Names that look right and do nothing, with what works instead."""
 
 _NCCL = """
     ALGO ALLGATHERV_ENABLE ALLOC_P2P_NET_LL_BUFFERS ASYNC_ERROR_HANDLING BLOCKING_WAIT BUFFSIZE

@@ -80,13 +80,13 @@ def commands(finding: Finding) -> tuple[str, ...]:
 # -- sw.lock ---------------------------------------------------------------------------------------
 
 
-def test_lock_of_a_killed_build_warns_with_the_line_that_removes_it() -> None:
+def test_lock_of_a_killed_build_warns_with_the_command_that_removes_it() -> None:
     path = "/root/.cache/torch_extensions/py311 cpu/adam/lock"
     left = [{"path": path, "age": 90.0}]
     found = judged("sw.lock", LOCKS, left, [], [])
     assert brief(found) == [("warn", "node0"), ("pass", "node1,node2")]
     assert commands(found[0]) == (f"rm '{path}'",)
-    assert found[0].message.startswith(f"{path}: left by a build")
+    assert found[0].message.startswith(f"{path}: left by a killed build")
 
 
 # -- sw.versions -----------------------------------------------------------------------------------
@@ -96,24 +96,24 @@ def versions(*raw: Any, **more: Any) -> list[Finding]:
     return judged("sw.versions", SOFTWARE, *raw, **more)
 
 
-def test_nodes_that_have_the_same_are_one_finding() -> None:
+def test_versions_equal_on_all_nodes_are_one_finding() -> None:
     (finding,) = versions(*[software(**CPU, distributions={"lightning": "2.6.6"})] * 3)
     assert finding.status is Status.PASS
     assert finding.message == "Python 3.11.7, torch 2.13.0+cpu (no GPU), lightning 2.6.6"
 
 
-def test_another_torch_is_named_with_what_the_others_have_and_the_line_that_installs_it() -> None:
+def test_versions_with_another_torch_fail_with_the_command_that_installs_the_common_one() -> None:
     odd = software(version="2.12.1+cpu", executable="/opt/my venv/bin/python")
     findings = versions(software(**CPU), software(**CPU), odd)
     assert brief(findings) == [("fail", "node2"), ("pass", "node0,node1")]
     assert findings[0].message == (
-        "torch 2.12.1+cpu (no GPU), where node[0-1] have torch 2.13.0+cpu (no GPU)"
+        "torch 2.12.1+cpu (no GPU), but node[0-1] have torch 2.13.0+cpu (no GPU)"
     )
     line = "'/opt/my venv/bin/python' -m pip install torch==2.13.0+cpu --index-url "
     assert commands(findings[0]) == (f"{line}https://download.pytorch.org/whl/cpu",)
 
 
-def test_without_a_majority_the_others_are_held_against_main() -> None:
+def test_versions_without_a_majority_are_compared_with_main() -> None:
     findings = versions(software(version="2.13.0"), software(version="2.12.0"))
     assert brief(findings) == [("fail", "node1"), ("pass", "node0")]
     assert commands(findings[0]) == ("/opt/venv/bin/python -m pip install torch==2.13.0",)
@@ -122,13 +122,13 @@ def test_without_a_majority_the_others_are_held_against_main() -> None:
 @pytest.mark.parametrize(
     ("odd", "words"),
     [
-        ({"version": "2.13.0", "cuda": "12.8"}, "torch 2.13.0 (CUDA 12.8), where node[0-1] have"),
-        ({"version": "2.13.0", "hip": "6.4"}, "torch 2.13.0 (ROCm 6.4), where"),
-        ({"version": "2.13.0"}, "torch 2.13.0 (no GPU), where"),
-        ({"version": "2.13.0", "cuda": "13.0", "python": "3.12.1"}, "Python 3.12, where node[0-1]"),
+        ({"version": "2.13.0", "cuda": "12.8"}, "torch 2.13.0 (CUDA 12.8), but node[0-1] have"),
+        ({"version": "2.13.0", "hip": "6.4"}, "torch 2.13.0 (ROCm 6.4), but"),
+        ({"version": "2.13.0"}, "torch 2.13.0 (no GPU), but"),
+        ({"version": "2.13.0", "cuda": "13.0", "python": "3.12.1"}, "Python 3.12, but node[0-1]"),
     ],
 )
-def test_another_build_or_another_minor_python_fails(odd: dict[str, str], words: str) -> None:
+def test_versions_with_another_build_or_minor_python_fail(odd: dict[str, str], words: str) -> None:
     same = software(version="2.13.0", cuda="13.0")
     findings = versions(same, same, software(**odd))
     assert brief(findings)[0] == ("fail", "node2")
@@ -138,19 +138,21 @@ def test_another_build_or_another_minor_python_fails(odd: dict[str, str], words:
 @pytest.mark.parametrize(
     ("odd", "words"),
     [
-        ({"python": "3.11.9"}, "Python 3.11.9, where node[0-1] have 3.11.7"),
-        ({"driver": "550.54.15"}, "NVIDIA's driver is 550.54.15, where node[0-1] have 570.86.15"),
-        ({"distributions": {"lightning": "2.4.0"}}, "lightning 2.4.0, where node[0-1] have 2.6.6"),
+        ({"python": "3.11.9"}, "Python 3.11.9, but node[0-1] have 3.11.7"),
+        ({"driver": "550.54.15"}, "NVIDIA's driver is 550.54.15, but node[0-1] have 570.86.15"),
+        ({"distributions": {"lightning": "2.4.0"}}, "lightning 2.4.0, but node[0-1] have 2.6.6"),
     ],
 )
-def test_what_need_not_be_the_same_only_warns(odd: dict[str, Any], words: str) -> None:
+def test_versions_of_patch_level_driver_or_lightning_only_warn(
+    odd: dict[str, Any], words: str
+) -> None:
     same = {**CU130, "driver": "570.86.15", "distributions": {"lightning": "2.6.6"}}
     findings = versions(software(**same), software(**same), software(**{**same, **odd}))
     assert brief(findings) == [("warn", "node2"), ("pass", "node0,node1")]
     assert findings[0].message.startswith(words)
 
 
-def test_the_nccl_that_counts_is_the_one_for_torchs_cuda() -> None:
+def test_versions_compare_the_nccl_for_the_cuda_of_torch() -> None:
     def with_nccl(**distributions: str) -> dict[str, Any]:
         named = {name.replace("_", "-"): each for name, each in distributions.items()}
         return software(**CU130, distributions=named)
@@ -165,15 +167,15 @@ def test_the_nccl_that_counts_is_the_one_for_torchs_cuda() -> None:
     assert brief(versions(new, new, with_nccl())) == [("pass", "node0,node1"), ("pass", "node2")]
 
 
-def test_torch_missing_fails_where_the_launcher_needs_it() -> None:
+def test_versions_without_torch_fail_if_the_launcher_needs_it() -> None:
     findings = versions(software(**CPU), software(pip=False), software(**CPU))
     assert brief(findings)[0] == ("fail", "node1")
-    assert findings[0].message == "torch is not installed, where node[0,2] have it"
+    assert findings[0].message == "torch is not installed, but node[0,2] have it"
     assert commands(findings[0])[0] == "/opt/venv/bin/python -m ensurepip"
     assert commands(findings[0])[1].startswith("/opt/venv/bin/python -m pip install torch==2.13.0")
 
 
-def test_missing_torch_names_the_python_that_has_it_before_anything_is_installed() -> None:
+def test_versions_without_torch_name_the_python_that_has_it_first() -> None:
     (finding,) = versions(software(elsewhere=["/home/ann/venv/bin/python"]))
     assert finding.remedy is not None
     assert finding.remedy.text == (
@@ -186,7 +188,7 @@ def test_missing_torch_names_the_python_that_has_it_before_anything_is_installed
     assert commands(finding) == ("/opt/venv/bin/python -m pip install torch",)
 
 
-def test_nothing_is_installed_into_a_python_that_the_system_manages() -> None:
+def test_install_for_a_managed_python_uses_an_environment_of_its_own() -> None:
     (finding,) = versions(software(managed=True, executable="/usr/bin/python3"))
     assert commands(finding) == (
         "/usr/bin/python3 -m venv --system-site-packages ~/torch-env",
@@ -201,7 +203,7 @@ def test_nothing_is_installed_into_a_python_that_the_system_manages() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"), [(None, "warn"), ("import torch", "warn"), ("import os", "pass")]
 )
-def test_torch_missing_warns_where_only_the_script_may_need_it(
+def test_versions_without_torch_warn_if_only_the_script_may_need_it(
     text: str | None, expected: str
 ) -> None:
     script = None if text is None else Script(Path("train.py"), text, None)
@@ -209,7 +211,7 @@ def test_torch_missing_warns_where_only_the_script_may_need_it(
     assert brief(findings) == [(expected, "node0,node1")]
 
 
-def test_a_torch_for_cpus_beside_gpus_warns() -> None:
+def test_versions_with_a_cpu_build_of_torch_on_gpu_nodes_warn() -> None:
     findings = versions(*[software(**CPU)] * 3, facts_of=GPUS)
     assert brief(findings) == [("warn", "node0,node1,node2")]
     assert brief(versions(*[software(**CU130)] * 3, facts_of=GPUS))[0][0] == "pass"
@@ -229,7 +231,7 @@ USING = Script(Path("train.py"), "import os\ndef f():\n    import torch", None)
         (None, "direct", "fail"),
     ],
 )
-def test_other_versions_only_warn_where_the_job_needs_no_more_than_the_standard_library(
+def test_versions_only_warn_if_the_job_needs_only_the_standard_library(
     script: Script | None, launcher: str, status: str
 ) -> None:
     old = software(**CPU, python="3.8.18")
@@ -237,14 +239,14 @@ def test_other_versions_only_warn_where_the_job_needs_no_more_than_the_standard_
     assert brief(findings) == [(status, "node2"), ("pass", "node0,node1")]
 
 
-def test_a_python_that_does_not_start_for_the_job_fails() -> None:
+def test_versions_with_a_python_that_does_not_start_fail() -> None:
     broken = software(broken="ModuleNotFoundError: No module named 'encodings'")
     findings = versions(software(**CPU), broken)
     assert brief(findings) == [("fail", "node1"), ("pass", "node0")]
     assert "No module named 'encodings'" in findings[0].message
 
 
-def test_a_node_without_an_answer_is_incomplete() -> None:
+def test_versions_of_a_node_without_an_answer_are_incomplete() -> None:
     of = make_context(1, answers={"software": [NoAnswer("no answer within 20 s")]})
     assert brief(verdict("sw.versions", of)) == [("incomplete", "node0")]
 
@@ -260,17 +262,16 @@ def test_a_node_without_an_answer_is_incomplete() -> None:
         software(distributions=[1]),
     ],
 )
-def test_a_hostile_answer_is_not_parsed(raw: Any) -> None:
+def test_parse_of_an_invalid_answer_raises(raw: Any) -> None:
     with pytest.raises((ValueError, KeyError, TypeError, AttributeError)):
         SOFTWARE.parse(raw)
 
 
-def test_hostile_words_stay_one_quoted_word_of_a_line() -> None:
+def test_install_quotes_hostile_words() -> None:
     found = SOFTWARE.parse(software(version="2.0;\n reboot", executable="/x/$(reboot)")).interpreter
     assert isinstance(found, Interpreter) and found.torch is not None
-    assert found.install(found.torch.requirement) == (
-        "'/x/$(reboot)' -m pip install 'torch==2.0;_reboot'",
-    )
+    _, commands = found.install("torch", found.torch.requirement)
+    assert commands == ("'/x/$(reboot)' -m pip install 'torch==2.0;_reboot'",)
 
 
 # -- sw.import -------------------------------------------------------------------------------------
@@ -285,16 +286,16 @@ def imports(*missing: list[str], script: Script | None = SCRIPT) -> list[Finding
     return judged("sw.import", SOFTWARE, *raw, script=script)
 
 
-def test_without_a_script_nothing_is_imported() -> None:
+def test_imports_without_a_script_are_skipped() -> None:
     assert brief(imports([], [], script=None)) == [("skip", "node0,node1")]
 
 
-def test_nodes_that_have_every_module_pass() -> None:
+def test_imports_with_every_module_pass() -> None:
     (finding,) = imports([], [])
     assert finding.message == "has every module that train.py imports"
 
 
-def test_a_missing_module_is_named_with_its_line_and_its_distribution() -> None:
+def test_imports_with_a_missing_module_name_line_and_distribution() -> None:
     findings = imports([], ["cv2", "my_pkg"], [])
     assert brief(findings) == [("fail", "node1"), ("pass", "node0,node2")]
     assert findings[0].message == (
@@ -303,7 +304,7 @@ def test_a_missing_module_is_named_with_its_line_and_its_distribution() -> None:
     assert commands(findings[0]) == ("/opt/1/python -m pip install opencv-python my-pkg",)
 
 
-def test_module_of_the_project_is_never_to_be_installed(tmp_path: Path) -> None:
+def test_imports_never_install_a_module_of_the_project(tmp_path: Path) -> None:
     (tmp_path / "libs/my_pkg").mkdir(parents=True)
     (tmp_path / "libs/my_pkg/__init__.py").touch()
     script = Script(tmp_path / "train.py", "import cv2\nimport my_pkg\n", tmp_path)
@@ -316,25 +317,25 @@ def test_module_of_the_project_is_never_to_be_installed(tmp_path: Path) -> None:
     )
 
 
-def test_what_every_node_misses_is_said_once() -> None:
+def test_imports_missing_on_all_nodes_are_one_finding() -> None:
     raw = [software(missing=["cv2"])] * 3
     findings = judged("sw.import", SOFTWARE, *raw, script=SCRIPT)
     assert brief(findings) == [("fail", "node0,node1,node2")]
 
 
-def test_a_module_of_python_itself_is_not_to_be_installed() -> None:
+def test_imports_never_install_a_module_of_the_standard_library() -> None:
     findings = imports(["tomllib"])
     assert brief(findings) == [("fail", "node0")]
     assert commands(findings[0]) == ()
-    assert findings[0].remedy is not None and "Python 3.11.7 has it not" in findings[0].remedy.text
+    assert findings[0].remedy is not None and "missing in Python 3.11.7" in findings[0].remedy.text
 
 
-def test_a_script_that_changes_its_path_only_warns() -> None:
+def test_imports_of_a_script_that_changes_its_path_only_warn() -> None:
     script = Script(Path("t.py"), "import sys\nsys.path.append('x')\nimport cv2", None)
     assert brief(imports(["cv2"], script=script)) == [("warn", "node0")]
 
 
-def test_a_node_that_names_other_modules_than_it_was_asked_for_is_not_believed() -> None:
+def test_imports_ignore_modules_that_the_script_does_not_import() -> None:
     assert brief(imports(["evil"])) == [("pass", "node0")]
 
 
@@ -356,7 +357,7 @@ def started(check: str, *raw: Any, **more: Any) -> list[Finding]:
     return verdict(check, make_context(len(raw), answers=answers, **more))
 
 
-def test_torch_is_not_missed_where_the_job_does_not_ask_for_it() -> None:
+def test_torch_missing_is_skipped_if_the_job_does_not_need_it() -> None:
     absent = start(1, imported=False, error="ModuleNotFoundError: No module named 'torch'")
     assert brief(started("sw.torch", absent, launcher="direct", script=PLAIN)) == [
         ("skip", "node0")
@@ -371,13 +372,13 @@ NO_CLICK = (
 )
 
 
-def test_a_launcher_that_starts_passes_and_where_there_is_none_it_is_skipped() -> None:
+def test_launcher_that_starts_passes_and_none_is_skipped() -> None:
     (finding,) = started("sw.launcher", start(), start())
     assert (finding.status, finding.message) == (Status.PASS, "torch.distributed.run starts")
     assert brief(started("sw.launcher", start(), launcher="direct")) == [("skip", "node0")]
 
 
-def test_a_node_without_click_is_named_with_the_line_that_installs_it() -> None:
+def test_launcher_without_click_has_the_command_that_installs_it() -> None:
     findings = started("sw.launcher", start(), start(1, NO_CLICK), start(), launcher="fabric")
     assert brief(findings) == [("fail", "node1"), ("pass", "node0,node2")]
     assert "click is not installed" in findings[0].message
@@ -392,13 +393,13 @@ def test_a_node_without_click_is_named_with_the_line_that_installs_it() -> None:
         ("AttributeError: module 'x' has no attribute 'y'", "-m lightning.fabric.cli --help"),
     ],
 )
-def test_why_a_launcher_does_not_start_is_in_the_message(error: str, line: str) -> None:
+def test_launcher_that_does_not_start_has_the_reason_in_its_message(error: str, line: str) -> None:
     (finding,) = started("sw.launcher", start(1, error), launcher="fabric")
     assert finding.message == f"lightning.fabric.cli cannot start: {error}"
     assert commands(finding)[0].endswith(line)
 
 
-def test_launcher_that_needs_no_torch_is_not_judged_where_torch_cannot_be_imported(
+def test_launcher_that_needs_no_torch_is_incomplete_if_torch_cannot_be_imported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torchrun.LAUNCHER, "needs", ())
@@ -406,29 +407,31 @@ def test_launcher_that_needs_no_torch_is_not_judged_where_torch_cannot_be_import
     assert brief(started("sw.launcher", absent)) == [("incomplete", "node0")]
 
 
-def test_what_does_not_end_in_time_is_incomplete() -> None:
+def test_start_that_does_not_end_in_time_is_incomplete() -> None:
     late = start(None, imported=False)
     assert brief(started("sw.launcher", late)) == [("incomplete", "node0")]
     assert brief(started("sw.torch", late)) == [("incomplete", "node0")]
 
 
-def test_a_torch_that_cannot_be_imported_fails_with_the_reason() -> None:
+def test_torch_that_cannot_be_imported_fails_with_the_reason() -> None:
     error = (
         "ImportError: libcudart.so.12: cannot open shared object file: No such file or directory"
     )
     findings = started("sw.torch", start(), start(1, error, imported=False))
     assert brief(findings) == [("fail", "node1"), ("pass", "node0")]
     assert findings[0].message == f"torch cannot be imported: {error}"
-    assert findings[0].remedy is not None and "libcudart.so.12 is what" in findings[0].remedy.text
+    assert (
+        findings[0].remedy is not None and "libcudart.so.12 is missing" in findings[0].remedy.text
+    )
 
 
-def test_a_torch_that_is_not_there_is_to_be_installed() -> None:
+def test_torch_missing_has_the_command_that_installs_it() -> None:
     error = "ModuleNotFoundError: No module named 'torch'"
     (finding,) = started("sw.torch", start(1, error, imported=False))
     assert commands(finding) == ("/opt/venv/bin/python -m pip install torch",)
 
 
-def test_a_torch_that_can_use_no_gpu_fails_where_there_are_some() -> None:
+def test_torch_that_can_use_no_gpu_fails_if_there_are_some() -> None:
     why = "The NVIDIA driver on your system is too old (found version 11040)."
     raw = [start(cuda=True), start(why=why)]
     findings = started("sw.torch", *raw, facts_of=GPUS)
@@ -437,11 +440,11 @@ def test_a_torch_that_can_use_no_gpu_fails_where_there_are_some() -> None:
     assert brief(started("sw.torch", *raw)) == [("pass", "node0,node1")]
 
 
-def test_another_nccl_that_is_loaded_fails() -> None:
+def test_torch_that_loads_another_nccl_fails() -> None:
     raw = [start(nccl="2.28.3", cuda=True)] * 2 + [start(nccl="2.18.1", cuda=True)]
     findings = started("sw.torch", *raw, facts_of=GPUS)
     assert brief(findings) == [("fail", "node2"), ("pass", "node0,node1")]
-    assert findings[0].message == "torch loads NCCL 2.18.1, where most load 2.28.3"
+    assert findings[0].message == "torch loads NCCL 2.18.1, but most nodes load 2.28.3"
 
 
 # -- sw.env ----------------------------------------------------------------------------------------
@@ -451,40 +454,40 @@ def env(*login: Mapping[str, str], **more: Any) -> list[Finding]:
     return judged("sw.env", VARIABLES, *login, **more)
 
 
-def test_nodes_that_set_nothing_pass() -> None:
+def test_variables_not_set_pass() -> None:
     assert brief(env({}, {}, {})) == [("pass", "node0,node1,node2")]
 
 
-def test_a_variable_that_differs_is_named_with_both_values() -> None:
+def test_variable_that_differs_warns_with_both_values() -> None:
     findings = env({}, {}, {"NCCL_P2P_DISABLE": "1"})
     assert brief(findings) == [("warn", "node2"), ("pass", "node0,node1")]
     assert findings[0].message == "NCCL_P2P_DISABLE is '1', and on node[0-1] it is not set"
 
 
-def test_what_ranks_must_have_in_common_fails_where_nccl_is_used() -> None:
+def test_variable_that_ranks_must_share_fails_if_nccl_is_used() -> None:
     login = [{"NCCL_IB_DISABLE": "1"}, {}, {}]
     assert brief(env(*login))[0] == ("warn", "node0")
     assert brief(env(*login, facts_of=GPUS))[0] == ("fail", "node0")
 
 
-def test_names_of_interfaces_may_differ() -> None:
+def test_variables_with_names_of_interfaces_may_differ() -> None:
     login = [{"NCCL_SOCKET_IFNAME": "eth0", "NCCL_IB_HCA": "mlx5_0"}, {"NCCL_SOCKET_IFNAME": "eth"}]
     assert brief(env(*login)) == [("pass", "node0,node1")]
 
 
-def test_the_inventory_counts_over_the_login_and_what_orch_drops_does_not_count() -> None:
+def test_variables_of_the_inventory_override_those_of_the_login() -> None:
     login = [{"OMP_NUM_THREADS": "4", "PET_TEE": "3", "TORCHELASTIC_RUN_ID": "x"}, {}]
     hosts = {1: {"env": {"OMP_NUM_THREADS": "4"}}}
     assert brief(env(*login, host_of=hosts)) == [("pass", "node0,node1")]
 
 
-def test_the_password_in_a_url_is_never_shown() -> None:
+def test_variable_with_a_password_in_a_url_is_masked() -> None:
     findings = env({"NCCL_CONF_FILE": "http://me:hush@x/nccl"}, {})
     assert brief(findings)[0][0] == "warn"
     assert "hush" not in str(findings) and "http://me:***@x/nccl" in str(findings)
 
 
-def test_the_value_of_a_secret_is_never_shown() -> None:
+def test_variable_that_is_a_secret_is_not_shown() -> None:
     job = Job("t.py", secrets=frozenset({"NCCL_DEBUG"}))
     findings = env({"NCCL_DEBUG": "hush", "FI_API_KEY": "hush"}, {}, job=job)
     assert brief(findings)[0][0] == "warn"
@@ -501,7 +504,7 @@ def test_the_value_of_a_secret_is_never_shown() -> None:
         ("TORCH_DISTRIBUTED_DEBUGS", "did you mean TORCH_DISTRIBUTED_DEBUG?"),
     ],
 )
-def test_a_name_that_nobody_reads_warns_with_what_is_read(name: str, words: str) -> None:
+def test_variable_that_nothing_reads_warns_with_what_works_instead(name: str, words: str) -> None:
     finding = only(env({name: "1"}, {name: "1"}), Status.WARN)
     assert finding.nodes == ("node0", "node1")
     assert finding.remedy is not None and words in finding.remedy.text
@@ -510,11 +513,11 @@ def test_a_name_that_nobody_reads_warns_with_what_is_read(name: str, words: str)
 @pytest.mark.parametrize(
     "name", ["NCCL_DEBUG", "NCCL_IB_TC", "TORCH_HOME", "NCCL_MY_PLUGINS_OWN_WORD", "UCX_TLS"]
 )
-def test_a_name_that_somebody_reads_or_may_read_passes(name: str) -> None:
+def test_variable_that_is_or_may_be_read_passes(name: str) -> None:
     assert brief(env({name: "1"}))[0][0] == "pass"
 
 
-def test_no_name_is_both_read_and_unread() -> None:
+def test_known_and_unread_variables_are_disjoint() -> None:
     assert not KNOWN & UNREAD.keys()
     assert len(KNOWN) > 250
 
@@ -526,11 +529,13 @@ def test_no_name_is_both_read_and_unread() -> None:
         ("GLOO_SOCKET_IFNAME", "=eth0", "gloo takes whole names only"),
         ("GLOO_SOCKET_IFNAME", "eth", "gloo takes whole names only"),
         ("GLOO_SOCKET_IFNAME", "ib7", "there is no such interface up"),
-        ("GLOO_SOCKET_IFNAME", "198.18.0.10", "an address, where the name"),
-        ("NCCL_SOCKET_IFNAME", "=198.18.0.10", "an address, where the name"),
+        ("GLOO_SOCKET_IFNAME", "198.18.0.10", "an address instead of the name"),
+        ("NCCL_SOCKET_IFNAME", "=198.18.0.10", "an address instead of the name"),
     ],
 )
-def test_what_is_no_name_of_an_interface_fails(name: str, value: str, words: str) -> None:
+def test_variable_that_is_not_a_name_of_an_interface_fails(
+    name: str, value: str, words: str
+) -> None:
     finding = only(env({name: value}), Status.FAIL)
     assert words in finding.message
     assert finding.remedy is not None and "eth0" in finding.remedy.text
@@ -545,11 +550,11 @@ def test_what_is_no_name_of_an_interface_fails(name: str, value: str, words: str
         ("NCCL_SOCKET_IFNAME", "=eth0"),
     ],
 )
-def test_names_of_interfaces_as_each_library_takes_them_pass(name: str, value: str) -> None:
+def test_variable_in_the_form_that_the_library_takes_passes(name: str, value: str) -> None:
     assert brief(env({name: value})) == [("pass", "node0")]
 
 
-def test_an_option_for_torchrun_in_the_environment_is_said() -> None:
+def test_variable_that_torchrun_takes_as_an_option_warns() -> None:
     job = Job("t.py", environment={"PET_TEE": "3"})
     finding = only(env({}, job=job), Status.WARN)
     assert finding.message == "PET_TEE is set: torchrun takes it as its --tee"
@@ -563,25 +568,25 @@ def code(*files: Mapping[str, str] | None) -> list[Finding]:
     return judged("sw.code", SOURCES, *raw)
 
 
-def test_before_the_first_launch_there_is_nothing_to_compare() -> None:
+def test_code_before_the_first_launch_is_skipped() -> None:
     assert brief(code(None, None)) == [("skip", "node0,node1")]
     assert brief(code({"a.py": "1"}, None)) == [("pass", "node0"), ("skip", "node1")]
 
 
-def test_the_same_files_pass() -> None:
+def test_code_equal_on_all_nodes_passes() -> None:
     (finding,) = code({"a.py": "1", "b.yaml": "2"}, {"a.py": "1", "b.yaml": "2"})
     assert finding.message == "2 source files, the same on every node"
 
 
-def test_a_node_with_other_files_is_named_with_the_first_of_them() -> None:
+def test_code_that_differs_fails_with_the_first_files() -> None:
     same = {f"{name}.py": "1" for name in "abcde"}
     findings = code(same, same, dict.fromkeys(same, "2"))
     assert brief(findings) == [("fail", "node2"), ("pass", "node0,node1")]
-    assert findings[0].message == "a.py, b.py, c.py and 2 more are not what most nodes have"
+    assert findings[0].message == "a.py, b.py, c.py and 2 more differ from most nodes"
     assert findings[0].data["node2"]["differing"] == sorted(same)
 
 
-def test_a_file_that_one_node_has_not_warns_and_one_that_it_alone_has_does_not() -> None:
+def test_code_missing_on_one_node_warns_but_extra_code_does_not() -> None:
     findings = code({"a.py": "1", "b.py": "1"}, {"a.py": "1", "b.py": "1"}, {"a.py": "1"})
     assert brief(findings) == [("warn", "node2"), ("pass", "node0,node1")]
     assert findings[0].message == "b.py, which node[0-1] have, is missing"
@@ -589,7 +594,7 @@ def test_a_file_that_one_node_has_not_warns_and_one_that_it_alone_has_does_not()
     assert brief(code({**same, "left.py": "1"}, same, same))[0][0] == "pass"
 
 
-def test_what_jobs_write_only_warns() -> None:
+def test_code_that_jobs_write_only_warns() -> None:
     same = {"a.py": "1", "result.json": "1"}
     findings = code(same, same, {**same, "result.json": "2"})
     assert brief(findings)[0] == ("warn", "node2")
@@ -598,8 +603,8 @@ def test_what_jobs_write_only_warns() -> None:
 # -- sw.kernel -------------------------------------------------------------------------------------
 
 
-def test_an_old_kernel_warns_and_another_is_pointed_out() -> None:
+def test_kernel_below_5_5_warns_and_a_different_one_is_marked() -> None:
     releases = ["6.8.0-40-generic", "6.8.0-40-generic", "6.8.0-52-generic", "5.4.0-1103-aws"]
     findings = judged("sw.kernel", SOFTWARE, *[software(kernel=each) for each in releases])
     assert brief(findings) == [("warn", "node3"), ("pass", "node0,node1"), ("pass", "node2")]
-    assert findings[2].message == "Linux 6.8.0-52-generic, unlike others"
+    assert findings[2].message == "Linux 6.8.0-52-generic, different from most nodes"
