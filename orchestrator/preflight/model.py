@@ -15,6 +15,7 @@ from orchestrator.inventory import Host
 from orchestrator.plan import Facts, Job, NodePlan, Plan
 from orchestrator.plan.launchers import registry
 from orchestrator.plan.launchers.base import Launcher
+from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.level import Level as Level
 from orchestrator.remote.fleet import Fleet
 
@@ -135,6 +136,11 @@ class NodeContext:
     @property
     def name(self) -> str:
         return self.host.name
+
+    @property
+    def gpus(self) -> int:
+        """The number of GPUs that the job may use on this node."""
+        return count_gpus(self.host, self.facts, self.context.job)
 
     def answer(self, probe: Probe[T]) -> T:
         """Return what `probe` found on this node. Raises Unmeasured."""

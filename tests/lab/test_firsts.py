@@ -59,9 +59,9 @@ _ANSWERED = [
     ([], ["local_rank_option.py"], _RANK, "RANK, LOCAL_RANK and WORLD_SIZE from os.environ"),
     ([], ["imagenet_like.py"], "init_process_group is told where to meet, and no rank", "env://"),
     (_FABRIC, ["fabric_launch.py"], "the script calls launch() itself", "--launcher torchrun"),
-    ([], ["cuda_literal.py"], "needs a GPU for every rank, and there is none", '"gloo"'),
+    ([], ["cuda_literal.py"], "needs a GPU for every rank, but there is none", '"gloo"'),
     ([], ["with_torchrun.sh"], "with_torchrun.sh:3 runs torchrun", "--launcher python"),
-    ([], ["lightning_alone.py"], "for itself", "num_nodes"),
+    ([], ["lightning_alone.py"], "by itself", "num_nodes"),
     (["--timeout", "20"], ["mp_spawn.py"], "MASTER_ADDR", "setdefault"),
 ]  # fmt: skip
 

@@ -56,7 +56,7 @@ def test_ranks_that_would_train_for_themselves_are_stopped_and_run_with_the_laun
     words = ("--nodes", "node[0-1]", script)
     refused = launch(lab3, *words)
     assert refused.returncode == 125
-    assert "train.py:2: Fabric() knows of one rank only" in refused.stderr
+    assert "train.py:2: Fabric() is for a single rank" in refused.stderr
     assert "use --launcher fabric" in refused.stderr
     done = launch(lab3, "--launcher", "fabric", *words)
     assert done.returncode == 0, done.stderr

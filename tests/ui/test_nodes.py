@@ -45,9 +45,7 @@ def gpus(recorded: str) -> Gpus:
 
 def software(torch: str | None = "2.9.1+cu128", python: str = "3.11.7") -> Software:
     has = None if torch is None else Torch(torch, "CUDA 12.8")
-    return Software(
-        "6.8", None, Interpreter("/opt/venv/bin/python", python, has, {}, True, ())
-    )
+    return Software("6.8", None, Interpreter("/opt/venv/bin/python", python, has, {}, True, ()))
 
 
 GOOD = NodeReport(

@@ -17,6 +17,7 @@ from orchestrator.preflight.interfaces.tournament import VERY_SLOW, Pair, locali
 from orchestrator.preflight.judge import between_machines, to_findings
 from orchestrator.preflight.model import Context, Finding, Group, NoAnswer, Status, check
 from orchestrator.preflight.verdict import Verdict, passed
+from orchestrator.util.groups import grouped
 from orchestrator.util.quoting import command_line
 
 _WARN_SHARE, _FAIL_SHARE = 0.7, 0.3  # of the link's speed
@@ -36,15 +37,15 @@ def check_bandwidth(context: Context) -> list[Finding]:
     spare is not counted.
     """
     found = context.require(Bandwidth)
-    verdicts: dict[str, list[Verdict]] = {}
+    verdicts: dict[int, list[Verdict]] = {}
     for judge in (_slower_than_others, _slower_than_link, _failed):
-        judged: dict[str, list[Verdict]] = {}
-        for node, verdict in judge(context, found):
-            judged.setdefault(context.names[node], []).append(verdict)
-        verdicts = judged | verdicts
+        verdicts = grouped(judge(context, found)) | verdicts
     fine = passed(f"{in_bits(typical(found.rates))} is usual each way")
-    verdicts = {name: [fine] for name in context.names} | verdicts
-    return to_findings((name, verdict) for name, own in verdicts.items() for verdict in own)
+    return to_findings(
+        (name, verdict)
+        for index, name in enumerate(context.names)
+        for verdict in verdicts.get(index, [fine])
+    )
 
 
 def _slower_than_others(context: Context, found: Bandwidth) -> Iterator[tuple[int, Verdict]]:
@@ -143,9 +144,7 @@ def _slower_than_link(context: Context, found: Bandwidth) -> Iterator[tuple[int,
 
 def _failed(context: Context, found: Bandwidth) -> Iterator[tuple[int, Verdict]]:
     """Yield the verdicts on nodes and pairs that could not be measured."""
-    bad: dict[Pair, set[str]] = {}
-    for way, why in found.failures.items():
-        bad.setdefault(pair_of(*way), set()).add(why)
+    bad = grouped((pair_of(*way), why) for way, why in found.failures.items())
     tried = {pair_of(*way) for way in [*found.flows, *found.failures]}
     for node, peer in localize(bad, tried).ends():
         pairs = [pair for pair in bad if node in pair and peer in (None, *pair)]

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from orchestrator.preflight import answers
-from orchestrator.preflight.interfaces.tournament import Pair, localize, pair_of
+from orchestrator.preflight.interfaces.tournament import localize, pair_of
 from orchestrator.preflight.judge import between_machines, to_findings
 from orchestrator.preflight.model import (
     Advance,
@@ -27,6 +27,7 @@ from orchestrator.preflight.reach.reachability import peers
 from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, warn
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.fleet import Fleet
+from orchestrator.util.groups import grouped
 from orchestrator.util.quoting import command_line
 
 _SIZE = 1 << 20
@@ -163,10 +164,8 @@ def check_paths(context: Context) -> list[Finding]:
 def _faults(context: Context, found: Paths, kind: tuple[End, ...]) -> Iterator[tuple[int, Verdict]]:
     """Yield the verdict on each node at fault for the ways that ended in one of these ways."""
     tried = {pair_of(*way) for way in found.passages}
-    bad: dict[Pair, list[Way]] = {}
-    for way, passage in found.passages.items():
-        if passage.result in kind:
-            bad.setdefault(pair_of(*way), []).append(way)
+    passages = found.passages.items()
+    bad = grouped((pair_of(*way), way) for way, passage in passages if passage.result in kind)
     for node, peer in localize(bad, tried).ends():
         ways = [w for pair in bad if node in pair and peer in (None, *pair) for w in bad[pair]]
         if peer is None and len(context.names) == 2:

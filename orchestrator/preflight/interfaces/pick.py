@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.judge import for_all, to_findings
 from orchestrator.preflight.model import Context, Finding, Group, Level, NodeContext, Status, check
 from orchestrator.preflight.verdict import Verdict, fail, passed, warn
@@ -128,8 +127,7 @@ def _judge(setting: _Setting, node: NodeContext, names: Sequence[str]) -> Verdic
         rule = "" if is_nccl else " (gloo takes whole names: no prefix, no ^, no =, no address)"
         message = f"{setting} is none of its interfaces, {', '.join(names)}{rule}"
         # A login may set for NCCL what is meant for other nodes, those with GPUs.
-        gpus = count_gpus(node.host, node.facts, node.context.job)
-        unused = is_nccl and setting.place == _LOGIN and not gpus
+        unused = is_nccl and setting.place == _LOGIN and not node.gpus
         return Verdict(Status.WARN if unused else Status.FAIL, message, text, data=data)
     if interface is not None and matches[0] != interface:
         main = node.context.plan.main_address

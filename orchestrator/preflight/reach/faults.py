@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from orchestrator.preflight.reach.attempts import Cause, Outcomes, Way
+from orchestrator.util.groups import grouped
 
 Pair = tuple[str, str]
 Pairs = frozenset[Pair]
@@ -167,12 +168,10 @@ class _Attribution:
 
     def _pairs(self, pairs: Iterable[Pair]) -> list[Fault]:
         """Return one fault for all targets that the same sources do not reach."""
-        sources: dict[str, set[str]] = {}
-        for source, target in pairs:
-            sources.setdefault(target, set()).add(source)
-        targets: dict[frozenset[str], list[str]] = {}
-        for target in filter(sources.__contains__, self._nodes):
-            targets.setdefault(frozenset(sources[target]), []).append(target)
+        sources = grouped((target, source) for source, target in pairs)
+        targets = grouped(
+            (frozenset(sources[target]), target) for target in self._nodes if target in sources
+        )
         return [
             self._fault(Kind.PAIRS, names, {(s, t) for s in peers for t in names}, peers)
             for peers, names in targets.items()

@@ -1,1 +1,1 @@
-"""The script, read without running it."""
+"""Checks of the script, which is read without running it."""

@@ -1,8 +1,9 @@
-"""The script, read without running it: what is known to fail before it starts."""
+"""Read the script without running it, and report what is known to fail before it starts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from orchestrator.preflight.judge import for_all
@@ -28,24 +29,23 @@ from orchestrator.preflight.verdict import passed, skip
 def check_script(context: Context) -> list[Finding]:
     """The script does not contradict the launch.
 
-    Reads the script, runs nothing. Fails for what is sure to go wrong: `fabric.launch()` under `fabric
-    run`; a `Fabric()` or `Trainer()` whose `num_nodes` or `devices` are not those of this launch;
+    Reads the script without running it. Fails for what is sure to fail: `fabric.launch()` under `fabric
+    run`; a `Fabric()` or `Trainer()` with another `num_nodes` or `devices` than this launch;
     `init_process_group("nccl")`, `accelerator="cuda"` or another use of CUDA on a node without a GPU, or
-    with a torch that is built for CPUs. What may not run, in a function that nothing calls for certain,
-    only warns, and what stands under a condition is left alone.
+    with a torch that is built for CPUs. What may not run, in a function that nothing surely calls, only
+    warns; what is under a condition is ignored.
 
-    Fails, too, where each rank would train for itself: a `Fabric()` or `Trainer()` with one device and one
-    node under a launcher that starts several ranks. That runs to its end and looks like success. The
-    remedy names the launcher that fits; `--preflight off` starts it all the same. Where another call in
-    the script fits the launch, it only warns.
+    Fails, too, if each rank would train by itself: a `Fabric()` or `Trainer()` with one device and one
+    node under a launcher that starts several ranks. That runs to the end and looks like success. The
+    remedy names the launcher that fits; `--preflight off` starts it nevertheless. If another call in the
+    script fits the launch, it only warns.
 
     Warns for a call that all ranks must make (`fabric.save`, `dist.barrier`, `accelerator.save_state`), in
-    the script or a module of its own, under a condition that lets only some ranks come, such as `if rank
-    == 0`, unless the others make it in another branch: those who make it wait for the others without end.
-    Warns also for an address or port that is written into the script where the launch has another
-    (`init_method="tcp://..."`, `os.environ["MASTER_ADDR"] = ...`), for LOCAL_RANK 0 guarding something in
-    a script that never asks for RANK (there is one such rank on every node), and for a script that this
-    machine's Python cannot read.
+    the script or a module of its own, under a condition that only some ranks pass, such as `if rank == 0`,
+    unless the others make it in another branch: those ranks wait for the others forever. Warns also if the
+    script sets another address or port than the launch (`init_method="tcp://..."`,
+    `os.environ["MASTER_ADDR"] = ...`), if LOCAL_RANK 0 guards something in a script that never reads RANK
+    (every node has such a rank), and if this machine's Python cannot parse the script.
     """
     script = context.script
     if script is None:
@@ -53,19 +53,17 @@ def check_script(context: Context) -> list[Finding]:
     code = read(script.text)
     if isinstance(code, Unreadable):
         where = f"{script.path}:{code.line}"
-        text = f"{where} cannot be read as Python here: {code.reason}"
-        remedy = Remedy(f"look at {where}; it may be right for a Python that is newer than orch's")
-        return [Finding(Status.WARN, context.names, text, remedy)]
-    found = [
-        _finding(context, script.path, hint)
-        for hint in (
-            *_against_launcher(context, script),
-            *lightning.hints(code, context),
-            *gpus.hints(code, context),
-            *collectives.hints(code, context),
-            *lint.hints(code, script.text, context),
-        )
-    ]
+        message = f"{where} cannot be parsed as Python here: {code.reason}"
+        remedy = Remedy(f"check {where}; it may be valid for a Python that is newer than orch's")
+        return [Finding(Status.WARN, context.names, message, remedy)]
+    of_script = chain(
+        _against_launcher(context, script),
+        lightning.hints(code, context),
+        gpus.hints(code, context),
+        collectives.hints(code, context),
+        lint.hints(code, script.text, context),
+    )
+    found = [_finding(context, script.path, hint) for hint in of_script]
     found += [
         _finding(context, path, hint)
         for path, module in needs(script).own
@@ -83,9 +81,8 @@ def _against_launcher(context: Context, script: Script) -> Iterator[Hint]:
 def _finding(context: Context, path: Path, hint: Hint) -> Finding:
     nodes = hint.nodes or context.names
     message = f"{path}:{hint.line}: {hint.message}"
-    return Finding(
-        hint.status, nodes, message, Remedy(hint.remedy, nodes=nodes), {"line": hint.line}
-    )
+    data = {"line": hint.line}
+    return Finding(hint.status, nodes, message, Remedy(hint.remedy, nodes=nodes), data)
 
 
 CHECKS = (check_script,)

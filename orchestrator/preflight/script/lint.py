@@ -1,4 +1,4 @@
-"""What in a script contradicts the plan: rules on torch.distributed and the environment."""
+"""Find what contradicts the plan in a script: rules on torch.distributed and the environment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TCP = re.compile(r"tcp://(\[[^]]*\]|[^:/]*):(\d{1,9})")
 
 @dataclass(frozen=True)
 class Hint:
-    """What is wrong at a line (1-based) of the script, on `nodes` (empty: on all), and what to do."""
+    """What is wrong at a line (from 1) of the script, on `nodes` (empty: on all), and how to fix it."""
 
     status: Status
     line: int
@@ -28,13 +28,13 @@ class Hint:
 
 
 def hints(code: Code, text: str, context: Context) -> Iterator[Hint]:
-    """Yield what will fail, or will not do what is meant, on the nodes of the plan."""
-    yield from _own_meeting_point(code, context)
+    """Yield what will fail, or not do what was intended, on the nodes of the plan."""
+    yield from _own_rendezvous(code, context)
     yield from _local_rank_for_rank(code, text, context)
 
 
 def severity(how: Certainty) -> Status:
-    """Return what something that cannot work is, by how certain it is that it is tried."""
+    """Return the status of something that cannot work, by how certain it is that it runs."""
     return Status.FAIL if how is Certainty.SURE else Status.WARN
 
 
@@ -53,11 +53,10 @@ def argument(call: ast.Call, name: str, position: int | None = None) -> ast.expr
     for keyword in call.keywords:
         if keyword.arg == name:
             return keyword.value
-    if position is None or len(call.args) <= position:
+    args = [] if position is None else call.args[: position + 1]
+    if position is None or len(args) <= position or any(isinstance(a, ast.Starred) for a in args):
         return None
-    if any(isinstance(arg, ast.Starred) for arg in call.args[: position + 1]):
-        return None
-    return call.args[position]
+    return args[position]
 
 
 def group_calls(code: Code) -> Iterator[tuple[ast.Call, str, Certainty]]:
@@ -68,43 +67,34 @@ def group_calls(code: Code) -> Iterator[tuple[ast.Call, str, Certainty]]:
             yield call, short, how
 
 
-def _own_meeting_point(code: Code, context: Context) -> Iterator[Hint]:
-    """Find addresses and ports that stand in the script, where the launch has others."""
+def _own_rendezvous(code: Code, context: Context) -> Iterator[Hint]:
+    """Yield addresses and ports in the script that are not those of the launch."""
     plan = context.plan
     host = context.nodes[0].host
     main = {plan.main_address, plan.nodes[0].name, host.address, context.facts[0].hostname}
-    remedy = 'leave it to the launch: init_method="env://", which is the default'
+    here = f"{plan.main_address} port {plan.main_port}"
     for call, name, how in group_calls(code):
         given = literal(argument(call, "init_method", 1))
         match = _TCP.match(given) if isinstance(given, str) else None
         if match and how >= Certainty.LIKELY:
             address, port = match[1].strip("[]"), int(match[2])
             if address not in main or port != plan.main_port:
-                yield Hint(
-                    Status.WARN,
-                    call.lineno,
-                    f"{name} meets at {given}, where this launch meets at {plan.main_address} "
-                    f"port {plan.main_port}",
-                    remedy,
-                )
-    wanted = {"MASTER_ADDR": main, "MASTER_PORT": {str(plan.main_port)}}
+                message = f"{name} uses {given}, but the rendezvous of this launch is {here}"
+                remedy = 'leave it to the launch: init_method="env://", which is the default'
+                yield Hint(Status.WARN, call.lineno, message, remedy)
+    valid = {"MASTER_ADDR": main, "MASTER_PORT": {str(plan.main_port)}}
     for node, how in code.nodes():
         if isinstance(node, ast.Assign) and how >= Certainty.LIKELY:
-            for target in node.targets:
-                variable = _variable(code, target)
-                value = literal(node.value)
-                if variable in wanted and isinstance(value, str) and value not in wanted[variable]:
-                    yield Hint(
-                        Status.WARN,
-                        node.lineno,
-                        f"the script sets {variable} to {value!r} itself, where this launch has "
-                        f"{plan.main_address} port {plan.main_port}",
-                        f'write os.environ.setdefault("{variable}", ...), or leave it out',
-                    )
+            value = literal(node.value)
+            for variable in filter(None, (_variable(code, target) for target in node.targets)):
+                if isinstance(value, str) and value not in valid.get(variable, {value}):
+                    message = f"the script sets {variable} to {value!r}, but this launch has {here}"
+                    remedy = f'write os.environ.setdefault("{variable}", ...), or remove it'
+                    yield Hint(Status.WARN, node.lineno, message, remedy)
 
 
 def _local_rank_for_rank(code: Code, text: str, context: Context) -> Iterator[Hint]:
-    """Find what only LOCAL_RANK 0 does, in a script that never asks for the global rank."""
+    """Yield what only LOCAL_RANK 0 does, if the script never reads the global rank."""
     if len(context.names) == 1 or _GLOBAL_RANK.search(text):
         return
     local = {
@@ -121,12 +111,8 @@ def _local_rank_for_rank(code: Code, text: str, context: Context) -> Iterator[Hi
             and _is_zero(node.test, local)
             and not any("download" in ast.unparse(statement).lower() for statement in node.body)
         ):
-            yield Hint(
-                Status.WARN,
-                node.lineno,
-                f"LOCAL_RANK is 0 on each of the {len(context.names)} nodes, so each does what this guards",
-                "where one alone is to do it, ask for RANK",
-            )
+            message = f"LOCAL_RANK is 0 on each of the {len(context.names)} nodes, so each runs this branch"
+            yield Hint(Status.WARN, node.lineno, message, "test RANK if only one rank is to run it")
             return
 
 
@@ -147,7 +133,7 @@ def _reads_local_rank(node: ast.expr, local: set[str]) -> bool:
 
 
 def _is_zero(test: ast.expr, local: set[str]) -> bool:
-    """Tell whether `test` is `local_rank == 0` or `not local_rank`."""
+    """Return whether `test` is `local_rank == 0` or `not local_rank`."""
     match test:
         case ast.Compare(left=left, ops=[ast.Eq()], comparators=[ast.Constant(value=zero)]):
             return zero in (0, "0") and _reads_local_rank(left, local)

@@ -1,1 +1,1 @@
-"""What the job runs on: the same on every node, and starting there."""
+"""The software that the job runs on: the same on every node, and able to start."""

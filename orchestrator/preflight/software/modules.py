@@ -75,7 +75,7 @@ def check_imports(context: Context) -> list[Finding]:
         interpreter = node.answer(SOFTWARE).interpreter
         if interpreter is None:
             raise Unmeasured("Python does not start in the job's environment")
-        missing = [name for name in interpreter.missing if name in needed.imports]
+        missing = [name for name in needed.imports if name in interpreter.missing]
         if not missing:
             return passed(f"has every module that {script.path.name} imports")
         return _missing(node, script, interpreter, missing, needed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.answers import reader
 from orchestrator.preflight.judge import for_all, judge_each, most_common
 from orchestrator.preflight.model import (
@@ -85,8 +84,7 @@ def check_torch(context: Context) -> list[Finding]:
             found.require_end()
             return _no_import(node, found.error)
         data = {"torch": torch.version, "nccl": torch.nccl, "cuda": torch.cuda}
-        gpus = count_gpus(node.host, node.facts, context.job)
-        if gpus and not torch.cuda:
+        if node.gpus and not torch.cuda:
             return fail(
                 f"torch {torch.version} can use no GPU: {torch.why or 'CUDA is not available'}",
                 "install the torch that is built for the driver there: https://pytorch.org/get-started",

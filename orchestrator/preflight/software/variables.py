@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from orchestrator.inventory.ranges import fold as fold_names
 from orchestrator.plan.masking import is_secret, masked_value
 from orchestrator.plan.network import interface_of
-from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.judge import judge_nodes, most_common
 from orchestrator.preflight.model import Context, Finding, Group, NodeContext, Probe, Status, check
 from orchestrator.preflight.software.known_variables import KNOWN, UNREAD
 from orchestrator.preflight.verdict import Verdict, fail, passed, warn
+from orchestrator.util.groups import grouped
 
 # These name things of one node, so they may differ.
 _OF_ONE_NODE = {
@@ -55,9 +55,7 @@ def check_environment(context: Context) -> list[Finding]:
         for node in context.nodes
         if node.name in logins
     }
-    differing: dict[str, list[Verdict]] = {}
-    for name, verdict in _differing(context, set_there):
-        differing.setdefault(name, []).append(verdict)
+    differing = grouped(_differing(context, set_there))
 
     def verdicts(node: NodeContext) -> list[Verdict]:
         node.answer(VARIABLES)
@@ -82,7 +80,7 @@ def _differing(
     context: Context, set_there: Mapping[str, Mapping[str, str]]
 ) -> Iterator[tuple[str, Verdict]]:
     """Yield (node, verdict) for variables that some nodes set differently from most."""
-    nccl = any(count_gpus(node.host, node.facts, context.job) for node in context.nodes)
+    nccl = any(node.gpus for node in context.nodes)
     for variable in sorted({name for each in set_there.values() for name in each} - _OF_ONE_NODE):
         values = {node: each.get(variable, "") for node, each in set_there.items()}
         common = most_common(values) or ""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import TypeVar
 
-from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.judge import have, judge_nodes, most_common
 from orchestrator.preflight.model import Context, Finding, Group, Level, NodeContext, Status, check
 from orchestrator.preflight.script.imports import is_plain, needs
 from orchestrator.preflight.software.interpreter import SOFTWARE, Interpreter
 from orchestrator.preflight.verdict import Verdict, fail, passed, warn
+from orchestrator.util.groups import grouped
 
 V = TypeVar("V", bound=Hashable)
 Interpreters = Mapping[str, Interpreter]
@@ -39,16 +40,17 @@ def check_versions(context: Context) -> list[Finding]:
     interpreters = {name: each.interpreter for name, each in software.items() if each.interpreter}
     drivers = {name: each.driver for name, each in software.items() if each.driver is not None}
     only_warn = is_plain(context)  # its ranks exchange nothing that orch knows of
-    found: dict[str, list[Verdict]] = {}
-    for name, verdict in (
-        *_pythons(interpreters),
-        *_torches(context, interpreters),
-        *_nccls(interpreters),
-        *_lightnings(interpreters),
-        *_drivers(drivers),
-    ):
-        verdict = replace(verdict, status=Status.WARN) if only_warn else verdict
-        found.setdefault(name, []).append(verdict)
+    all_found = chain(
+        _pythons(interpreters),
+        _torches(context, interpreters),
+        _nccls(interpreters),
+        _lightnings(interpreters),
+        _drivers(drivers),
+    )
+    found = grouped(
+        (name, replace(verdict, status=Status.WARN) if only_warn else verdict)
+        for name, verdict in all_found
+    )
 
     def verdicts(node: NodeContext) -> Iterator[Verdict]:
         answer = node.answer(SOFTWARE)
@@ -92,10 +94,9 @@ def _torches(context: Context, of: Interpreters) -> Iterator[tuple[str, Verdict]
         if node.name not in of:
             continue
         torch = of[node.name].torch
-        gpus = count_gpus(node.host, node.facts, context.job)
         if torch is None and status is not None:
             yield node.name, install(node.name, status, f"torch is not installed{there}")
-        elif torch is not None and torch.platform == "no GPU" and gpus and torch == most:
+        elif torch is not None and torch.platform == "no GPU" and node.gpus and torch == most:
             message = f"{torch} is built for CPUs, and would not use the GPUs there"
             text = "install torch for their driver: https://pytorch.org/get-started"
             yield node.name, warn(message, text)

@@ -1,4 +1,4 @@
-"""Calls that only some ranks make, though all must."""
+"""Find collective calls that only some ranks make."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def hints(text: str, n: int = 2, devices: int = 2) -> list[Hint]:
     return list(collectives.hints(code, a_context(text, n, devices)))
 
 
-def test_save_of_fabric_by_rank_0_alone_is_told_with_its_line() -> None:
+def test_hints_report_save_of_fabric_by_rank_0_with_its_line() -> None:
     text = (
         "fabric = Fabric(devices=2, num_nodes=2)\nfabric.launch()\nfor step in range(4):\n"
         "    if fabric.global_rank == 0 and step == 1:\n        fabric.save('c', {})\n"
@@ -77,7 +77,7 @@ def test_save_of_fabric_by_rank_0_alone_is_told_with_its_line() -> None:
         "if rank == 0:\n    print()\nelif rank == 1:\n    dist.barrier()",
     ],
 )
-def test_a_call_for_all_ranks_that_a_condition_leaves_to_some_is_told(text: str) -> None:
+def test_hints_report_a_collective_that_only_some_ranks_call(text: str) -> None:
     assert len(hints(text)) == 1
 
 
@@ -106,11 +106,11 @@ def test_a_call_for_all_ranks_that_a_condition_leaves_to_some_is_told(text: str)
         "if rank == 0:\n    def later():\n        dist.barrier()",
     ],
 )
-def test_calls_that_all_ranks_make_or_that_are_not_for_all_are_not_told(text: str) -> None:
+def test_hints_ignore_calls_of_all_ranks_and_those_that_are_not_collective(text: str) -> None:
     assert hints(text) == []
 
 
-def test_modules_of_the_script_are_read_too(tmp_path: Path) -> None:
+def test_check_reads_modules_of_the_script(tmp_path: Path) -> None:
     (tmp_path / "engine.py").write_text(
         "import torch.distributed as dist\n"
         "def save():\n    if dist.get_rank() == 0:\n        dist.barrier()\n"
@@ -125,11 +125,11 @@ def test_modules_of_the_script_are_read_too(tmp_path: Path) -> None:
     )
 
 
-def test_with_one_rank_nobody_waits() -> None:
+def test_hints_with_a_single_rank_are_empty() -> None:
     assert hints("if rank == 0:\n    dist.barrier()", 1, 1) == []
 
 
-def test_the_local_rank_is_0_everywhere_where_each_node_has_one_rank() -> None:
+def test_hints_ignore_local_rank_if_each_node_has_one_rank() -> None:
     text = "if local_rank == 0:\n    dist.barrier()"
     assert hints(text, 2, 1) == []
     assert len(hints(text, 2, 2)) == 1
@@ -144,7 +144,7 @@ _PIECES = st.sampled_from(
 
 @given(st.lists(_PIECES, max_size=30).map("".join))
 @settings(deadline=None)
-def test_no_script_makes_it_raise(text: str) -> None:
+def test_hints_of_any_script_do_not_raise(text: str) -> None:
     code = read(HEAD + text)
     if isinstance(code, Code):
         list(collectives.hints(code, a_context(text)))

@@ -1,4 +1,4 @@
-"""Scripts that contradict the launch, and those that do not."""
+"""Verdicts on scripts that contradict the launch, and on those that do not."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ def status(text: str, n: int = 2, **more: Any) -> Status:
     return finding.status
 
 
-def test_without_a_script_there_is_nothing_to_read() -> None:
+def test_script_not_given_is_skipped() -> None:
     assert brief(judge_check(CHECK, make_context(2))) == [("skip", "node0,node1")]
 
 
 @pytest.mark.parametrize("name", ["digits_ddp.py", "digits_fabric.py"])
 @pytest.mark.parametrize("launcher", ["torchrun", "fabric", "direct"])
-def test_the_examples_contradict_nothing(name: str, launcher: str) -> None:
+def test_examples_pass_with_every_launcher(name: str, launcher: str) -> None:
     text = (EXAMPLES / name).read_text()
     assert status(text, devices=2, launcher=launcher) is Status.PASS
 
 
-def test_what_is_no_python_here_is_shown_with_its_line() -> None:
+def test_script_that_cannot_be_parsed_warns_with_its_line() -> None:
     (finding,) = lint("x = 1\nprint 'old'\n")
     assert finding.status is Status.WARN
-    assert finding.message.startswith("train.py:2 cannot be read as Python here: Missing paren")
+    assert finding.message.startswith("train.py:2 cannot be parsed as Python here: Missing paren")
 
 
-def test_a_launch_call_under_fabric_run_fails() -> None:
+def test_launch_call_under_fabric_run_fails() -> None:
     text = "from lightning.fabric import Fabric\nfabric = Fabric()\nfabric.launch()\n"
     (finding,) = lint(text, launcher="fabric")
     assert finding.status is Status.FAIL
@@ -82,14 +82,14 @@ FABRIC = "from lightning.fabric import Fabric\n"
         ("Fabric(devices=8)", "torchrun", 8, "fail"),
         ("Fabric('cpu', 'ddp', 2)", "torchrun", 2, "fail"),
         ("Fabric(num_nodes=4, devices=count())", "torchrun", 1, "warn"),
-        ("Fabric()", "torchrun", 1, "fail"),  # each rank for itself
+        ("Fabric()", "torchrun", 1, "fail"),  # each rank by itself
         ("Fabric(strategy='auto')", "direct", 2, "fail"),
         ("Fabric('cpu', devices=1)", "torchrun", 2, "fail"),
         ("Fabric(strategy='ddp')", "torchrun", 1, "warn"),
         ("Fabric(num_nodes=nodes)", "torchrun", 1, "pass"),
         ("Fabric(num_nodes=4, devices=1, plugins=[Own()])", "torchrun", 1, "pass"),
         ("Fabric(num_nodes=4, **more)", "torchrun", 1, "pass"),
-        # `fabric run` tells Fabric itself
+        # `fabric run` configures Fabric
         ("Fabric()", "fabric", 1, "pass"),
         ("Fabric(num_nodes=2, devices=2)", "fabric", 2, "pass"),
         ("Fabric(num_nodes=1)", "fabric", 1, "pass"),
@@ -107,7 +107,7 @@ FABRIC = "from lightning.fabric import Fabric\n"
         ("Fabric(num_nodes=2, devices=4)", "python", 2, "warn"),
     ],
 )
-def test_a_fabric_that_is_made_for_other_nodes(
+def test_fabric_for_other_nodes_than_the_plan_is_reported(
     call: str, launcher: str, devices: int, expected: str
 ) -> None:
     assert status(FABRIC + call, devices=devices, launcher=launcher).value == expected
@@ -116,7 +116,7 @@ def test_a_fabric_that_is_made_for_other_nodes(
 @pytest.mark.parametrize(
     "imported", ["import lightning as L", "import lightning.pytorch as L", "import pytorch_lightning as L"]
 )  # fmt: skip
-def test_a_trainer_goes_by_the_world_size_under_every_launcher(imported: str) -> None:
+def test_trainer_is_compared_with_the_world_size_under_every_launcher(imported: str) -> None:
     text = f"{imported}\nL.Trainer(num_nodes=3, devices=1)\n"
     for launcher in ("torchrun", "fabric", "direct"):
         (finding,) = lint(text, launcher=launcher)
@@ -126,11 +126,11 @@ def test_a_trainer_goes_by_the_world_size_under_every_launcher(imported: str) ->
         )
 
 
-def test_the_trainer_of_transformers_is_another() -> None:
+def test_trainer_of_transformers_is_ignored() -> None:
     assert status("from transformers import Trainer\nTrainer(num_nodes=9)") is Status.PASS
 
 
-def test_unequal_nodes_are_not_for_lightning_and_never_stop_a_launch() -> None:
+def test_trainer_on_unequal_nodes_only_warns() -> None:
     hosts = {0: {"devices": 2}, 1: {"devices": 1}}
     for call in ("Trainer(num_nodes=2, devices='auto')", "Trainer(num_nodes=2, devices=2)"):
         text = f"from lightning import Trainer\n{call}"
@@ -149,14 +149,14 @@ def test_unequal_nodes_are_not_for_lightning_and_never_stop_a_launch() -> None:
         ("Fabric()", 2, 8, "warn"),
     ],
 )
-def test_devices_that_are_left_to_lightning_are_all_gpus(
+def test_fabric_with_automatic_devices_counts_all_gpus(
     call: str, n: int, devices: int, expected: str
 ) -> None:
     gpus = {i: {"gpus": 8} for i in range(n)}
     assert status(FABRIC + call, n, devices=devices, facts_of=gpus).value == expected
 
 
-def test_an_option_of_fabric_run_differs_on_the_nodes_that_it_differs_on() -> None:
+def test_fabric_that_conflicts_with_fabric_run_names_only_those_nodes() -> None:
     hosts = {0: {"devices": 2}, 1: {"devices": 4}, 2: {"devices": 2}}
     job = Job("train.py", launcher="fabric")
     (finding,) = lint(FABRIC + "Fabric(devices=2)", 3, host_of=hosts, job=job)
@@ -173,7 +173,7 @@ def test_an_option_of_fabric_run_differs_on_the_nodes_that_it_differs_on() -> No
         ("def main():\n    if a: return\n    Fabric(num_nodes=4, devices=1)\nmain()", "warn"),
     ],
 )
-def test_only_what_is_sure_to_run_fails(text: str, expected: str) -> None:
+def test_fabric_fails_only_if_it_surely_runs(text: str, expected: str) -> None:
     assert status(FABRIC + text).value == expected
 
 
@@ -181,31 +181,29 @@ def test_only_what_is_sure_to_run_fails(text: str, expected: str) -> None:
     ("text", "remedy"),
     [
         ("fabric = Fabric()", "use --launcher fabric,"),
-        ("fabric = Fabric()\nfabric.launch()", "write Fabric(num_nodes=2, devices=2); "),
+        ("fabric = Fabric()\nfabric.launch()", "write Fabric(num_nodes=2, devices=2), "),
         (
             "fabric = Fabric(devices=1)",
-            "write Fabric(num_nodes=2, devices=2) and call its launch(); --launcher torchrun fits",
+            "write Fabric(num_nodes=2, devices=2) and call its launch(), with --launcher torchrun",
         ),
-        ("import lightning as L\nL.Trainer()", "write Trainer(num_nodes=2, devices=2); "),
+        ("import lightning as L\nL.Trainer()", "write Trainer(num_nodes=2, devices=2), "),
     ],
 )
-def test_ranks_that_train_for_themselves_are_stopped_with_the_launcher_that_fits(
-    text: str, remedy: str
-) -> None:
+def test_fabric_for_a_single_rank_fails_with_the_launcher_that_fits(text: str, remedy: str) -> None:
     (finding,) = lint(FABRIC + text, devices=2)
     assert finding.status is Status.FAIL
-    assert "each of the 4 ranks would train for itself, alone" in finding.message
+    assert "each of the 4 ranks would train by itself" in finding.message
     assert finding.remedy is not None
     assert finding.remedy.text.startswith(remedy)
     assert "--preflight off" in finding.remedy.text
 
 
-def test_one_rank_alone_is_what_is_meant() -> None:
+def test_fabric_for_a_single_rank_passes_if_there_is_only_one() -> None:
     assert status(FABRIC + "Fabric()", 1) is Status.PASS
     assert status(FABRIC + "Fabric()", 1, devices=2, launcher="python") is Status.PASS
 
 
-def test_a_trainer_with_one_device_beside_one_that_fits_only_warns() -> None:
+def test_trainer_for_a_single_rank_only_warns_if_another_fits() -> None:
     text = "from lightning import Trainer\nTrainer(num_nodes=2, devices=1)\nTrainer(devices=1)"
     assert status(text) is Status.WARN
 
@@ -213,7 +211,7 @@ def test_a_trainer_with_one_device_beside_one_that_fits_only_warns() -> None:
 @pytest.mark.parametrize(
     ("call", "gpus", "expected", "said"),
     [
-        ("Fabric(accelerator='cuda', devices=1, num_nodes=2)", 0, "fail", "needs a GPU, and there is none"),
+        ("Fabric(accelerator='cuda', devices=1, num_nodes=2)", 0, "fail", "needs a GPU, but there is none"),
         ("Fabric('gpu', devices=1, num_nodes=2)", 0, "fail", "Fabric(accelerator='gpu') needs a GPU"),
         ("Fabric(accelerator='mps', devices=1, num_nodes=2)", 1, "fail", "is for a Mac"),
         ("Fabric(accelerator='cuda', devices=1, num_nodes=2)", 1, "pass", ""),
@@ -223,7 +221,7 @@ def test_a_trainer_with_one_device_beside_one_that_fits_only_warns() -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("launcher", ["torchrun", "fabric"])
-def test_an_accelerator_that_is_not_there_fails_with_its_line(
+def test_accelerator_that_nodes_lack_fails_with_its_line(
     call: str, gpus: int, expected: str, said: str, launcher: str
 ) -> None:
     found = lint(FABRIC + call, launcher=launcher, facts_of={i: {"gpus": gpus} for i in range(2)})
@@ -233,12 +231,12 @@ def test_an_accelerator_that_is_not_there_fails_with_its_line(
         assert found[0].message.startswith("train.py:")
 
 
-def test_more_gpus_than_there_are_fail_on_the_nodes_that_lack_them() -> None:
+def test_accelerator_with_more_gpus_than_nodes_have_fails_on_those_nodes() -> None:
     text = FABRIC + "Fabric(accelerator='cuda', devices=4, num_nodes=2)"
     gpus = {0: {"gpus": 4}, 1: {"gpus": 2}}
     (finding,) = lint(text, devices=4, facts_of=gpus)
     assert (finding.status, finding.nodes) == (Status.FAIL, ("node1",))
-    assert "needs 4 GPUs on each node, and there are 2" in finding.message
+    assert "needs 4 GPUs on each node, but there are 2" in finding.message
 
 
 # -- torch.distributed -----------------------------------------------------------------------------
@@ -247,7 +245,7 @@ DIST = "import os\nimport torch.distributed as dist\n"
 
 
 @pytest.mark.parametrize("call", ['("nccl")', '(backend="nccl")', '("nccl", "env://")'])
-def test_nccl_fails_on_the_nodes_without_a_gpu(call: str) -> None:
+def test_nccl_fails_on_nodes_without_a_gpu(call: str) -> None:
     text = f"{DIST}dist.init_process_group{call}"
     (finding,) = lint(text, 3, facts_of={0: {"gpus": 8}, 2: {"gpus": 8}})
     assert (finding.status, finding.nodes) == (Status.FAIL, ("node1",))
@@ -265,11 +263,11 @@ def test_nccl_fails_on_the_nodes_without_a_gpu(call: str) -> None:
         'if torch.cuda.is_available():\n    dist.init_process_group("nccl")',
     ],
 )
-def test_a_backend_that_suits_the_nodes_passes(text: str) -> None:
+def test_backend_other_than_nccl_passes(text: str) -> None:
     assert status(DIST + text) is Status.PASS
 
 
-def test_nccl_passes_where_each_node_has_gpus() -> None:
+def test_nccl_passes_if_each_node_has_gpus() -> None:
     gpus = {0: {"gpus": 1}, 1: {"gpus": 1}}
     assert status(f'{DIST}dist.init_process_group("nccl")', facts_of=gpus) is Status.PASS
 
@@ -289,12 +287,10 @@ CUDA = "import torch\nfrom torch import nn\n"
         ("torch.set_default_device('cuda')", "torch.set_default_device('cuda') needs a GPU"),
     ],
 )
-def test_a_use_of_cuda_fails_on_nodes_without_a_gpu_and_where_torch_has_none(
-    text: str, said: str
-) -> None:
+def test_use_of_cuda_fails_without_a_gpu_or_with_a_cpu_build_of_torch(text: str, said: str) -> None:
     (finding,) = lint(CUDA + text, facts_of={0: {"gpus": 1}})
     assert (finding.status, finding.nodes) == (Status.FAIL, ("node1",))
-    assert f"train.py:3: {said}, and there is none" in finding.message
+    assert f"train.py:3: {said}, but there is none" in finding.message
     cpu_build = software(**CPU), software(**CU130)
     gpus = {i: {"gpus": 1} for i in range(2)}
     (finding,) = lint(CUDA + text, facts_of=gpus, answers=answered(SOFTWARE, *cpu_build))
@@ -313,7 +309,7 @@ def test_a_use_of_cuda_fails_on_nodes_without_a_gpu_and_where_torch_has_none(
         "torch.load(path, map_location='cuda')",
     ],
 )
-def test_a_script_that_asks_for_cuda_first_passes_without_a_gpu(text: str) -> None:
+def test_use_of_cuda_that_tests_for_it_passes_without_a_gpu(text: str) -> None:
     assert status(CUDA + text) is Status.PASS
 
 
@@ -338,7 +334,7 @@ def test_a_script_that_asks_for_cuda_first_passes_without_a_gpu(text: str) -> No
         ),
     ],
 )
-def test_a_meeting_point_that_is_written_into_the_script(text: str, expected: str) -> None:
+def test_rendezvous_set_by_the_script_is_compared_with_the_launch(text: str, expected: str) -> None:
     assert status(DIST + text).value == expected
 
 
@@ -355,12 +351,12 @@ def test_a_meeting_point_that_is_written_into_the_script(text: str, expected: st
         ('use(int(os.environ["LOCAL_RANK"]))', "pass"),
     ],
 )
-def test_local_rank_where_rank_is_meant(text: str, expected: str) -> None:
+def test_local_rank_0_guard_without_rank_warns_on_several_nodes(text: str, expected: str) -> None:
     assert status(DIST + text).value == expected
     assert status(DIST + text, 1) is Status.PASS  # on one node they are the same
 
 
-# -- whatever is in there --------------------------------------------------------------------------
+# -- any text -------------------------------------------------------------------------------------
 
 _PIECES = st.sampled_from(
     ["dist.init_process_group(", "Fabric(", "Trainer(", '"nccl"', '"tcp://[::1]:7"', '"tcp://x:y"', ")",
@@ -371,6 +367,6 @@ _PIECES = st.sampled_from(
 
 @given(st.lists(_PIECES, max_size=30).map("".join) | st.text())
 @settings(deadline=None)
-def test_no_text_makes_the_check_raise(text: str) -> None:
+def test_check_of_any_text_does_not_raise(text: str) -> None:
     for launcher in ("torchrun", "fabric", "python"):
         assert lint(f"{FABRIC}{DIST}{text}", launcher=launcher)

@@ -59,11 +59,11 @@ def certainty(text: str, *, main: bool = True) -> Certainty:
         ("def main():\n    if x:\n        here()\nmain()", MAYBE),
     ],
 )
-def test_how_certain_a_call_is(text: str, expected: Certainty) -> None:
+def test_certainty_of_a_call_by_where_it_is(text: str, expected: Certainty) -> None:
     assert certainty(text) is expected
 
 
-def test_an_imported_module_is_not_the_main_one() -> None:
+def test_certainty_of_a_main_guard_in_an_imported_module() -> None:
     text = "if __name__ == '__main__':\n    here()"
     assert certainty(text) is SURE
     assert certainty(text, main=False) is MAYBE
@@ -79,7 +79,7 @@ def test_an_imported_module_is_not_the_main_one() -> None:
         ("from .own import barrier\nbarrier()", "barrier"),
     ],
 )
-def test_names_are_those_that_the_imports_give_them(text: str, name: str) -> None:
+def test_calls_have_the_names_that_imports_give_them(text: str, name: str) -> None:
     code = read(text)
     assert isinstance(code, Code)
     assert [found for _, found, _ in code.calls()] == [name]
@@ -96,19 +96,19 @@ def test_names_are_those_that_the_imports_give_them(text: str, name: str) -> Non
         ("#" * (MAX_CHARS + 1), 1, "longer"),
     ],
 )
-def test_what_cannot_be_read_says_where_and_why(text: str, line: int, reason: str) -> None:
+def test_read_of_an_invalid_script_has_line_and_reason(text: str, line: int, reason: str) -> None:
     found = read(text)
     assert isinstance(found, Unreadable)
     assert found.line == line
     assert reason in found.reason
 
 
-def test_an_odd_escape_is_no_warning_of_ours() -> None:
+def test_read_of_an_invalid_escape_does_not_warn() -> None:
     assert isinstance(read(r"x = '\d'"), Code)
 
 
 @given(st.text())
-def test_any_text_is_read_or_is_not(text: str) -> None:
+def test_read_of_any_text_does_not_raise(text: str) -> None:
     assert isinstance(read(text), Code | Unreadable)
 
 
@@ -120,7 +120,7 @@ _LINES = st.sampled_from(
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), _LINES), max_size=25))
-def test_every_statement_that_is_read_has_a_certainty(lines: list[tuple[int, str]]) -> None:
+def test_read_gives_every_statement_a_certainty(lines: list[tuple[int, str]]) -> None:
     text = "\n".join("    " * indent + line for indent, line in lines)
     code = read(text)
     if isinstance(code, Code):

@@ -11,7 +11,7 @@ from orchestrator.preflight.script.imports import needs
 
 
 def script(folder: Path, text: str, name: str = "train.py", **others: str) -> Script:
-    """Write a script and what stands around it (`own__data` is own/data.py); return it."""
+    """Write a script and its neighbours (`own__data` is own/data.py); return it."""
     for other, content in others.items():
         path = folder / (other.replace("__", "/").replace("/init/", "/__init__") + ".py")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,7 +25,7 @@ def modules(found: Script) -> list[str]:
     return list(needs(found).imports)
 
 
-def test_each_module_is_needed_once_with_its_first_place(tmp_path: Path) -> None:
+def test_needs_have_each_module_once_with_its_first_place(tmp_path: Path) -> None:
     found = script(
         tmp_path, "import os\nimport torch.nn as nn\nfrom torch import optim\nimport cv2\n"
     )
@@ -48,16 +48,16 @@ def test_each_module_is_needed_once_with_its_first_place(tmp_path: Path) -> None
         "from . import apex",
     ],
 )
-def test_what_may_not_be_imported_is_not_needed(tmp_path: Path, text: str) -> None:
+def test_needs_leave_out_imports_that_may_not_run(tmp_path: Path, text: str) -> None:
     assert "apex" not in modules(script(tmp_path, text))
 
 
-def test_the_import_of_a_function_that_is_called_is_needed(tmp_path: Path) -> None:
+def test_needs_have_imports_of_a_function_that_is_called(tmp_path: Path) -> None:
     text = "def main():\n    import wandb\nif __name__ == '__main__':\n    main()"
     assert modules(script(tmp_path, text)) == ["wandb"]
 
 
-def test_own_files_are_read_instead_of_needed(tmp_path: Path) -> None:
+def test_needs_follow_the_own_modules_of_the_script(tmp_path: Path) -> None:
     found = script(
         tmp_path,
         "import data\nfrom model.net import Net\nfrom model import heads\n",
@@ -70,12 +70,14 @@ def test_own_files_are_read_instead_of_needed(tmp_path: Path) -> None:
     assert f"{tmp_path}/model/net.py:1" in needs(found).imports.values()
 
 
-def test_a_package_of_the_folder_is_own_also_for_a_script_further_down(tmp_path: Path) -> None:
+def test_needs_leave_out_packages_of_the_project_for_a_script_in_a_subfolder(
+    tmp_path: Path,
+) -> None:
     found = script(tmp_path, "import lib.x\nimport far", "jobs/train.py", lib__x="", src__far="")
     assert modules(found) == []
 
 
-def test_a_folder_of_data_is_no_module(tmp_path: Path) -> None:
+def test_needs_have_a_module_with_the_name_of_a_data_folder(tmp_path: Path) -> None:
     (tmp_path / "wandb").mkdir()
     (tmp_path / "wandb/run.json").write_text("{}")
     assert modules(script(tmp_path, "import wandb")) == ["wandb"]
@@ -92,42 +94,40 @@ def test_a_folder_of_data_is_no_module(tmp_path: Path) -> None:
         "import subprocess\nsubprocess.run(['pip', 'install', 'tools'])\nimport tools",
     ],
 )
-def test_a_script_that_changes_what_can_be_imported_is_not_settled(
-    tmp_path: Path, text: str
-) -> None:
+def test_needs_of_a_script_that_changes_imports_are_not_settled(tmp_path: Path, text: str) -> None:
     assert not needs(script(tmp_path, text)).settled
     assert needs(script(tmp_path, "import tools")).settled
 
 
-def test_what_changes_it_may_stand_further_away(tmp_path: Path) -> None:
+def test_needs_of_a_module_that_changes_imports_are_not_settled(tmp_path: Path) -> None:
     hack = "import sys\nsys.path.append('/opt/tools')"
     own = {"pkg____init__": "from . import setup", "pkg__setup": "from .deep import x"}
     assert needs(script(tmp_path, "import pkg\nimport tools", **own, pkg__deep="")).settled
     assert not needs(script(tmp_path, "import pkg\nimport tools", **own, pkg__deep=hack)).settled
 
 
-def test_a_package_whose_modules_are_all_in_packages_below_it_is_own(tmp_path: Path) -> None:
+def test_needs_follow_a_package_with_only_subpackages(tmp_path: Path) -> None:
     found = script(tmp_path, "import code.models.net", code__models__net="import timm")
     assert modules(found) == ["timm"]
 
 
 @pytest.mark.parametrize("file", ["fast.so", "fast.cpython-311-x86_64-linux-gnu.so", "fast.pyx"])
-def test_a_compiled_module_of_the_folder_is_own(tmp_path: Path, file: str) -> None:
+def test_needs_leave_out_compiled_modules_of_the_project(tmp_path: Path, file: str) -> None:
     (tmp_path / file).touch()
     assert modules(script(tmp_path, "import fast")) == []
 
 
-def test_a_mark_of_the_byte_order_is_no_part_of_the_script(tmp_path: Path) -> None:
+def test_needs_of_a_script_with_a_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_bytes(b"\xef\xbb\xbfimport own\r\nimport torch\r\n")
     (tmp_path / "own.py").write_bytes(b"\xef\xbb\xbfimport cv2\n")
     assert modules(Script.read(tmp_path / "train.py", tmp_path)) == ["torch", "cv2"]
 
 
-def test_a_script_that_cannot_be_read_needs_nothing(tmp_path: Path) -> None:
+def test_needs_of_a_script_that_cannot_be_parsed_are_empty(tmp_path: Path) -> None:
     assert modules(script(tmp_path, "import torch\nthis is no Python")) == []
 
 
-def test_many_own_files_are_read_to_a_bound(tmp_path: Path) -> None:
+def test_needs_follow_a_limited_number_of_own_modules(tmp_path: Path) -> None:
     others = {f"own{i}": f"import far{i}" for i in range(30)}
     found = script(tmp_path, "\n".join(f"import {name}" for name in others), **others)
     assert len(modules(found)) == 19
