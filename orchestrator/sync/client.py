@@ -16,7 +16,7 @@ import resource
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -174,7 +174,8 @@ async def running(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=(up.inherited, down.inherited),
-            env=_environment(os.environ),
+            # Without variables that change rsync's options and programs:
+            env={k: v for k, v in os.environ.items() if not k.startswith("RSYNC_")},
             start_new_session=True,  # orch handles Ctrl-C, and ends the whole group
         )
         client = Client(process, up, down)
@@ -244,11 +245,6 @@ def local_rsync() -> Rsync:
             remedy="install a current rsync (macOS, whose own is openrsync: brew install rsync)",
         )
     return Rsync(path, version)
-
-
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return `environ` without variables that change rsync's options and programs."""
-    return {name: value for name, value in environ.items() if not name.startswith("RSYNC_")}
 
 
 async def _tail(stream: asyncio.StreamReader) -> bytes:

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from orchestrator.sync.tree import Entry, Tree, entry_at
+from orchestrator.sync.tree import Tree, entry_at
 
 
 def copy_tree(tree: Tree, folder: Path) -> None:
@@ -34,14 +34,12 @@ def read_copy(folder: Path, digest: str) -> Tree | None:
 
     Raises OSError if it cannot be read.
     """
-    found: list[Entry] = []
     base = os.fsencode(folder) + b"/"
-    for here, folders, names in os.walk(os.fsencode(folder)):
-        links = [name for name in folders if os.path.islink(os.path.join(here, name))]  # noqa: PTH114, PTH118
-        paths = [os.path.join(here, name)[len(base) :] for name in (*names, *links)]  # noqa: PTH118
-        if not paths and not folders and here != os.fsencode(folder):
-            paths = [here[len(base) :]]
-        entries = [entry_at(base, path) for path in paths]
-        found += [entry for entry in entries if entry is not None]
-    tree = Tree(folder, tuple(sorted(found, key=lambda entry: entry.path)))
+    entries = (
+        entry_at(base, os.fsencode(path.relative_to(folder)))
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir() or not any(path.iterdir())
+    )
+    found = sorted(filter(None, entries), key=lambda entry: entry.path)
+    tree = Tree(folder, tuple(found))
     return tree if tree.digest == digest else None

@@ -78,7 +78,7 @@ def _by_code(here: int, there: int | None) -> _Cause | None:
 
 
 def _by_message(said: str) -> _Cause | None:
-    for pattern, cause, remedy in _CAUSES:
+    for pattern, (cause, remedy) in _CAUSES.items():
         if (evidence := re.compile(pattern)).search(said):
             return cause, remedy, evidence
     return None
@@ -101,70 +101,58 @@ _ANY = re.compile(r"\S")
 _NOT_CONSEQUENCE = re.compile(
     r"^(?!.*(unexpectedly closed|rsync error: |Broken pipe|[Cc]onnection reset))"
 )
-_CAUSES = (
-    (
-        r"No space left on device",
+_CAUSES = {
+    r"No space left on device": (
         "the disk of {receiver} that holds {where} is full",
         f"free some space (df -h {{where}}) and {RERUN}; {{elsewhere}}",
     ),
-    (
-        r"[Qq]uota exceeded",
+    r"[Qq]uota exceeded": (
         "the user's quota on {receiver} for {where} is used up",
         f"free some space (quota -s) and {RERUN}; {{elsewhere}}",
     ),
-    (
-        r"Read-only file system",
+    r"Read-only file system": (
         "{where} is on a read-only file system",
         "mount it writable, {elsewhere}",
     ),
-    (
-        r"link (?>.*? => )(?>.*? failed: )(Operation not (permitted|supported)|Function not impl)",
+    r"link (?>.*? => )(?>.*? failed: )(Operation not (permitted|supported)|Function not impl)": (
         "the file system of {where} has no hard links",
         "name the second of the two in .orchignore, or copy it here, {elsewhere}",
     ),
-    (
-        r"(\[sender\] |send_files ).*Permission denied|link_stat .*Permission denied",
+    r"(\[sender\] |send_files ).*Permission denied|link_stat .*Permission denied": (
         "a file on {sender} cannot be read",
         "change its permissions, {omit}",
     ),
-    (
-        r"Permission denied|Operation not permitted",
+    r"Permission denied|Operation not permitted": (
         "{where} on {receiver} cannot be written",
         "change the owner or the mode (ls -ld {where}), {elsewhere}",
     ),
-    (
-        r"Too many levels of symbolic links|refusing to follow",
+    r"Too many levels of symbolic links|refusing to follow": (
         "a link below {where} leads out of it, which the node's rsync does not follow",
         "name the link in .orchignore, or make workdir the folder that it leads to",
     ),
-    (
-        r"could not make way|cannot delete non-empty directory",
+    r"could not make way|cannot delete non-empty directory": (
         "a folder below {where} is in the way of a file with its name",
         "move it away on the node: orch deletes nothing there",
     ),
-    (
-        r"mkdir .*No such file or directory",
+    r"mkdir .*No such file or directory": (
         "{where} cannot be created on {receiver}: its parent folder does not exist",
         "create it (mkdir -p {where}), {elsewhere}",
     ),
-    (
-        r"change_dir .*No such file or directory",
+    r"change_dir .*No such file or directory": (
         "the folder to send is gone from {sender}",
         "{if_gone}",
     ),
-    (
-        r"File name too long|Invalid or incomplete multibyte|Illegal byte sequence",
+    r"File name too long|Invalid or incomplete multibyte|Illegal byte sequence": (
         "the file system of {where} does not accept a file's name",
         "rename the file, {omit}, {elsewhere}",
     ),
-    (
-        r"[Ii]nput/output error",
+    r"[Ii]nput/output error": (
         "a disk failed",
         f"check dmesg on both machines and {RERUN}; {{elsewhere}}",
     ),
-    (
-        r"unknown option|syntax or usage error",
+    r"unknown option|syntax or usage error": (
         "the node's rsync is too old, or not rsync",
         "install rsync 3.0 or later there, {without_rsync}",
     ),
-)
+}
+"""The cause and the remedy for each pattern of messages; the first that matches."""

@@ -9,15 +9,18 @@ import base64
 import errno
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.errors import SyncError
 from orchestrator.remote.agent import Agent, AgentRefusal
 from orchestrator.remote.answers import count, flag, parse_answer, text, texts, timestamp
 from orchestrator.sync.sharing import unusable
 from orchestrator.sync.tree import Tree
+
+T = TypeVar("T")
 
 _ANSWER_TIMEOUT = 30.0  # seconds
 _TIME_PER_FILE = 0.002  # seconds, on a slow disk
@@ -99,11 +102,6 @@ class Seen:
         )
 
 
-def folder(answer: Any) -> str:
-    """Return the folder from the answer to `find`. Raises ValueError, LookupError or TypeError."""
-    return _absolute(answer["workdir"])
-
-
 def packed(tree: Tree) -> str:
     """Return the entries of a tree as text for a request; `node/manifest.py` reads it."""
     rows = [[e.path, e.kind, e.size, e.mtime_ns, e.mode, e.target] for e in tree.entries]
@@ -113,8 +111,14 @@ def packed(tree: Tree) -> str:
 
 async def find(agent: Agent, workdir: str, owner: str, source: str) -> str:
     """Return the path of the project's folder on a node, which may not exist yet. Raises NodeError."""
-    answer = await agent.ask("find", workdir=workdir, owner=owner, source=source)
-    return parse_answer(agent.node.name, "find", folder, answer)
+    return await _ask(
+        agent,
+        "find",
+        lambda a: _absolute(a["workdir"]),
+        workdir=workdir,
+        owner=owner,
+        source=source,
+    )
 
 
 def time_limit(tree: Tree | None) -> float:
@@ -127,32 +131,27 @@ def time_limit(tree: Tree | None) -> float:
 async def enter(
     agent: Agent, workdir: str, arguments: Mapping[str, Any], timeout: float = _ANSWER_TIMEOUT
 ) -> Seen | str:
-    """Take part on a node, or return the name of the run that places files there now.
+    """Enter the project's folder on a node, or return the name of the run that is placing files there.
 
-    Raises SyncError where the folder cannot be used, NodeError.
+    Raises SyncError if the folder cannot be used, NodeError.
     """
-    name = agent.node.name
     try:
-        answer = await agent.ask("enter", timeout=timeout, workdir=workdir, **arguments)
+        return await _ask(agent, "enter", _seen_or_busy, timeout, workdir=workdir, **arguments)
     except AgentRefusal as refusal:
-        raise unusable(name, workdir, refusal) from None
-    return parse_answer(name, "enter", _seen_or_busy, answer)
+        raise unusable(agent.node.name, workdir, refusal) from None
 
 
 async def compare(
     agent: Agent, run: str, listing: str, timeout: float = _ANSWER_TIMEOUT
 ) -> Comparison:
     """Compare a packed tree with the files on a node. Raises NodeError."""
-    answer = await agent.ask("compare", timeout=timeout, run=run, tree=listing)
-    return parse_answer(agent.node.name, "compare", Comparison.parse, answer)
+    return await _ask(agent, "compare", Comparison.parse, timeout, run=run, tree=listing)
 
 
 async def begin(agent: Agent, run: str, workdir: str, timeout: float = _ANSWER_TIMEOUT) -> None:
     """Let a node record the files that are about to be sent. Raises SyncError, NodeError."""
-    try:
+    with _recording_errors(agent, workdir):
         await agent.ask("begin", timeout=timeout, run=run)
-    except AgentRefusal as refusal:
-        raise _not_recorded(agent, workdir, refusal) from None
 
 
 async def settle(
@@ -161,13 +160,8 @@ async def settle(
     """Let a node record the files that have arrived; return those of the requested files that exist there,
     but were not placed. Raises SyncError, NodeError.
     """
-    try:
-        answer = await agent.ask("settle", timeout=timeout, run=run)
-    except AgentRefusal as refusal:
-        raise _not_recorded(agent, workdir, refusal) from None
-    return parse_answer(
-        agent.node.name, "settle", lambda said: frozenset(texts(said["have"])), answer
-    )
+    with _recording_errors(agent, workdir):
+        return await _ask(agent, "settle", lambda a: frozenset(texts(a["have"])), timeout, run=run)
 
 
 async def leave(agent: Agent, run: str, *, stay: bool = False) -> None:
@@ -175,19 +169,28 @@ async def leave(agent: Agent, run: str, *, stay: bool = False) -> None:
     await agent.ask("leave", run=run, stay=stay)
 
 
-def _not_recorded(agent: Agent, workdir: str, refusal: AgentRefusal) -> SyncError:
-    name = agent.node.name
-    if refusal.errno in (errno.ENOSPC, errno.EDQUOT):
-        return SyncError(
-            f"no space for the record of what is in {workdir}: {refusal.text}",
-            node=name,
-            remedy=f"free space on {name} and launch again: what has arrived is kept",
-        )
-    return SyncError(
-        f"{workdir} could not be brought up to date: {refusal.text}",
-        node=name,
-        remedy="fix that and launch again: what has arrived is kept",
-    )
+async def _ask(
+    agent: Agent,
+    verb: str,
+    parse: Callable[[Any], T],
+    timeout: float = _ANSWER_TIMEOUT,
+    **arguments: Any,
+) -> T:
+    answer = await agent.ask(verb, timeout=timeout, **arguments)
+    return parse_answer(agent.node.name, verb, parse, answer)
+
+
+@contextmanager
+def _recording_errors(agent: Agent, workdir: str) -> Iterator[None]:
+    try:
+        yield
+    except AgentRefusal as refusal:
+        fix, text = "fix that", f"{workdir} could not be brought up to date: {refusal.text}"
+        if refusal.errno in (errno.ENOSPC, errno.EDQUOT):
+            fix = f"free space on {agent.node.name}"
+            text = f"no space for the record of what is in {workdir}: {refusal.text}"
+        remedy = f"{fix} and launch again: what has arrived is kept"
+        raise SyncError(text, node=agent.node.name, remedy=remedy) from None
 
 
 def _ascending(rows: Iterable[range]) -> tuple[range, ...]:

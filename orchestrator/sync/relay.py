@@ -33,6 +33,7 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
+@dataclass
 class Transfer:
     """A transfer of files with `total` bytes to `node` (`PUSH`) or from it (`FETCH`).
 
@@ -41,27 +42,19 @@ class Transfer:
     for `stall_timeout` seconds is ended.
     """
 
-    def __init__(
-        self,
-        node: Node,
-        direction: Direction,
-        folder: str,
-        total: int,
-        on_progress: OnProgress | None,
-        stall_timeout: float,
-        max_bytes: int | None = None,
-    ) -> None:
-        self.count = 0
-        """How many bytes have been transferred."""
-        self._node = node
-        self._direction = direction
-        self._folder = folder
-        self._total = total
-        self._max_bytes = max_bytes
-        self._on_progress = on_progress
-        self._stall_timeout = stall_timeout
-        self._deadline = asyncio.timeout(stall_timeout)
-        self._reported_at = 0.0
+    node: Node
+    direction: Direction
+    folder: str
+    total: int
+    on_progress: OnProgress | None
+    stall_timeout: float
+    max_bytes: int | None = None
+    count: int = 0
+    """How many bytes have been transferred."""
+    _reported_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._deadline = asyncio.timeout(self.stall_timeout)
 
     async def run(
         self, rsync: AbstractAsyncContextManager[Client], expected: Sequence[str] = SERVER
@@ -71,14 +64,14 @@ class Transfer:
         `expected` is the start of the command that rsync may run on the node. Raises SyncError with the
         node, the cause and a remedy.
         """
-        name = self._node.name
+        name = self.node.name
         try:
             async with self._deadline, rsync as client:
                 finished, code, stderr = await self._converse(client, expected)
         except TimeoutError:
             raise SyncError(
-                f"no data for {self._stall_timeout:g} s while {self._direction['action']} "
-                f"{printable(self._folder)} ({self.count:,} bytes so far)",
+                f"no data for {self.stall_timeout:g} s while {self.direction['action']} "
+                f"{printable(self.folder)} ({self.count:,} bytes so far)",
                 node=name,
                 remedy=f"check whether a disk hangs, and {RERUN}",
             ) from None
@@ -86,9 +79,9 @@ class Transfer:
             raise SyncError(error.text, node=error.node, remedy=error.remedy or RERUN) from error
         if not {finished.code, code} <= {0, VANISHED}:
             said = stderr + finished.stderr
-            raise failure(self._direction, name, self._folder, finished.code, code, said)
-        if self._on_progress:
-            self._on_progress(Progress(name, self._total, self._total))
+            raise failure(self.direction, name, self.folder, finished.code, code, said)
+        if self.on_progress:
+            self.on_progress(Progress(name, self.total, self.total))
         return finished
 
     async def _converse(
@@ -102,7 +95,7 @@ class Transfer:
         command = await client.command(expected)
         if command is None:
             return await client.finished(), None, b""
-        channel = await self._node.open("exec " + command_line(command))
+        channel = await self.node.open("exec " + command_line(command))
         try:
             self._moved(0)
             finished = await self._relay(client, channel)
@@ -112,7 +105,7 @@ class Transfer:
 
     async def _relay(self, client: Client, channel: Channel) -> Finished:
         """Carry bytes both ways until rsync here has ended. Raises ConnectionLost."""
-        is_push = self._direction is PUSH
+        is_push = self.direction is PUSH
 
         async def up() -> None:
             while piece := await client.read():
@@ -144,17 +137,17 @@ class Transfer:
         now = asyncio.get_running_loop().time()
         self.count += count
         if not self._deadline.expired():
-            self._deadline.reschedule(now + self._stall_timeout)
-        if self._on_progress and now - self._reported_at >= _PROGRESS_INTERVAL:
+            self._deadline.reschedule(now + self.stall_timeout)
+        if self.on_progress and now - self._reported_at >= _PROGRESS_INTERVAL:
             self._reported_at = now
-            sent = min(self.count, self._total)
-            self._on_progress(Progress(self._node.name, sent, self._total))
-        if self._max_bytes is not None and self.count > self._max_bytes:
+            sent = min(self.count, self.total)
+            self.on_progress(Progress(self.node.name, sent, self.total))
+        if self.max_bytes is not None and self.count > self.max_bytes:
             raise SyncError(
-                f"it sends more than it has listed ({self._total:,} bytes)",
-                node=self._node.name,
+                f"it sends more than it has listed ({self.total:,} bytes)",
+                node=self.node.name,
                 remedy="fetch again once the run writes less, or check what answers on the node: "
-                f"orch ssh {self._node.name}",
+                f"orch ssh {self.node.name}",
             )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING, Literal
 
 from orchestrator import events
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 OutputFormat = Literal["text", "json", "raw"]
 
 # Distinct on dark and on light terminals; red is reserved for failures.
-NODE_COLOURS = (b"36", b"32", b"35", b"33", b"34", b"96", b"92", b"95", b"93", b"94")
+_NODE_COLOURS = (b"36", b"32", b"35", b"33", b"34", b"96", b"92", b"95", b"93", b"94")
 
 _DRAIN_TIMEOUT = (
     1.0  # seconds that a slow terminal has for the rest of the output when the user detaches
@@ -151,7 +152,10 @@ class Console:
         is_whole_lines = self._view.output != "raw"
         if self._streams.have_room_for_a_panel and self._plan is not None and is_whole_lines:
             self._streams.say(summary)
-            self._panel = self._make_panel(self._plan)
+            from orchestrator.ui.panel import Panel
+
+            view, colours = self._view, node_colours(node.name for node in self._plan.nodes)
+            self._panel = Panel(self._plan, colours, view.keys, view.began, view.limit)
             self._streams.draw(self._panel.rows)
         else:
             parts = filter(None, (summary, "; ".join(self._view.keys)))
@@ -180,12 +184,6 @@ class Console:
             self._fetching = fetching.TransferProgress("fetch", "from")
             self._streams.draw(self._fetching.rows)
         self._fetching.update(event.node, event.received, event.total)
-
-    def _make_panel(self, plan: Plan) -> Panel:
-        from orchestrator.ui.panel import Panel
-
-        colours = {name: sgr.decode() for name, sgr in _node_colours(plan).items()}
-        return Panel(plan, colours, self._view.keys, self._view.began, self._view.limit)
 
     def _show(self, event: events.Output) -> None:
         is_raw = self._view.output == "raw"
@@ -223,12 +221,12 @@ def lines_for(view: View, plan: Plan | None) -> Lines | None:
 
         return JsonLines()
     is_terminal, has_colour = os.isatty(1), wants_colour(1)
-    colours = _node_colours(plan)
-    widths = Widths.of(colours, plan.world_size if plan is not None else 1)
-    shown_colours = colours if has_colour else {}
+    names = [node.name for node in plan.nodes] if plan is not None else []
+    widths = Widths.of(names, plan.world_size if plan is not None else 1)
+    colours = node_colours(names) if has_colour else {}
 
     def prefix_of(stream: Stream) -> bytes:
-        return prefix(stream, widths, shown_colours.get(stream.node))
+        return prefix(stream, widths, colours.get(stream.node))
 
     mode: Literal["terminal", "pipe"] = "terminal" if is_terminal else "pipe"
     folded = _folded_channels(view.fold, is_terminal)
@@ -254,6 +252,6 @@ def _folded_channels(wanted: bool | None, is_terminal: bool) -> frozenset[Channe
     return frozenset({"stdout", "stderr"}) if wanted else frozenset()
 
 
-def _node_colours(plan: Plan | None) -> dict[str, bytes]:
-    names = [node.name for node in plan.nodes] if plan is not None else []
-    return {name: NODE_COLOURS[index % len(NODE_COLOURS)] for index, name in enumerate(names)}
+def node_colours(nodes: Iterable[str]) -> dict[str, bytes]:
+    """Return SGR parameters for each node."""
+    return dict(zip(nodes, cycle(_NODE_COLOURS), strict=False))

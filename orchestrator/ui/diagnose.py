@@ -7,6 +7,7 @@ import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from orchestrator.diagnose import Hit, Kind, Match
 from orchestrator.diagnose.record import as_json
 from orchestrator.diagnose.text import affected, location, raised_at
 from orchestrator.ui import messages
-from orchestrator.ui.table import stdout_size, write, write_json
+from orchestrator.ui.table import labelled, stdout_size, write, write_json
 from orchestrator.ui.terminal import Footer, Row, paint, wants_colour
 from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import counted, format_size
@@ -24,11 +25,11 @@ MAX_CAUSES = 8
 """How many causes are shown in full without --all."""
 
 _MAX_LOCATIONS = 64
-_LABEL_WIDTH = 8
+_MIN_WIDTH = 20
 _INDENT = "  "
 _GREEN, _DIM, _BOLD = "32", "2", "1"
 _STYLES = {Kind.ROOT: "1;31", Kind.SYMPTOM: "1;33", Kind.CASCADE: "1;33"}
-_FOLDED = {Kind.SYMPTOM: "also:", Kind.CASCADE: "then:", Kind.ROOT: "also:"}
+_FOLDED = {Kind.SYMPTOM: "also", Kind.CASCADE: "then", Kind.ROOT: "also"}
 
 
 @dataclass(frozen=True)
@@ -81,20 +82,21 @@ def describe(view: DiagnosisView) -> dict[str, Any]:
 
 def rows(view: DiagnosisView, width: int, *, everything: bool = False) -> Iterator[Row]:
     """Return the diagnosis in rows for a terminal of `width` columns."""
+    item = partial(labelled, width=width, indent=_INDENT)
     run = view.run
     if run is not None:
         attempt = f", attempt {run.attempt}" if run.attempt else ""
         yield from _wrapped(f"run {run.run}{attempt}: {run.summary}", width, "")
         if run.why is not None:
-            yield from _labelled("cause:", run.why[0], width)
-            yield from _labelled("fix:", run.why[1], width, _GREEN)
+            yield from item("cause", run.why[0])
+            yield from item("fix", run.why[1], style=_GREEN)
         yield ()
     full, short, hidden = _divide(view, everything)
     for hit in full:
         yield from _in_full(hit, view, width, everything)
         yield ()
     for hit in short:
-        yield from _labelled(_FOLDED[hit.kind], _in_short(hit, view), width, indent="")
+        yield from labelled(_FOLDED[hit.kind], _in_short(hit, view), width)
     if short:
         yield ()
     yield from _wrapped(_files_read(view, bool(full or short), hidden), width, _DIM)
@@ -133,21 +135,22 @@ def _in_short(hit: Hit, view: DiagnosisView) -> str:
 
 def _in_full(hit: Hit, view: DiagnosisView, width: int, everything: bool) -> Iterator[Row]:
     first = hit.first
+    item = partial(labelled, width=width, indent=_INDENT)
     yield from _wrapped(_in_short(hit, view), width, _STYLES.get(hit.kind, _BOLD))
-    yield from _labelled("seen:", first.text, width)
+    yield from item("seen", first.text)
     raised = _raised_at(hit, view)
     if first.place.line or raised:
-        yield from _labelled("in:", f"{_at(first, view)}{raised}", width)
+        yield from item("in", f"{_at(first, view)}{raised}")
     if everything:
         others = [_at(match, view) for match in hit.matches[1:] if match.place.line]
         for other in others[:_MAX_LOCATIONS]:
-            yield from _labelled("", other, width)
+            yield from item("", other)
         if len(others) > _MAX_LOCATIONS:
-            yield from _labelled("", f"and {len(others) - _MAX_LOCATIONS} more", width)
-    yield from _labelled("cause:", hit.cause, width)
-    yield from _labelled("fix:", hit.fix, width, _GREEN)
+            yield from item("", f"and {len(others) - _MAX_LOCATIONS} more")
+    yield from item("cause", hit.cause)
+    yield from item("fix", hit.fix, style=_GREEN)
     if hit.signature.check is not None:
-        yield from _labelled("check:", f"orch preflight --only {hit.signature.check}", width, _DIM)
+        yield from item("check", f"orch preflight --only {hit.signature.check}", style=_DIM)
 
 
 def _at(match: Match, view: DiagnosisView) -> str:
@@ -190,21 +193,10 @@ def _last_lines(view: DiagnosisView) -> str:
     return line_to_paste(["tail", files[0]])
 
 
-def _labelled(
-    label: str, text: str, width: int, style: str = "", indent: str = _INDENT
-) -> Iterator[Row]:
-    """Return a text with its label, in as many rows as needed."""
-    for number, line in enumerate(_lines(text, width - len(indent) - _LABEL_WIDTH)):
-        yield ((f"{indent}{label if number == 0 else '':<{_LABEL_WIDTH}}", _DIM), (line, style))
-
-
 def _wrapped(text: str, width: int, style: str) -> Iterator[Row]:
-    for number, line in enumerate(_lines(text, width - len(_INDENT))):
+    lines = textwrap.wrap(text, max(_MIN_WIDTH, width - len(_INDENT)), break_on_hyphens=False)
+    for number, line in enumerate(lines):
         yield ((_INDENT if number else "", ""), (line, style))
-
-
-def _lines(text: str, room: int) -> list[str]:
-    return textwrap.wrap(text, max(20, room), break_on_hyphens=False) or [""]
 
 
 class Progress:

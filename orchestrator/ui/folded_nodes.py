@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Sequence
-from types import TracebackType
 from typing import IO
 
 from orchestrator.inventory.ranges import fold
@@ -46,12 +45,7 @@ class FoldedNodes:
     async def __aenter__(self) -> FoldedNodes:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             if self._live is not None:
                 await self._live.__aexit__(kind, error, trace)

@@ -6,10 +6,9 @@ map by their character too: the darker, the worse.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import takewhile
+from itertools import product, takewhile
 from math import ceil
 from typing import Literal
 
@@ -49,128 +48,107 @@ def heatmap(
     `names` are the nodes, in order; `good` tells which values are good. The unit is the largest of the
     `scales` in which a usual value is at least 1.
     """
-    return _Matrix(names, values, good).text(title, scales, width)
-
-
-@dataclass(frozen=True)
-class _Matrix:
-    names: Sequence[str]
-    values: Values
-    good: Literal["low", "high"]
-
-    def text(self, title: str, scales: Sequence[Scale], width: int) -> Text:
-        unit, scale = next((s for s in scales if self.usual >= s[1]), scales[-1])
-        # Three digits, but no fractions of the smallest unit: nothing is measured that precisely.
-        decimals = 0 if scale == scales[-1][1] else max(0, 3 - len(str(int(self.usual / scale))))
-        texts = {pair: f"{value / scale:.{decimals}f}" for pair, value in self.values.items()}
-        heading = (
-            f"{title} in {unit}, from row to column; usual is {self.usual / scale:.{decimals}f}"
-        )
-        text = Text(no_wrap=True).append(f"{heading}\n", "bold")
-        cell = 2 + max(map(len, [*self.labels, *texts.values()]), default=0)
-        if len(self.names) <= _MAX_NUMBERED and self.margin + len(self.names) * cell <= width:
-            self._add_numbers(text, texts, cell)
-        else:
-            self._add_map(text, width)
-        if len(self.values) < len(self.names) * (len(self.names) - 1):
-            text.append("empty: not measured\n", "dim")
-        return text
-
-    @cached_property
-    def usual(self) -> float:
-        """The value that a quarter of the pairs reach: one slow node of three is in most pairs, but not in
-        all.
-        """
-        ordered = sorted(self.values.values(), reverse=self.good == "high")
-        return ordered[(len(ordered) - 1) // 4] if ordered else 0.0
-
-    @cached_property
-    def own(self) -> list[str] | None:
-        """What distinguishes each name, if that is short."""
-        before = len(_common_start(self.names).rstrip(_DIGITS))
-        after = len(_common_start([name[before:][::-1] for name in self.names]).rstrip(_DIGITS))
-        own = [name[before : len(name) - after] for name in self.names]
-        return own if all(0 < len(label) <= _MAX_LABEL for label in own) else None
-
-    @cached_property
-    def labels(self) -> list[str]:
-        """The heading of each column: what distinguishes its name, else its index."""
-        return self.own or [str(index) for index in range(len(self.names))]
-
-    @cached_property
-    def rows(self) -> list[str]:
-        """The heading of each row: its name, with its index if columns are headed by that."""
-        if self.own:
-            return list(self.names)
-        return [f"{index} {name}" for index, name in enumerate(self.names)]
-
-    @cached_property
-    def margin(self) -> int:
-        return max(map(len, self.rows), default=0)
-
-    def heat(self, value: float) -> int:
-        """Return how much worse than usual a value is: 0 to 3."""
-        worse, better = (value, self.usual) if self.good == "low" else (self.usual, value)
-        return sum(worse > step * better for step in _STEPS[self.good])
-
-    def _add_numbers(self, text: Text, texts: Mapping[tuple[str, str], str], cell: int) -> None:
-        text.append(" " * self.margin, "dim")
-        text.append("".join(f"{label:>{cell}}" for label in self.labels) + "\n", "dim")
-        for row, name in zip(self.rows, self.names, strict=True):
-            text.append(f"{row:<{self.margin}}")
-            for other in self.names:
-                if (name, other) in texts:
-                    heat = self.heat(self.values[name, other])
-                    text.append(f"{texts[name, other]:>{cell}}", _STYLES[heat] if heat else "")
-                else:
-                    text.append(f"{_SELF if name == other else _UNKNOWN:>{cell}}", "dim")
-            text.append("\n")
-
-    def _add_map(self, text: Text, width: int) -> None:
-        """Add one character per pair, or for the worst of several pairs if there is not enough room."""
-        count = len(self.names)
-        margin = min(self.margin, max(_MAX_LABEL, width - count - 1))
-        each = ceil(count / (width - margin - 1))
-        blocks = [range(first, min(first + each, count)) for first in range(0, count, each)]
-        heads = [self.labels[block[0]] for block in blocks]
-        tall = max(map(len, heads))
-        for line in range(tall):
-            text.append(" " * (margin + 1), "dim")
-            text.append("".join(f"{head:>{tall}}"[line] for head in heads) + "\n", "dim")
-        for block, head in zip(blocks, heads, strict=True):
-            row = self.rows[block[0]]
-            text.append(f"{row if len(row) <= margin else head:<{margin}} ", "dim")
-            for other in blocks:
-                heats = [self.heat(self.values[pair]) for pair in self._pairs(block, other)]
-                if heats:
-                    text.append(_CHARACTERS[max(heats)], _STYLES[max(heats)])
-                else:
-                    text.append(_SELF if block == other else _UNKNOWN, "dim")
-            text.append("\n")
-        self._add_legend(text)
+    ordered = sorted(values.values(), reverse=good == "high")
+    # What a quarter of the pairs reach: one slow node of three is in most pairs, but not in all.
+    usual = ordered[(len(ordered) - 1) // 4] if ordered else 0.0
+    unit, scale = next((s for s in scales if usual >= s[1]), scales[-1])
+    # Three digits, but no fractions of the smallest unit: nothing is measured that precisely.
+    decimals = 0 if scale == scales[-1][1] else max(0, 3 - len(str(int(usual / scale))))
+    heading = f"{title} in {unit}, from row to column; usual is {usual / scale:.{decimals}f}"
+    text = Text(no_wrap=True).append(f"{heading}\n", "bold")
+    numbers = {pair: f"{value / scale:.{decimals}f}" for pair, value in values.items()}
+    heats = {pair: _heat(value, usual, good) for pair, value in values.items()}
+    distinct = _distinct_parts(names)
+    labels = distinct or [str(index) for index in range(len(names))]
+    rows = list(names) if distinct else [f"{index} {name}" for index, name in enumerate(names)]
+    margin = max(map(len, rows), default=0)
+    cell = 2 + max(map(len, [*labels, *numbers.values()]), default=0)
+    matrix = _Matrix(text, names, rows, labels, heats)
+    if len(names) <= _MAX_NUMBERED and margin + len(names) * cell <= width:
+        matrix.add_numbers(numbers, margin, cell)
+    else:
+        each = matrix.add_map(min(margin, max(_MAX_LABEL, width - len(names) - 1)), width)
+        _add_legend(text, good)
         if each > 1:
             text.append(
                 f"each is the worst of {each} x {each} pairs; --output json has all\n", "dim"
             )
+    if len(values) < len(names) * (len(names) - 1):
+        text.append("empty: not measured\n", "dim")
+    return text
 
-    def _pairs(self, block: range, other: range) -> Iterator[tuple[str, str]]:
-        """Yield the pairs from one block of nodes to another that have a value."""
-        for row in block:
-            for column in other:
-                if (pair := (self.names[row], self.names[column])) in self.values:
-                    yield pair
 
-    def _add_legend(self, text: Text) -> None:
-        word = "longer" if self.good == "low" else "slower"
-        first, *others = (f"over {step:g} times" for step in _STEPS[self.good])
-        labels = ["usual", f"{first} {word}", *others]
-        for character, style, label in zip(_CHARACTERS, _STYLES, labels, strict=True):
-            text.append(character, style)
-            text.append(f" {label}" + ("\n" if label is labels[-1] else "   "))
+@dataclass(frozen=True)
+class _Matrix:
+    """Adds the pairs of `names` to `text`, with the headings `rows` and `labels`; `heats` are 0 to 3."""
+
+    text: Text
+    names: Sequence[str]
+    rows: Sequence[str]
+    labels: Sequence[str]
+    heats: Mapping[tuple[str, str], int]
+
+    def add_numbers(self, numbers: Mapping[tuple[str, str], str], margin: int, width: int) -> None:
+        """Add the numbers in cells of this width, after a `margin` for the headings."""
+        heads = "".join(f"{label:>{width}}" for label in self.labels)
+        self.text.append(f"{'':{margin}}{heads}\n", "dim")
+        for row, name in zip(self.rows, self.names, strict=True):
+            self.text.append(f"{row:<{margin}}")
+            for other in self.names:
+                if (name, other) in numbers:
+                    heat = self.heats[name, other]
+                    style = _STYLES[heat] if heat else ""
+                    self.text.append(f"{numbers[name, other]:>{width}}", style)
+                else:
+                    self.text.append(f"{_SELF if name == other else _UNKNOWN:>{width}}", "dim")
+            self.text.append("\n")
+
+    def add_map(self, margin: int, width: int) -> int:
+        """Add a character for each pair, or for the worst of several; return for how many a side."""
+        count = len(self.names)
+        each = ceil(count / (width - margin - 1))
+        blocks = [range(first, min(first + each, count)) for first in range(0, count, each)]
+        heads = [self.labels[block[0]] for block in blocks]
+        height = max(map(len, heads))
+        for line in range(height):
+            characters = "".join(f"{head:>{height}}"[line] for head in heads)
+            self.text.append(f"{'':{margin + 1}}{characters}\n", "dim")
+        for block, head in zip(blocks, heads, strict=True):
+            row = self.rows[block[0]]
+            self.text.append(f"{row if len(row) <= margin else head:<{margin}} ", "dim")
+            for other in blocks:
+                pairs = product((self.names[i] for i in block), (self.names[i] for i in other))
+                heats = [self.heats[pair] for pair in pairs if pair in self.heats]
+                if heats:
+                    self.text.append(_CHARACTERS[max(heats)], _STYLES[max(heats)])
+                else:
+                    self.text.append(_SELF if block == other else _UNKNOWN, "dim")
+            self.text.append("\n")
+        return each
+
+
+def _heat(value: float, usual: float, good: Literal["low", "high"]) -> int:
+    """Return how much worse than usual a value is: 0 to 3."""
+    worse, better = (value, usual) if good == "low" else (usual, value)
+    return sum(worse > step * better for step in _STEPS[good])
+
+
+def _add_legend(text: Text, good: Literal["low", "high"]) -> None:
+    first, *others = (f"over {step:g} times" for step in _STEPS[good])
+    labels = ["usual", f"{first} {'longer' if good == 'low' else 'slower'}", *others]
+    for character, style, label in zip(_CHARACTERS, _STYLES, labels, strict=True):
+        text.append(character, style)
+        text.append(f" {label}" + ("\n" if label is labels[-1] else "   "))
+
+
+def _distinct_parts(names: Sequence[str]) -> list[str] | None:
+    """Return the part of each name that distinguishes it; None if one is too long."""
+    before = len(_common_start(names).rstrip(_DIGITS))
+    after = len(_common_start([name[before:][::-1] for name in names]).rstrip(_DIGITS))
+    parts = [name[before : len(name) - after] for name in names]
+    return parts if all(0 < len(part) <= _MAX_LABEL for part in parts) else None
 
 
 def _common_start(texts: Sequence[str]) -> str:
-    return "".join(
-        chars[0]
-        for chars in takewhile(lambda chars: len(set(chars)) == 1, zip(*texts, strict=False))
-    )
+    columns = zip(*texts, strict=False)
+    return "".join(chars[0] for chars in takewhile(lambda chars: len(set(chars)) == 1, columns))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
-from types import TracebackType
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 from orchestrator.logs.lines import TextLines
 from orchestrator.logs.stream import Stream
-from orchestrator.ui.console import NODE_COLOURS
-from orchestrator.ui.printer import write_all
+from orchestrator.ui.console import node_colours
+from orchestrator.ui.stdout import write_all
 from orchestrator.ui.terminal import wants_colour
 
 _FLUSH_INTERVAL = 0.25  # seconds
@@ -24,21 +24,15 @@ class NodeLines:
     """
 
     def __init__(self, nodes: Sequence[str]) -> None:
-        terminal = os.isatty(1)
-        prefixes = _prefixes(nodes, coloured=wants_colour(1))
-        self._lines = TextLines(
-            lambda stream: prefixes[stream.node], "terminal" if terminal else "pipe"
-        )
-        self._streams = {name: Stream(name, 0, None, None, "stdout") for name in nodes}
+        mode: Literal["terminal", "pipe"] = "terminal" if os.isatty(1) else "pipe"
+        self._lines = TextLines(_prefix_of(nodes), mode)
         self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> NodeLines:
         self._flushing = asyncio.create_task(self._flush())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._flushing.cancel()
         await asyncio.gather(self._flushing, return_exceptions=True)
         if not isinstance(error, BrokenPipeError):
@@ -47,7 +41,7 @@ class NodeLines:
     async def show(self, node: str, data: bytes) -> None:
         """Write the lines that `data` completes."""
         async with self._turn:
-            await self._write(self._lines.feed(self._streams[node], data))
+            await self._write(self._lines.feed(Stream(node, 0, None, None, "stdout"), data))
 
     async def _flush(self) -> None:
         """Show unfinished lines: prompts, progress."""
@@ -62,12 +56,14 @@ class NodeLines:
             await asyncio.to_thread(write_all, 1, data)
 
 
-def _prefixes(nodes: Sequence[str], *, coloured: bool) -> dict[str, bytes]:
+def _prefix_of(nodes: Sequence[str]) -> Callable[[Stream], bytes]:
     width = max(map(len, nodes))
-    prefixes = {name: f"{name:<{width}} │ ".encode() for name in nodes}
-    if coloured:
-        for index, (name, plain) in enumerate(prefixes.items()):
-            bar = plain.index("│".encode())
-            colour = NODE_COLOURS[index % len(NODE_COLOURS)]
-            prefixes[name] = b"\x1b[%bm%b\x1b[0m%b" % (colour, plain[:bar], plain[bar:])
-    return prefixes
+    colours = node_colours(nodes) if wants_colour(1) else {}
+
+    def prefix(stream: Stream) -> bytes:
+        name = f"{stream.node:<{width}} ".encode()
+        if stream.node in colours:
+            name = b"\x1b[%bm%b\x1b[0m" % (colours[stream.node], name)
+        return name + "│ ".encode()
+
+    return prefix

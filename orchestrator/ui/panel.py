@@ -70,7 +70,7 @@ class Panel:
     def __init__(
         self,
         plan: Plan,
-        colours: Mapping[str, str],
+        colours: Mapping[str, bytes],
         keys: Sequence[str] = messages.KEYS,
         began: float | None = None,
         limit: float | None = None,
@@ -98,26 +98,22 @@ class Panel:
                 case events.Output():
                     self._output(event)
                 case events.RankBegan():
-                    if (node := self._nodes.get(event.node)) and node.rank_began(event):
+                    if self._node(event.node).rank_began(event):
                         self._notice = None
                 case events.RankEnded():
                     self._rank_ended(event)
                 case events.GpusSampled():
-                    if node := self._nodes.get(event.node):
-                        node.gpus, node.sampled_at = event.gpus, self._on_clock(event.time)
+                    self._node(event.node).sampled(event.gpus, self._on_clock(event.time))
                 case events.Following() | events.NodeBack():
-                    if node := self._nodes.get(event.node):
-                        node.reached()
+                    self._node(event.node).reached()
                 case events.NodeLost():
-                    if node := self._nodes.get(event.node):
-                        node.lost(self._clock())
+                    self._node(event.node).lost(self._clock())
                     self._note(messages.node_lost(event), "yellow")
                 case events.NodeEnded():
-                    if node := self._nodes.get(event.node):
-                        node.ended(event.state if event.state in _STYLES else "ended")
+                    state = event.state if event.state in _STYLES else "ended"
+                    self._node(event.node).ended(state)
                 case events.NodeLeft():
-                    if node := self._nodes.get(event.node):
-                        node.left()
+                    self._node(event.node).left()
                     self._note(messages.node_left(event), "yellow")
                 case events.Stopping():
                     self._state = "stopping"
@@ -132,6 +128,10 @@ class Panel:
                     self._state = "ended"
                     self._keys = ("Ctrl-C skips the rest of the output",)
                     self._note(event.summary, "green" if event.exit_code == 0 else "red")
+
+    def _node(self, name: str) -> PanelNode:
+        """Return a node; one that is not drawn if it is not of this run."""
+        return self._nodes.get(name) or PanelNode(name, range(0))
 
     def _output(self, event: events.Output) -> None:
         if node := self._nodes.get(event.stream.node):
@@ -249,7 +249,10 @@ class Panel:
             states = sorted({_state(node) for node in group}, key=_WORST_FIRST.index)
         worst = min((_state(node) for node in group), key=_WORST_FIRST.index)
         cells = {
-            "name": (_cut(names), self._colours.get(first.name, "") if len(group) == 1 else "1"),
+            "name": (
+                _cut(names),
+                self._colours.get(first.name, b"").decode() if len(group) == 1 else "1",
+            ),
             "ranks": (_cut(_ranks(group)), "2"),
             "state": (", ".join(states), _STYLES[worst]),
             "printed": (panel_node.printed(group, now), "2"),

@@ -102,6 +102,10 @@ class PanelNode:
         if self.state == "starting":
             self.state = "running"
 
+    def sampled(self, gpus: tuple[events.GpuUse, ...], at: float) -> None:
+        """Take in the load of the GPUs."""
+        self.gpus, self.sampled_at = gpus, at
+
     def lost(self, now: float) -> None:
         """Take in that the connection to the node broke."""
         if self.lost_at is None and self.state != "left":

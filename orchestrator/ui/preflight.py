@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -103,10 +103,4 @@ def plain(report: Report, seconds: float, *, verbose: bool = False) -> Iterator[
 
 def _finite(value: Any) -> Any:
     """Return `value` with None for NaN and infinity, which a node may send and JSON does not have."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return value
+    return json.loads(json.dumps(value, default=str), parse_constant=lambda constant: None)

@@ -5,14 +5,12 @@ The order in time is kept however slow the reader is, and output does not pile u
 
 from __future__ import annotations
 
-import os
-import select
 import time
 
 from orchestrator.logs.lines import Lines
 from orchestrator.logs.stream import Stream
 from orchestrator.ui.stderr import message
-from orchestrator.ui.stdout import output_errors
+from orchestrator.ui.stdout import write_all
 
 _BUFFER_SIZE = 256 << 10  # bytes
 
@@ -86,14 +84,3 @@ class Printer:
         self.write()
         if self._errors is not None:
             self.put(2, self._errors.close())
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of `data`, however long that takes. Raises OutputError or BrokenPipeError."""
-    rest = memoryview(data)
-    while rest:
-        try:
-            with output_errors():
-                rest = rest[os.write(descriptor, rest) :]
-        except BlockingIOError:  # another process has made it non-blocking
-            select.select([], [descriptor], [])

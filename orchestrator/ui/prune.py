@@ -19,22 +19,7 @@ def show(pruned: Sequence[Pruned], output: Literal["text", "json"], *, is_rehear
     """Write what was removed (on a rehearsal: would be) to stdout, and why runs were kept to stderr."""
     if output == "json":
         write_json([_describe(one) for one in pruned])
-    else:
-        _show_lines(pruned, is_rehearsal=is_rehearsal)
-
-
-def _describe(one: Pruned) -> dict[str, Any]:
-    return {
-        "run": one.kept.folder.name,
-        "since": one.kept.since,
-        "bytes": one.kept.bytes,
-        "node_bytes": one.nodes,
-        "removed": one.removed,
-        "problems": one.problems,
-    }
-
-
-def _show_lines(pruned: Sequence[Pruned], *, is_rehearsal: bool) -> None:
+        return
     say = Stderr().line
     going = [one for one in pruned if one.removed or is_rehearsal]
     now = time.time()
@@ -58,6 +43,17 @@ def _show_lines(pruned: Sequence[Pruned], *, is_rehearsal: bool) -> None:
     say(f"{counted(len(going), 'run')} {verb}: {_sizes(going)}")
     if len(going) < len(pruned):
         say("--here removes only the copies on this machine")
+
+
+def _describe(one: Pruned) -> dict[str, Any]:
+    return {
+        "run": one.kept.folder.name,
+        "since": one.kept.since,
+        "bytes": one.kept.bytes,
+        "node_bytes": one.nodes,
+        "removed": one.removed,
+        "problems": one.problems,
+    }
 
 
 def _sizes(some: Sequence[Pruned]) -> str:

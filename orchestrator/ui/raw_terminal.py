@@ -13,7 +13,7 @@ import tty
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.ui.printer import write_all
+from orchestrator.ui.stdout import write_all
 
 _READ_SIZE = 1 << 16
 

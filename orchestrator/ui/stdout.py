@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import select
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import OutputError
@@ -22,21 +21,22 @@ class Descriptor(io.FileIO):
     """
 
     def write(self, data: ReadableBuffer) -> int:
-        with output_errors():
-            while (written := super().write(data)) is None:
-                select.select([], [self], [])
-        return written
+        write_all(self.fileno(), data)
+        return memoryview(data).nbytes
 
 
-@contextmanager
-def output_errors() -> Iterator[None]:
-    """Raise OutputError for an OSError of a write to standard output, except for BrokenPipeError."""
-    try:
-        yield
-    except (BrokenPipeError, BlockingIOError):
-        raise
-    except OSError as error:
-        raise OutputError(error) from None
+def write_all(descriptor: int, data: ReadableBuffer) -> None:
+    """Write all of `data`, however long that takes. Raises OutputError or BrokenPipeError."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:  # another process has made it non-blocking
+            select.select([], [descriptor], [])
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(error) from None
 
 
 def guard_stdout() -> None:

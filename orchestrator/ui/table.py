@@ -6,14 +6,19 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.logs.sanitize import sanitize
-from orchestrator.ui.terminal import columns, paint, printable
+from orchestrator.ui.terminal import Row, columns, paint, printable
+
+LABEL_WIDTH = 8
+"""Columns of the label of a row of text."""
 
 _GAP = "  "
+_MIN_TEXT_WIDTH = 20
 _MIN_LAST_WIDTH = 20  # of the last column, which may be cut
 
 Cell = tuple[str, str]
@@ -75,6 +80,29 @@ def _line(row: Sequence[Cell], shown: Sequence[Column], width: int | None, colou
         pieces.pop()
     room = sys.maxsize if width is None else width
     return paint(tuple(piece for piece in pieces if piece[0]), room, colour=colour).decode()
+
+
+def labelled(
+    label: str,
+    text: str,
+    width: int,
+    style: str = "",
+    *,
+    indent: str = "",
+    max_rows: int | None = None,
+) -> Iterator[Row]:
+    """Return a text with its label in rows of at most `width` columns; none for an empty text."""
+    room = max(_MIN_TEXT_WIDTH, width - len(indent) - LABEL_WIDTH)
+    lines = textwrap.wrap(
+        printable(text), room, max_lines=max_rows, placeholder=" …", break_on_hyphens=False
+    )
+    for number, line in enumerate(lines):
+        yield (label_cell(label if number == 0 else "", indent), (line, style))
+
+
+def label_cell(label: str, indent: str = "") -> Cell:
+    """Return the label of a row, `LABEL_WIDTH` columns wide."""
+    return (f"{indent}{label and label + ':':<{LABEL_WIDTH}}", "2")
 
 
 def write(lines: Sequence[str]) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from functools import partial
 
 from orchestrator import events
 from orchestrator.hangs.locations import rank_label
 from orchestrator.ui import messages
+from orchestrator.ui.table import Cell, label_cell, labelled
 from orchestrator.ui.terminal import Row, columns, paint, printable, wants_colour, width_of
 from orchestrator.util.durations import lifetime
 from orchestrator.util.text import counted
@@ -16,7 +18,6 @@ DEFAULT_WIDTH = 80
 """Columns if there is no terminal."""
 
 _MIN_WIDTH = 40
-_LABEL_WIDTH = 8
 _MAX_ROWS = 3  # per item
 _RED, _GREEN, _DIM = "31", "32", "2"
 
@@ -51,9 +52,9 @@ def rows(
         yield ((f"{messages.INDENT}logs: {logs}", ""),)
     else:
         yield from explained(why, width)
-        yield (*_label("logs"), (logs, ""))
+        yield (_label("logs"), (logs, ""))
     if files is not None:
-        label = ((f"{messages.INDENT}files: ", ""),) if why is None else _label("files")
+        label = ((f"{messages.INDENT}files: ", ""),) if why is None else (_label("files"),)
         yield from _files(label, files, width)
 
 
@@ -81,25 +82,18 @@ def explained(why: events.Explained, width: int) -> Iterator[Row]:
         for ranks, what in ((why.victims, "ended"), (why.unbegun, "never started"))
         if ranks
     ]
-    yield from _item("error", why.error, width, _RED)
-    yield from _item("" if why.error else "when", ", ".join(filter(None, (where, when))), width)
-    yield from _item("cause", "; ".join(filter(None, (why.meaning, why.cause))), width)
-    yield from _item("", why.evidence, width, _DIM)
-    yield from _item("fix", why.fix, width, _GREEN)
-    yield from _item("check", why.check and f"orch preflight --only {why.check}", width)
+    item = partial(labelled, width=width, indent=messages.INDENT, max_rows=_MAX_ROWS)
+    yield from item("error", why.error, style=_RED)
+    yield from item("" if why.error else "when", ", ".join(filter(None, (where, when))))
+    yield from item("cause", "; ".join(filter(None, (why.meaning, why.cause))))
+    yield from item("", why.evidence, style=_DIM)
+    yield from item("fix", why.fix, style=_GREEN)
+    yield from item("check", why.check and f"orch preflight --only {why.check}")
     for number, line in enumerate(why.lines):
-        yield (*_label(why.channel if number == 0 else ""), ("│ ", _DIM), (line, ""))
-    yield from _item("then", "; ".join(others), width)
-    yield (*_label("more"), (why.command, "1"))
+        yield (_label(why.channel if number == 0 else ""), ("│ ", _DIM), (line, ""))
+    yield from item("then", "; ".join(others))
+    yield (_label("more"), (why.command, "1"))
 
 
-def _item(label: str, text: str, width: int, style: str = "") -> Iterator[Row]:
-    """Return a text with its label in a few rows; no row for an empty text."""
-    room = width - len(messages.INDENT) - _LABEL_WIDTH
-    lines = textwrap.wrap(printable(text), room, max_lines=_MAX_ROWS, placeholder=" …")
-    for number, line in enumerate(lines):
-        yield (*_label(label if number == 0 else ""), (line, style))
-
-
-def _label(text: str) -> Row:
-    return ((messages.INDENT, ""), (f"{text and text + ':':<{_LABEL_WIDTH}}", _DIM))
+def _label(text: str) -> Cell:
+    return label_cell(text, messages.INDENT)
