@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal, TypeVar
 
-from orchestrator.preflight.collectives.measured import Gloo, Nccl
+from orchestrator.preflight.collectives.result import Gloo, Nccl
 from orchestrator.preflight.interfaces.throughput import Bandwidth
 from orchestrator.preflight.model import Context, NoAnswer
 from orchestrator.preflight.reach.reachability import Reachability

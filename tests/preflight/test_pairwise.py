@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from orchestrator.preflight.collectives.measured import Gloo, Nccl
+from orchestrator.preflight.collectives.result import Gloo, Nccl
 from orchestrator.preflight.interfaces.throughput import Bandwidth, Flow
 from orchestrator.preflight.model import NoAnswer
 from orchestrator.preflight.pairwise import Values, pairwise

@@ -1,10 +1,10 @@
-"""A small job of orch's own, started on the nodes as the user's would be, and what it came to.
+"""A small job of orch's own, started on the nodes as the user's would be, and its results.
 
-all_reduce   the script, as it runs on the nodes
-task         what the script is told, and what it tells
-trial        start it on all nodes, hear it, leave nothing behind
-measured     what came of it, from what all ranks told
-failure      why it failed, from what its ranks and launchers last said
-pace         who was slow, and how fast it was as a whole
-stage        the trial of one backend, and once more for whoever looked slow
+all_reduce   the script that runs on the nodes
+task         the script's argument, and the messages that it prints
+trial        start it on all nodes, read its output, leave nothing behind
+result       the result, from the messages of all ranks
+failure      why it failed, from the last output of its ranks and launchers
+speed        which nodes were slow, and how fast it was overall
+measure      the trial of one backend, and another for what seemed slow
 """

@@ -1,15 +1,15 @@
-"""Be one rank of a small job: all-reduce, check the sum, then exchange data pair by pair of nodes.
+"""Run one rank of a small job: all-reduce, check the sum, then exchange data between pairs of nodes.
 
-orch brings this file to the nodes and starts it as it would start a training script. Its one argument is
-a JSON object (`Task.argument` in task.py); it answers in lines of the task's `mark` and a JSON object:
+orch copies this file to the nodes and starts it as it would start a training script. Its one argument is a
+JSON object (`Task.argument` in task.py). It prints lines of the task's `mark` and a JSON object:
 
-    {"joined": RANK}
-    {"sum": BYTES, "rank": RANK, "right": true | false}
-    {"all_reduce": BYTES, "rank": 0, "seconds": [the slowest rank's, by trial]}
-    {"pair": [NODE, NODE], "rank": RANK, "bytes": BYTES, "seconds": [this rank's, by trial]}
-    {"done": RANK}
+    {"joined": {"rank": RANK}}
+    {"summed": {"rank": RANK, "size": BYTES, "right": true | false}}
+    {"all_reduced": {"rank": 0, "size": BYTES, "seconds": [of the slowest rank, by trial]}}
+    {"exchanged": {"rank": RANK, "pair": [NODE, NODE], "size": BYTES, "seconds": [of this rank, by trial]}}
+    {"done": {"rank": RANK}}
 
-It runs alone, on whatever Python (3.8 or later) and PyTorch a node has.
+It runs alone, on any Python (3.8 or later) and PyTorch that a node has.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ import torch.distributed as dist
 _WARM_UPS, _TRIALS = 5, 20
 _PERIOD = 251  # a prime, so that no chunk of a ring can be mistaken for another
 _STRIDE = 31
-_GRACE = 3.0  # seconds
+_EXIT_DELAY = 3.0  # seconds
 
 
-def take_place(devices: Sequence[int]) -> list[subprocess.Popen[bytes]]:
-    """Be a rank; where only the node is told, be its first rank and start its others.
+def become_rank(devices: Sequence[int]) -> list[subprocess.Popen[bytes]]:
+    """Set this rank's environment; if only the node is known, be its first rank and start the others.
 
-    `devices` has the number of ranks of each node. Returns the other ranks, if they are ours to wait for.
+    `devices` has the number of ranks of each node. Returns the ranks that it started.
     """
     if "RANK" in os.environ:
         return []
     node = int(os.environ["NODE_RANK"])
-    places = [
+    environments = [
         {
             "RANK": str(sum(devices[:node]) + k),
             "LOCAL_RANK": str(k),
@@ -50,10 +50,10 @@ def take_place(devices: Sequence[int]) -> list[subprocess.Popen[bytes]]:
         for k in range(devices[node])
     ]
     others = [
-        subprocess.Popen([sys.executable, "-u", *sys.argv], env={**os.environ, **place})
-        for place in places[1:]
+        subprocess.Popen([sys.executable, "-u", *sys.argv], env={**os.environ, **environment})
+        for environment in environments[1:]
     ]
-    os.environ.update(places[0])
+    os.environ.update(environments[0])
     return others
 
 
@@ -67,9 +67,9 @@ class Rank:
         if task["backend"] == "nccl":
             self._device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(self._device)
-        dist.init_process_group(task["backend"], timeout=timedelta(seconds=task["patience"]))
+        dist.init_process_group(task["backend"], timeout=timedelta(seconds=task["join_timeout"]))
         self._rank, self._world = dist.get_rank(), dist.get_world_size()
-        self._tell(joined=self._rank)
+        self._report("joined")
 
     def measure(self, sizes: Sequence[int], rounds: Any, devices: Sequence[int]) -> None:
         """Do everything; all ranks do the same in the same order."""
@@ -77,15 +77,15 @@ class Rank:
         leaders = [sum(devices[:node]) for node in range(len(devices))]
         for pairs in rounds:
             self._exchange(pairs, leaders, size)
-        self._tell(done=self._rank)
-        self._slowest(0.0)  # nobody leaves while another is still at it
+        self._report("done")
+        self._slowest(0.0)  # no rank leaves before all are done
 
     def _reduce_all(self, sizes: Sequence[int]) -> int:
         """All-reduce each size (bytes) that the budget allows; return the largest."""
         done, typical = 0, 0.0
         for size in sizes:
             if done and typical * size / done > self._budget:
-                break  # by the smaller size's time, this one would take too long
+                break  # by the time of the smaller size, this one would take too long
             given = self._repeated([self._value(k, self._rank) for k in range(_PERIOD)], size)
             data = torch.empty_like(given)
 
@@ -96,16 +96,16 @@ class Rank:
             _, seconds = self._repeat(reduce)
             sums = [sum(self._value(k, r) for r in range(self._world)) for k in range(_PERIOD)]
             right = torch.equal(data, self._repeated(sums, size))
-            self._tell(sum=size, rank=self._rank, right=right)
+            self._report("summed", size=size, right=right)
             if self._rank == 0:
-                self._tell(all_reduce=size, rank=0, seconds=seconds)
+                self._report("all_reduced", size=size, seconds=seconds)
             done, typical = size, sorted(seconds)[len(seconds) // 2]
         return done
 
     def _exchange(
         self, pairs: Sequence[tuple[int, int]], leaders: Sequence[int], size: int
     ) -> None:
-        """Send `size` bytes both ways at once within each of these pairs of nodes, side by side."""
+        """Send `size` bytes both ways at once within each of these pairs of nodes, all pairs at once."""
         mine = [pair for pair in pairs if self._rank in (leaders[pair[0]], leaders[pair[1]])]
         out = torch.zeros(size // 4, device=self._device) if mine else None
         into = torch.empty_like(out) if out is not None else None
@@ -120,7 +120,7 @@ class Rank:
 
         own, _ = self._repeat(exchange)
         if mine:
-            self._tell(pair=mine[0], rank=self._rank, bytes=size, seconds=own)
+            self._report("exchanged", pair=mine[0], size=size, seconds=own)
 
     def _repeat(self, action: Callable[[], float]) -> tuple[list[float], list[float]]:
         """Return this rank's seconds and the slowest rank's, of as many trials as the budget allows."""
@@ -137,25 +137,25 @@ class Rank:
         return own, slowest
 
     def _slowest(self, seconds: float) -> float:
-        """Return the most that any rank gives, the same on each of them."""
+        """Return the maximum over all ranks, the same on each of them."""
         most = torch.tensor([seconds], dtype=torch.float64, device=self._device)
         dist.all_reduce(most, op=dist.ReduceOp.MAX)
         return float(most.item())
 
     def _timed(self, action: Callable[[], Any]) -> float:
-        self._settle()
+        self._synchronize()
         began = time.perf_counter()
         action()
-        self._settle()
+        self._synchronize()
         return time.perf_counter() - began
 
-    def _settle(self) -> None:
+    def _synchronize(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
     @staticmethod
     def _value(position: int, rank: int) -> int:
-        # Small whole numbers: their sum is exact in float32, in whatever order it is made.
+        # Small integers: their sum is exact in float32, in any order.
         return (position + _STRIDE * rank) % _PERIOD
 
     def _repeated(self, values: Sequence[int], size: int) -> torch.Tensor:
@@ -163,22 +163,23 @@ class Rank:
         row = torch.tensor(values, dtype=torch.float32, device=self._device)
         return row.repeat(count // _PERIOD + 1)[:count].contiguous()
 
-    def _tell(self, **words: Any) -> None:
+    def _report(self, kind: str, **fields: Any) -> None:
         # A line of its own, in one write, whatever else prints here.
-        os.write(1, f"\n{self._mark}{json.dumps(words)}\n".encode())
+        message = json.dumps({kind: {"rank": self._rank, **fields}})
+        os.write(1, f"\n{self._mark}{message}\n".encode())
 
 
 def main() -> None:
-    """Do the task within its bounds, whatever happens to the others and to the controller."""
+    """Do the task within its time limits, whatever happens to the others and to the controller."""
     task = json.loads(sys.argv[1])
-    # torch's own time-out, which says more, comes before this one, but not where packets are dropped.
-    faulthandler.dump_traceback_later(task["patience"] + _GRACE, exit=True)
-    others = take_place(task["devices"])
+    # torch's own timeout, which says more, comes before this one, but not if packets are dropped.
+    faulthandler.dump_traceback_later(task["join_timeout"] + _EXIT_DELAY, exit=True)
+    others = become_rank(task["devices"])
     torch.set_num_threads(1)
     rank = Rank(task)
     faulthandler.dump_traceback_later(task["limit"], exit=True)
     rank.measure(task["sizes"], task["rounds"], task["devices"])
-    dist.destroy_process_group()  # with no tensor of ours alive any more
+    dist.destroy_process_group()  # when no tensor of this script is alive any more
     raise SystemExit(max([abs(other.wait()) for other in others], default=0))
 
 

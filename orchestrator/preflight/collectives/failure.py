@@ -1,7 +1,7 @@
-"""Why a trial failed, from what its ranks and launchers said last: pure.
+"""Why a trial failed, from the last output of its ranks and launchers: pure.
 
-Most of what is said when a job breaks is the echo of another's end. What tells a cause of its own counts
-before that, and of what is left the exception before the stack beneath it.
+Most errors of a broken job are consequences of another process's end. An error with a cause of its own
+counts before those, and an exception before the stack after it.
 """
 
 from __future__ import annotations
@@ -14,26 +14,29 @@ from orchestrator.preflight.collectives.trial import Share
 
 _RANK = r"^(?:\[rank\d+\]: ?)?"  # before each line of a traceback, once torch knows the rank
 _EXCEPTION = re.compile(_RANK + r"[\w.]*(?:Error|Exception)\b")
-# An exception that says little: the cause is a line before it.
+# An exception that says little: the cause is on an earlier line.
 _VAGUE = re.compile(r"RuntimeError|torch\.distributed|NCCL")
-_LONGEST = 240
+_MAX_LINE = 240
 
 
 @dataclass(frozen=True)
 class Cause:
-    """What `text` in a rank's words means, and the check that tells more; an `echo` is another's end."""
+    """The meaning of a line with this `pattern`, and the check that has details.
 
-    text: re.Pattern[str]
+    It is `secondary` if it only follows the end of another process.
+    """
+
+    pattern: re.Pattern[str]
     meaning: str
     check: str | None
-    echo: bool = False
+    secondary: bool = False
 
 
-def _cause(text: str, meaning: str, check: str | None, *, echo: bool = False) -> Cause:
-    return Cause(re.compile(text, re.IGNORECASE), meaning, check, echo)
+def _cause(pattern: str, meaning: str, check: str | None, *, secondary: bool = False) -> Cause:
+    return Cause(re.compile(pattern, re.IGNORECASE), meaning, check, secondary)
 
 
-# The first that matches is taken: what is more exact stands first.
+# The first match counts, so exact patterns come first.
 CAUSES = (
     _cause(r"No module named '?torch\b", "there is no torch for its Python", "sw.versions"),
     _cause(_RANK + r"(ModuleNotFoundError|ImportError):"
@@ -50,30 +53,30 @@ CAUSES = (
     _cause(r"Connection refused", "a connection to another node was refused", "net.tcp"),
     _cause(r"No route to host|Network is unreachable", "another node cannot be reached", "net.tcp"),
     _cause(r"Connection (closed|reset) by|Broken pipe|Failed to recv|RendezvousClosed",
-           "another rank ended first", None, echo=True),
-    _cause(r"timed out|TimeoutError|^Timeout \(", "it waited for another node in vain", "net.tcp"),
+           "another rank ended first", None, secondary=True),
+    _cause(r"timed out|TimeoutError|^Timeout \(", "it timed out waiting for another node", "net.tcp"),
     _cause(r"connectFullMesh", "the ranks could not connect to each other", "net.tcp"),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong on one node: `meaning` where it is known, and the very words.
+    """What failed on one node: its `meaning`, if it is known, and the `line` of output.
 
-    `check` is the id of the check that tells more.
+    `check` is the id of the check that has details; `secondary` as for a Cause.
     """
 
     node: str
     meaning: str
-    said: str
+    line: str
     check: str | None
-    echo: bool
+    secondary: bool
 
 
 def failures(shares: Sequence[Share]) -> list[Failure]:
-    """Return what went wrong, in node order: without the echoes, unless there is nothing else."""
-    found = [_failure(share) for share in shares if share.failed and share.trouble is None]
-    return [failure for failure in found if not failure.echo] or found
+    """Return the failures in node order, without secondary ones unless there are no others."""
+    found = [_failure(share) for share in shares if share.failed and share.problem is None]
+    return [failure for failure in found if not failure.secondary] or found
 
 
 def _failure(share: Share) -> Failure:
@@ -82,27 +85,27 @@ def _failure(share: Share) -> Failure:
     vague = not errors or _VAGUE.search(errors[-1]) is not None
     for cause in CAUSES:
         for line in (*errors, *(lines if vague else ())):
-            if cause.text.search(line):
-                said = line[:_LONGEST]
-                return Failure(share.node, cause.meaning, said, cause.check, cause.echo)
-    said = (errors or lines or [""])[-1][:_LONGEST]
-    return Failure(share.node, describe_end(share), said, None, echo=False)
+            if cause.pattern.search(line):
+                line = line[:_MAX_LINE]
+                return Failure(share.node, cause.meaning, line, cause.check, cause.secondary)
+    line = (errors or lines or [""])[-1][:_MAX_LINE]
+    return Failure(share.node, describe_end(share), line, None, secondary=False)
 
 
 def _lines(share: Share) -> list[str]:
-    """Return what its ranks said, stderr first; what launchers said too, where no rank tells its end."""
+    """Return the output of its ranks, stderr first, and of launchers if no rank reports its end."""
     ranks, launchers = (
         [
             line
             for end in (".err", ".out")
-            for path in sorted(share.said)
+            for path in sorted(share.output)
             if path.startswith(kind) and path.endswith(end)
-            for line in share.said[path]
+            for line in share.output[path]
         ]
         for kind in ("rank-", "launcher")
     )
-    told = ranks and not all(end.succeeded for end in share.ranks.values())
-    return ranks if told else [*ranks, *launchers]
+    known = ranks and not all(end.succeeded for end in share.ranks.values())
+    return ranks if known else [*ranks, *launchers]
 
 
 def describe_end(share: Share) -> str:
@@ -112,4 +115,4 @@ def describe_end(share: Share) -> str:
             return f"rank {rank} {end.how}"
     if share.launcher is not None and not share.launcher.succeeded:
         return f"the launcher {share.launcher.how}"
-    return "it did not come to its end"
+    return "it did not finish"

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.preflight import collectives
 from orchestrator.preflight.collectives.task import AllReduced, Done, Exchanged, Summed, Task
-from orchestrator.preflight.collectives.trial import Ear
+from orchestrator.preflight.collectives.trial import OutputParser
 
 pytestmark = pytest.mark.torch
 
@@ -39,18 +39,24 @@ def test_where_only_the_node_is_told_it_starts_the_other_ranks_itself() -> None:
     task = Task("gloo", (2,), (1000, 4000), (), 0.05, 30, 50, MARK)
     done = run(task)
     assert done.returncode == 0, done.stderr.decode()
-    ear = Ear(MARK.encode())
-    ear.hear(done.stdout)
-    assert {word for word in ear.words if isinstance(word, Summed)} == {
+    parser = OutputParser(MARK.encode())
+    parser.feed(done.stdout)
+    assert {message for message in parser.messages if isinstance(message, Summed)} == {
         Summed(rank, size, right=True) for rank in (0, 1) for size in (1000, 4000)
     }
-    assert [word.size for word in ear.words if isinstance(word, AllReduced)] == [1000, 4000]
-    assert {word for word in ear.words if isinstance(word, Done)} == {Done(0), Done(1)}
-    assert not [word for word in ear.words if isinstance(word, Exchanged)]
+    assert [message.size for message in parser.messages if isinstance(message, AllReduced)] == [
+        1000,
+        4000,
+    ]
+    assert {message for message in parser.messages if isinstance(message, Done)} == {
+        Done(0),
+        Done(1),
+    }
+    assert not [message for message in parser.messages if isinstance(message, Exchanged)]
 
 
 def test_a_rank_that_waits_in_vain_ends_by_itself_and_says_where_it_was() -> None:
-    done = run(Task("gloo", (1, 1), (1000,), (), 0.05, patience=0, limit=30, mark=MARK))
+    done = run(Task("gloo", (1, 1), (1000,), (), 0.05, join_timeout=0, limit=30, mark=MARK))
     assert done.returncode == 1
     assert b"init_process_group" in done.stderr
     assert done.stdout == b""

@@ -14,16 +14,16 @@ from orchestrator.errors import LaunchError, PlanError
 from orchestrator.plan import Job
 from orchestrator.preflight.collectives.checks import CHECKS
 from orchestrator.preflight.collectives.failure import failures
-from orchestrator.preflight.collectives.measured import Gloo, Measured, Nccl
-from orchestrator.preflight.collectives.stage import require_a_way, why_not
+from orchestrator.preflight.collectives.measure import require_connectivity, why_not
+from orchestrator.preflight.collectives.result import Gloo, Nccl, Result
 from orchestrator.preflight.collectives.task import (
     AllReduced,
     Done,
     Exchanged,
     Joined,
+    Message,
     Summed,
     Task,
-    Word,
 )
 from orchestrator.preflight.collectives.trial import Share
 from orchestrator.preflight.interfaces import tournament
@@ -43,7 +43,7 @@ JUDGE = {check.id: partial(judge_check, check) for check in CHECKS}
 FAILED = ProcessEnd(1, None)
 
 
-def judged(at: Context, found: Measured, check: str = "coll.gloo") -> list[Finding]:
+def judged(at: Context, found: Result, check: str = "coll.gloo") -> list[Finding]:
     findings = JUDGE[check](replace(at, measured={type(found): found}))
     json.dumps([dict(finding.data) for finding in findings])
     return findings
@@ -72,7 +72,7 @@ def broken(**said: Sequence[str] | None) -> Gloo:
     shares = [
         Share(node)
         if lines is None
-        else Share(node, said={"rank-0.err": tuple(lines)}, ranks={0: FAILED})
+        else Share(node, output={"rank-0.err": tuple(lines)}, ranks={0: FAILED})
         for node, lines in said.items()
     ]
     return Gloo(world_size=len(said), shares=tuple(shares))
@@ -90,7 +90,7 @@ def test_one_node_has_nobody_to_talk_to_over_gloo() -> None:
     [
         ([0, 0], Job("train.py"), "no node has a GPU"),
         ([8, 0], Job("train.py"), "not every node has a GPU"),
-        ([1], Job("train.py"), "there is one rank only"),
+        ([1], Job("train.py"), "there is only one rank"),
     ],
 )
 def test_nccl_needs_a_gpu_on_every_node(gpus: list[int], job: Job, reason: str) -> None:
@@ -141,48 +141,48 @@ def test_a_way_that_is_known_to_be_blocked_is_not_waited_on(
     found = Reachability({way: Outcome(result, 0.1)}, main_port=shut)
     at = replace(make_context(2), measured={Reachability: found})
     if see is None:
-        require_a_way(at)
+        require_connectivity(at)
     else:
         with pytest.raises(LaunchError, match=f"see {see}"):
-            require_a_way(at)
+            require_connectivity(at)
 
 
 @pytest.mark.parametrize("check", ["nic.pick", "net.bind"])
 def test_nor_is_a_place_to_meet_that_there_is_not(check: str) -> None:
     with pytest.raises(LaunchError, match=f"see {check}"):
-        require_a_way(make_context(2, trouble={check: PlanError("why")}))
+        require_connectivity(make_context(2, trouble={check: PlanError("why")}))
 
 
 # -- what the ranks tell ---------------------------------------------------------------------------
 
 
-def collected(words: Mapping[str, Sequence[Word]]) -> Gloo:
-    at = make_context(len(words))
-    task = Task("gloo", (1,) * len(words), (MIB,), (((0, 1),),), 0.5, 60, 100, "m ")
-    shares = [Share(node, words=tuple(told)) for node, told in words.items()]
+def collected(messages: Mapping[str, Sequence[Message]]) -> Gloo:
+    at = make_context(len(messages))
+    task = Task("gloo", (1,) * len(messages), (MIB,), (((0, 1),),), 0.5, 60, 100, "m ")
+    shares = [Share(node, messages=tuple(own)) for node, own in messages.items()]
     return Gloo.collect(at.plan, task, shares)
 
 
-def told(rank: int, *, right: bool = True, seconds: float = 0.5) -> list[Word]:
-    words: list[Word] = [Joined(rank), Summed(rank, MIB, right)]
+def reports(rank: int, *, right: bool = True, seconds: float = 0.5) -> list[Message]:
+    messages: list[Message] = [Joined(rank), Summed(rank, MIB, right)]
     if rank == 0:
-        words.append(AllReduced(0, MIB, (0.5,)))
-    return [*words, Exchanged(rank, (0, 1), MIB, (seconds, 2 * seconds)), Done(rank)]
+        messages.append(AllReduced(0, MIB, (0.5,)))
+    return [*messages, Exchanged(rank, (0, 1), MIB, (seconds, 2 * seconds)), Done(rank)]
 
 
 def test_a_trial_is_complete_when_every_rank_has_done_everything() -> None:
-    found = collected({"node0": told(0), "node1": told(1)})
+    found = collected({"node0": reports(0), "node1": reports(1)})
     assert found.complete
-    assert (found.wrong, found.absent) == ({}, {})
+    assert (found.wrong, found.missing) == ({}, {})
 
 
 @pytest.mark.parametrize("kind", [Joined, Summed, Done])
-def test_without_a_word_of_one_rank_it_is_not(kind: type[Word]) -> None:
-    silent = [word for word in told(1) if kind is Joined or not isinstance(word, kind)]
+def test_without_a_word_of_one_rank_it_is_not(kind: type[Message]) -> None:
+    silent = [word for word in reports(1) if kind is Joined or not isinstance(word, kind)]
     silent = [] if kind is Joined else silent
-    found = collected({"node0": told(0), "node1": silent})
+    found = collected({"node0": reports(0), "node1": silent})
     assert not found.complete
-    assert found.absent == ({"node1": (1,)} if kind is Joined else {})
+    assert found.missing == ({"node1": (1,)} if kind is Joined else {})
 
 
 def test_nothing_reduced_is_not_complete() -> None:
@@ -191,20 +191,20 @@ def test_nothing_reduced_is_not_complete() -> None:
 
 
 def test_a_pair_is_as_fast_as_its_slower_side_at_its_best() -> None:
-    found = collected({"node0": told(0, seconds=0.25), "node1": told(1, seconds=0.5)})
+    found = collected({"node0": reports(0, seconds=0.25), "node1": reports(1, seconds=0.5)})
     assert found.pairs == {(0, 1): 2 * MIB}
     assert found.rates == {("node0", "node1"): 2 * MIB, ("node1", "node0"): 2 * MIB}
 
 
 def test_a_node_cannot_speak_for_pairs_that_are_not_its_own() -> None:
     lie = Exchanged(2, (0, 1), MIB, (1e-9,))
-    found = collected({"node0": told(0), "node1": told(1), "node2": [lie]})
+    found = collected({"node0": reports(0), "node1": reports(1), "node2": [lie]})
     assert found.pairs == {(0, 1): 2 * MIB}
-    assert collected({"node0": told(0), "node1": []}).pairs == {}, "one side alone says nothing"
+    assert collected({"node0": reports(0), "node1": []}).pairs == {}, "one side alone says nothing"
 
 
 def test_a_wrong_sum_fails_on_its_node_alone() -> None:
-    found = collected({"node0": told(0), "node1": told(1, right=False)})
+    found = collected({"node0": reports(0), "node1": reports(1, right=False)})
     findings = judged(make_context(2), found)
     assert brief(findings) == [("fail", "node1")]
     assert "sum" in findings[0].message
@@ -265,7 +265,7 @@ def test_nccl_is_held_against_the_link(share: float, status: Status) -> None:
 @pytest.mark.parametrize(("rate", "status"), [(0.5 * GB, "warn"), (0.1 * GB, "fail")])
 def test_a_node_that_is_slow_twice_is_named(rate: float, status: str) -> None:
     slow = all_pairs(4, GB, p02=rate, p12=rate, p23=rate)
-    findings = judged(make_context(4), well(4, pairs=slow, again={(0, 2): rate}))
+    findings = judged(make_context(4), well(4, pairs=slow, retested={(0, 2): rate}))
     assert brief(findings) == [(status, "node2"), ("pass", "node0,node1,node3")]
     remedy = findings[0].remedy
     assert remedy is not None
@@ -275,32 +275,32 @@ def test_a_node_that_is_slow_twice_is_named(rate: float, status: str) -> None:
 
 def test_the_third_of_three_is_named_too() -> None:
     slow = all_pairs(3, GB, p02=0.1 * GB, p12=0.1 * GB)
-    findings = judged(make_context(3), well(3, pairs=slow, again={(0, 2): 0.1 * GB}))
+    findings = judged(make_context(3), well(3, pairs=slow, retested={(0, 2): 0.1 * GB}))
     assert brief(findings)[0] == ("fail", "node2")
 
 
 def test_a_node_that_was_slow_once_was_busy() -> None:
     slow = all_pairs(4, GB, p02=0.5 * GB, p12=0.5 * GB, p23=0.5 * GB)
-    findings = judged(make_context(4), well(4, pairs=slow, again={(0, 2): 0.97 * GB}))
+    findings = judged(make_context(4), well(4, pairs=slow, retested={(0, 2): 0.97 * GB}))
     assert brief(findings) == [("pass", "node0,node1,node2,node3")]
 
 
 def test_gloo_is_forgiven_what_busy_cpus_make_of_it() -> None:
     slow = all_pairs(4, GB, p12=0.8 * GB)
-    assert brief(judged(make_context(4), well(4, pairs=slow, again={(1, 2): 0.8 * GB}))) == [
+    assert brief(judged(make_context(4), well(4, pairs=slow, retested={(1, 2): 0.8 * GB}))) == [
         ("pass", "node0,node1,node2,node3")
     ]
 
 
 def test_a_pair_is_named_where_only_the_pair_is_slow() -> None:
     slow = all_pairs(4, GB, p12=0.5 * GB)
-    findings = judged(make_context(4), well(4, pairs=slow, again={(1, 2): 0.5 * GB}))
+    findings = judged(make_context(4), well(4, pairs=slow, retested={(1, 2): 0.5 * GB}))
     assert brief(findings) == [("warn", "node1,node2"), ("pass", "node0,node3")]
 
 
 def test_who_reaches_most_of_the_link_is_not_slow_beside_faster_cpus() -> None:
     slow = all_pairs(4, 2 * GB, p02=GB, p12=GB, p23=GB)
-    findings = judged(on_links(10_000, 4), well(4, pairs=slow, again={(0, 2): GB}))
+    findings = judged(on_links(10_000, 4), well(4, pairs=slow, retested={(0, 2): GB}))
     assert brief(findings) == [("pass", "node0,node1,node2,node3")]
 
 
@@ -311,7 +311,7 @@ def test_a_link_that_came_down_to_less_than_the_others_is_slow_though_it_is_used
     down = (interface("eth0", "198.18.0.12/24", speed=1000),)
     facts = [replace(f, interfaces=down) if i == 2 else f for i, f in enumerate(at.facts)]
     at = replace(at, facts=tuple(facts))
-    assert brief(judged(at, well(4, pairs=slow, again={(0, 2): rate})))[0] == ("fail", "node2")
+    assert brief(judged(at, well(4, pairs=slow, retested={(0, 2): rate})))[0] == ("fail", "node2")
 
 
 def test_a_suspect_that_was_not_tried_again_is_no_pass() -> None:
@@ -396,18 +396,18 @@ def test_a_vague_exception_is_explained_by_what_stands_before_it() -> None:
 
 
 def test_a_launcher_speaks_for_ranks_that_never_began_and_only_then() -> None:
-    said = {"launcher.err": ("ModuleNotFoundError: No module named 'torch'",)}
-    (failure,) = failures([Share("node0", said=said, launcher=FAILED)])
+    output = {"launcher.err": ("ModuleNotFoundError: No module named 'torch'",)}
+    (failure,) = failures([Share("node0", output=output, launcher=FAILED)])
     assert failure.check == "sw.versions"
-    said = {"launcher.err": ("ConnectionError: Broken pipe",), "rank-0.err": ("ValueError: odd",)}
-    (failure,) = failures([Share("node0", said=said, ranks={0: FAILED}, launcher=FAILED)])
-    assert failure.said == "ValueError: odd"
+    output = {"launcher.err": ("ConnectionError: Broken pipe",), "rank-0.err": ("ValueError: odd",)}
+    (failure,) = failures([Share("node0", output=output, ranks={0: FAILED}, launcher=FAILED)])
+    assert failure.line == "ValueError: odd"
 
 
 def test_the_exception_counts_before_the_stack_beneath_it() -> None:
     lines = ["Traceback (most recent call last):", "ValueError: odd", "frame #1: main + 0x10"]
     (failure,) = failures(broken(node0=lines).shares)
-    assert failure.said == "ValueError: odd"
+    assert failure.line == "ValueError: odd"
     assert failure.meaning == "rank 0 exited with 1"
 
 
@@ -425,7 +425,7 @@ def test_a_launcher_that_ends_badly_is_told_where_no_rank_began() -> None:
 
 def test_who_never_joined_is_named_when_nobody_says_why() -> None:
     shares = (Share("node0"), Share("node1"))
-    (finding,) = judged(make_context(2), Gloo(world_size=2, shares=shares, absent={"node1": (1,)}))
+    (finding,) = judged(make_context(2), Gloo(world_size=2, shares=shares, missing={"node1": (1,)}))
     assert (finding.status, finding.nodes) == (Status.FAIL, ("node1",))
     assert "never joined" in finding.message
     (finding,) = judged(make_context(2), Gloo(world_size=2, shares=shares))
@@ -433,7 +433,7 @@ def test_who_never_joined_is_named_when_nobody_says_why() -> None:
 
 
 def test_a_node_that_was_lost_is_no_verdict_on_it() -> None:
-    lost = Share("node1", trouble="it was lost: node1: the connection broke")
+    lost = Share("node1", problem="it was lost: node1: the connection broke")
     findings = judged(make_context(2), Gloo(world_size=2, shares=(Share("node0"), lost)))
     assert brief(findings) == [("incomplete", "node1")]
 

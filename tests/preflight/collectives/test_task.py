@@ -17,13 +17,24 @@ from orchestrator.preflight.collectives.task import (
     Task,
     parse,
 )
-from orchestrator.preflight.collectives.trial import Ear
+from orchestrator.preflight.collectives.trial import OutputParser
 
 MARK = b"4f1c "
 LINES = 100
 
 KEYS = st.sampled_from(
-    ["joined", "done", "sum", "rank", "right", "all_reduce", "seconds", "pair", "bytes"]
+    [
+        "joined",
+        "done",
+        "summed",
+        "rank",
+        "right",
+        "all_reduced",
+        "exchanged",
+        "seconds",
+        "pair",
+        "size",
+    ]
 )
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -35,15 +46,18 @@ json_values = st.recursive(
 @pytest.mark.parametrize(
     ("line", "word"),
     [
-        ('{"joined": 2}', Joined(2)),
-        ('{"sum": 1048576, "rank": 1, "right": true}', Summed(1, 1048576, right=True)),
-        ('{"sum": 4, "rank": 1, "right": "yes"}', Summed(1, 4, right=False)),
-        ('{"all_reduce": 8, "rank": 0, "seconds": [0.5, 1]}', AllReduced(0, 8, (0.5, 1.0))),
+        ('{"joined": {"rank": 2}}', Joined(2)),
+        ('{"summed": {"rank": 1, "size": 1048576, "right": true}}', Summed(1, 1048576, right=True)),
+        ('{"summed": {"rank": 1, "size": 4, "right": "yes"}}', Summed(1, 4, right=False)),
         (
-            '{"pair": [0, 2], "rank": 2, "bytes": 8, "seconds": [0.5]}',
+            '{"all_reduced": {"rank": 0, "size": 8, "seconds": [0.5, 1]}}',
+            AllReduced(0, 8, (0.5, 1.0)),
+        ),
+        (
+            '{"exchanged": {"rank": 2, "pair": [0, 2], "size": 8, "seconds": [0.5]}}',
             Exchanged(2, (0, 2), 8, (0.5,)),
         ),
-        ('{"done": 0}', Done(0)),
+        ('{"done": {"rank": 0}}', Done(0)),
     ],
 )
 def test_each_line_of_the_script_is_a_word(line: str, word: object) -> None:
@@ -56,18 +70,18 @@ def test_each_line_of_the_script_is_a_word(line: str, word: object) -> None:
         "",
         "[]",
         "7",
-        '{"joined": -1}',
-        '{"joined": true}',
-        '{"joined": "2"}',
-        '{"joined": 1e400}',
-        '{"sum": 0, "rank": 0, "right": true}',
-        '{"all_reduce": 8, "rank": 0, "seconds": []}',
-        '{"all_reduce": 8, "rank": 0, "seconds": [0]}',
-        '{"all_reduce": 8, "rank": 0, "seconds": [NaN]}',
-        '{"all_reduce": 8, "rank": 0, "seconds": [Infinity]}',
-        '{"all_reduce": 8, "rank": 0, "seconds": ' + json.dumps([1.0] * 101) + "}",
-        '{"pair": [0], "rank": 0, "bytes": 8, "seconds": [1]}',
-        '{"pair": [0, 1, 2], "rank": 0, "bytes": 8, "seconds": [1]}',
+        '{"joined": {"rank": -1}}',
+        '{"joined": {"rank": true}}',
+        '{"joined": {"rank": "2"}}',
+        '{"joined": {"rank": 1e400}}',
+        '{"summed": {"rank": 0, "size": 0, "right": true}}',
+        '{"all_reduced": {"rank": 0, "size": 8, "seconds": []}}',
+        '{"all_reduced": {"rank": 0, "size": 8, "seconds": [0]}}',
+        '{"all_reduced": {"rank": 0, "size": 8, "seconds": [NaN]}}',
+        '{"all_reduced": {"rank": 0, "size": 8, "seconds": [Infinity]}}',
+        '{"all_reduced": {"rank": 0, "size": 8, "seconds": ' + json.dumps([1.0] * 101) + "}}",
+        '{"exchanged": {"rank": 0, "pair": [0], "size": 8, "seconds": [1]}}',
+        '{"exchanged": {"rank": 0, "pair": [0, 1, 2], "size": 8, "seconds": [1]}}',
         "[" * 10_000,
     ],
 )
@@ -79,23 +93,25 @@ def test_anything_else_is_refused(line: str) -> None:
 @given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()))
 def test_whatever_a_node_says_it_is_a_word_or_a_value_error(line: bytes) -> None:
     try:
-        word = parse(line)
+        message = parse(line)
     except ValueError:
         return
-    assert word.rank >= 0
+    assert message.rank >= 0
 
 
 def test_the_script_is_told_all_in_one_word() -> None:
     task = Task("gloo", (1, 2), (4, 8), (((0, 1),),), 0.5, 60.0, 100.0, "mark ")
-    told = json.loads(task.argument)
-    assert told["devices"] == [1, 2]
-    assert told["rounds"] == [[[0, 1]]]
-    assert told["mark"] == "mark "
+    argument = json.loads(task.argument)
+    assert argument["devices"] == [1, 2]
+    assert argument["rounds"] == [[[0, 1]]]
+    assert argument["mark"] == "mark "
 
 
 @given(
     st.lists(
-        st.sampled_from([b'4f1c {"done": 3}', b"4f1c nonsense", b"NCCL INFO", b"", b"\x1b[2J"])
+        st.sampled_from(
+            [b'4f1c {"done": {"rank": 3}}', b"4f1c nonsense", b"NCCL INFO", b"", b"\x1b[2J"]
+        )
     ),
     st.data(),
 )
@@ -104,20 +120,20 @@ def test_words_are_found_among_other_output_however_it_is_cut(
 ) -> None:
     stream = b"".join(line + b"\n" for line in lines)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=5)))
-    ear = Ear(MARK)
+    parser = OutputParser(MARK)
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-        ear.hear(stream[start:end])
-    assert ear.words == [Done(3)] * lines.count(b'4f1c {"done": 3}')
+        parser.feed(stream[start:end])
+    assert parser.messages == [Done(3)] * lines.count(b'4f1c {"done": {"rank": 3}}')
     others = [line for line in lines if line and b"done" not in line]
-    assert len(ear.last_lines) == min(len(others), LINES)
-    assert all(line.isprintable() for line in ear.last_lines)
+    assert len(parser.last_lines) == min(len(others), LINES)
+    assert all(line.isprintable() for line in parser.last_lines)
 
 
 def test_a_flood_is_not_kept() -> None:
-    ear = Ear(MARK)
+    parser = OutputParser(MARK)
     for _ in range(64):
-        ear.hear(b"x" * (1 << 16))
-    ear.hear(b"\n" + b"line\n" * 100_000 + b'4f1c {"done": 1}\n' * 10_000 + b"last")
-    assert len(ear.words) < 10_000
-    assert len(ear.last_lines) <= LINES + 1
-    assert ear.last_lines[-1] == "last"
+        parser.feed(b"x" * (1 << 16))
+    parser.feed(b"\n" + b"line\n" * 100_000 + b'4f1c {"done": {"rank": 1}}\n' * 10_000 + b"last")
+    assert len(parser.messages) < 10_000
+    assert len(parser.last_lines) <= LINES + 1
+    assert parser.last_lines[-1] == "last"

@@ -67,27 +67,27 @@ async def tried(*nodes: Node, limit: float = 30) -> tuple[Share, ...]:
 
 async def test_what_all_told_is_returned_in_node_order() -> None:
     first, second = await tried(
-        Node([output(0, b'4f1c {"done": 0}\n'), *WELL]),
-        Node([output(1, b"other\n4f1c "), output(1, b'{"done": 1}\n'), *WELL]),
+        Node([output(0, b'4f1c {"done": {"rank": 0}}\n'), *WELL]),
+        Node([output(1, b"other\n4f1c "), output(1, b'{"done": {"rank": 1}}\n'), *WELL]),
     )
-    assert (first.node, first.words) == ("node0", (Done(0),))
-    assert second.words == (Done(1),)
-    assert second.said == {"rank-1.out": ("other",)}
+    assert (first.node, first.messages) == ("node0", (Done(0),))
+    assert second.messages == (Done(1),)
+    assert second.output == {"rank-1.out": ("other",)}
     assert not first.failed
     assert not second.failed
 
 
 async def test_a_node_cannot_speak_for_ranks_of_another() -> None:
-    lies: list[Report] = [output(0, b'4f1c {"done": 1}\n'), failure(1), *WELL]
+    lies: list[Report] = [output(0, b'4f1c {"done": {"rank": 1}}\n'), failure(1), *WELL]
     first, _ = await tried(Node(lies), Node())
-    assert first.words == ()
+    assert first.messages == ()
     assert not first.failed
 
 
 async def test_a_node_has_no_more_streams_than_its_ranks_need() -> None:
     flood = [Chunk(f"attempt-0/rank-{n}.out", 0, 0.0, b"word\n") for n in range(1000)]
     (share,) = await tried(Node([*flood, *WELL]))
-    assert len(share.said) == 4
+    assert len(share.output) == 4
 
 
 @pytest.mark.parametrize("answer", [None, [], {"nothing": 1}, NodeError("node0", "disk full")])
@@ -95,25 +95,25 @@ async def test_nothing_is_started_where_the_script_cannot_be_put(answer: Any) ->
     good, bad = Node(), Node(put=answer)
     first, second = await tried(good, bad)
     assert "start" not in [*good.asked, *bad.asked]
-    assert first.trouble is None
-    assert second.trouble is not None
+    assert first.problem is None
+    assert second.problem is not None
 
 
 @pytest.mark.parametrize("answer", [None, {}, {"problem": "no python\x1b[2J"}])
 async def test_a_node_that_cannot_start_it_stops_the_others(
     answer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trial, "_SETTLE", 0.05)
+    monkeypatch.setattr(trial, "_FAILURE_DELAY", 0.05)
     first, second = await tried(Node([], hangs=True), Node(start=answer))
     assert not first.failed
-    assert second.trouble is not None
-    assert second.trouble.isprintable()
+    assert second.problem is not None
+    assert second.problem.isprintable()
 
 
 async def test_after_a_failure_the_others_have_a_moment_for_their_own_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(trial, "_SETTLE", 0.05)
+    monkeypatch.setattr(trial, "_FAILURE_DELAY", 0.05)
     first, second = await tried(Node([], hangs=True), Node([failure(1)], hangs=True))
     assert not first.failed
     assert second.ranks == {1: ProcessEnd(3, None)}
@@ -126,12 +126,12 @@ async def test_silence_lasts_no_longer_than_the_limit() -> None:
 
 async def test_a_supervisor_that_died_is_trouble() -> None:
     (share,) = await tried(Node([StatusReport("lost", None, ())]))
-    assert share.trouble is not None
+    assert share.problem is not None
 
 
 async def test_what_cannot_be_discarded_is_told() -> None:
     (share,) = await tried(Node(discard=NodeError("node0", "no answer")))
-    assert share.trouble == "it was lost: node0: no answer"
+    assert share.problem == "it was lost: node0: no answer"
 
 
 async def test_an_interrupted_trial_is_discarded_too() -> None:

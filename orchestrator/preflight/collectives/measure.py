@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from orchestrator.errors import LaunchError
 from orchestrator.plan import Network, Plan, make_plan
-from orchestrator.preflight.collectives.measured import Gloo, Measured, Nccl
+from orchestrator.preflight.collectives.result import Gloo, Nccl, Result
 from orchestrator.preflight.collectives.task import Task
 from orchestrator.preflight.collectives.trial import run_trial
 from orchestrator.preflight.interfaces import tournament
@@ -20,32 +20,28 @@ from orchestrator.preflight.script.imports import is_plain
 from orchestrator.remote.fleet import Fleet
 
 _SCRIPT = "all_reduce.py"
-_MOST_ROUNDS = 15  # in which up to 16 nodes meet everybody, and more of them 15 others each
+_MAX_ROUNDS = 15  # in which up to 16 nodes meet all others, and more of them 15 others each
 _BUDGET = 0.5  # seconds for the trials of one size, or of one round
-_JOIN_TIMEOUT = 45.0  # seconds for which a rank waits for the others
-_WORK = 40.0  # seconds for everything after that, on slow links too
-_MARGIN = 10.0  # seconds for launchers to begin and to end, and for ranks to give up by themselves
-_IMPORT = 30.0  # seconds for torch to be imported, from a slow file system
+_JOIN_TIMEOUT = 45.0  # seconds in which a rank waits for the others
+_WORK_TIMEOUT = 40.0  # seconds for everything after that, on slow links too
+_MARGIN = 10.0  # seconds for launchers to start and to end, and for ranks to give up by themselves
+_IMPORT_TIMEOUT = 30.0  # seconds to import torch from a slow file system
+
+M = TypeVar("M", bound=Result)
 
 
-M = TypeVar("M", bound=Measured)
-
-
-def why_not(kind: type[Measured], context: Context) -> str | None:
-    """Return why there is nothing to try here; None where there is."""
+def why_not(kind: type[Result], context: Context) -> str | None:
+    """Return why there is nothing to measure; None if there is something."""
     if is_plain(context):
         return "the job does not use torch"
     if kind is Gloo:
-        return "there is one node only" if len(context.plan.nodes) == 1 else None
-    without = [s.name for s in context.nodes if s.facts.gpus == 0]
+        return "there is only one node" if len(context.names) == 1 else None
+    without = [node for node in context.nodes if node.facts.gpus == 0]
     if without:
-        return (
-            "no node has a GPU"
-            if len(without) == len(context.names)
-            else "not every node has a GPU"
-        )
+        every = len(without) == len(context.names)
+        return "no node has a GPU" if every else "not every node has a GPU"
     if context.plan.world_size == 1:
-        return "there is one rank only"
+        return "there is only one rank"
     if len(context.names) > 1 and context.on_one_machine:
         return "all nodes are this machine, and share its GPUs"
     return None
@@ -54,16 +50,16 @@ def why_not(kind: type[Measured], context: Context) -> str | None:
 async def _measure(kind: type[M], fleet: Fleet, context: Context, advance: Advance) -> M:
     if why_not(kind, context) is not None:
         return kind()
-    require_a_way(context)
-    rounds = tournament.rounds(len(context.names), _MOST_ROUNDS)
+    require_connectivity(context)
+    rounds = tournament.rounds(len(context.names), _MAX_ROUNDS)
     found = await _try(kind, fleet, context, kind.byte_sizes, rounds, "first", advance)
     suspects = tournament.slow(found.pairs)
     if not found.complete or not suspects:
         return found
-    size = max(found.sizes, key=lambda done: done.size).size
+    size = max(found.sizes, key=lambda each: each.size).size
     rounds = tournament.retest(suspects, found.pairs)
     again = await _try(kind, fleet, context, (size,), rounds, "again", lambda name, well: None)
-    return replace(found, again=again.pairs)
+    return replace(found, retested=again.pairs)
 
 
 async def _try(
@@ -82,18 +78,18 @@ async def _try(
         sizes=sizes,
         rounds=tuple(rounds),
         budget=_BUDGET,
-        patience=_JOIN_TIMEOUT,
-        limit=_WORK,
+        join_timeout=_JOIN_TIMEOUT,
+        limit=_WORK_TIMEOUT,
         mark=f"{secrets.token_hex(8)} ",
     )
     plan = _plan(kind, context, name, task.argument)
     text = Path(__file__).with_name(_SCRIPT).read_text(encoding="utf-8")
-    limit = _IMPORT + _JOIN_TIMEOUT + _WORK + _MARGIN
+    limit = _IMPORT_TIMEOUT + task.join_timeout + task.limit + _MARGIN
     shares = await run_trial(fleet, plan, text, task.mark, limit, advance)
     return kind.collect(plan, task, shares)
 
 
-def _plan(kind: type[Measured], context: Context, name: str, argument: str) -> Plan:
+def _plan(kind: type[Result], context: Context, name: str, argument: str) -> Plan:
     """Return the plan of the job, with the script of the trial in place of its own."""
     plan, job = context.plan, context.job
     job = replace(
@@ -103,7 +99,7 @@ def _plan(kind: type[Measured], context: Context, name: str, argument: str) -> P
         module=False,
         program=False,
         devices=1 if kind is Gloo else job.devices,
-        # A trial that fails has failed.
+        # A trial that fails must not be restarted.
         launcher_arguments=context.launcher.without_restarts(job.launcher_arguments),
     )
     network = Network(
@@ -117,18 +113,18 @@ def _plan(kind: type[Measured], context: Context, name: str, argument: str) -> P
     return make_plan(run, hosts, context.facts, job, network, plan.main_port)
 
 
-def require_a_way(context: Context) -> None:
-    """Raise LaunchError where it is known that the ranks cannot meet: they would wait in vain."""
+def require_connectivity(context: Context) -> None:
+    """Raise LaunchError if the ranks are known to be unable to connect: they would time out."""
     for check in ("nic.pick", "net.bind"):
         if check in context.trouble:
-            raise LaunchError(f"there is no place for the ranks to meet: see {check}")
+            raise LaunchError(f"the ranks have no address to connect to: see {check}")
     found = context.find(Reachability)
     if isinstance(found, NoAnswer):
-        return  # nobody asked: the ranks will see
+        return  # not known: try
     if found.main_port is not None:
         raise LaunchError("main's port cannot be listened on: see net.bind")
     if not all(outcome.passed for outcome in found.outcomes.values()):
-        raise LaunchError("the way between the nodes is blocked: see net.tcp")
+        raise LaunchError("connections between the nodes are blocked: see net.tcp")
 
 
 GLOO: Measurement[Gloo] = Measurement(
