@@ -22,7 +22,7 @@ from benchkit.numbers import Result
 
 @dataclass(frozen=True)
 class Case:
-    """A benchmark, and how many times it repeats unless told."""
+    """A benchmark, and how many times it repeats by default."""
 
     run: Callable[[Lab, int], Result]
     runs: int
@@ -42,7 +42,7 @@ CASES = {
 
 DESCRIPTION = """\
 Measure what orch costs beside what people use, in a lab of real OpenSSH hosts on this machine.
-Contenders take turns, so that what else the machine does hits them alike. Needs root.
+Contenders take turns, so that what else the machine does affects all of them. Needs root.
 
 cases:
 """ + "".join(f"  {name:<12}{case.about}\n" for name, case in CASES.items())

@@ -127,7 +127,7 @@ def _sync(lab: Lab, hosts: list[str], job: Path) -> float:
     done = _launch(lab, hosts, job / "main.py")
     found = re.search(rb"sync (\d+\.\d+) s", done.head)
     if found is None:
-        raise BenchError(f"orch told of no sync: {done.head[:200]!r}")
+        raise BenchError(f"orch reported no sync: {done.head[:200]!r}")
     return float(found[1])
 
 

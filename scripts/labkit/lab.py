@@ -132,7 +132,7 @@ class Lab:
         kill([init for init in processes.inits(self.name) if init.pid == pid])
 
     def restart_sshd(self, node: str) -> None:
-        """Start a node's sshd again, or anew when it died; logins that are open go on."""
+        """Start a node's sshd again, or again when it died; open logins continue."""
         before = self.sshd_pid(node)
         os.kill(self.pid(node), signal.SIGHUP)
         self.wait_for_sshd(node, other_than=before)

@@ -199,7 +199,7 @@ def _end(name: str) -> set[Path]:
 
 
 def default_directory(name: str) -> Path:
-    """Where a lab keeps its files unless told."""
+    """Where a lab keeps its files by default."""
     return Path("/tmp") / f"orch-lab-{name}"
 
 

@@ -28,7 +28,7 @@ def address(index: int, *, net: int = 0) -> str:
 
 
 def mac(index: int, *, net: int = 0) -> str:
-    """The hardware address of a host's interface: known beforehand, also once it has vanished."""
+    """The hardware address of a host's interface: known in advance, also once it has vanished."""
     return f"02:00:c6:{0x12 + net:02x}:00:{_FIRST_HOST + index:02x}"
 
 
@@ -98,7 +98,7 @@ def unplug_commands(index: int) -> list[str]:
 def _neighbours(device: str, *, net: int, indices: Iterable[int]) -> list[str]:
     """Fixed neighbours: a host that vanishes is silence.
 
-    Looked up anew, it would be "no route to host" after three seconds, the easier case.
+    Looked up again, it would be "no route to host" after three seconds, the easier case.
     """
     return [
         f"neighbour add {address(i, net=net)} lladdr {mac(i, net=net)} dev {device} nud permanent"

@@ -1,4 +1,4 @@
-"""mkdocs: pages from outside docs/, and links that work in the checkout and on the site alike.
+"""mkdocs: pages from outside docs/, and links that work both in the checkout and on the site.
 
 In Markdown files a link is relative to its file in the checkout, as a forge shows it. On the site,
 README.md and the other pages of `OUTSIDE` have places of their own, so links to and from them are

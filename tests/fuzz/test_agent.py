@@ -1,6 +1,6 @@
 """Whatever an agent says, its controller ends with a value or an error that names the node.
 
-Conversations are those of a real agent (`corpus/agent/`, which `ORCH_RECORD=1` writes anew), changed here
+Conversations are those of a real agent (`corpus/agent/`, which `ORCH_RECORD=1` rewrites it), changed here
 and there, and lines made up from scratch. They are played to everything that asks an agent.
 """
 
@@ -111,7 +111,7 @@ def fleet_of(agent: Agent) -> Fleet:
 
 
 async def follow(agent: Agent, folder: Path) -> None:
-    """Follow until the connection is to be made anew, which cannot be."""
+    """Follow until the connection is to be made again, which cannot be."""
     record = record_in(folder, plan_of(2), log_limit=1_000_000)
     try:
         node = Follower(
@@ -295,7 +295,7 @@ async def test_flood_of_answers_nobody_asked_for_takes_no_memory_and_no_turns(
     await node.close()
 
 
-@pytest.mark.skipif("ORCH_RECORD" not in os.environ, reason="ORCH_RECORD=1 writes the corpus anew")
+@pytest.mark.skipif("ORCH_RECORD" not in os.environ, reason="ORCH_RECORD=1 rewrites the corpus")
 async def test_record_conversations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.fuzz.recording import record_all
 

@@ -76,13 +76,13 @@ def shown(view: DiagnosisView) -> None:
     for everything in (False, True):
         for row in rows(view, 100, everything=everything):
             assert is_harmless(paint(row, 100, colour=True))
-    told = json.dumps(describe(view), indent=2)
-    assert told.isascii()
-    json.loads(told, parse_constant=pytest.fail)  # NaN and Infinity are no JSON
+    reported = json.dumps(describe(view), indent=2)
+    assert reported.isascii()
+    json.loads(reported, parse_constant=pytest.fail)  # NaN and Infinity are no JSON
 
 
 def verdict(folder: Path, log: bytes, known: NodeEvidence) -> None:
-    """See that the verdict of a run whose rank printed this can be told."""
+    """See that the verdict of a run whose rank printed this can be reported."""
     file = folder / "n0" / "attempt-0" / "rank-0.err"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(log)
@@ -91,10 +91,17 @@ def verdict(folder: Path, log: bytes, known: NodeEvidence) -> None:
         "n0": NodeState("n0", {0: rank(0, end, 4.0), 1: rank(1, TERM, 5.0)}, ENDED),
         "n1": NodeState("n1", {2: rank(2, TERM, 5.0)}, ENDED),
     }
-    told = explain(plan_of(2, 1), nodes, FirstFailure("n0", 0, end), folder, known)
-    for text in (told.error, told.place, told.meaning, told.cause, told.fix, told.evidence):
+    reported = explain(plan_of(2, 1), nodes, FirstFailure("n0", 0, end), folder, known)
+    for text in (
+        reported.error,
+        reported.place,
+        reported.meaning,
+        reported.cause,
+        reported.fix,
+        reported.evidence,
+    ):
         assert text.isprintable()
-    assert all(is_harmless(line.encode()) for line in told.lines)
+    assert all(is_harmless(line.encode()) for line in reported.lines)
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)

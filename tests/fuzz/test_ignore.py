@@ -46,10 +46,10 @@ def see(file: bytes, names: list[bytes]) -> None:
 
 
 @given(file=FILES, name=st.binary(min_size=1, max_size=200))
-def test_any_file_speaks_of_any_name(file: bytes, name: bytes) -> None:
+def test_any_file_decides_about_any_name(file: bytes, name: bytes) -> None:
     see(file, [name, *NAMES])
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
-def test_a_nasty_file_speaks_of_names(path: Path) -> None:
+def test_a_nasty_file_decides_about_names(path: Path) -> None:
     see(path.read_bytes(), NAMES)

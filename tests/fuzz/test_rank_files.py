@@ -146,14 +146,14 @@ def test_odd_files_keep_no_rank_from_being_followed_to_its_end(
             full.parent.mkdir(parents=True, exist_ok=True)
             put(full)
     (directory / "status.json").write_text(json.dumps(STATUS))
-    told: list[events.Event] = []
+    reported: list[events.Event] = []
     record = record_in(root / "runs", plan_of(2), log_limit=None)
     pair = Pair(directory)
     follower = Follower(
         record.plan.nodes[0],
         cast(Any, FakeConnection(cast(Any, pair))),
         record,
-        told.append,
+        reported.append,
         lambda: None,
     )
     try:
@@ -164,7 +164,7 @@ def test_odd_files_keep_no_rank_from_being_followed_to_its_end(
     finally:
         record.close()
         shutil.rmtree(root, ignore_errors=True)
-    assert pair.follows == 1, "nothing was asked for anew"
-    assert [event for event in told if isinstance(event, events.NodeLost)] == []
-    warnings = [event.message for event in told if isinstance(event, events.Warned)]
+    assert pair.follows == 1, "nothing was asked for again"
+    assert [event for event in reported if isinstance(event, events.NodeLost)] == []
+    warnings = [event.message for event in reported if isinstance(event, events.Warned)]
     assert len(warnings) == len(set(warnings)) <= follow._MAX_ODD + 1

@@ -12,7 +12,7 @@ from labkit.lab import Lab
 
 from .orch import wait_until
 
-# The ranks add up a number again and again; one of them, in the middle of it, does as it is told.
+# The ranks add up a number again and again; one of them, in the middle of it, does as it is ordered.
 JOB = """
 import os, signal, sys, time
 import torch, torch.distributed as dist

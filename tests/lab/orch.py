@@ -34,7 +34,7 @@ def launch(
 
 
 class Launch:
-    """An `orch launch` that goes on while the test does."""
+    """An `orch launch` that runs while the test does."""
 
     def __init__(self, lab: Lab, *words: str | Path, inventory: Path | None = None) -> None:
         self.lab = lab
@@ -83,7 +83,7 @@ def _stream(stream: IO[bytes] | None) -> IO[bytes]:
 
 
 class Attach(Launch):
-    """An `orch attach` that goes on while the test does."""
+    """An `orch attach` that runs while the test does."""
 
     def __init__(self, lab: Lab, run: str, *words: str | Path) -> None:
         self.lab = lab
@@ -102,10 +102,10 @@ OBEYING = """
 import os, signal, subprocess, sys, time
 clinging = subprocess.Popen(["setsid", "sleep", "1001"])
 order = "/tmp/" + os.environ["ORCH_RUN"] + ".leave"
-def heed(*_):
-    print("told to stop", flush=True)
+def obey(*_):
+    print("asked to stop", flush=True)
     sys.exit(143)
-signal.signal(signal.SIGTERM, heed)
+signal.signal(signal.SIGTERM, obey)
 print("up", flush=True)
 number = 0
 while not os.path.exists(order):
@@ -144,15 +144,15 @@ def detached(lab: Lab, *words: str | Path, inventory: Path | None = None) -> str
     return run_name(done.stderr)
 
 
-def keepers(lab: Lab, run: str) -> list[int]:
-    """Return the pids, as seen from here, of who minds the run in the background."""
+def controllers(lab: Lab, run: str) -> list[int]:
+    """Return the pids, as seen from here, of the controllers of the run in the background."""
     return [p.pid for p in lab.processes("ctl") if p.argv[-1:] == [run] and "control" in p.argv]
 
 
 def wait_for_end(lab: Lab, run: str, seconds: float = 60) -> dict[str, Any]:
-    """Return run.json once it says that the run has ended and nobody minds the run any more."""
+    """Return run.json once it says that the run has ended and the run has no controller any more."""
     wait_until(lambda: record(lab, run)["state"] == "ended", seconds)
-    wait_until(lambda: keepers(lab, run) == [])
+    wait_until(lambda: controllers(lab, run) == [])
     return record(lab, run)
 
 

@@ -17,8 +17,8 @@ from labkit.lab import Lab
 
 from .orch import ORCH, wait_until, write
 
-# Each step writes SIZE bytes and then notes the time; no two are alike. On it goes until it is told that
-# it is enough.
+# Each step writes SIZE bytes and then notes the time; no two are the same. It continues until it learns
+# that it is enough.
 JOB = """
 import os, struct, sys, time
 size, folder, rank = int(sys.argv[1]), os.environ["ORCH_DIR"], os.environ["RANK"]
@@ -78,7 +78,7 @@ class Stepping:
     def __exit__(self, *_: object) -> None:
         self.enough()
         if self.process.poll() is None:
-            for _count in range(3):  # the third ends the wait for whoever does not read
+            for _count in range(3):  # the third ends the wait for a peer that does not read
                 self.process.send_signal(signal.SIGINT)
         self.process.wait(60)
 
@@ -107,7 +107,7 @@ class Stepping:
         data = b"".join(file.read_bytes() for file in self.folder(node).glob("steps-*"))
         return [when for (when,) in struct.iter_unpack("d", data[: len(data) // 8 * 8])]
 
-    def go_on(self, seconds: float) -> Stretch:
+    def run_for(self, seconds: float) -> Stretch:
         """Let time pass."""
         begin = time.monotonic()
         time.sleep(seconds)
@@ -125,7 +125,7 @@ class Stepping:
     def assert_no_rank_waited(self, calm: Stretch, trouble: Stretch) -> None:
         """Compare the steps in two stretches.
 
-        A rank that waits for somebody does so for as long as the trouble lasts, or at every step. A busy
+        A rank that waits for a reader does so for as long as the trouble lasts, or at every step. A busy
         machine does neither: the usual step is compared by its median, and the longest with the trouble.
         """
         assert trouble.end - trouble.begin > 4, "too short to show anything"
@@ -138,7 +138,7 @@ class Stepping:
 
     def _lengths(self, node: str, stretch: Stretch) -> list[float]:
         times = [t for t in self.steps(node) if stretch.begin <= t <= stretch.end]
-        # The ends too: a rank may have stood still from the beginning, or to the end.
+        # The ends too: a rank may have stood still from the start, or to the end.
         marks = [stretch.begin, *times, stretch.end]
         return [later - earlier for earlier, later in pairwise(marks)]
 

@@ -32,7 +32,7 @@ ARGUMENTS = [
     "-r",
 ]
 PROGRAM = """#!/bin/bash
-trap 'echo told; exit 9' TERM
+trap 'echo stopped; exit 9' TERM
 echo "rank $RANK of $WORLD_SIZE:" "$0" "$@"
 echo on stderr >&2
 [ "$RANK" = 1 ] && [ "$1" = fail ] && exit 7
@@ -95,7 +95,7 @@ def test_program_of_the_nodes_is_launched_by_its_name(lab3: Lab, tmp_path: Path)
     assert done.stdout.count("│ 2\n") == 2
 
 
-def test_program_that_cannot_start_is_told(lab3: Lab, tmp_path: Path) -> None:
+def test_program_that_cannot_start_is_reported(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "run.sh", "#!/no/such/interpreter\n")
     script.chmod(0o755)
     done = launch(lab3, "--launcher", "direct", "--nodes", "node0", "--nproc", "1", script)

@@ -1,4 +1,4 @@
-"""Launches on nodes that other runs use: told, stopped by name, or waited for in a line."""
+"""Launches on nodes that other runs use: reported, stopped by name, or waited for in a line."""
 
 from __future__ import annotations
 

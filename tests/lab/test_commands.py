@@ -70,7 +70,7 @@ def test_nodes_that_are_dead_or_lack_python_hide_no_other(
     assert "orch: node0" not in done.stderr
 
 
-def test_two_names_of_one_machine_are_told(lab3: Lab, tmp_path: Path) -> None:
+def test_two_names_of_one_machine_are_reported(lab3: Lab, tmp_path: Path) -> None:
     inventory = tmp_path / "hosts.yaml"
     twice = f"  - {{name: again, address: {lab3.address('node0')}, port: 22}}\n"
     inventory.write_text(lab3.inventory.read_text() + twice)
@@ -113,7 +113,7 @@ def test_a_command_ends_with_its_connection(lab3: Lab, number: int) -> None:
         wait_until(lambda node=node: ["sleep", "4321"] not in commands(lab3, node))  # type: ignore[misc]
 
 
-def test_a_host_that_is_lost_is_told_and_the_others_go_on(make_lab: MakeLab) -> None:
+def test_a_host_that_is_lost_is_reported_and_the_others_continue(make_lab: MakeLab) -> None:
     lab = make_lab(2)
     # The parent of its parent is the sshd that serves this connection.
     kill = "kill -KILL $(awk '/^PPid/ {print $2}' /proc/$PPID/status); sleep 100"

@@ -17,7 +17,7 @@ from labkit.lab import Lab
 from orchestrator.control.restarts import FAILED_UNSEEN
 from orchestrator.runs.lock import find_controller
 
-from .orch import ORCH, keepers, orch, processes_of_runs, run_name, wait_until, write
+from .orch import ORCH, controllers, orch, processes_of_runs, run_name, wait_until, write
 
 pytestmark = pytest.mark.lab
 
@@ -104,7 +104,7 @@ class Place:
         return sum(f"attempt {number}" in path.read_text() for path in found)
 
     def kill_controller(self) -> None:
-        (controller,) = keepers(self._lab, self.folder.name)
+        (controller,) = controllers(self._lab, self.folder.name)
         os.kill(controller, signal.SIGKILL)
         wait_until(lambda: find_controller(self.folder) is None)
 

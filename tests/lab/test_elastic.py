@@ -1,4 +1,4 @@
-"""torchrun itself goes on without nodes that are lost, while enough of them are left."""
+"""torchrun itself continues without nodes that are lost, while enough of them are left."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from labkit.lab import Lab
 
 from .orch import (
     Launch,
+    controllers,
     copies,
     detached,
-    keepers,
     latest,
     launch,
     orch,
@@ -236,14 +236,14 @@ def test_a_host_that_is_shut_down_leaves(lab: Lab, job: Path) -> None:
 
 
 @thorough
-def test_a_keeper_does_it_for_a_controller_that_is_gone(lab: Lab, job: Path) -> None:
+def test_background_controller_replaces_one_that_is_gone(lab: Lab, job: Path) -> None:
     run = detached(lab, "--elastic", "1:3", *QUICK, job)
     wait_for_copies(lab, run, 3, "round of 3 goes")
-    (keeper,) = keepers(lab, run)
-    os.kill(keeper, signal.SIGKILL)
-    wait_until(lambda: keepers(lab, run) == [])
+    (controller,) = controllers(lab, run)
+    os.kill(controller, signal.SIGKILL)
+    wait_until(lambda: controllers(lab, run) == [])
     lab.vanish("node2")
-    assert orch(lab, "status", run).returncode == 0  # it has the run minded again
+    assert orch(lab, "status", run).returncode == 0  # it starts a controller again
     wait_for_copies(lab, run, 2, "round of 2 goes", 90)
     let_end(lab)
     assert wait_for_end(lab, run)["summary"] == "all 2 ranks succeeded, without node2"
@@ -251,7 +251,7 @@ def test_a_keeper_does_it_for_a_controller_that_is_gone(lab: Lab, job: Path) -> 
 
 
 @thorough
-def test_a_host_that_comes_back_too_late_is_told_to_stop(lab: Lab, job: Path) -> None:
+def test_a_host_that_comes_back_too_late_is_reported_to_stop(lab: Lab, job: Path) -> None:
     with Launch(lab, "--elastic", "1:3", *QUICK, job) as running:
         running.wait_for_lines(3, "round of 3 goes")
         link = ["ip", "link", "set", "eth0"]

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.lab
 
 DIRECT = ("--launcher", "direct", "--preflight", "off")
 
-# Each rank writes a checkpoint, which only its own node has, and goes on until it is told to leave.
+# Each rank writes a checkpoint, which only its own node has, and continues until it is asked to leave.
 WRITING = """
 import os, sys, time
 rank = int(os.environ["RANK"])
@@ -101,7 +101,7 @@ def test_a_fetch_that_is_killed_is_completed_by_the_next(lab3: Lab, tmp_path: Pa
     assert not (out / ".orch-partial").exists()
 
 
-def test_a_disk_that_fills_here_is_told_and_loses_nothing(lab3: Lab, tmp_path: Path) -> None:
+def test_a_disk_that_fills_here_is_reported_and_loses_nothing(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "fetch-full", "t.py", WRITING)
     done = launch(lab3, *DIRECT, "--nodes", "node0", script, str(12 << 20))
     disk = tmp_path / "disk"

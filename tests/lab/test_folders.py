@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from labkit.lab import Lab
 
-from .orch import ORCH, agents, keepers, launch, orch, processes_of_runs, run_name, write
+from .orch import ORCH, agents, controllers, launch, orch, processes_of_runs, run_name, write
 
 pytestmark = pytest.mark.lab
 
@@ -73,9 +73,7 @@ def test_agent_in_a_folder_of_others_is_not_started(
     assert launch(lab3, "--launcher", "direct", script).returncode == 0
 
 
-def test_run_that_somebody_put_there_starts_nothing_on_any_machine(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_run_of_another_user_starts_nothing_on_any_machine(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "hello.py", HELLO)
     done = launch(lab3, "--launcher", "direct", "--restarts", "3", script)
     assert done.returncode == 0, done.stderr
@@ -96,7 +94,7 @@ def test_run_that_somebody_put_there_starts_nothing_on_any_machine(
             done = orch(lab3, "status", planted)
             assert done.returncode != 0
             assert f"run {planted} is ignored: {whose} belongs to uid {OTHER}" in done.stderr
-            assert keepers(lab3, planted) == []
+            assert controllers(lab3, planted) == []
             assert processes_of_runs(lab3, planted) == []
             assert not (folder / "controller.log").exists()
             assert "1 run left out: " in orch(lab3, "runs").stderr

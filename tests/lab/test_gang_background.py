@@ -1,4 +1,4 @@
-"""A run whose terminal is gone is still a gang: orch minds it in the background."""
+"""A run whose terminal is gone is still a gang: a controller in the background has it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from .orch import (
     Attach,
     Launch,
     agent_pids,
+    controllers,
     detached,
-    keepers,
     latest,
     orch,
     order_to_leave,
@@ -109,11 +109,11 @@ def _others(lab3: Lab) -> None:
 
 
 def ends_as_a_gang(lab: Lab, run: str) -> None:
-    """Have one rank fail, and see that all end, by who minds them in the background."""
-    (keeper,) = keepers(lab, run)
-    assert os.getsid(keeper) == keeper
+    """Have one rank fail, and see that all end, by the background controller."""
+    (controller,) = controllers(lab, run)
+    assert os.getsid(controller) == controller
     open_files = set()
-    for path in Path(f"/proc/{keeper}/fd").iterdir():
+    for path in Path(f"/proc/{controller}/fd").iterdir():
         with suppress(FileNotFoundError):  # it has just closed it
             open_files.add(str(path.readlink()))
     assert not [name for name in open_files if name.startswith(("pipe:", "/dev/pts", "/dev/tty"))]
@@ -124,11 +124,11 @@ def ends_as_a_gang(lab: Lab, run: str) -> None:
     assert unlike(lab, run) == []
     for node in ("node0", "node2"):
         (out,) = (lab.files(node) / "home/.local/state/orch/runs" / run).glob("*/*/rank-*.out")
-        assert out.read_text().endswith("told to stop\n")
+        assert out.read_text().endswith("asked to stop\n")
     wait_until(lambda: agent_pids(lab) <= OTHERS)
 
 
-def test_a_detached_run_is_minded_to_its_end(lab3: Lab, tmp_path: Path) -> None:
+def test_a_detached_run_is_controlled_to_its_end(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     run = detached(lab3, "--launcher", "direct", script)
     wait_for_copies(lab3, run, 3, "up\n")
@@ -145,7 +145,7 @@ def test_a_detached_run_ends_well(lab3: Lab, tmp_path: Path) -> None:
     assert unlike(lab3, run) == []
 
 
-def test_whoever_reads_a_detached_launch_is_not_held_up(lab3: Lab, tmp_path: Path) -> None:
+def test_reader_of_a_detached_launch_is_not_held_up(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     given = ["-i", str(lab3.inventory), "--detach", "--launcher", "direct", str(script)]
     words = [*ORCH, "launch", *given]
@@ -203,7 +203,7 @@ def test_under_nohup_the_terminal_is_not_missed(lab3: Lab, tmp_path: Path) -> No
         run = latest(lab3)
         wait_for_copies(lab3, run, 3, "line 50\n")
         assert process.poll() is None
-        assert keepers(lab3, run) == []
+        assert controllers(lab3, run) == []
         order_to_leave(lab3, run, 0)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
@@ -211,7 +211,7 @@ def test_under_nohup_the_terminal_is_not_missed(lab3: Lab, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("command", ["attach", "logs"])
-def test_whoever_looks_at_a_run_that_nobody_minds_has_it_minded(
+def test_looking_at_a_run_without_controller_starts_one(
     lab3: Lab, tmp_path: Path, command: str
 ) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
@@ -220,22 +220,22 @@ def test_whoever_looks_at_a_run_that_nobody_minds_has_it_minded(
         running.process.kill()
         running.end()
     run = run_name(running.err)
-    assert keepers(lab3, run) == []
+    assert controllers(lab3, run) == []
     if command == "attach":
         with Attach(lab3, run) as looking:
-            wait_until(lambda: keepers(lab3, run) != [])
+            wait_until(lambda: controllers(lab3, run) != [])
             ends_as_a_gang(lab3, run)
             assert looking.end() == 3
     else:
         pipe = subprocess.PIPE
         with lab3.popen([*ORCH, "logs", "-f", run], stdout=pipe, stderr=pipe) as reading:
-            wait_until(lambda: keepers(lab3, run) != [])
+            wait_until(lambda: controllers(lab3, run) != [])
             ends_as_a_gang(lab3, run)
             out, err = reading.communicate(timeout=30)
-            assert out.count(b"told to stop") == 2, (out, err)
+            assert out.count(b"asked to stop") == 2, (out, err)
 
 
-def test_stop_ends_a_run_that_nobody_minds(lab3: Lab, tmp_path: Path) -> None:
+def test_stop_ends_a_run_without_controller(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     with Launch(lab3, "--launcher", "direct", script) as running:
         running.wait_for_lines(3, "│ line 1")
@@ -250,7 +250,9 @@ def test_stop_ends_a_run_that_nobody_minds(lab3: Lab, tmp_path: Path) -> None:
     assert unlike(lab3, run) == []
 
 
-def test_an_embedded_cluster_is_minded_too(make_lab: Callable[..., Lab], tmp_path: Path) -> None:
+def test_an_embedded_cluster_has_a_controller_too(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
     lab = make_lab(1)
     script = write(tmp_path / "job", "obey.py", OBEYING)
     done = orch(lab, "launch", "--local", "2", "--detach", "--launcher", "direct", script)

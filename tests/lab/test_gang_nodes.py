@@ -17,8 +17,8 @@ from .orch import (
     OBEYING,
     Attach,
     Launch,
+    controllers,
     detached,
-    keepers,
     order_to_leave,
     processes_of_runs,
     record,
@@ -45,11 +45,11 @@ def cut(lab: Lab, *nodes: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def mend(lab: Lab) -> None:
+def reconnect(lab: Lab) -> None:
     assert lab.run(["nft", "delete", "table", "inet", "cut"]).returncode == 0
 
 
-def told(lab: Lab, run: str, kind: str) -> list[dict[str, Any]]:
+def recorded(lab: Lab, run: str, kind: str) -> list[dict[str, Any]]:
     """Return the events of this kind that the run's controllers noted."""
     log = lab.home / ".local/state/orch/runs" / run / "events.jsonl"
     events = [json.loads(line) for line in log.read_text().splitlines()]
@@ -94,7 +94,7 @@ def test_what_a_node_that_was_given_up_still_runs_ends_when_it_is_back(
     assert unlike(lab, run) == []
 
 
-def test_a_node_that_only_orch_does_not_reach_goes_on(
+def test_a_node_that_only_orch_does_not_reach_continues(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(3)
@@ -102,20 +102,20 @@ def test_a_node_that_only_orch_does_not_reach_goes_on(
     run = detached(lab, *QUICK, script)
     wait_for_copies(lab, run, 3, "line 5\n")
     cut(lab, "node1")
-    wait_until(lambda: told(lab, run, "Warned") != [], 60)
+    wait_until(lambda: recorded(lab, run, "Warned") != [], 60)
     time.sleep(8)  # more than two further time-outs, in which nothing may happen
-    (warning,) = told(lab, run, "Warned")
+    (warning,) = recorded(lab, run, "Warned")
     assert "node1 cannot be reached from here, but node" in warning["message"]
-    assert len(told(lab, run, "NodeLost")) == 1
+    assert len(recorded(lab, run, "NodeLost")) == 1
     assert record(lab, run)["state"] == "running"
-    mend(lab)
-    wait_until(lambda: told(lab, run, "NodeBack") != [], 60)
+    reconnect(lab)
+    wait_until(lambda: recorded(lab, run, "NodeBack") != [], 60)
     order_to_leave(lab, run, 0)
     assert wait_for_end(lab, run)["exit_code"] == 0
     assert unlike(lab, run) == []
 
 
-def test_a_run_goes_on_while_orch_reaches_nobody(
+def test_a_run_continues_while_orch_reaches_nobody(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(2)
@@ -123,23 +123,23 @@ def test_a_run_goes_on_while_orch_reaches_nobody(
     run = detached(lab, *QUICK, script)
     wait_for_copies(lab, run, 2, "line 5\n")
     cut(lab, *lab.nodes)
-    wait_until(lambda: len(told(lab, run, "NodeLost")) == 2, 60)
+    wait_until(lambda: len(recorded(lab, run, "NodeLost")) == 2, 60)
     time.sleep(8)  # more than two time-outs, in which nothing may happen
-    assert told(lab, run, "Stopping") == []
-    assert told(lab, run, "Warned") == []
+    assert recorded(lab, run, "Stopping") == []
+    assert recorded(lab, run, "Warned") == []
     assert record(lab, run)["state"] == "running"
-    mend(lab)
-    wait_until(lambda: len(told(lab, run, "NodeBack")) == 2, 60)
+    reconnect(lab)
+    wait_until(lambda: len(recorded(lab, run, "NodeBack")) == 2, 60)
     order_to_leave(lab, run, 0)
     assert wait_for_end(lab, run)["exit_code"] == 0
     assert unlike(lab, run) == []
 
 
 def test_a_lease_ends_a_run_that_hears_of_no_controller(lab3: Lab, tmp_path: Path) -> None:
-    # One rank on each node does as it is told, one is deaf.
+    # One rank on each node obeys, one is deaf.
     source = OBEYING.replace("signal.signal(", "os.environ['LOCAL_RANK'] == '0' and signal.signal(")
     deaf = source + "\n"
-    deaf = deaf.replace("def heed", "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ndef heed")
+    deaf = deaf.replace("def obey", "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ndef obey")
     script = write(tmp_path / "job", "obey.py", deaf)
     words = ("--launcher", "direct", "--nproc", "2", "--grace", "1")
     run = detached(lab3, *words, "--lease", "3", script)
@@ -147,21 +147,21 @@ def test_a_lease_ends_a_run_that_hears_of_no_controller(lab3: Lab, tmp_path: Pat
     wait_for_copies(lab3, run, 6, "line 500\n")  # three leases, and more
     assert record(lab3, run)["state"] == "running"
     for name in (run, other):
-        (keeper,) = keepers(lab3, name)
-        os.kill(keeper, signal.SIGKILL)
+        (controller,) = controllers(lab3, name)
+        os.kill(controller, signal.SIGKILL)
     wait_until(lambda: processes_of_runs(lab3, run) == [], 30)
     for node in lab3.nodes:
         folder = lab3.files(node) / "home/.local/state/orch/runs" / run / node
         wait_until(lambda: json.loads((folder / "status.json").read_text())["state"] == "ended")  # noqa: B023
         status = json.loads((folder / "status.json").read_text())
         assert status["stopped"] == "lease-expired"
-        ends = [path.read_text().endswith("told to stop\n") for path in folder.glob("*/*.out")]
+        ends = [path.read_text().endswith("asked to stop\n") for path in folder.glob("*/*.out")]
         assert sorted(ends) == [False, True]
     # Without a lease it lives on.
-    wait_until(lambda: keepers(lab3, other) == [])
+    wait_until(lambda: controllers(lab3, other) == [])
     ranks = [argv for _, argv in processes_of_runs(lab3, other) if argv[-1].endswith("obey.py")]
     assert len(ranks) == 6
-    # Who looks now is told why it ended.
+    # A command that looks now reports why it ended.
     with Attach(lab3, run) as looking:
         assert looking.end() == 1
         assert "no contact with a controller for 3 s" in looking.err

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.lab
 QUICK = ["--preflight", "off", "--launcher", "direct", "--output", "raw"]
 
 
-def test_rank_that_leaves_odd_files_is_stopped_at_its_time_and_told_of(
+def test_rank_that_leaves_odd_files_is_stopped_at_its_time_and_reported(
     lab3: Lab, tmp_path: Path
 ) -> None:
     script = write(
@@ -94,7 +94,7 @@ if os.environ["RANK"] == "0":
     assert time.monotonic() - began < 60
 
 
-def test_run_that_reaches_its_log_limit_goes_on_to_its_own_end(lab3: Lab, tmp_path: Path) -> None:
+def test_run_that_reaches_its_log_limit_continues_to_its_own_end(lab3: Lab, tmp_path: Path) -> None:
     script = write(
         tmp_path / "job",
         "flood.py",

@@ -42,9 +42,9 @@ def test_a_rank_that_prints_what_cannot_be_is_explained_and_diagnosed(
     assert done.returncode == 1 and "rank 1 on node1 exited with 1" in done.stderr
     run = run_name(done.stderr)
     assert record(lab3, run)["verdict"]["error"] == "ValueError: ? is no batch"
-    told = orch(lab3, "diagnose", run, "--output", "json")
-    assert told.returncode == 0, told.stderr
-    assert json.loads(told.stdout, parse_constant=pytest.fail)["verdict"] == "disk.full"
+    done = orch(lab3, "diagnose", run, "--output", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout, parse_constant=pytest.fail)["verdict"] == "disk.full"
     for words in (["diagnose", run, "--all"], ["status", run], ["logs", run]):
         shown = orch(lab3, *words)
         assert "Traceback" not in shown.stderr, words

@@ -412,7 +412,7 @@ def test_an_up_that_fails_cleans_up_and_says_where() -> None:
     assert not life.default_directory(name).exists()
 
 
-def test_down_leaves_a_strangers_directory_alone(tmp_path: Path) -> None:
+def test_down_leaves_a_foreign_directory_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
     with pytest.raises(LabError, match="not a lab's directory"):
         life.down(f"test-{os.getpid()}-none", dir=tmp_path)

@@ -276,7 +276,7 @@ def test_the_exit_code_is_the_jobs_own(
 
 
 @pytest.mark.torch
-def test_a_launcher_that_cannot_start_is_told(lab3: Lab, tmp_path: Path) -> None:
+def test_a_launcher_that_cannot_start_is_reported(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "x.py", WHO)
     done = launch(lab3, "--launcher-arg=--no-such-option", script)
     assert done.returncode == 2

@@ -16,9 +16,9 @@ from .orch import (
     ORCH,
     Attach,
     Launch,
+    controllers,
     copies,
     detached,
-    keepers,
     latest,
     orch,
     order_to_leave,
@@ -80,7 +80,7 @@ def test_ten_runs_at_once_have_nothing_to_do_with_each_other(lab3: Lab, tmp_path
         assert (ended["exit_code"], ended["summary"]) == (0, "all 3 ranks succeeded")
         said = [path.read_text() for path in copies(lab3, run).glob("*/*/rank-*.out")]
         assert [text.count("leaving with 0") for text in said] == [1, 1, 1]
-        assert not [text for text in said if "told to stop" in text]
+        assert not [text for text in said if "asked to stop" in text]
     for run in runs:
         assert unlike(lab3, run) == []
         assert processes_of_runs(lab3, run) == []
@@ -166,9 +166,9 @@ def test_torn_records_are_passed_over(lab3: Lab, tmp_path: Path) -> None:
     empty = detached(lab3, "--launcher", "direct", script)
     for run in (torn, empty):
         wait_for_copies(lab3, run, 3, "line 20\n")
-        (keeper,) = keepers(lab3, run)
-        os.kill(keeper, signal.SIGKILL)
-        wait_until(lambda: keepers(lab3, run) == [])  # noqa: B023
+        (controller,) = controllers(lab3, run)
+        os.kill(controller, signal.SIGKILL)
+        wait_until(lambda: controllers(lab3, run) == [])  # noqa: B023
     log = folder(lab3, torn) / "events.jsonl"
     os.truncate(log, log.stat().st_size - 7)
     for index in (folder(lab3, torn) / "logs").glob("*/index"):

@@ -1,4 +1,4 @@
-"""The mistakes of somebody's first hour that only a node can tell of: where, what, and what to do."""
+"""The mistakes of a first hour that only a node can report: where, what, and what to do."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def unresolved(inventory: str) -> str:
         ),
     ],
 )
-def test_host_that_is_described_wrongly_is_told(
+def test_host_that_is_described_wrongly_is_reported(
     lab3: Lab, tmp_path: Path, edit: Edit, says: tuple[str, ...]
 ) -> None:
     inventory = tmp_path / "hosts.yaml"
@@ -79,12 +79,12 @@ def test_host_that_is_described_wrongly_is_told(
     answered(done.returncode, 125, done.stderr, says)
 
 
-def test_module_that_the_nodes_lack_is_told_before_the_start(lab3: Lab, tmp_path: Path) -> None:
+def test_module_that_the_nodes_lack_is_reported_before_the_start(lab3: Lab, tmp_path: Path) -> None:
     done = launched(lab3, tmp_path, "import nosuchmodule\n")
     answered(done.returncode, 125, done.stderr, ("nosuchmodule", "train.py:1"))
 
 
-def test_script_that_is_no_python_is_told_with_its_line(lab3: Lab, tmp_path: Path) -> None:
+def test_script_that_is_no_python_is_reported_with_its_line(lab3: Lab, tmp_path: Path) -> None:
     done = launched(lab3, tmp_path, "def train(:\n    pass\n")
     assert done.returncode != 0
     answered(done.returncode, done.returncode, done.stderr, ("train.py", "line 1"))
@@ -99,7 +99,9 @@ def launched(lab: Lab, folder: Path, text: str) -> subprocess.CompletedProcess[s
     )  # fmt: skip
 
 
-def test_host_key_that_is_not_known_is_told_with_its_fingerprint(lab3: Lab, tmp_path: Path) -> None:
+def test_host_key_that_is_not_known_is_reported_with_its_fingerprint(
+    lab3: Lab, tmp_path: Path
+) -> None:
     known = lab3.home / ".ssh/known_hosts"
     kept = known.read_text()
     try:
@@ -120,7 +122,7 @@ def test_file_that_the_script_does_not_find_is_the_cause(lab3: Lab, tmp_path: Pa
     answered(done.returncode, 1, done.stderr, ("data/train.bin", "No such file or directory"))
 
 
-def test_main_port_that_is_taken_is_told_with_who_has_it(lab3: Lab, tmp_path: Path) -> None:
+def test_main_port_that_is_taken_is_reported_with_who_has_it(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "project", "train.py", "print('hello')\n")
     listening = lab3.popen(["python3", "-c", _LISTEN], node="node0", stdout=-1)
     try:
@@ -141,7 +143,7 @@ time.sleep(100)
 """
 
 
-def test_working_folder_that_cannot_be_made_is_told(lab3: Lab, tmp_path: Path) -> None:
+def test_working_folder_that_cannot_be_made_is_reported(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "project", "train.py", "print('hello')\n")
     done = orch(lab3, "launch", "-i", lab3.inventory, "--workdir", "/proc/none", script)
     answered(done.returncode, 125, done.stderr, ("/proc/none cannot be used", "set `workdir:`"))

@@ -34,9 +34,9 @@ table inet cut {
 def test_after_orch_was_killed_its_logs_come_with_orch_logs(lab3: Lab, tmp_path: Path) -> None:
     shown = tmp_path / "shown"
     with Stepping(lab3, tmp_path) as job:
-        calm = job.go_on(2)
+        calm = job.run_for(2)
         job.process.kill()
-        trouble = job.go_on(5)
+        trouble = job.run_for(5)
         words = [*ORCH, "logs", "-f", "--rank", "1", "--stdout", "--output", "raw", job.run]
         with shown.open("wb") as file, lab3.popen(words, stdout=file) as logs:
             wait_until(lambda: shown.stat().st_size > 0)
@@ -52,7 +52,7 @@ def test_a_cut_of_30_s_a_new_sshd_and_a_killed_agent_cost_no_byte(
     lab3: Lab, tmp_path: Path
 ) -> None:
     with Stepping(lab3, tmp_path) as job:
-        calm = job.go_on(2)
+        calm = job.run_for(2)
         block(lab3, "node0", DROP)
         cut = time.monotonic()
         kill(sessions(lab3, "node1"))
@@ -72,7 +72,7 @@ def test_20_random_cuts_during_200_mb_cost_no_byte(lab3: Lab, tmp_path: Path) ->
     chance = random.Random(20)
     cuts = dict.fromkeys(lab3.nodes, 0)
     with Stepping(lab3, tmp_path, size=50_000) as job:
-        calm = job.go_on(2)
+        calm = job.run_for(2)
         begin = time.monotonic()
         for _ in range(20):
             node = chance.choice(lab3.nodes)
@@ -103,9 +103,9 @@ def cut(job: Stepping, node: str, how: str) -> None:
     elif how == "agent":
         kill(agents(job.lab, node))
     else:
-        told = job.said.count(f"{node}: the connection broke")
+        before = job.said.count(f"{node}: the connection broke")
         block(job.lab, node, RESET)
-        wait_until(lambda: job.said.count(f"{node}: the connection broke") > told)
+        wait_until(lambda: job.said.count(f"{node}: the connection broke") > before)
         unblock(job.lab, node)
 
 

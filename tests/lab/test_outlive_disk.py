@@ -1,4 +1,4 @@
-"""A full disk on the controller's side: the run goes on, and its bytes come when there is room."""
+"""A full disk on the controller's side: the run continues, and its bytes come when there is room."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def make_room(lab: Lab) -> None:
 
 def test_a_disk_that_was_full_gets_every_byte_when_there_is_room(lab: Lab, tmp_path: Path) -> None:
     with Stepping(lab, tmp_path) as job:
-        calm = job.go_on(2)
+        calm = job.run_for(2)
         wait_until(lambda: "cannot be stored here: No space left on device" in job.said)
-        trouble = job.go_on(5)
+        trouble = job.run_for(5)
         make_room(lab)
         wait_until(lambda: job.said.count("are stored here again, without a gap") == 2)
         job.enough()

@@ -44,9 +44,9 @@ class Peak:
         return False
 
 
-@pytest.mark.parametrize("minder", ["launch", "keeper"])
+@pytest.mark.parametrize("follower", ["launch", "controller"])
 def test_it_stays_under_120_mb_and_does_not_grow(
-    make_lab: Callable[..., Lab], tmp_path: Path, minder: str
+    make_lab: Callable[..., Lab], tmp_path: Path, follower: str
 ) -> None:
     lab = make_lab(2)
     script = write(tmp_path / "job", "flood.py", FLOOD)
@@ -60,7 +60,7 @@ def test_it_stays_under_120_mb_and_does_not_grow(
         script,
         str(EACH),
     ]
-    if minder == "keeper":
+    if follower == "controller":
         words.insert(len(ORCH) + 1, "--detach")
     with (
         lab.popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as launch,
@@ -68,10 +68,10 @@ def test_it_stays_under_120_mb_and_does_not_grow(
     ):
         assert launch.stdout is not None
         launch.stdout.close()  # it is the reader's alone
-        if minder == "keeper":
+        if follower == "controller":
             assert launch.wait(60) == 0
         wait_until(lambda: len([*runs(lab).glob("*/events.jsonl")]) == 1)
-        peak = Peak(launch.pid if minder == "launch" else keeper(lab))
+        peak = Peak(launch.pid if follower == "launch" else controller(lab))
         wait_until(lambda: len(ranks(lab)) == 2)
         for node in lab.nodes:
             (lab.files(node) / "tmp/flood-now").touch()
@@ -80,7 +80,7 @@ def test_it_stays_under_120_mb_and_does_not_grow(
             if not early and kept(lab) > EACH:  # half of it
                 early = peak.bytes
             time.sleep(0.02)
-        if minder == "launch":
+        if follower == "launch":
             assert launch.wait(10) == 0
             assert int(reader.communicate()[0]) > kept(lab)  # it was shown, too
     assert kept(lab) > 2 * EACH * 0.99
@@ -90,7 +90,7 @@ def test_it_stays_under_120_mb_and_does_not_grow(
     assert peak.bytes < early + 32_000_000, (early, peak.bytes)
 
 
-def keeper(lab: Lab) -> int:
+def controller(lab: Lab) -> int:
     (pid,) = [process.pid for process in lab.processes("ctl") if "control" in process.argv]
     return pid
 

@@ -63,10 +63,10 @@ def terminal() -> Iterator[Terminal]:
 
 def test_a_terminal_of_10_kb_s_slows_no_rank(lab3: Lab, tmp_path: Path, terminal: Terminal) -> None:
     with on(terminal, lab3, tmp_path) as job:
-        calm = job.go_on(2)
+        calm = job.run_for(2)
         terminal.speed = 10_000
         before = terminal.read
-        trouble = job.go_on(6)
+        trouble = job.run_for(6)
         assert 0 < terminal.read - before < 100_000
         terminal.speed = None
         job.enough()
@@ -79,9 +79,9 @@ def test_a_terminal_that_is_stopped_with_ctrl_s_keeps_nobody_from_minding_the_ru
     lab3: Lab, tmp_path: Path, terminal: Terminal
 ) -> None:
     with on(terminal, lab3, tmp_path) as job:
-        calm = job.go_on(2)
+        calm = job.run_for(2)
         terminal.press(CTRL_S)
-        trouble = job.go_on(6)
+        trouble = job.run_for(6)
         before = terminal.read
         kill_rank(lab3, "node1")
         wait_until(lambda: processes_of_runs(lab3, job.run) == [])

@@ -55,7 +55,7 @@ def test_a_node_that_is_down_hides_no_other_fault(make_lab: MakeLab) -> None:
     wait_until(lambda: agents(lab) == [])
 
 
-def test_a_launch_that_would_hang_is_stopped_and_told_how_to_mend_it(
+def test_a_launch_that_would_hang_is_stopped_and_says_how_to_fix_it(
     make_lab: MakeLab, tmp_path: Path
 ) -> None:
     lab = make_lab(3, nft={"node1": ONLY_SSH})
@@ -86,7 +86,7 @@ def test_an_interrupt_in_the_middle_leaves_nothing(make_lab: MakeLab) -> None:
         stderr=subprocess.PIPE,
     )
     with process:
-        # Somebody waits for an answer that never comes.
+        # A rank waits for an answer that never comes.
         wait_until(lambda: "SYN-SENT" in lab.run(["ss", "-tn"], node="node0").stdout)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)

@@ -1,6 +1,6 @@
 """A small real collective between real hosts: it works, names who is slow or at fault, and leaves nothing.
 
-The hosts call themselves 127.0.1.1 and have a docker0 alike: gloo finds its way by orch's environment only.
+The hosts call themselves 127.0.1.1 and have the same docker0: gloo needs orch's environment.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def test_the_host_with_a_slow_link_is_named(lab3: Lab) -> None:
     assert rates[frozenset({"node0", "node1"})] > 3 * slow["data"]["algbw"]
 
 
-def test_a_host_whose_interface_is_named_wrongly_is_told_from_those_who_wait_for_it(
+def test_a_host_whose_interface_is_named_wrongly_is_distinguished_from_those_who_wait_for_it(
     lab3: Lab, tmp_path: Path
 ) -> None:
     inventory = tmp_path / "hosts.yaml"

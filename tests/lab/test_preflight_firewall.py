@@ -1,4 +1,4 @@
-"""On real hosts, with real rulesets, names and ranges: the lines that orch gives, pasted, mend it."""
+"""On real hosts, with real rulesets, names and ranges: the lines that orch gives, pasted, fix it."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def paste(lab: Lab, node: str, remedy: Remedy | None) -> None:
         assert done.returncode == 0, (command, done.stderr)
 
 
-def test_an_open_node_is_not_blamed(lab: Lab) -> None:
+def test_an_open_node_is_not_named(lab: Lab) -> None:
     firewall = look(lab, "node1")
     assert reached(lab) == {MAIN, *RANGE, OTHER}
     assert may_block(firewall, "input") is may_block(firewall, "output") is False
@@ -253,7 +253,7 @@ def test_a_main_port_within_the_range_is_opened_with_it(lab: Lab) -> None:
     assert reached(lab) == set(RANGE)
 
 
-def test_rules_that_concern_other_traffic_are_not_blamed(lab: Lab) -> None:
+def test_rules_that_concern_other_traffic_are_not_named(lab: Lab) -> None:
     ruleset = """
         table inet f2b-table {
           set addr-set-sshd { type ipv4_addr; elements = { 192.0.2.1, 192.0.2.7 }; }
@@ -336,7 +336,7 @@ def test_own_names_that_are_loopback_are_one_warning_until_its_line_is_pasted(
     assert [finding["status"] for finding in checked(lab, "net.dns")["net.dns"]] == ["pass"]
 
 
-def test_ranges_and_backlogs_that_are_too_small_are_mended_by_their_lines(lab: Lab) -> None:
+def test_ranges_and_backlogs_that_are_too_small_are_fixed_by_their_lines(lab: Lab) -> None:
     small = 'sysctl -w net.ipv4.ip_local_port_range="50000 50099" net.core.somaxconn=1'
     assert lab.run(["sh", "-c", small], node="node1").returncode == 0
     found = checked(lab, "net.portrange", "net.somaxconn")

@@ -50,7 +50,7 @@ def preflight(lab: Lab) -> subprocess.CompletedProcess[str]:
     return orch(lab, "preflight", "-i", lab.inventory, "--only", "net.tcp", "--output", "json")
 
 
-def is_mended_by(lab: Lab, program: str, manager: str) -> None:
+def is_fixed_by(lab: Lab, program: str, manager: str) -> None:
     """See node1 fail for its `manager`, paste the lines, all of `program`, and see it pass."""
     done = preflight(lab)
     assert done.returncode == 1, done.stderr
@@ -69,7 +69,7 @@ def is_mended_by(lab: Lab, program: str, manager: str) -> None:
 @pytest.mark.parametrize("variant", ["iptables", "iptables-legacy"])
 def test_iptables(lab: Lab, variant: str) -> None:
     shell(lab, ONLY_SSH.format(variant))
-    is_mended_by(lab, variant, "iptables")
+    is_fixed_by(lab, variant, "iptables")
 
 
 @needs("iptables", "ufw")
@@ -77,7 +77,7 @@ def test_ufw(lab: Lab) -> None:
     own_copy(lab, "/etc/ufw")
     own_copy(lab, "/etc/default")
     shell(lab, "sed -i s/IPV6=yes/IPV6=no/ /etc/default/ufw; ufw allow 22/tcp; ufw --force enable")
-    is_mended_by(lab, "ufw", "ufw")
+    is_fixed_by(lab, "ufw", "ufw")
 
 
 @needs("firewalld", "firewall-cmd", "dbus-daemon")
@@ -94,6 +94,6 @@ def test_firewalld(lab: Lab) -> None:
         try:
             state = ["firewall-cmd", "--state"]
             wait_until(lambda: lab.run(state, node="node1").returncode == 0, 60)
-            is_mended_by(lab, "firewall-cmd", "firewalld")
+            is_fixed_by(lab, "firewall-cmd", "firewalld")
         finally:
             firewalld.kill()

@@ -1,4 +1,4 @@
-"""Interfaces, MTU and bandwidth on real hosts: the right node is named, and what is pasted mends it."""
+"""Interfaces, MTU and bandwidth on real hosts: the right node is named, and what is pasted fixes it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EVERYBODY = ["node0", "node1", "node2", "node3"]
 
 @pytest.fixture(scope="module")
 def lab(_labs: Any) -> Iterator[Lab]:
-    """Four hosts with a docker0 alike; two have a second network."""
+    """Four hosts with the same docker0; two have a second network."""
     lab: Lab = _labs.up(4, decoy=True, second_net=["node0", "node2"])
     yield lab
     life.down(lab.name)
@@ -58,7 +58,7 @@ def brief(findings: list[Finding]) -> list[tuple[str, list[str]]]:
     return [(finding["status"], finding["nodes"]) for finding in findings]
 
 
-def mended(lab: Lab, check: str, finding: Finding) -> list[tuple[str, list[str]]]:
+def fixed(lab: Lab, check: str, finding: Finding) -> list[tuple[str, list[str]]]:
     """Do what the remedy says, where it says it; return how the check comes out then."""
     remedy = finding["remedy"]
     assert remedy["commands"]
@@ -91,7 +91,7 @@ def test_two_interfaces_in_one_subnet_are_kept_apart_by_the_remedy(
     [twins, _] = preflight(lab, "nic.samesubnet")
     assert brief([twins]) == [("warn", ["node2"])]
     assert "eth0 and eth1 are both in 198.18.0.0/24" in twins["message"]
-    assert {status for status, _ in mended(lab, "nic.samesubnet", twins)} == {"pass"}
+    assert {status for status, _ in fixed(lab, "nic.samesubnet", twins)} == {"pass"}
 
 
 def test_an_unlike_mtu_is_set_to_that_of_the_others(lab: Lab) -> None:
@@ -99,20 +99,20 @@ def test_an_unlike_mtu_is_set_to_that_of_the_others(lab: Lab) -> None:
     [odd, _] = preflight(lab, "nic.mtu")
     assert brief([odd]) == [("warn", ["node3"])]
     assert odd["message"] == "eth0 has MTU 1400, the others 1500"
-    assert mended(lab, "nic.mtu", odd) == [("pass", EVERYBODY)]
+    assert fixed(lab, "nic.mtu", odd) == [("pass", EVERYBODY)]
 
 
-def test_a_black_hole_is_found_with_its_size_and_mended(
+def test_a_black_hole_is_found_with_its_size_and_fixed(
     lab: Lab, small_packets: None, undo: ExitStack
 ) -> None:
-    # The switch's port to node2 takes no more: nobody is told.
+    # The switch's port to node2 takes no more, and reports nothing.
     run(lab, "ctl", "ip link set dev node2 mtu 1400")
     undo.callback(run, lab, "ctl", "ip link set dev node2 mtu 1500")
     [hole, fine] = preflight(lab, "net.mtupath")
     assert brief([hole, fine]) == [("fail", ["node2"]), ("pass", ["node0", "node1", "node3"])]
     assert "more than 1400 bytes to and from any other node" in hole["message"]
     undo.callback(run, lab, "node2", "ip link set dev eth0 mtu 1500")
-    assert mended(lab, "net.mtupath", hole) == [("pass", EVERYBODY)]
+    assert fixed(lab, "net.mtupath", hole) == [("pass", EVERYBODY)]
 
 
 def drop(lab: Lab, undo: ExitStack, node: str, rule: str) -> None:
@@ -125,7 +125,7 @@ def drop(lab: Lab, undo: ExitStack, node: str, rule: str) -> None:
     undo.callback(run, lab, node, "nft delete table inet trap")
 
 
-def test_a_black_hole_in_one_direction_is_mended_too(
+def test_a_black_hole_in_one_direction_is_fixed_too(
     lab: Lab, small_packets: None, undo: ExitStack
 ) -> None:
     drop(lab, undo, "node1", "meta length > 1337")
@@ -133,7 +133,7 @@ def test_a_black_hole_in_one_direction_is_mended_too(
     assert brief([hole]) == [("fail", ["node1"])]
     assert "more than 1337 bytes from any other node" in hole["message"]
     undo.callback(run, lab, "node1", "ip link set dev eth0 mtu 1500")
-    assert mended(lab, "net.mtupath", hole) == [("pass", EVERYBODY)]
+    assert fixed(lab, "net.mtupath", hole) == [("pass", EVERYBODY)]
 
 
 def test_what_stalls_at_any_size_is_not_called_a_matter_of_mtu(

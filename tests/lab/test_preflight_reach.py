@@ -1,4 +1,4 @@
-"""What keeps nodes from each other, made with real rules on real hosts, is named, and mended by pasting."""
+"""What keeps nodes from each other, made with real rules on real hosts, is named, and fixed by pasting."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-def test_it_is_told_apart_named_and_mended(lab: Lab, row: Row) -> None:
+def test_it_is_identified_named_and_fixed(lab: Lab, row: Row) -> None:
     shell(lab, row.node, row.made_by)
     finding = wrong(preflight(lab, *row.words))
     assert (finding["id"], finding["status"]) == ("net.tcp", row.status)
@@ -219,7 +219,7 @@ while True:
 
 
 class Service:
-    """A service of somebody else's on a node."""
+    """A foreign service on a node."""
 
     def __init__(self, lab: Lab, node: str, port: int, manner: str) -> None:
         argv = [sys.executable, "-c", SERVE, str(port), manner]
@@ -255,7 +255,7 @@ def test_who_has_the_main_port_is_named_also_to_a_launch(lab: Lab) -> None:
     ("manners", "results"),
     [(("talks", "holds"), {"foreign", "silent"}), (("drips", "closes"), {"foreign", "closed"})],
 )
-def test_whatever_answers_on_the_main_port_is_told_in_time(
+def test_any_answer_on_the_main_port_is_reported_in_time(
     lab: Lab, manners: tuple[str, str], results: set[str]
 ) -> None:
     with (

@@ -1,4 +1,4 @@
-"""Nodes whose interpreters differ: a real virtual environment on a real host, with one thing amiss."""
+"""Nodes whose interpreters differ: a real virtual environment on a real host, with one thing wrong."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def test_host_that_shows_another_key_is_refused(lab3: Lab, tmp_path: Path) -> No
     assert "its host key has changed" in done.stdout
 
 
-def test_step_that_fails_is_told_and_the_exit_code_says_so(lab3: Lab, tmp_path: Path) -> None:
+def test_step_that_fails_is_reported_and_the_exit_code_says_so(lab3: Lab, tmp_path: Path) -> None:
     inventory = bare(lab3, tmp_path)
     inventory.write_text(inventory.read_text().replace(VENV, "~/third/venv/bin/python"))
     done = orch(
@@ -168,7 +168,7 @@ def test_step_that_fails_is_told_and_the_exit_code_says_so(lab3: Lab, tmp_path: 
     assert "with exit code 1: ERROR: " in words  # pip's own first word on it
 
 
-def test_interrupt_ends_it_at_once_and_says_that_a_command_may_go_on(
+def test_interrupt_ends_it_at_once_and_says_that_a_command_may_continue(
     lab3: Lab, tmp_path: Path
 ) -> None:
     inventory = bare(lab3, tmp_path)

@@ -202,7 +202,7 @@ def test_the_digits_are_learnt_on_a_spare_from_the_checkpoint_when_a_host_is_los
 def test_a_host_that_is_back_later_ends_what_it_still_ran(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
-    """It was cut off, and has not heard that the run goes on without it."""
+    """It was cut off, and has not heard that the run continues without it."""
     lab = make_lab(3)
     inventory = with_spares(lab, tmp_path, "node2")
     source = """

@@ -1,4 +1,4 @@
-"""Hosts that fall silent, or were never there: noticed within a bound, told as what they are."""
+"""Hosts that fall silent, or were never there: noticed within a bound, and named as what they are."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from labkit.lab import Lab
 from .orch import (
     Attach,
     Launch,
+    controllers,
     detached,
-    keepers,
     latest,
     launch,
     orch,
@@ -53,7 +53,7 @@ def batches(rank):
     pieces = queue.Queue()
     for number in range(1_000_000):
         if number > 4 and rank == 2:
-            pieces.get()  # whoever was to fill it has gone
+            pieces.get()  # the thread that fills it has gone
         time.sleep(0.01)
         yield torch.ones(4)
 """
@@ -246,12 +246,12 @@ def test_a_run_that_works_in_silence_has_not_stalled(lab3: Lab, tmp_path: Path) 
     assert events_of(lab3, run_name(done.stderr), "Stalled") == []
 
 
-def test_a_keeper_watches_on_for_a_stall_and_stops_the_run(lab3: Lab, tmp_path: Path) -> None:
+def test_background_controller_detects_a_stall_and_stops_the_run(lab3: Lab, tmp_path: Path) -> None:
     source = "import time\nprint('up', flush=True)\ntime.sleep(1000)\n"
     script = write(tmp_path / "job", "sleep.py", source)
     run = detached(lab3, "--launcher", "direct", "--stall", "4", "--on-stall", "stop", script)
     wait_for_copies(lab3, run, 3, "up")
-    for pid in keepers(lab3, run):  # and another goes on
+    for pid in controllers(lab3, run):  # and another continues
         os.kill(pid, signal.SIGKILL)
     assert orch(lab3, "status", run).returncode == 0
     ended = wait_for_end(lab3, run)
@@ -304,6 +304,6 @@ def test_a_script_keeps_its_own_sitecustomize(lab3: Lab, tmp_path: Path) -> None
 def test_a_run_that_has_ended_has_no_stacks(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "end.py", "print('done')\n")
     done = launch(lab3, "--launcher", "direct", script)
-    told = orch(lab3, "stacks", run_name(done.stderr))
-    assert told.returncode == 2
-    assert "has ended: all 3 ranks succeeded" in told.stderr
+    done = orch(lab3, "stacks", run_name(done.stderr))
+    assert done.returncode == 2
+    assert "has ended: all 3 ranks succeeded" in done.stderr

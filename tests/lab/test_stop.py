@@ -1,4 +1,4 @@
-"""However a run ends, nothing of it is left on any node, and its siblings go on."""
+"""However a run ends, nothing of it is left on any node, and its siblings continue."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_ranks_have_time_to_save_when_they_are_stopped(lab3: Lab, tmp_path: Path
         assert sum("saved" in line for line in running.out) == 3
 
 
-def test_a_sibling_run_on_the_same_nodes_goes_on(lab3: Lab, tmp_path: Path) -> None:
+def test_a_sibling_run_on_the_same_nodes_continues(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "cling.py", CLINGING)
     with (
         Launch(lab3, "--launcher", "direct", "--name", "sibling", script) as sibling,
@@ -164,7 +164,7 @@ def ranks_of(lab: Lab, node: str) -> list[object]:
 def test_a_run_outlives_the_death_of_orch(lab3: Lab, tmp_path: Path) -> None:
     source = (
         "import os, time\nprint('up', flush=True)\n"
-        "while not os.path.exists('/tmp/go'): time.sleep(0.05)\nprint('went on')\n"
+        "while not os.path.exists('/tmp/go'): time.sleep(0.05)\nprint('continued')\n"
     )
     script = write(tmp_path / "job", "long.py", source)
     with Launch(lab3, "--nodes", "node0", "--launcher", "direct", script) as running:

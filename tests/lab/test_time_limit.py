@@ -1,4 +1,4 @@
-"""A run has a time limit, whoever minds it; and may go on when a rank fails."""
+"""A run has a time limit under every controller, and may continue when a rank fails."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from labkit.lab import Lab
 from .orch import (
     OBEYING,
     Launch,
+    controllers,
     copies,
     detached,
-    keepers,
     latest,
     launch,
     orch,
@@ -45,7 +45,7 @@ def test_a_run_that_takes_too_long_is_stopped_with_the_exit_code_of_timeout_1(
     said = record(lab3, run_name(done.stderr))
     assert (said["exit_code"], said["summary"]) == (124, "timed out after 4 s")
     assert said["verdict"] is None
-    assert "told to stop" in done.stdout
+    assert "asked to stop" in done.stdout
     assert processes_of_runs(lab3) == []
 
 
@@ -55,9 +55,9 @@ def test_the_limit_counts_from_the_start_of_the_run_also_for_the_next_controller
     script = write(tmp_path / "job", "obey.py", OBEYING)
     run = detached(lab3, *DIRECT, "--timeout", "10", script)
     wait_for_copies(lab3, run, 3, "line 5\n")
-    (keeper,) = keepers(lab3, run)
-    os.kill(keeper, signal.SIGKILL)
-    wait_until(lambda: keepers(lab3, run) == [])
+    (controller,) = controllers(lab3, run)
+    os.kill(controller, signal.SIGKILL)
+    wait_until(lambda: controllers(lab3, run) == [])
     assert orch(lab3, "status", run).returncode == 0  # which starts another
     ended = wait_for_end(lab3, run)
     assert (ended["exit_code"], ended["summary"]) == (124, "timed out after 10 s")
@@ -65,7 +65,7 @@ def test_the_limit_counts_from_the_start_of_the_run_also_for_the_next_controller
     assert processes_of_runs(lab3) == []
 
 
-def test_the_others_go_on_where_they_are_to_and_the_first_failure_is_the_verdict(
+def test_the_others_continue_where_they_are_to_and_the_first_failure_is_the_verdict(
     lab3: Lab, tmp_path: Path
 ) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)

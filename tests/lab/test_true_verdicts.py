@@ -29,7 +29,7 @@ for step in range(4):
 
 
 @pytest.mark.torch
-def test_rank_in_a_call_that_the_others_never_make_is_told_before_the_start_and_is_the_suspect(
+def test_rank_in_a_call_that_the_others_never_make_is_reported_before_the_start_and_is_the_suspect(
     lab3: Lab, tmp_path: Path
 ) -> None:
     script = write(tmp_path / "job", "train.py", SAVES_ALONE)
@@ -125,7 +125,7 @@ def test_upload_that_a_rank_leaves_running_is_waited_for_and_named(
     uploaded.unlink()
 
 
-def test_what_outlasts_its_time_is_ended_and_that_is_told(lab3: Lab, tmp_path: Path) -> None:
+def test_what_outlasts_its_time_is_ended_and_that_is_reported(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "t.py", LEAVING.format(seconds=1000))
     done = launch(lab3, *DIRECT, "--linger", "2", script)
     assert done.returncode == 0, done.stderr
@@ -142,7 +142,7 @@ def mount(lab: Lab, *options: str) -> None:
 
 
 @pytest.mark.torch
-def test_home_that_runs_no_programs_is_told_before_the_start(
+def test_home_that_runs_no_programs_is_reported_before_the_start(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(1)

@@ -112,7 +112,7 @@ def test_the_first_failure_ends_the_job_and_is_explained(
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("ORCH_RANDOM_FAILURES", "2"))))
-def test_nobody_else_is_blamed_whoever_fails_however_and_whenever(
+def test_first_failure_is_the_verdict_for_every_kind_and_time(
     make_lab: Callable[..., Lab], tmp_path: Path, seed: int
 ) -> None:
     drawn = random.Random(seed)

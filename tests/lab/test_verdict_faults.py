@@ -14,9 +14,9 @@ from labkit.lab import Lab
 
 from .orch import (
     Launch,
+    controllers,
     copies,
     detached,
-    keepers,
     latest,
     orch,
     processes_of_runs,
@@ -29,7 +29,7 @@ from .orch import (
 
 pytestmark = [pytest.mark.lab]
 
-# A rank that works until it is told to stop, saves, and leaves as if all were well.
+# A rank that works until it is asked to stop, saves, and leaves as if all were well.
 SAVING = """
 import os, signal, sys, time
 def save(*_):
@@ -132,7 +132,7 @@ def test_rank_whose_shim_is_killed_is_the_cause_and_not_its_peer(lab3: Lab, tmp_
     assert ended["summary"] == "rank 3 on node1 was killed by SIGKILL"
 
 
-def test_supervisor_that_was_frozen_goes_on_with_its_run(lab3: Lab, tmp_path: Path) -> None:
+def test_supervisor_that_was_frozen_continues_its_run(lab3: Lab, tmp_path: Path) -> None:
     script = slow_job(lab3, tmp_path)
     with Launch(lab3, *TWO_NODES, "--launcher", "direct", "--nproc", "1", script) as running:
         running.wait_for_lines(2, "going")
@@ -187,8 +187,8 @@ def test_background_controller_that_is_interrupted_stops_the_run(lab3: Lab, tmp_
     script = write(tmp_path / "job", "saving.py", SAVING)
     run = detached(lab3, *TWO_NODES, "--launcher", "direct", "--nproc", "1", script)
     wait_for_copies(lab3, run, 2, "going")
-    (keeper,) = keepers(lab3, run)
-    os.kill(keeper, signal.SIGINT)
+    (controller,) = controllers(lab3, run)
+    os.kill(controller, signal.SIGINT)
     ended = wait_for_end(lab3, run)
     assert (ended["exit_code"], ended["summary"]) == (130, "stopped by an interrupt")
     log = lab3.home / ".local/state/orch/runs" / run / "controller.log"
@@ -201,9 +201,9 @@ def test_background_controller_that_is_terminated_leaves_the_run_to_the_next(
     script = write(tmp_path / "job", "saving.py", SAVING)
     run = detached(lab3, *TWO_NODES, "--launcher", "direct", "--nproc", "1", script)
     wait_for_copies(lab3, run, 2, "going")
-    (keeper,) = keepers(lab3, run)
-    os.kill(keeper, signal.SIGTERM)
-    wait_until(lambda: keepers(lab3, run) == [])
+    (controller,) = controllers(lab3, run)
+    os.kill(controller, signal.SIGTERM)
+    wait_until(lambda: controllers(lab3, run) == [])
     assert {node for node, _ in processes_of_runs(lab3, run)} == {"node0", "node1"}
     assert orch(lab3, "stop", run).returncode == 0
     ended = wait_for_end(lab3, run)

@@ -82,7 +82,7 @@ open("snapshot.pt", "w").write(str(step + 100))
         )
 
 
-def test_code_of_a_running_job_stays_and_the_second_launch_is_told_its_name(
+def test_code_of_a_running_job_stays_and_the_second_launch_gets_its_name(
     lab3: Lab, tmp_path: Path
 ) -> None:
     script = write(tmp_path / "late", "train.py", GATED)
@@ -215,7 +215,7 @@ time.sleep(600 if os.environ["ORCH_ATTEMPT"] == "0" else 0)
     assert said == ["up 1 one", "up 1 one"]
 
 
-def test_node_whose_disk_fills_is_told_and_the_next_launch_completes(
+def test_node_whose_disk_fills_is_reported_and_the_next_launch_completes(
     lab3: Lab, tmp_path: Path
 ) -> None:
     folder = tmp_path / "filled"
@@ -236,7 +236,7 @@ def test_node_whose_disk_fills_is_told_and_the_next_launch_completes(
     assert "kept on" not in done.stderr
 
 
-def test_file_that_stayed_at_home_is_told_before_the_start_and_with_the_failure(
+def test_file_that_stayed_at_home_is_reported_before_the_start_and_with_the_failure(
     lab3: Lab, tmp_path: Path
 ) -> None:
     script = write(tmp_path / "held", "train.py", "print(len(open('data/train.bin').read()))")
@@ -271,7 +271,7 @@ dist.destroy_process_group()
 
 
 @pytest.mark.torch
-def test_snapshot_that_one_node_has_is_told_before_the_start_and_with_the_lost_peer(
+def test_snapshot_that_one_node_has_is_reported_before_the_start_and_with_the_lost_peer(
     lab3: Lab, tmp_path: Path
 ) -> None:
     script = write(tmp_path / "uneven", "train.py", RESUMING)

@@ -8,11 +8,9 @@ from math import inf
 
 from .evidence import Evidence, Life, Strike
 
-TOLERANCE = (
-    1.0  # seconds between two causes of which either may be blamed: orch looks, it is not told
-)
+TOLERANCE = 1.0  # seconds between two causes of which either may be the cause: orch polls
 _RECOVERY = 3.0  # seconds that a connection takes to be back once a link is whole again
-_TOLD = 1.0  # seconds until a command that a person typed is heeded
+_STOP_DELAY = 1.0  # seconds until a command that a person typed is obeyed
 _REPLACED = 20.0  # seconds until an agent that does not answer is replaced
 _ENDING = {"kill": 9, "hangup": 1, "interrupt": 2, "term": 15}  # and the signals that they are
 _NODE_CODES = frozenset({1})
@@ -26,7 +24,7 @@ class Cause:
     It took effect between `at` and `until` (seconds since the epoch). The verdict's exit code is one of
     `codes`; it names none but `nodes` and `ranks`. `is_certain`: the attempt cannot have succeeded.
     `alone`: it can end a run that nothing else has harmed. `is_doubtful`: it may as well have done nothing,
-    so that what came after it may be blamed, too.
+    so that what came after it may be named as the cause, too.
     """
 
     what: str
@@ -99,7 +97,7 @@ def _is_of(cause: Cause, attempt: Attempt) -> bool:
 
 
 def acceptable(found: Sequence[Cause]) -> list[Cause]:
-    """Return those that may be blamed: nothing else can have taken effect clearly before them."""
+    """Return those that may be the cause: nothing else can have taken effect clearly before them."""
     if not any(cause.alone for cause in found):
         return []
     surely = (cause.until for cause in found if cause.alone and not cause.is_doubtful)
@@ -118,7 +116,7 @@ def _failures(evidence: Evidence, lives: Sequence[Life]) -> Iterator[Cause]:
 
 
 def _frozen_until(evidence: Evidence, node: str, at: float) -> float:
-    """When whoever reports what happens on a node at `at` is thawed."""
+    """When the process that reports what happens on a node at `at` is thawed."""
     reporters = ("supervisor", "agent", "session", "controller", "launcher", "shim")
     freezes = [
         _heard_again(hit)
@@ -134,7 +132,7 @@ def _frozen_until(evidence: Evidence, node: str, at: float) -> float:
 
 
 def _heard_again(hit: Strike) -> float:
-    """When whoever was held up reports again; for one that is halted another is started."""
+    """When the process that was held up reports again; for one that is halted another is started."""
     if hit.fault.kind == "halt":
         return min(hit.until, hit.at + _REPLACED) + _RECOVERY
     return hit.until + _RECOVERY
@@ -165,7 +163,7 @@ def _of_strikes(evidence: Evidence, attempt: Attempt) -> Iterator[Cause]:
         noticed = _frozen_until(evidence, node, hit.at)
         over = _is_over(attempt, node, hit.at)
         what = str(hit)
-        # Whoever cannot be reached, or is not there, cannot be started on, or cannot say that it has.
+        # A node that cannot be reached, or is not there, cannot be started on, or cannot say that it has.
         is_person = target == "run" or (target == "controller" and kind in ("interrupt", "term"))
         if hit.at <= all_started and not is_person:
             until = max(hit.until + _RECOVERY, all_started)
@@ -207,11 +205,11 @@ def _of_strikes(evidence: Evidence, attempt: Attempt) -> Iterator[Cause]:
                 yield Cause(what, hit.at, until, _NODE_CODES, where, is_certain=False, alone=is_long,
                             is_doubtful=is_early)  # fmt: skip
             case ("stop", _):
-                until = max(noticed, hit.until) + _TOLD
+                until = max(noticed, hit.until) + _STOP_DELAY
                 yield Cause(what, hit.at, until, frozenset({130}), is_certain=False)
             case ("interrupt" | "term", "controller"):
                 codes = frozenset({128 + _ENDING[kind]})
-                yield Cause(what, hit.at, noticed + _TOLD, codes, is_certain=False)
+                yield Cause(what, hit.at, noticed + _STOP_DELAY, codes, is_certain=False)
 
 
 def _of_time(evidence: Evidence, attempt: Attempt) -> Iterator[Cause]:

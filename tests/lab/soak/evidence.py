@@ -26,7 +26,7 @@ class Life:
     writing: int = -1
     wrote: int = -1
     is_done: bool = False
-    told_at: float | None = None
+    terminated_at: float | None = None
     how: str | None = None
     code: int | None = None
     last: float = 0.0
@@ -45,25 +45,25 @@ class Life:
 def read_life(node: str, name: str, text: str) -> Life | None:
     """Return the life in a journal called `RANK-ATTEMPT-PID.jsonl`, None when it has not started."""
     rank, attempt = (int(word) for word in name.split("-")[:2])
-    told: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     # The last line of a process that was killed may be cut short.
     whole = text[: text.rfind("\n") + 1]
     for entry in map(json.loads, whole.splitlines()):
-        told["last"] = entry["t"]
+        found["last"] = entry["t"]
         match entry["event"]:
             case "started":
-                told["started"] = entry["t"]
+                found["started"] = entry["t"]
             case "writing" | "wrote" as event:
-                told[event] = entry["step"]
+                found[event] = entry["step"]
             case "done":
-                told["is_done"] = True
+                found["is_done"] = True
             case "signal":
-                told.setdefault("told_at", entry["t"])
+                found.setdefault("terminated_at", entry["t"])
             case "exit":
-                told["how"] = entry["how"]
+                found["how"] = entry["how"]
                 is_signal = entry["how"] == "signal"
-                told["code"] = entry["number"] + (128 if is_signal else 0)
-    return Life(node, rank, attempt, **told) if "started" in told else None
+                found["code"] = entry["number"] + (128 if is_signal else 0)
+    return Life(node, rank, attempt, **found) if "started" in found else None
 
 
 def read_lives(journals: Iterable[tuple[str, Path]]) -> list[Life]:

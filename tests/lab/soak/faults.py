@@ -133,7 +133,7 @@ def _signal(lab: Lab, fault: Fault, at: float) -> Harm | None:
             lab.restart_sshd(fault.where)
         os.close(handle)
 
-    # A process may go on until the signal has reached it, and it matters which came first.
+    # A process may run until the signal has reached it, and it matters which came first.
     is_rank_hit = fault.target in ("rank", "shim")
     rank = rank_of(chosen) if is_rank_hit else None
     hit = Strike(fault, at, at + fault.seconds, fault.where, rank)

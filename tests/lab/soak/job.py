@@ -95,15 +95,15 @@ def main() -> None:
     rank, attempt = int(os.environ["RANK"]), int(os.environ["ORCH_ATTEMPT"])
     journal = Journal(rank, attempt)
 
-    def told(number: int, frame: object) -> None:
+    def terminated(number: int, frame: object) -> None:
         journal.note("signal", number=number)
         if config["on_term"] != "ignore":
             code = 143 if config["on_term"] == "leave" else 0
-            journal.note("exit", how="told", number=code)
+            journal.note("exit", how="terminated", number=code)
             os._exit(code)
 
     if config["on_term"] != "default":
-        signal.signal(signal.SIGTERM, told)
+        signal.signal(signal.SIGTERM, terminated)
     journal.note("started", pid=os.getpid(), run=os.environ["ORCH_RUN"])
     if config["grandchildren"]:
         subprocess.Popen(["setsid", "sleep", "1000"])

@@ -56,7 +56,7 @@ def rule_copies_are_prefixes(evidence: Evidence) -> Iterator[str]:
 
 
 def rule_missing_is_explained(evidence: Evidence) -> Iterator[str]:
-    """Once somebody has asked for the logs, only a host that is gone has kept some to itself."""
+    """Once the logs were asked for, only a host that is gone has kept some to itself."""
     gone = {hit.node for hit in evidence.struck("vanish")}
     for node in (evidence.record or {}).get("missing", []):
         if node not in gone:
@@ -134,16 +134,16 @@ def rule_no_traceback(evidence: Evidence) -> Iterator[str]:
 
 
 def rule_codes_agree(evidence: Evidence) -> Iterator[str]:
-    """Whoever tells how the run ended tells the same."""
+    """Every report of how the run ended is the same."""
     record = evidence.record
     if record is None or record["state"] != "ended":
         return
     code = record["exit_code"]
-    told = {c.name: c.code for c in evidence.commands if "attach" in c.name}
+    found = {c.name: c.code for c in evidence.commands if "attach" in c.name}
     launch = evidence.command("launch")
     if launch is not None and not _has_left(evidence):
-        told["launch"] = launch.code
-    for name, said in told.items():
+        found["launch"] = launch.code
+    for name, said in found.items():
         if said is not None and said != code:
             yield f"{name} exits with {said}, the record has {code}"
     status = evidence.command("after-status")
@@ -232,7 +232,7 @@ def rule_success_is_true(evidence: Evidence) -> Iterator[str]:
 
 
 def rule_verdict_is_true(evidence: Evidence) -> Iterator[str]:
-    """What is blamed is what came first, with its own code; nobody innocent is named."""
+    """The cause is what came first, with its own code; nobody innocent is named."""
     for attempt in attempts(evidence):
         if attempt.code != 0:
             yield from _judge(evidence, attempt)

@@ -107,7 +107,7 @@ class Play:
             elif quiet_since is None:
                 quiet_since = now
             elif now - quiet_since > _LOOK_AFTER and self._site.run is not None:
-                # Nobody minds it: people look, and it has a controller again.
+                # It has no controller: a command looks, and it has one again.
                 for words in _LOOKERS[: self._draw.lookers]:
                     name = "attach" if words[0] == "attach" else "look"
                     self._site.command(name, [*words, self._site.run])
@@ -222,7 +222,7 @@ class Play:
 
 
 def config_of(draw: Draw) -> dict[str, Any]:
-    """What the ranks are told of a draw."""
+    """What the ranks know about a draw."""
     job = draw.job
     return {
         "seed": draw.seed,

@@ -36,8 +36,8 @@ def _details(evidence: Evidence) -> Iterator[str]:
     for life in evidence.lives:
         who = f"rank {life.rank} attempt {life.attempt} on {life.node}"
         happened.append((life.started, f"{who} starts"))
-        if life.told_at is not None:
-            happened.append((life.told_at, f"{who} gets SIGTERM"))
+        if life.terminated_at is not None:
+            happened.append((life.terminated_at, f"{who} gets SIGTERM"))
         way = "has no more to say" if life.how is None else f"leaves: {life.how} {life.code}"
         happened.append((life.last, f"{who} {way}, {life.wrote + 1} steps"))
     for hit in evidence.strikes:

@@ -21,7 +21,7 @@ ORCH = [sys.executable, "-m", "orchestrator"]
 
 
 class Running:
-    """An `orch` command that goes on; its output goes to files, which never hold it up."""
+    """An `orch` command that keeps running; its output goes to files, which never hold it up."""
 
     def __init__(self, lab: Lab, folder: Path, name: str, words: list[str]) -> None:
         self.name = name
@@ -163,7 +163,7 @@ class Site:
                     yield f"{node}: {pid} {' '.join(argv)[:160]}"
 
     def end_bystanders(self, gone: set[str]) -> list[str]:
-        """End them, and return those that somebody has ended already, not with their node."""
+        """End them, and return those that had ended already, not with their node."""
         found = []
         for node, process in self._bystanders:
             if process.poll() is not None and node not in gone:

@@ -54,11 +54,11 @@ def failed(rank: int, code: int, at: float, how: str = "exit") -> Life:
     return life(rank, writing=4, wrote=4, is_done=False, how=how, code=code, last=BEGAN + at)
 
 
-def told(rank: int, at: float) -> Life:
-    """One that was told to stop."""
+def terminated(rank: int, at: float) -> Life:
+    """One that was asked to stop."""
     return life(
-        rank, writing=4, wrote=4, is_done=False, how="told", code=143,
-        told_at=BEGAN + at, last=BEGAN + at,
+        rank, writing=4, wrote=4, is_done=False, how="terminated", code=143,
+        terminated_at=BEGAN + at, last=BEGAN + at,
     )  # fmt: skip
 
 
@@ -128,9 +128,9 @@ def starts(*at: float) -> dict[str, str]:
     return {"ctl/controller.log": "".join(f"{line}\n" for line in lines)}
 
 
-EXIT_3 = [told(0, 2.5), failed(1, 3, 2)]
+EXIT_3 = [terminated(0, 2.5), failed(1, 3, 2)]
 KILLED = [
-    told(0, 2.5),
+    terminated(0, 2.5),
     life(1, writing=4, wrote=4, is_done=False, how=None, code=None, last=BEGAN + 2),
 ]
 TRUE = {
@@ -142,21 +142,21 @@ TRUE = {
     "supervisor_killed": evidence(
         (1, "node1 lost its supervisor"), KILLED, [hit("kill", "supervisor", "node1", 2)]
     ),
-    "stopped": evidence((130, "stopped by orch stop"), [told(0, 2), told(1, 2)],
+    "stopped": evidence((130, "stopped by orch stop"), [terminated(0, 2), terminated(1, 2)],
                         [hit("stop", "run", "ctl", 1.9)]),
     "stop_came_too_late": evidence(strikes=[hit("stop", "run", "ctl", 2.9)]),
-    "timed_out": evidence((124, "timed out after 1 s"), [told(0, 2), told(1, 2)],
+    "timed_out": evidence((124, "timed out after 1 s"), [terminated(0, 2), terminated(1, 2)],
                           options=replace(OPTIONS, timeout=1.0)),
     "either_of_two_at_once": evidence(
         (3, "rank 1 on node1 exited with 3"), [failed(0, 5, 2.1), failed(1, 3, 2)]
     ),
     "rank_terminated": evidence(
-        (143, "rank 1 on node1 exited with 143"), [told(0, 2.5), told(1, 2)],
+        (143, "rank 1 on node1 exited with 143"), [terminated(0, 2.5), terminated(1, 2)],
         [hit("term", "rank", "node1", 2, rank=1)]),
     "supervisor_terminated": evidence(
         (1, "node1 stopped: the supervisor received SIGTERM from process 0"),
-        [told(0, 2), told(1, 2)], [hit("term", "supervisor", "node1", 1.9)]),
-    "controller_terminated": evidence((143, "stopped by SIGTERM"), [told(0, 2), told(1, 2)],
+        [terminated(0, 2), terminated(1, 2)], [hit("term", "supervisor", "node1", 1.9)]),
+    "controller_terminated": evidence((143, "stopped by SIGTERM"), [terminated(0, 2), terminated(1, 2)],
                                       [hit("term", "controller", "ctl", 1.9)]),
     "halted_agent_is_replaced": evidence(strikes=[hit("halt", "agent", "node1", 2, lasts=9.0)]),
     "controller_killed_and_another_started_by_a_crowd": evidence(
@@ -180,22 +180,23 @@ FALSE: dict[str, tuple[str, Evidence]] = {
     "wrong_rank": ("verdict_is_true", evidence((3, "rank 0 on node0 exited with 3"), EXIT_3)),
     "wrong_node": ("verdict_is_true", evidence((3, "rank 1 on node0 exited with 3"), EXIT_3)),
     "wrong_code": ("verdict_is_true", evidence((1, "rank 1 on node1 exited with 1"), EXIT_3)),
-    "victim_blamed": ("verdict_is_true", evidence((143, "rank 0 on node0 exited with 143"), EXIT_3)),
+    "victim_named": ("verdict_is_true", evidence((143, "rank 0 on node0 exited with 143"), EXIT_3)),
     "innocent_named_in_passing": ("verdict_is_true", evidence(
         (3, "rank 1 on node1 exited with 3; no spare is left for node0"), EXIT_3)),
     "later_of_two": ("verdict_is_true", evidence(
         (3, "rank 1 on node1 exited with 3"), [failed(0, 5, 1.5), failed(1, 3, 3.5)])),
-    "stop_blames_a_node": ("verdict_is_true", evidence(
-        (1, "node0 stopped: interrupted"), [told(0, 2), told(1, 2)], [hit("stop", "run", "ctl", 1.9)])),
+    "stop_names_a_node": ("verdict_is_true", evidence(
+        (1, "node0 stopped: interrupted"), [terminated(0, 2), terminated(1, 2)],
+        [hit("stop", "run", "ctl", 1.9)])),
     "stop_that_nobody_asked_for": ("verdict_is_true", evidence(
-        (130, "stopped by an interrupt"), [told(0, 2), told(1, 2)])),
+        (130, "stopped by an interrupt"), [terminated(0, 2), terminated(1, 2)])),
     "time_limit_that_nobody_set": ("verdict_is_true", evidence(
-        (124, "timed out after 1 s"), [told(0, 2), told(1, 2)])),
+        (124, "timed out after 1 s"), [terminated(0, 2), terminated(1, 2)])),
     "frozen_supervisor_ends_the_run": ("verdict_is_true", evidence(
-        (1, "node1 stopped: the supervisor was asked to stop"), [told(0, 2), told(1, 2)],
+        (1, "node1 stopped: the supervisor was asked to stop"), [terminated(0, 2), terminated(1, 2)],
         [hit("freeze", "supervisor", "node1", 1.5, lasts=2.0)])),
     "short_cut_ends_the_run": ("verdict_is_true", evidence(
-        (1, "node1 could not be reached"), [told(0, 2), told(1, 2)],
+        (1, "node1 could not be reached"), [terminated(0, 2), terminated(1, 2)],
         [hit("cut", "link", "node1", 1.5, lasts=0.5)])),
     "exit_codes_differ": ("codes_agree", evidence(
         commands=[Command("launch", 1, b"", "")])),
@@ -213,10 +214,10 @@ FALSE: dict[str, tuple[str, Evidence]] = {
         strikes=[hit("kill", "controller", "ctl", 1.5)], notes=starts(2, 2))),
     "controller_started_beside_the_launch": ("one_controller_is_started", evidence(notes=starts(2))),
     "signal_to_a_shim_ends_the_run": ("verdict_is_true", evidence(
-        (1, "rank 1 on node1 exited with 1"), [told(0, 2), told(1, 2)],
+        (1, "rank 1 on node1 exited with 1"), [terminated(0, 2), terminated(1, 2)],
         [hit("term", "shim", "node1", 1.9, rank=1)])),
     "halted_agent_ends_the_run": ("verdict_is_true", evidence(
-        (1, "node1 could not be reached"), [told(0, 2), told(1, 2)],
+        (1, "node1 could not be reached"), [terminated(0, 2), terminated(1, 2)],
         [hit("halt", "agent", "node1", 1.5, lasts=9.0)])),
     "process_left": ("nothing_is_left", evidence(left=["node0: 17 setsid sleep 1000"])),
     "bystander_ended": ("no_bystander_is_harmed", evidence(harmed=["node0: -9"])),
@@ -334,8 +335,8 @@ def test_first_attempt_is_judged_by_what_happened_in_it() -> None:
     options = replace(OPTIONS, restarts=1)
     second = [replace(life(rank), attempt=1, started=BEGAN + 3, last=BEGAN + 5) for rank in (0, 1)]
     failures = [{"number": 0, "ended": BEGAN + 2.6, "exit_code": 3}]
-    for culprit, is_true in ((1, True), (0, False)):
-        summary = f"rank {culprit} on node{culprit} exited with 3"
+    for rank, is_true in ((1, True), (0, False)):
+        summary = f"rank {rank} on node{rank} exited with 3"
         found = evidence(lives=[*EXIT_3, *second], options=options)
         shown = b"".join(s.copy for s in found.streams if s.name == "rank-0.out")
         commands = [c if c.name != "after-logs" else replace(c, out=shown) for c in found.commands]
@@ -355,10 +356,8 @@ def test_attempt_that_could_not_be_started_leaves_the_verdict_to_the_one_before_
         "exit_code": 3,
         "summary": "rank 1 on node1 exited with 3",
     }
-    for culprit, is_true in ((1, True), (0, False)):
-        summary = (
-            f"rank {culprit} on node{culprit} exited with 3; attempt 2 could not be started: node0"
-        )
+    for rank, is_true in ((1, True), (0, False)):
+        summary = f"rank {rank} on node{rank} exited with 3; attempt 2 could not be started: node0"
         found = evidence((3, summary), EXIT_3, strikes, options)
         found = with_record(found, attempt=1, failed=[past])
         assert (objections(found) == []) is is_true
@@ -369,9 +368,9 @@ def test_cut_before_an_attempt_that_started_all_the_same_excuses_no_innocent(
     at: float, lasts: float
 ) -> None:
     strikes = [hit("cut", "link", "node0", at, lasts=lasts)]
-    lives = [replace(one, started=BEGAN + 4) for one in (told(0, 5.5), failed(1, 3, 5))]
-    for culprit, is_true in ((1, True), (0, False)):
-        found = evidence((3, f"rank {culprit} on node{culprit} exited with 3"), lives, strikes)
+    lives = [replace(one, started=BEGAN + 4) for one in (terminated(0, 5.5), failed(1, 3, 5))]
+    for rank, is_true in ((1, True), (0, False)):
+        found = evidence((3, f"rank {rank} on node{rank} exited with 3"), lives, strikes)
         found = with_record(found, ended=BEGAN + 6)
         assert (objections(found) == []) is is_true
 
