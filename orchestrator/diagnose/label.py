@@ -32,7 +32,7 @@ _PREFIXES = tuple(
         rf"\[rank: {_RANK}\] ?",  # Lightning
         rf"\[\d{{1,7}},{_RANK}\]<std(?:out|err|diag)>: ?",  # mpirun --tag-output
         r"\[[A-Za-z_]{1,32}(?P<local>\d{1,5})(?:\|\d{1,5})?\]: ?",  # torchrun --tee: role and local rank
-        rf" *{_RANK}: ",  # srun --label
+        rf" {{0,8}}{_RANK}: ",  # srun --label
         r"(?!python)(?P<node>(?=[a-z.-]*\d)[a-z0-9][a-z0-9.-]{0,252}):(?: |$)",  # pdsh, clush
         r"\[pod/(?P<node>[a-z0-9][a-z0-9.-]{0,252})/[\w.-]{1,253}\] ?",  # kubectl logs --prefix
         r"(?P<node>[A-Za-z0-9][\w.-]{0,252}-\d{1,5}) {2,64}\| ?",  # docker compose
