@@ -80,12 +80,18 @@ def has_own_code(stack: Sequence[Frame]) -> bool:
     return _find(stack, _LIBRARY) is not None
 
 
-def group_ranks(locations: Iterable[tuple[int, str]]) -> tuple[str, ...]:
-    """Return `r[0-62] all_reduce (train.py:88)` for the ranks at each location, lowest rank first."""
+def by_location(locations: Iterable[tuple[int, str]]) -> dict[str, list[int]]:
+    """Return the ranks at each location, lowest rank first."""
     groups: dict[str, list[int]] = {}
     for rank, location in sorted(locations):
         groups.setdefault(location, []).append(rank)
-    return tuple(f"{rank_label(group)} {location}" for location, group in groups.items())
+    return groups
+
+
+def group_ranks(locations: Iterable[tuple[int, str]]) -> tuple[str, ...]:
+    """Return `r[0-62] all_reduce (train.py:88)` for the ranks at each location, lowest rank first."""
+    groups = by_location(locations).items()
+    return tuple(f"{rank_label(ranks)} {location}" for location, ranks in groups)
 
 
 def rank_label(numbers: Iterable[int]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.hangs.locations import (
     Location,
+    by_location,
     group_ranks,
     has_own_code,
     location_of,
@@ -149,9 +150,7 @@ def _lone_one(locations: Sequence[tuple[int, str]]) -> str:
 
     CUDA ranks wait like this: the collective is only queued by its own call, and `.item()` waits for it.
     """
-    groups: dict[str, list[int]] = {}
-    for rank, location in locations:
-        groups.setdefault(location, []).append(rank)
+    groups = by_location(locations)
     if len(groups) != 2 or len(locations) < _MIN_CROWD + 1:
         return ""
     (lone, one), (usual, _) = sorted(groups.items(), key=lambda group: len(group[1]))

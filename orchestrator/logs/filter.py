@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import compress
 
 from orchestrator.logs.chunking import MAX_LINE_BYTES, LineBuffer
@@ -16,6 +16,7 @@ from orchestrator.logs.stream import Stream
 
 _MAX_PATTERN = 1000
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
+_SGR_OR_TEXT = re.compile(f"({SGR.pattern})")
 
 # Reverse video: it can be ended without touching the colours that the line has itself.
 _ON, _OFF = "\x1b[7m", "\x1b[27m"
@@ -151,37 +152,21 @@ def painter(pattern: re.Pattern[str]) -> Callable[[bytes], bytes]:
 def _painted(search: Search, line: str) -> str:
     if "\x1b" not in line and len(line) <= MAX_SEARCHED:
         return search.sub(rf"{_ON}\g<0>{_OFF}", line).replace(_ON + _OFF, "")  # of empty matches
-    colours: list[tuple[int, str]] = []  # with the position in the text without them
-    removed = 0
-    for found in SGR.finditer(line):
-        colours.append((found.start() - removed, found[0]))
-        removed += len(found[0])
-    text = without_colour(line)
-    matches = search.spans(text)
-    if not matches:
-        return line
-    shown: list[str] = []
-    done = 0
-    for position, code in _merged(matches, colours):
-        shown += [text[done:position], code]
-        done = position
-    return "".join(shown) + text[done:]
-
-
-def _merged(
-    matches: list[tuple[int, int]], colours: list[tuple[int, str]]
-) -> Iterator[tuple[int, str]]:
-    """Yield all codes by position; within a match, reverse video again after one that may reset it."""
-    rest = deque(colours)
-    for start, end in matches:
-        while rest and rest[0][0] <= start:
-            yield rest.popleft()
-        yield start, _ON
-        while rest and rest[0][0] < end:
-            position, code = rest.popleft()
-            yield position, code + _ON
-        yield end, _OFF
-    yield from rest
+    spans = search.spans(without_colour(line))
+    codes = deque(code for start, end in spans for code in ((start, _ON), (end, _OFF)))
+    shown, position, is_on = [], 0, False  # the position is one in the text without colours
+    for number, part in enumerate(_SGR_OR_TEXT.split(line)):
+        if number % 2:  # colours, which may reset all
+            shown.append(part + _ON * is_on)
+            continue
+        end = position + len(part)
+        while codes and (codes[0][0] <= end if is_on else codes[0][0] < end):
+            at, code = codes.popleft()
+            shown += [part[: at - position], code]
+            part, position, is_on = part[at - position :], at, not is_on
+        shown.append(part)
+        position = end
+    return "".join(shown)
 
 
 def _searchable(data: bytes) -> list[str]:

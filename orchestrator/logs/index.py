@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from orchestrator.logs.chunking import MAX_LINE_BYTES
-from orchestrator.logs.holes import MIN_HOLE, extents, next_data
+from orchestrator.logs.holes import MIN_HOLE, extents
 from orchestrator.logs.stream import Channel, Stream
 from orchestrator.node.trust import open_file
 
@@ -136,7 +136,8 @@ class IndexReader:
 
     def records(self) -> Iterator[Record]:
         """Yield what was recorded since the last call; a torn last record waits for its rest."""
-        for block in self._blocks():
+        for start, block in _blocks(self._index, self._position, self.end):
+            self._position = start
             for t, offset, length, key in _unpack(block):
                 self._position += RECORD_SIZE
                 log = self._log_of(key)
@@ -172,7 +173,7 @@ class IndexReader:
         """
         self._since = t
         self._position = self.end
-        for start, block in _blocks_back(self._index, self._position):
+        for start, block in _blocks(self._index, 0, self._position, backwards=True):
             since = [
                 number for number, fields in enumerate(_unpack(block)) if t <= fields[0] < _MAX_TIME
             ]
@@ -190,7 +191,7 @@ class IndexReader:
         """
         self._sizes = {stream.path: _size(self._log(stream).file) for stream in self._wanted()}
         ends = dict(self._sizes)
-        for start, block in _blocks_back(self._index, self.end, self._position):
+        for start, block in _blocks(self._index, self._position, self.end, backwards=True):
             position = start + len(block)
             for t, offset, length, key in reversed(list(_unpack(block))):
                 position -= RECORD_SIZE
@@ -225,23 +226,6 @@ class IndexReader:
         size = _size(self._index)
         return size - size % RECORD_SIZE
 
-    def _blocks(self) -> Iterator[bytes]:
-        """Yield the whole records from the position on, many at a time; the caller moves the position."""
-        if not _is_file(self._index):
-            return
-        with _opened(self._index) as index:
-            index.seek(self._position)
-            while len(block := index.read(_BLOCK)) >= RECORD_SIZE:
-                if any(block) or not self._skip_hole(index.fileno()):
-                    yield block[: len(block) - len(block) % RECORD_SIZE]
-                index.seek(self._position)
-
-    def _skip_hole(self, descriptor: int) -> bool:
-        """Move the position to the end of a hole in the index, and return whether there is one."""
-        data = next_data(descriptor, self._position, os.fstat(descriptor).st_size)
-        before, self._position = self._position, max(self._position, data - data % RECORD_SIZE)
-        return self._position > before
-
     def _log_of(self, key: _Key) -> _Log | None:
         if key in self._by_key:
             return self._by_key[key]
@@ -264,32 +248,30 @@ class IndexReader:
 
     def _recorded_end(self, log: _Log) -> int:
         """Return up to where the records before the position cover a log file."""
-        for _, block in _blocks_back(self._index, self._position):
+        for _, block in _blocks(self._index, 0, self._position, backwards=True):
             for _, offset, length, key in reversed(list(_unpack(block))):
                 if self._log_of(key) is log:
                     return min(offset + length, log.size)
         return 0
 
 
-def _blocks_back(index: Path, end: int, start: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Yield the records of an index file from `start` to `end`, last ones first, as (offset, block).
-
-    Holes, which have no records, are left out.
-    """
+def _blocks(
+    index: Path, start: int, end: int, *, backwards: bool = False
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the records of an index file from `start` to `end` as (offset, block), without holes."""
     if end <= start:
         return
     with _opened(index) as file:
-        for first, last, is_hole in reversed(list(extents(file.fileno(), start, end))):
-            if is_hole:
-                continue
-            # Zeros of a record may count as part of the hole next to it.
-            first -= first % RECORD_SIZE
-            last += -last % RECORD_SIZE
-            while last > first:
-                offset = max(first, last - _BLOCK)
-                file.seek(offset)
-                yield offset, file.read(last - offset)
-                last = offset
+        offsets: list[tuple[int, int]] = []
+        for first, last, is_hole in extents(file.fileno(), start, end):
+            if not is_hole:
+                # Zeros of a record may count as part of the hole next to it.
+                first -= first % RECORD_SIZE
+                last += -last % RECORD_SIZE
+                offsets += [(at, min(_BLOCK, last - at)) for at in range(first, last, _BLOCK)]
+        for offset, length in reversed(offsets) if backwards else offsets:
+            block = os.pread(file.fileno(), length, offset)
+            yield offset, block[: len(block) - len(block) % RECORD_SIZE]
 
 
 def _stream(node: str, rank: int, local_rank: int, attempt: int, channel: int) -> Stream | None:
