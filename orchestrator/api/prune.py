@@ -17,7 +17,6 @@ from orchestrator.api.slow_phase import slow_phase
 from orchestrator.api.values import parse_size, value_of
 from orchestrator.errors import LaunchError, NodeError, OrchError
 from orchestrator.logs.timespec import parse_time
-from orchestrator.remote.answers import count, parse_answer, text
 from orchestrator.remote.connection import NodeConnection
 from orchestrator.runs.codec import encode
 from orchestrator.runs.connections import connections_to
@@ -25,6 +24,7 @@ from orchestrator.runs.folder import RUN, load_json, size_of
 from orchestrator.runs.lock import Lock, find_controller
 from orchestrator.runs.registry import all_runs, unreadable_runs
 from orchestrator.runs.saved_run import SavedRun
+from orchestrator.util.answers import count, parse_answer, text
 from orchestrator.util.text import first_line, printable
 
 _BROKEN_AGE = 86400.0  # seconds for which a folder without a record is kept: it may be new

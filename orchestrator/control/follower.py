@@ -18,10 +18,10 @@ from orchestrator.errors import LoginRefused, NodeError
 from orchestrator.logs.store import GapError, LimitReached
 from orchestrator.plan import NodePlan
 from orchestrator.reasons import Stop
-from orchestrator.remote import answers
 from orchestrator.remote.connection import NodeConnection
 from orchestrator.remote.reports import Chunk, FileProblem, RankReport, Report, Zeros
 from orchestrator.runs.record import Record
+from orchestrator.util import answers
 
 _MIN_RETRY_INTERVAL, _MAX_RETRY_INTERVAL = 0.5, 15.0  # seconds between attempts to reconnect
 _CLOCK_TOLERANCE = 0.05  # seconds by which the measured clock skew may be wrong

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import events
 from orchestrator.errors import NodeError
-from orchestrator.remote import answers
 from orchestrator.runs.codec import decode, encode
 from orchestrator.runs.folder import read_json, write_json
+from orchestrator.util import answers
 
 if TYPE_CHECKING:
     from orchestrator.control.follower import Follower

@@ -8,8 +8,8 @@ from typing import Any
 
 from orchestrator.control.follower import Follower
 from orchestrator.errors import NodeError
-from orchestrator.remote import answers
 from orchestrator.remote.reports import RankReport
+from orchestrator.util import answers
 from orchestrator.util.text import printable
 
 _MAX_FOLDERS = 3  # that are reported to be full

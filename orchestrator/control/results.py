@@ -16,7 +16,6 @@ from orchestrator.control.run import Detached
 from orchestrator.errors import NodeError, OrchError, SyncError
 from orchestrator.plan import NodePlan
 from orchestrator.remote.agent import Agent
-from orchestrator.remote.answers import count, flag, parse_answer, text
 from orchestrator.remote.connection import NodeConnection
 from orchestrator.runs.options import Settings
 from orchestrator.runs.record import Record
@@ -25,6 +24,7 @@ from orchestrator.sync.landing import Landing, SkippedFile, select_files
 from orchestrator.sync.patterns import Patterns
 from orchestrator.sync.receive import receive
 from orchestrator.sync.remote_files import RemoteFile, remote_file
+from orchestrator.util.answers import count, flag, parse_answer, text
 from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import printable
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from orchestrator.remote.agent import Agent
-from orchestrator.remote.answers import count, flag, parse_answer, text, timestamp
+from orchestrator.util.answers import count, flag, parse_answer, text, timestamp
 from orchestrator.util.text import printable
 
 _ANSWER_DELAY = 5.0  # seconds to wait beyond the time that the node has

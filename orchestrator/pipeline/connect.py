@@ -12,9 +12,9 @@ from orchestrator.errors import ConnectError, LaunchError, NodeError, Unreachabl
 from orchestrator.pipeline.phase import Phase
 from orchestrator.plan import Facts
 from orchestrator.remote.agent import Agent
-from orchestrator.remote.answers import parse_answer, timestamp
 from orchestrator.remote.base import Node, ShellError
 from orchestrator.remote.fleet import Fleet
+from orchestrator.util.answers import parse_answer, timestamp
 
 
 async def connect_all(fleet: Fleet, emit: events.Emit) -> list[Facts]:

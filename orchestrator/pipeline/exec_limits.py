@@ -8,8 +8,8 @@ from typing import Any
 from orchestrator.errors import LaunchError
 from orchestrator.plan import Plan
 from orchestrator.plan.plan import NodePlan
-from orchestrator.remote.answers import count, parse_answer, text
 from orchestrator.remote.fleet import Fleet
+from orchestrator.util.answers import count, parse_answer, text
 from orchestrator.util.text import printable
 
 # Less than this fits everywhere (ARG_MAX is 128 KiB at least), beside what is there on a node already.

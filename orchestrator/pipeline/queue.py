@@ -13,9 +13,9 @@ from typing import Any
 from orchestrator import events
 from orchestrator.errors import UsageError
 from orchestrator.pipeline.phase import Phase
-from orchestrator.remote.answers import flag, parse_answer, text, texts, timestamp
 from orchestrator.remote.fleet import Fleet
 from orchestrator.runs.folder import runs_folder
+from orchestrator.util.answers import flag, parse_answer, text, texts, timestamp
 
 _LOOK_AGAIN = 1.0  # seconds after which it is seen whether the nodes are free
 _MOST_NAMES = 20  # that are tried; each is one of 65,536

@@ -15,8 +15,8 @@ from orchestrator.plan.job import DEFAULT_PORT
 from orchestrator.plan.masking import masked_command
 from orchestrator.plan.network import check_distinct, interface_of, routed_network
 from orchestrator.remote.agent import AgentRefusal
-from orchestrator.remote.answers import count, parse_answer, text
 from orchestrator.remote.fleet import Fleet
+from orchestrator.util.answers import count, parse_answer, text
 from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import printable
 

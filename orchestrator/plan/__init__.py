@@ -1,4 +1,4 @@
-"""Decide, purely, what will run where: Inventory + Facts + Job -> Plan."""
+"""Plan what runs where: Inventory + Facts + Job -> Plan, without side effects."""
 
 from orchestrator.plan.facts import Facts, Interface
 from orchestrator.plan.job import Elastic, Job

@@ -1,92 +1,27 @@
-"""What a node is, as its agent told it (`node/facts.py`), parsed into one typed value."""
+"""Facts about a node, from the answer of its agent (`node/facts.py`)."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
+
+from orchestrator.util.answers import count, reader, text
 
 Address = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
-_INTERFACE = re.compile(
-    r"[^-\s/:][^\s/:]{0,14}"
-)  # dev_valid_name of the kernel; none begins with a dash
-_MOST_GPUS = 1024
-_MOST_CPUS = 1 << 20
-_LARGEST = (1 << 32) - 1  # a number of a user
-_LONGEST = 1 << 17  # characters of a variable
-_FASTEST = 10_000_000  # Mb/s
-
-
-@dataclass(frozen=True)
-class Interface:
-    """A network interface that is up; `speed` in Mb/s where the link tells."""
-
-    name: str
-    addresses: tuple[Address, ...]
-    speed: int | None
-    loopback: bool
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What one node is.
-
-    `identity` is the same for two names of one machine. `clock_skew` is how far the node's clock is
-    ahead of the controller's, in seconds, give or take `clock_error`. `environment` has what the node's
-    own login environment sets of the variables that orch would otherwise set itself.
-    """
-
-    hostname: str
-    identity: str
-    uid: int
-    home: str
-    python_version: str
-    cpus: int
-    gpus: int
-    rsync: str | None
-    interfaces: tuple[Interface, ...]
-    ssh_address: str | None
-    clock_skew: float
-    environment: dict[str, str]
-    clock_error: float = 0.0
-
-    @classmethod
-    def parse(cls, raw: dict[str, Any], clock_skew: float, clock_error: float = 0.0) -> Facts:
-        """Return the facts that an agent's answer holds.
-
-        Raises ValueError, KeyError or TypeError when it holds something else.
-        """
-        return cls(
-            hostname=_text(raw["hostname"]),
-            identity=_text(raw["identity"]),
-            uid=_count(raw["uid"], _LARGEST),
-            home=_absolute(raw["home"]),
-            python_version=_text(raw["python_version"]),
-            cpus=_count(raw["cpus"], _MOST_CPUS),
-            gpus=_count(raw["gpus"], _MOST_GPUS),
-            rsync=None if raw["rsync"] is None else _text(raw["rsync"]),
-            interfaces=tuple(
-                Interface(
-                    name=interface_name(entry["name"]),
-                    addresses=tuple(
-                        ipaddress.ip_interface(_text(item)) for item in entry["addresses"]
-                    ),
-                    speed=None if entry["speed"] is None else _count(entry["speed"], _FASTEST),
-                    loopback=bool(entry["loopback"]),
-                )
-                for entry in raw["interfaces"]
-            ),
-            ssh_address=_ssh_address(raw["ssh_address"]),
-            clock_skew=clock_skew,
-            environment={_text(key): _text(value) for key, value in raw["environment"].items()},
-            clock_error=clock_error,
-        )
+_INTERFACE = re.compile(r"[^-\s/:][^\s/:]{0,14}")  # dev_valid_name of Linux, without a dash first
+_MAX_GPUS = 1024
+_MAX_CPUS = 1 << 20
+_MAX_UID = (1 << 32) - 1
+_MAX_TEXT = 1 << 17  # characters
+_MAX_SPEED = 10_000_000  # Mb/s
 
 
 def interface_name(raw: Any) -> str:
-    """Return the name of an interface. Raises ValueError for what is none: it will stand in commands."""
+    """Return the name of an interface, which is safe in a command. Raises ValueError for anything else."""
     if not isinstance(raw, str) or not raw.isprintable() or not _INTERFACE.fullmatch(raw):
         raise ValueError(f"not the name of an interface: {raw!r:.40}")
     return raw
@@ -97,26 +32,70 @@ def ip_address(raw: Any) -> str:
     return str(ipaddress.ip_address(str(raw).partition("%")[0]))
 
 
+def _interface_address(raw: Any) -> Address:
+    return ipaddress.ip_interface(text(raw))
+
+
 def _ssh_address(raw: Any) -> str | None:
     try:
         return ip_address(raw)
     except ValueError:
-        return None  # sshd says UNKNOWN where no socket of its own is the connection
-
-
-def _count(raw: Any, most: int) -> int:
-    if type(raw) is not int or not 0 <= raw <= most:
-        raise ValueError(f"not a count up to {most}: {raw!r:.40}")
-    return raw
+        return None  # sshd reports UNKNOWN if the connection is not a socket
 
 
 def _text(raw: Any) -> str:
-    if not isinstance(raw, str) or len(raw) > _LONGEST:
-        raise ValueError(f"not a text of at most {_LONGEST} characters: {raw!r:.40}")
+    if len(text(raw)) > _MAX_TEXT:
+        raise ValueError(f"not a text of at most {_MAX_TEXT} characters: {raw!r:.40}")
+    return text(raw)
+
+
+def _environment(raw: Any) -> dict[str, str]:
+    return {_text(name): _text(value) for name, value in raw.items()}
+
+
+def _absolute_path(raw: Any) -> str:
+    if not isinstance(raw, str) or not raw.startswith("/") or not raw.isprintable():
+        raise ValueError(f"not an absolute path: {raw!r:.40}")
     return raw
 
 
-def _absolute(path: Any) -> str:
-    if not isinstance(path, str) or not path.startswith("/") or not path.isprintable():
-        raise ValueError(f"not an absolute path: {path!r:.40}")
-    return path
+_Text = Annotated[str, _text]
+
+
+@dataclass(frozen=True)
+class Interface:
+    """A network interface that is up; `speed` in Mb/s, None if the link does not report one."""
+
+    name: Annotated[str, interface_name]
+    addresses: tuple[Annotated[Address, _interface_address], ...]
+    speed: Annotated[int, partial(count, limit=_MAX_SPEED)] | None
+    loopback: bool
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Facts about one node.
+
+    `identity` is the same for two names of one machine. `clock_skew` is by how many seconds the node's
+    clock is ahead of the controller's, with an error of up to `clock_error`. `environment` has those
+    variables of the node's login environment that orch would otherwise set.
+    """
+
+    hostname: _Text
+    identity: _Text
+    uid: Annotated[int, partial(count, limit=_MAX_UID)]
+    home: Annotated[str, _absolute_path]
+    python_version: _Text
+    cpus: Annotated[int, partial(count, limit=_MAX_CPUS)]
+    gpus: Annotated[int, partial(count, limit=_MAX_GPUS)]
+    rsync: _Text | None
+    interfaces: tuple[Interface, ...]
+    ssh_address: Annotated[str | None, _ssh_address]
+    clock_skew: float
+    environment: Annotated[dict[str, str], _environment]
+    clock_error: float = 0.0
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any], clock_skew: float, clock_error: float = 0.0) -> Facts:
+        """Return the facts in an agent's answer. Raises one of PARSE_ERRORS if they are not."""
+        return reader(cls)({**raw, "clock_skew": clock_skew, "clock_error": clock_error})

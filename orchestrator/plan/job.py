@@ -1,4 +1,4 @@
-"""What a person wants to run, on whatever nodes."""
+"""The job that the user wants to run, independent of the nodes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 DEFAULT_PORT = 29500
-"""torchrun's default; taken when it is free on the main node."""
+"""torchrun's default; used if it is free on the main node."""
 
 
 @dataclass(frozen=True)
 class Elastic:
-    """How far torchrun's own agents go: on with `fewest` to `most` nodes, again up to `restarts` times."""
+    """torchrun continues with `fewest` to `most` nodes, and restarts ranks up to `restarts` times."""
 
     fewest: int
     most: int
@@ -26,14 +26,14 @@ class Elastic:
 class Job:
     """A script and how to run it.
 
-    `script` is relative to where the ranks start, or absolute: Python code, or with `module` the name of a
-    module, or with `program` an executable that is started as it is. `devices` is the number of
-    ranks a node; it and the rest, where None, are left to the inventory. `secrets` names the variables
-    of `environment` whose values are never shown. `elastic` leaves it to torchrun to start ranks again,
-    with the nodes that are left (None: they are not). It belongs to the `project` in this folder here. Its
-    working folder on each node is `workdir`, where given, else that of the inventory, else the project's
-    own, which is called `workdir_name` unless another project has that name there. The ranks start in
-    `folder` of it (empty: in that itself), and `script` is relative to that.
+    `script` is a Python file, absolute or relative to the folder in which the ranks start; with `module`
+    the name of a module, with `program` an executable. `devices` is the number of ranks on a node. Settings
+    that are None come from the inventory. Values of variables in `secrets` are never shown. With `elastic`,
+    torchrun restarts ranks, on the remaining nodes.
+
+    `project` is the folder on this machine that the job belongs to. The working folder on a node is
+    `workdir`, else the inventory's, else one of the project's own: `workdir_name`, unless another project
+    uses that name there. The ranks start in its subfolder `folder` (empty: in the working folder itself).
     """
 
     script: str
@@ -55,9 +55,9 @@ class Job:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """The script, module or program, and its arguments; of a program, the whole command line."""
+        """The script, module or program, and its arguments; for a program, all of its command line."""
         return (*(("-m",) if self.module else ()), self.script, *self.arguments)
 
-    def started_with(self, python: str) -> tuple[str, ...]:
-        """Return the command line of one rank, which `python` runs unless it is a program."""
+    def rank_command(self, python: str) -> tuple[str, ...]:
+        """Return the command line of one rank: run by `python` unless it is a program."""
         return self.command if self.program else (python, "-u", *self.command)

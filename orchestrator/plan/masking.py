@@ -1,27 +1,26 @@
-"""Show values without telling secrets: one rule for all that is printed or kept.
+"""Mask secrets in everything that is printed or stored.
 
-A value is secret by the name that it stands under (`HF_TOKEN`, `--api-key`), because whoever gave it said
-so, or by its form: a password in a URL, a token of a known kind, a private key. Of a URL, only the password
-is masked.
+A value is secret by its name (`HF_TOKEN`, `--api-key`), because the user said so, or by its form: a
+password in a URL, a known kind of token, a private key. In a URL only the password is masked.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 
 from orchestrator.plan.secret_names import is_secret_name
 
 MASK = "***"
 
-_DEEPEST = 8  # names before a value: --set=env.NAME=VALUE
-_SHORTEST = 8  # characters of a secret that is looked for within other values
+_MAX_NAMES = 8  # before a value: --set=env.NAME=VALUE
+_MIN_SECRET = 8  # characters; shorter ones are not searched for within other values
 
-# Switches, whatever they are called.
+# Values that only switch something on or off.
 _SWITCH = re.compile(r"(?:|0|1|true|false|yes|no|on|off|none|null)", re.IGNORECASE)
 
-# Each begins where a word does, and what repeats is bounded: a value may have 128 KiB.
+# Each starts at a word, and repetitions are bounded: a value may have 128 KiB.
 _URL = r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]*://"
 _USER = rf"{_URL}[^\s/?#:\[]*:"
 _PORT = r"(?!\d{1,5}(?:[/?#,\s]|$))"
@@ -40,7 +39,7 @@ _FORMS = (
         r"(?P<shown>\bauthorization[\"']?\s*[:=]\s*[\"']?)(?:[a-z]+\s+)?[^\s\"']+", re.IGNORECASE
     ),
     re.compile(r"(?P<shown>\bbearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE),
-    # Tokens that say whose they are.
+    # Tokens with the prefix of their issuer.
     re.compile(
         r"""(?P<shown>)(?<![A-Za-z0-9])(?:
             gh[oprsu]_\w{8,} | github_pat_\w{8,}                # GitHub
@@ -59,9 +58,9 @@ _FORMS = (
         re.VERBOSE | re.ASCII,
     ),
 )
-# All of a value may be a URL: then its password may hold blanks as well.
+# If the whole value is a URL, its password may contain blanks.
 _WHOLE_URL = re.compile(rf"(?P<shown>{_USER}){_PORT}(?:(?!://).)+(?=@)", re.DOTALL)
-# As a proxy or a mail server is written without a scheme; but `image:tag@sha256:...` has no secret.
+# A proxy or mail server without a scheme; but `image:tag@sha256:...` has no secret.
 _LOGIN = re.compile(
     r"(?P<user>[^\s:/@=\[\]]+):[^\s/@][^\s@]*(?P<host>@(?!sha\d+:)[\w.-]+(?:[:/]\S*)?)"
 )
@@ -69,22 +68,22 @@ _NAME = r"[A-Za-z_][\w.-]*"
 _PARAMETER = re.compile(rf"([?&#;]({_NAME})=)([^&#\s\"']+)")
 _FIELD = re.compile(rf"(?<![\w.-])({_NAME})[\"']?\s*[:=]\s*")
 _VALUE = re.compile(r"\"[^\"]*\"?|'[^']*'?|[^\s&;\"']+")
-# Options in a value, as in EXTRA_ARGS or a list of JSON: what separates them, and what is no other option.
+# An option in a value, as in EXTRA_ARGS or in a list of JSON, and its value.
 _OPTION_WITHIN = re.compile(
     rf"(?<![\w-])(--?({_NAME})(?:\s+|[\"']\s*,\s*(?=[\"'])))(?!--)({_VALUE.pattern})"
 )
 _OPTION = re.compile(rf"(-*({_NAME})=)(.*)", re.DOTALL)
 _FLAG = re.compile(rf"--?({_NAME}):?")
-_LEAST_VALUE = 3  # characters of one that begins with `-`: -v is a switch
+_MIN_DASHED_VALUE = 3  # characters: -v is a switch
 
 
 def is_secret(name: str, secrets: frozenset[str] = frozenset()) -> bool:
-    """Tell whether the value of variable `name` is never to be shown."""
+    """Tell whether the value of variable `name` must not be shown."""
     return name in secrets or is_secret_name(name)
 
 
 def masked_text(text: str) -> str:
-    """Return `text` without the secrets that are known by their form: fit for any message."""
+    """Return `text` with secrets of a known form masked; use it for every message."""
     for form in _FORMS:
         text = form.sub(rf"\g<shown>{MASK}", text)
     return _PARAMETER.sub(_masked_field, text) if "=" in text else text
@@ -93,7 +92,7 @@ def masked_text(text: str) -> str:
 def masked(
     environment: Mapping[str, str], secrets: frozenset[str], known: frozenset[str] = frozenset()
 ) -> dict[str, str]:
-    """Return `environment` with secrets replaced, also the `known` ones within other values."""
+    """Return `environment` with secrets masked, also `known` ones within other values."""
     return {
         name: MASK if name in secrets else masked_value(name, value, known)
         for name, value in environment.items()
@@ -101,16 +100,16 @@ def masked(
 
 
 def masked_value(name: str, value: str, known: frozenset[str] = frozenset()) -> str:
-    """Return what may be shown of the value of variable `name`."""
+    """Return the value of variable `name`, masked if it is secret."""
     if is_secret_name(name) and not _SWITCH.fullmatch(value):
         return MASK
     return _masked_word(value, known)
 
 
 def masked_words(words: Sequence[str], known: frozenset[str] = frozenset()) -> tuple[str, ...]:
-    """Return the words of a command with secrets replaced, also those that are `known` from elsewhere."""
+    """Return the words of a command with secrets masked, also `known` ones within other words."""
     shown = []
-    name = ""  # of the option before, whose value this may be
+    name = ""  # of the option before, which may take this word as its value
     for word in words:
         flag = _FLAG.fullmatch(word)
         if name and _is_value(word) and not _SWITCH.fullmatch(word):
@@ -124,51 +123,53 @@ def masked_words(words: Sequence[str], known: frozenset[str] = frozenset()) -> t
 
 
 def _is_value(word: str) -> bool:
-    """Tell whether what stands behind an option can be its value; a secret may begin with `-`."""
-    return not word.startswith("--") and (not word.startswith("-") or len(word) >= _LEAST_VALUE)
+    """Tell whether a word after an option can be its value; a secret may start with `-`."""
+    return not word.startswith("--") and (
+        not word.startswith("-") or len(word) >= _MIN_DASHED_VALUE
+    )
 
 
 def masked_command(line: str) -> str:
-    """Return a command line that is not quoted (as `ps` shows it) with secrets replaced."""
+    """Return an unquoted command line, as `ps` shows it, with secrets masked."""
     return " ".join(masked_words(line.split(" ")))
 
 
-def known_secrets(*environments: Mapping[str, str]) -> frozenset[str]:
-    """Return the values that are secret by name, as far as they are long enough to be told apart."""
+def known_secrets(
+    *environments: Mapping[str, str], secrets: frozenset[str] = frozenset()
+) -> frozenset[str]:
+    """Return the values that are secret by name or in `secrets`, if long enough to be searched for."""
     return frozenset(
         value
         for environment in environments
         for name, value in environment.items()
-        if len(value) >= _SHORTEST and value != MASK and is_secret_name(name)
+        if len(value) >= _MIN_SECRET and value != MASK and is_secret(name, secrets)
     )
 
 
-_withheld: set[str] = set()
+_log_secrets: set[str] = set()
 
 
 def mask_in_logs(environment: Mapping[str, str], secrets: frozenset[str] = frozenset()) -> None:
-    """Have `masked_log` mask the secret values of `environment`, from now on in this process."""
-    _withheld.update(known_secrets(environment))
-    _withheld.update(
-        value
-        for name, value in environment.items()
-        if name in secrets and len(value) >= _SHORTEST and value != MASK
-    )
+    """Make `masked_log` mask the secret values of `environment`, from now on in this process."""
+    _log_secrets.update(known_secrets(environment, secrets=secrets))
 
 
 def masked_log(text: str) -> str:
-    """Return `text` without the secrets that are known by their form, and the values that are withheld."""
-    for secret in sorted(_withheld, key=len, reverse=True):  # one may be a part of another
+    """Return `text` with secrets of a known form, and those given to `mask_in_logs`, masked."""
+    return masked_text(_without(_log_secrets, text))
+
+
+def _without(secrets: Collection[str], text: str) -> str:
+    for secret in sorted(secrets, key=len, reverse=True):  # one may contain another
         text = text.replace(secret, MASK)
-    return masked_text(text)
+    return text
 
 
-@lru_cache(maxsize=4096)  # the same words stand at every rank
+@lru_cache(maxsize=4096)  # every rank has the same words
 def _masked_word(word: str, known: frozenset[str]) -> str:
-    for secret in sorted(known, key=len, reverse=True):  # one may be a part of another
-        word = word.replace(secret, MASK)
+    word = _without(known, word)
     heads = ""
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_NAMES):
         option = _OPTION.fullmatch(word)
         if option is None:
             break
@@ -184,7 +185,7 @@ def _masked_word(word: str, known: frozenset[str]) -> str:
 
 
 def _masked_fields(text: str) -> str:
-    """Mask the fields of a text, also those within the value of a field that is no secret."""
+    """Mask the secret fields of a text, also within the value of a field that is not secret."""
     shown, end = [], 0
     for field in _FIELD.finditer(text):
         value = _VALUE.match(text, field.end()) if is_secret_name(field[1]) else None
@@ -200,7 +201,7 @@ def _masked_field(field: re.Match[str]) -> str:
 
 
 def _masked_quoted(value: str) -> str:
-    """Return a mask in the quotes that the value of a secret's name is in."""
+    """Return a mask with the quotes of the value."""
     if _SWITCH.fullmatch(value.strip("\"'")):
         return value
     quote = value[0] if value[0] in "\"'" else ""

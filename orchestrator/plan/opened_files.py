@@ -1,4 +1,4 @@
-"""Which files of its working folder a script may read what an earlier run has left from."""
+"""Find the files that a script may read in its working folder, and that an earlier run may have left."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import ast
 import re
 from collections.abc import Iterator, Sequence
 
-# What is no such name is a format, a message, the name of a folder.
+# Other strings are formats, messages, names of folders.
 _NAME = re.compile(r"[\w.+@=,/-]{1,200}")
-_ENDING = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,11}")
+_SUFFIX = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,11}")
 _READS = frozenset({"load", "exists", "isfile", "is_file", "open", "read_bytes", "load_from_checkpoint",
                     "load_file", "load_state", "load_checkpoint", "from_checkpoint"})  # fmt: skip
 _WRITES = re.compile(r"save|dump|write|to_csv|export", re.IGNORECASE)
-_MOST = 200  # names
+_MAX_NAMES = 200
 
 
 def opened_files(source: str, arguments: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the relative paths that the text of a script, or its arguments, names of files.
+    """Return the relative paths of files that a script, or its arguments, may read.
 
-    A script that reads no file at all names none, and what is only handed to a call that writes is none
-    either. Of a script that is not Python only the arguments count.
+    Arguments of calls that write are left out; a script without a call that reads opens none. If the script
+    is not Python, only its arguments are searched.
     """
     found = dict.fromkeys(_of_arguments(arguments))
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):
-        return tuple(found)[:_MOST]
+        return tuple(found)[:_MAX_NAMES]
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     if not any(_reads(call) for call in calls):
         return ()
@@ -36,7 +36,7 @@ def opened_files(source: str, arguments: Sequence[str] = ()) -> tuple[str, ...]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and id(node) not in written and _is_file(node.value):
             found[str(node.value)] = None
-    return tuple(name for name in found if not name.endswith((".py", ".so")))[:_MOST]
+    return tuple(name for name in found if not name.endswith((".py", ".so")))[:_MAX_NAMES]
 
 
 def _of_arguments(arguments: Sequence[str]) -> Iterator[str]:
@@ -52,14 +52,11 @@ def _is_file(value: object) -> bool:
     parts = value.split("/")
     stem, dot, ending = parts[-1].rpartition(".")
     is_below = not {"", ".", ".."}.intersection(parts)
-    return is_below and bool(stem and dot) and bool(_ENDING.fullmatch(ending))
+    return is_below and bool(stem and dot) and bool(_SUFFIX.fullmatch(ending))
 
 
 def _called(call: ast.Call) -> str:
-    function = call.func
-    if isinstance(function, ast.Attribute):
-        return function.attr
-    return function.id if isinstance(function, ast.Name) else ""
+    return str(getattr(call.func, "attr", getattr(call.func, "id", "")))
 
 
 def _reads(call: ast.Call) -> bool:
@@ -67,7 +64,7 @@ def _reads(call: ast.Call) -> bool:
 
 
 def _writes(call: ast.Call) -> bool:
-    """Tell whether it is a call that writes a file that it is given."""
+    """Tell whether a call writes the file that it is given."""
     name = _called(call)
     if name != "open":
         return bool(_WRITES.search(name))

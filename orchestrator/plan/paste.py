@@ -1,4 +1,4 @@
-"""Show a plan as commands that a person can paste into a shell on each node."""
+"""Print a plan as commands to paste into a shell on each node."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Iterator, Mapping
 from orchestrator.plan.masking import MASK, known_secrets, masked, masked_words
 from orchestrator.plan.plan import NodePlan, Plan
 
-# What a terminal would obey, or would show as something else than it is.
+# Characters that a terminal interprets, or does not show as they are.
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\udc80-\udcff]+"
 )
 
 
 def shell_commands(plan: Plan) -> Iterator[str]:
-    """Yield, node by node, what would run: a comment, then a command for each process.
+    """Yield a comment for each node, then a command for each of its processes.
 
-    The value of a secret is not shown: its variable is taken from the shell that this is pasted into, and
-    of an argument, or a variable that no shell can name, a mask is left. No line holds a control character
-    but tabs and newlines.
+    Secrets are not shown: a variable takes its value from the shell that the line is pasted into; an
+    argument, or a variable that a shell cannot name, is masked. Lines have no control characters but tabs
+    and newlines.
     """
     for node in plan.nodes:
         yield f"# {node.name}: node rank {node.node_rank}, {_describe_ranks(plan, node)}"
@@ -29,13 +29,13 @@ def shell_commands(plan: Plan) -> Iterator[str]:
             argv = masked_words(process.argv, known_secrets(environment))
             variables = list(_env_words(environment, plan.secrets))
             if argv != process.argv or any(MASK in word for word in variables):
-                yield f"# {MASK} stands for a secret: put it in before you paste this"
+                yield f"# {MASK} stands for a secret: insert it before you paste this"
             words = [*variables, *map(_word, argv)]
             yield f"cd {_word(node.cwd)} && {' '.join(words)}"
 
 
 def _describe_ranks(plan: Plan, node: NodePlan) -> str:
-    if plan.elastic is not None:  # torchrun numbers them, and anew each time that they begin
+    if plan.elastic is not None:  # torchrun numbers them at each restart
         return f"{node.devices} of at most {plan.world_size} ranks"
     if node.devices == 1:
         return f"rank {node.first_rank} of {plan.world_size}"
@@ -43,7 +43,7 @@ def _describe_ranks(plan: Plan, node: NodePlan) -> str:
 
 
 def _env_words(environment: Mapping[str, str], secrets: frozenset[str]) -> Iterator[str]:
-    """Yield `env` and the variables, those with a secret in them as the shell's own where it has them."""
+    """Yield `env` and the variables; a secret one as `NAME="$NAME"` if a shell can name it."""
     if environment:
         yield "env"
     shown = masked(environment, secrets, known_secrets(environment))

@@ -1,4 +1,4 @@
-"""Inventory + Facts + Job -> Plan: what runs on each node, exactly, and nothing done yet."""
+"""Make the plan of a run: exactly what runs on each node, before anything is done."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orchestrator.plan.launchers import registry
 from orchestrator.plan.launchers.base import Launcher, Process, Share
 from orchestrator.plan.network import Network, interface_variables
 
-# A job starts from its plan alone, not from what an outer job or a login shell left behind.
+# A job must not inherit these from an outer job or a login shell.
 _UNSET = (
     "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE",
     "NODE_RANK", "ROLE_NAME", "ROLE_RANK", "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
@@ -23,18 +23,18 @@ _UNSET = (
     "TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_ERROR_FILE", "PYTHON_EXEC", "ORCH_PYTHON",
 )  # fmt: skip
 
-# Seconds. Of an agent that was not heard of for 15 s by the reader's own clock torchrun believes that it is
-# gone, and each is heard of every 5 s (torch 2.13: `_BackendRendezvousStateHolder._sanitize`).
-_CLOCKS_APART = 8.0
+# Seconds. torchrun's agents send a heartbeat every 5 s, and count one as dead whose last is 15 s old by
+# their own clock (torch 2.13: `_BackendRendezvousStateHolder._sanitize`).
+_MAX_SKEW = 8.0
 
 
 @dataclass(frozen=True)
 class NodePlan:
     """What runs on one node.
 
-    `environment` is laid over the node's own, after `unset` is taken from that; each process has more
-    of its own. Ranks `first_rank` to `first_rank + devices - 1` live here. `interface` and `address` are
-    the node's own on the network where the ranks meet, None where they are not known.
+    `environment` is added to the node's own, from which the variables in `unset` are removed; each process
+    adds its own. The ranks are `first_rank` to `first_rank + devices - 1`. `interface` and `address` are
+    the node's own on the network of the ranks, None if unknown.
     """
 
     host: Host
@@ -51,7 +51,7 @@ class NodePlan:
 
     @property
     def cwd(self) -> str:
-        """Where the processes start: `folder` of the working folder, or that itself."""
+        """The folder in which the processes start: `folder` of the working folder."""
         return posixpath.join(self.workdir, self.folder) if self.folder else self.workdir
 
     @property
@@ -63,7 +63,7 @@ class NodePlan:
         return range(self.first_rank, self.first_rank + self.devices)
 
     def spec(self, run: str, attempt: int) -> dict[str, Any]:
-        """Return the request that starts this on the node (`node/supervise.py` reads it)."""
+        """Return the request that starts this on the node, for `node/supervise.py`."""
         return {
             "run": run,
             "node": self.name,
@@ -87,13 +87,11 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What runs on every node, in node order; main is the first.
+    """What runs on every node, in node order; the first is the main node.
 
-    Where it is `elastic` (None: it needs all nodes), the launchers go on without some of them, and which
-    ranks live where is up to them. `launcher` is a name. What has to be known of that launcher while the
-    job runs is part of the plan, so that a run can be read without the package that the launcher is from:
-    whether the job is started `once_per_node`, and whether failed ranks are started again
-    (`restarts_ranks`).
+    If it is `elastic`, the launchers continue without lost nodes, and place the ranks themselves.
+    `launcher` is a name; `once_per_node` and `restarts_ranks` are copied from the launcher, so that a run
+    can be read without the package of its launcher.
     """
 
     run: str
@@ -110,25 +108,25 @@ class Plan:
 
     @property
     def restarts_itself(self) -> bool:
-        """Whether the launcher starts failed ranks again: then only its own end is the end."""
+        """Whether the launcher restarts failed ranks, so that only its own end ends the run."""
         return self.elastic is not None or self.restarts_ranks
 
     @property
     def expected_ranks(self) -> frozenset[int]:
-        """The ranks that orch sees: of a script that starts ranks itself, the first of each node."""
+        """The ranks that orch sees: only the first of each node if the script starts the ranks."""
         if self.once_per_node:
             return frozenset(node.first_rank for node in self.nodes)
         return frozenset(range(self.world_size))
 
 
 def count_devices(host: Host, facts: Facts, job: Job) -> int:
-    """Return the ranks of one node: as asked for, else its GPUs, else 1."""
-    asked = job.devices if job.devices is not None else host.devices
-    return max(1, count_gpus(host, facts, job)) if asked == "auto" else int(asked)
+    """Return the number of ranks on a node: as requested, else that of its GPUs, else 1."""
+    devices = job.devices if job.devices is not None else host.devices
+    return max(1, count_gpus(host, facts, job)) if devices == "auto" else int(devices)
 
 
 def count_gpus(host: Host, facts: Facts, job: Job) -> int:
-    """Return the GPUs that ranks will see: the node's, as far as the job's environment shows them."""
+    """Return the number of GPUs that the ranks see, with CUDA_VISIBLE_DEVICES of the job."""
     visible = {**host.env, **job.environment}.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return facts.gpus
@@ -137,7 +135,7 @@ def count_gpus(host: Host, facts: Facts, job: Job) -> int:
 
 
 def choose_launcher(hosts: Sequence[Host], job: Job) -> Launcher:
-    """Return the launcher of all nodes. Raises UsageError when they do not agree on one that there is."""
+    """Return the launcher of all nodes. Raises UsageError if they disagree, or it does not exist."""
     names = sorted({job.launcher or host.launcher or registry.DEFAULT for host in hosts})
     launchers = [registry.find(name) for name in names]
     if len(launchers) > 1:
@@ -156,9 +154,9 @@ def make_plan(
     network: Network,
     main_port: int,
 ) -> Plan:
-    """Return what runs where. Node rank is the position in `hosts`; ranks are numbered through.
+    """Return what runs where. The node rank is the position in `hosts`; ranks are numbered in node order.
 
-    Raises UsageError or PlanError when the job cannot be planned on these nodes.
+    Raises UsageError or PlanError if the job cannot run on these nodes.
     """
     launcher = choose_launcher(hosts, job)
     launcher.check_job(job)
@@ -221,28 +219,27 @@ def make_plan(
 
 
 def _processes(launcher: Launcher, share: Share, job: Job) -> tuple[Process, ...]:
-    """Return what runs on one node. Raises PlanError where orch could not follow that."""
+    """Return what runs on one node. Raises PlanError if orch could not supervise it."""
     processes = launcher.processes(share, job)
-    seen = 1 if launcher.once_per_node else share.devices
-    ranks = range(share.first_rank, share.first_rank + seen)
-    expected = [f"rank-{rank}" for rank in ranks]
+    count = 1 if launcher.once_per_node else share.devices
+    expected = [f"rank-{share.first_rank + index}" for index in range(count)]
     names = [process.name for process in processes]
-    of_ranks = ["launcher" if p.rank is None else f"rank-{p.rank}" for p in processes]
-    if names != of_ranks or names not in (["launcher"], expected):
+    by_rank = ["launcher" if p.rank is None else f"rank-{p.rank}" for p in processes]
+    if names != by_rank or names not in (["launcher"], expected):
         raise PlanError(
-            f"launcher {launcher.name} would start {', '.join(names) or 'nothing'}, where orch can follow "
-            f"either launcher (of rank None) or {', '.join(expected)}",
+            f"launcher {launcher.name} would start {', '.join(names) or 'nothing'}; orch expects either "
+            f"launcher (of rank None) or {', '.join(expected)}",
             remedy="report this to the author of that launcher",
         )
     return processes
 
 
 def _check_elastic(launcher: Launcher, elastic: Elastic, nodes: int) -> None:
-    """Raise UsageError when the launcher cannot be elastic, or not with so many nodes."""
+    """Raise UsageError if the launcher cannot be elastic, or not with this number of nodes."""
     if not launcher.can_be_elastic:
         raise UsageError(
-            f"{elastic}: with --launcher {launcher.name} nobody starts ranks again",
-            remedy="use --launcher torchrun, or --restarts alone, with which orch starts all of it again",
+            f"{elastic}: --launcher {launcher.name} does not restart ranks",
+            remedy="use --launcher torchrun; or only --restarts, with which orch restarts the whole job",
         )
     if not elastic.fewest <= nodes <= elastic.most:
         remedy = "choose fewer with --nodes" if nodes > elastic.most else "lower MIN, or add hosts"
@@ -250,26 +247,26 @@ def _check_elastic(launcher: Launcher, elastic: Elastic, nodes: int) -> None:
 
 
 def _check_clocks(hosts: Sequence[Host], facts: Sequence[Facts]) -> None:
-    """Raise PlanError when the nodes of an elastic job would take each other for dead."""
+    """Raise PlanError if clocks differ so much that torchrun would count a node as dead."""
     by_skew = sorted(zip(facts, hosts, strict=True), key=lambda each: each[0].clock_skew)
     (first, slow), (last, fast) = by_skew[0], by_skew[-1]
     apart = last.clock_skew - first.clock_skew
-    if apart - first.clock_error - last.clock_error > _CLOCKS_APART:
+    if apart - first.clock_error - last.clock_error > _MAX_SKEW:
         raise PlanError(
             f"--elastic: the clock of {fast.name} is {apart:.0f} s ahead of that of {slow.name}: "
-            "torchrun would believe that one of them is dead",
-            remedy="set the clocks right: `orch preflight --only clock` says how",
+            "torchrun would count one of them as dead",
+            remedy="synchronise the clocks: `orch preflight --only clock` prints how",
         )
 
 
 def workdir_of(host: Host, facts: Facts, job: Job) -> str:
-    """Return the absolute working folder of the job on a node; a relative one begins at home."""
+    """Return the absolute working folder of the job on a node; a relative one starts at home."""
     given = job.workdir or host.workdir
     return posixpath.join(facts.home, expand(given or f"~/orch/{job.workdir_name}", facts.home))
 
 
 def expand(path: str, home: str) -> str:
-    """Return `path` with a leading ~ as the node's home; a bare command name stays one."""
+    """Return `path` with a leading ~ replaced by the node's home. Raises PlanError for `~user`."""
     if path == "~" or path.startswith("~/"):
         return posixpath.join(home, path[2:])
     if path.startswith("~"):
@@ -281,9 +278,9 @@ def _environment(
     host: Host, facts: Facts, job: Job, share: Share, interface: str | None
 ) -> dict[str, str]:
     given = {**host.env, **job.environment}
-    environment = {"PYTHONUNBUFFERED": "1"}  # or nothing of a rank arrives before it ends
+    environment = {"PYTHONUNBUFFERED": "1"}  # or output arrives only when a rank ends
     if share.devices > 1 and "OMP_NUM_THREADS" not in facts.environment:
-        environment["OMP_NUM_THREADS"] = "1"  # torchrun's default, for every launcher alike
+        environment["OMP_NUM_THREADS"] = "1"  # torchrun's default, for every launcher
     environment.update(interface_variables(interface, {**facts.environment, **given}))
     environment.update(given)
     return environment

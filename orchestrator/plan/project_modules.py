@@ -1,4 +1,4 @@
-"""Find a module that belongs to the project: what is installed under its name would be a stranger's."""
+"""Find a missing module in the project: a package of the same name on PyPI would be another one."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-_DEEPEST = 4
-_MOST_FOLDERS = 5000
-_MOST_ABOVE = 5
-_PASSED_OVER = {"__pycache__", "build", "dist", "node_modules", "site-packages"}
-_ROOTS = (".git", "pyproject.toml", "setup.cfg", "setup.py")
+_MAX_DEPTH = 4
+_MAX_FOLDERS = 5000
+_MAX_PARENTS = 5
+_SKIPPED = {"__pycache__", "build", "dist", "node_modules", "site-packages"}
+_ROOT_FILES = (".git", "pyproject.toml", "setup.cfg", "setup.py")
 
 
 def remedy_for_project_module(source: Path, folder: str, module: str) -> str | None:
-    """Return what makes the top-level `module` of the project found on the nodes; None where it is not the
-    project's.
+    """Return how to make the top-level `module` of the project importable on the nodes; None if it is not
+    the project's.
 
-    `source` is the folder of this machine that goes to the nodes, and ranks start in `folder` of it.
+    `source` is the folder that is copied to the nodes, and the ranks start in its subfolder `folder`.
     """
     root = source
     place = _find(source, module)
@@ -34,7 +34,7 @@ def remedy_for_project_module(source: Path, folder: str, module: str) -> str | N
 
 
 def _find(root: Path, module: str) -> Path | None:
-    """Return the folder at or below `root` that has the module, the nearest first."""
+    """Return the folder with the module, at or below `root`, nearest first."""
     return next((folder for folder in _folders(root) if _has(folder, module)), None)
 
 
@@ -45,32 +45,32 @@ def _has(folder: Path, module: str) -> bool:
 
 
 def _folders(root: Path) -> Iterator[Path]:
-    """Yield `root` and the folders below it, level by level: no hidden ones, and no environments."""
+    """Yield `root` and the folders below it, level by level, without hidden ones and environments."""
     waiting, seen = [(root, 0)], 0
     for folder, depth in waiting:
         yield folder
         seen += 1
-        if depth == _DEEPEST or seen > _MOST_FOLDERS:
+        if depth == _MAX_DEPTH or seen > _MAX_FOLDERS:
             continue
         try:
             with os.scandir(folder) as entries:
                 below = sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
         except OSError:
-            continue  # not for us to read
+            continue  # no permission
         waiting += [
             (folder / name, depth + 1)
             for name in below
             if not name.startswith(".")
-            and name not in _PASSED_OVER
+            and name not in _SKIPPED
             and not (folder / name / "pyvenv.cfg").exists()
         ]
 
 
 def _root_above(source: Path) -> Path | None:
-    """Return the nearest folder above `source` that looks like the root of a project."""
-    for above in source.absolute().parents[:_MOST_ABOVE]:
+    """Return the nearest folder above `source` that is the root of a project."""
+    for above in source.absolute().parents[:_MAX_PARENTS]:
         if above in (Path.home(), Path(above.root)):
             return None
-        if any((above / name).exists() for name in _ROOTS):
+        if any((above / name).exists() for name in _ROOT_FILES):
             return above
     return None

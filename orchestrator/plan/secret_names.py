@@ -1,8 +1,8 @@
-"""Which names stand before a secret: of variables, of options, of fields.
+"""Tell by its name whether a variable, option or field holds a secret.
 
-A name is judged word by word, however it is written: API_KEY, api-key, apiKey. So KEYBOARD and PATTERN are
-no secrets, PGPASS and HF_PAT are. What training calls a token or a key (PAD_TOKEN, LABEL_KEY) passes; in
-doubt a name is a secret's.
+A name is split into words, in any spelling: API_KEY, api-key, apiKey. KEYBOARD and PATTERN are no secrets,
+PGPASS and HF_PAT are. The tokens and keys of training (PAD_TOKEN, LABEL_KEY) are no secrets; in doubt, a
+name is one.
 """
 
 from __future__ import annotations
@@ -10,56 +10,53 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
+from orchestrator.util.text import word_set
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_SHELL = _set("PWD OLDPWD")  # names of folders
+_SHELL = word_set("PWD OLDPWD")  # folders
 
 _ANYWHERE = re.compile(r"PASSW|PASSPHRASE|PASSCODE|SECRET|CREDENTIAL")  # within a word
-_WORDS = _set(
+_WORDS = word_set(
     "AUTH AUTHORIZATION BEARER CONNSTR COOKIE COOKIES CRED CREDS CSRF DSN JWT NETRC OAUTH OTP PAT PRIVATE "
     "PSWD PW PWD SAS SIG SIGNATURE WEBHOOK XSRF"
 )
 _PAIRS = frozenset({("CONNECTION", "STRING"), ("CONN", "STRING"), ("CONN", "STR")})
 _PLAIN_PAIRS = frozenset({("AUTH", "SOCK")})
 
-# Words that end so are secrets (DBPASS, APIKEY, HFTOKEN), but for these.
+# Words with these endings are secrets (DBPASS, APIKEY, HFTOKEN), except _OTHER_WORDS.
 _KINDS = {"PASS": ("PASS",), "KEY": ("KEY", "KEYS"), "TOKEN": ("TOKEN",)}
-_OTHER_WORDS = _set(
+_OTHER_WORDS = word_set(
     "ALLPASS BANDPASS BYPASS COMPASS ENCOMPASS HIGHPASS LOWPASS MULTIPASS OVERPASS SINGLEPASS SURPASS "
     "TRESPASS TWOPASS UNDERPASS DONKEY HOCKEY HOTKEY HOTKEYS JOCKEY MONKEY MONKEYS TURKEY WHISKEY"
 )
-# A count of tokens is none.
-_BEFORE_TOKENS = _set("ACCESS API AUTH BEARER REFRESH SESSION")
-# What comes before or after such a word where it is one of the data's or of the model's.
+# TOKENS is a count unless one of these precedes it.
+_BEFORE_TOKENS = word_set("ACCESS API AUTH BEARER REFRESH SESSION")
+# Words before or after it that make it a term of data or model.
 _PLAIN_BEFORE = {
-    "KEY": _set(
+    "KEY": word_set(
         "AUDIO BATCH CAPTION COLUMN FEATURE FOREIGN GROUP IMAGE INDEX INPUT LABEL LOSS METRIC MONITOR "
         "OUTPUT PARTITION PRIMARY PROMPT QUERY RESPONSE SORT TARGET TEXT VIDEO"
     ),
-    "TOKEN": _set(
+    "TOKEN": word_set(
         "AUDIO BLANK BOS CLASS CLS END EOD EOS EOT FIRST IGNORE IMAGE LAST LATENT MASK MIDDLE MULTI "
         "NEWLINE NEXT PAD PER PREFIX PROMPT REGISTER SEP SINGLE SPECIAL START STOP SUFFIX TEXT UNK VIDEO "
         "VISUAL WORD"
     ),
-    "PASS": _set("BACKWARD BAND BY FIRST FORWARD HIGH LOW MULTI ONE SECOND SINGLE TWO"),
+    "PASS": word_set("BACKWARD BAND BY FIRST FORWARD HIGH LOW MULTI ONE SECOND SINGLE TWO"),
 }
 _PLAIN_AFTER = {
-    "KEY": _set("DIM FRAME FRAMES MASK NORM PADDING POINT POINTS PROJ STATES"),
-    "TOKEN": _set(
+    "KEY": word_set("DIM FRAME FRAMES MASK NORM PADDING POINT POINTS PROJ STATES"),
+    "TOKEN": word_set(
         "BATCH BUDGET CLASSIFICATION COUNT DIM DISPATCHER DROP DROPPING EMBEDDING EMBEDDINGS LENGTH LEVEL "
         "LIMIT MERGE MERGING MIXING RATE REDUCTION SHIFT TYPE WEIGHT WEIGHTING"
     ),
-    "PASS": _set("COUNT RATE THROUGH"),
+    "PASS": word_set("COUNT RATE THROUGH"),
 }
 
 
 @lru_cache(maxsize=4096)  # a plan has the same few names for every rank
 def is_secret_name(name: str) -> bool:
-    """Tell whether what stands under `name` is a secret, as far as the name tells."""
+    """Tell whether `name` is that of a secret."""
     if name in _SHELL:
         return False
     words = [word.upper() for word in _WORD.findall(name)]
@@ -68,7 +65,7 @@ def is_secret_name(name: str) -> bool:
 
 
 def _is_secret(before: str, word: str, after: str) -> bool:
-    """Judge one word of a name; `before` and `after` are its neighbours, or empty."""
+    """Tell whether a word makes the name secret; `before` and `after` are its neighbours, or empty."""
     if _ANYWHERE.search(word) or (word, after) in _PAIRS:
         return True
     if word == "TOKENS":

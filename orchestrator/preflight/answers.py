@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
-from functools import cache, partial
+from collections.abc import Callable
 from math import isfinite
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast
 
 from orchestrator.errors import NodeError
 from orchestrator.preflight.model import NoAnswer
 from orchestrator.remote.agent import Agent
+from orchestrator.util import answers
+from orchestrator.util.answers import PARSE_ERRORS
 from orchestrator.util.text import printable
 
 T = TypeVar("T")
 
-_PARSE_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _MAX_VALUES = 50_000
 _MAX_TEXT = 1 << 16
 _LONG_NUMBER = re.compile(r"\s*[+-]?[\d_]{30,}\s*")  # int() reads these too
@@ -36,69 +34,30 @@ async def ask(
 
 
 def parsed(parse: Callable[[Any], T], raw: Any) -> T | NoAnswer:
-    """Return what `parse` makes of an answer; a NoAnswer if it raises one of `_PARSE_ERRORS`."""
+    """Return what `parse` makes of an answer; a NoAnswer if it raises one of `PARSE_ERRORS`."""
     try:
         _check_sizes(raw)
         return parse(raw)
-    except _PARSE_ERRORS as error:
+    except PARSE_ERRORS as error:
         return NoAnswer(text(f"invalid response from the node: {type(error).__name__}: {error}"))
 
 
 def reader(kind: type[T]) -> Callable[[Any], T]:
-    """Return the parser that makes a `kind` of a JSON value; it raises one of `_PARSE_ERRORS`.
+    """Return the parser that makes a `kind` of a JSON value, as `util.answers.reader` does.
 
-    `kind` is a dataclass (from an object; fields with a default may be missing), a tuple, frozenset or
-    mapping of kinds, `X | None`, or a type that is called with the value. Text becomes one line, and a
-    float must be finite. `Annotated[X, parse]` names a parser of its own.
+    Text becomes one line, a float must be finite, and any other type is called with the value.
     """
-    return _reader(cast(Hashable, kind))
+    return answers.reader(kind, _scalar)
 
 
-@cache
-def _reader(kind: Any) -> Callable[[Any], Any]:
-    parsers: dict[Any, Callable[[Any], Any]] = {str: text, float: finite}
-    origin, of = get_origin(kind), get_args(kind)
-    if is_dataclass(kind):
-        return partial(_read_fields, kind)
-    if origin is Annotated:
-        return cast(Callable[[Any], Any], of[1])
-    if origin in (UnionType, Union):
-        return partial(optional, _reader(of[0]))
-    if origin in (Mapping, dict):
-        key, value = map(_reader, of)
-        return lambda raw: {key(name): value(each) for name, each in raw.items()}
-    if origin is frozenset or of[1:] == (Ellipsis,):
-        return lambda raw: origin(map(_reader(of[0]), raw))
-    if origin is tuple:
-        return lambda raw: tuple(_reader(k)(each) for k, each in zip(of, raw, strict=True))
-    return cast(Callable[[Any], Any], parsers.get(kind, kind))
-
-
-def _read_fields(kind: Any, raw: Any) -> Any:
-    given = {
-        name: read(raw[name]) for name, read, required in _fields(kind) if required or name in raw
-    }
-    return kind(**given)
-
-
-@cache
-def _fields(kind: Any) -> list[tuple[str, Callable[[Any], Any], bool]]:
-    """Return the name and parser of each field of a dataclass, and whether it is required."""
-    hints = get_type_hints(kind, include_extras=True)
-    return [
-        (each.name, _reader(hints[each.name]), each.default is each.default_factory is MISSING)
-        for each in fields(kind)
-    ]
+def _scalar(kind: Any) -> answers.Parser:
+    parsers: dict[Any, answers.Parser] = {str: text, float: finite}
+    return cast(answers.Parser, parsers.get(kind, kind))
 
 
 def text(raw: Any, limit: int = _MAX_LINE) -> str:
     """Return what a node answered as one line of at most `limit` characters."""
     return printable(str(raw), limit)
-
-
-def optional(parse: Callable[[Any], T], raw: Any) -> T | None:
-    """Return what `parse` makes of `raw`; None for null."""
-    return None if raw is None else parse(raw)
 
 
 def finite(raw: Any) -> float:

@@ -40,10 +40,10 @@ class _CircuitBreaker:
             return await self._agent.ask(verb, **more)
 
     @asynccontextmanager
-    async def during(self, verb: str, **more: Any) -> AsyncIterator[Any]:
+    async def run_task(self, verb: str, **more: Any) -> AsyncIterator[Any]:
         async with AsyncExitStack() as stack:
             with self._once():
-                answer = await stack.enter_async_context(self._agent.during(verb, **more))
+                answer = await stack.enter_async_context(self._agent.run_task(verb, **more))
             yield answer
 
     def follow(self, run: str, offsets: dict[str, int]) -> AsyncIterator[Report]:

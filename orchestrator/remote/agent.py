@@ -14,9 +14,9 @@ from typing import Any
 
 from orchestrator.errors import NodeError
 from orchestrator.remote import reports
-from orchestrator.remote.answers import count
 from orchestrator.remote.base import Channel, Node
 from orchestrator.remote.start_agent import start_agent, tail
+from orchestrator.util.answers import count
 from orchestrator.util.log import node_logger
 from orchestrator.util.text import printable
 
@@ -76,7 +76,7 @@ class Agent:
         return await self._ask(self._number(), verb, timeout, arguments)
 
     @asynccontextmanager
-    async def during(
+    async def run_task(
         self, verb: str, *, timeout: float = _ANSWER_TIME, limit: float, **arguments: Any
     ) -> AsyncIterator[Any]:
         """Have the node do `verb`, a task that goes on after its answer, while the context lasts.

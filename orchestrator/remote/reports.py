@@ -7,8 +7,8 @@ from typing import Any
 
 from orchestrator.node.reasons import StopReason
 from orchestrator.reasons import Stop
-from orchestrator.remote.answers import count, pids, text, timestamp
 from orchestrator.remote.legacy_reasons import parse_stop
+from orchestrator.util.answers import count, pids, text, timestamp
 from orchestrator.util.signals import signal_name
 from orchestrator.util.text import printable
 

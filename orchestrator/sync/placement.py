@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 
 from orchestrator.errors import SyncError
 from orchestrator.remote.agent import Agent, AgentRefusal
-from orchestrator.remote.answers import count, flag, parse_answer, text, texts, timestamp
 from orchestrator.sync.sharing import unusable
 from orchestrator.sync.tree import Tree
+from orchestrator.util.answers import count, flag, parse_answer, text, texts, timestamp
 
 T = TypeVar("T")
 

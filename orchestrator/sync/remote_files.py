@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from orchestrator.remote.answers import count, text
+from orchestrator.util.answers import count, text
 
 _MAX_PATH = 4096  # bytes
 _MAX_NAME = 255

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 from orchestrator.errors import LaunchError, SyncError
 from orchestrator.remote.agent import AgentRefusal
-from orchestrator.remote.answers import parse_answer, texts
 from orchestrator.remote.fleet import Fleet
+from orchestrator.util.answers import parse_answer, texts
 
 
 @asynccontextmanager

@@ -40,6 +40,11 @@ def one_line(text: str) -> str:
     return escaped(" ".join(text.split()))
 
 
+def word_set(words: str) -> frozenset[str]:
+    """Return the words of a text as a set."""
+    return frozenset(words.split())
+
+
 def first_line(text: str) -> str:
     """Return the first line of `text`."""
     return text.split("\n", 1)[0]

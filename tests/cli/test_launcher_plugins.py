@@ -25,7 +25,7 @@ class Bare(Launcher):
         return tuple(
             Process(
                 f"rank-{rank}",
-                job.started_with(share.python),
+                job.rank_command(share.python),
                 {"BARE_RANK": f"{rank} of {share.world_size}"},
                 rank,
                 rank - share.first_rank,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import NodeError
 from orchestrator.hangs.snapshot import Frame, Snapshot, StuckConnection, parse_snapshot
-from orchestrator.remote.answers import parse_answer
+from orchestrator.util.answers import parse_answer
 
 PROCESS: dict[str, Any] = {
     "pid": 7, "rank": 0, "own": True, "name": "python", "state": "S", "used": 1.5, "main_used": 1,

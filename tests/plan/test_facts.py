@@ -1,4 +1,4 @@
-"""What a node says of itself is parsed, or refused: its words stand in commands and sizes."""
+"""Facts from a node are parsed, or refused: they are used in commands and sizes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def with_interface(**more: Any) -> dict[str, Any]:
     return {"interfaces": [{**SOUND["interfaces"][0], **more}]}
 
 
-def test_what_a_node_says_is_typed() -> None:
+def test_facts_are_typed() -> None:
     facts = Facts.parse(SOUND, 0.0)
     assert facts.interfaces[0].name == "eth0.7"
     assert facts.ssh_address == "198.18.0.10"
@@ -54,11 +54,11 @@ def test_what_a_node_says_is_typed() -> None:
         with_interface(speed=float("inf")),
     ],
 )
-def test_what_no_machine_says_is_refused(bad: dict[str, Any]) -> None:
+def test_implausible_facts_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises((ValueError, OverflowError)):
         Facts.parse({**SOUND, **bad}, 0.0)
 
 
 @pytest.mark.parametrize("said", ["UNKNOWN", "$(reboot)", None])
-def test_sshd_may_not_know_the_address_that_it_was_reached_at(said: str | None) -> None:
+def test_unknown_ssh_address_is_none(said: str | None) -> None:
     assert Facts.parse({**SOUND, "ssh_address": said}, 0.0).ssh_address is None

@@ -1,4 +1,4 @@
-"""Only plan/launchers/ knows a launcher by its name: elsewhere the object is asked what it can do."""
+"""Launchers are compared by name only in plan/launchers/; elsewhere, by what the object can do."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 from orchestrator.plan.launchers.registry import BUILT_IN
 from tests.test_rooms import ROOT, sources
 
-_FOREIGN = "commands that people type elsewhere, most of them of launchers that orch does not have"
+_FOREIGN = "commands of other launchers"
 _INTERPRETER = "`python` is the interpreter here"
-_NVLINK = "`fabric` is what joins GPUs here"
+_NVLINK = "`fabric` connects GPUs here"
 
-# Where a constant with a launcher's name has another meaning, and which.
+# Where a constant equal to a launcher's name has another meaning.
 ALLOWED = {
     ("api/nodes.py", "python"): _INTERPRETER,
     ("cli/commands.py", "torchrun"): _FOREIGN,
@@ -22,6 +22,7 @@ ALLOWED = {
     ("api/other_launchers.py", "python"): _FOREIGN,
     ("api/other_launchers.py", "torchrun"): _FOREIGN,
     ("api/program.py", "python"): _INTERPRETER,
+    ("inventory/problems.py", "python"): "a key of the inventory",
     ("node/facts.py", "python"): _INTERPRETER,
     ("node/probes/gpu.py", "fabric"): _NVLINK,
     ("node/probes/look.py", "python"): _INTERPRETER,
@@ -34,9 +35,9 @@ ALLOWED = {
 
 
 def names_in(code: str) -> Iterator[str]:
-    """Yield each launcher's name that stands as a constant in `code`.
+    """Yield the names of launchers that are constants in `code`.
 
-    `python`, which is a common word, only where it is compared, matched, or looked up.
+    `python`, a common word, only if it is compared, matched or looked up.
     """
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Constant) and node.value in set(BUILT_IN) - {"python"}:
@@ -61,7 +62,7 @@ def _looked_up(node: ast.AST) -> list[ast.expr | None]:
     return []
 
 
-def test_no_launcher_is_known_by_name_outside_its_room() -> None:
+def test_launcher_names_appear_only_in_their_package() -> None:
     found = {
         (str(source.relative_to(ROOT)), name)
         for source in sources()

@@ -1,4 +1,4 @@
-"""What is shown of values: no secret, and all else as it is."""
+"""Secrets are masked, everything else is unchanged."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_secret_with_a_known_form_is_masked(text: str, shown: str) -> None:
         "warning: bearer of news",
     ],
 )  # fmt: skip
-def test_text_without_a_secret_stays(text: str) -> None:
+def test_text_without_a_secret_is_unchanged(text: str) -> None:
     assert masked_text(text) == text
     assert masked_words([text]) == (text,)
 
@@ -90,7 +90,7 @@ def test_text_without_a_secret_stays(text: str) -> None:
         ("a: b: token: hunter2", "a: b: token: ***"),
     ],
 )
-def test_secret_within_a_value_is_masked_wherever_it_stands(value: str, shown: str) -> None:
+def test_secret_within_a_value_is_masked(value: str, shown: str) -> None:
     assert masked({"X": value}, frozenset()) == {"X": shown}
     assert masked({"X": shown}, frozenset()) == {"X": shown}
 
@@ -136,7 +136,7 @@ def test_secret_variable_is_masked_by_its_name() -> None:
     assert masked(switches, frozenset()) == switches
 
 
-def test_what_somebody_says_is_secret_is_masked_whatever_it_is() -> None:
+def test_value_declared_secret_is_masked() -> None:
     assert masked({"A": "1", "B": "1"}, frozenset({"A"})) == {"A": MASK, "B": "1"}
 
 
@@ -144,7 +144,7 @@ def test_what_somebody_says_is_secret_is_masked_whatever_it_is() -> None:
     "unit", ["a", "a.", "a-", "a=", "eyJ-", "sk-", "SG.a", "a://", "a://b:", "https://a", "?a=", "'a':",
      "bearer ", "'-a',", "--token x ", "token:'", "a:b@"],
 )  # fmt: skip
-def test_no_value_is_expensive(unit: str) -> None:
+def test_masking_any_value_is_fast(unit: str) -> None:
     value = (unit * 131_072)[:131_072]
     began = time.thread_time()
     masked_words([value])
@@ -176,7 +176,7 @@ _ARGUMENTS: list[Callable[[str], list[str]]] = [
 
 
 @given(_SECRET, _NAMES, st.sampled_from(_FORMS), st.sampled_from(_ARGUMENTS))
-def test_no_planted_secret_is_in_what_is_shown_or_kept(
+def test_planted_secret_is_not_in_output_or_records(
     secret: str, name: str, form: Callable[[str], str], argument: Callable[[str], list[str]]
 ) -> None:
     environment = {name: secret, "SOME_URL": form(secret), "FROM_FILE": secret, "SHOWN": "as it is"}

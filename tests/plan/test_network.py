@@ -1,4 +1,4 @@
-"""Where the ranks meet: the subnet that all nodes really share."""
+"""The network of the ranks: a subnet that all nodes share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from orchestrator.plan.network import check_distinct, choose_network, interface_
 from .helpers import DOCKER, facts, interface
 
 
-def test_the_subnet_that_all_share_wins_whatever_the_interfaces_are_called() -> None:
+def test_subnet_shared_by_all_nodes_is_chosen() -> None:
     a = facts("a", interface("eth0", "10.0.0.1/24"), interface("ib0", "10.9.0.1/16"))
     b = facts("b", interface("enp3s0", "10.0.0.2/24"), interface("eth7", "192.0.2.5/24"))
     network = choose_network([a, b])
@@ -20,7 +20,7 @@ def test_the_subnet_that_all_share_wins_whatever_the_interfaces_are_called() -> 
     )  # fmt: skip
 
 
-def test_a_subnet_with_the_same_address_everywhere_is_no_network_between_nodes() -> None:
+def test_subnet_with_the_same_address_on_each_node_is_not_shared() -> None:
     a = facts("a", DOCKER, interface("eth0", "10.0.0.1/24"))
     b = facts("b", DOCKER, interface("eth0", "10.0.0.2/24"))
     network = choose_network([a, b])
@@ -29,7 +29,7 @@ def test_a_subnet_with_the_same_address_everywhere_is_no_network_between_nodes()
     assert choose_network([facts("a", DOCKER), facts("b", DOCKER)]) is None
 
 
-def test_the_faster_of_two_shared_networks_wins() -> None:
+def test_faster_of_two_shared_networks_is_chosen() -> None:
     def node(n: int) -> object:
         return facts(
             str(n),
@@ -42,7 +42,7 @@ def test_the_faster_of_two_shared_networks_wins() -> None:
     assert network.interfaces == ("eth1", "eth1")
 
 
-def test_of_equal_networks_the_one_that_ssh_came_by_wins() -> None:
+def test_network_used_for_ssh_is_chosen_among_equals() -> None:
     def node(n: int, ssh: str | None = None) -> object:
         return facts(
             str(n),
@@ -56,7 +56,7 @@ def test_of_equal_networks_the_one_that_ssh_came_by_wins() -> None:
     assert network.address == "10.1.0.1"
 
 
-def test_an_address_that_a_person_gave_decides() -> None:
+def test_given_address_decides() -> None:
     a = facts("a", interface("eth0", "10.0.0.1/24"), interface("eth1", "10.1.0.1/24"))
     b = facts("b", interface("eth0", "10.0.0.2/24"), interface("eth1", "10.1.0.2/24"))
     network = choose_network([a, b], "10.1.0.1")
@@ -65,14 +65,14 @@ def test_an_address_that_a_person_gave_decides() -> None:
     assert choose_network([a, b], "203.0.113.9") is None
 
 
-def test_nodes_that_are_one_machine_meet_on_loopback() -> None:
+def test_nodes_on_one_machine_use_loopback() -> None:
     a = facts("same", interface("eth0", "10.0.0.1/24"))
     network = choose_network([a, a])
     assert network is not None
     assert (network.address, network.interfaces) == ("127.0.0.1", ("lo", "lo"))
 
 
-def test_no_shared_subnet_is_said() -> None:
+def test_nodes_without_a_shared_subnet_have_no_network() -> None:
     a, b = (
         facts("a", interface("eth0", "10.0.0.1/32")),
         facts("b", interface("eth0", "10.0.0.2/32")),
@@ -80,7 +80,7 @@ def test_no_shared_subnet_is_said() -> None:
     assert choose_network([a, b]) is None
 
 
-def test_ipv6_serves_where_there_is_nothing_else() -> None:
+def test_ipv6_is_used_if_there_is_no_ipv4() -> None:
     a = facts("a", interface("eth0", "fd00::1/64"))
     b = facts("b", interface("eth0", "fd00::2/64"))
     network = choose_network([a, b])
@@ -88,7 +88,7 @@ def test_ipv6_serves_where_there_is_nothing_else() -> None:
     assert network.address == "fd00::1"
 
 
-def test_two_names_of_one_machine_among_others_are_refused() -> None:
+def test_machine_with_two_names_among_others_is_refused() -> None:
     a, b = (
         facts("a", interface("eth0", "10.0.0.1/24")),
         facts("b", interface("eth0", "10.0.0.2/24")),
@@ -99,7 +99,7 @@ def test_two_names_of_one_machine_among_others_are_refused() -> None:
         check_distinct(["x", "y", "z"], [a, b, a])
 
 
-def test_what_the_user_set_stays() -> None:
+def test_variables_of_the_user_are_kept() -> None:
     assert interface_variables("eth0", {}) == {
         "NCCL_SOCKET_IFNAME": "=eth0",
         "GLOO_SOCKET_IFNAME": "eth0",

@@ -1,4 +1,4 @@
-"""The files that a script may resume from, as its text and its arguments name them."""
+"""The files that a script may read, by its text and its arguments."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def main(snapshot_path: str = "snapshot.pt"):
         ("\0", ()),
     ],
 )
-def test_names_are_of_files_that_may_be_read(text: str, found: tuple[str, ...]) -> None:
+def test_opened_files_are_those_that_may_be_read(text: str, found: tuple[str, ...]) -> None:
     assert opened_files(text) == found
 
 
-def test_arguments_name_files_too() -> None:
+def test_opened_files_includes_arguments() -> None:
     words = ["--resume", "last.ckpt", "--config=conf/a.yaml", "--lr", "0.1", "/abs/x.pt"]
     assert opened_files("load(sys.argv[2])", words) == ("last.ckpt", "conf/a.yaml")
 
 
 @given(st.text())
-def test_any_text_is_looked_at(text: str) -> None:
+def test_opened_files_of_any_text_ends(text: str) -> None:
     for name in opened_files(f"exists({text!r})", [text]):
         assert not name.startswith("/")
         assert ".." not in name.split("/")

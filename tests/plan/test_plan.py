@@ -40,7 +40,7 @@ def plan_of(devices: list[int], launcher: str = "torchrun", **job: Any) -> Plan:
 
 
 @given(st.lists(st.integers(1, 16), min_size=1, max_size=12))
-def test_ranks_are_numbered_through_whatever_the_devices(devices: list[int]) -> None:
+def test_ranks_are_numbered_in_node_order(devices: list[int]) -> None:
     plan = plan_of(devices, "direct")
     ranks = [process.rank for node in plan.nodes for process in node.processes]
     assert ranks == list(range(sum(devices))) == sorted(plan.expected_ranks)
@@ -48,7 +48,7 @@ def test_ranks_are_numbered_through_whatever_the_devices(devices: list[int]) -> 
         assert [process.local_rank for process in node.processes] == list(range(count))
 
 
-def test_torchrun_gets_each_nodes_own_rank_and_count() -> None:
+def test_torchrun_gets_rank_and_count_of_each_node() -> None:
     plan = plan_of([4, 2])
     assert plan.nodes[1].processes[0].argv == (
         "/opt/py", "-m", "torch.distributed.run", "--nnodes=2", "--node-rank=1", "--nproc-per-node=2",
@@ -57,7 +57,7 @@ def test_torchrun_gets_each_nodes_own_rank_and_count() -> None:
     )  # fmt: skip
 
 
-def test_an_elastic_job_leaves_nothing_about_where_it_meets_to_what_names_lead_to() -> None:
+def test_elastic_job_sets_rendezvous_without_host_names() -> None:
     plan = plan_of([2, 2, 2], elastic=Elastic(2, 4, restarts=5))
     assert plan.nodes[1].processes[0].argv == (
         "/opt/py", "-m", "torch.distributed.run", "--nnodes=2:3", "--nproc-per-node=2",
@@ -66,7 +66,7 @@ def test_an_elastic_job_leaves_nothing_about_where_it_meets_to_what_names_lead_t
         "--rdzv-id=lusab-babad", "--", "train.py",
     )  # fmt: skip
     assert "--rdzv-conf=is_host=1,last_call_timeout=10" in plan.nodes[0].processes[0].argv
-    for node in plan.nodes:  # or a round would find the addresses of the one before
+    for node in plan.nodes:  # or a round would use the store of the one before
         assert node.processes[0].environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] == "1"
     assert plan.restarts_itself
     assert all(
@@ -74,18 +74,18 @@ def test_an_elastic_job_leaves_nothing_about_where_it_meets_to_what_names_lead_t
     )
 
 
-@pytest.mark.parametrize(("counts", "are_alike"), [((2, 2, 2), True), ((1, 2, 3), False)])
-def test_launchers_need_no_word_of_one_that_is_lost_as_they_meet_where_all_are_alike(
-    counts: tuple[int, ...], are_alike: bool
+@pytest.mark.parametrize(("counts", "is_uniform"), [((2, 2, 2), True), ((1, 2, 3), False)])
+def test_elastic_workers_are_identical_only_if_counts_are_equal(
+    counts: tuple[int, ...], is_uniform: bool
 ) -> None:
     plan = plan_of(list(counts), elastic=Elastic(2, 4))
-    told = [
+    found = [
         node.processes[0].environment.get("TORCH_ELASTIC_WORKER_IDENTICAL") for node in plan.nodes
     ]
-    assert told == ["1" if are_alike else None] * 3
+    assert found == ["1" if is_uniform else None] * 3
 
 
-def test_an_elastic_job_meets_at_an_address_of_ipv6_too() -> None:
+def test_elastic_endpoint_with_ipv6_is_in_brackets() -> None:
     network = Network("fd00::1", ("eth0",) * 2, None, ("fd00::1", "fd00::2"))
     hosts = [host("a"), host("b")]
     job = Job("t.py", elastic=Elastic(1, 2))
@@ -93,7 +93,7 @@ def test_an_elastic_job_meets_at_an_address_of_ipv6_too() -> None:
     assert "--rdzv-endpoint=[fd00::1]:29500" in plan.nodes[0].processes[0].argv
 
 
-def test_an_elastic_job_needs_to_know_where_each_node_is() -> None:
+def test_elastic_job_without_node_addresses_is_refused() -> None:
     network = Network("10.0.0.1", (None, None), None, (None, None))
     hosts = [host("a"), host("b")]
     job = Job("t.py", elastic=Elastic(1, 2))
@@ -104,7 +104,7 @@ def test_an_elastic_job_needs_to_know_where_each_node_is() -> None:
 @pytest.mark.parametrize(
     ("skew", "error", "is_planned"), [(7.0, 0, True), (20, 0, False), (20, 20, True)]
 )
-def test_nodes_of_an_elastic_job_need_clocks_by_which_none_seems_to_be_dead(
+def test_elastic_job_with_clock_skew_is_refused(
     skew: float, error: float, is_planned: bool
 ) -> None:
     network = Network("10.0.0.1", ("eth0",) * 2, None, ("10.0.0.1", "10.0.0.2"))
@@ -121,22 +121,22 @@ def test_nodes_of_an_elastic_job_need_clocks_by_which_none_seems_to_be_dead(
 @pytest.mark.parametrize(
     ("launcher", "elastic", "words", "message"),
     [
-        ("direct", (1, 2), (), "nobody starts ranks again"),
-        ("fabric", (1, 2), (), "nobody starts ranks again"),
+        ("direct", (1, 2), (), "does not restart ranks"),
+        ("fabric", (1, 2), (), "does not restart ranks"),
         ("torchrun", (3, 4), (), "--elastic 3:4: there are 2 nodes"),
         ("torchrun", (1, 1), (), "--elastic 1:1: there are 2 nodes"),
         ("torchrun", (1, 2), ("--max_restarts=1",), "orch sets --max-restarts itself"),
         ("torchrun", (1, 2), ("--rdzv-conf=x=1",), "orch sets --rdzv-conf itself"),
     ],
 )
-def test_what_cannot_be_elastic_is_said(
+def test_job_that_cannot_be_elastic_is_refused(
     launcher: str, elastic: tuple[int, int], words: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
         plan_of([1, 1], launcher, elastic=Elastic(*elastic), launcher_arguments=words)
 
 
-def test_fabric_run_gets_its_own_flags_and_a_bar_before_the_script_and_its_arguments() -> None:
+def test_fabric_run_separates_its_options_from_the_scripts() -> None:
     plan = plan_of(
         [2, 2], "fabric", arguments=("--devices", "x"), launcher_arguments=("--precision=32",)
     )
@@ -147,7 +147,7 @@ def test_fabric_run_gets_its_own_flags_and_a_bar_before_the_script_and_its_argum
     )  # fmt: skip
 
 
-def test_python_is_one_process_a_node_that_knows_its_place() -> None:
+def test_python_starts_one_process_a_node_with_its_rank() -> None:
     plan = plan_of([2, 2], "python")
     (process,) = plan.nodes[1].processes
     assert process.argv == ("/opt/py", "-u", "train.py")
@@ -158,7 +158,7 @@ def test_python_is_one_process_a_node_that_knows_its_place() -> None:
     assert plan.expected_ranks == {0, 2}
 
 
-def test_direct_sets_the_whole_environment_of_a_rank() -> None:
+def test_direct_sets_all_variables_of_a_rank() -> None:
     process = plan_of([4, 2], "direct").nodes[1].processes[1]
     wanted = {
         "RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "1",
@@ -167,21 +167,21 @@ def test_direct_sets_the_whole_environment_of_a_rank() -> None:
     assert wanted.items() <= dict(process.environment).items()
 
 
-def test_a_module_is_run_as_one() -> None:
+def test_module_is_run_with_dash_m() -> None:
     argv = plan_of([1], "direct", script="pkg.train", module=True).nodes[0].processes[0].argv
     assert argv == ("/opt/py", "-u", "-m", "pkg.train")
     with pytest.raises(PlanError, match="not a module"):
         plan_of([1], "fabric", script="pkg.train", module=True)
 
 
-def test_module_of_torchrun_is_said_before_the_bar() -> None:
+def test_module_option_of_torchrun_precedes_the_separator() -> None:
     argv = (
         plan_of([1], script="pkg.train", module=True, arguments=("-m",)).nodes[0].processes[0].argv
     )
     assert argv[-4:] == ("-m", "--", "pkg.train", "-m")
 
 
-def test_program_is_started_as_it_is() -> None:
+def test_program_is_started_without_python() -> None:
     program: dict[str, Any] = {"script": "./run.sh", "program": True, "arguments": ("--tee", "3")}
     (process,) = plan_of([2], **program).nodes[0].processes
     assert process.argv[-5:] == ("--no-python", "--", "./run.sh", "--tee", "3")
@@ -196,7 +196,7 @@ def test_program_is_started_as_it_is() -> None:
 
 @pytest.mark.parametrize("python", ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"])
 @pytest.mark.parametrize("launcher", ["torchrun", "fabric"])
-def test_arguments_of_the_script_are_none_of_torchruns(launcher: str, python: str) -> None:
+def test_arguments_of_the_script_follow_the_separator(launcher: str, python: str) -> None:
     interpreter = shutil.which(f"python{python}") or "false"
     if subprocess.run([interpreter, "-V"], capture_output=True, check=False).returncode != 0:
         pytest.skip(f"there is no python{python}")
@@ -232,7 +232,7 @@ print([given.nnodes, given.script, given.arguments])
 """
 
 
-def test_restarts_of_torchrun_are_known_however_they_are_asked_for() -> None:
+def test_restarts_of_torchrun_are_detected_in_arguments_and_variables() -> None:
     assert not plan_of([1]).restarts_itself
     assert not plan_of([1], arguments=("--max-restarts=3",)).restarts_itself
     assert plan_of([1], launcher_arguments=("--max-restarts", "3")).restarts_itself
@@ -254,7 +254,7 @@ def test_restarts_of_torchrun_are_known_however_they_are_asked_for() -> None:
         (Process("launcher", ("a",)), Process("launcher", ("a",))),
     ],
 )
-def test_processes_that_orch_could_not_follow_are_refused(
+def test_unexpected_processes_of_a_launcher_are_refused(
     monkeypatch: pytest.MonkeyPatch, processes: tuple[Process, ...]
 ) -> None:
     class Odd(Launcher):
@@ -269,7 +269,7 @@ def test_processes_that_orch_could_not_follow_are_refused(
         plan_of([2], "odd")
 
 
-def test_auto_devices_are_the_gpus_else_one() -> None:
+def test_auto_devices_are_the_gpus_or_one() -> None:
     hosts, network = (
         [host("a"), host("b")],
         Network("10.0.0.1", ("eth0", "eth0"), None, ("10.0.0.1", "10.0.0.2")),
@@ -284,14 +284,14 @@ def test_auto_devices_are_the_gpus_else_one() -> None:
 @pytest.mark.parametrize(
     ("shown", "ranks"), [("0,1,11,2", 4), ("1", 1), ("3,5", 2), ("-1", 1), ("", 1), ("GPU-8d9a", 1)]
 )
-def test_auto_devices_are_those_that_the_job_is_shown(shown: str, ranks: int) -> None:
+def test_auto_devices_respect_cuda_visible_devices(shown: str, ranks: int) -> None:
     one = host("a", env={"CUDA_VISIBLE_DEVICES": shown})
     network = Network("10.0.0.1", ("eth0",), None, ("10.0.0.1",))
     plan = make_plan("r", [one], [facts("a", gpus=8)], Job("t.py"), network, 1)
     assert plan.world_size == ranks
 
 
-def test_the_interface_is_set_unless_the_user_set_one_anywhere() -> None:
+def test_interface_variables_of_the_user_win() -> None:
     network = Network(
         "10.0.0.1", ("eth0", "eth1", "eth2"), None, ("10.0.0.1", "10.0.0.2", "10.0.0.3")
     )
@@ -306,7 +306,7 @@ def test_the_interface_is_set_unless_the_user_set_one_anywhere() -> None:
     ]
 
 
-def test_the_jobs_environment_wins_over_the_hosts() -> None:
+def test_environment_of_the_job_wins_over_the_hosts() -> None:
     network = Network("10.0.0.1", ("eth0",), None, ("10.0.0.1",))
     hosts = [host("a", env={"A": "host", "B": "host"})]
     plan = make_plan("r", hosts, [facts("a")], Job("t.py", environment={"A": "job"}), network, 1)
@@ -314,7 +314,7 @@ def test_the_jobs_environment_wins_over_the_hosts() -> None:
     assert (environment["A"], environment["B"]) == ("job", "host")
 
 
-def test_paths_below_home_are_the_nodes_own() -> None:
+def test_tilde_is_the_home_of_the_node() -> None:
     network = Network("10.0.0.1", ("eth0",), None, ("10.0.0.1",))
     hosts = [host("a", python="~/venv/bin/python")]
     plan = make_plan("r", hosts, [facts("a")], Job("t.py", workdir_name="demo"), network, 1)
@@ -322,14 +322,14 @@ def test_paths_below_home_are_the_nodes_own() -> None:
     assert plan.nodes[0].processes[0].argv[0] == "/home/ubuntu/venv/bin/python"
 
 
-def test_hosts_that_disagree_on_the_launcher_are_refused() -> None:
+def test_hosts_with_different_launchers_are_refused() -> None:
     hosts = [host("a", launcher="direct"), host("b")]
     network = Network("10.0.0.1", ("eth0", "eth0"), None, ("10.0.0.1", "10.0.0.2"))
     with pytest.raises(UsageError, match="different launchers: direct, torchrun"):
         make_plan("r", hosts, [facts("a"), facts("b")], Job("t.py"), network, 1)
 
 
-def test_what_is_printed_can_be_pasted(tmp_path: object) -> None:
+def test_printed_command_runs_in_a_shell(tmp_path: object) -> None:
     plan = plan_of([1], "direct", arguments=("a b", "$HOME", "é\n"), environment={"X": "it's"})
     comment, command = list(paste.shell_commands(plan))
     assert comment == "# n0: node rank 0, rank 0 of 1"
@@ -341,7 +341,7 @@ def test_what_is_printed_can_be_pasted(tmp_path: object) -> None:
     assert done.stdout == f"{['a b', '$HOME', 'é' + chr(10)]} it's\n"
 
 
-def test_control_characters_are_pasted_and_not_printed() -> None:
+def test_control_characters_are_escaped_and_survive_pasting() -> None:
     words = ("\x1b[2Ja\x07", "b\u202ec\r\n", "\udcff'", "\x9b")
     _, command = paste.shell_commands(plan_of([1], "direct", arguments=words))
     assert not set(re.sub("[\t\n]", "", command)) & set(
@@ -354,27 +354,27 @@ def test_control_characters_are_pasted_and_not_printed() -> None:
     assert shown == "".join(f"{word}|" for word in words).encode(errors="surrogateescape")
 
 
-def test_an_argument_with_a_secret_is_masked_and_said_to_be() -> None:
+def test_secret_argument_is_masked_with_a_note() -> None:
     plan = plan_of([1], arguments=("--api-key", "hunter2", "--db", "pg://me:hunter3@db"))
     _, note, command = paste.shell_commands(plan)
-    assert note == "# *** stands for a secret: put it in before you paste this"
+    assert note == "# *** stands for a secret: insert it before you paste this"
     assert command.endswith("train.py --api-key '***' --db 'pg://me:***@db'")
 
 
-def test_a_url_with_a_password_comes_from_the_shell() -> None:
+def test_variable_with_a_password_in_a_url_comes_from_the_shell() -> None:
     plan = plan_of([1], environment={"DB": "pg://me:hunter2@db", "TOKENIZERS_PARALLELISM": "false"})
     _, command = paste.shell_commands(plan)
     assert 'DB="$DB" TOKENIZERS_PARALLELISM=false ' in command
 
 
-def test_secret_that_no_shell_can_name_is_masked_and_said_to_be() -> None:
+def test_secret_variable_without_a_shell_name_is_masked_with_a_note() -> None:
     plan = plan_of([1], environment={"api.token": "hunter2", "a.b": "1"})
     _, note, command = paste.shell_commands(plan)
     assert "stands for a secret" in note
     assert "'api.token=***' a.b=1 " in command
 
 
-def test_no_secret_is_printed() -> None:
+def test_secrets_are_not_printed() -> None:
     plan = plan_of(
         [1],
         environment={"HF_TOKEN": "hunter2", "FROM_FILE": "hunter3"},
@@ -395,14 +395,14 @@ def test_no_secret_is_printed() -> None:
         ("direct", "--precision=32", "there is no launcher to take it"),
     ],
 )
-def test_what_the_plan_decides_is_not_a_launchers_argument(
+def test_launcher_argument_that_the_plan_sets_is_refused(
     launcher: str, argument: str, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
         plan_of([1], launcher, launcher_arguments=(argument,))
 
 
-def test_a_relative_working_folder_begins_at_home() -> None:
+def test_relative_working_folder_starts_at_home() -> None:
     network = Network("10.0.0.1", ("eth0",), None, ("10.0.0.1",))
     hosts = [host("a", workdir="jobs/x")]
     plan = make_plan("r", hosts, [facts("a")], Job("t.py"), network, 1)

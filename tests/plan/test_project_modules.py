@@ -1,4 +1,4 @@
-"""Modules that belong to the project."""
+"""Modules of the project that ranks cannot import."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def project(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(("module", "folder", "path"), [
     ("net", "", "libs"), ("space", "", "libs"), ("net", "scripts", "../libs"),
 ])  # fmt: skip
-def test_module_in_the_folder_that_is_sent_is_put_on_the_path(
+def test_module_in_the_synced_folder_needs_pythonpath(
     project: Path, module: str, folder: str, path: str
 ) -> None:
-    told = remedy_for_project_module(project, folder, module)
-    assert told == f"{module} is the project's own, in libs: launch with --env PYTHONPATH={path}"
+    remedy = remedy_for_project_module(project, folder, module)
+    assert remedy == f"{module} is the project's own, in libs: launch with --env PYTHONPATH={path}"
 
 
-def test_module_beside_the_folder_that_is_sent_is_sent_too(project: Path) -> None:
-    told = remedy_for_project_module(project, "", "tools")
-    assert told is not None
-    assert f"--sync {project.parent} --env PYTHONPATH=../shared" in told
+def test_module_beside_the_synced_folder_needs_sync(project: Path) -> None:
+    remedy = remedy_for_project_module(project, "", "tools")
+    assert remedy is not None
+    assert f"--sync {project.parent} --env PYTHONPATH=../shared" in remedy
 
 
 @pytest.mark.parametrize("module", ["cv2", "secret", "wandb", "other", "torch"])
-def test_module_of_others_is_not_the_projects(project: Path, module: str) -> None:
+def test_installed_module_is_not_the_projects(project: Path, module: str) -> None:
     assert remedy_for_project_module(project, "", module) is None

@@ -1,4 +1,4 @@
-"""Which names are those of secrets: what people really call them, and what only looks alike."""
+"""Names of secrets, and similar names that are none."""
 
 from __future__ import annotations
 
@@ -27,17 +27,19 @@ COMPARE lr epochs local-rank rdzv-endpoint master_port
 
 
 @pytest.mark.parametrize("name", SECRETS.split())
-def test_name_of_a_secret_is_known(name: str) -> None:
+def test_secret_name_is_recognised(name: str) -> None:
     assert is_secret_name(name)
 
 
 @pytest.mark.parametrize("name", OTHERS.split())
-def test_name_that_looks_alike_is_no_secret(name: str) -> None:
+def test_similar_name_is_not_secret(name: str) -> None:
     assert not is_secret_name(name)
 
 
 @given(st.sampled_from(["PASSWORD", "SECRET", "CREDENTIALS", "API_KEY", "HF_TOKEN"]), st.data())
-def test_name_of_a_secret_is_known_in_any_company(name: str, data: st.DataObject) -> None:
+def test_secret_name_is_recognised_with_any_prefix_or_suffix(
+    name: str, data: st.DataObject
+) -> None:
     word = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=1, max_size=8)
     around = [*data.draw(st.lists(word, max_size=2)), name]
     assert is_secret_name("_".join(around))

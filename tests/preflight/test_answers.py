@@ -10,9 +10,10 @@ from typing import Annotated, Any, cast
 import pytest
 
 from orchestrator.errors import NodeError
-from orchestrator.preflight.answers import ask, finite, optional, parsed, reader, text
+from orchestrator.preflight.answers import ask, finite, parsed, reader, text
 from orchestrator.preflight.model import NoAnswer
 from orchestrator.remote.agent import Agent
+from orchestrator.util.answers import optional
 
 
 class Node:

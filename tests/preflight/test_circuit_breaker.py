@@ -35,7 +35,7 @@ class Node:
         return self._answer
 
     @asynccontextmanager
-    async def during(self, verb: str, **more: Any) -> AsyncIterator[Any]:
+    async def run_task(self, verb: str, **more: Any) -> AsyncIterator[Any]:
         yield await self.ask(verb)
 
 
@@ -49,7 +49,7 @@ def agent_of(node: Any) -> Agent:
 
 
 async def listen(agent: Agent) -> Any:
-    async with agent.during("listen", limit=1.0) as answer:
+    async with agent.run_task("listen", limit=1.0) as answer:
         return answer
 
 
@@ -95,6 +95,6 @@ async def test_what_goes_wrong_while_a_node_listens_is_not_its_silence() -> None
     node = Node("fine")
     agent = agent_of(node)
     with pytest.raises(NodeError, match="node1"):
-        async with agent.during("listen", limit=1.0):
+        async with agent.run_task("listen", limit=1.0):
             raise NodeError("node1", "has gone")
     assert await agent.ask("check") == "fine"

@@ -1,4 +1,4 @@
-"""What a launcher is: it turns one node's share of a job into processes, and says what it can do."""
+"""The base class of launchers: from one node's share of a job to processes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from orchestrator.plan.job import Job
 class Process:
     """One process that the supervisor starts on a node.
 
-    `rank` is None for a launcher, which starts the ranks itself; the process is named `launcher` then, else
-    `rank-N`. Where the ranks of a launcher are a program, its command line ends `argv`, from `program_at`
-    on (None: the launcher starts them with `$PYTHON_EXEC`).
+    It is named `rank-N`; or `launcher`, with `rank` None, if it starts the ranks itself. If a launcher's
+    ranks are a program, its command line is the end of `argv`, from `program_at` on (None: the launcher
+    starts them with `$PYTHON_EXEC`).
     """
 
     name: str
@@ -42,7 +42,7 @@ class Share:
     main_address: str
     main_port: int
     address: str | None = None
-    """The node's own on the network where the ranks meet."""
+    """The node's own on the network of the ranks."""
     is_uniform: bool = False
     """Whether every node of the job has as many ranks as this one."""
 
@@ -64,19 +64,19 @@ class Launcher(ABC):
     """
 
     name: str
-    """What `--launcher` and the inventory call it."""
+    """Its name in `--launcher` and in the inventory."""
     help: str
-    """What it starts, in a few words; they stand in parentheses after its name."""
+    """What it starts, in a few words; shown in parentheses after its name."""
 
     needs: tuple[str, ...] = ()
     """The Python packages that it imports on a node, such as torch."""
     module: str | None = None
-    """The module that `python -m` starts on a node, if there is one; the preflight tries its `--help`."""
+    """The module that `python -m` starts on a node, if any; the preflight tries its `--help`."""
     once_per_node: bool = False
-    """Whether it starts the job once on each node, where the script starts the ranks itself: orch sees one
-    process a node then, as the first rank there, in place of every rank."""
+    """Whether it starts the script once on each node, and the script starts the ranks: orch then sees one
+    process a node, as the first rank there, in place of every rank."""
     can_be_elastic: bool = False
-    """Whether it does what `job.elastic` asks for: start ranks again, without nodes that are lost."""
+    """Whether it supports `job.elastic`: restarts ranks, without nodes that are lost."""
     configures_fabric: bool = False
     """Whether a `Fabric()` in the script takes its arguments from this launcher's command line."""
 
@@ -84,11 +84,11 @@ class Launcher(ABC):
     def processes(self, share: Share, job: Job) -> tuple[Process, ...]:
         """Return what runs on one node: one process without a rank, or processes for ranks of the share.
 
-        Raises UsageError or PlanError when it cannot run this job there.
+        Raises UsageError or PlanError if it cannot run this job there.
         """
 
     def check_job(self, job: Job) -> None:
-        """Raise UsageError when it cannot take the job's `launcher_arguments`: without this, any."""
+        """Raise UsageError if it cannot take the job's `launcher_arguments`; by default, any."""
         if job.launcher_arguments:
             raise UsageError(
                 f"--launcher-arg {job.launcher_arguments[0]}: with --launcher {self.name} there is no "
@@ -96,11 +96,11 @@ class Launcher(ABC):
             )
 
     def check_variables(self, variables: Mapping[str, str]) -> None:
-        """Raise UsageError when it would take one of the job's variables for something else."""
+        """Raise UsageError if it would take one of the job's variables for something else."""
         return
 
     def option_of_variable(self, variable: str) -> str | None:
-        """Return the option, as `--max-restarts`, that it takes from this variable; None for none."""
+        """Return the option, such as `--max-restarts`, that it reads from this variable; None for none."""
         return None
 
     def check_script(self, text: str) -> ScriptProblem | None:
@@ -108,9 +108,9 @@ class Launcher(ABC):
         return None
 
     def restarts_ranks(self, argv: Sequence[str], environment: Mapping[str, str]) -> bool:
-        """Tell whether, with this command line, it starts ranks again that have failed."""
+        """Tell whether it restarts failed ranks, with this command line."""
         return False
 
     def without_restarts(self, arguments: Sequence[str]) -> tuple[str, ...]:
-        """Return the job's arguments for it without those that have it start ranks again."""
+        """Return the job's arguments for it without those that make it restart ranks."""
         return tuple(arguments)

@@ -1,7 +1,7 @@
-"""Launch the ranks directly: the supervisor starts one process a device, with the whole env:// environment.
+"""Launch the ranks directly: the supervisor starts one process a device, with the env:// variables.
 
-No launcher process means no second import of torch, so the first step comes sooner. The variables are
-those that torchrun's agent sets (torch/distributed/elastic/agent/server/local_elastic_agent.py), so that
+Without a launcher process torch is imported once less, so the first step comes sooner. The variables are
+those that torchrun's agent sets (torch/distributed/elastic/agent/server/local_elastic_agent.py), so
 torch.distributed and Lightning see a torchrun job; rank 0 hosts the store itself.
 """
 
@@ -40,13 +40,8 @@ def _rank(share: Share, job: Job, local_rank: int) -> Process:
         "TORCHELASTIC_USE_AGENT_STORE": "False",
         "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
     }
-    return Process(
-        name=f"rank-{rank}",
-        argv=job.started_with(share.python),
-        environment=environment,
-        rank=rank,
-        local_rank=local_rank,
-    )
+    argv = job.rank_command(share.python)
+    return Process(f"rank-{rank}", argv, environment, rank=rank, local_rank=local_rank)
 
 
 LAUNCHER = Direct()

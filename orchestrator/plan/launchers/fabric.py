@@ -1,4 +1,4 @@
-"""Launch with Lightning Fabric's CLI: what `fabric run` does, and `lightning run model` did."""
+"""Launch with Lightning Fabric's CLI, as `fabric run` (formerly `lightning run model`) does."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _LAUNCH_CALL_REMEDY = (
 
 
 class FabricRun(TorchrunOptions):
-    """One CLI process a node, which starts the node's ranks through torchrun, in its own process.
+    """One CLI process a node, which runs torchrun in its own process to start the node's ranks.
 
-    Its module takes the same options in every release of Lightning 2, whatever the command is called.
+    Its module takes the same options in every release of Lightning 2, under both names of the command.
     """
 
     name = "fabric"
@@ -50,9 +50,9 @@ class FabricRun(TorchrunOptions):
             f"--main-address={share.main_address}",
             f"--main-port={share.main_port}",
             *job.launcher_arguments,
-            "--",  # else an option of the script that has a name of the CLI's would be taken by the CLI
+            "--",  # else the CLI would take options of the script that it has, too
             job.script,
-            # for torchrun, which the CLI calls with them
+            # the CLI passes them to torchrun
             *(("--", *job.arguments) if job.arguments else ()),
         )
         return (Process("launcher", argv),)
@@ -63,11 +63,10 @@ class FabricRun(TorchrunOptions):
 
 
 def find_launch_call(source: str) -> int | None:
-    """Return the line on which a script calls `launch()` of its Fabric object whatever happens.
+    """Return the line on which a script calls `launch()` of its Fabric object unconditionally.
 
-    Such a script raises RuntimeError under `fabric run`, which has launched it already. A script that
-    asks whether the CLI runs it (LT_CLI_USED), or calls under a condition of its own, is left alone.
-    None for a script that does not call it, or that is not Python.
+    Such a script raises RuntimeError under `fabric run`, which has launched it already. None if there is no
+    such call, if it depends on a condition, if the script checks LT_CLI_USED, or is not Python.
     """
     if "LT_CLI_USED" in source or "_is_using_cli" in source:
         return None
@@ -81,15 +80,15 @@ def find_launch_call(source: str) -> int | None:
 
 
 def _fabric_names(tree: ast.Module) -> set[str]:
-    """Return the variables that hold a Fabric object: `fabric`, and what `Fabric(...)` is assigned to."""
+    """Return the names of Fabric objects: `fabric`, and variables that `Fabric(...)` is assigned to."""
     names = {"fabric"}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-            function = node.value.func
-            called = function.attr if isinstance(function, ast.Attribute) else None
-            called = function.id if isinstance(function, ast.Name) else called
-            if called == "Fabric":
-                names.update(t.id for t in node.targets if isinstance(t, ast.Name))
+        match node:
+            case ast.Assign(
+                targets=targets,
+                value=ast.Call(func=ast.Name(id="Fabric") | ast.Attribute(attr="Fabric")),
+            ):
+                names.update(target.id for target in targets if isinstance(target, ast.Name))
     return names
 
 
@@ -103,18 +102,12 @@ class _LaunchFinder(ast.NodeVisitor):
             self.generic_visit(node)
 
     def visit_Try(self, node: ast.Try) -> None:
-        return  # the script is ready for the refusal
+        return  # the script handles the error
 
     def visit_Call(self, node: ast.Call) -> None:
-        function = node.func
-        if (
-            isinstance(function, ast.Attribute)
-            and function.attr == "launch"
-            and isinstance(function.value, ast.Name)
-            and function.value.id in self._names
-            and self.line is None
-        ):
-            self.line = node.lineno
+        match node.func:
+            case ast.Attribute(attr="launch", value=ast.Name(id=name)) if name in self._names:
+                self.line = self.line or node.lineno
         self.generic_visit(node)
 
 

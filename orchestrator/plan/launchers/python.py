@@ -1,7 +1,7 @@
-"""Launch one plain `python script.py` (or program) a node, for scripts that start their own ranks.
+"""Launch one `python script.py`, or program, on each node, for scripts that start their own ranks.
 
-Lightning's `fabric.launch()` (and Trainer) do: they read the node's place from NODE_RANK and the
-meeting point from MASTER_ADDR and MASTER_PORT, and start the other local ranks themselves.
+Lightning's `fabric.launch()` and Trainer do: they read NODE_RANK, MASTER_ADDR and MASTER_PORT, and start
+the other local ranks themselves.
 """
 
 from __future__ import annotations
@@ -21,15 +21,9 @@ class Python(Launcher):
             "MASTER_PORT": str(share.main_port),
             "NODE_RANK": str(share.node_rank),
         }
-        return (
-            Process(
-                name=f"rank-{share.first_rank}",
-                argv=job.started_with(share.python),
-                environment=environment,
-                rank=share.first_rank,
-                local_rank=0,
-            ),
-        )
+        argv = job.rank_command(share.python)
+        rank = share.first_rank
+        return (Process(f"rank-{rank}", argv, environment, rank=rank, local_rank=0),)
 
 
 LAUNCHER = Python()

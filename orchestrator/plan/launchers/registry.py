@@ -1,4 +1,4 @@
-"""Every launcher by its name: those of orch, then those of other installed packages."""
+"""Launchers by name: orch's own, then those of plug-ins."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from orchestrator.util.text import nearest
 
 GROUP = "orch.launchers"
 BUILT_IN = ("torchrun", "fabric", "python", "direct")
-"""Each is a module beside this one, which is imported when it is asked for."""
+"""Modules of this package, imported when they are needed."""
 
 DEFAULT = "torchrun"
 
 
 def names() -> tuple[str, ...]:
-    """Return the names that a launcher may have, also those of plug-ins that turn out to be broken."""
+    """Return all names of launchers, also of plug-ins that may be broken."""
     return tuple(dict.fromkeys((*BUILT_IN, *plugin_names(GROUP))))
 
 
 def built_in(name: str) -> Launcher:
-    """Return the launcher of orch's own that has this name. Raises ValueError where there is none."""
+    """Return orch's own launcher with this name. Raises ValueError if there is none."""
     if name not in BUILT_IN:
         raise ValueError(f"{name!r} is no launcher of orch's own")
     launcher: Launcher = import_module(f"{__package__}.{name}").LAUNCHER
@@ -31,7 +31,7 @@ def built_in(name: str) -> Launcher:
 
 
 def find(name: str) -> Launcher:
-    """Return the launcher of this name. Raises UsageError where there is none, or none that works."""
+    """Return the launcher with this name. Raises UsageError if there is none, or it is broken."""
     if name in BUILT_IN:
         return built_in(name)
     plugins = _plugins()
@@ -51,7 +51,7 @@ def all_launchers() -> tuple[Launcher, ...]:
 
 
 def left_out() -> tuple[str, ...]:
-    """Return, for each plug-in that is left out, a line that names it and says why."""
+    """Return a line for each broken plug-in: its name, and why it is left out."""
     return tuple(f"launcher {broken}" for broken in _plugins().broken)
 
 

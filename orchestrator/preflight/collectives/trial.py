@@ -17,9 +17,9 @@ from orchestrator.plan import NodePlan, Plan
 from orchestrator.preflight.collectives.task import Message, parse
 from orchestrator.preflight.model import Advance
 from orchestrator.remote.agent import Agent
-from orchestrator.remote.answers import parse_answer, text
 from orchestrator.remote.fleet import Fleet
 from orchestrator.remote.reports import Chunk, ProcessEnd, RankReport, Report, StatusReport
+from orchestrator.util.answers import parse_answer, text
 from orchestrator.util.text import printable
 
 _FAILURE_DELAY = 3.0  # seconds after a failure in which other nodes may report theirs

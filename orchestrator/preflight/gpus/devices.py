@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Annotated, Any
 
-from orchestrator.preflight.answers import optional, reader, text
+from orchestrator.preflight.answers import reader, text
 from orchestrator.preflight.judge import each_node
 from orchestrator.preflight.model import Context, Finding, NodeContext, Probe
 from orchestrator.preflight.verdict import Verdict, incomplete, skip
+from orchestrator.util.answers import optional
 
 _ADDRESS = re.compile(r"[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-9a-fA-F]")
 

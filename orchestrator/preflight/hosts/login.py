@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from orchestrator.errors import NodeError
-from orchestrator.preflight.answers import ask, optional, reader
+from orchestrator.preflight.answers import ask, reader
 from orchestrator.preflight.judge import each_node
 from orchestrator.preflight.model import (
     Advance,
@@ -26,6 +26,7 @@ from orchestrator.preflight.verdict import Verdict, passed, skip, warn
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.base import Node
 from orchestrator.remote.fleet import Fleet
+from orchestrator.util.answers import optional
 from orchestrator.util.quoting import command_line
 from orchestrator.util.text import printable, user_name
 

@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from orchestrator.plan.facts import Address, interface_name
-from orchestrator.preflight.answers import optional, text
+from orchestrator.preflight.answers import text
 from orchestrator.preflight.interfaces.pick import check_pick
 from orchestrator.preflight.judge import between_machines, judge_each, most_common, to_findings
 from orchestrator.preflight.model import (
@@ -23,6 +23,7 @@ from orchestrator.preflight.model import (
     check,
 )
 from orchestrator.preflight.verdict import Verdict, incomplete, passed, skip, warn
+from orchestrator.util.answers import optional
 from orchestrator.util.quoting import command_line
 
 

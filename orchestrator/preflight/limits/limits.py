@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
-from orchestrator.preflight.answers import optional, reader
+from orchestrator.preflight.answers import reader
 from orchestrator.preflight.judge import each_node
 from orchestrator.preflight.limits import clock, sharing, storage
 from orchestrator.preflight.model import Check, Group, NodeContext, Probe, check
 from orchestrator.preflight.verdict import Verdict, fail, passed, warn
+from orchestrator.util.answers import optional
 from orchestrator.util.quoting import command_line
 from orchestrator.util.text import counted, user_name
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
-from orchestrator.preflight.answers import optional, text
+from orchestrator.preflight.answers import text
+from orchestrator.util.answers import optional
 
 
 class Way(NamedTuple):

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from orchestrator.preflight.answers import optional, text
+from orchestrator.preflight.answers import text
 from orchestrator.preflight.model import NodeContext, Probe, Remedy
 from orchestrator.preflight.reach.openings import Direction, Opening
+from orchestrator.util.answers import optional
 
 # The hooks that incoming and outgoing packets pass.
 _HOOKS = {

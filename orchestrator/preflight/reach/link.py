@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.preflight.answers import optional
 from orchestrator.preflight.model import Context, NodeContext, Probe
+from orchestrator.util.answers import optional
 from orchestrator.util.quoting import command_line
 
 

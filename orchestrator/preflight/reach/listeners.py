@@ -14,7 +14,7 @@ from orchestrator.errors import NodeError
 from orchestrator.preflight.answers import parsed, text
 from orchestrator.preflight.model import Advance, Context, NoAnswer, NodeContext
 from orchestrator.remote.agent import Agent
-from orchestrator.remote.answers import count
+from orchestrator.util.answers import count
 
 W = TypeVar("W")
 R = TypeVar("R")
@@ -79,7 +79,7 @@ class Listeners:
         stack = AsyncExitStack()
         self._open.append(stack)
         answer = secrets.token_hex(16)
-        task = agent.during(
+        task = agent.run_task(
             "listen",
             timeout=_START_TIMEOUT,
             limit=self._limit + 2 * _START_TIMEOUT,  # main may have to start twice

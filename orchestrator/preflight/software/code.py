@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
-from orchestrator.preflight.answers import optional, reader
+from orchestrator.preflight.answers import reader
 from orchestrator.preflight.judge import for_all, have, judge_each, most_common
 from orchestrator.preflight.model import Context, Finding, Group, NodeContext, Probe, Status, check
 from orchestrator.preflight.verdict import Verdict, passed, skip, warn
+from orchestrator.util.answers import optional
 from orchestrator.util.text import counted, first_few
 
 _MAY_DIFFER = ".json"  # jobs write these, each node its own

@@ -1,4 +1,4 @@
-"""Finding the call that `fabric run` refuses."""
+"""The launch() call that `fabric run` refuses."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ HEAD = "from lightning.fabric import Fabric\nfabric = Fabric()\n"
         ("", None),
     ],
 )
-def test_a_call_is_found_where_it_happens_in_any_case(source: str, line: int | None) -> None:
+def test_only_an_unconditional_launch_call_is_found(source: str, line: int | None) -> None:
     assert find_launch_call(source) == line

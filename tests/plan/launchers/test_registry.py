@@ -1,4 +1,4 @@
-"""Launchers by their names."""
+"""Launchers by name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LAUNCHER = Mpi()
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A place for packages, which the registry looks into for the length of the test."""
+    """Return a folder for packages that the registry finds during the test."""
     monkeypatch.syspath_prepend(tmp_path)
     registry._plugins.cache_clear()
     yield tmp_path
@@ -37,13 +37,13 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 @pytest.mark.parametrize("name", registry.BUILT_IN)
-def test_launcher_of_orchs_own_has_the_name_it_is_found_by(name: str) -> None:
+def test_built_in_launcher_has_its_name(name: str) -> None:
     launcher = registry.find(name)
     assert launcher.name == name
     assert launcher.help.isprintable()
 
 
-def test_launcher_of_another_package_is_found_and_named_last(installed: Path) -> None:
+def test_plugin_is_found_and_listed_last(installed: Path) -> None:
     install(installed, "orch-mpi", registry.GROUP, {"mpi": "plug_mpi:LAUNCHER"}, plug_mpi=CODE)
     assert registry.find("mpi").help == "mpirun"
     assert registry.names() == (*registry.BUILT_IN, "mpi")
@@ -56,7 +56,7 @@ def test_launcher_of_another_package_is_found_and_named_last(installed: Path) ->
     )
 
 
-def test_launcher_of_a_broken_package_is_left_out_and_the_others_work(installed: Path) -> None:
+def test_broken_plugin_is_left_out_and_others_work(installed: Path) -> None:
     install(
         installed,
         "odd",

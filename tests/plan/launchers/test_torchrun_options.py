@@ -1,4 +1,4 @@
-"""What may be handed to a launcher, and what the plan sets itself."""
+"""Options of torchrun: those that the user may give, and those that the plan sets."""
 
 from __future__ import annotations
 
@@ -7,14 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import UsageError
-from orchestrator.plan.launchers import direct
+from orchestrator.plan.launchers import direct, torchrun
 from orchestrator.plan.launchers.registry import find
-from orchestrator.plan.launchers.torchrun_options import (
-    check_arguments,
-    check_variables,
-    restarts_of,
-    without_restarts,
-)
+from orchestrator.plan.launchers.torchrun_options import check_arguments, restarts_of
 
 
 @pytest.mark.parametrize(
@@ -31,7 +26,7 @@ from orchestrator.plan.launchers.torchrun_options import (
     ],
 )
 @pytest.mark.parametrize("launcher", ["torchrun", "fabric"])
-def test_option_of_the_plan_is_refused_also_where_it_is_shortened(
+def test_option_of_the_plan_is_refused_also_abbreviated(
     launcher: str, argument: str, option: str
 ) -> None:
     with pytest.raises(UsageError, match=f"--launcher-arg {argument}: orch sets {option} itself"):
@@ -41,12 +36,12 @@ def test_option_of_the_plan_is_refused_also_where_it_is_shortened(
 @pytest.mark.parametrize(
     "arguments", [["--"], ["train.py"], ["--tee=3", "train.py"], ["-r", "3", "x"]]
 )
-def test_word_that_would_be_taken_for_the_script_is_refused(arguments: list[str]) -> None:
+def test_argument_that_is_not_an_option_is_refused(arguments: list[str]) -> None:
     with pytest.raises(UsageError, match="not an option, so torchrun would take it for the script"):
         check_arguments("torchrun", arguments)
 
 
-def test_option_of_the_launcher_is_let_through() -> None:
+def test_option_of_the_launcher_is_accepted() -> None:
     check_arguments("torchrun", ["--max-restarts=2", "--max-restarts", "2", "-r", "3", "--role=x"])
     check_arguments(
         "torchrun", ["--log-dir=/x", "--local-ranks-filter=0", "--run-path", "--tee", "3"]
@@ -76,8 +71,10 @@ def test_variable_that_is_an_option_of_the_plan_is_refused(variable: str, messag
 )
 def test_variable_that_torchrun_cannot_read_is_refused(variable: str) -> None:
     with pytest.raises(UsageError, match=f"{variable} .* not a number"):
-        check_variables({variable: "many"})
-    check_variables({variable: "3", "PET_LOG_DIR": "/x", "PET_NAME": "Rex", "A": "many"})
+        torchrun.LAUNCHER.check_variables({variable: "many"})
+    torchrun.LAUNCHER.check_variables(
+        {variable: "3", "PET_LOG_DIR": "/x", "PET_NAME": "Rex", "A": "many"}
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +89,7 @@ def test_variable_that_torchrun_cannot_read_is_refused(variable: str) -> None:
         (["run", "--max-restarts=0", "--", "t.py"], {"PET_MAX_RESTARTS": "4"}, "0"),
     ],
 )
-def test_restarts_are_those_that_torchrun_reads(
+def test_restarts_of_equals_what_torchrun_reads(
     argv: list[str], variables: dict[str, str], expected: str
 ) -> None:
     assert restarts_of(argv, variables) == expected
@@ -101,9 +98,10 @@ def test_restarts_are_those_that_torchrun_reads(
 @given(
     st.lists(st.sampled_from(["--max-restarts", "--max_restarts=3", "--max-r", "3", "--role=x"]))
 )
-def test_no_restarts_are_left_without_them(words: list[str]) -> None:
-    assert restarts_of(without_restarts(words), {}) == "0"
-    assert without_restarts(["--tee", "3", "--max-restarts", "2", "-r", "3"]) == (
+def test_without_restarts_removes_all_of_them(words: list[str]) -> None:
+    assert restarts_of(torchrun.LAUNCHER.without_restarts(words), {}) == "0"
+    left = torchrun.LAUNCHER.without_restarts(["--tee", "3", "--max-restarts", "2", "-r", "3"])
+    assert left == (
         "--tee",
         "3",
         "-r",

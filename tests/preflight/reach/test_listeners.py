@@ -23,7 +23,7 @@ class Listening:
         self._silent = silent
 
     @asynccontextmanager
-    async def during(self, verb: str, **asked: Any) -> AsyncIterator[Any]:
+    async def run_task(self, verb: str, **asked: Any) -> AsyncIterator[Any]:
         self.asked = asked
         if self._silent:
             raise NodeError("node0", "no answer")

@@ -131,7 +131,7 @@ class Liar:
         self._listening, self._probed = listening, probed
 
     @asynccontextmanager
-    async def during(self, verb: str, **arguments: Any) -> AsyncIterator[Any]:
+    async def run_task(self, verb: str, **arguments: Any) -> AsyncIterator[Any]:
         if isinstance(self._listening, Exception):
             raise self._listening
         yield self._listening
