@@ -27,6 +27,7 @@ from orchestrator.preflight.reach.reachability import peers
 from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, warn
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.fleet import Fleet
+from orchestrator.util.answers import optional
 from orchestrator.util.groups import grouped
 from orchestrator.util.quoting import command_line
 
@@ -74,8 +75,8 @@ class Passage:
         largest = raw.get("largest")
         return cls(
             result=End(raw["result"]),
-            text=answers.optional(answers.text, raw["text"]),
-            mss=answers.optional(int, raw["mss"]),
+            text=optional(answers.text, raw["text"]),
+            mss=optional(int, raw["mss"]),
             retransmits=int(raw["retransmits"]),
             largest=None if largest is None else int(largest) + headers,
         )
