@@ -1,4 +1,4 @@
-"""docs/preflight.md says what the checks are."""
+"""docs/preflight.md describes the checks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/preflight.md").read_text(encoding="utf-8")
 
 
-def test_it_is_what_the_registry_gives() -> None:
+def test_page_is_up_to_date_with_the_registry() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "scripts/docs", "--check", "docs/preflight.md"], capture_output=True
     )
@@ -29,7 +29,7 @@ def test_every_check_has_an_anchor_a_level_and_a_meaning() -> None:
     assert found == [(check.id, check.level.value, check.meaning) for check in CHECKS]
 
 
-def test_no_check_is_without_a_page() -> None:
+def test_every_check_has_a_page_of_some_length() -> None:
     for check in CHECKS:
         assert len(check.page.split()) >= 15, check.id
 
@@ -41,7 +41,7 @@ def test_every_status_and_exit_code_is_explained() -> None:
         assert f"| {code} |" in PAGE
 
 
-def test_a_check_that_it_names_is_there() -> None:
+def test_checks_named_on_the_page_exist() -> None:
     known = {check.id for check in CHECKS} | {check.id.split(".")[0] for check in CHECKS}
     for names in re.findall(r"--only ([\w.,]+)", PAGE):
         assert set(names.split(",")) <= known, names

@@ -1,4 +1,4 @@
-"""What nodes answer to each probe, raw: where all is well, and where checks have something to mend."""
+"""Raw answers of nodes to each probe: sound ones, and ones for which checks have remedies."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ SOUND: dict[str, Any] = {
     "names.resolve": {"node0": _NAME, "node1": _NAME, "node2": _NAME},
     "limits.somaxconn": 4096,
 }  # fmt: skip
-"""One answer to each probe for which no check fails."""
+"""One answer to each probe, for which no check fails."""
 
 ALARMING: dict[str, tuple[Any, ...]] = {
     "host.identity": (
@@ -271,4 +271,4 @@ ALARMING: dict[str, tuple[Any, ...]] = {
     ),
     "limits.somaxconn": (1,),
 }  # fmt: skip
-"""Answers that checks warn of, or fail for, most with something to paste."""
+"""Answers for which checks warn or fail, most with commands to paste."""

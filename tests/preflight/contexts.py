@@ -1,4 +1,4 @@
-"""Contexts for tests of verdicts: nodes, a plan for them, and what they are said to have measured."""
+"""Contexts for tests of verdicts: nodes, a plan for them, and their answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def interface(name: str, *addresses: str, speed: int | None = None) -> Interface
 
 
 def facts(index: int, **more: Any) -> Facts:
-    """What node `index` is: a machine of its own, 198.18.0.(10 + index) on eth0."""
+    """Return the facts of node `index`: a machine of its own, 198.18.0.(10 + index) on eth0."""
     fields: dict[str, Any] = {
         "hostname": f"node{index}",
         "identity": f"boot{index}/net:[{index}]",
@@ -52,10 +52,10 @@ def make_context(
     port: int = 29500,
     **more: Any,
 ) -> Context:
-    """Return the context of node0 to node(n-1), which meet at node0's 198.18.0.10.
+    """Return the context of node0 to node(n-1), with node0 as main at 198.18.0.10.
 
-    `facts_of` and `host_of` say what is unlike the others at some positions; `answers` has, by the
-    name of a probe, the (parsed) answer of each node in order. The rest is the context's own.
+    `facts_of` and `host_of` have what differs at some positions; `answers` has, by the name of a probe, the
+    (parsed) answer of each node in order. `more` are fields of the context.
     """
     hosts = [
         Host(name=f"node{i}", address=f"198.18.0.{10 + i}", **(host_of or {}).get(i, {}))

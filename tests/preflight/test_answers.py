@@ -1,4 +1,4 @@
-"""What a node answers: taken apart, or why it cannot be."""
+"""Answers of nodes, parsed or refused."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ async def asked(answer: Any) -> int | NoAnswer:
     return await ask(cast(Agent, Node(answer)), "verb", lambda raw: int(raw["count"]), size=1)
 
 
-async def test_an_answer_that_makes_sense_is_parsed() -> None:
+async def test_ask_returns_the_parsed_answer() -> None:
     assert await asked({"count": "12"}) == 12
 
 
 @pytest.mark.parametrize(
     "answer", [None, 5, [], {}, {"count": "x"}, {"count": None}, {"count": 10**400}]
 )
-async def test_any_other_is_none(answer: Any) -> None:
+async def test_ask_with_an_invalid_answer_returns_no_answer(answer: Any) -> None:
     found = await asked(answer)
     assert isinstance(found, NoAnswer)
     assert found.reason.startswith("invalid response from the node: ")
 
 
-async def test_a_node_that_fails_is_not_named_twice() -> None:
+async def test_ask_of_a_failing_node_returns_the_error_without_its_name() -> None:
     assert await asked(NodeError("node1", "the connection broke")) == NoAnswer(
         "the connection broke"
     )
 
 
-def test_a_mistake_of_a_parsers_own_is_not_the_nodes() -> None:
+def test_parsed_does_not_catch_bugs_of_the_parser() -> None:
     def broken(raw: object) -> int:
         raise AssertionError
 
@@ -61,7 +61,7 @@ def test_a_mistake_of_a_parsers_own_is_not_the_nodes() -> None:
         parsed(broken, {})
 
 
-def test_null_stays_none_and_text_is_one_line_of_a_bounded_length() -> None:
+def test_optional_keeps_null_and_text_is_one_bounded_line() -> None:
     assert optional(int, None) is None
     assert optional(int, "3") == 3
     assert text(" two\n words\x1b[2J ") == "two words [2J"
@@ -69,7 +69,7 @@ def test_null_stays_none_and_text_is_one_line_of_a_bounded_length() -> None:
 
 
 @pytest.mark.parametrize("raw", ["nan", "inf", "-inf"])
-def test_a_number_that_cannot_be_compared_is_refused(raw: str) -> None:
+def test_finite_refuses_nan_and_infinity(raw: str) -> None:
     with pytest.raises(ValueError, match="not a finite number"):
         finite(raw)
 

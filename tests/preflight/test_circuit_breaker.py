@@ -1,4 +1,4 @@
-"""A node that does not answer is waited for once, not again in every step."""
+"""A node that does not answer is waited for once, not in every step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REFUSED = AgentRefusal("node0", "there is no such folder", 2)
 
 
 class Node:
-    """An agent that answers so, or fails so; `asked` are the verbs that it has heard."""
+    """An agent that answers or raises this; `asked` are the verbs of its requests."""
 
     node = SimpleNamespace(name="node0")
 
@@ -43,7 +43,7 @@ def agent_of(node: Any) -> Agent:
     fleet = Fleet([], FakeTransport())
     fleet.agents = [node]
     (agent,) = circuit_breaker(fleet).agents
-    assert fleet.agents == [node], "who has the fleet goes on asking"
+    assert fleet.agents == [node], "the given fleet is unchanged"
     assert agent.node is node.node
     return agent
 
@@ -53,14 +53,14 @@ async def listen(agent: Agent) -> Any:
         return answer
 
 
-async def test_what_answers_is_asked() -> None:
+async def test_agent_that_answers_is_asked_every_time() -> None:
     node = Node("fine")
     agent = agent_of(node)
     assert [await agent.ask("check"), await listen(agent), await agent.ask("path")] == ["fine"] * 3
     assert node.asked == ["check", "listen", "path"]
 
 
-async def test_what_has_not_answered_fails_at_once_from_then_on() -> None:
+async def test_agent_that_did_not_answer_fails_at_once() -> None:
     node = Node(STOPPED)
     agent = agent_of(node)
     for _ in range(2):
@@ -71,7 +71,7 @@ async def test_what_has_not_answered_fails_at_once_from_then_on() -> None:
     assert node.asked == ["check"]
 
 
-async def test_what_did_not_begin_to_listen_is_not_asked_either() -> None:
+async def test_agent_that_did_not_start_to_listen_is_not_asked_again() -> None:
     node = Node(STOPPED)
     agent = agent_of(node)
     for attempt in (listen(agent), agent.ask("check")):
@@ -80,7 +80,7 @@ async def test_what_did_not_begin_to_listen_is_not_asked_either() -> None:
     assert node.asked == ["listen"]
 
 
-async def test_a_refusal_is_an_answer() -> None:
+async def test_agent_that_refuses_is_asked_again() -> None:
     node = Node(REFUSED)
     agent = agent_of(node)
     for _ in range(2):
@@ -91,7 +91,7 @@ async def test_a_refusal_is_an_answer() -> None:
     assert node.asked == ["prepare", "listen"] * 2
 
 
-async def test_what_goes_wrong_while_a_node_listens_is_not_its_silence() -> None:
+async def test_error_while_an_agent_listens_does_not_count_against_it() -> None:
     node = Node("fine")
     agent = agent_of(node)
     with pytest.raises(NodeError, match="node1"):

@@ -1,4 +1,4 @@
-"""Each remedy once, in lines that work for who pastes them."""
+"""Each remedy once, with commands that work for the login that pastes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orchestrator.util.quoting import command_line
 from tests.ui.reports import failed, report, result
 
 
-def test_findings_with_one_remedy_are_mended_once_on_the_nodes_of_all() -> None:
+def test_findings_with_one_remedy_share_a_fix_for_all_their_nodes() -> None:
     (fix,) = fixes_of(
         report(
             result("net.tcp", failed("closed", "node1", text="open it", commands=["nft x"])),
@@ -31,7 +31,7 @@ def test_findings_with_one_remedy_are_mended_once_on_the_nodes_of_all() -> None:
     assert fix.commands == (Commands(("node1", "node2"), ("nft x",)),)
 
 
-def test_one_remedy_with_other_lines_for_each_node_is_still_one() -> None:
+def test_one_remedy_with_different_commands_by_node_is_one_fix() -> None:
     (fix,) = fixes_of(
         report(
             result(
@@ -45,16 +45,16 @@ def test_one_remedy_with_other_lines_for_each_node_is_still_one() -> None:
     assert fix.commands == (Commands(("node0",), ("echo 10",)), Commands(("node1",), ("echo 11",)))
 
 
-def test_only_who_is_not_root_needs_sudo() -> None:
+def test_commands_have_sudo_unless_the_login_is_root() -> None:
     finding = failed("small", "node0", "node1", "node9", text="larger", commands=["mount x"])
     (fix,) = fixes_of(report(result("shm", finding), facts_of={1: {"uid": 1000}}), Status.FAIL)
     assert fix.commands == (
         Commands(("node0",), ("mount x",)),
-        Commands(("node1", "node9"), ("sudo mount x",)),  # who logs in to node9 is not known
+        Commands(("node1", "node9"), ("sudo mount x",)),  # the login of node9 is not known
     )
 
 
-def test_what_belongs_to_the_login_itself_needs_no_sudo() -> None:
+def test_commands_for_the_login_have_no_sudo() -> None:
     finding = failed("no torch", "node1", text="install it", commands=["pip install torch"])
     assert finding.remedy is not None
     mine = replace(finding, remedy=replace(finding.remedy, as_root=False))
@@ -62,18 +62,18 @@ def test_what_belongs_to_the_login_itself_needs_no_sudo() -> None:
     assert fix.commands == (Commands(("node1",), ("pip install torch",)),)
 
 
-def test_lines_that_are_for_no_node_by_name_are_for_those_of_the_finding() -> None:
+def test_commands_without_nodes_are_for_those_of_the_finding() -> None:
     finding = failed("closed", "node1", text="open it", commands=["nft x"], on=())
     (fix,) = fixes_of(report(result("net.tcp", finding)), Status.FAIL)
     assert fix.commands == (Commands(("node1",), ("nft x",)),)
 
 
-def test_findings_without_a_remedy_are_not_alike() -> None:
+def test_findings_without_a_remedy_are_separate() -> None:
     found = fixes_of(report(result("a", failed("x", "node0"), failed("y", "node1"))), Status.FAIL)
     assert [fix.text for fix in found] == [None, None]
 
 
-def test_only_the_statuses_asked_for_are_mended() -> None:
+def test_fixes_are_only_of_the_given_statuses() -> None:
     warning = result("a", failed("x", "node0", status=Status.WARN, text="t"))
     assert fixes_of(report(warning), Status.FAIL) == []
     assert [fix.status for fix in fixes_of(report(warning), Status.WARN)] == [Status.WARN]
@@ -88,14 +88,14 @@ def test_only_the_statuses_asked_for_are_mended() -> None:
         "echo 'a > b | c'",
     ],
 )
-def test_plain_words_follow_sudo_as_they_are(command: str) -> None:
+def test_sudo_before_plain_words_leaves_them_unchanged(command: str) -> None:
     assert with_sudo(command) == f"sudo {command}"
     assert with_sudo(f"sudo {command}") == f"sudo {command}"
 
 
 @pytest.fixture
 def sudo(tmp_path: Path) -> dict[str, str]:
-    """An environment in which sudo sets a variable and runs the rest."""
+    """An environment with a sudo that sets a variable and runs the rest."""
     program = tmp_path / "sudo"
     program.write_text('#!/bin/sh\nWHO=root exec "$@"\n')
     program.chmod(0o755)
@@ -129,7 +129,7 @@ def output(line: str, environment: dict[str, str]) -> str:
         "echo / *[b]in",
     ],
 )
-def test_all_of_a_line_is_done_by_root(
+def test_sudo_applies_to_the_whole_line(
     command: str, sudo: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

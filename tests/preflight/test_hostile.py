@@ -1,7 +1,7 @@
-"""Nodes that lie: whatever they answer, no verdict raises, takes long, or hands out a line that obeys them.
+"""Hostile nodes: with any answer, no verdict raises, takes long, or has a command that runs their text.
 
-Every probe's answer is made worse word by word; what a check says to paste must still hold what the
-node said inside one word of a command that is no shell, or not at all.
+Every value of every probe's answer is replaced in turn. Commands to paste may have the node's text only
+inside one word of a command that is not a shell.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ NONSENSE: tuple[Any, ...] = (
 )  # fmt: skip
 SHELLS = {"sh", "bash", "eval", "env", "xargs"}
 
-Way = tuple[Any, ...]
-"""A way to a value: its keys and indices."""
+Keys = tuple[Any, ...]
+"""The path to a value: its keys and indices."""
 
 
-def leaves(value: Any, path: Way = ()) -> Iterator[Way]:
-    """Yield the way to every value within `value`, itself included."""
+def leaves(value: Any, path: Keys = ()) -> Iterator[Keys]:
+    """Yield the path to every value within `value`, itself included."""
     yield path
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
@@ -61,13 +61,13 @@ def leaves(value: Any, path: Way = ()) -> Iterator[Way]:
             yield from leaves(each, (*path, key))
 
 
-def at(value: Any, path: Way) -> Any:
+def at(value: Any, path: Keys) -> Any:
     for key in path:
         value = value[key]
     return value
 
 
-def with_(value: Any, path: Way, new: Any) -> Any:
+def with_(value: Any, path: Keys, new: Any) -> Any:
     """Return `value` with something else at `path`."""
     if not path:
         return new
@@ -77,7 +77,7 @@ def with_(value: Any, path: Way, new: Any) -> Any:
 
 
 def judged(name: str, *answers: Any) -> Report:
-    """Return the report of the checks that look at this probe, which three nodes answer so (raw)."""
+    """Return the report of the checks that use this probe, with these raw answers of three nodes."""
     base = all_sound()
     parsed = {
         node: parse(PROBES[name], {name: {"ok": answer}})
@@ -89,7 +89,7 @@ def judged(name: str, *answers: Any) -> Report:
 
 @functools.cache
 def all_sound() -> Context:
-    """Three nodes with nothing wrong."""
+    """Return a context of three sound nodes."""
     base = make_context(3, script=SCRIPT, facts_of={i: {"gpus": 1} for i in range(3)})
     sound = {
         name: dict.fromkeys(base.names, parse(probe, {name: {"ok": SOUND[name]}}))
@@ -102,7 +102,7 @@ SCRIPT = Script(Path("train.py"), "import torch\nimport numpy\nimport yaml\n", N
 
 
 def assert_harmless(report: Report) -> None:
-    """Assert that no line of the report obeys a node, and that it can be shown at all."""
+    """Assert that the report can be shown, and that no command in it runs text of a node."""
     for result in report.results:
         assert not any("could not be judged" in f.message for f in result.findings), result
     for fix in fixes_of(report, *PROBLEMS):
@@ -116,7 +116,7 @@ def assert_harmless(report: Report) -> None:
 
 
 def assert_line(command: str) -> None:
-    """Assert that what is hostile in a line is inside one word of a command that is no shell."""
+    """Assert that hostile text in a line is inside one word of a command that is not a shell."""
     assert command.isprintable(), command
     words = shlex.split(command)
     if words[:3] == ["sudo", "sh", "-c"]:
@@ -134,14 +134,14 @@ def assert_line(command: str) -> None:
         assert MARK not in command, command
 
 
-def test_every_probe_has_a_sound_answer_here() -> None:
+def test_every_probe_has_a_sound_answer() -> None:
     assert set(SOUND) == set(PROBES)
     for name, answer in SOUND.items():
         assert judged(name, answer, answer, answer).status is not Status.FAIL, name
 
 
 @pytest.mark.parametrize("name", sorted(SOUND))
-def test_no_word_of_a_node_becomes_a_command(name: str) -> None:
+def test_text_from_a_node_never_becomes_a_command(name: str) -> None:
     for raw in (SOUND[name], *ALARMING.get(name, ())):
         for path in leaves(raw):
             if isinstance(at(raw, path), str):
@@ -152,8 +152,8 @@ def test_no_word_of_a_node_becomes_a_command(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SOUND))
-def test_no_nonsense_of_a_node_spoils_the_report(name: str) -> None:
-    tried: set[tuple[Way, str]] = set()
+def test_invalid_values_from_a_node_do_not_break_the_report(name: str) -> None:
+    tried: set[tuple[Keys, str]] = set()
     for raw in (SOUND[name], *ALARMING.get(name, ())):
         for path in leaves(raw):
             if (path, repr(at(raw, path))) in tried:
@@ -165,7 +165,7 @@ def test_no_nonsense_of_a_node_spoils_the_report(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SOUND))
-def test_a_long_answer_is_judged_soon_or_refused(name: str) -> None:
+def test_long_answer_is_judged_quickly_or_refused(name: str) -> None:
     began = time.monotonic()
     for raw in (SOUND[name], *ALARMING.get(name, ())):
         for path in leaves(raw):

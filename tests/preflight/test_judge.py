@@ -1,4 +1,4 @@
-"""Findings from what nodes answered: equal ones are merged, silence is never a pass."""
+"""Findings from verdicts: equal ones are merged, and a missing answer is never a pass."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def judged(context: Context) -> list[Finding]:
     return judge_each(context, COLOUR, _red_fails)
 
 
-def test_what_reads_alike_is_one_finding_the_worst_first() -> None:
+def test_equal_verdicts_are_one_finding_and_the_worst_comes_first() -> None:
     found = judged(make_context(4, answers=answered(COLOUR, "green", "red", "green", "red")))
     assert brief(found) == [("fail", "node1,node3"), ("pass", "node0,node2")]
     assert found[0].remedy == Remedy("paint it", ("paint green",), ("node1", "node3"))
     assert found[0].data == {"node1": {"node": "node1"}, "node3": {"node": "node3"}}
 
 
-def test_a_node_that_did_not_answer_is_incomplete() -> None:
+def test_node_that_did_not_answer_is_incomplete() -> None:
     (finding,) = judged(make_context(2))
     assert (finding.status, finding.nodes) == (Status.INCOMPLETE, ("node0", "node1"))
     assert finding.message == "could not be checked: it was not asked"
@@ -80,12 +80,12 @@ def test_check_that_requires_what_was_not_measured_is_incomplete() -> None:
     assert finding.message == "could not be checked: it was not measured"
 
 
-def test_other_commands_for_the_same_message_stay_apart() -> None:
+def test_verdicts_with_different_commands_are_separate_findings() -> None:
     verdicts = [(name, Verdict(Status.FAIL, "is off", "do", (f"do {name}",))) for name in "ab"]
     assert [finding.nodes for finding in to_findings(verdicts)] == [("a",), ("b",)]
 
 
-def test_the_worst_of_no_findings_is_that_it_does_not_apply() -> None:
+def test_worst_of_no_findings_is_skip() -> None:
     assert worst([]) is Status.SKIP
     several = for_all(make_context(2), passed("fine")) + to_findings(
         [("node0", incomplete("silence"))]
@@ -93,24 +93,24 @@ def test_the_worst_of_no_findings_is_that_it_does_not_apply() -> None:
     assert worst(several) is Status.INCOMPLETE
 
 
-def test_statuses_order_from_what_does_not_apply_to_fail() -> None:
+def test_badness_of_statuses_ascends_from_skip_to_fail() -> None:
     assert sorted(Status, key=lambda status: status.badness) == [
         Status.SKIP, Status.PASS, Status.WARN, Status.INCOMPLETE, Status.FAIL,
     ]  # fmt: skip
 
 
-def test_what_most_have_is_usual() -> None:
+def test_most_common_is_the_most_frequent_value() -> None:
     assert most_common({"a": "2.4", "b": "2.5", "c": "2.5", "d": "2.3", "e": "2.5"}) == "2.5"
 
 
-def test_without_a_majority_mains_is_usual() -> None:
+def test_most_common_without_majority_is_the_first() -> None:
     assert most_common({"main": 1, "other": 2}) == 1
     assert most_common({"main": 1, "a": 3, "b": 2, "c": 2, "d": 3}) == 3
     assert most_common({}) is None
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers(0, 3), min_size=1))
-def test_nothing_is_more_frequent_than_the_usual(values: dict[str, int]) -> None:
+def test_most_common_has_the_highest_count(values: dict[str, int]) -> None:
     counts = Counter(values.values())
     assert counts[most_common(values) or 0] == max(counts.values())
 
@@ -123,9 +123,9 @@ def test_nothing_is_more_frequent_than_the_usual(values: dict[str, int]) -> None
         )
     )
 )
-def test_folding_loses_nobody(verdicts: list[tuple[str, Verdict]]) -> None:
+def test_to_findings_keeps_every_verdict(verdicts: list[tuple[str, Verdict]]) -> None:
     findings = to_findings(verdicts)
-    told = sorted((n, f.status, f.message) for f in findings for n in f.nodes)
-    assert told == sorted((name, v.status, v.message) for name, v in verdicts)
+    found = sorted((n, f.status, f.message) for f in findings for n in f.nodes)
+    assert found == sorted((name, v.status, v.message) for name, v in verdicts)
     badness = [finding.status.badness for finding in findings]
     assert badness == sorted(badness, reverse=True)

@@ -1,4 +1,4 @@
-"""What is measured, and judged: a mistake in one check hides nothing that others found."""
+"""Measuring and judging: a bug in one check does not hide the findings of others."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NUMBER: Probe[int] = Probe("number", int)
 
 @dataclass(frozen=True)
 class Seen:
-    """What a measurement found: what the probes had found before it."""
+    """The result of a measurement: what the probes found before it."""
 
     numbers: dict[str, int | NoAnswer]
 
@@ -56,7 +56,7 @@ def breaks(context: Context) -> list[Finding]:
     raise ZeroDivisionError("by zero\x1b[2J")
 
 
-def test_a_verdict_that_raises_is_incomplete_and_the_others_are_told() -> None:
+def test_verdict_that_raises_is_incomplete_and_others_are_reported() -> None:
     report = judge(make_context(2), [check("broken", breaks), check("sound", passes)])
     broken, sound = report.results
     assert broken.status is Status.INCOMPLETE
@@ -65,7 +65,7 @@ def test_a_verdict_that_raises_is_incomplete_and_the_others_are_told() -> None:
     assert sound.status is Status.PASS
 
 
-async def test_a_measurement_that_raises_is_not_measured_and_the_others_are() -> None:
+async def test_measurement_that_raises_is_no_answer_and_others_are_measured() -> None:
     @dataclass(frozen=True)
     class Broken:
         pass
@@ -110,7 +110,7 @@ async def look_beside_a_probe(level: Level, *, independent: bool, at_once: bool)
     return await measure(fleet, make_context(1, level=level), checks, begin)
 
 
-async def test_a_quick_preflight_measures_at_once_what_does_not_depend_on_one_another() -> None:
+async def test_independent_measurement_runs_beside_the_probes_of_a_quick_preflight() -> None:
     found = await look_beside_a_probe(Level.QUICK, independent=True, at_once=True)
     assert found.of(NUMBER) == {"node0": 7}
     assert found.find(Seen) == Seen({"node0": NoAnswer("it was not asked")})
@@ -119,9 +119,7 @@ async def test_a_quick_preflight_measures_at_once_what_does_not_depend_on_one_an
 @pytest.mark.parametrize(
     ("level", "independent"), [(Level.QUICK, False), (Level.FULL, False), (Level.FULL, True)]
 )
-async def test_any_other_measurement_comes_after_the_probes(
-    level: Level, independent: bool
-) -> None:
+async def test_other_measurements_run_after_the_probes(level: Level, independent: bool) -> None:
     found = await look_beside_a_probe(level, independent=independent, at_once=False)
     assert found.find(Seen) == Seen({"node0": 7})
 
@@ -142,11 +140,11 @@ async def test_any_other_measurement_comes_after_the_probes(
         {"error": "\x1b[2J" * 100_000},
     ],
 )
-def test_an_answer_that_makes_no_sense_is_none_and_why_is_one_short_line(answer: Any) -> None:
+def test_invalid_answer_is_no_answer_with_a_short_reason(answer: Any) -> None:
     found = parse(NUMBER, {"number": answer})
     assert isinstance(found, NoAnswer)
     assert found.reason.isprintable() and len(found.reason) <= 300
 
 
-def test_an_answer_is_parsed() -> None:
+def test_parse_takes_the_part_of_its_probe() -> None:
     assert parse(NUMBER, {"number": {"ok": 7}}) == 7

@@ -1,4 +1,4 @@
-"""What failed and what mends it, in lines that an error can carry."""
+"""Failures and their remedies as lines of an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.preflight.contexts import make_context, plan_names
 from tests.ui.reports import failed, passed, report, result
 
 
-def test_a_failure_its_remedy_and_the_lines_to_paste() -> None:
+def test_lines_have_failure_remedy_and_commands() -> None:
     finding = failed(
         "/dev/shm is small", "node1", "node2", text="make it larger", commands=["mount x"]
     )
@@ -27,11 +27,11 @@ def test_a_failure_its_remedy_and_the_lines_to_paste() -> None:
     ]
 
 
-def test_a_failure_without_a_remedy_is_said_all_the_same() -> None:
+def test_lines_of_a_failure_without_remedy() -> None:
     assert lines(report(result("shm", failed("gone", "node1")))) == ["shm  node1: gone"]
 
 
-def test_where_nodes_need_other_lines_each_has_its_own() -> None:
+def test_lines_with_different_commands_by_node() -> None:
     finding = failed("small", "node0", "node1", text="make it larger", commands=["mount x"])
     assert lines(report(result("shm", finding), facts_of={1: {"uid": 1000}}))[1:] == [
         "  → make it larger",
@@ -42,20 +42,20 @@ def test_where_nodes_need_other_lines_each_has_its_own() -> None:
     ]
 
 
-def test_advice_with_nothing_to_paste_is_for_nodes_not_on_them() -> None:
+def test_remedy_without_commands_ends_with_its_nodes() -> None:
     finding = failed("refused", "node2", text="list it once")
     assert lines(report(result("ssh.reach", finding)))[1:] == ["  → list it once (node2)"]
     finding = failed("refused", *plan_names(3), text="list it once")
     assert lines(report(result("ssh.reach", finding)))[1:] == ["  → list it once"]
 
 
-def test_a_message_of_several_lines_is_one() -> None:
+def test_message_of_several_lines_is_shown_as_one() -> None:
     assert lines(report(result("a", failed("no agent\n  → look\nb  node0: fine", "node1")))) == [
         "a  node1: no agent → look b node0: fine"
     ]
 
 
-def test_all_are_all_that_were_to_be_reached() -> None:
+def test_who_is_all_only_with_unreachable_nodes_included() -> None:
     dead = Unreachable("node3", "refused", "refused", "start sshd")
     assert who(make_context(3), plan_names(3)) == "all"
     assert who(make_context(3, unreachable=(dead,)), plan_names(3)) == "node[0-2]"
@@ -64,7 +64,7 @@ def test_all_are_all_that_were_to_be_reached() -> None:
     assert who(make_context(3), []) == "-"
 
 
-def test_the_sum_counts_checks_by_the_worst_of_their_findings() -> None:
+def test_summary_counts_checks_by_the_worst_finding() -> None:
     several = result("a", failed("x", "node0"), failed("y", "node1"), passed())
     assert summary(report(several, result("b", passed())), 0.04) == (
         "1 fail, 1 pass in 0.0 s (3 nodes, full)"
@@ -73,11 +73,11 @@ def test_the_sum_counts_checks_by_the_worst_of_their_findings() -> None:
 
 
 @given(st.text(st.characters()))
-def test_whatever_a_node_says_is_one_printable_line(text: str) -> None:
+def test_text_from_a_node_is_one_printable_line(text: str) -> None:
     assert one_line(text).isprintable()
     assert escaped(text).isprintable()
 
 
 @given(st.text(st.characters(categories=("L", "N", "P", "S"))))
-def test_what_is_printable_stays_as_it_is(text: str) -> None:
+def test_printable_text_is_not_escaped(text: str) -> None:
     assert escaped(text) == text

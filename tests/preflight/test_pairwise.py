@@ -1,4 +1,4 @@
-"""What was measured between nodes, for pictures of it."""
+"""Measurements between pairs of nodes, for pictures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def found(*measured: object) -> dict[str, Values]:
     }
 
 
-def test_only_ways_that_something_came_through_have_a_latency() -> None:
+def test_latency_is_only_of_connections_that_succeeded() -> None:
     outcomes = {
         Way("node0", "node1", "ephemeral"): Outcome("ok", 1e-4),
         Way("node1", "node0", "ephemeral"): Outcome("refused", 1e-5),
@@ -30,14 +30,14 @@ def test_only_ways_that_something_came_through_have_a_latency() -> None:
     assert found(Reachability(outcomes)) == {"latency_seconds": {("node0", "node1"): 1e-4}}
 
 
-def test_bandwidth_is_by_name() -> None:
+def test_bandwidth_is_by_node_names() -> None:
     flow = Flow(rate=1e9, busy=0.1)
     assert found(Bandwidth({(2, 0): flow}, {(0, 2): "timed out"})) == {
         "bandwidth_bytes_per_second": {("node2", "node0"): 1e9}
     }
 
 
-def test_nonsense_is_no_value() -> None:
+def test_invalid_values_are_left_out() -> None:
     seconds = [math.nan, math.inf, -1.0, 0.5]
     outcomes = {
         Way("node0", f"node{i}", "ephemeral"): Outcome("ok", value)

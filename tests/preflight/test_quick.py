@@ -1,4 +1,4 @@
-"""What is checked before every launch is quick to import as well, and imported for nothing else."""
+"""The quick checks, and what a launch imports for them."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def imported(tmp_path: Path, program: str, *words: str) -> set[str]:
     return set(done.stderr.splitlines()[-1].split())
 
 
-def test_they_are_the_quick_ones_of_all_in_their_order() -> None:
+def test_quick_checks_are_those_of_the_registry_in_its_order() -> None:
     assert select(Level.QUICK) == quick.CHECKS
 
 
-def test_those_of_a_full_preflight_are_not_imported(tmp_path: Path) -> None:
+def test_quick_preflight_imports_no_full_check(tmp_path: Path) -> None:
     found = imported(tmp_path, "import orchestrator.pipeline.checks")
     assert f"{ROOM}.quick" in found
     for room in ("registry", "collectives", "gpus", "rdma"):
@@ -48,7 +48,7 @@ def test_those_of_a_full_preflight_are_not_imported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--dry-run"], ["--preflight", "off"]], ids=" ".join)
-def test_a_launch_that_checks_nothing_imports_no_check(tmp_path: Path, words: list[str]) -> None:
+def test_launch_without_preflight_imports_no_check(tmp_path: Path, words: list[str]) -> None:
     script = tmp_path / "job/train.py"  # what lies in the home itself is not sent
     script.parent.mkdir()
     script.touch()

@@ -1,4 +1,4 @@
-"""All checks together: each is documented, and can be chosen."""
+"""All checks: their ids, documentation and selection."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def ids(checks: tuple[Check, ...]) -> list[str]:
     return [check.id for check in checks]
 
 
-def test_an_id_names_one_check() -> None:
+def test_ids_are_unique() -> None:
     assert len(set(ids(CHECKS))) == len(CHECKS)
 
 
-def test_the_report_goes_by_groups() -> None:
+def test_checks_are_in_the_order_of_their_groups() -> None:
     groups = [list(Group).index(check.group) for check in CHECKS]
     assert groups == sorted(groups)
 
 
 @each_check
-def test_a_check_says_in_one_line_what_it_means_and_on_a_page_how(check: Check) -> None:
+def test_check_has_a_short_meaning_and_a_page(check: Check) -> None:
     assert check.meaning
     assert check.meaning.isprintable()
     assert len(check.meaning) <= 100
@@ -38,33 +38,33 @@ def test_a_check_says_in_one_line_what_it_means_and_on_a_page_how(check: Check) 
 
 
 @each_check
-def test_what_a_check_asks_of_nodes_is_there(check: Check) -> None:
+def test_probes_of_checks_exist_on_the_node_side(check: Check) -> None:
     for probe in check.probes:
         assert callable(find_probe(probe.name))
 
 
-def test_a_probe_of_one_name_is_one_probe() -> None:
+def test_probe_names_are_unique() -> None:
     probes: dict[str, Probe[Any]] = {}
     for check in CHECKS:
         for probe in check.probes:
             assert probes.setdefault(probe.name, probe) is probe
 
 
-def test_quick_is_a_part_of_full() -> None:
+def test_quick_checks_are_part_of_full() -> None:
     quick, full = select(Level.QUICK), select(Level.FULL)
     assert full == CHECKS
     assert {"ssh.reach", "disk", "clock"} <= set(ids(quick)) < set(ids(full))
     assert all(check.level is Level.QUICK for check in quick)
 
 
-def test_checks_are_chosen_by_id_or_by_the_part_before_the_dot_at_any_level() -> None:
+def test_select_by_id_or_prefix_ignores_the_level() -> None:
     assert ids(select(Level.QUICK, ["shm"])) == ["shm"]
     host = ids(select(Level.QUICK, ["host"]))
     assert {"host.unique", "host.orphans", "host.linger"} <= set(host)
     assert all(name.startswith("host.") for name in host)
 
 
-def test_an_unknown_check_is_refused_with_the_nearest() -> None:
+def test_select_of_an_unknown_check_suggests_the_nearest() -> None:
     with pytest.raises(UsageError) as error:
         select(Level.FULL, ["shm", "host.uniqe"])
     assert "--only host.uniqe" in error.value.message
@@ -75,6 +75,6 @@ def test_an_unknown_check_is_refused_with_the_nearest() -> None:
     assert "one of: ssh.reach, " in error.value.remedy
 
 
-def test_a_part_of_a_name_is_no_name() -> None:
+def test_select_by_part_of_an_id_is_refused() -> None:
     with pytest.raises(UsageError):
         select(Level.FULL, ["hos"])

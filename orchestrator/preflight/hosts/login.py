@@ -171,7 +171,7 @@ class Logind:
 
     @property
     def kills(self) -> bool:
-        """Whether a logout ends all that the login started (`manager_shall_kill` in systemd's logind)."""
+        """Whether a logout ends all that the login started (logind-core.c of systemd)."""
         if not self.session or self.user in self.exclude:
             return False
         return self.user in self.only if self.only else self.kill is True

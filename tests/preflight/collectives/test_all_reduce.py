@@ -35,7 +35,7 @@ def run(task: Task, **environment: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-def test_where_only_the_node_is_told_it_starts_the_other_ranks_itself() -> None:
+def test_script_with_only_a_node_rank_starts_the_other_ranks_of_its_node() -> None:
     task = Task("gloo", (2,), (1000, 4000), (), 0.05, 30, 50, MARK)
     done = run(task)
     assert done.returncode == 0, done.stderr.decode()
@@ -55,7 +55,7 @@ def test_where_only_the_node_is_told_it_starts_the_other_ranks_itself() -> None:
     assert not [message for message in parser.messages if isinstance(message, Exchanged)]
 
 
-def test_a_rank_that_waits_in_vain_ends_by_itself_and_says_where_it_was() -> None:
+def test_rank_that_nobody_joins_exits_with_a_traceback() -> None:
     done = run(Task("gloo", (1, 1), (1000,), (), 0.05, join_timeout=0, limit=30, mark=MARK))
     assert done.returncode == 1
     assert b"init_process_group" in done.stderr

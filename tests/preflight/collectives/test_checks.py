@@ -1,4 +1,4 @@
-"""Verdicts on a small real collective: sums, speeds, and what it means when it breaks."""
+"""Verdicts on a small real collective: sums, speeds, and causes of failures."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def all_pairs(n: int, rate: float, **odd: float) -> dict[Pair, float]:
 
 
 def well(n: int = 3, *, rate: float = GB, **more: object) -> Gloo:
-    """A trial in which all went well: 32 MiB at `rate` bytes a second, algbw."""
+    """A complete trial without errors: 32 MiB at `rate` bytes per second, algbw."""
     fields: dict[str, object] = {
         "world_size": n,
         "shares": tuple(Share(f"node{i}") for i in range(n)),
@@ -68,7 +68,7 @@ def well(n: int = 3, *, rate: float = GB, **more: object) -> Gloo:
 
 
 def broken(**said: Sequence[str] | None) -> Gloo:
-    """A trial that failed on the nodes that said something."""
+    """A trial that failed on the nodes with output."""
     shares = [
         Share(node)
         if lines is None
@@ -78,10 +78,10 @@ def broken(**said: Sequence[str] | None) -> Gloo:
     return Gloo(world_size=len(said), shares=tuple(shares))
 
 
-# -- whether there is anything to try --------------------------------------------------------------
+# -- when it is skipped -----------------------------------------------------------------------
 
 
-def test_one_node_has_nobody_to_talk_to_over_gloo() -> None:
+def test_gloo_with_one_node_is_skipped() -> None:
     assert [f.status for f in JUDGE["coll.gloo"](make_context(1))] == [Status.SKIP]
 
 
@@ -106,8 +106,8 @@ def test_nccl_is_tried_within_one_node_that_has_gpus() -> None:
 
 
 def test_nodes_that_are_one_machine_cannot_share_its_gpus() -> None:
-    alike = {"gpus": 2, "identity": "one"}
-    assert why_not(Nccl, make_context(2, facts_of={0: alike, 1: alike})) is not None
+    same = {"gpus": 2, "identity": "one"}
+    assert why_not(Nccl, make_context(2, facts_of={0: same, 1: same})) is not None
 
 
 def test_nothing_is_tried_for_a_job_without_torch() -> None:
@@ -134,7 +134,7 @@ def test_what_could_not_be_tried_is_incomplete() -> None:
         ("ok", CannotListen("Address already in use", 98), "net.bind"),
     ],
 )
-def test_a_way_that_is_known_to_be_blocked_is_not_waited_on(
+def test_blocked_connections_raise_before_the_trial(
     result: str, shut: CannotListen | None, see: str | None
 ) -> None:
     way = Way("node0", "node1", "ephemeral")
@@ -148,12 +148,12 @@ def test_a_way_that_is_known_to_be_blocked_is_not_waited_on(
 
 
 @pytest.mark.parametrize("check", ["nic.pick", "net.bind"])
-def test_nor_is_a_place_to_meet_that_there_is_not(check: str) -> None:
+def test_missing_rendezvous_address_raises_before_the_trial(check: str) -> None:
     with pytest.raises(LaunchError, match=f"see {check}"):
         require_connectivity(make_context(2, trouble={check: PlanError("why")}))
 
 
-# -- what the ranks tell ---------------------------------------------------------------------------
+# -- messages of the ranks ---------------------------------------------------------------------------
 
 
 def collected(messages: Mapping[str, Sequence[Message]]) -> Gloo:
@@ -170,14 +170,14 @@ def reports(rank: int, *, right: bool = True, seconds: float = 0.5) -> list[Mess
     return [*messages, Exchanged(rank, (0, 1), MIB, (seconds, 2 * seconds)), Done(rank)]
 
 
-def test_a_trial_is_complete_when_every_rank_has_done_everything() -> None:
+def test_trial_is_complete_when_every_rank_has_done_everything() -> None:
     found = collected({"node0": reports(0), "node1": reports(1)})
     assert found.complete
     assert (found.wrong, found.missing) == ({}, {})
 
 
 @pytest.mark.parametrize("kind", [Joined, Summed, Done])
-def test_without_a_word_of_one_rank_it_is_not(kind: type[Message]) -> None:
+def test_trial_with_a_message_of_one_rank_missing_is_incomplete(kind: type[Message]) -> None:
     silent = [word for word in reports(1) if kind is Joined or not isinstance(word, kind)]
     silent = [] if kind is Joined else silent
     found = collected({"node0": reports(0), "node1": silent})
@@ -185,25 +185,25 @@ def test_without_a_word_of_one_rank_it_is_not(kind: type[Message]) -> None:
     assert found.missing == ({"node1": (1,)} if kind is Joined else {})
 
 
-def test_nothing_reduced_is_not_complete() -> None:
+def test_trial_without_all_reduce_is_incomplete() -> None:
     found = collected({"node0": [Joined(0), Done(0)], "node1": [Joined(1), Done(1)]})
     assert not found.complete
 
 
-def test_a_pair_is_as_fast_as_its_slower_side_at_its_best() -> None:
+def test_rate_of_a_pair_is_the_best_trial_of_its_slower_side() -> None:
     found = collected({"node0": reports(0, seconds=0.25), "node1": reports(1, seconds=0.5)})
     assert found.pairs == {(0, 1): 2 * MIB}
     assert found.rates == {("node0", "node1"): 2 * MIB, ("node1", "node0"): 2 * MIB}
 
 
-def test_a_node_cannot_speak_for_pairs_that_are_not_its_own() -> None:
+def test_rates_of_pairs_without_the_reporting_node_are_ignored() -> None:
     lie = Exchanged(2, (0, 1), MIB, (1e-9,))
     found = collected({"node0": reports(0), "node1": reports(1), "node2": [lie]})
     assert found.pairs == {(0, 1): 2 * MIB}
-    assert collected({"node0": reports(0), "node1": []}).pairs == {}, "one side alone says nothing"
+    assert collected({"node0": reports(0), "node1": []}).pairs == {}, "one side alone is not enough"
 
 
-def test_a_wrong_sum_fails_on_its_node_alone() -> None:
+def test_wrong_sum_fails_only_on_its_node() -> None:
     found = collected({"node0": reports(0), "node1": reports(1, right=False)})
     findings = judged(make_context(2), found)
     assert brief(findings) == [("fail", "node1")]
@@ -211,10 +211,10 @@ def test_a_wrong_sum_fails_on_its_node_alone() -> None:
     assert findings[0].remedy is not None
 
 
-# -- how fast --------------------------------------------------------------------------------------
+# -- speed -----------------------------------------------------------------------------------------
 
 
-def test_what_all_nodes_reach_passes() -> None:
+def test_equal_speeds_pass() -> None:
     findings = judged(make_context(3), well())
     assert brief(findings) == [("pass", "node0,node1,node2")]
     assert "32 MiB" in findings[0].message
@@ -223,7 +223,7 @@ def test_what_all_nodes_reach_passes() -> None:
     assert findings[0].data["pairs"][0] == {"nodes": ["node0", "node1"], "algbw": GB}
 
 
-def test_the_median_is_told_and_what_nine_of_ten_trials_reach() -> None:
+def test_bandwidths_are_of_the_median_and_of_the_ninth_of_ten_trials() -> None:
     done = AllReduced(0, 100, (1.0,) * 8 + (2.0, 4.0))
     assert done.algbw == 100
     assert done.algbw_p10 == 50
@@ -241,7 +241,7 @@ def on_links(speed: int, n: int = 3) -> Context:
     [
         (10_000, 0.3 * GB, Status.PASS),
         (10_000, 0.05 * GB, Status.WARN),
-        (100_000, 0.3 * GB, Status.PASS),  # gloo is not held against so fast a link
+        (100_000, 0.3 * GB, Status.PASS),  # gloo is not compared with so fast a link
         (1_000, 0.05 * GB, Status.PASS),
     ],
 )
@@ -254,7 +254,7 @@ def test_gloo_warns_far_below_the_link(speed: int, rate: float, status: Status) 
 @pytest.mark.parametrize(
     ("share", "status"), [(0.8, Status.PASS), (0.5, Status.WARN), (0.2, Status.FAIL)]
 )
-def test_nccl_is_held_against_the_link(share: float, status: Status) -> None:
+def test_nccl_is_compared_with_the_speed_of_the_link(share: float, status: Status) -> None:
     at = on_links(100_000, 2)
     at = replace(at, facts=tuple(replace(fact, gpus=1) for fact in at.facts))
     rate = share * 100_000 / 8e-6
@@ -263,7 +263,7 @@ def test_nccl_is_held_against_the_link(share: float, status: Status) -> None:
 
 
 @pytest.mark.parametrize(("rate", "status"), [(0.5 * GB, "warn"), (0.1 * GB, "fail")])
-def test_a_node_that_is_slow_twice_is_named(rate: float, status: str) -> None:
+def test_node_that_is_slow_twice_is_reported(rate: float, status: str) -> None:
     slow = all_pairs(4, GB, p02=rate, p12=rate, p23=rate)
     findings = judged(make_context(4), well(4, pairs=slow, retested={(0, 2): rate}))
     assert brief(findings) == [(status, "node2"), ("pass", "node0,node1,node3")]
@@ -273,38 +273,38 @@ def test_a_node_that_is_slow_twice_is_named(rate: float, status: str) -> None:
     assert remedy.nodes == ("node2",)
 
 
-def test_the_third_of_three_is_named_too() -> None:
+def test_slow_node_of_three_is_reported() -> None:
     slow = all_pairs(3, GB, p02=0.1 * GB, p12=0.1 * GB)
     findings = judged(make_context(3), well(3, pairs=slow, retested={(0, 2): 0.1 * GB}))
     assert brief(findings)[0] == ("fail", "node2")
 
 
-def test_a_node_that_was_slow_once_was_busy() -> None:
+def test_node_that_was_slow_once_passes() -> None:
     slow = all_pairs(4, GB, p02=0.5 * GB, p12=0.5 * GB, p23=0.5 * GB)
     findings = judged(make_context(4), well(4, pairs=slow, retested={(0, 2): 0.97 * GB}))
     assert brief(findings) == [("pass", "node0,node1,node2,node3")]
 
 
-def test_gloo_is_forgiven_what_busy_cpus_make_of_it() -> None:
+def test_gloo_slightly_below_the_usual_rate_passes() -> None:
     slow = all_pairs(4, GB, p12=0.8 * GB)
     assert brief(judged(make_context(4), well(4, pairs=slow, retested={(1, 2): 0.8 * GB}))) == [
         ("pass", "node0,node1,node2,node3")
     ]
 
 
-def test_a_pair_is_named_where_only_the_pair_is_slow() -> None:
+def test_slow_pair_of_fast_nodes_is_reported() -> None:
     slow = all_pairs(4, GB, p12=0.5 * GB)
     findings = judged(make_context(4), well(4, pairs=slow, retested={(1, 2): 0.5 * GB}))
     assert brief(findings) == [("warn", "node1,node2"), ("pass", "node0,node3")]
 
 
-def test_who_reaches_most_of_the_link_is_not_slow_beside_faster_cpus() -> None:
+def test_node_that_reaches_most_of_the_link_is_not_slow() -> None:
     slow = all_pairs(4, 2 * GB, p02=GB, p12=GB, p23=GB)
     findings = judged(on_links(10_000, 4), well(4, pairs=slow, retested={(0, 2): GB}))
     assert brief(findings) == [("pass", "node0,node1,node2,node3")]
 
 
-def test_a_link_that_came_down_to_less_than_the_others_is_slow_though_it_is_used_well() -> None:
+def test_node_with_a_slower_link_than_the_others_is_slow() -> None:
     rate = 0.9 * 1000 / 8e-6
     slow = all_pairs(4, GB, p02=rate, p12=rate, p23=rate)
     at = on_links(10_000, 4)
@@ -314,13 +314,13 @@ def test_a_link_that_came_down_to_less_than_the_others_is_slow_though_it_is_used
     assert brief(judged(at, well(4, pairs=slow, retested={(0, 2): rate})))[0] == ("fail", "node2")
 
 
-def test_a_suspect_that_was_not_tried_again_is_no_pass() -> None:
+def test_suspect_that_was_not_measured_again_is_incomplete() -> None:
     slow = all_pairs(4, GB, p12=0.5 * GB)
     findings = judged(make_context(4), well(4, pairs=slow))
     assert brief(findings) == [("incomplete", "node1,node2"), ("pass", "node0,node3")]
 
 
-# -- when it breaks --------------------------------------------------------------------------------
+# -- failures ------------------------------------------------------------------------------------
 
 MESH = (
     "RuntimeError: Gloo connectFullMesh failed with [pair.cc:144] timed out connecting: "
@@ -350,7 +350,7 @@ MESH = (
         ("[rank1]: torch.distributed.DistStoreError: Timed out after 61 seconds", "net.tcp"),
     ],
 )
-def test_a_known_cause_names_the_check_that_tells_more(line: str, check: str) -> None:
+def test_known_cause_names_the_check_with_details(line: str, check: str) -> None:
     found = judged(
         make_context(2), broken(node0=None, node1=["something before", line, "frame #0: x"])
     )
@@ -360,13 +360,13 @@ def test_a_known_cause_names_the_check_that_tells_more(line: str, check: str) ->
     assert f"--only {check}`" in found[0].remedy.text
 
 
-def test_the_echo_of_anothers_end_is_not_told_beside_the_cause() -> None:
+def test_secondary_failures_are_left_out_if_there_is_a_primary_one() -> None:
     echo = ["RuntimeError: Connection closed by peer [198.18.0.11]:5000"]
     found = judged(make_context(3), broken(node0=echo, node1=["MemoryError: no more"], node2=echo))
     assert brief(found) == [("fail", "node1")]
     assert "MemoryError: no more" in found[0].message
     alone = judged(make_context(3), broken(node0=echo, node1=None, node2=echo))
-    assert brief(alone) == [("fail", "node0,node2")], "better an echo than nothing"
+    assert brief(alone) == [("fail", "node0,node2")], "a secondary failure is better than none"
 
 
 @pytest.mark.parametrize(
@@ -377,7 +377,7 @@ def test_the_echo_of_anothers_end_is_not_told_beside_the_cause() -> None:
         "node1:7:7 [0] NCCL INFO NCCL_IB_TIMEOUT set by environment to 22.",
     ],
 )
-def test_a_warning_is_not_taken_for_the_cause(harmless: str) -> None:
+def test_warning_is_not_the_cause(harmless: str) -> None:
     found = judged(
         make_context(2), broken(node0=None, node1=[harmless, "[rank1]: MemoryError: no more"])
     )
@@ -386,7 +386,7 @@ def test_a_warning_is_not_taken_for_the_cause(harmless: str) -> None:
     assert "--only" not in found[0].remedy.text
 
 
-def test_a_vague_exception_is_explained_by_what_stands_before_it() -> None:
+def test_cause_of_a_vague_exception_is_an_earlier_line() -> None:
     lines = [
         "NCCL WARN Bootstrap : no socket interface found",
         "RuntimeError: NCCL error: internal",
@@ -395,7 +395,7 @@ def test_a_vague_exception_is_explained_by_what_stands_before_it() -> None:
     assert failure.check == "nic.pick"
 
 
-def test_a_launcher_speaks_for_ranks_that_never_began_and_only_then() -> None:
+def test_output_of_the_launcher_counts_only_if_no_rank_started() -> None:
     output = {"launcher.err": ("ModuleNotFoundError: No module named 'torch'",)}
     (failure,) = failures([Share("node0", output=output, launcher=FAILED)])
     assert failure.check == "sw.versions"
@@ -404,26 +404,26 @@ def test_a_launcher_speaks_for_ranks_that_never_began_and_only_then() -> None:
     assert failure.line == "ValueError: odd"
 
 
-def test_the_exception_counts_before_the_stack_beneath_it() -> None:
+def test_exception_counts_before_the_stack_after_it() -> None:
     lines = ["Traceback (most recent call last):", "ValueError: odd", "frame #1: main + 0x10"]
     (failure,) = failures(broken(node0=lines).shares)
     assert failure.line == "ValueError: odd"
     assert failure.meaning == "rank 0 exited with 1"
 
 
-def test_one_that_dies_without_a_word_is_told_by_its_end() -> None:
+def test_rank_that_dies_without_output_is_reported_with_its_signal() -> None:
     share = Share("node1", ranks={1: ProcessEnd(None, 9)})
     (finding,) = judged(make_context(2), Gloo(world_size=2, shares=(Share("node0"), share)))
     assert "rank 1 was killed by SIGKILL" in finding.message
 
 
-def test_a_launcher_that_ends_badly_is_told_where_no_rank_began() -> None:
+def test_launcher_that_fails_before_any_rank_is_reported() -> None:
     share = Share("node1", launcher=ProcessEnd(2, None))
     (finding,) = judged(make_context(2), Gloo(world_size=2, shares=(Share("node0"), share)))
     assert "the launcher exited with 2" in finding.message
 
 
-def test_who_never_joined_is_named_when_nobody_says_why() -> None:
+def test_nodes_that_never_joined_are_reported_without_other_failures() -> None:
     shares = (Share("node0"), Share("node1"))
     (finding,) = judged(make_context(2), Gloo(world_size=2, shares=shares, missing={"node1": (1,)}))
     assert (finding.status, finding.nodes) == (Status.FAIL, ("node1",))
@@ -432,13 +432,13 @@ def test_who_never_joined_is_named_when_nobody_says_why() -> None:
     assert (finding.status, finding.nodes) == (Status.FAIL, ("node0", "node1"))
 
 
-def test_a_node_that_was_lost_is_no_verdict_on_it() -> None:
+def test_lost_node_is_incomplete() -> None:
     lost = Share("node1", problem="it was lost: node1: the connection broke")
     findings = judged(make_context(2), Gloo(world_size=2, shares=(Share("node0"), lost)))
     assert brief(findings) == [("incomplete", "node1")]
 
 
-def test_a_crash_after_all_went_well_is_a_warning() -> None:
+def test_crash_after_a_complete_trial_warns() -> None:
     shares = (Share("node0"), Share("node1", ranks={1: ProcessEnd(None, 6)}))
     findings = judged(make_context(2), well(2, shares=shares))
     assert brief(findings) == [("warn", "node1"), ("pass", "node0,node1")]

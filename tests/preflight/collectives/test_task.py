@@ -1,4 +1,4 @@
-"""What the script of a trial tells, and what else comes in its streams."""
+"""Messages of a trial's script, among other output."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ json_values = st.recursive(
         ('{"done": {"rank": 0}}', Done(0)),
     ],
 )
-def test_each_line_of_the_script_is_a_word(line: str, word: object) -> None:
+def test_parse_of_each_kind_of_message(line: str, word: object) -> None:
     assert parse(line.encode()) == word
 
 
@@ -85,13 +85,13 @@ def test_each_line_of_the_script_is_a_word(line: str, word: object) -> None:
         "[" * 10_000,
     ],
 )
-def test_anything_else_is_refused(line: str) -> None:
+def test_parse_of_an_invalid_message_raises(line: str) -> None:
     with pytest.raises(ValueError):
         parse(line.encode())
 
 
 @given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()))
-def test_whatever_a_node_says_it_is_a_word_or_a_value_error(line: bytes) -> None:
+def test_parse_of_any_bytes_returns_a_message_or_raises_value_error(line: bytes) -> None:
     try:
         message = parse(line)
     except ValueError:
@@ -99,7 +99,7 @@ def test_whatever_a_node_says_it_is_a_word_or_a_value_error(line: bytes) -> None
     assert message.rank >= 0
 
 
-def test_the_script_is_told_all_in_one_word() -> None:
+def test_argument_of_a_task_is_json() -> None:
     task = Task("gloo", (1, 2), (4, 8), (((0, 1),),), 0.5, 60.0, 100.0, "mark ")
     argument = json.loads(task.argument)
     assert argument["devices"] == [1, 2]
@@ -115,7 +115,7 @@ def test_the_script_is_told_all_in_one_word() -> None:
     ),
     st.data(),
 )
-def test_words_are_found_among_other_output_however_it_is_cut(
+def test_parser_finds_messages_in_other_output_cut_anywhere(
     lines: list[bytes], data: st.DataObject
 ) -> None:
     stream = b"".join(line + b"\n" for line in lines)
@@ -129,7 +129,7 @@ def test_words_are_found_among_other_output_however_it_is_cut(
     assert all(line.isprintable() for line in parser.last_lines)
 
 
-def test_a_flood_is_not_kept() -> None:
+def test_parser_bounds_messages_and_lines() -> None:
     parser = OutputParser(MARK)
     for _ in range(64):
         parser.feed(b"x" * (1 << 16))

@@ -1,4 +1,4 @@
-"""A trial on nodes that do as they like: it ends within its bounds, and everything is discarded."""
+"""Trials on nodes with any behaviour: they end within their limits, and everything is discarded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def failure(rank: int) -> RankReport:
 
 
 class Node:
-    """An agent that answers as it is told, and reports what it is told, then hangs if it is to."""
+    """An agent with these answers and reports, which then hangs if it `hangs`."""
 
     def __init__(self, reports: Sequence[Report] = WELL, *, hangs: bool = False, **answers: Any):
         self.asked: list[str] = []
@@ -57,7 +57,7 @@ class Node:
 
 
 async def tried(*nodes: Node, limit: float = 30) -> tuple[Share, ...]:
-    """Run a trial on these; whatever came of it, each was told to discard what it had."""
+    """Run a trial on these nodes, and assert that each was asked to discard it, whatever the result."""
     fleet = cast(Fleet, SimpleNamespace(agents=nodes))
     plan = make_context(len(nodes)).plan
     shares = await run_trial(fleet, plan, "script", MARK, limit, lambda name, well: None)
@@ -65,7 +65,7 @@ async def tried(*nodes: Node, limit: float = 30) -> tuple[Share, ...]:
     return shares
 
 
-async def test_what_all_told_is_returned_in_node_order() -> None:
+async def test_trial_returns_shares_in_node_order() -> None:
     first, second = await tried(
         Node([output(0, b'4f1c {"done": {"rank": 0}}\n'), *WELL]),
         Node([output(1, b"other\n4f1c "), output(1, b'{"done": {"rank": 1}}\n'), *WELL]),
@@ -77,21 +77,21 @@ async def test_what_all_told_is_returned_in_node_order() -> None:
     assert not second.failed
 
 
-async def test_a_node_cannot_speak_for_ranks_of_another() -> None:
+async def test_messages_for_ranks_of_another_node_are_ignored() -> None:
     lies: list[Report] = [output(0, b'4f1c {"done": {"rank": 1}}\n'), failure(1), *WELL]
     first, _ = await tried(Node(lies), Node())
     assert first.messages == ()
     assert not first.failed
 
 
-async def test_a_node_has_no_more_streams_than_its_ranks_need() -> None:
+async def test_streams_of_a_node_are_limited_by_its_ranks() -> None:
     flood = [Chunk(f"attempt-0/rank-{n}.out", 0, 0.0, b"word\n") for n in range(1000)]
     (share,) = await tried(Node([*flood, *WELL]))
     assert len(share.output) == 4
 
 
 @pytest.mark.parametrize("answer", [None, [], {"nothing": 1}, NodeError("node0", "disk full")])
-async def test_nothing_is_started_where_the_script_cannot_be_put(answer: Any) -> None:
+async def test_failed_upload_starts_nothing(answer: Any) -> None:
     good, bad = Node(), Node(put=answer)
     first, second = await tried(good, bad)
     assert "start" not in [*good.asked, *bad.asked]
@@ -100,7 +100,7 @@ async def test_nothing_is_started_where_the_script_cannot_be_put(answer: Any) ->
 
 
 @pytest.mark.parametrize("answer", [None, {}, {"problem": "no python\x1b[2J"}])
-async def test_a_node_that_cannot_start_it_stops_the_others(
+async def test_node_that_cannot_start_stops_the_others(
     answer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trial, "_FAILURE_DELAY", 0.05)
@@ -110,7 +110,7 @@ async def test_a_node_that_cannot_start_it_stops_the_others(
     assert second.problem.isprintable()
 
 
-async def test_after_a_failure_the_others_have_a_moment_for_their_own_words(
+async def test_failure_on_one_node_leaves_the_others_time_to_report(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(trial, "_FAILURE_DELAY", 0.05)
@@ -119,22 +119,22 @@ async def test_after_a_failure_the_others_have_a_moment_for_their_own_words(
     assert second.ranks == {1: ProcessEnd(3, None)}
 
 
-async def test_silence_lasts_no_longer_than_the_limit() -> None:
+async def test_trial_without_output_ends_at_the_limit() -> None:
     (share,) = await tried(Node([], hangs=True), limit=0.05)
     assert not share.failed
 
 
-async def test_a_supervisor_that_died_is_trouble() -> None:
+async def test_dead_supervisor_is_a_problem() -> None:
     (share,) = await tried(Node([StatusReport("lost", None, ())]))
     assert share.problem is not None
 
 
-async def test_what_cannot_be_discarded_is_told() -> None:
+async def test_failed_discard_is_a_problem() -> None:
     (share,) = await tried(Node(discard=NodeError("node0", "no answer")))
     assert share.problem == "it was lost: node0: no answer"
 
 
-async def test_an_interrupted_trial_is_discarded_too() -> None:
+async def test_cancelled_trial_is_discarded() -> None:
     node = Node([], hangs=True)
     task = asyncio.ensure_future(tried(node))
     await asyncio.wait_for(node.followed.wait(), 10)

@@ -1,4 +1,4 @@
-"""Verdicts on GPUs, from what nvidia-smi and the kernel log really say to finding and remedy."""
+"""Verdicts on GPUs, from recorded output of nvidia-smi and the kernel log to finding and remedy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOTHING: Raw = {
 
 
 def found(name: str, **more: Any) -> Raw:
-    """What a node answers whose nvidia-smi says this."""
+    """Return the answer of a node with this output of nvidia-smi."""
     gpus = gpu.parse(shapes.text(f"nvidia-smi/{name}.xml"))
     return {
         **NOTHING,
@@ -42,7 +42,7 @@ def found(name: str, **more: Any) -> Raw:
 
 
 def silent(error: str, hung: bool = False, **more: Any) -> Raw:
-    """What a node answers whose nvidia-smi fails."""
+    """Return the answer of a node where nvidia-smi fails."""
     missing = error == "there is no nvidia-smi"
     smi = {"error": error, "hung": hung, "gpus": [], "missing": missing}
     pci = [{"address": "0000:65:00.0", "driver": "nvidia"}]
@@ -50,7 +50,7 @@ def silent(error: str, hung: bool = False, **more: Any) -> Raw:
 
 
 def showing(raw: Raw, gpus: list[Raw]) -> Raw:
-    """What a node answers whose nvidia-smi shows these GPUs instead."""
+    """Return the answer of a node where nvidia-smi shows these GPUs instead."""
     return {**raw, "smi": {**raw["smi"], "gpus": gpus}}
 
 
@@ -60,7 +60,7 @@ NO_LOG: Raw = {"source": "kmsg", "why": None, "whole": True, "events": []}
 
 
 def nodes(*raw: Raw, ranks: Sequence[int] | None = None, **more: Any) -> Context:
-    """A context of nodes that answered so; each has a rank for each of its device files."""
+    """Return a context with these answers; each node has a rank for each of its device files."""
     counts = ranks or [len(entry["devices"]) or entry["amd"] for entry in raw]
     answers: dict[str, list[Any]] = {**answered(GPU, *raw), **more.pop("answers", {})}
     facts_of = {i: {"gpus": count} for i, count in enumerate(counts)}
@@ -80,14 +80,14 @@ def commands(finding: Finding) -> tuple[str, ...]:
 # The count
 
 
-def test_like_machines_pass_as_one() -> None:
+def test_equal_machines_pass_as_one_finding() -> None:
     (finding,) = verdict("gpu", nodes(HEALTHY, HEALTHY))
     assert finding.message == "8 GPUs, NVIDIA H100 80GB HBM3, for 8 ranks"
     assert (finding.status, finding.nodes) == (Status.PASS, ("node0", "node1"))
 
 
 @pytest.mark.parametrize("check", [check.id for check in CHECKS])
-def test_without_any_gpu_all_is_skipped_at_once(check: str) -> None:
+def test_nodes_without_gpus_are_skipped_as_one_finding(check: str) -> None:
     answers = {
         **answered(XID, NO_LOG, NO_LOG),
         **answered(NVLINK, *[{"error": None, "gpus": []}] * 2),
@@ -98,7 +98,7 @@ def test_without_any_gpu_all_is_skipped_at_once(check: str) -> None:
 
 
 @pytest.mark.parametrize("check", [check.id for check in CHECKS])
-def test_a_node_that_could_not_be_asked_is_incomplete(check: str) -> None:
+def test_node_without_answer_is_incomplete(check: str) -> None:
     silence: dict[str, list[Any]] = {
         probe.name: [NoAnswer("no answer within 20 s")] for probe in (GPU, XID, NVLINK, FABRIC)
     }
@@ -118,23 +118,23 @@ def test_more_ranks_than_gpus_fail() -> None:
     assert other.status is Status.PASS
 
 
-def test_gpus_that_are_hidden_do_not_count() -> None:
+def test_hidden_gpus_do_not_count() -> None:
     job = Job("t.py", launcher="torchrun", devices=2, environment={"CUDA_VISIBLE_DEVICES": "3"})
     (finding,) = verdict("gpu", nodes(HEALTHY, job=job))
     assert finding.message.startswith("2 ranks, but 1 GPU:")
-    # A login's own setting holds where the job has none; CUDA stops at a name that there is not.
+    # A login's own setting holds where the job has none; CUDA stops at an unknown name.
     uuid = "GPU-1f0a3c5e-0000-4000-8000-000000000006"
     hidden = {**HEALTHY, "visible": f"{uuid}, 1,nonsense,2"}
     (finding,) = verdict("gpu", nodes(hidden, ranks=[2]))
     assert finding.message == "2 GPUs, NVIDIA H100 80GB HBM3, for 2 ranks"
 
 
-def test_a_job_that_hides_all_gpus_has_none() -> None:
+def test_job_that_hides_all_gpus_is_skipped() -> None:
     job = Job("t.py", launcher="torchrun", environment={"CUDA_VISIBLE_DEVICES": ""})
     assert brief(verdict("gpu", nodes(HEALTHY, job=job))) == [("skip", "node0")]
 
 
-def test_the_odd_node_is_named() -> None:
+def test_node_with_other_gpus_than_most_warns() -> None:
     worst, _ = verdict("gpu", nodes(HEALTHY, HEALTHY, found("v100-418")))
     assert (worst.status, worst.nodes) == (Status.WARN, ("node2",))
     assert worst.message == (
@@ -143,7 +143,7 @@ def test_the_odd_node_is_named() -> None:
     )
 
 
-def test_a_gpu_off_the_bus_fails() -> None:
+def test_gpu_off_the_bus_fails() -> None:
     lost = showing(HEALTHY, HEALTHY["smi"]["gpus"][:7])
     lost["smi"]["error"] = "Unable to determine the device handle for GPU0000:DF:00.0: GPU is lost"
     (finding,) = verdict("gpu", nodes(lost))
@@ -151,7 +151,7 @@ def test_a_gpu_off_the_bus_fails() -> None:
     assert finding.message.startswith("/dev/nvidia7: nvidia-smi does not show this GPU (Unable to")
 
 
-def test_a_gpu_of_which_nvidia_smi_says_it_is_lost_fails() -> None:
+def test_gpu_that_nvidia_smi_reports_as_lost_fails() -> None:
     gpus = [dict(entry) for entry in HEALTHY["smi"]["gpus"]]
     gpus[4]["sick"] = "[GPU requires reset]"
     (finding,) = verdict("gpu", nodes(showing(HEALTHY, gpus)))
@@ -169,14 +169,14 @@ def test_a_gpu_of_which_nvidia_smi_says_it_is_lost_fails() -> None:
         ("No devices were found", []),
     ],
 )  # fmt: skip
-def test_a_driver_that_does_not_work_fails(error: str, line: list[str]) -> None:
+def test_driver_that_does_not_work_fails(error: str, line: list[str]) -> None:
     (finding,) = verdict("gpu", nodes(silent(error)))
     assert finding.status is Status.FAIL
     assert finding.message == f"nvidia-smi shows no GPU: {error}"
     assert list(commands(finding)) == line
 
 
-def test_an_nvidia_smi_that_hangs_is_itself_the_finding() -> None:
+def test_hanging_nvidia_smi_fails() -> None:
     hung = silent("no answer within 15 s", hung=True)
     (finding,) = verdict("gpu", nodes(hung))
     assert finding.status is Status.FAIL
@@ -200,30 +200,32 @@ def test_gpus_without_nvidia_smi_are_only_counted() -> None:
         ("nvidia", "this container was started without them"),
     ],
 )
-def test_a_gpu_that_nothing_serves(driver: str | None, why: str) -> None:
+def test_gpu_without_nvidia_driver_warns_or_fails_if_other_nodes_have_gpus(
+    driver: str | None, why: str
+) -> None:
     bare = {**silent("there is no nvidia-smi"), "devices": []}
     bare["pci"] = [{"address": "0000:65:00.0", "driver": driver}]
-    (finding,) = verdict("gpu", nodes(bare))  # all ranks are on CPUs: a laptop, say
+    (finding,) = verdict("gpu", nodes(bare))  # all ranks are on CPUs, for example of a laptop
     assert finding.status is Status.WARN
     assert finding.message == f"1 NVIDIA GPU on the PCI bus, but no /dev/nvidia0: {why}"
     worst, _ = verdict("gpu", nodes(HEALTHY, bare))
     assert (worst.status, worst.nodes) == (Status.FAIL, ("node1",))
 
 
-def test_a_node_without_gpu_among_nodes_with_some_fails() -> None:
+def test_node_without_gpu_among_nodes_with_some_fails() -> None:
     worst, _ = verdict("gpu", nodes(HEALTHY, HEALTHY, NOTHING))
     assert (worst.status, worst.nodes) == (Status.FAIL, ("node2",))
     assert worst.message.startswith("no GPU for its 1 rank, but other nodes have some")
 
 
-def test_mig_slices_are_no_gpus() -> None:
+def test_mig_mode_warns() -> None:
     (finding,) = verdict("gpu", nodes(found("a100x2-535-mig")))
     assert finding.status is Status.WARN
     assert finding.message.startswith("MIG mode is on for GPU 0:")
     assert commands(finding) == ("nvidia-smi -i 00000000:01:00.0 -mig 0",)
 
 
-def test_instincts_are_counted_and_no_more() -> None:
+def test_amd_gpus_are_only_counted() -> None:
     amd = {**NOTHING, "amd": 8}
     (finding,) = verdict("gpu", nodes(amd, amd))
     assert finding.message == "8 GPUs, AMD, for 8 ranks"
@@ -240,10 +242,10 @@ def test_nodes_that_are_one_machine_pass() -> None:
     assert finding.message == "4 GPUs, NVIDIA H100 80GB HBM3, for 4 ranks"
 
 
-# Who is on them
+# Processes on them
 
 
-def test_other_processes_are_named() -> None:
+def test_processes_on_the_gpus_are_reported() -> None:
     (finding,) = verdict("gpu.busy", nodes(SICK))
     assert finding.status is Status.WARN
     assert finding.message == "the GPUs are in use: GPU 1: 912345 (python, 61234 MiB)"
@@ -251,7 +253,7 @@ def test_other_processes_are_named() -> None:
     assert finding.data["node0"]["2"]["used"] == 9000  # memory of processes that are not shown
 
 
-def test_memory_in_use_by_nobody_in_sight_is_said() -> None:
+def test_memory_of_invisible_processes_is_reported() -> None:
     job = Job("t.py", launcher="torchrun", environment={"CUDA_VISIBLE_DEVICES": "2"})
     (finding,) = verdict("gpu.busy", nodes(SICK, job=job))
     assert finding.status is Status.WARN
@@ -263,7 +265,7 @@ def test_gpus_that_the_job_does_not_use_may_be_busy() -> None:
     assert finding.status is Status.PASS
 
 
-def test_no_command_kills_more_than_a_process() -> None:
+def test_kill_command_names_only_valid_process_ids() -> None:
     gpus = [dict(entry) for entry in HEALTHY["smi"]["gpus"]]
     process = {"name": "x; reboot", "used": 5, "owner": None}
     gpus[0]["processes"] = [{**process, "pid": pid} for pid in (-1, 0, 1, 77)]
@@ -284,7 +286,7 @@ def test_run_of_orch_on_the_gpus_is_ended_by_its_name() -> None:
     assert commands(finding) == ("kill 78",)
 
 
-def test_an_address_that_is_none_is_no_answer() -> None:
+def test_invalid_pci_address_is_refused() -> None:
     gpus = [{**HEALTHY["smi"]["gpus"][0], "bus": "0; reboot"}]
     with pytest.raises(ValueError, match="not a PCI address"):
         GPU.parse(showing(HEALTHY, gpus))
@@ -303,7 +305,7 @@ def test_uncorrectable_errors_ask_for_a_reset() -> None:
     assert finding.status is Status.FAIL
 
 
-def test_what_no_rank_uses_only_warns() -> None:
+def test_faulty_gpu_that_no_rank_uses_warns() -> None:
     four = Job("t.py", launcher="torchrun", devices=4)
     (finding,) = verdict("gpu.ecc", nodes(SICK, job=four))
     assert finding.status is Status.WARN
@@ -324,7 +326,7 @@ def test_too_many_sram_errors_ask_for_another_gpu() -> None:
     assert (finding.status, commands(finding)) == (Status.FAIL, ())
 
 
-def test_a_remap_that_failed_is_worse_than_one_that_waits() -> None:
+def test_remap_that_failed_is_worse_than_one_that_waits() -> None:
     (finding,) = verdict("gpu.remap", nodes(SICK))
     assert finding.message == "GPU 6: faulty memory could not be remapped"
     six = Job("t.py", launcher="torchrun", environment={"CUDA_VISIBLE_DEVICES": "0,5"})
@@ -348,12 +350,12 @@ def test_a_remap_that_failed_is_worse_than_one_that_waits() -> None:
         ),
     ],
 )
-def test_every_generation_says_in_its_own_way_that_a_reset_is_due(name: str, message: str) -> None:
+def test_pending_reset_is_found_for_every_gpu_generation(name: str, message: str) -> None:
     (finding,) = verdict("gpu.remap", nodes(found(name)))
     assert (finding.status, finding.message) == (Status.FAIL, message)
 
 
-def test_a_driver_that_asks_for_a_reboot() -> None:
+def test_driver_that_asks_for_a_reboot_fails() -> None:
     entry = found("b200-570")["smi"]["gpus"][0]
     asks = {**entry, "flags": {**entry["flags"], "recovery": "Node Reboot Required"}}
     raw = found("b200-570", smi={"error": None, "hung": False, "gpus": [asks]})
@@ -385,14 +387,14 @@ def xid(*lines: str, now: float = 4000.0, raw: Mapping[str, Any] = HEALTHY) -> F
     return finding
 
 
-def test_a_clean_log_passes_and_says_how_far_back_it_goes() -> None:
+def test_clean_log_passes_with_its_extent() -> None:
     assert (xid().status, xid().message) == (Status.PASS, "no Xid since boot")
     answers = answered(XID, {**NO_LOG, "whole": False})
     (finding,) = verdict("gpu.xid", nodes(HEALTHY, answers=answers))
     assert finding.message == "no Xid in what is left of the kernel log"
 
 
-def test_a_log_that_may_not_be_read_is_skipped_never_passed() -> None:
+def test_unreadable_log_is_skipped() -> None:
     closed: Raw = {
         "source": None,
         "why": "/dev/kmsg: Operation not permitted",
@@ -404,7 +406,7 @@ def test_a_log_that_may_not_be_read_is_skipped_never_passed() -> None:
     assert finding.data["node0"]["why"] == "/dev/kmsg: Operation not permitted"
 
 
-def test_a_gpu_off_the_bus_asks_for_a_reboot_however_long_ago() -> None:
+def test_gpu_off_the_bus_asks_for_a_reboot_at_any_age() -> None:
     finding = xid("9 Xid (PCI:0000:c3:00): 79, GPU has fallen off the bus.", now=9e6)
     assert finding.status is Status.FAIL
     assert finding.message == "Xid 79 on GPU 5: GPU has fallen off the bus"
@@ -412,7 +414,7 @@ def test_a_gpu_off_the_bus_asks_for_a_reboot_however_long_ago() -> None:
     assert finding.remedy.text.startswith("reboot the node")
 
 
-def test_a_reset_is_asked_for_while_the_error_is_fresh() -> None:
+def test_error_that_asks_for_a_reset_fails_within_a_day_and_then_warns() -> None:
     line = "9 Xid (PCI:0000:43:00): 119, pid=7, name=python, Timeout after 45s of waiting for RPC"
     fresh, old = xid(line), xid(line, now=2e6)
     assert fresh.status is Status.FAIL
@@ -420,12 +422,12 @@ def test_a_reset_is_asked_for_while_the_error_is_fresh() -> None:
     assert (old.status, old.message) == (Status.WARN, f"{fresh.message}, more than a day ago")
 
 
-def test_memory_that_begins_to_fail_warns() -> None:
+def test_row_to_be_remapped_warns() -> None:
     finding = xid("9 Xid (PCI:0000:1b:00): 63, Row Remapper: New row marked for remapping")
     assert finding.status is Status.WARN
 
 
-def test_faults_of_applications_are_mentioned() -> None:
+def test_errors_of_applications_pass() -> None:
     finding = xid(
         "9 Xid (PCI:0000:1b:00): 13, Graphics SM Warp Exception",
         "9 Xid (PCI:0000:1b:00): 31, MMU Fault",
@@ -436,13 +438,13 @@ def test_faults_of_applications_are_mentioned() -> None:
     )
 
 
-def test_a_code_that_nobody_knows_warns() -> None:
+def test_unknown_code_warns() -> None:
     finding = xid("9 Xid (PCI:0000:1b:00): 4711, something new")
     assert finding.status is Status.WARN
     assert finding.message == "Xid 4711 on GPU 0: not in this table"
 
 
-def test_the_worst_of_a_whole_log_counts() -> None:
+def test_worst_event_of_a_log_counts() -> None:
     lines = kernel_log.parse_text(shapes.text("kernel-log/dmesg-xids.txt"))
     answers = answered(XID, {**NO_LOG, "events": kernel_log.events(lines, 4000.0)})
     (finding,) = verdict("gpu.xid", nodes(HEALTHY, answers=answers))
@@ -450,7 +452,7 @@ def test_the_worst_of_a_whole_log_counts() -> None:
     assert "Xid 79 on 0000:65:00: GPU has fallen off the bus" in finding.message
 
 
-def test_a_fatal_error_of_an_nvswitch_resets_all() -> None:
+def test_fatal_error_of_an_nvswitch_resets_all() -> None:
     line = "[ 9.000000] nvidia-nvswitch0: SXid (PCI:0000:c3:00.0): 24007, Fatal, Link 28 timeout"
     answers = answered(
         XID, {**NO_LOG, "events": kernel_log.events(kernel_log.parse_text(line), 10.0)}
@@ -462,7 +464,7 @@ def test_a_fatal_error_of_an_nvswitch_resets_all() -> None:
     )
 
 
-def test_an_xid_counts_also_where_no_gpu_is_left() -> None:
+def test_xid_without_any_gpu_left_fails() -> None:
     finding = xid("9 Xid (PCI:0000:65:00): 79, GPU has fallen off the bus.", raw=NOTHING)
     assert finding.status is Status.FAIL
 
@@ -498,7 +500,7 @@ def nvlink(*raw: Raw) -> list[Finding]:
     return verdict("gpu.nvlink", nodes(*[HEALTHY] * len(raw), answers=answered(NVLINK, *raw)))
 
 
-def test_all_links_up() -> None:
+def test_equal_active_links_pass() -> None:
     (finding,) = nvlink(links("h100x8"), links("h100x8"))
     assert (finding.status, finding.message) == (Status.PASS, "18 NVLinks per GPU are active")
 
@@ -510,7 +512,7 @@ def test_fewer_links_than_the_others_warn() -> None:
     assert finding.data["node0"]["3"]["inactive"] == [3, 5]
 
 
-def test_no_link_where_others_have_some_fails() -> None:
+def test_gpu_without_active_link_fails_if_others_have_some() -> None:
     raw = links("a6000")
     raw["gpus"].append({**raw["gpus"][1], "gpu": 2})
     (finding,) = nvlink(raw)
@@ -526,14 +528,14 @@ def test_links_with_errors_warn() -> None:
     assert (worst.status, other.status) == (Status.WARN, Status.PASS)
 
 
-def test_a_node_without_nvlink_among_nodes_with_it_warns() -> None:
+def test_node_without_nvlink_among_nodes_with_it_warns() -> None:
     assert brief(nvlink(links("h100x8"), links("h100x8"), {"error": None, "gpus": []})) == [
         ("warn", "node2"),
         ("pass", "node0,node1"),
     ]
 
 
-def test_nvlink_that_cannot_be_asked_is_incomplete() -> None:
+def test_nvlink_error_is_incomplete() -> None:
     (finding,) = nvlink({"error": "nvidia-smi did not answer within 15 s", "gpus": []})
     assert finding.status is Status.INCOMPLETE
 
@@ -554,7 +556,7 @@ def fabric_of(raw: Raw, **more: Any) -> Finding:
     return finding
 
 
-def test_a_fabric_that_works() -> None:
+def test_registered_fabric_passes() -> None:
     finding = fabric_of({**HEALTHY, "switches": 4})
     assert (finding.status, finding.message) == (
         Status.PASS,
@@ -562,7 +564,7 @@ def test_a_fabric_that_works() -> None:
     )
 
 
-def test_a_fabric_manager_of_another_version_fails() -> None:
+def test_fabric_manager_of_another_version_fails() -> None:
     finding = fabric_of({**HEALTHY, "switches": 4}, version="535.104.05")
     assert finding.status is Status.FAIL
     assert finding.message.startswith("fabric manager 535.104.05 with driver 550.90.07:")
@@ -575,13 +577,13 @@ def test_a_fabric_manager_of_another_version_fails() -> None:
     )
 
 
-def test_a_gpu_that_is_not_registered_fails() -> None:
+def test_gpu_that_is_not_registered_fails() -> None:
     finding = fabric_of({**SICK, "switches": 4})
     assert finding.status is Status.FAIL
     assert finding.message.startswith("GPU 7: not registered with the NVLink fabric (In Progress)")
 
 
-def test_a_sick_fabric_warns() -> None:
+def test_unhealthy_fabric_warns() -> None:
     finding = fabric_of(found("b200-570"))
     assert (finding.status, finding.message) == (
         Status.WARN,
@@ -589,7 +591,7 @@ def test_a_sick_fabric_warns() -> None:
     )
 
 
-AMPERE = found("a100x2-535-mig", switches=6)  # its GPUs tell no fabric state
+AMPERE = found("a100x2-535-mig", switches=6)  # its GPUs report no fabric state
 
 
 @pytest.mark.parametrize(
@@ -601,24 +603,24 @@ AMPERE = found("a100x2-535-mig", switches=6)  # its GPUs tell no fabric state
         ({"active": None, "manager": None, "version": None}, Status.INCOMPLETE),  # a container
     ],
 )
-def test_before_hopper_the_service_is_what_counts(more: Raw, status: Status) -> None:
+def test_fabric_without_gpu_states_is_judged_by_the_service(more: Raw, status: Status) -> None:
     assert fabric_of(AMPERE, **more).status is status
 
 
-def test_a_fabric_manager_that_ended_after_its_work_warns() -> None:
+def test_stopped_fabric_manager_with_registered_gpus_warns() -> None:
     finding = fabric_of({**HEALTHY, "switches": 4}, active="failed")
     assert finding.status is Status.WARN
     assert commands(finding) == ("systemctl enable --now nvidia-fabricmanager",)
 
 
-def test_without_nvswitches_it_is_skipped_once() -> None:
+def test_nodes_without_nvswitch_are_skipped_as_one_finding() -> None:
     answers = answered(FABRIC, RUNS, RUNS)
     plain = found("v100-418")
     (finding,) = verdict("gpu.fabric", nodes(plain, NOTHING, answers=answers))
     assert (finding.status, finding.message) == (Status.SKIP, "no NVSwitch on any node")
 
 
-# Whatever a node answers
+# Invalid answers
 
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
@@ -631,15 +633,13 @@ PARSERS: list[Callable[[Any], object]] = [GPU.parse, XID.parse, NVLINK.parse, FA
 
 
 @given(st.sampled_from(PARSERS), JUNK)
-def test_an_answer_that_makes_no_sense_is_refused(
-    parse: Callable[[Any], object], junk: Any
-) -> None:
+def test_invalid_answer_is_refused(parse: Callable[[Any], object], junk: Any) -> None:
     with pytest.raises((ArithmeticError, AttributeError, LookupError, TypeError, ValueError)):
         parse(junk)
 
 
 @given(st.sampled_from(sorted(HEALTHY["smi"]["gpus"][0])), JUNK)
-def test_one_wrong_field_is_refused_or_judged(field: str, junk: Any) -> None:
+def test_gpu_with_an_invalid_field_is_refused_or_judged(field: str, junk: Any) -> None:
     gpus = [{**HEALTHY["smi"]["gpus"][0], field: junk}]
     raw = showing({**HEALTHY, "devices": [0]}, gpus)
     try:

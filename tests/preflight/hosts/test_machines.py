@@ -1,4 +1,4 @@
-"""Verdicts on hosts: reached or not, distinct or not, noisy, lingering, with leftovers."""
+"""Verdicts on hosts: reachable, distinct, silent logins, lingering, processes of other jobs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def unique(*identities: dict[str, Any], **more: Any) -> list[Finding]:
 # -- ssh.reach -------------------------------------------------------------------------------------
 
 
-def test_nodes_that_are_out_of_reach_for_one_reason_are_one_finding() -> None:
+def test_nodes_unreachable_for_one_reason_are_one_finding() -> None:
     down = [
         Unreachable(
             f"n{i}",
@@ -60,7 +60,7 @@ def test_nodes_that_are_out_of_reach_for_one_reason_are_one_finding() -> None:
     assert (found[0].remedy.text, found[0].remedy.commands) == ("check it", ())
 
 
-def test_remedies_that_differ_in_more_than_the_node_are_never_folded() -> None:
+def test_different_remedies_are_separate_findings() -> None:
     denied = [
         Unreachable(n, "authentication", f"{n} does not let u in", f"ssh-copy-id -p {port} u@{n}")
         for n, port in (("a", 22), ("b", 23))
@@ -75,7 +75,7 @@ def test_remedies_that_differ_in_more_than_the_node_are_never_folded() -> None:
 # -- host.unique -----------------------------------------------------------------------------------
 
 
-def test_machines_of_their_own_pass() -> None:
+def test_different_machines_pass() -> None:
     assert brief(unique(identity(0), identity(1))) == [("pass", "node0,node1")]
 
 
@@ -89,13 +89,13 @@ def test_two_names_of_one_machine_among_others_fail() -> None:
     )
 
 
-def test_that_all_names_are_one_machine_is_no_fault() -> None:
+def test_one_machine_with_all_names_passes() -> None:
     same = {"identity": "boot0/net:[0]"}
     found = unique(identity(0), identity(0), facts_of={0: same, 1: same})
     assert brief(found) == [("pass", "node0,node1")]
 
 
-def test_cloned_images_are_told_apart_from_containers_of_one_machine() -> None:
+def test_clones_with_one_machine_id_warn_and_containers_of_one_machine_pass() -> None:
     (clones,) = unique(identity(0), identity(1, machine="m0"))
     assert (clones.status, clones.nodes) == (Status.WARN, ("node0", "node1"))
     assert clones.remedy is not None
@@ -105,7 +105,7 @@ def test_cloned_images_are_told_apart_from_containers_of_one_machine() -> None:
     assert brief(containers) == [("pass", "node0,node1")]
 
 
-def test_containers_of_one_name_on_one_machine_are_one_host_to_nccl() -> None:
+def test_containers_with_one_name_on_one_machine_warn() -> None:
     name = {"hostname": "worker"}
     found = unique(identity(0), identity(1, boot="b0"), facts_of={0: name, 1: name})
     assert brief(found) == [("warn", "node0,node1")]
@@ -125,14 +125,14 @@ def test_one_hardware_address_on_two_machines_fails() -> None:
     ]
 
 
-def test_a_gpu_that_two_nodes_see_fails() -> None:
+def test_gpu_seen_by_two_nodes_fails() -> None:
     (found,) = unique(identity(0), identity(1, boot="b0", gpus=["GPU-0", "GPU-1"]))
     assert (found.status, found.nodes) == (Status.FAIL, ("node0", "node1"))
     assert "GPU-0" in found.message
     assert found.data == {"gpus": ["GPU-0"]}
 
 
-def test_who_did_not_tell_is_incomplete_not_distinct() -> None:
+def test_node_without_identity_is_incomplete() -> None:
     answers = {"host.identity": [hosts.IDENTITY.parse(identity(0)), NoAnswer("too late")]}
     found = judge_check(CHECKS["host.unique"], make_context(2, answers=answers))
     assert brief(found) == [("incomplete", "node1")]
@@ -148,13 +148,13 @@ def clean(*printed: Printed | NoAnswer) -> list[Finding]:
     )
 
 
-def test_a_silent_login_passes_and_errors_are_only_noted() -> None:
+def test_silent_login_passes_with_its_stderr_in_the_data() -> None:
     (found,) = clean(Printed((), "bash: warning: setlocale"), Printed((), ""))
     assert (found.status, found.nodes) == (Status.PASS, ("node0", "node1"))
     assert found.data["node0"]["errors"] == "bash: warning: setlocale"
 
 
-def test_noise_names_the_line_and_folds_though_it_names_the_host() -> None:
+def test_output_from_one_source_is_one_finding_with_its_line() -> None:
     source = Source("/home/u/.bashrc", 3, 'echo "Hello from $(hostname)"')
     (found,) = clean(*(Printed((f"Hello from n{i}",), "", (source,)) for i in range(2)))
     assert (found.status, found.nodes) == (Status.WARN, ("node0", "node1"))
@@ -165,7 +165,7 @@ def test_noise_names_the_line_and_folds_though_it_names_the_host() -> None:
     )
 
 
-def test_noise_from_nowhere_is_shown_itself() -> None:
+def test_output_from_an_unknown_source_is_shown() -> None:
     (found,) = clean(Printed(("Hello",), "", (None,)))
     assert "prints “Hello”" in found.message
     assert found.remedy is not None
@@ -175,7 +175,7 @@ def test_noise_from_nowhere_is_shown_itself() -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        Source("/home/u/.profile", 1, "echo hello"),  # read by shells that know no [[
+        Source("/home/u/.profile", 1, "echo hello"),  # read by shells without [[
         Source("/home/u/.bashrc", 1, "if true; then"),
         Source("/home/u/.bashrc", 1, "echo hello; export A=1"),
         Source("/home/u/.bashrc", 1, "cat <<EOF"),
@@ -183,13 +183,13 @@ def test_noise_from_nowhere_is_shown_itself() -> None:
         Source("/home/u/.bashrc", 1, "echo two \\"),
     ],
 )
-def test_only_a_simple_command_is_edited_by_a_line_to_paste(source: Source) -> None:
+def test_source_that_is_not_a_simple_command_has_no_line_to_paste(source: Source) -> None:
     (found,) = clean(Printed(("hello",), "", (source,)))
     assert found.remedy is not None
     assert found.remedy.commands == ()
 
 
-def test_the_pasted_line_silences_scripts_and_not_people(tmp_path: Path) -> None:
+def test_pasted_line_silences_only_shells_that_are_not_interactive(tmp_path: Path) -> None:
     bashrc = tmp_path / ".bashrc"
     bashrc.write_text("export A=1\necho 'it is' \"me & you\"\nexport B=2\n")
     source = Source(str(bashrc), 2, "echo 'it is' \"me & you\"")
@@ -206,13 +206,13 @@ def test_the_pasted_line_silences_scripts_and_not_people(tmp_path: Path) -> None
     assert person.stdout == "it is me & you\n12\n"
 
 
-def test_a_login_that_hangs_is_incomplete() -> None:
+def test_login_that_hangs_is_incomplete() -> None:
     assert brief(clean(NoAnswer("no end"))) == [("incomplete", "node0")]
     assert brief(judge_check(CHECKS["ssh.clean"], make_context(1))) == [("incomplete", "node0")]
 
 
 @given(st.text(), st.integers(0), st.from_regex(r"echo [^;&|<\\'\"]*", fullmatch=True))
-def test_a_path_of_a_node_is_one_word_of_the_command(folder: str, number: int, line: str) -> None:
+def test_path_from_a_node_is_one_word_of_the_command(folder: str, number: int, line: str) -> None:
     source = reader(Source)({"path": f"/{folder}/.bashrc", "number": number, "line": line})
     assert source is not None
     for command in login._silence(Printed(("x",), "", (source,))):
@@ -232,7 +232,7 @@ def logind(**more: Any) -> dict[str, Any]:
     ("more", "status"),
     [
         ({}, Status.WARN),
-        ({"linger": True}, Status.WARN),  # it does not save what a session started
+        ({"linger": True}, Status.WARN),  # it does not keep what a session started
         ({"kill": False}, Status.PASS),
         ({"kill": None}, Status.PASS),
         ({"user": "root"}, Status.PASS),
@@ -243,13 +243,13 @@ def logind(**more: Any) -> dict[str, Any]:
         ({"systemd": False, "kill": None, "session": False}, Status.SKIP),
     ],
 )
-def test_logind_is_held_against_the_user_who_logs_in(more: dict[str, Any], status: Status) -> None:
+def test_linger_by_logind_settings_and_user(more: dict[str, Any], status: Status) -> None:
     answers = answered(LOGIND, logind(**more))
     (found,) = judge_check(CHECKS["host.linger"], make_context(1, answers=answers))
     assert found.status is status
 
 
-def test_the_user_is_excepted_by_name_in_a_drop_in() -> None:
+def test_linger_remedy_excludes_the_user_in_a_drop_in() -> None:
     answers = answered(LOGIND, logind())
     (found,) = judge_check(CHECKS["host.linger"], make_context(1, answers=answers))
     assert found.remedy is not None
@@ -272,7 +272,7 @@ def left(*processes: dict[str, Any]) -> list[Finding]:
     return judge_check(CHECKS["host.orphans"], make_context(1, answers=answers))
 
 
-def test_another_jobs_processes_warn_with_all_that_one_needs_to_decide() -> None:
+def test_processes_of_another_job_warn_with_owner_age_and_command() -> None:
     (found,) = left(process(12, run="calm-fox", port="29501", address="198.18.0.10"))
     assert found.status is Status.WARN
     assert found.message == (
@@ -286,7 +286,7 @@ def test_another_jobs_processes_warn_with_all_that_one_needs_to_decide() -> None
     assert found.remedy.commands == ()
 
 
-def test_run_of_orch_is_ended_by_its_name_and_never_by_its_processes() -> None:
+def test_run_of_orch_is_stopped_by_its_name() -> None:
     (found,) = left(process(12, run="calm-fox"), process(13), process(14, run="calm-fox"))
     assert found.remedy is not None
     assert found.remedy.text == (
@@ -308,19 +308,19 @@ def test_ranks_that_would_join_this_job_fail() -> None:
     assert found[1].remedy.text.endswith("`kill 13 14`")
 
 
-def test_secrets_of_another_jobs_command_are_not_told() -> None:
+def test_secrets_in_commands_are_masked() -> None:
     (found,) = left(process(12, command="python t.py --hf-token hunter2 --lr 3"))
     assert found.message.endswith("python t.py --hf-token *** --lr 3")
 
 
-def test_a_crowd_is_counted_and_a_hostile_command_is_one_harmless_line() -> None:
+def test_many_processes_are_counted_and_commands_made_printable() -> None:
     (found,) = left(*(process(i, command="\x1b]0;x\a\nrm -rf\u202e" * 50) for i in range(5)))
     assert found.message.endswith(" and 2 more")
     assert found.message.isprintable()
     assert len(found.message) < 600
 
 
-def test_no_processes_pass_and_no_answer_does_not() -> None:
+def test_no_processes_pass_and_no_answer_is_incomplete() -> None:
     assert brief(left()) == [("pass", "node0")]
     assert brief(judge_check(CHECKS["host.orphans"], make_context(1))) == [("incomplete", "node0")]
 
@@ -345,7 +345,7 @@ def test_this_machine_without_rsync_fails_too() -> None:
     ]
 
 
-def test_rsync_is_not_asked_for_where_no_files_are_sent() -> None:
+def test_rsync_is_skipped_if_no_files_are_sent() -> None:
     found = judge_check(
         CHECKS["host.rsync"], make_context(2, sends=False, facts_of={1: {"rsync": None}})
     )

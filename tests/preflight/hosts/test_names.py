@@ -1,4 +1,4 @@
-"""Names: the nodes' own, and each other's."""
+"""Resolution of the nodes' own names, and of each other's."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def judged(*raw: Any, **more: Any) -> list[Finding]:
     return judge_check(OWN, make_context(len(raw), answers=answered(OWN_NAME, *raw), **more))
 
 
-def test_a_name_that_is_an_own_address_passes() -> None:
+def test_name_that_resolves_to_an_own_address_passes() -> None:
     assert brief(judged(own("198.18.0.10"), own("198.18.0.11"))) == [("pass", "node0,node1")]
 
 
-def test_loopback_on_all_nodes_is_one_warning_where_orch_pins_the_interface() -> None:
+def test_loopback_on_all_nodes_warns_once_if_the_interface_is_set() -> None:
     (finding,) = judged(*[own("127.0.1.1")] * 3)
     assert brief([finding]) == [("warn", "node0,node1,node2")]
     assert "127.0.1.1" in finding.message
@@ -52,19 +52,19 @@ def test_loopback_on_all_nodes_is_one_warning_where_orch_pins_the_interface() ->
         own(error="Name or service not known"),
     ],
 )
-def test_what_is_no_own_address_first_of_all_warns(raw: dict[str, Any]) -> None:
+def test_first_address_that_is_not_the_nodes_own_warns(raw: dict[str, Any]) -> None:
     findings = judged(own("198.18.0.10"), raw)
     assert brief(findings) == [("warn", "node1"), ("pass", "node0")]
 
 
-def test_where_nothing_pins_the_interface_it_fails() -> None:
+def test_own_name_without_set_interface_fails() -> None:
     job = Job("train.py", launcher="torchrun", environment={"GLOO_SOCKET_IFNAME": ""})
     findings = judged(own("198.18.0.10"), own(error="no answer within 2 s"), job=job)
     assert brief(findings) == [("fail", "node1"), ("pass", "node0")]
     assert "no answer within 2 s" in findings[0].message
 
 
-def test_what_the_login_sets_pins_it_as_well() -> None:
+def test_own_name_with_the_interface_set_by_the_login_warns() -> None:
     unset = Job("train.py", launcher="torchrun")
     environment = {"GLOO_SOCKET_IFNAME": "eth0"}
     nodes = {0: {"environment": environment}, 1: {"environment": environment}}
@@ -72,7 +72,7 @@ def test_what_the_login_sets_pins_it_as_well() -> None:
     assert brief(findings) == [("warn", "node0,node1")]
 
 
-def test_on_one_machine_names_do_not_matter() -> None:
+def test_names_on_one_machine_are_skipped() -> None:
     one = {"identity": "boot/net", "hostname": "laptop"}
     for check, raw in ((OWN, own("127.0.1.1")), (DNS, {})):
         there = make_context(
@@ -82,8 +82,8 @@ def test_on_one_machine_names_do_not_matter() -> None:
 
 
 def test_two_machines_of_one_name_warn() -> None:
-    alike = {0: {"hostname": "ubuntu"}, 2: {"hostname": "ubuntu"}}
-    findings = judged(own("198.18.0.10"), own("198.18.0.11"), own("198.18.0.12"), facts_of=alike)
+    same = {0: {"hostname": "ubuntu"}, 2: {"hostname": "ubuntu"}}
+    findings = judged(own("198.18.0.10"), own("198.18.0.11"), own("198.18.0.12"), facts_of=same)
     assert ("warn", "node0,node2") in brief(findings)
 
 
@@ -96,21 +96,19 @@ HOSTS = {
 
 
 @pytest.mark.parametrize("hosts", HOSTS.values(), ids=HOSTS)
-def test_the_line_corrects_the_file_once_however_often_it_is_pasted(
-    hosts: str, tmp_path: Path
-) -> None:
-    """In a real shell, with a hosts file, a hostname and an ip of the test's own."""
+def test_line_for_etc_hosts_may_be_pasted_twice(hosts: str, tmp_path: Path) -> None:
+    """In a real shell, with a hosts file, hostname and ip of the test."""
     (finding,) = judged(own("127.0.1.1"), own("127.0.1.1"))
     assert finding.remedy is not None
     (command,) = finding.remedy.commands
     file = tmp_path / "hosts"
     file.write_text(hosts)
-    tell = {
+    programs = {
         "hostname": "echo n1",
         "ip": 'test "$*" = "-o addr show to 198.18.0.0/24" && echo '
         '"7: eth1    inet 198.18.0.11/24 brd 198.18.0.255 scope global eth1\\       valid_lft forever"',
     }
-    for name, script in tell.items():
+    for name, script in programs.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
     texts = []
@@ -129,7 +127,7 @@ def test_the_line_corrects_the_file_once_however_often_it_is_pasted(
     assert ("n12" in hosts) == (["10.0.0.5", "n1-b", "n12"] in lines)
 
 
-def test_without_a_shared_subnet_the_line_has_the_nodes_own_address() -> None:
+def test_line_for_etc_hosts_without_shared_subnet_has_the_nodes_address() -> None:
     found = make_context(2, answers=answered(OWN_NAME, own("127.0.1.1"), own("198.18.0.11")))
     found = replace(found, plan=replace(found.plan, subnet=None))
     finding = judge_check(OWN, found)[0]
@@ -140,7 +138,7 @@ def test_without_a_shared_subnet_the_line_has_the_nodes_own_address() -> None:
 ALL = {f"node{i}": [f"198.18.0.{10 + i}"] for i in range(3)}
 
 
-def said(names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def answer(names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     return {
         name: {"addresses": list(found), "error": None if found else "not known"}
         for name, found in names.items()
@@ -148,32 +146,32 @@ def said(names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
 
 
 def resolved(*views: Mapping[str, Sequence[str]], **more: Any) -> list[Finding]:
-    raw = [said({**dict.fromkeys(ALL, ()), **view}) for view in views]
+    raw = [answer({**dict.fromkeys(ALL, ()), **view}) for view in views]
     return judge_check(DNS, make_context(len(views), answers=answered(NAMES, *raw), **more))
 
 
-def test_nodes_that_resolve_each_other_alike_pass() -> None:
+def test_same_addresses_on_all_nodes_pass() -> None:
     assert brief(resolved(ALL, ALL, ALL)) == [("pass", "node0,node1,node2")]
 
 
-def test_what_a_node_takes_its_own_name_to_be_is_no_matter_here() -> None:
+def test_nodes_own_name_on_itself_is_ignored() -> None:
     views = [{**ALL, f"node{i}": ["127.0.1.1"]} for i in range(3)]
     assert brief(resolved(*views)) == [("pass", "node0,node1,node2")]
 
 
-def test_the_node_that_says_something_else_is_named_with_it() -> None:
+def test_node_with_another_address_for_a_name_warns() -> None:
     first, second = resolved(ALL, {**ALL, "node2": ["192.0.2.9"]}, ALL, facts_of={})
     assert brief([first, second]) == [("warn", "node1"), ("pass", "node0,node2")]
     assert "node2 to 192.0.2.9, others to 198.18.0.12" in first.message
 
 
-def test_the_node_that_knows_a_name_not_is_named() -> None:
+def test_node_that_does_not_resolve_a_name_warns() -> None:
     first = resolved(ALL, {**ALL, "node0": ()}, ALL)[0]
     assert (first.status, first.nodes) == (Status.WARN, ("node1",))
     assert "node0 to nothing (not known), others to 198.18.0.10" in first.message
 
 
-def test_names_that_no_other_node_knows_are_told_once_with_the_lines() -> None:
+def test_names_unknown_to_all_other_nodes_are_one_finding_with_the_line() -> None:
     views = [{f"node{i}": ["127.0.1.1"]} for i in range(3)]
     (finding,) = resolved(*views)
     assert brief([finding]) == [("warn", "node0,node1,node2")]
@@ -182,13 +180,13 @@ def test_names_that_no_other_node_knows_are_told_once_with_the_lines() -> None:
     assert "'198.18.0.10 node0' '198.18.0.11 node1' '198.18.0.12 node2'" in line
 
 
-def test_a_name_of_the_inventory_alone_need_mean_nothing_to_the_nodes() -> None:
+def test_unknown_name_of_the_inventory_passes() -> None:
     nodes = {i: {"hostname": f"box{i}"} for i in range(3)}
     boxes = {f"box{i}": [f"198.18.0.{10 + i}"] for i in range(3)}
     assert brief(resolved(boxes, boxes, boxes, facts_of=nodes)) == [("pass", "node0,node1,node2")]
 
 
-def test_every_name_that_a_node_goes_by_is_asked_for_and_no_address() -> None:
+def test_all_names_of_a_node_are_asked_for_and_no_address() -> None:
     asked = make_context(2, facts_of={1: {"hostname": "box"}})
     node = asked.nodes[0]
     host = Host(name="gpu0", address="gpu0.lan")
@@ -200,17 +198,17 @@ def test_every_name_that_a_node_goes_by_is_asked_for_and_no_address() -> None:
     }
 
 
-def test_a_node_that_did_not_answer_is_no_pass() -> None:
+def test_nodes_that_did_not_answer_are_incomplete() -> None:
     assert brief(list(judge_check(DNS, make_context(3)))) == [("incomplete", "node0,node1,node2")]
 
 
-def test_a_name_with_anything_in_it_is_not_put_into_a_line() -> None:
+def test_unusual_host_name_is_not_put_into_a_line() -> None:
     nodes = {i: {"hostname": f'x"; reboot {i}'} for i in range(3)}
     finding = resolved({}, {}, {}, facts_of=nodes)[0]
     assert finding.remedy is not None and finding.remedy.commands == ()
 
 
 @pytest.mark.parametrize("raw", [None, [], {"a": None}, {"a": {"addresses": ["x"], "error": None}}])
-def test_an_answer_that_makes_no_sense_is_refused(raw: Any) -> None:
+def test_invalid_answer_is_refused(raw: Any) -> None:
     with pytest.raises((ValueError, TypeError, AttributeError)):
         NAMES.parse(raw if raw is not None else 7)

@@ -1,4 +1,4 @@
-"""Verdicts on room, shared folders, limits, memory and clocks."""
+"""Verdicts on disk space, shared folders, limits, memory and clocks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHECKS = {check.id: check for check in limits.CHECKS}
 
 
 def judged(check: str, probe: Probe[Any], *raw: Any, **more: Any) -> list[Finding]:
-    """Return what a check finds on nodes that answered so; its data must be JSON."""
+    """Return the findings of a check on nodes with these answers; the data must be JSON."""
     found = judge_check(
         CHECKS[check], make_context(len(raw), answers=answered(probe, *raw), **more)
     )
@@ -68,7 +68,7 @@ def login(**more: Any) -> dict[str, Any]:
 USER = {0: {"uid": 1000}}
 
 
-def test_a_low_soft_limit_of_files_is_no_fault_but_a_low_hard_one_is() -> None:
+def test_low_soft_limit_of_files_passes_and_low_hard_limit_warns() -> None:
     assert brief(judged("limits", limits.LIMITS, login(), facts_of=USER)) == [("pass", "node0")]
     assert brief(judged("limits", limits.LIMITS, login(files=[None, None]))) == [("pass", "node0")]
     (found,) = judged("limits", limits.LIMITS, login(files=[1024, 4096]), facts_of=USER)
@@ -82,14 +82,14 @@ def test_a_low_soft_limit_of_files_is_no_fault_but_a_low_hard_one_is() -> None:
     )
 
 
-def test_no_more_files_are_asked_for_than_the_kernel_gives() -> None:
+def test_limit_to_paste_is_at_most_the_kernels() -> None:
     (found,) = judged("limits", limits.LIMITS, login(files=[1024, 4096], most_files=50000))
     assert found.remedy is not None
     assert "hard nofile 50000" in found.remedy.commands[0]
     assert "soft nofile 50000" in found.remedy.commands[0]
 
 
-def test_few_processes_are_a_fault_for_anybody_but_root() -> None:
+def test_low_limit_of_processes_warns_unless_root() -> None:
     few = login(processes=[4096, 95000])
     (found,) = judged("limits", limits.LIMITS, few, facts_of=USER)
     assert "4096 processes and threads" in found.message
@@ -107,7 +107,7 @@ def group(path: str, limit: float, used: float) -> dict[str, Any]:
     return {"path": path, "limit": int(limit * GIB), "used": int(used * GIB)}
 
 
-def test_memory_is_held_against_the_ranks_of_the_node() -> None:
+def test_memory_is_compared_with_the_ranks_of_the_node() -> None:
     assert brief(judged("memory", limits.MEMORY, room(4), host_of={0: {"devices": 4}})) == [
         ("pass", "node0")
     ]
@@ -116,7 +116,7 @@ def test_memory_is_held_against_the_ranks_of_the_node() -> None:
     assert "3.9 GiB of memory left for 4 ranks" in found.message
 
 
-def test_a_control_group_that_keeps_memory_back_is_named_with_its_unit() -> None:
+def test_tight_control_group_is_reported_with_its_unit() -> None:
     tight = group("/user.slice/user-1000.slice", 8, 2)
     (found,) = judged("memory", limits.MEMORY, room(48, tight))
     assert found.status is Status.WARN
@@ -125,7 +125,7 @@ def test_a_control_group_that_keeps_memory_back_is_named_with_its_unit() -> None
     assert found.remedy.commands == ("systemctl set-property user-1000.slice MemoryMax=infinity",)
 
 
-def test_a_container_has_no_unit_to_change() -> None:
+def test_control_group_without_unit_has_no_line_to_paste() -> None:
     (found,) = judged("memory", limits.MEMORY, room(48, group("/", 8, 2)))
     assert found.remedy is not None
     assert found.remedy.commands == ()
@@ -135,7 +135,7 @@ def test_a_container_has_no_unit_to_change() -> None:
     assert found.remedy.commands == ()
 
 
-def test_a_wide_group_passes_and_a_hidden_one_is_said_to_be() -> None:
+def test_wide_control_group_passes_and_a_hidden_one_is_mentioned() -> None:
     assert brief(judged("memory", limits.MEMORY, room(48, group("/", 64, 10)))) == [
         ("pass", "node0")
     ]
@@ -144,7 +144,7 @@ def test_a_wide_group_passes_and_a_hidden_one_is_said_to_be() -> None:
     assert "control groups are hidden" in found.message
 
 
-def test_memory_that_nobody_tells_is_no_answer() -> None:
+def test_memory_without_numbers_is_refused() -> None:
     with pytest.raises(TypeError):
         limits.MEMORY.parse({"total": None, "available": None, "group": None})
 
@@ -192,14 +192,16 @@ THERE = Script(Path("train.py"), "", None)  # with --no-sync
         ),
     ],
 )
-def test_room_is_judged(workdir: dict[str, Any], status: Status, words: str) -> None:
+def test_disk_by_free_bytes_inodes_and_write_errors(
+    workdir: dict[str, Any], status: Status, words: str
+) -> None:
     (found,) = judged("disk", storage.DISK, places(**workdir), script=SYNCED)
     assert found.status is status
     assert words in found.message
 
 
 @pytest.mark.parametrize(("launcher", "expected"), [("torchrun", "fail"), ("direct", "pass")])
-def test_orchs_folder_mounted_noexec_fails_where_a_launcher_starts_ranks(
+def test_orchs_folder_mounted_noexec_fails_if_a_launcher_starts_the_ranks(
     launcher: str, expected: str
 ) -> None:
     raw = [{**place, "noexec": place["role"] == "state"} for place in places()]
@@ -217,26 +219,26 @@ FULL = {"free": 0}
 
 
 @pytest.mark.parametrize("trouble", [READ_ONLY, FULL, {"free_files": 0}])
-def test_a_folder_where_orch_need_not_write_only_warns(trouble: dict[str, Any]) -> None:
+def test_full_folder_in_which_orch_need_not_write_warns(trouble: dict[str, Any]) -> None:
     for script, statuses in ((SYNCED, ["fail", "fail", "warn"]), (THERE, ["fail", "warn", "warn"])):
         raw = [{**place, **trouble} for place in places()]
         found = judged("disk", storage.DISK, raw, script=script)
         assert [finding.status.value for finding in found] == statuses
 
 
-def test_a_folder_that_only_root_can_make_is_made_for_the_user() -> None:
+def test_workdir_that_only_root_can_make_has_a_line_to_paste() -> None:
     denied = places(problem={"errno": errno.EACCES, "text": "Permission denied"})
     host = {0: {"workdir": "/data/my job"}}
     (found,) = judged("disk", storage.DISK, denied, facts_of=USER, host_of=host, script=SYNCED)
     assert found.remedy is not None
     assert found.remedy.commands == ("install -d -o 1000 '/data/my job'",)
-    theirs = places(at="/data/job", problem={"errno": errno.EACCES, "text": "Permission denied"})
-    (found,) = judged("disk", storage.DISK, theirs, facts_of=USER)
+    existing = places(at="/data/job", problem={"errno": errno.EACCES, "text": "Permission denied"})
+    (found,) = judged("disk", storage.DISK, existing, facts_of=USER)
     assert found.remedy is not None
     assert found.remedy.commands == ()
 
 
-def test_each_trouble_of_a_node_is_told() -> None:
+def test_each_full_folder_of_a_node_is_reported() -> None:
     raw = places(free=MIB)
     raw[1]["free"] = MIB
     found = judged("disk", storage.DISK, raw, places(), script=SYNCED)
@@ -261,16 +263,16 @@ ONE: Views = {f"node{i}": {"node0", "node1", "node2"} for i in range(3)}
 SOME: Views = {"node0": {"node0", "node2"}, "node1": {"node1"}, "node2": {"node0", "node2"}}
 
 
-def test_a_folder_of_ones_own_and_one_for_all_pass() -> None:
+def test_own_folders_and_one_shared_folder_pass() -> None:
     for views in (OWN, ONE):
         assert brief(sharing("shared", views)) == [("pass", "node0,node1,node2")]
 
 
-def test_a_folder_that_some_share_warns_and_names_them() -> None:
+def test_folder_shared_by_some_nodes_warns() -> None:
     assert brief(sharing("shared", SOME)) == [("warn", "node0,node2")]
 
 
-def test_an_old_view_of_a_shared_folder_fails() -> None:
+def test_stale_view_of_a_shared_folder_fails() -> None:
     stale = {**ONE, "node1": {"node1", "node2"}}
     (found,) = sharing("shared", stale)
     assert (found.status, found.nodes) == (Status.FAIL, ("node1",))
@@ -279,16 +281,16 @@ def test_an_old_view_of_a_shared_folder_fails() -> None:
     assert "does not see what it writes itself" in found.message
 
 
-def test_a_node_that_cannot_mark_its_folder_is_incomplete() -> None:
+def test_node_that_cannot_mark_its_folder_is_incomplete() -> None:
     found = sharing("shared", {**OWN, "node1": NoAnswer("Permission denied")})
     assert brief(found) == [("incomplete", "node1")]
 
 
-def test_one_node_shares_with_nobody() -> None:
+def test_shared_with_one_node_is_skipped() -> None:
     assert brief(sharing("shared", {"node0": {"node0"}})) == [("skip", "node0")]
 
 
-def test_another_user_id_fails_where_a_folder_is_shared_and_warns_elsewhere() -> None:
+def test_other_user_id_fails_with_a_shared_folder_and_warns_without() -> None:
     other = {2: {"uid": 1001}}
     assert brief(sharing("user", ONE)) == [("pass", "node0,node1,node2")]
     (found,) = sharing("user", ONE, facts_of=other)
@@ -305,8 +307,8 @@ CONTAINER: dict[str, Any] = {"systemd": False, "programs": ["apt-get"], "service
 
 
 def clocks(*skews: float, tools: Any = CHRONY, doubt: float = 0.0) -> list[Finding]:
-    told = {i: {"clock_skew": skew, "clock_error": doubt} for i, skew in enumerate(skews)}
-    return judged("clock", clock.CLOCK, *(tools for _ in skews), facts_of=told)
+    facts = {i: {"clock_skew": skew, "clock_error": doubt} for i, skew in enumerate(skews)}
+    return judged("clock", clock.CLOCK, *(tools for _ in skews), facts_of=facts)
 
 
 def test_clocks_that_agree_pass() -> None:
@@ -317,26 +319,26 @@ def test_clocks_that_agree_pass() -> None:
 @pytest.mark.parametrize(
     ("skew", "status"), [(0.8, "warn"), (-5, "warn"), (31, "fail"), (-90, "fail")]
 )
-def test_the_odd_clock_is_named(skew: float, status: str) -> None:
+def test_clock_off_the_median_is_reported(skew: float, status: str) -> None:
     (found,) = clocks(0.0, skew, 0.0)
     assert (found.status.value, found.nodes) == (status, ("node1",))
     way = "ahead of" if skew > 0 else "behind"
     assert f"{abs(skew):.1f} s {way} the others" in found.message
 
 
-def test_of_two_nodes_the_controller_has_the_casting_vote() -> None:
+def test_clock_of_two_nodes_is_decided_by_the_controller() -> None:
     assert brief(clocks(40.0, 0.0)) == [("fail", "node0")]
     assert brief(clocks(0.0, 40.0)) == [("fail", "node1")]
 
 
-def test_that_the_controller_is_off_is_said_and_is_no_fault_of_the_nodes() -> None:
+def test_wrong_clock_of_the_controller_is_mentioned_and_passes() -> None:
     (found,) = clocks(100.0, 100.1)
     assert found.status is Status.PASS
     assert "this machine's own clock is 100.0 s behind theirs" in found.message
     assert brief(clocks(100.0)) == [("pass", "node0")]
 
 
-def test_what_a_slow_answer_leaves_in_doubt_is_no_fault() -> None:
+def test_clock_within_the_uncertainty_of_a_slow_answer_passes() -> None:
     (found,) = clocks(0.0, 1.0, 0.0, doubt=0.8)
     assert (found.status, found.message) == (Status.PASS, "agree on the time within 1.8 s")
     assert brief(clocks(0.0, 2.0, 0.0, doubt=0.8)) == [("warn", "node1")]
@@ -354,7 +356,7 @@ def test_what_a_slow_answer_leaves_in_doubt_is_no_fault() -> None:
         (CONTAINER, None),
     ],
 )
-def test_the_clock_is_mended_with_what_is_there(tools: Any, last: str | None) -> None:
+def test_clock_remedy_uses_the_installed_tools(tools: Any, last: str | None) -> None:
     (found,) = clocks(0.0, 60.0, 0.0, tools=tools)
     assert found.remedy is not None
     assert (found.remedy.commands[-1] if found.remedy.commands else None) == last
