@@ -1,4 +1,4 @@
-"""Remove colours and the prefix of a launcher from a line, and tell whose line it is."""
+"""Remove colours and the prefix of a launcher from a line, and return who printed it."""
 
 from __future__ import annotations
 

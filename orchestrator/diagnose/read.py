@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -76,7 +75,7 @@ class _Reader:
         self.files: list[str] = []
         self.bytes = 0
         self.problems: list[str] = []
-        self._hear = on_progress
+        self._on_progress = on_progress
         sizes = [log.size for log in logs]
         self._total = None if None in sizes else sum(size or 0 for size in sizes)
         self._done = 0
@@ -107,7 +106,7 @@ class _Reader:
                 start += len(chunk)
                 self._done += len(chunk)
                 yield chunk
-                self._hear(ReadProgress(self._done, self._total))
+                self._on_progress(ReadProgress(self._done, self._total))
             if is_hole:
                 self._done += end - start
                 yield b"\n"
@@ -120,11 +119,9 @@ class _Reader:
                 yield from self._parts(file.fileno(), log.size)
                 return
             data = gzip.GzipFile(fileobj=file) if is_packed else file
-            left = sys.maxsize if log.size is None or is_packed else log.size
-            while left and (chunk := data.read1(min(_CHUNK, left))):
-                left -= len(chunk)
+            while chunk := data.read1(_CHUNK):
                 yield chunk
                 self._done = (
                     before + file.tell() if log.size is not None else self._done + len(chunk)
                 )
-                self._hear(ReadProgress(self._done, self._total))
+                self._on_progress(ReadProgress(self._done, self._total))

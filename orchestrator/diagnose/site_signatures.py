@@ -2,8 +2,8 @@
 
 The files are those of $ORCH_SIGNATURES, else `signatures.toml` in the user's and in the site's
 configuration folder of orch. Their ids start with `site.`, so they never clash with those of orch, also of
-later releases. If a line matches one of theirs and one of orch's of the same kind, theirs counts: its
-authors know the machines.
+later releases. They take precedence over orch's signatures of the same kind: their authors know the
+machines.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Prefixes of launchers, and whose line it is."""
+"""Prefixes of launchers, and who printed a line."""
 
 from __future__ import annotations
 

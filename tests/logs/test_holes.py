@@ -122,10 +122,10 @@ def test_store_exceeds_its_limit_by_one_chunk_at_most(tmp_path: Path) -> None:
     store.append(OUT, 6000, b"x" * 6000, 1.0)
     with pytest.raises(LimitReached):
         store.append(OUT, 12_000, b"x", 1.0)
-    assert store.append(OUT, 0, b"x" * 6000, 1.0) == b""  # what is there is no more of it
+    assert store.append(OUT, 0, b"x" * 6000, 1.0) == b""  # bytes that the copy has do not count
     assert store.largest() == (OUT, 12_000)
     store.close()
-    again = Store(tmp_path, 10_000)  # another controller counts what is there
+    again = Store(tmp_path, 10_000)  # another controller counts the copies
     with pytest.raises(LimitReached):
         again.append(OUT, 12_000, b"x", 1.0)
     again.close()

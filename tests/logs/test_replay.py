@@ -252,7 +252,7 @@ class TestLastLines:
         file, index = tmp_path / "b" / B2.path, tmp_path / "b" / INDEX_NAME
         write(B2, b"2\n")
         whole = index.read_bytes()
-        index.write_bytes(whole[:RECORD_SIZE])  # the bytes are there, their record is not yet
+        index.write_bytes(whole[:RECORD_SIZE])  # the bytes are stored, their record is not yet
         assert file.read_bytes() == b"1\n2\n"
         replay = Replay(tmp_path, {}, last=0)
         index.write_bytes(whole)
