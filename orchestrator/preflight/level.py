@@ -1,4 +1,4 @@
-"""How much is checked; it is by itself because every launch names it, and few import the checks."""
+"""How much is checked; a module of its own, since every launch needs it and few import the checks."""
 
 from __future__ import annotations
 

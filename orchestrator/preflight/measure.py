@@ -118,12 +118,8 @@ async def _ask_all(
     with begin("nodes") as advance:
         pairs = zip(fleet.agents, context.nodes, strict=True)
         found = await asyncio.gather(*(ask(agent, node, advance) for agent, node in pairs))
-    return {
-        probe.name: {
-            name: answers[probe.name] for name, answers in zip(context.names, found, strict=True)
-        }
-        for probe in probes
-    }
+    answers = dict(zip(context.names, found, strict=True))
+    return {probe.name: {n: own[probe.name] for n, own in answers.items()} for probe in probes}
 
 
 async def ask_one(agent: Agent, node: NodeContext, probes: Sequence[Probe[Any]]) -> dict[str, Any]:

@@ -93,6 +93,9 @@ class NoAnswer:
     reason: str
 
 
+_NOT_ASKED = NoAnswer("it was not asked")
+
+
 class Unmeasured(Exception):
     """The reason why something that a verdict needs was not measured; the check is incomplete."""
 
@@ -144,7 +147,9 @@ class NodeContext:
 
     def answer(self, probe: Probe[T]) -> T:
         """Return what `probe` found on this node. Raises Unmeasured."""
-        return _require(self.context.of(probe)[self.name])
+        found = self.context.answers.get(probe.name, {})
+        answer: T | NoAnswer = found.get(self.name, _NOT_ASKED)
+        return _require(answer)
 
 
 @dataclass(frozen=True)
@@ -199,7 +204,7 @@ class Context:
     def of(self, probe: Probe[T]) -> dict[str, T | NoAnswer]:
         """Return what `probe` found, by node, in node order."""
         found = self.answers.get(probe.name, {})
-        return {name: found.get(name, NoAnswer("it was not asked")) for name in self.names}
+        return {name: found.get(name, _NOT_ASKED) for name in self.names}
 
     def answers_to(self, probe: Probe[T]) -> dict[str, T]:
         """Return what `probe` found, by node, without the nodes that did not answer."""

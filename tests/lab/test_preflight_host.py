@@ -133,7 +133,7 @@ def test_ranks_that_are_left_are_named_with_their_node_and_age(lab: Lab) -> None
             assert "sleep 600" in fail["message"]
             assert "run calm-fox" in warn["message"]
             assert warn["remedy"]["text"].startswith(
-                "if nobody needs them any more: `orch stop calm-fox`"
+                "if no one needs them any more: `orch stop calm-fox`"
             )
             (kill,) = re.findall(r"kill \d+", fail["remedy"]["text"])
             assert lab.run(kill.split(), node="node2").returncode == 0

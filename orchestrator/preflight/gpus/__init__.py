@@ -1,1 +1,1 @@
-"""GPUs: there, healthy, joined, and idle."""
+"""GPUs: present, healthy, connected, and free."""

@@ -1,1 +1,1 @@
-"""SSH and the hosts: reached, clean, and who they seem to be."""
+"""SSH and the hosts: reachable, silent at login, distinct machines, with names that resolve."""

@@ -1,1 +1,1 @@
-"""Storage, limits, and the clock."""
+"""Storage, limits, and clocks."""
