@@ -1,14 +1,15 @@
 """Commands of orch without the start of a Python for each: forks of one process that has imported orch.
 
 A command is a process of its own, with the environment, folder and pipes that it is given; what is saved is
-its imports, which are most of what a short command costs. What is about the start itself (which modules,
-which encoding, which signals) runs `python -m orchestrator` as people do.
+its imports and the end of its interpreter, which are most of what a short command costs. A test of these
+(which modules, which encoding, which signals) runs `python -m orchestrator`.
 
 usage: python -m tests.warm SOCKET     forks for every connection, until its standard input ends
 """
 
 from __future__ import annotations
 
+import atexit
 import errno
 import gc
 import json
@@ -45,17 +46,28 @@ class Warm:
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(
-        self, words: list[str], environment: Mapping[str, str], folder: Path, timeout: float = 60
+        self,
+        words: list[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        timeout: float = 60,
+        *,
+        streams: Mapping[int, int] = {},
     ) -> subprocess.CompletedProcess[str]:
-        """Run `orch` with these words to its end. Raises subprocess.TimeoutExpired."""
-        outputs = [_Output(), _Output()]
+        """Run `orch` with these words to its end; `streams` are what it has as 0, 1 and 2.
+
+        Without them it reads nothing, and its output is captured. Raises subprocess.TimeoutExpired.
+        """
+        outputs = {number: _Output() for number in (1, 2) if number not in streams}
         with Path(os.devnull).open("rb") as nothing:
-            descriptors = [nothing.fileno(), *(output.writing for output in outputs)]
-            command = self._start(words, environment, folder, descriptors)
-        for output in outputs:
+            given = {0: nothing.fileno(), **streams}
+            given |= {number: output.writing for number, output in outputs.items()}
+            command = self._start(words, environment, folder, [given[n] for n in range(3)])
+        for output in outputs.values():
             os.close(output.writing)
         code = command.wait(timeout)
-        return subprocess.CompletedProcess(words, code, *(o.text(timeout) for o in outputs))
+        texts = (outputs[n].text(timeout) if n in outputs else "" for n in (1, 2))
+        return subprocess.CompletedProcess(words, code, *texts)
 
     def run_on_terminal(
         self,
@@ -213,14 +225,32 @@ def _become(
     os.environ.update(environment)
     os.chdir(folder)
     sys.path[0] = folder
-    sys.argv = [f"{ROOT}/orchestrator/__main__.py", *words]
-    sys.modules["__main__"].__package__ = "orchestrator"  # by which a program is called
+    sys.path[1:1] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    # By these a program names itself: `python -m orchestrator`, or `orch` for the completion of a shell.
+    is_completion = "_ORCH_COMPLETE" in environment
+    sys.argv = ["orch" if is_completion else f"{ROOT}/orchestrator/__main__.py", *words]
+    sys.modules["__main__"].__package__ = None if is_completion else "orchestrator"
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         setattr(sys, name, _reopened(getattr(sys, name), mode))
 
     from orchestrator.cli import main as orch
 
-    orch()
+    try:
+        orch()
+    except SystemExit as ended:
+        _end(ended.code)
+    _end(0)
+
+
+def _end(code: object) -> None:
+    """End as Python does, without taking its objects apart, which would copy all of the parent's memory."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(bool(code)))
 
 
 def _reopened(stream: TextIO, mode: str) -> TextIO:

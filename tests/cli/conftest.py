@@ -1,22 +1,23 @@
-"""Run `orch` as a person does, from a home and a folder of the test's own."""
+"""Run `orch` as a user does, from a home and a folder of the test's own."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.warm import Warm
 
-from .orch import Orch
+from .orch import Complete, Orch
 
 
 @pytest.fixture
 def environment(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Nothing of the caller's but PATH. The home is elsewhere: what lies in it is not sent."""
+    """Nothing of the caller's but PATH. The home is elsewhere: its files are not synced."""
     return {
         "HOME": str(tmp_path_factory.mktemp("home")),
         "XDG_STATE_HOME": str(tmp_path / ".local/state"),
@@ -27,15 +28,48 @@ def environment(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 @pytest.fixture
 def orch(tmp_path: Path, environment: dict[str, str], warm: Warm) -> Orch:
-    """Run one command to its end; with more environment, as a Python of its own."""
+    """Run one command to its end, with more variables in its environment."""
 
-    def run(*words: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
-        if not more:
-            return warm.run([*map(str, words)], environment, tmp_path)
+    def run(
+        *words: str | Path, streams: Mapping[int, int] = {}, **more: str
+    ) -> subprocess.CompletedProcess[str]:
+        return warm.run(
+            [*map(str, words)], {**environment, **more}, tmp_path, timeout=120, streams=streams
+        )
+
+    return run
+
+
+@pytest.fixture
+def new_python(tmp_path: Path, environment: dict[str, str]) -> Orch:
+    """Run one command to its end in a Python of its own, from its start to its end."""
+
+    def run(
+        *words: str | Path, streams: Mapping[int, int] = {}, **more: str
+    ) -> subprocess.CompletedProcess[str]:
+        stdin, stdout, stderr = (
+            streams.get(number, default)
+            for number, default in enumerate((subprocess.DEVNULL, subprocess.PIPE, subprocess.PIPE))
+        )
         return subprocess.run(
             [sys.executable, "-m", "orchestrator", *map(str, words)],
-            capture_output=True, text=True, timeout=60, env={**environment, **more}, cwd=tmp_path,
-            check=False,
+            stdin=stdin, stdout=stdout, stderr=stderr, text=True, timeout=60,
+            env={**environment, **more}, cwd=tmp_path, check=False,
         )  # fmt: skip
 
     return run
+
+
+@pytest.fixture
+def complete(orch: Orch) -> Complete:
+    """Return what a shell completes the last word of a command line to."""
+
+    def completed(line: str) -> list[str]:
+        words = f"orch {line}"
+        last = str(len(words.split()) - 1)
+        asked = {"_ORCH_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": last}
+        done = orch(**asked)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.split()
+
+    return completed

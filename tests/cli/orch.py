@@ -1,4 +1,4 @@
-"""What the fixture `orch` is."""
+"""Types of the fixtures."""
 
 from __future__ import annotations
 
@@ -6,4 +6,8 @@ import subprocess
 from collections.abc import Callable
 
 Orch = Callable[..., subprocess.CompletedProcess[str]]
-"""Runs one `orch` command of these words to its end; keywords are more environment."""
+"""Runs an `orch` command of these words to its end; keywords are more variables of its environment, and
+`streams` what it has as descriptors 0, 1 and 2.
+"""
+Complete = Callable[[str], list[str]]
+"""Completes the last word of a command line."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -32,38 +30,39 @@ def test_group_of_options_fits_a_screen_of_80_columns(orch: Orch, command: str) 
     assert max(part.count("\n") for part in shown.split("\n\n")) <= 24
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        *(
-            ["status"],
-            ["runs"],
-            ["runs", "--output", "json"],
-            ["logs"],
-            ["logs", "--output", "raw"],
-        ),
-        *(["--help"], ["launch", "--help"]),
-    ],
-)
-def test_a_command_whose_reader_has_seen_enough_ends_as_any_in_a_pipe(
-    tmp_path: Path, environment: dict[str, str], words: list[str]
-) -> None:
+@pytest.fixture
+def ended_run(tmp_path: Path) -> None:
     run = KeptRun(tmp_path)
     run.say(0, "a line\n", 1.0)
     run.end()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "status",
+        "runs",
+        "runs --output json",
+        "logs",
+        "logs --output raw",
+        "--help",
+        "launch --help",
+    ],
+)
+@pytest.mark.usefixtures("ended_run")
+def test_command_without_a_reader_ends_with_sigpipe(
+    orch: Orch, new_python: Orch, words: str
+) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    with os.fdopen(writing, "wb") as nobody:
-        done = subprocess.run(
-            [sys.executable, "-m", "orchestrator", *words],
-            stdout=nobody, stderr=subprocess.PIPE, timeout=60, env=environment, cwd=tmp_path,
-            check=False,
-        )  # fmt: skip
-    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+    run = new_python if words == "status" else orch  # also the end of a whole Python
+    done = run(*words.split(), streams={1: writing})
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 FULL = Path("/dev/full")
-# A test has no shell that typer could find among its parents: then the option takes the shell's name.
+# A test has no shell among its parents that Typer could find: then the option takes the shell's name.
 NO_DETECTION = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
 
 
@@ -71,42 +70,38 @@ NO_DETECTION = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
 @pytest.mark.parametrize(
     "words",
     [
-        ["runs"],
-        ["runs", "--output", "json"],
-        ["runs", "--quiet"],
-        ["status"],
-        ["logs"],
-        ["logs", "--output", "raw"],
-        ["diagnose"],
-        ["nodes", "--local", "1"],
-        ["exec", "--local", "1", "--", "echo", "hello"],
-        ["launch", "--local", "1", "--dry-run", "x.py"],
-        ["preflight", "--local", "1", "--only", "ssh.reach"],
-        ["init", "-o", "-", "node0"],
-        ["--version"],
-        ["--help"],
-        ["--show-completion", "bash"],
+        "runs",
+        "runs --output json",
+        "runs --quiet",
+        "status",
+        "logs",
+        "logs --output raw",
+        "diagnose",
+        "nodes --local 1",
+        "exec --local 1 -- echo hello",
+        "launch --local 1 --dry-run x.py",
+        "preflight --local 1 --only ssh.reach",
+        "init -o - node0",
+        "--version",
+        "--help",
+        "--show-completion bash",
     ],
 )
-def test_output_that_cannot_be_written_is_told_as_that(
-    tmp_path: Path, environment: dict[str, str], words: list[str]
+@pytest.mark.usefixtures("ended_run")
+def test_output_that_cannot_be_written_is_reported_as_that(
+    orch: Orch, new_python: Orch, tmp_path: Path, words: str
 ) -> None:
-    run = KeptRun(tmp_path)
-    run.say(0, "a line\n", 1.0)
-    run.end()
     (tmp_path / "x.py").touch()
     reports = tmp_path / "reports"
     reports.mkdir()
+    run = new_python if words in ("runs", "--help") else orch  # also the end of a whole Python
     with FULL.open("wb") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "orchestrator", *words],
-            stdout=full, stderr=subprocess.PIPE, timeout=120, cwd=tmp_path, check=False,
-            env={**environment, **NO_DETECTION, "TMPDIR": str(reports)},
-        )  # fmt: skip
-    said = done.stderr.decode()
+        more = {**NO_DETECTION, "TMPDIR": str(reports)}
+        done = run(*words.split(), streams={1: full.fileno()}, **more)
     assert done.returncode not in (0, 120)
-    assert "the output cannot be written: No space left on device" in said
-    assert "bug" not in said and "Traceback" not in said and "Exception ignored" not in said
+    assert "the output cannot be written: No space left on device" in done.stderr
+    for unwanted in ("bug", "Traceback", "Exception ignored"):
+        assert unwanted not in done.stderr
     assert not list(reports.iterdir())
 
 
@@ -165,8 +160,8 @@ def test_completion_that_cannot_be_installed_is_told_and_changes_nothing(
     assert content is None or start_up.read_bytes() == content
 
 
-def test_character_that_the_locale_lacks_is_no_reason_to_fail(orch: Orch) -> None:
-    done = orch("init", "-o", "-", "node0", PYTHONIOENCODING="ascii")
+def test_character_that_the_locale_lacks_is_no_failure(new_python: Orch) -> None:
+    done = new_python("init", "-o", "-", "node0", PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
 
 

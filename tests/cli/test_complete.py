@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.complete import checks
 from orchestrator.preflight.registry import CHECKS
 
 from .kept import KeptRun
+from .orch import Complete
 
 
 @pytest.mark.parametrize(
-    ("line", "meant"),
+    ("line", "expected"),
     [
         ("launch --launcher f", ["fabric"]),
         ("launch --nodes g", ["gpu0", "gpu1", "gpu9"]),  # a spare can be named too
@@ -31,8 +33,8 @@ from .kept import KeptRun
         ("preflight --only net,cl", ["net,clock"]),
     ],
 )
-def test_shell_completes_what_is_there(
-    tmp_path: Path, environment: dict[str, str], line: str, meant: list[str]
+def test_word_is_completed_to_what_exists(
+    tmp_path: Path, complete: Complete, line: str, expected: list[str]
 ) -> None:
     (tmp_path / "hosts.yaml").write_text(
         "hosts: ['gpu[0-1]', root@node7, {name: gpu9, spare: true}]\n"
@@ -40,23 +42,18 @@ def test_shell_completes_what_is_there(
     (tmp_path / "other.yaml").write_text("hosts: [other]\n")
     (tmp_path / "broken.yaml").write_text("hosts: [\n")
     KeptRun(tmp_path, "train-lusab").end()
-    words = f"orch {line}"
+    assert complete(line) == expected
+
+
+def test_installed_command_completes_words(environment: dict[str, str]) -> None:
+    asked = {"_ORCH_COMPLETE": "complete_bash", "COMP_WORDS": "orch sta", "COMP_CWORD": "1"}
     done = subprocess.run(
         [Path(sys.executable).with_name("orch")],
-        capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path,
-        env={
-            **environment,
-            "_ORCH_COMPLETE": "complete_bash",
-            "COMP_WORDS": words,
-            "COMP_CWORD": str(len(words.split()) - 1),
-        },
+        capture_output=True, text=True, check=True, timeout=60, env={**environment, **asked},
     )  # fmt: skip
-    assert done.stdout.split() == meant
-    assert done.stderr == ""
+    assert done.stdout.split() == ["status", "stacks"]
 
 
-def test_checks_are_those_that_there_are() -> None:
-    from orchestrator.cli.complete import checks
-
+def test_checks_are_completed_to_all_that_exist() -> None:
     assert {check.id for check in CHECKS} <= set(checks(""))
     assert all(each.startswith("gpu") for each in checks("gpu"))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,7 @@ from orchestrator.runs.folder import LOGS
 from tests.ui.screens import Terminal
 
 from .kept import T0, KeptRun
-from .orch import Orch
+from .orch import Complete, Orch
 
 TEXTS = Path(__file__).parent.parent / "recorded" / "failures"
 
@@ -197,16 +195,12 @@ def test_files_of_any_launcher_are_read_folders_and_packed_ones_too(
     assert "left out: 1 file is not text" in done.stderr
 
 
-def test_standard_input_is_read(tmp_path: Path, environment: dict[str, str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestrator", "diagnose", "-"],
-        input=f"3: {VICTIM}1: ok\n".encode(), capture_output=True, timeout=60, env=environment,
-        cwd=tmp_path, check=False,
-    )  # fmt: skip
-    assert (
-        done.stdout.decode().splitlines()[0] == "gloo lost a peer · rank 3, after a rank that died"
-    )
-    assert b"  in:     (standard input):1\n" in done.stdout
+def test_standard_input_is_read(orch: Orch, tmp_path: Path) -> None:
+    (tmp_path / "input").write_text(f"3: {VICTIM}1: ok\n")
+    with (tmp_path / "input").open() as file:
+        done = orch("diagnose", "-", streams={0: file.fileno()})
+    assert done.stdout.splitlines()[0] == "gloo lost a peer · rank 3, after a rank that died"
+    assert "  in:     (standard input):1\n" in done.stdout
 
 
 @pytest.mark.parametrize("text", ["printed/store-port-in-use", "published/cuda-memory"])
@@ -246,15 +240,10 @@ def test_what_is_not_there_is_named(
     assert said in done.stderr
 
 
-def test_on_a_terminal_of_80_columns_no_line_is_cut_or_wrapped(
-    tmp_path: Path, environment: dict[str, str], run: KeptRun
-) -> None:
+def test_on_a_terminal_of_80_columns_no_line_is_cut_or_wrapped(orch: Orch, run: KeptRun) -> None:
     (run.path(3, "err")).write_text(RAISED.replace("CUDA", "CUDA\x1b]0;mine\x07"))
     terminal = Terminal(80, 50)
-    subprocess.run(
-        [sys.executable, "-m", "orchestrator", "diagnose"], stdout=terminal.descriptor, timeout=60,
-        env={**environment, "TERM": "xterm"}, cwd=tmp_path, check=True,
-    )  # fmt: skip
+    assert orch("diagnose", streams={1: terminal.descriptor}, TERM="xterm").returncode == 0
     rows = terminal.look(0.1)
     assert "  fix:    use a smaller batch, or gradient accumulation; see `nvidia-smi` for" in rows
     assert "          other processes" in rows
@@ -262,24 +251,11 @@ def test_on_a_terminal_of_80_columns_no_line_is_cut_or_wrapped(
     assert b"\x1b]" not in terminal.written and b"\x1b[1;31mout of GPU memory" in terminal.written
 
 
-def test_a_shell_completes_runs_and_files(
-    tmp_path: Path, environment: dict[str, str], run: KeptRun
-) -> None:
+def test_runs_and_files_are_completed(tmp_path: Path, complete: Complete, run: KeptRun) -> None:
     (tmp_path / "lus").mkdir()
     (tmp_path / "lus/job.log").touch()
-    program = "import sys; sys.argv[0] = 'orch'; from orchestrator.cli import main; main()"
-
-    def completed(word: str) -> list[str]:
-        asked = {"COMP_WORDS": f"orch diagnose {word}", "COMP_CWORD": "2"}
-        done = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60,
-            env={**environment, **asked, "_ORCH_COMPLETE": "complete_bash"}, cwd=tmp_path,
-            check=False,
-        )  # fmt: skip
-        return done.stdout.split()
-
-    assert completed("lu") == ["lusab-babad", "lus/"]
-    assert completed("lus/") == ["lus/job.log"]
+    assert complete("diagnose lu") == ["lusab-babad", "lus/"]
+    assert complete("diagnose lus/") == ["lus/job.log"]
 
 
 @pytest.mark.parametrize("output", ["text", "json"])

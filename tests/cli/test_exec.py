@@ -39,14 +39,12 @@ def test_terminal_is_wanted_for_one_node_and_from_a_terminal(orch: Orch) -> None
     assert "standard input is no terminal" in done.stderr
 
 
-def test_shell_of_a_node_reads_what_is_piped_in(
-    tmp_path: Path, environment: dict[str, str]
+def test_shell_of_a_node_reads_standard_input(
+    orch: Orch, tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    words = [sys.executable, "-m", "orchestrator", "ssh", "--local", "2", "local1"]
-    done = subprocess.run(
-        words, input="pwd; exit 5\n", capture_output=True, text=True, timeout=100,
-        env=environment, cwd=tmp_path, check=False,
-    )  # fmt: skip
+    (tmp_path / "input").write_text("pwd; exit 5\n")
+    with (tmp_path / "input").open() as file:
+        done = orch("ssh", "--local", "2", "local1", streams={0: file.fileno()})
     assert (done.returncode, done.stdout) == (5, f"{environment['HOME']}\n")
 
 

@@ -106,21 +106,17 @@ def test_what_matches_nothing_of_the_run_is_a_mistake(
     assert told in done.stderr
 
 
-def test_raw_output_is_the_bytes_that_are_stored(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_raw_output_is_the_stored_bytes(orch: Orch, tmp_path: Path) -> None:
     data = bytes(range(256)) * 5000 + b"\rno newline at the end"
     run = KeptRun(tmp_path)
     for start in range(0, len(data), 70_000):
         run.say(3, data[start : start + 70_000], start / 1e6)
         run.say(0, b"noise\n", start / 1e6)
     run.end()
-    words = ["logs", "--rank", "3", "--stdout", "--output", "raw"]
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestrator", *words],
-        capture_output=True, check=True, env=environment, cwd=tmp_path, timeout=60,
-    )  # fmt: skip
-    assert done.stdout == data == run.path(3).read_bytes()
+    words = ("logs", "--rank", "3", "--stdout", "--output", "raw")
+    with (tmp_path / "output").open("wb") as file:
+        assert orch(*words, streams={1: file.fileno()}).returncode == 0
+    assert (tmp_path / "output").read_bytes() == data == run.path(3).read_bytes()
 
 
 def test_raw_output_keeps_the_two_streams_apart(orch: Orch, run: KeptRun) -> None:
@@ -175,17 +171,12 @@ def test_the_same_traceback_of_63_ranks_is_shown_once_and_the_one_that_differs_s
     }
 
 
-def test_a_node_has_the_same_colour_whatever_else_is_shown(
-    tmp_path: Path, environment: dict[str, str], run: KeptRun
-) -> None:
+def test_a_node_has_the_same_colour_whatever_else_is_shown(orch: Orch, run: KeptRun) -> None:
     def colours(*words: str) -> dict[str, str]:
         """The colour of each node's name."""
         with terminal() as tty:
-            subprocess.run(
-                [sys.executable, "-m", "orchestrator", "logs", *words],
-                stdout=tty.descriptor, stderr=tty.descriptor, stdin=subprocess.DEVNULL,
-                env={**environment, "TERM": "xterm"}, cwd=tmp_path, timeout=60, check=True,
-            )  # fmt: skip
+            streams = dict.fromkeys((1, 2), tty.descriptor)
+            assert orch("logs", *words, streams=streams, TERM="xterm").returncode == 0
             rows = tty.look(0.2)
             found = {row.split()[1]: tty.screen.buffer[n][3].fg for n, row in enumerate(rows)}
         assert "default" not in found.values()
@@ -198,7 +189,7 @@ def test_a_node_has_the_same_colour_whatever_else_is_shown(
 
 
 def test_a_terminal_folds_what_is_said_on_stderr_and_marks_what_matches(
-    tmp_path: Path, environment: dict[str, str]
+    orch: Orch, tmp_path: Path
 ) -> None:
     run = KeptRun(tmp_path)
     for rank in range(4):
@@ -207,12 +198,8 @@ def test_a_terminal_folds_what_is_said_on_stderr_and_marks_what_matches(
         run.say(rank, "no loss\n", 2.0 + rank / 100, "stderr")
     run.end()
     terminal = Terminal(80, 24)
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestrator", "logs", "--highlight", "l.ss"],
-        stdout=terminal.descriptor, stderr=terminal.descriptor, stdin=subprocess.DEVNULL,
-        env={**environment, "TERM": "xterm"}, cwd=tmp_path, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0
+    streams = dict.fromkeys((1, 2), terminal.descriptor)
+    assert orch("logs", "--highlight", "l.ss", streams=streams, TERM="xterm").returncode == 0
     rows = terminal.look(0.2)
     assert rows[:4] == [f"r{rank} n{rank // 2} │ step 1" for rank in range(4)]
     assert rows[4:] == ["r[0-3] ×4 2 nodes │ no loss"]

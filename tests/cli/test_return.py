@@ -19,7 +19,7 @@ import pytest
 from orchestrator.runs.lock import find_controller
 
 from .kept import KeptRun
-from .orch import Orch
+from .orch import Complete, Orch
 
 SCRIPT = """\
 import time
@@ -285,22 +285,10 @@ def test_a_wrong_name_is_a_mistake(orch: Orch, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", ["logs", "attach", "stop", "status"])
-def test_a_shell_completes_the_names_of_runs(
-    tmp_path: Path, environment: dict[str, str], command: str
-) -> None:
+def test_names_of_runs_are_completed(tmp_path: Path, complete: Complete, command: str) -> None:
     KeptRun(tmp_path, "lusab-babad").end()
     KeptRun(tmp_path, "dodod-dodod").end()
-    done = subprocess.run(
-        [Path(sys.executable).with_name("orch")],
-        capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path,
-        env={
-            **environment,
-            "_ORCH_COMPLETE": "complete_bash",
-            "COMP_WORDS": f"orch {command} lu",
-            "COMP_CWORD": "2",
-        },
-    )  # fmt: skip
-    assert done.stdout.split() == ["lusab-babad"]
+    assert complete(f"{command} lu") == ["lusab-babad"]
 
 
 def wait_for_output(orch: Orch, run: str) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,13 +66,11 @@ def test_what_a_command_prints_to_a_pipe_moves_no_terminal(
     assert "Traceback" not in done.stderr
 
 
-def test_raw_output_is_every_byte(run: KeptRun, environment: dict[str, str]) -> None:
-    words = ["logs", "--output", "raw", "--stdout", "--rank", "1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestrator", *words],
-        capture_output=True, timeout=60, env=environment, check=True,
-    )  # fmt: skip
-    assert done.stdout == run.path(1).read_bytes() == LINE * 3
+def test_raw_output_is_every_byte(orch: Orch, tmp_path: Path, run: KeptRun) -> None:
+    words = ("logs", "--output", "raw", "--stdout", "--rank", "1")
+    with (tmp_path / "output").open("wb") as file:
+        assert orch(*words, streams={1: file.fileno()}).returncode == 0
+    assert (tmp_path / "output").read_bytes() == run.path(1).read_bytes() == LINE * 3
 
 
 def test_what_a_command_on_a_node_prints_moves_no_terminal(orch: Orch) -> None:
