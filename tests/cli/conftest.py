@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,12 +15,29 @@ from tests.warm import Warm
 
 from .orch import Complete, Orch
 
+NODE = ".local/state/orch/node"
+"""Where a node's code is, below its home."""
+
+
+@pytest.fixture(scope="session")
+def used_home(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Path:
+    """A home in which a node has been installed: most tests need not do that again."""
+    home = tmp_path_factory.mktemp("used-home")
+    environment = {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+    done = warm.run(["launch", "--local", "1", "--dry-run", "--no-sync", "x.py"], environment, home)
+    assert done.returncode == 0, done.stderr
+    return home
+
 
 @pytest.fixture
-def environment(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def environment(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, used_home: Path
+) -> dict[str, str]:
     """Nothing of the caller's but PATH. The home is elsewhere: its files are not synced."""
+    home = tmp_path_factory.mktemp("home")
+    shutil.copytree(used_home / NODE, home / NODE)
     return {
-        "HOME": str(tmp_path_factory.mktemp("home")),
+        "HOME": str(home),
         "XDG_STATE_HOME": str(tmp_path / ".local/state"),
         "PATH": os.environ["PATH"],
         "LANG": "C.UTF-8",

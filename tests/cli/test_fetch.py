@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,7 @@ Launch = Callable[..., tuple[str, str, int]]
 @pytest.fixture
 def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
     """The home is where the tests work."""
+    shutil.copytree(environment["HOME"], tmp_path, dirs_exist_ok=True)
     return {**environment, "HOME": str(tmp_path)}
 
 
