@@ -1,12 +1,12 @@
-"""What tests of several rooms need: labs of real hosts, and lanes that are skipped aloud.
+"""Fixtures for tests of several packages: labs of real hosts; markers of tests that may be skipped.
 
-A test marked `lab` needs root and some system programs, one marked `torch` needs torch. Where they
-are missing it is skipped with the reason; ORCH_REQUIRE=lab,torch makes it fail instead.
+A test marked `lab` needs root and some system programs, one marked `torch` needs torch. If these are
+missing, it is skipped with the reason; with ORCH_REQUIRE=lab,torch it fails instead.
 
-Such a test runs real daemons and processes, on a machine that may have other work: one that fails is run
-once more where pytest-rerunfailures is installed, and listed at the end (docs/decisions/0033).
+Such a test runs real daemons and processes, on a machine that may be busy: one that fails is run once more
+if pytest-rerunfailures is installed, and listed at the end (docs/decisions/0033).
 
-Properties are tried on the same forty examples each time; ORCH_FUZZ=1000 tries as many new ones of each.
+Properties are tested with the same forty examples each time; ORCH_FUZZ=1000 tries that many new ones.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ settings.register_profile(
 )
 settings.load_profile("orch")
 
-# Those that a process leaves when it ends; of its PID namespace it is until it is reaped.
+# Namespaces that a process leaves when it ends; it stays in its PID namespace until it is reaped.
 _KINDS = ("net", "mnt", "uts", "ipc")
 
 
@@ -45,26 +45,26 @@ def _no_torch() -> str | None:
     return None if find_spec("torch") else "torch is not installed: pip install '.[torch]'"
 
 
-_LANES: dict[str, Callable[[], str | None]] = {"lab": life.missing, "torch": _no_torch}
+_MARKERS: dict[str, Callable[[], str | None]] = {"lab": life.missing, "torch": _no_torch}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Have a test of a lane run once more where it fails; not under --pdb, which stops at the failure."""
+    """Let marked tests that fail run once more; not with --pdb, which stops at the failure."""
     if not config.pluginmanager.hasplugin("rerunfailures") or config.getoption("usepdb"):
         return
     for item in items:
-        if any(item.get_closest_marker(lane) for lane in _LANES):
+        if any(item.get_closest_marker(marker) for marker in _MARKERS):
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 _stderr = -1
-"""The descriptor of stderr as it is while no test captures it."""
+"""A descriptor of stderr that is not captured."""
 
 
 def pytest_configure() -> None:
-    """Note stderr, and react to signals that whatever started the tests ignores, as `nohup` and `&` do.
+    """Keep stderr, and restore signals that the caller ignores, such as `nohup` and `&`.
 
-    A process inherits what is ignored: a script in a test could not be interrupted.
+    Ignored signals are inherited: a script in a test could not be interrupted.
     """
     global _stderr
     _stderr = os.dup(2)
@@ -76,33 +76,33 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
-    """Skip a test that cannot run here, or fail it if its lane is required; end the process if it hangs."""
+    """Skip a test that cannot run here, or fail it if it is required; end the process if it hangs."""
     required = os.environ.get("ORCH_REQUIRE", "").replace(",", " ").split()
-    for lane, why_not in _LANES.items():
-        if item.get_closest_marker(lane) and (reason := why_not()):
-            if lane in required:
-                pytest.fail(f"{reason} (ORCH_REQUIRE has {lane})", pytrace=False)
+    for marker, why_not in _MARKERS.items():
+        if item.get_closest_marker(marker) and (reason := why_not()):
+            if marker in required:
+                pytest.fail(f"{reason} (ORCH_REQUIRE has {marker})", pytrace=False)
             pytest.skip(reason)
-    yield from _ending_if_stuck(item)
+    yield from _end_if_stuck(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """End the process if the test hangs."""
-    yield from _ending_if_stuck(item)
+    yield from _end_if_stuck(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     """End the process if the teardown hangs."""
-    yield from _ending_if_stuck(item)
+    yield from _end_if_stuck(item)
 
 
-def _ending_if_stuck(item: pytest.Item) -> Iterator[None]:
-    """Show where every thread is and end the process (pytest-xdist replaces it) if a phase does not end.
+def _end_if_stuck(item: pytest.Item) -> Iterator[None]:
+    """Print the stacks of all threads and end the process (pytest-xdist replaces it) if a phase hangs.
 
-    pytest-timeout interrupts a test once; what waits without a bound while the exception passes, such as
-    `Popen.__exit__`, would then wait for good.
+    pytest-timeout interrupts a test once; code that waits without a limit while the exception propagates,
+    such as `Popen.__exit__`, would wait forever.
     """
     marker = item.get_closest_marker("timeout")
     timeout = float(marker.args[0] if marker else item.config.getini("timeout"))
@@ -114,7 +114,7 @@ def _ending_if_stuck(item: pytest.Item) -> Iterator[None]:
 
 
 class _Labs:
-    """The labs of this test session: unlike any other's in name, and remembered to the end."""
+    """The labs of this test session, with unique names; remembered until the end."""
 
     def __init__(self) -> None:
         self._numbers = count()
@@ -122,17 +122,17 @@ class _Labs:
         self._namespaces: set[str] = set()
 
     def up(self, n: int, **traps: Any) -> Lab:
-        """Bring up a lab whose inventory names this Python; `traps` are those of `life.up`."""
+        """Start a lab with this Python in its inventory; `traps` are those of `life.up`."""
         lab = life.up(n, f"test-{os.getpid()}-{next(self._numbers)}", **traps)
         self._directories.append(lab.dir)
         self._namespaces |= _namespaces(lab.pids.values())
         return lab
 
     def left(self) -> list[str]:
-        """What is there of labs that were taken down."""
+        """Return what is left of labs that were stopped."""
         inits = processes.inits()
         ours = [init for init in inits if init.directory in self._directories]
-        # The kernel gives an identity again: one that another session's lab has now is not ours.
+        # The kernel reuses ids: one that a lab of another session has now is not ours.
         others = _namespaces(init.pid for init in inits if init not in ours)
         threads = [int(path.name) for path in Path("/proc").glob("[0-9]*/task/[0-9]*")]
         inside = [t for t in threads if _namespaces([t]) & (self._namespaces - others)]
@@ -159,7 +159,7 @@ def _labs() -> Iterator[_Labs]:
 
 @pytest.fixture(scope="session")
 def warm() -> Iterator[Warm]:
-    """What runs commands of orch on this machine, soon."""
+    """A process that runs commands of orch on this machine quickly."""
     warm = Warm()
     yield warm
     warm.close()
@@ -167,7 +167,7 @@ def warm() -> Iterator[Warm]:
 
 @pytest.fixture(scope="session")
 def lab3(_labs: _Labs) -> Iterator[Lab]:
-    """Three hosts that share no files, call themselves 127.0.1.1, and have a docker0 alike."""
+    """Three hosts that share no files, resolve their own name to 127.0.1.1, and have the same docker0."""
     lab = _labs.up(3, own_name_loopback=True, decoy=True)
     yield lab
     life.down(lab.name)
@@ -175,7 +175,7 @@ def lab3(_labs: _Labs) -> Iterator[Lab]:
 
 @pytest.fixture
 def make_lab(_labs: _Labs) -> Iterator[Callable[..., Lab]]:
-    """Bring up a lab with traps of the test's own, `make_lab(n, **traps)`; it ends with the test."""
+    """A function `make_lab(n, **traps)` that starts a lab until the end of the test."""
     made: list[Lab] = []
 
     def make(n: int, **traps: Any) -> Lab:

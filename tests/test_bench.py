@@ -1,4 +1,4 @@
-"""The benchmarks' own arithmetic: a wrong median or a verdict upside down would look like a result."""
+"""The benchmarks: arithmetic, report, command line and measuring."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def result(*values: float, limit: float) -> Result:
 # -- numbers -----------------------------------------------------------------------------------
 
 
-def test_a_ratio_compares_the_runs_of_one_round() -> None:
+def test_ratios_compare_the_runs_of_each_round() -> None:
     assert ratios([1.0, 20.0], [2.0, 10.0]) == (0.5, 2.0)
 
 
-def test_a_contender_that_ran_once_is_compared_with_every_round() -> None:
+def test_ratios_with_a_single_value_use_it_for_every_round() -> None:
     assert ratios([1.0, 2.0, 4.0], [2.0]) == (0.5, 1.0, 2.0)
 
 
-def test_rounds_that_do_not_match_are_refused() -> None:
+def test_ratios_of_unequal_lengths_raise_value_error() -> None:
     with pytest.raises(ValueError, match="shorter"):
         ratios([1.0, 2.0, 3.0], [1.0, 2.0])
 
 
 @given(st.lists(st.tuples(positive, positive), min_size=1), positive)
-def test_a_machine_that_is_slower_for_both_changes_no_ratio(
+def test_ratios_do_not_change_on_a_slower_machine(
     rounds: list[tuple[float, float]], slower: float
 ) -> None:
     ours, theirs = zip(*rounds, strict=True)
@@ -60,22 +60,22 @@ def test_a_machine_that_is_slower_for_both_changes_no_ratio(
     ("values", "limit", "met"),
     [((1.0, 1.9, 9.0), 2.0, True), ((2.0,), 2.0, True), ((0.1, 2.1, 2.2), 2.0, False)],
 )
-def test_a_bound_holds_the_median_against_the_limit(
+def test_bound_compares_the_median_with_the_limit(
     values: tuple[float, ...], limit: float, met: bool
 ) -> None:
     assert Bound("wall", "s", limit, values).met is met
 
 
-def test_a_result_is_as_good_as_its_worst_bound() -> None:
+def test_result_is_met_if_all_bounds_are() -> None:
     good, bad = Bound("a", "s", 2.0, (1.0,)), Bound("b", "s", 2.0, (3.0,))
     assert Result("case", "", (), (good, good)).met
     assert not Result("case", "", (), (good, bad)).met
 
 
-# -- shown -------------------------------------------------------------------------------------
+# -- report ------------------------------------------------------------------------------------
 
 
-def test_the_table_has_every_contender_and_verdict() -> None:
+def test_table_has_every_tool_and_verdict() -> None:
     assert report.table(result(3.0, 1.0, 1.5, limit=2.0)) == (
         "fanout: many hosts\n"
         "\n"
@@ -92,7 +92,7 @@ def test_the_table_has_every_contender_and_verdict() -> None:
 @pytest.mark.parametrize(
     ("value", "shown"), [(123.4, "123"), (12.34, "12.3"), (1.234, "1.23"), (0.01234, "0.0123")]
 )
-def test_numbers_are_as_short_as_they_are_certain(value: float, shown: str) -> None:
+def test_table_shows_two_or_three_digits(value: float, shown: str) -> None:
     assert f"  {shown} s (" in report.table(result(value, limit=1.0))
 
 
@@ -117,7 +117,7 @@ def test_json_has_every_value_and_verdict() -> None:
 @pytest.mark.parametrize(
     ("limit", "options", "code"), [(2.0, ["--check"], 0), (0.5, ["--check"], 1), (0.5, [], 0)]
 )
-def test_a_missed_bound_is_an_exit_code_where_that_is_asked_for(
+def test_missed_bound_is_an_exit_code_with_check(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: float, options: list[str], code: int
 ) -> None:
     monkeypatch.setattr(cli, "_missing", lambda: None)
@@ -127,7 +127,7 @@ def test_a_missed_bound_is_an_exit_code_where_that_is_asked_for(
     assert json.loads(file.read_text())["cases"][0]["met"] is (limit == 2.0)
 
 
-def test_a_contender_that_fails_is_no_result(
+def test_failure_of_a_tool_exits_with_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def measure(*_: object) -> list[Result]:
@@ -139,7 +139,7 @@ def test_a_contender_that_fails_is_no_result(
     assert "bench: pdsh: exit code 1: no such host" in capsys.readouterr().err
 
 
-def test_without_the_contenders_it_says_what_to_install(
+def test_missing_tools_are_reported_with_the_packages(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(cli, "find_spec", lambda name: name)
@@ -148,7 +148,7 @@ def test_without_the_contenders_it_says_what_to_install(
     assert "apt-get install --yes pdsh clustershell" in capsys.readouterr().err
 
 
-def test_an_unknown_case_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_case_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["fanuot"]) == 2
     assert "no such case: fanuot" in capsys.readouterr().err
 
@@ -156,18 +156,18 @@ def test_an_unknown_case_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 # -- measuring ---------------------------------------------------------------------------------
 
 
-class _Here:
-    """Takes commands as a lab's controller does, without a lab."""
+class _LocalLab:
+    """Runs commands like a lab, on this machine."""
 
     def popen(self, argv: list[str], **options: Any) -> subprocess.Popen[bytes]:
         return subprocess.Popen(argv, **options)
 
 
 def python(code: str, **options: Any) -> Any:
-    return cost(cast(Lab, _Here()), [sys.executable, "-c", code], **options)
+    return cost(cast(Lab, _LocalLab()), [sys.executable, "-c", code], **options)
 
 
-def test_the_cpu_of_children_counts() -> None:
+def test_cost_includes_the_cpu_time_of_children() -> None:
     burn = "import time\nwhile time.process_time() < 0.3: pass\n"
     done = python(
         f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {burn!r}])\nprint()"
@@ -175,7 +175,7 @@ def test_the_cpu_of_children_counts() -> None:
     assert 0.3 <= done.cpu < 3
 
 
-def test_the_first_output_wanted_is_timed() -> None:
+def test_cost_has_the_time_of_the_awaited_output() -> None:
     done = python(
         "import time\nprint('noise', flush=True)\ntime.sleep(0.2)\nprint('wanted', flush=True)\n"
         "time.sleep(0.2)",
@@ -185,34 +185,34 @@ def test_the_first_output_wanted_is_timed() -> None:
     assert done.head == b"noise\nwanted\n"
 
 
-def test_all_bytes_are_counted_and_only_the_first_are_kept() -> None:
+def test_cost_counts_all_bytes_and_keeps_the_first() -> None:
     done = python("print('x' * 300_000, end='')", until=b"x")
     assert (done.printed, len(done.head)) == (300_000, 64 << 10)
 
 
-def test_a_contender_that_fails_is_told_with_its_words() -> None:
+def test_cost_of_a_failed_command_raises_with_its_output() -> None:
     with pytest.raises(BenchError, match=r"(?s)exit code 3.*went wrong"):
         python("import sys\nprint('went wrong', file=sys.stderr)\nsys.exit(3)")
 
 
-def test_a_contender_without_the_output_wanted_is_told() -> None:
+def test_cost_without_the_awaited_output_raises() -> None:
     with pytest.raises(BenchError, match="exit code 0 without printing 'wanted': something else"):
         python("print('something else')", until=b"wanted")
 
 
-def test_a_contender_that_hangs_is_ended() -> None:
+def test_cost_of_a_hanging_command_raises_after_the_timeout() -> None:
     began = time.monotonic()
     with pytest.raises(BenchError, match=r"not done in 0\.5 s"):
         python("import time\ntime.sleep(100)", timeout=0.5)
     assert time.monotonic() - began < 20
 
 
-def test_one_that_closes_its_output_and_hangs_is_ended_too() -> None:
+def test_cost_of_a_hanging_command_with_closed_output_raises_too() -> None:
     with pytest.raises(BenchError, match=r"not done in 0\.5 s"):
         python("import os, time\nos.close(1)\ntime.sleep(100)", timeout=0.5)
 
 
-def test_cpu_time_of_a_live_process_is_told_finer_than_a_tick() -> None:
+def test_consumed_is_finer_than_a_clock_tick() -> None:
     mine = os.getpid()
     before, spent = quiet.consumed({mine})[mine], time.process_time()
     while time.process_time() - spent < 0.005:

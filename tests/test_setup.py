@@ -1,4 +1,4 @@
-"""What scripts/environment installs, from where, and what it says before and meanwhile."""
+"""What scripts/environment installs, from where, and its messages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VERSION = "2.3.4"
 # -- pins -------------------------------------------------------------------------------------------
 
 
-def test_pin_of_a_requirement_has_its_hashes_and_its_marker() -> None:
+def test_pin_has_the_hashes_and_the_marker() -> None:
     text = (
         "# head\na-b==1 ; sys_platform == 'linux' \\\n"
         "    --hash=sha256:1 \\\n    --hash=sha256:2\nc==3\n"
@@ -43,12 +43,12 @@ def test_pin_of_a_requirement_has_its_hashes_and_its_marker() -> None:
     ]
 
 
-def test_requirement_without_a_pin_is_an_error() -> None:
+def test_requirement_without_a_pin_raises_key_error() -> None:
     with pytest.raises(KeyError, match="other"):
         list(pinned(["other>=1"], "c==3\n"))
 
 
-def test_project_needs_what_builds_it_runs_it_and_sets_machines_up() -> None:
+def test_needs_of_project_has_build_runtime_and_prepare() -> None:
     settings = {
         "build-system": {"requires": ["b"]},
         "project": {
@@ -80,13 +80,13 @@ def test_progress_in_a_pipe_is_a_line_every_few_seconds() -> None:
     ]
 
 
-def test_progress_of_a_quick_download_in_a_pipe_is_not_told() -> None:
+def test_progress_of_a_quick_download_in_a_pipe_is_not_shown() -> None:
     out = io.StringIO()
     follow(DOWNLOAD[:4], Progress(out, clock=lambda: 0.0))
     assert out.getvalue() == ""
 
 
-def test_progress_on_a_terminal_is_one_line_that_is_gone_at_the_end() -> None:
+def test_progress_on_a_terminal_is_one_line_that_is_cleared() -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -103,7 +103,7 @@ def test_progress_on_a_terminal_is_one_line_that_is_gone_at_the_end() -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose torch is small, with a virtual environment that has this pip."""
+    """A project with a small torch, and a virtual environment with this pip."""
     folder = tmp_path_factory.mktemp("project")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / ".venv"], check=True)
     (site,) = (folder / ".venv").glob("lib/python*/site-packages")
@@ -123,7 +123,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _wheel(folder: Path, version: str) -> Path:
-    """Write a small distribution that is called torch, where an index has it."""
+    """Write a small distribution named torch into the folder of an index."""
     info = f"torch-{version}.dist-info"
     files = {
         "torch/__init__.py": "",
@@ -147,7 +147,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def indices(project: Path) -> Iterator[str]:
-    """The address under which `cpu` and `pypi` of the project are indices of packages."""
+    """The URL under which `cpu` and `pypi` of the project are package indices."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(project)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -158,7 +158,7 @@ def indices(project: Path) -> Iterator[str]:
 
 
 def install_torch(project: Path, **variables: str) -> tuple[str, str]:
-    """Return which torch is there after `install_torch`, and what that said; then it is gone again."""
+    """Run `install_torch`; return the version of torch and the messages. torch is uninstalled again."""
     command = "\n".join(
         [
             "set -euo pipefail",
@@ -185,13 +185,11 @@ def install_torch(project: Path, **variables: str) -> tuple[str, str]:
     return done.stdout.strip(), done.stderr
 
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PyPI's torch has no CUDA")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="torch from PyPI has CUDA only on Linux")
 
 
 @linux
-def test_cpu_build_comes_from_pytorchs_index_where_that_answers(
-    project: Path, indices: str
-) -> None:
+def test_cpu_build_is_installed_from_the_index_of_pytorch(project: Path, indices: str) -> None:
     torch, said = install_torch(
         project, CPU_BUILDS=f"{indices}/cpu", PIP_INDEX_URL=f"{indices}/pypi"
     )
@@ -200,7 +198,9 @@ def test_cpu_build_comes_from_pytorchs_index_where_that_answers(
 
 
 @linux
-def test_size_of_cuda_is_told_where_that_index_does_not_answer(project: Path, indices: str) -> None:
+def test_size_of_the_cuda_build_is_shown_if_the_index_does_not_answer(
+    project: Path, indices: str
+) -> None:
     torch, said = install_torch(
         project, CPU_BUILDS="http://127.0.0.1:9/cpu", PIP_INDEX_URL=f"{indices}/pypi"
     )
@@ -210,7 +210,7 @@ def test_size_of_cuda_is_told_where_that_index_does_not_answer(project: Path, in
 
 
 @linux
-def test_cpu_build_that_pip_knows_of_is_taken_without_asking_another_index(
+def test_cpu_build_that_pip_finds_is_installed_without_another_index(
     project: Path, indices: str
 ) -> None:
     torch, said = install_torch(
@@ -237,7 +237,7 @@ def test_file_with_another_hash_is_not_installed(project: Path, indices: str) ->
 
 
 def chosen_installer(folder: Path, uv_help: str | None, **variables: str) -> str:
-    """Return which is chosen where a uv with this help, or none, is there."""
+    """Return the installer that is chosen with a uv with this help text, or without uv (None)."""
     (folder / "bin").mkdir()
     if uv_help is not None:
         (folder / "bin/uv").write_text(f"#!/bin/sh\necho '{uv_help}'\n")
@@ -253,31 +253,31 @@ def chosen_installer(folder: Path, uv_help: str | None, **variables: str) -> str
     return done.stdout.strip()
 
 
-def test_uv_installs_where_it_is_there(tmp_path: Path) -> None:
+def test_uv_is_chosen_if_available(tmp_path: Path) -> None:
     assert chosen_installer(tmp_path, "--require-hashes") == "uv"
 
 
-def test_uv_that_checks_no_hashes_is_passed_over(tmp_path: Path) -> None:
+def test_uv_without_hashes_is_not_chosen(tmp_path: Path) -> None:
     assert chosen_installer(tmp_path, "--upgrade") == "pip"
 
 
-def test_pip_installs_where_there_is_no_uv(tmp_path: Path) -> None:
+def test_pip_is_chosen_without_uv(tmp_path: Path) -> None:
     assert chosen_installer(tmp_path, None) == "pip"
 
 
-def test_pip_that_is_told_where_packages_are_installs_although_uv_is_there(tmp_path: Path) -> None:
+def test_pip_with_a_configured_source_is_chosen_instead_of_uv(tmp_path: Path) -> None:
     assert chosen_installer(tmp_path, "--require-hashes", PIP_FIND_LINKS="/srv/wheels") == "pip"
 
 
 # -- the demonstration ------------------------------------------------------------------------------
 
 
-def test_every_command_that_the_demonstration_names_next_is_one() -> None:
+def test_commands_in_the_demonstration_exist() -> None:
     named = re.findall(r"^  orch (\w+)", (ROOT / "scripts/demo").read_text(), re.MULTILINE)
     assert {"init", "launch"} <= set(named) <= set(get_command(app).commands)  # type: ignore[attr-defined]
 
 
-def test_installation_that_fails_says_how_to_name_a_proxy_or_a_mirror(project: Path) -> None:
+def test_failed_installation_shows_how_to_configure_a_proxy_or_mirror(project: Path) -> None:
     command = (
         "set -euo pipefail; source scripts/environment; installer=pip; touch pyproject.toml; "
         "layer x 'something' false"

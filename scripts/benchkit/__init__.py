@@ -1,5 +1,5 @@
-"""Benchmarks of orch on the lab: one file a case, and what they share.
+"""Benchmarks of orch on the lab: one file per case, and what they share.
 
-`measure` runs one contender and says what it cost, `numbers` makes medians, ratios and verdicts of
-many runs, `report` shows them.
+`measure` runs one command and returns its cost, `numbers` computes medians, ratios and verdicts of many
+runs, `report` shows them.
 """

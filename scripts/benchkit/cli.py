@@ -1,4 +1,4 @@
-"""The command line of the benchmarks: a lab, the cases one after the other, what they found."""
+"""The command line of the benchmarks: bring up a lab, run the cases, show the results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from benchkit.numbers import Result
 
 @dataclass(frozen=True)
 class Case:
-    """A benchmark, and how many times it repeats by default."""
+    """A benchmark; it repeats `runs` times by default."""
 
     run: Callable[[Lab, int], Result]
     runs: int
@@ -32,8 +32,8 @@ class Case:
 CASES = {
     "fanout": Case(fanout.run, 5, "a launch on many hosts"),
     "firehose": Case(firehose.run, 5, "a rank that prints 1 GB"),
-    "first-line": Case(first_line.run, 5, "how soon a torch job says something"),
-    "preflight": Case(preflight.run, 5, "all pairs of many hosts, and before a launch"),
+    "first-line": Case(first_line.run, 5, "time to the first line of a torch job"),
+    "preflight": Case(preflight.run, 5, "all pairs of many hosts, and its cost in a launch"),
     "quiet": Case(quiet.run, 2, "a live run that prints nothing"),
     "push": Case(files.push, 3, "2,000 files to 16 hosts"),
     "fetch": Case(files.fetch, 3, "2 GB back from one host"),
@@ -41,15 +41,15 @@ CASES = {
 }
 
 DESCRIPTION = """\
-Measure what orch costs beside what people use, in a lab of real OpenSSH hosts on this machine.
-Contenders take turns, so that what else the machine does affects all of them. Needs root.
+Measure what orch costs compared with other tools, in a lab of real OpenSSH hosts on this machine.
+The tools take turns, so that other load on the machine affects all of them. Needs root.
 
 cases:
 """ + "".join(f"  {name:<12}{case.about}\n" for name, case in CASES.items())
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the cases; return 1 when a bound is missed and --check is given, 2 when one cannot run."""
+    """Run the cases; return 1 if a bound is missed with --check, 2 if a case cannot run."""
     options = _parser().parse_args(argv)
     names = options.cases or list(CASES)
     if unknown := set(names) - set(CASES):
@@ -76,14 +76,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _missing() -> str | None:
-    """Why nothing can be measured here, in one line; None when it can."""
+    """Return why nothing can be measured here, in one line; None if it can."""
     modules = [name for name in ("asyncssh", "torch") if find_spec(name) is None]
     if modules:
-        return f"no {' and no '.join(modules)} here: use .venv/bin/python, which scripts/test makes"
+        return f"{' and '.join(modules)} missing here: use .venv/bin/python, which scripts/test creates"
     programs = {"pdsh": "pdsh", "clush": "clustershell"}
     packages = [package for name, package in programs.items() if which(name) is None]
     if packages:
-        return f"the contenders are missing: apt-get install --yes {' '.join(packages)}"
+        return f"other tools are missing: apt-get install --yes {' '.join(packages)}"
     return None
 
 
@@ -106,8 +106,8 @@ def _parser() -> argparse.ArgumentParser:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("cases", nargs="*", metavar="CASE", help="which (default: all)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there, too")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="the cases to run (default: all)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to FILE")
     parser.add_argument("--runs", type=_positive, metavar="N", help="repeat each case N times")
     parser.add_argument(
         "--hosts",

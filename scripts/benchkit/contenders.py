@@ -1,4 +1,4 @@
-"""What people use to run a command on many hosts, as argument lists for the controller's side."""
+"""Tools that run a command on many hosts, as argument lists for the controller."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def ssh(lab: Lab, node: str, command: str) -> list[str]:
 
 
 def ssh_loop(lab: Lab, commands: Mapping[str, str]) -> list[str]:
-    """What one types: an ssh to each host in the background, and a wait for all of them."""
+    """A shell loop: an ssh to each host in the background, and a wait for all."""
     lines = [shlex.join(ssh(lab, node, command)) + " &" for node, command in commands.items()]
     return ["bash", "-c", "\n".join([*lines, "wait"])]
 
 
 def pdsh(lab: Lab, nodes: Sequence[str], command: str) -> list[str]:
-    """pdsh, to all hosts at once; with `pdsh_environment`."""
+    """pdsh to all hosts at once; needs `pdsh_environment`."""
     return ["pdsh", "-R", "ssh", "-f", str(len(nodes)), "-w", ",".join(nodes), command]
 
 
 def pdsh_environment(lab: Lab) -> dict[str, str]:
-    """What makes pdsh's ssh log in to the lab."""
+    """The environment with which pdsh's ssh logs in to the lab."""
     return {"PDSH_SSH_ARGS_APPEND": f"-F {lab.dir}/ssh_config"}
 
 
@@ -40,5 +40,5 @@ def clush(lab: Lab, nodes: Sequence[str], command: str) -> list[str]:
 
 
 def bare_asyncssh(lab: Lab, nodes: Sequence[str], command: str) -> list[str]:
-    """As little as can be done with the library that orch builds on."""
+    """The minimum with the library that orch uses."""
     return [sys.executable, str(_FLOOR), str(lab.dir), command, *map(lab.address, nodes)]

@@ -1,4 +1,4 @@
-"""A launch of one line on many hosts, against tools that run a script which is there already."""
+"""A launch of one line on many hosts, compared with tools that run a script in place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(lab: Lab, runs: int) -> Result:
     job.mkdir()
 
     def orch(round_: int) -> Cost:
-        # Changed each time, so that there is something to bring.
+        # Changed each time, so that there is something to send.
         (job / "hello.py").write_text(f"{script}# {round_}\n")
         return launch(lab, "--launcher", "direct", job / "hello.py")
 
@@ -55,7 +55,7 @@ def run(lab: Lab, runs: int) -> Result:
             Bound("orch / pdsh: wall", "x", 2.0, ratios(wall["orch"], wall["pdsh"])),
         ),
         (
-            "orch brings the script by rsync and keeps logs; for the others it is in place",
+            "orch sends the script with rsync and keeps logs; for the others it is in place",
             "the first time, orch uploads its agent to every host",
         ),
     )

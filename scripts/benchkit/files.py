@@ -1,4 +1,4 @@
-"""Files to many hosts and back from one, against the rsync over ssh that one would type."""
+"""Files to many hosts and back from one, compared with rsync over ssh typed by hand."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ with open("checkpoint.pt", "wb") as file:
 
 
 def push(lab: Lab, runs: int) -> Result:
-    """Measure on at most 16 hosts of the lab; each round is of folders that no host has."""
+    """Measure on at most 16 hosts of the lab; each round has folders that no host has."""
     hosts = lab.nodes[:HOSTS]
     first: list[float] = []
     unchanged: list[float] = []
@@ -58,7 +58,7 @@ def push(lab: Lab, runs: int) -> Result:
             Bound("first: orch / rsync", "x", 1.1, ratios(first, plain)),
             Bound("unchanged: orch / rsync", "x", 0.2, ratios(unchanged, plain_again)),
         ),
-        ("orch's is the sync phase of a launch, whose connections are open; rsync makes its own",),
+        ("orch: the sync phase of a launch, with open connections; rsync opens its own",),
     )
 
 
@@ -71,7 +71,7 @@ def fetch(lab: Lab, runs: int) -> Result:
     done = _launch(lab, [node], job / "write.py")
     found = re.search(rb"run ([A-Za-z0-9._-]+):", done.head)
     if found is None:
-        raise BenchError(f"no run was named: {done.head[:200]!r}")
+        raise BenchError(f"no name of a run in: {done.head[:200]!r}")
     run = found[1].decode()
     ssh = f"ssh -F {lab.dir}/ssh_config"
     out = lab.dir / "out"
@@ -102,7 +102,7 @@ def fetch(lab: Lab, runs: int) -> Result:
                 ratios(wall["orch fetch"], wall["rsync -e ssh"]),
             ),
         ),
-        ("the same file, with nothing of it here; orch also asks what the run has written",),
+        ("the same file, with no part of it here; orch also lists what the run has written",),
     )
 
 
@@ -116,7 +116,7 @@ def _tree(folder: Path) -> Path:
 
 
 def _launch(lab: Lab, hosts: list[str], script: Path) -> Cost:
-    """Launch; what orch says comes with the output."""
+    """Launch; messages of orch are part of the output."""
     words = [*ORCH, "launch", "-i", lab.inventory, "--nodes", ",".join(hosts)]
     words += ["--launcher", "direct", "--preflight", "off", script]
     command = f"exec {shlex.join(map(str, words))} 2>&1"
@@ -127,12 +127,12 @@ def _sync(lab: Lab, hosts: list[str], job: Path) -> float:
     done = _launch(lab, hosts, job / "main.py")
     found = re.search(rb"sync (\d+\.\d+) s", done.head)
     if found is None:
-        raise BenchError(f"orch reported no sync: {done.head[:200]!r}")
+        raise BenchError(f"no sync phase in: {done.head[:200]!r}")
     return float(found[1])
 
 
 def _xargs_rsync(lab: Lab, hosts: list[str], job: Path) -> list[str]:
-    """What one types: rsync to each host, all at once, into a folder of its own."""
+    """rsync to each host, all at once, into a separate folder."""
     ssh = shlex.quote(f"ssh -F {lab.dir}/ssh_config")
     names = shlex.quote("\n".join(hosts))
     rsync = f"rsync -a -e {ssh} {shlex.quote(f'{job}/')} {{}}:plain/"
@@ -141,7 +141,7 @@ def _xargs_rsync(lab: Lab, hosts: list[str], job: Path) -> list[str]:
 
 
 def _fresh(lab: Lab, argv: list[str | Path], out: Path) -> Cost:
-    """What it cost to bring the file, with none of it here before and nothing left after."""
+    """Return the cost of fetching the file, with no part of it here before; remove it afterwards."""
     command = f"{shlex.join(map(str, argv))} && echo done"
     done = cost(lab, ["sh", "-c", command], timeout=_TIMEOUT)
     (file,) = out.glob("*.pt")

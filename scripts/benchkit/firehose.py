@@ -1,4 +1,4 @@
-"""One rank prints 1 GB in 13.9 million lines: prefixed, kept and piped on, against bare copies."""
+"""One rank prints 1 GB in 13.9 million lines: prefixed, kept and piped, compared with plain copies."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def run(lab: Lab, runs: int) -> Result:
     def on_terminal() -> Cost:
         done = orch(terminal=True)
         if LINE.rstrip() not in done.head:
-            raise BenchError(f"no line came to the terminal: {done.head[:200]!r}")
+            raise BenchError(f"no line on the terminal: {done.head[:200]!r}")
         return done
 
     def ssh() -> Cost:
-        os.sync()  # what an earlier run wrote is not this one's to pay for
+        os.sync()  # so that writes of an earlier run do not count
         return _checked(cost(lab, contenders.ssh(lab, node, cat), timeout=_TIMEOUT))
 
     def pdsh() -> Cost:
@@ -90,16 +90,16 @@ def run(lab: Lab, runs: int) -> Result:
             Bound("terminal: client memory", "MiB", 120.0, memory["orch, terminal"]),
         ),
         (
-            "orch's rank writes a file and orch keeps a copy; the others read a file in memory",
-            "pdsh runs once: it takes long",
-            "the terminal shows what it takes: orch leaves out what it could not keep up with",
+            "orch: the rank writes a file and orch keeps a copy; the others read a file in memory",
+            "pdsh runs once: it is slow",
+            "terminal: orch skips output that the terminal is too slow for",
         ),
     )
 
 
 def _checked(done: Cost, prefix: str = "") -> Cost:
-    """The cost, if every line came, each with this prefix."""
+    """Return the cost if every line arrived, each with this prefix. Raises BenchError."""
     wanted = LINES * (len(prefix.encode()) + len(LINE))
     if done.printed != wanted:
-        raise BenchError(f"{done.printed} bytes came, not {wanted}: {done.head[:200]!r}")
+        raise BenchError(f"{done.printed} bytes arrived, not {wanted}: {done.head[:200]!r}")
     return done

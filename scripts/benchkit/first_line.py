@@ -1,4 +1,4 @@
-"""From Enter to the first line that a rank prints: two hosts, two ranks on each."""
+"""Time from the command to the first line of a rank: two hosts, two ranks on each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(lab: Lab, runs: int) -> Result:
         (lab.files(node) / "tmp" / "first.py").write_text(_SCRIPT)
 
     def bare() -> float:
-        # Each rank of a node by itself, which is all that `direct` does for it.
+        # Each rank of a node by itself, like the launcher `direct`.
         command = f"{PYTHON} /tmp/first.py & " * _RANKS + "wait"
         return cost(lab, contenders.ssh_loop(lab, dict.fromkeys(nodes, command)), until=LINE).first
 
@@ -44,16 +44,16 @@ def run(lab: Lab, runs: int) -> Result:
 
     hand, torchrun, direct = "ssh loop, torchrun", "orch, torchrun", "orch, direct"
     floor = "ssh loop, bare ranks"
-    contestants: dict[str, Callable[[], float]] = {
+    runners: dict[str, Callable[[], float]] = {
         torchrun: lambda: orch("torchrun"),
         hand: by_hand,
         direct: lambda: orch("direct"),
         floor: bare,
     }
-    for warm_up in contestants.values():  # torch into the page cache, the agent onto the hosts
+    for warm_up in runners.values():  # torch into the page cache, the agent onto the hosts
         warm_up()
-    rounds = [{name: measure() for name, measure in contestants.items()} for _ in range(runs)]
-    first = {name: tuple(one[name] for one in rounds) for name in contestants}
+    rounds = [{name: measure() for name, measure in runners.items()} for _ in range(runs)]
+    first = {name: tuple(one[name] for one in rounds) for name in runners}
     return Result(
         "first-line",
         f"first line of 2 x {_RANKS} ranks that import torch",
@@ -62,5 +62,5 @@ def run(lab: Lab, runs: int) -> Result:
             Bound("orch torchrun / ssh loop", "x", 1.15, ratios(first[torchrun], first[hand])),
             Bound("orch direct / ssh loop", "x", 0.7, ratios(first[direct], first[hand])),
         ),
-        ("bare ranks have no rank and cannot meet: they show what importing torch takes here",),
+        ("bare ranks do not form a group: they show how long importing torch takes here",),
     )

@@ -1,4 +1,4 @@
-"""As little as asyncssh can do: connect to all hosts at once, run one command, print what it said.
+"""The minimum with asyncssh: connect to all hosts at once, run one command, print its output.
 
 usage: floor.py LAB_DIRECTORY COMMAND ADDRESS...
 """

@@ -1,4 +1,4 @@
-"""`orch --help`: how long one waits for nothing but text."""
+"""`orch --help`: the time to import and print."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchkit.numbers import Bound, Result, Series
 
 
 def run(lab: Lab, runs: int) -> Result:
-    """Measure beside a Python that does nothing."""
+    """Measure, compared with a Python that does nothing."""
     cost(lab, [*ORCH, "--help"])  # into the page cache
     ours, floor = [], []
     for _ in range(runs):

@@ -1,4 +1,4 @@
-"""Run one contender on the controller's side of a lab, and say what it cost there."""
+"""Run a command on the controller of a lab, and return what it cost there."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _READ = 1 << 20
 
 
 class BenchError(Exception):
-    """A contender did not do its work; one line says what it said."""
+    """A command did not do its work; one line with its output."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds from start to end, CPU seconds of the process and its children, its peak memory in
-    MiB, seconds to the first output wanted; how many bytes it printed, and the first 64 KiB.
+    """Seconds from start to end, CPU seconds of the process and its children, its peak memory in MiB,
+    seconds to the output that was waited for, the number of bytes printed, and the first 64 KiB of them.
     """
 
     wall: float
@@ -55,13 +55,12 @@ def cost(
     timeout: float = 120.0,
     terminal: bool = False,
 ) -> Cost:
-    """Run a command to its end, reading what it prints as cheaply as can be, from a pipe or a `terminal`
-    of 120 x 40.
+    """Run a command to its end, reading its output cheaply from a pipe or a `terminal` of 120 x 40.
 
-    `first` is when `until` stands in its output: with none, its first byte. Raises BenchError when
-    the command fails, lacks that output, or takes longer than `timeout` seconds.
+    `first` is when `until` appears in its output, by default the first byte. Raises BenchError if the
+    command fails, does not print that, or takes longer than `timeout` seconds.
     """
-    with tempfile.TemporaryFile() as stderr, _outlet(terminal) as (reader, writer):
+    with tempfile.TemporaryFile() as stderr, _output(terminal) as (reader, writer):
         began = time.monotonic()
         process = lab.popen(
             argv,
@@ -74,7 +73,7 @@ def cost(
         try:
             first, printed, head = _drain(reader, until, began, timeout)
             _await_end(process.pid, began + timeout)
-            # Not Popen.wait: that would not say what it cost.
+            # Not Popen.wait: it does not return the cost.
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         except BaseException as error:
@@ -102,14 +101,14 @@ def launch(
     timeout: float = 120.0,
     terminal: bool = False,
 ) -> Cost:
-    """What an `orch launch` on the lab's hosts cost, as `cost` says."""
+    """Return the cost of an `orch launch` on the hosts of the lab, like `cost`."""
     argv = [*ORCH, "launch", "-i", lab.inventory, *words]
     return cost(lab, argv, until=until, timeout=timeout, terminal=terminal)
 
 
 @contextmanager
-def _outlet(terminal: bool) -> Iterator[tuple[int, int]]:
-    """Where a command writes to, and where that is read; who starts the command closes the first."""
+def _output(terminal: bool) -> Iterator[tuple[int, int]]:
+    """Yield the end to read from and the end for the command, which the caller closes."""
     if not terminal:
         reader, writer = os.pipe()
     else:
@@ -124,7 +123,7 @@ def _outlet(terminal: bool) -> Iterator[tuple[int, int]]:
 def _drain(
     reader: int, until: bytes, began: float, timeout: float
 ) -> tuple[float | None, int, bytes]:
-    """Read to the end; return when `until` was there, the number of bytes, and the first ones."""
+    """Read to the end; return when `until` appeared, the number of bytes, and the first ones."""
     buffer = bytearray(_READ)
     poll = select.poll()
     poll.register(reader, select.POLLIN)
@@ -136,7 +135,7 @@ def _drain(
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
-            count = 0  # a terminal that nobody has open any more
+            count = 0  # a terminal that no process has open any more
         if not count:
             return first, printed, head
         printed += count
@@ -147,7 +146,7 @@ def _drain(
 
 
 def _await_end(pid: int, deadline: float) -> None:
-    """Return when the process has ended; it is not reaped."""
+    """Return when the process has ended, without reaping it."""
     fd = os.pidfd_open(pid)
     try:
         poll = select.poll()

@@ -1,4 +1,4 @@
-"""From the numbers of single runs to medians, ratios and verdicts. Pure."""
+"""Medians, ratios and verdicts of the numbers of single runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Series:
-    """One quantity of one contender, run by run."""
+    """One quantity of one tool, run by run."""
 
     contender: str
     quantity: str
@@ -18,7 +18,7 @@ class Series:
     values: tuple[float, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The median, the extremes, and every value in the order of the runs."""
+        """Return the median, the extremes, and every value in the order of the runs."""
         return {
             "contender": self.contender,
             "quantity": self.quantity,
@@ -32,7 +32,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Bound:
-    """What must hold: the median of `values` is at most `limit`."""
+    """A bound: the median of `values` must be at most `limit`."""
 
     what: str
     unit: str
@@ -41,7 +41,7 @@ class Bound:
 
     @property
     def value(self) -> float:
-        """The number that is held against the limit."""
+        """The number that is compared with the limit."""
         return median(self.values)
 
     @property
@@ -50,7 +50,7 @@ class Bound:
         return self.value <= self.limit
 
     def to_json(self) -> dict[str, Any]:
-        """The verdict with its numbers."""
+        """Return the verdict with its numbers."""
         return {
             "what": self.what,
             "unit": self.unit,
@@ -64,7 +64,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Result:
-    """What a case found; `notes` say what a reader must know to read the numbers right."""
+    """The result of a case; `notes` explain how to read the numbers."""
 
     case: str
     title: str
@@ -78,7 +78,7 @@ class Result:
         return all(bound.met for bound in self.bounds)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything."""
+        """Return everything."""
         return {
             "case": self.case,
             "title": self.title,
@@ -90,9 +90,9 @@ class Result:
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, ...]:
-    """Our value over theirs of the same round, as the machine's load was much the same in both.
+    """Return our value divided by theirs for each round, in which the load of the machine was similar.
 
-    A single value of theirs serves for every round. Raises ValueError for other unequal lengths.
+    A single value of theirs is used for every round. Raises ValueError for other unequal lengths.
     """
     others = list(theirs) * len(ours) if len(theirs) == 1 else theirs
     return tuple(our / other for our, other in zip(ours, others, strict=True))

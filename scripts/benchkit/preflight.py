@@ -1,4 +1,4 @@
-"""Preflight: all pairs of many hosts, and what the quick one adds to a launch."""
+"""Preflight: all pairs of many hosts, and what the quick level adds to a launch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from labkit.lab import Lab
 from benchkit.measure import ORCH, Cost, cost, launch
 from benchkit.numbers import Bound, Result, Series, ratios
 
-_FEW = 8  # hosts: on two cores the hosts of more than a few wait for each other, not for orch
+_FEW = 8  # hosts: with more of them on two cores, the hosts wait for each other, not for orch
 
 
 def run(lab: Lab, runs: int) -> Result:
@@ -28,12 +28,12 @@ def run(lab: Lab, runs: int) -> Result:
         direct = ["--launcher", "direct", "--nodes", hosts, "--preflight", preflight]
         return launch(lab, *direct, job / "hello.py", until=b"hello")
 
-    start("quick")  # the agent is brought to every host
+    start("quick")  # uploads the agent to every host
     pairs: dict[int, list[float]] = {many: [], few: []}
     quick, off = [], []
     for _ in range(runs):
         for hosts, seconds in pairs.items():
-            # Connecting is not what is measured: `nic.pick` needs that and nothing more.
+            # Without the connections, which are all that `nic.pick` needs.
             seconds.append(check("net.tcp", hosts).wall - check("nic.pick", hosts).wall)
         quick.append(start("quick").wall)
         off.append(start("off").wall)
@@ -51,9 +51,9 @@ def run(lab: Lab, runs: int) -> Result:
             Series("launch, --preflight off", "wall", "s", tuple(off)),
         ),
         (
-            # With N squared it would be the square of that.
+            # If it grew with N squared, it would be the square of that.
             Bound(f"all pairs: {many} hosts / {few} hosts", "x", 1.75 * many / few, grown),
             Bound("quick: added to a launch", "s", 0.5, added),
         ),
-        ("all hosts share this machine's cores: each host's own work counts as if it were orch's",),
+        ("all hosts share this machine's cores: their own work counts as well",),
     )

@@ -1,4 +1,4 @@
-"""What a live run costs while its ranks print nothing: on the controller and on a node."""
+"""The cost of a live run without output, on the controller and on a node."""
 
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ def _await_lines(process: subprocess.Popen[bytes], seconds: float = 60.0) -> Non
         ready, _, _ = select.select([process.stdout], [], [], left)
         piece = process.stdout.read1() if ready else b""  # type: ignore[attr-defined]
         if not piece:
-            raise BenchError(f"the ranks do not come up: {seen.decode(errors='replace')}")
+            raise BenchError(f"the ranks do not start: {seen.decode(errors='replace')}")
         seen += piece
 
 
 def _ours(lab: Lab, node: str) -> set[int]:
-    """The processes of a node that are there because of orch, but for the ranks: the agent, the
-    supervisor, and the sshd of the login.
+    """Return the processes of orch on a node, without the ranks: agent, supervisor, and the sshd of the
+    login.
     """
     return {
         process.pid
@@ -103,7 +103,7 @@ def _ours(lab: Lab, node: str) -> set[int]:
 
 
 def consumed(pids: set[int]) -> Mapping[int, float]:
-    """CPU seconds of each process so far, to the nanosecond: its threads' schedstat."""
+    """Return the CPU seconds of each process so far, from the schedstat of its threads."""
     return {
         pid: sum(
             int(file.read_text().split()[0])

@@ -1,4 +1,4 @@
-"""Show results: a table for people, JSON for programs. Pure but for `machine`."""
+"""Show results as a table or JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HEADS = ("median", "min", "max", "runs")
 
 
 def table(result: Result) -> str:
-    """The numbers of a case and its verdicts, in columns."""
+    """Return the numbers of a case and its verdicts, in columns."""
     tables: dict[str, list[Series]] = {}
     for series in result.series:
         tables.setdefault(f"{series.quantity}, {series.unit}", []).append(series)
@@ -35,12 +35,12 @@ def table(result: Result) -> str:
 
 
 def to_json(results: Sequence[Result], machine: dict[str, Any]) -> dict[str, Any]:
-    """Everything that was measured, and on what."""
+    """Return all results, and the machine."""
     return {"machine": machine, "cases": [result.to_json() for result in results]}
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers depend on; `load` is the mean number of running processes of the last minute."""
+    """Return what the numbers depend on; `load` is the load average of the last minute."""
     return {
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
@@ -58,6 +58,6 @@ def _numbers(series: Series) -> str:
 
 
 def _short(value: float) -> str:
-    """Two or three significant digits, never an exponent."""
+    """Return two or three significant digits, without an exponent."""
     digits = next((digits for least, digits in ((100, 0), (10, 1), (0.1, 2)) if value >= least), 4)
     return f"{value:.{digits}f}"

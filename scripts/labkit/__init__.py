@@ -1,13 +1,13 @@
-"""The lab: a cluster in a box, for tests, measurements and a look around.
+"""The lab: a cluster on one machine, for tests, benchmarks and experiments.
 
 cli        the command line, `scripts/lab`
 life       up, find, down
-lab        a lab as a value: run commands in its hosts, look at them, do them harm
-build      the files of a lab, traps among them
+lab        a running lab: run commands in its hosts, inspect them, break them
+build      the files of a lab, and its traps
 network    links, addresses and names
 processes  find a lab's processes
-host       what is process 1 of every host: it makes the host's mounts, keeps its sshd, reaps
-kernel     namespace and mount calls that Python 3.11 does not offer
+host       process 1 of every host: creates its mounts, keeps its sshd, reaps
+kernel     namespace and mount calls that Python 3.11 does not have
 
 Nothing here imports anything at package level, so that process 1 of a host starts fast.
 """

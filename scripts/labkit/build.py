@@ -1,4 +1,4 @@
-"""Write a lab's directory: what the hosts mount, and what the controller's side needs to log in."""
+"""Write the directory of a lab: what the hosts mount, and what the controller needs to log in."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ echo "stty: 'standard input': Inappropriate ioctl for device" >&2
 
 @dataclass(frozen=True)
 class Traps:
-    """What real hosts do to people. A flag is True for all nodes, or the names of some."""
+    """Properties of real hosts that cause trouble. A flag is True for all nodes, or names some."""
 
     own_name_loopback: Where = False
     second_net: Where = False
@@ -51,19 +51,19 @@ class Traps:
     nft: str | Mapping[str, str] = ""  # the text of a ruleset, for all nodes or by node
 
     def names(self) -> set[str]:
-        """Every node that is named."""
+        """Return all nodes that are named."""
         named = set(self.nft) if isinstance(self.nft, Mapping) else set()
         for where in (getattr(self, flag) for flag in FLAGS):
             named |= set() if isinstance(where, bool) else set(where)
         return named
 
-    def sprung(self, flag: str, node: str) -> bool:
-        """Whether the trap named by one of `FLAGS` is set on a node."""
+    def is_set(self, flag: str, node: str) -> bool:
+        """Tell whether the trap `flag`, one of `FLAGS`, is set on a node."""
         where: Where = getattr(self, flag)
         return where if isinstance(where, bool) else node in where
 
     def ruleset(self, node: str) -> str:
-        """The nftables ruleset of a node; empty: none."""
+        """Return the nftables ruleset of a node; empty: none."""
         return self.nft if isinstance(self.nft, str) else self.nft.get(node, "")
 
 
@@ -71,7 +71,7 @@ FLAGS = ("own_name_loopback", "second_net", "decoy", "noisy_bashrc", "no_rsync",
 
 
 def keygen(path: Path, comment: str) -> str:
-    """Make an ed25519 key pair; return the public half's type and key."""
+    """Create an ed25519 key pair; return type and key of the public part."""
     argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
     subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, timeout=30)
     kind, key, _ = path.with_name(path.name + ".pub").read_text().split(maxsplit=2)
@@ -79,7 +79,7 @@ def keygen(path: Path, comment: str) -> str:
 
 
 def prefixes(python: str) -> list[str]:
-    """The directories that a Python needs: its own, and the one its virtualenv was made from."""
+    """Return the directories that a Python needs: its own, and that of the base of its virtualenv."""
     code = "import sys; print(sys.prefix, sys.base_prefix, sep='\\n')"
     done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, timeout=60)
     done.check_returncode()
@@ -88,7 +88,7 @@ def prefixes(python: str) -> list[str]:
 
 
 def write_controller(lab: Path, names: Sequence[str]) -> None:
-    """Write what the controller's side mounts: its /etc/hosts and an empty /run."""
+    """Write what the controller mounts: its /etc/hosts and an empty /run."""
     own = lab / "hosts" / "ctl"
     (own / "run").mkdir(parents=True)
     (own / "etc-hosts").write_text(network.hosts_file(names))
@@ -104,7 +104,7 @@ def write_host(lab: Path, names: Sequence[str], node: str, traps: Traps, python:
     """
     own = lab / "hosts" / node
     own.mkdir(parents=True)
-    home = lab / "shared-home" if traps.sprung("shared_home", node) else own / "home"
+    home = lab / "shared-home" if traps.is_set("shared_home", node) else own / "home"
     private = {HOME: home, "/tmp": own / "tmp", "/var/tmp": own / "var-tmp", "/run": own / "run"}
     for target, source in private.items():
         source.mkdir(exist_ok=True)
@@ -113,7 +113,7 @@ def write_host(lab: Path, names: Sequence[str], node: str, traps: Traps, python:
 
     (home / ".ssh").mkdir(mode=0o700, exist_ok=True)
     shutil.copyfile(lab / "id_ed25519.pub", home / ".ssh" / "authorized_keys")
-    if traps.sprung("noisy_bashrc", node):
+    if traps.is_set("noisy_bashrc", node):
         (home / ".bashrc").write_text(NOISY_BASHRC)
 
     (own / "etc-ssh").mkdir()
@@ -121,10 +121,10 @@ def write_host(lab: Path, names: Sequence[str], node: str, traps: Traps, python:
     key = keygen(own / "etc-ssh" / "ssh_host_ed25519_key", f"root@{node}")
     files = {
         "/etc/hosts": network.hosts_file(
-            names, own_name_loopback=node if traps.sprung("own_name_loopback", node) else None
+            names, own_name_loopback=node if traps.is_set("own_name_loopback", node) else None
         ),
         "/etc/hostname": node + "\n",
-        # Without PAM, sshd refuses a root whose password is locked with "!", as Ubuntu has it.
+        # Without PAM, sshd refuses a root with a password locked by "!", as on Ubuntu.
         "/etc/shadow": "root:*:19000:0:99999:7:::\n",
     }
     binds = [[str(own / "etc-ssh"), "/etc/ssh"]]
@@ -135,25 +135,25 @@ def write_host(lab: Path, names: Sequence[str], node: str, traps: Traps, python:
         if Path(target).exists():
             binds.append([str(source), target])
 
-    # A Python under a directory that this host has its own of is carried over into that one.
+    # A Python inside a directory that is private to the host is mounted into that.
     for prefix in python:
         for target, source in private.items():
             if Path(prefix).is_relative_to(target):
                 place = source / Path(prefix).relative_to(target)
                 place.mkdir(parents=True, exist_ok=True)
                 binds.append([prefix, str(place)])
-    # The mount that hides the lab's own directory, source of all the others, comes last.
+    # The mount that hides the directory of the lab, the source of all others, comes last.
     for target in sorted(private, key=lambda target: lab.is_relative_to(target)):
         binds.append([str(private[target]), target])
 
-    overlays = _hide(own / "hidden", "rsync") if traps.sprung("no_rsync", node) else []
+    overlays = _hide(own / "hidden", "rsync") if traps.is_set("no_rsync", node) else []
     spec = Spec(node, binds=binds, overlays=overlays, private=list(private), sshd=True)
     (own / "host.json").write_text(json.dumps(spec._asdict()))
     return key
 
 
 def _hide(upper: Path, program: str) -> list[list[str]]:
-    """Overlays under which a program is not there at all: a 0/0 device hides the name below it."""
+    """Return overlays that hide a program: a 0/0 device hides the file of its name."""
     overlays = []
     for place in dict.fromkeys(os.path.realpath(place) for place in PATH.split(":")):
         if Path(place, program).exists():
@@ -165,7 +165,7 @@ def _hide(upper: Path, program: str) -> list[list[str]]:
 
 
 def write_login(lab: Path, keys: Mapping[str, str], python: str) -> None:
-    """Write hosts.yaml, known_hosts, ssh_config and the controller's home; keys are by node."""
+    """Write hosts.yaml, known_hosts, ssh_config and the home of the controller; `keys` are by node."""
     addresses = {node: network.address(index) for index, node in enumerate(keys)}
     known = "".join(f"{node},{addresses[node]} {key}\n" for node, key in keys.items())
     (lab / "known_hosts").write_text(known)
@@ -178,7 +178,7 @@ def write_login(lab: Path, keys: Mapping[str, str], python: str) -> None:
         shutil.copy(lab / key, ssh / key)
 
     (lab / "ssh_config").write_text(
-        "# For programs that run OpenSSH's ssh, which does not ask $HOME: ssh -F this-file\n"
+        "# For programs that run OpenSSH's ssh, which ignores $HOME: ssh -F this-file\n"
         "Host *\n"
         "  User root\n"
         f"  IdentityFile {lab}/id_ed25519\n"

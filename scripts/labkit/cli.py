@@ -1,4 +1,4 @@
-"""The command line of the lab: parse, call one function of `labkit.life`, say what came of it."""
+"""The command line of the lab: parse, call one function of `labkit.life`, print the result."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from labkit import life, processes
 from labkit.lab import LabError
 
 DESCRIPTION = """\
-A cluster in a box. N hosts with real OpenSSH, each in namespaces of its own, and a controller's
-side (`ctl`) whose network has no way out of the box. Needs root.
+A test cluster: N hosts with real OpenSSH, each in its own namespaces, and a controller (`ctl`)
+whose network is isolated from this machine's. Needs root.
 
-Hosts can be given what real ones do to people: `scripts/lab up --help` lists the traps.
+Hosts can have the problems of real ones: `scripts/lab up --help` lists these traps.
 """
 
 TRAPS = {
-    "own_name_loopback": "a node's own name is 127.0.1.1, as on Debian, and no peer's name resolves",
-    "second_net": "a second interface eth1 in 198.19.0.0/24, where the controller is not",
+    "own_name_loopback": "a node's own name is 127.0.1.1, as on Debian, and no other name resolves",
+    "second_net": "a second interface eth1 in 198.19.0.0/24, without the controller",
     "decoy": "an interface docker0 with 172.17.0.1/16, the same on every node",
-    "noisy_bashrc": "non-interactive shells greet on stdout and stderr",
-    "no_rsync": "there is no rsync",
-    "shared_home": "the nodes' home directory is one and the same",
+    "noisy_bashrc": "non-interactive shells print a greeting on stdout and stderr",
+    "no_rsync": "rsync is not installed",
+    "shared_home": "all nodes have the same home directory",
 }
 
 EXAMPLES = """\
@@ -40,7 +40,7 @@ examples:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command; return the exit code: 2 when the lab says no."""
+    """Run one command; return the exit code: 2 if the lab refuses."""
     options = _parser().parse_args(argv)
     try:
         if reason := life.missing():
@@ -60,14 +60,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="scripts/lab", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=layout
     )
     named = argparse.ArgumentParser(add_help=False)
-    named.add_argument("--name", default="lab", help="the lab's name (default: lab)")
+    named.add_argument("--name", default="lab", help="name of the lab (default: lab)")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    up = commands.add_parser("up", parents=[named], help="bring a lab up")
+    up = commands.add_parser("up", parents=[named], help="start a lab")
     up.set_defaults(call=_up)
-    up.add_argument("n", type=int, metavar="N", help="how many hosts: node0, node1, ...")
+    up.add_argument("n", type=int, metavar="N", help="number of hosts: node0, node1, ...")
     up.add_argument("--dir", type=Path, help="its directory (default: /tmp/orch-lab-NAME)")
-    up.add_argument("--python", help="the Python that the inventory names (default: this one)")
+    up.add_argument("--python", help="the Python in the inventory (default: this one)")
     traps = up.add_argument_group("traps, on every node")
     for flag, text in TRAPS.items():
         traps.add_argument(f"--{flag.replace('_', '-')}", action="store_true", help=text)
@@ -76,26 +76,26 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="[NODE=]FILE",
-        help="load this nftables ruleset in every node, or in one; again for another",
+        help="load this nftables ruleset in every node, or in one; may be repeated",
     )
     traps.add_argument(
         "--trap",
         action="append",
         default=[],
         metavar="NODE:TRAP",
-        help="one of these on one node only, as in node1:no-rsync; again for another",
+        help="set a trap on one node only, such as node1:no-rsync; may be repeated",
     )
 
-    down = commands.add_parser("down", parents=[named], help="end a lab; nothing is left of it")
+    down = commands.add_parser("down", parents=[named], help="stop a lab and remove its files")
     down.set_defaults(call=_down)
-    down.add_argument("--dir", type=Path, help="its directory, if it has one of its own")
+    down.add_argument("--dir", type=Path, help="its directory, if not the default")
 
     run = commands.add_parser("exec", parents=[named], help="run a command inside a lab")
     run.set_defaults(call=_exec)
-    run.add_argument("node", help="where: node0, node1, ..., or ctl")
+    run.add_argument("node", help="node0, node1, ..., or ctl")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD...")
 
-    status = commands.add_parser("status", help="list the labs that are up")
+    status = commands.add_parser("status", help="list the running labs")
     status.set_defaults(call=_status)
     return parser
 
@@ -110,14 +110,14 @@ def _up(options: argparse.Namespace) -> int:
 
 
 def _traps(options: argparse.Namespace) -> dict[str, Any]:
-    """The keywords of `life.up` that say which traps are set where."""
+    """Return the arguments of `life.up` for the traps."""
     traps: dict[str, Any] = {flag: getattr(options, flag) for flag in TRAPS}
     for text in options.trap:
         node, _, trap = text.partition(":")
         flag = trap.replace("-", "_")
         if flag not in TRAPS:
             known = ", ".join(flag.replace("_", "-") for flag in TRAPS)
-            raise LabError(f"--trap {text}: give NODE:TRAP, a trap being one of {known}")
+            raise LabError(f"--trap {text}: not NODE:TRAP with a trap of {known}")
         if traps[flag] is not True:
             traps[flag] = {node, *(traps[flag] or ())}
     rulesets = {}
@@ -139,12 +139,12 @@ def _down(options: argparse.Namespace) -> int:
 
 
 def _exec(options: argparse.Namespace) -> int:
-    """Be the command as far as its caller can tell: its signals, its exit code."""
+    """Behave like the command to the caller: pass on signals, and exit with its code."""
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
-        raise LabError("exec: say what to run, as in: scripts/lab exec node0 -- hostname")
+        raise LabError("exec: no command: scripts/lab exec node0 -- hostname")
     process = life.find(options.name).popen(command, node=options.node)
-    # Of a terminal's Ctrl-C the command has its own copy.
+    # The command gets Ctrl-C from the terminal itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: process.send_signal(received))

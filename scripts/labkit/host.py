@@ -1,10 +1,10 @@
-"""Process 1 of a host of a lab: make its mounts, keep its sshd, reap what is orphaned.
+"""Process 1 of a host of a lab: create its mounts, keep its sshd, reap orphans.
 
-Started as `python -m labkit.host LAB DIRECTORY NODE`; those words are how a lab's hosts are found
-again. It moves to new namespaces and, when all is mounted, prints the process id of the host's
-process 1 as this machine sees it. When process 1 ends, the kernel ends every process of the host with it.
+Started as `python -m labkit.host LAB DIRECTORY NODE`, by which the hosts of a lab are found later. It moves
+to new namespaces and, when everything is mounted, prints the id of process 1 of the host in this machine's
+PID namespace. When process 1 ends, the kernel ends all processes of the host.
 
-SIGHUP restarts sshd. An sshd that dies stays dead, and the host lives on.
+SIGHUP restarts sshd. An sshd that dies is not restarted, and the host keeps running.
 """
 
 from __future__ import annotations
@@ -24,19 +24,17 @@ NAMESPACES = kernel.NEW_MOUNT | kernel.NEW_UTS | kernel.NEW_IPC | kernel.NEW_PID
 
 
 class Spec(NamedTuple):
-    """How a host differs from the machine that it runs on."""
+    """How a host differs from this machine."""
 
     hostname: str
-    binds: list[list[str]]  # [source, target], in this order; targets exist
-    overlays: list[list[str]]  # [upper, target]: what `upper` has hides what `target` has
-    private: list[
-        str
-    ]  # everything but these is read-only; empty: everything is as writable as here
+    binds: list[list[str]]  # [source, target], in this order; the targets exist
+    overlays: list[list[str]]  # [upper, target]: the content of `upper` hides that of `target`
+    private: list[str]  # everything else is read-only; empty: everything is writable as here
     sshd: bool
 
 
 def main(directory: Path) -> None:
-    """Become the host described in `directory`/host.json; returns only in the parent."""
+    """Become the host that `directory`/host.json describes; returns only in the parent."""
     spec = Spec(**json.loads((directory / "host.json").read_text()))
     sshd_log = None
     if spec.sshd:
@@ -61,7 +59,7 @@ def main(directory: Path) -> None:
 
 
 def make_mounts(spec: Spec) -> None:
-    """Give this mount namespace the host's own files, /proc, /sys, terminals and shared memory."""
+    """Mount the host's own files, /proc, /sys, terminals and shared memory."""
     kernel.mount("none", "/", flags=kernel.PRIVATE | kernel.RECURSIVE)
     for upper, target in spec.overlays:
         kernel.mount("overlay", target, kind="overlay", options=f"lowerdir={upper}:{target}")
@@ -75,12 +73,12 @@ def make_mounts(spec: Spec) -> None:
         terminals = "newinstance,gid=5,mode=620,ptmxmode=666"
         kernel.mount("devpts", "/dev/pts", kind="devpts", options=terminals)
     kernel.mount("proc", "/proc", kind="proc", flags=kernel.NO_SUID_DEV_EXEC)
-    # A new sysfs shows this network namespace's interfaces; the machine's shows the machine's.
+    # A new sysfs has the interfaces of this network namespace, not those of the machine.
     kernel.mount("sysfs", "/sys", kind="sysfs", flags=kernel.NO_SUID_DEV_EXEC)
 
 
 def supervise(sshd_log: int | None) -> None:
-    """Keep sshd (its log is an open file; None: no sshd) and reap, until killed."""
+    """Keep sshd (its log is an open file; None: no sshd), and reap, until killed."""
     signals = {signal.SIGCHLD, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     sshd = start_sshd(sshd_log) if sshd_log is not None else None
@@ -108,7 +106,7 @@ def start_sshd(log: int) -> int:
 
 
 def reap() -> set[int]:
-    """Take the exit statuses of all children that ended; return their process ids."""
+    """Reap all children that have ended; return their process ids."""
     ended: set[int] = set()
     while True:
         try:

@@ -1,6 +1,6 @@
-"""Namespace and mount calls of Linux that Python 3.11 does not offer, by ctypes.
+"""Namespace and mount calls of Linux that Python 3.11 does not have, by ctypes.
 
-Every function raises OSError naming what it was about.
+Every function raises OSError with the object it was for.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Of linux/sched.h.
+# From linux/sched.h.
 NEW_MOUNT = 0x00020000
 NEW_UTS = 0x04000000
 NEW_IPC = 0x08000000
 NEW_PID = 0x20000000
 NEW_NET = 0x40000000
 
-# Of linux/mount.h.
+# From linux/mount.h.
 BIND = 0x1000
 RECURSIVE = 0x4000
 PRIVATE = 0x40000
 NO_SUID_DEV_EXEC = 0x2 | 0x4 | 0x8
 
-_MOUNT_SETATTR = 442  # one number on all architectures; Linux 5.12 and later
+_MOUNT_SETATTR = 442  # on all architectures; Linux 5.12 and later
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
 _ATTR_READ_ONLY = 0x1
@@ -55,9 +55,10 @@ def unshare(kinds: int) -> None:
 
 @contextmanager
 def joined(namespace: str, own: str, kind: int) -> Iterator[None]:
-    """The calling thread in the namespace at path `namespace`; back in the one at `own` after.
+    """Move the calling thread to the namespace at path `namespace`, and back to the one at `own`
+    afterwards.
 
-    Of NEW_PID it is the thread's coming children that are inside, never the thread itself.
+    With NEW_PID, only children of the thread are inside, not the thread itself.
     """
     back = os.open(own, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -69,7 +70,7 @@ def joined(namespace: str, own: str, kind: int) -> Iterator[None]:
         try:
             yield
         finally:
-            _check(_libc.setns(back, kind), f"cannot go back to {own}")
+            _check(_libc.setns(back, kind), f"cannot return to {own}")
     finally:
         os.close(back)
 
@@ -77,7 +78,7 @@ def joined(namespace: str, own: str, kind: int) -> Iterator[None]:
 def mount(
     source: str, target: str, *, kind: str | None = None, flags: int = 0, options: str | None = None
 ) -> None:
-    """mount(2)."""
+    """Call mount(2)."""
     result = _libc.mount(
         os.fsencode(source),
         os.fsencode(target),
@@ -89,7 +90,7 @@ def mount(
 
 
 def set_read_only(target: str, *, recursive: bool) -> None:
-    """Make the mount at `target`, or all mounts from there on down, read-only in this namespace."""
+    """Make the mount at `target`, or all mounts below it, read-only in this namespace."""
     _set_attributes(target, _MountAttr(set=_ATTR_READ_ONLY), _AT_RECURSIVE if recursive else 0)
 
 

@@ -1,7 +1,7 @@
-"""A lab as a value: run commands in its hosts, look at them, do them harm.
+"""A running lab: run commands in its hosts, inspect them, break them.
 
-Hosts share this machine's files read-only; home, /tmp, /var/tmp, /run and /dev/shm are their own.
-The controller's side, `ctl`, has this machine's files as they are, and a network of its own.
+Hosts share this machine's files read-only, with their own home, /tmp, /var/tmp, /run and /dev/shm. The
+controller, `ctl`, has this machine's files as they are, and a separate network.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from weakref import WeakSet
 
 from labkit import build, kernel, network, processes
 
-START_WAIT = 60.0
-END_WAIT = 30.0
-# What sshd's listening process calls itself, as against one that serves a login.
+START_TIMEOUT = 60.0
+END_TIMEOUT = 30.0
+# The title of the listening process of sshd, unlike those that serve a login.
 LISTENER = "sshd: /usr/sbin/sshd -D -e [listener]"
 
-# What was started in labs from here: must be reaped here before a PID namespace can end.
+# Processes started in labs: they must be reaped here before a PID namespace can end.
 _children: WeakSet[subprocess.Popen[bytes]] = WeakSet()
 
 
 class LabError(Exception):
-    """The lab cannot do what was asked; one line says why."""
+    """The lab cannot do what was requested; the reason in one line."""
 
 
 @dataclass(eq=False)
 class Lab:
-    """A running lab. `pids` are the processes 1 of its hosts, and of `ctl`, as seen from here."""
+    """A running lab. `pids` are the ids of process 1 of its hosts, and of `ctl`, on this machine."""
 
     name: str
     dir: Path
@@ -44,26 +44,26 @@ class Lab:
 
     @property
     def inventory(self) -> Path:
-        """An inventory of all the hosts."""
+        """The inventory of all hosts."""
         return self.dir / "hosts.yaml"
 
     @property
     def home(self) -> Path:
-        """The home directory of a controller: its .ssh has the key and knows the hosts."""
+        """The home directory of the controller: its .ssh has the key and the host keys."""
         return self.dir / "home"
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment of a controller's command; nothing of the caller's but PATH and TERM."""
+        """The environment of commands on the controller; only PATH and TERM are from the caller."""
         path = [str(Path(sys.executable).parent), os.environ.get("PATH", ""), build.PATH]
         return _environment(str(self.home), os.pathsep.join(filter(None, path)))
 
     def address(self, node: str) -> str:
-        """The address of a node, or of `ctl`, on the network that joins them."""
+        """Return the address of a node, or of `ctl`, on their common network."""
         return network.address(-1 if node == "ctl" else self._index(node))
 
     def files(self, node: str) -> Path:
-        """A node's own files as seen from here: home/, tmp/, run/, sshd.log."""
+        """Return the path of a node's own files on this machine: home/, tmp/, run/, sshd.log."""
         return self.dir / "hosts" / node
 
     def run(
@@ -76,7 +76,7 @@ class Lab:
         env: Mapping[str, str] | None = None,
         cwd: str | Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command inside and wait for it; output is UTF-8, bytes that are not are escaped.
+        """Run a command in the lab and wait for it; output is decoded as UTF-8 with surrogateescape.
 
         `env` is added to the usual environment. Raises subprocess.TimeoutExpired.
         """
@@ -103,15 +103,15 @@ class Lab:
         cwd: str | Path | None = None,
         **options: Any,
     ) -> subprocess.Popen[bytes]:
-        """Start a command inside; signals sent to it reach the command itself.
+        """Start a command in the lab; signals sent to it reach the command itself.
 
-        `options` are those of subprocess.Popen for bytes. `cwd` is a path inside: on a node the
-        home directory unless given, for `ctl` the caller's own.
+        `options` are those of subprocess.Popen for bytes. `cwd` is a path in the lab: by default the home
+        directory on a node, and the caller's own on `ctl`.
         """
         pid = self.pid(node)
         usual = self.env if node == "ctl" else _environment(build.HOME, build.PATH)
         place = cwd or (Path.cwd() if node == "ctl" else build.HOME)
-        # nsenter and env both become what they start, so that the process stays the same.
+        # nsenter and env replace themselves by the command, so that the process stays the same.
         enter = ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net"]
         command = [*enter, "env", f"--chdir={place}", *map(str, argv)]
         with kernel.joined(f"/proc/{pid}/ns/pid", "/proc/thread-self/ns/pid", kernel.NEW_PID):
@@ -120,40 +120,40 @@ class Lab:
         return process
 
     def processes(self, node: str) -> list[processes.Process]:
-        """Every process of a node, its process 1 too; none of a node that has vanished."""
+        """Return all processes of a node, with process 1; none of a node that has vanished."""
         pid = self._alive(node)
         return [] if pid is None else processes.same_namespace(pid, "pid")
 
     def vanish(self, node: str) -> None:
-        """Pull a node's plug: all its processes end at once, and its peers hear just silence."""
+        """Unplug a node: all its processes end at once, and its peers get no answer."""
         pid = self.pid(node)
-        # First the link: ending processes say farewell on their connections.
+        # First the link: processes that end would close their connections.
         network.configure(self.pid("ctl"), network.unplug_commands(self._index(node)))
         kill([init for init in processes.inits(self.name) if init.pid == pid])
 
     def restart_sshd(self, node: str) -> None:
-        """Start a node's sshd again, or again when it died; open logins continue."""
+        """Restart the sshd of a node, or start it if it died; open logins are kept."""
         before = self.sshd_pid(node)
         os.kill(self.pid(node), signal.SIGHUP)
         self.wait_for_sshd(node, other_than=before)
 
     def sshd_pid(self, node: str) -> str:
-        """The id of a node's sshd as the node sees it; empty when none ever listened."""
+        """Return the id of the sshd of a node in its PID namespace; empty if none ever listened."""
         with suppress(FileNotFoundError):
             return (self.files(node) / "run" / "sshd.pid").read_text().strip()
         return ""
 
     def wait_for_sshd(self, node: str, *, other_than: str = "") -> None:
-        """Wait until a node's sshd, not the one with id `other_than`, listens."""
-        # sshd writes its id when it listens, not before.
-        deadline = time.monotonic() + START_WAIT
+        """Wait until an sshd of a node listens that does not have the id `other_than`."""
+        # sshd writes its id once it listens.
+        deadline = time.monotonic() + START_TIMEOUT
         while self.sshd_pid(node) in ("", other_than):
             if self._alive(node) is None or time.monotonic() > deadline:
-                raise LabError(f"sshd of {node} does not listen: {last_words(self.files(node))}")
+                raise LabError(f"sshd of {node} does not listen: {last_line(self.files(node))}")
             time.sleep(0.005)
 
     def state(self, node: str) -> str:
-        """Say how a node is, in two or three words."""
+        """Return the state of a node in a few words."""
         found = self.processes(node)
         if not found or node == "ctl":
             return "up" if found else "vanished"
@@ -162,16 +162,16 @@ class Lab:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """The calling thread in the controller's network, so that its sockets are made there.
+        """Move the calling thread to the network of the controller, so that it creates sockets there.
 
-        Only the network: files and names stay this machine's, so connect to addresses. A thread
-        that is started meanwhile is in the lab for good.
+        Files and names stay those of this machine, so connect to addresses. A thread that is started
+        meanwhile stays in the lab.
         """
         with network.joined(self.pid("ctl")):
             yield
 
     def pid(self, node: str) -> int:
-        """The id of a node's process 1 as seen from here; LabError when it has vanished."""
+        """Return the id of process 1 of a node on this machine. Raises LabError if it has vanished."""
         if node not in self.pids:
             raise LabError(f"lab {self.name} has no node {node}: it has {', '.join(self.pids)}")
         pid = self._alive(node)
@@ -188,29 +188,29 @@ class Lab:
 
 
 def kill(inits: Sequence[processes.Init]) -> None:
-    """Kill processes 1 and wait for the end of all that runs in their hosts."""
+    """Kill process 1 of hosts, and wait for the end of all their processes."""
 
     def reap() -> None:
         for child in list(_children):
             child.poll()
 
-    if left := processes.kill(inits, wait=END_WAIT, meanwhile=reap):
+    if left := processes.kill(inits, wait=END_TIMEOUT, meanwhile=reap):
         names = ", ".join(init.node for init in left)
-        raise LabError(f"{names} did not end in {END_WAIT:.0f} s")
+        raise LabError(f"{names} did not end in {END_TIMEOUT:.0f} s")
 
 
-def last_words(files: Path) -> str:
-    """The last line that a host's process 1 or its sshd wrote."""
+def last_line(files: Path) -> str:
+    """Return the last line in the logs of process 1 or sshd of a host."""
     for log in ("host.log", "sshd.log"):
         with suppress(FileNotFoundError):
             lines = (files / log).read_text(errors="replace").strip().splitlines()
             if lines:
                 return lines[-1]
-    return "it left no word"
+    return "its logs are empty"
 
 
 def _environment(home: str, path: str) -> dict[str, str]:
-    """What a login gives a command."""
+    """Return the environment that a login has."""
     return {
         "HOME": home,
         "PATH": path,

@@ -1,4 +1,4 @@
-"""The life of a lab: bring one up, find it again, take it down.
+"""Start a lab, find it again, stop it.
 
 lab = up(3, "demo", own_name_loopback=True)
 lab.run(["ssh", "-F", str(lab.dir / "ssh_config"), "node1", "hostname"]).stdout  # "node1\\n"
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from labkit import build, network, processes
 from labkit.build import Traps, Where
-from labkit.lab import START_WAIT, Lab, LabError, kill, last_words
+from labkit.lab import START_TIMEOUT, Lab, LabError, kill, last_line
 
 _TOOLS = {
     "ip": "iproute2",
@@ -33,11 +33,11 @@ _SCRIPTS = Path(__file__).parent.parent
 
 
 def missing() -> str | None:
-    """Why there can be no lab on this machine, in one line; None when there can."""
+    """Return why a lab cannot run on this machine, in one line; None if it can."""
     if sys.platform != "linux":
         return "the lab needs Linux"
     if os.geteuid() != 0:
-        return "the lab needs root: it makes network, mount and PID namespaces"
+        return "the lab needs root: it creates network, mount and PID namespaces"
     path = os.pathsep.join([os.environ.get("PATH", ""), build.PATH])
     absent = [tool for tool in _TOOLS if shutil.which(tool, path=path) is None]
     if absent:
@@ -60,10 +60,10 @@ def up(
     shared_home: Where = False,
     nft: str | Mapping[str, str] = "",
 ) -> Lab:
-    """Bring up `n` hosts, node0 and so on; traps are those of `Traps`.
+    """Start `n` hosts, node0 and so on; traps are those of `Traps`.
 
-    `python` is what the inventory names, this one unless given. Raises LabError; then nothing is
-    left.
+    `python` is the one in the inventory, by default this one. Raises LabError, and then leaves nothing
+    behind.
     """
     traps = Traps(
         own_name_loopback=own_name_loopback,
@@ -80,34 +80,32 @@ def up(
     try:
         place.mkdir(mode=0o700, parents=True)
     except FileExistsError:
-        raise LabError(
-            f"{place} exists: take it down with scripts/lab down --name {name}"
-        ) from None
+        raise LabError(f"{place} exists: remove it with scripts/lab down --name {name}") from None
     try:
         return _up(Lab(name, place, nodes, {}), traps, python or sys.executable)
     except BaseException as error:
         down(name, dir=place)
         if isinstance(error, (OSError, network.NetworkError, subprocess.SubprocessError)):
-            raise LabError(f"cannot bring up lab {name}: {error}") from error
+            raise LabError(f"cannot start lab {name}: {error}") from error
         raise
 
 
 def _refuse(n: int, name: str, place: Path, nodes: Sequence[str], traps: Traps) -> None:
-    """Raise LabError for what cannot be."""
+    """Raise LabError for invalid arguments."""
     if reason := missing():
         raise LabError(reason)
     if not 1 <= n <= network.MAX_HOSTS:
         raise LabError(f"a lab has 1 to {network.MAX_HOSTS} hosts, not {n}")
     if not re.fullmatch("[a-z0-9][a-z0-9-]*", name):
-        raise LabError(f"a lab's name is of lower-case letters, digits and hyphens, not {name!r}")
-    if not re.fullmatch("[A-Za-z0-9/._-]+", str(place)):
         raise LabError(
-            f"a lab's directory has a plain path (letters, digits, / . _ -), not {place}"
+            f"the name of a lab has lower-case letters, digits and hyphens only, not {name!r}"
         )
+    if not re.fullmatch("[A-Za-z0-9/._-]+", str(place)):
+        raise LabError(f"the directory of a lab has letters, digits, / . _ - only, not {place}")
     if unknown := traps.names() - set(nodes):
         raise LabError(f"no such node: {', '.join(sorted(unknown))}")
     if processes.inits(name):
-        raise LabError(f"lab {name} is up: take it down with scripts/lab down --name {name}")
+        raise LabError(f"lab {name} is running: stop it with scripts/lab down --name {name}")
 
 
 def _up(lab: Lab, traps: Traps, python: str) -> Lab:
@@ -119,10 +117,10 @@ def _up(lab: Lab, traps: Traps, python: str) -> Lab:
     def start(node: str) -> str:
         return build.write_host(lab.dir, lab.nodes, node, traps, prefixes)
 
-    seconds = [traps.sprung("second_net", node) for node in lab.nodes]
+    seconds = [traps.is_set("second_net", node) for node in lab.nodes]
 
     def connect(node: str) -> None:
-        decoy = traps.sprung("decoy", node)
+        decoy = traps.is_set("decoy", node)
         commands = network.host_commands(lab.nodes.index(node), seconds, decoy=decoy)
         network.configure(lab.pids[node], commands, ruleset=traps.ruleset(node))
 
@@ -144,7 +142,7 @@ def _up(lab: Lab, traps: Traps, python: str) -> Lab:
 
 
 def _start_host(lab: Lab, node: str) -> int:
-    """Start a host's process 1; return its id once all its mounts are made."""
+    """Start process 1 of a host; return its id once everything is mounted."""
     argv = [sys.executable, "-E", "-s", "-S", "-m", "labkit.host", lab.name, str(lab.dir), node]
     with (lab.files(node) / "host.log").open("wb") as log:
         done = subprocess.run(
@@ -153,44 +151,44 @@ def _start_host(lab: Lab, node: str) -> int:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
-            timeout=START_WAIT,
+            timeout=START_TIMEOUT,
             start_new_session=True,
         )
     if not done.stdout:
-        raise LabError(f"{node} does not start: {last_words(lab.files(node))}")
+        raise LabError(f"{node} does not start: {last_line(lab.files(node))}")
     return int(done.stdout)
 
 
 def find(name: str) -> Lab:
-    """The running lab of a name; LabError when there is none."""
+    """Return the running lab with a name. Raises LabError if there is none."""
     for init in processes.inits(name):
         try:
             known = json.loads((init.directory / "lab.json").read_text())
         except FileNotFoundError:
             raise LabError(f"{init.directory} is gone: scripts/lab down --name {name}") from None
         return Lab(name, init.directory, known["nodes"], known["pids"])
-    raise LabError(f"no lab {name} is up: bring it up with scripts/lab up N --name {name}")
+    raise LabError(f"lab {name} is not running: start it with scripts/lab up N --name {name}")
 
 
 def down(name: str, *, dir: Path | None = None) -> bool:  # noqa: A002 - the option's name
-    """End a lab, whatever is left of it; return whether there was anything.
+    """Stop a lab, or what is left of it; return whether there was anything.
 
-    `dir` is needed only where a lab of a directory of its own has no process left.
+    `dir` is needed only for a lab in another directory that has no process left.
     """
     ended = _end(name)
     places = {(dir or default_directory(name)).absolute(), *ended}
     there = [place for place in places if place.exists()]
     for place in there:
         if not (place / "lab.json").exists() and any(place.iterdir()):
-            raise LabError(f"{place} is not a lab's directory: left alone")
+            raise LabError(f"{place} is not the directory of a lab: not removed")
         shutil.rmtree(place)
-    # A host that an interrupted `up` was just starting: none can start without its files.
+    # A host that an interrupted `up` was starting: without its files, no other can start.
     _end(name)
     return bool(ended or there)
 
 
 def _end(name: str) -> set[Path]:
-    """Kill all hosts of a lab until there are none; return the directories that they had."""
+    """Kill the hosts of a lab until there are none; return their directories."""
     places: set[Path] = set()
     while inits := processes.inits(name):
         places |= {init.directory for init in inits}
@@ -199,7 +197,7 @@ def _end(name: str) -> set[Path]:
 
 
 def default_directory(name: str) -> Path:
-    """Where a lab keeps its files by default."""
+    """Return the default directory of a lab."""
     return Path("/tmp") / f"orch-lab-{name}"
 
 

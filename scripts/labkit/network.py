@@ -1,8 +1,8 @@
-"""The network of a lab: addresses, names, and the `ip` commands that make the links.
+"""The network of a lab: addresses, names, and the `ip` commands that create the links.
 
-All of it stands in the lab's own network namespaces. The bridge is in the controller's, which has
-no default route; this machine's own interfaces are in no lab's sight, so every lab uses the same
-addresses, of the block that RFC 2544 sets aside for measurements.
+Everything is in the network namespaces of the lab. The bridge is in that of the controller, which has no
+default route. The interfaces of this machine are not visible in a lab, so every lab uses the same
+addresses, from the block that RFC 2544 reserves for benchmarks.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ class NetworkError(Exception):
 
 
 def address(index: int, *, net: int = 0) -> str:
-    """The address of host `index`, or of the controller (-1); net 1 is the second interface."""
+    """Return the address of host `index`, or of the controller (-1); net 1 is the second interface."""
     return f"198.{18 + net}.0.{_FIRST_HOST + index if index >= 0 else 1}"
 
 
 def mac(index: int, *, net: int = 0) -> str:
-    """The hardware address of a host's interface: known in advance, also once it has vanished."""
+    """Return the hardware address of the interface of a host, which is known even once it has vanished."""
     return f"02:00:c6:{0x12 + net:02x}:00:{_FIRST_HOST + index:02x}"
 
 
 def hosts_file(names: Sequence[str], *, own_name_loopback: str | None = None) -> str:
-    """The text of /etc/hosts; the Debian habit knows one's own name only, and as 127.0.1.1."""
+    """Return the text of /etc/hosts; as on Debian, it may have only the own name, as 127.0.1.1."""
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
     if own_name_loopback is not None:
         lines.append(f"127.0.1.1 {own_name_loopback}")
@@ -44,10 +44,10 @@ def hosts_file(names: Sequence[str], *, own_name_loopback: str | None = None) ->
 
 
 def controller_commands(links: Sequence[tuple[str, int, bool]]) -> list[str]:
-    """What `ip` does in the controller's namespace.
+    """Return the `ip` commands for the namespace of the controller.
 
-    A link is a host's name, the process id of its process 1, and whether it has a second interface.
-    The interfaces of host `index` are group `index` + 1.
+    A link is the name of a host, the id of its process 1, and whether it has a second interface. The
+    interfaces of host `index` are group `index` + 1.
     """
     commands = [
         "link set lo up",
@@ -67,9 +67,9 @@ def controller_commands(links: Sequence[tuple[str, int, bool]]) -> list[str]:
 
 
 def host_commands(index: int, seconds: Sequence[bool], *, decoy: bool) -> list[str]:
-    """What `ip` does in the namespace of host `index`, once its interfaces are there.
+    """Return the `ip` commands for the namespace of host `index`, once its interfaces exist.
 
-    `seconds` says, of all hosts in order, which have a second interface.
+    `seconds` tells for each host, in order, whether it has a second interface.
     """
     commands = ["link set lo up"]
     for net in range(2 if seconds[index] else 1):
@@ -78,7 +78,7 @@ def host_commands(index: int, seconds: Sequence[bool], *, decoy: bool) -> list[s
         peers = [i for i, second in enumerate(seconds) if i != index and (second or net == 0)]
         commands += _neighbours(f"eth{net}", net=net, indices=peers)
     if decoy:
-        # As Docker has it with one container running: a bridge with a carrier.
+        # As with Docker and one running container: a bridge with a carrier.
         commands += [
             "link add docker0 type bridge",
             f"address add {DECOY}/16 dev docker0",
@@ -91,14 +91,14 @@ def host_commands(index: int, seconds: Sequence[bool], *, decoy: bool) -> list[s
 
 
 def unplug_commands(index: int) -> list[str]:
-    """What `ip` does in the controller's namespace to cut host `index` off."""
+    """Return the `ip` commands for the namespace of the controller that disconnect host `index`."""
     return [f"link set group {index + 1} down"]
 
 
 def _neighbours(device: str, *, net: int, indices: Iterable[int]) -> list[str]:
-    """Fixed neighbours: a host that vanishes is silence.
+    """Return commands for permanent neighbours: a host that vanishes does not answer.
 
-    Looked up again, it would be "no route to host" after three seconds, the easier case.
+    Otherwise the result would be "no route to host" after three seconds, the easier case.
     """
     return [
         f"neighbour add {address(i, net=net)} lladdr {mac(i, net=net)} dev {device} nud permanent"
@@ -115,7 +115,7 @@ def configure(pid: int, commands: Sequence[str], *, ruleset: str = "") -> None:
 
 
 def joined(pid: int) -> AbstractContextManager[None]:
-    """The calling thread, and what it starts, in the network namespace of a process."""
+    """Move the calling thread, and what it starts, to the network namespace of a process."""
     return kernel.joined(f"/proc/{pid}/ns/net", "/proc/thread-self/ns/net", kernel.NEW_NET)
 
 

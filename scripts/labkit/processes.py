@@ -1,4 +1,4 @@
-"""Find a lab's processes in /proc, by what they are: nothing is remembered that could be stale."""
+"""Find the processes of a lab in /proc: no state is kept that could be stale."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Process(NamedTuple):
-    """One process: its id as this machine sees it, its arguments, its environment as in /proc."""
+    """A process: its id on this machine, its arguments, its environment as in /proc."""
 
     pid: int
     argv: list[str]
@@ -20,7 +20,7 @@ class Process(NamedTuple):
 
 
 class Init(NamedTuple):
-    """Process 1 of a host (or of the controller's side, `ctl`)."""
+    """Process 1 of a host, or of the controller (`ctl`)."""
 
     pid: int
     lab: str
@@ -29,7 +29,7 @@ class Init(NamedTuple):
 
 
 def inits(lab: str | None = None) -> list[Init]:
-    """Process 1 of every host of a lab; None: of every lab on this machine."""
+    """Return process 1 of every host of a lab; None: of every lab on this machine."""
     found = []
     for pid in _pids():
         one = init(pid)
@@ -39,7 +39,7 @@ def inits(lab: str | None = None) -> list[Init]:
 
 
 def init(pid: int) -> Init | None:
-    """Whose process 1 a process is, if any."""
+    """Return the process as process 1 of a host, if it is that."""
     argv = _argv(pid)
     if argv[-5:-3] != ["-m", "labkit.host"] or not _is_roots(pid):
         return None
@@ -48,13 +48,13 @@ def init(pid: int) -> Init | None:
 
 
 def same_namespace(pid: int, kind: str) -> list[Process]:
-    """The processes that share a namespace (`pid`, `net`, ...) with process `pid`, by id."""
+    """Return the processes that share a namespace (`pid`, `net`, ...) with process `pid`."""
     ours = namespace(pid, kind)
     return [_process(other) for other in _pids() if ours and namespace(other, kind) == ours]
 
 
 def namespace(pid: int, kind: str) -> str | None:
-    """The identity of a process's namespace, as `net:[4026531840]`; None when it has ended."""
+    """Return the id of a namespace of a process, such as `net:[4026531840]`; None if it has ended."""
     try:
         return str(Path(f"/proc/{pid}/ns/{kind}").readlink())
     except OSError:
@@ -62,11 +62,10 @@ def namespace(pid: int, kind: str) -> str | None:
 
 
 def kill(targets: Iterable[Init], *, wait: float, meanwhile: Callable[[], None]) -> list[Init]:
-    """Kill processes and wait, `wait` seconds at most, until all have ended; return those left.
+    """Kill processes and wait at most `wait` seconds until all have ended; return those that are left.
 
-    The end of a process 1 is the end of its whole PID namespace: the kernel sees to it, but waits
-    for the parents of processes that were sent in from outside to reap them; `meanwhile` is called
-    again and again so that they can.
+    The kernel ends the whole PID namespace with its process 1, but waits until the parents of processes
+    from outside have reaped these; `meanwhile` is called repeatedly for that.
     """
     waiting: dict[int, Init] = {}
     for target in targets:
@@ -75,7 +74,7 @@ def kill(targets: Iterable[Init], *, wait: float, meanwhile: Callable[[], None])
         except ProcessLookupError:
             continue
         waiting[fd] = target
-        # Asked again now that the id cannot be handed to another process.
+        # Checked again, now that the id cannot be reused.
         if init(target.pid) == target:
             signal.pidfd_send_signal(fd, signal.SIGKILL)
     deadline = time.monotonic() + wait
@@ -107,7 +106,7 @@ def _argv(pid: int) -> list[str]:
 
 
 def _is_roots(pid: int) -> bool:
-    """Whether a process is root's: what another user's says of itself is not to be believed."""
+    """Tell whether a process belongs to root: the arguments of others are not trusted."""
     try:
         return Path(f"/proc/{pid}").stat().st_uid == 0
     except FileNotFoundError:
@@ -115,7 +114,7 @@ def _is_roots(pid: int) -> bool:
 
 
 def _read(path: str) -> bytes:
-    """The bytes of a file of /proc; none when the process has ended meanwhile."""
+    """Return the content of a file of /proc; empty if the process has ended."""
     try:
         return Path(path).read_bytes()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""What scripts/environment leaves to Python: which pins an installation needs, and how far pip is.
+"""The parts of scripts/environment in Python: the pins of an installation, and the progress of pip.
 
 Standard library only: it runs before anything is installed.
 """

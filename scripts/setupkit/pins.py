@@ -1,10 +1,10 @@
-"""Print the pinned requirements, with their hashes, of what is to be installed.
+"""Print pinned requirements with their hashes.
 
 usage: python pins.py CONSTRAINTS REQUIREMENT...     these requirements
-       python pins.py CONSTRAINTS --project          orch, what builds it, and its examples
+       python pins.py CONSTRAINTS --project          those of orch, its build, and its examples
        python pins.py CONSTRAINTS --group NAME       a dependency group of pyproject.toml
 
-A requirement without a pin is an error: then the versions and hashes of constraints.txt are out of date.
+A requirement without a pin is an error: constraints.txt is out of date.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-EXTRAS = ("examples", "prepare")  # what the demonstration's environment has beside orch itself
+EXTRAS = ("examples", "prepare")  # of the demonstration's environment
 
 
 def name_of(requirement: str) -> str:
-    """Return the distribution that a requirement is for, in the one spelling of an index."""
+    """Return the normalised name of the distribution of a requirement."""
     return re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", requirement.strip())[0]).lower()
 
 
@@ -31,7 +31,7 @@ def pins(constraints: str) -> dict[str, str]:
 
 
 def needs_of_project(settings: dict[str, Any]) -> Iterator[str]:
-    """Yield what orch needs to be built and to run, with its examples and `orch prepare`."""
+    """Yield the requirements for building and running orch, its examples and `orch prepare`."""
     yield from settings["build-system"]["requires"]
     yield from settings["project"]["dependencies"]
     for extra in EXTRAS:
@@ -39,14 +39,14 @@ def needs_of_project(settings: dict[str, Any]) -> Iterator[str]:
 
 
 def pinned(requirements: Iterable[str], constraints: str) -> Iterator[str]:
-    """Yield the pin of each requirement, once. Raises KeyError with one that has none."""
+    """Yield the pin of each requirement, once. Raises KeyError for one without a pin."""
     known = pins(constraints)
     for name in dict.fromkeys(map(name_of, requirements)):
         yield known[name]
 
 
 def main(constraints: str, *words: str) -> None:
-    """Print the pins that `words` ask for."""
+    """Print the pins that `words` request."""
     text = Path(constraints).read_text(encoding="utf-8")
     requirements: Iterable[str] = words
     if words[0].startswith("--"):
@@ -59,7 +59,8 @@ def main(constraints: str, *words: str) -> None:
         print(*pinned(requirements, text), sep="\n")
     except KeyError as missing:
         sys.exit(
-            f"{constraints} has no version and hash of {missing.args[0]}: its head says how to make it"
+            f"{constraints} has no version and hash of {missing.args[0]}: "
+            "its first lines have the command that updates it"
         )
 
 

@@ -1,6 +1,6 @@
-"""Show how far pip is: reads on stdin what it prints with `--progress-bar raw`, writes to stderr.
+"""Show the progress of pip: read its output with `--progress-bar raw` on stdin, write to stderr.
 
-On a terminal one line that changes; elsewhere a line every few seconds, and none for what is quick.
+On a terminal it is one line that changes; elsewhere a line every few seconds.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TextIO
 
-EVERY = 5.0  # seconds between two lines where lines stay
+INTERVAL = 5.0  # seconds between two lines, without a terminal
 _DOWNLOADING = re.compile(r"\s*Downloading (\S+)")
 _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 _INSTALLING = re.compile(r"Installing collected packages: (.+)")
 
 
 class Progress:
-    """Turns pip's lines into what a person watches."""
+    """Shows the progress in lines of pip."""
 
     def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._out = out
         self._clock = clock
-        self._lasting = not out.isatty()
+        self._is_terminal = out.isatty()
         self._file = ""
-        self._next = clock() + EVERY
+        self._next = clock() + INTERVAL
 
-    def take(self, line: str) -> None:
-        """Take in one line of pip's."""
+    def read(self, line: str) -> None:
+        """Read one line of pip."""
         if found := _DOWNLOADING.match(line):
             self._file = found[1].rsplit("/", 1)[-1]
         elif (found := _PROGRESS.match(line)) and found[1] != "0":
@@ -41,26 +41,26 @@ class Progress:
             self._show(f"installing {count} package{'s' if count > 1 else ''}", at_once=True)
 
     def close(self) -> None:
-        """Leave the terminal's line empty."""
-        if not self._lasting:
+        """Clear the line of the terminal."""
+        if self._is_terminal:
             self._out.write("\r\x1b[K")
             self._out.flush()
 
     def _show(self, text: str, *, at_once: bool = False) -> None:
-        if not self._lasting:
+        if self._is_terminal:
             width = shutil.get_terminal_size().columns
             self._out.write(f"\r  {text}"[:width] + "\x1b[K")
         elif at_once or self._clock() >= self._next:
-            self._next = self._clock() + EVERY
+            self._next = self._clock() + INTERVAL
             self._out.write(f"  {text}\n")
         self._out.flush()
 
 
 def follow(lines: Iterable[str], progress: Progress) -> None:
-    """Show what pip's lines say, to their end."""
+    """Show the progress in pip's lines until their end."""
     try:
         for line in lines:
-            progress.take(line)
+            progress.read(line)
     finally:
         progress.close()
 

@@ -1,4 +1,4 @@
-"""Have a real agent say what it says, and keep that: one file a verb, as it came after the greeting."""
+"""Record the answers of a real agent, without its greeting: one file per verb."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ RANK = {
 
 
 class Recorded:
-    """A channel that remembers what was read of it."""
+    """A channel that keeps what was read from it."""
 
     def __init__(self, channel: ProcessChannel) -> None:
         self._channel = channel
-        self.said = b""
+        self.data = b""
 
     async def readline(self, limit: int = 1 << 20) -> bytes:
         line = await self._channel.readline(limit)
-        self.said += line
+        self.data += line
         return line
 
     async def readexactly(self, n: int) -> bytes:
         data = await self._channel.readexactly(n)
-        self.said += data
+        self.data += data
         return data
 
     def __getattr__(self, name: str) -> Any:
@@ -54,7 +54,7 @@ class RecordedNode(FakeNode):
 
 
 def make_run(home: Path) -> None:
-    """Leave what a run leaves, and a little more."""
+    """Create the files of a run, and a few more."""
     attempt = home / ".local/state/orch/runs/r/n0/attempt-0"
     attempt.mkdir(parents=True)
     (attempt.parent / "status.json").write_text(json.dumps(STATUS))
@@ -66,8 +66,8 @@ def make_run(home: Path) -> None:
 
 
 async def record_all(corpus: Path, home: Path) -> None:
-    """Record each verb in a file of its own below `corpus`."""
-    asked: dict[str, dict[str, Any]] = {
+    """Record each verb in a separate file in `corpus`."""
+    requests: dict[str, dict[str, Any]] = {
         "facts": {},
         "route": {"address": "127.0.0.1"},
         "reserve": {"address": "127.0.0.1", "preferred": 29500, "exact": False},
@@ -84,16 +84,16 @@ async def record_all(corpus: Path, home: Path) -> None:
     make_run(home)
     (home / ".orch-sentinel-r-0").touch()
     corpus.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
-    for verb, arguments in asked.items():
+    for verb, arguments in requests.items():
         node = RecordedNode(HOST)
         agent = await Agent.open(node)
-        greeting = len(node.recorded.said)
+        greeting = len(node.recorded.data)
         if verb == "follow":
             async for _ in agent.follow("r", {}):
                 pass
         else:
             await agent.ask(verb, **arguments)
-        said = node.recorded.said[greeting:].decode()
+        said = node.recorded.data[greeting:].decode()
         for of_here, anywhere in (
             (str(home), "/home/user"),
             (sys.executable, "/usr/bin/python3"),

@@ -1,7 +1,7 @@
-"""Whatever an agent says, its controller ends with a value or an error that names the node.
+"""For any answer of an agent, its controller gets a value or an error that names the node.
 
-Conversations are those of a real agent (`corpus/agent/`, which `ORCH_RECORD=1` rewrites it), changed here
-and there, and lines made up from scratch. They are played to everything that asks an agent.
+Answers are those of a real agent (`corpus/agent/`, which `ORCH_RECORD=1` rewrites) with changes, and random
+lines. They are played to every function that asks an agent.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ CORPUS = Path(__file__).parent / "corpus" / "agent"
 HOST = Host(name="n0", address="198.18.0.1", python=sys.executable)
 
 
-class Said:
-    """A node, and the channel to its agent, that answers what it is asked with `data` and then ends."""
+class Replay:
+    """A node, and the channel to its agent, that answers the first request with `data` and then ends."""
 
     name = "n0"
     host = HOST
@@ -54,7 +54,7 @@ class Said:
         self._reader.feed_data(b'{"hello": {}}\n')
         self._data: bytes | None = data
 
-    async def open(self, script: str) -> Said:
+    async def open(self, script: str) -> Replay:
         return self
 
     async def readline(self, limit: int = 0) -> bytes:
@@ -77,7 +77,7 @@ class Said:
         pass
 
 
-class Closing(Said):
+class ClosingReplay(Replay):
     def close(self) -> None:  # type: ignore[override]
         pass
 
@@ -90,7 +90,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 Use = Callable[[Agent, Path], Awaitable[object]]
 
 
-class Line:
+class Connection:
     is_up = True
     host = HOST
 
@@ -111,11 +111,11 @@ def fleet_of(agent: Agent) -> Fleet:
 
 
 async def follow(agent: Agent, folder: Path) -> None:
-    """Follow until the connection is to be made again, which cannot be."""
+    """Follow until the connection is to be opened again, which fails."""
     record = record_in(folder, plan_of(2), log_limit=1_000_000)
     try:
         node = Follower(
-            record.plan.nodes[0], cast(Any, Line(agent)), record, record.note, lambda: None
+            record.plan.nodes[0], cast(Any, Connection(agent)), record, record.note, lambda: None
         )
         await node.follow()
     finally:
@@ -126,7 +126,7 @@ async def stop(agent: Agent, folder: Path) -> None:
     record = record_in(folder, plan_of(2))
     try:
         plan = record.plan.nodes[0]
-        await Follower(plan, cast(Any, Line(agent)), record, record.note, lambda: None).stop(
+        await Follower(plan, cast(Any, Connection(agent)), record, record.note, lambda: None).stop(
             Stop(StopReason.INTERRUPT), 1.0
         )
     finally:
@@ -137,7 +137,7 @@ async def evidence(agent: Agent, folder: Path) -> NodeEvidence:
     record = record_in(folder, plan_of(2))
     try:
         node = Follower(
-            record.plan.nodes[0], cast(Any, Line(agent)), record, record.note, lambda: None
+            record.plan.nodes[0], cast(Any, Connection(agent)), record, record.note, lambda: None
         )
         return await fetch_evidence(node, rank(0, KILL), 3.0)
     finally:
@@ -147,7 +147,7 @@ async def evidence(agent: Agent, folder: Path) -> NodeEvidence:
 async def start_it(agent: Agent, folder: Path) -> None:
     record = record_in(folder, plan_of(2))
     try:
-        await start(record.plan, [cast(Any, Line(agent))], record.settings)
+        await start(record.plan, [cast(Any, Connection(agent))], record.settings)
     finally:
         record.close()
 
@@ -163,8 +163,8 @@ USES: dict[str, Use] = {
     "enter": lambda agent, _: placement.enter(agent, "/work", {}),
     "compare": lambda agent, _: placement.compare(agent, "r", ""),
     "settle": lambda agent, _: placement.settle(agent, "r", "/work"),
-    "usage": lambda agent, _: _usage(cast(Any, Line(agent)), "r"),
-    "forget": lambda agent, _: _forget(cast(Any, Line(agent)), "r"),
+    "usage": lambda agent, _: _usage(cast(Any, Connection(agent)), "r"),
+    "forget": lambda agent, _: _forget(cast(Any, Connection(agent)), "r"),
     "stacks": lambda agent, _: take_snapshot(agent, "r", "n0", limit=1.0),
     "start": start_it,
     "stop": stop,
@@ -193,7 +193,7 @@ raw = st.one_of(
                      b'{"id": 1, "n": 1.5}', b'{"id": 1, "n": true, "f": "x"}', b'{"id": 1, "n": 1e9}',
                      b'{"id": 1, "ok": ' + b"9" * 5000 + b"}", b'{"id": 1, "ok": 1e999}']),
 )  # fmt: skip
-made_up = st.lists(raw, min_size=1, max_size=5).map(
+random_lines = st.lists(raw, min_size=1, max_size=5).map(
     lambda lines: b"".join(x + b"\n" for x in lines)
 )
 
@@ -205,7 +205,7 @@ def corpus(verb: str) -> list[bytes]:
 
 @st.composite
 def changed(draw: st.DrawFn, verb: str) -> bytes:
-    """A real conversation with one value of one line changed, or some of its bytes."""
+    """Draw the answers of a real agent with one value of one line changed, or some of its bytes."""
     lines = draw(st.sampled_from(corpus(verb))).split(b"\n")
     at = draw(st.integers(0, len(lines) - 1))
     try:
@@ -222,7 +222,7 @@ def changed(draw: st.DrawFn, verb: str) -> bytes:
 
 
 def _change(draw: st.DrawFn, message: Any) -> None:
-    """Put another value somewhere into the message."""
+    """Replace some value in the message."""
     while True:
         keys = list(message) if isinstance(message, dict) else list(range(len(message)))
         if not keys:
@@ -236,7 +236,7 @@ def _change(draw: st.DrawFn, message: Any) -> None:
 
 
 async def play(data: bytes, use: Use, folder: Path) -> None:
-    agent = await Agent.open(cast(Any, Closing(data)))
+    agent = await Agent.open(cast(Any, ClosingReplay(data)))
     try:
         async with asyncio.timeout(20):
             await use(agent, folder)
@@ -247,13 +247,13 @@ async def play(data: bytes, use: Use, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", USES)
-def test_whatever_an_agent_says_ends_with_a_value_or_an_error_of_its_node(
+def test_any_answer_of_an_agent_gives_a_value_or_an_error_of_its_node(
     verb: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     root = tmp_path_factory.mktemp(verb)
     count = 0
 
-    @given(changed(verb) | made_up)
+    @given(changed(verb) | random_lines)
     def try_it(data: bytes) -> None:
         nonlocal count
         count += 1
@@ -263,12 +263,12 @@ def test_whatever_an_agent_says_ends_with_a_value_or_an_error_of_its_node(
 
 
 @pytest.mark.parametrize("verb", USES)
-def test_what_a_real_agent_says_is_understood(verb: str, tmp_path: Path) -> None:
+def test_recorded_answers_of_an_agent_are_parsed(verb: str, tmp_path: Path) -> None:
     (data,) = corpus(verb)
     asyncio.run(play(data, USES[verb], tmp_path))
 
 
-async def test_flood_of_answers_nobody_asked_for_takes_no_memory_and_no_turns(
+async def test_flood_of_unrequested_answers_takes_little_memory_and_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -289,7 +289,7 @@ async def test_flood_of_answers_nobody_asked_for_takes_no_memory_and_no_turns(
         await asyncio.sleep(0.001)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert turns >= 20, "others had their turns"
+    assert turns >= 20, "the event loop was not blocked"
     assert peak < 50_000_000
     await agent.close()
     await node.close()

@@ -1,4 +1,4 @@
-"""Whatever ranks print, `orch diagnose` and the verdict of a run say something of it, and soon."""
+"""For any output of ranks, `orch diagnose` and the verdict of a run are printable, and soon there."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from orchestrator.diagnose import Evidence, Exit, Source
 from orchestrator.remote.reports import ProcessEnd
 from orchestrator.ui.diagnose import DiagnosisView, describe, rows
 from orchestrator.ui.terminal import paint
-from tests.fuzz.harmless import is_harmless
+from tests.fuzz.terminal_safety import is_terminal_safe
 from tests.runs.helpers import ENDED, TERM, plan_of, rank
 
 HERE = Path(__file__).parent
 CORPUS = sorted((HERE / "corpus" / "diagnose").iterdir())
 RECORDED = sorted((HERE.parent / "recorded" / "failures").glob("*/*.txt"))
-SOON = 20.0  # seconds for less than 100 kB, on a machine that others use, too
-_LONGEST = 60_000
+MAX_SECONDS = 20.0  # for less than 100 kB, on a busy machine
+_MAX_BYTES = 60_000
 
 RANKS_OF_JSON = [b"null", b"true", b"-1", b"1e999", b"1" * 400, b"[]", b'"3"', b"3"]
 TIMES = [b"NaN", b"Infinity", b"-Infinity", b"1e308", b"-1", b"9" * 400, b"9" * 5000, b"{}", b"1.5"]
@@ -35,7 +35,7 @@ TEXTS = [b'"\\ud800"', b'"\\u001b[2J"', b'"' + b"n" * 5000 + b'"', b"7", b"[" * 
 
 @st.composite
 def lines_of_json(draw: st.DrawFn) -> bytes:
-    """Draw a line of `--output json` with values that no orch has written."""
+    """Draw a line of `--output json` with values that orch does not write."""
     held = json.dumps(draw(st.text(max_size=60))).encode()
     values = (st.sampled_from(TIMES), st.sampled_from(RANKS_OF_JSON), st.sampled_from(TEXTS))
     t, number, node = (draw(each) for each in values)
@@ -47,7 +47,7 @@ def lines_of_json(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def logs(draw: st.DrawFn) -> bytes:
-    """Draw what real programs printed: cut, put together, repeated, with other bytes in it."""
+    """Draw output of real programs: cut, combined, repeated, with other bytes in it."""
     pieces: list[bytes] = []
     for _ in range(draw(st.integers(1, 3))):
         text = draw(st.sampled_from(RECORDED)).read_bytes()
@@ -61,28 +61,28 @@ def logs(draw: st.DrawFn) -> bytes:
                 piece[at] = byte
         pieces.append(bytes(piece) * draw(st.sampled_from([1, 1, 1, 3, 20])))
         pieces.append(draw(st.one_of(lines_of_json(), st.binary(max_size=40), st.just(b"\n"))))
-    return b"".join(pieces)[:_LONGEST]
+    return b"".join(pieces)[:_MAX_BYTES]
 
 
 def examined(path: Path, source: Source, evidence: Evidence | None = None) -> Examination:
     started = time.monotonic()
     found = examine([Log(source, path, None)], evidence)
-    assert time.monotonic() - started < SOON
+    assert time.monotonic() - started < MAX_SECONDS
     return found
 
 
 def shown(view: DiagnosisView) -> None:
-    """See that the page and the JSON can be written, and obey nobody."""
+    """Check that text and JSON can be written, and are safe for a terminal."""
     for everything in (False, True):
         for row in rows(view, 100, everything=everything):
-            assert is_harmless(paint(row, 100, colour=True))
-    reported = json.dumps(describe(view), indent=2)
-    assert reported.isascii()
-    json.loads(reported, parse_constant=pytest.fail)  # NaN and Infinity are no JSON
+            assert is_terminal_safe(paint(row, 100, colour=True))
+    document = json.dumps(describe(view), indent=2)
+    assert document.isascii()
+    json.loads(document, parse_constant=pytest.fail)  # NaN and Infinity are not JSON
 
 
 def verdict(folder: Path, log: bytes, known: NodeEvidence) -> None:
-    """See that the verdict of a run whose rank printed this can be reported."""
+    """Check the verdict of a run with this output of a rank."""
     file = folder / "n0" / "attempt-0" / "rank-0.err"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(log)
@@ -91,21 +91,21 @@ def verdict(folder: Path, log: bytes, known: NodeEvidence) -> None:
         "n0": NodeState("n0", {0: rank(0, end, 4.0), 1: rank(1, TERM, 5.0)}, ENDED),
         "n1": NodeState("n1", {2: rank(2, TERM, 5.0)}, ENDED),
     }
-    reported = explain(plan_of(2, 1), nodes, FirstFailure("n0", 0, end), folder, known)
+    explained = explain(plan_of(2, 1), nodes, FirstFailure("n0", 0, end), folder, known)
     for text in (
-        reported.error,
-        reported.place,
-        reported.meaning,
-        reported.cause,
-        reported.fix,
-        reported.evidence,
+        explained.error,
+        explained.place,
+        explained.meaning,
+        explained.cause,
+        explained.fix,
+        explained.evidence,
     ):
         assert text.isprintable()
-    assert all(is_harmless(line.encode()) for line in reported.lines)
+    assert all(is_terminal_safe(line.encode()) for line in explained.lines)
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
-def test_a_nasty_log_is_diagnosed(path: Path, tmp_path: Path) -> None:
+def test_log_of_the_corpus_is_diagnosed(path: Path, tmp_path: Path) -> None:
     shown(DiagnosisView(examined(path, Source(path.name))))
     verdict(tmp_path, path.read_bytes(), NodeEvidence())
 
@@ -157,6 +157,6 @@ def test_any_error_file_of_torch_is_read(file: str, tmp_path: Path) -> None:
 @given(
     answer=st.fixed_dictionaries(dict.fromkeys(("error_file", "oom_kills", "kernel", "why"), JSON))
 )
-def test_an_answer_of_a_node_is_taken_or_refused(answer: dict[str, object]) -> None:
-    with suppress(KeyError, TypeError, ValueError):  # what the caller expects of it
+def test_any_answer_of_a_node_is_parsed_or_refused(answer: dict[str, object]) -> None:
+    with suppress(KeyError, TypeError, ValueError):  # the caller handles these
         NodeEvidence.parse(answer)

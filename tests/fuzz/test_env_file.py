@@ -1,4 +1,4 @@
-"""Whatever an --env-file is, it is variables that a process can have, or a UsageError without values."""
+"""Any --env-file gives variables that a process can have, or a UsageError without values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.api.environment import environment_of
 from orchestrator.errors import UsageError
 from orchestrator.util.bounded_read import read_bounded
 
-from .doors import contents, corpus, outcome, strange_things
+from .readers import contents, corpus, outcome, special_files
 
 PIECES = (b"A=", b"\n", b"=", b"export ", b"'", b'"', b"#", b"\r", b"\0", b"\xe2\x80\xa8", b"\xff")
 
@@ -30,12 +30,12 @@ def read(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", corpus("env_file"), ids=lambda file: file.name)
-def test_nasty_file_is_variables_or_an_error(file: Path) -> None:
+def test_file_of_the_corpus_gives_variables_or_an_error(file: Path) -> None:
     read(file)
 
 
 @given(contents("env_file", *PIECES))
-def test_any_bytes_are_variables_or_an_error(
+def test_any_bytes_give_variables_or_an_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
     file = tmp_path_factory.getbasetemp() / "file.env"
@@ -43,9 +43,7 @@ def test_any_bytes_are_variables_or_an_error(
     read(file)
 
 
-def test_what_is_no_file_at_all_is_never_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_special_files_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_bounded, "__defaults__", (0.05,))
-    for thing in strange_things(tmp_path / "d"):
+    for thing in special_files(tmp_path / "d"):
         read(thing)

@@ -1,4 +1,4 @@
-"""Whatever an inventory file is, it is an inventory or an InventoryError."""
+"""Any inventory file gives an inventory or an InventoryError."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.errors import InventoryError
 from orchestrator.inventory import Inventory, load
 from orchestrator.util.bounded_read import read_bounded
 
-from .doors import contents, corpus, outcome, strange_things
+from .readers import contents, corpus, outcome, special_files
 
 PIECES = (
     *(b"hosts: ", b"- ", b"\n  ", b"{", b"}", b"[", b"]", b": ", b", ", b"&a ", b"*a", b"<<: *a"),
@@ -36,14 +36,14 @@ def read(file: Path) -> Inventory | None:
 
 
 @pytest.mark.parametrize("file", corpus("inventory"), ids=lambda file: file.stem)
-def test_nasty_inventory_is_a_value_or_an_error(file: Path) -> None:
+def test_inventory_of_the_corpus_gives_a_value_or_an_error(file: Path) -> None:
     inventory = read(file)
     for host in () if inventory is None else inventory.hosts:
         assert not set("$`;&|<>(){}'\"") & set(f"{host.user}{host.address}{host.proxy_jump}")
 
 
 @given(contents("inventory", *PIECES))
-def test_any_bytes_are_an_inventory_or_an_error(
+def test_any_bytes_give_an_inventory_or_an_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
     file = tmp_path_factory.getbasetemp() / "hosts.yaml"
@@ -51,9 +51,7 @@ def test_any_bytes_are_an_inventory_or_an_error(
     read(file)
 
 
-def test_what_is_no_file_at_all_is_never_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_special_files_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_bounded, "__defaults__", (0.05,))
-    for thing in strange_things(tmp_path / "d"):
+    for thing in special_files(tmp_path / "d"):
         assert read(thing) is None

@@ -1,4 +1,4 @@
-"""Whatever a known_hosts file is, it says something about a host, or it is Unreadable."""
+"""Any known_hosts file gives the keys of a host, or is Unreadable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.remote.ssh.connections import _keys
 from orchestrator.remote.ssh.host_keys import KnownHosts
 from orchestrator.util.bounded_read import Unreadable
 
-from .doors import contents, corpus, outcome, strange_things
+from .readers import contents, corpus, outcome, special_files
 
 KEY = b"AAAAC3NzaC1lZDI1NTE5AAAA"
 PIECES = (b"n ", b"ssh-ed25519 ", KEY, b"\n", b"@revoked ", b"@cert-authority ", b"*", b"?", b"!")
@@ -37,12 +37,12 @@ def read(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", corpus("known_hosts"), ids=lambda file: file.name)
-def test_nasty_file_says_something_or_nothing(file: Path) -> None:
+def test_file_of_the_corpus_gives_keys_or_none(file: Path) -> None:
     read(file)
 
 
 @given(contents("known_hosts", *PIECES, *MORE))
-def test_any_bytes_say_something_or_nothing(
+def test_any_bytes_give_keys_or_none(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
     file = tmp_path_factory.getbasetemp() / "known_hosts"
@@ -50,9 +50,7 @@ def test_any_bytes_say_something_or_nothing(
     read(file)
 
 
-def test_what_is_no_file_at_all_is_never_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_special_files_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.remote.ssh.host_keys._READ_TIMEOUT", 0.05)
-    for thing in strange_things(tmp_path / "d"):
+    for thing in special_files(tmp_path / "d"):
         outcome(lambda thing=thing: KnownHosts().look_up("n", 22, [str(thing)]), Unreadable)  # type: ignore[misc]

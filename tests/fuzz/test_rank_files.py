@@ -1,6 +1,6 @@
-"""Whatever a script leaves in its run's folder: what the ranks print comes to the controller, to the end.
+"""With any files in the folder of a run, all output of the ranks is copied to the controller.
 
-The node's follower and the controller's, in one process, over a folder of drawn files.
+The followers of the node and of the controller, in one process, on a folder of random files.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ place = st.one_of(
     st.builds("{}/{}".format, folder, name), folder,
     st.sampled_from(["stop.json", "heard", "reserve", "hook", "shim", "supervisor.log"]),
 )  # fmt: skip
-# What a rank has printed: so many times the same, which takes less to show than the bytes do.
+# The output of a rank: a unit and how often, which is shorter in a report than the bytes.
 contents = st.tuples(st.sampled_from([b"", b"\0", b"x", b"line\n"]), st.integers(0, 300_000))
 
 
@@ -96,7 +96,7 @@ def _is_real_folder(path: Path) -> bool:
 
 
 class Pair:
-    """The agent as far as a follow goes: the node's follower steps as the controller's asks it to."""
+    """An agent for one follow: the follower of the node takes a step when that of the controller asks."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -128,7 +128,7 @@ class Pair:
     st.dictionaries(place, st.sampled_from(KINDS), max_size=8),
     st.lists(contents, min_size=len(OURS), max_size=len(OURS)),
 )
-def test_odd_files_keep_no_rank_from_being_followed_to_its_end(
+def test_odd_files_do_not_prevent_following_ranks_to_the_end(
     tmp_path_factory: pytest.TempPathFactory,
     strange: dict[str, Callable[[Path], None]],
     printed: list[tuple[bytes, int]],
@@ -146,14 +146,14 @@ def test_odd_files_keep_no_rank_from_being_followed_to_its_end(
             full.parent.mkdir(parents=True, exist_ok=True)
             put(full)
     (directory / "status.json").write_text(json.dumps(STATUS))
-    reported: list[events.Event] = []
+    emitted: list[events.Event] = []
     record = record_in(root / "runs", plan_of(2), log_limit=None)
     pair = Pair(directory)
     follower = Follower(
         record.plan.nodes[0],
         cast(Any, FakeConnection(cast(Any, pair))),
         record,
-        reported.append,
+        emitted.append,
         lambda: None,
     )
     try:
@@ -164,7 +164,7 @@ def test_odd_files_keep_no_rank_from_being_followed_to_its_end(
     finally:
         record.close()
         shutil.rmtree(root, ignore_errors=True)
-    assert pair.follows == 1, "nothing was asked for again"
-    assert [event for event in reported if isinstance(event, events.NodeLost)] == []
-    warnings = [event.message for event in reported if isinstance(event, events.Warned)]
+    assert pair.follows == 1, "the connection was used once"
+    assert [event for event in emitted if isinstance(event, events.NodeLost)] == []
+    warnings = [event.message for event in emitted if isinstance(event, events.Warned)]
     assert len(warnings) == len(set(warnings)) <= follow._MAX_ODD + 1

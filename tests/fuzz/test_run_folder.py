@@ -1,6 +1,6 @@
-"""Whatever stands in the folder of a run of ours: a value, or an error that a person can act on.
+"""Any content of a run folder gives a value, or an error with a remedy.
 
-`corpus/run_folder/` has files that were once trouble, named `<case>.<file of a run folder>` (`@` for `/`).
+`corpus/run_folder/` has files that once caused errors, named `<case>.<file of a run folder>` (`@` for `/`).
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ FILES = (
     "logs/n0/attempt-0/rank-0.out",
     "logs/n0/attempt-0/launcher.err",
 )
-MOST = 1 << 16  # bytes that are read of one that has a few hundred
+MAX_READ = 1 << 16  # bytes, of a folder that has a few hundred
 
 
 def make_run(root: Path, name: str = "r") -> Path:
-    """Return the folder of a run with something in every file."""
+    """Return the folder of a run in which no file is empty."""
     record = record_in(root, plan_of(1, 1, run=name), script=("t.py",))
     for n in range(4):
         stream = Stream(f"n{n % 2}", 0, n % 2, 0, "stdout")
@@ -76,9 +76,9 @@ def copied(template: Path) -> Iterator[Path]:
 
 
 def use(folder: Path) -> None:
-    """Do with it what commands do that look at runs."""
+    """Read the folder as commands do."""
 
-    def value_or_refusal(ask: Any, kind: Any) -> Any:
+    def value_or_error(ask: Any, kind: Any) -> Any:
         try:
             value = ask()
         except OrchError:
@@ -87,30 +87,30 @@ def use(folder: Path) -> None:
         return value
 
     root = folder.parent
-    saved = value_or_refusal(lambda: load_run(folder), SavedRun | None)
-    value_or_refusal(lambda: load_run(folder, allow_untrusted=True), SavedRun | None)
+    saved = value_or_error(lambda: load_run(folder), SavedRun | None)
+    value_or_error(lambda: load_run(folder, allow_untrusted=True), SavedRun | None)
     for ask in (all_runs, unreadable_runs, untrusted_runs):
-        value_or_refusal(lambda ask=ask: ask(root), list)
-    value_or_refusal(lambda: find_run("r", root), SavedRun)
-    value_or_refusal(lambda: find_run(None, root), SavedRun)
-    value_or_refusal(lambda: state_of(folder), RunState)
-    value_or_refusal(lambda: find_controller(folder), object)
+        value_or_error(lambda ask=ask: ask(root), list)
+    value_or_error(lambda: find_run("r", root), SavedRun)
+    value_or_error(lambda: find_run(None, root), SavedRun)
+    value_or_error(lambda: state_of(folder), RunState)
+    value_or_error(lambda: find_controller(folder), object)
     find_stop_request(folder)
     if saved is not None:
-        value_or_refusal(lambda: status_of(saved), RunStatus)
+        value_or_error(lambda: status_of(saved), RunStatus)
     reader = IndexReader(folder / "logs", "n0")
     read = [*reader.records(), *reader.rest(), *(r for _, r in reader.newest_first())]
-    assert sum(record.length for record in read) < MOST
+    assert sum(record.length for record in read) < MAX_READ
     for more in ({}, {"last": 2}, {"since": 1002.0}):
         replay = Replay(folder / "logs", {"n0": 0.5}, **more)
         pieces = [*replay.pieces(), *replay.rest()]
         replay.close()
-        assert sum(len(piece.data) for piece in pieces) < MOST
+        assert sum(len(piece.data) for piece in pieces) < MAX_READ
 
 
 @st.composite
 def damage(draw: st.DrawFn, whole: bytes) -> bytes:
-    """A file of a run with a part of it exchanged for something else."""
+    """Draw a file of a run with a part replaced."""
     start = draw(st.integers(0, len(whole)))
     end = draw(st.integers(start, min(len(whole), start + 64)))
     return whole[:start] + draw(st.binary(max_size=64)) + whole[end:]
@@ -133,27 +133,27 @@ JSON = st.recursive(
 )
 
 
-def places(value: Any, *path: Any) -> Iterator[tuple[Any, ...]]:
-    """Yield the way to each place of a JSON value."""
+def paths_in(value: Any, *path: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of each part of a JSON value."""
     yield path
     if isinstance(value, dict):
         for name, item in value.items():
-            yield from places(item, *path, name)
+            yield from paths_in(item, *path, name)
     elif isinstance(value, list):
         for n, item in enumerate(value):
-            yield from places(item, *path, n)
+            yield from paths_in(item, *path, n)
 
 
-def exchanged(value: Any, path: tuple[Any, ...], by: Any) -> Any:
+def with_value(value: Any, path: tuple[Any, ...], by: Any) -> Any:
     if not path:
         return by
     copy = list(value) if isinstance(value, list) else dict(value)
-    copy[path[0]] = exchanged(value[path[0]], path[1:], by)
+    copy[path[0]] = with_value(value[path[0]], path[1:], by)
     return copy
 
 
 @given(st.data())
-def test_files_with_garbage_in_them(template: Path, data: st.DataObject) -> None:
+def test_damaged_files_give_a_value_or_an_error(template: Path, data: st.DataObject) -> None:
     with copied(template) as folder:
         for name in data.draw(st.lists(st.sampled_from(FILES), min_size=1, unique=True)):
             path = folder / name
@@ -162,7 +162,9 @@ def test_files_with_garbage_in_them(template: Path, data: st.DataObject) -> None
 
 
 @given(st.data())
-def test_json_with_other_values_in_it(template: Path, data: st.DataObject) -> None:
+def test_json_with_other_values_gives_a_value_or_an_error(
+    template: Path, data: st.DataObject
+) -> None:
     with copied(template) as folder:
         name = data.draw(st.sampled_from(["run.json", "stop.json", "events.jsonl"]))
         lines = (folder / name).read_text().splitlines()
@@ -170,14 +172,16 @@ def test_json_with_other_values_in_it(template: Path, data: st.DataObject) -> No
         changed = []
         for document in documents:
             value = json.loads(document)
-            place = data.draw(st.sampled_from(list(places(value))))
-            changed.append(json.dumps(exchanged(value, place, data.draw(JSON))))
+            place = data.draw(st.sampled_from(list(paths_in(value))))
+            changed.append(json.dumps(with_value(value, place, data.draw(JSON))))
         (folder / name).write_text("\n".join(changed) + "\n")
         use(folder)
 
 
 @given(st.data())
-def test_index_with_other_records_in_it(template: Path, data: st.DataObject) -> None:
+def test_index_with_other_records_gives_a_value_or_an_error(
+    template: Path, data: st.DataObject
+) -> None:
     with copied(template) as folder:
         path = folder / "logs/n0" / INDEX_NAME
         whole = path.read_bytes()
@@ -189,7 +193,9 @@ def test_index_with_other_records_in_it(template: Path, data: st.DataObject) -> 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "folder", "pipe", "dangling", "circle"])
 @pytest.mark.parametrize("name", [*FILES, "logs", "logs/n0", "logs/n0/attempt-0"])
-def test_something_else_where_a_file_should_be(template: Path, name: str, kind: str) -> None:
+def test_special_file_in_place_of_a_file_gives_a_value_or_an_error(
+    template: Path, name: str, kind: str
+) -> None:
     with copied(template) as folder:
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -209,7 +215,9 @@ def test_something_else_where_a_file_should_be(template: Path, name: str, kind: 
 
 @pytest.mark.parametrize("name", ["run.json", "events.jsonl", "stop.json", "controller.lock"])
 @pytest.mark.parametrize("text", [b"[" * 100_000, b'{"a":' * 100_000, b"9" * 100_000])
-def test_json_that_is_nested_or_long(template: Path, name: str, text: bytes) -> None:
+def test_nested_or_long_json_gives_a_value_or_an_error(
+    template: Path, name: str, text: bytes
+) -> None:
     with copied(template) as folder:
         (folder / name).write_bytes(text + b"\n")
         use(folder)
@@ -220,7 +228,7 @@ def test_json_that_is_nested_or_long(template: Path, name: str, text: bytes) -> 
         st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size=1, max_size=40)
     )
 )
-def test_folders_with_odd_names(template: Path, names: list[str]) -> None:
+def test_folders_with_odd_names_are_ignored(template: Path, names: list[str]) -> None:
     with copied(template) as folder:
         for name in names:
             for place in (folder.parent, folder / "logs", folder / "logs/n0"):
@@ -230,7 +238,7 @@ def test_folders_with_odd_names(template: Path, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize("case", sorted(CORPUS.iterdir()), ids=lambda case: case.name)
-def test_what_was_once_trouble(template: Path, case: Path) -> None:
+def test_file_of_the_corpus_gives_a_value_or_an_error(template: Path, case: Path) -> None:
     with copied(template) as folder:
         path = folder / case.name.split(".", 1)[1].replace("@", "/")
         path.write_bytes(case.read_bytes())

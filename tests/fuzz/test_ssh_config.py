@@ -1,4 +1,4 @@
-"""Whatever an ssh_config file is, it says how to reach a host, or it is a ConfigParseError."""
+"""Any ssh_config file gives a target for a host, or a ConfigParseError."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.remote.ssh.algorithms import algorithms
 from orchestrator.remote.ssh.config import ConfigParseError, resolve, resolve_hop
 from orchestrator.remote.ssh.host_keys import Known
 
-from .doors import contents, corpus, outcome, strange_things
+from .readers import contents, corpus, outcome, special_files
 
 KEYWORDS = "Host Match Include User HostName Port ProxyCommand ProxyJump IdentityFile IdentityAgent"
 KEYWORDS += " CertificateFile UserKnownHostsFile HostKeyAlias Ciphers AddressFamily Tag Frobnicate"
@@ -53,8 +53,8 @@ NOTHING = Known((), (), (), ())
 
 
 @pytest.fixture(scope="module", autouse=True)
-def harmless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home of our own; and no command of a Match is run."""
+def isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Set a separate home, and run no command of a Match."""
     home = tmp_path_factory.mktemp("home")
     (home / ".ssh").mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -80,17 +80,17 @@ def read(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("file", corpus("ssh_config"), ids=lambda file: file.name)
-def test_nasty_file_says_how_to_reach_a_host_or_is_an_error(file: Path) -> None:
+def test_file_of_the_corpus_gives_a_target_or_an_error(file: Path) -> None:
     read(file.read_bytes())
 
 
 @given(contents("ssh_config", *PIECES))
-def test_any_bytes_say_how_to_reach_a_host_or_are_an_error(content: bytes) -> None:
+def test_any_bytes_give_a_target_or_an_error(content: bytes) -> None:
     read(content)
 
 
-def test_what_is_no_file_at_all_is_never_waited_for(tmp_path: Path) -> None:
-    for thing in strange_things(tmp_path / "d"):
+def test_special_files_are_not_waited_for(tmp_path: Path) -> None:
+    for thing in special_files(tmp_path / "d"):
         outcome(lambda thing=thing: resolve(Host(name="n"), (thing,)), ConfigParseError)  # type: ignore[misc]
         if "\0" not in str(thing):
             read(f"Include {thing}\n".encode())
