@@ -150,7 +150,7 @@ def test_the_node_behind_a_slow_link_is_named(lab: Lab, undo: ExitStack) -> None
     undo.callback(run, lab, "node3", "tc qdisc del dev eth0 root")
     [slow] = [f for f in preflight(lab, "net.bandwidth") if f["status"] == "fail"]
     assert slow["nodes"] == ["node3"]
-    assert "with any other node" in slow["message"]
+    assert "with every peer" in slow["message"]
     assert max(slow["data"]["node3"]["sends"]) < 1.2 * 12.5e6
     [line] = slow["remedy"]["commands"]
     assert "tbf" in lab.run(["sh", "-c", line], node="node3").stdout

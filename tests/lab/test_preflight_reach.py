@@ -124,7 +124,7 @@ ROWS = {
     "only the main port open": Row(
         "node0",
         rules("input", "policy drop", ESTABLISHED, "iif lo accept", "tcp dport {22, 29500} accept"),
-        "is reachable only on the main port 29500, not on the ephemeral ports",
+        "is reachable from any other node only on the main port 29500, not on the ephemeral ports",
     ),
     "no answer to ARP": Row(
         "node1",

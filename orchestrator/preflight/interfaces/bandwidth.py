@@ -52,13 +52,12 @@ def _slower_than_others(context: Context, found: Bandwidth) -> Iterator[tuple[in
     """Yield the verdicts on nodes and pairs that are slower than others."""
     values, slow = pair_values(found.flows), suspects(found.flows)
     usual = typical(found.rates, slow)
-    for node, peer in slow.ends():
+    for node, peer, pairs in slow.ends(values):
+        best = max(values[pair] for pair in pairs)
         if peer is None:
-            best = max(value for pair, value in values.items() if node in pair)
             yield node, _slow_node(context, found, node, best, usual)
         else:
-            value = values[pair_of(node, peer)]
-            yield node, _slow_pair(context, found, (node, peer), value, usual)
+            yield node, _slow_pair(context, found, (node, peer), best, usual)
     if len(context.names) == 2 and len(found.flows) == 2:
         fast, slower = sorted(found.flows.values(), key=lambda flow: -flow.rate)
         if slower.rate < _LOPSIDED * fast.rate and not slower.cpu_bound:
@@ -74,7 +73,7 @@ def _slow_node(context: Context, found: Bandwidth, node: int, best: float, usual
     ways += [f"receives {in_bits(median(receives))}"] if receives else []
     return Verdict(
         Status.FAIL if best < VERY_SLOW * usual else Status.WARN,
-        f"{' and '.join(ways)} with any other node; {in_bits(usual)} is usual",
+        f"{' and '.join(ways)} with every peer; {in_bits(usual)} is usual",
         "check its cable, its switch port, the speed of its link, what else uses it, and what shapes "
         "its traffic",
         _show_queues(context, node),
@@ -104,11 +103,8 @@ def _slow_pair(
 def _show_queues(context: Context, node: int) -> tuple[str, ...]:
     """Return the command that shows what shapes the traffic of a node's interface."""
     interface = context.plan.nodes[node].interface
-    return (
-        ()
-        if interface is None
-        else (command_line(["tc", "-s", "qdisc", "show", "dev", interface]),)
-    )
+    words = ["tc", "-s", "qdisc", "show", "dev", interface or ""]
+    return (command_line(words),) if interface else ()
 
 
 def _slower_than_link(context: Context, found: Bandwidth) -> Iterator[tuple[int, Verdict]]:
@@ -125,29 +121,27 @@ def _slower_than_link(context: Context, found: Bandwidth) -> Iterator[tuple[int,
             share = 1.0 if flow.cpu_bound else flow.rate / link  # the network may carry more
             shares[pair_of(*way)] = min(share, shares.get(pair_of(*way), share))
     slow = localize([pair for pair, share in shares.items() if share < _WARN_SHARE], shares)
-    for node, peer in slow.ends():
-        share = max(s for pair, s in shares.items() if node in pair and peer in (None, *pair))
-        bound = _FAIL_SHARE if share < _FAIL_SHARE else _WARN_SHARE
-        partner = "any other node" if peer is None else context.names[peer]
-        yield (
-            node,
-            Verdict(
-                Status.FAIL if share < _FAIL_SHARE else Status.WARN,
-                f"uses less than {bound:.0%} of its link's {speeds[node] * 8e-9:g} Gb/s with {partner}",
-                "check what else uses the network, the switch, the cable's errors, and what shapes the "
-                "traffic",
-                _show_queues(context, node),
-                {"share": share, "link": speeds[node]},
-            ),
+    for node, peer, pairs in slow.ends(shares):
+        share = max(shares[pair] for pair in pairs)
+        failed = share < _FAIL_SHARE
+        bound = _FAIL_SHARE if failed else _WARN_SHARE
+        partner = "every peer" if peer is None else context.names[peer]
+        verdict = Verdict(
+            Status.FAIL if failed else Status.WARN,
+            f"uses less than {bound:.0%} of its link's {speeds[node] * 8e-9:g} Gb/s with {partner}",
+            "check what else uses the network, the switch, the cable's errors, and what shapes the "
+            "traffic",
+            _show_queues(context, node),
+            {"share": share, "link": speeds[node]},
         )
+        yield node, verdict
 
 
 def _failed(context: Context, found: Bandwidth) -> Iterator[tuple[int, Verdict]]:
     """Yield the verdicts on nodes and pairs that could not be measured."""
     bad = grouped((pair_of(*way), why) for way, why in found.failures.items())
     tried = {pair_of(*way) for way in [*found.flows, *found.failures]}
-    for node, peer in localize(bad, tried).ends():
-        pairs = [pair for pair in bad if node in pair and peer in (None, *pair)]
+    for node, peer, pairs in localize(bad, tried).ends(bad):
         reasons = "; ".join(sorted({why for pair in pairs for why in bad[pair]}))
         partner = "" if peer is None else f" with {context.names[peer]}"
         message = f"could not be measured{partner}: {reasons}"

@@ -6,10 +6,10 @@ import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Annotated, Any
 
 from orchestrator.plan.facts import Address, interface_name
-from orchestrator.preflight.answers import text
+from orchestrator.preflight.answers import reader
 from orchestrator.preflight.interfaces.pick import check_pick
 from orchestrator.preflight.judge import between_machines, judge_each, most_common, to_findings
 from orchestrator.preflight.model import (
@@ -23,16 +23,19 @@ from orchestrator.preflight.model import (
     check,
 )
 from orchestrator.preflight.verdict import Verdict, incomplete, passed, skip, warn
-from orchestrator.util.answers import optional
 from orchestrator.util.quoting import command_line
+
+
+def _address(raw: Any) -> Address:
+    return ipaddress.ip_interface(str(raw))
 
 
 @dataclass(frozen=True)
 class Link:
     """One interface of a node, up or down (`node/probes/interfaces.py` explains the fields)."""
 
-    name: str
-    addresses: tuple[Address, ...]
+    name: Annotated[str, interface_name]
+    addresses: tuple[Annotated[Address, _address], ...]
     mtu: int | None
     speed: int | None
     duplex: str | None
@@ -51,27 +54,10 @@ class Link:
 Links = Mapping[str, Link]
 """The interfaces of a node by their names, in the order of the kernel's indices."""
 
-
-def _parse(raw: Any) -> Links:
-    links = (
-        Link(
-            name=interface_name(entry["name"]),
-            addresses=tuple(ipaddress.ip_interface(str(item)) for item in entry["addresses"]),
-            mtu=optional(int, entry["mtu"]),
-            speed=optional(int, entry["speed"]),
-            duplex=optional(text, entry["duplex"]),
-            device=bool(entry["device"]),
-            running=bool(entry["running"]),
-            roce=tuple(str(name) for name in entry["roce"]),
-            arp_ignore=int(entry["arp_ignore"]),
-            arp_announce=int(entry["arp_announce"]),
-        )
-        for entry in raw
-    )
-    return {link.name: link for link in links}
-
-
-INTERFACES = Probe("interfaces", _parse)
+_read_links = reader(tuple[Link, ...])
+INTERFACES: Probe[Links] = Probe(
+    "interfaces", lambda raw: {link.name: link for link in _read_links(raw)}
+)
 
 
 def chosen_links(context: Context) -> dict[str, Link | NoAnswer]:
@@ -185,7 +171,6 @@ def check_speed(context: Context) -> list[Finding]:
 @check("nic.mtu", Group.INTERFACE, probes=(INTERFACES,))
 @between_machines
 def check_mtu(context: Context) -> list[Finding]:
-    # RDMA does not negotiate a size that both ends can take, as TCP does.
     """The MTU is the same on all nodes.
 
     The MTU of the interface that carries the job. A difference warns, as TCP works with it; it fails if
@@ -193,6 +178,7 @@ def check_mtu(context: Context) -> list[Finding]:
     nodes have: `ip link set dev IF mtu N`. `net.mtupath` tries whether the network carries it.
     """
     links = chosen_links(context).values()
+    # RDMA does not negotiate a size that both ends can take, as TCP does.
     roce = any(isinstance(link, Link) and link.roce for link in links)
 
     def verdict(link: Link, common: int | None) -> Verdict:
@@ -214,9 +200,4 @@ def check_mtu(context: Context) -> list[Finding]:
     return _judge_chosen(context, lambda link: link.mtu, verdict)
 
 
-CHECKS = (
-    check_pick,
-    check_same_subnet,
-    check_speed,
-    check_mtu,
-)
+CHECKS = (check_pick, check_same_subnet, check_speed, check_mtu)

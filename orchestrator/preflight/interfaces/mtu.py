@@ -163,12 +163,12 @@ def check_paths(context: Context) -> list[Finding]:
 
 
 def _faults(context: Context, found: Paths, kind: tuple[End, ...]) -> Iterator[tuple[int, Verdict]]:
-    """Yield the verdict on each node at fault for the ways that ended in one of these ways."""
+    """Yield the verdict on each node at fault for the ways with one of these ends."""
     tried = {pair_of(*way) for way in found.passages}
     passages = found.passages.items()
     bad = grouped((pair_of(*way), way) for way, passage in passages if passage.result in kind)
-    for node, peer in localize(bad, tried).ends():
-        ways = [w for pair in bad if node in pair and peer in (None, *pair) for w in bad[pair]]
+    for node, peer, pairs in localize(bad, tried).ends(bad):
+        ways = [way for pair in pairs for way in bad[pair]]
         if peer is None and len(context.names) == 2:
             peer = 1 - node
         name = "any other node" if peer is None else context.names[peer]

@@ -29,11 +29,13 @@ class Suspects:
     def __bool__(self) -> bool:
         return bool(self.nodes or self.pairs)
 
-    def ends(self) -> Iterator[tuple[int, int | None]]:
-        """Yield (node, None) for each node, then (node, peer) for both nodes of each pair."""
-        yield from ((node, None) for node in self.nodes)
-        for a, b in self.pairs:
-            yield from ((a, b), (b, a))
+    def ends(self, pairs: Collection[Pair]) -> Iterator[tuple[int, int | None, list[Pair]]]:
+        """Yield (node, None, its `pairs`) for each node, (node, peer, [pair]) for both of each pair."""
+        for node in self.nodes:
+            yield node, None, [pair for pair in pairs if node in pair]
+        for pair in self.pairs:
+            for node, peer in (pair, pair[::-1]):
+                yield node, peer, [pair]
 
 
 def rounds(n: int, most: int = 16) -> list[Round]:

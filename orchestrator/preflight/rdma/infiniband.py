@@ -224,10 +224,4 @@ def _judge_memlock(node: NodeContext) -> Verdict:
     )
 
 
-CHECKS = (
-    check_port,
-    check_counters,
-    check_memlock,
-    *roce.CHECKS,
-    *efa.CHECKS,
-)
+CHECKS = (check_port, check_counters, check_memlock, *roce.CHECKS, *efa.CHECKS)

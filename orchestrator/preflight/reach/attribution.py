@@ -97,8 +97,8 @@ class Attribution:
             return f"no node reaches any other{but}"
         if self.fault.only_main_port and node.name == self.context.names[0]:
             return (
-                f"is reachable only on the main port {port}, not on the ephemeral ports that NCCL and "
-                f"gloo listen on, from {others}"
+                f"is reachable from {others} only on the main port {port}, not on the ephemeral ports "
+                "that NCCL and gloo listen on"
             )
         if directions == ("input",):
             return f"is not reachable from {others}{_WORKS if kind is Kind.INBOUND else ''}"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from orchestrator.preflight.answers import text
+from orchestrator.preflight.answers import reader, text
 from orchestrator.preflight.model import NodeContext, Probe, Remedy
 from orchestrator.preflight.reach.openings import Direction, Opening
 from orchestrator.util.answers import optional
@@ -115,13 +115,8 @@ def _arguments(node: NodeContext) -> dict[str, Any]:
     }
 
 
-def _parse_range(raw: Any) -> tuple[int, int]:
-    low, high = raw
-    return int(low), int(high)
-
-
 FIREWALL: Probe[Firewall] = Probe("firewall", Firewall.parse, _arguments)
-PORT_RANGE: Probe[tuple[int, int]] = Probe("firewall.port_range", _parse_range)
+PORT_RANGE: Probe[tuple[int, int]] = Probe("firewall.port_range", reader(tuple[int, int]))
 """The ephemeral ports of a node, first and last."""
 
 DEFAULT_PORT_RANGE = (32768, 60999)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
+from orchestrator.preflight.answers import reader
 from orchestrator.preflight.model import Context, NodeContext, Probe
 from orchestrator.util.answers import optional
 from orchestrator.util.quoting import command_line
@@ -20,14 +21,10 @@ class Link:
     carrier: bool | None
     arp: bool
 
-    @classmethod
-    def parse(cls, raw: Any) -> Link:
-        return cls(bool(raw["up"]), optional(bool, raw["carrier"]), bool(raw["arp"]))
-
 
 LINK: Probe[Link | None] = Probe(
     "interfaces.link",
-    lambda raw: optional(Link.parse, raw),
+    partial(optional, reader(Link)),
     lambda node: {"interface": node.plan.interface},
 )
 """None if there is no such interface."""

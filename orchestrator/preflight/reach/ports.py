@@ -81,7 +81,4 @@ def check_somaxconn(context: Context) -> list[Finding]:
     return judge_each(context, SOMAXCONN, verdict)
 
 
-CHECKS = (
-    check_portrange,
-    check_somaxconn,
-)
+CHECKS = (check_portrange, check_somaxconn)

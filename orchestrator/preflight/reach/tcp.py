@@ -13,14 +13,13 @@ from orchestrator.preflight.model import (
     Group,
     Level,
     NoAnswer,
-    Remedy,
     Status,
     check,
 )
 from orchestrator.preflight.reach.attribution import explain
 from orchestrator.preflight.reach.listeners import CannotListen
 from orchestrator.preflight.reach.reachability import REACH, Reachability
-from orchestrator.preflight.verdict import Verdict, incomplete
+from orchestrator.preflight.verdict import Verdict, incomplete, passed
 
 
 @check("net.bind", Group.REACHABILITY, Level.QUICK, measurements=(REACH,))
@@ -37,8 +36,7 @@ def check_bind(context: Context) -> list[Finding]:
 
     def finding(status: Status, message: str, remedy: str | None = None) -> list[Finding]:
         data = {"address": plan.main_address, "port": plan.main_port}
-        fix = None if remedy is None else Remedy(remedy, (), (main.name,))
-        return [Finding(status, (main.name,), message, fix, data)]
+        return [Verdict(status, message, remedy, data=data).on([main.name])]
 
     if trouble := context.trouble.get("net.bind"):
         return finding(Status.FAIL, trouble.text, trouble.remedy)
@@ -100,16 +98,13 @@ def _fine(found: Reachability, names: tuple[str, ...]) -> Finding:
     ways = [w for w in found.outcomes if w.source != w.target and w.target in names]
     seconds = [found.outcomes[way].seconds for way in ways if found.outcomes[way].passed]
     if not seconds:
-        return Finding(Status.PASS, names, "ready" if ways else "there is no other node to reach")
+        return passed("ready" if ways else "there is no other node to reach").on(names)
     tried = len(found.round_trips)
     message = (
         f"reachable from the others on the main port and on ephemeral ports ({tried} ways tried)"
     )
     data = {"ways": tried, "slowest_seconds": max(seconds)}
-    return Finding(Status.PASS, names, message, data=data)
+    return passed(message, data=data).on(names)
 
 
-CHECKS: tuple[Check, ...] = (
-    check_bind,
-    check_tcp,
-)
+CHECKS: tuple[Check, ...] = (check_bind, check_tcp)

@@ -22,7 +22,7 @@ from orchestrator.preflight.script.flow import Unreadable, read
 from orchestrator.preflight.script.imports import needs
 from orchestrator.preflight.script.lint import Hint
 from orchestrator.preflight.software.interpreter import SOFTWARE
-from orchestrator.preflight.verdict import passed, skip
+from orchestrator.preflight.verdict import Verdict, passed, skip
 
 
 @check("sw.script", Group.SOFTWARE, Level.QUICK, probes=(SOFTWARE,))
@@ -81,8 +81,7 @@ def _against_launcher(context: Context, script: Script) -> Iterator[Hint]:
 def _finding(context: Context, path: Path, hint: Hint) -> Finding:
     nodes = hint.nodes or context.names
     message = f"{path}:{hint.line}: {hint.message}"
-    data = {"line": hint.line}
-    return Finding(hint.status, nodes, message, Remedy(hint.remedy, nodes=nodes), data)
+    return Verdict(hint.status, message, hint.remedy, data={"line": hint.line}).on(nodes)
 
 
 CHECKS = (check_script,)

@@ -14,6 +14,7 @@ MAX_CHARS = 1 << 20
 _HARMLESS_HANDLERS = {"KeyboardInterrupt", "SystemExit"}
 _EXITS = {"exit", "quit", "sys.exit", "os._exit"}
 
+_DEFERRED = ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -163,23 +164,14 @@ class _Flow:
     def _expressions(self, nodes: Iterable[ast.AST], how: Certainty) -> None:
         for node in nodes:
             self.certainty[node] = how
-            always: Iterable[ast.AST] = ()
+            always: Iterable[ast.AST] = ast.iter_child_nodes(node)
             maybe: Iterable[ast.AST] = ()
-            match node:
-                case (
-                    ast.Lambda()
-                    | ast.ListComp()
-                    | ast.SetComp()
-                    | ast.DictComp()
-                    | ast.GeneratorExp()
-                ):
-                    maybe = ast.iter_child_nodes(node)
-                case ast.IfExp():
-                    always, maybe = [node.test], [node.body, node.orelse]
-                case ast.BoolOp():
-                    always, maybe = node.values[:1], node.values[1:]
-                case _:
-                    always = ast.iter_child_nodes(node)
+            if isinstance(node, _DEFERRED):
+                always, maybe = (), always
+            elif isinstance(node, ast.IfExp):
+                always, maybe = [node.test], [node.body, node.orelse]
+            elif isinstance(node, ast.BoolOp):
+                always, maybe = node.values[:1], node.values[1:]
             if how is Certainty.SURE and isinstance(node, ast.Call):
                 self._called += [node.func.id] if isinstance(node.func, ast.Name) else []
             self._expressions(always, how)

@@ -91,7 +91,7 @@ def test_slightly_slow_node_warns_with_a_command_to_inspect_it() -> None:
     findings = judged(4, of_node(4, 2, 6 * GBIT))
     assert brief(findings) == [("warn", "node2"), ("pass", "node0,node1,node3")]
     assert findings[0].message == (
-        "sends 6 Gb/s and receives 6 Gb/s with any other node; 9.4 Gb/s is usual"
+        "sends 6 Gb/s and receives 6 Gb/s with every peer; 9.4 Gb/s is usual"
     )
     assert findings[0].remedy is not None
     assert findings[0].remedy.commands == ("tc -s qdisc show dev eth0",)

@@ -319,7 +319,9 @@ def test_unknown_neighbour_between_two_nodes_is_attributed_to_the_interface_that
 
 def test_only_the_main_port_open_is_reported() -> None:
     finding, remedy = wrong(TCP(reached(3, column(3, "node0", DROPPED), {"node0": SHUT_IN})))
-    assert finding.message.startswith("is reachable only on the main port 29500, not on the ")
+    assert finding.message.startswith(
+        "is reachable from any other node only on the main port 29500, not "
+    )
     assert remedy.commands == (LET_IN,)
 
 
