@@ -47,7 +47,7 @@ LAUNCHERS = [
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_arguments_and_variables_are_the_scripts_under_every_launcher(
+def test_script_gets_arguments_and_variables_under_every_launcher(
     lab3: Lab, tmp_path: Path, launcher: str
 ) -> None:
     script = write(tmp_path / "job", "show.py", SHOW)

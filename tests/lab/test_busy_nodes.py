@@ -15,7 +15,7 @@ pytestmark = pytest.mark.lab
 DIRECT = ("--launcher", "direct", "--preflight", "off")
 
 
-def test_second_launch_tells_who_uses_the_nodes_and_waiting_ones_start_in_order(
+def test_second_launch_reports_the_user_and_waiting_ones_start_in_order(
     lab3: Lab, tmp_path: Path
 ) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
@@ -43,7 +43,7 @@ def test_second_launch_tells_who_uses_the_nodes_and_waiting_ones_start_in_order(
             assert sum("short" in line for line in third.out) == 2
 
 
-def test_launch_that_waits_and_is_interrupted_leaves_the_line(lab3: Lab, tmp_path: Path) -> None:
+def test_interrupted_launch_leaves_the_queue(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     first = detached(lab3, *DIRECT, script)
     with Launch(lab3, *DIRECT, "--wait", script) as second:

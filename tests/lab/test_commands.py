@@ -35,7 +35,7 @@ def commands(lab: Lab, node: str) -> list[list[str]]:
     return [list(process.argv) for process in lab.processes(node)]
 
 
-def test_a_node_tells_its_place_in_the_network_that_all_share(lab3: Lab) -> None:
+def test_nodes_reports_the_interface_of_the_shared_network(lab3: Lab) -> None:
     done = orch(lab3, "nodes", "-i", lab3.inventory, "--output", "json")
     assert (done.returncode, done.stderr) == (0, "")
     nodes = json.loads(done.stdout)
@@ -49,9 +49,7 @@ def test_a_node_tells_its_place_in_the_network_that_all_share(lab3: Lab) -> None
     wait_until(lambda: agents(lab3) == [])
 
 
-def test_nodes_that_are_dead_or_lack_python_hide_no_other(
-    make_lab: MakeLab, tmp_path: Path
-) -> None:
+def test_unreachable_nodes_do_not_hide_others(make_lab: MakeLab, tmp_path: Path) -> None:
     lab = make_lab(4, no_rsync=True)
     lab.vanish("node2")
     inventory = changed(lab, tmp_path, "node1", "python: /opt/none/bin/python")
@@ -89,7 +87,7 @@ def test_a_command_runs_on_every_host_whatever_its_shell_prints(make_lab: MakeLa
     assert "✗ exit code 7 on node[0-1]" in done.stderr
 
 
-def test_megabytes_arrive_whole(lab3: Lab) -> None:
+def test_large_output_of_a_command_is_complete(lab3: Lab) -> None:
     done = orch(lab3, "exec", "-i", lab3.inventory, "--nodes", "node1", "seq", "1", "500000")
     lines = done.stdout.splitlines()
     assert lines == [f"node1 │ {number}" for number in range(1, 500_001)]
@@ -113,7 +111,7 @@ def test_a_command_ends_with_its_connection(lab3: Lab, number: int) -> None:
         wait_until(lambda node=node: ["sleep", "4321"] not in commands(lab3, node))  # type: ignore[misc]
 
 
-def test_a_host_that_is_lost_is_reported_and_the_others_continue(make_lab: MakeLab) -> None:
+def test_lost_host_is_reported_and_the_others_continue(make_lab: MakeLab) -> None:
     lab = make_lab(2)
     # The parent of its parent is the sshd that serves this connection.
     kill = "kill -KILL $(awk '/^PPid/ {print $2}' /proc/$PPID/status); sleep 100"
@@ -206,7 +204,7 @@ def test_missing_rsync_fails_the_preflight_unless_nothing_is_sent(make_lab: Make
     assert orch(lab, "preflight", *words, "--no-sync").returncode == 0
 
 
-def test_same_trouble_of_all_hosts_is_one_row(make_lab: MakeLab) -> None:
+def test_same_problem_of_all_hosts_is_one_row(make_lab: MakeLab) -> None:
     lab = make_lab(3)
     for node in lab.nodes:
         lab.vanish(node)

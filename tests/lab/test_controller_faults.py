@@ -148,7 +148,7 @@ def test_run_that_fails_on_a_full_disk_is_recorded_as_ended_at_once(
     assert processes_of_runs(lab3, place.folder.name) == []
 
 
-def test_end_that_had_no_room_is_recorded_by_the_next_command_that_looks(
+def test_end_that_could_not_be_written_is_recorded_by_the_next_command(
     place: Place, lab3: Lab, tmp_path: Path
 ) -> None:
     launched = place.launch(tmp_path)
@@ -169,7 +169,7 @@ def test_end_that_had_no_room_is_recorded_by_the_next_command_that_looks(
     assert place.attempts_had(2) == 0
 
 
-def test_no_attempt_begins_before_there_is_room_to_record_it(
+def test_attempt_starts_only_once_it_can_be_recorded(
     place: Place, lab3: Lab, tmp_path: Path
 ) -> None:
     launched = place.launch(tmp_path)
@@ -185,7 +185,7 @@ def test_no_attempt_begins_before_there_is_room_to_record_it(
     assert_one_verdict(place, 4, "rank 1 on node1 exited with 4 (attempt 2 of 2)")
 
 
-def test_who_takes_over_a_live_run_restarts_it_and_who_finds_it_failed_does_not(
+def test_controller_that_takes_over_restarts_a_live_run_but_not_a_failed_one(
     place: Place, lab3: Lab, tmp_path: Path
 ) -> None:
     launched = place.launch(tmp_path, "--detach", "--restarts", "2")
@@ -215,7 +215,7 @@ def test_run_is_stopped_while_the_disk_is_full(place: Place, lab3: Lab, tmp_path
     assert processes_of_runs(lab3, place.folder.name) == []
 
 
-def test_full_disks_on_both_sides_hide_no_failure(
+def test_failure_is_reported_with_full_disks_on_both_sides(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(1)

@@ -93,7 +93,7 @@ def kill_launcher(lab: Lab, node: str, number: int = signal.SIGKILL) -> None:
     os.kill(pid, number)
 
 
-def test_the_digits_are_learnt_in_a_smaller_world_when_a_host_vanishes(lab: Lab) -> None:
+def test_elastic_training_continues_when_a_host_vanishes(lab: Lab) -> None:
     """From the checkpoint, which is rank 0's, on node0; the others wait in a collective until then."""
     script = (
         "--sync",
@@ -117,9 +117,7 @@ def test_the_digits_are_learnt_in_a_smaller_world_when_a_host_vanishes(lab: Lab)
     assert processes_of_runs(lab) == []
 
 
-def test_ranks_are_started_again_by_torchrun_and_in_a_smaller_world_without_a_launcher(
-    lab: Lab, job: Path
-) -> None:
+def test_torchrun_restarts_ranks_and_a_killed_launcher_leaves(lab: Lab, job: Path) -> None:
     with Launch(lab, "--elastic", "1:3", *QUICK, job) as running:
         running.wait_for_lines(3, "round of 3 goes")
         (lab.files("node1") / "tmp" / "fail-0").touch()
@@ -146,7 +144,7 @@ def test_ranks_are_started_again_by_torchrun_and_in_a_smaller_world_without_a_la
         pytest.param("node0", "it was the main node, which the rendezvous needs", marks=thorough),
     ],
 )
-def test_too_few_nodes_are_the_end(lab: Lab, job: Path, lost: str, why: str) -> None:
+def test_too_few_nodes_end_the_run(lab: Lab, job: Path, lost: str, why: str) -> None:
     with Launch(
         lab, "--nodes", "node[0-1]", "--elastic", f"{2 if lost == 'node1' else 1}:3", *QUICK, job
     ) as running:
@@ -161,7 +159,7 @@ def test_too_few_nodes_are_the_end(lab: Lab, job: Path, lost: str, why: str) -> 
 
 
 @thorough
-def test_a_host_that_vanishes_while_the_others_meet_without_another_is_done_without(
+def test_host_that_vanishes_during_the_rendezvous_is_left_out(
     make_lab: Callable[..., Lab], job: Path
 ) -> None:
     lab = make_lab(4, own_name_loopback=True)
@@ -178,9 +176,7 @@ def test_a_host_that_vanishes_while_the_others_meet_without_another_is_done_with
 
 
 @thorough
-def test_a_host_that_vanishes_before_it_meets_the_others_is_waited_for_by_nobody(
-    lab: Lab, job: Path
-) -> None:
+def test_host_that_vanishes_before_the_rendezvous_is_not_waited_for(lab: Lab, job: Path) -> None:
     with Launch(lab, "--elastic", "1:3", "--restarts", "0", *QUICK, job) as running:
         wait_until(lambda: launchers(lab, "node2") != [])
         lab.vanish("node2")
@@ -208,9 +204,7 @@ def test_a_rank_that_fails_each_time_is_the_verdict(lab: Lab, tmp_path: Path) ->
 
 
 @thorough
-def test_where_no_restart_is_left_the_host_that_vanished_is_the_verdict(
-    lab: Lab, job: Path
-) -> None:
+def test_vanished_host_is_the_verdict_without_restarts_left(lab: Lab, job: Path) -> None:
     with Launch(lab, "--elastic", "1:3", "--restarts", "0", *QUICK, job) as running:
         running.wait_for_lines(3, "round of 3 goes")
         lab.vanish("node2")
@@ -236,7 +230,7 @@ def test_a_host_that_is_shut_down_leaves(lab: Lab, job: Path) -> None:
 
 
 @thorough
-def test_background_controller_replaces_one_that_is_gone(lab: Lab, job: Path) -> None:
+def test_background_controller_replaces_one_that_died(lab: Lab, job: Path) -> None:
     run = detached(lab, "--elastic", "1:3", *QUICK, job)
     wait_for_copies(lab, run, 3, "round of 3 goes")
     (controller,) = controllers(lab, run)
@@ -251,7 +245,7 @@ def test_background_controller_replaces_one_that_is_gone(lab: Lab, job: Path) ->
 
 
 @thorough
-def test_a_host_that_comes_back_too_late_is_reported_to_stop(lab: Lab, job: Path) -> None:
+def test_host_that_comes_back_too_late_is_stopped(lab: Lab, job: Path) -> None:
     with Launch(lab, "--elastic", "1:3", *QUICK, job) as running:
         running.wait_for_lines(3, "round of 3 goes")
         link = ["ip", "link", "set", "eth0"]

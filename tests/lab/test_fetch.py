@@ -41,7 +41,7 @@ def theirs(lab: Lab, node: str, path: str, folder: str) -> Path:
     return lab.files(node) / "home/orch" / folder / path
 
 
-def test_what_a_live_run_has_written_comes_from_each_node(lab3: Lab, tmp_path: Path) -> None:
+def test_fetch_during_a_run_gets_the_files_of_each_node(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "fetch-live", "t.py", WRITING)
     run = detached(lab3, *DIRECT, script, "300000", "wait")
     try:
@@ -79,7 +79,7 @@ def test_a_launch_in_the_background_fetches_after_a_failure(lab3: Lab, tmp_path:
     assert digest(tmp_path / run / "ckpt/rank-0.pt") == digest(there)
 
 
-def test_a_fetch_that_is_killed_is_completed_by_the_next(lab3: Lab, tmp_path: Path) -> None:
+def test_killed_fetch_is_resumed_by_the_next(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "fetch-big", "t.py", WRITING)
     done = launch(lab3, *DIRECT, "--nodes", "node0", script, str(200 << 20))
     assert done.returncode == 0, done.stderr
@@ -101,7 +101,9 @@ def test_a_fetch_that_is_killed_is_completed_by_the_next(lab3: Lab, tmp_path: Pa
     assert not (out / ".orch-partial").exists()
 
 
-def test_a_disk_that_fills_here_is_reported_and_loses_nothing(lab3: Lab, tmp_path: Path) -> None:
+def test_full_disk_during_a_fetch_is_reported_and_nothing_is_lost(
+    lab3: Lab, tmp_path: Path
+) -> None:
     script = write(tmp_path / "fetch-full", "t.py", WRITING)
     done = launch(lab3, *DIRECT, "--nodes", "node0", script, str(12 << 20))
     disk = tmp_path / "disk"
@@ -119,7 +121,7 @@ def test_a_disk_that_fills_here_is_reported_and_loses_nothing(lab3: Lab, tmp_pat
     assert found.split()[0] == digest(theirs(lab3, "node0", "ckpt/rank-0.pt", "fetch-full"))
 
 
-def test_of_a_node_that_is_away_it_is_said_and_the_others_are_fetched(
+def test_unreachable_node_is_reported_and_the_others_are_fetched(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(2)

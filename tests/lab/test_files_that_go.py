@@ -47,7 +47,7 @@ def workdir(lab: Lab, name: str) -> Path:
     return folder
 
 
-def test_script_in_the_home_takes_no_credentials_along(lab3: Lab) -> None:
+def test_script_in_the_home_sends_no_credentials(lab3: Lab) -> None:
     home = lab3.home
     write(home, "hello.py", LIST)
     (home / ".aws").mkdir(exist_ok=True)
@@ -67,9 +67,7 @@ def test_script_in_the_home_takes_no_credentials_along(lab3: Lab) -> None:
         (home / ".aws/credentials").unlink()
 
 
-def test_script_below_the_current_folder_starts_in_the_copy_of_that(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_script_below_the_current_folder_starts_in_its_copy(lab3: Lab, tmp_path: Path) -> None:
     project = tmp_path / "exp"
     project.mkdir()
     (project / "helper").mkdir()
@@ -89,7 +87,7 @@ def test_script_below_the_current_folder_starts_in_the_copy_of_that(
     assert "│ got beside helped" in done.stdout
 
 
-def test_copy_is_true_and_takes_no_more_room(lab3: Lab, tmp_path: Path) -> None:
+def test_copy_is_exact_and_as_large_as_the_source(lab3: Lab, tmp_path: Path) -> None:
     project = tmp_path / "true"
     write(project, "list_true.py", LIST)
     (project / "checkpoints").mkdir()

@@ -112,7 +112,7 @@ def test_script_that_people_copy_first_succeeds(
 @pytest.mark.parametrize(
     ("options", "words", "said", "remedy"), _ANSWERED, indirect=["words"], ids=_name
 )
-def test_script_that_does_not_fit_is_answered_with_what_to_change(
+def test_unsuitable_script_is_refused_with_a_remedy(
     lab3: Lab, project: Path, options: list[str], words: list[str], said: str, remedy: str
 ) -> None:
     done = _launch(lab3, project, options, words)

@@ -31,7 +31,9 @@ def modes_below(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.torch
-def test_umask_of_a_group_opens_no_folder(make_lab: Callable[..., Lab], tmp_path: Path) -> None:
+def test_folders_are_private_with_a_group_umask(
+    make_lab: Callable[..., Lab], tmp_path: Path
+) -> None:
     lab = make_lab(2)
     script = write(tmp_path / "job", "hello.py", HELLO)
     for node in lab.nodes:
@@ -47,7 +49,7 @@ def test_umask_of_a_group_opens_no_folder(make_lab: Callable[..., Lab], tmp_path
 
 
 @pytest.mark.parametrize("is_foreign", [False, True])
-def test_agent_in_a_folder_of_others_is_not_started(
+def test_agent_in_a_folder_of_another_user_is_not_started(
     lab3: Lab, tmp_path: Path, is_foreign: bool
 ) -> None:
     script = write(tmp_path / "job", "hello.py", HELLO)

@@ -136,7 +136,7 @@ def test_a_detached_run_is_controlled_to_its_end(lab3: Lab, tmp_path: Path) -> N
     ends_as_a_gang(lab3, run)
 
 
-def test_a_detached_run_ends_well(lab3: Lab, tmp_path: Path) -> None:
+def test_detached_run_succeeds(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     run = detached(lab3, "--launcher", "direct", script)
     order_to_leave(lab3, run, 0)
@@ -145,7 +145,7 @@ def test_a_detached_run_ends_well(lab3: Lab, tmp_path: Path) -> None:
     assert unlike(lab3, run) == []
 
 
-def test_reader_of_a_detached_launch_is_not_held_up(lab3: Lab, tmp_path: Path) -> None:
+def test_detached_launch_closes_its_output(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     given = ["-i", str(lab3.inventory), "--detach", "--launcher", "direct", str(script)]
     words = [*ORCH, "launch", *given]
@@ -211,7 +211,7 @@ def test_under_nohup_the_terminal_is_not_missed(lab3: Lab, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("command", ["attach", "logs"])
-def test_looking_at_a_run_without_controller_starts_one(
+def test_reading_a_run_without_controller_starts_one(
     lab3: Lab, tmp_path: Path, command: str
 ) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)

@@ -56,7 +56,7 @@ def recorded(lab: Lab, run: str, kind: str) -> list[dict[str, Any]]:
     return [event for event in events if event["event"] == kind]
 
 
-def test_a_node_that_vanishes_has_failed_and_the_others_are_stopped(
+def test_vanished_node_fails_the_run_and_the_others_are_stopped(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(3)
@@ -74,7 +74,7 @@ def test_a_node_that_vanishes_has_failed_and_the_others_are_stopped(
     assert processes_of_runs(lab) == []
 
 
-def test_what_a_node_that_was_given_up_still_runs_ends_when_it_is_back(
+def test_ranks_of_a_lost_node_are_ended_when_it_is_back(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(2)
@@ -94,7 +94,7 @@ def test_what_a_node_that_was_given_up_still_runs_ends_when_it_is_back(
     assert unlike(lab, run) == []
 
 
-def test_a_node_that_only_orch_does_not_reach_continues(
+def test_node_that_its_peers_reach_keeps_running(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(3)
@@ -115,7 +115,7 @@ def test_a_node_that_only_orch_does_not_reach_continues(
     assert unlike(lab, run) == []
 
 
-def test_a_run_continues_while_orch_reaches_nobody(
+def test_run_continues_while_no_node_is_reachable(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(2)
@@ -135,7 +135,7 @@ def test_a_run_continues_while_orch_reaches_nobody(
     assert unlike(lab, run) == []
 
 
-def test_a_lease_ends_a_run_that_hears_of_no_controller(lab3: Lab, tmp_path: Path) -> None:
+def test_lease_ends_a_run_without_a_controller(lab3: Lab, tmp_path: Path) -> None:
     # One rank on each node obeys, one is deaf.
     source = OBEYING.replace("signal.signal(", "os.environ['LOCAL_RANK'] == '0' and signal.signal(")
     deaf = source + "\n"

@@ -26,9 +26,7 @@ pytestmark = pytest.mark.lab
 QUICK = ["--preflight", "off", "--launcher", "direct", "--output", "raw"]
 
 
-def test_rank_that_leaves_odd_files_is_stopped_at_its_time_and_reported(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_rank_that_leaves_odd_files_is_stopped_in_time(lab3: Lab, tmp_path: Path) -> None:
     script = write(
         tmp_path / "job",
         "odd.py",
@@ -55,9 +53,7 @@ time.sleep(1000)
     assert "bug in orch" not in done.stderr
 
 
-def test_hole_of_200_gb_is_copied_in_a_moment_and_shown_as_a_line(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_hole_of_200_gb_is_copied_quickly_and_shown_as_a_line(lab3: Lab, tmp_path: Path) -> None:
     script = write(
         tmp_path / "job",
         "hole.py",

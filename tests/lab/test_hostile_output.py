@@ -34,9 +34,7 @@ sys.exit(1)
 """
 
 
-def test_a_rank_that_prints_what_cannot_be_is_explained_and_diagnosed(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_invalid_output_of_a_rank_is_explained_and_diagnosed(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "hostile.py", JOB)
     done = launch(lab3, "--launcher", "direct", "--preflight", "off", script)
     assert done.returncode == 1 and "rank 1 on node1 exited with 1" in done.stderr

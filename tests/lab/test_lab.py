@@ -52,7 +52,7 @@ def connect(lab: Lab, address: str, port: int, *, node: str = "ctl") -> str:
 # Hosts.
 
 
-def test_every_host_can_be_logged_into_with_its_key_known(lab3: Lab) -> None:
+def test_every_host_accepts_logins_with_a_known_key(lab3: Lab) -> None:
     for node in lab3.nodes:
         for name in (node, lab3.address(node)):
             done = ssh(lab3, name, "hostname; pwd")
@@ -90,7 +90,7 @@ def test_process_1_reaps_orphans(lab3: Lab) -> None:
 
 
 @pytest.mark.parametrize("place", ["/root", "/tmp", "/var/tmp", "/run", "/dev/shm"])
-def test_what_a_host_writes_is_its_own(lab3: Lab, place: str) -> None:
+def test_files_of_a_host_are_private(lab3: Lab, place: str) -> None:
     lab3.run(["touch", f"{place}/mark"], node="node0").check_returncode()
     there = [lab3.run(["test", "-e", f"{place}/mark"], node=n).returncode for n in lab3.nodes]
     assert there == [0, 1, 1]
@@ -108,7 +108,7 @@ def test_this_python_runs_on_a_host(lab3: Lab) -> None:
     assert ssh(lab3, "node2", f'{sys.executable} -c "{code}"').stdout.strip() == sys.prefix
 
 
-def test_a_terminal_can_be_had(lab3: Lab) -> None:
+def test_host_allocates_a_terminal(lab3: Lab) -> None:
     argv: Argv = ["ssh", "-tt", "-F", lab3.dir / "ssh_config", "node0", "tty"]
     assert lab3.run(argv).stdout.startswith("/dev/pts/")
 
@@ -143,13 +143,13 @@ def test_a_signal_reaches_the_command_itself(lab3: Lab) -> None:
         assert process.returncode == 5
 
 
-def test_bytes_pass_unchanged(lab3: Lab) -> None:
+def test_bytes_pass_through_run_unchanged(lab3: Lab) -> None:
     sent = bytes(range(256)) + b"\r\n"
     done = lab3.run(["cat"], node="node0", input=sent)
     assert done.stdout.encode(errors="surrogateescape") == sent
 
 
-def test_the_controller_keeps_nothing_of_its_callers_environment(
+def test_controller_does_not_inherit_the_environment(
     lab3: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SSH_AUTH_SOCK", "/elsewhere")
@@ -158,7 +158,7 @@ def test_the_controller_keeps_nothing_of_its_callers_environment(
     assert done.stdout.split("\n") == [str(lab3.home), "", "more", str(tmp_path), ""]
 
 
-def test_a_thread_can_be_inside(lab3: Lab) -> None:
+def test_thread_can_enter_the_network_of_the_lab(lab3: Lab) -> None:
     before = Path("/proc/thread-self/ns/net").readlink()
     with lab3.inside(), socket.create_connection((lab3.address("node1"), 22), timeout=10) as wire:
         assert wire.recv(8) == b"SSH-2.0-"
@@ -171,7 +171,7 @@ def test_exec_gives_output_and_exit_code(lab3: Lab) -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("node1\n", "", 7)
 
 
-def test_exec_on_a_node_that_is_not_there_says_which_are(lab3: Lab) -> None:
+def test_exec_on_an_unknown_node_lists_the_nodes(lab3: Lab) -> None:
     done = cli("exec", "--name", lab3.name, "node7", "--", "true")
     assert done.returncode == 2
     assert done.stderr.strip().endswith("has no node node7: it has ctl, node0, node1, node2")
@@ -223,7 +223,7 @@ def test_exec_passes_signals_on(lab3: Lab) -> None:
     assert process.returncode == 5
 
 
-def test_without_root_one_line_says_so(
+def test_without_root_the_lab_is_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
@@ -232,7 +232,7 @@ def test_without_root_one_line_says_so(
     assert capsys.readouterr().err == said
 
 
-def test_missing_tools_are_named_with_what_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_tools_are_reported_with_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     which = shutil.which
     gone = ("nft", "sshd")
     monkeypatch.setattr(
@@ -245,14 +245,14 @@ def test_missing_tools_are_named_with_what_installs_them(monkeypatch: pytest.Mon
 # Nothing gets out.
 
 
-def test_there_is_no_way_out_of_a_lab(lab3: Lab) -> None:
+def test_lab_network_is_isolated(lab3: Lab) -> None:
     for node in ("ctl", *lab3.nodes):
         assert lab3.run(["ip", "route", "show", "default"], node=node).stdout == ""
         assert lab3.run(["ip", "-6", "route", "show", "default"], node=node).stdout == ""
         assert connect(lab3, "203.0.113.1", 22, node=node) == "OSError"
 
 
-def test_the_machines_own_interfaces_stay_as_they_are(make_lab: MakeLab) -> None:
+def test_interfaces_of_the_machine_are_unchanged(make_lab: MakeLab) -> None:
     before = machine_links()
     lab = make_lab(2, second_net=True, decoy=True)
     assert machine_links() == before
@@ -260,7 +260,7 @@ def test_the_machines_own_interfaces_stay_as_they_are(make_lab: MakeLab) -> None
     assert machine_links() == before
 
 
-def test_labs_are_apart(make_lab: MakeLab) -> None:
+def test_labs_are_isolated_from_each_other(make_lab: MakeLab) -> None:
     one, other = make_lab(2), make_lab(1)
     assert one.address("node0") == other.address("node0")
     ssh(one, "node0", "touch mark")
@@ -350,7 +350,7 @@ def test_shared_home(make_lab: MakeLab) -> None:
 # The end.
 
 
-def test_a_host_that_vanishes_is_silence(make_lab: MakeLab) -> None:
+def test_vanished_host_does_not_answer(make_lab: MakeLab) -> None:
     lab = make_lab(3, second_net=True)
     argv: Argv = ["ssh", "-F", lab.dir / "ssh_config", "node1", "echo in; sleep 60"]
     with lab.popen(argv, stdout=subprocess.PIPE) as login:
@@ -392,7 +392,7 @@ def test_down_leaves_nothing(make_lab: MakeLab) -> None:
     assert not life.down(lab.name)
 
 
-def test_an_up_that_was_killed_can_be_taken_down() -> None:
+def test_down_after_a_killed_up_removes_everything() -> None:
     name = f"test-{os.getpid()}-killed"
     with subprocess.Popen([sys.executable, SCRIPT, "up", "24", "--name", name]) as process:
         deadline = time.monotonic() + 30
@@ -404,7 +404,7 @@ def test_an_up_that_was_killed_can_be_taken_down() -> None:
     assert not life.default_directory(name).exists()
 
 
-def test_an_up_that_fails_cleans_up_and_says_where() -> None:
+def test_failed_up_cleans_up_and_reports_the_host() -> None:
     name = f"test-{os.getpid()}-fails"
     with pytest.raises(LabError, match="syntax error"):
         life.up(3, name, nft={"node1": "no such rule"})
@@ -412,7 +412,7 @@ def test_an_up_that_fails_cleans_up_and_says_where() -> None:
     assert not life.default_directory(name).exists()
 
 
-def test_down_leaves_a_foreign_directory_alone(tmp_path: Path) -> None:
+def test_down_keeps_a_directory_that_is_not_a_lab(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
     with pytest.raises(LabError, match="not a lab's directory"):
         life.down(f"test-{os.getpid()}-none", dir=tmp_path)

@@ -82,7 +82,7 @@ def test_all_reduce_over_hosts_whose_own_names_are_loopback(
 
 
 @pytest.mark.torch
-def test_by_hand_the_same_job_does_not_come_together(lab3: Lab, tmp_path: Path) -> None:
+def test_same_job_by_hand_does_not_rendezvous(lab3: Lab, tmp_path: Path) -> None:
     """The control: with the interface named by hand it does, so it is the name that breaks it."""
 
     def by_hand(seconds: float, **env: str) -> tuple[int, float]:
@@ -156,9 +156,7 @@ fabric.barrier()
 
 
 @pytest.mark.torch
-def test_a_script_that_launches_itself_finds_its_place_under_python(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_self_launching_script_gets_its_node_rank_under_python(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "self.py", SELF_LAUNCHING)
     words = ["--nodes", "node[0-1]", "--nproc", "2", "--launcher", "python"]
     done = launch(lab3, *words, script, timeout=180)
@@ -167,9 +165,7 @@ def test_a_script_that_launches_itself_finds_its_place_under_python(
     assert shown == [f"sum 10.0 on rank {rank} of 4" for rank in range(4)]
 
 
-def test_a_script_that_launches_itself_is_refused_under_fabric_before_anything_starts(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_self_launching_script_is_refused_under_fabric(lab3: Lab, tmp_path: Path) -> None:
     source = "from lightning.fabric import Fabric\nfabric = Fabric()\nfabric.launch()\n"
     script = write(tmp_path / "job", "self.py", source)
     done = launch(lab3, "--launcher", "fabric", script)
@@ -237,7 +233,7 @@ def test_output_that_is_not_lines_is_kept_byte_for_byte(lab3: Lab, tmp_path: Pat
     assert sum(line.count("x") for line in lines) >= 50_000_000
 
 
-def test_json_lines_tell_who_said_what(lab3: Lab, tmp_path: Path) -> None:
+def test_json_lines_have_rank_and_node(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "who.py", WHO)
     done = launch(lab3, "--launcher", "direct", "--nproc", "2", "--output", "json", script)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -247,7 +243,7 @@ def test_json_lines_tell_who_said_what(lab3: Lab, tmp_path: Path) -> None:
     assert all(abs(x["t"] - time.time()) < 3600 for x in lines)
 
 
-def test_only_the_ranks_that_are_asked_for_are_shown(lab3: Lab, tmp_path: Path) -> None:
+def test_only_selected_ranks_are_shown(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "who.py", WHO)
     done = launch(lab3, "--launcher", "direct", "--rank", "1-2", script)
     assert sorted(line[:2] for line in done.stdout.splitlines()) == ["r1", "r2"]
@@ -286,7 +282,7 @@ def test_a_launcher_that_cannot_start_is_reported(lab3: Lab, tmp_path: Path) -> 
 
 @pytest.mark.torch
 @pytest.mark.parametrize(("failures", "code"), [(1, 0), (9, 7)])
-def test_torchruns_own_restarts_are_left_to_it(
+def test_restarts_of_torchrun_are_supported(
     lab3: Lab, tmp_path: Path, failures: int, code: int
 ) -> None:
     source = (
@@ -301,7 +297,7 @@ def test_torchruns_own_restarts_are_left_to_it(
     assert kept == [f"attempt {number}\n" for number in range(min(failures, 2) + 1)]
 
 
-def test_an_address_of_another_node_cannot_be_mains(lab3: Lab, tmp_path: Path) -> None:
+def test_main_address_of_another_node_is_refused(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "x.py", WHO)
     done = launch(lab3, "--launcher", "direct", "--main-address", lab3.address("node1"), script)
     assert done.returncode == 125
@@ -311,7 +307,7 @@ def test_an_address_of_another_node_cannot_be_mains(lab3: Lab, tmp_path: Path) -
 # -- what would run ----------------------------------------------------------------------------
 
 
-def test_a_dry_run_starts_nothing_and_can_be_pasted(lab3: Lab, tmp_path: Path) -> None:
+def test_dry_run_starts_nothing_and_prints_commands_to_paste(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "who.py", WHO)
     launch(lab3, "--launcher", "direct", script)  # brings the files
     done = launch(lab3, "--launcher", "direct", "--dry-run", script, "a b")

@@ -23,7 +23,7 @@ for number in range(400):
 """
 
 
-def test_a_lost_connection_is_made_again_and_no_byte_is_lost(lab3: Lab, tmp_path: Path) -> None:
+def test_lost_connection_is_reopened_without_losing_a_byte(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "count.py", COUNTING)
     with Launch(lab3, "--launcher", "direct", script) as running:
         running.wait_for_lines(1, "r1 node1 │ line 5")
@@ -56,7 +56,7 @@ def test_an_agent_that_is_killed_is_started_again(lab3: Lab, tmp_path: Path) -> 
     assert (logs / "node2/attempt-0/rank-2.out").read_text() == want
 
 
-def test_a_slow_link_delays_the_end_but_takes_nothing_from_it(
+def test_slow_link_delays_the_end_but_loses_nothing(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(1)
@@ -73,7 +73,7 @@ def test_a_slow_link_delays_the_end_but_takes_nothing_from_it(
     assert copy.stat().st_size == 30_000_000
 
 
-def test_a_full_disk_here_hides_no_exit_code_and_keeps_nobody_from_stopping(
+def test_full_disk_of_the_controller_keeps_exit_code_and_stop(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(1)

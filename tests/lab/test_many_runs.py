@@ -43,7 +43,7 @@ def folder(lab: Lab, run: str) -> Path:
     return lab.home / ".local/state/orch/runs" / run
 
 
-def test_ten_runs_at_once_have_nothing_to_do_with_each_other(lab3: Lab, tmp_path: Path) -> None:
+def test_ten_simultaneous_runs_are_independent(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "who.py", WHO_AM_I)
 
     def launch(number: int) -> str:
@@ -86,7 +86,7 @@ def test_ten_runs_at_once_have_nothing_to_do_with_each_other(lab3: Lab, tmp_path
         assert processes_of_runs(lab3, run) == []
 
 
-def test_all_who_look_at_a_run_see_all_of_it(lab3: Lab, tmp_path: Path) -> None:
+def test_all_readers_of_a_run_see_all_output(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     with Launch(lab3, "--launcher", "direct", script) as running:
         running.wait_for_lines(3, "│ line 1")
@@ -107,7 +107,7 @@ def test_all_who_look_at_a_run_see_all_of_it(lab3: Lab, tmp_path: Path) -> None:
             assert "".join(shown) == out
 
 
-def test_a_run_may_be_stopped_by_several_while_several_look(lab3: Lab, tmp_path: Path) -> None:
+def test_run_may_be_stopped_and_read_by_several_at_once(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     run = detached(lab3, "--launcher", "direct", script)
     with Attach(lab3, run) as first, Attach(lab3, run) as second:
@@ -128,7 +128,7 @@ def test_a_run_may_be_stopped_by_several_while_several_look(lab3: Lab, tmp_path:
     assert "stopped by orch stop" in again.stderr + again.stdout
 
 
-def test_a_run_that_has_ended_when_it_is_stopped_ended_as_it_did(lab3: Lab, tmp_path: Path) -> None:
+def test_stop_of_an_ended_run_does_not_change_its_end(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "quick.py", "print('done')\n")
     run = detached(lab3, "--launcher", "direct", script)
     wait_until(lambda: processes_of_runs(lab3, run) == [])
@@ -140,7 +140,7 @@ def test_a_run_that_has_ended_when_it_is_stopped_ended_as_it_did(lab3: Lab, tmp_
     assert unlike(lab3, run) == []
 
 
-def test_an_interrupt_of_who_is_attached_stops_the_run(lab3: Lab, tmp_path: Path) -> None:
+def test_interrupt_of_attach_stops_the_run(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     run = detached(lab3, "--launcher", "direct", script)
     with Attach(lab3, run) as looking:
@@ -150,7 +150,7 @@ def test_an_interrupt_of_who_is_attached_stops_the_run(lab3: Lab, tmp_path: Path
     assert wait_for_end(lab3, run)["exit_code"] == 130
 
 
-def test_who_leaves_with_ctrl_backslash_stops_nothing(lab3: Lab, tmp_path: Path) -> None:
+def test_ctrl_backslash_of_attach_stops_nothing(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     run = detached(lab3, "--launcher", "direct", script)
     with Attach(lab3, run) as looking:
@@ -160,7 +160,7 @@ def test_who_leaves_with_ctrl_backslash_stops_nothing(lab3: Lab, tmp_path: Path)
     assert orch(lab3, "stop", run).returncode == 0
 
 
-def test_torn_records_are_passed_over(lab3: Lab, tmp_path: Path) -> None:
+def test_damaged_records_are_skipped(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     torn = detached(lab3, "--launcher", "direct", script)
     empty = detached(lab3, "--launcher", "direct", script)

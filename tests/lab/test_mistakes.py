@@ -69,7 +69,7 @@ def unresolved(inventory: str) -> str:
         ),
     ],
 )
-def test_host_that_is_described_wrongly_is_reported(
+def test_wrong_host_in_the_inventory_is_reported(
     lab3: Lab, tmp_path: Path, edit: Edit, says: tuple[str, ...]
 ) -> None:
     inventory = tmp_path / "hosts.yaml"
@@ -84,7 +84,7 @@ def test_module_that_the_nodes_lack_is_reported_before_the_start(lab3: Lab, tmp_
     answered(done.returncode, 125, done.stderr, ("nosuchmodule", "train.py:1"))
 
 
-def test_script_that_is_no_python_is_reported_with_its_line(lab3: Lab, tmp_path: Path) -> None:
+def test_script_with_a_syntax_error_is_reported_with_its_line(lab3: Lab, tmp_path: Path) -> None:
     done = launched(lab3, tmp_path, "def train(:\n    pass\n")
     assert done.returncode != 0
     answered(done.returncode, done.returncode, done.stderr, ("train.py", "line 1"))
@@ -122,7 +122,7 @@ def test_file_that_the_script_does_not_find_is_the_cause(lab3: Lab, tmp_path: Pa
     answered(done.returncode, 1, done.stderr, ("data/train.bin", "No such file or directory"))
 
 
-def test_main_port_that_is_taken_is_reported_with_who_has_it(lab3: Lab, tmp_path: Path) -> None:
+def test_main_port_in_use_is_reported_with_its_process(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "project", "train.py", "print('hello')\n")
     listening = lab3.popen(["python3", "-c", _LISTEN], node="node0", stdout=-1)
     try:
@@ -143,7 +143,7 @@ time.sleep(100)
 """
 
 
-def test_working_folder_that_cannot_be_made_is_reported(lab3: Lab, tmp_path: Path) -> None:
+def test_working_folder_that_cannot_be_created_is_reported(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "project", "train.py", "print('hello')\n")
     done = orch(lab3, "launch", "-i", lab3.inventory, "--workdir", "/proc/none", script)
     answered(done.returncode, 125, done.stderr, ("/proc/none cannot be used", "set `workdir:`"))

@@ -31,7 +31,7 @@ table inet cut {
 """
 
 
-def test_after_orch_was_killed_its_logs_come_with_orch_logs(lab3: Lab, tmp_path: Path) -> None:
+def test_orch_logs_fetches_the_logs_after_orch_was_killed(lab3: Lab, tmp_path: Path) -> None:
     shown = tmp_path / "shown"
     with Stepping(lab3, tmp_path) as job:
         calm = job.run_for(2)
@@ -48,9 +48,7 @@ def test_after_orch_was_killed_its_logs_come_with_orch_logs(lab3: Lab, tmp_path:
     job.assert_no_rank_waited(calm, trouble)
 
 
-def test_a_cut_of_30_s_a_new_sshd_and_a_killed_agent_cost_no_byte(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_cut_new_sshd_and_killed_agent_lose_no_byte(lab3: Lab, tmp_path: Path) -> None:
     with Stepping(lab3, tmp_path) as job:
         calm = job.run_for(2)
         block(lab3, "node0", DROP)
@@ -68,7 +66,7 @@ def test_a_cut_of_30_s_a_new_sshd_and_a_killed_agent_cost_no_byte(
     job.assert_no_rank_waited(calm, trouble)
 
 
-def test_20_random_cuts_during_200_mb_cost_no_byte(lab3: Lab, tmp_path: Path) -> None:
+def test_20_random_cuts_during_200_mb_lose_no_byte(lab3: Lab, tmp_path: Path) -> None:
     chance = random.Random(20)
     cuts = dict.fromkeys(lab3.nodes, 0)
     with Stepping(lab3, tmp_path, size=50_000) as job:

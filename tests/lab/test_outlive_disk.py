@@ -36,7 +36,7 @@ def make_room(lab: Lab) -> None:
     mount(lab, "-o", "remount,size=1g")
 
 
-def test_a_disk_that_was_full_gets_every_byte_when_there_is_room(lab: Lab, tmp_path: Path) -> None:
+def test_logs_are_complete_once_a_full_disk_has_space(lab: Lab, tmp_path: Path) -> None:
     with Stepping(lab, tmp_path) as job:
         calm = job.run_for(2)
         wait_until(lambda: "cannot be stored here: No space left on device" in job.said)
@@ -50,7 +50,7 @@ def test_a_disk_that_was_full_gets_every_byte_when_there_is_room(lab: Lab, tmp_p
     job.assert_no_rank_waited(calm, trouble)
 
 
-def test_what_had_no_room_when_the_run_ended_is_fetched_later(lab: Lab, tmp_path: Path) -> None:
+def test_logs_that_did_not_fit_at_the_end_are_fetched_later(lab: Lab, tmp_path: Path) -> None:
     with Stepping(lab, tmp_path) as job:
         wait_until(lambda: "cannot be stored here: No space left on device" in job.said)
         job.enough()

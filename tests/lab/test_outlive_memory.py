@@ -45,7 +45,7 @@ class Peak:
 
 
 @pytest.mark.parametrize("follower", ["launch", "controller"])
-def test_it_stays_under_120_mb_and_does_not_grow(
+def test_memory_of_the_controller_stays_under_120_mb(
     make_lab: Callable[..., Lab], tmp_path: Path, follower: str
 ) -> None:
     lab = make_lab(2)

@@ -61,7 +61,9 @@ def terminal() -> Iterator[Terminal]:
     terminal.close()
 
 
-def test_a_terminal_of_10_kb_s_slows_no_rank(lab3: Lab, tmp_path: Path, terminal: Terminal) -> None:
+def test_terminal_of_10_kb_s_does_not_slow_ranks(
+    lab3: Lab, tmp_path: Path, terminal: Terminal
+) -> None:
     with on(terminal, lab3, tmp_path) as job:
         calm = job.run_for(2)
         terminal.speed = 10_000
@@ -75,7 +77,7 @@ def test_a_terminal_of_10_kb_s_slows_no_rank(lab3: Lab, tmp_path: Path, terminal
     job.assert_no_rank_waited(calm, trouble)
 
 
-def test_a_terminal_that_is_stopped_with_ctrl_s_keeps_nobody_from_minding_the_run(
+def test_stopped_terminal_does_not_stop_supervision(
     lab3: Lab, tmp_path: Path, terminal: Terminal
 ) -> None:
     with on(terminal, lab3, tmp_path) as job:

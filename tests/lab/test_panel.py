@@ -42,9 +42,7 @@ def with_gpu(lab3: Lab) -> Iterator[Lab]:
     assert lab3.run(["umount", "/sys/class"], node="node1").returncode == 0
 
 
-def test_use_of_gpus_and_metrics_are_shown_where_it_was_launched_and_where_one_attaches(
-    with_gpu: Lab, tmp_path: Path
-) -> None:
+def test_panel_of_launch_and_attach_shows_gpus_and_metrics(with_gpu: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "train.py", JOB)
     words: list[str | Path] = [
         "--launcher",

@@ -40,7 +40,7 @@ def findings(done: subprocess.CompletedProcess[str], status: str) -> dict[str, A
     }
 
 
-def test_a_node_that_is_down_hides_no_other_fault(make_lab: MakeLab) -> None:
+def test_unreachable_node_hides_no_other_problem(make_lab: MakeLab) -> None:
     lab = make_lab(3)
     lab.vanish("node2")
     lab.run(["mount", "-o", "remount,size=64m", "/dev/shm"], node="node1")
@@ -55,9 +55,7 @@ def test_a_node_that_is_down_hides_no_other_fault(make_lab: MakeLab) -> None:
     wait_until(lambda: agents(lab) == [])
 
 
-def test_a_launch_that_would_hang_is_stopped_and_says_how_to_fix_it(
-    make_lab: MakeLab, tmp_path: Path
-) -> None:
+def test_launch_that_would_hang_is_refused_with_a_remedy(make_lab: MakeLab, tmp_path: Path) -> None:
     lab = make_lab(3, nft={"node1": ONLY_SSH})
     script = write(tmp_path / "job", "hello.py", "print('hello')\n")
     done = launch(lab, "--launcher", "direct", script)
@@ -77,7 +75,7 @@ def test_a_launch_that_would_hang_is_stopped_and_says_how_to_fix_it(
     assert (again.returncode, again.stdout.count("hello")) == (0, 3), again.stderr
 
 
-def test_an_interrupt_in_the_middle_leaves_nothing(make_lab: MakeLab) -> None:
+def test_interrupted_preflight_leaves_nothing(make_lab: MakeLab) -> None:
     lab = make_lab(2, nft={"node1": ONLY_SSH})
     process = lab.popen(
         [*ORCH, "preflight", "-i", str(lab.inventory), "--only", "net.tcp"],

@@ -99,9 +99,7 @@ def test_the_host_with_a_slow_link_is_named(lab3: Lab) -> None:
     assert rates[frozenset({"node0", "node1"})] > 3 * slow["data"]["algbw"]
 
 
-def test_a_host_whose_interface_is_named_wrongly_is_distinguished_from_those_who_wait_for_it(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_host_with_a_wrong_interface_is_named_and_not_its_peers(lab3: Lab, tmp_path: Path) -> None:
     inventory = tmp_path / "hosts.yaml"
     text = lab3.inventory.read_text()
     wrong = "name: node1, env: {GLOO_SOCKET_IFNAME: nope0}"
@@ -115,7 +113,7 @@ def test_a_host_whose_interface_is_named_wrongly_is_distinguished_from_those_who
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_nothing_is_left_when_orch_ends_in_the_middle(lab3: Lab, number: signal.Signals) -> None:
+def test_killed_preflight_leaves_nothing(lab3: Lab, number: signal.Signals) -> None:
     before = folders(lab3)
     process = lab3.popen(
         [*ORCH, "preflight", "-i", str(lab3.inventory), "--only", "coll.gloo"],

@@ -205,7 +205,7 @@ def paste(lab: Lab, node: str, remedy: Remedy | None) -> None:
         assert done.returncode == 0, (command, done.stderr)
 
 
-def test_an_open_node_is_not_named(lab: Lab) -> None:
+def test_node_without_a_firewall_is_not_named(lab: Lab) -> None:
     firewall = look(lab, "node1")
     assert reached(lab) == {MAIN, *RANGE, OTHER}
     assert may_block(firewall, "input") is may_block(firewall, "output") is False
@@ -213,7 +213,7 @@ def test_an_open_node_is_not_named(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("ruleset", INBOUND.values(), ids=INBOUND)
-def test_pasted_on_the_node_that_drops_the_lines_let_the_job_in(lab: Lab, ruleset: str) -> None:
+def test_remedy_for_dropped_input_works_when_pasted(lab: Lab, ruleset: str) -> None:
     load(lab, "node1", ruleset)
     before = reached(lab)
     assert not before & set(RANGE)
@@ -238,7 +238,7 @@ def test_any_name_of_a_table_and_a_chain_can_be_pasted(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("ruleset", OUTBOUND.values(), ids=OUTBOUND)
-def test_pasted_on_the_node_that_lets_nothing_out_the_lines_do(lab: Lab, ruleset: str) -> None:
+def test_remedy_for_dropped_output_works_when_pasted(lab: Lab, ruleset: str) -> None:
     load(lab, "node0", ruleset)
     assert reached(lab) == set()
     firewall = look(lab, "node0")
@@ -247,7 +247,7 @@ def test_pasted_on_the_node_that_lets_nothing_out_the_lines_do(lab: Lab, ruleset
     assert reached(lab) == {MAIN, *RANGE}
 
 
-def test_a_main_port_within_the_range_is_opened_with_it(lab: Lab) -> None:
+def test_main_port_in_the_range_is_opened_with_the_range(lab: Lab) -> None:
     load(lab, "node1", INBOUND["a policy that drops"])
     paste(lab, "node1", open_ports(look(lab, "node1"), Opening.make("input", SUBNET, 40000, RANGE)))
     assert reached(lab) == set(RANGE)
@@ -277,7 +277,7 @@ def test_rules_that_concern_other_traffic_are_not_named(lab: Lab) -> None:
     assert may_block(look(lab, "node1"), "input") is False
 
 
-def test_without_root_it_says_that_the_rules_were_not_seen(lab: Lab) -> None:
+def test_without_root_unread_rules_are_reported(lab: Lab) -> None:
     asked = json.dumps([None, lab.address("node1"), SUBNET, MAIN, "/"])
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     done = lab.run([*nobody, sys.executable, "-c", PROBE, PACKAGE, asked], node="node1")
@@ -318,7 +318,7 @@ def own_hosts_file(lab3: Lab) -> Iterator[Lab]:
         assert lab3.run(["umount", "/etc/hosts"], node=node).returncode == 0
 
 
-def test_own_names_that_are_loopback_are_one_warning_until_its_line_is_pasted(
+def test_loopback_names_are_one_warning_with_a_working_remedy(
     own_hosts_file: Lab,
 ) -> None:
     lab = own_hosts_file
@@ -336,7 +336,7 @@ def test_own_names_that_are_loopback_are_one_warning_until_its_line_is_pasted(
     assert [finding["status"] for finding in checked(lab, "net.dns")["net.dns"]] == ["pass"]
 
 
-def test_ranges_and_backlogs_that_are_too_small_are_fixed_by_their_lines(lab: Lab) -> None:
+def test_small_port_ranges_and_backlogs_have_working_remedies(lab: Lab) -> None:
     small = 'sysctl -w net.ipv4.ip_local_port_range="50000 50099" net.core.somaxconn=1'
     assert lab.run(["sh", "-c", small], node="node1").returncode == 0
     found = checked(lab, "net.portrange", "net.somaxconn")

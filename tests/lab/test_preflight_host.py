@@ -71,7 +71,7 @@ def paste(lab: Lab, finding: dict[str, Any]) -> None:
             assert done.returncode == 0, done.stderr
 
 
-def test_each_trouble_is_named_with_its_node_and_the_remedies_fix_it(lab: Lab) -> None:
+def test_each_problem_names_its_node_and_has_a_working_remedy(lab: Lab) -> None:
     late = lab.files("node3") / "home" / "late-python"
     late.write_text(LATE.format(python=sys.executable))
     late.chmod(0o755)
@@ -113,7 +113,7 @@ def test_each_trouble_is_named_with_its_node_and_the_remedies_fix_it(lab: Lab) -
     wait_until(lambda: agents(lab) == [])
 
 
-def test_ranks_that_are_left_are_named_with_their_node_and_age(lab: Lab) -> None:
+def test_leftover_ranks_are_reported_with_node_and_age(lab: Lab) -> None:
     meeting = {"RANK": "1", "MASTER_ADDR": lab.address("node0"), "MASTER_PORT": "29500"}
     other = {**meeting, "MASTER_PORT": "29600", "ORCH_RUN": "calm-fox"}
     with (

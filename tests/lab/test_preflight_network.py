@@ -68,7 +68,7 @@ def fixed(lab: Lab, check: str, finding: Finding) -> list[tuple[str, list[str]]]
     return brief(preflight(lab, check))
 
 
-def test_the_one_network_that_all_share_is_picked_and_no_decoy(lab: Lab, undo: ExitStack) -> None:
+def test_shared_network_is_chosen_and_not_a_decoy(lab: Lab, undo: ExitStack) -> None:
     run(lab, "node1", "ip link add ib0 type veth peer name far0 && ip link set far0 up")
     undo.callback(run, lab, "node1", "ip link del ib0")
     run(lab, "node1", "ip address add 198.19.99.1/24 dev ib0 && ip link set ib0 up")
@@ -83,9 +83,7 @@ def test_the_one_network_that_all_share_is_picked_and_no_decoy(lab: Lab, undo: E
     }
 
 
-def test_two_interfaces_in_one_subnet_are_kept_apart_by_the_remedy(
-    lab: Lab, undo: ExitStack
-) -> None:
+def test_remedy_for_two_interfaces_in_one_subnet_works(lab: Lab, undo: ExitStack) -> None:
     run(lab, "node2", "ip addr add 198.18.0.200/24 dev eth1 noprefixroute")
     undo.callback(run, lab, "node2", "ip addr del 198.18.0.200/24 dev eth1")
     [twins, _] = preflight(lab, "nic.samesubnet")
@@ -94,7 +92,7 @@ def test_two_interfaces_in_one_subnet_are_kept_apart_by_the_remedy(
     assert {status for status, _ in fixed(lab, "nic.samesubnet", twins)} == {"pass"}
 
 
-def test_an_unlike_mtu_is_set_to_that_of_the_others(lab: Lab) -> None:
+def test_remedy_for_a_different_mtu_works(lab: Lab) -> None:
     run(lab, "node3", "ip link set dev eth0 mtu 1400")
     [odd, _] = preflight(lab, "nic.mtu")
     assert brief([odd]) == [("warn", ["node3"])]
@@ -136,7 +134,7 @@ def test_a_black_hole_in_one_direction_is_fixed_too(
     assert fixed(lab, "net.mtupath", hole) == [("pass", EVERYBODY)]
 
 
-def test_what_stalls_at_any_size_is_not_called_a_matter_of_mtu(
+def test_stall_at_any_size_is_not_attributed_to_the_mtu(
     lab: Lab, small_packets: None, undo: ExitStack
 ) -> None:
     drop(lab, undo, "node3", "meta length > 200")

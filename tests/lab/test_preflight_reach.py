@@ -156,7 +156,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-def test_it_is_identified_named_and_fixed(lab: Lab, row: Row) -> None:
+def test_firewall_is_identified_and_its_remedy_works(lab: Lab, row: Row) -> None:
     shell(lab, row.node, row.made_by)
     finding = wrong(preflight(lab, *row.words))
     assert (finding["id"], finding["status"]) == ("net.tcp", row.status)
@@ -166,7 +166,7 @@ def test_it_is_identified_named_and_fixed(lab: Lab, row: Row) -> None:
     assert_all_pass(preflight(lab, *row.words))
 
 
-def test_a_host_that_is_not_on_the_network_is_looked_for_there(lab: Lab) -> None:
+def test_host_without_the_network_is_reported(lab: Lab) -> None:
     shell(lab, "ctl", "ip link set node1.1 nomaster")
     finding = wrong(preflight(lab, *SECOND))
     assert finding["nodes"] == ["node1"]
@@ -186,7 +186,7 @@ def test_the_same_rules_on_all_nodes_are_one_finding(lab: Lab) -> None:
     assert_all_pass(preflight(lab))
 
 
-def test_between_two_nodes_the_one_whose_rules_do_it_is_named(lab: Lab) -> None:
+def test_of_two_nodes_the_one_with_the_rules_is_named(lab: Lab) -> None:
     pair = ("--nodes", "node0,node1")
     shell(lab, "node0", rules("output", ESTABLISHED, "oif lo accept", "meta l4proto tcp drop"))
     finding = wrong(preflight(lab, *pair))
@@ -236,7 +236,7 @@ class Service:
         self._process.communicate(timeout=20)
 
 
-def test_who_has_the_main_port_is_named_also_to_a_launch(lab: Lab) -> None:
+def test_process_with_the_main_port_is_named_by_a_launch_too(lab: Lab) -> None:
     port = ("--main-port", "29500")
     with Service(lab, "node0", 29500, "holds") as service:
         (finding,) = [f for f in preflight(lab, *port) if f["status"] == "fail"]
@@ -255,7 +255,7 @@ def test_who_has_the_main_port_is_named_also_to_a_launch(lab: Lab) -> None:
     ("manners", "results"),
     [(("talks", "holds"), {"foreign", "silent"}), (("drips", "closes"), {"foreign", "closed"})],
 )
-def test_any_answer_on_the_main_port_is_reported_in_time(
+def test_foreign_listener_on_the_main_port_is_reported_in_time(
     lab: Lab, manners: tuple[str, str], results: set[str]
 ) -> None:
     with (
@@ -281,7 +281,7 @@ def listening(lab: Lab, node: str) -> set[int]:
     return {int(f[1].rpartition(":")[2], 16) for f in fields if f[3] == "0A"} - {22}
 
 
-def test_no_listener_is_left_when_orch_is_killed_in_the_middle(lab: Lab) -> None:
+def test_killed_preflight_leaves_no_listener(lab: Lab) -> None:
     shell(lab, "node1", rules("input", "policy drop", ESTABLISHED, "iif lo accept", SSH))
     words = ["preflight", "-i", str(lab.inventory), "--only", "net.tcp"]
     process = lab.popen([*ORCH, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

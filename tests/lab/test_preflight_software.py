@@ -68,7 +68,7 @@ def failure(findings: list[dict[str, Any]], check: str) -> dict[str, Any]:
     return found
 
 
-def test_another_torch_and_a_missing_module_are_named_and_stop_a_launch(
+def test_different_torch_and_missing_module_refuse_a_launch(
     interpreters: Interpreters, tmp_path: Path
 ) -> None:
     lab, script = interpreters.lab, write(tmp_path / "job", "train.py", SCRIPT)

@@ -51,7 +51,7 @@ def _wheel(folder: Path) -> None:
         wheel.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in files))
 
 
-def test_bare_hosts_are_made_ready_and_a_second_time_nothing_is_left_to_do(
+def test_bare_hosts_are_prepared_and_need_nothing_the_second_time(
     lab3: Lab, tmp_path: Path
 ) -> None:
     inventory = bare(lab3, tmp_path)
@@ -77,7 +77,7 @@ def test_bare_hosts_are_made_ready_and_a_second_time_nothing_is_left_to_do(
     assert again.stdout.splitlines()[0].startswith("✓ node[0-2]: ready: ")
 
 
-def test_nothing_runs_unless_a_person_agrees(lab3: Lab, tmp_path: Path) -> None:
+def test_nothing_is_installed_without_confirmation(lab3: Lab, tmp_path: Path) -> None:
     inventory = bare(lab3, tmp_path)
     python = "~/other/venv/bin/python"
     inventory.write_text(inventory.read_text().replace(VENV, python))
@@ -108,9 +108,7 @@ sys.exit(child.exitstatus)
 """
 
 
-def test_python_of_the_system_is_left_alone_and_another_is_asked_for(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_system_python_is_not_changed_and_another_is_required(lab3: Lab, tmp_path: Path) -> None:
     inventory = bare(lab3, tmp_path)
     inventory.write_text(inventory.read_text().replace(VENV, "/usr/bin/python3"))
     done = orch(lab3, "prepare", "-i", inventory, "--yes")
@@ -153,7 +151,7 @@ def test_host_that_shows_another_key_is_refused(lab3: Lab, tmp_path: Path) -> No
     assert "its host key has changed" in done.stdout
 
 
-def test_step_that_fails_is_reported_and_the_exit_code_says_so(lab3: Lab, tmp_path: Path) -> None:
+def test_failed_step_is_reported_with_an_exit_code(lab3: Lab, tmp_path: Path) -> None:
     inventory = bare(lab3, tmp_path)
     inventory.write_text(inventory.read_text().replace(VENV, "~/third/venv/bin/python"))
     done = orch(
@@ -168,7 +166,7 @@ def test_step_that_fails_is_reported_and_the_exit_code_says_so(lab3: Lab, tmp_pa
     assert "with exit code 1: ERROR: " in words  # pip's own first word on it
 
 
-def test_interrupt_ends_it_at_once_and_says_that_a_command_may_continue(
+def test_interrupt_ends_prepare_and_warns_about_the_running_command(
     lab3: Lab, tmp_path: Path
 ) -> None:
     inventory = bare(lab3, tmp_path)

@@ -33,9 +33,7 @@ def with_key(lab: Lab, folder: Path, node: str, key: str) -> Path:
     return inventory
 
 
-def test_one_host_of_four_that_is_silent_stops_the_launch_in_one_time_out(
-    make_lab: MakeLab, script: Path
-) -> None:
+def test_silent_host_refuses_the_launch_after_one_timeout(make_lab: MakeLab, script: Path) -> None:
     lab = make_lab(4)
     lab.vanish("node2")
     began = time.monotonic()
@@ -67,7 +65,7 @@ def home_with(lab: Lab, folder: Path, known_hosts: str) -> dict[str, str]:
     return {"HOME": str(home)}
 
 
-def test_an_unknown_host_key_is_refused_and_taken_on_request(
+def test_unknown_host_key_is_refused_unless_accepted(
     lab3: Lab, tmp_path: Path, script: Path
 ) -> None:
     env = home_with(lab3, tmp_path, "")
@@ -79,7 +77,7 @@ def test_an_unknown_host_key_is_refused_and_taken_on_request(
     assert launch(lab3, "--launcher", "direct", script, env=env).returncode == 0
 
 
-def test_a_changed_host_key_is_refused_whatever_is_asked(
+def test_changed_host_key_is_refused_with_any_option(
     lab3: Lab, tmp_path: Path, script: Path
 ) -> None:
     lines = (lab3.home / ".ssh/known_hosts").read_text().splitlines()
@@ -95,7 +93,7 @@ def test_a_changed_host_key_is_refused_whatever_is_asked(
     wait_until(lambda: agents(lab3) == [])
 
 
-def test_rc_files_that_print_disturb_nothing(make_lab: MakeLab, script: Path) -> None:
+def test_rc_files_that_print_are_harmless(make_lab: MakeLab, script: Path) -> None:
     lab = make_lab(2, noisy_bashrc=True)
     done = launch(lab, "--launcher", "direct", script)
     assert done.returncode == 0, done.stderr
@@ -161,7 +159,7 @@ def test_a_folder_that_nodes_share_is_written_once(make_lab: MakeLab, script: Pa
     assert listed == [".orch-project", "hello.py"]  # no sentinel is left
 
 
-def test_the_ranks_meet_on_the_network_that_all_share(
+def test_ranks_rendezvous_on_the_shared_network(
     make_lab: MakeLab, tmp_path: Path, script: Path
 ) -> None:
     lab = make_lab(2, second_net=True, decoy=True)
@@ -180,7 +178,9 @@ def second_address(lab: Lab) -> str:
     return shown.split()[3].split("/")[0]
 
 
-def test_what_is_ignored_stays_at_home_and_what_is_there_stays(lab3: Lab, tmp_path: Path) -> None:
+def test_ignored_files_are_not_sent_and_files_on_the_node_are_kept(
+    lab3: Lab, tmp_path: Path
+) -> None:
     source = "import os\nprint(sorted(os.listdir()))\n"
     script = write(tmp_path / "ignoring", "list.py", source)
     folder = script.parent
@@ -203,7 +203,7 @@ def test_what_is_ignored_stays_at_home_and_what_is_there_stays(lab3: Lab, tmp_pa
     )
 
 
-def test_two_runs_at_once_get_ports_of_their_own(lab3: Lab, tmp_path: Path) -> None:
+def test_two_simultaneous_runs_get_different_ports(lab3: Lab, tmp_path: Path) -> None:
     from .orch import Launch
 
     source = (
@@ -221,7 +221,7 @@ def test_two_runs_at_once_get_ports_of_their_own(lab3: Lab, tmp_path: Path) -> N
         assert f"port {ports[0]} on {lab3.address('node0')} is taken" in taken.stderr
 
 
-def test_start_up_file_that_does_not_let_the_command_through_is_named(lab3: Lab) -> None:
+def test_shell_startup_file_that_blocks_the_command_is_named(lab3: Lab) -> None:
     hanging = {"node0": "exec sh", "node1": "read -p 'password: ' x", "node2": "sleep 300"}
     files = {node: lab3.files(node) / "home/.bashrc" for node in hanging}
     before = {node: file.read_bytes() if file.exists() else None for node, file in files.items()}

@@ -59,9 +59,7 @@ def with_spares(lab: Lab, folder: Path, *names: str) -> Path:
         pytest.param("fabric", marks=pytest.mark.torch),
     ],
 )
-def test_a_rank_that_fails_once_is_given_another_attempt(
-    lab3: Lab, tmp_path: Path, launcher: str
-) -> None:
+def test_rank_that_fails_once_is_restarted(lab3: Lab, tmp_path: Path, launcher: str) -> None:
     source = FAILING if launcher != "python" else FAILING.replace('"RANK"', '"NODE_RANK"')
     script = write(tmp_path / "job", "fail.py", source)
     nodes = ("--nodes", "node[0-1]")
@@ -96,7 +94,7 @@ def test_when_all_attempts_have_failed_the_last_one_counts(lab3: Lab, tmp_path: 
     assert processes_of_runs(lab3) == []
 
 
-def test_a_lost_host_without_a_spare_is_the_end(
+def test_lost_host_without_a_spare_ends_the_run(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(3)
@@ -160,7 +158,7 @@ def accuracy(lines: list[str]) -> str:
 
 
 @pytest.mark.torch
-def test_the_digits_are_learnt_on_a_spare_from_the_checkpoint_when_a_host_is_lost(
+def test_training_continues_on_a_spare_from_the_checkpoint(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     """The checkpoint is rank 0's, on node0; node1 is lost, node2 is the spare."""
@@ -199,7 +197,7 @@ def test_the_digits_are_learnt_on_a_spare_from_the_checkpoint_when_a_host_is_los
     assert orch(lab, "logs", "--nodes", "node1").returncode == 0  # also of a node that it has left
 
 
-def test_a_host_that_is_back_later_ends_what_it_still_ran(
+def test_ranks_of_a_host_that_returns_are_ended(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     """It was cut off, and has not heard that the run continues without it."""

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.lab
 WAITING = "import time\nprint('up', flush=True)\ntime.sleep(1000)\n"
 
 
-def test_an_address_where_nobody_is_has_no_route(lab3: Lab, tmp_path: Path) -> None:
+def test_unused_address_is_no_route_to_host(lab3: Lab, tmp_path: Path) -> None:
     inventory = tmp_path / "hosts.yaml"
     text = lab3.inventory.read_text().replace(lab3.address("node1"), "198.18.0.250")
     inventory.write_text(text)
@@ -27,7 +27,7 @@ def test_an_address_where_nobody_is_has_no_route(lab3: Lab, tmp_path: Path) -> N
     assert "no route to 198.18.0.250" in done.stderr.lower()
 
 
-def test_a_host_that_vanishes_in_the_middle_of_a_run_is_noticed_and_holds_nobody_up(
+def test_host_that_vanishes_during_a_run_is_detected_in_time(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(2)

@@ -33,7 +33,7 @@ def typed(lab3: Lab) -> Iterator[Begin]:
         each.close()
 
 
-def test_shell_has_a_terminal_of_this_ones_kind_and_size(lab3: Lab, typed: Begin) -> None:
+def test_shell_has_a_terminal_of_the_same_type_and_size(lab3: Lab, typed: Begin) -> None:
     shell = typed("ssh", "-i", lab3.inventory, "node1")
     shell.type(b"echo on-$(hostname) $TERM $(stty size) $PWD\r")
     shell.wait_for("on-node1 xterm-256color 31 97 /root")
@@ -48,14 +48,14 @@ def test_shell_has_a_terminal_of_this_ones_kind_and_size(lab3: Lab, typed: Begin
     assert shell.end() == 9
 
 
-def test_command_has_the_terminal_and_its_code_is_ours(lab3: Lab, typed: Begin) -> None:
+def test_command_has_a_terminal_and_its_exit_code_is_returned(lab3: Lab, typed: Begin) -> None:
     words = ["--nodes", "node2", "--", "sh", "-c", "tty; exit 4"]
     command = typed("exec", "-i", lab3.inventory, "-t", *words)
     assert command.end() == 4
     assert re.search(r"^/dev/pts/\d+\r$", command.shown, re.MULTILINE)
 
 
-def test_enter_tilde_dot_hangs_up(lab3: Lab, typed: Begin) -> None:
+def test_enter_tilde_dot_disconnects(lab3: Lab, typed: Begin) -> None:
     shell = typed("ssh", "-i", lab3.inventory, "node0")
     shell.type(b"echo up-$(hostname)\r")
     shell.wait_for("up-node0")
@@ -63,7 +63,7 @@ def test_enter_tilde_dot_hangs_up(lab3: Lab, typed: Begin) -> None:
     assert shell.end() == 255
 
 
-def test_node_that_cannot_be_reached_leaves_the_terminal_as_it_was(
+def test_unreachable_node_leaves_the_terminal_unchanged(
     lab3: Lab, tmp_path: Path, typed: Begin
 ) -> None:
     inventory = tmp_path / "hosts.yaml"
@@ -73,13 +73,13 @@ def test_node_that_cannot_be_reached_leaves_the_terminal_as_it_was(
     assert "refuses connections" in shell.shown
 
 
-def test_what_is_piped_in_is_read_there_without_a_terminal(lab3: Lab) -> None:
+def test_piped_input_is_read_without_a_terminal(lab3: Lab) -> None:
     words = [*ORCH, "ssh", "-i", str(lab3.inventory), "node1"]
     done = lab3.run(words, input="hostname; tty; echo bad >&2; exit 3\n")
     assert (done.returncode, done.stdout, done.stderr) == (3, "node1\nnot a tty\nbad\n", "")
 
 
-def test_shell_of_a_run_begins_in_its_folder_with_its_environment(
+def test_shell_of_a_run_starts_in_its_folder_with_its_environment(
     lab3: Lab, tmp_path: Path
 ) -> None:
     project = tmp_path / "shelled"

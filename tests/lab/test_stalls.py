@@ -131,9 +131,7 @@ while True:
 """
 
 
-def test_a_peer_behind_a_fresh_drop_rule_is_named_with_the_port(
-    make_lab: Any, tmp_path: Path
-) -> None:
+def test_peer_behind_a_new_drop_rule_is_named_with_the_port(make_lab: Any, tmp_path: Path) -> None:
     lab = make_lab(3)
     script = write(tmp_path / "job", "exchange.py", EXCHANGING)
     with Launch(lab, "--launcher", "direct", "--stall", "4", script) as running:
@@ -205,7 +203,7 @@ def test_a_connection_that_gets_no_answer_is_named_with_its_port(
     "launcher", ["direct", "python", pytest.param("torchrun", marks=pytest.mark.torch),
                  pytest.param("fabric", marks=pytest.mark.torch)],
 )  # fmt: skip
-def test_stacks_of_a_run_that_gets_on_under_every_launcher(
+def test_stacks_of_a_progressing_run_under_every_launcher(
     lab3: Lab, tmp_path: Path, launcher: str
 ) -> None:
     script = write(tmp_path / "job", "work.py", WORKING)
@@ -239,7 +237,7 @@ while time.monotonic() < end:
 """
 
 
-def test_a_run_that_works_in_silence_has_not_stalled(lab3: Lab, tmp_path: Path) -> None:
+def test_busy_run_without_output_has_not_stalled(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "silent.py", NO_STALL)
     done = launch(lab3, "--launcher", "direct", "--stall", "2", "--on-stall", "stop", script)
     assert done.returncode == 0, done.stderr
@@ -276,7 +274,7 @@ time.sleep(1000)
 
 
 @pytest.mark.parametrize("how", ["isolated", "resets"])
-def test_a_rank_that_cannot_tell_is_left_alone(lab3: Lab, tmp_path: Path, how: str) -> None:
+def test_rank_without_a_stack_hook_is_not_signalled(lab3: Lab, tmp_path: Path, how: str) -> None:
     script = write(tmp_path / "job", "odd.py", ODD)
     with Launch(lab3, "--launcher", "direct", script, how) as running:
         running.wait_for_lines(3, "up")

@@ -88,7 +88,7 @@ def test_a_second_interrupt_kills_at_once(lab3: Lab, tmp_path: Path) -> None:
     assert nothing_left(lab3)
 
 
-def test_ranks_have_time_to_save_when_they_are_stopped(lab3: Lab, tmp_path: Path) -> None:
+def test_stopped_ranks_have_time_to_save(lab3: Lab, tmp_path: Path) -> None:
     source = (
         "import signal, sys, time\n"
         "def save(*_):\n    time.sleep(0.5)\n    print('saved')\n    sys.exit(0)\n"
@@ -131,7 +131,9 @@ def nothing_left_of(lab: Lab, run: str) -> bool:
 
 @pytest.mark.torch
 @pytest.mark.parametrize("how", ["interrupt", "failure"])
-def test_torchruns_exit_barrier_holds_nobody_up(lab3: Lab, tmp_path: Path, how: str) -> None:
+def test_exit_barrier_of_torchrun_does_not_delay_the_end(
+    lab3: Lab, tmp_path: Path, how: str
+) -> None:
     source = (
         "import os, sys, time\nprint('up', flush=True)\n"
         "if os.environ['RANK'] == '0': sys.exit(0)\n"
@@ -161,7 +163,7 @@ def ranks_of(lab: Lab, node: str) -> list[object]:
     ]  # fmt: skip
 
 
-def test_a_run_outlives_the_death_of_orch(lab3: Lab, tmp_path: Path) -> None:
+def test_run_survives_a_killed_orch(lab3: Lab, tmp_path: Path) -> None:
     source = (
         "import os, time\nprint('up', flush=True)\n"
         "while not os.path.exists('/tmp/go'): time.sleep(0.05)\nprint('continued')\n"
@@ -183,7 +185,7 @@ def test_a_run_outlives_the_death_of_orch(lab3: Lab, tmp_path: Path) -> None:
     assert orch(lab3, "attach", run).returncode == 0
 
 
-def test_an_interrupt_is_heard_when_nobody_reads_what_orch_says(lab3: Lab, tmp_path: Path) -> None:
+def test_interrupt_works_while_stderr_is_not_read(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "cling.py", CLINGING)
     with Launch(lab3, "--launcher", "direct", script) as running:
         running.wait_for_lines(3, "up")
@@ -195,7 +197,7 @@ def test_an_interrupt_is_heard_when_nobody_reads_what_orch_says(lab3: Lab, tmp_p
     assert nothing_left(lab3)
 
 
-def test_an_interrupt_is_heard_when_stdout_is_not_read(lab3: Lab, tmp_path: Path) -> None:
+def test_interrupt_works_while_stdout_is_not_read(lab3: Lab, tmp_path: Path) -> None:
     source = (
         "import sys, time\n"
         "for i in range(200): sys.stdout.buffer.write(b'x' * 99_999 + b'\\n')\n"
@@ -226,7 +228,7 @@ def test_an_interrupt_is_heard_when_stdout_is_not_read(lab3: Lab, tmp_path: Path
         assert running.process.returncode == 130
 
 
-def test_an_output_that_nobody_reads_any_more_stops_nothing(lab3: Lab, tmp_path: Path) -> None:
+def test_closed_output_does_not_stop_the_run(lab3: Lab, tmp_path: Path) -> None:
     source = "import time\nfor i in range(20): print('line', i, flush=True); time.sleep(0.05)\n"
     script = write(tmp_path / "job", "lines.py", source)
     with Launch(lab3, "--nodes", "node0", "--launcher", "direct", script) as running:
@@ -239,7 +241,7 @@ def test_an_output_that_nobody_reads_any_more_stops_nothing(lab3: Lab, tmp_path:
 
 
 @pytest.mark.parametrize("launcher", ["direct", pytest.param("torchrun", marks=pytest.mark.torch)])
-def test_a_full_disk_on_a_node_hides_no_exit_code(
+def test_full_disk_on_a_node_keeps_the_exit_code(
     make_lab: Callable[..., Lab], tmp_path: Path, launcher: str
 ) -> None:
     lab = make_lab(1)
@@ -259,7 +261,7 @@ def test_a_full_disk_on_a_node_hides_no_exit_code(
     assert "rank 0 on node0 exited with 7" in done.stderr
 
 
-def test_a_script_that_removes_orchs_folder_ends_as_it_ends(lab3: Lab, tmp_path: Path) -> None:
+def test_script_that_removes_the_run_folder_keeps_its_exit_code(lab3: Lab, tmp_path: Path) -> None:
     source = (
         "import os, shutil, subprocess, sys\nsubprocess.Popen(['setsid', 'sleep', '1002'])\n"
         "shutil.rmtree(os.environ['ORCH_DIR'], ignore_errors=True)\nsys.exit(7)\n"

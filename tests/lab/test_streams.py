@@ -30,9 +30,7 @@ time.sleep(1000)
 
 
 @pytest.mark.parametrize("launcher", ["direct", pytest.param("torchrun", marks=pytest.mark.torch)])
-def test_rank_that_opens_its_stream_by_name_is_heard_to_the_end(
-    lab3: Lab, tmp_path: Path, launcher: str
-) -> None:
+def test_output_to_dev_stdout_is_complete(lab3: Lab, tmp_path: Path, launcher: str) -> None:
     script = write(tmp_path / "job", "reopening.py", REOPENING)
     done = launch(lab3, "--preflight", "off", "--launcher", launcher, "--nproc", "1", script)
     assert done.returncode == 1, done.stderr
@@ -77,9 +75,7 @@ print("\\r100%")
 """
 
 
-def test_progress_and_prompts_are_seen_in_a_pipe_before_their_newline(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_unfinished_lines_are_shown_in_a_pipe(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "waiting.py", WAITING)
     with Launch(lab3, *ONE, script) as job:
         job.wait_for_lines(1, "│  20%\n")
@@ -90,9 +86,7 @@ def test_progress_and_prompts_are_seen_in_a_pipe_before_their_newline(
     assert sorted(shown[2:]) == ["100%\n", "continue?\n"]
 
 
-def test_environment_that_no_kernel_takes_is_named_before_the_start(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_environment_beyond_the_kernel_limit_is_refused(lab3: Lab, tmp_path: Path) -> None:
     many = tmp_path / "many.env"
     many.write_text("".join(f"V{i}={'B' * 50_000}\n" for i in range(60)))
     script = write(tmp_path / "job", "hello.py", "print('hello')")
@@ -107,7 +101,7 @@ def test_environment_that_no_kernel_takes_is_named_before_the_start(
         assert "Traceback" not in done.stderr
 
 
-def test_large_environment_that_fits_arrives_with_all_checks(lab3: Lab, tmp_path: Path) -> None:
+def test_large_environment_within_the_limit_arrives(lab3: Lab, tmp_path: Path) -> None:
     many = tmp_path / "many.env"
     many.write_text("".join(f"V{i}={'B' * 50_000}\n" for i in range(30)))
     show = "import os; print(sum(len(v) for k, v in os.environ.items() if k[1:].isdigit()))"
@@ -117,7 +111,7 @@ def test_large_environment_that_fits_arrives_with_all_checks(lab3: Lab, tmp_path
     assert done.stdout.count("│ 1500000\n") == 3
 
 
-def test_time_that_is_shown_can_be_given_to_since_in_any_zone(lab3: Lab, tmp_path: Path) -> None:
+def test_shown_timestamps_can_be_given_to_since_in_any_zone(lab3: Lab, tmp_path: Path) -> None:
     script = write(
         tmp_path / "job",
         "ticking.py",

@@ -34,9 +34,7 @@ pytestmark = pytest.mark.lab
 DIRECT = ("--launcher", "direct", "--preflight", "off")
 
 
-def test_a_run_that_takes_too_long_is_stopped_with_the_exit_code_of_timeout_1(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_run_over_its_time_limit_is_stopped_with_124(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     began = time.monotonic()
     done = launch(lab3, *DIRECT, "--timeout", "4", script)
@@ -49,9 +47,7 @@ def test_a_run_that_takes_too_long_is_stopped_with_the_exit_code_of_timeout_1(
     assert processes_of_runs(lab3) == []
 
 
-def test_the_limit_counts_from_the_start_of_the_run_also_for_the_next_controller(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_time_limit_counts_from_the_start_for_another_controller(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     run = detached(lab3, *DIRECT, "--timeout", "10", script)
     wait_for_copies(lab3, run, 3, "line 5\n")
@@ -65,9 +61,7 @@ def test_the_limit_counts_from_the_start_of_the_run_also_for_the_next_controller
     assert processes_of_runs(lab3) == []
 
 
-def test_the_others_continue_where_they_are_to_and_the_first_failure_is_the_verdict(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_on_failure_continue_keeps_the_first_failure_as_verdict(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     with Launch(lab3, *DIRECT, "--on-failure", "continue", script) as running:
         for rank in range(3):

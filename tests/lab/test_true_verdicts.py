@@ -29,7 +29,7 @@ for step in range(4):
 
 
 @pytest.mark.torch
-def test_rank_in_a_call_that_the_others_never_make_is_reported_before_the_start_and_is_the_suspect(
+def test_collective_of_one_rank_is_warned_of_and_its_rank_the_suspect(
     lab3: Lab, tmp_path: Path
 ) -> None:
     script = write(tmp_path / "job", "train.py", SAVES_ALONE)
@@ -44,7 +44,7 @@ def test_rank_in_a_call_that_the_others_never_make_is_reported_before_the_start_
 
 
 @pytest.mark.torch
-def test_ranks_that_would_train_for_themselves_are_stopped_and_run_with_the_launcher_that_is_named(
+def test_ranks_without_a_common_world_are_refused_with_the_launcher_to_use(
     lab3: Lab, tmp_path: Path
 ) -> None:
     pytest.importorskip("lightning")
@@ -78,7 +78,7 @@ if world == 3:
 
 
 @pytest.mark.torch
-def test_elastic_run_succeeds_when_its_last_round_has(
+def test_elastic_run_succeeds_with_its_last_round(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     script = write(tmp_path / "job", "train.py", EARLY)
@@ -88,7 +88,7 @@ def test_elastic_run_succeeds_when_its_last_round_has(
 
 
 @pytest.mark.torch
-def test_launcher_that_starts_ranks_in_its_own_way_is_a_success(lab3: Lab, tmp_path: Path) -> None:
+def test_launcher_with_unseen_ranks_succeeds(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "train.py", "print('trained', flush=True)\n")
     words = ("--nodes", "node[0-1]", "--preflight", "off", "--launcher-arg=--run-path")
     done = launch(lab3, *words, script)
@@ -125,7 +125,7 @@ def test_upload_that_a_rank_leaves_running_is_waited_for_and_named(
     uploaded.unlink()
 
 
-def test_what_outlasts_its_time_is_ended_and_that_is_reported(lab3: Lab, tmp_path: Path) -> None:
+def test_leftovers_after_the_linger_time_are_ended_and_reported(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "t.py", LEAVING.format(seconds=1000))
     done = launch(lab3, *DIRECT, "--linger", "2", script)
     assert done.returncode == 0, done.stderr
@@ -142,7 +142,7 @@ def mount(lab: Lab, *options: str) -> None:
 
 
 @pytest.mark.torch
-def test_home_that_runs_no_programs_is_reported_before_the_start(
+def test_noexec_home_is_reported_before_the_start(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(1)
@@ -157,7 +157,7 @@ def test_home_that_runs_no_programs_is_reported_before_the_start(
     assert launch(lab, "--launcher", "direct", script).returncode == 0
 
 
-def test_disk_that_filled_is_the_cause_though_the_rank_says_nothing(
+def test_full_disk_is_the_cause_of_a_silent_failure(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(1)

@@ -129,7 +129,7 @@ def test_first_failure_is_the_verdict_for_every_kind_and_time(
     assert ended.seconds < SECONDS
 
 
-def test_a_node_that_vanishes_is_named_though_its_peers_are_the_first_to_fail(
+def test_vanished_node_is_named_although_peers_fail_first(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(4)

@@ -99,7 +99,7 @@ def slow_job(lab: Lab, folder: Path) -> Path:
 
 @pytest.mark.torch
 @pytest.mark.parametrize("is_watched", [True, False])
-def test_killed_torchrun_is_the_cause_though_its_ranks_save_and_exit_0(
+def test_killed_torchrun_is_the_cause_although_its_ranks_exit_0(
     lab3: Lab, tmp_path: Path, is_watched: bool
 ) -> None:
     script = write(tmp_path / "job", "saving.py", SAVING)
@@ -122,7 +122,7 @@ def test_killed_torchrun_is_the_cause_though_its_ranks_save_and_exit_0(
 
 
 @pytest.mark.torch
-def test_rank_whose_shim_is_killed_is_the_cause_and_not_its_peer(lab3: Lab, tmp_path: Path) -> None:
+def test_rank_with_a_killed_shim_is_the_cause(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "saving.py", SAVING)
     with Launch(lab3, *TWO_NODES, "--launcher", "torchrun", "--nproc", "2", script) as running:
         running.wait_for_lines(4, "going")

@@ -32,9 +32,7 @@ def folders(lab: Lab, node: str, name: str) -> list[str]:
     return sorted(path.name for path in (lab.files(node) / "home/orch").glob(f"{name}*"))
 
 
-def test_two_projects_of_one_name_have_folders_of_their_own_that_they_find_again(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_projects_with_the_same_name_get_separate_folders(lab3: Lab, tmp_path: Path) -> None:
     scripts = []
     for side in ("a", "b"):
         (tmp_path / side).mkdir()
@@ -59,9 +57,7 @@ def test_two_projects_of_one_name_have_folders_of_their_own_that_they_find_again
     assert "│ b " in no_sync.stdout, no_sync.stderr
 
 
-def test_checkpoint_there_is_not_overwritten_by_the_stale_one_here(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_newer_checkpoint_on_the_node_is_not_overwritten(lab3: Lab, tmp_path: Path) -> None:
     text = """
 step = int(open("snapshot.pt").read())
 print("resumes at", step)
@@ -82,9 +78,7 @@ open("snapshot.pt", "w").write(str(step + 100))
         )
 
 
-def test_code_of_a_running_job_stays_and_the_second_launch_gets_its_name(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_code_of_a_live_run_is_not_replaced_by_another_launch(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "late", "train.py", GATED)
     write(tmp_path / "late", "late.py", 'VERSION = "one"')
     with Launch(lab3, "--nodes", "node[0-1]", *DIRECT, script) as first:
@@ -159,9 +153,7 @@ def test_hosts_that_share_their_home_agree_on_one_folder(
     assert "│ b, newer " in done.stdout
 
 
-def test_run_on_one_of_two_hosts_that_share_a_home_keeps_its_code_from_the_other(
-    make_lab: Callable[..., Lab], tmp_path: Path
-) -> None:
+def test_run_on_a_shared_home_keeps_its_code(make_lab: Callable[..., Lab], tmp_path: Path) -> None:
     lab = make_lab(2, shared_home=True)
     script = write(tmp_path / "live", "train.py", GATED)
     late = write(tmp_path / "live", "late.py", 'VERSION = "one"')
@@ -178,7 +170,7 @@ def test_run_on_one_of_two_hosts_that_share_a_home_keeps_its_code_from_the_other
     assert (tmp_path / "out/node0/written.txt").read_text() == "one"
 
 
-def test_preflight_looks_into_the_projects_own_folder(lab3: Lab, tmp_path: Path) -> None:
+def test_preflight_checks_the_folder_of_the_project(lab3: Lab, tmp_path: Path) -> None:
     for side in ("a", "b"):
         (tmp_path / side).mkdir()
         write(tmp_path / side / "looked", "train.py", "print('x')")
@@ -189,9 +181,7 @@ def test_preflight_looks_into_the_projects_own_folder(lab3: Lab, tmp_path: Path)
     assert "orch/looked-2" in shown
 
 
-def test_spare_gets_the_files_of_the_launch_whatever_is_here_by_then(
-    make_lab: Callable[..., Lab], tmp_path: Path
-) -> None:
+def test_spare_gets_the_files_of_the_launch(make_lab: Callable[..., Lab], tmp_path: Path) -> None:
     lab = make_lab(3)
     text = lab.inventory.read_text()
     assert "{name: node1," in text
@@ -236,7 +226,7 @@ def test_node_whose_disk_fills_is_reported_and_the_next_launch_completes(
     assert "kept on" not in done.stderr
 
 
-def test_file_that_stayed_at_home_is_reported_before_the_start_and_with_the_failure(
+def test_unsent_file_is_reported_before_the_start_and_with_the_failure(
     lab3: Lab, tmp_path: Path
 ) -> None:
     script = write(tmp_path / "held", "train.py", "print(len(open('data/train.bin').read()))")

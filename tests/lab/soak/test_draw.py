@@ -5,7 +5,7 @@ from __future__ import annotations
 from .draw import draw
 
 
-def test_draw_of_a_seed_is_always_the_same() -> None:
+def test_draw_of_a_seed_is_reproducible() -> None:
     assert [draw(seed) for seed in range(200)] == [draw(seed) for seed in range(200)]
 
 
@@ -15,7 +15,7 @@ def test_draws_without_torch_have_no_torchrun() -> None:
     assert not {fault.target for one in drawn for fault in one.faults} & {"launcher", "shim"}
 
 
-def test_thousand_draws_have_every_fault_at_every_time() -> None:
+def test_thousand_draws_include_every_fault_at_every_time() -> None:
     faults = [fault for seed in range(1000) for fault in draw(seed).faults]
     assert len({(fault.kind, fault.target) for fault in faults}) == 47
     assert {fault.phase for fault in faults} == {

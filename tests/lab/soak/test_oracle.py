@@ -244,36 +244,36 @@ FALSE: dict[str, tuple[str, Evidence]] = {
 
 
 @pytest.mark.parametrize("name", FALSE)
-def test_false_outcome_is_objected_to(name: str) -> None:
+def test_false_outcome_is_rejected(name: str) -> None:
     rule, found = FALSE[name]
     assert rule in rules(found)
 
 
-def test_run_that_does_not_end_is_objected_to() -> None:
+def test_run_that_does_not_end_is_rejected() -> None:
     assert objections(evidence(has_ended=False)) == ["the run did not end"]
     one = [hit("vanish", "node", "node1", 2)]
     assert objections(evidence(has_ended=False, strikes=one)) == ["the run did not end"]
 
 
-def test_run_all_of_whose_nodes_have_vanished_may_be_waited_for() -> None:
+def test_run_without_any_node_left_may_keep_waiting() -> None:
     both = [hit("vanish", "node", node, 2) for node in ("node0", "node1")]
     assert objections(evidence(has_ended=False, strikes=both)) == []
 
 
-def test_node_without_supervisor_whose_ranks_all_completed_may_have_succeeded_or_not() -> None:
+def test_completed_ranks_without_a_supervisor_may_count_as_either() -> None:
     strikes = [hit("kill", "supervisor", "node1", 2.5)]
     assert objections(evidence(strikes=strikes)) == []
     lives = [life(0), failed(1, 3, 2.9)]
     assert "success_is_true" in rules(evidence(strikes=strikes, lives=lives))
 
 
-def test_changed_byte_of_a_copy_is_objected_to() -> None:
+def test_changed_byte_of_a_copy_is_rejected() -> None:
     first, *others = evidence().streams
     changed = replace(first, copy=b"?" + first.copy[1:])
     assert "copies_are_prefixes" in rules(evidence(streams=[changed, *others]))
 
 
-def test_short_copy_is_objected_to_unless_its_node_is_missing() -> None:
+def test_short_copy_is_rejected_unless_its_node_is_missing() -> None:
     first, *others = evidence().streams
     short = evidence(streams=[replace(first, copy=first.copy[:-1]), *others])
     assert "copies_are_prefixes" in rules(short)
@@ -281,7 +281,7 @@ def test_short_copy_is_objected_to_unless_its_node_is_missing() -> None:
 
 
 @pytest.mark.parametrize("change", ["lost", "doubled", "other"])
-def test_stream_that_is_not_what_the_rank_wrote_is_objected_to(change: str) -> None:
+def test_stream_that_differs_from_what_the_rank_wrote_is_rejected(change: str) -> None:
     first, *others = evidence().streams
     assert first.original is not None
     data = {
@@ -308,7 +308,7 @@ def test_half_a_step_of_a_killed_rank_is_accepted() -> None:
     assert objections(found) == []
 
 
-def test_copy_of_a_vanished_node_is_held_to_what_it_wrote() -> None:
+def test_copy_of_a_vanished_node_is_compared_with_what_it_wrote() -> None:
     strikes = [hit("vanish", "node", "node1", 2)]
     *others, out, err = streams(KILLED)
     for copy, is_true in ((out.copy[:5], True), (b"?" + out.copy[1:], False)):
@@ -321,7 +321,7 @@ def test_copy_of_a_vanished_node_is_held_to_what_it_wrote() -> None:
         assert (objections(found) == []) is is_true
 
 
-def test_vanished_node_of_which_nothing_is_here_is_accepted() -> None:
+def test_vanished_node_without_a_copy_is_accepted() -> None:
     found = evidence(
         (1, "node1 could not be reached"),
         KILLED,
@@ -347,7 +347,7 @@ def test_first_attempt_is_judged_by_what_happened_in_it() -> None:
         assert (objections(found) == []) is is_true
 
 
-def test_attempt_that_could_not_be_started_leaves_the_verdict_to_the_one_before_it() -> None:
+def test_verdict_is_of_the_attempt_before_one_that_did_not_start() -> None:
     options = replace(OPTIONS, restarts=1)
     strikes = [hit("fill", "disk", "node0", 1.9, lasts=2.0)]
     past = {
@@ -364,7 +364,7 @@ def test_attempt_that_could_not_be_started_leaves_the_verdict_to_the_one_before_
 
 
 @pytest.mark.parametrize(("at", "lasts"), [(0.2, 0.1), (-2.9, 3.0)])
-def test_cut_before_an_attempt_that_started_all_the_same_excuses_no_innocent(
+def test_cut_before_an_attempt_that_started_excuses_no_false_verdict(
     at: float, lasts: float
 ) -> None:
     strikes = [hit("cut", "link", "node0", at, lasts=lasts)]
@@ -380,11 +380,11 @@ def test_names_are_read_from_a_sentence() -> None:
     assert named("all 2 ranks succeeded") == (frozenset(), frozenset())
 
 
-def test_journal_cut_short_is_read_up_to_there() -> None:
+def test_truncated_journal_is_read_up_to_the_cut() -> None:
     text = '{"event": "started", "t": 1.0}\n{"event": "wrote", "t": 2.0, "step": 3}\n{"event": "exi'
     found = read_life("node1", "3-1-77.jsonl", text)
     assert found == Life("node1", 3, 1, 1.0, wrote=3, last=2.0)
 
 
-def test_journal_of_a_rank_that_has_not_started_is_no_life() -> None:
+def test_journal_of_a_rank_that_has_not_started_has_no_attempt() -> None:
     assert read_life("node1", "3-0-77.jsonl", "") is None
