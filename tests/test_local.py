@@ -44,7 +44,7 @@ def orch(tmp_path: Path, warm: Warm) -> Orch:
     return run
 
 
-def test_runs_the_script_on_every_node(orch: Orch, script: Path) -> None:
+def test_launch_runs_script_on_every_node(orch: Orch, script: Path) -> None:
     done = orch("launch", "--local", "2", "--nproc", "2", "--launcher", "direct", script, "x")
     assert done.returncode == 0, done.stderr
     assert sorted(line for line in done.stdout.splitlines() if "rank" in line) == [
@@ -55,19 +55,19 @@ def test_runs_the_script_on_every_node(orch: Orch, script: Path) -> None:
     assert "sync" in done.stderr
 
 
-def test_the_exit_code_is_the_jobs_own(orch: Orch, script: Path) -> None:
+def test_exit_code_is_that_of_the_job(orch: Orch, script: Path) -> None:
     done = orch("launch", "--local", "2", "--launcher", "direct", script, "fail")
     assert done.returncode == 3
     assert "exited with 3" in done.stderr
 
 
-def test_stdout_and_stderr_of_the_ranks_stay_apart_in_raw_output(orch: Orch, script: Path) -> None:
+def test_raw_output_keeps_stdout_and_stderr_separate(orch: Orch, script: Path) -> None:
     done = orch("launch", "--local", "1", "--launcher", "direct", "--output", "raw", script)
     assert done.stdout == "rank 0 of 1\n"
     assert "to stderr\n" in done.stderr
 
 
-def test_the_record_tells_what_ran(orch: Orch, tmp_path: Path, script: Path) -> None:
+def test_record_contains_what_ran(orch: Orch, tmp_path: Path, script: Path) -> None:
     orch("launch", "--local", "2", "--name", "first", "--launcher", "direct", script)
     (run,) = (tmp_path / ".local/state/orch/runs").iterdir()
     assert run.name.startswith("first-")
@@ -100,7 +100,7 @@ def test_the_record_tells_what_ran(orch: Orch, tmp_path: Path, script: Path) -> 
         (["lunch"], 2, "lunch"),
     ],
 )
-def test_what_is_wrong_is_told_in_a_line_and_exits_with_2(
+def test_wrong_usage_is_reported_in_one_line_and_exits_with_2(
     orch: Orch, words: list[str], code: int, message: str
 ) -> None:
     done = orch(*words)
@@ -109,7 +109,7 @@ def test_what_is_wrong_is_told_in_a_line_and_exits_with_2(
     assert "Traceback" not in done.stderr
 
 
-def test_a_state_folder_that_cannot_be_written_is_named(tmp_path: Path, script: Path) -> None:
+def test_unwritable_state_folder_is_named(tmp_path: Path, script: Path) -> None:
     (tmp_path / ".local").mkdir()
     (tmp_path / ".local/share").mkdir()
     environment = {
@@ -143,7 +143,7 @@ def test_closed_standard_streams_disturb_nothing(tmp_path: Path, script: Path, c
     assert copy.read_text() == "rank 0 of 1\n"
 
 
-def test_an_address_that_is_nobodys_is_named(orch: Orch, script: Path) -> None:
+def test_unknown_main_address_is_named(orch: Orch, script: Path) -> None:
     words = ["--launcher", "direct", "--main-address", "no.such.name.invalid"]
     done = orch("launch", "--local", "1", *words, script)
     assert done.returncode == 125
@@ -151,13 +151,13 @@ def test_an_address_that_is_nobodys_is_named(orch: Orch, script: Path) -> None:
     assert "--main-address" in done.stderr
 
 
-def test_the_version_is_told(orch: Orch) -> None:
+def test_version_is_printed(orch: Orch) -> None:
     import orchestrator
 
     assert orch("--version").stdout == f"orch {orchestrator.__version__}\n"
 
 
-def test_a_preflight_of_this_machine_alone_finds_nothing_wrong(orch: Orch, script: Path) -> None:
+def test_preflight_of_this_machine_finds_nothing_wrong(orch: Orch, script: Path) -> None:
     words = ("--local", "2", "--level", "quick", "--launcher", "direct", "--output", "json")
     done = orch("preflight", *words, script)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -57,7 +57,7 @@ _RANK = "every rank gets the same arguments; its own rank"
 _ANSWERED = [
     ([], ["tcp_written.py"], _RANK, "RANK, LOCAL_RANK and WORLD_SIZE from os.environ"),
     ([], ["local_rank_option.py"], _RANK, "RANK, LOCAL_RANK and WORLD_SIZE from os.environ"),
-    ([], ["imagenet_like.py"], "init_process_group is told where to meet, and no rank", "env://"),
+    ([], ["imagenet_like.py"], "init_process_group got an init_method, but no rank", "env://"),
     (_FABRIC, ["fabric_launch.py"], "the script calls launch() itself", "--launcher torchrun"),
     ([], ["cuda_literal.py"], "needs a GPU for every rank, but there is none", '"gloo"'),
     ([], ["with_torchrun.sh"], "with_torchrun.sh:3 runs torchrun", "--launcher python"),

@@ -256,7 +256,7 @@ def test_only_selected_ranks_are_shown(lab3: Lab, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "code"), [("sys.exit(7)", 7), ("os.kill(os.getpid(), 9)", 137), ("sys.exit(0)", 0)]
 )
-def test_the_exit_code_is_the_jobs_own(
+def test_exit_code_is_that_of_the_job(
     lab3: Lab, tmp_path: Path, launcher: str, how: str, code: int
 ) -> None:
     source = f"import os, sys, time\nif os.environ['RANK'] == '1': {how}\n"
