@@ -53,7 +53,7 @@ _SUCCEED = [
 ]  # fmt: skip
 
 # What is answered, before the start or with the failure, and a part of what it says to do.
-_RANK = "every rank gets the same arguments; its own rank"
+_RANK = "all ranks get the same arguments; their own rank"
 _ANSWERED = [
     ([], ["tcp_written.py"], _RANK, "RANK, LOCAL_RANK and WORLD_SIZE from os.environ"),
     ([], ["local_rank_option.py"], _RANK, "RANK, LOCAL_RANK and WORLD_SIZE from os.environ"),
