@@ -147,7 +147,7 @@ def test_unknown_main_address_is_named(orch: Orch, script: Path) -> None:
     words = ["--launcher", "direct", "--main-address", "no.such.name.invalid"]
     done = orch("launch", "--local", "1", *words, script)
     assert done.returncode == 125
-    assert "local0: main's address no.such.name.invalid" in done.stderr
+    assert "local0: main address no.such.name.invalid" in done.stderr
     assert "--main-address" in done.stderr
 
 

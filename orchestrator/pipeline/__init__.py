@@ -1,1 +1,1 @@
-"""The way of one attempt to its start: connect, rendezvous, plan, upload, checks, prepare."""
+"""The steps from a request to a started attempt: connect, rendezvous, plan, upload, checks, prepare."""

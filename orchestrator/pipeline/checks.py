@@ -1,4 +1,4 @@
-"""See that the way is clear: measure what the checks need on the nodes of a plan, and judge it."""
+"""Run checks on the nodes of a plan before the launch."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from orchestrator.preflight.model import Advance, Check, Context, Status
 from orchestrator.preflight.report import Report
 from orchestrator.remote.fleet import Fleet
 
-_MOST_WARNINGS = 5  # that a launch says before it starts
+_MAX_WARNINGS = 5  # that a launch shows
 
 
 async def run_checks(
     fleet: Fleet, context: Context, checks: Sequence[Check], emit: events.Emit
 ) -> Report:
-    """Return what `checks` find on the nodes of `context`, which are those of `fleet`.
+    """Return the findings of `checks` on the nodes of `context`, which are those of `fleet`.
 
-    A step that takes a while is a phase of its own; all of a quick preflight is one.
+    A quick preflight is one phase; otherwise each slow step is a phase.
     """
     if context.level is Level.QUICK:
         with Phase("preflight", context.names, emit) as phase:
             report = judge(await measure(fleet, context, checks, _silently), checks)
-            phase.detail = _ids(report, Status.WARN)
+            warned = dict.fromkeys(check.id for check, _ in report.having(Status.WARN))
+            phase.detail = f"{Status.WARN}: {', '.join(warned)}" if warned else ""
         return report
 
     @contextmanager
@@ -40,43 +41,27 @@ async def run_checks(
 
 
 async def require_checks(fleet: Fleet, context: Context, emit: events.Emit) -> None:
-    """Raise PreflightError, with the remedies, when a check of the context's level fails.
+    """Run the checks of the context's level and emit their warnings.
 
-    What does not stop the launch is said.
+    Raises PreflightError, with the remedies, if one fails.
     """
-    report = await run_checks(fleet, context, _checks_of(context.level), emit)
-    if report.status is Status.FAIL:
-        from orchestrator.preflight.messages import lines
+    checks: Sequence[Check] = quick.CHECKS
+    if context.level is not Level.QUICK:
+        from orchestrator.preflight.registry import select  # slow to import
 
-        raise PreflightError("\n".join(["preflight failed; nothing was started", *lines(report)]))
-    _tell_warnings(report, emit)
-
-
-def _tell_warnings(report: Report, emit: events.Emit) -> None:
-    """Say what does not stop the launch, each sentence once with all of its nodes, and what to do."""
+        checks = select(context.level)
+    report = await run_checks(fleet, context, checks, emit)
     if report.status.badness < Status.WARN.badness:
         return
-    from orchestrator.preflight.messages import groups
+    from orchestrator.preflight.messages import groups, lines
 
-    told = list(groups(report, Status.INCOMPLETE, Status.WARN))
-    for lines in told[:_MOST_WARNINGS]:
-        emit(events.Warned("\n".join([f"preflight: {lines[0]}", *lines[1:]])))
-    if (left := len(told) - _MOST_WARNINGS) > 0:
+    if report.status is Status.FAIL:
+        raise PreflightError("\n".join(["preflight failed; nothing was started", *lines(report)]))
+    warnings = list(groups(report, Status.INCOMPLETE, Status.WARN))
+    for first, *more in warnings[:_MAX_WARNINGS]:
+        emit(events.Warned("\n".join([f"preflight: {first}", *more])))
+    if (left := len(warnings) - _MAX_WARNINGS) > 0:
         emit(events.Warned(f"preflight: {left} more; `orch preflight` shows them all"))
-
-
-def _checks_of(level: Level) -> Sequence[Check]:
-    if level is Level.QUICK:
-        return quick.CHECKS
-    from orchestrator.preflight.registry import select  # many times as many
-
-    return select(level)
-
-
-def _ids(report: Report, status: Status) -> str:
-    """Return the checks with findings of this status, in a few words."""
-    found = dict.fromkeys(check.id for check, _ in report.having(status))
-    return f"{status}: {', '.join(found)}" if found else ""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Connect to every node and learn what it is."""
+"""Connect to every node and gather its facts."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from orchestrator.util.answers import parse_answer, timestamp
 
 
 async def connect_all(fleet: Fleet, emit: events.Emit) -> list[Facts]:
-    """Connect to every node of `fleet`, start its agent, and return what it is, in node order.
+    """Connect to every node of `fleet`, start its agent, and return the facts in node order.
 
-    Raises ConnectError or LaunchError with the verdict of every node that failed.
+    Raises ConnectError or LaunchError with the error of every node that failed.
     """
     await connect(fleet, emit)
     with Phase("facts", (host.name for host in fleet.hosts), emit):
@@ -31,7 +31,7 @@ async def connect_all(fleet: Fleet, emit: events.Emit) -> list[Facts]:
 async def connect_available(
     fleet: Fleet, emit: events.Emit
 ) -> tuple[list[Facts], list[Unreachable]]:
-    """Do as `reach`, but leave out of `fleet` the nodes that fail, and return why, beside the facts.
+    """Like `connect_all`, but remove nodes that fail from `fleet`, and return their errors with the facts.
 
     Both are in node order.
     """
@@ -41,20 +41,16 @@ async def connect_available(
         await connect(fleet, emit)
     except ConnectError as error:
         failures.extend(error.failures)
-    found: list[tuple[Agent, Facts]] = []
     with Phase("facts", (node.name for node in fleet.nodes), emit) as phase:
         answers = await asyncio.gather(*(_introduce(node, phase) for node in fleet.nodes))
-    for answer in answers:
-        if isinstance(answer, Unreachable):
-            failures.append(answer)
-        else:
-            found.append(answer)
+    failures += [answer for answer in answers if isinstance(answer, Unreachable)]
+    found = [answer for answer in answers if not isinstance(answer, Unreachable)]
     await fleet.narrow([agent for agent, _ in found])
     return [facts for _, facts in found], sorted(failures, key=lambda f: order.index(f.node))
 
 
 async def connect(fleet: Fleet, emit: events.Emit) -> None:
-    """Connect to every node of `fleet`. Raises ConnectError with the verdict of each that failed."""
+    """Connect to every node of `fleet`. Raises ConnectError with the error of each that failed."""
     try:
         with Phase("connect", (host.name for host in fleet.hosts), emit) as phase:
             await fleet.connect(phase.advance)
@@ -64,7 +60,7 @@ async def connect(fleet: Fleet, emit: events.Emit) -> None:
 
 
 async def gather_facts(agent: Agent) -> Facts:
-    """Ask one node what it is. Raises NodeError when it does not say so sensibly."""
+    """Return the facts of one node. Raises NodeError, also for an invalid answer."""
     asked = time.time()
     raw = await agent.ask("facts")
     answered = time.time()
@@ -77,7 +73,7 @@ async def gather_facts(agent: Agent) -> Facts:
 
 
 async def _introduce(node: Node, phase: Phase) -> tuple[Agent, Facts] | Unreachable:
-    """Return a node's agent and what the node is, or why there is neither."""
+    """Return a node's agent and facts, or why there are none."""
     answer: tuple[Agent, Facts] | Unreachable
     try:
         agent = await Agent.open(node)
@@ -90,7 +86,7 @@ async def _introduce(node: Node, phase: Phase) -> tuple[Agent, Facts] | Unreacha
     except ShellError as error:
         answer = error.verdict
     except LaunchError as error:
-        remedy = error.remedy or f"log in and see whether {node.host.python} runs there"
+        remedy = error.remedy or f"log in there and check that {node.host.python} runs"
         answer = Unreachable(node.name, "agent", error.text, remedy)
     phase.advance(node.name, not isinstance(answer, Unreachable))
     return answer

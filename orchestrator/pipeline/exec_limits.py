@@ -1,4 +1,4 @@
-"""See that the kernels of the nodes take a job's environment and arguments, before anything is started."""
+"""Check that a job's environment and arguments are within the limits of the nodes' kernels."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from orchestrator.remote.fleet import Fleet
 from orchestrator.util.answers import count, parse_answer, text
 from orchestrator.util.text import printable
 
-# Less than this fits everywhere (ARG_MAX is 128 KiB at least), beside what is there on a node already.
+# Less than this fits everywhere (ARG_MAX is 128 KiB at least), next to the variables of a node itself.
 _SMALL = 64 << 10
-_REMEDY = "hand large values on in a file of the project, which the script reads"
+_REMEDY = "put large values into a file of the project that the script reads"
 
 
-async def require_room(fleet: Fleet, plan: Plan) -> None:
-    """Raise LaunchError where a node's kernel would not take what a process of the job is to get."""
+async def check_exec_limits(fleet: Fleet, plan: Plan) -> None:
+    """Raise LaunchError if a process of the job has more than a node's kernel accepts."""
     specs = [node.spec(plan.run, attempt=0) for node in plan.nodes]
     if max(map(_size, specs)) < _SMALL:
         return
@@ -45,19 +45,18 @@ def _size(spec: dict[str, Any]) -> int:
 
 
 def _problem(node: NodePlan, answer: Any) -> str:
-    """Return what a node's kernel would not take. Raises what `parsed` expects for a senseless answer."""
+    """Return what exceeds a limit of a node's kernel. Raises ValueError and the like, as a parser does."""
     size, limit = count(answer["size"]), count(answer["limit"])
     if answer["one"] != "":
         return (
-            f"{node.name}: {_name(answer['one'])} has {size:,} bytes; "
-            f"Linux passes on {limit:,} at most in one"
+            f"{node.name}: {_name(answer['one'])} has {size:,} bytes; Linux allows {limit:,} in one"
         )
     largest = ", ".join(
         f"{_name(name)} ({count(size):,})" for name, size in list(answer["largest"])[:3]
     )
     return (
-        f"{node.name}: environment and arguments have {size:,} bytes; Linux passes on {limit:,} there "
-        f"(a quarter of the stack's limit, `ulimit -s`). The largest: {largest}"
+        f"{node.name}: environment and arguments have {size:,} bytes; Linux allows {limit:,} there "
+        f"(a quarter of the stack limit, `ulimit -s`). The largest: {largest}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Look at the folder that goes to the nodes, and say what goes, before the first byte does."""
+"""Inspect the folder that is copied to the nodes, and report what will be sent."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from orchestrator.sync.unsent import unsent_arguments, unsent_in_script
 from orchestrator.util.text import first_few, format_size, printable
 
 SYNC_LIMIT = 1_000_000_000
-"""Bytes of a folder that goes to the nodes, unless the launch says otherwise."""
+"""The size in bytes of the largest folder that is copied to the nodes by default."""
 
-_NAMED = 4  # things that a warning names
+_MAX_NAMES = 4  # in a warning
 
 
 async def survey_folder(source: Path, limit: int | None, emit: events.Emit) -> Tree:
-    """Return what goes of the folder `source`, having told of it, and of what in it does not serve there.
+    """Return the tree of the folder `source`; emit what is sent, and warnings.
 
-    Raises SyncError where it is more than `limit` bytes (None: any number), or cannot be read.
+    Raises SyncError if it is larger than `limit` bytes (None: no limit), or cannot be read.
     """
     tree = await asyncio.to_thread(collect, source)
     emit(events.Sending(tree.root, tree.count, tree.size))
@@ -32,22 +32,21 @@ async def survey_folder(source: Path, limit: int | None, emit: events.Emit) -> T
         raise _too_large(tree, limit)
     if tree.credentials:
         emit(events.Warned(_credentials(tree.credentials)))
-    links = list(tree.links_out())
+    links = [printable(f"{link.path} -> {link.target}") for link in tree.links_out()]
     if links:
-        shown = first_few([printable(f"{link.path} -> {link.target}") for link in links], _NAMED)
-        emit(
-            events.Warned(
-                f"{shown} {_leads(len(links))} out of the folder: on a node to what is there under that "
-                "path, if anything is; copy it into the folder, or name the link in .orchignore"
-            )
+        verb = "leads" if len(links) == 1 else "lead"
+        message = (
+            f"{first_few(links, _MAX_NAMES)} {verb} out of the folder: on a node to what is under that "
+            "path there, if anything; copy it into the folder, or name the link in .orchignore"
         )
+        emit(events.Warned(message))
     return tree
 
 
 def warn_of_unsent_files(
     job: Job, source: Path | None, script: Path | None, emit: events.Emit
 ) -> None:
-    """Tell of the files of this machine that the job names and that do not go with `source`."""
+    """Warn of files of this machine that the job names and that are not sent with `source`."""
     if source is None:
         return
     source = Path(os.path.abspath(source))  # noqa: PTH100 - links in the path stay as the user wrote them
@@ -55,33 +54,23 @@ def warn_of_unsent_files(
     found = list(unsent_arguments(source, start, Path.cwd(), job.arguments))
     if script is not None:
         found += unsent_in_script(source, start, script.absolute())
-    for staying in found[:_NAMED]:
-        emit(events.Warned(f"{staying.cause}; {staying.fix}"))
-    if len(found) > _NAMED:
-        emit(
-            events.Warned(
-                f"{len(found) - _NAMED:,} other files that the job names do not go either"
-            )
-        )
-
-
-def _leads(count: int) -> str:
-    return "leads" if count == 1 else "lead"
+    for file in found[:_MAX_NAMES]:
+        emit(events.Warned(f"{file.cause}; {file.fix}"))
+    if (more := len(found) - _MAX_NAMES) > 0:
+        emit(events.Warned(f"{more:,} other files that the job names are not sent either"))
 
 
 def _credentials(paths: Sequence[str]) -> str:
-    """Return what was kept here, and how it would be sent."""
+    """Return the warning about files that were not sent, and how to send them."""
     one = len(paths) == 1
-    named = first_few([printable(path) for path in paths], _NAMED)
+    named = first_few([printable(path) for path in paths], _MAX_NAMES)
     text = (
-        f"{named} {'looks' if one else 'look'} like credentials and {'was' if one else 'were'} "
-        f"not sent; !{printable(paths[0])} in .orchignore sends {'it' if one else 'the first'} all the same"
+        f"{named} {'looks' if one else 'look'} like credentials and {'was' if one else 'were'} not sent; "
+        f"to send {'it' if one else 'the first'} anyway, put !{printable(paths[0])} into .orchignore"
     )
     variables = [path for path in paths if path.rpartition("/")[2].startswith(".env")]
     if variables:
-        text += (
-            f"; --env-file {printable(variables[0])} gives the ranks its variables without a copy"
-        )
+        text += f"; --env-file {printable(variables[0])} sets its variables without a copy"
     return text
 
 
@@ -94,7 +83,7 @@ def _too_large(tree: Tree, limit: int) -> SyncError:
     )
     rows = [
         f"    {format_size(large.size):>9}  {printable(large.path)}"
-        + ("   (what training writes, as a rule)" if large.is_output else "")
+        + ("   (probably output of training)" if large.is_output else "")
         for large in found
     ]
     lines = [f"    {large.line}" for large in found if large.line.isprintable()]

@@ -1,4 +1,4 @@
-"""A phase of a use case: it begins, its nodes are done one by one, it ends after so many seconds."""
+"""A phase of a use case: it begins, its nodes finish one by one, it ends."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ log = logger("pipeline")
 
 
 class Phase:
-    """Times a phase and says how it goes."""
+    """Measures a phase and reports its progress."""
 
     def __init__(self, name: str, nodes: Iterable[str], emit: events.Emit) -> None:
         self._name, self._emit = name, emit
         self.detail = ""
-        """What is worth a few words when it has ended."""
-        among = tuple(nodes)
-        log.debug("%s: %d nodes", name, len(among))
-        emit(events.PhaseBegan(name, among))
+        """A short remark to show at the end."""
+        names = tuple(nodes)
+        log.debug("%s: %d nodes", name, len(names))
+        emit(events.PhaseBegan(name, names))
         self._began = time.monotonic()
 
     def __enter__(self) -> Phase:
         return self
 
     def advance(self, node: str, succeeded: bool) -> None:
-        """Note that `node` is done."""
+        """Report that `node` has finished."""
         self._emit(events.PhaseAdvanced(self._name, node, succeeded))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

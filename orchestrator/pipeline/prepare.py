@@ -1,4 +1,4 @@
-"""From connected nodes to a plan that can be started: rendezvous and plan; then upload and checks."""
+"""From connected nodes to a plan that can be started: rendezvous and plan, then upload and checks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator import events
-from orchestrator.pipeline.exec_limits import require_room
+from orchestrator.pipeline.exec_limits import check_exec_limits
 from orchestrator.pipeline.outgoing import survey_folder
 from orchestrator.pipeline.rendezvous import find_rendezvous
-from orchestrator.pipeline.upload import Files, find, upload
+from orchestrator.pipeline.upload import Files, find_workdirs, upload
 from orchestrator.plan import Facts, Job, Plan, make_plan
 from orchestrator.plan.launchers import registry
 from orchestrator.plan.opened_files import opened_files
@@ -29,29 +29,20 @@ log = logger("pipeline")
 async def plan_job(
     fleet: Fleet, facts: Sequence[Facts], spec: LaunchSpec, run: str, emit: events.Emit
 ) -> Plan:
-    """Settle where the ranks meet, and return what is to run where. Raises UsageError or PlanError."""
-    meeting = await find_rendezvous(
-        fleet,
-        facts,
-        emit,
-        address=spec.job.main_address or spec.main.address,
-        port=spec.job.main_port or spec.main.port,
-    )
-    plan = make_plan(run, fleet.hosts, facts, spec.job, meeting.network, meeting.port)
+    """Choose the rendezvous and return the plan. Raises UsageError or PlanError."""
+    address = spec.job.main_address or spec.main.address
+    port = spec.job.main_port or spec.main.port
+    network, port = await find_rendezvous(fleet, facts, emit, address=address, port=port)
+    plan = make_plan(run, fleet.hosts, facts, spec.job, network, port)
     log.info(
-        "plan of run %s: %d ranks on %d nodes, by %s, meeting at %s port %d",
-        run,
-        plan.world_size,
-        len(plan.nodes),
-        plan.launcher,
-        plan.main_address,
-        plan.main_port,
+        "plan of run %s: %d ranks on %d nodes, by %s, rendezvous at %s port %d",
+        *(run, plan.world_size, len(plan.nodes), plan.launcher, plan.main_address, plan.main_port),
     )
     return plan
 
 
 async def warn_of_broken_launchers(emit: events.Emit) -> None:
-    """Load the launchers of other packages, and tell of those that are left out."""
+    """Load the launchers of other packages, and warn of those that cannot be used."""
     for warning in await asyncio.to_thread(registry.left_out):
         emit(events.Warned(warning))
 
@@ -68,15 +59,15 @@ async def prepare(
     copy: Path | None = None,
     sync_limit: int | None = None,
 ) -> tuple[Plan, Tree | None]:
-    """Have the job's files on the nodes of `plan`, and make the checks of `level`.
+    """Copy the job's files to the nodes of `plan` and run the checks of `level` (None: none).
 
-    Returns the plan with the folders that they are in, and the tree that they are (None: it was not looked
-    at). Nodes that had a share of the run have them in the `folders` of these names, and what was launched
-    is what has to be there, of which `copy` may have a copy (None: this is the launch). A folder of more
-    than `sync_limit` bytes is not sent (None: any is). Raises SyncError, PreflightError where a check
-    fails, and LaunchError where a kernel would not take the job's environment.
+    Returns the plan with the folders of the files, and their tree (None: not needed). `folders` are those
+    of nodes that had a share of the run before (None: this is the launch); a restart uses the files that
+    were launched, of which `copy` may have a copy. `sync_limit` is the maximal size of the local folder in
+    bytes (None: no limit). Raises SyncError, PreflightError if a check fails, and LaunchError if the job's
+    environment exceeds a limit of a node.
     """
-    await require_room(fleet, plan)
+    await check_exec_limits(fleet, plan)
     given = folders or {}
     nodes = (replace(node, workdir=given.get(node.name, node.workdir)) for node in plan.nodes)
     plan = replace(plan, nodes=tuple(nodes))
@@ -97,7 +88,7 @@ async def prepare(
     plan, tree = await upload(fleet, plan, files, tree, emit)
     if level is None:
         return plan, tree
-    # The checks take a while to import, so what makes none does not import them.
+    # Slow to import.
     from orchestrator.pipeline.checks import require_checks
     from orchestrator.preflight.model import Context, Script
 
@@ -110,35 +101,34 @@ async def prepare(
 
 
 async def copy_for_spares(tree: Tree, folder: Path, emit: events.Emit) -> None:
-    """Copy the tree of a launch into `folder`, which is made, for spares that come when it has changed."""
+    """Copy the launched tree into the new `folder`, for spares that join after it has changed."""
     try:
         await asyncio.to_thread(copy_tree, tree, folder)
     except OSError as error:
-        emit(
-            events.Warned(
-                f"a spare can take part only while {tree.root} does not change: no copy could be made in "
-                f"{folder}: {error.strerror}"
-            )
+        message = (
+            f"a spare can take part only while {tree.root} does not change: it could not be copied to "
+            f"{folder}: {error.strerror}"
         )
+        emit(events.Warned(message))
 
 
 async def with_workdirs(fleet: Fleet, plan: Plan, job: Job) -> Plan:
     """Return the plan with the folders that the job's project has on the nodes, or would have."""
     owner, source = owner_of(job.project), source_of(job.project)
-    return await find(fleet, plan, Files(owner, source, None, _own(plan, job)))
+    return await find_workdirs(fleet, plan, Files(owner, source, None, _own(plan, job)))
 
 
 def _own(plan: Plan, job: Job) -> frozenset[str]:
-    """Return the nodes on which nobody says where the job works: it does in a folder of its project's."""
+    """Return the nodes where the job works in a folder of its project, since no other one is given."""
     if job.workdir is not None:
         return frozenset()
     return frozenset(node.name for node in plan.nodes if node.host.workdir is None)
 
 
 def _opened(spec: LaunchSpec) -> tuple[str, ...]:
-    """Return the files that the script opens, as far as it can be seen from here."""
+    """Return the files that the script opens, as far as its source shows that."""
     try:
         text = "" if spec.script is None else spec.script.read_text("utf-8-sig", "replace")
     except OSError:
-        text = ""  # it has gone since the launch; the run has its own
+        text = ""  # it was removed after the launch; the run has a copy
     return opened_files(text, spec.job.arguments)

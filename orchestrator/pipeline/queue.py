@@ -1,4 +1,4 @@
-"""Name a run, tell which other runs use its nodes, and have it wait for them if that is asked for."""
+"""Name a run, report which other runs use its nodes, and wait for them if requested."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ from orchestrator.remote.fleet import Fleet
 from orchestrator.runs.folder import runs_folder
 from orchestrator.util.answers import flag, parse_answer, text, texts, timestamp
 
-_LOOK_AGAIN = 1.0  # seconds after which it is seen whether the nodes are free
-_MOST_NAMES = 20  # that are tried; each is one of 65,536
+_POLL_INTERVAL = 1.0  # seconds
+_MAX_NAMES = 20  # that are tried; each is one of 65,536
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What one node said: see `node/machine.py`."""
+class _Usage:
+    """The runs on one node, as it reports them (`node/machine.py`).
+
+    The name of our run may be `taken`; `has`: our run uses the node. `users` are other runs that use it,
+    each with the seconds since its start, and `ahead` those that wait for it and came earlier.
+    """
 
     taken: bool
     has: bool
@@ -31,7 +35,7 @@ class _Seen:
     ahead: tuple[str, ...]
 
     @classmethod
-    def parse(cls, answer: Any) -> _Seen:
+    def parse(cls, answer: Any) -> _Usage:
         return cls(
             flag(answer["taken"]),
             flag(answer["has"]),
@@ -45,91 +49,82 @@ class _Seen:
 
 
 async def claim_nodes(
-    fleet: Fleet, draw: Callable[[], str], emit: events.Emit, *, wait: bool = False
+    fleet: Fleet, new_name: Callable[[], str], emit: events.Emit, *, wait: bool = False
 ) -> str:
-    """Return the name of a new run, one that `draw` gives and that nothing has here or on a node, once
-    the run uses all nodes of the fleet.
+    """Return the name of a new run that uses all nodes of the fleet from now on.
 
-    `emit` hears which runs use them too. With `wait`, it waits until none does and no run that waits came
-    earlier: all nodes, or none, at once. Raises LaunchError.
+    `new_name` proposes names; the first one is taken that nothing has here or on a node. `emit` gets the
+    other runs that use the nodes. With `wait`, the run waits until there are none, and no run that waits
+    came earlier; it gets all nodes at once. Raises LaunchError.
     """
     since = time.time() if wait else None
-    run, seen = await _name(fleet, draw, since)
-    if not wait:
-        if users := _users(fleet, seen):
-            emit(events.NodesInUse(users))
-        return run
-    if await _claim(fleet, run, since, seen):
+    run, nodes = await _choose_name(fleet, new_name, since)
+    users = _users(fleet, nodes)
+    if not wait and users:
+        emit(events.NodesInUse(users))
+    if not wait or await _claim(fleet, run, since, nodes):
         return run
     with Phase("queue", (host.name for host in fleet.hosts), emit):
-        told: tuple[Any, ...] = ()
+        reported: tuple[Any, ...] = ()
         while True:
-            # A place before which nobody stands is the first.
-            place = 1 + len({ahead for each in seen for ahead in each.ahead})
-            users = _users(fleet, seen)
-            now = (place, [(user.run, user.nodes) for user in users])
-            if now != told:
-                told = now
+            place = 1 + len({run for node in nodes for run in node.ahead})
+            users = _users(fleet, nodes)
+            present = (place, [(user.run, user.nodes) for user in users])
+            if present != reported:
+                reported = present
                 emit(events.NodesInUse(users, place))
-            await asyncio.sleep(_LOOK_AGAIN * random.uniform(0.5, 1.5))
-            seen = await _ask(fleet, run, since)
-            if await _claim(fleet, run, since, seen):
+            await asyncio.sleep(_POLL_INTERVAL * random.uniform(0.5, 1.5))
+            nodes = await _ask(fleet, run, since)
+            if await _claim(fleet, run, since, nodes):
                 return run
 
 
-async def _name(
-    fleet: Fleet, draw: Callable[[], str], since: float | None
-) -> tuple[str, list[_Seen]]:
-    """Return a name that is free everywhere, and what the nodes said as they heard it."""
-    for run in (draw() for _ in range(_MOST_NAMES)):
+async def _choose_name(
+    fleet: Fleet, new_name: Callable[[], str], since: float | None
+) -> tuple[str, list[_Usage]]:
+    """Return a name that is free everywhere, and the nodes' answers to it."""
+    for run in (new_name() for _ in range(_MAX_NAMES)):
         if (runs_folder() / run).exists():
             continue
-        seen = await _ask(fleet, run, since)
-        if not any(each.taken for each in seen):
-            return run, seen
-        await fleet.ask_all("unuse", partial(_naming, run))
+        nodes = await _ask(fleet, run, since)
+        if not any(node.taken for node in nodes):
+            return run, nodes
+        await fleet.ask_all("unuse", partial(_name, run))
     raise UsageError(
-        f"{_MOST_NAMES} names for the run are taken, here or on the nodes",
-        remedy="--name gives it another, orch runs --prune removes old runs",
+        f"{_MAX_NAMES} names for the run are taken, here or on the nodes",
+        remedy="give it another one with --name, or remove old runs: orch runs --prune",
     )
 
 
-def _naming(run: str, index: int) -> dict[str, Any]:
+def _name(run: str, index: int) -> dict[str, Any]:
     return {"run": run}
 
 
-async def _claim(fleet: Fleet, run: str, since: float | None, seen: Sequence[_Seen]) -> bool:
-    """Use all nodes, if all are free; what one could not have is given up at the next look."""
-    if not all(each.is_free for each in seen):
+async def _claim(fleet: Fleet, run: str, since: float | None, nodes: Sequence[_Usage]) -> bool:
+    """Use all nodes if all are free; if one was taken meanwhile, the next request gives up the others."""
+    if not all(node.is_free for node in nodes):
         return False
-    return all(each.has for each in await _ask(fleet, run, since, claim=True))
+    return all(node.has for node in await _ask(fleet, run, since, claim=True))
 
 
-async def _ask(fleet: Fleet, run: str, since: float | None, *, claim: bool = False) -> list[_Seen]:
-    answers = await fleet.ask_all(
-        "use",
-        lambda index: {
-            "run": run,
-            "node": fleet.hosts[index].name,
-            "since": since,
-            "claim": claim,
-        },
-    )
+async def _ask(fleet: Fleet, run: str, since: float | None, *, claim: bool = False) -> list[_Usage]:
+    request = {"run": run, "since": since, "claim": claim}
+    answers = await fleet.ask_all("use", lambda index: {**request, "node": fleet.hosts[index].name})
     return [
-        parse_answer(host.name, "use", _Seen.parse, answer)
+        parse_answer(host.name, "use", _Usage.parse, answer)
         for host, answer in zip(fleet.hosts, answers, strict=True)
     ]
 
 
-def _users(fleet: Fleet, seen: Sequence[_Seen]) -> tuple[events.User, ...]:
+def _users(fleet: Fleet, nodes: Sequence[_Usage]) -> tuple[events.User, ...]:
     """Return the runs that use the nodes, the oldest first, each with all of its nodes."""
-    nodes: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
     ages: dict[str, float] = {}
-    for host, each in zip(fleet.hosts, seen, strict=True):
-        for run, seconds in each.users:
-            nodes.setdefault(run, []).append(host.name)
+    for host, node in zip(fleet.hosts, nodes, strict=True):
+        for run, seconds in node.users:
+            names.setdefault(run, []).append(host.name)
             ages[run] = max(ages.get(run, 0.0), seconds)
     return tuple(
-        events.User(run, tuple(nodes[run]), ages[run], (runs_folder() / run).exists())
-        for run in sorted(nodes, key=lambda run: -ages[run])
+        events.User(run, tuple(names[run]), ages[run], (runs_folder() / run).exists())
+        for run in sorted(names, key=lambda run: -ages[run])
     )

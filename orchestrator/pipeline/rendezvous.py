@@ -1,10 +1,9 @@
-"""Settle where the ranks meet: main's address on the network that the nodes share, and a free port."""
+"""Choose the rendezvous: the address of the main node on a network that all share, and a free port."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from orchestrator import events
@@ -21,14 +20,6 @@ from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import printable
 
 
-@dataclass(frozen=True)
-class Rendezvous:
-    """The network and the port that the ranks meet at; the port is held for this run."""
-
-    network: Network
-    port: int
-
-
 async def find_rendezvous(
     fleet: Fleet,
     facts: Sequence[Facts],
@@ -36,18 +27,18 @@ async def find_rendezvous(
     *,
     address: str | None,
     port: int | Literal["auto"] | None,
-) -> Rendezvous:
-    """Choose, or check, `address` and `port` (None: orch's choice).
+) -> tuple[Network, int]:
+    """Choose or check `address` and `port` (None: any); return the network and the reserved port.
 
-    Raises PlanError when the nodes have no way to meet there, or a port that was given is taken.
+    Raises PlanError if nodes cannot reach the address, or a given port is taken.
     """
     check_distinct([host.name for host in fleet.hosts], facts)
     network = await find_network(fleet, facts, address)
-    return Rendezvous(network, await reserve_port(fleet, network.address, port, emit))
+    return network, await reserve_port(fleet, network.address, port, emit)
 
 
 async def find_network(fleet: Fleet, facts: Sequence[Facts], address: str | None) -> Network:
-    """Choose the network to meet in, the one with `address` if it is given. Raises PlanError."""
+    """Choose the network for the rendezvous, with `address` if it is given. Raises PlanError."""
     if address is not None:
         _check_owner(fleet, facts, address)
     return choose_network(facts, address) or await _route_all(
@@ -56,33 +47,33 @@ async def find_network(fleet: Fleet, facts: Sequence[Facts], address: str | None
 
 
 async def _route_all(fleet: Fleet, address: str | None) -> Network:
-    """Return the network in which routing leads to `address`, where no subnet is shared."""
+    """Return the network in which all nodes have a route to `address`, if they share no subnet."""
     if address is None:
         raise PlanError(
-            "the nodes share no subnet, so the address that the ranks meet at is not clear",
-            remedy="give main's address with --main-address, or `main: {address: ...}`",
+            "the nodes share no subnet, so the rendezvous address is unknown",
+            remedy="set the address of the main node: --main-address, or `main: {address: ...}`",
         )
     routes = await fleet.each(range(len(fleet.hosts)), lambda index: _route(fleet, index, address))
     return routed_network(address, routes)
 
 
 async def _route(fleet: Fleet, index: int, address: str) -> tuple[str | None, str]:
-    """Return the interface by which a node reaches main's address, and its own address on the way."""
+    """Return the interface with which a node reaches the main node, and its own address on it."""
     name = fleet.hosts[index].name
     try:
         route = await fleet.agents[index].ask("route", address=address)
     except AgentRefusal as refusal:
-        problem = f"{name}: main's address {address}: {refusal.text}"
+        problem = f"{name}: main address {address}: {refusal.text}"
     else:
         found = parse_answer(name, "route", _parse_route, route)
         if found is not None:
             return found
-        problem = f"{name} has no route to main's address {address}"
-    raise PlanError(problem, remedy="give an address that every node can reach with --main-address")
+        problem = f"{name} has no route to the main address {address}"
+    raise PlanError(problem, remedy="set an address that all nodes reach: --main-address")
 
 
 def _parse_route(route: Any) -> tuple[str | None, str] | None:
-    """Return the interface and the source address of a way; None where there is none."""
+    """Return the interface and the source address of a route, None if there is none."""
     if route["source"] is None:
         return None
     interface = route["interface"]
@@ -91,22 +82,22 @@ def _parse_route(route: Any) -> tuple[str | None, str] | None:
 
 
 def _check_owner(fleet: Fleet, facts: Sequence[Facts], address: str) -> None:
-    """Raise PlanError when `address` is another node's than main's."""
+    """Raise PlanError if `address` belongs to a node other than the main node."""
     owner = next((i for i, fact in enumerate(facts) if interface_of(fact, address)), None)
     if owner is not None and interface_of(facts[0], address) is None:
         main, other = fleet.hosts[0].name, fleet.hosts[owner].name
         raise PlanError(
             f"{address} is an address of {other}, but {main} is the main node",
-            remedy=f"put {other} first in the inventory, or give an address of {main}",
+            remedy=f"put {other} first in the inventory, or set an address of {main}",
         )
 
 
 async def reserve_port(
     fleet: Fleet, address: str, asked: int | Literal["auto"] | None, emit: events.Emit
 ) -> int:
-    """Reserve the port on main: the one that a person gave, else 29500 or one that is free.
+    """Reserve a port on the main node: the one that is `asked` for, else 29500 or a free one.
 
-    Raises PlanError when it is taken, or `address` is not main's.
+    Raises PlanError if it is taken, or `address` cannot be used.
     """
     main = fleet.hosts[0].name
     given = asked if isinstance(asked, int) else None
@@ -115,8 +106,8 @@ async def reserve_port(
         port = await fleet.agents[0].ask("reserve", address=address, **wanted)
     except AgentRefusal as refusal:
         if refusal.errno != errno.EADDRNOTAVAIL:
-            raise PlanError(f"main's address {address}: {refusal.text}", node=main) from None
-        emit(events.Warned(f"{address} is not an address of {main}: it must be translated to it"))
+            raise PlanError(f"main address {address}: {refusal.text}", node=main) from None
+        emit(events.Warned(f"{address} is not an address of {main}; a NAT must translate it"))
         port = await fleet.agents[0].ask("reserve", address="0.0.0.0", **wanted)
     reserved = parse_answer(
         main, "reserve", lambda port: 0 if port is None else count(port, 65535), port
@@ -128,34 +119,32 @@ async def reserve_port(
 
 
 def _taken(main: str, port: str, owner: Any) -> PlanError:
-    """Return the error that says who has the port; to end that is a person's choice."""
+    """Return the error that names the owner of the port; orch does not end it."""
     otherwise = "let orch pick a free port with --main-port auto"
     if owner is None:
         return PlanError(
-            f"{port} is taken, by another run of orch or a socket that does not listen",
+            f"{port} is taken by another run of orch or a socket that does not listen",
             node=main,
             remedy=otherwise,
         )
     user, number, command, run = parse_answer(main, "owner", _parse_owner, owner)
     if run is not None:
         who = f"run {printable(run)} of user {printable(user)}"
-        end = f"end that with `{line_to_paste(['orch', 'stop', run])}` where it was launched"
+        end = f"end it with `{line_to_paste(['orch', 'stop', run])}` where it was launched"
     elif number is None:
-        who, end = f"a process of user {printable(user)}", "root can see and end it there"
+        who, end = f"a process of user {printable(user)}", "root can find and end it there"
     else:
         who = f"PID {number} of user {printable(user)}: {printable(masked_command(command))}"
-        end = f"end it with `kill {number}` on {main} if nobody needs it"
+        end = f"end it with `kill {number}` on {main} if it is not needed"
     return PlanError(f"{port} is taken by {who}", node=main, remedy=f"{end}, or {otherwise}")
 
 
 def _parse_owner(owner: Any) -> tuple[str, int | None, str, str | None]:
-    """Return the user, the process (None: it is not known), the command, and the run of orch's that have
-    a port.
-    """
+    """Return the user, the process (None: unknown), the command, and the run of orch that use a port."""
     pid = owner["pid"]
     number = None if pid is None else count(pid, 1 << 31)
     if number == 0:
-        raise ValueError("process 0")  # to `kill` that is all of them
+        raise ValueError("process 0")  # which `kill` takes for all
     run = owner.get("run")
     return (
         text(owner["user"]),

@@ -1,4 +1,4 @@
-"""What a command needs of the transport to its nodes; without it, it is refused before anything starts."""
+"""The capabilities that a command needs from its transport, checked before anything is started."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from orchestrator.remote.base import Transport
 
 
 def require_background(transport: Transport, asked: str) -> None:
-    """Raise UsageError where no run goes on without the controller that has started it."""
+    """Raise UsageError if a run ends with the controller that started it."""
     if not transport.capabilities.outlives_controller:
         raise UsageError(
-            f"{asked}: over transport {transport.name} a run ends with its controller",
-            remedy=f"leave out {asked}, and keep this command running, in tmux or screen say",
+            f"{asked}: with transport {transport.name} a run ends with its controller",
+            remedy=f"leave out {asked}, and run this command in tmux or screen",
         )
 
 
 def require_files(transport: Transport, asked: str, remedy: str) -> None:
-    """Raise UsageError where no files can be copied to or from the nodes."""
+    """Raise UsageError if no files can be copied to or from the nodes."""
     if not transport.capabilities.carries_rsync:
         why = "does not carry rsync"
     elif not transport.capabilities.many_sessions:
@@ -27,7 +27,7 @@ def require_files(transport: Transport, asked: str, remedy: str) -> None:
 
 
 def require_sessions(transport: Transport, asked: str, remedy: str) -> None:
-    """Raise UsageError where a node has one session at a time."""
+    """Raise UsageError if a node has one session at a time."""
     if not transport.capabilities.many_sessions:
         raise UsageError(
             f"{asked}: transport {transport.name} has one session a node, and this needs two",
@@ -36,10 +36,9 @@ def require_sessions(transport: Transport, asked: str, remedy: str) -> None:
 
 
 def require_time_limit(transport: Transport, timeout: float | None) -> None:
-    """Raise UsageError where a command without a time limit could wait for a lost node for ever."""
+    """Raise UsageError if a command without a time limit could wait for a lost node for ever."""
     if timeout is None and not transport.capabilities.detects_lost_link:
         raise UsageError(
-            f"transport {transport.name} does not tell when a node is lost, so that the command might "
-            "never end",
+            f"transport {transport.name} does not detect lost nodes, so the command might never end",
             remedy="limit it with --timeout TIME",
         )

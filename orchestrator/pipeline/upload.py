@@ -1,7 +1,7 @@
-"""Bring a project's files to every node, once to each folder that several nodes share.
+"""Copy a project's files to every node, once to each folder that several nodes share.
 
-All that has not changed costs each node one question. Where something is to be brought, the nodes say who
-shares a folder, and one of those compares, receives and records it (`sync/placement.py`).
+If nothing has changed, each node gets one request. Else the nodes report which of them share a folder, and
+one node of each group compares, receives and records the files (`sync/placement.py`).
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from orchestrator.sync.placement import Comparison, Seen
 from orchestrator.sync.sharing import sharing
 from orchestrator.util.text import counted, first_few, printable
 
-_LOOK_AGAIN = 0.5  # seconds after which it is seen whether another run has placed its files
+_POLL_INTERVAL = 0.5  # seconds between requests while another run places its files
 
 
 @dataclass(frozen=True)
 class Files:
-    """What is to be on the nodes.
+    """The files of a project and where they belong on the nodes.
 
-    It belongs to the project `owner`, whose `source` is told to people, and comes from `folder` (None: it
-    is there already). Nodes that are named in `own` have it in a folder of the project's own, others
-    where the plan says. With `overwrite`, it goes even where a file has changed on a node. The `names`
-    are of files that the script opens. `digest` is of the tree that the run was launched with (None: it
-    is launched now); `copy` is where that may have been copied to here.
+    `owner` identifies the project, `source` does so for the user; the files are in the local `folder`
+    (None: they are on the nodes already). Nodes in `own` have them in a folder of the project, others in
+    the folder of the plan. With `overwrite`, they replace files that have changed on a node. `names` are
+    files that the script opens. `digest` is that of the tree that was launched (None: this is the launch);
+    `copy` may have a copy of that tree.
     """
 
     owner: str
@@ -48,73 +48,74 @@ class Files:
     copy: Path | None = None
 
 
-async def find(fleet: Fleet, plan: Plan, files: Files) -> Plan:
+async def find_workdirs(fleet: Fleet, plan: Plan, files: Files) -> Plan:
     """Return the plan with the folders that the project has on the nodes, or would have."""
 
-    async def one(index: int) -> str:
+    async def find(index: int) -> str:
         node = plan.nodes[index]
         if node.name not in files.own:
             return node.workdir
         return await placement.find(fleet.agents[index], node.workdir, files.owner, files.source)
 
-    return _in_folders(plan, await fleet.each(range(len(plan.nodes)), one))
+    return _with_workdirs(plan, await fleet.each(range(len(plan.nodes)), find))
 
 
 async def upload(
     fleet: Fleet, plan: Plan, files: Files, tree: Tree | None, emit: events.Emit
 ) -> tuple[Plan, Tree | None]:
-    """Have the files on every node; return the plan with the folders that they are in, and the tree that
-    they are (None: it was not looked at here). `tree` is what goes of their folder (None: not looked at).
+    """Copy the files to every node; return the plan with their folders, and the tree of the files.
 
-    Raises SyncError that names each node that they could not be brought to, or where another run would
-    have its files changed.
+    `tree` is that of the local folder (None: not read yet); the result is None if it was not needed.
+    Raises SyncError for the nodes where that fails, or where another run uses files that would change.
     """
+    job = _Upload(fleet, plan, files, emit)
     if files.folder is None:
-        seen = await _enter(fleet, plan, files, None, None, emit)
-        return _in_folders(plan, [each.workdir for each in seen]), None
+        await job.enter(None, None)
+        return job.plan, None
     with Phase("sync", (node.name for node in plan.nodes), emit) as phase:
         if tree is None and files.digest is None:
             tree = await asyncio.to_thread(collect, files.folder)
         digest = files.digest or (tree.digest if tree else "")
-        seen = await _enter(fleet, plan, files, digest, tree, emit)
-        plan = _in_folders(plan, [each.workdir for each in seen])
-        comparisons = {i: each.comparison for i, each in enumerate(seen) if each.is_done}
-        have = {i: each.have for i, each in enumerate(seen) if each.is_done}
-        sent = 0
-        if len(comparisons) < len(seen):
+        await job.enter(digest, tree)
+        if not all(each.is_done for each in job.seen):
             if tree is None:
-                tree = await asyncio.to_thread(_tree_of_launch, files.folder, digest, files.copy)
-            changed, have = await _Push(fleet, plan, files, digest, tree, seen, emit).run()
-            comparisons.update(changed)
-            sent = len(changed)
-        _tell(plan, seen, comparisons, have, emit)
-        count = len(tree.files) if tree is not None else None
-        phase.detail = _describe(count, sent, len(have), len(seen))
-    return plan, tree
+                tree = await asyncio.to_thread(_launched_tree, files.folder, digest, files.copy)
+            await job.push(tree, digest)
+        job.report()
+        phase.detail = job.describe(tree)
+    return job.plan, tree
 
 
-def _tree_of_launch(folder: Path, digest: str, copy: Path | None) -> Tree:
-    """Return the tree with this digest, or where it is not to be had any more, that of now."""
+def _launched_tree(folder: Path, digest: str, copy: Path | None) -> Tree:
+    """Return the tree with this digest from the copy, or the present one if there is no such copy."""
     copied = None if copy is None else read_copy(copy, digest)
     return copied or collect(folder)
 
 
-async def _enter(
-    fleet: Fleet,
-    plan: Plan,
-    files: Files,
-    digest: str | None,
-    tree: Tree | None,
-    emit: events.Emit,
-) -> list[Seen]:
-    """Take part on all nodes, once no other run is about to place files on one of them."""
-    waits_for = ""
-    while True:
+class _Upload:
+    """The upload of one project. Nodes are known by their position in the plan."""
 
-        async def one(index: int) -> Seen | str:
-            node = plan.nodes[index]
+    def __init__(self, fleet: Fleet, plan: Plan, files: Files, emit: events.Emit) -> None:
+        self._fleet, self._agents = fleet, fleet.agents
+        self.plan, self._files, self._emit = plan, files, emit
+        self._names = [node.name for node in plan.nodes]
+        self._timeout = placement.time_limit(None)
+        self._pushed = 0
+        self.seen: list[Seen] = []
+        """The state of the folder on each node before the push."""
+        self._compared: dict[int, Comparison] = {}
+        self._have: dict[int, frozenset[str]] = {}
+        """The files that were not placed, for one node of each folder."""
+
+    async def enter(self, digest: str | None, tree: Tree | None) -> None:
+        """Take part on all nodes, once no other run places files on any of them."""
+        self._timeout = placement.time_limit(tree)
+        files, waits_for = self._files, ""
+
+        async def enter(index: int) -> Seen | str:
+            node = self.plan.nodes[index]
             arguments = {
-                "run": plan.run,
+                "run": self.plan.run,
                 "node": node.name,
                 "own": node.name in files.own,
                 "owner": files.owner,
@@ -125,101 +126,74 @@ async def _enter(
                 "again": files.digest is not None,
             }
             return await placement.enter(
-                fleet.agents[index], node.workdir, arguments, placement.time_limit(tree)
+                self._agents[index], node.workdir, arguments, self._timeout
             )
 
-        answers: list[Seen | str] = await fleet.each(range(len(plan.nodes)), one)
-        busy = [answer for answer in answers if isinstance(answer, str)]
-        if not busy:
-            return [answer for answer in answers if isinstance(answer, Seen)]
-        # Two runs that each had some of the nodes would wait for each other.
-        await fleet.each(fleet.agents, lambda agent: placement.leave(agent, plan.run))
-        if busy[0] != waits_for:
-            waits_for = busy[0]
-            emit(
-                events.Warned(f"waiting for run {printable(waits_for)}, which places its files now")
-            )
-        await asyncio.sleep(_LOOK_AGAIN * random.uniform(0.5, 1.5))
-
-
-class _Push:
-    """Bring a tree to those nodes of a plan that have not got it."""
-
-    def __init__(
-        self,
-        fleet: Fleet,
-        plan: Plan,
-        files: Files,
-        digest: str,
-        tree: Tree,
-        seen: Sequence[Seen],
-        emit: events.Emit,
-    ) -> None:
-        self._fleet, self._plan, self._files, self._digest = fleet, plan, files, digest
-        self._tree, self._seen, self._emit = tree, seen, emit
-        self._patience = placement.time_limit(tree)
-
-    async def run(self) -> tuple[dict[int, Comparison], dict[int, frozenset[str]]]:
-        """Return what was to be done, by the position of the node that has it, and which files each folder
-        has, other than placed, by the position of one node of it.
-        """
-        folders = [node.workdir for node in self._plan.nodes]
-        async with sharing(self._fleet, folders, self._plan.run) as groups:
-            targets = {self._target(group): group for group in groups}
-            have = {i: self._seen[i].have for i in targets}
-            there = [i for i in targets if not self._seen[i].is_done]
-            idle = [i for i, each in enumerate(self._seen) if not each.is_done and i not in there]
-            self._require_files_of_the_launch(there)
-            listing = placement.packed(self._tree)
-            found: list[Comparison] = await self._fleet.each(
-                there,
-                lambda i: placement.compare(
-                    self._fleet.agents[i], self._plan.run, listing, self._patience
-                ),
-            )
-            comparisons = dict(zip(there, found, strict=True))
-            self._require_a_way(comparisons)
-            self._require_no_other_run(comparisons, targets)
-            await self._fleet.each(there, self._begin)
-            await self._send(comparisons)
-            settled: list[frozenset[str]] = await self._fleet.each(there, self._settle)
-            have.update(zip(there, settled, strict=True))
+        while True:
+            answers: list[Seen | str] = await self._fleet.each(range(len(self._names)), enter)
+            busy = [answer for answer in answers if isinstance(answer, str)]
+            if not busy:
+                break
+            # Two runs that each hold some of the nodes would wait for each other.
             await self._fleet.each(
-                idle, self._give_up_turn
-            )  # which is the run's where a home is shared
-        return comparisons, have
+                self._agents, lambda agent: placement.leave(agent, self.plan.run)
+            )
+            if busy[0] != waits_for:
+                waits_for = busy[0]
+                run = printable(waits_for)
+                self._emit(events.Warned(f"waiting for run {run}, which is placing its files"))
+            await asyncio.sleep(_POLL_INTERVAL * random.uniform(0.5, 1.5))
+        self.seen = [answer for answer in answers if isinstance(answer, Seen)]
+        self.plan = _with_workdirs(self.plan, [each.workdir for each in self.seen])
+        done = [i for i, each in enumerate(self.seen) if each.is_done]
+        self._compared = {i: self.seen[i].comparison for i in done}
+        self._have = {i: self.seen[i].have for i in done}
+
+    async def push(self, tree: Tree, digest: str) -> None:
+        """Send the tree to the folders that do not have it."""
+        self._timeout = placement.time_limit(tree)
+        run, folders = self.plan.run, [node.workdir for node in self.plan.nodes]
+        async with sharing(self._fleet, folders, run) as groups:
+            targets = {self._target(group): group for group in groups}
+            self._have = {i: self.seen[i].have for i in targets}
+            stale = [i for i in targets if not self.seen[i].is_done]
+            idle = [i for i, each in enumerate(self.seen) if not each.is_done and i not in stale]
+            self._require_launched_files(stale, tree, digest)
+            listing = placement.packed(tree)
+            found: list[Comparison] = await self._fleet.each(
+                stale, lambda i: placement.compare(self._agents[i], run, listing, self._timeout)
+            )
+            comparisons = dict(zip(stale, found, strict=True))
+            self._require_nothing_blocked(comparisons)
+            self._require_no_other_run(comparisons, targets, tree)
+            await self._fleet.each(
+                stale, lambda i: placement.begin(self._agents[i], run, folders[i], self._timeout)
+            )
+            await self._send(comparisons, tree)
+            settled: list[frozenset[str]] = await self._fleet.each(
+                stale, lambda i: placement.settle(self._agents[i], run, folders[i], self._timeout)
+            )
+            self._have.update(zip(stale, settled, strict=True))
+            # With a shared home folder, they hold the lock of the run that another node used.
+            await self._fleet.each(idle, lambda i: placement.leave(self._agents[i], run, stay=True))
+        self._compared.update(comparisons)
+        self._pushed = len(comparisons)
 
     def _target(self, group: Sequence[int]) -> int:
-        """Return which node of a group places files there: one that knows what it has."""
-        return max(group, key=lambda i: (self._seen[i].is_done, self._seen[i].time, -i))
+        """Return the node of a group that places files: one that knows what the folder has."""
+        return max(group, key=lambda i: (self.seen[i].is_done, self.seen[i].time, -i))
 
-    async def _give_up_turn(self, index: int) -> None:
-        await placement.leave(self._fleet.agents[index], self._plan.run, stay=True)
-
-    async def _begin(self, index: int) -> None:
-        node = self._plan.nodes[index]
-        await placement.begin(
-            self._fleet.agents[index], self._plan.run, node.workdir, self._patience
-        )
-
-    async def _settle(self, index: int) -> frozenset[str]:
-        node = self._plan.nodes[index]
-        return await placement.settle(
-            self._fleet.agents[index], self._plan.run, node.workdir, self._patience
-        )
-
-    async def _send(self, comparisons: dict[int, Comparison]) -> None:
-        """Send what each node has not got. Raises SyncError that names each where that fails."""
+    async def _send(self, comparisons: dict[int, Comparison], tree: Tree) -> None:
+        """Send the files that each node lacks. Raises SyncError for the nodes where that fails."""
         tasks = []
         for index, comparison in comparisons.items():
             if comparison.send:
-                entries = [
-                    entry for rows in comparison.send for entry in self._tree.entries[_slice(rows)]
-                ]
-                part = replace(self._tree, entries=tuple(entries))
-                node = self._plan.nodes[index]
-                tasks.append((self._fleet.agents[index].node, node.workdir, part))
-        results = await push_all(tasks, on_progress=lambda p: self._emit(_advanced(p)))
+                rows = [slice(rows.start, rows.stop) for rows in comparison.send]
+                entries = tuple(entry for row in rows for entry in tree.entries[row])
+                node = self._agents[index].node
+                workdir = self.plan.nodes[index].workdir
+                tasks.append((node, workdir, replace(tree, entries=entries)))
+        results = await push_all(tasks, on_progress=self._on_progress)
         for result in results:
             if isinstance(result, Pushed) and result.warning is not None:
                 self._emit(events.Warned(result.warning))
@@ -227,86 +201,84 @@ class _Push:
         if failures:
             raise SyncError(grouped_message(failures))
 
-    def _require_files_of_the_launch(self, there: Sequence[int]) -> None:
-        """Raise SyncError where a later attempt would run other files than the first."""
+    def _on_progress(self, progress: Progress) -> None:
+        self._emit(events.SyncAdvanced(progress.node, progress.sent, progress.total))
+
+    def _require_launched_files(self, stale: Sequence[int], tree: Tree, digest: str) -> None:
+        """Raise SyncError if a restart would run other files than the launch."""
         if self._files.digest is None:
             return
-        for index in there:
-            seen, name = self._seen[index], self._plan.nodes[index].name
-            if seen.run not in ("", self._plan.run):
+        for index in stale:
+            seen = self.seen[index]
+            if seen.run not in ("", self.plan.run):
                 raise SyncError(
-                    f"the files of this run in {seen.workdir} have been replaced by those of run "
+                    f"the files of this run in {seen.workdir} were replaced by those of run "
                     f"{printable(seen.run)}",
-                    node=name,
+                    node=self._names[index],
                 )
-        if self._tree.digest != self._digest:
-            names = first_few([self._plan.nodes[index].name for index in there])
+        if tree.digest != digest:
+            names = first_few([self._names[index] for index in stale])
             raise SyncError(
-                f"{names} has not got the files of the launch, and {self._tree.root} has changed since then"
+                f"{names}: the files of the launch are missing, and {tree.root} has changed since then"
             )
 
-    def _require_a_way(self, comparisons: dict[int, Comparison]) -> None:
+    def _require_nothing_blocked(self, comparisons: dict[int, Comparison]) -> None:
+        """Raise SyncError if something that orch did not place is in the way of a file."""
         blocked = [
-            f"{self._plan.nodes[index].name}: {printable(path)} cannot be brought: {printable(by)}, which "
-            "orch did not place, is in its way"
+            f"{self._names[index]}: {printable(path)} cannot be placed: {printable(by)} is in the way, "
+            "which orch did not place"
             for index, comparison in comparisons.items()
             for path, by in comparison.blocked[:1]
         ]
         if blocked:
             raise SyncError(
                 "\n".join(blocked),
-                remedy="move it away on the node: orch deletes nothing of yours there",
+                remedy="move it away on the node: orch deletes no files of yours there",
             )
 
     def _require_no_other_run(
-        self, comparisons: dict[int, Comparison], targets: dict[int, list[int]]
+        self, comparisons: dict[int, Comparison], targets: dict[int, list[int]], tree: Tree
     ) -> None:
-        """Raise SyncError where files would change under another run."""
+        """Raise SyncError if files would change that another run uses."""
         for index, comparison in comparisons.items():
-            others = sorted({run for i in targets[index] for run in self._seen[i].others})
+            others = sorted({run for i in targets[index] for run in self.seen[i].others})
             if not others or comparison.is_done:
                 continue
-            node, seen = self._plan.nodes[index], self._seen[index]
-            count = sum(len(rows) for rows in comparison.send) + comparison.delete
-            names = ", ".join(printable(run) for run in others)
-            first = next((self._tree.entries[rows.start].path for rows in comparison.send), "")
+            count = sum(map(len, comparison.send)) + comparison.delete
+            first = next((tree.entries[rows.start].path for rows in comparison.send), "")
             example = f" ({printable(first)})" if first else ""
             raise SyncError(
-                f"run {names} works in {seen.workdir} on {node.name}, and its code would change: "
+                f"run {', '.join(map(printable, others))} uses {self.seen[index].workdir} on "
+                f"{self._names[index]}, and its code would change: "
                 f"{counted(count, 'file')} differ{'s' if count == 1 else ''}{example}; "
                 "nothing was copied",
                 remedy=f"orch stop {printable(others[0])}, or wait for its end, or launch into another "
-                f"folder: --workdir orch/{self._plan.run}",
+                f"folder: --workdir orch/{self.plan.run}",
             )
 
+    def report(self) -> None:
+        """Emit what the user should know about the folders."""
+        compared = {self._names[i]: each for i, each in sorted(self._compared.items())}
+        for line in messages.folder_lines(dict(zip(self._names, self.seen, strict=True))):
+            self._emit(events.Warned(line))
+        for line in messages.kept_lines(compared):
+            self._emit(events.Warned(line))
+        for uneven in _uneven({self._names[i]: files for i, files in sorted(self._have.items())}):
+            self._emit(uneven)
 
-def _in_folders(plan: Plan, folders: Sequence[str]) -> Plan:
-    nodes = zip(plan.nodes, folders, strict=True)
-    return replace(plan, nodes=tuple(replace(node, workdir=folder) for node, folder in nodes))
-
-
-def _tell(
-    plan: Plan,
-    seen: Sequence[Seen],
-    comparisons: dict[int, Comparison],
-    have: dict[int, frozenset[str]],
-    emit: events.Emit,
-) -> None:
-    names = [node.name for node in plan.nodes]
-    lines = [
-        *messages.folder_lines({names[i]: each for i, each in enumerate(seen)}),
-        *messages.kept_lines(
-            {names[i]: comparison for i, comparison in sorted(comparisons.items())}
-        ),
-    ]
-    for line in lines:
-        emit(events.Warned(line))
-    for uneven in _uneven({names[i]: files for i, files in sorted(have.items())}):
-        emit(uneven)
+    def describe(self, tree: Tree | None) -> str:
+        """Return what was done, in a few words."""
+        parts = [] if tree is None else [counted(len(tree.files), "file")]
+        if not self._pushed:
+            parts.append("unchanged")
+        folders, nodes = len(self._have), len(self._names)
+        if folders < nodes:
+            parts.append(f"{folders} of {nodes} folders (the others are shared)")
+        return ", ".join(parts)
 
 
 def _uneven(have: Mapping[str, frozenset[str]]) -> Iterator[events.Uneven]:
-    """Yield each file that some nodes have from an earlier run, and others have not."""
+    """Yield each file of an earlier run that some nodes have and others do not."""
     for name in sorted(frozenset().union(*have.values())):
         there = tuple(node for node, names in have.items() if name in names)
         absent = tuple(node for node, names in have.items() if name not in names)
@@ -314,18 +286,6 @@ def _uneven(have: Mapping[str, frozenset[str]]) -> Iterator[events.Uneven]:
             yield events.Uneven(name, there, absent)
 
 
-def _slice(rows: range) -> slice:
-    return slice(rows.start, rows.stop)
-
-
-def _advanced(progress: Progress) -> events.SyncAdvanced:
-    return events.SyncAdvanced(progress.node, progress.sent, progress.total)
-
-
-def _describe(files: int | None, changed: int, folders: int, nodes: int) -> str:
-    parts = [] if files is None else [counted(files, "file")]
-    if not changed:
-        parts.append("unchanged")
-    if folders < nodes:
-        parts.append(f"{folders} of {nodes} folders (the others are shared)")
-    return ", ".join(parts)
+def _with_workdirs(plan: Plan, workdirs: Sequence[str]) -> Plan:
+    nodes = zip(plan.nodes, workdirs, strict=True)
+    return replace(plan, nodes=tuple(replace(node, workdir=workdir) for node, workdir in nodes))

@@ -82,7 +82,7 @@ def test_run_in_the_background_is_reached_again_over_its_transport(
         (
             "outlives_controller=False",
             ("launch", "--no-sync", "--detach", "train.py"),
-            "--detach: over transport shell a run ends with its controller",
+            "--detach: with transport shell a run ends with its controller",
         ),
         (
             "carries_rsync=False",
@@ -107,7 +107,7 @@ def test_run_in_the_background_is_reached_again_over_its_transport(
         (
             "detects_lost_link=False",
             ("exec", "--", "true"),
-            "transport shell does not tell when a node is lost",
+            "transport shell does not detect lost nodes",
         ),
         (
             "many_sessions=False",

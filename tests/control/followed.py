@@ -19,17 +19,17 @@ class Followed:
     """A follower of n0, and what it has told."""
 
     def __init__(self, record: Record, connection: FakeConnection) -> None:
-        self.told: list[events.Event] = []
+        self.emitted: list[events.Event] = []
         self.news = 0
         self.follower = Follower(
-            record.plan.nodes[0], cast(Any, connection), record, self.told.append, self._on_news
+            record.plan.nodes[0], cast(Any, connection), record, self.emitted.append, self._on_news
         )
 
     def _on_news(self) -> None:
         self.news += 1
 
     def of(self, kind: type) -> list[Any]:
-        return [event for event in self.told if isinstance(event, kind)]
+        return [event for event in self.emitted if isinstance(event, kind)]
 
     def shown(self, path: str = OUT) -> bytes:
         """What was shown of a file, which must come in order and once."""

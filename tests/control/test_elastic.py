@@ -37,7 +37,7 @@ class Node:
         """How often somebody has looked at it."""
         self.has_ended = False
         self.restarted: list[int] = []
-        self.told: list[Stop] = []
+        self.emitted: list[Stop] = []
 
     @property
     def state(self) -> NodeState:
@@ -47,7 +47,7 @@ class Node:
     def vanish(self) -> None:
         self._state = replace(self._state, gone="vanished")
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         (report,) = self._state.ranks.values()
         self._state = replace(
             self._state, ranks={report.rank: replace(report, started=100.0, world_size=2)}
@@ -59,32 +59,32 @@ class Node:
         return {"ended": True}
 
     async def stop(self, reason: Stop, grace: float) -> None:
-        self.told.append(reason)
+        self.emitted.append(reason)
         self._state = replace(self._state, stopped_at=1.0)
 
 
 @dataclass
-class Minded:
+class Watched:
     members: Membership
     task: asyncio.Task[None]
-    told: list[events.Event] = field(default_factory=list)
+    emitted: list[events.Event] = field(default_factory=list)
     news: int = 0
 
 
 @asynccontextmanager
 async def watching(
     nodes: list[Node], restarts: int = 1, left: dict[str, str] | None = None
-) -> AsyncIterator[Minded]:
+) -> AsyncIterator[Watched]:
     members = Membership(PLAN, Elastic(1, 3, restarts), left or {})
-    told: list[events.Event] = []
-    watched: Minded
+    emitted: list[events.Event] = []
+    watched: Watched
 
     def on_news() -> None:
         watched.news += 1
 
     followers = cast(list[Follower], nodes)
-    task = asyncio.create_task(watch_members(members, followers, 3.0, told.append, on_news))
-    watched = Minded(members, task, told)
+    task = asyncio.create_task(watch_members(members, followers, 3.0, emitted.append, on_news))
+    watched = Watched(members, task, emitted)
     try:
         yield watched
     finally:
@@ -98,36 +98,36 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_RESTART_INTERVAL", 0.1)
 
 
-async def test_one_launcher_starts_its_ranks_again_and_the_next_when_that_was_not_enough() -> None:
+async def test_waiting_ranks_are_restarted_by_one_launcher_then_by_the_next() -> None:
     nodes = [Node(0), Node(1), Node(2)]
     async with watching(nodes) as watched:
         nodes[2].vanish()
         await until(lambda: bool(nodes[0].restarted))
         ended = "rank 0 on n0 was killed to restart all ranks"  # or its end would be a riddle
-        assert watched.told == [events.NodeLeft("n2", "vanished", 2, 3), events.Warned(ended)]
-        assert nodes[2].told == [Stop(StopReason.NODE_LEFT)]
+        assert watched.emitted == [events.NodeLeft("n2", "vanished", 2, 3), events.Warned(ended)]
+        assert nodes[2].emitted == [Stop(StopReason.NODE_LEFT)]
         assert nodes[1].restarted == []
-        nodes[0].begin_anew()  # alone: the other did not notice
+        nodes[0].restart()  # alone: the other did not notice
         began = time.monotonic()
         await until(lambda: bool(nodes[1].restarted))
         assert time.monotonic() - began < 5
         assert (nodes[0].restarted, nodes[1].restarted) == ([100], [101])
 
 
-async def test_ranks_that_have_begun_anew_by_themselves_are_left_alone() -> None:
+async def test_ranks_that_restarted_by_themselves_are_not_restarted() -> None:
     nodes = [Node(0), Node(1), Node(2)]
     async with watching(nodes):
         await until(lambda: nodes[0].looks > 0)
-        nodes[0].begin_anew()
-        nodes[1].begin_anew()
+        nodes[0].restart()
+        nodes[1].restart()
         nodes[2].vanish()
-        await until(lambda: bool(nodes[2].told))
+        await until(lambda: bool(nodes[2].emitted))
         looks = nodes[0].looks
         await until(lambda: nodes[0].looks > looks + 10)
         assert (nodes[0].restarted, nodes[1].restarted) == ([], [])
 
 
-async def test_where_no_launcher_may_start_them_again_the_run_is_over() -> None:
+async def test_run_is_over_if_no_restarts_are_left() -> None:
     nodes = [Node(0, attempt=1), Node(1, attempt=1), Node(2)]
     async with watching(nodes) as watched:
         nodes[2].vanish()
@@ -137,7 +137,7 @@ async def test_where_no_launcher_may_start_them_again_the_run_is_over() -> None:
         assert nodes[0].restarted == nodes[1].restarted == []
 
 
-async def test_it_ends_when_the_nodes_are_told_to_stop() -> None:
+async def test_watch_ends_when_the_nodes_are_stopped() -> None:
     nodes = [Node(0), Node(1), Node(2)]
     async with watching(nodes) as watched:
         for node in nodes:
@@ -145,9 +145,9 @@ async def test_it_ends_when_the_nodes_are_told_to_stop() -> None:
         await asyncio.wait_for(watched.task, 5)
 
 
-async def test_what_another_controller_has_told_is_not_told_again() -> None:
+async def test_nodes_known_to_have_left_are_not_reported_again() -> None:
     nodes = [Node(0), Node(1), Node(2)]
     async with watching(nodes, left={"n2": "vanished"}) as watched:
         await until(lambda: bool(nodes[0].restarted))  # which it may not have come to
-        await until(lambda: bool(nodes[2].told))
-        assert [event for event in watched.told if isinstance(event, events.NodeLeft)] == []
+        await until(lambda: bool(nodes[2].emitted))
+        assert [event for event in watched.emitted if isinstance(event, events.NodeLeft)] == []

@@ -52,26 +52,32 @@ def explained(
     return explain(plan_of(2, 1), nodes, first_failure, logs, known or NodeEvidence())
 
 
-def test_an_exception_is_told_with_where_it_was_raised_and_the_lines_around_it(
+def test_exception_is_shown_with_its_place_and_last_lines(
     tmp_path: Path,
 ) -> None:
     write(tmp_path, "rank-0.out", "epoch 3\n")
     write(tmp_path, "rank-0.err", "a warning\n\n" + RAISED)
-    told = explained(tmp_path)
-    assert told.how == "rank 0 on n0 exited with 1"
-    assert (told.rank, told.node, told.code, told.signal, told.after) == (0, "n0", 1, None, 4.0)
-    assert told.error == "ValueError: no such batch"
-    assert told.place.endswith("train.py:88 in step")
-    assert (told.channel, told.lines[0], told.lines[-1]) == (
+    found = explained(tmp_path)
+    assert found.how == "rank 0 on n0 exited with 1"
+    assert (found.rank, found.node, found.code, found.signal, found.after) == (
+        0,
+        "n0",
+        1,
+        None,
+        4.0,
+    )
+    assert found.error == "ValueError: no such batch"
+    assert found.place.endswith("train.py:88 in step")
+    assert (found.channel, found.lines[0], found.lines[-1]) == (
         "stderr",
         "a warning",
         "    loss(batch)",
     )
-    assert (told.victims, told.command) == ((1, 2), "orch logs r --rank 0 --stderr")
-    assert told.logs == tmp_path / "n0/attempt-0/rank-0.err"
+    assert (found.victims, found.command) == ((1, 2), "orch logs r --rank 0 --stderr")
+    assert found.logs == tmp_path / "n0/attempt-0/rank-0.err"
 
 
-def test_what_torch_recorded_counts_more_than_what_was_printed(tmp_path: Path) -> None:
+def test_error_file_of_torch_has_priority_over_output(tmp_path: Path) -> None:
     recorded = {"message": "KeyError: 'x'", "extraInfo": {"py_callstack": "", "timestamp": "1"}}
     write(tmp_path, "rank-0.err", RAISED)
     known = NodeEvidence(error_file=json.dumps({"message": recorded}))
@@ -81,45 +87,45 @@ def test_what_torch_recorded_counts_more_than_what_was_printed(tmp_path: Path) -
     )
 
 
-def test_files_are_named_as_they_are_called_in_the_jobs_folder(tmp_path: Path) -> None:
+def test_paths_are_relative_to_the_jobs_folder(tmp_path: Path) -> None:
     workdir = plan_of(2, 1).nodes[0].workdir
     write(tmp_path, "rank-0.err", RAISED.replace("/home/ann/orch/job", f"{workdir}/src"))
-    told = explained(tmp_path)
-    assert told.place == "src/train.py:88 in step"
-    assert told.lines[1] == '  File "src/train.py", line 88, in step'
+    found = explained(tmp_path)
+    assert found.place == "src/train.py:88 in step"
+    assert found.lines[1] == '  File "src/train.py", line 88, in step'
 
 
-def test_of_one_that_printed_no_errors_the_last_lines_of_the_output_are_told(
+def test_last_lines_are_of_stdout_if_stderr_is_empty(
     tmp_path: Path,
 ) -> None:
     write(tmp_path, "rank-0.out", "".join(f"step {n}\n" for n in range(50)))
     write(tmp_path, "rank-0.err", "\n")
-    told = explained(tmp_path, ProcessEnd(3, None))
-    assert told.lines == tuple(f"step {n}" for n in range(40, 50))
-    assert (told.channel, told.command) == ("stdout", "orch logs r --rank 0 --stdout")
-    assert (told.error, told.place, told.signature) == ("", "", "exit.code")
+    found = explained(tmp_path, ProcessEnd(3, None))
+    assert found.lines == tuple(f"step {n}" for n in range(40, 50))
+    assert (found.channel, found.command) == ("stdout", "orch logs r --rank 0 --stdout")
+    assert (found.error, found.place, found.signature) == ("", "", "exit.code")
 
 
-def test_message_of_sys_exit_is_the_cause(tmp_path: Path) -> None:
+def test_message_of_sys_exit_is_the_error(tmp_path: Path) -> None:
     write(tmp_path, "rank-0.err", "reading the config\nno data set is called imagnet\n")
-    told = explained(tmp_path)
-    assert (told.error, told.signature) == ("no data set is called imagnet", "exit.code")
-    assert told.cause == "it exited with this message, as sys.exit(message) does"
-    assert told.lines == ("reading the config",)
+    found = explained(tmp_path)
+    assert (found.error, found.signature) == ("no data set is called imagnet", "exit.code")
+    assert found.cause == "it exited with this message, as sys.exit(message) does"
+    assert found.lines == ("reading the config",)
 
 
-def test_exit_with_a_code_of_its_own_points_at_what_was_printed(tmp_path: Path) -> None:
+def test_unexplained_exit_code_refers_to_the_output(tmp_path: Path) -> None:
     write(tmp_path, "rank-0.err", "a warning\n")
-    told = explained(tmp_path, ProcessEnd(3, None))
-    assert (told.error, told.meaning, told.lines) == ("", "", ("a warning",))
-    assert told.fix == "see its last lines of output below"
+    found = explained(tmp_path, ProcessEnd(3, None))
+    assert (found.error, found.meaning, found.lines) == ("", "", ("a warning",))
+    assert found.fix == "see its last lines of output below"
 
 
-def test_full_disk_is_the_cause_of_an_end_that_nothing_explains(tmp_path: Path) -> None:
+def test_unexplained_end_on_a_full_disk_is_attributed_to_it(tmp_path: Path) -> None:
     write(tmp_path, "rank-0.err", "step 3\nTraceb")
-    told = explained(tmp_path, known=NodeEvidence(full=("/root/.local",)))
-    assert (told.signature, told.meaning) == ("disk.full", "the disk is full")
-    assert told.evidence == "no space is left in /root/.local: its last output may be lost"
+    found = explained(tmp_path, known=NodeEvidence(full=("/root/.local",)))
+    assert (found.signature, found.meaning) == ("disk.full", "the disk is full")
+    assert found.evidence == "no space is left in /root/.local: its last output may be lost"
     write(tmp_path, "rank-0.err", RAISED)
     assert (
         explained(tmp_path, known=NodeEvidence(full=("/tmp",))).error == "ValueError: no such batch"
@@ -129,46 +135,48 @@ def test_full_disk_is_the_cause_of_an_end_that_nothing_explains(tmp_path: Path) 
         "rank-0.err",
         TRACEBACK.format(error="OSError: [Errno 28] No space left on device"),
     )
-    told = explained(tmp_path, known=NodeEvidence(full=("/job",)))
-    assert (told.signature, told.evidence) == ("disk.full", "no space is left in /job")
+    found = explained(tmp_path, known=NodeEvidence(full=("/job",)))
+    assert (found.signature, found.evidence) == ("disk.full", "no space is left in /job")
 
 
-def test_log_at_the_limit_of_file_sizes_is_the_cause_of_an_end_that_nothing_explains(
+def test_unexplained_end_with_a_log_at_the_file_limit_is_attributed_to_it(
     tmp_path: Path,
 ) -> None:
     write(tmp_path, "rank-0.out", "x" * 4096)
-    told = explained(tmp_path, known=NodeEvidence(file_limit=4096))
-    assert told.signature == "disk.file-limit"
-    assert "its log has reached the limit of 4.1 kB" in told.evidence
+    found = explained(tmp_path, known=NodeEvidence(file_limit=4096))
+    assert found.signature == "disk.file-limit"
+    assert "its log has reached the limit of 4.1 kB" in found.evidence
     assert explained(tmp_path, known=NodeEvidence(file_limit=1 << 20)).signature == "exit.code"
     write(tmp_path, "rank-0.err", TRACEBACK.format(error="OSError: [Errno 27] File too large"))
-    told = explained(tmp_path, known=NodeEvidence(file_limit=1 << 20))
-    assert (told.signature, told.evidence) == (
+    found = explained(tmp_path, known=NodeEvidence(file_limit=1 << 20))
+    assert (found.signature, found.evidence) == (
         "disk.file-limit",
         "the limit there is 1.0 MB per file",
     )
     assert explained(tmp_path, ProcessEnd(None, 25)).signature == "disk.file-limit"
 
 
-def test_ranks_that_never_began_have_not_ended(tmp_path: Path) -> None:
+def test_ranks_that_never_started_are_unbegun(tmp_path: Path) -> None:
     nodes = {"n0": NodeState("n0", {}, ENDED), "n1": NodeState("n1", {2: rank(2, TERM)}, ENDED)}
-    told = explain(plan_of(2, 1), nodes, FirstFailure("n0", None, FAILED), tmp_path, NodeEvidence())
-    assert (told.victims, told.unbegun) == ((2,), (0, 1))
+    found = explain(
+        plan_of(2, 1), nodes, FirstFailure("n0", None, FAILED), tmp_path, NodeEvidence()
+    )
+    assert (found.victims, found.unbegun) == ((2,), (0, 1))
 
 
-def test_what_every_healthy_rank_prints_is_not_told(tmp_path: Path) -> None:
+def test_noise_of_healthy_ranks_is_left_out(tmp_path: Path) -> None:
     noise = "[W1121 socket.cpp:207] [c10d] The hostname of the client socket cannot be retrieved. err=-3\n"
     write(tmp_path, "rank-0.err", noise)
     write(tmp_path, "rank-0.out", "epoch 3\n")
-    told = explained(tmp_path)
-    assert (told.channel, told.lines) == ("stdout", ("epoch 3",))
+    found = explained(tmp_path)
+    assert (found.channel, found.lines) == ("stdout", ("epoch 3",))
     write(tmp_path, "rank-0.err", "look out\n" + noise)
     assert explained(tmp_path, ProcessEnd(3, None)).lines == ("look out",)
 
 
-def test_a_rank_that_printed_nothing_at_all_is_explained_too(tmp_path: Path) -> None:
-    told = explained(tmp_path, ProcessEnd(None, 11))
-    assert (told.lines, told.signature) == ((), "exit.segv")
+def test_rank_without_output_is_explained(tmp_path: Path) -> None:
+    found = explained(tmp_path, ProcessEnd(None, 11))
+    assert (found.lines, found.signature) == ((), "exit.segv")
 
 
 @pytest.mark.parametrize(
@@ -179,10 +187,12 @@ def test_a_rank_that_printed_nothing_at_all_is_explained_too(tmp_path: Path) -> 
     ],
     ids=["control group", "kernel log"],
 )
-def test_out_of_memory_is_said_when_the_kernel_says_so(tmp_path: Path, known: NodeEvidence) -> None:
-    told = explained(tmp_path, KILL, known)
-    assert told.signature == "memory.oom-killer"
-    assert "oom_kill grew by 1" in told.evidence or "Killed process 100" in told.evidence
+def test_killed_rank_is_out_of_memory_if_the_kernel_says_so(
+    tmp_path: Path, known: NodeEvidence
+) -> None:
+    found = explained(tmp_path, KILL, known)
+    assert found.signature == "memory.oom-killer"
+    assert "oom_kill grew by 1" in found.evidence or "Killed process 100" in found.evidence
 
 
 @pytest.mark.parametrize(
@@ -194,57 +204,57 @@ def test_out_of_memory_is_said_when_the_kernel_says_so(tmp_path: Path, known: No
         NodeEvidence(why="/dev/kmsg: Operation not permitted"),
     ],
 )
-def test_killed_is_not_out_of_memory_unless_the_kernel_says_so(
+def test_killed_rank_without_kernel_evidence_is_only_killed(
     tmp_path: Path, known: NodeEvidence
 ) -> None:
-    told = explained(tmp_path, KILL, known)
-    assert told.signature == "exit.kill"
-    assert (known.why or "") in told.evidence
+    found = explained(tmp_path, KILL, known)
+    assert found.signature == "exit.kill"
+    assert (known.why or "") in found.evidence
 
 
-def test_that_the_kernel_killed_something_else_of_the_group_is_told(tmp_path: Path) -> None:
+def test_oom_kill_of_another_process_in_the_group_is_reported(tmp_path: Path) -> None:
     """A data loader's worker, say, or a rank that the script has started itself."""
     write(tmp_path, "rank-0.err", RAISED)
-    told = explained(tmp_path, FAILED, NodeEvidence(oom_kills=2))
-    assert told.error == "ValueError: no such batch"
-    assert told.evidence == (
+    found = explained(tmp_path, FAILED, NodeEvidence(oom_kills=2))
+    assert found.error == "ValueError: no such batch"
+    assert found.evidence == (
         "the kernel killed 2 processes of its control group meanwhile, for lack of memory"
     )
 
 
-def test_lines_are_harmless_and_short(tmp_path: Path) -> None:
+def test_last_lines_are_printable_and_short(tmp_path: Path) -> None:
     write(tmp_path, "rank-0.err", b"\x1b[31mred\x1b[0m \x1b]0;title\x07\nold\rnew\n" + b"x" * 9999)
     lines = explained(tmp_path, ProcessEnd(3, None)).lines
     assert lines[:2] == ("red ^[]0;title^G", "new")
     assert len(lines[2]) == 400
 
 
-def test_a_node_that_is_gone_left_no_words_and_its_own_ranks_are_no_victims(tmp_path: Path) -> None:
+def test_gone_node_has_no_output_and_its_ranks_are_no_victims(tmp_path: Path) -> None:
     gone = NodeState("n0", {0: rank(0), 1: rank(1)}, None, gone="vanished")
     nodes = {"n0": gone, "n1": NodeState("n1", {2: rank(2, TERM)}, ENDED)}
-    told = explain(
+    found = explain(
         plan_of(2, 1), nodes, FirstFailure("n0", None, None, "vanished"), tmp_path, NodeEvidence()
     )
-    assert (told.how, told.rank, told.victims) == ("n0 vanished", None, (2,))
-    assert (told.lines, told.command) == ((), "orch logs r --nodes n0")
-    assert told.cause
+    assert (found.how, found.rank, found.victims) == ("n0 vanished", None, (2,))
+    assert (found.lines, found.command) == ((), "orch logs r --nodes n0")
+    assert found.cause
 
 
-def test_a_launcher_that_failed_is_explained_by_what_it_printed(tmp_path: Path) -> None:
+def test_failed_launcher_is_explained_by_its_output(tmp_path: Path) -> None:
     write(
         tmp_path, "launcher.err", "usage: torchrun\ntorchrun: error: unrecognized arguments: --x\n"
     )
     nodes = {"n0": NodeState("n0", {}, ENDED), "n1": NodeState("n1", {}, ENDED)}
     first_failure = FirstFailure("n0", None, ProcessEnd(2, None))
-    told = explain(plan_of(2, 1), nodes, first_failure, tmp_path, NodeEvidence())
-    assert told.how == "the launcher on n0 exited with 2"
-    assert told.lines[-1] == "torchrun: error: unrecognized arguments: --x"
+    found = explain(plan_of(2, 1), nodes, first_failure, tmp_path, NodeEvidence())
+    assert found.how == "the launcher on n0 exited with 2"
+    assert found.lines[-1] == "torchrun: error: unrecognized arguments: --x"
 
 
-def test_who_ended_well_is_no_victim(tmp_path: Path) -> None:
+def test_ranks_that_succeeded_are_no_victims(tmp_path: Path) -> None:
     nodes = {"n0": NodeState("n0", {0: rank(0, FAILED), 1: rank(1, OK)}, ENDED)}
-    told = explain(plan_of(2), nodes, FirstFailure("n0", 0, FAILED), tmp_path, NodeEvidence())
-    assert told.victims == ()
+    found = explain(plan_of(2), nodes, FirstFailure("n0", 0, FAILED), tmp_path, NodeEvidence())
+    assert found.victims == ()
 
 
 @pytest.mark.parametrize(
@@ -270,15 +280,13 @@ def test_who_ended_well_is_no_victim(tmp_path: Path) -> None:
         "gave up",
     ],
 )
-def test_ranks_say_whom_they_blame(
-    tmp_path: Path, said: str, end: ProcessEnd, account: str
-) -> None:
+def test_self_report_of_output(tmp_path: Path, said: str, end: ProcessEnd, account: str) -> None:
     write(tmp_path, "rank-0.err", said)
     state = NodeState("n0", {}, ENDED)
     assert SelfReports(tmp_path)(state, rank(0, end)) == account
 
 
-def test_each_rank_is_heard_once(tmp_path: Path) -> None:
+def test_self_report_of_a_rank_is_read_once(tmp_path: Path) -> None:
     write(tmp_path, "rank-0.err", RAISED)
     hear, state = SelfReports(tmp_path), NodeState("n0", {}, ENDED)
     report: RankReport = rank(0, FAILED)
@@ -287,7 +295,7 @@ def test_each_rank_is_heard_once(tmp_path: Path) -> None:
     assert hear(state, report) == "own"
 
 
-def test_the_same_rank_of_two_nodes_is_heard_on_each(tmp_path: Path) -> None:
+def test_self_reports_of_the_same_rank_on_two_nodes_are_separate(tmp_path: Path) -> None:
     """Of an elastic run: one has failed, another had its number in the round before."""
     write(tmp_path, "rank-0.err", LOST_PEER)
     write(tmp_path, "rank-0.err", RAISED, node="n1")
@@ -297,12 +305,12 @@ def test_the_same_rank_of_two_nodes_is_heard_on_each(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("answer", [None, {}, {"kernel": 3}, {"error_file": None}])
-def test_an_answer_that_is_none_is_refused(answer: Any) -> None:
+def test_invalid_evidence_is_refused(answer: Any) -> None:
     with pytest.raises((TypeError, KeyError)):
         NodeEvidence.parse(answer)
 
 
-def test_cause_and_noise_are_those_of_the_site_where_it_has_signatures(
+def test_signatures_of_the_site_give_cause_and_noise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "site.toml"
@@ -329,11 +337,11 @@ def test_cause_and_noise_are_those_of_the_site_where_it_has_signatures(
     )
     assert explained(tmp_path).signature == "python.exception"
     monkeypatch.setenv("ORCH_SIGNATURES", str(file))
-    told = explained(tmp_path)
-    assert (told.signature, told.meaning) == (
+    found = explained(tmp_path)
+    assert (found.signature, found.meaning) == (
         "site.quota",
         "the quota of vision is used up",
     )
-    assert (told.cause, told.fix) == ("too many checkpoints", "delete some")
-    assert told.error == "RuntimeError: quota of vision exceeded"
-    assert told.lines[-1] != "storage client says goodbye"
+    assert (found.cause, found.fix) == ("too many checkpoints", "delete some")
+    assert found.error == "RuntimeError: quota of vision exceeded"
+    assert found.lines[-1] != "storage client says goodbye"

@@ -46,25 +46,25 @@ def blamed(nodes: list[NodeState], accounts: Mapping[int, SelfReport]) -> int | 
     return failure.node if failure.rank is None else failure.rank
 
 
-def test_a_rank_that_lost_others_may_end_before_the_one_it_lost() -> None:
+def test_rank_that_lost_others_is_not_first_if_another_failed_by_itself() -> None:
     nodes = [node("n0", rank(0, FAILED, 1.0)), node("n1", rank(1, FAILED, 1.2))]
     assert blamed(nodes, {0: "others", 1: "own"}) == 1
     assert blamed(nodes, {0: "others"}) == 1  # one that says nothing, having been killed
     assert blamed(nodes, {}) == 0
 
 
-def test_where_all_lost_others_the_first_is_all_there_is() -> None:
+def test_earliest_rank_is_first_if_all_lost_others() -> None:
     nodes = [node("n0", rank(0, FAILED, 1.0)), node("n1", rank(1, FAILED, 1.2))]
     assert blamed(nodes, {0: "others", 1: "others"}) == 0
 
 
-def test_a_node_that_is_gone_is_whom_they_lost() -> None:
+def test_gone_node_is_first_if_all_ranks_lost_others() -> None:
     nodes = [node("n0", rank(0, FAILED, 1.0)), node("n1", rank(1), gone="vanished", status=RUNNING)]
     assert blamed(nodes, {0: "others"}) == "n1"
     assert blamed(nodes, {0: "own"}) == 0
 
 
-def test_one_that_was_stopped_while_it_ended_for_reasons_of_its_own_is_found() -> None:
+def test_rank_stopped_during_its_own_failure_is_first_if_others_lost_it() -> None:
     # It raised, closed its connections, and took seconds to give its GPU back.
     nodes = [
         node("n0", rank(0, FAILED, 1.0), stopped_at=2.0),
@@ -89,24 +89,22 @@ def told_one_after_the_other(failed_at: float, skew: float = 0.0) -> list[NodeSt
 
 @pytest.mark.parametrize("stopped", [CTRL_C, Stop(StopReason.TIME_LIMIT, seconds=4)])
 @pytest.mark.parametrize("skew", [0.0, -30.0])
-def test_who_loses_ranks_that_heard_of_the_stop_sooner_has_not_failed(
-    stopped: Stop, skew: float
-) -> None:
+def test_rank_that_failed_after_the_first_stop_is_no_failure(stopped: Stop, skew: float) -> None:
     verdict = judge(plan_of(1, 1), told_one_after_the_other(4.5, skew), stopped)
     assert (verdict.first_failure, verdict.summary) == (None, "".join(how_stopped(stopped)))
 
 
-def test_who_failed_clearly_before_the_first_node_heard_of_the_stop_has_failed() -> None:
+def test_rank_that_failed_before_the_first_stop_is_the_failure() -> None:
     assert judge(plan_of(1, 1), told_one_after_the_other(3.0), CTRL_C).exit_code == 1
     assert judge(plan_of(1, 1), told_one_after_the_other(3.95), CTRL_C).exit_code == 130
 
 
-def test_a_stop_for_a_failure_excuses_nobody_who_failed_before_hearing_of_it() -> None:
+def test_rank_that_failed_before_its_own_stop_for_a_failure_counts() -> None:
     nodes = told_one_after_the_other(4.5)
     assert judge(plan_of(1, 1), nodes, None).exit_code == 1
 
 
-def test_the_stop_of_an_earlier_controller_counts_as_what_it_was() -> None:
+def test_stop_by_an_earlier_controller_keeps_its_reason() -> None:
     for reason, code in ((Stop(StopReason.STOP_REQUEST), 130), (Stop(StopReason.RANK_FAILED), 1)):
         status = StatusReport("ended", OK, (), reason, 4.0)
         nodes = [node("near", rank(0, TERM, 4.1), stopped_at=4.0, status=status),
@@ -114,7 +112,7 @@ def test_the_stop_of_an_earlier_controller_counts_as_what_it_was() -> None:
         assert judge(plan_of(1, 1), nodes, None).exit_code == code
 
 
-def test_killed_is_killed() -> None:
+def test_killed_rank_is_described_as_killed() -> None:
     assert (
         blamed([node("n0", rank(0, KILL, 1.0)), node("n1", rank(1, FAILED, 1.1))], {1: "own"}) == 0
     )
@@ -128,7 +126,7 @@ def killed_launcher(at: float, **more: Any) -> StatusReport:
 
 
 @pytest.mark.parametrize("end", [OK, TERM, FAILED])
-def test_killed_launcher_is_blamed_whatever_its_ranks_then_do(end: ProcessEnd) -> None:
+def test_killed_launcher_is_first_whatever_its_ranks_do(end: ProcessEnd) -> None:
     nodes = [
         node("n0", rank(0, end, 5.5), status=killed_launcher(5.0)),
         node("n1", rank(1, TERM, 7.0), stopped_at=6.0),
@@ -137,7 +135,7 @@ def test_killed_launcher_is_blamed_whatever_its_ranks_then_do(end: ProcessEnd) -
     assert (verdict.exit_code, verdict.summary) == (137, "the launcher on n0 was killed by SIGKILL")
 
 
-def test_killed_launcher_goes_before_ranks_that_lost_its_ranks() -> None:
+def test_killed_launcher_is_first_before_ranks_that_lost_its_ranks() -> None:
     nodes = [
         node("n0", rank(0, FAILED, 5.2), status=ENDED),
         node("n1", rank(1, OK, 5.5), status=killed_launcher(5.0)),
@@ -145,23 +143,23 @@ def test_killed_launcher_goes_before_ranks_that_lost_its_ranks() -> None:
     assert blamed(nodes, {0: "own"}) == "n1"
 
 
-def test_rank_that_failed_before_its_launcher_was_killed_is_blamed() -> None:
+def test_rank_that_failed_before_its_launcher_was_killed_is_first() -> None:
     nodes = [node("n0", rank(0, FAILED, 4.0), rank(1, TERM, 5.5), status=killed_launcher(5.0))]
     assert blamed(nodes, {}) == 0
 
 
-def test_launcher_killed_after_all_its_ranks_ended_well_is_forgiven() -> None:
+def test_launcher_killed_after_its_ranks_succeeded_is_no_failure() -> None:
     nodes = [node("n0", rank(0, OK, 4.0), status=killed_launcher(5.0))]
     assert judge(plan_of(1), nodes, None).exit_code == 0
 
 
-def test_launcher_that_orch_killed_is_not_blamed() -> None:
+def test_launcher_that_orch_killed_is_not_first() -> None:
     status = killed_launcher(9.0, stopped=Stop(StopReason.INTERRUPT), stopped_at=5.0)
     nodes = [node("n0", rank(0, KILL, 9.0), status=status, stopped_at=5.0)]
     assert judge(plan_of(1), nodes, CTRL_C).summary == "".join(how_stopped(CTRL_C))
 
 
-def test_launcher_that_failed_before_the_stop_it_caused_is_blamed() -> None:
+def test_launcher_that_failed_before_the_stop_it_caused_is_first() -> None:
     failed = StatusReport("ended", ProcessEnd(2, None), (), launcher_ended=4.0)
     why = Stop(StopReason.LAUNCHER_FAILED)
     nodes = [
@@ -175,7 +173,7 @@ def test_launcher_that_failed_before_the_stop_it_caused_is_blamed() -> None:
 # -- nodes that cannot be heard --------------------------------------------------------------------
 
 
-def test_node_without_supervisor_is_blamed_before_ranks_that_blame_others() -> None:
+def test_node_without_supervisor_is_first_before_ranks_that_lost_others() -> None:
     lost = StatusReport("lost", None, ())
     nodes = [node("n0", rank(0, FAILED, 1.0)), node("n1", rank(1), status=lost)]
     assert blamed(nodes, {0: "others"}) == "n1"
@@ -196,7 +194,7 @@ def test_rank_that_a_sweep_killed_is_a_victim() -> None:
         Stop(StopReason.LAUNCHER_FAILED),
     ],
 )
-def test_stop_that_orch_ordered_names_no_node(reason: Stop) -> None:
+def test_requested_stop_is_not_attributed_to_a_node(reason: Stop) -> None:
     status = StatusReport("ended", OK, (), reason, 4.0)
     nodes = [node(name, rank(i, TERM, 4.5), status=status, stopped_at=4.0)
              for i, name in enumerate(("n0", "n1"))]  # fmt: skip
@@ -205,7 +203,7 @@ def test_stop_that_orch_ordered_names_no_node(reason: Stop) -> None:
     assert (verdict.exit_code, verdict.summary) == (1, f"stopped: {reason}")
 
 
-def test_node_that_stopped_unasked_is_named_though_orders_reached_others_sooner() -> None:
+def test_unasked_stop_is_found_even_if_requested_stops_were_earlier() -> None:
     by_itself = StatusReport("ended", OK, (), Stop(StopReason.LEASE_EXPIRED, seconds=3), 4.0)
     ordered = StatusReport(
         "ended", OK, (), Stop(StopReason.LEASE_EXPIRED, seconds=3).of_node("n1"), 3.9

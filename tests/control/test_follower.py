@@ -67,7 +67,7 @@ def elastic(tmp_path: Path) -> Iterator[Record]:
 # -- what it tells ------------------------------------------------------------------------------
 
 
-async def test_what_an_earlier_attempt_left_is_not_taken_for_this_one(record: Record) -> None:
+async def test_reports_of_an_earlier_attempt_are_ignored_and_its_logs_kept(record: Record) -> None:
     record.attempt = 1
     agent = FakeAgent([rank(0, KILL), replace(ENDED, attempt=0)], files={OUT: b"of attempt 0"})
     followed = await follow(record, agent)
@@ -77,7 +77,7 @@ async def test_what_an_earlier_attempt_left_is_not_taken_for_this_one(record: Re
     assert kept(record) == b"of attempt 0"  # of its logs nothing is lost
 
 
-async def test_what_ranks_left_running_is_told_once_and_again_when_it_is_ended(
+async def test_leftover_processes_are_reported_once_and_when_they_are_ended(
     record: Record,
 ) -> None:
     waiting = LeftBehind(((7, "sleep"), (9, "rclone")), 60.0, ended=False)
@@ -97,21 +97,21 @@ async def test_what_ranks_left_running_is_told_once_and_again_when_it_is_ended(
     ]
 
 
-async def test_ranks_of_an_earlier_attempt_may_have_been_on_other_nodes(record: Record) -> None:
+async def test_logs_of_an_earlier_attempt_may_have_ranks_of_other_nodes(record: Record) -> None:
     record.attempt = 1
     path = "attempt-0/rank-7.out"
     await follow(record, FakeAgent([replace(ENDED, attempt=1)], files={path: b"said then"}))
     assert kept(record, path) == b"said then"
 
 
-async def test_a_run_is_followed_to_its_end(record: Record) -> None:
+async def test_run_is_followed_to_its_end(record: Record) -> None:
     agent = FakeAgent(
         [RUNNING, rank(0), rank(0, OK, 5.0), ENDED], files={OUT: b"out" * 1000, ERR: b"err"}
     )
     followed = await follow(record, agent)
     assert (kept(record), kept(record, ERR)) == (b"out" * 1000, b"err")
     assert (followed.shown(), followed.shown(ERR)) == (b"out" * 1000, b"err")
-    assert [event for event in followed.told if not isinstance(event, events.Output)] == [
+    assert [event for event in followed.emitted if not isinstance(event, events.Output)] == [
         events.Following("n0"),
         events.RankBegan(0, 0, "n0", 0, 100, 0.0),
         events.RankEnded(0, "n0", 0, None, 5.0),
@@ -124,7 +124,7 @@ async def test_a_run_is_followed_to_its_end(record: Record) -> None:
     assert followed.news == 4
 
 
-async def test_an_elastic_job_may_number_the_ranks_of_a_node_as_it_likes(elastic: Record) -> None:
+async def test_elastic_node_may_report_any_rank_of_the_job(elastic: Record) -> None:
     path = "attempt-0/rank-3.out"
     later = [replace(rank(n), local_rank=n - 2, started=9.0) for n in (2, 3)]
     agent = FakeAgent([RUNNING, *later, 0.01, ENDED], files={path: b"x"})
@@ -133,7 +133,7 @@ async def test_an_elastic_job_may_number_the_ranks_of_a_node_as_it_likes(elastic
     assert kept(elastic, path) == b"x"
 
 
-async def test_the_last_rank_at_a_place_is_the_one_that_counts_whatever_its_number(
+async def test_later_rank_replaces_the_one_with_the_same_local_rank(
     elastic: Record,
 ) -> None:
     """Started again without a failure of its own, it is of the same attempt as before."""
@@ -146,21 +146,21 @@ async def test_the_last_rank_at_a_place_is_the_one_that_counts_whatever_its_numb
     assert len(followed.of(events.RankEnded)) == 2
 
 
-async def test_no_node_speaks_of_more_ranks_than_there_can_be(elastic: Record) -> None:
+async def test_rank_beyond_the_world_size_is_ignored(elastic: Record) -> None:
     await follow(elastic, FakeAgent([rank(4), ENDED], files={"attempt-0/rank-4.out": b"x"}))
     assert not (elastic.logs / "n0/attempt-0/rank-4.out").exists()
 
 
-async def test_what_is_told_again_after_a_new_connection_is_not_told_on(record: Record) -> None:
-    told: list[Any] = [RUNNING, rank(0)]
-    agent = FakeAgent([*told, lost()], [*told, rank(0, OK), ENDED])
+async def test_repeated_reports_after_reconnecting_emit_nothing(record: Record) -> None:
+    emitted: list[Any] = [RUNNING, rank(0)]
+    agent = FakeAgent([*emitted, lost()], [*emitted, rank(0, OK), ENDED])
     followed = await follow(record, agent)
     assert len(followed.of(events.RankBegan)) == 1
     assert len(followed.of(events.RankEnded)) == 1
     assert followed.news == 4
 
 
-async def test_a_past_attempt_that_is_told_late_changes_nothing(record: Record) -> None:
+async def test_late_report_of_an_earlier_restart_is_ignored(record: Record) -> None:
     first, second = rank(0, ProcessEnd(7, None)), replace(rank(0), attempt=1)
     followed = await follow(record, FakeAgent([first, second, first, RUNNING, ENDED]))
     assert followed.follower.state.ranks == {0: second}
@@ -168,7 +168,7 @@ async def test_a_past_attempt_that_is_told_late_changes_nothing(record: Record) 
     assert len(followed.of(events.RankEnded)) == 1
 
 
-async def test_a_lost_supervisor_is_swept_for_and_the_rest_is_fetched(record: Record) -> None:
+async def test_node_with_a_lost_supervisor_is_swept_and_its_logs_fetched(record: Record) -> None:
     agent = FakeAgent([rank(0), LOST], [LOST], answers={"sweep": {"left": [7], "time": 1000.0}})
     followed = await follow(record, agent)
     assert [verb for verb, _ in agent.asked] == ["sweep"]
@@ -185,7 +185,7 @@ async def test_a_lost_supervisor_is_swept_for_and_the_rest_is_fetched(record: Re
     ],
     ids=str,
 )
-async def test_what_cannot_be_so_is_not_believed_and_the_node_asked_anew(
+async def test_impossible_path_breaks_the_connection_and_is_asked_again(
     record: Record, report: Any
 ) -> None:
     followed = await follow(record, FakeAgent([report], [ENDED]))
@@ -194,7 +194,7 @@ async def test_what_cannot_be_so_is_not_believed_and_the_node_asked_anew(
     assert followed.shown() == b""
 
 
-async def test_a_rank_of_another_node_is_left_there_and_the_others_are_followed(
+async def test_rank_of_another_node_is_ignored_with_a_warning(
     record: Record,
 ) -> None:
     """A script can put any file beside its logs."""
@@ -210,7 +210,7 @@ async def test_a_rank_of_another_node_is_left_there_and_the_others_are_followed(
 # -- connections that break ---------------------------------------------------------------------
 
 
-async def test_a_connection_that_brought_something_is_made_again_soon(
+async def test_retry_interval_is_reset_by_a_connection_with_news(
     record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_MAX_RETRY_INTERVAL", 1000.0)
@@ -219,7 +219,7 @@ async def test_a_connection_that_brought_something_is_made_again_soon(
     assert followed.shown() == b"x" * 15
 
 
-async def test_it_tries_again_after_pauses_that_grow_up_to_the_longest(
+async def test_retry_interval_grows_to_its_maximum(
     record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_MAX_RETRY_INTERVAL", 0.08)
@@ -238,7 +238,7 @@ async def test_it_tries_again_after_pauses_that_grow_up_to_the_longest(
     assert sum(pauses) < 4, "doubled without end, they would take 40 s"
 
 
-async def test_it_comes_back_and_goes_on_where_it_was(record: Record) -> None:
+async def test_follow_continues_where_it_was_after_lost_connections(record: Record) -> None:
     data = bytes(range(256)) * 40
     agent = FakeAgent([lost()], [lost()], [ENDED], files={OUT: data}, piece=100)
     connection = FakeConnection(
@@ -248,7 +248,7 @@ async def test_it_comes_back_and_goes_on_where_it_was(record: Record) -> None:
     assert followed.shown() == kept(record) == data
     assert connection.connections == 3
     # One loss and one return each, however often it was tried: at first nobody was there at all.
-    assert [type(event) for event in followed.told if not isinstance(event, events.Output)] == [
+    assert [type(event) for event in followed.emitted if not isinstance(event, events.Output)] == [
         events.NodeLost,
         *[events.Following, events.NodeBack, events.NodeLost] * 2,
         events.Following,
@@ -257,7 +257,7 @@ async def test_it_comes_back_and_goes_on_where_it_was(record: Record) -> None:
     ]
 
 
-async def test_it_is_away_from_the_first_failure_until_it_is_back(record: Record) -> None:
+async def test_node_is_away_from_the_first_failure_until_it_is_back(record: Record) -> None:
     agent = FakeAgent([lost()], [RUNNING, 60.0])
     connection = FakeConnection(agent, *[NodeError("n0", "no route")] * 3)
     async with following(Followed(record, connection)) as followed:
@@ -270,7 +270,7 @@ async def test_it_is_away_from_the_first_failure_until_it_is_back(record: Record
     assert [event.cause for event in followed.of(events.NodeLost)] == [lost().text]
 
 
-async def test_a_way_back_that_is_refused_is_told_once_more_for_somebody_must_see_to_it(
+async def test_refused_login_while_away_is_reported_once_more(
     record: Record,
 ) -> None:
     agent = FakeAgent([lost()], [ENDED])
@@ -282,7 +282,7 @@ async def test_a_way_back_that_is_refused_is_told_once_more_for_somebody_must_se
     assert [event.cause for event in followed.of(events.NodeLost)] == [lost().text, changed.text]
 
 
-async def test_a_node_that_is_back_hears_that_it_is_to_stop(record: Record) -> None:
+async def test_node_that_is_back_gets_the_stop_request(record: Record) -> None:
     agent = FakeAgent([ENDED], answers={"stop": {"alive": True, "time": 1000.0}})
     connection = FakeConnection(agent, NodeError("n0", "no route"), is_up=False)
     followed = Followed(record, connection)
@@ -298,7 +298,7 @@ async def test_a_node_that_is_back_hears_that_it_is_to_stop(record: Record) -> N
 # -- stopping -----------------------------------------------------------------------------------
 
 
-async def test_a_stop_counts_from_when_the_node_heard_of_it_by_its_own_clock(
+async def test_stop_time_is_that_of_the_nodes_clock(
     record: Record,
 ) -> None:
     agent = FakeAgent(answers={"stop": {"alive": True, "time": 1000.0}})
@@ -310,7 +310,7 @@ async def test_a_stop_counts_from_when_the_node_heard_of_it_by_its_own_clock(
     assert followed.follower.state.stopped_at == 1000.0
 
 
-async def test_while_a_node_is_not_heard_a_stop_counts_from_now_by_its_clock(
+async def test_stop_time_of_an_unreachable_node_is_estimated(
     record: Record,
 ) -> None:
     followed = Followed(record, FakeConnection(FakeAgent(), is_up=False))
@@ -320,7 +320,7 @@ async def test_while_a_node_is_not_heard_a_stop_counts_from_now_by_its_clock(
     assert abs(stopped_at - (time.time() + 100.0)) < 5
 
 
-async def test_a_node_that_had_ended_by_itself_was_not_stopped(record: Record) -> None:
+async def test_node_that_has_ended_has_no_stop_time(record: Record) -> None:
     """Or a launcher that failed would be no culprit once the others are stopped for its sake."""
     agent = FakeAgent([ENDED], answers={"stop": {"alive": False, "time": 1000.0}})
     followed = await follow(record, agent)
@@ -328,7 +328,7 @@ async def test_a_node_that_had_ended_by_itself_was_not_stopped(record: Record) -
     assert followed.follower.state.stopped_at is None
 
 
-async def test_a_node_that_stopped_before_we_told_it_has_stopped_then(record: Record) -> None:
+async def test_earlier_stop_that_the_node_reports_counts(record: Record) -> None:
     stopped = replace(
         RUNNING, state="stopping", stopped=Stop(StopReason.LEASE_EXPIRED), stopped_at=500.0
     )
@@ -342,7 +342,7 @@ async def test_a_node_that_stopped_before_we_told_it_has_stopped_then(record: Re
     assert followed.follower.state.stopped_at == 500.0
 
 
-async def test_what_a_dead_supervisor_left_is_swept_when_it_is_to_stop(record: Record) -> None:
+async def test_stop_of_a_node_with_a_dead_supervisor_sweeps_it(record: Record) -> None:
     agent = FakeAgent(
         answers={"stop": {"alive": False, "time": 1000.0}, "sweep": {"left": [], "time": 1001.0}}
     )
@@ -355,9 +355,7 @@ async def test_what_a_dead_supervisor_left_is_swept_when_it_is_to_stop(record: R
 @pytest.mark.parametrize(
     "answer", [NodeError("n0", "it broke off"), None, [], {}, {"time": "soon"}]
 )
-async def test_a_node_that_could_not_be_told_to_stop_is_named(
-    record: Record, answer: object
-) -> None:
+async def test_unanswered_stop_request_is_reported(record: Record, answer: object) -> None:
     followed = Followed(record, FakeConnection(FakeAgent(answers={"stop": answer})))
     await followed.follower.stop(Stop(StopReason.INTERRUPT), 3.0)
     (warning,) = followed.of(events.Warned)
@@ -385,7 +383,7 @@ class Disk:
 
 
 @pytest.mark.parametrize("room", [0, 1, 99, 100, 101, 132, 133, 555])
-async def test_a_full_disk_costs_no_byte_and_shows_none_twice(
+async def test_full_disk_loses_and_repeats_no_output(
     record: Record, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
     """A chunk that fits by half is kept by half; the node is asked for the rest when there is room."""
@@ -410,14 +408,14 @@ async def test_a_full_disk_costs_no_byte_and_shows_none_twice(
     assert again == "the logs of n0 are stored here again, without a gap"
 
 
-async def test_a_few_bytes_of_another_file_that_still_fit_are_no_room(
+async def test_full_disk_for_one_file_is_not_reported_again_for_others(
     record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = [[Chunk(ERR, n, 1.0, b"e"), Chunk(OUT, 0, 1.0, b"x" * 100)] for n in range(4)]
-    stories: list[Any] = [story for each in told[:3] for story in (each, [RUNNING])]
+    emitted = [[Chunk(ERR, n, 1.0, b"e"), Chunk(OUT, 0, 1.0, b"x" * 100)] for n in range(4)]
+    stories: list[Any] = [story for each in emitted[:3] for story in (each, [RUNNING])]
     disk = Disk(monkeypatch, most=100)
     disk.room = 3 * (1 + RECORD_SIZE)
-    agent = FakeAgent(*stories, [*told[3], ENDED])
+    agent = FakeAgent(*stories, [*emitted[3], ENDED])
     async with following(Followed(record, FakeConnection(agent))) as followed:
         await until(lambda: disk.room == 0)
         disk.room = 1 << 20
@@ -426,7 +424,7 @@ async def test_a_few_bytes_of_another_file_that_still_fit_are_no_room(
     assert len(followed.of(events.Warned)) == 2
 
 
-async def test_while_a_disk_is_full_the_ranks_are_heard_of_all_the_same(
+async def test_ranks_are_followed_on_a_full_disk(
     record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = FakeAgent([], [RUNNING, rank(0, ProcessEnd(3, None)), 60.0], files={OUT: b"x"})
@@ -440,9 +438,7 @@ async def test_while_a_disk_is_full_the_ranks_are_heard_of_all_the_same(
 @pytest.mark.parametrize(
     "answer", [{"left": 5}, {"left": ["\x1b[2J"]}, {}, None, {"left": [-1]}, {"left": []}]
 )
-async def test_a_sweep_that_is_answered_without_sense_ends_no_run(
-    record: Record, answer: Any
-) -> None:
+async def test_invalid_answer_to_sweep_is_asked_again(record: Record, answer: Any) -> None:
     answers = iter([answer, {"left": [17], "time": 1000.0}])
     agent = FakeAgent([LOST], [LOST], [LOST], [], answers={"sweep": lambda _: next(answers)})
     followed = await follow(record, agent)
@@ -453,7 +449,7 @@ async def test_a_sweep_that_is_answered_without_sense_ends_no_run(
 # -- asking ----------------------------------------------------------------------------------------
 
 
-async def test_clocks_are_compared_anew_when_a_node_is_told_to_stop(record: Record) -> None:
+async def test_stop_measures_the_clock_skew_again(record: Record) -> None:
     def an_hour_ahead(_: Any) -> dict[str, Any]:
         return {"alive": True, "time": time.time() + 3600.0}
 
@@ -462,7 +458,7 @@ async def test_clocks_are_compared_anew_when_a_node_is_told_to_stop(record: Reco
     assert abs(followed.follower.state.clock_skew - 3600.0) < 5
 
 
-async def test_a_clock_that_is_as_it_was_is_known_as_it_was(record: Record) -> None:
+async def test_stop_keeps_the_clock_skew_if_it_is_unchanged(record: Record) -> None:
     def as_ever(_: Any) -> dict[str, Any]:
         return {"alive": True, "time": time.time() + record.settings.skews["n0"]}
 
@@ -471,7 +467,7 @@ async def test_a_clock_that_is_as_it_was_is_known_as_it_was(record: Record) -> N
     assert followed.follower.state.clock_skew == record.settings.skews["n0"]
 
 
-async def test_a_node_answers_or_not(record: Record) -> None:
+async def test_node_responds_or_not(record: Record) -> None:
     assert await followed_by(record, heard={"renewed": True}).follower.responds(1)
     assert not await followed_by(record, heard=lost()).follower.responds(1)
     away = Followed(record, FakeConnection(FakeAgent(), is_up=False))
@@ -485,7 +481,7 @@ def limited(root: Path, limit: int | None) -> Record:
     return record_in(root, log_limit=limit)
 
 
-async def test_logs_at_their_limit_stay_on_the_node_and_the_run_is_watched_to_its_end(
+async def test_logs_at_the_limit_stay_on_the_node_and_ranks_are_followed(
     tmp_path: Path,
 ) -> None:
     record = limited(tmp_path, 5_000)
@@ -507,7 +503,7 @@ async def test_logs_at_their_limit_stay_on_the_node_and_the_run_is_watched_to_it
     record.close()
 
 
-async def test_node_that_sends_on_at_the_limit_is_not_listened_to(tmp_path: Path) -> None:
+async def test_output_after_the_limit_is_not_stored(tmp_path: Path) -> None:
     record = limited(tmp_path, 100)
     chunks: list[Any] = [Chunk(OUT, n * 100, 1.0, b"x" * 100) for n in range(50)]
     followed = await follow(record, FakeAgent(chunks, [*chunks, ENDED]))
@@ -516,10 +512,10 @@ async def test_node_that_sends_on_at_the_limit_is_not_listened_to(tmp_path: Path
     record.close()
 
 
-async def test_hole_is_kept_as_one_and_shown_as_a_line(record: Record) -> None:
+async def test_hole_is_stored_as_a_hole_and_shown_as_one_line(record: Record) -> None:
     hole = Zeros(OUT, 3, 101.0, 1 << 40)
-    told: list[Any] = [Chunk(OUT, 0, 101.0, b"one"), hole, hole, ENDED]
-    followed = await follow(record, FakeAgent(told))
+    emitted: list[Any] = [Chunk(OUT, 0, 101.0, b"one"), hole, hole, ENDED]
+    followed = await follow(record, FakeAgent(emitted))
     assert (record.logs / "n0" / OUT).stat().st_size == 3 + (1 << 40)
     assert followed.of(events.Output)[1:] == [
         events.Output(
@@ -530,7 +526,7 @@ async def test_hole_is_kept_as_one_and_shown_as_a_line(record: Record) -> None:
     ]  # fmt: skip
 
 
-async def test_bytes_that_never_come_are_told_once_and_the_rest_is_followed(record: Record) -> None:
+async def test_missing_bytes_are_reported_once_and_other_files_followed(record: Record) -> None:
     gap = Chunk(OUT, 5, 1.0, b"x")
     agent = FakeAgent([gap], [gap, gap, Chunk(ERR, 0, 1.0, b"err"), ENDED])
     followed = await follow(record, agent)
@@ -541,7 +537,7 @@ async def test_bytes_that_never_come_are_told_once_and_the_rest_is_followed(reco
     assert not followed.follower.has_all
 
 
-async def test_odd_files_of_a_node_are_told_once_and_only_a_few(record: Record) -> None:
+async def test_odd_files_are_reported_once_and_up_to_a_limit(record: Record) -> None:
     files: list[Any] = [FileProblem(f"attempt-0/rank-0{n}.out", "name") for n in range(100)]
     followed = await follow(record, FakeAgent([*files, lost()], [*files, ENDED]))
     messages = [event.message for event in followed.of(events.Warned)]
@@ -551,7 +547,7 @@ async def test_odd_files_of_a_node_are_told_once_and_only_a_few(record: Record) 
     )
 
 
-async def test_flood_of_reports_is_told_once_and_ends_the_log_of_events(
+async def test_flood_of_reports_is_reported_once_and_then_ignored(
     record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(node_reports, "_MAX_CHANGES", 10)
@@ -567,7 +563,7 @@ async def test_flood_of_reports_is_told_once_and_ends_the_log_of_events(
 @pytest.mark.parametrize(
     "answer", [1.5, [], {"alive": 1, "time": 1.0}, {"alive": True, "time": True}, {"alive": "no"}]
 )
-async def test_answer_of_another_type_names_the_node(record: Record, answer: object) -> None:
+async def test_invalid_answer_to_stop_names_the_node(record: Record, answer: object) -> None:
     followed = Followed(record, FakeConnection(FakeAgent(answers={"stop": answer})))
     await followed.follower.stop(Stop(StopReason.INTERRUPT), 3.0)
     (warning,) = followed.of(events.Warned)

@@ -41,17 +41,17 @@ def answer(*found: dict[str, Any], answered: bool = True) -> dict[str, Any]:
 
 async def watched(agent: FakeAgent, folder: Path, **more: Any) -> list[events.Event]:
     """Return what is told until there is one sample, or none will come."""
-    told: list[events.Event] = []
-    watching = asyncio.create_task(GpuWatch(folder, told.append).watch(node(agent, **more)))
+    emitted: list[events.Event] = []
+    watching = asyncio.create_task(GpuWatch(folder, emitted.append).watch(node(agent, **more)))
     try:
-        await until(lambda: bool(told) or watching.done())
+        await until(lambda: bool(emitted) or watching.done())
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
-    return told
+    return emitted
 
 
-async def test_gpus_that_the_ranks_use_are_told_and_put_down(tmp_path: Path) -> None:
+async def test_gpus_of_the_ranks_are_emitted_and_written(tmp_path: Path) -> None:
     agent = FakeAgent(answers={"gpus": answer(ONE, TWO)})
     (sample, *_) = await watched(agent, tmp_path, visible="3,4")
     assert isinstance(sample, events.GpusSampled)
@@ -73,27 +73,25 @@ async def test_gpus_beyond_those_of_the_ranks_are_left_out(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("said", [answer(), answer(ONE, answered=False)])
-async def test_node_without_an_answer_is_not_asked_again(
-    tmp_path: Path, said: dict[str, Any]
-) -> None:
+async def test_node_without_gpus_is_not_asked_again(tmp_path: Path, said: dict[str, Any]) -> None:
     agent = FakeAgent(answers={"gpus": said})
     assert await watched(agent, tmp_path) == []
     assert len(agent.asked) == 1
 
 
-async def test_node_that_is_away_or_talks_nonsense_is_asked_again(tmp_path: Path) -> None:
+async def test_node_that_is_away_or_answers_nonsense_is_asked_again(tmp_path: Path) -> None:
     replies = iter([{"gpus": 3}, {"gpus": [{**ONE, "busy": 1e9}], "answered": True}])
     agent = FakeAgent(answers={"gpus": lambda _: next(replies, answer(ONE))})
     assert len(await watched(agent, tmp_path)) == 1
     assert len(agent.asked) == 3
 
 
-async def test_full_disk_does_not_keep_the_sample_from_the_screen(tmp_path: Path) -> None:
+async def test_sample_is_emitted_on_a_full_disk(tmp_path: Path) -> None:
     agent = FakeAgent(answers={"gpus": answer(ONE)})
     assert await watched(agent, tmp_path / "missing")
 
 
 @pytest.mark.parametrize("text", ["", "[", "3", '[{"node": 1}]', '[{"a": []}]', "[[]]"])
-def test_file_of_another_shape_tells_nothing(tmp_path: Path, text: str) -> None:
+def test_invalid_samples_file_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / gpus.GPUS).write_text(text)
     assert list(GpuReader(tmp_path).news()) == []

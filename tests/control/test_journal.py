@@ -51,6 +51,6 @@ def test_event_is_logged_with_its_node(
     assert (record.getMessage(), vars(record).get("node")) == (message, node)
 
 
-def test_output_is_never_logged(records: list[logging.LogRecord]) -> None:
+def test_output_is_not_logged(records: list[logging.LogRecord]) -> None:
     log_event(events.Output(Stream("n0", 0, 0, 0, "stdout"), 0, b"secret\n", 0.0, Path("copy")))
     assert records == []

@@ -28,7 +28,7 @@ def record(tmp_path: Path) -> Iterator[Record]:
     record.close()
 
 
-async def test_a_lease_is_renewed_although_another_node_does_not_answer(record: Record) -> None:
+async def test_lease_is_renewed_if_another_node_hangs(record: Record) -> None:
     class Mute(FakeAgent):
         async def ask(self, verb: str, **arguments: Any) -> Any:
             await asyncio.Event().wait()
@@ -76,7 +76,7 @@ async def watching(record: Record, agent: FakeAgent, patience: float) -> AsyncIt
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_agent_that_answers_nothing_is_abandoned(record: Record) -> None:
+async def test_agent_without_answers_is_abandoned(record: Record) -> None:
     agent = FakeAgent()
     async with watching(record, agent, patience=0.1):
         await until(lambda: agent.abandoned != [])
@@ -84,7 +84,7 @@ async def test_agent_that_answers_nothing_is_abandoned(record: Record) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_agent_that_hangs_during_a_stop_is_abandoned_however_long_it_might_be_silent(
+async def test_agent_that_hangs_during_a_stop_is_abandoned_without_patience(
     record: Record,
 ) -> None:
     agent = FakeAgent()
@@ -94,7 +94,7 @@ async def test_agent_that_hangs_during_a_stop_is_abandoned_however_long_it_might
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_agent_that_answers_or_sends_reports_is_not_abandoned(record: Record) -> None:
+async def test_agent_that_answers_or_reports_is_not_abandoned(record: Record) -> None:
     idle = FakeAgent(answers={"heard": {"renewed": False}})  # as if it said nothing else, ever
     async with watching(record, idle, patience=0.0):
         await until(lambda: len(idle.asked) > 20)

@@ -60,7 +60,7 @@ STOPPED = StatusReport("ended", KILL, (), Stop(StopReason.INTERRUPT), 9.0)
         (node(3, status=LEASE), "stopped: no contact with a controller for 5 s"),
     ],
 )
-def test_a_node_leaves(left: NodeState, why: str) -> None:
+def test_node_leaves(left: NodeState, why: str) -> None:
     run = members()
     run.update([*round_of(0, 1, 2), left])
     assert run.left == {"n3": why}
@@ -79,15 +79,13 @@ def test_a_node_leaves(left: NodeState, why: str) -> None:
         node(3, status=None),
     ],
 )
-def test_a_node_that_fails_or_is_told_to_stop_has_not_left(there: NodeState) -> None:
+def test_node_that_fails_or_is_stopped_has_not_left(there: NodeState) -> None:
     run = members()
     run.update([*round_of(0, 1, 2), there])
     assert run.left == {}
 
 
-def test_those_that_wait_for_a_node_that_left_are_those_that_began_with_more_than_there_are() -> (
-    None
-):
+def test_ranks_of_a_larger_world_size_wait_for_the_node_that_left() -> None:
     run = members()
     nodes = round_of(0, 1, 2, 3)
     run.update(nodes)
@@ -101,7 +99,7 @@ def test_those_that_wait_for_a_node_that_left_are_those_that_began_with_more_tha
     assert run.waiting(nodes) == []
 
 
-def test_nobody_waits_for_a_node_that_left_before_it_met_the_others() -> None:
+def test_no_rank_waits_for_a_node_that_left_before_the_rendezvous() -> None:
     run = members()
     nodes = [*round_of(0, 1, 2), node(3, gone="vanished", status=None)]
     run.update(nodes)
@@ -109,7 +107,7 @@ def test_nobody_waits_for_a_node_that_left_before_it_met_the_others() -> None:
     assert run.waiting(nodes) == []
 
 
-def test_one_that_left_before_its_ranks_began_is_waited_for_if_it_had_met_the_others() -> None:
+def test_ranks_wait_for_a_node_that_left_after_the_rendezvous() -> None:
     run = members()
     nodes = [*round_of(0, 1, 2, 3)[:3], node(3, gone="vanished", status=None)]
     run.update(nodes)
@@ -121,7 +119,7 @@ def test_one_that_left_before_its_ranks_began_is_waited_for_if_it_had_met_the_ot
     [(4, True, True), (4, False, False), (3, True, False)],
     ids=["missed when a launcher fails", "but not yet", "nor once they have begun anew"],
 )
-def test_a_node_that_left_is_there_as_gone_where_the_others_failed_for_its_sake(
+def test_node_that_left_is_gone_in_the_view_if_others_failed_after_it(
     others: int, failed: bool, is_missed: bool
 ) -> None:
     run = members()
@@ -136,7 +134,7 @@ def test_a_node_that_left_is_there_as_gone_where_the_others_failed_for_its_sake(
     assert all(seen[0].ranks == {} for _ in gone)
 
 
-def test_a_launcher_that_was_told_to_end_has_not_failed() -> None:
+def test_launcher_that_was_stopped_has_not_failed() -> None:
     run = members()
     nodes = [replace(state, stopped_at=9.0) for state in round_of(0, 1, 2, 3)]
     nodes[0] = replace(nodes[0], status=LAUNCHER_FAILED)
@@ -144,7 +142,7 @@ def test_a_launcher_that_was_told_to_end_has_not_failed() -> None:
     assert not run.is_over
 
 
-def test_one_that_left_long_ago_is_not_blamed_for_what_fails_now() -> None:
+def test_node_that_left_before_a_restart_is_not_the_first_failure() -> None:
     run = members()
     left = node(3, at(3, end=KILL), status=KILLED)
     run.update([*round_of(0, 1, 2), left])
@@ -154,7 +152,7 @@ def test_one_that_left_long_ago_is_not_blamed_for_what_fails_now() -> None:
     assert (first_failure.node, first_failure.rank) == ("n2", 2)
 
 
-def test_those_who_are_left_have_succeeded_when_all_of_their_ranks_have() -> None:
+def test_remaining_nodes_succeed_if_all_their_ranks_do() -> None:
     run = members()
     done = [node(n, at(n, 3, OK), status=ENDED) for n in (0, 1, 2)]
     left = node(3, at(3), gone="vanished")
@@ -163,7 +161,7 @@ def test_those_who_are_left_have_succeeded_when_all_of_their_ranks_have() -> Non
     assert (verdict.exit_code, verdict.summary) == (0, "all 3 ranks succeeded")
 
 
-def test_too_few_are_the_end_and_the_last_that_left_is_to_blame() -> None:
+def test_run_with_too_few_nodes_fails_with_the_last_that_left() -> None:
     run = members(fewest=3)
     run.update([*round_of(0, 1, 2), node(3, gone="vanished")])
     assert run.why_over is None
@@ -174,7 +172,7 @@ def test_too_few_are_the_end_and_the_last_that_left_is_to_blame() -> None:
     assert verdict.summary == f"n2 vanished too: {run.why_over}"
 
 
-def test_without_main_nobody_can_go_on() -> None:
+def test_run_without_its_main_node_fails() -> None:
     run = members(fewest=1)
     nodes = [node(0, at(0), gone="vanished"), *round_of(0, 1, 2, 3)[1:]]
     nodes[3] = node(3, gone="vanished too")
@@ -183,7 +181,7 @@ def test_without_main_nobody_can_go_on() -> None:
     assert verdict.summary == "n0 vanished: it was the main node, which the rendezvous needs"
 
 
-def test_launchers_that_lost_main_are_not_to_blame() -> None:
+def test_launchers_that_lost_the_main_node_are_not_first() -> None:
     run = members(fewest=1)
     nodes = [node(n, at(n, end=KILL), status=LAUNCHER_FAILED) for n in (1, 2, 3)]
     nodes.insert(0, node(0, at(0), gone="vanished"))
@@ -204,7 +202,7 @@ def test_launchers_that_lost_main_are_not_to_blame() -> None:
         (at(0, 1, FAILED), "rank 0 on n0 exited with 1"),
     ],
 )
-def test_a_rank_that_was_killed_and_may_begin_again_is_not_what_its_launcher_failed_of(
+def test_killed_rank_that_may_restart_is_not_the_first_failure(
     rank: RankReport, summary: str
 ) -> None:
     run = members(fewest=1)
@@ -213,7 +211,7 @@ def test_a_rank_that_was_killed_and_may_begin_again_is_not_what_its_launcher_fai
     assert judge(*run.view(nodes), None).summary == summary
 
 
-def test_of_ranks_that_lost_each_other_the_launcher_that_was_told_to_end_is_to_blame() -> None:
+def test_launcher_that_was_killed_is_first_before_ranks_that_lost_each_other() -> None:
     """SIGTERM ends a launcher of torchrun with code 1, once it has ended its ranks."""
     run = members(fewest=1)
     nodes = round_of(0, 1, 2)
@@ -225,7 +223,7 @@ def test_of_ranks_that_lost_each_other_the_launcher_that_was_told_to_end_is_to_b
     assert (first_failure.node, first_failure.rank) == ("n1", None)
 
 
-def test_who_failed_first_is_to_blame_though_it_might_have_begun_again() -> None:
+def test_rank_that_failed_first_is_first_even_if_it_may_restart() -> None:
     run = members(fewest=1)
     nodes = round_of(0, 1, 2)
     nodes[0] = node(0, at(0, 3, FAILED, attempt=1), status=LAUNCHER_FAILED)  # it lost rank 1
@@ -239,7 +237,7 @@ def test_who_failed_first_is_to_blame_though_it_might_have_begun_again() -> None
     assert (first_failure.node, first_failure.rank) == ("n1", 1)
 
 
-def test_launchers_that_failed_as_they_met_did_for_the_sake_of_who_left_last() -> None:
+def test_launchers_that_failed_in_the_rendezvous_are_attributed_to_the_last_that_left() -> None:
     run = members(fewest=1)
     nodes = [node(0, at(0, end=KILL), status=LAUNCHER_FAILED), *round_of(0, 1, 2, 3)[1:]]
     for number in (2, 3):
@@ -248,7 +246,7 @@ def test_launchers_that_failed_as_they_met_did_for_the_sake_of_who_left_last() -
     assert judge(*run.view(nodes), None).summary == "n3 vanished as number 3"
 
 
-def test_a_launcher_that_does_not_end_is_stranded_once_main_has_ended_and_no_rank_lives() -> None:
+def test_launcher_is_stranded_once_the_main_node_and_all_ranks_have_ended() -> None:
     """One that was stopped (SIGSTOP), while the others went on and finished without it."""
     run = members()
     nodes = [node(n, at(n, 3, OK), status=ENDED) for n in (0, 1, 2)]
@@ -259,7 +257,7 @@ def test_a_launcher_that_does_not_end_is_stranded_once_main_has_ended_and_no_ran
     assert not run.are_stranded([node(0, gone="vanished"), *nodes[1:]])
 
 
-def test_a_rank_is_started_again_as_often_as_was_asked_for() -> None:
+def test_rank_may_restart_up_to_the_limit() -> None:
     run = members(restarts=1)
     assert run.may_restart(at(0))
     assert not run.may_restart(at(0, attempt=1))

@@ -23,7 +23,7 @@ def record(tmp_path: Path) -> Iterator[Record]:
     record.close()
 
 
-async def test_a_node_is_asked_for_the_kernels_log_only_where_a_rank_was_killed(
+async def test_evidence_includes_the_kernel_log_only_for_killed_ranks(
     record: Record,
 ) -> None:
     answer = {
@@ -47,6 +47,8 @@ async def test_a_node_is_asked_for_the_kernels_log_only_where_a_rank_was_killed(
 
 
 @pytest.mark.parametrize("answer", [lost(), None, {"kernel": 3}, {"kernel": None}])
-async def test_a_node_that_cannot_say_anything_knows_nothing(record: Record, answer: Any) -> None:
+async def test_evidence_of_a_node_without_valid_answer_is_empty(
+    record: Record, answer: Any
+) -> None:
     followed = followed_by(record, evidence=answer)
     assert await fetch_evidence(followed.follower, rank(0, KILL), 5.0) == NodeEvidence()

@@ -51,9 +51,9 @@ class Node:
         return self.is_heard
 
 
-class Minded:
+class Watched:
     def __init__(self) -> None:
-        self.told: list[events.Event] = []
+        self.emitted: list[events.Event] = []
         self.news = 0
 
     def on_gone(self) -> None:
@@ -61,11 +61,11 @@ class Minded:
 
 
 @asynccontextmanager
-async def watched(*nodes: Node, timeout: float = TIMEOUT) -> AsyncIterator[Minded]:
+async def watched(*nodes: Node, timeout: float = TIMEOUT) -> AsyncIterator[Watched]:
     """Have the links of `nodes` minded, and tell what comes of it."""
-    heard = Minded()
+    heard = Watched()
     task = asyncio.create_task(
-        watch_nodes(cast(Any, nodes), 29500, timeout, heard.told.append, heard.on_gone)
+        watch_nodes(cast(Any, nodes), 29500, timeout, heard.emitted.append, heard.on_gone)
     )
     try:
         yield heard
@@ -76,7 +76,7 @@ async def watched(*nodes: Node, timeout: float = TIMEOUT) -> AsyncIterator[Minde
 
 
 @pytest.mark.parametrize("outcome", ["timeout", "unreachable", "no-route"])
-async def test_a_node_that_no_other_reaches_either_is_gone(outcome: str) -> None:
+async def test_node_that_no_peer_reaches_is_gone(outcome: str) -> None:
     away, witness = Node(0, away=True), Node(1, outcome)
     async with watched(away, witness) as heard:
         await until(lambda: away.gone is not None)
@@ -90,59 +90,59 @@ async def test_a_node_that_no_other_reaches_either_is_gone(outcome: str) -> None
 
 
 @pytest.mark.parametrize("outcome", ["ok", "refused"])
-async def test_a_node_that_another_reaches_lives_and_that_is_said_once(outcome: str) -> None:
+async def test_node_that_a_peer_reaches_is_alive_and_reported_once(outcome: str) -> None:
     away, witness = Node(0, away=True), Node(1, outcome)
     async with watched(away, witness) as heard:
         await until(lambda: len(witness.agent.asked) >= 3)  # it is asked again after each time-out
     assert (away.gone, heard.news) == (None, 0)
-    (warning,) = heard.told
+    (warning,) = heard.emitted
     assert isinstance(warning, events.Warned)
     assert warning.message.startswith("n0 cannot be reached from here, but n1 reaches it")
 
 
-async def test_one_that_reaches_it_is_enough() -> None:
+async def test_one_peer_that_reaches_the_node_is_enough() -> None:
     away = Node(0, away=True)
     witnesses = [Node(1, "timeout"), Node(2, "ok"), Node(3, NodeError("n0", "it is busy"))]
     async with watched(away, *witnesses) as heard:
-        await until(lambda: heard.told != [])
+        await until(lambda: heard.emitted != [])
     assert away.gone is None
 
 
-async def test_three_that_agree_are_enough() -> None:
+async def test_three_peers_that_agree_are_enough() -> None:
     away, witnesses = Node(0, away=True), [Node(n, "timeout") for n in (1, 2, 3, 4, 5)]
     async with watched(away, *witnesses):
         await until(lambda: away.gone is not None)
     assert [len(node.agent.asked) for node in witnesses] == [1, 1, 1, 0, 0]
 
 
-async def test_others_are_asked_where_the_first_cannot_say() -> None:
+async def test_more_peers_are_asked_if_the_first_have_no_result() -> None:
     away, witness = Node(0, away=True), Node(4, "ok")
     mute = [Node(n, NodeError("n0", "it is busy")) for n in (1, 2, 3)]
     async with watched(away, *mute, witness) as heard:
-        await until(lambda: heard.told != [])
+        await until(lambda: heard.emitted != [])
     assert away.gone is None
 
 
 @pytest.mark.parametrize(
     "answer", ["error", "a word of tomorrow", NodeError("n0", "it broke off"), [], [{}], [3], 3]
 )
-async def test_a_witness_that_cannot_say_is_none(answer: object) -> None:
+async def test_peer_without_a_valid_result_does_not_count(answer: object) -> None:
     away, witness = Node(0, away=True), Node(1, answer)
     async with watched(away, witness):
         await until(lambda: len(witness.agent.asked) >= 2)
     assert away.gone is None
 
 
-async def test_without_a_witness_nobody_is_gone() -> None:
+async def test_node_without_peers_is_not_gone() -> None:
     """The controller may be the one that is away: a laptop on the move."""
     nodes = [Node(n, "timeout", away=True) for n in (0, 1)]
     async with watched(*nodes) as heard:
         await until(lambda: nodes[1].looks >= 5)
     assert [node.gone for node in nodes] == [None, None]
-    assert heard.told == []
+    assert heard.emitted == []
 
 
-async def test_a_node_that_has_ended_is_not_looked_for() -> None:
+async def test_node_that_has_ended_is_not_probed() -> None:
     over, gone, witness = Node(0, away=True), Node(1, away=True), Node(2, "timeout")
     over.is_over = True
     async with watched(over, gone, witness):
@@ -150,7 +150,7 @@ async def test_a_node_that_has_ended_is_not_looked_for() -> None:
     assert over.gone is None
 
 
-async def test_a_node_that_is_back_in_time_is_not_asked_about() -> None:
+async def test_node_that_is_back_in_time_is_not_probed() -> None:
     back, gone, witness = Node(0, away=True), Node(1, away=True), Node(2, "timeout")
     back.away_since = None
     async with watched(back, gone, witness):
@@ -159,7 +159,7 @@ async def test_a_node_that_is_back_in_time_is_not_asked_about() -> None:
     assert len(witness.agent.asked) == 1
 
 
-async def test_peers_are_asked_in_the_time_and_the_node_is_gone_when_it_is_over() -> None:
+async def test_peers_are_asked_before_the_timeout_and_the_node_is_gone_at_its_end() -> None:
     asked_at = []
 
     def answer(_: object) -> list[dict[str, str]]:
@@ -176,7 +176,7 @@ async def test_peers_are_asked_in_the_time_and_the_node_is_gone_when_it_is_over(
     assert len(asked_at) == 1
 
 
-async def test_a_node_that_is_back_after_its_peers_were_asked_is_not_gone() -> None:
+async def test_node_that_is_back_after_its_peers_were_asked_is_not_gone() -> None:
     back, gone, witness = Node(0, away=True), Node(1, away=True), Node(2, "timeout")
     async with watched(back, gone, witness, timeout=1.0):
         await until(lambda: len(witness.agent.asked) == 2)
@@ -185,20 +185,20 @@ async def test_a_node_that_is_back_after_its_peers_were_asked_is_not_gone() -> N
     assert back.gone is None
 
 
-async def test_a_node_that_a_peer_has_reached_has_all_its_time_again() -> None:
+async def test_node_that_a_peer_reached_gets_the_full_timeout_again() -> None:
     results = ["ok", "timeout"]
     away, witness = Node(0, away=True), Node(1, lambda _: [{"result": results.pop(0)}])
     async with watched(away, witness, timeout=0.4) as heard:
-        await until(lambda: heard.told != [])
+        await until(lambda: heard.emitted != [])
         reached_at = time.monotonic()
         await until(lambda: away.gone is not None)
     assert time.monotonic() - reached_at > 0.35
 
 
-async def test_with_no_time_out_no_node_is_ever_gone() -> None:
+async def test_timeout_of_zero_never_loses_a_node() -> None:
     nodes = [Node(0, away=True), Node(1, "timeout")]
-    heard = Minded()
-    watching = watch_nodes(cast(Any, nodes), 29500, 0.0, heard.told.append, heard.on_gone)
+    heard = Watched()
+    watching = watch_nodes(cast(Any, nodes), 29500, 0.0, heard.emitted.append, heard.on_gone)
     await asyncio.wait_for(watching, 5)
     assert nodes[1].agent.asked == []
 
@@ -212,33 +212,33 @@ async def looked_for(*nodes: Node) -> list[str | None]:
     return [node.gone for node in nodes]
 
 
-async def test_a_node_that_answers_nobody_is_gone_at_once() -> None:
+async def test_find_lost_nodes_marks_a_node_that_nothing_reaches() -> None:
     silent, peer = Node(0), Node(1, "timeout")
     silent.is_heard = False  # the connection does not know it yet
     said = await looked_for(silent, peer)
     assert said == ["vanished: neither orch nor the other nodes reach it", None]
 
 
-async def test_a_node_that_is_only_busy_is_not_gone() -> None:
+async def test_find_lost_nodes_keeps_a_busy_node() -> None:
     busy, peer = Node(0), Node(1, "ok")
     busy.is_heard = False
     assert await looked_for(busy, peer) == [None, None]
 
 
-async def test_silent_nodes_are_no_witnesses_of_each_other() -> None:
+async def test_find_lost_nodes_asks_no_silent_peers() -> None:
     nodes = [Node(0, "ok", away=True), Node(1, "ok", away=True), Node(2, "timeout")]
     said = await looked_for(*nodes)
     assert [gone is not None for gone in said] == [True, True, False]
     assert nodes[0].agent.asked == nodes[1].agent.asked == []
 
 
-async def test_where_all_answer_nobody_is_asked() -> None:
+async def test_find_lost_nodes_probes_nothing_if_all_respond() -> None:
     nodes = [Node(0, "ok"), Node(1, "ok")]
     assert await looked_for(*nodes) == [None, None]
     assert nodes[0].agent.asked == []
 
 
-async def test_a_node_whose_share_has_ended_is_not_gone() -> None:
+async def test_find_lost_nodes_keeps_a_node_that_has_ended() -> None:
     over, peer = Node(0, away=True), Node(1, "timeout")
     over.is_over = True
     assert await looked_for(over, peer) == [None, None]

@@ -115,7 +115,7 @@ def orch(tmp_path: Path, warm: Warm) -> Orch:
 
 
 @pytest.mark.parametrize("launcher", ["direct", pytest.param("torchrun", marks=pytest.mark.torch)])
-def test_what_fails_once_is_started_again_and_succeeds(
+def test_run_that_fails_once_is_restarted_and_succeeds(
     orch: Orch, script: Path, launcher: str
 ) -> None:
     done = orch.launch("--restarts", "2", "--launcher", launcher, script, "1")
@@ -133,7 +133,7 @@ def test_what_fails_once_is_started_again_and_succeeds(
         assert log.read_text() == f"rank 1 attempt {attempt} 0\n"
 
 
-def test_when_no_attempt_is_left_the_verdict_is_that_of_the_last(orch: Orch, script: Path) -> None:
+def test_verdict_is_that_of_the_last_attempt(orch: Orch, script: Path) -> None:
     done = orch.launch("--restarts", "2", script, "9")
     assert done.returncode == 5
     assert orch.record["summary"] == "rank 1 on local1 exited with 5 (attempt 3 of 3)"
@@ -147,14 +147,14 @@ def test_when_no_attempt_is_left_the_verdict_is_that_of_the_last(orch: Orch, scr
     assert orch("attach").returncode == 5
 
 
-def test_without_restarts_nothing_is_said_of_attempts(orch: Orch, script: Path) -> None:
+def test_run_without_restarts_does_not_mention_attempts(orch: Orch, script: Path) -> None:
     done = orch.launch(script, "1")
     assert done.returncode == 3
     assert "(attempt" not in done.stderr
     assert orch.record["spec"] is None
 
 
-def test_what_a_person_stops_is_not_started_again(orch: Orch, script: Path, tmp_path: Path) -> None:
+def test_stopped_run_is_not_restarted(orch: Orch, script: Path, tmp_path: Path) -> None:
     assert orch.launch("--detach", "--restarts", "5", script, "9", tmp_path / "go").returncode == 0
     assert orch("stop").returncode == 0
     assert orch.record["failed"] == []
@@ -162,7 +162,7 @@ def test_what_a_person_stops_is_not_started_again(orch: Orch, script: Path, tmp_
     assert orch.launch("--timeout", "1", "--restarts", "5", script, "9", "/none").returncode == 124
 
 
-def test_a_keeper_starts_it_again_with_the_secrets_that_it_was_handed(
+def test_background_controller_restarts_with_the_secrets_it_was_given(
     orch: Orch, script: Path, tmp_path: Path
 ) -> None:
     words = ("--detach", "--env", "HF_TOKEN", "--restarts", "1", script, "1", tmp_path / "go")
@@ -182,7 +182,7 @@ def test_a_keeper_starts_it_again_with_the_secrets_that_it_was_handed(
         assert not file.is_file() or SECRET.encode() not in file.read_bytes(), file
 
 
-def test_a_keeper_that_comes_later_starts_again_what_has_no_secrets(
+def test_later_controller_restarts_a_run_without_secrets(
     orch: Orch, script: Path, tmp_path: Path
 ) -> None:
     orch.launch("--detach", "--restarts", "1", script, "1", tmp_path / "go")
@@ -210,7 +210,7 @@ def test_run_that_failed_without_a_controller_is_not_restarted(
     assert list(orch.folder.glob("local1/attempt-1")) == []
 
 
-def test_a_keeper_that_comes_later_says_what_it_lacks(
+def test_later_controller_reports_the_secrets_it_lacks(
     orch: Orch, script: Path, tmp_path: Path
 ) -> None:
     words = ("--detach", "--env", "HF_TOKEN", "--restarts", "1", script, "1", tmp_path / "go")
@@ -226,7 +226,7 @@ def test_a_keeper_that_comes_later_says_what_it_lacks(
         assert not file.is_file() or SECRET.encode() not in file.read_bytes(), file
 
 
-def test_a_keeper_starts_it_again_with_the_secret_arguments_that_it_was_handed(
+def test_background_controller_restarts_with_secret_arguments(
     orch: Orch, script: Path, tmp_path: Path
 ) -> None:
     words = ("--detach", "--restarts", "1", script, "1", tmp_path / "go", "--api-key", SECRET)
@@ -237,7 +237,7 @@ def test_a_keeper_starts_it_again_with_the_secret_arguments_that_it_was_handed(
     assert log.read_text() == f"rank 0 attempt 1 0 {len(SECRET)}\n"
 
 
-def test_who_watches_sees_the_next_attempt_too(orch: Orch, script: Path, tmp_path: Path) -> None:
+def test_attach_shows_the_next_attempt(orch: Orch, script: Path, tmp_path: Path) -> None:
     orch.launch("--detach", "--restarts", "1", script, "1", tmp_path / "go")
     environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
     watching = subprocess.Popen(
@@ -276,7 +276,7 @@ def test_controller_that_dies_between_attempts_leaves_the_last_failure_as_the_en
 
 
 @pytest.mark.parametrize("failures", [1, 9])
-def test_attempt_that_only_the_nodes_know_of_is_followed_and_is_the_last(
+def test_attempt_that_only_the_nodes_know_is_followed_and_is_the_last(
     orch: Orch, script: Path, tmp_path: Path, failures: int
 ) -> None:
     """The record says that the first attempt goes on: an earlier controller could write no more."""
@@ -303,19 +303,19 @@ def test_attempt_that_only_the_nodes_know_of_is_followed_and_is_the_last(
     assert list(orch.folder.glob("local1/attempt-2")) == []
 
 
-def test_end_that_is_only_in_the_event_log_is_the_run_s_end(
+def test_end_that_is_only_in_the_event_log_is_recorded(
     orch: Orch, script: Path, tmp_path: Path
 ) -> None:
     """There was room for a line of the log, and none for a new record."""
     done = orch.launch("--restarts", "1", script, "9")
-    told = orch.record
-    started = {**told, "state": "running", "ended": None, "exit_code": None, "summary": "", "attempt": 0,
+    emitted = orch.record
+    started = {**emitted, "state": "running", "ended": None, "exit_code": None, "summary": "", "attempt": 0,
                "failed": [], "verdict": None}  # fmt: skip
     (orch.folder / "run.json").write_text(json.dumps(started))
     assert orch("status").returncode == 0
     ended = orch.wait_for_end()
     assert ended["exit_code"] == done.returncode == 4
-    assert (ended["summary"], ended["verdict"]) == (told["summary"], told["verdict"])
+    assert (ended["summary"], ended["verdict"]) == (emitted["summary"], emitted["verdict"])
     assert orch("attach").returncode == 4
     assert list(orch.folder.glob("local1/attempt-2")) == []
     log = (orch.folder / "events.jsonl").read_text()
@@ -323,7 +323,7 @@ def test_end_that_is_only_in_the_event_log_is_the_run_s_end(
 
 
 @pytest.mark.parametrize("how", ["a wish", "a signal"])
-async def test_a_person_may_stop_it_between_two_attempts(tmp_path: Path, how: str) -> None:
+async def test_run_can_be_stopped_between_attempts(tmp_path: Path, how: str) -> None:
     interrupts, transport = Interrupts(), SshTransport(timeout=60)
     with (
         closing(record_in(tmp_path, plan_of(1))) as record,

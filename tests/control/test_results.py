@@ -39,16 +39,14 @@ async def fetched(answer: Any, folder: Path) -> FetchResult:
         {"files": "x", "cut": 0},
     ],
 )
-async def test_an_answer_that_makes_no_sense_is_the_nodes_problem(
-    tmp_path: Path, answer: Any
-) -> None:
+async def test_invalid_list_of_files_is_an_error_of_the_node(tmp_path: Path, answer: Any) -> None:
     result = await fetched(answer, tmp_path / "out")
     assert isinstance(result.problem, NodeError)
     assert result.problem.message.startswith(f"{NODE.name}: ")
     assert not (tmp_path / "out").exists()
 
 
-async def test_parts_of_an_answer_are_asked_for_until_it_is_whole(tmp_path: Path) -> None:
+async def test_list_of_files_is_requested_until_it_is_complete(tmp_path: Path) -> None:
     def answer(asked: dict[str, Any]) -> Any:
         name = {None: "a", "a": "b"}[asked["after"]]
         return {"files": [[name, 1, 1, 0o644, "file", "", 512]], "cut": name == "a"}
@@ -57,16 +55,16 @@ async def test_parts_of_an_answer_are_asked_for_until_it_is_whole(tmp_path: Path
     assert [file.path for file in result.files] == ["a", "b"]
 
 
-async def test_a_node_that_names_files_without_end_is_refused(tmp_path: Path) -> None:
+async def test_list_of_files_without_end_is_refused(tmp_path: Path) -> None:
     part = [[f"{n:06}", 1, 1, 0o644, "file", "", 512] for n in range(50_000)]
     result = await fetched({"files": part, "cut": True}, tmp_path / "out")
     assert "more than 200,000 files" in str(result.problem)
 
 
-async def test_how_much_was_written_is_told_and_nothing_where_nothing_was() -> None:
+async def test_files_written_are_counted_or_none() -> None:
     def agent(count: int) -> Any:
         return FakeAgent(answers={"written": {"files": count, "bytes": 5, "folder": "~/x\x1b"}})
 
     assert await files_written(agent(0), WORK, 1.0) is None
-    told = await files_written(agent(2), WORK, 1.0)
-    assert told == events.FilesWritten("lusab", NODE.name, "~/x", 2, 5)
+    emitted = await files_written(agent(2), WORK, 1.0)
+    assert emitted == events.FilesWritten("lusab", NODE.name, "~/x", 2, 5)

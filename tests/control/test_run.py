@@ -12,7 +12,7 @@ from tests.runs.fakes import FakeAgent, FakeConnection
 from tests.runs.helpers import record_in
 
 
-def test_node_that_an_earlier_controller_gave_up_has_failed_for_the_next(tmp_path: Path) -> None:
+def test_node_that_an_earlier_controller_gave_up_is_gone(tmp_path: Path) -> None:
     record = record_in(tmp_path)
     record.note(events.NodeGone("n1", "could not be reached for 60 s"))
     connections = cast(Any, [FakeConnection(FakeAgent()), FakeConnection(FakeAgent())])

@@ -79,10 +79,10 @@ class Watched:
 
     def __init__(self, *answers: Any, elastic: Elastic | None = None, **more: Any) -> None:
         self.nodes = [Node(number, answer) for number, answer in enumerate(answers)]
-        self.told: list[events.Event] = []
+        self.emitted: list[events.Event] = []
         plan = replace(plan_of(*(1 for _ in answers)), elastic=elastic)
         nodes: Any = self.nodes
-        self.watch = StallWatch(nodes, plan, SECONDS, self.told.append, **more)
+        self.watch = StallWatch(nodes, plan, SECONDS, self.emitted.append, **more)
 
     async def __aenter__(self) -> Watched:
         self.task = asyncio.create_task(self.watch.watch())
@@ -95,7 +95,7 @@ class Watched:
             self.task.result()
 
     def of(self, kind: type) -> int:
-        return sum(isinstance(event, kind) for event in self.told)
+        return sum(isinstance(event, kind) for event in self.emitted)
 
 
 async def nothing_for(watched: Watched, seconds: float, act: Callable[[], None]) -> None:
@@ -104,17 +104,17 @@ async def nothing_for(watched: Watched, seconds: float, act: Callable[[], None])
     while time.monotonic() < end:
         act()
         await asyncio.sleep(0.01)
-        assert watched.told == []
+        assert watched.emitted == []
 
 
-async def test_a_run_that_waits_for_what_its_ranks_left_has_not_stalled() -> None:
+async def test_run_that_waits_for_leftover_processes_has_not_stalled() -> None:
     async with Watched(Machine(0)) as watched:
         behind = LeftBehind(((7, "sleep"),), 60.0, ended=False)
         watched.nodes[0].status = StatusReport("running", None, (), behind=behind)
         await nothing_for(watched, 3 * SECONDS, lambda: None)
 
 
-async def test_a_run_in_which_nothing_moves_is_told_of_once_with_the_suspect() -> None:
+async def test_stall_is_reported_once_with_the_suspect() -> None:
     machines = Machine(0), Machine(1, call="load", file="/job/data.py")
     began = time.monotonic()
     async with Watched(*machines) as watched:
@@ -122,14 +122,14 @@ async def test_a_run_in_which_nothing_moves_is_told_of_once_with_the_suspect() -
         assert time.monotonic() - began >= SECONDS
         asked = len(machines[0].asked)
         await until(lambda: len(machines[0].asked) > asked + 10)
-    (told,) = watched.told
-    assert isinstance(told, events.Stalled)
-    assert told.stacks == ("r0 all_reduce (train.py:88)", "r1 load (data.py:1)")
-    assert told.suspect == "r1 load (data.py:1): r0 waits in all_reduce"
+    (emitted,) = watched.emitted
+    assert isinstance(emitted, events.Stalled)
+    assert emitted.stacks == ("r0 all_reduce (train.py:88)", "r1 load (data.py:1)")
+    assert emitted.suspect == "r1 load (data.py:1): r0 waits in all_reduce"
     assert machines[0].asked.count(False) == 1
 
 
-async def test_while_ranks_print_nobody_is_asked() -> None:
+async def test_no_snapshots_are_taken_while_ranks_print() -> None:
     machine = Machine(0)
     async with Watched(machine) as watched:
 
@@ -140,34 +140,34 @@ async def test_while_ranks_print_nobody_is_asked() -> None:
     assert machine.asked == []
 
 
-async def test_one_rank_that_works_is_enough() -> None:
+async def test_run_with_one_working_rank_has_not_stalled() -> None:
     async with Watched(Machine(0), Machine(1, "load", "/job/data.py", works=2.0)) as watched:
         await nothing_for(watched, 3 * SECONDS, lambda: None)
 
 
-async def test_ranks_that_spin_in_a_collective_do_not_work() -> None:
+async def test_ranks_that_spin_in_a_collective_have_stalled() -> None:
     async with Watched(Machine(0, works=1.0), Machine(1, works=1.0)) as watched:
         await until(lambda: watched.of(events.Stalled) == 1)
 
 
-async def test_of_a_node_that_cannot_be_asked_nothing_is_known() -> None:
+async def test_run_with_a_node_that_does_not_answer_has_not_stalled() -> None:
     async with Watched(Machine(0), NodeError("n1", "away")) as watched:
         await nothing_for(watched, 3 * SECONDS, lambda: None)
 
 
-async def test_a_node_that_is_done_or_gone_is_not_asked() -> None:
+async def test_no_snapshots_are_taken_of_nodes_that_have_ended_or_are_gone() -> None:
     async with Watched(Machine(0), NodeError("n1", "away"), NodeError("n2", "away")) as watched:
         watched.nodes[1].has_ended = True
         watched.nodes[1].ranks[1] = rank(1, OK)
         watched.nodes[2].gone = "could not be reached"
         await until(lambda: watched.of(events.Stalled) == 1)
-        (told,) = watched.told
-        assert isinstance(told, events.Stalled)
-        assert told.suspect == "r1 exited with 0: the others wait for it"
+        (emitted,) = watched.emitted
+        assert isinstance(emitted, events.Stalled)
+        assert emitted.suspect == "r1 exited with 0: the others wait for it"
 
 
 @pytest.mark.parametrize("how", ["prints", "moves"])
-async def test_it_is_told_when_the_run_gets_on_and_when_it_stalls_again(how: str) -> None:
+async def test_progress_after_a_stall_and_the_next_stall_are_reported(how: str) -> None:
     machine = Machine(0)
     async with Watched(machine) as watched:
         await until(lambda: watched.of(events.Stalled) == 1)
@@ -177,19 +177,19 @@ async def test_it_is_told_when_the_run_gets_on_and_when_it_stalls_again(how: str
             machine.call = "barrier"
         await until(lambda: watched.of(events.Resumed) == 1)
         await until(lambda: watched.of(events.Stalled) == 2)
-    assert [type(event).__name__ for event in watched.told] == ["Stalled", "Resumed", "Stalled"]
+    assert [type(event).__name__ for event in watched.emitted] == ["Stalled", "Resumed", "Stalled"]
 
 
-async def test_what_an_earlier_controller_has_told_is_not_told_again() -> None:
+async def test_stall_known_to_an_earlier_controller_is_not_reported_again() -> None:
     machine = Machine(0)
     async with Watched(machine, is_stalled=True) as watched:
         await until(lambda: len(machine.asked) > 20)
-        assert watched.told == []
+        assert watched.emitted == []
         watched.nodes[0].heard_at = time.monotonic()
         await until(lambda: watched.of(events.Resumed) == 1)
 
 
-async def test_who_wants_it_stopped_hears_why_and_the_watch_is_over() -> None:
+async def test_on_stall_gets_the_suspect_and_the_watch_ends() -> None:
     heard: list[str] = []
 
     async def stop(why: str) -> None:
@@ -202,14 +202,14 @@ async def test_who_wants_it_stopped_hears_why_and_the_watch_is_over() -> None:
     assert watched.of(events.Resumed) == 0
 
 
-async def test_a_node_that_was_told_to_stop_alone_does_not_end_the_watch() -> None:
+async def test_stop_of_one_node_does_not_end_the_watch() -> None:
     """An elastic run goes on without one that has left it."""
     async with Watched(Machine(0), Machine(1)) as watched:
         watched.nodes[1].stopped_at = time.time()
         await until(lambda: watched.of(events.Stalled) == 1)
 
 
-async def test_launchers_that_start_ranks_again_have_the_time_to_meet(
+async def test_rendezvous_of_elastic_launchers_is_no_stall(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(stall, "_RENDEZVOUS_TIME", 4 * SECONDS)
@@ -220,13 +220,13 @@ async def test_launchers_that_start_ranks_again_have_the_time_to_meet(
     assert time.monotonic() - began >= 4 * SECONDS
 
 
-def test_the_log_says_what_keeps_a_run_until_it_gets_on() -> None:
-    told = events.Stalled(60.0, ("r[0-1] all_reduce (train.py:88)",), (), "")
-    log = [LoggedEvent(1.0, told), LoggedEvent(2.0, events.Resumed(60.0))]
-    assert replay(log[:1]).stalled == told
+def test_state_has_the_stall_until_there_is_progress() -> None:
+    emitted = events.Stalled(60.0, ("r[0-1] all_reduce (train.py:88)",), (), "")
+    log = [LoggedEvent(1.0, emitted), LoggedEvent(2.0, events.Resumed(60.0))]
+    assert replay(log[:1]).stalled == emitted
     assert replay(log).stalled is None
 
 
-def test_a_run_that_was_stopped_for_it_has_failed_by_whoever_tells_it() -> None:
+def test_stop_for_a_stall_is_a_failure() -> None:
     stop = Stop(StopReason.STALL, text="r1 load (data.py:1)")
     assert (stopped_code(stop), "".join(how_stopped(stop))) == (1, "stalled: r1 load (data.py:1)")

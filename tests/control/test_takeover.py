@@ -30,7 +30,7 @@ def witness_of(*states: NodeState, restarts_itself: bool = False) -> TakeoverHis
     return witness
 
 
-def test_rank_that_was_alive_at_first_was_seen_to_fail() -> None:
+def test_saw_is_true_for_a_rank_that_was_alive_at_first() -> None:
     witness = witness_of(
         node(RUNNING),
         node(RUNNING, rank(0)),
@@ -40,7 +40,7 @@ def test_rank_that_was_alive_at_first_was_seen_to_fail() -> None:
     assert witness.saw(RANK)
 
 
-def test_rank_that_had_ended_at_first_was_not_seen_to_fail() -> None:
+def test_saw_is_false_for_a_rank_that_had_ended_at_first() -> None:
     """Though its node goes on: other ranks there wait for it."""
     witness = witness_of(
         node(RUNNING), node(RUNNING, rank(0, BAD)), node(RUNNING, rank(0, BAD), rank(1))
@@ -50,24 +50,22 @@ def test_rank_that_had_ended_at_first_was_not_seen_to_fail() -> None:
 
 @pytest.mark.parametrize("failure", [RANK, LAUNCHER, GONE])
 @pytest.mark.parametrize("state", ["ended", "lost", "absent"])
-def test_node_that_had_ended_at_first_was_not_seen_to_fail(
-    failure: FirstFailure, state: str
-) -> None:
+def test_saw_is_false_for_a_node_that_had_ended_at_first(failure: FirstFailure, state: str) -> None:
     over = StatusReport(state, None, ())
     assert not witness_of(node(over), node(over, rank(0, BAD))).saw(failure)
 
 
 @pytest.mark.parametrize("failure", [RANK, LAUNCHER, GONE])
-def test_node_that_was_never_heard_of_was_not_seen_to_fail(failure: FirstFailure) -> None:
+def test_saw_is_false_for_a_node_without_reports(failure: FirstFailure) -> None:
     assert not witness_of(node(None)).saw(failure)
 
 
-def test_node_that_was_alive_at_first_was_seen_to_be_lost() -> None:
+def test_saw_is_true_for_a_lost_node_that_was_alive_at_first() -> None:
     assert witness_of(node(RUNNING), node(replace(RUNNING, state="lost"))).saw(GONE)
 
 
 @pytest.mark.parametrize("failure", [RANK, LAUNCHER])
-def test_launcher_that_restarts_ranks_fails_when_it_ends_itself(
+def test_saw_of_a_launcher_that_restarts_ranks_depends_on_its_own_end(
     failure: FirstFailure,
 ) -> None:
     failed_once = node(RUNNING, rank(0, BAD))

@@ -35,24 +35,24 @@ def node(
     return NodeState(name, {r.rank: r for r in ranks}, status, **more)
 
 
-def test_success_is_every_rank_with_zero() -> None:
+def test_all_ranks_with_exit_code_zero_succeed() -> None:
     nodes = [node("n0", rank(0, OK)), node("n1", rank(1, OK))]
     verdict = judge(plan_of(1, 1), nodes, None)
     assert (verdict.exit_code, verdict.summary) == (0, "all 2 ranks succeeded")
 
 
-def test_the_first_failing_rank_gives_its_own_code() -> None:
+def test_exit_code_is_that_of_the_first_rank_that_failed() -> None:
     nodes = [node("n0", rank(0, TERM, 5.0)), node("n1", rank(1, ProcessEnd(7, None), 2.0))]
     verdict = judge(plan_of(1, 1), nodes, None)
     assert (verdict.exit_code, verdict.summary) == (7, "rank 1 on n1 exited with 7")
 
 
-def test_a_signal_counts_as_128_and_its_number() -> None:
+def test_exit_code_of_a_signal_is_128_plus_its_number() -> None:
     verdict = judge(plan_of(1), [node("n0", rank(0, KILL))], None)
     assert (verdict.exit_code, verdict.summary) == (137, "rank 0 on n0 was killed by SIGKILL")
 
 
-def test_clock_skew_is_corrected() -> None:
+def test_first_failure_is_by_corrected_clocks() -> None:
     ahead = node("n0", rank(0, ProcessEnd(1, None), 12.0), clock_skew=10.0)  # truly at 2
     nodes = [ahead, node("n1", rank(1, ProcessEnd(2, None), 5.0))]
     first_failure = find_first_failure(nodes)
@@ -60,25 +60,25 @@ def test_clock_skew_is_corrected() -> None:
     assert first_failure.rank == 0
 
 
-def test_who_ends_after_being_told_to_stop_is_a_victim() -> None:
+def test_rank_that_ended_after_the_stop_is_a_victim() -> None:
     nodes = [node("n0", rank(0, KILL, 5.0), stopped_at=4.0)]
     assert find_first_failure(nodes) is None
     verdict = judge(plan_of(1), nodes, CTRL_C)
     assert (verdict.exit_code, verdict.summary) == (130, "stopped by an interrupt")
 
 
-def test_ranks_that_save_and_exit_0_when_they_are_stopped_were_interrupted_all_the_same() -> None:
+def test_ranks_that_exit_0_when_stopped_were_interrupted() -> None:
     nodes = [node("n0", rank(0, OK, 5.0), stopped_at=4.0)]
     verdict = judge(plan_of(1), nodes, Stop(StopReason.SIGTERM))
     assert (verdict.exit_code, verdict.summary) == (143, "stopped by SIGTERM")
 
 
-def test_an_interrupt_after_all_succeeded_changes_nothing() -> None:
+def test_interrupt_after_all_ranks_succeeded_changes_nothing() -> None:
     nodes = [node("n0", rank(0, OK, 3.0), stopped_at=4.0)]
     assert judge(plan_of(1), nodes, CTRL_C).exit_code == 0
 
 
-def test_a_node_that_stopped_by_itself_says_why() -> None:
+def test_node_that_stopped_by_itself_is_reported_with_the_reason() -> None:
     status = StatusReport("ended", OK, (), Stop(StopReason.LEASE_EXPIRED, seconds=3), 4.0)
     for end in (OK, TERM, KILL):
         nodes = [node("n0", rank(0, end, 5.0), status=status, stopped_at=4.0)]
@@ -87,43 +87,43 @@ def test_a_node_that_stopped_by_itself_says_why() -> None:
         assert (verdict.exit_code, verdict.summary) == expected
 
 
-def test_a_failure_before_the_interrupt_is_still_the_verdict() -> None:
+def test_failure_before_an_interrupt_is_the_verdict() -> None:
     nodes = [node("n0", rank(0, ProcessEnd(3, None), 1.0), stopped_at=4.0)]
     assert judge(plan_of(1), nodes, CTRL_C).exit_code == 3
 
 
-def test_a_launcher_that_fails_before_any_rank_is_the_culprit() -> None:
+def test_launcher_that_fails_before_any_rank_is_the_first_failure() -> None:
     failed = StatusReport("ended", ProcessEnd(2, None), ())
     verdict = judge(plan_of(1), [node("n0", status=failed)], None)
     assert (verdict.exit_code, verdict.summary) == (2, "the launcher on n0 exited with 2")
 
 
-def test_a_launcher_that_fails_after_all_its_ranks_did_well_is_forgiven() -> None:
+def test_launcher_that_fails_after_its_ranks_succeeded_is_no_failure() -> None:
     failed = StatusReport("ended", ProcessEnd(1, None), ())
     assert judge(plan_of(1), [node("n0", rank(0, OK), status=failed)], None).exit_code == 0
 
 
-def test_a_supervisor_that_died_is_a_failure() -> None:
+def test_dead_supervisor_is_a_failure() -> None:
     lost = StatusReport("lost", None, ())
     verdict = judge(plan_of(1), [node("n0", rank(0, None), status=lost)], None)
     assert verdict.exit_code == 1
     assert verdict.summary.startswith("n0 lost its supervisor")
 
 
-def test_a_node_that_has_nothing_of_the_run_is_a_failure() -> None:
+def test_node_without_files_of_the_run_is_a_failure() -> None:
     absent = StatusReport("absent", None, ())
     verdict = judge(plan_of(1, 1), [node("n0", rank(0, OK)), node("n1", status=absent)], None)
     assert (verdict.exit_code, verdict.summary) == (1, "n1 has no files of this run")
 
 
 @pytest.mark.parametrize("state", ["lost", "absent"])
-def test_a_node_that_was_told_to_stop_and_is_dead_then_has_not_failed(state: str) -> None:
+def test_dead_supervisor_after_a_stop_is_no_failure(state: str) -> None:
     dead = node("n0", rank(0), status=StatusReport(state, None, ()), stopped_at=4.0)
     assert find_first_failure([dead]) is None
     assert judge(plan_of(1), [dead], CTRL_C).exit_code == 130
 
 
-def test_a_node_that_is_gone_is_the_culprit_though_nothing_is_known_of_its_end() -> None:
+def test_gone_node_is_the_first_failure_although_its_end_is_unknown() -> None:
     gone = node("n1", rank(1), status=None, stopped_at=9.0, gone="could not be reached for 60 s")
     verdict = judge(plan_of(1, 1), [node("n0", rank(0, TERM, 9.5), stopped_at=9.0), gone], None)
     assert (verdict.exit_code, verdict.summary) == (1, "n1 could not be reached for 60 s")
@@ -133,13 +133,13 @@ def test_a_node_that_is_gone_is_the_culprit_though_nothing_is_known_of_its_end()
     )
 
 
-def test_a_rank_that_failed_by_itself_goes_before_a_node_that_is_gone() -> None:
+def test_rank_that_failed_by_itself_is_first_before_a_gone_node() -> None:
     nodes = [node("n0", rank(0, ProcessEnd(7, None))), node("n1", status=None, gone="is gone")]
     assert judge(plan_of(1, 1), nodes, None).exit_code == 7
 
 
 @pytest.mark.parametrize("status", [None, StatusReport("lost", None, ())])
-def test_what_becomes_of_a_node_after_all_ranks_ended_well_changes_nothing(
+def test_node_lost_after_all_ranks_succeeded_changes_nothing(
     status: StatusReport | None,
 ) -> None:
     nodes = [node("n0", rank(0, OK)), node("n1", rank(1, OK), status=status, gone="is gone")]
@@ -156,7 +156,7 @@ def stopped_there(name: str, number: int, reason: Stop, at: float, **more: float
     return node(name, rank(number, OK, at + 1), status=status, stopped_at=at, **more)
 
 
-def test_a_wish_to_stop_is_told_with_who_had_it() -> None:
+def test_verdict_on_a_stopped_run_names_who_stopped_it() -> None:
     nodes = [node("n0", rank(0, TERM, 5.0), stopped_at=4.0)]
     verdict = judge(plan_of(1), nodes, Stop(StopReason.STOP_REQUEST))
     assert (verdict.exit_code, verdict.summary) == (130, "stopped by orch stop")
@@ -169,7 +169,7 @@ def test_a_wish_to_stop_is_told_with_who_had_it() -> None:
         (signal.SIGTERM, (143, "stopped by SIGTERM")),
     ],
 )
-def test_signal_after_a_run_was_handed_over_ends_it_as_one_before_does(
+def test_reason_after_a_detach_is_that_of_the_signal(
     number: signal.Signals, expected: tuple[int, str]
 ) -> None:
     interrupts = Interrupts()
@@ -178,7 +178,7 @@ def test_signal_after_a_run_was_handed_over_ends_it_as_one_before_does(
     assert (stopped_code(stop), "".join(how_stopped(stop))) == expected
 
 
-def test_an_interrupt_of_somebody_who_was_attached_reads_well() -> None:
+def test_verdict_on_an_interrupt_from_attach() -> None:
     nodes = [node("n0", rank(0, TERM, 5.0), stopped_at=4.0)]
     verdict = judge(plan_of(1), nodes, Stop(StopReason.INTERRUPT))
     assert verdict.summary == "stopped by an interrupt"
@@ -192,32 +192,30 @@ def test_an_interrupt_of_somebody_who_was_attached_reads_well() -> None:
         (Stop(StopReason.STOP_REQUEST), "orch stop"),
     ],
 )
-def test_a_run_that_a_person_stopped_with_an_earlier_controller_was_interrupted(
-    reason: Stop, by: str
-) -> None:
+def test_stop_by_the_user_with_an_earlier_controller_is_an_interrupt(reason: Stop, by: str) -> None:
     verdict = judge(plan_of(1), [stopped_there("n0", 0, reason, 4.0)], None)
     assert (verdict.exit_code, verdict.summary) == (130, f"stopped by {by}")
 
 
-def test_a_run_that_has_had_its_time_ends_as_timeout_1_says() -> None:
+def test_time_limit_has_the_exit_code_of_timeout() -> None:
     nodes = [node("n0", rank(0, TERM, 5.0), stopped_at=4.0)]
     verdict = judge(plan_of(1), nodes, Stop(StopReason.TIME_LIMIT, seconds=90))
     assert (verdict.exit_code, verdict.summary) == (124, "timed out after 90 s")
 
 
-def test_the_time_that_was_over_with_an_earlier_controller_is_known_to_the_next() -> None:
+def test_time_limit_under_an_earlier_controller_is_kept() -> None:
     verdict = judge(
         plan_of(1), [stopped_there("n0", 0, Stop(StopReason.TIME_LIMIT, seconds=0.5), 4.0)], None
     )
     assert (verdict.exit_code, verdict.summary) == (124, "timed out after 0.5 s")
 
 
-def test_a_failure_before_the_time_was_over_is_the_verdict() -> None:
+def test_failure_before_the_time_limit_is_the_verdict() -> None:
     nodes = [node("n0", rank(0, ProcessEnd(3, None), 1.0), stopped_at=4.0)]
     assert judge(plan_of(1), nodes, Stop(StopReason.TIME_LIMIT, seconds=4)).exit_code == 3
 
 
-def test_all_have_ended_whether_well_or_not() -> None:
+def test_all_ended_counts_success_and_failure() -> None:
     nodes = [node("n0", rank(0, OK)), node("n1", rank(1, ProcessEnd(3, None)))]
     assert all_ended(plan_of(1, 1), nodes)
     assert not all_ended(plan_of(1, 2), nodes)
@@ -225,7 +223,7 @@ def test_all_have_ended_whether_well_or_not() -> None:
     assert not all_ended(again, nodes)  # what failed is about to begin again
 
 
-def test_a_failure_before_the_stop_of_an_earlier_controller_is_the_verdict() -> None:
+def test_failure_before_the_stop_by_an_earlier_controller_is_the_verdict() -> None:
     status = replace(ENDED, stopped=Stop(StopReason.RANK_FAILED), stopped_at=4.0)
     nodes = [
         node("n0", rank(0, ProcessEnd(7, None), 3.0), status=status, stopped_at=4.0),
@@ -234,13 +232,13 @@ def test_a_failure_before_the_stop_of_an_earlier_controller_is_the_verdict() -> 
     assert judge(plan_of(1, 1), nodes, None).exit_code == 7
 
 
-def test_launchers_that_were_stopped_once_all_ranks_had_ended_well_are_a_success() -> None:
+def test_launchers_stopped_after_all_ranks_succeeded_are_a_success() -> None:
     status = replace(ENDED, stopped=Stop(StopReason.LAUNCHER_HANGS), stopped_at=4.0)
     nodes = [node("n0", rank(0, OK, 3.0), status=status, stopped_at=4.0)]
     assert judge(plan_of(1), nodes, None).exit_code == 0
 
 
-def test_the_first_that_stopped_is_told_not_one_that_was_stopped_for_its_sake() -> None:
+def test_find_stop_is_that_of_the_first_node_that_stopped_by_itself() -> None:
     told = Stop(StopReason.LEASE_EXPIRED).of_node("n1")
     second = stopped_there("n0", 0, told, 5.0)
     first = stopped_there("n1", 1, Stop(StopReason.LEASE_EXPIRED), 14.0, clock_skew=10.0)
@@ -252,14 +250,14 @@ def test_the_first_that_stopped_is_told_not_one_that_was_stopped_for_its_sake() 
     assert find_stop([node("n0", rank(0, OK))]) is None
 
 
-def test_a_rank_that_was_never_seen_is_not_a_success() -> None:
+def test_rank_that_was_never_seen_is_no_success() -> None:
     verdict = judge(plan_of(2), [node("n0", rank(0, OK))], None)
     assert (verdict.exit_code, verdict.summary) == (
         1, "the launcher ended and did not start rank 1",
     )  # fmt: skip
 
 
-def test_a_failure_that_the_launcher_has_made_good_is_forgiven() -> None:
+def test_failure_that_the_launcher_restarted_is_ignored() -> None:
     first, second = ProcessEnd(7, None), OK
     again = [replace(rank(number, second, 9.0), attempt=1) for number in (0, 1)]
     assert judge(plan_of(2), [node("n0", *again)], None).exit_code == 0
@@ -267,7 +265,7 @@ def test_a_failure_that_the_launcher_has_made_good_is_forgiven() -> None:
     assert find_first_failure([node("n0", *half)]) is None
 
 
-def test_what_is_left_and_who_is_unknown_is_told() -> None:
+def test_verdict_has_leftover_processes_and_unknown_nodes() -> None:
     stuck = StatusReport("ended", OK, (123,))
     nodes = [node("n0", rank(0, OK), status=stuck), node("n1", status=None)]
     verdict = judge(plan_of(1, 1), nodes, None)
@@ -282,7 +280,7 @@ ENDS = st.one_of(
 
 
 @given(st.lists(st.tuples(ENDS, st.floats(0, 100)), min_size=1, max_size=8))
-def test_the_exit_code_is_zero_exactly_when_all_succeeded(
+def test_exit_code_is_zero_exactly_if_all_ranks_succeeded(
     ends: list[tuple[ProcessEnd, float]],
 ) -> None:
     nodes = [node(f"n{i}", rank(i, end, at)) for i, (end, at) in enumerate(ends)]
@@ -292,11 +290,11 @@ def test_the_exit_code_is_zero_exactly_when_all_succeeded(
     assert (verdict.exit_code == 0) == all_succeeded(plan, nodes)
 
 
-def test_one_rank_reads_as_one() -> None:
+def test_summary_of_one_rank_is_singular() -> None:
     assert judge(plan_of(1), [node("n0", rank(0, OK))], None).summary == "1 rank succeeded"
 
 
-def test_the_script_is_what_succeeds_where_it_starts_ranks_itself() -> None:
+def test_summary_of_a_script_that_starts_ranks_names_the_script() -> None:
     nodes = [node("n0", rank(0, OK)), node("n1", rank(2, OK))]
     verdict = judge(plan_of(2, 2, launcher="python"), nodes, None)
     assert (verdict.exit_code, verdict.summary) == (0, "the script on all 2 nodes succeeded")
@@ -304,7 +302,7 @@ def test_the_script_is_what_succeeds_where_it_starts_ranks_itself() -> None:
     assert one.summary == "the script succeeded"
 
 
-def test_launchers_that_start_ranks_unseen_and_exit_with_0_are_a_success() -> None:
+def test_launchers_with_unseen_ranks_that_exit_with_0_are_a_success() -> None:
     nodes = [node("n0"), node("n1")]
     verdict = judge(plan_of(1, 1), nodes, None)
     assert (verdict.exit_code, verdict.summary) == (
@@ -323,7 +321,7 @@ def elastic_rank(
     )
 
 
-def test_an_elastic_run_succeeds_with_its_last_round() -> None:
+def test_elastic_run_succeeds_with_its_last_round() -> None:
     # Rank 1 of 3 was done early; another failed, and the two nodes that are left did all of it again.
     early = node("n1", elastic_rank(1, 3, OK, began=1.0, ended=2.0))
     nodes = [
@@ -338,7 +336,7 @@ def test_an_elastic_run_succeeds_with_its_last_round() -> None:
     assert judge(elastic_plan(), late, None).exit_code == 0
 
 
-def test_an_elastic_run_has_not_succeeded_while_a_rank_of_its_last_round_has_not() -> None:
+def test_elastic_run_has_not_succeeded_before_all_ranks_of_its_last_round() -> None:
     early = node("n1", elastic_rank(1, 3, OK, began=1.0, ended=2.0))
     for last in (None, ProcessEnd(1, None)):
         nodes = [
@@ -349,7 +347,7 @@ def test_an_elastic_run_has_not_succeeded_while_a_rank_of_its_last_round_has_not
         assert not all_succeeded(elastic_plan(), nodes)
 
 
-def test_a_rank_that_succeeded_in_an_earlier_round_does_not_stand_for_one_of_the_last() -> None:
+def test_rank_that_succeeded_in_an_earlier_round_does_not_count() -> None:
     early = node("n1", elastic_rank(1, 3, OK, began=1.0, ended=2.0))
     assert not all_succeeded(elastic_plan(), [node("n0", elastic_rank(0, 2, OK, began=5.0)), early])
 
@@ -385,7 +383,5 @@ LOST = StatusReport("lost", None, ())
         ([node("n0", status=StatusReport("ended", ProcessEnd(1, None), ()))], None, "failed"),
     ],
 )
-def test_how_a_run_ended_is_one_word(
-    nodes: list[NodeState], stopped: Stop | None, outcome: str
-) -> None:
+def test_outcome_of_a_verdict(nodes: list[NodeState], stopped: Stop | None, outcome: str) -> None:
     assert judge(plan_of(1), nodes, stopped).outcome == outcome

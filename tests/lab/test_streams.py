@@ -96,7 +96,7 @@ def test_environment_beyond_the_kernel_limit_is_refused(lab3: Lab, tmp_path: Pat
         assert done.returncode == 125
         assert done.stdout == ""
         assert "node0: environment and arguments have 3,0" in done.stderr
-        assert "Linux passes on 2,097,152 there" in done.stderr
+        assert "Linux allows 2,097,152 there" in done.stderr
         assert "The largest: variable V10 (50,005)" in done.stderr
         assert "Traceback" not in done.stderr
 

@@ -96,7 +96,7 @@ def test_launcher_with_unseen_ranks_succeeds(lab3: Lab, tmp_path: Path) -> None:
     assert "the launcher succeeded on all 2 nodes" in done.stderr
 
 
-def test_message_of_sys_exit_is_the_cause(lab3: Lab, tmp_path: Path) -> None:
+def test_message_of_sys_exit_is_the_error(lab3: Lab, tmp_path: Path) -> None:
     script = write(
         tmp_path / "job", "t.py", "import sys\nsys.exit('no data set is called imagnet')\n"
     )

@@ -87,7 +87,7 @@ def test_code_of_a_live_run_is_not_replaced_by_another_launch(lab3: Lab, tmp_pat
         write(tmp_path / "late", "late.py", 'VERSION = "two!"')
         refused = launch(lab3, "--nodes", "node[1-2]", *DIRECT, script)
         assert refused.returncode == 125
-        assert f"run {run} works in " in refused.stderr
+        assert f"run {run} uses " in refused.stderr
         assert " on node1" in refused.stderr
         for node in ("node0", "node1"):
             (lab3.files(node) / "tmp/late.gate").touch()
@@ -162,7 +162,7 @@ def test_run_on_a_shared_home_keeps_its_code(make_lab: Callable[..., Lab], tmp_p
         late.write_text('VERSION = "two!"')
         refused = launch(lab, "--nodes", "node1", *DIRECT, script)
         assert refused.returncode == 125
-        assert f"run {latest(lab)} works in " in refused.stderr
+        assert f"run {latest(lab)} uses " in refused.stderr
         (lab.files("node0") / "tmp/late.gate").touch()
         assert first.end() == 0
     done = orch(lab, "fetch", "--nodes", "node0", "--to", tmp_path / "out", cwd=tmp_path)

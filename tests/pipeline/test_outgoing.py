@@ -22,7 +22,7 @@ def warnings(heard: list[events.Event]) -> list[str]:
     return [event.message for event in heard if isinstance(event, events.Warned)]
 
 
-async def test_folder_is_told_with_its_files_and_bytes(tmp_path: Path) -> None:
+async def test_survey_reports_number_and_size_of_files(tmp_path: Path) -> None:
     place(tmp_path, "train.py", "12345")
     place(tmp_path, "lib/a.py", "67")
     heard: list[events.Event] = []
@@ -31,7 +31,7 @@ async def test_folder_is_told_with_its_files_and_bytes(tmp_path: Path) -> None:
     assert tree.files == ("lib/a.py", "train.py")
 
 
-async def test_folder_above_the_limit_is_not_sent_and_what_is_large_in_it_is_listed(
+async def test_folder_above_the_limit_is_refused_with_its_largest_parts(
     tmp_path: Path,
 ) -> None:
     place(tmp_path, "checkpoints/last.pt", os.urandom(5000))
@@ -47,13 +47,13 @@ async def test_folder_above_the_limit_is_not_sent_and_what_is_large_in_it_is_lis
         f"{tmp_path} has 3 files of 8.0 kB, more than the 4.0 kB of --sync-limit; nothing was sent. "
         "Most of it is"
     )
-    assert "    5.0 kB  checkpoints/   (what training writes, as a rule)\n" in text
+    assert "    5.0 kB  checkpoints/   (probably output of training)\n" in text
     assert "    3.0 kB  data/raw/\n" in text
     assert "\n    /checkpoints/\n    /data/raw/\n" in text
     assert "--sync-limit 1G" in text
 
 
-async def test_lines_that_are_listed_bring_a_folder_below_the_limit(tmp_path: Path) -> None:
+async def test_suggested_ignore_lines_bring_the_folder_below_the_limit(tmp_path: Path) -> None:
     place(tmp_path, "runs/a.bin", os.urandom(5000))
     place(tmp_path, "train.py")
     with pytest.raises(SyncError) as caught:
@@ -63,17 +63,19 @@ async def test_lines_that_are_listed_bring_a_folder_below_the_limit(tmp_path: Pa
     assert (await survey_folder(tmp_path, 4000, lambda event: None)).count == 2
 
 
-async def test_no_limit_sends_any_size(tmp_path: Path) -> None:
+async def test_survey_without_limit_accepts_any_size(tmp_path: Path) -> None:
     place(tmp_path, "x.bin", b"x" * 5000)
     assert (await survey_folder(tmp_path, None, lambda event: None)).size == 5000
 
 
-async def test_credentials_that_stay_are_told_with_how_they_would_go(tmp_path: Path) -> None:
+async def test_credentials_are_not_sent_and_the_warning_says_how_to_send_them(
+    tmp_path: Path,
+) -> None:
     place(tmp_path, ".netrc")
     heard: list[events.Event] = []
     await survey_folder(tmp_path, None, heard.append)
     assert warnings(heard) == [
-        ".netrc looks like credentials and was not sent; !.netrc in .orchignore sends it all the same"
+        ".netrc looks like credentials and was not sent; to send it anyway, put !.netrc into .orchignore"
     ]
     for number in range(5):
         place(tmp_path, f"{number}.p12")
@@ -82,10 +84,10 @@ async def test_credentials_that_stay_are_told_with_how_they_would_go(tmp_path: P
     await survey_folder(tmp_path, None, heard.append)
     (text,) = warnings(heard)
     assert text.startswith(".netrc, 0.p12, 1.p12, 2.p12 and 3 more look like credentials")
-    assert text.endswith("; --env-file conf/.env gives the ranks its variables without a copy")
+    assert text.endswith("; --env-file conf/.env sets its variables without a copy")
 
 
-async def test_links_that_lead_out_are_told(tmp_path: Path) -> None:
+async def test_links_out_of_the_folder_are_reported(tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to("/data/imagenet")
     (tmp_path / "here").symlink_to("data")
     heard: list[events.Event] = []
@@ -95,7 +97,7 @@ async def test_links_that_lead_out_are_told(tmp_path: Path) -> None:
     assert "name the link in .orchignore" in text
 
 
-def test_files_that_the_job_names_and_that_stay_are_told(
+def test_unsent_files_that_the_job_names_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place(tmp_path, ".gitignore", "data/\n")
@@ -107,10 +109,10 @@ def test_files_that_the_job_names_and_that_stay_are_told(
     heard: list[events.Event] = []
     job = Job("train.py", arguments=tuple(f"data/{number}" for number in range(6)))
     warn_of_unsent_files(job, Path(), Path("train.py"), heard.append)
-    told = warnings(heard)
-    assert len(told) == 5
-    assert told[0].startswith("the argument data/0 is here but not sent")
-    assert told[-1] == "3 other files that the job names do not go either"
+    messages = warnings(heard)
+    assert len(messages) == 5
+    assert messages[0].startswith("the argument data/0 is here but not sent")
+    assert messages[-1] == "3 other files that the job names are not sent either"
     heard.clear()
     warn_of_unsent_files(job, None, Path("train.py"), heard.append)
     assert heard == []

@@ -41,7 +41,7 @@ def nothing(event: events.Event) -> None:
     pass
 
 
-async def test_the_way_is_what_routing_says() -> None:
+async def test_network_without_shared_subnet_follows_the_routes() -> None:
     route = {"source": "198.18.1.1", "interface": "eth0"}
     found = await find_network(fleet(route=route), APART, "198.18.1.1")
     assert (found.interfaces, found.addresses) == (("eth0",) * 2, ("198.18.1.1",) * 2)
@@ -58,7 +58,7 @@ async def test_the_way_is_what_routing_says() -> None:
         {"source": 7.5, "interface": "eth0"},
     ],
 )
-async def test_a_way_that_makes_no_sense_is_said_with_the_node(route: Any) -> None:
+async def test_invalid_route_is_an_error_of_that_node(route: Any) -> None:
     with pytest.raises(LaunchError, match=r"node\[0-1\]"):
         await find_network(fleet(route=route), APART, "198.18.1.1")
 
@@ -67,14 +67,12 @@ async def test_a_way_that_makes_no_sense_is_said_with_the_node(route: Any) -> No
     "owner", [[], 7, *({"user": "x", "pid": pid, "command": ""} for pid in ("y", -1, float("inf")))]
 )
 @pytest.mark.parametrize("port", [None, True, -1, 70000, "29500", 10**30])
-async def test_a_port_or_owner_of_another_type_is_an_error_of_that_node(
-    port: Any, owner: Any
-) -> None:
+async def test_invalid_port_or_owner_is_an_error_of_the_main_node(port: Any, owner: Any) -> None:
     with pytest.raises(NodeError, match=r"node0: invalid answer to '(reserve|owner)'"):
         await reserve_port(fleet(reserve=port, owner=owner), "198.18.1.1", 29500, nothing)
 
 
-async def test_secrets_of_who_has_the_port_are_not_told() -> None:
+async def test_secrets_in_the_command_of_the_port_owner_are_masked() -> None:
     owner = {"user": "x", "pid": 17, "command": "serve --api-key hunter2 pg://me:hunter3@db"}
     with pytest.raises(PlanError) as raised:
         await reserve_port(fleet(reserve=None, owner=owner), "198.18.1.1", 29500, nothing)
@@ -82,7 +80,7 @@ async def test_secrets_of_who_has_the_port_are_not_told() -> None:
     assert "serve --api-key *** pg://me:***@db" in raised.value.message
 
 
-async def test_run_of_orch_that_has_the_port_is_ended_by_its_name() -> None:
+async def test_port_of_another_run_is_reported_with_the_command_that_stops_it() -> None:
     owner = {"user": "x", "pid": 17, "command": "python t.py", "run": "train-lusab"}
     with pytest.raises(PlanError) as raised:
         await reserve_port(fleet(reserve=None, owner=owner), "198.18.1.1", 29500, nothing)
@@ -91,13 +89,13 @@ async def test_run_of_orch_that_has_the_port_is_ended_by_its_name() -> None:
     assert "kill" not in str(raised.value)
 
 
-async def test_port_of_another_users_process_is_told_without_its_command() -> None:
+async def test_port_of_a_process_of_another_user_is_reported_without_command() -> None:
     owner = {"user": "x", "pid": None, "command": None, "run": None}
     with pytest.raises(PlanError, match="is taken by a process of user x"):
         await reserve_port(fleet(reserve=None, owner=owner), "198.18.1.1", 29500, nothing)
 
 
-async def test_who_has_the_port_is_told_in_one_harmless_line() -> None:
+async def test_port_owner_is_reported_in_one_printable_line() -> None:
     owner = {"user": "x\x1b[2J", "pid": 17, "command": "nc\n-l"}
     with pytest.raises(PlanError) as raised:
         await reserve_port(fleet(reserve=None, owner=owner), "198.18.1.1", 29500, nothing)

@@ -14,7 +14,7 @@ from orchestrator.pipeline.transport_needs import (
 from tests.remote.fake import FakeTransport
 
 
-def test_transport_that_can_do_everything_is_refused_nothing() -> None:
+def test_transport_with_all_capabilities_is_accepted() -> None:
     transport = FakeTransport()
     require_background(transport, "--detach")
     require_time_limit(transport, None)
@@ -22,8 +22,8 @@ def test_transport_that_can_do_everything_is_refused_nothing() -> None:
     require_sessions(transport, "-w", "cd")
 
 
-def test_run_that_ends_with_its_controller_is_not_put_into_the_background() -> None:
-    with pytest.raises(UsageError, match="--detach: over transport fake a run ends with its contr"):
+def test_background_is_refused_if_runs_end_with_their_controller() -> None:
+    with pytest.raises(UsageError, match="--detach: with transport fake a run ends with its contr"):
         require_background(FakeTransport(outlives_controller=False), "--detach")
 
 
@@ -31,20 +31,20 @@ def test_run_that_ends_with_its_controller_is_not_put_into_the_background() -> N
     ("cannot", "why"),
     [("carries_rsync", "does not carry rsync"), ("many_sessions", "has one session a node")],
 )
-def test_files_are_refused_where_rsync_cannot_run(cannot: str, why: str) -> None:
+def test_files_are_refused_without_rsync(cannot: str, why: str) -> None:
     with pytest.raises(UsageError, match=f"--sync: transport fake {why}") as caught:
         require_files(FakeTransport(**{cannot: False}), "--sync", "use --no-sync")
     assert caught.value.remedy == "use --no-sync"
 
 
-def test_second_session_is_refused_where_there_is_one() -> None:
+def test_second_session_is_refused_if_a_node_has_one() -> None:
     with pytest.raises(UsageError, match="-w: transport fake has one session a node"):
         require_sessions(FakeTransport(many_sessions=False), "-w", "cd")
 
 
-def test_command_that_may_never_end_needs_a_limit() -> None:
+def test_command_needs_a_time_limit_if_lost_nodes_are_not_detected() -> None:
     transport = FakeTransport(detects_lost_link=False)
     require_time_limit(transport, 10.0)
-    with pytest.raises(UsageError, match="does not tell when a node is lost") as caught:
+    with pytest.raises(UsageError, match="does not detect lost nodes") as caught:
         require_time_limit(transport, None)
     assert "--timeout" in str(caught.value.remedy)

@@ -100,14 +100,12 @@ def going(orch: Orch, tmp_path: Path) -> Iterator[Going]:
         going.end()
 
 
-def test_launch_that_would_change_the_code_of_a_live_run_is_refused_with_its_name(
-    orch: Orch, going: Going
-) -> None:
+def test_launch_that_would_change_code_of_a_live_run_is_refused(orch: Orch, going: Going) -> None:
     put(going.folder, "late.py", 'VERSION = "two, the second"\n')
     second = put(going.folder, "second.py", "import late; print('second uses', late.VERSION)")
     refused = orch.launch(second)
     assert refused.returncode == 125
-    assert f"run {going.run} works in " in refused.stderr
+    assert f"run {going.run} uses " in refused.stderr
     assert f"orch stop {going.run}" in refused.stderr
     assert not (orch.work() / "second.py").exists()
     elsewhere = orch.launch("--workdir", f"{orch.home}/elsewhere", second)
@@ -132,13 +130,13 @@ def test_launch_of_the_same_files_starts_beside_a_live_run(orch: Orch, going: Go
     assert "unchanged" in err
 
 
-def test_attempt_after_an_edit_here_has_the_files_of_the_launch(going: Going) -> None:
+def test_restart_after_a_local_edit_uses_the_launched_files(going: Going) -> None:
     put(going.folder, "late.py", 'VERSION = "two"\n')
     said = going.end()
     assert [f"attempt {attempt} uses one" in said for attempt in (0, 1)] == [True, True]
 
 
-def test_file_that_changed_on_the_node_stays_and_is_told_until_it_is_overwritten(
+def test_file_changed_on_a_node_is_kept_with_a_warning_unless_overwritten(
     orch: Orch, tmp_path: Path
 ) -> None:
     folder = tmp_path / "exp"
@@ -156,7 +154,7 @@ def test_file_that_changed_on_the_node_stays_and_is_told_until_it_is_overwritten
     assert "│ 100" in orch.launch("--overwrite", script).stdout
 
 
-def test_two_projects_of_one_name_share_no_folder(orch: Orch, tmp_path: Path) -> None:
+def test_projects_with_the_same_name_have_different_folders(orch: Orch, tmp_path: Path) -> None:
     for side in ("a", "b"):
         (tmp_path / side).mkdir()
         put(
@@ -169,7 +167,7 @@ def test_two_projects_of_one_name_share_no_folder(orch: Orch, tmp_path: Path) ->
     assert "│ b b.py train.py" in orch.launch(tmp_path / "b/exp/train.py").stdout
 
 
-def test_file_of_an_earlier_run_that_some_nodes_have_is_told_before_the_start(
+def test_uneven_file_of_an_earlier_run_is_reported_before_the_start(
     orch: Orch, tmp_path: Path
 ) -> None:
     text = """
@@ -186,9 +184,7 @@ elif os.environ["RANK"] == "0":
     assert "resume" in second.stderr
 
 
-def test_launches_of_one_project_at_once_place_its_files_one_after_the_other(
-    orch: Orch, tmp_path: Path
-) -> None:
+def test_concurrent_launches_of_one_project_place_files_in_turn(orch: Orch, tmp_path: Path) -> None:
     script = put(tmp_path / "exp", "train.py", "print('ran')")
     for number in range(300):
         put(tmp_path / "exp", f"file{number}", "x" * number)
@@ -201,7 +197,7 @@ def test_launches_of_one_project_at_once_place_its_files_one_after_the_other(
     assert [process.returncode for process in started] == [0, 0, 0], said
 
 
-def test_launch_that_is_killed_while_it_sends_leaves_nothing_that_the_next_takes_for_anothers(
+def test_launch_after_one_that_was_killed_while_sending_places_its_files(
     orch: Orch, tmp_path: Path
 ) -> None:
     script = put(tmp_path / "exp", "train.py", "print('ran')")
@@ -233,7 +229,7 @@ def comparison(**more: object) -> Comparison:
     return Comparison(**{**fields, **more})  # type: ignore[arg-type]
 
 
-def test_the_same_of_many_nodes_is_one_line() -> None:
+def test_same_files_kept_on_many_nodes_are_one_line() -> None:
     kept = comparison(kept=("a", "b", "c", "d"), kept_count=7)
     lines = list(messages.kept_lines({f"n{number}": kept for number in range(9)}))
     text = "kept on n0, n1, n2 and 6 more: a, b, c and 4 more files (changed there since)"
@@ -244,7 +240,7 @@ def test_the_same_of_many_nodes_is_one_line() -> None:
     )
 
 
-def test_folder_that_a_project_has_instead_of_anothers_is_told_once() -> None:
+def test_new_folder_of_a_project_is_reported_once() -> None:
     def seen(is_new: bool, source: str) -> Seen:
         passed = (("/h/orch/exp", source),)
         return Seen(
@@ -263,6 +259,6 @@ def test_folder_that_a_project_has_instead_of_anothers_is_told_once() -> None:
     assert list(messages.folder_lines({"n0": seen(False, "")})) == []
 
 
-def test_text_from_a_node_is_harmless_in_what_is_said() -> None:
+def test_names_from_a_node_are_printable_in_messages() -> None:
     lines = messages.kept_lines({"n0": comparison(kept=("\x1b[2J\u202e",), kept_count=1)})
     assert all(line.isprintable() for line in lines)

@@ -37,14 +37,14 @@ async def test_run_that_is_handed_over_gets_no_other_controller(tmp_path: Path) 
         lock.release()
 
 
-async def test_run_that_has_ended_and_is_whole_gets_no_controller(tmp_path: Path) -> None:
+async def test_ended_run_with_complete_logs_gets_no_controller(tmp_path: Path) -> None:
     record = record_in(tmp_path)
     record.write_state("ended", Ending(exit_code=0, summary="all 2 ranks succeeded", missing=()))
     record.close()
     assert await ensure_controller(record.folder) is None
 
 
-def test_controller_finds_signatures_that_are_named_from_the_current_folder(
+def test_controller_gets_absolute_paths_of_signature_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

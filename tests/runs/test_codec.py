@@ -52,16 +52,16 @@ JSON = st.recursive(
 
 
 @given(OUTERS)
-def test_what_was_made_plain_is_parsed_to_the_same(outer: Outer) -> None:
+def test_decode_of_encode_is_the_same_value(outer: Outer) -> None:
     assert decode(Outer, json.loads(json.dumps(encode(outer)))) == outer
 
 
-def test_a_text_that_is_no_unicode_survives() -> None:
+def test_text_with_surrogates_survives() -> None:
     outer = Outer(b"\xff".decode(errors="surrogateescape"), 1.0, True)
     assert decode(Outer, json.loads(json.dumps(encode(outer)))) == outer
 
 
-def test_what_is_missing_has_its_default_if_there_is_one() -> None:
+def test_missing_field_gets_its_default() -> None:
     assert decode(Inner, {"count": 3}) == Inner(3)
     with pytest.raises(ValueError, match="count"):
         decode(Inner, {})
@@ -88,13 +88,13 @@ def test_what_is_missing_has_its_default_if_there_is_one() -> None:
         (Inner, {"count": 1, "more": 2}),
     ],
 )
-def test_another_type_is_refused(kind: Any, value: object) -> None:
+def test_value_of_another_type_is_refused(kind: Any, value: object) -> None:
     with pytest.raises(ValueError, match=r"expected|not a valid|missing|unknown"):
         decode(kind, value)
 
 
 @given(JSON)
-def test_any_json_is_parsed_or_refused(value: object) -> None:
+def test_any_json_is_decoded_or_refused(value: object) -> None:
     with suppress(ValueError):
         assert isinstance(decode(Outer, value), Outer)
 
@@ -118,7 +118,7 @@ class Kinds:
         Kinds(),
     ],
 )
-def test_sets_choices_and_hosts_come_back(kinds: Kinds) -> None:
+def test_sets_literals_and_hosts_survive(kinds: Kinds) -> None:
     assert decode(Kinds, json.loads(json.dumps(encode(kinds)))) == kinds
 
 
@@ -137,6 +137,6 @@ def test_sets_choices_and_hosts_come_back(kinds: Kinds) -> None:
         (Kinds, {"host": {"name": "a", "port": "p"}}, "host.port: "),
     ],
 )  # fmt: skip
-def test_refusal_says_where_and_repeats_no_value(kind: Any, value: object, message: str) -> None:
+def test_error_has_the_position_and_not_the_value(kind: Any, value: object, message: str) -> None:
     with pytest.raises(ValueError, match=rf"^{re.escape(message)}"):
         decode(kind, value)

@@ -85,7 +85,7 @@ def chosen(count: int) -> range:
     return range(0, count, 1 if os.environ.get("ORCH_CRASH_EVERYWHERE") else -(-count // _SAMPLE))
 
 
-def test_a_launch_that_crashes_at_any_step_leaves_a_run_that_is_minded_to_its_end(
+def test_launch_that_crashes_at_any_step_leaves_a_run_that_is_continued(
     place: Place,
 ) -> None:
     steps = len(place.crash(_NEVER, [*_LAUNCH, place.script]))
@@ -96,7 +96,7 @@ def test_a_launch_that_crashes_at_any_step_leaves_a_run_that_is_minded_to_its_en
         assert_it_can_be_finished(place)
 
 
-def test_a_keeper_that_crashes_at_any_step_leaves_the_run_to_the_next(place: Place) -> None:
+def test_background_controller_that_crashes_at_any_step_is_replaced(place: Place) -> None:
     launched = place.crash(_NEVER, [*_LAUNCH, place.script])
     begun = next(n for n, step in enumerate(launched) if step.endswith(".out"))
 
@@ -112,7 +112,7 @@ def test_a_keeper_that_crashes_at_any_step_leaves_the_run_to_the_next(place: Pla
         assert_it_can_be_finished(place)
 
 
-def test_launch_with_restarts_that_crashes_at_any_step_has_no_attempt_too_many(
+def test_launch_with_restarts_that_crashes_at_any_step_has_no_extra_attempt(
     place: Place,
 ) -> None:
     failing = place.script.with_name("fail.py")

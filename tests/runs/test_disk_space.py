@@ -44,7 +44,7 @@ def full(times: int) -> Callable[[], None]:
 
 
 @pytest.mark.lab
-def test_replace_with_room_set_aside_succeeds_on_a_full_disk(disk: Path) -> None:
+def test_replace_with_reserved_space_succeeds_on_a_full_disk(disk: Path) -> None:
     path = disk / "run.json"
     replace_json(path, {"a": 1})
     reserve_space(path, SIZE)
@@ -61,7 +61,7 @@ def test_replace_with_room_set_aside_succeeds_on_a_full_disk(disk: Path) -> None
 
 
 @pytest.mark.lab
-def test_replace_without_enough_room_set_aside_changes_nothing(disk: Path) -> None:
+def test_replace_with_too_little_reserved_space_changes_nothing(disk: Path) -> None:
     path = disk / "run.json"
     replace_json(path, {"a": 1})
     reserve_space(path, 8192)
@@ -76,7 +76,7 @@ def test_replace_without_enough_room_set_aside_changes_nothing(disk: Path) -> No
 
 
 @pytest.mark.lab
-def test_set_room_aside_on_a_full_disk_takes_what_there_is(disk: Path) -> None:
+def test_reserve_space_on_a_full_disk_keeps_what_is_reserved(disk: Path) -> None:
     path = disk / "run.json"
     reserve_space(path, 8192)
     fill(disk)
@@ -86,7 +86,7 @@ def test_set_room_aside_on_a_full_disk_takes_what_there_is(disk: Path) -> None:
     assert read_json(path) == {"a": "x" * 6000}
 
 
-def test_set_room_aside_again_takes_no_more_room(tmp_path: Path) -> None:
+def test_reserve_space_again_takes_no_more_space(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     for _ in range(2):
         reserve_space(path, SIZE)
@@ -98,7 +98,7 @@ def test_set_room_aside_again_takes_no_more_room(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_replace_that_fails_otherwise_leaves_the_room_alone(tmp_path: Path) -> None:
+def test_replace_in_a_missing_folder_raises_its_error(tmp_path: Path) -> None:
     path = tmp_path / "gone" / "run.json"
     with pytest.raises(FileNotFoundError):
         replace_json(path, {})
@@ -120,18 +120,18 @@ def test_reserve_is_used_by_one_writer_at_a_time(disk: Path) -> None:
     assert sorted(disk.glob("*.tmp")) == []
 
 
-async def test_write_within_waits_for_room_and_says_so_once() -> None:
-    told: list[OSError] = []
-    await write_within(30, full(2), on_wait=told.append)
-    assert [error.errno for error in told] == [errno.ENOSPC]
+async def test_write_within_waits_for_space_and_reports_it_once() -> None:
+    errors: list[OSError] = []
+    await write_within(30, full(2), on_wait=errors.append)
+    assert [error.errno for error in errors] == [errno.ENOSPC]
 
 
-async def test_write_within_raises_when_the_time_is_over() -> None:
+async def test_write_within_raises_after_the_timeout() -> None:
     with pytest.raises(OSError, match="No space left on device"):
         await write_within(0, full(9))
 
 
-async def test_write_within_raises_when_it_is_given_up() -> None:
+async def test_write_within_raises_when_given_up() -> None:
     asked: list[None] = []
 
     def give_up() -> bool:
@@ -142,7 +142,7 @@ async def test_write_within_raises_when_it_is_given_up() -> None:
         await write_within(600, full(9), give_up=give_up)
 
 
-async def test_write_within_does_not_wait_for_a_folder_that_was_removed() -> None:
+async def test_write_within_does_not_wait_for_a_removed_folder() -> None:
     def write() -> None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 

@@ -88,7 +88,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kind", LOGGED, ids=lambda kind: kind.__name__)
 @given(data=st.data())
-def test_every_kind_of_event_comes_back(path: Path, kind: type, data: st.DataObject) -> None:
+def test_every_kind_of_event_is_read_as_written(
+    path: Path, kind: type, data: st.DataObject
+) -> None:
     event = data.draw(events_of(kind))
     path.unlink(missing_ok=True)
     write(path, event)
@@ -96,7 +98,9 @@ def test_every_kind_of_event_comes_back(path: Path, kind: type, data: st.DataObj
 
 
 @pytest.mark.parametrize("event", NOT_LOGGED, ids=lambda event: type(event).__name__)
-def test_what_stands_elsewhere_is_not_in_it(tmp_path: Path, event: events.Event) -> None:
+def test_events_that_are_recorded_elsewhere_are_not_logged(
+    tmp_path: Path, event: events.Event
+) -> None:
     write(tmp_path / "log", event)
     assert (tmp_path / "log").read_bytes() == b""
 
@@ -104,7 +108,7 @@ def test_what_stands_elsewhere_is_not_in_it(tmp_path: Path, event: events.Event)
 @given(
     st.lists(ANY, min_size=1, max_size=4), st.lists(ANY, min_size=1, max_size=2), st.floats(0, 1)
 )
-def test_a_tear_at_any_byte_costs_no_whole_event_and_nothing_that_comes_after(
+def test_torn_line_loses_no_other_event(
     path: Path, before: list[events.Event], after: list[events.Event], share: float
 ) -> None:
     path.unlink(missing_ok=True)
@@ -120,7 +124,7 @@ def test_a_tear_at_any_byte_costs_no_whole_event_and_nothing_that_comes_after(
 
 
 @given(st.binary(), ANY)
-def test_rubbish_is_passed_over(path: Path, rubbish: bytes, event: events.Event) -> None:
+def test_invalid_lines_are_skipped(path: Path, rubbish: bytes, event: events.Event) -> None:
     path.write_bytes(rubbish + b"\n")
     write(path, event)
     assert read(path)[-1] == event
@@ -144,14 +148,14 @@ def test_rubbish_is_passed_over(path: Path, rubbish: bytes, event: events.Event)
     ],
     ids=lambda line: f"{line}"[:60],
 )
-def test_an_event_of_another_version_is_passed_over(tmp_path: Path, line: object) -> None:
+def test_event_of_another_version_is_skipped(tmp_path: Path, line: object) -> None:
     path = tmp_path / "log"
     path.write_text(json.dumps(line) + "\n")
     write(path, events.Warned("known"))
     assert read(path) == [events.Warned("known")]
 
 
-def test_it_is_read_as_it_grows_each_event_once_and_whole(tmp_path: Path) -> None:
+def test_growing_log_is_read_once_per_event(tmp_path: Path) -> None:
     path = tmp_path / "log"
     reader = EventReader(path)
     assert list(reader.read()) == []  # it is not there yet
@@ -171,7 +175,7 @@ def test_it_is_read_as_it_grows_each_event_once_and_whole(tmp_path: Path) -> Non
     assert [logged.event for logged in reader.read()] == [events.Warned("0")]
 
 
-def test_a_full_disk_is_told_and_costs_the_events_of_that_time_only(
+def test_full_disk_raises_and_loses_only_the_events_of_that_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "log"
@@ -197,7 +201,7 @@ def test_a_full_disk_is_told_and_costs_the_events_of_that_time_only(
     assert read(path) == [events.Warned("before"), events.Warned("after")]
 
 
-def test_line_that_is_longer_than_any_event_is_passed_over(tmp_path: Path) -> None:
+def test_overlong_line_is_skipped(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"x" * (9 << 20))
     reader = EventReader(path)
@@ -210,7 +214,7 @@ def test_line_that_is_longer_than_any_event_is_passed_over(tmp_path: Path) -> No
     assert [logged.event for logged in reader.read()] == [events.Warned("after")]
 
 
-def test_hole_is_passed_over_whatever_its_length(tmp_path: Path) -> None:
+def test_hole_is_skipped(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     hole = 1 << 40
     for text in ("first", "second"):
@@ -222,12 +226,12 @@ def test_hole_is_passed_over_whatever_its_length(tmp_path: Path) -> None:
     assert read == [events.Warned("first"), events.Warned("second")]
 
 
-def test_line_that_is_nested_too_deeply_is_passed_over(tmp_path: Path) -> None:
+def test_line_that_is_nested_too_deeply_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"[" * 100_000 + b"\n")
     assert read(tmp_path / "log") == []
 
 
-def test_log_that_is_no_regular_file_is_an_error_and_not_waited_for(tmp_path: Path) -> None:
+def test_log_that_is_no_regular_file_is_an_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OrchError, match="not a regular file"):
@@ -237,7 +241,7 @@ def test_log_that_is_no_regular_file_is_an_error_and_not_waited_for(tmp_path: Pa
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_secrets_in_what_is_told_are_masked(tmp_path: Path) -> None:
+def test_secrets_in_events_are_masked(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "log")
     log.append(events.Warned("no way to pg://me:hunter2@db"))
     log.append(events.NodeLost("n0", "ghp_hunter2hunter2 is refused"))
@@ -246,7 +250,7 @@ def test_secrets_in_what_is_told_are_masked(tmp_path: Path) -> None:
     assert read(tmp_path / "log")[0] == events.Warned("no way to pg://me:***@db")
 
 
-def test_a_log_that_has_the_nodes_name_in_a_cause_reads_as_one_without(tmp_path: Path) -> None:
+def test_old_cause_with_the_name_of_the_node_is_read_without_it(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     said = {"at": 1.0, "event": "NodeLost", "node": "n0"}
     causes = ("n0: the connection broke", "the connection broke")

@@ -28,7 +28,7 @@ def names(saved: SavedRun, attempt: int | None = None) -> list[str]:
     return [log.source.name for log in logs_of(saved, attempt)]
 
 
-def test_every_byte_has_the_time_at_which_it_came_by_one_clock(tmp_path: Path) -> None:
+def test_every_byte_has_its_time_of_arrival(tmp_path: Path) -> None:
     run = KeptRun(tmp_path, skews={"n0": 0.0, "n1": 10.0})
     run.say(2, "one\n", 11.0)
     run.say(3, "other\n", 12.0)
@@ -47,7 +47,7 @@ def test_bytes_without_a_record_have_no_time(tmp_path: Path) -> None:
     assert log.source.clock is not None and log.source.clock(0) is None
 
 
-def test_where_a_launcher_started_ranks_again_the_last_words_of_each_count(tmp_path: Path) -> None:
+def test_logs_of_restarted_ranks_are_the_last_of_each(tmp_path: Path) -> None:
     run = KeptRun(tmp_path)
     for rank, attempt in ((0, 0), (1, 0), (0, 1), (2, 0)):
         run.say(rank, "x\n", 1.0, attempt=attempt)
@@ -59,7 +59,7 @@ def test_where_a_launcher_started_ranks_again_the_last_words_of_each_count(tmp_p
         logs_of(saved, 2)
 
 
-def test_of_a_run_that_was_started_again_ranks_that_did_not_begin_then_are_left_out(
+def test_logs_of_the_last_attempt_leave_out_ranks_that_did_not_start(
     tmp_path: Path,
 ) -> None:
     run = KeptRun(tmp_path)
@@ -82,7 +82,7 @@ def why(**changes: object) -> dict[str, object]:
     } | changes  # fmt: skip
 
 
-def test_what_the_verdict_had_from_the_kernel_is_still_known(tmp_path: Path) -> None:
+def test_evidence_has_the_kernel_log_of_the_verdict(tmp_path: Path) -> None:
     run = KeptRun(tmp_path)
     run.note(began(2), events.RankEnded(2, "n1", None, 9, T0 + 1))
     line = "Out of memory: Killed process 102 (python)"
@@ -91,13 +91,13 @@ def test_what_the_verdict_had_from_the_kernel_is_still_known(tmp_path: Path) -> 
     assert [(end.rank, end.code, end.first) for end in evidence.exits] == [(2, -9, True)]
 
 
-def test_so_is_what_it_had_from_the_cgroup(tmp_path: Path) -> None:
+def test_evidence_has_the_oom_count_of_the_verdict(tmp_path: Path) -> None:
     verdict = why(evidence="what it says is free to change", oom_kills=3)
     evidence = evidence_of(saved_of(KeptRun(tmp_path), verdict=verdict))
     assert evidence.oom_kills == {"n1": 3} and not evidence.kernel_logs
 
 
-def test_the_end_of_a_launcher_counts_as_well(tmp_path: Path) -> None:
+def test_evidence_has_the_end_of_a_launcher(tmp_path: Path) -> None:
     verdict = why(rank=None, code=2, signal=None, signature="")
     (end,) = evidence_of(saved_of(KeptRun(tmp_path), verdict=verdict)).exits
     assert (end.rank, end.code, end.node) == (None, 2, "n1")

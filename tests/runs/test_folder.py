@@ -25,7 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o002, 0o022])
-def test_new_run_under_any_umask_is_its_owners_alone(home: Path, mask: int) -> None:
+def test_new_run_is_private_under_any_umask(home: Path, mask: int) -> None:
     before = os.umask(mask)
     try:
         record = Record.create(plan_of(1, run="r"), Settings())
@@ -49,7 +49,7 @@ def test_folders_of_an_earlier_version_are_closed_to_the_group(home: Path) -> No
     assert stat.S_IMODE(runs_folder().stat().st_mode) == 0o755
 
 
-def test_place_that_others_can_write_to_is_refused_with_another_way(
+def test_folder_that_others_can_write_to_is_refused_with_a_remedy(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = tmp_path / "shared"
@@ -71,7 +71,7 @@ def test_state_folder_of_another_owner_is_refused(home: Path) -> None:
         ensure_private_folder(runs_folder())
 
 
-def test_json_that_is_no_regular_file_or_too_deep_is_an_error(tmp_path: Path) -> None:
+def test_json_in_no_regular_file_or_nested_too_deeply_is_an_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="not a regular file"):
         load_json(tmp_path / "pipe")

@@ -41,12 +41,12 @@ def back(spec: LaunchSpec) -> object:
 
 
 @given(st.dictionaries(st.sampled_from(["A", "HF_TOKEN", "GIVEN"]), st.text()))
-def test_with_its_secrets_all_of_it_comes_back(environment: dict[str, str]) -> None:
+def test_spec_with_secrets_survives(environment: dict[str, str]) -> None:
     given_ = spec(environment, frozenset({"GIVEN"}))
     assert back(given_) == given_
 
 
-def test_without_them_it_says_which_values_it_lacks() -> None:
+def test_masked_spec_names_the_withheld_values() -> None:
     whole = spec({"HF_TOKEN": SECRET, "GIVEN": SECRET, "A": "1"}, frozenset({"GIVEN"}))
     masked = masked_spec(whole)
     assert SECRET not in json.dumps(encode(masked))
@@ -57,7 +57,7 @@ def test_without_them_it_says_which_values_it_lacks() -> None:
     assert masked_spec(masked).withheld == ("GIVEN", "HF_TOKEN")
 
 
-def test_the_secret_of_a_spare_counts_too() -> None:
+def test_secret_of_a_spare_is_withheld() -> None:
     plain = spec({})
     assert masked_spec(plain) == plain
     spare = host("s", env={"WANDB_API_KEY": SECRET})
@@ -66,7 +66,7 @@ def test_the_secret_of_a_spare_counts_too() -> None:
     assert masked.withheld == ("WANDB_API_KEY",)
 
 
-def test_arguments_with_secrets_are_withheld_by_their_options() -> None:
+def test_secret_arguments_are_withheld_by_their_options() -> None:
     arguments = ("--api-key", SECRET, f"--hf-token={SECRET}", f"pg://me:{SECRET}@db", "--lr", "3")
     url = f"redis://:{SECRET}@cache"
     whole = LaunchSpec(
@@ -83,7 +83,7 @@ def test_arguments_with_secrets_are_withheld_by_their_options() -> None:
 
 
 @pytest.mark.parametrize("described", [{}, {"job": {}}, [], None])
-def test_what_is_no_launch_spec_is_refused(described: object) -> None:
+def test_invalid_launch_spec_is_refused(described: object) -> None:
     with pytest.raises(ValueError, match=r"is missing|expected dict"):
         decode(LaunchSpec, described)
 
@@ -91,7 +91,7 @@ def test_what_is_no_launch_spec_is_refused(described: object) -> None:
 @pytest.mark.parametrize(
     ("key", "value"), [("user", "$(id)"), ("proxy_jump", "a;b@gate"), ("address", "-oX=y")]
 )
-def test_a_record_that_names_a_user_or_host_for_a_shell_is_refused(key: str, value: str) -> None:
+def test_record_with_a_user_or_host_for_a_shell_is_refused(key: str, value: str) -> None:
     described = encode(spec({}))
     described["hosts"][0][key] = value
     with pytest.raises(ValueError, match=rf"hosts\[0\]\.{key}: "):

@@ -53,7 +53,7 @@ def got_it(process: subprocess.Popen[str]) -> bool:
     return process.stdout.readline() == "True\n"
 
 
-def test_whether_who_minds_a_run_is_suspended_is_seen(tmp_path: Path, hold: Hold) -> None:
+def test_suspended_controller_is_detected(tmp_path: Path, hold: Hold) -> None:
     process = hold()
     assert got_it(process)
     controller = find_controller(tmp_path)
@@ -67,12 +67,12 @@ def test_whether_who_minds_a_run_is_suspended_is_seen(tmp_path: Path, hold: Hold
     assert not Controller(0, True).is_suspended
 
 
-def test_nobody_minds_a_run_at_first(tmp_path: Path) -> None:
+def test_run_without_a_lock_has_no_controller(tmp_path: Path) -> None:
     assert find_controller(tmp_path) is None
     assert find_controller(tmp_path / "no such run") is None
 
 
-def test_who_has_the_lock_is_told_until_it_is_released(tmp_path: Path) -> None:
+def test_controller_is_the_holder_until_release(tmp_path: Path) -> None:
     for background in (True, False):
         lock = Lock.take(tmp_path, background=background)
         assert lock is not None
@@ -81,7 +81,7 @@ def test_who_has_the_lock_is_told_until_it_is_released(tmp_path: Path) -> None:
         assert find_controller(tmp_path) is None
 
 
-def test_one_process_at_a_time_and_the_end_of_it_frees_the_lock(tmp_path: Path, hold: Hold) -> None:
+def test_lock_has_one_holder_and_is_free_after_its_end(tmp_path: Path, hold: Hold) -> None:
     holder = hold()
     assert got_it(holder)
     assert find_controller(tmp_path) == Controller(holder.pid, True)
@@ -93,11 +93,11 @@ def test_one_process_at_a_time_and_the_end_of_it_frees_the_lock(tmp_path: Path, 
     assert got_it(hold())
 
 
-def test_of_many_that_try_at_once_one_has_it(hold: Hold) -> None:
+def test_lock_taken_by_many_at_once_has_one_holder(hold: Hold) -> None:
     assert sorted(map(got_it, [hold() for _ in range(3)])) == [False, False, True]
 
 
-def test_a_process_that_the_holder_starts_does_not_hold_it(tmp_path: Path) -> None:
+def test_child_of_the_holder_does_not_hold_the_lock(tmp_path: Path) -> None:
     lock = Lock.take(tmp_path, background=True)
     assert lock is not None
     child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False)
@@ -106,7 +106,7 @@ def test_a_process_that_the_holder_starts_does_not_hold_it(tmp_path: Path) -> No
     child.communicate(timeout=10)
 
 
-def test_whoever_only_looks_keeps_nobody_from_taking_it(tmp_path: Path) -> None:
+def test_find_controller_does_not_prevent_taking_the_lock(tmp_path: Path) -> None:
     end = threading.Event()
 
     def look() -> None:
@@ -127,11 +127,11 @@ def test_whoever_only_looks_keeps_nobody_from_taking_it(tmp_path: Path) -> None:
             looker.join(10)
 
 
-def test_a_run_that_has_gone_has_no_lock(tmp_path: Path) -> None:
+def test_removed_run_has_no_lock(tmp_path: Path) -> None:
     assert Lock.take(tmp_path / "no such run", background=True) is None
 
 
-def test_a_run_that_is_removed_while_its_lock_is_waited_for_has_none(tmp_path: Path) -> None:
+def test_run_removed_while_waiting_for_its_lock_has_none(tmp_path: Path) -> None:
     holder = Lock.take(tmp_path, background=True)
     assert holder is not None
     taken: list[Lock | None] = []
@@ -153,9 +153,7 @@ def opened(path: Path) -> int:
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"pid": "1", "background": true}', b"\xff"])
-def test_a_holder_that_has_not_said_who_it_is_is_one_all_the_same(
-    tmp_path: Path, text: bytes
-) -> None:
+def test_holder_without_a_valid_file_is_a_controller(tmp_path: Path, text: bytes) -> None:
     lock = Lock.take(tmp_path, background=False)
     assert lock is not None
     (tmp_path / "controller.lock").write_bytes(text)
@@ -163,9 +161,7 @@ def test_a_holder_that_has_not_said_who_it_is_is_one_all_the_same(
     lock.release()
 
 
-def test_a_full_disk_keeps_nobody_from_taking_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lock_can_be_taken_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -177,7 +173,7 @@ def test_a_full_disk_keeps_nobody_from_taking_it(
     lock.release()
 
 
-def test_controller_on_another_machine_has_no_pid_here(
+def test_controller_on_another_machine_has_no_pid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process of that number here is another one: it is neither shown nor looked at."""
@@ -189,7 +185,7 @@ def test_controller_on_another_machine_has_no_pid_here(
     lock.release()
 
 
-def test_lock_of_an_earlier_version_names_its_process(tmp_path: Path) -> None:
+def test_lock_of_an_earlier_version_has_a_pid(tmp_path: Path) -> None:
     lock = Lock.take(tmp_path, background=True)
     assert lock is not None
     (tmp_path / "controller.lock").write_text('{"pid": 17, "background": true}')
@@ -208,7 +204,7 @@ def starter(folder: Path) -> Iterator[None]:
         yield
 
 
-async def test_starting_lets_one_in_at_a_time(tmp_path: Path) -> None:
+async def test_starting_admits_one_at_a_time(tmp_path: Path) -> None:
     inside = most = 0
 
     async def start() -> None:
@@ -223,7 +219,7 @@ async def test_starting_lets_one_in_at_a_time(tmp_path: Path) -> None:
     assert most == 1
 
 
-async def test_starting_ends_to_wait_once_there_is_a_controller(tmp_path: Path) -> None:
+async def test_starting_stops_waiting_once_there_is_a_controller(tmp_path: Path) -> None:
     with starter(tmp_path):
         waiting = asyncio.create_task(enter(tmp_path, 600))
         await asyncio.sleep(0.1)
@@ -235,13 +231,13 @@ async def test_starting_ends_to_wait_once_there_is_a_controller(tmp_path: Path) 
         lock.release()
 
 
-async def test_starting_goes_on_when_the_other_one_is_suspended(tmp_path: Path) -> None:
+async def test_starting_continues_after_its_timeout(tmp_path: Path) -> None:
     with starter(tmp_path):
         async with asyncio.timeout(30):
             await enter(tmp_path, 0.2)
 
 
-async def test_starting_goes_on_where_there_can_be_no_lock(
+async def test_starting_continues_without_a_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none(*_: object) -> None:

@@ -40,7 +40,7 @@ def recorded(plan: Plan) -> Plan:
 
 
 @pytest.mark.parametrize("launcher", BUILT_IN)
-def test_a_plan_of_every_launcher_comes_back(launcher: str) -> None:
+def test_plan_of_every_launcher_survives(launcher: str) -> None:
     arguments = ("--max-restarts=3",) if launcher == "torchrun" else ()
     plan = plan_of(
         2, 1, run="a-run", launcher=launcher, launcher_arguments=arguments, arguments=("--x", "é ")
@@ -52,7 +52,7 @@ def test_a_plan_of_every_launcher_comes_back(launcher: str) -> None:
 
 
 @pytest.mark.parametrize("launcher", BUILT_IN)
-def test_plan_of_a_version_without_plugins_comes_back(launcher: str) -> None:
+def test_plan_of_a_version_without_plugins_is_read(launcher: str) -> None:
     arguments = ("--max-restarts=3",) if launcher == "torchrun" else ()
     plan = plan_of(2, 1, run="a-run", launcher=launcher, launcher_arguments=arguments)
     kept = encode(masked_plan(plan))
@@ -62,13 +62,13 @@ def test_plan_of_a_version_without_plugins_comes_back(launcher: str) -> None:
         renewed_plan({**kept, "launcher": "mpi"})
 
 
-def test_plan_of_a_launcher_that_is_gone_comes_back() -> None:
+def test_plan_of_a_missing_launcher_is_read() -> None:
     plan = plan_of(2, 1, run="a-run", launcher="python")
     back = recorded(replace(plan, launcher="gone"))
     assert (back.launcher, set(back.expected_ranks)) == ("gone", {0, 2})
 
 
-def test_an_elastic_plan_comes_back() -> None:
+def test_elastic_plan_survives() -> None:
     network = Network("10.0.0.1", ("eth0",), None, ("10.0.0.1",))
     job = Job("t.py", elastic=Elastic(1, 4, restarts=7))
     plan = make_plan("r", [host("a")], [facts("a")], job, network, 29500)
@@ -77,7 +77,7 @@ def test_an_elastic_plan_comes_back() -> None:
     assert decode(Plan, before).elastic is None  # a record of a version that could not
 
 
-def test_how_a_node_is_reached_comes_back() -> None:
+def test_address_of_a_node_survives() -> None:
     far = host(
         "far", address="fe80::1%eth0", port=2222, user="me", proxy_jump="you@gate:22",
         identity_file="/keys/a b", known_hosts="/known", python="~/venv/bin/python",
@@ -93,7 +93,7 @@ def test_how_a_node_is_reached_comes_back() -> None:
 
 @pytest.mark.parametrize("launcher", BUILT_IN)
 @given(of_host=NAME, of_job=NAME)
-def test_no_secret_is_in_it(launcher: str, of_host: str, of_job: str) -> None:
+def test_masked_plan_has_no_secrets(launcher: str, of_host: str, of_job: str) -> None:
     """A variable is secret by its name, or because the person who gave it says so."""
     node = host("n0", env={of_host: VALUE if of_host != "GIVEN" else "not a secret"})
     job = Job(
@@ -111,6 +111,6 @@ def test_no_secret_is_in_it(launcher: str, of_host: str, of_job: str) -> None:
 
 
 @pytest.mark.parametrize("described", [None, [], "", 3, {}, {"nodes": []}])
-def test_what_is_no_plan_is_refused(described: object) -> None:
+def test_invalid_plan_is_refused(described: object) -> None:
     with pytest.raises(ValueError, match=r"expected dict|is missing"):
         decode(Plan, described)

@@ -29,18 +29,18 @@ from orchestrator.runs.names import checked_name, matching, new_name
         ("pkg.__main__", True, "pkg"),
     ],
 )
-def test_script_gives_the_run_its_name(script: str, module: bool, said: str) -> None:
+def test_new_name_is_that_of_the_script(script: str, module: bool, said: str) -> None:
     name = new_name(script=script, module=module)
     assert re.fullmatch(re.escape(said) + r"-([bdfghj-np-tvz][aiou]){2}[a-z]", name)
     assert checked_name(name) == name
 
 
-def test_names_of_one_script_differ() -> None:
+def test_new_names_of_one_script_differ() -> None:
     assert len({new_name(script="train.py") for _ in range(20)}) > 15
 
 
 @given(script=st.text(max_size=80), module=st.booleans())
-def test_any_script_gives_a_name_that_a_folder_can_have(script: str, module: bool) -> None:
+def test_new_name_of_any_script_is_valid(script: str, module: bool) -> None:
     name = new_name(script=script, module=module)
     assert checked_name(name) == name
     assert len(name) <= 30
@@ -61,26 +61,26 @@ NAMES = ["train-lusab", "train-babad", "train", "eval-lusip", "lusab-babad"]
         ("val", []),
     ],
 )
-def test_run_is_named_by_a_beginning_else_by_its_last_part(typed: str, meant: list[str]) -> None:
+def test_matching_by_prefix_else_by_last_part(typed: str, meant: list[str]) -> None:
     assert matching(typed, NAMES) == meant
 
 
-def test_a_given_name_comes_first() -> None:
+def test_new_name_starts_with_the_given_name() -> None:
     assert re.fullmatch(r"baseline-[a-z]{5}", new_name("baseline"))
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "-x", "a b", "..", "é", "x" * 65])
-def test_a_name_that_cannot_be_a_file_is_refused(name: str) -> None:
+def test_given_name_that_cannot_be_a_file_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="cannot name a run"):
         new_name(name)
 
 
 @pytest.mark.parametrize("name", ["", "a;b", "../x", "-x", "a b", "a\n", "x" * 129])
-def test_a_name_in_a_record_that_orch_never_gave_is_refused(name: str) -> None:
+def test_checked_name_refuses_invalid_names(name: str) -> None:
     with pytest.raises(ValueError, match="not the name of a run"):
         checked_name(name)
 
 
-def test_a_name_that_orch_gives_is_taken_from_a_record() -> None:
+def test_checked_name_accepts_new_names() -> None:
     for name in (new_name(), new_name("x" * 64)):
         assert checked_name(name) == name

@@ -25,7 +25,7 @@ def written_with(root: Path, **settings: Any) -> SavedRun | None:
     return load_run(path.parent)
 
 
-def test_options_of_ssh_in_the_settings_become_its_transport(tmp_path: Path) -> None:
+def test_old_ssh_options_become_the_ssh_transport(tmp_path: Path) -> None:
     saved = written_with(tmp_path, connect_timeout=2.0, accept_new=True, embedded=None)
     assert saved is not None
     transport = restore(saved.settings.transport)
@@ -33,7 +33,7 @@ def test_options_of_ssh_in_the_settings_become_its_transport(tmp_path: Path) -> 
     assert (transport.timeout, transport.options.accept_new) == (2.0, True)
 
 
-def test_embedded_nodes_in_the_settings_become_the_transport(tmp_path: Path) -> None:
+def test_old_embedded_nodes_become_the_local_transport(tmp_path: Path) -> None:
     embedded = {"count": 2, "root": "/there"}
     saved = written_with(tmp_path, connect_timeout=2.0, accept_new=False, embedded=embedded)
     assert saved is not None
@@ -42,12 +42,12 @@ def test_embedded_nodes_in_the_settings_become_the_transport(tmp_path: Path) -> 
     assert transport.describe() == {**embedded, "timeout": 2.0}
 
 
-def test_settings_without_any_are_of_ssh(tmp_path: Path) -> None:
+def test_old_settings_without_options_use_ssh(tmp_path: Path) -> None:
     saved = written_with(tmp_path)
     assert saved is not None
     assert restore(saved.settings.transport).describe() == {"timeout": 10.0, "accept_new": False}
 
 
 @pytest.mark.parametrize("embedded", [True, "text", [0], 7])
-def test_embedded_nodes_that_are_rubbish_are_no_run(tmp_path: Path, embedded: object) -> None:
+def test_record_with_invalid_embedded_nodes_is_no_run(tmp_path: Path, embedded: object) -> None:
     assert written_with(tmp_path, embedded=embedded) is None

@@ -22,11 +22,11 @@ SETTINGS = Settings(
 
 
 @pytest.mark.parametrize("settings", [Settings(), SETTINGS])
-def test_settings_are_read_as_they_were_written(settings: Settings) -> None:
+def test_settings_survive(settings: Settings) -> None:
     assert decode(Settings, json.loads(json.dumps(encode(settings)))) == settings
 
 
-def test_settings_of_a_record_are_one_flat_object() -> None:
+def test_settings_are_encoded_as_one_flat_object() -> None:
     recorded = {"script": ["t.py"], "skews": {}, "grace": 7, "timeout": 60.0, "keep_going": True}
     settings = decode(Settings, {**recorded, "stall": None})
     assert settings == Settings(script=("t.py",), grace=7.0, timeout=60.0, keep_going=True)
@@ -37,15 +37,13 @@ def test_settings_of_a_record_are_one_flat_object() -> None:
     ("node_timeout", "keepalive"),
     [(60.0, 7.5), (600.0, 15.0), (12.0, 1.5), (0.1, 0.5), (0.0, 15.0)],
 )
-def test_connections_are_probed_as_closely_as_the_run_is_minded(
-    node_timeout: float, keepalive: float
-) -> None:
+def test_silence_timeout_sets_the_keepalive_interval(node_timeout: float, keepalive: float) -> None:
     watching = with_silence_timeout(SshTransport(), node_timeout)
     assert isinstance(watching, SshTransport)
     assert watching.options.keepalive == keepalive
 
 
-def test_probes_that_are_closer_already_stay() -> None:
+def test_shorter_keepalive_interval_is_kept() -> None:
     watching = with_silence_timeout(SshTransport(keepalive=0.5), 60.0)
     assert isinstance(watching, SshTransport)
     assert watching.options.keepalive == 0.5

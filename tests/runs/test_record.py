@@ -29,7 +29,7 @@ def saved_in(root: Path, run: str = "r") -> SavedRun:
     return saved
 
 
-def test_a_new_run_is_starting_and_its_folder_is_its_owners_alone(tmp_path: Path) -> None:
+def test_new_run_is_starting_in_a_private_folder(tmp_path: Path) -> None:
     record = record_in(tmp_path)
     assert saved_in(tmp_path).state == "starting"
     assert (tmp_path / "r").stat().st_mode & 0o777 == 0o700
@@ -37,13 +37,13 @@ def test_a_new_run_is_starting_and_its_folder_is_its_owners_alone(tmp_path: Path
     record.close()
 
 
-def test_a_run_of_that_name_is_not_written_over(tmp_path: Path) -> None:
+def test_existing_run_is_not_overwritten(tmp_path: Path) -> None:
     record_in(tmp_path).close()
     with pytest.raises(LaunchError, match=r"cannot be recorded in .*r: File exists"):
         record_in(tmp_path)
 
 
-def test_where_it_cannot_be_kept_nothing_is_started(
+def test_create_without_disk_space_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -55,7 +55,7 @@ def test_where_it_cannot_be_kept_nothing_is_started(
     assert "XDG_STATE_HOME" in str(caught.value)
 
 
-def test_one_at_a_time_goes_on_with_it_where_the_other_was(tmp_path: Path) -> None:
+def test_reopen_continues_the_record_once_it_is_released(tmp_path: Path) -> None:
     first = record_in(tmp_path, plan_of(1, 1), grace=7.0)
     first.note(events.Warned("of the first"))
     saved = saved_in(tmp_path)
@@ -74,7 +74,7 @@ def test_one_at_a_time_goes_on_with_it_where_the_other_was(tmp_path: Path) -> No
     assert find_controller(saved.folder) is None
 
 
-def test_attempts_are_kept_with_the_nodes_that_they_had(tmp_path: Path) -> None:
+def test_record_has_attempts_and_former_nodes(tmp_path: Path) -> None:
     record = record_in(tmp_path, plan_of(1, 1), skews={"n0": 1.0, "n1": 2.0})
     failed = Attempt(0, 2, 1.0, 2.0, 3, "it failed", ("n1",))
     record.fail(failed)
@@ -96,7 +96,7 @@ def test_attempts_are_kept_with_the_nodes_that_they_had(tmp_path: Path) -> None:
     again.close()
 
 
-def test_what_is_missing_is_said_anew_and_the_rest_stays(tmp_path: Path) -> None:
+def test_amend_replaces_only_the_missing_nodes(tmp_path: Path) -> None:
     record = record_in(tmp_path)
     record.write_state("ended", Ending(exit_code=3, summary="it failed", missing=("n0", "n1")))
     before = saved_in(tmp_path)
@@ -114,7 +114,7 @@ def end(record: Record) -> None:
 
 
 @pytest.mark.lab
-def test_attempts_and_the_end_are_recorded_on_a_full_disk(tmp_path: Path) -> None:
+def test_attempts_and_end_are_recorded_on_a_full_disk(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk, closing(record_in(disk)) as record:
         fill(disk)
         record.fail(Attempt(0, 0, 1.0, 2.0, 3, "it failed"))
@@ -130,7 +130,7 @@ def test_attempts_and_the_end_are_recorded_on_a_full_disk(tmp_path: Path) -> Non
 
 
 @pytest.mark.lab
-def test_who_holds_a_run_is_told_on_a_full_disk(tmp_path: Path) -> None:
+def test_controller_is_known_on_a_full_disk(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         record_in(disk).close()
         fill(disk)
@@ -145,9 +145,7 @@ def broken(*_: object) -> None:
     raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
-def test_what_could_not_be_recorded_is_written_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_write_pending_writes_what_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(record_in(tmp_path)) as record:
         monkeypatch.setattr(module, "replace_json", broken)
         with pytest.raises(OSError, match="Read-only file system"):
@@ -160,7 +158,7 @@ def test_what_could_not_be_recorded_is_written_later(
         assert (saved_in(tmp_path).state, saved_in(tmp_path).exit_code) == ("ended", 3)
 
 
-def test_attempt_that_cannot_be_recorded_does_not_begin(
+def test_begin_attempt_that_fails_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with closing(record_in(tmp_path, plan_of(1, 1))) as record:

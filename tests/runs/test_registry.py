@@ -36,7 +36,7 @@ def keep(root: Path, *names: str) -> None:
         path.write_text(json.dumps({**json.loads(path.read_text()), "began": 1000.0 + n}))
 
 
-def test_a_whole_name_or_a_beginning_that_no_other_has_finds_a_run(tmp_path: Path) -> None:
+def test_find_run_by_name_or_unique_prefix(tmp_path: Path) -> None:
     keep(tmp_path, "bold-otter", "bold-owl", "calm-fox")
     assert find_run("calm", tmp_path).run == "calm-fox"
     assert find_run("bold-ot", tmp_path).run == "bold-otter"
@@ -44,7 +44,7 @@ def test_a_whole_name_or_a_beginning_that_no_other_has_finds_a_run(tmp_path: Pat
         find_run("bold", tmp_path)
 
 
-def test_last_part_of_a_name_finds_a_run(tmp_path: Path) -> None:
+def test_find_run_by_last_part(tmp_path: Path) -> None:
     keep(tmp_path, "train-lusab", "train-babad")
     assert find_run("lusab", tmp_path).run == "train-lusab"
 
@@ -53,13 +53,13 @@ def test_last_part_of_a_name_finds_a_run(tmp_path: Path) -> None:
     ("typed", "meant"),
     [("trian-lusab", "train-lusab"), ("lusba", "train-lusab"), ("evla", "eval-bipod")],
 )
-def test_misspelt_name_gets_the_nearest(tmp_path: Path, typed: str, meant: str) -> None:
+def test_find_run_suggests_the_nearest_name(tmp_path: Path, typed: str, meant: str) -> None:
     keep(tmp_path, "train-lusab", "eval-bipod")
     with pytest.raises(UsageError, match=f"no run {typed!r} .did you mean {meant!r}"):
         find_run(typed, tmp_path)
 
 
-def test_active_runs_are_those_that_have_not_ended(tmp_path: Path) -> None:
+def test_active_runs_have_not_ended(tmp_path: Path) -> None:
     keep(tmp_path, "train-lusab", "train-babad", "eval-bipod")
     path = tmp_path / "train-babad" / "run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "state": "ended", "exit_code": 0}))
@@ -68,25 +68,25 @@ def test_active_runs_are_those_that_have_not_ended(tmp_path: Path) -> None:
     assert active_runs("babad", tmp_path) == []
 
 
-def test_a_whole_name_goes_before_a_longer_one_that_begins_with_it(tmp_path: Path) -> None:
+def test_find_run_prefers_the_exact_name(tmp_path: Path) -> None:
     keep(tmp_path, "a", "ab")
     assert find_run("a", tmp_path).run == "a"
 
 
-def test_the_latest_comes_first_and_is_the_default(tmp_path: Path) -> None:
+def test_find_run_without_name_is_the_latest(tmp_path: Path) -> None:
     keep(tmp_path, "b", "a", "c")
     assert [saved.run for saved in all_runs(tmp_path)] == ["c", "a", "b"]
     assert find_run(None, tmp_path).run == find_run("latest", tmp_path).run == "c"
 
 
-def test_many_that_are_meant_are_not_all_listed(tmp_path: Path) -> None:
+def test_ambiguous_name_lists_some_runs(tmp_path: Path) -> None:
     keep(tmp_path, *(f"run-{n}" for n in range(7)))
     with pytest.raises(UsageError, match=r"run-4, \.\.\."):
         find_run("run", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["nothing", "../x", "..", ".", "/", "a/run.json", "a\0", "*"])
-def test_a_name_that_no_run_has_is_told(tmp_path: Path, name: str) -> None:
+def test_find_run_of_unknown_name_is_an_error(tmp_path: Path, name: str) -> None:
     keep(tmp_path / "runs", "a")
     keep(tmp_path, "x")
     with pytest.raises(UsageError, match="there is no run"):
@@ -94,9 +94,7 @@ def test_a_name_that_no_run_has_is_told(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [None, "latest"])
-def test_where_there_is_no_run_yet_it_is_told_how_to_start_one(
-    tmp_path: Path, name: str | None
-) -> None:
+def test_find_run_without_runs_says_how_to_start_one(tmp_path: Path, name: str | None) -> None:
     for root in (tmp_path, tmp_path / "no such folder"):
         assert all_runs(root) == []
         assert unreadable_runs(root) == []
@@ -104,7 +102,7 @@ def test_where_there_is_no_run_yet_it_is_told_how_to_start_one(
             find_run(name, root)
 
 
-def test_what_is_no_run_is_passed_over_and_told_by_name(tmp_path: Path) -> None:
+def test_unreadable_run_is_left_out_and_reported_by_name(tmp_path: Path) -> None:
     keep(tmp_path, "good")
     (tmp_path / "empty").mkdir()
     (tmp_path / "torn").mkdir()
@@ -119,13 +117,13 @@ def test_what_is_no_run_is_passed_over_and_told_by_name(tmp_path: Path) -> None:
         find_run("to", tmp_path)
 
 
-def test_a_broken_folder_makes_no_name_ambiguous(tmp_path: Path) -> None:
+def test_unreadable_run_makes_no_name_ambiguous(tmp_path: Path) -> None:
     keep(tmp_path, "bold-owl")
     (tmp_path / "bold-otter").mkdir()
     assert find_run("bold", tmp_path).run == "bold-owl"
 
 
-def test_a_file_where_the_runs_should_be_is_told(tmp_path: Path) -> None:
+def test_file_in_place_of_the_runs_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     for ask in (all_runs, unreadable_runs, lambda root: find_run(None, root)):
         with pytest.raises(OrchError, match=r"cannot be read: .*runs: Not a directory"):
@@ -135,7 +133,7 @@ def test_a_file_where_the_runs_should_be_is_told(tmp_path: Path) -> None:
 # -- one run's record ---------------------------------------------------------------------------
 
 
-def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_run_is_read_as_written(tmp_path: Path) -> None:
     plan = plan_of(2, 1, run="a")
     record = record_in(tmp_path, plan, script=("t.py", "--x"), lease=5.0)
     saved = load_run(tmp_path / "a")
@@ -159,7 +157,7 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     ("state", "has_ended"),
     [("starting", False), ("running", False), ("ended", True), ("failed", True)],
 )
-def test_a_run_that_could_not_be_started_has_ended_too(
+def test_run_that_could_not_be_started_has_ended(
     tmp_path: Path, state: State, has_ended: bool
 ) -> None:
     record = record_in(tmp_path)
@@ -194,9 +192,7 @@ def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
     [None, True, 0, -1, 1e999, 10**400, "", "text", [], [0], {}, {"x": 0}],
     ids=lambda by: f"{by!r}"[:20],
 )
-def test_a_record_with_rubbish_in_any_place_is_none_or_a_run_that_can_be_used(
-    tmp_path: Path, by: object
-) -> None:
+def test_record_with_any_invalid_value_is_none_or_usable(tmp_path: Path, by: object) -> None:
     options = {"timeout": 2.0, "accept_new": True}
     record_in(tmp_path, script=("t.py",), transport=SavedTransport("ssh", options)).close()
     path = tmp_path / "r" / "run.json"
@@ -217,7 +213,7 @@ def test_a_record_with_rubbish_in_any_place_is_none_or_a_run_that_can_be_used(
 
 
 @pytest.mark.parametrize("without", ["began", "state", "plan", "settings", "missing", "exit_code"])
-def test_a_record_that_lacks_something_is_none(tmp_path: Path, without: str) -> None:
+def test_record_without_a_required_field_is_none(tmp_path: Path, without: str) -> None:
     record_in(tmp_path).close()
     path = tmp_path / "r" / "run.json"
     whole = json.loads(path.read_text())
@@ -226,7 +222,7 @@ def test_a_record_that_lacks_something_is_none(tmp_path: Path, without: str) -> 
     assert load_run(path.parent) is None
 
 
-def test_a_run_that_is_removed_while_it_is_read_is_told_as_that(tmp_path: Path) -> None:
+def test_run_removed_while_it_is_read_is_an_error(tmp_path: Path) -> None:
     record = record_in(tmp_path)
     record.close()
     (saved,) = all_runs(tmp_path)
@@ -261,7 +257,7 @@ def test_run_of_another_owner_is_left_out_and_refused_by_name(tmp_path: Path, wh
 
 
 @as_root
-def test_only_runs_of_others_is_not_called_no_run(tmp_path: Path) -> None:
+def test_find_run_with_only_foreign_runs_names_one(tmp_path: Path) -> None:
     keep(tmp_path, "theirs")
     os.chown(tmp_path / "theirs", OTHER, OTHER)
     with pytest.raises(OrchError, match="run theirs is ignored"):
@@ -269,7 +265,7 @@ def test_only_runs_of_others_is_not_called_no_run(tmp_path: Path) -> None:
 
 
 @as_root
-def test_link_of_another_owner_to_a_run_of_ours_is_left_out(tmp_path: Path) -> None:
+def test_link_of_another_owner_to_a_run_is_left_out(tmp_path: Path) -> None:
     keep(tmp_path / "elsewhere", "a")
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/a").symlink_to(tmp_path / "elsewhere/a")
@@ -292,7 +288,7 @@ def test_run_that_others_can_write_to_is_left_out(tmp_path: Path, place: str) ->
 
 
 @as_root
-def test_run_whose_folder_was_exchanged_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_run_with_an_exchanged_folder_is_not_reopened(tmp_path: Path) -> None:
     keep(tmp_path, "a")
     saved = find_run("a", tmp_path)
     os.chown(tmp_path / "a", OTHER, OTHER)
@@ -301,14 +297,14 @@ def test_run_whose_folder_was_exchanged_is_not_gone_on_with(tmp_path: Path) -> N
 
 
 @as_root
-def test_record_of_anyone_can_be_read_where_nobody_acts_on_it(tmp_path: Path) -> None:
+def test_untrusted_record_can_be_read_on_request(tmp_path: Path) -> None:
     keep(tmp_path, "a")
     os.chown(tmp_path / "a/run.json", OTHER, OTHER)
     assert load_run(tmp_path / "a") is None
     assert load_run(tmp_path / "a", allow_untrusted=True) is not None
 
 
-def test_runs_below_a_folder_that_everybody_can_write_to_are_not_read(tmp_path: Path) -> None:
+def test_runs_in_a_world_writable_folder_are_not_read(tmp_path: Path) -> None:
     keep(tmp_path / "shared/runs", "a")
     (tmp_path / "shared").chmod(0o777)
     for ask in (all_runs, unreadable_runs, untrusted_runs):
@@ -316,7 +312,7 @@ def test_runs_below_a_folder_that_everybody_can_write_to_are_not_read(tmp_path: 
             ask(tmp_path / "shared/runs")
 
 
-def test_files_that_are_no_files_make_no_run(tmp_path: Path) -> None:
+def test_record_in_no_regular_file_is_no_run(tmp_path: Path) -> None:
     keep(tmp_path, "a")
     path = tmp_path / "a/run.json"
     path.rename(tmp_path / "elsewhere.json")
@@ -327,7 +323,7 @@ def test_files_that_are_no_files_make_no_run(tmp_path: Path) -> None:
     assert load_run(tmp_path / "a") is None
 
 
-def test_controller_that_nobody_can_tell_is_an_error_that_is_told(tmp_path: Path) -> None:
+def test_unreadable_lock_is_an_error(tmp_path: Path) -> None:
     keep(tmp_path, "a")
     saved = find_run("a", tmp_path)
     (tmp_path / "a/controller.lock").unlink()

@@ -29,39 +29,39 @@ def folded(*happened: events.Event) -> RunState:
 
 def told_of(ends: list[tuple[int, int | None]]) -> list[events.Event]:
     """What a controller tells that comes to nodes whose ranks have had these attempts and ends."""
-    told: list[events.Event] = []
+    emitted: list[events.Event] = []
     for rank, (attempts, code) in enumerate(ends):
-        told.append(events.Following(f"n{rank}"))
+        emitted.append(events.Following(f"n{rank}"))
         for attempt in range(attempts):
             last = attempt == attempts - 1
-            told.append(began(rank, attempt))
-            told += [ended(rank, code if last else 1)] if not last or code is not None else []
+            emitted.append(began(rank, attempt))
+            emitted += [ended(rank, code if last else 1)] if not last or code is not None else []
         if code is not None:
-            told.append(events.NodeEnded(f"n{rank}", "ended", ()))
-    return told
+            emitted.append(events.NodeEnded(f"n{rank}", "ended", ()))
+    return emitted
 
 
-def test_of_nothing_nothing_is_known() -> None:
+def test_replay_of_no_events_is_empty() -> None:
     assert replay([]) == RunState()
 
 
-def test_a_rank_begins_and_ends() -> None:
+def test_rank_begins_and_ends() -> None:
     state = folded(began(3), ended(3, None, 9))
     assert state.ranks == {("n3", 0): RankState(3, 0, "n3", 0, 103, 1.0, 9.0, None, 9)}
 
 
-def test_a_rank_that_is_started_again_runs() -> None:
+def test_restarted_rank_is_running() -> None:
     rank = folded(began(0), ended(0, 1), began(0, attempt=1)).ranks["n0", 0]
     assert (rank.attempt, rank.pid, rank.ended, rank.code) == (1, 110, None, None)
 
 
-def test_the_end_of_a_past_attempt_told_again_ends_nothing() -> None:
+def test_repeated_end_of_an_earlier_attempt_is_ignored() -> None:
     happened = (began(0), ended(0, 1), began(0, attempt=1))
     rank = folded(*happened, began(0), ended(0, 1)).ranks["n0", 0]
     assert (rank.attempt, rank.ended) == (1, None)
 
 
-def test_a_rank_that_goes_on_elsewhere_leaves_its_place_to_another() -> None:
+def test_rank_that_moved_frees_its_place() -> None:
     """An elastic job that lost a node numbers the ranks of the others anew, within one attempt too."""
 
     def began_at(rank: int, node: str, pid: int, at: float) -> events.RankBegan:
@@ -75,11 +75,11 @@ def test_a_rank_that_goes_on_elsewhere_leaves_its_place_to_another() -> None:
     assert again.ranks == state.ranks
 
 
-def test_an_end_without_a_beginning_is_passed_over() -> None:
+def test_end_without_a_start_is_ignored() -> None:
     assert folded(ended(0)).ranks == {}  # the line of its beginning was torn
 
 
-def test_a_node_is_unreachable_since_the_first_time_until_it_is_followed_again() -> None:
+def test_node_is_unreachable_from_the_first_loss_until_it_is_followed() -> None:
     lost = events.NodeLost("n0", "the connection broke")
     still = events.NodeLost("n0", "no route to host")  # another controller finds it so
     state = folded(events.Following("n0"), lost, still)
@@ -88,19 +88,19 @@ def test_a_node_is_unreachable_since_the_first_time_until_it_is_followed_again()
     assert state.nodes["n0"].unreachable_since is None
 
 
-def test_a_node_that_nobody_came_to_is_unknown() -> None:
+def test_node_that_was_never_followed_is_unknown() -> None:
     state = folded(events.NodeLost("n0", "refused"))
     assert state.nodes["n0"].state == "unknown"
 
 
-def test_a_node_ends_with_what_is_left_and_stays_so() -> None:
+def test_ended_node_keeps_its_leftover_processes() -> None:
     state = folded(
         events.Following("n0"), events.NodeEnded("n0", "lost", (7, 8)), events.Following("n0")
     )
     assert state.nodes["n0"] == NodeCondition("n0", "lost", left=(7, 8))
 
 
-def test_warnings_and_the_reason_of_a_stop_are_kept() -> None:
+def test_warnings_and_the_stop_reason_are_kept() -> None:
     state = folded(
         events.Warned("a"), events.Stopping(Stop(StopReason.INTERRUPT), 3.0), events.Warned("b")
     )
@@ -113,17 +113,17 @@ ENDS: Any = st.lists(
 
 
 @given(ENDS, st.integers(0, 40))
-def test_what_another_controller_tells_again_changes_nothing(
+def test_events_repeated_by_another_controller_change_nothing(
     ends: list[tuple[int, int | None]], cut: int
 ) -> None:
-    told = told_of(ends)
-    state = folded(*told)
-    again = folded(*told, *told[:cut])  # it may be on its way, or have ended early
+    emitted = told_of(ends)
+    state = folded(*emitted)
+    again = folded(*emitted, *emitted[:cut])  # it may be on its way, or have ended early
     assert (again.ranks, again.nodes) == (state.ranks, state.nodes)
-    assert folded(*told, *told) == state
+    assert folded(*emitted, *emitted) == state
 
 
-def test_when_all_of_it_is_started_again_what_was_is_past() -> None:
+def test_restart_clears_nodes_and_ranks() -> None:
     happened = (
         events.Following("n0"), began(0), ended(0, 1), events.Stopping(Stop(StopReason.RANK_FAILED), 3.0),
         events.NodeEnded("n0", "ended", ()), events.Stalled(60.0, (), (), "r0 is at train.py:8"),
@@ -135,7 +135,7 @@ def test_when_all_of_it_is_started_again_what_was_is_past() -> None:
     assert (state.nodes["n0"].state, state.ranks["n0", 0].attempt) == ("running", 1)
 
 
-def test_a_node_that_has_left_an_elastic_run_stays_so_whatever_becomes_of_it() -> None:
+def test_node_that_left_stays_left() -> None:
     lost = events.NodeLost("n0", "the connection broke")
     left = events.NodeLeft("n0", "vanished", 1, 2)
     for after in ((), (lost,), (events.Following("n0"), events.NodeEnded("n0", "ended", ()))):
@@ -143,7 +143,7 @@ def test_a_node_that_has_left_an_elastic_run_stays_so_whatever_becomes_of_it() -
         assert (node.state, node.cause) == ("left", "vanished")
 
 
-def test_why_a_node_was_given_up_is_known_until_another_attempt_begins() -> None:
+def test_gone_node_is_known_until_the_restart() -> None:
     gone = events.NodeGone("n0", "vanished")
     assert replay([LoggedEvent(1.0, gone)]).nodes["n0"].gone == "vanished"
     again = replay(

@@ -31,11 +31,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(st.builds(StopRequest, st.sampled_from(PEOPLE), st.none() | st.floats(allow_nan=False)))
-def test_a_wish_is_found_as_it_was_left_and_a_later_one_replaces_it(
-    folder: Path, wish: StopRequest
-) -> None:
-    request_stop(folder, wish)
-    assert find_stop_request(folder) == wish
+def test_request_is_found_and_replaced_by_a_later_one(folder: Path, request: StopRequest) -> None:
+    request_stop(folder, request)
+    assert find_stop_request(folder) == request
 
 
 @pytest.mark.parametrize(
@@ -49,14 +47,14 @@ def test_a_wish_is_found_as_it_was_left_and_a_later_one_replaces_it(
         ("stall", StopReason.STOP_REQUEST),  # that is for whoever controls the run to find
     ],
 )
-def test_a_wish_of_another_version_is_heeded(
+def test_request_of_another_version_is_read(
     tmp_path: Path, written: str, reason: StopReason
 ) -> None:
     write_json(tmp_path / "stop.json", {"reason": written, "grace": None})
     assert find_stop_request(tmp_path) == StopRequest(reason, None)
 
 
-def test_nobody_has_a_wish_at_first(tmp_path: Path) -> None:
+def test_run_without_a_request(tmp_path: Path) -> None:
     assert find_stop_request(tmp_path) is None
     assert find_stop_request(tmp_path / "no such run") is None
 
@@ -68,12 +66,12 @@ def test_nobody_has_a_wish_at_first(tmp_path: Path) -> None:
         b'{"reason": "x", "grace": "soon"}', b'{"reason": "x", "grace": true}',
     ],
 )  # fmt: skip
-def test_what_is_no_wish_is_none(tmp_path: Path, text: bytes) -> None:
+def test_invalid_request_is_none(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "stop.json").write_bytes(text)
     assert find_stop_request(tmp_path) is None
 
 
-async def test_requests_are_yielded_as_they_replace_each_other_and_each_once(
+async def test_requests_are_yielded_once_each(
     tmp_path: Path,
 ) -> None:
     gentle = StopRequest(StopReason.STOP_REQUEST, None)
@@ -95,7 +93,7 @@ async def test_requests_are_yielded_as_they_replace_each_other_and_each_once(
 # -- how such files are replaced ----------------------------------------------------------------
 
 
-def test_a_file_is_replaced_whole_and_is_its_owners_alone(tmp_path: Path) -> None:
+def test_write_json_replaces_the_file_atomically_and_privately(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     for value in ({"a": "x" * 100}, {"a": 1}):
         write_json(path, value)
@@ -104,7 +102,7 @@ def test_a_file_is_replaced_whole_and_is_its_owners_alone(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_full_disk_leaves_the_file_as_it_was_and_nothing_beside_it(
+def test_write_json_on_a_full_disk_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "run.json"
@@ -120,7 +118,7 @@ def test_a_full_disk_leaves_the_file_as_it_was_and_nothing_beside_it(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_wish_that_cannot_be_left_is_told(tmp_path: Path) -> None:
+def test_request_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "gone").touch()
     with pytest.raises(
         LaunchError, match=r"request to stop run gone cannot be written: .*Not a directory"
@@ -128,12 +126,12 @@ def test_a_wish_that_cannot_be_left_is_told(tmp_path: Path) -> None:
         request_stop(tmp_path / "gone", StopRequest(StopReason.STOP_REQUEST, None))
 
 
-def test_a_run_that_was_removed_meanwhile_has_nothing_to_stop(tmp_path: Path) -> None:
+def test_request_for_a_removed_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LaunchError, match="run gone was removed; there is nothing to stop"):
         request_stop(tmp_path / "gone", StopRequest(StopReason.STOP_REQUEST, None))
 
 
-def test_what_cannot_be_read_is_none(tmp_path: Path) -> None:
+def test_read_json_of_an_unreadable_file_is_none(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     assert read_json(tmp_path / "folder") is None
     assert read_json(tmp_path / "folder/nothing/there") is None
