@@ -1,1 +1,1 @@
-"""A run on disk: folder, record, lock, registry, stop request, and its background controller."""
+"""A run on disk: folder, record, lock, registry, stop request, background controller."""

@@ -1,8 +1,7 @@
-"""The background controller of a run: orch itself, without a console.
+"""The background controller of a run: orch itself, without a terminal.
 
-It is a process in a session of its own on this machine (`orch control RUN`). It takes the run's lock,
-connects to the nodes anew and goes on from the run's folder; what it would say of itself is in
-`controller.log` there.
+It is a process in its own session on this machine (`orch control RUN`). It takes the lock of the run,
+connects to the nodes and continues from the run's folder; its messages go to `controller.log` there.
 """
 
 from __future__ import annotations
@@ -31,11 +30,13 @@ from orchestrator.runs.saved_run import load_run
 from orchestrator.util.log import logger
 from orchestrator.util.quoting import line_to_paste
 
-_BEGIN_TIME = 30.0  # seconds that it has to take the lock: it imports, and connects to no node yet
-_STARTING_TIME = _BEGIN_TIME + 5.0  # seconds for which one that somebody else starts is waited for
-_LOOK_EVERY = 0.02
+_START_TIMEOUT = (
+    30.0  # seconds until it must hold the lock: it imports, and connects to no node yet
+)
+_WAIT_TIMEOUT = _START_TIMEOUT + 5.0  # seconds to wait for one that another process starts
+_POLL_INTERVAL = 0.02
 
-_SIGNATURES = "ORCH_SIGNATURES"  # diagnose.site_signatures.VARIABLE, which takes a moment to import
+_SIGNATURES = "ORCH_SIGNATURES"  # diagnose.site_signatures.VARIABLE, which is slow to import
 
 log = logger("run")
 
@@ -43,70 +44,26 @@ HandOver = Callable[[LaunchSpec | None], Awaitable[Controller | None]]
 
 
 async def ensure_controller(folder: Path) -> Controller | None:
-    """Return the controller of the run in `folder`, having started one when there was none.
+    """Return the controller of the run in `folder`; start one if there is none.
 
-    Of several that do this at once, one starts it. None when there was nothing left to do for it. Raises
-    LaunchError when it cannot begin.
+    If several processes do this at once, one of them starts it. None if the run has ended and is complete.
+    Raises LaunchError if it does not start.
     """
     controller = find_controller(folder)
     if controller is not None:
         return controller
-    async with starting(folder, _STARTING_TIME):
-        controller = find_controller(folder)  # of who had started one while we waited
+    async with starting(folder, _WAIT_TIMEOUT):
+        controller = find_controller(folder)  # another process may have started one
         if controller is not None:
             return controller
         saved = load_run(folder)
         if saved is not None and saved.has_ended and not saved.missing:
             return None
-        return await _begin(folder, None)
-
-
-@asynccontextmanager
-async def handing_over(folder: Path) -> AsyncIterator[HandOver]:
-    """Let the run go in this context, and call what it gives: meanwhile nobody else has it kept."""
-    async with starting(folder, _STARTING_TIME):
-        yield partial(_begin, folder)
-
-
-async def _begin(folder: Path, spec: LaunchSpec | None) -> Controller | None:
-    """Start a controller, and return it once it has the lock; None when there was nothing left to do.
-
-    It gets `spec`, with the values of secrets that are on no disk; None: it makes do with the record's.
-    """
-    try:
-        keeper = _spawn(folder, with_spec=spec is not None)
-    except OSError as error:
-        attach = line_to_paste(["orch", "attach", folder.name])
-        raise LaunchError(
-            f"run {folder.name} has no controller: its keeper cannot be started: {error}",
-            remedy=f"it goes on on its nodes; {attach} tries again",
-        ) from None
-    log.info("run %s: background controller started, process %d", folder.name, keeper.pid)
-    if keeper.stdin is not None and spec is not None:
-        await asyncio.to_thread(_hand_over, keeper.stdin, spec)
-    deadline = time.monotonic() + _BEGIN_TIME
-    while time.monotonic() < deadline:
-        controller = find_controller(folder)
-        if controller is not None:
-            keeper.returncode = 0  # it is on its own from here
-            return controller
-        code = keeper.poll()
-        if code == 0:  # it was done in no time, or another one was faster
-            return find_controller(folder)
-        if code is not None:
-            break
-        await asyncio.sleep(_LOOK_EVERY)
-    raise LaunchError(
-        f"run {folder.name} has no controller: its keeper does not begin",
-        remedy=f"it goes on on its nodes; {folder / CONTROLLER_LOG} says why",
-    )
+        return await _start(folder, None)
 
 
 async def ensure_watched(folder: Path) -> events.Warned | None:
-    """Give the run a controller if it has none, and return what its viewer is told of that.
-
-    None when there was no need, or nothing left to do. Raises LaunchError as `ensure_controller` does.
-    """
+    """Like `ensure_controller`, but return the warning for the user if one was started."""
     if find_controller(folder) is not None or await ensure_controller(folder) is None:
         return None
     return events.Warned(
@@ -114,18 +71,60 @@ async def ensure_watched(folder: Path) -> events.Warned | None:
     )
 
 
+@asynccontextmanager
+async def handing_over(folder: Path) -> AsyncIterator[HandOver]:
+    """Let no other process start a controller in this context; call the result to start it."""
+    async with starting(folder, _WAIT_TIMEOUT):
+        yield partial(_start, folder)
+
+
+async def _start(folder: Path, spec: LaunchSpec | None) -> Controller | None:
+    """Start a controller, and return it once it has the lock; None if there is nothing left to do.
+
+    It gets `spec`, which has the secrets that are on no disk; None: it uses that of the record.
+    """
+    try:
+        process = _spawn(folder, with_spec=spec is not None)
+    except OSError as error:
+        attach = line_to_paste(["orch", "attach", folder.name])
+        raise LaunchError(
+            f"the background controller of run {folder.name} cannot be started: {error}",
+            remedy=f"the job keeps running on its nodes; try again: {attach}",
+        ) from None
+    log.info("run %s: background controller started, process %d", folder.name, process.pid)
+    if process.stdin is not None and spec is not None:
+        await asyncio.to_thread(_write_spec, process.stdin, spec)
+    deadline = time.monotonic() + _START_TIMEOUT
+    while time.monotonic() < deadline:
+        controller = find_controller(folder)
+        if controller is not None:
+            process.returncode = 0  # it outlives this process
+            return controller
+        code = process.poll()
+        if code == 0:  # it has finished already, or another one was faster
+            return find_controller(folder)
+        if code is not None:
+            break
+        await asyncio.sleep(_POLL_INTERVAL)
+    raise LaunchError(
+        f"the background controller of run {folder.name} did not start",
+        remedy=f"the job keeps running on its nodes; {folder / CONTROLLER_LOG} has the reason",
+    )
+
+
 def _spawn(folder: Path, *, with_spec: bool) -> subprocess.Popen[bytes]:
-    log = _open_log(folder / CONTROLLER_LOG)
+    try:
+        log = open_file(str(folder / CONTROLLER_LOG), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    except OSError:  # a full disk must not prevent it
+        log = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    # -P: not a package of that name in the current folder.
+    command = [sys.executable, "-P", "-m", "orchestrator", "control"]
     try:
         with suppress(OSError):  # a full disk
-            os.write(log, f"{_now()} process {os.getpid()} starts a controller\n".encode())
+            os.write(log, f"{now} process {os.getpid()} starts a controller\n".encode())
         return subprocess.Popen(
-            # -P: a folder of that name where a person stands is not meant.
-            [
-                *(sys.executable, "-P", "-m", "orchestrator", "control"),
-                *(["--spec-on-stdin"] if with_spec else []),
-                folder.name,
-            ],
+            [*command, *(["--spec-on-stdin"] if with_spec else []), folder.name],
             stdin=subprocess.PIPE if with_spec else subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -138,37 +137,23 @@ def _spawn(folder: Path, *, with_spec: bool) -> subprocess.Popen[bytes]:
 
 
 def _environment() -> dict[str, str]:
-    """Return ours, in which files that are named from the folder we are in are named from `/`."""
+    """Return the environment with absolute paths of signature files, since the controller works in `/`."""
     named = os.environ.get(_SIGNATURES, "")
     try:
         paths = [str(Path(each).absolute()) for each in named.split(os.pathsep) if each]
-    except FileNotFoundError:  # the folder we are in is gone
+    except FileNotFoundError:  # the current folder was removed
         paths = []
     return {**os.environ, _SIGNATURES: os.pathsep.join(paths)} if paths else dict(os.environ)
 
 
-def _now() -> str:
-    return datetime.now().astimezone().isoformat(timespec="seconds")
-
-
-def _hand_over(pipe: IO[bytes], spec: LaunchSpec) -> None:
-    """Write the launch spec, secrets and all, to where only the controller reads it."""
-    with suppress(BrokenPipeError), pipe:  # one that has ended is told from its exit code
+def _write_spec(pipe: IO[bytes], spec: LaunchSpec) -> None:
+    """Write the launch spec with its secrets to the pipe that only the controller reads."""
+    with suppress(BrokenPipeError), pipe:  # the exit code of the controller shows that
         pipe.write(json.dumps(encode(spec)).encode())
 
 
 def read_launch_spec(pipe: IO[bytes]) -> LaunchSpec | None:
-    """Return the launch spec that `ensure_controller` gave us, None where it gave none.
-
-    Raises ValueError when it is something else.
-    """
-    said = pipe.read()
-    spec: LaunchSpec | None = decode(LaunchSpec, json.loads(said)) if said else None
+    """Return the launch spec that another process wrote, None if it wrote none. Raises ValueError."""
+    data = pipe.read()
+    spec: LaunchSpec | None = decode(LaunchSpec, json.loads(data)) if data else None
     return spec
-
-
-def _open_log(path: Path) -> int:
-    try:
-        return open_file(str(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    except OSError:  # a full disk keeps nobody from minding a run
-        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)

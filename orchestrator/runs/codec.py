@@ -1,6 +1,6 @@
-"""Dataclasses as JSON values, and back; what does not have the types that they promise is refused.
+"""Dataclasses as JSON values and back; values of other types are refused.
 
-docs/decisions/0035-records.md says why this is not pydantic's.
+docs/decisions/0035-records.md says why this is not done by pydantic.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ def encode(value: Any) -> Any:
 
 
 def decode(kind: Any, value: Any) -> Any:
-    """Return what `encode` made of a value of the type `kind`.
+    """Return the value of type `kind` from its JSON.
 
     `kind` is a dataclass of such types, a pydantic model, a tuple, frozenset or mapping of one, a union, a
-    Literal, an enum, a path, or what JSON has. Missing fields get their defaults. Raises ValueError, which
-    says where (`plan.nodes[0].devices: expected int, got str`) and repeats no value: it may be a secret.
+    Literal, an enum, a path, or a type of JSON. Missing fields get their defaults. Raises ValueError with
+    the position (`plan.nodes[0].devices: expected int, got str`), but not the value, which may be a secret.
     """
     try:
         return _decode(kind, value)
-    except _Refused as error:
+    except _Mismatch as error:
         raise ValueError(f"{error.where.lstrip('.') or 'value'}: {error.why}") from None
 
 
-class _Refused(Exception):
+class _Mismatch(Exception):
     def __init__(self, why: str, where: str = "") -> None:
         super().__init__(why)
         self.why, self.where = why, where
@@ -62,12 +62,12 @@ def _decode(kind: Any, value: Any) -> Any:
     if origin is Mapping:
         named = _expect(dict, value).items()
         return {name: _within(f"[{name!r:.100}]", of[1], item) for name, item in named}
-    if origin in (UnionType, Union):  # the latter where one of them is a Literal
+    if origin in (UnionType, Union):  # Union if one of them is a Literal
         return _decode_union([each for each in of if each is not NoneType], value, NoneType in of)
     if origin is Literal:
         if value in of and type(value) in map(type, of):
             return value
-        raise _Refused(f"expected one of {', '.join(map(repr, of))}")
+        raise _Mismatch(f"expected one of {', '.join(map(repr, of))}")
     if is_dataclass(kind):
         return _decode_dataclass(kind, _expect(dict, value))
     if issubclass(kind, BaseModel):
@@ -80,15 +80,15 @@ def _decode(kind: Any, value: Any) -> Any:
 
 
 def _expect(kind: type, value: Any) -> Any:
-    if type(value) is not kind:  # a bool is no int
-        raise _Refused(f"expected {kind.__name__}, got {type(value).__name__}")
+    if type(value) is not kind:  # a bool is not an int
+        raise _Mismatch(f"expected {kind.__name__}, got {type(value).__name__}")
     return value
 
 
 def _within(place: str, kind: Any, value: Any) -> Any:
     try:
         return _decode(kind, value)
-    except _Refused as error:
+    except _Mismatch as error:
         error.where = place + error.where
         raise
 
@@ -96,8 +96,8 @@ def _within(place: str, kind: Any, value: Any) -> Any:
 def _call(kind: Any, *args: Any, **fields: Any) -> Any:
     try:
         return kind(*args, **fields)
-    except (ValueError, OverflowError) as error:  # of an enum, or of a dataclass that checks itself
-        raise _Refused(f"not a valid {kind.__name__}: {error}") from None
+    except (ValueError, OverflowError) as error:  # from an enum, or a dataclass with checks
+        raise _Mismatch(f"not a valid {kind.__name__}: {error}") from None
 
 
 def _decode_union(kinds: list[Any], value: Any, optional: bool) -> Any:
@@ -106,7 +106,7 @@ def _decode_union(kinds: list[Any], value: Any, optional: bool) -> Any:
     for kind in kinds[:-1]:
         try:
             return _decode(kind, value)
-        except _Refused:
+        except _Mismatch:
             continue
     return _decode(kinds[-1], value)
 
@@ -114,9 +114,9 @@ def _decode_union(kinds: list[Any], value: Any, optional: bool) -> Any:
 def _decode_dataclass(kind: Any, value: dict[str, Any]) -> Any:
     hints, required = _fields_of(kind)
     if unknown := value.keys() - hints.keys():
-        raise _Refused(f"unknown field {min(unknown)!r:.100} of {kind.__name__}")
+        raise _Mismatch(f"unknown field {min(unknown)!r:.100} of {kind.__name__}")
     if missing := required - value.keys():
-        raise _Refused(f"field {min(missing)!r} of {kind.__name__} is missing")
+        raise _Mismatch(f"field {min(missing)!r} of {kind.__name__} is missing")
     return _call(
         kind, **{name: _within(f".{name}", hints[name], item) for name, item in value.items()}
     )
@@ -127,12 +127,12 @@ def _decode_model(kind: type[BaseModel], value: Any) -> Any:
         return kind.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        raise _Refused(first["msg"], "".join(f".{part}" for part in first["loc"])) from None
+        raise _Mismatch(first["msg"], "".join(f".{part}" for part in first["loc"])) from None
 
 
 @cache
 def _fields_of(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
-    """Return the types of a dataclass's fields, and the names of those that have no default."""
+    """Return the types of a dataclass's fields, and the names of those without a default."""
     hints, known = get_type_hints(kind), fields(kind)
     required = (f.name for f in known if f.default is MISSING and f.default_factory is MISSING)
     return {field.name: hints[field.name] for field in known}, frozenset(required)

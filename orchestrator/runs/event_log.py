@@ -1,6 +1,6 @@
-"""A run's `events.jsonl`: what happened, one event a line, only ever appended to.
+"""The event log of a run, `events.jsonl`: one event per line, only appended to.
 
-The end of the file may be torn (a crash, a full disk); who reads passes over what is no event.
+The last line may be torn by a crash or a full disk; readers skip lines that are no events.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from orchestrator.plan.masking import masked_text
 from orchestrator.runs.codec import decode, encode
 from orchestrator.runs.old_records import renewed
 
-_LONGEST = 4 << 20  # bytes of a line
-# Output is in the logs, the plan in `run.json`; what holds for a moment only is in no log, nor is who uses
-# the nodes, which is told before there is one.
+_MAX_LINE = 4 << 20  # bytes
+# Output is in the logs and the plan in `run.json`; progress is only of the moment, and the runs that use
+# the nodes are reported before there is a log.
 _NOT_LOGGED = (
     events.Output, events.Planned, events.SyncAdvanced, events.FetchAdvanced, events.GpusSampled,
     events.NodesInUse,
@@ -35,14 +35,14 @@ _KINDS: dict[str, type[events.Event]] = {
 
 @dataclass(frozen=True)
 class LoggedEvent:
-    """An event, and when it was told (the controller's clock)."""
+    """An event, and when it was emitted (the controller's clock)."""
 
     at: float
     event: events.Event
 
 
 class EventLog:
-    """Appends events to the log at `path`, as the only one who does."""
+    """Appends events to the log at `path`; there must be only one writer."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = open_file(str(path), os.O_RDWR | os.O_CREAT | os.O_APPEND)
@@ -50,7 +50,7 @@ class EventLog:
         self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
 
     def append(self, event: events.Event) -> None:
-        """Write one event, in one write if it can be. Raises OSError; then it is not there, or torn."""
+        """Write one event, with one write if possible. Raises OSError; then it is missing or torn."""
         if isinstance(event, _NOT_LOGGED):
             return
         rest = memoryview(b"\n" + _line(event) if self._torn else _line(event))
@@ -69,7 +69,7 @@ class EventReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
-        self._passes_over = False  # the rest of a line that is too long
+        self._skips = False  # the rest of an overlong line
 
     def read(self) -> Iterator[LoggedEvent]:
         """Yield the events that were appended since the last call. Raises OrchError."""
@@ -79,18 +79,18 @@ class EventReader:
             return
         except OSError as error:
             raise OrchError(
-                f"what happened in the run cannot be read: {self._path}: {error.strerror}"
+                f"the event log cannot be read: {self._path}: {error.strerror}"
             ) from None
         with os.fdopen(descriptor, "rb") as file:
             file.seek(self._offset)
-            while line := file.readline(_LONGEST):
+            while line := file.readline(_MAX_LINE):
                 is_whole = line.endswith(b"\n")
-                if not is_whole and len(line) < _LONGEST:
-                    return  # torn, or being written
+                if not is_whole and len(line) < _MAX_LINE:
+                    return  # torn, or still being written
                 self._offset += len(line)
-                logged = _parse(line) if is_whole and not self._passes_over else None
-                self._passes_over = not is_whole
-                if self._passes_over:  # a hole has no lines, and may be of any length
+                logged = _parse(line) if is_whole and not self._skips else None
+                self._skips = not is_whole
+                if self._skips:  # a hole has no lines and any length
                     size = os.fstat(file.fileno()).st_size
                     self._offset = max(self._offset, next_data(file.fileno(), self._offset, size))
                     file.seek(self._offset)
@@ -99,26 +99,25 @@ class EventReader:
 
 
 def _line(event: events.Event) -> bytes:
-    said = {"at": time.time(), "event": type(event).__name__, **encode(event)}
-    if not isinstance(
-        event, events.Explained
-    ):  # that has the words of a rank, which its logs have too
-        said = _masked(said)
-    return json.dumps(said).encode() + b"\n"
+    value = {"at": time.time(), "event": type(event).__name__, **encode(event)}
+    # An explanation quotes the output of a rank, which the logs have too.
+    if not isinstance(event, events.Explained):
+        value = _masked(value)
+    return json.dumps(value).encode() + b"\n"
 
 
-def _masked(said: Any) -> Any:
-    """Return what an event says, without what looks like a secret in its texts."""
-    if isinstance(said, dict):
-        return {name: _masked(value) for name, value in said.items()}
-    return masked_text(said) if isinstance(said, str) else said
+def _masked(value: Any) -> Any:
+    """Return a value without the parts of its texts that look like secrets."""
+    if isinstance(value, dict):
+        return {name: _masked(each) for name, each in value.items()}
+    return masked_text(value) if isinstance(value, str) else value
 
 
 def _parse(line: bytes) -> LoggedEvent | None:
-    """Return the event of a line, or None: a torn one, or one of another version of orch."""
+    """Return the event of a line, None if it is torn or of another version of orch."""
     try:
-        said = json.loads(line)
-        at, name = decode(float, said.pop("at")), said.pop("event")
-        return LoggedEvent(at, decode(_KINDS[name], renewed(name, said)))
+        value = json.loads(line)
+        at, name = decode(float, value.pop("at")), value.pop("event")
+        return LoggedEvent(at, decode(_KINDS[name], renewed(name, value)))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

@@ -115,7 +115,7 @@ def _state(saved: SavedRun, attempt: int | None) -> tuple[RunState, float]:
                 if any(rank.attempt >= last for rank in state.ranks.values()):
                     break
                 stopped = float("inf")
-        state.take(logged)
+        state.apply(logged)
     return state, stopped
 
 

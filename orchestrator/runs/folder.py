@@ -1,7 +1,7 @@
-"""Where runs are kept on this machine, and how a file there is replaced without ever showing half of it.
+"""The folders of runs on this machine, and how files there are read and replaced atomically.
 
-A run's folder has `run.json` (what it is and how it ended), `events.jsonl` (what happened), `logs/` (the
-copies of the ranks' output), `files/` where spares may come (a copy of what was launched), and while it is
+A run's folder has `run.json` (the plan and how it ended), `events.jsonl` (the event log), `logs/` (copies
+of the ranks' output), `files/` if there are spares (a copy of the launched files), and while it is
 controlled `controller.lock` (`lock.py`), `controller.log` and `stop.json` (`stop_request.py`).
 """
 
@@ -23,7 +23,7 @@ from orchestrator.node import trust
 RUN, EVENTS, LOGS = "run.json", "events.jsonl", "logs"
 FILES = "files"
 CONTROLLER_LOG = "controller.log"
-_LARGEST = 64 << 20  # bytes of a file of JSON; the record of 1000 nodes has 5 MiB
+_MAX_JSON = 64 << 20  # bytes; the record of 1000 nodes has 5 MiB
 
 
 def state_folder() -> Path:
@@ -32,44 +32,55 @@ def state_folder() -> Path:
 
 
 def runs_folder() -> Path:
-    """Return the folder that holds a folder for each run."""
+    """Return the folder that has a folder for each run."""
     return state_folder() / "runs"
 
 
 def ensure_private_folder(folder: Path, top: Path | None = None, *, create: bool = True) -> None:
-    """Make sure that nobody else can have put anything into `folder`; make it where it is missing.
+    """Check that no other user can write to `folder` or to those above it; create it if necessary.
 
-    `top` is the first folder of orch on the way to it (None: its state folder), made with mode 0700, as
-    all that is missing. Raises LaunchError, with the remedy, where somebody else owns it, or one above it,
-    or can write there; else OSError (FileNotFoundError where it is not to be made).
+    `top` is the first folder of orch in its path (None: the state folder); missing folders get mode 0700.
+    Raises LaunchError, with the remedy, if another user owns one of them or can write there, and OSError
+    (FileNotFoundError if it is missing and not to be created).
     """
     try:
         trust.own_folder(str(folder), str(top or state_folder()), create=create)
     except trust.Untrusted as error:
         raise LaunchError(
-            f"orch keeps nothing in {folder}, and reads nothing there: {error.path} {error.why}",
-            remedy=f"{error.remedy}; or name another place with XDG_STATE_HOME",
+            f"orch does not use {folder}: {error.path} {error.why}",
+            remedy=f"{error.remedy}; or set XDG_STATE_HOME to another folder",
         ) from None
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace the file at `path` with `value` as JSON, all at once; readable by its owner only.
+    """Replace the file at `path` atomically with `value` as JSON, with mode 0600.
 
-    Raises OSError; then it is as it was.
+    Raises OSError; then it is unchanged.
+    """
+    write_private(path, json.dumps(value, indent=1), overwrite=True)
+
+
+def write_private(path: Path, text: str, *, overwrite: bool) -> None:
+    """Create the file at `path` atomically with mode 0600; keep an existing one unless `overwrite`.
+
+    Raises OSError; then it is unchanged.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=1)
-        temporary.replace(path)
-    except BaseException:  # a full disk, say
+            file.write(text)
+        if overwrite:
+            temporary.replace(path)
+        else:
+            with suppress(FileExistsError):
+                os.link(temporary, path)
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
 
 
 def read_json(path: Path) -> Any:
-    """Return the JSON at `path`; None where there is none, or none that can be read."""
+    """Return the JSON at `path`, None if there is none that can be read."""
     try:
         return load_json(path)
     except (OSError, ValueError):
@@ -77,14 +88,14 @@ def read_json(path: Path) -> Any:
 
 
 def load_json(path: Path, *, own: bool = False) -> Any:
-    """Return the JSON in a regular file; with `own`, of one that nobody else can have written.
+    """Return the JSON in a regular file; with `own`, one that no other user can have written.
 
-    Raises OSError (trust.Untrusted is one), and ValueError for what is no JSON, or larger than 64 MiB.
+    Raises OSError (of which trust.Untrusted is one), and ValueError for invalid JSON or more than 64 MiB.
     """
     with os.fdopen(trust.open_file(str(path), own=own), "rb") as file:
-        data = file.read(_LARGEST + 1)
-    if len(data) > _LARGEST:
-        raise ValueError(f"{path} is larger than {_LARGEST} bytes")
+        data = file.read(_MAX_JSON + 1)
+    if len(data) > _MAX_JSON:
+        raise ValueError(f"{path} is larger than {_MAX_JSON} bytes")
     try:
         return json.loads(data)
     except RecursionError:
@@ -92,11 +103,11 @@ def load_json(path: Path, *, own: bool = False) -> Any:
 
 
 def size_of(folder: Path) -> int:
-    """Return how many bytes of data the files below `folder` have; 0 where there is no such folder."""
+    """Return the disk usage of the files below `folder` in bytes; 0 if there is no such folder."""
     size = 0
-    for path, _, names in os.walk(folder):  # which passes over folders that go while it looks
+    for path, _, names in os.walk(folder):  # skips folders that are removed meanwhile
         for name in names:
-            with suppress(FileNotFoundError):  # so did a file
+            with suppress(FileNotFoundError):  # the file was removed
                 status = (Path(path) / name).lstat()
                 size += disk_usage(status) if S_ISREG(status.st_mode) else 0
     return size

@@ -1,4 +1,4 @@
-"""What it takes to start a run, and to start it again: by the launch, or by a controller after it."""
+"""What is needed to start a run, and to restart it by a later controller."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from orchestrator.plan import Job
 
 @dataclass(frozen=True)
 class LaunchSpec:
-    """The job, and the hosts that it is for; `spares` may take the place of one that is lost.
+    """The job and its hosts; `spares` may replace hosts that are lost.
 
-    `source` is the folder that goes to the nodes (None: they have the files), `script` what the checks look
-    into (None: it cannot be seen from here), `preflight` whether there are checks. The run is started
-    again up to `restarts` times. `overwrite` says that files go even where those on a node have
-    changed, and `digest` which tree has gone (None: none has, or not yet). `withheld` names what is not
-    known here but for a mask: variables, options, and arguments as they are shown.
+    `source` is the folder that is copied to the nodes (None: they have the files), `script` is what the
+    checks read (None: it is not on this machine), and `preflight` says whether to run checks. The run is
+    restarted up to `restarts` times. `overwrite` replaces files that have changed on a node; `digest` is
+    that of the tree that was copied (None: none). `withheld` names values that are only known masked:
+    variables, options, and arguments as they are shown.
     """
 
     job: Job

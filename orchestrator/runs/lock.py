@@ -1,6 +1,6 @@
-"""One controller a run: it holds a lock in the run's folder, which ends with the process.
+"""One controller per run: it holds a lock in the run's folder, which ends with the process.
 
-Another lock there is held by whoever starts a controller in the background, until that has the first one.
+Another lock there is held while a background controller is being started.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from orchestrator.node.trust import open_file
 from orchestrator.runs.codec import decode, encode
 
 _NAME, _STARTING = "controller.lock", "controller.starting"
-_SIZE = 512  # bytes of the lock file: written over, so that a full disk has room for it
-_TRY_EVERY = 0.02  # seconds
-_LOOKED_AT_WITHIN = 1.0  # seconds for which somebody who only looks may hold it
+_SIZE = 512  # bytes of the lock file, which is overwritten: that works on a full disk
+_POLL_INTERVAL = 0.02  # seconds
+_READ_TIME = 1.0  # seconds for which a process that only reads may hold the lock
 
 
 @dataclass(frozen=True)
 class Controller:
-    """The controller of a run: the process `pid`, in the background or at somebody's terminal.
+    """The controller of a run: the process `pid`, in the background or at a terminal.
 
-    `pid` is 0 where that cannot be told: it has only just begun, could not write it (a full disk), or is on
-    another machine that has the same files.
+    `pid` is 0 if it is unknown: the controller has just started, could not write it (a full disk), or is on
+    another machine with the same files.
     """
 
     pid: int
@@ -40,22 +40,22 @@ class Controller:
 
     @property
     def is_suspended(self) -> bool:
-        """Whether the process is suspended, by Ctrl-Z say: it does nothing until it is continued."""
+        """Whether the process is suspended, for example with Ctrl-Z."""
         try:
-            said = Path(f"/proc/{self.pid}/stat").read_text(errors="replace")
-        except OSError:  # it has just ended, or this system tells in another way
+            stat = Path(f"/proc/{self.pid}/stat").read_text(errors="replace")
+        except OSError:  # it has just ended, or the system has no /proc
             ps = ["ps", "-o", "state=", "-p", str(self.pid)]
             try:
                 done = subprocess.run(ps, capture_output=True, text=True, timeout=5, check=False)
             except (OSError, subprocess.SubprocessError):
                 return False
             return done.stdout.strip().startswith("T")
-        return said.rpartition(")")[2].split()[:1] == ["T"]
+        return stat.rpartition(")")[2].split()[:1] == ["T"]
 
 
 @dataclass(frozen=True)
 class _Holder:
-    """What the file of the lock says; `host` is None where an earlier version has written it."""
+    """The content of the lock file; `host` is None if an earlier version wrote it."""
 
     pid: int
     background: bool
@@ -63,37 +63,31 @@ class _Holder:
 
 
 class Lock:
-    """The right to control a run; `release` gives it up, and so does the end of the process."""
+    """The right to control a run, until `release` or the end of the process."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     @classmethod
     def take(cls, folder: Path, *, background: bool) -> Lock | None:
-        """Return the lock of the run in `folder`; None when another process has it, or the folder has gone.
+        """Return the lock of the run in `folder`; None if another process has it or the folder is gone.
 
-        Waits up to a second for somebody who only looks. Raises OSError when there can be no lock.
+        Waits up to a second for processes that only read. Raises OSError if locks are not available.
         """
         try:
             descriptor = open_file(str(folder / _NAME), os.O_RDWR | os.O_CREAT)
         except FileNotFoundError:
             return None
-        deadline = time.monotonic() + _LOOKED_AT_WITHIN
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    os.close(descriptor)
-                    return None
-                time.sleep(_TRY_EVERY)
-        if os.fstat(descriptor).st_nlink == 0:  # who had it until now has removed the run
+        deadline = time.monotonic() + _READ_TIME
+        while not (is_taken := _try_lock(descriptor)) and time.monotonic() <= deadline:
+            time.sleep(_POLL_INTERVAL)
+        # Without a link, the last controller has removed the run.
+        if not is_taken or os.fstat(descriptor).st_nlink == 0:
             os.close(descriptor)
             return None
-        said = json.dumps(encode(_Holder(os.getpid(), background, socket.gethostname())))
-        with suppress(OSError):  # a full disk keeps nobody from minding a run, only his name
-            os.pwrite(descriptor, said.encode().ljust(_SIZE), 0)
+        content = json.dumps(encode(_Holder(os.getpid(), background, socket.gethostname())))
+        with suppress(OSError):  # a full disk: the run is controlled, but the PID is unknown
+            os.pwrite(descriptor, content.encode().ljust(_SIZE), 0)
             os.ftruncate(descriptor, _SIZE)
         return cls(descriptor)
 
@@ -102,14 +96,14 @@ class Lock:
 
 
 def find_controller(folder: Path) -> Controller | None:
-    """Return the controller of the run in `folder`; None when it has none. Raises OrchError."""
+    """Return the controller of the run in `folder`, None if it has none. Raises OrchError."""
     try:
         descriptor = open_file(str(folder / _NAME))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise OrchError(
-            f"nobody can tell who minds run {folder.name}: {error.filename}: {error.strerror}"
+            f"the lock of run {folder.name} cannot be read: {error.filename}: {error.strerror}"
         ) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -120,19 +114,19 @@ def find_controller(folder: Path) -> Controller | None:
         os.close(descriptor)
     try:
         holder: _Holder = decode(_Holder, json.loads(text))
-    except (ValueError, RecursionError):  # it has the lock and has not said who it is
+    except (ValueError, RecursionError):  # it has not written the file yet
         return Controller(0, True)
     is_here = holder.host in (None, socket.gethostname())
     return Controller(holder.pid if is_here else 0, holder.background)
 
 
 @asynccontextmanager
-async def starting(folder: Path, patience: float) -> AsyncIterator[None]:
-    """Be the only one who starts a controller for the run in `folder`.
+async def starting(folder: Path, timeout: float) -> AsyncIterator[None]:
+    """Be the only process that starts a controller for the run in `folder`.
 
-    Waits for whoever does so now until there is a controller, but no longer than `patience` seconds: that
-    process may be suspended, or its machine gone. Then, and where there can be no such lock, it goes on
-    without: of two controllers that are started, one finds the run taken, and leaves.
+    Waits for another one until there is a controller, for up to `timeout` seconds: that process may be
+    suspended, or its machine down. Then, or if locks are not available, it continues without the lock: if
+    two controllers are started, one of them finds the run taken and exits.
     """
     try:
         descriptor = open_file(str(folder / _STARTING), os.O_RDWR | os.O_CREAT)
@@ -140,22 +134,21 @@ async def starting(folder: Path, patience: float) -> AsyncIterator[None]:
         yield
         return
     try:
-        deadline = time.monotonic() + patience
-        while _is_held(descriptor) and time.monotonic() < deadline:
-            if find_controller(folder) is not None:
-                break
-            await asyncio.sleep(_TRY_EVERY)
+        deadline = time.monotonic() + timeout
+        with suppress(OSError):  # a file system without locks
+            while not _try_lock(descriptor) and time.monotonic() < deadline:
+                if find_controller(folder) is not None:
+                    break
+                await asyncio.sleep(_POLL_INTERVAL)
         yield
     finally:
         os.close(descriptor)
 
 
-def _is_held(descriptor: int) -> bool:
-    """Take the lock, and return whether another process has it instead."""
+def _try_lock(descriptor: int) -> bool:
+    """Return whether the lock is ours now; False if another process has it. Raises OSError."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
-    except OSError:  # a file system without locks
         return False
-    return False
+    return True

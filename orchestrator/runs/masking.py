@@ -1,4 +1,4 @@
-"""Plans and launch specs as a record keeps them: without the values of secrets."""
+"""Plans and launch specs without the values of secrets, for records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def masked_plan(plan: Plan) -> Plan:
 
 
 def masked_node(node: NodePlan, secrets: frozenset[str]) -> NodePlan:
-    """Return one node's share with the values of `secrets` masked; its host's variables are left out."""
+    """Return a node of a plan with the values of `secrets` masked, without the variables of its host."""
     known = known_secrets(node.environment, *(each.environment for each in node.processes))
     return replace(
         node,
@@ -38,7 +38,7 @@ def masked_node(node: NodePlan, secrets: frozenset[str]) -> NodePlan:
 
 
 def masked_spec(spec: LaunchSpec) -> LaunchSpec:
-    """Return `spec` with the values of secrets masked, and what they are of named in `withheld`."""
+    """Return `spec` with the values of secrets masked and their names in `withheld`."""
     job = spec.job
     known = known_secrets(job.environment, *(host.env for host in (*spec.hosts, *spec.spares)))
     hidden: set[str] = set(spec.withheld)
@@ -73,7 +73,7 @@ def masked_spec(spec: LaunchSpec) -> LaunchSpec:
 
 
 def _names_of_masked(words: Sequence[str], shown: Sequence[str]) -> Iterator[str]:
-    """Yield, for each of the words that is masked, the option before it, or what is shown of it."""
+    """Yield for each masked word the option before it, or the word as it is shown."""
     for before, word, masked_word in zip(("", *words), words, shown, strict=False):
         if word != masked_word:
             yield before if masked_word == MASK and before.startswith("-") else masked_word

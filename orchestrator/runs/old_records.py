@@ -1,4 +1,4 @@
-"""What orch 0.1.0 wrote into a run's folder, as this version writes it."""
+"""Records that orch 0.1.0 wrote, converted to the present format."""
 
 from __future__ import annotations
 

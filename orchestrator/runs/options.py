@@ -1,4 +1,4 @@
-"""What the controller of a run must know of it beside its plan."""
+"""Options and settings of a run, beside its plan."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ from orchestrator.remote.base import Transport
 from orchestrator.remote.transports import SavedTransport
 
 LOG_LIMIT = 50_000_000_000
-"""Bytes of the controller's disk that the logs of one run may take up, unless the launch says otherwise."""
+"""The default limit on the disk usage of a run's logs on the controller, in bytes."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """On what terms a run goes on, as a launch asks for them; times in seconds.
+    """The options of a run that a launch sets; times in seconds.
 
-    `grace` is how long ranks have between SIGTERM and SIGKILL. What ranks that have all exited with 0 leave
-    running on a node may go on for `linger`. A node that nobody can reach for
-    `node_timeout` counts as failed (0: never). A node ends its share when no controller was heard of for
-    `lease` (None: never). The run is stopped `timeout` after it began (None: never), and when a rank
-    fails, unless `keep_going`. When nothing of it has moved for `stall` (None: nobody looks), that is
-    told, and with `stop_when_stalled` the run is stopped. Its logs take up at most `log_limit` bytes of the
-    controller's disk (None: any number); what comes after that stays on the nodes. At the end of every
-    attempt, the files in main's working folder that match `fetch` are brought here, into a folder called
-    as the run below `fetch_to` (no pattern: none are).
+    `grace` is the time between SIGTERM and SIGKILL. Processes that ranks leave running after they have all
+    exited with 0 may run for `linger`. A node that cannot be reached for `node_timeout` counts as failed
+    (0: never). A node stops its ranks after `lease` without contact to a controller (None: never). The run
+    is stopped after `timeout` (None: never), and when a rank fails, unless `keep_going`. A run without
+    progress for `stall` is reported (None: not watched), and stopped with `stop_when_stalled`. Its logs use
+    at most `log_limit` bytes of the controller's disk (None: no limit); more output stays on the nodes.
+    After every attempt, the files in the main node's working folder that match `fetch` (none: no files)
+    are copied to a folder with the name of the run below `fetch_to`.
     """
 
     grace: float = 3.0
@@ -43,10 +42,10 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Settings(RunOptions):
-    """How a run is controlled: its options, and what else must be known of it.
+    """What a controller must know of a run: its options, and more.
 
-    `script` is the command as typed, but for secrets. `skews` has by how much each node's clock is ahead,
-    in seconds. `source` is the folder of this machine that went to the nodes (None: none did).
+    `script` is the command as typed, without secrets. `skews` is by how many seconds each node's clock is
+    ahead. `source` is the folder of this machine that was copied to the nodes (None: none was).
     """
 
     script: tuple[str, ...] = ()
@@ -56,16 +55,14 @@ class Settings(RunOptions):
 
 
 def silence_timeout(node_timeout: float) -> float:
-    """Return the seconds after which a connection that has fallen silent counts as broken: half of the
-    time in which a node must be reached, and at most a minute.
+    """Return after how many seconds a silent connection counts as broken: half of the time in which a
+    node must be reached, and at most a minute.
     """
     return min(node_timeout / 2, 60.0)
 
 
 def with_silence_timeout(transport: Transport, node_timeout: float) -> Transport:
-    """Return `transport` so that a connection breaks in `silence` seconds of silence (`node_timeout` 0: the
-    node is never given up).
-    """
+    """Return `transport` with the silence timeout for this `node_timeout` (0: unchanged)."""
     return (
         transport
         if node_timeout == 0

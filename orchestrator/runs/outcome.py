@@ -1,4 +1,4 @@
-"""How a run ended, in a word, and the exit codes that say who ended it."""
+"""How a run ended, in one word, and the exit codes that show who ended it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import signal
 from typing import Literal
 
 INTERRUPTED = 130
-TIME_OUT = 124  # as timeout(1) has it
+TIME_OUT = 124  # as in timeout(1)
 _STOPPED = (TIME_OUT, INTERRUPTED, 128 + signal.SIGTERM, 128 + signal.SIGHUP)
 
 State = Literal["starting", "running", "ended", "failed"]
-"""How far a run is; `failed` could not be started."""
+"""The state of a run; `failed` could not be started."""
 
 Outcome = Literal["succeeded", "failed", "stopped", "lost"]
-"""How a run ended, in a word: `stopped` by a person or its time limit; `lost` with one of its nodes."""
+"""How a run ended: `stopped` by the user or its time limit; `lost` with one of its nodes."""
 
 
 def outcome_of(state: State, exit_code: int | None) -> Outcome | None:
-    """Return how a run ended of which only its exit code tells; None while it goes on."""
+    """Return the outcome of a run from its exit code, None if it has not ended."""
     if state not in ("ended", "failed"):
         return None
     if state == "ended" and exit_code == 0:

@@ -1,11 +1,11 @@
-"""The runs that this machine knows of.
+"""The runs of this machine.
 
-Each function raises OrchError when the folder that holds them cannot be read.
+Each function raises OrchError if their folder cannot be read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,21 +20,17 @@ from orchestrator.util.text import nearest
 log = logger("runs")
 
 LATEST = "latest"
-"""The word for the run that began last."""
+"""The name that stands for the latest run."""
 
 
 def all_runs(root: Path | None = None) -> list[SavedRun]:
-    """Return every run that was kept below `root`, the latest first.
-
-    A folder that holds no record (a crash while it was made) is not among them, nor one that somebody
-    else may have put there.
-    """
+    """Return the runs below `root`, the latest first, except unreadable and untrusted ones."""
     found = [saved for folder in _folders(root) if (saved := load_run(folder)) is not None]
     return sorted(found, key=lambda saved: saved.began, reverse=True)
 
 
 def unreadable_runs(root: Path | None = None) -> list[Path]:
-    """Return the folders below `root` that hold no record of a run that can be read."""
+    """Return the folders below `root` without a record that can be read, as after a crash."""
     return [
         folder
         for folder in _folders(root)
@@ -43,39 +39,35 @@ def unreadable_runs(root: Path | None = None) -> list[Path]:
 
 
 def untrusted_runs(root: Path | None = None) -> list[Untrusted]:
-    """Return why each run below `root` is left out that somebody else may have put there."""
+    """Return why each run below `root` is left out that another user may have written."""
     return [error for folder in _folders(root) if (error := why_untrusted(folder)) is not None]
 
 
 def find_run(name: str | None = None, root: Path | None = None) -> SavedRun:
-    """Return the run called `name`: the whole name, or a beginning of it or of its last part that no
-    other has; None: the latest.
+    """Return the run with this name, or with this unique prefix of its name or of the name's last part.
 
-    Raises UsageError when there is no such run, or more than one.
+    None: the latest. Raises UsageError if there is no such run, or more than one.
     """
-    if name is not None and name != LATEST:
-        return _noted(_named(name, root))
-    runs = all_runs(root)
-    if not runs:
-        for folder in _folders(root):
-            if (error := why_untrusted(folder)) is not None:
-                raise _refusal(folder.name, error)
-        raise UsageError("there is no run yet", remedy="orch launch SCRIPT starts one")
-    return _noted(runs[0])
-
-
-def _noted(saved: SavedRun) -> SavedRun:
+    saved = _latest(root) if name in (None, LATEST) else _named(name or "", root)
     log.info("run %s, %s: read from %s", saved.run, saved.state, saved.folder)
     return saved
 
 
+def _latest(root: Path | None) -> SavedRun:
+    runs = all_runs(root)
+    if runs:
+        return runs[0]
+    _refuse_untrusted(_folders(root))
+    raise UsageError("there is no run yet", remedy="start one: orch launch SCRIPT")
+
+
 def active_runs(name: str | None = None, root: Path | None = None) -> list[SavedRun]:
-    """Return the runs that have not ended, the latest first: all, or those that `name` may mean."""
+    """Return the runs that have not ended, the latest first; only those that `name` may mean, if given."""
     runs = [saved for saved in all_runs(root) if not saved.has_ended]
     if name is None:
         return runs
-    meant = names_like(name, root)
-    return [saved for saved in runs if saved.run in meant]
+    names = names_like(name, root)
+    return [saved for saved in runs if saved.run in names]
 
 
 def names_like(name: str, root: Path | None = None) -> list[str]:
@@ -85,19 +77,18 @@ def names_like(name: str, root: Path | None = None) -> list[str]:
 
 @contextmanager
 def unless_pruned(saved: SavedRun) -> Iterator[None]:
-    """For who reads a run's files. Raises OrchError when one is missing, for the run was removed."""
+    """Raise OrchError if a file of the run is missing in this context because the run was removed."""
     try:
         yield
     except FileNotFoundError:
         if load_run(saved.folder) is not None:
             raise
         raise OrchError(
-            f"run {saved.run} was removed while it was read",
-            remedy="orch runs shows those that there are",
+            f"run {saved.run} was removed while it was read", remedy="list the runs: orch runs"
         ) from None
     except OSError as error:
         if error.filename is None or not Path(error.filename).is_relative_to(saved.folder):
-            raise  # of something else: the output, say
+            raise  # another file: the output, for example
         raise OrchError(
             f"run {saved.run} cannot be read: {error.filename}: {error.strerror}"
         ) from None
@@ -111,24 +102,21 @@ def _named(name: str, root: Path | None) -> SavedRun:
         return runs[0]
     if len(runs) > 1:
         some = ", ".join(saved.run for saved in runs[:5]) + (", ..." if len(runs) > 5 else "")
-        raise UsageError(f"{name!r} may be any of {some}", remedy="write more of the name")
-    for other in meant:
-        error = why_untrusted(names[other])
-        if error is not None:
-            raise _refusal(other, error)
+        raise UsageError(f"{name!r} may be any of {some}", remedy="type more of the name")
+    _refuse_untrusted(names[other] for other in meant)
     if meant:
         raise UsageError(
-            f"{names[meant[0]]} holds no record of a run that can be read",
-            remedy="another version of orch may have written it: use that one; "
-            "orch runs --prune removes what is left of a crash",
+            f"{names[meant[0]]} has no record of a run that can be read",
+            remedy="if another version of orch wrote it, use that one; "
+            "orch runs --prune removes the remains of a crash",
         )
     like = _nearest(name, list(names))
     hint = f" (did you mean {like!r}?)" if like else ""
-    raise UsageError(f"there is no run {name!r}{hint}", remedy="orch runs lists the runs")
+    raise UsageError(f"there is no run {name!r}{hint}", remedy="list the runs: orch runs")
 
 
 def _nearest(name: str, names: list[str]) -> str | None:
-    """Return the name of a run that, or a part of which, is most like `name`."""
+    """Return the name of the run that is most similar to `name`, in whole or in part."""
     parts = {
         part: each
         for each in names
@@ -139,8 +127,12 @@ def _nearest(name: str, names: list[str]) -> str | None:
     return None if like is None else parts[like]
 
 
-def _refusal(run: str, error: Untrusted) -> OrchError:
-    return OrchError(f"run {run} is ignored: {error.path} {error.why}", remedy=error.remedy)
+def _refuse_untrusted(folders: Iterable[Path]) -> None:
+    """Raise OrchError for the first folder of a run that another user may have written."""
+    for folder in folders:
+        if (error := why_untrusted(folder)) is not None:
+            message = f"run {folder.name} is ignored: {error.path} {error.why}"
+            raise OrchError(message, remedy=error.remedy)
 
 
 def _folders(root: Path | None) -> list[Path]:
@@ -153,5 +145,5 @@ def _folders(root: Path | None) -> list[Path]:
     except OSError as error:
         raise OrchError(
             f"the runs of this machine cannot be read: {runs}: {error.strerror}",
-            remedy="name another place with XDG_STATE_HOME",
+            remedy="set XDG_STATE_HOME to another folder",
         ) from None

@@ -1,4 +1,4 @@
-"""What is known of a run's nodes and ranks now: a fold over the events of its log."""
+"""The state of a run's nodes and ranks, from the events of its log."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class RankState:
 
 @dataclass
 class NodeCondition:
-    """One node: whether it is heard of, and what of the run is there.
+    """One node: its connection, and the state of the run there.
 
     `state` is unknown, running, ended, lost (its ranks have no supervisor), absent, or left (an elastic run
-    goes on without it). `unreachable_since` is by the controller's clock; `cause` says why that is, or
-    why it has left. `gone` says why a controller has given it up, None while none has.
+    continues without it). `unreachable_since` is by the controller's clock; `cause` is the reason for that
+    or why the node left. `gone` is why a controller gave it up, None if none has.
     """
 
     name: str
@@ -46,10 +46,11 @@ class NodeCondition:
 
 @dataclass
 class RunState:
-    """All of a run; `ranks` are by node and local rank, the last of each. `stopping` is why its nodes
-    were told to stop, None if they were not, and `stalled` what keeps it from getting on, None while it
-    does. `uneven` are files that some nodes only had when it began. `files` are what it had written when it
-    ended, None where nothing, or nobody said.
+    """A run; `ranks` has the last rank by node and local rank.
+
+    `stopping` is why its nodes were asked to stop, `stalled` why it makes no progress, None if it does.
+    `uneven` are files that only some nodes had when it began, `files` those that it had written when it
+    ended, None if there are none or their number is unknown.
     """
 
     nodes: dict[str, NodeCondition] = field(default_factory=dict)
@@ -59,10 +60,10 @@ class RunState:
     files: events.FilesWritten | None = None
     warnings: list[str] = field(default_factory=list)
     uneven: list[events.Uneven] = field(default_factory=list)
-    _told: dict[tuple[str, int], RankState] = field(default_factory=dict)  # by node and rank
+    _by_rank: dict[tuple[str, int], RankState] = field(default_factory=dict)  # by node and rank
 
-    def take(self, logged: LoggedEvent) -> None:
-        """Take in one event."""
+    def apply(self, logged: LoggedEvent) -> None:
+        """Update the state by one event."""
         event = logged.event
         match event:
             case events.Following():
@@ -89,10 +90,11 @@ class RunState:
             case events.RankBegan():
                 self._began(event)
             case events.RankEnded():
-                self._ended(event)
+                if rank := self._by_rank.get((event.node, event.rank)):
+                    rank.ended, rank.code, rank.signal = event.time, event.code, event.signal
             case events.Stopping():
                 self.stopping = event.stop
-            case events.Restarting():  # what becomes of nodes and ranks now is told anew
+            case events.Restarting():  # nodes and ranks are reported again
                 self.stopping = self.stalled = None
                 self.uneven.clear()
                 self.nodes.clear()
@@ -118,25 +120,20 @@ class RunState:
         place = (event.node, event.local_rank)
         known = self.ranks.get(place)
         if known is not None and (known.attempt, known.pid) == (began.attempt, began.pid):
-            began = known  # told again, by another controller
+            began = known  # repeated by another controller
         elif known is None or (known.attempt, known.began) < (began.attempt, began.began):
             self.ranks[place] = began
-        self._told[event.node, event.rank] = began
-
-    def _ended(self, event: events.RankEnded) -> None:
-        rank = self._told.get((event.node, event.rank))
-        if rank is not None:
-            rank.ended, rank.code, rank.signal = event.time, event.code, event.signal
+        self._by_rank[event.node, event.rank] = began
 
 
 def replay(log: Iterable[LoggedEvent]) -> RunState:
-    """Return the state after all of `log`."""
+    """Return the state after all events of `log`."""
     state = RunState()
     for logged in log:
-        state.take(logged)
+        state.apply(logged)
     return state
 
 
 def state_of(folder: Path) -> RunState:
-    """Return the state after all that the log in a run's folder has. Raises OrchError."""
+    """Return the state after all events in the log of a run's folder. Raises OrchError."""
     return replay(EventReader(folder / EVENTS).read())

@@ -16,7 +16,7 @@ OUT, ERR = "attempt-0/rank-0.out", "attempt-0/rank-0.err"
 
 
 class Followed:
-    """A follower of n0, and what it has told."""
+    """A follower of n0, and the events that it has emitted."""
 
     def __init__(self, record: Record, connection: FakeConnection) -> None:
         self.emitted: list[events.Event] = []
@@ -32,7 +32,7 @@ class Followed:
         return [event for event in self.emitted if isinstance(event, kind)]
 
     def shown(self, path: str = OUT) -> bytes:
-        """What was shown of a file, which must come in order and once."""
+        """Return the output of a file that was emitted; each byte must come once and in order."""
         shown = b""
         for event in self.of(events.Output):
             if event.stream.path == path:
@@ -44,7 +44,7 @@ class Followed:
 async def follow(
     record: Record, agent: FakeAgent, connection: FakeConnection | None = None
 ) -> Followed:
-    """Follow to the end."""
+    """Follow to the end of the run."""
     followed = Followed(record, connection or FakeConnection(agent))
     await asyncio.wait_for(followed.follower.follow(), 5)
     return followed
@@ -52,7 +52,7 @@ async def follow(
 
 @asynccontextmanager
 async def following(followed: Followed) -> AsyncIterator[Followed]:
-    """Follow meanwhile."""
+    """Follow in the background."""
     task = asyncio.create_task(followed.follower.follow())
     try:
         yield followed
@@ -62,5 +62,5 @@ async def following(followed: Followed) -> AsyncIterator[Followed]:
 
 
 def followed_by(record: Record, **answers: Any) -> Followed:
-    """A follower of a node that gives these answers."""
+    """Return a follower of a node that gives these answers."""
     return Followed(record, FakeConnection(FakeAgent(answers=answers)))

@@ -1,4 +1,4 @@
-"""An elastic run goes on without the nodes that have left it."""
+"""An elastic run continues without the nodes that have left it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ PLAN = plan_of(1, 1, 1)
 
 
 class Node:
-    """What is looked at of a follower; its rank began at 0, with two others."""
+    """The part of a follower that the watch uses; its rank began at 0, with two others."""
 
     def __init__(self, number: int, attempt: int = 0) -> None:
         self.name = f"n{number}"
         report = replace(rank(number), local_rank=0, attempt=attempt, world_size=3)
         self._state = NodeState(self.name, {number: report}, RUNNING)
         self.looks = 0
-        """How often somebody has looked at it."""
+        """How often its state was read."""
         self.has_ended = False
         self.restarted: list[int] = []
         self.emitted: list[Stop] = []
@@ -103,11 +103,11 @@ async def test_waiting_ranks_are_restarted_by_one_launcher_then_by_the_next() ->
     async with watching(nodes) as watched:
         nodes[2].vanish()
         await until(lambda: bool(nodes[0].restarted))
-        ended = "rank 0 on n0 was killed to restart all ranks"  # or its end would be a riddle
+        ended = "rank 0 on n0 was killed to restart all ranks"
         assert watched.emitted == [events.NodeLeft("n2", "vanished", 2, 3), events.Warned(ended)]
         assert nodes[2].emitted == [Stop(StopReason.NODE_LEFT)]
         assert nodes[1].restarted == []
-        nodes[0].restart()  # alone: the other did not notice
+        nodes[0].restart()  # only this one: the other did not notice
         began = time.monotonic()
         await until(lambda: bool(nodes[1].restarted))
         assert time.monotonic() - began < 5
@@ -148,6 +148,6 @@ async def test_watch_ends_when_the_nodes_are_stopped() -> None:
 async def test_nodes_known_to_have_left_are_not_reported_again() -> None:
     nodes = [Node(0), Node(1), Node(2)]
     async with watching(nodes, left={"n2": "vanished"}) as watched:
-        await until(lambda: bool(nodes[0].restarted))  # which it may not have come to
+        await until(lambda: bool(nodes[0].restarted))  # which may not have happened yet
         await until(lambda: bool(nodes[2].emitted))
         assert [event for event in watched.emitted if isinstance(event, events.NodeLeft)] == []

@@ -1,4 +1,4 @@
-"""Why a run failed: what is told of the first failure."""
+"""Why a run failed: the explanation of the first failure."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write(logs: Path, name: str, text: str | bytes, node: str = "n0") -> None:
 def explained(
     logs: Path, end: ProcessEnd = FAILED, known: NodeEvidence | None = None
 ) -> events.Explained:
-    """Have rank 0 of three end so, 4 seconds after it began; 1 and 2 were stopped."""
+    """Explain a run in which rank 0 of three ended so after 4 seconds; 1 and 2 were stopped."""
     nodes = {
         "n0": NodeState("n0", {0: rank(0, end, 4.0), 1: rank(1, TERM, 5.0)}, ENDED),
         "n1": NodeState("n1", {2: rank(2, TERM, 5.0)}, ENDED),
@@ -213,7 +213,7 @@ def test_killed_rank_without_kernel_evidence_is_only_killed(
 
 
 def test_oom_kill_of_another_process_in_the_group_is_reported(tmp_path: Path) -> None:
-    """A data loader's worker, say, or a rank that the script has started itself."""
+    """A worker of a data loader, for example, or a process that the script has started."""
     write(tmp_path, "rank-0.err", RAISED)
     found = explained(tmp_path, FAILED, NodeEvidence(oom_kills=2))
     assert found.error == "ValueError: no such batch"
@@ -296,7 +296,7 @@ def test_self_report_of_a_rank_is_read_once(tmp_path: Path) -> None:
 
 
 def test_self_reports_of_the_same_rank_on_two_nodes_are_separate(tmp_path: Path) -> None:
-    """Of an elastic run: one has failed, another had its number in the round before."""
+    """In an elastic run, one may have failed, and another had its number in the round before."""
     write(tmp_path, "rank-0.err", LOST_PEER)
     write(tmp_path, "rank-0.err", RAISED, node="n1")
     hear = SelfReports(tmp_path)

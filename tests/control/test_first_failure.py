@@ -1,4 +1,4 @@
-"""Whom to blame where times alone do not tell."""
+"""What failed first, also if the times alone do not show it."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def hearing(accounts: Mapping[int, SelfReport]) -> ReadSelfReport:
     return lambda node, rank: accounts.get(rank.rank, "")
 
 
-def blamed(nodes: list[NodeState], accounts: Mapping[int, SelfReport]) -> int | str | None:
-    """Return which rank is to blame, or which node."""
+def first_of(nodes: list[NodeState], accounts: Mapping[int, SelfReport]) -> int | str | None:
+    """Return the rank that failed first, or the node."""
     failure = find_first_failure(nodes, hearing(accounts))
     assert failure is not None
     return failure.node if failure.rank is None else failure.rank
@@ -48,39 +48,39 @@ def blamed(nodes: list[NodeState], accounts: Mapping[int, SelfReport]) -> int | 
 
 def test_rank_that_lost_others_is_not_first_if_another_failed_by_itself() -> None:
     nodes = [node("n0", rank(0, FAILED, 1.0)), node("n1", rank(1, FAILED, 1.2))]
-    assert blamed(nodes, {0: "others", 1: "own"}) == 1
-    assert blamed(nodes, {0: "others"}) == 1  # one that says nothing, having been killed
-    assert blamed(nodes, {}) == 0
+    assert first_of(nodes, {0: "others", 1: "own"}) == 1
+    assert first_of(nodes, {0: "others"}) == 1  # it was killed, so it reports nothing
+    assert first_of(nodes, {}) == 0
 
 
 def test_earliest_rank_is_first_if_all_lost_others() -> None:
     nodes = [node("n0", rank(0, FAILED, 1.0)), node("n1", rank(1, FAILED, 1.2))]
-    assert blamed(nodes, {0: "others", 1: "others"}) == 0
+    assert first_of(nodes, {0: "others", 1: "others"}) == 0
 
 
 def test_gone_node_is_first_if_all_ranks_lost_others() -> None:
     nodes = [node("n0", rank(0, FAILED, 1.0)), node("n1", rank(1), gone="vanished", status=RUNNING)]
-    assert blamed(nodes, {0: "others"}) == "n1"
-    assert blamed(nodes, {0: "own"}) == 0
+    assert first_of(nodes, {0: "others"}) == "n1"
+    assert first_of(nodes, {0: "own"}) == 0
 
 
 def test_rank_stopped_during_its_own_failure_is_first_if_others_lost_it() -> None:
-    # It raised, closed its connections, and took seconds to give its GPU back.
+    # It raised, closed its connections, and took seconds to release its GPU.
     nodes = [
         node("n0", rank(0, FAILED, 1.0), stopped_at=2.0),
         node("n1", rank(1, TERM, 2.5), rank(2, TERM, 2.4), stopped_at=2.0),
     ]
-    assert blamed(nodes, {0: "others", 1: "own"}) == 1
-    assert blamed(nodes, {0: "others"}) == 0
+    assert first_of(nodes, {0: "others", 1: "own"}) == 1
+    assert first_of(nodes, {0: "others"}) == 0
 
 
-# -- stopped, though nothing had failed -------------------------------------------------------------
+# -- stopped without a failure ----------------------------------------------------------------------
 
 CTRL_C = Stop(StopReason.INTERRUPT)
 
 
-def told_one_after_the_other(failed_at: float, skew: float = 0.0) -> list[NodeState]:
-    """A near node that hears of the stop at 4, and a far one that does at 6; its rank fails before."""
+def stopped_one_after_the_other(failed_at: float, skew: float = 0.0) -> list[NodeState]:
+    """Return a node that was stopped at 4, and one that was stopped at 6 after its rank had failed."""
     return [
         node("near", rank(0, TERM, 4.1), stopped_at=4.0),
         node("far", rank(1, FAILED, failed_at + skew), stopped_at=6.0 + skew, skew=skew),
@@ -90,17 +90,17 @@ def told_one_after_the_other(failed_at: float, skew: float = 0.0) -> list[NodeSt
 @pytest.mark.parametrize("stopped", [CTRL_C, Stop(StopReason.TIME_LIMIT, seconds=4)])
 @pytest.mark.parametrize("skew", [0.0, -30.0])
 def test_rank_that_failed_after_the_first_stop_is_no_failure(stopped: Stop, skew: float) -> None:
-    verdict = judge(plan_of(1, 1), told_one_after_the_other(4.5, skew), stopped)
+    verdict = judge(plan_of(1, 1), stopped_one_after_the_other(4.5, skew), stopped)
     assert (verdict.first_failure, verdict.summary) == (None, "".join(how_stopped(stopped)))
 
 
 def test_rank_that_failed_before_the_first_stop_is_the_failure() -> None:
-    assert judge(plan_of(1, 1), told_one_after_the_other(3.0), CTRL_C).exit_code == 1
-    assert judge(plan_of(1, 1), told_one_after_the_other(3.95), CTRL_C).exit_code == 130
+    assert judge(plan_of(1, 1), stopped_one_after_the_other(3.0), CTRL_C).exit_code == 1
+    assert judge(plan_of(1, 1), stopped_one_after_the_other(3.95), CTRL_C).exit_code == 130
 
 
 def test_rank_that_failed_before_its_own_stop_for_a_failure_counts() -> None:
-    nodes = told_one_after_the_other(4.5)
+    nodes = stopped_one_after_the_other(4.5)
     assert judge(plan_of(1, 1), nodes, None).exit_code == 1
 
 
@@ -114,7 +114,8 @@ def test_stop_by_an_earlier_controller_keeps_its_reason() -> None:
 
 def test_killed_rank_is_described_as_killed() -> None:
     assert (
-        blamed([node("n0", rank(0, KILL, 1.0)), node("n1", rank(1, FAILED, 1.1))], {1: "own"}) == 0
+        first_of([node("n0", rank(0, KILL, 1.0)), node("n1", rank(1, FAILED, 1.1))], {1: "own"})
+        == 0
     )
 
 
@@ -140,12 +141,12 @@ def test_killed_launcher_is_first_before_ranks_that_lost_its_ranks() -> None:
         node("n0", rank(0, FAILED, 5.2), status=ENDED),
         node("n1", rank(1, OK, 5.5), status=killed_launcher(5.0)),
     ]
-    assert blamed(nodes, {0: "own"}) == "n1"
+    assert first_of(nodes, {0: "own"}) == "n1"
 
 
 def test_rank_that_failed_before_its_launcher_was_killed_is_first() -> None:
     nodes = [node("n0", rank(0, FAILED, 4.0), rank(1, TERM, 5.5), status=killed_launcher(5.0))]
-    assert blamed(nodes, {}) == 0
+    assert first_of(nodes, {}) == 0
 
 
 def test_launcher_killed_after_its_ranks_succeeded_is_no_failure() -> None:
@@ -170,20 +171,20 @@ def test_launcher_that_failed_before_the_stop_it_caused_is_first() -> None:
     assert (verdict.exit_code, verdict.summary) == (2, "the launcher on n1 exited with 2")
 
 
-# -- nodes that cannot be heard --------------------------------------------------------------------
+# -- nodes without reports -------------------------------------------------------------------------
 
 
 def test_node_without_supervisor_is_first_before_ranks_that_lost_others() -> None:
     lost = StatusReport("lost", None, ())
     nodes = [node("n0", rank(0, FAILED, 1.0)), node("n1", rank(1), status=lost)]
-    assert blamed(nodes, {0: "others"}) == "n1"
-    assert blamed(nodes, {0: "own"}) == 0
+    assert first_of(nodes, {0: "others"}) == "n1"
+    assert first_of(nodes, {0: "own"}) == 0
 
 
 def test_rank_that_a_sweep_killed_is_a_victim() -> None:
     lost = StatusReport("lost", None, ())
     nodes = [node("n0", rank(0, KILL, 5.1), status=lost, swept_at=5.0)]
-    assert blamed(nodes, {}) == "n0"
+    assert first_of(nodes, {}) == "n0"
 
 
 @pytest.mark.parametrize(

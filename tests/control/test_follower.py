@@ -1,4 +1,4 @@
-"""One node's share of a run: followed, kept, told to stop, whatever comes between."""
+"""One node's share of a run: followed, copied, stopped, through lost connections and full disks."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def kept(record: Record, path: str = OUT) -> bytes:
 
 @pytest.fixture
 def elastic(tmp_path: Path) -> Iterator[Record]:
-    """The record of a run of which torchrun decides what ranks live on n0."""
+    """The record of a run in which torchrun decides which ranks n0 has."""
     plan = replace(plan_of(2, 2), elastic=Elastic(1, 2))
     record = record_in(tmp_path, plan)
     yield record
     record.close()
 
 
-# -- what it tells ------------------------------------------------------------------------------
+# -- ranks and the supervisor -------------------------------------------------------------------
 
 
 async def test_reports_of_an_earlier_attempt_are_ignored_and_its_logs_kept(record: Record) -> None:
@@ -74,7 +74,7 @@ async def test_reports_of_an_earlier_attempt_are_ignored_and_its_logs_kept(recor
     assert followed.follower.state.ranks == {}
     assert followed.follower.state.status == StatusReport("absent", None, ())
     assert followed.of(events.RankEnded) == []
-    assert kept(record) == b"of attempt 0"  # of its logs nothing is lost
+    assert kept(record) == b"of attempt 0"  # its logs are copied
 
 
 async def test_leftover_processes_are_reported_once_and_when_they_are_ended(
@@ -136,7 +136,7 @@ async def test_elastic_node_may_report_any_rank_of_the_job(elastic: Record) -> N
 async def test_later_rank_replaces_the_one_with_the_same_local_rank(
     elastic: Record,
 ) -> None:
-    """Started again without a failure of its own, it is of the same attempt as before."""
+    """A rank that restarts without a failure of its own keeps its attempt."""
     first = [replace(rank(n, KILL, 8.0), local_rank=n - 2) for n in (2, 3)]
     then = [replace(rank(n), local_rank=n, pid=200 + n, started=9.0) for n in (0, 1)]
     agent = FakeAgent([RUNNING, *first, *then, lost()], [*then, *first, ENDED])
@@ -181,7 +181,7 @@ async def test_node_with_a_lost_supervisor_is_swept_and_its_logs_fetched(record:
     "report",
     [
         Chunk("../../.bashrc", 0, 1.0, b"x"),
-        Chunk(OUT, 5, 1.0, b"x"),  # nothing is known of the five bytes before
+        Chunk(OUT, 5, 1.0, b"x"),  # the five bytes before it are missing
     ],
     ids=str,
 )
@@ -197,7 +197,7 @@ async def test_impossible_path_breaks_the_connection_and_is_asked_again(
 async def test_rank_of_another_node_is_ignored_with_a_warning(
     record: Record,
 ) -> None:
-    """A script can put any file beside its logs."""
+    """A script can put any file next to its logs."""
     strange: list[Any] = [rank(1), Chunk("attempt-0/rank-1.out", 0, 1.0, b"x"), rank(1)]
     followed = await follow(record, FakeAgent([*strange, Chunk(OUT, 0, 1.0, b"ours"), ENDED]))
     (warning,) = followed.of(events.Warned)
@@ -215,7 +215,7 @@ async def test_retry_interval_is_reset_by_a_connection_with_news(
 ) -> None:
     monkeypatch.setattr(module, "_MAX_RETRY_INTERVAL", 1000.0)
     stories: list[list[Any]] = [[Chunk(OUT, n, 1.0, b"x"), lost()] for n in range(15)]
-    followed = await follow(record, FakeAgent(*stories, [ENDED]))  # with growing pauses: minutes
+    followed = await follow(record, FakeAgent(*stories, [ENDED]))  # minutes, if the pauses grew
     assert followed.shown() == b"x" * 15
 
 
@@ -247,7 +247,7 @@ async def test_follow_continues_where_it_was_after_lost_connections(record: Reco
     followed = await follow(record, agent, connection)
     assert followed.shown() == kept(record) == data
     assert connection.connections == 3
-    # One loss and one return each, however often it was tried: at first nobody was there at all.
+    # One loss and one return each, however often it was tried: at first there was no connection.
     assert [type(event) for event in followed.emitted if not isinstance(event, events.Output)] == [
         events.NodeLost,
         *[events.Following, events.NodeBack, events.NodeLost] * 2,
@@ -289,7 +289,7 @@ async def test_node_that_is_back_gets_the_stop_request(record: Record) -> None:
     followed.follower.away_since = time.monotonic()
     await followed.follower.stop(Stop(StopReason.RANK_FAILED), 3.0)
     assert agent.asked == []
-    assert followed.of(events.Warned) == []  # that it is away is known
+    assert followed.of(events.Warned) == []  # it was already reported as lost
     await asyncio.wait_for(followed.follower.follow(), 5)
     ((verb, arguments),) = agent.asked
     assert (verb, arguments["reason"], arguments["grace"]) == ("stop", "rank-failed", 3.0)
@@ -321,7 +321,7 @@ async def test_stop_time_of_an_unreachable_node_is_estimated(
 
 
 async def test_node_that_has_ended_has_no_stop_time(record: Record) -> None:
-    """Or a launcher that failed would be no culprit once the others are stopped for its sake."""
+    """Otherwise a launcher that failed would be a victim of the stop that it caused."""
     agent = FakeAgent([ENDED], answers={"stop": {"alive": False, "time": 1000.0}})
     followed = await follow(record, agent)
     await followed.follower.stop(Stop(StopReason.RANK_FAILED), 3.0)
@@ -366,7 +366,7 @@ async def test_unanswered_stop_request_is_reported(record: Record, answer: objec
 
 
 class Disk:
-    """A disk that takes `room` more bytes of logs; without much, it takes no piece of `most` bytes."""
+    """A disk with `room` bytes left for logs; a write of more than `most` bytes fails as a whole."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int = 1 << 20) -> None:
         self.room = 0
@@ -386,7 +386,7 @@ class Disk:
 async def test_full_disk_loses_and_repeats_no_output(
     record: Record, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
-    """A chunk that fits by half is kept by half; the node is asked for the rest when there is room."""
+    """The part of a chunk that fits is stored; the node is asked for the rest once there is space."""
     data = bytes(range(256)) * 4
     stories: list[Any] = [[RUNNING, 0.0, ENDED]] * 100
     agent = FakeAgent(*stories, files={OUT: data}, piece=100)
@@ -446,7 +446,7 @@ async def test_invalid_answer_to_sweep_is_asked_again(record: Record, answer: An
     assert followed.of(events.NodeEnded) == [events.NodeEnded("n0", "lost", (17,))]
 
 
-# -- asking ----------------------------------------------------------------------------------------
+# -- requests --------------------------------------------------------------------------------------
 
 
 async def test_stop_measures_the_clock_skew_again(record: Record) -> None:
@@ -474,7 +474,7 @@ async def test_node_responds_or_not(record: Record) -> None:
     assert not await away.follower.responds(1)
 
 
-# -- a node that sends too much, or odd things ---------------------------------------------------
+# -- nodes that send too much or invalid data ------------------------------------------------------
 
 
 def limited(root: Path, limit: int | None) -> Record:

@@ -1,4 +1,4 @@
-"""How busy a run's GPUs are: asked of its nodes, and read by who attaches from another process."""
+"""GPU utilisation: sampled on the nodes, and read by `orch attach` in another process."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def answer(*found: dict[str, Any], answered: bool = True) -> dict[str, Any]:
 
 
 async def watched(agent: FakeAgent, folder: Path, **more: Any) -> list[events.Event]:
-    """Return what is told until there is one sample, or none will come."""
+    """Return the events until there is one sample, or none will come."""
     emitted: list[events.Event] = []
     watching = asyncio.create_task(GpuWatch(folder, emitted.append).watch(node(agent, **more)))
     try:

@@ -24,7 +24,7 @@ async def test_wait_for_count_of_signals_and_first_signal_is_kept() -> None:
     interrupts.send(signal.SIGINT)
     await asyncio.wait_for(third, SOON)
     assert (interrupts.signal, interrupts.count) == (signal.SIGINT, 3)
-    await asyncio.wait_for(interrupts.wait(2), SOON)  # that many have come already
+    await asyncio.wait_for(interrupts.wait(2), SOON)  # that many were sent already
 
 
 async def test_send_after_a_cancelled_wait_is_counted() -> None:

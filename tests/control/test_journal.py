@@ -1,4 +1,4 @@
-"""The log of a run: what happened to it, and never its output."""
+"""The log of a run has its events, but not its output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Agents are kept answering: leases are renewed, an agent that hangs is replaced."""
+"""Leases are renewed, and an agent that hangs is replaced."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class BusyAgent(FakeAgent):
-    """One that says something all the time, and never gets to an answer."""
+    """An agent that sends reports all the time and never answers."""
 
     looks = 0
 
@@ -65,7 +65,7 @@ class BusyAgent(FakeAgent):
 
 @asynccontextmanager
 async def watching(record: Record, agent: FakeAgent, patience: float) -> AsyncIterator[Followed]:
-    """Replace a silent agent meanwhile, without following."""
+    """Replace a silent agent in the background, without following."""
     followed = Followed(record, FakeConnection(agent))
     task = asyncio.create_task(replace_silent_agent(followed.follower, patience))
     try:
@@ -95,7 +95,7 @@ async def test_agent_that_hangs_during_a_stop_is_abandoned_without_patience(
 
 @pytest.mark.usefixtures("impatient")
 async def test_agent_that_answers_or_reports_is_not_abandoned(record: Record) -> None:
-    idle = FakeAgent(answers={"heard": {"renewed": False}})  # as if it said nothing else, ever
+    idle = FakeAgent(answers={"heard": {"renewed": False}})  # it sends nothing else
     async with watching(record, idle, patience=0.0):
         await until(lambda: len(idle.asked) > 20)
     assert idle.abandoned == []

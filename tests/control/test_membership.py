@@ -1,4 +1,4 @@
-"""Which nodes an elastic run still has, and which ranks wait in vain for those that have left."""
+"""Which nodes an elastic run still has, and which ranks wait for those that have left."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def members(fewest: int = 2, restarts: int = 1) -> Membership:
 
 
 def at(number: int, of: int = 4, end: ProcessEnd | None = None, attempt: int = 0) -> RankReport:
-    """A rank of a world of so many, the only one of its node."""
+    """Return a rank of a job with this world size, the only one of its node."""
     return replace(rank(number, end), local_rank=0, world_size=of, attempt=attempt)
 
 
@@ -38,7 +38,7 @@ def node(
 
 
 def round_of(*numbers: int) -> list[NodeState]:
-    """These nodes, whose ranks began together."""
+    """Return these nodes with ranks that were started together."""
     return [node(n, at(i, len(numbers))) for i, n in enumerate(numbers)]
 
 
@@ -71,11 +71,11 @@ def test_node_leaves(left: NodeState, why: str) -> None:
     "there",
     [
         node(3, at(3)),
-        node(3, at(3, end=FAILED)),  # its launcher may start it again
-        node(3, at(3, end=FAILED), status=LAUNCHER_FAILED),  # for all
+        node(3, at(3, end=FAILED)),  # its launcher may restart it
+        node(3, at(3, end=FAILED), status=LAUNCHER_FAILED),  # which ends all
         node(3, at(3, end=OK), status=ENDED),
-        node(3, at(3, end=OK), status=LOST),  # it had done its share
-        node(3, at(3, end=KILL), status=STOPPED),  # as all were told
+        node(3, at(3, end=OK), status=LOST),  # it had finished
+        node(3, at(3, end=KILL), status=STOPPED),  # as all nodes were
         node(3, status=None),
     ],
 )
@@ -93,7 +93,7 @@ def test_ranks_of_a_larger_world_size_wait_for_the_node_that_left() -> None:
     nodes[3] = node(3, gone="vanished")
     run.update(nodes)
     assert [state.name for state, _ in run.waiting(nodes)] == ["n0", "n1", "n2"]
-    nodes[0] = node(0, at(0, 4, FAILED))  # it failed: its launcher sees to it by itself
+    nodes[0] = node(0, at(0, 4, FAILED))  # it failed, so its launcher restarts it
     assert [state.name for state, _ in run.waiting(nodes)] == ["n1", "n2"]
     nodes[:3] = round_of(0, 1, 2)
     assert run.waiting(nodes) == []
@@ -117,7 +117,7 @@ def test_ranks_wait_for_a_node_that_left_after_the_rendezvous() -> None:
 @pytest.mark.parametrize(
     ("others", "failed", "is_missed"),
     [(4, True, True), (4, False, False), (3, True, False)],
-    ids=["missed when a launcher fails", "but not yet", "nor once they have begun anew"],
+    ids=["missed when a launcher fails", "but not yet", "nor once they have restarted"],
 )
 def test_node_that_left_is_gone_in_the_view_if_others_failed_after_it(
     others: int, failed: bool, is_missed: bool
@@ -198,7 +198,7 @@ def test_launchers_that_lost_the_main_node_are_not_first() -> None:
             at(0, 1, KILL),
             "the launcher on n0 exited with 1",
         ),  # which did that, or the controller did
-        (at(0, 1, KILL, attempt=1), "rank 0 on n0 was killed by SIGKILL"),  # it was the last
+        (at(0, 1, KILL, attempt=1), "rank 0 on n0 was killed by SIGKILL"),  # its last attempt
         (at(0, 1, FAILED), "rank 0 on n0 exited with 1"),
     ],
 )
@@ -212,7 +212,7 @@ def test_killed_rank_that_may_restart_is_not_the_first_failure(
 
 
 def test_launcher_that_was_killed_is_first_before_ranks_that_lost_each_other() -> None:
-    """SIGTERM ends a launcher of torchrun with code 1, once it has ended its ranks."""
+    """After SIGTERM, torchrun ends its ranks and exits with 1."""
     run = members(fewest=1)
     nodes = round_of(0, 1, 2)
     nodes[0] = node(0, at(0, 3, FAILED, attempt=1))  # it lost rank 1
@@ -247,7 +247,7 @@ def test_launchers_that_failed_in_the_rendezvous_are_attributed_to_the_last_that
 
 
 def test_launcher_is_stranded_once_the_main_node_and_all_ranks_have_ended() -> None:
-    """One that was stopped (SIGSTOP), while the others went on and finished without it."""
+    """A node that was suspended (SIGSTOP) while the others continued and finished without it."""
     run = members()
     nodes = [node(n, at(n, 3, OK), status=ENDED) for n in (0, 1, 2)]
     nodes.append(node(3, at(3, end=FAILED)))

@@ -22,11 +22,10 @@ PLAN = plan_of(1, 1, 1, 1, 1, 1)
 
 
 class Node:
-    """What links look at of a follower."""
+    """The part of a follower that the watch uses."""
 
     def __init__(self, number: int, probe: Any = None, *, away: bool = False) -> None:
-        """`probe` is its answer when it is to probe another node: an outcome, what it says instead, or
-        what is called for it."""
+        """`probe` is its answer to a probe: a result, another answer, or a function that returns one."""
         self.plan: NodePlan = PLAN.nodes[number]
         self.name = self.plan.name
         answer = [{"result": probe}] if isinstance(probe, str) else probe
@@ -37,7 +36,7 @@ class Node:
         self.is_over = False
         self.is_heard = not away
         self.looks = 0
-        """How often somebody has looked whether it has ended, which is once each round."""
+        """How often `has_ended` was read, which is once per round."""
 
     def give_up(self, why: str) -> None:
         self.gone = why
@@ -62,7 +61,7 @@ class Watched:
 
 @asynccontextmanager
 async def watched(*nodes: Node, timeout: float = TIMEOUT) -> AsyncIterator[Watched]:
-    """Have the links of `nodes` minded, and tell what comes of it."""
+    """Watch `nodes` in the background."""
     heard = Watched()
     task = asyncio.create_task(
         watch_nodes(cast(Any, nodes), 29500, timeout, heard.emitted.append, heard.on_gone)
@@ -71,7 +70,7 @@ async def watched(*nodes: Node, timeout: float = TIMEOUT) -> AsyncIterator[Watch
         yield heard
     finally:
         task.cancel()
-        with suppress(asyncio.CancelledError):  # any other end is the test's
+        with suppress(asyncio.CancelledError):  # other errors fail the test
             await task
 
 
@@ -93,7 +92,7 @@ async def test_node_that_no_peer_reaches_is_gone(outcome: str) -> None:
 async def test_node_that_a_peer_reaches_is_alive_and_reported_once(outcome: str) -> None:
     away, witness = Node(0, away=True), Node(1, outcome)
     async with watched(away, witness) as heard:
-        await until(lambda: len(witness.agent.asked) >= 3)  # it is asked again after each time-out
+        await until(lambda: len(witness.agent.asked) >= 3)  # it is asked again after each timeout
     assert (away.gone, heard.news) == (None, 0)
     (warning,) = heard.emitted
     assert isinstance(warning, events.Warned)
@@ -134,7 +133,7 @@ async def test_peer_without_a_valid_result_does_not_count(answer: object) -> Non
 
 
 async def test_node_without_peers_is_not_gone() -> None:
-    """The controller may be the one that is away: a laptop on the move."""
+    """The controller itself may be offline: a laptop that moves."""
     nodes = [Node(n, "timeout", away=True) for n in (0, 1)]
     async with watched(*nodes) as heard:
         await until(lambda: nodes[1].looks >= 5)
@@ -171,7 +170,7 @@ async def test_peers_are_asked_before_the_timeout_and_the_node_is_gone_at_its_en
         await until(lambda: away.gone is not None)
     gone_at = time.monotonic()
     assert away.away_since is not None
-    end = away.away_since + 0.5  # it was silent for as long before it was away
+    end = away.away_since + 0.5  # the other half of the timeout was silence
     assert asked_at[0] < end <= gone_at
     assert len(asked_at) == 1
 
@@ -203,18 +202,18 @@ async def test_timeout_of_zero_never_loses_a_node() -> None:
     assert nodes[1].agent.asked == []
 
 
-# -- once something has failed ----------------------------------------------------------------------
+# -- after a failure --------------------------------------------------------------------------------
 
 
 async def looked_for(*nodes: Node) -> list[str | None]:
-    """Look who is gone, and return what is said of each node."""
+    """Find lost nodes, and return why each counts as gone."""
     await find_lost_nodes(cast(Any, nodes), 29500)
     return [node.gone for node in nodes]
 
 
 async def test_find_lost_nodes_marks_a_node_that_nothing_reaches() -> None:
     silent, peer = Node(0), Node(1, "timeout")
-    silent.is_heard = False  # the connection does not know it yet
+    silent.is_heard = False  # the connection has not noticed yet
     said = await looked_for(silent, peer)
     assert said == ["vanished: neither orch nor the other nodes reach it", None]
 

@@ -1,4 +1,4 @@
-"""A run that fails is started again: on the nodes embedded in this machine, by whoever minds it."""
+"""A run that fails is restarted by its controller, on the nodes embedded in this machine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.runs.helpers import plan_of, record_in
 from tests.warm import Warm
 
 SECRET = "a-value-that-nobody-is-to-see"
-# Rank 1 fails until attempt N; the first attempts wait for a file each, of those that are named.
+# Rank 1 fails before attempt N; each of the first attempts waits for one of the named files.
 SCRIPT = """
 import os, sys, time
 attempt, rank = int(os.environ["ORCH_ATTEMPT"]), int(os.environ["RANK"])
@@ -56,7 +56,7 @@ def script(tmp_path: Path) -> Path:
 
 
 class Orch:
-    """`orch` with a home of its own."""
+    """`orch` with its own home folder."""
 
     def __init__(self, home: Path, warm: Warm) -> None:
         self._warm = warm
@@ -82,7 +82,7 @@ class Orch:
         return found
 
     def node_state(self, node: str) -> str | None:
-        """What the supervisor of an embedded node says, in the attempt that it has had last."""
+        """Return the status that the supervisor of an embedded node wrote in its last attempt."""
         try:
             said = json.loads((self.folder / node / "status.json").read_text())
         except FileNotFoundError:
@@ -91,8 +91,8 @@ class Orch:
         return state
 
     @property
-    def keeper(self) -> int:
-        """The pid of who minds the run."""
+    def controller(self) -> int:
+        """The PID of the controller."""
         said = json.loads((self.folder / "controller.lock").read_text())
         assert said["background"]
         return int(said["pid"])
@@ -138,7 +138,7 @@ def test_verdict_is_that_of_the_last_attempt(orch: Orch, script: Path) -> None:
     assert done.returncode == 5
     assert orch.record["summary"] == "rank 1 on local1 exited with 5 (attempt 3 of 3)"
     assert [failed["exit_code"] for failed in orch.record["failed"]] == [3, 4]
-    # Whoever comes later finds all attempts.
+    # A later reader finds all attempts.
     shown = orch("logs").stdout
     assert [f"rank 1 attempt {attempt} 0" in shown for attempt in (0, 1, 2)] == [True] * 3
     status = orch("status").stdout
@@ -172,7 +172,7 @@ def test_background_controller_restarts_with_the_secrets_it_was_given(
         try:
             assert SECRET.encode() not in process.read_bytes(), process
         except (FileNotFoundError, ProcessLookupError):
-            continue  # it has ended meanwhile
+            continue  # it has just ended
     (tmp_path / "go").touch()
     ended = orch.wait_for_end()
     assert ended["summary"] == "all 2 ranks succeeded (attempt 2 of 2)"
@@ -186,8 +186,10 @@ def test_later_controller_restarts_a_run_without_secrets(
     orch: Orch, script: Path, tmp_path: Path
 ) -> None:
     orch.launch("--detach", "--restarts", "1", script, "1", tmp_path / "go")
-    os.kill(orch.keeper, signal.SIGKILL)
-    assert orch("status").returncode == 0  # which returns once another one follows both nodes
+    os.kill(orch.controller, signal.SIGKILL)
+    assert (
+        orch("status").returncode == 0
+    )  # which returns once another controller follows both nodes
     (tmp_path / "go").touch()
     assert orch("attach").returncode == 0
     assert orch.wait_for_end()["summary"] == "all 2 ranks succeeded (attempt 2 of 2)"
@@ -198,7 +200,7 @@ def test_run_that_failed_without_a_controller_is_not_restarted(
     orch: Orch, script: Path, tmp_path: Path, command: str
 ) -> None:
     orch.launch("--detach", "--restarts", "1", script, "9", tmp_path / "go")
-    os.kill(orch.keeper, signal.SIGKILL)
+    os.kill(orch.controller, signal.SIGKILL)
     (tmp_path / "go").touch()
     wait_until(lambda: orch.node_state("local1") == "ended")
     done = orch(command)
@@ -215,7 +217,7 @@ def test_later_controller_reports_the_secrets_it_lacks(
 ) -> None:
     words = ("--detach", "--env", "HF_TOKEN", "--restarts", "1", script, "1", tmp_path / "go")
     orch.launch(*words, "--api-key", SECRET, HF_TOKEN=SECRET)
-    os.kill(orch.keeper, signal.SIGKILL)
+    os.kill(orch.controller, signal.SIGKILL)
     (tmp_path / "go").touch()
     assert orch("attach").returncode == 3
     assert orch.wait_for_end()["summary"] == (
@@ -257,9 +259,9 @@ def test_attach_shows_the_next_attempt(orch: Orch, script: Path, tmp_path: Path)
 def test_controller_that_dies_between_attempts_leaves_the_last_failure_as_the_end(
     orch: Orch, script: Path, tmp_path: Path
 ) -> None:
-    """Whoever minded it crashed once it had noted the failure, before it started anything."""
+    """The controller crashes after it has recorded the failure, before it restarts anything."""
     orch.launch("--detach", "--restarts", "1", script, "1", tmp_path / "go")
-    os.kill(orch.keeper, signal.SIGKILL)
+    os.kill(orch.controller, signal.SIGKILL)
     record = orch.record
     failed = {"number": 0, "last": 0, "began": 1.0, "ended": 2.0, "exit_code": 3, "summary": "it failed",
               "lost": []}  # fmt: skip
@@ -271,7 +273,7 @@ def test_controller_that_dies_between_attempts_leaves_the_last_failure_as_the_en
         3,
         f"it failed (attempt 1 of 2); {FAILED_UNSEEN}",
     )
-    wait_until(lambda: orch.record["missing"] == [])  # its logs are fetched all the same
+    wait_until(lambda: orch.record["missing"] == [])  # its logs are fetched
     assert list(orch.folder.glob("local1/attempt-1")) == []
 
 
@@ -279,14 +281,14 @@ def test_controller_that_dies_between_attempts_leaves_the_last_failure_as_the_en
 def test_attempt_that_only_the_nodes_know_is_followed_and_is_the_last(
     orch: Orch, script: Path, tmp_path: Path, failures: int
 ) -> None:
-    """The record says that the first attempt goes on: an earlier controller could write no more."""
-    gates = tmp_path / "go", tmp_path / "go on"
+    """The record has only the first attempt: an earlier controller could not write the second."""
+    gates = tmp_path / "go", tmp_path / "again"
     orch.launch("--detach", "--restarts", "2", script, str(failures), *gates)
     before = orch.record
     gates[0].touch()
     second = orch.folder / "local1/attempt-1/rank-1.out"
     wait_until(lambda: second.exists() and "attempt 1" in second.read_text())
-    os.kill(orch.keeper, signal.SIGKILL)
+    os.kill(orch.controller, signal.SIGKILL)
     gates[1].touch()
     wait_until(lambda: orch.node_state("local1") == "ended")
     (orch.folder / "run.json").write_text(json.dumps(before))
@@ -306,7 +308,7 @@ def test_attempt_that_only_the_nodes_know_is_followed_and_is_the_last(
 def test_end_that_is_only_in_the_event_log_is_recorded(
     orch: Orch, script: Path, tmp_path: Path
 ) -> None:
-    """There was room for a line of the log, and none for a new record."""
+    """There was disk space for a line of the event log, but not for a new record."""
     done = orch.launch("--restarts", "1", script, "9")
     emitted = orch.record
     started = {**emitted, "state": "running", "ended": None, "exit_code": None, "summary": "", "attempt": 0,
@@ -322,16 +324,16 @@ def test_end_that_is_only_in_the_event_log_is_recorded(
     assert log.count('"event": "Ended"') == 1
 
 
-@pytest.mark.parametrize("how", ["a wish", "a signal"])
+@pytest.mark.parametrize("how", ["a request", "a signal"])
 async def test_run_can_be_stopped_between_attempts(tmp_path: Path, how: str) -> None:
     interrupts, transport = Interrupts(), SshTransport(timeout=60)
     with (
         closing(record_in(tmp_path, plan_of(1))) as record,
-        socket.create_server(("127.0.0.1", 0)) as silent,  # so that connecting takes as long
+        socket.create_server(("127.0.0.1", 0)) as silent,  # so that connecting takes until then
     ):
 
         def hear(event: events.Event) -> None:
-            if isinstance(event, events.PhaseBegan) and how == "a wish":
+            if isinstance(event, events.PhaseBegan) and how == "a request":
                 request_stop(record.folder, StopRequest(StopReason.STOP_REQUEST, None))
             elif isinstance(event, events.PhaseBegan):
                 interrupts.send(signal.SIGTERM)
@@ -343,7 +345,7 @@ async def test_run_can_be_stopped_between_attempts(tmp_path: Path, how: str) -> 
         async with asyncio.timeout(10):
             verdict = await supervise(record, [line], hear, interrupts, transport)
         saved = load_run(record.folder)
-    code, who = (130, "orch stop") if how == "a wish" else (143, "SIGTERM")
+    code, who = (130, "orch stop") if how == "a request" else (143, "SIGTERM")
     assert verdict.exit_code == code
     assert verdict.summary == f"stopped by {who} (attempt 1 of 10)"
     assert saved is not None

@@ -1,4 +1,4 @@
-"""What a node says that a run has written is taken for what it may be: anything."""
+"""Lists of the files of a run come from nodes and may contain anything."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def fetched(answer: Any, folder: Path) -> FetchResult:
     "answer",
     [
         None,
-        {"files": [], "cut": True},  # would be asked without end
+        {"files": [], "cut": True},  # would be requested without end
         {"files": [["../x", 1, 1, 0, "file", "", 1]], "cut": False},
         {"files": [["x", 1]], "cut": False},
         {"files": "x", "cut": 0},

@@ -1,4 +1,4 @@
-"""What the controller of a run knows from the start."""
+"""What a new controller of a run knows from the record."""
 
 from __future__ import annotations
 

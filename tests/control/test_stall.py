@@ -1,4 +1,4 @@
-"""A run that does not get on is told of: once, with what keeps it, and again only after it moved."""
+"""A run without progress is reported once, with the suspect, and again only after progress."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Machine:
-    """What a node tells of its one rank; `works` is for how much CPU it uses in a second."""
+    """Answers with a snapshot of one rank; `works` is how many seconds of CPU it uses per second."""
 
     rank: int
     call: str = "all_reduce"
@@ -57,7 +57,7 @@ class Machine:
 
 
 class Node:
-    """As much of a follower as the watch looks at."""
+    """The part of a follower that the watch uses."""
 
     def __init__(self, number: int, answer: Any) -> None:
         self.name = f"n{number}"
@@ -75,7 +75,7 @@ class Node:
 
 
 class Watched:
-    """A watch over nodes that are such machines (or raise such errors), while the context lasts."""
+    """Watch nodes with these machines (or errors) in the background."""
 
     def __init__(self, *answers: Any, elastic: Elastic | None = None, **more: Any) -> None:
         self.nodes = [Node(number, answer) for number, answer in enumerate(answers)]
@@ -99,7 +99,7 @@ class Watched:
 
 
 async def nothing_for(watched: Watched, seconds: float, act: Callable[[], None]) -> None:
-    """Have `act` done again and again for so long, and nothing told."""
+    """Call `act` repeatedly for a while and check that no event is emitted."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         act()
@@ -203,7 +203,7 @@ async def test_on_stall_gets_the_suspect_and_the_watch_ends() -> None:
 
 
 async def test_stop_of_one_node_does_not_end_the_watch() -> None:
-    """An elastic run goes on without one that has left it."""
+    """An elastic run continues without a node that has left it."""
     async with Watched(Machine(0), Machine(1)) as watched:
         watched.nodes[1].stopped_at = time.time()
         await until(lambda: watched.of(events.Stalled) == 1)

@@ -17,7 +17,7 @@ FAILED = {**STARTED, "start": {"problem": "no such file: python9"}}
 
 
 class LostConnection(FakeConnection):
-    """A connection that breaks when the job is started, and cannot be made again."""
+    """A connection that breaks when the job is started and cannot be restored."""
 
     def __init__(self) -> None:
         def lose(_: Any) -> None:

@@ -1,4 +1,4 @@
-"""Who failed first, and what the run's exit code is."""
+"""The verdict on a run: what failed first, and the exit code."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def test_exit_code_of_a_signal_is_128_plus_its_number() -> None:
 
 
 def test_first_failure_is_by_corrected_clocks() -> None:
-    ahead = node("n0", rank(0, ProcessEnd(1, None), 12.0), clock_skew=10.0)  # truly at 2
+    ahead = node(
+        "n0", rank(0, ProcessEnd(1, None), 12.0), clock_skew=10.0
+    )  # 2 by the controller's clock
     nodes = [ahead, node("n1", rank(1, ProcessEnd(2, None), 5.0))]
     first_failure = find_first_failure(nodes)
     assert first_failure is not None
@@ -147,11 +149,11 @@ def test_node_lost_after_all_ranks_succeeded_changes_nothing(
     assert (verdict.exit_code, verdict.first_failure) == (0, None)
 
 
-# -- stopped by a wish, by the node itself, by another controller -------------------------------
+# -- stopped by a request, by the node itself, by another controller ----------------------------
 
 
 def stopped_there(name: str, number: int, reason: Stop, at: float, **more: float) -> NodeState:
-    """A node that stopped at `at` without our doing; its rank saved, and exited with 0."""
+    """Return a node that this controller did not stop; its rank saved and exited with 0."""
     status = replace(ENDED, stopped=reason, stopped_at=at)
     return node(name, rank(number, OK, at + 1), status=status, stopped_at=at, **more)
 
@@ -220,7 +222,7 @@ def test_all_ended_counts_success_and_failure() -> None:
     assert all_ended(plan_of(1, 1), nodes)
     assert not all_ended(plan_of(1, 2), nodes)
     again = plan_of(1, 1, launcher="torchrun", launcher_arguments=("--max-restarts=3",))
-    assert not all_ended(again, nodes)  # what failed is about to begin again
+    assert not all_ended(again, nodes)  # the rank that failed is about to restart
 
 
 def test_failure_before_the_stop_by_an_earlier_controller_is_the_verdict() -> None:
@@ -239,10 +241,10 @@ def test_launchers_stopped_after_all_ranks_succeeded_are_a_success() -> None:
 
 
 def test_find_stop_is_that_of_the_first_node_that_stopped_by_itself() -> None:
-    told = Stop(StopReason.LEASE_EXPIRED).of_node("n1")
-    second = stopped_there("n0", 0, told, 5.0)
+    cause = Stop(StopReason.LEASE_EXPIRED).of_node("n1")
+    second = stopped_there("n0", 0, cause, 5.0)
     first = stopped_there("n1", 1, Stop(StopReason.LEASE_EXPIRED), 14.0, clock_skew=10.0)
-    assert find_stop([second, first]) == told
+    assert find_stop([second, first]) == cause
     assert (
         judge(plan_of(1, 1), [second, first], None).summary
         == "n1 stopped: no contact with a controller"
@@ -322,7 +324,7 @@ def elastic_rank(
 
 
 def test_elastic_run_succeeds_with_its_last_round() -> None:
-    # Rank 1 of 3 was done early; another failed, and the two nodes that are left did all of it again.
+    # Rank 1 of 3 finished early; another one failed, and the two remaining nodes repeated all.
     early = node("n1", elastic_rank(1, 3, OK, began=1.0, ended=2.0))
     nodes = [
         node("n0", elastic_rank(0, 2, OK, began=5.0)),
@@ -356,7 +358,7 @@ def elastic_plan() -> Plan:
     return replace(plan_of(1, 1, 1), elastic=Elastic(2, 3))
 
 
-# -- in a word -----------------------------------------------------------------------------------
+# -- outcome -------------------------------------------------------------------------------------
 
 LOST = StatusReport("lost", None, ())
 
@@ -366,7 +368,7 @@ LOST = StatusReport("lost", None, ())
     [
         ([node("n0", rank(0, OK))], None, "succeeded"),
         ([node("n0", rank(0, ProcessEnd(7, None)))], None, "failed"),
-        ([node("n0", rank(0, KILL))], CTRL_C, "failed"),  # before anybody was stopped
+        ([node("n0", rank(0, KILL))], CTRL_C, "failed"),  # before any node was stopped
         ([node("n0", rank(0, None), status=LOST)], None, "lost"),
         ([node("n0", rank(0, None), status=None, gone="is gone")], None, "lost"),
         ([node("n0", rank(0, None), status=None)], None, "lost"),

@@ -188,7 +188,7 @@ def test_damaged_records_are_skipped(lab3: Lab, tmp_path: Path) -> None:
     for command in ("attach", "stop", "logs", "status"):
         done = orch(lab3, command, empty)
         assert done.returncode != 0
-        assert f"{empty} holds no record of a run that can be read" in done.stderr
+        assert f"{empty} has no record of a run that can be read" in done.stderr
     listed = lab3.run([*ORCH, "runs"])
     assert listed.returncode == 0, listed.stderr
     assert torn in listed.stdout

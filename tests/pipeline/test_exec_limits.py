@@ -1,4 +1,4 @@
-"""A kernel that would not take a job's environment is named with the sizes, before anything is started."""
+"""A job with an environment above the limits of a node's kernel is refused before the start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.runs.helpers import plan_of
 
 
 class Says:
-    """An agent that answers so."""
+    """An agent with this answer."""
 
     def __init__(self, name: str, answer: Any) -> None:
         self.node = Host(name=name, address=name)

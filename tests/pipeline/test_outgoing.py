@@ -1,4 +1,4 @@
-"""What is told of the folder that goes to the nodes, before it does."""
+"""What is reported about the folder that is sent to the nodes, before it is sent."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_folder_above_the_limit_is_refused_with_its_largest_parts(
     heard: list[events.Event] = []
     with pytest.raises(SyncError) as caught:
         await survey_folder(tmp_path, 4000, heard.append)
-    assert heard == [events.Sending(tmp_path, 3, 8001)]  # first it is told what would go
+    assert heard == [events.Sending(tmp_path, 3, 8001)]  # what would be sent is reported first
     assert caught.value.exit_code == 125
     text = str(caught.value)
     assert text.splitlines()[0] == (

@@ -1,4 +1,4 @@
-"""What is said of nodes that are in use, and which names runs get."""
+"""Runs that use the nodes of a launch, and the names of new runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TAKEN = FREE | {"taken": True}
 
 
 class Nodes:
-    """A fleet whose nodes answer what they are told to, one list of answers a look."""
+    """A fleet of nodes with given answers, one list for each request."""
 
     def __init__(self, *looks: list[Any]) -> None:
         self._looks = list(looks)
@@ -89,7 +89,7 @@ async def test_waiting_launch_claims_all_nodes_once_all_are_free() -> None:
     nodes = Nodes(*looks, [FREE] * 2, [has, has])
     run, emitted = await take(nodes, "t-new", wait=True)
     assert run == "t-new"
-    assert [event.place for event in emitted] == [3, 2, 1]  # each once, and again as it changes
+    assert [event.place for event in emitted] == [3, 2, 1]  # each once, when it changes
     assert messages.nodes_in_use(emitted[0]) == "node0 is in use by a, 1 min; waiting, 3rd in line"
     assert messages.nodes_in_use(emitted[1]) == "waiting, 2nd in line"
     assert [said["claim"] for _, said in nodes.asked] == [False] * 4 + [True, False, True]

@@ -1,4 +1,4 @@
-"""Where the ranks meet: what nodes say of ways and ports is parsed, whatever they say."""
+"""The rendezvous: answers of nodes about routes and ports, valid or not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.remote.fleet import Fleet
 from tests.plan.helpers import facts, interface
 from tests.remote.fake import FakeTransport
 
-# They share no subnet, so they are asked for the way.
+# They share no subnet, so they are asked for routes.
 APART = [
     facts("a", interface("eth0", "198.18.1.1/24")),
     facts("b", interface("eth0", "198.18.2.1/24")),
@@ -22,7 +22,7 @@ APART = [
 
 
 class Says:
-    """An agent that gives one answer to each verb."""
+    """An agent with one answer for each verb."""
 
     def __init__(self, **answers: Any) -> None:
         self._answers = answers

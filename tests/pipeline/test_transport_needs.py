@@ -1,4 +1,4 @@
-"""What a transport cannot do is refused by name, with another way."""
+"""Commands that need more than the transport can do are refused with a remedy."""
 
 from __future__ import annotations
 

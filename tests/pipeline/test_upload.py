@@ -1,4 +1,4 @@
-"""A project's files on the nodes embedded in this machine: whose, which version, and under which runs."""
+"""A project's files on embedded nodes: their folders, their versions, and the runs that use them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orchestrator.sync import messages
 from orchestrator.sync.placement import Comparison, Seen
 from tests.warm import Warm
 
-# Says the version of a module that it imports once a file is there; attempt 0 fails then.
+# Prints the version of a module that it imports once a file exists; attempt 0 then fails.
 LATE = """
 import os, sys, time
 attempt = int(os.environ["ORCH_ATTEMPT"])
@@ -29,7 +29,7 @@ sys.exit(3 if len(sys.argv) > 2 and attempt == 0 else 0)
 
 
 class Orch:
-    """`orch` on one embedded node, with a home of its own."""
+    """`orch` on one embedded node, with its own home folder."""
 
     def __init__(self, home: Path, warm: Warm) -> None:
         self._warm = warm
@@ -46,7 +46,7 @@ class Orch:
         return self._warm.run(line, self.environment, Path.cwd(), timeout=100)
 
     def work(self, node: str = "local0") -> Path:
-        """The working folder of an embedded node."""
+        """Return the working folder of an embedded node."""
         (folder,) = (self.home / ".local/state/orch/local").glob(f"*/{node}/work")
         return folder
 
@@ -57,7 +57,7 @@ def orch(tmp_path: Path, warm: Warm) -> Orch:
 
 
 class Going:
-    """A launch that waits for its gate to open."""
+    """A launch that waits for a file."""
 
     def __init__(self, orch: Orch, folder: Path, *words: str) -> None:
         self.folder, self.gate = folder, folder.parent / "gate"
@@ -80,7 +80,7 @@ class Going:
         self.run = run.name
 
     def end(self) -> str:
-        """Open the gate, and return what it says to its end."""
+        """Create the file, and return the rest of the output."""
         self.gate.touch()
         out, err = self.process.communicate(timeout=100)
         return str(out + err)
@@ -219,7 +219,7 @@ def test_launch_after_one_that_was_killed_while_sending_places_its_files(
         assert (orch.work() / f"file{number}").read_text() == "y" * 40_000
 
 
-# -- what is said -----------------------------------------------------------------------------------
+# -- messages ---------------------------------------------------------------------------------------
 
 
 def comparison(**more: object) -> Comparison:

@@ -1,4 +1,4 @@
-"""Run orch, and let it crash at its N-th step on a run's folder: `crashing.py N TRACE WORDS...`.
+"""Run orch and crash it at its N-th step in a run's folder: `crashing.py N TRACE WORDS...`.
 
 A step is whatever changes something below a folder called `runs`: a file or folder that is made, a
 write, a rename, a cut. The N-th (from 0) is a crash instead, exit code 9, and a write is half done then.

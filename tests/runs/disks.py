@@ -1,4 +1,4 @@
-"""A disk that a test can fill."""
+"""A small disk that a test can fill."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 @contextmanager
 def small_disk(place: Path, size: str = "1m") -> Iterator[Path]:
-    """Mount one at `place`; skips the test where we may not."""
+    """Mount a small disk at `place`; skip the test without the permission to do so."""
     if os.geteuid() != 0:
         pytest.skip("mounting a small disk needs root")
     place.mkdir(parents=True)
@@ -25,7 +25,7 @@ def small_disk(place: Path, size: str = "1m") -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Leave no room on it, and return the file to remove for some."""
+    """Fill the disk, and return the file to remove to free space."""
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as file:
         try:

@@ -1,4 +1,4 @@
-"""A way to a node that says what a test wants, and the bytes of a node's files."""
+"""A fake connection to a node, with the answers and files that a test gives."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from orchestrator.remote.reports import Chunk, Report
 
 
 class FakeAgent:
-    """An agent: each `follow` tells the next of `stories`, whose errors it raises, as `ask` does.
+    """An agent: each `follow` yields the next of `stories` and raises its errors, as `ask` does.
 
-    A story that is a number of seconds long goes on without anything new. `files` are sent first, from
-    the offsets that are asked for, at most `piece` bytes at a time, unless a follow is quiet.
+    A number in a story is a pause in seconds. `files` are sent first, from the requested offsets, at most
+    `piece` bytes at a time, unless the follow is quiet.
     """
 
     def __init__(
@@ -30,10 +30,10 @@ class FakeAgent:
         self._piece = piece
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.followed: list[bool] = []
-        """Of each `follow`, whether it was a quiet one."""
+        """Whether each `follow` was quiet."""
         self.heard_at = 0.0
         self.abandoned: list[str] = []
-        """Why it was, each time."""
+        """The reasons, one for each call."""
 
     async def ask(self, verb: str, **arguments: Any) -> Any:
         self.asked.append((verb, arguments))
@@ -62,7 +62,7 @@ class FakeAgent:
 
 
 class FakeConnection:
-    """A way to `agent`; a connection is made after as many `failures` as there are."""
+    """A connection to `agent`; the first attempts to connect raise `failures`."""
 
     def __init__(self, agent: FakeAgent, *failures: NodeError, is_up: bool = True) -> None:
         self._agent = agent
@@ -91,7 +91,7 @@ def lost() -> ConnectionLost:
 
 
 async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Return when `holds` does. Raises TimeoutError when it does not in time."""
+    """Wait until `holds` returns true. Raises TimeoutError after `seconds`."""
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)  # between two looks, not instead of one
+            await asyncio.sleep(0.005)  # a poll interval

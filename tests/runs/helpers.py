@@ -17,7 +17,7 @@ ENDED = StatusReport("ended", OK, ())
 
 
 def plan_of(*devices: int, run: str = "r", **job: Any) -> Plan:
-    """Return the plan of a job on nodes n0, n1, ... with so many ranks each."""
+    """Return the plan of a job on nodes n0, n1, ... with these numbers of ranks."""
     hosts = [host(f"n{i}", devices=count) for i, count in enumerate(devices)]
     network = Network(
         "10.0.0.1", tuple("eth0" for _ in devices), None, tuple(None for _ in devices)

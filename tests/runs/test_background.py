@@ -1,4 +1,4 @@
-"""A run that has no controller is given one."""
+"""A run without a controller gets one in the background."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_run_that_is_handed_over_gets_no_other_controller(tmp_path: Path) -> None:
-    """The other one would lack the secrets that only the launch knows."""
+    """Another one would lack the secrets that only the launch has."""
     record = record_in(tmp_path)
     async with handing_over(record.folder):
         record.close()

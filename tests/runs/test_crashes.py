@@ -1,4 +1,4 @@
-"""Whoever minds a run may crash at any step of what it writes: the run is found again and goes on."""
+"""A controller may crash at any step of what it writes: the run is found again and continued."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.warm import Warm
 _CRASHING = Path(__file__).with_name("crashing.py")
 _NEVER, _CRASHED = 1_000_000, 9
 _LAUNCH = ("launch", "--local", "2", "--preflight", "off", "--launcher", "direct", "--name", "it")
-# So many of the steps, evenly chosen, are tried; ORCH_CRASH_EVERYWHERE=1 tries all.
+# The number of steps, evenly chosen, that are tried; ORCH_CRASH_EVERYWHERE=1 tries all.
 _SAMPLE = 4
 
 JOB = """
@@ -37,7 +37,7 @@ print("x" * 100_000, "end", rank, flush=True)
 
 
 class Place:
-    """A home of its own, in which one run after the other is tried."""
+    """A home folder, in which one run after the other is tried."""
 
     def __init__(self, folder: Path, warm: Warm) -> None:
         self._warm = warm
@@ -81,7 +81,7 @@ def place(tmp_path: Path, warm: Warm) -> Place:
 
 
 def chosen(count: int) -> range:
-    """Return the steps at which to crash, of `count`."""
+    """Return the steps at which to crash, out of `count`."""
     return range(0, count, 1 if os.environ.get("ORCH_CRASH_EVERYWHERE") else -(-count // _SAMPLE))
 
 
@@ -143,7 +143,7 @@ def assert_it_can_be_finished(place: Place) -> None:
         assert all_runs(place.runs) == []
         folders = list(place.runs.iterdir()) if place.runs.exists() else []
         assert unreadable_runs(place.runs) == folders
-        wanted = "holds no record of a run that can be read" if folders else "there is no run 'it'"
+        wanted = "has no record of a run that can be read" if folders else "there is no run 'it'"
         assert wanted in error.message
         assert (
             list(place.runs.glob("*/local*")) == []
@@ -158,13 +158,13 @@ def assert_it_can_be_finished(place: Place) -> None:
     if originals(saved):
         assert saved.exit_code == 0
     else:
-        assert "has no files of this run" in saved.summary  # it was about to start
+        assert "has no files of this run" in saved.summary  # it crashed at the start
     for line in (saved.folder / "run.json").read_text(), *whole_lines(saved):
         json.loads(line)
 
 
 def whole_lines(saved: SavedRun) -> list[str]:
-    """Return the lines of the event log but for those that a crash has cut."""
+    """Return the lines of the event log, except those that a crash has cut."""
     lines = (saved.folder / "events.jsonl").read_text().splitlines()
     assert sum(not line.endswith("}") for line in lines) <= 2
     return [line for line in lines if line.endswith("}")]
@@ -179,7 +179,7 @@ def copies(saved: SavedRun) -> dict[str, str]:
 
 
 def originals(saved: SavedRun) -> dict[str, str]:
-    """The nodes are embedded, so that their own files are below the run's folder too."""
+    """The nodes are embedded, so their own files are below the run's folder too."""
     return {
         f"{node.name}/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest()
         for node in saved.plan.nodes
@@ -189,7 +189,7 @@ def originals(saved: SavedRun) -> dict[str, str]:
 
 
 def processes_of(run: str) -> list[int]:
-    """Return the processes of the run, once they have had a moment to end."""
+    """Return the processes of the run that are left after a moment."""
     deadline = time.monotonic() + 5
     while (found := _processes_of(run)) and time.monotonic() < deadline:
         time.sleep(0.02)

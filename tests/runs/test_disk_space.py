@@ -1,4 +1,4 @@
-"""Room for what has to be written on a full disk."""
+"""Writes that a full disk must not prevent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def full(times: int) -> Callable[[], None]:
-    """Return a write that finds the disk full so often."""
+    """Return a write that finds the disk full so many times."""
     left = [None] * times
 
     def write() -> None:
@@ -55,7 +55,7 @@ def test_replace_with_reserved_space_succeeds_on_a_full_disk(disk: Path) -> None
     assert path.stat().st_mode & 0o777 == 0o600
     with pytest.raises(OSError, match="No space left on device"):
         reserve_space(path, SIZE)
-    value = {"a": "y" * 30_000}  # there is what the other one does not need
+    value = {"a": "y" * 30_000}  # the first file's space is reused
     replace_json(path, value)
     assert read_json(path) == value
 
@@ -71,7 +71,7 @@ def test_replace_with_too_little_reserved_space_changes_nothing(disk: Path) -> N
         replace_json(path, {"a": "x" * 30_000})
     assert read_json(path) == {"a": 1}
     assert sorted(disk.iterdir()) == names
-    replace_json(path, {"a": 2})  # there is room for something smaller still
+    replace_json(path, {"a": 2})  # a smaller value still fits
     assert read_json(path) == {"a": 2}
 
 

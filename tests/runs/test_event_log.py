@@ -22,7 +22,7 @@ from orchestrator.runs.event_log import EventLog, EventReader
 from tests.runs.helpers import plan_of
 
 STREAM = Stream("n0", 0, 0, 0, "stdout")
-# These stand elsewhere, or say nothing that lasts.
+# These are recorded elsewhere, or are only of the moment.
 NOT_LOGGED: list[events.Event] = [
     events.Output(STREAM, 0, b"bytes", 1.0, Path("copy")),
     events.Planned(plan_of(1)),
@@ -61,7 +61,7 @@ VALUES: dict[Any, Any] = {
 
 
 def events_of(kind: type) -> st.SearchStrategy[Any]:
-    """Any event of a kind. A field of a new type wants a line in VALUES, and to come back."""
+    """Return any event of a kind. A field of a new type needs a line in VALUES."""
     hints = get_type_hints(kind)
     return st.builds(kind, **{field.name: VALUES[hints[field.name]] for field in fields(kind)})
 
@@ -82,7 +82,7 @@ def read(path: Path) -> list[events.Event]:
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file for the many examples of a property; each begins with none."""
+    """A file for the examples of a property; each starts without it."""
     return tmp_path_factory.mktemp("log") / "events.jsonl"
 
 
@@ -119,7 +119,7 @@ def test_torn_line_loses_no_other_event(
     whole = before[: text[:cut].count(b"\n")]
     assert read(path) == whole
     write(path, *after)
-    ended = before[: len(whole) + 1]  # the one that was torn may lack no more than its newline
+    ended = before[: len(whole) + 1]  # the torn one may only lack its newline
     assert read(path) in ([*whole, *after], [*ended, *after])
 
 
@@ -158,14 +158,14 @@ def test_event_of_another_version_is_skipped(tmp_path: Path, line: object) -> No
 def test_growing_log_is_read_once_per_event(tmp_path: Path) -> None:
     path = tmp_path / "log"
     reader = EventReader(path)
-    assert list(reader.read()) == []  # it is not there yet
+    assert list(reader.read()) == []  # there is no file yet
     log = EventLog(path)
-    told = []
+    read = []
     for n in range(3):
         log.append(events.Warned(str(n)))
-        told.append([logged.event for logged in reader.read()])
+        read.append([logged.event for logged in reader.read()])
     log.close()
-    assert told == [[events.Warned(str(n))] for n in range(3)]
+    assert read == [[events.Warned(str(n))] for n in range(3)]
     half = path.read_bytes().splitlines(keepends=True)[0]
     with path.open("ab") as file:
         file.write(half[:20])

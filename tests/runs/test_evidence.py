@@ -1,4 +1,4 @@
-"""What a run's folder gives for a diagnosis."""
+"""Input of a diagnosis from the folder of a run."""
 
 from __future__ import annotations
 

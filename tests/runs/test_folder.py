@@ -1,4 +1,4 @@
-"""A new run's folders are its owner's alone under any umask, and nothing is kept where others can write."""
+"""The folders of a run are private under any umask; folders that others can write to are refused."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_folder_that_others_can_write_to_is_refused_with_a_remedy(
     with pytest.raises(LaunchError) as caught:
         Record.create(plan_of(1, run="r"), Settings())
     assert f"{shared} can be written by everybody" in str(caught.value)
-    assert f"chmod go-w {shared}; or name another place with XDG_STATE_HOME" in str(caught.value)
+    assert f"chmod go-w {shared}; or set XDG_STATE_HOME to another folder" in str(caught.value)
     assert list(shared.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""Whose a project is: one id for a user here, made once, and another owner for each folder."""
+"""The owner of a project: one id per user, created once, and another owner for each folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What it takes to start a run again: as JSON and back, with secrets and without."""
+"""Launch specs as JSON and back, with secrets and without."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_masked_spec_names_the_withheld_values() -> None:
     assert back(masked) == masked
     assert masked.withheld == ("GIVEN", "HF_TOKEN")
     assert masked.job.environment == {"HF_TOKEN": MASK, "GIVEN": MASK, "A": "1"}
-    # Who has it only so cannot make it whole again.
+    # It cannot be completed from that.
     assert masked_spec(masked).withheld == ("GIVEN", "HF_TOKEN")
 
 

@@ -32,7 +32,7 @@ Hold = Callable[[], subprocess.Popen[str]]
 
 @pytest.fixture
 def hold(tmp_path: Path) -> Iterator[Hold]:
-    """Have another process take the lock, and hold it if it got it."""
+    """Let another process take the lock, and hold it if it gets it."""
     begun: list[subprocess.Popen[str]] = []
 
     def begin() -> subprocess.Popen[str]:
@@ -140,7 +140,7 @@ def test_run_removed_while_waiting_for_its_lock_has_none(tmp_path: Path) -> None
     waiter.start()
     deadline = time.monotonic() + 5
     while opened(path) < 2 and time.monotonic() < deadline:
-        time.sleep(0.005)  # between two looks, not instead of one
+        time.sleep(0.005)  # a poll interval
     path.unlink()
     holder.release()
     waiter.join(10)
@@ -148,7 +148,7 @@ def test_run_removed_while_waiting_for_its_lock_has_none(tmp_path: Path) -> None
 
 
 def opened(path: Path) -> int:
-    """How often this process has opened the file."""
+    """Return how often this process has opened the file."""
     return sum(file.resolve() == path for file in Path("/proc/self/fd").iterdir())
 
 
@@ -176,7 +176,7 @@ def test_lock_can_be_taken_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.Mo
 def test_controller_on_another_machine_has_no_pid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process of that number here is another one: it is neither shown nor looked at."""
+    """The local process with that PID is another one: it is not shown or inspected."""
     monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
     lock = Lock.take(tmp_path, background=True)
     assert lock is not None
@@ -198,7 +198,7 @@ def test_lock_of_an_earlier_version_has_a_pid(tmp_path: Path) -> None:
 
 @contextmanager
 def starter(folder: Path) -> Iterator[None]:
-    """Be another process that starts a controller, and is suspended in the middle."""
+    """Act as another process that starts a controller and is suspended meanwhile."""
     with (folder / "controller.starting").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""A plan as JSON, and back."""
+"""Plans as JSON and back, without secrets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAME = st.sampled_from(["HF_TOKEN", "aws_secret", "DB_PASSWORD", "API_KEY", "GIV
 
 
 def as_kept(plan: Plan) -> Plan:
-    """The plan as it comes back: without what only a start needs, and without secrets."""
+    """Return the plan as it is read back: without secrets and what only a start needs."""
 
     def node_as_kept(node: NodePlan) -> NodePlan:
         bare = node.host.model_copy(update={"env": Environment()})
@@ -34,7 +34,7 @@ def as_kept(plan: Plan) -> Plan:
 
 
 def recorded(plan: Plan) -> Plan:
-    """The plan as a record gives it back."""
+    """Return the plan as a record returns it."""
     back: Plan = decode(Plan, json.loads(json.dumps(encode(masked_plan(plan)))))
     return back
 
@@ -74,7 +74,7 @@ def test_elastic_plan_survives() -> None:
     plan = make_plan("r", [host("a")], [facts("a")], job, network, 29500)
     assert recorded(plan) == as_kept(plan)
     before = {name: value for name, value in encode(masked_plan(plan)).items() if name != "elastic"}
-    assert decode(Plan, before).elastic is None  # a record of a version that could not
+    assert decode(Plan, before).elastic is None  # the record of a version without elastic runs
 
 
 def test_address_of_a_node_survives() -> None:
@@ -94,7 +94,7 @@ def test_address_of_a_node_survives() -> None:
 @pytest.mark.parametrize("launcher", BUILT_IN)
 @given(of_host=NAME, of_job=NAME)
 def test_masked_plan_has_no_secrets(launcher: str, of_host: str, of_job: str) -> None:
-    """A variable is secret by its name, or because the person who gave it says so."""
+    """A variable is secret by its name, or because the user marked it."""
     node = host("n0", env={of_host: VALUE if of_host != "GIVEN" else "not a secret"})
     job = Job(
         "t.py",

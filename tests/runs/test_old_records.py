@@ -1,4 +1,4 @@
-"""Settings of a run that were written before it had a transport."""
+"""Settings of runs that were written before they had a transport."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.runs.helpers import record_in
 
 
 def written_with(root: Path, **settings: Any) -> SavedRun | None:
-    """Return the run whose record has these settings in place of a transport."""
+    """Return the run with these settings in its record in place of a transport."""
     record_in(root).close()
     path = root / "r" / "run.json"
     said = json.loads(path.read_text())

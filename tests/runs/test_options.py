@@ -1,4 +1,4 @@
-"""What whoever minds a run must know of it: as JSON and back, and how closely it is minded."""
+"""Settings of a run as JSON and back, and the silence timeout of its connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What whoever minds a run writes of it."""
+"""The record that a controller writes."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def test_reopen_continues_the_record_once_it_is_released(tmp_path: Path) -> None
     again = saved_in(tmp_path)
     assert (again.began, again.settings, again.plan) == (saved.began, saved.settings, saved.plan)
     assert again.state == "ended"
-    told = [logged.event for logged in EventReader(saved.folder / "events.jsonl").read()]
-    assert told == [events.Warned("of the first"), events.Warned("of the second")]
+    logged_events = [logged.event for logged in EventReader(saved.folder / "events.jsonl").read()]
+    assert logged_events == [events.Warned("of the first"), events.Warned("of the second")]
     second.close()
     assert find_controller(saved.folder) is None
 

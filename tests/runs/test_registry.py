@@ -1,4 +1,4 @@
-"""The runs that this machine knows of, whatever lies among them."""
+"""The runs of this machine, among invalid and foreign folders."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.runs.helpers import plan_of, record_in
 
 
 def keep(root: Path, *names: str) -> None:
-    """Make runs of these names, each a second later than the one before."""
+    """Create runs with these names, each a second later than the one before."""
     for n, name in enumerate(names):
         record_in(root, plan_of(1, run=name)).close()
         path = root / name / "run.json"
@@ -107,13 +107,13 @@ def test_unreadable_run_is_left_out_and_reported_by_name(tmp_path: Path) -> None
     (tmp_path / "empty").mkdir()
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "run.json").write_text('{"run": "to')
-    (tmp_path / "odd" / "run.json").mkdir(parents=True)  # a folder where a file should be
+    (tmp_path / "odd" / "run.json").mkdir(parents=True)  # a folder in place of a file
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     assert [saved.run for saved in all_runs(tmp_path)] == ["good"]
     assert sorted(folder.name for folder in unreadable_runs(tmp_path)) == ["empty", "odd", "torn"]
     assert find_run(None, tmp_path).run == "good"
-    with pytest.raises(UsageError, match=r"torn holds no record of a run that can be read"):
+    with pytest.raises(UsageError, match=r"torn has no record of a run that can be read"):
         find_run("to", tmp_path)
 
 
@@ -169,7 +169,7 @@ def test_run_that_could_not_be_started_has_ended(
 
 
 def leaves(value: Any, *path: Any) -> Iterator[tuple[Any, ...]]:
-    """Yield the way to each place of a JSON value."""
+    """Yield the path to each position in a JSON value."""
     yield path
     if isinstance(value, dict):
         for name, item in value.items():
@@ -202,7 +202,7 @@ def test_record_with_any_invalid_value_is_none_or_usable(tmp_path: Path, by: obj
         saved = load_run(path.parent)
         if saved is None:
             continue
-        # What is done with it by whoever lists runs, or minds one.
+        # What listing and controlling runs do with it.
         assert all(isinstance(0 in node.ranks, bool) for node in saved.plan.nodes)
         assert isinstance(saved.plan.restarts_itself, bool)
         assert isinstance(" ".join([saved.run, saved.state, saved.summary, *saved.missing]), str)
@@ -233,7 +233,7 @@ def test_run_removed_while_it_is_read_is_an_error(tmp_path: Path) -> None:
         (saved.logs / "missing").read_bytes()
 
 
-# -- runs of others -----------------------------------------------------------------------------
+# -- foreign runs -------------------------------------------------------------------------------
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another owner")
 OTHER = 1234
@@ -248,7 +248,7 @@ def test_run_of_another_owner_is_left_out_and_refused_by_name(tmp_path: Path, wh
     assert find_run(None, tmp_path).run == "ours"
     assert (
         unreadable_runs(tmp_path) == []
-    )  # what is broken is removed some day; this is not ours to remove
+    )  # unreadable runs are removed some day; foreign ones are not
     (error,) = untrusted_runs(tmp_path)
     assert (error.path, f"belongs to uid {OTHER}" in error.why) == (str(tmp_path / whose), True)
     with pytest.raises(OrchError, match=f"run theirs is ignored: .*uid {OTHER}") as caught:
@@ -328,5 +328,5 @@ def test_unreadable_lock_is_an_error(tmp_path: Path) -> None:
     saved = find_run("a", tmp_path)
     (tmp_path / "a/controller.lock").unlink()
     os.mkfifo(tmp_path / "a/controller.lock")
-    with pytest.raises(OrchError, match="nobody can tell who minds run a"):
+    with pytest.raises(OrchError, match="the lock of run a cannot be read"):
         _ = saved.controller

@@ -1,4 +1,4 @@
-"""The state of a run: a fold over its events."""
+"""The state of a run, from its events."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def ended(rank: int, code: int | None = 0, signal: int | None = None) -> events.
 
 
 def folded(*happened: events.Event) -> RunState:
-    """Return the state after these, of which one is told each second."""
+    """Return the state after these events, one per second."""
     return replay(LoggedEvent(float(at), event) for at, event in enumerate(happened))
 
 
-def told_of(ends: list[tuple[int, int | None]]) -> list[events.Event]:
-    """What a controller tells that comes to nodes whose ranks have had these attempts and ends."""
+def events_of(ends: list[tuple[int, int | None]]) -> list[events.Event]:
+    """Return the events of a new controller about ranks with these attempts and exit codes."""
     emitted: list[events.Event] = []
     for rank, (attempts, code) in enumerate(ends):
         emitted.append(events.Following(f"n{rank}"))
@@ -62,7 +62,7 @@ def test_repeated_end_of_an_earlier_attempt_is_ignored() -> None:
 
 
 def test_rank_that_moved_frees_its_place() -> None:
-    """An elastic job that lost a node numbers the ranks of the others anew, within one attempt too."""
+    """An elastic job that lost a node renumbers the ranks of the others, also within one attempt."""
 
     def began_at(rank: int, node: str, pid: int, at: float) -> events.RankBegan:
         return events.RankBegan(rank, 0, node, 0, pid, at)
@@ -71,17 +71,17 @@ def test_rank_that_moved_frees_its_place() -> None:
     state = folded(*before, began_at(0, "n1", 9, 2.0))
     assert {place: rank.rank for place, rank in state.ranks.items()} == {("n0", 0): 0, ("n1", 0): 0}
     assert state.ranks["n1", 0].ended is None
-    again = folded(*before, began_at(0, "n1", 9, 2.0), *before)  # told by another controller
+    again = folded(*before, began_at(0, "n1", 9, 2.0), *before)  # repeated by another controller
     assert again.ranks == state.ranks
 
 
 def test_end_without_a_start_is_ignored() -> None:
-    assert folded(ended(0)).ranks == {}  # the line of its beginning was torn
+    assert folded(ended(0)).ranks == {}  # the line of its start was torn
 
 
 def test_node_is_unreachable_from_the_first_loss_until_it_is_followed() -> None:
     lost = events.NodeLost("n0", "the connection broke")
-    still = events.NodeLost("n0", "no route to host")  # another controller finds it so
+    still = events.NodeLost("n0", "no route to host")  # reported by another controller
     state = folded(events.Following("n0"), lost, still)
     assert state.nodes["n0"] == NodeCondition("n0", "running", 1.0, "no route to host")
     state = folded(events.Following("n0"), lost, still, events.Following("n0"))
@@ -116,9 +116,9 @@ ENDS: Any = st.lists(
 def test_events_repeated_by_another_controller_change_nothing(
     ends: list[tuple[int, int | None]], cut: int
 ) -> None:
-    emitted = told_of(ends)
+    emitted = events_of(ends)
     state = folded(*emitted)
-    again = folded(*emitted, *emitted[:cut])  # it may be on its way, or have ended early
+    again = folded(*emitted, *emitted[:cut])  # it may still be writing, or have ended early
     assert (again.ranks, again.nodes) == (state.ranks, state.nodes)
     assert folded(*emitted, *emitted) == state
 

@@ -1,10 +1,9 @@
-"""A wish to stop, left in a run's folder."""
+"""Requests to stop, left in a run's folder."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import os
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from orchestrator.runs.stop_request import (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for the many examples of a property; a later wish replaces an earlier one."""
+    """A folder for the examples of a property; a later request replaces an earlier one."""
     return tmp_path_factory.mktemp("run")
 
 
@@ -44,7 +43,7 @@ def test_request_is_found_and_replaced_by_a_later_one(folder: Path, request: Sto
         ("interrupted twice", StopReason.INTERRUPT_TWICE),
         ("SIGTERM", StopReason.SIGTERM),
         ("a-reason-of-later", StopReason.STOP_REQUEST),
-        ("stall", StopReason.STOP_REQUEST),  # that is for whoever controls the run to find
+        ("stall", StopReason.STOP_REQUEST),  # only the controller finds that
     ],
 )
 def test_request_of_another_version_is_read(
@@ -90,7 +89,7 @@ async def test_requests_are_yielded_once_each(
     await requests.aclose()
 
 
-# -- how such files are replaced ----------------------------------------------------------------
+# -- how JSON files are replaced ----------------------------------------------------------------
 
 
 def test_write_json_replaces_the_file_atomically_and_privately(tmp_path: Path) -> None:
@@ -111,9 +110,10 @@ def test_write_json_on_a_full_disk_changes_nothing(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(json, "dump", full)
+    monkeypatch.setattr(os, "fdopen", full)
     with pytest.raises(OSError, match="No space left"):
         write_json(path, {"a": 2})
+    monkeypatch.undo()
     assert read_json(path) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
 
