@@ -22,9 +22,7 @@ _MAX_FILES = 200_000  # in an answer, all its parts together
 _MAX_PART_BYTES = 3 << 20  # of a part of the answer: less than an agent may answer
 _OWN_PREFIX = ".orch-"
 _SKIPPED = frozenset({"__pycache__", ".git", ".hg", ".svn"})
-_CLOCK_TOLERANCE = (
-    0.01  # seconds by which the clock of a file system may be behind that of programs
-)
+_CLOCK_TOLERANCE = 0.01  # seconds by which the clock of a file system may be behind
 _FILES_PER_CLOCK_CHECK = 256
 
 Found = Tuple[str, os.stat_result]

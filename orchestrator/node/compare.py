@@ -179,9 +179,7 @@ class _Parents:
         there = self._folder.look(path)
         if there is None or path in self._deleted:
             return False
-        if there.kind == "folder":
-            return True
-        if there.kind == "link" and self._folder.leads_to_folder(path):
+        if there.kind in ("folder", "link") and self._folder.leads_to_folder(path):
             return True
         if not self._overwrite:
             return None

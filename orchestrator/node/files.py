@@ -209,10 +209,8 @@ def set_room_aside(directory: str) -> None:
 
 def has_room_aside(directory: str) -> bool:
     """Return whether the space is still reserved, which it is until the disk was full."""
-    try:
-        return stat.S_ISREG(os.lstat(os.path.join(directory, _RESERVE)).st_mode)
-    except OSError:
-        return False
+    path = os.path.join(directory, _RESERVE)
+    return os.path.isfile(path) and not os.path.islink(path)
 
 
 def release_room(path: str) -> bool:

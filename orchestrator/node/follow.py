@@ -25,9 +25,8 @@ _LIKE_AN_ATTEMPT = re.compile(r"attempt-[0-9]+\Z")
 _SCAN_INTERVAL = 1.0  # seconds between scans of everything, with inotify
 _SCAN_INTERVAL_ALONE = 0.1  # and without
 _MIN_READ_INTERVAL = 0.02  # seconds between reads of a stream that gains a little at a time
-_LATE_AFTER = (
-    2.0  # seconds after which bytes have the time of their mark; longer than a scan interval
-)
+# Seconds after which bytes have the time of their mark; more than a scan interval.
+_LATE_AFTER = 2.0
 _STATUS_TIMEOUT = 10.0  # seconds for which a run's folder may be without a status
 _MAX_ZEROS = 1 << 44  # in one message
 _MAX_OPEN = 256  # log files at a time
@@ -61,9 +60,8 @@ class Follower:
         self._quiet = quiet
         self._began = time.monotonic()
         self._streams: Dict[str, Tail] = {}
-        self._open: "OrderedDict[str, Tail]" = (
-            OrderedDict()
-        )  # those that may be, least recently used first
+        # Streams with an open file, least recently used first.
+        self._open: "OrderedDict[str, Tail]" = OrderedDict()
         self._dirty: Dict[str, None] = {}  # streams with something to read, in the order of changes
         self._marks: Dict[str, write_times.Known] = {}  # by attempt folder
         self._seen: Dict[
@@ -97,11 +95,8 @@ class Follower:
 
     def wait(self) -> float:
         """Return after how many seconds `step` has something to do, without any event."""
-        now = time.monotonic()
-        if self._dirty:
-            first = min(self._streams[path].read_at for path in self._dirty) + _MIN_READ_INTERVAL
-            return max(0.0, min(first, self._next_scan) - now)
-        return max(0.0, self._next_scan - now)
+        due = [self._streams[path].read_at + _MIN_READ_INTERVAL for path in self._dirty]
+        return max(0.0, min([self._next_scan, *due]) - time.monotonic())
 
     def step(self) -> None:
         """Send what is new, at most one chunk of each stream."""

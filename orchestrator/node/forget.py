@@ -12,6 +12,7 @@ import time
 from typing import Any, Dict, List, Optional, Tuple
 
 from . import files, packages, processes, records, trial
+from .probes import read
 from .tasks import deadline
 
 
@@ -88,13 +89,9 @@ def _lives(folder: str) -> bool:
 
 def _trials(node: str, before: float) -> List[Tuple[str, str, str]]:
     """Return (run, node, folder) of each trial on `node` with a folder last changed `before`."""
-    found = []
     runs = os.path.join(files.state_root(), "runs")
-    for run in sorted(os.listdir(runs)) if os.path.isdir(runs) else ():
-        folder = os.path.join(runs, run, node)
-        if trial.is_trial(folder) and os.stat(folder).st_mtime < before:
-            found.append((run, node, folder))
-    return found
+    folders = [(run, node, os.path.join(runs, run, node)) for run in read.names("/", runs)]
+    return [f for f in folders if trial.is_trial(f[2]) and os.stat(f[2]).st_mtime < before]
 
 
 def _size(folder: str) -> Optional[int]:

@@ -53,19 +53,12 @@ class Streams:
                 self._reading.append(reader)
                 self._writing.append(writer)
                 _widen(writer)
+            self.stdout, self.stderr = self._writing
             self.pid = self._start()
         except OSError:
             self.close_writing()
             self.close()
             raise
-
-    @property
-    def stdout(self) -> int:
-        return self._writing[0]
-
-    @property
-    def stderr(self) -> int:
-        return self._writing[1]
 
     def close_writing(self) -> None:
         while self._writing:

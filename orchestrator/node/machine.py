@@ -48,9 +48,8 @@ class Place:
         if since is None:
             self.use()
         else:
-            self._ticket.take_file(
-                self._queue, "{:020.6f}@{}@{}".format(since, self._run, self._node)
-            )
+            ticket = "{:020.6f}@{}@{}".format(since, self._run, self._node)
+            self._ticket.take_file(self._queue, ticket)
             if not claim:
                 self.hold.release()  # it was claimed when another node could not be
             elif self._is_free(since):

@@ -46,10 +46,10 @@ def route(address: str) -> Dict[str, Optional[str]]:
         except OSError:
             return {"source": None, "interface": None}
         source = probe.getsockname()[0]
-    for entry in interfaces():
-        if source in (item.split("/")[0] for item in entry["addresses"]):
-            return {"source": source, "interface": entry["name"]}
-    return {"source": source, "interface": None}
+    found = {
+        item.partition("/")[0]: each["name"] for each in interfaces() for item in each["addresses"]
+    }
+    return {"source": source, "interface": found.get(source)}
 
 
 def resolve(address: str, port: int, kind: int = socket.SOCK_STREAM) -> Tuple[socket.socket, Any]:

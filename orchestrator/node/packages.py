@@ -13,6 +13,8 @@ import sys
 import time
 from typing import Set
 
+from .probes import read
+
 _NAME = re.compile(r"(node-[0-9a-f]{16})(\.[A-Za-z0-9_-]+)?\.pyz(\.[0-9a-f]+\.tmp)?\Z")
 _MARK_INTERVAL = 3600.0  # seconds
 _UNUSED_AFTER = 7 * 24 * 3600.0  # seconds
@@ -84,11 +86,7 @@ def _used() -> Set[str]:
     """Return the packages in the command lines of live processes."""
     found: Set[str] = set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open("/proc/{}/cmdline".format(pid), "rb") as file:
-                words = file.read().split(b"\0")
-        except OSError:
-            continue  # it has just ended
-        names = (_NAME.match(os.fsdecode(os.path.basename(word))) for word in words)
+        words = (read.text("/", "/proc/{}/cmdline".format(pid)) or "").split("\0")
+        names = (_NAME.match(os.path.basename(word)) for word in words)
         found.update(match.group(1) for match in names if match is not None)
     return found

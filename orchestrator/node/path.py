@@ -31,9 +31,7 @@ _CONNECT_TIMEOUT = 3.0
 _POLL_INTERVAL = 0.05  # seconds between checks of the progress, which the kernel does not report
 _BUFFER = memoryview(bytes(1 << 16))
 _MAX_OPTIONS = 40  # bytes of TCP's options
-_SLOW_BYTES = (
-    1 << 17
-)  # more arrives on a slow path only: a path that drops large packets never brings it
+_SLOW_BYTES = 1 << 17  # a path that drops large packets never delivers more
 _SEARCH_BYTES = 1 << 15
 _SEARCH_STEPS = 32  # sizes that are tried at once: every round of the search costs a timeout
 _MAX_REPLY = 200  # bytes
@@ -106,13 +104,11 @@ def _deliver(
             now = time.monotonic()
             if now >= deadline:
                 break
-            ready = {
-                key.data: events
-                for key, events in selector.select(min(_POLL_INTERVAL, deadline - now))
-            }
+            events = selector.select(min(_POLL_INTERVAL, deadline - now))
+            ready = {key.data for key, _ in events}
             for delivery in deliveries:
                 if delivery.result is None:
-                    delivery.step(selector, bool(ready.get(delivery)))
+                    delivery.step(selector, delivery in ready)
         for delivery in deliveries:
             delivery.close()
     return [delivery.outcome() for delivery in deliveries]

@@ -72,11 +72,9 @@ class Placing:
         a comparison, and "have": [of the names]. Unless it is done, the turn lasts to `settle`.
         """
         places = digest is not None
-        found = (
-            project.find(workdir, owner, source, create=places)
-            if own
-            else project.Folder(os.path.abspath(os.path.expanduser(workdir)), False, [])
-        )
+        found = project.Folder(os.path.abspath(os.path.expanduser(workdir)), False, [])
+        if own:
+            found = project.find(workdir, owner, source, create=places)
         if places:
             os.makedirs(found.path, exist_ok=True)
         self._folder = Folder(os.path.realpath(found.path))
@@ -213,13 +211,15 @@ class Placing:
 
     def _have(self) -> List[str]:
         """Return those of the names that are files here that orch has not placed so."""
-        return [name for name in self._names if self._is_other(name)]
-
-    def _is_other(self, name: str) -> bool:
-        there, placed = self._folder.look(name), self._manifest.placed.get(name)
-        if there is None or there.kind not in ("file", "link"):
-            return False
-        return placed is None or not is_as_placed(there, placed)
+        looked = {name: self._folder.look(name) for name in self._names}
+        placed = self._manifest.placed
+        return [
+            name
+            for name, there in looked.items()
+            if there is not None
+            and there.kind in ("file", "link")
+            and not (name in placed and is_as_placed(there, placed[name]))
+        ]
 
 
 def absorb(record: Manifest, folder: Folder) -> None:

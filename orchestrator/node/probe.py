@@ -43,11 +43,7 @@ _EXTENDED_ERROR = struct.Struct("=IBBBBII")  # errno, origin, type, code, paddin
 
 
 def probe(
-    limit: float,
-    targets: List[Tuple[str, int, str]],
-    ask: str,
-    patience: float,
-    at_once: int = 64,
+    limit: float, targets: List[Tuple[str, int, str]], ask: str, patience: float, at_once: int = 64
 ) -> List[Outcome]:
     """Try each (address, port, ANSWER) of `targets`; return one outcome each, in their order.
 

@@ -1,4 +1,6 @@
-"""The working folder of a project: each has one of its own, which a file in it says in plain words.
+"""The working folder: finding that of a project, creating it, and seeing which nodes share it.
+
+Each project has a folder of its own, which a file in it says in plain words.
 
 A folder is free if it does not exist, or is empty. It is claimed by a file in it, which is made in one
 step: if two processes claim a folder at once, also on hosts that share it, only one gets it.
@@ -18,6 +20,7 @@ MARK = ".orch-project"
 _END = re.compile(r"-[1-9][0-9]{0,3}\Z")
 _MAX_FOLDERS = 1000  # of one name
 _MAX_MARK_BYTES = 1 << 16
+_TOKEN = re.compile(r"[A-Za-z0-9._-]{1,200}\Z")
 
 
 class Folder(NamedTuple):
@@ -30,13 +33,13 @@ class Folder(NamedTuple):
     passed: List[Tuple[str, str]]
 
 
-def find(wanted: str, owner: str, source: str, create: bool) -> Folder:
-    """Return the folder of the project `owner`: `wanted`, or `wanted`-2, -3, ... if others have that.
+def find(workdir: str, owner: str, source: str, create: bool) -> Folder:
+    """Return the folder of the project `owner`: `workdir`, or `workdir`-2, -3, ... if others have that.
 
     It is the one that the project had before, else the first free one, which is claimed with `create`.
     `source` is where the project's files come from, in plain words. Raises OSError.
     """
-    parent, name = os.path.split(os.path.abspath(os.path.expanduser(wanted)))
+    parent, name = os.path.split(os.path.abspath(os.path.expanduser(workdir)))
     if create:
         os.makedirs(parent, exist_ok=True)
     for number in _numbers(parent, name):
@@ -54,7 +57,7 @@ def find(wanted: str, owner: str, source: str, create: bool) -> Folder:
         if mark.get("owner") == owner and _is_ours(path):
             return Folder(path, True, passed)
         passed.append((path, mark.get("source", "")))
-    raise OSError(errno.EEXIST, "there are {:d} folders of this name".format(_MAX_FOLDERS), wanted)
+    raise OSError(errno.EEXIST, "there are {:d} folders of this name".format(_MAX_FOLDERS), workdir)
 
 
 def _numbers(parent: str, name: str) -> List[int]:
@@ -134,3 +137,39 @@ def _put(temporary: str, mark: str) -> None:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
             raise
         os.replace(temporary, mark)  # a file system without links
+
+
+def prepare(workdir: str, token: str) -> Dict[str, Any]:
+    """Create `workdir` (~ is home) and leave a sentinel file named by `token` in it.
+
+    Returns {"workdir": absolute path, "free": bytes that this user can write there}. Raises OSError
+    if it cannot be created or written.
+    """
+    path = os.path.abspath(os.path.expanduser(workdir))
+    os.makedirs(path, exist_ok=True)
+    os.close(os.open(_sentinel(path, token), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    disk = os.statvfs(path)
+    return {"workdir": path, "free": disk.f_bavail * disk.f_frsize}
+
+
+def shared(workdir: str, tokens: List[str]) -> List[str]:
+    """Return the `tokens` whose sentinels are in `workdir`: those of the nodes that share the folder.
+
+    Each is looked up by name and not in a listing: a network file system may serve an old listing, but it
+    must ask its server for a name that was never looked up before.
+    """
+    return [token for token in tokens if os.path.exists(_sentinel(workdir, token))]
+
+
+def tidy(workdir: str, token: str) -> None:
+    """Remove the sentinel of this node."""
+    try:
+        os.unlink(_sentinel(workdir, token))
+    except FileNotFoundError:
+        pass  # it was never made
+
+
+def _sentinel(path: str, token: str) -> str:
+    if not _TOKEN.match(token):
+        raise ValueError("not a token: {!r}".format(token))
+    return os.path.join(path, ".orch-sentinel-" + token)

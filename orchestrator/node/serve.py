@@ -44,13 +44,12 @@ The verbs of a run's life; `run` and `node` name it, and `limit` is the seconds 
 
 from __future__ import annotations
 
-import collections
 import itertools
 import json
 import os
 import select
 import time
-from typing import Any, Callable, Deque, Dict, List, Optional, Union
+from typing import Any, Callable, Dict, List, Union
 
 from . import (
     daemon,
@@ -63,7 +62,6 @@ from . import (
     project,
     supervise,
     trial,
-    workdir,
 )
 from .facts import facts
 from .follow import Follower
@@ -74,43 +72,11 @@ from .tasks import TASKS, Task, refusal
 _MAX_UNSENT_BYTES = 1 << 20  # at which a follow pauses
 
 
-class _Outbox:
-    """Bytes for the controller; writing them never blocks the agent."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._parts: Deque[memoryview] = collections.deque()
-        self.size = 0
-        os.set_blocking(descriptor, False)
-
-    def put(self, header: Dict[str, Any], payload: bytes = b"") -> None:
-        if payload:
-            header = dict(header, n=len(payload))
-        for part in (json.dumps(header).encode("ascii") + b"\n", payload):
-            if part:
-                self._parts.append(memoryview(part))
-                self.size += len(part)
-
-    def write(self) -> None:
-        """Write as much as the pipe accepts."""
-        while self._parts:
-            part = self._parts[0]
-            try:
-                written = os.write(self._descriptor, part)
-            except BlockingIOError:
-                return
-            self.size -= written
-            if written == len(part):
-                self._parts.popleft()
-            else:
-                self._parts[0] = part[written:]
-
-
 class Agent:
     """One conversation with a controller."""
 
     def __init__(self) -> None:
-        self._outbox = _Outbox(1)
+        self._unsent = bytearray()
         self._followers: Dict[int, Follower] = {}
         self._tasks: Dict[int, Task] = {}
         self._ending: Dict[int, int] = {}  # task -> the request to end it
@@ -121,23 +87,23 @@ class Agent:
         self._buffer = b""
         self._verbs: Dict[str, Callable[..., Any]] = {
             "facts": facts,
-            "prepare": workdir.prepare,
-            "shared": workdir.shared,
-            "tidy": workdir.tidy,
-            "find": self._find,
+            "prepare": project.prepare,
+            "shared": project.shared,
+            "tidy": project.tidy,
+            "find": lambda **wanted: {"workdir": project.find(create=False, **wanted).path},
             "enter": self._enter,
             "compare": lambda run, tree: self._placings[run].compare(tree),
             "begin": lambda run: self._placings[run].begin(),
             "settle": lambda run: self._placings[run].settle(),
             "leave": self._leave,
-            "use": self._use,
+            "use": lambda run, node, **how: self._place(run, node).ask(**how),
             "unuse": self._unuse,
             "route": network.route,
             "reserve": self._reserve,
             "owner": ports.owner,
             "fits": environment.fits,
             "start": self._start,
-            "heard": self._heard,
+            "heard": lambda run, node: {"renewed": lease.renew(files.run_directory(run, node))},
             "stop": self._stop,
             "restart_rank": supervise.restart_rank,
             "sweep": self._sweep,
@@ -156,15 +122,16 @@ class Agent:
                 trial.discard(run, node)
 
     def _serve(self) -> None:
-        self._outbox.put({"hello": {"pid": os.getpid(), "time": time.time()}})
+        self._send({"hello": {"pid": os.getpid(), "time": time.time()}})
         os.set_blocking(0, False)
+        os.set_blocking(1, False)  # a slow controller must not block the agent
         while True:
-            self._outbox.write()
+            self._write()
             poll = select.poll()
             poll.register(0, select.POLLIN)
-            if self._outbox.size:
+            if self._unsent:
                 poll.register(1, select.POLLOUT)
-            paused = self._outbox.size > _MAX_UNSENT_BYTES
+            paused = len(self._unsent) > _MAX_UNSENT_BYTES
             waited: List[Union[Follower, Task]] = list(self._tasks.values())
             waited += [] if paused else self._followers.values()
             for descriptor in itertools.chain(*(each.descriptors() for each in waited)):
@@ -177,6 +144,18 @@ class Agent:
             if not paused:
                 self._advance_followers()
             self._advance_tasks()
+
+    def _send(self, header: Dict[str, Any], payload: bytes = b"") -> None:
+        header = dict(header, n=len(payload)) if payload else header
+        self._unsent += json.dumps(header).encode("ascii") + b"\n" + payload
+
+    def _write(self) -> None:
+        """Write as much as the pipe accepts."""
+        try:
+            while self._unsent:
+                del self._unsent[: os.write(1, self._unsent)]
+        except BlockingIOError:
+            pass
 
     def _receive(self) -> bool:
         """Handle requests that have arrived; return False when the controller has hung up."""
@@ -197,26 +176,20 @@ class Agent:
         try:
             if verb == "follow":
                 self._begin_follow(number, **arguments)
-                return
-            if verb in TASKS:
+            elif verb in TASKS:
                 self._tasks[number] = Task(verb, **arguments)
-                return
-            if verb == "end":
+            elif verb == "end":
                 self._end(number, **arguments)
-                return
-            answer = {"id": number, "ok": self._verbs[verb](**arguments)}
+            else:
+                self._send({"id": number, "ok": self._verbs[verb](**arguments)})
         except Exception as error:  # any error must be reported to the controller
-            answer = dict(refusal(error), id=number)
-        self._outbox.put(answer)
+            self._send(dict(refusal(error), id=number))
 
     def _reserve(self, address: str, preferred: int, exact: bool) -> Any:
         port, lock = ports.reserve(address, preferred, exact)
         if lock is not None:
             self._locks.append(lock)
         return port
-
-    def _find(self, workdir: str, owner: str, source: str) -> Dict[str, Any]:
-        return {"workdir": project.find(workdir, owner, source, create=False).path}
 
     def _enter(self, run: str, node: str, **more: Any) -> Dict[str, Any]:
         self._leave(run)
@@ -231,7 +204,7 @@ class Agent:
 
     def _start(self, **spec: Any) -> Dict[str, Any]:
         run = spec["run"]
-        place = self._places.setdefault(run, Place(run, spec["node"]))
+        place = self._place(run, spec["node"])
         place.use()
         held = self._locks + place.hold.descriptors
         if run in self._placings:
@@ -241,15 +214,12 @@ class Agent:
             os.close(self._locks.pop())
         return {"problem": problem}
 
-    def _use(self, run: str, node: str, since: Optional[float], claim: bool) -> Dict[str, Any]:
-        return self._places.setdefault(run, Place(run, node)).ask(since, claim)
+    def _place(self, run: str, node: str) -> Place:
+        return self._places.setdefault(run, Place(run, node))
 
     def _unuse(self, run: str) -> None:
         if run in self._places:
             self._places.pop(run).leave()
-
-    def _heard(self, run: str, node: str) -> Dict[str, Any]:
-        return {"renewed": lease.renew(files.run_directory(run, node))}
 
     def _stop(
         self, run: str, node: str, grace: float, reason: str, detail: Dict[str, Any]
@@ -275,24 +245,24 @@ class Agent:
             self._tasks[task].end()
             self._ending[task] = number
         else:
-            self._outbox.put({"id": number, "ok": None})
+            self._send({"id": number, "ok": None})
 
     def _advance_tasks(self) -> None:
         """Send the answers of tasks, and remove those that have ended."""
         for number, task in list(self._tasks.items()):
             answer = task.step()
             if answer is not None:
-                self._outbox.put(dict(answer, id=number))
+                self._send(dict(answer, id=number))
             if task.ended:
                 del self._tasks[number]
                 if number in self._ending:
-                    self._outbox.put({"id": self._ending.pop(number), "ok": None})
+                    self._send({"id": self._ending.pop(number), "ok": None})
 
     def _begin_follow(
         self, number: int, run: str, node: str, offsets: Dict[str, int], quiet: bool = False
     ) -> None:
         def send(header: Dict[str, Any], payload: bytes) -> None:
-            self._outbox.put(dict(header, id=number), payload)
+            self._send(dict(header, id=number), payload)
 
         directory = files.run_directory(run, node)
         self._followers[number] = Follower(directory, offsets, send, quiet)
@@ -302,11 +272,11 @@ class Agent:
             try:
                 follower.step()
             except Exception as error:  # an error of one run must not affect the others
-                self._outbox.put(dict(refusal(error), id=number))
+                self._send(dict(refusal(error), id=number))
             else:
                 if not follower.finished:
                     continue
-                self._outbox.put({"id": number, "ok": None})
+                self._send({"id": number, "ok": None})
             follower.close()
             del self._followers[number]
 

@@ -20,8 +20,9 @@ import sys
 import time
 from typing import Any, Dict, List
 
-from . import files, linux, oom, stack_hook
+from . import files, linux, stack_hook
 from .log_writer import Streams
+from .probes.memory import OomCount
 
 # If the wrapper's sh is dash, it drops the variables that no shell can name.
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -76,9 +77,9 @@ def error_file(environment: Dict[str, str], base: str) -> str:
 
     Returns the path of that file.
     """
-    if not environment.get("TORCHELASTIC_ERROR_FILE"):
-        environment["TORCHELASTIC_ERROR_FILE"] = base + ".error"
-    return environment["TORCHELASTIC_ERROR_FILE"]
+    path = environment.get("TORCHELASTIC_ERROR_FILE") or base + ".error"
+    environment["TORCHELASTIC_ERROR_FILE"] = path
+    return path
 
 
 def _wait_for(rank: int, streams: Streams) -> int:
@@ -116,7 +117,7 @@ def main(arguments: List[str]) -> None:
     streams.close_writing()
 
     errors = error_file(environment, base)
-    oom_kills = oom.Count()
+    oom_kills = OomCount()
     # What the launcher sends to the group of the rank reaches the rank itself; the shim outlives it.
     signal.pthread_sigmask(signal.SIG_BLOCK, linux.JOB_SIGNALS)
     shim = os.getpid()

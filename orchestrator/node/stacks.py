@@ -91,14 +91,12 @@ def _ask(
         half = time.monotonic() + (until - time.monotonic()) / 2
         found, why = spy_on(spy, pythons, half)
     by = dict.fromkeys(found, "py-spy")
-    candidates = []
-    for member in members:
-        stat = read.stat("/", member.pid)
-        if member.pid not in found and stat is not None:
-            path = stacks_path(member.base)
-            candidates.append(
-                faulthandler_dump.Candidate(member.pid, stat.start, path, member.is_own)
-            )
+    stats = {member: read.stat("/", member.pid) for member in members if member.pid not in found}
+    candidates = [
+        faulthandler_dump.Candidate(pid, stat.start, stacks_path(base), is_own)
+        for (pid, _, is_own, base), stat in stats.items()
+        if stat is not None
+    ]
     more, failed = faulthandler_dump.ask(candidates, until)
     found.update(more)
     by.update(dict.fromkeys(more, "signal"))
@@ -115,12 +113,9 @@ def _members(directory: str) -> Iterator[Member]:
     attempt = _last_attempt(directory, status.get("attempt") or 0)
     if attempt is None:
         return
-    if (
-        launcher is not None
-        and launcher["ended"] is None
-        and processes.is_of_run(launcher["pid"], directory, supervisor)
-    ):
-        yield Member(launcher["pid"], None, True, os.path.join(attempt, "launcher"))
+    pid = launcher["pid"] if launcher and launcher["ended"] is None else None
+    if pid is not None and processes.is_of_run(pid, directory, supervisor):
+        yield Member(pid, None, True, os.path.join(attempt, "launcher"))
     children = processes.children_of(processes.all_live())
     for name in filter(files.RECORD.match, sorted(os.listdir(attempt))):
         record = records.try_read(records.read_rank, os.path.join(attempt, name))

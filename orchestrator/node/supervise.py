@@ -27,12 +27,13 @@ import subprocess
 import time
 from typing import Any, Callable, Dict, Iterator, Optional, Set, Tuple
 
-from . import files, linux, oom, packages, processes, records, stack_hook
+from . import files, linux, packages, processes, records, stack_hook
 from .environment import job_environment
 from .lease import Lease
 from .leftovers import Leftovers
 from .log_writer import Streams
 from .probes import read
+from .probes.memory import OomCount
 from .reasons import StopReason
 from .shim import carry, error_file, exit_fields, new_record, why_not_started, write_wrapper
 from .write_times import WriteTimeRecorder
@@ -97,7 +98,7 @@ class Supervisor:
         self._lease = None if lease is None else Lease(self._directory, lease)
         self._grace: float = spec.get("grace", _DEFAULT_GRACE)
         self._leftovers = Leftovers(spec.get("linger", 0.0))
-        self._oom_kills = oom.Count()
+        self._oom_kills = OomCount()
         self._write_times = WriteTimeRecorder(self._directory, spec["attempt"])
         self._next_check = 0.0
         self._kill_at: Optional[float] = None  # monotonic: when the grace of a stop is over

@@ -33,10 +33,8 @@ def discard(run: str, node: str) -> Dict[str, Any]:
     folder = files.run_directory(run, node)
     deadline = time.monotonic() + _END_TIMEOUT
     # The supervisor ends last, and writes: the folder is removed once it is gone.
-    while (
-        supervise.request_stop(folder, 0.0, StopReason.TRIAL_OVER.value, {})
-        and time.monotonic() < deadline
-    ):
+    reason = StopReason.TRIAL_OVER.value
+    while supervise.request_stop(folder, 0.0, reason, {}) and time.monotonic() < deadline:
         time.sleep(0.02)
     left = processes.kill_all(folder)
     if os.path.isdir(folder):

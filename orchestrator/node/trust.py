@@ -19,11 +19,13 @@ import pwd
 import shlex
 import stat
 import sys
-from typing import List, NoReturn, Optional
+from typing import Callable, List, NoReturn, Optional, TypeVar
 
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _MAX_LINKS = 40  # the kernel's own limit
 _REGULAR = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+T = TypeVar("T")
 
 ABSENT, REFUSED = 3, 4
 """Exit codes of `main`."""
@@ -144,17 +146,14 @@ def _require_owner(path: str, status: os.stat_result, home: Optional[str] = None
         return
     why = "belongs to {}, and you are {}".format(_user(owner), _user(us))
     if owner == unmapped():
-        why += " (the file system does not tell its owner here: NFS with root_squash, a container)"
+        why += " (the file system does not show its owner here: NFS with root_squash, a container)"
     quoted = shlex.quote(path)
     usual = _home_of(us)
     if path == home and usual not in (None, home):
         remedy = "use your own home directory: export HOME={}".format(shlex.quote(str(usual)))
     else:
-        remedy = (
-            "move it away if it is not yours: mv {0} {0}.other; else: {1}chown -hR {2} {0}".format(
-                quoted, "" if us == 0 else "sudo ", us
-            )
-        )
+        remedy = "move it away if it is not yours: mv {0} {0}.other; else: {1}chown -hR {2} {0}"
+        remedy = remedy.format(quoted, "" if us == 0 else "sudo ", us)
     raise Untrusted(path, why, remedy)
 
 
@@ -196,9 +195,8 @@ def _refuse_open(path: str, status: os.stat_result) -> NoReturn:
 
 def _is_alone(gid: int) -> bool:
     """Return whether a group is this user's own, without other members."""
-    try:
-        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
-    except KeyError:
+    user, group = _entry(pwd.getpwuid, os.geteuid()), _entry(grp.getgrgid, gid)
+    if user is None or group is None:
         return False
     # Not every directory service can list the users with this primary group. So its name is checked, as
     # useradd and pam_umask do.
@@ -215,25 +213,27 @@ def _has_list(path: str) -> bool:
         return False
 
 
-def _user(uid: int) -> str:
+def _entry(look_up: Callable[[int], T], number: int) -> Optional[T]:
+    """Return the entry of a user or a group; None if there is none."""
     try:
-        return "{} (uid {:d})".format(pwd.getpwuid(uid).pw_name, uid)
+        return look_up(number)
     except KeyError:
-        return "uid {:d}".format(uid)
+        return None
+
+
+def _user(uid: int) -> str:
+    user = _entry(pwd.getpwuid, uid)
+    return "uid {:d}".format(uid) if user is None else "{} (uid {:d})".format(user.pw_name, uid)
 
 
 def _group(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return "{:d}".format(gid)
+    group = _entry(grp.getgrgid, gid)
+    return "{:d}".format(gid) if group is None else group.gr_name
 
 
 def _home_of(uid: int) -> Optional[str]:
-    try:
-        return os.path.realpath(pwd.getpwuid(uid).pw_dir)
-    except KeyError:
-        return None
+    user = _entry(pwd.getpwuid, uid)
+    return None if user is None else os.path.realpath(user.pw_dir)
 
 
 def unmapped() -> int:
@@ -257,10 +257,7 @@ def main(verb: str, folder: str, top: str, package: str) -> None:
     home = os.path.expanduser("~")
     try:
         place = own_folder(
-            os.path.join(home, folder),
-            os.path.join(home, top),
-            create=verb == "make",
-            strict=True,
+            os.path.join(home, folder), os.path.join(home, top), create=verb == "make", strict=True
         )
         if verb == "make":
             sys.exit(0)

@@ -44,9 +44,8 @@ def pack(mark: WriteTime) -> bytes:
     if match is None:
         raise ValueError("not a stream: {!r}".format(mark.stream))
     rank, ending = match.groups()
-    return _RECORD.pack(
-        mark.time, mark.size, -1 if rank is None else int(rank), _ENDINGS.index(ending)
-    )
+    number = -1 if rank is None else int(rank)
+    return _RECORD.pack(mark.time, mark.size, number, _ENDINGS.index(ending))
 
 
 def unpack(data: bytes) -> List[WriteTime]:

@@ -20,7 +20,7 @@ Message = tuple[dict[str, Any], bytes]
 
 
 class AgentProcess:
-    """One agent and a run that it may start."""
+    """One agent, and the name of a run for it to start."""
 
     def __init__(self, home: Path, python: str = sys.executable) -> None:
         self.home = home
@@ -98,7 +98,7 @@ class AgentProcess:
         return self.ask("stop", run=self.run, node="node0", grace=grace, reason="test", detail={})
 
     def left(self) -> set[int]:
-        """The live processes of the run, but for its log writers."""
+        """Return the live processes of the run, without its log writers."""
         return processes.without_log_writers(processes.of_run(str(self.directory)))
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class AgentProcess:
 
 
 def text_of(messages: list[Message], path: str) -> bytes:
-    """What the follow sent of one stream."""
+    """Return what the follow sent of one stream."""
     return b"".join(
         payload or bytes(header.get("zeros", 0))
         for header, payload in messages

@@ -1,4 +1,4 @@
-"""What a run has written in its working folder, as the node tells it."""
+"""The files that a run has written in its working folder, as the node reports them."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ def names(answer: dict[str, Any]) -> list[str]:
     return [entry[0] for entry in answer["ok"]["files"]]
 
 
-def test_what_changed_since_is_told_and_what_was_there_is_not(
-    agent: AgentProcess, workdir: Path
-) -> None:
+def test_changed_lists_only_files_that_changed_since(agent: AgentProcess, workdir: Path) -> None:
     (workdir / "train.py").write_text("old")
     (workdir / "last.pt").write_text("old")
     while (workdir / "last.pt").stat().st_ctime > time.time() - 0.1:
@@ -41,7 +39,7 @@ def test_what_changed_since_is_told_and_what_was_there_is_not(
     (workdir / "last.pt").write_text("new!")
     (workdir / "ckpt").mkdir()
     (workdir / "ckpt/1.pt").write_bytes(b"x" * 10_000)
-    os.utime(workdir / "ckpt/1.pt", ns=(0, 5))  # its time is what a program says, its change is not
+    os.utime(workdir / "ckpt/1.pt", ns=(0, 5))  # its mtime is set by a program, its ctime is not
     (workdir / "ckpt/last").symlink_to("1.pt")
     answer = ask(agent, "changed", workdir, since)["ok"]
     assert answer["cut"] is False
@@ -49,11 +47,11 @@ def test_what_changed_since_is_told_and_what_was_there_is_not(
     assert one[:6] == ["ckpt/1.pt", 10_000, 5, 0o644, "file", ""] and one[6] >= 10_000
     assert (link[0], link[1], link[4], link[5]) == ("ckpt/last", 0, "link", "1.pt")
     assert last[:2] == ["last.pt", 4]
-    told = ask(agent, "written", workdir, since)["ok"]
-    assert (told["files"], told["folder"]) == (3, "~/work")
+    counted = ask(agent, "written", workdir, since)["ok"]
+    assert (counted["files"], counted["folder"]) == (3, "~/work")
 
 
-def test_the_runs_own_record_says_when_it_began(agent: AgentProcess, workdir: Path) -> None:
+def test_changed_uses_the_start_time_in_the_runs_record(agent: AgentProcess, workdir: Path) -> None:
     (workdir / "train.py").write_text("old")
     while (workdir / "train.py").stat().st_ctime > time.time() - 0.1:
         time.sleep(0.02)
@@ -64,7 +62,7 @@ def test_the_runs_own_record_says_when_it_began(agent: AgentProcess, workdir: Pa
     assert names(ask(agent, "changed", workdir, 0.0)) == ["out.txt", "train.py"]
 
 
-def test_what_is_orchs_own_and_caches_are_left_out(agent: AgentProcess, workdir: Path) -> None:
+def test_changed_leaves_out_files_of_orch_and_caches(agent: AgentProcess, workdir: Path) -> None:
     for name in (".orch-partial", "__pycache__", ".git"):
         (workdir / name).mkdir()
         (workdir / name / "x").write_text("x")
@@ -74,7 +72,7 @@ def test_what_is_orchs_own_and_caches_are_left_out(agent: AgentProcess, workdir:
     assert names(ask(agent, "changed", workdir, 0.0)) == ["out"]
 
 
-def test_an_answer_in_parts_has_every_file_once(
+def test_changed_in_parts_has_every_file_once(
     agent: AgentProcess, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for path in ("a/1", "a/2", "a.b", "a-b/c/d", "b", "a/1x/y", "\udcff"):
@@ -86,7 +84,9 @@ def test_an_answer_in_parts_has_every_file_once(
         assert names(ask(agent, "changed", workdir, 0.0, after=path)) == whole[number + 1 :]
 
 
-def test_a_part_is_no_longer_than_the_agent_may_answer(agent: AgentProcess, workdir: Path) -> None:
+def test_changed_of_many_files_is_cut_to_what_the_agent_may_answer(
+    agent: AgentProcess, workdir: Path
+) -> None:
     for number in range(20_000):
         (workdir / f"{number:05}-{'x' * 150}").touch()
     first = ask(agent, "changed", workdir, 0.0)
@@ -95,6 +95,6 @@ def test_a_part_is_no_longer_than_the_agent_may_answer(agent: AgentProcess, work
     assert len(names(first)) + len(names(rest)) == 20_000 and rest["ok"]["cut"] is False
 
 
-def test_a_working_folder_that_is_gone_is_an_error(agent: AgentProcess, workdir: Path) -> None:
+def test_changed_of_missing_working_folder_is_an_error(agent: AgentProcess, workdir: Path) -> None:
     answer = ask(agent, "changed", workdir / "gone", 0.0)
     assert "No such file" in answer["error"]

@@ -1,4 +1,4 @@
-"""What is said to fit is what the kernel takes."""
+"""The limits of environment and arguments agree with those of the kernel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ONE = 32 * os.sysconf("SC_PAGE_SIZE")
 
 
 def starts(environment: dict[str, str], argv: list[str]) -> bool:
-    """Tell whether the kernel takes these."""
+    """Return whether the kernel accepts these."""
     try:
         subprocess.run(argv, env=environment, check=True)
     except OSError as error:
@@ -31,7 +31,7 @@ def starts(environment: dict[str, str], argv: list[str]) -> bool:
 
 
 @pytest.mark.parametrize("length", [ONE - 3, ONE - 2])
-def test_longest_variable_is_the_kernels(length: int) -> None:
+def test_too_large_agrees_with_the_kernel_on_the_longest_variable(length: int) -> None:
     environment = {"V": "x" * (length - 1)}  # with its name, = and NUL: two and one more
     found = too_large(environment, ["true"])
     assert (found is None) == starts(environment, ["/bin/true"])
@@ -39,14 +39,14 @@ def test_longest_variable_is_the_kernels(length: int) -> None:
         assert found == {"one": "V", "size": ONE + 1, "limit": ONE}
 
 
-def test_argument_that_is_too_long_is_told() -> None:
+def test_too_large_of_too_long_argument_reports_it() -> None:
     argv = ["/bin/true", "x" * ONE]
     assert not starts({}, argv)
     assert too_large({}, argv) == {"one": None, "size": ONE + 1, "limit": ONE}
 
 
 @pytest.mark.parametrize("over", [-40_000, 40_000])
-def test_total_limit_together_is_the_kernels(over: int) -> None:
+def test_total_limit_agrees_with_the_kernel(over: int) -> None:
     each = 50_000
     count, rest = divmod(total_limit() + over, each + 20)
     environment = {f"VAR{n:07}": "x" * each for n in range(count)}
@@ -67,7 +67,7 @@ def test_total_limit_together_is_the_kernels(over: int) -> None:
         (1 << 30, 6 << 20),
     ],
 )
-def test_total_limit_follows_that_of_the_stack(stack: int, limit: int) -> None:
+def test_total_limit_depends_on_the_stack_limit(stack: int, limit: int) -> None:
     code = (
         "import resource, sys; from orchestrator.node.environment import total_limit\n"
         f"resource.setrlimit(resource.RLIMIT_STACK, ({stack}, resource.RLIM_INFINITY))\n"
@@ -77,7 +77,7 @@ def test_total_limit_follows_that_of_the_stack(stack: int, limit: int) -> None:
     assert int(done.stdout) == limit
 
 
-def test_what_a_login_sets_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fits_counts_variables_of_the_login(monkeypatch: pytest.MonkeyPatch) -> None:
     processes: list[dict[str, Any]] = [{"argv": ["true"], "env": {"MORE": "x"}}]
     assert fits({}, [], processes) is None
     for number in range(1 + total_limit() // 100_000):
@@ -87,14 +87,14 @@ def test_what_a_login_sets_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["size"] > found["limit"]
 
 
-def test_agent_answers_for_a_job(agent: AgentProcess) -> None:
+def test_fits_verb_of_too_long_variable_names_it(agent: AgentProcess) -> None:
     job = {"env": {"BIG": "x" * ONE}, "unset": [], "processes": [{"argv": ["true"], "env": {}}]}
     answer = agent.ask("fits", **job)["ok"]
     assert answer == {"one": "BIG", "size": ONE + 5, "limit": ONE}
     assert json.loads(json.dumps(answer)) == answer
 
 
-def test_rank_below_a_launcher_starts_with_all_that_is_said_to_fit(agent: AgentProcess) -> None:
+def test_rank_below_launcher_starts_with_an_environment_that_fits(agent: AgentProcess) -> None:
     from .test_supervise import launcher
 
     each = 50_000

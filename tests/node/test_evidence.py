@@ -1,4 +1,4 @@
-"""What a node knows of a rank's end beside what the rank printed."""
+"""The evidence on a node of a rank's end, besides the rank's output."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.node import evidence, oom
-from orchestrator.node.probes import kernel_log
+from orchestrator.node import evidence
+from orchestrator.node.probes import kernel_log, memory
 
 from .conftest import AgentProcess
 
@@ -37,24 +37,24 @@ def tree(root: Path, **files: str) -> str:
         ("4:memory:/box\n0::/\n", V1, "sys/fs/cgroup/memory/box/memory.oom_control"),
     ],
 )
-def test_kills_are_counted_in_the_group_of_this_process(
+def test_oom_count_reads_the_control_group_of_this_process(
     tmp_path: Path, group: str, mounts: str, counter: str
 ) -> None:
-    said = "low 0\noom 9\noom_kill 2\noom_group_kill 1\n"
+    events = "low 0\noom 9\noom_kill 2\noom_group_kill 1\n"
     root = tree(
-        tmp_path, **{"proc/self/cgroup": group, "proc/self/mountinfo": mounts, counter: said}
+        tmp_path, **{"proc/self/cgroup": group, "proc/self/mountinfo": mounts, counter: events}
     )
-    count = oom.Count(root)
+    count = memory.OomCount(root)
     assert count.since() == 0
-    tree(tmp_path, **{counter: said.replace("oom_kill 2", "oom_kill 5")})
+    tree(tmp_path, **{counter: events.replace("oom_kill 2", "oom_kill 5")})
     assert count.since() == 3
 
 
-def test_where_nothing_is_told_there_is_no_count(tmp_path: Path) -> None:
-    assert oom.Count(str(tmp_path)).since() is None
+def test_oom_count_without_control_group_is_none(tmp_path: Path) -> None:
+    assert memory.OomCount(str(tmp_path)).since() is None
 
 
-def asked(killed: bool = False, run: str = "a-run", workdir: str = "") -> dict[str, Any]:
+def evidence_of(killed: bool = False, run: str = "a-run", workdir: str = "") -> dict[str, Any]:
     return evidence.evidence(5.0, run, "node0", 0, 3, killed, workdir)
 
 
@@ -75,20 +75,22 @@ def write_record(folder: Path, **more: Any) -> None:
     (folder / "rank-3.json").write_text(json.dumps(record))
 
 
-def test_a_rank_of_which_nothing_is_known_left_no_evidence(folder: Path) -> None:
-    assert asked() == {
+def test_evidence_of_unknown_rank_is_empty(folder: Path) -> None:
+    assert evidence_of() == {
         "error_file": None, "oom_kills": None, "kernel": None, "why": None, "full": [], "file_limit": None,
     }  # fmt: skip
 
 
-def test_the_exception_that_torch_recorded_is_told(folder: Path) -> None:
+def test_evidence_has_the_exception_that_torch_recorded(folder: Path) -> None:
     (folder / "error").write_text('{"message": "boom"}')
     write_record(folder, error_file=str(folder / "error"), oom_kills=1)
-    found = asked()
+    found = evidence_of()
     assert (found["error_file"], found["oom_kills"]) == ('{"message": "boom"}', 1)
 
 
-def test_folders_without_room_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evidence_lists_folders_without_free_space(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     free = {str(folder): (0, 1, 1), "/job": (1 << 20, 5, 0), "/tmp": (1 << 20, 0, 0)}
 
     def statvfs(path: str) -> SimpleNamespace:
@@ -98,11 +100,11 @@ def test_folders_without_room_are_told(folder: Path, monkeypatch: pytest.MonkeyP
         return SimpleNamespace(f_bavail=blocks, f_frsize=4096, f_files=files, f_favail=free_files)
 
     monkeypatch.setattr(os, "statvfs", statvfs)
-    assert asked(workdir="/job")["full"] == [str(folder), "/job"]
-    assert asked(workdir="/gone")["full"] == [str(folder)]
+    assert evidence_of(workdir="/job")["full"] == [str(folder), "/job"]
+    assert evidence_of(workdir="/gone")["full"] == [str(folder)]
 
 
-def test_limit_on_the_size_of_files_is_told(folder: Path) -> None:
+def test_evidence_has_the_limit_on_file_size(folder: Path) -> None:
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 8192))\n"
         "from orchestrator.node.evidence import evidence\n"
@@ -113,17 +115,17 @@ def test_limit_on_the_size_of_files_is_told(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["missing", "folder", "fifo", "number"])
-def test_what_is_no_file_is_not_waited_for(folder: Path, what: str) -> None:
+def test_error_file_that_is_no_regular_file_does_not_block(folder: Path, what: str) -> None:
     place: Any = folder / what
     if what == "folder":
         place.mkdir()
     elif what == "fifo":
         os.mkfifo(place)
     write_record(folder, error_file=7 if what == "number" else str(place))
-    assert asked()["error_file"] is None
+    assert evidence_of()["error_file"] is None
 
 
-def test_the_kernels_log_is_told_from_the_beginning_of_the_rank_and_only_what_may_be_about_it(
+def test_evidence_of_killed_rank_has_relevant_kernel_lines_since_its_start(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.clock_gettime(time.CLOCK_MONOTONIC)
@@ -136,12 +138,12 @@ def test_the_kernels_log_is_told_from_the_beginning_of_the_rank_and_only_what_ma
     own = Path("/proc/self/ns/pid").stat().st_ino
     monkeypatch.setattr(evidence, "_INITIAL_NAMESPACE", own)
     write_record(folder)
-    assert asked(killed=True)["kernel"] == [log[2].text]
-    assert asked(killed=False)["kernel"] is None
+    assert evidence_of(killed=True)["kernel"] == [log[2].text]
+    assert evidence_of(killed=False)["kernel"] is None
     monkeypatch.setattr(evidence, "_INITIAL_NAMESPACE", own + 1)
-    told = asked(killed=True)
-    assert told["kernel"] is None
-    assert "in a container" in told["why"]
+    found = evidence_of(killed=True)
+    assert found["kernel"] is None
+    assert "in a container" in found["why"]
 
 
 RECORDS = """
@@ -152,7 +154,7 @@ sys.exit(3)
 
 
 @pytest.mark.parametrize("own", [False, True])
-def test_every_rank_is_told_where_to_record_its_exception_unless_somebody_else_did(
+def test_rank_gets_an_error_file_unless_the_job_names_one(
     agent: AgentProcess, tmp_path: Path, own: bool
 ) -> None:
     chosen = {"TORCHELASTIC_ERROR_FILE": str(tmp_path / "chosen")} if own else {}
@@ -173,14 +175,14 @@ subprocess.run([os.environ["PYTHON_EXEC"], "-c", sys.argv[1]], env=ranked)
 """
 
 
-def test_under_a_launcher_its_own_choice_stays(agent: AgentProcess, tmp_path: Path) -> None:
+def test_error_file_of_the_launcher_is_kept(agent: AgentProcess, tmp_path: Path) -> None:
     chosen = f"TORCHELASTIC_ERROR_FILE={tmp_path / 'engine'}"
     agent.start([sys.executable, "-c", SHIMMED, RECORDS, chosen], launcher=True)
     agent.follow()
     assert (tmp_path / "engine").read_text() == "what was raised"
 
 
-def test_under_a_launcher_that_chooses_none_it_stands_beside_the_logs(agent: AgentProcess) -> None:
+def test_error_file_without_one_of_the_launcher_is_beside_the_logs(agent: AgentProcess) -> None:
     agent.start([sys.executable, "-c", SHIMMED, RECORDS, "TORCHELASTIC_ERROR_FILE="], launcher=True)
     agent.follow()
     assert (agent.directory / "attempt-0/rank-0.error").read_text() == "what was raised"

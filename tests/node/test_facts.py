@@ -1,4 +1,4 @@
-"""What a node tells of itself."""
+"""The facts that a node reports, its ports and its working folder."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_gpus_are_counted_by_device_file_and_variable(
     assert visible_gpus(devices(tmp_path, *files), environment) == seen
 
 
-def test_interfaces_are_those_that_ip_shows() -> None:
+def test_facts_have_the_interfaces_that_ip_shows() -> None:
     shown = subprocess.run(["ip", "-o", "addr"], capture_output=True, text=True, check=True).stdout
     wanted = {
         (line.split()[1], line.split()[3])
@@ -55,14 +55,14 @@ def test_interfaces_are_those_that_ip_shows() -> None:
     assert found <= wanted
 
 
-def test_the_way_to_an_address_is_the_routing_tables(agent: AgentProcess) -> None:
+def test_route_to_loopback_is_from_the_routing_table(agent: AgentProcess) -> None:
     assert agent.ask("route", address="127.0.0.1")["ok"] == {
         "source": "127.0.0.1",
         "interface": "lo",
     }
 
 
-def test_a_port_is_held_until_the_holder_is_gone(agent: AgentProcess) -> None:
+def test_reserved_port_is_held_until_its_holder_ends(agent: AgentProcess) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
@@ -77,14 +77,14 @@ def test_a_port_is_held_until_the_holder_is_gone(agent: AgentProcess) -> None:
     second.close()
 
 
-def test_a_port_that_somebody_listens_on_is_not_given(agent: AgentProcess) -> None:
+def test_reserve_of_port_in_use_is_refused(agent: AgentProcess) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
         answer = agent.ask("reserve", address="127.0.0.1", preferred=taken, exact=True)
         assert answer["ok"] is None
 
 
-def test_a_supervisor_holds_the_port_of_its_run(agent: AgentProcess) -> None:
+def test_supervisor_holds_the_port_of_its_run(agent: AgentProcess) -> None:
     port = agent.ask("reserve", address="127.0.0.1", preferred=0, exact=False)["ok"]
     agent.start(["sleep", "1000"])
     agent.close()
@@ -97,12 +97,12 @@ def test_a_supervisor_holds_the_port_of_its_run(agent: AgentProcess) -> None:
     second.close()
 
 
-def test_an_address_of_another_machine_cannot_be_reserved(agent: AgentProcess) -> None:
+def test_reserve_on_address_of_another_machine_is_an_error(agent: AgentProcess) -> None:
     answer = agent.ask("reserve", address="198.51.100.1", preferred=1, exact=True)
     assert "Cannot assign requested address" in answer["error"]
 
 
-def test_a_working_folder_is_made_proven_and_tidied(agent: AgentProcess) -> None:
+def test_working_folder_is_made_checked_and_tidied(agent: AgentProcess) -> None:
     made = agent.ask("prepare", workdir="~/a/b", token="t-0")["ok"]
     assert made["workdir"] == str(agent.home / "a/b")
     assert made["free"] > 0
@@ -112,12 +112,12 @@ def test_a_working_folder_is_made_proven_and_tidied(agent: AgentProcess) -> None
     assert list(Path(made["workdir"]).iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_says_why(agent: AgentProcess) -> None:
+def test_prepare_of_impossible_folder_says_why(agent: AgentProcess) -> None:
     (agent.home / "file").write_text("")
     answer = agent.ask("prepare", workdir="~/file/x", token="t")
     assert answer["error"] == f"{agent.home}/file/x: Not a directory"
 
 
-def test_an_unknown_verb_and_a_bad_name_are_refused(agent: AgentProcess) -> None:
+def test_agent_refuses_unknown_verb_and_invalid_name(agent: AgentProcess) -> None:
     assert "KeyError" in agent.ask("format")["error"]
     assert "not a name" in agent.ask("sweep", run="../../etc", node="n")["error"]

@@ -1,4 +1,4 @@
-"""Names of a run's files, and opening them whatever a script has left in their place."""
+"""Names of a run's files, and opening them whatever a script has put in their place."""
 
 from __future__ import annotations
 
@@ -53,20 +53,20 @@ paths = st.one_of(
 
 
 @given(paths)
-def test_names_of_log_files_are_the_same_on_the_node_and_the_controller(path: str) -> None:
-    """A name that only one side takes is sent for ever, and refused each time."""
+def test_stream_names_are_the_same_on_node_and_controller(path: str) -> None:
+    """A name that only the node accepts is sent again and again, and refused each time."""
     folder, _, name = path.partition("/")
-    is_ours_there = bool(files.ATTEMPT.match(folder) and files.STREAM.match(name))
+    node_accepts = bool(files.ATTEMPT.match(folder) and files.STREAM.match(name))
     try:
         Stream.parse("n0", path)
-        is_ours_here = True
+        controller_accepts = True
     except ValueError:
-        is_ours_here = False
-    assert is_ours_there == is_ours_here
+        controller_accepts = False
+    assert node_accepts == controller_accepts
 
 
 @pytest.mark.parametrize("put", ODD)
-def test_open_file_of_something_else_is_not_a_file_at_once(tmp_path: Path, put: object) -> None:
+def test_open_file_of_anything_but_a_file_raises_at_once(tmp_path: Path, put: object) -> None:
     put(tmp_path / "odd")  # type: ignore[operator]
     with pytest.raises(files.NotAFile):
         files.open_file(str(tmp_path / "odd"))
@@ -77,9 +77,7 @@ def test_open_file_of_something_else_is_not_a_file_at_once(tmp_path: Path, put: 
 
 
 @pytest.mark.parametrize("put", ODD)
-def test_log_in_the_place_of_something_else_is_opened_and_that_moved_aside(
-    tmp_path: Path, put: object
-) -> None:
+def test_open_log_moves_anything_else_aside(tmp_path: Path, put: object) -> None:
     path = tmp_path / "rank-5.out"
     put(path)  # type: ignore[operator]
     descriptor = files.open_log(str(path))
@@ -91,7 +89,7 @@ def test_log_in_the_place_of_something_else_is_opened_and_that_moved_aside(
 
 
 @pytest.mark.parametrize("put", ODD)
-def test_json_takes_the_place_of_something_else(tmp_path: Path, put: object) -> None:
+def test_write_json_replaces_anything_at_its_path(tmp_path: Path, put: object) -> None:
     path = tmp_path / "status.json"
     put(path)  # type: ignore[operator]
     put(tmp_path / f"status.json.{os.getpid()}.tmp")  # type: ignore[operator]
@@ -100,7 +98,9 @@ def test_json_takes_the_place_of_something_else(tmp_path: Path, put: object) -> 
 
 
 @pytest.mark.parametrize("put", ODD)
-def test_room_marks_lease_and_hook_survive_something_else(tmp_path: Path, put: object) -> None:
+def test_reserve_marks_lease_and_hook_replace_anything_at_their_paths(
+    tmp_path: Path, put: object
+) -> None:
     for name in ("reserve", "heard", "hook"):
         put(tmp_path / name)  # type: ignore[operator]
     (tmp_path / "attempt-0").mkdir()
@@ -129,7 +129,7 @@ def test_file_of_stacks_that_is_a_link_is_not_emptied(tmp_path: Path) -> None:
     assert precious.stat().st_size == faulthandler_dump._MAX_FILE_BYTES + 1
 
 
-def test_rank_record_of_gigabytes_is_none(tmp_path: Path) -> None:
+def test_read_rank_of_a_huge_file_is_none(tmp_path: Path) -> None:
     with (tmp_path / "rank-0.json").open("wb") as file:
         file.write(b"{}")
         file.truncate(10 << 30)

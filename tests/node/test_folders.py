@@ -1,4 +1,4 @@
-"""A run's folder on a node: its owner's alone whatever the umask, and nobody else's."""
+"""A run's folder on a node belongs to its owner alone, whatever the umask."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a fil
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o002])
-def test_run_that_is_started_under_any_umask_makes_folders_of_its_owner_alone(
-    tmp_path: Path, mask: int
-) -> None:
+def test_run_under_any_umask_makes_private_folders(tmp_path: Path, mask: int) -> None:
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     before = os.umask(mask)
@@ -45,7 +43,7 @@ def test_run_that_is_started_under_any_umask_makes_folders_of_its_owner_alone(
     assert set(modes.values()) == {0o700}
 
 
-def test_folders_of_an_earlier_version_are_closed_to_the_group(agent: AgentProcess) -> None:
+def test_group_writable_folders_of_an_earlier_version_are_closed(agent: AgentProcess) -> None:
     agent.directory.mkdir(parents=True)
     for folder in (agent.directory.parent, agent.directory.parent.parent):
         folder.chmod(0o775)
@@ -90,11 +88,11 @@ def test_run_folder_of_another_owner_is_neither_used_nor_obeyed(
 
 
 @as_root
-def test_run_folder_is_judged_when_it_is_named(
+def test_run_directory_of_another_owner_is_untrusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    folder = Path(files.run_directory("r", "n"))  # there is none yet
+    folder = Path(files.run_directory("r", "n"))  # it does not exist yet
     assert not folder.exists()
     files.make_folder(str(folder))
     assert files.run_directory("r", "n") == str(folder)
@@ -103,7 +101,7 @@ def test_run_folder_is_judged_when_it_is_named(
         files.run_directory("r", "n")
 
 
-def test_folder_that_a_script_has_removed_is_made_again(tmp_path: Path) -> None:
+def test_remake_folder_restores_removed_parents(tmp_path: Path) -> None:
     path = tmp_path / "run/attempt-0"
     before = os.umask(0)
     try:

@@ -27,7 +27,7 @@ def sh(script: str) -> list[str]:
     return ["/bin/sh", "-c", script]
 
 
-def test_sends_every_byte_of_a_large_stream_once(agent: AgentProcess) -> None:
+def test_follow_sends_every_byte_of_a_large_stream_once(agent: AgentProcess) -> None:
     agent.start(sh("head -c 30000000 /dev/urandom | tee copy"))
     messages = agent.follow()
     got = text_of(messages, OUT)
@@ -40,14 +40,14 @@ def test_sends_every_byte_of_a_large_stream_once(agent: AgentProcess) -> None:
             position += len(payload)
 
 
-def test_resumes_from_an_offset(agent: AgentProcess) -> None:
+def test_follow_from_offset_sends_the_rest(agent: AgentProcess) -> None:
     agent.start(sh("printf 0123456789"))
     agent.follow()
     assert text_of(agent.follow({OUT: 4}), OUT) == b"456789"
     assert text_of(agent.follow({OUT: 10}), OUT) == b""
 
 
-def test_output_arrives_while_the_rank_goes_on(agent: AgentProcess) -> None:
+def test_output_arrives_while_the_rank_runs(agent: AgentProcess) -> None:
     os.mkfifo(agent.home / "gate")
     agent.start(sh("echo one; read x < gate; echo two"))
     agent.follow(until=lambda m: m[1] == b"one\n")
@@ -55,7 +55,7 @@ def test_output_arrives_while_the_rank_goes_on(agent: AgentProcess) -> None:
     assert text_of(agent.follow(), OUT) == b"one\ntwo\n"
 
 
-def test_the_follow_ends_after_the_last_byte_however_early_the_end_is_told(
+def test_follow_ends_after_the_last_byte(
     agent: AgentProcess,
 ) -> None:
     agent.start(sh("head -c 3000000 /dev/zero; echo err >&2; exit 1"))
@@ -66,7 +66,7 @@ def test_the_follow_ends_after_the_last_byte_however_early_the_end_is_told(
     assert text_of(messages, "attempt-0/rank-0.err") == b"err\n"
 
 
-def test_an_agent_without_inotify_sends_the_same(agent: AgentProcess) -> None:
+def test_follow_without_inotify_sends_the_same(agent: AgentProcess) -> None:
     # The kernel's limit is per user and shared, so the call is made to fail in a unit test instead.
     agent.start(sh("echo one; echo two"))
     agent.follow()
@@ -82,7 +82,7 @@ def test_an_agent_without_inotify_sends_the_same(agent: AgentProcess) -> None:
 
 # -- a run that is not here, or only half ------------------------------------------------------
 
-NOBODY: dict[str, Any] = {"launcher": None, "left": [], "stopped": None}
+NO_PROCESS: dict[str, Any] = {"launcher": None, "left": [], "stopped": None}
 ENDED = {
     "state": "ended", "pid": 1, "start": 1, "began": 1.0, "ended": 2.0,
     "launcher": None, "stopped": None, "left": [],
@@ -117,15 +117,18 @@ def ended(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_run_that_was_never_here_is_absent(agent: AgentProcess) -> None:
+def test_follow_of_unknown_run_is_absent(agent: AgentProcess) -> None:
     messages = agent.follow()
-    assert [header.get("status") for header, _ in messages] == [{"state": "absent", **NOBODY}, None]
+    assert [header.get("status") for header, _ in messages] == [
+        {"state": "absent", **NO_PROCESS},
+        None,
+    ]
     assert messages[-1][0]["ok"] is None
     assert not agent.directory.exists()
 
 
 @pytest.mark.parametrize("torn", [None, b"", b'{"state": "runn', b"{}"])
-def test_a_start_that_crashed_half_way_is_lost_in_the_end(
+def test_follow_of_crashed_start_becomes_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: bytes | None
 ) -> None:
     monkeypatch.setattr(follow, "_STATUS_TIMEOUT", 0.3)
@@ -137,11 +140,11 @@ def test_a_start_that_crashed_half_way_is_lost_in_the_end(
     follower.step()
     assert not follower.finished, "its supervisor may be about to come"
     to_the_end(follower)
-    assert last_status(sent) == {"state": "lost", **NOBODY}
+    assert last_status(sent) == {"state": "lost", **NO_PROCESS}
     assert text_of(sent, OUT) == b"early\n"
 
 
-def test_a_status_torn_under_a_live_supervisor_is_written_again(agent: AgentProcess) -> None:
+def test_torn_status_is_restored_by_a_live_supervisor(agent: AgentProcess) -> None:
     agent.start(["sleep", "1000"])
     agent.follow(until=lambda m: "status" in m[0])
     (agent.directory / "status.json").write_bytes(b'{"state"')
@@ -151,10 +154,10 @@ def test_a_status_torn_under_a_live_supervisor_is_written_again(agent: AgentProc
     assert last_status(agent.follow())["state"] == "ended"
 
 
-def test_a_live_run_whose_folder_a_script_has_removed_is_not_absent(agent: AgentProcess) -> None:
+def test_live_run_with_removed_folder_is_not_absent(agent: AgentProcess) -> None:
     agent.start(["sleep", "1000"])
     deadline = time.monotonic() + 10
-    while agent.directory.exists():  # its supervisor may write there meanwhile
+    while agent.directory.exists():  # its supervisor may still write there
         assert time.monotonic() < deadline
         shutil.rmtree(agent.directory, ignore_errors=True)
     messages = agent.follow(until=lambda m: "status" in m[0])
@@ -162,7 +165,7 @@ def test_a_live_run_whose_folder_a_script_has_removed_is_not_absent(agent: Agent
     agent.stop(grace=0)
 
 
-def test_a_torn_record_of_a_rank_is_not_told(ended: Path) -> None:
+def test_torn_record_of_a_rank_is_not_sent(ended: Path) -> None:
     (ended / "attempt-0" / "rank-0.json").write_bytes(b'{"rank": 0, "local')
     (ended / "attempt-0" / "rank-0.out").write_bytes(b"text")
     follower, sent = in_process(ended)
@@ -171,7 +174,7 @@ def test_a_torn_record_of_a_rank_is_not_told(ended: Path) -> None:
     assert text_of(sent, OUT) == b"text"
 
 
-def test_the_end_of_a_rank_is_told_when_its_torn_record_is_mended(agent: AgentProcess) -> None:
+def test_end_of_rank_with_torn_record_is_sent_once_restored(agent: AgentProcess) -> None:
     os.mkfifo(agent.home / "gate")
     agent.start(sh("read x < gate; exit 4"))
     record = agent.directory / "attempt-0" / "rank-0.json"
@@ -180,7 +183,7 @@ def test_the_end_of_a_rank_is_told_when_its_torn_record_is_mended(agent: AgentPr
     assert rank_records(agent.follow())[0]["code"] == 4
 
 
-def test_a_supervisor_that_died_with_its_folder_is_lost(agent: AgentProcess) -> None:
+def test_supervisor_killed_without_status_is_lost(agent: AgentProcess) -> None:
     agent.start(["sleep", "1000"])
     messages = agent.follow(until=lambda m: "status" in m[0])
     follower, sent = in_process(agent.directory)
@@ -194,7 +197,7 @@ def test_a_supervisor_that_died_with_its_folder_is_lost(agent: AgentProcess) -> 
 # -- log files that a script has touched -------------------------------------------------------
 
 
-def test_a_log_file_that_shrinks_or_vanishes_breaks_nothing(agent: AgentProcess) -> None:
+def test_log_file_that_shrinks_or_vanishes_does_not_end_the_follow(agent: AgentProcess) -> None:
     agent.start(
         sh("echo one; : > $ORCH_DIR/attempt-0/rank-0.out; echo two"),
         sh("echo gone; rm $ORCH_DIR/attempt-0/rank-1.*; exit 3"),
@@ -208,7 +211,7 @@ def test_a_log_file_that_shrinks_or_vanishes_breaks_nothing(agent: AgentProcess)
     assert "ok" in messages[-1][0]
 
 
-def test_bytes_of_a_file_that_is_gone_are_still_sent(agent: AgentProcess) -> None:
+def test_bytes_of_removed_open_file_are_sent(agent: AgentProcess) -> None:
     os.mkfifo(agent.home / "gate")
     agent.start(sh("echo one; read x < gate; echo two; exit 3"))
     agent.follow(until=lambda m: m[1] == b"one\n")
@@ -223,7 +226,7 @@ def test_bytes_of_a_file_that_is_gone_are_still_sent(agent: AgentProcess) -> Non
 # -- quiet -------------------------------------------------------------------------------------
 
 
-def test_a_quiet_follow_tells_of_ranks_and_the_end_and_sends_no_bytes(agent: AgentProcess) -> None:
+def test_quiet_follow_reports_ranks_and_end_without_bytes(agent: AgentProcess) -> None:
     agent.start(sh("echo much; exit 3"), sh("sleep 0.3; echo more"))
     messages = agent.follow(quiet=True)
     assert {rank: record["code"] for rank, record in rank_records(messages).items()} == {0: 3, 1: 0}
@@ -241,7 +244,7 @@ def times(sent: list[Message]) -> list[tuple[int, float]]:
 
 @pytest.fixture
 def then() -> float:
-    """A while ago; of what is as young as that, a mark each second is kept."""
+    """A time that is recent enough to have a mark for each second."""
     return float(int(time.time())) - 100
 
 
@@ -252,7 +255,7 @@ def write_log(
     mtime: float | None = None,
     fill: bytes = b"\0",
 ) -> None:
-    """Write so many bytes, and marks (time, size) for them."""
+    """Write `size` bytes, and marks (time, size) for them."""
     log = folder / OUT
     log.write_bytes(fill * size)
     if mtime is not None:
@@ -263,9 +266,7 @@ def write_log(
     (folder / "attempt-0" / "marks").write_bytes(data)
 
 
-def test_bytes_that_stood_there_have_the_time_of_the_first_mark_after_them(
-    ended: Path, then: float
-) -> None:
+def test_old_bytes_have_the_time_of_the_next_mark(ended: Path, then: float) -> None:
     write_log(ended, 100, (then + 1, 10), (then + 2, 50), (then + 3, 100))
     follower, sent = in_process(ended)
     to_the_end(follower)
@@ -276,7 +277,7 @@ def test_bytes_that_stood_there_have_the_time_of_the_first_mark_after_them(
     assert len(text_of(sent, OUT)) == 80
 
 
-def test_what_was_written_after_the_last_mark_has_the_time_of_the_last_write(
+def test_bytes_after_the_last_mark_have_the_time_of_the_last_write(
     ended: Path, then: float
 ) -> None:
     write_log(ended, 100, (then + 1, 10), mtime=then + 90)
@@ -285,22 +286,22 @@ def test_what_was_written_after_the_last_mark_has_the_time_of_the_last_write(
     assert times(sent) == [(0, then + 1), (10, then + 90)]
 
 
-def test_a_mark_makes_no_chunk_longer(ended: Path, then: float) -> None:
+def test_chunk_of_one_mark_keeps_its_maximum_size(ended: Path, then: float) -> None:
     write_log(ended, 3 * CHUNK, (then + 1, 3 * CHUNK), fill=b"x")
     follower, sent = in_process(ended)
     to_the_end(follower)
     assert times(sent) == [(n * CHUNK, then + 1) for n in range(3)]
 
 
-def test_nothing_has_a_time_that_is_yet_to_come(ended: Path) -> None:
-    write_log(ended, 10, (9e9, 10))  # the clock was set back since
+def test_time_of_bytes_is_never_in_the_future(ended: Path) -> None:
+    write_log(ended, 10, (9e9, 10))  # the clock has been set back since
     follower, sent = in_process(ended)
     to_the_end(follower)
     assert times(sent)[0][1] <= time.time()
 
 
 @pytest.mark.parametrize("data", [b"", b"torn", b"\xff" * 48])
-def test_marks_that_make_no_sense_hold_up_no_byte(ended: Path, data: bytes, then: float) -> None:
+def test_invalid_marks_delay_no_bytes(ended: Path, data: bytes, then: float) -> None:
     write_log(ended, 10, mtime=then + 90)
     (ended / "attempt-0" / "marks").write_bytes(data)
     follower, sent = in_process(ended)
@@ -308,7 +309,7 @@ def test_marks_that_make_no_sense_hold_up_no_byte(ended: Path, data: bytes, then
     assert times(sent) == [(0, then + 90)]
 
 
-def test_marks_that_cannot_be_read_hold_up_no_byte(ended: Path) -> None:
+def test_unreadable_marks_delay_no_bytes(ended: Path) -> None:
     (ended / OUT).write_bytes(b"text")
     (ended / "attempt-0" / "marks").mkdir()
     follower, sent = in_process(ended)
@@ -316,7 +317,7 @@ def test_marks_that_cannot_be_read_hold_up_no_byte(ended: Path) -> None:
     assert text_of(sent, OUT) == b"text"
 
 
-def test_a_month_of_marks_is_no_storm_of_chunks(ended: Path) -> None:
+def test_month_of_marks_gives_a_bounded_number_of_chunks(ended: Path) -> None:
     now = time.time()
     every_minute = range(0, 30 * 24 * 3600, 60)
     write_log(
@@ -327,7 +328,7 @@ def test_a_month_of_marks_is_no_storm_of_chunks(ended: Path) -> None:
     assert 500 < len(times(sent)) < 1700
 
 
-def test_what_comes_live_has_the_time_of_reading_in_one_piece(ended: Path, then: float) -> None:
+def test_live_bytes_have_the_time_of_reading(ended: Path, then: float) -> None:
     (ended / "status.json").unlink()
     write_log(ended, 0)
     follower, sent = in_process(ended)
@@ -340,10 +341,10 @@ def test_what_comes_live_has_the_time_of_reading_in_one_piece(ended: Path, then:
     follower.close()
 
 
-def test_a_follow_that_was_held_up_knows_when_its_bytes_came(
+def test_delayed_follow_has_the_times_of_marks(
     ended: Path, monkeypatch: pytest.MonkeyPatch, then: float
 ) -> None:
-    # The controller's link was cut, or is slow: the agent did not ask for more for a while.
+    # As if the controller's link was cut, or is slow: the agent read nothing for a while.
     monkeypatch.setattr(follow, "_LATE_AFTER", 0.05)
     (ended / "status.json").unlink()
     write_log(ended, 0)
@@ -357,36 +358,36 @@ def test_a_follow_that_was_held_up_knows_when_its_bytes_came(
     follower.close()
 
 
-def test_a_run_that_nobody_followed_has_its_times_to_the_second(agent: AgentProcess) -> None:
+def test_late_follow_has_times_to_the_second(agent: AgentProcess) -> None:
     agent.start(sh("for i in 1 2 3; do date +%s.%N; sleep 1.1; done"))
     agent.follow(quiet=True)
     chunks = [
         (header["t"], payload) for header, payload in agent.follow() if header.get("f") == OUT
     ]
-    said = [float(line) for _, payload in chunks for line in payload.split()]
-    assert len(chunks) == len(said) == 3
-    for (told, _), true in zip(chunks, said, strict=True):
-        assert 0 <= told - true < 1.5
+    printed = [float(line) for _, payload in chunks for line in payload.split()]
+    assert len(chunks) == len(printed) == 3
+    for (sent, _), true in zip(chunks, printed, strict=True):
+        assert 0 <= sent - true < 1.5
 
 
 # -- what a script leaves among the files ------------------------------------------------------
 
 
 def odd(sent: list[Message]) -> dict[str, str]:
-    told = [header for header, _ in sent if "odd" in header]
-    assert len(told) == len({header["odd"] for header in told}), "each is told once"
-    return {header["odd"]: header["why"] for header in told}
+    reports = [header for header, _ in sent if "odd" in header]
+    assert len(reports) == len({header["odd"] for header in reports}), "each is reported once"
+    return {header["odd"]: header["why"] for header in reports}
 
 
-def test_odd_files_are_told_once_and_the_ranks_are_followed(ended: Path) -> None:
+def test_odd_files_are_reported_once_and_ranks_are_followed(ended: Path) -> None:
     attempt = ended / "attempt-0"
     os.mkfifo(attempt / "rank-5.out")
     os.mkfifo(attempt / "rank-5.json")
     (attempt / "rank-7.out").mkdir()
     (attempt / "rank-8.err").symlink_to("/dev/zero")
-    (attempt / "rank-01.out").write_bytes(b"strange")
-    (attempt / "rank-99999999.out").write_bytes(b"strange")
-    (attempt / "notes.txt").write_bytes(b"nobody asks")
+    (attempt / "rank-01.out").write_bytes(b"foreign")
+    (attempt / "rank-99999999.out").write_bytes(b"foreign")
+    (attempt / "notes.txt").write_bytes(b"ignored")
     (ended / "attempt-00").mkdir()
     os.mkfifo(ended / "attempt-3")
     (attempt / "rank-0.out").write_bytes(b"ours\n")
@@ -406,7 +407,7 @@ def test_odd_files_are_told_once_and_the_ranks_are_followed(ended: Path) -> None
     }
 
 
-def test_odd_files_without_number_are_told_of_a_few(ended: Path) -> None:
+def test_many_odd_files_are_reported_up_to_a_limit(ended: Path) -> None:
     for number in range(100):
         (ended / "attempt-0" / f"rank-0{number}.out").touch()
     follower, sent = in_process(ended)
@@ -414,7 +415,7 @@ def test_odd_files_without_number_are_told_of_a_few(ended: Path) -> None:
     assert len(odd(sent)) == 20
 
 
-def test_more_log_files_than_may_be_open_are_all_followed(
+def test_more_files_than_may_be_open_are_all_followed(
     ended: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follow, "_MAX_OPEN", 4)
@@ -429,7 +430,7 @@ def test_more_log_files_than_may_be_open_are_all_followed(
     assert [text_of(sent, name).decode() for name in names] == names
 
 
-def test_file_that_is_replaced_or_cut_short_is_told_once(ended: Path) -> None:
+def test_replaced_or_shortened_file_is_reported_once(ended: Path) -> None:
     (ended / "status.json").unlink()
     one, two = ended / "attempt-0/rank-0.out", ended / "attempt-0/rank-1.out"
     one.write_bytes(b"one\n")

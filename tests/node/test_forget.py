@@ -1,4 +1,4 @@
-"""Housekeeping on a node: what has ended is removed, what lives is not."""
+"""Housekeeping on a node: ended runs are removed, live ones are kept."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def usage(agent: AgentProcess, *runs: str) -> list[int | None]:
     return answer
 
 
-def test_a_run_that_has_ended_is_removed_and_its_bytes_told(agent: AgentProcess) -> None:
+def test_forget_of_ended_run_removes_it_and_returns_its_bytes(agent: AgentProcess) -> None:
     agent.start(["head", "-c", "1000000", "/dev/zero"])
     agent.follow()
     (size,) = usage(agent, agent.run)
@@ -45,7 +45,7 @@ def test_a_run_that_has_ended_is_removed_and_its_bytes_told(agent: AgentProcess)
     assert usage(agent, agent.run) == [None]
 
 
-def test_a_run_that_lives_is_never_touched(agent: AgentProcess) -> None:
+def test_forget_of_live_run_keeps_it(agent: AgentProcess) -> None:
     agent.start(SLEEP)
     assert forget(agent, agent.run)["live"] == [[agent.run, "node0"]]
     status = last_status(agent.follow(until=lambda m: "status" in m[0]))
@@ -57,7 +57,7 @@ def test_a_run_that_lives_is_never_touched(agent: AgentProcess) -> None:
     assert forget(agent, agent.run)["removed"] == [[agent.run, "node0"]]
 
 
-def test_what_is_half_there_is_removed_and_what_is_not_there_is_gone(agent: AgentProcess) -> None:
+def test_forget_of_partial_or_missing_run_reports_removed(agent: AgentProcess) -> None:
     (agent.directory / "attempt-0").mkdir(parents=True)
     (agent.directory / "status.json").write_text('{"state": "run')
     answer = forget(agent, agent.run, "never-started")
@@ -65,7 +65,7 @@ def test_what_is_half_there_is_removed_and_what_is_not_there_is_gone(agent: Agen
     assert not agent.directory.parent.exists()
 
 
-def test_another_nodes_folder_in_a_shared_home_stays(agent: AgentProcess) -> None:
+def test_forget_keeps_folder_of_another_node(agent: AgentProcess) -> None:
     agent.directory.mkdir(parents=True)
     other = agent.directory.with_name("node1")
     other.mkdir()
@@ -74,7 +74,7 @@ def test_another_nodes_folder_in_a_shared_home_stays(agent: AgentProcess) -> Non
 
 
 @pytest.mark.parametrize("which", ["folder", "parent", "inside"])
-def test_no_link_leads_out_of_orchs_folder(agent: AgentProcess, which: str) -> None:
+def test_forget_follows_no_link_out_of_its_folder(agent: AgentProcess, which: str) -> None:
     precious = agent.home / "precious"
     (precious / "node0").mkdir(parents=True)
     link = {
@@ -89,7 +89,7 @@ def test_no_link_leads_out_of_orchs_folder(agent: AgentProcess, which: str) -> N
     assert len(answer["removed" if which == "inside" else "failed"]) == 1
 
 
-def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_removed(
+def test_forget_with_invalid_name_removes_nothing(
     agent: AgentProcess,
 ) -> None:
     agent.directory.mkdir(parents=True)
@@ -98,7 +98,7 @@ def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_removed(
     assert agent.directory.exists()
 
 
-def test_old_trials_of_this_node_are_removed_and_no_run_of_anybody(agent: AgentProcess) -> None:
+def test_forget_removes_only_old_trials_of_this_node(agent: AgentProcess) -> None:
     runs = agent.directory.parent.parent
     for run, node in (("old", "node0"), ("young", "node0"), ("theirs", "node1")):
         trial = {"run": f"preflight-{run}", "node": node}
@@ -114,19 +114,19 @@ def test_old_trials_of_this_node_are_removed_and_no_run_of_anybody(agent: AgentP
     assert young.exists() and theirs.exists() and run_of_that_name.exists()
 
 
-def test_a_trial_that_lives_is_not_forgotten_however_old(agent: AgentProcess) -> None:
+def test_old_trial_that_lives_is_kept(agent: AgentProcess) -> None:
     agent.ask("put", run=agent.run, node="node0", name="script.py", text="")
     agent.start(SLEEP)
     os.utime(agent.directory, (0, 0))
     assert forget(agent, node="node0", trials_older=DAY)["live"] == [[agent.run, "node0"]]
 
 
-def test_trials_are_forgotten_of_one_node_only(agent: AgentProcess) -> None:
+def test_forget_of_trials_without_node_is_refused(agent: AgentProcess) -> None:
     answer = agent.ask("forget", limit=20, runs=[], trials_older=DAY)
     assert "the name of the node is missing" in answer["error"]
 
 
-def test_packages_that_nobody_uses_any_more_are_removed(agent: AgentProcess) -> None:
+def test_forget_removes_unused_packages(agent: AgentProcess) -> None:
     (own,) = agent.home.glob("node-*.pyz")
     old = [
         "node-0000000000000000.pyz",
@@ -138,16 +138,14 @@ def test_packages_that_nobody_uses_any_more_are_removed(agent: AgentProcess) -> 
         (agent.home / name).write_bytes(bytes(5000))
     for path in agent.home.iterdir():
         os.utime(path, (time.time() - 8 * DAY,) * 2)
-    os.utime(agent.home / kept[0])  # touched by a supervisor elsewhere that shares the home
+    os.utime(agent.home / kept[0])  # by a supervisor on a node that shares the home
     answer = forget(agent, node="node0", trials_older=DAY)
     left = {path.name for path in agent.home.iterdir() if path.is_file()}
     assert left == {own.name, *kept}
     assert answer["bytes"] >= 15_000
 
 
-def test_a_package_that_a_live_process_was_started_from_is_in_use(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_package_of_live_process_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = tmp_path / "node-0000000000000000.pyz"
     old.write_text("import sys; print('up', flush=True); sys.stdin.read()")
     os.utime(old, (0, 0))
@@ -161,7 +159,7 @@ def test_a_package_that_a_live_process_was_started_from_is_in_use(
     assert not old.exists()
 
 
-def test_a_supervisor_keeps_its_package_young(agent: AgentProcess) -> None:
+def test_supervisor_marks_its_package_as_used(agent: AgentProcess) -> None:
     (own,) = agent.home.glob("node-*.pyz")
     os.utime(own, (0, 0))
     agent.start(["true"])

@@ -1,4 +1,4 @@
-"""What a node tells of its GPUs and of what joins them, on recorded shapes."""
+"""The GPUs of a node and the links between them, on recorded output."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def stub(folder: Path, name: str, script: str) -> None:
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder at the head of PATH."""
+    """A folder that is first in PATH."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
@@ -37,7 +37,7 @@ def recorded(name: str) -> list[dict[str, Any]]:
     return gpu.parse(shapes.text(f"nvidia-smi/{name}.xml"))
 
 
-def test_a_healthy_machine_of_eight_gpus() -> None:
+def test_parse_of_eight_healthy_gpus() -> None:
     gpus = recorded("h100x8-550")
     assert [entry["minor"] for entry in gpus] == list(range(8))
     assert gpus[3] == {
@@ -67,14 +67,14 @@ def test_a_healthy_machine_of_eight_gpus() -> None:
     }
 
 
-def test_errors_processes_and_what_is_pending_are_told_by_gpu() -> None:
+def test_errors_processes_and_flags_belong_to_their_gpu() -> None:
     gpus = recorded("h100x8-550-sick")
     assert [entry["volatile"] for entry in gpus] == [0, 0, 0, 0, 0, 4, 0, 0]
     assert [entry["aggregate"] for entry in gpus] == [8, 0, 0, 0, 0, 3, 0, 0]
     assert [entry["flags"]["remap pending"] for entry in gpus].index("Yes") == 5
     assert [entry["flags"]["remap failure"] for entry in gpus].index("Yes") == 6
     assert gpus[7]["fabric"] == {"state": "In Progress", "status": None, "health": None}
-    # Xorg, a graphics process, is not told of.
+    # Xorg, a graphics process, is left out.
     assert gpus[1]["processes"] == [
         {
             "pid": 912345,
@@ -86,7 +86,7 @@ def test_errors_processes_and_what_is_pending_are_told_by_gpu() -> None:
     ]
 
 
-def test_older_and_newer_drivers_name_things_otherwise() -> None:
+def test_parse_knows_tags_of_older_and_newer_drivers() -> None:
     (volta,) = recorded("v100-418")
     assert (volta["volatile"], volta["aggregate"]) == (2, 2)
     assert volta["flags"]["retirement pending"] == "Yes"
@@ -100,42 +100,42 @@ def test_older_and_newer_drivers_name_things_otherwise() -> None:
     assert blackwell["fabric"]["health"] == "Unhealthy"
 
 
-def test_what_came_before_a_break_counts() -> None:
+def test_parse_of_cut_output_has_the_gpus_before_the_cut() -> None:
     text = shapes.text("nvidia-smi/h100x8-550.xml")
     assert len(gpu.parse(text[: text.index("<minor_number>5<")])) == 5
 
 
-def test_a_gpu_that_does_not_answer_any_more_says_so() -> None:
+def test_gpu_that_needs_a_reset_is_sick() -> None:
     text = shapes.text("nvidia-smi/v100-418.xml")
     (sick,) = gpu.parse(text.replace("<total>32480 MiB", "<total>[GPU requires reset]"))
     assert (sick["sick"], sick["memory"]) == ("[GPU requires reset]", None)
 
 
 @given(st.text(max_size=300))
-def test_garbage_is_no_gpu(text: str) -> None:
+def test_parse_of_garbage_has_no_gpu(text: str) -> None:
     assert gpu.parse(text) == gpu.parse(f"<nvidia_smi_log>{escape(text)}") == []
 
 
 @given(st.text(max_size=60), st.sampled_from(["minor_number", "fb_memory_usage", "processes"]))
-def test_garbage_in_a_gpu_is_a_gpu_of_which_little_is_known(text: str, tag: str) -> None:
+def test_parse_of_garbage_in_a_gpu_keeps_its_bus(text: str, tag: str) -> None:
     found = gpu.parse(f'<nvidia_smi_log><gpu id="x"><{tag}>{escape(text)}</{tag}></gpu>')
     assert all(entry["bus"] == "x" for entry in found)
 
 
 @given(st.data())
-def test_a_damaged_recording_never_breaks_the_parser(data: st.DataObject) -> None:
+def test_parse_of_damaged_output_raises_nothing(data: st.DataObject) -> None:
     text = shapes.text("nvidia-smi/b200-570.xml")
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, min(len(text), start + 200)))
     gpu.parse(text[:start] + data.draw(st.text(max_size=20)) + text[end:])
 
 
-def test_entities_are_not_expanded() -> None:
+def test_parse_expands_no_entities() -> None:
     bomb = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]>'
     assert gpu.parse(f"{bomb}<nvidia_smi_log><gpu id='&b;'></gpu></nvidia_smi_log>") == []
 
 
-def test_the_bus_and_the_driver_are_read_apart_from_nvidia_smi(tmp_path: Path, path: Path) -> None:
+def test_gpu_reads_bus_and_driver_from_sys(tmp_path: Path, path: Path) -> None:
     stub(path, "nvidia-smi", f"cat {Path(__file__).parent}/../recorded/nvidia-smi/h100x8-550.xml")
     found = gpu.gpu(shapes.tree(tmp_path / "root", "h100x2"))
     assert found["devices"] == [0, 1]
@@ -148,13 +148,13 @@ def test_the_bus_and_the_driver_are_read_apart_from_nvidia_smi(tmp_path: Path, p
     assert len(found["smi"]["gpus"]) == 8
 
 
-def test_without_devices_nvidia_smi_is_not_asked(tmp_path: Path, path: Path) -> None:
-    stub(path, "nvidia-smi", f"touch {tmp_path}/asked")
+def test_gpu_without_devices_does_not_run_nvidia_smi(tmp_path: Path, path: Path) -> None:
+    stub(path, "nvidia-smi", f"touch {tmp_path}/was-run")
     assert gpu.gpu(str(tmp_path / "root"))["smi"] is None
-    assert not (tmp_path / "asked").exists()
+    assert not (tmp_path / "was-run").exists()
 
 
-def test_instincts_are_counted(tmp_path: Path) -> None:
+def test_amd_gpus_are_counted(tmp_path: Path) -> None:
     found = gpu.gpu(shapes.tree(tmp_path, "mi250x2"))
     assert (found["amd"], found["devices"], found["smi"]) == (2, [], None)
 
@@ -167,7 +167,7 @@ MISMATCH = "Failed to initialize NVML: Driver/library version mismatch"
 
 
 @pytest.mark.parametrize(
-    ("said", "code", "error"),
+    ("output", "code", "error"),
     [
         (UNLOADED, 9, UNLOADED),
         (f"{MISMATCH}\nNVML library version: 535.183", 18, MISMATCH),
@@ -175,12 +175,14 @@ MISMATCH = "Failed to initialize NVML: Driver/library version mismatch"
         ("", 1, "exit code 1"),
     ],
 )
-def test_why_nvidia_smi_fails_is_handed_on(path: Path, said: str, code: int, error: str) -> None:
-    stub(path, "nvidia-smi", f'echo "{said}"; exit {code}')
+def test_inventory_has_the_error_of_nvidia_smi(
+    path: Path, output: str, code: int, error: str
+) -> None:
+    stub(path, "nvidia-smi", f'echo "{output}"; exit {code}')
     assert gpu.inventory() == {"error": error, "hung": False, "gpus": []}
 
 
-def test_a_lost_gpu_leaves_the_others_in_the_list(path: Path) -> None:
+def test_inventory_with_lost_gpu_lists_the_others(path: Path) -> None:
     lost = (
         "Unable to determine the device handle for GPU0000:DF:00.0: GPU is lost. Reboot the system"
     )
@@ -190,13 +192,15 @@ def test_a_lost_gpu_leaves_the_others_in_the_list(path: Path) -> None:
     assert (found["error"], len(found["gpus"])) == (lost, 1)
 
 
-def test_an_nvidia_smi_that_hangs_is_told_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inventory_of_hanging_nvidia_smi_is_hung(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(gpu, "_SMI_TIMEOUT", 0.2)
     stub(path, "nvidia-smi", "exec sleep 60")
     assert gpu.inventory() == {"error": "no answer within 0.2 s", "hung": True, "gpus": []}
 
 
-def test_a_command_that_says_too_much_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_cuts_long_output(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "_MAX_OUTPUT", 1000)
     done = command.run(["/bin/sh", "-c", "head -c 300000 /dev/zero; echo why >&2; exit 3"], 10)
     assert (done.code, len(done.out), done.why) == (3, 1000, "why")
@@ -211,7 +215,7 @@ def test_nvlinks_are_counted_by_gpu() -> None:
     assert [(g["active"], g["inactive"]) for g in gpus] == [(0, [-1]), (4, [])]
 
 
-def test_a_gpu_without_nvlink_is_not_told_of() -> None:
+def test_gpu_without_nvlink_is_left_out() -> None:
     assert fabric.parse_status("GPU 0: Tesla T4 (UUID: GPU-aaaa)\n") == []
 
 
@@ -219,17 +223,19 @@ def test_nvlink_errors_are_summed_by_kind() -> None:
     text = shapes.text("nvidia-smi/nvlink-errors-a100.txt")
     assert fabric.parse_errors(text) == {0: {}, 1: {"Replay Errors": 2, "CRC Errors": 42}}
     text = shapes.text("nvidia-smi/nvlink-errors-gb200.txt")
-    assert fabric.parse_errors(text) == {0: {"Effective Errors": 3}}  # FEC corrects as it goes
+    assert fabric.parse_errors(text) == {
+        0: {"Effective Errors": 3}
+    }  # those corrected by FEC are no errors
 
 
 @given(st.text(alphabet="GPU Link 0123456789:<>inactveGB/s.()\n", max_size=300))
-def test_garbage_is_no_nvlink(text: str) -> None:
+def test_parse_of_garbage_has_no_nvlink(text: str) -> None:
     for links in fabric.parse_status(text):
         assert links["active"] + len(links["inactive"]) > 0
     assert all(n > 0 for kinds in fabric.parse_errors(text).values() for n in kinds.values())
 
 
-def test_the_fabric_manager_and_its_package_are_found(path: Path, tmp_path: Path) -> None:
+def test_fabric_has_manager_and_its_package(path: Path, tmp_path: Path) -> None:
     stub(path, "nv-fabricmanager", "echo 'Fabric Manager version is : 535.104.05'")
     stub(path, "dpkg-query", 'echo "nvidia-fabricmanager-535: $2"')
     stub(path, "systemctl", "echo failed; exit 3")
@@ -242,7 +248,7 @@ def test_the_fabric_manager_and_its_package_are_found(path: Path, tmp_path: Path
     }
 
 
-def test_no_fabric_manager_is_no_error(tmp_path: Path) -> None:
+def test_fabric_without_manager_is_all_null(tmp_path: Path) -> None:
     assert fabric.fabric(str(tmp_path)) == {
         "manager": None,
         "version": None,
@@ -251,7 +257,7 @@ def test_no_fabric_manager_is_no_error(tmp_path: Path) -> None:
     }
 
 
-def test_the_agent_answers_all_of_it(tmp_path: Path, path: Path) -> None:
+def test_agent_runs_all_gpu_probes(tmp_path: Path, path: Path) -> None:
     here = Path(__file__).parent / "../recorded/nvidia-smi"
     stub(
         path,

@@ -1,4 +1,4 @@
-"""How busy GPUs are, on what nvidia-smi and sysfs are known to say."""
+"""How busy GPUs are, on recorded output of nvidia-smi and files of sysfs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .conftest import AgentProcess
 MIB = 1 << 20
 
 
-def test_each_line_of_nvidia_smi_is_a_gpu() -> None:
+def test_parse_has_a_gpu_per_line() -> None:
     found = gpus.parse(shapes.text("nvidia-smi/query-gpu.csv"))
     assert [(gpu["index"], gpu["busy"], gpu["used"], gpu["total"]) for gpu in found] == [
         (0, 97, 62341 * MIB, 81559 * MIB),
@@ -38,12 +38,12 @@ def test_each_line_of_nvidia_smi_is_a_gpu() -> None:
         "Unable to determine the device handle for GPU0000:65:00.0: Unknown Error\n",
     ],
 )
-def test_complaint_of_nvidia_smi_is_no_gpu(text: str) -> None:
+def test_parse_of_error_message_has_no_gpu(text: str) -> None:
     assert gpus.parse(text) == []
 
 
 @given(st.text(alphabet="0123456789, []/NAx\n-", max_size=200))
-def test_any_text_gives_gpus_or_none(text: str) -> None:
+def test_parse_of_any_text_is_bounded(text: str) -> None:
     assert len(gpus.parse(text)) <= 64
 
 
@@ -58,7 +58,7 @@ def test_any_text_gives_gpus_or_none(text: str) -> None:
         ("MIG-abc", [0, 1, 2, 3]),
     ],
 )
-def test_cuda_visible_devices_chooses_gpus_in_its_order(
+def test_cuda_visible_devices_selects_gpus_in_its_order(
     visible: str | None, indexes: list[int]
 ) -> None:
     found = gpus.parse(shapes.text("nvidia-smi/query-gpu.csv"))
@@ -77,9 +77,7 @@ def test_amd_gpus_are_read_from_sysfs(tmp_path: Path) -> None:
     assert found == [{"index": 0, "uuid": "", "busy": 63, "used": 10977280, "total": 68702699520}]
 
 
-def test_node_without_gpus_has_none_and_runs_no_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sample_without_gpus_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert gpus.sample(time.monotonic() + 5, str(tmp_path)) == []
 
@@ -92,14 +90,14 @@ def smi(folder: Path, script: str) -> None:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The root of a machine with an NVIDIA GPU; its nvidia-smi is to be written into it."""
+    """The root of a machine with an NVIDIA GPU, first in PATH; `smi` writes its nvidia-smi."""
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/nvidia0").touch()
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     return tmp_path
 
 
-def test_nvidia_smi_is_asked_for_what_is_parsed(machine: Path) -> None:
+def test_sample_queries_what_is_parsed(machine: Path) -> None:
     smi(machine, 'case "$*" in *index,uuid,utilization.gpu,memory.used,memory.total*) '
                  'echo "0, GPU-1, 42, 1024, 81559";; esac')  # fmt: skip
     found = gpus.sample(time.monotonic() + 20, str(machine))
@@ -107,11 +105,11 @@ def test_nvidia_smi_is_asked_for_what_is_parsed(machine: Path) -> None:
     assert (found[0]["busy"], found[0]["used"]) == (42, 1 << 30)
 
 
-def test_nvidia_smi_that_hangs_is_no_answer(machine: Path) -> None:
+def test_sample_of_hanging_nvidia_smi_is_none(machine: Path) -> None:
     smi(machine, "exec sleep 1000")
     assert gpus.sample(time.monotonic() + 0.2, str(machine)) is None
 
 
-def test_agent_answers_beside_its_conversation(agent: AgentProcess) -> None:
+def test_gpus_verb_without_gpus_is_empty(agent: AgentProcess) -> None:
     answer = agent.ask("gpus", limit=20.0, visible="")
     assert answer["ok"] == {"gpus": [], "answered": True}

@@ -1,4 +1,4 @@
-"""Who works in a folder, and whose turn it is to change it: locks that end with their holders."""
+"""Which runs work in a folder, and which may change it: locks that end with their holders."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def hold(state: str, run: str, node: str) -> Hold:
     return taken
 
 
-def test_runs_are_named_while_they_hold_it(state: str) -> None:
+def test_runs_in_lists_other_runs_that_hold_the_folder(state: str) -> None:
     assert runs_in(state, "b") == []
     first, second, own = (
         hold(state, "a", "node0"),
@@ -45,7 +45,7 @@ def test_runs_are_named_while_they_hold_it(state: str) -> None:
     own.release()
 
 
-def test_attempt_that_follows_holds_it_too(state: str) -> None:
+def test_two_holds_of_one_run_last_until_both_are_released(state: str) -> None:
     first, second = hold(state, "a", "node0"), hold(state, "a", "node0")
     first.release()
     assert runs_in(state, "b") == ["a"]
@@ -53,7 +53,7 @@ def test_attempt_that_follows_holds_it_too(state: str) -> None:
     assert runs_in(state, "b") == []
 
 
-def test_turn_is_one_runs_until_it_is_given_up(state: str) -> None:
+def test_turn_is_exclusive_until_given_up(state: str) -> None:
     first, second = Turn(), Turn()
     assert first.take(state, "run-a") is None
     assert second.take(state, "run-b") == "run-a"
@@ -71,7 +71,7 @@ def enter(agent: AgentProcess, folder: Path, run: str | None = None, digest: str
 
 
 def place(agent: AgentProcess, folder: Path) -> None:
-    """Place nothing, as for a folder that is empty here."""
+    """Place nothing, as for an empty project."""
     enter(agent, folder)
     assert agent.ask("compare", run=agent.run, tree=packed(Tree(folder, ())))["ok"]["send"] == []
     agent.ask("begin", run=agent.run)
@@ -83,7 +83,7 @@ def second(tmp_path: Path, agent: AgentProcess) -> AgentProcess:
     return AgentProcess(agent.home)
 
 
-def test_agent_that_is_killed_leaves_nothing_held(
+def test_killed_agent_releases_hold_and_turn(
     agent: AgentProcess, second: AgentProcess, tmp_path: Path
 ) -> None:
     folder = tmp_path / "work"
@@ -98,9 +98,7 @@ def test_agent_that_is_killed_leaves_nothing_held(
     second.close()
 
 
-def test_agent_that_has_not_heard_that_its_run_is_over_is_waited_for(
-    state: str, tmp_path: Path
-) -> None:
+def test_hold_of_ended_run_is_given_time_to_be_released(state: str, tmp_path: Path) -> None:
     leaver = hold(state, "a", "node0")
     folder = files.run_directory("a", "node0")
     files.make_folder(folder)
@@ -110,13 +108,13 @@ def test_agent_that_has_not_heard_that_its_run_is_over_is_waited_for(
     leaving.start()
     assert runs_in(state, "b") == []
     leaving.join()
-    # One that stays, for another attempt may follow, counts.
+    # One that stays counts: another attempt may follow.
     stayer = hold(state, "a", "node0")
     assert runs_in(state, "b") == ["a"]
     stayer.release()
 
 
-def test_run_holds_its_folder_until_its_supervisor_ends_though_the_agent_is_gone(
+def test_supervisor_keeps_the_hold_after_its_agent_has_ended(
     agent: AgentProcess, second: AgentProcess, tmp_path: Path
 ) -> None:
     folder = tmp_path / "work"

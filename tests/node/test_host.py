@@ -1,4 +1,4 @@
-"""What a node says of who it is, of its logins, and of what still runs there, from recorded files."""
+"""The identity of a host, its logins, its clock and processes of other jobs, from recorded files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Bus Location: \t 0000:19:00.0
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    """Write files below a root of their own; return that."""
+    """Write files below a new root; return the root."""
 
     def write(files: dict[str, str]) -> str:
         for name, text in files.items():
@@ -38,7 +38,7 @@ def tree(tmp_path: Path) -> Tree:
     return write
 
 
-def test_identity_is_read_from_the_kernel_and_the_machine(tree: Tree) -> None:
+def test_identity_is_read_from_kernel_and_machine(tree: Tree) -> None:
     root = tree(
         {
             "/etc/machine-id": "3d1219c7c4c5404aaa1f6d2a48adfda4\n",
@@ -55,14 +55,14 @@ def test_identity_is_read_from_the_kernel_and_the_machine(tree: Tree) -> None:
     }
 
 
-def test_a_container_that_hides_all_has_no_identity(tree: Tree) -> None:
+def test_identity_in_a_container_that_hides_all_is_null(tree: Tree) -> None:
     root = tree({"/etc/machine-id": ""})
     nothing: dict[str, object] = {"machine": None, "boot": None, "mac": None, "gpus": []}
     assert host.identity("eth0", root) == nothing
     assert host.identity(None, root) == nothing
 
 
-def test_a_gpu_at_rest_has_no_uuid_to_read(tree: Tree) -> None:
+def test_identity_of_idle_gpu_has_no_uuid(tree: Tree) -> None:
     hidden = INFORMATION.replace(GPU, "GPU-????????-????-????-????-????????????")
     root = tree({"/proc/driver/nvidia/gpus/0000:19:00.0/information": hidden})
     assert host.identity(None, root)["gpus"] == []
@@ -71,7 +71,7 @@ def test_a_gpu_at_rest_has_no_uuid_to_read(tree: Tree) -> None:
 # -- what prints at a login ------------------------------------------------------------------------
 
 
-def test_noise_is_traced_to_the_line_that_has_most_words_of_it(tree: Tree) -> None:
+def test_startup_finds_the_line_with_most_common_words(tree: Tree) -> None:
     root = tree(
         {
             "/home/u/.bashrc": '# Welcome: updates\nexport A=1\necho "Welcome to $(hostname): 2 updates"\n',
@@ -89,7 +89,7 @@ def test_noise_is_traced_to_the_line_that_has_most_words_of_it(tree: Tree) -> No
     ]
 
 
-def test_without_start_up_files_nothing_is_found(tmp_path: Path) -> None:
+def test_startup_without_files_is_null(tmp_path: Path) -> None:
     assert login.startup(["Welcome"], str(tmp_path), "/home/u") == [None]
 
 
@@ -104,7 +104,7 @@ SHIPPED = """\
 SESSION = "0::/user.slice/user-1000.slice/session-5.scope\n"
 
 
-def test_the_shipped_file_tells_the_built_in_default(tree: Tree) -> None:
+def test_linger_reads_the_default_in_a_shipped_file(tree: Tree) -> None:
     root = tree(
         {
             "/etc/systemd/logind.conf": SHIPPED.format("no"),
@@ -121,7 +121,7 @@ def test_the_shipped_file_tells_the_built_in_default(tree: Tree) -> None:
     assert login.linger(root, "ubuntu")["kill"] is True
 
 
-def test_drop_ins_count_by_name_and_those_in_etc_hide_others(tree: Tree) -> None:
+def test_linger_drop_in_in_etc_overrides_those_of_its_name(tree: Tree) -> None:
     root = tree(
         {
             "/usr/lib/systemd/logind.conf": SHIPPED.format("no"),
@@ -136,7 +136,7 @@ def test_drop_ins_count_by_name_and_those_in_etc_hide_others(tree: Tree) -> None
     assert (found["kill"], found["exclude"], found["only"]) == (True, ["a", "b", "c"], ["d"])
 
 
-def test_an_empty_list_of_exceptions_excepts_not_even_root(tree: Tree) -> None:
+def test_linger_with_empty_exclude_list_excludes_no_one(tree: Tree) -> None:
     root = tree({"/etc/systemd/logind.conf": "[Login]\nKillUserProcesses=1\nKillExcludeUsers=\n"})
     assert login.linger(root, "root")["exclude"] == []
 
@@ -150,11 +150,11 @@ def test_an_empty_list_of_exceptions_excepts_not_even_root(tree: Tree) -> None:
         ("0::/\n", False),
     ],
 )
-def test_only_the_scope_of_a_session_ends_with_it(tree: Tree, cgroup: str, session: bool) -> None:
+def test_linger_knows_the_scope_of_a_session(tree: Tree, cgroup: str, session: bool) -> None:
     assert login.linger(tree({"/proc/self/cgroup": cgroup}), "ubuntu")["session"] is session
 
 
-def test_without_systemd_there_is_nothing_to_say(tmp_path: Path) -> None:
+def test_linger_without_systemd_is_null(tmp_path: Path) -> None:
     found = login.linger(str(tmp_path), "ubuntu")
     assert (found["systemd"], found["session"], found["kill"]) == (False, False, None)
 
@@ -177,7 +177,7 @@ def process(
 RANKED = "RANK=0 MASTER_ADDR=10.0.0.1 MASTER_PORT=29500"
 
 
-def test_ranks_are_found_once_a_family(tree: Tree) -> None:
+def test_orphans_list_one_process_per_family(tree: Tree) -> None:
     root = tree(
         {
             "/proc/uptime": "5000.0 1.0\n",
@@ -200,7 +200,7 @@ def test_ranks_are_found_once_a_family(tree: Tree) -> None:
     assert one["owner"] == read.user(os.getuid())
 
 
-def test_who_has_a_gpu_open_is_found_but_not_the_drivers_own_services(tree: Tree) -> None:
+def test_orphans_have_gpu_users_but_no_driver_services(tree: Tree) -> None:
     root = tree(
         {**process(50, 1, "python infer.py"), **process(51, 1, "nvidia-persistenced --verbose")}
     )
@@ -213,13 +213,13 @@ def test_who_has_a_gpu_open_is_found_but_not_the_drivers_own_services(tree: Tree
     assert (one["pid"], one["gpu"], one["run"]) == (50, True, None)
 
 
-def test_only_some_of_many_are_told_of(tree: Tree) -> None:
+def test_orphans_are_bounded(tree: Tree) -> None:
     many = {k: v for pid in range(100, 140) for k, v in process(pid, 1, "p", RANKED).items()}
     found = orphans.orphans(tree(many), session=99)
     assert len(found["processes"]) == 16
 
 
-def test_a_real_process_is_found() -> None:
+def test_orphans_find_a_real_process() -> None:
     environment = {"RANK": "0", "MASTER_PORT": "29511", "MASTER_ADDR": "127.0.0.1"}
     wait = subprocess.Popen(
         [sys.executable, "-S", "-c", "print(flush=True); input()"],
@@ -230,7 +230,7 @@ def test_a_real_process_is_found() -> None:
     )
     try:
         assert wait.stdout is not None
-        wait.stdout.readline()  # its own environment is there when it speaks
+        wait.stdout.readline()  # once it prints, its environment is complete
         found = {each["pid"]: each for each in orphans.orphans()["processes"]}
         assert found[wait.pid]["port"] == "29511"
         assert 0 <= found[wait.pid]["age"] < 60
@@ -241,7 +241,7 @@ def test_a_real_process_is_found() -> None:
 # -- the clock -------------------------------------------------------------------------------------
 
 
-def test_what_keeps_the_time_is_looked_for(
+def test_clock_finds_time_services(
     tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tree(
@@ -254,7 +254,7 @@ def test_what_keeps_the_time_is_looked_for(
     )
     (tmp_path / "usr/bin/chronyc").chmod(0o755)
     (tmp_path / "etc/systemd/system/ntp.service").symlink_to("/dev/null")  # masked
-    monkeypatch.setattr(command, "_EXTRA_PATH", ())  # this machine's own
+    monkeypatch.setattr(command, "_EXTRA_PATH", ())  # without those of this machine
     monkeypatch.setenv("PATH", str(tmp_path / "usr/bin"))
     assert host.clock(root) == {
         "systemd": True,

@@ -1,4 +1,4 @@
-"""What a node tells of its RDMA devices, on recorded trees of /sys."""
+"""The RDMA devices of a node, on recorded trees of /sys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..recorded import shapes
 from .conftest import AgentProcess
 
 
-def test_ports_are_told_in_the_kernels_words(tmp_path: Path) -> None:
+def test_ports_have_the_kernels_texts(tmp_path: Path) -> None:
     found = infiniband(shapes.tree(tmp_path, "infiniband-ndr-x8"))
     assert len(found["devices"]) == 9
     assert found["verbs"] == 9
@@ -38,7 +38,7 @@ def test_ports_are_told_in_the_kernels_words(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_addresses_of_roce_are_told_those_in_use(tmp_path: Path) -> None:
+def test_roce_port_has_its_gids_in_use(tmp_path: Path) -> None:
     found = infiniband(shapes.tree(tmp_path, "roce-x2"))
     gids = found["devices"][1]["ports"][0]["gids"]
     assert [(gid["index"], gid["type"]) for gid in gids] == [
@@ -51,12 +51,12 @@ def test_addresses_of_roce_are_told_those_in_use(tmp_path: Path) -> None:
     assert gids[3]["interface"] == "eth3"
 
 
-def test_a_host_without_devices(tmp_path: Path) -> None:
+def test_infiniband_without_devices_is_empty(tmp_path: Path) -> None:
     found = infiniband(str(tmp_path))
     assert (found["devices"], found["verbs"], found["gdr"]["peermem"]) == ([], 0, False)
 
 
-def test_what_cannot_be_read_is_null(tmp_path: Path) -> None:
+def test_infiniband_of_unreadable_files_is_null(tmp_path: Path) -> None:
     port = tmp_path / "sys/class/infiniband/rxe0/ports/1"
     port.mkdir(parents=True)
     (port / "counters").mkdir()
@@ -70,7 +70,7 @@ def test_what_cannot_be_read_is_null(tmp_path: Path) -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["state", "rate", "link_layer"]), st.binary()))
-def test_garbage_in_sys_never_breaks_the_probe(
+def test_infiniband_with_garbage_in_sys_raises_nothing(
     tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]
 ) -> None:
     root = tmp_path_factory.mktemp("root")
@@ -81,7 +81,9 @@ def test_garbage_in_sys_never_breaks_the_probe(
     assert len(infiniband(str(root))["devices"]) == 1
 
 
-def test_settings_of_the_login_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_infiniband_has_variables_of_the_login(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NCCL_IB_HCA", "mlx5_0")
     monkeypatch.setenv("FI_PROVIDER", "tcp")
     monkeypatch.setenv("NCCL_DEBUG", "INFO")
@@ -89,20 +91,20 @@ def test_settings_of_the_login_are_told(tmp_path: Path, monkeypatch: pytest.Monk
     assert found == {"NCCL_IB_HCA": "mlx5_0", "FI_PROVIDER": "tcp"}
 
 
-def test_peer_memory_is_a_module(tmp_path: Path) -> None:
+def test_peermem_is_the_loaded_module(tmp_path: Path) -> None:
     assert infiniband(shapes.tree(tmp_path, "h100x2"))["gdr"]["peermem"] is True
 
 
 @pytest.mark.parametrize(
     ("capabilities", "exempt"), [("000001ffffffffff", True), ("0000000000000000", False)]
 )
-def test_who_may_lock_all_memory_is_exempt(tmp_path: Path, capabilities: str, exempt: bool) -> None:
+def test_memlock_with_capability_is_exempt(tmp_path: Path, capabilities: str, exempt: bool) -> None:
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/status").write_text(f"Name:\tpython\nCapEff:\t{capabilities}\n")
     assert memlock(str(tmp_path))["exempt"] is exempt
 
 
-def test_efa_adapters_and_their_software_are_found(tmp_path: Path) -> None:
+def test_efa_counts_adapters_and_finds_software(tmp_path: Path) -> None:
     root = shapes.tree(tmp_path, "efa-x4")
     assert efa(root=root) == {
         "pci": 4,
@@ -114,11 +116,11 @@ def test_efa_adapters_and_their_software_are_found(tmp_path: Path) -> None:
     assert "/home/me/lib/libnccl-net-ofi.so" in efa("/home/me/lib:relative", root)["plugin"]
 
 
-def test_without_adapters_no_library_is_looked_for(tmp_path: Path) -> None:
+def test_efa_without_adapters_searches_no_libraries(tmp_path: Path) -> None:
     assert efa(root=str(tmp_path)) == {"pci": 0, "libfabric": [], "plugin": []}
 
 
-def test_the_agent_answers_all_of_it(agent: AgentProcess, tmp_path: Path) -> None:
+def test_agent_runs_all_rdma_probes(agent: AgentProcess, tmp_path: Path) -> None:
     root = shapes.tree(tmp_path / "root", "infiniband-hdr-ailing", "efa-x4")
     probes = {
         "infiniband": {"root": root},

@@ -1,11 +1,13 @@
-"""The probe of interfaces, on trees like those of real machines."""
+"""The network interfaces of a node, on trees like those of real machines."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from orchestrator.node.probes.interfaces import interfaces
+import pytest
+
+from orchestrator.node.probes.interfaces import interfaces, link
 
 
 def put(root: Path, path: str, text: str) -> None:
@@ -37,7 +39,7 @@ def found(root: Path, *addresses: tuple[str, str]) -> dict[str, dict[str, Any]]:
     return {entry["name"]: entry for entry in interfaces(str(root), addresses)}
 
 
-def test_a_card_tells_all(tmp_path: Path) -> None:
+def test_interface_of_a_card_has_every_value(tmp_path: Path) -> None:
     interface(tmp_path, "enp1s0f0", device=True, mtu=9000)
     addresses = [("enp1s0f0", "198.18.0.7/24"), ("enp1s0f0", "fd00::7/64"), ("gone", "10.0.0.1/8")]
     assert interfaces(str(tmp_path), addresses) == [
@@ -56,14 +58,14 @@ def test_a_card_tells_all(tmp_path: Path) -> None:
     ]
 
 
-def test_they_come_in_the_order_in_which_programs_see_them(tmp_path: Path) -> None:
+def test_interfaces_are_sorted_by_index(tmp_path: Path) -> None:
     interface(tmp_path, "zeth", ifindex=2)
     interface(tmp_path, "aeth", ifindex=10)
     interface(tmp_path, "lo", ifindex=1)
     assert list(found(tmp_path)) == ["lo", "zeth", "aeth"]
 
 
-def test_what_the_kernel_does_not_tell_is_null(tmp_path: Path) -> None:
+def test_interface_values_that_the_kernel_hides_are_null(tmp_path: Path) -> None:
     interface(tmp_path, "virtio", device=True, speed=-1, duplex="unknown")
     interface(tmp_path, "down", speed=None, duplex=None, operstate="down", flags="0x1002")
     (tmp_path / "sys/class/net/bare").mkdir()
@@ -74,12 +76,12 @@ def test_what_the_kernel_does_not_tell_is_null(tmp_path: Path) -> None:
     assert entries["bare"]["mtu"] is None
 
 
-def test_a_list_of_bonds_is_no_interface(tmp_path: Path) -> None:
+def test_bonding_masters_is_no_interface(tmp_path: Path) -> None:
     put(tmp_path, "sys/class/net/bonding_masters", "bond0")
     assert found(tmp_path) == {}
 
 
-def test_running_is_what_is_up_and_has_a_carrier(tmp_path: Path) -> None:
+def test_interface_with_carrier_is_running(tmp_path: Path) -> None:
     interface(tmp_path, "lo", operstate="unknown", flags="0x9")
     interface(tmp_path, "docker0", operstate="down", flags="0x1003")  # no container runs
     interface(tmp_path, "tun0", operstate="unknown", flags="0x10d1")
@@ -90,7 +92,7 @@ def test_running_is_what_is_up_and_has_a_carrier(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_roce_devices_are_told_at_the_interfaces_that_carry_them(tmp_path: Path) -> None:
+def test_interface_has_the_roce_devices_that_use_it(tmp_path: Path) -> None:
     for name in ("eth0", "eth0.100", "ib0"):
         interface(tmp_path, name)
     for device, layer, own in (("mlx5_0", "Ethernet", "eth0"), ("mlx5_1", "InfiniBand", "ib0")):
@@ -104,7 +106,7 @@ def test_roce_devices_are_told_at_the_interfaces_that_carry_them(tmp_path: Path)
     }  # fmt: skip
 
 
-def test_what_is_set_for_all_interfaces_holds_where_it_is_stricter(tmp_path: Path) -> None:
+def test_arp_setting_is_the_stricter_of_all_and_its_own(tmp_path: Path) -> None:
     interface(tmp_path, "eth0")
     for name, ignore, announce in (("all", 0, 2), ("eth0", 1, 0)):
         put(tmp_path, f"proc/sys/net/ipv4/conf/{name}/arp_ignore", str(ignore))
@@ -117,3 +119,33 @@ def test_this_machine_has_a_loopback() -> None:
     lo = next(entry for entry in interfaces() if entry["name"] == "lo")
     assert "127.0.0.1/8" in lo["addresses"]
     assert (lo["running"], lo["device"], lo["speed"]) == (True, False, None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "carrier", "expected"),
+    [
+        ("0x1003", "1", {"up": True, "carrier": True, "arp": True}),
+        ("0x1083", "1", {"up": True, "carrier": True, "arp": False}),
+        ("0x1003", "0", {"up": True, "carrier": False, "arp": True}),
+        ("0x1002", None, {"up": False, "carrier": None, "arp": True}),  # EINVAL while it is off
+    ],
+)
+def test_link_reads_flags_and_carrier(
+    tmp_path: Path, flags: str, carrier: str | None, expected: dict[str, bool | None]
+) -> None:
+    folder = tmp_path / "sys/class/net/eth1"
+    folder.mkdir(parents=True)
+    (folder / "flags").write_text(flags + "\n")
+    if carrier is not None:
+        (folder / "carrier").write_text(carrier + "\n")
+    assert link("eth1", str(tmp_path)) == expected
+
+
+def test_link_of_missing_interface_is_none(tmp_path: Path) -> None:
+    assert link(None) is None
+    assert link("eth9", str(tmp_path)) is None
+
+
+def test_link_of_loopback_is_up() -> None:
+    found = link("lo")
+    assert found is not None and found["up"]

@@ -1,4 +1,4 @@
-"""What a node finds in the interpreter of the job, without and with importing."""
+"""The interpreter of the job on a node, with and without imports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .conftest import AgentProcess
 
 
 def package(folder: Path, name: str, **files: str) -> Path:
-    """Write a package; its `__init__` is empty unless given."""
+    """Write a package; `__init__` is empty by default."""
     place = folder / name
     place.mkdir(parents=True)
     for file, text in {"__init__": "", **files}.items():
@@ -55,7 +55,7 @@ GCC version:  gcc version 11.4.0 (Ubuntu 11.4.0-1ubuntu1~22.04)
 # -- versions --------------------------------------------------------------------------------------
 
 
-def test_it_is_the_interpreter_that_the_agent_runs_under() -> None:
+def test_software_is_of_the_agents_interpreter() -> None:
     answer = found()
     assert answer["kernel"] == os.uname().release
     assert answer["interpreter"]["executable"] == sys.executable
@@ -81,14 +81,14 @@ def test_it_is_the_interpreter_that_the_agent_runs_under() -> None:
         ("", {"version": None, "cuda": None, "hip": None}),
     ],
 )
-def test_torch_is_read_and_not_imported(
+def test_torch_version_is_read_without_import(
     tmp_path: Path, text: str, expected: dict[str, Any]
 ) -> None:
     package(tmp_path, "torch", __init__="raise SystemExit('imported')", version=text)
     assert found(environment=on_path(tmp_path))["interpreter"]["torch"] == expected
 
 
-def test_the_first_distribution_on_the_path_counts(tmp_path: Path) -> None:
+def test_distribution_is_the_first_on_the_path(tmp_path: Path) -> None:
     for place, name in (
         ("a", "lightning-2.4.0"),
         ("b", "lightning-2.5.0"),
@@ -101,18 +101,18 @@ def test_the_first_distribution_on_the_path_counts(tmp_path: Path) -> None:
     assert distributions["nvidia-nccl-cu12"] == "2.27.3"
 
 
-def test_a_broken_environment_of_the_job_says_why() -> None:
+def test_software_in_broken_environment_says_why() -> None:
     answer = found(environment={"PYTHONHOME": "/nowhere"})
     assert answer["interpreter"] is None
     assert "encodings" in answer["broken"]
 
 
-def test_what_a_sitecustomize_prints_is_no_answer(tmp_path: Path) -> None:
+def test_output_of_sitecustomize_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("print('{\"python\": \"9\"} welcome', end='')")
     assert found(environment=on_path(tmp_path))["interpreter"]["python"].startswith("3.")
 
 
-def test_what_is_unset_for_the_job_is_unset_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variable_unset_for_the_job_is_unset_for_software(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
     answer = software.software([], "/", "/", {}, ["PYTHONHOME"])
     assert answer["broken"] is None
@@ -136,7 +136,7 @@ def test_what_is_unset_for_the_job_is_unset_here(monkeypatch: pytest.MonkeyPatch
         ("proc/nothing", "", None),
     ],
 )
-def test_the_driver_is_the_one_that_is_loaded(
+def test_driver_is_the_loaded_one(
     tmp_path: Path, path: str, text: str, expected: str | None
 ) -> None:
     (tmp_path / path).parent.mkdir(parents=True)
@@ -147,7 +147,7 @@ def test_the_driver_is_the_one_that_is_loaded(
 # -- modules ---------------------------------------------------------------------------------------
 
 
-def test_modules_are_found_where_the_job_would_find_them(tmp_path: Path) -> None:
+def test_modules_are_found_on_the_jobs_path(tmp_path: Path) -> None:
     package(tmp_path / "there", "by_path")
     package(tmp_path / "script", "beside")
     answer = found(
@@ -157,7 +157,7 @@ def test_modules_are_found_where_the_job_would_find_them(tmp_path: Path) -> None
     assert answer["interpreter"]["missing"] == ["far_away", "numpy_"]
 
 
-def test_a_relative_path_begins_at_the_working_folder(tmp_path: Path) -> None:
+def test_relative_pythonpath_starts_at_the_working_folder(tmp_path: Path) -> None:
     package(tmp_path / "lib", "own")
     environment = {"PYTHONPATH": "lib"}
     inside = found("own", workdir=str(tmp_path), environment=environment)
@@ -166,7 +166,7 @@ def test_a_relative_path_begins_at_the_working_folder(tmp_path: Path) -> None:
     assert outside["interpreter"]["missing"] == ["own"]
 
 
-def test_the_scripts_folder_takes_no_place_where_python_leaves_it_out(tmp_path: Path) -> None:
+def test_safe_path_leaves_out_the_scripts_folder(tmp_path: Path) -> None:
     package(tmp_path / "lib", "by_path")
     package(tmp_path / "script", "beside")
     environment = {**on_path(tmp_path / "lib"), "PYTHONSAFEPATH": "1"}
@@ -174,9 +174,7 @@ def test_the_scripts_folder_takes_no_place_where_python_leaves_it_out(tmp_path: 
     assert answer["interpreter"]["missing"] == ["beside"]
 
 
-def test_python_of_the_system_is_told_as_managed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_system_python_is_managed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
     assert not look._is_managed()
@@ -201,7 +199,7 @@ def test_environments_with_torch_are_found_in_the_usual_places(
     assert set(look._with_torch()) == {str(tmp_path / place / "bin/python") for place in having}
 
 
-def test_a_finder_that_breaks_is_no_missing_module(tmp_path: Path) -> None:
+def test_module_of_broken_finder_is_not_missing(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\nclass F:\n    @staticmethod\n    def find_spec(*a):\n"
         "        if a[0] == 'odd': raise ImportError\n"
@@ -227,7 +225,7 @@ class cuda:
 """
 
 
-def test_torch_says_what_it_is_and_why_it_can_use_no_gpu(tmp_path: Path) -> None:
+def test_start_reports_versions_of_torch_and_why_cuda_fails(tmp_path: Path) -> None:
     package(tmp_path, "torch", __init__=TORCH)
     package(tmp_path, "launch", __main__="import sys; print(sys.argv); sys.exit(0)")
     answer = software.start("launch", "/", on_path(tmp_path), [])
@@ -249,7 +247,7 @@ def test_torch_says_what_it_is_and_why_it_can_use_no_gpu(tmp_path: Path) -> None
         ("refusing", 3, "you must have `click` installed"),
     ],
 )
-def test_the_telling_line_of_a_launcher_is_kept(
+def test_start_of_failing_launcher_has_its_error_line(
     tmp_path: Path, launcher: str, code: int, error: str
 ) -> None:
     package(tmp_path, "torch", __init__=TORCH)
@@ -262,21 +260,23 @@ def test_the_telling_line_of_a_launcher_is_kept(
     assert error in answer["error"]
 
 
-def test_a_torch_that_cannot_be_imported_says_why(tmp_path: Path) -> None:
+def test_start_of_broken_torch_says_why(tmp_path: Path) -> None:
     package(tmp_path, "torch", __init__="raise ImportError('libcudart.so.12: cannot open')")
     answer = software.start("", "/", on_path(tmp_path), [])
     assert answer["torch"] is None
     assert answer["error"] == "ImportError: libcudart.so.12: cannot open"
 
 
-def test_an_import_that_hangs_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_of_hanging_import_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(software, "_START_TIMEOUT", 0.3)
     package(tmp_path, "torch", __init__="import time\ntime.sleep(600)")
     answer = software.start("", "/", on_path(tmp_path), [])
     assert (answer["code"], answer["torch"]) == (None, None)
 
 
-def test_the_agent_answers_from_its_package_compiled_or_not(agent: AgentProcess) -> None:
+def test_agent_runs_look_from_source_and_compiled_package(agent: AgentProcess) -> None:
     probes = {
         "software": {
             "names": ["os", "far_away"], "folder": "/", "workdir": "/", "environment": {}, "unset": [],
@@ -294,7 +294,7 @@ def test_the_agent_answers_from_its_package_compiled_or_not(agent: AgentProcess)
 # -- variables and code ----------------------------------------------------------------------------
 
 
-def test_only_variables_that_steer_communication_leave_the_node(
+def test_variables_are_only_those_of_communication(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in list(login.variables()):
@@ -306,7 +306,7 @@ def test_only_variables_that_steer_communication_leave_the_node(
     assert {len(value) for value in answer.values()} == {500}
 
 
-def test_source_files_are_known_by_their_bytes(tmp_path: Path) -> None:
+def test_code_has_the_hash_of_each_source_file(tmp_path: Path) -> None:
     package(tmp_path, "own", net="x = 1\n")
     for place in (".git", "__pycache__", "outputs", "venv"):
         package(tmp_path / place, "hidden")
@@ -323,11 +323,11 @@ def test_source_files_are_known_by_their_bytes(tmp_path: Path) -> None:
     assert after is not None and after["files"]["own/net.py"] != before
 
 
-def test_no_folder_is_no_code(tmp_path: Path) -> None:
+def test_code_of_missing_folder_is_none(tmp_path: Path) -> None:
     assert code.code(str(tmp_path / "none")) is None
 
 
-def test_more_files_than_the_bound_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_of_too_many_files_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(code, "_MAX_FILES", 2)
     package(tmp_path, "own", a="", b="", c="")
     answer = code.code(str(tmp_path))
@@ -336,5 +336,5 @@ def test_more_files_than_the_bound_are_cut(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("module", [look, start, software, code, login])
-def test_the_probes_are_python_3_8(module: Any) -> None:
+def test_software_probes_are_python_3_8(module: Any) -> None:
     ast.parse(Path(module.__file__).read_text(), feature_version=(3, 8))

@@ -1,4 +1,4 @@
-"""What a node's kernel log has of NVIDIA's errors, in every form in which it can be read."""
+"""NVIDIA's errors in a node's kernel log, in every form in which it can be read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def of_dmesg(name: str, now: float = 4000.0) -> list[dict[str, Any]]:
     return events(parse_text(shapes.text(f"kernel-log/{name}.txt")), now)
 
 
-def test_events_of_one_code_on_one_device_are_one_the_latest_first() -> None:
+def test_events_are_merged_by_code_and_device_latest_first() -> None:
     assert brief(of_dmesg("dmesg-xids")) == [
         ("Xid", 149, "0018:01:00", 1),
         ("Xid", 154, "0000:65:00", 1),
@@ -41,7 +41,7 @@ def test_events_of_one_code_on_one_device_are_one_the_latest_first() -> None:
     ]
 
 
-def test_an_event_has_its_age_its_process_and_its_words() -> None:
+def test_event_has_age_process_and_text() -> None:
     found = {event["code"]: event for event in of_dmesg("dmesg-xids")}
     assert found[119]["age"] == pytest.approx(840)
     assert (found[119]["pid"], found[119]["name"]) == (28232, "cache_mgr_main")
@@ -50,20 +50,20 @@ def test_an_event_has_its_age_its_process_and_its_words() -> None:
     assert found[154]["text"].endswith("to 0x2 (Node Reboot Required)")
 
 
-def test_a_gpu_off_the_bus_is_79_in_whatever_words() -> None:
+def test_gpu_off_the_bus_is_xid_79_in_any_wording() -> None:
     (event,) = of_dmesg("dmesg-lost-without-xid")
     assert (event["code"], event["bus"]) == (79, "0000:b3:00")
     assert event["age"] == pytest.approx(4000 - 1843.308145)
 
 
-def test_the_journal_reads_like_dmesg() -> None:
+def test_parse_text_reads_the_journal() -> None:
     assert brief(of_dmesg("journal", 60000.0)) == [
         ("Xid", 45, "0000:3b:00", 1),
         ("Xid", 48, "0000:3b:00", 1),
     ]
 
 
-def test_records_of_dev_kmsg_with_fields_and_newlines_inside() -> None:
+def test_parse_kmsg_of_records_with_fields_and_newlines() -> None:
     lines = parse_kmsg([shapes.text("kernel-log/kmsg.txt").encode()])
     assert lines[0].at == 0
     assert brief(events(lines, 58300.0)) == [
@@ -73,30 +73,28 @@ def test_records_of_dev_kmsg_with_fields_and_newlines_inside() -> None:
 
 
 @given(st.lists(st.binary(max_size=80), max_size=8))
-def test_garbage_of_the_kernel_never_breaks_the_parsers(records: list[bytes]) -> None:
+def test_parsers_of_garbage_raise_nothing(records: list[bytes]) -> None:
     text = b"\n".join(records).decode("utf-8", "replace")
     for lines in (parse_kmsg(records), parse_text(text)):
         assert events(lines, 1.0) == []
 
 
 @given(st.text(max_size=80), st.integers(0, 99999))
-def test_whatever_follows_an_xid_is_only_text(rest: str, code: int) -> None:
+def test_text_after_an_xid_is_only_text(rest: str, code: int) -> None:
     line = f"NVRM: Xid (PCI:0000:01:00): {code}, {rest}"
     for event in events([Line(1.0, line)], 2.0):
         assert event["code"] == code
         assert len(event["text"]) <= 200
 
 
-def test_a_flood_is_bounded() -> None:
+def test_events_of_a_flood_are_bounded() -> None:
     lines = [Line(float(i), f"NVRM: Xid (PCI:0000:01:00): {i}, x") for i in range(1000)]
     found = events(lines, 1000.0)
     assert len(found) == 64
     assert found[0]["code"] == 999
 
 
-def test_a_log_that_may_not_be_read_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_xids_of_unreadable_log_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, script in (
         ("journalctl", "echo 'No journal files were opened due to insufficient permissions.' >&2"),
         ("dmesg", "echo 'dmesg: read kernel buffer failed: Operation not permitted' >&2; exit 1"),
@@ -114,7 +112,7 @@ def test_a_log_that_may_not_be_read_says_so(
     }
 
 
-def test_where_dev_kmsg_is_closed_the_journal_is_read(
+def test_xids_without_kmsg_come_from_the_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "journalctl"
@@ -126,9 +124,7 @@ def test_where_dev_kmsg_is_closed_the_journal_is_read(
     assert {event["code"] for event in found["events"]} == {45, 48}
 
 
-def test_the_agent_reads_a_log_file_as_it_reads_dev_kmsg(
-    agent: AgentProcess, tmp_path: Path
-) -> None:
+def test_agent_reads_kmsg_from_a_file(agent: AgentProcess, tmp_path: Path) -> None:
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/kmsg").write_text(shapes.text("kernel-log/kmsg.txt"))
     answer = agent.ask("check", limit=20, probes={"kernel_log.xids": {"root": str(tmp_path)}})

@@ -1,4 +1,4 @@
-"""A run with a lease ends by itself when no controller is heard of; one without lives on."""
+"""A run with a lease ends by itself without contact from a controller; one without a lease does not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def heard(agent: AgentProcess) -> bool:
     return answer["renewed"]
 
 
-def test_a_run_of_which_nobody_hears_stops_after_its_lease(agent: AgentProcess) -> None:
+def test_run_without_contact_stops_after_its_lease(agent: AgentProcess) -> None:
     began = time.monotonic()
     assert agent.start(SLEEP, lease=1.0)["ok"] == {"problem": None}
     messages = agent.follow()
@@ -33,17 +33,17 @@ def test_a_run_of_which_nobody_hears_stops_after_its_lease(agent: AgentProcess) 
     assert rank_records(messages)[0]["signal"] == 15
 
 
-def test_a_controller_that_is_heard_keeps_it_alive(agent: AgentProcess) -> None:
+def test_renewed_lease_keeps_the_run_alive(agent: AgentProcess) -> None:
     began = time.monotonic()
     agent.start(["sleep", "2"], lease=0.8)
     while time.monotonic() < began + 1.8:
         assert heard(agent)
-        time.sleep(0.2)  # the pace of a controller
+        time.sleep(0.2)  # the interval of a controller
     status = last_status(agent.follow())
     assert (status["state"], status["stopped"]) == ("ended", None)
 
 
-def test_its_ranks_have_the_grace_that_the_controller_gave(agent: AgentProcess) -> None:
+def test_expired_lease_gives_ranks_the_grace_of_the_start(agent: AgentProcess) -> None:
     stubborn = "trap '' TERM; while :; do sleep 0.05; done"
     agent.start(["/bin/sh", "-c", stubborn], lease=0.2, grace=0.2)
     began = time.monotonic()
@@ -51,44 +51,44 @@ def test_its_ranks_have_the_grace_that_the_controller_gave(agent: AgentProcess) 
     assert time.monotonic() - began < 2.5
 
 
-def test_without_a_lease_there_is_nothing_to_renew(agent: AgentProcess) -> None:
+def test_heard_of_run_without_lease_renews_nothing(agent: AgentProcess) -> None:
     agent.start(["true"], lease=None)
     agent.follow()
     assert not heard(agent)
     assert not (agent.directory / "heard").exists()
 
 
-def test_a_run_that_is_not_here_has_no_lease(agent: AgentProcess) -> None:
+def test_heard_of_unknown_run_renews_nothing(agent: AgentProcess) -> None:
     assert not heard(agent)
     assert not agent.directory.exists()
 
 
-def test_only_what_was_heard_counts(tmp_path: Path) -> None:
-    one = Lease(str(tmp_path), 100.0)
-    one.begin()
-    assert 99 < one.left() <= 100
+def test_new_lease_has_its_full_time(tmp_path: Path) -> None:
+    new = Lease(str(tmp_path), 100.0)
+    new.begin()
+    assert 99 < new.left() <= 100
     assert lease.renew(str(tmp_path))
 
 
 @pytest.mark.parametrize(
     "data", [b"", b"123", b"\xff" * 8, b"\0" * 8, struct.pack("<d", 1e15)], ids=repr
 )
-def test_whatever_else_stands_in_its_file_renews_nothing(tmp_path: Path, data: bytes) -> None:
-    one = Lease(str(tmp_path), 0.0)
-    one.begin()
+def test_invalid_lease_file_renews_nothing(tmp_path: Path, data: bytes) -> None:
+    new = Lease(str(tmp_path), 0.0)
+    new.begin()
     (tmp_path / "heard").write_bytes(data)
-    assert one.left() == 0.0
+    assert new.left() == 0.0
 
 
-def test_it_can_be_renewed_again_after_a_script_has_removed_its_file(tmp_path: Path) -> None:
-    one = Lease(str(tmp_path), 100.0)
-    one.begin()
+def test_lease_with_removed_file_is_restored(tmp_path: Path) -> None:
+    new = Lease(str(tmp_path), 100.0)
+    new.begin()
     (tmp_path / "heard").unlink()
     assert not lease.renew(str(tmp_path))
-    one.restore()
+    new.restore()
     assert lease.renew(str(tmp_path))
 
 
-def test_output_of_a_run_that_ended_so_is_all_there(agent: AgentProcess) -> None:
+def test_output_of_expired_run_is_complete(agent: AgentProcess) -> None:
     agent.start(["/bin/sh", "-c", "trap 'echo saved; exit' TERM; sleep 1000 & wait"], lease=0.3)
     assert text_of(agent.follow(), "attempt-0/rank-0.out") == b"saved\n"

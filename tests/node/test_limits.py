@@ -1,4 +1,4 @@
-"""What a node says of its room, its limits and its memory."""
+"""The disk space, limits and memory of a node."""
 
 from __future__ import annotations
 
@@ -24,24 +24,32 @@ HugePages_Total:       0
 """
 
 
-def test_shared_memory_is_measured_where_there_is_some(tmp_path: Path) -> None:
+def test_shm_without_folder_is_none(tmp_path: Path) -> None:
     found = limits.shm(str(tmp_path))
     assert found is not None
     assert 0 < found["free"] <= found["size"]
     assert limits.shm(str(tmp_path / "none")) is None
 
 
-def test_the_limits_are_those_of_this_process(tmp_path: Path) -> None:
+def test_limits_are_those_of_this_process(tmp_path: Path) -> None:
     found = json.loads(json.dumps(limits.limits(str(tmp_path))))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert found["files"] == [None if n == resource.RLIM_INFINITY else n for n in (soft, hard)]
-    assert found["most_files"] == 1 << 20  # the kernel's default, where it does not tell
+    assert found["most_files"] == 1 << 20  # the kernel's default, if it is unreadable
+
+
+def test_somaxconn_is_the_kernels(tmp_path: Path) -> None:
+    (tmp_path / "proc/sys/net/core").mkdir(parents=True)
+    (tmp_path / "proc/sys/net/core/somaxconn").write_text("128\n")
+    assert limits.somaxconn(str(tmp_path)) == 128
+    with pytest.raises(ValueError, match="cannot be read"):
+        limits.somaxconn(str(tmp_path / "elsewhere"))
 
 
 # -- disk ------------------------------------------------------------------------------------------
 
 
-def test_room_is_measured_where_the_folder_will_be(tmp_path: Path) -> None:
+def test_disk_of_missing_folder_is_that_of_its_parent(tmp_path: Path) -> None:
     found = storage.disk(str(tmp_path / "a" / "b"))
     assert [room["role"] for room in found] == ["workdir", "state", "tmp"]
     workdir = found[0]
@@ -51,19 +59,19 @@ def test_room_is_measured_where_the_folder_will_be(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_in_the_way_is_told_of(tmp_path: Path) -> None:
+def test_disk_below_a_file_has_the_problem(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     problem = storage.disk(str(tmp_path / "file" / "work"))[0]["problem"]
     assert problem == {"errno": errno.ENOTDIR, "text": "Not a directory"}
 
 
-def test_where_nothing_can_be_written_the_system_says_why() -> None:
+def test_disk_that_cannot_be_written_has_the_errno() -> None:
     found = storage.disk("/proc/sys/work")[0]
     assert found["problem"]["errno"] in (errno.EACCES, errno.EPERM, errno.ENOENT, errno.EROFS)
 
 
 @pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL])
-def test_a_file_system_without_nameless_files_is_written_by_name(
+def test_disk_without_nameless_files_is_written_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     real = os.open
@@ -78,7 +86,7 @@ def test_a_file_system_without_nameless_files_is_written_by_name(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_quota_is_felt_by_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_over_quota_has_the_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def write(descriptor: int, data: bytes) -> int:
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
@@ -87,7 +95,7 @@ def test_a_quota_is_felt_by_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert problem == {"errno": errno.EDQUOT, "text": os.strerror(errno.EDQUOT)}
 
 
-def test_the_mount_is_the_longest_on_the_way(tmp_path: Path) -> None:
+def test_mount_is_the_longest_prefix_of_the_path(tmp_path: Path) -> None:
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/mountinfo").write_text(
         "22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/nvme0n1p1 rw\n"
@@ -111,7 +119,7 @@ V1 = (
 
 
 def recorded(root: Path, files: dict[str, Any]) -> dict[str, Any]:
-    """Return what the probe makes of these files."""
+    """Return the answer of the probe for these files."""
     for name, text in {"/proc/meminfo": MEMINFO, **files}.items():
         path = root / name.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +129,7 @@ def recorded(root: Path, files: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_a_parent_group_may_be_the_tightest(tmp_path: Path) -> None:
+def test_memory_group_is_the_tightest_parent(tmp_path: Path) -> None:
     groups = "/sys/fs/cgroup/user.slice"
     found = recorded(
         tmp_path,
@@ -142,7 +150,7 @@ def test_a_parent_group_may_be_the_tightest(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_a_container_sees_its_own_group_as_the_root(tmp_path: Path) -> None:
+def test_memory_group_of_a_container_is_its_root(tmp_path: Path) -> None:
     found = recorded(
         tmp_path,
         {
@@ -155,7 +163,7 @@ def test_a_container_sees_its_own_group_as_the_root(tmp_path: Path) -> None:
     assert found["group"] == {"path": "/", "limit": 2 * GIB, "used": GIB}
 
 
-def test_version_1_is_read_in_a_container_that_shows_a_part_of_the_tree(tmp_path: Path) -> None:
+def test_memory_group_version_1_is_read_from_a_partial_mount(tmp_path: Path) -> None:
     found = recorded(
         tmp_path,
         {
@@ -169,7 +177,7 @@ def test_version_1_is_read_in_a_container_that_shows_a_part_of_the_tree(tmp_path
     assert found["group"] == {"path": "/", "limit": 3 * GIB, "used": GIB}
 
 
-def test_version_1_has_a_number_for_no_limit(tmp_path: Path) -> None:
+def test_memory_group_version_1_without_limit_is_null(tmp_path: Path) -> None:
     files = {
         "/proc/self/cgroup": "4:memory:/\n",
         "/proc/self/mountinfo": V1.format(top="/"),
@@ -179,17 +187,17 @@ def test_version_1_has_a_number_for_no_limit(tmp_path: Path) -> None:
     assert recorded(tmp_path, files)["group"] is None
 
 
-def test_groups_that_cannot_be_seen_are_said_to_be_hidden(tmp_path: Path) -> None:
+def test_invisible_memory_groups_are_hidden(tmp_path: Path) -> None:
     assert recorded(tmp_path, {})["group"] == "hidden"
     mounted = {"/proc/self/cgroup": "0::/a\n", "/proc/self/mountinfo": V2}
     assert recorded(tmp_path, mounted)["group"] == "hidden"
 
 
-def test_without_proc_memory_is_not_known(tmp_path: Path) -> None:
+def test_memory_without_proc_is_null(tmp_path: Path) -> None:
     assert memory.memory(str(tmp_path)) == {"total": None, "available": None, "group": "hidden"}
 
 
-def test_the_agent_has_them_all(agent: AgentProcess) -> None:
+def test_agent_runs_all_host_probes(agent: AgentProcess) -> None:
     probes: dict[str, dict[str, Any]] = {
         "host.identity": {"interface": "lo"}, "login.startup": {"noise": ["x"]}, "login.linger": {},
         "orphans": {}, "limits.shm": {}, "limits": {}, "memory": {},

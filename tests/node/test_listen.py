@@ -1,4 +1,4 @@
-"""The listener: it tells who knows what to ask what arrived, and nobody else anything."""
+"""The listener replies to peers that know the secret what arrived, and to no others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Request = Callable[..., Any]
 
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """A listener that knows `abc` and answers `xyz`; it is impatient."""
+    """A listener for `abc` that answers `xyz`, with a short timeout."""
     monkeypatch.setattr(listen, "_HELLO_TIMEOUT", 0.5)
     task = Task("listen", 30, addresses=[["127.0.0.1", 0]], ask="abc", answer="xyz")
     yield ports(task)[0]
@@ -54,7 +54,7 @@ def ask(port: int, *pieces: bytes) -> bytes:
 
 
 def heard(connection: socket.socket) -> bytes:
-    """What comes back before the connection is closed, or reset: as it is when words are unread."""
+    """Return what comes back before the connection is closed, or reset as it is with unread data."""
     try:
         return connection.recv(100)
     except ConnectionResetError:
@@ -69,10 +69,10 @@ def heard(connection: socket.socket) -> bytes:
         ((b"orch abc -\n",), 0),
         ((b"orch abc -\n", b"x" * 3_000_000), 3_000_000),
         ((b"orch abc 3000000\n" + b"x" * 3_000_000,), 3_000_000),
-        ((b"orch abc 9\nfive!",), 5),  # what did not come is not counted
+        ((b"orch abc 9\nfive!",), 5),  # missing bytes are not counted
     ],
 )
-def test_it_tells_a_peer_its_address_and_what_arrived(
+def test_reply_has_the_peers_address_and_what_arrived(
     port: int, pieces: tuple[bytes, ...], count: int
 ) -> None:
     word, answer, source, received, seconds = ask(port, *pieces).split()
@@ -80,7 +80,7 @@ def test_it_tells_a_peer_its_address_and_what_arrived(
     assert 0 <= float(seconds) < 20
 
 
-def test_a_peer_need_not_end_what_it_has_counted(port: int) -> None:
+def test_counted_payload_needs_no_shutdown(port: int) -> None:
     with connect(port) as connection:
         connection.sendall(b"orch abc 2\nhi")
         assert connection.makefile("rb").readline().startswith(b"orch xyz 127.0.0.1 2 ")
@@ -101,17 +101,17 @@ def test_a_peer_need_not_end_what_it_has_counted(port: int) -> None:
         b"orch abc 0",
     ],
 )
-def test_nobody_else_is_told_anything(port: int, words: bytes) -> None:
+def test_peer_without_the_secret_gets_no_reply(port: int, words: bytes) -> None:
     assert ask(port, words) == b""
 
 
-def test_a_line_without_an_end_is_not_waited_for(port: int) -> None:
+def test_hello_without_end_is_dropped(port: int) -> None:
     with connect(port) as connection:
         connection.sendall(b"x" * 10_000)
         assert heard(connection) == b""
 
 
-def test_silence_and_a_slow_drip_are_dropped_while_others_are_served(port: int) -> None:
+def test_silent_and_slow_peers_are_dropped_while_others_are_served(port: int) -> None:
     with connect(port) as silent, connect(port) as dripping:
         stop = threading.Event()
 
@@ -132,7 +132,7 @@ def test_silence_and_a_slow_drip_are_dropped_while_others_are_served(port: int) 
             thread.join()
 
 
-def test_more_guests_than_it_takes_at_once_are_all_served(
+def test_more_guests_than_the_maximum_are_all_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(listen, "_MAX_GUESTS", 4)
@@ -147,7 +147,7 @@ def test_more_guests_than_it_takes_at_once_are_all_served(
     task.end()
 
 
-def test_an_address_that_cannot_be_listened_on_is_told_and_the_others_are(
+def test_listen_on_unusable_address_is_an_error_of_that_address(
     agent: AgentProcess,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -159,7 +159,7 @@ def test_an_address_that_cannot_be_listened_on_is_told_and_the_others_are(
     assert ask(port, b"orch a 0\n").startswith(b"orch b ")
 
 
-def test_the_port_is_free_once_the_end_is_answered(agent: AgentProcess) -> None:
+def test_ended_listener_has_released_its_port(agent: AgentProcess) -> None:
     wanted = [["127.0.0.1", 0]]
     answer = agent.ask("listen", limit=20, addresses=wanted, ask="a", answer="b")
     port = answer["ok"]["ports"][0]
@@ -169,7 +169,7 @@ def test_the_port_is_free_once_the_end_is_answered(agent: AgentProcess) -> None:
         connect(port)
 
 
-def test_it_ends_with_the_agent(agent: AgentProcess) -> None:
+def test_listener_ends_with_the_agent(agent: AgentProcess) -> None:
     wanted = [["127.0.0.1", 0]]
     port = agent.ask("listen", limit=60, addresses=wanted, ask="a", answer="b")["ok"]["ports"][0]
     agent.process.kill()

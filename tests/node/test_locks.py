@@ -1,4 +1,4 @@
-"""Locks that a killed build of an extension has left on a node."""
+"""Locks of extensions that a killed build has left on a node."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return lock
 
 
-def test_lock_that_nobody_has_open_is_told_with_its_age(lock: Path) -> None:
+def test_lock_that_no_process_has_open_has_its_age(lock: Path) -> None:
     os.utime(lock, (0, 0))
     (found,) = locks({}, [])
     assert found["path"] == str(lock)
     assert found["age"] > 1e9
 
 
-def test_lock_that_a_process_has_open_is_not_told(lock: Path) -> None:
+def test_lock_that_a_process_has_open_is_left_out(lock: Path) -> None:
     with lock.open():
         assert locks({}, []) == []
     assert len(locks({}, [])) == 1
 
 
-def test_folder_that_the_job_names_is_looked_into(lock: Path, tmp_path: Path) -> None:
+def test_locks_are_searched_in_the_folder_of_the_job(lock: Path, tmp_path: Path) -> None:
     own = tmp_path / "own/fused/lock"
     own.parent.mkdir(parents=True)
     own.touch()
@@ -42,5 +42,5 @@ def test_folder_that_the_job_names_is_looked_into(lock: Path, tmp_path: Path) ->
     assert found["path"] == str(own)
 
 
-def test_without_extensions_there_is_no_lock(tmp_path: Path) -> None:
+def test_locks_without_extensions_are_empty(tmp_path: Path) -> None:
     assert locks({"TORCH_EXTENSIONS_DIR": str(tmp_path)}, []) == []

@@ -1,4 +1,4 @@
-"""What a process of a run prints comes into its log files, whatever becomes of its streams and of these."""
+"""The output of a process gets into its log files, whatever happens to its streams or to the files."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ REOPENING = {
 
 
 @pytest.mark.parametrize("how", REOPENING)
-def test_stream_that_is_opened_again_by_name_loses_nothing(agent: AgentProcess, how: str) -> None:
+def test_stream_reopened_by_name_loses_nothing(agent: AgentProcess, how: str) -> None:
     agent.start(sh(f"echo before >&2; {REOPENING[how]}; echo after >&2"))
     assert text_of(agent.follow(), "attempt-0/rank-0.err") == b"before\nagain\nafter\n"
     log = agent.directory / "attempt-0/rank-0.err"
     assert log.read_bytes() == b"before\nagain\nafter\n"
 
 
-def test_stream_that_is_held_open_by_name_writes_over_nothing(agent: AgentProcess) -> None:
+def test_stream_held_open_by_name_overwrites_nothing(agent: AgentProcess) -> None:
     script = (
         "import sys; other = open('/dev/stdout', 'w')\n"
         "for i in range(3):\n"
@@ -52,7 +52,7 @@ def test_stream_that_is_held_open_by_name_writes_over_nothing(agent: AgentProces
     ]
 
 
-def test_rank_below_a_launcher_opens_its_streams_again_and_loses_nothing(
+def test_stream_reopened_below_a_launcher_loses_nothing(
     agent: AgentProcess,
 ) -> None:
     script = (
@@ -63,9 +63,9 @@ def test_rank_below_a_launcher_opens_its_streams_again_and_loses_nothing(
     )
     agent.start(launcher(0, "-c", script), launcher=True)
     messages = agent.follow()
-    said = text_of(messages, "attempt-0/rank-0.err")
-    assert said.startswith(b"before\nagain\nTraceback")
-    assert said.endswith(b"ValueError: bad sample 17\n")
+    text = text_of(messages, "attempt-0/rank-0.err")
+    assert text.startswith(b"before\nagain\nTraceback")
+    assert text.endswith(b"ValueError: bad sample 17\n")
     assert rank_records(messages)[0]["code"] == 1
     assert agent.left() == set()
 
@@ -91,7 +91,7 @@ def test_log_writer_that_is_killed_is_replaced(agent: AgentProcess, below_launch
     assert writers(agent) == set()
 
 
-def test_supervisor_and_agent_that_are_gone_stop_no_output(agent: AgentProcess) -> None:
+def test_output_continues_without_supervisor_and_agent(agent: AgentProcess) -> None:
     os.mkfifo(agent.home / "gate")
     agent.start(sh("echo up; read x < gate; echo done; exec sleep 1000"))
     messages = agent.follow(until=lambda m: m[1] == b"up\n")
@@ -103,7 +103,7 @@ def test_supervisor_and_agent_that_are_gone_stop_no_output(agent: AgentProcess) 
     assert writers(agent) == set()
 
 
-def test_file_that_was_cut_short_keeps_its_offsets_and_says_what_is_lost(
+def test_shortened_file_keeps_its_offsets_and_notes_the_loss(
     agent: AgentProcess,
 ) -> None:
     cut = "import os; os.truncate(os.environ['ORCH_DIR'] + '/attempt-0/rank-0.out', 4)"
@@ -122,7 +122,7 @@ def test_file_that_was_cut_short_keeps_its_offsets_and_says_what_is_lost(
     assert whole == b"0123" + bytes(7) + note + b"after\n"
 
 
-def test_disk_that_takes_nothing_stops_no_rank_and_what_is_lost_is_counted(
+def test_full_disk_stops_no_rank_and_lost_bytes_are_counted(
     agent: AgentProcess,
 ) -> None:
     os.mkfifo(agent.home / "gate")
@@ -137,13 +137,13 @@ def test_disk_that_takes_nothing_stops_no_rank_and_what_is_lost_is_counted(
     wait_until((agent.home / "printed").exists)
     resource.prlimit(writer, resource.RLIMIT_FSIZE, (most, most))
     (agent.home / "gate").write_text("go\n")
-    said = text_of(agent.follow(), "attempt-0/rank-0.out")
-    assert said.startswith(b"up\n")
-    assert said.endswith(b"last words\n")
-    tail = said.partition(b"\n[orch: ")[2]
+    text = text_of(agent.follow(), "attempt-0/rank-0.out")
+    assert text.startswith(b"up\n")
+    assert text.endswith(b"last words\n")
+    tail = text.partition(b"\n[orch: ")[2]
     lost = int(tail.partition(b" bytes that belong here")[0].replace(b",", b""))
     assert b"could not be written and are lost: File too large]\n" in tail
-    assert said.count(b"x") + lost == 3_000_000
+    assert text.count(b"x") + lost == 3_000_000
     assert 0 < lost < 3_000_000
 
 
@@ -152,7 +152,7 @@ chunk = st.binary(max_size=300_000) | st.binary(max_size=20)
 
 @settings(max_examples=10)
 @given(st.lists(st.tuples(st.booleans(), chunk), max_size=6))
-def test_every_byte_is_in_the_file_of_its_stream(
+def test_streams_write_every_byte_to_the_right_file(
     tmp_path_factory: pytest.TempPathFactory, written: list[tuple[bool, bytes]]
 ) -> None:
     base = tmp_path_factory.mktemp("streams") / "rank-0"

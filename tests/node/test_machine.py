@@ -25,16 +25,16 @@ def users(place: Place, since: float | None = None) -> list[str]:
     return [run for run, _ in place.ask(since, claim=False)["users"]]
 
 
-def test_launch_that_does_not_wait_uses_the_machine_and_sees_who_does() -> None:
+def test_ask_without_queue_uses_the_machine_and_lists_users() -> None:
     first, second = Place("a", "node0"), Place("b", "node0")
     assert first.ask(None, claim=False) == {"taken": False, "has": True, "users": [], "ahead": []}
-    said = second.ask(None, claim=False)
-    assert (said["has"], [run for run, _ in said["users"]]) == (True, ["a"])
+    answer = second.ask(None, claim=False)
+    assert (answer["has"], [run for run, _ in answer["users"]]) == (True, ["a"])
     first.leave()
     assert users(second) == []
 
 
-def test_age_of_a_use_is_that_of_its_run(home: Path) -> None:
+def test_use_has_the_age_of_its_run(home: Path) -> None:
     first = Place("a", "node0")
     first.use()
     (hold,) = home.rglob("a@node0")
@@ -50,7 +50,7 @@ def test_nodes_of_one_run_that_are_one_machine_do_not_wait_for_each_other() -> N
     assert users(Place("b", "local0")) == ["a"]
 
 
-def test_machine_is_claimed_once_it_is_free_by_the_first_in_line() -> None:
+def test_free_machine_is_claimed_by_the_first_in_the_queue() -> None:
     running, late, early = Place("a", "node0"), Place("b", "node0"), Place("c", "node0")
     running.use()
     assert late.ask(20.0, claim=True)["ahead"] == []
@@ -64,14 +64,14 @@ def test_machine_is_claimed_once_it_is_free_by_the_first_in_line() -> None:
     assert late.ask(20.0, claim=True) == {"taken": False, "has": True, "users": [], "ahead": []}
 
 
-def test_claim_is_given_up_by_the_next_look() -> None:
+def test_claim_is_released_by_asking_without_claim() -> None:
     place = Place("a", "node0")
     assert place.ask(1.0, claim=True)["has"]
     assert not place.ask(1.0, claim=False)["has"]
     assert Place("b", "node0").ask(2.0, claim=False)["users"] == []
 
 
-def test_who_leaves_the_line_is_waited_for_no_more(home: Path) -> None:
+def test_run_that_leaves_the_queue_is_not_ahead(home: Path) -> None:
     early, late = Place("a", "node0"), Place("b", "node0")
     early.ask(1.0, claim=False)
     assert late.ask(2.0, claim=True)["ahead"] == ["a"]
@@ -80,15 +80,15 @@ def test_who_leaves_the_line_is_waited_for_no_more(home: Path) -> None:
     assert [path.name.split("@")[1] for path in home.rglob("line/*")] == ["b"]
 
 
-def test_name_that_a_run_has_here_is_taken_and_nothing_is_done(home: Path) -> None:
+def test_ask_with_a_taken_name_does_nothing(home: Path) -> None:
     Path(files.run_directory("a", "node0")).mkdir(parents=True)
-    said = {"taken": True, "has": False, "users": [], "ahead": []}
-    assert Place("a", "node0").ask(None, claim=False) == said
-    assert Place("a", "node0").ask(1.0, claim=True) == said
+    taken = {"taken": True, "has": False, "users": [], "ahead": []}
+    assert Place("a", "node0").ask(None, claim=False) == taken
+    assert Place("a", "node0").ask(1.0, claim=True) == taken
     assert users(Place("b", "node0")) == []
 
 
-def test_machines_that_share_a_home_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machines_that_share_a_home_are_separate(monkeypatch: pytest.MonkeyPatch) -> None:
     place = Place("a", "node0")
     place.use()
     monkeypatch.setattr(socket, "gethostname", lambda: "../other host")
@@ -96,7 +96,7 @@ def test_machines_that_share_a_home_are_told_apart(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("name", ["../a", "a/b", "", "a@b"])
-def test_what_is_no_name_is_refused(name: str) -> None:
+def test_invalid_name_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="not a name"):
         Place(name, "node0")
 

@@ -1,4 +1,4 @@
-"""What a node takes names to be, and that no resolver keeps it waiting."""
+"""Names that a node resolves, without waiting for any resolver too long."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from orchestrator.node.probes.names import own_name, resolve
 
 
-def test_names_are_resolved_in_the_resolvers_order() -> None:
+def test_resolve_keeps_the_resolvers_order() -> None:
     found = resolve(["a", "b"], look_up=lambda name: [f"10.0.0.{ord(name)}", "10.0.0.1"])
     assert found == {
         "a": {"addresses": ["10.0.0.97", "10.0.0.1"], "error": None},
@@ -17,7 +17,7 @@ def test_names_are_resolved_in_the_resolvers_order() -> None:
     }
 
 
-def test_a_name_that_is_not_known_says_why() -> None:
+def test_resolve_of_unknown_name_says_why() -> None:
     def look_up(name: str) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -26,7 +26,7 @@ def test_a_name_that_is_not_known_says_why() -> None:
     }
 
 
-def test_a_resolver_that_hangs_keeps_none_of_the_other_names_back() -> None:
+def test_resolve_with_a_hanging_name_answers_the_others() -> None:
     release = threading.Event()
 
     def look_up(name: str) -> list[str]:
@@ -45,7 +45,7 @@ def test_a_resolver_that_hangs_keeps_none_of_the_other_names_back() -> None:
     assert all(answer["error"] is None for answer in found.values())
 
 
-def test_a_resolver_that_never_answers_ends_with_the_time() -> None:
+def test_resolve_without_any_answer_times_out() -> None:
     release = threading.Event()
 
     def look_up(name: str) -> list[str]:
@@ -59,16 +59,16 @@ def test_a_resolver_that_never_answers_ends_with_the_time() -> None:
     assert {answer["error"] for answer in found.values()} == {"no answer within 0.2 s"}
 
 
-def test_what_is_no_name_at_all_is_an_error_of_that_name() -> None:
+def test_resolve_of_invalid_name_is_an_error_of_that_name() -> None:
     found = resolve(["", "a" * 300 + ".example", "localhost"])
     assert found["a" * 300 + ".example"]["error"]
     assert found["localhost"]["addresses"]
 
 
-def test_of_many_addresses_some_are_told() -> None:
+def test_resolve_bounds_the_addresses() -> None:
     found = resolve(["x"], look_up=lambda name: [f"10.0.{i}.1" for i in range(200)])
     assert 0 < len(found["x"]["addresses"]) < 100
 
 
-def test_the_own_name_is_that_of_the_kernel() -> None:
+def test_own_name_is_that_of_the_kernel() -> None:
     assert own_name()["hostname"] == socket.gethostname()

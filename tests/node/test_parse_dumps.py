@@ -1,4 +1,4 @@
-"""What faulthandler and py-spy print, read: recorded shapes, and anything else."""
+"""Parsing dumps of faulthandler and py-spy: recorded ones, and anything else."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SPY: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-def test_the_main_thread_is_the_last_of_a_dump() -> None:
+def test_main_thread_is_the_last_of_a_dump() -> None:
     assert read_dump(DUMP) == [
         {
             "name": "",
@@ -67,23 +67,23 @@ def test_the_main_thread_is_the_last_of_a_dump() -> None:
     ]
 
 
-def test_later_versions_name_threads() -> None:
+def test_read_dump_has_names_of_threads() -> None:
     text = 'Thread 0x00007f1d [loader (1)] (most recent call first):\n  File "a.py", line 1 in f\n'
     (thread,) = read_dump(text)
     assert (thread["name"], thread["frames"]) == ("loader (1)", [["f", "a.py", 1]])
 
 
-def test_of_too_many_threads_the_main_one_is_not_known() -> None:
+def test_read_dump_of_too_many_threads_has_no_main_one() -> None:
     assert [thread["main"] for thread in read_dump(DUMP + "...\n")] == [False, False]
 
 
-def test_a_thread_outside_of_python_has_no_frames() -> None:
+def test_thread_outside_of_python_has_no_frames() -> None:
     (thread,) = read_dump("Thread 0x1f (most recent call first):\n  <no Python frame>\n")
     assert (thread["main"], thread["frames"]) == (True, [])
 
 
 @given(st.text(), st.integers(0, len(DUMP)))
-def test_any_text_around_a_dump_and_any_tear_is_survived(noise: str, cut: int) -> None:
+def test_read_dump_of_any_text_raises_nothing(noise: str, cut: int) -> None:
     for text in (noise, noise + "\n" + DUMP, DUMP[:cut], DUMP[cut:] + noise):
         for thread in read_dump(text):
             assert set(thread) == {"name", "main", "frames"}
@@ -91,7 +91,7 @@ def test_any_text_around_a_dump_and_any_tear_is_survived(noise: str, cut: int) -
                 assert isinstance(function, str) and isinstance(path, str) and line >= 0
 
 
-def test_a_dump_is_bounded() -> None:
+def test_read_dump_bounds_threads_frames_and_names() -> None:
     header = "Thread 0x1 (most recent call first):\n"
     frame = '  File "{}", line 1 in {}\n'.format("x" * 600, "y" * 600)
     found = read_dump((header + frame * (MAX_FRAMES + 1)) * (MAX_THREADS + 1))
@@ -100,7 +100,7 @@ def test_a_dump_is_bounded() -> None:
     assert max(len(text) for text in found[0]["frames"][0][:2]) < 550
 
 
-def test_py_spy_names_the_main_thread_by_its_number() -> None:
+def test_read_spy_finds_the_main_thread_by_its_id() -> None:
     assert read_spy(json.dumps(SPY), 8617) == [
         {"name": "pin", "main": False, "frames": [["get", "/usr/lib/python3.11/queue.py", 180]]},
         {"name": "", "main": True, "frames": [["<module>", "/srv/job/train.py", 6]]},
@@ -108,9 +108,9 @@ def test_py_spy_names_the_main_thread_by_its_number() -> None:
 
 
 @pytest.mark.parametrize("key", ["thread_name", "os_thread_id", "frames"])
-def test_what_py_spy_never_printed_is_refused(key: str) -> None:
-    said = [{name: value for name, value in SPY[0].items() if name != key}]
-    assert read_spy(json.dumps(said), 1) is None
+def test_read_spy_without_a_key_is_none(key: str) -> None:
+    threads = [{name: value for name, value in SPY[0].items() if name != key}]
+    assert read_spy(json.dumps(threads), 1) is None
 
 
 JSON = st.recursive(
@@ -127,6 +127,6 @@ JSON = st.recursive(
 
 
 @given(JSON.map(json.dumps) | st.text())
-def test_anything_else_from_py_spy_is_survived(text: str) -> None:
+def test_read_spy_of_any_text_raises_nothing(text: str) -> None:
     found = read_spy(text, 1)
     assert found is None or all(set(thread) == {"name", "main", "frames"} for thread in found)

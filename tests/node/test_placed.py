@@ -25,7 +25,7 @@ CLIMBS = ["../../x", "file", 1, 1, 1, "", 1, 1, 0]
 
 
 class Push:
-    """What a controller does to a node's folder; `transfer` copies what rsync would bring."""
+    """What a controller does to a node's folder; `transfer` copies what rsync would transfer."""
 
     def __init__(self, here: Path, there: Path, run: str = "a-run", owner: str = OWNER) -> None:
         self.here, self.there = here, there
@@ -57,7 +57,7 @@ class Push:
                 shutil.copy2(source, target, follow_symlinks=False)
 
     def all(self, **more: Any) -> dict[str, Any]:
-        """Do all of it; returns what was said last of what is to be done."""
+        """Do all steps; return the last answer on what is to be done."""
         seen = self.enter(**more)
         try:
             if seen["done"]:
@@ -116,13 +116,13 @@ def contents(root: Path) -> dict[str, str]:
 
 @dataclass
 class Model:
-    """The rules, said once more: what is in the folder, and what orch knows of it."""
+    """A second implementation of the rules: what is in the folder, and what orch knows of it."""
 
     there: dict[str, tuple[str, int]] = field(default_factory=dict)  # path -> content, time
     placed: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def push(self, here: dict[str, tuple[str, int]], overwrite: bool) -> set[str]:
-        """Return which files of `here` stay behind."""
+        """Return which files of `here` are not sent."""
         kept = set()
         for path in self.placed.keys() - here.keys():
             if self.there.get(path) == self.placed[path]:
@@ -168,9 +168,9 @@ def _folders() -> Iterator[tuple[Path, Path]]:
             os.environ["HOME"] = before
 
 
-@settings(max_examples=4 * settings().max_examples)  # histories take many to meet
+@settings(max_examples=4 * settings().max_examples)  # interesting histories are rare
 @given(HISTORIES)
-def test_push_after_any_history_gives_exactly_the_rules(
+def test_push_after_any_history_follows_the_rules(
     history: list[tuple[list[tuple[str, str, str]], str, int]],
 ) -> None:
     with _folders() as (here, there):
@@ -192,7 +192,7 @@ def test_push_after_any_history_gives_exactly_the_rules(
             answer = Push(here, there).all(overwrite=how == "overwrite")
             assert set(answer["kept"]) == model.push(ours, how == "overwrite")
             assert contents(there) == {path: text for path, (text, _) in model.there.items()}
-        # Who pushes twice has the same.
+        # A second push changes nothing.
         before = contents(there)
         model.push(ours, False)
         Push(here, there).all()
@@ -203,7 +203,7 @@ def test_push_after_any_history_gives_exactly_the_rules(
 def _cut_off(
     here: Path, there: Path, most: int, model: Model, ours: dict[str, tuple[str, int]]
 ) -> None:
-    """End everything after so many files have come: what came is placed, what did not is as before."""
+    """Cut a push off after `most` files: those that arrived are placed, the others are as before."""
     push = Push(here, there)
     if push.enter()["done"]:
         push.placing.leave()
@@ -222,9 +222,7 @@ def _cut_off(
     assert contents(there) == {path: text for path, (text, _) in model.there.items()}
 
 
-def test_checkpoint_that_is_newer_on_the_node_stays_through_three_pushes(
-    here: Path, there: Path
-) -> None:
+def test_newer_checkpoint_on_the_node_stays_through_three_pushes(here: Path, there: Path) -> None:
     put(here, "snapshot.pt", "100", 1_700_000_000)
     assert Push(here, there).all()["kept"] == []
     for step in ("200", "300", "400"):
@@ -236,7 +234,7 @@ def test_checkpoint_that_is_newer_on_the_node_stays_through_three_pushes(
     assert (there / "snapshot.pt").read_text() == "100"
 
 
-def test_stale_package_goes_with_what_python_cached_of_it(here: Path, there: Path) -> None:
+def test_stale_package_is_deleted_with_its_python_cache(here: Path, there: Path) -> None:
     put(here, "model/__init__.py")
     put(here, "model/deep/net.py")
     Push(here, there).all()
@@ -249,7 +247,7 @@ def test_stale_package_goes_with_what_python_cached_of_it(here: Path, there: Pat
     assert not (there / "model").exists()
 
 
-def test_folder_with_files_of_the_nodes_stays_when_its_placed_ones_go(
+def test_folder_with_foreign_files_stays_when_placed_ones_are_deleted(
     here: Path, there: Path
 ) -> None:
     put(here, "lib/a.py")
@@ -260,7 +258,7 @@ def test_folder_with_files_of_the_nodes_stays_when_its_placed_ones_go(
     assert contents(there) == {"lib/cache.bin": "theirs"}
 
 
-def test_folder_that_was_there_before_stays_though_it_is_empty(here: Path, there: Path) -> None:
+def test_folder_that_orch_has_not_made_stays_when_empty(here: Path, there: Path) -> None:
     (there / "lib").mkdir()
     put(here, "lib/a.py")
     Push(here, there).all()
@@ -270,9 +268,7 @@ def test_folder_that_was_there_before_stays_though_it_is_empty(here: Path, there
     assert contents(there) == {}
 
 
-def test_placed_file_that_is_gone_here_and_changed_there_stays_and_is_told_once(
-    here: Path, there: Path
-) -> None:
+def test_deleted_source_of_changed_file_is_reported_once(here: Path, there: Path) -> None:
     put(here, "a.py", "ours")
     Push(here, there).all()
     put(there, "a.py", "theirs, longer")
@@ -283,9 +279,7 @@ def test_placed_file_that_is_gone_here_and_changed_there_stays_and_is_told_once(
 
 
 @pytest.mark.parametrize("back", [False, True])
-def test_link_that_became_a_folder_and_the_reverse_arrive(
-    here: Path, there: Path, back: bool
-) -> None:
+def test_link_and_folder_replace_each_other(here: Path, there: Path, back: bool) -> None:
     def link() -> None:
         put(here, "real/x", "x")
         (here / "data").symlink_to("real")
@@ -302,9 +296,7 @@ def test_link_that_became_a_folder_and_the_reverse_arrive(
         assert (there / "data").is_symlink() == (here / "data").is_symlink()
 
 
-def test_folder_with_files_of_the_nodes_is_not_exchanged_for_a_file(
-    here: Path, there: Path
-) -> None:
+def test_folder_with_foreign_files_is_not_replaced_by_a_file(here: Path, there: Path) -> None:
     put(here, "data/a")
     Push(here, there).all()
     put(there, "data/theirs", "precious")
@@ -316,9 +308,7 @@ def test_folder_with_files_of_the_nodes_is_not_exchanged_for_a_file(
     assert (there / "data/theirs").read_text() == "precious"
 
 
-def test_file_of_the_nodes_where_a_folder_is_to_be_blocks_it_unless_overwritten(
-    here: Path, there: Path
-) -> None:
+def test_foreign_file_blocks_a_folder_unless_overwritten(here: Path, there: Path) -> None:
     put(there, "lib", "theirs")
     put(here, "lib/a.py", "ours")
     assert Push(here, there).all()["blocked"] == [["lib/a.py", "lib"]]
@@ -327,7 +317,7 @@ def test_file_of_the_nodes_where_a_folder_is_to_be_blocks_it_unless_overwritten(
     assert contents(there) == {"lib/a.py": "ours"}
 
 
-def test_folder_that_is_a_link_on_the_node_stays_one(here: Path, there: Path) -> None:
+def test_folder_that_is_a_link_on_the_node_stays_a_link(here: Path, there: Path) -> None:
     (there / "disk").mkdir()
     (there / "out").symlink_to("disk")
     put(here, "out/readme", "1")
@@ -362,7 +352,7 @@ def test_two_projects_in_one_folder_delete_nothing_of_each_other(
     assert contents(there) == {"b.py": "b", "c.py": "c"}
 
 
-def test_names_are_told_that_are_there_other_than_placed(here: Path, there: Path) -> None:
+def test_enter_lists_names_that_were_not_placed(here: Path, there: Path) -> None:
     put(here, "config.json")
     put(there, "snapshot.pt")
     names = ["config.json", "snapshot.pt", "none.pt", "lib"]
@@ -375,15 +365,13 @@ def test_names_are_told_that_are_there_other_than_placed(here: Path, there: Path
     push.placing.leave()
 
 
-def test_file_that_changed_here_while_it_went_is_placed_and_sent_again(
-    here: Path, there: Path
-) -> None:
+def test_file_changed_during_transfer_is_sent_again(here: Path, there: Path) -> None:
     put(here, "train.log", "1", 1_700_000_000)
     push = Push(here, there)
     push.enter()
     answer = push.compare()
     push.placing.begin()
-    put(here, "train.log", "22", 1_700_000_007)  # it is written to
+    put(here, "train.log", "22", 1_700_000_007)  # a process writes to it
     push.transfer(answer)
     assert push.placing.settle()["missing"] == 1
     push.placing.leave()
@@ -407,7 +395,7 @@ def test_file_that_changed_here_while_it_went_is_placed_and_sent_again(
         lambda text: json.dumps({**json.loads(text), "placed": 3}),
     ],
 )  # fmt: skip
-def test_record_that_makes_no_sense_counts_as_none(
+def test_invalid_manifest_counts_as_none(
     here: Path, there: Path, spoil: Callable[[str], str]
 ) -> None:
     put(here, "a.py", "one", 1_700_000_000)
@@ -418,7 +406,7 @@ def test_record_that_makes_no_sense_counts_as_none(
     assert (answer["send"], answer["kept"]) == ([], [])
 
 
-def test_record_is_for_its_owner_alone(here: Path, there: Path) -> None:
+def test_manifest_is_private(here: Path, there: Path) -> None:
     put(here, "a.py")
     Push(here, there).all()
     state = Path(manifest.state_of(str(there)))
@@ -426,7 +414,7 @@ def test_record_is_for_its_owner_alone(here: Path, there: Path) -> None:
     assert modes == {0o700, 0o600}
 
 
-def test_full_disk_leaves_the_record_as_it_was(
+def test_full_disk_leaves_the_manifest_as_it_was(
     here: Path, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(here, "a.py", "one")
@@ -459,9 +447,7 @@ def test_full_disk_leaves_the_record_as_it_was(
 # -- what is not placed ------------------------------------------------------------------------------
 
 
-def test_file_is_as_placed_until_it_changes_or_where_orch_has_not_placed_it(
-    here: Path, there: Path
-) -> None:
+def test_as_placed_is_false_for_changed_and_foreign_files(here: Path, there: Path) -> None:
     put(here, "train.py", "x")
     put(here, "snapshot.pt", "100")
     Push(here, there).all()

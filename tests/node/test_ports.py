@@ -1,4 +1,4 @@
-"""Who has a port: the process that listens there, by what /proc says."""
+"""Which process listens on a port, from /proc."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LISTEN = (
 )
 
 _REST = "00000000:00000000 00:00000000 00000000"
-_NOBODY = "00000000:0000"
-# 198.18.0.10:29500 of inode 4242, and [::]:29501 of inode 4243, as a little-endian machine writes them.
+_NO_PEER = "00000000:0000"
+# 198.18.0.10:29500 of inode 4242, and [::]:29501 of inode 4243, as a little-endian machine shows them.
 TCP = f"""\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0A0012C6:733C 0B0012C6:9C40 01 {_REST}     0        0 4250 1 0 20 4 30 10 -1
-   1: 0A0012C6:733C {_NOBODY} 0A {_REST}     0        0 4242 1 0 100 0 0 10 0
+   1: 0A0012C6:733C {_NO_PEER} 0A {_REST}     0        0 4242 1 0 100 0 0 10 0
 """
 TCP6 = f"""\
   sl  local_address  remote_address  st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -35,7 +35,7 @@ TCP6 = f"""\
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A /proc in which process 77 has inode 4242 open, and 4243 is nobody's to be seen."""
+    """A /proc in which process 77 has inode 4242 open, and the holder of 4243 is hidden."""
     (tmp_path / "proc/net").mkdir(parents=True)
     (tmp_path / "proc/net/tcp").write_text(TCP)
     (tmp_path / "proc/net/tcp6").write_text(TCP6)
@@ -48,7 +48,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(sys.byteorder != "little", reason="the recorded files are little-endian")
-def test_a_port_on_an_address_and_on_all_is_found_and_its_words_are_harmless(root: Path) -> None:
+def test_owner_of_port_on_an_address_or_on_all_is_printable(root: Path) -> None:
     assert owner("198.18.0.10", 29500, str(root)) == {
         "user": "root",
         "pid": 77,
@@ -59,7 +59,7 @@ def test_a_port_on_an_address_and_on_all_is_found_and_its_words_are_harmless(roo
     assert found is not None and (found["pid"], found["command"]) == (None, None)
 
 
-def test_nobody_has_another_port_or_another_address(root: Path) -> None:
+def test_owner_of_unused_port_or_address_is_none(root: Path) -> None:
     assert owner("198.18.0.10", 29502, str(root)) is None
     assert owner("198.18.0.11", 29500, str(root)) is None
     assert owner("198.18.0.10", 29500, str(root / "empty")) is None
@@ -68,7 +68,9 @@ def test_nobody_has_another_port_or_another_address(root: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "family"), [("127.0.0.1", "socket.AF_INET"), ("::", "socket.AF_INET6")]
 )
-def test_a_real_listener_is_found(agent: AgentProcess, address: str, family: str) -> None:
+def test_owner_of_a_real_listener_is_its_process(
+    agent: AgentProcess, address: str, family: str
+) -> None:
     if address == "::" and not socket.has_ipv6:
         pytest.skip("this kernel has no IPv6")
     command = [sys.executable, "-c", LISTEN.format(address, family)]

@@ -1,4 +1,4 @@
-"""Whose a working folder is: one for each project, found again, and nobody else's."""
+"""The working folder of a project: one for each, found again, and never of another owner."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-def test_two_projects_of_one_name_have_a_folder_each_and_find_it_again(tmp_path: Path) -> None:
+def test_two_projects_of_one_name_keep_a_folder_each(tmp_path: Path) -> None:
     wanted = tmp_path / "orch/exp"
     first, second = find(wanted, A), find(wanted, B)
     assert (first.path, first.is_new, first.passed) == (str(wanted), True, [])
@@ -33,7 +33,7 @@ def test_two_projects_of_one_name_have_a_folder_each_and_find_it_again(tmp_path:
         assert find(wanted, owner) == project.Folder(path, False, [])
 
 
-def test_project_finds_its_folder_though_a_lower_name_is_free_again(tmp_path: Path) -> None:
+def test_project_keeps_its_folder_if_a_lower_number_becomes_free(tmp_path: Path) -> None:
     wanted = tmp_path / "exp"
     find(wanted, A)
     own = find(wanted, B).path
@@ -42,7 +42,7 @@ def test_project_finds_its_folder_though_a_lower_name_is_free_again(tmp_path: Pa
     assert find(wanted, A).path == str(wanted)
 
 
-def test_folder_with_files_that_nobody_owns_is_passed(tmp_path: Path) -> None:
+def test_folder_with_unowned_files_is_passed(tmp_path: Path) -> None:
     wanted = tmp_path / "exp"
     wanted.mkdir()
     (wanted / "data").touch()
@@ -51,13 +51,13 @@ def test_folder_with_files_that_nobody_owns_is_passed(tmp_path: Path) -> None:
     assert names(wanted) == ["data"]
 
 
-def test_empty_folder_is_taken(tmp_path: Path) -> None:
+def test_empty_folder_is_claimed(tmp_path: Path) -> None:
     (tmp_path / "exp").mkdir()
     assert find(tmp_path / "exp", A).path == str(tmp_path / "exp")
 
 
 @pytest.mark.parametrize("kind", ["file", "dangling", "loop"])
-def test_name_of_what_is_no_folder_is_passed(tmp_path: Path, kind: str) -> None:
+def test_path_that_is_no_folder_is_passed(tmp_path: Path, kind: str) -> None:
     wanted = tmp_path / "exp"
     if kind == "file":
         wanted.touch()
@@ -66,7 +66,7 @@ def test_name_of_what_is_no_folder_is_passed(tmp_path: Path, kind: str) -> None:
     assert find(wanted, A).path == f"{wanted}-2"
 
 
-def test_copy_of_a_projects_folder_is_not_the_projects(tmp_path: Path) -> None:
+def test_copied_folder_is_not_the_projects(tmp_path: Path) -> None:
     find(tmp_path / "exp", A)
     shutil.copytree(tmp_path / "exp", tmp_path / "exp-2")
     shutil.rmtree(tmp_path / "exp")
@@ -74,7 +74,7 @@ def test_copy_of_a_projects_folder_is_not_the_projects(tmp_path: Path) -> None:
     assert find(tmp_path / "exp", A).path == str(tmp_path / "exp")
 
 
-def test_without_create_nothing_is_made(tmp_path: Path) -> None:
+def test_find_without_create_makes_nothing(tmp_path: Path) -> None:
     assert find(tmp_path / "none/exp", A, create=False).path == str(tmp_path / "none/exp")
     assert not (tmp_path / "none").exists()
     find(tmp_path / "exp", A)
@@ -91,16 +91,16 @@ def test_folder_of_another_user_is_never_shared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", json.dumps({"folder": "exp"}), '{"folder": 3}'])
-def test_mark_that_makes_no_sense_is_nobodys(tmp_path: Path, text: str) -> None:
+def test_folder_with_invalid_mark_is_passed(tmp_path: Path, text: str) -> None:
     find(tmp_path / "exp", A)
     (tmp_path / "exp" / project.MARK).write_text(text)
     assert find(tmp_path / "exp", A).path == str(tmp_path / "exp-2")
 
 
-def test_who_is_slower_to_claim_a_folder_takes_the_next(
+def test_lost_race_for_a_folder_takes_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another takes it between the look and the claim."""
+    """Another project claims it between the check and the claim."""
     put = project._put
 
     def slow(temporary: str, mark: str) -> None:

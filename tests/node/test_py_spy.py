@@ -1,4 +1,4 @@
-"""py-spy: what it tells is taken, and whatever else it does is survived."""
+"""py-spy: its dumps are used, and any failure of it is reported."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ THREAD = {
 
 
 def spy(folder: Path, body: str) -> str:
-    """A py-spy that does this; $4 is the process that it is asked about."""
+    """A py-spy with this script; $4 is the process to dump."""
     path = folder / "py-spy"
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(0o700)
     return str(path)
 
 
-def test_each_process_is_told_of_or_why_not(tmp_path: Path) -> None:
+def test_spy_on_has_threads_or_an_error_of_each_process(tmp_path: Path) -> None:
     body = (
         f"echo '{json.dumps([THREAD])}'\n"
         '[ "$4" = 7 ] && { echo "Permission Denied: try sudo" >&2; exit 1; }\nexit 0'
@@ -43,19 +43,19 @@ def test_each_process_is_told_of_or_why_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("body", ["echo '{'", "echo '[3]'", "kill -9 $$", "exit 3"])
-def test_one_that_fails_is_survived(tmp_path: Path, body: str) -> None:
+def test_spy_that_fails_is_an_error_of_the_process(tmp_path: Path, body: str) -> None:
     found, failed = spy_on(spy(tmp_path, body), [1], time.monotonic() + 20)
     assert (found, list(failed)) == ({}, [1])
 
 
-def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
+def test_spy_that_hangs_is_killed(tmp_path: Path) -> None:
     began = time.monotonic()
     _, failed = spy_on(spy(tmp_path, "exec sleep 1000"), [1, 2], began + 0.5)
     assert failed == {1: "py-spy took too long", 2: "py-spy took too long"}
     assert time.monotonic() - began < 5
 
 
-def test_the_one_of_the_jobs_own_environment_comes_first(
+def test_spy_of_the_jobs_environment_comes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "venv").mkdir()
@@ -69,7 +69,7 @@ def test_the_one_of_the_jobs_own_environment_comes_first(
     assert find_spy() == beside
 
 
-def test_where_it_fails_the_signal_serves(
+def test_stacks_with_failing_spy_use_the_signal(
     agent: AgentProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bin").mkdir()
@@ -91,7 +91,7 @@ def test_where_it_fails_the_signal_serves(
 
 
 @pytest.mark.skipif(shutil.which("py-spy") is None, reason="py-spy is not on the PATH")
-def test_the_real_one_reads_what_this_expects() -> None:
+def test_real_py_spy_prints_what_is_expected() -> None:
     real = shutil.which("py-spy")
     assert real is not None
     source = "import time\ndef rest():\n    print(flush=True)\n    time.sleep(1000)\nrest()\n"

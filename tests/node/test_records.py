@@ -1,4 +1,4 @@
-"""Records: what is torn, or was never one, is none; what is read is fit to be sent on."""
+"""Records: torn or invalid ones count as missing, and all others are accepted by the controller."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ anything = st.recursive(
 
 
 def mutated(record: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """The record with some of its values replaced, or nothing like it."""
+    """The record with some of its values replaced, or anything else."""
     keys = st.sampled_from([*record, *PROCESS])
     return anything | st.dictionaries(keys, anything, max_size=2).map(lambda new: {**record, **new})
 
@@ -56,7 +56,9 @@ def test_whole_records_are_read(tmp_path: Path) -> None:
 
 @in_one_folder
 @given(status=mutated(STATUS), rank=mutated(RANK))
-def test_what_is_read_the_controller_takes(tmp_path: Path, status: Any, rank: Any) -> None:
+def test_controller_accepts_every_record_that_is_read(
+    tmp_path: Path, status: Any, rank: Any
+) -> None:
     (tmp_path / "status.json").write_text(json.dumps(status))
     (tmp_path / "rank.json").write_text(json.dumps(rank))
     status, rank = (
@@ -74,7 +76,7 @@ def test_what_is_read_the_controller_takes(tmp_path: Path, status: Any, rank: An
     [b"", b"{", json.dumps(STATUS).encode()[:-3], b"\xff\xfe", b"[" * 100_000, b"\0" * 64, b"[1]"],
     ids=["empty", "brace", "torn", "no text", "deep", "zeros", "list"],
 )
-def test_what_is_torn_is_none(tmp_path: Path, data: bytes) -> None:
+def test_torn_records_are_none(tmp_path: Path, data: bytes) -> None:
     for name in ("status.json", "stop.json", "rank-0.json"):
         (tmp_path / name).write_bytes(data)
     assert records.read_status(str(tmp_path)) is None
@@ -82,13 +84,13 @@ def test_what_is_torn_is_none(tmp_path: Path, data: bytes) -> None:
     assert records.read_rank(str(tmp_path / "rank-0.json")) is None
 
 
-def test_what_is_not_there_is_none(tmp_path: Path) -> None:
+def test_read_status_of_missing_file_is_none(tmp_path: Path) -> None:
     assert records.read_status(str(tmp_path / "gone")) is None
     (tmp_path / "file").touch()
     assert records.read_status(str(tmp_path / "file")) is None
 
 
-def test_a_file_that_cannot_be_read_is_no_absent_one(
+def test_read_status_of_unreadable_file_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: object) -> int:
@@ -99,7 +101,7 @@ def test_a_file_that_cannot_be_read_is_no_absent_one(
         records.read_status(str(tmp_path))
 
 
-def test_status_that_is_no_file_or_huge_is_none(tmp_path: Path) -> None:
+def test_read_status_of_no_file_or_a_huge_one_is_none(tmp_path: Path) -> None:
     path = tmp_path / "status.json"
     os.mkfifo(path)  # a blocking open would wait for ever
     assert records.read_status(str(tmp_path)) is None

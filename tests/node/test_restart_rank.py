@@ -1,4 +1,4 @@
-"""One rank is ended, so that its launcher starts its ranks again: that one process, and no other."""
+"""Killing one rank, and no other process, so that its launcher starts all ranks again."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def restart(agent: AgentProcess, pid: int, rank: int = 0) -> dict[str, Any]:
     return found
 
 
-def test_a_rank_is_killed(agent: AgentProcess) -> None:
+def test_restart_rank_kills_the_rank(agent: AgentProcess) -> None:
     pid = begun(agent)["pid"]
     assert restart(agent, pid) == {"ended": True}
     assert rank_records(agent.follow())[0]["signal"] == signal.SIGKILL
     assert restart(agent, pid) == {"ended": False}
 
 
-def test_one_that_has_been_started_again_since_is_left_alone(agent: AgentProcess) -> None:
+def test_restart_rank_with_another_pid_or_rank_kills_nothing(agent: AgentProcess) -> None:
     pid = begun(agent)["pid"]
     assert restart(agent, pid + 1) == {"ended": False}
     assert restart(agent, pid, rank=1) == {"ended": False}
@@ -38,5 +38,5 @@ def test_one_that_has_been_started_again_since_is_left_alone(agent: AgentProcess
     agent.follow()
 
 
-def test_of_a_run_that_is_not_here_nothing_is_killed(agent: AgentProcess) -> None:
+def test_restart_rank_of_unknown_run_kills_nothing(agent: AgentProcess) -> None:
     assert restart(agent, 1) == {"ended": False}

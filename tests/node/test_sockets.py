@@ -1,4 +1,4 @@
-"""Connections that do not get through, by the kernel's tables."""
+"""Connections that are stuck, from the kernel's tables."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TABLE6 = """\
 """  # noqa: E501
 
 
-def test_the_table_is_read() -> None:
+def test_parse_reads_every_state() -> None:
     listening, connecting, unacked, well = parse(TABLE)
     me, peer = "198.18.0.11", ("198.18.0.10", 4321)
     assert connecting == Connection(2, (me, 58020), peer, 1, 3, 0, 22)
@@ -40,15 +40,15 @@ def test_the_table_is_read() -> None:
     ]  # fmt: skip
 
 
-def test_ipv4_in_ipv6_is_ipv4() -> None:
+def test_parse_of_mapped_ipv4_is_ipv4() -> None:
     mapped, real = parse(TABLE6)
     assert mapped.remote == ("198.18.0.10", 29500)
     assert real.local == ("2001:db8::1", 22)
-    assert not real.is_stuck  # what was sent just now is not acknowledged yet
+    assert not real.is_stuck  # what was just sent is not acknowledged yet
 
 
 @given(st.text(), st.integers(0, len(TABLE)))
-def test_any_text_is_survived(noise: str, cut: int) -> None:
+def test_parse_of_any_text_raises_nothing(noise: str, cut: int) -> None:
     for text in (noise, TABLE[:cut] + noise, "header\n" + noise, TABLE6[cut:]):
         for connection in parse(text):
             assert connection.unacked >= 0 <= connection.retransmits
@@ -56,7 +56,7 @@ def test_any_text_is_survived(noise: str, cut: int) -> None:
 
 @pytest.fixture
 def full() -> Iterator[tuple[str, int]]:
-    """A listener whose queue is full: it answers no more SYNs."""
+    """A listener with a full queue, which answers no more SYNs."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -71,7 +71,7 @@ def full() -> Iterator[tuple[str, int]]:
             one.close()
 
 
-def test_a_connection_that_gets_no_answer_is_found_with_its_process(
+def test_stuck_finds_a_connection_without_answer(
     full: tuple[str, int],
 ) -> None:
     with socket.socket() as connecting:

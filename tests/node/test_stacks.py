@@ -1,4 +1,4 @@
-"""Stacks of a run's processes, by the signal: whoever registered is asked, and nobody else."""
+"""Stacks of a run's processes, by the signal: only processes that handle it get it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def ask(agent: AgentProcess, **more: Any) -> list[dict[str, Any]]:
 
 
 def up(agent: AgentProcess, count: int = 1) -> None:
-    """Wait until so many ranks are."""
+    """Wait until `count` ranks are up."""
     wait_until(
         lambda: count == sum(
             "up\n" in path.read_text() for path in agent.directory.glob("attempt-0/*.out")
@@ -60,7 +60,7 @@ def main_frames(process: dict[str, Any]) -> list[str]:
     return [function for function, _, _ in main["frames"]]
 
 
-def test_every_rank_tells_where_it_is_and_goes_on(agent: AgentProcess, tmp_path: Path) -> None:
+def test_stacks_of_each_rank_leave_it_running(agent: AgentProcess, tmp_path: Path) -> None:
     script = waiting(tmp_path)
     agent.start([sys.executable, "-u", script], [sys.executable, "-u", script])
     up(agent, 2)
@@ -92,19 +92,19 @@ def test_every_rank_tells_where_it_is_and_goes_on(agent: AgentProcess, tmp_path:
         ([], f"import signal; signal.pthread_sigmask(0, range(1, 65)); {SIGNAL}", "not answer"),
     ],
 )
-def test_who_cannot_tell_is_left_alone(
+def test_process_without_hook_or_handler_is_not_signalled(
     agent: AgentProcess, tmp_path: Path, flags: list[str], before: str, why: str
 ) -> None:
     agent.start([sys.executable, "-u", *flags, waiting(tmp_path, before)])
     up(agent)
-    for _ in range(2):  # whatever the first look did to it, it is there for a second
+    for _ in range(2):  # the first request must not have killed it
         (process,) = ask(agent)
         assert why in process["why"]
         assert process["threads"] == []
         assert processes.belongs(process["pid"], str(agent.directory))
 
 
-def test_a_rank_that_is_no_python_is_left_alone(agent: AgentProcess) -> None:
+def test_rank_that_is_not_python_has_no_stacks_and_lives(agent: AgentProcess) -> None:
     agent.start(["/bin/sh", "-c", "echo up; exec sleep 1000"])
     up(agent)
     (process,) = ask(agent)
@@ -112,7 +112,7 @@ def test_a_rank_that_is_no_python_is_left_alone(agent: AgentProcess) -> None:
     assert processes.belongs(process["pid"], str(agent.directory))
 
 
-def test_a_stopped_rank_is_told_as_such(agent: AgentProcess, tmp_path: Path) -> None:
+def test_stopped_rank_is_reported_as_stopped(agent: AgentProcess, tmp_path: Path) -> None:
     agent.start([sys.executable, "-u", waiting(tmp_path)])
     up(agent)
     (process,) = ask(agent)
@@ -139,7 +139,7 @@ if __name__ == "__main__":
 """
 
 
-def test_what_a_rank_has_started_tells_too(agent: AgentProcess, tmp_path: Path) -> None:
+def test_children_of_a_rank_have_stacks(agent: AgentProcess, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(FORKING)
     agent.start([sys.executable, "-u", str(tmp_path / "train.py")])
     up(agent)
@@ -155,9 +155,7 @@ def test_what_a_rank_has_started_tells_too(agent: AgentProcess, tmp_path: Path) 
     assert (brief["own"], [t["main"] for t in brief["threads"]]) == (True, [True])
 
 
-def test_with_a_script_that_starts_its_own_ranks_those_are_ranks(
-    agent: AgentProcess, tmp_path: Path
-) -> None:
+def test_ranks_that_a_script_starts_are_ranks(agent: AgentProcess, tmp_path: Path) -> None:
     source = (
         "import os, subprocess, sys, time\n"
         "if 'LOCAL_RANK' not in os.environ:\n"
@@ -174,7 +172,7 @@ def test_with_a_script_that_starts_its_own_ranks_those_are_ranks(
     assert [(p["rank"], p["own"]) for p in ask(agent)] == [(0, True), (1, True)]
 
 
-def test_a_script_has_its_own_sitecustomize_and_path(agent: AgentProcess, tmp_path: Path) -> None:
+def test_script_keeps_its_own_sitecustomize_and_path(agent: AgentProcess, tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs/sitecustomize.py").write_text("print('customized')\n")
     show = "import sys; print([p for p in sys.path if 'hook' in p], 'faulthandler' in sys.modules)"
@@ -188,7 +186,7 @@ def test_a_script_has_its_own_sitecustomize_and_path(agent: AgentProcess, tmp_pa
     assert ask(agent)[0]["by"] == "signal"
 
 
-def test_a_job_can_do_without(agent: AgentProcess) -> None:
+def test_job_without_stacks_has_no_hook(agent: AgentProcess) -> None:
     show = "import os; print(os.environ.get('PYTHONPATH'), os.environ['ORCH_STACKS'])"
     agent.start([sys.executable, "-c", show], env={"ORCH_STACKS": "0"})
     agent.follow()
@@ -196,7 +194,7 @@ def test_a_job_can_do_without(agent: AgentProcess) -> None:
 
 
 @pytest.mark.parametrize("where", ["/no/such/folder/x", "/proc/x", "relative", ""])
-def test_a_place_that_cannot_be_written_breaks_nothing(agent: AgentProcess, where: str) -> None:
+def test_unwritable_stacks_file_does_not_stop_the_script(agent: AgentProcess, where: str) -> None:
     script = (
         f"ORCH_STACKS={where} exec {sys.executable} -c 'import sys; print(len(sys.argv)); "
         'assert "sitecustomize" not in sys.modules\''
@@ -208,7 +206,9 @@ def test_a_place_that_cannot_be_written_breaks_nothing(agent: AgentProcess, wher
     assert (folder / "rank-0.err").read_text() == ""
 
 
-def test_two_may_ask_at_once(agent: AgentProcess, tmp_path: Path) -> None:
+def test_concurrent_requests_for_stacks_are_all_answered(
+    agent: AgentProcess, tmp_path: Path
+) -> None:
     agent.start([sys.executable, "-u", waiting(tmp_path)])
     up(agent)
     numbers = [
@@ -225,7 +225,7 @@ def test_two_may_ask_at_once(agent: AgentProcess, tmp_path: Path) -> None:
         assert main_frames(process) == ["wait_for_it", "<module>"]
 
 
-def test_a_file_that_has_grown_large_begins_anew(agent: AgentProcess, tmp_path: Path) -> None:
+def test_large_file_of_stacks_is_emptied(agent: AgentProcess, tmp_path: Path) -> None:
     agent.start([sys.executable, "-u", waiting(tmp_path)])
     up(agent)
     file = agent.directory / "attempt-0/rank-0.stacks"

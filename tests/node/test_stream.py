@@ -1,4 +1,4 @@
-"""Sending to listeners: how fast it goes, and what becomes of much."""
+"""Sending to listeners: how fast it is, and what becomes of large amounts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MIB = 1 << 20
 
 
 def result(task: Task) -> dict[str, Any]:
-    """The whole answer of a task that ends by itself."""
+    """Return the answer of a task that ends by itself."""
     deadline = time.monotonic() + 40
     answer = None
     while not task.ended:
@@ -34,7 +34,7 @@ def result(task: Task) -> dict[str, Any]:
 
 @pytest.fixture
 def port(agent: AgentProcess) -> int:
-    """A listener of orch's that knows `abc`."""
+    """The port of a listener of orch for `abc`."""
     wanted = [["127.0.0.1", 0]]
     answer = agent.ask("listen", limit=60, addresses=wanted, ask="abc", answer=ANSWER)
     found: int = answer["ok"]["ports"][0]
@@ -43,7 +43,7 @@ def port(agent: AgentProcess) -> int:
 
 @contextmanager
 def peer(words: bytes | None, read: bool) -> Iterator[int]:
-    """Another service: it may say `words` to each guest at once, and may read what comes."""
+    """Another service: it may send `words` to each guest at once, and may read what it gets."""
     listener = socket.create_server(("127.0.0.1", 0))
     guests: list[socket.socket] = []
 
@@ -64,7 +64,7 @@ def peer(words: bytes | None, read: bool) -> Iterator[int]:
             while guest.recv(MIB):
                 pass
         except OSError:
-            pass  # closed by its peer, or by the end of the test
+            pass  # closed by its peer, or at the end of the test
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -101,35 +101,35 @@ def send(*targets: tuple[int, str], size: int = MIB, limit: float = 20) -> list[
 
 
 @pytest.mark.parametrize("streams", [1, 3])
-def test_it_measures_what_arrived(port: int, streams: int) -> None:
+def test_stream_measures_what_arrived(port: int, streams: int) -> None:
     flow = stream(port, streams=streams)["ok"]
     assert flow["bytes"] > MIB
     assert 0.1 < flow["seconds"] < 5
     assert 0 < flow["busy"] <= 1
 
 
-def test_a_peer_that_does_not_read_is_slow_and_not_waited_for() -> None:
+def test_stream_to_peer_that_does_not_read_ends_in_time() -> None:
     with peer(None, read=False) as port:
         flow = stream(port, warm_up=0.2)["ok"]
     assert (flow["bytes"], flow["seconds"] < 5) == (0, True)
-    assert flow["busy"] < 0.9  # it is the peer that was slow
+    assert flow["busy"] < 0.9  # the peer was slow
 
 
-def test_where_nobody_listens_it_says_so() -> None:
+def test_stream_to_closed_port_is_refused() -> None:
     assert stream(closed_port())["error"] == "Connection refused"
 
 
-def test_a_peer_that_hangs_up_is_an_error(port: int) -> None:
+def test_stream_to_peer_that_hangs_up_is_an_error(port: int) -> None:
     assert "error" in stream(port, ask="wrong", seconds=3.0)
 
 
-def test_much_gets_through_to_all_at_once(port: int) -> None:
+def test_path_to_several_targets_at_once_is_ok(port: int) -> None:
     outcomes = send(*[(port, ANSWER)] * 5)
     assert [outcome["result"] for outcome in outcomes] == ["ok"] * 5
     assert all(outcome["mss"] > 1000 for outcome in outcomes)
 
 
-def test_each_target_has_an_outcome_of_its_own(port: int) -> None:
+def test_path_has_an_outcome_for_each_target(port: int) -> None:
     outcomes = send((port, ANSWER), (closed_port(), ANSWER), (port, "another"))
     assert [outcome["result"] for outcome in outcomes] == ["ok", "failed", "foreign"]
     assert outcomes[1]["text"] == "Connection refused"
@@ -138,13 +138,13 @@ def test_each_target_has_an_outcome_of_its_own(port: int) -> None:
 @pytest.mark.parametrize(
     "words", [b"SSH-2.0-OpenSSH_9.2\r\n", b"orch other 127.0.0.1 0 0.0\n", b"\0" * 5000]
 )
-def test_another_service_is_none_of_ours_whatever_it_says(words: bytes) -> None:
+def test_path_to_another_service_is_foreign(words: bytes) -> None:
     with peer(words, read=True) as port:
         [outcome] = send((port, ANSWER))
     assert outcome["result"] in ("foreign", "failed")
 
 
-def test_a_service_that_swallows_all_and_says_nothing_is_none_of_ours(
+def test_path_to_service_without_receipt_is_foreign(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(path, "_DELIVERY_TIMEOUT", 0.2)
@@ -153,17 +153,17 @@ def test_a_service_that_swallows_all_and_says_nothing_is_none_of_ours(
     assert (outcome["result"], outcome["text"]) == ("foreign", "no receipt")
 
 
-def test_a_peer_that_takes_nothing_more_is_no_hole_and_waited_for_until_the_limit(
+def test_path_to_peer_that_stops_reading_is_no_hole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(path, "_DELIVERY_TIMEOUT", 0.2)
     began = time.monotonic()
     with peer(None, read=False) as port:
         [outcome] = send((port, ANSWER), size=64 * MIB, limit=3)
-    # By how much its kernel took, and whether that drops what comes on top.
+    # It depends on how much its kernel buffers, and whether that drops the rest.
     assert outcome["result"] in ("late", "slow", "stalled")
     assert time.monotonic() - began < 10
 
 
-def test_no_target_is_no_outcome() -> None:
+def test_path_without_targets_is_empty() -> None:
     assert send() == []

@@ -1,4 +1,4 @@
-"""The supervisor: processes started, recorded, stopped, and nothing left of them."""
+"""The supervisor: processes are started, recorded and stopped, and none is left."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from orchestrator.node import processes, supervise, write_times
 from .conftest import AgentProcess, last_status, rank_records, text_of
 
 SLEEP = ["sleep", "1000"]
-LENGTH = f"1000.{os.getpid()}"  # tells our sleepers from any other
+LENGTH = f"1000.{os.getpid()}"  # a unique argument for the sleepers of this test
 
 
 def sh(script: str) -> list[str]:
     return ["/bin/sh", "-c", script]
 
 
-def test_records_how_each_rank_ended(agent: AgentProcess) -> None:
+def test_supervisor_records_how_each_rank_ended(agent: AgentProcess) -> None:
     assert agent.start(sh("exit 7"), sh("kill -SEGV $$"), sh("true"))["ok"] == {"problem": None}
     messages = agent.follow()
     ends = {rank: (r["code"], r["signal"]) for rank, r in rank_records(messages).items()}
@@ -34,7 +34,7 @@ def test_records_how_each_rank_ended(agent: AgentProcess) -> None:
     assert (status["state"], status["left"]) == ("ended", [])
 
 
-def test_what_a_rank_writes_to_is_private_and_no_terminal(agent: AgentProcess) -> None:
+def test_output_of_a_rank_is_private_and_no_terminal(agent: AgentProcess) -> None:
     agent.start(sh("readlink /proc/self/fd/1 /proc/self/fd/2; readlink /proc/self/fd/0"))
     out = text_of(agent.follow(), "attempt-0/rank-0.out").decode().split()
     assert [entry.partition(":")[0] for entry in out] == ["pipe", "pipe", "/dev/null"]
@@ -43,7 +43,7 @@ def test_what_a_rank_writes_to_is_private_and_no_terminal(agent: AgentProcess) -
     assert agent.directory.stat().st_mode & 0o777 == 0o700
 
 
-def test_the_last_bytes_of_a_run_are_marked_when_it_ends(agent: AgentProcess) -> None:
+def test_last_bytes_of_a_run_are_marked_at_its_end(agent: AgentProcess) -> None:
     agent.start(sh("echo first; sleep 0.3; echo last"))
     ended = last_status(agent.follow())["ended"]
     folder = agent.directory / "attempt-0"
@@ -52,7 +52,7 @@ def test_the_last_bytes_of_a_run_are_marked_when_it_ends(agent: AgentProcess) ->
     assert ended - 0.3 < mark.time <= ended
 
 
-def test_a_run_outlives_the_agent_that_started_it(agent: AgentProcess) -> None:
+def test_run_outlives_its_agent(agent: AgentProcess) -> None:
     os.mkfifo(agent.home / "gate")
     agent.start(sh("read x < gate; echo done"))
     agent.close()
@@ -63,13 +63,13 @@ def test_a_run_outlives_the_agent_that_started_it(agent: AgentProcess) -> None:
     second.close()
 
 
-def test_nothing_is_started_when_a_process_cannot_be(agent: AgentProcess) -> None:
+def test_start_with_an_impossible_process_starts_nothing(agent: AgentProcess) -> None:
     answer = agent.start(SLEEP, ["/no/such/python", "x"])
     assert "/no/such/python" in answer["ok"]["problem"]
     assert agent.left() == set()
 
 
-def test_a_missing_working_folder_is_named(agent: AgentProcess) -> None:
+def test_start_in_missing_working_folder_names_it(agent: AgentProcess) -> None:
     answer = agent.start(SLEEP, cwd="/no/such/folder")
     assert "/no/such/folder" in answer["ok"]["problem"]
 
@@ -102,9 +102,7 @@ def test_stop_kills_what_ignores_sigterm(agent: AgentProcess) -> None:
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"grace": 0', b'{"grace": "soon", "reason": 1}'])
-def test_a_request_to_stop_that_is_torn_is_one_all_the_same(
-    agent: AgentProcess, torn: bytes
-) -> None:
+def test_torn_stop_request_still_stops_the_run(agent: AgentProcess, torn: bytes) -> None:
     agent.start(sh("echo up; exec sleep 1000"))
     messages = agent.follow(until=lambda m: m[1] == b"up\n")
     (agent.directory / "stop.json").write_bytes(torn)
@@ -117,7 +115,7 @@ def test_a_request_to_stop_that_is_torn_is_one_all_the_same(
 
 
 @pytest.mark.lab
-def test_on_a_full_disk_a_run_is_stopped_and_its_end_recorded(agent: AgentProcess) -> None:
+def test_stop_on_a_full_disk_records_the_end(agent: AgentProcess) -> None:
     runs = agent.home / ".local/state/orch/runs"
     runs.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", runs], check=True)
@@ -137,7 +135,7 @@ def test_on_a_full_disk_a_run_is_stopped_and_its_end_recorded(agent: AgentProces
         subprocess.run(["umount", "-l", runs], check=True)
 
 
-def test_room_for_the_last_words_is_set_aside_again_when_a_full_disk_is_freed(
+def test_reserved_space_is_restored_when_a_full_disk_is_freed(
     agent: AgentProcess,
 ) -> None:
     agent.start(SLEEP)
@@ -147,7 +145,7 @@ def test_room_for_the_last_words_is_set_aside_again_when_a_full_disk_is_freed(
     assert reserve.stat().st_size == 1 << 16
 
 
-def test_a_second_stop_with_less_grace_is_heeded(agent: AgentProcess) -> None:
+def test_second_stop_with_less_grace_shortens_it(agent: AgentProcess) -> None:
     agent.start(sh("trap '' TERM; echo up; while :; do sleep 0.05; done"))
     agent.follow(until=lambda m: m[1] == b"up\n")
     agent.stop(grace=60)
@@ -155,7 +153,7 @@ def test_a_second_stop_with_less_grace_is_heeded(agent: AgentProcess) -> None:
     assert last_status(agent.follow())["left"] == []
 
 
-def test_grandchildren_in_sessions_of_their_own_are_swept(agent: AgentProcess) -> None:
+def test_grandchildren_in_other_sessions_are_killed(agent: AgentProcess) -> None:
     agent.start(sh(f"setsid sleep 1000 & setsid env -i sleep {LENGTH} & echo up; exit 0"))
     messages = agent.follow()
     assert last_status(messages)["left"] == []
@@ -163,7 +161,7 @@ def test_grandchildren_in_sessions_of_their_own_are_swept(agent: AgentProcess) -
     assert not [p for p in processes.all_live() if _argv(p.pid) == ["sleep", LENGTH]]
 
 
-def test_a_sibling_run_goes_on(agent: AgentProcess) -> None:
+def test_stop_of_one_run_keeps_another_running(agent: AgentProcess) -> None:
     agent.start(sh("echo up; exec sleep 1000"))
     agent.follow(until=lambda m: m[1] == b"up\n")
     first = agent.run
@@ -178,7 +176,7 @@ def test_a_sibling_run_goes_on(agent: AgentProcess) -> None:
     agent.follow()
 
 
-def test_a_supervisor_that_dies_is_reported_and_its_run_can_be_swept(agent: AgentProcess) -> None:
+def test_run_of_killed_supervisor_is_lost_and_can_be_swept(agent: AgentProcess) -> None:
     agent.start(SLEEP)
     status = last_status(agent.follow(until=lambda m: "status" in m[0]))
     os.kill(status["pid"], signal.SIGKILL)
@@ -188,7 +186,7 @@ def test_a_supervisor_that_dies_is_reported_and_its_run_can_be_swept(agent: Agen
     assert agent.left() == set()
 
 
-def test_the_launcher_gets_a_shim_for_an_interpreter(agent: AgentProcess) -> None:
+def test_launcher_gets_the_shim_as_interpreter(agent: AgentProcess) -> None:
     script = agent.home / "rank.py"
     script.write_text("import os, sys; print(os.environ['RANK'], sys.argv[1:]); sys.exit(5)\n")
     agent.start(launcher(3, "-u", str(script), "a b"), launcher=True)
@@ -200,14 +198,14 @@ def test_the_launcher_gets_a_shim_for_an_interpreter(agent: AgentProcess) -> Non
     assert last_status(messages)["launcher"]["code"] == 0
 
 
-def test_a_signal_that_ends_a_rank_reaches_its_launcher_as_that_signal(agent: AgentProcess) -> None:
+def test_launcher_sees_the_signal_that_ended_its_rank(agent: AgentProcess) -> None:
     agent.start(launcher(0, "-c", "import os; os.kill(os.getpid(), 9)"), launcher=True)
     messages = agent.follow()
     assert text_of(messages, "attempt-0/launcher.out") == b"-9\n"
     assert rank_records(messages)[0]["signal"] == signal.SIGKILL
 
 
-def test_a_rank_that_dies_of_a_signal_that_python_ignores_is_told_as_such(
+def test_rank_killed_by_an_ignored_signal_is_recorded_with_it(
     agent: AgentProcess,
 ) -> None:
     dying = "import os, signal; signal.signal(13, signal.SIG_DFL); os.kill(os.getpid(), 13)"
@@ -218,7 +216,7 @@ def test_a_rank_that_dies_of_a_signal_that_python_ignores_is_told_as_such(
     assert text_of(messages, "attempt-0/rank-0.err") == b""
 
 
-def test_what_a_launcher_sends_to_its_ranks_group_reaches_the_rank_once(
+def test_signal_to_the_group_of_a_rank_reaches_it_once(
     agent: AgentProcess,
 ) -> None:
     counting = (
@@ -242,7 +240,7 @@ def test_what_a_launcher_sends_to_its_ranks_group_reaches_the_rank_once(
 
 
 def launcher(rank: int, *arguments: str) -> list[str]:
-    """A launcher as torchrun is one: it starts the interpreter that it is given as one rank."""
+    """A launcher like torchrun: it starts the interpreter that it is given as one rank."""
     script = """
 import os, subprocess, sys
 rank = dict(os.environ, RANK=sys.argv[1], LOCAL_RANK="1", WORLD_SIZE="6")
@@ -252,14 +250,14 @@ print(subprocess.call(argv, env=rank, start_new_session=True))
     return [sys.executable, "-c", script, str(rank), *arguments]
 
 
-def test_supervisor_frozen_for_seconds_goes_on_with_its_run(agent: AgentProcess) -> None:
+def test_supervisor_frozen_for_seconds_continues_its_run(agent: AgentProcess) -> None:
     os.mkfifo(agent.home / "gate")
     agent.start(sh("echo up; read x < gate; exit 4"))
     messages = agent.follow(until=lambda m: m[1] == b"up\n")
     supervisor = last_status(messages)["pid"]
     for _ in range(3):
         os.kill(supervisor, signal.SIGSTOP)
-        # Longer than it ever waits: what it waits with is interrupted, and its time is over.
+        # Longer than it ever waits, so that its wait is interrupted past its timeout.
         time.sleep(2.5)
         os.kill(supervisor, signal.SIGCONT)
         time.sleep(0.1)
@@ -281,7 +279,7 @@ def test_stop_of_a_frozen_supervisor_and_rank_ends_them(agent: AgentProcess) -> 
     assert rank_records(messages)[0]["code"] == 3
 
 
-# A launcher whose rank saves when it is told to, and leaves as if all were well.
+# A rank that saves on SIGTERM, and then exits with 0.
 _SAVING = (
     "import signal, sys, time\n"
     "signal.signal(15, lambda *_: (time.sleep(1.5), print('saved'), sys.exit(0)))\n"
@@ -321,7 +319,7 @@ def launcher_pid(agent: AgentProcess) -> int:
     return int(status["launcher"]["pid"])
 
 
-def test_another_node_of_the_run_on_the_same_machine_goes_on(agent: AgentProcess) -> None:
+def test_end_of_one_node_keeps_another_on_the_same_machine_running(agent: AgentProcess) -> None:
     agent.start(sh("echo up; exec sleep 1000"))
     agent.start(sh("true"), node="node1")
     other = agent.home / ".local/state/orch/runs" / agent.run / "node1"
@@ -345,12 +343,12 @@ def _argv(pid: int) -> list[str]:
         return []
 
 
-def test_a_run_is_started_again_beside_what_the_attempt_before_left(agent: AgentProcess) -> None:
+def test_second_attempt_starts_beside_the_first(agent: AgentProcess) -> None:
     agent.start(sh("trap '' TERM; echo first; sleep 1000"))
     agent.follow(until=lambda message: message[1] == b"first\n")
     agent.stop(grace=0.0)
     assert last_status(agent.follow())["attempt"] == 0
-    # A torn request must not be that of the attempt before.
+    # The request of the attempt before must not stop this one.
     assert (agent.directory / "stop.json").exists()
     agent.start(sh("echo second; sleep 0.2; exit 3"), attempt=1)
     messages = agent.follow()
@@ -364,7 +362,7 @@ def test_a_run_is_started_again_beside_what_the_attempt_before_left(agent: Agent
 
 
 @pytest.mark.parametrize("launcher", [False, True])
-def test_the_attempt_is_told_to_the_script(agent: AgentProcess, launcher: bool) -> None:
+def test_script_gets_the_attempt_number(agent: AgentProcess, launcher: bool) -> None:
     python = [sys.executable, "-c", "import os; print(os.environ['ORCH_ATTEMPT'])"]
     argv = python
     if launcher:  # which has restarted its ranks twice
@@ -409,11 +407,11 @@ print([name for name in os.environ if "CARRIED" in name])
 def test_python_of_a_shell_script_has_the_grace_to_end_by_itself(agent: AgentProcess) -> None:
     script = """
 import signal, time
-def heed(*_):
-    time.sleep(2)  # more than is left to processes whose rank has ended
+def save(*_):
+    time.sleep(2)  # longer than processes have after their rank has ended
     print("saved", flush=True)
     raise SystemExit(0)
-signal.signal(signal.SIGTERM, heed)
+signal.signal(signal.SIGTERM, save)
 print("up", flush=True)
 time.sleep(1000)
 """
@@ -426,7 +424,7 @@ time.sleep(1000)
     assert rank_records(messages)[0]["code"] == 0
 
 
-def test_status_that_a_rank_has_forged_ends_no_run(agent: AgentProcess) -> None:
+def test_forged_status_does_not_end_the_run(agent: AgentProcess) -> None:
     forging = """
 import json, os, time
 path = os.path.join(os.environ["ORCH_DIR"], "status.json")
@@ -442,10 +440,10 @@ raise SystemExit(4)
 """
     agent.start([sys.executable, "-c", forging])
     agent.follow(until=lambda m: m[1] == b"up\n")
-    second = AgentProcess(agent.home)  # one that has not seen the true one
+    second = AgentProcess(agent.home)  # which has not seen the true status
     second.run = agent.run
     number = second.send("follow", run=agent.run, node="node0", offsets={})
-    time.sleep(1.5)  # it looks once a second
+    time.sleep(1.5)  # it checks once a second
     (agent.home / "gate").touch()
     while True:
         header, _ = second._read()
@@ -460,7 +458,7 @@ raise SystemExit(4)
     assert rank_records(messages)[0]["code"] == 4
 
 
-def test_what_ranks_leave_running_after_success_may_go_on_and_is_named(agent: AgentProcess) -> None:
+def test_leftovers_after_success_are_named_and_may_finish(agent: AgentProcess) -> None:
     agent.start(sh("setsid sh -c 'sleep 2; echo uploaded' & exit 0"), linger=60)
     messages = agent.follow()
     assert text_of(messages, "attempt-0/rank-0.out") == b"uploaded\n"
@@ -471,7 +469,7 @@ def test_what_ranks_leave_running_after_success_may_go_on_and_is_named(agent: Ag
     assert agent.left() == set()
 
 
-def test_what_ranks_leave_running_is_ended_after_its_time_and_that_is_told(
+def test_leftovers_past_the_limit_are_ended_and_reported(
     agent: AgentProcess,
 ) -> None:
     agent.start(sh("setsid sleep 1000 & exit 0"), linger=1.5)
@@ -482,9 +480,7 @@ def test_what_ranks_leave_running_is_ended_after_its_time_and_that_is_told(
 
 
 @pytest.mark.parametrize("how", ["fails", "is stopped", "is stopped as it waits"])
-def test_a_run_that_has_not_succeeded_waits_for_nothing_that_it_left(
-    agent: AgentProcess, how: str
-) -> None:
+def test_failed_or_stopped_run_does_not_wait_for_leftovers(agent: AgentProcess, how: str) -> None:
     ending = {
         "fails": "exit 3",
         "is stopped": "exec sleep 1000",
@@ -503,7 +499,7 @@ def test_a_run_that_has_not_succeeded_waits_for_nothing_that_it_left(
     assert time.monotonic() - began < 60
 
 
-def test_launcher_on_a_file_system_that_runs_nothing_is_refused_with_what_to_do(
+def test_launcher_on_noexec_file_system_is_refused_with_a_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)

@@ -17,12 +17,12 @@ _ALL = 1 << 44
 
 def everything(path: Path, most: int = _ALL) -> list[tuple[bytes, int]]:
     tail = Tail(str(path), 0, 0.0)
-    told = []
+    reads = []
     while tail.size() > tail.offset:
-        told.append(tail.read(most))
-        assert told[-1] != (b"", 0)
+        reads.append(tail.read(most))
+        assert reads[-1] != (b"", 0)
     tail.release()
-    return told
+    return reads
 
 
 pieces = st.lists(
@@ -37,33 +37,33 @@ pieces = st.lists(
 
 @settings(max_examples=40)
 @given(pieces, st.sampled_from([_ALL, CHUNK, 100_000]))
-def test_what_is_told_is_what_the_file_has(parts: list[bytes], most: int) -> None:
+def test_reads_have_every_byte_of_the_file(parts: list[bytes], most: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "log")
         path.write_bytes(b"".join(parts))
-        told = everything(path, most)
-        assert b"".join(data or bytes(zeros) for data, zeros in told) == b"".join(parts)
-        assert all(len(data) <= CHUNK for data, _ in told)
+        reads = everything(path, most)
+        assert b"".join(data or bytes(zeros) for data, zeros in reads) == b"".join(parts)
+        assert all(len(data) <= CHUNK for data, _ in reads)
 
 
-def test_hole_of_200_gb_is_told_by_a_few_messages(tmp_path: Path) -> None:
+def test_hole_of_200_gb_takes_three_reads(tmp_path: Path) -> None:
     path, end = tmp_path / "log", 200_000_000_123
     with path.open("wb") as file:
         file.write(b"before\n")
         file.seek(end)
         file.write(b"after\n")
-    told = everything(path)
-    assert told == [(b"before\n", 0), (b"", end - 7), (b"after\n", 0)]
+    reads = everything(path)
+    assert reads == [(b"before\n", 0), (b"", end - 7), (b"after\n", 0)]
 
 
-def test_hole_at_the_end_of_the_file_is_told(tmp_path: Path) -> None:
+def test_hole_at_the_end_is_reported_by_its_length(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.touch()
     os.truncate(path, 1 << 40)
     assert everything(path) == [(b"", 1 << 40)]
 
 
-def test_data_that_the_file_system_does_not_know_of_yet_is_no_hole(
+def test_data_unknown_to_the_file_system_is_no_hole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "log"
@@ -77,7 +77,7 @@ def test_data_that_the_file_system_does_not_know_of_yet_is_no_hole(
     assert b"".join(found or bytes(zeros) for found, zeros in everything(path)) == data
 
 
-def test_file_that_took_the_place_of_a_closed_one_is_not_read_on(tmp_path: Path) -> None:
+def test_replaced_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"one")
     tail = Tail(str(path), 0, 0.0)

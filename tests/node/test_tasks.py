@@ -1,4 +1,4 @@
-"""Work beside the agent's conversation: it answers, it is bounded, and nothing of it is left."""
+"""Work beside the agent's conversation is answered and bounded, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Probe = Callable[..., Any]
 
 @pytest.fixture
 def probes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, dict[str, Any]]]:
-    """Give the node these probes; return the request for them."""
+    """Install these probes; return the request for them."""
 
     def give(**functions: Probe) -> dict[str, dict[str, Any]]:
         for name, function in functions.items():
@@ -37,7 +37,7 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, dict[str,
 
 
 def run(task: Task, seconds: float = 20) -> list[dict[str, Any]]:
-    """Step a task to its end; return what it answered."""
+    """Step a task to its end; return its answers."""
     answers = []
     deadline = time.monotonic() + seconds
     while not task.ended:
@@ -53,14 +53,14 @@ def hang() -> None:
     threading.Event().wait()
 
 
-def test_the_answers_of_all_probes_come_together(probes: Any) -> None:
+def test_check_answers_all_probes_together(probes: Any) -> None:
     request = probes(one=lambda: 1, two=lambda: {"size": 2})
     assert run(Task("check", 10, probes=request)) == [
         {"ok": {"limits.one": {"ok": 1}, "limits.two": {"ok": {"size": 2}}}}
     ]
 
 
-def test_a_probe_that_hangs_or_fails_keeps_no_other_back(probes: Any) -> None:
+def test_hanging_or_failing_probe_does_not_affect_others(probes: Any) -> None:
     request = probes(good=lambda: 1, hang=hang, bad=lambda: 1 // 0)
     (answer,) = run(Task("check", 1, probes=request))
     assert answer["ok"] == {
@@ -70,7 +70,7 @@ def test_a_probe_that_hangs_or_fails_keeps_no_other_back(probes: Any) -> None:
     }
 
 
-def test_one_thread_imports_what_all_probes_need(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_imports_all_probes_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     importing: list[int] = []
 
     def record(name: str, package: str | None) -> ModuleType:
@@ -83,25 +83,25 @@ def test_one_thread_imports_what_all_probes_need(monkeypatch: pytest.MonkeyPatch
     assert importing == [threading.get_ident()] * 2
 
 
-def test_what_a_probe_prints_is_no_answer(probes: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_of_a_probe_is_no_answer(probes: Any, capfd: pytest.CaptureFixture[str]) -> None:
     request = probes(chatty=lambda: os.write(1, b"hello\n"))
     assert run(Task("check", 10, probes=request)) == [{"ok": {"limits.chatty": {"ok": 6}}}]
     assert capfd.readouterr().out == ""
 
 
-def test_a_task_that_dies_is_an_error(probes: Any) -> None:
+def test_task_that_dies_is_an_error(probes: Any) -> None:
     request = probes(dying=lambda: os.kill(os.getpid(), 9))
     (answer,) = run(Task("check", 10, probes=request))
     assert answer["error"] == "check: it ended without an answer"
 
 
-def test_a_task_and_what_it_started_end_with_its_time(probes: Any, tmp_path: Path) -> None:
+def test_task_past_its_limit_is_killed_with_its_children(probes: Any, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
 
     def stubborn() -> None:
         process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         pid_file.write_text(str(process.pid))
-        os.kill(os.getpid(), 19)  # stopped, it cannot even answer that it is late
+        os.kill(os.getpid(), 19)  # stopped, it cannot report its timeout itself
 
     request = probes(stubborn=stubborn)
     (answer,) = run(Task("check", 1.5, probes=request))
@@ -113,7 +113,7 @@ def test_a_task_and_what_it_started_end_with_its_time(probes: Any, tmp_path: Pat
         time.sleep(0.01)
 
 
-def test_an_unknown_probe_is_an_error_of_its_own(agent: AgentProcess) -> None:
+def test_unknown_probe_is_an_error_of_that_probe(agent: AgentProcess) -> None:
     unknown = {
         "nonsense": "ModuleNotFoundError", "limits.nonsense": "AttributeError",
         "limits.os.system": "ValueError", "..tasks": "ValueError", "limits.__doc__": "TypeError",

@@ -1,4 +1,4 @@
-"""A trial on a node has a folder with its script in it, and leaves nothing, whoever goes first."""
+"""A trial on a node has a folder with its script in it, and leaves nothing behind, whatever ends first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.node import trial
 
 from .conftest import AgentProcess
 
-# Neither it nor its child is ended by SIGTERM.
+# It and its child ignore SIGTERM.
 STUBBORN = """
 import os, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -28,7 +28,7 @@ def put(agent: AgentProcess, text: str = STUBBORN) -> Path:
 
 
 def start_stubborn(agent: AgentProcess) -> Path:
-    """Start it, and wait until both processes are up."""
+    """Start the stubborn script, and wait until both processes are up."""
     folder = put(agent)
     assert agent.start([sys.executable, "script.py"], cwd=str(folder))["ok"] == {"problem": None}
     agent.follow(until=lambda message: b"up" in message[1])
@@ -36,7 +36,7 @@ def start_stubborn(agent: AgentProcess) -> Path:
     return folder
 
 
-def test_the_script_is_for_its_owner_alone(agent: AgentProcess) -> None:
+def test_put_makes_a_private_script(agent: AgentProcess) -> None:
     folder = put(agent, "print('é')\n")
     script = folder / "script.py"
     assert folder == agent.directory
@@ -45,7 +45,7 @@ def test_the_script_is_for_its_owner_alone(agent: AgentProcess) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_what_is_discarded_is_killed_and_its_folder_gone(agent: AgentProcess) -> None:
+def test_discard_kills_the_trial_and_removes_its_folder(agent: AgentProcess) -> None:
     folder = start_stubborn(agent)
     assert agent.ask("discard", run=agent.run, node="node0")["ok"] == {"left": []}
     assert agent.left() == set()
@@ -54,14 +54,14 @@ def test_what_is_discarded_is_killed_and_its_folder_gone(agent: AgentProcess) ->
     assert again["ok"] == {"left": []}, "there is nothing more to do, and no error"
 
 
-def test_a_trial_ends_with_the_conversation(agent: AgentProcess) -> None:
+def test_trial_ends_with_the_conversation(agent: AgentProcess) -> None:
     folder = start_stubborn(agent)
     agent.close()
     assert agent.left() == set()
     assert not folder.parent.exists()
 
 
-def test_another_nodes_folder_in_a_shared_home_stays(
+def test_discard_keeps_folder_of_another_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -71,7 +71,9 @@ def test_another_nodes_folder_in_a_shared_home_stays(
     assert [path.name for path in theirs.parent.iterdir()] == ["node1"]
 
 
-def test_a_file_cannot_be_put_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_put_outside_of_the_folder_is_impossible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     folder = Path(trial.put("run", "node0", "../../../x.py", "text")["folder"])
     assert (folder / "x.py").read_text() == "text"

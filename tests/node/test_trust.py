@@ -1,4 +1,4 @@
-"""Which folders and files are ours alone: real owners and modes, symbolic links, any umask."""
+"""Which folders and files only this user can have written: real owners, modes, links, any umask."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def own(top: Path, below: str = "runs", **more: bool) -> str:
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o002, 0o022, 0o077])
-def test_folders_that_are_missing_are_made_for_the_owner_alone(home: Path, mask: int) -> None:
+def test_missing_folders_are_made_private(home: Path, mask: int) -> None:
     top = home / ".local/state/orch"
     with umask(mask):
         assert own(top, "runs/r/n") == str(top / "runs/r/n")
@@ -54,13 +54,13 @@ def test_folders_that_are_missing_are_made_for_the_owner_alone(home: Path, mask:
     assert {mode(path) for path in made} == {0o700}
 
 
-def test_folder_that_is_missing_is_not_made_unless_wanted(home: Path) -> None:
+def test_missing_folder_without_create_is_not_made(home: Path) -> None:
     with pytest.raises(FileNotFoundError):
         own(home / "orch", create=False)
     assert list(home.iterdir()) == []
 
 
-def test_own_folder_that_others_can_write_to_is_closed(home: Path) -> None:
+def test_own_folder_writable_by_others_is_closed(home: Path) -> None:
     top = home / "orch"
     (top / "runs").mkdir(parents=True)
     for path in (top, top / "runs"):
@@ -69,7 +69,7 @@ def test_own_folder_that_others_can_write_to_is_closed(home: Path) -> None:
     assert (mode(top), mode(top / "runs")) == (0o755, 0o755)
 
 
-def test_strict_folder_that_others_can_write_to_is_refused_and_left(home: Path) -> None:
+def test_strict_folder_writable_by_others_is_refused_and_unchanged(home: Path) -> None:
     top = home / "orch"
     (top / "runs").mkdir(parents=True)
     (top / "runs").chmod(0o757)
@@ -81,7 +81,7 @@ def test_strict_folder_that_others_can_write_to_is_refused_and_left(home: Path) 
     own(top, strict=True)
 
 
-def test_parent_that_everybody_can_write_to_is_refused_and_the_remedy_works(home: Path) -> None:
+def test_parent_writable_by_everyone_is_refused_and_the_remedy_works(home: Path) -> None:
     parent = home / "it's here"
     parent.mkdir()
     parent.chmod(0o777)
@@ -94,22 +94,22 @@ def test_parent_that_everybody_can_write_to_is_refused_and_the_remedy_works(home
     own(parent / "orch")
 
 
-def test_parent_that_is_sticky_is_trusted(home: Path) -> None:
+def test_sticky_parent_is_trusted(home: Path) -> None:
     parent = home / "tmp"
     parent.mkdir()
     parent.chmod(0o1777)
     own(parent / "orch")
 
 
-def test_home_that_everybody_can_write_to_is_refused(home: Path) -> None:
+def test_home_writable_by_everyone_is_refused(home: Path) -> None:
     home.chmod(0o777)
     with pytest.raises(Untrusted, match="can be written by everybody"):
         own(home / "orch")
 
 
-def test_folders_above_the_home_are_not_judged(home: Path) -> None:
+def test_folders_above_the_home_are_not_checked(home: Path) -> None:
     home.parent.chmod(0o777)
-    own(home / "orch")  # whoever can exchange the home has all of it anyway
+    own(home / "orch")  # a user that can replace the home has all of it anyway
 
 
 @as_root
@@ -180,15 +180,15 @@ def test_home_of_another_owner_is_refused_with_the_users_own(
 
 
 @as_root
-def test_owner_that_the_file_system_does_not_tell_is_said_so(home: Path) -> None:
+def test_unmapped_owner_is_reported_as_such(home: Path) -> None:
     own(home / "orch")
     os.chown(home / "orch", 65534, 65534)
-    with pytest.raises(Untrusted, match="does not tell its owner here"):
+    with pytest.raises(Untrusted, match="does not show its owner here"):
         own(home / "orch")
 
 
 @as_root
-def test_folder_of_root_is_trusted_by_others_but_not_theirs_to_close(
+def test_folder_of_root_is_trusted_but_not_closed_by_others(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own(home / "orch")
@@ -204,7 +204,7 @@ def test_folder_of_root_is_trusted_by_others_but_not_theirs_to_close(
 # -- symbolic links -----------------------------------------------------------------------------
 
 
-def test_link_of_ours_is_followed_and_what_it_leads_to_is_judged(home: Path) -> None:
+def test_own_link_is_followed_and_its_target_checked(home: Path) -> None:
     disk = home / "disk"
     (disk / "orch").mkdir(parents=True)
     (home / "orch").symlink_to("disk/../disk/orch")
@@ -227,7 +227,7 @@ def test_link_of_another_owner_is_refused(home: Path) -> None:
     assert list((home / "mine").iterdir()) == []
 
 
-def test_links_in_a_circle_are_an_error(home: Path) -> None:
+def test_circular_links_are_an_error(home: Path) -> None:
     (home / "orch").symlink_to(home / "orch")
     with pytest.raises(OSError, match="symbolic links"):
         own(home / "orch")
@@ -242,7 +242,7 @@ def test_file_where_a_folder_should_be_is_an_error(home: Path) -> None:
 # -- files --------------------------------------------------------------------------------------
 
 
-def test_only_a_regular_file_is_opened_and_nothing_is_waited_for(tmp_path: Path) -> None:
+def test_open_file_of_anything_but_a_file_raises_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "file")
     (tmp_path / "folder").mkdir()
@@ -254,7 +254,7 @@ def test_only_a_regular_file_is_opened_and_nothing_is_waited_for(tmp_path: Path)
     assert not (tmp_path / "file").exists()
 
 
-def test_file_that_it_makes_is_its_owners_alone(tmp_path: Path) -> None:
+def test_open_file_creates_a_private_file(tmp_path: Path) -> None:
     with umask(0):
         os.close(open_file(str(tmp_path / "file"), os.O_WRONLY | os.O_CREAT))
     assert mode(tmp_path / "file") == 0o600

@@ -1,4 +1,4 @@
-"""The node side on every Python from 3.8 that is to be found here."""
+"""The node side on every Python from 3.8 that is installed here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VERSIONS = [f"3.{minor}" for minor in range(8, 15)]
 
 
 def interpreter(version: str) -> str | None:
-    """Return a Python of this version: one on PATH that works, or one that pyenv keeps."""
+    """Return a Python of this version: one in PATH that works, or one of pyenv."""
     kept = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
     for candidate in (shutil.which(f"python{version}"), *map(str, kept)):
         if candidate is not None:
@@ -32,12 +32,12 @@ def interpreter(version: str) -> str | None:
 @pytest.mark.parametrize(
     "source", sorted(Path(orchestrator.node.__file__).parent.rglob("*.py")), ids=str
 )
-def test_the_sources_are_python_3_8(source: Path) -> None:
+def test_node_sources_are_python_3_8(source: Path) -> None:
     ast.parse(source.read_text(), feature_version=(3, 8))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_run_from_start_to_end(tmp_path: Path, version: str) -> None:
+def test_run_on_each_python_version_ends_cleanly(tmp_path: Path, version: str) -> None:
     python = interpreter(version)
     if python is None:
         pytest.skip(f"there is no Python {version} here")

@@ -1,4 +1,4 @@
-"""Marks: by what time a log file had grown to what size, few enough to keep for weeks."""
+"""Marks: the times at which log files had grown to certain sizes, few enough to keep for weeks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ some_marks = st.lists(
 
 @st.composite
 def growth(draw: st.DrawFn) -> list[WriteTime]:
-    """Marks of two streams as a supervisor makes them: later ones further on."""
+    """Marks of two streams as a supervisor makes them: sizes grow with the time."""
     ages = sorted(draw(st.lists(st.floats(0, 10_000), max_size=60)), reverse=True)
     names = draw(
         st.lists(
@@ -45,21 +45,19 @@ def growth(draw: st.DrawFn) -> list[WriteTime]:
 
 
 @given(some_marks, st.binary(max_size=23))
-def test_what_is_packed_is_unpacked_and_a_torn_last_record_passed_over(
-    given_marks: list[WriteTime], torn: bytes
-) -> None:
+def test_unpack_of_pack_skips_a_torn_last_record(given_marks: list[WriteTime], torn: bytes) -> None:
     assert write_times.unpack(b"".join(map(write_times.pack, given_marks)) + torn) == given_marks
 
 
 @given(st.binary(max_size=500))
-def test_whatever_stands_in_the_file_gives_marks_that_can_be_packed(data: bytes) -> None:
+def test_unpack_of_any_bytes_gives_valid_marks(data: bytes) -> None:
     found = write_times.unpack(data)
     assert write_times.unpack(b"".join(map(write_times.pack, found))) == found
     write_times.thin(found, NOW)
 
 
 @given(growth(), st.lists(st.floats(0, 100_000), min_size=1, max_size=5))
-def test_however_often_they_are_thinned_no_byte_is_late_by_more_than_a_hundredth_of_its_age(
+def test_repeated_thin_delays_no_byte_by_over_a_hundredth_of_its_age(
     given_marks: list[WriteTime], waits: list[float]
 ) -> None:
     kept = given_marks
@@ -71,7 +69,7 @@ def test_however_often_they_are_thinned_no_byte_is_late_by_more_than_a_hundredth
             assert heir.time - mark.time < max(1.0, (now - mark.time) / 100)
 
 
-def test_a_week_of_a_stream_that_prints_all_the_time_is_some_1400_marks() -> None:
+def test_thin_of_a_week_keeps_about_1400_marks() -> None:
     kept: list[WriteTime] = []
     for second in range(WEEK):
         kept.append(WriteTime(NOW + second, second + 1, "rank-0.out"))
@@ -81,17 +79,17 @@ def test_a_week_of_a_stream_that_prints_all_the_time_is_some_1400_marks() -> Non
 
 
 @given(st.lists(st.integers(1, 50), max_size=30), st.integers(0, 60))
-def test_a_timeline_finds_the_first_mark_after_an_offset(sizes: list[int], offset: int) -> None:
-    line = Timeline()
+def test_timeline_finds_the_first_mark_after_an_offset(sizes: list[int], offset: int) -> None:
+    timeline = Timeline()
     for when, size in enumerate(sizes):
-        line.add(WriteTime(float(when), size, "rank-0.out"))
-    # A file that shrank was written anew from there: only what came later is true of those bytes.
+        timeline.add(WriteTime(float(when), size, "rank-0.out"))
+    # A file that shrank was rewritten from there, so only later marks apply to those bytes.
     true = [
         (size, float(when))
         for when, size in enumerate(sizes)
         if all(later > size for later in sizes[when + 1 :])
     ]
-    assert line.after(offset) == next((mark for mark in true if mark[0] > offset), None)
+    assert timeline.after(offset) == next((mark for mark in true if mark[0] > offset), None)
 
 
 @pytest.fixture
@@ -112,7 +110,7 @@ def grow(run: Path, name: str, count: int = 1, attempt: int = 0) -> None:
         file.write(bytes(count))
 
 
-def test_what_has_grown_is_marked_and_nothing_else(run: Path) -> None:
+def test_recorder_marks_only_what_has_grown(run: Path) -> None:
     marker = WriteTimeRecorder(str(run), 0)
     grow(run, "rank-0.out", 5)
     grow(run, "rank-1.err", 7)
@@ -131,7 +129,7 @@ def test_what_has_grown_is_marked_and_nothing_else(run: Path) -> None:
     assert (run / "attempt-0" / "marks").stat().st_mode & 0o777 == 0o600
 
 
-def test_every_attempt_of_the_engine_has_marks_of_its_own(run: Path) -> None:
+def test_recorder_writes_marks_per_attempt(run: Path) -> None:
     marker = WriteTimeRecorder(str(run), 0)
     grow(run, "rank-0.out", 5)
     marker.check()
@@ -144,13 +142,13 @@ def test_every_attempt_of_the_engine_has_marks_of_its_own(run: Path) -> None:
     assert [m.size for m in written(run, 1)] == [1]
 
 
-def test_attempts_before_its_own_are_another_supervisors(run: Path) -> None:
+def test_recorder_ignores_earlier_attempts(run: Path) -> None:
     grow(run, "rank-0.out", 5)
     WriteTimeRecorder(str(run), 1).check()
     assert written(run) == []
 
 
-def test_it_looks_once_a_second(run: Path) -> None:
+def test_recorder_checks_once_a_second(run: Path) -> None:
     marker = WriteTimeRecorder(str(run), 0)
     grow(run, "rank-0.out")
     assert 0.5 < marker.step() <= 1.0
@@ -159,7 +157,7 @@ def test_it_looks_once_a_second(run: Path) -> None:
     assert [m.size for m in written(run)] == [1]
 
 
-def test_a_file_that_shrank_is_marked_when_it_grows_again(run: Path) -> None:
+def test_shrunk_file_is_marked_when_it_grows_again(run: Path) -> None:
     marker = WriteTimeRecorder(str(run), 0)
     grow(run, "rank-0.out", 9)
     marker.check()
@@ -177,7 +175,7 @@ def test_a_file_that_shrank_is_marked_when_it_grows_again(run: Path) -> None:
         {"side_effect": lambda descriptor, data, offset: os.write(descriptor, data[:10])},
     ],
 )
-def test_a_full_disk_costs_marks_and_nothing_else(run: Path, full: dict[str, Any]) -> None:
+def test_recorder_on_full_disk_only_drops_marks(run: Path, full: dict[str, Any]) -> None:
     marker = WriteTimeRecorder(str(run), 0)
     grow(run, "rank-0.out", 1)
     with mock.patch.object(os, "pwrite", **full):
@@ -189,10 +187,10 @@ def test_a_full_disk_costs_marks_and_nothing_else(run: Path, full: dict[str, Any
     assert (run / "attempt-0" / "marks").stat().st_size == 24
 
 
-def test_marks_take_nothing_of_the_room_for_the_last_words(run: Path) -> None:
+def test_recorder_uses_none_of_the_reserved_space(run: Path) -> None:
     marker = WriteTimeRecorder(str(run), 0)
     grow(run, "rank-0.out", 1)
-    (run / "reserve").unlink()  # somebody has needed it
+    (run / "reserve").unlink()  # it has been needed
     marker.check()
     assert written(run) == []
     files.set_room_aside(str(run))
@@ -200,17 +198,17 @@ def test_marks_take_nothing_of_the_room_for_the_last_words(run: Path) -> None:
     assert [m.size for m in written(run)] == [1]
 
 
-def test_a_folder_that_a_script_removes_hurts_nobody(tmp_path: Path) -> None:
+def test_recorder_of_removed_folder_raises_nothing(tmp_path: Path) -> None:
     marker = WriteTimeRecorder(str(tmp_path / "gone"), 0)
     marker.check()
     assert not (tmp_path / "gone").exists()
 
 
-def test_the_file_is_thinned_when_it_has_grown(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recorder_thins_a_file_that_has_grown(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_times, "_FIRST_LIMIT", 100 * 24)
     monkeypatch.setattr(time, "time", lambda: NOW)
     marker = WriteTimeRecorder(str(run), 0)
-    for _ in range(1000):  # all within one second, so that one mark says it all
+    for _ in range(1000):  # all within one second, so that one mark is enough
         grow(run, "rank-0.out")
         marker.check()
     assert written(run)[-1] == WriteTime(NOW, 1000, "rank-0.out")

@@ -29,6 +29,11 @@ class Packet(NamedTuple):
     sports: Tuple[int, int]
     interface: Optional[str]
 
+    @property
+    def family(self) -> str:
+        """The name of its version of IP in nftables."""
+        return "ip" if self.version == 4 else "ip6"
+
 
 class Rule(NamedTuple):
     """What a rule does with the packet, and whether it applies to it.

@@ -35,11 +35,10 @@ def firewall(
     own, problem = _iptables_chains(packets, root)
     others, trouble = _nft_chains(packets)
     covered = [(chain["table"], chain["name"]) for chain in own if not chain.pop("legacy")]
-    family = "ip" if packets[0].version == 4 else "ip6"
     chains = own + [
         chain
         for chain in others
-        if chain["family"] != family or (chain["table"], chain["name"]) not in covered
+        if chain["family"] != packets[0].family or (chain["table"], chain["name"]) not in covered
     ]
     if command.find("nft") is None and command.find("iptables") is None:
         problem = "neither nft nor iptables is installed"
@@ -64,8 +63,7 @@ def _packets(
     ports: List[int],
 ) -> List[filtering.Packet]:
     """Return samples of the job's packets: in and out, to each end of the ranges of ports."""
-    here = None if address is None else filtering.network(address)
-    there = None if subnet is None else filtering.network(subnet)
+    here, there = filtering.network(address), filtering.network(subnet)
     known = there or here
     low, high = ports
     return [
@@ -100,7 +98,8 @@ def _iptables_chains(
     packets: List[filtering.Packet], root: str
 ) -> Tuple[List[Chain], Optional[str]]:
     """Return the chains of iptables in either of its variants, and why there may be more."""
-    name, family = ("iptables", "ip") if packets[0].version == 4 else ("ip6tables", "ip6")
+    family = packets[0].family
+    name = family + "tables"
     version = command.run_found(name, "--version", seconds=_TIMEOUT)
     saver = command.find(name + "-save")
     if version is None or saver is None:

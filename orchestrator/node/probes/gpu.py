@@ -54,11 +54,9 @@ def _pci(root: str, classes: Tuple[str, ...]) -> Iterator[Dict[str, Any]]:
 def _amd(root: str) -> int:
     """Return how many GPUs AMD's compute driver serves: its nodes that have SIMD units."""
     nodes = "/sys/class/kfd/kfd/topology/nodes"
-    properties = (
-        read.counts(root, "{}/{}/properties".format(nodes, node))
-        for node in read.names(root, nodes)
-    )
-    return sum(found.get("simd_count", 0) > 0 for found in properties)
+    folders = ("{}/{}".format(nodes, node) for node in read.names(root, nodes))
+    counts = (read.counts(root, folder + "/properties") for folder in folders)
+    return sum(count.get("simd_count", 0) > 0 for count in counts)
 
 
 def inventory() -> Dict[str, Any]:

@@ -46,6 +46,7 @@ def clock(root: str = "/") -> Dict[str, Any]:
 
     `systemd` is whether it runs here: in most containers it does not, and the clock is the host's.
     """
+    units = [folder + "/{}.service" for folder in _UNITS]
     return {
         "systemd": os.path.isdir(read.below(root, "/run/systemd/system")),
         "programs": [name for name in _PROGRAMS if command.find(name)],
@@ -53,10 +54,6 @@ def clock(root: str = "/") -> Dict[str, Any]:
             name
             for name in _SERVICES
             # A masked one is a link to /dev/null, which is no file.
-            if any(os.path.isfile(_unit(root, folder, name)) for folder in _UNITS)
+            if any(os.path.isfile(read.below(root, unit.format(name))) for unit in units)
         ],
     }
-
-
-def _unit(root: str, folder: str, name: str) -> str:
-    return read.below(root, "{}/{}.service".format(folder, name))

@@ -122,10 +122,8 @@ def efa(folders: str = "", root: str = "/") -> Dict[str, Any]:
     `pci` counts the adapters on the PCI bus, with or without a driver. The libraries are searched where
     Amazon's installer and distributions put them, in `folders`, an LD_LIBRARY_PATH, and in the login's own.
     """
-    devices = (
-        read.text(root, folder + "/device") or "" for folder in read.pci(root, _AMAZON).values()
-    )
-    count = sum(device.startswith("0xefa") for device in devices)
+    devices = [folder + "/device" for folder in read.pci(root, _AMAZON).values()]
+    count = sum((read.text(root, device) or "").startswith("0xefa") for device in devices)
     if not count:
         return {"pci": 0, "libfabric": [], "plugin": []}
     searched = "{}:{}".format(folders, os.environ.get("LD_LIBRARY_PATH", "")).split(":")

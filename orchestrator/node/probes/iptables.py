@@ -78,21 +78,19 @@ def _read(words: List[str], packet: Packet, chains: Collection[str]) -> Rule:
     return Rule(applies, verdict, target)
 
 
-def _options(words: List[str]) -> Iterator[Tuple[bool, str, List[str]]]:
-    """Yield each option of a rule with its values, and whether it is negated."""
-    position, negated = 0, False
-    while position < len(words):
-        word = words[position]
-        position += 1
+def _options(words: List[str]) -> List[Tuple[bool, str, List[str]]]:
+    """Return each option of a rule with its values, and whether it is negated."""
+    found: List[Tuple[bool, str, List[str]]] = []
+    negated = False
+    for word in words:
         if word == "!":
             negated = True
-            continue
-        values = []
-        while position < len(words) and words[position] != "!" and words[position][:1] != "-":
-            values.append(words[position])
-            position += 1
-        yield negated, word, values or [""]
-        negated = False
+        elif word[:1] == "-" or negated or not found:
+            found.append((negated, word, []))
+            negated = False
+        else:
+            found[-1][2].append(word)
+    return [(negated, option, values or [""]) for negated, option, values in found]
 
 
 def _holds(option: str, values: List[str], packet: Packet) -> Optional[bool]:

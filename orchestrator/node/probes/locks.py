@@ -30,9 +30,8 @@ def locks(environment: Dict[str, str], unset: List[str]) -> List[Dict[str, Any]]
             continue  # it has just been removed
         if status.st_uid == os.getuid():
             own[path] = status.st_mtime
-    is_open = (
-        {target for pid in read.pids("/") for target in read.open_files("/", pid)} if own else ()
-    )
+    pids = read.pids("/") if own else []
+    is_open = {target for pid in pids for target in read.open_files("/", pid)}
     return [
         {"path": path, "age": max(0.0, time.time() - made)}
         for path, made in own.items()

@@ -1,4 +1,4 @@
-"""Memory: what the machine has left, and what the control group of this login allows (cgroups(7))."""
+"""Memory: of the machine, of the control group of this login (cgroups(7)), and kills for lack of it."""
 
 from __future__ import annotations
 
@@ -88,3 +88,32 @@ def _mount(root: str, version: int) -> Optional[Tuple[str, str]]:
         if version == 1 and more[0] == "cgroup" and "memory" in more[2].split(","):
             return fields[4], fields[3]
     return None
+
+
+def oom_kills(root: str = "/") -> Optional[int]:
+    """Return the group's count of kills by any out-of-memory killer; None if the kernel has no count.
+
+    It is `oom_kill` in memory.events of version 2, in memory.oom_control of version 1 (Linux 4.13).
+    """
+    group = control_group(root)
+    if group is None:
+        return None
+    mount, path, version = group
+    name = "memory.events" if version == 2 else "memory.oom_control"
+    return read.counts(root, os.path.join(mount + path, name)).get("oom_kill")
+
+
+class OomCount:
+    """Counts the kills in this process's group from its creation on.
+
+    A process that was moved to another group since then is counted there, and not here.
+    """
+
+    def __init__(self, root: str = "/") -> None:
+        self._root = root
+        self._before = oom_kills(root)
+
+    def since(self) -> Optional[int]:
+        """Return how many there were; None if the kernel has no count."""
+        now = oom_kills(self._root)
+        return None if now is None or self._before is None else now - self._before

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import queue
+import collections
 import socket
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional
 
 _TIMEOUT = 6.0  # seconds: a resolver needs 5 s for each of its servers that is down
 _MAX_THREADS = 16
@@ -28,33 +28,29 @@ def resolve(
 
     The addresses are in the resolver's order.
     """
-    waiting: "queue.Queue[str]" = queue.Queue()
-    for name in dict.fromkeys(names):
-        waiting.put(name)
-    found: "queue.Queue[Tuple[str, Dict[str, Any]]]" = queue.Queue()
+    waiting = collections.deque(dict.fromkeys(names))
+    answers: Dict[str, Dict[str, Any]] = {}
 
     def work() -> None:
         while True:
             try:
-                name = waiting.get_nowait()
-            except queue.Empty:
+                name = waiting.popleft()
+            except IndexError:
                 return
-            found.put((name, _look_up(name, look_up or _addresses)))
+            answers[name] = _look_up(name, look_up or _addresses)
 
     # A resolver cannot be interrupted: threads that are not done in time are left behind.
-    wanted = waiting.qsize()
-    for _ in range(min(wanted, _MAX_THREADS)):
-        threading.Thread(target=work, daemon=True).start()
+    threads = [
+        threading.Thread(target=work, daemon=True) for _ in range(min(len(waiting), _MAX_THREADS))
+    ]
     deadline = time.monotonic() + seconds
-    answers: Dict[str, Dict[str, Any]] = {}
-    while len(answers) < wanted:
-        try:
-            name, answer = found.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            break
-        answers[name] = answer
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
     late = {"addresses": [], "error": "no answer within {:g} s".format(seconds)}
-    return {name: answers.get(name, late) for name in dict.fromkeys(names)}
+    finished = dict(answers)
+    return {name: finished.get(name, late) for name in dict.fromkeys(names)}
 
 
 def _look_up(name: str, look_up: Resolve) -> Dict[str, Any]:

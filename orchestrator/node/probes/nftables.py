@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from . import filtering
@@ -56,7 +57,7 @@ class Ruleset:
         own = self._bases[base]
         devices = own.get("dev", packet.interface)  # of a chain at the interface itself
         devices = devices if isinstance(devices, list) else [devices]
-        if family == ("ip6" if packet.version == 4 else "ip") or packet.interface not in devices:
+        if {family, packet.family} == {"ip", "ip6"} or packet.interface not in devices:
             return False
 
         def chains(chain: str) -> Iterator[Rule]:
@@ -143,8 +144,7 @@ def _is_of_other_protocol(left: Any, packet: Packet) -> bool:
     field = left.get("payload") if isinstance(left, dict) else None
     if not isinstance(field, dict) or "protocol" not in field:
         return False
-    own = "ip" if packet.version == 4 else "ip6"
-    return field["protocol"] not in ("tcp", "th", own, "ether", "vlan")
+    return field["protocol"] not in ("tcp", "th", packet.family, "ether", "vlan")
 
 
 def _as_range(operator: str, right: Any) -> Any:
@@ -160,49 +160,42 @@ def _test(left: Any, packet: Packet) -> Test:
     if not isinstance(left, dict) or len(left) != 1:
         return _unknown
     ((kind, field),) = left.items()
-    if kind == "payload" and isinstance(field, dict):
-        return _payload_test(field.get("protocol"), field.get("field"), packet)
-    if kind == "meta":
-        return _meta_test(field.get("key"), packet)
-    if kind == "ct" and field.get("key") == "state":
-        return lambda value: "new" in _flags(value)
+    if kind == "&" and field[0] == {"payload": {"protocol": "tcp", "field": "flags"}}:
+        mask = _flags(field[1])
+        return lambda value: filtering.with_flags(mask, _flags(value))
     if kind == "fib" and field.get("result") == "oif":
         # "missing": the reverse path filter. The route back to a node of the job is the one it came by.
         return lambda value: False if value is False else None
-    if kind == "&" and left["&"][0] == {"payload": {"protocol": "tcp", "field": "flags"}}:
-        mask = _flags(field[1])
-        return lambda value: filtering.with_flags(mask, _flags(value))
-    return _unknown
+    if not isinstance(field, dict):
+        return _unknown
+    return _tests(packet).get(
+        (kind, field.get("protocol"), field.get("field", field.get("key"))), _unknown
+    )
 
 
-def _payload_test(protocol: Any, field: Any, packet: Packet) -> Test:
-    if protocol in ("ip", "ip6"):
-        if field in ("saddr", "daddr"):
-            end = packet.source if field == "saddr" else packet.destination
-            return lambda value: _on_address(end, value)
-        if field in ("protocol", "nexthdr"):
-            return filtering.on_protocol
-    elif protocol in ("tcp", "th"):
-        if field == "dport":
-            return lambda value: _on_port((packet.port, packet.port), value)
-        if field == "sport":
-            return lambda value: _on_port(packet.sports, value)
-        if field == "flags":
-            return lambda value: "syn" in _flags(value)
-    return _unknown
-
-
-def _meta_test(key: Any, packet: Packet) -> Test:
-    if key in ("iif", "iifname", "oif", "oifname"):
-        return lambda value: filtering.on_interface(packet, value, key[0] == "i", "*")
-    if key == "l4proto":
-        return filtering.on_protocol
-    if key == "nfproto":
-        return lambda value: value == "ipv{}".format(packet.version)
-    if key == "protocol":
-        own = "ip" if packet.version == 4 else "ip6"
-        return lambda value: value == own
-    return _unknown
+@functools.lru_cache(maxsize=64)
+def _tests(packet: Packet) -> Dict[Any, Test]:
+    """Return the tests of the packet's fields, by kind, protocol, and field or key."""
+    on_interface = functools.partial(filtering.on_interface, packet, wildcard="*")
+    tests: Dict[Any, Test] = {
+        ("ct", None, "state"): lambda value: "new" in _flags(value),
+        ("meta", None, "l4proto"): filtering.on_protocol,
+        ("meta", None, "nfproto"): lambda value: value == "ipv{}".format(packet.version),
+        ("meta", None, "protocol"): lambda value: value == packet.family,
+    }
+    for name in ("", "name"):
+        tests["meta", None, "iif" + name] = functools.partial(on_interface, incoming=True)
+        tests["meta", None, "oif" + name] = functools.partial(on_interface, incoming=False)
+    for protocol in ("ip", "ip6"):
+        tests["payload", protocol, "saddr"] = lambda value: _on_address(packet.source, value)
+        tests["payload", protocol, "daddr"] = lambda value: _on_address(packet.destination, value)
+        tests["payload", protocol, "protocol"] = filtering.on_protocol
+        tests["payload", protocol, "nexthdr"] = filtering.on_protocol
+    for protocol in ("tcp", "th"):
+        tests["payload", protocol, "dport"] = lambda value: _on_port((packet.port,) * 2, value)
+        tests["payload", protocol, "sport"] = lambda value: _on_port(packet.sports, value)
+        tests["payload", protocol, "flags"] = lambda value: "syn" in _flags(value)
+    return tests
 
 
 def _unknown(value: Any) -> Optional[bool]:

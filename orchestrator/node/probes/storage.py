@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import tempfile
 from typing import Any, Dict, List, Optional
 
 from .. import files
@@ -45,31 +46,15 @@ def _room(path: str, mounts: List[str]) -> Dict[str, Any]:
 
 
 def _why_not_writable(folder: str) -> Optional[Dict[str, Any]]:
-    """Return why a small file cannot be written in `folder`; it never has a name, or only for a moment."""
+    """Return why no small file can be written in `folder`; it has no name, or only for a moment."""
     try:
         if not os.path.isdir(folder):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        descriptor = _nameless(folder)
-        try:
-            os.write(descriptor, bytes(4096))  # so that a quota or a full disk counts
-        finally:
-            os.close(descriptor)
+        with tempfile.TemporaryFile(dir=folder, prefix=".orch-room-") as file:
+            os.write(file.fileno(), bytes(4096))  # so that a quota or a full disk counts
     except OSError as error:
         return {"errno": error.errno, "text": error.strerror or str(error)}
     return None
-
-
-def _nameless(folder: str) -> int:
-    try:
-        return os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        # Network file systems and old kernels have no nameless files (open(2)).
-        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
-            raise
-    path = os.path.join(folder, ".orch-room-{:d}-{}".format(os.getpid(), os.urandom(8).hex()))
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    os.unlink(path)
-    return descriptor
 
 
 def _mounts(root: str = "/") -> List[str]:
