@@ -38,18 +38,15 @@ class Leftovers:
             self._since = now
         waited = now - self._since
         if waited >= min(_SETTLE_TIME, self._limit) and self.report is None:
-            self._note(pids, ended=False)
+            self.note(pids, ended=False)
         return waited < self._limit
 
     def pause(self) -> float:
         """Return in how many seconds to check again."""
         return float("inf") if self._since is None else _POLL_INTERVAL
 
-    def note_end(self, pids: Set[int]) -> None:
-        """Note that `pids` are being ended."""
-        self._note(pids, ended=True)
-
-    def _note(self, pids: Set[int], ended: bool) -> None:
+    def note(self, pids: Set[int], ended: bool) -> None:
+        """Set the report to `pids`; `ended` is whether they are being ended."""
         named: List[List[Any]] = [
             [pid, read.text("/", "/proc/{:d}/comm".format(pid)) or "?"]
             for pid in sorted(pids)[:_MAX_NAMED]

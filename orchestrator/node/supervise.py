@@ -340,7 +340,7 @@ class Supervisor:
         rest = self._rest()
         if rest:
             if self._has_succeeded():
-                self._leftovers.note_end(rest)
+                self._leftovers.note(rest, ended=True)
                 self._report_leftovers()
             processes.terminate(rest)
             deadline = time.monotonic() + _LAUNCHER_GRACE
