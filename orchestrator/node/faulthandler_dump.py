@@ -3,7 +3,7 @@
 The signal would end a process that does not catch it. So it is only sent to one that has its file for
 stacks open and catches the signal now; a process forked from it has the file open too, until an exec closes
 the file and resets the signal. Processes that share a file are asked one after the other: a dump does not
-say of which it is.
+name its process.
 """
 
 from __future__ import annotations

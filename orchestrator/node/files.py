@@ -94,7 +94,7 @@ def attempts(directory: str, first: int) -> List[int]:
 
 
 class NotAFile(OSError):
-    """What stands at a path is no regular file: a pipe, a folder, a link, a socket, a device."""
+    """A path is not that of a regular file, but of a pipe, a folder, a link, a socket or a device."""
 
 
 def open_file(path: str, flags: int = os.O_RDONLY) -> int:
@@ -144,7 +144,7 @@ def create(path: str, mode: int = 0o600) -> int:
 
 
 def move_aside(path: str) -> None:
-    """Rename what stands at `path` to another name beside it: it is not orch's to delete."""
+    """Give what is at `path` another name beside it: orch must not delete it."""
     os.rename(path, "{}.{:d}.aside".format(path, time.time_ns()))
 
 

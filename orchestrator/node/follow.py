@@ -164,7 +164,7 @@ class Follower:
                 self._report_odd(folder + "/" + name, "replaced")
 
     def _check(self, path: str, name: str) -> None:
-        """Check a file in the folder of an attempt for news; report once what is no file of orch."""
+        """Check a file in the folder of an attempt for news; report once what is not a file of orch."""
         try:
             if files.STREAM.match(name):
                 self._check_stream(path)

@@ -139,7 +139,7 @@ def entries_of(rows: Any) -> List[Entry]:
 def look(folder: str, path: str) -> Optional[Entry]:
     """Return what is at `path` below `folder`; None if nothing is.
 
-    Its kind is "other" for what is no file, link or folder. Raises OSError.
+    Its kind is "other" if it is not a file, a link or a folder. Raises OSError.
     """
     full = folder + "/" + path  # not join: this runs for every file of every launch
     try:

@@ -108,7 +108,7 @@ class Supervisor:
     def main(self, report: Callable[[Optional[str]], bool]) -> None:
         """Start everything, `report` None or what went wrong, then supervise until the end.
 
-        If nobody hears the report, all is ended again.
+        If the report cannot be delivered, all is ended again.
         """
         linux.become_subreaper()
         linux.set_name("orch-supervisor")

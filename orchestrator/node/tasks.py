@@ -155,7 +155,7 @@ def _work(parent: int, descriptor: int, verb: str, limit: float, arguments: Dict
 
 
 def _detach_from_conversation() -> None:
-    """Replace the agent's stdin and stdout by /dev/null: what a probe prints is no answer."""
+    """Replace the agent's stdin and stdout by /dev/null: a probe may print."""
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)

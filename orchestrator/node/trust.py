@@ -91,7 +91,7 @@ def open_file(path: str, flags: int = os.O_RDONLY, own: bool = False) -> int:
     """Open a regular file, never through a symbolic link at its end, and return its descriptor.
 
     With `own` no one else may own it or write to it. `flags` may create it, with mode 0600. Raises
-    Untrusted, and OSError, also for what is no regular file.
+    Untrusted, and OSError, also if it is not a regular file.
     """
     try:
         descriptor = os.open(path, flags | _REGULAR, 0o600)

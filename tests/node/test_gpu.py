@@ -225,7 +225,7 @@ def test_nvlink_errors_are_summed_by_kind() -> None:
     text = shapes.text("nvidia-smi/nvlink-errors-gb200.txt")
     assert fabric.parse_errors(text) == {
         0: {"Effective Errors": 3}
-    }  # those corrected by FEC are no errors
+    }  # those corrected by FEC do not count
 
 
 @given(st.text(alphabet="GPU Link 0123456789:<>inactveGB/s.()\n", max_size=300))

@@ -105,7 +105,7 @@ def test_xids_of_unreadable_log_say_why(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert xids(str(tmp_path)) == {
         "source": None,
-        "why": "/dev/kmsg: No such file or directory; journalctl: nothing; "
+        "why": "/dev/kmsg: No such file or directory; journalctl: printed nothing; "
         "dmesg: dmesg: read kernel buffer failed: Operation not permitted",
         "whole": False,
         "events": [],

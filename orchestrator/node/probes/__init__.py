@@ -1,1 +1,1 @@
-"""What can be measured on a node, one file per subject; `check.py` says how probes are named."""
+"""What can be measured on a node, one file per subject; `check.py` describes the names of probes."""

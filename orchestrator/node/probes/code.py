@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterator, Optional
 
 SUFFIXES = (".py", ".yaml", ".yml", ".toml", ".json", ".sh")
 
-# Folders of what jobs write, and of what is no source. Hidden folders are skipped as well.
+# Folders of output of jobs, and of other files that are not sources. Hidden folders are skipped as well.
 _SKIPPED = {
     "__pycache__", "node_modules", "site-packages", "wandb", "runs", "lightning_logs", "tb_logs",
     "mlruns", "outputs", "multirun", "checkpoints", "logs", "data", "datasets",

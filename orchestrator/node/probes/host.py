@@ -53,7 +53,7 @@ def clock(root: str = "/") -> Dict[str, Any]:
         "services": [
             name
             for name in _SERVICES
-            # A masked one is a link to /dev/null, which is no file.
+            # A masked one is a link to /dev/null, which is not a file.
             if any(os.path.isfile(read.below(root, unit.format(name))) for unit in units)
         ],
     }

@@ -95,7 +95,7 @@ def _shown(name: str, *options: str) -> Tuple[List[Line], str]:
     done = command.run_found(name, *options, seconds=_TIMEOUT)
     if done is None:
         return [], "there is no {}".format(name)
-    why = "no answer in time" if done.code is None else done.why if done.code else "nothing"
+    why = "no answer in time" if done.code is None else done.why if done.code else "printed nothing"
     return parse_text(done.out), "{}: {}".format(name, why)
 
 

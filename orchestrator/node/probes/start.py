@@ -49,7 +49,7 @@ def _refusal(torch: Any) -> Optional[str]:
 
 if __name__ == "__main__":
     answers = os.dup(1)
-    os.dup2(2, 1)  # what torch, the launcher or a sitecustomize prints is no answer
+    os.dup2(2, 1)  # torch, the launcher or a sitecustomize may print, too
     os.write(answers, json.dumps(describe()).encode("ascii") + b"\n")
     if sys.argv[1]:
         sys.argv = [sys.argv[1], "--help"]
