@@ -69,6 +69,17 @@ class Warm:
         texts = (outputs[n].text(timeout) if n in outputs else "" for n in (1, 2))
         return subprocess.CompletedProcess(words, code, *texts)
 
+    def start(self, words: list[str], environment: Mapping[str, str], folder: Path) -> Running:
+        """Start `orch` with these words; it reads nothing."""
+        reading, writing = os.pipe()
+        errors = _Output()
+        with Path(os.devnull).open("rb") as nothing:
+            descriptors = [nothing.fileno(), writing, errors.writing]
+            command = self._start(words, environment, folder, descriptors)
+        os.close(writing)
+        os.close(errors.writing)
+        return Running(command, os.fdopen(reading, encoding="utf-8"), errors)
+
     def run_on_terminal(
         self,
         words: list[str],
@@ -118,17 +129,44 @@ class _Command:
     def __init__(self, words: list[str], link: socket.socket) -> None:
         self._words = words
         self._link = link
+        self._answers = link.makefile("rb")
+        self.pid = int(self._answers.readline())
 
     def wait(self, timeout: float) -> int:
         """Return its exit code, as subprocess has it; kills it after `timeout`."""
         self._link.settimeout(timeout)
-        with self._link, self._link.makefile("rb") as answers:
-            pid = int(answers.readline())
+        with self._link, self._answers:
             try:
-                return int(answers.readline())
+                return int(self._answers.readline())
             except TimeoutError:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(self.pid, signal.SIGKILL)
                 raise subprocess.TimeoutExpired(self._words, timeout) from None
+
+
+class Running:
+    """A command that has been started: `stdout` is what it prints, as it comes."""
+
+    def __init__(self, command: _Command, stdout: TextIO, errors: _Output) -> None:
+        self._command = command
+        self._errors = errors
+        self.stdout = stdout
+        self.returncode: int | None = None
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self._command.pid, number)
+
+    def wait(self, timeout: float = 60) -> str:
+        """Wait for its end, and return what it wrote to standard error; kills it after `timeout`."""
+        self.returncode = self._command.wait(timeout)
+        self.stdout.close()
+        return self._errors.text(timeout)
+
+    def kill(self) -> None:
+        """End it, if it has not ended."""
+        if self.returncode is None:
+            self.send_signal(signal.SIGKILL)
+            self.wait()
 
 
 class _Output:

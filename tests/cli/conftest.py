@@ -29,19 +29,23 @@ def used_home(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Path:
     return home
 
 
+def new_environment(folder: Path, home: Path, used_home: Path) -> dict[str, str]:
+    """Return nothing of the caller's but PATH; runs are kept below `folder`."""
+    shutil.copytree(used_home / NODE, home / NODE)
+    return {
+        "HOME": str(home),
+        "XDG_STATE_HOME": str(folder / ".local/state"),
+        "PATH": os.environ["PATH"],
+        "LANG": "C.UTF-8",
+    }
+
+
 @pytest.fixture
 def environment(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, used_home: Path
 ) -> dict[str, str]:
-    """Nothing of the caller's but PATH. The home is elsewhere: its files are not synced."""
-    home = tmp_path_factory.mktemp("home")
-    shutil.copytree(used_home / NODE, home / NODE)
-    return {
-        "HOME": str(home),
-        "XDG_STATE_HOME": str(tmp_path / ".local/state"),
-        "PATH": os.environ["PATH"],
-        "LANG": "C.UTF-8",
-    }
+    """The environment of a command. The home is elsewhere: its files are not synced."""
+    return new_environment(tmp_path, tmp_path_factory.mktemp("home"), used_home)
 
 
 @pytest.fixture

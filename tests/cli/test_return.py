@@ -1,4 +1,4 @@
-"""`orch launch --detach`, `attach`, `stop`: leave a run, and come back to it."""
+"""`orch launch --detach`, `attach`, `stop`: leave a run, and return to it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Timer
 
 import pytest
 
-from orchestrator.runs.lock import find_controller
+from orchestrator.runs.lock import Controller, find_controller
+from tests.warm import Running, Warm
 
+from .conftest import new_environment
 from .kept import KeptRun
 from .orch import Complete, Orch
 
@@ -27,53 +28,87 @@ for step in range(10_000):
     print("step", step, flush=True)
     time.sleep(0.05)
 """
+LAUNCH = ("launch", "--launcher", "direct", "--preflight", "off")
 
-Launch = Callable[[], str]
+Launch = Callable[..., str]
+Start = Callable[..., Running]
+
+
+def launch_detached(orch: Orch, folder: Path, nodes: int) -> str:
+    """Launch a job that runs until it is stopped, and return the run's name."""
+    script = folder / "t.py"
+    if not script.exists():
+        script.write_text(SCRIPT)
+    done = orch(*LAUNCH, "--local", str(nodes), "-d", "t.py")
+    assert done.returncode == 0, done.stderr
+    run, end, rest = done.stdout.partition("\n")
+    assert (end, rest) == ("\n", ""), "stdout has the name alone: RUN=$(orch launch -d ...)"
+    assert f"orch attach {run}" in done.stderr
+    return run
 
 
 @pytest.fixture
 def launch(orch: Orch, tmp_path: Path) -> Iterator[Launch]:
-    """Launch a job of two nodes that goes on by itself, and return the run's name."""
-    (tmp_path / "t.py").write_text(SCRIPT)
-
-    def detached() -> str:
-        done = orch(
-            "launch", "--local", "2", "--launcher", "direct", "--preflight", "off", "-d", "t.py"
-        )
-        assert done.returncode == 0, done.stderr
-        run, end, rest = done.stdout.partition("\n")
-        assert (end, rest) == ("\n", ""), "stdout has the name alone: RUN=$(orch launch -d ...)"
-        assert f"orch attach {run}" in done.stderr
-        return run
-
-    yield detached
+    """Launch a job in the background, and return the run's name; it is stopped after the test."""
+    yield lambda nodes=1: launch_detached(orch, tmp_path, nodes)
     orch("stop", "--all", "--grace", "0")
 
 
-Begin = Callable[..., subprocess.Popen[str]]
-
-
 @pytest.fixture
-def begin(tmp_path: Path, environment: dict[str, str]) -> Iterator[Begin]:
-    """Begin a command that shows a run, and return when it shows something; it has a minute."""
+def start(tmp_path: Path, environment: dict[str, str], warm: Warm) -> Iterator[Start]:
+    """Start a command that shows a run, and return once it shows something."""
     with ExitStack() as stack:
+        yield lambda *words: started(stack, warm, words, environment, tmp_path)
 
-        def started(*words: str) -> subprocess.Popen[str]:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "orchestrator", *words],
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-                cwd=tmp_path,
-            )  # fmt: skip
-            stack.enter_context(process)
-            stack.callback(process.kill)
-            too_long = Timer(60, process.kill)
-            too_long.start()
-            stack.callback(too_long.cancel)
-            assert process.stdout is not None
-            assert "│ step" in process.stdout.readline()
-            return process
 
-        yield started
+def started(
+    stack: ExitStack, warm: Warm, words: tuple[str, ...], environment: dict[str, str], folder: Path
+) -> Running:
+    running = warm.start([*words], environment, folder)
+    stack.callback(running.kill)
+    assert "│ step" in running.stdout.readline()
+    return running
+
+
+class ActiveRun:
+    """A run of two nodes that tests share, since none of them ends it."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], warm: Warm) -> None:
+        self._folder, self._environment, self._warm = folder, environment, warm
+        self._stack = ExitStack()
+        self.name = launch_detached(self.orch, folder, 2)
+        self.folder = folder / ".local/state/orch/runs" / self.name
+
+    def orch(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return self._warm.run([*words], self._environment, self._folder)
+
+    def start(self, *words: str) -> Running:
+        """Start a command that shows the run, and return once it shows something."""
+        return started(self._stack, self._warm, words, self._environment, self._folder)
+
+    def kill_controller(self) -> Controller:
+        """Kill the run's controller, and return which it was."""
+        controller = find_controller(self.folder)
+        assert controller is not None and controller.background
+        os.kill(controller.pid, signal.SIGKILL)
+        return controller
+
+    def close(self) -> None:
+        """Stop the run."""
+        self._stack.close()
+        self.orch("stop", "--all", "--grace", "0")
+
+
+@pytest.fixture(scope="module")
+def active(
+    tmp_path_factory: pytest.TempPathFactory, used_home: Path, warm: Warm
+) -> Iterator[ActiveRun]:
+    folder = tmp_path_factory.mktemp("active")
+    environment = new_environment(folder, tmp_path_factory.mktemp("home"), used_home)
+    run = ActiveRun(folder, environment, warm)
+    yield run
+    run.close()
 
 
 def ended(orch: Orch, run: str) -> bool:
@@ -81,8 +116,8 @@ def ended(orch: Orch, run: str) -> bool:
     return state is not None and state[1] in ("succeeded", "failed", "stopped", "lost")
 
 
-def test_a_detached_run_goes_on_and_is_stopped_from_anywhere(orch: Orch, launch: Launch) -> None:
-    run = launch()
+def test_detached_run_continues_and_is_stopped_from_anywhere(orch: Orch, launch: Launch) -> None:
+    run = launch(2)
     assert "step" in wait_for_output(orch, run)
     assert not ended(orch, run)
     done = orch("stop")
@@ -94,11 +129,11 @@ def test_a_detached_run_goes_on_and_is_stopped_from_anywhere(orch: Orch, launch:
     assert f"run {run} has ended already: stopped by orch stop" in again.stderr
 
 
-def test_a_run_that_is_deaf_has_the_grace_that_whoever_stops_it_gives(
+def test_stop_with_a_grace_replaces_that_of_the_launch(
     orch: Orch, launch: Launch, tmp_path: Path
 ) -> None:
     (tmp_path / "t.py").write_text(f"import signal\nsignal.signal(15, signal.SIG_IGN)\n{SCRIPT}")
-    run = launch()
+    run = launch(2)
     wait_for_output(orch, run)
     began = time.monotonic()
     done = orch("stop", "--grace", "1")
@@ -108,7 +143,7 @@ def test_a_run_that_is_deaf_has_the_grace_that_whoever_stops_it_gives(
     assert orch("status", run).stdout.count("SIGKILL") == 2
 
 
-def test_all_runs_are_stopped_at_once(orch: Orch, launch: Launch) -> None:
+def test_stop_all_stops_every_run(orch: Orch, launch: Launch) -> None:
     runs = [launch(), launch()]
     done = orch("stop", "--all")
     assert done.returncode == 0
@@ -116,102 +151,94 @@ def test_all_runs_are_stopped_at_once(orch: Orch, launch: Launch) -> None:
     assert "no active runs" in orch("stop", "--all").stderr
 
 
-def test_ctrl_c_ends_the_looking_of_logs_and_nothing_else(
-    orch: Orch, launch: Launch, begin: Begin
-) -> None:
-    run = launch()
-    process = begin("logs", "-f")
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert not ended(orch, run)
+def test_ctrl_c_ends_logs_and_not_the_run(active: ActiveRun) -> None:
+    logs = active.start("logs", "-f")
+    logs.send_signal(signal.SIGINT)
+    logs.wait(30)
+    assert logs.returncode == 130
+    assert not ended(active.orch, active.name)
 
 
-def test_the_last_lines_that_match_are_shown_at_once_and_then_those_that_come(
-    orch: Orch, launch: Launch, begin: Begin
-) -> None:
-    run = launch()
+def test_logs_show_the_last_matching_lines_at_once_and_then_new_ones(active: ActiveRun) -> None:
     deadline = time.monotonic() + 20
-    while "step 15" not in wait_for_output(orch, run):
+    while "step 15" not in wait_for_output(active.orch, active.name):
         assert time.monotonic() < deadline
-    with begin("logs", "-f", "--rank", "0", "--tail", "2", "--grep", "5$") as process:
-        assert process.stdout
-        second, third = process.stdout.readline(), process.stdout.readline()
-        process.send_signal(signal.SIGINT)
+    logs = active.start("logs", "-f", "--rank", "0", "--tail", "2", "--grep", "5$")
+    second, third = logs.stdout.readline(), logs.stdout.readline()
+    logs.send_signal(signal.SIGINT)
+    logs.wait(30)
     steps = [int(line.split()[-1]) for line in (second, third)]
     assert steps[0] % 10 == 5 and steps[1] == steps[0] + 10
 
 
-def test_logs_that_follow_end_with_the_run(orch: Orch, launch: Launch, begin: Begin) -> None:
-    run = launch()
-    with begin("logs", "-f", "--rank", "1") as process:
-        orch("stop")
-        assert process.stdout and process.stderr
-        lines = ["r1 local1 │ step 0\n", *process.stdout]
-        assert f"✗ run {run}: stopped by orch stop" in process.stderr.read()
-    assert process.returncode == 0
+def test_followed_logs_end_with_the_run(orch: Orch, launch: Launch, start: Start) -> None:
+    run = launch(2)
+    logs = start("logs", "-f", "--rank", "1")
+    orch("stop")
+    lines = ["r1 local1 │ step 0\n", *logs.stdout]
+    assert f"✗ run {run}: stopped by orch stop" in logs.wait()
+    assert logs.returncode == 0
     assert lines == [f"r1 local1 │ step {number}\n" for number in range(len(lines))]
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "told"),
-    [
-        (signal.SIGINT, 130, "stopped by"),
-        (signal.SIGQUIT, 0, "continues in the background"),
-        (signal.SIGHUP, 0, "continues in the background"),
-    ],
-)
-def test_who_is_attached_stops_the_run_or_leaves_it(
-    orch: Orch, launch: Launch, begin: Begin, number: int, code: int, told: str
-) -> None:
+def test_ctrl_c_in_attach_stops_the_run(orch: Orch, launch: Launch, start: Start) -> None:
     run = launch()
-    process = begin("attach", "--tail", "1")
-    process.send_signal(number)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == code
-    assert told in err
-    assert ended(orch, run) == (number == signal.SIGINT)
+    attach = start("attach", "--tail", "1")
+    attach.send_signal(signal.SIGINT)
+    assert "stopped by" in attach.wait(30)
+    assert attach.returncode == 130
+    assert ended(orch, run)
 
 
-def test_who_leaves_a_run_and_then_interrupts_it_has_it_stopped(
-    orch: Orch, begin: Begin, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGHUP])
+def test_attach_that_is_left_leaves_the_run_running(active: ActiveRun, number: int) -> None:
+    attach = active.start("attach", "--tail", "1")
+    attach.send_signal(number)
+    assert "continues in the background" in attach.wait(30)
+    assert attach.returncode == 0
+    assert not ended(active.orch, active.name)
+
+
+def test_interrupt_after_leaving_stops_the_run(orch: Orch, start: Start, tmp_path: Path) -> None:
     (tmp_path / "t.py").write_text(SCRIPT)
-    words = ("--local", "1", "--launcher", "direct", "--preflight", "off", "t.py")
-    process = begin("launch", *words)
+    launch = start(*LAUNCH, "--local", "1", "t.py")
     (folder,) = (tmp_path / ".local/state/orch/runs").iterdir()
-    process.send_signal(signal.SIGQUIT)
+    launch.send_signal(signal.SIGQUIT)
     deadline = time.monotonic() + 20
-    while (
-        find_controller(folder) is not None
-    ):  # the one to which it is handed over is not there yet
+    while find_controller(folder) is not None:  # until the background controller has started
         assert time.monotonic() < deadline
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
+    launch.send_signal(signal.SIGINT)
+    err = launch.wait(30)
+    assert launch.returncode == 130
     assert f"run {folder.name} is stopped in the background" in err
-    assert "goes on" not in err
+    assert "continues" not in err
     while not ended(orch, folder.name):
         assert time.monotonic() < deadline
     assert "stopped by an interrupt" in orch("status").stdout
 
 
-def test_a_run_whose_keeper_was_killed_is_taken_up_again(
-    orch: Orch, launch: Launch, tmp_path: Path
-) -> None:
-    run = launch()
-    folder = tmp_path / ".local/state/orch/runs" / run
-    controller = find_controller(folder)
-    assert controller is not None and controller.background
-    os.kill(controller.pid, signal.SIGKILL)
-    done = orch("logs", "--tail", "1")
+def test_logs_replace_a_controller_that_was_killed(active: ActiveRun) -> None:
+    killed = active.kill_controller()
+    done = active.orch("logs", "--tail", "1")
     assert "│ step" in done.stdout
-    assert f"run {run} had no controller; it has one again" in done.stderr
-    again = find_controller(folder)
-    assert again is not None and again.pid != controller.pid
+    assert f"run {active.name} had no controller; it has one again" in done.stderr
+    controller = find_controller(active.folder)
+    assert controller is not None and controller.pid != killed.pid
 
 
-def test_background_controller_logs_what_it_does_in_the_runs_folder(
+def test_six_commands_at_once_start_one_controller(active: ActiveRun) -> None:
+    log = active.folder / "controller.log"
+    before = log.read_text().count("starts a controller")
+    active.kill_controller()
+    with ThreadPoolExecutor(6) as pool:
+        commands = ("status", "logs") * 3
+        results = list(pool.map(lambda command: active.orch(command, active.name), commands))
+    assert [done.returncode for done in results] == [0] * 6, [done.stderr for done in results]
+    assert log.read_text().count("starts a controller") == before + 1
+    assert find_controller(active.folder) is not None
+
+
+def test_background_controller_logs_to_the_folder_of_the_run(
     orch: Orch, launch: Launch, tmp_path: Path
 ) -> None:
     run = launch()
@@ -225,32 +252,9 @@ def test_background_controller_logs_what_it_does_in_the_runs_folder(
     assert log.stat().st_mode & 0o777 == 0o600
 
 
-def test_six_commands_at_once_start_one_controller(
-    launch: Launch, tmp_path: Path, environment: dict[str, str]
-) -> None:
-    run = launch()
-    folder = tmp_path / ".local/state/orch/runs" / run
-    log = folder / "controller.log"
-    before = log.read_text().count("starts a controller")
-    controller = find_controller(folder)
-    assert controller is not None
-    os.kill(controller.pid, signal.SIGKILL)
-    looking = [
-        subprocess.Popen(
-            [sys.executable, "-m", "orchestrator", command, run],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-        )
-        for command in ("status", "logs") * 3
-    ]  # fmt: skip
-    said = [process.communicate(timeout=100)[1] for process in looking]
-    assert [process.returncode for process in looking] == [0] * 6, said
-    assert log.read_text().count("starts a controller") == before + 1
-    assert find_controller(folder) is not None
-
-
-def test_logs_that_were_missing_are_fetched(orch: Orch, tmp_path: Path) -> None:
+def test_missing_logs_are_fetched(orch: Orch, tmp_path: Path) -> None:
     (tmp_path / "t.py").write_text("for step in range(1000): print('step', step)")
-    done = orch("launch", "--local", "2", "--launcher", "direct", "--preflight", "off", "t.py")
+    done = orch(*LAUNCH, "--local", "2", "t.py")
     assert done.returncode == 0, done.stderr
     (record,) = tmp_path.rglob("run.json")
     copy = record.parent / "logs/local1/attempt-0/rank-1.out"
@@ -259,12 +263,12 @@ def test_logs_that_were_missing_are_fetched(orch: Orch, tmp_path: Path) -> None:
     record.write_text(json.dumps({**json.loads(record.read_text()), "missing": ["local1"]}))
     done = orch("logs", "--rank", "1", "--output", "raw")
     assert done.stdout == whole.decode()
-    assert done.stderr in ("", "orch: waiting for local1\n")  # said when it takes over a second
+    assert done.stderr in ("", "orch: waiting for local1\n")  # printed after a second
     assert copy.read_bytes() == whole
     assert json.loads(record.read_text())["missing"] == []
 
 
-def test_attaching_to_a_run_that_has_ended_tells_how_and_exits_so(
+def test_attach_to_an_ended_run_shows_its_end_and_exits_with_its_code(
     orch: Orch, tmp_path: Path
 ) -> None:
     run = KeptRun(tmp_path)
@@ -279,7 +283,7 @@ def test_attaching_to_a_run_that_has_ended_tells_how_and_exits_so(
 
 
 @pytest.mark.parametrize("words", [["attach", "none"], ["stop", "none"], ["stop", "x", "--all"]])
-def test_a_wrong_name_is_a_mistake(orch: Orch, words: list[str]) -> None:
+def test_wrong_name_of_a_run_is_a_usage_error(orch: Orch, words: list[str]) -> None:
     done = orch(*words)
     assert (done.returncode, done.stdout) == (2, "")
 
