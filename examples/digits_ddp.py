@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument(
         "--checkpoint",
         type=Path,
-        help="written by rank 0 after every epoch; a run that finds it goes on from there",
+        help="written by rank 0 after every epoch; a run that finds it continues from there",
     )
     args = parser.parse_args()
 

@@ -2,7 +2,7 @@
 
     orch launch -i hosts.yaml --launcher fabric examples/digits_fabric.py --epochs 8
 
-Works under `fabric run` and under torchrun alike; see `join` for what it takes.
+Works under `fabric run` and under torchrun; see `join` for what it takes.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument(
         "--checkpoint",
         type=Path,
-        help="written by rank 0 after every epoch; a run that finds it goes on from there",
+        help="written by rank 0 after every epoch; a run that finds it continues from there",
     )
     args = parser.parse_args()
 
