@@ -1,4 +1,4 @@
-"""Reach a node: connect, run a script, stream bytes both ways."""
+"""Reach nodes: connect, run scripts, stream bytes both ways."""
 
 from orchestrator.remote.base import Channel, Completed, ConnectionLost, Node, ShellError, Transport
 

@@ -1,7 +1,7 @@
-"""What it is to reach a node: a transport, one open connection, and the commands that run over it.
+"""Interfaces for reaching nodes: a transport, an open connection, and a command that runs over it.
 
-Use cases are written against `Transport`, `Node` and `Channel`. `ssh/` and `embedded/` are the transports
-that orch has, `transports.py` finds one by its name, and docs/extending.md shows how to add one.
+Other packages use only `Transport`, `Node` and `Channel`. `ssh/` and `embedded/` are orch's own transports,
+`transports.py` finds one by name, and docs/extending.md shows how to add one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 from orchestrator.errors import ConnectionLost, NodeError, Unreachable
-from orchestrator.util.text import printable
 
 if TYPE_CHECKING:
     from orchestrator.inventory import Host
@@ -34,37 +33,17 @@ __all__ = [
 ]
 
 
-MOST_OUTPUT = 1 << 20
-"""Bytes that a command may print which is run to its end (`Node.run`)."""
-
-
 @dataclass(frozen=True)
 class Completed:
-    """A command that ran to its end; `exit_code` is 128 + N when signal N ended it."""
+    """A command that has ended; `exit_code` is 128 + N if signal N ended it."""
 
     exit_code: int
     stdout: bytes
     stderr: bytes
 
 
-async def read_all(node: str, channel: Channel) -> bytes:
-    """Return all that a command prints. Raises NodeError when that is over a MiB."""
-    out = bytearray()
-    while chunk := await channel.read():
-        out += chunk
-        if len(out) > MOST_OUTPUT:
-            raise NodeError(
-                node,
-                f"a command of orch's printed more than {MOST_OUTPUT:,} bytes: "
-                f"{printable(bytes(out[:200]), 80)}",
-                remedy=f"see what it is that prints so much there: `python:` of {node} in the inventory, "
-                "or a start-up file of the login shell",
-            )
-    return bytes(out)
-
-
 class ShellError(NodeError):
-    """The login shell on a node did not come to our script; `verdict` says so as a value."""
+    """The login shell on a node did not run orch's script; `verdict` says why."""
 
     def __init__(self, verdict: Unreachable) -> None:
         super().__init__(verdict.node, verdict.message, remedy=verdict.remedy)
@@ -72,38 +51,38 @@ class ShellError(NodeError):
 
 
 class Channel(Protocol):
-    """A command running on a node, bytes both ways.
+    """A command running on a node, with its standard streams.
 
-    Every method that waits raises ConnectionLost when the connection breaks, after all bytes that
-    arrived have been read: an end of stream is always a true one.
+    Every method that waits raises ConnectionLost if the connection breaks, after all bytes that arrived
+    have been read; so the end of a stream is always the end of the command's output.
     """
 
     heard_at: float
-    """When the command last wrote anything that came here (time.monotonic)."""
+    """When output of the command last arrived (time.monotonic)."""
 
     async def read(self, limit: int = 262144) -> bytes:
-        """Return what is there, at most `limit` bytes, waiting for the first; b"" at the end."""
+        """Wait for output and return at most `limit` bytes; b"" at the end."""
 
     async def readline(self, limit: int = 1 << 20) -> bytes:
-        """Return one line with its newline; at the end what is left of one.
+        """Return one line with its newline; at the end, the rest without one.
 
-        Raises NodeError when the line is longer than `limit` bytes.
+        Raises NodeError if the line is longer than `limit` bytes.
         """
 
     async def readexactly(self, n: int) -> bytes:
-        """Return exactly `n` bytes; raises asyncio.IncompleteReadError when fewer are left."""
+        """Return exactly `n` bytes; raises asyncio.IncompleteReadError if the output ends before."""
 
     async def write(self, data: bytes) -> None:
-        """Send `data` to the command's standard input, waiting while the node takes no more.
+        """Send `data` to the command's standard input, waiting while the node accepts no more.
 
-        Data for a command that no longer reads is dropped: its exit code tells the story.
+        Data for a command that has stopped reading is dropped; its exit code says why.
         """
 
     def write_eof(self) -> None:
         """Close the command's standard input."""
 
     async def wait(self) -> int:
-        """Return the exit code, 128 + N when signal N ended the command."""
+        """Return the exit code, 128 + N if signal N ended the command."""
 
     @property
     def stderr(self) -> bytes:
@@ -111,10 +90,10 @@ class Channel(Protocol):
 
     @property
     def noise(self) -> bytes:
-        """What the login shell printed before our script began (at most 1 MiB)."""
+        """Output of the login shell before orch's script started (at most 1 MiB)."""
 
     def close(self) -> None:
-        """Give the channel up. The command sees closed pipes, no signal."""
+        """Close the channel. The command sees closed pipes, no signal."""
 
 
 class Node(Protocol):
@@ -128,20 +107,20 @@ class Node(Protocol):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a person should know of how it was reached."""
+        """Warnings for the user about how it was reached."""
 
     async def open(self, script: str) -> Channel:
         """Start `script` (POSIX sh) on the node and return once it runs.
 
-        Raises ShellError when the login shell never comes to it, ConnectionLost when the connection is
-        gone, NodeError when the node refuses another session.
+        Raises ShellError if the login shell does not run it, ConnectionLost if the connection is gone,
+        NodeError if the node refuses another session.
         """
 
     async def run(self, script: str, *, input: bytes = b"", timeout: float = 30.0) -> Completed:  # noqa: A002
         """Run `script` to its end, with `input` on its standard input.
 
-        Raises what `open` raises, and NodeError after `timeout` seconds, or when the script prints more
-        than a MiB.
+        Raises what `open` raises, and NodeError after `timeout` seconds, or if the script prints more than
+        a MiB.
         """
 
     async def close(self) -> None:
@@ -150,7 +129,7 @@ class Node(Protocol):
 
 @dataclass(frozen=True)
 class Screen:
-    """The terminal here: its kind ($TERM), and its size."""
+    """The user's terminal: its kind ($TERM), and its size."""
 
     kind: str
     columns: int
@@ -158,15 +137,15 @@ class Screen:
 
 
 class TerminalChannel(Channel, Protocol):
-    """A channel that may have a pseudo-terminal at its other end."""
+    """A channel that may have a pseudo-terminal on the node."""
 
     def resize(self, columns: int, lines: int) -> None:
-        """Tell the other end the size of the terminal here."""
+        """Report the size of the user's terminal to the node."""
 
 
 @runtime_checkable
 class TerminalNode(Protocol):
-    """A node that offers a person a terminal, beside what `Node` offers."""
+    """A `Node` that offers terminals, too."""
 
     async def open_terminal(self, script: str | None, screen: Screen | None) -> TerminalChannel:
         """Start `script` (POSIX sh), or the login shell, with a pseudo-terminal like `screen` (None: none).
@@ -177,41 +156,41 @@ class TerminalNode(Protocol):
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a transport can do. Whoever uses it is refused what it cannot, with the reason."""
+    """What a transport can do. orch refuses what needs more, with the reason."""
 
     outlives_controller: bool = True
-    """What it has started on a node goes on when its connection, or this machine, is gone."""
+    """Commands keep running on a node if the connection, or this machine, is gone."""
     many_sessions: bool = True
-    """A connection has several channels open at once; without it, one."""
+    """A connection has several channels at once; without it, one."""
     carries_rsync: bool = True
-    """Channels carry any bytes both ways, unchanged: rsync can talk over one beside the agent's."""
+    """Channels carry any bytes both ways, unchanged: rsync can use one beside the agent's."""
     detects_lost_link: bool = True
     """A channel to a node that has vanished raises ConnectionLost in bounded time, even if it is idle."""
 
 
 OnResult = Callable[[str, Node | Unreachable, float], None]
-"""Told a host's name, its connection or why there is none, and the seconds that took."""
+"""Called with a host's name, its connection or why there is none, and the seconds that took."""
 
 
-_LONGEST_TIME = 1e9  # seconds, 32 years
+_MAX_SECONDS = 1e9  # 32 years
 
 
 def seconds(name: str, value: Any) -> float:
-    """Return an option that is a number of seconds. Raises ValueError for anything else."""
-    if type(value) not in (int, float) or not 0 < value < _LONGEST_TIME:
+    """Return the option `name`, a number of seconds. Raises ValueError for anything else."""
+    if type(value) not in (int, float) or not 0 < value < _MAX_SECONDS:
         raise ValueError(f"{name} is a number of seconds, not {value!r:.100}")
     return float(value)
 
 
 class Transport(ABC):
-    """A way to nodes. It is used between `__aenter__` and `__aexit__`, by whoever made it.
+    """A way to reach nodes, used between `__aenter__` and `__aexit__`.
 
-    `timeout` is the seconds within which a node is connected to, or known to be unreachable. A subclass is
-    made from its options alone (`parse`): those of the command line, and later those of a run's record.
+    `timeout` is the time in seconds to connect to a node. A subclass is made from its options alone
+    (`parse`): those of the command line, and later those in a run's record.
     """
 
     name: ClassVar[str] = ""
-    """What `--transport`, and the record of a run, call it: the name of its entry point."""
+    """Its name in `--transport` and in records of runs: that of its entry point."""
     capabilities: Capabilities = Capabilities()
 
     def __init__(self, timeout: float = 10.0) -> None:
@@ -219,7 +198,7 @@ class Transport(ABC):
 
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> Self:
-        """Return the transport with these options, JSON values. Raises ValueError for any others."""
+        """Return the transport with these options, JSON values. Raises ValueError for invalid ones."""
         for name in options.keys() - inspect.signature(cls).parameters.keys():
             raise ValueError(f"it has no option {name!r:.100}")
         try:
@@ -228,7 +207,7 @@ class Transport(ABC):
             raise ValueError(str(error)) from error
 
     def describe(self) -> dict[str, Any]:
-        """Return the options with which `parse` makes it again, in another process: JSON, and no secret."""
+        """Return the options for `parse` to make it again in another process: JSON, without secrets."""
         return {"timeout": self.timeout}
 
     @abstractmethod
@@ -237,24 +216,25 @@ class Transport(ABC):
     ) -> list[Node | Unreachable]:
         """Connect to all `hosts` at once; return, in their order, the nodes or why there is none.
 
-        `on_result` is called as each verdict is known. A host's own fault never raises; UsageError is for
-        a configuration that makes no sense. Cancelled, it leaves no connection behind.
+        `on_result` is called for each host as it is done. A failure of one host never raises; UsageError is
+        for an invalid configuration. If cancelled, it closes all connections.
         """
 
     def with_silence_limit(self, silence: float) -> Transport:
-        """Return it so that a connection breaks that has been silent for `silence` seconds, where it can.
+        """Return a view of it whose connections break after `silence` seconds without a sign of life, if it
+        can detect that.
 
-        What is returned is not opened or closed: it lives as long as this one.
+        The view is not opened or closed itself.
         """
         return self
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(  # noqa: B027 (most have nothing to give up)
+    async def __aexit__(  # noqa: B027 (most have nothing to release)
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Give up what connecting needs; open connections are closed by whoever has them."""
+        """Release what connecting needs. Open connections stay open: their users close them."""

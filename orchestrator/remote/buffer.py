@@ -1,4 +1,4 @@
-"""What a channel has brought and nobody has read yet, as in asyncio.StreamReader, but copied less."""
+"""A buffer of received bytes, like asyncio.StreamReader but with fewer copies."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import asyncio
 from collections import deque
 from typing import Protocol
 
-from orchestrator.errors import NodeError
-
-LONGEST_LINE = 1 << 20  # bytes
-
 
 class Source(Protocol):
-    """Where bytes come from, which can be told to wait."""
+    """The source of the bytes, which can be paused."""
 
     def pause_reading(self) -> None: ...
 
@@ -20,15 +16,15 @@ class Source(Protocol):
 
 
 class Buffer:
-    """Pieces of bytes in their order; with more than twice `limit` bytes its source is paused.
+    """Bytes in the order of their arrival; above twice `limit` bytes the source is paused.
 
-    One reader at a time. Its methods return and raise what those of asyncio.StreamReader do.
+    It has one reader at a time. Its methods return and raise what those of asyncio.StreamReader do.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._pieces: deque[bytes] = deque()
-        self._begin = 0  # of the first piece, so much has been read
+        self._start = 0  # bytes of the first piece that have been read
         self._size = 0
         self._has_ended = False
         self._source: Source | None = None
@@ -36,11 +32,11 @@ class Buffer:
         self._reader: asyncio.Future[None] | None = None
 
     def set_source(self, source: Source) -> None:
-        """Say who brings the bytes."""
+        """Set the source to pause and resume."""
         self._source = source
 
     def feed_data(self, data: bytes) -> None:
-        """Take in bytes."""
+        """Add bytes."""
         if not data:
             return
         self._pieces.append(data)
@@ -51,18 +47,18 @@ class Buffer:
             self._source.pause_reading()
 
     def feed_eof(self) -> None:
-        """Say that no more will come."""
+        """Mark the end: no more bytes follow."""
         self._has_ended = True
         self._wake()
 
     async def read(self, n: int) -> bytes:
-        """Return at most `n` bytes as soon as there are any, b"" at the end."""
+        """Wait for bytes and return at most `n`; b"" at the end."""
         while not self._size and not self._has_ended:
             await self._wait()
         return self._take(min(n, self._size))
 
     async def readexactly(self, n: int) -> bytes:
-        """Return `n` bytes. Raises asyncio.IncompleteReadError when the end comes before them."""
+        """Return `n` bytes. Raises asyncio.IncompleteReadError if the end comes first."""
         while self._size < n:
             if self._has_ended:
                 raise asyncio.IncompleteReadError(self._take(self._size), n)
@@ -70,10 +66,10 @@ class Buffer:
         return self._take(n)
 
     async def readuntil(self, separator: bytes) -> bytes:
-        """Return what comes up to the `separator`, and that.
+        """Return the bytes up to and including the `separator`.
 
-        Raises asyncio.IncompleteReadError when the end comes before it, and asyncio.LimitOverrunError when
-        more than `limit` bytes do, which then are still to be read.
+        Raises asyncio.IncompleteReadError if the end comes first, and asyncio.LimitOverrunError after more
+        than `limit` bytes, which stay in the buffer.
         """
         searched = 0
         while True:
@@ -89,41 +85,41 @@ class Buffer:
             await self._wait()
 
     def _find(self, separator: bytes, searched: int) -> int:
-        """Return where the separator is, -1 if nowhere; it is not before `searched`."""
+        """Return the position of the separator, at or after `searched`; -1 if there is none."""
         while self._pieces:
-            found = self._pieces[0].find(separator, self._begin + searched)
+            found = self._pieces[0].find(separator, self._start + searched)
             if found >= 0:
-                return found - self._begin
+                return found - self._start
             if len(self._pieces) == 1:
                 break
-            first = self._pieces.popleft()[self._begin :]
+            first = self._pieces.popleft()[self._start :]
             searched = max(0, len(first) + 1 - len(separator))
             self._pieces[0] = first + self._pieces[0]
-            self._begin = 0
+            self._start = 0
         return -1
 
     def _take(self, n: int) -> bytes:
-        """Return the next `n` bytes, which are there."""
+        """Return the next `n` bytes, which must be in the buffer."""
         taken = []
         left = n
         while left:
             first = self._pieces[0]
-            end = self._begin + left
+            end = self._start + left
             if end < len(first):
-                taken.append(first[self._begin : end])
-                self._begin = end
+                taken.append(first[self._start : end])
+                self._start = end
                 break
-            taken.append(first[self._begin :] if self._begin else first)
-            left -= len(first) - self._begin
+            taken.append(first[self._start :] if self._start else first)
+            left -= len(first) - self._start
             self._pieces.popleft()
-            self._begin = 0
+            self._start = 0
         self._size -= n
         if self._is_paused and self._size <= self._limit:
             self._resume()
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
     async def _wait(self) -> None:
-        """Return once more has come, or the end."""
+        """Wait for more bytes, or the end."""
         self._resume()
         self._reader = asyncio.get_running_loop().create_future()
         try:
@@ -139,31 +135,3 @@ class Buffer:
         if self._is_paused and self._source is not None:
             self._is_paused = False
             self._source.resume_reading()
-
-
-async def read_line(reader: asyncio.StreamReader | Buffer, limit: int) -> bytes | None:
-    """Return one line with its newline, at the end what is left of one; None for one over `limit` bytes.
-
-    The line may be longer than the reader's buffer.
-    """
-    line = b""
-    while True:
-        try:
-            line += await reader.readuntil(b"\n")
-        except asyncio.IncompleteReadError as error:
-            line += error.partial
-        except asyncio.LimitOverrunError as error:
-            line += await reader.readexactly(error.consumed)
-            if len(line) <= limit:
-                continue
-        return line if len(line) <= limit else None
-
-
-def too_long(node: str, limit: int) -> NodeError:
-    """Return the error that says so of a line."""
-    return NodeError(
-        node,
-        f"a line of its output is longer than {limit:,} bytes",
-        remedy=f"see that `python:` of {node} in the inventory is an interpreter, and no script that "
-        "prints something of its own",
-    )

@@ -1,6 +1,6 @@
-"""A node that is reached through programs of this machine, one for each script: its pipes are the channel.
+"""A node that is reached through local programs, one for each script; its pipes are the channel.
 
-What a transport needs that calls `docker exec -i`, `kubectl exec -i` or the like, and what tests use.
+For transports that call `docker exec -i`, `kubectl exec -i` or the like, and for tests.
 """
 
 from __future__ import annotations
@@ -8,27 +8,26 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConnectionLost, NodeError
-from orchestrator.remote.base import Completed, read_all
-from orchestrator.remote.buffer import LONGEST_LINE, read_line, too_long
+from orchestrator.remote.base import Completed
+from orchestrator.remote.channel import StreamChannel
 
 if TYPE_CHECKING:
     from orchestrator.inventory import Host
 
-_BUFFER = 1 << 20
-_GONE_TIMEOUT = 5.0  # seconds
+_CLOSE_TIMEOUT = 5.0  # seconds
+_BROKEN = "the connection broke"
 
 
 class ProcessNode:
-    """The `Node` whose scripts are run by `command`: it returns a program with its arguments.
+    """The `Node` whose scripts are run by the program that `command` returns, with its arguments.
 
-    That program runs the script in a POSIX shell on the node, with its own standard streams, and exits as
-    it does. `drop` breaks the connection: all channels and later calls of `open` raise ConnectionLost.
+    The program runs the script in a POSIX shell on the node, on its own standard streams, and exits with
+    its code. `drop` breaks the connection: every channel, and every later `open`, raises ConnectionLost.
     """
 
     def __init__(self, host: Host, command: Callable[[str], Sequence[str]]) -> None:
@@ -52,150 +51,94 @@ class ProcessNode:
 
     async def open(self, script: str) -> ProcessChannel:
         if self.lost or self.closed:
-            raise ConnectionLost(self.name, "the connection broke")
-        pipe = asyncio.subprocess.PIPE
-        words = self._command(script)
+            raise ConnectionLost(self.name, _BROKEN)
+        argv = self._command(script)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *words,
-                stdin=pipe,
-                stdout=pipe,
-                stderr=pipe,
-                limit=_BUFFER,
-                start_new_session=True,
+            _, channel = await asyncio.get_running_loop().subprocess_exec(
+                lambda: ProcessChannel(self.name), *argv, start_new_session=True
             )
         except OSError as error:
-            raise NodeError(self.name, f"{words[0]} cannot be started: {error.strerror}") from error
-        channel = ProcessChannel(self, process)
+            raise NodeError(self.name, f"{argv[0]} cannot be started: {error.strerror}") from error
         self._channels.add(channel)
         return channel
 
     async def run(self, script: str, *, input: bytes = b"", timeout: float = 30.0) -> Completed:  # noqa: A002
-        try:
-            async with asyncio.timeout(timeout):
-                channel = await self.open(script)
-                try:
-                    out = await channel.communicate(input)
-                    return Completed(await channel.wait(), out, channel.stderr)
-                finally:
-                    channel.close()
-        except TimeoutError:
-            raise NodeError(self.name, f"a command did not end within {timeout:g} s") from None
+        return await (await self.open(script)).run_to_end(input, timeout)
 
     def drop(self) -> None:
         """Break the connection."""
         self.lost = True
         for channel in self._channels:
-            channel.close()
+            channel.drop()
 
     async def close(self) -> None:
         self.closed = True
         for channel in self._channels:
             channel.close()
-            await channel.gone()
+            await channel.wait_closed()
 
 
-class ProcessChannel:
-    """The `Channel` over the pipes of a program here, which leads a session of its own."""
+class ProcessChannel(StreamChannel, asyncio.SubprocessProtocol):
+    """The `Channel` over the pipes of a local program, which leads a session of its own."""
 
-    def __init__(self, node: ProcessNode, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin and process.stdout and process.stderr
-        self._node = node
-        self._process = process
-        self._stdin, self._stdout = process.stdin, process.stdout
-        self._stderr = bytearray()
-        self.heard_at = time.monotonic()
-        self._keeping = asyncio.create_task(self._keep_stderr(process.stderr))
-
-    async def _keep_stderr(self, stream: asyncio.StreamReader) -> None:
-        while data := await stream.read(65536):
-            self._stderr += data
-            del self._stderr[:-65536]
-
-    async def communicate(self, data: bytes) -> bytes:
-        """Write all of `data`, read to the end."""
-
-        async def feed() -> None:
-            await self.write(data)
-            self.write_eof()
-
-        feeding = asyncio.create_task(feed())
-        try:
-            out = await read_all(self._node.name, self)
-            await self._keeping
-            return out
-        finally:
-            feeding.cancel()
-            await asyncio.gather(feeding, return_exceptions=True)
-
-    async def read(self, limit: int = 262144) -> bytes:
-        data = await self._stdout.read(limit)
-        self.heard_at = time.monotonic()
-        if not data:
-            self._check_end()
-        return data
-
-    async def readline(self, limit: int = LONGEST_LINE) -> bytes:
-        line = await read_line(self._stdout, limit)
-        self.heard_at = time.monotonic()
-        if line is None:
-            raise too_long(self._node.name, limit)
-        if not line.endswith(b"\n"):
-            self._check_end()
-        return line
-
-    async def readexactly(self, n: int) -> bytes:
-        try:
-            data = await self._stdout.readexactly(n)
-        except asyncio.IncompleteReadError:
-            self._check_end()
-            raise
-        self.heard_at = time.monotonic()
-        return data
-
-    def _check_end(self) -> None:
-        if self._node.lost:
-            raise ConnectionLost(self._node.name, "the connection broke")
-
-    async def write(self, data: bytes) -> None:
-        self._check_end()
-        with suppress(BrokenPipeError, ConnectionResetError):  # it no longer reads
-            self._stdin.write(data)
-            await self._stdin.drain()
-
-    def write_eof(self) -> None:
-        self._stdin.close()
-
-    async def wait(self) -> int:
-        code = await self._process.wait()
-        await self._keeping  # all of stderr is there once the exit code is known
-        self._check_end()
-        return code if code >= 0 else 128 - code
-
-    async def gone(self) -> None:
-        """Wait until the program has ended and its pipes are closed, for a bounded time: what has
-        left the session may hold one open.
-        """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_GONE_TIMEOUT):
-                while await self._stdout.read(
-                    262144
-                ):  # first: what is not read keeps the pipes open
-                    pass
-                await self._process.wait()
-                await self._keeping
+    def __init__(self, node: str) -> None:
+        super().__init__(node)
+        self._process: Any = None
+        self._open_pipes = {1, 2}
+        self._is_dropped = False
+        self._closed = asyncio.Event()
 
     @property
-    def stderr(self) -> bytes:
-        return bytes(self._stderr)
+    def pid(self) -> int:
+        """The process id of the program."""
+        return int(self._process.get_pid())
 
-    @property
-    def noise(self) -> bytes:
-        return b""
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._process = transport
+        self._stdin = self._process.get_pipe_transport(0)
+        self._reader.set_source(self._process.get_pipe_transport(1))
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self._on_data(data, is_stderr=fd == 2)
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        self._open_pipes.discard(fd)
+        if fd == 0:
+            self.resume_writing()
+        elif fd == 1:
+            self._is_complete = not self._is_dropped
+            self._reader.feed_eof()
+        self.process_exited()
+
+    def process_exited(self) -> None:
+        """Report the exit code once all of stderr has arrived, too."""
+        code = self._process.get_returncode()
+        if code is not None and 2 not in self._open_pipes and not self._is_dropped:
+            self._on_exit(code if code >= 0 else 128 - code)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._process.close()
+        self._on_closed()
+        self._closed.set()
+
+    def drop(self) -> None:
+        """End the program as if the connection to it broke."""
+        self._is_dropped, self._is_complete, self._exit_code = True, False, None
+        self._lost = _BROKEN
+        self._on_closed()
+        self.close()
 
     def close(self) -> None:
-        """End the program, and all that it has started in its session."""
-        self._stdin.close()
-        if self._process.returncode is None:
+        """Kill the program, and everything that it started in its session."""
+        if self._process.get_returncode() is None:
             with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+                os.killpg(self.pid, signal.SIGKILL)
+        for fd in (0, 1, 2):
+            self._process.get_pipe_transport(fd).close()
+
+    async def wait_closed(self) -> None:
+        """Wait until the program has ended and its pipes are closed, for at most 5 s."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
+                await self._closed.wait()
+        self._process.close()

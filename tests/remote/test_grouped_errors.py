@@ -1,4 +1,4 @@
-"""One row for what is the same on many nodes, and one line to paste."""
+"""An error that many nodes share is one row, with one line to paste."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import LaunchError, NodeError, Unreachable
 from orchestrator.remote.grouped_errors import connect_error, group_verdicts, grouped_message
-from orchestrator.remote.ssh import verdicts
 from orchestrator.remote.ssh.config import Target
+from orchestrator.remote.ssh.verdicts import Verdicts
 
 
 def target(number: int, **more: object) -> Target:
@@ -22,18 +22,17 @@ def target(number: int, **more: object) -> Target:
     return replace(Target(label=name, hostname=name, port=22, user="ubuntu"), **more)  # type: ignore[arg-type]
 
 
+def verdicts(number: int, **more: object) -> Verdicts:
+    return Verdicts(f"node{number}", target(number, **more))
+
+
 def refused(number: int, **more: object) -> Unreachable:
-    there = target(number, **more)
     error = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed")
-    return verdicts.with_place(verdicts.not_connected(f"node{number}", there, error, 10.0), there)
+    return verdicts(number, **more).not_connected(error, 10.0)
 
 
 def unknown(number: int) -> Unreachable:
-    there = target(number)
-    verdict = verdicts.host_key_unknown(
-        f"node{number}", there, "ssh-ed25519", f"SHA256:abc{number}"
-    )
-    return verdicts.with_place(verdict, there)
+    return verdicts(number).host_key_unknown("ssh-ed25519", f"SHA256:abc{number}")
 
 
 def test_same_error_on_many_nodes_is_one_row() -> None:
@@ -46,12 +45,12 @@ def test_same_error_on_many_nodes_is_one_row() -> None:
     assert len(error.failures) == 3
 
 
-def test_errors_that_differ_in_more_than_the_address_have_rows_of_their_own() -> None:
+def test_errors_that_differ_in_more_than_the_address_are_not_grouped() -> None:
     rows = group_verdicts([refused(1), refused(2, port=2222), unknown(3), refused(4)])
     assert [row.nodes for row in rows] == [("node1", "node4"), ("node2",), ("node3",)]
 
 
-def test_single_node_is_told_as_it_is() -> None:
+def test_single_verdict_is_unchanged() -> None:
     (row,) = group_verdicts([unknown(1)])
     assert str(row) == str(unknown(1))
 
@@ -70,15 +69,14 @@ def test_fingerprints_of_unknown_hosts_are_listed_below_one_row() -> None:
     ]
 
 
-def test_command_to_paste_is_one_loop_that_a_shell_runs(tmp_path: Path) -> None:
+def test_command_to_paste_becomes_a_loop_that_a_shell_runs(tmp_path: Path) -> None:
     fake = tmp_path / "ssh"
     fake.write_text('#!/bin/sh\nprintf "<%s>" "$@"; echo\n')
     fake.chmod(0o755)
-    failed = []
-    for number in (1, 2):
-        there = target(number, port=2222, user="o'hara")
-        verdict = verdicts.shell_failed(f"node{number}", there, "ended with code 1 instead", b"")
-        failed.append(verdicts.with_place(verdict, there))
+    failed = [
+        verdicts(number, port=2222, user="o'hara").shell_failed("ended with code 1 instead", b"")
+        for number in (1, 2)
+    ]
     (row,) = group_verdicts(failed)
     line = row.remedy.removeprefix("check with: ").partition("; done")[0] + "; done"
     done = subprocess.run(
@@ -91,29 +89,24 @@ def test_command_to_paste_is_one_loop_that_a_shell_runs(tmp_path: Path) -> None:
     ]
 
 
-def test_gateway_that_reaches_no_node_is_told_once_with_one_example() -> None:
+def test_gateway_that_reaches_no_node_is_reported_once_with_one_example() -> None:
     gateway = target(9, label="jump")
-    failed = []
-    for number in (1, 2):
-        there = target(number)
-        verdict = verdicts.not_through(
-            f"node{number}", there, gateway, Exception("Connection refused")
-        )
-        failed.append(verdicts.with_place(verdict, there))
+    refusal = Exception("Connection refused")
+    failed = [verdicts(number).not_through(gateway, refusal) for number in (1, 2)]
     (row,) = group_verdicts(failed)
     assert row.message == "gateway jump cannot connect to 10.0.0.[1-2] (Connection refused)"
-    assert row.remedy.endswith("'nc -vz 10.0.0.1 22'; the others likewise")
+    assert row.remedy.endswith("'nc -vz 10.0.0.1 22'; the others in the same way")
 
 
 @pytest.mark.parametrize("number", [errno.EHOSTUNREACH, errno.EACCES, errno.EADDRNOTAVAIL])
-def test_node_that_cannot_be_reached_shows_no_python_repr(number: int) -> None:
+def test_verdict_on_an_os_error_has_no_python_repr(number: int) -> None:
     error = OSError(number, "Connect call failed ('10.0.0.1', 22)")
-    verdict = verdicts.not_connected("node1", target(1), error, 10.0)
+    verdict = verdicts(1).not_connected(error, 10.0)
     assert "('" not in verdict.message
     assert "Errno" not in verdict.message
 
 
-def test_name_of_a_node_in_the_remedy_is_folded_too() -> None:
+def test_node_names_in_the_remedy_are_folded() -> None:
     failed = [
         Unreachable(f"n{i}", "agent", "prints something", f"set `python:` of n{i}, not of n12")
         for i in (1, 2)
@@ -122,8 +115,8 @@ def test_name_of_a_node_in_the_remedy_is_folded_too() -> None:
     assert row.remedy == "set `python:` of n[1-2], not of n12"
 
 
-def test_alike_errors_of_nodes_are_one() -> None:
-    told = grouped_message(
+def test_grouped_message_joins_the_same_errors() -> None:
+    message = grouped_message(
         [
             NodeError("node0", "no room in /home", remedy="make room on node0"),
             NodeError("node1", "no room in /home", remedy="make room on node1"),
@@ -131,7 +124,7 @@ def test_alike_errors_of_nodes_are_one() -> None:
             LaunchError("no node at all"),
         ]
     )
-    assert told.splitlines() == [
+    assert message.splitlines() == [
         "node[0-1]: no room in /home",
         "  → make room on node[0-1]",
         "node2: broken",
@@ -146,7 +139,7 @@ NAMES = st.text(alphabet="n1-._", min_size=1, max_size=4)
 
 
 @given(st.lists(st.builds(Unreachable, NAMES, st.just("name"), TEXTS, TEXTS, TEXTS), max_size=6))
-def test_every_node_is_in_exactly_one_row_whatever_is_said(failed: list[Unreachable]) -> None:
+def test_every_node_is_in_exactly_one_group(failed: list[Unreachable]) -> None:
     rows = group_verdicts(failed)
     assert sorted(name for row in rows for name in row.nodes) == sorted(f.node for f in failed)
     assert not any("\0" in row.message + row.remedy for row in rows)

@@ -227,7 +227,7 @@ async def test_rsync_killed_on_the_node_is_reported(
     def kill(progress: Progress) -> None:
         # Once: bytes still move after that, and the shell may be gone by then.
         if 0 < progress.sent < progress.total and not killed:
-            shell = node.channel._process.pid
+            shell = node.channel.pid
             children = Path(f"/proc/{shell}/task/{shell}/children").read_text()
             killed.extend(map(int, children.split()))
             for child in killed:
@@ -265,7 +265,7 @@ async def test_interrupted_push_is_resumed(node: RewritingNode, here: Path, ther
 
     def stop(progress: Progress) -> None:
         if progress.sent > progress.total // 2 and not stopped:
-            stopped.append(node.channel._process.pid)
+            stopped.append(node.channel.pid)
             os.killpg(stopped[0], signal.SIGTERM)
 
     with pytest.raises(SyncError):
@@ -291,7 +291,7 @@ async def test_node_that_stops_reading_times_out(
 ) -> None:
     def freeze(progress: Progress) -> None:
         if 0 < progress.sent < progress.total:
-            os.killpg(node.channel._process.pid, signal.SIGSTOP)
+            os.killpg(node.channel.pid, signal.SIGSTOP)
 
     with pytest.raises(SyncError, match=r"node0: no data for 0\.5 s"):
         await push(node, big, str(there), on_progress=freeze, stall_timeout=0.5)

@@ -1,7 +1,7 @@
-"""SSH connections, and the gateways that several of them share.
+"""Open SSH connections: each in bounded time, few handshakes at once, each gateway only once.
 
-A `Link` is one open SSH connection. A link through a gateway holds on to the gateway's link; when
-the last one lets go, the gateway's connection is closed too.
+A connection through a gateway holds the gateway's connection, which is closed when no connection uses it
+any more.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +27,37 @@ from orchestrator.remote.ssh.dial import dial, resolve_name
 from orchestrator.remote.ssh.host_keys import Entry, Known, KnownHosts
 from orchestrator.remote.ssh.identities import KeyFiles
 from orchestrator.remote.ssh.login import Login, Trust
-from orchestrator.remote.ssh.login_verdicts import not_logged_in
+from orchestrator.remote.ssh.verdicts import Verdicts
 from orchestrator.util.bounded_read import Unreadable
 from orchestrator.util.log import NODE, logger
 
 # sshd starts to drop unauthenticated connections at 10 (MaxStartups 10:30:100).
-_PER_ENDPOINT = 8
-_AT_ONCE = 128
+_MAX_PER_ENDPOINT = 8
+_MAX_HANDSHAKES = 128
 _KEEPALIVES_MISSED = 3
-_COME_AGAIN = (0.1, 0.3, 0.9)  # seconds until the next try, more or less
-_CLOSE_WITHIN = 2.0  # seconds
+_RETRY_DELAYS = (0.1, 0.3, 0.9)  # seconds, randomised
+_CLOSE_TIMEOUT = 2.0  # seconds
 
 log = logger("ssh")
 
 
+@dataclass(frozen=True)
+class ConnectOptions:
+    """How to connect.
+
+    `timeout` limits name look-up, TCP connection, handshake and authentication of a node together;
+    `keepalive` is the interval of probes, of which three without an answer end a connection; both in
+    seconds.
+    """
+
+    timeout: float = 10.0
+    accept_new: bool = False
+    keepalive: float = 15.0
+    trust: Trust | None = None
+
+
 class SshConnection:
-    """One open SSH connection, and the gateway's that it goes through."""
+    """One open SSH connection, and that of the gateway it goes through."""
 
     def __init__(self, connection: asyncssh.SSHClientConnection, via: SshConnection | None) -> None:
         self.connection = connection
@@ -55,42 +71,46 @@ class SshConnection:
         self._holders += 1
 
     async def release(self) -> None:
-        """Let go; the last one to do so closes the connection, and lets go of its gateway."""
+        """Release the connection; the last holder closes it, and releases its gateway."""
         self._holders -= 1
         if self._holders:
             return
         self.connection.close()
         try:
-            async with asyncio.timeout(_CLOSE_WITHIN):
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
                 await self.connection.wait_closed()
-        except TimeoutError:  # the peer is gone and takes no goodbye
+        except TimeoutError:  # the peer is gone
             self.connection.abort()
         if self._via is not None:
             await self._via.release()
 
 
-class SshConnections:
-    """Opens links: each bounded in time, each gateway once, few handshakes at a time."""
+@dataclass(frozen=True)
+class _Attempt:
+    """A connection to make for the node or gateway `name`, through `hops`; `via` is the last of them."""
 
-    def __init__(
-        self,
-        *,
-        timeout: float,
-        accept_new: bool,
-        keepalive: float,
-        trust: Trust | None,
-        files: tuple[Path, ...],
-    ) -> None:
-        self._timeout = timeout
-        self._accept_new = accept_new
-        self._keepalive = keepalive
-        self._trust = trust
+    name: str
+    target: Target
+    hops: tuple[Target, ...]
+    via: SshConnection | None
+    timeout: float
+
+    @property
+    def verdicts(self) -> Verdicts:
+        return Verdicts(self.name, self.target)
+
+
+class SshConnections:
+    """The connections of one `connect_all`."""
+
+    def __init__(self, options: ConnectOptions, files: tuple[Path, ...]) -> None:
+        self._options = options
         self._files = files
         self._known_hosts = KnownHosts()
         self._key_files = KeyFiles()
-        self._at_once = asyncio.Semaphore(_AT_ONCE)
+        self._handshakes = asyncio.Semaphore(_MAX_HANDSHAKES)
         self._per_endpoint: dict[object, asyncio.Semaphore] = defaultdict(
-            lambda: asyncio.Semaphore(_PER_ENDPOINT)
+            lambda: asyncio.Semaphore(_MAX_PER_ENDPOINT)
         )
         self._gateways: dict[tuple[Target, ...], asyncio.Task[SshConnection | Unreachable]] = {}
 
@@ -98,7 +118,7 @@ class SshConnections:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Let go of the gateways: those that nobody goes through are closed."""
+        """Release the gateways; those without a connection through them are closed."""
         for task in self._gateways.values():
             task.cancel()
         for result in await asyncio.gather(*self._gateways.values(), return_exceptions=True):
@@ -106,21 +126,16 @@ class SshConnections:
                 await result.release()
 
     async def open(self, name: str, target: Target) -> SshConnection | Unreachable:
-        """Return a link to `target`, or why there is none, for the node called `name`."""
+        """Return a connection to `target` for the node `name`, or why there is none."""
         try:
             hops = self._hops(target)
         except ConfigParseError as error:
-            return Unreachable(
-                name, "gateway", str(error), "correct proxy_jump, or ProxyJump in ~/.ssh/config"
-            )
-        via = await self._gateway(hops) if hops else None
-        if isinstance(via, Unreachable):
-            return verdicts.behind(name, via)
-        result = await self._connect(name, target, via, hops)
-        return verdicts.with_place(result, target) if isinstance(result, Unreachable) else result
+            remedy = "correct proxy_jump, or ProxyJump in ~/.ssh/config"
+            return Unreachable(name, "gateway", str(error), remedy)
+        return await self._open(name, target, hops)
 
     def _hops(self, target: Target) -> tuple[Target, ...]:
-        """Return the gateways on the way to `target`, the first one first.
+        """Return the gateways on the way to `target`, in order.
 
         The first of several in a ProxyJump may have a ProxyJump of its own, as for ssh -J.
         """
@@ -133,11 +148,9 @@ class SshConnections:
             ]
             first = (chain[0].hostname, chain[0].port)
             if first in seen:  # `Host *` with a ProxyJump applies to the gateway itself, too
-                own = first == (target.hostname, target.port) or first == (
-                    hops[0].hostname,
-                    hops[0].port,
-                )
-                if own and len(chain) == 1:
+                previous = hops[0] if hops else target
+                is_own = first in ((each.hostname, each.port) for each in (target, previous))
+                if is_own and len(chain) == 1:
                     break
                 raise ConfigParseError(f"the gateways of {target.label} lead in a circle")
             seen.add(first)
@@ -145,157 +158,128 @@ class SshConnections:
             jump = chain[0].proxy_jump
         return hops
 
-    async def _gateway(self, hops: tuple[Target, ...]) -> SshConnection | Unreachable:
-        """Return the one link to the last of `hops`, opening what is not open yet."""
-        if hops not in self._gateways:
-            self._gateways[hops] = asyncio.create_task(self._open_gateway(hops))
-        return await asyncio.shield(self._gateways[hops])
-
-    async def _open_gateway(self, hops: tuple[Target, ...]) -> SshConnection | Unreachable:
-        *before, last = hops
-        via = await self._gateway(tuple(before)) if before else None
-        if isinstance(via, Unreachable):
-            return verdicts.behind(last.label, via)
-        return await self._connect(last.label, last, via, tuple(before))
-
-    async def _connect(
-        self, name: str, target: Target, via: SshConnection | None, hops: tuple[Target, ...]
+    async def _open(
+        self, name: str, target: Target, hops: tuple[Target, ...]
     ) -> SshConnection | Unreachable:
-        endpoint = (hops, target.hostname, target.port, target.proxy_command)
-        NODE.set(name)
-        async with self._at_once, self._per_endpoint[endpoint]:
+        """Connect to `target` through `hops`; each gateway is connected to only once."""
+        via: SshConnection | Unreachable | None = None
+        if hops:
+            if hops not in self._gateways:
+                *before, last = hops
+                opening = self._open(last.label, last, tuple(before))
+                self._gateways[hops] = asyncio.create_task(opening)
+            via = await asyncio.shield(self._gateways[hops])
+        if isinstance(via, Unreachable):
+            return verdicts.behind(name, via)
+        return await self._connect(_Attempt(name, target, hops, via, self._options.timeout))
+
+    async def _connect(self, attempt: _Attempt) -> SshConnection | Unreachable:
+        target = attempt.target
+        endpoint = (attempt.hops, target.hostname, target.port, target.proxy_command)
+        NODE.set(attempt.name)
+        async with self._handshakes, self._per_endpoint[endpoint]:
             loop = asyncio.get_running_loop()
-            began = loop.time()
-            log.debug("connecting to %s, within %g s", target.endpoint, self._timeout)
-            result = await self._connect_until(name, target, via, hops, began + self._timeout)
-        took = loop.time() - began
+            start = loop.time()
+            deadline = start + attempt.timeout
+            log.debug("connecting to %s, within %g s", target.endpoint, attempt.timeout)
+            if attempt.via is not None:
+                log.debug("through the gateway %s", attempt.hops[-1].label)
+                result = await self._log_in(attempt, deadline, tunnel=attempt.via.connection)
+            elif target.proxy_command is not None:
+                result = await self._log_in_by_command(attempt, deadline)
+            else:
+                result = await self._log_in_directly(attempt, deadline)
+        took = loop.time() - start
         if isinstance(result, Unreachable):
             log.info("not connected after %.2f s: %s (%s)", took, result.message, result.cause)
         else:
             log.info("connected to %s as %s in %.2f s", target.endpoint, target.user, took)
         return result
 
-    async def _connect_until(
-        self,
-        name: str,
-        target: Target,
-        via: SshConnection | None,
-        hops: tuple[Target, ...],
-        deadline: float,
-    ) -> SshConnection | Unreachable:
-        if via is not None:
-            log.debug("through the gateway %s", hops[-1].label)
-            way: dict[str, Any] = {"tunnel": via.connection}
-            return await self._log_in(name, target, via, hops, way, deadline)
-        if target.proxy_command is not None:
-            return await self._log_in_by_command(name, target, deadline)
-        return await self._log_in_directly(name, target, deadline)
-
     async def _log_in_directly(
-        self, name: str, target: Target, deadline: float
+        self, attempt: _Attempt, deadline: float
     ) -> SshConnection | Unreachable:
-        """Connect by TCP; come again, within the time there is, where sshd turns one away.
+        """Connect by TCP; retry, while there is time, if sshd closes the connection at random.
 
-        It does so at random when it has many handshakes at once, which are not only ours.
+        It does so when it has many handshakes at once, from any client.
         """
-        for pause in (*_COME_AGAIN, None):
-            sock = await self._dial(name, target, deadline)
+        for delay in (*_RETRY_DELAYS, None):
+            sock = await _dial(attempt, deadline)
             if isinstance(sock, Unreachable):
                 return sock
-            result = await self._log_in(name, target, None, (), {"sock": sock}, deadline)
-            if pause is None or not isinstance(result, Unreachable):
+            result = await self._log_in(attempt, deadline, sock=sock)
+            if delay is None or not isinstance(result, Unreachable):
                 return result
             left = deadline - asyncio.get_running_loop().time()
-            if not result.is_busy or left < 2 * pause:
+            if not result.is_busy or left < 2 * delay:
                 return result
-            log.debug("sshd is busy: another try in about %g s", pause)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+            log.debug("sshd is busy: another try in about %g s", delay)
+            await asyncio.sleep(delay * random.uniform(0.5, 1.5))
         raise AssertionError("the last round returns")
 
     async def _log_in_by_command(
-        self, name: str, target: Target, deadline: float
+        self, attempt: _Attempt, deadline: float
     ) -> SshConnection | Unreachable:
         """Connect through a ProxyCommand, which a shell runs, as for ssh.
 
-        asyncssh takes what comes on standard error for the node's bytes, and its closing for the
-        node's hanging up. So the command's goes to a file, while the shell keeps its own open.
+        asyncssh would take its standard error for bytes of the node, and the end of that for a closed
+        connection. So the command's goes to a file, and the shell keeps its own open.
         """
-        log.debug("through a ProxyCommand")  # not which: it may hold a password
-        with tempfile.NamedTemporaryFile(prefix="orch-proxy-") as said:
-            script = f'{{ {target.proxy_command}\n}} 2>"$0"; exit $?'
-            way = {"proxy_command": ["/bin/sh", "-c", script, said.name]}
-            result = await self._log_in(name, target, None, (), way, deadline)
+        log.debug("through a ProxyCommand")  # it may contain a password
+        with tempfile.NamedTemporaryFile(prefix="orch-proxy-") as stderr:
+            script = f'{{ {attempt.target.proxy_command}\n}} 2>"$0"; exit $?'
+            command = ["/bin/sh", "-c", script, stderr.name]
+            result = await self._log_in(attempt, deadline, proxy_command=command)
             if isinstance(result, Unreachable):
-                return verdicts.by_command(result, said.read(4096))
+                return verdicts.by_command(result, stderr.read(4096))
             return result
 
-    async def _dial(self, name: str, target: Target, deadline: float) -> Any:
-        log.debug("looking up %s", target.hostname)
-        try:
-            async with asyncio.timeout_at(deadline):
-                addresses = await resolve_name(target.hostname, target.port, target.family)
-        except TimeoutError:
-            return verdicts.name_timed_out(name, target, self._timeout)
-        except OSError as error:
-            return verdicts.not_connected(name, target, error, self._timeout)
-        left = deadline - asyncio.get_running_loop().time()
-        try:
-            return await dial(addresses, target.bind_address, left)
-        except OSError as error:
-            return verdicts.not_connected(name, target, error, self._timeout)
-
     async def _log_in(
-        self,
-        name: str,
-        target: Target,
-        via: SshConnection | None,
-        hops: tuple[Target, ...],
-        way: dict[str, Any],
-        deadline: float,
+        self, attempt: _Attempt, deadline: float, **way: Any
     ) -> SshConnection | Unreachable:
+        """Log in over `way`, an argument of asyncssh.connect: `sock`, `tunnel` or `proxy_command`."""
+        login = None
         try:
             login = Login(
-                name,
-                target,
+                attempt.name,
+                attempt.target,
                 self._known_hosts,
                 self._key_files,
-                accept_new=self._accept_new,
-                trust=self._trust,
+                accept_new=self._options.accept_new,
+                trust=self._options.trust,
             )
-        except Unreadable as error:
-            if "sock" in way:
-                way["sock"].close()
-            return verdicts.known_hosts_unreadable(name, error)
-        settings = self._settings(target, login.known)
-        log.debug("waiting for the SSH greeting of %s", target.endpoint)
-        try:
+            log.debug("waiting for the SSH greeting of %s", attempt.target.endpoint)
             async with asyncio.timeout_at(deadline):
                 connection = await asyncssh.connect(
-                    target.hostname,
-                    target.port,
+                    attempt.target.hostname,
+                    attempt.target.port,
                     config=None,
                     client_factory=lambda: login,
                     **way,
-                    **settings,
+                    **self._settings(attempt.target, login.known),
                 )
+        except Unreadable as error:
+            return attempt.verdicts.known_hosts_unreadable(error)
         except asyncssh.ChannelOpenError as error:
-            return verdicts.not_through(name, target, hops[-1], error)
+            return attempt.verdicts.not_through(attempt.hops[-1], error)
         except Exception as error:
-            # Whatever bytes the other end sends, and whatever asyncssh makes of them, is the
-            # node's fault and its verdict, not the end of all other nodes' connections.
-            return not_logged_in(name, target, login, error, self._timeout)
+            if login is None:
+                raise
+            # Any bytes that the node sends, and any error of asyncssh over them, must not end the
+            # connections to other nodes.
+            return login.failure(error, attempt.timeout)
         finally:
-            if login.connection is None and "sock" in way:
+            if "sock" in way and (login is None or login.connection is None):
                 way["sock"].close()
-            if login.agent is not None:
+            if login is not None and login.agent is not None:
                 login.agent.close()
-        return SshConnection(connection, via)
+        return SshConnection(connection, attempt.via)
 
     def _settings(self, target: Target, known: Known) -> dict[str, Any]:
-        """Return the arguments of asyncssh.connect that do not depend on the way there."""
+        """Return the arguments of asyncssh.connect that do not depend on the way."""
         return {
             "username": target.user,
-            # Host keys and client keys are judged and offered by Login, nowhere else.
+            # Only Login checks host keys and offers client keys.
             "known_hosts": ((), (), _keys(known.revoked)),
             "host_key_alias": target.host_key_alias,
             "client_keys": None,
@@ -307,17 +291,35 @@ class SshConnections:
             "gss_host": None,
             "agent_forwarding": False,
             "tcp_keepalive": target.tcp_keepalive,
-            "connect_timeout": None,  # `timeout` covers all of it
+            "connect_timeout": None,  # the deadline covers everything
             "login_timeout": 0,
-            "keepalive_interval": self._keepalive,
+            "keepalive_interval": self._options.keepalive,
             "keepalive_count_max": _KEEPALIVES_MISSED,
             "compression_algs": "none",
             **algorithms(target, known),
         }
 
 
+async def _dial(attempt: _Attempt, deadline: float) -> Any:
+    """Return a socket connected to the target, or the verdict."""
+    target = attempt.target
+    log.debug("looking up %s", target.hostname)
+    try:
+        async with asyncio.timeout_at(deadline):
+            addresses = await resolve_name(target.hostname, target.port, target.family)
+    except TimeoutError:
+        return attempt.verdicts.name_timed_out(attempt.timeout)
+    except OSError as error:
+        return attempt.verdicts.not_connected(error, attempt.timeout)
+    try:
+        left = deadline - asyncio.get_running_loop().time()
+        return await dial(addresses, target.bind_address, left)
+    except OSError as error:
+        return attempt.verdicts.not_connected(error, attempt.timeout)
+
+
 def _keys(entries: Iterable[Entry]) -> list[asyncssh.SSHKey]:
-    """Return the keys of known_hosts lines; one that asyncssh cannot read, nobody can offer."""
+    """Return the keys of known_hosts lines, except those that asyncssh cannot read."""
     keys = []
     for entry in entries:
         text = f"{entry.key_type} {base64.b64encode(entry.blob).decode('ascii')}"

@@ -1,4 +1,4 @@
-"""One SSH login as it goes: judges the host key, offers our keys, remembers what happened."""
+"""One SSH login: checks the host key, offers the user's keys, and explains a failure."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from dataclasses import dataclass
 import asyncssh
 
 from orchestrator.errors import Unreachable
-from orchestrator.remote.ssh import verdicts
 from orchestrator.remote.ssh.config import Target
 from orchestrator.remote.ssh.host_keys import Known, KnownHosts, fingerprint
 from orchestrator.remote.ssh.identities import KeyFiles, Offer
+from orchestrator.remote.ssh.verdicts import Verdicts
 from orchestrator.util.log import node_logger
+from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import printable
+
+_REVOKED = "revoked"  # in asyncssh's message about a host key or certificate
 
 
 @dataclass(frozen=True)
 class Trust:
-    """The two keys of a cluster of our own making: what opens it, and what it must show.
+    """The two keys of an embedded cluster: the client's and the host's.
 
-    With it nothing of the user's SSH set-up is looked at: no files, no agent, no configuration.
+    With it, the user's SSH configuration, keys and agent are not used.
     """
 
     client_key: asyncssh.SSHKey
@@ -29,7 +32,7 @@ class Trust:
 class Login(asyncssh.SSHClient):
     """The callbacks of one connection attempt, and what they saw.
 
-    Raises Unreadable where a file of host keys is none.
+    Raises Unreadable if a known_hosts file cannot be read.
     """
 
     def __init__(
@@ -42,24 +45,24 @@ class Login(asyncssh.SSHClient):
         accept_new: bool,
         trust: Trust | None,
     ) -> None:
-        self._node = node
         self._log = node_logger("ssh", node)
         self._target = target
+        self._verdicts = Verdicts(node, target)
         self._known_hosts = known_hosts
         self._key_files = key_files
         self._accept_new = accept_new
         self._trust = trust
-        # With an alias, ssh looks no port up.
+        # With an alias, ssh ignores the port.
         alias = target.host_key_alias
         self._lookup = (target.hostname, target.port) if alias is None else (alias, 22)
-        self.known = self._what_is_known()
+        self.known = self._look_up()
         self.connection: asyncssh.SSHClientConnection | None = None
-        self.authenticating = False
-        self.host_key_verdict: Unreachable | None = None
-        self.offer: Offer | None = None
+        self._is_authenticating = False
+        self._host_key_verdict: Unreachable | None = None
+        self._offer: Offer | None = None
         self.agent: asyncssh.SSHAgentClient | None = None
 
-    def _what_is_known(self) -> Known:
+    def _look_up(self) -> Known:
         if self._trust is not None:
             return Known((), (), (), ())
         files = (
@@ -67,8 +70,7 @@ class Login(asyncssh.SSHClient):
             *self._target.extra_known_hosts,
             *self._target.global_known_hosts,
         )
-        name, port = self._lookup
-        return self._known_hosts.look_up(name, port, files)
+        return self._known_hosts.look_up(*self._lookup, files)
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         self.connection = conn
@@ -90,81 +92,135 @@ class Login(asyncssh.SSHClient):
             fingerprint(blob),
         )
         if self._trust is not None:
-            trusted = blob == self._trust.host_key.public_data
+            is_known = blob == self._trust.host_key.public_data
         else:
-            trusted = self.known.trusts(blob)
-        is_taken = trusted or self._judge(key)
-        if trusted:
-            self._log.debug("host key is the one that is known")
-        elif not is_taken:
+            is_known = self.known.trusts(blob)
+        if is_known:
+            self._log.debug("host key is known")
+            return True
+        self._host_key_verdict = self._judge(key)
+        if self._host_key_verdict is not None:
             self._log.debug("host key refused")
-        return is_taken
+        return self._host_key_verdict is None
 
-    def _judge(self, key: asyncssh.SSHKey) -> bool:
-        """Take a key that no file knows, or say why not."""
-        kind, print_of_key = key.get_algorithm(), fingerprint(key.public_data)
+    def _judge(self, key: asyncssh.SSHKey) -> Unreachable | None:
+        """Accept a key that is in no file, and add it there; or return why not."""
+        kind, key_print = key.get_algorithm(), fingerprint(key.public_data)
         name, port = self._lookup
         known = self.known.instead_of(key.public_data)
         if known is not None:
-            self.host_key_verdict = verdicts.host_key_changed(
-                self._node,
-                self._target,
-                kind,
-                print_of_key,
-                f"{known.key_type} {known.fingerprint}",
-                known.where,
-                name if port == 22 else f"[{name}]:{port}",
+            known_print = f"{known.key_type} {known.fingerprint}"
+            lookup = name if port == 22 else f"[{name}]:{port}"
+            return self._verdicts.host_key_changed(
+                kind, key_print, known_print, known.where, lookup
             )
-            return False
         if not (self._accept_new and self._target.user_known_hosts):
-            self.host_key_verdict = verdicts.host_key_unknown(
-                self._node, self._target, kind, print_of_key
-            )
-            return False
+            return self._verdicts.host_key_unknown(kind, key_print)
         file = self._target.user_known_hosts[0]
         try:
             self._known_hosts.add(name, port, key, file, hashed=self._target.hash_known_hosts)
         except OSError as error:
-            self.host_key_verdict = Unreachable(
-                self._node,
-                "host-key-unknown",
-                f"the new host key of {self._target.endpoint} cannot be written to "
-                f"{printable(file, 400)} ({error.strerror})",
-                f"make {printable(file, 400)} a file that can be written",
-            )
-            return False
-        self._log.info("host key %s %s is new: added to %s", kind, print_of_key, file)
-        return True
+            return self._verdicts.host_key_not_added(file, error)
+        self._log.info("host key %s %s is new: added to %s", kind, key_print, file)
+        return None
 
     def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         if self.known.trusts_authority(key.public_data):
             return True
-        self.host_key_verdict = verdicts.authority_unknown(
-            self._node, self._target, fingerprint(key.public_data)
-        )
+        self._host_key_verdict = self._verdicts.authority_unknown(fingerprint(key.public_data))
         return False
 
     def begin_auth(self, username: str) -> None:
-        self.authenticating = True
+        self._is_authenticating = True
         self._log.debug("keys exchanged; waiting for authentication as %s", username)
 
     def auth_completed(self) -> None:
         self._log.debug("authenticated")
 
     async def public_key_auth_requested(self) -> list[asyncssh.SSHKeyPair] | None:
-        if self.offer is not None:
+        if self._offer is not None:
             self._log.debug("no other key to offer")
-            return None  # all of them have been tried
+            return None  # all have been tried
         if self._trust is not None:
             pairs = tuple(asyncssh.load_keypairs(self._trust.client_key))
-            self.offer = Offer(pairs, ("the cluster's own key",), ())
+            self._offer = Offer(pairs, ("the cluster's own key",), ())
         else:
             if self._target.agent:
                 self.agent = asyncssh.SSHAgentClient(self._target.agent)
-            self.offer = await self._key_files.offer(self._target, self.agent)
-        self._log.debug("keys to offer: %s", ", ".join(self.offer.names) or "none")
-        for file in self.offer.left_out:
+            self._offer = await self._key_files.offer(self._target, self.agent)
+        self._log.debug("keys to offer: %s", ", ".join(self._offer.names) or "none")
+        for file in self._offer.left_out:
             self._log.debug("%s is left out: %s", file.shown, file.problem)
-        if self.offer.agent_problem is not None:
-            self._log.debug("the SSH agent is left out: %s", self.offer.agent_problem)
-        return list(self.offer.pairs) or None
+        if self._offer.agent_problem is not None:
+            self._log.debug("the SSH agent is left out: %s", self._offer.agent_problem)
+        return list(self._offer.pairs) or None
+
+    def failure(self, error: Exception, timeout: float) -> Unreachable:
+        """Return the verdict on a handshake or authentication that failed with `error`."""
+        where, ssh = self._target.endpoint, self._target.command()
+        reason = printable(str(error))
+        if self._host_key_verdict is not None:
+            return self._host_key_verdict
+        if isinstance(error, asyncssh.HostKeyNotVerifiable):
+            return self._bad_host_key(reason)
+        has_greeted = self.connection and self.connection.get_extra_info("server_version")
+        if isinstance(error, TimeoutError) and has_greeted:
+            stage = "authentication" if self._is_authenticating else "the SSH handshake"
+            message = f"{stage} with {where} did not end within {timeout:g} s"
+            remedy = f"check the load of the node, and with: {ssh}"
+            return self._verdicts.verdict("timed-out", message, remedy)
+        if isinstance(error, TimeoutError):
+            return self._not_ssh(
+                f"{where} accepts connections but says nothing SSH within {timeout:g} s"
+            )
+        if isinstance(error, asyncssh.PermissionDenied):
+            return self._denied("")
+        if self._is_authenticating:
+            return self._denied(f": {reason or 'it closed the connection'}")
+        if has_greeted:
+            message = f"the SSH handshake with {where} failed ({reason or type(error).__name__})"
+            return self._verdicts.verdict("protocol", message, f"compare with: {ssh}")
+        if isinstance(error, asyncssh.ConnectionLost | ConnectionError):
+            return self._verdicts.verdict(
+                "protocol",
+                f"{where} closed the connection before any SSH greeting",
+                "try again; if it stays so, check MaxStartups in the node's sshd_config, and with: "
+                f"{ssh}",
+                is_busy=True,
+            )
+        return self._not_ssh(f"{where} does not speak SSH ({reason})")
+
+    def _not_ssh(self, message: str) -> Unreachable:
+        remedy = f"check that port {self._target.port} is sshd's, or give the right port in the inventory"
+        return self._verdicts.verdict("protocol", message, remedy)
+
+    def _bad_host_key(self, reason: str) -> Unreachable:
+        """Return the verdict on a key that asyncssh rejects: revoked, or with an invalid certificate."""
+        where = self._target.endpoint
+        if self.known.revoked and _REVOKED in reason:
+            places = printable(", ".join(entry.where for entry in self.known.revoked), 400)
+            return self._verdicts.verdict(
+                "host-key-changed",
+                f"the host key of {where} is revoked by {places}",
+                "do not connect; ask the machine's administrator for a new host key",
+            )
+        return self._verdicts.verdict(
+            "host-key-unknown",
+            f"the host certificate of {where} is not valid ({reason})",
+            f"check its validity and principals on the node, and with: {self._target.command()}",
+        )
+
+    def _denied(self, more: str) -> Unreachable:
+        offer = self._offer or Offer((), (), ())
+        tried = ", ".join(offer.names) or "no key"
+        user = printable(self._target.user)
+        message = f"{self._target.endpoint} does not let {user} in (tried {tried}){more}"
+        for file in offer.left_out:
+            message += f"; {file.shown} is left out: {file.problem}"
+        if offer.agent_problem is not None:
+            message += f"; the agent is left out: {offer.agent_problem}"
+        encrypted = [file.path for file in offer.left_out if file.is_encrypted]
+        remedy = f"{self._target.command(program='ssh-copy-id')}, or set user and identity_file"
+        if encrypted:
+            remedy = line_to_paste(["ssh-add", encrypted[0]])
+        return self._verdicts.verdict("authentication", message, remedy)

@@ -1,8 +1,8 @@
 """Import asyncssh without running a compiler.
 
-As asyncssh is imported it asks ctypes for two libraries that are rarely there (liboqs, nettle). What the
-linker's cache does not know, Python's ctypes.util looks for by running gcc and ld: more work at every
-start than connecting to ten nodes. Here, what the cache does not know is taken as absent.
+asyncssh asks ctypes for two libraries that are rarely installed (liboqs, nettle). If the linker's cache
+lacks a library, ctypes.util runs gcc and ld to find it, which takes longer than connecting to ten nodes.
+Here, a library that is not in the cache counts as absent.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes.util
 from typing import Any
 
-_COMPILERS = ("_findLib_gcc", "_findLib_ld")  # CPython's, on Linux; elsewhere there are none
+_COMPILERS = ("_findLib_gcc", "_findLib_ld")  # of CPython on Linux
 
 
 def _import_asyncssh() -> None:

@@ -1,4 +1,4 @@
-"""SSH as a transport: the options that are its own, and what it can do."""
+"""SSH as a transport, with its options."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class SshTransport(Transport):
     """One SSH connection to each node, as `ssh HOST` would make it.
 
-    `accept_new` trusts and remembers a host that is seen for the first time. `keepalive` is the interval of
-    probes, in seconds. `trust` has the keys of a cluster of our own making, and goes into no record.
+    `accept_new` trusts and stores the host key of a new host. `keepalive` is the interval of probes, in
+    seconds. `trust` has the keys of an embedded cluster, and is never stored.
     """
 
     name = "ssh"
@@ -46,6 +46,6 @@ class SshTransport(Transport):
         return [*await connect_all(hosts, self.options, on_result=on_result)]
 
     def with_silence_limit(self, silence: float) -> SshTransport:
-        # asyncssh sends three probes that are not answered, and gives up when the fourth were due.
+        # asyncssh sends three probes, and gives up when a fourth would be due.
         keepalive = min(self.options.keepalive, max(0.5, silence / 4))
         return SshTransport(self.timeout, self.options.accept_new, keepalive, self.options.trust)

@@ -1,14 +1,15 @@
-"""Why a node cannot be reached, as one sentence and one remedy with the real names filled in."""
+"""Verdicts on nodes that cannot be reached: one sentence and one remedy, with real names."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shlex
 import socket
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from orchestrator.errors import Unreachable
-from orchestrator.remote.grouped_errors import login_of
 from orchestrator.remote.ssh.config import Target
 from orchestrator.util.bounded_read import Unreadable
 from orchestrator.util.quoting import line_to_paste
@@ -16,9 +17,8 @@ from orchestrator.util.text import printable
 
 _NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 
-
-# What a gateway's sshd says of a connection that it cannot open, in small letters -> the cause.
-_SIGNS = {
+# Parts of a gateway's message, in lower case, about a connection that it cannot open -> the cause.
+_GATEWAY_CAUSES = {
     "refused": "refused",
     "timed out": "timed-out",
     "no route": "no-route",
@@ -28,156 +28,150 @@ _SIGNS = {
 }
 
 
-def with_place(verdict: Unreachable, target: Target) -> Unreachable:
-    """Return the verdict with what of its words is the node's own."""
-    login = login_of(verdict.command) if verdict.command else ""
-    return replace(verdict, place=printable(target.hostname), login=login)
-
-
-def not_connected(node: str, target: Target, error: OSError, timeout: float) -> Unreachable:
-    """Return the verdict on a TCP connection, or name look-up, that failed with `error`."""
-    where = target.endpoint
-    if isinstance(error, socket.gaierror):
-        return Unreachable(
-            node,
-            "name",
-            f"the name {printable(target.hostname)} does not resolve ({error.strerror})",
-            "correct the address in the inventory, or add the name to DNS, /etc/hosts or "
-            "~/.ssh/config",
-        )
-    if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
-        return Unreachable(
-            node,
-            "timed-out",
-            f"no answer from {where} within {timeout:g} s",
-            f"check that the machine is up and that no firewall drops port {target.port}",
-        )
-    if isinstance(error, ConnectionRefusedError):
-        return Unreachable(
-            node,
-            "refused",
-            f"{where} refuses connections: nothing listens on port {target.port} there",
-            "start sshd on the node, or give the right port in the inventory",
-        )
-    # The words of asyncio, and of Python, are those of programmers: "Connect call failed ('10.0.0.9', 22)".
-    reason = os.strerror(error.errno) if error.errno else printable(str(error))
-    route = "no route to" if error.errno in _NO_ROUTE else "cannot connect to"
-    return Unreachable(
-        node,
-        "no-route",
-        f"{route} {where} ({reason})",
-        "check the address, the network, and whether the node needs a proxy_jump",
-    )
-
-
-def name_timed_out(node: str, target: Target, timeout: float) -> Unreachable:
-    """Return the verdict on a name that the resolver did not answer for."""
-    return Unreachable(
-        node,
-        "timed-out",
-        f"the name {printable(target.hostname)} did not resolve within {timeout:g} s",
-        "check this machine's DNS, or give an IP address in the inventory",
-    )
-
-
-def not_through(node: str, target: Target, gateway: Target, error: Exception) -> Unreachable:
-    """Return the verdict on a connection that a gateway could not, or may not, open."""
-    reason = printable(getattr(error, "reason", "") or str(error)) or "no reason given"
-    said = reason.lower()
-    cause = next((cause for sign, cause in _SIGNS.items() if sign in said), "gateway")
-    return Unreachable(
-        node,
-        cause,
-        f"gateway {printable(gateway.label)} cannot connect to {target.endpoint} ({reason})",
-        f"check from the gateway: {gateway.command('nc', '-vz', target.hostname, str(target.port))}",
-    )
-
-
-def by_command(verdict: Unreachable, said: bytes) -> Unreachable:
-    """Return `verdict` on a node behind a ProxyCommand with what the command had to say."""
-    if not said.strip():
-        return verdict
-    message = f"{verdict.message} (its ProxyCommand says: {printable(said)})"
-    return replace(verdict, message=message)
-
-
 def behind(node: str, gateway: Unreachable) -> Unreachable:
     """Return the verdict on a node whose gateway cannot be reached."""
     message = f"its gateway {gateway.node} cannot be reached: {gateway.message}"
     return Unreachable(node, "gateway", message, gateway.remedy)
 
 
-def host_key_unknown(node: str, target: Target, kind: str, fingerprint: str) -> Unreachable:
-    """Return the verdict on a host whose key no file knows."""
-    return Unreachable(
-        node,
-        "host-key-unknown",
-        f"the host key of {target.endpoint} is not known ({kind} {fingerprint})",
-        f"compare the fingerprint, then connect once with: {target.command()} "
-        f"(or trust new hosts with --accept-new)",
-        command=target.command(),
-        evidence=f"{kind} {fingerprint}",
-    )
+def by_command(verdict: Unreachable, stderr: bytes) -> Unreachable:
+    """Return `verdict` on a node behind a ProxyCommand with the messages of that command."""
+    if not stderr.strip():
+        return verdict
+    message = f"{verdict.message} (its ProxyCommand says: {printable(stderr)})"
+    return replace(verdict, message=message)
 
 
-def known_hosts_unreadable(node: str, error: Unreadable) -> Unreachable:
-    """Return the verdict on a host whose key is looked up in a file that is none."""
-    return Unreachable(
-        node,
-        "host-key-unknown",
-        f"the host key cannot be looked up: {error}",
-        "correct known_hosts in the inventory, or UserKnownHostsFile in ~/.ssh/config",
-    )
+@dataclass(frozen=True)
+class Verdicts:
+    """Makes the verdicts on `node`, which is reached at `target`."""
+
+    node: str
+    target: Target
+
+    def verdict(self, cause: str, message: str, remedy: str, **more: Any) -> Unreachable:
+        """Return a verdict; a command line for `target` at the end of a login is found in `remedy`."""
+        commands = (self.target.command(program=name) for name in ("ssh", "ssh-copy-id"))
+        command = next((each for each in commands if each in remedy), "")
+        login = shlex.quote(shlex.split(command)[-1]) if command and command.isprintable() else ""
+        place = printable(self.target.hostname)
+        return Unreachable(
+            self.node, cause, message, remedy, place=place, command=command, login=login, **more
+        )
+
+    def not_connected(self, error: OSError, timeout: float) -> Unreachable:
+        """Return the verdict on a TCP connection, or name look-up, that failed with `error`."""
+        where, port = self.target.endpoint, self.target.port
+        if isinstance(error, socket.gaierror):
+            return self.verdict(
+                "name",
+                f"the name {printable(self.target.hostname)} does not resolve ({error.strerror})",
+                "correct the address in the inventory, or add the name to DNS, /etc/hosts or ~/.ssh/config",
+            )
+        if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
+            return self.verdict(
+                "timed-out",
+                f"no answer from {where} within {timeout:g} s",
+                f"check that the machine is up and that no firewall drops port {port}",
+            )
+        if isinstance(error, ConnectionRefusedError):
+            return self.verdict(
+                "refused",
+                f"{where} refuses connections: nothing listens on port {port} there",
+                "start sshd on the node, or give the right port in the inventory",
+            )
+        # asyncio's own message is for programmers: "Connect call failed ('10.0.0.9', 22)".
+        reason = os.strerror(error.errno) if error.errno else printable(str(error))
+        route = "no route to" if error.errno in _NO_ROUTE else "cannot connect to"
+        remedy = "check the address, the network, and whether the node needs a proxy_jump"
+        return self.verdict("no-route", f"{route} {where} ({reason})", remedy)
+
+    def name_timed_out(self, timeout: float) -> Unreachable:
+        """Return the verdict on a name that the resolver did not answer for."""
+        return self.verdict(
+            "timed-out",
+            f"the name {printable(self.target.hostname)} did not resolve within {timeout:g} s",
+            "check this machine's DNS, or give an IP address in the inventory",
+        )
+
+    def not_through(self, gateway: Target, error: Exception) -> Unreachable:
+        """Return the verdict on a connection that a gateway could not, or may not, open."""
+        reason = printable(getattr(error, "reason", "") or str(error)) or "no reason given"
+        causes = (cause for part, cause in _GATEWAY_CAUSES.items() if part in reason.lower())
+        endpoint = self.target.hostname, str(self.target.port)
+        return self.verdict(
+            next(causes, "gateway"),
+            f"gateway {printable(gateway.label)} cannot connect to {self.target.endpoint} ({reason})",
+            f"check from the gateway: {gateway.command('nc', '-vz', *endpoint)}",
+        )
+
+    def host_key_unknown(self, kind: str, fingerprint: str) -> Unreachable:
+        """Return the verdict on a host whose key is in no file."""
+        return self.verdict(
+            "host-key-unknown",
+            f"the host key of {self.target.endpoint} is not known ({kind} {fingerprint})",
+            f"compare the fingerprint, then connect once with: {self.target.command()} "
+            f"(or trust new hosts with --accept-new)",
+            evidence=f"{kind} {fingerprint}",
+        )
+
+    def known_hosts_unreadable(self, error: Unreadable) -> Unreachable:
+        """Return the verdict on a host whose known_hosts file cannot be read."""
+        return self.verdict(
+            "host-key-unknown",
+            f"the host key cannot be looked up: {error}",
+            "correct known_hosts in the inventory, or UserKnownHostsFile in ~/.ssh/config",
+        )
+
+    def host_key_not_added(self, file: str, error: OSError) -> Unreachable:
+        """Return the verdict on a new host whose key cannot be added to a known_hosts file."""
+        shown = printable(file, 400)
+        return self.verdict(
+            "host-key-unknown",
+            f"the new host key of {self.target.endpoint} cannot be written to {shown} ({error.strerror})",
+            f"make {shown} a file that can be written",
+        )
+
+    def host_key_changed(
+        self, kind: str, offered: str, known: str, where: str, lookup: str
+    ) -> Unreachable:
+        """Return the verdict on a host whose key is not the one in a known_hosts file."""
+        forget = line_to_paste(["ssh-keygen", "-f", where.rpartition(":")[0], "-R", lookup])
+        return self.verdict(
+            "host-key-changed",
+            f"THE HOST KEY of {self.target.endpoint} HAS CHANGED: {printable(where, 400)} knows {known}, "
+            f"it offers {kind} {offered}",
+            f"if the machine was reinstalled: {forget}; if not, someone may be listening in",
+        )
+
+    def authority_unknown(self, fingerprint: str) -> Unreachable:
+        """Return the verdict on a host certificate whose authority is not trusted."""
+        return self.verdict(
+            "host-key-unknown",
+            f"the host certificate of {self.target.endpoint} is signed by an unknown authority "
+            f"({fingerprint})",
+            "add the authority to known_hosts as @cert-authority, if you trust it",
+        )
+
+    def shell_hangs(self, seconds: float, noise: bytes) -> Unreachable:
+        """Return the verdict on a login shell that never returns from its start-up files."""
+        return self.verdict(
+            "shell",
+            f"the login shell did not run orch's command within {seconds:g} s{_printed(noise)}: a start-up "
+            "file (~/.bashrc, say) starts another shell, waits for input, or sleeps",
+            f"check with: {self.target.command('true')}; then make the file end in a shell that is not "
+            "interactive, with this first line: case $- in *i*) ;; *) return ;; esac",
+        )
+
+    def shell_failed(self, what: str, noise: bytes) -> Unreachable:
+        """Return the verdict on a login shell that did not start orch's script."""
+        return self.verdict(
+            "shell",
+            f"the login shell {what}{_printed(noise)}",
+            f"check with: {self.target.command('/bin/sh', '-c', 'true')}, and remove output from the "
+            "shell's start-up files",
+        )
 
 
-def host_key_changed(
-    node: str, target: Target, kind: str, offered: str, known: str, where: str, lookup: str
-) -> Unreachable:
-    """Return the verdict on a host whose key is not the one that a file knows."""
-    forget = line_to_paste(["ssh-keygen", "-f", where.rpartition(":")[0], "-R", lookup])
-    return Unreachable(
-        node,
-        "host-key-changed",
-        f"THE HOST KEY of {target.endpoint} HAS CHANGED: {printable(where, 400)} knows {known}, "
-        f"it offers {kind} {offered}",
-        f"if the machine was reinstalled: {forget}; if not, someone may be listening in",
-    )
-
-
-def authority_unknown(node: str, target: Target, fingerprint: str) -> Unreachable:
-    """Return the verdict on a host certificate signed by an authority that no file trusts."""
-    return Unreachable(
-        node,
-        "host-key-unknown",
-        f"the host certificate of {target.endpoint} is signed by an unknown authority "
-        f"({fingerprint})",
-        "add the authority to known_hosts as @cert-authority, if you trust it",
-    )
-
-
-def shell_hangs(node: str, target: Target, seconds: float, noise: bytes) -> Unreachable:
-    """Return the verdict on a login shell that has not come to our script: it never comes back from its
-    start-up files.
-    """
-    said = f" (it printed: {printable(noise)})" if noise.strip() else ""
-    return Unreachable(
-        node,
-        "shell",
-        f"the login shell did not run orch's command within {seconds:g} s{said}: a start-up file "
-        "(~/.bashrc, say) starts another shell, waits for input, or sleeps",
-        f"check with: {target.command('true')}; then have the file end where nobody types, with this as "
-        "its first line: case $- in *i*) ;; *) return ;; esac",
-        command=target.command(),
-    )
-
-
-def shell_failed(node: str, target: Target, what: str, noise: bytes) -> Unreachable:
-    """Return the verdict on a login shell that did not start our script."""
-    said = f" (it printed: {printable(noise)})" if noise.strip() else ""
-    return Unreachable(
-        node,
-        "shell",
-        f"the login shell {what}{said}",
-        f"check with: {target.command('/bin/sh', '-c', 'true')}, and quiet the shell's start-up files",
-        command=target.command(),
-    )
+def _printed(noise: bytes) -> str:
+    return f" (it printed: {printable(noise)})" if noise.strip() else ""

@@ -1,4 +1,4 @@
-"""The embedded cluster, opened again, has its nodes where they are now, under their names."""
+"""An embedded cluster that is opened again finds its nodes by name."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from orchestrator.errors import Unreachable
 from orchestrator.remote.embedded.transport import EmbeddedTransport
 
 
-async def test_hosts_of_a_cluster_that_is_gone_are_reached_in_the_one_that_took_its_place(
+async def test_hosts_of_a_closed_cluster_are_reached_in_a_new_one(
     tmp_path: Path, home: Path
 ) -> None:
     async with EmbeddedTransport(2, tmp_path / "root") as first:
         hosts = first.hosts
-        (told,) = await first.connect_all([hosts[1].model_copy(update={"port": 1})])
-        assert not isinstance(told, Unreachable)
-        await told.close()
+        (node,) = await first.connect_all([hosts[1].model_copy(update={"port": 1})])
+        assert not isinstance(node, Unreachable)
+        await node.close()
     described = first.describe()
     async with EmbeddedTransport.parse(described) as second:
         watching = second.with_silence_limit(2.0)
