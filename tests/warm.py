@@ -16,6 +16,7 @@ import json
 import os
 import pkgutil
 import pty
+import runpy
 import select
 import signal
 import socket
@@ -53,16 +54,19 @@ class Warm:
         timeout: float = 60,
         *,
         streams: Mapping[int, int] = {},
+        prelude: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run `orch` with these words to its end; `streams` are what it has as 0, 1 and 2.
 
-        Without them it reads nothing, and its output is captured. Raises subprocess.TimeoutExpired.
+        Without them it reads nothing, and its output is captured. `prelude` is a script that runs first in
+        the same process. Raises subprocess.TimeoutExpired.
         """
         outputs = {number: _Output() for number in (1, 2) if number not in streams}
         with Path(os.devnull).open("rb") as nothing:
             given = {0: nothing.fileno(), **streams}
             given |= {number: output.writing for number, output in outputs.items()}
-            command = self._start(words, environment, folder, [given[n] for n in range(3)])
+            descriptors = [given[n] for n in range(3)]
+            command = self._start(words, environment, folder, descriptors, prelude)
         for output in outputs.values():
             os.close(output.writing)
         code = command.wait(timeout)
@@ -104,7 +108,12 @@ class Warm:
         self._folder.cleanup()
 
     def _start(
-        self, words: list[str], environment: Mapping[str, str], folder: Path, descriptors: list[int]
+        self,
+        words: list[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        descriptors: list[int],
+        prelude: Path | None = None,
     ) -> _Command:
         assert environment["LANG"] == _LANGUAGE
         if self._process is None:
@@ -118,7 +127,8 @@ class Warm:
         link = socket.socket(socket.AF_UNIX)
         link.connect(self._path)
         socket.send_fds(link, [b"."], descriptors)
-        request = {"words": words, "env": dict(environment), "folder": str(folder)}
+        request = {"words": words, "environment": dict(environment), "folder": str(folder)}
+        request["prelude"] = "" if prelude is None else str(prelude)
         link.sendall(json.dumps(request).encode() + b"\n")
         return _Command(words, link)
 
@@ -242,7 +252,7 @@ def _serve(link: socket.socket) -> None:
     pid = os.fork()
     if pid == 0:
         link.close()
-        _become(request["words"], request["env"], request["folder"], descriptors)
+        _become(**request, descriptors=descriptors)
         return
     for descriptor in descriptors:
         os.close(descriptor)
@@ -253,7 +263,11 @@ def _serve(link: socket.socket) -> None:
 
 
 def _become(
-    words: list[str], environment: dict[str, str], folder: str, descriptors: list[int]
+    words: list[str],
+    environment: dict[str, str],
+    folder: str,
+    prelude: str,
+    descriptors: list[int],
 ) -> None:
     """Be the command, as `python -m orchestrator` would be in this environment and folder."""
     for number, descriptor in enumerate(descriptors):
@@ -273,6 +287,8 @@ def _become(
 
     from orchestrator.cli import main as orch
 
+    if prelude:
+        runpy.run_path(prelude)
     try:
         orch()
     except SystemExit as ended:

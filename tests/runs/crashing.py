@@ -1,24 +1,20 @@
-"""Run orch and crash it at its N-th step in a run's folder: `crashing.py N TRACE WORDS...`.
+"""Crash this process at its N-th step in a run's folder: a prelude for `Warm.run`.
 
-A step is whatever changes something below a folder called `runs`: a file or folder that is made, a
-write, a rename, a cut. The N-th (from 0) is a crash instead, exit code 9, and a write is half done then.
-TRACE gets a line for each step.
+A step changes something below a folder called `runs`: it creates a file or folder, writes, renames or
+truncates. Step number ORCH_CRASH_STEP (from 0) is a crash instead, with exit code 9; a write is half done
+then. The file ORCH_CRASH_TRACE gets a line for each step.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import runpy
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_last, _trace = (
-    int(sys.argv[1]),
-    os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-)
+_last = int(os.environ["ORCH_CRASH_STEP"])
+_trace = os.open(os.environ["ORCH_CRASH_TRACE"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 _count = 0
 _write = os.write
 
@@ -87,6 +83,3 @@ _wrap("rename", lambda _, old, new: _step("rename", str(new)))
 _wrap("unlink", lambda _, path, **more: _step("unlink", str(path)))
 _wrap("ftruncate", lambda _, descriptor, length: _step("truncate", _name(descriptor)))
 setattr(os, "fdopen", _fdopen)  # noqa: B010 - mypy knows better what it is
-
-sys.argv = ["orch", *sys.argv[3:]]
-runpy.run_module("orchestrator", run_name="__main__")

@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,13 +47,16 @@ class Place:
         self.runs = folder / ".local/state/orch/runs"
 
     def crash(self, step: int, words: Sequence[str | Path], code: int = 0) -> list[str]:
-        """Run orch and have it crash at `step`; return the steps that it took, the last one by half.
+        """Run orch and crash it at `step`; return its steps, of which the last is half done.
 
-        How many there are depends on how output is read: it may end before, with `code`.
+        Their number depends on how output is read: it may end before, with `code`.
         """
         trace = self.folder / "trace"
         trace.unlink(missing_ok=True)
-        done = self._run(_CRASHING, str(step), trace, *words)
+        environment = {"ORCH_CRASH_STEP": str(step), "ORCH_CRASH_TRACE": str(trace)}
+        done = self._warm.run(
+            list(map(str, words)), self._environment | environment, Path.cwd(), prelude=_CRASHING
+        )
         steps = trace.read_text().splitlines()
         assert done.returncode == (_CRASHED if len(steps) > step else code), done.stderr
         return steps
@@ -67,12 +68,6 @@ class Place:
     def start_over(self) -> None:
         if self.runs.exists():
             shutil.rmtree(self.runs)
-
-    def _run(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-P", *words],
-            capture_output=True, text=True, timeout=60, env=self._environment, check=False,
-        )  # fmt: skip
 
 
 @pytest.fixture
