@@ -10,13 +10,13 @@ import pytest
 import orchestrator
 
 
-def test_every_name_that_is_promised_is_there() -> None:
+def test_every_exported_name_has_a_docstring() -> None:
     assert sorted(orchestrator.__all__) == orchestrator.__all__
     for name in orchestrator.__all__:
         assert getattr(orchestrator, name).__doc__, name
 
 
-def test_every_error_is_promised() -> None:
+def test_every_error_is_exported() -> None:
     from orchestrator import errors
 
     family = {
@@ -27,7 +27,7 @@ def test_every_error_is_promised() -> None:
     assert family - internal <= set(orchestrator.__all__)
 
 
-def test_anything_else_is_an_attribute_error() -> None:
+def test_unknown_name_of_the_package_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = orchestrator.nothing  # type: ignore[attr-defined]
 

@@ -125,7 +125,9 @@ def test_unwritable_state_folder_is_named(tmp_path: Path, script: Path) -> None:
 
 
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
-def test_closed_standard_streams_disturb_nothing(tmp_path: Path, script: Path, closed: str) -> None:
+def test_launch_with_closed_standard_streams_succeeds(
+    tmp_path: Path, script: Path, closed: str
+) -> None:
     log = tmp_path / "log"
     launch = f'"{sys.executable}" -m orchestrator launch --local 1 --launcher direct'
     command = f'{launch} --log-file "{log}" "{script}" {closed}'

@@ -39,31 +39,31 @@ def _name(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", requirement)[0]).lower()
 
 
-def test_every_module_and_the_types_marker_are_in(wheel: ZipFile) -> None:
+def test_wheel_has_every_module_and_the_types_marker(wheel: ZipFile) -> None:
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "orchestrator").rglob("*.py")}
     assert modules | {"orchestrator/py.typed"} <= set(wheel.namelist())
 
 
-def test_nothing_else_is_in(wheel: ZipFile) -> None:
+def test_wheel_has_nothing_else(wheel: ZipFile) -> None:
     tops = {path.split("/")[0] for path in wheel.namelist()}
     data = {top for top in tops if top.endswith(".data")}
     assert {top for top in tops - data if not top.endswith(".dist-info")} == {"orchestrator"}
 
 
-def test_manual_pages_are_in(wheel: ZipFile) -> None:
+def test_wheel_has_the_manual_pages(wheel: ZipFile) -> None:
     pages = {path.name for path in (ROOT / "man").glob("*.1")}
     inside = {path for path in wheel.namelist() if ".data/" in path}
     assert {Path(path).name for path in inside} == pages >= {"orch.1", "orch-launch.1"}
     assert all("/share/man/man1/" in path for path in inside)
 
 
-def test_the_command_is_orch(wheel: ZipFile) -> None:
+def test_wheel_installs_the_command_orch(wheel: ZipFile) -> None:
     scripts = configparser.ConfigParser()
     scripts.read_string(_dist_info(wheel, "entry_points.txt"))
     assert dict(scripts["console_scripts"]) == {"orch": "orchestrator.cli:main"}
 
 
-def test_a_machine_that_only_launches_needs_no_torch(metadata: Message) -> None:
+def test_wheel_does_not_require_torch(metadata: Message) -> None:
     needs = metadata.get_all("Requires-Dist", [])
     always = {_name(need) for need in needs if "extra ==" not in need}
     assert "asyncssh" in always
@@ -71,7 +71,7 @@ def test_a_machine_that_only_launches_needs_no_torch(metadata: Message) -> None:
     assert any(need.startswith("torch>=") and "extra == 'torch'" in need for need in needs)
 
 
-def test_the_license_travels_with_it(wheel: ZipFile, metadata: Message) -> None:
+def test_wheel_has_the_license(wheel: ZipFile, metadata: Message) -> None:
     assert metadata["License-Expression"] == "Apache-2.0"
     assert "Apache License" in _dist_info(wheel, "licenses/LICENSE")
 
@@ -97,7 +97,7 @@ def test_everything_installed_directly_is_pinned_with_hashes(metadata: Message) 
     assert {_name(need) for need in needs} <= {name for name, hashes in pins.items() if hashes}
 
 
-def test_every_pin_is_of_one_version_and_has_hashes() -> None:
+def test_every_pin_has_one_version_and_hashes() -> None:
     text = (ROOT / "constraints.txt").read_text().replace("\\\n", " ")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert all(re.match(r"[\w.-]+==[\w.]+ ", line) for line in lines)

@@ -13,12 +13,12 @@ from orchestrator.errors import UsageError
 from orchestrator.util.bounded_read import read_bounded
 
 
-def test_words_give_values_as_they_are() -> None:
+def test_env_words_give_values_unchanged() -> None:
     words = ["A=1", "B=a=b", "C=", "D= $x 'é'\n"]
     assert environment_of(words, None)[0] == {"A": "1", "B": "a=b", "C": "", "D": " $x 'é'\n"}
 
 
-def test_a_name_alone_takes_the_value_from_here_and_keeps_it_secret(
+def test_name_without_a_value_takes_the_local_one_as_a_secret(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hunter2")
@@ -27,7 +27,7 @@ def test_a_name_alone_takes_the_value_from_here_and_keeps_it_secret(
         environment_of(["NOT_SET_HERE"], None)
 
 
-def test_a_file_has_comments_quotes_and_secrets(tmp_path: Path) -> None:
+def test_env_file_has_comments_quotes_and_secrets(tmp_path: Path) -> None:
     file = tmp_path / "secrets.env"
     file.write_text("# comment\n\nA=1\nexport B='x y'\nC=\"q\"\nD=a#b\n")
     environment, secrets = environment_of(["A=2"], file)
@@ -45,14 +45,16 @@ def test_a_file_has_comments_quotes_and_secrets(tmp_path: Path) -> None:
         ("\x1b[2J=x", ":2: expected a variable's name"),
     ],
 )
-def test_a_fault_in_a_file_is_told_with_its_line(tmp_path: Path, line: str, message: str) -> None:
+def test_fault_in_an_env_file_is_reported_with_its_line(
+    tmp_path: Path, line: str, message: str
+) -> None:
     file = tmp_path / "e.env"
     file.write_text(f"OK=1\n{line}\n")
     with pytest.raises(UsageError, match=message):
         environment_of([], file)
 
 
-def test_names_are_those_that_the_kernel_takes(tmp_path: Path) -> None:
+def test_variable_names_are_those_that_the_kernel_accepts(tmp_path: Path) -> None:
     file = tmp_path / "e.env"
     file.write_text("spark.app.name=x\n1A=1\n")
     given = {"FOO.BAR": "1", "A-B": "2", "BASH_FUNC_x%%": "() { :; }", "é": "3"}
@@ -63,13 +65,13 @@ def test_names_are_those_that_the_kernel_takes(tmp_path: Path) -> None:
             environment_of([f"{name}=1"], None)
 
 
-def test_a_value_is_not_repeated_in_an_error() -> None:
+def test_error_about_a_variable_does_not_show_its_value() -> None:
     with pytest.raises(UsageError) as caught:
         environment_of(["BAD NAME=hunter2"], None)
     assert "hunter2" not in str(caught.value)
 
 
-def test_lines_of_a_private_key_in_a_file_are_not_repeated_in_the_error(tmp_path: Path) -> None:
+def test_error_about_a_private_key_does_not_show_its_lines(tmp_path: Path) -> None:
     file = tmp_path / "e.env"
     for first in ("KEY=-----BEGIN PRIVATE KEY-----", "OK=1"):
         for line in ("MC4CAQAwBQYDK2VwBCIEIHunter2", "MC4CAQAwBQYDK2VwBCIEIHun/ter2=="):
@@ -79,25 +81,25 @@ def test_lines_of_a_private_key_in_a_file_are_not_repeated_in_the_error(tmp_path
             assert "MC4" not in str(caught.value)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_env_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no such file"):
         environment_of([], tmp_path / "none.env")
 
 
-def test_a_line_ends_where_its_newline_is_and_nowhere_else(tmp_path: Path) -> None:
+def test_env_file_lines_end_at_newlines_only(tmp_path: Path) -> None:
     file = tmp_path / "e.env"
     file.write_bytes("\ufeffA=a\u2028b\x0cc\r\n  export B=1\n".encode())
     assert environment_of([], file)[0] == {"A": "a\u2028b\x0cc", "B": "1"}
 
 
-def test_a_value_that_no_process_can_have_is_refused_without_repeating_it() -> None:
+def test_impossible_value_of_a_variable_is_refused_without_showing_it() -> None:
     for value in ("hunter2\udcff", "hunter2" * 20_000):
         with pytest.raises(UsageError, match=r"--env 'A': (expected|140,000 bytes)") as caught:
             environment_of([f"A={value}"], None)
         assert "hunter2" not in str(caught.value)
 
 
-def test_a_pipe_serves_as_a_file_and_what_is_no_file_is_named(
+def test_env_file_may_be_a_pipe_and_nothing_else_than_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipe = tmp_path / "pipe"

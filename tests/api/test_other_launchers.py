@@ -55,7 +55,7 @@ def refused(command: str, *before: str, module: bool = False) -> str:
         ("bash run.sh a", "run.sh a"),
     ],
 )  # fmt: skip
-def test_command_of_one_machine_is_answered_with_the_line_to_type(command: str, line: str) -> None:
+def test_command_for_one_machine_is_answered_with_the_line_to_type(command: str, line: str) -> None:
     said = refused(command, "-i", "my hosts.yaml")
     assert f"→ type: orch launch -i 'my hosts.yaml' {line}" in said.splitlines()[1]
     assert "is not needed" in said
@@ -67,7 +67,7 @@ def test_module_of_a_launcher_is_answered_as_its_command(here: Path) -> None:
     refuse_command(["pkg.train"], True, ())
 
 
-def test_python_of_an_environment_is_pointed_to_the_inventory() -> None:
+def test_path_of_a_python_is_answered_with_the_inventory_key() -> None:
     assert refused("/opt/venv/bin/python train.py").endswith(
         "the inventory names the nodes' Python: python: /opt/venv/bin/python"
     )
@@ -76,16 +76,16 @@ def test_python_of_an_environment_is_pointed_to_the_inventory() -> None:
 @pytest.mark.parametrize(
     "command", ["python -c 'print(1)'", "python", "bash -c x", "torchrun", "uv"]
 )
-def test_command_without_a_script_is_answered_with_how_to_have_one(command: str) -> None:
+def test_command_without_a_script_is_answered_with_a_remedy(command: str) -> None:
     assert "put the code into a file" in refused(command)
 
 
-def test_line_in_one_pair_of_quotes_is_taken_apart() -> None:
+def test_line_in_one_pair_of_quotes_is_split() -> None:
     assert refused("'train.py --lr 1'").endswith("→ type: orch launch train.py --lr 1")
     assert refused("'python train.py --lr 1'").endswith("→ type: orch launch train.py --lr 1")
 
 
-def test_script_of_the_name_of_a_launcher_is_a_script(here: Path) -> None:
+def test_script_with_the_name_of_a_launcher_is_a_script(here: Path) -> None:
     (here / "accelerate").touch()
     (here / "a b.py").touch()
     for word in ("accelerate", "./torchrun", "scripts/python", "train.py", "a b.py"):

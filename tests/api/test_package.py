@@ -30,7 +30,7 @@ def project(empty_project: Path) -> Path:
     return empty_project
 
 
-def test_promised_names_after_import_of_every_submodule_are_not_modules() -> None:
+def test_exported_names_after_import_of_every_submodule_are_not_modules() -> None:
     script = """
 import pkgutil, sys, types, orchestrator
 elsewhere = ("orchestrator.provision", "orchestrator.__main__", "orchestrator.node.")
@@ -50,16 +50,16 @@ assert sys.modules["orchestrator.runs"].lock.Lock
     assert done.returncode == 0, done.stderr.decode()
 
 
-def test_package_dir_lists_every_promised_name() -> None:
+def test_package_dir_lists_every_exported_name() -> None:
     assert set(orchestrator.__all__) <= set(dir(orchestrator))
 
 
-def test_package_names_for_type_checkers_are_the_promised_ones() -> None:
+def test_package_names_for_type_checkers_are_the_exported_ones() -> None:
     text = Path(orchestrator.__file__).read_text()
-    told = dict(re.findall(r"^    from ([\w.]+) import (?:\w+) as (\w+)$", text, re.M)[::-1])
+    homes = dict(re.findall(r"^    from ([\w.]+) import (?:\w+) as (\w+)$", text, re.M)[::-1])
     names = re.findall(r"^    from [\w.]+ import \w+ as (\w+)$", text, re.M)
     assert sorted(names) == orchestrator.__all__
-    assert set(told) == set(orchestrator._HOMES)
+    assert set(homes) == set(orchestrator._HOMES)
 
 
 def test_package_docstring_run_on_the_embedded_cluster_is_true(project: Path) -> None:
@@ -78,13 +78,13 @@ def test_code_of_the_guide_run_on_the_embedded_cluster_succeeds(
     guide = (ROOT / "docs/guides/python.md").read_text(encoding="utf-8")
     (code, *_) = re.findall(r"```python\n(.*?)```", guide, re.S)
     (project / "model.pt").write_text("")  # goes to the nodes: no result
-    for told, here in (
+    for documented, local in (
         ('hosts="hosts.yaml"', "local=2"),
         ('launcher="torchrun"', 'launcher="direct"'),
         ("*.pt", "*.txt"),
     ):
-        assert told in code
-        code = code.replace(told, here)
+        assert documented in code
+        code = code.replace(documented, local)
     exec(compile(code, "python.md", "exec"), {})
     status, line, summary, state = capsys.readouterr().out.splitlines()
     assert status in ("pass", "warn")

@@ -72,7 +72,7 @@ def test_file_is_a_program_by_its_name_and_its_first_bytes(
         ("data.bin", bytes(range(256)), 0o644, "neither Python code nor a program", "train.py"),
     ],
 )
-def test_file_that_cannot_be_launched_is_refused_with_what_to_do(
+def test_file_that_cannot_be_launched_is_refused_with_a_remedy(
     tmp_path: Path, name: str, content: bytes, mode: int, message: str, remedy: str
 ) -> None:
     with pytest.raises(UsageError, match=message) as caught:
@@ -126,7 +126,7 @@ def test_no_python_starts_a_python_file_as_it_is(here: Path) -> None:
         asked("train.py", no_python=True)
 
 
-def test_file_on_the_nodes_alone_is_known_by_its_name(here: Path) -> None:
+def test_file_only_on_the_nodes_is_judged_by_its_name(here: Path) -> None:
     assert asked("run.sh", no_sync=True).job.command == ("./run.sh",)
     assert asked("/opt/run.sh", no_sync=True).job.program
     assert not asked("train.py", no_sync=True).job.program
@@ -141,7 +141,7 @@ def test_command_of_this_machine_is_answered_with_what_runs_it(here: Path) -> No
     assert "orch exec -- env" in str(caught.value)
 
 
-def test_shell_script_that_starts_ranks_itself_is_started_once_a_node(here: Path) -> None:
+def test_shell_script_that_starts_ranks_is_started_once_per_node(here: Path) -> None:
     script = file(
         here / "run.sh", b"#!/bin/sh\n# torchrun x\nexec torchrun --standalone train.py\n"
     )

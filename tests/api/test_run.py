@@ -102,7 +102,7 @@ def test_run_that_fails_raises_for_status_with_its_cause(project: Path) -> None:
     assert verdict.error.summary == "ValueError: no such column"
 
 
-def test_verdict_of_a_detached_run_has_the_cause_that_a_signature_of_the_site_tells(
+def test_verdict_of_a_detached_run_has_the_cause_of_a_site_signature(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (project / "site.toml").write_text(
@@ -154,7 +154,7 @@ async def test_blocking_calls_within_a_running_event_loop_return(project: Path) 
     assert run.status().nodes[0].state == "ended"
 
 
-async def test_asynchronous_twins_do_the_same(project: Path) -> None:
+async def test_asynchronous_functions_do_the_same(project: Path) -> None:
     lines: list[LogLine] = []
     run = await alaunch(
         "train.py", local=1, launcher="direct", preflight="off", on_line=lines.append
@@ -162,8 +162,8 @@ async def test_asynchronous_twins_do_the_same(project: Path) -> None:
     assert isinstance(run, AsyncRun)
     assert (await run.wait()).succeeded
     assert await aget_run() == run
-    told = [line async for line in run.logs(follow=True)]
-    assert sorted(map(str, told)) == sorted(map(str, lines))
+    followed = [line async for line in run.logs(follow=True)]
+    assert sorted(map(str, followed)) == sorted(map(str, lines))
     assert (await run.status()).nodes[0].name == "local0"
     assert (await run.diagnose()).verdict is None
     (fetched,) = await run.fetch(dry_run=True)
@@ -219,7 +219,7 @@ def test_exception_of_a_callback_is_raised_by_the_call(project: Path) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "orch"]
 
 
-def test_iterator_of_logs_that_is_given_up_ends_its_thread(project: Path) -> None:
+def test_abandoned_iterator_of_logs_ends_its_thread(project: Path) -> None:
     run = start()
     lines = run.logs()
     next(lines)
@@ -238,7 +238,7 @@ def test_fetch_that_cannot_reach_a_node_raises_with_its_name(project: Path) -> N
         run.fetch()
 
 
-def test_call_on_a_run_that_was_removed_is_an_error(project: Path) -> None:
+def test_call_on_a_removed_run_is_an_error(project: Path) -> None:
     run = Run(project / "train-babab")
     with pytest.raises(OrchError, match="run train-babab was removed"):
         run.wait()
@@ -274,14 +274,14 @@ def test_unknown_keyword_is_a_type_error_that_names_the_one_that_is_meant(
         ({"local": 1, "env": {"A=B": "1"}}, "expected a variable's name"),
     ],
 )
-def test_value_that_makes_no_sense_is_the_command_lines_sentence(
+def test_invalid_value_has_the_message_of_the_command_line(
     project: Path, options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message.replace("(", r"\(")):
         launch("train.py", **options)  # type: ignore[arg-type]
 
 
-def test_hosts_may_be_a_list_or_an_inventory(project: Path) -> None:
+def test_hosts_are_read_from_a_list_or_an_inventory(project: Path) -> None:
     from orchestrator.api.hosts import read_hosts
 
     inventory = read_hosts(["ann@node0:2222", "gpu[1-2]"])

@@ -1,4 +1,4 @@
-"""What a person names as the script, or as its folder, is there and of the right kind, or is told."""
+"""The script and its folder exist and are of the right kind, or an error says why not."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ def test_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
             script_and_source(str(script), module=False, sync=folder, no_sync=False)
 
 
-def test_script_that_cannot_be_read_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreadable_script_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "t.py"
     script.touch(mode=0o000)
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
@@ -78,7 +76,7 @@ def asked_for(script: str, *arguments: str, **options: Unpack[JobOptions]) -> Jo
     return read_job(script, arguments, options)
 
 
-def test_current_folder_goes_where_the_script_lies_below_it(project: Path) -> None:
+def test_current_folder_is_synced_if_it_contains_the_script(project: Path) -> None:
     for name in ("scripts/train.py", str(project / "scripts/train.py"), "./scripts/train.py"):
         asked = asked_for(name, "conf.json")
         assert asked.source is not None
@@ -87,7 +85,7 @@ def test_current_folder_goes_where_the_script_lies_below_it(project: Path) -> No
         assert asked.job.workdir_name == "exp"
 
 
-def test_folder_of_the_script_goes_where_it_lies_elsewhere(
+def test_folder_of_the_script_is_synced_if_it_is_elsewhere(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "other").mkdir()
@@ -114,7 +112,7 @@ def test_job_starts_in_the_copy_of_the_current_folder(
     assert asked_for("top", module=True, sync=Path("..")).job.folder == "scripts"
 
 
-def test_job_starts_at_the_top_where_the_current_folder_does_not_go(
+def test_job_starts_at_the_top_if_the_current_folder_is_ignored(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (project / ".gitignore").write_text("scratch/\n")
@@ -124,12 +122,12 @@ def test_job_starts_at_the_top_where_the_current_folder_does_not_go(
     assert (asked.job.script, asked.job.folder) == ("scripts/train.py", "")
 
 
-def test_script_above_the_folder_that_is_named_is_refused(project: Path) -> None:
+def test_script_outside_of_the_named_folder_is_refused(project: Path) -> None:
     with pytest.raises(UsageError, match="is not inside scripts, the folder that is synced"):
         asked_for("scripts/../top.py", sync=Path("scripts"))
 
 
-def test_home_goes_only_when_it_is_named(
+def test_home_is_synced_only_if_it_is_named(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
@@ -147,9 +145,7 @@ def test_home_goes_only_when_it_is_named(
         asked_for("../hello.py")
 
 
-def test_script_in_a_folder_that_was_entered_through_a_link_is_found(
-    project: Path, tmp_path: Path
-) -> None:
+def test_script_reached_through_a_link_is_found(project: Path, tmp_path: Path) -> None:
     (tmp_path / "way").symlink_to(project)
     asked = asked_for(str(tmp_path / "way/scripts/train.py"))
     assert asked.source == Path()

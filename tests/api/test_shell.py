@@ -22,7 +22,7 @@ def run(script: str, **more: str) -> subprocess.CompletedProcess[bytes]:
 
 
 @given(st.lists(TEXT, min_size=1, max_size=3), TEXT)
-def test_words_and_variables_arrive_as_they_are(words: list[str], value: str) -> None:
+def test_shell_gets_words_and_variables_unchanged(words: list[str], value: str) -> None:
     script = script_for(["printf", "%s\\0", *words], environment={"SOME": value})
     assert run(script).stdout.decode() == "".join(f"{word}\0" for word in words)
     assert run(
@@ -38,7 +38,7 @@ def test_command_does_not_run_outside_the_folder_and_a_shell_does(tmp_path: Path
     assert shell.returncode == 0
 
 
-def test_nul_is_refused() -> None:
+def test_script_for_refuses_nul() -> None:
     with pytest.raises(ValueError, match="NUL"):
         script_for(["a\0b"])
 

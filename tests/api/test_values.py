@@ -14,24 +14,24 @@ from orchestrator.errors import UsageError
     ("text", "size"),
     [("0", 0), ("12", 12), ("500M", 500_000_000), ("1.5 GB", 1_500_000_000), ("2Ki", 2048)],
 )
-def test_sizes_have_units(text: str, size: int) -> None:
+def test_parse_size_reads_units(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "G", "-1", "10 X", "1e9", "1.2.3M", "10GBs"])
-def test_what_is_no_size_is_said(text: str) -> None:
+def test_parse_size_refuses_invalid_text(text: str) -> None:
     with pytest.raises(ValueError, match="is not a size"):
         parse_size(text)
 
 
-def test_a_value_that_cannot_be_read_is_a_mistake_of_its_option() -> None:
+def test_value_of_reports_the_option_of_an_invalid_value() -> None:
     assert value_of("--larger-than", None, parse_size) is None
     assert value_of("--larger-than", "1k", parse_size) == 1000
     with pytest.raises(UsageError, match="--larger-than: 'x' is not a size"):
         value_of("--larger-than", "x", parse_size)
 
 
-def test_a_number_or_auto() -> None:
+def test_number_or_auto_accepts_numbers_in_range_and_auto() -> None:
     assert number_or_auto("--nproc", None, 8) is None
     assert number_or_auto("--nproc", "auto", 8) == "auto"
     assert number_or_auto("--nproc", "8", 8) == 8
@@ -51,7 +51,7 @@ def test_a_number_or_auto() -> None:
         (" 1d ", 86400.0),
     ],
 )
-def test_a_time_is_in_seconds_or_has_its_units(typed: str, expected: float) -> None:
+def test_seconds_reads_numbers_and_units(typed: str, expected: float) -> None:
     assert seconds("--timeout", typed, 1.0) == expected
     assert seconds("--timeout", 3.0, 1.0) == 3.0
     assert seconds("--timeout", None, 1.0) is None
@@ -60,7 +60,7 @@ def test_a_time_is_in_seconds_or_has_its_units(typed: str, expected: float) -> N
 @pytest.mark.parametrize(
     "typed", ["", "0.5", "-1", "1x", "m", "1e3", "nan", "inf", "٣", "99w" * 99]
 )
-def test_what_is_no_time_is_refused_by_the_name_of_its_option(typed: str) -> None:
+def test_seconds_refuses_invalid_text_with_its_option(typed: str) -> None:
     with pytest.raises(
         UsageError, match=f"--timeout {re.escape(typed)}: expected a time of at least 1 s"
     ):

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.cli.commands import ELSEWHERE
 
-from .kept import KeptRun
+from .fake_run import FakeRun
 from .orch import Orch
 
 
@@ -32,8 +32,8 @@ def test_group_of_options_fits_a_screen_of_80_columns(orch: Orch, command: str) 
 
 @pytest.fixture
 def ended_run(tmp_path: Path) -> None:
-    run = KeptRun(tmp_path)
-    run.say(0, "a line\n", 1.0)
+    run = FakeRun(tmp_path)
+    run.write(0, "a line\n", 1.0)
     run.end()
 
 
@@ -121,7 +121,7 @@ def test_output_that_cannot_be_written_is_reported_as_that(
         (["lanch"], "'launch'"),
     ],
 )
-def test_command_that_orch_lacks_gets_the_one_that_was_meant(
+def test_unknown_command_suggests_the_one_likely_meant(
     orch: Orch, words: list[str], meant: str
 ) -> None:
     done = orch(*words)
@@ -130,7 +130,7 @@ def test_command_that_orch_lacks_gets_the_one_that_was_meant(
     assert meant in done.stderr
 
 
-def test_every_command_that_is_meant_exists(orch: Orch) -> None:
+def test_every_suggested_command_exists(orch: Orch) -> None:
     help_text = orch("--help").stdout
     for meant in ELSEWHERE.values():
         for name in re.findall(r"orch ([a-z]+)", meant):
@@ -145,7 +145,7 @@ def test_short_option_shows_the_version(orch: Orch) -> None:
     ("content", "why"),
     [(None, "Is a directory"), (b"alias caf\xe9=ls\n", "the shell's start-up file is not UTF-8")],
 )
-def test_completion_that_cannot_be_installed_is_told_and_changes_nothing(
+def test_completion_that_cannot_be_installed_is_an_error_and_changes_nothing(
     orch: Orch, environment: dict[str, str], content: bytes | None, why: str
 ) -> None:
     start_up = Path(environment["HOME"]) / ".bashrc"
@@ -165,7 +165,7 @@ def test_character_that_the_locale_lacks_is_no_failure(new_python: Orch) -> None
     assert done.returncode == 0, done.stderr
 
 
-def test_file_that_this_machine_refuses_is_no_bug(
+def test_refusal_by_this_machine_is_not_reported_as_a_bug(
     orch: Orch, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     (tmp_path / "hosts.yaml").write_text("hosts: [n0]\n")

@@ -11,7 +11,7 @@ import pytest
 from orchestrator.cli.complete import checks
 from orchestrator.preflight.registry import CHECKS
 
-from .kept import KeptRun
+from .fake_run import FakeRun
 from .orch import Complete
 
 
@@ -41,7 +41,7 @@ def test_word_is_completed_to_what_exists(
     )
     (tmp_path / "other.yaml").write_text("hosts: [other]\n")
     (tmp_path / "broken.yaml").write_text("hosts: [\n")
-    KeptRun(tmp_path, "train-lusab").end()
+    FakeRun(tmp_path, "train-lusab").end()
     assert complete(line) == expected
 
 

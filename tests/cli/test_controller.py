@@ -1,4 +1,4 @@
-"""`orch control`, as a person may start it."""
+"""`orch control`, started by hand."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.cli.kept import KeptRun
+from tests.cli.fake_run import FakeRun
 
 
-def test_keep_of_a_run_that_has_ended_returns_though_its_input_stays_open(
+def test_control_of_an_ended_run_returns_with_open_input(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    KeptRun(tmp_path, "train-lusab").end()
-    keeper = subprocess.Popen(
+    FakeRun(tmp_path, "train-lusab").end()
+    controller = subprocess.Popen(
         [sys.executable, "-m", "orchestrator", "control", "train"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment,
     )  # fmt: skip
     try:
-        assert keeper.wait(timeout=60) == 0  # its input is open, as of a terminal
+        assert controller.wait(timeout=60) == 0  # its input is open, as at a terminal
     finally:
-        keeper.kill()
-        said, _ = keeper.communicate()
+        controller.kill()
+        said, _ = controller.communicate()
     assert said == b""

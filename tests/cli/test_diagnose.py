@@ -15,7 +15,7 @@ from orchestrator.reasons import Stop
 from orchestrator.runs.folder import LOGS
 from tests.ui.screens import Terminal
 
-from .kept import T0, KeptRun
+from .fake_run import T0, FakeRun
 from .orch import Complete, Orch
 
 TEXTS = Path(__file__).parent.parent / "recorded" / "failures"
@@ -40,22 +40,20 @@ def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> KeptRun:
+def run(tmp_path: Path) -> FakeRun:
     """Rank 3 fails, the others say that a peer is gone; n1's clock is ten seconds ahead."""
-    run = KeptRun(tmp_path, skews={"n0": 0.0, "n1": 10.0})
+    run = FakeRun(tmp_path, skews={"n0": 0.0, "n1": 10.0})
     run.note(*map(began, range(4)))
-    run.say(0, "step 1\n", 1.0)
-    run.say(3, "step 1\n" + RAISED, 12.0, "stderr")
-    run.say(0, VICTIM, 2.5, "stderr")
-    run.say(1, VICTIM, 2.6, "stderr")
+    run.write(0, "step 1\n", 1.0)
+    run.write(3, "step 1\n" + RAISED, 12.0, "stderr")
+    run.write(0, VICTIM, 2.5, "stderr")
+    run.write(1, VICTIM, 2.6, "stderr")
     run.note(events.RankEnded(3, "n1", 1, None, T0 + 12.1))
     run.note(events.RankEnded(0, "n0", 1, None, T0 + 2.7))
     return run.end(1)
 
 
-def test_the_cause_comes_first_however_the_clocks_stand_and_then_what_followed(
-    orch: Orch, run: KeptRun
-) -> None:
+def test_diagnosis_has_the_cause_first_and_then_what_followed(orch: Orch, run: FakeRun) -> None:
     done = orch("diagnose")
     assert done.stdout.splitlines() == [
         "run lusab-babad: rank 1 on n0 exited with 1",
@@ -74,12 +72,10 @@ def test_the_cause_comes_first_however_the_clocks_stand_and_then_what_followed(
     assert (done.stderr, done.returncode) == ("", 0)
 
 
-def test_of_two_causes_that_which_came_first_by_one_clock_is_the_verdict(
-    orch: Orch, tmp_path: Path
-) -> None:
-    run = KeptRun(tmp_path, skews={"n0": 0.0, "n1": 10.0})
-    run.say(0, "ModuleNotFoundError: No module named 'foo'\n", 5.0, "stderr")
-    run.say(2, "OSError: [Errno 28] No space left on device\n", 14.0, "stderr")
+def test_first_of_two_causes_by_corrected_clocks_is_the_verdict(orch: Orch, tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, skews={"n0": 0.0, "n1": 10.0})
+    run.write(0, "ModuleNotFoundError: No module named 'foo'\n", 5.0, "stderr")
+    run.write(2, "OSError: [Errno 28] No space left on device\n", 14.0, "stderr")
     run.end(1)
     hits = json.loads(orch("diagnose", "--output", "json").stdout)["hits"]
     assert [(hit["id"], hit["first"]["time"]) for hit in hits] == [
@@ -88,37 +84,39 @@ def test_of_two_causes_that_which_came_first_by_one_clock_is_the_verdict(
     ]
 
 
-def test_json_has_everything(orch: Orch, run: KeptRun) -> None:
-    told = json.loads(orch("diagnose", "lus", "--output", "json").stdout)
-    assert (told["run"], told["attempt"], told["verdict"]) == ("lusab-babad", 0, "cuda.memory")
-    assert told["logs"] == str(run.folder / LOGS)
-    assert (len(told["files"]), told["bytes"], told["left_out"]) == (4, 312, [])
-    assert [end["rank"] for end in told["exits"]] == [0, 3]
-    assert told["exits"][1]["time"] == pytest.approx(T0 + 2.1)
+def test_json_has_everything(orch: Orch, run: FakeRun) -> None:
+    described = json.loads(orch("diagnose", "lus", "--output", "json").stdout)
+    assert (described["run"], described["attempt"], described["verdict"]) == (
+        "lusab-babad",
+        0,
+        "cuda.memory",
+    )
+    assert described["logs"] == str(run.folder / LOGS)
+    assert (len(described["files"]), described["bytes"], described["left_out"]) == (4, 312, [])
+    assert [end["rank"] for end in described["exits"]] == [0, 3]
+    assert described["exits"][1]["time"] == pytest.approx(T0 + 2.1)
 
 
-def test_how_a_rank_ended_counts_unless_the_end_of_the_run_caused_it(
-    orch: Orch, tmp_path: Path
-) -> None:
-    run = KeptRun(tmp_path)
+def test_exit_of_a_rank_counts_unless_the_stop_caused_it(orch: Orch, tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
     run.note(*map(began, range(4)))
     run.note(events.RankEnded(2, "n1", None, 11, T0 + 1))
     run.note(events.Stopping(Stop(StopReason.RANK_FAILED), 3.0))
     run.note(events.RankEnded(0, "n0", None, 9, 4e9))
     run.end(139)
-    told = json.loads(orch("diagnose", "--output", "json").stdout)
-    assert [hit["id"] for hit in told["hits"]] == ["exit.segv"]
-    assert [end["rank"] for end in told["exits"]] == [2]
+    described = json.loads(orch("diagnose", "--output", "json").stdout)
+    assert [hit["id"] for hit in described["hits"]] == ["exit.segv"]
+    assert [end["rank"] for end in described["exits"]] == [2]
 
 
-def test_an_earlier_attempt_is_asked_for_by_its_number(orch: Orch, tmp_path: Path) -> None:
-    run = KeptRun(tmp_path)
+def test_diagnose_attempt_selects_an_earlier_attempt(orch: Orch, tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
     run.note(*map(began, range(4)))
-    run.say(1, RAISED, 1.0, "stderr")
+    run.write(1, RAISED, 1.0, "stderr")
     run.note(events.RankEnded(1, "n0", 1, None, T0 + 1))
     run.note(events.Restarting(2, 2, "rank 1 on n0 exited with 1"))
     run.note(*(began(rank, 1) for rank in range(4)))
-    run.say(2, "OSError: [Errno 28] No space left on device\n", 9.0, "stderr", attempt=1)
+    run.write(2, "OSError: [Errno 28] No space left on device\n", 9.0, "stderr", attempt=1)
     run.note(events.RankEnded(2, "n1", 7, None, T0 + 9))
     run.end(7, attempt=1, failed=[
         {"number": 0, "last": 0, "began": T0, "ended": T0 + 2, "exit_code": 1,
@@ -137,9 +135,9 @@ def test_an_earlier_attempt_is_asked_for_by_its_number(orch: Orch, tmp_path: Pat
     assert done.returncode == 2
 
 
-def test_a_cause_that_only_the_runs_record_has_is_told(orch: Orch, tmp_path: Path) -> None:
-    run = KeptRun(tmp_path)
-    run.say(0, VICTIM, 2.5, "stderr")
+def test_cause_that_only_the_record_has_is_shown(orch: Orch, tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
+    run.write(0, VICTIM, 2.5, "stderr")
     why = {
         "run": "lusab-babad", "how": "n1 is gone", "node": "n1", "rank": None, "code": None,
         "signal": None, "after": None, "error": "", "place": "", "signature": "", "meaning": "",
@@ -152,11 +150,11 @@ def test_a_cause_that_only_the_runs_record_has_is_told(orch: Orch, tmp_path: Pat
     assert "gloo lost a peer · rank 0 on n0" in done.stdout
 
 
-def test_where_nothing_is_known_it_says_what_it_looked_at_and_exits_with_1(
+def test_diagnosis_without_a_cause_names_the_logs_and_exits_with_1(
     orch: Orch, tmp_path: Path
 ) -> None:
-    run = KeptRun(tmp_path)
-    run.say(0, "step 1\n", 1.0)
+    run = FakeRun(tmp_path)
+    run.write(0, "step 1\n", 1.0)
     run.end(0)
     done = orch("diagnose")
     assert done.stdout.splitlines() == [
@@ -168,8 +166,8 @@ def test_where_nothing_is_known_it_says_what_it_looked_at_and_exits_with_1(
     assert done.returncode == 1
 
 
-def test_the_folder_of_a_run_may_come_from_another_machine(
-    orch: Orch, tmp_path: Path, run: KeptRun
+def test_diagnose_reads_the_folder_of_a_run_from_another_machine(
+    orch: Orch, tmp_path: Path, run: FakeRun
 ) -> None:
     run.folder.rename(tmp_path / "copy")
     done = orch("diagnose", "copy/")
@@ -178,9 +176,7 @@ def test_the_folder_of_a_run_may_come_from_another_machine(
     assert done.returncode == 0
 
 
-def test_files_of_any_launcher_are_read_folders_and_packed_ones_too(
-    orch: Orch, tmp_path: Path
-) -> None:
+def test_diagnose_reads_folders_and_gzip_files(orch: Orch, tmp_path: Path) -> None:
     folder = tmp_path / "logs"
     (folder / "deep").mkdir(parents=True)
     (folder / "rank-10.log").write_text(VICTIM)
@@ -204,12 +200,12 @@ def test_standard_input_is_read(orch: Orch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["printed/store-port-in-use", "published/cuda-memory"])
-def test_what_real_software_printed_is_explained(orch: Orch, text: str) -> None:
+def test_recorded_failures_are_explained(orch: Orch, text: str) -> None:
     done = orch("diagnose", TEXTS / f"{text}.txt")
     assert "  fix:    " in done.stdout and "  check:  orch preflight --only " in done.stdout
 
 
-def test_all_tells_in_full_what_is_a_line_or_nothing_otherwise(orch: Orch, run: KeptRun) -> None:
+def test_diagnose_all_shows_consequences_in_full(orch: Orch, run: FakeRun) -> None:
     done = orch("diagnose", "--all")
     assert "then:" not in done.stdout
     assert (
@@ -230,8 +226,8 @@ def test_all_tells_in_full_what_is_a_line_or_nothing_otherwise(orch: Orch, run: 
         (["broken.gz"], "broken.gz cannot be read: Unknown compression method"),
     ],
 )
-def test_what_is_not_there_is_named(
-    orch: Orch, tmp_path: Path, run: KeptRun, words: list[str], said: str
+def test_missing_run_or_file_is_named(
+    orch: Orch, tmp_path: Path, run: FakeRun, words: list[str], said: str
 ) -> None:
     (tmp_path / "job.log").write_text("")
     (tmp_path / "broken.gz").write_bytes(b"\x1f\x8btext, not packed")
@@ -240,7 +236,7 @@ def test_what_is_not_there_is_named(
     assert said in done.stderr
 
 
-def test_on_a_terminal_of_80_columns_no_line_is_cut_or_wrapped(orch: Orch, run: KeptRun) -> None:
+def test_diagnosis_fits_a_terminal_of_80_columns(orch: Orch, run: FakeRun) -> None:
     (run.path(3, "err")).write_text(RAISED.replace("CUDA", "CUDA\x1b]0;mine\x07"))
     terminal = Terminal(80, 50)
     assert orch("diagnose", streams={1: terminal.descriptor}, TERM="xterm").returncode == 0
@@ -251,7 +247,7 @@ def test_on_a_terminal_of_80_columns_no_line_is_cut_or_wrapped(orch: Orch, run: 
     assert b"\x1b]" not in terminal.written and b"\x1b[1;31mout of GPU memory" in terminal.written
 
 
-def test_runs_and_files_are_completed(tmp_path: Path, complete: Complete, run: KeptRun) -> None:
+def test_runs_and_files_are_completed(tmp_path: Path, complete: Complete, run: FakeRun) -> None:
     (tmp_path / "lus").mkdir()
     (tmp_path / "lus/job.log").touch()
     assert complete("diagnose lu") == ["lusab-babad", "lus/"]
@@ -259,7 +255,7 @@ def test_runs_and_files_are_completed(tmp_path: Path, complete: Complete, run: K
 
 
 @pytest.mark.parametrize("output", ["text", "json"])
-def test_a_line_that_claims_what_cannot_be_is_diagnosed_all_the_same(
+def test_json_line_with_impossible_values_is_diagnosed(
     orch: Orch, tmp_path: Path, output: str
 ) -> None:
     log = tmp_path / "bad.jsonl"
@@ -272,14 +268,14 @@ def test_a_line_that_claims_what_cannot_be_is_diagnosed_all_the_same(
     assert "out of GPU memory" in done.stdout and "the disk is full" in done.stdout
 
 
-def test_a_log_whose_name_is_no_text_is_diagnosed(orch: Orch, tmp_path: Path) -> None:
+def test_log_with_a_name_that_is_no_text_is_diagnosed(orch: Orch, tmp_path: Path) -> None:
     name = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.log")
     Path(name).write_text("RuntimeError: No space left on device\n")
     done = orch("diagnose", name)
     assert done.returncode == 0 and "Traceback" not in done.stderr
 
 
-def test_site_signature_is_found_and_one_that_is_wrong_is_told(orch: Orch, tmp_path: Path) -> None:
+def test_site_signature_is_found_and_an_invalid_one_reported(orch: Orch, tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text(
         "[[signature]]\n"
         "id = 'site.switch-down'\n"
@@ -305,10 +301,10 @@ def test_site_signature_is_found_and_one_that_is_wrong_is_told(orch: Orch, tmp_p
     assert f"warning: {left_out}" in " ".join(done.stderr.split())
     assert done.returncode == 0
     done = orch("diagnose", "job.log", "--output", "json", ORCH_SIGNATURES="site.toml")
-    told = json.loads(done.stdout)
-    assert told["verdict"] == "site.switch-down"
-    assert told["hits"][0]["signature_file"] == str(tmp_path / "site.toml")
-    assert [sentence.startswith(left_out) for sentence in told["left_out"]] == [True]
+    described = json.loads(done.stdout)
+    assert described["verdict"] == "site.switch-down"
+    assert described["hits"][0]["signature_file"] == str(tmp_path / "site.toml")
+    assert [sentence.startswith(left_out) for sentence in described["left_out"]] == [True]
     assert orch("diagnose", "job.log").returncode == 1
 
 

@@ -14,7 +14,7 @@ import pytest
 from .orch import Orch
 
 
-def test_every_node_runs_it_and_its_lines_say_who(orch: Orch) -> None:
+def test_exec_runs_on_every_node_with_its_prefix(orch: Orch) -> None:
     done = orch("exec", "--local", "2", "--no-fold", "--", "sh", "-c", "echo out; echo err >&2")
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(done.stdout.splitlines()) == [
@@ -28,12 +28,12 @@ def test_equal_output_of_several_nodes_is_shown_once(orch: Orch) -> None:
     assert done.stdout == "local[0-2] │ out\nlocal[0-2] │ unfinished\n"
 
 
-def test_output_before_a_time_out_is_folded_too(orch: Orch) -> None:
+def test_output_before_a_timeout_is_folded(orch: Orch) -> None:
     done = orch("exec", "--local", "2", "--timeout", "3", "--", "sh", "-c", "echo a; sleep 1000")
     assert (done.returncode, done.stdout) == (124, "local[0-1] │ a\n")
 
 
-def test_terminal_is_wanted_for_one_node_and_from_a_terminal(orch: Orch) -> None:
+def test_exec_terminal_without_a_terminal_is_refused(orch: Orch) -> None:
     done = orch("exec", "--local", "2", "-t", "--", "true")
     assert done.returncode == 2
     assert "standard input is no terminal" in done.stderr
@@ -49,7 +49,7 @@ def test_shell_of_a_node_reads_standard_input(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--local", "2", "local[0-1]"], "is 2 nodes, and a terminal is on one"),
         (["--local", "2", "loca1"], "did you mean 'local1'?"),
@@ -57,15 +57,15 @@ def test_shell_of_a_node_reads_standard_input(
         (["--run", "nothing-such", "local1"], "there is no run 'nothing-such'"),
     ],
 )
-def test_ssh_to_what_is_no_node_is_refused_with_what_to_type(
-    orch: Orch, words: list[str], told: str
+def test_ssh_without_one_node_is_refused_with_a_remedy(
+    orch: Orch, words: list[str], message: str
 ) -> None:
     done = orch("ssh", *words)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
 
 
-def test_words_arrive_as_they_are(orch: Orch) -> None:
+def test_exec_gets_words_unchanged(orch: Orch) -> None:
     words = ["$HOME", "a  b", "it's", "*", "-i", "é\nsecond line"]
     done = orch("exec", "--local", "1", "printf", "%s\n", *words)
     assert done.stdout == "".join(
@@ -73,12 +73,12 @@ def test_words_arrive_as_they_are(orch: Orch) -> None:
     )
 
 
-def test_standard_input_is_empty(orch: Orch) -> None:
+def test_exec_has_empty_standard_input(orch: Orch) -> None:
     assert orch("exec", "--local", "1", "--", "cat").returncode == 0
 
 
 @pytest.mark.parametrize(
-    ("script", "code", "told"),
+    ("script", "code", "message"),
     [
         ("exit 3", 3, "✗ exit code 3 on local[0-1]"),
         ("kill -9 $$", 137, "✗ exit code 137 on local[0-1]"),
@@ -86,15 +86,15 @@ def test_standard_input_is_empty(orch: Orch) -> None:
         ("mkdir turn", 1, "✗ exit code 1 on local"),
     ],
 )
-def test_the_highest_exit_code_counts_and_who_failed_is_told(
-    orch: Orch, script: str, code: int, told: str
+def test_exec_exits_with_the_highest_code_and_names_failed_nodes(
+    orch: Orch, script: str, code: int, message: str
 ) -> None:
     done = orch("exec", "--local", "2", "--", "sh", "-c", script)
     assert done.returncode == code
-    assert told in done.stderr
+    assert message in done.stderr
 
 
-def test_one_that_does_not_end_is_ended_after_the_time_out(orch: Orch) -> None:
+def test_exec_timeout_ends_the_command(orch: Orch) -> None:
     script = "mkdir turn 2>&- || exit 0; echo $$; exec sleep 1000"
     done = orch("exec", "--local", "2", "--timeout", "3", "--", "sh", "-c", script)
     assert done.returncode == 124
@@ -103,7 +103,7 @@ def test_one_that_does_not_end_is_ended_after_the_time_out(orch: Orch) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_the_command_even_one_that_ignores_signals(
+def test_interrupt_ends_a_command_that_ignores_signals(
     tmp_path: Path, environment: dict[str, str], number: int
 ) -> None:
     script = "trap '' TERM HUP; echo $$; sleep 1000; sleep 1000"
@@ -120,9 +120,7 @@ def test_an_interrupt_ends_the_command_even_one_that_ignores_signals(
     wait_for_end(pid)
 
 
-def test_a_reader_that_goes_away_ends_it_quietly(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_exec_without_a_reader_ends_silently(tmp_path: Path, environment: dict[str, str]) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "orchestrator", "exec", "--local", "1", "--", "yes"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd=tmp_path,
@@ -134,7 +132,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(
     assert process.returncode == 128 + signal.SIGPIPE
 
 
-def test_nothing_runs_when_a_node_cannot_be_reached(tmp_path: Path, orch: Orch) -> None:
+def test_exec_with_an_unreachable_node_runs_nowhere(tmp_path: Path, orch: Orch) -> None:
     (tmp_path / "hosts.yaml").write_text("hosts: [{name: a, address: 127.0.0.1, port: 1}]")
     done = orch("exec", "--", "touch", "here")
     assert done.returncode == 125

@@ -59,7 +59,7 @@ def names(folder: Path) -> list[str]:
     return sorted(str(path) for path in found if not path.name.startswith(".orch-"))
 
 
-def test_what_the_run_wrote_comes_and_its_script_does_not(
+def test_fetch_copies_results_and_not_the_script(
     orch: Orch, launch: Launch, tmp_path: Path
 ) -> None:
     run, said, _ = launch()
@@ -80,7 +80,9 @@ def test_what_the_run_wrote_comes_and_its_script_does_not(
     )
 
 
-def test_a_newer_file_here_stays_and_is_told(orch: Orch, launch: Launch, tmp_path: Path) -> None:
+def test_fetch_keeps_newer_files_here_and_lists_them(
+    orch: Orch, launch: Launch, tmp_path: Path
+) -> None:
     run, *_ = launch()
     orch("fetch")
     mine = tmp_path / run / "metrics.csv"
@@ -94,7 +96,7 @@ def test_a_newer_file_here_stays_and_is_told(orch: Orch, launch: Launch, tmp_pat
     assert mine.read_text() == "loss\n"
 
 
-def test_of_each_node_into_a_folder_of_its_own_and_only_what_matches(
+def test_fetch_from_nodes_copies_matches_into_a_folder_per_node(
     orch: Orch, launch: Launch, tmp_path: Path
 ) -> None:
     launch()
@@ -104,16 +106,16 @@ def test_of_each_node_into_a_folder_of_its_own_and_only_what_matches(
     assert (tmp_path / "out/local1/ckpt/last.pt").read_bytes() == b"rank 1" * 1000
 
 
-def test_a_launch_fetches_also_after_a_failure_and_keeps_its_exit_code(
-    launch: Launch, tmp_path: Path
-) -> None:
+def test_launch_that_fails_fetches_and_keeps_its_exit_code(launch: Launch, tmp_path: Path) -> None:
     run, said, code = launch(7, "--fetch", "ckpt/", "--fetch", "*.none")
     assert code == 7, said
     assert f"local0: fetched 1 file (6.0 kB) into ~/{run}" in said
     assert names(tmp_path / run) == ["ckpt/last.pt"]
 
 
-def test_a_fetch_that_fails_is_a_warning_with_what_to_do(launch: Launch, tmp_path: Path) -> None:
+def test_fetch_of_a_launch_that_fails_is_a_warning_with_the_remedy(
+    launch: Launch, tmp_path: Path
+) -> None:
     job = tmp_path / "job/t.py"
     launch()
     # A folder where nothing can be put: the name of the run is a file.
@@ -127,7 +129,7 @@ def test_a_fetch_that_fails_is_a_warning_with_what_to_do(launch: Launch, tmp_pat
     assert f"orch fetch {run} ckpt/ --to " in said
 
 
-def test_in_the_background_it_is_fetched_too(orch: Orch, launch: Launch, tmp_path: Path) -> None:
+def test_background_controller_fetches_results(orch: Orch, launch: Launch, tmp_path: Path) -> None:
     run, _, code = launch(0, "--detach", "--fetch", "*.pt")
     assert code == 0
     attached = orch("attach", run)
@@ -135,9 +137,7 @@ def test_in_the_background_it_is_fetched_too(orch: Orch, launch: Launch, tmp_pat
     assert names(tmp_path / run) == ["ckpt/last.pt"]
 
 
-def test_what_is_fetched_does_not_go_back_to_the_nodes(
-    orch: Orch, launch: Launch, tmp_path: Path
-) -> None:
+def test_fetched_files_are_not_synced_back(orch: Orch, launch: Launch, tmp_path: Path) -> None:
     launch()
     assert orch("fetch", "--to", "job/results").returncode == 0
     assert (tmp_path / "job/results/metrics.csv").exists()
@@ -145,7 +145,7 @@ def test_what_is_fetched_does_not_go_back_to_the_nodes(
     assert "(2 files, unchanged)" in said, "t.py and other.py"
 
 
-def test_words_that_make_no_sense_are_told_in_a_line(orch: Orch, launch: Launch) -> None:
+def test_invalid_words_of_fetch_and_push_are_usage_errors(orch: Orch, launch: Launch) -> None:
     launch()
     for words, message in (
         (("fetch", "none"), "there is no run 'none'"),
@@ -164,7 +164,7 @@ def test_words_that_make_no_sense_are_told_in_a_line(orch: Orch, launch: Launch)
         assert message in done.stderr and "Traceback" not in done.stderr
 
 
-def test_push_brings_files_to_every_node_and_leaves_what_is_newer(
+def test_push_copies_to_every_node_and_keeps_newer_files(
     orch: Orch, launch: Launch, tmp_path: Path
 ) -> None:
     launch()

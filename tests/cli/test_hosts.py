@@ -49,7 +49,9 @@ def test_user_with_a_domain_reaches_a_proxy_command_as_one_word(tmp_path: Path, 
     assert (tmp_path / "user").read_text() == "CORP\\ann"
 
 
-def test_ssh_config_that_includes_itself_is_told_with_its_line(tmp_path: Path, orch: Orch) -> None:
+def test_ssh_config_that_includes_itself_is_an_error_with_its_line(
+    tmp_path: Path, orch: Orch
+) -> None:
     configured(tmp_path, "Host a\n Include config\n")
     (tmp_path / "hosts.yaml").write_text("hosts: [a]\n")
     done = orch("nodes", HOME=str(tmp_path))

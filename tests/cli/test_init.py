@@ -9,7 +9,7 @@ from orchestrator.inventory import load
 from .orch import Orch
 
 
-def test_what_is_written_loads_and_the_next_steps_are_told(tmp_path: Path, orch: Orch) -> None:
+def test_init_writes_a_valid_inventory_and_shows_the_next_steps(tmp_path: Path, orch: Orch) -> None:
     done = orch("init", "--user", "ubuntu", "--python", "~/venv/bin/python", "node0", "gpu[01-04]")
     assert (done.returncode, done.stdout) == (0, "")
     assert "orch nodes\n" in done.stderr
@@ -19,7 +19,7 @@ def test_what_is_written_loads_and_the_next_steps_are_told(tmp_path: Path, orch:
     assert {(host.user, host.python) for host in hosts} == {("ubuntu", "~/venv/bin/python")}
 
 
-def test_a_file_that_is_there_stays_unless_forced(tmp_path: Path, orch: Orch) -> None:
+def test_init_keeps_an_existing_file_unless_forced(tmp_path: Path, orch: Orch) -> None:
     file = tmp_path / "hosts.yaml"
     file.write_text("precious")
     done = orch("init", "node0")
@@ -31,27 +31,27 @@ def test_a_file_that_is_there_stays_unless_forced(tmp_path: Path, orch: Orch) ->
     assert load(file).hosts[0].name == "node0"
 
 
-def test_another_file_is_named_in_the_next_steps(tmp_path: Path, orch: Orch) -> None:
+def test_init_names_another_file_in_the_next_steps(tmp_path: Path, orch: Orch) -> None:
     done = orch("init", "-o", "my hosts.yaml", "node0")
     assert "orch nodes -i 'my hosts.yaml'\n" in done.stderr
     assert (tmp_path / "my hosts.yaml").is_file()
 
 
-def test_a_dash_prints_it_and_writes_nothing(tmp_path: Path, orch: Orch) -> None:
+def test_init_to_a_dash_prints_the_inventory_and_writes_nothing(tmp_path: Path, orch: Orch) -> None:
     done = orch("init", "-o", "-", "gpu[01-04]")
     assert '  - "gpu[01-04]"\n' in done.stdout
     assert done.stderr == ""
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_host_is_told_and_nothing_is_written(tmp_path: Path, orch: Orch) -> None:
+def test_invalid_host_is_an_error_and_nothing_is_written(tmp_path: Path, orch: Orch) -> None:
     done = orch("init", "node0", "bad!host")
     assert done.returncode == 2
     assert "'bad!host'" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_missing_is_told(orch: Orch) -> None:
+def test_init_into_a_missing_folder_is_an_error(orch: Orch) -> None:
     done = orch("init", "-o", "none/hosts.yaml", "node0")
     assert done.returncode == 2
     assert "none/hosts.yaml: cannot be written: No such file or directory" in done.stderr

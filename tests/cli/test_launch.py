@@ -19,7 +19,7 @@ def script(tmp_path: Path) -> Path:
     return script
 
 
-def test_an_elastic_launch_is_up_to_all_of_its_nodes(orch: Orch, script: Path) -> None:
+def test_elastic_launch_has_at_most_all_of_its_nodes(orch: Orch, script: Path) -> None:
     shown = orch(*LOCAL, "--elastic", "1:4", str(script)).stdout
     assert "# local1: node rank 1, 1 of at most 2 ranks\n" in shown
     assert shown.count("--nnodes=1:2 ") == 2
@@ -42,7 +42,7 @@ def test_an_elastic_launch_is_up_to_all_of_its_nodes(orch: Orch, script: Path) -
         (["1:2", "--launcher", "direct"], "--elastic 1:2: with --launcher direct nobody starts"),
     ],
 )
-def test_what_cannot_be_elastic_is_refused(
+def test_invalid_elastic_launch_is_refused(
     orch: Orch, script: Path, words: list[str], message: str
 ) -> None:
     done = orch(*LOCAL, "--elastic", *words, str(script))
@@ -50,9 +50,7 @@ def test_what_cannot_be_elastic_is_refused(
     assert done.stderr.startswith(f"orch: {message}")
 
 
-def test_how_to_end_a_stall_is_refused_where_none_would_be_noticed(
-    orch: Orch, script: Path
-) -> None:
+def test_on_stall_without_stall_is_refused(orch: Orch, script: Path) -> None:
     done = orch(*LOCAL, "--on-stall", "stop", str(script))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "orch: --on-stall stop goes with --stall TIME\n"
@@ -75,9 +73,7 @@ def test_no_secret_is_in_a_dry_run(orch: Orch, script: Path) -> None:
     assert "--api-key '***' '--db=postgres://me:***@db/x'" in done.stdout
 
 
-def test_no_secret_is_in_what_is_kept_and_shown_of_a_run(
-    orch: Orch, script: Path, tmp_path: Path
-) -> None:
+def test_no_secret_is_stored_or_shown_of_a_run(orch: Orch, script: Path, tmp_path: Path) -> None:
     url = f"postgres://me:{SECRET}@db/x"
     script.write_text("import sys\nprint(len(sys.argv[2]))\n")
     words = ("--launcher", "direct", "--restarts", "1", f"--env=PGPASS={SECRET}", f"--env=DB={url}")
@@ -87,8 +83,8 @@ def test_no_secret_is_in_what_is_kept_and_shown_of_a_run(
     shown = [done.stdout, done.stderr]
     for command in (["runs"], ["status"], ["diagnose"], ["logs"]):
         for output in ("text", "json"):
-            told = orch(*command, "--output", output)
-            shown += [told.stdout, told.stderr]
+            printed = orch(*command, "--output", output)
+            shown += [printed.stdout, printed.stderr]
     assert SECRET not in "".join(shown)
     assert "--api-key ***" in orch("runs").stdout
     kept = [path for path in (tmp_path / ".local/state/orch").rglob("*") if path.is_file()]
@@ -107,7 +103,7 @@ def checked(orch: Orch, *words: str) -> dict[str, str]:
     return {check["id"]: check["status"] for check in json.loads(done.stdout)["checks"]}
 
 
-def test_a_preflight_is_of_the_job_that_would_be_launched(
+def test_preflight_checks_the_job_that_would_be_launched(
     orch: Orch, script: Path, tmp_path: Path
 ) -> None:
     assert checked(orch, "t.py")["nic.pick"] == "pass"
@@ -121,7 +117,7 @@ def test_a_preflight_is_of_the_job_that_would_be_launched(
 
 
 @pytest.mark.parametrize("command", [["launch", "--dry-run"], ["preflight"]], ids=" ".join)
-def test_what_is_copied_is_said_once(orch: Orch, script: Path, command: list[str]) -> None:
+def test_sync_and_no_sync_exclude_each_other(orch: Orch, script: Path, command: list[str]) -> None:
     done = orch(*command, "--local", "1", "--sync", ".", "--no-sync", str(script))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "orch: --sync and --no-sync exclude each other\n"
@@ -132,16 +128,16 @@ def test_what_is_copied_is_said_once(orch: Orch, script: Path, command: list[str
 RUN = ("launch", "--local", "1", "--launcher", "direct", "--preflight", "off")
 
 
-def test_what_goes_is_told_before_it_does(orch: Orch, tmp_path: Path) -> None:
+def test_files_to_sync_are_shown_before_the_sync(orch: Orch, tmp_path: Path) -> None:
     (tmp_path / "exp/scripts").mkdir(parents=True)
     (tmp_path / "exp/scripts/t.py").write_text("print('hello')\n")
     (tmp_path / "exp/.netrc").write_text("x")
     done = orch(*RUN, "--sync", "exp", "exp/scripts/t.py")
     assert done.returncode == 0, done.stderr
-    told = done.stderr.index("      files ")
-    assert f"{tmp_path}/exp: 1 file, 15 B, to " in done.stderr[told:].splitlines()[0]
+    files = done.stderr.index("      files ")
+    assert f"{tmp_path}/exp: 1 file, 15 B, to " in done.stderr[files:].splitlines()[0]
     assert done.stderr.startswith("orch: run ")  # the header, and this is of it
-    assert told < done.stderr.index(".netrc looks like") < done.stderr.index("sync ")
+    assert files < done.stderr.index(".netrc looks like") < done.stderr.index("sync ")
     assert done.stderr.count("orch: run ") == 1
 
 
@@ -157,7 +153,7 @@ def test_folder_above_the_limit_stops_the_launch(orch: Orch, script: Path, tmp_p
     assert orch(*RUN, "--sync-limit", "0", script).returncode == 0
 
 
-def test_file_that_stays_is_told_before_the_start_and_after_the_failure(
+def test_unsent_file_is_reported_before_the_start_and_after_the_failure(
     orch: Orch, script: Path, tmp_path: Path
 ) -> None:
     script.write_text('print(open("data/train.bin").read())\n')
@@ -171,9 +167,9 @@ def test_file_that_stays_is_told_before_the_start_and_after_the_failure(
     after = " ".join(done.stderr.partition("cause:")[2].split())
     assert reason in after
     assert "fix: add to .orchignore: !/data/" in after
-    told = " ".join(orch("diagnose").stdout.split())
-    assert f"cause: {reason} fix: add to .orchignore: !/data/" in told
-    assert "shared" not in told
+    diagnosis = " ".join(orch("diagnose").stdout.split())
+    assert f"cause: {reason} fix: add to .orchignore: !/data/" in diagnosis
+    assert "shared" not in diagnosis
     warned = orch("preflight", "--local", "1", "--only", "sw.script", script)
     assert reason in warned.stderr
     (tmp_path / ".orchignore").write_text("!/data/\n")

@@ -16,7 +16,7 @@ from typer.main import get_command
 
 from orchestrator.cli.app import app
 
-from .kept import KeptRun
+from .fake_run import FakeRun
 from .orch import Orch
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+ (DEBUG|INFO|WARNING) (orch\.\w+|asyncssh)(?: \S+)?: .+")
@@ -54,7 +54,7 @@ def nodes(orch: Orch, inventory: Path, *more: str) -> subprocess.CompletedProces
     return orch("nodes", "-i", inventory, "--connect-timeout", "1", *more)
 
 
-def test_handshake_that_hangs_shows_what_was_waited_for(orch: Orch, inventory: Path) -> None:
+def test_handshake_that_hangs_is_logged_with_its_step(orch: Orch, inventory: Path) -> None:
     done = nodes(orch, inventory, "-vv")
     assert done.returncode == 125
     steps = [
@@ -78,7 +78,7 @@ def test_v_shows_outcomes_and_not_every_step(orch: Orch, inventory: Path) -> Non
     assert "asyncssh" not in done.stderr
 
 
-def test_nothing_is_logged_unasked(orch: Orch, inventory: Path) -> None:
+def test_nothing_is_logged_without_v(orch: Orch, inventory: Path) -> None:
     assert "orch.ssh" not in nodes(orch, inventory).stderr
 
 
@@ -103,10 +103,10 @@ def test_log_file_has_every_step_and_stderr_stays_as_it_is(
         ["--verbose", "status", "--verbose", "latest"],
     ],
 )
-def test_options_stand_before_and_after_the_command(
+def test_log_options_may_be_before_and_after_the_command(
     orch: Orch, tmp_path: Path, words: list[str]
 ) -> None:
-    KeptRun(tmp_path).end()
+    FakeRun(tmp_path).end()
     done = orch("--log-file", tmp_path / "log", *words)
     assert done.returncode == 0, done.stderr
     assert "orch.runs: run " in done.stderr
@@ -114,21 +114,19 @@ def test_options_stand_before_and_after_the_command(
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_both(name: str) -> None:
+def test_every_command_has_both_log_options(name: str) -> None:
     command = get_command(app).commands[name]  # type: ignore[attr-defined]
     options = {option for parameter in command.params for option in parameter.opts}
     assert options >= {"-v", "--verbose", "--log-file"}
 
 
-def test_log_file_that_cannot_be_written_is_told_before_anything_is_done(
-    orch: Orch, tmp_path: Path
-) -> None:
+def test_log_file_that_cannot_be_written_is_an_error_at_once(orch: Orch, tmp_path: Path) -> None:
     done = orch("status", "--log-file", tmp_path / "none" / "log")
     assert done.returncode == 2
     assert done.stderr.startswith(f"orch: --log-file {tmp_path}/none/log: cannot be written: ")
 
 
-def test_v_behind_the_script_is_the_scripts(orch: Orch, tmp_path: Path) -> None:
+def test_v_after_the_script_goes_to_the_script(orch: Orch, tmp_path: Path) -> None:
     (tmp_path / "t.py").write_text("import sys; print(sys.argv[1:])")
     done = orch(
         *("launch", "--local", "1", "--launcher", "direct", "--preflight", "off", "t.py", "-v"),
@@ -150,11 +148,11 @@ def test_secrets_of_the_job_are_not_in_its_log(orch: Orch, tmp_path: Path) -> No
     )
     assert done.returncode == 1, done.stderr
     for log in (done.stderr, (tmp_path / "log").read_text()):
-        told = [line for line in log.splitlines() if LINE.fullmatch(line)]
-        assert any("orch.run local0: rank 0 exited with 1" in line for line in told)
-        assert any("orch.agent local1: start (request " in line for line in told)
+        logged = [line for line in log.splitlines() if LINE.fullmatch(line)]
+        assert any("orch.run local0: rank 0 exited with 1" in line for line in logged)
+        assert any("orch.agent local1: start (request " in line for line in logged)
         for secret in ("correct-horse", "battery-staple", "open-sesame"):
-            assert [line for line in told if secret in line] == []
+            assert [line for line in logged if secret in line] == []
 
 
 def test_preflight_shows_what_passes_with_v_as_well(orch: Orch, tmp_path: Path) -> None:

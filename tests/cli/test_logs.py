@@ -14,20 +14,20 @@ import pytest
 from orchestrator import events
 from tests.ui.screens import Terminal, terminal
 
-from .kept import T0, KeptRun, ending_its_keeper
+from .fake_run import T0, FakeRun, killing_its_controller
 from .orch import Orch
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> KeptRun:
+def run(tmp_path: Path) -> FakeRun:
     """A run that has ended; n1's clock is ten seconds ahead."""
-    run = KeptRun(tmp_path, skews={"n0": 0.0, "n1": 10.0})
-    run.say(0, "step 1\n", 1.0)
-    run.say(2, "step 1\n", 11.5)
-    run.say(1, "a warning\n", 2.0, "stderr")
-    run.say(0, "step 2\n", 3.0)
-    run.say(2, "step 2\n", 13.5)
-    run.say(3, "last words", 14.0)
+    run = FakeRun(tmp_path, skews={"n0": 0.0, "n1": 10.0})
+    run.write(0, "step 1\n", 1.0)
+    run.write(2, "step 1\n", 11.5)
+    run.write(1, "a warning\n", 2.0, "stderr")
+    run.write(0, "step 2\n", 3.0)
+    run.write(2, "step 2\n", 13.5)
+    run.write(3, "last words", 14.0)
     return run.end()
 
 
@@ -41,9 +41,7 @@ EVERYTHING = [
 ]
 
 
-def test_output_comes_in_the_order_of_time_whatever_the_clocks_of_the_nodes(
-    orch: Orch, run: KeptRun
-) -> None:
+def test_logs_are_in_the_order_of_corrected_clocks(orch: Orch, run: FakeRun) -> None:
     done = orch("logs")
     assert (done.stdout.splitlines(), done.stderr, done.returncode) == (EVERYTHING, "", 0)
 
@@ -65,18 +63,16 @@ def test_output_comes_in_the_order_of_time_whatever_the_clocks_of_the_nodes(
         (["--since", "1d"], []),
     ],
 )
-def test_options_choose_among_it(
-    orch: Orch, run: KeptRun, words: list[str], shown: list[int]
+def test_logs_options_select_lines(
+    orch: Orch, run: FakeRun, words: list[str], shown: list[int]
 ) -> None:
     done = orch("logs", *words)
     assert (done.stdout.splitlines(), done.stderr) == ([EVERYTHING[n] for n in shown], "")
 
 
-def test_a_run_is_named_by_the_beginning_of_its_name(
-    orch: Orch, tmp_path: Path, run: KeptRun
-) -> None:
-    other = KeptRun(tmp_path, "lusib-dodod")
-    other.say(0, "another\n", 1.0)
+def test_run_is_named_by_a_unique_prefix(orch: Orch, tmp_path: Path, run: FakeRun) -> None:
+    other = FakeRun(tmp_path, "lusib-dodod")
+    other.write(0, "another\n", 1.0)
     other.end()
     assert orch("logs").stdout == orch("logs", "latest").stdout == "r0 n0 │ another\n"
     assert orch("logs", "lusa").stdout.splitlines() == EVERYTHING
@@ -86,7 +82,7 @@ def test_a_run_is_named_by_the_beginning_of_its_name(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["nosuch"], "there is no run 'nosuch'"),
         (["--rank", "4"], "--rank 4: run lusab-babad has ranks 0-3"),
@@ -98,20 +94,20 @@ def test_a_run_is_named_by_the_beginning_of_its_name(
         (["--highlight", "["], "--highlight: '[' is not a regular expression"),
     ],
 )
-def test_what_matches_nothing_of_the_run_is_a_mistake(
-    orch: Orch, run: KeptRun, words: list[str], told: str
+def test_selection_outside_of_the_run_is_a_usage_error(
+    orch: Orch, run: FakeRun, words: list[str], message: str
 ) -> None:
     done = orch("logs", *words)
     assert (done.returncode, done.stdout) == (2, "")
-    assert told in done.stderr
+    assert message in done.stderr
 
 
 def test_raw_output_is_the_stored_bytes(orch: Orch, tmp_path: Path) -> None:
     data = bytes(range(256)) * 5000 + b"\rno newline at the end"
-    run = KeptRun(tmp_path)
+    run = FakeRun(tmp_path)
     for start in range(0, len(data), 70_000):
-        run.say(3, data[start : start + 70_000], start / 1e6)
-        run.say(0, b"noise\n", start / 1e6)
+        run.write(3, data[start : start + 70_000], start / 1e6)
+        run.write(0, b"noise\n", start / 1e6)
     run.end()
     words = ("logs", "--rank", "3", "--stdout", "--output", "raw")
     with (tmp_path / "output").open("wb") as file:
@@ -119,14 +115,14 @@ def test_raw_output_is_the_stored_bytes(orch: Orch, tmp_path: Path) -> None:
     assert (tmp_path / "output").read_bytes() == data == run.path(3).read_bytes()
 
 
-def test_raw_output_keeps_the_two_streams_apart(orch: Orch, run: KeptRun) -> None:
+def test_raw_output_keeps_the_two_streams_apart(orch: Orch, run: FakeRun) -> None:
     done = orch("logs", "--output", "raw")
     assert done.stdout == "step 1\nstep 1\nstep 2\nstep 2\nlast words"
     assert done.stderr == "a warning\n"
     assert orch("logs", "--output", "raw", "--grep", "2$").stdout == "step 2\nstep 2\n"
 
 
-def test_json_has_an_object_a_line(orch: Orch, run: KeptRun) -> None:
+def test_json_has_an_object_a_line(orch: Orch, run: FakeRun) -> None:
     first, *_, last = map(json.loads, orch("logs", "--output", "json").stdout.splitlines())
     assert first == {
         "t": T0 + 1.0, "rank": 0, "local_rank": 0, "node": "n0", "stream": "stdout", "text": "step 1",
@@ -134,21 +130,21 @@ def test_json_has_an_object_a_line(orch: Orch, run: KeptRun) -> None:
     assert (last["rank"], last["t"], last["text"]) == (3, T0 + 4.0, "last words")
 
 
-def test_timestamps_are_of_one_clock(orch: Orch, run: KeptRun) -> None:
+def test_timestamps_are_by_the_local_clock(orch: Orch, run: FakeRun) -> None:
     times = [line.split()[0] for line in orch("logs", "--timestamps").stdout.splitlines()]
     assert times[:2] == ["2023-11-14T22:13:21.000Z", "2023-11-14T22:13:21.500Z"]
 
 
-def test_lines_that_ranks_print_alike_can_be_shown_once(orch: Orch, tmp_path: Path) -> None:
-    run = KeptRun(tmp_path)
+def test_fold_shows_identical_lines_of_ranks_once(orch: Orch, tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
     for rank in range(4):
-        run.say(rank, f"[rank{rank}]: ValueError: no\n", rank / 100, "stderr")
+        run.write(rank, f"[rank{rank}]: ValueError: no\n", rank / 100, "stderr")
     run.end()
     assert len(orch("logs").stdout.splitlines()) == 4
     assert orch("logs", "--fold").stdout == "r[0-3] ×4 2 nodes │ [rank*]: ValueError: no\n"
 
 
-def test_the_same_traceback_of_63_ranks_is_shown_once_and_the_one_that_differs_stands_out(
+def test_fold_shows_a_traceback_of_63_ranks_once_beside_a_different_one(
     orch: Orch, tmp_path: Path
 ) -> None:
     traceback = [
@@ -157,11 +153,11 @@ def test_the_same_traceback_of_63_ranks_is_shown_once_and_the_one_that_differs_s
         "    main()",
         "RuntimeError: Connection closed by peer",
     ]
-    run = KeptRun(tmp_path, nodes=32)
+    run = FakeRun(tmp_path, nodes=32)
     for number, line in enumerate(traceback):
         for rank in range(64):
             said = "MemoryError" if rank == 63 and line is traceback[-1] else line
-            run.say(rank, f"[rank{rank}]: {said}\n", number / 4 + rank / 1000, "stderr")
+            run.write(rank, f"[rank{rank}]: {said}\n", number / 4 + rank / 1000, "stderr")
     run.end(1)
     shown = orch("logs", "--fold").stdout.splitlines()
     assert shown[:3] == [f"r[0-63] ×64 32 nodes │ [rank*]: {line}" for line in traceback[:3]]
@@ -171,7 +167,7 @@ def test_the_same_traceback_of_63_ranks_is_shown_once_and_the_one_that_differs_s
     }
 
 
-def test_a_node_has_the_same_colour_whatever_else_is_shown(orch: Orch, run: KeptRun) -> None:
+def test_colour_of_a_node_does_not_depend_on_the_selection(orch: Orch, run: FakeRun) -> None:
     def colours(*words: str) -> dict[str, str]:
         """The colour of each node's name."""
         with terminal() as tty:
@@ -188,14 +184,12 @@ def test_a_node_has_the_same_colour_whatever_else_is_shown(orch: Orch, run: Kept
     assert colours("--nodes", "n1") == colours("--rank", "3") == {"n1": both["n1"]}
 
 
-def test_a_terminal_folds_what_is_said_on_stderr_and_marks_what_matches(
-    orch: Orch, tmp_path: Path
-) -> None:
-    run = KeptRun(tmp_path)
+def test_logs_on_a_terminal_fold_stderr_and_highlight_matches(orch: Orch, tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
     for rank in range(4):
-        run.say(rank, "step 1\n", 1.0 + rank / 100)
+        run.write(rank, "step 1\n", 1.0 + rank / 100)
     for rank in range(4):
-        run.say(rank, "no loss\n", 2.0 + rank / 100, "stderr")
+        run.write(rank, "no loss\n", 2.0 + rank / 100, "stderr")
     run.end()
     terminal = Terminal(80, 24)
     streams = dict.fromkeys((1, 2), terminal.descriptor)
@@ -207,18 +201,16 @@ def test_a_terminal_folds_what_is_said_on_stderr_and_marks_what_matches(
     assert "".join(marked) == "loss"
 
 
-def test_following_a_run_that_has_ended_tells_how(orch: Orch, run: KeptRun) -> None:
+def test_followed_logs_of_an_ended_run_show_its_end(orch: Orch, run: FakeRun) -> None:
     done = orch("logs", "-f", "--tail", "1")
     assert (done.returncode, done.stdout) == (0, "r3 n1 │ last words\n")
     assert done.stderr.startswith("orch: ✓ run lusab-babad: all 4 ranks succeeded after 5.0 s\n")
 
 
-def test_a_reader_that_has_seen_enough_ends_it_silently(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
-    run = KeptRun(tmp_path)
+def test_logs_without_a_reader_end_silently(tmp_path: Path, environment: dict[str, str]) -> None:
+    run = FakeRun(tmp_path)
     for number in range(40):
-        run.say(0, b"line\n" * 10_000, number)
+        run.write(0, b"line\n" * 10_000, number)
     run.end()
     with subprocess.Popen(
         [sys.executable, "-m", "orchestrator", "logs"],
@@ -231,27 +223,25 @@ def test_a_reader_that_has_seen_enough_ends_it_silently(
     assert process.returncode == 128 + signal.SIGPIPE
 
 
-def test_what_is_missing_of_a_run_that_has_ended_is_asked_for_and_told(
-    orch: Orch, tmp_path: Path
-) -> None:
-    run = KeptRun(tmp_path)
-    run.say(0, "here\n", 1.0)
+def test_missing_logs_of_an_unreachable_node_are_reported(orch: Orch, tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
+    run.write(0, "here\n", 1.0)
     run.end(1, missing=("n1",))
     done = orch("logs")
     assert (done.returncode, done.stdout) == (0, "r0 n0 │ here\n")
     assert "orch: n1: its last lines are missing here (127.0.0.1 port 1 refuses" in done.stderr
 
 
-def test_a_run_that_nobody_minds_is_minded_again_and_nodes_that_are_away_are_named(
+def test_logs_of_an_uncontrolled_run_start_a_controller_and_name_unreachable_nodes(
     orch: Orch, tmp_path: Path
 ) -> None:
-    run = KeptRun(tmp_path)
-    run.say(0, "here\n", 1.0)
+    run = FakeRun(tmp_path)
+    run.write(0, "here\n", 1.0)
     run.note(
         events.Started("lusab-babad", run.folder), events.Following("n0"), events.Following("n1")
     )
     run.leave()
-    with ending_its_keeper(run.folder):
+    with killing_its_controller(run.folder):
         done = orch("logs")
         assert orch("runs").stdout.splitlines()[1].split()[:3] == ["lusab-babad", "running", "-"]
     assert (done.returncode, done.stdout) == (0, "r0 n0 │ here\n")
@@ -261,9 +251,9 @@ def test_a_run_that_nobody_minds_is_minded_again_and_nodes_that_are_away_are_nam
         assert f"orch: {node} cannot be reached since {now}" in done.stderr
 
 
-def test_a_pattern_that_would_not_end_is_an_error_and_no_hang(orch: Orch, tmp_path: Path) -> None:
-    run = KeptRun(tmp_path, skews={"n0": 0.0, "n1": 0.0})
-    run.say(0, "step 1\n" + "a" * 60 + "b\n", 1.0)
+def test_pattern_with_endless_backtracking_is_an_error(orch: Orch, tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, skews={"n0": 0.0, "n1": 0.0})
+    run.write(0, "step 1\n" + "a" * 60 + "b\n", 1.0)
     run.end()
     done = orch("logs", "--grep", "(a+)+$")
     assert (done.returncode, done.stdout) == (2, "")

@@ -1,4 +1,4 @@
-"""The mistakes of somebody's first hour: each gets one answer that says what is wrong and what to do.
+"""Common mistakes of new users: each gets one answer that says what is wrong and what to do.
 
 Each is typed on a terminal of 80 columns, and the screen is read. Those that only a node can tell of are in
 tests/lab/test_mistakes.py.

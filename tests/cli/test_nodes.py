@@ -36,9 +36,7 @@ def test_json_has_an_object_a_node(environment: dict[str, str], orch: Orch) -> N
     assert node["home"] == environment["HOME"]
 
 
-def test_a_node_that_cannot_be_reached_is_a_row_with_a_remedy_below(
-    tmp_path: Path, orch: Orch
-) -> None:
+def test_unreachable_node_is_a_row_with_a_remedy_below(tmp_path: Path, orch: Orch) -> None:
     inventory = tmp_path / "cluster.yaml"
     inventory.write_text("hosts: [{name: a, address: 127.0.0.1, port: 1}]")
     done = orch("nodes", ORCH_INVENTORY=str(inventory))
@@ -50,7 +48,7 @@ def test_a_node_that_cannot_be_reached_is_a_row_with_a_remedy_below(
     assert (node["reachable"], node["cpus"], node["problem"]["cause"]) == (False, None, "refused")
 
 
-def test_hosts_are_of_an_inventory_or_of_this_machine(tmp_path: Path, orch: Orch) -> None:
+def test_local_excludes_an_inventory_on_the_command_line(tmp_path: Path, orch: Orch) -> None:
     done = orch("nodes", "--local", "1", "-i", "x.yaml")
     assert (done.returncode, done.stdout) == (2, "")
     assert "exclude each other" in done.stderr

@@ -12,7 +12,9 @@ from .orch import Orch
 ROOT = Path(__file__).parents[2]
 
 
-def test_missing_fabric_is_told_with_the_line_that_brings_it(tmp_path: Path, orch: Orch) -> None:
+def test_missing_fabric_is_reported_with_the_command_that_installs_it(
+    tmp_path: Path, orch: Orch
+) -> None:
     (tmp_path / "hosts.yaml").write_text("hosts: [node0]\n")
     (tmp_path / "hidden").mkdir()
     (tmp_path / "hidden/fabric.py").write_text(
@@ -25,12 +27,12 @@ def test_missing_fabric_is_told_with_the_line_that_brings_it(tmp_path: Path, orc
     assert f"'{REQUIREMENT}'" in done.stderr
 
 
-def test_requirement_that_is_named_is_the_one_of_the_extra() -> None:
+def test_named_requirement_is_that_of_the_extra() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert settings["project"]["optional-dependencies"]["prepare"] == [REQUIREMENT]
 
 
-def test_inventory_that_is_missing_is_told_first(orch: Orch) -> None:
+def test_prepare_without_an_inventory_is_an_error(orch: Orch) -> None:
     done = orch("prepare")
     assert done.returncode == 2
     assert "hosts.yaml: there is no such inventory" in done.stderr

@@ -19,7 +19,7 @@ from orchestrator.runs.lock import Controller, find_controller
 from tests.warm import Running, Warm
 
 from .conftest import new_environment
-from .kept import KeptRun
+from .fake_run import FakeRun
 from .orch import Complete, Orch
 
 SCRIPT = """\
@@ -271,9 +271,9 @@ def test_missing_logs_are_fetched(orch: Orch, tmp_path: Path) -> None:
 def test_attach_to_an_ended_run_shows_its_end_and_exits_with_its_code(
     orch: Orch, tmp_path: Path
 ) -> None:
-    run = KeptRun(tmp_path)
+    run = FakeRun(tmp_path)
     for number in range(20):
-        run.say(0, f"line {number}\n", number)
+        run.write(0, f"line {number}\n", number)
     run.end(3)
     done = orch("attach")
     assert done.returncode == 3
@@ -290,8 +290,8 @@ def test_wrong_name_of_a_run_is_a_usage_error(orch: Orch, words: list[str]) -> N
 
 @pytest.mark.parametrize("command", ["logs", "attach", "stop", "status"])
 def test_names_of_runs_are_completed(tmp_path: Path, complete: Complete, command: str) -> None:
-    KeptRun(tmp_path, "lusab-babad").end()
-    KeptRun(tmp_path, "dodod-dodod").end()
+    FakeRun(tmp_path, "lusab-babad").end()
+    FakeRun(tmp_path, "dodod-dodod").end()
     assert complete(f"{command} lu") == ["lusab-babad"]
 
 

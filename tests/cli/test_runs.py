@@ -14,7 +14,7 @@ from orchestrator import events
 from orchestrator.node.reasons import StopReason
 from orchestrator.reasons import Stop
 
-from .kept import KeptRun, ending_its_keeper
+from .fake_run import FakeRun, killing_its_controller
 from .orch import Orch
 
 DAY = 86400.0
@@ -28,8 +28,8 @@ def names(orch: Orch) -> list[str]:
 
 
 def test_runs_are_listed_the_latest_first(orch: Orch, tmp_path: Path) -> None:
-    KeptRun(tmp_path, "older").end(3, age=2 * DAY)
-    KeptRun(tmp_path, "newer").end()
+    FakeRun(tmp_path, "older").end(3, age=2 * DAY)
+    FakeRun(tmp_path, "newer").end()
     done = orch("runs")
     heading, *rows = (line.split() for line in done.stdout.splitlines())
     assert heading[:4] == ["RUN", "STATE", "EXIT", "AGE"]
@@ -53,10 +53,10 @@ def test_runs_are_listed_the_latest_first(orch: Orch, tmp_path: Path) -> None:
         (125, {"outcome": None, "state": "failed"}, "failed"),
     ],
 )
-def test_how_a_run_ended_and_how_long_it_took_is_told(
+def test_runs_show_the_outcome_and_the_duration(
     orch: Orch, tmp_path: Path, code: int, said: dict[str, Any], state: str
 ) -> None:
-    KeptRun(tmp_path).end(code, **said)
+    FakeRun(tmp_path).end(code, **said)
     (described,) = json.loads(orch("runs", "--output", "json").stdout)
     assert (described["state"], described["exit_code"]) == (state, code)
     assert described["took_seconds"] == pytest.approx(5.0, abs=2.0)
@@ -64,27 +64,27 @@ def test_how_a_run_ended_and_how_long_it_took_is_told(
     assert f"run lusab-babad: {state} with exit code {code}" in orch("status").stdout
 
 
-def test_a_run_whose_controller_died_shows_as_one_without(orch: Orch, tmp_path: Path) -> None:
-    run = KeptRun(tmp_path)
+def test_runs_show_a_run_without_a_controller(orch: Orch, tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
     assert "no controller" not in orch("runs").stdout
     (described,) = json.loads(orch("runs", "--output", "json").stdout)
     assert described["controller"] == {"pid": os.getpid(), "background": False}
     run.leave()
-    with ending_its_keeper(run.folder):
+    with killing_its_controller(run.folder):
         assert "running (no controller)" in orch("runs").stdout
         (described,) = json.loads(orch("runs", "--output", "json").stdout)
         assert (described["state"], described["controller"]) == ("running", None)
         assert "no controller" in orch("runs").stdout, "to look at it has started nothing"
 
 
-def test_a_run_that_is_stopping_or_has_stalled_shows_so_and_why(orch: Orch, tmp_path: Path) -> None:
+def test_runs_show_stopping_and_stalled_with_the_reason(orch: Orch, tmp_path: Path) -> None:
     stalled = events.Stalled(90.0, ("r0-3 all_reduce",), (), "")
-    KeptRun(tmp_path, "gets-on").note(stalled, events.Resumed(95.0))
-    KeptRun(tmp_path, "waits").note(events.Following("n0"), events.Following("n1"), stalled)
-    KeptRun(tmp_path, "ends").note(stalled, events.Stopping(Stop(StopReason.STOP_REQUEST), 3.0))
+    FakeRun(tmp_path, "gets-on").note(stalled, events.Resumed(95.0))
+    FakeRun(tmp_path, "waits").note(events.Following("n0"), events.Following("n1"), stalled)
+    FakeRun(tmp_path, "ends").note(stalled, events.Stopping(Stop(StopReason.STOP_REQUEST), 3.0))
     described = json.loads(orch("runs", "--output", "json").stdout)
-    told = {run["run"]: (run["state"], run["summary"]) for run in described}
-    assert told == {
+    states = {run["run"]: (run["state"], run["summary"]) for run in described}
+    assert states == {
         "gets-on": ("running", ""),
         "waits": ("stalled", "r0-3 all_reduce"),
         "ends": ("stopping", "orch stop"),
@@ -93,14 +93,14 @@ def test_a_run_that_is_stopping_or_has_stalled_shows_so_and_why(orch: Orch, tmp_
     assert "run waits: stalled;" in shown and "r0-3 all_reduce" in shown
 
 
-def test_a_script_gets_the_names_alone(orch: Orch, tmp_path: Path) -> None:
-    KeptRun(tmp_path, "older").end(age=2 * DAY)
-    KeptRun(tmp_path, "newer").end()
+def test_runs_quiet_prints_names_only(orch: Orch, tmp_path: Path) -> None:
+    FakeRun(tmp_path, "older").end(age=2 * DAY)
+    FakeRun(tmp_path, "newer").end()
     assert orch("runs", "--quiet").stdout == "newer\nolder\n"
     assert orch("runs", "-q", "--output", "json").returncode == 2
 
 
-def test_without_any_run_it_says_so(orch: Orch) -> None:
+def test_runs_without_any_run_reports_that(orch: Orch) -> None:
     done = orch("runs")
     assert (done.stdout, done.returncode) == ("", 0)
     assert "there is no run yet" in done.stderr
@@ -110,42 +110,42 @@ def test_without_any_run_it_says_so(orch: Orch) -> None:
 # -- pruning -----------------------------------------------------------------------------------
 
 
-def test_pruning_removes_what_ended_a_month_ago(orch: Orch, tmp_path: Path) -> None:
-    KeptRun(tmp_path, "old").end(age=31 * DAY)
-    KeptRun(tmp_path, "young").end(age=29 * DAY)
+def test_prune_removes_runs_that_ended_a_month_ago(orch: Orch, tmp_path: Path) -> None:
+    FakeRun(tmp_path, "old").end(age=31 * DAY)
+    FakeRun(tmp_path, "young").end(age=29 * DAY)
     done = orch("runs", "--prune", "--here")
     assert (done.stdout.split()[:2], done.returncode) == (["old", "31"], 0)
     assert "1 run removed" in done.stderr
     assert names(orch) == ["young"]
 
 
-def test_pruning_by_size_takes_the_oldest_until_the_rest_fits(orch: Orch, tmp_path: Path) -> None:
+def test_prune_by_size_removes_the_oldest_until_the_rest_fits(orch: Orch, tmp_path: Path) -> None:
     for age, name in enumerate(("c", "b", "a")):
-        run = KeptRun(tmp_path, name)
-        run.say(0, b"x" * 1_000_000, 0.0)
+        run = FakeRun(tmp_path, name)
+        run.write(0, b"x" * 1_000_000, 0.0)
         run.end(age=age * DAY)
     orch("runs", "--prune", "--here", "--larger-than", "2.5MB")
     assert names(orch) == ["c", "b"]
 
 
-def test_where_nothing_is_to_go_pruning_says_so(orch: Orch, tmp_path: Path) -> None:
-    KeptRun(tmp_path, "young").end()
+def test_prune_without_old_runs_reports_that(orch: Orch, tmp_path: Path) -> None:
+    FakeRun(tmp_path, "young").end()
     done = orch("runs", "--prune")
     assert (done.stdout, done.stderr, done.returncode) == ("", "orch: nothing to prune\n", 0)
 
 
-def test_what_is_to_go_stands_in_columns(orch: Orch, tmp_path: Path) -> None:
-    KeptRun(tmp_path, "the-oldest-of-all").end(age=100 * DAY)
-    KeptRun(tmp_path, "old").end(age=40 * DAY)
+def test_prune_dry_run_lists_runs_in_columns(orch: Orch, tmp_path: Path) -> None:
+    FakeRun(tmp_path, "the-oldest-of-all").end(age=100 * DAY)
+    FakeRun(tmp_path, "old").end(age=40 * DAY)
     shown = orch("runs", "--prune", "--here", "--dry-run").stdout.splitlines()
     assert [line.partition(" ago  ")[0] for line in shown] == [
         "the-oldest-of-all  100 d", "old                 40 d",
     ]  # fmt: skip
 
 
-def test_a_dry_run_removes_nothing(orch: Orch, tmp_path: Path) -> None:
-    run = KeptRun(tmp_path, "old")
-    run.say(0, b"x" * 2_000_000, 0.0)
+def test_prune_dry_run_removes_nothing(orch: Orch, tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, "old")
+    run.write(0, b"x" * 2_000_000, 0.0)
     run.end(age=40 * DAY)
     done = orch("runs", "--prune", "--here", "--dry-run")
     assert "2.0 MB here" in done.stdout
@@ -153,17 +153,15 @@ def test_a_dry_run_removes_nothing(orch: Orch, tmp_path: Path) -> None:
     assert names(orch) == ["old"]
 
 
-def test_a_run_that_goes_on_or_that_somebody_minds_is_never_pruned(
-    orch: Orch, tmp_path: Path
-) -> None:
-    minded, left = KeptRun(tmp_path, "minded"), KeptRun(tmp_path, "left").leave()
+def test_active_run_is_never_pruned(orch: Orch, tmp_path: Path) -> None:
+    controlled, left = FakeRun(tmp_path, "controlled"), FakeRun(tmp_path, "left").leave()
     done = orch("runs", "--prune", "--here", "--older-than", "0s", "--larger-than", "0")
     assert (done.stdout, done.returncode) == ("", 0)
-    assert minded.folder.exists() and left.folder.exists()
+    assert controlled.folder.exists() and left.folder.exists()
 
 
-def test_a_run_that_a_node_still_has_stays_on_the_list(orch: Orch, tmp_path: Path) -> None:
-    KeptRun(tmp_path, "old").end(age=40 * DAY)
+def test_run_that_a_node_still_has_stays_on_the_list(orch: Orch, tmp_path: Path) -> None:
+    FakeRun(tmp_path, "old").end(age=40 * DAY)
     done = orch("runs", "--prune")
     assert (done.stdout, done.returncode) == ("", 1)
     assert "old kept: n0: 127.0.0.1 port 1 refuses connections" in done.stderr
@@ -171,10 +169,10 @@ def test_a_run_that_a_node_still_has_stays_on_the_list(orch: Orch, tmp_path: Pat
     assert names(orch) == ["old"]
 
 
-def test_a_folder_without_a_record_is_told_of_and_pruned_after_a_day(
+def test_folder_without_a_record_is_reported_and_pruned_after_a_day(
     orch: Orch, tmp_path: Path
 ) -> None:
-    run = KeptRun(tmp_path).end()
+    run = FakeRun(tmp_path).end()
     (run.folder / "run.json").write_text('{"run": "lus')
     assert "1 folder without a readable record" in orch("runs").stderr
     orch("runs", "--prune")
@@ -185,10 +183,10 @@ def test_a_folder_without_a_record_is_told_of_and_pruned_after_a_day(
     assert not run.folder.exists()
 
 
-def test_a_record_that_another_version_wrote_is_pruned_only_once_its_run_is_over(
+def test_record_of_another_version_is_pruned_only_after_the_end_of_its_run(
     orch: Orch, tmp_path: Path
 ) -> None:
-    run = KeptRun(tmp_path)
+    run = FakeRun(tmp_path)
     run.leave()
     record = run.folder / "run.json"
     for state, stays in (("running", True), ("ended", False)):
@@ -198,8 +196,8 @@ def test_a_record_that_another_version_wrote_is_pruned_only_once_its_run_is_over
         assert run.folder.exists() is stays
 
 
-def test_what_a_link_leads_to_is_not_pruned(orch: Orch, tmp_path: Path) -> None:
-    run = KeptRun(tmp_path)
+def test_target_of_a_link_is_not_pruned(orch: Orch, tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
     run.end(age=40 * DAY)
     elsewhere = run.folder.rename(tmp_path / "elsewhere")
     run.folder.symlink_to(elsewhere)
@@ -210,7 +208,7 @@ def test_what_a_link_leads_to_is_not_pruned(orch: Orch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rule", ["--older-than=0s", "--larger-than=0"])
-def test_pruning_forgets_a_run_on_its_nodes_too(
+def test_prune_removes_a_run_from_its_nodes(
     orch: Orch, environment: dict[str, str], tmp_path: Path, rule: str
 ) -> None:
     (tmp_path / "t.py").write_text("print('hello')")
@@ -225,7 +223,7 @@ def test_pruning_forgets_a_run_on_its_nodes_too(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--older-than", "30d"], "go with --prune"),
         (["--dry-run"], "go with --prune"),
@@ -233,20 +231,20 @@ def test_pruning_forgets_a_run_on_its_nodes_too(
         (["--prune", "--larger-than", "10 X"], "--larger-than: '10 X' is not a size"),
     ],
 )
-def test_options_that_make_no_sense_remove_nothing(
-    orch: Orch, tmp_path: Path, words: list[str], told: str
+def test_invalid_options_of_prune_remove_nothing(
+    orch: Orch, tmp_path: Path, words: list[str], message: str
 ) -> None:
-    KeptRun(tmp_path, "old").end(age=40 * DAY)
+    FakeRun(tmp_path, "old").end(age=40 * DAY)
     done = orch("runs", *words)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert names(orch) == ["old"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another owner")
-def test_runs_of_others_are_left_out_with_one_sentence(orch: Orch, tmp_path: Path) -> None:
-    KeptRun(tmp_path, "lusab-babad").end()
-    theirs = [KeptRun(tmp_path, name).leave() for name in ("gutih-tugad", "sogof-radol")]
+def test_runs_of_other_users_are_left_out_with_one_message(orch: Orch, tmp_path: Path) -> None:
+    FakeRun(tmp_path, "lusab-babad").end()
+    theirs = [FakeRun(tmp_path, name).leave() for name in ("gutih-tugad", "sogof-radol")]
     for run in theirs:
         os.chown(run.folder, 1234, 1234)
     done = orch("runs")

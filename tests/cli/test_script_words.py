@@ -1,4 +1,4 @@
-"""What stands behind SCRIPT is the script's; what looks like an option of orch's is told."""
+"""Words after SCRIPT go to the script; those that look like options of orch are a warning."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def script(tmp_path: Path) -> Path:
     return script
 
 
-def test_dry_run_behind_the_script_is_refused_before_anything_starts(orch: Orch) -> None:
+def test_dry_run_after_the_script_is_refused(orch: Orch) -> None:
     done = orch("launch", "--local", "1", "t.py", "--lr", "1", "--dry-run")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("orch: --dry-run is after t.py")
@@ -34,18 +34,16 @@ def test_dry_run_of_the_script_itself_goes_to_the_script(orch: Orch, script: Pat
     assert "warning" not in done.stderr
 
 
-def test_options_behind_the_script_are_told_in_one_line(orch: Orch) -> None:
+def test_options_after_the_script_are_a_warning_of_one_line(orch: Orch) -> None:
     done = orch(*DRY, "t.py", "--nproc", "2", "-i", "hosts.yaml", "--help", "--lr=1", "--name=x")
     assert done.returncode == 0
-    (told,) = (line for line in done.stderr.splitlines() if "SCRIPT" in line)
-    assert told.startswith("orch: warning: --nproc, -i, --name after t.py go to the script; ")
+    (warning,) = (line for line in done.stderr.splitlines() if "SCRIPT" in line)
+    assert warning.startswith("orch: warning: --nproc, -i, --name after t.py go to the script; ")
     assert done.stdout.endswith("t.py --nproc 2 -i hosts.yaml --help --lr=1 --name=x\n")
 
 
 @pytest.mark.parametrize("before", [["t.py"], ["--", "t.py"], ["t.py", "--"]], ids=" ".join)
-def test_options_that_are_known_to_be_the_scripts_are_not_told(
-    orch: Orch, script: Path, before: list[str]
-) -> None:
+def test_options_of_the_script_are_no_warning(orch: Orch, script: Path, before: list[str]) -> None:
     if before == ["t.py"]:
         script.write_text("add('--nproc', '-e')\n")
     done = orch(*DRY, *before, "--nproc", "2", "-e", "K=V")

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.api.selection import active_run
 from orchestrator.errors import UsageError
 
-from .kept import KeptRun
+from .fake_run import FakeRun
 from .orch import Orch
 
 
@@ -19,29 +19,29 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_without_a_name_the_active_run_is_meant_though_a_later_one_has_ended(home: Path) -> None:
-    KeptRun(home, "train-lusab")
-    KeptRun(home, "eval-babad").end(age=-60.0)
+def test_active_run_is_the_default_before_a_later_ended_one(home: Path) -> None:
+    FakeRun(home, "train-lusab")
+    FakeRun(home, "eval-babad").end(age=-60.0)
     assert active_run(None, "orch stop").run == "train-lusab"
     assert active_run("latest", "orch stop").run == "eval-babad"
 
 
-def test_without_an_active_run_the_latest_is_meant(home: Path) -> None:
-    KeptRun(home, "train-lusab").end(age=60.0)
-    KeptRun(home, "eval-babad").end()
+def test_latest_run_is_the_default_without_an_active_one(home: Path) -> None:
+    FakeRun(home, "train-lusab").end(age=60.0)
+    FakeRun(home, "eval-babad").end()
     assert active_run(None, "orch attach").run == "eval-babad"
 
 
-def test_beginning_that_one_active_run_has_means_that_one(home: Path) -> None:
-    KeptRun(home, "train-lusab")
-    KeptRun(home, "train-babad").end()
+def test_prefix_of_one_active_run_means_that_run(home: Path) -> None:
+    FakeRun(home, "train-lusab")
+    FakeRun(home, "train-babad").end()
     assert active_run("train", "orch stop").run == "train-lusab"
     assert active_run("babad", "orch stop").run == "train-babad"
 
 
 def test_several_active_runs_are_listed_with_a_line_to_paste(home: Path) -> None:
-    KeptRun(home, "train-lusab")
-    KeptRun(home, "eval-babad", nodes=1)
+    FakeRun(home, "train-lusab")
+    FakeRun(home, "eval-babad", nodes=1)
     with pytest.raises(UsageError) as refused:
         active_run(None, "orch stop")
     lines = str(refused.value).splitlines()
@@ -53,11 +53,11 @@ def test_several_active_runs_are_listed_with_a_line_to_paste(home: Path) -> None
 
 
 @pytest.mark.parametrize("words", [["stop"], ["attach"], ["stacks"], ["logs", "-f"]])
-def test_commands_that_act_ask_which_of_several_is_meant(
+def test_commands_on_active_runs_list_several_candidates(
     orch: Orch, tmp_path: Path, words: list[str]
 ) -> None:
-    KeptRun(tmp_path, "train-lusab")
-    KeptRun(tmp_path, "eval-babad")
+    FakeRun(tmp_path, "train-lusab")
+    FakeRun(tmp_path, "eval-babad")
     done = orch(*words)
     assert (done.returncode, done.stdout) == (2, "")
     assert "2 runs are active; name one of them:" in done.stderr
@@ -65,16 +65,18 @@ def test_commands_that_act_ask_which_of_several_is_meant(
 
 
 @pytest.mark.parametrize("words", [["status"], ["logs", "--tail", "1"]])
-def test_commands_that_look_mean_the_latest(orch: Orch, tmp_path: Path, words: list[str]) -> None:
-    KeptRun(tmp_path, "train-lusab")
-    late = KeptRun(tmp_path, "eval-babad")
-    late.say(0, "of the latest\n", 1.0)
+def test_commands_that_only_read_default_to_the_latest_run(
+    orch: Orch, tmp_path: Path, words: list[str]
+) -> None:
+    FakeRun(tmp_path, "train-lusab")
+    late = FakeRun(tmp_path, "eval-babad")
+    late.write(0, "of the latest\n", 1.0)
     late.end(age=-60.0)
     assert "of the latest" in orch(*words).stdout
 
 
-def test_stop_without_a_name_tells_that_the_latest_has_ended(orch: Orch, tmp_path: Path) -> None:
-    KeptRun(tmp_path, "train-lusab").end()
+def test_stop_of_an_ended_run_reports_its_end(orch: Orch, tmp_path: Path) -> None:
+    FakeRun(tmp_path, "train-lusab").end()
     done = orch("stop")
     assert done.returncode == 0
     assert "run train-lusab has ended already: all 4 ranks succeeded" in done.stderr

@@ -11,7 +11,7 @@ import pytest
 from orchestrator import events
 from orchestrator.runs.lock import find_controller
 
-from .kept import T0, KeptRun, ending_its_keeper
+from .fake_run import T0, FakeRun, killing_its_controller
 from .orch import Orch
 
 
@@ -19,14 +19,14 @@ def began(rank: int, t: float = 0.0) -> events.RankBegan:
     return events.RankBegan(rank, rank % 2, f"n{rank // 2}", 0, 100 + rank, T0 + t)
 
 
-def test_it_tells_of_every_rank(orch: Orch, tmp_path: Path) -> None:
-    run = KeptRun(tmp_path)
+def test_status_shows_every_rank(orch: Orch, tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
     run.note(
         events.Started("lusab-babad", run.folder), events.Following("n0"), events.Following("n1")
     )
     run.note(*map(began, range(4)))
-    run.say(1, "loss 1\nloss 2\rloss 3\r", 1.0)
-    run.say(1, "Error: no\n", 2.0, "stderr")
+    run.write(1, "loss 1\nloss 2\rloss 3\r", 1.0)
+    run.write(1, "Error: no\n", 2.0, "stderr")
     run.note(events.RankEnded(1, "n0", 7, None, T0 + 2), events.RankEnded(3, "n1", None, 9, T0 + 3))
     described = json.loads(orch("status", "--output", "json").stdout)
     assert described["controller"] == {"pid": os.getpid(), "background": False}
@@ -44,8 +44,8 @@ def test_it_tells_of_every_rank(orch: Orch, tmp_path: Path) -> None:
     assert "SIGKILL" in text and "Error: no" in text
 
 
-def test_of_a_run_that_has_ended_it_tells_how(orch: Orch, tmp_path: Path) -> None:
-    run = KeptRun(tmp_path)
+def test_status_of_an_ended_run_shows_its_end(orch: Orch, tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
     run.note(began(0), events.RankEnded(0, "n0", 0, None, T0))
     run.note(events.NodeEnded("n0", "ended", ()), events.NodeEnded("n1", "lost", ()))
     run.end(3)
@@ -58,11 +58,11 @@ def test_of_a_run_that_has_ended_it_tells_how(orch: Orch, tmp_path: Path) -> Non
     assert "run lusab-babad: failed with exit code 3;" in orch("status", "lus").stdout
 
 
-def test_nodes_that_cannot_be_reached_are_shown_with_since_when(orch: Orch, tmp_path: Path) -> None:
-    run = KeptRun(tmp_path)
+def test_status_shows_since_when_a_node_is_unreachable(orch: Orch, tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
     run.note(*map(began, range(4)))
     run.leave()
-    with ending_its_keeper(run.folder):
+    with killing_its_controller(run.folder):
         done = orch("status", "--output", "json")
     assert "run lusab-babad had no controller" in done.stderr
     described = json.loads(done.stdout)
@@ -71,16 +71,16 @@ def test_nodes_that_cannot_be_reached_are_shown_with_since_when(orch: Orch, tmp_
     assert all(node["unreachable_since"] > described["began"] for node in described["nodes"])
 
 
-def test_nobody_is_waited_for_once_a_run_has_ended(orch: Orch, tmp_path: Path) -> None:
-    run = KeptRun(tmp_path)
+def test_status_of_an_ended_run_asks_no_node(orch: Orch, tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
     run.end(1, missing=("n1",))
-    with ending_its_keeper(run.folder):
+    with killing_its_controller(run.folder):
         done = orch("status")
         assert (done.returncode, done.stderr) == (0, "")
         assert find_controller(run.folder) is None, "nobody fetches its logs either"
 
 
-def test_a_run_that_is_not_there_is_a_mistake(orch: Orch) -> None:
+def test_status_without_any_run_is_a_usage_error(orch: Orch) -> None:
     done = orch("status")
     assert (done.returncode, done.stdout) == (2, "")
     assert "there is no run yet" in done.stderr
@@ -94,13 +94,11 @@ PLANTED = ("status", "attach", "logs", "stop", "stacks", "diagnose", "control")
 
 @as_root
 @pytest.mark.parametrize("command", PLANTED)
-def test_run_that_somebody_else_put_there_starts_nothing(
-    orch: Orch, tmp_path: Path, command: str
-) -> None:
-    run = KeptRun(tmp_path).leave()
+def test_run_of_another_user_is_ignored(orch: Orch, tmp_path: Path, command: str) -> None:
+    run = FakeRun(tmp_path).leave()
     os.chown(run.folder, 1234, 1234)
     before = sorted(path.name for path in run.folder.iterdir())
-    with ending_its_keeper(run.folder):
+    with killing_its_controller(run.folder):
         done = orch(command, "lusab")
         assert done.returncode != 0
         assert f"run lusab-babad is ignored: {run.folder} belongs to uid 1234" in done.stderr
@@ -110,12 +108,12 @@ def test_run_that_somebody_else_put_there_starts_nothing(
 
 
 @as_root
-def test_folder_that_somebody_else_put_there_is_not_obeyed_by_its_path_either(
+def test_diagnose_ignores_the_folder_of_another_user_by_its_path(
     orch: Orch, tmp_path: Path
 ) -> None:
-    run = KeptRun(tmp_path).leave()
+    run = FakeRun(tmp_path).leave()
     os.chown(run.folder, 1234, 1234)
-    with ending_its_keeper(run.folder):
+    with killing_its_controller(run.folder):
         done = orch("diagnose", run.folder)
         assert "is ignored" in done.stderr
         assert find_controller(run.folder) is None

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator import events
 
-from .kept import T0, KeptRun
+from .fake_run import T0, FakeRun
 from .orch import Orch
 
 CONTROLS = "".join(map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x61C, *range(0x200E, 0x2010))))
@@ -32,9 +32,9 @@ WHY = events.Explained(
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> KeptRun:
+def run(tmp_path: Path) -> FakeRun:
     """A run that has failed, of which everything that can be hostile is."""
-    run = KeptRun(tmp_path)
+    run = FakeRun(tmp_path)
     run.note(
         events.RankBegan(1, 1, "n0", 0, 101, T0),
         events.Warned(HOSTILE),
@@ -42,8 +42,8 @@ def run(tmp_path: Path) -> KeptRun:
         events.RankEnded(1, "n0", 1, None, T0 + 3),
     )
     for channel in ("stdout", "stderr"):
-        run.say(1, LINE * 3, 1.0, channel)
-    run.say(1, b"RuntimeError: " + LINE, 2.0, "stderr")
+        run.write(1, LINE * 3, 1.0, channel)
+    run.write(1, b"RuntimeError: " + LINE, 2.0, "stderr")
     run.note(replace(WHY, logs=run.folder))
     return run.end(1, summary=f"rank 1 on n0 said {HOSTILE}")
 
@@ -56,9 +56,7 @@ def run(tmp_path: Path) -> KeptRun:
         "diagnose --all", "diagnose --output json", "attach",
     ],
 )  # fmt: skip
-def test_what_a_command_prints_to_a_pipe_moves_no_terminal(
-    orch: Orch, run: KeptRun, command: str
-) -> None:
+def test_output_to_a_pipe_has_no_control_sequences(orch: Orch, run: FakeRun, command: str) -> None:
     done = orch(*command.split())
     for shown in (done.stdout, done.stderr):
         assert not _OBEYED.search(_SGR.sub("", shown))
@@ -66,14 +64,14 @@ def test_what_a_command_prints_to_a_pipe_moves_no_terminal(
     assert "Traceback" not in done.stderr
 
 
-def test_raw_output_is_every_byte(orch: Orch, tmp_path: Path, run: KeptRun) -> None:
+def test_raw_output_is_every_byte(orch: Orch, tmp_path: Path, run: FakeRun) -> None:
     words = ("logs", "--output", "raw", "--stdout", "--rank", "1")
     with (tmp_path / "output").open("wb") as file:
         assert orch(*words, streams={1: file.fileno()}).returncode == 0
     assert (tmp_path / "output").read_bytes() == run.path(1).read_bytes() == LINE * 3
 
 
-def test_what_a_command_on_a_node_prints_moves_no_terminal(orch: Orch) -> None:
+def test_output_of_exec_has_no_control_sequences(orch: Orch) -> None:
     octal = "".join(f"\\{byte:03o}" for byte in LINE)
     done = orch("exec", "--local", "1", "--", "printf", octal)
     assert done.returncode == 0, done.stderr

@@ -117,7 +117,7 @@ def test_run_in_the_background_is_reached_again_over_its_transport(
         ("", ("ssh", "a"), "transport shell has no terminal for a shell"),
     ],
 )
-def test_what_the_transport_cannot_do_is_refused_with_the_reason(
+def test_missing_capability_of_a_transport_is_refused_with_the_reason(
     orch: Orch, packages: Path, hosts: Path, cannot: str, words: tuple[str, ...], why: str
 ) -> None:
     install_shell(packages, cannot)
@@ -163,7 +163,7 @@ def test_broken_transport_is_named_and_the_rest_of_orch_works(
         ),
     ],
 )
-def test_transport_that_makes_no_sense_is_told(
+def test_invalid_transport_is_a_usage_error(
     orch: Orch, packages: Path, hosts: Path, words: tuple[str, ...], why: str
 ) -> None:
     install_shell(packages)

@@ -1,4 +1,4 @@
-"""Run folders made by hand: what a controller would have written, without one."""
+"""Run folders without nodes: what a controller would have written."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from orchestrator.runs.saved_run import Ending
 from tests.plan.helpers import facts, host
 
 T0 = 1_700_000_000.0
-"""When things began to be said."""
+"""When the run began to print, in seconds since the epoch."""
 
 
-class KeptRun:
+class FakeRun:
     """The folder of a run of two ranks on each of n0, n1, ...; its nodes refuse to be reached.
 
-    It is minded, by this process, until `leave` or `end`.
+    This process controls it until `leave` or `end`.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class KeptRun:
         self._record.write_state("running")
         self.folder = self._record.folder
 
-    def say(
+    def write(
         self,
         rank: int,
         text: str | bytes,
@@ -51,7 +51,7 @@ class KeptRun:
         *,
         attempt: int = 0,
     ) -> None:
-        """Have a rank print at `t` seconds after the beginning, by its node's clock."""
+        """Have a rank print at `t` seconds after `T0`, by its node's clock."""
         stream = Stream(f"n{rank // 2}", attempt, rank, rank % 2, channel)
         data = text.encode() if isinstance(text, str) else text
         self._record.store.append(stream, self._record.store.size(stream), data, T0 + t)
@@ -61,14 +61,14 @@ class KeptRun:
         for event in happened:
             self._record.note(event)
 
-    def leave(self) -> KeptRun:
+    def leave(self) -> FakeRun:
         """Have its controller die."""
         self._record.close()
         return self
 
     def end(
         self, code: int = 0, *, age: float = 0.0, missing: tuple[str, ...] = (), **more: Any
-    ) -> KeptRun:
+    ) -> FakeRun:
         """Have the run end, so many seconds ago; `more` is what else its record says."""
         summary = "all 4 ranks succeeded" if code == 0 else f"rank 1 on n0 exited with {code}"
         self.note(events.Ended(self._record.plan.run, code, 5.0, summary, self.folder))
@@ -86,8 +86,8 @@ class KeptRun:
 
 
 @contextmanager
-def ending_its_keeper(folder: Path) -> Iterator[None]:
-    """End who minds the run afterwards: of a run that is made by hand nobody would ever hear the end."""
+def killing_its_controller(folder: Path) -> Iterator[None]:
+    """Kill the run's controller afterwards: its nodes never report an end."""
     try:
         yield
     finally:
