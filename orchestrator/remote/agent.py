@@ -79,7 +79,7 @@ class Agent:
     async def run_task(
         self, verb: str, *, timeout: float = _ANSWER_TIME, limit: float, **arguments: Any
     ) -> AsyncIterator[Any]:
-        """Have the node do `verb`, a task that goes on after its answer, while the context lasts.
+        """Have the node do `verb`, a task that continues after its answer, while the context lasts.
 
         Yields the answer; the task is gone when the context ends, and after `limit` seconds anyhow.
         Raises NodeError as `ask` does.
@@ -123,7 +123,7 @@ class Agent:
             "follow (request %d) of run %s from byte %d", number, run, sum(offsets.values())
         )
         queue = self._follows[number] = asyncio.Queue(_QUEUED_CHUNKS)
-        goes_on = True
+        keeps_open = True
         try:
             await self._send(
                 {
@@ -137,15 +137,15 @@ class Agent:
             )
             while (report := await queue.get()) is not None:
                 if isinstance(report, NodeError):
-                    goes_on = False
+                    keeps_open = False
                     raise report
                 yield report
-            goes_on = False
+            keeps_open = False
         finally:
             del self._follows[number]
             while not queue.empty():
                 queue.get_nowait()  # else what is read next would wait for room in it, and all with it
-            if goes_on:
+            if keeps_open:
                 await self._give_up(number)
 
     async def _give_up(self, number: int) -> None:
@@ -163,7 +163,7 @@ class Agent:
             await self._fail(NodeError(self.node.name, why))
 
     async def close(self) -> None:
-        """Hang up; a run that the agent started goes on."""
+        """Hang up; a run that the agent started continues."""
         self._channel.write_eof()
         self._channel.close()
         if self._reader is not None:
@@ -185,7 +185,7 @@ class Agent:
         writing = asyncio.create_task(self._write(line))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
-        # Half a request would spoil the next one: whoever gives up waiting, it is written to its end.
+        # Half a request would spoil the next one: even if the caller gives up, it is written to its end.
         await asyncio.shield(writing)
         return len(line)
 
@@ -215,9 +215,7 @@ class Agent:
             )
         except NodeError as error:
             failure = error
-        except (
-            Exception
-        ) as error:  # whatever it was that the node sent, whoever waits must hear of it
+        except Exception as error:  # whatever the node sent, the waiting callers must get it
             said = printable(f"{type(error).__name__}: {error}")
             failure = NodeError(
                 self.node.name,

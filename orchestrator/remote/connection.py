@@ -36,7 +36,7 @@ class NodeConnection:
         return self._agent
 
     async def connect(self) -> None:
-        """Make the connection and start the agent, anew where there was one. Raises NodeError."""
+        """Make the connection and start the agent, again if there was one. Raises NodeError."""
         await self.close()
         node = await self._connector.dial(self.host)
         try:
@@ -46,7 +46,7 @@ class NodeConnection:
             raise
 
     async def close(self) -> None:
-        """Hang up; what runs on the node goes on."""
+        """Hang up; what runs on the node continues."""
         agent, self._agent = self._agent, None
         if agent is not None:
             with suppress(NodeError, OSError):
@@ -121,7 +121,7 @@ class Connector:
 
         try:
             await self._transport.connect_all(hosts, on_result=tell)
-        except OrchError as error:  # an ssh_config that makes no sense
+        except OrchError as error:  # an invalid ssh_config
             said, remedy = error.message, error.remedy
             fail(lambda name: NodeError(name, said, remedy=remedy))
         except Exception as error:

@@ -16,7 +16,7 @@ from orchestrator.remote.grouped_errors import connect_error, grouped_message
 T = TypeVar("T")
 
 OnNode = Callable[[str, bool], None]
-"""Told the node's name and whether it went well, as each node is done."""
+"""Called with the node's name and whether it succeeded, as each node is done."""
 
 
 class Fleet:
@@ -60,7 +60,7 @@ class Fleet:
         await asyncio.gather(*(node.close() for node in others), return_exceptions=True)
 
     def connections(self) -> list[NodeConnection]:
-        """Hand the connections and agents over: they are closed, and made again, by whoever has them."""
+        """Hand the connections and agents over: they are closed, and made again, by their new owner."""
         connector = Connector(self.transport)
         connections = [NodeConnection(agent.node.host, connector, agent) for agent in self.agents]
         self.nodes, self.agents = [], []
@@ -83,7 +83,7 @@ class Fleet:
         )
 
     async def close(self) -> None:
-        """Hang up on every node; what runs there goes on."""
+        """Hang up on every node; what runs there continues."""
         for agent in self.agents:
             await agent.close()
         await asyncio.gather(*(node.close() for node in self.nodes), return_exceptions=True)

@@ -101,7 +101,7 @@ class RankReport:
 class LeftBehind:
     """Processes, each with its name, that ranks have left running though all of them have succeeded.
 
-    They may go on for `limit` seconds; `ended` tells that they were ended then.
+    They may run for `limit` seconds; `ended` means that they were ended then.
     """
 
     processes: tuple[tuple[int, str], ...]
@@ -115,7 +115,7 @@ class StatusReport:
 
     Absent is a run of which the node has nothing (any more). `launcher` is how the launcher ended, where
     there is one and it has, and `launcher_ended` when. `left` are the processes of the run that could not
-    be killed; `stopped` is why it was told to stop, or did so by itself, None if it was not,
+    be killed; `stopped` is why it was asked to stop, or did so by itself, None if it was not,
     and `stopped_at` when. Times are the node's, since the epoch. `attempt` is which of the run's it
     supervises, None where there is none. `behind` is what ranks have left running, None for nothing.
     """

@@ -108,7 +108,7 @@ def _judge() -> str:
 
 
 def _require_trusted(node: Node, said: bytes) -> None:
-    """Raise NodeError where the node says that somebody else may have put the agent there."""
+    """Raise NodeError if the node says that another user may have put the agent there."""
     if not said.startswith(b'{"untrusted"'):
         return
     try:

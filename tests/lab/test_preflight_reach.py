@@ -143,7 +143,7 @@ ROWS = {
         "ip address replace 198.18.0.99/32 dev lo\n"
         + rules("postrouting", "ip daddr 198.18.0.0/24 tcp dport > 1023 snat to 198.18.0.99",
                 priority=100, kind="nat"),
-        "is seen as 198.18.0.99 by node[0,2], instead of its address 198.18.0.11",
+        "is seen as 198.18.0.99 by node[0,2] instead of its address 198.18.0.11",
         status="warn",
     ),
     "the main port redirected": Row(

@@ -55,7 +55,7 @@ async def test_it_answers_and_refuses_by_name(home: Path) -> None:
     await fake.close()
 
 
-async def test_a_missing_python_is_told_with_the_remedy(home: Path) -> None:
+async def test_a_missing_python_is_reported_with_the_remedy(home: Path) -> None:
     fake = node("/no/such/python")
     with pytest.raises(NodeError, match="there is no Python at '/no/such/python'") as caught:
         await Agent.open(fake)
@@ -63,7 +63,7 @@ async def test_a_missing_python_is_told_with_the_remedy(home: Path) -> None:
     await fake.close()
 
 
-async def test_a_python_that_cannot_run_it_is_told_with_its_version(home: Path) -> None:
+async def test_a_python_that_cannot_run_it_is_reported_with_its_version(home: Path) -> None:
     old = home / "old"
     old.write_text(
         '#!/bin/sh\n[ "$1" = -V ] && echo Python 3.6.9 && exit\necho SyntaxError >&2; exit 1\n'
@@ -75,7 +75,7 @@ async def test_a_python_that_cannot_run_it_is_told_with_its_version(home: Path) 
     await fake.close()
 
 
-async def test_a_home_that_cannot_be_written_is_told(home: Path) -> None:
+async def test_a_home_that_cannot_be_written_is_reported(home: Path) -> None:
     (home / ".local").write_text("a file where a folder should be")
     fake = node()
     with pytest.raises(NodeError, match="cannot be written to"):
@@ -145,7 +145,7 @@ async def test_an_agent_that_is_silent_is_waited_for_only_so_long(home: Path) ->
     await fake.close()
 
 
-async def test_a_lost_connection_fails_whoever_waits(home: Path) -> None:
+async def test_lost_connection_fails_waiting_callers(home: Path) -> None:
     fake = impostor(home)
     agent = await Agent.open(fake)
     fake.drop()
@@ -155,7 +155,7 @@ async def test_a_lost_connection_fails_whoever_waits(home: Path) -> None:
     await fake.close()
 
 
-async def test_abandoned_agent_fails_whoever_waits_for_it(home: Path) -> None:
+async def test_abandoned_agent_fails_waiting_callers(home: Path) -> None:
     fake = node()
     agent = await Agent.open(fake)
     run = home / ".local/state/orch/runs/r/node0"
@@ -290,8 +290,8 @@ def test_a_report_is_parsed() -> None:
 
 
 def test_a_rank_may_say_with_how_many_it_began() -> None:
-    told = [parse({"rank": record}, b"") for record in (RANK, {**RANK, "world_size": 4})]
-    assert [report.world_size for report in told if isinstance(report, RankReport)] == [0, 4]
+    reports = [parse({"rank": record}, b"") for record in (RANK, {**RANK, "world_size": 4})]
+    assert [report.world_size for report in reports if isinstance(report, RankReport)] == [0, 4]
 
 
 def test_a_status_says_why_the_run_was_stopped() -> None:

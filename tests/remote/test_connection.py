@@ -35,7 +35,7 @@ class Network(Transport):
         """What the connecting waits for."""
         self.gate.set()
         self.is_connecting = asyncio.Event()
-        self.on_told: Callable[[], object] = lambda: None
+        self.on_answer: Callable[[], object] = lambda: None
 
     async def connect_all(
         self, hosts: Sequence[Host], *, on_result: OnResult | None = None
@@ -56,7 +56,7 @@ class Network(Transport):
                 self.made.append(node)
             results.append(result)
             on_result(host.name, result, 0.0)
-            self.on_told()
+            self.on_answer()
         return results
 
 
@@ -99,7 +99,7 @@ async def test_one_that_is_slow_keeps_no_later_one_waiting(
     await asyncio.gather(slow, other)
 
 
-async def test_a_host_that_is_not_reached_is_told_with_the_remedy_and_harms_no_other(
+async def test_a_host_that_is_not_reached_is_reported_with_the_remedy_and_harms_no_other(
     network: Network, dialer: Connector
 ) -> None:
     network.unreachable = {"b"}
@@ -119,7 +119,7 @@ async def test_a_host_that_is_not_reached_is_told_with_the_remedy_and_harms_no_o
         ("timed-out", NodeError),
     ],
 )
-async def test_a_host_that_refuses_us_is_told_from_one_that_is_away(
+async def test_a_host_that_refuses_us_is_distinguished_from_one_that_is_away(
     network: Network, dialer: Connector, cause: str, kind: type[Exception]
 ) -> None:
     network.unreachable, network.cause = {"b"}, cause
@@ -130,7 +130,7 @@ async def test_a_host_that_refuses_us_is_told_from_one_that_is_away(
 
 @pytest.mark.parametrize(
     ("error", "heard"),
-    [(UsageError("ssh_config: line 3", remedy="mend it"), NodeError), (OSError("no"), OSError)],
+    [(UsageError("ssh_config: line 3", remedy="fix it"), NodeError), (OSError("no"), OSError)],
 )
 async def test_what_goes_wrong_with_all_is_heard_by_each(
     network: Network, dialer: Connector, error: Exception, heard: type[Exception]
@@ -171,7 +171,7 @@ async def test_what_came_in_the_very_moment_of_the_cancelling_is_closed(
     network: Network, dialer: Connector
 ) -> None:
     dial = asyncio.create_task(dialer.dial(host("a")))
-    network.on_told = dial.cancel  # the answer is there, and nobody has taken it yet
+    network.on_answer = dial.cancel  # the answer is there, and nobody has taken it yet
     with pytest.raises(asyncio.CancelledError):
         await dial
     assert [node.closed for node in network.made] == [True]
@@ -235,7 +235,7 @@ async def test_lines_to_real_servers(tmp_path: Path, monkeypatch: pytest.MonkeyP
     async with EmbeddedTransport(2, tmp_path) as cluster:
         dialer = Connector(cluster)
         lines = [NodeConnection(host, dialer) for host in cluster.hosts]
-        for _ in range(2):  # connected anew, the second time
+        for _ in range(2):  # connected again, the second time
             await asyncio.gather(*(line.connect() for line in lines))
             answers = [await line.agent.ask("facts") for line in lines]
             assert [answer["home"] for answer in answers] == [str(tmp_path)] * 2

@@ -31,7 +31,7 @@ async def test_its_channels_go_both_ways(make_host: Callable[..., Host]) -> None
     await node.close()
 
 
-async def test_it_fails_where_it_is_told_to(make_host: Callable[..., Host]) -> None:
+async def test_fake_fails_where_it_is_configured_to(make_host: Callable[..., Host]) -> None:
     node = FakeNode(make_host("n"), lambda s: NodeError("n", "full") if "df" in s else None)
     assert (await node.run("true")).exit_code == 0
     with pytest.raises(NodeError, match="full"):

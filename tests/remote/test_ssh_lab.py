@@ -373,7 +373,7 @@ async def test_a_proxy_command_is_honoured(
     assert await works(make_host(address="hidden"))
 
 
-async def test_what_a_proxy_command_complains_of_is_told(
+async def test_what_a_proxy_command_complains_of_is_reported(
     trusted_sshd: Start, make_host: MakeHost, home: Path
 ) -> None:
     (home / ".ssh" / "config").write_text("ProxyCommand echo no such door >&2; exit 1\n")

@@ -71,7 +71,7 @@ def test_installed_transport_is_offered_and_made(packages: Path) -> None:
     assert saved(transport) == SavedTransport("shell", {"timeout": 3.0})
 
 
-def test_names_are_told_without_importing_any(packages: Path) -> None:
+def test_names_are_listed_without_importing_any(packages: Path) -> None:
     install(packages, "raise RuntimeError('imported')")
     assert transports.names() == ["ssh", "shell"]
     assert "orch_shell" not in sys.modules
@@ -115,7 +115,7 @@ def test_plugin_with_the_name_of_a_built_in_does_not_replace_it(packages: Path) 
     assert transports.names() == ["ssh"]
 
 
-def test_unknown_name_is_told_with_those_there_are(packages: Path) -> None:
+def test_unknown_name_is_reported_with_the_known_ones(packages: Path) -> None:
     install_shell(packages)
     with pytest.raises(UsageError, match="there is no transport 'shel'") as caught:
         create("shel")

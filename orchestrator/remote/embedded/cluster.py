@@ -111,7 +111,7 @@ class LocalCluster:
             name=name,
             address=_LOOPBACK,
             port=port,
-            user="orch",  # whoever it is: the key decides
+            user="orch",  # any name: the key decides
             identity_file=None,
             known_hosts=None,
             proxy_jump=None,
@@ -189,7 +189,7 @@ class _Session(asyncssh.SSHServerSession[bytes]):
         loop = asyncio.get_running_loop()
         if self.channel is None:
             return
-        self.channel.pause_reading()  # until there is somebody to read
+        self.channel.pause_reading()  # until there is a reader
         try:
             _, child = await loop.subprocess_exec(
                 lambda: _Child(self, self._children),
@@ -217,7 +217,7 @@ class _Session(asyncssh.SSHServerSession[bytes]):
     def eof_received(self) -> bool:
         if self._child is not None:
             self._child.feed_eof()
-        return True  # output goes on
+        return True  # output continues
 
     def pause_writing(self) -> None:
         if self._child is not None:

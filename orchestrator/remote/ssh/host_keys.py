@@ -153,7 +153,7 @@ class KnownHosts:
 def _read(file: str) -> _File | Unreadable:
     try:
         return _File(file, read_bounded(file, _MOST_BYTES, _READ_TIMEOUT))
-    except (FileNotFoundError, NotOpened):  # ssh goes on without it, too
+    except (FileNotFoundError, NotOpened):  # ssh continues without it, too
         return _File(file, b"")
     except Unreadable as error:
         return Unreadable(f"known_hosts file {printable(file, 400)}: {error}")

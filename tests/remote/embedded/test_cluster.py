@@ -88,7 +88,7 @@ async def test_commands_begin_in_the_home_folder(node: SshNode, home: Path) -> N
     assert (await node.run("pwd")).stdout == f"{home}\n".encode()
 
 
-async def test_output_goes_on_after_the_end_of_input(node: SshNode) -> None:
+async def test_output_continues_after_the_end_of_input(node: SshNode) -> None:
     channel = await node.open("cat; echo done")
     await channel.write(b"one\n")
     assert await channel.readline() == b"one\n"

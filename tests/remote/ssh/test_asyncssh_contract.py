@@ -124,7 +124,7 @@ def test_match_takes_all_words_and_sets_whether_the_block_applies(
     assert (config._matching, words) == (applies, []), USED_BY
 
 
-def test_handler_of_a_wrong_value_raises_what_is_told_with_the_line(
+def test_handler_of_a_wrong_value_raises_what_is_reported_with_the_line(
     config: SSHClientConfig,
 ) -> None:
     with pytest.raises(ConfigParseError):

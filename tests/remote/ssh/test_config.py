@@ -247,7 +247,7 @@ def test_files_are_included_in_order_and_from_where_ssh_looks(home: Path) -> Non
         ("TCPKeepAlive \x1b[2J\n", "config:1: Invalid TCPKeepAlive"),
     ],
 )
-def test_a_fault_is_told_with_its_file_and_line(
+def test_a_fault_is_reported_with_its_file_and_line(
     home: Path, monkeypatch: pytest.MonkeyPatch, config: str, message: str
 ) -> None:
     monkeypatch.setattr("orchestrator.remote.ssh.config_files._READ_TIMEOUT", 0.05)
@@ -284,7 +284,7 @@ def test_files_that_multiply_by_including_each_other_are_bounded(home: Path) -> 
         resolve(Host(name="n"), (home / ".ssh" / "f0",))
 
 
-def test_a_pattern_of_many_stars_takes_no_time_to_speak_of(resolved: Callable[..., Target]) -> None:
+def test_a_pattern_of_many_stars_is_matched_quickly(resolved: Callable[..., Target]) -> None:
     begun = time.monotonic()
     pattern = "*a" * 2000
     assert resolved(f"Host {pattern}b\n Port 7\n", address="a" * 253).port == 22
@@ -312,7 +312,7 @@ def test_a_line_to_paste_has_the_words_that_are_meant(
         ]
 
 
-def test_a_user_without_a_name_on_this_machine_is_told_how_to_give_one(
+def test_user_without_a_name_on_this_machine_gets_the_remedy(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nobody() -> str:

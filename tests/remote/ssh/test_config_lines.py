@@ -12,7 +12,7 @@ from orchestrator.remote.ssh.config_lines import BadLine, Directive, criteria, d
 @pytest.mark.parametrize(
     "line", ["User bob", "user=bob", "USER = bob", "  User\tbob \f", '"User" bob', "User =bob\r"]
 )
-def test_keyword_and_value_are_told_apart(line: str) -> None:
+def test_keyword_and_value_are_separated(line: str) -> None:
     assert list(directives(f"# a\n\n{line}\n")) == [Directive(3, "user", "bob")]
 
 

@@ -177,10 +177,10 @@ async def test_a_server_that_hangs_up_at_once(home: Path, make_host: MakeHost) -
     assert "MaxStartups" in result.remedy
 
 
-async def test_verdicts_keep_the_order_of_the_hosts_and_are_told_as_they_come(
+async def test_verdicts_keep_the_order_of_the_hosts_and_are_reported_as_they_come(
     home: Path, make_host: MakeHost
 ) -> None:
-    told: list[str] = []
+    reported: list[str] = []
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -188,13 +188,13 @@ async def test_verdicts_keep_the_order_of_the_hosts_and_are_told_as_they_come(
     async with serve(silent) as port:
         hosts = [make_host("slow", port=port), make_host("quick", port=1)]
         results = await connect_all(
-            hosts, QUICK, on_result=lambda name, result, seconds: told.append(name)
+            hosts, QUICK, on_result=lambda name, result, seconds: reported.append(name)
         )
     assert [result.node for result in results if isinstance(result, Unreachable)] == [
         "slow",
         "quick",
     ]
-    assert told == ["quick", "slow"]
+    assert reported == ["quick", "slow"]
 
 
 async def test_a_configuration_nobody_can_read_is_the_users_error(
