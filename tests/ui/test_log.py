@@ -32,9 +32,9 @@ def no_handlers() -> Iterator[None]:
 
 
 @pytest.fixture
-def withheld(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+def log_secrets(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     values: set[str] = set()
-    monkeypatch.setattr(masking, "_withheld", values)
+    monkeypatch.setattr(masking, "_log_secrets", values)
     return values
 
 
@@ -93,14 +93,14 @@ def test_remote_text_is_one_line_without_controls(said: str, safe: str) -> None:
         "https://host/?api_key=abcdefghijkl",
     ],
 )
-def test_text_that_looks_like_a_secret_is_masked(said: str, withheld: set[str]) -> None:
+def test_text_that_looks_like_a_secret_is_masked(said: str, log_secrets: set[str]) -> None:
     line = shown("it says: %s", said)
     assert "***" in line
     assert "hunter2" not in line
     assert "abcdefgh" not in line
 
 
-def test_secret_values_of_variables_are_masked_everywhere(withheld: set[str]) -> None:
+def test_secret_values_of_variables_are_masked_everywhere(log_secrets: set[str]) -> None:
     masking.mask_in_logs(
         {"WANDB_API_KEY": "correct-horse", "MODE": "unlike-secrets", "FILE": "battery-staple"},
         frozenset({"FILE"}),
@@ -110,8 +110,8 @@ def test_secret_values_of_variables_are_masked_everywhere(withheld: set[str]) ->
     )
 
 
-def test_traceback_is_masked_and_safe(withheld: set[str]) -> None:
-    withheld.add("correct-horse")
+def test_traceback_is_masked_and_safe(log_secrets: set[str]) -> None:
+    log_secrets.add("correct-horse")
     made = record("failed")
     try:
         raise ValueError("correct-horse \x1b[2J")
