@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from .fake_run import FakeRun
 from .orch import Orch
 
 SCRIPT = """\
@@ -23,7 +24,7 @@ with open("metrics.csv", "w") as file:
 sys.exit(int(sys.argv[1]))
 """
 
-WORK = ("launch", "--local", "2", "--launcher", "direct", "--preflight", "off")
+LAUNCH = ("launch", "--launcher", "direct", "--preflight", "off")
 
 
 def run_name(stderr: str) -> str:
@@ -47,8 +48,8 @@ def launch(orch: Orch, tmp_path: Path) -> Launch:
     (tmp_path / "job/t.py").write_text(SCRIPT)
     (tmp_path / "job/other.py").write_text("")
 
-    def launched(code: int = 0, *words: str) -> tuple[str, str, int]:
-        done = orch(*WORK, *words, "job/t.py", str(code))
+    def launched(code: int = 0, *words: str, nodes: int = 1) -> tuple[str, str, int]:
+        done = orch(*LAUNCH, "--local", str(nodes), *words, "job/t.py", str(code))
         return run_name(done.stderr), done.stderr, done.returncode
 
     return launched
@@ -99,7 +100,7 @@ def test_fetch_keeps_newer_files_here_and_lists_them(
 def test_fetch_from_nodes_copies_matches_into_a_folder_per_node(
     orch: Orch, launch: Launch, tmp_path: Path
 ) -> None:
-    launch()
+    launch(nodes=2)
     done = orch("fetch", "*.pt", "--nodes", "local[0-1]", "--to", "out")
     assert done.returncode == 0, done.stderr
     assert names(tmp_path / "out") == ["local0/ckpt/last.pt", "local1/ckpt/last.pt"]
@@ -145,8 +146,10 @@ def test_fetched_files_are_not_synced_back(orch: Orch, launch: Launch, tmp_path:
     assert "(2 files, unchanged)" in said, "t.py and other.py"
 
 
-def test_invalid_words_of_fetch_and_push_are_usage_errors(orch: Orch, launch: Launch) -> None:
-    launch()
+def test_invalid_words_of_fetch_and_push_are_usage_errors(
+    orch: Orch, launch: Launch, tmp_path: Path
+) -> None:
+    FakeRun(tmp_path).end()
     for words, message in (
         (("fetch", "none"), "there is no run 'none'"),
         (("fetch", "none"), "orch fetch latest none"),
@@ -167,7 +170,7 @@ def test_invalid_words_of_fetch_and_push_are_usage_errors(orch: Orch, launch: La
 def test_push_copies_to_every_node_and_keeps_newer_files(
     orch: Orch, launch: Launch, tmp_path: Path
 ) -> None:
-    launch()
+    launch(nodes=2)
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf/a.json").write_text("a")
     (tmp_path / "conf/.gitignore").write_text("b.json")

@@ -39,7 +39,10 @@ def test_elastic_launch_has_at_most_all_of_its_nodes(orch: Orch, script: Path) -
             ["1:2", "--on-failure", "continue"],
             "torchrun decides what an elastic job does when a rank fails",
         ),
-        (["1:2", "--launcher", "direct"], "--elastic 1:2: with --launcher direct nobody starts"),
+        (
+            ["1:2", "--launcher", "direct"],
+            "--elastic 1:2: --launcher direct does not restart ranks",
+        ),
     ],
 )
 def test_invalid_elastic_launch_is_refused(

@@ -212,7 +212,7 @@ def test_prune_removes_a_run_from_its_nodes(
     orch: Orch, environment: dict[str, str], tmp_path: Path, rule: str
 ) -> None:
     (tmp_path / "t.py").write_text("print('hello')")
-    launched = orch("launch", "--local", "2", "--launcher", "direct", "--preflight", "off", "t.py")
+    launched = orch("launch", "--local", "1", "--launcher", "direct", "--preflight", "off", "t.py")
     assert launched.returncode == 0, launched.stderr
     (of_node,) = Path(environment["HOME"]).rglob("local0/status.json")
     done = orch("runs", "--prune", rule, "--output", "json")
