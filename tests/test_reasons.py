@@ -80,7 +80,7 @@ ALLOWED = {
     "'.launch(' in context.script.text": "the source of the user's script",
     "'.launch(' not in context.script.text": "the source of the user's script",
     # The position of a known value in a message, to replace it there.
-    "re.search(re.escape(first.command) + _WORDS_OF_SSH, first.remedy)": "to make a loop of a command",
+    "re.search(re.escape(first.command) + _REMOTE_COMMAND, first.remedy)": "to make a loop of a command",
 }  # fmt: skip
 
 

@@ -1,26 +1,32 @@
-"""What an agent reports of a run, as typed values; whatever else it says is refused."""
+"""What an agent reports about a run, as typed values; anything else is refused."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
 from orchestrator.node.reasons import StopReason
 from orchestrator.reasons import Stop
 from orchestrator.remote.legacy_reasons import parse_stop
-from orchestrator.util.answers import count, pids, text, timestamp
+from orchestrator.util.answers import count, optional, pids, reader, text, timestamp
 from orchestrator.util.signals import signal_name
 from orchestrator.util.text import printable
 
-_LONGEST_REASON = 500
-_LONGEST_NAME = 40
-_MOST_NAMED = 20
-_MOST_ZEROS = 1 << 44  # as many as one message of an agent tells
+_MAX_REASON = 500  # characters
+_MAX_NAME = 40  # characters
+_MAX_NAMED = 20  # processes
+_MAX_ZEROS = 1 << 44  # in one message of an agent
+
+FILE_PROBLEMS = ("name", "no-file", "no-folder", "unreadable", "replaced", "shorter")
+
+_Count = Annotated[int, count]
+_Time = Annotated[float, timestamp]
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Bytes that a log file on the node gained: `data` at `offset` of `path`, there by `time`.
+    """New bytes of a log file on the node: `data` at `offset` of `path`, written by `time`.
 
     The time is the node's, since the epoch.
     """
@@ -33,7 +39,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Zeros:
-    """Bytes that a log file gained, too: `count` zeros at `offset` of `path`, maybe a hole of the file."""
+    """New bytes of a log file that are zero, perhaps a hole of the file: `count` at `offset` of `path`."""
 
     path: str
     offset: int
@@ -53,15 +59,12 @@ class FileProblem:
     why: str
 
 
-FILE_PROBLEMS = ("name", "no-file", "no-folder", "unreadable", "replaced", "shorter")
-
-
 @dataclass(frozen=True)
 class ProcessEnd:
     """How a process ended: its exit code, or the signal that ended it."""
 
-    code: int | None
-    signal: int | None
+    code: Annotated[int, partial(count, limit=255)] | None
+    signal: Annotated[int, partial(count, limit=127)] | None
 
     @property
     def succeeded(self) -> bool:
@@ -69,7 +72,7 @@ class ProcessEnd:
 
     @property
     def how(self) -> str:
-        """How, in words: `exited with 3`, `was killed by SIGKILL`."""
+        """The end in words: `exited with 3`, `was killed by SIGKILL`."""
         if self.signal is not None:
             return f"was killed by {signal_name(self.signal)}"
         return f"exited with {self.code}"
@@ -80,28 +83,40 @@ class ProcessEnd:
         return 128 + (self.signal or 0) if self.code is None else self.code
 
 
+def _end(record: Any) -> ProcessEnd | None:
+    """Return how the process of a record ended; None if there is none, or it still runs."""
+    if record is None or record["ended"] is None:
+        return None
+    if (record["code"] is None) == (record["signal"] is None):
+        raise ValueError("a process ends with a code or by a signal")
+    return reader(ProcessEnd)(record)
+
+
+_End = Annotated[ProcessEnd | None, _end]
+
+
 @dataclass(frozen=True)
 class RankReport:
     """The state of one rank; `end` is None while it runs. Times are the node's, since the epoch.
 
-    `world_size` is how many ranks began together with it, as its launcher has it; 0 where there is none.
+    `world_size` is the number of ranks that its launcher started together; 0 if it starts none.
     """
 
-    rank: int
-    local_rank: int
-    attempt: int
-    pid: int
-    started: float
-    ended: float | None
-    end: ProcessEnd | None
-    world_size: int = 0
+    rank: _Count
+    local_rank: _Count
+    attempt: _Count
+    pid: _Count
+    started: _Time
+    ended: _Time | None
+    end: _End
+    world_size: _Count = 0
 
 
 @dataclass(frozen=True)
 class LeftBehind:
-    """Processes, each with its name, that ranks have left running though all of them have succeeded.
+    """Processes, with their names, that ranks left running although all ranks succeeded.
 
-    They may run for `limit` seconds; `ended` means that they were ended then.
+    They may run for `limit` seconds more; `ended` tells whether they were killed then.
     """
 
     processes: tuple[tuple[int, str], ...]
@@ -109,121 +124,81 @@ class LeftBehind:
     ended: bool
 
 
+def _left_behind(raw: Any) -> LeftBehind:
+    processes = [(count(pid), printable(text(name), _MAX_NAME)) for pid, name in raw["processes"]]
+    return LeftBehind(tuple(processes[:_MAX_NAMED]), timestamp(raw["limit"]), raw["ended"] is True)
+
+
+def _state(raw: Any) -> str:
+    if raw not in ("running", "stopping", "ended", "lost", "absent"):
+        raise ValueError(f"unknown state {raw!r:.100}")
+    return str(raw)
+
+
+def _stopped(status: Any) -> Stop | None:
+    """Return why a supervisor stopped; one of an earlier version reports it in a sentence."""
+    if status.get("stopped") is None:
+        return None
+    said = printable(text(status["stopped"]), _MAX_REASON)
+    reason = _reason(said)
+    if reason is None:
+        return parse_stop(said)
+    detail = status.get("stopped_detail") or {}
+    because = optional(text, detail.get("because"))
+    return Stop(
+        reason,
+        node=printable(text(detail.get("node", "")), _MAX_REASON),
+        text=printable(text(detail.get("text", "")), _MAX_REASON),
+        seconds=optional(timestamp, detail.get("seconds")),
+        signal=optional(partial(count, limit=127), detail.get("signal")),
+        pid=optional(count, detail.get("pid")),
+        because=None if because is None else _reason(because),
+    )
+
+
+def _reason(value: str) -> StopReason | None:
+    """Return the reason with this id; None if this version has none."""
+    return next((reason for reason in StopReason if reason.value == value), None)
+
+
 @dataclass(frozen=True)
 class StatusReport:
-    """The state of a supervisor: running, stopping, ended, lost (it died without a word), or absent.
+    """The state of a supervisor: running, stopping, ended, lost (it died without a report), or absent.
 
-    Absent is a run of which the node has nothing (any more). `launcher` is how the launcher ended, where
-    there is one and it has, and `launcher_ended` when. `left` are the processes of the run that could not
-    be killed; `stopped` is why it was asked to stop, or did so by itself, None if it was not,
-    and `stopped_at` when. Times are the node's, since the epoch. `attempt` is which of the run's it
-    supervises, None where there is none. `behind` is what ranks have left running, None for nothing.
+    Absent: the node has nothing of the run (any more). `launcher` is how the launcher ended, and
+    `launcher_ended` when, if there is one and it has ended. `left` are processes that could not be killed.
+    `stopped` is why the supervisor stopped, by request or by itself, and `stopped_at` when; None if it did
+    not. `attempt` is the attempt that it supervises, None for none; `behind` is what ranks left running.
+    Times are the node's, since the epoch.
     """
 
-    state: str
-    launcher: ProcessEnd | None
-    left: tuple[int, ...]
-    stopped: Stop | None = None
-    stopped_at: float | None = None
-    attempt: int | None = None
-    launcher_ended: float | None = None
-    behind: LeftBehind | None = None
+    state: Annotated[str, _state]
+    launcher: _End
+    left: Annotated[tuple[int, ...], pids]
+    stopped: Annotated[Stop | None, _stopped] = None
+    stopped_at: _Time | None = None
+    attempt: _Count | None = None
+    launcher_ended: _Time | None = None
+    behind: Annotated[LeftBehind, _left_behind] | None = None
 
 
 Report = Chunk | Zeros | FileProblem | RankReport | StatusReport
 
 
 def parse(header: dict[str, Any], payload: bytes) -> Report:
-    """Return the report that one message of a `follow` carries.
-
-    Raises ValueError, KeyError or TypeError for anything that is not one.
-    """
+    """Return the report in one message of a `follow`. Raises one of PARSE_ERRORS if it has none."""
     if "f" in header:
         path, offset, time = text(header["f"]), count(header["o"]), timestamp(header["t"])
         if "zeros" in header:
-            return Zeros(path, offset, time, count(header["zeros"], _MOST_ZEROS))
+            return Zeros(path, offset, time, count(header["zeros"], _MAX_ZEROS))
         return Chunk(path, offset, time, payload)
     if "odd" in header:
         if header["why"] not in FILE_PROBLEMS:
             raise ValueError(f"unknown kind of file {header['why']!r:.100}")
         return FileProblem(printable(text(header["odd"])), header["why"])
     if "rank" in header:
-        record = header["rank"]
-        ended = None if record["ended"] is None else timestamp(record["ended"])
-        return RankReport(
-            rank=count(record["rank"]),
-            local_rank=count(record["local_rank"]),
-            attempt=count(record["attempt"]),
-            pid=count(record["pid"]),
-            started=timestamp(record["started"]),
-            ended=ended,
-            end=None if ended is None else _end(record),
-            world_size=count(record.get("world_size", 0)),
-        )
+        return reader(RankReport)({**header["rank"], "end": header["rank"]})
     status = header["status"]
     launcher = status["launcher"]
-    has_ended = launcher is not None and launcher["ended"] is not None
-    if status["state"] not in ("running", "stopping", "ended", "lost", "absent"):
-        raise ValueError(f"unknown state {status['state']!r:.100}")
-    stopped_at = status.get("stopped_at")
-    attempt = status.get("attempt")
-    return StatusReport(
-        state=status["state"],
-        launcher=_end(launcher) if has_ended else None,
-        launcher_ended=timestamp(launcher["ended"]) if has_ended else None,
-        left=pids(status["left"]),
-        stopped=_stopped(status.get("stopped"), status.get("stopped_detail") or {}),
-        stopped_at=None if stopped_at is None else timestamp(stopped_at),
-        attempt=None if attempt is None else count(attempt),
-        behind=_behind(status.get("behind")),
-    )
-
-
-def _stopped(reason: Any, detail: Any) -> Stop | None:
-    """Return why a supervisor stopped; one of an earlier version says it in a sentence."""
-    if reason is None:
-        return None
-    said = printable(text(reason), _LONGEST_REASON)
-    known = _reason(said)
-    if known is None:
-        return parse_stop(said)
-    seconds, number, pid, because = (
-        detail.get(name) for name in ("seconds", "signal", "pid", "because")
-    )
-    return Stop(
-        known,
-        node=printable(text(detail.get("node", "")), _LONGEST_REASON),
-        text=printable(text(detail.get("text", "")), _LONGEST_REASON),
-        seconds=None if seconds is None else timestamp(seconds),
-        signal=None if number is None else count(number, 127),
-        pid=None if pid is None else count(pid),
-        because=None if because is None else _reason(text(because)),
-    )
-
-
-def _reason(said: str) -> StopReason | None:
-    """Return the reason with this id; None where this version has no such reason."""
-    try:
-        return StopReason(said)
-    except ValueError:
-        return None
-
-
-def _behind(said: Any) -> LeftBehind | None:
-    if said is None:
-        return None
-    processes = [
-        (count(pid), printable(text(name), _LONGEST_NAME)) for pid, name in said["processes"]
-    ]
-    return LeftBehind(
-        tuple(processes[:_MOST_NAMED]), timestamp(said["limit"]), said["ended"] is True
-    )
-
-
-def _end(record: dict[str, Any]) -> ProcessEnd:
-    code, number = record["code"], record["signal"]
-    if (code is None) == (number is None):
-        raise ValueError("a process ends with a code or by a signal")
-    return ProcessEnd(
-        None if code is None else count(code, 255), None if number is None else count(number, 127)
-    )
+    ended = None if launcher is None else launcher["ended"]
+    return reader(StatusReport)({**status, "stopped": status, "launcher_ended": ended})

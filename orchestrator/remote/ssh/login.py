@@ -157,18 +157,18 @@ class Login(asyncssh.SSHClient):
 
     def failure(self, error: Exception, timeout: float) -> Unreachable:
         """Return the verdict on a handshake or authentication that failed with `error`."""
-        where, ssh = self._target.endpoint, self._target.command()
+        where, ssh = self._target.endpoint, self._verdicts.ssh
         reason = printable(str(error))
         if self._host_key_verdict is not None:
             return self._host_key_verdict
         if isinstance(error, asyncssh.HostKeyNotVerifiable):
-            return self._bad_host_key(reason)
+            return self._bad_host_key(error)
         has_greeted = self.connection and self.connection.get_extra_info("server_version")
         if isinstance(error, TimeoutError) and has_greeted:
             stage = "authentication" if self._is_authenticating else "the SSH handshake"
             message = f"{stage} with {where} did not end within {timeout:g} s"
             remedy = f"check the load of the node, and with: {ssh}"
-            return self._verdicts.verdict("timed-out", message, remedy)
+            return self._verdicts.verdict("timed-out", message, remedy, ssh)
         if isinstance(error, TimeoutError):
             return self._not_ssh(
                 f"{where} accepts connections but says nothing SSH within {timeout:g} s"
@@ -179,13 +179,14 @@ class Login(asyncssh.SSHClient):
             return self._denied(f": {reason or 'it closed the connection'}")
         if has_greeted:
             message = f"the SSH handshake with {where} failed ({reason or type(error).__name__})"
-            return self._verdicts.verdict("protocol", message, f"compare with: {ssh}")
+            return self._verdicts.verdict("protocol", message, f"compare with: {ssh}", ssh)
         if isinstance(error, asyncssh.ConnectionLost | ConnectionError):
             return self._verdicts.verdict(
                 "protocol",
                 f"{where} closed the connection before any SSH greeting",
                 "try again; if it stays so, check MaxStartups in the node's sshd_config, and with: "
                 f"{ssh}",
+                ssh,
                 is_busy=True,
             )
         return self._not_ssh(f"{where} does not speak SSH ({reason})")
@@ -194,10 +195,10 @@ class Login(asyncssh.SSHClient):
         remedy = f"check that port {self._target.port} is sshd's, or give the right port in the inventory"
         return self._verdicts.verdict("protocol", message, remedy)
 
-    def _bad_host_key(self, reason: str) -> Unreachable:
+    def _bad_host_key(self, error: Exception) -> Unreachable:
         """Return the verdict on a key that asyncssh rejects: revoked, or with an invalid certificate."""
         where = self._target.endpoint
-        if self.known.revoked and _REVOKED in reason:
+        if self.known.revoked and _REVOKED in str(error):
             places = printable(", ".join(entry.where for entry in self.known.revoked), 400)
             return self._verdicts.verdict(
                 "host-key-changed",
@@ -206,8 +207,9 @@ class Login(asyncssh.SSHClient):
             )
         return self._verdicts.verdict(
             "host-key-unknown",
-            f"the host certificate of {where} is not valid ({reason})",
-            f"check its validity and principals on the node, and with: {self._target.command()}",
+            f"the host certificate of {where} is not valid ({printable(str(error))})",
+            f"check its validity and principals on the node, and with: {self._verdicts.ssh}",
+            self._verdicts.ssh,
         )
 
     def _denied(self, more: str) -> Unreachable:
@@ -220,7 +222,9 @@ class Login(asyncssh.SSHClient):
         if offer.agent_problem is not None:
             message += f"; the agent is left out: {offer.agent_problem}"
         encrypted = [file.path for file in offer.left_out if file.is_encrypted]
-        remedy = f"{self._target.command(program='ssh-copy-id')}, or set user and identity_file"
         if encrypted:
-            remedy = line_to_paste(["ssh-add", encrypted[0]])
-        return self._verdicts.verdict("authentication", message, remedy)
+            add = line_to_paste(["ssh-add", encrypted[0]])
+            return self._verdicts.verdict("authentication", message, add)
+        copy_id = self._target.command(program="ssh-copy-id")
+        remedy = f"{copy_id}, or set user and identity_file"
+        return self._verdicts.verdict("authentication", message, remedy, copy_id)

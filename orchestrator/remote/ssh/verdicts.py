@@ -49,10 +49,15 @@ class Verdicts:
     node: str
     target: Target
 
-    def verdict(self, cause: str, message: str, remedy: str, **more: Any) -> Unreachable:
-        """Return a verdict; a command line for `target` at the end of a login is found in `remedy`."""
-        commands = (self.target.command(program=name) for name in ("ssh", "ssh-copy-id"))
-        command = next((each for each in commands if each in remedy), "")
+    @property
+    def ssh(self) -> str:
+        """The command line with which the user reaches the same target."""
+        return self.target.command()
+
+    def verdict(
+        self, cause: str, message: str, remedy: str, command: str = "", **more: Any
+    ) -> Unreachable:
+        """Return a verdict; `command` is a command line in `remedy` that ends with the login."""
         login = shlex.quote(shlex.split(command)[-1]) if command and command.isprintable() else ""
         place = printable(self.target.hostname)
         return Unreachable(
@@ -97,7 +102,8 @@ class Verdicts:
     def not_through(self, gateway: Target, error: Exception) -> Unreachable:
         """Return the verdict on a connection that a gateway could not, or may not, open."""
         reason = printable(getattr(error, "reason", "") or str(error)) or "no reason given"
-        causes = (cause for part, cause in _GATEWAY_CAUSES.items() if part in reason.lower())
+        said = reason.lower()
+        causes = (cause for part, cause in _GATEWAY_CAUSES.items() if part in said)
         endpoint = self.target.hostname, str(self.target.port)
         return self.verdict(
             next(causes, "gateway"),
@@ -110,8 +116,9 @@ class Verdicts:
         return self.verdict(
             "host-key-unknown",
             f"the host key of {self.target.endpoint} is not known ({kind} {fingerprint})",
-            f"compare the fingerprint, then connect once with: {self.target.command()} "
+            f"compare the fingerprint, then connect once with: {self.ssh} "
             f"(or trust new hosts with --accept-new)",
+            command=self.ssh,
             evidence=f"{kind} {fingerprint}",
         )
 
@@ -161,6 +168,7 @@ class Verdicts:
             "file (~/.bashrc, say) starts another shell, waits for input, or sleeps",
             f"check with: {self.target.command('true')}; then make the file end in a shell that is not "
             "interactive, with this first line: case $- in *i*) ;; *) return ;; esac",
+            command=self.ssh,
         )
 
     def shell_failed(self, what: str, noise: bytes) -> Unreachable:
@@ -170,6 +178,7 @@ class Verdicts:
             f"the login shell {what}{_printed(noise)}",
             f"check with: {self.target.command('/bin/sh', '-c', 'true')}, and remove output from the "
             "shell's start-up files",
+            command=self.ssh,
         )
 
 
