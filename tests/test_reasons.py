@@ -77,8 +77,7 @@ ALLOWED = {
     "partial.text.removesuffix(b'\\r')": "a line that a rank printed",
     "_RELEVANT.search(line.text)": "a line of the kernel's log",
     "'torch' not in context.script.text": "the source of the user's script",
-    "'.launch(' in context.script.text": "the source of the user's script",
-    "'.launch(' not in context.script.text": "the source of the user's script",
+    "'.launch(' not in script.text": "the source of the user's script",
     # The position of a known value in a message, to replace it there.
     "re.search(re.escape(first.command) + _REMOTE_COMMAND, first.remedy)": "to make a loop of a command",
 }  # fmt: skip
