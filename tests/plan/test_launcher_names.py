@@ -28,7 +28,6 @@ ALLOWED = {
     ("node/probes/look.py", "python"): _INTERPRETER,
     ("preflight/gpus/nvlink.py", "fabric"): _NVLINK,
     ("preflight/script/collectives.py", "fabric"): "what scripts call their Fabric object",
-    ("preflight/software/interpreter.py", "python"): _INTERPRETER,
     ("preflight/software/versions.py", "python"): _INTERPRETER,
     ("ui/nodes.py", "python"): _INTERPRETER,
 }
