@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict
 
 from .tasks import deadline, refusal
 
-# `clock` is the function of that name in probes/clock.py, `limits.shm` is `shm` in probes/limits.py.
+# `gpu` is the function of that name in probes/gpu.py, `limits.shm` is `shm` in probes/limits.py.
 _NAME = re.compile(r"([a-z_]+)(?:\.([a-z_]+))?$")
 
 

@@ -216,9 +216,13 @@ class Follower:
         return None
 
     def _is_over(self, status: Dict[str, Any]) -> bool:
-        """Return whether no process of the run is left: a rank can forge a status that says so."""
+        """Return whether no process of the run is left, except the supervisor that has written `status`.
+
+        A rank can forge a status that says so.
+        """
         if status != self._proved_over:
-            if processes.of_run(self._directory) - set(status["left"]):
+            ranks = processes.of_run(self._directory) - set(status["left"])
+            if ranks or processes.supervisors(self._directory) - {status["pid"]}:
                 return False
             self._proved_over = status
         return True

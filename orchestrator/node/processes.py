@@ -16,8 +16,8 @@ from typing import Dict, Iterable, List, Optional, Set
 from .probes import read
 from .probes.read import Stat
 
-LOG_WRITER = "orch-log-writer"
-"""The name of a log writer (`log_writer.py`) in /proc/PID/stat, at the maximum length of 15 bytes."""
+SUPERVISOR, LOG_WRITER = "orch-supervisor", "orch-log-writer"
+"""The names of these processes in /proc/PID/stat, at the maximum length of 15 bytes."""
 _LOG_WRITER_TIMEOUT = 5.0  # seconds in which log writers can write what they still have
 
 
@@ -101,6 +101,12 @@ def of_run(directory: str, supervisor: Optional[int] = None) -> Set[int]:
         found.update(below)
         frontier.extend(below)
     return found - {os.getpid(), supervisor}
+
+
+def supervisors(directory: str) -> Set[int]:
+    """Return the pids of live supervisors of the run in `directory`, which have its log open."""
+    named = [process.pid for process in all_live() if process.name == SUPERVISOR]
+    return {pid for pid in named if _has_open_below(pid, directory)}
 
 
 def _has_open_below(pid: int, directory: str) -> bool:

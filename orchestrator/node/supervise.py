@@ -111,7 +111,7 @@ class Supervisor:
         If the report cannot be delivered, all is ended again.
         """
         linux.become_subreaper()
-        linux.set_name("orch-supervisor")
+        linux.set_name(processes.SUPERVISOR)
         own = processes.live(os.getpid())
         assert own is not None
         self._status["start"] = own.start

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -192,6 +194,24 @@ def test_supervisor_killed_without_status_is_lost(agent: AgentProcess) -> None:
     (agent.directory / "status.json").unlink()
     to_the_end(follower)
     assert last_status(sent)["state"] == "lost"
+
+
+def test_ended_status_under_another_live_supervisor_is_forged(ended: Path) -> None:
+    code = (
+        "import sys; from orchestrator.node import linux, processes\n"
+        "log = open(sys.argv[1], 'w'); linux.set_name(processes.SUPERVISOR)\n"
+        "print('up', flush=True); sys.stdin.read()"
+    )
+    argv = [sys.executable, "-c", code, str(ended / "supervisor.log")]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as supervisor:
+        assert supervisor.stdout is not None and supervisor.stdout.readline() == b"up\n"
+        follower, sent = in_process(ended)
+        follower.step()
+        assert not follower.finished and sent == []
+        (ended / "status.json").write_text(json.dumps({**ENDED, "pid": supervisor.pid}))
+        to_the_end(follower)
+        assert last_status(sent)["pid"] == supervisor.pid
+        supervisor.communicate()
 
 
 # -- log files that a script has touched -------------------------------------------------------
