@@ -228,7 +228,7 @@ def test_without_root_the_lab_is_refused_in_one_line(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert main(["up", "3"]) == 2
-    said = "lab: the lab needs root: it makes network, mount and PID namespaces\n"
+    said = "lab: the lab needs root: it creates network, mount and PID namespaces\n"
     assert capsys.readouterr().err == said
 
 
@@ -414,7 +414,7 @@ def test_failed_up_cleans_up_and_reports_the_host() -> None:
 
 def test_down_keeps_a_directory_that_is_not_a_lab(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
-    with pytest.raises(LabError, match="not a lab's directory"):
+    with pytest.raises(LabError, match="not the directory of a lab"):
         life.down(f"test-{os.getpid()}-none", dir=tmp_path)
     assert (tmp_path / "mine").exists()
 
