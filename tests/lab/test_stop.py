@@ -181,7 +181,7 @@ def test_run_survives_a_killed_orch(lab3: Lab, tmp_path: Path) -> None:
     wait_until(lambda: processes_of_runs(lab3) == [])
     run = run_name(running.err)
     out = lab3.files(node) / "home/.local/state/orch/runs" / run / node / "attempt-0/rank-0.out"
-    assert out.read_text() == "up\nwent on\n"
+    assert out.read_text() == "up\ncontinued\n"
     assert orch(lab3, "attach", run).returncode == 0
 
 
