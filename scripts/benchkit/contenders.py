@@ -18,7 +18,7 @@ def ssh(lab: Lab, node: str, command: str) -> list[str]:
 
 
 def ssh_loop(lab: Lab, commands: Mapping[str, str]) -> list[str]:
-    """A shell loop: an ssh to each host in the background, and a wait for all."""
+    """A shell loop that starts an ssh to each host in the background and waits for all."""
     lines = [shlex.join(ssh(lab, node, command)) + " &" for node, command in commands.items()]
     return ["bash", "-c", "\n".join([*lines, "wait"])]
 

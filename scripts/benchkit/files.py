@@ -141,7 +141,7 @@ def _xargs_rsync(lab: Lab, hosts: list[str], job: Path) -> list[str]:
 
 
 def _fresh(lab: Lab, argv: list[str | Path], out: Path) -> Cost:
-    """Return the cost of fetching the file, with no part of it here before; remove it afterwards."""
+    """Return the cost of fetching the file, with no part of it here at the start; remove it at the end."""
     command = f"{shlex.join(map(str, argv))} && echo done"
     done = cost(lab, ["sh", "-c", command], timeout=_TIMEOUT)
     (file,) = out.glob("*.pt")

@@ -25,7 +25,7 @@ def run(lab: Lab, runs: int) -> Result:
         (lab.files(node) / "tmp" / "first.py").write_text(_SCRIPT)
 
     def bare() -> float:
-        # Each rank of a node by itself, like the launcher `direct`.
+        # Starts each rank of a node separately, like the launcher `direct`.
         command = f"{PYTHON} /tmp/first.py & " * _RANKS + "wait"
         return cost(lab, contenders.ssh_loop(lab, dict.fromkeys(nodes, command)), until=LINE).first
 

@@ -55,7 +55,7 @@ def cost(
     timeout: float = 120.0,
     terminal: bool = False,
 ) -> Cost:
-    """Run a command to its end, reading its output cheaply from a pipe or a `terminal` of 120 x 40.
+    """Run a command and wait for it, reading its output cheaply from a pipe or a `terminal` of 120 x 40.
 
     `first` is when `until` appears in its output, by default the first byte. Raises BenchError if the
     command fails, does not print that, or takes longer than `timeout` seconds.

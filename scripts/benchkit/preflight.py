@@ -51,7 +51,7 @@ def run(lab: Lab, runs: int) -> Result:
             Series("launch, --preflight off", "wall", "s", tuple(off)),
         ),
         (
-            # If it grew with N squared, it would be the square of that.
+            # If the time grew with N squared, it would be the square of that.
             Bound(f"all pairs: {many} hosts / {few} hosts", "x", 1.75 * many / few, grown),
             Bound("quick: added to a launch", "s", 0.5, added),
         ),

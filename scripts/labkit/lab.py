@@ -125,7 +125,7 @@ class Lab:
         return [] if pid is None else processes.same_namespace(pid, "pid")
 
     def vanish(self, node: str) -> None:
-        """Unplug a node: all its processes end at once, and its peers get no answer."""
+        """Power off a node: all its processes end at once, and its peers get no answer."""
         pid = self.pid(node)
         # First the link: processes that end would close their connections.
         network.configure(self.pid("ctl"), network.unplug_commands(self._index(node)))
@@ -165,7 +165,7 @@ class Lab:
         """Move the calling thread to the network of the controller, so that it creates sockets there.
 
         Files and names stay those of this machine, so connect to addresses. A thread that is started
-        meanwhile stays in the lab.
+        during that time stays in the lab.
         """
         with network.joined(self.pid("ctl")):
             yield

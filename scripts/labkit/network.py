@@ -33,7 +33,7 @@ def mac(index: int, *, net: int = 0) -> str:
 
 
 def hosts_file(names: Sequence[str], *, own_name_loopback: str | None = None) -> str:
-    """Return the text of /etc/hosts; as on Debian, it may have only the own name, as 127.0.1.1."""
+    """Return the text of /etc/hosts; as on Debian, it may have only the host's own name, as 127.0.1.1."""
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
     if own_name_loopback is not None:
         lines.append(f"127.0.1.1 {own_name_loopback}")

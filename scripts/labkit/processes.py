@@ -39,7 +39,7 @@ def inits(lab: str | None = None) -> list[Init]:
 
 
 def init(pid: int) -> Init | None:
-    """Return the process as process 1 of a host, if it is that."""
+    """Return the process as process 1 of a host; None if it is not one."""
     argv = _argv(pid)
     if argv[-5:-3] != ["-m", "labkit.host"] or not _is_roots(pid):
         return None
@@ -106,7 +106,7 @@ def _argv(pid: int) -> list[str]:
 
 
 def _is_roots(pid: int) -> bool:
-    """Tell whether a process belongs to root: the arguments of others are not trusted."""
+    """Return whether a process belongs to root: the arguments of others are not trusted."""
     try:
         return Path(f"/proc/{pid}").stat().st_uid == 0
     except FileNotFoundError:

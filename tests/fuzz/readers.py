@@ -1,4 +1,4 @@
-"""What holds for every reader of files: it returns a value or raises an error soon, with printable text."""
+"""Checks for every reader of files: it soon returns a value or raises an error with printable text."""
 
 from __future__ import annotations
 

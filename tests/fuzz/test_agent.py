@@ -1,7 +1,7 @@
 """For any answer of an agent, its controller gets a value or an error that names the node.
 
 Answers are those of a real agent (`corpus/agent/`, which `ORCH_RECORD=1` rewrites) with changes, and random
-lines. They are played to every function that asks an agent.
+lines. Every function that queries an agent receives them.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def fleet_of(agent: Agent) -> Fleet:
 
 
 async def follow(agent: Agent, folder: Path) -> None:
-    """Follow until the connection is to be opened again, which fails."""
+    """Follow until the connection must be reopened, which fails."""
     record = record_in(folder, plan_of(2), log_limit=1_000_000)
     try:
         node = Follower(
@@ -222,7 +222,7 @@ def changed(draw: st.DrawFn, verb: str) -> bytes:
 
 
 def _change(draw: st.DrawFn, message: Any) -> None:
-    """Replace some value in the message."""
+    """Replace one value in the message."""
     while True:
         keys = list(message) if isinstance(message, dict) else list(range(len(message)))
         if not keys:

@@ -1,4 +1,4 @@
-"""For any output of ranks, `orch diagnose` and the verdict of a run are printable, and soon there."""
+"""For any output of ranks, `orch diagnose` and the verdict of a run are printable and fast."""
 
 from __future__ import annotations
 

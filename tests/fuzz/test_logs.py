@@ -66,7 +66,7 @@ def run_through(lines: Lines, chunks: Chunks) -> bytes:
 
 
 def check(chunks: Chunks, folder: Path) -> None:
-    """Check that every way to show lines does, and soon."""
+    """Check that every way to show lines works in time."""
     started = time.monotonic()
     text = TextLines(lambda s: b"r| ", "terminal", timestamps=True, max_line=MAX_LINE)
     assert is_terminal_safe(run_through(text, chunks))

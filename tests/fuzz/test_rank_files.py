@@ -87,7 +87,7 @@ place = st.one_of(
     st.builds("{}/{}".format, folder, name), folder,
     st.sampled_from(["stop.json", "heard", "reserve", "hook", "shim", "supervisor.log"]),
 )  # fmt: skip
-# The output of a rank: a unit and how often, which is shorter in a report than the bytes.
+# The output of a rank as a unit and a count, which is shorter in a report than the bytes.
 contents = st.tuples(st.sampled_from([b"", b"\0", b"x", b"line\n"]), st.integers(0, 300_000))
 
 

@@ -1,6 +1,6 @@
-"""Commands in the documentation, with the output that it shows, and whether real output has that shape.
+"""Commands in the documentation, with the output shown, and a check that real output has that shape.
 
-In a `console` block a line that starts with `$ ` is a command, and the lines up to the next are its output.
+In a `console` block, a line that starts with `$ ` is a command; the lines up to the next one are its output.
 `…` stands for any number of lines. Numbers, durations, sizes, paths and the five letters of a run's name
 may differ. A comment `<!-- not run: WHY -->` before a block says that it is not run.
 """
@@ -35,7 +35,7 @@ _ALLOWED = {
 
 @dataclass(frozen=True)
 class Command:
-    """One command, in the line `number` of `page`, with the lines that it is shown to print."""
+    """A command on line `number` of `page`, with the output shown for it."""
 
     page: Path
     number: int
@@ -45,7 +45,7 @@ class Command:
 
     @property
     def fails(self) -> bool:
-        """Whether it is shown to fail."""
+        """Whether the page shows it failing."""
         return any("✗" in line for line in self.shown)
 
 
@@ -67,7 +67,7 @@ def commands(page: Path) -> Iterator[Command]:
 
 
 def mismatch(shown: tuple[str, ...], printed: str) -> str | None:
-    """Return the first shown line that `printed` does not have in its place; None if it has all."""
+    """Return the first shown line that `printed` lacks in that place; None if all are there."""
     if not shown:
         return None
     lines = [line.rstrip() for line in printed.splitlines()]

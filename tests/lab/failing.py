@@ -1,4 +1,4 @@
-"""A job of eight ranks on four hosts, one of which fails in the middle of it in one of several ways."""
+"""A job of eight ranks on four hosts; one rank fails midway, in one of several ways."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from labkit.lab import Lab
 
 from .orch import wait_until
 
-# The ranks add up a number again and again; one of them, in the middle of it, does as it is ordered.
+# The ranks all-reduce in a loop; one of them carries out an order in the middle of it.
 JOB = """
 import os, signal, sys, time
 import torch, torch.distributed as dist
@@ -50,7 +50,7 @@ main = record(main) if os.environ.get("RECORDED") else main
 main()
 """
 
-# With `python`, orch starts one process a node, and that its own ranks.
+# With `python`, orch starts one process per node, which starts its own ranks.
 SPAWNING = """
 import os, sys
 import torch.multiprocessing as mp
@@ -70,7 +70,7 @@ RANK, NODE = 5, "node2"
 
 
 def strike(lab: Lab, kind: str, rank: int = RANK) -> float:
-    """Have a rank fail, or its node vanish; return when it did (time.time)."""
+    """Make a rank fail, or its node vanish; return the time of that (time.time)."""
     if kind == "vanish":
         failed_at = time.time()
         lab.vanish(f"node{rank // 2}")
@@ -83,17 +83,17 @@ def strike(lab: Lab, kind: str, rank: int = RANK) -> float:
 
 
 def limited(lab: Lab, kind: str) -> AbstractContextManager[None]:
-    """So much memory on NODE that it is soon used up, where that is how the rank is to fail."""
+    """Limit the memory of NODE so that it soon runs out, if that is how the rank must fail."""
     return memory_limit(lab, NODE, 1600 << 20) if kind == "memory" else nullcontext()
 
 
 @contextmanager
 def memory_limit(lab: Lab, node: str, limit: int) -> Iterator[None]:
-    """All that runs on a node, and begins there, in a memory control group of version 1."""
+    """Put all present and future processes of a node in a memory cgroup (version 1)."""
     group = Path("/sys/fs/cgroup/memory") / lab.name
     if not (group.parent / "memory.limit_in_bytes").exists():
         pytest.skip("no memory control groups of version 1 here")
-    shown = "/sys/fs/cgroup"  # hosts of a lab do not see it otherwise
+    shown = "/sys/fs/cgroup"  # the real one is not visible on lab hosts
     mounts = f"mount -t tmpfs tmpfs {shown} && mkdir {shown}/memory"
     mounts += f" && mount -t cgroup -o memory cgroup {shown}/memory"
     done = lab.run(["sh", "-c", mounts], node=node)
@@ -109,7 +109,7 @@ def memory_limit(lab: Lab, node: str, limit: int) -> Iterator[None]:
 
 
 def _is_emptied(group: Path) -> bool:
-    """Move what is in the group out of it; tell whether nothing was left there."""
+    """Move the processes out of the group; return whether it is empty."""
     pids = (group / "cgroup.procs").read_text().split()
     _move(pids, group.parent)
     return not pids
@@ -117,5 +117,5 @@ def _is_emptied(group: Path) -> bool:
 
 def _move(pids: Sequence[str], group: Path) -> None:
     for pid in pids:
-        with suppress(ProcessLookupError):  # it has ended meanwhile
+        with suppress(ProcessLookupError):  # it has already ended
             (group / "cgroup.procs").write_text(pid)

@@ -1,4 +1,4 @@
-"""Run `orch` from the controller's side of a lab, and look at what it left."""
+"""Run `orch` from the controller's side of a lab, and inspect what it left."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ ORCH = [sys.executable, "-m", "orchestrator"]
 def orch(
     lab: Lab, *words: str | Path, timeout: float = 120, **more: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run one `orch` command to its end."""
+    """Run one `orch` command and wait for it."""
     return lab.run([*ORCH, *map(str, words)], timeout=timeout, **more)
 
 
 def launch(
     lab: Lab, *words: str | Path, inventory: Path | None = None, timeout: float = 120, **more: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run `orch launch` on the lab's hosts to its end."""
+    """Run `orch launch` on the lab's hosts and wait for it."""
     return orch(lab, "launch", "-i", inventory or lab.inventory, *words, timeout=timeout, **more)
 
 
 class Launch:
-    """An `orch launch` that runs while the test does."""
+    """An `orch launch` that runs during the test."""
 
     def __init__(self, lab: Lab, *words: str | Path, inventory: Path | None = None) -> None:
         self.lab = lab
         self.process = lab.popen(
             [*ORCH, "launch", "-i", str(inventory or lab.inventory), *map(str, words)],
-            bufsize=0,  # what `readline` leaves is for `communicate`
+            bufsize=0,  # so that `communicate` gets what `readline` has not read
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -57,7 +57,7 @@ class Launch:
         self.process.communicate(timeout=60)
 
     def wait_for_lines(self, count: int, containing: str) -> list[str]:
-        """Return the first `count` lines that have this text; the test's time-out is the bound."""
+        """Return the first `count` lines with this text; only the test's timeout limits the wait."""
         while sum(containing in line for line in self.out) < count:
             line = _stream(self.process.stdout).readline()
             assert line, f"orch ended: {self.out} {_stream(self.process.stderr).read()!r}"
@@ -83,7 +83,7 @@ def _stream(stream: IO[bytes] | None) -> IO[bytes]:
 
 
 class Attach(Launch):
-    """An `orch attach` that runs while the test does."""
+    """An `orch attach` that runs during the test."""
 
     def __init__(self, lab: Lab, run: str, *words: str | Path) -> None:
         self.lab = lab
@@ -97,7 +97,7 @@ class Attach(Launch):
         self.out: list[str] = []
 
 
-# Ranks that work until the test orders one to leave, with what it says in /tmp of the rank's node.
+# Ranks that work until the test orders one to exit, by a file in /tmp of the rank's node.
 OBEYING = """
 import os, signal, subprocess, sys, time
 clinging = subprocess.Popen(["setsid", "sleep", "1001"])
@@ -121,7 +121,7 @@ sys.exit(code)
 
 
 def order_to_leave(lab: Lab, run: str, code: int, *nodes: str) -> None:
-    """Have the ranks of OBEYING on `nodes` (none named: on all) exit with `code`."""
+    """Make the ranks of OBEYING on `nodes` (default: all) exit with `code`."""
     for node in nodes or lab.nodes:
         new = lab.files(node) / "tmp" / f"{run}.new"
         new.write_text(str(code))
@@ -129,7 +129,7 @@ def order_to_leave(lab: Lab, run: str, code: int, *nodes: str) -> None:
 
 
 def latest(lab: Lab) -> str:
-    """Return the name of the run that began last; other tests leave records that cannot be read."""
+    """Return the name of the newest run; skip unreadable records, which other tests leave."""
     began: dict[str, float] = {}
     for file in (lab.home / ".local/state/orch/runs").glob("*/run.json"):
         with suppress(json.JSONDecodeError):
@@ -145,19 +145,19 @@ def detached(lab: Lab, *words: str | Path, inventory: Path | None = None) -> str
 
 
 def controllers(lab: Lab, run: str) -> list[int]:
-    """Return the pids, as seen from here, of the controllers of the run in the background."""
+    """Return the pids, on this machine, of the background controllers of the run."""
     return [p.pid for p in lab.processes("ctl") if p.argv[-1:] == [run] and "control" in p.argv]
 
 
 def wait_for_end(lab: Lab, run: str, seconds: float = 60) -> dict[str, Any]:
-    """Return run.json once it says that the run has ended and the run has no controller any more."""
+    """Wait until run.json says that the run has ended and no controller is left; return it."""
     wait_until(lambda: record(lab, run)["state"] == "ended", seconds)
     wait_until(lambda: controllers(lab, run) == [])
     return record(lab, run)
 
 
 def wait_for_copies(lab: Lab, run: str, ranks: int, containing: str, seconds: float = 20) -> None:
-    """Return once the controller has this text of so many ranks."""
+    """Wait until the controller's copies of `count` ranks have this text."""
     wait_until(
         lambda: ranks == sum(
             containing in path.read_text() for path in copies(lab, run).glob("*/*/rank-*.out")
@@ -167,7 +167,7 @@ def wait_for_copies(lab: Lab, run: str, ranks: int, containing: str, seconds: fl
 
 
 def unlike(lab: Lab, run: str) -> list[str]:
-    """Return which of the run's streams are not on the controller what they are on their node."""
+    """Return the streams of the run whose copy on the controller differs from the node's file."""
     digests: list[dict[str, str]] = [{}, {}]
     theirs = [
         (node, lab.files(node) / "home/.local/state/orch/runs" / run / node) for node in lab.nodes
@@ -185,14 +185,14 @@ def unlike(lab: Lab, run: str) -> list[str]:
 
 
 def run_name(stderr: str) -> str:
-    """Return the run's name from what orch said."""
+    """Return the run's name from the output of orch."""
     found = re.search(r"run ([A-Za-z0-9._-]+):? ", stderr)
     assert found, stderr
     return found[1]
 
 
 def copies(lab: Lab, run: str) -> Path:
-    """Return the folder of the controller's copies of a run's logs."""
+    """Return the folder with the controller's copies of a run's logs."""
     return lab.home / ".local/state/orch/runs" / run / "logs"
 
 
@@ -205,7 +205,7 @@ def record(lab: Lab, run: str) -> dict[str, Any]:
 
 
 def processes_of_runs(lab: Lab, run: str | None = None) -> list[tuple[str, Sequence[str]]]:
-    """Return (node, argv) of every process on any node that belongs to a run (to this one)."""
+    """Return (node, argv) of every process on any node that belongs to `run`, by default to any run."""
     tag = b"ORCH_RUN=" + (run.encode() if run else b"")
     return [
         (node, argv)
@@ -216,7 +216,7 @@ def processes_of_runs(lab: Lab, run: str | None = None) -> list[tuple[str, Seque
 
 
 def agents(lab: Lab) -> list[tuple[str, Sequence[str]]]:
-    """Return (node, argv) of every process of orch's own: agents, supervisors, log writers, shims."""
+    """Return (node, argv) of every process of orch itself: agents, supervisors, log writers, shims."""
     return [
         (node, argv)
         for node in lab.nodes
@@ -226,13 +226,13 @@ def agents(lab: Lab) -> list[tuple[str, Sequence[str]]]:
 
 
 def agent_pids(lab: Lab) -> set[int]:
-    """Return the pids, as seen from here, of the same."""
+    """Return the pids of the same processes on this machine."""
     found = (process for node in lab.nodes for process in lab.processes(node))
     return {each.pid for each in found if any("/orch/node/node-" in word for word in each.argv)}
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Return when `condition` holds; fail after `seconds`."""
+    """Wait until `condition` holds; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
@@ -240,7 +240,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 
 def write(folder: Path, name: str, text: str) -> Path:
-    """Write a script into a folder of its own, which is what gets synced."""
+    """Write a script into a separate folder, which is the one that is synced."""
     folder.mkdir(exist_ok=True)
     script = folder / name
     script.write_text(text)

@@ -1,4 +1,4 @@
-"""A job whose ranks write a lot and count their steps, so that a test can tell whether one ever waited."""
+"""A job whose ranks write a lot and time their steps, so that a test can detect a rank that waited."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from labkit.lab import Lab
 
 from .orch import ORCH, wait_until, write
 
-# Each step writes SIZE bytes and then notes the time; no two are the same. It continues until it learns
-# that it is enough.
+# Each step writes SIZE bytes and then records the time; the bytes of no two steps are equal.
+# The ranks continue until the test ends them.
 JOB = """
 import os, struct, sys, time
 size, folder, rank = int(sys.argv[1]), os.environ["ORCH_DIR"], os.environ["RANK"]
@@ -38,14 +38,14 @@ while not os.path.exists(f"{folder}/enough"):
 
 
 class Stretch(NamedTuple):
-    """From when to when, in seconds of time.monotonic, which is one clock for all hosts of a lab."""
+    """Start and end in seconds of time.monotonic, a clock that all hosts of a lab share."""
 
     begin: float
     end: float
 
 
 class Stepping:
-    """An `orch launch` of the job on all hosts; nobody sees its output unless `streams` say otherwise."""
+    """An `orch launch` of the job on all hosts; its output is discarded unless `streams` are given."""
 
     def __init__(
         self, lab: Lab, folder: Path, *words: str | Path, size: int = 20_000, **streams: Any
@@ -55,7 +55,7 @@ class Stepping:
         script = write(folder / "job", "steps.py", JOB)
         options = ["--launcher", "direct", "--preflight", "off", "--name", folder.name]
         if not streams:
-            options += ["--output", "raw"]  # to write so many lines as text takes long
+            options += ["--output", "raw"]  # formatting so many lines takes long
         with self._said.open("wb") as said:
             unseen: dict[str, Any] = {
                 "stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": said
@@ -66,7 +66,7 @@ class Stepping:
             )
 
     def __enter__(self) -> Stepping:
-        # As the controller sees it, which may have mounted something there.
+        # As the controller sees it: it may have a mount there.
         home = Path(f"/proc/{self.lab.pid('ctl')}/root{self.lab.home}")
         pattern = f".local/state/orch/runs/{self._said.parent.name}-*"
         wait_until(lambda: [*home.glob(f"{pattern}/events.jsonl")] != [])
@@ -84,7 +84,7 @@ class Stepping:
 
     @property
     def said(self) -> str:
-        """What orch wrote on standard error so far."""
+        """What orch has written to standard error so far."""
         return self._said.read_text(errors="replace")
 
     @property
@@ -98,12 +98,12 @@ class Stepping:
         return self.lab.files(node) / "home/.local/state/orch/runs" / self.run / node
 
     def enough(self) -> None:
-        """Have all ranks end well."""
+        """Make all ranks exit with 0."""
         for node in self.lab.nodes:
             (self.folder(node) / "enough").touch()
 
     def steps(self, node: str) -> list[float]:
-        """When the rank of a node was done with each of its steps so far."""
+        """The times at which the rank of a node finished each step so far."""
         data = b"".join(file.read_bytes() for file in self.folder(node).glob("steps-*"))
         return [when for (when,) in struct.iter_unpack("d", data[: len(data) // 8 * 8])]
 
@@ -114,16 +114,16 @@ class Stepping:
         return Stretch(begin, time.monotonic())
 
     def written(self) -> int:
-        """How many bytes all ranks have written."""
+        """The number of bytes that all ranks have written."""
         return sum(file.stat().st_size for file in self._originals().values())
 
     def kept(self, node: str) -> int:
-        """How many bytes of a node's streams are here."""
+        """The number of bytes of a node's streams on the controller."""
         files = (self._kept / "logs" / node).glob("attempt-*/*")
         return sum(file.stat().st_size for file in files)
 
     def assert_no_rank_waited(self, calm: Stretch, trouble: Stretch) -> None:
-        """Compare the steps in two stretches.
+        """Compare the steps in two periods.
 
         A rank that waits for a reader does so for as long as the trouble lasts, or at every step. A busy
         machine does neither: the usual step is compared by its median, and the longest with the trouble.
@@ -138,7 +138,7 @@ class Stepping:
 
     def _lengths(self, node: str, stretch: Stretch) -> list[float]:
         times = [t for t in self.steps(node) if stretch.begin <= t <= stretch.end]
-        # The ends too: a rank may have stood still from the start, or to the end.
+        # Include both ends: a rank may have been stuck from the start, or until the end.
         marks = [stretch.begin, *times, stretch.end]
         return [later - earlier for earlier, later in pairwise(marks)]
 
@@ -150,7 +150,7 @@ class Stepping:
             assert _digest(self._kept / "logs" / path) == _digest(original), path
 
     def original(self, path: str) -> Path:
-        """A stream's own file, such as node1/attempt-0/rank-1.out."""
+        """The file of a stream, such as node1/attempt-0/rank-1.out."""
         return self._originals()[path]
 
     def _originals(self) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""What a person types reaches the ranks as typed, whatever starts them, and whatever they are."""
+"""Arguments reach the ranks as typed, with any launcher and any kind of program."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import os, sys
 found = [sys.argv[1:], [os.environ.get(name) for name in ("FOO.BAR", "spark.app.name")]]
 sys.stdout.write(f"{found}\\n")  # in one piece: the streams of two ranks come as they are
 """
-# The first of each is short for options of torchrun, or means something to every parser.
+# The first of each abbreviates options of torchrun, or is special to every parser.
 ARGUMENTS = [
     "--log",
     "5",
@@ -62,7 +62,7 @@ def test_script_gets_arguments_and_variables_under_every_launcher(
 
 
 @pytest.mark.parametrize("launcher", ["direct", pytest.param("torchrun", marks=pytest.mark.torch)])
-def test_shell_script_is_launched_as_it_is(lab3: Lab, tmp_path: Path, launcher: str) -> None:
+def test_shell_script_is_launched_directly(lab3: Lab, tmp_path: Path, launcher: str) -> None:
     script = write(tmp_path / "job", "run.sh", PROGRAM)
     script.chmod(0o755)
     given = ["--launcher", launcher, "--nodes", "node[0-1]", "--nproc", "1"]
@@ -79,7 +79,7 @@ def test_shell_script_is_launched_as_it_is(lab3: Lab, tmp_path: Path, launcher: 
 
 
 @pytest.mark.torch
-def test_program_of_the_nodes_is_launched_by_its_name(lab3: Lab, tmp_path: Path) -> None:
+def test_program_on_the_nodes_is_launched_by_name(lab3: Lab, tmp_path: Path) -> None:
     given = [
         "--nodes",
         "node[0-1]",

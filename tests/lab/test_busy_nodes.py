@@ -1,4 +1,4 @@
-"""Launches on nodes that other runs use: reported, stopped by name, or waited for in a line."""
+"""Launches on nodes that other runs use: reported, stopped by name, or waited for in a queue."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.lab
 DIRECT = ("--launcher", "direct", "--preflight", "off")
 
 
-def test_second_launch_reports_the_user_and_waiting_ones_start_in_order(
+def test_second_launch_reports_the_user_and_queued_launches_start_in_order(
     lab3: Lab, tmp_path: Path
 ) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
@@ -57,7 +57,7 @@ def test_interrupted_launch_leaves_the_queue(lab3: Lab, tmp_path: Path) -> None:
     assert done.returncode == 0 and "in line" not in done.stderr
 
 
-def test_orphans_of_a_run_are_ended_by_its_name(lab3: Lab, tmp_path: Path) -> None:
+def test_stop_by_name_ends_the_orphans_of_a_run(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     run = detached(lab3, *DIRECT, script)
     checked = orch(lab3, "preflight", "-i", lab3.inventory, "--only", "host.orphans")
@@ -68,7 +68,7 @@ def test_orphans_of_a_run_are_ended_by_its_name(lab3: Lab, tmp_path: Path) -> No
 
 
 def _wait_for(launched: Launch, *texts: str) -> None:
-    """Read what it says on stderr until all of these texts were there; the test's time-out is the bound."""
+    """Read its stderr until all of these texts have appeared; only the test's timeout limits the wait."""
     assert launched.process.stderr is not None
     said = ""
     while not all(text in said for text in texts):
@@ -78,5 +78,5 @@ def _wait_for(launched: Launch, *texts: str) -> None:
 
 
 def _runs(lab: Lab) -> set[str]:
-    """The names of all runs that this side knows of."""
+    """The names of all runs that the controller knows."""
     return {path.name for path in (lab.home / ".local/state/orch/runs").iterdir()}

@@ -1,8 +1,8 @@
-"""What a failure costs without orch: the same job, started by hand on each host.
+"""The time that a failure costs without orch: the same job, started by hand on each host.
 
-With ORCH_BY_HAND=SECONDS every launcher and every kind of failure is measured, and what is started by hand
-is given so long; docs/performance.md has the table. Only a vanished node is held here: what dies on a host
-that is there closes its connections, and gloo's ranks end one after the other by hand, too.
+With ORCH_BY_HAND=SECONDS every launcher and every kind of failure is measured, and the job by hand may
+take that long; docs/performance.md has the table. By default only a vanished node is tested: a process that
+dies on a live host closes its connections, so gloo's ranks end one after the other without orch, too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MODULES = {"torchrun": "torch.distributed.run", "fabric": "lightning.fabric.cli"
 
 
 def commands(launcher: str, main: str, number: int) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """Yield what is typed on host `number` of four, and the environment of it."""
+    """Yield the commands for host `number` of four, with their environment."""
     meeting = {"MASTER_ADDR": main, "MASTER_PORT": "29500"}
     script = ["job.py", str(RANK)]
     if launcher == "torchrun":
@@ -53,7 +53,7 @@ def commands(launcher: str, main: str, number: int) -> Iterator[tuple[list[str],
 
 @contextmanager
 def started_by_hand(lab: Lab, launcher: str) -> Iterator[list[Path]]:
-    """The job on all hosts; yields the files that the hosts write to. Ends it with SIGKILL."""
+    """Run the job on all hosts; yield their output files. Kills it with SIGKILL at the end."""
     with ExitStack() as started:
         logs: list[Path] = []
         for number, node in enumerate(lab.nodes):
@@ -66,7 +66,7 @@ def started_by_hand(lab: Lab, launcher: str) -> Iterator[list[Path]]:
                 process = lab.popen(
                     [sys.executable, *words],
                     node=node,
-                    # The mark is that by which tests know what belongs to a run.
+                    # Tests find the processes of a run by this mark.
                     env={"ORCH_RUN": "by-hand", "GLOO_SOCKET_IFNAME": "eth0", **names},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -81,13 +81,13 @@ def _kill(lab: Lab) -> None:
     for node in lab.nodes:
         for process in lab.processes(node):
             if b"ORCH_RUN=by-hand" in process.environ.split(b"\0"):
-                with suppress(ProcessLookupError):  # it has ended meanwhile
+                with suppress(ProcessLookupError):  # it has already ended
                     os.kill(process.pid, signal.SIGKILL)
 
 
 def fail_by_hand(lab: Lab, launcher: str, kind: str, bound: float) -> tuple[float, int]:
-    """Start it by hand and have a rank fail; return the seconds until nothing was left, at most `bound`,
-    and how many processes were left then.
+    """Start the job by hand and make a rank fail; return the seconds until no process was left, at most
+    `bound`, and the number of processes left then.
     """
     with started_by_hand(lab, launcher) as logs:
         wait_until(lambda: sum(log.read_text().count("going") for log in logs) == 8, 60)
@@ -103,7 +103,7 @@ CASES = [(launcher, kind) for launcher in LAUNCHERS for kind in KINDS]
 
 @pytest.mark.parametrize(("launcher", "kind"), CASES if WHOLE else [("torchrun", "vanish")])
 @pytest.mark.timeout(BOUND + 200)
-def test_a_failure_by_hand_and_with_orch(
+def test_failed_job_by_hand_ends_later_than_with_orch(
     make_lab: Callable[..., Lab], tmp_path: Path, launcher: str, kind: str
 ) -> None:
     lab = make_lab(4)
@@ -113,6 +113,6 @@ def test_a_failure_by_hand_and_with_orch(
     by_hand = f"{left} processes left after {seconds:.1f}" if left else f"{seconds:.1f}"
     print(f"\n{launcher} {kind}: with orch {ended.seconds:.1f} s, by hand {by_hand} s")
     assert ended.record["verdict"]["node"] == NODE
-    if kind == "vanish":  # nobody tells the others
+    if kind == "vanish":  # the other hosts are not notified
         assert ended.seconds < seconds
-        assert left >= 6 or WHOLE  # their ranks, and more; TCP gives up after a quarter of an hour
+        assert left >= 6 or WHOLE  # their ranks, and more; TCP times out after 15 minutes

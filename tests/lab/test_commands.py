@@ -40,7 +40,7 @@ def test_nodes_reports_the_interface_of_the_shared_network(lab3: Lab) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     nodes = json.loads(done.stdout)
     assert [node["name"] for node in nodes] == lab3.nodes
-    for node in nodes:  # not docker0, which is there too, and not 127.0.1.1
+    for node in nodes:  # neither docker0, which exists too, nor 127.0.1.1
         assert node["interface"] == "eth0"
         assert node["interface_address"] == lab3.address(node["name"])
         assert node["subnet"] == "198.18.0.0/24"
@@ -77,7 +77,7 @@ def test_two_names_of_one_machine_are_reported(lab3: Lab, tmp_path: Path) -> Non
     assert "node0 and again are two names of one machine" in done.stderr
 
 
-def test_a_command_runs_on_every_host_whatever_its_shell_prints(make_lab: MakeLab) -> None:
+def test_command_runs_on_every_host_although_shells_print(make_lab: MakeLab) -> None:
     lab = make_lab(2, noisy_bashrc=True)
     done = orch(lab, "exec", "-i", lab.inventory, "--", "sh", "-c", "hostname; pwd; exit 7")
     assert sorted(done.stdout.splitlines()) == [
@@ -122,13 +122,13 @@ def test_lost_host_is_reported_and_the_others_continue(make_lab: MakeLab) -> Non
     assert "node0: the connection" in done.stderr
 
 
-# -- output that is equal on several hosts ----------------------------------------------------------
+# -- equal output of several hosts ------------------------------------------------------------------
 
 CLUSH = Path(sys.executable).with_name("clush")
 SCRIPTS = [
     "echo same",
     "hostname",
-    "{ echo one; echo two >&2; } 2>&1",  # clush keeps standard error apart
+    "{ echo one; echo two >&2; } 2>&1",  # clush shows standard error separately
     "case $(hostname) in node1) echo odd;; *) echo same;; esac",
     "case $(hostname) in node2) ;; *) printf 'no newline';; esac",
     "echo a; case $(hostname) in node0) echo b;; esac; echo c",
@@ -138,7 +138,7 @@ SCRIPTS = [
 
 
 def groups_of_clush(lab: Lab, script: str) -> dict[frozenset[str], list[str]]:
-    """Return who wrote what, by `clush -b`: dashes, the nodes, dashes, and their lines."""
+    """Return lines by nodes from `clush -b`: dashes, the nodes, dashes, and their lines."""
     ssh = f"-F {lab.dir / 'ssh_config'}"
     words: list[str | Path] = [CLUSH, "-b", "-q", "-o", ssh, "-w", ",".join(lab.nodes), script]
     done = lab.run([sys.executable, *words], env={"CLUSTERSHELL_CFGDIR": str(lab.dir)})
@@ -179,12 +179,10 @@ def test_command_starts_in_the_folder_of_the_project(lab3: Lab, tmp_path: Path) 
     ]
 
 
-# -- where a launch could not work ------------------------------------------------------------------
+# -- nodes on which a launch cannot work ------------------------------------------------------------
 
 
-def test_node_whose_python_lacks_torch_ends_with_one_and_the_remedy(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_launch_on_a_node_without_torch_exits_1_with_the_remedy(lab3: Lab, tmp_path: Path) -> None:
     made = lab3.run([sys.executable, "-m", "venv", "--without-pip", "/tmp/bare"], node="node1")
     assert made.returncode == 0, made.stderr
     inventory = changed(lab3, tmp_path, "node1", "python: /tmp/bare/bin/python")
@@ -204,7 +202,7 @@ def test_missing_rsync_fails_the_preflight_unless_nothing_is_sent(make_lab: Make
     assert orch(lab, "preflight", *words, "--no-sync").returncode == 0
 
 
-def test_same_problem_of_all_hosts_is_one_row(make_lab: MakeLab) -> None:
+def test_same_problem_on_all_hosts_is_one_row(make_lab: MakeLab) -> None:
     lab = make_lab(3)
     for node in lab.nodes:
         lab.vanish(node)

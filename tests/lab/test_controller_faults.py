@@ -1,4 +1,4 @@
-"""The controller's disk is full when an attempt or the run ends: no attempt too many, and one verdict."""
+"""The controller's disk is full when an attempt or the run ends: no extra attempt, and one verdict."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .orch import ORCH, controllers, orch, processes_of_runs, run_name, wait_unt
 
 pytestmark = pytest.mark.lab
 
-# Rank 1 fails in every attempt; attempt N does not end before there is a file `<run>.N` in /tmp.
+# Rank 1 fails in every attempt; attempt N ends once /tmp has a file `<run>.N`.
 FAILING = """
 import os, sys, time
 attempt, rank = int(os.environ["ORCH_ATTEMPT"]), int(os.environ["RANK"])
@@ -33,7 +33,7 @@ sys.exit(3 + attempt if rank == 1 else 0)
 
 
 class Place:
-    """Where orch keeps its runs, on a disk of its own on the controller's side of a lab."""
+    """A controller of a lab that keeps its runs on a separate disk."""
 
     def __init__(self, lab: Lab, name: str) -> None:
         self._lab = lab
@@ -48,11 +48,11 @@ class Place:
 
     @property
     def seen(self) -> Path:
-        """The disk as seen from here."""
+        """The path of the disk on this machine."""
         return Path(f"/proc/{self._lab.pid('ctl')}/root{self._mount}")
 
     def fill(self, *, with_reserves: bool = False) -> None:
-        """Leave no room; `with_reserves` takes what orch has set aside too."""
+        """Fill the disk; `with_reserves` also takes the space that orch has reserved."""
         with (self.seen / "filler").open("wb", buffering=0) as file, suppress(OSError):
             if with_reserves:
                 for reserve in self.seen.glob("orch/runs/*/*.reserve"):
@@ -70,7 +70,7 @@ class Place:
         return orch(self._lab, *words, env=self.env)
 
     def launch(self, folder: Path, *words: str) -> subprocess.Popen[bytes]:
-        """Begin to launch FAILING with one more attempt; what it says is in `folder`."""
+        """Start a launch of FAILING with one restart; its output goes to files in `folder`."""
         script = write(folder / "job", "fail.py", FAILING)
         given = ["-i", str(self._lab.inventory), "--nodes", "node[0-1]", "--launcher", "direct"]
         with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
@@ -81,7 +81,7 @@ class Place:
 
     @property
     def folder(self) -> Path:
-        """That of the one run."""
+        """Return run.json of the only run."""
         (folder,) = (self.seen / "orch/runs").iterdir()
         return folder
 
@@ -91,14 +91,14 @@ class Place:
         return found
 
     def end_attempt(self, number: int) -> None:
-        """Have the ranks of this attempt end, once they all run."""
+        """End the ranks of this attempt, once all of them run."""
         run = self.folder.name
         wait_until(lambda: self.attempts_had(number) == 2, 60)
         for node in self._lab.nodes[:2]:
             (self._lab.files(node) / f"tmp/{run}.{number}").touch()
 
     def attempts_had(self, number: int) -> int:
-        """On how many nodes ranks of this attempt have begun."""
+        """Return the number of nodes on which ranks of this attempt have started."""
         logs = f"home/.local/state/orch/runs/{self.folder.name}/*/attempt-{number}/rank-*.out"
         found = [path for node in self._lab.nodes for path in self._lab.files(node).glob(logs)]
         return sum(f"attempt {number}" in path.read_text() for path in found)
@@ -118,7 +118,7 @@ def place(lab3: Lab, tmp_path: Path) -> Iterator[Place]:
 
 
 def assert_one_verdict(place: Place, code: int, summary: str) -> None:
-    """The run has ended so, by its record and for everybody who asks."""
+    """Check that the run has ended this way, by its record and in the output of commands."""
     assert (place.record["state"], place.record["exit_code"]) == ("ended", code)
     assert place.record["summary"] == summary
     attached = place.orch("attach")
@@ -148,7 +148,7 @@ def test_run_that_fails_on_a_full_disk_is_recorded_as_ended_at_once(
     assert processes_of_runs(lab3, place.folder.name) == []
 
 
-def test_end_that_could_not_be_written_is_recorded_by_the_next_command(
+def test_unwritten_end_of_a_run_is_recorded_by_the_next_command(
     place: Place, lab3: Lab, tmp_path: Path
 ) -> None:
     launched = place.launch(tmp_path)
@@ -192,7 +192,9 @@ def test_controller_that_takes_over_restarts_a_live_run_but_not_a_failed_one(
     assert launched.wait(60) == 0, (tmp_path / "err").read_text()
     run = run_name((tmp_path / "err").read_text())
     place.kill_controller()
-    assert place.orch("status", run).returncode == 0  # it follows the nodes once this returns
+    assert (
+        place.orch("status", run).returncode == 0
+    )  # its controller follows the nodes once this returns
     place.end_attempt(0)
     wait_until(lambda: place.attempts_had(1) == 2, 60)
     place.kill_controller()

@@ -1,6 +1,6 @@
-"""Every command of README, docs and examples, as printed, on lab hosts; its output has the shape shown.
+"""Commands of README, docs and examples run on lab hosts as printed, and their output has the shape shown.
 
-README and some pages always; all with ORCH_DOCS=all, which takes several minutes.
+README and some pages by default; all pages with ORCH_DOCS=all, which takes several minutes.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ def lab() -> Iterator[Lab]:
 
 
 def _forget(lab: Lab) -> None:
-    """Remove what earlier pages left: the reader of each is new."""
+    """Remove what earlier pages left: each page assumes a new reader."""
     for home in (lab.home, *(lab.files(node) / "home" for node in lab.nodes)):
         for folder in (".local/state/orch", "orch", "exp"):
             shutil.rmtree(home / folder, ignore_errors=True)
 
 
 def _folder_of(page: Path, place: Path) -> Path:
-    """Return the folder in which the reader of a page types."""
+    """Return the current folder for the commands of a page."""
     is_example = "examples" in page.parts
     folder = shutil.copytree(_ROOT / "examples" if is_example else _PROJECT, place / "exp")
     if not any(re.match("orch init (node0|.*hostfile)", each.words) for each in commands(page)):
@@ -71,7 +71,7 @@ _ALWAYS |= {"docs/guides/hosts.md", "examples/restarts/README.md"}
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: str(page.relative_to(_ROOT)))
-def test_page_is_followed_output_is_as_shown(page: Path, lab: Lab) -> None:
+def test_commands_of_a_page_print_what_it_shows(page: Path, lab: Lab) -> None:
     if str(page.relative_to(_ROOT)) not in _ALWAYS and os.environ.get("ORCH_DOCS") != "all":
         pytest.skip("one of many: ORCH_DOCS=all")
     _forget(lab)
@@ -82,7 +82,7 @@ def test_page_is_followed_output_is_as_shown(page: Path, lab: Lab) -> None:
 
 
 def _problem(command: Command, lab: Lab, folder: Path) -> str | None:
-    """Return what a command does other than shown, with its output; None if it does as shown."""
+    """Return how a command differs from what is shown, with its output; None if it does not."""
     path = f"{lab.home}/bin:{lab.env['PATH']}"
     script = f"exec 2>&1; {command.words}"
     done = lab.run(["bash", "-c", script], env={"PATH": path}, cwd=folder, timeout=300)

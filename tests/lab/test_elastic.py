@@ -1,4 +1,4 @@
-"""torchrun itself continues without nodes that are lost, while enough of them are left."""
+"""torchrun continues without lost nodes as long as enough nodes are left."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from .orch import (
 
 pytestmark = [pytest.mark.lab, pytest.mark.torch]
 
-# Ranks that add up numbers until the test says that it is enough, or tells one to fail. They wait for each
-# other with all the patience in the world.
+# Ranks that all-reduce until the test ends them or makes one fail. Their time-out for each other is longer
+# than any test.
 JOB = """
 import os, time
 import torch, torch.distributed as dist
@@ -66,7 +66,7 @@ thorough = pytest.mark.skipif(
 
 @pytest.fixture
 def lab(make_lab: Callable[..., Lab]) -> Lab:
-    """Three hosts whose own names lead to loopback, as /etc/hosts often has it."""
+    """Three hosts whose own names resolve to loopback, as is common in /etc/hosts."""
     return make_lab(3, own_name_loopback=True)
 
 
@@ -94,7 +94,7 @@ def kill_launcher(lab: Lab, node: str, number: int = signal.SIGKILL) -> None:
 
 
 def test_elastic_training_continues_when_a_host_vanishes(lab: Lab) -> None:
-    """From the checkpoint, which is rank 0's, on node0; the others wait in a collective until then."""
+    """It resumes from rank 0's checkpoint on node0; the other ranks wait in a collective until then."""
     script = (
         "--sync",
         EXAMPLES,
@@ -117,7 +117,7 @@ def test_elastic_training_continues_when_a_host_vanishes(lab: Lab) -> None:
     assert processes_of_runs(lab) == []
 
 
-def test_torchrun_restarts_ranks_and_a_killed_launcher_leaves(lab: Lab, job: Path) -> None:
+def test_failed_rank_is_restarted_and_killed_launcher_leaves(lab: Lab, job: Path) -> None:
     with Launch(lab, "--elastic", "1:3", *QUICK, job) as running:
         running.wait_for_lines(3, "round of 3 goes")
         (lab.files("node1") / "tmp" / "fail-0").touch()
@@ -187,7 +187,7 @@ def test_host_that_vanishes_before_the_rendezvous_is_not_waited_for(lab: Lab, jo
 
 
 @thorough
-def test_a_rank_that_fails_each_time_is_the_verdict(lab: Lab, tmp_path: Path) -> None:
+def test_rank_that_fails_in_every_round_is_the_verdict(lab: Lab, tmp_path: Path) -> None:
     script = write(
         tmp_path / "job",
         "job.py",
@@ -215,7 +215,7 @@ def test_vanished_host_is_the_verdict_without_restarts_left(lab: Lab, job: Path)
 
 
 @thorough
-def test_a_host_that_is_shut_down_leaves(lab: Lab, job: Path) -> None:
+def test_host_that_is_shut_down_leaves_the_job(lab: Lab, job: Path) -> None:
     with Launch(lab, "--elastic", "1:3", *QUICK, job) as running:
         running.wait_for_lines(3, "round of 3 goes")
         for process in lab.processes("node2"):
@@ -237,7 +237,7 @@ def test_background_controller_replaces_one_that_died(lab: Lab, job: Path) -> No
     os.kill(controller, signal.SIGKILL)
     wait_until(lambda: controllers(lab, run) == [])
     lab.vanish("node2")
-    assert orch(lab, "status", run).returncode == 0  # it starts a controller again
+    assert orch(lab, "status", run).returncode == 0  # this starts a new controller
     wait_for_copies(lab, run, 2, "round of 2 goes", 90)
     let_end(lab)
     assert wait_for_end(lab, run)["summary"] == "all 2 ranks succeeded, without node2"

@@ -1,4 +1,4 @@
-"""Results come back over real SSH: while a run lives, after it failed, and after an interruption."""
+"""Results are fetched over real SSH: during a run, after a failure, and after an interruption."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.lab
 
 DIRECT = ("--launcher", "direct", "--preflight", "off")
 
-# Each rank writes a checkpoint, which only its own node has, and continues until it is asked to leave.
+# Each rank writes a checkpoint, which only its own node has, and runs until the test ends it.
 WRITING = """
 import os, sys, time
 rank = int(os.environ["RANK"])
@@ -75,7 +75,7 @@ def test_a_launch_in_the_background_fetches_after_a_failure(lab3: Lab, tmp_path:
     assert done.returncode == 0, done.stderr
     run = run_name(done.stderr)
     assert orch(lab3, "attach", run).returncode == 3
-    there = theirs(lab3, "node0", "ckpt/rank-0.pt", tmp_path.name)  # the current folder goes
+    there = theirs(lab3, "node0", "ckpt/rank-0.pt", tmp_path.name)  # the current folder is synced
     assert digest(tmp_path / run / "ckpt/rank-0.pt") == digest(there)
 
 
@@ -138,13 +138,13 @@ def test_unreachable_node_is_reported_and_the_others_are_fetched(
 
 
 def _come(out: Path) -> int:
-    """The bytes that have come of files that are not whole yet."""
+    """The number of bytes received of incomplete files."""
     found = 0
     for path in out.rglob(".orch-partial/files/**/*"):
         try:
             found += path.lstat().st_size if path.is_file() else 0
         except FileNotFoundError:
-            continue  # it was moved
+            continue  # it was complete and has been moved
     return found
 
 

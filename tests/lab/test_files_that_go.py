@@ -1,4 +1,4 @@
-"""Which files reach the nodes, and what they are there."""
+"""Which files are copied to the nodes, and what the copies are like."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ print("args", sys.argv, os.path.basename(os.getcwd()))
 
 
 def launched(lab: Lab, cwd: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    """Launch on node0, from `cwd`, nothing being checked first."""
+    """Launch on node0 from `cwd` without checks."""
     options = [
         "-i",
         lab.inventory,
@@ -42,7 +42,7 @@ def there(done: subprocess.CompletedProcess[str]) -> set[str]:
 
 
 def workdir(lab: Lab, name: str) -> Path:
-    """Return the folder on node0, as this test sees it, that has been given files of `name`."""
+    """Return the path on this machine of the folder on node0 that has the files of `name`."""
     (folder,) = {path.parent for path in lab.files("node0").glob(f"home/**/{name}")}
     return folder
 
@@ -87,7 +87,7 @@ def test_script_below_the_current_folder_starts_in_its_copy(lab3: Lab, tmp_path:
     assert "│ got beside helped" in done.stdout
 
 
-def test_copy_is_exact_and_as_large_as_the_source(lab3: Lab, tmp_path: Path) -> None:
+def test_copy_equals_the_source_in_content_and_size(lab3: Lab, tmp_path: Path) -> None:
     project = tmp_path / "true"
     write(project, "list_true.py", LIST)
     (project / "checkpoints").mkdir()

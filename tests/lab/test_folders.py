@@ -1,4 +1,4 @@
-"""Folders of others: none is made for others to write to, none is obeyed that others may have put there."""
+"""Other users cannot write to orch's folders, and orch uses no folder that another user may have created."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ AGENT = ".local/state/orch/node"
 
 
 def modes_below(folder: Path) -> dict[str, int]:
-    """Return the modes of orch's folders that are not their owner's alone."""
+    """Return the modes of orch's folders that other users can access."""
     folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
-    # A rank's Python compiles into the folder of what it imports, as the rank's umask has it.
+    # A rank's Python writes __pycache__ next to what it imports, with the rank's umask.
     ours = [path for path in folders if path.name != "__pycache__"]
     modes = {str(path): path.stat().st_mode & 0o777 for path in ours}
     return {path: mode for path, mode in modes.items() if mode != 0o700}
@@ -43,7 +43,7 @@ def test_folders_are_private_with_a_group_umask(
     done = lab.run(["sh", "-c", f"umask 002; exec {shlex.join(words)}"])
     assert done.returncode == 0, done.stderr
     workdirs = [path for path in lab.files("node0").glob("home/*") if path.is_dir()]
-    assert any(path.stat().st_mode & 0o020 for path in workdirs)  # the user's own matter
+    assert any(path.stat().st_mode & 0o020 for path in workdirs)  # the user's umask applies there
     for home in (lab.home, *(lab.files(node) / "home" for node in lab.nodes)):
         assert modes_below(home / ".local") == {}
 
@@ -75,7 +75,7 @@ def test_agent_in_a_folder_of_another_user_is_not_started(
     assert launch(lab3, "--launcher", "direct", script).returncode == 0
 
 
-def test_run_of_another_user_starts_nothing_on_any_machine(lab3: Lab, tmp_path: Path) -> None:
+def test_run_folder_of_another_user_starts_no_process(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "hello.py", HELLO)
     done = launch(lab3, "--launcher", "direct", "--restarts", "3", script)
     assert done.returncode == 0, done.stderr

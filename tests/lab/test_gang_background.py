@@ -1,4 +1,4 @@
-"""A run whose terminal is gone is still a gang: a controller in the background has it."""
+"""A run whose terminal has closed still fails as a whole: a background controller takes over."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.lab
 
 
 class InTerminal:
-    """An `orch launch` in a terminal of its own."""
+    """An `orch launch` in a separate terminal."""
 
     def __init__(self, lab: Lab, *words: str | Path) -> None:
         self.screen = ""
@@ -68,20 +68,20 @@ class InTerminal:
         os.write(self._master, keys)
 
     def close(self) -> None:
-        """Close the window."""
+        """Close the terminal."""
         if self._master >= 0:
             os.close(self._master)
             self._master = -1
 
     def end(self, seconds: float = 30) -> int:
-        """Return the exit code, reading on meanwhile."""
+        """Wait for the exit code while reading the output."""
         deadline = time.monotonic() + seconds
         while self.process.poll() is None:
             assert time.monotonic() < deadline, self.screen
             if self._master >= 0 and select.select([self._master], [], [], 0.05)[0]:
                 try:
                     self.screen += os.read(self._master, 1 << 16).decode(errors="replace")
-                except OSError:  # nobody has it open any more
+                except OSError:  # no process has it open any more
                     return self.process.wait(seconds)
         return self.process.returncode
 
@@ -109,12 +109,12 @@ def _others(lab3: Lab) -> None:
 
 
 def ends_as_a_gang(lab: Lab, run: str) -> None:
-    """Have one rank fail, and see that all end, by the background controller."""
+    """Make one rank fail, and check that the background controller ends all of them."""
     (controller,) = controllers(lab, run)
     assert os.getsid(controller) == controller
     open_files = set()
     for path in Path(f"/proc/{controller}/fd").iterdir():
-        with suppress(FileNotFoundError):  # it has just closed it
+        with suppress(FileNotFoundError):  # it has just been closed
             open_files.add(str(path.readlink()))
     assert not [name for name in open_files if name.startswith(("pipe:", "/dev/pts", "/dev/tty"))]
     order_to_leave(lab, run, 3, "node1")
@@ -176,7 +176,7 @@ def test_ctrl_backslash_leaves_the_run_to_the_background(lab3: Lab, tmp_path: Pa
     ends_as_a_gang(lab3, run)
 
 
-def test_a_terminal_that_closes_before_the_start_starts_nothing(
+def test_terminal_that_closes_before_the_start_cancels_the_launch(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(2)
@@ -192,7 +192,7 @@ def test_a_terminal_that_closes_before_the_start_starts_nothing(
     assert not (lab.home / ".local/state/orch/runs").exists()
 
 
-def test_under_nohup_the_terminal_is_not_missed(lab3: Lab, tmp_path: Path) -> None:
+def test_launch_under_nohup_survives_its_terminal(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     given = ["-i", str(lab3.inventory), "--launcher", "direct", str(script)]
     words = ["nohup", *ORCH, "launch", *given]
@@ -250,7 +250,7 @@ def test_stop_ends_a_run_without_controller(lab3: Lab, tmp_path: Path) -> None:
     assert unlike(lab3, run) == []
 
 
-def test_an_embedded_cluster_has_a_controller_too(
+def test_run_of_an_embedded_cluster_has_a_background_controller(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(1)
@@ -259,7 +259,7 @@ def test_an_embedded_cluster_has_a_controller_too(
     assert done.returncode == 0, done.stderr
     run = run_name(done.stderr)
     wait_for_copies(lab, run, 2, "up\n")
-    order = Path("/tmp") / f"{run}.leave"  # the controller's side shares this machine's files
+    order = Path("/tmp") / f"{run}.leave"  # the controller has this machine's files
     order.write_text("4")
     try:
         ended = wait_for_end(lab, run)

@@ -1,4 +1,4 @@
-"""Nodes that nobody reaches, nodes that only orch does not reach, and nodes that hear of no orch."""
+"""Nodes that are unreachable for all, or only for the controller, and nodes without any controller."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from .orch import (
 
 pytestmark = pytest.mark.lab
 
-# How soon a node that is away is noticed, and how soon it is tried again.
+# How soon a lost node is detected, and how soon orch reconnects.
 QUICK = ("--launcher", "direct", "--node-timeout", "3", "--connect-timeout", "2")
 
 
 def cut(lab: Lab, *nodes: str) -> None:
-    """Let nothing from the controller's side through to `nodes`; they reach each other."""
+    """Drop all packets from the controller to `nodes`; they still reach each other."""
     addresses = ", ".join(lab.address(node) for node in nodes)
     rule = f"ip daddr {{ {addresses} }} drop"
     rules = f"table inet cut {{ chain out {{ type filter hook output priority 0; {rule}; }}; }}\n"
@@ -50,7 +50,7 @@ def reconnect(lab: Lab) -> None:
 
 
 def recorded(lab: Lab, run: str, kind: str) -> list[dict[str, Any]]:
-    """Return the events of this kind that the run's controllers noted."""
+    """Return the events of this kind that the run's controllers recorded."""
     log = lab.home / ".local/state/orch/runs" / run / "events.jsonl"
     events = [json.loads(line) for line in log.read_text().splitlines()]
     return [event for event in events if event["event"] == kind]
@@ -74,7 +74,7 @@ def test_vanished_node_fails_the_run_and_the_others_are_stopped(
     assert processes_of_runs(lab) == []
 
 
-def test_ranks_of_a_lost_node_are_ended_when_it_is_back(
+def test_ranks_of_a_lost_node_are_ended_when_it_returns(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(2)
@@ -94,7 +94,7 @@ def test_ranks_of_a_lost_node_are_ended_when_it_is_back(
     assert unlike(lab, run) == []
 
 
-def test_node_that_its_peers_reach_keeps_running(
+def test_node_that_only_the_controller_lost_keeps_running(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(3)
@@ -103,7 +103,7 @@ def test_node_that_its_peers_reach_keeps_running(
     wait_for_copies(lab, run, 3, "line 5\n")
     cut(lab, "node1")
     wait_until(lambda: recorded(lab, run, "Warned") != [], 60)
-    time.sleep(8)  # more than two further time-outs, in which nothing may happen
+    time.sleep(8)  # more than two further time-outs, during which nothing must happen
     (warning,) = recorded(lab, run, "Warned")
     assert "node1 cannot be reached from here, but node" in warning["message"]
     assert len(recorded(lab, run, "NodeLost")) == 1
@@ -124,7 +124,7 @@ def test_run_continues_while_no_node_is_reachable(
     wait_for_copies(lab, run, 2, "line 5\n")
     cut(lab, *lab.nodes)
     wait_until(lambda: len(recorded(lab, run, "NodeLost")) == 2, 60)
-    time.sleep(8)  # more than two time-outs, in which nothing may happen
+    time.sleep(8)  # more than two time-outs, during which nothing must happen
     assert recorded(lab, run, "Stopping") == []
     assert recorded(lab, run, "Warned") == []
     assert record(lab, run)["state"] == "running"
@@ -136,7 +136,7 @@ def test_run_continues_while_no_node_is_reachable(
 
 
 def test_lease_ends_a_run_without_a_controller(lab3: Lab, tmp_path: Path) -> None:
-    # One rank on each node obeys, one is deaf.
+    # On each node one rank exits on SIGTERM and one ignores it.
     source = OBEYING.replace("signal.signal(", "os.environ['LOCAL_RANK'] == '0' and signal.signal(")
     deaf = source + "\n"
     deaf = deaf.replace("def obey", "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ndef obey")
@@ -144,7 +144,7 @@ def test_lease_ends_a_run_without_a_controller(lab3: Lab, tmp_path: Path) -> Non
     words = ("--launcher", "direct", "--nproc", "2", "--grace", "1")
     run = detached(lab3, *words, "--lease", "3", script)
     other = detached(lab3, *words, script)
-    wait_for_copies(lab3, run, 6, "line 500\n")  # three leases, and more
+    wait_for_copies(lab3, run, 6, "line 500\n")  # more than three leases
     assert record(lab3, run)["state"] == "running"
     for name in (run, other):
         (controller,) = controllers(lab3, name)
@@ -157,11 +157,11 @@ def test_lease_ends_a_run_without_a_controller(lab3: Lab, tmp_path: Path) -> Non
         assert status["stopped"] == "lease-expired"
         ends = [path.read_text().endswith("asked to stop\n") for path in folder.glob("*/*.out")]
         assert sorted(ends) == [False, True]
-    # Without a lease it lives on.
+    # Without a lease it keeps running.
     wait_until(lambda: controllers(lab3, other) == [])
     ranks = [argv for _, argv in processes_of_runs(lab3, other) if argv[-1].endswith("obey.py")]
     assert len(ranks) == 6
-    # A command that looks now reports why it ended.
+    # A command that reads the run now reports why it ended.
     with Attach(lab3, run) as looking:
         assert looking.end() == 1
         assert "no contact with a controller for 3 s" in looking.err

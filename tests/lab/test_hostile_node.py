@@ -1,4 +1,4 @@
-"""Nodes that send too much, or odd things, over real SSH: named, bounded, and never the end of a run."""
+"""Nodes that send too much or invalid data over real SSH: reported, bounded, and harmless to the run."""
 
 from __future__ import annotations
 
@@ -85,12 +85,14 @@ if os.environ["RANK"] == "0":
     assert "200.0 GB of zeros left out" in shown.stdout
     assert "after" in shown.stdout
     assert len(shown.stdout) < 1_000
-    diagnosed = orch(lab3, "diagnose", run)  # nothing is wrong, and 200 GB are not read to see it
+    diagnosed = orch(
+        lab3, "diagnose", run
+    )  # nothing is wrong, and it does not read 200 GB to find that out
     assert (diagnosed.returncode, diagnosed.stderr) == (1, "")
     assert time.monotonic() - began < 60
 
 
-def test_run_that_reaches_its_log_limit_continues_to_its_own_end(lab3: Lab, tmp_path: Path) -> None:
+def test_run_that_reaches_its_log_limit_continues(lab3: Lab, tmp_path: Path) -> None:
     script = write(
         tmp_path / "job",
         "flood.py",
@@ -113,7 +115,7 @@ sys.exit(7 if os.environ["RANK"] == "2" else 0)
     assert "is only there" in shown.stderr
 
 
-def test_limit_of_logs_holds_for_a_background_controller(lab3: Lab, tmp_path: Path) -> None:
+def test_log_limit_applies_under_a_background_controller(lab3: Lab, tmp_path: Path) -> None:
     script = write(
         tmp_path / "job", "flood.py", 'for number in range(300_000): print("line", number)\n'
     )
@@ -134,7 +136,7 @@ def test_limit_of_logs_holds_for_a_background_controller(lab3: Lab, tmp_path: Pa
     ],
     ids=["lines", "zeros", "agent"],
 )
-def test_python_that_prints_without_end_is_named_in_little_memory(
+def test_python_that_prints_endlessly_is_reported_with_bounded_memory(
     lab3: Lab, tmp_path: Path, python: str
 ) -> None:
     node = lab3.nodes[-1]
@@ -151,7 +153,7 @@ def test_python_that_prints_without_end_is_named_in_little_memory(
     assert "MemoryError" not in done.stderr and "bug in orch" not in done.stderr, done.stderr
     assert node in done.stdout + done.stderr
     for other in lab3.nodes[:-1]:
-        assert other in done.stdout  # they are not lost with it
+        assert other in done.stdout  # the other nodes' results are kept
     script.unlink()
 
 

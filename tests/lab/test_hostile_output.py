@@ -1,4 +1,4 @@
-"""What a rank prints, and leaves in its error file, cannot keep orch from telling why the run failed."""
+"""orch reports why a run failed with any output and any error file of a rank."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A launch whose hosts come from the format of another package."""
+"""A launch with hosts from an inventory in another tool's format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lab itself: hosts that are apart, traps that spring, nothing that gets out or is left."""
+"""The lab itself: hosts are separate, traps work, nothing leaks to the machine or is left behind."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_host_allocates_a_terminal(lab3: Lab) -> None:
     assert lab3.run(argv).stdout.startswith("/dev/pts/")
 
 
-def test_sshd_can_die_and_come_back_while_the_host_lives_on(make_lab: MakeLab) -> None:
+def test_host_survives_death_and_restart_of_sshd(make_lab: MakeLab) -> None:
     lab = make_lab(1)
     before = lab.sshd_pid("node0")
     lab.run(["kill", "-KILL", before], node="node0").check_returncode()
@@ -242,7 +242,7 @@ def test_missing_tools_are_reported_with_their_packages(monkeypatch: pytest.Monk
     assert life.missing() == expected
 
 
-# Nothing gets out.
+# Isolation.
 
 
 def test_lab_network_is_isolated(lab3: Lab) -> None:
@@ -347,7 +347,7 @@ def test_shared_home(make_lab: MakeLab) -> None:
     assert lab.run(["test", "-e", "/tmp/mark"], node="node1").returncode == 1
 
 
-# The end.
+# Vanished hosts and `down`.
 
 
 def test_vanished_host_does_not_answer(make_lab: MakeLab) -> None:

@@ -1,4 +1,4 @@
-"""`orch launch` on real hosts: the right ranks, words, bytes and exit codes."""
+"""`orch launch` on real hosts: the right ranks, arguments, output and exit codes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ NASTY = [
 ]
 
 
-# -- meeting -----------------------------------------------------------------------------------
+# -- rendezvous --------------------------------------------------------------------------------
 
 
 @pytest.mark.torch
@@ -83,7 +83,7 @@ def test_all_reduce_over_hosts_whose_own_names_are_loopback(
 
 @pytest.mark.torch
 def test_same_job_by_hand_does_not_rendezvous(lab3: Lab, tmp_path: Path) -> None:
-    """The control: with the interface named by hand it does, so it is the name that breaks it."""
+    """The control: with an explicit interface it does, so the host name is the cause."""
 
     def by_hand(seconds: float, **env: str) -> tuple[int, float]:
         began = time.monotonic()
@@ -104,7 +104,7 @@ def test_same_job_by_hand_does_not_rendezvous(lab3: Lab, tmp_path: Path) -> None
                 out = process.communicate(timeout=max(0.1, began + seconds - time.monotonic()))[0]
                 sums += out.count(b"sum 3.0 of 2")
             except subprocess.TimeoutExpired:
-                process.terminate()  # torchrun ends its own workers
+                process.terminate()  # torchrun ends its workers
         for process in started:
             process.communicate(timeout=60)
         return sums, time.monotonic() - began
@@ -115,9 +115,7 @@ def test_same_job_by_hand_does_not_rendezvous(lab3: Lab, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("launcher", ["direct", pytest.param("torchrun", marks=pytest.mark.torch)])
-def test_each_line_has_its_true_global_rank_and_host(
-    lab3: Lab, tmp_path: Path, launcher: str
-) -> None:
+def test_each_line_has_its_global_rank_and_host(lab3: Lab, tmp_path: Path, launcher: str) -> None:
     inventory = tmp_path / "hosts.yaml"
     text = lab3.inventory.read_text().replace("{name: node0,", "{name: node0, devices: 4,")
     inventory.write_text(text.replace("{name: node1,", "{name: node1, devices: 2,"))
@@ -175,7 +173,7 @@ def test_self_launching_script_is_refused_under_fabric(lab3: Lab, tmp_path: Path
     wait_until(lambda: agents(lab3) == [])
 
 
-# -- words and bytes ---------------------------------------------------------------------------
+# -- arguments and output ----------------------------------------------------------------------
 
 
 def test_arguments_values_and_paths_arrive_unchanged(lab3: Lab, tmp_path: Path) -> None:
@@ -229,7 +227,7 @@ def test_output_that_is_not_lines_is_kept_byte_for_byte(lab3: Lab, tmp_path: Pat
         assert hashlib.sha256(got).digest() == hashlib.sha256(want).digest()
     assert (kept / "rank-0.err").read_bytes() == b"err \xff"
     lines = done.stdout.splitlines()
-    assert max(len(line) for line in lines) < 17 << 20  # what orch has in memory of a line
+    assert max(len(line) for line in lines) < 17 << 20  # how much of a line orch holds in memory
     assert sum(line.count("x") for line in lines) >= 50_000_000
 
 
@@ -256,7 +254,7 @@ def test_only_selected_ranks_are_shown(lab3: Lab, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "code"), [("sys.exit(7)", 7), ("os.kill(os.getpid(), 9)", 137), ("sys.exit(0)", 0)]
 )
-def test_exit_code_is_that_of_the_job(
+def test_exit_code_equals_that_of_the_job(
     lab3: Lab, tmp_path: Path, launcher: str, how: str, code: int
 ) -> None:
     source = f"import os, sys, time\nif os.environ['RANK'] == '1': {how}\n"
@@ -304,12 +302,12 @@ def test_main_address_of_another_node_is_refused(lab3: Lab, tmp_path: Path) -> N
     assert "is an address of node1, but node0 is the main node" in done.stderr
 
 
-# -- what would run ----------------------------------------------------------------------------
+# -- dry run and secrets -----------------------------------------------------------------------
 
 
 def test_dry_run_starts_nothing_and_prints_commands_to_paste(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "who.py", WHO)
-    launch(lab3, "--launcher", "direct", script)  # brings the files
+    launch(lab3, "--launcher", "direct", script)  # copies the files
     done = launch(lab3, "--launcher", "direct", "--dry-run", script, "a b")
     assert done.returncode == 0
     assert processes_of_runs(lab3) == []
@@ -320,7 +318,7 @@ def test_dry_run_starts_nothing_and_prints_commands_to_paste(lab3: Lab, tmp_path
         assert pasted.stdout == f"I am {node[-1]} 0 3 {node}\n"
 
 
-def test_a_secret_is_in_no_record_no_log_and_no_command_line(lab3: Lab, tmp_path: Path) -> None:
+def test_secret_appears_in_no_record_log_or_command_line(lab3: Lab, tmp_path: Path) -> None:
     file = tmp_path / "secrets.env"
     file.write_text("VALUE=hunter2\n")
     source = "import os, sys\nprint('it has', len(os.environ['VALUE']), 'and', len(sys.argv[2]))\n"

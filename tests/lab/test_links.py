@@ -1,4 +1,4 @@
-"""A connection that breaks stops nothing and loses nothing."""
+"""A broken connection does not stop the run or lose output."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_lost_connection_is_reopened_without_losing_a_byte(lab3: Lab, tmp_path: 
     assert "".join(shown) == want
 
 
-def test_an_agent_that_is_killed_is_started_again(lab3: Lab, tmp_path: Path) -> None:
+def test_killed_agent_is_restarted(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "count.py", COUNTING)
     with Launch(lab3, "--launcher", "direct", script) as running:
         running.wait_for_lines(1, "r2 node2 │ line 5")

@@ -1,4 +1,4 @@
-"""Many runs at once on the same nodes, and many who look at the same run."""
+"""Many simultaneous runs on the same nodes, and many readers of one run."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_all_readers_of_a_run_see_all_output(lab3: Lab, tmp_path: Path) -> None:
             assert "".join(shown) == out
 
 
-def test_run_may_be_stopped_and_read_by_several_at_once(lab3: Lab, tmp_path: Path) -> None:
+def test_run_can_be_stopped_and_read_by_several_commands_at_once(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     run = detached(lab3, "--launcher", "direct", script)
     with Attach(lab3, run) as first, Attach(lab3, run) as second:
@@ -140,7 +140,7 @@ def test_stop_of_an_ended_run_does_not_change_its_end(lab3: Lab, tmp_path: Path)
     assert unlike(lab3, run) == []
 
 
-def test_interrupt_of_attach_stops_the_run(lab3: Lab, tmp_path: Path) -> None:
+def test_attach_that_is_interrupted_stops_the_run(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     run = detached(lab3, "--launcher", "direct", script)
     with Attach(lab3, run) as looking:
@@ -150,7 +150,7 @@ def test_interrupt_of_attach_stops_the_run(lab3: Lab, tmp_path: Path) -> None:
     assert wait_for_end(lab3, run)["exit_code"] == 130
 
 
-def test_ctrl_backslash_of_attach_stops_nothing(lab3: Lab, tmp_path: Path) -> None:
+def test_attach_with_ctrl_backslash_leaves_the_run_alone(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     run = detached(lab3, "--launcher", "direct", script)
     with Attach(lab3, run) as looking:

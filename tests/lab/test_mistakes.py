@@ -1,4 +1,4 @@
-"""The mistakes of a first hour that only a node can report: where, what, and what to do."""
+"""Beginners' mistakes that only a node can detect: reported with place, cause and remedy."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ NODE = "198.18.0.11"  # node1
 
 
 def value(key: str, text: str) -> Edit:
-    """Return what gives a key of the defaults another value."""
+    """Return an edit that sets a key of the defaults."""
     return lambda inventory: re.sub(rf"(?m)^  {key}: .*$", f"  {key}: {text}", inventory)
 
 
 def more(keys: str) -> Edit:
-    """Return what gives node1 more keys."""
+    """Return an edit that adds keys to node1."""
     return lambda inventory: inventory.replace(f"address: {NODE}", f"address: {NODE}, {keys}")
 
 
@@ -117,7 +117,7 @@ def test_host_key_that_is_not_known_is_reported_with_its_fingerprint(
     )
 
 
-def test_file_that_the_script_does_not_find_is_the_cause(lab3: Lab, tmp_path: Path) -> None:
+def test_file_that_the_script_cannot_find_is_the_cause(lab3: Lab, tmp_path: Path) -> None:
     done = launched(lab3, tmp_path, "open('data/train.bin')\n")
     answered(done.returncode, 1, done.stderr, ("data/train.bin", "No such file or directory"))
 
@@ -150,7 +150,7 @@ def test_working_folder_that_cannot_be_created_is_reported(lab3: Lab, tmp_path: 
 
 
 def answered(code: int, expected: int, stderr: str, says: tuple[str, ...]) -> None:
-    """Check an answer: its exit code, the words that matter, and that it is none of a program's own."""
+    """Check the exit code and the key words of an error, and that it is not a raw traceback or tool message."""
     assert code == expected, stderr
     words = " ".join(stderr.split())
     for essential in says:

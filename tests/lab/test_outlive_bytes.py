@@ -1,4 +1,4 @@
-"""Whatever breaks on the way, every byte that the ranks wrote comes here, and no rank waits for it."""
+"""With any fault of the connection, every byte of the ranks reaches the controller and no rank waits."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .steps import Stepping, Stretch
 
 pytestmark = pytest.mark.lab
 
-# Nothing comes or goes, in silence.
+# All packets are dropped silently in both directions.
 DROP = """
 table inet cut {
     chain in { type filter hook input priority 0; tcp dport 22 drop; }
     chain out { type filter hook output priority 0; tcp sport 22 drop; }
 }
 """
-# What comes is answered with a reset, which the controller hears at once.
+# Packets are answered with a reset, which the controller notices at once.
 RESET = """
 table inet cut {
     chain in { type filter hook input priority 0; tcp dport 22 reject with tcp reset; }
@@ -89,7 +89,7 @@ def test_20_random_cuts_during_200_mb_lose_no_byte(lab3: Lab, tmp_path: Path) ->
 
 
 def wait_until_followed(job: Stepping, node: str, cuts: int) -> None:
-    """Wait until so many cuts are overcome, and bytes come."""
+    """Wait until orch has reconnected after this many cuts, and bytes arrive."""
     wait_until(lambda: job.said.count(f"{node}: reconnected") == cuts)
     had = job.kept(node)
     wait_until(lambda: job.kept(node) > had)
@@ -117,7 +117,7 @@ def sessions(lab: Lab, node: str) -> list[int]:
 
 
 def agents(lab: Lab, node: str) -> list[int]:
-    """The agents; supervisors and log writers were forked from one, and have its command line."""
+    """The agents; supervisors and log writers, forked from one, have the same command line."""
     return [
         process.pid
         for process in lab.processes(node)
@@ -138,7 +138,7 @@ def kill(pids: list[int]) -> None:
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
-            continue  # it ended with the one before
+            continue  # it ended together with the previous one
 
 
 def block(lab: Lab, node: str, rules: str) -> None:

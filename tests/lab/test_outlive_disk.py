@@ -1,4 +1,4 @@
-"""A full disk on the controller's side: the run continues, and its bytes come when there is room."""
+"""A full disk on the controller: the run continues, and its logs are fetched once there is space."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.lab
 
 @pytest.fixture
 def lab(make_lab: Callable[..., Lab]) -> Lab:
-    """Two hosts, and a controller that has little room for logs."""
+    """Two hosts, and a controller with little space for logs."""
     lab = make_lab(2)
     state(lab).mkdir(parents=True)
     mount(lab, "-t", "tmpfs", "-o", "size=16m", "none")

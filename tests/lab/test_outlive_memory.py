@@ -1,4 +1,4 @@
-"""What a controller holds in memory does not grow with what its run prints."""
+"""The memory of a controller does not grow with the output of its run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .orch import ORCH, wait_until, write
 pytestmark = pytest.mark.lab
 
 MOST = 120_000_000
-# Each of two ranks prints so much, when it is let go.
+# The number of bytes that each of two ranks prints when the test lets it.
 EACH = 500_000_000
 FLOOD = """
 import os, sys, time
@@ -28,14 +28,14 @@ for _ in range(int(sys.argv[1]) // (len(line) * 1000)): sys.stdout.buffer.write(
 
 
 class Peak:
-    """The most memory that a process ever had, in bytes."""
+    """The peak memory of a process in bytes."""
 
     def __init__(self, pid: int) -> None:
         self._status = Path(f"/proc/{pid}/status")
         self.bytes = 0
 
     def look(self) -> bool:
-        """Look once more; False when the process has ended."""
+        """Measure again; return False if the process has ended."""
         with suppress(FileNotFoundError, ProcessLookupError):
             found = re.search(r"VmHWM:\s+(\d+) kB", self._status.read_text())
             if found:
@@ -67,7 +67,7 @@ def test_memory_of_the_controller_stays_under_120_mb(
         lab.popen(["wc", "-c"], stdin=launch.stdout, stdout=subprocess.PIPE) as reader,
     ):
         assert launch.stdout is not None
-        launch.stdout.close()  # it is the reader's alone
+        launch.stdout.close()  # only the reader uses it
         if follower == "controller":
             assert launch.wait(60) == 0
         wait_until(lambda: len([*runs(lab).glob("*/events.jsonl")]) == 1)
@@ -82,11 +82,11 @@ def test_memory_of_the_controller_stays_under_120_mb(
             time.sleep(0.02)
         if follower == "launch":
             assert launch.wait(10) == 0
-            assert int(reader.communicate()[0]) > kept(lab)  # it was shown, too
+            assert int(reader.communicate()[0]) > kept(lab)  # it was also shown
     assert kept(lab) > 2 * EACH * 0.99
     assert early > 0
     assert peak.bytes < MOST
-    # Half a GB has come since; a buffer that is bounded may have filled only now, on a busy machine.
+    # Half a GB has arrived since; on a busy machine a bounded buffer may have filled only now.
     assert peak.bytes < early + 32_000_000, (early, peak.bytes)
 
 

@@ -1,4 +1,4 @@
-"""A terminal that is slow, or stopped with Ctrl-S, slows no rank and keeps nobody from minding the run."""
+"""A slow terminal, or one stopped with Ctrl-S, neither slows ranks nor prevents supervision of the run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CTRL_S, CTRL_Q = b"\x13", b"\x11"
 
 
 class Terminal:
-    """A terminal of 120 x 40, and a person who reads it at `speed` bytes a second (None: all of it)."""
+    """A terminal of 120 x 40 that is read at `speed` bytes per second (None: without a limit)."""
 
     def __init__(self) -> None:
         self._master, self.end = pty.openpty()
@@ -61,7 +61,7 @@ def terminal() -> Iterator[Terminal]:
     terminal.close()
 
 
-def test_terminal_of_10_kb_s_does_not_slow_ranks(
+def test_terminal_of_10_kb_per_second_does_not_slow_ranks(
     lab3: Lab, tmp_path: Path, terminal: Terminal
 ) -> None:
     with on(terminal, lab3, tmp_path) as job:

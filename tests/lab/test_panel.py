@@ -1,4 +1,4 @@
-"""The panel of a run on real hosts: how busy GPUs are comes over the wire, here and where one attaches."""
+"""The panel of a run on real hosts: GPU utilization arrives from the nodes, in launch and in attach."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .typed import Typed
 
 pytestmark = pytest.mark.lab
 
-# What AMD's driver has in sysfs: 63 % busy, 16 of 64 GiB used. The links of the interfaces stay.
+# The sysfs of AMD's driver: 63 % busy, 16 of 64 GiB used. The links of the interfaces are kept.
 GPU = """
 set -e
 cp -a /sys/class/net /tmp/net
@@ -36,7 +36,7 @@ for step in range(2000):
 
 @pytest.fixture
 def with_gpu(lab3: Lab) -> Iterator[Lab]:
-    """The hosts, of which node1 has a GPU."""
+    """Hosts; node1 has a GPU."""
     assert lab3.run(["sh", "-c", GPU], node="node1").returncode == 0
     yield lab3
     assert lab3.run(["umount", "/sys/class"], node="node1").returncode == 0

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.lab
 
 MakeLab = Callable[..., Lab]
 
-# What many sites have: SSH and nothing else from outside.
+# Like many sites: only SSH is open from outside.
 ONLY_SSH = """
 table inet site {
   chain input {
@@ -32,7 +32,7 @@ table inet site {
 
 
 def findings(done: subprocess.CompletedProcess[str], status: str) -> dict[str, Any]:
-    """The findings of this status, by the id of their check."""
+    """The findings with this status, by check id."""
     return {
         finding["id"]: finding
         for finding in json.loads(done.stdout)["checks"]
@@ -40,7 +40,7 @@ def findings(done: subprocess.CompletedProcess[str], status: str) -> dict[str, A
     }
 
 
-def test_unreachable_node_hides_no_other_problem(make_lab: MakeLab) -> None:
+def test_unreachable_node_does_not_hide_other_problems(make_lab: MakeLab) -> None:
     lab = make_lab(3)
     lab.vanish("node2")
     lab.run(["mount", "-o", "remount,size=64m", "/dev/shm"], node="node1")
@@ -84,7 +84,7 @@ def test_interrupted_preflight_leaves_nothing(make_lab: MakeLab) -> None:
         stderr=subprocess.PIPE,
     )
     with process:
-        # A rank waits for an answer that never comes.
+        # A rank waits for a reply that never arrives.
         wait_until(lambda: "SYN-SENT" in lab.run(["ss", "-tn"], node="node0").stdout)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)

@@ -1,4 +1,4 @@
-"""A small real collective between real hosts: it works, names who is slow or at fault, and leaves nothing.
+"""A small collective between real hosts: it works, names the slow or faulty node, and leaves nothing.
 
 The hosts call themselves 127.0.1.1 and have the same docker0: gloo needs orch's environment.
 """
@@ -45,7 +45,7 @@ def processes(lab: Lab) -> list[tuple[str, str]]:
 
 
 def folders(lab: Lab) -> set[Path]:
-    """What a trial could leave on the nodes: its own folder, torchrun's for logs."""
+    """What a trial could leave on the nodes: its folder, and torchrun's log folder."""
     return {
         path
         for node in lab.nodes
@@ -69,7 +69,7 @@ def slowed(lab: Lab, node: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("launcher", ["torchrun", "fabric", "python"])
-def test_hosts_reduce_under_any_launcher(lab3: Lab, launcher: str) -> None:
+def test_all_reduce_works_under_any_launcher(lab3: Lab, launcher: str) -> None:
     report = collective(lab3, "--launcher", launcher, "--nodes", "node[0-1]")
     assert report["code"] == 0
     assert brief(report) == [("pass", ["node0", "node1"])]
@@ -121,7 +121,7 @@ def test_killed_preflight_leaves_nothing(lab3: Lab, number: signal.Signals) -> N
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    # Every host has its launcher, and that its rank.
+    # Every host runs its launcher, and that runs its rank.
     wait_until(
         lambda: (
             {node for node, words in processes(lab3) if " -u all_reduce.py" in words}

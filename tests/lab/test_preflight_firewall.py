@@ -1,4 +1,4 @@
-"""On real hosts, with real rulesets, names and ranges: the lines that orch gives, pasted, fix it."""
+"""Remedies for firewalls, host names and port ranges work when pasted, on real hosts."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ OUTBOUND = {
 def lab(_labs: Any) -> Iterator[Lab]:
     """Two hosts; node1 listens on the main port, on both ends of the ephemeral range, and one more."""
     lab: Lab = _labs.up(2)
-    for node in lab.nodes:  # which need not see where this package stands
+    for node in lab.nodes:  # which may not see the folder of this package
         (lab.files(node) / "tmp/node.pyz").write_bytes(node_package().data)
     command = [sys.executable, "-c", LISTEN, *map(str, (MAIN, *RANGE, OTHER))]
     with lab.popen(command, node="node1", stdout=subprocess.PIPE) as listener:
@@ -184,14 +184,14 @@ def load(lab: Lab, node: str, ruleset: str, *words: str) -> None:
 
 
 def reached(lab: Lab) -> set[int]:
-    """The ports of node1 that node0 comes through to."""
+    """The ports of node1 that node0 can connect to."""
     ports = map(str, (MAIN, *RANGE, OTHER))
     command = [sys.executable, "-c", CONNECT, lab.address("node1"), *ports]
     return set(map(int, lab.run(command, node="node0").stdout.split()))
 
 
 def look(lab: Lab, node: str) -> Firewall:
-    """What a probe on the node says of its firewall."""
+    """The result of a firewall probe on the node."""
     asked = json.dumps([None, lab.address(node), SUBNET, MAIN, "/"])
     done = lab.run([sys.executable, "-c", PROBE, PACKAGE, asked], node=node)
     assert done.returncode == 0, done.stderr
@@ -290,7 +290,7 @@ def test_without_root_unread_rules_are_reported(lab: Lab) -> None:
 
 
 def checked(lab: Lab, *ids: str) -> dict[str, list[dict[str, Any]]]:
-    """The findings of `orch preflight`, by the id of their check."""
+    """The findings of `orch preflight`, by check id."""
     words = ["--only", ",".join(ids), "--output", "json"]
     done = orch(lab, "preflight", "-i", lab.inventory, *words)
     assert done.returncode in (0, 1), done.stderr
@@ -309,7 +309,7 @@ def paste_all(lab: Lab, finding: dict[str, Any]) -> None:
 
 @pytest.fixture
 def own_hosts_file(lab3: Lab) -> Iterator[Lab]:
-    """The hosts whose own names are 127.0.1.1, with an /etc/hosts that can be written."""
+    """Hosts whose own names are 127.0.1.1, with a writable /etc/hosts."""
     for node in lab3.nodes:
         mounted = "cp /etc/hosts /tmp/hosts && mount --bind /tmp/hosts /etc/hosts"
         assert lab3.run(["sh", "-c", mounted], node=node).returncode == 0
@@ -329,7 +329,7 @@ def test_loopback_names_are_one_warning_with_a_working_remedy(
     paste_all(lab, finding)
     found = checked(lab, "host.name", "net.dns")
     assert [finding["status"] for finding in found["host.name"]] == ["pass"]
-    # They know themselves now, but not each other.
+    # Each resolves its own name now, but not those of the others.
     (finding,) = found["net.dns"]
     assert (finding["status"], finding["nodes"]) == ("warn", lab.nodes)
     paste_all(lab, finding)

@@ -1,4 +1,4 @@
-"""What preflight says of hosts, logins, storage, limits and clocks, on real hosts with real troubles."""
+"""Preflight's findings about hosts, logins, storage, limits and clocks, with real problems on real hosts."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.lab
 
 MakeLab = Callable[..., Lab]
 
-# `limits` is left out: what a login may have is this machine's own affair.
+# Without `limits`: those of a login depend on this machine.
 CHECKS = "ssh,host.unique,host.orphans,host.linger,shm,memory,disk,shared,user,clock"
 
-# A Python in which the agent's clock goes wrong, as that of its machine would.
+# A Python that gives the agent a wrong clock, as if its machine had one.
 LATE = """\
 #!/bin/sh
 [ "$4" = -c ] && exec {python} "$@"
@@ -46,7 +46,7 @@ def lab(_labs: Any) -> Iterator[Lab]:
 
 
 def findings(lab: Lab, inventory: Path | None = None, only: str = CHECKS) -> list[dict[str, Any]]:
-    """Return what preflight finds, without what passes or does not apply."""
+    """Return the findings, without those that pass or do not apply."""
     place = inventory or lab.inventory
     done = orch(lab, "preflight", "-i", place, "--only", only, "--output", "json", timeout=60)
     assert done.stdout, done.stderr
@@ -63,7 +63,7 @@ def homes(lab: Lab, node: str) -> list[str]:
 
 
 def paste(lab: Lab, finding: dict[str, Any]) -> None:
-    """Do what a finding says, on the nodes that it says."""
+    """Apply the remedy of a finding on the nodes that it names."""
     assert finding["remedy"]["commands"]
     for node in finding["remedy"]["nodes"]:
         for command in finding["remedy"]["commands"]:
@@ -151,7 +151,7 @@ def test_two_names_of_one_machine_are_named(lab: Lab) -> None:
     (found,) = findings(lab, inventory, "host.unique")
     assert (found["status"], found["nodes"]) == ("fail", ["node1", "twin"])
     assert found["message"] == "are 2 names of one machine (node1)"
-    # No launch gets past it, so that no level leaves it out.
+    # It prevents any launch, so every level includes it.
     quick = orch(lab, "preflight", "-i", inventory, "--level", "quick")
     assert quick.returncode == 1
     assert "are 2 names of one machine (node1)" in quick.stdout
@@ -163,4 +163,4 @@ def test_a_folder_that_only_some_nodes_share_is_reported(make_lab: MakeLab) -> N
     (found,) = findings(lab, only="shared,user")
     assert (found["id"], found["status"], found["nodes"]) == ("shared", "warn", ["node0", "node2"])
     for node in lab.nodes:
-        assert set(homes(lab, node)) - before[node] <= {".local"}  # orch's own, on every node
+        assert set(homes(lab, node)) - before[node] <= {".local"}  # created by orch, on every node

@@ -1,4 +1,4 @@
-"""The firewalls that people really run, each closed to all but SSH, and opened by what is pasted."""
+"""Common firewall managers, closed except for SSH, are opened by pasting the remedy."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def shell(lab: Lab, script: str) -> str:
 
 
 def own_copy(lab: Lab, folder: str) -> None:
-    """Give node1 a folder of its own that it can write."""
+    """Give node1 a private writable folder."""
     shell(lab, f"mkdir -p /tmp/own{folder}; cp -a {folder}/. /tmp/own{folder}")
     shell(lab, f"mount --bind /tmp/own{folder} {folder}")
 
@@ -51,7 +51,7 @@ def preflight(lab: Lab) -> subprocess.CompletedProcess[str]:
 
 
 def is_fixed_by(lab: Lab, program: str, manager: str) -> None:
-    """See node1 fail for its `manager`, paste the lines, all of `program`, and see it pass."""
+    """Check that node1 fails due to `manager`, and passes once the lines, all of `program`, are pasted."""
     done = preflight(lab)
     assert done.returncode == 1, done.stderr
     (failed,) = [each for each in json.loads(done.stdout)["checks"] if each["status"] == "fail"]
@@ -67,13 +67,13 @@ def is_fixed_by(lab: Lab, program: str, manager: str) -> None:
 
 @needs("iptables")
 @pytest.mark.parametrize("variant", ["iptables", "iptables-legacy"])
-def test_iptables(lab: Lab, variant: str) -> None:
+def test_iptables_that_allows_only_ssh_is_opened_by_the_remedy(lab: Lab, variant: str) -> None:
     shell(lab, ONLY_SSH.format(variant))
     is_fixed_by(lab, variant, "iptables")
 
 
 @needs("iptables", "ufw")
-def test_ufw(lab: Lab) -> None:
+def test_ufw_that_allows_only_ssh_is_opened_by_the_remedy(lab: Lab) -> None:
     own_copy(lab, "/etc/ufw")
     own_copy(lab, "/etc/default")
     shell(lab, "sed -i s/IPV6=yes/IPV6=no/ /etc/default/ufw; ufw allow 22/tcp; ufw --force enable")
@@ -81,7 +81,7 @@ def test_ufw(lab: Lab) -> None:
 
 
 @needs("firewalld", "firewall-cmd", "dbus-daemon")
-def test_firewalld(lab: Lab) -> None:
+def test_firewalld_that_allows_only_ssh_is_opened_by_the_remedy(lab: Lab) -> None:
     own_copy(lab, "/etc/firewalld")
     shell(lab, "mkdir -p /run/dbus; dbus-daemon --system --fork")
     with lab.popen(

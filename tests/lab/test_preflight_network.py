@@ -1,4 +1,4 @@
-"""Interfaces, MTU and bandwidth on real hosts: the right node is named, and what is pasted fixes it."""
+"""Interfaces, MTU and bandwidth on real hosts: the right node is named, and its remedy works when pasted."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def lab(_labs: Any) -> Iterator[Lab]:
 
 @pytest.fixture
 def undo() -> Iterator[ExitStack]:
-    """What is to be done, last first, when the test is over."""
+    """Cleanup at the end of the test, in reverse order."""
     with ExitStack() as stack:
         yield stack
 
 
 @pytest.fixture
 def small_packets(lab: Lab, undo: ExitStack) -> None:
-    """Have the hosts cut what they send themselves, as a card does before the wire."""
+    """Make the hosts segment what they send in software, as a network card would."""
     for node in lab.nodes:
         run(lab, node, "ip link set dev eth0 gso_max_segs 1")
         undo.callback(run, lab, node, "ip link set dev eth0 gso_max_segs 65535")
@@ -59,7 +59,7 @@ def brief(findings: list[Finding]) -> list[tuple[str, list[str]]]:
 
 
 def fixed(lab: Lab, check: str, finding: Finding) -> list[tuple[str, list[str]]]:
-    """Do what the remedy says, where it says it; return how the check comes out then."""
+    """Apply the remedy on the node that it names; return the result of the check after that."""
     remedy = finding["remedy"]
     assert remedy["commands"]
     for node in remedy["nodes"]:
@@ -103,7 +103,7 @@ def test_remedy_for_a_different_mtu_works(lab: Lab) -> None:
 def test_a_black_hole_is_found_with_its_size_and_fixed(
     lab: Lab, small_packets: None, undo: ExitStack
 ) -> None:
-    # The switch's port to node2 takes no more, and reports nothing.
+    # The switch's port to node2 silently drops larger packets.
     run(lab, "ctl", "ip link set dev node2 mtu 1400")
     undo.callback(run, lab, "ctl", "ip link set dev node2 mtu 1500")
     [hole, fine] = preflight(lab, "net.mtupath")
@@ -114,7 +114,7 @@ def test_a_black_hole_is_found_with_its_size_and_fixed(
 
 
 def drop(lab: Lab, undo: ExitStack, node: str, rule: str) -> None:
-    """Have `node` drop what comes from the other nodes, by a rule."""
+    """Make `node` drop packets from the other nodes that match a rule."""
     table = f"""table inet trap {{
       chain in {{ type filter hook input priority 0; ip saddr != 198.18.0.1 {rule} drop; }}
     }}"""
@@ -123,7 +123,7 @@ def drop(lab: Lab, undo: ExitStack, node: str, rule: str) -> None:
     undo.callback(run, lab, node, "nft delete table inet trap")
 
 
-def test_a_black_hole_in_one_direction_is_fixed_too(
+def test_remedy_for_a_black_hole_in_one_direction_works(
     lab: Lab, small_packets: None, undo: ExitStack
 ) -> None:
     drop(lab, undo, "node1", "meta length > 1337")

@@ -1,4 +1,4 @@
-"""What keeps nodes from each other, made with real rules on real hosts, is named, and fixed by pasting."""
+"""Obstacles between nodes, from real rules on real hosts, are reported with a remedy that works when pasted."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .orch import ORCH, agents, orch, wait_until
 
 pytestmark = pytest.mark.lab
 
-SECOND = ("--main-address", "198.19.0.10")  # the job meets on eth1, where SSH is not
+SECOND = ("--main-address", "198.19.0.10")  # the rendezvous is on eth1, SSH is not
 
 
 @pytest.fixture(scope="module")
 def hosts(_labs: Any) -> Iterator[Lab]:
     lab = _labs.up(3, second_net=True)
     for node in lab.nodes:
-        # Neighbours are found by asking, as on any network.
+        # Neighbours are resolved by ARP, as on any network.
         shell(lab, node, "ip neighbour flush dev eth1 nud permanent")
     yield lab
     life.down(lab.name)
@@ -46,7 +46,7 @@ def shell(lab: Lab, node: str, *lines: str) -> None:
 
 
 def rules(hook: str, *lines: str, priority: int = 0, kind: str = "filter") -> str:
-    """A line that loads a table with one chain."""
+    """Return a line that loads a table with one chain."""
     body = "; ".join(lines)
     chain = f"chain c {{ type {kind} hook {hook} priority {priority}; {body}; }}"
     return f"nft -f - <<'.'\ntable ip site {{ {chain}; }}\n.\n"
@@ -61,13 +61,13 @@ def preflight(lab: Lab, *words: str, only: str = "net.tcp,net.bind") -> list[dic
 
 
 def wrong(findings: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the one finding that is no pass."""
+    """Return the only finding that is not a pass."""
     (finding,) = [finding for finding in findings if finding["status"] != "pass"]
     return finding
 
 
 def paste(lab: Lab, finding: dict[str, Any]) -> None:
-    """Do what the remedy says, where it says."""
+    """Apply the remedy on the node that it names."""
     assert finding["remedy"]["commands"], finding["remedy"]
     for node in finding["remedy"]["nodes"]:
         shell(lab, node, *finding["remedy"]["commands"])
@@ -79,7 +79,7 @@ def assert_all_pass(findings: list[dict[str, Any]]) -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """What is done on a node, which nodes are named for it, and what is said."""
+    """A change on a node, the nodes that are reported for it, and the report."""
 
     node: str
     made_by: str
@@ -177,7 +177,7 @@ def test_host_without_the_network_is_reported(lab: Lab) -> None:
 
 
 def test_the_same_rules_on_all_nodes_are_one_finding(lab: Lab) -> None:
-    for node in lab.nodes:  # not even replies are let in
+    for node in lab.nodes:  # even replies are dropped
         shell(lab, node, rules("input", "policy drop", "iif lo accept", SSH))
     finding = wrong(preflight(lab))
     assert finding["nodes"] == lab.nodes
@@ -236,7 +236,7 @@ class Service:
         self._process.communicate(timeout=20)
 
 
-def test_process_with_the_main_port_is_named_by_a_launch_too(lab: Lab) -> None:
+def test_launch_names_the_process_that_has_the_main_port(lab: Lab) -> None:
     port = ("--main-port", "29500")
     with Service(lab, "node0", 29500, "holds") as service:
         (finding,) = [f for f in preflight(lab, *port) if f["status"] == "fail"]
@@ -246,7 +246,7 @@ def test_process_with_the_main_port_is_named_by_a_launch_too(lab: Lab) -> None:
         assert f"`kill {service.pid}` on node0" in finding["remedy"]["text"]
         launched = orch(lab, "launch", "-i", lab.inventory, "--no-sync", *port, "x.py")
         assert launched.returncode == 125 and who in launched.stderr
-        assert_all_pass(preflight(lab))  # another port is found by itself
+        assert_all_pass(preflight(lab))  # orch picks another port
         shell(lab, "node0", f"kill {service.pid}")
     assert_all_pass(preflight(lab, *port))
 
@@ -275,7 +275,7 @@ def test_foreign_listener_on_the_main_port_is_reported_in_time(
 
 
 def listening(lab: Lab, node: str) -> set[int]:
-    """The ports that are listened on at a node, but for SSH's."""
+    """The ports that a node listens on, except SSH's."""
     lines = lab.run(["cat", "/proc/net/tcp", "/proc/net/tcp6"], node=node).stdout.splitlines()
     fields = [line.split() for line in lines if not line.lstrip().startswith("sl")]
     return {int(f[1].rpartition(":")[2], 16) for f in fields if f[3] == "0A"} - {22}

@@ -1,4 +1,4 @@
-"""Nodes whose interpreters differ: a real virtual environment on a real host, with one thing wrong."""
+"""Nodes whose interpreters differ: a real virtual environment on a real host, with one fault."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Interpreters:
         self.inventory.write_text(lab.inventory.read_text())
 
     def make(self, node: str, name: str, *, without: Sequence[str]) -> Path:
-        """Give `node` an interpreter that has what this one has, but for some modules.
+        """Give `node` an interpreter with the modules of this one, except some.
 
-        Returns its site-packages as seen from here.
+        Returns the path of its site-packages on this machine.
         """
         place = f"/tmp/{name}"
         done = self.lab.run([sys.executable, "-m", "venv", "--without-pip", place], node=node)
@@ -73,7 +73,7 @@ def test_different_torch_and_missing_module_refuse_a_launch(
 ) -> None:
     lab, script = interpreters.lab, write(tmp_path / "job", "train.py", SCRIPT)
     other = interpreters.make("node1", "other-torch", without=["torch"])
-    (other / "torch").mkdir()  # another build: a second real one would be gigabytes
+    (other / "torch").mkdir()  # another build; a real one would take gigabytes
     (other / "torch/version.py").write_text("__version__ = '2.12.1+cu128'\ncuda = '12.8'\n")
     (other / "torch/__init__.py").write_text("from .version import __version__\n")
     lacking = interpreters.make("node2", "no-sklearn", without=["sklearn", "scikit_learn"])
@@ -126,7 +126,7 @@ def test_other_code_and_another_variable_on_one_node_are_named(
     done = launch(lab, "--launcher", "direct", "--preflight", "off", script)
     assert done.returncode == 0, done.stderr
     (lab.files("node2") / "home/orch/code-job/train.py").write_text("print('it ran')\n")
-    # What a login sets for every command: bash reads it under sshd.
+    # A variable for every command of a login: bash reads this file under sshd.
     (lab.files("node1") / "home/.bashrc").write_text("export NCCL_TIMEOUT=1800\n")
     try:
         code, findings = interpreters.check("--only", "sw.code,sw.env,sw.kernel", script)

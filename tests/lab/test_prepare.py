@@ -1,4 +1,4 @@
-"""`orch prepare` on real hosts: what it says first, what it does, and what it refuses."""
+"""`orch prepare` on real hosts: what it announces, does and refuses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VENV = "~/orch/venv/bin/python"
 
 
 def bare(lab: Lab, folder: Path) -> Path:
-    """Return an inventory whose Python is not there yet; the nodes find a torch in a folder of theirs."""
+    """Return an inventory whose Python does not exist yet; the nodes find torch in a local folder."""
     inventory = folder / "hosts.yaml"
     lines = lab.inventory.read_text().splitlines(keepends=True)
     inventory.write_text(
@@ -38,7 +38,7 @@ def bare(lab: Lab, folder: Path) -> Path:
 
 
 def _wheel(folder: Path) -> None:
-    """Write a small distribution that is called torch: the real one is too large for a test."""
+    """Write a small distribution named torch: the real one is too large for a test."""
     info = "torch-2.3.4.dist-info"
     files = {
         "torch/__init__.py": "",
@@ -51,7 +51,7 @@ def _wheel(folder: Path) -> None:
         wheel.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in files))
 
 
-def test_bare_hosts_are_prepared_and_need_nothing_the_second_time(
+def test_prepare_of_bare_hosts_installs_once_and_does_nothing_again(
     lab3: Lab, tmp_path: Path
 ) -> None:
     inventory = bare(lab3, tmp_path)
@@ -72,7 +72,7 @@ def test_bare_hosts_are_prepared_and_need_nothing_the_second_time(
     for node in lab3.nodes:
         assert (lab3.files(node) / "home/orch/venv/bin/python").is_symlink()
 
-    again = orch(lab3, "prepare", *base)  # nothing to ask
+    again = orch(lab3, "prepare", *base)  # no confirmation needed
     assert again.returncode == 0
     assert again.stdout.splitlines()[0].startswith("✓ node[0-2]: ready: ")
 
@@ -163,7 +163,7 @@ def test_failed_step_is_reported_with_an_exit_code(lab3: Lab, tmp_path: Path) ->
     assert (
         "✗ node0: `/root/third/venv/bin/python -m pip install --quiet torch==1.2.3` failed" in words
     )
-    assert "with exit code 1: ERROR: " in words  # pip's own first word on it
+    assert "with exit code 1: ERROR: " in words  # the start of pip's message
 
 
 def test_interrupt_ends_prepare_and_warns_about_the_running_command(

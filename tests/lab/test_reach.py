@@ -1,4 +1,4 @@
-"""Nodes that cannot be reached, or cannot be written to: one clear verdict each, nothing started."""
+"""Nodes that are unreachable or not writable: one clear error each, and nothing is started."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def script(tmp_path: Path) -> Path:
 
 
 def with_key(lab: Lab, folder: Path, node: str, key: str) -> Path:
-    """Return an inventory in which `node` has one more key."""
+    """Return an inventory with one more key for `node`."""
     inventory = folder / "hosts.yaml"
     inventory.write_text(
         lab.inventory.read_text().replace(f"name: {node},", f"name: {node}, {key},")
@@ -33,7 +33,9 @@ def with_key(lab: Lab, folder: Path, node: str, key: str) -> Path:
     return inventory
 
 
-def test_silent_host_refuses_the_launch_after_one_timeout(make_lab: MakeLab, script: Path) -> None:
+def test_launch_with_a_silent_host_is_refused_after_one_timeout(
+    make_lab: MakeLab, script: Path
+) -> None:
     lab = make_lab(4)
     lab.vanish("node2")
     began = time.monotonic()
@@ -47,7 +49,9 @@ def test_silent_host_refuses_the_launch_after_one_timeout(make_lab: MakeLab, scr
     assert not [node for node in others if (lab.files(node) / "home/.local").exists()]
 
 
-def test_a_port_without_sshd_refuses_at_once(lab3: Lab, tmp_path: Path, script: Path) -> None:
+def test_launch_to_a_port_without_sshd_is_refused_at_once(
+    lab3: Lab, tmp_path: Path, script: Path
+) -> None:
     inventory = with_key(lab3, tmp_path, "node1", "port: 2222")
     done = launch(lab3, "--launcher", "direct", script, inventory=inventory)
     assert done.returncode == 125
@@ -57,7 +61,7 @@ def test_a_port_without_sshd_refuses_at_once(lab3: Lab, tmp_path: Path, script: 
 
 
 def home_with(lab: Lab, folder: Path, known_hosts: str) -> dict[str, str]:
-    """Return the environment of a controller that knows other host keys."""
+    """Return the environment of a controller with other known host keys."""
     home = folder / "home"
     (home / ".ssh").mkdir(parents=True, mode=0o700)
     shutil.copy(lab.home / ".ssh/id_ed25519", home / ".ssh/id_ed25519")
@@ -149,7 +153,7 @@ def test_a_full_disk_is_named(lab3: Lab, tmp_path: Path, script: Path) -> None:
         lab3.run(["umount", "/tmp/small"], node="node1")
 
 
-def test_a_folder_that_nodes_share_is_written_once(make_lab: MakeLab, script: Path) -> None:
+def test_folder_that_nodes_share_is_written_once(make_lab: MakeLab, script: Path) -> None:
     lab = make_lab(3, shared_home=True)
     done = launch(lab, "--launcher", "direct", script)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""All of a run is started again: after a rank that failed, and on a spare after a host that was lost."""
+"""A run is restarted as a whole: after a failed rank, and on a spare after a lost host."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ sys.exit(3 + attempt if rank == 1 and attempt < int(sys.argv[1]) else 0)
 
 
 def with_spares(lab: Lab, folder: Path, *names: str) -> Path:
-    """Return an inventory of the lab's hosts in which these are spares."""
+    """Return an inventory of the lab's hosts with these as spares."""
     text = lab.inventory.read_text()
     for name in names:
         assert f"{{name: {name}," in text
@@ -81,13 +81,13 @@ def test_rank_that_fails_once_is_restarted(lab3: Lab, tmp_path: Path, launcher: 
     assert processes_of_runs(lab3) == []
 
 
-def test_when_all_attempts_have_failed_the_last_one_counts(lab3: Lab, tmp_path: Path) -> None:
+def test_run_whose_attempts_all_fail_has_the_verdict_of_the_last(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "fail.py", FAILING)
     done = launch(
         lab3, "--launcher", "direct", "--main-port", "29777", "--restarts", "2", script, "9"
     )
     assert done.returncode == 5
-    assert done.stdout.count("port 29777") == 9  # the port that was asked for is free each time
+    assert done.stdout.count("port 29777") == 9  # the requested port is free each time
     ended = record(lab3, run_name(done.stderr))
     assert ended["summary"] == "rank 1 on node1 exited with 5 (attempt 3 of 3)"
     assert [failed["exit_code"] for failed in ended["failed"]] == [3, 4]
@@ -102,7 +102,7 @@ def test_lost_host_without_a_spare_ends_the_run(
     script = write(
         tmp_path / "job", "wait.py", "import time\nprint('up', flush=True)\ntime.sleep(600)"
     )
-    lab.vanish("node2")  # the spare is no help
+    lab.vanish("node2")  # the spare is lost, too
     words = ("--launcher", "direct", "--restarts", "2", *QUICK, script)
     with Launch(lab, *words, inventory=inventory) as running:
         running.wait_for_lines(2, "up")
@@ -115,7 +115,7 @@ def test_lost_host_without_a_spare_ends_the_run(
     assert processes_of_runs(lab) == []
 
 
-def test_attempt_that_one_node_cannot_start_ends_the_run_with_the_failure_before_it(
+def test_attempt_that_cannot_start_ends_the_run_with_the_earlier_failure(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(2)
@@ -150,7 +150,7 @@ def test_attempt_that_one_node_cannot_start_ends_the_run_with_the_failure_before
 
 
 def accuracy(lines: list[str]) -> str:
-    """Return the last word on the held-out digits."""
+    """Return the last result on the held-out digits."""
     (found,) = [
         match[1] for line in lines if (match := re.search(r"(accuracy .* on 360 .*)", line))
     ]
@@ -161,10 +161,10 @@ def accuracy(lines: list[str]) -> str:
 def test_training_continues_on_a_spare_from_the_checkpoint(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
-    """The checkpoint is rank 0's, on node0; node1 is lost, node2 is the spare."""
+    """Rank 0's checkpoint is on node0; node1 is lost, node2 is the spare."""
     lab = make_lab(3)
     inventory = with_spares(lab, tmp_path, "node2")
-    # One thread a rank: what is added up in another order may come out otherwise.
+    # One thread per rank: sums in another order may differ.
     launcher = ("--launcher", "direct", "--env", "OMP_NUM_THREADS=1")
     words = (
         *QUICK,
@@ -194,13 +194,15 @@ def test_training_continues_on_a_spare_from_the_checkpoint(
     assert ended["failed"][0]["lost"] == ["node1"]
     assert ended["summary"].endswith("all 2 ranks succeeded (attempt 2 of 3)")
     assert (copies(lab, ended["plan"]["run"]) / "node2/attempt-1").is_dir()
-    assert orch(lab, "logs", "--nodes", "node1").returncode == 0  # also of a node that it has left
+    assert (
+        orch(lab, "logs", "--nodes", "node1").returncode == 0
+    )  # also of a node that the run has left
 
 
 def test_ranks_of_a_host_that_returns_are_ended(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
-    """It was cut off, and has not heard that the run continues without it."""
+    """The host was cut off, and does not know that the run continues without it."""
     lab = make_lab(3)
     inventory = with_spares(lab, tmp_path, "node2")
     source = """
@@ -221,7 +223,7 @@ while not os.path.exists("/tmp/leave"): time.sleep(0.1)
         for node in ("node1", "node2"):
             (lab.files(node) / "tmp/leave").touch()
         assert running.end() == 0, running.err
-    # The spare has the lost node's place: it is main now.
+    # The spare replaces the lost node, so it is the main node now.
     ended = record(lab, run_name(running.err))
     assert [node["host"]["name"] for node in ended["plan"]["nodes"]] == ["node2", "node1"]
     assert ended["plan"]["main_address"] == lab.address("node2")

@@ -1,4 +1,4 @@
-"""Hosts that fall silent, or were never there: noticed within a bound, and named as what they are."""
+"""Hosts that vanish or never existed are detected within a bound and reported correctly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.lab
 WAITING = "import time\nprint('up', flush=True)\ntime.sleep(1000)\n"
 
 
-def test_unused_address_is_no_route_to_host(lab3: Lab, tmp_path: Path) -> None:
+def test_unused_address_is_reported_as_no_route_to_host(lab3: Lab, tmp_path: Path) -> None:
     inventory = tmp_path / "hosts.yaml"
     text = lab3.inventory.read_text().replace(lab3.address("node1"), "198.18.0.250")
     inventory.write_text(text)

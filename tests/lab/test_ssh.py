@@ -1,4 +1,4 @@
-"""`orch ssh` and `orch exec -t` on real hosts: a terminal here is one there."""
+"""`orch ssh` and `orch exec -t` on real hosts: the terminal is passed on."""
 
 from __future__ import annotations
 
@@ -38,10 +38,12 @@ def test_shell_has_a_terminal_of_the_same_type_and_size(lab3: Lab, typed: Begin)
     shell.type(b"echo on-$(hostname) $TERM $(stty size) $PWD\r")
     shell.wait_for("on-node1 xterm-256color 31 97 /root")
     shell.resize(120, 40)
-    os.kill(shell.process.pid, signal.SIGWINCH)  # which a terminal sends to its own session
-    shell.type(b"sh -c 'echo begun-$((1 + 1)); exec sleep 1000'\r")  # said by what Ctrl-C is for
+    os.kill(shell.process.pid, signal.SIGWINCH)  # as the terminal would send to its session
+    shell.type(
+        b"sh -c 'echo begun-$((1 + 1)); exec sleep 1000'\r"
+    )  # printed by the target of Ctrl-C
     shell.wait_for("begun-2")
-    shell.type(b"\x03")  # ends what runs there, not us
+    shell.type(b"\x03")  # ends the remote command, not orch
     shell.wait_for("^C")
     shell.type(b"stty size; exit 9\r")
     shell.wait_for("40 120")

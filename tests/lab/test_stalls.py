@@ -1,4 +1,4 @@
-"""A run that does not get on: who keeps it, and where every rank is, asked at any time."""
+"""A stalled run: which rank holds it up, and the stack of every rank at any time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .orch import (
 
 pytestmark = pytest.mark.lab
 
-# `hold` is called on every rank; it keeps one of them for good.
+# `hold` is called on every rank; it blocks one of them forever.
 TRAIN = """
 import torch
 import torch.distributed as dist
@@ -57,7 +57,7 @@ def batches(rank):
         time.sleep(0.01)
         yield torch.ones(4)
 """
-# Ranks that do a little all the time.
+# Ranks that make steady progress.
 WORKING = """
 import time
 
@@ -80,7 +80,7 @@ def events_of(lab: Lab, run: str, kind: str) -> list[dict[str, Any]]:
 
 
 def drop(lab: Lab, node: str, rule: str) -> None:
-    """From now on, have `node` drop what matches."""
+    """Make `node` drop matching packets from now on."""
     hook = "type filter hook input priority 0"
     rules = f"table inet cut {{\n chain i {{\n {hook}\n {rule} drop\n }}\n}}\n"
     done = lab.run(["nft", "-f", "-"], node=node, input=rules)
@@ -147,7 +147,7 @@ def test_peer_behind_a_new_drop_rule_is_named_with_the_port(make_lab: Any, tmp_p
             each.startswith("r2 node2: ") and f"node0 ({address}:4321)" in each
             for each in stalled["stuck"]
         )
-        # It is one stall, however long it lasts, until something moves.
+        # It counts as one stall until there is progress.
         assert lab.run(["nft", "delete", "table", "inet", "cut"], node="node0").returncode == 0
         wait_until(lambda: events_of(lab, run, "Resumed") != [], 60)
         assert len(events_of(lab, run, "Stalled")) == 1
@@ -249,7 +249,7 @@ def test_background_controller_detects_a_stall_and_stops_the_run(lab3: Lab, tmp_
     script = write(tmp_path / "job", "sleep.py", source)
     run = detached(lab3, "--launcher", "direct", "--stall", "4", "--on-stall", "stop", script)
     wait_for_copies(lab3, run, 3, "up")
-    for pid in controllers(lab3, run):  # and another continues
+    for pid in controllers(lab3, run):  # another controller takes over
         os.kill(pid, signal.SIGKILL)
     assert orch(lab3, "status", run).returncode == 0
     ended = wait_for_end(lab3, run)
@@ -299,7 +299,7 @@ def test_a_script_keeps_its_own_sitecustomize(lab3: Lab, tmp_path: Path) -> None
         assert running.interrupt() == 130
 
 
-def test_a_run_that_has_ended_has_no_stacks(lab3: Lab, tmp_path: Path) -> None:
+def test_stacks_of_an_ended_run_are_refused(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "end.py", "print('done')\n")
     done = launch(lab3, "--launcher", "direct", script)
     done = orch(lab3, "stacks", run_name(done.stderr))

@@ -1,4 +1,4 @@
-"""However a run ends, nothing of it is left on any node, and its siblings continue."""
+"""After any end of a run, none of its processes are left on a node, and other runs continue."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from .orch import (
 
 pytestmark = pytest.mark.lab
 
-# A rank with all that clings: a grandchild in a session of its own, one without the run's
-# environment, one that ignores SIGTERM.
+# A rank with children that are hard to end: a grandchild in a separate session, one without the
+# environment of the run, one that ignores SIGTERM.
 CLINGING = """
 import os, signal, subprocess, sys, time
 subprocess.Popen(["setsid", "sleep", "1001"])
@@ -78,7 +78,7 @@ def test_a_second_interrupt_kills_at_once(lab3: Lab, tmp_path: Path) -> None:
     with Launch(lab3, "--launcher", "direct", "--grace", "600", script) as running:
         running.wait_for_lines(3, "up")
         running.process.send_signal(signal.SIGINT)
-        # The first is heard: only then is the next one a second.
+        # The first one is handled: only now does the next count as the second.
         line = b""
         while b"stopping all ranks" not in line:
             assert running.process.stderr is not None
@@ -121,7 +121,7 @@ def test_a_sibling_run_on_the_same_nodes_continues(lab3: Lab, tmp_path: Path) ->
 
 
 def lasting(lab: Lab) -> set[tuple[str, str]]:
-    """The (node, last word) of what ranks are and have started, but for what comes and goes."""
+    """The (node, last argument) of the ranks and their children, except short-lived ones."""
     return {(node, argv[-1]) for node, argv in processes_of_runs(lab) if argv[-1] != "0.2"}
 
 
@@ -142,7 +142,7 @@ def test_exit_barrier_of_torchrun_does_not_delay_the_end(
     script = write(tmp_path / "job", "barrier.py", source)
     with Launch(lab3, "--nodes", "node[0-1]", script) as running:
         running.wait_for_lines(2, "up")
-        # Rank 0 has ended; its torchrun waits in the barrier for the other node's.
+        # Rank 0 has ended; its torchrun waits in the barrier for that of the other node.
         wait_until(lambda: ranks_of(lab3, "node0") == [])
         assert [argv for node, argv in processes_of_runs(lab3) if node == "node0"]
         began = time.monotonic()
@@ -174,7 +174,7 @@ def test_run_survives_a_killed_orch(lab3: Lab, tmp_path: Path) -> None:
         (node, _), *_ = processes_of_runs(lab3)
         running.process.kill()
         running.end()
-    # The agent hangs up; the supervisor and the log writer, which were forked from it, stay.
+    # The agent exits; the supervisor and the log writer, which were forked from it, stay.
     wait_until(lambda: len(agents(lab3)) == 2)
     assert processes_of_runs(lab3) != []
     (lab3.files(node) / "tmp/go").touch()
@@ -217,8 +217,7 @@ def test_interrupt_works_while_stdout_is_not_read(lab3: Lab, tmp_path: Path) -> 
         wait_until(lambda: agents(lab3) == [])
 
         def has_ended() -> bool:
-            """All that is left is output that nobody takes; a further signal ends the wait for that, once
-            it is waited for."""
+            """Only unread output is left; once orch waits for that, a further signal ends the wait."""
             running.process.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
                 running.process.wait(1)
@@ -255,7 +254,7 @@ def test_full_disk_on_a_node_keeps_the_exit_code(
         "except OSError as error:\n    os._exit(7)\n"
     )
     script = write(tmp_path / "job", "fill.py", source)
-    # It fills in the middle: a preflight would see to it that there is room at the start.
+    # It fills during the run: a preflight checks for space at the start.
     done = launch(lab, "--preflight", "off", "--launcher", launcher, script, timeout=60)
     assert done.returncode == 7, done.stderr
     assert "rank 0 on node0 exited with 7" in done.stderr

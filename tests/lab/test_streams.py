@@ -1,4 +1,4 @@
-"""What ranks print, over real SSH: nothing is lost, hidden, torn or out of time."""
+"""What ranks print, over real SSH: nothing is lost, hidden, split or misdated."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_large_environment_within_the_limit_arrives(lab3: Lab, tmp_path: Path) -
     assert done.stdout.count("│ 1500000\n") == 3
 
 
-def test_shown_timestamps_can_be_given_to_since_in_any_zone(lab3: Lab, tmp_path: Path) -> None:
+def test_shown_timestamps_are_valid_for_since_in_any_zone(lab3: Lab, tmp_path: Path) -> None:
     script = write(
         tmp_path / "job",
         "ticking.py",

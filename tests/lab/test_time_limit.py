@@ -47,14 +47,16 @@ def test_run_over_its_time_limit_is_stopped_with_124(lab3: Lab, tmp_path: Path) 
     assert processes_of_runs(lab3) == []
 
 
-def test_time_limit_counts_from_the_start_for_another_controller(lab3: Lab, tmp_path: Path) -> None:
+def test_time_limit_under_another_controller_counts_from_the_start(
+    lab3: Lab, tmp_path: Path
+) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     run = detached(lab3, *DIRECT, "--timeout", "10", script)
     wait_for_copies(lab3, run, 3, "line 5\n")
     (controller,) = controllers(lab3, run)
     os.kill(controller, signal.SIGKILL)
     wait_until(lambda: controllers(lab3, run) == [])
-    assert orch(lab3, "status", run).returncode == 0  # which starts another
+    assert orch(lab3, "status", run).returncode == 0  # this starts another controller
     ended = wait_for_end(lab3, run)
     assert (ended["exit_code"], ended["summary"]) == (124, "timed out after 10 s")
     assert 9.5 < ended["ended"] - ended["began"] < 25
@@ -71,7 +73,7 @@ def test_on_failure_continue_keeps_the_first_failure_as_verdict(lab3: Lab, tmp_p
         running.wait_for_lines(1, "r1 node1 │ leaving with 7")
         at = len((copies(lab3, run) / "node2/attempt-0/rank-2.out").read_bytes())
         log = copies(lab3, run) / "node2/attempt-0/rank-2.out"
-        time.sleep(3)  # longer than the others have, where they are stopped
+        time.sleep(3)  # longer than stopped ranks would have
         assert log.stat().st_size > at
         order_to_leave(lab3, run, 5, "node0")
         order_to_leave(lab3, run, 0, "node2")

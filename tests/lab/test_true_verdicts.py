@@ -1,4 +1,4 @@
-"""What is said of a run is so, also where it ends in a way of its own."""
+"""Verdicts are correct, also for runs that end in unusual ways."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ for step in range(4):
 
 
 @pytest.mark.torch
-def test_collective_of_one_rank_is_warned_of_and_its_rank_the_suspect(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_collective_of_one_rank_warns_and_names_the_rank(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "train.py", SAVES_ALONE)
     done = launch(
         lab3, "--nodes", "node[0-1]", "--nproc", "2", "--stall", "8", "--on-stall", "stop", script
@@ -64,7 +62,7 @@ def test_ranks_without_a_common_world_are_refused_with_the_launcher_to_use(
     assert "all 2 ranks succeeded" in done.stderr
 
 
-# The two that are left after an early finisher and a failure do all of it again.
+# After one rank finished early and one failed, the other two do all the work again.
 EARLY = """
 import os, sys, time
 rank, world = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE"))
@@ -88,7 +86,7 @@ def test_elastic_run_succeeds_with_its_last_round(
 
 
 @pytest.mark.torch
-def test_launcher_with_unseen_ranks_succeeds(lab3: Lab, tmp_path: Path) -> None:
+def test_launcher_whose_ranks_are_not_visible_succeeds(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "train.py", "print('trained', flush=True)\n")
     words = ("--nodes", "node[0-1]", "--preflight", "off", "--launcher-arg=--run-path")
     done = launch(lab3, *words, script)
@@ -96,7 +94,7 @@ def test_launcher_with_unseen_ranks_succeeds(lab3: Lab, tmp_path: Path) -> None:
     assert "the launcher succeeded on all 2 nodes" in done.stderr
 
 
-def test_message_of_sys_exit_is_the_error(lab3: Lab, tmp_path: Path) -> None:
+def test_message_of_sys_exit_is_reported_as_the_error(lab3: Lab, tmp_path: Path) -> None:
     script = write(
         tmp_path / "job", "t.py", "import sys\nsys.exit('no data set is called imagnet')\n"
     )

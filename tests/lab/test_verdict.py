@@ -1,4 +1,4 @@
-"""The first failure ends the job in seconds, and is explained: four hosts, eight ranks, one fails."""
+"""The first failure ends a job of eight ranks on four hosts in seconds, and is explained."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .orch import Launch, copies, processes_of_runs, record, run_name, wait_unti
 
 pytestmark = [pytest.mark.lab, pytest.mark.torch]
 
-# Every launcher and every kind, and what may go wrong between the two; ORCH_VERDICTS=all for the rest.
+# Every launcher, every kind, and their risky combinations; ORCH_VERDICTS=all adds the rest.
 SOME = {
     ("torchrun", "raise"), ("torchrun", "SIGKILL"), ("torchrun", "vanish"), ("fabric", "exit"),
     ("direct", "memory"), ("direct", "SIGSEGV"), ("python", "raise"),
@@ -28,13 +28,13 @@ CASES = [
     for kind in KINDS
     if os.environ.get("ORCH_VERDICTS") == "all" or (launcher, kind) in SOME
 ]
-SECONDS = 15.0  # in which nothing of the run may be left; a quiet machine needs less than five, and
-# after a node has vanished as much again as it may be out of reach
+SECONDS = 15.0  # until no process of the run is left. An idle machine needs less than 5 s; after a
+# node has vanished, the time it may be unreachable is added.
 NODE_TIMEOUT = 4.0
 
 
 class Ended(NamedTuple):
-    """How a launch ended: its exit code, run.json, what orch said, and the seconds since the failure."""
+    """How a launch ended: exit code, run.json, the output of orch, and the seconds since the failure."""
 
     code: int
     record: dict[str, Any]
@@ -43,7 +43,7 @@ class Ended(NamedTuple):
 
 
 def fail(lab: Lab, folder: Path, launcher: str, kind: str, *words: str, rank: int = RANK) -> Ended:
-    """Launch on four hosts, have a rank fail, and wait for the end."""
+    """Launch on four hosts, make a rank fail, and wait for the end."""
     write(folder, "job.py", JOB)
     script = folder / "job.py"
     options = ["--launcher", launcher, "--nproc", "2", "--preflight", "off"]
@@ -78,7 +78,7 @@ def test_the_first_failure_ends_the_job_and_is_explained(
 ) -> None:
     lab = make_lab(4)
     recorded = ("--env", "RECORDED=1") if launcher == "torchrun" else ()
-    # Of two that are dead when it looks, mp.spawn tells of the first only, be it the other's victim.
+    # If two ranks are dead when mp.spawn checks, it reports only the first, even if that was a victim.
     rank = 4 if launcher == "python" else RANK
     with limited(lab, kind):
         ended = fail(lab, tmp_path / "job", launcher, kind, *recorded, rank=rank)
@@ -133,9 +133,7 @@ def test_vanished_node_is_named_although_peers_fail_first(
     make_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
     lab = make_lab(4)
-    for (
-        node
-    ) in lab.nodes:  # connections are given up after a second or two, not a quarter of an hour
+    for node in lab.nodes:  # connections time out after 1 or 2 s, not 15 minutes
         done = lab.run(["sysctl", "-w", "net.ipv4.tcp_retries2=3"], node=node)
         assert done.returncode == 0, done.stderr
     ended = fail(lab, tmp_path / "job", "direct", "vanish", "--node-timeout", "60")

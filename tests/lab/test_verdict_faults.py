@@ -1,4 +1,4 @@
-"""The verdict is true when launchers, shims, supervisors and controllers are killed or frozen, too."""
+"""The verdict is also correct if launchers, shims, supervisors or controllers are killed or frozen."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .orch import (
 
 pytestmark = [pytest.mark.lab]
 
-# A rank that works until it is asked to stop, saves, and leaves as if all were well.
+# A rank that works until it is asked to stop, saves, and exits with 0.
 SAVING = """
 import os, signal, sys, time
 def save(*_):
@@ -41,7 +41,7 @@ while True:
     time.sleep(0.05)
 """
 
-# One that takes its time to stop; the second of them fails when a file says so.
+# A rank that is slow to stop; the second one fails when a file requests it.
 SLOW_TO_STOP = """
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: None)
@@ -55,20 +55,20 @@ TWO_NODES = ("--nodes", "node0,node1", "--preflight", "off")
 
 
 def status(lab: Lab, run: str, node: str) -> dict[str, Any]:
-    """Return what the supervisor on a node says of a run."""
+    """Return the state of a run from the supervisor on a node."""
     folder = lab.files(node) / "home/.local/state/orch/runs" / run / node
     found: dict[str, Any] = json.loads((folder / "status.json").read_text())
     return found
 
 
 def kill(lab: Lab, node: str, pid: int, number: int = signal.SIGKILL) -> None:
-    """Send a signal to a process that a node knows by this id."""
+    """Send a signal to a process, given by its id on the node."""
     done = lab.run(["kill", f"-{int(number)}", str(pid)], node=node)
     assert done.returncode == 0, done.stderr
 
 
 def shim_of(lab: Lab, node: str, rank: int) -> int:
-    """Return the id, as seen from here, of what stands between the launcher and a rank."""
+    """Return the id on this machine of the process between the launcher and a rank."""
     (pid,) = (
         process.pid
         for process in lab.processes(node)
@@ -80,7 +80,7 @@ def shim_of(lab: Lab, node: str, rank: int) -> int:
 
 
 def agent_of(lab: Lab, node: str) -> int:
-    """Return the id, as seen from here, of the agent that serves the one controller."""
+    """Return the id on this machine of the agent that serves the only controller."""
     (pid,) = (
         process.pid
         for process in lab.processes(node)
@@ -91,7 +91,7 @@ def agent_of(lab: Lab, node: str) -> int:
 
 
 def slow_job(lab: Lab, folder: Path) -> Path:
-    """Return the script of SLOW_TO_STOP, with nothing left that tells a rank to fail."""
+    """Write the script SLOW_TO_STOP, and remove an old request to fail; return its path."""
     for node in lab.nodes:
         (lab.files(node) / "tmp/fail").unlink(missing_ok=True)
     return write(folder / "job", "slow.py", SLOW_TO_STOP)
@@ -146,7 +146,7 @@ def test_supervisor_that_was_frozen_continues_its_run(lab3: Lab, tmp_path: Path)
     assert record(lab3, run)["summary"] == "rank 1 on node1 exited with 3"
 
 
-def test_failure_is_still_the_cause_for_a_controller_that_takes_over_during_the_stop(
+def test_controller_that_takes_over_during_the_stop_keeps_the_cause(
     lab3: Lab, tmp_path: Path
 ) -> None:
     script = slow_job(lab3, tmp_path)
@@ -163,9 +163,7 @@ def test_failure_is_still_the_cause_for_a_controller_that_takes_over_during_the_
     assert (ended["exit_code"], ended["summary"]) == (3, "rank 1 on node1 exited with 3")
 
 
-def test_agent_that_hangs_for_good_is_replaced_and_its_node_stops_with_the_others(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_agent_that_hangs_is_replaced_and_its_node_stops_too(lab3: Lab, tmp_path: Path) -> None:
     script = slow_job(lab3, tmp_path)
     words = (*TWO_NODES, "--launcher", "direct", "--nproc", "1", "--grace", "0.5")
     with Launch(lab3, *words, script) as running:
@@ -195,9 +193,7 @@ def test_background_controller_that_is_interrupted_stops_the_run(lab3: Lab, tmp_
     assert "Traceback" not in log.read_text()
 
 
-def test_background_controller_that_is_terminated_leaves_the_run_to_the_next(
-    lab3: Lab, tmp_path: Path
-) -> None:
+def test_background_controller_that_is_terminated_is_replaced(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "saving.py", SAVING)
     run = detached(lab3, *TWO_NODES, "--launcher", "direct", "--nproc", "1", script)
     wait_for_copies(lab3, run, 2, "going")

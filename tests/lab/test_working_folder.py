@@ -1,4 +1,4 @@
-"""The working folder on real hosts: whose it is, which version of a file wins, and what a kill leaves."""
+"""The working folder on real hosts: its owner, which version of a file wins, and its state after a kill."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WHERE = "import os, helper; print(helper.NAME, os.getcwd())"
 
 
 def folders(lab: Lab, node: str, name: str) -> list[str]:
-    """The names of the working folders of projects of this name."""
+    """The names of the working folders of projects with this name."""
     return sorted(path.name for path in (lab.files(node) / "home/orch").glob(f"{name}*"))
 
 
@@ -47,7 +47,7 @@ def test_projects_with_the_same_name_get_separate_folders(lab3: Lab, tmp_path: P
     assert str(tmp_path / "a/twins") in said[1].stderr
     assert "this project's folder is " not in said[3].stderr
     assert folders(lab3, "node0", "twins") == ["twins", "twins-2"]
-    # What only looks finds the same.
+    # Read-only commands find the same folder.
     dry = launch(lab3, "--nodes", "node0", *DIRECT, "--dry-run", scripts[1])
     assert "/orch/twins-2 &&" in dry.stdout
     no_sync = lab3.run(
@@ -95,7 +95,7 @@ def test_code_of_a_live_run_is_not_replaced_by_another_launch(lab3: Lab, tmp_pat
         assert sum("uses one" in line for line in first.out) == 2
 
 
-def test_orch_that_is_killed_while_it_sends_leaves_no_half_file_and_the_next_completes(
+def test_sync_that_is_killed_leaves_no_partial_file_and_the_next_completes(
     lab3: Lab, tmp_path: Path
 ) -> None:
     folder = tmp_path / "killed"
@@ -141,7 +141,7 @@ def test_hosts_that_share_their_home_agree_on_one_folder(
     assert done.stdout.count("│ b, new ") == 2
     assert "1 of 2 folders (the others are shared)" in done.stderr
 
-    # What has changed there stays, whichever of them the next launch goes to.
+    # Changes there are kept, whichever host the next launch uses.
     theirs = lab.dir / "shared-home/orch/both-2/helper.py"
     theirs.write_text("NAME = 'b, theirs'")
     helper.write_text("NAME = 'b, newer'")
@@ -245,7 +245,7 @@ def test_unsent_file_is_reported_before_the_start_and_with_the_failure(
     assert ".gitignore" not in done.stderr
 
 
-# The shape of a script that saves where it is, on main's node only, and resumes from that.
+# Like a script that saves in its folder on the main node only, and resumes from there.
 RESUMING = """
 import os, sys
 import torch.distributed as dist, torch
@@ -261,7 +261,7 @@ dist.destroy_process_group()
 
 
 @pytest.mark.torch
-def test_snapshot_that_one_node_has_is_reported_before_the_start_and_with_the_lost_peer(
+def test_snapshot_on_only_one_node_is_reported_before_the_start_and_with_the_lost_peer(
     lab3: Lab, tmp_path: Path
 ) -> None:
     script = write(tmp_path / "uneven", "train.py", RESUMING)

@@ -1,4 +1,4 @@
-"""An `orch` command in a terminal of its own, and a person who types."""
+"""An `orch` command in a separate terminal, with typed input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .orch import ORCH
 
 
 class Typed:
-    """An `orch` command in a terminal of its own."""
+    """An `orch` command in a separate terminal."""
 
     def __init__(self, lab: Lab, *words: str | Path, size: tuple[int, int] = (97, 31)) -> None:
         self.shown = ""
@@ -48,7 +48,7 @@ class Typed:
         os.write(self._master, keys)
 
     def end(self) -> int:
-        """Return the exit code, having seen that the terminal is what it was."""
+        """Return the exit code; check that the terminal settings are restored."""
         deadline = time.monotonic() + 60
         while self.process.poll() is None:
             assert time.monotonic() < deadline, self.shown
