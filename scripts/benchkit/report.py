@@ -40,7 +40,7 @@ def to_json(results: Sequence[Result], machine: dict[str, Any]) -> dict[str, Any
 
 
 def machine() -> dict[str, Any]:
-    """Return properties of the machine that affect the numbers; `load` is the load average of the last minute."""
+    """Return what affects the numbers on this machine; `load` is the load average of the last minute."""
     return {
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),

@@ -1,6 +1,6 @@
 """Commands in the documentation, with the output shown, and a check that real output has that shape.
 
-In a `console` block, a line that starts with `$ ` is a command; the lines up to the next one are its output.
+In a `console` block, a line that starts with `$ ` is a command; the lines up to the next are its output.
 `…` stands for any number of lines. Numbers, durations, sizes, paths and the five letters of a run's name
 may differ. A comment `<!-- not run: WHY -->` before a block says that it is not run.
 """

@@ -157,7 +157,7 @@ def wait_for_end(lab: Lab, run: str, seconds: float = 60) -> dict[str, Any]:
 
 
 def wait_for_copies(lab: Lab, run: str, ranks: int, containing: str, seconds: float = 20) -> None:
-    """Wait until the controller's copies of `count` ranks have this text."""
+    """Wait until the controller's copies of this number of ranks have this text."""
     wait_until(
         lambda: ranks == sum(
             containing in path.read_text() for path in copies(lab, run).glob("*/*/rank-*.out")

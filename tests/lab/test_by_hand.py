@@ -103,7 +103,7 @@ CASES = [(launcher, kind) for launcher in LAUNCHERS for kind in KINDS]
 
 @pytest.mark.parametrize(("launcher", "kind"), CASES if WHOLE else [("torchrun", "vanish")])
 @pytest.mark.timeout(BOUND + 200)
-def test_failed_job_by_hand_ends_later_than_with_orch(
+def test_failure_by_hand_and_with_orch_is_timed(
     make_lab: Callable[..., Lab], tmp_path: Path, launcher: str, kind: str
 ) -> None:
     lab = make_lab(4)

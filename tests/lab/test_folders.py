@@ -1,4 +1,4 @@
-"""Other users cannot write to orch's folders, and orch uses no folder that another user may have created."""
+"""Other users cannot write to orch's folders, and orch uses no folder of another user."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_agent_in_a_folder_of_another_user_is_not_started(
     assert launch(lab3, "--launcher", "direct", script).returncode == 0
 
 
-def test_run_folder_of_another_user_starts_no_process(lab3: Lab, tmp_path: Path) -> None:
+def test_run_record_of_another_user_starts_no_process(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "hello.py", HELLO)
     done = launch(lab3, "--launcher", "direct", "--restarts", "3", script)
     assert done.returncode == 0, done.stderr

@@ -150,7 +150,7 @@ def test_working_folder_that_cannot_be_created_is_reported(lab3: Lab, tmp_path: 
 
 
 def answered(code: int, expected: int, stderr: str, says: tuple[str, ...]) -> None:
-    """Check the exit code and the key words of an error, and that it is not a raw traceback or tool message."""
+    """Check the exit code and the key words of an error, and that no program's raw error is shown."""
     assert code == expected, stderr
     words = " ".join(stderr.split())
     for essential in says:

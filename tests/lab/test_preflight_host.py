@@ -1,4 +1,4 @@
-"""Preflight's findings about hosts, logins, storage, limits and clocks, with real problems on real hosts."""
+"""Preflight's findings about hosts, logins, storage, limits and clocks, with real problems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Interfaces, MTU and bandwidth on real hosts: the right node is named, and its remedy works when pasted."""
+"""Interfaces, MTU and bandwidth on real hosts: the right node is named, and the remedy works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Obstacles between nodes, from real rules on real hosts, are reported with a remedy that works when pasted."""
+"""Connections blocked by real rules on real hosts are reported with a remedy that works when pasted."""
 
 from __future__ import annotations
 

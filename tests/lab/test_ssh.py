@@ -39,9 +39,7 @@ def test_shell_has_a_terminal_of_the_same_type_and_size(lab3: Lab, typed: Begin)
     shell.wait_for("on-node1 xterm-256color 31 97 /root")
     shell.resize(120, 40)
     os.kill(shell.process.pid, signal.SIGWINCH)  # as the terminal would send to its session
-    shell.type(
-        b"sh -c 'echo begun-$((1 + 1)); exec sleep 1000'\r"
-    )  # printed by the target of Ctrl-C
+    shell.type(b"sh -c 'echo begun-$((1 + 1)); exec sleep 1000'\r")  # the target of Ctrl-C
     shell.wait_for("begun-2")
     shell.type(b"\x03")  # ends the remote command, not orch
     shell.wait_for("^C")
