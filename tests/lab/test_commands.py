@@ -94,7 +94,7 @@ def test_large_output_of_a_command_is_complete(lab3: Lab) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_command_ends_with_its_connection(lab3: Lab, number: int) -> None:
+def test_command_ends_with_its_connection(lab3: Lab, number: int) -> None:
     words = ["--no-fold", "-i", str(lab3.inventory), "--", "sh", "-c", "echo up; sleep 4321; true"]
     process = lab3.popen(
         [*ORCH, "exec", *words],

@@ -192,9 +192,7 @@ def test_controller_that_takes_over_restarts_a_live_run_but_not_a_failed_one(
     assert launched.wait(60) == 0, (tmp_path / "err").read_text()
     run = run_name((tmp_path / "err").read_text())
     place.kill_controller()
-    assert (
-        place.orch("status", run).returncode == 0
-    )  # its controller follows the nodes once this returns
+    assert place.orch("status", run).returncode == 0  # returns once a controller follows
     place.end_attempt(0)
     wait_until(lambda: place.attempts_had(1) == 2, 60)
     place.kill_controller()

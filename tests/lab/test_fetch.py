@@ -68,7 +68,7 @@ def test_fetch_during_a_run_gets_the_files_of_each_node(lab3: Lab, tmp_path: Pat
         (lab3.files(node) / "tmp/leave").unlink()
 
 
-def test_a_launch_in_the_background_fetches_after_a_failure(lab3: Lab, tmp_path: Path) -> None:
+def test_launch_in_the_background_fetches_after_a_failure(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "fetch-failing", "t.py", WRITING)
     words = ("--fetch", "ckpt/*.pt", "--detach", script, "5000")
     done = launch(lab3, *DIRECT, *words, cwd=tmp_path)

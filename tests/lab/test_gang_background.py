@@ -128,7 +128,7 @@ def ends_as_a_gang(lab: Lab, run: str) -> None:
     wait_until(lambda: agent_pids(lab) <= OTHERS)
 
 
-def test_a_detached_run_is_controlled_to_its_end(lab3: Lab, tmp_path: Path) -> None:
+def test_detached_run_is_controlled_to_its_end(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     run = detached(lab3, "--launcher", "direct", script)
     wait_for_copies(lab3, run, 3, "up\n")
@@ -155,7 +155,7 @@ def test_detached_launch_closes_its_output(lab3: Lab, tmp_path: Path) -> None:
     ends_as_a_gang(lab3, run)
 
 
-def test_a_closed_terminal_leaves_the_run_to_the_background(lab3: Lab, tmp_path: Path) -> None:
+def test_closed_terminal_leaves_the_run_to_the_background(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "obey.py", OBEYING)
     with in_terminal(lab3, "--launcher", "direct", script) as launched:
         launched.wait_for("│ line", 3)

@@ -59,7 +59,7 @@ def test_every_host_accepts_logins_with_a_known_key(lab3: Lab) -> None:
             assert (done.returncode, done.stdout, done.stderr) == (0, f"{node}\n/root\n", "")
 
 
-def test_a_host_with_another_key_is_refused(lab3: Lab) -> None:
+def test_host_with_another_key_is_refused(lab3: Lab) -> None:
     known = lab3.run(["ssh-keyscan", "-t", "ed25519", "node0"]).stdout.replace("node0", "node1")
     file = lab3.home / "swapped"
     file.write_text(known)
@@ -69,7 +69,7 @@ def test_a_host_with_another_key_is_refused(lab3: Lab) -> None:
     assert "HOST IDENTIFICATION HAS CHANGED" in done.stderr
 
 
-def test_a_host_sees_only_its_own_processes(lab3: Lab) -> None:
+def test_host_sees_only_its_own_processes(lab3: Lab) -> None:
     argv, pipe = ["sh", "-c", "echo ready; read line", "marked"], subprocess.PIPE
     with lab3.popen(argv, node="node0", stdin=pipe, stdout=pipe) as process:
         assert process.stdout is not None
@@ -97,7 +97,7 @@ def test_files_of_a_host_are_private(lab3: Lab, place: str) -> None:
     assert not Path(place, "mark").exists()
 
 
-def test_the_files_that_hosts_share_cannot_be_written(lab3: Lab) -> None:
+def test_files_that_hosts_share_cannot_be_written(lab3: Lab) -> None:
     for place in ("/usr", "/var", "/home", sys.prefix):
         done = lab3.run(["touch", f"{place}/mark"], node="node0")
         assert "Read-only file system" in done.stderr
@@ -132,7 +132,7 @@ def test_host_survives_death_and_restart_of_sshd(make_lab: MakeLab) -> None:
 # The command line and the interface for tests.
 
 
-def test_a_signal_reaches_the_command_itself(lab3: Lab) -> None:
+def test_signal_reaches_the_command_itself(lab3: Lab) -> None:
     for node in ("ctl", "node1"):
         trap = "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.05; done"
         with lab3.popen(["sh", "-c", trap], node=node, stdout=subprocess.PIPE) as process:
@@ -419,7 +419,7 @@ def test_down_keeps_a_directory_that_is_not_a_lab(tmp_path: Path) -> None:
     assert (tmp_path / "mine").exists()
 
 
-def test_a_directory_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_directory_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "lab.json").write_text("{}")
     with pytest.raises(LabError, match="exists"):
         life.up(1, f"test-{os.getpid()}-taken", dir=tmp_path)

@@ -129,7 +129,7 @@ def test_each_line_has_its_global_rank_and_host(lab3: Lab, tmp_path: Path, launc
 
 @pytest.mark.torch
 @pytest.mark.parametrize("launcher", ["fabric", "torchrun"])
-def test_the_fabric_example_trains(lab3: Lab, launcher: str) -> None:
+def test_fabric_example_trains(lab3: Lab, launcher: str) -> None:
     script = EXAMPLES / "digits_fabric.py"
     checkpoint = f"/tmp/{launcher}.ckpt"
     done = launch(
@@ -270,7 +270,7 @@ def test_exit_code_equals_that_of_the_job(
 
 
 @pytest.mark.torch
-def test_a_launcher_that_cannot_start_is_reported(lab3: Lab, tmp_path: Path) -> None:
+def test_launcher_that_cannot_start_is_reported(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "x.py", WHO)
     done = launch(lab3, "--launcher-arg=--no-such-option", script)
     assert done.returncode == 2

@@ -85,7 +85,7 @@ def test_all_reduce_works_under_any_launcher(lab3: Lab, launcher: str) -> None:
     assert 1e6 < pair["algbw"] < 1e11
 
 
-def test_the_host_with_a_slow_link_is_named(lab3: Lab) -> None:
+def test_host_with_a_slow_link_is_named(lab3: Lab) -> None:
     with slowed(lab3, "node2"):
         report = collective(lab3, "--launcher", "direct")
     assert report["code"] == 1

@@ -157,7 +157,7 @@ def test_two_names_of_one_machine_are_named(lab: Lab) -> None:
     assert "are 2 names of one machine (node1)" in quick.stdout
 
 
-def test_a_folder_that_only_some_nodes_share_is_reported(make_lab: MakeLab) -> None:
+def test_folder_that_only_some_nodes_share_is_reported(make_lab: MakeLab) -> None:
     lab = make_lab(3, shared_home=["node0", "node2"])
     before = {node: set(homes(lab, node)) for node in lab.nodes}
     (found,) = findings(lab, only="shared,user")

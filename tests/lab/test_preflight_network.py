@@ -100,7 +100,7 @@ def test_remedy_for_a_different_mtu_works(lab: Lab) -> None:
     assert fixed(lab, "nic.mtu", odd) == [("pass", EVERYBODY)]
 
 
-def test_a_black_hole_is_found_with_its_size_and_fixed(
+def test_black_hole_is_found_with_its_size_and_fixed(
     lab: Lab, small_packets: None, undo: ExitStack
 ) -> None:
     # The switch's port to node2 silently drops larger packets.
@@ -143,7 +143,7 @@ def test_stall_at_any_size_is_not_attributed_to_the_mtu(
     assert "in small packets as well" in stalled["message"]
 
 
-def test_the_node_behind_a_slow_link_is_named(lab: Lab, undo: ExitStack) -> None:
+def test_node_behind_a_slow_link_is_named(lab: Lab, undo: ExitStack) -> None:
     run(lab, "node3", "tc qdisc add dev eth0 root tbf rate 100mbit burst 64kb latency 50ms")
     undo.callback(run, lab, "node3", "tc qdisc del dev eth0 root")
     [slow] = [f for f in preflight(lab, "net.bandwidth") if f["status"] == "fail"]

@@ -176,7 +176,7 @@ def test_host_without_the_network_is_reported(lab: Lab) -> None:
     assert_all_pass(preflight(lab, *SECOND))
 
 
-def test_the_same_rules_on_all_nodes_are_one_finding(lab: Lab) -> None:
+def test_same_rules_on_all_nodes_are_one_finding(lab: Lab) -> None:
     for node in lab.nodes:  # even replies are dropped
         shell(lab, node, rules("input", "policy drop", "iif lo accept", SSH))
     finding = wrong(preflight(lab))

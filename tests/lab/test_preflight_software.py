@@ -106,7 +106,7 @@ def test_different_torch_and_missing_module_refuse_a_launch(
     assert by_status(findings, "sw.import") == {"pass": ["node0", "node1", "node2"]}
 
 
-def test_a_node_without_click_cannot_start_fabric_run(interpreters: Interpreters) -> None:
+def test_node_without_click_cannot_start_fabric_run(interpreters: Interpreters) -> None:
     interpreters.make("node1", "no-click", without=["click"])
     words = ("--launcher", "fabric", "--nodes", "node[0-1]", "--only", "sw.launcher,sw.torch")
     code, findings = interpreters.check(*words)

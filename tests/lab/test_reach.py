@@ -107,7 +107,7 @@ def test_rc_files_that_print_are_harmless(make_lab: MakeLab, script: Path) -> No
     ]
 
 
-def test_a_node_without_rsync_is_named_with_the_remedy(make_lab: MakeLab, script: Path) -> None:
+def test_node_without_rsync_is_named_with_the_remedy(make_lab: MakeLab, script: Path) -> None:
     lab = make_lab(2, no_rsync=True)
     done = launch(lab, "--launcher", "direct", script)
     assert done.returncode == 125
@@ -116,7 +116,7 @@ def test_a_node_without_rsync_is_named_with_the_remedy(make_lab: MakeLab, script
     assert processes_of_runs(lab) == []
 
 
-def test_a_missing_python_is_named_with_the_remedy(lab3: Lab, tmp_path: Path, script: Path) -> None:
+def test_missing_python_is_named_with_the_remedy(lab3: Lab, tmp_path: Path, script: Path) -> None:
     inventory = with_key(lab3, tmp_path, "node1", "python: /opt/none/bin/python")
     done = launch(lab3, "--launcher", "direct", script, inventory=inventory)
     assert done.returncode == 125
@@ -125,7 +125,7 @@ def test_a_missing_python_is_named_with_the_remedy(lab3: Lab, tmp_path: Path, sc
     assert "node0" not in done.stderr
 
 
-def test_a_working_folder_that_cannot_be_written_is_named(
+def test_working_folder_that_cannot_be_written_is_named(
     lab3: Lab, tmp_path: Path, script: Path
 ) -> None:
     inventory = with_key(lab3, tmp_path, "node2", "workdir: /usr/lib/none")
@@ -135,7 +135,7 @@ def test_a_working_folder_that_cannot_be_written_is_named(
     assert "Read-only file system" in done.stderr
 
 
-def test_a_full_disk_is_named(lab3: Lab, tmp_path: Path, script: Path) -> None:
+def test_full_disk_is_named(lab3: Lab, tmp_path: Path, script: Path) -> None:
     lab3.run(["mkdir", "/tmp/small"], node="node1")
     mounted = lab3.run(
         ["mount", "-t", "tmpfs", "-o", "size=1m", "none", "/tmp/small"], node="node1"

@@ -194,9 +194,7 @@ def test_training_continues_on_a_spare_from_the_checkpoint(
     assert ended["failed"][0]["lost"] == ["node1"]
     assert ended["summary"].endswith("all 2 ranks succeeded (attempt 2 of 3)")
     assert (copies(lab, ended["plan"]["run"]) / "node2/attempt-1").is_dir()
-    assert (
-        orch(lab, "logs", "--nodes", "node1").returncode == 0
-    )  # also of a node that the run has left
+    assert orch(lab, "logs", "--nodes", "node1").returncode == 0  # a node it has left
 
 
 def test_ranks_of_a_host_that_returns_are_ended(

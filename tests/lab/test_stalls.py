@@ -89,7 +89,7 @@ def drop(lab: Lab, node: str, rule: str) -> None:
 
 @pytest.mark.torch
 @pytest.mark.parametrize("launcher", ["torchrun", "direct"])
-def test_a_rank_that_waits_for_its_data_is_named(lab3: Lab, tmp_path: Path, launcher: str) -> None:
+def test_rank_that_waits_for_its_data_is_named(lab3: Lab, tmp_path: Path, launcher: str) -> None:
     script = write(tmp_path / "job", "train.py", TRAIN)
     write(tmp_path / "job", "data.py", DATA)
     done = launch(lab3, "--launcher", launcher, "--stall", "5", "--on-stall", "stop", script)
@@ -166,7 +166,7 @@ else:
 """
 
 
-def test_a_connection_that_gets_no_answer_is_named_with_its_port(
+def test_connection_that_gets_no_answer_is_named_with_its_port(
     make_lab: Any, tmp_path: Path
 ) -> None:
     lab = make_lab(2)
@@ -288,7 +288,7 @@ def test_rank_without_a_stack_hook_is_not_signalled(lab3: Lab, tmp_path: Path, h
     assert "was killed" not in running.err
 
 
-def test_a_script_keeps_its_own_sitecustomize(lab3: Lab, tmp_path: Path) -> None:
+def test_script_keeps_its_own_sitecustomize(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "odd.py", ODD)
     write(tmp_path / "job", "sitecustomize.py", "print('customized', flush=True)\n")
     words = ["--launcher", "direct", "--env", "PYTHONPATH=."]

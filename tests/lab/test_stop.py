@@ -48,7 +48,7 @@ def nothing_left(lab: Lab, run: str | None = None) -> bool:
 
 @pytest.mark.parametrize("launcher", ["direct", pytest.param("torchrun", marks=pytest.mark.torch)])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_ends_every_process_on_every_node(
+def test_interrupt_ends_every_process_on_every_node(
     lab3: Lab, tmp_path: Path, launcher: str, number: int, code: int
 ) -> None:
     script = write(tmp_path / "job", "cling.py", CLINGING)
@@ -61,7 +61,7 @@ def test_an_interrupt_ends_every_process_on_every_node(
 
 
 @pytest.mark.parametrize("launcher", ["direct", pytest.param("torchrun", marks=pytest.mark.torch)])
-def test_a_failing_rank_ends_every_process_on_every_node(
+def test_failing_rank_ends_every_process_on_every_node(
     lab3: Lab, tmp_path: Path, launcher: str
 ) -> None:
     script = write(tmp_path / "job", "cling.py", CLINGING)
@@ -70,7 +70,7 @@ def test_a_failing_rank_ends_every_process_on_every_node(
     assert nothing_left(lab3)
 
 
-def test_a_second_interrupt_kills_at_once(lab3: Lab, tmp_path: Path) -> None:
+def test_second_interrupt_kills_at_once(lab3: Lab, tmp_path: Path) -> None:
     source = (
         "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('up')\ntime.sleep(1000)\n"
     )
@@ -102,7 +102,7 @@ def test_stopped_ranks_have_time_to_save(lab3: Lab, tmp_path: Path) -> None:
         assert sum("saved" in line for line in running.out) == 3
 
 
-def test_a_sibling_run_on_the_same_nodes_continues(lab3: Lab, tmp_path: Path) -> None:
+def test_sibling_run_on_the_same_nodes_continues(lab3: Lab, tmp_path: Path) -> None:
     script = write(tmp_path / "job", "cling.py", CLINGING)
     with (
         Launch(lab3, "--launcher", "direct", "--name", "sibling", script) as sibling,

@@ -73,7 +73,7 @@ EXPECTED: dict[str, tuple[int, str]] = {
 
 
 @pytest.mark.parametrize(("launcher", "kind"), CASES)
-def test_the_first_failure_ends_the_job_and_is_explained(
+def test_first_failure_ends_the_job_and_is_explained(
     make_lab: Callable[..., Lab], tmp_path: Path, launcher: str, kind: str
 ) -> None:
     lab = make_lab(4)
