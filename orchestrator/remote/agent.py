@@ -1,6 +1,6 @@
-"""Talk to orch's agent on a node: bring it there, ask its verbs, follow a run.
+"""Talk to orch's agent on a node: upload it, send requests, follow a run.
 
-The protocol is described in `node/serve.py`. One agent process per connection answers everything.
+The protocol is described in `node/serve.py`. One agent process serves the whole connection.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from orchestrator.util.log import node_logger
 from orchestrator.util.text import printable
 
 _LONGEST_LINE = 4 << 20
-_LARGEST_PAYLOAD = 1 << 19  # as much as the agent reads at a time
+_LARGEST_PAYLOAD = 1 << 19  # bytes; the agent reads this many at a time
 _QUEUED_CHUNKS = 4
-_TURN = 0.01  # seconds of taking in what a node says until others have a turn
+_TURN = 0.01  # seconds of parsing one node's output before other tasks run
 _ANSWER_TIME = 30.0
 _END_TIME = 5.0
 _GIVE_UP_TIME = 1.0
@@ -33,7 +33,7 @@ Report = reports.Report
 
 
 class Agent:
-    """orch's agent on one node, over the connection that is already open."""
+    """orch's agent on one node, over a connection that is already open."""
 
     def __init__(self, node: Node, channel: Channel) -> None:
         self.node = node
@@ -49,9 +49,9 @@ class Agent:
 
     @classmethod
     async def open(cls, node: Node, *, timeout: float = _ANSWER_TIME) -> Agent:
-        """Start the agent on `node` with its inventory's Python, uploading it where it is missing.
+        """Start the agent on `node` with the Python from its inventory; upload it if it is missing.
 
-        Raises NodeError, with the remedy, when it does not answer within `timeout` seconds.
+        Raises NodeError, with the remedy, if it does not answer within `timeout` seconds.
         """
         channel = await start_agent(node, timeout)
         agent = cls(node, channel)
@@ -60,18 +60,18 @@ class Agent:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the connection or the agent has broken off."""
+        """Whether the connection or the agent has failed."""
         return self._failure is not None
 
     @property
     def heard_at(self) -> float:
-        """When it last said anything, be it part of a report (time.monotonic)."""
+        """When the last bytes arrived, even part of a report (time.monotonic)."""
         return self._channel.heard_at
 
     async def ask(self, verb: str, *, timeout: float = _ANSWER_TIME, **arguments: Any) -> Any:
         """Return the node's answer to `verb`.
 
-        Raises NodeError when it cannot be carried out, or no answer comes within `timeout` seconds.
+        Raises NodeError if the node cannot carry it out, or does not answer within `timeout` seconds.
         """
         return await self._ask(self._number(), verb, timeout, arguments)
 
@@ -79,16 +79,18 @@ class Agent:
     async def run_task(
         self, verb: str, *, timeout: float = _ANSWER_TIME, limit: float, **arguments: Any
     ) -> AsyncIterator[Any]:
-        """Have the node do `verb`, a task that continues after its answer, while the context lasts.
+        """Run `verb`, a task that continues after its answer, on the node while the context lasts.
 
-        Yields the answer; the task is gone when the context ends, and after `limit` seconds anyhow.
+        Yields the answer. The task ends with the context, and after `limit` seconds at the latest.
         Raises NodeError as `ask` does.
         """
         number = self._number()
         try:
             yield await self._ask(number, verb, timeout, {"limit": limit, **arguments})
         finally:
-            with suppress(NodeError):  # an agent that does not answer ends, and its tasks with it
+            with suppress(
+                NodeError
+            ):  # an agent that does not answer is closed, which ends its tasks
                 await self.ask("end", task=number, timeout=_END_TIME)
 
     async def _ask(self, number: int, verb: str, timeout: float, arguments: dict[str, Any]) -> Any:
@@ -113,10 +115,10 @@ class Agent:
     async def follow(
         self, run: str, offsets: dict[str, int], *, quiet: bool = False
     ) -> AsyncGenerator[Report, None]:
-        """Yield what `run` does on this node, from `offsets` (path -> bytes already had), to its end.
+        """Yield the reports on `run` from this node, from `offsets` (path -> bytes already received).
 
-        A `quiet` one tells of ranks and the supervisor only, no bytes. Raises NodeError when the
-        connection or the agent breaks off.
+        If `quiet`, reports cover only ranks and the supervisor, no bytes. Raises NodeError if the
+        connection or the agent fails.
         """
         number = self._number()
         self._log.debug(
@@ -144,18 +146,18 @@ class Agent:
         finally:
             del self._follows[number]
             while not queue.empty():
-                queue.get_nowait()  # else what is read next would wait for room in it, and all with it
+                queue.get_nowait()  # a full queue would block the reader, and so every other request
             if keeps_open:
                 await self._give_up(number)
 
     async def _give_up(self, number: int) -> None:
-        """Have the node do no more for the request of this number; a node that is away does not anyhow."""
+        """Cancel the request with this number on the node, if the node is connected."""
         with suppress(NodeError, TimeoutError):
             async with asyncio.timeout(_GIVE_UP_TIME):
                 await self._send({"id": self._number(), "verb": "end", "task": number})
 
     async def abandon(self, why: str) -> None:
-        """Count the agent as broken off, for all that wait for it. It may hang for good."""
+        """Treat the agent as failed, so that all waiting callers fail. It may hang forever."""
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
@@ -163,7 +165,7 @@ class Agent:
             await self._fail(NodeError(self.node.name, why))
 
     async def close(self) -> None:
-        """Hang up; a run that the agent started continues."""
+        """Close the connection; a run that the agent started continues."""
         self._channel.write_eof()
         self._channel.close()
         if self._reader is not None:
@@ -178,19 +180,19 @@ class Agent:
         return self._next
 
     async def _send(self, request: dict[str, Any]) -> int:
-        """Send the request; return how many bytes it has."""
+        """Send the request; return its size in bytes."""
         if self._failure is not None:
             raise self._failure
         line = json.dumps(request).encode() + b"\n"
         writing = asyncio.create_task(self._write(line))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
-        # Half a request would spoil the next one: even if the caller gives up, it is written to its end.
+        # Half a request would corrupt the next one, so it is written in full even if the caller is cancelled.
         await asyncio.shield(writing)
         return len(line)
 
     async def _write(self, line: bytes) -> None:
-        async with self._one_at_a_time:  # a large one goes in pieces
+        async with self._one_at_a_time:  # a large request is sent in pieces
             await self._channel.write(line)
 
     async def _read(self) -> None:
@@ -203,7 +205,7 @@ class Agent:
                 if "n" in header:
                     payload = await self._channel.readexactly(count(header["n"], _LARGEST_PAYLOAD))
                 await self._dispatch(header, payload, len(line))
-                if loop.time() >= turn_ends:  # what is buffered is taken in without any pause
+                if loop.time() >= turn_ends:  # reading buffered data never yields to other tasks
                     await asyncio.sleep(0)
                     turn_ends = loop.time() + _TURN
             failure = NodeError(self.node.name, "the agent ended", remedy=self._last_words())
@@ -215,7 +217,7 @@ class Agent:
             )
         except NodeError as error:
             failure = error
-        except Exception as error:  # whatever the node sent, the waiting callers must get it
+        except Exception as error:  # any error must reach the waiting callers
             said = printable(f"{type(error).__name__}: {error}")
             failure = NodeError(
                 self.node.name,
@@ -231,7 +233,7 @@ class Agent:
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(failure)
-        for queue in list(self._follows.values()):  # who has waited may leave meanwhile
+        for queue in list(self._follows.values()):  # a waiting follow may end meanwhile
             await queue.put(failure)
 
     async def _dispatch(self, header: dict[str, Any], payload: bytes, size: int) -> None:
@@ -247,7 +249,7 @@ class Agent:
             return
         answer = self._answers.get(number)
         if answer is None or answer.done():
-            return  # it was waited for long enough
+            return  # the time limit has passed
         if "error" in header:
             refusal = AgentRefusal.parse(self.node.name, header)
             self._log.debug("request %d refused: %s", number, refusal.text)
@@ -260,7 +262,7 @@ class Agent:
 
 
 class AgentRefusal(NodeError):
-    """The agent could not carry out a verb; `errno` is the operating system's number, if it was that."""
+    """The agent could not carry out a verb; `errno` is that of the operating system, if any."""
 
     def __init__(self, node: str, text: str, errno: int | None) -> None:
         super().__init__(node, text)
@@ -268,14 +270,14 @@ class AgentRefusal(NodeError):
 
     @classmethod
     def parse(cls, node: str, answer: dict[str, Any]) -> AgentRefusal:
-        """Return the refusal that an answer with an "error" is."""
+        """Return the refusal from an answer with an "error"."""
         errno = answer.get("errno")
         said = printable(str(answer["error"]), _LONGEST_REASON)
         return cls(node, said, errno if type(errno) is int else None)
 
 
 def _header(line: bytes) -> dict[str, Any]:
-    """Return the JSON object on a line of an agent's. Raises ValueError, or RecursionError, for none."""
+    """Parse a line from an agent as a JSON object. Raises ValueError or RecursionError if invalid."""
     header = json.loads(line, parse_constant=_refuse)
     if not isinstance(header, dict):
         raise ValueError(f"not an object: {header!r:.100}")

@@ -52,9 +52,9 @@ class ShellError(NodeError):
 
 class Channel(Protocol):
     """A command running on a node, with its standard streams.
-
     Every method that waits raises ConnectionLost if the connection breaks, after all bytes that arrived
-    have been read; so the end of a stream is always the end of the command's output.
+    have been read. So the end of a stream always means the end of the command's output.
+        have been read; so the end of a stream is always the end of the command's output.
     """
 
     heard_at: float
@@ -70,12 +70,12 @@ class Channel(Protocol):
         """
 
     async def readexactly(self, n: int) -> bytes:
-        """Return exactly `n` bytes; raises asyncio.IncompleteReadError if the output ends before."""
+        """Return exactly `n` bytes. Raises asyncio.IncompleteReadError if the output ends earlier."""
 
     async def write(self, data: bytes) -> None:
-        """Send `data` to the command's standard input, waiting while the node accepts no more.
+        """Send `data` to the command's standard input; wait while the node accepts no more.
 
-        Data for a command that has stopped reading is dropped; its exit code says why.
+        Data for a command that has stopped reading is dropped; see its exit code for the reason.
         """
 
     def write_eof(self) -> None:
@@ -129,7 +129,7 @@ class Node(Protocol):
 
 @dataclass(frozen=True)
 class Screen:
-    """The user's terminal: its kind ($TERM), and its size."""
+    """The user's terminal: its type ($TERM) and size."""
 
     kind: str
     columns: int
@@ -145,10 +145,10 @@ class TerminalChannel(Channel, Protocol):
 
 @runtime_checkable
 class TerminalNode(Protocol):
-    """A `Node` that offers terminals, too."""
+    """A `Node` that also offers terminals."""
 
     async def open_terminal(self, script: str | None, screen: Screen | None) -> TerminalChannel:
-        """Start `script` (POSIX sh), or the login shell, with a pseudo-terminal like `screen` (None: none).
+        """Start `script` (POSIX sh), or the login shell; with a pseudo-terminal like `screen` unless None.
 
         Raises ConnectionLost and NodeError as `Node.open` does.
         """
@@ -156,7 +156,7 @@ class TerminalNode(Protocol):
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a transport can do. orch refuses what needs more, with the reason."""
+    """What a transport can do. orch refuses commands that need more, with the reason."""
 
     outlives_controller: bool = True
     """Commands keep running on a node if the connection, or this machine, is gone."""
@@ -176,7 +176,7 @@ _MAX_SECONDS = 1e9  # 32 years
 
 
 def seconds(name: str, value: Any) -> float:
-    """Return the option `name`, a number of seconds. Raises ValueError for anything else."""
+    """Return `value`, the option `name` in seconds. Raises ValueError if it is not a valid number."""
     if type(value) not in (int, float) or not 0 < value < _MAX_SECONDS:
         raise ValueError(f"{name} is a number of seconds, not {value!r:.100}")
     return float(value)
@@ -185,8 +185,8 @@ def seconds(name: str, value: Any) -> float:
 class Transport(ABC):
     """A way to reach nodes, used between `__aenter__` and `__aexit__`.
 
-    `timeout` is the time in seconds to connect to a node. A subclass is made from its options alone
-    (`parse`): those of the command line, and later those in a run's record.
+    `timeout` is the time in seconds to connect to a node. A subclass can be made from its options alone
+    (`parse`): from the command line, and later from a run's record.
     """
 
     name: ClassVar[str] = ""
@@ -203,26 +203,26 @@ class Transport(ABC):
             raise ValueError(f"it has no option {name!r:.100}")
         try:
             return cls(**options)
-        except TypeError as error:  # one is missing
+        except TypeError as error:  # an option is missing
             raise ValueError(str(error)) from error
 
     def describe(self) -> dict[str, Any]:
-        """Return the options for `parse` to make it again in another process: JSON, without secrets."""
+        """Return the options with which `parse` recreates it in another process: JSON, no secrets."""
         return {"timeout": self.timeout}
 
     @abstractmethod
     async def connect_all(
         self, hosts: Sequence[Host], *, on_result: OnResult | None = None
     ) -> list[Node | Unreachable]:
-        """Connect to all `hosts` at once; return, in their order, the nodes or why there is none.
+        """Connect to all `hosts` at once; return, in their order, the nodes or the reasons for failure.
 
-        `on_result` is called for each host as it is done. A failure of one host never raises; UsageError is
-        for an invalid configuration. If cancelled, it closes all connections.
+        `on_result` is called for each host when it is done. If a host fails, nothing is raised; UsageError
+        means an invalid configuration. If cancelled, it closes all connections.
         """
 
     def with_silence_limit(self, silence: float) -> Transport:
-        """Return a view of it whose connections break after `silence` seconds without a sign of life, if it
-        can detect that.
+        """Return a view of it whose connections break after `silence` seconds without data, if it can
+        detect that.
 
         The view is not opened or closed itself.
         """

@@ -18,7 +18,7 @@ class Source(Protocol):
 class Buffer:
     """Bytes in the order of their arrival; above twice `limit` bytes the source is paused.
 
-    It has one reader at a time. Its methods return and raise what those of asyncio.StreamReader do.
+    It has one reader at a time. Its methods return and raise the same as those of asyncio.StreamReader.
     """
 
     def __init__(self, limit: int) -> None:

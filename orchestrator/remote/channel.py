@@ -1,8 +1,8 @@
 """The base of channels: the output of a command in a bounded buffer, its input, and its exit code.
 
 Bytes go from the connection into the buffer. While nothing reads them, the source is paused, and the
-command waits. A channel holds at most the two limits of its buffer in memory, and what the connection has
-in transit.
+command waits. A channel uses at most twice the limit of its buffer in memory, plus what the connection
+has in transit.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class StreamChannel:
             if self._stdin is None and self._exit_code is None:
                 raise ConnectionLost(self._node, self._lost)
             if self._stdin is None or self._stdin.is_closing():
-                return  # the command has ended; its exit code says why
+                return  # the command has ended; see its exit code
             self._stdin.write(bytes(view[start : start + CHUNK_SIZE]))
         await self._writable.wait()
 
@@ -129,7 +129,7 @@ class StreamChannel:
     async def run_to_end(self, data: bytes, timeout: float, remedy: str | None = None) -> Completed:
         """Write `data`, read all output, and close the channel.
 
-        Raises NodeError after `timeout` seconds, and if the command prints more than a MiB.
+        Raises NodeError after `timeout` seconds, or if the command prints more than a MiB.
         """
 
         async def feed() -> None:

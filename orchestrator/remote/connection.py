@@ -1,4 +1,4 @@
-"""The way to one node over time: its connection and agent, made again after they broke."""
+"""The connection to one node and its agent, restored after a failure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from orchestrator.remote.agent import Agent
 from orchestrator.remote.base import Node, Transport
 
 _REFUSALS = ("host-key-unknown", "host-key-changed", "authentication")
-_GATHER = 0.05  # seconds: what breaks together is made again together
+_GATHER = 0.05  # seconds; connections that break together are restored together
 
 
 class NodeConnection:
-    """The way to `host`, over `connector`; `agent` is the one at its other end, if there is one now."""
+    """A connection to `host`, made by `connector`; `agent` is the agent on the host, if it is up."""
 
     def __init__(self, host: Host, connector: Connector, agent: Agent | None = None) -> None:
         self.host = host
@@ -25,18 +25,18 @@ class NodeConnection:
 
     @property
     def is_up(self) -> bool:
-        """Whether there is an agent that has not broken off."""
+        """Whether the agent is connected and has not failed."""
         return self._agent is not None and not self._agent.has_failed
 
     @property
     def agent(self) -> Agent:
-        """The agent on the node. Raises NodeError while there is none."""
+        """The agent on the node. Raises NodeError if not connected."""
         if self._agent is None:
             raise NodeError(self.host.name, "not connected")
         return self._agent
 
     async def connect(self) -> None:
-        """Make the connection and start the agent, again if there was one. Raises NodeError."""
+        """Connect and start the agent, after closing any earlier connection. Raises NodeError."""
         await self.close()
         node = await self._connector.dial(self.host)
         try:
@@ -46,7 +46,7 @@ class NodeConnection:
             raise
 
     async def close(self) -> None:
-        """Hang up; what runs on the node continues."""
+        """Close the connection; processes on the node keep running."""
         agent, self._agent = self._agent, None
         if agent is not None:
             with suppress(NodeError, OSError):
@@ -55,15 +55,15 @@ class NodeConnection:
 
 
 async def close_all(connections: Iterable[NodeConnection]) -> None:
-    """Close all of `connections` at once. Raises the first error that one of them raises."""
+    """Close all `connections` concurrently. Raises the first error."""
     await asyncio.gather(*(each.close() for each in connections))
 
 
 class Connector:
-    """Connects to nodes, one by one as they are asked for, but through each gateway only once.
+    """Connects to nodes one by one on request, but through each gateway only once.
 
-    The limits of handshakes at a time hold within one `Transport.connect_all`; so those that ask within a
-    moment of each other share one.
+    The limit of concurrent handshakes applies within one `Transport.connect_all`, so requests that arrive
+    within a short time share one call.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -74,7 +74,7 @@ class Connector:
     async def dial(self, host: Host) -> Node:
         """Return a new connection to `host`. Raises NodeError with the verdict.
 
-        Nobody else may ask for a host of the same name meanwhile.
+        No other caller may request a host of the same name meanwhile.
         """
         answer: asyncio.Future[Node | Unreachable] = asyncio.get_running_loop().create_future()
         if not self._asked:
@@ -86,7 +86,7 @@ class Connector:
             result = await answer
         except asyncio.CancelledError:
             if answer.done() and not answer.cancelled() and answer.exception() is None:
-                await _hang_up(answer.result())  # it came in the same moment
+                await _hang_up(answer.result())  # it was connected just before the cancellation
             raise
         if isinstance(result, Unreachable):
             kind = LoginRefused if result.cause in _REFUSALS else NodeError
@@ -94,7 +94,7 @@ class Connector:
         return result
 
     async def close(self) -> None:
-        """Give up what is being connected."""
+        """Cancel the pending connections."""
         for call in self._calls:
             call.cancel()
         for _, answer in self._asked:
@@ -106,7 +106,7 @@ class Connector:
         asked, self._asked = self._asked, []
         answers = {host.name: answer for host, answer in asked}
         hosts = [host for host, answer in asked if not answer.done()]
-        unwanted: list[Node | Unreachable] = []  # who asked for it has gone meanwhile
+        unwanted: list[Node | Unreachable] = []  # their callers were cancelled meanwhile
 
         def tell(name: str, result: Node | Unreachable, seconds: float) -> None:
             if answers[name].done():

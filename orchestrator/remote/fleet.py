@@ -1,4 +1,4 @@
-"""All nodes of a use case at once: connect, start the agents, ask them."""
+"""All nodes of one command: connect, start the agents, send requests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Fleet:
     async def connect(self, on_node: OnNode) -> None:
         """Open one connection to each node.
 
-        Raises ConnectError with the verdict of every failure; `nodes` has those that were reached.
+        Raises ConnectError with the verdict of every failure; `nodes` has those that were connected.
         """
         results = await self.transport.connect_all(
             self.hosts,
@@ -44,15 +44,15 @@ class Fleet:
 
     @property
     def warnings(self) -> list[str]:
-        """What a person should know of how the nodes were reached, each thing once."""
+        """Warnings for the user about how the nodes were reached, without duplicates."""
         return list(dict.fromkeys(text for node in self.nodes for text in node.warnings))
 
     async def start_agents(self) -> None:
-        """Start the agent on every node. Raises LaunchError that names each node's failure."""
+        """Start the agent on every node. Raises LaunchError with each node's failure."""
         self.agents = await self.each(self.nodes, Agent.open)
 
     async def narrow(self, agents: Sequence[Agent]) -> None:
-        """Be the fleet of these agents' nodes alone; hang up on the others."""
+        """Keep only the nodes of these agents; disconnect from the others."""
         others = [node for node in self.nodes if node not in [agent.node for agent in agents]]
         self.agents = list(agents)
         self.nodes = [agent.node for agent in agents]
@@ -60,7 +60,7 @@ class Fleet:
         await asyncio.gather(*(node.close() for node in others), return_exceptions=True)
 
     def connections(self) -> list[NodeConnection]:
-        """Hand the connections and agents over: they are closed, and made again, by their new owner."""
+        """Hand over the connections and agents; the new owner closes and restores them."""
         connector = Connector(self.transport)
         connections = [NodeConnection(agent.node.host, connector, agent) for agent in self.agents]
         self.nodes, self.agents = [], []
@@ -73,9 +73,9 @@ class Fleet:
         *,
         timeout: float = 30.0,
     ) -> list[Any]:
-        """Return every agent's answer to `verb`; `arguments` gives them by the node's position.
+        """Return every agent's answer to `verb`; `arguments` returns the arguments for a node's position.
 
-        Raises LaunchError that names each node's failure.
+        Raises LaunchError with each node's failure.
         """
         indexed = list(enumerate(self.agents))
         return await self.each(
@@ -83,16 +83,16 @@ class Fleet:
         )
 
     async def close(self) -> None:
-        """Hang up on every node; what runs there continues."""
+        """Disconnect from every node; processes there keep running."""
         for agent in self.agents:
             await agent.close()
         await asyncio.gather(*(node.close() for node in self.nodes), return_exceptions=True)
 
     @staticmethod
     async def each(items: Sequence[T], action: Callable[[T], Awaitable[Any]]) -> list[Any]:
-        """Do `action` for all items at once and return the results in order.
+        """Call `action` for all items concurrently and return the results in order.
 
-        All are waited for: one node's failure never hides another's verdict. Raises LaunchError.
+        Waits for all, so that one node's failure does not hide another's verdict. Raises LaunchError.
         """
         results = await asyncio.gather(*(action(item) for item in items), return_exceptions=True)
         failures: list[LaunchError] = []

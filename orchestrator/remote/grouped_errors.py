@@ -1,7 +1,7 @@
 """Report an error that many nodes share only once: `node[0-2]: no answer`.
 
-Errors are the same if their texts differ only in the node's name or address. A command line to paste
-becomes one line for all of the nodes.
+Errors are the same if their texts differ only in the node's name or address. A command to paste becomes
+one command line for all of the nodes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _REMOTE_COMMAND = r"( '[^']*')?"  # after the login in an ssh command line
 
 @dataclass(frozen=True)
 class VerdictGroup:
-    """One verdict on some `nodes`; `evidence` has a line for each, if there are several."""
+    """One verdict on some `nodes`; if there are several, `evidence` has a line for each."""
 
     nodes: tuple[str, ...]
     message: str
@@ -33,7 +33,7 @@ class VerdictGroup:
 
 
 def group_verdicts(verdicts: Iterable[Unreachable]) -> list[VerdictGroup]:
-    """Return the verdicts, identical ones as one, in the order of their first nodes."""
+    """Return the verdicts, with identical ones merged, in the order of their first nodes."""
     groups: dict[tuple[str, str, str], list[Unreachable]] = {}
     for verdict in verdicts:
         shape = (verdict.cause, _message_shape(verdict), _remedy_shape(verdict))
@@ -42,7 +42,7 @@ def group_verdicts(verdicts: Iterable[Unreachable]) -> list[VerdictGroup]:
 
 
 def connect_error(failures: Sequence[Unreachable], total: int) -> ConnectError:
-    """Return the error that these of `total` nodes cannot be reached."""
+    """Return the error for these failures among `total` nodes."""
     return ConnectError(failures, total, [str(each) for each in group_verdicts(failures)])
 
 
@@ -52,7 +52,7 @@ def grouped_message(errors: Iterable[OrchError]) -> str:
 
 
 def grouped_lines(errors: Iterable[OrchError]) -> list[str]:
-    """Return the texts of errors with their nodes, `node1: ...`; identical ones as `node[1-3]: ...`."""
+    """Return the errors as `node1: ...`, with identical ones merged as `node[1-3]: ...`."""
     groups: dict[tuple[str, str], list[str]] = {}
     for error in errors:
         shape = (_shape(error.text, error.node), _shape(error.remedy or "", error.node))
@@ -86,7 +86,7 @@ def _message_shape(verdict: Unreachable) -> str:
 
 
 def _remedy_shape(verdict: Unreachable) -> str:
-    """Return the remedy with placeholders for the login, or address, and name."""
+    """Return the remedy with placeholders for the login or address, and the name."""
     remedy = verdict.remedy
     if verdict.login:
         remedy = remedy.replace(verdict.login, _PLACE, 1)
@@ -96,7 +96,7 @@ def _remedy_shape(verdict: Unreachable) -> str:
 
 
 def _group_remedy(group: Sequence[Unreachable]) -> str:
-    """Return the remedy for all of them; a command for one of them becomes a loop over all."""
+    """Return the remedy for the whole group; a command for one node becomes a loop over all."""
     first = group[0]
     shape = _remedy_shape(first)
     if _PLACE not in shape:
@@ -113,7 +113,7 @@ def _group_remedy(group: Sequence[Unreachable]) -> str:
 
 
 def _shape(text: str, word: str, placeholder: str = _NAME, count: int = 0) -> str:
-    """Return `text` with a placeholder for `word`, as a word of its own: `count` times, 0 for always."""
+    """Replace the whole word `word` in `text` by a placeholder, at most `count` times (0: no limit)."""
     if not word:
         return text
     pattern = rf"(?<![\w.-]){re.escape(word)}(?![\w-]|\.\w)"

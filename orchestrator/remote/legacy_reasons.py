@@ -1,6 +1,6 @@
 """Parse the sentences of orch 0.1.0 into values.
 
-They are in its records, and in the status of its supervisors, which may still run.
+They occur in its records, and in the status of its supervisors, which may still be running.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def detail_of_summary(summary: str) -> str:
 
 
 def parse_oom_kills(evidence: str) -> int | None:
-    """Return how many processes the kernel killed; None if the evidence is another one."""
+    """Return how many processes the kernel killed; None for any other evidence."""
     found = _OOM_KILLS.fullmatch(evidence)
     return None if found is None else int(found[1])
 

@@ -12,12 +12,12 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 
 _FOLDER = "orchestrator/node"
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same sources give the same bytes, so the same name
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # fixed, so that the same sources give the same bytes and name
 
 
 @dataclass(frozen=True)
 class Package:
-    """The zipapp's bytes and the name that they give it."""
+    """The bytes of the zipapp, and the name derived from them."""
 
     name: str
     data: bytes
@@ -25,7 +25,7 @@ class Package:
 
 @functools.cache
 def node_package() -> Package:
-    """Return the node side of this very installation, as a zipapp for `python -IS FILE VERB`."""
+    """Return the node side of this installation, as a zipapp for `python -IS FILE VERB`."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(zipfile.ZipInfo("orchestrator/__init__.py", _EPOCH), b"")
@@ -37,7 +37,7 @@ def node_package() -> Package:
 
 
 def _sources(folder: Traversable, inside: str) -> Iterator[tuple[str, bytes]]:
-    """Yield the place in the zipapp and the bytes of every module in `folder`."""
+    """Yield the path in the zipapp and the bytes of every module in `folder`."""
     for entry in folder.iterdir():
         place = f"{inside}/{entry.name}"
         if entry.is_dir():

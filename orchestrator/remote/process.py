@@ -1,4 +1,4 @@
-"""A node that is reached through local programs, one for each script; its pipes are the channel.
+"""A node reached through local programs, one for each script; the program's pipes are the channel.
 
 For transports that call `docker exec -i`, `kubectl exec -i` or the like, and for tests.
 """
@@ -24,7 +24,7 @@ _BROKEN = "the connection broke"
 
 
 class ProcessNode:
-    """The `Node` whose scripts are run by the program that `command` returns, with its arguments.
+    """The `Node` whose scripts are run by the program and arguments that `command` returns.
 
     The program runs the script in a POSIX shell on the node, on its own standard streams, and exits with
     its code. `drop` breaks the connection: every channel, and every later `open`, raises ConnectionLost.
@@ -79,7 +79,7 @@ class ProcessNode:
 
 
 class ProcessChannel(StreamChannel, asyncio.SubprocessProtocol):
-    """The `Channel` over the pipes of a local program, which leads a session of its own."""
+    """The `Channel` over the pipes of a local program, which runs in its own session."""
 
     def __init__(self, node: str) -> None:
         super().__init__(node)
@@ -111,7 +111,7 @@ class ProcessChannel(StreamChannel, asyncio.SubprocessProtocol):
         self.process_exited()
 
     def process_exited(self) -> None:
-        """Report the exit code once all of stderr has arrived, too."""
+        """Report the exit code once all of stderr has arrived."""
         code = self._process.get_returncode()
         if code is not None and 2 not in self._open_pipes and not self._is_dropped:
             self._on_exit(code if code >= 0 else 128 - code)
@@ -129,7 +129,7 @@ class ProcessChannel(StreamChannel, asyncio.SubprocessProtocol):
         self.close()
 
     def close(self) -> None:
-        """Kill the program, and everything that it started in its session."""
+        """Kill the program and all processes in its session."""
         if self._process.get_returncode() is None:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -137,7 +137,7 @@ class ProcessChannel(StreamChannel, asyncio.SubprocessProtocol):
             self._process.get_pipe_transport(fd).close()
 
     async def wait_closed(self) -> None:
-        """Wait until the program has ended and its pipes are closed, for at most 5 s."""
+        """Wait at most 5 s until the program has ended and its pipes are closed."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_TIMEOUT):
                 await self._closed.wait()

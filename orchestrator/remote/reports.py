@@ -1,4 +1,4 @@
-"""What an agent reports about a run, as typed values; anything else is refused."""
+"""What an agent reports about a run, as typed values; invalid reports are refused."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Zeros:
-    """New bytes of a log file that are zero, perhaps a hole of the file: `count` at `offset` of `path`."""
+    """`count` zero bytes at `offset` of the log file `path`, perhaps a hole in the file."""
 
     path: str
     offset: int
@@ -49,10 +49,10 @@ class Zeros:
 
 @dataclass(frozen=True)
 class FileProblem:
-    """A file of the run's folder on the node is skipped, or is not the file it was.
+    """A file in the run's folder on the node is skipped or was replaced.
 
-    `why` is one of `FILE_PROBLEMS`: not a name of orch's, not a regular file, not a folder, unreadable;
-    replaced by another file, or shorter than before.
+    `why` is one of `FILE_PROBLEMS`: not a name that orch uses, not a regular file, not a folder,
+    unreadable, replaced by another file, or shorter than before.
     """
 
     path: str
@@ -84,7 +84,7 @@ class ProcessEnd:
 
 
 def _end(record: Any) -> ProcessEnd | None:
-    """Return how the process of a record ended; None if there is none, or it still runs."""
+    """Return how the process in a record ended; None if there is none or it is running."""
     if record is None or record["ended"] is None:
         return None
     if (record["code"] is None) == (record["signal"] is None):
@@ -99,7 +99,7 @@ _End = Annotated[ProcessEnd | None, _end]
 class RankReport:
     """The state of one rank; `end` is None while it runs. Times are the node's, since the epoch.
 
-    `world_size` is the number of ranks that its launcher started together; 0 if it starts none.
+    `world_size` is the number of ranks that its launcher started together; 0 if unknown.
     """
 
     rank: _Count
@@ -116,7 +116,7 @@ class RankReport:
 class LeftBehind:
     """Processes, with their names, that ranks left running although all ranks succeeded.
 
-    They may run for `limit` seconds more; `ended` tells whether they were killed then.
+    They may run for `limit` more seconds; `ended` is whether they have been killed since.
     """
 
     processes: tuple[tuple[int, str], ...]
@@ -136,7 +136,7 @@ def _state(raw: Any) -> str:
 
 
 def _stopped(status: Any) -> Stop | None:
-    """Return why a supervisor stopped; one of an earlier version reports it in a sentence."""
+    """Return why a supervisor stopped; an earlier version reports it as a sentence."""
     if status.get("stopped") is None:
         return None
     said = printable(text(status["stopped"]), _MAX_REASON)
@@ -157,7 +157,7 @@ def _stopped(status: Any) -> Stop | None:
 
 
 def _reason(value: str) -> StopReason | None:
-    """Return the reason with this id; None if this version has none."""
+    """Return the reason with this id; None if this version does not know it."""
     return next((reason for reason in StopReason if reason.value == value), None)
 
 
@@ -165,11 +165,11 @@ def _reason(value: str) -> StopReason | None:
 class StatusReport:
     """The state of a supervisor: running, stopping, ended, lost (it died without a report), or absent.
 
-    Absent: the node has nothing of the run (any more). `launcher` is how the launcher ended, and
-    `launcher_ended` when, if there is one and it has ended. `left` are processes that could not be killed.
-    `stopped` is why the supervisor stopped, by request or by itself, and `stopped_at` when; None if it did
-    not. `attempt` is the attempt that it supervises, None for none; `behind` is what ranks left running.
-    Times are the node's, since the epoch.
+    Absent: the node has nothing of the run, or nothing any more. `launcher` is how the launcher ended and
+    `launcher_ended` when; both None if there is no launcher or it is running. `left` are processes that
+    could not be killed. `stopped` is why the supervisor stopped, by request or by itself, and `stopped_at`
+    when; None if it did not stop. `attempt` is the attempt that it supervises, None for none; `behind` is
+    what ranks left running. Times are the node's, since the epoch.
     """
 
     state: Annotated[str, _state]
@@ -186,7 +186,7 @@ Report = Chunk | Zeros | FileProblem | RankReport | StatusReport
 
 
 def parse(header: dict[str, Any], payload: bytes) -> Report:
-    """Return the report in one message of a `follow`. Raises one of PARSE_ERRORS if it has none."""
+    """Parse one message of a `follow`. Raises one of PARSE_ERRORS if it is not a valid report."""
     if "f" in header:
         path, offset, time = text(header["f"]), count(header["o"]), timestamp(header["t"])
         if "zeros" in header:

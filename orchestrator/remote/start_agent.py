@@ -1,4 +1,4 @@
-"""Start orch's agent on a node, uploading it where it is missing, or say why it does not start."""
+"""Start orch's agent on a node, uploading it if it is missing, or explain why it does not start."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from orchestrator.util.text import printable
 
 _TOP = ".local/state/orch"
 _FOLDER = f"{_TOP}/node"
-# Isolated from what the environment does to Python; words are UTF-8 whatever the node's locale.
+# Isolated from the environment's effects on Python; text is UTF-8 in any locale.
 _FLAGS = "-IS -X utf8"
 _ABSENT = b"absent\n"
-_EXIT_TIME = 5.0  # seconds that a Python has to end which is no agent
+_EXIT_TIME = 5.0  # seconds that a Python has to exit if it does not run the agent
 
 
 async def start_agent(node: Node, timeout: float) -> Channel:
-    """Start the agent and return the channel to it, its first line read.
+    """Start the agent and return its channel, after reading its first line.
 
-    Raises NodeError, with the remedy, when its Python has not answered within `timeout` seconds, and what
-    `Node.open` raises when the login shell does not come to it.
+    Raises NodeError, with the remedy, if Python has not answered within `timeout` seconds, and what
+    `Node.open` raises if the login shell does not run the script.
     """
     log = node_logger("agent", node.name)
     log.debug("starting with %s, within %g s", node.host.python, timeout)
@@ -50,7 +50,7 @@ async def start_agent(node: Node, timeout: float) -> Channel:
 
 
 async def _begin(node: Node, timeout: float) -> tuple[Channel, bytes]:
-    """Start the agent; return the channel to it, and the first line that it says."""
+    """Start the agent; return its channel and the first line of its output."""
     channel = await node.open(_start_script(node.host.python))
     try:
         async with asyncio.timeout(timeout):
@@ -68,7 +68,7 @@ async def _begin(node: Node, timeout: float) -> tuple[Channel, bytes]:
 
 
 def _start_script(python: str) -> str:
-    """Run the agent, if the folder that it is in and all above it may be trusted."""
+    """Return a script that runs the agent if its folder and all parent folders can be trusted."""
     package = node_package().name
     return (
         f"{_trust(python, 'check', package)}; c=$?; [ $c != {trust.ABSENT} ] || echo absent; "
@@ -82,7 +82,7 @@ async def _upload(node: Node, timeout: float) -> None:
         f"{_trust(python, 'make', package.name)} || exit; "
         f'umask 077; d="$HOME/{_FOLDER}"; t="$d/{package.name}.{secrets.token_hex(8)}.tmp"; '
         f'cat > "$t" && mv -f "$t" "$d/{package.name}" || exit 1; '
-        # Compiled once, it starts in half the time. Where that fails, `serve` will say why.
+        # Compiled, it starts in half the time. If compiling fails, `serve` reports the reason.
         f'{home_path(python)} {_FLAGS} "$d/{package.name}" compile 2>/dev/null || true'
     )
     done = await node.run(script, input=package.data, timeout=timeout)
@@ -96,7 +96,7 @@ async def _upload(node: Node, timeout: float) -> None:
 
 
 def _trust(python: str, verb: str, package: str) -> str:
-    """Return the command that judges the agent's folder on a node, before anything in it is run."""
+    """Return the command that checks the agent's folder before anything in it is run."""
     words = ["-c", _judge(), verb, _FOLDER, _TOP, package]
     return f"{home_path(python)} {_FLAGS} {command_line(words)}"
 
@@ -108,7 +108,7 @@ def _judge() -> str:
 
 
 def _require_trusted(node: Node, said: bytes) -> None:
-    """Raise NodeError if the node says that another user may have put the agent there."""
+    """Raise NodeError if the node reports that another user may have put the agent there."""
     if not said.startswith(b'{"untrusted"'):
         return
     try:
@@ -123,7 +123,7 @@ def _require_trusted(node: Node, said: bytes) -> None:
 
 
 async def _explain_no_hello(node: Node, channel: Channel, first: bytes) -> NodeError:
-    """Return what is wrong with a Python whose first line is no agent's."""
+    """Return the error for a Python whose first line is not the agent's."""
     python = node.host.python
     try:
         async with asyncio.timeout(_EXIT_TIME):
@@ -154,6 +154,6 @@ async def _explain_no_hello(node: Node, channel: Channel, first: bytes) -> NodeE
 
 
 def tail(text: bytes, limit: int = 300) -> str:
-    """Return the last words of what a node wrote, harmless to a terminal."""
+    """Return the end of a node's output, safe for a terminal."""
     shown = text.decode("utf-8", "replace").strip()[-limit:]
     return "".join(c if c.isprintable() else " " for c in shown)

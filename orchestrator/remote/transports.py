@@ -1,4 +1,4 @@
-"""The transports there are: orch's own, and those that installed packages add (`orch.transports`)."""
+"""All transports: orch's own, and those that installed packages add (`orch.transports`)."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _OWN = {
 
 @dataclass(frozen=True)
 class SavedTransport:
-    """A transport as the record of a run has it: its name, and what `Transport.describe` says."""
+    """A transport as stored in a run's record: its name, and the options from `Transport.describe`."""
 
     name: str = DEFAULT
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def names() -> list[str]:
-    """Return what `--transport` takes, without importing any."""
+    """Return the values of `--transport`, without importing any transport."""
     every = dict.fromkeys((*_OWN, *plugin_names(GROUP)))
-    return [name for name in every if name != "local"]  # which is --local N
+    return [name for name in every if name != "local"]  # selected by --local N
 
 
 def create(name: str = DEFAULT, **options: Any) -> Transport:
     """Return the transport with this name and these options.
 
-    Raises UsageError where there is none, it cannot be loaded, or the options are not its own.
+    Raises UsageError if it does not exist or cannot be loaded, or if the options are invalid for it.
     """
     try:
         return _find(name).parse(options)
@@ -46,12 +46,12 @@ def create(name: str = DEFAULT, **options: Any) -> Transport:
 
 
 def saved(transport: Transport) -> SavedTransport:
-    """Return what a run's record has of the transport."""
+    """Return the transport as stored in a run's record."""
     return SavedTransport(transport.name, transport.describe())
 
 
 def restore(said: SavedTransport) -> Transport:
-    """Return the transport that `saved` described. Raises LaunchError where it cannot be had here."""
+    """Recreate the transport that `saved` described. Raises LaunchError if it is unavailable here."""
     try:
         return create(said.name, **said.options)
     except UsageError as error:
@@ -61,7 +61,7 @@ def restore(said: SavedTransport) -> Transport:
 
 
 def _find(name: str) -> type[Transport]:
-    """Return the class of this name. Raises UsageError where there is none, or none that works."""
+    """Return the class with this name. Raises UsageError if there is none or it is broken."""
     if name in _OWN:
         module, _, attribute = _OWN[name].partition(":")
         own: type[Transport] = getattr(import_module(module), attribute)

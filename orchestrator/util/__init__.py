@@ -1,1 +1,1 @@
-"""Helpers that several rooms share: quoting, processes, signals, text for messages."""
+"""Helpers that several packages share: quoting, processes, signals, text for messages."""

@@ -1,4 +1,4 @@
-"""Read JSON from a node, which may be anything, as values of the expected types."""
+"""Parse JSON from a node, which is not trusted, into values of the expected types."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _MAX_REASON = 200
 
 
 def parse_answer(node: str, verb: str, parse: Callable[[Any], T], answer: Any) -> T:
-    """Return what `parse` makes of the answer of `node` to `verb`.
+    """Parse the answer of `node` to `verb` with `parse`.
 
-    Raises NodeError if it raises one of PARSE_ERRORS.
+    Raises NodeError if `parse` raises one of PARSE_ERRORS.
     """
     try:
         return parse(answer)
@@ -38,7 +38,7 @@ def parse_answer(node: str, verb: str, parse: Callable[[Any], T], answer: Any) -
 
 
 def count(value: Any, limit: int = _MAX_COUNT) -> int:
-    """Return an int from 0 to `limit`. Raises ValueError for anything else, also for a bool."""
+    """Return an int from 0 to `limit`. Raises ValueError for anything else, including a bool."""
     if type(value) is not int or not 0 <= value <= limit:
         raise ValueError(f"not a count: {value!r:.100}")
     return value
@@ -52,21 +52,21 @@ def flag(value: Any) -> bool:
 
 
 def text(value: Any) -> str:
-    """Return a text unchanged. Raises ValueError for anything else."""
+    """Return a string unchanged. Raises ValueError for anything else."""
     if not isinstance(value, str):
         raise ValueError(f"not a text: {value!r:.100}")
     return value
 
 
 def texts(value: Any) -> list[str]:
-    """Return a list of texts. Raises ValueError for anything else."""
+    """Return a list of strings. Raises ValueError for anything else."""
     if not isinstance(value, list):
         raise ValueError(f"not a list: {value!r:.100}")
     return [text(each) for each in value]
 
 
 def timestamp(value: Any) -> float:
-    """Return a time in seconds since the epoch. Raises ValueError for none, or one beyond any calendar."""
+    """Return a time in seconds since the epoch. Raises ValueError if it is invalid or out of range."""
     if type(value) not in (int, float) or not 0 <= value < _MAX_TIME:
         raise ValueError(f"not a time: {value!r:.100}")
     return float(value)
@@ -85,22 +85,22 @@ def not_killed(answer: Any) -> tuple[int, ...]:
 
 
 def optional(parse: Callable[[Any], T], value: Any) -> T | None:
-    """Return what `parse` makes of `value`; None for null."""
+    """Parse `value` with `parse`; return None for null."""
     return None if value is None else parse(value)
 
 
 def strict(kind: Any) -> Parser:
-    """Return the parser of a type that is not composed: exact types for bool, int and str."""
+    """Return the parser of a scalar type, which accepts exactly that type for bool, int and str."""
     exact: dict[Any, Parser] = {bool: flag, int: count, str: text}
     return cast(Parser, exact.get(kind, kind))
 
 
 def reader(kind: type[T], scalar: Callable[[Any], Parser] = strict) -> Callable[[Any], T]:
-    """Return the parser that makes a `kind` of a JSON value; it raises one of PARSE_ERRORS.
+    """Return a parser from a JSON value to a `kind`; it raises one of PARSE_ERRORS.
 
     `kind` is a dataclass (from an object; fields with a default may be missing), a tuple, frozenset or
     mapping of kinds, or `X | None`; `scalar` returns the parser of any other type. `Annotated[X, parse]`
-    names a parser.
+    specifies a parser.
     """
     return _reader(cast(Hashable, kind), scalar)
 

@@ -16,7 +16,7 @@ class Unreadable(Exception):
 
 
 class NotOpened(Unreadable):
-    """The system does not open the file: no permission, or not a valid name."""
+    """The system cannot open the file: no permission, or an invalid name."""
 
 
 def read_bounded(path: Path | str, max_bytes: int, timeout: float = PIPE_TIMEOUT) -> bytes:

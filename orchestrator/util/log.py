@@ -1,8 +1,8 @@
-"""The loggers of orch, one a room: `orch.ssh`, `orch.agent`, `orch.run` and so on.
+"""The loggers of orch, one for each area: `orch.ssh`, `orch.agent`, `orch.run` and so on.
 
 They are silent until a program adds a handler to `orch` or to one of them. A record about a node has the
-node's name in `record.node`. Libraries such as asyncssh log without it; `NODE` holds the name for the task
-they run in.
+node's name in `record.node`. Libraries such as asyncssh log without it; `NODE` holds the name for the
+current task.
 """
 
 from __future__ import annotations
@@ -22,5 +22,5 @@ def logger(room: str) -> logging.Logger:
 
 
 def node_logger(room: str, node: str) -> logging.LoggerAdapter[logging.Logger]:
-    """Return the logger of a room for records about this node."""
+    """Return the logger `orch.<room>` for records about this node."""
     return logging.LoggerAdapter(logger(room), {"node": node})

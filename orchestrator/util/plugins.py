@@ -1,7 +1,7 @@
 """Plug-ins: objects that installed packages add to orch through entry points.
 
-The entry point's name is the object's. A plug-in that cannot be used is left out, with the reason; it never
-stops orch or another plug-in from working.
+A plug-in has the name of its entry point. A plug-in that cannot be used is left out, with the reason; it
+never stops orch or another plug-in from working.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def plugin_names(group: str) -> tuple[str, ...]:
 
 
 def load_plugins(group: str, kind: type[T], taken: Collection[str]) -> Plugins[T]:
-    """Import every plug-in of an entry point group; each must be a `kind` named as its entry point.
+    """Import every plug-in of an entry point group; each must be a `kind` with the name of its entry point.
 
-    A plug-in with one of the `taken` names, or the name of one earlier on `sys.path`, is broken.
+    A plug-in is broken if its name is `taken` or the same as one earlier on `sys.path`.
     """
 
     def check(entry: EntryPoint, loaded: object) -> T:

@@ -48,7 +48,7 @@ def resume_gc() -> None:
 
 
 def raise_file_limit() -> None:
-    """Allow this process as many open files as the hard limit permits: each node takes a few."""
+    """Raise the limit of open files to the hard limit: each node takes a few."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -58,7 +58,7 @@ def raise_file_limit() -> None:
 
 
 def discard_output(descriptor: int) -> None:
-    """Redirect `descriptor`, which has no reader any more, to /dev/null.
+    """Redirect `descriptor`, which no longer has a reader, to /dev/null.
 
     Otherwise Python fails to flush it at exit, and exits with 120.
     """

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 def command_line(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
     """Return `argv`, run under `env`, as one line for a POSIX shell.
 
-    The shell passes on exactly these words, with any spaces, quotes, `$`, newlines or non-ASCII characters.
-    Raises ValueError for a NUL, which no argument or variable can hold.
+    The shell passes on exactly these words, including spaces, quotes, `$`, newlines and non-ASCII
+    characters. Raises ValueError for a NUL, which no argument or variable can hold.
     """
     words = list(argv)
     if env:
@@ -32,8 +32,8 @@ def home_path(path: str) -> str:
 def line_to_paste(argv: Sequence[str]) -> str:
     """Return `argv` as one line for a message, to be pasted into a shell.
 
-    As `command_line`, but control characters are written as `$'\\033'` (POSIX 2024; bash, zsh and ksh
-    have had it for long).
+    Like `command_line`, but control characters are written as `$'\\033'` (POSIX 2024; supported by bash,
+    zsh and ksh).
     """
     return " ".join(shlex.quote(word) if word.isprintable() else _escaped(word) for word in argv)
 

@@ -1,4 +1,4 @@
-"""Text for messages: remote text made safe for one line, counts, suggestions, long lists cut short."""
+"""Text for messages: make remote text safe, count things, suggest words, shorten lists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MAX_QUOTE = 60
 
 
 def user_name(text: str) -> str:
-    """Return `text` if it is a user name as configuration files take it. Raises ValueError if not."""
+    """Return `text` if it is valid as a user name in configuration files, else raise ValueError."""
     if len(text) > 256 or not _USER.fullmatch(text):
         raise ValueError(f"not the name of a user: {text!r:.80}")
     return text
@@ -56,7 +56,7 @@ def counted(number: int, thing: str) -> str:
 
 
 def first_few(words: Sequence[str], most: int = 3, comma: str = ", ") -> str:
-    """Return the first of some words, and how many are left: `a, b, c and 2 more`."""
+    """Return the first few words and the number of the rest: `a, b, c and 2 more`."""
     left = len(words) - most
     return comma.join(words[:most]) + (f" and {left:,} more" if left > 0 else "")
 

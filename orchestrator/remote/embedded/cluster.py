@@ -1,9 +1,9 @@
 """The embedded cluster: N nodes on this machine, each an SSH server on loopback in this process.
 
-It is reached through the same `connect_all` as any other node and needs no sshd, no root and no
-set-up. It accepts one throw-away key that exists in memory only, runs commands as the current
-user, forwards nothing, and is gone when its `async with` block ends; processes that put themselves
-into a session of their own live on, as they do on a real node.
+It is reached through the same `connect_all` as any other node and needs no sshd, root or set-up. It
+accepts one temporary key that exists in memory only, runs commands as the current user, forwards
+nothing, and ends with its `async with` block. Processes that started a session of their own keep
+running, as on a real node.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _HANG_UP_WITHIN = 2.0  # seconds
 class LocalCluster:
     """`count` nodes called local0, local1, ..., each with its own workdir under `root`.
 
-    They share out this machine's `gpus` (as CUDA_VISIBLE_DEVICES names them) evenly; where there are
-    fewer than nodes they see none, for two ranks cannot share a GPU.
+    They share this machine's `gpus` (as in CUDA_VISIBLE_DEVICES) evenly. If there are fewer GPUs than
+    nodes, the nodes see none, because two ranks cannot share a GPU.
     """
 
     def __init__(self, count: int, root: Path, gpus: Sequence[str] = ()) -> None:
@@ -51,7 +51,7 @@ class LocalCluster:
 
     @property
     def options(self) -> ConnectOptions:
-        """The options with which `connect_all` reaches `hosts`."""
+        """The options for `connect_all` to reach `hosts`."""
         return ConnectOptions(trust=self._trust)
 
     async def __aenter__(self) -> LocalCluster:
@@ -134,7 +134,7 @@ class LocalCluster:
 
 
 class _Server(asyncssh.SSHServer):
-    """One connection to one node: lets the one key in, and runs commands."""
+    """One connection to one node: accepts the cluster's key and runs commands."""
 
     def __init__(
         self,
@@ -166,7 +166,7 @@ class _Server(asyncssh.SSHServer):
 
 
 class _Session(asyncssh.SSHServerSession[bytes]):
-    """One command, from the side of the channel."""
+    """The channel side of one command."""
 
     def __init__(self, children: set[_Child]) -> None:
         self._children = children
@@ -234,7 +234,7 @@ class _Session(asyncssh.SSHServerSession[bytes]):
 
 
 class _Child(asyncio.SubprocessProtocol):
-    """One command, from the side of its process and pipes."""
+    """The process side of one command: its process and pipes."""
 
     def __init__(self, session: _Session, children: set[_Child]) -> None:
         self._session = session
@@ -256,13 +256,13 @@ class _Child(asyncio.SubprocessProtocol):
             channel.write_stderr(data)
 
     def pause_writing(self) -> None:
-        """The command does not read its input: take no more from the channel."""
+        """Stop reading from the channel: the command does not read its input."""
         if self._session.channel is not None:
             self._session.channel.pause_reading()
 
     def resume_writing(self) -> None:
-        # Not at once: an end of input that waits in the channel would close the pipe within the
-        # pipe's own callback, which asyncio takes for two closes.
+        # Deferred: an end of input waiting in the channel would close the pipe within the pipe's own
+        # callback, which asyncio treats as closing it twice.
         asyncio.get_running_loop().call_soon(self._take_more)
 
     def _take_more(self) -> None:
@@ -270,11 +270,11 @@ class _Child(asyncio.SubprocessProtocol):
             self._session.channel.resume_reading()
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        if fd == 0:  # what still comes for it is dropped
+        if fd == 0:  # further input is dropped
             self.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The command has ended, and so has its output."""
+        """Handle the end of the command and its output."""
         self._children.discard(self)
         self._gone.set()
         channel = self._session.channel
@@ -312,14 +312,14 @@ class _Child(asyncio.SubprocessProtocol):
                 cast(asyncio.ReadTransport, pipe).resume_reading()
 
     def close_pipes(self) -> None:
-        """Do what sshd does to a command whose channel is gone."""
+        """Close the pipes, as sshd does for a command whose channel is closed."""
         for fd in (0, 1, 2):
             pipe = self._pipe(fd)
             if pipe is not None:
                 pipe.close()
 
     async def hang_up(self) -> None:
-        """End a command that outlived its channel; what left its session stays."""
+        """End a command that outlived its channel; processes in other sessions keep running."""
         for sign in (signal.SIGHUP, signal.SIGKILL):
             if self._transport is not None and not self._gone.is_set():
                 with suppress(ProcessLookupError):

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class EmbeddedTransport(Transport):
-    """`count` nodes that work below the folder `root` and share out `gpus`, while it is open.
+    """`count` nodes that work below the folder `root` and share `gpus`, while it is open.
 
-    Opened in another process it has nodes of the same names, at other ports: a host is found by its name.
+    Opened in another process, it has nodes with the same names at other ports; hosts are found by name.
     """
 
     name = "local"
@@ -43,7 +43,7 @@ class EmbeddedTransport(Transport):
 
     @property
     def hosts(self) -> tuple[Host, ...]:
-        """The nodes, once it is open."""
+        """The hosts of the nodes; available while it is open."""
         return self._cluster.hosts
 
     def describe(self) -> dict[str, Any]:

@@ -1,3 +1,3 @@
-"""The SSH transport. asyncssh is imported first, and quickly, by any import from here."""
+"""The SSH transport. Importing anything from here first imports asyncssh, without its slow look-ups."""
 
 from orchestrator.remote.ssh import quick_import as quick_import

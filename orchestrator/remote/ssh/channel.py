@@ -14,13 +14,13 @@ PACKET = CHUNK_SIZE
 
 
 class SshChannel(StreamChannel, asyncssh.SSHClientSession[bytes]):
-    """The `Channel` of a node reached over SSH, which may have a pseudo-terminal."""
+    """The `Channel` of a node reached over SSH; it may have a pseudo-terminal."""
 
     async def started(self, marker: bytes) -> None:
-        """Wait for `marker` on standard output; what precedes it is noise.
+        """Wait for `marker` on standard output; output before it is noise.
 
-        Raises asyncio.IncompleteReadError, with the output, if it ends without the marker, and
-        asyncio.LimitOverrunError after a MiB without it.
+        Raises asyncio.IncompleteReadError, with the output, if the output ends without the marker, and
+        asyncio.LimitOverrunError if a MiB arrives without it.
         """
         self._noise = (await self._reader.readuntil(marker)).removesuffix(marker)
 
@@ -51,7 +51,7 @@ class SshChannel(StreamChannel, asyncssh.SSHClientSession[bytes]):
         self._on_closed()
 
     def resize(self, columns: int, lines: int) -> None:
-        """Report the size of the terminal here to the other end."""
+        """Report the size of the local terminal to the node."""
         if self._stdin is not None:
             self._stdin.change_terminal_size(columns, lines)
 

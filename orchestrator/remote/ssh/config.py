@@ -1,4 +1,4 @@
-"""How ssh would reach a name: the user's ssh_config with the inventory's values on top."""
+"""How ssh would reach a host: the user's ssh_config, overridden by the inventory."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = ["ConfigParseError", "Target", "config_files", "resolve", "resolve_hop
 
 @dataclass(frozen=True)
 class Target:
-    """Everything it takes to connect to one endpoint; the key by which gateways are shared."""
+    """All settings for connecting to one endpoint; equal targets share a gateway connection."""
 
-    label: str  # the name it was asked for by
+    label: str  # the name that was requested
     hostname: str
     port: int
     user: str
@@ -33,7 +33,7 @@ class Target:
     identities_only: bool = False
     certificate_files: tuple[str, ...] = ()
     agent: str | None = None
-    proxy_jump: str | None = None  # "none" where the inventory wants none
+    proxy_jump: str | None = None  # "none" if the inventory says so
     proxy_command: str | None = None
     user_known_hosts: tuple[str, ...] = ()
     global_known_hosts: tuple[str, ...] = ()
@@ -51,18 +51,18 @@ class Target:
 
     @property
     def endpoint(self) -> str:
-        """Where it is, for a message: `host`, or `host port N`."""
+        """The endpoint for a message: `host`, or `host port N`."""
         host = printable(self.hostname)
         return host if self.port == 22 else f"{host} port {self.port}"
 
     def command(self, *words: str, program: str = "ssh") -> str:
-        """Return the line with which a person reaches the same place, and has a shell there run `words`.
+        """Return the command with which a user reaches the same target and runs `words` in a shell there.
 
-        By the name that it was asked for by: ssh finds the rest in its files, as orch did.
+        It uses the requested name; ssh finds the rest in its files, as orch did.
         """
         way = [] if self.port == 22 else ["-p", str(self.port)]
         if self.proxy_jump:
-            way += ["-o", f"ProxyJump={self.proxy_jump}"]  # -J, which ssh-copy-id does not know
+            way += ["-o", f"ProxyJump={self.proxy_jump}"]  # not -J, which ssh-copy-id does not know
         there = [command_line(words)] if words else []
         return line_to_paste([program, *way, f"{self.user}@{self.label}", *there])
 
@@ -74,7 +74,7 @@ def config_files() -> tuple[Path, ...]:
 
 
 def resolve(host: Host, files: tuple[Path, ...]) -> Target:
-    """Return how to reach `host`. Raises ConfigParseError when a file cannot be understood."""
+    """Return how to reach `host`. Raises ConfigParseError if a file cannot be parsed."""
     target = _lookup(host.address, host.user, host.port, files)
     identity = (host.identity_file,) if host.identity_file else ()
     extra = (host.known_hosts,) if host.known_hosts else ()
@@ -87,7 +87,7 @@ def resolve(host: Host, files: tuple[Path, ...]) -> Target:
 
 
 def resolve_hop(hop: str, files: tuple[Path, ...], extra_known_hosts: tuple[str, ...]) -> Target:
-    """Return how to reach a gateway written `[user@]host[:port]`; raises ConfigParseError."""
+    """Return how to reach the gateway `[user@]host[:port]`. Raises ConfigParseError."""
     user, _, address = hop.removeprefix("ssh://").rpartition("@")
     port: str = ""
     if address.startswith("["):
@@ -150,5 +150,5 @@ def _lookup(name: str, user: str | None, port: int | None, files: tuple[Path, ..
 
 
 def _expanded(path: str) -> str:
-    """Return `path` with a leading `~` filled in; the home of nobody stays as it is, and is not found."""
-    return os.path.expanduser(path)  # noqa: PTH111 - Path's raises
+    """Return `path` with a leading `~` expanded; `~USER` of an unknown user is unchanged."""
+    return os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser raises for an unknown user

@@ -1,7 +1,7 @@
-"""ssh_config files, read as ssh reads them: what applies to one host.
+"""Read ssh_config files as ssh does: the settings that apply to one host.
 
-asyncssh knows the keywords and what Host and Match select. How a file is read is ours: from bytes of
-any encoding, within bounds, with a place for every fault, and with values filled in once.
+asyncssh knows the keywords and evaluates Host and Match. orch reads the files: in any encoding, with
+limits, with file and line in every error, and with tokens expanded once.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from orchestrator.util.text import printable
 
 __all__ = ["ConfigParseError", "HostConfig", "local_user", "read_config"]
 
-_MOST_BYTES = 4 << 20  # of one file; ten thousand hosts have one of two
-_DEEPEST = 16  # files that include each other; of OpenSSH (READCONF_MAX_DEPTH)
+_MOST_BYTES = 4 << 20  # of one file; ten thousand hosts take about 2 MiB
+_DEEPEST = 16  # nested includes; as in OpenSSH (READCONF_MAX_DEPTH)
 _MOST_FILES = 4096
-_READ_TIMEOUT = 5.0  # seconds, for one that is a pipe
-_REST_OF_LINE = ("proxycommand",)  # for a shell: not taken apart
+_READ_TIMEOUT = 5.0  # seconds, if it is a pipe
+_REST_OF_LINE = ("proxycommand",)  # passed to a shell as it is
 _TOKEN = re.compile(r"%(?P<token>.?)|\$\{(?P<name>[^}]*)\}")
 
 
@@ -48,8 +48,8 @@ _HONOURED = _names("""
     identityfile kexalgorithms macs port proxycommand proxyjump tcpkeepalive user
     userknownhostsfile
 """)
-# Nothing to say about these: they steer a person's own session (prompts, terminals, forwarding,
-# multiplexing), or name a mechanism or a limit that orch has its own rule for.
+# Not reported: they concern interactive sessions (prompts, terminals, forwarding, multiplexing), or a
+# mechanism or limit for which orch has its own rule.
 _BESIDE_THE_POINT = _names("""
     addkeystoagent batchmode canonicalizefallbacklocal canonicalizemaxdots
     challengeresponseauthentication clearallforwardings compression connectionattempts
@@ -65,7 +65,7 @@ _BESIDE_THE_POINT = _names("""
     syslogfacility streamlocalbindmask streamlocalbindunlink tunnel tunneldevice updatehostkeys
     usekeychain visualhostkey xauthlocation
 """)
-# Where ssh fills in tokens (%h), and where the environment (${NAME}) too (ssh_config(5), TOKENS).
+# Values in which ssh expands tokens (%h), and those with the environment (${NAME}) too (ssh_config(5), TOKENS).
 _WITH_TOKENS = ("ProxyCommand", "ProxyJump")
 _WITH_TOKENS_AND_ENVIRONMENT = (
     "CertificateFile",
@@ -78,10 +78,10 @@ _WITH_TOKENS_AND_ENVIRONMENT = (
 def read_config(
     name: str, user: str | None, port: int | None, files: tuple[Path, ...]
 ) -> HostConfig:
-    """Return what `files` say about the host that is called `name`; `user` and `port` win over them.
+    """Return the settings in `files` for the host `name`; `user` and `port` take precedence.
 
-    Raises ConfigParseError, with the file and the line, when one cannot be understood; also for a name or
-    a user that ssh would refuse: files hand both to a shell.
+    Raises ConfigParseError, with the file and the line, if a file cannot be parsed. Also raises it for a
+    name or user that ssh would refuse: files pass both to a shell.
     """
     if not is_valid_ssh_host(name):
         raise ConfigParseError(f"ssh takes no host called {printable(name)!r}")
@@ -92,10 +92,10 @@ def read_config(
 
 
 def local_user() -> str:
-    """Return the name of this user, without which asyncssh does not connect at all. Raises UsageError."""
+    """Return the name of this user, which asyncssh requires. Raises UsageError if there is none."""
     try:
         return getuser()
-    except (KeyError, OSError):  # as of a container with a user id of its own
+    except (KeyError, OSError):  # such as in a container with an unknown user id
         raise UsageError(
             f"user id {os.getuid()} has no name on this machine, and SSH asks for one",
             remedy="give it one: export LOGNAME=NAME",
@@ -105,7 +105,7 @@ def local_user() -> str:
 def _read(
     name: str, user: str | None, port: int | None, files: tuple[Path, ...], *, final: bool
 ) -> HostConfig:
-    # () is asyncssh's word for "not given".
+    # asyncssh uses () for "not given".
     config = HostConfig(None, False, False, final, local_user(), user or (), name, port or ())
     for path in files:
         config.parse(path)
@@ -117,7 +117,7 @@ _Handler = tuple[str, Callable[[Any, str, list[str]], None]]
 
 
 class _Handlers(Mapping[str, _Handler]):
-    """asyncssh's table of keywords, with ours for some, and one for all that orch makes no use of."""
+    """asyncssh's keyword handlers, with orch's own for some, and one for all unused keywords."""
 
     def __init__(self, known: Mapping[str, _Handler]) -> None:
         self._known = known
@@ -141,7 +141,7 @@ class _Handlers(Mapping[str, _Handler]):
 
 
 class HostConfig(SSHClientConfig):
-    """The settings for one host. What has no effect on orch, and applies to it, is in `unused`."""
+    """The settings for one host. `unused` has those that apply to it but have no effect on orch."""
 
     _handlers: Any = _Handlers(SSHClientConfig._handlers)
 
@@ -151,12 +151,12 @@ class HostConfig(SSHClientConfig):
         self.hash_known_hosts = False
         self._hash_seen = False
         self._tokens = {"%": "%"}
-        self._base = Path()  # where the paths of Include begin
+        self._base = Path()  # relative paths of Include start here
         self._depth = 0
         self._read_files = 0
 
     def parse(self, path: Path) -> None:
-        """Take in a file that a person or the system has."""
+        """Parse a file of the user or of the system."""
         self._base = path.parent
         self._parse(path)
 
@@ -177,17 +177,17 @@ class HostConfig(SSHClientConfig):
     def _text(self, path: Path) -> str:
         self._require_own(path)
         try:
-            # ssh does not care for encodings; this gives the same bytes back when a path is opened.
+            # ssh ignores encodings; with this, opening a path uses the original bytes.
             return os.fsdecode(read_bounded(path, _MOST_BYTES, _READ_TIMEOUT))
         except FileNotFoundError:
-            return ""  # gone since it was found
+            return ""  # removed since it was found
         except Unreadable as error:
             if self._depth:
                 self._error(f"cannot include {path}: {error}")
             raise ConfigParseError(f"{printable(str(path))}: cannot be read: {error}") from None
 
     def _require_own(self, path: Path) -> None:
-        """Refuse a file that others can write, as ssh does; the system's own is not looked at."""
+        """Refuse a file that others can write, as ssh does; the system's file is not checked."""
         if not self._depth and not path.is_relative_to(Path.home()):
             return
         try:
@@ -198,7 +198,7 @@ class HostConfig(SSHClientConfig):
             said = f"{error.path} {error.why}, so ssh refuses it; {error.remedy}"
             raise ConfigParseError(printable(said, 10_000)) from None
         except OSError:
-            return  # reading it says why
+            return  # reading it reports the reason
 
     def _take(self, directive: Directive) -> None:
         keyword = directive.keyword
@@ -215,18 +215,18 @@ class HostConfig(SSHClientConfig):
             handler(self, option, arguments)
         except ConfigParseError:
             raise
-        except (ValueError, IndexError) as error:  # of asyncssh's handlers, unlooked at by them
+        except (ValueError, IndexError) as error:  # asyncssh's handlers do not catch them
             self._error(str(error))
         if arguments:
             self._error(f"there is more after the value of {option}: {' '.join(arguments)}")
 
     def _error(self, reason: str) -> NoReturn:
-        """Raise what says that a line cannot be understood."""
+        """Raise ConfigParseError for the current line."""
         where = f"{self._path}:{self._line_no}" if self._line_no else str(self._path)
         raise ConfigParseError(f"{printable(where, 400)}: {printable(reason)}")
 
     def include(self, option: str, arguments: list[str]) -> None:
-        """Take in other files here; patterns are a shell's, and their files come in its order."""
+        """Parse the included files here; patterns expand as in a shell, in its order."""
         here = self._path, self._line_no
         self._depth += 1
         if self._depth > _DEEPEST:
@@ -234,10 +234,10 @@ class HostConfig(SSHClientConfig):
                 f"files include each other more than {_DEEPEST} deep; does one include itself?"
             )
         for pattern in arguments:
-            # Path.expanduser raises for the home of nobody.
+            # Path.expanduser raises for an unknown user.
             below = Path(glob.escape(str(self._base)), os.path.expanduser(pattern))  # noqa: PTH111
             for found in sorted(glob.glob(str(below))):  # noqa: PTH207
-                if not Path(found).is_dir():  # of which ssh, too, reads nothing
+                if not Path(found).is_dir():  # ssh skips folders too
                     self._parse(Path(found))
                     self._path, self._line_no = here
         self._depth -= 1
@@ -245,7 +245,7 @@ class HostConfig(SSHClientConfig):
         arguments.clear()
 
     def match(self, option: str, arguments: list[str]) -> None:
-        """Begin a block that applies under conditions; a command among them has its tokens filled in."""
+        """Start a Match block; expand the tokens of commands in its conditions."""
         arguments[:] = settled(criteria(arguments))
         self._set_tokens()
         for index, word in enumerate(arguments[:-1]):
@@ -254,14 +254,14 @@ class HostConfig(SSHClientConfig):
         self._match(option, arguments)
 
     def set_port(self, option: str, arguments: list[str]) -> None:
-        """Take a port, which asyncssh takes any number for."""
+        """Set the port after checking its range, which asyncssh does not."""
         port = arguments.pop(0)
         if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
             self._error(f"{option} {port} is not a number from 1 to 65535")
         self._options.setdefault(option, int(port))
 
     def set_aside(self, keyword: str, arguments: list[str]) -> None:
-        """Take the one keyword that is ours alone; note any other that applies to this host."""
+        """Handle the one keyword that only orch reads; record any other that applies to this host."""
         if keyword == "hashknownhosts":
             if not self._hash_seen:
                 self.hash_known_hosts = arguments[:1] == ["yes"]
@@ -272,7 +272,7 @@ class HostConfig(SSHClientConfig):
         arguments.clear()
 
     def fill_in(self) -> None:
-        """Fill in tokens and variables, once: what comes in by one is not looked into again."""
+        """Expand tokens and variables once; the results are not expanded again."""
         self._set_tokens()
         for option in (*_WITH_TOKENS, *_WITH_TOKENS_AND_ENVIRONMENT):
             environment = option in _WITH_TOKENS_AND_ENVIRONMENT
@@ -288,7 +288,7 @@ class HostConfig(SSHClientConfig):
                 self._options[option] = value
 
     def _set_tokens(self) -> None:
-        """Note what tokens stand for at this point; asyncssh's own fails on names in other encodings."""
+        """Set the values of tokens; asyncssh's own method fails on names in other encodings."""
         here, given = socket.gethostname(), self._options
         host, jump = str(given.get("Hostname") or self._orig_host), given.get("ProxyJump")
         user, port = str(given.get("User") or self._local_user), str(given.get("Port") or 22)
@@ -310,7 +310,7 @@ class HostConfig(SSHClientConfig):
         )
 
     def _expand_val(self, value: str) -> str:
-        """Of asyncssh's, for HostName."""
+        """Override asyncssh's method, which expands HostName."""
         try:
             return self._filled_in(value, environment=False)
         except ConfigParseError as error:

@@ -1,4 +1,4 @@
-"""The lines of an ssh_config file, taken apart as OpenSSH does it."""
+"""Split the lines of an ssh_config file as OpenSSH does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ESCAPED = "'\"\\"
 
 @dataclass(frozen=True)
 class Directive:
-    """One line that says something: the keyword in lower case, and the rest as it stands."""
+    """One line with a keyword: the keyword in lower case, and the rest unchanged."""
 
     line: int
     keyword: str
@@ -26,13 +26,13 @@ class Directive:
 
 
 class BadLine(Exception):
-    """No line of an ssh_config file; the argument is its number."""
+    """A line is invalid in an ssh_config file; the argument is its number."""
 
 
 def directives(text: str) -> Iterator[Directive]:
-    """Yield what the lines of a file say; their numbers count from 1.
+    """Yield the directives of a file; line numbers count from 1.
 
-    Raises BadLine for what is neither a comment nor a keyword with something after it.
+    Raises BadLine for a line that is neither a comment nor a keyword with a value.
     """
     for number, raw in enumerate(text.split("\n"), 1):
         line = raw.strip(_BLANK)
@@ -46,10 +46,10 @@ def directives(text: str) -> Iterator[Directive]:
 
 
 def words(value: str) -> list[str]:
-    """Return the words of a value: quotes hold blanks together, `#` begins a comment.
+    """Return the words of a value: quotes keep blanks, `#` starts a comment.
 
-    A backslash escapes quotes, a backslash and (outside quotes) a space; elsewhere it is itself, as in
-    `DOMAIN\\user`. Raises ValueError where a quote is not closed.
+    A backslash escapes quotes, a backslash and (outside quotes) a space; elsewhere it is literal, as in
+    `DOMAIN\\user`. Raises ValueError if a quote is not closed.
     """
     found: list[str] = []
     word: list[str] | None = None
@@ -80,7 +80,7 @@ def words(value: str) -> list[str]:
 
 
 def criteria(arguments: list[str]) -> list[str]:
-    """Return the words of a Match line with `name=pattern` written as two. Raises ValueError."""
+    """Return the words of a Match line, with `name=pattern` split in two. Raises ValueError."""
     found: list[str] = []
     rest = iter(arguments)
     for argument in rest:

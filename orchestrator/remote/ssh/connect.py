@@ -62,7 +62,7 @@ class SshNode:
         return session
 
     async def open_terminal(self, script: str | None, screen: Screen | None) -> SshChannel:
-        """Start `script` (POSIX sh), or the login shell, with a pseudo-terminal like `screen` (None: none).
+        """Start `script` (POSIX sh), or the login shell; with a pseudo-terminal like `screen` unless None.
 
         Output of start-up files is kept. Raises ConnectionLost and NodeError as `open` does.
         """
@@ -105,7 +105,7 @@ class SshNode:
         return session
 
     async def _await_shell(self, channel: SshChannel, marker: bytes) -> None:
-        """Wait until the login shell runs orch's script. Closes the channel, and raises, if it does not."""
+        """Wait until the login shell runs orch's script. If it does not, close the channel and raise."""
         verdicts = Verdicts(self.name, self._target)
         self._log.debug("session opened; waiting up to %g s for the login shell", _SHELL_TIMEOUT)
         try:
@@ -132,7 +132,7 @@ class SshNode:
         return ConnectionLost(self.name, f"the connection broke: {reason}")
 
     async def run(self, script: str, *, input: bytes = b"", timeout: float = 30.0) -> Completed:  # noqa: A002
-        channel = await self.open(script)  # has a timeout of its own, for slow start-up files
+        channel = await self.open(script)  # has its own timeout, for slow start-up files
         remedy = f"check the load of the node: {self._target.command('uptime')}"
         return await channel.run_to_end(input, timeout, remedy)
 
@@ -148,10 +148,10 @@ async def connect_all(
     *,
     on_result: OnResult | None = None,
 ) -> list[SshNode | Unreachable]:
-    """Connect to all `hosts` at once; return, in their order, the nodes or why there is none.
+    """Connect to all `hosts` at once; return, in their order, the nodes or the reasons for failure.
 
-    `on_result(name, result, seconds)` is called for each host as it is done. A failure of one host never
-    raises; UsageError is for an ssh_config file that cannot be parsed.
+    `on_result(name, result, seconds)` is called for each host when it is done. If a host fails, nothing
+    is raised; UsageError means that an ssh_config file cannot be parsed.
     """
     options = options or ConnectOptions()
     files = () if options.trust is not None else config_files()

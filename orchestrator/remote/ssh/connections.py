@@ -1,7 +1,7 @@
-"""Open SSH connections: each in bounded time, few handshakes at once, each gateway only once.
+"""Open SSH connections: with a time limit each, few handshakes at once, each gateway only once.
 
-A connection through a gateway holds the gateway's connection, which is closed when no connection uses it
-any more.
+A connection through a gateway holds the gateway's connection, which is closed when it is no longer
+used.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ log = logger("ssh")
 class ConnectOptions:
     """How to connect.
 
-    `timeout` limits name look-up, TCP connection, handshake and authentication of a node together;
-    `keepalive` is the interval of probes, of which three without an answer end a connection; both in
+    `timeout` limits name look-up, TCP connection, handshake and authentication of a node together.
+    `keepalive` is the interval of probes; three unanswered probes end a connection. Both are in
     seconds.
     """
 
@@ -57,7 +57,7 @@ class ConnectOptions:
 
 
 class SshConnection:
-    """One open SSH connection, and that of the gateway it goes through."""
+    """One open SSH connection, and that of its gateway."""
 
     def __init__(self, connection: asyncssh.SSHClientConnection, via: SshConnection | None) -> None:
         self.connection = connection
@@ -67,11 +67,11 @@ class SshConnection:
             via.hold()
 
     def hold(self) -> None:
-        """Keep the connection open until one more `release`."""
+        """Add a holder; each `hold` needs a `release`."""
         self._holders += 1
 
     async def release(self) -> None:
-        """Release the connection; the last holder closes it, and releases its gateway."""
+        """Remove a holder; the last one closes the connection and releases its gateway."""
         self._holders -= 1
         if self._holders:
             return
@@ -87,7 +87,7 @@ class SshConnection:
 
 @dataclass(frozen=True)
 class _Attempt:
-    """A connection to make for the node or gateway `name`, through `hops`; `via` is the last of them."""
+    """A connection to be made to the node or gateway `name` through `hops`; `via` is the last hop."""
 
     name: str
     target: Target
@@ -118,7 +118,7 @@ class SshConnections:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Release the gateways; those without a connection through them are closed."""
+        """Release the gateways; unused ones are closed."""
         for task in self._gateways.values():
             task.cancel()
         for result in await asyncio.gather(*self._gateways.values(), return_exceptions=True):
@@ -126,7 +126,7 @@ class SshConnections:
                 await result.release()
 
     async def open(self, name: str, target: Target) -> SshConnection | Unreachable:
-        """Return a connection to `target` for the node `name`, or why there is none."""
+        """Return a connection to `target` for the node `name`, or the reason for failure."""
         try:
             hops = self._hops(target)
         except ConfigParseError as error:
@@ -137,7 +137,7 @@ class SshConnections:
     def _hops(self, target: Target) -> tuple[Target, ...]:
         """Return the gateways on the way to `target`, in order.
 
-        The first of several in a ProxyJump may have a ProxyJump of its own, as for ssh -J.
+        The first hop of a ProxyJump may have a ProxyJump of its own, as for ssh -J.
         """
         hops: tuple[Target, ...] = ()
         jump, seen = target.proxy_jump, {(target.hostname, target.port)}
@@ -147,7 +147,7 @@ class SshConnections:
                 for hop in jump.split(",")
             ]
             first = (chain[0].hostname, chain[0].port)
-            if first in seen:  # `Host *` with a ProxyJump applies to the gateway itself, too
+            if first in seen:  # `Host *` with a ProxyJump also applies to the gateway itself
                 previous = hops[0] if hops else target
                 is_own = first in ((each.hostname, each.port) for each in (target, previous))
                 if is_own and len(chain) == 1:
@@ -201,7 +201,7 @@ class SshConnections:
     ) -> SshConnection | Unreachable:
         """Connect by TCP; retry, while there is time, if sshd closes the connection at random.
 
-        It does so when it has many handshakes at once, from any client.
+        sshd does so if it has many handshakes at once, from any clients.
         """
         for delay in (*_RETRY_DELAYS, None):
             sock = await _dial(attempt, deadline)
@@ -222,8 +222,8 @@ class SshConnections:
     ) -> SshConnection | Unreachable:
         """Connect through a ProxyCommand, which a shell runs, as for ssh.
 
-        asyncssh would take its standard error for bytes of the node, and the end of that for a closed
-        connection. So the command's goes to a file, and the shell keeps its own open.
+        asyncssh would treat the command's standard error as bytes from the node, and its end as a closed
+        connection. So it goes to a file, and the shell keeps its own standard error open.
         """
         log.debug("through a ProxyCommand")  # it may contain a password
         with tempfile.NamedTemporaryFile(prefix="orch-proxy-") as stderr:
@@ -265,8 +265,8 @@ class SshConnections:
         except Exception as error:
             if login is None:
                 raise
-            # Any bytes that the node sends, and any error of asyncssh over them, must not end the
-            # connections to other nodes.
+            # Neither bytes from the node nor asyncssh's errors about them may end the connections to other
+            # nodes.
             return login.failure(error, attempt.timeout)
         finally:
             if "sock" in way and (login is None or login.connection is None):
@@ -276,7 +276,7 @@ class SshConnections:
         return SshConnection(connection, attempt.via)
 
     def _settings(self, target: Target, known: Known) -> dict[str, Any]:
-        """Return the arguments of asyncssh.connect that do not depend on the way."""
+        """Return the arguments of asyncssh.connect that are the same for every `way`."""
         return {
             "username": target.user,
             # Only Login checks host keys and offers client keys.
@@ -291,7 +291,7 @@ class SshConnections:
             "gss_host": None,
             "agent_forwarding": False,
             "tcp_keepalive": target.tcp_keepalive,
-            "connect_timeout": None,  # the deadline covers everything
+            "connect_timeout": None,  # the deadline covers it
             "login_timeout": 0,
             "keepalive_interval": self._options.keepalive,
             "keepalive_count_max": _KEEPALIVES_MISSED,

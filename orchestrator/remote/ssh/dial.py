@@ -1,4 +1,4 @@
-"""From a host name to a connected TCP socket, without ever waiting on another host's resolver."""
+"""Resolve a host name and connect by TCP, without waiting for the look-ups of other hosts."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ log = logger("ssh")
 async def resolve_name(host: str, port: int, family: int) -> Sequence[Address]:
     """Return the addresses of `host`, in the resolver's order; raises socket.gaierror.
 
-    Each name has a thread of its own: a resolver that hangs on one name holds up neither the
-    other names (asyncio's own pool is small) nor the end of the program.
+    Each name has its own thread, so that a resolver that hangs on one name delays neither the other
+    names (asyncio's own pool is small) nor the end of the program.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[Sequence[Address]] = loop.create_future()
@@ -52,8 +52,8 @@ async def resolve_name(host: str, port: int, family: int) -> Sequence[Address]:
 async def dial(addresses: Sequence[Address], bind: str | None, timeout: float) -> socket.socket:
     """Return a socket connected to the first address that answers.
 
-    Each address gets an even share of the `timeout` seconds that are left. Raises the OSError of
-    the last one that failed, TimeoutError among them.
+    Each address gets an equal share of the remaining part of `timeout` (seconds). Raises the OSError of
+    the last address that failed, which may be a TimeoutError.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout

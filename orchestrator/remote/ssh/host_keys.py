@@ -1,7 +1,7 @@
-"""Whether a node's host key is the one we know: ssh's known_hosts files, strict by default.
+"""Check a node's host key against ssh's known_hosts files, strictly by default.
 
-A key is known, unknown, changed or revoked. An unknown one is refused, or written down when the
-user asked for it (`--accept-new`); a changed or revoked one is refused always.
+A key is known, unknown, changed or revoked. An unknown key is refused, or added if the user requested
+it (`--accept-new`); a changed or revoked key is always refused.
 Format: sshd(8), SSH_KNOWN_HOSTS FILE FORMAT.
 """
 
@@ -26,7 +26,7 @@ from orchestrator.util.bounded_read import NotOpened, Unreadable, read_bounded
 from orchestrator.util.text import printable
 
 _MOST_BYTES = 64 << 20  # a hundred thousand hosts, with three keys each
-_READ_TIMEOUT = 5.0  # seconds, for one that is a pipe
+_READ_TIMEOUT = 5.0  # seconds, if it is a pipe
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Entry:
 
     @property
     def key_type(self) -> str:
-        """The algorithm the key is for, as in `ssh-ed25519`."""
+        """The type of the key, such as `ssh-ed25519`."""
         return self.blob[4 : 4 + int.from_bytes(self.blob[:4], "big")].decode("ascii", "replace")
 
     @property
@@ -55,8 +55,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Known:
-    """What the files say about one host. `elsewhere` has keys known under its name at port 22,
-    which ssh accepts on other ports too, though they do not make another key there a changed one.
+    """The entries of the files for one host. `elsewhere` has keys known under its name at port 22: ssh
+    accepts them at other ports too, but does not report a different key there as changed.
     """
 
     keys: tuple[Entry, ...]
@@ -71,14 +71,14 @@ class Known:
         return any(entry.blob == blob for entry in self.authorities)
 
     def instead_of(self, blob: bytes) -> Entry | None:
-        """The key that was known where `blob` is now offered: of its type if there is one."""
+        """Return the known key that `blob` replaces, preferably of the same type."""
         offered = Entry("", 0, "", "", blob).key_type
         same = (entry for entry in self.keys if entry.key_type == offered)
         return next(same, self.keys[0] if self.keys else None)
 
     @property
     def algorithms(self) -> tuple[str, ...]:
-        """Signature algorithms of the known keys, to be negotiated before any other."""
+        """The signature algorithms of the known keys, to be preferred."""
         found: dict[str, None] = {}
         if self.authorities:
             found["*-cert-*"] = None
@@ -95,10 +95,10 @@ class KnownHosts:
     _parsed: dict[str, _File | Unreadable] = field(default_factory=dict)
 
     def look_up(self, name: str, port: int, files: Iterable[str]) -> Known:
-        """Return what `files` say about host `name`; files that do not exist say nothing.
+        """Return the entries of `files` for the host `name`; missing files are skipped.
 
         `name` is as ssh looks it up: a host name or address, or a HostKeyAlias with port 22. Raises
-        Unreadable, with the file, for one that is there and is none.
+        Unreadable, with the file, if a file cannot be read.
         """
         loaded = [self._file(file) for file in files]
         there = [entry for file in loaded for entry in file.matching(_lookup_name(name, port))]
@@ -115,18 +115,18 @@ class KnownHosts:
         )
 
     def add(self, name: str, port: int, key: asyncssh.SSHKey, file: str, *, hashed: bool) -> None:
-        """Write the key of a new host down in `file`, as ssh would. Raises OSError.
+        """Add the key of a new host to `file`, as ssh would. Raises OSError.
 
-        Whole lines only, under a lock: several runs of orch may do so at once.
+        Writes whole lines only, under a lock: several orch processes may do so at once.
         """
         host = _lookup_name(name, port)
         public = key.export_public_key("openssh").decode("ascii").split()
         line = f"{_hash(host) if hashed else host} {public[0]} {public[1]}\n"
         path = Path(file)
-        if file == os.devnull:  # as of who wants no host key written down
+        if file == os.devnull:  # the user wants no host keys stored
             return
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # A pipe that nobody reads from must not hold us up.
+        # A pipe without a reader must not block.
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o600)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -153,7 +153,7 @@ class KnownHosts:
 def _read(file: str) -> _File | Unreadable:
     try:
         return _File(file, read_bounded(file, _MOST_BYTES, _READ_TIMEOUT))
-    except (FileNotFoundError, NotOpened):  # ssh continues without it, too
+    except (FileNotFoundError, NotOpened):  # ssh also continues without it
         return _File(file, b"")
     except Unreadable as error:
         return Unreadable(f"known_hosts file {printable(file, 400)}: {error}")
@@ -196,7 +196,7 @@ class _File:
 
 
 def _parse(file: str, number: int, raw: str) -> Entry | None:
-    """Return the entry of one line, None for one that ssh, too, would skip."""
+    """Parse one line; return None if ssh would skip it too."""
     fields = raw.split()
     marker = ""
     if fields and fields[0].startswith("@"):
@@ -213,7 +213,7 @@ def _parse(file: str, number: int, raw: str) -> Entry | None:
 
 
 def _matches(patterns: str, host: str) -> bool:
-    """Match ssh's comma-separated patterns: any may match, a negated one that does wins."""
+    """Match ssh's comma-separated patterns: one match suffices, but a matching negated one excludes."""
     found = False
     for pattern in patterns.split(","):
         if _glob_matches(pattern.removeprefix("!"), host):
@@ -224,9 +224,9 @@ def _matches(patterns: str, host: str) -> bool:
 
 
 def _glob_matches(pattern: str, host: str) -> bool:
-    """Match `*` and `?`, in time that grows with both lengths multiplied, never more."""
+    """Match `*` and `?` in O(len(pattern) * len(host)) time."""
     pattern = re.sub(r"\*+", "*", pattern)
-    # Without its stars, a pattern matches as many characters as it has.
+    # Without its stars, a pattern matches exactly as many characters as it has.
     if len(pattern) - pattern.count("*") > len(host):
         return False
     at = star = retry = 0
@@ -239,7 +239,7 @@ def _glob_matches(pattern: str, host: str) -> bool:
         elif at < len(pattern) and pattern[at] in ("?", host[position]):
             at += 1
             position += 1
-        elif seen_star:  # the latest star takes one more; an earlier one need never
+        elif seen_star:  # let the latest star match one more; earlier ones need not change
             retry += 1
             at, position = star + 1, retry
         else:

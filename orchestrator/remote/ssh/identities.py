@@ -1,7 +1,7 @@
-"""Which keys to offer to a node: key files and the agent's, loaded once for all nodes.
+"""Which keys to offer to a node: those of key files and of the agent, loaded once for all nodes.
 
-Nothing here ever asks a person: an encrypted key that the agent does not hold is left out and
-named, so that the error can say what to do.
+Nothing here prompts the user: an encrypted key that the agent does not hold is left out and
+reported, with the remedy.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _MOST_BYTES = 1 << 20  # of a key or certificate
 _ARMOUR = re.compile(rb"[A-Za-z0-9 -]*\s*")
 _AGENT_ANSWERS_WITHIN = 3.0  # seconds
 _MISSING = "missing"
-_ENCRYPTED = "Passphrase"  # how asyncssh's message begins about a key that needs one
+_ENCRYPTED = "Passphrase"  # start of asyncssh's message about an encrypted key
 
 
 @dataclass(frozen=True)
 class KeyFile:
-    """A private key file: its key pairs, or why there are none; its public half if known."""
+    """A private key file: its key pairs, or the reason for none; its public key if known."""
 
     path: str
     pairs: tuple[asyncssh.SSHKeyPair, ...]
@@ -44,7 +44,7 @@ class KeyFile:
 
     @property
     def shown(self) -> str:
-        """The path as a person writes it, fit for a message."""
+        """The path for a message, with `~` for the home folder."""
         home = f"{Path.home()}/"
         path = f"~/{self.path.removeprefix(home)}" if self.path.startswith(home) else self.path
         return printable(path)
@@ -52,9 +52,9 @@ class KeyFile:
 
 @dataclass(frozen=True)
 class Offer:
-    """The key pairs to offer, in order, with names for a message; and what is left out.
+    """The key pairs to offer, in order, with their names for a message, and the keys left out.
 
-    `agent_problem` says why the agent's keys are not among them, if it has not answered.
+    `agent_problem` is why the agent's keys are missing, if it has not answered.
     """
 
     pairs: tuple[asyncssh.SSHKeyPair, ...]
@@ -79,8 +79,8 @@ class KeyFiles:
     async def offer(self, target: Target, agent: asyncssh.SSHAgentClient | None) -> Offer:
         """Return what to offer to `target`.
 
-        Configured identities come first (from the agent when it holds them), then the agent's
-        other keys, then the default files: a full agent never uses up the server's patience
+        Configured identities come first (from the agent if it holds them), then the agent's other keys,
+        then the default files. So the keys of a full agent do not use up the server's limit of attempts
         before the key that the user named.
         """
         configured = [self.load(path, target.certificate_files) for path in target.identity_files]
@@ -92,7 +92,7 @@ class KeyFiles:
 
         def take(pair: asyncssh.SSHKeyPair, name: str) -> None:
             if all(pair.public_data != taken.public_data for taken in pairs):
-                # A connection marks its pairs with the signature algorithm it agreed on.
+                # A connection stores the negotiated signature algorithm in its pairs.
                 pairs.append(copy.copy(pair))
                 names.append(name)
 
@@ -125,7 +125,7 @@ class KeyFiles:
 async def _agent_keys(
     agent: asyncssh.SSHAgentClient | None,
 ) -> tuple[Sequence[asyncssh.SSHKeyPair], str | None]:
-    """Return the keys that the agent has, and why there are none if it keeps silent."""
+    """Return the agent's keys, and the problem if it does not answer."""
     if agent is None:
         return (), None
     try:
@@ -133,12 +133,12 @@ async def _agent_keys(
             return await agent.get_keys(), None
     except TimeoutError:
         return (), f"no answer within {_AGENT_ANSWERS_WITHIN:g} s"
-    except ValueError:  # an agent that is gone or refuses is as good as none
+    except ValueError:  # an agent that is gone or refuses counts as none
         return (), None
 
 
 def _load(path: str, certificates: tuple[str, ...]) -> KeyFile:
-    # asyncssh looks into these, too, and would wait for ever for a pipe.
+    # asyncssh reads these too, and would wait forever for a pipe.
     beside = [name for name in (f"{path}.pub", f"{path}-cert.pub") if Path(name).exists()]
     for name in (path, *beside):
         problem = _no_key_file(name)
@@ -152,7 +152,7 @@ def _load(path: str, certificates: tuple[str, ...]) -> KeyFile:
         pairs = tuple(asyncssh.load_keypairs(path, certlist=usable))
     except OSError as error:
         return KeyFile(path, (), public, str(error.strerror))
-    except ValueError as error:  # KeyImportError is one; so is what else asyncssh makes of garbage
+    except ValueError as error:  # KeyImportError, or asyncssh's other errors about garbage
         if str(error).startswith(_ENCRYPTED):
             return KeyFile(path, (), public, "encrypted", is_encrypted=True)
         return KeyFile(path, (), public, printable(str(error)))
@@ -160,7 +160,7 @@ def _load(path: str, certificates: tuple[str, ...]) -> KeyFile:
 
 
 def _no_key_file(path: str) -> str | None:
-    """Return why there can be no key in `path`, None where there can be one."""
+    """Return why `path` cannot be a key file; None if it can."""
     try:
         status = Path(path).stat()
     except FileNotFoundError:
@@ -177,7 +177,7 @@ def _no_key_file(path: str) -> str | None:
         return _MISSING
     except Unreadable as error:
         return str(error)
-    # asyncssh makes a regular expression of such a line.
+    # asyncssh makes a regular expression from such a line.
     if any(not _ARMOUR.fullmatch(line) for line in content.split(b"\n") if line[:4] == b"----"):
         return "not a key"
     return None

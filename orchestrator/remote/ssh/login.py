@@ -30,7 +30,7 @@ class Trust:
 
 
 class Login(asyncssh.SSHClient):
-    """The callbacks of one connection attempt, and what they saw.
+    """The callbacks of one connection attempt, and what they recorded.
 
     Raises Unreadable if a known_hosts file cannot be read.
     """
@@ -104,7 +104,7 @@ class Login(asyncssh.SSHClient):
         return self._host_key_verdict is None
 
     def _judge(self, key: asyncssh.SSHKey) -> Unreachable | None:
-        """Accept a key that is in no file, and add it there; or return why not."""
+        """Accept an unknown key and add it to known_hosts, or return the verdict."""
         kind, key_print = key.get_algorithm(), fingerprint(key.public_data)
         name, port = self._lookup
         known = self.known.instead_of(key.public_data)
@@ -140,7 +140,7 @@ class Login(asyncssh.SSHClient):
     async def public_key_auth_requested(self) -> list[asyncssh.SSHKeyPair] | None:
         if self._offer is not None:
             self._log.debug("no other key to offer")
-            return None  # all have been tried
+            return None  # all keys have been tried
         if self._trust is not None:
             pairs = tuple(asyncssh.load_keypairs(self._trust.client_key))
             self._offer = Offer(pairs, ("the cluster's own key",), ())

@@ -1,7 +1,7 @@
-"""Conditions of a Match line in ssh_config that asyncssh does not know, or only with another library.
+"""Match conditions of ssh_config that asyncssh does not support, or only with another library.
 
-What they are about is said of orch: a session of it runs commands (`sessiontype exec`), no command that a
-person gave, and it is no version of OpenSSH.
+They are evaluated for orch itself: its sessions run commands (`sessiontype exec`), the user has given no
+command, and it is not a version of OpenSSH.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ STANDS_ALONE = ("all", "canonical", "final")
 
 
 def settled(words: Iterable[str]) -> Iterator[str]:
-    """Yield the words of a Match line, with each condition of this file as `all` (it holds) or `!all`.
+    """Yield the words of a Match line, replacing each condition of this file by `all` (true) or `!all`.
 
-    Raises ValueError where its pattern is missing.
+    Raises ValueError if its pattern is missing.
     """
     rest = iter(words)
     for word in rest:
@@ -41,9 +41,9 @@ def settled(words: Iterable[str]) -> Iterator[str]:
 
 
 def _is_local_network(pattern: str) -> bool:
-    """Tell whether this machine has an address in the networks."""
+    """Return whether this machine has an address in the networks."""
     networks = HostPatternList(pattern)
-    if not hasattr(socket, "AF_NETLINK"):  # a Mac does not say so simply what addresses it has
+    if not hasattr(socket, "AF_NETLINK"):  # macOS has no simple way to list its addresses
         return False
     found = (address.split("/")[0] for _, address in addresses())
     return any(networks.matches("", address, ip_address(address)) for address in found)

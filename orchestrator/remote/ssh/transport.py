@@ -17,7 +17,7 @@ class SshTransport(Transport):
     """One SSH connection to each node, as `ssh HOST` would make it.
 
     `accept_new` trusts and stores the host key of a new host. `keepalive` is the interval of probes, in
-    seconds. `trust` has the keys of an embedded cluster, and is never stored.
+    seconds. `trust` has the keys of an embedded cluster and is never stored.
     """
 
     name = "ssh"
@@ -46,6 +46,6 @@ class SshTransport(Transport):
         return [*await connect_all(hosts, self.options, on_result=on_result)]
 
     def with_silence_limit(self, silence: float) -> SshTransport:
-        # asyncssh sends three probes, and gives up when a fourth would be due.
+        # asyncssh sends three probes and gives up when the fourth is due.
         keepalive = min(self.options.keepalive, max(0.5, silence / 4))
         return SshTransport(self.timeout, self.options.accept_new, keepalive, self.options.trust)

@@ -65,7 +65,7 @@ class Verdicts:
         )
 
     def not_connected(self, error: OSError, timeout: float) -> Unreachable:
-        """Return the verdict on a TCP connection, or name look-up, that failed with `error`."""
+        """Return the verdict on a TCP connection or name look-up that failed with `error`."""
         where, port = self.target.endpoint, self.target.port
         if isinstance(error, socket.gaierror):
             return self.verdict(
@@ -85,14 +85,14 @@ class Verdicts:
                 f"{where} refuses connections: nothing listens on port {port} there",
                 "start sshd on the node, or give the right port in the inventory",
             )
-        # asyncio's own message is for programmers: "Connect call failed ('10.0.0.9', 22)".
+        # asyncio's own message is unhelpful: "Connect call failed ('10.0.0.9', 22)".
         reason = os.strerror(error.errno) if error.errno else printable(str(error))
         route = "no route to" if error.errno in _NO_ROUTE else "cannot connect to"
         remedy = "check the address, the network, and whether the node needs a proxy_jump"
         return self.verdict("no-route", f"{route} {where} ({reason})", remedy)
 
     def name_timed_out(self, timeout: float) -> Unreachable:
-        """Return the verdict on a name that the resolver did not answer for."""
+        """Return the verdict on a name look-up that timed out."""
         return self.verdict(
             "timed-out",
             f"the name {printable(self.target.hostname)} did not resolve within {timeout:g} s",
@@ -100,7 +100,7 @@ class Verdicts:
         )
 
     def not_through(self, gateway: Target, error: Exception) -> Unreachable:
-        """Return the verdict on a connection that a gateway could not, or may not, open."""
+        """Return the verdict on a connection that a gateway failed or refused to open."""
         reason = printable(getattr(error, "reason", "") or str(error)) or "no reason given"
         said = reason.lower()
         causes = (cause for part, cause in _GATEWAY_CAUSES.items() if part in said)
@@ -112,7 +112,7 @@ class Verdicts:
         )
 
     def host_key_unknown(self, kind: str, fingerprint: str) -> Unreachable:
-        """Return the verdict on a host whose key is in no file."""
+        """Return the verdict on a host whose key is not in any known_hosts file."""
         return self.verdict(
             "host-key-unknown",
             f"the host key of {self.target.endpoint} is not known ({kind} {fingerprint})",
@@ -142,7 +142,7 @@ class Verdicts:
     def host_key_changed(
         self, kind: str, offered: str, known: str, where: str, lookup: str
     ) -> Unreachable:
-        """Return the verdict on a host whose key is not the one in a known_hosts file."""
+        """Return the verdict on a host whose key differs from the one in a known_hosts file."""
         forget = line_to_paste(["ssh-keygen", "-f", where.rpartition(":")[0], "-R", lookup])
         return self.verdict(
             "host-key-changed",
