@@ -187,7 +187,7 @@ class Agent:
         writing = asyncio.create_task(self._write(line))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
-        # Half a request would corrupt the next one, so it is written in full even if the caller is cancelled.
+        # Half a request would corrupt the next one: it is written in full even if the caller is cancelled.
         await asyncio.shield(writing)
         return len(line)
 

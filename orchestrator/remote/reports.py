@@ -99,7 +99,7 @@ _End = Annotated[ProcessEnd | None, _end]
 class RankReport:
     """The state of one rank; `end` is None while it runs. Times are the node's, since the epoch.
 
-    `world_size` is the number of ranks that its launcher started together; 0 if unknown.
+    `world_size` is the number of ranks that its launcher started together; 0 if it started none.
     """
 
     rank: _Count

@@ -1,4 +1,4 @@
-"""A home of one's own, real sshd servers on loopback, and hosts to reach them by."""
+"""An empty home folder, real sshd servers on loopback, and hosts that reach them."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def _await_listening(process: subprocess.Popen[bytes], port: int) -> None:
         with socket.socket() as sock:
             if sock.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        time.sleep(0.01)  # between two looks, not instead of one
+        time.sleep(0.01)  # between two checks
     pytest.fail("sshd did not start")
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home folder with .ssh in it, and no agent."""
+    """An empty home folder with .ssh in it, without an SSH agent."""
     folder = tmp_path / "home"
     (folder / ".ssh").mkdir(parents=True, mode=0o700)
     monkeypatch.setenv("HOME", str(folder))
@@ -104,7 +104,7 @@ class Sshd:
 
 @pytest.fixture
 def start_sshd(tmp_path: Path, home: Path) -> Iterator[StartSshd]:
-    """Start real OpenSSH servers; they let ~/.ssh/id_ed25519 of `home` in."""
+    """Start real OpenSSH servers that accept ~/.ssh/id_ed25519 of `home`."""
     program = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
     if os.geteuid() != 0 or program is None:
         pytest.skip("needs root and OpenSSH's sshd")

@@ -1,4 +1,4 @@
-"""For tests, a transport whose nodes are this machine: scripts run in /bin/sh, and fail on request."""
+"""A test transport whose nodes are this machine: scripts run in /bin/sh, and fail on request."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class FakeNode(ProcessNode):
-    """A `Node` that is this machine; `scripts` are those that were opened.
+    """A `Node` that is this machine; `scripts` has the scripts that were opened.
 
-    `fault` is asked before each script and may return the error to raise in its place.
+    `fault` is called before each script and may return an error to raise instead.
     """
 
     def __init__(self, host: Host, fault: Callable[[str], Exception | None] | None = None) -> None:
@@ -33,9 +33,9 @@ class FakeNode(ProcessNode):
 
 
 class FakeTransport(Transport):
-    """Every host is this machine, as far as `capabilities` allow, but those in `unreachable`, by name.
+    """Every host is this machine, within `capabilities`, except those whose names are in `unreachable`.
 
-    `made` has the nodes that were given out, `calls` the names of each call's hosts.
+    `made` has the nodes that were returned, `calls` the names of each call's hosts.
     """
 
     name = "fake"

@@ -1,4 +1,4 @@
-"""A package that adds a transport, as pip would leave it in a folder of packages."""
+"""Install a package that adds a transport, as pip would, into a folder of packages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ShellTransport(Transport):
 def install(
     folder: Path, source: str, *, name: str = "shell", attribute: str = "ShellTransport"
 ) -> Path:
-    """Install a package with this transport below `folder`, which is to be in the path of Python."""
+    """Install a package with this transport below `folder`, which must be in Python's path."""
     module = f"orch_{name}"
     information = folder / f"{module}-1.5.dist-info"
     information.mkdir(parents=True)
@@ -39,5 +39,5 @@ def install(
 
 
 def install_shell(folder: Path, capabilities: str = "") -> Path:
-    """Install the transport `shell`, with what it says that it can do."""
+    """Install the transport `shell` with the given capabilities."""
     return install(folder, SHELL.replace("{capabilities}", capabilities))

@@ -1,4 +1,4 @@
-"""The agent: brought to a node once, asked, followed, and not trusted."""
+"""The agent: uploaded to a node once, sent requests, followed, and not trusted."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def node(python: str = sys.executable) -> FakeNode:
     return FakeNode(Host(name="node0", address="198.18.0.1", python=python))
 
 
-async def test_it_is_uploaded_only_where_it_is_missing(home: Path) -> None:
+async def test_agent_is_uploaded_only_if_missing(home: Path) -> None:
     first, second = node(), node()
     await (await Agent.open(first)).close()
     await (await Agent.open(second)).close()
     assert [sum("cat >" in script for script in n.scripts) for n in (first, second)] == [1, 0]
     stored = sorted(path.suffixes[-1] for path in (home / ".local/state/orch/node").iterdir())
-    assert stored == [".pyz", ".pyz"]  # the zipapp and its compiled twin, nothing half written
+    assert stored == [".pyz", ".pyz"]  # the zipapp and its compiled copy, no partial file
     await first.close()
     await second.close()
 
 
-async def test_it_answers_and_refuses_by_name(home: Path) -> None:
+async def test_ask_returns_the_answer_or_raises_with_the_node_name(home: Path) -> None:
     fake = node()
     agent = await Agent.open(fake)
     assert (await agent.ask("facts"))["home"] == str(home)
@@ -55,7 +55,7 @@ async def test_it_answers_and_refuses_by_name(home: Path) -> None:
     await fake.close()
 
 
-async def test_a_missing_python_is_reported_with_the_remedy(home: Path) -> None:
+async def test_open_without_python_reports_the_remedy(home: Path) -> None:
     fake = node("/no/such/python")
     with pytest.raises(NodeError, match="there is no Python at '/no/such/python'") as caught:
         await Agent.open(fake)
@@ -63,7 +63,7 @@ async def test_a_missing_python_is_reported_with_the_remedy(home: Path) -> None:
     await fake.close()
 
 
-async def test_a_python_that_cannot_run_it_is_reported_with_its_version(home: Path) -> None:
+async def test_open_with_an_unsuitable_python_reports_its_version(home: Path) -> None:
     old = home / "old"
     old.write_text(
         '#!/bin/sh\n[ "$1" = -V ] && echo Python 3.6.9 && exit\necho SyntaxError >&2; exit 1\n'
@@ -75,7 +75,7 @@ async def test_a_python_that_cannot_run_it_is_reported_with_its_version(home: Pa
     await fake.close()
 
 
-async def test_a_home_that_cannot_be_written_is_reported(home: Path) -> None:
+async def test_open_with_an_unwritable_home_is_reported(home: Path) -> None:
     (home / ".local").write_text("a file where a folder should be")
     fake = node()
     with pytest.raises(NodeError, match="cannot be written to"):
@@ -83,12 +83,12 @@ async def test_a_home_that_cannot_be_written_is_reported(home: Path) -> None:
     await fake.close()
 
 
-# Its folder is judged by `python -IS -X utf8 -c ...` first.
+# `python -IS -X utf8 -c ...` checks its folder first.
 PASS_CHECK = '[ "$4" != -c ] || exit 0\n'
 
 
 def impostor(home: Path, *lines: str) -> FakeNode:
-    """A node whose Python says these lines in place of the agent, then waits."""
+    """A node whose Python prints these lines instead of running the agent, then waits."""
     script = home / "impostor"
     text = "".join(f"{line}\n" for line in ('{"hello": {}}', *lines))
     (home / "lines").write_text(text)
@@ -112,9 +112,7 @@ def impostor(home: Path, *lines: str) -> FakeNode:
         '{"ok": 1}',
     ],
 )
-async def test_an_agent_that_says_something_else_is_an_error_not_a_hang(
-    home: Path, line: str
-) -> None:
+async def test_agent_with_unexpected_output_fails_without_hanging(home: Path, line: str) -> None:
     fake = impostor(home, line)
     agent = await Agent.open(fake)
     with pytest.raises(NodeError, match="node0"):
@@ -126,7 +124,7 @@ async def test_an_agent_that_says_something_else_is_an_error_not_a_hang(
     await fake.close()
 
 
-async def test_an_agent_that_ends_in_the_middle_of_a_report_has_ended(home: Path) -> None:
+async def test_agent_that_ends_within_a_report_is_reported_as_ended(home: Path) -> None:
     fake = impostor(home, '{"id": 1, "f": "attempt-0/rank-0.out", "o": 0, "t": 0, "n": 100}')
     (home / "impostor").write_text(f"#!/bin/sh\n{PASS_CHECK}cat {home}/lines; read request\n")
     agent = await Agent.open(fake)
@@ -136,7 +134,7 @@ async def test_an_agent_that_ends_in_the_middle_of_a_report_has_ended(home: Path
     await fake.close()
 
 
-async def test_an_agent_that_is_silent_is_waited_for_only_so_long(home: Path) -> None:
+async def test_ask_of_a_silent_agent_times_out(home: Path) -> None:
     fake = impostor(home)
     agent = await Agent.open(fake)
     with pytest.raises(NodeError, match=r"no answer to .facts. within 0\.2 s"):
@@ -180,7 +178,7 @@ async def test_abandoned_agent_fails_waiting_callers(home: Path) -> None:
 
 
 class ScriptedNode:
-    """A node and the channel to its agent in one, which says `said` and takes nothing while `blocked`."""
+    """A node that is also the channel to its agent; it sends `said`, and accepts nothing while `blocked`."""
 
     name = "node0"
     host = Host(name="node0", address="198.18.0.1")
@@ -210,7 +208,7 @@ class ScriptedNode:
     close = write_eof
 
 
-async def test_a_request_that_cannot_be_sent_is_waited_for_only_so_long() -> None:
+async def test_ask_that_cannot_be_sent_times_out() -> None:
     agent = await Agent.open(cast(Any, ScriptedNode(blocked=True)))
     async with asyncio.timeout(5):
         with pytest.raises(NodeError, match=r"no answer to .facts. within 0\.05 s"):
@@ -218,8 +216,8 @@ async def test_a_request_that_cannot_be_sent_is_waited_for_only_so_long() -> Non
     await agent.close()
 
 
-async def test_a_follow_that_is_left_as_the_agent_ends_leaves_the_others_their_end() -> None:
-    """The one has not taken in what came for it, so how the agent ended waits for room in its queue."""
+async def test_follow_left_while_the_agent_ends_does_not_block_other_follows() -> None:
+    """The follow that is left has a full queue, so the end of the agent waits for room in it."""
     chunk = {"id": 1, "f": "attempt-0/rank-0.out", "o": 0, "t": 0}
     node = ScriptedNode(*[chunk] * 9)
     agent = await Agent.open(cast(Any, node))
@@ -231,7 +229,7 @@ async def test_a_follow_that_is_left_as_the_agent_ends_leaves_the_others_their_e
         waiting = asyncio.create_task(anext(other))
         await asyncio.sleep(0)
         node.ended.set()
-        for _ in range(20):  # turns: as many as it takes until everything waits for something
+        for _ in range(20):  # enough turns of the loop until all tasks wait
             await asyncio.sleep(0)
         await full.aclose()
         with pytest.raises(NodeError, match="the agent ended"):
@@ -271,30 +269,30 @@ RANK: dict[str, Any] = {
         *({"f": "x", "o": 0, "t": t} for t in (math.nan, math.inf, -1.0, 1e308, 10**400)),
         *({"rank": {**RANK, "started": t}} for t in (math.nan, 1e308)),
         {"rank": {**RANK, "ended": math.nan, "code": 1}},
-        {"rank": {**RANK, "ended": 1.0, "code": 256}},  # to a shell it were 0: that all is well
+        {"rank": {**RANK, "ended": 1.0, "code": 256}},  # a shell would see 0, success
         {"rank": {**RANK, "ended": 1.0, "signal": 128}},
         {"rank": {**RANK, "pid": 10**400}},
         {"rank": {**RANK, "world_size": -1}},
         {"status": {**STATUS, "stopped_at": math.nan}},
     ],
 )
-def test_a_report_that_is_none_is_refused(header: dict[str, Any]) -> None:
+def test_parse_of_an_invalid_report_raises(header: dict[str, Any]) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
         parse(json.loads(json.dumps(header)), b"")
 
 
-def test_a_report_is_parsed() -> None:
+def test_parse_of_a_valid_report_returns_it() -> None:
     assert parse({"f": "attempt-0/rank-0.out", "o": 5, "t": 1.5}, b"x") == Chunk(
         "attempt-0/rank-0.out", 5, 1.5, b"x"
     )
 
 
-def test_a_rank_may_say_with_how_many_it_began() -> None:
+def test_parse_of_a_rank_reads_its_world_size() -> None:
     reports = [parse({"rank": record}, b"") for record in (RANK, {**RANK, "world_size": 4})]
     assert [report.world_size for report in reports if isinstance(report, RankReport)] == [0, 4]
 
 
-def test_a_status_says_why_the_run_was_stopped() -> None:
+def test_parse_of_a_status_reads_why_the_run_was_stopped() -> None:
     why = {"stopped": "time-limit", "stopped_detail": {"seconds": 9}, "stopped_at": 5}
     said = {**STATUS, "state": "stopping", **why}
     report = parse({"status": said}, b"")
@@ -304,14 +302,14 @@ def test_a_status_says_why_the_run_was_stopped() -> None:
     assert parse({"status": STATUS}, b"") == StatusReport("running", None, (), None)
 
 
-def test_a_reason_is_one_short_harmless_line() -> None:
+def test_parse_shortens_and_escapes_a_reason() -> None:
     report = parse({"status": {**STATUS, "stopped": "\x1b[31m" + "lo\n" * 1000}}, b"")
     assert isinstance(report, StatusReport)
     assert report.stopped is not None
     assert str(report.stopped).isprintable() and len(str(report.stopped)) <= 500
 
 
-async def test_following_a_run_that_is_not_there_ends_with_that(home: Path) -> None:
+async def test_follow_of_an_absent_run_reports_absent_and_ends(home: Path) -> None:
     fake = node()
     agent = await Agent.open(fake)
     reports = [report async for report in agent.follow("no-such-run", {}, quiet=True)]
@@ -320,8 +318,8 @@ async def test_following_a_run_that_is_not_there_ends_with_that(home: Path) -> N
     await fake.close()
 
 
-async def test_a_follow_that_is_left_ends_on_the_node_too(home: Path) -> None:
-    """What nobody reads must not be sent, nor its files be held open."""
+async def test_follow_that_is_left_also_ends_on_the_node(home: Path) -> None:
+    """The node must stop sending the unread data and close its files."""
     fake = node()
     agent = await Agent.open(fake)
     folder = home / ".local/state/orch/runs/babad-dabab/node0"
@@ -344,7 +342,7 @@ async def test_a_follow_that_is_left_ends_on_the_node_too(home: Path) -> None:
 
 
 async def _descriptors(agent: Agent) -> int:
-    """Return how many descriptors the agent has open, once it has heard all that was asked of it."""
+    """Return how many descriptors the agent has open after it has handled all requests."""
     await agent.ask("facts")
     return _count_descriptors()
 
@@ -369,7 +367,7 @@ def _start_of(pid: int) -> int:
     return int(stat[stat.rindex(")") + 2 :].split()[19])
 
 
-# -- where the agent stands ---------------------------------------------------------------------
+# -- the agent's folder -------------------------------------------------------------------------
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another owner")
 FOLDER = ".local/state/orch/node"
@@ -382,9 +380,9 @@ async def put_agent(home: Path) -> None:
 
 
 async def refused(home: Path) -> NodeError:
-    """Return why no agent is started; what stands there leaves a mark when it is run."""
+    """Return why no agent is started; the file in its place leaves a mark if it is run."""
     for package in (home / FOLDER).glob("*.pyz"):
-        # Not executed through the file's own mode: by the interpreter.
+        # The interpreter runs the file, so its mode does not matter.
         package.write_text(f"open({str(home / 'mark')!r}, 'w')\nprint('{{\"hello\": {{}}}}')\n")
     fake = node()
     with pytest.raises(NodeError) as caught:
@@ -396,7 +394,7 @@ async def refused(home: Path) -> NodeError:
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o002])
-async def test_agents_folder_under_any_umask_is_its_owners_alone(home: Path, mask: int) -> None:
+async def test_agent_folder_under_any_umask_is_private_to_its_owner(home: Path, mask: int) -> None:
     before = os.umask(mask)
     try:
         await put_agent(home)
@@ -407,7 +405,7 @@ async def test_agents_folder_under_any_umask_is_its_owners_alone(home: Path, mas
     assert {path.stat().st_mode & 0o777 for path in (home / FOLDER).iterdir()} == {0o600}
 
 
-async def test_agents_folder_that_others_can_write_to_is_refused(home: Path) -> None:
+async def test_agent_folder_that_others_can_write_to_is_refused(home: Path) -> None:
     await put_agent(home)
     (home / FOLDER).chmod(0o777)
     error = await refused(home)
@@ -420,7 +418,7 @@ async def test_agents_folder_that_others_can_write_to_is_refused(home: Path) -> 
 
 @as_root
 @pytest.mark.parametrize("whose", [FOLDER, ".local/state/orch", ".local/state"])
-async def test_agents_folder_of_another_owner_is_refused(home: Path, whose: str) -> None:
+async def test_agent_folder_of_another_owner_is_refused(home: Path, whose: str) -> None:
     await put_agent(home)
     os.chown(home / whose, 1234, 1234)
     assert f"{home / whose} belongs to uid 1234" in str(await refused(home))
@@ -453,10 +451,10 @@ async def test_state_folder_that_an_earlier_version_left_open_is_closed(home: Pa
     assert (home / ".local/state/orch").stat().st_mode & 0o777 == 0o755
 
 
-async def test_large_requests_at_once_go_out_whole_though_one_is_given_up(
+async def test_concurrent_large_requests_arrive_whole_although_one_is_cancelled(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over SSH, which takes them in pieces; the node reads more slowly than they are written."""
+    """Over SSH, which sends them in pieces; the node reads more slowly than orch writes."""
     monkeypatch.setattr("orchestrator.remote.embedded.cluster.WINDOW", 1 << 16)
     tokens = ["x" * 100_000] * 80
     async with LocalCluster(1, home / "local") as cluster:
@@ -476,7 +474,7 @@ async def test_large_requests_at_once_go_out_whole_though_one_is_given_up(
         await reached.close()
 
 
-async def test_node_that_does_not_read_for_a_second_gets_each_request_whole(home: Path) -> None:
+async def test_node_that_pauses_reading_for_a_second_gets_each_request_whole(home: Path) -> None:
     script = home / "slow"
     script.write_text(
         "import json, sys, time\n"

@@ -1,4 +1,4 @@
-"""A channel's buffer does what asyncio.StreamReader does, whatever comes in whatever pieces."""
+"""A channel's buffer behaves like asyncio.StreamReader for any data in any pieces."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ requests = st.lists(
 
 
 class Source:
-    """Brings pieces while it is not paused."""
+    """Delivers pieces while it is not paused."""
 
     def __init__(self, reader: Buffer | asyncio.StreamReader, pieces: list[bytes]) -> None:
         self._reader, self._left = reader, list(pieces)
@@ -51,7 +51,7 @@ class Source:
 
 
 async def answers(reader: Any, source: Source, asked: list[tuple[str, Any]]) -> list[object]:
-    """What comes of the requests, one after the other."""
+    """Return the results of the requests, made one after the other."""
     bringing = asyncio.create_task(source.bring())
     found: list[object] = []
     for name, argument in asked:
@@ -69,13 +69,13 @@ async def answers(reader: Any, source: Source, asked: list[tuple[str, Any]]) -> 
 
 
 def joined(found: list[object]) -> bytes:
-    """All bytes, of whatever request they were the answer."""
+    """Return all bytes of the results, joined."""
     parts = [part[1] if isinstance(part, tuple) else part for part in found]
     return b"".join(part for part in parts if isinstance(part, bytes))
 
 
 @given(pieces, requests)
-def test_answers_are_those_of_a_stream_reader(
+def test_buffer_returns_the_same_as_a_stream_reader(
     brought: list[bytes], asked: list[tuple[str, Any]]
 ) -> None:
     async def both() -> tuple[list[object], list[object]]:
@@ -87,7 +87,7 @@ def test_answers_are_those_of_a_stream_reader(
 
     ours, theirs = asyncio.run(both())
     assert joined(ours) == joined(theirs) == b"".join(brought)
-    # How much a `read` returns, and how far an overlong line was looked through, is up to timing.
+    # How much a `read` returns, and how far an overlong line was searched, depends on timing.
     if all(name == "readexactly" for name, _ in asked):
         assert ours == theirs
     lines = [name == "readuntil" for name, _ in asked]
@@ -95,7 +95,7 @@ def test_answers_are_those_of_a_stream_reader(
         assert ours == theirs
 
 
-async def test_source_is_paused_while_nobody_reads_and_resumed_by_who_does() -> None:
+async def test_source_is_paused_without_a_reader_and_resumed_by_a_read() -> None:
     buffer = Buffer(LIMIT)
     source = Source(buffer, [])
     buffer.set_source(source)
@@ -109,7 +109,7 @@ async def test_source_is_paused_while_nobody_reads_and_resumed_by_who_does() -> 
     assert not source.is_paused
 
 
-async def test_request_for_more_than_is_kept_is_met() -> None:
+async def test_readexactly_of_more_than_the_limit_succeeds() -> None:
     buffer = Buffer(LIMIT)
     source = Source(buffer, [b"x" * 5] * 20)
     buffer.set_source(source)
@@ -120,7 +120,7 @@ async def test_request_for_more_than_is_kept_is_met() -> None:
     await bringing
 
 
-async def test_reader_that_gives_up_leaves_all_to_the_next() -> None:
+async def test_cancelled_read_loses_no_bytes() -> None:
     buffer = Buffer(LIMIT)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):

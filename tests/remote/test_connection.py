@@ -1,4 +1,4 @@
-"""The way to a node over time: made in one go for all that ask at once, and made again."""
+"""The connection to a node: shared with simultaneous requests, and restored after a failure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def host(name: str) -> Host:
 
 
 class Network(Transport):
-    """Each host is reached at once, unless it is said otherwise."""
+    """A transport that reaches each host at once, unless set otherwise."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,9 +75,7 @@ async def dialer(network: Network) -> AsyncIterator[Connector]:
     await dialer.close()
 
 
-async def test_those_that_ask_together_are_connected_together(
-    network: Network, dialer: Connector
-) -> None:
+async def test_simultaneous_dials_share_one_call(network: Network, dialer: Connector) -> None:
     nodes = await asyncio.gather(*(dialer.dial(host(name)) for name in ("a", "b", "c")))
     assert [node.name for node in nodes] == ["a", "b", "c"]
     assert network.calls == [["a", "b", "c"]]
@@ -85,9 +83,7 @@ async def test_those_that_ask_together_are_connected_together(
     assert network.calls == [["a", "b", "c"], ["a"]]
 
 
-async def test_one_that_is_slow_keeps_no_later_one_waiting(
-    network: Network, dialer: Connector
-) -> None:
+async def test_slow_dial_does_not_delay_later_ones(network: Network, dialer: Connector) -> None:
     network.gate.clear()
     slow = asyncio.create_task(dialer.dial(host("slow")))
     await asyncio.wait_for(network.is_connecting.wait(), 5)
@@ -99,7 +95,7 @@ async def test_one_that_is_slow_keeps_no_later_one_waiting(
     await asyncio.gather(slow, other)
 
 
-async def test_a_host_that_is_not_reached_is_reported_with_the_remedy_and_harms_no_other(
+async def test_unreachable_host_is_reported_with_the_remedy_and_affects_no_other(
     network: Network, dialer: Connector
 ) -> None:
     network.unreachable = {"b"}
@@ -119,7 +115,7 @@ async def test_a_host_that_is_not_reached_is_reported_with_the_remedy_and_harms_
         ("timed-out", NodeError),
     ],
 )
-async def test_a_host_that_refuses_us_is_distinguished_from_one_that_is_away(
+async def test_host_that_refuses_login_is_distinguished_from_an_absent_one(
     network: Network, dialer: Connector, cause: str, kind: type[Exception]
 ) -> None:
     network.unreachable, network.cause = {"b"}, cause
@@ -132,7 +128,7 @@ async def test_a_host_that_refuses_us_is_distinguished_from_one_that_is_away(
     ("error", "heard"),
     [(UsageError("ssh_config: line 3", remedy="fix it"), NodeError), (OSError("no"), OSError)],
 )
-async def test_what_goes_wrong_with_all_is_heard_by_each(
+async def test_error_of_the_whole_call_is_raised_for_each_dial(
     network: Network, dialer: Connector, error: Exception, heard: type[Exception]
 ) -> None:
     network.error = error
@@ -144,7 +140,7 @@ async def test_what_goes_wrong_with_all_is_heard_by_each(
     assert (await dialer.dial(host("a"))).name == "a"
 
 
-async def test_a_dial_that_is_cancelled_in_time_connects_nobody(
+async def test_dial_cancelled_early_makes_no_connection(
     network: Network, dialer: Connector
 ) -> None:
     dials = [asyncio.create_task(dialer.dial(host(name))) for name in ("a", "b")]
@@ -154,7 +150,7 @@ async def test_a_dial_that_is_cancelled_in_time_connects_nobody(
     assert network.calls == [["b"]]
 
 
-async def test_what_came_for_a_dial_that_was_cancelled_is_closed(
+async def test_connection_for_a_cancelled_dial_is_closed(
     network: Network, dialer: Connector
 ) -> None:
     network.gate.clear()
@@ -167,17 +163,17 @@ async def test_what_came_for_a_dial_that_was_cancelled_is_closed(
     assert {node.name: node.closed for node in network.made} == {"a": True, "b": False}
 
 
-async def test_what_came_in_the_very_moment_of_the_cancelling_is_closed(
+async def test_connection_made_during_cancellation_is_closed(
     network: Network, dialer: Connector
 ) -> None:
     dial = asyncio.create_task(dialer.dial(host("a")))
-    network.on_answer = dial.cancel  # the answer is there, and nobody has taken it yet
+    network.on_answer = dial.cancel  # the result is set, but not yet received
     with pytest.raises(asyncio.CancelledError):
         await dial
     assert [node.closed for node in network.made] == [True]
 
 
-async def test_a_dialer_that_is_closed_leaves_nobody_waiting(network: Network) -> None:
+async def test_closed_connector_leaves_no_dial_waiting(network: Network) -> None:
     network.gate.clear()
     dialer = Connector(network)
     connecting = asyncio.create_task(dialer.dial(host("a")))
@@ -191,18 +187,18 @@ async def test_a_dialer_that_is_closed_leaves_nobody_waiting(network: Network) -
     assert asking.cancelled()
 
 
-# -- lines --------------------------------------------------------------------------------------
+# -- node connections ---------------------------------------------------------------------------
 
 
-async def test_a_line_has_no_agent_before_it_is_connected(dialer: Connector) -> None:
+async def test_node_connection_before_connect_has_no_agent(dialer: Connector) -> None:
     line = NodeConnection(host("a"), dialer)
     assert not line.is_up
     with pytest.raises(NodeError, match="a: not connected"):
         _ = line.agent
-    await line.close()  # which is nothing
+    await line.close()  # does nothing
 
 
-async def test_a_line_that_broke_is_made_again(
+async def test_broken_node_connection_is_restored(
     network: Network, dialer: Connector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -220,7 +216,7 @@ async def test_a_line_that_broke_is_made_again(
     assert [node.closed for node in network.made] == [True, True]
 
 
-async def test_a_node_whose_agent_does_not_start_is_hung_up_on(
+async def test_connection_is_closed_if_the_agent_does_not_start(
     network: Network, dialer: Connector
 ) -> None:
     line = NodeConnection(Host(name="a", address="198.18.0.1", python="/no/such/python"), dialer)
@@ -230,12 +226,14 @@ async def test_a_node_whose_agent_does_not_start_is_hung_up_on(
     assert [node.closed for node in network.made] == [True]
 
 
-async def test_lines_to_real_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_node_connections_to_real_servers_are_restored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     async with EmbeddedTransport(2, tmp_path) as cluster:
         dialer = Connector(cluster)
         lines = [NodeConnection(host, dialer) for host in cluster.hosts]
-        for _ in range(2):  # connected again, the second time
+        for _ in range(2):  # the second time, it reconnects
             await asyncio.gather(*(line.connect() for line in lines))
             answers = [await line.agent.ask("facts") for line in lines]
             assert [answer["home"] for answer in answers] == [str(tmp_path)] * 2

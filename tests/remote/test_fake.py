@@ -1,4 +1,4 @@
-"""The fake node keeps the contract that the real one keeps."""
+"""The fake node follows the same contract as the real one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.remote.base import Channel, Node
 from tests.remote.fake import FakeNode
 
 
-async def test_it_runs_scripts(make_host: Callable[..., Host]) -> None:
+async def test_fake_node_runs_scripts(make_host: Callable[..., Host]) -> None:
     node: Node = FakeNode(make_host("n"))
     result = await node.run("cat; echo err >&2; exit 4", input=b"in")
     assert (result.exit_code, result.stdout, result.stderr) == (4, b"in", b"err\n")
@@ -21,7 +21,7 @@ async def test_it_runs_scripts(make_host: Callable[..., Host]) -> None:
     await node.close()
 
 
-async def test_its_channels_go_both_ways(make_host: Callable[..., Host]) -> None:
+async def test_fake_channel_sends_and_receives(make_host: Callable[..., Host]) -> None:
     node = FakeNode(make_host("n"))
     channel: Channel = await node.open('while read -r word; do echo "<$word>"; done')
     await channel.write(b"one\n")
@@ -31,7 +31,7 @@ async def test_its_channels_go_both_ways(make_host: Callable[..., Host]) -> None
     await node.close()
 
 
-async def test_fake_fails_where_it_is_configured_to(make_host: Callable[..., Host]) -> None:
+async def test_fake_node_with_a_fault_raises_it(make_host: Callable[..., Host]) -> None:
     node = FakeNode(make_host("n"), lambda s: NodeError("n", "full") if "df" in s else None)
     assert (await node.run("true")).exit_code == 0
     with pytest.raises(NodeError, match="full"):
@@ -40,7 +40,9 @@ async def test_fake_fails_where_it_is_configured_to(make_host: Callable[..., Hos
     await node.close()
 
 
-async def test_a_dropped_link_is_lost_for_every_channel(make_host: Callable[..., Host]) -> None:
+async def test_dropped_fake_node_raises_connection_lost_on_every_channel(
+    make_host: Callable[..., Host],
+) -> None:
     node = FakeNode(make_host("n"))
     channel = await node.open("sleep 60")
     reading = asyncio.create_task(channel.read())

@@ -1,4 +1,4 @@
-"""An error that many nodes share is one row, with one line to paste."""
+"""An error that many nodes share is one row with one command to paste."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Against real OpenSSH: host keys, client keys, agents, gateways, shells."""
+"""Tests with real OpenSSH: host keys, client keys, agents, gateways, shells."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ACCEPT = ConnectOptions(accept_new=True)
 
 
 def tool(*argv: str | Path) -> str:
-    """Run one of OpenSSH's programs; return what it printed."""
+    """Run one of OpenSSH's programs; return its output."""
     command = [str(word) for word in argv]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
 
@@ -36,7 +36,7 @@ async def reach(host: Host, options: ConnectOptions | None = None) -> SshNode | 
 
 
 async def works(host: Host, options: ConnectOptions | None = None) -> bool:
-    """Connect, run a command, hang up; raises what was wrong."""
+    """Connect, run a command and disconnect. Raises the verdict if connecting fails."""
     node = await reach(host, options)
     assert isinstance(node, SshNode), node
     result = await node.run("cat; exit 9", input=b"\xff\0")
@@ -54,11 +54,11 @@ async def refusal(host: Host, options: ConnectOptions | None = None) -> Unreacha
 # Host keys.
 
 
-async def test_a_known_host(trusted_sshd: Start, make_host: MakeHost) -> None:
+async def test_known_host_is_accepted(trusted_sshd: Start, make_host: MakeHost) -> None:
     assert await works(make_host(port=trusted_sshd().port))
 
 
-async def test_an_unknown_host_is_refused_with_its_fingerprint(
+async def test_unknown_host_is_refused_with_its_fingerprint(
     start_sshd: Start, make_host: MakeHost, home: Path
 ) -> None:
     server = start_sshd()
@@ -71,7 +71,7 @@ async def test_an_unknown_host_is_refused_with_its_fingerprint(
 
 
 @pytest.mark.parametrize("hashed", ["yes", "no"])
-async def test_new_hosts_are_written_down_on_request_as_ssh_reads_them(
+async def test_new_host_with_accept_new_is_stored_as_ssh_reads_it(
     start_sshd: Start, make_host: MakeHost, home: Path, hashed: str
 ) -> None:
     (home / ".ssh" / "config").write_text(f"HashKnownHosts {hashed}\n")
@@ -90,7 +90,7 @@ async def test_new_hosts_are_written_down_on_request_as_ssh_reads_them(
     assert tool("ssh", *options, "127.0.0.1", "echo in") == "in\n"
 
 
-async def test_a_changed_key_is_refused_even_when_new_ones_are_welcome(
+async def test_changed_key_with_accept_new_is_refused(
     start_sshd: Start, make_host: MakeHost, home: Path, tmp_path: Path, keygen: Callable[..., Path]
 ) -> None:
     server = start_sshd()
@@ -107,7 +107,7 @@ async def test_a_changed_key_is_refused_even_when_new_ones_are_welcome(
     assert known.read_text() == before
 
 
-async def test_a_host_known_by_one_key_is_asked_for_that_one(
+async def test_host_known_by_one_key_type_is_asked_for_that_type(
     start_sshd: Start, make_host: MakeHost, home: Path
 ) -> None:
     server = start_sshd(kinds=("ed25519", "rsa", "ecdsa"))
@@ -116,7 +116,7 @@ async def test_a_host_known_by_one_key_is_asked_for_that_one(
         assert await works(make_host(port=server.port))
 
 
-async def test_a_host_that_lost_the_known_type_has_changed(
+async def test_host_without_its_known_key_type_has_changed(
     start_sshd: Start, make_host: MakeHost, home: Path, tmp_path: Path, keygen: Callable[..., Path]
 ) -> None:
     server = start_sshd()
@@ -125,7 +125,7 @@ async def test_a_host_that_lost_the_known_type_has_changed(
     assert (await refusal(make_host(port=server.port), ACCEPT)).cause == "host-key-changed"
 
 
-async def test_keys_known_to_the_inventorys_own_file_or_hashed(
+async def test_key_in_the_inventory_file_or_hashed_is_accepted(
     start_sshd: Start, make_host: MakeHost, tmp_path: Path
 ) -> None:
     server = start_sshd()
@@ -159,7 +159,7 @@ def certified(
     return start
 
 
-async def test_a_certificate_of_a_trusted_authority(
+async def test_certificate_of_a_trusted_authority_is_accepted(
     certified: Callable[[str], tuple[Any, str]], make_host: MakeHost, home: Path
 ) -> None:
     server, authority = certified("127.0.0.1")
@@ -167,7 +167,7 @@ async def test_a_certificate_of_a_trusted_authority(
     assert await works(make_host(port=server.port))
 
 
-async def test_a_certificate_for_another_host_is_refused(
+async def test_certificate_for_another_host_is_refused(
     certified: Callable[[str], tuple[Any, str]], make_host: MakeHost, home: Path
 ) -> None:
     server, authority = certified("elsewhere")
@@ -177,7 +177,7 @@ async def test_a_certificate_for_another_host_is_refused(
     assert "certificate" in result.message
 
 
-async def test_a_certificate_of_another_authority_is_refused(
+async def test_certificate_of_another_authority_is_refused(
     certified: Callable[[str], tuple[Any, str]],
     make_host: MakeHost,
     home: Path,
@@ -192,7 +192,7 @@ async def test_a_certificate_of_another_authority_is_refused(
     assert "authority" in result.message
 
 
-async def test_a_revoked_key_is_refused(start_sshd: Start, make_host: MakeHost, home: Path) -> None:
+async def test_revoked_key_is_refused(start_sshd: Start, make_host: MakeHost, home: Path) -> None:
     server = start_sshd()
     line = server.known_hosts_line()
     (home / ".ssh" / "known_hosts").write_text(f"{line}@revoked * {line.split(' ', 1)[1]}")
@@ -204,7 +204,7 @@ async def test_a_revoked_key_is_refused(start_sshd: Start, make_host: MakeHost, 
 # Client keys.
 
 
-async def test_a_key_that_the_node_does_not_know(
+async def test_login_with_an_unknown_client_key_is_refused(
     trusted_sshd: Start, make_host: MakeHost, tmp_path: Path, keygen: Callable[..., Path]
 ) -> None:
     server = trusted_sshd()
@@ -216,7 +216,7 @@ async def test_a_key_that_the_node_does_not_know(
     assert f"ssh-copy-id -p {server.port} root@127.0.0.1" in result.remedy
 
 
-async def test_an_encrypted_key_is_never_asked_about(
+async def test_login_with_an_encrypted_key_does_not_prompt(
     trusted_sshd: Start, make_host: MakeHost, home: Path
 ) -> None:
     server = trusted_sshd()
@@ -230,11 +230,11 @@ async def test_an_encrypted_key_is_never_asked_about(
 
 @pytest.fixture
 def agent(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An ssh-agent of our own."""
+    """A private ssh-agent."""
     path = str(tmp_path / "agent")
     process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.PIPE)
     assert process.stdout is not None
-    process.stdout.readline()  # it has said where it listens
+    process.stdout.readline()  # it has printed its socket
     monkeypatch.setenv("SSH_AUTH_SOCK", path)
     yield path
     process.terminate()
@@ -242,7 +242,7 @@ def agent(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     process.stdout.close()
 
 
-async def test_an_agent_opens_what_an_encrypted_key_cannot(
+async def test_login_with_an_encrypted_key_in_the_agent_succeeds(
     trusted_sshd: Start, make_host: MakeHost, home: Path, agent: str
 ) -> None:
     server = trusted_sshd()
@@ -252,7 +252,7 @@ async def test_an_agent_opens_what_an_encrypted_key_cannot(
     assert await works(make_host(port=server.port))
 
 
-async def test_a_full_agent_does_not_use_up_the_servers_patience(
+async def test_login_with_a_full_agent_offers_the_named_key_first(
     trusted_sshd: Start,
     make_host: MakeHost,
     home: Path,
@@ -268,7 +268,7 @@ async def test_a_full_agent_does_not_use_up_the_servers_patience(
     assert await works(make_host(port=server.port, identity_file=named))
 
 
-async def test_an_agent_that_is_gone_is_no_agent(
+async def test_login_with_a_missing_agent_uses_key_files(
     trusted_sshd: Start, make_host: MakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSH_AUTH_SOCK", "/nowhere/agent")
@@ -282,7 +282,7 @@ def log_of(server: Any) -> str:
     return (Path(server.folder) / "log").read_text()
 
 
-async def test_nodes_behind_one_gateway_share_one_connection_to_it(
+async def test_nodes_behind_one_gateway_share_its_connection(
     trusted_sshd: Start, make_host: MakeHost
 ) -> None:
     gate, inner = trusted_sshd(), trusted_sshd()
@@ -301,7 +301,7 @@ async def test_nodes_behind_one_gateway_share_one_connection_to_it(
     await first.close()
 
 
-async def test_two_hops_named_in_ssh_config(
+async def test_two_hops_in_ssh_config_are_used(
     trusted_sshd: Start, make_host: MakeHost, home: Path
 ) -> None:
     outer, middle, inner = trusted_sshd(), trusted_sshd(), trusted_sshd()
@@ -316,7 +316,7 @@ async def test_two_hops_named_in_ssh_config(
     assert log_of(middle).count("Accepted publickey") == 2
 
 
-async def test_a_node_that_its_gateway_cannot_reach(
+async def test_node_that_its_gateway_cannot_reach_is_reported(
     trusted_sshd: Start, make_host: MakeHost
 ) -> None:
     gate = trusted_sshd()
@@ -326,7 +326,7 @@ async def test_a_node_that_its_gateway_cannot_reach(
     assert "gateway 127.0.0.1" in result.message
 
 
-async def test_a_gateway_that_cannot_connect_comes_with_a_line_that_works(
+async def test_failing_gateway_is_reported_with_a_command_that_works(
     trusted_sshd: Start, make_host: MakeHost
 ) -> None:
     gate = trusted_sshd()
@@ -336,7 +336,7 @@ async def test_a_gateway_that_cannot_connect_comes_with_a_line_that_works(
     assert shlex.split(line)[-1] == "nc -vz 127.0.0.1 1"
 
 
-async def test_an_inventory_that_wants_no_gateway_has_none(
+async def test_inventory_with_proxy_jump_none_uses_no_gateway(
     trusted_sshd: Start, make_host: MakeHost, home: Path
 ) -> None:
     server = trusted_sshd()
@@ -344,7 +344,7 @@ async def test_an_inventory_that_wants_no_gateway_has_none(
     assert await works(make_host(port=server.port, proxy_jump="none"))
 
 
-async def test_a_user_with_a_domain_arrives_as_it_is(
+async def test_user_with_a_domain_is_sent_unchanged(
     trusted_sshd: Start, make_host: MakeHost, home: Path
 ) -> None:
     server = trusted_sshd("LogLevel VERBOSE")
@@ -360,9 +360,7 @@ async def test_a_user_with_a_domain_arrives_as_it_is(
     assert log_of(server).count("Invalid user CORP\\\\ann") >= 2
 
 
-async def test_a_proxy_command_is_honoured(
-    trusted_sshd: Start, make_host: MakeHost, home: Path
-) -> None:
+async def test_proxy_command_is_used(trusted_sshd: Start, make_host: MakeHost, home: Path) -> None:
     gate, inner = trusted_sshd(), trusted_sshd()
     key = home / ".ssh" / "id_ed25519"
     (home / ".ssh" / "config").write_text(
@@ -373,7 +371,7 @@ async def test_a_proxy_command_is_honoured(
     assert await works(make_host(address="hidden"))
 
 
-async def test_what_a_proxy_command_complains_of_is_reported(
+async def test_failing_proxy_command_is_reported_with_its_stderr(
     trusted_sshd: Start, make_host: MakeHost, home: Path
 ) -> None:
     (home / ".ssh" / "config").write_text("ProxyCommand echo no such door >&2; exit 1\n")
@@ -382,7 +380,7 @@ async def test_what_a_proxy_command_complains_of_is_reported(
     assert "no such door" in result.message
 
 
-async def test_a_chatty_proxy_command_does_no_harm(
+async def test_proxy_command_with_output_on_stderr_works(
     trusted_sshd: Start, make_host: MakeHost, home: Path
 ) -> None:
     server = trusted_sshd()
@@ -395,7 +393,7 @@ async def test_a_chatty_proxy_command_does_no_harm(
     assert await works(make_host(address="hidden"))
 
 
-async def test_a_gateway_for_all_hosts_is_not_its_own_gateway(
+async def test_gateway_for_all_hosts_is_not_its_own_gateway(
     trusted_sshd: Start, make_host: MakeHost, home: Path
 ) -> None:
     gate, inner = trusted_sshd(), trusted_sshd()
@@ -408,7 +406,7 @@ async def test_a_gateway_for_all_hosts_is_not_its_own_gateway(
 # Shells and links.
 
 
-async def test_what_the_shells_start_up_files_print_is_set_aside(
+async def test_output_of_shell_start_up_files_is_noise(
     trusted_sshd: Start, make_host: MakeHost
 ) -> None:
     server = trusted_sshd('ForceCommand echo Welcome; printf mail:; eval "$SSH_ORIGINAL_COMMAND"')
@@ -427,7 +425,7 @@ async def test_what_the_shells_start_up_files_print_is_set_aside(
         ("yes noise", "without end"),
     ],
 )
-async def test_a_login_shell_that_never_runs_our_script(
+async def test_login_shell_that_does_not_run_the_script_is_reported(
     trusted_sshd: Start, make_host: MakeHost, command: str, message: str
 ) -> None:
     server = trusted_sshd(f"ForceCommand {command}")
@@ -440,7 +438,7 @@ async def test_a_login_shell_that_never_runs_our_script(
     await node.close()
 
 
-async def test_too_many_sessions_are_an_error_that_names_the_setting(
+async def test_too_many_sessions_are_reported_with_the_sshd_setting(
     trusted_sshd: Start, make_host: MakeHost
 ) -> None:
     server = trusted_sshd("MaxSessions 1")
@@ -453,7 +451,7 @@ async def test_too_many_sessions_are_an_error_that_names_the_setting(
     await node.close()
 
 
-async def test_a_broken_connection_is_not_an_end_of_output(
+async def test_read_on_a_broken_connection_raises_instead_of_ending(
     trusted_sshd: Start, make_host: MakeHost
 ) -> None:
     node = await reach(make_host(port=trusted_sshd().port))
@@ -474,7 +472,7 @@ async def test_a_broken_connection_is_not_an_end_of_output(
     await node.close()
 
 
-async def test_sixteen_nodes_at_one_sshd_stay_below_its_max_startups(
+async def test_sixteen_nodes_at_one_sshd_stay_within_max_startups(
     trusted_sshd: Start, make_host: MakeHost
 ) -> None:
     server = trusted_sshd("MaxStartups 9:100:9")

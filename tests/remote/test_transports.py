@@ -1,4 +1,4 @@
-"""Transports are found by name, also those of installed packages, and made again from a run's record."""
+"""Transports, also those of installed packages, are found by name and restored from a run's record."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.remote.plugin import install, install_shell
 
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder of packages in the path of Python; what is imported from it is forgotten."""
+    """An empty folder of packages in Python's path; its imported modules are removed at the end."""
     folder = tmp_path / "packages"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
@@ -33,7 +33,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     transports._plugins.cache_clear()
 
 
-def test_without_a_name_it_is_ssh() -> None:
+def test_create_without_a_name_returns_ssh() -> None:
     transport = create()
     assert isinstance(transport, SshTransport)
     assert (transport.timeout, transport.options.accept_new) == (10.0, False)
@@ -62,7 +62,7 @@ def test_record_of_the_embedded_cluster_has_no_key() -> None:
     assert options == {"count": 2, "root": "/there", "timeout": 10.0}
 
 
-def test_installed_transport_is_offered_and_made(packages: Path) -> None:
+def test_installed_transport_is_listed_and_created(packages: Path) -> None:
     install_shell(packages, "detects_lost_link=False")
     assert transports.names() == ["ssh", "shell"]
     transport = create("shell", timeout=3.0)
@@ -89,7 +89,7 @@ def test_names_are_listed_without_importing_any(packages: Path) -> None:
         ),
     ],
 )
-def test_broken_plugin_is_named_and_leaves_the_others_alone(
+def test_broken_plugin_is_reported_and_others_still_work(
     packages: Path, source: str, why: str
 ) -> None:
     install(packages, source)
@@ -100,7 +100,7 @@ def test_broken_plugin_is_named_and_leaves_the_others_alone(
     assert create("ssh").name == "ssh"
 
 
-def test_plugin_that_calls_itself_otherwise_is_refused(packages: Path) -> None:
+def test_plugin_whose_name_differs_from_its_entry_point_is_refused(packages: Path) -> None:
     install_shell(packages)
     (packages / "orch_shell-1.5.dist-info/entry_points.txt").write_text(
         "[orch.transports]\nother = orch_shell:ShellTransport\n"
@@ -109,7 +109,7 @@ def test_plugin_that_calls_itself_otherwise_is_refused(packages: Path) -> None:
         create("other")
 
 
-def test_plugin_with_the_name_of_a_built_in_does_not_replace_it(packages: Path) -> None:
+def test_plugin_with_the_name_of_a_built_in_transport_does_not_replace_it(packages: Path) -> None:
     install(packages, "raise RuntimeError('imported')", name="ssh")
     assert isinstance(create("ssh"), SshTransport)
     assert transports.names() == ["ssh"]
@@ -139,7 +139,7 @@ def test_unknown_name_is_reported_with_the_known_ones(packages: Path) -> None:
         ("shell", {"accept_new": True}, "it has no option 'accept_new'"),
     ],
 )
-def test_options_that_are_not_the_transport_s_are_refused(
+def test_create_with_unknown_options_is_refused(
     packages: Path, name: str, options: dict[str, Any], why: str
 ) -> None:
     install_shell(packages)
@@ -147,6 +147,6 @@ def test_options_that_are_not_the_transport_s_are_refused(
         create(name, **options)
 
 
-def test_run_whose_transport_is_not_installed_says_so() -> None:
+def test_restore_of_a_missing_transport_reports_it() -> None:
     with pytest.raises(LaunchError, match=r"cannot be reached: there is no transport 'shell'"):
         restore(SavedTransport("shell", {}))

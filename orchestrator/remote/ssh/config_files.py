@@ -65,7 +65,7 @@ _BESIDE_THE_POINT = _names("""
     syslogfacility streamlocalbindmask streamlocalbindunlink tunnel tunneldevice updatehostkeys
     usekeychain visualhostkey xauthlocation
 """)
-# Values in which ssh expands tokens (%h), and those with the environment (${NAME}) too (ssh_config(5), TOKENS).
+# Values in which ssh expands tokens (%h), or tokens and the environment (${NAME}): ssh_config(5), TOKENS.
 _WITH_TOKENS = ("ProxyCommand", "ProxyJump")
 _WITH_TOKENS_AND_ENVIRONMENT = (
     "CertificateFile",

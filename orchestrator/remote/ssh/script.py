@@ -26,7 +26,7 @@ _DECODE = (
 def command_for(script: str) -> str:
     """Return a command line that runs `script` under /bin/sh from any login shell.
 
-    Raises ValueError if `script` contains a NUL, which no argument can hold, or is too long for an argument.
+    Raises ValueError if `script` contains a NUL, or is too long for an argument.
     """
     data = script.encode("utf-8", "surrogateescape")
     if b"\0" in data:

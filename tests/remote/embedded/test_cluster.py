@@ -1,4 +1,4 @@
-"""The embedded cluster behaves as sshd does, on the channel and at its end."""
+"""The channels of the embedded cluster behave like those of sshd, also when they end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from orchestrator.remote.ssh.connect import ConnectOptions, SshNode, Trust, conn
 
 @pytest.fixture
 async def cluster(tmp_path: Path, home: Path) -> AsyncIterator[LocalCluster]:
-    # What a user's configuration says about all hosts is not for this one.
+    # The user's configuration for `Host *` must not apply to the cluster.
     (home / ".ssh" / "config").write_text("Host *\n ProxyJump nowhere.invalid\n")
     async with LocalCluster(2, tmp_path / "root") as cluster:
         yield cluster
@@ -48,7 +48,7 @@ def alive(pid: int) -> bool:
 
 
 def halted_at(counter: Path) -> int:
-    """Return the number in a file once it has not changed for a while."""
+    """Wait until the number in a file stops changing; return it."""
     last, still, deadline = "", 0, time.monotonic() + 20
     while still < 10 and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -66,29 +66,31 @@ def gone(pid: int) -> bool:
     return not alive(pid)
 
 
-async def test_each_node_has_a_name_and_a_workdir(cluster: LocalCluster, tmp_path: Path) -> None:
+async def test_cluster_gives_each_node_a_name_and_a_workdir(
+    cluster: LocalCluster, tmp_path: Path
+) -> None:
     assert [host.name for host in cluster.hosts] == ["local0", "local1"]
     assert cluster.hosts[1].workdir == f"{tmp_path}/root/local1/work"
     assert (tmp_path / "root" / "local1" / "work") in list((tmp_path / "root").glob("*/work"))
     assert cluster.hosts[0].python == sys.executable
 
 
-async def test_bytes_exit_codes_and_both_streams(node: SshNode) -> None:
+async def test_run_returns_exit_code_and_bytes_of_both_streams(node: SshNode) -> None:
     every = bytes(range(256)) * 100
     result = await node.run("cat; cat /dev/null; printf '\\377\\n' >&2; exit 7", input=every)
     assert (result.exit_code, result.stdout, result.stderr) == (7, every, b"\xff\n")
 
 
-async def test_a_signal_is_128_and_its_number(node: SshNode) -> None:
+async def test_exit_code_after_a_signal_is_128_plus_its_number(node: SshNode) -> None:
     assert (await node.run("kill -9 $$")).exit_code == 137
     assert (await node.run("kill -TERM $$")).exit_code == 143
 
 
-async def test_commands_begin_in_the_home_folder(node: SshNode, home: Path) -> None:
+async def test_command_starts_in_the_home_folder(node: SshNode, home: Path) -> None:
     assert (await node.run("pwd")).stdout == f"{home}\n".encode()
 
 
-async def test_output_continues_after_the_end_of_input(node: SshNode) -> None:
+async def test_output_after_end_of_input_is_received(node: SshNode) -> None:
     channel = await node.open("cat; echo done")
     await channel.write(b"one\n")
     assert await channel.readline() == b"one\n"
@@ -98,39 +100,39 @@ async def test_output_continues_after_the_end_of_input(node: SshNode) -> None:
     assert await channel.wait() == 0
 
 
-async def test_the_exit_code_is_there_before_the_output_is_read(node: SshNode) -> None:
+async def test_exit_code_is_available_before_output_is_read(node: SshNode) -> None:
     channel = await node.open("echo hello; exit 3")
     async with asyncio.timeout(10):
         assert await channel.wait() == 3
     assert await channel.read() == b"hello\n"
 
 
-async def test_input_for_a_command_that_does_not_read_is_dropped(node: SshNode) -> None:
+async def test_write_to_a_command_that_does_not_read_is_dropped(node: SshNode) -> None:
     result = await node.run("exec <&-; exit 5", input=b"x" * 8_000_000)
     assert result.exit_code == 5
 
 
-async def test_too_few_bytes_are_an_incomplete_read(node: SshNode) -> None:
+async def test_readexactly_with_too_few_bytes_raises_incomplete_read(node: SshNode) -> None:
     channel = await node.open("printf abc")
     with pytest.raises(asyncio.IncompleteReadError) as caught:
         await channel.readexactly(4)
     assert caught.value.partial == b"abc"
 
 
-async def test_a_line_without_end_is_an_error_not_a_full_memory(node: SshNode) -> None:
+async def test_readline_without_newline_fails_at_the_limit(node: SshNode) -> None:
     channel = await node.open("head -c 50000000 /dev/zero")
     with pytest.raises(NodeError, match="longer than"):
         await channel.readline()
     channel.close()
 
 
-async def test_only_the_end_of_standard_error_is_kept(node: SshNode) -> None:
+async def test_stderr_keeps_only_its_end(node: SshNode) -> None:
     result = await node.run("head -c 1000000 /dev/zero >&2; printf end >&2")
     assert len(result.stderr) == 65536
     assert result.stderr.endswith(b"\0end")
 
 
-async def test_64_mb_of_input_arrive(node: SshNode) -> None:
+async def test_input_of_64_mb_arrives_complete(node: SshNode) -> None:
     channel = await node.open("wc -c")
     piece = b"x" * (1 << 20)
     for _ in range(64):
@@ -139,7 +141,7 @@ async def test_64_mb_of_input_arrive(node: SshNode) -> None:
     assert int(await channel.readline()) == 64 << 20
 
 
-async def test_a_reader_that_stops_stops_the_writer_and_costs_no_memory(
+async def test_paused_reader_pauses_the_command_and_bounds_memory(
     node: SshNode, tmp_path: Path
 ) -> None:
     progress = tmp_path / "progress"
@@ -158,21 +160,21 @@ async def test_a_reader_that_stops_stops_the_writer_and_costs_no_memory(
     assert grown < 64 * 1024  # KiB
 
 
-async def test_a_slow_command_is_given_up_in_time(node: SshNode) -> None:
+async def test_run_of_a_slow_command_times_out(node: SshNode) -> None:
     begun = time.monotonic()
     with pytest.raises(NodeError, match=r"0\.3 s"):
         await node.run("sleep 60", timeout=0.3)
     assert time.monotonic() - begun < 5
 
 
-async def test_a_closed_channel_closes_the_commands_pipes(node: SshNode) -> None:
+async def test_closed_channel_closes_the_pipes_of_the_command(node: SshNode) -> None:
     channel = await node.open("echo $$; exec cat")
     pid = int(await channel.readline())
     channel.close()
     assert await asyncio.to_thread(gone, pid)
 
 
-async def test_the_end_of_the_cluster_ends_its_commands_but_not_detached_ones(
+async def test_closed_cluster_ends_its_commands_except_detached_ones(
     tmp_path: Path, home: Path
 ) -> None:
     async with LocalCluster(1, tmp_path) as cluster:
@@ -195,7 +197,7 @@ async def test_the_end_of_the_cluster_ends_its_commands_but_not_detached_ones(
     os.kill(detached[0], 9)
 
 
-async def test_no_other_key_is_let_in(cluster: LocalCluster) -> None:
+async def test_login_with_another_key_is_refused(cluster: LocalCluster) -> None:
     trust = cluster.options.trust
     assert trust is not None
     stranger = ConnectOptions(
@@ -206,7 +208,7 @@ async def test_no_other_key_is_let_in(cluster: LocalCluster) -> None:
     assert result.cause == "authentication"
 
 
-async def test_no_other_host_key_is_accepted(cluster: LocalCluster) -> None:
+async def test_connection_with_another_host_key_is_refused(cluster: LocalCluster) -> None:
     trust = cluster.options.trust
     assert trust is not None
     impostor = ConnectOptions(
@@ -217,7 +219,7 @@ async def test_no_other_host_key_is_accepted(cluster: LocalCluster) -> None:
     assert result.cause == "host-key-unknown"
 
 
-async def test_nothing_but_commands_is_served(cluster: LocalCluster) -> None:
+async def test_request_other_than_a_command_is_refused(cluster: LocalCluster) -> None:
     trust = cluster.options.trust
     assert trust is not None
     async with asyncssh.connect(

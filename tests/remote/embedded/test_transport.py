@@ -1,4 +1,4 @@
-"""An embedded cluster that is opened again finds its nodes by name."""
+"""A reopened embedded cluster finds its nodes by name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from orchestrator.errors import Unreachable
 from orchestrator.remote.embedded.transport import EmbeddedTransport
 
 
-async def test_hosts_of_a_closed_cluster_are_reached_in_a_new_one(
+async def test_reopened_cluster_reaches_the_hosts_of_the_closed_one(
     tmp_path: Path, home: Path
 ) -> None:
     async with EmbeddedTransport(2, tmp_path / "root") as first:

@@ -1,4 +1,4 @@
-"""Algorithm lists mean what they mean to ssh, and what asyncssh lacks is left out."""
+"""Algorithm lists have the same meaning as for ssh; those asyncssh lacks are left out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TARGET = Target(label="n", hostname="n", port=22, user="me")
 UNKNOWN = Known((), (), (), ())
 
 
-def test_the_fast_ciphers_come_first() -> None:
+def test_algorithms_by_default_prefer_fast_ciphers() -> None:
     assert algorithms(TARGET, UNKNOWN)["encryption_algs"][0] == "aes128-gcm@openssh.com"
 
 
@@ -27,14 +27,16 @@ def test_the_fast_ciphers_come_first() -> None:
         ("-chacha20*", "aes256-gcm@openssh.com", None),
     ],
 )
-def test_ssh_config_decides(ciphers: str, first: str, count: int | None) -> None:
+def test_algorithms_with_ciphers_in_ssh_config_use_those(
+    ciphers: str, first: str, count: int | None
+) -> None:
     chosen = algorithms(replace(TARGET, ciphers=ciphers), UNKNOWN)["encryption_algs"]
     assert chosen[0] == first
     assert count in (None, len(chosen))
     assert len(set(chosen)) == len(chosen)
 
 
-def test_certificates_are_asked_for_only_where_an_authority_is_known() -> None:
+def test_algorithms_without_known_authority_have_no_certificates() -> None:
     names = algorithms(TARGET, UNKNOWN)["server_host_key_algs"]
     assert names
     assert not any("-cert-" in name for name in names)

@@ -1,6 +1,6 @@
-"""The parts of asyncssh that orch uses and asyncssh does not document: they may change with any release.
+"""Undocumented parts of asyncssh that orch uses: they may change with any release.
 
-One that fails here after an upgrade names what changed; what uses it is named beside it.
+A failure here after an upgrade names what changed, and the code that uses it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def parameters(function: Callable[..., Any]) -> list[str]:
 
 @pytest.fixture
 def config() -> SSHClientConfig:
-    """As `config_files._read` makes one: no earlier one, nothing given of user and port."""
+    """A config as `config_files._read` makes it: without an earlier one, user or port."""
     made: Any = SSHClientConfig
     instance: SSHClientConfig = made(None, False, False, False, "me", (), "node0", ())
     return instance
@@ -45,7 +45,7 @@ def test_config_has_the_attributes_that_are_read_and_set(config: SSHClientConfig
     assert SSHClientConfig._conditionals == {"host", "match"}, USED_BY
 
 
-def test_config_without_match_final_says_so(config: SSHClientConfig) -> None:
+def test_config_without_match_final_reports_that(config: SSHClientConfig) -> None:
     assert config.has_match_final() is False, USED_BY
 
 
@@ -124,7 +124,7 @@ def test_match_takes_all_words_and_sets_whether_the_block_applies(
     assert (config._matching, words) == (applies, []), USED_BY
 
 
-def test_handler_of_a_wrong_value_raises_what_is_reported_with_the_line(
+def test_handler_with_an_invalid_value_raises_an_expected_error(
     config: SSHClientConfig,
 ) -> None:
     with pytest.raises(ConfigParseError):

@@ -10,7 +10,7 @@ from orchestrator.remote.ssh.channel import SshChannel
 
 
 @pytest.mark.parametrize("datatype", [None, 1])
-async def test_part_of_a_report_counts_as_heard(datatype: int | None) -> None:
+async def test_data_received_for_a_partial_report_updates_heard_at(datatype: int | None) -> None:
     channel = SshChannel("node0")
     before = time.monotonic()
     channel.heard_at = before - 100.0

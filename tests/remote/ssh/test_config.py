@@ -1,4 +1,4 @@
-"""ssh_config is honoured, the inventory wins, and nothing is ignored in silence."""
+"""ssh_config is applied, the inventory takes precedence, and unused keywords are reported."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def resolved(home: Path, make_host: Callable[..., Host]) -> Callable[..., Target
     return resolve_with
 
 
-def test_without_configuration_it_is_the_address_port_22_and_this_user(
+def test_resolve_without_configuration_uses_address_port_22_and_this_user(
     resolved: Callable[..., Target], home: Path
 ) -> None:
     target = resolved("", address="node0")
@@ -36,9 +36,7 @@ def test_without_configuration_it_is_the_address_port_22_and_this_user(
     assert target.user_known_hosts[0] == f"{home}/.ssh/known_hosts"
 
 
-def test_the_keywords_that_say_how_to_reach_a_host(
-    resolved: Callable[..., Target], home: Path
-) -> None:
+def test_resolve_applies_connection_keywords(resolved: Callable[..., Target], home: Path) -> None:
     target = resolved(
         "Host n*\n HostName 10.0.0.1\n Port 2222\n User me\n IdentityFile ~/k\n ProxyJump a,b\n"
         " UserKnownHostsFile /u1 /u2\n GlobalKnownHostsFile none\n HostKeyAlias alias\n"
@@ -56,7 +54,7 @@ def test_the_keywords_that_say_how_to_reach_a_host(
     assert target.warnings == ()
 
 
-def test_the_inventory_wins(resolved: Callable[..., Target]) -> None:
+def test_resolve_prefers_the_inventory_to_ssh_config(resolved: Callable[..., Target]) -> None:
     target = resolved(
         "Host *\n Port 1\n User other\n IdentityFile /b\n ProxyCommand nc %h %p\n",
         port=2,
@@ -71,18 +69,20 @@ def test_the_inventory_wins(resolved: Callable[..., Target]) -> None:
     assert target.extra_known_hosts == ("/extra",)
 
 
-def test_a_proxy_command_has_its_tokens_filled_in(resolved: Callable[..., Target]) -> None:
+def test_proxy_command_has_its_tokens_expanded(resolved: Callable[..., Target]) -> None:
     target = resolved("Host n\n HostName h\n Port 7\n ProxyCommand nc %h %p\n", address="n")
     assert target.proxy_command == "nc h 7"
 
 
-def test_included_files_and_match_blocks_apply(resolved: Callable[..., Target], home: Path) -> None:
+def test_resolve_applies_included_files_and_match_blocks(
+    resolved: Callable[..., Target], home: Path
+) -> None:
     (home / ".ssh" / "more").write_text("Host n\n Port 99\n")
     target = resolved("Include more\nMatch user me host n\n HostName x\n", address="n", user="me")
     assert (target.hostname, target.port) == ("x", 99)
 
 
-def test_a_keyword_without_effect_is_reported_only_where_it_applies(
+def test_unused_keyword_is_reported_only_for_matching_hosts(
     resolved: Callable[..., Target], home: Path
 ) -> None:
     config = "Host n\n RevokedHostKeys /r\n ControlMaster auto\nHost other\n PKCS11Provider x\n"
@@ -91,7 +91,7 @@ def test_a_keyword_without_effect_is_reported_only_where_it_applies(
     )
 
 
-def test_no_agent_is_used_where_none_is_wanted(
+def test_identity_agent_none_disables_the_agent(
     resolved: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSH_AUTH_SOCK", "/agent")
@@ -110,7 +110,7 @@ def test_no_agent_is_used_where_none_is_wanted(
         ("ssh://me@gate:1", "me", "gate", 1),
     ],
 )
-def test_a_gateway_as_ssh_writes_it(
+def test_resolve_hop_parses_ssh_notation(
     home: Path, hop: str, user: str | None, hostname: str, port: int
 ) -> None:
     target = resolve_hop(hop, (), ())
@@ -132,12 +132,12 @@ def test_a_gateway_as_ssh_writes_it(
         "-oX=y@g",
     ],
 )
-def test_a_gateway_that_cannot_be_one_is_refused(home: Path, hop: str) -> None:
+def test_resolve_hop_with_an_invalid_gateway_is_refused(home: Path, hop: str) -> None:
     with pytest.raises(ConfigParseError):
         resolve_hop(hop, (), ())
 
 
-def test_nothing_of_the_inventory_is_filled_in_from_the_environment(
+def test_inventory_values_are_not_expanded_from_the_environment(
     resolved: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOKEN", "hunter2")
@@ -157,19 +157,19 @@ def test_nothing_of_the_inventory_is_filled_in_from_the_environment(
 def test_user_that_ssh_refuses_never_reaches_a_proxy_command(home: Path, user: str) -> None:
     file = home / ".ssh" / "config"
     file.write_text("ProxyCommand nc %r\n")
-    host = Host.model_construct(name="n", address="n", user=user, port=None)  # past the model
+    host = Host.model_construct(name="n", address="n", user=user, port=None)  # bypasses validation
     with pytest.raises(ConfigParseError, match="ssh takes no user called"):
         resolve(host, (file,))
 
 
-def test_user_that_the_persons_own_files_name_is_taken_literally(
+def test_user_from_ssh_config_is_taken_literally(
     resolved: Callable[..., Target],
 ) -> None:
     assert resolved("User DOMAIN\\bob\n").user == "DOMAIN\\bob"
     assert resolved('User "odd; name" # theirs\n').user == "odd; name"
 
 
-def test_tokens_are_filled_in_where_ssh_does(
+def test_tokens_are_expanded_in_the_same_keywords_as_in_ssh(
     resolved: Callable[..., Target], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SUB", "s")
@@ -183,12 +183,12 @@ def test_tokens_are_filled_in_where_ssh_does(
     assert target.user_known_hosts == (f"{home}/kh/s/n1-me",)
     assert target.proxy_jump == "me@gate"
     assert target.identity_files == (f"{home}/.ssh/n1",)
-    # ${...} in a command is the shell's.
+    # The shell expands ${...} in a command.
     config = "ProxyCommand=nc ${X:-y} 'a  b'\n"
     assert resolved(config).proxy_command == "nc ${X:-y} 'a  b'"
 
 
-def test_a_value_is_filled_in_once_however_many_files_there_are(home: Path) -> None:
+def test_value_from_many_files_is_expanded_once(home: Path) -> None:
     user, system = home / ".ssh" / "config", home / "ssh_config"
     (home / ".ssh" / "more").write_text("Host other\n")
     user.write_text("Include more\nProxyCommand nc %%h\n")
@@ -196,13 +196,13 @@ def test_a_value_is_filled_in_once_however_many_files_there_are(home: Path) -> N
     assert resolve(Host(name="n"), (user, system)).proxy_command == "nc %h"
 
 
-def test_a_command_of_match_has_its_tokens_filled_in(resolved: Callable[..., Target]) -> None:
+def test_match_exec_command_has_its_tokens_expanded(resolved: Callable[..., Target]) -> None:
     config = 'Match exec "test %n = n1"\n Port 7\n'
     assert resolved(config, address="n1").port == 7
     assert resolved(config, address="n2").port == 22
 
 
-def test_a_file_in_another_encoding_is_read_as_ssh_reads_it(home: Path) -> None:
+def test_file_in_another_encoding_is_read_as_ssh_reads_it(home: Path) -> None:
     file = home / ".ssh" / "config"
     file.write_bytes(b"# Schl\xfcssel\nUser j\xf6rg\nIdentityFile ~/\xe9\nProxyCommand nc %C\n")
     target = resolve(Host(name="n"), (file,))
@@ -210,7 +210,7 @@ def test_a_file_in_another_encoding_is_read_as_ssh_reads_it(home: Path) -> None:
     assert target.identity_files == (f"{home}/\udce9",)
 
 
-def test_files_are_included_in_order_and_from_where_ssh_looks(home: Path) -> None:
+def test_include_uses_the_order_and_base_folder_of_ssh(home: Path) -> None:
     file, system = home / ".ssh" / "config", home / "etc" / "ssh_config"
     (home / ".ssh" / "d").mkdir()
     (home / "etc").mkdir()
@@ -247,7 +247,7 @@ def test_files_are_included_in_order_and_from_where_ssh_looks(home: Path) -> Non
         ("TCPKeepAlive \x1b[2J\n", "config:1: Invalid TCPKeepAlive"),
     ],
 )
-def test_a_fault_is_reported_with_its_file_and_line(
+def test_error_in_a_file_is_reported_with_file_and_line(
     home: Path, monkeypatch: pytest.MonkeyPatch, config: str, message: str
 ) -> None:
     monkeypatch.setattr("orchestrator.remote.ssh.config_files._READ_TIMEOUT", 0.05)
@@ -260,7 +260,7 @@ def test_a_fault_is_reported_with_its_file_and_line(
     assert str(caught.value).isprintable()
 
 
-def test_a_pipe_or_an_endless_device_for_a_file_is_refused_in_bounded_time(
+def test_pipe_or_endless_device_as_a_file_is_refused_in_bounded_time(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.remote.ssh.config_files._READ_TIMEOUT", 0.05)
@@ -271,11 +271,11 @@ def test_a_pipe_or_an_endless_device_for_a_file_is_refused_in_bounded_time(
         resolve(Host(name="n"), (Path("/dev/zero"),))
 
 
-def test_a_folder_that_an_include_finds_is_passed_over(resolved: Callable[..., Target]) -> None:
+def test_include_that_matches_a_folder_skips_it(resolved: Callable[..., Target]) -> None:
     assert resolved("Include .\nPort 7\n").port == 7
 
 
-def test_files_that_multiply_by_including_each_other_are_bounded(home: Path) -> None:
+def test_include_of_exponentially_many_files_is_bounded(home: Path) -> None:
     for depth in range(14):
         more = f"Include f{depth + 1}\n" * 2
         (home / ".ssh" / f"f{depth}").write_text(more)
@@ -284,7 +284,7 @@ def test_files_that_multiply_by_including_each_other_are_bounded(home: Path) -> 
         resolve(Host(name="n"), (home / ".ssh" / "f0",))
 
 
-def test_a_pattern_of_many_stars_is_matched_quickly(resolved: Callable[..., Target]) -> None:
+def test_host_pattern_with_many_stars_is_matched_quickly(resolved: Callable[..., Target]) -> None:
     begun = time.monotonic()
     pattern = "*a" * 2000
     assert resolved(f"Host {pattern}b\n Port 7\n", address="a" * 253).port == 22
@@ -296,7 +296,7 @@ ODD = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]),
 
 
 @given(user=ODD, hostname=ODD, jump=st.none() | ODD, port=st.integers(1, 65535))
-def test_a_line_to_paste_has_the_words_that_are_meant(
+def test_command_to_paste_is_split_into_the_intended_words(
     user: str, hostname: str, jump: str | None, port: int
 ) -> None:
     target = Target(label=hostname, hostname="h", port=port, user=user, proxy_jump=jump)
@@ -340,7 +340,7 @@ def test_user_without_a_name_on_this_machine_gets_the_remedy(
         ("!version OpenSSH_9.* host n*", True),
     ],
 )
-def test_a_condition_that_only_newer_versions_of_ssh_know_is_decided(
+def test_match_condition_of_newer_ssh_versions_is_evaluated(
     resolved: Callable[..., Target], condition: str, holds: bool
 ) -> None:
     target = resolved(f"Match {condition}\n Port 77\n", address="n1")
@@ -348,7 +348,7 @@ def test_a_condition_that_only_newer_versions_of_ssh_know_is_decided(
 
 
 @pytest.mark.parametrize("name", ["config", "more"])
-def test_a_file_that_others_can_write_is_refused_as_ssh_does(home: Path, name: str) -> None:
+def test_file_that_others_can_write_is_refused_as_in_ssh(home: Path, name: str) -> None:
     ssh = home / ".ssh"
     (ssh / "config").write_text("Include more\n")
     (ssh / "more").write_text("ProxyCommand touch here\n")
@@ -358,7 +358,7 @@ def test_a_file_that_others_can_write_is_refused_as_ssh_does(home: Path, name: s
         resolve(Host(name="n"), (ssh / "config",))
 
 
-def test_a_link_to_a_file_of_our_own_is_followed(home: Path) -> None:
+def test_symlink_to_a_file_of_the_user_is_followed(home: Path) -> None:
     (home / "dotfiles").write_text("Port 77\n")
     (home / ".ssh" / "config").symlink_to(home / "dotfiles")
     assert resolve(Host(name="n"), (home / ".ssh" / "config",)).port == 77

@@ -1,4 +1,4 @@
-"""Every way in which a machine fails to be a node has its own verdict, in bounded time."""
+"""Each way that connecting to a machine can fail has its own verdict, in bounded time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUICK = ConnectOptions(timeout=0.5)
 
 @contextlib.asynccontextmanager
 async def serve(handler: Handler) -> AsyncIterator[int]:
-    """Serve on a port of loopback; at the end every connection is closed."""
+    """Serve on a loopback port; close every connection at the end."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,7 +61,7 @@ async def verdict(host: Host, options: ConnectOptions = QUICK) -> Unreachable:
     return result
 
 
-async def test_a_closed_port_is_refused(home: Path, make_host: MakeHost) -> None:
+async def test_connect_to_a_closed_port_is_refused(home: Path, make_host: MakeHost) -> None:
     with socket.socket() as sock:  # bound, not listening
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
@@ -70,7 +70,7 @@ async def test_a_closed_port_is_refused(home: Path, make_host: MakeHost) -> None
     assert f"127.0.0.1 port {port}" in result.message
 
 
-async def test_a_name_that_does_not_resolve(
+async def test_connect_to_an_unresolvable_name_is_a_verdict(
     home: Path, make_host: MakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -82,7 +82,7 @@ async def test_a_name_that_does_not_resolve(
     assert "nowhere" in result.message
 
 
-async def test_a_resolver_that_hangs_is_bounded_and_holds_up_nobody_else(
+async def test_connect_with_a_hanging_resolver_times_out_without_delaying_others(
     home: Path, make_host: MakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = threading.Event()
@@ -108,8 +108,8 @@ async def test_a_resolver_that_hangs_is_bounded_and_holds_up_nobody_else(
     assert when["fast"] < 0.5
 
 
-async def test_a_machine_that_never_answers_times_out(home: Path, make_host: MakeHost) -> None:
-    with socket.socket() as full:  # its queue of connections is full, so that it drops the next
+async def test_connect_to_a_silent_machine_times_out(home: Path, make_host: MakeHost) -> None:
+    with socket.socket() as full:  # its backlog is full, so it drops the next connection
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         port = full.getsockname()[1]
@@ -124,7 +124,7 @@ async def test_a_machine_that_never_answers_times_out(home: Path, make_host: Mak
     assert "0.5 s" in result.message
 
 
-async def test_a_silent_server_is_no_ssh_server(home: Path, make_host: MakeHost) -> None:
+async def test_connect_to_a_silent_server_is_not_ssh(home: Path, make_host: MakeHost) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
@@ -134,12 +134,12 @@ async def test_a_silent_server_is_no_ssh_server(home: Path, make_host: MakeHost)
     assert "says nothing" in result.message
 
 
-async def test_a_server_that_drips_bytes_is_bounded_too(home: Path, make_host: MakeHost) -> None:
+async def test_connect_to_a_slow_server_times_out(home: Path, make_host: MakeHost) -> None:
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             writer.write(b"x")
             await writer.drain()
-            await asyncio.sleep(0.05)  # its nature
+            await asyncio.sleep(0.05)
 
     async with serve(drip) as port:
         result = await verdict(make_host(port=port))
@@ -156,7 +156,9 @@ async def test_a_server_that_drips_bytes_is_bounded_too(home: Path, make_host: M
         b"SSH-2.0-x\r\n" + b"\x00\x00\x00\x0c\x0a\x14" + b"\x00" * 100,
     ],
 )
-async def test_garbage_is_no_ssh_server(home: Path, make_host: MakeHost, greeting: bytes) -> None:
+async def test_connect_to_a_server_that_sends_garbage_is_not_ssh(
+    home: Path, make_host: MakeHost, greeting: bytes
+) -> None:
     async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(greeting)
         await writer.drain()
@@ -167,7 +169,9 @@ async def test_garbage_is_no_ssh_server(home: Path, make_host: MakeHost, greetin
     assert len(result.message) < 500
 
 
-async def test_a_server_that_hangs_up_at_once(home: Path, make_host: MakeHost) -> None:
+async def test_connect_to_a_server_that_closes_at_once_is_a_verdict(
+    home: Path, make_host: MakeHost
+) -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         pass
 
@@ -177,7 +181,7 @@ async def test_a_server_that_hangs_up_at_once(home: Path, make_host: MakeHost) -
     assert "MaxStartups" in result.remedy
 
 
-async def test_verdicts_keep_the_order_of_the_hosts_and_are_reported_as_they_come(
+async def test_verdicts_are_returned_in_host_order_and_reported_as_they_come(
     home: Path, make_host: MakeHost
 ) -> None:
     reported: list[str] = []
@@ -197,7 +201,7 @@ async def test_verdicts_keep_the_order_of_the_hosts_and_are_reported_as_they_com
     assert reported == ["quick", "slow"]
 
 
-async def test_a_configuration_nobody_can_read_is_the_users_error(
+async def test_connect_with_an_invalid_ssh_config_raises_usage_error(
     home: Path, make_host: MakeHost
 ) -> None:
     (home / ".ssh" / "config").write_text("Host *\n Port many\n")
@@ -205,7 +209,7 @@ async def test_a_configuration_nobody_can_read_is_the_users_error(
         await connect_all([make_host()])
 
 
-async def test_a_file_of_host_keys_that_is_none_is_a_verdict(
+async def test_connect_with_unreadable_known_hosts_is_a_verdict(
     home: Path, tmp_path: Path, make_host: MakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.remote.ssh.host_keys._READ_TIMEOUT", 0.05)
@@ -221,14 +225,16 @@ async def test_a_file_of_host_keys_that_is_none_is_a_verdict(
             assert f"known_hosts file {file}: {message}" in result.message
 
 
-async def test_gateways_in_a_circle_are_a_verdict(home: Path, make_host: MakeHost) -> None:
+async def test_connect_with_a_cycle_of_gateways_is_a_verdict(
+    home: Path, make_host: MakeHost
+) -> None:
     (home / ".ssh" / "config").write_text("Host a\n ProxyJump b\nHost b\n ProxyJump a\n")
     result = await verdict(make_host(address="node", proxy_jump="a"))
     assert result.cause == "gateway"
     assert "circle" in result.message
 
 
-async def test_a_gateway_that_fails_is_tried_once_for_all_nodes_behind_it(
+async def test_failing_gateway_is_tried_once_for_all_nodes_behind_it(
     home: Path, make_host: MakeHost
 ) -> None:
     visits = 0
@@ -246,7 +252,7 @@ async def test_a_gateway_that_fails_is_tried_once_for_all_nodes_behind_it(
     assert all(f"port {port}" in str(r) for r in results)
 
 
-async def test_who_is_turned_away_before_the_greeting_comes_again_a_few_times(
+async def test_connection_closed_before_the_banner_is_retried(
     home: Path, make_host: MakeHost
 ) -> None:
     visits = 0
@@ -262,7 +268,7 @@ async def test_who_is_turned_away_before_the_greeting_comes_again_a_few_times(
     assert "before any SSH greeting" in result[0].message
 
 
-async def test_cancelling_leaves_no_connection(home: Path, make_host: MakeHost) -> None:
+async def test_cancelled_connect_leaves_no_connection(home: Path, make_host: MakeHost) -> None:
     closed = asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -277,7 +283,7 @@ async def test_cancelling_leaves_no_connection(home: Path, make_host: MakeHost) 
             await closed.wait()
 
 
-async def test_the_server_that_the_test_trusts_is_not_trusted_by_default(
+async def test_server_that_the_test_trusts_is_not_trusted_by_default(
     home: Path, make_host: MakeHost
 ) -> None:
     key = asyncssh.generate_private_key("ssh-ed25519")

@@ -1,4 +1,4 @@
-"""What known_hosts files say about a host, in every form that ssh understands."""
+"""Entries of known_hosts files for a host, in every form that ssh supports."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def look_up(tmp_path: Path, text: str, name: str, port: int = 22) -> Known:
         ("fe80::1", "fe80::1", 22, True),
     ],
 )
-def test_names_ports_and_patterns(
+def test_look_up_matches_names_ports_and_patterns(
     tmp_path: Path, hosts: str, name: str, port: int, known: bool
 ) -> None:
     found = look_up(tmp_path, f"# comment\n\n{hosts} {public(KEY)} someone@there\n", name, port)
     assert found.trusts(KEY.public_data) is known
 
 
-def test_names_hashed_by_ssh_keygen(tmp_path: Path) -> None:
+def test_look_up_finds_names_hashed_by_ssh_keygen(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
     file.write_text(f"node0 {public(KEY)}\n[node1]:2222 {public(OTHER)}\n")
     subprocess.run(["ssh-keygen", "-q", "-H", "-f", file], check=True, capture_output=True)
@@ -69,7 +69,7 @@ def test_names_hashed_by_ssh_keygen(tmp_path: Path) -> None:
     assert not known.look_up("node2", 22, [str(file)]).keys
 
 
-def test_a_changed_key_is_found_with_its_place_and_of_its_own_type(tmp_path: Path) -> None:
+def test_changed_key_is_reported_with_file_and_line_of_the_same_type(tmp_path: Path) -> None:
     known = look_up(tmp_path, f"n {public(RSA)}\nn {public(KEY)}\n", "n")
     entry = known.instead_of(OTHER.public_data)
     assert entry is not None
@@ -77,7 +77,7 @@ def test_a_changed_key_is_found_with_its_place_and_of_its_own_type(tmp_path: Pat
     assert entry.fingerprint == fingerprint(KEY.public_data)
 
 
-def test_a_key_at_port_22_vouches_for_another_port_but_never_makes_it_changed(
+def test_key_at_port_22_is_accepted_at_another_port_but_never_a_change(
     tmp_path: Path,
 ) -> None:
     known = look_up(tmp_path, f"n {public(KEY)}\n", "n", 2222)
@@ -85,7 +85,7 @@ def test_a_key_at_port_22_vouches_for_another_port_but_never_makes_it_changed(
     assert known.instead_of(OTHER.public_data) is None
 
 
-def test_authorities_and_revoked_keys_are_kept_apart(tmp_path: Path) -> None:
+def test_look_up_separates_authorities_and_revoked_keys(tmp_path: Path) -> None:
     text = f"@cert-authority *.lan {public(KEY)}\n@revoked * {public(OTHER)}\n"
     known = look_up(tmp_path, text, "a.lan")
     assert known.trusts_authority(KEY.public_data)
@@ -93,12 +93,12 @@ def test_authorities_and_revoked_keys_are_kept_apart(tmp_path: Path) -> None:
     assert [entry.blob for entry in known.revoked] == [OTHER.public_data]
 
 
-def test_known_types_are_asked_for(tmp_path: Path) -> None:
+def test_algorithms_are_those_of_the_known_keys(tmp_path: Path) -> None:
     known = look_up(tmp_path, f"n {public(RSA)}\n", "n")
     assert known.algorithms == ("rsa-sha2-512", "rsa-sha2-256")
 
 
-def test_the_fingerprint_is_the_one_that_ssh_keygen_shows(tmp_path: Path) -> None:
+def test_fingerprint_is_the_same_as_from_ssh_keygen(tmp_path: Path) -> None:
     KEY.write_public_key(tmp_path / "key.pub")
     shown = subprocess.run(
         ["ssh-keygen", "-l", "-f", tmp_path / "key.pub"], check=True, capture_output=True, text=True
@@ -118,14 +118,14 @@ def test_the_fingerprint_is_the_one_that_ssh_keygen_shows(tmp_path: Path) -> Non
         "n ssh-ed25519 \u0661OTHER",
     ],
 )
-def test_lines_that_make_no_sense_are_passed_over(tmp_path: Path, line: str) -> None:
+def test_invalid_line_is_skipped(tmp_path: Path, line: str) -> None:
     line = line.replace("OTHER", public(OTHER))
     known = look_up(tmp_path, f"{line}\nn {public(KEY)}\n", "n")
     assert known.trusts(KEY.public_data)
 
 
 @pytest.mark.parametrize("hashed", [False, True])
-def test_a_new_key_is_written_as_ssh_reads_it(tmp_path: Path, hashed: bool) -> None:
+def test_added_key_is_found_by_ssh_keygen(tmp_path: Path, hashed: bool) -> None:
     file = tmp_path / ".ssh" / "known_hosts"
     known = KnownHosts()
     known.add("Node0", 2222, KEY, str(file), hashed=hashed)
@@ -139,14 +139,14 @@ def test_a_new_key_is_written_as_ssh_reads_it(tmp_path: Path, hashed: bool) -> N
     assert known.look_up("node0", 2222, [str(file)]).trusts(KEY.public_data)
 
 
-def test_a_last_line_without_newline_is_not_spoiled(tmp_path: Path) -> None:
+def test_add_after_a_line_without_newline_keeps_both(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
     file.write_text(f"old {public(OTHER)}")
     KnownHosts().add("new", 22, KEY, str(file), hashed=False)
     assert file.read_text() == f"old {public(OTHER)}\nnew {public(KEY)}\n"
 
 
-def test_many_writers_at_once_leave_whole_lines_and_no_doubles(tmp_path: Path) -> None:
+def test_concurrent_adds_leave_whole_lines_without_duplicates(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
 
     def write(number: int) -> None:
@@ -157,7 +157,7 @@ def test_many_writers_at_once_leave_whole_lines_and_no_doubles(tmp_path: Path) -
     assert sorted(file.read_text().splitlines()) == [f"node{i} {public(KEY)}" for i in range(10)]
 
 
-def test_a_file_is_parsed_once_for_many_hosts(tmp_path: Path) -> None:
+def test_file_is_parsed_once_for_many_hosts(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
     file.write_text(f"n {public(KEY)}\n")
     known = KnownHosts()
@@ -167,19 +167,19 @@ def test_a_file_is_parsed_once_for_many_hosts(tmp_path: Path) -> None:
 
 
 @given(st.text("ab*?", max_size=12), st.text("ab", max_size=8))
-def test_a_pattern_matches_what_its_regular_expression_does(pattern: str, host: str) -> None:
+def test_pattern_matches_the_same_as_its_regular_expression(pattern: str, host: str) -> None:
     meant = pattern.replace("*", ".*").replace("?", ".")
     assert _glob_matches(pattern, host) is (re.fullmatch(meant, host) is not None)
 
 
-def test_a_pattern_of_many_stars_is_matched_quickly(tmp_path: Path) -> None:
+def test_pattern_with_many_stars_is_matched_quickly(tmp_path: Path) -> None:
     begun = time.monotonic()
     text = f"{'*a' * 200}b {public(KEY)}\n{'*' * 100_000}b {public(KEY)}\n" * 3
     assert not look_up(tmp_path, text, "a" * 253).keys
     assert time.monotonic() - begun < 30
 
 
-def test_a_file_that_is_none_is_named_each_time_it_is_asked_for(
+def test_unreadable_file_is_reported_at_each_look_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.remote.ssh.host_keys._READ_TIMEOUT", 0.05)
@@ -195,7 +195,7 @@ def test_a_file_that_is_none_is_named_each_time_it_is_asked_for(
         known.look_up("n", 22, ["/dev/zero"])
 
 
-def test_a_new_key_is_written_to_a_file_only(tmp_path: Path) -> None:
+def test_add_writes_to_regular_files_only(tmp_path: Path) -> None:
     pipe = tmp_path / "known_hosts"
     os.mkfifo(pipe)
     with pytest.raises(OSError, match="it is not a file"):
@@ -204,7 +204,7 @@ def test_a_new_key_is_written_to_a_file_only(tmp_path: Path) -> None:
     assert KnownHosts().look_up("n", 22, [os.devnull]).keys == ()
 
 
-def test_a_name_in_another_encoding_is_found_again(tmp_path: Path) -> None:
+def test_added_name_in_another_encoding_is_found(tmp_path: Path) -> None:
     file = str(tmp_path / "known_hosts")
     KnownHosts().add("j\udcf6rg", 22, KEY, file, hashed=False)
     KnownHosts().add("j\udcf6rg", 22, OTHER, file, hashed=True)

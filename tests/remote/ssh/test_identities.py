@@ -1,4 +1,4 @@
-"""Which keys are offered, in which order, and which are named as left out."""
+"""Which keys are offered, in which order, and which are reported as left out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ PRIVATE = asyncssh.generate_private_key("ssh-ed25519").export_private_key()
 TARGET = Target(label="n", hostname="n", port=22, user="me")
 
 
-async def test_the_default_files_that_exist(home: Path, keygen: Callable[..., Path]) -> None:
+async def test_offer_by_default_has_the_existing_default_files(
+    home: Path, keygen: Callable[..., Path]
+) -> None:
     keygen(home / ".ssh" / "id_ecdsa", "ecdsa")
     keygen(home / ".ssh" / "id_ed25519")
     offer = await KeyFiles().offer(TARGET, None)
@@ -30,7 +32,7 @@ async def test_the_default_files_that_exist(home: Path, keygen: Callable[..., Pa
     assert offer.left_out == ()
 
 
-async def test_named_files_replace_the_default_ones(
+async def test_offer_with_named_files_omits_the_default_files(
     home: Path, tmp_path: Path, keygen: Callable[..., Path]
 ) -> None:
     keygen(home / ".ssh" / "id_ed25519")
@@ -39,7 +41,7 @@ async def test_named_files_replace_the_default_ones(
     assert offer.names == (named,)
 
 
-async def test_a_file_that_cannot_be_used_is_named_with_the_reason(
+async def test_unusable_file_is_reported_with_the_reason(
     home: Path, tmp_path: Path, keygen: Callable[..., Path]
 ) -> None:
     locked = str(keygen(tmp_path / "locked", "ed25519", "secret"))
@@ -52,7 +54,7 @@ async def test_a_file_that_cannot_be_used_is_named_with_the_reason(
     assert offer.left_out[2].problem
 
 
-async def test_a_certificate_beside_a_key_is_offered_first(
+async def test_certificate_next_to_a_key_is_offered_first(
     home: Path, tmp_path: Path, keygen: Callable[..., Path]
 ) -> None:
     key, authority = keygen(home / ".ssh" / "id_ed25519"), keygen(tmp_path / "ca")
@@ -61,7 +63,7 @@ async def test_a_certificate_beside_a_key_is_offered_first(
     assert [pair.has_cert for pair in offer.pairs] == [True, False]
 
 
-async def test_a_file_is_read_once_for_many_nodes(
+async def test_key_file_is_read_once_for_many_nodes(
     home: Path, keygen: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keygen(home / ".ssh" / "id_ed25519")
@@ -70,7 +72,7 @@ async def test_a_file_is_read_once_for_many_nodes(
     monkeypatch.setattr("asyncssh.load_keypairs", lambda *_: pytest.fail("read again"))
     second = await files.offer(TARGET, None)
     assert first.names == second.names
-    assert first.pairs[0] is not second.pairs[0]  # each connection marks its own
+    assert first.pairs[0] is not second.pairs[0]  # each connection modifies its own
 
 
 def sign(authority: Path, key: Path) -> None:
@@ -78,7 +80,7 @@ def sign(authority: Path, key: Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-async def test_what_is_no_file_is_left_out_and_never_waited_for(
+async def test_key_path_that_is_not_a_regular_file_is_left_out_at_once(
     home: Path, tmp_path: Path, keygen: Callable[..., Path]
 ) -> None:
     os.mkfifo(tmp_path / "pipe")
@@ -101,7 +103,7 @@ async def test_what_is_no_file_is_left_out_and_never_waited_for(
     ]
 
 
-async def test_a_certificate_that_is_a_pipe_is_not_waited_for(
+async def test_certificate_that_is_a_pipe_does_not_block(
     home: Path, tmp_path: Path, keygen: Callable[..., Path]
 ) -> None:
     os.mkfifo(tmp_path / "cert")
@@ -111,7 +113,7 @@ async def test_a_certificate_that_is_a_pipe_is_not_waited_for(
     assert offer.names == ("~/.ssh/id_ed25519",)
 
 
-async def test_an_agent_that_keeps_silent_is_left_out(
+async def test_silent_agent_is_left_out(
     home: Path, tmp_path: Path, keygen: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.remote.ssh.identities._AGENT_ANSWERS_WITHIN", 0.1)
@@ -127,7 +129,7 @@ async def test_an_agent_that_keeps_silent_is_left_out(
 
 
 @given(st.binary(max_size=80), st.integers(0, 500))
-def test_any_bytes_for_a_key_are_a_key_or_left_out(noise: bytes, at: int) -> None:
+def test_key_file_with_any_bytes_is_loaded_or_left_out(noise: bytes, at: int) -> None:
     whole = PRIVATE[:at] + noise + PRIVATE[at + len(noise) :]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "key")

@@ -1,4 +1,4 @@
-"""Importing orch's remote room starts no other program but the linker's cache."""
+"""Importing orchestrator.remote starts no program except ldconfig."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ assert ctypes.util._findLib_gcc.__name__ == "_findLib_gcc"
 """
 
 
-def test_no_compiler_is_run() -> None:
+def test_import_runs_no_compiler() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()

@@ -1,4 +1,4 @@
-"""A script arrives unchanged, whatever the login shell is."""
+"""A script arrives unchanged in any login shell."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def through(shell: str, script: str) -> subprocess.CompletedProcess[bytes]:
 @pytest.mark.parametrize("shell", SHELLS)
 @settings(max_examples=25, deadline=None)
 @given(text=words | delicate)
-def test_every_word_arrives_unchanged(shell: str, text: str) -> None:
+def test_script_with_any_text_arrives_unchanged(shell: str, text: str) -> None:
     result = through(shell, f"printf %s {shlex.quote(text)}")
     assert result.stdout == text.encode()
     assert result.returncode == 0
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_it_is_the_script_that_plain_sh_would_run(shell: str) -> None:
+def test_script_runs_as_under_plain_sh(shell: str) -> None:
     script = (
         'cat <<\'E\'\n  it\'s \\ 100%041 !x $HOME\nE\nprintf \'%s|\' "$0" "$#" "$IFS"\nexit 7\n'
     )
@@ -42,18 +42,18 @@ def test_it_is_the_script_that_plain_sh_would_run(shell: str) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_standard_input_is_left_to_the_script(shell: str) -> None:
+def test_standard_input_is_passed_to_the_script(shell: str) -> None:
     result = subprocess.run(
         [shell, "-c", command_for("cat")], input=b"\0\xff\n", capture_output=True
     )
     assert result.stdout == b"\0\xff\n"
 
 
-def test_a_nul_is_refused() -> None:
+def test_script_with_a_nul_is_refused() -> None:
     with pytest.raises(ValueError, match="NUL"):
         command_for("echo \0")
 
 
-def test_a_script_that_no_argument_can_hold_is_refused() -> None:
+def test_script_that_is_too_long_is_refused() -> None:
     with pytest.raises(ValueError, match="too long"):
         command_for("x" * 200_000)
