@@ -157,7 +157,7 @@ class Agent:
                 await self._send({"id": self._number(), "verb": "end", "task": number})
 
     async def abandon(self, why: str) -> None:
-        """Treat the agent as failed, so that all waiting callers fail. It may hang forever."""
+        """Treat the agent as failed, so that all waiting callers fail; it may be hanging."""
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)

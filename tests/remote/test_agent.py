@@ -178,7 +178,7 @@ async def test_abandoned_agent_fails_waiting_callers(home: Path) -> None:
 
 
 class ScriptedNode:
-    """A node that is also the channel to its agent; it sends `said`, and accepts nothing while `blocked`."""
+    """A node that is also its agent's channel; it sends `said`, and accepts nothing while `blocked`."""
 
     name = "node0"
     host = Host(name="node0", address="198.18.0.1")
