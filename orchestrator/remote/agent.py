@@ -88,9 +88,7 @@ class Agent:
         try:
             yield await self._ask(number, verb, timeout, {"limit": limit, **arguments})
         finally:
-            with suppress(
-                NodeError
-            ):  # an agent that does not answer is closed, which ends its tasks
+            with suppress(NodeError):  # an agent that does not answer ends, with its tasks
                 await self.ask("end", task=number, timeout=_END_TIME)
 
     async def _ask(self, number: int, verb: str, timeout: float, arguments: dict[str, Any]) -> Any:

@@ -52,9 +52,9 @@ class ShellError(NodeError):
 
 class Channel(Protocol):
     """A command running on a node, with its standard streams.
+
     Every method that waits raises ConnectionLost if the connection breaks, after all bytes that arrived
     have been read. So the end of a stream always means the end of the command's output.
-        have been read; so the end of a stream is always the end of the command's output.
     """
 
     heard_at: float
