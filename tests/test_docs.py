@@ -41,6 +41,13 @@ def test_every_option_has_a_help_text() -> None:
             assert getattr(parameter, "help", None), f"orch {name}: {parameter.name}"
 
 
+def test_usage_of_every_command_has_no_braces() -> None:
+    page = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
+    usages = re.findall(r"^Usage: .*$", page, re.MULTILINE)
+    assert len(usages) > 15
+    assert [usage for usage in usages if set(usage) & set("{}")] == []
+
+
 def test_exit_codes_are_those_of_the_errors() -> None:
     page = (ROOT / "docs/reference/exit-codes.md").read_text(encoding="utf-8")
     assert f"| {UsageError.exit_code} | the command line or the inventory" in page
