@@ -1,4 +1,4 @@
-"""The end of a run: judge it, explain a failure, and put the end on record."""
+"""The end of a run: reach a verdict, explain a failure, and record both."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from orchestrator.runs.disk_space import write_within
 from orchestrator.runs.record import Record
 from orchestrator.runs.saved_run import Ending
 
-_EVIDENCE_TIMEOUT = 8.0  # seconds in which a node must report what it knows of a rank's end
+_EVIDENCE_TIMEOUT = 8.0  # seconds a node has to report why a rank ended
 _WRITE_TIMEOUT = 10.0  # seconds for which a full disk may delay the record of the end
 _BACKGROUND_WRITE_TIMEOUT = 600.0  # the same for a controller that nobody waits for
 
@@ -44,7 +44,7 @@ async def reach_verdict(
             _warn_of_signatures(emit)
             explained = await _explain(record, nodes, plan, verdict.first_failure)
             verdict = replace(verdict, explained=explained)
-    except Exception as error:  # whatever ranks have printed, the run has ended
+    except Exception as error:  # the output of ranks must not prevent the end of the run
         emit(events.Warned(f"why the run failed cannot be explained: {error!r:.200}"))
         verdict = judge(plan, states, stopped)
     for name, pids in verdict.left.items():

@@ -11,7 +11,7 @@ from orchestrator.remote.reports import Chunk, FileProblem, Zeros
 from orchestrator.runs.record import Record
 from orchestrator.util.text import format_size
 
-_MAX_ODD_FILES = 20  # of a node that are reported
+_MAX_ODD_FILES = 20  # reported per node
 _ODD_FILES = {
     "name": "not a name of a log file",
     "no-file": "not a regular file",
@@ -29,8 +29,8 @@ class NoSpace(Exception):
 class Copies:
     """The copies of the logs of `node`.
 
-    `stream_of` returns the stream of a path on the node, None if it is not of this run. `on_kept` is called
-    when new output was stored.
+    `stream_of` returns the stream for a path on the node, None if it belongs to another run.
+    `on_kept` is called when new output was stored.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class Copies:
         self._stream_of = stream_of
         self._on_kept = on_kept
         self._skew = record.settings.skews.get(node, 0.0)
-        self._no_space_for: set[str] = set()  # paths: output of others may still fit
+        self._no_space_for: set[str] = set()  # paths; other files may still have space
         self._odd: set[str] = set()
         self._gaps: dict[str, int] = {}  # path -> size of its copy when bytes were missing
         self.is_cut = False
-        """Whether logs of the node are not copied any more: the run's limit is reached."""
+        """Whether copying has stopped because the run's limit on logs is reached."""
 
     @property
     def have_space(self) -> bool:
@@ -99,7 +99,7 @@ class Copies:
     def _is_missing_for_good(self, chunk: Chunk | Zeros, end: int) -> bool:
         """Return whether the bytes between the `end` of the copy and the chunk will never come.
 
-        The node is asked for them once; if it sends the same chunk again, it does not have them.
+        The node is asked for them once; if it sends the same chunk again, they are lost.
         """
         if chunk.offset <= end:
             return False
@@ -128,7 +128,7 @@ class Copies:
         self._emit(events.Output(stream, before, data, chunk.time - self._skew, copy, hole))
 
     def cut(self) -> None:
-        """Stop copying, since the limit is reached; that is reported once for all nodes."""
+        """Stop copying because the limit is reached; report it once for all nodes."""
         self.is_cut = True
         store = self._store
         if store.limit is None or store.limit_reported:

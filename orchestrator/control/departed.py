@@ -1,4 +1,4 @@
-"""Nodes that a run does not use any more: stop what still runs there and fetch their logs."""
+"""Nodes that a run no longer uses: stop what still runs there and fetch their logs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DepartedNodes:
         self._tasks: list[asyncio.Task[None]] = []
 
     def update(self) -> None:
-        """Start to follow former nodes that are new."""
+        """Start following nodes that became former nodes since the last call."""
         for node in self._record.former:
             if node.name not in self._followers:
                 connection = NodeConnection(node.host, self._connector)
@@ -34,7 +34,7 @@ class DepartedNodes:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The nodes with logs that are not complete here."""
+        """The nodes whose logs are incomplete on this machine."""
         return tuple(name for name, node in self._followers.items() if not node.has_all)
 
     async def close(self) -> None:
@@ -50,6 +50,6 @@ class DepartedNodes:
         await follower.follow()
 
     def _show(self, event: events.Event) -> None:
-        """Pass on the output of a node; its state does not matter any more."""
+        """Pass on the output of a node; its state no longer matters."""
         if isinstance(event, events.Output):
             self._emit(event)

@@ -44,7 +44,7 @@ _DEAD = (
 
 @dataclass
 class SelfReports:
-    """What ranks report about their ends in their logs below `logs`; each is read once."""
+    """What ranks print about why they ended, from the logs below `logs`; each log is read once."""
 
     logs: Path
     _known: dict[tuple[str, int, int], SelfReport] = field(default_factory=dict)
@@ -90,7 +90,7 @@ def explain(
     meaning = hit.meaning if hit else ""
     channel, lines = output.last_lines(node.workdir)
     if hit is not None and hit.signature.id == _EXCEPTION:
-        meaning = cause = fix = ""  # the exception says it all
+        meaning = cause = fix = ""  # the exception is explanation enough
     elif hit is not None and hit.signature.id == _CODE and channel == "stderr" and lines:
         meaning, cause, fix = "", _EXITED, _SEE_OUTPUT
         if failure.end is not None and failure.end.code == _EXIT_WITH_MESSAGE:
@@ -99,7 +99,7 @@ def explain(
     if failure.end is None:
         lines = ()
     elif summary and lines[-1:] == (summary,):
-        lines = lines[:-1]  # it is shown as the error
+        lines = lines[:-1]  # already shown as the error
     itself: set[int | None] = {failure.rank} if failure.end is not None else set(node.ranks)
     began = {rank for each in nodes.values() for rank in each.ranks}
     return events.Explained(
@@ -180,7 +180,7 @@ def _diagnose(
 
 
 def _lines_about(pid: int | None, log: Sequence[str]) -> list[bytes]:
-    """Return the lines of a kernel log that name the process, since others end on a node, too."""
+    """Return the lines of a kernel log about this process, not about others on the node."""
     if pid is None:
         return []
     name = re.compile(rf"\b{pid}\b")
@@ -188,7 +188,7 @@ def _lines_about(pid: int | None, log: Sequence[str]) -> list[bytes]:
 
 
 def _bytes(text: str) -> bytes:
-    """Encode a text of a node; JSON may have half a surrogate pair, which UTF-8 does not."""
+    """Encode text from a node; JSON may contain a lone surrogate, which UTF-8 cannot encode."""
     return text.encode("utf-8", "replace")
 
 
@@ -196,13 +196,13 @@ def _self_report(diagnosis: Diagnosis) -> SelfReport:
     from orchestrator.diagnose import Kind
 
     hits = [hit for hit in diagnosis.hits if hit.kind in (Kind.ROOT, Kind.CASCADE)]
-    # That a peer cannot be reached is an error of its own only if no peer has failed.
+    # An unreachable peer is the first failure only if no peer has failed.
     others = [h for h in hits if h.kind is Kind.CASCADE or h.signature.check == "net.tcp"]
     return "own" if len(hits) > len(others) else "others" if others else ""
 
 
 def _python_error(diagnosis: Diagnosis | None, evidence: NodeEvidence) -> PythonError | None:
-    """Return the exception as torch recorded it, else as it was printed."""
+    """Return the exception from torch's error file, otherwise from the output."""
     from orchestrator.diagnose.traceback import read_error_file
 
     if evidence.error_file is not None:

@@ -15,7 +15,7 @@ DEAD = {
     "lost": "lost its supervisor: it was killed, or the node has restarted",
     "absent": "has no files of this run",
 }
-"""How a node failed that is in one of these states although it was not asked to stop."""
+"""How a node failed, by its state, if it was not asked to stop."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class NodeState:
 
     @property
     def ranks_stopped_at(self) -> float | None:
-        """From when on its ranks ended because they were stopped; None if they were not."""
+        """When its ranks began to end because they were stopped; None if they were not."""
         orders = (self.stopped_at, self.swept_at, self.lost_launcher_at)
         return min((at for at in orders if at is not None), default=None)
 
@@ -101,7 +101,7 @@ def find_first_failure(
     *,
     before: float | None = None,
 ) -> FirstFailure | None:
-    """Return what failed first by itself, in order of time across nodes; None if nothing did.
+    """Return the first failure by time across nodes that no other one caused; None if there is none.
 
     A rank that ended after its node was asked to stop or its launcher was killed is a victim. So is what
     did not fail clearly `before` this time, when the first node was stopped without a failure. A failure

@@ -29,7 +29,7 @@ _DISK_RETRY_INTERVAL = 2.0  # seconds between attempts to write logs to a full d
 
 
 class Follower:
-    """Follows the share of a run on the node that `connection` leads to.
+    """Follows the share of a run on the node at the other end of `connection`.
 
     `emit` gets the events; `on_news` is called when a rank or the supervisor changes its state.
     """
@@ -61,15 +61,15 @@ class Follower:
         self._stopped_at: float | None = None  # the node's clock
         self._away_cause = ""
         self.away_since: float | None = None
-        """Since when there is no connection to the node (time.monotonic); None while there is one."""
+        """When the connection was lost (time.monotonic); None while connected."""
         self.has_all = False
-        """Whether the run has ended there and all its output is here."""
+        """Whether the run has ended on the node and all its output was copied to this machine."""
         self.gone: str | None = None
         """Why the node counts as failed although it reports nothing."""
 
     @property
     def state(self) -> NodeState:
-        """What is known of the node's share."""
+        """What is known about the node's share of the run."""
         status = self._reports.status
         # It may have been stopped before we asked: by another controller, or at the end of its lease.
         known = (self._stopped_at, status.stopped_at if status else None)
@@ -86,12 +86,12 @@ class Follower:
 
     @property
     def can_copy(self) -> bool:
-        """Whether there is disk space here for its logs."""
+        """Whether this machine has disk space for its logs."""
         return self._copies.have_space
 
     @property
     def is_cut(self) -> bool:
-        """Whether its logs are not copied any more: the run's limit is reached."""
+        """Whether copying its logs has stopped because the run's limit is reached."""
         return self._copies.is_cut
 
     @property
@@ -141,7 +141,7 @@ class Follower:
             pause = min(_MAX_RETRY_INTERVAL, pause * 2)
 
     def _note_away(self, error: NodeError) -> None:
-        """Report that the connection is lost, and once more if reconnecting needs the user's help."""
+        """Report that the connection is lost, and again if only the user can restore it."""
         cause = f"{error.text}\n  → {error.remedy}" if error.remedy else error.text
         if self.away_since is None:
             self.away_since = time.monotonic()
@@ -151,7 +151,7 @@ class Follower:
         self._emit(events.NodeLost(self.name, cause))
 
     async def _follow_connection(self) -> None:
-        """Follow over the present connection; output that cannot be stored here stays on the node."""
+        """Follow over the current connection; output that cannot be stored here stays on the node."""
         self._emit(events.Following(self.name))
         if self.away_since is not None:
             self._emit(events.NodeBack(self.name, time.monotonic() - self.away_since))
@@ -168,7 +168,7 @@ class Follower:
                 self._copies.cut()
 
     async def _wait_for_space(self) -> None:
-        """Take reports without output for a while."""
+        """Receive reports without output for a while."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_DISK_RETRY_INTERVAL):
                 await self._take_reports(quiet=True)
@@ -188,7 +188,7 @@ class Follower:
             self._emit(events.NodeEnded(self.name, status.state, status.left))
 
     async def _take_reports(self, *, quiet: bool = False) -> None:
-        """Take the node's reports until the run has ended there; without output if `quiet`."""
+        """Receive the node's reports until the run has ended there; without output if `quiet`."""
         offsets = self._record.store.sizes(self.name)
         quiet = quiet or self.is_cut
         agent = self.connection.agent

@@ -52,7 +52,7 @@ class GpuWatch:
                 continue
             try:
                 found = await _ask(node)
-            except NodeError:  # it is away or busy, which `follow` reports
+            except NodeError:  # unreachable or busy, which `follow` reports
                 continue
             if not found:
                 return
@@ -74,7 +74,7 @@ class GpuReader:
         self._last: dict[str, float] = {}  # the time of the last sample by node
 
     def news(self) -> Iterator[events.GpusSampled]:
-        """Yield the samples that are new since the last call."""
+        """Yield the samples added since the last call."""
         try:
             state = self._file.stat()
         except OSError:

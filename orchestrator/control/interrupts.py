@@ -1,4 +1,4 @@
-"""What the user asks of a run by signals: end it (by which signal, how often), or detach from it."""
+"""Requests that the user sends as signals: end a run (which signal, how often), or detach from it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Interrupts:
             self._detached.set()
 
     def hang_up(self, number: int, reason: str) -> None:
-        """Detach, since the user has gone, as signal `number` reports; end the run if it cannot continue
+        """Detach because signal `number` shows that the terminal is gone; end the run if it cannot continue
         or has not started.
         """
         if self.has_started and self._on_refusal is None:

@@ -1,4 +1,4 @@
-"""Where the events of a run go: the log `orch.run`, the event log of the run, and who watches it."""
+"""Deliver the events of a run: to the logger `orch.run`, its event log, and its viewers."""
 
 from __future__ import annotations
 

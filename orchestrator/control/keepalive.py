@@ -10,13 +10,13 @@ from orchestrator.control.follower import Follower
 from orchestrator.errors import NodeError
 
 _ASK_INTERVAL = 3.0  # seconds between questions to a silent agent, and for each answer
-_MIN_SILENCE = 12.0  # seconds for which an agent may be silent at least: it may be busy
+_MIN_SILENCE = 12.0  # seconds an agent may always be silent, since it may be busy
 
 
 async def renew_lease(node: Follower, lease: float) -> None:
     """Report to the node, well within the `lease` (seconds), that the run has a controller.
 
-    Runs until cancelled, for each node by itself: one that hangs must not end the lease of another.
+    Runs until cancelled, as one task per node: a node that hangs must not let other leases expire.
     """
     while True:
         with suppress(NodeError):  # `follow` handles lost connections

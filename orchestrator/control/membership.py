@@ -20,7 +20,7 @@ _KILLED = (128 + Signals.SIGTERM, 128 + Signals.SIGKILL)
 
 
 class Membership:
-    """Tracks the nodes that left an elastic run; `left` has those known before, with the reasons."""
+    """Tracks the nodes that left an elastic run; `left` maps those already known to the reasons."""
 
     def __init__(self, plan: Plan, elastic: Elastic, left: Mapping[str, str]) -> None:
         self._plan = plan
@@ -33,7 +33,7 @@ class Membership:
         """Whether ranks wait for lost nodes and no launcher may restart them."""
 
     def update(self, nodes: Sequence[NodeState]) -> None:
-        """Find the nodes that have left or failed, from what they report."""
+        """Update the nodes that have left or failed, from what they report."""
         for node in nodes:
             launcher = node.status.launcher if node.status is not None else None
             if launcher is not None and not launcher.succeeded and node.stopped_at is None:
@@ -71,9 +71,9 @@ class Membership:
     def view(self, nodes: Sequence[NodeState]) -> tuple[Plan, list[NodeState]]:
         """Return the plan and the states of the run without the nodes that have left.
 
-        Once the run has failed, these are included, as gone and without ranks, if the others missed them:
-        if those have not restarted, or cannot. The end of a rank that may restart is left out. If launchers
-        fail instead, it is left out only if the rank was killed, which launchers and `_restart_rank` do.
+        Once the run has failed, they are included, as gone and without ranks, if the other nodes have
+        not restarted without them, or cannot. The end of a rank that may restart is left out. If launchers
+        fail instead, it is left out only if the rank was killed, as launchers and `_restart_rank` do.
         """
         staying = [self._without_ends(node) for node in nodes if node.name not in self.left]
         shares = tuple(node for node in self._plan.nodes if node.name not in self.left)
@@ -82,7 +82,7 @@ class Membership:
             self._has_failed
             and any(self._misses_some(rank) for node in staying for rank in node.ranks.values())
         )
-        # The main node first, which all need, and then the last one that left.
+        # The main node first, since all need it, then the last one that left.
         names = sorted(self.left, key=lambda name: name == self._main)[::-1]
         missed = [
             NodeState(name, {}, None, gone=": ".join(filter(None, (self.left[name], over))))
@@ -141,7 +141,7 @@ class Membership:
 
 
 def _why_left(node: NodeState) -> str | None:
-    """Return why a node is not part of the run any more, None while it is.
+    """Return why a node is no longer part of the run, None while it is.
 
     A launcher that ended by itself has not left the run: if it failed, its ranks have used up their
     restarts, and that ends the other nodes too.

@@ -1,6 +1,6 @@
 """Start the next attempt of a run that has failed.
 
-connect to the nodes that are left, and to spares -> check that the failed attempt is gone -> rendezvous ->
+connect to the remaining nodes, and to spares -> check that the failed attempt is gone -> rendezvous ->
 plan -> upload (to a spare) -> quick checks -> start
 """
 
@@ -33,11 +33,13 @@ from orchestrator.runs.record import Record
 from orchestrator.runs.stop_request import stop_requests
 from orchestrator.util.text import first_line
 
-_WRITE_TIMEOUT = 60.0  # seconds for which a full disk may delay an attempt, which must be on record
+_WRITE_TIMEOUT = (
+    60.0  # seconds for which a full disk may delay an attempt, which must be recorded first
+)
 
 
 class NotRestarted(Exception):
-    """There is no next attempt; the argument says why. `changes` are those to the verdict."""
+    """There is no next attempt; the argument is the reason, `changes` those to make to the verdict."""
 
     def __init__(self, why: str, **changes: Any) -> None:
         super().__init__(why)
@@ -102,7 +104,7 @@ class NextAttempt:
         )
 
     async def _prepare(self, spec: LaunchSpec) -> tuple[Fleet, list[Facts], Plan]:
-        """Do all that comes before the first process of the attempt is started."""
+        """Do everything up to the start of the attempt's first process."""
         record, last = self._record, self._record.plan.nodes
         hosts = {host.name: host for host in (*spec.hosts, *spec.spares)}
         used = {node.name for node in (*last, *record.former)}
@@ -113,7 +115,7 @@ class NextAttempt:
         try:
             names = [host.name for host in fleet.hosts]
             await _require_gone(fleet, record.plan.run)
-            if names[0] != last[0].name:  # the given address is that of the old main node
+            if names[0] != last[0].name:  # a given address belongs to the old main node
                 job = replace(spec.job, main_address=None)
                 spec = replace(spec, job=job, main=Main(port=spec.main.port))
             plan = await plan_job(fleet, facts, spec, record.plan.run, self._emit)
@@ -131,7 +133,7 @@ class NextAttempt:
         return fleet, facts, plan
 
     async def _write(self, plan: Plan, number: int, skews: dict[str, float]) -> None:
-        """Record that the attempt starts. Raises LaunchError: one without a record could get lost."""
+        """Record that the attempt starts. Raises LaunchError: no controller would find it otherwise."""
         message = f"it cannot be recorded in {self._record.folder}"
 
         def on_wait(error: OSError) -> None:

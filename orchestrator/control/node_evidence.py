@@ -1,4 +1,4 @@
-"""What a node knows of the end of a rank that its logs do not show."""
+"""What a node knows about the end of a rank beyond what its logs show."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from orchestrator.remote.reports import RankReport
 from orchestrator.util import answers
 from orchestrator.util.text import printable
 
-_MAX_FOLDERS = 3  # that are reported to be full
+_MAX_FOLDERS = 3  # reported as full
 
 
 @dataclass(frozen=True)
 class NodeEvidence:
-    """What the node of the first failure knows of its end; None for what it does not know.
+    """What the node of the first failure knows about it; None for what it does not know.
 
-    `error_file` is the content of torch's, `oom_kills` how many processes the kernel killed for lack of
+    `error_file` is torch's error file, `oom_kills` how many processes the kernel killed for lack of
     memory, `kernel` the lines of the kernel log that may be relevant, and `why` why they cannot be read.
     `full` are folders of the run on full disks, `file_limit` is the limit on the bytes of a file there.
     """
@@ -47,7 +47,7 @@ class NodeEvidence:
 
 
 async def fetch_evidence(node: Follower, rank: RankReport, timeout: float) -> NodeEvidence:
-    """Return what the node knows of the end of one of its ranks; nothing if it does not answer in time."""
+    """Return what the node knows about the end of a rank; nothing if it does not answer in time."""
     try:
         answer = await node.ask(
             "evidence",

@@ -16,7 +16,7 @@ from orchestrator.errors import NodeError
 from orchestrator.runs.options import silence_timeout
 
 _POLL_INTERVAL = 1.0  # seconds
-_PEERS_PER_ROUND = 3  # that are asked at a time, until one of them has a result
+_PEERS_PER_ROUND = 3  # asked at a time, until one of them has a result
 _RESPONSE_TIME = 1.0  # seconds within which the agent of a live node answers
 _PROBE_TIMEOUT = 3.0  # seconds: the kernel gives up on ARP in that time
 _SSH_PORT = 22
@@ -33,10 +33,11 @@ async def watch_nodes(
     emit: events.Emit,
     on_gone: Callable[[], None],
 ) -> None:
-    """Mark each node as gone that cannot be reached for `timeout` seconds (0: never), until cancelled.
+    """Mark nodes as gone that cannot be reached for `timeout` seconds (0: never), until cancelled.
 
     The time includes the silence before the connection counted as broken. The other nodes are asked in
-    its last seconds, so that they have answered at the end. `main_port` is probed on the training network.
+    its last seconds, so that they have answered when it ends. `main_port` is probed on the training
+    network.
     """
     if timeout == 0:
         return
@@ -85,7 +86,7 @@ async def watch_nodes(
 
 
 async def find_lost_nodes(nodes: Sequence[Follower], main_port: int) -> None:
-    """Mark each node as gone that does not answer now and that its peers do not reach either.
+    """Mark nodes as gone that answer neither the controller nor their peers now.
 
     For use after a failure: if a node vanishes, the ranks of its peers may fail first.
     """
@@ -110,7 +111,7 @@ async def _sleep_until(moment: float) -> None:
 async def _find_peer(
     node: Follower, nodes: Sequence[Follower], main_port: int, timeout: float
 ) -> str | None:
-    """Return which of `nodes` reaches `node`, "" if none does, None if none can be asked."""
+    """Return the one of `nodes` that reaches `node`, "" if none does, None if none can be asked."""
     address = node.plan.address or node.plan.host.address
     # If the training network lets ranks through, the main port is answered too, at least by a refusal.
     targets = [(address, port, "") for port in (node.plan.host.port or _SSH_PORT, main_port)]

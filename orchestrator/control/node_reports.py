@@ -12,8 +12,8 @@ from orchestrator.plan import NodePlan
 from orchestrator.remote.reports import LeftBehind, RankReport, StatusReport
 from orchestrator.runs.record import Record
 
-_MAX_CHANGES = 10_000  # of ranks and the supervisor of a node, and
-_MAX_CHANGES_PER_RANK = 1_000  # as many more for each rank: a launcher may restart it that often
+_MAX_CHANGES = 10_000  # reported by a node, plus
+_MAX_CHANGES_PER_RANK = 1_000  # for each rank: a launcher may restart it that often
 
 _ABSENT = StatusReport("absent", None, ())
 
@@ -43,7 +43,7 @@ class NodeReports:
         self.heard_at = time.monotonic()
 
     def note_status(self, report: StatusReport) -> None:
-        """Take a report about the supervisor."""
+        """Process a report about the supervisor."""
         if report.attempt is not None and report.attempt < self._record.attempt:
             report = _ABSENT  # an earlier attempt ended there, and this one has not started
         if report == self.status:
@@ -55,7 +55,7 @@ class NodeReports:
         self._note_change()
 
     def note_rank(self, report: RankReport) -> None:
-        """Take a report about a rank."""
+        """Process a report about a rank."""
         if self._changes_left == 0 or report.attempt < self._record.attempt:
             return
         if not self._is_assigned(report.rank):
@@ -86,7 +86,7 @@ class NodeReports:
         self._note_change()
 
     def stream_of(self, path: str) -> Stream | None:
-        """Return the stream of the file `path` of the node, None if it is not of this run.
+        """Return the stream of the node's file `path`, None if it belongs to another run.
 
         Raises NodeError for a path that no stream has.
         """
@@ -125,7 +125,7 @@ class NodeReports:
     def _note_change(self) -> None:
         self._on_change()
         if self._changes_left == 0:
-            return  # a node that reports without end must not count as alive for ever
+            return  # endless reports must not keep a node alive forever
         self.note_heard()
         self._changes_left -= 1
         if self._changes_left == 0:

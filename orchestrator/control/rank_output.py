@@ -11,10 +11,10 @@ from orchestrator.logs.sanitize import as_seen
 from orchestrator.logs.stream import Channel, Stream
 from orchestrator.remote.reports import RankReport
 
-_MAX_BYTES = 1 << 18  # that are read at the end of each stream
+_MAX_BYTES = 1 << 18  # read from the end of each stream
 _MAX_LINES = 10
 MAX_LINE = 400
-"""Characters of a line that are shown."""
+"""Maximum characters of a line to show."""
 _TORCH = re.compile(r"\[rank\d+\]: ?")  # torch prints it before the lines of a traceback
 _MARKERS = " ^~"  # under the code in a traceback since Python 3.11
 
@@ -48,9 +48,9 @@ class RankOutput:
             return b""
 
     def last_lines(self, workdir: str) -> tuple[Channel, tuple[str, ...]]:
-        """Return the channel to look at first, and its last lines: stderr if it has any that matter.
+        """Return the more useful channel and its last lines: stderr if it has relevant lines.
 
-        Blank lines and noise are left out. Lines are as a terminal shows them, without colours and with
+        Blank lines and noise are left out. Lines look as on a terminal, but without colours and with
         paths relative to `workdir`.
         """
         from orchestrator.diagnose import is_noise

@@ -42,7 +42,7 @@ async def supervise(
 ) -> Verdict:
     """Supervise the run of `record`, attempt after attempt, and return the verdict on the last one.
 
-    `connections` lead to the nodes of its plan and are closed at the end; `transport` makes others.
+    `connections` are those to the nodes of its plan, closed at the end; `transport` opens new ones.
     `took_over`: an earlier controller died. Then a run that had failed before is not restarted, since the
     user may only want to see it. Raises Detached if another controller must take over.
     """
@@ -68,7 +68,7 @@ async def supervise(
                     continue
                 except NotRestarted as error:
                     verdict, why_last = replace(verdict, **error.changes), str(error)
-                    if not record.is_between_attempts:  # some nodes may have output of it
+                    if not record.is_between_attempts:  # nodes may still have output of it
                         half_started = tuple(node.name for node in record.plan.nodes)
             if run.latest_attempt == record.attempt:
                 verdict = describe_end(record, verdict, why_last, number)
@@ -97,7 +97,7 @@ async def _write_pending(record: Record) -> None:
 async def _watch(
     run: Run, record: Record, interrupts: Interrupts, *, took_over: bool
 ) -> tuple[Verdict, str | None]:
-    """Return how the attempt ended, and why it is the last: None if it is not, empty if that is obvious."""
+    """Return the verdict on the attempt, and why it is the last: None if not, empty if obvious."""
     if record.is_between_attempts:  # as the last controller has recorded
         failed = record.failed[-1]
         return Verdict(failed.exit_code, failed.summary, None, {}, ()), None

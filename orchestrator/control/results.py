@@ -31,8 +31,8 @@ from orchestrator.util.text import printable
 MAX_FILES = 200_000
 """Files of one node."""
 
-_LIST_TIMEOUT = 120.0  # seconds that a node has to list the files in its working folder, and
-_COUNT_TIMEOUT = 3.0  # to count them while the user waits for the end of the run
+_LIST_TIMEOUT = 120.0  # seconds a node has to list the files in its working folder
+_COUNT_TIMEOUT = 3.0  # seconds to count them while the user waits for the run to end
 _ANSWER_MARGIN = 1.0  # seconds after that for the answer to arrive
 
 
@@ -46,7 +46,7 @@ class RunWorkdir:
 
     @classmethod
     def of(cls, run: str, node: NodePlan, began: float, settings: Settings) -> RunWorkdir:
-        """Return that of a run that `began` by this machine's clock."""
+        """Return the folder of a run that `began` by this machine's clock."""
         return cls(run, node, began + settings.skews.get(node.name, 0.0))
 
     async def ask(self, agent: Agent, verb: str, limit: float, **more: Any) -> Any:
@@ -76,8 +76,8 @@ class FetchOptions:
 class FetchResult:
     """What was fetched from one node: `files` into `folder` (or would be, in a dry run).
 
-    `same` files were there already, `left` were not fetched. The transfer took `seconds`; `problem` is why
-    it is not complete.
+    `same` files were already present, `left` were not fetched. The transfer took `seconds`; `problem` is
+    why it is not complete.
     """
 
     node: str
@@ -118,7 +118,7 @@ async def fetch_from(
 ) -> FetchResult:
     """Fetch the `wanted` files of the run from one node into `folder`.
 
-    Local files that are newer are kept unless `wanted.overwrite`, and local folders always. Errors are the
+    Newer local files are kept unless `wanted.overwrite`, local folders always. Errors go into the
     result's `problem`.
     """
     try:
@@ -249,7 +249,7 @@ async def fetch_at_end(
     )
     problem = "interrupted"
     if fetching is not None:
-        error = fetching.exception()  # a bug must not cost the run its verdict
+        error = fetching.exception()  # a bug must not prevent the verdict
         problem = str(error or fetching.result().problem or "")
         if error is None:
             emit(fetching.result().event)

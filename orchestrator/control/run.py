@@ -32,9 +32,9 @@ from orchestrator.runs.options import silence_timeout
 from orchestrator.runs.record import Record
 from orchestrator.runs.stop_request import stop_requests
 
-_SETTLE_TIME = 1.0  # seconds that other ranks have, after a failure, to print their own errors
-_LAUNCHER_TIMEOUT = 30.0  # seconds in which launchers must end after every rank has ended, and
-_STRANDED_TIMEOUT = 5.0  # if ranks have ended and none can start any more
+_SETTLE_TIME = 1.0  # seconds other ranks have after a failure to print their own errors
+_LAUNCHER_TIMEOUT = 30.0  # seconds launchers have to end after all ranks have ended
+_STRANDED_TIMEOUT = 5.0  # the same, if no rank can start any more
 _END_POLL_INTERVAL = 0.05  # seconds
 _STOP_MARGIN = (
     25.0  # seconds after the grace period in which a stopped node must report something; a
@@ -53,7 +53,7 @@ class Detached(Exception):
 
 
 class Run:
-    """One attempt of the run of `record`, on the nodes that `connections` lead to."""
+    """One attempt of the run of `record`, on the nodes of `connections`."""
 
     def __init__(
         self,
@@ -127,18 +127,18 @@ class Run:
         return verdict.first_failure is not None
 
     def saw_fail(self, verdict: Verdict) -> bool:
-        """Return whether a run that has failed did so while this controller watched."""
+        """Return whether the failure of a run happened while this controller supervised it."""
         return verdict.first_failure is None or self._history.saw(verdict.first_failure)
 
     @property
     def latest_attempt(self) -> int:
-        """The number of the present attempt, or of a later one that a node reports."""
+        """The number of the current attempt, or of a later one that a node reports."""
         statuses = [node.state.status for node in self.followers]
         reported = [status.attempt for status in statuses if status is not None]
         return max([self._record.attempt, *(number for number in reported if number is not None)])
 
     async def _await_end(self, following: Sequence[asyncio.Task[None]]) -> None:
-        """Wait until all nodes have ended and all their output is here.
+        """Wait until all nodes have ended and all their output was copied.
 
         Gives up at a third interrupt, and on each node at its deadline (`_deadline`).
         """
@@ -164,7 +164,7 @@ class Run:
         if self._stopping_since is None:
             return float("inf")
         heard_at = node.heard_at
-        if not node.has_ended:  # a node that reports without end must not be waited for
+        if not node.has_ended:  # do not wait for a node that never stops reporting
             heard_at = min(heard_at, self._stopping_since + _MAX_STOP_TIME)
         return max(self._stopping_since, heard_at) + self._stop_grace + _STOP_MARGIN
 
@@ -243,7 +243,7 @@ class Run:
     async def _settle_and_stop(self, failure: FirstFailure) -> None:
         """Stop all nodes, after the other ranks had time to print their own errors.
 
-        They had enough of it if a whole node is gone.
+        They do not get more time if a whole node is gone.
         """
         if failure.end is None:
             reason = Stop(StopReason.NODE_FAILED, node=failure.node)
@@ -278,7 +278,7 @@ class Run:
             await self._stop_all(Stop(StopReason.INTERRUPT_TWICE), 0.0)
 
     async def _watch_time_limit(self, timeout: float) -> None:
-        """Stop all nodes when the time of the run is up, which earlier controllers used too."""
+        """Stop all nodes when the run's time limit is reached, counted from its start."""
         end = self._record.began + timeout
         while True:
             await asyncio.sleep(min(max(0.0, end - time.time()), _CLOCK_INTERVAL))
@@ -306,7 +306,7 @@ class Run:
                 stops.create_task(self._stop_for(Stop(request.reason), grace))
 
     async def _stop_for(self, reason: Stop, grace: float) -> None:
-        """Stop all nodes; the run ended for this reason unless there was an earlier one."""
+        """Stop all nodes; this is why the run ended, unless there was an earlier reason."""
         self._stopped = self._stopped or reason
         await self._stop_all(reason, grace)
 

@@ -1,4 +1,4 @@
-"""Connect to the hosts of the next attempt: those of the last one, and spares for those that are lost."""
+"""Connect to the hosts of the next attempt: those of the last one, with spares for lost ones."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Detect that a run makes no progress, and report what it waits for (see decision 11).
 
 While ranks print, the nodes are not asked. After half of the time without output, each node is asked for
-snapshots of its ranks until the time is over. If they show no progress, the run has stalled. That is
+snapshots of its ranks until the time is up. If they show no progress, the run has stalled. That is
 reported once, with the places of all ranks, and again only after there was progress.
 """
 

@@ -1,4 +1,4 @@
-"""Start the share of a run on every node, or on none."""
+"""Start a run on all of its nodes, or on none."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def start(
 
 
 async def _stop_again(plan: Plan, connections: Sequence[NodeConnection]) -> str:
-    """Stop what has started, and return a line on the result."""
+    """Stop what has started, and return one line about the result."""
 
     async def stop_one(connection: NodeConnection, name: str) -> bool:
         """Return whether no process of the run is left on the node."""

@@ -1,4 +1,4 @@
-"""What a controller that took over a run has seen happen, and what had happened before."""
+"""Distinguish what happened before a controller took over a run from what happened since."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from orchestrator.remote.reports import RankReport, StatusReport
 
 
 class TakeoverHistory:
-    """Remembers the first state of each node and rank; `observe` must get every change.
+    """Records the first state of each node and rank; pass every change to `observe`.
 
     `restarts_itself`: the launcher restarts failed ranks, so that only its own end is a failure.
     """
@@ -19,7 +19,7 @@ class TakeoverHistory:
         self._ranks: dict[tuple[str, int], RankReport] = {}
 
     def observe(self, node: NodeState) -> None:
-        """Take the present state of a node."""
+        """Record the current state of a node."""
         if node.status is not None:
             self._statuses.setdefault(node.name, node.status)
         for rank in node.ranks.values():

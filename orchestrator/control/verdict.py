@@ -23,10 +23,10 @@ from orchestrator.remote.reports import RankReport
 from orchestrator.runs.outcome import INTERRUPTED, TIME_OUT, Outcome
 
 FINAL = ("ended", "lost", "absent")
-"""The states of a node that do not change any more."""
+"""The final states of a node."""
 
 _FAILURES = (StopReason.RANK_FAILED, StopReason.LAUNCHER_FAILED, StopReason.NODE_FAILED)
-# Of a run that was stopped without a failure; other reasons are those of an earlier controller.
+# For a run stopped without a failure; other reasons come from an earlier controller.
 _EXIT_CODES = {
     StopReason.INTERRUPT: INTERRUPTED,
     StopReason.INTERRUPT_TWICE: INTERRUPTED,
@@ -93,7 +93,7 @@ class _Stop(NamedTuple):
 
     @property
     def is_requested(self) -> bool:
-        """Whether a controller asked the node to stop; else it did so by itself."""
+        """Whether a controller asked the node to stop; otherwise it stopped by itself."""
         return self.why.reason not in UNASKED
 
     @property
@@ -102,7 +102,7 @@ class _Stop(NamedTuple):
 
 
 def _first_stop(nodes: Sequence[NodeState]) -> _Stop | None:
-    """Return the first stop without a request, since others may follow from it; else the first of all."""
+    """Return the first stop without a request, since it may cause others; otherwise the first stop."""
     stops = [
         _Stop((node.stopped_at or 0.0) - node.clock_skew, node.name, node.status.stopped)
         for node in nodes
@@ -225,7 +225,7 @@ def _stopped_before(
 
 
 def _all_ended_by_themselves(plan: Plan, nodes: Sequence[NodeState]) -> bool:
-    """Return whether every rank ended before it was stopped; one that saves and exits 0 then did not."""
+    """Return whether every rank ended before it was stopped; exiting with 0 on SIGTERM does not count."""
     last = _last_round(plan, nodes)
     by_themselves = {
         rank.rank
@@ -236,7 +236,7 @@ def _all_ended_by_themselves(plan: Plan, nodes: Sequence[NodeState]) -> bool:
 
 
 def _who_succeeded(plan: Plan, nodes: Sequence[NodeState]) -> str:
-    """Return what succeeded as far as orch sees it: the processes that ran, not those that were planned."""
+    """Return what succeeded, counting the processes that orch saw run, not those planned."""
     if plan.once_per_node:  # orch does not see the processes that a script starts
         count = len(plan.nodes)
         return "the script" if count == 1 else f"the script on all {count} nodes"
@@ -250,7 +250,7 @@ def _launchers_end(plan: Plan, nodes: Sequence[NodeState]) -> tuple[int, str, st
     seen = {rank.rank for _, rank in _reports(nodes)}
     launchers = [node.status.launcher for node in nodes if node.status is not None]
     if not seen and launchers and all(end is not None and end.succeeded for end in launchers):
-        # It starts ranks in its own way (`--run-path`) and supervises them: torchrun fails if they do.
+        # torchrun started the ranks in another way (`--run-path`); it fails if one of them does.
         where = "" if len(nodes) == 1 else f" on all {len(nodes)} nodes"
         unseen = "; orch did not see its ranks"
         return 0, f"the launcher succeeded{where}", unseen

@@ -15,13 +15,13 @@ from orchestrator.preflight.model import Advance, Check, Context, Status
 from orchestrator.preflight.report import Report
 from orchestrator.remote.fleet import Fleet
 
-_MAX_WARNINGS = 5  # that a launch shows
+_MAX_WARNINGS = 5  # shown by a launch
 
 
 async def run_checks(
     fleet: Fleet, context: Context, checks: Sequence[Check], emit: events.Emit
 ) -> Report:
-    """Return the findings of `checks` on the nodes of `context`, which are those of `fleet`.
+    """Return the findings of `checks` on the nodes of `context`, the same as those of `fleet`.
 
     A quick preflight is one phase; otherwise each slow step is a phase.
     """

@@ -73,7 +73,7 @@ async def gather_facts(agent: Agent) -> Facts:
 
 
 async def _introduce(node: Node, phase: Phase) -> tuple[Agent, Facts] | Unreachable:
-    """Return a node's agent and facts, or why there are none."""
+    """Return a node's agent and facts, or the error."""
     answer: tuple[Agent, Facts] | Unreachable
     try:
         agent = await Agent.open(node)

@@ -12,7 +12,7 @@ from orchestrator.remote.fleet import Fleet
 from orchestrator.util.answers import count, parse_answer, text
 from orchestrator.util.text import printable
 
-# Less than this fits everywhere (ARG_MAX is 128 KiB at least), next to the variables of a node itself.
+# Less than this fits everywhere next to the node's own variables (ARG_MAX is at least 128 KiB).
 _SMALL = 64 << 10
 _REMEDY = "put large values into a file of the project that the script reads"
 
@@ -37,7 +37,7 @@ async def check_exec_limits(fleet: Fleet, plan: Plan) -> None:
 
 
 def _size(spec: dict[str, Any]) -> int:
-    """Return about how many characters the environment and the arguments have."""
+    """Return the approximate number of characters in the environment and the arguments."""
     texts = [*spec["env"], *spec["env"].values()]
     for process in spec["processes"]:
         texts += [*process["argv"], *process["env"], *process["env"].values()]

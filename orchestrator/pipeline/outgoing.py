@@ -46,7 +46,7 @@ async def survey_folder(source: Path, limit: int | None, emit: events.Emit) -> T
 def warn_of_unsent_files(
     job: Job, source: Path | None, script: Path | None, emit: events.Emit
 ) -> None:
-    """Warn of files of this machine that the job names and that are not sent with `source`."""
+    """Warn about local files that the job names but that are not sent with `source`."""
     if source is None:
         return
     source = Path(os.path.abspath(source))  # noqa: PTH100 - links in the path stay as the user wrote them

@@ -1,4 +1,4 @@
-"""A phase of a use case: it begins, its nodes finish one by one, it ends."""
+"""A phase of a use case, with progress by node."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Phase:
     def __init__(self, name: str, nodes: Iterable[str], emit: events.Emit) -> None:
         self._name, self._emit = name, emit
         self.detail = ""
-        """A short remark to show at the end."""
+        """A short note to show at the end."""
         names = tuple(nodes)
         log.debug("%s: %d nodes", name, len(names))
         emit(events.PhaseBegan(name, names))

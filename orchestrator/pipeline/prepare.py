@@ -1,4 +1,4 @@
-"""From connected nodes to a plan that can be started: rendezvous and plan, then upload and checks."""
+"""Make a plan that can be started on connected nodes: rendezvous, plan, upload, checks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def plan_job(
 
 
 async def warn_of_broken_launchers(emit: events.Emit) -> None:
-    """Load the launchers of other packages, and warn of those that cannot be used."""
+    """Load the launchers of other packages, and warn about those that cannot be used."""
     for warning in await asyncio.to_thread(registry.left_out):
         emit(events.Warned(warning))
 
@@ -62,9 +62,9 @@ async def prepare(
     """Copy the job's files to the nodes of `plan` and run the checks of `level` (None: none).
 
     Returns the plan with the folders of the files, and their tree (None: not needed). `folders` are those
-    of nodes that had a share of the run before (None: this is the launch); a restart uses the files that
-    were launched, of which `copy` may have a copy. `sync_limit` is the maximal size of the local folder in
-    bytes (None: no limit). Raises SyncError, PreflightError if a check fails, and LaunchError if the job's
+    of nodes that took part in the run before (None: this is the launch); a restart uses the files that
+    were launched; `copy` is the folder that may have a copy. `sync_limit` is the maximum size of the
+    local folder in bytes (None: no limit). Raises SyncError, PreflightError if a check fails, and LaunchError if the job's
     environment exceeds a limit of a node.
     """
     await check_exec_limits(fleet, plan)

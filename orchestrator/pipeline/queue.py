@@ -18,7 +18,7 @@ from orchestrator.runs.folder import runs_folder
 from orchestrator.util.answers import flag, parse_answer, text, texts, timestamp
 
 _POLL_INTERVAL = 1.0  # seconds
-_MAX_NAMES = 20  # that are tried; each is one of 65,536
+_MAX_NAMES = 20  # tried; each is one of 65,536
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ async def claim_nodes(
 ) -> str:
     """Return the name of a new run that uses all nodes of the fleet from now on.
 
-    `new_name` proposes names; the first one is taken that nothing has here or on a node. `emit` gets the
-    other runs that use the nodes. With `wait`, the run waits until there are none, and no run that waits
-    came earlier; it gets all nodes at once. Raises LaunchError.
+    `new_name` proposes names; the first that is unused here and on all nodes is taken. `emit` gets the
+    other runs that use the nodes. With `wait`, the run waits until no other run uses them and no waiting
+    run came earlier; it gets all nodes at once. Raises LaunchError.
     """
     since = time.time() if wait else None
     run, nodes = await _choose_name(fleet, new_name, since)
@@ -101,7 +101,7 @@ def _name(run: str, index: int) -> dict[str, Any]:
 
 
 async def _claim(fleet: Fleet, run: str, since: float | None, nodes: Sequence[_Usage]) -> bool:
-    """Use all nodes if all are free; if one was taken meanwhile, the next request gives up the others."""
+    """Reserve all nodes if all are free; if one was taken meanwhile, the next request releases the rest."""
     if not all(node.is_free for node in nodes):
         return False
     return all(node.has for node in await _ask(fleet, run, since, claim=True))

@@ -95,7 +95,7 @@ def _check_owner(fleet: Fleet, facts: Sequence[Facts], address: str) -> None:
 async def reserve_port(
     fleet: Fleet, address: str, asked: int | Literal["auto"] | None, emit: events.Emit
 ) -> int:
-    """Reserve a port on the main node: the one that is `asked` for, else 29500 or a free one.
+    """Reserve a port on the main node: the one in `asked`, otherwise 29500 or any free one.
 
     Raises PlanError if it is taken, or `address` cannot be used.
     """
@@ -144,7 +144,7 @@ def _parse_owner(owner: Any) -> tuple[str, int | None, str, str | None]:
     pid = owner["pid"]
     number = None if pid is None else count(pid, 1 << 31)
     if number == 0:
-        raise ValueError("process 0")  # which `kill` takes for all
+        raise ValueError("process 0")  # to `kill`, 0 means the whole process group
     run = owner.get("run")
     return (
         text(owner["user"]),

@@ -27,7 +27,7 @@ def require_files(transport: Transport, asked: str, remedy: str) -> None:
 
 
 def require_sessions(transport: Transport, asked: str, remedy: str) -> None:
-    """Raise UsageError if a node has one session at a time."""
+    """Raise UsageError if the transport allows only one session at a time on a node."""
     if not transport.capabilities.many_sessions:
         raise UsageError(
             f"{asked}: transport {transport.name} has one session a node, and this needs two",
@@ -36,7 +36,7 @@ def require_sessions(transport: Transport, asked: str, remedy: str) -> None:
 
 
 def require_time_limit(transport: Transport, timeout: float | None) -> None:
-    """Raise UsageError if a command without a time limit could wait for a lost node for ever."""
+    """Raise UsageError if a command without a time limit could wait forever for a lost node."""
     if timeout is None and not transport.capabilities.detects_lost_link:
         raise UsageError(
             f"transport {transport.name} does not detect lost nodes, so the command might never end",

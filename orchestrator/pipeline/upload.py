@@ -1,6 +1,6 @@
 """Copy a project's files to every node, once to each folder that several nodes share.
 
-If nothing has changed, each node gets one request. Else the nodes report which of them share a folder, and
+If nothing has changed, each node gets one request. Otherwise the nodes report which share a folder, and
 one node of each group compares, receives and records the files (`sync/placement.py`).
 """
 
@@ -31,7 +31,7 @@ _POLL_INTERVAL = 0.5  # seconds between requests while another run places its fi
 class Files:
     """The files of a project and where they belong on the nodes.
 
-    `owner` identifies the project, `source` does so for the user; the files are in the local `folder`
+    `owner` identifies the project, `source` names it for the user; the files are in the local `folder`
     (None: they are on the nodes already). Nodes in `own` have them in a folder of the project, others in
     the folder of the plan. With `overwrite`, they replace files that have changed on a node. `names` are
     files that the script opens. `digest` is that of the tree that was launched (None: this is the launch);
@@ -87,7 +87,7 @@ async def upload(
 
 
 def _launched_tree(folder: Path, digest: str, copy: Path | None) -> Tree:
-    """Return the tree with this digest from the copy, or the present one if there is no such copy."""
+    """Return the tree with this digest from the copy, or the current one if there is no such copy."""
     copied = None if copy is None else read_copy(copy, digest)
     return copied or collect(folder)
 
@@ -108,7 +108,7 @@ class _Upload:
         """The files that were not placed, for one node of each folder."""
 
     async def enter(self, digest: str | None, tree: Tree | None) -> None:
-        """Take part on all nodes, once no other run places files on any of them."""
+        """Enter the folders on all nodes, once no other run places files on any of them."""
         self._timeout = placement.time_limit(tree)
         files, waits_for = self._files, ""
 
@@ -134,7 +134,7 @@ class _Upload:
             busy = [answer for answer in answers if isinstance(answer, str)]
             if not busy:
                 break
-            # Two runs that each hold some of the nodes would wait for each other.
+            # Release them: two runs that each hold some of the nodes would deadlock.
             await self._fleet.each(
                 self._agents, lambda agent: placement.leave(agent, self.plan.run)
             )
@@ -180,7 +180,7 @@ class _Upload:
         self._pushed = len(comparisons)
 
     def _target(self, group: Sequence[int]) -> int:
-        """Return the node of a group that places files: one that knows what the folder has."""
+        """Return the node of a group that places files: one that knows the folder's content."""
         return max(group, key=lambda i: (self.seen[i].is_done, self.seen[i].time, -i))
 
     async def _send(self, comparisons: dict[int, Comparison], tree: Tree) -> None:
@@ -223,7 +223,7 @@ class _Upload:
             )
 
     def _require_nothing_blocked(self, comparisons: dict[int, Comparison]) -> None:
-        """Raise SyncError if something that orch did not place is in the way of a file."""
+        """Raise SyncError if something that orch did not place blocks a file."""
         blocked = [
             f"{self._names[index]}: {printable(path)} cannot be placed: {printable(by)} is in the way, "
             "which orch did not place"
@@ -239,7 +239,7 @@ class _Upload:
     def _require_no_other_run(
         self, comparisons: dict[int, Comparison], targets: dict[int, list[int]], tree: Tree
     ) -> None:
-        """Raise SyncError if files would change that another run uses."""
+        """Raise SyncError if the push would change files that another run uses."""
         for index, comparison in comparisons.items():
             others = sorted({run for i in targets[index] for run in self.seen[i].others})
             if not others or comparison.is_done:
