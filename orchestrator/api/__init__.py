@@ -1,1 +1,1 @@
-"""What a person or a program can do with orch: one use case a file, and none prints."""
+"""The use cases of orch, for the command line and for programs: one per file, and none prints."""

@@ -21,10 +21,10 @@ async def attach(
     ranks: RankSet | None = None,
     tail: int | None = None,
 ) -> int | None:
-    """Show the run until it has ended and return its exit code, or None if it was left before.
+    """Show the run until it has ended and return its exit code, or None if the user left it earlier.
 
-    The first interrupt stops the run, the second kills it, the third ends the wait for its end. Of the
-    output, only `ranks` are shown (None: all), and only the last `tail` past lines (None: all). Raises
+    The first interrupt stops the run, the second kills it, the third stops waiting for its end. Only
+    output of `ranks` is shown (None: all), and only the last `tail` past lines (None: all). Raises
     LaunchError if the run cannot be controlled.
     """
     interrupts.has_started = True

@@ -16,15 +16,16 @@ from orchestrator import events
 
 T = TypeVar("T")
 
-_MAX_EVENTS = 10_000  # that wait for the caller; then the loop waits too
+_MAX_EVENTS = 10_000  # queued for the caller; if the queue is full, the loop waits
 _POLL_INTERVAL = 0.01  # seconds
 
 
 class EventLoopThread:
     """An event loop in a thread of its own, for a `with` block of the caller's thread.
 
-    Events emitted in the loop reach `on_event` in the caller's thread, while that waits: it may print,
-    raise or exit. At the end of the block, unfinished work is cancelled and waited for.
+    Events emitted in the loop reach `on_event` in the caller's thread while that thread waits, so
+    `on_event` may print, raise or exit. At the end of the block, unfinished work is cancelled and
+    awaited.
     """
 
     def __init__(self, on_event: events.Emit | None = None) -> None:
@@ -48,7 +49,7 @@ class EventLoopThread:
         self._thread.join()
 
     def emit(self, event: events.Event) -> None:
-        """Pass on an event; for the loop's thread."""
+        """Pass on an event; called in the loop's thread."""
         if self._on_event is None:
             return
         while self._news.qsize() >= _MAX_EVENTS and self._is_open:
@@ -60,7 +61,7 @@ class EventLoopThread:
     ) -> T:
         """Return what `work` returns, or raise what it raises.
 
-        KeyboardInterrupt (only the main thread gets it) leaves the work to be cancelled; with
+        KeyboardInterrupt (in the main thread only) causes the work to be cancelled; with
         `on_interrupt`, which is called in the loop, the work continues to its end, and KeyboardInterrupt
         is raised then.
         """
@@ -92,7 +93,7 @@ class EventLoopThread:
     async def _until_closed(self) -> None:
         await self._closing.wait()
         if self._work is not None and not self._work.done():
-            self._work.cancel()  # before its subtasks, which it needs to end properly
+            self._work.cancel()  # before its subtasks, which it needs for a clean end
             await asyncio.wait([self._work])
 
 

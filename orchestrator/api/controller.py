@@ -1,4 +1,4 @@
-"""The use case of the background controller: take over a run from its folder, to its end."""
+"""The use case of the background controller: take over a run and supervise it to its end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def controller_log(saved: SavedRun) -> Path:
 
 
 def read_spec(stream: IO[bytes]) -> LaunchSpec | None:
-    """Return how to restart a run, if its launch hands that over, and mask the secrets in all output."""
+    """Return how to restart a run, if its launch passes that on, and mask the secrets in all output."""
     spec = read_launch_spec(stream)
     if spec is not None:
         mask_in_logs(spec.job.environment, spec.job.secrets)
@@ -55,7 +55,7 @@ async def control_run(
 ) -> None:
     """Control the run to its end; if it has ended, fetch the logs that are missing on this machine.
 
-    `spec` is how to restart it, with the values of secrets, from the launch that hands it over. None: its
+    `spec` is how to restart it, with the values of secrets, from the launch that passes it on. None: its
     controller died; then it is restarted from its record, and only if it fails from now on. `interrupts`
     stop the run. Returns at once if it has a controller.
     """
@@ -85,7 +85,7 @@ async def control_run(
 def _known_end(record: Record) -> Ending | None:
     """Return how the run has ended according to its folder; None if only the nodes can say.
 
-    Its controller could write it only to the event log, or died between two attempts. All logs may be
+    Its controller could write the end only to the event log, or died between two attempts. Any log may be
     incomplete.
     """
     missing = tuple(node.name for node in (*record.plan.nodes, *record.former))
@@ -119,7 +119,7 @@ def _known_end(record: Record) -> Ending | None:
 async def _fetch(
     record: Record, saved: SavedRun, connections: Sequence[NodeConnection], emit: events.Emit
 ) -> None:
-    """Fetch the missing logs, as far as the nodes can be reached, and end the run there."""
+    """Fetch the missing logs from the nodes that can be reached, and end the run there."""
 
     def note(event: events.Event) -> None:
         with suppress(OSError):  # the disk is full; the logs show it too

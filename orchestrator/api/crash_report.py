@@ -1,4 +1,4 @@
-"""Write down what went wrong in orch itself."""
+"""Write a report about an internal error of orch."""
 
 from __future__ import annotations
 

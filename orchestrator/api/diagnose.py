@@ -1,4 +1,4 @@
-"""The use case: why a run failed, or the program that wrote a log."""
+"""The use case: explain why a run failed, or a program by its log."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class DiagnosedRun:
     """What is known about a run besides its logs.
 
     `last_lines` is the command that shows the end of its logs, `workdirs` where its nodes have the script.
-    `why` has a cause and a remedy from its record that are not in logs, as of a node that vanished. A run
-    without a `first_failure` was stopped, and the summary says why; errors of its ranks are no cause then.
+    `why` has a cause and a remedy that are in its record but not in logs, for example for a lost node. A
+    run without a `first_failure` was stopped for the reason in the summary, so rank errors are no cause.
     """
 
     run: str
@@ -57,7 +57,7 @@ class DiagnosedRun:
 
 
 def find_target(words: Sequence[str]) -> SavedRun | None:
-    """Return the run that `words` name, by its name or folder; no words: the latest; None: they are files.
+    """Return the run that `words` name by name or folder, the latest if there are none; None for files.
 
     Raises UsageError for what is neither.
     """
@@ -87,16 +87,16 @@ def _is_file(word: str) -> bool:
     try:
         return word == STDIN or Path(word).exists()
     except (OSError, ValueError):
-        return "/" in word  # it may exist: reading it will show
+        return "/" in word  # it may exist; reading it will tell
 
 
 async def diagnose_run(saved: SavedRun, attempt: int | None, emit: events.Emit) -> Diagnosis:
-    """Diagnose an attempt (None: the last) from its logs, once the newest of them are on this machine.
+    """Diagnose an attempt (None: the last) after copying its newest logs to this machine.
 
-    `emit` hears warnings of what could not be read, or is missing. Raises UsageError for an attempt that
-    was not made.
+    `emit` gets warnings about logs that are missing or cannot be read. Raises UsageError if there was no
+    such attempt.
     """
-    logs_of(saved, attempt)  # raises before anything is waited for
+    logs_of(saved, attempt)  # raises before any waiting
     saved = await refresh(saved, emit)
     examined = await asyncio.to_thread(examine_run, saved, attempt)
     for sentence in (*examined.problems, *shortcomings(saved)):
@@ -115,7 +115,7 @@ def examine_run(
 
 
 def describe_run(saved: SavedRun, attempt: int | None, examined: Examination) -> DiagnosedRun:
-    """Return what to show of the run beside its examination."""
+    """Return what to show about the run besides its examination."""
     number = saved.attempt if attempt is None else attempt
     failed = next((each for each in saved.failed if each.number <= number <= each.last), None)
     is_last = failed is None or number >= saved.attempt
@@ -137,5 +137,5 @@ def describe_run(saved: SavedRun, attempt: int | None, examined: Examination) ->
 
 
 def is_own(saved: SavedRun) -> bool:
-    """Tell whether the run is one of this machine's, not a folder copied from elsewhere."""
+    """Tell whether the run belongs to this machine and is not a folder copied from elsewhere."""
     return saved.folder.resolve().parent == runs_folder().resolve()

@@ -20,8 +20,8 @@ def environment_of(
 ) -> tuple[dict[str, str], frozenset[str]]:
     """Return the variables for the ranks, and the names of those with secret values.
 
-    Words override the file. A word K without a value takes that of this process; such values and those of
-    the file are secret. Raises UsageError.
+    Words override the file. A word K without a value gets its value from this process; such values and
+    those of the file are secret. Raises UsageError.
     """
     environment, secrets = {}, set()
     if file is not None:
@@ -66,7 +66,7 @@ def _read(file: Path) -> Iterator[tuple[str, str]]:
         where = f"{shown}:{number}"
         if not equals:
             raise UsageError(f"{where}: not a line K=V")
-        # The text before the = may be a line of a secret: it is not shown. Base64 is no name.
+        # The text before = may be part of a secret, such as base64, so it is not shown.
         _check(where, variable_name, "" if "/" in name or "+" in name else name)
         if "-----BEGIN " in value and "-----END " not in value:
             raise UsageError(
@@ -77,7 +77,7 @@ def _read(file: Path) -> Iterator[tuple[str, str]]:
 
 
 def _check(where: str, rule: Callable[[object], str], given: str) -> str:
-    """Return what was given if the rule for variables in an inventory permits it."""
+    """Return the value if the rule for variables in an inventory permits it."""
     try:
         return rule(given)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The use case: one command on every node at once, over connections of its own.
+"""The use case: run one command on all nodes at once, over separate connections.
 
 connect -> find the working folders if asked -> run -> how it ended on each node
 """
@@ -24,10 +24,10 @@ from orchestrator.remote.fleet import Fleet
 from orchestrator.util.quoting import command_line
 
 OnOutput = Callable[[str, bytes], Awaitable[None]]
-"""Takes a node's name and bytes that its command wrote; the command waits meanwhile."""
+"""Gets a node's name and bytes that its command wrote; the command is blocked until it returns."""
 
-# Closing a channel ends no process. But the standard input of this script ends with the channel, for
-# whatever reason, and then the part in braces ends the command and its process group: sshd makes the
+# Closing a channel ends no process. But the standard input of this script ends when the channel closes for
+# any reason, and then the part in braces ends the command and its process group: sshd makes the
 # script the leader of one (if it is not, there is no such group and nothing is killed). Standard input is
 # kept as descriptor 3, since sh gives a command in the background /dev/null. The part in braces ignores HUP
 # from its start: a HUP that comes before it first runs must not end it.
@@ -45,7 +45,7 @@ code=$?; kill $!; exit $code
 
 @dataclass(frozen=True)
 class CommandEnd:
-    """How the command ended on a node: its exit code, or None and why that is unknown."""
+    """How the command ended on a node: its exit code, or None and why it is unknown."""
 
     node: str
     exit_code: int | None
@@ -62,7 +62,7 @@ class Execution:
 
     @property
     def exit_code(self) -> int:
-        """The highest of all nodes; 124 after a timeout, 125 if a node was lost, or 128 + signal."""
+        """The highest exit code; 124 after a timeout, 125 if a node was lost, or 128 + signal."""
         if self.stop == "interrupted":
             return 128 + (self.signal or 0)
         if self.stop == "timed out":
@@ -118,7 +118,7 @@ async def find_folders(inventory: Inventory, project: Job, transport: Transport)
 
 
 async def _folders(fleet: Fleet, project: Job, emit: events.Emit) -> list[str]:
-    from orchestrator.pipeline.prepare import with_workdirs  # imports all that syncs files
+    from orchestrator.pipeline.prepare import with_workdirs  # slow: imports everything for sync
 
     facts = await connect_all(fleet, emit)
     unknown = (None,) * len(facts)  # no rendezvous

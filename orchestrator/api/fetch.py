@@ -30,9 +30,9 @@ async def fetch(
 ) -> list[FetchResult]:
     """Copy the files that match the `patterns` (none: all) to the folder `to` (None: `./RUN`).
 
-    From main's node, straight into `to`, or from `nodes`, each into a folder of its name in `to`. The run
-    may still be active. Returns a result for each node, in node order, with what went wrong there. Raises
-    UsageError for invalid patterns, nodes or folders, or a transport that carries no files.
+    Files of the main node go directly into `to`; files of `nodes` each go into a folder in `to` named after
+    the node. The run may still be active. Returns a result for each node, in node order, with any problem.
+    Raises UsageError for invalid patterns, nodes or folders, or a transport that cannot copy files.
     """
     wanted = FetchOptions(tuple(patterns), overwrite, dry_run)
     check_patterns(wanted.patterns)

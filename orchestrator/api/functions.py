@@ -1,4 +1,4 @@
-"""The functions that the package offers: `launch`, `preflight`, `get_run`, `runs`, and for asynchronous
+"""The public functions of the package: `launch`, `preflight`, `get_run`, `runs`, and for asynchronous
 code `alaunch`, `apreflight`, `aget_run`, `aruns`.
 """
 
@@ -38,18 +38,18 @@ def launch(
     The keywords are the options of `orch launch`, under the same names: `hosts` (an inventory file, a
     list of hosts as ssh takes them, or an `Inventory`; None: `$ORCH_INVENTORY`, else `hosts.yaml`),
     `local=2` for two nodes on this machine, `nodes`, `exclude`, `nproc`, `launcher`, `env={"K": "V"}`,
-    `sync`, `preflight`, `name`, `timeout`, `restarts` and so on; `orch launch --help` has all of them.
-    Times are seconds or texts such as "10m".
+    `sync`, `preflight`, `name`, `timeout`, `restarts` and so on; `orch launch --help` lists them all.
+    Times are numbers of seconds, or strings such as "10m".
 
-    Returns when the run has ended (its `result` says how: a failing script raises nothing here, see
-    `Result.raise_for_status`); with `detach=True`, once it runs, controlled in the background. Nothing is
-    printed: `on_line` is called with each line that the ranks print, `on_event` with every event
-    (see `orchestrator.events`), both in the caller's thread.
+    Returns when the run has ended. Its `result` shows how: a script that fails raises no exception here
+    (see `Result.raise_for_status`). With `detach=True`, returns once the job runs, controlled in the
+    background. Nothing is printed: `on_line` is called with each line that the ranks print, `on_event`
+    with every event (see `orchestrator.events`), both in the caller's thread.
 
     Ctrl-C stops the run on every node, a second one kills it; KeyboardInterrupt is raised when it has
-    ended. An exception in a callback ends this call alone: the run continues on its nodes
-    (`get_run().stop()` ends it). Raises TypeError for a keyword that is no option, UsageError for an
-    invalid value, LaunchError if the job could not be started; then nothing runs.
+    ended. An exception in a callback ends only this call: the run continues on its nodes
+    (`get_run().stop()` stops it). Raises TypeError for an unknown keyword, UsageError for an invalid
+    value, LaunchError if the job could not be started; then nothing runs.
     """
     interrupts = Interrupts()
     with EventLoopThread(_listener(on_event, on_line)) as loop:
@@ -65,7 +65,7 @@ async def alaunch(
     on_line: OnLine | None = None,
     **options: Unpack[LaunchOptions],
 ) -> AsyncRun:
-    """Do what `launch` does, for asynchronous code; callbacks are called in the event loop.
+    """Like `launch`, for asynchronous code; callbacks are called in the event loop.
 
     If cancelled before the job has started, nothing runs; after that, the run continues on its nodes, and
     the next command or call that reads it starts a background controller.
@@ -95,7 +95,7 @@ async def _launch(
 
 
 def _listener(on_event: OnEvent | None, on_line: OnLine | None) -> OnEvent | None:
-    """Return what calls both callbacks, output as lines; None without any."""
+    """Return a function that calls both callbacks, with output as lines; None if there are none."""
     if on_line is None:
         return on_event
     splitter = LineSplitter()
@@ -121,8 +121,8 @@ def preflight(
 ) -> Report:
     """Check all nodes for what a launch needs and return the findings; nothing is left on the nodes.
 
-    `script`, if it is given, is checked too. The keywords are the options of `orch preflight`, under
-    the same names (`hosts` as in `launch`): `level` is "full" unless given, `only` are ids of checks.
+    `script` is checked too if it is given. The keywords are the options of `orch preflight`, under
+    the same names (`hosts` as in `launch`): `level` defaults to "full", `only` selects checks by id.
     Raises TypeError and UsageError as `launch` does, ConnectError if no node can be reached,
     LaunchError if no plan can be made.
     """
@@ -135,21 +135,21 @@ async def apreflight(
     on_event: OnEvent | None = None,
     **options: Unpack[PreflightOptions],
 ) -> Report:
-    """Do what `preflight` does, for asynchronous code."""
+    """Like `preflight`, for asynchronous code."""
     return await run_preflight(script, arguments, options, on_event or ignore)
 
 
 def get_run(name: str = LATEST) -> Run:
     """Return a run that was launched on this machine, by any process.
 
-    `name` is its whole name, or a unique prefix of that or of its last part; "latest" is the run that
-    began last. Raises UsageError if there is no such run, or more than one.
+    `name` is its full name, or a unique prefix of the name or of its last part; "latest" is the run that
+    started last. Raises UsageError if there is no such run, or more than one.
     """
     return Run(find_run(name).folder)
 
 
 async def aget_run(name: str = LATEST) -> AsyncRun:
-    """Do what `get_run` does, for asynchronous code."""
+    """Like `get_run`, for asynchronous code."""
     return AsyncRun(find_run(name).folder)
 
 
@@ -159,5 +159,5 @@ def runs() -> list[Run]:
 
 
 async def aruns() -> list[AsyncRun]:
-    """Do what `runs` does, for asynchronous code."""
+    """Like `runs`, for asynchronous code."""
     return [AsyncRun(saved.folder) for saved in all_runs()]

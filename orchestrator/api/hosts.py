@@ -1,4 +1,4 @@
-"""The hosts that a command is for: those of an inventory, or nodes embedded in this machine."""
+"""The hosts that a command acts on: those of an inventory, or embedded nodes on this machine."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from orchestrator.runs.folder import ensure_private_folder, state_folder
 from orchestrator.util.process import resume_gc
 
 ANY = "any"
-"""The folder below which embedded nodes work for no project."""
+"""The parent of the working folders of embedded nodes that belong to no project."""
 Hosts = str | PathLike[str] | Sequence[str] | Inventory
 """An inventory file, hosts as ssh takes them, or an inventory."""
 Note = Callable[[str], None]
-"""Hears which format an inventory was read in, if that is not orch's own."""
+"""Gets the format in which an inventory was read if it is not orch's own."""
 
 
 class HostOptions(TypedDict, total=False):
@@ -45,10 +45,10 @@ class HostOptions(TypedDict, total=False):
 async def open_hosts(
     options: HostOptions, *, local_name: str = ANY, note: Note | None = None
 ) -> AsyncIterator[tuple[Inventory, Transport]]:
-    """Yield the hosts that the options choose, and a transport to them, open for the context.
+    """Yield the hosts that the options select, and a transport to them, open within the context.
 
-    `local_name` is the folder below which embedded nodes work. Raises UsageError, and LaunchError if other
-    users may write to the folders of embedded nodes.
+    `local_name` is the parent of the working folders of embedded nodes. Raises UsageError, and
+    LaunchError if other users may write to the folders of embedded nodes.
     """
     hosts, name = options.get("hosts"), options.get("transport", DEFAULT)
     nodes, exclude = options.get("nodes"), options.get("exclude")
@@ -73,7 +73,7 @@ async def open_hosts(
 
     resume_gc()
     root = state_folder() / "local" / local_name
-    with suppress(OSError):  # the cluster reports why its folders cannot be made
+    with suppress(OSError):  # the cluster reports why its folders cannot be created
         ensure_private_folder(root)
     async with EmbeddedTransport(local, root, gpus=visible_gpus()) as cluster:
         inventory = Inventory(hosts=cluster.hosts, main=Main(), source="--local")
@@ -92,5 +92,5 @@ def read_hosts(hosts: Hosts | None, note: Note | None = None) -> Inventory:
 
 
 def default_inventory() -> str:
-    """Return the inventory that is read if none is named."""
+    """Return the default inventory."""
     return os.environ.get("ORCH_INVENTORY") or "hosts.yaml"

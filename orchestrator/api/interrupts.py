@@ -1,4 +1,4 @@
-"""The signals of this process, as what interrupts a use case."""
+"""Turn the signals of this process into interrupts of a use case."""
 
 from __future__ import annotations
 

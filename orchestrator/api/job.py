@@ -1,4 +1,4 @@
-"""The job that a launch or a preflight is for, and the folder that goes to the nodes for it."""
+"""The job of a launch or a preflight, and the folder that is copied to the nodes for it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class JobOptions(HostOptions, total=False):
 
 @dataclass(frozen=True)
 class JobRequest:
-    """A job, and the folder that goes to the nodes (None: they have it).
+    """A job, and the folder to copy to the nodes (None: they already have it).
 
     `script` is the file of SCRIPT if it is Python, `program` if it is not; None if it is not on this
     machine.
@@ -66,9 +66,9 @@ def read_job(
     launcher_arguments: Sequence[str] | None = None,
     before: Sequence[str] = (),
 ) -> JobRequest:
-    """Return the job that the options describe; without a script, the job of any script.
+    """Return the job that the options describe; without a script, one that fits any script.
 
-    `before` are the words of the command line in front of SCRIPT. Raises UsageError.
+    `before` are the words of the command line before SCRIPT. Raises UsageError.
     """
     env_file, sync = options.get("env_file"), options.get("sync")
     environment, secrets = environment_of(
@@ -121,7 +121,7 @@ def read_job(
 
 
 def _is_program(path: Path, is_file: bool, *, no_python: bool) -> bool:
-    """Tell whether SCRIPT is started as it is. Raises UsageError if it cannot be started."""
+    """Tell whether SCRIPT is started without Python. Raises UsageError if it cannot be started."""
     try:
         if not is_file:
             refuse_notebook(path)
@@ -144,13 +144,13 @@ def _variables(env: Mapping[str, str] | Sequence[str]) -> tuple[str, ...]:
 
 
 def project_here() -> Job:
-    """Return the job of the current folder, as a launch from here has it, without a script."""
+    """Return the job that a launch from the current folder would have, without a script."""
     here = Path.cwd()
     return Job("", workdir_name=workdir_name(here), project=str(here.resolve()))
 
 
 def local_name(job: Job | None) -> str:
-    """Return the folder below which embedded nodes work: one for each project, one for no project."""
+    """Return the parent of embedded nodes' working folders: one per project, and one for no project."""
     if job is None:
         return ANY
     digest = hashlib.sha256(os.fsencode(job.project)).hexdigest()

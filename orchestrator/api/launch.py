@@ -1,4 +1,4 @@
-"""The use case: one script on every node.
+"""The use case: launch one script on every node.
 
 connect -> rendezvous -> plan -> upload -> checks -> start -> follow -> verdict; and again from the start if
 it failed and may be restarted (`control/restarts.py`)
@@ -59,12 +59,12 @@ _DISK_FULL_TIMEOUT = 10.0  # seconds to wait for disk space to record a failed s
 class Request:
     """What to launch.
 
-    `source` is the folder that goes to the nodes (None: they have the files), `script` the file to check
+    `source` is the folder to copy to the nodes (None: they have the files), `script` the file to check
     before anything starts (None if it is not on this machine), and `preflight` the level of the checks
     (None: none). `detach` returns once the job runs, controlled in the background; `wait` starts once no
-    other run uses the nodes. `restarts` is how often the whole job is restarted if it fails (an elastic job
-    has its own number, for torchrun). A source of more than `sync_limit` bytes is refused (None: no limit);
-    `overwrite` replaces files that have changed on a node. `transport` is open.
+    other run uses the nodes. `restarts` limits how often the whole job is restarted after a failure (an
+    elastic job has its own limit, for torchrun). A source of more than `sync_limit` bytes is refused
+    (None: no limit); `overwrite` replaces files that have changed on a node. `transport` is open.
     """
 
     inventory: Inventory
@@ -102,7 +102,7 @@ async def launch(
 ) -> Verdict | None:
     """Run the job on all nodes and return how it ended, or None if it continues in the background.
 
-    `emit` hears every event; `interrupts` stop the run, or leave it. Raises UsageError for an invalid
+    `emit` gets every event; `interrupts` stop the run, or detach from it. Raises UsageError for an invalid
     request, LaunchError if the job could not be started; then nothing runs.
     """
     check(request)
@@ -139,7 +139,7 @@ async def launch(
 async def _prepare(
     fleet: Fleet, request: Request, emit: events.Emit
 ) -> tuple[list[Facts], Plan, Tree | None, list[events.Uneven]]:
-    """Connect, find the rendezvous, plan, upload, check: everything before the first process starts.
+    """Connect, choose the rendezvous, plan, upload, check: everything before the first process starts.
 
     Returns the facts of the nodes, the plan, its files, and the differences between nodes.
     """
@@ -176,14 +176,14 @@ def _record(
     """Record the run. Raises LaunchError."""
     spec = replace(request.spec, digest=None if tree is None else tree.digest)
     record = Record.create(plan, _settings(request, facts), spec if request.restarts else None)
-    with suppress(OSError):  # the disk is full; they were shown already
+    with suppress(OSError):  # the disk is full; they have been shown
         for event in uneven:
             record.note(event)
     return record
 
 
 def _allow_leaving(request: Request, emit: events.Emit, interrupts: Interrupts) -> None:
-    """Leave the run at once with --detach, and never if it would end with its controller."""
+    """Detach at once with --detach, and never if the run would end with its controller."""
     if not request.transport.capabilities.outlives_controller:
         why = f"over transport {request.transport.name} the run would end with this command"
         interrupts.forbid_detach(lambda: emit(events.Warned(f"the run is not left: {why}")))
@@ -202,7 +202,7 @@ def _report_leaving(record: Record, reason: str, interrupts: Interrupts, emit: e
 
 
 async def _start(record: Record, connections: list[NodeConnection]) -> None:
-    """Start the job on every node, or on none, and record which."""
+    """Start the job on all nodes, or on none, and record the result."""
     try:
         await start(record.plan, connections, record.settings)
     except LaunchError as error:
@@ -218,7 +218,7 @@ async def _start(record: Record, connections: list[NodeConnection]) -> None:
         with suppress(OSError):  # a full disk must not hide why the start failed
             await write_within(_DISK_FULL_TIMEOUT, failed)
         raise
-    with suppress(OSError):  # it is written once the disk has room
+    with suppress(OSError):  # it is written once there is disk space
         record.write_state("running")
 
 
@@ -241,7 +241,7 @@ def _new_name(request: Request) -> str:
 async def dry_run(
     request: Request, emit: events.Emit, interrupts: Interrupts | None = None
 ) -> Plan:
-    """Return what `launch` would run; the nodes are asked for their facts, and nothing is started."""
+    """Return what `launch` would run; asks the nodes for their facts, but starts nothing."""
     check(request)
     fleet = Fleet(request.inventory.hosts, request.transport)
 

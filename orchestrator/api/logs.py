@@ -1,4 +1,4 @@
-"""The use case: what a run has printed, line by line, and what it prints from now on."""
+"""The use case: show what a run has printed, line by line, and follow what it prints."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from orchestrator.runs.registry import unless_pruned
 from orchestrator.runs.saved_run import SavedRun
 
 Ranks = int | str | Iterable[int]
-"""One rank, several, or a set as `--rank` takes it: `0,4-7`."""
+"""One rank, several, or a string as for `--rank`: `0,4-7`."""
 Since = str | float | datetime
-"""A time in seconds since the epoch, a datetime, or a text as `--since` takes it: `10m`."""
+"""A time in seconds since the epoch, a datetime, or a string as for `--since`: `10m`."""
 
-_ROUNDING = 1e-6  # seconds by which comparing clocks may move a time
+_ROUNDING = 1e-6  # seconds; error of a time converted between clocks
 
 
 async def read_lines(
@@ -40,11 +40,11 @@ async def read_lines(
     tail: int | None = None,
     since: float | None = None,
 ) -> AsyncIterator[list[LogLine]]:
-    """Yield the lines of the streams in `selection` in the order of time, in batches.
+    """Yield the lines of the streams in `selection` in batches, ordered by time.
 
     `tail` keeps the last lines only, `since` those from that time on (seconds since the epoch). With
-    `follow`, what the run prints from now on comes too, until it has ended. `emit` hears warnings of what
-    is missing on this machine and, with `follow`, the events of the run. Raises OrchError if the run is
+    `follow`, new output is included until the run has ended. `emit` gets warnings about what is missing on
+    this machine and, with `follow`, the events of the run. Raises OrchError if the run is
     removed meanwhile.
     """
     splitter = LineSplitter()

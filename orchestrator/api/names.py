@@ -1,4 +1,4 @@
-"""The names that options take: runs, hosts, launchers, transports and checks. Each may raise OrchError."""
+"""The names that options accept: runs, hosts, launchers, transports, checks. All may raise OrchError."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def node_names(run: str | None) -> list[str]:
 
 
 def launchers() -> tuple[dict[str, str], str]:
-    """Return what each launcher starts, by its name, and which is the default."""
+    """Return what each launcher starts, by name, and the name of the default."""
     from orchestrator.plan.launchers import registry
 
     return {each.name: each.help for each in registry.all_launchers()}, registry.DEFAULT
@@ -46,7 +46,7 @@ def transport_names() -> list[str]:
 
 
 def check_names() -> list[str]:
-    """Return the groups of checks and the checks of preflight, in the order in which they run."""
+    """Return the groups of checks and the preflight checks, in the order in which they run."""
     from orchestrator.preflight.registry import all_checks
 
     ids = [check.id for check in all_checks()]

@@ -1,4 +1,4 @@
-"""The use case: what every node is, or why that is unknown.
+"""The use case: describe every node, or report why it cannot be described.
 
 connect -> facts -> GPUs and software; an unreachable node does not hide the others.
 """
@@ -40,9 +40,9 @@ _INSTALL_TORCH = (
 
 @dataclass(frozen=True)
 class NodeReport:
-    """What one node is, or why that is unknown: either `facts` or `problem` is None.
+    """A description of one node, or why there is none: either `facts` or `problem` is None.
 
-    `gpus` and `software` are what it has, or why it did not answer. `interface` and `address` are the
+    `gpus` and `software` are what it has, or why that is unknown. `interface` and `address` are the
     node's own in `subnet`, which all nodes with facts share; all three are None if they share none.
     `faults` are the reasons why a launch would fail there, each with what to do.
     """
@@ -59,13 +59,13 @@ class NodeReport:
 
     @property
     def torch(self) -> Torch | None:
-        """The torch of its interpreter; None if it has none, or that is unknown."""
+        """The version of torch in its interpreter; None if it is missing or unknown."""
         interpreter = self.interpreter
         return None if interpreter is None else interpreter.torch
 
     @property
     def interpreter(self) -> Interpreter | None:
-        """The interpreter of the job; None if it does not start, or that is unknown."""
+        """The interpreter of the job; None if it does not start or is unknown."""
         known = self.software if isinstance(self.software, Software) else None
         return None if known is None or isinstance(known.interpreter, str) else known.interpreter
 
@@ -82,7 +82,7 @@ class Fault:
 async def nodes(
     options: HostOptions, emit: events.Emit, note: Note | None = None
 ) -> list[NodeReport]:
-    """Connect to the nodes that the options choose, and report what each is; see `survey`.
+    """Connect to the nodes that the options select, and describe each; see `survey`.
 
     Raises UsageError. Spares are included unless `nodes` names the hosts.
     """
@@ -136,7 +136,7 @@ async def survey(inventory: Inventory, transport: Transport, emit: events.Emit) 
 
 
 async def _equipment(agent: Agent) -> tuple[Gpus | NoAnswer, Software | NoAnswer]:
-    """Return which GPUs a node has, and which software its interpreter has for a job."""
+    """Return the GPUs of a node, and the software that its interpreter has for a job."""
     job = {"workdir": "/", "environment": dict(agent.node.host.env), "unset": []}
     probes = {GPU.name: {}, SOFTWARE.name: {"names": [], "folder": "/", **job}}
     try:
@@ -150,7 +150,7 @@ async def _equipment(agent: Agent) -> tuple[Gpus | NoAnswer, Software | NoAnswer
 
 
 def faults_of(report: NodeReport, all_reports: Sequence[NodeReport]) -> tuple[Fault, ...]:
-    """Return why a launch would fail on this node, among all."""
+    """Return why a launch on all nodes would fail on this one."""
     if report.facts is None:
         return ()
     faults = []
@@ -189,7 +189,7 @@ def faults_of(report: NodeReport, all_reports: Sequence[NodeReport]) -> tuple[Fa
 
 
 def faults(reports: Sequence[NodeReport]) -> list[str]:
-    """Return why a launch would fail, and what to do, each fault once, with its nodes."""
+    """Return why a launch would fail and what to do: each fault once, with its nodes."""
     names_of: dict[Fault, list[str]] = {}
     for report in reports:
         for fault in report.faults:
@@ -198,13 +198,13 @@ def faults(reports: Sequence[NodeReport]) -> list[str]:
 
 
 def problems(reports: Sequence[NodeReport]) -> list[str]:
-    """Return why nodes cannot be reached, and what to do, each problem once."""
+    """Return why nodes cannot be reached and what to do: each problem once."""
     failures = (report.problem for report in reports if report.problem is not None)
     return [str(each) for each in group_verdicts(failures)]
 
 
 def _network(facts: list[Facts], main: str | None) -> Network | None:
-    """Return the network that a launch on the nodes with these facts would choose."""
+    """Return the network that a launch on nodes with these facts would choose."""
     if not facts:
         return None
     return (choose_network(facts, main) if main else None) or choose_network(facts)

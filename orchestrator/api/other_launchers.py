@@ -1,4 +1,4 @@
-"""A command of Python or of another launcher instead of SCRIPT: the line to type instead."""
+"""Translate a command of Python or another launcher, given in place of SCRIPT, to one of orch."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class _Launcher:
     """How a launcher's options translate to those of orch.
 
     `after` are the words that follow its name, `renamed` options with a value that orch has too, `flags`
-    those without a value, `kept` those passed to the launcher; other options are left out, since orch
-    does what they are for. `own` are options that choose the launcher.
+    those without a value, `kept` those passed to the launcher. Other options are dropped, since orch
+    does that itself. `own` are options that choose the launcher.
     """
 
     after: tuple[str, ...] = ()
@@ -111,8 +111,7 @@ _MODULES = {
 def refuse_command(words: Sequence[str], module: bool, before: Sequence[str]) -> None:
     """Raise UsageError if `words`, SCRIPT and its arguments, are a command for one machine.
 
-    The remedy is the line that launches what that command does; `before` are the options of orch before
-    them, as typed.
+    The remedy is the equivalent orch command; `before` are the options of orch before `words`, as typed.
     """
     if module and words[0] not in _MODULES:
         return
@@ -169,7 +168,7 @@ def _is_command(word: str) -> bool:
 
 
 def _split(word: str) -> Sequence[str]:
-    """Return the words of a command that was typed as one word, in quotes."""
+    """Return the words of a command that was typed as one quoted word."""
     if " " not in word or Path(word).exists():
         return [word]
     try:
@@ -179,7 +178,7 @@ def _split(word: str) -> Sequence[str]:
 
 
 def _line(words: Sequence[str]) -> list[str] | None:
-    """Return options, SCRIPT and arguments for orch; None if the words have no script."""
+    """Return options, SCRIPT and arguments for orch; None if `words` have no script."""
     if not words:
         return None
     if not _is_command(words[0]):
@@ -228,7 +227,7 @@ def _of_launcher(launcher: _Launcher, words: list[str]) -> list[str] | None:
 
 
 def _translated(launcher: _Launcher, option: str, value: str) -> Iterable[str]:
-    """Return an option with a value in orch's words."""
+    """Return orch's form of an option with a value."""
     if option in launcher.kept:
         joined = f"{option}={value}" if option.startswith("--") else f"{option}{value}"
         return [f"--launcher-arg={joined}"]
@@ -241,7 +240,7 @@ def _translated(launcher: _Launcher, option: str, value: str) -> Iterable[str]:
 
 
 def _looks_like_script(words: Sequence[str]) -> bool:
-    """Tell whether the words after an unknown option start the command, and are not its value."""
+    """Tell whether the words after an unknown option start the command rather than being its value."""
     return words[0].startswith("-") or words[0].endswith((".py", ".sh")) or _is_command(words[0])
 
 

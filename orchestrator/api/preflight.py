@@ -50,9 +50,9 @@ async def preflight(
     *,
     note: Note | None = None,
 ) -> Report:
-    """Check all nodes for what the launch needs that the options describe; nothing is left on the nodes.
+    """Check all nodes for what the described launch needs; nothing is left on the nodes.
 
-    Without a script, checks of the script are skipped. `emit` hears each step. Raises TypeError for an
+    Without a script, checks of the script are skipped. `emit` gets each step. Raises TypeError for an
     unknown option, UsageError for an invalid value, ConnectError if no node can be reached, LaunchError if
     no plan can be made.
     """
@@ -85,7 +85,7 @@ async def preflight(
 def _always_reported(
     context: Context, checks: Sequence[Check], only: Sequence[str]
 ) -> Iterator[Check]:
-    """Yield checks that were not asked for and have failed: without them, a hopeless launch would pass."""
+    """Yield failed checks that were not requested: otherwise a launch that must fail would pass."""
     for check in CHECKS:
         unreached = check is check_reach and context.unreachable
         stops = check.id in context.trouble and not only
@@ -96,7 +96,7 @@ def _always_reported(
 async def _plan(
     fleet: Fleet, main: Main, asked: JobRequest, level: Level, emit: events.Emit, *, sends: bool
 ) -> Context:
-    """Plan as a launch would, as far as that is possible."""
+    """Plan as a launch would, as far as possible."""
     (facts, unreachable), _ = await asyncio.gather(
         connect_available(fleet, emit), warn_of_broken_launchers(emit)
     )

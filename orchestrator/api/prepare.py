@@ -1,4 +1,4 @@
-"""The use case: install on bare hosts what a launch needs."""
+"""The use case: install what a launch needs on hosts that lack it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def hosts_to_prepare(
 ) -> tuple[Hosts, Path | str]:
     """Return connections to the chosen hosts, to be closed, and the inventory's source.
 
-    `torch` is a version (None: any), `index` where it comes from (None: PyPI, for hosts without a GPU
-    PyTorch's CPU builds), `python` what virtual environments are made with. Raises UsageError, also if
-    Fabric is not installed.
+    `torch` is a version (None: any), `index` the package index (None: PyPI, or PyTorch's CPU builds for
+    hosts without a GPU), `python` the interpreter that creates virtual environments. Raises UsageError,
+    also if Fabric is not installed.
     """
     found = select(read_hosts(inventory, note), nodes, exclude)
     try:

@@ -1,4 +1,4 @@
-"""What SCRIPT is: Python code, a program, or a file that cannot be launched."""
+"""Determine what SCRIPT is: Python code, a program, or a file that cannot be launched."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _SHELL_SUFFIXES = {".sh", ".bash", ".zsh", ".ksh", ".csh", ".fish"}
 _ELF = b"\x7fELF"
 _ZIP = b"PK"  # Python runs a zip archive that has a __main__.py
 _HEAD = 4096  # bytes; Linux reads 256 of a #! line
-_MAX_READ = 1 << 20  # bytes that are read to find out what a file is
+_MAX_READ = 1 << 20  # bytes read to find out what a file is
 
 
 def is_program(script: Path) -> bool:
     """Tell whether the file `script` is a program, not started by the nodes' Python.
 
-    A suffix of Python decides, then the start of the file. Raises UsageError if it is neither, or a
+    A Python suffix decides, otherwise the start of the file. Raises UsageError if it is neither, or a
     program that Linux would not start; OSError if it cannot be read.
     """
     refuse_notebook(script)

@@ -35,7 +35,7 @@ _LIMITS = {"limit": 25.0, "timeout": 50.0}  # seconds for a node, and for its an
 @dataclass(frozen=True)
 class Rule:
     """Which runs to remove: those that ended before `before` (seconds since the epoch), and the oldest
-    until all that this machine keeps is at most `most` bytes. None: no such limit.
+    until the remaining ones take at most `most` bytes on this machine. None: no such limit.
     """
 
     before: float | None = None
@@ -57,9 +57,9 @@ class Kept:
 
 @dataclass
 class Pruned:
-    """What became of one run: whether it is `removed`, or which `problems` prevented that.
+    """The result for one run: whether it is `removed`, or which `problems` prevented that.
 
-    `nodes` is the bytes that it takes, or took, on its nodes.
+    `nodes` is how many bytes it takes, or took, on its nodes.
     """
 
     kept: Kept
@@ -81,7 +81,7 @@ def rule_of(older_than: str | None, larger_than: str | None) -> Rule:
 def choose(rule: Rule, root: Path | None = None) -> list[Kept]:
     """Return what the rule selects, the oldest first: no run that is active or has a controller.
 
-    Symbolic links are left out: what they lead to is not in orch's folder.
+    Symbolic links are left out: their targets are outside of orch's folder.
     """
     now = time.time()
     runs = [
@@ -102,7 +102,7 @@ def choose(rule: Rule, root: Path | None = None) -> list[Kept]:
         try:
             since = folder.lstat().st_mtime
             over = now - since > _BROKEN_AGE and not _has_controller(folder)
-        except OSError:  # another process removes it now, or it is another user's
+        except OSError:  # another process is removing it, or it belongs to another user
             continue
         if over and not folder.is_symlink() and not _may_be_active(folder):
             chosen.append(Kept(folder, size_of(folder), since))
@@ -133,9 +133,9 @@ def _may_be_active(folder: Path) -> bool:
 async def prune(
     chosen: Sequence[Kept], emit: events.Emit, *, here: bool = False, dry: bool = False
 ) -> list[Pruned]:
-    """Remove them and return what became of each; a run that a node still has stays here too.
+    """Remove the runs and return a result for each; a run that a node still has also stays here.
 
-    With `here` the nodes are left alone; `dry` removes nothing, and returns sizes. `emit` hears the phase
+    With `here` the nodes are not touched; `dry` removes nothing and returns sizes. `emit` gets the phase
     `prune` if this takes over a second.
     """
     results = {kept.folder: Pruned(kept) for kept in chosen}
@@ -152,7 +152,7 @@ async def prune(
 
 
 def _by_nodes(runs: Iterable[SavedRun]) -> list[list[SavedRun]]:
-    """Group the runs by their nodes, which are connected to once for each group."""
+    """Group the runs by their nodes, so that each group needs only one set of connections."""
     groups: dict[object, list[SavedRun]] = {}
     for run in runs:
         hosts = tuple((node.name, node.host.model_dump_json()) for node in run.nodes)
@@ -162,7 +162,7 @@ def _by_nodes(runs: Iterable[SavedRun]) -> list[list[SavedRun]]:
 
 
 async def _on_nodes(runs: Sequence[SavedRun], results: dict[str, Pruned], *, dry: bool) -> None:
-    """Remove `runs`, which have the same nodes, from these nodes; `dry`: only ask for their size."""
+    """Remove `runs`, which all have these nodes, from the nodes; `dry`: only return their size."""
     try:
         async with connections_to(runs[-1]) as (connections, _):
             await asyncio.gather(*(_on_node(each, results, dry=dry) for each in connections))
@@ -222,7 +222,7 @@ def _parse_forget(answer: Any) -> tuple[int, bool, list[str]]:
 
 
 def _remove(result: Pruned) -> None:
-    """Remove the folder on this machine, its record first: part of a run must not look like a whole one."""
+    """Remove the folder on this machine, its record first, so that a partial run never looks complete."""
     folder = result.kept.folder
     lock = Lock.take(folder, background=True)
     if lock is None:

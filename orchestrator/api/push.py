@@ -28,9 +28,9 @@ async def push(
 ) -> list[Pushed | SyncError | NodeError]:
     """Copy `paths`, below the folder `root`, to the same places below the run's working folders.
 
-    On these `nodes` (None: all). A file that is newer there stays unless `overwrite`. Returns a result for
-    each node, in node order. Raises UsageError for a path that does not exist, or a transport that carries
-    no files.
+    `nodes` selects the nodes (None: all). A file that is newer there stays unless `overwrite`. Returns a
+    result for each node, in node order. Raises UsageError for a path that does not exist, or a transport
+    that cannot copy files.
     """
     chosen = nodes_of(saved.plan, nodes)
     tree = await asyncio.to_thread(named_tree, root, paths)

@@ -26,11 +26,11 @@ _QUIET_TIME = 0.3  # seconds without growth after which copies are complete
 
 
 async def refresh(saved: SavedRun, emit: events.Emit) -> SavedRun:
-    """Return the run as it is once its nodes have answered, or are known to be unreachable.
+    """Return the state of the run once its nodes have answered or are known to be unreachable.
 
-    An active run without a controller gets one in the background; of a run that has ended, missing logs
-    are fetched. `emit` hears warnings, and the phase `fetch` if this takes over a second. All waits are
-    bounded, and what does not come is no error.
+    Starts a background controller for an active run that has none, and fetches the missing logs of a run
+    that has ended. `emit` gets warnings, and the phase `fetch` if this takes over a second. All waits
+    are bounded, and logs that do not arrive are no error.
     """
     names = saved.missing if saved.has_ended else tuple(node.name for node in saved.plan.nodes)
     with slow_phase("fetch", names, emit):
@@ -45,7 +45,7 @@ async def refresh(saved: SavedRun, emit: events.Emit) -> SavedRun:
 
 
 def shortcomings(saved: SavedRun) -> list[str]:
-    """Return which newest output may be missing on this machine, a sentence for each node."""
+    """Return a sentence for each node whose newest output may be missing on this machine."""
     state = state_of(saved.folder)
     if saved.has_ended:
         if saved.missing and _is_full(saved):
@@ -90,7 +90,7 @@ def _clock(t: float) -> str:
 
 
 async def _hear_all(saved: SavedRun, emit: events.Emit) -> None:
-    """Wait until the controller has the state of every node, and what the ranks wrote until now."""
+    """Wait until the controller has the state of every node and all output so far."""
     asked = time.time()
     log = EventReader(saved.folder / EVENTS)
     past = list(log.read())
@@ -109,7 +109,7 @@ async def _hear_all(saved: SavedRun, emit: events.Emit) -> None:
 
 
 def _heard(log: Iterable[LoggedEvent], known: set[str]) -> set[str]:
-    """Return the nodes that the current controller follows, or cannot reach."""
+    """Return the nodes that the current controller follows or cannot reach."""
     for logged in log:
         match logged.event:
             case events.Started():  # of a new controller
@@ -140,7 +140,7 @@ async def _wait_for_copies(saved: SavedRun, asked: float) -> None:
 
 
 async def _fetch(saved: SavedRun) -> None:
-    """Have the missing logs fetched, as long as that makes progress."""
+    """Wait for a controller to fetch the missing logs while that makes progress."""
     await ensure_controller(saved.folder)
     timeout = restore(saved.settings.transport).timeout + _CONTROLLER_TIMEOUT
     async for _ in _until_quiet(saved, timeout):

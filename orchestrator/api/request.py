@@ -1,4 +1,4 @@
-"""From the options of a launch, typed or given by a program, to the request that they mean."""
+"""Convert the options of a launch, from the command line or a program, to a request."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ async def launch_request(
     before: Sequence[str] = (),
     note: Note | None = None,
 ) -> AsyncIterator[Request]:
-    """Yield the request that these options mean; its transport is open for the context.
+    """Yield the request for these options; its transport is open within the context.
 
-    `before` are the words of the command line in front of SCRIPT. Raises TypeError for an unknown option,
+    `before` are the words of the command line before SCRIPT. Raises TypeError for an unknown option,
     UsageError for an invalid value, LaunchError if the folders of embedded nodes cannot be used.
     """
     check_names("launch", options, LaunchOptions)
@@ -105,7 +105,7 @@ async def launch_request(
 
 
 def _terms(options: LaunchOptions) -> RunOptions:
-    """Return how the run is to be controlled. Raises UsageError."""
+    """Return how to control the run. Raises UsageError."""
     patterns = word_list("--fetch", options.get("fetch"))
     check_patterns(patterns)
     on_failure = one_of("--on-failure", options.get("on_failure", "stop"), "stop", "continue")
@@ -129,7 +129,7 @@ def _terms(options: LaunchOptions) -> RunOptions:
 
 
 def _elastic(sizes: str | None, restarts: int | None) -> Elastic | None:
-    """Return what `MIN:MAX` means. Raises UsageError."""
+    """Parse `MIN:MAX`. Raises UsageError."""
     if sizes is None:
         return None
     match = re.fullmatch(r"([1-9][0-9]{0,5}):([1-9][0-9]{0,5})", sizes, re.ASCII)

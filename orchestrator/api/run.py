@@ -1,7 +1,7 @@
-"""Handles of a run for programs: the methods of `Run` block, those of `AsyncRun` are awaited.
+"""Handles of a run, for programs: the methods of `Run` block, those of `AsyncRun` are awaited.
 
-Both are only a name and a folder: each call reads the current state, so a handle works in any process of
-this machine, also after the run has ended.
+Both hold only a name and a folder. Each call reads the current state, so a handle works in any process on
+this machine, even after the run has ended.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def ignore(event: events.Event) -> None:
 class RunFailed(OrchError):
     """A run has not succeeded; `result` is how it ended, `exit_code` the run's own.
 
-    `cause` is why, as far as that is known, and `remedy` what to do.
+    `cause` is why, if known, and `remedy` what to do.
     """
 
     def __init__(self, result: Result) -> None:
@@ -58,10 +58,10 @@ class RunFailed(OrchError):
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended: `outcome` in a word (succeeded, failed, stopped, lost), `summary` in a line.
+    """How a run ended: `outcome` in one word (succeeded, failed, stopped, lost), `summary` in one line.
 
-    `seconds` is its duration, `verdict` why it failed, if it did and that is known. `ranks` has the last
-    state of each rank, by its number. `exit_code` is what `orch launch` exits with.
+    `seconds` is its duration, `verdict` why it failed (None if it did not, or that is unknown). `ranks`
+    has the last state of each rank, by rank. `exit_code` is the exit code of `orch launch`.
     """
 
     run: str
@@ -123,9 +123,9 @@ class _Handle:
 
 
 class AsyncRun(_Handle):
-    """A run, for asynchronous code: from `alaunch`, `aget_run` and `aruns`.
+    """A run, for asynchronous code; returned by `alaunch`, `aget_run` and `aruns`.
 
-    `Run` has the same methods and documents them. Cancelling a call ends the waiting, never the run.
+    The methods are those of `Run`, documented there. Cancelling a call stops the wait, never the run.
     """
 
     async def wait(
@@ -212,17 +212,17 @@ class AsyncRun(_Handle):
 
 
 class Run(_Handle):
-    """A run: from `launch`, `get_run` and `runs`.
+    """A run; returned by `launch`, `get_run` and `runs`.
 
-    Every method blocks until it is done, also inside a running event loop, as in a notebook; `AsyncRun`
-    has the same methods for asynchronous code. Ctrl-C ends the waiting and never the run: `stop` does
+    Every method blocks until it is done, even inside a running event loop, as in a notebook; `AsyncRun`
+    has the same methods for asynchronous code. Ctrl-C stops the wait, never the run; use `stop` for
     that. `on_event` is called in the caller's thread with what the command line would print to stderr
     meanwhile (see `orchestrator.events`). Methods raise OrchError if the run was removed, or this
     machine's copy of it cannot be read.
     """
 
     def wait(self, timeout: float | None = None, *, on_event: OnEvent | None = None) -> Result:
-        """Return how the run ended, once it has.
+        """Wait until the run has ended, and return how it ended.
 
         Raises TimeoutError after `timeout` seconds (None: never), LaunchError if the run has no controller
         and none can be started.
@@ -240,13 +240,14 @@ class Run(_Handle):
         since: Since | None = None,
         on_event: OnEvent | None = None,
     ) -> Iterator[LogLine]:
-        """Yield what the run has printed, a line at a time, in the order of time.
+        """Yield what the run has printed, line by line, ordered by time.
 
-        Of `rank` (a number, several, or `"0,4-7"`), of `nodes` (`"gpu[0-3]"`), of one `stream` ("stdout",
-        "stderr"); None: of all. `tail` keeps the last lines only, `since` those from a time on (seconds
-        since the epoch, a datetime, or as `--since` takes it: `"10m"`). With `follow` what the run prints
-        from now on comes too, and the iterator ends with the run. `on_event` hears warnings of what is
-        missing on this machine. Raises UsageError for ranks or nodes that the run does not have.
+        `rank` (a number, several, or `"0,4-7"`), `nodes` (`"gpu[0-3]"`) and `stream` ("stdout" or
+        "stderr") select output; None: all. `tail` keeps only the last lines, `since` only those from a
+        time on (seconds since the epoch, a datetime, or a string as for `--since`: `"10m"`). With
+        `follow`, new output is included, and the iterator ends with the run. `on_event` gets warnings
+        about what is missing on this machine. Raises UsageError for ranks or nodes that the run does
+        not have.
         """
         run = AsyncRun(self._folder)
         return iterate(
@@ -254,14 +255,14 @@ class Run(_Handle):
         )
 
     def status(self, *, on_event: OnEvent | None = None) -> RunStatus:
-        """Return the state of every node and rank, as `orch status` shows it; the nodes are asked first."""
+        """Ask the nodes, and return the state of every node and rank, as `orch status` shows it."""
         return self._call(lambda run, emit: run.status(on_event=emit), on_event)
 
     def stop(self, *, grace: float | None = None, on_event: OnEvent | None = None) -> Result:
         """Stop the run on all its nodes, and return how it ended.
 
-        Ranks have `grace` seconds between SIGTERM and SIGKILL (None: as the run was launched). Raises
-        LaunchError if its end is not seen in time.
+        Ranks have `grace` seconds between SIGTERM and SIGKILL (None: as launched). Raises LaunchError if
+        the run does not end in time.
         """
         return self._call(lambda run, emit: run.stop(grace=grace, on_event=emit), on_event)
 
@@ -274,12 +275,12 @@ class Run(_Handle):
         dry_run: bool = False,
         on_event: OnEvent | None = None,
     ) -> tuple[FetchResult, ...]:
-        """Copy the files that the run has written to this machine, and return what came from each node.
+        """Copy files that the run has written to this machine, and return what was copied from each node.
 
-        Those that match the `patterns` (none: all), from main into the folder `to` (None: `./NAME`), or
-        from each of the `nodes` into `to/NODE`. A newer file here stays unless `overwrite`. A `dry_run`
-        only lists them. Raises UsageError for an invalid pattern, SyncError if some files could not be
-        copied; the others are.
+        Copies files that match the `patterns` (none: all) from the main node into the folder `to` (None:
+        `./NAME`), or from each of the `nodes` into `to/NODE`. A newer local file stays unless `overwrite`.
+        A `dry_run` only lists the files. Raises UsageError for an invalid pattern, SyncError if some
+        files could not be copied; the others are.
         """
         return self._call(
             lambda run, emit: run.fetch(
@@ -289,9 +290,9 @@ class Run(_Handle):
         )
 
     def diagnose(self, *, attempt: int | None = None, on_event: OnEvent | None = None) -> Diagnosis:
-        """Return why the run failed, from its logs: `verdict` is the likeliest cause, if any is known.
+        """Return why the run failed, from its logs: `verdict` is the most likely cause, if one is known.
 
-        Of its last attempt, unless `attempt` names another. Raises UsageError if that was not made.
+        `attempt` selects an attempt (None: the last). Raises UsageError if there was no such attempt.
         """
         return self._call(lambda run, emit: run.diagnose(attempt=attempt, on_event=emit), on_event)
 
@@ -305,7 +306,7 @@ class Run(_Handle):
 
 
 def _result_of(saved: SavedRun) -> Result:
-    """Return how a run ended, which it has."""
+    """Return how a run that has ended did so."""
     with unless_pruned(saved):
         ranks = [rank for node in status_of(saved).nodes for rank in node.ranks]
     return Result(

@@ -21,8 +21,8 @@ def script_and_source(
     """Return the script's path on this machine, and the folder that is copied to the nodes.
 
     That is `sync`, or the current folder if the script is below it (it is the script's working folder
-    here), or the script's own folder. With `no_python`, a bare name that is no file here is a program of
-    the nodes. Raises UsageError for a folder that is hardly meant, such as the home.
+    here), or the script's own folder. With `no_python`, a bare name that is not a local file is a program
+    on the nodes. Raises UsageError for a folder that is unlikely to be intended, such as the home.
     """
     script = Path(name)
     if no_sync and sync is not None:
@@ -52,7 +52,7 @@ def script_and_source(
 
 
 def _likely_script(script: Path) -> str | None:
-    """Return the script that was likely meant: the only one in that folder, or one with a similar name."""
+    """Return the script that was probably meant: the only one in the folder, or one with a similar name."""
     try:
         if script.is_dir():
             scripts = sorted(script.glob("*.py"))
@@ -75,7 +75,7 @@ def _folder_of(script: Path) -> Path:
 
 
 def _not_refused(folder: Path, what: str) -> Path:
-    """Return `folder`, called `what`. Raises UsageError for a folder that is hardly meant."""
+    """Return `folder`, called `what` in errors. Raises UsageError for one unlikely to be intended."""
     kind = why_refused(folder)
     if kind is None:
         return folder

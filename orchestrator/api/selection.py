@@ -1,4 +1,4 @@
-"""Which run is meant, which of its ranks, and which of its nodes."""
+"""Select a run, its ranks and its nodes by what the user typed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_LISTED = 8  # runs
 
 
 def active_run(name: str | None, command: str) -> SavedRun:
-    """Return the run that RUN means to `command`, which acts on active runs.
+    """Return the run that RUN stands for in `command`, which acts on active runs.
 
     It is the only active run among those that `name` may mean (None: among all); if none is active, what
     `find_run` returns. Raises UsageError with a list if several are active, and as `find` does.

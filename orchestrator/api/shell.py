@@ -1,4 +1,4 @@
-"""The use case: a shell, or one command, on one node, at the user's terminal.
+"""The use case: run a shell, or one command, on one node, at the user's terminal.
 
 connect -> a session with a terminal of the same kind and size -> its exit code
 """
@@ -28,7 +28,7 @@ from orchestrator.runs.connections import connections_to
 from orchestrator.util.quoting import command_line
 
 DISCONNECTED = 255
-"""The exit code after the user hung up; ssh has the same when its connection ends."""
+"""The exit code after a hangup of the terminal; ssh uses the same when its connection ends."""
 
 
 @dataclass(frozen=True)
@@ -45,20 +45,20 @@ class Terminal(Protocol):
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Columns and lines; None if it is no terminal."""
+        """Columns and lines; None if it is not a terminal."""
 
     @property
     def has_left(self) -> bool:
-        """Whether the user has hung up."""
+        """Whether the terminal has hung up."""
 
     async def read(self) -> bytes:
-        """Return what was typed; b"" at the end of the input, or once the user has hung up."""
+        """Return what was typed; b"" at the end of the input, or after a hangup."""
 
     async def write(self, data: bytes) -> None:
-        """Show it."""
+        """Show output."""
 
     def on_resize(self, tell: Callable[[int, int], None]) -> None:
-        """Have the columns and lines reported when they change."""
+        """Report the columns and lines when they change."""
 
 
 @asynccontextmanager
@@ -69,9 +69,9 @@ async def host_session(
     in_workdir: bool = False,
     note: Note | None = None,
 ) -> AsyncIterator[Session]:
-    """Yield a session that runs `argv` (empty: the login shell) on the one host that is chosen.
+    """Yield a session that runs `argv` (empty: the login shell) on the selected host.
 
-    With `in_workdir`, it starts in the folder of a launch from here. Raises UsageError.
+    With `in_workdir`, it starts in the folder that a launch from here would use. Raises UsageError.
     """
     async with open_hosts(options, note=note) as (inventory, transport):
         if len(inventory.hosts) != 1:
@@ -95,7 +95,7 @@ async def run_session(
 ) -> AsyncIterator[Session]:
     """Yield a session on a node of a run, in its working folder and with the environment of its ranks.
 
-    `emit` hears a warning about variables that are missing. Raises UsageError.
+    `emit` gets a warning about variables that are missing. Raises UsageError.
     """
     saved = find_run(run)
     nodes_of(saved.plan, node)
@@ -115,7 +115,7 @@ async def interact(
     emit: events.Emit,
     interrupts: Interrupts,
 ) -> int:
-    """Run the session at the user's terminal, which is taken once the node is reached.
+    """Run the session at the user's terminal, which is taken over once the node is connected.
 
     Returns the exit code. Raises ConnectError if the node cannot be reached, NodeError if the connection
     breaks.
@@ -143,7 +143,7 @@ async def interact(
 
 
 def script_for(argv: Sequence[str], folder: str = "", environment: Mapping[str, str] = {}) -> str:
-    """Return what runs `argv` (empty: the login shell) in a folder (empty: the home) and an environment.
+    """Return the command that runs `argv` (empty: login shell) in a folder (empty: home) and environment.
 
     If the folder does not exist, a shell starts in the home, and a command does not run. Raises ValueError
     for words that no shell can take.
@@ -170,7 +170,7 @@ def environment_of(node: NodePlan) -> tuple[dict[str, str], list[str]]:
 
 
 async def _converse(channel: TerminalChannel, terminal: Terminal, interrupts: Interrupts) -> int:
-    """Pass on input and output until the command ends, the user hangs up, or an interrupt comes."""
+    """Pass on input and output until the command ends, the terminal hangs up, or an interrupt comes."""
 
     async def send() -> None:
         while data := await terminal.read():

@@ -1,4 +1,4 @@
-"""The use case: where every rank of a run is now, asked of its nodes directly, beside its controller."""
+"""The use case: show where every rank of a run is now; asks the nodes without the controller."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _NODE_TIMEOUT = 20.0  # seconds for the answer of a node
 
 @dataclass(frozen=True)
 class Stacks:
-    """What the nodes of a run answered, and `problems`: why a node gave no answer, by its name.
+    """What the nodes of a run answered, and `problems`: why a node did not answer, by name.
 
-    `names` are the nodes' names by address; `ended` says how ranks ended that are gone.
+    `names` are the nodes' names by address; `ended` is how the ranks ended that no longer run.
     """
 
     run: str
@@ -34,12 +34,12 @@ class Stacks:
 
 
 async def stacks(saved: SavedRun, *, rank: str | None = None, nodes: str | None = None) -> Stacks:
-    """Return where all processes of the run are; `rank` and `nodes` are as the options are typed.
+    """Return where all processes of the run are; `rank` and `nodes` are the options as typed.
 
-    Raises UsageError for a run that has ended, LaunchError if no node can be asked.
+    Raises UsageError if the run has ended, LaunchError if no node can be asked.
     """
     ranks, chosen = ranks_of(saved.plan, rank), nodes_of(saved.plan, nodes)
-    if ranks is not None and saved.plan.elastic is None:  # otherwise any node may have them now
+    if ranks is not None and saved.plan.elastic is None:  # in an elastic run, any node may have them now
         hosting = {n.name for n in saved.plan.nodes if any(each in ranks for each in n.ranks)}
         chosen = frozenset(hosting if chosen is None else hosting & chosen)
     if saved.has_ended:

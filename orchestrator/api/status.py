@@ -25,7 +25,7 @@ from orchestrator.runs.saved_run import SavedRun
 from orchestrator.runs.state import NodeCondition, RankState, RunState, state_of
 from orchestrator.util.signals import signal_name
 
-_MAX_RECORDS = 20_000  # of a node's index, to find when the last lines came
+_MAX_RECORDS = 20_000  # read of a node's index to find the times of last lines
 
 NodeStateName = Literal["running", "unreachable", "ended", "lost", "absent", "left"]
 RankStateName = Literal["starting", "running", "ended", "failed", "killed"]
@@ -33,10 +33,10 @@ RankStateName = Literal["starting", "running", "ended", "failed", "killed"]
 
 @dataclass(frozen=True)
 class RankStatus:
-    """One rank. `pid` is None until it began, `exit_code` until it ended; if a signal ended it, that is
-    `signal` (`SIGKILL`), and the code is 128 + its number. `bytes` is the size of its logs, `last_line` the
-    last line in them, and `said` when that came, in seconds since the epoch by this machine's clock (None:
-    no line came).
+    """One rank. `pid` is None until it starts, `exit_code` until it ends. If a signal ended it, `signal` is
+    its name (`SIGKILL`), and the code is 128 + its number. `bytes` is the size of its logs, `last_line`
+    their last line, and `said` when that arrived, in seconds since the epoch by this machine's clock
+    (None: no line yet).
     """
 
     rank: int
@@ -81,11 +81,11 @@ class AttemptStatus:
 @dataclass(frozen=True)
 class RunStatus:
     """One run, and its nodes in their order. `state` is starting, running, stopping or stalled while it is
-    active; then succeeded, failed, stopped (by a user or its time limit) or lost (with one of its
-    nodes); `summary` says why. `began` and `ended` are seconds since the epoch, `logs` is the folder of
+    active; then succeeded, failed, stopped (by a user or its time limit) or lost (a node was
+    lost); `summary` says why. `began` and `ended` are seconds since the epoch, `logs` is the folder of
     its logs on this machine, and `controller` is None if it has none. `verdict` is why it failed, if it
-    did; `failed` are the attempts before the current one, and `files` what the run has written in main's
-    working folder, once it has ended.
+    did; `failed` are the attempts before the current one, and `files` what the run had written in the main
+    node's working folder when it ended.
     """
 
     run: str
@@ -105,9 +105,9 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run in a line; see `RunStatus`. `age_seconds` is the time since it began, `took_seconds` its
-    duration; that and `exit_code` are None until it has ended. `script` is without secrets, `bytes` is the
-    size of its logs on this machine. An active run has a `controller`, unless that died.
+    """A summary of one run; see `RunStatus`. `age_seconds` is the time since it began, `took_seconds` its
+    duration; the latter and `exit_code` are None until it has ended. `script` is without secrets,
+    `bytes` is the size of its logs on this machine. An active run has a `controller`, unless that died.
     """
 
     run: str
@@ -126,7 +126,7 @@ class RunSummary:
 
 
 def status_of(saved: SavedRun) -> RunStatus:
-    """Return the status of the run from its folder; `refresh` updates that."""
+    """Return the status of the run from its folder, which `refresh` updates."""
     known = state_of(saved.folder)
     state, summary = _condition(saved, known)
     return RunStatus(
@@ -157,7 +157,7 @@ def status_of(saved: SavedRun) -> RunStatus:
 
 
 async def current_status(saved: SavedRun, emit: events.Emit) -> RunStatus:
-    """Return the status of the run once its nodes were asked, unless it has ended; see `refresh`."""
+    """Ask the nodes, unless the run has ended, and return its status; see `refresh`."""
     if not saved.has_ended:  # after its end, only logs can be missing
         saved = await refresh(saved, emit)
     with unless_pruned(saved):
@@ -182,7 +182,7 @@ def list_runs() -> RunList:
 
 
 def summary_of(saved: SavedRun, now: float) -> RunSummary:
-    """Return the run in a line at `now`, in seconds since the epoch, from its folder."""
+    """Return a summary of the run at `now`, in seconds since the epoch, from its folder."""
     try:
         controller = saved.controller
     except OrchError:  # commands on the run itself report it
@@ -206,7 +206,7 @@ def summary_of(saved: SavedRun, now: float) -> RunSummary:
 
 
 def _condition(saved: SavedRun, known: RunState | None) -> tuple[str, str]:
-    """Return the state of a run, and why: it may be stopping, or have stalled."""
+    """Return the state of a run, and why it is stopping or stalled."""
     if known is not None and not saved.has_ended:
         if known.stopping is not None:
             return "stopping", str(known.stopping)
@@ -297,7 +297,7 @@ def _rank_state(saved: SavedRun, known: RankState | None) -> RankStateName:
 
 
 def _newest_times(saved: SavedRun, node: str) -> dict[str, float]:
-    """Return when the newest bytes of each recently written log came, by its path."""
+    """Return when the newest bytes of each recently written log arrived, by path."""
     skew = saved.settings.skews.get(node, 0.0)
     newest: dict[str, float] = {}
     for _, record in islice(IndexReader(saved.logs, node).newest_first(), _MAX_RECORDS):

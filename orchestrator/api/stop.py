@@ -16,11 +16,11 @@ _END_TIMEOUT = 90.0  # seconds beyond the grace: to start a controller, connect,
 
 
 async def stop(saved: SavedRun, emit: events.Emit, *, grace: float | None = None) -> events.Ended:
-    """Stop the run on all its nodes, with `grace` seconds for its ranks (None: its own), and return how
-    it ended, which may be for another reason just before.
+    """Stop the run on all its nodes, with `grace` seconds for its ranks (None: the run's own), and return
+    how it ended; it may have ended for another reason just before.
 
-    `emit` hears the events meanwhile, without output. Raises LaunchError if its end is not seen in time, or
-    if its controller is suspended: then it is stopped once that continues.
+    `emit` gets the events meanwhile, without output. Raises LaunchError if the run does not end in time, or
+    its controller is suspended; the run is then stopped once the controller continues.
     """
     if not saved.has_ended:
         request_stop(saved.folder, StopRequest(StopReason.STOP_REQUEST, grace))
@@ -49,7 +49,7 @@ async def stop(saved: SavedRun, emit: events.Emit, *, grace: float | None = None
 async def stop_all(
     runs: Sequence[SavedRun], emit_for: Callable[[str], events.Emit], *, grace: float | None = None
 ) -> list[LaunchError]:
-    """Stop all runs at once, and return what went wrong; `emit_for` gives what hears a run's events."""
+    """Stop all runs at once, and return the errors; `emit_for` returns the receiver of a run's events."""
     results = await asyncio.gather(
         *(stop(saved, emit_for(saved.run), grace=grace) for saved in runs), return_exceptions=True
     )

@@ -1,4 +1,4 @@
-"""Read the values of options: words of the command line, or what a program gives. All raise UsageError."""
+"""Parse option values from the command line or a program. Functions raise UsageError."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from orchestrator.errors import UsageError
 
 T = TypeVar("T")
 Time = float | str
-"""Seconds, or a text such as `90s`, `10m`, `2h30m`."""
+"""Seconds, or a string such as `90s`, `10m`, `2h30m`."""
 Size = int | str
-"""Bytes, or a text such as `500M`, `10G`."""
+"""Bytes, or a string such as `500M`, `10G`."""
 AnyPath = str | PathLike[str]
 
 _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([kKMGT]?)(i?)B?")
@@ -31,7 +31,7 @@ _OTHER_NAMES = {
 
 
 def value_of(option: str, text: str | None, parse: Callable[[str], T]) -> T | None:
-    """Return `parse(text)`, or None for no text; its ValueError becomes a UsageError."""
+    """Return `parse(text)`, or None if `text` is None; a ValueError becomes a UsageError."""
     try:
         return None if text is None else parse(text)
     except ValueError as error:
@@ -62,7 +62,7 @@ def _parse_time(text: str) -> float | None:
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes that `500M`, `1.5 GB` or `2Ti` are. Raises ValueError."""
+    """Parse a size such as `500M`, `1.5 GB` or `2Ti` to bytes. Raises ValueError."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text[:60]!r} is not a size; write bytes as 500M, 10G or 1.5T")
@@ -103,14 +103,14 @@ def one_of(option: str, given: T, *choices: T) -> T:
 
 
 def word_list(option: str, given: Sequence[str] | None) -> tuple[str, ...]:
-    """Return a list of words; a single word is refused, since its letters would be taken as words."""
+    """Return a list of words; a string is refused, since its letters would count as words."""
     if isinstance(given, str):
         raise UsageError(f"{option}: expected a list of words", remedy=f"[{given!r}]")
     return tuple(given or ())
 
 
 def check_names(function: str, given: Mapping[str, object], known: type) -> None:
-    """Raise TypeError for a keyword that the TypedDict `known` lacks, with the one likely meant."""
+    """Raise TypeError for a keyword that the TypedDict `known` lacks, and suggest a similar one."""
     from orchestrator.util.text import nearest
 
     names = known.__annotations__

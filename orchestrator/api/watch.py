@@ -21,12 +21,12 @@ _POLL_INTERVAL = 0.1  # seconds
 _CONTROLLER_CHECK_INTERVAL = 2.0  # seconds
 _PIECES_PER_TURN = 64  # then other tasks have a turn
 
-# Past events that still matter to a viewer who comes later.
+# Past events that still matter to a viewer that joins later.
 _LASTING = (
     events.RankBegan, events.RankEnded, events.NodeEnded, events.NodeLeft, events.Stopping,
     events.Restarting, events.FilesWritten,
 )  # fmt: skip
-# What concerns the controller alone, and what comes last.
+# Events that concern only the controller, and those that come last.
 _LEFT_OUT = (
     events.PhaseBegan, events.PhaseAdvanced, events.PhaseEnded, events.Sending, events.Started,
     events.Detached, events.Explained, events.Ended,
@@ -42,7 +42,7 @@ async def watch(
 ) -> AsyncIterator[events.Event]:
     """Yield the events of the run, its output included, until it has ended; `Ended` is the last.
 
-    The past comes first: output as `since` and `last` select it (see `Replay`), and events that still
+    Past events come first: output that `since` and `last` select (see `Replay`), and events that still
     matter. A run without a controller gets one in the background. Raises LaunchError if none starts,
     OrchError if the run is removed meanwhile.
     """
@@ -92,7 +92,7 @@ async def watch(
 def ends_of(
     saved: SavedRun, explained: events.Explained | None = None, ended: events.Ended | None = None
 ) -> Iterator[events.Event]:
-    """Yield why the run failed, if it did, and how it ended: as in the events, else as in its record."""
+    """Yield why the run failed, if it did, and how it ended: from the events, otherwise from its record."""
     now = load_run(saved.folder) or saved
     why = explained or now.verdict
     if why is not None:
@@ -109,7 +109,7 @@ def end_of(saved: SavedRun) -> events.Ended:
 
 
 def _later(saved: SavedRun) -> SavedRun | None:
-    """Return the run as it is now if another attempt has begun since `saved`."""
+    """Return the current run if another attempt has begun since `saved`."""
     now = load_run(saved.folder)
     return now if now is not None and now.attempt > saved.attempt else None
 
@@ -150,7 +150,7 @@ class _Ending:
         self._over = False
 
     def is_over(self) -> bool:
-        """Check; the record is only read if it was replaced."""
+        """Check; reads the record only if it was replaced."""
         try:
             state = (self._saved.folder / RUN).stat()
         except FileNotFoundError:

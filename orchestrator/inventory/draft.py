@@ -1,4 +1,4 @@
-"""Write the text of a first inventory, from hosts as for ssh."""
+"""Write the text of a first inventory for hosts named as for ssh."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.inventory.ranges import HostSpec, split_expression
 from orchestrator.inventory.readers.orch_yaml import parse
 from orchestrator.util.text import quoted
 
-# Text that YAML takes for text without quotes.
+# Text that YAML reads as text without quotes.
 _PLAIN = re.compile(
     r"(?!(null|true|false|yes|no|on|off|y|n)\Z)[a-z/_][a-z0-9/._-]*|[0-9]+(\.[0-9]+){3}",
     re.IGNORECASE,

@@ -11,8 +11,8 @@ from orchestrator.inventory.values import VARIABLES
 from orchestrator.inventory.yaml_nodes import is_merge, is_null, position
 from orchestrator.util.text import quoted
 
-# Values read, and values of all hosts together, which aliases, merge keys and defaults multiply.
-# 10,000 hosts with 100 values each are within it.
+# Limit on values read, and on values of all hosts together: aliases, merge keys and defaults multiply
+# them. It allows 10,000 hosts with 100 values each.
 _MAX_VALUES = 1_000_000
 _MAX_MERGES = 32  # mappings that merge each other
 
@@ -26,7 +26,7 @@ Entries = dict[str, Entry]
 
 
 class MappingReader:
-    """Reads the mappings of one document, each once, however many aliases lead to it."""
+    """Reads the mappings of one document, each only once even if many aliases refer to it."""
 
     def __init__(self, problems: Problems) -> None:
         self._problems = problems
@@ -35,7 +35,7 @@ class MappingReader:
         self._values_left = _MAX_VALUES
 
     def add_problem(self, node: Node, path: str, message: str) -> None:
-        """Add a fault at the position of `node`, which is found under the keys `path`."""
+        """Add a fault at the position of `node`, which is below the keys `path`."""
         self._problems.add(*position(node), path, message)
 
     def count_values(self, node: Node, count: int) -> None:
@@ -99,7 +99,7 @@ class MappingReader:
 
 
 def describe(node: Node) -> str:
-    """Return what a node is, for a message: its text in quotes, `nothing`, `a list` or `a mapping`."""
+    """Describe a node for a message: its text in quotes, `nothing`, `a list` or `a mapping`."""
     if isinstance(node, ScalarNode):
         return "nothing" if is_null(node) else quoted(node.value)
     return "a list" if isinstance(node, SequenceNode) else "a mapping"

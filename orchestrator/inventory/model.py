@@ -1,4 +1,4 @@
-"""The inventory as typed, frozen values. Hosts made in Python are checked as those of a file."""
+"""The inventory as typed, frozen values. Hosts created in Python get the same checks as those of a file."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Settings(_Frozen, frozen=True):
 
 
 class HostSettings(Settings, frozen=True):
-    """What an entry of `hosts` can set beside name and address.
+    """What an entry of `hosts` can set besides name and address.
 
-    A `spare` is not used until it replaces a host that was lost.
+    A `spare` is used only to replace a lost host.
     """
 
     spare: Annotated[bool, PlainValidator(values.flag)] = False

@@ -38,7 +38,7 @@ _KEY = re.compile(r"(name|address|user|port)(?::|\s+)(\S+)")
 
 
 class TooMany(Exception):
-    """Reading stops here: more faults than are shown, or more values than fit in memory."""
+    """Reading must stop: there are more faults than are shown, or too many values."""
 
 
 class Problems:
@@ -71,7 +71,7 @@ class Problems:
 
 
 def closest_key(key: str, valid: Sequence[str]) -> str | None:
-    """Return the valid key that an unknown one most likely stands for, also by other tools' names."""
+    """Return the valid key that an unknown one most likely means, including names of other tools."""
     normalized = key.lower().replace("-", "_")
     synonym = _SYNONYMS.get(normalized)
     return synonym if synonym in valid else nearest(normalized, valid)
@@ -105,7 +105,7 @@ def host_hint(text: str) -> str | None:
 
 
 def hosts_hint(text: str) -> str | None:
-    """Return the list that `text` was meant to be, `[a, b]`; None if it does not look like names."""
+    """Return the list that `text` most likely means, `[a, b]`; None if it does not look like names."""
     names = re.split(r"[\s,]+", text.strip())
     if len(names) > _MAX_NAMES or not all(map(_NAME.fullmatch, names)):
         return None

@@ -1,8 +1,8 @@
 """Hosts as a user writes them: ranges such as `node[0-3,7],gpu-a`, and `[user@]host[:port]`.
 
-ClusterShell parses the numbers (steps as `0-8/2`, padding kept). orch differs in two ways: names keep the
-order they are written in, which is the node rank and pairs names with addresses; and the names are
-counted before any is made.
+ClusterShell parses the numbers (steps as in `0-8/2`, padding kept). orch differs in two ways: names stay in
+the order in which they are written, which sets the node ranks and pairs names with addresses; and names
+are counted before they are expanded.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_HOSTS = 10_000
 
 _PART = re.compile(r"(?:\[[^\[\]]*\]|[^,])+")  # up to a comma outside brackets
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
-# 18 digits always fit a C long, and are enough for dates and serial numbers.
+# 18 digits fit a C long and are enough for dates and serial numbers.
 _NUMBERS = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18})(?:/([0-9]{1,9}))?)?")
 # Brackets hold ranges, or an IPv6 address that has a port.
 _HOST = re.compile(
@@ -69,7 +69,7 @@ def expand(expression: str, limit: int = MAX_HOSTS) -> list[str]:
 
 
 def split_expression(expression: str) -> list[str]:
-    """Return the parts between commas, brackets left as they are."""
+    """Split at commas outside brackets."""
     return [part for part in map(str.strip, _PART.findall(expression)) if part]
 
 

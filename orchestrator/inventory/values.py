@@ -1,4 +1,4 @@
-"""Values of an inventory's keys: each function checks what was written and returns what it means.
+"""Values of an inventory's keys: each function checks a value as written and returns its meaning.
 
 Numbers may be text, as in a file. Every function raises ValueError with what was expected; the caller adds
 the position and what was found.
@@ -26,12 +26,12 @@ _MAX_VARIABLE = 128 * 1024  # MAX_ARG_STRLEN of Linux: execve fails for a longer
 
 # Users and hosts that ssh accepts on its command line: valid_ruser and valid_hostname of OpenSSH 10.
 # ssh_config passes both to a shell (`%r` and `%h` in a ProxyCommand) and expands `${NAME}`, so text from
-# another user's file must not be a command there (CVE-2023-51385).
+# another user's file must not become a command (CVE-2023-51385).
 _SPACE = r" \t\n\v\f\r"
 _CONTROL = r"\x00-\x1f\x7f"
 _SSH_HOST = re.compile(rf"(?!-)[^'`\"$\\;&<>|(){{}},{_SPACE}{_CONTROL}]+")
 _SSH_USER = re.compile(rf"(?!-)(?:[^'`\"\\;&<>|(){{}}{_SPACE}{_CONTROL}]|[ ](?!-)|\\(?!\Z))+")
-# Without what a shell expands, or a path takes for another folder; ssh accepts these.
+# Also excludes what a shell expands or a path treats as another folder, which ssh accepts.
 _SHELL_SAFE_USER = re.compile(r"(?![~#])[^$*?\[\]/\s]*")
 
 
@@ -100,7 +100,7 @@ def port(value: object) -> int:
 
 
 def port_or_auto(value: object) -> int | None:
-    """A TCP port, or None if orch is to find a free one."""
+    """A TCP port, or None if orch should find a free one."""
     try:
         return None if value in (None, "auto") else port(value)
     except ValueError as error:

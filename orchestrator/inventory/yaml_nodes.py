@@ -28,7 +28,7 @@ _STR = Tag(suffix="tag:yaml.org,2002:str")
 _NULL = Tag(suffix="tag:yaml.org,2002:null")
 _MERGE = Tag(suffix="tag:yaml.org,2002:merge")
 _PLAIN = dict.fromkeys(("", "~", "null", "Null", "NULL"), _NULL) | {"<<": _MERGE}
-# Accepted, and ignored but for !!str, which makes `null` and `<<` text.
+# Accepted and ignored, except !!str, which makes `null` and `<<` text.
 _KINDS = ("str", "int", "float", "bool", "null", "seq", "map")
 _TAGS = (None, "!", *(f"tag:yaml.org,2002:{kind}" for kind in _KINDS))
 
@@ -63,12 +63,12 @@ _FAULTS = {
 
 
 class NotYaml(Exception):
-    """The text is not YAML that an inventory may have; the problem has been added."""
+    """The text is not YAML that an inventory accepts; the problem has been added."""
 
 
 def compose(text: str, problems: Problems) -> Node | None:
     """Return the root node of `text`, None if it is empty. Raises NotYaml after adding the problem."""
-    # pure: the C parser has other messages, and is not always installed.
+    # pure: the C parser has different messages, and is not always installed.
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer, yaml.Resolver = _Composer, _Resolver
     composer = yaml.composer
@@ -131,7 +131,7 @@ def _explain(error: Any) -> str:
 
 
 class _Unsupported(Exception):
-    """Valid YAML that an inventory may not have: args are line, column, message."""
+    """Valid YAML that an inventory does not accept: args are line, column, message."""
 
 
 class _Resolver(VersionedResolver):
@@ -153,7 +153,7 @@ class _Composer(Composer):
         self.position = (1, 1)  # of the latest node
         self._depth = 0
 
-    # ruamel's own properties look both up for every node, which takes a fifth of the time.
+    # ruamel's own properties look both up for every node, a fifth of the total time.
     @cached_property
     def parser(self) -> Any:
         return self.loader.parser

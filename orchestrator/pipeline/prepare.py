@@ -64,8 +64,8 @@ async def prepare(
     Returns the plan with the folders of the files, and their tree (None: not needed). `folders` are those
     of nodes that took part in the run before (None: this is the launch); a restart uses the files that
     were launched; `copy` is the folder that may have a copy. `sync_limit` is the maximum size of the
-    local folder in bytes (None: no limit). Raises SyncError, PreflightError if a check fails, and LaunchError if the job's
-    environment exceeds a limit of a node.
+    local folder, in bytes (None: no limit). Raises SyncError, PreflightError if a check fails, and
+    LaunchError if the job's environment exceeds a limit of a node.
     """
     await check_exec_limits(fleet, plan)
     given = folders or {}

@@ -12,7 +12,7 @@ from orchestrator.util.answers import count, reader, text
 
 Address = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
-_INTERFACE = re.compile(r"[^-\s/:][^\s/:]{0,14}")  # dev_valid_name of Linux, without a dash first
+_INTERFACE = re.compile(r"[^-\s/:][^\s/:]{0,14}")  # dev_valid_name of Linux, but no leading dash
 _MAX_GPUS = 1024
 _MAX_CPUS = 1 << 20
 _MAX_UID = (1 << 32) - 1
@@ -77,7 +77,7 @@ class Facts:
     """Facts about one node.
 
     `identity` is the same for two names of one machine. `clock_skew` is by how many seconds the node's
-    clock is ahead of the controller's, with an error of up to `clock_error`. `environment` has those
+    clock is ahead of the controller's, with an error of up to `clock_error`. `environment` has the
     variables of the node's login environment that orch would otherwise set.
     """
 
@@ -97,5 +97,5 @@ class Facts:
 
     @classmethod
     def parse(cls, raw: dict[str, Any], clock_skew: float, clock_error: float = 0.0) -> Facts:
-        """Return the facts in an agent's answer. Raises one of PARSE_ERRORS if they are not."""
+        """Parse the facts in an agent's answer. Raises one of PARSE_ERRORS if they are invalid."""
         return reader(cls)({**raw, "clock_skew": clock_skew, "clock_error": clock_error})

@@ -32,8 +32,9 @@ class Job:
     torchrun restarts ranks, on the remaining nodes.
 
     `project` is the folder on this machine that the job belongs to. The working folder on a node is
-    `workdir`, else the inventory's, else one of the project's own: `workdir_name`, unless another project
-    uses that name there. The ranks start in its subfolder `folder` (empty: in the working folder itself).
+    `workdir`, otherwise the inventory's, otherwise a folder of the project's own: `workdir_name`, or
+    another name if another project uses that one. The ranks start in its subfolder `folder` (empty: in
+    the working folder itself).
     """
 
     script: str
@@ -55,7 +56,7 @@ class Job:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """The script, module or program, and its arguments; for a program, all of its command line."""
+        """The script, module or program with its arguments."""
         return (*(("-m",) if self.module else ()), self.script, *self.arguments)
 
     def rank_command(self, python: str) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Mask secrets in everything that is printed or stored.
 
-A value is secret by its name (`HF_TOKEN`, `--api-key`), because the user said so, or by its form: a
+A value is secret by its name (`HF_TOKEN`, `--api-key`), at the user's request, or by its form: a
 password in a URL, a known kind of token, a private key. In a URL only the password is masked.
 """
 
@@ -20,7 +20,7 @@ _MIN_SECRET = 8  # characters; shorter ones are not searched for within other va
 # Values that only switch something on or off.
 _SWITCH = re.compile(r"(?:|0|1|true|false|yes|no|on|off|none|null)", re.IGNORECASE)
 
-# Each starts at a word, and repetitions are bounded: a value may have 128 KiB.
+# Each starts at a word boundary and has bounded repetitions, since a value may have 128 KiB.
 _URL = r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]*://"
 _USER = rf"{_URL}[^\s/?#:\[]*:"
 _PORT = r"(?!\d{1,5}(?:[/?#,\s]|$))"
@@ -68,7 +68,7 @@ _NAME = r"[A-Za-z_][\w.-]*"
 _PARAMETER = re.compile(rf"([?&#;]({_NAME})=)([^&#\s\"']+)")
 _FIELD = re.compile(rf"(?<![\w.-])({_NAME})[\"']?\s*[:=]\s*")
 _VALUE = re.compile(r"\"[^\"]*\"?|'[^']*'?|[^\s&;\"']+")
-# An option in a value, as in EXTRA_ARGS or in a list of JSON, and its value.
+# An option and its value inside a value, as in EXTRA_ARGS or in a JSON list.
 _OPTION_WITHIN = re.compile(
     rf"(?<![\w-])(--?({_NAME})(?:\s+|[\"']\s*,\s*(?=[\"'])))(?!--)({_VALUE.pattern})"
 )
@@ -150,7 +150,7 @@ _log_secrets: set[str] = set()
 
 
 def mask_in_logs(environment: Mapping[str, str], secrets: frozenset[str] = frozenset()) -> None:
-    """Make `masked_log` mask the secret values of `environment`, from now on in this process."""
+    """Make `masked_log` mask the secret values of `environment` in this process from now on."""
     _log_secrets.update(known_secrets(environment, secrets=secrets))
 
 

@@ -1,7 +1,7 @@
 """Choose the address of the rendezvous, and on each node the interface on its network.
 
 The address used for SSH (public, or behind a jump host) is often not on the network between the machines,
-so orch looks for the subnet in which every node has an address of its own. A subnet in which two nodes have
+so orch looks for the subnet in which every node has its own address. A subnet in which two nodes have
 the same address is not shared (docker0 is 172.17.0.1 everywhere).
 """
 
@@ -66,7 +66,7 @@ def check_distinct(names: Sequence[str], nodes: Sequence[Facts]) -> None:
 
 
 def routed_network(address: str, routes: Sequence[tuple[str | None, str | None]]) -> Network:
-    """Return the network by which nodes route to `address`: on each, this (interface, own address)."""
+    """Return the network by which nodes route to `address`, with the (interface, address) of each."""
     interfaces, addresses = zip(*routes, strict=True)
     return Network(address, interfaces, None, addresses)
 
@@ -86,7 +86,7 @@ def interface_of(facts: Facts, address: str) -> str | None:
 def interface_variables(interface: str | None, existing: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that bind NCCL, gloo and TensorPipe to `interface`, except `existing` ones.
 
-    NCCL takes a name as a prefix unless `=` precedes it; the others take one plain name.
+    NCCL treats a name as a prefix unless `=` precedes it; the others take one exact name.
     """
     if interface is None:
         return {}
@@ -99,7 +99,7 @@ def interface_variables(interface: str | None, existing: Mapping[str, str]) -> d
 
 
 def _shared_subnets(nodes: Sequence[Facts]) -> Iterator[_Endpoints]:
-    """Yield the endpoints of all nodes in each subnet of main's that they share."""
+    """Yield the endpoints of all nodes in each of the main node's subnets that they share."""
     for main in _endpoints(nodes[0]):
         shared = [main]
         for facts in nodes[1:]:
@@ -123,7 +123,7 @@ def _endpoints(facts: Facts) -> _Endpoints:
 
 
 def _merit(endpoints: _Endpoints, ssh_address: str | None) -> tuple[bool, int, bool, bool]:
-    """Return the rank of a subnet: IPv4 first, then the fastest links, then the network used for SSH."""
+    """Return the sort key of a subnet: IPv4 first, then the fastest links, then the network of SSH."""
     main = endpoints[0][1]
     return (
         main.version == 4,

@@ -1,4 +1,4 @@
-"""Find the files that a script may read in its working folder, and that an earlier run may have left."""
+"""Find the files in its working folder that a script may read, which an earlier run may have left."""
 
 from __future__ import annotations
 

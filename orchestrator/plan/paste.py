@@ -19,8 +19,8 @@ def shell_commands(plan: Plan) -> Iterator[str]:
     """Yield a comment for each node, then a command for each of its processes.
 
     Secrets are not shown: a variable takes its value from the shell that the line is pasted into; an
-    argument, or a variable that a shell cannot name, is masked. Lines have no control characters but tabs
-    and newlines.
+    argument, or a variable that a shell cannot name, is masked. Lines have no control characters except
+    tabs and newlines.
     """
     for node in plan.nodes:
         yield f"# {node.name}: node rank {node.node_rank}, {_describe_ranks(plan, node)}"

@@ -23,8 +23,8 @@ _UNSET = (
     "TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_ERROR_FILE", "PYTHON_EXEC", "ORCH_PYTHON",
 )  # fmt: skip
 
-# Seconds. torchrun's agents send a heartbeat every 5 s, and count one as dead whose last is 15 s old by
-# their own clock (torch 2.13: `_BackendRendezvousStateHolder._sanitize`).
+# Seconds. torchrun's agents send a heartbeat every 5 s. An agent counts as dead once its last one is 15 s
+# old by the clock of another (torch 2.13: `_BackendRendezvousStateHolder._sanitize`).
 _MAX_SKEW = 8.0
 
 
@@ -113,7 +113,7 @@ class Plan:
 
     @property
     def expected_ranks(self) -> frozenset[int]:
-        """The ranks that orch sees: only the first of each node if the script starts the ranks."""
+        """The ranks that orch sees: if the script starts them, only the first of each node."""
         if self.once_per_node:
             return frozenset(node.first_rank for node in self.nodes)
         return frozenset(range(self.world_size))
@@ -126,7 +126,7 @@ def count_devices(host: Host, facts: Facts, job: Job) -> int:
 
 
 def count_gpus(host: Host, facts: Facts, job: Job) -> int:
-    """Return the number of GPUs that the ranks see, with CUDA_VISIBLE_DEVICES of the job."""
+    """Return the number of GPUs that the ranks see, given the job's CUDA_VISIBLE_DEVICES."""
     visible = {**host.env, **job.environment}.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return facts.gpus
@@ -278,7 +278,7 @@ def _environment(
     host: Host, facts: Facts, job: Job, share: Share, interface: str | None
 ) -> dict[str, str]:
     given = {**host.env, **job.environment}
-    environment = {"PYTHONUNBUFFERED": "1"}  # or output arrives only when a rank ends
+    environment = {"PYTHONUNBUFFERED": "1"}  # otherwise output arrives only when a rank ends
     if share.devices > 1 and "OMP_NUM_THREADS" not in facts.environment:
         environment["OMP_NUM_THREADS"] = "1"  # torchrun's default, for every launcher
     environment.update(interface_variables(interface, {**facts.environment, **given}))

@@ -1,4 +1,4 @@
-"""Find a missing module in the project: a package of the same name on PyPI would be another one."""
+"""Find a missing module in the project; a package of that name on PyPI would be a different one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _ROOT_FILES = (".git", "pyproject.toml", "setup.cfg", "setup.py")
 
 
 def remedy_for_project_module(source: Path, folder: str, module: str) -> str | None:
-    """Return how to make the top-level `module` of the project importable on the nodes; None if it is not
-    the project's.
+    """Return how to make the project's top-level `module` importable on the nodes; None if it is not in
+    the project.
 
     `source` is the folder that is copied to the nodes, and the ranks start in its subfolder `folder`.
     """

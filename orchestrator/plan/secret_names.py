@@ -1,8 +1,8 @@
 """Tell by its name whether a variable, option or field holds a secret.
 
-A name is split into words, in any spelling: API_KEY, api-key, apiKey. KEYBOARD and PATTERN are no secrets,
-PGPASS and HF_PAT are. The tokens and keys of training (PAD_TOKEN, LABEL_KEY) are no secrets; in doubt, a
-name is one.
+A name is split into words, in any spelling: API_KEY, api-key, apiKey. KEYBOARD and PATTERN are not secrets,
+PGPASS and HF_PAT are. The tokens and keys of training (PAD_TOKEN, LABEL_KEY) are not secrets. A doubtful
+name is.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OTHER_WORDS = word_set(
 )
 # TOKENS is a count unless one of these precedes it.
 _BEFORE_TOKENS = word_set("ACCESS API AUTH BEARER REFRESH SESSION")
-# Words before or after it that make it a term of data or model.
+# Words before or after it that make it a term of data or models.
 _PLAIN_BEFORE = {
     "KEY": word_set(
         "AUDIO BATCH CAPTION COLUMN FEATURE FOREIGN GROUP IMAGE INDEX INPUT LABEL LOSS METRIC MONITOR "
@@ -56,7 +56,7 @@ _PLAIN_AFTER = {
 
 @lru_cache(maxsize=4096)  # a plan has the same few names for every rank
 def is_secret_name(name: str) -> bool:
-    """Tell whether `name` is that of a secret."""
+    """Tell whether `name` names a secret."""
     if name in _SHELL:
         return False
     words = [word.upper() for word in _WORD.findall(name)]

@@ -31,7 +31,7 @@ from orchestrator.util.log import logger
 from orchestrator.util.quoting import line_to_paste
 
 _START_TIMEOUT = (
-    30.0  # seconds until it must hold the lock: it imports, and connects to no node yet
+    30.0  # seconds to take the lock, which needs imports but no connection to a node
 )
 _WAIT_TIMEOUT = _START_TIMEOUT + 5.0  # seconds to wait for one that another process starts
 _POLL_INTERVAL = 0.02
@@ -73,7 +73,7 @@ async def ensure_watched(folder: Path) -> events.Warned | None:
 
 @asynccontextmanager
 async def handing_over(folder: Path) -> AsyncIterator[HandOver]:
-    """Let no other process start a controller in this context; call the result to start it."""
+    """Prevent other processes from starting a controller in this context; call the result to start one."""
     async with starting(folder, _WAIT_TIMEOUT):
         yield partial(_start, folder)
 
@@ -81,7 +81,7 @@ async def handing_over(folder: Path) -> AsyncIterator[HandOver]:
 async def _start(folder: Path, spec: LaunchSpec | None) -> Controller | None:
     """Start a controller, and return it once it has the lock; None if there is nothing left to do.
 
-    It gets `spec`, which has the secrets that are on no disk; None: it uses that of the record.
+    It gets `spec` with the secrets that are not stored on disk; None: it uses the recorded one.
     """
     try:
         process = _spawn(folder, with_spec=spec is not None)
@@ -118,7 +118,7 @@ def _spawn(folder: Path, *, with_spec: bool) -> subprocess.Popen[bytes]:
     except OSError:  # a full disk must not prevent it
         log = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     now = datetime.now().astimezone().isoformat(timespec="seconds")
-    # -P: not a package of that name in the current folder.
+    # -P: ignore a package of that name in the current folder.
     command = [sys.executable, "-P", "-m", "orchestrator", "control"]
     try:
         with suppress(OSError):  # a full disk
@@ -148,7 +148,7 @@ def _environment() -> dict[str, str]:
 
 def _write_spec(pipe: IO[bytes], spec: LaunchSpec) -> None:
     """Write the launch spec with its secrets to the pipe that only the controller reads."""
-    with suppress(BrokenPipeError), pipe:  # the exit code of the controller shows that
+    with suppress(BrokenPipeError), pipe:  # the controller's exit code reports it
         pipe.write(json.dumps(encode(spec)).encode())
 
 

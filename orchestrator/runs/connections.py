@@ -14,10 +14,10 @@ from orchestrator.runs.saved_run import SavedRun
 
 @asynccontextmanager
 async def connections_to(saved: SavedRun) -> AsyncIterator[tuple[list[NodeConnection], Transport]]:
-    """Return a connection to each node that has or had a share of the run, in node order, and the
+    """Return a connection to each node that takes or took part in the run, in node order, and the
     transport that they use.
 
-    None is connected yet; all are closed when the context ends. Raises LaunchError if the transport is
+    They are not connected yet, and are closed when the context ends. Raises LaunchError if the transport is
     not available on this machine.
     """
     async with restore(saved.settings.transport) as restored:

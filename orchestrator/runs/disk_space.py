@@ -1,4 +1,4 @@
-"""Writes that a full disk must not prevent: into space that was reserved for them, or retried.
+"""Writes that must succeed on a full disk: they use reserved space, or are retried.
 
 Next to a file PATH, `PATH.reserve` holds blocks of the disk. If there is no space for a new PATH, it is
 written over the reserve, which needs no new blocks, and renamed.
@@ -86,7 +86,7 @@ def _write_over_reserve(path: Path, value: Any) -> bool:
     data = json.dumps(value, indent=1).encode()
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        _reserve(path).rename(temporary)  # no other process can use it now
+        _reserve(path).rename(temporary)  # now no other process can use it
     except FileNotFoundError:
         return False
     try:

@@ -1,6 +1,6 @@
 """The event log of a run, `events.jsonl`: one event per line, only appended to.
 
-The last line may be torn by a crash or a full disk; readers skip lines that are no events.
+A crash or a full disk may cut off the last line; readers skip lines that are not events.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from orchestrator.runs.codec import decode, encode
 from orchestrator.runs.old_records import renewed
 
 _MAX_LINE = 4 << 20  # bytes
-# Output is in the logs and the plan in `run.json`; progress is only of the moment, and the runs that use
-# the nodes are reported before there is a log.
+# Output is in the logs, and the plan in `run.json`. Progress is transient, and the runs that use the
+# nodes are reported before the log exists.
 _NOT_LOGGED = (
     events.Output, events.Planned, events.SyncAdvanced, events.FetchAdvanced, events.GpusSampled,
     events.NodesInUse,
@@ -90,7 +90,7 @@ class EventReader:
                 self._offset += len(line)
                 logged = _parse(line) if is_whole and not self._skips else None
                 self._skips = not is_whole
-                if self._skips:  # a hole has no lines and any length
+                if self._skips:  # a hole can be of any length and has no lines
                     size = os.fstat(file.fileno()).st_size
                     self._offset = max(self._offset, next_data(file.fileno(), self._offset, size))
                     file.seek(self._offset)

@@ -57,7 +57,7 @@ def logs_of(saved: SavedRun, attempt: int | None = None) -> tuple[Log, ...]:
 
 
 def evidence_of(saved: SavedRun, attempt: int | None = None) -> Evidence:
-    """Return how the attempt's ranks ended by themselves, and the evidence of its verdict."""
+    """Return how ranks of the attempt ended by themselves, and the evidence of its verdict."""
     state, stopped = _state(saved, attempt)
     skews = saved.settings.skews
     is_last = attempt is None or attempt >= saved.attempt
@@ -80,7 +80,7 @@ def evidence_of(saved: SavedRun, attempt: int | None = None) -> Evidence:
 
 
 def with_file_causes(examined: Examination, saved: SavedRun) -> Examination:
-    """Return the examination with causes that lie in the files of the run. Raises OrchError."""
+    """Return the examination with causes found in the files of the run. Raises OrchError."""
     uneven = state_of(saved.folder).uneven
     nodes = {node.name: node for node in saved.nodes}
     hits = tuple(
@@ -128,7 +128,7 @@ def _order(stream: Stream) -> tuple[float, str, str]:
 
 
 class _Clock:
-    """When bytes of a node's logs arrived, by this machine's clock. Reads the index at the first use."""
+    """When bytes of a node's logs arrived, by this machine's clock. Reads the index on first use."""
 
     def __init__(self, saved: SavedRun, node: str) -> None:
         self._saved, self._node = saved, node

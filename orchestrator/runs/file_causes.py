@@ -21,10 +21,10 @@ if TYPE_CHECKING:  # slow to import, and a run that succeeds does not need it
 
 _NO_FILE, _NO_MODULE = "disk.no-file", "python.no-module"
 _UNEXPLAINED = ("exit.code", "exit.abort")
-"""Signatures of ends with nothing in the output that explains them."""
+"""Signatures of failures that the output does not explain."""
 _DISK_FULL, _FILE_LIMIT, _CHECKPOINT = "disk.full", "disk.file-limit", "disk.checkpoint"
 
-# Reports of ranks about others that ended before them, or that do something else.
+# Reports of ranks about other ranks that ended earlier, or that are out of step.
 _RANKS_APART = frozenset(
     {
         "gloo.peer-gone", "gloo.timed-out", "gloo.mesh",

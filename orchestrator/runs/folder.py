@@ -32,7 +32,7 @@ def state_folder() -> Path:
 
 
 def runs_folder() -> Path:
-    """Return the folder that has a folder for each run."""
+    """Return the folder that contains the runs' folders."""
     return state_folder() / "runs"
 
 
@@ -41,7 +41,7 @@ def ensure_private_folder(folder: Path, top: Path | None = None, *, create: bool
 
     `top` is the first folder of orch in its path (None: the state folder); missing folders get mode 0700.
     Raises LaunchError, with the remedy, if another user owns one of them or can write there, and OSError
-    (FileNotFoundError if it is missing and not to be created).
+    (FileNotFoundError if it is missing and must not be created).
     """
     try:
         trust.own_folder(str(folder), str(top or state_folder()), create=create)
@@ -80,7 +80,7 @@ def write_private(path: Path, text: str, *, overwrite: bool) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return the JSON at `path`, None if there is none that can be read."""
+    """Return the JSON at `path`, None if it cannot be read."""
     try:
         return load_json(path)
     except (OSError, ValueError):

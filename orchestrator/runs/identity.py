@@ -36,7 +36,7 @@ def source_of(project: str) -> str:
 
 
 def _id() -> bytes:
-    """Return this user's id; create it at the first use."""
+    """Return this user's id; create it on first use."""
     path = state_folder() / _FILE
     try:
         ensure_private_folder(path.parent)

@@ -1,4 +1,4 @@
-"""What is needed to start a run, and to restart it by a later controller."""
+"""What a launch needs to start a run, and a later controller to restart it."""
 
 from __future__ import annotations
 

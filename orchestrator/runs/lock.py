@@ -1,6 +1,6 @@
-"""One controller per run: it holds a lock in the run's folder, which ends with the process.
+"""One controller per run: it locks a file in the run's folder until its process ends.
 
-Another lock there is held while a background controller is being started.
+A second lock is held there while a background controller is being started.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from orchestrator.node.trust import open_file
 from orchestrator.runs.codec import decode, encode
 
 _NAME, _STARTING = "controller.lock", "controller.starting"
-_SIZE = 512  # bytes of the lock file, which is overwritten: that works on a full disk
+_SIZE = 512  # bytes of the lock file, overwritten in place since that works on a full disk
 _POLL_INTERVAL = 0.02  # seconds
-_READ_TIME = 1.0  # seconds for which a process that only reads may hold the lock
+_READ_TIME = 1.0  # seconds that a reader may hold the lock
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Lock:
         deadline = time.monotonic() + _READ_TIME
         while not (is_taken := _try_lock(descriptor)) and time.monotonic() <= deadline:
             time.sleep(_POLL_INTERVAL)
-        # Without a link, the last controller has removed the run.
+        # No links: the last controller has removed the run.
         if not is_taken or os.fstat(descriptor).st_nlink == 0:
             os.close(descriptor)
             return None
@@ -122,7 +122,7 @@ def find_controller(folder: Path) -> Controller | None:
 
 @asynccontextmanager
 async def starting(folder: Path, timeout: float) -> AsyncIterator[None]:
-    """Be the only process that starts a controller for the run in `folder`.
+    """Allow only this process to start a controller for the run in `folder`.
 
     Waits for another one until there is a controller, for up to `timeout` seconds: that process may be
     suspended, or its machine down. Then, or if locks are not available, it continues without the lock: if
@@ -146,7 +146,7 @@ async def starting(folder: Path, timeout: float) -> AsyncIterator[None]:
 
 
 def _try_lock(descriptor: int) -> bool:
-    """Return whether the lock is ours now; False if another process has it. Raises OSError."""
+    """Try to take the lock; return False if another process has it. Raises OSError."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

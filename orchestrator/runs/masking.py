@@ -13,7 +13,7 @@ from orchestrator.runs.launch_spec import LaunchSpec
 
 
 def masked_plan(plan: Plan) -> Plan:
-    """Return `plan` with the values of secrets masked, and without what only a start needs."""
+    """Return `plan` with the values of secrets masked, and without the fields that only a start needs."""
     nodes = tuple(masked_node(node, plan.secrets) for node in plan.nodes)
     return replace(plan, nodes=nodes, secrets=frozenset())
 
@@ -73,7 +73,7 @@ def masked_spec(spec: LaunchSpec) -> LaunchSpec:
 
 
 def _names_of_masked(words: Sequence[str], shown: Sequence[str]) -> Iterator[str]:
-    """Yield for each masked word the option before it, or the word as it is shown."""
+    """Yield the option before each masked word, or the word as shown if there is no option."""
     for before, word, masked_word in zip(("", *words), words, shown, strict=False):
         if word != masked_word:
             yield before if masked_word == MASK and before.startswith("-") else masked_word

@@ -33,8 +33,8 @@ def new_name(given: str | None = None, script: str = "", *, module: bool = False
 
 
 def matching(name: str, names: list[str]) -> list[str]:
-    """Return those of `names` that `name` may mean: itself, else those with this prefix, else those with
-    this prefix of the last part: `lusab` for `train-lusab`.
+    """Return the `names` that `name` may mean: an exact match, else those that start with it, else those
+    whose last part starts with it: `lusab` for `train-lusab`.
     """
     if name in names:
         return [name]

@@ -32,7 +32,7 @@ def renewed(kind: str, said: dict[str, Any]) -> dict[str, Any]:
 
 
 def renewed_record(said: dict[str, Any]) -> dict[str, Any]:
-    """Return what `run.json` has in its present form. Raises KeyError, TypeError or AttributeError."""
+    """Return the current form of `run.json`. Raises KeyError, TypeError or AttributeError."""
     new = dict(said)
     if new.get("verdict") is not None:
         new["verdict"] = renewed("Explained", new["verdict"])
@@ -44,7 +44,7 @@ def renewed_record(said: dict[str, Any]) -> dict[str, Any]:
         new |= _renewed_summary(said)
     if (
         new.get("outcome") is None
-    ):  # nor does a controller write it that found the end in the event log
+    ):  # a controller that found the end in the event log does not write it either
         new["outcome"] = outcome_of(said["state"], said["exit_code"])
     if "run" in new:
         run, plan = new.pop("run"), said["plan"]
@@ -55,7 +55,7 @@ def renewed_record(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _renewed_summary(said: dict[str, Any]) -> dict[str, Any]:
-    """Return what an end has beside its summary: why the run was stopped, and the details."""
+    """Return the other fields of an end than its summary: why the run was stopped, and the details."""
     summary, exit_code = said["summary"], said["exit_code"]
     return {
         "stop": encode(parse_summary(summary, exit_code)),
@@ -64,7 +64,7 @@ def _renewed_summary(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _renewed_settings(said: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a run with its transport where they have only options of SSH's."""
+    """Return the settings of a run with a transport; old ones had only SSH options."""
     if "transport" in said:
         return said
     new = dict(said)
@@ -76,7 +76,7 @@ def _renewed_settings(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def renewed_plan(said: dict[str, Any]) -> dict[str, Any]:
-    """Return a plan that says what its launcher does; then all launchers were orch's own."""
+    """Return a plan with the properties of its launcher; 0.1.0 only had orch's own launchers."""
     if "once_per_node" in said:
         return said
     launcher = built_in(said["launcher"])
@@ -89,14 +89,14 @@ def renewed_plan(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _renewed_node(said: dict[str, Any]) -> dict[str, Any]:
-    """Return a node's share of a plan, beside whose host stood its name and address."""
+    """Return a node's share of a plan; old ones had name and address next to the host."""
     new = {name: said[name] for name in said if name not in ("name", "training_address")}
     host = {**said["host"], "name": said["name"], "address": said["address"]}
     return {**new, "host": host, "address": said["training_address"], "unset": []}
 
 
 def renewed_request(said: Any) -> Any:
-    """Return what `stop.json` has in its present form; its reason was in words.
+    """Return the content of `stop.json` in its current form; the reason used to be free text.
 
     Raises KeyError or TypeError.
     """

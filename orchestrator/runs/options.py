@@ -1,4 +1,4 @@
-"""Options and settings of a run, beside its plan."""
+"""Options and settings of a run that are not in its plan."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LOG_LIMIT = 50_000_000_000
 class RunOptions:
     """The options of a run that a launch sets; times in seconds.
 
-    `grace` is the time between SIGTERM and SIGKILL. Processes that ranks leave running after they have all
-    exited with 0 may run for `linger`. A node that cannot be reached for `node_timeout` counts as failed
+    `grace` is the time between SIGTERM and SIGKILL. Processes left running after all ranks have exited
+    with 0 may run for `linger`. A node that cannot be reached for `node_timeout` counts as failed
     (0: never). A node stops its ranks after `lease` without contact to a controller (None: never). The run
     is stopped after `timeout` (None: never), and when a rank fails, unless `keep_going`. A run without
     progress for `stall` is reported (None: not watched), and stopped with `stop_when_stalled`. Its logs use
@@ -42,7 +42,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Settings(RunOptions):
-    """What a controller must know of a run: its options, and more.
+    """What a controller must know about a run besides its plan.
 
     `script` is the command as typed, without secrets. `skews` is by how many seconds each node's clock is
     ahead. `source` is the folder of this machine that was copied to the nodes (None: none was).

@@ -10,10 +10,10 @@ TIME_OUT = 124  # as in timeout(1)
 _STOPPED = (TIME_OUT, INTERRUPTED, 128 + signal.SIGTERM, 128 + signal.SIGHUP)
 
 State = Literal["starting", "running", "ended", "failed"]
-"""The state of a run; `failed` could not be started."""
+"""The state of a run; `failed` means that it could not be started."""
 
 Outcome = Literal["succeeded", "failed", "stopped", "lost"]
-"""How a run ended: `stopped` by the user or its time limit; `lost` with one of its nodes."""
+"""How a run ended: `stopped` by the user or its time limit; `lost` because a node was lost."""
 
 
 def outcome_of(state: State, exit_code: int | None) -> Outcome | None:

@@ -64,10 +64,10 @@ class Record:
         self.spec: LaunchSpec | None = None
         """What a restart needs; None: the run is not restarted."""
         self.attempt = 0
-        """The number of the present attempt, which may be the last of `failed`."""
+        """The number of the current attempt, which may be the last of `failed`."""
         self.failed: tuple[Attempt, ...] = ()
         self.former: tuple[NodePlan, ...] = ()
-        """Nodes that had a share of a failed attempt and have none now."""
+        """Nodes that took part in a failed attempt but not in the current one."""
         self.logs = folder / LOGS
         self.store = Store(self.logs, settings.log_limit)
         self.began = began
@@ -86,7 +86,7 @@ class Record:
         *,
         root: Path | None = None,
     ) -> Record:
-        """Create the record of a new run, in a folder with mode 0700, as are missing parent folders.
+        """Create the record of a new run; its folder, and missing parents, get mode 0700.
 
         Raises LaunchError.
         """
@@ -114,7 +114,7 @@ class Record:
 
     @classmethod
     def reopen(cls, saved: SavedRun) -> Record | None:
-        """Return the record of a run, to continue it; None if the run has a controller already.
+        """Return the record of a run to continue it; None if the run already has a controller.
 
         Raises LaunchError if another user may have written it.
         """
@@ -194,7 +194,7 @@ class Record:
             replace_json(self.folder / RUN, encode(self._pending))
             self._has_ended = self._pending.ended is not None
             self._pending = None
-        with suppress(OSError):  # it is reserved once there is some
+        with suppress(OSError):  # reserved once there is space
             if self._has_ended:
                 release_space(self.folder / RUN)
                 release_request_space(self.folder)

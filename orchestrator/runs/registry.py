@@ -30,7 +30,7 @@ def all_runs(root: Path | None = None) -> list[SavedRun]:
 
 
 def unreadable_runs(root: Path | None = None) -> list[Path]:
-    """Return the folders below `root` without a record that can be read, as after a crash."""
+    """Return the folders below `root` without a readable record, as after a crash."""
     return [
         folder
         for folder in _folders(root)
@@ -39,7 +39,7 @@ def unreadable_runs(root: Path | None = None) -> list[Path]:
 
 
 def untrusted_runs(root: Path | None = None) -> list[Untrusted]:
-    """Return why each run below `root` is left out that another user may have written."""
+    """Return, for each run below `root` that another user may have written, why it is left out."""
     return [error for folder in _folders(root) if (error := why_untrusted(folder)) is not None]
 
 
@@ -77,7 +77,7 @@ def names_like(name: str, root: Path | None = None) -> list[str]:
 
 @contextmanager
 def unless_pruned(saved: SavedRun) -> Iterator[None]:
-    """Raise OrchError if a file of the run is missing in this context because the run was removed."""
+    """Raise OrchError instead of FileNotFoundError in this context if the run was removed."""
     try:
         yield
     except FileNotFoundError:
@@ -88,7 +88,7 @@ def unless_pruned(saved: SavedRun) -> Iterator[None]:
         ) from None
     except OSError as error:
         if error.filename is None or not Path(error.filename).is_relative_to(saved.folder):
-            raise  # another file: the output, for example
+            raise  # some other file, such as the output
         raise OrchError(
             f"run {saved.run} cannot be read: {error.filename}: {error.strerror}"
         ) from None

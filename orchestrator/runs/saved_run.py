@@ -61,8 +61,8 @@ class RunRecord(Ending):
     """The content of `run.json`, as version `orch` wrote it; it has no secrets.
 
     `began` and `ended` are seconds since the epoch. `plan` is that of the latest `attempt`; `failed` are
-    the attempts that failed and were followed by another, `former` the nodes that had a share of those and
-    have none now. `spec` is what a restart needs (None: the run is not restarted).
+    the attempts that failed and were followed by another, `former` the nodes that took part only in
+    those. `spec` is what a restart needs (None: the run is not restarted).
 
     Raises ValueError for an invalid name or time.
     """
@@ -93,7 +93,7 @@ class SavedRun(RunRecord):
 
     @property
     def nodes(self) -> tuple[NodePlan, ...]:
-        """All nodes that have or had a share of the run."""
+        """All nodes that take or took part in the run."""
         return self.plan.nodes + self.former
 
     @property
@@ -111,12 +111,12 @@ class SavedRun(RunRecord):
 
     @property
     def controller(self) -> lock.Controller | None:
-        """The present controller of the run, None if it has none."""
+        """The current controller of the run, None if it has none."""
         return lock.find_controller(self.folder)
 
 
 def load_run(folder: Path, *, allow_untrusted: bool = False) -> SavedRun | None:
-    """Return the run in `folder`; None if there is no record of a run that can be read.
+    """Return the run in `folder`; None if it has no readable record.
 
     None also if another user may have written it (`why_untrusted` reports why), unless `allow_untrusted`:
     then nothing may act on it.
@@ -137,7 +137,7 @@ def why_untrusted(folder: Path) -> trust.Untrusted | None:
         os.close(trust.open_file(str(_own(folder) / RUN), own=True))
     except trust.Untrusted as error:
         return error
-    except (OSError, ValueError):  # there is none that can be read
+    except (OSError, ValueError):  # there is no readable record
         pass
     return None
 

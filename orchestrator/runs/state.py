@@ -32,8 +32,8 @@ class NodeCondition:
     """One node: its connection, and the state of the run there.
 
     `state` is unknown, running, ended, lost (its ranks have no supervisor), absent, or left (an elastic run
-    continues without it). `unreachable_since` is by the controller's clock; `cause` is the reason for that
-    or why the node left. `gone` is why a controller gave it up, None if none has.
+    continues without it). `unreachable_since` is by the controller's clock; `cause` is why it is
+    unreachable or has left. `gone` is why a controller gave it up, None if none has.
     """
 
     name: str
@@ -50,7 +50,7 @@ class RunState:
 
     `stopping` is why its nodes were asked to stop, `stalled` why it makes no progress, None if it does.
     `uneven` are files that only some nodes had when it began, `files` those that it had written when it
-    ended, None if there are none or their number is unknown.
+    ended, None if there are none or the number is unknown.
     """
 
     nodes: dict[str, NodeCondition] = field(default_factory=dict)

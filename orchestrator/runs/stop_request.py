@@ -16,7 +16,7 @@ from orchestrator.runs.folder import read_json
 from orchestrator.runs.old_records import renewed_request
 
 _NAME = "stop.json"
-_RESERVED_BYTES = 1024  # more than a request has
+_RESERVED_BYTES = 1024  # a request is smaller
 _POLL_INTERVAL = 0.2  # seconds
 
 
@@ -24,7 +24,7 @@ _POLL_INTERVAL = 0.2  # seconds
 class StopRequest:
     """A request to stop for `reason` (one of `PEOPLE`), with `grace` seconds between SIGTERM and SIGKILL.
 
-    A `grace` of None is the run's own.
+    If `grace` is None, the run's own applies.
     """
 
     reason: StopReason
@@ -32,7 +32,7 @@ class StopRequest:
 
 
 def request_stop(folder: Path, request: StopRequest) -> None:
-    """Leave `request` in the folder of a run, in place of an earlier one. Raises LaunchError."""
+    """Store `request` in the folder of a run, replacing an earlier one. Raises LaunchError."""
     try:
         replace_json(folder / _NAME, encode(request))
     except FileNotFoundError:  # pruned, so it has ended
