@@ -39,7 +39,7 @@ async def stacks(saved: SavedRun, *, rank: str | None = None, nodes: str | None 
     Raises UsageError if the run has ended, LaunchError if no node can be asked.
     """
     ranks, chosen = ranks_of(saved.plan, rank), nodes_of(saved.plan, nodes)
-    if ranks is not None and saved.plan.elastic is None:  # in an elastic run, any node may have them now
+    if ranks is not None and saved.plan.elastic is None:  # otherwise any node may have them now
         hosting = {n.name for n in saved.plan.nodes if any(each in ranks for each in n.ranks)}
         chosen = frozenset(hosting if chosen is None else hosting & chosen)
     if saved.has_ended:

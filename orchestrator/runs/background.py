@@ -30,9 +30,7 @@ from orchestrator.runs.saved_run import load_run
 from orchestrator.util.log import logger
 from orchestrator.util.quoting import line_to_paste
 
-_START_TIMEOUT = (
-    30.0  # seconds to take the lock, which needs imports but no connection to a node
-)
+_START_TIMEOUT = 30.0  # seconds to take the lock, which needs imports but no connection to a node
 _WAIT_TIMEOUT = _START_TIMEOUT + 5.0  # seconds to wait for one that another process starts
 _POLL_INTERVAL = 0.02
 

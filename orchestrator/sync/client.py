@@ -1,4 +1,4 @@
-"""Run rsync on this machine, with orch in the place of ssh.
+"""Run rsync on this machine, with orch in place of ssh.
 
 rsync connects to a node through a program, usually `ssh`, that it starts with the remote command as
 arguments and the stream on standard input and output. Here that program is a line of shell: two `cat`
@@ -30,7 +30,7 @@ from orchestrator.util.text import first_line, printable
 SERVER = ("rsync", "--server")
 """The start of the command that rsync may run on a node."""
 
-_MAX_OUTPUT = 64 << 10  # bytes that are kept of the end of rsync's messages
+_MAX_OUTPUT = 64 << 10  # bytes kept from the end of rsync's messages
 _KILL_TIMEOUT = 5.0  # seconds
 _MIN_VERSION = (3, 1, 3)  # the first with --modify-window=-1
 
@@ -40,7 +40,7 @@ _OPTIONS = (
     "--times",
     # Compare times to the nanosecond: a script may be rewritten within a second, with the same size.
     "--modify-window=-1",
-    # Existing folders on the node keep their modes and times, and may be links.
+    # Existing folders on the node keep their modes and times, and may be symbolic links.
     "--no-implied-dirs",
     "--omit-dir-times",
     "--keep-dirlinks",
@@ -58,8 +58,8 @@ _OPTIONS = (
 )
 
 # $0 and $1 are the inherited ends. First the argument count and the arguments are written to orch; then one
-# cat carries rsync's bytes to orch and the other, which replaces the shell, those from orch: rsync takes
-# its end for the end of the connection. Their own errors do not matter, so stderr is closed. (A shell gives
+# cat carries rsync's bytes to orch. The other replaces the shell and carries those from orch; when it ends,
+# rsync sees the end of the connection. Their own errors do not matter, so stderr is closed. (A shell gives
 # a background command no standard input, so 3 is used; dash knows no descriptors beyond 9.)
 _RELAY = (
     'w=$1; shift; exec 2>/dev/null 3<&0; { printf "%s\\0" $# "$@"; exec cat <&3 3<&-; } '
@@ -138,7 +138,7 @@ async def sending(tree: Tree, destination: str, *, update: bool = False) -> Asyn
     With `update`, a file that is newer there is kept.
     """
     options = [*_OPTIONS, *(["--update"] if update else [])]
-    if tree.repeated:  # costs a table of all files, and needs hard links on the node's file system
+    if tree.repeated:  # needs a table of all files, and hard links on the node's file system
         options.append("--hard-links")
     async with running(options, f"{tree.root}/", f"node:{destination}/", tree.listing) as client:
         yield client
@@ -155,8 +155,8 @@ async def running(
 ) -> AsyncIterator[Client]:
     """Run rsync with `listing` as its standard input; `source` or `destination` is `node:PATH`.
 
-    On Linux it writes no file of more than `max_file_size` bytes. When the context is left, rsync is
-    terminated, so that it keeps what has arrived, and leaves no process behind. Raises SyncError if this
+    On Linux it writes no file of more than `max_file_size` bytes. At the end of the context, rsync and its
+    processes are terminated; rsync keeps what has arrived. Raises SyncError if this
     machine has no suitable rsync.
     """
     with ExitStack() as stack:
@@ -165,7 +165,7 @@ async def running(
         process = await asyncio.create_subprocess_exec(
             local_rsync().path,
             *options,
-            # Without it rsync gives the relay a non-blocking pipe, and `cat` fails once that is full.
+            # Otherwise rsync gives the relay a non-blocking pipe, and `cat` fails once it is full.
             "--blocking-io",
             f"--rsh=/bin/sh -c '{_RELAY}' {down.inherited} {up.inherited}",
             source,
@@ -193,20 +193,20 @@ async def running(
 
 
 def _limit_files(pid: int, max_size: int) -> None:
-    """Limit the size of files that the process can write; called before it hears from the node."""
+    """Limit the size of files that the process can write; called before it gets data from the node."""
     if hasattr(resource, "prlimit"):  # Linux
         with suppress(ProcessLookupError):
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (max_size, max_size))
 
 
 async def _end(process: asyncio.subprocess.Process, client: Client) -> None:
-    """End rsync and all processes that it started, unless it has ended."""
+    """Terminate rsync and all processes that it started, unless it has ended."""
     for number in (signal.SIGTERM, signal.SIGKILL):  # at SIGTERM it keeps what has arrived
         if process.returncode is not None:
             return
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        # One that the kernel holds, as on a network disk that hangs, ends when it can.
+        # A process blocked in the kernel, as on a hung network disk, ends when it can.
         with suppress(TimeoutError):
             await asyncio.wait_for(client.finished(), _KILL_TIMEOUT)
 
@@ -248,7 +248,7 @@ def local_rsync() -> Rsync:
 
 
 async def _tail(stream: asyncio.StreamReader) -> bytes:
-    """Return the end of what can be read from `stream`, at most `_MAX_OUTPUT` bytes."""
+    """Read `stream` to its end, and return at most the last `_MAX_OUTPUT` bytes."""
     kept = bytearray()
     while piece := await stream.read(_MAX_OUTPUT):
         kept += piece

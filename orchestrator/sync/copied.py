@@ -1,4 +1,4 @@
-"""A copy of the files of a launch on this machine: a spare gets these, even if the folder has changed."""
+"""A local copy of the launched files, for spares that join after the folder has changed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from orchestrator.sync.tree import Tree, entry_at
 
 
 def copy_tree(tree: Tree, folder: Path) -> None:
-    """Copy the files of a tree into a new `folder`. Raises OSError, and then leaves no folder.
+    """Copy the files of a tree into a new `folder`. Raises OSError; then the folder is removed.
 
     A file that changes while it is copied changes the digest, which `read_copy` checks.
     """
@@ -30,7 +30,7 @@ def copy_tree(tree: Tree, folder: Path) -> None:
 
 
 def read_copy(folder: Path, digest: str) -> Tree | None:
-    """Return the tree that was copied into `folder`; None if its digest is another.
+    """Return the tree that was copied into `folder`; None if its digest differs.
 
     Raises OSError if it cannot be read.
     """

@@ -1,4 +1,4 @@
-"""Recognise credentials: they are not sent to a node unless an `.orchignore` names them.
+"""Recognise credentials, which are sent to a node only if an `.orchignore` includes them.
 
 By name: files and folders in which command line tools keep passwords, tokens and keys (from the ignore
 templates of GitHub and Docker, and the path rules of secret scanners). By content: private keys.
@@ -24,7 +24,7 @@ _FILES = frozenset(
         b"id_rsa", b"id_dsa", b"id_ecdsa", b"id_ed25519", b"id_ecdsa_sk", b"id_ed25519_sk",
     }
 )  # fmt: skip
-# By the name of their folder.
+# Names that count only in these folders.
 _WITHIN = {
     b".config": frozenset(
         {b"gcloud", b"gh", b"glab-cli", b"hub", b"rclone", b"op", b"doctl", b"wandb", b"sops"}
@@ -87,14 +87,14 @@ def holds_one(path: bytes, size: int) -> bool:
         if ending == b".json" and size not in _SERVICE_ACCOUNT_SIZES:
             return False
     start = _read_start(path)
-    # Search for a fixed text first: it is a hundred times as fast, and rejects most files.
+    # Search for a fixed text first: it is 100 times faster and rejects most files.
     if pattern is _KEY and b"PRIVATE KEY" not in start and not start.startswith(b"PuTTY"):
         return False
     return pattern.search(start) is not None
 
 
 def _is_environment(name: bytes) -> bool:
-    """Tell whether it is a file of environment variables, which often has secrets."""
+    """Tell whether it is a file of environment variables, which often contains secrets."""
     if name in (b".env", b".envrc"):
         return True
     return name.startswith(b".env.") and not name.endswith(_EXAMPLES)

@@ -17,7 +17,7 @@ _MAX_LINES = 3  # of rsync's messages in an error
 
 
 Direction = Mapping[str, str]
-"""What differs between errors of a push and of a fetch: parts of sentences."""
+"""The phrases that differ between errors of a push and of a fetch."""
 
 PUSH: Direction = {
     "action": "sending files to",
@@ -45,7 +45,7 @@ def failure(
     """Return the error of a transfer, with its cause and a remedy.
 
     `here` is the exit code of rsync on this machine (-N: by signal N), `there` that of the one on the node
-    (128 + N), None if unknown. `said` is the end of what both wrote to standard error.
+    (128 + N), None if unknown. `said` is the end of the standard error of both.
     """
     cause, remedy, evidence = (
         _by_code(here, there)
@@ -56,13 +56,13 @@ def failure(
     telling = [line for line in lines if evidence.search(line)] or lines
     details = "".join(f"\n    {line}" for line in telling[:_MAX_LINES])
     cause = cause.format(where=printable(destination), **direction)
-    # Complete, as it is for a command:
+    # The whole message, as for a command:
     remedy = remedy.format(where=line_to_paste([destination]), **direction)
     return SyncError(f"{cause}{details}", node=node, remedy=remedy)
 
 
 _Cause = tuple[str, str, re.Pattern[str]]
-"""A cause, a remedy, and the messages that are evidence; `{…}` in the texts is of the direction."""
+"""A cause, a remedy, and the messages that show it; `{…}` is filled in from the direction."""
 
 
 def _by_code(here: int, there: int | None) -> _Cause | None:
@@ -97,7 +97,7 @@ def _unknown(here: int, there: int | None) -> _Cause:
 
 
 _ANY = re.compile(r"\S")
-# When one side is gone, the other reports that the stream broke off, which explains nothing.
+# When one side ends, the other only reports a broken stream, which explains nothing.
 _NOT_CONSEQUENCE = re.compile(
     r"^(?!.*(unexpectedly closed|rsync error: |Broken pipe|[Cc]onnection reset))"
 )

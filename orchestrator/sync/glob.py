@@ -1,7 +1,7 @@
 """Match globs as git's wildmatch does, in bounded time for any glob and any name.
 
 A glob becomes a regular expression that does not backtrack beyond a part that has matched. This is exact:
-of several positions at which a part may match, the leftmost leaves the most to the parts that follow,
+if a part can match at several positions, the leftmost leaves the most text to the parts that follow,
 because
 
 - the text between two `*` of one name has a fixed length;

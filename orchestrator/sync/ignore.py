@@ -1,10 +1,10 @@
 """Ignore files in the syntax of gitignore(5), matched as git does.
 
-A folder is walked from the top, and ignored directories are not entered. So a pattern is only compared with
-entries that have no ignored parent: it matches the entry itself, or not.
+A folder is walked from the top, and ignored directories are not entered. So patterns are compared only with
+entries that have no ignored parent.
 
-An ignore file may have many thousands of lines. As in git (dir.c), lines without wildcards, and those of
-`*` and an ending, are compared as text; here they are looked up in a dictionary.
+An ignore file may have many thousands of lines. As in git (dir.c), lines without wildcards, and those with
+`*` and a suffix, are compared as text; here they are looked up in a dictionary.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import cached_property
 
 from orchestrator.sync.glob import SPECIAL, translate
 
-_NONE = -1  # the number of no rule
+_NONE = -1  # no rule
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Rules:
         return None if last == _NONE else self._rules[last]
 
     def ignored(self, path: bytes, *, directory: bool) -> bool | None:
-        """Tell whether the entry at `path` is ignored or (by `!`) included; None if no rule matches it."""
+        """Return whether `path` is ignored; False if `!` includes it, None if no rule matches."""
         rule = self.find(path, directory=directory)
         return None if rule is None else rule.ignores
 
@@ -106,7 +106,7 @@ class _Index:
     def __init__(self) -> None:
         self._exact: dict[bytes, int] = {}
         self._endings: dict[int, dict[bytes, int]] = {}  # by length
-        # The others, by the length of their literal prefix, and that prefix.
+        # The other globs, by the length of their literal prefix, then by the prefix.
         self._prefixed: dict[int, dict[bytes, list[_Glob]]] = {}
 
     def add(self, glob: bytes, number: int, *, is_path: bool) -> None:

@@ -35,7 +35,7 @@ class SkippedFile:
 
 @dataclass(frozen=True)
 class Selection:
-    """The files to fetch, how many are here already, and those that are not fetched."""
+    """The files to fetch, how many are already here, and those that are not fetched."""
 
     wanted: tuple[RemoteFile, ...]
     same: int
@@ -108,10 +108,11 @@ class Landing:
     def land(
         self, files: Sequence[RemoteFile], *, overwrite: bool, only_as_listed: bool = False
     ) -> tuple[list[RemoteFile], list[SkippedFile]]:
-        """Move those of `files` that are complete to their names, and create the links among them.
+        """Move the complete ones of `files` to their names, and create the links among them.
 
         `only_as_listed` skips files that arrived with an earlier fetch and have changed since. Returns the
-        files that are in place, and those that are not because of what is there. Raises SyncError.
+        files that are in place, and those that could not be placed because of an existing file. Raises
+        SyncError.
         """
         landed: list[RemoteFile] = []
         skipped: list[SkippedFile] = []
@@ -134,7 +135,7 @@ class Landing:
         return landed, skipped
 
     def forget(self) -> None:
-        """Remove what interrupted fetches have left: every file is in place."""
+        """Remove what interrupted fetches have left; call this once every file is in place."""
         shutil.rmtree(self.arrived, ignore_errors=True)
 
     def _make_link(self, file: RemoteFile) -> Path:
@@ -146,7 +147,7 @@ class Landing:
 
 
 def _compare(root: int | None, file: RemoteFile, *, overwrite: bool) -> bool | SkippedFile:
-    """Tell whether a file is here already, or why it is not fetched."""
+    """Return whether a file is already here, or why it is not fetched."""
     if file.leads_out:
         return SkippedFile(
             file.path, f"a link that leads out of the folder: {printable(os.fsencode(file.target))}"
@@ -207,7 +208,7 @@ def _parent(root: int, path: str, *, make: bool) -> Iterator[tuple[int, str]]:
 
 
 def _is_whole(path: Path, listed: RemoteFile | None) -> bool:
-    """Tell whether a file has arrived, as it was `listed` (None: anyhow); clear its special mode bits."""
+    """Tell whether a file has arrived as `listed` (None: in any state); clear its special mode bits."""
     try:
         status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""What makes a folder large, and the lines of an .orchignore that leave it out."""
+"""Find what makes a folder large, and the .orchignore lines that exclude it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from orchestrator.sync.ignore import pattern_for
 from orchestrator.sync.tree import Tree
 
 _MAX_LISTED = 5
-_MIN_SHARE = 0.02  # of the whole, to be listed
-_SUBFOLDER_SHARE = 0.9  # of a folder, for a subfolder to be listed in its place
+_MIN_SHARE = 0.02  # of the total size, to be listed
+_SUBFOLDER_SHARE = 0.9  # of a folder's size, for a subfolder to be listed instead
 _OUTPUTS = frozenset(
     {
         "checkpoint", "checkpoints", "ckpt", "ckpts", "lightning_logs", "log", "logs", "mlruns",
@@ -25,7 +25,7 @@ _OUTPUTS = frozenset(
 class Large:
     """A folder, or a file at the top, of `size` bytes; `is_output`: training usually writes it.
 
-    `line` leaves it out, in an .orchignore at the top.
+    `line` excludes it, in an .orchignore at the top.
     """
 
     path: str

@@ -17,10 +17,10 @@ from orchestrator.util.text import printable
 class LeftOut:
     """Why an entry is not sent.
 
-    `what` is the entry that is left out: the one asked about, or a folder above it (relative; a folder ends
-    with a slash). `file`, `line` (from 1) and `pattern` are those of the rule; `file` is None for a rule of
+    `what` is the excluded entry: the requested one, or a folder above it (relative; a folder ends with a
+    slash). `file`, `line` (from 1) and `pattern` are those of the rule; `file` is None for a rule of
     orch, and then `pattern` describes it. `fixes` are the lines that include it in the .orchignore
-    `fix_file` (None: nothing does).
+    `fix_file` (None: nothing includes it).
     """
 
     what: str
@@ -37,7 +37,7 @@ class LeftOut:
         return f"left out by {_relative(self.file, root)}:{self.line} ({printable(self.pattern)})"
 
     def remedy(self, root: Path) -> str:
-        """Return how to get it to the nodes."""
+        """Return how to send it to the nodes."""
         if self.fix_file is None:
             return "copy it to the nodes yourself"
         lines = " and ".join(printable(line) for line in self.fixes)
@@ -74,7 +74,7 @@ def why_left_out(root: Path, path: str) -> LeftOut | None:
             if found and not included:
                 reason = LeftOut(what, None, 0, "credentials are sent only if they are named")
         elif reason.file is not None and reason.file.name == ORCH:
-            fix_file = reason.file  # a file above it cannot change what it decides
+            fix_file = reason.file  # an ignore file above it cannot override it
         if reason is not None:
             first = first or reason
             fixes.append(_line(fix_file, os.fsencode(root / os.fsdecode(entry)), directory))

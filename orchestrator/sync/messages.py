@@ -10,11 +10,11 @@ from orchestrator.util.text import counted, first_few, printable
 
 T = TypeVar("T")
 
-_MAX_FILES = 3  # that are named
+_MAX_FILES = 3  # named in a message
 
 
 def kept_lines(comparisons: Mapping[str, Comparison]) -> Iterator[str]:
-    """Yield lines about files that are kept on nodes, by node; the same line for several nodes once."""
+    """Yield lines about files that are kept on nodes; nodes with the same line share it."""
     changed = {node: _named(c.kept, c.kept_count) for node, c in comparisons.items()}
     for files, nodes in _by_value(changed):
         yield f"kept on {nodes}: {files} (changed there since); --overwrite sends yours"

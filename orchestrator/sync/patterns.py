@@ -33,7 +33,7 @@ class Patterns:
 
 
 def check_patterns(patterns: Sequence[str]) -> None:
-    """Raise UsageError for a pattern that cannot match anything."""
+    """Raise UsageError for a pattern that can never match."""
     for pattern in patterns:
         problem = ""
         if not pattern.strip("./ ") or pattern.startswith("#"):

@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 _CHUNK = 256 << 10  # bytes
 
-# A shell, which a grandchild is, uses descriptors below this itself.
+# The grandchild is a shell, which uses lower descriptors itself.
 _FIRST_FREE = 10
 
 
 class Pipe:
-    """One end of a pipe for this process, and the `inherited` one for a child."""
+    """A pipe: one end for this process, and the `inherited` end for a child."""
 
     def __init__(self, *, to_child: bool) -> None:
         reader, writer = os.pipe()
@@ -26,7 +26,7 @@ class Pipe:
             fcntl.fcntl(self._ours, fcntl.F_SETPIPE_SZ, _CHUNK)
 
     def close_inherited(self) -> None:
-        """Close the end of the child, once it has been started."""
+        """Close the child's end once the child has been started."""
         if self.inherited >= 0:
             os.close(self.inherited)
             self.inherited = -1
@@ -38,7 +38,7 @@ class Pipe:
             self._ours = -1
 
     async def read(self) -> bytes:
-        """Return what can be read, as soon as there is anything; b"" if no writer is left."""
+        """Return data as soon as there is any; b"" if no writer is left."""
         loop = asyncio.get_running_loop()
         while True:
             try:

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 _ANSWER_TIMEOUT = 30.0  # seconds
 _TIME_PER_FILE = 0.002  # seconds, on a slow disk
-_UNKNOWN_FILES = 100_000  # files of a tree that is not known here, at most
+_UNKNOWN_FILES = 100_000  # maximum files assumed for a tree that is not known here
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Comparison:
     """A tree compared with the files on a node.
 
     `send` are positions in the tree to send, `delete` the number of files to delete. `kept` are files of
-    the tree that have changed there and stay, `left` files that are deleted here but have changed there and
-    stay: the first of them, and their number. `blocked` are the first files that cannot be placed, each
-    with what is in the way.
+    the tree that have changed there and stay, `left` files that are deleted here but have changed there
+    and stay; each has the first files and their number. `blocked` are the first files that cannot be
+    placed, each with what is in the way.
     """
 
     send: tuple[range, ...]
@@ -66,12 +66,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Seen:
-    """The state of a project's folder `workdir` on a node, when a run enters it.
+    """The state of a project's folder `workdir` on a node when a run enters it.
 
-    If the folder `is_new`, `passed` are the names that were taken: paths, and the projects that they belong
-    to (empty: unknown). `others` are the runs that use the folder. `run` is the one that placed files there
-    last, at `time`; if these are the same tree, `comparison` is about it. With `is_done` there is nothing
-    to do. `have` are those of the requested files that exist there, but were not placed.
+    If the folder `is_new`, `passed` are the names that were already taken: paths, and the projects that
+    use them (empty: unknown). `others` are the runs that use the folder. `run` is the one that placed
+    files there last, at `time`; `comparison` is set if it was the same tree. If `is_done`, there is
+    nothing to do. `have` are the requested files that exist there but were not placed.
     """
 
     workdir: str
@@ -122,7 +122,7 @@ async def find(agent: Agent, workdir: str, owner: str, source: str) -> str:
 
 
 def time_limit(tree: Tree | None) -> float:
-    """Return how many seconds a node has to inspect all files of a tree (None: one that is not known)."""
+    """Return how many seconds a node has to inspect all files of a tree (None: an unknown tree)."""
     return _ANSWER_TIMEOUT + _TIME_PER_FILE * (
         _UNKNOWN_FILES if tree is None else len(tree.entries)
     )
@@ -157,8 +157,8 @@ async def begin(agent: Agent, run: str, workdir: str, timeout: float = _ANSWER_T
 async def settle(
     agent: Agent, run: str, workdir: str, timeout: float = _ANSWER_TIMEOUT
 ) -> frozenset[str]:
-    """Let a node record the files that have arrived; return those of the requested files that exist there,
-    but were not placed. Raises SyncError, NodeError.
+    """Let a node record the files that have arrived; return the requested files that exist there but were
+    not placed. Raises SyncError, NodeError.
     """
     with _recording_errors(agent, workdir):
         return await _ask(agent, "settle", lambda a: frozenset(texts(a["have"])), timeout, run=run)

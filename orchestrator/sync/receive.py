@@ -1,8 +1,8 @@
 """Fetch files from a node with rsync.
 
-What a node sends is not trusted. rsync here decides the names, and gets no option by which it would create
-anything but regular files and folders: a folder without links has none afterwards, and nothing is written
-outside it. The number of bytes is limited by what the node has listed.
+Data from a node is not trusted. The local rsync decides the names, and gets no option that lets it create
+anything except regular files and folders. So a folder without links stays without links, and nothing is
+written outside it. The number of bytes is limited to what the node has listed.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _options(files: Sequence[RemoteFile]) -> list[str]:
     options = list(_OPTIONS)
     if any(file.is_sparse for file in files):  # slow: every kilobyte is searched for zeros
         options.append("--sparse")
-    # Since 3.2.5 rsync rejects other names itself, but takes some with a backslash for others.
+    # Since 3.2.5 rsync itself rejects names that were not requested, but misreads some with a backslash.
     if local_rsync().version >= (3, 2, 5) and any("\\" in file.path for file in files):
         options.append("--trust-sender")
     return options

@@ -1,4 +1,4 @@
-"""Folders that are hardly meant to be copied to other machines: they are sent only if named explicitly."""
+"""Folders that users rarely mean to copy to other machines: they are sent only if named explicitly."""
 
 from __future__ import annotations
 

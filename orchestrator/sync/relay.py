@@ -18,12 +18,12 @@ VANISHED = 24
 """rsync's exit code if some source files vanished before they could be sent."""
 
 _PROGRESS_INTERVAL = 0.1  # seconds
-_EXIT_TIMEOUT = 5.0  # seconds that rsync on the node has to end after the one here
+_EXIT_TIMEOUT = 5.0  # seconds rsync on the node has to end after the local one
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Bytes sent to a node, or by it, of at most `total`: what is there already is not sent again."""
+    """Bytes sent to or by a node, of at most `total`: existing data is not sent again."""
 
     node: str
     sent: int
@@ -37,7 +37,7 @@ OnProgress = Callable[[Progress], None]
 class Transfer:
     """A transfer of files with `total` bytes to `node` (`PUSH`) or from it (`FETCH`).
 
-    `folder` is the destination, and `max_bytes` what a node may send at most (None: any number).
+    `folder` is the destination, and `max_bytes` the most that a node may send (None: no limit).
     `on_progress` is called at most ten times a second, and at the end. A transfer in which no byte moves
     for `stall_timeout` seconds is ended.
     """
@@ -59,7 +59,7 @@ class Transfer:
     async def run(
         self, rsync: AbstractAsyncContextManager[Client], expected: Sequence[str] = SERVER
     ) -> Finished:
-        """Run until both halves of rsync have ended; return how the one here ended.
+        """Run until rsync has ended on both sides; return how the local one ended.
 
         `expected` is the start of the command that rsync may run on the node. Raises SyncError with the
         node, the cause and a remedy.
@@ -87,10 +87,10 @@ class Transfer:
     async def _converse(
         self, client: Client, expected: Sequence[str]
     ) -> tuple[Finished, int | None, bytes]:
-        """Return how rsync here ended, the exit code of the one on the node, and its standard error.
+        """Return how the local rsync ended, the exit code of the one on the node, and its standard error.
 
-        The exit code is None if there is none. Only both codes together mean success: what the node could
-        not do is reported there, and need not travel in the stream.
+        The node's exit code is None if it has none. Success needs both codes: an error on the node is
+        reported there, and may not reach the stream.
         """
         command = await client.command(expected)
         if command is None:
@@ -104,7 +104,7 @@ class Transfer:
             channel.close()
 
     async def _relay(self, client: Client, channel: Channel) -> Finished:
-        """Carry bytes both ways until rsync here has ended. Raises ConnectionLost."""
+        """Carry bytes both ways until the local rsync has ended. Raises ConnectionLost."""
         is_push = self.direction is PUSH
 
         async def up() -> None:

@@ -1,4 +1,4 @@
-"""Parse the files that a node lists; names that lead out of the folder are refused."""
+"""Parse the files that a node lists; refuse names that lead out of the folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ignore files that apply in a folder, and the line of them that decides about an entry."""
+"""The ignore files that apply in a folder, and the line that decides about an entry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.util.text import printable
 
 GIT, ORCH = ".gitignore", ".orchignore"
 
-# What jobs do not usually need; ignore files override this.
+# Files that jobs do not usually need; ignore files override this.
 _DEFAULTS = Rules(
     b"""
 __pycache__/
@@ -57,7 +57,7 @@ class Scopes:
     orch: tuple[_Scope, ...] = ()
 
     def within(self, folder: bytes, path: bytes) -> Scopes:
-        """Return those that apply inside `folder` (absolute; `path` is the same relative to the top)."""
+        """Return the ignore files that apply inside `folder` (absolute; `path` is relative to the top)."""
 
         def extended(scopes: tuple[_Scope, ...], name: str) -> tuple[_Scope, ...]:
             file = folder + name.encode()

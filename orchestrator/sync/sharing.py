@@ -14,7 +14,7 @@ from orchestrator.util.answers import parse_answer, texts
 
 @asynccontextmanager
 async def sharing(fleet: Fleet, folders: Sequence[str], run: str) -> AsyncIterator[list[list[int]]]:
-    """Yield groups of positions of nodes in `fleet`; the nodes of a group share one of the `folders`.
+    """Yield the positions of nodes in `fleet` in groups; the nodes of a group share one of the `folders`.
 
     The folders are created if necessary. Raises SyncError with each node that cannot write to its folder.
     """
@@ -27,7 +27,7 @@ async def sharing(fleet: Fleet, folders: Sequence[str], run: str) -> AsyncIterat
 
 
 async def groups(fleet: Fleet, folders: Sequence[str], tokens: Sequence[str]) -> list[list[int]]:
-    """Return the positions of the nodes, grouped by which see each other's tokens in their folders."""
+    """Return the positions of nodes, grouped by which ones see each other's tokens in their folders."""
     answers = await fleet.ask_all(
         "shared", lambda index: {"workdir": folders[index], "tokens": list(tokens)}
     )
@@ -76,4 +76,4 @@ async def _tidy(fleet: Fleet, folders: Sequence[str], tokens: Sequence[str]) -> 
     )
     for result in results:
         if isinstance(result, BaseException) and not isinstance(result, LaunchError):
-            raise result  # a node that is gone keeps its empty token: the launch fails anyway
+            raise result  # a lost node keeps its empty token, but the launch fails anyway

@@ -40,8 +40,8 @@ async def push(
 ) -> Pushed:
     """Send the files of `tree` to `destination`, the absolute path of a folder on `node`.
 
-    Files that are there with the same size and time are left alone, and nothing is deleted. A file is
-    replaced in one step; with `update`, one that is newer there is kept. See `Transfer` for the rest.
+    Existing files with the same size and time are not touched, and nothing is deleted. A file is replaced
+    atomically; with `update`, one that is newer there is kept. See `Transfer` for the rest.
     Raises SyncError with the node, the cause and a remedy.
     """
     if not destination.startswith("/") or "\0" in destination:
@@ -69,7 +69,7 @@ async def push_all(
     on_progress: OnProgress | None = None,
     update: bool = False,
 ) -> list[Pushed | SyncError]:
-    """Push to each node its tree, at most `limit` at once; return one result for each, in order."""
+    """Push each node its tree, to at most `limit` nodes at once; return one result per node, in order."""
     gate = asyncio.Semaphore(limit)
 
     async def push_one(node: Node, destination: str, tree: Tree) -> Pushed | SyncError:

@@ -30,7 +30,7 @@ _EXCLUDED_MARKS = ENVIRONMENT_MARKS | {os.fsencode(FETCHED)}
 
 @dataclass(frozen=True)
 class Entry:
-    """A file, a link, or a folder without any.
+    """A file, a link, or an empty folder.
 
     `path` is relative, POSIX, as os.fsdecode returns it. `size` is in bytes (0 except for a file),
     `mtime_ns` 0 for a folder, `mode` the permission bits (0 for a link), `target` that of a link.
@@ -49,7 +49,7 @@ class Tree:
     """The entries of the folder `root` that are sent, sorted by path.
 
     `repeated` are further names (hard links) of files in it, `credentials` the paths that are not sent
-    because they are or contain credentials (a folder ends with a slash).
+    since they are or contain credentials (a folder ends with a slash).
     """
 
     root: Path
@@ -64,7 +64,7 @@ class Tree:
 
     @cached_property
     def size(self) -> int:
-        """The bytes of all files; one with several names counts once."""
+        """The bytes of all files; a file with several names counts once."""
         return sum(entry.size for entry in self.entries if entry.path not in self.repeated)
 
     @property
@@ -91,7 +91,7 @@ class Tree:
         return digest.hexdigest()
 
     def links_out(self) -> Iterator[Entry]:
-        """Yield the links that lead out of the folder, which the node resolves to files of its own."""
+        """Yield the links that lead out of the folder; a node resolves them to its own files."""
         for entry in self.entries:
             if entry.kind == "link":
                 place = os.path.normpath(os.path.join(os.path.dirname(entry.path), entry.target))  # noqa: PTH118, PTH120
@@ -112,10 +112,10 @@ def why_excluded(path: bytes) -> str:
 def collect(root: Path) -> Tree:
     """Return the files of the folder `root` that a job may need.
 
-    Left out are credentials, version control, virtual environments, caches, and what the `.gitignore` files
+    Excluded are credentials, version control, virtual environments, caches, and what the `.gitignore` files
     (up to the top of the repository that contains `root`) and the `.orchignore` files ignore; `!data/` in
-    an `.orchignore` includes what would be left out. Links are sent as links; sockets and pipes are left
-    out. Ignored folders are not entered.
+    an `.orchignore` includes excluded entries. Links are sent as links; sockets and pipes are not sent.
+    Ignored folders are not entered.
 
     Raises SyncError if `root` is not a folder, something in it cannot be read, or it has more than
     `MAX_FILES` files.
@@ -139,7 +139,7 @@ class _Walk:
         self._prefix = os.fsencode(root.relative_to(top)) + b"/" if root != top else b""
         self._entries: list[Entry] = []
         self._folders: set[bytes] = set()
-        self._filled: set[bytes] = {b""}  # folders with entries in them
+        self._filled: set[bytes] = {b""}  # folders with entries
         self._inodes: set[tuple[int, int]] = set()
         self._repeated: set[str] = set()
         self._credentials: list[str] = []
@@ -212,7 +212,7 @@ class _Walk:
 
 
 def entry_at(base: bytes, path: bytes) -> Entry | None:
-    """Return the file, link or folder at `path` below `base`; None if there is none, or anything else."""
+    """Return the file, link or folder at `path` below `base`; None if it is missing or of another type."""
     status = status_of(base + path)
     return None if status is None else _entry(base, path, status)
 
@@ -223,7 +223,7 @@ def _entry(base: bytes, path: bytes, status: os.stat_result) -> Entry | None:
         return Entry(name, "file", status.st_size, status.st_mtime_ns, mode)
     if S_ISDIR(status.st_mode):
         return Entry(name, "folder", 0, 0, mode)
-    with suppress(OSError):  # it is gone, or no link any more
+    with suppress(OSError):  # it was removed or is no longer a link
         if S_ISLNK(status.st_mode):
             target = os.fsdecode(os.readlink(base + path))  # noqa: PTH115 - bytes
             return Entry(name, "link", 0, status.st_mtime_ns, 0, target)

@@ -18,8 +18,8 @@ from orchestrator.util.text import printable
 
 _MAX_PATH = 1000  # characters
 _MAX_SCRIPT = 1 << 20
-_MAX_TEXTS = 2000  # string constants of a script that are looked up as paths
-# Functions that create what they are called with.
+_MAX_TEXTS = 2000  # string constants of a script to look up as paths
+# Functions that create the path that they are called with.
 _CREATORS = frozenset(
     {
         "makedirs", "mkdir", "save", "savefig", "dump", "to_csv", "write_text", "write_bytes",
@@ -40,7 +40,7 @@ class Unsent:
 def why_unsent(source: Path, start: Path, path: str) -> Unsent | None:
     """Return why `path` is not sent to the nodes; None if it is, or does not exist here either.
 
-    `source` is the folder that is sent, `start` the folder in it where `path` is looked up; both absolute.
+    `source` is the folder that is sent, `start` the folder in it that `path` is relative to; both absolute.
     """
     if not path or len(path) > _MAX_PATH or "\0" in path:
         return None
@@ -67,7 +67,7 @@ def why_unsent(source: Path, start: Path, path: str) -> Unsent | None:
 def unsent_arguments(
     source: Path, start: Path, cwd: Path, words: Sequence[str]
 ) -> Iterator[Unsent]:
-    """Yield the arguments that are paths of files in `cwd`, but not of files on the nodes.
+    """Yield the arguments that are paths of files in `cwd` that are not on the nodes.
 
     `start` is the folder in `source` in which the job starts.
     """
@@ -99,7 +99,7 @@ def unsent_in_script(source: Path, start: Path, script: Path) -> Iterator[Unsent
     for text, line in _texts(script):
         if text in reported or os.path.isabs(text) or is_output(text) or not text.strip("./"):  # noqa: PTH117
             continue
-        # It may be relative to either; report it only if neither is sent.
+        # It may be relative to either folder; report it only if neither file is sent.
         folders = [f for f in dict.fromkeys((start, script.parent)) if os.path.lexists(f / text)]
         found = [why_unsent(source, folder, text) for folder in folders]
         if found and found[0] is not None and None not in found:
