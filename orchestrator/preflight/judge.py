@@ -86,7 +86,9 @@ def to_findings(verdicts: Iterable[tuple[str, Verdict]]) -> list[Finding]:
 
     `data` of a finding is that of its verdicts, by node.
     """
-    equal = grouped(((v.status, v.message, v.text, v.commands), (name, v)) for name, v in verdicts)
+    equal = grouped(
+        ((v.status, v.message, v.text, v.commands, v.as_root), (name, v)) for name, v in verdicts
+    )
     findings = []
     for members in equal.values():
         finding = members[0][1].on([name for name, _ in members])

@@ -85,6 +85,17 @@ def test_verdicts_with_different_commands_are_separate_findings() -> None:
     assert [finding.nodes for finding in to_findings(verdicts)] == [("a",), ("b",)]
 
 
+def test_verdicts_with_commands_of_different_users_stay_apart() -> None:
+    """Merged, the commands of one node would be run as the wrong user."""
+    as_root = fail("is red", "paint it", ("paint green",))
+    verdicts = [("a", as_root), ("b", replace(as_root, as_root=False))]
+    remedies = [finding.remedy for finding in to_findings(verdicts)]
+    assert [(remedy.nodes, remedy.as_root) for remedy in remedies if remedy] == [
+        (("a",), True),
+        (("b",), False),
+    ]
+
+
 def test_worst_of_no_findings_is_skip() -> None:
     assert worst([]) is Status.SKIP
     several = for_all(make_context(2), passed("fine")) + to_findings(
