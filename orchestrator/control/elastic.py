@@ -16,9 +16,8 @@ from orchestrator.reasons import Stop
 from orchestrator.remote.reports import RankReport
 
 _POLL_INTERVAL = 0.25  # seconds
-_RESTART_INTERVAL = (
-    20.0  # seconds in which launchers notice that another one has restarted its ranks
-)
+# Seconds in which launchers notice that another one has restarted its ranks.
+_RESTART_INTERVAL = 20.0
 
 
 async def watch_members(

@@ -33,9 +33,8 @@ from orchestrator.runs.record import Record
 from orchestrator.runs.stop_request import stop_requests
 from orchestrator.util.text import first_line
 
-_WRITE_TIMEOUT = (
-    60.0  # seconds for which a full disk may delay an attempt, which must be recorded first
-)
+# Seconds for which a full disk may delay an attempt, which must be recorded first.
+_WRITE_TIMEOUT = 60.0
 
 
 class NotRestarted(Exception):

@@ -36,13 +36,11 @@ _SETTLE_TIME = 1.0  # seconds other ranks have after a failure to print their ow
 _LAUNCHER_TIMEOUT = 30.0  # seconds launchers have to end after all ranks have ended
 _STRANDED_TIMEOUT = 5.0  # the same, if no rank can start any more
 _END_POLL_INTERVAL = 0.05  # seconds
-_STOP_MARGIN = (
-    25.0  # seconds after the grace period in which a stopped node must report something; a
-)
-# supervisor needs at most 21, with a process that cannot be killed
-_MAX_STOP_TIME = (
-    300.0  # seconds after a stop until reports of a node that has not ended are ignored
-)
+# Seconds after the grace period in which a stopped node must report something; a supervisor needs
+# at most 21, with a process that cannot be killed.
+_STOP_MARGIN = 25.0
+# Seconds after a stop until reports of a node that has not ended are ignored.
+_MAX_STOP_TIME = 300.0
 _NO_SPACE_TIMEOUT = 10.0  # seconds for which an ended node waits for disk space for its logs here
 _MAX_AGENT_SILENCE = 60.0  # seconds, if no node ever counts as lost
 _CLOCK_INTERVAL = 60.0  # seconds: the clock may be set, and a suspended machine oversleeps

@@ -27,9 +27,8 @@ OutputFormat = Literal["text", "json", "raw"]
 # Distinct on dark and on light terminals; red is reserved for failures.
 _NODE_COLOURS = (b"36", b"32", b"35", b"33", b"34", b"96", b"92", b"95", b"93", b"94")
 
-_DRAIN_TIMEOUT = (
-    1.0  # seconds that a slow terminal has for the rest of the output when the user detaches
-)
+# Seconds that a slow terminal has for the rest of the output when the user detaches.
+_DRAIN_TIMEOUT = 1.0
 
 
 @dataclass(frozen=True)

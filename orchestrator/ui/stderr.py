@@ -11,9 +11,8 @@ from orchestrator.plan.masking import masked_text
 from orchestrator.ui.terminal import SGR, columns, wants_colour, width_of
 from orchestrator.util.process import discard_output
 
-_MIN_COMMAND_INDENT = (
-    4  # a line with this many blanks before it is a command to paste, or formatted already
-)
+# A line with this many blanks before it is a command to paste, or formatted already.
+_MIN_COMMAND_INDENT = 4
 _MIN_WIDTH = 40  # columns of a terminal in which lines are wrapped
 _HANGING_INDENT = "    "
 _WORD = re.compile(r"(?:`[^`]*`|\S)+")

@@ -35,9 +35,8 @@ OPTIONS = Options(
     timeout=None,
     lease=None,
 )
-BEGAN = (
-    1000.0  # the launch; ranks start a second later, and have done their steps two seconds later
-)
+# The launch; ranks start a second later, and have done their steps two seconds later.
+BEGAN = 1000.0
 GOOD = (0, "all 2 ranks succeeded")
 
 
