@@ -31,6 +31,9 @@ from labkit.lab import Lab
 
 from tests.warm import Warm
 
+_TIMEOUT = 240.0
+"""Seconds that each phase of a test may take without a marker `timeout(SECONDS)`."""
+
 _FUZZ = int(os.environ.get("ORCH_FUZZ", "0"))
 settings.register_profile(
     "orch", deadline=None, derandomize=not _FUZZ, max_examples=_FUZZ or 40, print_blob=True
@@ -76,40 +79,51 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
-    """Skip a test that cannot run here, or fail it if it is required; end the process if it hangs."""
+    """Skip a test that cannot run here, or fail it if it is required; interrupt one that hangs."""
     required = os.environ.get("ORCH_REQUIRE", "").replace(",", " ").split()
     for marker, why_not in _MARKERS.items():
         if item.get_closest_marker(marker) and (reason := why_not()):
             if marker in required:
                 pytest.fail(f"{reason} (ORCH_REQUIRE has {marker})", pytrace=False)
             pytest.skip(reason)
-    yield from _end_if_stuck(item)
+    yield from _interrupt(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """End the process if the test hangs."""
-    yield from _end_if_stuck(item)
+    """Interrupt a test that hangs."""
+    yield from _interrupt(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    """End the process if the teardown hangs."""
-    yield from _end_if_stuck(item)
+    """Interrupt a teardown that hangs."""
+    yield from _interrupt(item)
 
 
-def _end_if_stuck(item: pytest.Item) -> Iterator[None]:
-    """Print the stacks of all threads and end the process (pytest-xdist replaces it) if a phase hangs.
+def _interrupt(item: pytest.Item) -> Iterator[None]:
+    """Interrupt a phase after its timeout, and every 30 seconds after that; in the end exit.
 
-    pytest-timeout interrupts a test once; code that waits without a limit while the exception propagates,
-    such as `Popen.__exit__`, would wait forever.
+    Once is not enough: `Popen.__exit__` waits without a limit while the exception propagates. What cannot
+    be interrupted shows the stacks of all threads.
     """
+    if item.config.getoption("usepdb"):
+        yield
+        return
     marker = item.get_closest_marker("timeout")
-    timeout = float(marker.args[0] if marker else item.config.getini("timeout"))
-    faulthandler.dump_traceback_later(2 * timeout + 60, exit=True, file=_stderr)
+    timeout = float(marker.args[0]) if marker else _TIMEOUT
+
+    def fail(number: int, frame: object) -> None:
+        pytest.fail(f"timeout after {timeout:g} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.setitimer(signal.ITIMER_REAL, timeout, 30)
+    faulthandler.dump_traceback_later(2 * timeout + 300, exit=True, file=_stderr)
     try:
         return (yield)
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
         faulthandler.cancel_dump_traceback_later()
 
 

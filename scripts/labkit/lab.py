@@ -33,6 +33,15 @@ class LabError(Exception):
     """The lab cannot do what was requested; the reason in one line."""
 
 
+class Child(subprocess.Popen[bytes]):
+    """A process whose `with` block kills it on an exception, and otherwise waits for it."""
+
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, *error)
+
+
 @dataclass(eq=False)
 class Lab:
     """A running lab. `pids` are the ids of process 1 of its hosts, and of `ctl`, on this machine."""
@@ -102,7 +111,7 @@ class Lab:
         env: Mapping[str, str] | None = None,
         cwd: str | Path | None = None,
         **options: Any,
-    ) -> subprocess.Popen[bytes]:
+    ) -> Child:
         """Start a command in the lab; signals sent to it reach the command itself.
 
         `options` are those of subprocess.Popen for bytes. `cwd` is a path in the lab: by default the home
@@ -115,7 +124,7 @@ class Lab:
         enter = ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net"]
         command = [*enter, "env", f"--chdir={place}", *map(str, argv)]
         with kernel.joined(f"/proc/{pid}/ns/pid", "/proc/thread-self/ns/pid", kernel.NEW_PID):
-            process = subprocess.Popen(command, env={**usual, **(env or {})}, **options)
+            process = Child(command, env={**usual, **(env or {})}, **options)
         _children.add(process)
         return process
 
