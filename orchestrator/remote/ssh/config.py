@@ -47,6 +47,12 @@ class Target:
     kex_algorithms: str | None = None
     macs: str | None = None
     host_key_algorithms: str | None = None
+    control_path: str | None = None
+    """Where a master connection of the user may listen."""
+    needs_openssh: tuple[str, ...] = ()
+    """Settings that only OpenSSH's client can apply: without them, the login is another, or less safe."""
+    login_by_openssh: tuple[str, ...] = ()
+    """Settings by which OpenSSH's client may log in if the keys of this target are refused."""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -145,6 +151,9 @@ def _lookup(name: str, user: str | None, port: int | None, files: tuple[Path, ..
         kex_algorithms=word("KexAlgorithms"),
         macs=word("MACs"),
         host_key_algorithms=word("HostKeyAlgorithms"),
+        control_path=_expanded(config.control_path) if config.control_path else None,
+        needs_openssh=tuple(config.needs_openssh),
+        login_by_openssh=tuple(config.login_by_openssh),
         warnings=tuple(config.unused),
     )
 

@@ -65,6 +65,18 @@ _BESIDE_THE_POINT = _names("""
     syslogfacility streamlocalbindmask streamlocalbindunlink tunnel tunneldevice updatehostkeys
     usekeychain visualhostkey xauthlocation
 """)
+# What only OpenSSH's client can do, by keyword: unless the value is one of _OFF.
+_NEEDS_OPENSSH = {
+    "knownhostscommand": "KnownHostsCommand",
+    "pkcs11provider": "PKCS11Provider",
+    "proxyusefdpass": "ProxyUseFdpass",
+    "verifyhostkeydns": "VerifyHostKeyDNS",
+}
+_LOGIN_BY_OPENSSH = {
+    "gssapiauthentication": "GSSAPIAuthentication",
+    "hostbasedauthentication": "HostbasedAuthentication",
+}
+_OFF = ("no", "none", "false")
 # Values in which ssh expands tokens (%h), or tokens and the environment (${NAME}): ssh_config(5), TOKENS.
 _WITH_TOKENS = ("ProxyCommand", "ProxyJump")
 _WITH_TOKENS_AND_ENVIRONMENT = (
@@ -149,6 +161,10 @@ class HostConfig(SSHClientConfig):
         super().__init__(*args)
         self.unused: list[str] = []
         self.hash_known_hosts = False
+        self.needs_openssh: list[str] = []
+        self.login_by_openssh: list[str] = []
+        self.control_path: str | None = None
+        self._seen: set[str] = set()
         self._hash_seen = False
         self._tokens = {"%": "%"}
         self._base = Path()  # relative paths of Include start here
@@ -266,7 +282,21 @@ class HostConfig(SSHClientConfig):
             if not self._hash_seen:
                 self.hash_known_hosts = arguments[:1] == ["yes"]
                 self._hash_seen = True
-        elif keyword not in _BESIDE_THE_POINT:
+            arguments.clear()
+            return
+        if keyword not in self._seen:
+            self._seen.add(keyword)
+            value = " ".join(arguments)
+            is_on = value.lower() not in _OFF
+            if is_on and keyword in _NEEDS_OPENSSH:
+                self.needs_openssh.append(printable(f"{_NEEDS_OPENSSH[keyword]} {value}", 400))
+            if is_on and keyword in _LOGIN_BY_OPENSSH:
+                self.login_by_openssh.append(
+                    printable(f"{_LOGIN_BY_OPENSSH[keyword]} {value}", 400)
+                )
+            if is_on and keyword == "controlpath":
+                self.control_path = value
+        if keyword not in _BESIDE_THE_POINT:
             where = f"{self._path}:{self._line_no}"
             self.unused.append(printable(f"{where}: {keyword} has no effect on orch", 400))
         arguments.clear()
@@ -286,6 +316,8 @@ class HostConfig(SSHClientConfig):
                 raise ConfigParseError(f"{option} of {self._orig_host}: {error}") from None
             if value is not None:
                 self._options[option] = value
+        if self.control_path is not None:
+            self.control_path = self._filled_in(self.control_path, environment=True)
 
     def _set_tokens(self) -> None:
         """Set the values of tokens; asyncssh's own method fails on names in other encodings."""

@@ -362,3 +362,16 @@ def test_symlink_to_a_file_of_the_user_is_followed(home: Path) -> None:
     (home / "dotfiles").write_text("Port 77\n")
     (home / ".ssh" / "config").symlink_to(home / "dotfiles")
     assert resolve(Host(name="n"), (home / ".ssh" / "config",)).port == 77
+
+
+def test_settings_that_only_openssh_can_apply_are_listed(
+    resolved: Callable[..., Target], home: Path
+) -> None:
+    config = (
+        "GSSAPIAuthentication yes\nHostbasedAuthentication no\nPKCS11Provider none\n"
+        "KnownHostsCommand /bin/keys %H\nControlPath ~/.ssh/cm-%h\nControlPath ignored\n"
+    )
+    target = resolved(config, address="n")
+    assert target.needs_openssh == ("KnownHostsCommand /bin/keys %H",)
+    assert target.login_by_openssh == ("GSSAPIAuthentication yes",)
+    assert target.control_path == f"{home}/.ssh/cm-n"
