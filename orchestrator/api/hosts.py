@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from os import PathLike
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from orchestrator.api.values import Time, number, seconds
-from orchestrator.errors import UsageError
-from orchestrator.inventory import Inventory, Main, load, select
+from orchestrator.errors import InventoryError, UsageError
+from orchestrator.inventory import Inventory, Main, TransportChoice, load, select
 from orchestrator.inventory.readers.orch_yaml import parse
 from orchestrator.plan.launchers import registry
 from orchestrator.plan.masking import mask_in_logs
@@ -25,6 +25,8 @@ ANY = "any"
 """The parent of the working folders of embedded nodes that belong to no project."""
 Hosts = str | PathLike[str] | Sequence[str] | Inventory
 """An inventory file, hosts as ssh takes them, or an inventory."""
+HowToReach = str | Mapping[str, Mapping[str, Any]]
+"""The name of a transport, or a mapping of one name to its options, as in an inventory."""
 Note = Callable[[str], None]
 """Gets the format in which an inventory was read if it is not orch's own."""
 
@@ -38,7 +40,7 @@ class HostOptions(TypedDict, total=False):
     exclude: str | None
     accept_new: bool
     connect_timeout: Time
-    transport: str
+    transport: HowToReach | None
 
 
 @asynccontextmanager
@@ -47,17 +49,16 @@ async def open_hosts(
 ) -> AsyncIterator[tuple[Inventory, Transport]]:
     """Yield the hosts that the options select, and a transport to them, open within the context.
 
-    `local_name` is the parent of the working folders of embedded nodes. Raises UsageError, and
-    LaunchError if other users may write to the folders of embedded nodes.
+    A transport in the options is used instead of the inventory's. `local_name` is the parent of the
+    working folders of embedded nodes. Raises UsageError, and LaunchError if other users may write to the
+    folders of embedded nodes.
     """
-    hosts, name = options.get("hosts"), options.get("transport", DEFAULT)
+    hosts, given = options.get("hosts"), options.get("transport")
     nodes, exclude = options.get("nodes"), options.get("exclude")
     local = number("--local", options.get("local"), 1, 64)
     if local is None:
         inventory = read_hosts(hosts, note)
-        timeout = seconds("--connect-timeout", options.get("connect_timeout", 10.0), 0.1)
-        own = {"accept_new": True} if options.get("accept_new") else {}
-        transport = create(name, timeout=timeout, **own)
+        transport = _transport(_choose(given, inventory), options)
         for host in (*inventory.hosts, *inventory.spares):
             mask_in_logs(host.env)
         resume_gc()
@@ -66,7 +67,7 @@ async def open_hosts(
         return
     if hosts is not None:
         raise UsageError("--local and --inventory exclude each other")
-    if name != DEFAULT:
+    if given is not None:
         raise UsageError("--local and --transport exclude each other")
     from orchestrator.node.facts import visible_gpus
     from orchestrator.remote.embedded.transport import EmbeddedTransport
@@ -78,6 +79,35 @@ async def open_hosts(
     async with EmbeddedTransport(local, root, gpus=visible_gpus()) as cluster:
         inventory = Inventory(hosts=cluster.hosts, main=Main(), source="--local")
         yield select(inventory, nodes, exclude), cluster
+
+
+def _choose(given: HowToReach | None, inventory: Inventory) -> TransportChoice:
+    """Return the given transport, otherwise the inventory's; a name alone has the inventory's options."""
+    own = inventory.transport
+    if given is None:
+        return own or TransportChoice(name=DEFAULT)
+    if isinstance(given, str):
+        return own if own is not None and own.name == given else TransportChoice(name=given)
+    if len(given) != 1:
+        raise UsageError("transport: expected a name, or a mapping of one name to its options")
+    ((name, settings),) = given.items()
+    return TransportChoice(name=name, options=settings)
+
+
+def _transport(choice: TransportChoice, options: HostOptions) -> Transport:
+    """Return the transport with its options and those of the command. Raises UsageError."""
+    try:
+        transport = create(choice.name, **choice.options)
+    except UsageError as error:
+        if not choice.place:
+            raise
+        raise InventoryError(f"{choice.place}: {error.message}", remedy=error.remedy) from error
+    own: dict[str, Any] = {}
+    if (timeout := options.get("connect_timeout")) is not None:
+        own["timeout"] = seconds("--connect-timeout", timeout, 0.1)
+    if options.get("accept_new"):
+        own["accept_new"] = True
+    return create(choice.name, **{**choice.options, **own}) if own else transport
 
 
 def read_hosts(hosts: Hosts | None, note: Note | None = None) -> Inventory:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from orchestrator.api.hosts import Note, read_hosts
 from orchestrator.errors import UsageError
-from orchestrator.inventory import select
+from orchestrator.inventory import Inventory, select
 from orchestrator.util.quoting import line_to_paste
 
 if TYPE_CHECKING:
     from orchestrator.provision.hosts import Hosts
 
+_OVER_SSH = ("ssh", "openssh")
 REQUIREMENT = "fabric>=3.2"  # the extra `prepare`
 
 
@@ -35,6 +36,7 @@ def hosts_to_prepare(
     also if Fabric is not installed.
     """
     found = select(read_hosts(inventory, note), nodes, exclude)
+    _require_ssh(found)
     try:
         from orchestrator.provision.hosts import Hosts
         from orchestrator.provision.steps import Requirements
@@ -43,6 +45,17 @@ def hosts_to_prepare(
             f"orch prepare needs Fabric: no module {error.name}", remedy=_installation()
         ) from None
     return Hosts(found.hosts + found.spares, Requirements(torch, python, index)), found.source
+
+
+def _require_ssh(inventory: Inventory) -> None:
+    """Raise UsageError if the hosts are not reached over SSH."""
+    choice = inventory.transport
+    if choice is not None and choice.name not in _OVER_SSH:
+        raise UsageError(
+            f"{choice.place or inventory.source}: orch prepare installs over SSH, not with transport "
+            f"{choice.name}",
+            remedy="install rsync, Python and torch in the image, or however these nodes are set up",
+        )
 
 
 def _installation() -> str:

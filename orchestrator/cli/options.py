@@ -95,13 +95,13 @@ class Connection:
         ),
     ] = None
     transport: Annotated[
-        str,
+        str | None,
         _more(
             metavar="NAME",
-            help="How to reach the hosts: ssh, or the transport of a plug-in.",
+            help="How to reach the hosts.  [default: the inventory's, else ssh]",
             autocompletion=complete.transports,
         ),
-    ] = "ssh"
+    ] = None
     accept_new: Annotated[
         bool,
         _more(
@@ -110,8 +110,12 @@ class Connection:
         ),
     ] = False
     connect_timeout: Annotated[
-        str, _more(metavar="TIME", help="Limit for reaching a node, from its name to the login.")
-    ] = "10s"
+        str | None,
+        _more(
+            metavar="TIME",
+            help="Limit for reaching a node, from its name to the login.  [default: 10s]",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,17 @@ class Group(_Frozen, frozen=True):
     hosts: tuple[str, ...]  # names; those that the inventory lacks are ignored
 
 
+class TransportChoice(_Frozen, frozen=True):
+    """How to reach the hosts: the name of a transport and its options, JSON values.
+
+    `place` is where a file asks for it, as `hosts.yaml:3:12`.
+    """
+
+    name: str
+    options: Mapping[str, Any] = {}
+    place: str = ""
+
+
 class Inventory(_Frozen, frozen=True):
     """The hosts of a cluster; the position in `hosts` is the node rank.
 
@@ -86,4 +97,5 @@ class Inventory(_Frozen, frozen=True):
     spares: tuple[Host, ...] = ()
     main: Main = Main()
     groups: tuple[Group, ...] = ()
+    transport: TransportChoice | None = None  # None: the default one
     source: Path | str

@@ -174,6 +174,11 @@ def launcher(value: object) -> str:
     return _text_that(_is_name, value, "the name of a launcher")
 
 
+def transport(value: object) -> str:
+    """The name of a transport; whether it exists is checked when it is used."""
+    return _text_that(_is_name, value, "the name of a transport")
+
+
 def variable_name(value: object) -> str:
     """The name of an environment variable: any that `env` can set, also `a.b`."""
     expected = "a variable's name: one word without '=', no '-' first"

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 from orchestrator.errors import ConnectionLost, NodeError, Unreachable
+from orchestrator.util.text import nearest
 
 if TYPE_CHECKING:
     from orchestrator.inventory import Host
@@ -199,8 +200,11 @@ class Transport(ABC):
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> Self:
         """Return the transport with these options, JSON values. Raises ValueError for invalid ones."""
-        for name in options.keys() - inspect.signature(cls).parameters.keys():
-            raise ValueError(f"it has no option {name!r:.100}")
+        valid = inspect.signature(cls).parameters
+        for name in sorted(options.keys() - valid.keys()):
+            meant = nearest(name, valid)
+            hint = f"did you mean {meant!r}?" if meant else f"its options are {', '.join(valid)}"
+            raise ValueError(f"it has no option {name!r:.100}; {hint}")
         try:
             return cls(**options)
         except TypeError as error:  # an option is missing

@@ -170,3 +170,49 @@ def test_invalid_transport_is_a_usage_error(
     done = orch("nodes", *words, PYTHONPATH=str(packages))
     assert done.returncode == 2
     assert why in done.stderr
+
+
+def test_transport_of_the_inventory_is_used(orch: Orch, packages: Path, hosts: Path) -> None:
+    install_shell(packages)
+    hosts.write_text(f"transport: {{shell: {{timeout: 3}}}}\n{hosts.read_text()}")
+    done = orch("exec", "--", "echo", "here", PYTHONPATH=str(packages))
+    assert (done.returncode, done.stdout) == (0, "a │ here\n"), done.stderr
+
+
+def test_transport_of_the_command_line_replaces_that_of_the_inventory(
+    orch: Orch, packages: Path, hosts: Path
+) -> None:
+    install_shell(packages)
+    hosts.write_text(f"transport: {{nothing: {{timeout: 3}}}}\n{hosts.read_text()}")
+    done = orch("exec", "--transport", "shell", "--", "echo", "here", PYTHONPATH=str(packages))
+    assert (done.returncode, done.stdout) == (0, "a │ here\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "words", "why"),
+    [
+        ("nothing", (), "hosts.yaml:1:12: there is no transport 'nothing'"),
+        ("{shell: {tmeout: 1}}", (), "hosts.yaml:1:13: transport shell: it has no option 'tmeout'"),
+        ("{shell: {timeout: 1}}", ("--accept-new",), "transport shell: it has no option 'accept_"),
+        ("{shell: {timeout: x}}", ("--transport", "shell"), "hosts.yaml:1:13: transport shell: "),
+    ],
+)
+def test_invalid_transport_of_the_inventory_is_refused(
+    orch: Orch, packages: Path, hosts: Path, value: str, words: tuple[str, ...], why: str
+) -> None:
+    install_shell(packages)
+    hosts.write_text(f"transport: {value}\n{hosts.read_text()}")
+    done = orch("nodes", *words, PYTHONPATH=str(packages))
+    assert done.returncode == 2
+    assert f"orch: {why}" in done.stderr or f"error: {why}" in done.stderr, done.stderr
+
+
+def test_prepare_refuses_an_inventory_with_another_transport_than_ssh(
+    orch: Orch, hosts: Path
+) -> None:
+    hosts.write_text(f"transport: docker\n{hosts.read_text()}")
+    done = orch("prepare")
+    assert done.returncode == 2
+    assert (
+        "hosts.yaml:1:12: orch prepare installs over SSH, not with transport docker" in done.stderr
+    )

@@ -125,7 +125,7 @@ def test_unknown_name_is_reported_with_the_known_ones(packages: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "why"),
     [
-        ("ssh", {"accept": True}, "it has no option 'accept'"),
+        ("ssh", {"accept": True}, "it has no option 'accept'; did you mean 'accept_new'"),
         ("ssh", {"timeout": "soon"}, "timeout is a number of seconds"),
         ("ssh", {"timeout": 10**400}, "timeout is a number of seconds"),
         ("ssh", {"timeout": float("nan")}, "timeout is a number of seconds"),
@@ -136,7 +136,7 @@ def test_unknown_name_is_reported_with_the_known_ones(packages: Path) -> None:
         ("local", {"timeout": 1.0}, "its nodes are those of --local N"),
         ("local", {"count": 0, "root": "/there"}, "count is a number of nodes"),
         ("local", {"count": 2, "root": None}, "root a folder"),
-        ("shell", {"accept_new": True}, "it has no option 'accept_new'"),
+        ("shell", {"accept_new": True}, "it has no option 'accept_new'; its options are timeout"),
     ],
 )
 def test_create_with_unknown_options_is_refused(

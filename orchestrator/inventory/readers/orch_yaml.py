@@ -27,15 +27,16 @@ from orchestrator.inventory.problems import (
 )
 from orchestrator.inventory.ranges import MAX_HOSTS, HostSpec, expand, split_expression
 from orchestrator.inventory.readers.base import Launchers, Reader, Source
+from orchestrator.inventory.transport_key import read_transport
 from orchestrator.inventory.values import Environment
 from orchestrator.inventory.yaml_nodes import NotYaml, compose, is_null, position, scalar
 from orchestrator.util.text import nearest, quoted
 
-_TOP = ("defaults", "main", "hosts")
+_TOP = ("defaults", "main", "transport", "hosts")
 _MAIN = tuple(Main.model_fields)
 _SETTINGS = tuple(Settings.model_fields)
 _HOST = ("name", "address", *HostSettings.model_fields)
-_OWN_KEY = re.compile(rb"""^[{\s]*["']?(defaults|main|hosts)["']?\s*:""", re.MULTILINE)
+_OWN_KEY = re.compile(rb"""^[{\s]*["']?(defaults|main|transport|hosts)["']?\s*:""", re.MULTILINE)
 
 
 class OrchYaml(Reader):
@@ -102,6 +103,9 @@ class _Document:
         top = self._top(root)
         main = self._section(Main, self._mapping(top, "main", _MAIN), "main")
         defaults = self._section(Settings, self._mapping(top, "defaults", _SETTINGS), "defaults")
+        transport = None
+        if "transport" in top:
+            transport = read_transport(top["transport"].value, str(self._source), self._mappings)
         if "hosts" in top:
             self._read_hosts(top["hosts"].value, defaults)
         hosts = tuple(host for host in self._hosts if not host.spare)
@@ -109,7 +113,13 @@ class _Document:
         if spares and not hosts:
             message = "expected a host that is no spare; all of them are"
             self._mappings.add_problem(top["hosts"].value, "hosts", message)
-        return Inventory(hosts=hosts, spares=spares, main=Main(**main), source=self._source)
+        return Inventory(
+            hosts=hosts,
+            spares=spares,
+            main=Main(**main),
+            transport=transport,
+            source=self._source,
+        )
 
     def _top(self, root: Node | None) -> Entries:
         if root is None or is_null(root):
