@@ -40,6 +40,14 @@ class StreamChannel:
         self._lost = "the connection ended before the command did"
         self.heard_at = time.monotonic()
 
+    async def started(self, marker: bytes) -> None:
+        """Wait for `marker` on standard output; output before it is noise.
+
+        Raises asyncio.IncompleteReadError, with the output, if the output ends without the marker, and
+        asyncio.LimitOverrunError if a MiB arrives without it.
+        """
+        self._noise = (await self._reader.readuntil(marker)).removesuffix(marker)
+
     def _on_data(self, data: bytes, *, is_stderr: bool) -> None:
         self.heard_at = time.monotonic()
         if is_stderr:

@@ -16,14 +16,6 @@ PACKET = CHUNK_SIZE
 class SshChannel(StreamChannel, asyncssh.SSHClientSession[bytes]):
     """The `Channel` of a node reached over SSH; it may have a pseudo-terminal."""
 
-    async def started(self, marker: bytes) -> None:
-        """Wait for `marker` on standard output; output before it is noise.
-
-        Raises asyncio.IncompleteReadError, with the output, if the output ends without the marker, and
-        asyncio.LimitOverrunError if a MiB arrives without it.
-        """
-        self._noise = (await self._reader.readuntil(marker)).removesuffix(marker)
-
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         self._stdin = chan
         self._reader.set_source(chan)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import asyncssh
 
 from orchestrator.errors import ConnectionLost, NodeError, Unreachable, UsageError
-from orchestrator.remote.base import Completed, OnResult, Screen, ShellError
+from orchestrator.remote.base import Completed, OnResult, Screen
 from orchestrator.remote.ssh.channel import PACKET, WINDOW, SshChannel
 from orchestrator.remote.ssh.config import ConfigParseError, Target, config_files, resolve
 from orchestrator.remote.ssh.connections import ConnectOptions, SshConnection, SshConnections
 from orchestrator.remote.ssh.login import Trust
 from orchestrator.remote.ssh.script import command_for
+from orchestrator.remote.ssh.shell import run_in_shell
 from orchestrator.remote.ssh.verdicts import Verdicts
 from orchestrator.util.log import node_logger
 from orchestrator.util.text import printable
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ConnectOptions", "SshNode", "Trust", "connect_all"]
 
-# Long enough for slow start-up files (conda, modules on a network file system).
-_SHELL_TIMEOUT = 30.0
 _CLOSED = "connection closed"  # asyncssh's reason if the connection ends while a session opens
 
 
@@ -55,11 +53,11 @@ class SshNode:
         return self._target.warnings
 
     async def open(self, script: str) -> SshChannel:
-        marker = secrets.token_hex(16)
-        command = command_for(f"printf '%s\\n' {marker}\n{script}")
-        session = await self._session(command, request_pty=False)
-        await self._await_shell(session, f"{marker}\n".encode())
-        return session
+        return await run_in_shell(
+            lambda command: self._session(command, request_pty=False),
+            script,
+            Verdicts(self.name, self._target),
+        )
 
     async def open_terminal(self, script: str | None, screen: Screen | None) -> SshChannel:
         """Start `script` (POSIX sh), or the login shell; with a pseudo-terminal like `screen` unless None.
@@ -103,29 +101,6 @@ class SshNode:
             raise self._lost(error) from error
         assert isinstance(session, SshChannel)
         return session
-
-    async def _await_shell(self, channel: SshChannel, marker: bytes) -> None:
-        """Wait until the login shell runs orch's script. If it does not, close the channel and raise."""
-        verdicts = Verdicts(self.name, self._target)
-        self._log.debug("session opened; waiting up to %g s for the login shell", _SHELL_TIMEOUT)
-        try:
-            async with asyncio.timeout(_SHELL_TIMEOUT):
-                await channel.started(marker)
-            self._log.debug("the login shell runs the script")
-            return
-        except TimeoutError:
-            verdict = verdicts.shell_hangs(_SHELL_TIMEOUT, channel.stderr)
-        except asyncio.LimitOverrunError:
-            verdict = verdicts.shell_failed("prints without end", await channel.read(1024))
-        except asyncio.IncompleteReadError as error:
-            code = await channel.wait()  # raises ConnectionLost if the connection broke
-            noise = error.partial + channel.stderr
-            verdict = verdicts.shell_failed(f"ended with code {code} instead", noise)
-        except BaseException:
-            channel.close()
-            raise
-        channel.close()
-        raise ShellError(verdict)
 
     def _lost(self, error: Exception) -> ConnectionLost:
         reason = printable(str(error)) or type(error).__name__
