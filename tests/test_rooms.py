@@ -120,11 +120,15 @@ def test_only_provision_imports_fabric() -> None:
                 assert room_of(module_of(source)) == "provision", source
 
 
-def test_only_the_embedded_cluster_imports_the_ssh_transport() -> None:
-    """All other code takes a Transport; the embedded cluster uses SSH on the loopback interface."""
+def test_only_transports_import_the_ssh_transport() -> None:
+    """All other code takes a Transport.
+
+    The embedded cluster uses SSH on the loopback interface, OpenSSH's client the same configuration.
+    """
+    transports = ("ssh", "embedded", "openssh")
     for source in sources():
         module = module_of(source)
-        if not module.startswith(("orchestrator.remote.ssh", "orchestrator.remote.embedded")):
+        if not module.startswith(tuple(f"orchestrator.remote.{each}" for each in transports)):
             for imported in imports(source):
                 assert not imported.startswith("orchestrator.remote.ssh"), source
 

@@ -125,6 +125,7 @@ async def launch(
                 return await supervise(record, connections, emit, interrupts, transport)
             except Detached as left:
                 reason = str(left)
+                request.transport.hand_over()
                 hand_over = await stack.enter_async_context(handing_over(record.folder))
             finally:
                 record.close()

@@ -232,6 +232,9 @@ class Transport(ABC):
         """
         return self
 
+    def hand_over(self) -> None:  # noqa: B027 (most hold nothing)
+        """When closed, leave what a process with the same options needs to continue."""
+
     async def __aenter__(self) -> Self:
         return self
 

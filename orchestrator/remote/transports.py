@@ -16,6 +16,7 @@ GROUP = "orch.transports"
 DEFAULT = "ssh"
 _OWN = {
     "ssh": "orchestrator.remote.ssh.transport:SshTransport",
+    "openssh": "orchestrator.remote.openssh.transport:OpensshTransport",
     "local": "orchestrator.remote.embedded.transport:EmbeddedTransport",
 }
 

@@ -64,7 +64,7 @@ def test_record_of_the_embedded_cluster_has_no_key() -> None:
 
 def test_installed_transport_is_listed_and_created(packages: Path) -> None:
     install_shell(packages, "detects_lost_link=False")
-    assert transports.names() == ["ssh", "shell"]
+    assert transports.names() == ["ssh", "openssh", "shell"]
     transport = create("shell", timeout=3.0)
     assert type(transport).__name__ == "ShellTransport"
     assert (transport.timeout, transport.capabilities.detects_lost_link) == (3.0, False)
@@ -73,7 +73,7 @@ def test_installed_transport_is_listed_and_created(packages: Path) -> None:
 
 def test_names_are_listed_without_importing_any(packages: Path) -> None:
     install(packages, "raise RuntimeError('imported')")
-    assert transports.names() == ["ssh", "shell"]
+    assert transports.names() == ["ssh", "openssh", "shell"]
     assert "orch_shell" not in sys.modules
 
 
@@ -112,14 +112,14 @@ def test_plugin_whose_name_differs_from_its_entry_point_is_refused(packages: Pat
 def test_plugin_with_the_name_of_a_built_in_transport_does_not_replace_it(packages: Path) -> None:
     install(packages, "raise RuntimeError('imported')", name="ssh")
     assert isinstance(create("ssh"), SshTransport)
-    assert transports.names() == ["ssh"]
+    assert transports.names() == ["ssh", "openssh"]
 
 
 def test_unknown_name_is_reported_with_the_known_ones(packages: Path) -> None:
     install_shell(packages)
     with pytest.raises(UsageError, match="there is no transport 'shel'") as caught:
         create("shel")
-    assert "ssh, shell" in str(caught.value.remedy)
+    assert "ssh, openssh, shell" in str(caught.value.remedy)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,126 @@
+"""One run of OpenSSH's client that logs in to a host and stays as a master."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.remote.openssh.verdicts import Failure
+from orchestrator.remote.ssh.config import Target
+from orchestrator.util.quoting import command_line
+
+PERSIST = 60
+"""Seconds after which a master that nothing uses ends by itself."""
+PROGRAM = "ssh"
+_PROBES = 3
+_MAX_LOG = 1 << 20
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A gateway whose master is at `path`."""
+
+    target: Target
+    path: Path
+
+
+@dataclass(frozen=True)
+class Login:
+    """What to pass to ssh for one host or gateway, besides what its configuration files have.
+
+    `options` are `Keyword=value`, of the inventory or a hop; `gateway` is the last hop on the way.
+    """
+
+    target: Target
+    options: tuple[str, ...]
+    gateway: Gateway | None = None
+
+    def words(self) -> Iterator[str]:
+        """Yield the arguments of ssh for this login, without those of a master."""
+        for option in self.options:
+            yield from ("-o", option)
+        if self.gateway is not None:
+            yield from ("-o", f"ProxyCommand={_tunnel(self.gateway)}")
+        yield from ("--", self.target.label)
+
+
+def _tunnel(gateway: Gateway) -> str:
+    """Return the ProxyCommand that goes through a gateway's master, and fails if there is none."""
+    words = [PROGRAM, "-F", "none", "-o", "BatchMode=yes", "-o", "ControlMaster=no"]
+    words += ["-o", "ProxyCommand=exit 1", "-S", str(gateway.path), "-W"]
+    label = command_line(["--", gateway.target.label])
+    return f"{command_line(words)} '[%h]:%p' {label}"
+
+
+def quoted(keyword: str, *values: str) -> str:
+    """Return an option with literal values: file names, in which ssh expands nothing."""
+    words = ('"' + value.replace("%", "%%").replace('"', '\\"') + '"' for value in values)
+    return f"{keyword}={' '.join(words)}"
+
+
+def alive_options(silence: float) -> list[str]:
+    """Return the options with which a master ends after about `silence` seconds without an answer."""
+    interval = max(1, math.floor(silence / (_PROBES + 1)))
+    probes = max(1, math.floor(silence / interval) - 1)
+    return [f"ServerAliveInterval={interval}", f"ServerAliveCountMax={probes}"]
+
+
+async def log_in(login: Login, path: Path, timeout: float, *, accept_new: bool) -> Failure | None:
+    """Start a master at `path` and return once it is logged in, or why it is not.
+
+    With `accept_new`, the key of a new host is trusted and stored. The master ends by itself when nothing
+    has used it for a minute.
+    """
+    own = (
+        f"ControlPath={path}",
+        "ControlMaster=yes",
+        f"ControlPersist={PERSIST}",
+        f"ConnectTimeout={max(1, math.floor(timeout))}",
+        "ClearAllForwardings=yes",
+        "RemoteCommand=none",
+        "RequestTTY=no",
+        "PermitLocalCommand=no",
+        "BatchMode=yes",
+        *(["StrictHostKeyChecking=accept-new"] if accept_new else []),
+    )
+    options = [word for option in own for word in ("-o", option)]
+    with tempfile.TemporaryFile(prefix="orch-ssh-") as log:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                # Without -v, a master with ControlPersist hides the messages of its ProxyCommand.
+                *(PROGRAM, "-v", "-f", "-N", *options, *login.words()),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return Failure(f"{PROGRAM} cannot be started: {error.strerror}", timeout)
+        is_timeout = False
+        try:
+            async with asyncio.timeout(timeout):
+                code = await process.wait()
+        except TimeoutError:
+            is_timeout, code = True, 255
+        finally:
+            await _end(process)
+        if code == 0:
+            return None
+        log.seek(0)
+        text = log.read(_MAX_LOG).decode("utf-8", "replace").replace("\r\n", "\n")
+        return Failure(text, timeout, is_timeout)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Kill a login that is not complete, with the proxy commands that it runs."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()

@@ -1,0 +1,99 @@
+"""The masters of a transport: started once, shared with other processes, and ended by the last of them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import shutil
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from orchestrator.errors import LaunchError
+from orchestrator.remote.openssh import mux
+from orchestrator.remote.openssh.folder import Use, claimed, control_folder
+from orchestrator.remote.openssh.login import PROGRAM, Login, log_in
+from orchestrator.remote.openssh.verdicts import Failure
+
+_END_TIMEOUT = 5.0  # seconds to end all masters; ControlPersist ends what is left
+
+
+class Masters:
+    """The masters of one transport; `keep` leaves them to the next process when it is closed."""
+
+    def __init__(self) -> None:
+        self.keep = False
+        self._folder: Path | None = None
+        self._uses: dict[Path, Use] = {}
+
+    def prepare(self) -> None:
+        """Raise LaunchError if there is no ssh, or no folder for the sockets."""
+        if shutil.which(PROGRAM) is None:
+            raise LaunchError(
+                "OpenSSH's client is not installed on this machine",
+                remedy="install openssh-client, or leave out --transport openssh",
+            )
+        self._folder = control_folder()
+
+    async def open(
+        self, name: str, login: Login, timeout: float, *, accept_new: bool
+    ) -> Path | Failure:
+        """Return the control socket of a master for the node or gateway `name`, or why there is none.
+
+        It is one that is there, or a new one.
+
+        `prepare` comes first.
+        """
+        assert self._folder is not None
+        path = _path(self._folder, name, login)
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(timeout):
+                    await stack.enter_async_context(claimed(path))
+            except TimeoutError:
+                return Failure("another process is logging in there", timeout)
+            if await mux.find_master(str(path)) is None:
+                path.unlink(missing_ok=True)
+                try:
+                    failure = await log_in(login, path, timeout, accept_new=accept_new)
+                except BaseException:
+                    await mux.end_master(str(path))
+                    raise
+                if failure is not None:
+                    await mux.end_master(
+                        str(path)
+                    )  # it may have been about to go to the background
+                    return failure
+            if path not in self._uses:
+                self._uses[path] = Use(path)
+            return path
+
+    async def close(self) -> None:
+        """End the masters that no other process uses, or leave them to the next."""
+        uses, self._uses = self._uses, {}
+        if self.keep:
+            for use in uses.values():
+                use.abandon()
+            return
+        await asyncio.gather(*map(_end, uses.values()))
+
+
+async def _end(use: Use) -> None:
+    """End the master, unless another process uses it, or is about to."""
+    try:
+        async with asyncio.timeout(_END_TIMEOUT), claimed(use.path):
+            if use.is_last():
+                await mux.end_master(str(use.path))
+                use.path.unlink(missing_ok=True)
+                use.end()
+                return
+    except TimeoutError:
+        pass
+    use.abandon()
+
+
+def _path(folder: Path, name: str, login: Login) -> Path:
+    """Return the path of the socket: the same for the same login in another process."""
+    way = [name, str(Path.home()), *login.words()]
+    digest = hashlib.sha256(json.dumps(way).encode()).hexdigest()
+    return folder / digest[:16]
