@@ -12,8 +12,8 @@ _MAX_TOTAL = 6 << 20  # three quarters of the usual stack, however large the sta
 _MAX_STRING_PAGES = 32  # MAX_ARG_STRLEN of linux/binfmts.h
 _OWN_BYTES = 16 << 10  # that a launcher, the shim and orch itself add for a rank
 _MAX_NAMED = 3  # of the largest
-# What Slurm says of the job. The rest is about one task of one step, which a rank is not: Lightning and others
-# would take rank and world size from there.
+# What Slurm says of the job. The rest is about one task of one step, which a rank is not: Lightning and
+# others would take rank and world size from there.
 _SLURM_JOB = frozenset((
     "SLURM_CLUSTERS", "SLURM_CLUSTER_NAME", "SLURM_CONF", "SLURM_CPUS_PER_TASK", "SLURM_JOBID",
     "SLURM_JOB_ACCOUNT", "SLURM_JOB_END_TIME", "SLURM_JOB_ID", "SLURM_JOB_NAME", "SLURM_JOB_PARTITION",

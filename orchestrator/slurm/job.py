@@ -32,11 +32,6 @@ class SlurmJob:
     gpus: tuple[tuple[str, int], ...] = ()
     time_limit: str = ""
 
-    @property
-    def is_pending(self) -> bool:
-        """Whether it waits for its nodes, or for these to be ready."""
-        return self.state in ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED")
-
 
 def checked_id(job: str) -> str:
     """Return the id of a job. Raises ValueError if it cannot be one."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from orchestrator.inventory import Host
 
 _AT_ONCE = 16  # steps that are asked of slurmctld at the same time
-# A step ends with its srun, and a supervisor with its step: so srun has a session of its own, and lives as long
-# as the step. Closing the channel ends only `setsid`; the step sees closed pipes.
+# A step ends with its srun, and a supervisor with its step: so srun has a session of its own, and lives as
+# long as the step. Closing the channel ends only `setsid`; the step sees closed pipes.
 _DETACHED = ("setsid", "--fork", "--wait")
 # A step gets everything that the job has on the node, beside other steps, and its output unchanged.
 _OPTIONS = (
