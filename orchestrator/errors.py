@@ -100,6 +100,7 @@ class Unreachable:
 
     The parts that differ between nodes, if any: `place` is the node's address as `message` has it;
     `command` is a command line in `remedy` that ends with `login`; `evidence` is in brackets in `message`.
+    `methods` are the ways to log in that sshd still accepts, if it refused one.
     `is_busy`: sshd may only have refused too many handshakes at once (MaxStartups), from any client.
     """
 
@@ -111,6 +112,7 @@ class Unreachable:
     command: str = ""
     login: str = ""
     evidence: str = ""
+    methods: tuple[str, ...] = ()
     is_busy: bool = False
 
     def __str__(self) -> str:

@@ -1,8 +1,7 @@
 """Fixtures for tests of several packages: labs of real hosts; markers of tests that may be skipped.
 
-A test marked `lab` needs root and some system programs, one marked `torch` needs torch, and one marked
-`slurm` Slurm and ORCH_SLURM=1. If these are missing, it is skipped with the reason; with
-ORCH_REQUIRE=lab,torch,slurm it fails instead.
+A test marked `lab` needs root and some system programs, one marked `torch` needs torch. If these are
+missing, it is skipped with the reason; with ORCH_REQUIRE=lab,torch it fails instead.
 
 Such a test runs real daemons and processes, on a machine that may be busy: one that fails is run once more
 if pytest-rerunfailures is installed, and listed at the end (docs/decisions/0033).
@@ -27,7 +26,7 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
-from labkit import life, processes, slurm
+from labkit import life, processes
 from labkit.lab import Lab
 
 from tests.warm import Warm
@@ -49,13 +48,7 @@ def _no_torch() -> str | None:
     return None if find_spec("torch") else "torch is not installed: pip install '.[torch]'"
 
 
-def _no_slurm() -> str | None:
-    return slurm.missing() if os.environ.get("ORCH_SLURM") else "not asked for: ORCH_SLURM=1"
-
-
-_MARKERS: dict[str, Callable[[], str | None]] = {
-    "lab": life.missing, "torch": _no_torch, "slurm": _no_slurm,
-}  # fmt: skip
+_MARKERS: dict[str, Callable[[], str | None]] = {"lab": life.missing, "torch": _no_torch}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -17,7 +17,6 @@ DEFAULT = "ssh"
 _OWN = {
     "ssh": "orchestrator.remote.ssh.transport:SshTransport",
     "openssh": "orchestrator.remote.openssh.transport:OpensshTransport",
-    "srun": "orchestrator.remote.slurm.transport:SrunTransport",
     "local": "orchestrator.remote.embedded.transport:EmbeddedTransport",
 }
 

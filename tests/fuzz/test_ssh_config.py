@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import given
 
 from orchestrator.inventory import Host
 from orchestrator.remote.ssh.algorithms import algorithms
-from orchestrator.remote.ssh.config import ConfigParseError, resolve, resolve_hop
+from orchestrator.remote.ssh.config import ConfigParseError, Resolver, Target
 from orchestrator.remote.ssh.host_keys import Known
 
 from .readers import contents, corpus, outcome, special_files
@@ -59,16 +60,28 @@ def isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (home / ".ssh").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
-        patch.setattr("asyncssh.config._exec", lambda command: False)
+        patch.setattr("orchestrator.remote.ssh.config_files._exit_code", lambda command: 1)
         patch.setattr("orchestrator.remote.ssh.config_files._READ_TIMEOUT", 0.05)
         yield home
+
+
+def resolve(host: Host, file: Path) -> Target:
+    async def ask() -> Target:
+        async with Resolver((file,)) as resolver:
+            return await resolver.resolve(host)
+
+    return asyncio.run(ask())
+
+
+def resolve_hop(hop: str, file: Path) -> Target:
+    return asyncio.run(Resolver((file,)).resolve_hop(hop, ()))
 
 
 def read(content: bytes) -> None:
     file = Path(os.environ["HOME"], ".ssh", "config")
     file.write_bytes(content)
     for host in (Host(name="n"), Host(name="a" * 253, user="CORP\\ann", port=7)):
-        target = outcome(lambda host=host: resolve(host, (file,)), ConfigParseError)  # type: ignore[misc]
+        target = outcome(lambda host=host: resolve(host, file), ConfigParseError)  # type: ignore[misc]
         if target is not None:
             assert 1 <= target.port <= 65535
             assert target.command("uptime").isprintable()
@@ -76,7 +89,7 @@ def read(content: bytes) -> None:
             assert all(map(str.isprintable, target.warnings))
             algorithms(target, NOTHING)
             for hop in (target.proxy_jump or "").split(",")[:3]:
-                outcome(lambda hop=hop: resolve_hop(hop, (file,), ()), ConfigParseError)  # type: ignore[misc]
+                outcome(lambda hop=hop: resolve_hop(hop, file), ConfigParseError)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("file", corpus("ssh_config"), ids=lambda file: file.name)
@@ -91,6 +104,6 @@ def test_any_bytes_give_a_target_or_an_error(content: bytes) -> None:
 
 def test_special_files_are_not_waited_for(tmp_path: Path) -> None:
     for thing in special_files(tmp_path / "d"):
-        outcome(lambda thing=thing: resolve(Host(name="n"), (thing,)), ConfigParseError)  # type: ignore[misc]
+        outcome(lambda thing=thing: resolve(Host(name="n"), thing), ConfigParseError)  # type: ignore[misc]
         if "\0" not in str(thing):
             read(f"Include {thing}\n".encode())

@@ -18,10 +18,7 @@ from orchestrator.util.text import printable, quoted
 GROUP = "orch.inventories"
 DEFAULT = "orch"
 # Name -> the module with the reader as `READER`, in the order in which they are tried.
-_BUILT_IN = {
-    DEFAULT: "orchestrator.inventory.readers.orch_yaml",
-    "slurm": "orchestrator.inventory.readers.slurm",
-}
+_BUILT_IN = {DEFAULT: "orchestrator.inventory.readers.orch_yaml"}
 
 _NAME = re.compile(r"([a-z][a-z0-9_-]+):(.*)", re.DOTALL)  # two letters at least: C: is a drive
 

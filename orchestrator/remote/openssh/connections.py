@@ -20,10 +20,9 @@ from orchestrator.remote.openssh.node import OpensshNode
 from orchestrator.remote.ssh import verdicts
 from orchestrator.remote.ssh.config import (
     ConfigParseError,
+    Resolver,
     Target,
     config_files,
-    resolve,
-    resolve_hop,
 )
 from orchestrator.util.log import node_logger
 
@@ -51,7 +50,7 @@ class Connections:
     def __init__(self, masters: Masters, options: ConnectOptions) -> None:
         self._masters = masters
         self._options = options
-        self._files = config_files()
+        self._resolver = Resolver(config_files())
         self._logins = asyncio.Semaphore(_MAX_LOGINS)
         self._per_endpoint: dict[object, asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(_MAX_PER_ENDPOINT)
@@ -65,11 +64,14 @@ class Connections:
 
         Raises UsageError if an ssh_config file cannot be parsed, LaunchError if there is no ssh.
         """
+        async with self._resolver:
+            return await self._open_all(hosts, on_result)
+
+    async def _open_all(
+        self, hosts: Sequence[Host], on_result: OnResult | None
+    ) -> list[OpensshNode | Unreachable]:
         try:
-            # In a thread: `Match exec` runs commands.
-            targets = await asyncio.to_thread(
-                lambda: [resolve(host, self._files) for host in hosts]
-            )
+            targets = await self._resolver.resolve_all(hosts)
         except ConfigParseError as error:
             remedy = "correct it; `ssh -G HOST` prints what ssh makes of it"
             raise UsageError(f"ssh_config: {error}", remedy=remedy) from error
@@ -126,7 +128,7 @@ class Connections:
         if not jump or jump.lower() == "none":
             return None
         first, _, last = jump.rpartition(",")
-        hop = resolve_hop(last.strip(), self._files, target.extra_known_hosts)
+        hop = await self._resolver.resolve_hop(last.strip(), target.extra_known_hosts)
         if first:
             hop = replace(hop, proxy_jump=first)
         here, endpoint = (target.hostname, target.port), (hop.hostname, hop.port)

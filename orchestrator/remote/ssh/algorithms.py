@@ -44,7 +44,9 @@ def _host_key_algorithms(target: Target, known: Known) -> list[str]:
     if target.host_key_algorithms:
         certificates = get_default_certificate_algs()
         return _expand(target.host_key_algorithms, [*certificates, *get_public_key_algs()], plain)
-    certificates = get_default_certificate_algs() if known.authorities else []
+    # Which certificates are revoked can only be asked about keys.
+    wants = known.authorities and not target.revoked_host_keys
+    certificates = get_default_certificate_algs() if wants else []
     possible = get_public_key_algs()
     first = [name.encode() for name in known.algorithms if name.encode() in possible]
     return [name.decode() for name in dict.fromkeys([*certificates, *first, *plain])]

@@ -1,110 +1,80 @@
-"""Read ssh_config files as ssh does: the settings that apply to one host.
+"""Read ssh_config files as OpenSSH 9.2 does (readconf.c), without running it: the settings of one host.
 
-asyncssh knows the keywords and evaluates Host and Match. orch reads the files: in any encoding, with
-limits, with file and line in every error, and with tokens expanded once.
+Each file is read once, in any encoding, with limits, and with file and line in every error. A strict
+reader raises Unsure at the first line that another version of ssh may understand in another way.
 """
 
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import re
 import socket
 import stat
-from collections.abc import Callable, Iterator, Mapping
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from getpass import getuser
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, NoReturn
-
-from asyncssh.config import ConfigParseError, SSHClientConfig
+from typing import NoReturn
 
 from orchestrator.errors import UsageError
-from orchestrator.inventory.values import is_valid_ssh_host, is_valid_ssh_user
 from orchestrator.node import trust
-from orchestrator.remote.ssh.config_lines import BadLine, Directive, criteria, directives, words
-from orchestrator.remote.ssh.match_conditions import settled
+from orchestrator.remote.ssh.config_lines import BadLine, Directive, conditions, directives, words
+from orchestrator.remote.ssh.match_conditions import NEWER, Circumstances, match_line, matches
+from orchestrator.remote.ssh.settings import (
+    DROPPED,
+    FLAGS,
+    HONOURED,
+    LISTS,
+    OTHER,
+    REST,
+    SESSION_ONLY,
+    WORD,
+    WORDS,
+    Settings,
+)
+from orchestrator.remote.ssh.tokens import BadToken, expand, tokens
 from orchestrator.util.bounded_read import Unreadable, read_bounded
 from orchestrator.util.text import printable
 
-__all__ = ["ConfigParseError", "HostConfig", "local_user", "read_config"]
+__all__ = ["ConfigParseError", "ConfigReader", "Unsure", "local_user"]
 
 _MOST_BYTES = 4 << 20  # of one file; ten thousand hosts take about 2 MiB
 _DEEPEST = 16  # nested includes; as in OpenSSH (READCONF_MAX_DEPTH)
 _MOST_FILES = 4096
+_MOST_WORDS = 32  # of a list; as in OpenSSH (SSH_MAX_HOSTS_FILES)
 _READ_TIMEOUT = 5.0  # seconds, if it is a pipe
-_REST_OF_LINE = ("proxycommand",)  # passed to a shell as it is
-_TOKEN = re.compile(r"%(?P<token>.?)|\$\{(?P<name>[^}]*)\}")
-
-
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-# Read by asyncssh's parser and used here.
-_HONOURED = _names("""
-    host match include tag addressfamily bindaddress certificatefile ciphers
-    globalknownhostsfile hostkeyalgorithms hostkeyalias hostname identitiesonly identityagent
-    identityfile kexalgorithms macs port proxycommand proxyjump tcpkeepalive user
-    userknownhostsfile
-""")
-# Not reported: they concern interactive sessions (prompts, terminals, forwarding, multiplexing), or a
-# mechanism or limit for which orch has its own rule.
-_BESIDE_THE_POINT = _names("""
-    addkeystoagent batchmode canonicalizefallbacklocal canonicalizemaxdots
-    challengeresponseauthentication clearallforwardings compression connectionattempts
-    connecttimeout controlmaster controlpath controlpersist dynamicforward
-    enableescapecommandline escapechar exitonforwardfailure fingerprinthash
-    forkafterauthentication forwardagent forwardx11 forwardx11timeout forwardx11trusted
-    gatewayports gssapiauthentication gssapidelegatecredentials gssapikeyexchange
-    hostbasedauthentication ignoreunknown ipqos kbdinteractiveauthentication localcommand
-    localforward loglevel logverbose nohostauthenticationforlocalhost numberofpasswordprompts
-    obscurekeystroketiming passwordauthentication permitlocalcommand permitremoteopen
-    preferredauthentications pubkeyauthentication rekeylimit remotecommand remoteforward
-    requesttty sendenv serveralivecountmax serveraliveinterval sessiontype setenv stdinnull
-    syslogfacility streamlocalbindmask streamlocalbindunlink tunnel tunneldevice updatehostkeys
-    usekeychain visualhostkey xauthlocation
-""")
-# What only OpenSSH's client can do, by keyword: unless the value is one of _OFF.
-_NEEDS_OPENSSH = {
-    "knownhostscommand": "KnownHostsCommand",
-    "pkcs11provider": "PKCS11Provider",
-    "proxyusefdpass": "ProxyUseFdpass",
-    "verifyhostkeydns": "VerifyHostKeyDNS",
+_EXEC_TIMEOUT = 10.0  # seconds, for a command of `Match exec`
+_YES_NO = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
+_STRICT = {
+    "true": "true",
+    "false": "false",
+    "yes": "true",
+    "no": "false",
+    "ask": "ask",
+    "off": "false",
+    "accept-new": "accept-new",
 }
-_LOGIN_BY_OPENSSH = {
-    "gssapiauthentication": "GSSAPIAuthentication",
-    "hostbasedauthentication": "HostbasedAuthentication",
-}
-_OFF = ("no", "none", "false")
-# Values in which ssh expands tokens (%h), or tokens and the environment (${NAME}): ssh_config(5), TOKENS.
-_WITH_TOKENS = ("ProxyCommand", "ProxyJump")
-_WITH_TOKENS_AND_ENVIRONMENT = (
-    "CertificateFile",
-    "IdentityAgent",
-    "IdentityFile",
-    "UserKnownHostsFile",
-)
+_FAMILIES = ("any", "inet", "inet6")
+_TIME = re.compile(r"(?:[0-9]+[sSmMhHdDwW]?)+")
+_HOP = re.compile(r"(?:[^@,\s]+@)?[A-Za-z0-9._-]+(?::[0-9]{1,5})?", re.ASCII)
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-def read_config(
-    name: str, user: str | None, port: int | None, files: tuple[Path, ...]
-) -> HostConfig:
-    """Return the settings in `files` for the host `name`; `user` and `port` take precedence.
+class ConfigParseError(Exception):
+    """An ssh_config file cannot be parsed, or names something that ssh would refuse."""
 
-    Raises ConfigParseError, with the file and the line, if a file cannot be parsed. Also raises it for a
-    name or user that ssh would refuse: files pass both to a shell.
-    """
-    if not is_valid_ssh_host(name):
-        raise ConfigParseError(f"ssh takes no host called {printable(name)!r}")
-    if user is not None and not is_valid_ssh_user(user):
-        raise ConfigParseError(f"ssh takes no user called {printable(user)!r}")
-    config = _read(name, user, port, files, final=False)
-    return _read(name, user, port, files, final=True) if config.has_match_final() else config
+
+class Unsure(Exception):
+    """Only ssh itself can tell what the files mean for this host."""
 
 
 def local_user() -> str:
-    """Return the name of this user, which asyncssh requires. Raises UsageError if there is none."""
+    """Return the name of this user. Raises UsageError if there is none."""
     try:
         return getuser()
     except (KeyError, OSError):  # such as in a container with an unknown user id
@@ -114,251 +84,395 @@ def local_user() -> str:
         ) from None
 
 
-def _read(
-    name: str, user: str | None, port: int | None, files: tuple[Path, ...], *, final: bool
-) -> HostConfig:
-    # asyncssh uses () for "not given".
-    config = HostConfig(None, False, False, final, local_user(), user or (), name, port or ())
-    for path in files:
-        config.parse(path)
-    config.fill_in()
-    return config
+@dataclass
+class ConfigReader:
+    """Reads `files`, the user's and the system's, for any number of hosts.
+
+    If `strict`, it raises Unsure where it is not certain to agree with ssh. Unless `runs_commands`, a
+    command of `Match exec` counts as failed.
+    """
+
+    files: Sequence[Path]
+    strict: bool = False
+    runs_commands: bool = True
+    _parsed: dict[Path, list[_Line] | ConfigParseError] = field(default_factory=dict)
+    _exit_codes: dict[str, int] = field(default_factory=dict)
+
+    def read(self, name: str, user: str | None, port: int | None) -> Settings:
+        """Return the settings for the host `name`; `user` and `port` take precedence.
+
+        Raises ConfigParseError, with the file and the line, if a file cannot be parsed.
+        """
+        settings = Settings()
+        if user is not None:
+            settings.values["user"] = (user,)
+        if port is not None:
+            settings.values["port"] = (str(port),)
+        first = _Pass(self, name, settings, is_final=False)
+        first.run()
+        host = first.host()
+        settings.values["hostname"] = (host,)
+        if first.wants_final or settings.is_on("canonicalizehostname"):
+            _Pass(self, name, settings, is_final=True).run()
+        settings.values["hostname"] = (host,)
+        return settings
+
+    def parsed(self, path: Path) -> list[_Line]:
+        """Return the lines of a file. Raises ConfigParseError."""
+        if path not in self._parsed:
+            if len(self._parsed) >= _MOST_FILES:
+                raise ConfigParseError(f"more than {_MOST_FILES:,} files include each other")
+            try:
+                self._parsed[path] = _lines_of(path)
+            except ConfigParseError as error:
+                self._parsed[path] = error
+        found = self._parsed[path]
+        if isinstance(found, ConfigParseError):
+            raise found
+        return found
+
+    def exit_code(self, command: str) -> int:
+        """Return the exit code of a command of `Match exec`; each command runs once."""
+        if not self.runs_commands:
+            return 1
+        if command not in self._exit_codes:
+            self._exit_codes[command] = _exit_code(command)
+        return self._exit_codes[command]
 
 
-_Handler = tuple[str, Callable[[Any, str, list[str]], None]]
+class _Pass:
+    """One pass over all files for one host; adds to `settings` what they do not have yet."""
 
-
-class _Handlers(Mapping[str, _Handler]):
-    """asyncssh's keyword handlers, with orch's own for some, and one for all unused keywords."""
-
-    def __init__(self, known: Mapping[str, _Handler]) -> None:
-        self._known = known
-
-    def __getitem__(self, keyword: str) -> _Handler:
-        if keyword == "include":
-            return "Include", HostConfig.include
-        if keyword == "match":
-            return "Match", HostConfig.match
-        if keyword == "port":
-            return "Port", HostConfig.set_port
-        if keyword in _HONOURED and keyword in self._known:
-            return self._known[keyword]
-        return keyword, HostConfig.set_aside
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._known)
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-
-class HostConfig(SSHClientConfig):
-    """The settings for one host. `unused` has those that apply to it but have no effect on orch."""
-
-    _handlers: Any = _Handlers(SSHClientConfig._handlers)
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.unused: list[str] = []
-        self.hash_known_hosts = False
-        self.needs_openssh: list[str] = []
-        self.login_by_openssh: list[str] = []
-        self.control_path: str | None = None
-        self._seen: set[str] = set()
-        self._hash_seen = False
-        self._tokens = {"%": "%"}
-        self._base = Path()  # relative paths of Include start here
-        self._depth = 0
+    def __init__(
+        self, reader: ConfigReader, name: str, settings: Settings, *, is_final: bool
+    ) -> None:
+        self._reader = reader
+        self._name = name
+        self._settings = settings
+        self._is_final = is_final
+        self.wants_final = False
+        self._path = Path()
+        self._line = 0
+        self._base = Path()
+        self._is_users = True
         self._read_files = 0
 
-    def parse(self, path: Path) -> None:
-        """Parse a file of the user or of the system."""
-        self._base = path.parent
-        self._parse(path)
+    def run(self) -> None:
+        for index, path in enumerate(self._reader.files):
+            self._base = path.parent
+            self._is_users = index == 0
+            if self._is_users or path.is_relative_to(Path.home()):
+                _require_own(path)
+            self._file(path, applies=True, depth=0)
 
-    def _parse(self, path: Path) -> None:
+    def host(self) -> str:
+        """Return the name to connect to, so far."""
+        given = self._settings.words("hostname")
+        host = given[0] if given else self._name
+        if given and not self._is_final:
+            try:
+                host = expand("hostname", given[0], {"h": self._name})
+            except BadToken as error:
+                place = self._settings.place("hostname")
+                raise ConfigParseError(printable(f"{place}: {error}", 1000)) from None
+        return host if _is_address(host) else host.lower()
+
+    def _file(self, path: Path, *, applies: bool, depth: int) -> None:
+        here = self._path, self._line
+        self._path, self._line = path, 0
         self._read_files += 1
         if self._read_files > _MOST_FILES:
-            self._error(f"more than {_MOST_FILES:,} files include each other")
-        text = self._text(path)
-        self._path, self._line_no, self._matching = path, 0, True
-        try:
-            for directive in directives(text):
-                self._line_no = directive.line
-                self._take(directive)
-        except BadLine as error:
-            self._line_no = error.args[0]
-            self._error("expected a keyword and its value")
+            self._fail(f"more than {_MOST_FILES:,} files include each other")
+        active = applies
+        for line in self._reader.parsed(path):
+            directive = line.directive
+            self._line = directive.line
+            try:
+                if directive.keyword == "host":
+                    active = self._host(directive) and applies
+                elif directive.keyword == "match":
+                    active = self._match(directive) and applies
+                elif directive.keyword == "include":
+                    self._include(directive, applies=active, depth=depth)
+                else:
+                    self._take(line, active=active)
+            except ValueError as error:
+                self._fail(str(error))
+        self._path, self._line = here
 
-    def _text(self, path: Path) -> str:
-        self._require_own(path)
-        try:
-            # ssh ignores encodings; with this, opening a path uses the original bytes.
-            return os.fsdecode(read_bounded(path, _MOST_BYTES, _READ_TIMEOUT))
-        except FileNotFoundError:
-            return ""  # removed since it was found
-        except Unreadable as error:
-            if self._depth:
-                self._error(f"cannot include {path}: {error}")
-            raise ConfigParseError(f"{printable(str(path))}: cannot be read: {error}") from None
-
-    def _require_own(self, path: Path) -> None:
-        """Refuse a file that others can write, as ssh does; the system's file is not checked."""
-        if not self._depth and not path.is_relative_to(Path.home()):
-            return
-        try:
-            status = path.stat()
-            if stat.S_ISREG(status.st_mode):
-                trust.require_own(str(path), status)
-        except trust.Untrusted as error:
-            said = f"{error.path} {error.why}, so ssh refuses it; {error.remedy}"
-            raise ConfigParseError(printable(said, 10_000)) from None
-        except OSError:
-            return  # reading it reports the reason
-
-    def _take(self, directive: Directive) -> None:
-        keyword = directive.keyword
-        if not self._matching and keyword not in self._conditionals:
-            return
-        option, handler = self._handlers[keyword]
-        rest = keyword in _REST_OF_LINE
-        try:
-            arguments = (
-                [directive.value][: len(directive.value)] if rest else words(directive.value)
-            )
-            if not arguments:
-                self._error(f"{option} has no value")
-            handler(self, option, arguments)
-        except ConfigParseError:
-            raise
-        except (ValueError, IndexError) as error:  # asyncssh's handlers do not catch them
-            self._error(str(error))
-        if arguments:
-            self._error(f"there is more after the value of {option}: {' '.join(arguments)}")
-
-    def _error(self, reason: str) -> NoReturn:
-        """Raise ConfigParseError for the current line."""
-        where = f"{self._path}:{self._line_no}" if self._line_no else str(self._path)
+    def _fail(self, reason: str) -> NoReturn:
+        where = f"{self._path}:{self._line}" if self._line else str(self._path)
         raise ConfigParseError(f"{printable(where, 400)}: {printable(reason)}")
 
-    def include(self, option: str, arguments: list[str]) -> None:
-        """Parse the included files here; patterns expand as in a shell, in its order."""
-        here = self._path, self._line_no
-        self._depth += 1
-        if self._depth > _DEEPEST:
-            self._error(
+    def _unsure(self, reason: str) -> None:
+        if self._reader.strict:
+            raise Unsure(f"{self._path}:{self._line}: {reason}")
+
+    def _host(self, directive: Directive) -> bool:
+        found = False
+        for pattern in self._words(directive, "Host"):
+            if not pattern:
+                raise ValueError("Host has an empty pattern")
+            if matches(self._name, pattern.removeprefix("!")):
+                if pattern.startswith("!"):
+                    return False
+                found = True
+        return found
+
+    def _match(self, directive: Directive) -> bool:
+        words(directive.value)  # ssh requires closed quotes of both kinds
+        condition = list(conditions(directive.value))
+        names = [word.removeprefix("!").lower() for word in condition]
+        self.wants_final = self.wants_final or "final" in names
+        # Even words may be patterns: too many are found, which is safe.
+        if "exec" in names or any(word in NEWER for word in names):
+            self._unsure("a condition that ssh evaluates")
+        user = (self._settings.words("user") or (local_user(),))[0]
+        tag = (self._settings.words("tag") or ("",))[0]
+        run = partial(self._run, user=user)
+        now = Circumstances(self.host(), self._name, user, local_user(), tag, self._is_final, run)
+        return match_line(condition, now)
+
+    def _run(self, command: str, user: str) -> int:
+        port = int((self._settings.words("port") or ("22",))[0])
+        alias = (self._settings.words("hostkeyalias") or ("",))[0]
+        known = tokens(
+            host=self.host(),
+            name=self._name,
+            port=port,
+            user=user,
+            local_user=local_user(),
+            home=str(Path.home()),
+            alias=alias or self.host(),
+            jump="",
+        )
+        return self._reader.exit_code(expand("exec", command, known))
+
+    def _include(self, directive: Directive, *, applies: bool, depth: int) -> None:
+        """Parse the included files; patterns expand as in a shell, in its order."""
+        if depth >= _DEEPEST:
+            raise ValueError(
                 f"files include each other more than {_DEEPEST} deep; does one include itself?"
             )
-        for pattern in arguments:
+        for pattern in self._words(directive, "Include"):
+            if not pattern or (pattern.startswith("~") and not self._is_users):
+                raise ValueError(f"bad include path {pattern}")
+            if "\\" in pattern or "**" in pattern or re.match("~[^/]", pattern):
+                self._unsure("a pattern that ssh expands")
             # Path.expanduser raises for an unknown user.
             below = Path(glob.escape(str(self._base)), os.path.expanduser(pattern))  # noqa: PTH111
-            for found in sorted(glob.glob(str(below))):  # noqa: PTH207
-                if not Path(found).is_dir():  # ssh skips folders too
-                    self._parse(Path(found))
-                    self._path, self._line_no = here
-        self._depth -= 1
-        self._matching = True  # an Include that does not apply is not followed
-        arguments.clear()
+            for found in sorted(glob.glob(str(below)), key=os.fsencode):  # noqa: PTH207
+                path = Path(found)
+                if not path.is_dir():  # ssh skips folders too
+                    _require_own(path)
+                    self._file(path, applies=applies, depth=depth + 1)
 
-    def match(self, option: str, arguments: list[str]) -> None:
-        """Start a Match block; expand the tokens of commands in its conditions."""
-        arguments[:] = settled(criteria(arguments))
-        self._set_tokens()
-        for index, word in enumerate(arguments[:-1]):
-            if word.lower().removeprefix("!") == "exec":
-                arguments[index + 1] = self._expand_val(arguments[index + 1])
-        self._match(option, arguments)
+    def _words(self, directive: Directive, option: str) -> list[str]:
+        found = words(directive.value)
+        if not found:
+            raise ValueError(f"{option} has no value")
+        return found
 
-    def set_port(self, option: str, arguments: list[str]) -> None:
-        """Set the port after checking its range, which asyncssh does not."""
-        port = arguments.pop(0)
-        if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
-            self._error(f"{option} {port} is not a number from 1 to 65535")
-        self._options.setdefault(option, int(port))
-
-    def set_aside(self, keyword: str, arguments: list[str]) -> None:
-        """Handle the one keyword that only orch reads; record any other that applies to this host."""
-        if keyword == "hashknownhosts":
-            if not self._hash_seen:
-                self.hash_known_hosts = arguments[:1] == ["yes"]
-                self._hash_seen = True
-            arguments.clear()
+    def _take(self, line: _Line, *, active: bool) -> None:
+        if line.doubt:
+            self._unsure(line.doubt)
+        if line.problem:
+            self._fail(line.problem)
+        keyword, known = line.directive.keyword, self._settings.values
+        if not active or (keyword in known and keyword not in LISTS) or self._is_barred(keyword):
             return
-        if keyword not in self._seen:
-            self._seen.add(keyword)
-            value = " ".join(arguments)
-            is_on = value.lower() not in _OFF
-            if is_on and keyword in _NEEDS_OPENSSH:
-                self.needs_openssh.append(printable(f"{_NEEDS_OPENSSH[keyword]} {value}", 400))
-            if is_on and keyword in _LOGIN_BY_OPENSSH:
-                self.login_by_openssh.append(
-                    printable(f"{_LOGIN_BY_OPENSSH[keyword]} {value}", 400)
-                )
-            if is_on and keyword == "controlpath":
-                self.control_path = value
-        if keyword not in _BESIDE_THE_POINT:
-            where = f"{self._path}:{self._line_no}"
-            self.unused.append(printable(f"{where}: {keyword} has no effect on orch", 400))
-        arguments.clear()
+        old = known.get(keyword, ())
+        if not old:
+            self._settings.places[keyword] = f"{self._path}:{self._line}"
+        known[keyword] = old if line.values[0] in old else (*old, *line.values)
 
-    def fill_in(self) -> None:
-        """Expand tokens and variables once; the results are not expanded again."""
-        self._set_tokens()
-        for option in (*_WITH_TOKENS, *_WITH_TOKENS_AND_ENVIRONMENT):
-            environment = option in _WITH_TOKENS_AND_ENVIRONMENT
-            value: Any = self._options.get(option)
-            try:
-                if isinstance(value, list):
-                    value = [self._filled_in(item, environment=environment) for item in value]
-                elif isinstance(value, str):
-                    value = self._filled_in(value, environment=environment)
-            except ConfigParseError as error:
-                raise ConfigParseError(f"{option} of {self._orig_host}: {error}") from None
-            if value is not None:
-                self._options[option] = value
-        if self.control_path is not None:
-            self.control_path = self._filled_in(self.control_path, environment=True)
+    def _is_barred(self, keyword: str) -> bool:
+        """Return whether the other of ProxyJump and ProxyCommand came first: it counts."""
+        if keyword == "proxyjump":
+            return "proxycommand" in self._settings.values
+        # After `ProxyJump none`, a ProxyCommand counts.
+        return keyword == "proxycommand" and self._settings.word("proxyjump") is not None
 
-    def _set_tokens(self) -> None:
-        """Set the values of tokens; asyncssh's own method fails on names in other encodings."""
-        here, given = socket.gethostname(), self._options
-        host, jump = str(given.get("Hostname") or self._orig_host), given.get("ProxyJump")
-        user, port = str(given.get("User") or self._local_user), str(given.get("Port") or 22)
-        jump = jump if isinstance(jump, str) else ""
-        connection = os.fsencode(f"{here}{host}{port}{user}{jump}")
-        self._tokens.update(
-            C=hashlib.sha1(connection, usedforsecurity=False).hexdigest(),
-            d=str(Path.home()),
-            h=host,
-            i=str(os.getuid()),
-            j=jump,
-            k=str(given.get("HostKeyAlias") or self._orig_host),
-            L=here.partition(".")[0],
-            l=here,
-            n=self._orig_host,
-            p=port,
-            r=user,
-            u=self._local_user,
-        )
 
-    def _expand_val(self, value: str) -> str:
-        """Override asyncssh's method, which expands HostName."""
+class _Line:
+    """A line of a file, with its values as `ssh -G` prints them, or the `problem` with it.
+
+    `doubt` is why another version of ssh may understand it in another way.
+    """
+
+    def __init__(self, directive: Directive) -> None:
+        self.directive = directive
+        self.values: tuple[str, ...] = ()
+        self.problem = ""
+        self.doubt = ""
+        if directive.keyword in ("host", "match", "include"):
+            return
         try:
-            return self._filled_in(value, environment=False)
-        except ConfigParseError as error:
-            self._error(str(error))
+            self.values = self._values(directive.keyword, directive.value)
+        except ValueError as error:
+            self.problem = str(error)
 
-    def _filled_in(self, value: str, *, environment: bool) -> str:
-        def fill(found: re.Match[str]) -> str:
-            token, name = found["token"], found["name"]
-            if name is None:
-                if token not in self._tokens:
-                    raise ConfigParseError(f"%{printable(token)} stands for nothing")
-                return self._tokens[token]
-            if not environment:
-                return found[0]
-            if name not in os.environ:
-                raise ConfigParseError(f"${{{printable(name)}}} is not set")
-            return os.environ[name]
+    def _values(self, keyword: str, value: str) -> tuple[str, ...]:
+        found = words(value)
+        if keyword in REST:
+            rest = value.lstrip(" \t\r=")
+            return (
+                self._jump(rest.partition("#")[0].rstrip()) if keyword == "proxyjump" else rest,
+            )
+        if not found:
+            raise ValueError(f"{keyword} has no value")
+        if keyword in WORDS:
+            return _list(keyword, found)
+        if keyword in WORD or keyword in FLAGS or keyword in _PARSERS:
+            if not found[0]:
+                raise ValueError(f"{keyword} has no value")
+            if len(found) > 1:
+                more = " ".join(found[1:])
+                raise ValueError(f"there is more after the value of {keyword}: {more}")
+            return (self._one(keyword, found[0]),)
+        if keyword not in OTHER:
+            self.doubt = "a keyword that ssh may know"
+        elif keyword not in _HARMLESS:
+            self.doubt = "a value that ssh checks"
+        return tuple(found)
 
-        return _TOKEN.sub(fill, value)
+    def _jump(self, value: str) -> str:
+        if not all(map(_HOP.fullmatch, value.split(","))):
+            self.doubt = "gateways that ssh checks"
+        return value.split()[0] if value.split() else ""  # ssh reads no further
+
+    def _one(self, keyword: str, word: str) -> str:
+        if keyword in _PARSERS:
+            return _PARSERS[keyword](keyword, word)
+        if keyword in FLAGS:
+            return _flag(keyword, word)
+        if keyword == "ignoreunknown" or (keyword == "identityagent" and "$" in word):
+            self.doubt = "a value that ssh checks"
+        if "%C" in word or "%j" in word:
+            self.doubt = "a token that depends on the version of ssh"
+        return word
+
+
+def unused(settings: Settings) -> tuple[str, ...]:
+    """Return a warning for each keyword that applies to the host and has no effect on orch."""
+    return tuple(
+        printable(f"{settings.place(keyword)}: {keyword} has no effect on orch", 400)
+        for keyword in settings.values
+        if keyword not in HONOURED and keyword not in SESSION_ONLY and keyword not in DROPPED
+    )
+
+
+def _list(keyword: str, found: list[str]) -> tuple[str, ...]:
+    if "" in found:
+        raise ValueError(f"{keyword} has an empty value")
+    if len(found) > 1 and "none" in map(str.lower, found):
+        raise ValueError(f"{keyword}: `none` must be alone")
+    if len(found) > _MOST_WORDS:
+        raise ValueError(f"{keyword} has more than {_MOST_WORDS} values")
+    return tuple(found)
+
+
+def _flag(keyword: str, word: str) -> str:
+    if word.lower() not in _YES_NO:
+        raise ValueError(f"Invalid {keyword} value: {word}")
+    return _YES_NO[word.lower()]
+
+
+def _port(keyword: str, word: str) -> str:
+    if re.fullmatch("[a-z-]+", word):
+        with suppress(OSError):
+            word = str(socket.getservbyname(word, "tcp"))
+    if not re.fullmatch(r"[0-9]{1,5}", word) or not 1 <= int(word) <= 65535:
+        raise ValueError(f"{keyword} {word} is not a number from 1 to 65535")
+    return str(int(word))
+
+
+def _time(keyword: str, word: str) -> str:
+    if word == "none":
+        return word
+    if not _TIME.fullmatch(word) or len(word) > 20:
+        raise ValueError(f"{keyword} {word} is not a time")
+    parts = re.findall(r"([0-9]+)([a-zA-Z]?)", word)
+    return str(sum(int(count) * _UNITS[unit.lower() or "s"] for count, unit in parts))
+
+
+def _family(keyword: str, word: str) -> str:
+    if word.lower() not in _FAMILIES:
+        raise ValueError(f"Invalid {keyword} value: {word}")
+    return word.lower()
+
+
+def _strictness(keyword: str, word: str) -> str:
+    if word.lower() not in _STRICT:
+        raise ValueError(f"Invalid {keyword} value: {word}")
+    return _STRICT[word.lower()]
+
+
+_PARSERS = {
+    "addressfamily": _family,
+    "connecttimeout": _time,
+    "port": _port,
+    "stricthostkeychecking": _strictness,
+}
+_HARMLESS = OTHER & (SESSION_ONLY | DROPPED) - {
+    "canonicaldomains",
+    "canonicalizehostname",
+    "canonicalizepermittedcnames",
+}
+"""Keywords whose values need no check, since they have no effect on orch."""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _exit_code(command: str) -> int:
+    """Run a command of `Match exec` as ssh does, with the user's shell; 1 if it hangs."""
+    shell = os.environ.get("SHELL") or "/bin/sh"
+    process = subprocess.Popen(
+        [shell, "-c", command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        return process.wait(_EXEC_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        return 1
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, 9)
+            process.wait()
+
+
+def _lines_of(path: Path) -> list[_Line]:
+    try:
+        # ssh ignores encodings; with this, opening a path uses the original bytes.
+        text = os.fsdecode(read_bounded(path, _MOST_BYTES, _READ_TIMEOUT))
+    except FileNotFoundError:
+        return []  # removed since it was found
+    except Unreadable as error:
+        raise ConfigParseError(f"{printable(str(path))}: cannot be read: {error}") from None
+    try:
+        return [_Line(directive) for directive in directives(text)]
+    except BadLine as error:
+        where = printable(f"{path}:{error.args[0]}", 400)
+        raise ConfigParseError(f"{where}: expected a keyword and its value") from None
+
+
+def _require_own(path: Path) -> None:
+    """Refuse a file that others can write, as ssh does. Raises ConfigParseError."""
+    try:
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode):
+            trust.require_own(str(path), status)
+    except trust.Untrusted as error:
+        said = f"{error.path} {error.why}, so ssh refuses it; {error.remedy}"
+        raise ConfigParseError(printable(said, 10_000)) from None
+    except (OSError, ValueError):
+        return  # reading it reports the reason

@@ -1,4 +1,4 @@
-"""Split the lines of an ssh_config file as OpenSSH does."""
+"""Split the lines of an ssh_config file as OpenSSH does (readconf.c, misc.c)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.remote.ssh.match_conditions import STANDS_ALONE
-
-_BLANK = " \t\r\f"
+_BLANK = " \t\r"
 # The keyword, perhaps in quotes; then blanks, with at most one `=` among them.
 _DIRECTIVE = re.compile(
-    r'(?:"(?P<quoted>[^"]*)"|(?P<plain>[^\s"=]++))\s*+=?\s*+(?P<value>.*)', re.ASCII
+    r'(?:"(?P<quoted>[^"]+)"[ \t\r]*+|'
+    r'(?P<plain>[^ \t\r"=#\0][^ \t\r"=\0]*+)(?=[ \t\r=])[ \t\r]*+=?[ \t\r]*+)'
+    r"(?P<value>[^\0]+)"
 )
+_DELIMITER = re.compile(r'[ \t\r"=]')
 _ESCAPED = "'\"\\"
 
 
@@ -35,14 +36,13 @@ def directives(text: str) -> Iterator[Directive]:
     Raises BadLine for a line that is neither a comment nor a keyword with a value.
     """
     for number, raw in enumerate(text.split("\n"), 1):
-        line = raw.strip(_BLANK)
+        line = raw.rstrip(_BLANK + "\f").lstrip(_BLANK)
         if not line or line.startswith("#"):
             continue
         match = _DIRECTIVE.fullmatch(line)
-        if match is None or "\0" in line:
+        if match is None:
             raise BadLine(number)
-        keyword = match["plain"] if match["quoted"] is None else match["quoted"]
-        yield Directive(number, keyword.lower(), match["value"])
+        yield Directive(number, (match["plain"] or match["quoted"]).lower(), match["value"])
 
 
 def words(value: str) -> list[str]:
@@ -79,17 +79,29 @@ def words(value: str) -> list[str]:
     return found if word is None else [*found, "".join(word)]
 
 
-def criteria(arguments: list[str]) -> list[str]:
-    """Return the words of a Match line, with `name=pattern` split in two. Raises ValueError."""
-    found: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        name, equals, pattern = argument.partition("=")
-        if not name:
+def conditions(value: str) -> Iterator[str]:
+    """Yield the words of a Match line, whose blanks and `=` separate conditions and their patterns.
+
+    Raises ValueError if a quote is not closed, or a word is empty.
+    """
+    rest: str | None = value
+    while rest:
+        match = _DELIMITER.search(rest)
+        if match is None:
+            word, rest = rest, None
+        elif match[0] == '"':
+            head, tail = rest[: match.start()], rest[match.end() :]
+            body, quote, after = tail.partition('"')
+            if not quote:
+                raise ValueError("a quote is not closed")
+            word, rest = head + body, after.lstrip(_BLANK)
+        else:
+            word, after = rest[: match.start()], rest[match.end() :].lstrip(_BLANK)
+            if match[0] != "=" and after.startswith("="):
+                after = after[1:].lstrip(_BLANK)
+            rest = after
+        if word.startswith("#"):
+            return
+        if not word:
             raise ValueError("a condition of Match has no name")
-        found.append(name)
-        if equals:
-            found.append(pattern)
-        elif name.lower().removeprefix("!") not in STANDS_ALONE:
-            found += [word for word in [next(rest, None)] if word is not None]
-    return found
+        yield word

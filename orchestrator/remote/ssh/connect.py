@@ -12,7 +12,7 @@ import asyncssh
 from orchestrator.errors import ConnectionLost, NodeError, Unreachable, UsageError
 from orchestrator.remote.base import Completed, OnResult, Screen
 from orchestrator.remote.ssh.channel import PACKET, WINDOW, SshChannel
-from orchestrator.remote.ssh.config import ConfigParseError, Target, config_files, resolve
+from orchestrator.remote.ssh.config import ConfigParseError, Resolver, Target, config_files
 from orchestrator.remote.ssh.connections import ConnectOptions, SshConnection, SshConnections
 from orchestrator.remote.ssh.login import Trust
 from orchestrator.remote.ssh.script import command_for
@@ -49,8 +49,10 @@ class SshNode:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """ssh_config keywords that apply to this host and have no effect, with file and line."""
-        return self._target.warnings
+        """ssh_config keywords that apply to this host and have no effect, with file and line; how it was
+        reached.
+        """
+        return (*self._target.warnings, *self._link.warnings)
 
     async def open(self, script: str) -> SshChannel:
         return await run_in_shell(
@@ -130,15 +132,24 @@ async def connect_all(
     """
     options = options or ConnectOptions()
     files = () if options.trust is not None else config_files()
-    try:
-        # In a thread: `Match exec` runs commands.
-        targets = await asyncio.to_thread(lambda: [resolve(host, files) for host in hosts])
-    except ConfigParseError as error:
-        remedy = "correct it; `ssh -G HOST` prints what ssh makes of it"
-        raise UsageError(f"ssh_config: {error}", remedy=remedy) from error
+    async with Resolver(files) as resolver:
+        try:
+            targets = await resolver.resolve_all(hosts)
+        except ConfigParseError as error:
+            remedy = "correct it; `ssh -G HOST` prints what ssh makes of it"
+            raise UsageError(f"ssh_config: {error}", remedy=remedy) from error
+        return await _connect_all(hosts, targets, SshConnections(options, resolver), on_result)
+
+
+async def _connect_all(
+    hosts: Sequence[Host],
+    targets: Sequence[Target],
+    links: SshConnections,
+    on_result: OnResult | None,
+) -> list[SshNode | Unreachable]:
     opened: list[SshNode] = []
 
-    async def connect(links: SshConnections, host: Host, target: Target) -> SshNode | Unreachable:
+    async def connect(host: Host, target: Target) -> SshNode | Unreachable:
         start = time.monotonic()
         link = await links.open(host.name, target)
         result = link if isinstance(link, Unreachable) else SshNode(host, target, link)
@@ -149,9 +160,9 @@ async def connect_all(
         return result
 
     try:
-        async with SshConnections(options, files) as links, asyncio.TaskGroup() as group:
+        async with links, asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(connect(links, host, target))
+                group.create_task(connect(host, target))
                 for host, target in zip(hosts, targets, strict=True)
             ]
     except BaseException:

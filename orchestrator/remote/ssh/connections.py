@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import asyncssh
@@ -22,7 +21,7 @@ import asyncssh
 from orchestrator.errors import Unreachable
 from orchestrator.remote.ssh import verdicts
 from orchestrator.remote.ssh.algorithms import algorithms
-from orchestrator.remote.ssh.config import ConfigParseError, Target, resolve_hop
+from orchestrator.remote.ssh.config import ConfigParseError, Resolver, Target
 from orchestrator.remote.ssh.dial import dial, resolve_name
 from orchestrator.remote.ssh.host_keys import Entry, Known, KnownHosts
 from orchestrator.remote.ssh.identities import KeyFiles
@@ -35,6 +34,7 @@ from orchestrator.util.log import NODE, logger
 _MAX_PER_ENDPOINT = 8
 _MAX_HANDSHAKES = 128
 _KEEPALIVES_MISSED = 3
+DEFAULT_TIMEOUT = 10.0  # seconds to reach a node
 _RETRY_DELAYS = (0.1, 0.3, 0.9)  # seconds, randomised
 _CLOSE_TIMEOUT = 2.0  # seconds
 
@@ -45,22 +45,32 @@ log = logger("ssh")
 class ConnectOptions:
     """How to connect.
 
-    `timeout` limits name look-up, TCP connection, handshake and authentication of a node together.
-    `keepalive` is the interval of probes; three unanswered probes end a connection. Both are in
-    seconds.
+    `timeout` limits name look-up, TCP connection, handshake and authentication of a node together; None
+    means ConnectTimeout of ssh_config, otherwise 10 s. `keepalive` is the interval of probes; three
+    unanswered probes end a connection. Both are in seconds.
     """
 
-    timeout: float = 10.0
+    timeout: float | None = None
     accept_new: bool = False
     keepalive: float = 15.0
     trust: Trust | None = None
 
+    def timeout_for(self, target: Target) -> float:
+        """Return the limit for connecting to `target`, in seconds."""
+        return self.timeout or target.connect_timeout or DEFAULT_TIMEOUT
+
 
 class SshConnection:
-    """One open SSH connection, and that of its gateway."""
+    """One open SSH connection, and that of its gateway. `warnings` are about how it was made."""
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, via: SshConnection | None) -> None:
+    def __init__(
+        self,
+        connection: asyncssh.SSHClientConnection,
+        via: SshConnection | None,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
         self.connection = connection
+        self.warnings: tuple[str, ...] = (*(via.warnings if via else ()), *warnings)
         self._via = via
         self._holders = 1
         if via is not None:
@@ -103,9 +113,9 @@ class _Attempt:
 class SshConnections:
     """The connections of one `connect_all`."""
 
-    def __init__(self, options: ConnectOptions, files: tuple[Path, ...]) -> None:
+    def __init__(self, options: ConnectOptions, resolver: Resolver) -> None:
         self._options = options
-        self._files = files
+        self._resolver = resolver
         self._known_hosts = KnownHosts()
         self._key_files = KeyFiles()
         self._handshakes = asyncio.Semaphore(_MAX_HANDSHAKES)
@@ -128,13 +138,13 @@ class SshConnections:
     async def open(self, name: str, target: Target) -> SshConnection | Unreachable:
         """Return a connection to `target` for the node `name`, or the reason for failure."""
         try:
-            hops = self._hops(target)
+            hops = await self._hops(target)
         except ConfigParseError as error:
             remedy = "correct proxy_jump, or ProxyJump in ~/.ssh/config"
             return Unreachable(name, "gateway", str(error), remedy)
         return await self._open(name, target, hops)
 
-    def _hops(self, target: Target) -> tuple[Target, ...]:
+    async def _hops(self, target: Target) -> tuple[Target, ...]:
         """Return the gateways on the way to `target`, in order.
 
         The first hop of a ProxyJump may have a ProxyJump of its own, as for ssh -J.
@@ -143,7 +153,7 @@ class SshConnections:
         jump, seen = target.proxy_jump, {(target.hostname, target.port)}
         while jump and jump.lower() != "none":
             chain = [
-                resolve_hop(hop.strip(), self._files, target.extra_known_hosts)
+                await self._resolver.resolve_hop(hop.strip(), target.extra_known_hosts)
                 for hop in jump.split(",")
             ]
             first = (chain[0].hostname, chain[0].port)
@@ -171,7 +181,9 @@ class SshConnections:
             via = await asyncio.shield(self._gateways[hops])
         if isinstance(via, Unreachable):
             return verdicts.behind(name, via)
-        return await self._connect(_Attempt(name, target, hops, via, self._options.timeout))
+        return await self._connect(
+            _Attempt(name, target, hops, via, self._options.timeout_for(target))
+        )
 
     async def _connect(self, attempt: _Attempt) -> SshConnection | Unreachable:
         target = attempt.target
@@ -273,7 +285,7 @@ class SshConnections:
                 way["sock"].close()
             if login is not None and login.agent is not None:
                 login.agent.close()
-        return SshConnection(connection, attempt.via)
+        return SshConnection(connection, attempt.via, login.warnings)
 
     def _settings(self, target: Target, known: Known) -> dict[str, Any]:
         """Return the arguments of asyncssh.connect that are the same for every `way`."""
@@ -284,9 +296,10 @@ class SshConnections:
             "host_key_alias": target.host_key_alias,
             "client_keys": None,
             "x509_trusted_certs": None,
-            "preferred_auth": "publickey",
-            "password_auth": False,
-            "kbdint_auth": False,
+            # Login declines the last two; asyncssh asks for them if sshd accepts them.
+            "preferred_auth": "publickey,keyboard-interactive,password",
+            "password_auth": True,
+            "kbdint_auth": True,
             "host_based_auth": False,
             "gss_host": None,
             "agent_forwarding": False,

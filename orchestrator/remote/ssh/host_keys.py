@@ -16,6 +16,8 @@ import os
 import re
 import secrets
 import stat
+import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,7 @@ from orchestrator.util.bounded_read import NotOpened, Unreadable, read_bounded
 from orchestrator.util.text import printable
 
 _MOST_BYTES = 64 << 20  # a hundred thousand hosts, with three keys each
+_KEYGEN_TIMEOUT = 5.0  # seconds
 _READ_TIMEOUT = 5.0  # seconds, if it is a pipe
 
 
@@ -93,6 +96,7 @@ class KnownHosts:
     """The known_hosts files of this machine, each parsed once."""
 
     _parsed: dict[str, _File | Unreadable] = field(default_factory=dict)
+    _revoked: dict[tuple[bytes, str], str | None] = field(default_factory=dict)
 
     def look_up(self, name: str, port: int, files: Iterable[str]) -> Known:
         """Return the entries of `files` for the host `name`; missing files are skipped.
@@ -141,6 +145,16 @@ class KnownHosts:
             stream.write(b"\n" * torn + os.fsencode(line))
         self._parsed.pop(file, None)
 
+    def why_revoked(self, key: asyncssh.SSHKey, revoked: str) -> str | None:
+        """Return why `key` is not to be trusted with the file `revoked` of RevokedHostKeys.
+
+        None: it is not in the file, which is a list of keys or a KRL of ssh-keygen(1).
+        """
+        asked = key.public_data, revoked
+        if asked not in self._revoked:
+            self._revoked[asked] = _why_revoked(key, revoked)
+        return self._revoked[asked]
+
     def _file(self, file: str) -> _File:
         if file not in self._parsed:
             self._parsed[file] = _read(file)
@@ -148,6 +162,24 @@ class KnownHosts:
         if isinstance(parsed, Unreadable):
             raise parsed
         return parsed
+
+
+def _why_revoked(key: asyncssh.SSHKey, revoked: str) -> str | None:
+    with tempfile.NamedTemporaryFile(prefix="orch-key-") as public:
+        public.write(key.export_public_key("openssh"))
+        public.flush()
+        command = ["ssh-keygen", "-Q", "-f", revoked, public.name]
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_KEYGEN_TIMEOUT
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f"cannot be looked up by ssh-keygen: {printable(str(error))}"
+    if done.returncode == 0:
+        return None
+    if b"REVOKED" in done.stdout:
+        return "is revoked"
+    return f"cannot be looked up by ssh-keygen: {printable(done.stderr)}"
 
 
 def _read(file: str) -> _File | Unreadable:

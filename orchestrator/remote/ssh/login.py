@@ -10,7 +10,7 @@ from orchestrator.errors import Unreachable
 from orchestrator.remote.ssh.config import Target
 from orchestrator.remote.ssh.host_keys import Known, KnownHosts, fingerprint
 from orchestrator.remote.ssh.identities import KeyFiles, Offer
-from orchestrator.remote.ssh.verdicts import Verdicts
+from orchestrator.remote.ssh.verdicts import LONGER, Verdicts
 from orchestrator.util.log import node_logger
 from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import printable
@@ -60,6 +60,9 @@ class Login(asyncssh.SSHClient):
         self._is_authenticating = False
         self._host_key_verdict: Unreachable | None = None
         self._offer: Offer | None = None
+        self._are_keys_refused = False
+        self._wanted: list[str] = []
+        self.warnings: tuple[str, ...] = ()
         self.agent: asyncssh.SSHAgentClient | None = None
 
     def _look_up(self) -> Known:
@@ -97,8 +100,10 @@ class Login(asyncssh.SSHClient):
             is_known = self.known.trusts(blob)
         if is_known:
             self._log.debug("host key is known")
-            return True
-        self._host_key_verdict = self._judge(key)
+        else:
+            self._host_key_verdict = self._judge(key)
+        if self._host_key_verdict is None and self._target.revoked_host_keys:
+            self._host_key_verdict = self._revoked_verdict(key, self._target.revoked_host_keys)
         if self._host_key_verdict is not None:
             self._log.debug("host key refused")
         return self._host_key_verdict is None
@@ -114,8 +119,13 @@ class Login(asyncssh.SSHClient):
             return self._verdicts.host_key_changed(
                 kind, key_print, known_print, known.where, lookup
             )
-        if not (self._accept_new and self._target.user_known_hosts):
+        if not self._accept_new and self._target.accept_new is None:
             return self._verdicts.host_key_unknown(kind, key_print)
+        if self._target.accept_new is not None:
+            place = printable(self._target.accept_new, 400)
+            self.warnings = (f"{place}: unknown host keys are trusted (StrictHostKeyChecking)",)
+        if not self._target.user_known_hosts:  # none are to be stored
+            return None
         file = self._target.user_known_hosts[0]
         try:
             self._known_hosts.add(name, port, key, file, hashed=self._target.hash_known_hosts)
@@ -123,6 +133,11 @@ class Login(asyncssh.SSHClient):
             return self._verdicts.host_key_not_added(file, error)
         self._log.info("host key %s %s is new: added to %s", kind, key_print, file)
         return None
+
+    def _revoked_verdict(self, key: asyncssh.SSHKey, revoked: str) -> Unreachable | None:
+        """Return the verdict on a key if RevokedHostKeys has it, or cannot be read, as for ssh."""
+        problem = self._known_hosts.why_revoked(key, revoked)
+        return None if problem is None else self._verdicts.host_key_revoked(revoked, problem)
 
     def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         if self.known.trusts_authority(key.public_data):
@@ -140,6 +155,7 @@ class Login(asyncssh.SSHClient):
     async def public_key_auth_requested(self) -> list[asyncssh.SSHKeyPair] | None:
         if self._offer is not None:
             self._log.debug("no other key to offer")
+            self._are_keys_refused = True
             return None  # all keys have been tried
         if self._trust is not None:
             pairs = tuple(asyncssh.load_keypairs(self._trust.client_key))
@@ -153,7 +169,18 @@ class Login(asyncssh.SSHClient):
             self._log.debug("%s is left out: %s", file.shown, file.problem)
         if self._offer.agent_problem is not None:
             self._log.debug("the SSH agent is left out: %s", self._offer.agent_problem)
+        self._are_keys_refused = not self._offer.pairs
         return list(self._offer.pairs) or None
+
+    def kbdint_auth_requested(self) -> str | None:
+        """Decline; sshd accepts it, or wants it besides a key."""
+        self._wanted.append("keyboard-interactive")
+        return None
+
+    def password_auth_requested(self) -> str | None:
+        """Decline; sshd accepts it, or wants it besides a key."""
+        self._wanted.append("password")
+        return None
 
     def failure(self, error: Exception, timeout: float) -> Unreachable:
         """Return the verdict on a handshake or authentication that failed with `error`."""
@@ -167,7 +194,7 @@ class Login(asyncssh.SSHClient):
         if isinstance(error, TimeoutError) and has_greeted:
             stage = "authentication" if self._is_authenticating else "the SSH handshake"
             message = f"{stage} with {where} did not end within {timeout:g} s"
-            remedy = f"check the load of the node, and with: {ssh}"
+            remedy = f"check the load of the node, and with: {ssh}; {LONGER}"
             return self._verdicts.verdict("timed-out", message, remedy, ssh)
         if isinstance(error, TimeoutError):
             return self._not_ssh(
@@ -216,15 +243,20 @@ class Login(asyncssh.SSHClient):
         offer = self._offer or Offer((), (), ())
         tried = ", ".join(offer.names) or "no key"
         user = printable(self._target.user)
+        if offer.pairs and self._wanted and not self._are_keys_refused:
+            return self._verdicts.more_wanted(tried, tuple(self._wanted))
         message = f"{self._target.endpoint} does not let {user} in (tried {tried}){more}"
         for file in offer.left_out:
             message += f"; {file.shown} is left out: {file.problem}"
         if offer.agent_problem is not None:
             message += f"; the agent is left out: {offer.agent_problem}"
+        wanted = tuple(self._wanted)
+        if wanted:
+            message += f"; it would accept {' or '.join(wanted)}"
         encrypted = [file.path for file in offer.left_out if file.is_encrypted]
         if encrypted:
             add = line_to_paste(["ssh-add", encrypted[0]])
-            return self._verdicts.verdict("authentication", message, add)
+            return self._verdicts.verdict("authentication", message, add, methods=wanted)
         copy_id = self._target.command(program="ssh-copy-id")
         remedy = f"{copy_id}, or set user and identity_file"
-        return self._verdicts.verdict("authentication", message, remedy, copy_id)
+        return self._verdicts.verdict("authentication", message, remedy, copy_id, methods=wanted)

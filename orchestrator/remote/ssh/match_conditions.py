@@ -1,65 +1,117 @@
-"""Match conditions of ssh_config that asyncssh does not support, or only with another library.
+"""Evaluate a Match line of ssh_config for one host, as OpenSSH does.
 
-They are evaluated for orch itself: its sessions run commands (`sessiontype exec`), the user has given no
-command, and it is not a version of OpenSSH.
+The conditions of newer versions are evaluated for orch itself: its sessions run commands
+(`sessiontype exec`), the user has given no command, and it is not a version of OpenSSH.
 """
 
 from __future__ import annotations
 
+import re
 import socket
-from collections.abc import Callable, Iterable, Iterator
-from ipaddress import ip_address
-
-from asyncssh.pattern import HostPatternList, WildcardPatternList
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 
 from orchestrator.node.network import addresses
 
-STANDS_ALONE = ("all", "canonical", "final")
-"""Conditions without a pattern."""
+_STANDS_ALONE = ("canonical", "final")
+NEWER = ("command", "localnetwork", "sessiontype", "tagged", "version")
+"""Conditions that OpenSSH 9.2 does not know."""
 
 
-def settled(words: Iterable[str]) -> Iterator[str]:
-    """Yield the words of a Match line, replacing each condition of this file by `all` (true) or `!all`.
+@dataclass(frozen=True)
+class Circumstances:
+    """What conditions are compared with. `run` returns the exit code of a command of `exec`."""
 
-    Raises ValueError if its pattern is missing.
-    """
+    host: str
+    original_host: str
+    user: str
+    local_user: str
+    tag: str
+    is_final: bool
+    run: Callable[[str], int]
+
+
+def match_line(words: Iterable[str], now: Circumstances) -> bool:
+    """Return whether a Match line with these `words` applies. Raises ValueError if it is invalid."""
     rest = iter(words)
+    applies, count = True, 0
     for word in rest:
-        name = word.lower().removeprefix("!")
-        if name in STANDS_ALONE:
-            yield word
+        negated, name = word.startswith("!"), word.removeprefix("!").lower()
+        if name == "all":
+            if count > 1 or next(rest, None) is not None:
+                raise ValueError("`all` cannot be combined with other conditions of Match")
+            return applies and not negated
+        count += 1
+        if name in _STANDS_ALONE:
+            applies = applies and now.is_final != negated
             continue
         pattern = next(rest, None)
-        if holds := _CONDITIONS.get(name):
-            if pattern is None:
-                raise ValueError(f"Missing {name} match pattern")
-            yield "all" if holds(pattern) != word.startswith("!") else "!all"
+        if pattern is None:
+            raise ValueError(f"Missing {name} match pattern")
+        if name == "exec":
+            applies = applies and (now.run(pattern) == 0) != negated
+        elif name in _CONDITIONS:
+            applies = (_CONDITIONS[name](pattern, now) != negated) and applies
         else:
-            yield word
-            if pattern is not None:
-                yield pattern
+            raise ValueError(f"Invalid match condition {name}")
+    if not count:
+        raise ValueError("Match has no condition")
+    return applies
 
 
-def _is_local_network(pattern: str) -> bool:
-    """Return whether this machine has an address in the networks."""
-    networks = HostPatternList(pattern)
+def matches(text: str, pattern: str) -> bool:
+    """Match `*` and `?` in O(len(pattern) * len(text)) time."""
+    pattern = re.sub(r"\*+", "*", pattern)
+    # Without its stars, a pattern matches exactly as many characters as it has.
+    if len(pattern) - pattern.count("*") > len(text):
+        return False
+    at = star = retry = 0
+    seen_star = False
+    position = 0
+    while position < len(text):
+        if at < len(pattern) and pattern[at] == "*":
+            seen_star, star, retry = True, at, position
+            at += 1
+        elif at < len(pattern) and pattern[at] in ("?", text[position]):
+            at += 1
+            position += 1
+        elif seen_star:  # let the latest star match one more; earlier ones need not change
+            retry += 1
+            at, position = star + 1, retry
+        else:
+            return False
+    return pattern[at:].strip("*") == ""
+
+
+def matches_list(text: str, patterns: str) -> bool:
+    """Match comma-separated patterns: one match suffices, but a matching negated one excludes."""
+    found = False
+    for pattern in patterns.split(","):
+        if matches(text, pattern.removeprefix("!")):
+            if pattern.startswith("!"):
+                return False
+            found = True
+    return found
+
+
+def _is_local_network(networks: str) -> bool:
+    """Return whether this machine has an address in the networks. Raises ValueError for an invalid one."""
+    wanted = [ip_network(network, strict=False) for network in networks.split(",")]
     if not hasattr(socket, "AF_NETLINK"):  # macOS has no simple way to list its addresses
         return False
-    found = (address.split("/")[0] for _, address in addresses())
-    return any(networks.matches("", address, ip_address(address)) for address in found)
+    own = [ip_address(address.split("/")[0]) for _, address in addresses()]
+    return any(address in network for network in wanted for address in own)
 
 
-def _is_session_type(pattern: str) -> bool:
-    return WildcardPatternList(pattern).matches("exec")
-
-
-def _is_of_nothing(pattern: str) -> bool:
-    return WildcardPatternList(pattern).matches("")
-
-
-_CONDITIONS: dict[str, Callable[[str], bool]] = {
-    "command": _is_of_nothing,
-    "localnetwork": _is_local_network,
-    "sessiontype": _is_session_type,
-    "version": _is_of_nothing,
+_CONDITIONS: dict[str, Callable[[str, Circumstances], bool]] = {
+    "host": lambda pattern, now: matches_list(now.host.lower(), pattern.lower()),
+    "originalhost": lambda pattern, now: matches_list(now.original_host.lower(), pattern.lower()),
+    "user": lambda pattern, now: matches_list(now.user, pattern),
+    "localuser": lambda pattern, now: matches_list(now.local_user, pattern),
+    "command": lambda pattern, now: matches_list("", pattern),
+    "localnetwork": lambda pattern, now: _is_local_network(pattern),
+    "sessiontype": lambda pattern, now: matches_list("exec", pattern),
+    "tagged": lambda pattern, now: matches_list(now.tag, pattern),
+    "version": lambda pattern, now: matches_list("", pattern),
 }

@@ -15,6 +15,7 @@ from orchestrator.util.bounded_read import Unreadable
 from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import printable
 
+LONGER = "or allow it more time with --connect-timeout"
 _NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 
 # Parts of a gateway's message, in lower case, about a connection that it cannot open -> the cause.
@@ -57,7 +58,13 @@ class Verdicts:
     def verdict(
         self, cause: str, message: str, remedy: str, command: str = "", **more: Any
     ) -> Unreachable:
-        """Return a verdict; `command` is a command line in `remedy` that ends with the login."""
+        """Return a verdict; `command` is a command line in `remedy` that ends with the login.
+
+        Settings of ssh_config that orch does not follow are named: they may be the reason.
+        """
+        ignored = ", ".join(self.target.without_effect)
+        if ignored and not cause.startswith("host-key"):
+            message += f"; orch does not follow {ignored} of your ssh_config"
         login = shlex.quote(shlex.split(command)[-1]) if command and command.isprintable() else ""
         place = printable(self.target.hostname)
         return Unreachable(
@@ -77,7 +84,7 @@ class Verdicts:
             return self.verdict(
                 "timed-out",
                 f"no answer from {where} within {timeout:g} s",
-                f"check that the machine is up and that no firewall drops port {port}",
+                f"check that the machine is up and that no firewall drops port {port}; {LONGER}",
             )
         if isinstance(error, ConnectionRefusedError):
             return self.verdict(
@@ -96,7 +103,7 @@ class Verdicts:
         return self.verdict(
             "timed-out",
             f"the name {printable(self.target.hostname)} did not resolve within {timeout:g} s",
-            "check this machine's DNS, or give an IP address in the inventory",
+            f"check this machine's DNS, or give an IP address in the inventory; {LONGER}",
         )
 
     def not_through(self, gateway: Target, error: Exception) -> Unreachable:
@@ -149,6 +156,26 @@ class Verdicts:
             f"THE HOST KEY of {self.target.endpoint} HAS CHANGED: {printable(where, 400)} knows {known}, "
             f"it offers {kind} {offered}",
             f"if the machine was reinstalled: {forget}; if not, someone may be listening in",
+        )
+
+    def host_key_revoked(self, file: str, problem: str) -> Unreachable:
+        """Return the verdict on a host whose key RevokedHostKeys has, or may have."""
+        where = printable(file, 400)
+        return self.verdict(
+            "host-key-changed",
+            f"the host key of {self.target.endpoint} {problem} (RevokedHostKeys {where})",
+            "do not connect; ask the machine's administrator for a new host key",
+        )
+
+    def more_wanted(self, tried: str, methods: tuple[str, ...]) -> Unreachable:
+        """Return the verdict on a host that accepted a key and wants more than that."""
+        user, wanted = printable(self.target.user), " or ".join(methods)
+        return self.verdict(
+            "authentication",
+            f"{self.target.endpoint} accepts a key of {user} ({tried}), and wants {wanted} besides it",
+            f"check with: {self.ssh}",
+            self.ssh,
+            methods=methods,
         )
 
     def authority_unknown(self, fingerprint: str) -> Unreachable:

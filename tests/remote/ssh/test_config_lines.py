@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.remote.ssh.config_lines import BadLine, Directive, criteria, directives, words
+from orchestrator.remote.ssh.config_lines import BadLine, Directive, conditions, directives, words
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,20 @@ def test_words_in_quotes_are_unchanged(given_words: list[str]) -> None:
     assert words(" ".join(f'"{word}"' for word in escaped)) == given_words
 
 
-def test_criteria_with_an_equals_sign_are_split() -> None:
-    assert criteria(["host=a*", "!user", "x=y", "all"]) == ["host", "a*", "!user", "x=y", "all"]
-    with pytest.raises(ValueError, match="no name"):
-        criteria([""])
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("host=a* !user b", ["host", "a*", "!user", "b"]),
+        ('exec "test x = y" all', ["exec", "test x = y", "all"]),
+        ("all # COMMENT", ["all"]),
+        ("host\ta  =  b", ["host", "a", "b"]),
+    ],
+)
+def test_conditions_are_split_at_blanks_and_equals_signs(value: str, found: list[str]) -> None:
+    assert list(conditions(value)) == found
+
+
+@pytest.mark.parametrize("value", ['""', "=x", 'exec "test'])
+def test_conditions_with_an_empty_word_or_an_open_quote_are_refused(value: str) -> None:
+    with pytest.raises(ValueError, match=r"no name|not closed"):
+        list(conditions(value))

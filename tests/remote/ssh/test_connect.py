@@ -54,7 +54,7 @@ async def verdict(host: Host, options: ConnectOptions = QUICK) -> Unreachable:
     begun = time.monotonic()
     (result,) = await connect_all([host], options)
     assert isinstance(result, Unreachable)
-    assert time.monotonic() - begun < options.timeout + 2
+    assert time.monotonic() - begun < (options.timeout or 10) + 2
     assert result.remedy
     assert "\n" not in result.message
     assert "\x1b" not in result.message
@@ -205,7 +205,7 @@ async def test_connect_with_an_invalid_ssh_config_raises_usage_error(
     home: Path, make_host: MakeHost
 ) -> None:
     (home / ".ssh" / "config").write_text("Host *\n Port many\n")
-    with pytest.raises(UsageError, match=r"config:2: Port many is not a number"):
+    with pytest.raises(UsageError, match=r"config:2: port many is not a number"):
         await connect_all([make_host()])
 
 

@@ -1,1 +1,0 @@
-"""Slurm: run its programs, and read what they print."""
