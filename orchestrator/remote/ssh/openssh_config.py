@@ -123,5 +123,5 @@ def _complaint(name: str, stderr: bytes) -> str:
     lines = stderr.decode("utf-8", "surrogateescape").strip().splitlines()
     # The last line is only a summary of those before.
     said = lines[:-1] if len(lines) > 1 and "terminating" in lines[-1] else lines
-    told = "; ".join(line.strip() for line in said[-3:]) or "it gives no reason"
-    return f"ssh refuses it for {printable(name)}: {printable(told, 1000)}"
+    text = "; ".join(line.strip() for line in said[-3:]) or "it gives no reason"
+    return f"ssh refuses it for {printable(name)}: {printable(text, 1000)}"
