@@ -96,7 +96,8 @@ class Unreachable:
     """Why one node cannot be reached: the id of the `cause`, one sentence, and the remedy.
 
     `cause` is one of: refused, timed-out, no-route, name, host-key-unknown, host-key-changed,
-    authentication, protocol, gateway, shell, agent (the login works, but orch's agent failed).
+    authentication, protocol, gateway, shell, agent (the login works, but orch's agent failed), program,
+    container (the program that runs commands there failed, or does not find a running container).
 
     The parts that differ between nodes, if any: `place` is the node's address as `message` has it;
     `command` is a command line in `remedy` that ends with `login`; `evidence` is in brackets in `message`.

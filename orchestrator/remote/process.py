@@ -10,7 +10,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.errors import ConnectionLost, NodeError
 from orchestrator.remote.base import Completed
@@ -18,6 +18,8 @@ from orchestrator.remote.channel import StreamChannel
 
 if TYPE_CHECKING:
     from orchestrator.inventory import Host
+
+C = TypeVar("C", bound="ProcessChannel")
 
 _CLOSE_TIMEOUT = 5.0  # seconds
 _BROKEN = "the connection broke"
@@ -50,26 +52,30 @@ class ProcessNode:
         return ()
 
     async def open(self, script: str) -> ProcessChannel:
+        return await self._start(script, lambda: ProcessChannel(self.name))
+
+    async def _start(self, script: str, make_channel: Callable[[], C]) -> C:
+        """Start the program that runs `script`. Raises ConnectionLost and NodeError."""
         if self.lost or self.closed:
             raise ConnectionLost(self.name, _BROKEN)
         argv = self._command(script)
         try:
             _, channel = await asyncio.get_running_loop().subprocess_exec(
-                lambda: ProcessChannel(self.name), *argv, start_new_session=True
+                make_channel, *argv, start_new_session=True
             )
         except OSError as error:
             raise NodeError(self.name, f"{argv[0]} cannot be started: {error.strerror}") from error
-        self._channels.add(channel)
+        self._channels = {each for each in self._channels if not each.is_closed} | {channel}
         return channel
 
     async def run(self, script: str, *, input: bytes = b"", timeout: float = 30.0) -> Completed:  # noqa: A002
         return await (await self.open(script)).run_to_end(input, timeout)
 
-    def drop(self) -> None:
+    def drop(self, why: str = _BROKEN) -> None:
         """Break the connection."""
         self.lost = True
         for channel in self._channels:
-            channel.drop()
+            channel.drop(why)
 
     async def close(self) -> None:
         self.closed = True
@@ -87,6 +93,22 @@ class ProcessChannel(StreamChannel, asyncio.SubprocessProtocol):
         self._open_pipes = {1, 2}
         self._is_dropped = False
         self._closed = asyncio.Event()
+
+    @property
+    def program_exit_code(self) -> int | None:
+        """The exit code of the program, 128 + N if signal N ended it; None while it runs."""
+        code: int | None = self._process.get_returncode()
+        return 128 - code if code is not None and code < 0 else code
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the program has ended and its pipes are closed."""
+        return self._closed.is_set()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the command has ended, or the connection to it is lost or closed."""
+        return self._ended.is_set()
 
     @property
     def pid(self) -> int:
@@ -112,19 +134,19 @@ class ProcessChannel(StreamChannel, asyncio.SubprocessProtocol):
 
     def process_exited(self) -> None:
         """Report the exit code once all of stderr has arrived."""
-        code = self._process.get_returncode()
+        code = self.program_exit_code
         if code is not None and 2 not in self._open_pipes and not self._is_dropped:
-            self._on_exit(code if code >= 0 else 128 - code)
+            self._on_exit(code)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._process.close()
         self._on_closed()
         self._closed.set()
 
-    def drop(self) -> None:
+    def drop(self, why: str = _BROKEN) -> None:
         """End the program as if the connection to it broke."""
         self._is_dropped, self._is_complete, self._exit_code = True, False, None
-        self._lost = _BROKEN
+        self._lost = why
         self._on_closed()
         self.close()
 

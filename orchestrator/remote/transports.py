@@ -17,6 +17,10 @@ DEFAULT = "ssh"
 _OWN = {
     "ssh": "orchestrator.remote.ssh.transport:SshTransport",
     "openssh": "orchestrator.remote.openssh.transport:OpensshTransport",
+    "docker": "orchestrator.remote.command.containers:DockerTransport",
+    "podman": "orchestrator.remote.command.containers:PodmanTransport",
+    "kubectl": "orchestrator.remote.command.containers:KubectlTransport",
+    "command": "orchestrator.remote.command.transport:CommandTransport",
     "local": "orchestrator.remote.embedded.transport:EmbeddedTransport",
 }
 
