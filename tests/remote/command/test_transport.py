@@ -238,12 +238,12 @@ async def test_keys_without_effect_are_warned_of() -> None:
 async def test_hosts_are_reached_side_by_side_and_reported_one_by_one(tmp_path: Path) -> None:
     hosts = [Host(name=f"n{index}") for index in range(40)]
     program = 'case $0 in n7) exit 1 ;; *) sh -c "$1" ;; esac'
-    told: dict[str, object] = {}
+    seen: dict[str, object] = {}
     results = await CommandTransport(["sh", "-c", program, "{name}", "{script}"]).connect_all(
-        hosts, on_result=lambda name, result, seconds: told.update({name: result})
+        hosts, on_result=lambda name, result, seconds: seen.update({name: result})
     )
-    assert list(told.values()).count(results[7]) == 1
-    assert [told[host.name] for host in hosts] == results
+    assert list(seen.values()).count(results[7]) == 1
+    assert [seen[host.name] for host in hosts] == results
     assert [type(each) is Unreachable for each in results] == [host.name == "n7" for host in hosts]
     await asyncio.gather(*(node.close() for node in results if not isinstance(node, Unreachable)))
 
