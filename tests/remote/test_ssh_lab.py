@@ -32,6 +32,7 @@ def tool(*argv: str | Path) -> str:
 
 async def reach(host: Host, options: ConnectOptions | None = None) -> SshNode | Unreachable:
     (result,) = await connect_all([host], options)
+    assert isinstance(result, SshNode | Unreachable)
     return result
 
 

@@ -17,6 +17,8 @@ from orchestrator.remote.ssh.transport import SshTransport
 from orchestrator.remote.transports import SavedTransport, create, restore, saved
 from tests.remote.plugin import install, install_shell
 
+OWN = ["ssh", "openssh", "docker", "podman", "kubectl", "command"]
+
 
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
@@ -64,7 +66,7 @@ def test_record_of_the_embedded_cluster_has_no_key() -> None:
 
 def test_installed_transport_is_listed_and_created(packages: Path) -> None:
     install_shell(packages, "detects_lost_link=False")
-    assert transports.names() == ["ssh", "openssh", "shell"]
+    assert transports.names() == [*OWN, "shell"]
     transport = create("shell", timeout=3.0)
     assert type(transport).__name__ == "ShellTransport"
     assert (transport.timeout, transport.capabilities.detects_lost_link) == (3.0, False)
@@ -73,7 +75,7 @@ def test_installed_transport_is_listed_and_created(packages: Path) -> None:
 
 def test_names_are_listed_without_importing_any(packages: Path) -> None:
     install(packages, "raise RuntimeError('imported')")
-    assert transports.names() == ["ssh", "openssh", "shell"]
+    assert transports.names() == [*OWN, "shell"]
     assert "orch_shell" not in sys.modules
 
 
@@ -112,14 +114,14 @@ def test_plugin_whose_name_differs_from_its_entry_point_is_refused(packages: Pat
 def test_plugin_with_the_name_of_a_built_in_transport_does_not_replace_it(packages: Path) -> None:
     install(packages, "raise RuntimeError('imported')", name="ssh")
     assert isinstance(create("ssh"), SshTransport)
-    assert transports.names() == ["ssh", "openssh"]
+    assert transports.names() == OWN
 
 
 def test_unknown_name_is_reported_with_the_known_ones(packages: Path) -> None:
     install_shell(packages)
     with pytest.raises(UsageError, match="there is no transport 'shel'") as caught:
         create("shel")
-    assert "ssh, openssh, shell" in str(caught.value.remedy)
+    assert f"{', '.join(OWN)}, shell" in str(caught.value.remedy)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import Unreachable, UsageError
-from orchestrator.remote.base import OnResult
 from orchestrator.remote.openssh import mux
 from orchestrator.remote.openssh.login import Gateway, Login, alive_options, quoted
 from orchestrator.remote.openssh.masters import Masters
@@ -32,14 +30,21 @@ if TYPE_CHECKING:
 # sshd starts to drop unauthenticated connections at 10 (MaxStartups 10:30:100).
 _MAX_PER_ENDPOINT = 8
 _MAX_LOGINS = 32  # each is a process
+DEFAULT_TIMEOUT = 10.0
+"""Seconds."""
+SILENCE = 30.0
+"""Seconds; that of a run with the default --node-timeout, which can share masters with other commands."""
 _RETRY_DELAYS = (0.1, 0.3, 0.9)  # seconds, randomised
 
 
 @dataclass(frozen=True)
 class ConnectOptions:
-    """How to connect: `timeout` limits each login, and a connection breaks after `silence`; in seconds."""
+    """How to connect: `timeout` limits each login, and a connection breaks after `silence`; in seconds.
 
-    timeout: float
+    Without a timeout, ConnectTimeout of ssh_config counts, otherwise 10 s.
+    """
+
+    timeout: float | None
     accept_new: bool
     silence: float
 
@@ -55,46 +60,32 @@ class Connections:
         self._per_endpoint: dict[object, asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(_MAX_PER_ENDPOINT)
         )
-        self._gateways: dict[tuple[str, ...], asyncio.Task[Gateway | Unreachable]] = {}
+        self._gateways: dict[Target, asyncio.Task[Gateway | Unreachable]] = {}
 
-    async def open_all(
-        self, hosts: Sequence[Host], on_result: OnResult | None
-    ) -> list[OpensshNode | Unreachable]:
-        """Log in to all hosts; return, in their order, the nodes or the reasons for failure.
+    async def __aenter__(self) -> Connections:
+        return self
 
-        Raises UsageError if an ssh_config file cannot be parsed, LaunchError if there is no ssh.
-        """
-        async with self._resolver:
-            return await self._open_all(hosts, on_result)
+    async def __aexit__(self, *_: object) -> None:
+        """Cancel the logins to gateways that nobody waits for any more."""
+        for task in self._gateways.values():
+            task.cancel()
+        await asyncio.gather(*self._gateways.values(), return_exceptions=True)
+        await self._resolver.__aexit__()
 
-    async def _open_all(
-        self, hosts: Sequence[Host], on_result: OnResult | None
-    ) -> list[OpensshNode | Unreachable]:
+    async def resolve_all(self, hosts: Sequence[Host]) -> list[Target]:
+        """Return how to reach each host, in order. Raises UsageError for an invalid ssh_config file."""
         try:
-            targets = await self._resolver.resolve_all(hosts)
+            return await self._resolver.resolve_all(hosts)
         except ConfigParseError as error:
             remedy = "correct it; `ssh -G HOST` prints what ssh makes of it"
             raise UsageError(f"ssh_config: {error}", remedy=remedy) from error
-        self._masters.prepare()
 
-        async def connect(host: Host, target: Target) -> OpensshNode | Unreachable:
-            start = time.monotonic()
-            result = await self._connect(host, target)
-            if on_result is not None:
-                on_result(host.name, result, time.monotonic() - start)
-            return result
-
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(connect(host, target))
-                for host, target in zip(hosts, targets, strict=True)
-            ]
-        return [task.result() for task in tasks]
-
-    async def _connect(self, host: Host, target: Target) -> OpensshNode | Unreachable:
-        live = target.control_path
-        if live is not None and await mux.find_master(live) is not None:
-            return OpensshNode(host, target, Path(live))
+    async def connect(
+        self, host: Host, target: Target, warnings: tuple[str, ...] = ()
+    ) -> OpensshNode | Unreachable:
+        """Return the node at `target`, over a master that the user has started, or one of orch's."""
+        if (live := await _live(target)) is not None:
+            return OpensshNode(host, target, live, warnings)
         options = []
         if host.user is not None:
             options.append(f"User={host.user}")
@@ -114,15 +105,44 @@ class Connections:
         master = await self._log_in(host.name, target, options, gateway)
         if isinstance(master, Unreachable):
             return master
-        return OpensshNode(host, target, master)
+        return OpensshNode(host, target, master, warnings)
+
+    async def needs(self, target: Target) -> str | None:
+        """Return why OpenSSH's client must connect to `target`, or to a gateway on the way, if it must.
+
+        Raises ConfigParseError.
+        """
+        seen: tuple[tuple[str, int], ...] = ()
+        hop: Target | None = target
+        while hop is not None:
+            if await _live(hop) is not None:
+                return "a connection of ssh is open, at its ControlPath"
+            if hop.needs_openssh:
+                return f"ssh_config has {hop.needs_openssh[0]}"
+            seen = (*seen, (hop.hostname, hop.port))
+            hop = await self._hop(hop, seen)
+        return None
 
     async def _gateway(
         self, target: Target, before: tuple[tuple[str, int], ...]
     ) -> Gateway | Unreachable | None:
         """Return the last gateway on the way to `target`, connected; None if there is none.
 
-        `before` are the endpoints that this way leads to. The first hop of a ProxyJump may have a ProxyJump
+        `before` are the endpoints from the node to here. The first hop of a ProxyJump may have a ProxyJump
         of its own, as for ssh -J. Raises ConfigParseError.
+        """
+        seen = (*before, (target.hostname, target.port))
+        hop = await self._hop(target, seen)
+        if hop is None:
+            return None
+        if hop not in self._gateways:
+            self._gateways[hop] = asyncio.create_task(self._open_gateway(hop, seen))
+        return await asyncio.shield(self._gateways[hop])
+
+    async def _hop(self, target: Target, seen: tuple[tuple[str, int], ...]) -> Target | None:
+        """Return the last gateway on the way to `target`; None if there is none.
+
+        `seen` are the endpoints from the node to `target`. Raises ConfigParseError.
         """
         jump = target.proxy_jump
         if not jump or jump.lower() == "none":
@@ -131,20 +151,18 @@ class Connections:
         hop = await self._resolver.resolve_hop(last.strip(), target.extra_known_hosts)
         if first:
             hop = replace(hop, proxy_jump=first)
-        here, endpoint = (target.hostname, target.port), (hop.hostname, hop.port)
-        if endpoint == here:  # `Host *` with a ProxyJump also applies to the gateway itself
+        endpoint = (hop.hostname, hop.port)
+        if endpoint == seen[-1]:  # `Host *` with a ProxyJump also applies to the gateway itself
             return None
-        if endpoint in before:
+        if endpoint in seen:
             raise ConfigParseError(f"the gateways of {target.label} lead in a circle")
-        key = (last, first, *target.extra_known_hosts)
-        if key not in self._gateways:
-            opening = self._open_gateway(hop, (*before, here))
-            self._gateways[key] = asyncio.create_task(opening)
-        return await asyncio.shield(self._gateways[key])
+        return hop
 
     async def _open_gateway(
         self, hop: Target, before: tuple[tuple[str, int], ...]
     ) -> Gateway | Unreachable:
+        if (live := await _live(hop)) is not None:
+            return Gateway(hop, live)
         through = await self._gateway(hop, before)
         if isinstance(through, Unreachable):
             return verdicts.behind(hop.label, through)
@@ -170,8 +188,9 @@ class Connections:
         async with self._logins, self._per_endpoint[endpoint]:
             loop = asyncio.get_running_loop()
             start = loop.time()
+            limit = self._options.timeout or target.connect_timeout or DEFAULT_TIMEOUT
             for delay in (*_RETRY_DELAYS, None):
-                left = self._options.timeout - (loop.time() - start)
+                left = limit - (loop.time() - start)
                 log.debug("logging in to %s, within %g s", target.endpoint, left)
                 result = await self._masters.open(
                     name, login, left, accept_new=self._options.accept_new
@@ -179,7 +198,7 @@ class Connections:
                 if isinstance(result, Path):
                     log.info("connected to %s in %.2f s", target.endpoint, loop.time() - start)
                     return result
-                failure = replace(result, timeout=self._options.timeout)
+                failure = replace(result, timeout=limit)
                 verdict = failure.verdict(name, target, gateway.target if gateway else None)
                 if delay is None or not verdict.is_busy or left < 3 * delay:
                     log.info("not connected: %s (%s)", verdict.message, verdict.cause)
@@ -187,3 +206,11 @@ class Connections:
                 log.debug("sshd is busy: another try in about %g s", delay)
                 await asyncio.sleep(delay * random.uniform(0.5, 1.5))
         raise AssertionError("the last round returns")
+
+
+async def _live(target: Target) -> Path | None:
+    """Return the socket of a master that the user has started for `target`."""
+    path = target.control_path
+    if path is None or await mux.find_master(path) is None:
+        return None
+    return Path(path)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncssh
 
 from orchestrator.errors import ConnectionLost, NodeError, Unreachable, UsageError
-from orchestrator.remote.base import Completed, OnResult, Screen
+from orchestrator.remote.base import Completed, Node, OnResult, Screen
 from orchestrator.remote.ssh.channel import PACKET, WINDOW, SshChannel
 from orchestrator.remote.ssh.config import ConfigParseError, Resolver, Target, config_files
 from orchestrator.remote.ssh.connections import ConnectOptions, SshConnection, SshConnections
@@ -119,12 +119,23 @@ class SshNode:
             await self._link.release()
 
 
+class OtherClient(Protocol):
+    """A client that connects to some hosts instead of orch."""
+
+    async def first(self, host: Host, target: Target) -> Node | Unreachable | None:
+        """Return the result if it connects to this host, None if orch does."""
+
+    async def after(self, host: Host, target: Target, verdict: Unreachable) -> Node | Unreachable:
+        """Return the result if it can log in where orch could not, else orch's `verdict`."""
+
+
 async def connect_all(
     hosts: Sequence[Host],
     options: ConnectOptions | None = None,
     *,
     on_result: OnResult | None = None,
-) -> list[SshNode | Unreachable]:
+    other: OtherClient | None = None,
+) -> list[Node | Unreachable]:
     """Connect to all `hosts` at once; return, in their order, the nodes or the reasons for failure.
 
     `on_result(name, result, seconds)` is called for each host when it is done. If a host fails, nothing
@@ -138,7 +149,8 @@ async def connect_all(
         except ConfigParseError as error:
             remedy = "correct it; `ssh -G HOST` prints what ssh makes of it"
             raise UsageError(f"ssh_config: {error}", remedy=remedy) from error
-        return await _connect_all(hosts, targets, SshConnections(options, resolver), on_result)
+        links = SshConnections(options, resolver)
+        return await _connect_all(hosts, targets, links, on_result, other)
 
 
 async def _connect_all(
@@ -146,14 +158,19 @@ async def _connect_all(
     targets: Sequence[Target],
     links: SshConnections,
     on_result: OnResult | None,
-) -> list[SshNode | Unreachable]:
-    opened: list[SshNode] = []
+    other: OtherClient | None,
+) -> list[Node | Unreachable]:
+    opened: list[Node] = []
 
-    async def connect(host: Host, target: Target) -> SshNode | Unreachable:
+    async def connect(host: Host, target: Target) -> Node | Unreachable:
         start = time.monotonic()
-        link = await links.open(host.name, target)
-        result = link if isinstance(link, Unreachable) else SshNode(host, target, link)
-        if isinstance(result, SshNode):
+        result = None if other is None else await other.first(host, target)
+        if result is None:
+            link = await links.open(host.name, target)
+            result = link if isinstance(link, Unreachable) else SshNode(host, target, link)
+            if other is not None and isinstance(result, Unreachable):
+                result = await other.after(host, target, result)
+        if not isinstance(result, Unreachable):
             opened.append(result)
         if on_result is not None:
             on_result(host.name, result, time.monotonic() - start)

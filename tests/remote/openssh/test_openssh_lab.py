@@ -314,3 +314,46 @@ async def test_cancelled_login_leaves_no_process(
                 await login
             arrived.close()
     assert processes_with(str(folder)) == []
+
+
+def start_master(host: Host, path: str) -> None:
+    options = [f"UserKnownHostsFile={host.known_hosts}", "ControlPersist=yes"]
+    words = [word for option in options for word in ("-o", option)]
+    words += ["-i", str(host.identity_file), "-p", str(host.port), host.address]
+    subprocess.run(["ssh", "-F", "none", "-fNMS", path, *words], check=True, timeout=30)
+
+
+async def test_live_master_of_the_user_is_used_and_stays(
+    reachable: Callable[..., Host], home: Path, tmp_path: Path
+) -> None:
+    host = reachable()
+    path = str(tmp_path / "m")
+    start_master(host, path)
+    (home / ".ssh" / "config").write_text(f"ControlPath {path}\n")
+    (home / ".ssh" / "id_ed25519").unlink()  # another login would be refused
+    master = await mux.find_master(path)
+    try:
+        for kind in (OpensshTransport, SshTransport):
+            async with kind() as transport:
+                (node,) = await transport.connect_all([host])
+                assert isinstance(node, OpensshNode), node
+                assert (await node.run("echo over it")).stdout == b"over it\n"
+                assert (kind is SshTransport) == ("ControlPath" in " ".join(node.warnings))
+                await node.close()
+        assert await mux.find_master(path) == master
+    finally:
+        await mux.end_master(path)
+
+
+async def test_setting_that_only_openssh_has_hands_the_host_over(
+    reachable: Callable[..., Host], home: Path
+) -> None:
+    host = reachable()
+    (home / ".ssh" / "config").write_text("KnownHostsCommand /bin/true\n")
+    async with SshTransport() as transport:
+        (node,) = await transport.connect_all([host])
+        assert isinstance(node, OpensshNode), node
+        assert (await node.run("echo over it")).stdout == b"over it\n"
+        (warning,) = node.warnings
+        assert "KnownHostsCommand" in warning
+        await node.close()
