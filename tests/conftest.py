@@ -26,6 +26,10 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
+# Hundreds of tests start Python: without bytecode, each would compile orch again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 from labkit import life, processes
 from labkit.lab import Lab
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted(
     path
     for path in ROOT.rglob("*.md")
-    if not {".venv", "tests", ".github"} & set(path.relative_to(ROOT).parts)
+    if not any(part == "tests" or part[0] == "." for part in path.relative_to(ROOT).parts)
 )
 INVENTORY = (ROOT / "docs/reference/inventory.md").read_text(encoding="utf-8")
 

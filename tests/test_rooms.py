@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -65,20 +65,23 @@ def room_of(module: str) -> str:
 MODULES = {module_of(source): source for source in sources()}
 
 
-def imports(source: Path) -> Iterator[str]:
-    """Yield every module that a file imports, also in functions and for type checking."""
+@cache
+def imports(source: Path) -> list[str]:
+    """Return every module that a file imports, also in functions and for type checking."""
+    found: list[str] = []
     package = module_of(source).split(".")
     if source.name != "__init__.py":
         package.pop()
     for node in ast.walk(ast.parse(source.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) + 1 - node.level] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
             for alias in node.names:
                 whole = f"{module}.{alias.name}"
-                yield whole if whole in MODULES else module
+                found.append(whole if whole in MODULES else module)
+    return found
 
 
 @pytest.mark.parametrize("module", MODULES)
