@@ -26,14 +26,14 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
-# Hundreds of tests start Python: without bytecode, each would compile orch again.
-sys.dont_write_bytecode = False
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-
 from labkit import life, processes
 from labkit.lab import Lab
 
 from tests.warm import Warm
+
+# Hundreds of tests start Python: without bytecode, each would compile orch again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 _TIMEOUT = 240.0
 """Seconds that each phase of a test may take without a marker `timeout(SECONDS)`."""

@@ -13,6 +13,8 @@ import pytest
 
 from tests.warm import Warm
 
+pytestmark = pytest.mark.cluster
+
 PAGE = (Path(__file__).parent.parent / "docs/reference/json.md").read_text(encoding="utf-8")
 SCRIPT = """
 import os, time

@@ -13,6 +13,8 @@ import pytest
 
 from tests.warm import Warm
 
+pytestmark = pytest.mark.cluster
+
 SCRIPT = """
 import os, sys
 print("rank", os.environ["RANK"], "of", os.environ["WORLD_SIZE"], *sys.argv[1:])

@@ -62,6 +62,7 @@ def test_package_names_for_type_checkers_are_the_exported_ones() -> None:
     assert set(homes) == set(orchestrator._HOMES)
 
 
+@pytest.mark.cluster
 def test_package_docstring_run_on_the_embedded_cluster_is_true(project: Path) -> None:
     assert orchestrator.__doc__ is not None
     example = doctest.DocTestParser().get_doctest(
@@ -72,6 +73,7 @@ def test_package_docstring_run_on_the_embedded_cluster_is_true(project: Path) ->
     assert not said, "".join(said)
 
 
+@pytest.mark.cluster
 def test_code_of_the_guide_run_on_the_embedded_cluster_succeeds(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

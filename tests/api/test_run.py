@@ -27,6 +27,8 @@ from orchestrator import (
     runs,
 )
 
+pytestmark = pytest.mark.cluster
+
 TRAIN = """\
 import os, sys, time
 rank = int(os.environ["RANK"])

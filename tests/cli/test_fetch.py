@@ -13,6 +13,8 @@ import pytest
 from .fake_run import FakeRun
 from .orch import Orch
 
+pytestmark = pytest.mark.cluster
+
 SCRIPT = """\
 import os, sys
 rank = int(os.environ["RANK"])

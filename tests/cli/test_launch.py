@@ -9,6 +9,8 @@ import pytest
 
 from .orch import Orch
 
+pytestmark = pytest.mark.cluster
+
 LOCAL = ("launch", "--local", "2", "--dry-run")
 
 

@@ -22,6 +22,8 @@ from .conftest import new_environment
 from .fake_run import FakeRun
 from .orch import Complete, Orch
 
+pytestmark = pytest.mark.cluster
+
 SCRIPT = """\
 import time
 for step in range(10_000):

@@ -32,6 +32,8 @@ from tests.plan.helpers import host
 from tests.runs.helpers import plan_of, record_in
 from tests.warm import Warm
 
+pytestmark = pytest.mark.cluster
+
 SECRET = "a-value-that-nobody-is-to-see"
 # Rank 1 fails before attempt N; each of the first attempts waits for one of the named files.
 SCRIPT = """

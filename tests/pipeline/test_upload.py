@@ -15,6 +15,8 @@ from orchestrator.sync import messages
 from orchestrator.sync.placement import Comparison, Seen
 from tests.warm import Warm
 
+pytestmark = pytest.mark.cluster
+
 # Prints the version of a module that it imports once a file exists; attempt 0 then fails.
 LATE = """
 import os, sys, time

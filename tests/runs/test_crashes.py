@@ -17,6 +17,8 @@ from orchestrator.runs.registry import all_runs, find_run, unreadable_runs
 from orchestrator.runs.saved_run import SavedRun
 from tests.warm import Warm
 
+pytestmark = pytest.mark.cluster
+
 _CRASHING = Path(__file__).with_name("crashing.py")
 _NEVER, _CRASHED = 1_000_000, 9
 _LAUNCH = ("launch", "--local", "2", "--preflight", "off", "--launcher", "direct", "--name", "it")
