@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 from labkit import life, processes
 from labkit.lab import Lab
 
+from tests.homes import install
 from tests.warm import Warm
 
 # Hundreds of tests start Python: without bytecode, each would compile orch again.
@@ -181,6 +182,14 @@ def warm() -> Iterator[Warm]:
     warm = Warm()
     yield warm
     warm.close()
+
+
+@pytest.fixture(scope="session")
+def used_home(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Path:
+    """A home in which a node has been installed: `copy_node` has others be like that."""
+    home = tmp_path_factory.mktemp("used-home")
+    install(home, warm)
+    return home
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.homes import copy_node
 from tests.warm import Warm
 
 pytestmark = pytest.mark.cluster
@@ -36,8 +37,9 @@ Orch = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def orch(tmp_path: Path, warm: Warm) -> Orch:
+def orch(tmp_path: Path, used_home: Path, warm: Warm) -> Orch:
     """Run one command to its end, with this home."""
+    copy_node(used_home, tmp_path)
     environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
 
     def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -128,8 +130,9 @@ def test_unwritable_state_folder_is_named(tmp_path: Path, script: Path) -> None:
 
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
 def test_launch_with_closed_standard_streams_succeeds(
-    tmp_path: Path, script: Path, closed: str
+    tmp_path: Path, used_home: Path, script: Path, closed: str
 ) -> None:
+    copy_node(used_home, tmp_path)
     log = tmp_path / "log"
     launch = f'"{sys.executable}" -m orchestrator launch --local 1 --launcher direct'
     command = f'{launch} --log-file "{log}" "{script}" {closed}'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,27 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.homes import copy_node
 from tests.warm import Warm
 
 from .orch import Complete, Orch
 
-NODE = ".local/state/orch/node"
-"""Where a node's code is, below its home."""
-
-
-@pytest.fixture(scope="session")
-def used_home(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Path:
-    """A home in which a node has been installed: most tests need not do that again."""
-    home = tmp_path_factory.mktemp("used-home")
-    environment = {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
-    done = warm.run(["launch", "--local", "1", "--dry-run", "--no-sync", "x.py"], environment, home)
-    assert done.returncode == 0, done.stderr
-    return home
-
 
 def new_environment(folder: Path, home: Path, used_home: Path) -> dict[str, str]:
     """Return nothing of the caller's but PATH; runs are kept below `folder`."""
-    shutil.copytree(used_home / NODE, home / NODE)
+    copy_node(used_home, home)
     return {
         "HOME": str(home),
         "XDG_STATE_HOME": str(folder / ".local/state"),

@@ -28,6 +28,7 @@ from orchestrator.remote.ssh.transport import SshTransport
 from orchestrator.runs.launch_spec import LaunchSpec
 from orchestrator.runs.saved_run import Attempt, load_run
 from orchestrator.runs.stop_request import StopRequest, request_stop
+from tests.homes import copy_node
 from tests.plan.helpers import host
 from tests.runs.helpers import plan_of, record_in
 from tests.warm import Warm
@@ -112,7 +113,8 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def orch(tmp_path: Path, warm: Warm) -> Orch:
+def orch(tmp_path: Path, used_home: Path, warm: Warm) -> Orch:
+    copy_node(used_home, tmp_path)
     return Orch(tmp_path, warm)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.sync import messages
 from orchestrator.sync.placement import Comparison, Seen
+from tests.homes import copy_node
 from tests.warm import Warm
 
 pytestmark = pytest.mark.cluster
@@ -54,8 +55,10 @@ class Orch:
 
 
 @pytest.fixture
-def orch(tmp_path: Path, warm: Warm) -> Orch:
-    return Orch(tmp_path / "home", warm)
+def orch(tmp_path: Path, used_home: Path, warm: Warm) -> Orch:
+    orch = Orch(tmp_path / "home", warm)
+    copy_node(used_home, orch.home)
+    return orch
 
 
 class Going:

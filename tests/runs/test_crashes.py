@@ -15,6 +15,7 @@ import pytest
 from orchestrator.errors import UsageError
 from orchestrator.runs.registry import all_runs, find_run, unreadable_runs
 from orchestrator.runs.saved_run import SavedRun
+from tests.homes import copy_node
 from tests.warm import Warm
 
 pytestmark = pytest.mark.cluster
@@ -73,7 +74,8 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, warm: Warm) -> Place:
+def place(tmp_path: Path, used_home: Path, warm: Warm) -> Place:
+    copy_node(used_home, tmp_path)
     return Place(tmp_path, warm)
 
 

@@ -21,6 +21,7 @@ from orchestrator.preflight.reach.listeners import CannotListen
 from orchestrator.preflight.reach.reachability import Reachability, measure, peers
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.fleet import Fleet
+from tests.homes import copy_node
 from tests.remote.fake import FakeNode, FakeTransport
 
 from ..contexts import make_context
@@ -54,8 +55,9 @@ def free_port() -> int:
 
 @pytest.fixture
 async def agents(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, used_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Callable[[int], Any]]:
+    copy_node(used_home, tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     opened: list[tuple[FakeNode, Agent]] = []
 
