@@ -137,30 +137,35 @@ class _Labs:
 
     def __init__(self) -> None:
         self._numbers = count()
-        self._directories: list[Path] = []
-        self._namespaces: set[str] = set()
+        self._namespaces: dict[Path, set[str]] = {}
+        self._threads_left: list[str] = []
 
     def up(self, n: int, **traps: Any) -> Lab:
         """Start a lab with this Python in its inventory; `traps` are those of `life.up`."""
         lab = life.up(n, f"test-{os.getpid()}-{next(self._numbers)}", **traps)
-        self._directories.append(lab.dir)
-        self._namespaces |= _namespaces(lab.pids.values())
+        self._namespaces[lab.dir] = _namespaces(lab.pids.values())
         return lab
+
+    def down(self, lab: Lab) -> None:
+        """Stop a lab, and look for threads in its namespaces: later, the kernel may reuse their ids."""
+        life.down(lab.name)
+        others = _namespaces(init.pid for init in processes.inits())
+        threads = [int(path.name) for path in Path("/proc").glob("[0-9]*/task/[0-9]*")]
+        inside = [t for t in threads if _namespaces([t]) & (self._namespaces[lab.dir] - others)]
+        self._threads_left += [f"thread {thread} inside {lab.name}" for thread in inside]
 
     def left(self) -> list[str]:
         """Return what is left of labs that were stopped."""
-        inits = processes.inits()
-        ours = [init for init in inits if init.directory in self._directories]
-        # The kernel reuses ids: one that a lab of another session has now is not ours.
-        others = _namespaces(init.pid for init in inits if init not in ours)
-        threads = [int(path.name) for path in Path("/proc").glob("[0-9]*/task/[0-9]*")]
-        inside = [t for t in threads if _namespaces([t]) & (self._namespaces - others)]
         mounts = Path("/proc/self/mountinfo").read_text()
         return [
-            *(f"process {init}" for init in ours),
-            *(f"thread {thread} inside" for thread in inside),
-            *(f"mount at {place}" for place in self._directories if f" {place}" in mounts),
-            *(f"directory {place}" for place in self._directories if place.exists()),
+            *(
+                f"process {init}"
+                for init in processes.inits()
+                if init.directory in self._namespaces
+            ),
+            *self._threads_left,
+            *(f"mount at {place}" for place in self._namespaces if f" {place}" in mounts),
+            *(f"directory {place}" for place in self._namespaces if place.exists()),
         ]
 
 
@@ -197,7 +202,7 @@ def lab3(_labs: _Labs) -> Iterator[Lab]:
     """Three hosts that share no files, resolve their own name to 127.0.1.1, and have the same docker0."""
     lab = _labs.up(3, own_name_loopback=True, decoy=True)
     yield lab
-    life.down(lab.name)
+    _labs.down(lab)
 
 
 @pytest.fixture
@@ -211,4 +216,4 @@ def make_lab(_labs: _Labs) -> Iterator[Callable[..., Lab]]:
 
     yield make
     for lab in made:
-        life.down(lab.name)
+        _labs.down(lab)
