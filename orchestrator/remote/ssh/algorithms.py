@@ -19,10 +19,15 @@ from orchestrator.remote.ssh.host_keys import Known
 _FAST_CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 
 
-def algorithms(target: Target, known: Known) -> dict[str, list[str]]:
-    """Return the algorithm arguments of asyncssh.connect for `target`."""
+def algorithms(target: Target, known: Known, *, certificates: bool = True) -> dict[str, list[str]]:
+    """Return the algorithm arguments of asyncssh.connect for `target`.
+
+    Without `certificates`, the host is asked for its plain key.
+    """
+    # Which certificates are revoked can only be asked about keys.
+    wanted = certificates and bool(known.authorities) and not target.revoked_host_keys
     chosen = {
-        "server_host_key_algs": _host_key_algorithms(target, known),
+        "server_host_key_algs": _host_key_algorithms(target, known, certificates=wanted),
         "encryption_algs": _expand(
             target.ciphers or _FAST_CIPHERS, get_encryption_algs(), get_default_encryption_algs()
         ),
@@ -34,7 +39,7 @@ def algorithms(target: Target, known: Known) -> dict[str, list[str]]:
     return chosen
 
 
-def _host_key_algorithms(target: Target, known: Known) -> list[str]:
+def _host_key_algorithms(target: Target, known: Known, *, certificates: bool) -> list[str]:
     """Return the host key algorithms in the order of preference, those of known keys first.
 
     If a host is known only by its RSA key, that key is requested, so that its new ed25519 key does not
@@ -42,14 +47,12 @@ def _host_key_algorithms(target: Target, known: Known) -> list[str]:
     """
     plain = get_default_public_key_algs()
     if target.host_key_algorithms:
-        certificates = get_default_certificate_algs()
-        return _expand(target.host_key_algorithms, [*certificates, *get_public_key_algs()], plain)
-    # Which certificates are revoked can only be asked about keys.
-    wants = known.authorities and not target.revoked_host_keys
-    certificates = get_default_certificate_algs() if wants else []
+        all_of_them = [*get_default_certificate_algs(), *get_public_key_algs()]
+        return _expand(target.host_key_algorithms, all_of_them, plain)
+    certified = get_default_certificate_algs() if certificates else []
     possible = get_public_key_algs()
     first = [name.encode() for name in known.algorithms if name.encode() in possible]
-    return [name.decode() for name in dict.fromkeys([*certificates, *first, *plain])]
+    return [name.decode() for name in dict.fromkeys([*certified, *first, *plain])]
 
 
 def _expand(pattern: str, possible: list[bytes], default: list[bytes]) -> list[str]:

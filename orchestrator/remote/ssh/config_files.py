@@ -24,7 +24,8 @@ from typing import NoReturn
 from orchestrator.errors import UsageError
 from orchestrator.node import trust
 from orchestrator.remote.ssh.config_lines import BadLine, Directive, conditions, directives, words
-from orchestrator.remote.ssh.match_conditions import NEWER, Circumstances, match_line, matches
+from orchestrator.remote.ssh.match_conditions import NEWER, Circumstances, match_line
+from orchestrator.remote.ssh.patterns import matches
 from orchestrator.remote.ssh.settings import (
     DROPPED,
     FLAGS,

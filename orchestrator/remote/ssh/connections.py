@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import random
+import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
@@ -36,6 +37,7 @@ _MAX_HANDSHAKES = 128
 _KEEPALIVES_MISSED = 3
 DEFAULT_TIMEOUT = 10.0  # seconds to reach a node
 _RETRY_DELAYS = (0.1, 0.3, 0.9)  # seconds, randomised
+_DROPPED = re.compile(rb"kex_exchange_identification|Connection (?:closed|reset) by")  # of ssh
 _CLOSE_TIMEOUT = 2.0  # seconds
 
 log = logger("ssh")
@@ -122,6 +124,8 @@ class SshConnections:
         self._per_endpoint: dict[object, asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(_MAX_PER_ENDPOINT)
         )
+        self._command_retries = asyncio.Semaphore(1)
+        self._without_certificates: set[Target] = set()
         self._gateways: dict[tuple[Target, ...], asyncio.Task[SshConnection | Unreachable]] = {}
 
     async def __aenter__(self) -> SshConnections:
@@ -187,26 +191,36 @@ class SshConnections:
 
     async def _connect(self, attempt: _Attempt) -> SshConnection | Unreachable:
         target = attempt.target
-        endpoint = (attempt.hops, target.hostname, target.port, target.proxy_command)
+        # A ProxyCommand may lead through one gateway for all nodes, which drops what comes at once.
+        endpoint: object = (attempt.hops, target.hostname, target.port)
+        if attempt.via is None and target.proxy_command is not None:
+            endpoint = "ProxyCommand"
         NODE.set(attempt.name)
         async with self._handshakes, self._per_endpoint[endpoint]:
             loop = asyncio.get_running_loop()
             start = loop.time()
             deadline = start + attempt.timeout
             log.debug("connecting to %s, within %g s", target.endpoint, attempt.timeout)
-            if attempt.via is not None:
-                log.debug("through the gateway %s", attempt.hops[-1].label)
-                result = await self._log_in(attempt, deadline, tunnel=attempt.via.connection)
-            elif target.proxy_command is not None:
-                result = await self._log_in_by_command(attempt, deadline)
-            else:
-                result = await self._log_in_directly(attempt, deadline)
+            result = await self._log_in_by_any_way(attempt, deadline)
+            if isinstance(result, Unreachable) and target in self._without_certificates:
+                log.debug("no known authority: asking for the plain host key, as ssh does")
+                result = await self._log_in_by_any_way(attempt, deadline)
         took = loop.time() - start
         if isinstance(result, Unreachable):
             log.info("not connected after %.2f s: %s (%s)", took, result.message, result.cause)
         else:
             log.info("connected to %s as %s in %.2f s", target.endpoint, target.user, took)
         return result
+
+    async def _log_in_by_any_way(
+        self, attempt: _Attempt, deadline: float
+    ) -> SshConnection | Unreachable:
+        if attempt.via is not None:
+            log.debug("through the gateway %s", attempt.hops[-1].label)
+            return await self._log_in(attempt, deadline, tunnel=attempt.via.connection)
+        if attempt.target.proxy_command is not None:
+            return await self._log_in_by_command(attempt, deadline)
+        return await self._log_in_directly(attempt, deadline)
 
     async def _log_in_directly(
         self, attempt: _Attempt, deadline: float
@@ -237,14 +251,35 @@ class SshConnections:
         asyncssh would treat the command's standard error as bytes from the node, and its end as a closed
         connection. So it goes to a file, and the shell keeps its own standard error open.
         """
+        result, stderr = await self._run_proxy(attempt, deadline)
+        if not isinstance(result, Unreachable) or not _was_dropped(result, stderr):
+            return result
+        # One at a time, so that a gateway's MaxStartups lets it in.
+        async with self._command_retries:
+            for delay in _RETRY_DELAYS:
+                left = deadline - asyncio.get_running_loop().time()
+                if left < 2 * delay:
+                    break
+                log.debug("sshd is busy: another try in about %g s", delay)
+                await asyncio.sleep(delay * random.uniform(0.5, 1.5))
+                result, stderr = await self._run_proxy(attempt, deadline)
+                if not isinstance(result, Unreachable) or not _was_dropped(result, stderr):
+                    break
+        return result
+
+    async def _run_proxy(
+        self, attempt: _Attempt, deadline: float
+    ) -> tuple[SshConnection | Unreachable, bytes]:
+        """Return the connection through the ProxyCommand, or the verdict, and what the command printed."""
         log.debug("through a ProxyCommand")  # it may contain a password
         with tempfile.NamedTemporaryFile(prefix="orch-proxy-") as stderr:
             script = f'{{ {attempt.target.proxy_command}\n}} 2>"$0"; exit $?'
             command = ["/bin/sh", "-c", script, stderr.name]
             result = await self._log_in(attempt, deadline, proxy_command=command)
-            if isinstance(result, Unreachable):
-                return verdicts.by_command(result, stderr.read(4096))
-            return result
+            said = stderr.read(4096)
+        if isinstance(result, Unreachable):
+            result = verdicts.by_command(result, said)
+        return result, said
 
     async def _log_in(
         self, attempt: _Attempt, deadline: float, **way: Any
@@ -279,6 +314,8 @@ class SshConnections:
                 raise
             # Neither bytes from the node nor asyncssh's errors about them may end the connections to other
             # nodes.
+            if login.is_authority_unknown:
+                self._without_certificates.add(attempt.target)
             return login.failure(error, attempt.timeout)
         finally:
             if "sock" in way and (login is None or login.connection is None):
@@ -309,8 +346,13 @@ class SshConnections:
             "keepalive_interval": self._options.keepalive,
             "keepalive_count_max": _KEEPALIVES_MISSED,
             "compression_algs": "none",
-            **algorithms(target, known),
+            **algorithms(target, known, certificates=target not in self._without_certificates),
         }
+
+
+def _was_dropped(verdict: Unreachable, stderr: bytes) -> bool:
+    """Return whether an sshd closed the connection before the login: the node's, or a gateway's."""
+    return verdict.is_busy and (not stderr.strip() or _DROPPED.search(stderr) is not None)
 
 
 async def _dial(attempt: _Attempt, deadline: float) -> Any:

@@ -13,7 +13,6 @@ import fcntl
 import hashlib
 import hmac
 import os
-import re
 import secrets
 import stat
 import subprocess
@@ -24,10 +23,12 @@ from pathlib import Path
 
 import asyncssh
 
+from orchestrator.remote.ssh.patterns import matches_list
 from orchestrator.util.bounded_read import NotOpened, Unreadable, read_bounded
 from orchestrator.util.text import printable
 
 _MOST_BYTES = 64 << 20  # a hundred thousand hosts, with three keys each
+_KRL = b"SSHKRL\n\0"  # start of a KRL
 _KEYGEN_TIMEOUT = 5.0  # seconds
 _READ_TIMEOUT = 5.0  # seconds, if it is a pipe
 
@@ -165,6 +166,14 @@ class KnownHosts:
 
 
 def _why_revoked(key: asyncssh.SSHKey, revoked: str) -> str | None:
+    try:
+        content = read_bounded(revoked, _MOST_BYTES, _READ_TIMEOUT)
+    except (FileNotFoundError, Unreadable) as error:
+        reason = getattr(error, "strerror", None) or error
+        return f"cannot be looked up: {printable(str(reason))}"
+    if not content.startswith(_KRL):
+        encoded = base64.b64encode(key.public_data)
+        return "is revoked" if encoded in content.split() else None
     with tempfile.NamedTemporaryFile(prefix="orch-key-") as public:
         public.write(key.export_public_key("openssh"))
         public.flush()
@@ -174,12 +183,12 @@ def _why_revoked(key: asyncssh.SSHKey, revoked: str) -> str | None:
                 command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_KEYGEN_TIMEOUT
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            return f"cannot be looked up by ssh-keygen: {printable(str(error))}"
+            return f"cannot be looked up: {printable(str(error))}"
     if done.returncode == 0:
         return None
     if b"REVOKED" in done.stdout:
         return "is revoked"
-    return f"cannot be looked up by ssh-keygen: {printable(done.stderr)}"
+    return f"cannot be looked up: {printable(done.stderr)}"
 
 
 def _read(file: str) -> _File | Unreadable:
@@ -223,7 +232,7 @@ class _File:
             if hmac.digest(salt, data, "sha1") == digest:
                 yield entry
         for entry in self._patterns:
-            if _matches(entry.hosts.lower(), host):
+            if matches_list(host, entry.hosts.lower()):
                 yield entry
 
 
@@ -242,41 +251,6 @@ def _parse(file: str, number: int, raw: str) -> Entry | None:
     except ValueError:
         return None
     return Entry(file, number, marker, fields[0], blob)
-
-
-def _matches(patterns: str, host: str) -> bool:
-    """Match ssh's comma-separated patterns: one match suffices, but a matching negated one excludes."""
-    found = False
-    for pattern in patterns.split(","):
-        if _glob_matches(pattern.removeprefix("!"), host):
-            if pattern.startswith("!"):
-                return False
-            found = True
-    return found
-
-
-def _glob_matches(pattern: str, host: str) -> bool:
-    """Match `*` and `?` in O(len(pattern) * len(host)) time."""
-    pattern = re.sub(r"\*+", "*", pattern)
-    # Without its stars, a pattern matches exactly as many characters as it has.
-    if len(pattern) - pattern.count("*") > len(host):
-        return False
-    at = star = retry = 0
-    seen_star = False
-    position = 0
-    while position < len(host):
-        if at < len(pattern) and pattern[at] == "*":
-            seen_star, star, retry = True, at, position
-            at += 1
-        elif at < len(pattern) and pattern[at] in ("?", host[position]):
-            at += 1
-            position += 1
-        elif seen_star:  # let the latest star match one more; earlier ones need not change
-            retry += 1
-            at, position = star + 1, retry
-        else:
-            return False
-    return pattern[at:].strip("*") == ""
 
 
 def _lookup_name(name: str, port: int) -> str:

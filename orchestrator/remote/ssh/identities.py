@@ -10,7 +10,7 @@ import asyncio
 import copy
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,7 @@ class KeyFiles:
 
     def __init__(self) -> None:
         self._loaded: dict[tuple[str, tuple[str, ...]], KeyFile] = {}
+        self._certificates: dict[str, asyncssh.SSHCertificate | None] = {}
 
     def load(self, path: str, certificates: tuple[str, ...]) -> KeyFile:
         """Return the key file at `path`, paired with any of the `certificates` files."""
@@ -83,7 +84,8 @@ class KeyFiles:
         then the default files. So the keys of a full agent do not use up the server's limit of attempts
         before the key that the user named.
         """
-        configured = [self.load(path, target.certificate_files) for path in target.identity_files]
+        named = [path for path in target.identity_files if path.lower() != "none"]
+        configured = [self.load(path, target.certificate_files) for path in named]
         in_agent, agent_problem = await _agent_keys(agent)
         by_public = {pair.public_data: pair for pair in in_agent}
         pairs: list[asyncssh.SSHKeyPair] = []
@@ -99,6 +101,9 @@ class KeyFiles:
         def take_file(file: KeyFile) -> None:
             held = by_public.get(file.public) if file.public else None
             if held is not None and not any(pair.has_cert for pair in file.pairs):
+                beside = (*target.certificate_files, f"{file.path}-cert.pub")
+                for certified in self._certified(held, beside):
+                    take(certified, f"{file.shown} (agent, certificate)")
                 take(held, f"{file.shown} (agent)")
             for pair in file.pairs:
                 take(pair, file.shown)
@@ -107,19 +112,32 @@ class KeyFiles:
 
         for file in configured:
             take_file(file)
-        if not (target.identities_only and configured):
+        if not target.identities_only:
             for pair in in_agent:
-                take(
-                    pair,
-                    f"agent key {printable(pair.get_comment_bytes() or b'', 60) or 'without name'}",
-                )
-        if not configured:
+                comment = printable(pair.get_comment_bytes() or b"", 60) or "without name"
+                for certified in self._certified(pair, target.certificate_files):
+                    take(certified, f"agent key {comment} (certificate)")
+                take(pair, f"agent key {comment}")
+        if not target.identity_files:
             ssh = Path.home() / ".ssh"
             for name in _DEFAULT_NAMES:
                 file = self.load(str(ssh / name), target.certificate_files)
                 if not file.is_missing:
                     take_file(file)
         return Offer(tuple(pairs), tuple(names), tuple(left_out), agent_problem)
+
+    def _certified(
+        self, pair: asyncssh.SSHKeyPair, files: Sequence[str]
+    ) -> Iterator[asyncssh.SSHKeyPair]:
+        """Yield a key of the agent with each certificate in `files` that is for it."""
+        for path in files:
+            if path not in self._certificates:
+                self._certificates[path] = _certificate(path)
+            certificate = self._certificates[path]
+            if certificate is not None and certificate.key.public_data == pair.key_public_data:
+                certified = copy.copy(pair)
+                certified.set_certificate(certificate)
+                yield certified
 
 
 async def _agent_keys(
@@ -157,6 +175,16 @@ def _load(path: str, certificates: tuple[str, ...]) -> KeyFile:
             return KeyFile(path, (), public, "encrypted", is_encrypted=True)
         return KeyFile(path, (), public, printable(str(error)))
     return KeyFile(path, pairs, pairs[0].key_public_data if pairs else public, None)
+
+
+def _certificate(path: str) -> asyncssh.SSHCertificate | None:
+    """Return the certificate in a file, if it has one."""
+    if _no_key_file(path) is not None:
+        return None
+    try:
+        return asyncssh.read_certificate(path)
+    except (OSError, ValueError):
+        return None
 
 
 def _no_key_file(path: str) -> str | None:

@@ -63,6 +63,8 @@ class Login(asyncssh.SSHClient):
         self._are_keys_refused = False
         self._wanted: list[str] = []
         self.warnings: tuple[str, ...] = ()
+        self.is_authority_unknown = False
+        """Whether the host has shown a certificate of an authority that is not in known_hosts."""
         self.agent: asyncssh.SSHAgentClient | None = None
 
     def _look_up(self) -> Known:
@@ -142,6 +144,7 @@ class Login(asyncssh.SSHClient):
     def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         if self.known.trusts_authority(key.public_data):
             return True
+        self.is_authority_unknown = True
         self._host_key_verdict = self._verdicts.authority_unknown(fingerprint(key.public_data))
         return False
 

@@ -23,9 +23,10 @@ _DECODE = (
 )
 
 
-def command_for(script: str) -> str:
+def command_for(script: str, *, is_restricted: bool = False) -> str:
     """Return a command line that runs `script` under /bin/sh from any login shell.
 
+    A restricted shell (rbash) has no `exec`, and no names with a slash: it must find `sh`.
     Raises ValueError if `script` contains a NUL, or is too long for an argument.
     """
     data = script.encode("utf-8", "surrogateescape")
@@ -33,7 +34,8 @@ def command_for(script: str) -> str:
         raise ValueError("a NUL byte cannot be part of a script")
     head, tail = data[:1] or b"\n", data[1:]
     payload = b"%%0%03o" % head[0] + _UNSAFE.sub(lambda m: b"%%0%03o" % m[0][0], tail)
-    line = f"exec /bin/sh -c '{_DECODE}' '{payload.decode('ascii')}'"
+    start = "sh" if is_restricted else "exec /bin/sh"
+    line = f"{start} -c '{_DECODE}' '{payload.decode('ascii')}'"
     if len(line) > MAX_LENGTH:
         raise ValueError(f"a script of {len(data)} bytes is too long for a command line")
     return line

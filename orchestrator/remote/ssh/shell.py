@@ -16,7 +16,15 @@ from orchestrator.util.log import node_logger
 # Long enough for slow start-up files (conda, modules on a network file system).
 _SHELL_TIMEOUT = 30.0
 
+_RESTRICTED = b"restricted"  # in what rbash prints
+# Some wrappers around commands (ForceCommand) clear the environment.
+_SET_HOME = '[ -n "$HOME" ] || { HOME=$(eval echo "~$(id -un)"); export HOME; }\n'
+
 C = TypeVar("C", bound=StreamChannel)
+
+
+class _Restricted(Exception):
+    """The login shell is a restricted one, such as rbash."""
 
 
 async def run_in_shell(
@@ -26,8 +34,22 @@ async def run_in_shell(
 
     Raises ShellError if the shell does not run it; then the session is closed.
     """
+    try:
+        return await _run(open_session, script, verdicts, is_restricted=False)
+    except _Restricted:
+        return await _run(open_session, script, verdicts, is_restricted=True)
+
+
+async def _run(
+    open_session: Callable[[str], Awaitable[C]],
+    script: str,
+    verdicts: Verdicts,
+    *,
+    is_restricted: bool,
+) -> C:
     marker = secrets.token_hex(16)
-    channel = await open_session(command_for(f"printf '%s\\n' {marker}\n{script}"))
+    lines = f"printf '%s\\n' {marker}\n{_SET_HOME}{script}"
+    channel = await open_session(command_for(lines, is_restricted=is_restricted))
     log = node_logger("ssh", verdicts.node)
     log.debug("session opened; waiting up to %g s for the login shell", _SHELL_TIMEOUT)
     try:
@@ -42,6 +64,9 @@ async def run_in_shell(
     except asyncio.IncompleteReadError as error:
         code = await channel.wait()  # raises ConnectionLost if the connection broke
         noise = error.partial + channel.stderr
+        if not is_restricted and _RESTRICTED in noise:
+            channel.close()
+            raise _Restricted from None
         verdict = verdicts.shell_failed(f"ended with code {code} instead", noise)
     except BaseException:
         channel.close()

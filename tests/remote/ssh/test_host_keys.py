@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.remote.ssh.host_keys import Known, KnownHosts, _glob_matches, fingerprint
+from orchestrator.remote.ssh.host_keys import Known, KnownHosts, fingerprint
+from orchestrator.remote.ssh.patterns import matches
 from orchestrator.util.bounded_read import Unreadable
 
 KEY = asyncssh.generate_private_key("ssh-ed25519")
@@ -169,7 +170,7 @@ def test_file_is_parsed_once_for_many_hosts(tmp_path: Path) -> None:
 @given(st.text("ab*?", max_size=12), st.text("ab", max_size=8))
 def test_pattern_matches_the_same_as_its_regular_expression(pattern: str, host: str) -> None:
     meant = pattern.replace("*", ".*").replace("?", ".")
-    assert _glob_matches(pattern, host) is (re.fullmatch(meant, host) is not None)
+    assert matches(host, pattern) is (re.fullmatch(meant, host) is not None)
 
 
 def test_pattern_with_many_stars_is_matched_quickly(tmp_path: Path) -> None:
