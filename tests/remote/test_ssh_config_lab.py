@@ -15,7 +15,7 @@ import pytest
 from orchestrator.errors import Unreachable
 from orchestrator.inventory import Host
 from orchestrator.remote.agent import Agent
-from orchestrator.remote.base import ShellError
+from orchestrator.remote.base import Node, ShellError
 from orchestrator.remote.ssh.connect import ConnectOptions, SshNode, connect_all
 from orchestrator.remote.ssh.openssh_config import Openssh
 
@@ -51,14 +51,14 @@ class Beside:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
         return done.returncode == 0
 
-    async def orch(self, name: str = "h1") -> SshNode | Unreachable:
+    async def orch(self, name: str = "h1") -> Node | Unreachable:
         (result,) = await connect_all([Host(name=name)])
         if isinstance(result, SshNode):
             assert (await result.run("echo in")).stdout == b"in\n"
             await result.close()
         return result
 
-    async def both(self) -> SshNode | Unreachable:
+    async def both(self) -> Node | Unreachable:
         """Return orch's result, which is a node if ssh logs in."""
         by_ssh = await asyncio.to_thread(self.ssh)
         result = await self.orch()
