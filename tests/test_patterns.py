@@ -17,6 +17,7 @@ import pytest
 import orchestrator
 from orchestrator.diagnose import SIGNATURES
 from orchestrator.diagnose.label import MAX_TEXT
+from orchestrator.remote.command.containers import DockerTransport, KubectlTransport
 from tests.regexes import faults, hostile
 
 ROOT = Path(orchestrator.__file__).parent
@@ -34,6 +35,8 @@ IN_FUNCTIONS = {
     "orchestrator.node.facts": "two literals of its callers",
     "orchestrator.node.probes.look": "literals of its callers",
     "orchestrator.preflight.collectives.failure": "kept in CAUSES, tested here",
+    "orchestrator.remote.command.node": "a marker of hexadecimal digits",
+    "orchestrator.remote.command.verdicts": "the patterns of reasons, tested here",
     "orchestrator.remote.grouped_errors": "names, addresses and lines to paste, each escaped",
     "orchestrator.remote.ssh.host_keys": "the patterns of a known_hosts file",
     "orchestrator.control.explain": "the number of a process",
@@ -125,6 +128,9 @@ def patterns() -> Mapping[str, re.Pattern[Any]]:
     for signature in SIGNATURES:
         for text in signature.patterns:
             add(f"signature {signature.id}", re.compile(text))
+    for transport in (DockerTransport, KubectlTransport):
+        for reason in transport.reasons:
+            add(f"reason of {transport.name}", re.compile(reason.pattern, re.IGNORECASE))
     return found
 
 

@@ -65,7 +65,14 @@ ALLOWED = {
         ),
         "a StopReason",
     ),
-    "result.cause in _REFUSALS": "the cause of an Unreachable is an id",
+    **dict.fromkeys(
+        (
+            "result.cause in _REFUSALS",
+            "verdict.cause != 'authentication'",
+            "cause.startswith('host-key')",
+        ),
+        "the cause of an Unreachable is an id",
+    ),
     "self.fault.cause not in _FILTERED": "the cause of a Fault is an enum",
     "match cause:": "the cause of a Fault is an enum",
     "pid in why": "a dict of reasons, by process",

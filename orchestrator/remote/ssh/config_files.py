@@ -61,7 +61,7 @@ _STRICT = {
     "accept-new": "accept-new",
 }
 _FAMILIES = ("any", "inet", "inet6")
-_TIME = re.compile(r"(?:[0-9]+[sSmMhHdDwW]?)+")
+_TIME = re.compile(r"(?:[0-9][sSmMhHdDwW]?)+")
 _HOP = re.compile(r"(?:[^@,\s]+@)?[A-Za-z0-9._-]+(?::[0-9]{1,5})?", re.ASCII)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
